@@ -1,1 +1,58 @@
-//! core
+//! Tensors in, losses and gradients out: backbones, heads, objectives, equivariance modules and optimisers for
+//! self-supervised learning on candle.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use equimod_core::{MethodConfig, Method, Placement, SingleProcess, StepBatch};
+//!
+//! # fn main() -> equimod_core::Result<()> {
+//! let config: MethodConfig = serde_json::from_str(
+//!     r#"{"backbone": {"width": 4}, "objective": {"kind": "simclr", "projection_head": "16-8 bn-"}}"#,
+//! ).expect("a method");
+//! let device = Device::Cpu;
+//! let placement = Placement { seed: 0, dtype: DType::F32, device: &device, collective: SingleProcess::shared() };
+//! let method = Method::new(&config, 0, placement)?;
+//! let view = Tensor::randn(0f32, 1.0, (4, 3, 16, 16), &device)?;
+//! let step = method.step(&StepBatch { clean: None, views: [view.clone(), view], params: None })?;
+//! assert!(step.loss.is_finite() && step.gradients.get("backbone.conv1.weight").is_some());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`params`]: named parameters and buffers; [`nn`], [`kernels`]: layers and what they call; [`tape`]: the way back
+//! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`method`](mod@method): what is trained; [`step`]: what passes between them
+//! - [`optim`]: optimisers and schedules; [`collective`]: processes that work together
+//! - [`images`]: from pixels to tensors; [`checkpoint`], [`model`]: weights on disk
+//!
+//! It does not read pictures, draw augmentations, or run the training loop, and it never prints or opens the network.
+
+pub mod backbone;
+pub mod checkpoint;
+pub mod collective;
+pub mod equivariance;
+mod error;
+pub mod head;
+pub mod images;
+pub mod kernels;
+pub mod method;
+pub mod model;
+pub mod nn;
+pub mod objective;
+pub mod optim;
+pub mod params;
+pub mod step;
+pub mod tape;
+
+pub use backbone::{Architecture, Backbone, BackboneConfig, ResNet, ResNetConfig, Stem};
+pub use collective::{Collective, SharedCollective, SingleProcess};
+pub use equivariance::{Equivariance, EquivarianceConfig, EquivarianceModule};
+pub use error::{Error, Result};
+pub use head::{Head, HeadSpec};
+pub use images::Normalisation;
+pub use method::{Method, MethodConfig, Placement, StepOutcome};
+pub use model::{Description, Model, Preprocessing};
+pub use nn::Mode;
+pub use objective::ObjectiveConfig;
+pub use optim::{Optimizer, OptimizerConfig};
+pub use params::ParamStore;
+pub use step::{StepBatch, StepContext, Term};

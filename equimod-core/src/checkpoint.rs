@@ -1,0 +1,248 @@
+//! Tensors and checkpoint folders on disk: safetensors with metadata, atomic writes, strict reading.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::params::ParamStore;
+use crate::{Error, Result};
+
+/// The key of a safetensors file's metadata that holds this crate's description, as JSON.
+const METADATA_KEY: &str = "equimod";
+/// The file that completes a checkpoint folder.
+pub const MANIFEST: &str = "MANIFEST.json";
+/// The version of the folder's layout that this code writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// Tensors of a file and the description beside them.
+pub struct TensorFile {
+    /// By name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// The JSON text under the key `equimod` of the metadata.
+    pub description: Option<String>,
+}
+
+/// safetensors bytes of `tensors`, with a JSON text in the metadata; the same input gives the same bytes.
+pub fn to_bytes(tensors: &BTreeMap<String, Tensor>, description: &str) -> Result<Vec<u8>> {
+    // One key only: the metadata's order is that of a hash map.
+    let metadata = HashMap::from([(METADATA_KEY.to_owned(), description.to_owned())]);
+    let contiguous = tensors.iter().map(|(name, t)| Ok((name, t.contiguous()?))).collect::<Result<Vec<_>>>()?;
+    safetensors::serialize(contiguous.iter().map(|(name, t)| (name, t)), Some(metadata))
+        .map_err(|e| Error::Config(format!("the tensors cannot be written as safetensors: {e}")))
+}
+
+/// Reads tensors and description; `path` is named in errors.
+pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<TensorFile> {
+    use candle_core::safetensors::Load;
+    let foreign = |e: safetensors::SafeTensorError| {
+        Error::checkpoint(path, format!("it is truncated or not a safetensors file ({e}); use another copy"))
+    };
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(foreign)?;
+    let file = SafeTensors::deserialize(bytes).map_err(foreign)?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        tensors.insert(name, view.load(device)?);
+    }
+    let description = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY).cloned());
+    Ok(TensorFile { tensors, description })
+}
+
+/// Reads a whole file.
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| Error::io("read", path, e))
+}
+
+/// Writes a file so that after a crash either the old or the new content is there: temporary sibling, fsync, rename,
+/// fsync of the folder.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = parent(path);
+    let fail = |e| Error::io("write", path, e);
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.as_file().sync_all().map_err(fail)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // A temporary file is private; what replaces it is as open as any new file.
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).map_err(fail)?;
+    }
+    file.persist(path).map_err(|e| fail(e.error))?;
+    sync_folder(folder)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    // Only Unix lets a folder be opened and synced.
+    if cfg!(unix) {
+        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))?;
+    }
+    Ok(())
+}
+
+/// What a finished checkpoint folder holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT`] of the writer.
+    pub format: u32,
+    /// Every file but this one.
+    pub files: Vec<ManifestFile>,
+}
+
+/// One file of a checkpoint folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// Name inside the folder.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Hexadecimal.
+    pub sha256: String,
+}
+
+/// Hexadecimal SHA-256.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Commits a folder `name` in `parent` with the given files: everything goes to a temporary sibling that is synced,
+/// completed by a manifest and renamed; on failure nothing stays behind.
+pub fn commit_folder(parent: &Path, name: &str, files: &[(&str, Vec<u8>)]) -> Result<PathBuf> {
+    let target = parent.join(name);
+    fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
+    let fail = |e| Error::io("write", &target, e);
+    let folder = tempfile::Builder::new().prefix(".saving-").tempdir_in(parent).map_err(fail)?;
+    let mut manifest = Manifest { format: FORMAT, files: Vec::new() };
+    for (name, bytes) in files {
+        write_synced(&folder.path().join(name), bytes)?;
+        manifest.files.push(ManifestFile { name: (*name).into(), size: bytes.len() as u64, sha256: sha256(bytes) });
+    }
+    let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Config(e.to_string()))?;
+    write_synced(&folder.path().join(MANIFEST), &text)?;
+    sync_folder(folder.path())?;
+    if target.exists() {
+        fs::remove_dir_all(&target).map_err(|e| Error::io("replace", &target, e))?;
+    }
+    fs::rename(folder.path(), &target).map_err(fail)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).map_err(fail)?;
+    }
+    sync_folder(parent)?;
+    Ok(target)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fail = |e| Error::io("write", path, e);
+    let mut file = File::create(path).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.sync_all().map_err(fail)
+}
+
+/// Reads the files of a checkpoint folder and checks each against the manifest.
+pub fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let path = folder.join(MANIFEST);
+    if !path.is_file() {
+        return Err(Error::checkpoint(
+            folder,
+            format!("it has no {MANIFEST}; it was never finished or is no checkpoint"),
+        ));
+    }
+    let manifest: Manifest = serde_json::from_slice(&read_file(&path)?)
+        .map_err(|e| Error::checkpoint(&path, format!("it cannot be read ({e}); use an older checkpoint")))?;
+    if manifest.format != FORMAT {
+        let text = format!("its format is {}, this version reads {FORMAT}; use a matching version", manifest.format);
+        return Err(Error::checkpoint(folder, text));
+    }
+    let mut files = BTreeMap::new();
+    for file in manifest.files {
+        let bytes = read_file(&folder.join(&file.name))?;
+        if bytes.len() as u64 != file.size || sha256(&bytes) != file.sha256 {
+            let text = format!("{} differs from its entry in {MANIFEST}; use an older checkpoint", file.name);
+            return Err(Error::checkpoint(folder, text));
+        }
+        files.insert(file.name, bytes);
+    }
+    Ok(files)
+}
+
+/// Which names and shapes of a file fit a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Read into the store.
+    pub matched: Vec<String>,
+    /// In the store, not in the file.
+    pub missing: Vec<String>,
+    /// In the file, not in the store.
+    pub unexpected: Vec<String>,
+    /// `name: shape in the file, shape in the store`.
+    pub reshaped: Vec<String>,
+}
+
+impl LoadReport {
+    /// Whether the file and the store hold the same names and shapes.
+    pub fn is_exact(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.reshaped.is_empty()
+    }
+
+    /// One sentence: how many fit and the first few that do not.
+    pub fn summary(&self) -> String {
+        let mut parts = vec![format!("{} tensors fit", self.matched.len())];
+        for (what, names) in
+            [("missing", &self.missing), ("unexpected", &self.unexpected), ("of another shape", &self.reshaped)]
+        {
+            if !names.is_empty() {
+                let few: Vec<_> = names.iter().take(3).map(String::as_str).collect();
+                let more = if names.len() > few.len() { ", …" } else { "" };
+                parts.push(format!("{} {what} ({}{more})", names.len(), few.join(", ")));
+            }
+        }
+        parts.join(", ")
+    }
+}
+
+/// Compares the names and shapes of `tensors` with those of the store.
+pub fn compare(store: &ParamStore, tensors: &BTreeMap<String, Tensor>) -> LoadReport {
+    let mut report = LoadReport::default();
+    for (name, slot) in store.iter() {
+        match tensors.get(name) {
+            None => report.missing.push(name.to_owned()),
+            Some(t) if t.elem_count() != slot.var.elem_count() || !same_shape(t, slot.var.as_tensor()) => {
+                report.reshaped.push(format!("{name}: {:?} in the file, {:?} here", t.dims(), slot.var.dims()));
+            }
+            Some(_) => report.matched.push(name.to_owned()),
+        }
+    }
+    report.unexpected = tensors.keys().filter(|name| store.get(name).is_none()).cloned().collect();
+    report
+}
+
+/// Scalars are stored by some writers with one dimension.
+fn same_shape(a: &Tensor, b: &Tensor) -> bool {
+    a.dims() == b.dims() || (a.elem_count() == 1 && b.elem_count() == 1)
+}
+
+/// Reads `tensors` into the store; nothing is changed unless every name and shape fits. `path` is named in errors.
+pub fn load_strict(store: &ParamStore, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<LoadReport> {
+    let report = compare(store, tensors);
+    if !report.is_exact() {
+        return Err(Error::Mismatch { path: path.into(), report: report.summary() });
+    }
+    for (name, slot) in store.iter() {
+        let var = &slot.var;
+        var.set(&tensors[name].reshape(var.shape())?.to_dtype(var.dtype())?.to_device(var.device())?)?;
+    }
+    Ok(report)
+}

@@ -1,0 +1,81 @@
+//! Matrix products on slices, single-threaded: the callers share out the work.
+
+use super::Element;
+
+/// A matrix inside a slice: element (r, c) is at `r·row + c·column`.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a, T> {
+    pub values: &'a [T],
+    pub row: usize,
+    pub column: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// Row-major with rows of `columns` values.
+    pub(super) fn rows(values: &'a [T], columns: usize) -> Self {
+        Self { values, row: columns, column: 1 }
+    }
+
+    /// The same values, transposed.
+    pub(super) fn transposed(self) -> Self {
+        Self { values: self.values, row: self.column, column: self.row }
+    }
+}
+
+/// `out = a·b`, or `out += a·b` if `accumulate`; a `[m, k]`, b `[k, n]`, out `[m, n]` row-major.
+pub(super) fn matmul<T: Element>(
+    (m, k, n): (usize, usize, usize),
+    a: Matrix<T>,
+    b: Matrix<T>,
+    out: &mut [T],
+    accumulate: bool,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    let last = |rows: usize, columns: usize, x: &Matrix<T>| (rows.max(1) - 1) * x.row + (columns.max(1) - 1) * x.column;
+    assert!(k == 0 || (last(m, k, &a) < a.values.len() && last(k, n, &b) < b.values.len()), "matrix out of its slice");
+    assert!(out.len() >= m * n, "product out of its slice");
+    let (alpha, beta) = (if accumulate { T::one() } else { T::zero() }, T::one());
+    // SAFETY: the assertions keep every element that `gemm` addresses, at most (m−1, k−1), (k−1, n−1) and (m−1, n−1)
+    // of the three matrices, inside its slice; `out` is borrowed mutably and overlaps neither input.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            accumulate,
+            a.values.as_ptr(),
+            a.column as isize,
+            a.row as isize,
+            b.values.as_ptr(),
+            b.column as isize,
+            b.row as isize,
+            alpha,
+            beta,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_transposed_and_accumulated_matrices() {
+        let a: Vec<f64> = (0..6).map(f64::from).collect();
+        let mut out = vec![1.0; 4];
+        // [[0,1,2],[3,4,5]] · its transpose = [[5,14],[14,50]]
+        matmul((2, 3, 2), Matrix::rows(&a, 3), Matrix::rows(&a, 3).transposed(), &mut out, true);
+        assert_eq!(out, [6.0, 15.0, 15.0, 51.0]);
+        matmul((2, 3, 2), Matrix::rows(&a, 3), Matrix::rows(&a, 3).transposed(), &mut out, false);
+        assert_eq!(out, [5.0, 14.0, 14.0, 50.0]);
+    }
+}

@@ -1,0 +1,263 @@
+//! From a MODEL on disk to a network with its preprocessing.
+//!
+//! A MODEL is a run directory, a checkpoint folder, or a `.safetensors` file: one of ours, or any ResNet under
+//! torchvision's names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::backbone::{Architecture, Backbone, BackboneConfig, ResNetConfig, Stem};
+use crate::checkpoint::{self, LoadReport};
+use crate::collective::SingleProcess;
+use crate::images::Normalisation;
+use crate::method::{Method, MethodConfig, Placement};
+use crate::params::ParamStore;
+use crate::tape::Features;
+use crate::{Error, Result};
+
+/// The file of a checkpoint folder that holds every tensor of the method.
+pub const MODEL_FILE: &str = "model.safetensors";
+
+/// How pictures enter the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// Side of the square input, in pixels.
+    pub size: usize,
+    /// Of pixel values in [0, 1].
+    pub normalisation: Normalisation,
+}
+
+/// What is written beside the weights, so that they can be used without the recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Version of the program that wrote it.
+    pub version: String,
+    /// Backbone, objective and modules.
+    pub method: MethodConfig,
+    /// How pictures enter the network.
+    pub preprocessing: Preprocessing,
+    /// Width of the parameter vectors; 0 if there are none.
+    pub parameters: usize,
+    /// Augmentation policy and parameter layout (names, statistics), as the data crate writes them.
+    pub augmentation: serde_json::Value,
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// The run's seed.
+    pub seed: u64,
+}
+
+/// The network of a MODEL.
+enum Network {
+    Method(Box<Method>),
+    Backbone { backbone: Box<dyn Backbone>, params: ParamStore },
+}
+
+/// A network read from disk.
+pub struct Model {
+    network: Network,
+    /// How pictures enter it.
+    pub preprocessing: Preprocessing,
+    /// What was written beside the weights; absent in files of others.
+    pub description: Option<Description>,
+    /// The file that was read.
+    pub path: PathBuf,
+    /// Hexadecimal SHA-256 of that file.
+    pub sha256: String,
+    /// Which tensors were found.
+    pub report: LoadReport,
+    /// Checkpoints that were passed over, each with the reason.
+    pub skipped: Vec<String>,
+}
+
+impl Model {
+    /// Reads a MODEL onto `device`, in f32.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let Located { file, bytes, skipped } = locate(path)?;
+        let read = checkpoint::from_bytes(&bytes, &file, device)?;
+        let sha256 = checkpoint::sha256(&bytes);
+        drop(bytes);
+        let (network, preprocessing, description, report) = match &read.description {
+            Some(text) => from_description(text, &read.tensors, &file, device)?,
+            None => from_names(&read.tensors, &file, device)?,
+        };
+        Ok(Self { network, preprocessing, description, path: file, sha256, report, skipped })
+    }
+
+    /// The same network before training: initial weights from the run's seed (0 where none is recorded).
+    pub fn untrained(&self, device: &Device) -> Result<Self> {
+        let seed = self.description.as_ref().map_or(0, |d| d.seed);
+        let placement = Placement { seed, dtype: DType::F32, device, collective: SingleProcess::shared() };
+        let network = match &self.description {
+            Some(d) => Network::Method(Box::new(Method::new(&d.method, d.parameters, placement)?)),
+            None => new_backbone(&resnet_config(&self.params().tensors(""), &self.path)?, seed, device)?,
+        };
+        Ok(Self {
+            network,
+            preprocessing: self.preprocessing.clone(),
+            description: self.description.clone(),
+            path: self.path.clone(),
+            sha256: format!("untrained-{seed}-{}", self.sha256),
+            report: LoadReport::default(),
+            skipped: Vec::new(),
+        })
+    }
+
+    /// The backbone.
+    pub fn backbone(&self) -> &dyn Backbone {
+        match &self.network {
+            Network::Method(method) => method.backbone(),
+            Network::Backbone { backbone, .. } => backbone.as_ref(),
+        }
+    }
+
+    /// The whole method, where the file holds one.
+    pub fn method(&self) -> Option<&Method> {
+        match &self.network {
+            Network::Method(method) => Some(method),
+            Network::Backbone { .. } => None,
+        }
+    }
+
+    /// Every tensor of the network.
+    pub fn params(&self) -> &ParamStore {
+        match &self.network {
+            Network::Method(method) => method.params(),
+            Network::Backbone { params, .. } => params,
+        }
+    }
+
+    /// Pixels (`count` pictures of `height` × `width` × 3 bytes) → features in evaluation mode.
+    pub fn features(&self, pixels: &[u8], size: (usize, usize, usize)) -> Result<Features> {
+        let params = self.params();
+        let images = self.preprocessing.normalisation.tensor(pixels, size, params.device(), params.dtype())?;
+        self.backbone().infer(&images)
+    }
+}
+
+struct Located {
+    file: PathBuf,
+    bytes: Vec<u8>,
+    skipped: Vec<String>,
+}
+
+/// Finds the weights: a file as it is; of a checkpoint folder the model; of a run the newest checkpoint that verifies.
+fn locate(path: &Path) -> Result<Located> {
+    if path.is_file() {
+        return Ok(Located { file: path.into(), bytes: checkpoint::read_file(path)?, skipped: Vec::new() });
+    }
+    if !path.exists() {
+        let text = "there is no such file or folder; give a run directory, a checkpoint or a .safetensors file";
+        return Err(Error::checkpoint(path, text));
+    }
+    if path.join(checkpoint::MANIFEST).exists() {
+        return from_folder(path).map(|bytes| Located { file: path.join(MODEL_FILE), bytes, skipped: Vec::new() });
+    }
+    newest(path)
+}
+
+fn from_folder(folder: &Path) -> Result<Vec<u8>> {
+    let missing = || Error::checkpoint(folder, format!("it holds no {MODEL_FILE}; use another checkpoint"));
+    checkpoint::read_folder(folder)?.remove(MODEL_FILE).ok_or_else(missing)
+}
+
+/// The folders `checkpoints/step-…` of a run, newest first.
+pub fn checkpoint_folders(run: &Path) -> Result<Vec<PathBuf>> {
+    let folder = run.join("checkpoints");
+    if !folder.is_dir() {
+        return Err(Error::checkpoint(
+            run,
+            "it holds no checkpoints; give a run directory, a checkpoint or a .safetensors file",
+        ));
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(|e| Error::io("read", &folder, e))? {
+        let path = entry.map_err(|e| Error::io("read", &folder, e))?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with("step-") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found.reverse();
+    Ok(found)
+}
+
+fn newest(run: &Path) -> Result<Located> {
+    let mut skipped = Vec::new();
+    for folder in checkpoint_folders(run)? {
+        match from_folder(&folder) {
+            Ok(bytes) => return Ok(Located { file: folder.join(MODEL_FILE), bytes, skipped }),
+            Err(error) => skipped.push(error.to_string()),
+        }
+    }
+    let reasons = if skipped.is_empty() { String::new() } else { format!(": {}", skipped.join("; ")) };
+    Err(Error::checkpoint(run, format!("no checkpoint in it is complete{reasons}")))
+}
+
+type Parts = (Network, Preprocessing, Option<Description>, LoadReport);
+
+fn from_description(text: &str, tensors: &BTreeMap<String, Tensor>, path: &Path, device: &Device) -> Result<Parts> {
+    let description: Description = serde_json::from_str(text).map_err(|e| {
+        Error::checkpoint(path, format!("its description cannot be read ({e}); use a matching version"))
+    })?;
+    if let Some(problem) = description.method.validate().into_iter().next() {
+        return Err(Error::checkpoint(path, problem));
+    }
+    let placement =
+        Placement { seed: description.seed, dtype: DType::F32, device, collective: SingleProcess::shared() };
+    let method = Method::new(&description.method, description.parameters, placement)?;
+    let report = checkpoint::load_strict(method.params(), tensors, path)?;
+    Ok((Network::Method(Box::new(method)), description.preprocessing.clone(), Some(description), report))
+}
+
+/// A ResNet of someone else: names and shapes decide the architecture; a classifier `fc` is left out.
+fn from_names(tensors: &BTreeMap<String, Tensor>, path: &Path, device: &Device) -> Result<Parts> {
+    let mut tensors = tensors.clone();
+    tensors.retain(|name, _| !name.starts_with("fc."));
+    let config = resnet_config(&tensors, path)?;
+    let network = new_backbone(&config, 0, device)?;
+    let Network::Backbone { params, .. } = &network else {
+        return Err(Error::Config("a backbone alone was expected".into()));
+    };
+    for (name, slot) in params.iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
+        // Absent from files of old PyTorch versions, and without effect here.
+        tensors.entry(name.to_owned()).or_insert_with(|| slot.var.as_tensor().clone());
+    }
+    let report = checkpoint::load_strict(params, &tensors, path)?;
+    let preprocessing = match config.stem {
+        Stem::Cifar => Preprocessing { size: 32, normalisation: Normalisation::CIFAR10 },
+        Stem::ImageNet => Preprocessing { size: 224, normalisation: Normalisation::IMAGENET },
+    };
+    Ok((network, preprocessing, None, report))
+}
+
+fn new_backbone(config: &ResNetConfig, seed: u64, device: &Device) -> Result<Network> {
+    let mut params = ParamStore::new(seed, DType::F32, device);
+    let collective = SingleProcess::shared();
+    let config = BackboneConfig(config.clone());
+    let backbone = config.build(&collective, &mut params.root())?;
+    Ok(Network::Backbone { backbone, params })
+}
+
+/// The ResNet whose names and shapes a file has.
+fn resnet_config(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ResNetConfig> {
+    let foreign = || {
+        let names: Vec<_> = tensors.keys().take(3).map(String::as_str).collect();
+        let names = if names.is_empty() { "none at all".into() } else { format!("{}, …", names.join(", ")) };
+        Error::checkpoint(path, format!("its tensors ({names}) are not those of a ResNet under torchvision's names"))
+    };
+    let &[width, 3, kernel, _] = tensors.get("conv1.weight").ok_or_else(foreign)?.dims() else {
+        return Err(foreign());
+    };
+    let count =
+        |stage: usize| (0..).take_while(|b| tensors.contains_key(&format!("layer{stage}.{b}.conv1.weight"))).count();
+    let blocks = [count(1), count(2), count(3), count(4)];
+    let expansion = if tensors.contains_key("layer1.0.conv3.weight") { 4 } else { 1 };
+    let fits = |a: &Architecture| a.blocks() == blocks && a.expansion() == expansion;
+    let architecture = Architecture::ALL.into_iter().find(fits).ok_or_else(foreign)?;
+    let stem = if kernel == 7 { Stem::ImageNet } else { Stem::Cifar };
+    Ok(ResNetConfig { architecture, stem, width })
+}

@@ -1,0 +1,72 @@
+//! Two-dimensional convolution without bias.
+
+use std::sync::Arc;
+
+use candle_core::{Tensor, Var};
+
+use crate::Result;
+use crate::kernels::{self, Conv2dGeometry};
+use crate::params::{Init, Role, Scope};
+use crate::tape::Gradients;
+
+/// Shape of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv2dConfig {
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Side of the square kernel.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros added on each side.
+    pub padding: usize,
+    /// Number of channel groups.
+    pub groups: usize,
+    /// Initial weights.
+    pub init: Init,
+}
+
+/// A convolution: xs `[batch, in, height, width]` → `[batch, out, height', width']`.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    name: Arc<str>,
+    weight: Var,
+    geometry: Conv2dGeometry,
+}
+
+/// What a convolution remembers for its backward: its input.
+pub struct Conv2dMemory {
+    xs: Tensor,
+}
+
+impl Conv2d {
+    /// Creates `weight` of shape `[out, in / groups, kernel, kernel]` under `scope`.
+    pub fn new(config: &Conv2dConfig, scope: &mut Scope) -> Result<Self> {
+        let &Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, init } = config;
+        let shape = (out_channels, in_channels / groups, kernel, kernel);
+        let weight = scope.parameter("weight", shape, init, Role::Weight)?;
+        let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups };
+        Ok(Self { name: scope.full("weight").into(), weight, geometry })
+    }
+
+    /// Applies the convolution.
+    pub fn forward(&self, xs: &Tensor) -> Result<(Tensor, Conv2dMemory)> {
+        let ys = kernels::conv2d(xs, self.weight.as_tensor(), &self.geometry)?;
+        Ok((ys, Conv2dMemory { xs: xs.clone() }))
+    }
+
+    /// Records the weight's gradient and returns that of the input.
+    pub fn backward(&self, memory: Conv2dMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let (_, _, height, width) = memory.xs.dims4()?;
+        self.backward_weight(memory, dys, gradients)?;
+        Ok(kernels::conv2d_backward_data(dys, self.weight.as_tensor(), &self.geometry, (height, width))?)
+    }
+
+    /// Records the weight's gradient alone: for the first layer, whose input needs none.
+    pub fn backward_weight(&self, memory: Conv2dMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        let gradient = kernels::conv2d_backward_weight(&memory.xs, dys, &self.geometry)?;
+        gradients.insert(&self.name, gradient)
+    }
+}

@@ -1,0 +1,94 @@
+//! A hand-written backward inside candle's automatic differentiation, on any device.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Shape, Storage, Tensor};
+
+type Backward = Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync>;
+
+/// Makes `output`, computed by any means from the values of `input`, a function of `input` for candle's
+/// differentiation: where the gradient of the loss with respect to the result is `g` (shape of `output`), that with
+/// respect to `input` is `backward(g)` (shape of `input`).
+///
+/// `output` is copied once. The backward runs only if something upstream of `input` is a variable.
+pub fn hand_written(
+    input: &Tensor,
+    output: &Tensor,
+    backward: impl Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync + 'static,
+) -> candle_core::Result<Tensor> {
+    let output = whole(output)?;
+    input.apply_op1(HandWritten { output, backward: Box::new(backward) })
+}
+
+/// `tensor` without history and at the start of its own storage, so that the storage can be handed on.
+fn whole(tensor: &Tensor) -> candle_core::Result<Tensor> {
+    let tensor = tensor.detach();
+    match tensor.is_contiguous() && tensor.layout().start_offset() == 0 {
+        true => Ok(tensor),
+        false => tensor.force_contiguous(),
+    }
+}
+
+struct HandWritten {
+    output: Tensor,
+    backward: Backward,
+}
+
+impl HandWritten {
+    fn elsewhere<T>(&self) -> candle_core::Result<T> {
+        candle_core::bail!("the output of a hand-written operation lies on another device than its input")
+    }
+}
+
+impl CustomOp1 for HandWritten {
+    fn name(&self) -> &'static str {
+        "hand-written"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (storage, layout) = self.output.storage_and_layout();
+        match &*storage {
+            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, self.output.shape().clone())),
+            _ => self.elsewhere(),
+        }
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
+        let (storage, layout) = self.output.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, self.output.shape().clone())),
+            _ => self.elsewhere(),
+        }
+    }
+
+    fn metal_fwd(&self, _: &MetalStorage, _: &Layout) -> candle_core::Result<(MetalStorage, Shape)> {
+        let (storage, layout) = self.output.storage_and_layout();
+        match &*storage {
+            Storage::Metal(storage) => Ok((storage.try_clone(layout)?, self.output.shape().clone())),
+            _ => self.elsewhere(),
+        }
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        (self.backward)(&gradient.contiguous()?).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    #[test]
+    fn the_given_gradient_is_used_and_chained() {
+        // y = x² by hand, then 3·y: the gradient is 6·x, whatever the layout of the input.
+        let x = Var::from_slice(&[1.0f64, -2.0, 0.5, 4.0], (2, 2), &Device::Cpu).unwrap();
+        let input = x.t().unwrap();
+        let held = input.detach();
+        let y = hand_written(&input, &held.sqr().unwrap(), move |g| g * (&held * 2.0)?).unwrap();
+        let loss = (y * 3.0).unwrap().sum_all().unwrap();
+        let gradient = loss.backward().unwrap().get(&x).unwrap().to_vec2::<f64>().unwrap();
+        assert_eq!(gradient, vec![vec![6.0, -12.0], vec![3.0, 24.0]]);
+        assert_eq!(loss.to_scalar::<f64>().unwrap(), 3.0 * (1.0 + 4.0 + 0.25 + 16.0));
+    }
+}

@@ -1,0 +1,32 @@
+//! Fully connected layer.
+
+use candle_core::{Tensor, Var};
+
+use crate::Result;
+use crate::params::{Init, Role, Scope};
+
+/// xs `[batch, in]` → `xs · weightᵀ (+ bias)` `[batch, out]`.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Var,
+    bias: Option<Var>,
+}
+
+impl Linear {
+    /// Creates `weight` `[out, in]` and, if asked for, `bias` `[out]`, with PyTorch's default initialisation.
+    pub fn new(inputs: usize, outputs: usize, bias: bool, scope: &mut Scope) -> Result<Self> {
+        let weight = scope.parameter("weight", (outputs, inputs), Init::KaimingUniformFanIn, Role::Weight)?;
+        let bound = (inputs.max(1) as f64).sqrt().recip();
+        let bias = bias.then(|| scope.parameter("bias", outputs, Init::Uniform(bound), Role::Other)).transpose()?;
+        Ok(Self { weight, bias })
+    }
+
+    /// Applies the layer.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        let ys = xs.matmul(&self.weight.t()?)?;
+        match &self.bias {
+            Some(bias) => Ok(ys.broadcast_add(bias)?),
+            None => Ok(ys),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! NT-Xent and the measures of equivariance against the reference.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use candle_core::{DType, Tensor, Var};
+use common::{Golden, values};
+use equimod_core::SingleProcess;
+use equimod_core::equivariance::{Equivariance, equivariance_rows};
+use equimod_core::objective::nt_xent;
+
+/// Loss and gradient of a case in an element type.
+fn loss_and_gradient(golden: &Golden, case: &str, dtype: DType) -> (Tensor, Tensor) {
+    let z = Var::from_tensor(&golden.get(&format!("{case}/z")).to_dtype(dtype).unwrap()).unwrap();
+    // Temperatures are exact decimals, stored as f32.
+    let temperature = (golden.scalar(&format!("{case}/temperature")) * 1e6).round() / 1e6;
+    let loss = nt_xent(&z, temperature, &SingleProcess).unwrap();
+    let gradient = loss.backward().unwrap().remove(&z).unwrap();
+    (loss.reshape(1).unwrap(), gradient)
+}
+
+#[test]
+fn golden_nt_xent() {
+    let Some(golden) = Golden::open("ntxent.safetensors") else { return };
+    for case in golden.meta_json("cases").as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let (loss, gradient) = loss_and_gradient(&golden, name, DType::F32);
+        golden.check_f32(&format!("{name}/loss"), &loss);
+        check_gradient(&golden, name, &gradient);
+        // The metadata holds the loss in 64 bits.
+        let (loss, _) = loss_and_gradient(&golden, name, DType::F64);
+        let (got, want) = (values(&loss)[0], case["loss"].as_f64().unwrap());
+        assert!((got - want).abs() <= 2e-6 * want.abs().max(1.0), "{name}: {got} {want}");
+    }
+}
+
+/// Rows shorter than the least length of `F.normalize` hold values of order 1e10: those are compared to 1e-3.
+fn check_gradient(golden: &Golden, case: &str, gradient: &Tensor) {
+    let rows_name = format!("{case}/degenerate_rows");
+    let name = format!("{case}/grad_z");
+    if !golden.has(&rows_name) {
+        return golden.check_f32(&name, gradient);
+    }
+    let want = golden.get(&name);
+    let mut regular = gradient.to_vec2::<f32>().unwrap();
+    for row in golden.values(&rows_name) {
+        let row = row as usize;
+        let want = want.get(row).unwrap().to_vec1::<f32>().unwrap();
+        let scale = want.iter().map(|v| v.abs()).fold(0f32, f32::max);
+        for (got, want) in regular[row].iter().zip(&want) {
+            assert!((got - want).abs() <= 1e-3 * scale.max(1e-6), "{case} row {row}: {got} {want}");
+        }
+        regular[row] = want;
+    }
+    golden.check_f32(&name, &Tensor::new(regular, gradient.device()).unwrap());
+}
+
+#[test]
+fn golden_measures_of_equivariance() {
+    let Some(golden) = Golden::open("knn_metrics.safetensors") else { return };
+    let cases: Vec<_> = golden.tensors.keys().filter_map(|k| k.strip_suffix("/yt_hat")).collect();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let get = |name: &str| golden.get(&format!("{case}/{name}")).clone();
+        let rows = equivariance_rows(&get("y0"), &get("yt"), &get("yt_hat")).unwrap();
+        let all = Equivariance::of(&rows);
+        let tensor = |v: Vec<f64>| Tensor::new(v, &candle_core::Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
+        golden.check_f32(&format!("{case}/eqgain_rows"), &tensor(rows.iter().map(|r| r.absolute()).collect()));
+        golden.check_f32(&format!("{case}/eqgain_bis_rows"), &tensor(rows.iter().map(|r| r.relative()).collect()));
+        golden.check_f32(&format!("{case}/eqgain"), &tensor(vec![all.absolute]));
+        golden.check_f32(&format!("{case}/eqgain_bis"), &tensor(vec![all.relative]));
+    }
+}

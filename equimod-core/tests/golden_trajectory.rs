@@ -1,0 +1,302 @@
+//! SimCLR + EquiMod against the reference: outputs, losses, gradients, and five optimiser steps.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use candle_core::{DType, Device, Shape, Tensor};
+use common::{Golden, files, fill, filled_state, values};
+use equimod_core::collective::SingleProcess;
+use equimod_core::equivariance::{
+    Embeddings, EquiMod, EquiModConfig, Equivariance, EquivarianceConfig, equivariance_rows,
+};
+use equimod_core::objective::{SimClr, SimClrConfig};
+use equimod_core::optim::{Lars, LarsConfig, Optimizer};
+use equimod_core::tape::Features;
+use equimod_core::{
+    Backbone, BackboneConfig, Method, MethodConfig, Mode, ObjectiveConfig, Placement, ResNet, ResNetConfig, StepBatch,
+    StepContext,
+};
+
+/// The reference's names → ours.
+const PARTS: [(&str, &str); 5] = [
+    ("resnet.", "backbone."),
+    ("proj_head_inv.", "objective.projection_head."),
+    ("proj_head_eq.", "equivariance.equimod.projection_head."),
+    ("proj_head_t.", "equivariance.equimod.parameter_head."),
+    ("predictor_eq.", "equivariance.equimod.predictor."),
+];
+
+fn ours(name: &str) -> String {
+    let (theirs, ours) = PARTS.iter().find(|(theirs, _)| name.starts_with(theirs)).unwrap();
+    name.replacen(theirs, ours, 1)
+}
+
+fn theirs(name: &str) -> String {
+    let (theirs, ours) = PARTS.iter().find(|(_, ours)| name.starts_with(ours)).unwrap();
+    name.replacen(ours, theirs, 1)
+}
+
+/// "32-24-16" of the reference's `arch`, without its input width, and our word for the ending.
+fn head(arch: &serde_json::Value, key: &str, ending: &str) -> equimod_core::HeadSpec {
+    let text = arch[key].as_str().unwrap();
+    let (_, widths) = text.split_once('-').unwrap();
+    format!("{widths}{ending}").parse().unwrap()
+}
+
+struct Settings {
+    method: MethodConfig,
+    parameters: usize,
+}
+
+impl Settings {
+    /// Of a trajectory file.
+    fn of_steps(golden: &Golden) -> Self {
+        let (arch, conf) = (golden.meta_json("arch"), golden.meta_json("conf"));
+        let number = |key: &str| conf[key].as_f64().unwrap();
+        let objective = SimClrConfig {
+            temperature: number("t_z"),
+            projection_head: head(&arch, "proj_head_inv", " bn-"),
+            ..Default::default()
+        };
+        let equimod = EquiModConfig {
+            weight: number("lmbd"),
+            temperature: number("t_y"),
+            projection_head: head(&arch, "proj_head_eq", " bn-"),
+            parameter_head: head(&arch, "proj_head_t", " bn"),
+            predictor: head(&arch, "predictor_eq", " bn-"),
+            ..Default::default()
+        };
+        let width = arch["base_width"].as_u64().unwrap() as usize;
+        Self::new(width, objective, equimod, arch["p_dim"].as_u64().unwrap() as usize)
+    }
+
+    fn new(width: usize, objective: SimClrConfig, equimod: EquiModConfig, parameters: usize) -> Self {
+        let backbone = BackboneConfig(ResNetConfig { width, ..Default::default() });
+        let equivariance = EquivarianceConfig { equimod: Some(equimod) };
+        let method = MethodConfig { backbone, objective: ObjectiveConfig::SimClr(objective), equivariance };
+        Self { method, parameters }
+    }
+
+    fn build(&self, dtype: DType, state: impl Fn(&str, &Shape) -> Option<Tensor>) -> Built {
+        let placement = || Placement { seed: 0, dtype, device: &Device::Cpu, collective: SingleProcess::shared() };
+        let method = Method::new(&self.method, self.parameters, placement()).unwrap();
+        for (name, slot) in method.params().iter() {
+            match state(&theirs(name), slot.var.shape()) {
+                Some(tensor) => slot.var.set(&tensor.to_dtype(slot.var.dtype()).unwrap()).unwrap(),
+                None => assert!(name.ends_with("num_batches_tracked"), "{name} is not in the reference"),
+            }
+        }
+        Built { method, settings: self.method.clone(), parameters: self.parameters, dtype }
+    }
+}
+
+struct Built {
+    method: Method,
+    settings: MethodConfig,
+    parameters: usize,
+    dtype: DType,
+}
+
+struct Outputs {
+    h: Tensor,
+    z: Tensor,
+    embeddings: Embeddings,
+}
+
+impl Built {
+    /// Features and embeddings of a batch, from a second copy of the parts with the same values: nothing of the
+    /// method under test changes.
+    fn outputs(&self, batch: &StepBatch, mode: Mode) -> Outputs {
+        let mut store = equimod_core::ParamStore::new(0, self.dtype, &Device::Cpu);
+        let collective = SingleProcess::shared();
+        let net = ResNet::new(&self.settings.backbone.0, &collective, &mut store.root().scope("backbone")).unwrap();
+        let ObjectiveConfig::SimClr(simclr) = &self.settings.objective;
+        let simclr = SimClr::new(simclr, net.features(), &collective, &mut store.root().scope("objective")).unwrap();
+        let equimod = self.settings.equivariance.equimod.as_ref().unwrap();
+        let mut root = store.root();
+        let mut scope = root.scope("equivariance");
+        let equimod =
+            EquiMod::new(equimod, net.features(), self.parameters, &collective, &mut scope.scope("equimod")).unwrap();
+        for (name, slot) in store.iter() {
+            slot.var.set(self.method.params().get(name).unwrap().var.as_tensor()).unwrap();
+        }
+        let pooled = match mode {
+            Mode::Train => net.forward(&batch.images().unwrap(), mode).unwrap().0.pooled,
+            Mode::Eval => net.infer(&batch.images().unwrap()).unwrap().pooled,
+        };
+        let features = Features { pooled, stages: Vec::new() };
+        let params = batch.params.as_ref();
+        let step = StepContext { features: &features, has_clean: true, params, mode, collective: &collective };
+        let z = simclr.embed(&step.view_features().unwrap(), mode).unwrap();
+        let embeddings = equimod.embeddings(&step).unwrap();
+        Outputs { h: features.pooled, z, embeddings }
+    }
+}
+
+fn scalar(value: f64, dtype: DType) -> Tensor {
+    Tensor::new(&[value], &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+}
+
+fn check_outputs(golden: &Golden, prefix: &str, outputs: &Outputs) {
+    let Outputs { h, z, embeddings } = outputs;
+    let Embeddings { clean, views, predicted } = embeddings;
+    for (name, tensor) in [("h", h), ("z", z), ("y0", clean), ("yt", views), ("yt_hat", predicted)] {
+        let name = format!("{prefix}{name}");
+        if golden.has(&name) {
+            golden.check(&name, tensor);
+        }
+    }
+}
+
+fn check_trajectory(file: &str, dtype: DType) {
+    let golden = Golden::open(file).unwrap();
+    let built =
+        Settings::of_steps(&golden).build(dtype, |name, _| golden.tensors.get(&format!("init/{name}")).cloned());
+    let (conf, names) = (golden.meta_json("conf"), golden.meta_list("param_names"));
+    let number = |key: &str| conf[key].as_f64().unwrap();
+    let config = LarsConfig { weight_decay: number("wd"), trust_coefficient: number("eta"), ..Default::default() };
+    let mut optimizer = Lars::new(config);
+    let rates: Vec<f64> = conf["lrs"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    let initial = built.method.params().deep_copy().unwrap();
+    let batch = |step: usize| {
+        let get = |name: &str| golden.get(&format!("step{step}/{name}")).to_dtype(dtype).unwrap();
+        StepBatch { clean: Some(get("img0")), views: [get("img1"), get("img2")], params: Some(get("params_norm")) }
+    };
+    for (step, &rate) in rates.iter().enumerate() {
+        let prefix = format!("step{step}/");
+        let outputs = built.outputs(&batch(step), Mode::Train);
+        check_outputs(&golden, &prefix, &outputs);
+        let mut outcome = built.method.step(&batch(step)).unwrap();
+        check_step(&golden, &prefix, &outputs, &outcome, &names, dtype);
+        optimizer.step(built.method.params(), &mut outcome.gradients, rate).unwrap();
+        check_state(&golden, step + 1, &built.method, &initial, &names, dtype);
+    }
+    check_outputs(&golden, "eval_after5/", &built.outputs(&batch(0), Mode::Eval));
+}
+
+/// Losses, measures and gradients before the update.
+fn check_step(
+    golden: &Golden,
+    prefix: &str,
+    outputs: &Outputs,
+    outcome: &equimod_core::StepOutcome,
+    names: &[String],
+    dtype: DType,
+) {
+    let Embeddings { clean, views, predicted } = &outputs.embeddings;
+    let measured = Equivariance::of(&equivariance_rows(clean, views, predicted).unwrap());
+    let metric = |name: &str| outcome.metrics.iter().find(|(n, _)| n == name).unwrap().1;
+    assert!((metric("equimod.absolute_equivariance") - measured.absolute).abs() < 1e-9);
+    for (name, value) in [
+        ("loss", outcome.loss),
+        ("loss_z", metric("invariance_loss")),
+        ("loss_eq_y", metric("equimod.loss")),
+        ("eqgain", measured.absolute),
+        ("eqgain_bis", measured.relative),
+    ] {
+        golden.check(&format!("{prefix}{name}"), &scalar(value, dtype));
+    }
+    let mut norms = Vec::new();
+    for name in names {
+        let gradient = outcome.gradients.get(&ours(name)).unwrap_or_else(|| panic!("no gradient of {name}"));
+        let stored = format!("{prefix}grad/{name}");
+        if golden.has(&stored) && dtype == DType::F32 {
+            golden.check_f32(&stored, gradient);
+        }
+        norms.push(values(gradient).iter().map(|g| g * g).sum::<f64>().sqrt());
+    }
+    golden.check(&format!("{prefix}grad_norms"), &Tensor::new(norms, &Device::Cpu).unwrap().to_dtype(dtype).unwrap());
+}
+
+/// Weights and running statistics after `step` updates, and how far each weight has moved.
+fn check_state(
+    golden: &Golden,
+    step: usize,
+    method: &Method,
+    initial: &std::collections::BTreeMap<String, Tensor>,
+    names: &[String],
+    dtype: DType,
+) {
+    for (name, slot) in method.params().iter().filter(|(n, _)| !n.ends_with("num_batches_tracked")) {
+        let stored = format!("after{step}/{}", theirs(name));
+        if golden.has(&stored) && dtype == DType::F32 {
+            golden.check_f32(&stored, slot.var.as_tensor());
+        }
+    }
+    let stored = format!("after{step}_update_norms");
+    if golden.has(&stored) {
+        let moved = names.iter().map(|name| {
+            let name = ours(name);
+            let (now, then) = (values(method.params().get(&name).unwrap().var.as_tensor()), values(&initial[&name]));
+            now.iter().zip(&then).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+        });
+        let moved: Vec<f64> = moved.collect();
+        golden.check(&stored, &Tensor::new(moved, &Device::Cpu).unwrap().to_dtype(dtype).unwrap());
+    }
+}
+
+/// The full-size model, its weights by the fill rule.
+fn check_full(file: &str, dtype: DType) {
+    let golden = Golden::open(file).unwrap();
+    let temperature = |key: &str| golden.meta(key).parse().unwrap();
+    let objective = SimClrConfig { temperature: temperature("temperature_z"), ..Default::default() };
+    let equimod = EquiModConfig { temperature: temperature("temperature_y"), ..Default::default() };
+    let (input_shape, input_scale) = fill_call(golden.meta("input"));
+    let (params_shape, params_scale) = fill_call(golden.meta("params"));
+    let settings = Settings::new(64, objective, equimod, params_shape[1]);
+    let seed = golden.meta("fill_seed").parse().unwrap();
+    let built = settings.build(dtype, |name, shape| Some(filled_state(name, shape, seed, false)));
+    let images = fill("input", input_shape.as_slice(), input_scale, 0.0, seed).to_dtype(dtype).unwrap();
+    let params = fill("params", params_shape.as_slice(), params_scale, 0.0, seed).to_dtype(dtype).unwrap();
+    let third = input_shape[0] / 3;
+    let part = |i: usize| images.narrow(0, i * third, third).unwrap();
+    let batch = StepBatch { clean: Some(part(0)), views: [part(1), part(2)], params: Some(params) };
+    check_outputs(&golden, "", &built.outputs(&batch, Mode::Train));
+    let outcome = built.method.step(&batch).unwrap();
+    golden.check("loss", &scalar(outcome.loss, dtype));
+    let (mut norms, mut probes) = (Vec::new(), Vec::new());
+    for name in golden.meta_list("param_names") {
+        let gradient = outcome.gradients.get(&ours(&name)).unwrap();
+        let probe = values(&fill(&format!("{name}.probe"), gradient.shape(), 1.0, 0.0, seed));
+        let gradient = values(gradient);
+        norms.push(gradient.iter().map(|g| g * g).sum::<f64>().sqrt());
+        probes.push(gradient.iter().zip(&probe).map(|(g, p)| g * p).sum::<f64>());
+    }
+    for (name, got) in [("grad_norms", norms), ("grad_probes", probes)] {
+        golden.check(name, &Tensor::new(got, &Device::Cpu).unwrap().to_dtype(dtype).unwrap());
+    }
+}
+
+/// `fill('input',[12,3,32,32],scale 2)` → shape and scale.
+fn fill_call(text: &str) -> (Vec<usize>, f64) {
+    let (start, end) = (text.find('[').unwrap(), text.find(']').unwrap());
+    let shape = serde_json::from_str(&text[start..=end]).unwrap();
+    let scale = text[end..].trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+    (shape, scale)
+}
+
+fn each(part: &str, check: impl Fn(&str)) {
+    for file in files("equimod_simclr_", ".safetensors").iter().filter(|f| f.contains(part)) {
+        check(file);
+    }
+}
+
+#[test]
+fn golden_five_steps_in_f32() {
+    each("_step", |file| check_trajectory(file, DType::F32));
+}
+
+#[test]
+fn golden_five_steps_in_f64() {
+    each("_step", |file| check_trajectory(file, DType::F64));
+}
+
+#[test]
+fn golden_full_model_in_f32() {
+    each("_full_", |file| check_full(file, DType::F32));
+}
+
+#[test]
+fn golden_full_model_in_f64() {
+    each("_full_", |file| check_full(file, DType::F64));
+}
