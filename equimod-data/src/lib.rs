@@ -1,1 +1,50 @@
-//! data
+//! Images in, batches out: data sets, augmentations that return their parameters, the parameter encoding, the loader.
+//!
+//! ```
+//! use equimod_data::{Image, Policy, Size, view_rng};
+//!
+//! # fn main() -> equimod_data::Result<()> {
+//! let policy = Policy::built_in("simclr-cifar10", 32)?;
+//! let picture = Image::new(Size { height: 40, width: 48 }, vec![127; 40 * 48 * 3])?;
+//! let view = &policy.views[0];
+//! let params = view.sample(picture.size(), &mut view_rng(0, 0, 0, 0));
+//! assert_eq!(view.apply(&picture, &params).size(), Size::square(32));
+//! for (name, value) in view.describe(&params) {
+//!     println!("{name}: {value}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`image`], [`resample`], [`colour`]: pictures and operations on them, bit for bit Pillow's
+//! - [`augment`], [`policy`], [`encoding`]: what is sampled, applied and written into parameter vectors
+//! - [`dataset`]: sources; [`sampler`], [`loader`]: which picture is when, and batches of them
+//!
+//! It knows no tensors and no networks, and never prints or opens the network.
+
+pub mod augment;
+pub mod colour;
+pub mod dataset;
+pub mod encoding;
+mod error;
+pub mod image;
+pub mod loader;
+pub mod policy;
+mod random;
+pub mod resample;
+pub mod sampler;
+
+pub use augment::{Augmentation, AugmentationConfig, Params};
+pub use dataset::{Concat, Dataset, FolderDataset, ParquetDataset, Task};
+pub use encoding::{Encoding, ParamLayout, Statistics};
+pub use error::{Error, Result};
+pub use image::{Image, Size};
+pub use loader::{Batch, Batches, Loader, LoaderConfig, Pixels};
+pub use policy::{CleanView, Policy, ViewParams, ViewPolicy, clean_view};
+pub use random::{Rng, view_rng};
+pub use sampler::Sampler;
+
+/// Lower-case hexadecimal digits.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,94 @@
+//! Data sets one after the other.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::{Dataset, Task};
+use crate::image::{Image, Size};
+use crate::{Error, Result};
+
+/// Several data sets as one; tasks are those of the first, and the others' must be the same.
+pub struct Concat {
+    name: String,
+    parts: Vec<Arc<dyn Dataset>>,
+    tasks: Vec<Task>,
+}
+
+impl Concat {
+    /// Joins `parts`, which must agree on tasks and classes.
+    pub fn new(name: &str, parts: Vec<Arc<dyn Dataset>>) -> Result<Self> {
+        let Some(first) = parts.first() else {
+            return Err(Error::data_set(name, "it is made of no parts"));
+        };
+        let tasks = first.tasks().to_vec();
+        if let Some(other) = parts.iter().find(|part| part.tasks() != tasks) {
+            let text = format!("{} and {} have different labels", first.name(), other.name());
+            return Err(Error::data_set(name, text));
+        }
+        Ok(Self { name: name.into(), parts, tasks })
+    }
+
+    /// The part that holds a picture, and its index there.
+    fn locate(&self, mut index: usize) -> Option<(&dyn Dataset, usize)> {
+        for part in &self.parts {
+            if index < part.len() {
+                return Some((part.as_ref(), index));
+            }
+            index -= part.len();
+        }
+        None
+    }
+
+    fn at(&self, index: usize) -> Result<(&dyn Dataset, usize)> {
+        self.locate(index).ok_or_else(|| Error::data_set(&self.name, format!("it has no picture {index}")))
+    }
+}
+
+impl Dataset for Concat {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+
+    fn image(&self, index: usize) -> Result<Image> {
+        let (part, index) = self.at(index)?;
+        part.image(index)
+    }
+
+    fn size(&self, index: usize) -> Result<Size> {
+        let (part, index) = self.at(index)?;
+        part.size(index)
+    }
+
+    fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    fn label(&self, task: usize, index: usize) -> Option<u32> {
+        self.locate(index).and_then(|(part, index)| part.label(task, index))
+    }
+
+    fn text(&self, column: &str, index: usize) -> Option<&str> {
+        self.locate(index).and_then(|(part, index)| part.text(column, index))
+    }
+
+    fn key(&self, index: usize) -> String {
+        self.locate(index).map(|(part, index)| part.key(index)).unwrap_or_default()
+    }
+
+    fn notice(&self) -> Option<&str> {
+        self.parts.iter().find_map(|part| part.notice())
+    }
+
+    fn fingerprint(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        for part in &self.parts {
+            hash.update(part.fingerprint()?);
+        }
+        Ok(crate::hexadecimal(&hash.finalize()))
+    }
+}

@@ -1,0 +1,146 @@
+//! A folder of pictures: class sub-folders, or unlabelled, of any nesting.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
+
+use super::{Dataset, Task};
+use crate::image::{Image, Size};
+use crate::{Error, Result};
+
+/// File endings that count as pictures, in lower case.
+pub const ENDINGS: [&str; 5] = ["bmp", "jpeg", "jpg", "png", "webp"];
+
+/// The pictures below a folder, in the order of their paths.
+///
+/// Where no picture lies in the folder itself, its sub-folders are the classes of the task `class` (and may be nested
+/// further); where one does, the pictures are unlabelled.
+pub struct FolderDataset {
+    root: PathBuf,
+    name: String,
+    files: Vec<File>,
+    tasks: Vec<Task>,
+}
+
+struct File {
+    /// Below the root.
+    path: PathBuf,
+    bytes: u64,
+    class: Option<u32>,
+}
+
+impl FolderDataset {
+    /// Lists the pictures below `root`.
+    pub fn open(root: &Path) -> Result<Self> {
+        let name = root.display().to_string();
+        if !root.is_dir() {
+            let reason = if root.exists() { "it is not a folder" } else { "there is no such folder" };
+            return Err(Error::data_set(name, format!("{reason}; give a folder of pictures")));
+        }
+        let mut files = Vec::new();
+        for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
+            let entry = entry.map_err(|e| unreadable(root, e))?;
+            if entry.file_type().is_file() && is_picture(entry.path()) {
+                let bytes = entry.metadata().map_err(|e| unreadable(root, e))?.len();
+                let path = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
+                files.push(File { path, bytes, class: None });
+            }
+        }
+        if files.is_empty() {
+            let reason = format!("it holds no pictures; files ending in {} are read", ENDINGS.join(", "));
+            return Err(Error::data_set(name, reason));
+        }
+        let tasks = label(&mut files);
+        Ok(Self { root: root.into(), name, files, tasks })
+    }
+
+    fn read(&self, index: usize) -> Result<(Vec<u8>, String)> {
+        let file =
+            self.files.get(index).ok_or_else(|| Error::data_set(&self.name, format!("it has no picture {index}")))?;
+        let path = self.root.join(&file.path);
+        let bytes = fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        Ok((bytes, path.display().to_string()))
+    }
+}
+
+fn unreadable(root: &Path, error: walkdir::Error) -> Error {
+    let path = error.path().unwrap_or(root).to_owned();
+    let text = error.to_string();
+    Error::io(path, error.into_io_error().unwrap_or_else(|| std::io::Error::other(text)))
+}
+
+fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
+/// Labels files by their first folder, unless one lies in none.
+fn label(files: &mut [File]) -> Vec<Task> {
+    let class = |file: &File| {
+        let mut parts = file.path.components();
+        let first = parts.next().map(|p| p.as_os_str().to_string_lossy().into_owned());
+        parts.next().and(first)
+    };
+    let Some(names) = files.iter().map(class).collect::<Option<Vec<String>>>() else { return Vec::new() };
+    let mut classes = names.clone();
+    classes.sort();
+    classes.dedup();
+    for (file, name) in files.iter_mut().zip(&names) {
+        file.class = classes.binary_search(name).ok().map(|c| c as u32);
+    }
+    vec![Task { name: "class".into(), classes }]
+}
+
+impl Dataset for FolderDataset {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    fn image(&self, index: usize) -> Result<Image> {
+        let (bytes, key) = self.read(index)?;
+        Image::decode(&bytes, &key)
+    }
+
+    fn size(&self, index: usize) -> Result<Size> {
+        let (bytes, key) = self.read(index)?;
+        Image::decode_size(&bytes, &key)
+    }
+
+    fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    fn label(&self, task: usize, index: usize) -> Option<u32> {
+        self.tasks.get(task)?;
+        self.files.get(index)?.class
+    }
+
+    fn text(&self, _: &str, _: usize) -> Option<&str> {
+        None
+    }
+
+    fn key(&self, index: usize) -> String {
+        self.files.get(index).map(|file| self.root.join(&file.path).display().to_string()).unwrap_or_default()
+    }
+
+    fn notice(&self) -> Option<&str> {
+        None
+    }
+
+    /// Of the paths below the folder and the sizes of the files, not of their content.
+    fn fingerprint(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        for file in &self.files {
+            hash.update(file.path.to_string_lossy().as_bytes());
+            hash.update([0]);
+            hash.update(file.bytes.to_le_bytes());
+        }
+        Ok(crate::hexadecimal(&hash.finalize()))
+    }
+}

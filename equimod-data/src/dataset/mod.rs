@@ -1,0 +1,73 @@
+//! Sources of pictures with labels.
+
+mod concat;
+mod folder;
+mod parquet;
+
+pub use concat::Concat;
+pub use folder::FolderDataset;
+pub use parquet::ParquetDataset;
+
+use crate::image::{Image, Size};
+use crate::{Error, Result};
+
+/// A column of labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its name.
+    pub name: String,
+    /// The name of each class; a label is an index into them.
+    pub classes: Vec<String>,
+}
+
+/// Pictures in a fixed order, with labels for any number of tasks.
+pub trait Dataset: Send + Sync {
+    /// For people and messages.
+    fn name(&self) -> &str;
+
+    /// Number of pictures.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Decodes a picture.
+    fn image(&self, index: usize) -> Result<Image>;
+
+    /// The size of a picture, from its header.
+    fn size(&self, index: usize) -> Result<Size>;
+
+    /// The label columns.
+    fn tasks(&self) -> &[Task];
+
+    /// The label of a picture in a task; `None` where it is not part of the task.
+    fn label(&self, task: usize, index: usize) -> Option<u32>;
+
+    /// A text that goes with a picture, from a column by name.
+    fn text(&self, column: &str, index: usize) -> Option<&str>;
+
+    /// The picture's path or row, for messages and logs.
+    fn key(&self, index: usize) -> String;
+
+    /// The licence notice of the pictures.
+    fn notice(&self) -> Option<&str>;
+
+    /// Hexadecimal SHA-256 of what decides a run on these pictures.
+    fn fingerprint(&self) -> Result<String>;
+
+    /// The sizes of all pictures.
+    fn sizes(&self) -> Result<Vec<Size>> {
+        (0..self.len()).map(|index| self.size(index)).collect()
+    }
+
+    /// The task called `name`.
+    fn task(&self, name: &str) -> Result<usize> {
+        self.tasks().iter().position(|task| task.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.tasks().iter().map(|task| task.name.as_str()).collect();
+            let names = if names.is_empty() { "no labels at all".into() } else { names.join(", ") };
+            Error::data_set(self.name(), format!("it has no labels called {name:?}; it has {names}"))
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! Pictures of 8-bit red, green and blue.
+
+use std::fmt;
+use std::io::Cursor;
+
+use image::{ImageReader, Limits};
+
+use crate::{Error, Result};
+
+/// Longest side of a picture that is decoded.
+pub const LONGEST_SIDE: u32 = 1 << 15;
+/// Most memory that decoding a picture may take, in bytes.
+pub const MOST_MEMORY: u64 = 1 << 29;
+
+/// Height and width in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Size {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl Size {
+    /// A square.
+    pub fn square(side: usize) -> Self {
+        Self { height: side, width: side }
+    }
+
+    /// Pixels.
+    pub fn area(self) -> usize {
+        self.height * self.width
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} × {}", self.height, self.width)
+    }
+}
+
+/// A picture: height × width × 3 bytes, row by row, red, green, blue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    size: Size,
+    pixels: Vec<u8>,
+}
+
+impl Image {
+    /// Wraps pixels; their number must fit the size, which must not be empty.
+    pub fn new(size: Size, pixels: Vec<u8>) -> Result<Self> {
+        if size.area() == 0 || pixels.len() != 3 * size.area() {
+            return Err(Error::Config(format!(
+                "a picture of {size} needs {} bytes, got {}",
+                3 * size.area(),
+                pixels.len()
+            )));
+        }
+        Ok(Self { size, pixels })
+    }
+
+    /// For pixels that are made to fit.
+    pub(crate) fn made(size: Size, pixels: Vec<u8>) -> Self {
+        debug_assert_eq!(pixels.len(), 3 * size.area());
+        Self { size, pixels }
+    }
+
+    /// Decodes a file (BMP, JPEG, PNG, WebP, told by its content); alpha is dropped, other colour types are converted.
+    /// `key` names the picture in errors.
+    pub fn decode(bytes: &[u8], key: &str) -> Result<Self> {
+        let fail = |reason: String| Error::Picture { key: key.to_owned(), reason };
+        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| fail(e.to_string()))?;
+        let mut limits = Limits::default();
+        limits.max_image_width = Some(LONGEST_SIDE);
+        limits.max_image_height = Some(LONGEST_SIDE);
+        limits.max_alloc = Some(MOST_MEMORY);
+        reader.limits(limits);
+        let picture = reader.decode().map_err(|e| fail(e.to_string()))?.to_rgb8();
+        let size = Size { height: picture.height() as usize, width: picture.width() as usize };
+        Self::new(size, picture.into_raw()).map_err(|e| fail(e.to_string()))
+    }
+
+    /// The size of an encoded picture, from its header.
+    pub fn decode_size(bytes: &[u8], key: &str) -> Result<Size> {
+        let fail = |reason: String| Error::Picture { key: key.to_owned(), reason };
+        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| fail(e.to_string()))?;
+        let (width, height) = reader.into_dimensions().map_err(|e| fail(e.to_string()))?;
+        Ok(Size { height: height as usize, width: width as usize })
+    }
+
+    /// The picture as a PNG file.
+    pub fn encode_png(&self) -> Result<Vec<u8>> {
+        let mut bytes = Cursor::new(Vec::new());
+        let (width, height) = (self.size.width as u32, self.size.height as u32);
+        image::write_buffer_with_format(
+            &mut bytes,
+            &self.pixels,
+            width,
+            height,
+            image::ExtendedColorType::Rgb8,
+            image::ImageFormat::Png,
+        )
+        .map_err(|e| Error::Config(format!("a picture cannot be written as PNG: {e}")))?;
+        Ok(bytes.into_inner())
+    }
+
+    /// Height and width.
+    pub fn size(&self) -> Size {
+        self.size
+    }
+
+    /// Row by row, red, green, blue.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The pixels, to be changed in place.
+    pub(crate) fn pixels_mut(&mut self) -> &mut [u8] {
+        &mut self.pixels
+    }
+
+    /// The pixels alone.
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn png_reads_back_and_rubbish_is_refused_by_name() {
+        let pixels: Vec<u8> = (0..5 * 4 * 3).map(|i| (i * 7) as u8).collect();
+        let picture = Image::new(Size { height: 5, width: 4 }, pixels).unwrap();
+        let file = picture.encode_png().unwrap();
+        assert_eq!(Image::decode(&file, "a").unwrap(), picture);
+        assert_eq!(Image::decode_size(&file, "a").unwrap(), picture.size());
+        for bytes in [&file[..20], b"not a picture", &[]] {
+            assert!(Image::decode(bytes, "bad.png").unwrap_err().to_string().contains("bad.png"));
+        }
+        assert!(Image::new(Size::square(2), vec![0; 11]).is_err());
+    }
+}
