@@ -1,1 +1,34 @@
-//! eval
+//! A frozen backbone in, numbers and pictures out: features, nearest neighbours, logistic regression, equivariance,
+//! reports.
+//!
+//! ```
+//! use equimod_eval::{Features, Labelled, knn};
+//!
+//! # fn main() -> equimod_eval::Result<()> {
+//! let features = Features::new(4, 2, vec![1.0, 0.0, 0.9, 0.1, 0.0, 1.0, 0.1, 0.9])?;
+//! let bank = Labelled::new(features.clone(), vec![0, 0, 1, 1], 2)?;
+//! let votes = knn::vote(&bank, &features, &knn::KnnConfig { k: 2, temperature: 0.07 })?;
+//! assert_eq!(votes[3].ranked[0], 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`features`]: what a backbone gives for a data set, cached
+//! - [`knn`], [`logistic`], [`lbfgs`], [`equivariance`]: protocols; [`metrics`]: their numbers with intervals
+//! - [`results`], [`report`]: rows, tables, the page
+//!
+//! It does not train backbones, and never prints, reads the environment or opens the network.
+
+pub mod equivariance;
+mod error;
+pub mod features;
+pub mod knn;
+pub mod lbfgs;
+pub mod logistic;
+pub mod metrics;
+pub mod report;
+pub mod results;
+
+pub use error::{Error, Result};
+pub use features::{Extractor, Features, Labelled};
+pub use results::ResultRow;

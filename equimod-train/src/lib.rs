@@ -1,1 +1,33 @@
-//! train
+//! A recipe in, a run directory out: the trainer, the run directory, metrics, the guard.
+//!
+//! ```
+//! use equimod_train::{BuiltIn, resolve};
+//!
+//! # fn main() -> equimod_train::Result<()> {
+//! let built_in = [BuiltIn { name: "small", text: "[backbone]\nwidth = 16" }];
+//! let recipe = resolve(&built_in, "mine.toml", "base = \"small\"", &["schedule.epochs=20".to_owned()])?;
+//! assert_eq!((recipe.backbone.0.width, recipe.schedule.epochs), (16, 20));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`recipe`], [`resolve`](mod@resolve): every setting, and how layers of them become a recipe
+//! - [`trainer`]: the loop; [`guard`]: what it looks at before weights change
+//! - [`run_dir`]: files of a run; [`metrics`]: where numbers go
+//!
+//! It does not evaluate, and never prints, reads the environment or opens the network.
+
+mod error;
+pub mod guard;
+pub mod metrics;
+pub mod recipe;
+pub mod resolve;
+pub mod run_dir;
+pub mod trainer;
+
+pub use error::{Error, Result};
+pub use metrics::{JsonLines, Sink, StepReport, TextLog};
+pub use recipe::Recipe;
+pub use resolve::{BuiltIn, find, nearest, resolve};
+pub use run_dir::{RunDirectory, RunInfo, Status};
+pub use trainer::{Ending, Surroundings, Trainer};

@@ -1,0 +1,211 @@
+//! Features of a frozen backbone over a data set, computed once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use equimod_core::Model;
+use equimod_core::checkpoint::{from_bytes, read_file, sha256, to_bytes, write_atomic};
+use equimod_data::resample::Filter;
+use equimod_data::{CleanView, Dataset, Image, clean_view};
+use rayon::prelude::*;
+
+use crate::error::refuse;
+use crate::{Error, Result};
+
+/// Pictures that go through the backbone together.
+const BATCH: usize = 128;
+
+/// One row of features a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Features {
+    rows: usize,
+    columns: usize,
+    values: Vec<f32>,
+}
+
+impl Features {
+    /// Wraps row-major values; all must be finite.
+    pub fn new(rows: usize, columns: usize, values: Vec<f32>) -> Result<Self> {
+        if values.len() != rows * columns || columns == 0 {
+            return refuse(format!(
+                "{rows} rows of {columns} features need {} values, got {}",
+                rows * columns,
+                values.len()
+            ));
+        }
+        if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
+            let (row, column) = (bad / columns, bad % columns);
+            return refuse(format!(
+                "the features of picture {row} are not finite (column {column}); check the weights"
+            ));
+        }
+        Ok(Self { rows, columns, values })
+    }
+
+    /// Number of pictures.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of features.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Row-major.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The features of one picture.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.columns..][..self.columns]
+    }
+
+    /// The rows at `indices`, in this order.
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let values = indices.iter().flat_map(|&i| self.row(i)).copied().collect();
+        Self { rows: indices.len(), columns: self.columns, values }
+    }
+
+    /// The rows less their mean.
+    pub fn centred(&self) -> Self {
+        let mut mean = vec![0f64; self.columns];
+        for row in self.values.chunks_exact(self.columns) {
+            mean.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v) / self.rows as f64);
+        }
+        let values = self.values.iter().zip(mean.iter().cycle()).map(|(&v, m)| (f64::from(v) - m) as f32).collect();
+        Self { rows: self.rows, columns: self.columns, values }
+    }
+
+    /// The rows divided by their length (at least 1e-12).
+    pub fn normalised(&self) -> Self {
+        let mut values = self.values.clone();
+        for row in values.chunks_exact_mut(self.columns) {
+            let length = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt().max(1e-12);
+            row.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
+        }
+        Self { rows: self.rows, columns: self.columns, values }
+    }
+
+    /// `[rows, columns]` in 64 bits on the CPU.
+    pub(crate) fn tensor(&self) -> Result<Tensor> {
+        Ok(Tensor::from_slice(&self.values, (self.rows, self.columns), &Device::Cpu)?.to_dtype(DType::F64)?)
+    }
+}
+
+/// Computes features, and keeps them in a folder if one is given.
+pub struct Extractor<'a> {
+    model: &'a Model,
+    cache: Option<PathBuf>,
+}
+
+impl<'a> Extractor<'a> {
+    /// An extractor for the pooled features of `model`; `cache` is a folder for what was computed.
+    pub fn new(model: &'a Model, cache: Option<&Path>) -> Self {
+        Self { model, cache: cache.map(Path::to_owned) }
+    }
+
+    /// Features of every picture: shorter side to the network's size (bicubic), centre crop, the network's own
+    /// normalisation, evaluation mode.
+    pub fn features(&self, dataset: &dyn Dataset) -> Result<Features> {
+        let Some(folder) = &self.cache else { return self.compute(dataset) };
+        let preprocessing = serde_json::to_string(&self.model.preprocessing).unwrap_or_default();
+        let key = sha256(format!("{} {} {preprocessing}", self.model.sha256, dataset.fingerprint()?).as_bytes());
+        let path = folder.join(format!("{}.safetensors", &key[..32]));
+        if let Some(features) = self.read(&path) {
+            return Ok(features);
+        }
+        let features = self.compute(dataset)?;
+        std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+            action: "create",
+            path: folder.clone(),
+            source,
+        })?;
+        let tensor = Tensor::from_slice(&features.values, (features.rows, features.columns), &Device::Cpu)?;
+        write_atomic(&path, &to_bytes(&BTreeMap::from([("features".to_owned(), tensor)]), "{}")?)?;
+        Ok(features)
+    }
+
+    /// What is cached, if it can be read; anything else is computed anew.
+    fn read(&self, path: &Path) -> Option<Features> {
+        let file = from_bytes(&read_file(path).ok()?, path, &Device::Cpu).ok()?;
+        let tensor = file.tensors.get("features")?;
+        let (rows, columns) = tensor.dims2().ok()?;
+        Features::new(rows, columns, tensor.flatten_all().ok()?.to_vec1().ok()?).ok()
+    }
+
+    fn compute(&self, dataset: &dyn Dataset) -> Result<Features> {
+        let side = self.model.preprocessing.size;
+        let clean = CleanView { resize: side, crop: side, filter: Filter::Bicubic };
+        let mut values = Vec::new();
+        let indices: Vec<usize> = (0..dataset.len()).collect();
+        for batch in indices.chunks(BATCH) {
+            let images =
+                batch.par_iter().map(|&i| Ok(clean_view(&dataset.image(i)?, &clean))).collect::<Result<Vec<_>>>()?;
+            values.extend(self.pooled(&images)?.flatten_all()?.to_vec1::<f32>()?);
+        }
+        Features::new(dataset.len(), self.model.backbone().features(), values)
+    }
+
+    /// Pooled features `[pictures, features]` of pictures of the network's size.
+    pub fn pooled(&self, images: &[Image]) -> Result<Tensor> {
+        let side = self.model.preprocessing.size;
+        let pixels: Vec<u8> = images.iter().flat_map(|image| image.pixels()).copied().collect();
+        Ok(self.model.features(&pixels, (images.len(), side, side))?.pooled.to_dtype(DType::F32)?)
+    }
+}
+
+/// Labelled features: the pictures that belong to a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labelled {
+    /// One row a picture.
+    pub features: Features,
+    /// The class of each.
+    pub labels: Vec<u32>,
+    /// Number of classes of the task.
+    pub classes: usize,
+}
+
+impl Labelled {
+    /// Wraps features with labels, each below `classes`; both must be there.
+    pub fn new(features: Features, labels: Vec<u32>, classes: usize) -> Result<Self> {
+        if features.rows() != labels.len() {
+            return refuse(format!("{} pictures have {} labels", features.rows(), labels.len()));
+        }
+        if labels.is_empty() {
+            return refuse("no picture belongs to the task; choose another one");
+        }
+        if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
+            return refuse(format!("a label is {label}, but there are {classes} classes"));
+        }
+        Ok(Self { features, labels, classes })
+    }
+
+    /// The pictures of `dataset` that belong to its task number `task`, from the features of all.
+    pub fn of_task(all: &Features, dataset: &dyn Dataset, task: usize) -> Result<Self> {
+        let rows: Vec<(usize, u32)> =
+            (0..dataset.len()).filter_map(|i| dataset.label(task, i).map(|label| (i, label))).collect();
+        let indices: Vec<usize> = rows.iter().map(|r| r.0).collect();
+        let classes = dataset.tasks().get(task).map_or(0, |t| t.classes.len());
+        Self::new(all.select(&indices), rows.iter().map(|r| r.1).collect(), classes)
+    }
+
+    /// The rows at `indices`.
+    pub fn select(&self, indices: &[usize]) -> Self {
+        Self {
+            features: self.features.select(indices),
+            labels: indices.iter().map(|&i| self.labels[i]).collect(),
+            classes: self.classes,
+        }
+    }
+
+    /// How many classes have a picture.
+    pub fn present(&self) -> usize {
+        let mut labels = self.labels.clone();
+        labels.sort_unstable();
+        labels.dedup();
+        labels.len()
+    }
+}

@@ -1,0 +1,181 @@
+//! Limited-memory BFGS with a strong-Wolfe line search (Nocedal & Wright, Numerical Optimization, algorithms 7.5, 3.5
+//! and 3.6).
+
+use std::collections::VecDeque;
+
+use crate::Result;
+use crate::error::refuse;
+
+/// Settings of [`minimise`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LbfgsConfig {
+    /// Pairs of steps and gradient differences that are kept. Published: 100.
+    pub history: usize,
+    /// Most iterations. Published: 5000.
+    pub iterations: usize,
+    /// The end is reached when no gradient entry exceeds this share of max(1, |objective|).
+    pub tolerance: f64,
+}
+
+impl Default for LbfgsConfig {
+    fn default() -> Self {
+        Self { history: 100, iterations: 5000, tolerance: 1e-7 }
+    }
+}
+
+/// Sufficient decrease and curvature of a step (strong Wolfe conditions).
+const DECREASE: f64 = 1e-4;
+const CURVATURE: f64 = 0.9;
+/// Evaluations in one line search.
+const TRIES: usize = 30;
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// A point with its value and gradient.
+struct Point {
+    at: Vec<f64>,
+    value: f64,
+    gradient: Vec<f64>,
+}
+
+/// A step s, the gradient's change y, and 1/(sᵀy).
+struct Pair {
+    step: Vec<f64>,
+    change: Vec<f64>,
+    inverse: f64,
+}
+
+/// Minimises `evaluate` (value and gradient) from `start`; returns the point and its value.
+pub fn minimise(
+    start: Vec<f64>,
+    config: &LbfgsConfig,
+    mut evaluate: impl FnMut(&[f64]) -> Result<(f64, Vec<f64>)>,
+) -> Result<(Vec<f64>, f64)> {
+    let (value, gradient) = evaluate(&start)?;
+    if !value.is_finite() {
+        return refuse(format!("the objective is {value} at the start; check the features"));
+    }
+    let mut point = Point { at: start, value, gradient };
+    let mut pairs: VecDeque<Pair> = VecDeque::new();
+    for _ in 0..config.iterations {
+        let largest = point.gradient.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
+        if largest <= config.tolerance * point.value.abs().max(1.0) {
+            break;
+        }
+        let mut direction = descent(&point.gradient, &pairs);
+        if dot(&direction, &point.gradient) >= 0.0 {
+            pairs.clear();
+            direction = point.gradient.iter().map(|g| -g).collect();
+        }
+        let first = if pairs.is_empty() { 1.0 / dot(&direction, &direction).sqrt().max(1.0) } else { 1.0 };
+        let Some(next) = line_search(&point, &direction, first, &mut evaluate)? else { break };
+        let step: Vec<f64> = next.at.iter().zip(&point.at).map(|(a, b)| a - b).collect();
+        let change: Vec<f64> = next.gradient.iter().zip(&point.gradient).map(|(a, b)| a - b).collect();
+        let curvature = dot(&step, &change);
+        if curvature > 1e-300 {
+            if pairs.len() == config.history.max(1) {
+                pairs.pop_front();
+            }
+            pairs.push_back(Pair { step, change, inverse: 1.0 / curvature });
+        }
+        point = next;
+    }
+    Ok((point.at, point.value))
+}
+
+/// −H·gradient by the two-loop recursion.
+fn descent(gradient: &[f64], pairs: &VecDeque<Pair>) -> Vec<f64> {
+    let mut q: Vec<f64> = gradient.iter().map(|g| -g).collect();
+    let mut shares = Vec::with_capacity(pairs.len());
+    for pair in pairs.iter().rev() {
+        let share = pair.inverse * dot(&pair.step, &q);
+        q.iter_mut().zip(&pair.change).for_each(|(q, y)| *q -= share * y);
+        shares.push(share);
+    }
+    if let Some(last) = pairs.back() {
+        let scale = 1.0 / (last.inverse * dot(&last.change, &last.change));
+        q.iter_mut().for_each(|q| *q *= scale);
+    }
+    for (pair, share) in pairs.iter().zip(shares.into_iter().rev()) {
+        let back = pair.inverse * dot(&pair.change, &q);
+        q.iter_mut().zip(&pair.step).for_each(|(q, s)| *q += (share - back) * s);
+    }
+    q
+}
+
+/// A point along the direction: step length, value, slope.
+#[derive(Clone, Copy)]
+struct Trial {
+    length: f64,
+    value: f64,
+    slope: f64,
+}
+
+/// A point that satisfies the strong Wolfe conditions, or the best that was found; `None` if nothing is lower.
+fn line_search(
+    point: &Point,
+    direction: &[f64],
+    first: f64,
+    evaluate: &mut impl FnMut(&[f64]) -> Result<(f64, Vec<f64>)>,
+) -> Result<Option<Point>> {
+    let start = Trial { length: 0.0, value: point.value, slope: dot(&point.gradient, direction) };
+    let (mut low, mut high): (Trial, Option<Trial>) = (start, None);
+    let (mut length, mut best): (f64, Option<Point>) = (first, None);
+    for _ in 0..TRIES {
+        let at: Vec<f64> = point.at.iter().zip(direction).map(|(x, d)| x + length * d).collect();
+        let (value, gradient) = evaluate(&at)?;
+        let trial = Trial { length, value, slope: dot(&gradient, direction) };
+        let sufficient = value <= start.value + DECREASE * length * start.slope;
+        if value.is_finite() && value < best.as_ref().map_or(point.value, |b| b.value) {
+            best = Some(Point { at, value, gradient });
+        }
+        if sufficient && trial.slope.abs() <= -CURVATURE * start.slope {
+            break;
+        }
+        if !sufficient || trial.value >= low.value || !trial.value.is_finite() {
+            high = Some(trial);
+        } else {
+            if trial.slope * high.map_or(1.0, |h| h.length - low.length) >= 0.0 {
+                high = Some(low);
+            }
+            low = trial;
+        }
+        length = match high {
+            Some(high) => between(low, high),
+            None => 2.0 * length,
+        };
+    }
+    Ok(best)
+}
+
+/// The minimum of the parabola through the lower trial's value and slope and the other's value, kept away from the ends.
+fn between(low: Trial, high: Trial) -> f64 {
+    let width = high.length - low.length;
+    let curvature = (high.value - low.value - low.slope * width) / (width * width);
+    let share = if curvature.is_finite() && curvature > 0.0 { -low.slope / (2.0 * curvature * width) } else { 0.5 };
+    low.length + width * if share.is_finite() { share.clamp(0.1, 0.9) } else { 0.5 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rosenbrock_valley_is_followed_to_its_end() {
+        let rosenbrock = |x: &[f64]| {
+            let (a, b) = (1.0 - x[0], x[1] - x[0] * x[0]);
+            Ok((a * a + 100.0 * b * b, vec![-2.0 * a - 400.0 * x[0] * b, 200.0 * b]))
+        };
+        let config = LbfgsConfig { tolerance: 1e-10, ..Default::default() };
+        let (at, value) = minimise(vec![-1.2, 1.0], &config, rosenbrock).unwrap();
+        assert!(value < 1e-16 && (at[0] - 1.0).abs() < 1e-7 && (at[1] - 1.0).abs() < 1e-7, "{at:?} {value:e}");
+    }
+
+    #[test]
+    fn an_objective_that_is_no_number_is_refused() {
+        let error = minimise(vec![0.0], &LbfgsConfig::default(), |_| Ok((f64::NAN, vec![0.0]))).unwrap_err();
+        assert!(error.to_string().contains("NaN"));
+    }
+}

@@ -1,0 +1,88 @@
+//! Metrics of predictions, with bootstrap intervals.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// A share or mean with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The value.
+    pub value: f64,
+    /// Lower and upper end of the bootstrap interval.
+    pub interval: (f64, f64),
+}
+
+/// Resamples for an interval.
+const RESAMPLES: usize = 1000;
+
+/// The mean of `values` and the 2.5 and 97.5 percentiles of the means of 1000 resamples; zeros if there are none.
+pub fn bootstrap_mean(values: &[f64], seed: u64) -> Estimate {
+    if values.is_empty() {
+        return Estimate { value: 0.0, interval: (0.0, 0.0) };
+    }
+    let count = values.len();
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let mut resample = || (0..count).map(|_| values[generator.random_range(0..count)]).sum::<f64>() / count as f64;
+    let mut means: Vec<f64> = (0..RESAMPLES).map(|_| resample()).collect();
+    means.sort_by(f64::total_cmp);
+    let at = |share: f64| means[(share * (RESAMPLES - 1) as f64).round() as usize];
+    Estimate { value: values.iter().sum::<f64>() / count as f64, interval: (at(0.025), at(0.975)) }
+}
+
+/// 1 where the label is among the first `k` of the ranked classes, else 0.
+pub fn hits(ranked: &[Vec<u32>], labels: &[u32], k: usize) -> Vec<f64> {
+    let hit = |(ranked, label): (&Vec<u32>, &u32)| if ranked.iter().take(k).any(|c| c == label) { 1.0 } else { 0.0 };
+    ranked.iter().zip(labels).map(hit).collect()
+}
+
+/// Classes by falling score; of equal scores the lower class first.
+pub fn rank(scores: &[f64]) -> Vec<u32> {
+    let mut classes: Vec<u32> = (0..scores.len() as u32).collect();
+    classes.sort_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]).then(a.cmp(&b)));
+    classes
+}
+
+/// The mean over classes that are present of the share of their items that are right.
+pub fn mean_per_class(correct: &[f64], labels: &[u32], classes: usize) -> f64 {
+    let (mut right, mut count) = (vec![0.0; classes], vec![0.0; classes]);
+    for (value, &label) in correct.iter().zip(labels) {
+        right[label as usize] += value;
+        count[label as usize] += 1.0;
+    }
+    let shares: Vec<f64> = right.iter().zip(&count).filter(|(_, n)| **n > 0.0).map(|(r, n)| r / n).collect();
+    if shares.is_empty() { 0.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
+}
+
+/// The share of the most frequent class: what guessing it would give.
+pub fn majority(labels: &[u32], classes: usize) -> f64 {
+    let mut count = vec![0usize; classes];
+    labels.iter().for_each(|&label| count[label as usize] += 1);
+    count.into_iter().max().unwrap_or(0) as f64 / labels.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_hold_the_value_and_shrink_with_its_certainty() {
+        let coin: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
+        let estimate = bootstrap_mean(&coin, 1);
+        assert_eq!(estimate.value, 0.5);
+        // The deviation of the mean is 0.025: 95 % lie within 1.96 of it, here give or take a fifth.
+        let (low, high) = estimate.interval;
+        assert!((high - low - 0.098).abs() < 0.02 && low < 0.5 && high > 0.5, "{low} {high}");
+        assert_eq!(bootstrap_mean(&coin, 1), estimate);
+        assert_eq!(bootstrap_mean(&[1.0; 9], 2).interval, (1.0, 1.0));
+    }
+
+    #[test]
+    fn ranks_hits_and_class_means() {
+        let ranked = vec![rank(&[0.1, 0.7, 0.2]), rank(&[0.5, 0.5, 0.0])];
+        assert_eq!(ranked, vec![vec![1, 2, 0], vec![0, 1, 2]]);
+        assert_eq!(hits(&ranked, &[2, 0], 1), [0.0, 1.0]);
+        assert_eq!(hits(&ranked, &[2, 0], 2), [1.0, 1.0]);
+        assert_eq!(mean_per_class(&[1.0, 0.0, 1.0], &[0, 0, 3], 5), 0.75);
+        assert_eq!(majority(&[0, 0, 3], 5), 2.0 / 3.0);
+    }
+}

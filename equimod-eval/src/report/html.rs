@@ -1,0 +1,156 @@
+//! The page.
+
+use std::fmt::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Picture, ReportData, line_plot};
+use crate::results::HEADINGS;
+
+const STYLE: &str = "
+:root{color-scheme:light dark;--ink:#1c1f24;--quiet:#5b6470;--page:#fff;--line:#d8dce2;--band:#f4f6f8;
+--c0:#2563b8;--c1:#c2501a;--c2:#2f855a;--c3:#8541b0;--c4:#a3760b}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--quiet:#9aa4b1;--page:#15181c;--line:#343b44;--band:#1e2329;
+--c0:#6ea8f2;--c1:#f08c55;--c2:#6cc295;--c3:#c08be0;--c4:#e0b64a}}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:1.5rem;max-width:68rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page)}
+h1{font-size:1.6rem;line-height:1.2;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .6rem}
+p.summary,figcaption,dt,footer{color:var(--quiet)}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:.92rem}
+th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
+th{white-space:nowrap;font-weight:600}td:nth-child(n+4):nth-child(-n+7){font-variant-numeric:tabular-nums;white-space:nowrap}
+td:nth-child(4){font-weight:600}
+dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.3rem 1.2rem;margin:0}
+dl.facts div{display:flex;gap:.5rem;justify-content:space-between;border-bottom:1px solid var(--line);padding:.15rem 0}
+dd{margin:0;text-align:right;overflow-wrap:anywhere}
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.2rem}
+figure{margin:0}svg{width:100%;height:auto;display:block}
+svg text{fill:var(--quiet);font:11px system-ui,sans-serif}svg .axis{stroke:var(--line)}
+.legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem}.legend i{display:inline-block;width:.9em;height:.25em;margin-right:.4em;vertical-align:middle}
+.row{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:1rem;padding:.8rem 0;border-bottom:1px solid var(--line)}
+.row img{width:96px;height:96px;image-rendering:pixelated;background:#fff;border:1px solid var(--line)}
+.row dl{margin:.3rem 0 0;font-size:.82rem}.row dl div{display:flex;gap:.5rem}.row dd{text-align:left}
+pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
+pre.notice{white-space:pre-wrap}
+@media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,.row,tr{break-inside:avoid}}
+";
+
+/// The five characters that mean something in HTML, made harmless.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The whole page.
+pub fn render(data: &ReportData) -> String {
+    let mut body = format!("<h1>{}</h1><p class=\"summary\">{}</p>", escape(&data.title), escape(&data.summary));
+    section(&mut body, "Results", &results(data));
+    section(&mut body, "Curves", &plots(data));
+    section(&mut body, "Views and their parameters", &pictures(data));
+    section(&mut body, "The run", &facts(&data.facts));
+    if !data.recipe.is_empty() {
+        section(&mut body, "Recipe", &format!("<pre>{}</pre>", escape(&data.recipe)));
+    }
+    let notices: String = data.notices.iter().map(|n| format!("<pre class=\"notice\">{}</pre>", escape(n))).collect();
+    section(&mut body, "Pictures: notice", &notices);
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\"><link rel=\"icon\" href=\"data:,\"><title>{}</title>\
+         <style>{STYLE}</style></head><body><main>{body}</main></body></html>\n",
+        escape(&data.title)
+    )
+}
+
+fn section(body: &mut String, title: &str, content: &str) {
+    if !content.is_empty() {
+        // Writing to a string does not fail.
+        let _ = write!(body, "<section><h2>{}</h2>{content}</section>", escape(title));
+    }
+}
+
+fn results(data: &ReportData) -> String {
+    if data.results.is_empty() {
+        return String::new();
+    }
+    let heads: String = HEADINGS.iter().map(|h| format!("<th>{}</th>", escape(h))).collect();
+    let row = |cells: [String; 8]| cells.iter().map(|c| format!("<td>{}</td>", escape(c))).collect::<String>();
+    let rows: String = data.results.iter().map(|r| format!("<tr>{}</tr>", row(r.cells()))).collect();
+    format!("<div class=\"scroll\"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>")
+}
+
+fn facts(facts: &[(String, String)]) -> String {
+    if facts.is_empty() {
+        return String::new();
+    }
+    format!("<dl class=\"facts\">{}</dl>", pairs(facts))
+}
+
+fn pairs(pairs: &[(String, String)]) -> String {
+    pairs.iter().map(|(k, v)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(k), escape(v))).collect()
+}
+
+fn plots(data: &ReportData) -> String {
+    let figures: String = data.plots.iter().filter_map(line_plot).collect();
+    if figures.is_empty() { figures } else { format!("<div class=\"plots\">{figures}</div>") }
+}
+
+fn pictures(data: &ReportData) -> String {
+    let picture = |p: &Picture| {
+        format!(
+            "<figure><figcaption>{title}</figcaption><img alt=\"{title}\" src=\"data:image/png;base64,{}\"><dl>{}</dl></figure>",
+            STANDARD.encode(&p.png),
+            pairs(&p.parameters),
+            title = escape(&p.title),
+        )
+    };
+    let row = |row: &super::PictureRow| {
+        format!("<div class=\"row\">{}</div>", row.pictures.iter().map(picture).collect::<String>())
+    };
+    data.pictures.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{PictureRow, Plot, Series};
+
+    #[test]
+    fn nothing_of_the_data_becomes_markup_and_nothing_is_fetched() {
+        let evil = "<script>alert(1)</script>\"'&";
+        let page = render(&ReportData {
+            title: evil.into(),
+            summary: evil.into(),
+            facts: vec![(evil.into(), evil.into())],
+            plots: vec![Plot {
+                title: evil.into(),
+                x_label: evil.into(),
+                series: vec![Series { name: evil.into(), points: vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0)] }],
+            }],
+            pictures: vec![PictureRow {
+                pictures: vec![Picture {
+                    title: evil.into(),
+                    png: vec![1, 2],
+                    parameters: vec![(evil.into(), evil.into())],
+                }],
+            }],
+            recipe: evil.into(),
+            notices: vec![evil.into()],
+            ..Default::default()
+        });
+        assert!(!page.contains("<script") && !page.contains("NaN"));
+        assert!(!page.contains("http:") && !page.contains("https:"));
+        assert!(page.contains("&lt;script&gt;") && page.contains("<svg"));
+    }
+}

@@ -1,0 +1,184 @@
+//! Nearest neighbours, metrics and logistic regression against the reference.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use candle_core::safetensors::Load;
+use candle_core::{DType, Device, Tensor};
+use equimod_eval::lbfgs::LbfgsConfig;
+use equimod_eval::logistic::{Classifier, fit};
+use equimod_eval::metrics::{hits, mean_per_class, rank};
+use equimod_eval::{Features, Labelled, knn};
+use safetensors::SafeTensors;
+
+struct Golden(BTreeMap<String, Tensor>);
+
+impl Golden {
+    fn open(name: &str) -> Option<Self> {
+        let (folder, other) = match std::env::var_os("EQUIMOD_GOLDEN_DIR") {
+            Some(folder) => (PathBuf::from(folder), true),
+            None => (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/golden"), false),
+        };
+        let path = folder.join(name);
+        if !path.is_file() {
+            assert!(other, "{} is missing from the project", path.display());
+            eprintln!("skipped: {} is not in this set", path.display());
+            return None;
+        }
+        let bytes = std::fs::read(path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        Some(Self(file.tensors().into_iter().map(|(n, v)| (n, v.load(&Device::Cpu).unwrap())).collect()))
+    }
+
+    fn tensor(&self, name: &str) -> &Tensor {
+        self.0.get(name).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    fn values(&self, name: &str) -> Vec<f64> {
+        self.tensor(name).to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn rows(&self, name: &str) -> Vec<Vec<f64>> {
+        self.tensor(name).to_dtype(DType::F64).unwrap().to_vec2().unwrap()
+    }
+
+    fn labels(&self, name: &str) -> Vec<u32> {
+        self.values(name).into_iter().map(|v| v as u32).collect()
+    }
+
+    fn features(&self, name: &str) -> Features {
+        let (rows, columns) = self.tensor(name).dims2().unwrap();
+        Features::new(rows, columns, self.values(name).into_iter().map(|v| v as f32).collect()).unwrap()
+    }
+
+    fn labelled(&self, features: &str, labels: &str) -> Labelled {
+        let labels = self.labels(labels);
+        let classes = *labels.iter().max().unwrap() as usize + 1;
+        Labelled::new(self.features(features), labels, classes).unwrap()
+    }
+}
+
+fn relative(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let square: f64 = got.iter().zip(want).map(|(a, b)| (a - b).powi(2)).sum();
+    (square / want.iter().map(|b| b * b).sum::<f64>().max(1e-300)).sqrt()
+}
+
+fn share(right: &[f64]) -> f64 {
+    right.iter().sum::<f64>() / right.len() as f64
+}
+
+#[test]
+fn golden_weighted_votes() {
+    let Some(golden) = Golden::open("knn_metrics.safetensors") else { return };
+    let bank = golden.labelled("knn/X_bank", "knn/y_bank");
+    let (queries, labels) = (golden.features("knn/X_query"), golden.labels("knn/y_query"));
+    let cases: Vec<String> = golden.0.keys().filter_map(|k| k.strip_suffix("/scores").map(str::to_owned)).collect();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let (k, temperature) = case.rsplit('/').next().unwrap().strip_prefix('k').unwrap().split_once("_T").unwrap();
+        let config = knn::KnnConfig { k: k.parse().unwrap(), temperature: temperature.parse().unwrap() };
+        let votes = knn::vote(&bank, &queries, &config).unwrap();
+        let scores: Vec<f64> = votes.iter().flat_map(|v| v.scores.clone()).collect();
+        // The reference's similarities are f32: exp(s/T) carries about 1e-7/T.
+        assert!(relative(&scores, &golden.values(&format!("{case}/scores"))) < 1e-5, "{case}");
+        for (name, got) in [
+            (
+                "pred_sorted",
+                votes.iter().map(|v| v.ranked.iter().map(|&c| f64::from(c)).collect()).collect::<Vec<Vec<f64>>>(),
+            ),
+            ("neighbours", votes.iter().map(|v| v.neighbours.iter().map(|&c| c as f64).collect()).collect()),
+        ] {
+            let name = format!("{case}/{name}");
+            if golden.0.contains_key(&name) {
+                assert_same_order(&got, &golden.rows(&name), &votes, &name);
+            }
+        }
+        let ranked: Vec<Vec<u32>> = votes.iter().map(|v| v.ranked.clone()).collect();
+        let want = golden.values(&format!("{case}/top1_top5"));
+        let scale = if want.iter().any(|v| *v > 1.0) { 100.0 } else { 1.0 };
+        for (k, want) in [1, 5].into_iter().zip(want) {
+            assert!((scale * share(&hits(&ranked, &labels, k)) - want).abs() < 1e-4 * scale, "{case} top-{k}");
+        }
+    }
+}
+
+/// Equal, but for the order of classes without any vote, which the reference leaves open.
+fn assert_same_order(got: &[Vec<f64>], want: &[Vec<f64>], votes: &[knn::Vote], name: &str) {
+    for ((got, want), vote) in got.iter().zip(want).zip(votes) {
+        let voted =
+            if name.ends_with("pred_sorted") { vote.scores.iter().filter(|s| **s > 0.0).count() } else { got.len() };
+        assert_eq!(got[..voted], want[..voted], "{name}");
+    }
+}
+
+#[test]
+fn golden_metrics() {
+    let Some(golden) = Golden::open("knn_metrics.safetensors") else { return };
+    let (logits, labels) = (golden.rows("metrics/logits"), golden.labels("metrics/labels"));
+    let ranked: Vec<Vec<u32>> = logits.iter().map(|row| rank(row)).collect();
+    let want = golden.values("metrics/topk_acc_1_3_5");
+    let scale = if want.iter().any(|v| *v > 1.0) { 100.0 } else { 1.0 };
+    for (k, want) in [1, 3, 5].into_iter().zip(want) {
+        assert!((scale * share(&hits(&ranked, &labels, k)) - want).abs() < 1e-4 * scale, "top-{k}");
+    }
+    let per_class = mean_per_class(&hits(&ranked, &labels, 1), &labels, logits[0].len());
+    let want = golden.values("metrics/mean_per_class_acc")[0];
+    let scale = if want > 1.0 { 100.0 } else { 1.0 };
+    assert!((scale * per_class - want).abs() < 1e-4 * scale);
+}
+
+/// Rows without the last column, and the last column.
+fn parts(classifier: &Classifier) -> (Vec<f64>, Vec<f64>) {
+    let columns = classifier.weights.len() / classifier.classes;
+    let rows = classifier.weights.chunks(columns);
+    (rows.clone().flat_map(|r| r[..columns - 1].to_vec()).collect(), rows.map(|r| r[columns - 1]).collect())
+}
+
+fn exact() -> LbfgsConfig {
+    LbfgsConfig { tolerance: 1e-10, ..Default::default() }
+}
+
+/// scikit-learn's `C·Σ CE + ½|W|²` with a free bias is C times ours with w = 1/(2C).
+#[test]
+fn golden_logistic_regression_with_a_free_bias() {
+    let Some(golden) = Golden::open("logreg.safetensors") else { return };
+    let sets: Vec<String> = golden.0.keys().filter_map(|k| k.strip_suffix("/X_train").map(str::to_owned)).collect();
+    assert!(!sets.is_empty());
+    for set in sets {
+        let get = |name: &str| format!("{set}/{name}");
+        let train = golden.labelled(&get("X_train"), &get("y_train"));
+        let (test, labels) = (golden.features(&get("X_test")), golden.labels(&get("y_test")));
+        let (_, classes, width) = golden.tensor(&get("coef")).dims3().unwrap();
+        for (i, c) in golden.values(&get("C")).into_iter().enumerate() {
+            let classifier = fit(&train, 0.5 / c, false, &exact()).unwrap();
+            let (weights, _) = parts(&classifier);
+            let objective = golden.values(&get("objective"))[i];
+            assert!((c * classifier.objective / objective - 1.0).abs() < 1e-5, "{set} C {c}: {objective}");
+            let want = &golden.values(&get("coef"))[i * classes * width..][..classes * width];
+            assert!(relative(&weights, want) < 1e-3, "{set} C {c}: {}", relative(&weights, want));
+            let right = hits(&classifier.ranked(&test).unwrap(), &labels, 1);
+            let want = golden.values(&get("test_accuracy"))[i];
+            assert!((share(&right) - want).abs() <= 1.0 / labels.len() as f64 + 1e-6, "{set} C {c}");
+        }
+    }
+}
+
+/// AugSelf's `Σ CE + w·(|W|² + |b|²)`: ours as it is.
+#[test]
+fn golden_logistic_regression_with_a_penalised_bias() {
+    let Some(golden) = Golden::open("logreg.safetensors") else { return };
+    let data = golden.labelled("augself/X", "augself/y");
+    let (_, classes, width) = golden.tensor("augself/weight").dims3().unwrap();
+    for (i, penalty) in golden.values("augself/w").into_iter().enumerate() {
+        let classifier = fit(&data, penalty, true, &exact()).unwrap();
+        let objective = golden.values("augself/objective")[i];
+        assert!((classifier.objective / objective - 1.0).abs() < 1e-5, "w {penalty}: {objective}");
+        let (weights, bias) = parts(&classifier);
+        let want = &golden.values("augself/weight")[i * classes * width..][..classes * width];
+        assert!(relative(&weights, want) < 1e-3, "w {penalty}: {}", relative(&weights, want));
+        let want = &golden.values("augself/bias")[i * classes..][..classes];
+        assert!(relative(&bias, want) < 1e-3, "w {penalty}: {bias:?} {want:?}");
+    }
+}

@@ -1,0 +1,187 @@
+//! Everything that decides a run. Defaults are the published SimCLR + nothing recipe on CIFAR-10; modules are added by
+//! naming them.
+
+use equimod_core::objective::SimClrConfig;
+use equimod_core::optim::{LarsConfig, WarmupCosine};
+use equimod_core::{
+    BackboneConfig, EquivarianceConfig, MethodConfig, Normalisation, ObjectiveConfig, OptimizerConfig, ResNetConfig,
+};
+use serde::{Deserialize, Serialize};
+
+/// A complete recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recipe {
+    /// One line that says what the recipe is for.
+    pub about: String,
+    /// Decides initial weights, the order of pictures and every augmentation.
+    pub seed: u64,
+    /// Which pictures.
+    pub data: DataRecipe,
+    /// How views are made and their parameters written down.
+    pub augmentation: AugmentationRecipe,
+    /// Channel statistics of the network's input.
+    pub normalisation: Normalisation,
+    /// From images to features.
+    pub backbone: BackboneConfig,
+    /// What pulls views together.
+    pub objective: ObjectiveConfig,
+    /// What keeps the effect of augmentations: one table for each module that is on.
+    pub equivariance: EquivarianceConfig,
+    /// How parameters move.
+    pub optimizer: OptimizerConfig,
+    /// For how long, and how fast.
+    pub schedule: ScheduleRecipe,
+    /// When states are saved.
+    pub checkpoint: CheckpointRecipe,
+}
+
+/// Which pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataRecipe {
+    /// `emoji` (bundled), a folder of pictures, or a parquet file.
+    pub source: String,
+    /// B: pictures in a step over all processes. Published: 512 on CIFAR-10, 4096 on ImageNet.
+    pub batch: usize,
+}
+
+/// How views are made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AugmentationRecipe {
+    /// A built-in policy. Published: `simclr-cifar10`.
+    pub policy: String,
+    /// Side of the views and of the clean picture, in pixels. Published: 32 on CIFAR-10, 224 on ImageNet.
+    pub size: usize,
+    /// How parameters become a vector. Published: `published`.
+    pub encoding: String,
+    /// Where the means and deviations of the vector come from: `computed` from the policy and the pictures' sizes, or
+    /// a published set by name (`published-simclr-cifar10`).
+    pub statistics: String,
+}
+
+/// For how long, and how fast.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScheduleRecipe {
+    /// Passes over the data. Published: 800 (BYOL on ImageNet: 1000).
+    pub epochs: u64,
+    /// Of them, with a rising rate. Published: 10.
+    pub warmup_epochs: u64,
+    /// The highest rate, not scaled by the batch. Published: 4.0 (SimCLR on CIFAR-10).
+    pub learning_rate: f64,
+    /// The rate at the end. Published: 1e-8.
+    pub final_learning_rate: f64,
+}
+
+/// When states are saved; the last one always is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointRecipe {
+    /// Epochs between checkpoints.
+    pub every_epochs: u64,
+    /// How many of the newest are kept, at least 2.
+    pub keep: usize,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            about: String::new(),
+            seed: 0,
+            data: DataRecipe::default(),
+            augmentation: AugmentationRecipe::default(),
+            normalisation: Normalisation::CIFAR10,
+            backbone: BackboneConfig(ResNetConfig::default()),
+            objective: ObjectiveConfig::SimClr(SimClrConfig::default()),
+            equivariance: EquivarianceConfig::default(),
+            optimizer: OptimizerConfig::Lars(LarsConfig::default()),
+            schedule: ScheduleRecipe::default(),
+            checkpoint: CheckpointRecipe::default(),
+        }
+    }
+}
+
+impl Default for DataRecipe {
+    fn default() -> Self {
+        Self { source: "emoji".into(), batch: 512 }
+    }
+}
+
+impl Default for AugmentationRecipe {
+    fn default() -> Self {
+        Self { policy: "simclr-cifar10".into(), size: 32, encoding: "published".into(), statistics: "computed".into() }
+    }
+}
+
+impl Default for ScheduleRecipe {
+    fn default() -> Self {
+        Self { epochs: 800, warmup_epochs: 10, learning_rate: 4.0, final_learning_rate: 1e-8 }
+    }
+}
+
+impl Default for CheckpointRecipe {
+    fn default() -> Self {
+        Self { every_epochs: 10, keep: 2 }
+    }
+}
+
+impl Recipe {
+    /// Backbone, objective and modules.
+    pub fn method(&self) -> MethodConfig {
+        MethodConfig {
+            backbone: self.backbone.clone(),
+            objective: self.objective.clone(),
+            equivariance: self.equivariance.clone(),
+        }
+    }
+
+    /// The learning rate of each step, for a number of steps in an epoch.
+    pub fn learning_rates(&self, steps_per_epoch: u64) -> WarmupCosine {
+        let ScheduleRecipe { epochs, warmup_epochs, learning_rate, final_learning_rate } = self.schedule;
+        WarmupCosine {
+            base: learning_rate,
+            last: final_learning_rate,
+            warmup_steps: warmup_epochs * steps_per_epoch,
+            total_steps: epochs * steps_per_epoch,
+        }
+    }
+
+    /// The recipe as TOML, every setting written out.
+    pub fn to_toml(&self) -> String {
+        // Serialising plain structs of numbers, texts and tables does not fail.
+        toml::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Every problem: values out of range and settings that contradict each other.
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = self.method().validate();
+        problems.extend(self.optimizer.validate());
+        problems.extend(self.normalisation.validate());
+        let mut check = |bad: bool, text: String| {
+            if bad {
+                problems.push(text);
+            }
+        };
+        let ScheduleRecipe { epochs, warmup_epochs, learning_rate, final_learning_rate } = self.schedule;
+        check(epochs == 0, "schedule.epochs is 0; train for at least one".into());
+        check(
+            warmup_epochs > epochs,
+            format!("schedule.warmup_epochs is {warmup_epochs} but there are {epochs} epochs; warm up for fewer"),
+        );
+        check(
+            !learning_rate.is_finite() || learning_rate <= 0.0,
+            format!("schedule.learning_rate is {learning_rate}; it must be above 0"),
+        );
+        check(
+            !final_learning_rate.is_finite() || final_learning_rate < 0.0,
+            format!("schedule.final_learning_rate is {final_learning_rate}; it must not be negative"),
+        );
+        check(self.data.batch < 2, format!("data.batch is {}; contrast needs at least 2 pictures", self.data.batch));
+        check(self.augmentation.size == 0, "augmentation.size is 0; give a size in pixels".into());
+        check(self.checkpoint.every_epochs == 0, "checkpoint.every_epochs is 0; give at least 1".into());
+        check(self.checkpoint.keep < 2, format!("checkpoint.keep is {}; keep at least 2", self.checkpoint.keep));
+        problems
+    }
+}

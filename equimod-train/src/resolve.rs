@@ -1,0 +1,277 @@
+//! From what a user asked for to a complete recipe: base < file < `--set` < flag, unknown keys with the nearest name,
+//! all problems at once.
+
+use equimod_core::EquivarianceConfig;
+use serde::Serialize;
+use toml::{Table, Value};
+
+use crate::recipe::Recipe;
+use crate::{Error, Result};
+
+/// A recipe that the program brings along.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltIn {
+    /// Its name.
+    pub name: &'static str,
+    /// Its TOML text.
+    pub text: &'static str,
+}
+
+/// How deep recipes may build on each other.
+const LONGEST_CHAIN: usize = 8;
+
+/// Resolves the recipe in `text` (`origin` names it in messages) with `settings` of the form `a.b=value` on top, later
+/// ones over earlier ones.
+pub fn resolve(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
+    let mut problems = Vec::new();
+    let mut table = with_bases(built_in, origin, text)?;
+    for setting in settings {
+        if let Err(problem) = apply_setting(&mut table, setting) {
+            problems.push(problem);
+        }
+    }
+    check_keys(&table, &known_keys(&table), "", &mut problems);
+    let recipe = deserialise(&table, &mut problems);
+    match recipe {
+        Some(recipe) if problems.is_empty() => {
+            let problems = recipe.validate();
+            if problems.is_empty() { Ok(recipe) } else { Err(Error::Recipe(problems)) }
+        }
+        _ => Err(Error::Recipe(problems)),
+    }
+}
+
+/// The built-in recipe called `name`.
+pub fn find<'a>(built_in: &'a [BuiltIn], name: &str) -> Result<&'a BuiltIn> {
+    built_in.iter().find(|recipe| recipe.name == name).ok_or_else(|| {
+        let names: Vec<&str> = built_in.iter().map(|r| r.name).collect();
+        let hint = nearest(name, names.iter().copied())
+            .map_or_else(|| format!("there are {}", names.join(", ")), |near| format!("did you mean {near:?}?"));
+        Error::Recipe(vec![format!("{name:?} is neither a file nor a built-in recipe; {hint}")])
+    })
+}
+
+/// The table of a text, merged over those it builds on, and all over the defaults.
+fn with_bases(built_in: &[BuiltIn], origin: &str, text: &str) -> Result<Table> {
+    let mut layers = vec![parse(origin, text)?];
+    while let Some(base) = layers.last_mut().and_then(|layer| layer.remove("base")) {
+        let Value::String(name) = base else {
+            return Err(Error::Recipe(vec![format!("{origin}: base must be the name of a built-in recipe")]));
+        };
+        if layers.len() == LONGEST_CHAIN {
+            return Err(Error::Recipe(vec![format!("{origin}: recipes build on each other without end")]));
+        }
+        let base = find(built_in, &name)?;
+        layers.push(parse(base.name, base.text)?);
+    }
+    let mut table = to_table(&Recipe::default());
+    for layer in layers.into_iter().rev() {
+        merge(&mut table, layer);
+    }
+    Ok(table)
+}
+
+fn parse(origin: &str, text: &str) -> Result<Table> {
+    text.parse::<Table>().map_err(|e| {
+        let place = e.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let place = place.map_or(String::new(), |line| format!(", line {line}"));
+        Error::Recipe(vec![format!("{origin}{place}: {}", e.message().trim().replace('\n', "; "))])
+    })
+}
+
+/// `over` wins; tables are merged key by key. A table with another `kind` replaces the old one.
+fn merge(table: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => {
+                if new.get("kind").is_some_and(|kind| old.get("kind").is_some_and(|old| old != kind)) {
+                    old.clear();
+                }
+                merge(old, new);
+            }
+            (_, value) => {
+                table.insert(key, value);
+            }
+        }
+    }
+}
+
+fn apply_setting(table: &mut Table, setting: &str) -> std::result::Result<(), String> {
+    let problem = || format!("--set {setting}: write it as key=value, e.g. schedule.epochs=10");
+    let (key, value) = setting.split_once('=').ok_or_else(problem)?;
+    let path: Vec<&str> = key.trim().split('.').collect();
+    if path.iter().any(|part| part.is_empty()) {
+        return Err(problem());
+    }
+    let value = value.trim();
+    let read = format!("value = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
+    let mut layer = read.unwrap_or_else(|| Value::String(value.to_owned()));
+    for part in path.iter().rev() {
+        layer = Value::Table(Table::from_iter([((*part).to_owned(), layer)]));
+    }
+    if let Value::Table(layer) = layer {
+        merge(table, layer);
+    }
+    Ok(())
+}
+
+/// The default recipe with every module on, and the variants that `table` chose by `kind`.
+fn known_keys(table: &Table) -> Table {
+    let all = Recipe { equivariance: EquivarianceConfig { equimod: Some(Default::default()) }, ..Recipe::default() };
+    let mut known = to_table(&all);
+    for (section, part) in known.iter_mut() {
+        let Some(kind) = table.get(section).and_then(|t| t.get("kind")) else { continue };
+        let chosen = Table::from_iter([("kind".to_owned(), kind.clone())]);
+        if let Some(defaults) = defaults_of(section, chosen) {
+            *part = Value::Table(defaults);
+        }
+    }
+    known
+}
+
+/// The settings of a variant with their defaults; `None` where there is no such variant.
+fn defaults_of(section: &str, chosen: Table) -> Option<Table> {
+    let mut recipe = Table::new();
+    recipe.insert(section.to_owned(), Value::Table(chosen));
+    let recipe: Recipe = recipe.try_into().ok()?;
+    match to_table(&recipe).remove(section) {
+        Some(Value::Table(table)) => Some(table),
+        _ => None,
+    }
+}
+
+fn to_table(value: &impl Serialize) -> Table {
+    Table::try_from(value).unwrap_or_default()
+}
+
+fn check_keys(table: &Table, known: &Table, prefix: &str, problems: &mut Vec<String>) {
+    for (key, value) in table {
+        let full = format!("{prefix}{key}");
+        match (known.get(key), value) {
+            (None, _) => {
+                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                let hint = match nearest(key, names.iter().copied()) {
+                    Some(near) => format!("did you mean {prefix}{near}?"),
+                    None => format!("there are {}", names.join(", ")),
+                };
+                problems.push(format!("there is no setting {full}; {hint}"));
+            }
+            (Some(Value::Table(known)), Value::Table(table)) => {
+                check_keys(table, known, &format!("{full}."), problems);
+            }
+            (Some(Value::Table(_)), _) => problems.push(format!("{full} is a table of settings, not a value")),
+            _ => {}
+        }
+    }
+}
+
+/// The nearest of `names`, if one is near.
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = names.map(|n| (strsim::jaro_winkler(name, n), n));
+    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
+}
+
+/// Reads every section for itself, so that a problem in one does not hide those of the others.
+fn deserialise(table: &Table, problems: &mut Vec<String>) -> Option<Recipe> {
+    let mut sound = Table::new();
+    let known = to_table(&Recipe::default());
+    for (key, value) in table.iter().filter(|(key, _)| known.contains_key(*key)) {
+        let single = Table::from_iter([(key.clone(), value.clone())]);
+        match single.try_into::<Recipe>() {
+            Ok(_) => {
+                sound.insert(key.clone(), value.clone());
+            }
+            Err(e) if !e.message().contains("unknown field") => {
+                problems.push(format!("{key}: {}", e.message().trim().replace('\n', "; ")));
+            }
+            Err(_) => {}
+        }
+    }
+    sound.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUILT_IN: [BuiltIn; 2] = [
+        BuiltIn { name: "plain", text: "[data]\nbatch = 64\n[objective]\nkind = \"simclr\"\ntemperature = 0.3" },
+        BuiltIn {
+            name: "small",
+            text: "base = \"plain\"\n[backbone]\nwidth = 8\n[equivariance.equimod]\nweight = 0.5",
+        },
+    ];
+
+    fn problems(text: &str, settings: &[&str]) -> Vec<String> {
+        let settings: Vec<String> = settings.iter().map(|s| (*s).into()).collect();
+        match resolve(&BUILT_IN, "test", text, &settings) {
+            Err(Error::Recipe(problems)) => problems,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let settings = ["data.batch=32".to_owned(), "data.source = a b".to_owned(), "data.batch=16".to_owned()];
+        let recipe = resolve(&BUILT_IN, "test", "base = \"small\"\n[schedule]\nepochs = 20", &settings).unwrap();
+        assert_eq!((recipe.data.batch, recipe.backbone.0.width, recipe.schedule.epochs), (16, 8, 20));
+        assert_eq!(recipe.data.source, "a b");
+        assert_eq!(recipe.equivariance.equimod.as_ref().unwrap().weight, 0.5);
+        let ObjectiveConfigTemperature(t) = temperature(&recipe);
+        assert_eq!(t, 0.3);
+    }
+
+    struct ObjectiveConfigTemperature(f64);
+
+    fn temperature(recipe: &Recipe) -> ObjectiveConfigTemperature {
+        let equimod_core::ObjectiveConfig::SimClr(config) = &recipe.objective;
+        ObjectiveConfigTemperature(config.temperature)
+    }
+
+    #[test]
+    fn a_resolved_recipe_reads_back_as_itself() {
+        let recipe = resolve(&BUILT_IN, "test", "base = \"small\"", &[]).unwrap();
+        assert_eq!(resolve(&[], "again", &recipe.to_toml(), &[]).unwrap(), recipe);
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_with_the_nearest_name() {
+        let text = "[data]\nbatsch = 3\n[schedule]\nepochs = \"many\"\n[equivariance.equimood]\nweight = 1";
+        let found = problems(text, &["optimizer.momentun=0.5", "nonsense"]);
+        assert_eq!(found.len(), 5, "{found:#?}");
+        let all = found.join("\n");
+        for part in ["data.batch?", "equivariance.equimod?", "optimizer.momentum?", "schedule:", "nonsense"] {
+            assert!(all.contains(part), "{part} in {all}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_told() {
+        let found = problems(
+            "base = \"small\"\n[schedule]\nepochs = 3\nwarmup_epochs = 5",
+            &["equivariance.equimod.predictor=64 bn-"],
+        );
+        assert_eq!(found.len(), 2, "{found:#?}");
+        assert!(found[0].contains("predictor") && found[1].contains("warmup_epochs"), "{found:#?}");
+    }
+
+    #[test]
+    fn another_kind_replaces_the_settings_of_the_old_one() {
+        let recipe = resolve(
+            &BUILT_IN,
+            "test",
+            "[optimizer]\nkind = \"lars\"\ntrust_coefficient = 0.1",
+            &["optimizer.kind=sgd".to_owned()],
+        );
+        assert!(matches!(recipe.unwrap().optimizer, equimod_core::OptimizerConfig::Sgd(_)));
+        assert!(problems("[optimizer]\nkind = \"adam\"", &[])[0].contains("adam"));
+    }
+
+    #[test]
+    fn unknown_bases_syntax_errors_and_endless_chains_are_told() {
+        assert!(problems("base = \"smal\"", &[])[0].contains("did you mean \"small\""));
+        assert!(problems("[data\n", &[])[0].contains("test, line 1"));
+        let endless = [BuiltIn { name: "loop", text: "base = \"loop\"" }];
+        assert!(resolve(&endless, "test", "base = \"loop\"", &[]).unwrap_err().to_string().contains("without end"));
+    }
+}
