@@ -1,2 +1,27 @@
-//! The command.
-fn main() {}
+//! The command `equimod`.
+
+mod bundled;
+mod cli;
+mod commands;
+mod device;
+mod evaluation;
+mod exit;
+mod output;
+mod run_report;
+mod sources;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = match cli::Cli::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return exit::of_usage(&error),
+    };
+    let verbose = arguments.verbose;
+    match commands::run(arguments) {
+        Ok(code) => code,
+        Err(error) => exit::of_error(&error, verbose),
+    }
+}

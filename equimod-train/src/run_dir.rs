@@ -103,6 +103,16 @@ impl RunDirectory {
         self.write("run.json", &text)
     }
 
+    /// Removes the lines of `metrics.jsonl` after `step`: those steps will be taken again.
+    pub fn cut_metrics(&self, step: u64) -> Result<()> {
+        let path = self.path.join("metrics.jsonl");
+        let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
+        let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64();
+        let kept = text.lines().filter(|line| step_of(line).is_some_and(|s| s <= step));
+        let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+        self.write("metrics.jsonl", kept.as_bytes())
+    }
+
     /// Commits a checkpoint of `step`, checks it, and only then removes all but the newest `keep`.
     pub fn save(&self, step: u64, files: &[(&str, Vec<u8>)], keep: usize) -> Result<PathBuf> {
         let name = format!("step-{step:08}");

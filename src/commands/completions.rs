@@ -1,0 +1,17 @@
+//! `equimod completions`.
+
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::output;
+
+/// Prints a completion script.
+pub fn run(shell: Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "equimod", &mut script);
+    output::result(&String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,29 @@
+//! One file a subcommand.
+
+mod completions;
+mod eval;
+mod inspect;
+mod list;
+mod pretrain;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Usage;
+
+/// Does what was asked for.
+pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global()
+            .map_err(|e| Usage(format!("{threads} threads cannot be started: {e}")))?;
+    }
+    match arguments.command {
+        Command::Pretrain(arguments) => pretrain::run(&arguments),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::List(arguments) => list::run(&arguments),
+        Command::Completions { shell } => completions::run(shell),
+    }
+}

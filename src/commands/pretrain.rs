@@ -1,0 +1,254 @@
+//! `equimod pretrain`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use anyhow::Context;
+use candle_core::Device;
+use equimod_core::{Model, SingleProcess};
+use equimod_data::Dataset;
+use equimod_eval::ResultRow;
+use equimod_eval::knn::KnnConfig;
+use equimod_eval::logistic::{LogisticConfig, penalties};
+use equimod_eval::results::{markdown, plain};
+use equimod_train::{
+    Ending, JsonLines, Recipe, RunDirectory, RunInfo, Sink, Status, Surroundings, TextLog, Trainer, find, resolve,
+};
+
+use crate::bundled::RECIPES;
+use crate::cli::Pretrain;
+use crate::evaluation::{Evaluation, beside, equivariance, retrieval};
+use crate::output::{self, Progress, duration};
+use crate::run_report::RunReport;
+use crate::sources::{Splits, splits, training};
+use crate::{device, exit};
+
+/// Penalties of the logistic regression at the end of a run; `eval logistic` tries the published 45.
+const PENALTIES: usize = 6;
+/// Pictures on which equivariance is measured at the end of a run.
+const PICTURES: usize = 512;
+
+/// Trains, evaluates, reports.
+pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
+    let device = device::open(&arguments.device.device)?;
+    let (recipe, asked) = recipe(arguments)?;
+    let dataset = training(&recipe.data.source)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let surroundings = Surroundings {
+        device: device.clone(),
+        collective: SingleProcess::shared(),
+        loader_threads: rayon::current_num_threads(),
+        stop: stop.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    let mut trainer = Trainer::new(recipe.clone(), dataset.clone(), surroundings)?;
+    if arguments.dry_run {
+        return dry_run(&recipe, &trainer);
+    }
+    listen(&stop)?;
+    let (run, mut info) = open_run(arguments, &recipe, &asked, &mut trainer, &device)?;
+    let start = Instant::now();
+    let mut sinks = sinks(&run, &trainer)?;
+    let ending = trainer.run(&run, &mut sinks);
+    drop(sinks);
+    info.status = match &ending {
+        Ok(Ending::Finished) => Status::Finished,
+        Ok(Ending::Interrupted) => Status::Interrupted,
+        Err(_) => Status::Failed,
+    };
+    run.write_info(&info)?;
+    if ending? == Ending::Interrupted {
+        let folder = run.path().display();
+        output::note(&format!("stopped after step {}; go on with: equimod pretrain --out {folder} --resume", trainer.step()));
+        return Ok(ExitCode::from(exit::INTERRUPTED));
+    }
+    let times = vec![("training".to_owned(), duration(start.elapsed()))];
+    let finished = Finished { run: &run, info: &info, recipe: &recipe, dataset: dataset.as_ref(), trainer: &trainer };
+    finished.report(arguments, &device, times)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The resolved recipe, and the text that was asked for.
+fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
+    if arguments.resume {
+        let path = arguments.out.clone().unwrap_or_default().join("recipe.resolved.toml");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("there is no run to go on with: {} cannot be read", path.display()))?;
+        return Ok((resolve(&RECIPES, &path.display().to_string(), &text, &[])?, text));
+    }
+    let path = Path::new(&arguments.recipe);
+    let text = match path.is_file() {
+        true => std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
+        false => format!("base = {:?}\n", find(&RECIPES, &arguments.recipe)?.name),
+    };
+    let mut settings = arguments.settings.clone();
+    settings.extend(arguments.data.iter().map(|data| format!("data.source={data:?}")));
+    settings.extend(arguments.seed.iter().map(|seed| format!("seed={seed}")));
+    settings.extend(arguments.epochs.iter().map(|epochs| format!("schedule.epochs={epochs}")));
+    let recipe = resolve(&RECIPES, &arguments.recipe, &text, &settings)?;
+    let flags: String = settings.iter().map(|setting| format!("# --set {setting}\n")).collect();
+    Ok((recipe, text + &flags))
+}
+
+fn dry_run(recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
+    let params = trainer.method().params();
+    let count = |part: &str| params.count(part);
+    output::note(&format!(
+        "{} parameters: backbone {}, objective {}, equivariance {}; {} steps",
+        count(""),
+        count("backbone."),
+        count("objective."),
+        count("equivariance."),
+        trainer.total_steps()
+    ));
+    output::result(&recipe.to_toml())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first signal asks for a checkpoint and an end; a second interrupt ends at once.
+fn listen(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    signal_hook::flag::register_conditional_shutdown(SIGINT, exit::KILLED, stop.clone())?;
+    signal_hook::flag::register(SIGINT, stop.clone())?;
+    signal_hook::flag::register(SIGTERM, stop.clone())?;
+    Ok(())
+}
+
+fn open_run(
+    arguments: &Pretrain,
+    recipe: &Recipe,
+    asked: &str,
+    trainer: &mut Trainer,
+    device: &Device,
+) -> anyhow::Result<(RunDirectory, RunInfo)> {
+    if arguments.resume {
+        let (run, mut info) = RunDirectory::open(&arguments.out.clone().unwrap_or_default())?;
+        for reason in trainer.resume(&run)? {
+            output::note(&format!("passed over: {reason}"));
+        }
+        run.cut_metrics(trainer.step())?;
+        info.status = Status::Running;
+        info.resumed_at.push(trainer.step());
+        run.write_info(&info)?;
+        output::note(&format!("going on with {} after step {}", run.path().display(), trainer.step()));
+        return Ok((run, info));
+    }
+    let info = RunInfo {
+        format: equimod_train::run_dir::FORMAT,
+        status: Status::Running,
+        version: env!("CARGO_PKG_VERSION").into(),
+        command: std::env::args().collect(),
+        host: gethostname::gethostname().to_string_lossy().into_owned(),
+        device: device::describe(device),
+        seed: recipe.seed,
+        data_fingerprint: trainer.data_fingerprint().into(),
+        resumed_at: Vec::new(),
+    };
+    let folder = arguments.out.clone().unwrap_or_else(|| next_folder(&arguments.recipe));
+    let run = RunDirectory::create(&folder, &info, asked, recipe)?;
+    let (steps, about) = (trainer.total_steps(), &recipe.about);
+    output::note(&format!("{about}\n{steps} steps into {}", run.path().display()));
+    Ok((run, info))
+}
+
+/// `out/<recipe>-<number>`, the first that is not there.
+fn next_folder(recipe: &str) -> PathBuf {
+    let name = Path::new(recipe).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = |number: u64| Path::new("out").join(format!("{name}-{number}"));
+    (1..).map(folder).find(|folder| !folder.exists()).unwrap_or_else(|| folder(0))
+}
+
+fn sinks(run: &RunDirectory, trainer: &Trainer) -> anyhow::Result<Vec<Box<dyn Sink>>> {
+    Ok(vec![
+        Box::new(JsonLines::open(&run.path().join("metrics.jsonl"))?),
+        Box::new(TextLog::open(&run.path().join("train.log"))?),
+        Box::new(Progress::new(trainer.step(), trainer.total_steps())),
+    ])
+}
+
+/// A run whose last step is done.
+struct Finished<'a> {
+    run: &'a RunDirectory,
+    info: &'a RunInfo,
+    recipe: &'a Recipe,
+    dataset: &'a dyn Dataset,
+    trainer: &'a Trainer,
+}
+
+impl Finished<'_> {
+    /// Evaluates, writes results and report, prints both and what to try next.
+    fn report(&self, arguments: &Pretrain, device: &Device, mut times: Vec<(String, String)>) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let rows = match arguments.no_eval {
+            true => Vec::new(),
+            false => self.evaluate(device)?,
+        };
+        times.push(("evaluation".into(), duration(start.elapsed())));
+        self.run.write("results.json", &serde_json::to_vec_pretty(&rows)?)?;
+        self.run.write("results.md", markdown(&rows).as_bytes())?;
+        let times: Vec<String> = times.iter().map(|(what, time)| format!("{what} {time}")).collect();
+        let report = RunReport {
+            run: self.run.path(),
+            info: self.info,
+            recipe: self.recipe,
+            times: vec![("time".into(), times.join(", "))],
+            results: &rows,
+            dataset: self.dataset,
+            policy: self.trainer.policy(),
+        };
+        self.run.write("report.html", report.html()?.as_bytes())?;
+        if arguments.json {
+            return output::json(&serde_json::json!({ "run": self.run.path(), "results": rows }));
+        }
+        self.print(&rows, &times.join(", "))
+    }
+
+    fn print(&self, rows: &[ResultRow], times: &str) -> anyhow::Result<()> {
+        let folder = self.run.path().display();
+        let mut text = format!("\n{}\nreport {folder}/report.html ({times})\n", plain(rows, false));
+        if self.recipe.equivariance.equimod.is_some() {
+            text += "\nNext:\n";
+            text += &format!("  equimod eval logistic {folder} --data {} --untrained\n", self.recipe.data.source);
+            text += &format!("  equimod inspect {folder}\n");
+            text += "  equimod pretrain --set equivariance.equimod.weight=0   # the same without EquiMod's loss\n";
+        } else {
+            text += "\nNext:\n";
+            text += &format!("  equimod eval logistic {folder} --data {} --untrained\n", self.recipe.data.source);
+            text += &format!("  equimod inspect {folder}\n  equimod list recipes\n");
+        }
+        output::result(&text)
+    }
+
+    /// Every protocol that the pictures allow, on the checkpoint that was written, beside the untrained network.
+    fn evaluate(&self, device: &Device) -> anyhow::Result<Vec<ResultRow>> {
+        output::note("evaluating");
+        let splits = splits(&self.recipe.data.source, None)?;
+        let model = Model::load(self.run.path(), device)?;
+        let untrained = model.untrained(device)?;
+        let mut rows = Vec::new();
+        if splits.train.tasks().is_empty() {
+            output::note("the pictures have no labels: only equivariance is measured");
+        } else {
+            rows = beside(self.labelled(&model, &splits)?, &self.labelled(&untrained, &splits)?);
+        }
+        if !self.trainer.method().modules().is_empty() {
+            let pictures = splits.test.as_ref().unwrap_or(&splits.train);
+            rows.extend(equivariance(&model, &splits.name, pictures.as_ref(), PICTURES, self.info.seed)?);
+        }
+        Ok(rows)
+    }
+
+    fn labelled(&self, model: &Model, splits: &Splits) -> anyhow::Result<Vec<ResultRow>> {
+        let cache = self.run.path().join("eval/features");
+        let seed = self.info.seed;
+        let evaluation = Evaluation::new(model, splits, &[], seed, Some(&cache))?;
+        let mut rows = evaluation.knn(&KnnConfig::default())?;
+        let config = LogisticConfig { penalties: penalties(PENALTIES), ..Default::default() };
+        rows.extend(evaluation.logistic(&config)?);
+        rows.extend(retrieval(model, splits, seed, Some(&cache))?);
+        Ok(rows)
+    }
+}

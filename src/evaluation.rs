@@ -1,0 +1,207 @@
+//! From a model and pictures to rows of results.
+
+use std::path::Path;
+
+use equimod_core::Model;
+use equimod_data::Dataset;
+use equimod_eval::equivariance::measure;
+use equimod_eval::knn::{KnnConfig, partner_hits, vote};
+use equimod_eval::logistic::{LogisticConfig, split, sweep};
+use equimod_eval::metrics::{bootstrap_mean, hits, majority, mean_per_class};
+use equimod_eval::{Extractor, Features, Labelled, ResultRow};
+
+use crate::sources::Splits;
+
+/// The share of training pictures on which hyper-parameters are chosen, and of a source without test pictures that is
+/// held out.
+const HELD_OUT: f64 = 0.2;
+
+/// What a task's column is called in results.
+fn task_name(column: &str) -> String {
+    column.replace('_', "-")
+}
+
+/// Evaluates one model on one source.
+pub struct Evaluation<'a> {
+    /// Where the pictures are.
+    pub splits: &'a Splits,
+    /// Only these tasks; empty for all.
+    pub tasks: &'a [String],
+    /// Decides splits, views and intervals.
+    pub seed: u64,
+    train: Features,
+    test: Option<Features>,
+}
+
+/// One task's labelled features.
+struct Task {
+    name: String,
+    train: Labelled,
+    test: Labelled,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Computes the features of `model`, or reads them from `cache`.
+    pub fn new(model: &Model, splits: &'a Splits, tasks: &'a [String], seed: u64, cache: Option<&Path>) -> anyhow::Result<Self> {
+        for task in tasks {
+            let columns = || splits.train.tasks().iter().map(|t| task_name(&t.name));
+            if !columns().any(|name| name == task_name(task)) {
+                splits.train.task(task)?;
+            }
+        }
+        let extractor = Extractor::new(model, cache);
+        let train = extractor.features(splits.train.as_ref())?;
+        let test = splits.test.as_ref().map(|test| extractor.features(test.as_ref())).transpose()?;
+        Ok(Self { splits, tasks, seed, train, test })
+    }
+
+    /// The tasks that have labels in both splits; one-shot tasks (no class twice) are left to retrieval.
+    fn tasks(&self) -> anyhow::Result<Vec<Task>> {
+        let dataset = self.splits.train.as_ref();
+        let wanted = |name: &str| self.tasks.is_empty() || self.tasks.iter().any(|t| task_name(t) == task_name(name));
+        let mut found = Vec::new();
+        for (number, task) in dataset.tasks().iter().enumerate().filter(|(_, task)| wanted(&task.name)) {
+            if self.splits.designs.is_some() && task.name == "flag" {
+                continue;
+            }
+            let all = Labelled::of_task(&self.train, dataset, number)?;
+            let (train, test) = match (&self.splits.test, &self.test) {
+                (Some(dataset), Some(features)) => {
+                    (all, Labelled::of_task(features, dataset.as_ref(), dataset.task(&task.name)?)?)
+                }
+                _ => {
+                    let (train, test) = split(&all.labels, HELD_OUT, self.seed);
+                    (all.select(&train), all.select(&test))
+                }
+            };
+            if test.classes != train.classes {
+                return Err(no_labels(&self.splits.name, "its training and test pictures have different classes").into());
+            }
+            found.push(Task { name: task_name(&task.name), train, test });
+        }
+        if found.is_empty() && self.splits.designs.is_none() {
+            return Err(no_labels(&self.splits.name, "it has no labels; put the pictures into class sub-folders").into());
+        }
+        Ok(found)
+    }
+
+    fn row(&self, protocol: &str, task: &Task, right: &[f64], detail: String) -> ResultRow {
+        let estimate = bootstrap_mean(right, self.seed);
+        let per_class = mean_per_class(right, &task.test.labels, task.test.classes);
+        ResultRow {
+            protocol: protocol.into(),
+            data: self.splits.name.clone(),
+            task: task.name.clone(),
+            metric: "accuracy".into(),
+            value: estimate.value,
+            interval: Some(estimate.interval),
+            untrained: None,
+            chance: Some(majority(&task.test.labels, task.test.classes)),
+            detail: format!("{detail}, mean per class {:.1} %, {} test pictures", 100.0 * per_class, right.len()),
+        }
+    }
+
+    /// The weighted vote of the nearest training pictures on each test picture.
+    pub fn knn(&self, config: &KnnConfig) -> anyhow::Result<Vec<ResultRow>> {
+        let mut rows = Vec::new();
+        for task in self.tasks()? {
+            let votes = vote(&task.train, &task.test.features, config)?;
+            let ranked: Vec<Vec<u32>> = votes.into_iter().map(|vote| vote.ranked).collect();
+            let detail = format!("k {}, T {}", config.k, config.temperature);
+            rows.push(self.row("knn", &task, &hits(&ranked, &task.test.labels, 1), detail));
+        }
+        Ok(rows)
+    }
+
+    /// Logistic regression; the penalty is chosen on a stratified fifth of the training pictures.
+    pub fn logistic(&self, config: &LogisticConfig) -> anyhow::Result<Vec<ResultRow>> {
+        let mut rows = Vec::new();
+        for task in self.tasks()? {
+            let (train, validation) = split(&task.train.labels, HELD_OUT, self.seed);
+            let (train, validation) = (task.train.select(&train), task.train.select(&validation));
+            let sweep = sweep(&train, &validation, config)?;
+            let right = hits(&sweep.classifier.ranked(&task.test.features)?, &task.test.labels, 1);
+            rows.push(self.row("logistic", &task, &right, format!("w {:.2e}", sweep.penalty)));
+        }
+        Ok(rows)
+    }
+}
+
+fn no_labels(name: &str, reason: &str) -> equimod_data::Error {
+    equimod_data::Error::DataSet { name: name.into(), reason: reason.into() }
+}
+
+/// Nearest neighbours across the two designs, on centred features: `flags` over all flags, `cross-design` over the
+/// test pictures; each the mean of both directions.
+pub fn retrieval(model: &Model, splits: &Splits, seed: u64, cache: Option<&Path>) -> anyhow::Result<Vec<ResultRow>> {
+    let Some([first, second]) = &splits.designs else { return Ok(Vec::new()) };
+    let extractor = Extractor::new(model, cache);
+    let features = [extractor.features(first.as_ref())?, extractor.features(second.as_ref())?];
+    let flag = first.task("flag")?;
+    let mut flags: Vec<(u32, usize)> =
+        (0..first.len()).filter_map(|i| first.label(flag, i).map(|label| (label, i))).collect();
+    flags.sort_unstable();
+    let flags: Vec<usize> = flags.into_iter().map(|(_, i)| i).collect();
+    // The designs hold the same emoji in the same order, training pictures first.
+    let test_count = splits.test.as_ref().map_or(0, |test| test.len() / 2);
+    let test: Vec<usize> = (first.len() - test_count..first.len()).collect();
+    let mut rows = Vec::new();
+    for (task, indices, ks) in [("flags", flags, [1, 5]), ("cross-design", test, [1, 5])] {
+        let sets = features.each_ref().map(|f| f.select(&indices).centred());
+        for k in ks {
+            let mut found = partner_hits(&sets[1], &sets[0], k)?;
+            found.extend(partner_hits(&sets[0], &sets[1], k)?);
+            let estimate = bootstrap_mean(&found, seed);
+            rows.push(ResultRow {
+                protocol: "retrieval".into(),
+                data: splits.name.clone(),
+                task: task.into(),
+                metric: format!("recall@{k}"),
+                value: estimate.value,
+                interval: Some(estimate.interval),
+                untrained: None,
+                chance: Some(k as f64 / indices.len() as f64),
+                detail: format!("Noto ↔ Twemoji, centred features, {} pictures each", indices.len()),
+            });
+        }
+    }
+    Ok(rows)
+}
+
+/// The measures of equivariance of each module on `dataset`, and their control.
+pub fn equivariance(model: &Model, name: &str, dataset: &dyn Dataset, pictures: usize, seed: u64) -> anyhow::Result<Vec<ResultRow>> {
+    let mut rows = Vec::new();
+    for found in measure(model, dataset, pictures, seed)? {
+        let absolute: Vec<f64> = found.rows.iter().map(|row| row.absolute()).collect();
+        let interval = bootstrap_mean(&absolute, seed).interval;
+        let numbers = [
+            ("absolute equivariance", found.measured.absolute, Some(interval)),
+            ("absolute equivariance, shuffled parameters", found.shuffled.absolute, None),
+            ("relative equivariance", found.measured.relative, None),
+            ("relative equivariance, ratio of means", found.measured.ratio_of_means, None),
+        ];
+        rows.extend(numbers.map(|(metric, value, interval)| ResultRow {
+            protocol: "equivariance".into(),
+            data: name.into(),
+            task: found.module.clone(),
+            metric: metric.into(),
+            value,
+            interval,
+            untrained: None,
+            chance: None,
+            detail: format!("{} pictures, {} views", found.pictures, found.rows.len()),
+        }));
+    }
+    Ok(rows)
+}
+
+/// Puts the values of `untrained` beside those of `rows`; both come from the same calls.
+pub fn beside(mut rows: Vec<ResultRow>, untrained: &[ResultRow]) -> Vec<ResultRow> {
+    for row in &mut rows {
+        let same = |other: &&ResultRow| {
+            (&other.protocol, &other.task, &other.metric) == (&row.protocol, &row.task, &row.metric)
+        };
+        row.untrained = untrained.iter().find(same).map(|other| other.value);
+    }
+    rows
+}

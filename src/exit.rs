@@ -1,0 +1,72 @@
+//! Exit codes: 0 done · 1 failed · 2 usage or recipe · 3 data · 4 diverged · 75 interrupted after a checkpoint ·
+//! 130 interrupted.
+
+use std::process::ExitCode;
+
+use crate::output;
+
+/// Interrupted after a checkpoint: a batch system may start the run again (`EX_TEMPFAIL`).
+pub const INTERRUPTED: u8 = 75;
+/// A second interrupt, before the checkpoint was written.
+pub const KILLED: i32 = 130;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const DATA: u8 = 3;
+const DIVERGED: u8 = 4;
+
+/// A mistake in how the command was called.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Prints clap's message; help and version are no mistakes.
+pub fn of_usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        output::error(error.render().to_string().trim_end().trim_start_matches("error: "));
+        return ExitCode::from(USAGE);
+    }
+    // Printing help can only fail where nobody reads it.
+    let _ = error.print();
+    ExitCode::SUCCESS
+}
+
+/// Prints one sentence (with `verbose`, the chain of reasons) and chooses the code.
+pub fn of_error(error: &anyhow::Error, verbose: bool) -> ExitCode {
+    if output::is_broken_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    output::error(&error.to_string());
+    if verbose {
+        error.chain().skip(1).for_each(|reason| output::error(&format!("because: {reason}")));
+    }
+    ExitCode::from(error.chain().find_map(code).unwrap_or(FAILED))
+}
+
+fn code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    use equimod_eval::Error as Eval;
+    use equimod_train::Error as Train;
+    if error.is::<Usage>() {
+        return Some(USAGE);
+    }
+    if error.is::<equimod_data::Error>() {
+        return Some(DATA);
+    }
+    match error.downcast_ref::<Train>() {
+        Some(Train::Recipe(_) | Train::RunDirectory(_)) => return Some(USAGE),
+        Some(Train::Data(_) | Train::DataSet(_)) => return Some(DATA),
+        Some(Train::Diverged { .. }) => return Some(DIVERGED),
+        _ => {}
+    }
+    match error.downcast_ref::<Eval>() {
+        Some(Eval::Data(_) | Eval::Protocol(_)) => Some(DATA),
+        _ => None,
+    }
+}

@@ -1,0 +1,129 @@
+//! What people see: results on stdout, progress and messages on stderr.
+
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use equimod_train::{Result, Sink, StepReport};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// Prints a result.
+pub fn result(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Prints a result as JSON.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    result(&serde_json::to_string_pretty(value)?)
+}
+
+/// Tells something on stderr; a closed stderr is nobody listening.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Tells an error on stderr.
+pub fn error(text: &str) {
+    note(&format!("error: {text}"));
+}
+
+/// Whether an error is only that nobody reads on.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
+}
+
+/// Between two plain lines.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Progress of training: a bar on a terminal, plain lines elsewhere.
+pub enum Progress {
+    /// On a terminal.
+    Bar(ProgressBar),
+    /// The time and epoch of the last line.
+    Plain(Option<Instant>, u64),
+}
+
+impl Progress {
+    /// For a run of `total` steps that stands at `step`.
+    pub fn new(step: u64, total: u64) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self::Plain(None, 0);
+        }
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        // The template is a constant that parses.
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar.set_position(step);
+        Self::Bar(bar)
+    }
+}
+
+/// Losses, equivariance, rate, speed, waiting and time left.
+fn line(report: &StepReport) -> String {
+    let mut parts = vec![format!("epoch {}/{}", report.epoch, report.epochs), format!("loss {:.3}", report.loss)];
+    if let Some(value) = report.metric("invariance_loss") {
+        parts.push(format!("inv {value:.3}"));
+    }
+    for (name, value) in &report.metrics {
+        match name.split_once('.') {
+            Some((_, "loss")) => parts.push(format!("eq {value:.3}")),
+            Some((_, "absolute_equivariance")) => parts.push(format!("equivariance {value:+.3}")),
+            _ => {}
+        }
+    }
+    parts.push(format!("rate {:.3}", report.learning_rate));
+    parts.push(format!("{:.0} pictures/s", report.images_per_second));
+    parts.push(format!("wait {:.0} %", 100.0 * report.wait_share));
+    parts.push(format!("{} left", duration(report.remaining)));
+    parts.join("  ")
+}
+
+/// `1 h 02 min`, `3 min 05 s`, `12 s`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+impl Sink for Progress {
+    fn step(&mut self, report: &StepReport) -> Result<()> {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_position(report.step);
+                bar.set_message(line(report));
+                if report.step == report.total_steps {
+                    bar.finish();
+                }
+            }
+            Self::Plain(last, epoch) => {
+                let due = last.is_none_or(|last| last.elapsed() >= PLAIN_EVERY);
+                if due || *epoch != report.epoch || report.step == report.total_steps {
+                    (*last, *epoch) = (Some(Instant::now()), report.epoch);
+                    note(&format!("step {}/{}  {}", report.step, report.total_steps, line(report)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, text: &str) -> Result<()> {
+        match self {
+            Self::Bar(bar) => bar.println(text),
+            Self::Plain(..) => note(text),
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

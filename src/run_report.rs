@@ -1,0 +1,99 @@
+//! The report of a run: from its files and results to the page.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use equimod_data::{Dataset, Policy, clean_view, view_rng};
+use equimod_eval::ResultRow;
+use equimod_eval::report::{Picture, PictureRow, Plot, ReportData, Series, render};
+use equimod_train::{Recipe, RunInfo};
+use serde_json::Value;
+
+/// Pictures whose views are shown.
+const SHOWN: usize = 6;
+
+/// What a report is made of.
+pub struct RunReport<'a> {
+    /// The run directory.
+    pub run: &'a Path,
+    /// Its `run.json`.
+    pub info: &'a RunInfo,
+    /// What was trained.
+    pub recipe: &'a Recipe,
+    /// How long training and evaluation took, for people.
+    pub times: Vec<(String, String)>,
+    /// The numbers.
+    pub results: &'a [ResultRow],
+    /// The pictures that were trained on.
+    pub dataset: &'a dyn Dataset,
+    /// How their views were made.
+    pub policy: &'a Policy,
+}
+
+impl RunReport<'_> {
+    /// The page.
+    pub fn html(&self) -> anyhow::Result<String> {
+        let info = self.info;
+        let mut facts: Vec<(String, String)> = vec![
+            ("data".into(), format!("{}, {} pictures", self.dataset.name(), self.dataset.len())),
+            ("seed".into(), info.seed.to_string()),
+            ("version".into(), info.version.clone()),
+            ("device".into(), info.device.clone()),
+            ("host".into(), info.host.clone()),
+            ("data fingerprint".into(), info.data_fingerprint.chars().take(16).collect()),
+            ("command".into(), info.command.join(" ")),
+        ];
+        facts.extend(self.times.iter().cloned());
+        Ok(render(&ReportData {
+            title: format!("equimod: {}", self.run.file_name().unwrap_or_default().to_string_lossy()),
+            summary: self.recipe.about.clone(),
+            facts,
+            results: self.results.to_vec(),
+            plots: plots(&self.run.join("metrics.jsonl"))?,
+            pictures: self.pictures()?,
+            recipe: self.recipe.to_toml(),
+            notices: self.dataset.notice().map(str::to_owned).into_iter().collect(),
+        }))
+    }
+
+    fn pictures(&self) -> anyhow::Result<Vec<PictureRow>> {
+        let count = SHOWN.min(self.dataset.len());
+        (0..count).map(|i| self.picture_row(i * self.dataset.len() / count)).collect()
+    }
+
+    fn picture_row(&self, sample: usize) -> anyhow::Result<PictureRow> {
+        let image = self.dataset.image(sample)?;
+        let title = self.dataset.text("name", sample).map_or_else(|| self.dataset.key(sample), str::to_lowercase);
+        let clean = clean_view(&image, &self.policy.clean);
+        let mut pictures = vec![Picture { title, png: clean.encode_png()?, parameters: Vec::new() }];
+        for (number, view) in self.policy.views.iter().enumerate() {
+            let params = view.sample(image.size(), &mut view_rng(self.info.seed, 0, sample as u64, number as u64));
+            pictures.push(Picture {
+                title: format!("view {}", number + 1),
+                png: view.apply(&image, &params).encode_png()?,
+                parameters: view.describe(&params),
+            });
+        }
+        Ok(PictureRow { pictures })
+    }
+}
+
+/// Losses, equivariance, gradient norm and learning rate over steps.
+fn plots(path: &Path) -> anyhow::Result<Vec<Plot>> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let series = |key: &str| {
+        let point = |line: &Value| Some((line.get("step")?.as_f64()?, line.get(key)?.as_f64()?));
+        Series { name: key.replace('_', " ").replace('.', ": "), points: lines.iter().filter_map(point).collect() }
+    };
+    let plot = |title: &str, series: Vec<Series>| Plot { title: title.into(), x_label: "step".into(), series };
+    let keys: Vec<&String> = lines.first().and_then(Value::as_object).map(|o| o.keys().collect()).unwrap_or_default();
+    let named = |part: &str| -> Vec<Series> { keys.iter().filter(|k| k.contains(part)).map(|k| series(k)).collect() };
+    Ok(vec![
+        plot("loss", named("loss")),
+        plot("absolute equivariance in training", named("absolute_equivariance")),
+        plot("learning rate", vec![series("learning_rate")]),
+        plot("gradient norm", vec![series("gradient_norm")]),
+    ])
+}
