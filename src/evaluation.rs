@@ -42,7 +42,13 @@ struct Task {
 
 impl<'a> Evaluation<'a> {
     /// Computes the features of `model`, or reads them from `cache`.
-    pub fn new(model: &Model, splits: &'a Splits, tasks: &'a [String], seed: u64, cache: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn new(
+        model: &Model,
+        splits: &'a Splits,
+        tasks: &'a [String],
+        seed: u64,
+        cache: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         for task in tasks {
             let columns = || splits.train.tasks().iter().map(|t| task_name(&t.name));
             if !columns().any(|name| name == task_name(task)) {
@@ -61,7 +67,7 @@ impl<'a> Evaluation<'a> {
         let wanted = |name: &str| self.tasks.is_empty() || self.tasks.iter().any(|t| task_name(t) == task_name(name));
         let mut found = Vec::new();
         for (number, task) in dataset.tasks().iter().enumerate().filter(|(_, task)| wanted(&task.name)) {
-            if self.splits.designs.is_some() && task.name == "flag" {
+            if self.splits.designs.as_ref().is_some_and(|designs| designs.one_shot == task.name) {
                 continue;
             }
             let all = Labelled::of_task(&self.train, dataset, number)?;
@@ -75,12 +81,16 @@ impl<'a> Evaluation<'a> {
                 }
             };
             if test.classes != train.classes {
-                return Err(no_labels(&self.splits.name, "its training and test pictures have different classes").into());
+                return Err(
+                    no_labels(&self.splits.name, "its training and test pictures have different classes").into()
+                );
             }
             found.push(Task { name: task_name(&task.name), train, test });
         }
         if found.is_empty() && self.splits.designs.is_none() {
-            return Err(no_labels(&self.splits.name, "it has no labels; put the pictures into class sub-folders").into());
+            return Err(
+                no_labels(&self.splits.name, "it has no labels; put the pictures into class sub-folders").into()
+            );
         }
         Ok(found)
     }
@@ -125,51 +135,67 @@ impl<'a> Evaluation<'a> {
         }
         Ok(rows)
     }
+
+    /// Nearest neighbours across the two designs, on centred features: `flags` over all flags, `cross-design` over the
+    /// test pictures; each over both directions.
+    pub fn retrieval(&self) -> anyhow::Result<Vec<ResultRow>> {
+        let (Some(designs), Some(test), Some(features)) = (&self.splits.designs, &self.splits.test, &self.test) else {
+            return Ok(Vec::new());
+        };
+        let flags = self.paired(&self.train, self.splits.train.as_ref(), Some(&designs.one_shot))?;
+        let flags = joined(flags, self.paired(features, test.as_ref(), Some(&designs.one_shot))?)?;
+        let mut rows = Vec::new();
+        for (task, sets) in [("flags", flags), ("cross-design", self.paired(features, test.as_ref(), None)?)] {
+            let sets = sets.map(|set| set.centred());
+            for k in [1, 5] {
+                let mut found = partner_hits(&sets[1], &sets[0], k)?;
+                found.extend(partner_hits(&sets[0], &sets[1], k)?);
+                let estimate = bootstrap_mean(&found, self.seed);
+                rows.push(ResultRow {
+                    protocol: "retrieval".into(),
+                    data: self.splits.name.clone(),
+                    task: task.into(),
+                    metric: format!("recall@{k}"),
+                    value: estimate.value,
+                    interval: Some(estimate.interval),
+                    untrained: None,
+                    chance: Some(k as f64 / sets[0].rows() as f64),
+                    detail: format!("{}, centred features, {} pictures each", designs.about, sets[0].rows()),
+                });
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The features of both designs in the same order; with `task`, of the pictures that belong to it.
+    fn paired(&self, features: &Features, dataset: &dyn Dataset, task: Option<&str>) -> anyhow::Result<[Features; 2]> {
+        let task = task.map(|task| dataset.task(task)).transpose()?;
+        let half = dataset.len() / 2;
+        let chosen: Vec<usize> =
+            (0..half).filter(|&i| task.is_none_or(|task| dataset.label(task, i).is_some())).collect();
+        let other: Vec<usize> = chosen.iter().map(|i| i + half).collect();
+        Ok([features.select(&chosen), features.select(&other)])
+    }
+}
+
+fn joined(a: [Features; 2], b: [Features; 2]) -> anyhow::Result<[Features; 2]> {
+    let [a0, a1] = a;
+    let [b0, b1] = b;
+    Ok([a0.joined(&b0)?, a1.joined(&b1)?])
 }
 
 fn no_labels(name: &str, reason: &str) -> equimod_data::Error {
     equimod_data::Error::DataSet { name: name.into(), reason: reason.into() }
 }
 
-/// Nearest neighbours across the two designs, on centred features: `flags` over all flags, `cross-design` over the
-/// test pictures; each the mean of both directions.
-pub fn retrieval(model: &Model, splits: &Splits, seed: u64, cache: Option<&Path>) -> anyhow::Result<Vec<ResultRow>> {
-    let Some([first, second]) = &splits.designs else { return Ok(Vec::new()) };
-    let extractor = Extractor::new(model, cache);
-    let features = [extractor.features(first.as_ref())?, extractor.features(second.as_ref())?];
-    let flag = first.task("flag")?;
-    let mut flags: Vec<(u32, usize)> =
-        (0..first.len()).filter_map(|i| first.label(flag, i).map(|label| (label, i))).collect();
-    flags.sort_unstable();
-    let flags: Vec<usize> = flags.into_iter().map(|(_, i)| i).collect();
-    // The designs hold the same emoji in the same order, training pictures first.
-    let test_count = splits.test.as_ref().map_or(0, |test| test.len() / 2);
-    let test: Vec<usize> = (first.len() - test_count..first.len()).collect();
-    let mut rows = Vec::new();
-    for (task, indices, ks) in [("flags", flags, [1, 5]), ("cross-design", test, [1, 5])] {
-        let sets = features.each_ref().map(|f| f.select(&indices).centred());
-        for k in ks {
-            let mut found = partner_hits(&sets[1], &sets[0], k)?;
-            found.extend(partner_hits(&sets[0], &sets[1], k)?);
-            let estimate = bootstrap_mean(&found, seed);
-            rows.push(ResultRow {
-                protocol: "retrieval".into(),
-                data: splits.name.clone(),
-                task: task.into(),
-                metric: format!("recall@{k}"),
-                value: estimate.value,
-                interval: Some(estimate.interval),
-                untrained: None,
-                chance: Some(k as f64 / indices.len() as f64),
-                detail: format!("Noto ↔ Twemoji, centred features, {} pictures each", indices.len()),
-            });
-        }
-    }
-    Ok(rows)
-}
-
 /// The measures of equivariance of each module on `dataset`, and their control.
-pub fn equivariance(model: &Model, name: &str, dataset: &dyn Dataset, pictures: usize, seed: u64) -> anyhow::Result<Vec<ResultRow>> {
+pub fn equivariance(
+    model: &Model,
+    name: &str,
+    dataset: &dyn Dataset,
+    pictures: usize,
+    seed: u64,
+) -> anyhow::Result<Vec<ResultRow>> {
     let mut rows = Vec::new();
     for found in measure(model, dataset, pictures, seed)? {
         let absolute: Vec<f64> = found.rows.iter().map(|row| row.absolute()).collect();

@@ -27,8 +27,16 @@ pub struct Splits {
     pub train: Arc<dyn Dataset>,
     /// To test on; where there are none, a part of `train` is held out.
     pub test: Option<Arc<dyn Dataset>>,
-    /// Two designs of the same emoji in the same order, all pictures: for retrieval across designs.
-    pub designs: Option<[Arc<dyn Dataset>; 2]>,
+    /// Set where each split is two designs of the same things, one after the other in the same order.
+    pub designs: Option<Designs>,
+}
+
+/// Two designs of the same things, for retrieval across them.
+pub struct Designs {
+    /// Which.
+    pub about: &'static str,
+    /// The labels that occur once in each design.
+    pub one_shot: &'static str,
 }
 
 /// The splits of `source`, with `test` pictures from elsewhere if given.
@@ -46,10 +54,7 @@ fn emoji_splits() -> anyhow::Result<Splits> {
         name: "emoji".into(),
         train: emoji("emoji-train", &[NotoTrain, TwemojiTrain])?,
         test: Some(emoji("emoji-test", &[NotoTest, TwemojiTest])?),
-        designs: Some([
-            emoji("emoji-noto", &[NotoTrain, NotoTest])?,
-            emoji("emoji-twemoji", &[TwemojiTrain, TwemojiTest])?,
-        ]),
+        designs: Some(Designs { about: "Noto ↔ Twemoji", one_shot: "flag" }),
     })
 }
 

@@ -69,6 +69,15 @@ impl Features {
         Self { rows: indices.len(), columns: self.columns, values }
     }
 
+    /// These rows, then those of `other`.
+    pub fn joined(&self, other: &Self) -> Result<Self> {
+        if self.columns != other.columns {
+            return refuse(format!("rows of {} and {} features cannot be joined", self.columns, other.columns));
+        }
+        let values = [self.values.as_slice(), &other.values].concat();
+        Ok(Self { rows: self.rows + other.rows, columns: self.columns, values })
+    }
+
     /// The rows less their mean.
     pub fn centred(&self) -> Self {
         let mut mean = vec![0f64; self.columns];

@@ -15,11 +15,13 @@ pub struct LbfgsConfig {
     pub iterations: usize,
     /// The end is reached when no gradient entry exceeds this share of max(1, |objective|).
     pub tolerance: f64,
+    /// So is it when a step lowers the objective by less than this share of max(1, |objective|).
+    pub change: f64,
 }
 
 impl Default for LbfgsConfig {
     fn default() -> Self {
-        Self { history: 100, iterations: 5000, tolerance: 1e-7 }
+        Self { history: 100, iterations: 5000, tolerance: 1e-7, change: 1e-9 }
     }
 }
 
@@ -80,7 +82,11 @@ pub fn minimise(
             }
             pairs.push_back(Pair { step, change, inverse: 1.0 / curvature });
         }
+        let lowered = point.value - next.value;
         point = next;
+        if lowered <= config.change * point.value.abs().max(1.0) {
+            break;
+        }
     }
     Ok((point.at, point.value))
 }
@@ -168,7 +174,7 @@ mod tests {
             let (a, b) = (1.0 - x[0], x[1] - x[0] * x[0]);
             Ok((a * a + 100.0 * b * b, vec![-2.0 * a - 400.0 * x[0] * b, 200.0 * b]))
         };
-        let config = LbfgsConfig { tolerance: 1e-10, ..Default::default() };
+        let config = LbfgsConfig { tolerance: 1e-10, change: 0.0, ..Default::default() };
         let (at, value) = minimise(vec![-1.2, 1.0], &config, rosenbrock).unwrap();
         assert!(value < 1e-16 && (at[0] - 1.0).abs() < 1e-7 && (at[1] - 1.0).abs() < 1e-7, "{at:?} {value:e}");
     }

@@ -163,9 +163,7 @@ pub fn sweep(train: &Labelled, validation: &Labelled, config: &LogisticConfig) -
 }
 
 fn joined(a: &Labelled, b: &Labelled) -> Result<Labelled> {
-    let values = [a.features.values(), b.features.values()].concat();
-    let features = Features::new(a.features.rows() + b.features.rows(), a.features.columns(), values)?;
-    Labelled::new(features, [a.labels.as_slice(), &b.labels].concat(), a.classes)
+    Labelled::new(a.features.joined(&b.features)?, [a.labels.as_slice(), &b.labels].concat(), a.classes)
 }
 
 /// Splits off about `share` of each class for validation, drawn from `seed`: indices of training and validation rows.

@@ -137,7 +137,7 @@ fn parts(classifier: &Classifier) -> (Vec<f64>, Vec<f64>) {
 }
 
 fn exact() -> LbfgsConfig {
-    LbfgsConfig { tolerance: 1e-10, ..Default::default() }
+    LbfgsConfig { tolerance: 1e-10, change: 0.0, ..Default::default() }
 }
 
 /// scikit-learn's `C·Σ CE + ½|W|²` with a free bias is C times ours with w = 1/(2C).

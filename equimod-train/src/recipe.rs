@@ -67,8 +67,8 @@ pub struct AugmentationRecipe {
 pub struct ScheduleRecipe {
     /// Passes over the data. Published: 800 (BYOL on ImageNet: 1000).
     pub epochs: u64,
-    /// Of them, with a rising rate. Published: 10.
-    pub warmup_epochs: u64,
+    /// Of them, with a rising rate; may be a fraction. Published: 10.
+    pub warmup_epochs: f64,
     /// The highest rate, not scaled by the batch. Published: 4.0 (SimCLR on CIFAR-10).
     pub learning_rate: f64,
     /// The rate at the end. Published: 1e-8.
@@ -117,7 +117,7 @@ impl Default for AugmentationRecipe {
 
 impl Default for ScheduleRecipe {
     fn default() -> Self {
-        Self { epochs: 800, warmup_epochs: 10, learning_rate: 4.0, final_learning_rate: 1e-8 }
+        Self { epochs: 800, warmup_epochs: 10.0, learning_rate: 4.0, final_learning_rate: 1e-8 }
     }
 }
 
@@ -143,7 +143,7 @@ impl Recipe {
         WarmupCosine {
             base: learning_rate,
             last: final_learning_rate,
-            warmup_steps: warmup_epochs * steps_per_epoch,
+            warmup_steps: (warmup_epochs * steps_per_epoch as f64).round() as u64,
             total_steps: epochs * steps_per_epoch,
         }
     }
@@ -167,8 +167,8 @@ impl Recipe {
         let ScheduleRecipe { epochs, warmup_epochs, learning_rate, final_learning_rate } = self.schedule;
         check(epochs == 0, "schedule.epochs is 0; train for at least one".into());
         check(
-            warmup_epochs > epochs,
-            format!("schedule.warmup_epochs is {warmup_epochs} but there are {epochs} epochs; warm up for fewer"),
+            !(0.0..=epochs as f64).contains(&warmup_epochs),
+            format!("schedule.warmup_epochs is {warmup_epochs} but there are {epochs} epochs; give 0 to {epochs}"),
         );
         check(
             !learning_rate.is_finite() || learning_rate <= 0.0,

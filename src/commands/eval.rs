@@ -45,13 +45,9 @@ fn rows(arguments: &Eval, model: &Model, splits: &Splits) -> anyhow::Result<Vec<
     let cache = cache(arguments);
     let evaluation = Evaluation::new(model, splits, &arguments.task, arguments.seed, cache.as_deref())?;
     match arguments.protocol {
-        Protocol::Knn => {
-            evaluation.knn(&KnnConfig { k: arguments.k as usize, temperature: arguments.temperature })
-        }
-        _ => evaluation.logistic(&LogisticConfig {
-            penalties: penalties(arguments.penalties as usize),
-            ..Default::default()
-        }),
+        Protocol::Knn => evaluation.knn(&KnnConfig { k: arguments.k as usize, temperature: arguments.temperature }),
+        _ => evaluation
+            .logistic(&LogisticConfig { penalties: penalties(arguments.penalties as usize), ..Default::default() }),
     }
 }
 

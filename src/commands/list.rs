@@ -11,14 +11,8 @@ use crate::cli::{List, Listed};
 use crate::output;
 use crate::sources::SOURCES;
 
-const ALL: [Listed; 6] = [
-    Listed::Recipes,
-    Listed::Objectives,
-    Listed::Modules,
-    Listed::Backbones,
-    Listed::Augmentations,
-    Listed::Datasets,
-];
+const ALL: [Listed; 6] =
+    [Listed::Recipes, Listed::Objectives, Listed::Modules, Listed::Backbones, Listed::Augmentations, Listed::Datasets];
 
 /// `(name, one line)` of each entry.
 type Entries = Vec<(String, String)>;

@@ -12,7 +12,8 @@ use equimod_core::{Model, SingleProcess};
 use equimod_data::Dataset;
 use equimod_eval::ResultRow;
 use equimod_eval::knn::KnnConfig;
-use equimod_eval::logistic::{LogisticConfig, penalties};
+use equimod_eval::lbfgs::LbfgsConfig;
+use equimod_eval::logistic::LogisticConfig;
 use equimod_eval::results::{markdown, plain};
 use equimod_train::{
     Ending, JsonLines, Recipe, RunDirectory, RunInfo, Sink, Status, Surroundings, TextLog, Trainer, find, resolve,
@@ -20,14 +21,16 @@ use equimod_train::{
 
 use crate::bundled::RECIPES;
 use crate::cli::Pretrain;
-use crate::evaluation::{Evaluation, beside, equivariance, retrieval};
+use crate::evaluation::{Evaluation, beside, equivariance};
 use crate::output::{self, Progress, duration};
 use crate::run_report::RunReport;
 use crate::sources::{Splits, splits, training};
 use crate::{device, exit};
 
-/// Penalties of the logistic regression at the end of a run; `eval logistic` tries the published 45.
-const PENALTIES: usize = 6;
+/// Penalties of the logistic regression at the end of a run, and when its fits end: a look, not the published
+/// protocol, which is `eval logistic`.
+const PENALTIES: [f64; 4] = [1e-2, 1e-1, 1.0, 10.0];
+const LOOK: LbfgsConfig = LbfgsConfig { history: 20, iterations: 80, tolerance: 1e-5, change: 1e-5 };
 /// Pictures on which equivariance is measured at the end of a run.
 const PICTURES: usize = 512;
 
@@ -62,7 +65,10 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     run.write_info(&info)?;
     if ending? == Ending::Interrupted {
         let folder = run.path().display();
-        output::note(&format!("stopped after step {}; go on with: equimod pretrain --out {folder} --resume", trainer.step()));
+        output::note(&format!(
+            "stopped after step {}; go on with: equimod pretrain --out {folder} --resume",
+            trainer.step()
+        ));
         return Ok(ExitCode::from(exit::INTERRUPTED));
     }
     let times = vec![("training".to_owned(), duration(start.elapsed()))];
@@ -246,9 +252,9 @@ impl Finished<'_> {
         let seed = self.info.seed;
         let evaluation = Evaluation::new(model, splits, &[], seed, Some(&cache))?;
         let mut rows = evaluation.knn(&KnnConfig::default())?;
-        let config = LogisticConfig { penalties: penalties(PENALTIES), ..Default::default() };
+        let config = LogisticConfig { penalties: PENALTIES.to_vec(), lbfgs: LOOK, ..Default::default() };
         rows.extend(evaluation.logistic(&config)?);
-        rows.extend(retrieval(model, splits, seed, Some(&cache))?);
+        rows.extend(evaluation.retrieval()?);
         Ok(rows)
     }
 }

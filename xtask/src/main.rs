@@ -1,2 +1,139 @@
-//! Checks.
-fn main() {}
+//! Every check of the workspace in one command: `cargo xtask check`.
+#![allow(clippy::print_stderr)] // A tool for people at a terminal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+/// Licences under which a dependency may be used; an expression is fine if one of its alternatives is made of these.
+const LICENCES: [&str; 14] = [
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+    "bzip2-1.0.6",
+];
+
+/// Crates that several versions of are linked into the command, each with the reason that it cannot be helped.
+const DUPLICATES: [(&str, &str); 6] = [
+    ("getrandom", "rand 0.9 of candle and tempfile ask for different ones"),
+    ("hashbrown", "indexmap and parquet ask for different ones"),
+    ("miniz_oxide", "png and zip ask for different ones"),
+    ("r-efi", "comes with the two versions of getrandom"),
+    ("syn", "build time only: macro crates ask for different ones"),
+    ("wasip2", "comes with getrandom, for another platform"),
+];
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["check"] => check(),
+        ["test"] => test(),
+        ["dependencies"] => dependencies(),
+        _ => bail!("usage: cargo xtask check | test | dependencies"),
+    }
+}
+
+fn check() -> anyhow::Result<()> {
+    dependencies()?;
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"], &[])?;
+    let deny = ("RUSTDOCFLAGS", "-D warnings");
+    cargo(&["doc", "--workspace", "--no-deps", "--release"], &[deny])?;
+    test()
+}
+
+fn test() -> anyhow::Result<()> {
+    cargo(&["test", "--workspace", "--release"], &[])
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
+    eprintln!("» cargo {}", arguments.join(" "));
+    let start = Instant::now();
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments).envs(environment.iter().copied());
+    let status = command.status().with_context(|| format!("cargo {} cannot be started", arguments[0]))?;
+    if !status.success() {
+        bail!("cargo {} failed", arguments.join(" "));
+    }
+    eprintln!("  {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Licences of everything that is built for this platform, and crates in several versions.
+fn dependencies() -> anyhow::Result<()> {
+    eprintln!("» licences and duplicates");
+    let mut command = Command::new(env!("CARGO"));
+    command.args([
+        "tree",
+        "--workspace",
+        "--locked",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}|{l}",
+    ]);
+    let output = command.output().context("cargo tree cannot be started")?;
+    if !output.status.success() {
+        bail!("cargo tree failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let listed = String::from_utf8(output.stdout)?;
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut problems = BTreeSet::new();
+    for line in listed.lines() {
+        let Some((package, licence)) = line.split_once('|') else { continue };
+        let mut words = package.split_whitespace();
+        let (Some(name), Some(version)) = (words.next(), words.next()) else { continue };
+        versions.entry(name).or_default().insert(version);
+        if !is_allowed(licence.trim_end_matches(" (*)")) {
+            problems.insert(format!("{name} {version} has the licence {licence:?}, which is not on the list"));
+        }
+    }
+    for (name, versions) in versions.iter().filter(|(_, versions)| versions.len() > 1) {
+        if !DUPLICATES.iter().any(|(known, _)| known == name) {
+            let versions: Vec<&str> = versions.iter().copied().collect();
+            problems.insert(format!("{name} is built in several versions: {}", versions.join(", ")));
+        }
+    }
+    if !problems.is_empty() {
+        bail!("{}", problems.into_iter().collect::<Vec<_>>().join("\n"));
+    }
+    Ok(())
+}
+
+/// Whether one alternative of an expression such as `(MIT OR Apache-2.0) AND ISC` is made of allowed licences.
+fn is_allowed(expression: &str) -> bool {
+    let plain = expression.replace('/', " OR ").replace(['(', ')'], " ");
+    // Without brackets, each AND part must have one allowed alternative: true of every expression in use.
+    plain.split(" AND ").all(|part| part.split(" OR ").any(|one| LICENCES.contains(&one.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_allowed;
+
+    #[test]
+    fn expressions() {
+        for fine in
+            ["MIT", "MIT OR Apache-2.0", "MIT/Apache-2.0", "(MIT OR Apache-2.0) AND Unicode-3.0", "GPL-3.0 OR MIT"]
+        {
+            assert!(is_allowed(fine), "{fine}");
+        }
+        for bad in ["GPL-3.0", "none", "MIT AND GPL-3.0", "(MIT OR GPL-2.0) AND SSPL-1.0"] {
+            assert!(!is_allowed(bad), "{bad}");
+        }
+    }
+}

@@ -11,6 +11,8 @@ pub trait Element: WithDType + Float + Send + Sync + 'static {
     fn narrow(value: f64) -> Self;
     /// To 64 bits.
     fn wide(self) -> f64;
+    /// The same values, where this is f32: for kernels that only f32 has.
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 impl Element for f32 {
@@ -21,6 +23,10 @@ impl Element for f32 {
     fn wide(self) -> f64 {
         self.into()
     }
+
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
+    }
 }
 
 impl Element for f64 {
@@ -30,6 +36,10 @@ impl Element for f64 {
 
     fn wide(self) -> f64 {
         self
+    }
+
+    fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
 }
 

@@ -6,11 +6,14 @@
 //! depend on the number of threads.
 
 pub mod composed;
+#[cfg(target_arch = "x86_64")]
+mod direct;
 mod element;
 mod im2col;
 mod matmul;
 mod norm;
 mod pool;
+mod vectorise;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
@@ -127,7 +130,11 @@ pub fn conv2d(xs: &Tensor, weight: &Tensor, g: &Conv2dGeometry) -> Result<Tensor
 fn conv2d_cpu<T: Element>(xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let (xs, weight) = (Values::of(xs)?, Values::of(weight)?);
     let mut out = vec![T::zero(); s.batch * s.out_channels * s.out_size.0 * s.out_size.1];
-    im2col::forward(xs.get::<T>()?, weight.get()?, s, &mut out);
+    match T::as_f32_mut(&mut out) {
+        #[cfg(target_arch = "x86_64")]
+        Some(out) if direct::takes(s) => direct::forward(xs.get()?, weight.get()?, s, out),
+        _ => im2col::forward(xs.get::<T>()?, weight.get()?, s, &mut out),
+    }
     Tensor::from_vec(out, (s.batch, s.out_channels, s.out_size.0, s.out_size.1), &Device::Cpu)
 }
 
@@ -148,7 +155,11 @@ pub fn conv2d_backward_data(
 fn backward_data_cpu<T: Element>(dys: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let (dys, weight) = (Values::of(dys)?, Values::of(weight)?);
     let mut dxs = vec![T::zero(); s.batch * s.in_channels * s.in_size.0 * s.in_size.1];
-    im2col::backward_data(dys.get::<T>()?, weight.get()?, s, &mut dxs);
+    match T::as_f32_mut(&mut dxs) {
+        #[cfg(target_arch = "x86_64")]
+        Some(dxs) if direct::takes(s) => direct::backward_data(dys.get()?, weight.get()?, s, dxs),
+        _ => im2col::backward_data(dys.get::<T>()?, weight.get()?, s, &mut dxs),
+    }
     Tensor::from_vec(dxs, (s.batch, s.in_channels, s.in_size.0, s.in_size.1), &Device::Cpu)
 }
 
@@ -164,7 +175,11 @@ fn backward_weight_cpu<T: Element>(xs: &Tensor, dys: &Tensor, s: &ConvShape) -> 
     let (xs, dys) = (Values::of(xs)?, Values::of(dys)?);
     let shape = (s.out_channels, s.in_channels / s.groups, s.kernel.0, s.kernel.1);
     let mut dw = vec![T::zero(); shape.0 * shape.1 * shape.2 * shape.3];
-    im2col::backward_weight(xs.get::<T>()?, dys.get()?, s, &mut dw);
+    match T::as_f32_mut(&mut dw) {
+        #[cfg(target_arch = "x86_64")]
+        Some(dw) if direct::takes(s) => direct::backward_weight(xs.get()?, dys.get()?, s, dw),
+        _ => im2col::backward_weight(xs.get::<T>()?, dys.get()?, s, &mut dw),
+    }
     Tensor::from_vec(dw, shape, &Device::Cpu)
 }
 
@@ -193,7 +208,7 @@ fn per_channel(channels: usize, tensors: &[&Tensor]) -> Result<()> {
 
 fn same_shape(xs: &Tensor, others: &[Option<&Tensor>]) -> Result<()> {
     match others.iter().flatten().find(|t| t.dims() != xs.dims()) {
-        Some(t) => bail!("batch norm over {:?} got a tensor of shape {:?}", xs.dims(), t.dims()),
+        Some(t) => bail!("tensors of shapes {:?} and {:?} should have one shape", xs.dims(), t.dims()),
         None => Ok(()),
     }
 }
@@ -408,5 +423,12 @@ fn average_backward_cpu<T: Element>(dys: &Tensor, (height, width): (usize, usize
 
 /// a + b: the gradient at a fork.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    a.detach() + b.detach()
+    same_shape(a, &[Some(b)])?;
+    dispatch!(a, add_cpu(a, b), a.detach() + b.detach())
+}
+
+fn add_cpu<T: Element>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let mut out = vec![T::zero(); a.elem_count()];
+    norm::add(Values::of(a)?.get::<T>()?, Values::of(b)?.get()?, &mut out);
+    Tensor::from_vec(out, a.shape(), &Device::Cpu)
 }

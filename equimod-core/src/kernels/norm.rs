@@ -2,9 +2,12 @@
 //!
 //! Per-channel sums are taken plane by plane in 64 bits and added in the order of pictures.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::Element;
+use super::vectorise::vectorised;
 
 /// Batch, channels, values of a channel in a picture.
 #[derive(Clone, Copy)]
@@ -16,31 +19,54 @@ pub(super) struct Planes {
 
 /// Rows that are summed together where a channel has one value a picture.
 const ROWS: usize = 64;
+/// Running sums of a plane: a fixed number, so that they fill vectors and give the same result on every machine.
+const LANES: usize = 8;
 
-/// Per channel the sums over pictures and area of two quantities of element `i`, `[2, channels]`.
-fn channel_sums(p: Planes, both: impl Fn(usize, usize) -> (f64, f64) + Sync) -> Vec<f64> {
+/// The sums of two quantities over the elements of a plane, from up to three tensors.
+#[inline(always)]
+fn plane_sums<T: Element>(a: &[T], b: &[T], c: &[T], both: impl Fn(T, T, T) -> (f64, f64)) -> (f64, f64) {
+    let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
+    let chunks = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(c.chunks_exact(LANES));
+    for ((a, b), c) in chunks {
+        for lane in 0..LANES {
+            let (x, y) = both(a[lane], b[lane], c[lane]);
+            first[lane] += x;
+            second[lane] += y;
+        }
+    }
+    for lane in a.len() - a.len() % LANES..a.len() {
+        let (x, y) = both(a[lane], b[lane], c[lane]);
+        first[lane % LANES] += x;
+        second[lane % LANES] += y;
+    }
+    (first.iter().sum(), second.iter().sum())
+}
+
+/// Per channel the sums over pictures and area of two quantities of the elements of three tensors, `[2, channels]`.
+fn channel_sums<T: Element>(
+    p: Planes,
+    (a, b, c): (&[T], &[T], &[T]),
+    both: impl Fn(T, T, T, usize) -> (f64, f64) + Sync,
+) -> Vec<f64> {
     let Planes { batch, channels, area } = p;
     if area == 1 {
-        return row_sums(batch, channels, both);
+        return row_sums(batch, channels, |i, channel| both(a[i], b[i], c[i], channel));
     }
-    let sums: Vec<(f64, f64)> = (0..channels)
-        .into_par_iter()
-        .map(|c| {
-            let (mut first, mut second) = (0.0, 0.0);
-            for n in 0..batch {
-                let start = (n * channels + c) * area;
-                let (mut a, mut b) = (0.0, 0.0);
-                for i in start..start + area {
-                    let (x, y) = both(i, c);
-                    a += x;
-                    b += y;
-                }
-                first += a;
-                second += b;
-            }
-            (first, second)
-        })
-        .collect();
+    let channel_sum = |channel: usize| {
+        let (mut first, mut second) = (0.0, 0.0);
+        for n in 0..batch {
+            let plane = (n * channels + channel) * area..(n * channels + channel + 1) * area;
+            let (a, b, c) = (&a[plane.clone()], &b[plane.clone()], &c[plane]);
+            let (x, y) = vectorised(
+                #[inline(always)]
+                || plane_sums(a, b, c, |a, b, c| both(a, b, c, channel)),
+            );
+            first += x;
+            second += y;
+        }
+        (first, second)
+    };
+    let sums: Vec<(f64, f64)> = (0..channels).into_par_iter().map(channel_sum).collect();
     sums.iter().map(|s| s.0).chain(sums.iter().map(|s| s.1)).collect()
 }
 
@@ -70,10 +96,15 @@ fn row_sums(batch: usize, channels: usize, both: impl Fn(usize, usize) -> (f64, 
 
 /// Σx and Σx².
 pub(super) fn sums<T: Element>(x: &[T], p: Planes) -> Vec<f64> {
-    channel_sums(p, |i, _| {
-        let v = x[i].wide();
-        (v, v * v)
-    })
+    channel_sums(
+        p,
+        (x, x, x),
+        #[inline(always)]
+        |x, _, _, _| {
+            let v = x.wide();
+            (v, v * v)
+        },
+    )
 }
 
 /// Σdy' and Σdy'·x̂, where dy' is dy, or 0 where the rectified output `y` is 0.
@@ -87,10 +118,22 @@ pub(super) fn backward_sums<T: Element>(
 ) -> Vec<f64> {
     let mean: Vec<f64> = mean.iter().map(|v| v.wide()).collect();
     let inverse: Vec<f64> = inverse_deviation.iter().map(|v| v.wide()).collect();
-    let term = |dy: f64, x: f64, c: usize| (dy, dy * (x - mean[c]) * inverse[c]);
     match y {
-        None => channel_sums(p, |i, c| term(dy[i].wide(), x[i].wide(), c)),
-        Some(y) => channel_sums(p, |i, c| term(if y[i] > T::zero() { dy[i].wide() } else { 0.0 }, x[i].wide(), c)),
+        None => channel_sums(
+            p,
+            (dy, x, x),
+            #[inline(always)]
+            |dy, x, _, c| (dy.wide(), dy.wide() * (x.wide() - mean[c]) * inverse[c]),
+        ),
+        Some(y) => channel_sums(
+            p,
+            (dy, x, y),
+            #[inline(always)]
+            |dy, x, y, c| {
+                let dy = if y > T::zero() { dy.wide() } else { 0.0 };
+                (dy, dy * (x.wide() - mean[c]) * inverse[c])
+            },
+        ),
     }
 }
 
@@ -104,17 +147,29 @@ pub(super) fn apply<T: Element>(
     p: Planes,
     out: &mut [T],
 ) {
-    let rectify = |v: T| if relu && v <= T::zero() { T::zero() } else { v };
-    each_plane(p, out, |c, range, out| {
-        let (scale, shift) = (scale[c], shift[c]);
-        match residual {
-            None => out.iter_mut().zip(&x[range]).for_each(|(out, &x)| *out = rectify(x * scale + shift)),
-            Some(residual) => {
-                let pairs = x[range.clone()].iter().zip(&residual[range]);
-                out.iter_mut().zip(pairs).for_each(|(out, (&x, &r))| *out = rectify(x * scale + shift + r));
+    // Not a number stays what it is.
+    let least = if relu { T::zero() } else { T::neg_infinity() };
+    let rectify = |v: T| if v <= least { least } else { v };
+    each_plane(
+        p,
+        out,
+        #[inline(always)]
+        |c: usize, range: Range<usize>, out: &mut [T]| {
+            let (scale, shift, x) = (scale[c], shift[c], &x[range.clone()]);
+            match residual {
+                None => {
+                    for (out, &x) in out.iter_mut().zip(x) {
+                        *out = rectify(x * scale + shift);
+                    }
+                }
+                Some(residual) => {
+                    for ((out, &x), &r) in out.iter_mut().zip(x).zip(&residual[range]) {
+                        *out = rectify(x * scale + shift + r);
+                    }
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// The per-channel numbers of a backward pass.
@@ -128,39 +183,84 @@ pub(super) struct BackwardScales<'a, T> {
 
 /// `dx = weight·inverse·(dy' − mean_dy − x̂·mean_dy_xhat)`.
 pub(super) fn backward<T: Element>(dy: &[T], y: Option<&[T]>, x: &[T], s: &BackwardScales<T>, p: Planes, dx: &mut [T]) {
-    each_plane(p, dx, |c, range, dx| {
-        let (inverse, mean) = (s.inverse_deviation[c], s.mean[c]);
-        let scale = s.weight.map_or(inverse, |weight| weight[c] * inverse);
-        // scale·(dy' − mean_dy − (x − mean)·inverse·mean_dy_xhat) = scale·dy' + slope·x + offset
-        let slope = T::zero() - scale * inverse * s.mean_dy_xhat[c];
-        let offset = T::zero() - scale * s.mean_dy[c] - slope * mean;
-        let pairs = dy[range.clone()].iter().zip(&x[range.clone()]);
-        match y {
-            None => dx.iter_mut().zip(pairs).for_each(|(dx, (&dy, &x))| *dx = scale * dy + slope * x + offset),
-            Some(y) => dx.iter_mut().zip(pairs.zip(&y[range])).for_each(|(dx, ((&dy, &x), &y))| {
-                let dy = if y > T::zero() { dy } else { T::zero() };
-                *dx = scale * dy + slope * x + offset;
-            }),
-        }
-    });
+    each_plane(
+        p,
+        dx,
+        #[inline(always)]
+        |c: usize, range: Range<usize>, dx: &mut [T]| {
+            let (inverse, mean) = (s.inverse_deviation[c], s.mean[c]);
+            let scale = s.weight.map_or(inverse, |weight| weight[c] * inverse);
+            // scale·(dy' − mean_dy − (x − mean)·inverse·mean_dy_xhat) = scale·dy' + slope·x + offset
+            let slope = T::zero() - scale * inverse * s.mean_dy_xhat[c];
+            let offset = T::zero() - scale * s.mean_dy[c] - slope * mean;
+            let pairs = dx.iter_mut().zip(&dy[range.clone()]).zip(&x[range.clone()]);
+            match y {
+                None => {
+                    for ((dx, &dy), &x) in pairs {
+                        *dx = scale * dy + slope * x + offset;
+                    }
+                }
+                Some(y) => {
+                    for (((dx, &dy), &x), &y) in pairs.zip(&y[range]) {
+                        let dy = if y > T::zero() { dy } else { T::zero() };
+                        *dx = scale * dy + slope * x + offset;
+                    }
+                }
+            }
+        },
+    );
 }
+
+/// Values that one task of an element-wise pass handles.
+const CHUNK: usize = 1 << 14;
 
 /// dy where the rectified output is above 0, else 0.
 pub(super) fn masked<T: Element>(dy: &[T], y: &[T], out: &mut [T]) {
-    out.par_chunks_mut(1 << 14).zip(dy.par_chunks(1 << 14).zip(y.par_chunks(1 << 14))).for_each(|(out, (dy, y))| {
-        out.iter_mut()
-            .zip(dy.iter().zip(y))
-            .for_each(|(out, (&dy, &y))| *out = if y > T::zero() { dy } else { T::zero() });
+    pairwise(
+        dy,
+        y,
+        out,
+        #[inline(always)]
+        |dy, y| if y > T::zero() { dy } else { T::zero() },
+    );
+}
+
+/// a + b.
+pub(super) fn add<T: Element>(a: &[T], b: &[T], out: &mut [T]) {
+    pairwise(
+        a,
+        b,
+        out,
+        #[inline(always)]
+        |a, b| a + b,
+    );
+}
+
+fn pairwise<T: Element>(a: &[T], b: &[T], out: &mut [T], value: impl Fn(T, T) -> T + Sync) {
+    out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK))).for_each(|(out, (a, b))| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+                    *out = value(a, b);
+                }
+            },
+        );
     });
 }
 
 /// Calls `f(channel, range of the plane, plane of out)` for every plane, in parallel over pictures.
-fn each_plane<T: Element>(p: Planes, out: &mut [T], f: impl Fn(usize, std::ops::Range<usize>, &mut [T]) + Sync) {
+fn each_plane<T: Element>(p: Planes, out: &mut [T], f: impl Fn(usize, Range<usize>, &mut [T]) + Sync) {
     let Planes { channels, area, .. } = p;
     out.par_chunks_mut(channels * area).enumerate().for_each(|(n, out)| {
-        for (c, out) in out.chunks_mut(area).enumerate() {
-            let start = (n * channels + c) * area;
-            f(c, start..start + area, out);
-        }
+        vectorised(
+            #[inline(always)]
+            || {
+                for (c, out) in out.chunks_mut(area).enumerate() {
+                    let start = (n * channels + c) * area;
+                    f(c, start..start + area, out);
+                }
+            },
+        );
     });
 }

@@ -1,0 +1,335 @@
+//! The real binary, end to end: training, evaluation, resume, hostile input.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A recipe that trains in seconds.
+const TINY: &str = r#"
+base = "quick"
+[data]
+batch = 32
+[backbone]
+width = 4
+[objective]
+projection_head = "32-16 bn-"
+[equivariance.equimod]
+projection_head = "32-16 bn-"
+parameter_head = "16 bn"
+predictor = "16 bn-"
+[augmentation]
+size = 16
+[schedule]
+epochs = 2
+warmup_epochs = 0.5
+learning_rate = 1.0
+[checkpoint]
+every_epochs = 1
+"#;
+
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Pictures of two colours in class folders.
+    fn pictures(&self, name: &str, each: usize) -> PathBuf {
+        for class in 0..2u8 {
+            for i in 0..each {
+                let size = equimod::data::Size { height: 18, width: 16 + i % 5 };
+                let value = |k: usize| if k % 3 == usize::from(class) { 220 } else { (k * (i + 1) % 97) as u8 };
+                let image = equimod::data::Image::new(size, (0..size.area() * 3).map(value).collect()).unwrap();
+                self.write(&format!("{name}/class{class}/{i}.png"), image.encode_png().unwrap());
+            }
+        }
+        self.path(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_equimod")).args(arguments).current_dir(self.0.path()).output().unwrap()
+    }
+
+    /// Succeeds, and gives stdout.
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Fails with the code, one `error:` and every part of the text.
+    fn refused(&self, arguments: &[&str], code: i32, parts: &[&str]) {
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert_eq!(text.matches("error: ").count(), 1, "{arguments:?}: {text}");
+        assert!(!text.contains("panicked"), "{text}");
+        for part in parts {
+            assert!(text.contains(part), "{arguments:?}: {part:?} is not in {text}");
+        }
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+fn text(path: &Path) -> String {
+    String::from_utf8_lossy(&path.as_os_str().to_string_lossy().into_owned().into_bytes()).into_owned()
+}
+
+fn value(rows: &Value, protocol: &str, task: &str, metric: &str, key: &str) -> f64 {
+    let row =
+        rows.as_array().unwrap().iter().find(|row| {
+            row["protocol"] == protocol && row["task"] == task && row["metric"].as_str().unwrap() == metric
+        });
+    row.unwrap_or_else(|| panic!("no {protocol} {task} {metric} in {rows}"))[key].as_f64().unwrap()
+}
+
+#[test]
+fn a_run_trains_evaluates_and_reports_and_its_model_is_usable() {
+    let scratch = Scratch::new();
+    let recipe = text(&scratch.write("tiny.toml", TINY));
+    let printed = scratch.done(&["pretrain", "--recipe", &recipe, "--out", "run"]);
+    for part in ["knn", "subgroup", "skin-tone", "category", "flags", "cross-design", "absolute equivariance", "Next:"]
+    {
+        assert!(printed.contains(part), "{part} in {printed}");
+    }
+    for file in
+        ["run.json", "recipe.toml", "recipe.resolved.toml", "metrics.jsonl", "train.log", "results.json", "report.html"]
+    {
+        assert!(scratch.path("run").join(file).is_file(), "{file}");
+    }
+    let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(info["status"], "finished");
+    let rows: Value = serde_json::from_slice(&fs::read(scratch.path("run/results.json")).unwrap()).unwrap();
+    let equivariance = |metric| value(&rows, "equivariance", "equimod", metric, "value");
+    let absolute = equivariance("absolute equivariance");
+    assert!(absolute > equivariance("absolute equivariance, shuffled parameters"), "{rows}");
+    // The loss goes down: the mean of the last ten steps is below that of the first ten.
+    let metrics = fs::read_to_string(scratch.path("run/metrics.jsonl")).unwrap();
+    let losses: Vec<f64> =
+        metrics.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["loss"].as_f64().unwrap()).collect();
+    assert_eq!(losses.len(), 2 * (6168 / 32));
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    assert!(mean(&losses[losses.len() - 10..]) < 0.9 * mean(&losses[..10]));
+    let report = fs::read_to_string(scratch.path("run/report.html")).unwrap();
+    for part in ["<svg", "data:image/png;base64,", "view 2", "brightness", "CC-BY 4.0", "recall@1"] {
+        assert!(report.contains(part), "{part}");
+    }
+    assert!(!report.contains("<script"));
+
+    let inspected = scratch.done(&["inspect", "run"]);
+    assert!(inspected.contains("every name and shape fits") && inspected.contains("resnet18"), "{inspected}");
+    let model = text(&scratch.path("run/checkpoints").join(newest(&scratch)).join("model.safetensors"));
+    let json: Value = serde_json::from_str(&scratch.done(&["inspect", &model, "--json", "--tensors"])).unwrap();
+    assert_eq!(json["features"], 32);
+    let knn: Value = serde_json::from_str(&scratch.done(&["eval", "knn", "run", "--json"])).unwrap();
+    let from_run = value(&rows, "knn", "subgroup", "accuracy", "value");
+    assert_eq!(value(&knn, "knn", "subgroup", "accuracy", "value"), from_run);
+    assert!(scratch.path("run/eval/knn-emoji/results.json").is_file());
+    let again: Value =
+        serde_json::from_str(&scratch.done(&["eval", "knn", &model, "--json", "--task", "subgroup"])).unwrap();
+    assert_eq!(value(&again, "knn", "subgroup", "accuracy", "value"), from_run);
+    let logistic = ["eval", "logistic", "run", "--task", "skin-tone", "--penalties", "2", "--untrained", "--json"];
+    let logistic: Value = serde_json::from_str(&scratch.done(&logistic)).unwrap();
+    assert!(value(&logistic, "logistic", "skin-tone", "accuracy", "value") > 0.3);
+    assert!(value(&logistic, "logistic", "skin-tone", "accuracy", "untrained") > 0.2);
+    assert!(scratch.done(&["eval", "equivariance", "run", "--pictures", "64"]).contains("shuffled parameters"));
+    damaged_checkpoints(&scratch);
+}
+
+/// The name of the newest checkpoint of `run`.
+fn newest(scratch: &Scratch) -> String {
+    fs::read_to_string(scratch.path("run/checkpoints/latest")).unwrap()
+}
+
+/// Continues the test above on its run: truncated, foreign and missing weights.
+fn damaged_checkpoints(scratch: &Scratch) {
+    let file = scratch.path("run/checkpoints").join(newest(scratch)).join("model.safetensors");
+    let bytes = fs::read(&file).unwrap();
+    let cut = text(&scratch.write("cut.safetensors", &bytes[..bytes.len() / 2]));
+    scratch.refused(&["inspect", &cut], 1, &["cut.safetensors", "truncated"]);
+    scratch.refused(&["eval", "knn", &cut], 1, &["truncated"]);
+    let foreign = text(&scratch.write("foreign.safetensors", one_tensor()));
+    scratch.refused(&["inspect", &foreign], 1, &["not those of a ResNet"]);
+    scratch.refused(&["eval", "knn", "nothing"], 1, &["nothing", "no such file or folder"]);
+    // A flipped byte in the newest checkpoint: the one before is taken, and it is said.
+    let mut flipped = bytes;
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    fs::write(&file, flipped).unwrap();
+    let output = scratch.run(&["inspect", "run"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("passed over") && told.contains("model.safetensors"), "{told}");
+}
+
+/// A safetensors file with one tensor of another network.
+fn one_tensor() -> Vec<u8> {
+    let header = r#"{"encoder.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(&1f32.to_le_bytes());
+    bytes
+}
+
+const SHORT: [&str; 4] = ["--set", "data.batch=16", "--epochs", "3"];
+
+/// Trains on a folder; gives the bytes of the last checkpoint's files and of the metrics.
+fn train(scratch: &Scratch, recipe: &str, out: &str, more: &[&str]) -> Vec<Vec<u8>> {
+    let mut arguments = vec!["pretrain", "--recipe", recipe, "--data", "pictures", "--out", out, "--no-eval"];
+    arguments.extend(SHORT);
+    arguments.extend(more);
+    scratch.done(&arguments);
+    state(scratch, out)
+}
+
+fn state(scratch: &Scratch, out: &str) -> Vec<Vec<u8>> {
+    let folder = scratch.path(out).join("checkpoints");
+    let newest = folder.join(fs::read_to_string(folder.join("latest")).unwrap());
+    let files = ["model.safetensors", "optimizer.safetensors"].map(|f| fs::read(newest.join(f)).unwrap());
+    files.into_iter().chain([fs::read(scratch.path(out).join("metrics.jsonl")).unwrap()]).collect()
+}
+
+#[test]
+fn threads_do_not_matter_and_resume_is_exact() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 40);
+    let recipe = text(&scratch.write("tiny.toml", TINY));
+    let reference = train(&scratch, &recipe, "one", &["--threads", "1"]);
+    assert!(reference == train(&scratch, &recipe, "two", &["--threads", "2"]), "2 threads give another result than 1");
+    assert!(reference != train(&scratch, &recipe, "other", &["--seed", "1"]), "the seed does not matter");
+    // As after a crash: the newest checkpoint is gone, later lines of the metrics are there.
+    let checkpoints = scratch.path("two/checkpoints");
+    fs::remove_dir_all(checkpoints.join(fs::read_to_string(checkpoints.join("latest")).unwrap())).unwrap();
+    scratch.done(&["pretrain", "--out", "two", "--resume", "--no-eval"]);
+    assert!(reference == state(&scratch, "two"), "a resumed run ends elsewhere");
+    let info: Value = serde_json::from_slice(&fs::read(scratch.path("two/run.json")).unwrap()).unwrap();
+    assert_eq!((info["status"].as_str(), info["resumed_at"].to_string()), (Some("finished"), "[10]".into()));
+    let resolved = scratch.path("one/recipe.resolved.toml");
+    let changed = fs::read_to_string(&resolved).unwrap().replace("momentum = 0.9", "momentum = 0.8");
+    fs::write(&resolved, changed).unwrap();
+    scratch.refused(&["pretrain", "--out", "one", "--resume"], 2, &["optimizer.momentum"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_after_a_checkpoint_and_the_run_goes_on_exactly() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 40);
+    let recipe = text(&scratch.write("tiny.toml", TINY));
+    let long = ["--epochs", "40"];
+    let reference = train(&scratch, &recipe, "whole", &long[..0]);
+    assert!(!reference.is_empty());
+    let mut arguments =
+        vec!["pretrain", "--recipe", &recipe, "--data", "pictures", "--no-eval", "--set", "data.batch=16"];
+    arguments.extend(long);
+    let start = |out: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
+        command.args(&arguments).args(["--out", out]).current_dir(scratch.0.path());
+        command.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        command
+    };
+    assert!(start("whole-40").status().unwrap().success());
+    let mut child = start("stopped").spawn().unwrap();
+    let metrics = scratch.path("stopped/train.log");
+    while !metrics.is_file() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(75));
+    scratch.done(&["pretrain", "--out", "stopped", "--resume", "--no-eval"]);
+    assert!(state(&scratch, "whole-40") == state(&scratch, "stopped"));
+}
+
+#[test]
+fn bad_data_is_told_in_one_sentence_and_nothing_stays_behind() {
+    let scratch = Scratch::new();
+    let recipe = text(&scratch.write("tiny.toml", TINY));
+    let pretrain = |data: &str, parts: &[&str]| {
+        let arguments = ["pretrain", "--recipe", &recipe, "--data", data, "--out", "run"];
+        scratch.refused(&arguments, 3, parts);
+    };
+    pretrain("missing", &["missing", "no such file or folder"]);
+    fs::create_dir(scratch.path("empty")).unwrap();
+    pretrain("empty", &["empty", "holds no pictures"]);
+    scratch.write("rows.parquet", b"PAR1 not really PAR1");
+    pretrain("rows.parquet", &["rows.parquet", "not a parquet file"]);
+    scratch.pictures("few", 3);
+    pretrain("few", &["6 pictures", "batch of 32"]);
+    assert!(!scratch.path("run").exists());
+    scratch.pictures("broken", 20);
+    scratch.write("broken/class1/cut.png", b"\x89PNG\r\n\x1a\n cut");
+    pretrain("broken", &["cut.png", "does not decode"]);
+}
+
+#[test]
+fn bad_recipes_are_told_all_at_once() {
+    let scratch = Scratch::new();
+    scratch.refused(&["pretrain", "--recipe", "quik"], 2, &["did you mean \"quick\""]);
+    let settings = ["--set", "schedule.epoch=3", "--set", "backbone.widht=8"];
+    let mut arguments = vec!["pretrain"];
+    arguments.extend(settings);
+    scratch.refused(&arguments, 2, &["2 problems", "schedule.epochs?", "backbone.width?"]);
+    let contradiction = ["pretrain", "--set", "equivariance.equimod.predictor=32 bn-", "--set", "data.batch=1"];
+    scratch.refused(&contradiction, 2, &["predictor", "data.batch"]);
+    scratch.refused(&["pretrain", "--device", "tpu"], 2, &["tpu", "cuda:N"]);
+    scratch.refused(&["pretrain", "--device", "cuda:0"], 2, &["lacks cuda"]);
+    scratch.refused(&["pretrain", "--resume", "--out", "nowhere"], 1, &["no run to go on with"]);
+    scratch.write("full/file", "something");
+    scratch.refused(&["pretrain", "--out", "full"], 2, &["full is not empty", "--out", "--resume"]);
+    assert_eq!(fs::read_dir(scratch.path("full")).unwrap().count(), 1);
+    assert!(!scratch.path("out").exists());
+    scratch.refused(&["pretrian"], 2, &["pretrain"]);
+}
+
+/// A limit on the size of files stands in for a full disk: both fail while a checkpoint is written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_and_leaves_no_half_checkpoint() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 20);
+    scratch.write("tiny.toml", TINY);
+    let binary = env!("CARGO_BIN_EXE_equimod");
+    // 40 blocks of 1024 bytes: recipes and metrics fit, weights do not.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 40; exec {binary} pretrain --recipe tiny.toml --data pictures --out run --set data.batch=16 --no-eval"
+    );
+    let output = Command::new("bash").args(["-c", &script]).current_dir(scratch.0.path()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("cannot write") && told.contains("checkpoints"), "{told}");
+    assert_eq!(fs::read_dir(scratch.path("run/checkpoints")).unwrap().count(), 0);
+    let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(info["status"], "failed");
+}
+
+#[test]
+fn lists_completions_and_dry_runs_answer() {
+    let scratch = Scratch::new();
+    let all = scratch.done(&["list"]);
+    for part in ["quick", "simclr-equimod-cifar10", "equimod", "resnet152", "colour-jitter", "CC-BY 4.0", "2211.01244"]
+    {
+        assert!(all.contains(part), "{part}");
+    }
+    let json: Value = serde_json::from_str(&scratch.done(&["list", "recipes", "--json"])).unwrap();
+    assert!(json["recipes"].as_array().unwrap().len() >= 3);
+    assert!(scratch.done(&["completions", "bash"]).contains("equimod"));
+    let dry = scratch.done(&["pretrain", "--dry-run", "--epochs", "7"]);
+    assert!(dry.contains("epochs = 7") && dry.contains("width = 16"), "{dry}");
+    assert!(scratch.done(&["--version"]).starts_with("equimod "));
+}
