@@ -13,6 +13,8 @@ mod im2col;
 mod matmul;
 mod norm;
 mod pool;
+#[cfg(test)]
+mod tests;
 mod vectorise;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
