@@ -142,8 +142,8 @@ impl<'a> Evaluation<'a> {
         let (Some(designs), Some(test), Some(features)) = (&self.splits.designs, &self.splits.test, &self.test) else {
             return Ok(Vec::new());
         };
-        let flags = self.paired(&self.train, self.splits.train.as_ref(), Some(&designs.one_shot))?;
-        let flags = joined(flags, self.paired(features, test.as_ref(), Some(&designs.one_shot))?)?;
+        let flags = self.paired(&self.train, self.splits.train.as_ref(), Some(designs.one_shot))?;
+        let flags = joined(flags, self.paired(features, test.as_ref(), Some(designs.one_shot))?)?;
         let mut rows = Vec::new();
         for (task, sets) in [("flags", flags), ("cross-design", self.paired(features, test.as_ref(), None)?)] {
             let sets = sets.map(|set| set.centred());

@@ -194,7 +194,7 @@ mod tests {
         let value = |i: usize| {
             let (row, column) = (i / 6, i % 6);
             let noise = ((i * 7919 % 1000) as f32 / 1000.0) - 0.5;
-            let class = if shuffled { (row * 2654435761 >> 7) % 4 } else { labels[row] as usize };
+            let class = if shuffled { ((row * 2654435761) >> 7) % 4 } else { labels[row] as usize };
             noise * 0.3 + if column == class { 1.0 } else { 0.0 }
         };
         let features = Features::new(rows, 6, (0..rows * 6).map(value).collect()).unwrap();

@@ -104,7 +104,7 @@ mod tests {
             chance: Some(0.1),
             detail: "k 20".into(),
         };
-        let text = markdown(&[row.clone()]);
+        let text = markdown(std::slice::from_ref(&row));
         assert!(
             text.ends_with("| knn | a\\|b | accuracy | 50.0 % | 40.0 % – 60.0 % | – | 10.0 % | k 20 |\n"),
             "{text}"

@@ -26,13 +26,12 @@ const LICENCES: [&str; 14] = [
 ];
 
 /// Crates that several versions of are linked into the command, each with the reason that it cannot be helped.
-const DUPLICATES: [(&str, &str); 6] = [
+const DUPLICATES: [(&str, &str); 5] = [
+    ("base64", "an old one comes with candle's tokenizers"),
     ("getrandom", "rand 0.9 of candle and tempfile ask for different ones"),
     ("hashbrown", "indexmap and parquet ask for different ones"),
     ("miniz_oxide", "png and zip ask for different ones"),
-    ("r-efi", "comes with the two versions of getrandom"),
     ("syn", "build time only: macro crates ask for different ones"),
-    ("wasip2", "comes with getrandom, for another platform"),
 ];
 
 fn main() -> anyhow::Result<()> {

@@ -128,7 +128,7 @@ pub(super) fn backward_weight<T: Element>(x: &[T], dy: &[T], s: &ConvShape, dw: 
     dw.fill(T::zero());
     for partial in partials {
         for (sum, value) in dw.iter_mut().zip(partial) {
-            *sum = *sum + value;
+            *sum += value;
         }
     }
 }
@@ -241,12 +241,12 @@ fn fold_plane<T: Element>(unfolded: &[T], (ky, kx): (usize, usize), s: &ConvShap
         match s.stride {
             1 => {
                 for (sum, value) in line[start..].iter_mut().zip(&values[first..end]) {
-                    *sum = *sum + *value;
+                    *sum += *value;
                 }
             }
             stride => {
                 for (sum, value) in line[start..].iter_mut().step_by(stride).zip(&values[first..end]) {
-                    *sum = *sum + *value;
+                    *sum += *value;
                 }
             }
         }

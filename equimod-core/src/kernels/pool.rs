@@ -53,7 +53,7 @@ pub(super) fn maximum_backward<T: Element>(dy: &[T], winners: &[u32], plane: usi
     dx.par_chunks_mut(plane).zip(dy.par_chunks(area).zip(winners.par_chunks(area))).for_each(|(dx, (dy, winners))| {
         for (&dy, &winner) in dy.iter().zip(winners) {
             let sum = &mut dx[winner as usize];
-            *sum = *sum + dy;
+            *sum += dy;
         }
     });
 }
