@@ -240,7 +240,8 @@ fn check_full(file: &str, dtype: DType) {
     let golden = Golden::open(file).unwrap();
     let temperature = |key: &str| golden.meta(key).parse().unwrap();
     let objective = SimClrConfig { temperature: temperature("temperature_z"), ..Default::default() };
-    let equimod = EquiModConfig { temperature: temperature("temperature_y"), ..Default::default() };
+    let weight = golden.meta("lmbd").parse().unwrap();
+    let equimod = EquiModConfig { weight, temperature: temperature("temperature_y"), ..Default::default() };
     let (input_shape, input_scale) = fill_call(golden.meta("input"));
     let (params_shape, params_scale) = fill_call(golden.meta("params"));
     let settings = Settings::new(64, objective, equimod, params_shape[1]);

@@ -116,6 +116,10 @@ fn joined_sets_count_on_and_must_agree() {
     assert_eq!(both.len(), noto.len() + twemoji.len());
     assert_eq!(both.image(noto.len() + 2).unwrap(), twemoji.image(2).unwrap());
     assert_eq!(both.label(1, noto.len() + 5), twemoji.label(1, 5));
+    // Retrieval across the designs relies on it: the same emoji in the same order.
+    assert!(
+        (0..noto.len()).all(|i| noto.text("emoji", i).is_some() && noto.text("emoji", i) == twemoji.text("emoji", i))
+    );
     let folder = tempfile::tempdir().unwrap();
     write_picture(&folder.path().join("x.png"), 20, 3);
     let other = Arc::new(FolderDataset::open(folder.path()).unwrap());

@@ -34,6 +34,9 @@ svg text{fill:var(--quiet);font:11px system-ui,sans-serif}svg .axis{stroke:var(-
 .row dl{margin:.3rem 0 0;font-size:.82rem}.row dl div{display:flex;gap:.5rem}.row dd{text-align:left}
 pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
 pre.notice{white-space:pre-wrap}
+@media(max-width:40rem){thead{display:none}table,tbody,tr,td{display:block}tr{padding:.5rem 0;border-bottom:1px solid var(--line)}
+td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;text-align:right}
+td::before{content:attr(data-label);color:var(--quiet);text-align:left}}
 @media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,.row,tr{break-inside:avoid}}
 ";
 
@@ -85,7 +88,8 @@ fn results(data: &ReportData) -> String {
         return String::new();
     }
     let heads: String = HEADINGS.iter().map(|h| format!("<th>{}</th>", escape(h))).collect();
-    let row = |cells: [String; 8]| cells.iter().map(|c| format!("<td>{}</td>", escape(c))).collect::<String>();
+    let cell = |(cell, head): (&String, &str)| format!("<td data-label=\"{}\">{}</td>", escape(head), escape(cell));
+    let row = |cells: [String; 8]| cells.iter().zip(HEADINGS).map(cell).collect::<String>();
     let rows: String = data.results.iter().map(|r| format!("<tr>{}</tr>", row(r.cells()))).collect();
     format!("<div class=\"scroll\"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>")
 }

@@ -43,7 +43,7 @@ impl Sink for JsonLines {
     }
 }
 
-/// Writes notes, and a line of numbers at the end of each epoch.
+/// Writes notes, and a line of numbers at the first step of each epoch and at the last step of all.
 pub struct TextLog {
     file: BufWriter<File>,
     path: PathBuf,

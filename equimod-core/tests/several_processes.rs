@@ -1,0 +1,131 @@
+//! N processes compute what one process with the whole batch does: threads stand in for processes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::sync::{Arc, Barrier, Mutex};
+
+use candle_core::{DType, Device, Tensor};
+use equimod_core::{Collective, Method, MethodConfig, Placement, Result, SharedCollective, SingleProcess, StepBatch};
+
+/// What the threads share.
+struct Board {
+    barrier: Barrier,
+    places: Mutex<Vec<Option<Tensor>>>,
+}
+
+/// One thread's handle.
+struct Threads {
+    rank: usize,
+    board: Arc<Board>,
+}
+
+impl Threads {
+    fn group(size: usize) -> Vec<Self> {
+        let board = Board { barrier: Barrier::new(size), places: Mutex::new(vec![None; size]) };
+        let board = Arc::new(board);
+        (0..size).map(|rank| Self { rank, board: board.clone() }).collect()
+    }
+
+    /// Every rank's tensor, in the order of ranks.
+    fn exchange(&self, tensor: &Tensor) -> Vec<Tensor> {
+        self.board.places.lock().unwrap()[self.rank] = Some(tensor.detach().copy().unwrap());
+        self.board.barrier.wait();
+        let all = self.board.places.lock().unwrap().iter().map(|t| t.clone().unwrap()).collect();
+        self.board.barrier.wait();
+        all
+    }
+}
+
+impl Collective for Threads {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.board.places.lock().unwrap().len()
+    }
+
+    fn all_reduce_sum(&self, tensor: &Tensor) -> Result<Tensor> {
+        let all = self.exchange(tensor);
+        let mut sum = all[0].clone();
+        for other in &all[1..] {
+            sum = (sum + other)?;
+        }
+        Ok(sum)
+    }
+
+    fn all_gather(&self, tensor: &Tensor) -> Result<Tensor> {
+        Ok(Tensor::cat(&self.exchange(tensor), 0)?)
+    }
+
+    fn broadcast(&self, tensor: &Tensor, root: usize) -> Result<Tensor> {
+        Ok(self.exchange(tensor)[root].clone())
+    }
+}
+
+const IMAGES: usize = 12;
+const PARAMETERS: usize = 5;
+
+fn values(shape: &[usize], seed: usize) -> Tensor {
+    let count: usize = shape.iter().product();
+    let value = |i: usize| ((i * 31 + seed * 977) as f64 * 0.618).sin() + ((i * i % 1013) as f64 * 0.11).cos();
+    Tensor::from_vec((0..count).map(value).collect::<Vec<f64>>(), shape, &Device::Cpu).unwrap()
+}
+
+/// The images of one rank of `size`.
+fn batch(rank: usize, size: usize) -> StepBatch {
+    let part = IMAGES / size;
+    let images =
+        |seed: usize| values(&[IMAGES, 3, 8, 8], seed).narrow(0, rank * part, part).unwrap().contiguous().unwrap();
+    let params = |seed: usize| values(&[IMAGES, PARAMETERS], seed).narrow(0, rank * part, part).unwrap();
+    StepBatch {
+        clean: Some(images(1)),
+        views: [images(2), images(3)],
+        params: Some(Tensor::cat(&[params(4), params(5)], 0).unwrap()),
+    }
+}
+
+/// Loss and gradients, and the running statistics afterwards.
+type Found = (f64, Vec<(String, Vec<f64>)>);
+
+fn step(collective: SharedCollective, batch: &StepBatch) -> Found {
+    let config: MethodConfig = serde_json::from_str(
+        r#"{"backbone": {"width": 4}, "objective": {"kind": "simclr", "projection_head": "16-8 bn-"},
+            "equivariance": {"equimod": {"projection_head": "16-8 bn-", "parameter_head": "6 bn", "predictor": "8 bn-"}}}"#,
+    )
+    .unwrap();
+    let placement = Placement { seed: 3, dtype: DType::F64, device: &Device::Cpu, collective };
+    let method = Method::new(&config, PARAMETERS, placement).unwrap();
+    // Residual branches that do something.
+    for (name, slot) in method.params().iter().filter(|(name, _)| name.ends_with("bn2.weight")) {
+        slot.var.set(&(slot.var.ones_like().unwrap() * 0.7).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+    let outcome = method.step(batch).unwrap();
+    let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    let mut found: Vec<_> = outcome.gradients.iter().map(|(name, g)| (name.to_owned(), flat(g))).collect();
+    let running = method.params().iter().filter(|(name, _)| name.contains("running"));
+    found.extend(running.map(|(name, slot)| (name.to_owned(), flat(slot.var.as_tensor()))));
+    (outcome.loss, found)
+}
+
+#[test]
+fn several_processes_equal_one_with_the_whole_batch() {
+    let (loss, reference) = step(SingleProcess::shared(), &batch(0, 1));
+    for size in [2, 3] {
+        let threads = Threads::group(size)
+            .into_iter()
+            .enumerate()
+            .map(|(rank, collective)| std::thread::spawn(move || step(Arc::new(collective), &batch(rank, size))));
+        for (rank, thread) in threads.collect::<Vec<_>>().into_iter().enumerate() {
+            let (other_loss, other) = thread.join().unwrap();
+            // 64 bits and another order of sums.
+            assert!((loss - other_loss).abs() < 1e-12, "rank {rank} of {size}: {other_loss} {loss}");
+            assert_eq!(reference.len(), other.len());
+            for ((name, want), (other_name, got)) in reference.iter().zip(&other) {
+                assert_eq!(name, other_name);
+                let scale = want.iter().map(|v| v.abs()).fold(1e-3, f64::max);
+                let off = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                assert!(off < 1e-9 * scale, "{name}, rank {rank} of {size}: off by {off:e} of {scale}");
+            }
+        }
+    }
+}
