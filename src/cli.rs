@@ -151,6 +151,8 @@ pub struct Inspect {
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// `list`.

@@ -2,17 +2,16 @@
 
 use std::process::ExitCode;
 
-use candle_core::Device;
 use equimod_core::Model;
 use equimod_core::model::Preprocessing;
 use serde_json::json;
 
 use crate::cli::Inspect;
-use crate::output;
+use crate::{device, output};
 
 /// Loads a MODEL strictly and says what it holds.
 pub fn run(arguments: &Inspect) -> anyhow::Result<ExitCode> {
-    let model = Model::load(&arguments.model, &Device::Cpu)?;
+    let model = Model::load(&arguments.model, &device::open(&arguments.device.device)?)?;
     let params = model.params();
     let parts: Vec<(&str, usize)> = ["backbone.", "objective.", "equivariance."]
         .into_iter()

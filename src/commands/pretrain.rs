@@ -94,7 +94,11 @@ fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
     settings.extend(arguments.data.iter().map(|data| format!("data.source={data:?}")));
     settings.extend(arguments.seed.iter().map(|seed| format!("seed={seed}")));
     settings.extend(arguments.epochs.iter().map(|epochs| format!("schedule.epochs={epochs}")));
-    let recipe = resolve(&RECIPES, &arguments.recipe, &text, &settings)?;
+    let mut recipe = resolve(&RECIPES, &arguments.recipe, &text, &settings)?;
+    if !settings.is_empty() {
+        // The recipe's own words no longer hold.
+        recipe.about = format!("{} with {}", arguments.recipe, settings.join(", "));
+    }
     let flags: String = settings.iter().map(|setting| format!("# --set {setting}\n")).collect();
     Ok((recipe, text + &flags))
 }
@@ -156,7 +160,7 @@ fn open_run(
     let folder = arguments.out.clone().unwrap_or_else(|| next_folder(&arguments.recipe));
     let run = RunDirectory::create(&folder, &info, asked, recipe)?;
     let (steps, about) = (trainer.total_steps(), &recipe.about);
-    output::note(&format!("{about}\n{steps} steps into {}", run.path().display()));
+    output::note(&format!("{about}: {steps} steps into {}", run.path().display()));
     Ok((run, info))
 }
 
