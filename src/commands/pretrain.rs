@@ -219,16 +219,16 @@ impl Finished<'_> {
     fn print(&self, rows: &[ResultRow], times: &str) -> anyhow::Result<()> {
         let folder = self.run.path().display();
         let mut text = format!("\n{}\nreport {folder}/report.html ({times})\n", plain(rows, false));
-        if self.recipe.equivariance.equimod.is_some() {
-            text += "\nNext:\n";
-            text += &format!("  equimod eval logistic {folder} --data {} --untrained\n", self.recipe.data.source);
-            text += &format!("  equimod inspect {folder}\n");
-            text += "  equimod pretrain --set equivariance.equimod.weight=0   # the same without EquiMod's loss\n";
-        } else {
-            text += "\nNext:\n";
-            text += &format!("  equimod eval logistic {folder} --data {} --untrained\n", self.recipe.data.source);
-            text += &format!("  equimod inspect {folder}\n  equimod list recipes\n");
-        }
+        // As it was called: whoever runs it through cargo has no `equimod` in the path.
+        let program = std::env::args().next().unwrap_or_else(|| "equimod".into());
+        text += &format!("\nNext:\n  {program} inspect {folder}\n");
+        text += &format!("  {program} eval knn {folder} --data {} --k 5 --untrained\n", self.recipe.data.source);
+        text += &match self.recipe.equivariance.equimod {
+            Some(_) => format!(
+                "  {program} pretrain --set equivariance.equimod.weight=0   # the same without EquiMod's loss\n"
+            ),
+            None => format!("  {program} list recipes\n"),
+        };
         output::result(&text)
     }
 
