@@ -60,6 +60,50 @@ pub fn grayscale(image: &mut Image) {
     }
 }
 
+/// Inverts values from `threshold` on.
+pub fn solarize(image: &mut Image, threshold: u8) {
+    apply_table(image, |value| if value < threshold { value } else { 255 - value });
+}
+
+/// Keeps the upper `bits` of every value.
+pub fn posterize(image: &mut Image, bits: u8) {
+    let mask = 255u8.checked_shl(8 - u32::from(bits.min(8))).unwrap_or(0);
+    apply_table(image, |value| value & mask);
+}
+
+/// Flattens the histogram of each channel, as Pillow's `ImageOps.equalize`.
+pub fn equalise(image: &mut Image) {
+    let mut histograms = [[0usize; 256]; 3];
+    let (pixels, _) = image.pixels_mut().as_chunks_mut::<3>();
+    for pixel in pixels.iter() {
+        for (histogram, &value) in histograms.iter_mut().zip(pixel) {
+            histogram[usize::from(value)] += 1;
+        }
+    }
+    let tables = histograms.map(|histogram| equalising_table(&histogram));
+    for pixel in pixels {
+        for (table, value) in tables.iter().zip(pixel) {
+            *value = table[usize::from(*value)];
+        }
+    }
+}
+
+/// `(step/2 + number of darker pixels) / step`, where a step is 1/255 of all pixels but those of the brightest value.
+fn equalising_table(histogram: &[usize; 256]) -> [u8; 256] {
+    let total: usize = histogram.iter().sum();
+    let brightest = histogram.iter().rev().copied().find(|&count| count > 0).unwrap_or(0);
+    let step = (total - brightest) / 255;
+    if step == 0 {
+        return std::array::from_fn(|value| value as u8);
+    }
+    let mut darker = step / 2;
+    histogram.map(|count| {
+        let level = darker / step;
+        darker += count;
+        level.min(255) as u8
+    })
+}
+
 fn apply_table(image: &mut Image, value: impl Fn(u8) -> u8) {
     let table: [u8; 256] = std::array::from_fn(|i| value(i as u8));
     for pixel in image.pixels_mut() {

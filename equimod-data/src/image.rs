@@ -3,14 +3,9 @@
 use std::fmt;
 use std::io::Cursor;
 
-use image::{ImageReader, Limits};
+use crate::{Error, Result, decode};
 
-use crate::{Error, Result};
-
-/// Longest side of a picture that is decoded.
-pub const LONGEST_SIDE: u32 = 1 << 15;
-/// Most memory that decoding a picture may take, in bytes.
-pub const MOST_MEMORY: u64 = 1 << 29;
+pub use crate::decode::{LONGEST_SIDE, MOST_MEMORY};
 
 /// Height and width in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,27 +60,21 @@ impl Image {
         Self { size, pixels }
     }
 
-    /// Decodes a file (BMP, JPEG, PNG, WebP, told by its content); alpha is dropped, other colour types are converted.
-    /// `key` names the picture in errors.
+    /// Decodes a file (BMP, JPEG, PNG, WebP, told by its content) as Pillow's `convert("RGB")` does: alpha is dropped,
+    /// palettes and CMYK are converted, of 16 bits the upper 8 stay. EXIF orientation is ignored. `key` names the
+    /// picture in errors.
     pub fn decode(bytes: &[u8], key: &str) -> Result<Self> {
-        let fail = |reason: String| Error::Picture { key: key.to_owned(), reason };
-        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| fail(e.to_string()))?;
-        let mut limits = Limits::default();
-        limits.max_image_width = Some(LONGEST_SIDE);
-        limits.max_image_height = Some(LONGEST_SIDE);
-        limits.max_alloc = Some(MOST_MEMORY);
-        reader.limits(limits);
-        let picture = reader.decode().map_err(|e| fail(e.to_string()))?.to_rgb8();
-        let size = Size { height: picture.height() as usize, width: picture.width() as usize };
-        Self::new(size, picture.into_raw()).map_err(|e| fail(e.to_string()))
+        decode::picture(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
     }
 
-    /// The size of an encoded picture, from its header.
+    /// Decodes a file and turns the picture as its EXIF orientation says.
+    pub fn decode_oriented(bytes: &[u8], key: &str) -> Result<Self> {
+        decode::oriented(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
+    }
+
+    /// The size of an encoded picture, from its header; EXIF orientation is ignored.
     pub fn decode_size(bytes: &[u8], key: &str) -> Result<Size> {
-        let fail = |reason: String| Error::Picture { key: key.to_owned(), reason };
-        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| fail(e.to_string()))?;
-        let (width, height) = reader.into_dimensions().map_err(|e| fail(e.to_string()))?;
-        Ok(Size { height: height as usize, width: width as usize })
+        decode::size(Cursor::new(bytes)).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
     }
 
     /// The picture as a PNG file.

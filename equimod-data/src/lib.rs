@@ -16,15 +16,17 @@
 //! # }
 //! ```
 //!
-//! - [`image`], [`resample`], [`colour`]: pictures and operations on them, bit for bit Pillow's
+//! - [`image`], [`resample`], [`colour`], [`blur`], [`rotate`]: pictures and operations on them, bit for bit Pillow's
 //! - [`augment`], [`policy`], [`encoding`]: what is sampled, applied and written into parameter vectors
 //! - [`dataset`]: sources; [`sampler`], [`loader`]: which picture is when, and batches of them
 //!
 //! It knows no tensors and no networks, and never prints or opens the network.
 
 pub mod augment;
+pub mod blur;
 pub mod colour;
 pub mod dataset;
+mod decode;
 pub mod encoding;
 mod error;
 pub mod image;
@@ -32,14 +34,16 @@ pub mod loader;
 pub mod policy;
 mod random;
 pub mod resample;
+pub mod rotate;
 pub mod sampler;
+mod simd;
 
-pub use augment::{Augmentation, AugmentationConfig, Params};
+pub use augment::{Augmentation, AugmentationConfig, Params, Rectangle};
 pub use dataset::{Concat, Dataset, FolderDataset, ParquetDataset, Task};
-pub use encoding::{Encoding, ParamLayout, Statistics};
+pub use encoding::{Encoding, LayoutConfig, ParamLayout, Statistics};
 pub use error::{Error, Result};
 pub use image::{Image, Size};
-pub use loader::{Batch, Batches, Loader, LoaderConfig, Pixels};
+pub use loader::{Batch, Batches, Loader, LoaderConfig, Pixels, Skipped};
 pub use policy::{CleanView, Policy, ViewParams, ViewPolicy, clean_view};
 pub use random::{Rng, view_rng};
 pub use sampler::Sampler;

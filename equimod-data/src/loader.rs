@@ -1,72 +1,40 @@
 //! Batches from several threads, in order, a bounded number ahead.
 //!
-//! Batch k of epoch e depends on (seed, e, k) alone: the threads decide when a batch is made, never what is in it.
+//! Batch k of epoch e depends on (seed, e, k) alone: the threads decide when a piece of a batch is made, never what is
+//! in it.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+mod pieces;
+mod queue;
+mod skipped;
+
+use std::ops::Range;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+pub use pieces::{Batch, Pixels};
+pub use skipped::{SKIP_SHARE, Skipped};
+
 use crate::dataset::Dataset;
 use crate::encoding::ParamLayout;
-use crate::image::{Image, Size};
-use crate::policy::{Policy, clean_view};
-use crate::random::view_rng;
+use crate::image::Image;
+use crate::policy::{Policy, ViewParams, clean_view};
+use crate::random::{shared_rng, view_rng};
 use crate::sampler::Sampler;
 use crate::{Error, Result};
+use pieces::join;
+use queue::{Queue, Task};
+use skipped::SkippedList;
 
-/// Pictures of one size: `count` × height × width × 3 bytes, one after the other.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pixels {
-    /// Number of pictures.
-    pub count: usize,
-    /// Of each.
-    pub size: Size,
-    /// Row by row, red, green, blue.
-    pub bytes: Vec<u8>,
-}
-
-impl Pixels {
-    fn empty(side: usize, capacity: usize) -> Self {
-        let size = Size::square(side);
-        Self { count: 0, size, bytes: Vec::with_capacity(capacity * size.area() * 3) }
-    }
-
-    fn push(&mut self, image: Image) -> Result<()> {
-        if image.size() != self.size {
-            let text =
-                format!("a view came out as {}, not {}; let the policy end in one size", image.size(), self.size);
-            return Err(Error::Config(text));
-        }
-        self.bytes.extend_from_slice(image.pixels());
-        self.count += 1;
-        Ok(())
-    }
-}
-
-/// One batch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// From 0.
-    pub epoch: u64,
-    /// Batch of the epoch, from 0.
-    pub index: usize,
-    /// The pictures without augmentation, if asked for.
-    pub clean: Option<Pixels>,
-    /// One entry a view.
-    pub views: Vec<Pixels>,
-    /// Normalised parameter vectors: one entry a view, `count × width` values.
-    pub params: Vec<Vec<f32>>,
-    /// Which pictures of the data set.
-    pub indices: Vec<usize>,
-}
+/// Pictures that a thread takes at a time.
+const PIECE: usize = 16;
 
 /// What batches hold and how they are made.
 #[derive(Clone, Debug)]
 pub struct LoaderConfig {
     /// Decides order and augmentations.
     pub seed: u64,
-    /// Pictures in a batch.
+    /// Pictures in a global batch.
     pub batch: usize,
     /// Whether batches hold the clean pictures.
     pub clean: bool,
@@ -74,6 +42,31 @@ pub struct LoaderConfig {
     pub threads: usize,
     /// Batches made ahead.
     pub prefetch: usize,
+    /// Whether an epoch ends with a smaller batch of what is left over.
+    pub keep_remainder: bool,
+    /// Which process this is, from 0, and how many there are.
+    pub process: (usize, usize),
+    /// Pictures of the global batch that share one draw of the augmentations, if they do (method, section 9: CARE).
+    pub shared_by: Option<usize>,
+    /// Share of the data set that may fail to decode before it is an error.
+    pub skip_share: f64,
+}
+
+impl Default for LoaderConfig {
+    /// Batches of one picture by one thread; remainders dropped, one process, every picture with its own draw.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            batch: 1,
+            clean: false,
+            threads: 1,
+            prefetch: 2,
+            keep_remainder: false,
+            process: (0, 1),
+            shared_by: None,
+            skip_share: SKIP_SHARE,
+        }
+    }
 }
 
 /// A source of batches.
@@ -90,36 +83,54 @@ struct Source {
     layout: ParamLayout,
     sampler: Sampler,
     clean: bool,
+    shared_by: Option<usize>,
+    skipped: SkippedList,
 }
 
 impl Loader {
     /// A loader over `dataset`, which must fill at least one batch.
     pub fn new(dataset: Arc<dyn Dataset>, policy: Policy, layout: ParamLayout, config: &LoaderConfig) -> Result<Self> {
-        let sampler = Sampler { seed: config.seed, samples: dataset.len(), batch: config.batch };
+        policy.check()?;
+        let (rank, ranks) = config.process;
+        let sampler = Sampler {
+            seed: config.seed,
+            samples: dataset.len(),
+            batch: config.batch,
+            keep_remainder: config.keep_remainder,
+            rank,
+            ranks,
+        };
         if sampler.batches() == 0 {
             let text =
                 format!("its {} pictures do not fill a batch of {}; use a smaller batch", dataset.len(), config.batch);
             return Err(Error::data_set(dataset.name(), text));
         }
-        let shared = Arc::new(Source { dataset, policy, layout, sampler, clean: config.clean });
+        let skipped = SkippedList::new(dataset.name(), dataset.len(), config.skip_share);
+        let (clean, shared_by) = (config.clean, config.shared_by.filter(|&chunk| chunk > 0));
+        let shared = Arc::new(Source { dataset, policy, layout, sampler, clean, shared_by, skipped });
         Ok(Self { shared, threads: config.threads.max(1), prefetch: config.prefetch.max(1) })
     }
 
-    /// Whole batches in an epoch.
+    /// Batches in an epoch.
     pub fn batches(&self) -> usize {
         self.shared.sampler.batches()
     }
 
+    /// Pictures that did not decode and were replaced since the last call, in no particular order.
+    pub fn take_skipped(&self) -> Vec<Skipped> {
+        self.shared.skipped.take()
+    }
+
     /// Makes batch `index` of epoch `epoch` in this thread.
     pub fn batch(&self, epoch: u64, index: usize) -> Result<Batch> {
-        self.shared.batch(epoch, index, &self.shared.sampler.order(epoch))
+        let order = self.shared.sampler.order(epoch);
+        self.shared.piece(epoch, index, &order, self.shared.sampler.share(index), None)
     }
 
     /// Batches from batch `first` on, counted over all epochs from 0; without end.
     pub fn start(&self, first: u64) -> Result<Batches> {
-        let state = State { next: first, consumed: first, done: BTreeMap::new(), stop: false };
-        let queue = Arc::new(Queue { state: Mutex::new(state), changed: Condvar::new(), ahead: self.prefetch as u64 });
-        let mut batches = Batches { queue, workers: Vec::new(), next: first, waited: Duration::ZERO };
+        let queue = Arc::new(Queue::new(first, self.prefetch as u64));
+        let mut batches = Batches { queue, workers: Vec::new(), next: first, waited: Duration::ZERO, spare: None };
         for number in 0..self.threads {
             let (queue, source) = (batches.queue.clone(), self.shared.clone());
             let thread = std::thread::Builder::new().name(format!("loader-{number}"));
@@ -131,85 +142,73 @@ impl Loader {
 }
 
 impl Source {
-    fn batch(&self, epoch: u64, index: usize, order: &[usize]) -> Result<Batch> {
-        let indices: Vec<usize> = order[index * self.sampler.batch..][..self.sampler.batch].to_vec();
-        let (side, count) = (self.policy.size(), indices.len());
-        let empty = || Pixels::empty(side, count);
-        let mut clean = self.clean.then(empty);
-        let mut views: Vec<Pixels> = self.policy.views.iter().map(|_| empty()).collect();
-        let mut params = vec![Vec::with_capacity(count * self.layout.width()); views.len()];
-        for &sample in &indices {
-            let image = self.dataset.image(sample)?;
-            if let Some(clean) = &mut clean {
-                clean.push(clean_view(&image, &self.policy.clean))?;
+    /// The part `range` of the epoch's order, which lies in batch `index`.
+    fn piece(
+        &self,
+        epoch: u64,
+        index: usize,
+        order: &[usize],
+        range: Range<usize>,
+        spare: Option<Batch>,
+    ) -> Result<Batch> {
+        let empty = || Batch::empty(epoch, index, &self.policy, &self.layout, self.clean, range.len());
+        let mut batch = spare.unwrap_or_else(empty);
+        (batch.epoch, batch.index) = (epoch, index);
+        batch.clear();
+        for place in range {
+            let sample = order[place];
+            let (sample, image) = self.skipped.image(self.dataset.as_ref(), self.sampler.seed, epoch, sample)?;
+            batch.indices.push(sample);
+            if let Some(clean) = &mut batch.clean {
+                clean.push(&clean_view(&image, &self.policy.clean))?;
             }
-            for (number, policy) in self.policy.views.iter().enumerate() {
-                let mut rng = view_rng(self.sampler.seed, epoch, sample as u64, number as u64);
-                let drawn = policy.sample(image.size(), &mut rng);
-                self.layout.encode(policy, &drawn, image.size(), &mut params[number]);
-                views[number].push(policy.apply(&image, &drawn))?;
+            let drawn = self.draw(epoch, index, place, sample, &image);
+            self.layout.encode_views(&self.policy, &drawn, image.size(), &mut batch.params);
+            for ((view, params), pixels) in self.policy.views.iter().zip(&drawn).zip(&mut batch.views) {
+                pixels.push(&view.apply(&image, params))?;
             }
         }
-        params.iter_mut().for_each(|values| self.layout.normalise(values));
-        Ok(Batch { epoch, index, clean, views, params, indices })
-    }
-}
-
-struct State {
-    /// The next batch that a thread takes up.
-    next: u64,
-    /// The next batch that is handed out.
-    consumed: u64,
-    done: BTreeMap<u64, Result<Batch>>,
-    stop: bool,
-}
-
-struct Queue {
-    state: Mutex<State>,
-    changed: Condvar,
-    ahead: u64,
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A thread that panics leaves the state whole: it is changed in single steps.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        batch.params.iter_mut().for_each(|values| self.layout.normalise(values));
+        Ok(batch)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    /// The parameters of every view of the sample at `place` in the epoch's order.
+    fn draw(&self, epoch: u64, index: usize, place: usize, sample: usize, image: &Image) -> Vec<ViewParams> {
+        let seed = self.sampler.seed;
+        let rng = |view: u64| match self.shared_by {
+            None => view_rng(seed, epoch, sample as u64, view),
+            Some(chunk) => {
+                let chunk = (place - index * self.sampler.batch) / chunk;
+                shared_rng(seed, epoch, index as u64, chunk as u64, view)
+            }
+        };
+        let views = self.policy.views.iter().enumerate();
+        views.map(|(number, view)| view.sample(image.size(), &mut rng(number as u64))).collect()
     }
 
-    /// The number of the batch to make next, once it is wanted; `None` at the end.
-    fn take(&self) -> Option<u64> {
-        let mut state = self.lock();
-        while !state.stop && state.next >= state.consumed + self.ahead {
-            state = self.wait(state);
-        }
-        state.next += 1;
-        (!state.stop).then(|| state.next - 1)
-    }
-
-    fn put(&self, number: u64, batch: Result<Batch>) {
-        self.lock().done.insert(number, batch);
-        self.changed.notify_all();
+    /// The places of batch `index` that one thread takes at a time.
+    fn pieces(&self, index: usize) -> Vec<Range<usize>> {
+        let share = self.sampler.share(index);
+        let end = share.end;
+        let pieces: Vec<_> = share.clone().step_by(PIECE).map(|start| start..(start + PIECE).min(end)).collect();
+        if pieces.is_empty() { vec![share] } else { pieces }
     }
 }
 
 fn work(queue: &Queue, source: &Source) {
     let batches = source.sampler.batches() as u64;
     let mut known: Option<(u64, Vec<usize>)> = None;
-    while let Some(number) = queue.take() {
-        let (epoch, index) = (number / batches, (number % batches) as usize);
+    let pieces = |number: u64| source.pieces((number % batches) as usize).len();
+    while let Some(Task { batch, piece }) = queue.take(pieces) {
+        let (epoch, index) = (batch / batches, (batch % batches) as usize);
         if known.as_ref().is_none_or(|(e, _)| *e != epoch) {
             known = Some((epoch, source.sampler.order(epoch)));
         }
         let order = known.as_ref().map_or(&[][..], |(_, order)| order);
-        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| source.batch(epoch, index, order)));
-        queue.put(
-            number,
-            made.unwrap_or_else(|_| Err(Error::Config("a loader thread failed while making a batch".into()))),
-        );
+        let make = || source.piece(epoch, index, order, source.pieces(index)[piece].clone(), queue.take_spare());
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
+        let failed = || Err(Error::Config("a loader thread failed while making a batch".into()));
+        queue.put(Task { batch, piece }, made.unwrap_or_else(|_| failed()));
     }
 }
 
@@ -219,12 +218,18 @@ pub struct Batches {
     workers: Vec<JoinHandle<()>>,
     next: u64,
     waited: Duration,
+    spare: Option<Batch>,
 }
 
 impl Batches {
     /// How long batches were waited for since the last call.
     pub fn take_waited(&mut self) -> Duration {
         std::mem::take(&mut self.waited)
+    }
+
+    /// Gives a batch back whose buffers the next one may use.
+    pub fn recycle(&mut self, batch: Batch) {
+        self.spare = Some(batch);
     }
 }
 
@@ -233,17 +238,13 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let start = Instant::now();
-        let mut state = self.queue.lock();
-        let batch = loop {
-            if let Some(batch) = state.done.remove(&self.next) {
-                break batch;
-            }
-            state = self.queue.wait(state);
-        };
-        state.consumed += 1;
-        drop(state);
-        self.queue.changed.notify_all();
+        let pieces = self.queue.wait_for(self.next).into_iter().collect::<Result<Vec<Batch>>>();
         self.next += 1;
+        let batch = pieces.and_then(|pieces| {
+            let batch = join(&pieces, self.spare.take());
+            self.queue.give_back(pieces);
+            batch
+        });
         self.waited += start.elapsed();
         Some(batch)
     }
@@ -251,8 +252,7 @@ impl Iterator for Batches {
 
 impl Drop for Batches {
     fn drop(&mut self) {
-        self.queue.lock().stop = true;
-        self.queue.changed.notify_all();
+        self.queue.stop();
         for worker in self.workers.drain(..) {
             // A thread that panicked has already reported through its batch.
             let _ = worker.join();

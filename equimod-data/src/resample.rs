@@ -1,9 +1,13 @@
 //! Pillow's antialiased resize on 8-bit pixels, bit for bit: two separable passes, horizontal first, weights in 22-bit
 //! fixed point, rounding to 8 bits after each pass.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
+use crate::augment::Rectangle;
 use crate::image::{Image, Size};
+use crate::simd::vectorised;
 
 /// Bits after the point of a weight.
 const PRECISION: u32 = 22;
@@ -44,21 +48,31 @@ struct Weights {
     /// `longest` places for each output pixel.
     values: Vec<i32>,
     longest: usize,
+    /// Whether the length stays, so that the pass is left out.
+    identity: bool,
 }
 
 impl Weights {
-    fn new(inputs: usize, outputs: usize, filter: Filter) -> Self {
+    /// The weights of the output pixels `window`, of `outputs`.
+    fn new(inputs: usize, outputs: usize, window: Range<usize>, filter: Filter) -> Self {
+        if inputs == outputs {
+            let bounds = window.map(|x| (x, 1)).collect();
+            return Self { bounds, values: Vec::new(), longest: 0, identity: true };
+        }
         let scale = inputs as f64 / outputs as f64;
         let filter_scale = scale.max(1.0);
         let support = filter.support() * filter_scale;
         let longest = support.ceil() as usize * 2 + 1;
-        let mut weights = Self { bounds: Vec::with_capacity(outputs), values: vec![0; longest * outputs], longest };
-        for (x, values) in weights.values.chunks_exact_mut(longest).enumerate() {
+        let count = window.len();
+        let (bounds, values) = (Vec::with_capacity(count), vec![0; longest * count]);
+        let mut weights = Self { bounds, values, longest, identity: false };
+        let mut exact = Vec::with_capacity(longest);
+        for (x, values) in window.zip(weights.values.chunks_exact_mut(longest)) {
             let centre = (x as f64 + 0.5) * scale;
             let low = ((centre - support + 0.5).max(0.0)) as usize;
             let high = ((centre + support + 0.5) as usize).min(inputs);
-            let exact: Vec<f64> =
-                (low..high).map(|k| filter.value((k as f64 - centre + 0.5) * (1.0 / filter_scale))).collect();
+            exact.clear();
+            exact.extend((low..high).map(|k| filter.value((k as f64 - centre + 0.5) * (1.0 / filter_scale))));
             let sum: f64 = exact.iter().sum();
             for (value, weight) in values.iter_mut().zip(&exact) {
                 let fixed = weight / sum * f64::from(1 << PRECISION);
@@ -73,6 +87,16 @@ impl Weights {
         let (low, count) = self.bounds[x];
         (low, &self.values[x * self.longest..][..count])
     }
+
+    /// First input pixel that is read, and the one after the last.
+    fn reach(&self) -> (usize, usize) {
+        let first = self.bounds.first().map_or(0, |b| b.0);
+        (first, self.bounds.last().map_or(first, |b| b.0 + b.1))
+    }
+
+    fn is_identity(&self) -> bool {
+        self.identity
+    }
 }
 
 fn round(sum: i32) -> u8 {
@@ -83,54 +107,83 @@ const HALF: i32 = 1 << (PRECISION - 1);
 
 /// Resizes a picture; a pass whose length does not change is left out.
 pub fn resize(image: &Image, size: Size, filter: Filter) -> Image {
-    let horizontal = if size.width == image.size().width { None } else { Some(horizontal(image, size.width, filter)) };
-    let image = horizontal.as_ref().unwrap_or(image);
-    if size.height == image.size().height {
-        return image.clone();
-    }
-    vertical(image, size.height, filter)
+    resize_part(image, Rectangle::whole(image.size()), size, filter)
 }
 
-fn horizontal(image: &Image, width: usize, filter: Filter) -> Image {
-    let Size { height, width: inputs } = image.size();
-    let weights = Weights::new(inputs, width, filter);
-    let mut pixels = vec![0; height * width * 3];
-    for (line, out) in image.pixels().chunks_exact(inputs * 3).zip(pixels.chunks_exact_mut(width * 3)) {
-        for (x, out) in out.chunks_exact_mut(3).enumerate() {
-            let (low, values) = weights.of(x);
-            let mut sums = [HALF; 3];
-            for (pixel, &weight) in line[low * 3..].chunks_exact(3).zip(values) {
-                for (sum, &channel) in sums.iter_mut().zip(pixel) {
-                    *sum += i32::from(channel) * weight;
+/// Cuts `part`, which must lie inside, out of a picture and resizes it: torchvision's `resized_crop`.
+pub fn resize_part(image: &Image, part: Rectangle, size: Size, filter: Filter) -> Image {
+    resize_window(image, part, size, Rectangle::whole(size), filter)
+}
+
+/// Of `part` resized to `size`, the rectangle `window`: what resizing and then cropping gives, without the rest.
+fn resize_window(image: &Image, part: Rectangle, size: Size, window: Rectangle, filter: Filter) -> Image {
+    let columns = Weights::new(part.width, size.width, window.left..window.left + window.width, filter);
+    let rows = Weights::new(part.height, size.height, window.top..window.top + window.height, filter);
+    // Only the lines that the second pass reads.
+    let (first, last) = rows.reach();
+    let mut lines = vec![0; (last - first) * window.width * 3];
+    let source = image.pixels().chunks_exact(image.size().width * 3).skip(part.top + first);
+    for (line, out) in source.zip(lines.chunks_exact_mut(window.width * 3)) {
+        horizontal(&line[part.left * 3..][..part.width * 3], out, &columns);
+    }
+    if rows.is_identity() {
+        return Image::made(window.size(), lines);
+    }
+    let mut pixels = vec![0; window.size().area() * 3];
+    vectorised(
+        #[inline(always)]
+        || vertical(&lines, first, &rows, &mut pixels, window.width * 3),
+    );
+    Image::made(window.size(), pixels)
+}
+
+/// One line of the first pass.
+fn horizontal(line: &[u8], out: &mut [u8], columns: &Weights) {
+    let (line, _) = line.as_chunks::<3>();
+    let (out, _) = out.as_chunks_mut::<3>();
+    if columns.is_identity() {
+        let low = columns.reach().0;
+        return out.copy_from_slice(&line[low..low + out.len()]);
+    }
+    for (x, out) in out.iter_mut().enumerate() {
+        let (low, values) = columns.of(x);
+        let mut sums = [HALF; 3];
+        for (pixel, &weight) in line[low..].iter().zip(values) {
+            for (sum, &channel) in sums.iter_mut().zip(pixel) {
+                *sum += i32::from(channel) * weight;
+            }
+        }
+        *out = sums.map(round);
+    }
+}
+
+/// Values that are summed at a time.
+const BLOCK: usize = 64;
+
+/// The second pass, over `lines` of `row` bytes that the first pass made from line `first` on.
+#[inline(always)]
+fn vertical(lines: &[u8], first: usize, rows: &Weights, out: &mut [u8], row: usize) {
+    for (y, out) in out.chunks_exact_mut(row).enumerate() {
+        let (low, values) = rows.of(y);
+        let lines = &lines[(low - first) * row..];
+        let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+        for (k, block) in blocks.iter_mut().enumerate() {
+            let mut sums = [HALF; BLOCK];
+            for (line, &weight) in lines.chunks_exact(row).zip(values) {
+                for (sum, &value) in sums.iter_mut().zip(&line[k * BLOCK..][..BLOCK]) {
+                    *sum += i32::from(value) * weight;
                 }
             }
-            for (out, sum) in out.iter_mut().zip(sums) {
+            for (out, sum) in block.iter_mut().zip(sums) {
                 *out = round(sum);
             }
         }
-    }
-    Image::made(Size { height, width }, pixels)
-}
-
-fn vertical(image: &Image, height: usize, filter: Filter) -> Image {
-    let Size { height: inputs, width } = image.size();
-    let weights = Weights::new(inputs, height, filter);
-    let row = width * 3;
-    let mut pixels = vec![0; height * row];
-    let mut sums = vec![0; row];
-    for (y, out) in pixels.chunks_exact_mut(row).enumerate() {
-        let (low, values) = weights.of(y);
-        sums.fill(HALF);
-        for (line, &weight) in image.pixels()[low * row..].chunks_exact(row).zip(values) {
-            for (sum, &value) in sums.iter_mut().zip(line) {
-                *sum += i32::from(value) * weight;
-            }
-        }
-        for (out, &sum) in out.iter_mut().zip(&sums) {
-            *out = round(sum);
+        let start = row - rest.len();
+        for (x, out) in rest.iter_mut().enumerate() {
+            let products = lines.chunks_exact(row).zip(values).map(|(line, w)| i32::from(line[start + x]) * w);
+            *out = round(HALF + products.sum::<i32>());
         }
     }
-    Image::made(Size { height, width }, pixels)
 }
 
 /// The part of a picture with its top left corner at (`top`, `left`); it must lie inside.
@@ -152,13 +205,28 @@ pub fn shorter_side(size: Size, side: usize) -> Size {
     }
 }
 
+/// Resized so that the shorter side is `side`, then the middle square of `crop`: torchvision's `Resize`, `CenterCrop`.
+pub fn resize_and_centre_crop(image: &Image, side: usize, crop: usize, filter: Filter) -> Image {
+    let (size, target) = (shorter_side(image.size(), side), Size::square(crop));
+    if size.height < crop || size.width < crop {
+        return centre_crop(&resize(image, size, filter), target);
+    }
+    let window =
+        Rectangle { top: middle(crop, size.height), left: middle(crop, size.width), height: crop, width: crop };
+    resize_window(image, Rectangle::whole(image.size()), size, window, filter)
+}
+
+/// Offset of the middle `inner` of `outer`: half of what is left, rounded to even.
+fn middle(inner: usize, outer: usize) -> usize {
+    ((outer - inner) as f64 / 2.0).round_ties_even() as usize
+}
+
 /// The middle of a picture, as torchvision's `CenterCrop`: offsets are halves rounded to even. A side that is shorter
 /// than asked for is padded with black.
 pub fn centre_crop(image: &Image, size: Size) -> Image {
     let padded = pad_to(image, size);
     let image = padded.as_ref().unwrap_or(image);
-    let offset = |inner: usize, outer: usize| ((outer - inner) as f64 / 2.0).round_ties_even() as usize;
-    let (top, left) = (offset(size.height, image.size().height), offset(size.width, image.size().width));
+    let (top, left) = (middle(size.height, image.size().height), middle(size.width, image.size().width));
     crop(image, top, left, size)
 }
 

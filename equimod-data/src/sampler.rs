@@ -1,10 +1,12 @@
 //! Which sample is where in which batch: a pure function.
 
+use std::ops::Range;
+
 use rand::seq::SliceRandom;
 
 use crate::random::order_rng;
 
-/// The order of samples in every epoch.
+/// The order of samples in every epoch, and the share of every process in every global batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampler {
     /// Decides the order.
@@ -13,24 +15,43 @@ pub struct Sampler {
     pub samples: usize,
     /// Samples in a global batch.
     pub batch: usize,
+    /// Whether an epoch ends with a smaller batch of what is left over; else that is dropped.
+    pub keep_remainder: bool,
+    /// Which process this is, from 0.
+    pub rank: usize,
+    /// Processes.
+    pub ranks: usize,
 }
 
 impl Sampler {
-    /// Whole batches in an epoch; what is left over is dropped.
-    pub fn batches(&self) -> usize {
-        self.samples.checked_div(self.batch).unwrap_or(0)
+    /// For one process, the remainder dropped.
+    pub fn new(seed: u64, samples: usize, batch: usize) -> Self {
+        Self { seed, samples, batch, keep_remainder: false, rank: 0, ranks: 1 }
     }
 
-    /// The order of epoch `epoch`: batch k is its k-th run of `batch` samples.
+    /// Batches in an epoch.
+    pub fn batches(&self) -> usize {
+        match (self.batch, self.keep_remainder) {
+            (0, _) => 0,
+            (batch, true) => self.samples.div_ceil(batch),
+            (batch, false) => self.samples / batch,
+        }
+    }
+
+    /// The order of epoch `epoch`: global batch k is its k-th run of `batch` samples.
     pub fn order(&self, epoch: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.samples).collect();
         order.shuffle(&mut order_rng(self.seed, epoch));
         order
     }
 
-    /// The samples of batch `batch` of epoch `epoch`.
-    pub fn samples_of(&self, epoch: u64, batch: usize) -> Vec<usize> {
-        self.order(epoch).into_iter().skip(batch * self.batch).take(self.batch).collect()
+    /// Where in an epoch's order this process's share of global batch `batch` lies: processes take consecutive shares
+    /// that differ by at most one sample.
+    pub fn share(&self, batch: usize) -> Range<usize> {
+        let start = (batch * self.batch).min(self.samples);
+        let length = self.batch.min(self.samples - start);
+        let at = |rank: usize| start + length * rank / self.ranks.max(1);
+        at(self.rank)..at(self.rank + 1)
     }
 }
 
@@ -40,16 +61,34 @@ mod tests {
 
     #[test]
     fn an_epoch_is_a_permutation_and_depends_on_seed_and_epoch_alone() {
-        let sampler = Sampler { seed: 3, samples: 103, batch: 10 };
+        let sampler = Sampler::new(3, 103, 10);
         let order = sampler.order(5);
         assert_eq!(order, sampler.order(5));
         assert_ne!(order, sampler.order(6));
         assert_ne!(order, Sampler { seed: 4, ..sampler }.order(5));
-        assert_eq!(sampler.batches(), 10);
-        let batches: Vec<usize> = (0..10).flat_map(|k| sampler.samples_of(5, k)).collect();
-        assert_eq!(batches, order[..100]);
         let mut sorted = order;
         sorted.sort_unstable();
         assert_eq!(sorted, (0..103).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn processes_cover_every_sample_once_an_epoch() {
+        for (samples, batch, ranks) in [(103, 10, 1), (103, 10, 3), (7, 20, 4), (64, 16, 4), (5, 2, 3)] {
+            for keep_remainder in [false, true] {
+                let of = |rank| Sampler { keep_remainder, rank, ranks, ..Sampler::new(1, samples, batch) };
+                let order = of(0).order(0);
+                let mut seen = Vec::new();
+                for k in 0..of(0).batches() {
+                    // Shares lie one after the other: several processes see what one would.
+                    let shares: Vec<_> = (0..ranks).flat_map(|rank| order[of(rank).share(k)].to_vec()).collect();
+                    assert_eq!(shares, order[Sampler { ranks: 1, ..of(0) }.share(k)]);
+                    let lengths: Vec<usize> = (0..ranks).map(|rank| of(rank).share(k).len()).collect();
+                    assert!(lengths.iter().max().unwrap() - lengths.iter().min().unwrap() <= 1);
+                    seen.extend(shares);
+                }
+                let expected = if keep_remainder { samples } else { samples / batch * batch };
+                assert_eq!(seen, order[..expected]);
+            }
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use equimod_data::{
-    Batch, Concat, Dataset, Encoding, FolderDataset, Image, Loader, LoaderConfig, ParamLayout, ParquetDataset, Policy,
-    Size, Statistics,
+    Batch, Concat, Dataset, FolderDataset, Image, LayoutConfig, Loader, LoaderConfig, ParamLayout, ParquetDataset,
+    Policy, Size, Statistics,
 };
 
 fn emoji(name: &str) -> PathBuf {
@@ -16,8 +16,10 @@ fn emoji(name: &str) -> PathBuf {
 
 fn loader(dataset: Arc<dyn Dataset>, batch: usize, threads: usize) -> equimod_data::Result<Loader> {
     let policy = Policy::built_in("simclr-cifar10", 16)?;
-    let layout = ParamLayout::new(&policy, Encoding::Published, Statistics::PublishedSimClrCifar10, &[])?;
-    Loader::new(dataset, policy, layout, &LoaderConfig { seed: 5, batch, clean: true, threads, prefetch: 3 })
+    let statistics = Statistics::PublishedSimClrCifar10;
+    let layout = ParamLayout::new(&policy, &LayoutConfig { statistics, ..LayoutConfig::default() }, &[])?;
+    let config = LoaderConfig { seed: 5, batch, clean: true, threads, prefetch: 3, ..LoaderConfig::default() };
+    Loader::new(dataset, policy, layout, &config)
 }
 
 fn write_picture(path: &Path, side: usize, shade: u8) {

@@ -67,7 +67,7 @@ pub fn measure(model: &Model, dataset: &dyn Dataset, pictures: usize, seed: u64)
         return refuse(format!("{} holds no heads, only a backbone; use a checkpoint of a run", model.path.display()));
     };
     let augmentation = Augmentation::of(model)?;
-    let order = Sampler { seed, samples: dataset.len(), batch: 1 }.order(EPOCH);
+    let order = Sampler::new(seed, dataset.len(), 1).order(EPOCH);
     let chosen = &order[..pictures.min(order.len())];
     if chosen.len() < 2 {
         return refuse("equivariance is measured on at least two pictures");

@@ -20,6 +20,7 @@
 mod error;
 pub mod guard;
 pub mod metrics;
+mod policy_choice;
 pub mod recipe;
 pub mod resolve;
 pub mod run_dir;
@@ -27,6 +28,7 @@ pub mod trainer;
 
 pub use error::{Error, Result};
 pub use metrics::{JsonLines, Sink, StepReport, TextLog};
+pub use policy_choice::PolicyChoice;
 pub use recipe::Recipe;
 pub use resolve::{BuiltIn, find, nearest, resolve};
 pub use run_dir::{RunDirectory, RunInfo, Status};

@@ -6,7 +6,11 @@ use equimod_core::optim::{LarsConfig, WarmupCosine};
 use equimod_core::{
     BackboneConfig, EquivarianceConfig, MethodConfig, Normalisation, ObjectiveConfig, OptimizerConfig, ResNetConfig,
 };
+use equimod_data::loader::SKIP_SHARE;
+use equimod_data::{Encoding, LayoutConfig, Policy, Size};
 use serde::{Deserialize, Serialize};
+
+use crate::policy_choice::PolicyChoice;
 
 /// A complete recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,18 +44,22 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataRecipe {
-    /// `emoji` (bundled), a folder of pictures, or a parquet file.
+    /// A source of `equimod list datasets`.
     pub source: String,
     /// B: pictures in a step over all processes. Published: 512 on CIFAR-10, 4096 on ImageNet.
     pub batch: usize,
+    /// Share of the pictures that may fail to decode; they are replaced and listed in `skipped.jsonl`. Default: 0.001.
+    pub skip_share: f64,
+    /// Whether pictures are turned as their EXIF orientation says. Published: false.
+    pub apply_orientation: bool,
 }
 
 /// How views are made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentationRecipe {
-    /// A built-in policy. Published: `simclr-cifar10`.
-    pub policy: String,
+    /// A built-in policy by name, or a table with `name`, `views` and `clean`. Published: `simclr-cifar10`.
+    pub policy: PolicyChoice,
     /// Side of the views and of the clean picture, in pixels. Published: 32 on CIFAR-10, 224 on ImageNet.
     pub size: usize,
     /// How parameters become a vector. Published: `published`.
@@ -59,6 +67,43 @@ pub struct AugmentationRecipe {
     /// Where the means and deviations of the vector come from: `computed` from the policy and the pictures' sizes, or
     /// a published set by name (`published-simclr-cifar10`).
     pub statistics: String,
+    /// Which values the vector holds, by their names or their augmentations'; all if there are none.
+    pub parameters: Vec<String>,
+}
+
+impl AugmentationRecipe {
+    /// How views are made.
+    pub fn policy(&self) -> equimod_data::Result<Policy> {
+        self.policy.policy(self.size)
+    }
+
+    /// What parameter vectors hold.
+    pub fn layout(&self) -> equimod_data::Result<LayoutConfig> {
+        let (encoding, statistics) = (self.encoding.parse()?, self.statistics.parse()?);
+        Ok(LayoutConfig { encoding, statistics, fields: self.parameters.clone() })
+    }
+
+    /// What is wrong with it for training on two views.
+    fn problems(&self) -> Vec<String> {
+        if self.size == 0 {
+            return vec!["augmentation.size is 0; give a size in pixels".into()];
+        }
+        let mut problems: Vec<String> = self.layout().err().map(|e| e.to_string()).into_iter().collect();
+        match self.policy() {
+            Err(error) => problems.push(error.to_string()),
+            Ok(policy) => {
+                let (sizes, side) = (policy.view_sizes(), self.size);
+                if sizes != [Size::square(side); 2] || policy.size() != side {
+                    let sizes: Vec<String> = sizes.iter().map(Size::to_string).collect();
+                    problems.push(format!(
+                        "policy {} makes views of {} pixels and clean pictures of {}; training needs two views and the clean picture of augmentation.size = {side}",
+                        policy.name, sizes.join(", "), Size::square(policy.size())
+                    ));
+                }
+            }
+        }
+        problems
+    }
 }
 
 /// For how long, and how fast.
@@ -105,13 +150,19 @@ impl Default for Recipe {
 
 impl Default for DataRecipe {
     fn default() -> Self {
-        Self { source: "emoji".into(), batch: 512 }
+        Self { source: "emoji".into(), batch: 512, skip_share: SKIP_SHARE, apply_orientation: false }
     }
 }
 
 impl Default for AugmentationRecipe {
     fn default() -> Self {
-        Self { policy: "simclr-cifar10".into(), size: 32, encoding: "published".into(), statistics: "computed".into() }
+        Self {
+            policy: PolicyChoice::Named("simclr-cifar10".into()),
+            size: 32,
+            encoding: "published".into(),
+            statistics: "computed".into(),
+            parameters: Vec::new(),
+        }
     }
 }
 
@@ -159,6 +210,7 @@ impl Recipe {
         let mut problems = self.method().validate();
         problems.extend(self.optimizer.validate());
         problems.extend(self.normalisation.validate());
+        problems.extend(self.augmentation.problems());
         let mut check = |bad: bool, text: String| {
             if bad {
                 problems.push(text);
@@ -179,7 +231,14 @@ impl Recipe {
             format!("schedule.final_learning_rate is {final_learning_rate}; it must not be negative"),
         );
         check(self.data.batch < 2, format!("data.batch is {}; contrast needs at least 2 pictures", self.data.batch));
-        check(self.augmentation.size == 0, "augmentation.size is 0; give a size in pixels".into());
+        check(
+            !(0.0..=1.0).contains(&self.data.skip_share),
+            format!("data.skip_share is {}; give a share from 0 to 1", self.data.skip_share),
+        );
+        check(
+            self.equivariance.equimod.is_some() && self.augmentation.encoding == Encoding::Pairwise.to_string(),
+            "equivariance.equimod predicts from the clean picture; give augmentation.encoding = \"published\" or \"size-normalised\"".into(),
+        );
         check(self.checkpoint.every_epochs == 0, "checkpoint.every_epochs is 0; give at least 1".into());
         check(self.checkpoint.keep < 2, format!("checkpoint.keep is {}; keep at least 2", self.checkpoint.keep));
         problems

@@ -1,10 +1,12 @@
 //! The run directory: what was asked for, what happened, checkpoints.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use equimod_core::checkpoint::{commit_folder, read_folder, write_atomic};
 use equimod_core::model::checkpoint_folders;
+use equimod_data::Skipped;
 use serde::{Deserialize, Serialize};
 
 use crate::recipe::Recipe;
@@ -111,6 +113,21 @@ impl RunDirectory {
         let kept = text.lines().filter(|line| step_of(line).is_some_and(|s| s <= step));
         let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
         self.write("metrics.jsonl", kept.as_bytes())
+    }
+
+    /// Adds pictures that did not decode to `skipped.jsonl`: one object a line with index, path and reason.
+    pub fn note_skipped(&self, skipped: &[Skipped]) -> Result<()> {
+        if skipped.is_empty() {
+            return Ok(());
+        }
+        let path = self.path.join("skipped.jsonl");
+        let mut text = String::new();
+        for picture in skipped {
+            text += &serde_json::to_string(picture).map_err(|e| Error::RunDirectory(e.to_string()))?;
+            text.push('\n');
+        }
+        let file = fs::OpenOptions::new().create(true).append(true).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| Error::io("write", &path, e))
     }
 
     /// Commits a checkpoint of `step`, checks it, and only then removes all but the newest `keep`.

@@ -21,6 +21,10 @@ use crate::{Error, Result};
 
 /// Steps over which speed and waiting are averaged.
 const WINDOW: usize = 20;
+/// Batches made ahead.
+const PREFETCH: usize = 2;
+/// Pictures whose sizes the statistics of parameters are computed over, at most.
+const STATISTICS_PICTURES: usize = 10_000;
 
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
@@ -73,8 +77,8 @@ impl Trainer {
     /// Prepares a run of `recipe` on `dataset`, at its first step.
     pub fn new(recipe: Recipe, dataset: Arc<dyn Dataset>, surroundings: Surroundings) -> Result<Self> {
         let a = &recipe.augmentation;
-        let policy = Policy::built_in(&a.policy, a.size)?;
-        let layout = ParamLayout::new(&policy, a.encoding.parse()?, a.statistics.parse()?, &dataset.sizes()?)?;
+        let policy = a.policy()?;
+        let layout = ParamLayout::new(&policy, &a.layout()?, &dataset.sample_sizes(STATISTICS_PICTURES)?)?;
         let placement = Placement {
             seed: recipe.seed,
             dtype: DType::F32,
@@ -87,7 +91,9 @@ impl Trainer {
             batch: recipe.data.batch,
             clean: method.needs().clean_view,
             threads: surroundings.loader_threads,
-            prefetch: surroundings.loader_threads + 2,
+            prefetch: PREFETCH,
+            skip_share: recipe.data.skip_share,
+            ..LoaderConfig::default()
         };
         let fingerprint = dataset.fingerprint()?;
         let loader = Loader::new(dataset, policy.clone(), layout.clone(), &config)?;
@@ -137,6 +143,8 @@ impl Trainer {
             let mut report = self.take_step(&batch, rates.rate(self.step))?;
             clock.tick(waited, self.recipe.data.batch);
             clock.fill(&mut report);
+            batches.recycle(batch);
+            run.note_skipped(&self.loader.take_skipped())?;
             for sink in sinks.iter_mut() {
                 sink.step(&report)?;
             }

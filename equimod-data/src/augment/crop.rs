@@ -3,11 +3,11 @@
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Params};
-use crate::encoding::Encoding;
+use super::{Augmentation, Field, Params, Rectangle, check_range, check_side, field};
+use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
-use crate::random::Rng;
-use crate::resample::{Filter, crop, resize};
+use crate::random::{Rng, uniform};
+use crate::resample::{Filter, resize_part};
 
 /// torchvision's `RandomResizedCrop`: a rectangle with a share of the area in `scale` and an aspect ratio in `ratio`
 /// (uniform in the logarithm), resized to a square of `size`. After ten misses the largest fitting middle is taken.
@@ -26,10 +26,23 @@ pub struct RandomResizedCrop {
 
 const TRIES: usize = 10;
 
+const PUBLISHED: [Field; 4] = [
+    field("crop_top", "pixels"),
+    field("crop_left", "pixels"),
+    field("crop_height", "pixels"),
+    field("crop_width", "pixels"),
+];
+const SHARES: [Field; 4] = [
+    field("crop_centre_y", "share of the height"),
+    field("crop_centre_x", "share of the width"),
+    field("crop_height_share", "share of the height"),
+    field("crop_width_share", "share of the width"),
+];
+
 impl RandomResizedCrop {
-    fn attempt(&self, size: Size, rng: &mut Rng) -> Option<Params> {
-        let area = size.area() as f64 * rng.random_range(self.scale.0..=self.scale.1);
-        let ratio = rng.random_range(self.ratio.0.ln()..=self.ratio.1.ln()).exp();
+    fn attempt(&self, size: Size, rng: &mut Rng) -> Option<Rectangle> {
+        let area = size.area() as f64 * uniform(self.scale, rng);
+        let ratio = uniform((self.ratio.0.ln(), self.ratio.1.ln()), rng).exp();
         // Python rounds halves to even.
         let width = (area * ratio).sqrt().round_ties_even() as usize;
         let height = (area / ratio).sqrt().round_ties_even() as usize;
@@ -38,10 +51,10 @@ impl RandomResizedCrop {
         }
         let top = rng.random_range(0..=size.height - height);
         let left = rng.random_range(0..=size.width - width);
-        Some(Params::Crop { top, left, height, width })
+        Some(Rectangle { top, left, height, width })
     }
 
-    fn middle(&self, size: Size) -> Params {
+    fn middle(&self, size: Size) -> Rectangle {
         let ratio = size.width as f64 / size.height as f64;
         let (width, height) = if ratio < self.ratio.0 {
             (size.width, (size.width as f64 / self.ratio.0).round_ties_even() as usize)
@@ -51,58 +64,70 @@ impl RandomResizedCrop {
             (size.width, size.height)
         };
         let (width, height) = (width.clamp(1, size.width), height.clamp(1, size.height));
-        Params::Crop { top: (size.height - height) / 2, left: (size.width - width) / 2, height, width }
+        Rectangle { top: (size.height - height) / 2, left: (size.width - width) / 2, height, width }
     }
 }
 
 impl Augmentation for RandomResizedCrop {
     fn sample(&self, size: Size, rng: &mut Rng) -> Params {
-        (0..TRIES).find_map(|_| self.attempt(size, rng)).unwrap_or_else(|| self.middle(size))
+        let found = (0..TRIES).find_map(|_| self.attempt(size, rng));
+        Params::Crop(found.unwrap_or_else(|| self.middle(size)))
     }
 
     fn apply(&self, image: Image, params: &Params) -> Image {
-        let &Params::Crop { top, left, height, width } = params else { return image };
-        let part = match (Size { height, width }) == image.size() {
-            true => image,
-            false => crop(&image, top, left, Size { height, width }),
-        };
-        match part.size() == Size::square(self.size) {
-            true => part,
-            false => resize(&part, Size::square(self.size), self.filter),
+        self.apply_to(&image, params)
+    }
+
+    fn apply_to(&self, image: &Image, params: &Params) -> Image {
+        let Params::Crop(part) = params else { return image.clone() };
+        let target = Size::square(self.size);
+        let part = part.within(image.size());
+        if part == Rectangle::whole(image.size()) && target == image.size() {
+            return image.clone();
         }
+        resize_part(image, part, target, self.filter)
+    }
+
+    fn output_size(&self, _: Size, _: &Params) -> Size {
+        Size::square(self.size)
     }
 
     fn identity(&self, size: Size) -> Params {
-        Params::Crop { top: 0, left: 0, height: size.height, width: size.width }
+        Params::Crop(Rectangle::whole(size))
+    }
+
+    fn fields(&self, encoding: Encoding) -> &'static [Field] {
+        match encoding {
+            Encoding::Published => &PUBLISHED,
+            Encoding::SizeNormalised | Encoding::Pairwise => &SHARES,
+        }
     }
 
     fn encode(&self, params: &Params, size: Size, encoding: Encoding, out: &mut Vec<f32>) {
-        let &Params::Crop { top, left, height, width } = params else { return };
-        let [top, left, height, width] = [top, left, height, width].map(|v| v as f64);
-        let (rows, columns) = (size.height as f64, size.width as f64);
-        out.extend(match encoding {
-            Encoding::Published => [top, left, height, width].map(|v| v as f32),
-            Encoding::SizeNormalised => [
-                ((top + height / 2.0) / rows) as f32,
-                ((left + width / 2.0) / columns) as f32,
-                (height / rows) as f32,
-                (width / columns) as f32,
-            ],
-        });
+        let part = if let Params::Crop(part) = params { *part } else { Rectangle::whole(size) };
+        out.extend(part.encode(size, encoding));
     }
 
-    fn names(&self, encoding: Encoding) -> &'static [&'static str] {
-        match encoding {
-            Encoding::Published => &["crop_top", "crop_left", "crop_height", "crop_width"],
-            Encoding::SizeNormalised => &["crop_centre_y", "crop_centre_x", "crop_height_share", "crop_width_share"],
-        }
+    fn decode(&self, values: &[f32], size: Size, encoding: Encoding) -> Params {
+        Params::Crop(Rectangle::decode(values, size, encoding))
+    }
+
+    /// They depend on the sizes of the pictures, on rounding and on rejected rectangles.
+    fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
+        vec![None; 4]
     }
 
     fn describe(&self, params: &Params) -> (String, String) {
         let text = match params {
-            Params::Crop { top, left, height, width } => format!("{height} × {width} at ({top}, {left})"),
+            Params::Crop(Rectangle { top, left, height, width }) => format!("{height} × {width} at ({top}, {left})"),
             _ => String::new(),
         };
         ("crop".into(), text)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let ratio = check_range("ratio", self.ratio, 1e-3, 1e3);
+        let scale = check_range("scale", self.scale, 1e-6, 1.0);
+        [check_side(self.size), scale, ratio].into_iter().flatten().collect()
     }
 }

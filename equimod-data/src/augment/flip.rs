@@ -1,12 +1,10 @@
-//! Left and right exchanged.
+//! Left and right, or top and bottom, exchanged.
 
-use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Params, flag, yes_or_no};
-use crate::encoding::Encoding;
-use crate::image::{Image, Size};
-use crate::random::Rng;
+use super::switch::Switch;
+use super::{Field, field};
+use crate::image::Image;
 
 /// torchvision's `RandomHorizontalFlip`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,36 +14,46 @@ pub struct HorizontalFlip {
     pub probability: f64,
 }
 
-impl Augmentation for HorizontalFlip {
-    fn sample(&self, _: Size, rng: &mut Rng) -> Params {
-        Params::HorizontalFlip(rng.random_bool(self.probability))
+/// torchvision's `RandomVerticalFlip`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerticalFlip {
+    /// How often.
+    pub probability: f64,
+}
+
+impl Switch for HorizontalFlip {
+    const FIELD: &'static [Field] = &[field("horizontal_flip", "0 or 1")];
+    const TITLE: &'static str = "flip";
+
+    fn probability(&self) -> f64 {
+        self.probability
     }
 
-    fn apply(&self, mut image: Image, params: &Params) -> Image {
-        if matches!(params, Params::HorizontalFlip(true)) {
-            let row = image.size().width * 3;
-            for line in image.pixels_mut().chunks_exact_mut(row) {
-                // Backwards, then each pixel's channels forwards again.
-                line.reverse();
-                line.chunks_exact_mut(3).for_each(<[u8]>::reverse);
-            }
+    fn change(&self, mut image: Image) -> Image {
+        let row = image.size().width * 3;
+        for line in image.pixels_mut().chunks_exact_mut(row) {
+            let (pixels, _) = line.as_chunks_mut::<3>();
+            pixels.reverse();
         }
         image
     }
+}
 
-    fn identity(&self, _: Size) -> Params {
-        Params::HorizontalFlip(false)
+impl Switch for VerticalFlip {
+    const FIELD: &'static [Field] = &[field("vertical_flip", "0 or 1")];
+    const TITLE: &'static str = "vertical flip";
+
+    fn probability(&self) -> f64 {
+        self.probability
     }
 
-    fn encode(&self, params: &Params, _: Size, _: Encoding, out: &mut Vec<f32>) {
-        out.push(flag(matches!(params, Params::HorizontalFlip(true))));
-    }
-
-    fn names(&self, _: Encoding) -> &'static [&'static str] {
-        &["horizontal_flip"]
-    }
-
-    fn describe(&self, params: &Params) -> (String, String) {
-        ("flip".into(), yes_or_no(matches!(params, Params::HorizontalFlip(true))))
+    fn change(&self, mut image: Image) -> Image {
+        let (row, height) = (image.size().width * 3, image.size().height);
+        let (upper, lower) = image.pixels_mut().split_at_mut(height / 2 * row);
+        for (one, other) in upper.chunks_exact_mut(row).zip(lower.chunks_exact_mut(row).rev()) {
+            one.swap_with_slice(other);
+        }
+        image
     }
 }

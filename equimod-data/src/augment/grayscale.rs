@@ -1,13 +1,11 @@
 //! Colour removed.
 
-use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Params, flag, yes_or_no};
+use super::switch::Switch;
+use super::{Field, field};
 use crate::colour;
-use crate::encoding::Encoding;
-use crate::image::{Image, Size};
-use crate::random::Rng;
+use crate::image::Image;
 
 /// torchvision's `RandomGrayscale`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,31 +15,16 @@ pub struct Grayscale {
     pub probability: f64,
 }
 
-impl Augmentation for Grayscale {
-    fn sample(&self, _: Size, rng: &mut Rng) -> Params {
-        Params::Grayscale(rng.random_bool(self.probability))
+impl Switch for Grayscale {
+    const FIELD: &'static [Field] = &[field("grayscale", "0 or 1")];
+    const TITLE: &'static str = "grayscale";
+
+    fn probability(&self) -> f64 {
+        self.probability
     }
 
-    fn apply(&self, mut image: Image, params: &Params) -> Image {
-        if matches!(params, Params::Grayscale(true)) {
-            colour::grayscale(&mut image);
-        }
+    fn change(&self, mut image: Image) -> Image {
+        colour::grayscale(&mut image);
         image
-    }
-
-    fn identity(&self, _: Size) -> Params {
-        Params::Grayscale(false)
-    }
-
-    fn encode(&self, params: &Params, _: Size, _: Encoding, out: &mut Vec<f32>) {
-        out.push(flag(matches!(params, Params::Grayscale(true))));
-    }
-
-    fn names(&self, _: Encoding) -> &'static [&'static str] {
-        &["grayscale"]
-    }
-
-    fn describe(&self, params: &Params) -> (String, String) {
-        ("grayscale".into(), yes_or_no(matches!(params, Params::Grayscale(true))))
     }
 }

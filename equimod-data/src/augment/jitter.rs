@@ -1,14 +1,13 @@
 //! Brightness, contrast, saturation and hue, in random order.
 
-use rand::Rng as _;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Params, flag};
+use super::{Augmentation, Field, Params, check_probability, field, flag, is_on};
 use crate::colour;
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
-use crate::random::Rng;
+use crate::random::{Rng, chance, uniform};
 
 /// torchvision's `ColorJitter` inside a `RandomApply`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,17 +56,39 @@ pub struct Jitter {
     pub hue: f32,
 }
 
+impl Jitter {
+    /// Changes nothing.
+    const NEUTRAL: Self = Self { order: STEPS, brightness: 1.0, contrast: 1.0, saturation: 1.0, hue: 0.0 };
+}
+
+const FIELDS: [Field; 9] = [
+    field("jitter_applied", "0 or 1"),
+    field("jitter_order_0", "0 brightness, 1 contrast, 2 saturation, 3 hue"),
+    field("jitter_order_1", "as jitter_order_0"),
+    field("jitter_order_2", "as jitter_order_0"),
+    field("jitter_order_3", "as jitter_order_0"),
+    field("brightness", "factor"),
+    field("contrast", "factor"),
+    field("saturation", "factor"),
+    field("hue", "share of the circle"),
+];
+
+/// U(max(0, 1 − s), 1 + s).
+fn factors(strength: f64) -> (f64, f64) {
+    ((1.0 - strength).max(0.0), 1.0 + strength)
+}
+
 impl Augmentation for ColourJitter {
     fn sample(&self, _: Size, rng: &mut Rng) -> Params {
-        if !rng.random_bool(self.probability) {
+        if !chance(self.probability, rng) {
             return Params::ColourJitter(None);
         }
         let mut order = STEPS;
         order.shuffle(rng);
-        let mut factor = |s: f64| rng.random_range((1.0 - s).max(0.0) as f32..=(1.0 + s) as f32);
+        let mut factor = |strength: f64| uniform(factors(strength), rng) as f32;
         let (brightness, contrast, saturation) =
             (factor(self.brightness), factor(self.contrast), factor(self.saturation));
-        let hue = rng.random_range(-self.hue as f32..=self.hue as f32);
+        let hue = uniform((-self.hue, self.hue), rng) as f32;
         Params::ColourJitter(Some(Jitter { order, brightness, contrast, saturation, hue }))
     }
 
@@ -89,28 +110,32 @@ impl Augmentation for ColourJitter {
         Params::ColourJitter(None)
     }
 
+    fn fields(&self, _: Encoding) -> &'static [Field] {
+        &FIELDS
+    }
+
     fn encode(&self, params: &Params, _: Size, _: Encoding, out: &mut Vec<f32>) {
-        let (jitter, applied) = match params {
-            Params::ColourJitter(Some(jitter)) => (*jitter, true),
-            _ => (Jitter { order: STEPS, brightness: 1.0, contrast: 1.0, saturation: 1.0, hue: 0.0 }, false),
-        };
-        out.push(flag(applied));
+        let jitter = if let Params::ColourJitter(jitter) = params { *jitter } else { None };
+        out.push(flag(jitter.is_some()));
+        let jitter = jitter.unwrap_or(Jitter::NEUTRAL);
         out.extend(jitter.order.map(|step| step as u8 as f32));
         out.extend([jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue]);
     }
 
-    fn names(&self, _: Encoding) -> &'static [&'static str] {
-        &[
-            "jitter_applied",
-            "jitter_order_0",
-            "jitter_order_1",
-            "jitter_order_2",
-            "jitter_order_3",
-            "brightness",
-            "contrast",
-            "saturation",
-            "hue",
-        ]
+    fn decode(&self, values: &[f32], _: Size, _: Encoding) -> Params {
+        let &[_, a, b, c, d, brightness, contrast, saturation, hue] = values else { return Params::ColourJitter(None) };
+        let order = [a, b, c, d].map(|step| STEPS[step.round().clamp(0.0, 3.0) as usize]);
+        Params::ColourJitter(is_on(values).then_some(Jitter { order, brightness, contrast, saturation, hue }))
+    }
+
+    fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
+        let p = self.probability;
+        let order = |place: usize| Moments::mix(p, Moments::one_of(4), Moments::constant(place as f64));
+        let factor = |s: f64| Moments::mix(p, Moments::uniform(factors(s)), Moments::constant(1.0));
+        let hue = Moments::mix(p, Moments::uniform((-self.hue, self.hue)), Moments::constant(0.0));
+        let mut moments = vec![Moments::flag(p), order(0), order(1), order(2), order(3)];
+        moments.extend([factor(self.brightness), factor(self.contrast), factor(self.saturation), hue]);
+        moments.into_iter().map(Some).collect()
     }
 
     fn describe(&self, params: &Params) -> (String, String) {
@@ -127,5 +152,19 @@ impl Augmentation for ColourJitter {
             _ => "no".into(),
         };
         ("colour jitter".into(), text)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let strengths = [("brightness", self.brightness), ("contrast", self.contrast), ("saturation", self.saturation)];
+        let wrong = |(name, s): (&str, f64)| {
+            (!(0.0..=10.0).contains(&s)).then(|| format!("{name} is {s}; give a strength from 0 to 10"))
+        };
+        let hue =
+            (!(0.0..=0.5).contains(&self.hue)).then(|| format!("hue is {}; give a share from 0 to 0.5", self.hue));
+        check_probability(self.probability)
+            .into_iter()
+            .chain(strengths.into_iter().filter_map(wrong))
+            .chain(hue)
+            .collect()
     }
 }

@@ -1,18 +1,39 @@
-//! Augmentations: sampling, application and encoding apart, so that parameters can be replayed, logged and swept.
+//! Augmentations that return what they sampled.
+//!
+//! `sample`, `apply` and `encode` are separate, so that parameters can be replayed, logged, swept and tested without
+//! pixels. Pixel operations are torchvision's on 8-bit Pillow pictures.
+//!
+//! A new augmentation is one file here and one line in the table at [`AugmentationConfig`]; one that is only on or off
+//! says what it does through `Switch`.
 
+mod blur;
 mod crop;
+mod equalise;
+mod erasing;
 mod flip;
 mod grayscale;
 mod jitter;
+mod posterize;
+mod resize;
+mod rotation;
+mod solarize;
+mod switch;
 
 use serde::{Deserialize, Serialize};
 
+pub use blur::GaussianBlur;
 pub use crop::RandomResizedCrop;
-pub use flip::HorizontalFlip;
+pub use equalise::Equalise;
+pub use erasing::RandomErasing;
+pub use flip::{HorizontalFlip, VerticalFlip};
 pub use grayscale::Grayscale;
 pub use jitter::{ColourJitter, Jitter, JitterStep};
+pub use posterize::Posterize;
+pub use resize::{CentreCrop, Resize};
+pub use rotation::{QuarterTurns, Rotation};
+pub use solarize::Solarize;
 
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
 use crate::random::Rng;
 
@@ -20,23 +41,97 @@ use crate::random::Rng;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Params {
-    /// A rectangle of the picture, in its pixels.
-    Crop {
-        /// Row of the upper edge.
-        top: usize,
-        /// Column of the left edge.
-        left: usize,
-        /// Rows.
-        height: usize,
-        /// Columns.
-        width: usize,
-    },
-    /// Whether left and right were exchanged.
-    HorizontalFlip(bool),
-    /// The jitter, if there was one.
+    /// Nothing is sampled.
+    Fixed,
+    /// Whether an operation that is only on or off is done.
+    Switch(bool),
+    /// A rectangle that is cut out.
+    Crop(Rectangle),
+    /// The jitter, if there is one.
     ColourJitter(Option<Jitter>),
-    /// Whether colour was removed.
-    Grayscale(bool),
+    /// The deviation of the blur in pixels, if there is one.
+    GaussianBlur(Option<f32>),
+    /// Quarter turns against the clock, 0 to 3.
+    QuarterTurns(u8),
+    /// The angle against the clock in degrees, if there is a rotation.
+    Rotation(Option<f32>),
+    /// A rectangle that is painted over, if there is one.
+    Erasing(Option<Rectangle>),
+}
+
+/// A rectangle in the pixels of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rectangle {
+    /// Row of the upper edge.
+    pub top: usize,
+    /// Column of the left edge.
+    pub left: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl Rectangle {
+    /// All of a picture.
+    pub fn whole(size: Size) -> Self {
+        Self { top: 0, left: 0, height: size.height, width: size.width }
+    }
+
+    /// Height and width.
+    pub fn size(&self) -> Size {
+        Size { height: self.height, width: self.width }
+    }
+
+    /// The part of it that lies in a picture of `size`; at least one pixel.
+    pub fn within(&self, size: Size) -> Self {
+        let (top, left) = (self.top.min(size.height - 1), self.left.min(size.width - 1));
+        let height = self.height.clamp(1, size.height - top);
+        Self { top, left, height, width: self.width.clamp(1, size.width - left) }
+    }
+
+    /// Top, left, height and width in pixels, or centre and size in shares of a picture of `size` (method, section 8).
+    fn encode(&self, size: Size, encoding: Encoding) -> [f32; 4] {
+        let [top, left, height, width] = [self.top, self.left, self.height, self.width].map(|v| v as f64);
+        let (rows, columns) = (size.height as f64, size.width as f64);
+        match encoding {
+            Encoding::Published => [top, left, height, width].map(|v| v as f32),
+            Encoding::SizeNormalised | Encoding::Pairwise => {
+                let centre = ((top + height / 2.0) / rows, (left + width / 2.0) / columns);
+                [centre.0, centre.1, height / rows, width / columns].map(|v| v as f32)
+            }
+        }
+    }
+
+    /// The inverse of `encode`, cut to the picture.
+    fn decode(values: &[f32], size: Size, encoding: Encoding) -> Self {
+        let v: [f64; 4] = std::array::from_fn(|i| values.get(i).copied().map_or(0.0, f64::from));
+        let (rows, columns) = (size.height as f64, size.width as f64);
+        let [top, left, height, width] = match encoding {
+            Encoding::Published => v,
+            Encoding::SizeNormalised | Encoding::Pairwise => {
+                let (height, width) = (v[2] * rows, v[3] * columns);
+                [v[0] * rows - height / 2.0, v[1] * columns - width / 2.0, height, width]
+            }
+        }
+        .map(f64::round);
+        let whole = Self { top: top as usize, left: left as usize, height: height as usize, width: width as usize };
+        whole.within(size)
+    }
+}
+
+/// A value of a parameter vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Its name, the same in every checkpoint.
+    pub name: &'static str,
+    /// What it is measured in.
+    pub unit: &'static str,
+}
+
+/// A field, for tables of them.
+const fn field(name: &'static str, unit: &'static str) -> Field {
+    Field { name, unit }
 }
 
 /// One random change of a picture.
@@ -47,51 +142,83 @@ pub trait Augmentation: Send + Sync {
     /// Changes a picture as `params` say; parameters of another augmentation change nothing.
     fn apply(&self, image: Image, params: &Params) -> Image;
 
+    /// As `apply`, on a picture that is needed further on.
+    fn apply_to(&self, image: &Image, params: &Params) -> Image {
+        self.apply(image.clone(), params)
+    }
+
+    /// The size of what `apply` makes of a picture of `size`.
+    fn output_size(&self, size: Size, _params: &Params) -> Size {
+        size
+    }
+
     /// The parameters that change no pixel of a picture that already has the output's size.
     fn identity(&self, size: Size) -> Params;
+
+    /// The values that `encode` appends: their names and units.
+    fn fields(&self, encoding: Encoding) -> &'static [Field];
 
     /// Appends the values of `params`, drawn for a picture of `size`, to a parameter vector.
     fn encode(&self, params: &Params, size: Size, encoding: Encoding, out: &mut Vec<f32>);
 
-    /// The names of those values.
-    fn names(&self, encoding: Encoding) -> &'static [&'static str];
+    /// The inverse of `encode`, up to its rounding; values out of range are brought into it.
+    fn decode(&self, values: &[f32], size: Size, encoding: Encoding) -> Params;
+
+    /// Mean and mean square of each value where they follow from the settings alone.
+    fn moments(&self, encoding: Encoding) -> Vec<Option<Moments>>;
 
     /// `(name, value)` of what was done, for people.
     fn describe(&self, params: &Params) -> (String, String);
+
+    /// What is wrong with the settings.
+    fn problems(&self) -> Vec<String>;
 }
 
-/// An augmentation as data, in a policy.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum AugmentationConfig {
-    /// A random part of the picture, resized.
-    RandomResizedCrop(RandomResizedCrop),
-    /// Left and right exchanged.
-    HorizontalFlip(HorizontalFlip),
-    /// Brightness, contrast, saturation and hue, in random order.
-    ColourJitter(ColourJitter),
-    /// Colour removed.
-    Grayscale(Grayscale),
-}
-
-impl AugmentationConfig {
-    /// Every augmentation: its name, and one line.
-    pub const LIST: [(&'static str, &'static str); 4] = [
-        ("random-resized-crop", "a random part of the picture, resized (torchvision's RandomResizedCrop)"),
-        ("horizontal-flip", "left and right exchanged"),
-        ("colour-jitter", "brightness, contrast, saturation and hue in random order (torchvision's ColorJitter)"),
-        ("grayscale", "colour removed"),
-    ];
-
-    /// The augmentation.
-    pub fn as_augmentation(&self) -> &dyn Augmentation {
-        match self {
-            Self::RandomResizedCrop(a) => a,
-            Self::HorizontalFlip(a) => a,
-            Self::ColourJitter(a) => a,
-            Self::Grayscale(a) => a,
+macro_rules! augmentations {
+    ($($kind:ident $name:literal $about:literal)*) => {
+        /// An augmentation as data, in a policy.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum AugmentationConfig {
+            $(#[doc = $about] $kind($kind),)*
         }
-    }
+
+        impl AugmentationConfig {
+            /// Every augmentation: its name, and one line.
+            pub const LIST: &[(&str, &str)] = &[$(($name, $about)),*];
+
+            /// The augmentation.
+            pub fn as_augmentation(&self) -> &dyn Augmentation {
+                match self {
+                    $(Self::$kind(augmentation) => augmentation,)*
+                }
+            }
+
+            /// Its name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$kind(_) => $name,)*
+                }
+            }
+        }
+    };
+}
+
+augmentations! {
+    RandomResizedCrop "random-resized-crop" "a random part of the picture, resized (torchvision's RandomResizedCrop)"
+    Resize "resize" "the shorter side brought to a size (torchvision's Resize)"
+    CentreCrop "centre-crop" "the middle of the picture (torchvision's CenterCrop)"
+    HorizontalFlip "horizontal-flip" "left and right exchanged (torchvision's RandomHorizontalFlip)"
+    VerticalFlip "vertical-flip" "top and bottom exchanged (torchvision's RandomVerticalFlip)"
+    ColourJitter "colour-jitter" "brightness, contrast, saturation and hue in random order (torchvision's ColorJitter)"
+    Grayscale "grayscale" "colour removed (torchvision's RandomGrayscale)"
+    GaussianBlur "gaussian-blur" "a blur of random width (torchvision's GaussianBlur)"
+    Solarize "solarize" "values from a threshold on inverted (torchvision's RandomSolarize)"
+    Posterize "posterize" "the lower bits of every value removed (torchvision's RandomPosterize)"
+    Equalise "equalise" "the histogram of each channel flattened (torchvision's RandomEqualize)"
+    QuarterTurns "quarter-turns" "0, 90, 180 or 270 degrees against the clock (E-SSL, arXiv 2111.00899)"
+    Rotation "rotation" "a random angle, bilinear, black corners (torchvision's RandomRotation)"
+    RandomErasing "random-erasing" "a random rectangle painted over (torchvision's RandomErasing)"
 }
 
 /// 1 or 0.
@@ -99,6 +226,31 @@ fn flag(value: bool) -> f32 {
     if value { 1.0 } else { 0.0 }
 }
 
+/// The inverse of [`flag`].
+fn is_on(values: &[f32]) -> bool {
+    values.first().is_some_and(|&value| value >= 0.5)
+}
+
 fn yes_or_no(value: bool) -> String {
     if value { "yes".into() } else { "no".into() }
+}
+
+/// What is wrong with a probability.
+fn check_probability(probability: f64) -> Option<String> {
+    (!(0.0..=1.0).contains(&probability)).then(|| format!("probability is {probability}; give a number from 0 to 1"))
+}
+
+/// What is wrong with a range that must lie within `[least, most]`.
+fn check_range(name: &str, (low, high): (f64, f64), least: f64, most: f64) -> Option<String> {
+    let fine = least <= low && low <= high && high <= most;
+    (!fine).then(|| format!("{name} is {low} to {high}; give two numbers from {least} to {most}, the smaller first"))
+}
+
+/// Longest side that views can have, in pixels.
+const LONGEST_VIEW: usize = 4096;
+
+/// What is wrong with a side in pixels.
+fn check_side(side: usize) -> Option<String> {
+    let fine = (1..=LONGEST_VIEW).contains(&side);
+    (!fine).then(|| format!("size is {side}; give a side from 1 to {LONGEST_VIEW} pixels"))
 }

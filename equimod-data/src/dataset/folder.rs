@@ -1,6 +1,7 @@
 //! A folder of pictures: class sub-folders, or unlabelled, of any nesting.
 
 use std::fs;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -22,6 +23,7 @@ pub struct FolderDataset {
     name: String,
     files: Vec<File>,
     tasks: Vec<Task>,
+    oriented: bool,
 }
 
 struct File {
@@ -53,15 +55,19 @@ impl FolderDataset {
             return Err(Error::data_set(name, reason));
         }
         let tasks = label(&mut files);
-        Ok(Self { root: root.into(), name, files, tasks })
+        Ok(Self { root: root.into(), name, files, tasks, oriented: false })
     }
 
-    fn read(&self, index: usize) -> Result<(Vec<u8>, String)> {
-        let file =
-            self.files.get(index).ok_or_else(|| Error::data_set(&self.name, format!("it has no picture {index}")))?;
-        let path = self.root.join(&file.path);
-        let bytes = fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        Ok((bytes, path.display().to_string()))
+    /// The same folder with pictures turned as their EXIF orientation says, if `oriented`.
+    pub fn oriented(mut self, oriented: bool) -> Self {
+        self.oriented = oriented;
+        self
+    }
+
+    fn path(&self, index: usize) -> Result<PathBuf> {
+        let file = self.files.get(index);
+        let file = file.ok_or_else(|| Error::data_set(&self.name, format!("it has no picture {index}")))?;
+        Ok(self.root.join(&file.path))
     }
 }
 
@@ -103,13 +109,20 @@ impl Dataset for FolderDataset {
     }
 
     fn image(&self, index: usize) -> Result<Image> {
-        let (bytes, key) = self.read(index)?;
-        Image::decode(&bytes, &key)
+        let path = self.path(index)?;
+        let key = path.display().to_string();
+        let bytes = fs::read(&path).map_err(|e| Error::Picture { key: key.clone(), reason: e.to_string() })?;
+        if self.oriented { Image::decode_oriented(&bytes, &key) } else { Image::decode(&bytes, &key) }
     }
 
     fn size(&self, index: usize) -> Result<Size> {
-        let (bytes, key) = self.read(index)?;
-        Image::decode_size(&bytes, &key)
+        if self.oriented {
+            return Ok(self.image(index)?.size());
+        }
+        let path = self.path(index)?;
+        let fail = |reason: String| Error::Picture { key: path.display().to_string(), reason };
+        let file = fs::File::open(&path).map_err(|e| fail(e.to_string()))?;
+        crate::decode::size(BufReader::new(file)).map_err(fail)
     }
 
     fn tasks(&self) -> &[Task] {

@@ -62,6 +62,23 @@ pub trait Dataset: Send + Sync {
         (0..self.len()).map(|index| self.size(index)).collect()
     }
 
+    /// The sizes of up to `most` pictures, evenly spaced, without those that cannot be read; at least one must be.
+    fn sample_sizes(&self, most: usize) -> Result<Vec<Size>> {
+        let count = self.len().min(most);
+        let mut failed = None;
+        let mut sizes = Vec::with_capacity(count);
+        for k in 0..count {
+            match self.size(k * self.len() / count) {
+                Ok(size) => sizes.push(size),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) if sizes.is_empty() => Err(error),
+            _ => Ok(sizes),
+        }
+    }
+
     /// The task called `name`.
     fn task(&self, name: &str) -> Result<usize> {
         self.tasks().iter().position(|task| task.name == name).ok_or_else(|| {

@@ -23,6 +23,7 @@ pub struct ParquetDataset {
     texts: BTreeMap<String, Vec<Option<String>>>,
     notice: Option<String>,
     fingerprint: String,
+    oriented: bool,
 }
 
 impl ParquetDataset {
@@ -43,6 +44,7 @@ impl ParquetDataset {
             texts: BTreeMap::new(),
             notice: None,
             fingerprint,
+            oriented: false,
         };
         table.read(bytes).map_err(|reason| Error::data_set(name, reason))?;
         Ok(table)
@@ -51,6 +53,12 @@ impl ParquetDataset {
     /// The same table with the licence notice of its pictures.
     pub fn with_notice(mut self, notice: &str) -> Self {
         self.notice = Some(notice.into());
+        self
+    }
+
+    /// The same table with pictures turned as their EXIF orientation says, if `oriented`.
+    pub fn oriented(mut self, oriented: bool) -> Self {
+        self.oriented = oriented;
         self
     }
 
@@ -150,10 +158,14 @@ impl Dataset for ParquetDataset {
     }
 
     fn image(&self, index: usize) -> Result<Image> {
-        Image::decode(self.bytes(index)?, &self.key(index))
+        let (bytes, key) = (self.bytes(index)?, self.key(index));
+        if self.oriented { Image::decode_oriented(bytes, &key) } else { Image::decode(bytes, &key) }
     }
 
     fn size(&self, index: usize) -> Result<Size> {
+        if self.oriented {
+            return Ok(self.image(index)?.size());
+        }
         Image::decode_size(self.bytes(index)?, &self.key(index))
     }
 

@@ -1,0 +1,30 @@
+//! The histogram of each channel flattened.
+
+use serde::{Deserialize, Serialize};
+
+use super::switch::Switch;
+use super::{Field, field};
+use crate::colour;
+use crate::image::Image;
+
+/// torchvision's `RandomEqualize`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Equalise {
+    /// How often.
+    pub probability: f64,
+}
+
+impl Switch for Equalise {
+    const FIELD: &'static [Field] = &[field("equalise", "0 or 1")];
+    const TITLE: &'static str = "equalise";
+
+    fn probability(&self) -> f64 {
+        self.probability
+    }
+
+    fn change(&self, mut image: Image) -> Image {
+        colour::equalise(&mut image);
+        image
+    }
+}

@@ -1,0 +1,37 @@
+//! Fewer shades.
+
+use serde::{Deserialize, Serialize};
+
+use super::switch::Switch;
+use super::{Field, field};
+use crate::colour;
+use crate::image::Image;
+
+/// torchvision's `RandomPosterize`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Posterize {
+    /// How often.
+    pub probability: f64,
+    /// Upper bits of a value that stay, 0 to 8.
+    pub bits: u8,
+}
+
+impl Switch for Posterize {
+    const FIELD: &'static [Field] = &[field("posterize", "0 or 1")];
+    const TITLE: &'static str = "posterize";
+
+    fn probability(&self) -> f64 {
+        self.probability
+    }
+
+    fn change(&self, mut image: Image) -> Image {
+        colour::posterize(&mut image, self.bits);
+        image
+    }
+
+    fn further_problems(&self) -> Vec<String> {
+        let problem = (self.bits > 8).then(|| format!("bits is {}; give a number from 0 to 8", self.bits));
+        problem.into_iter().collect()
+    }
+}

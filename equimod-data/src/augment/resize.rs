@@ -1,0 +1,96 @@
+//! What brings a picture to a size, without chance.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Augmentation, Field, Params, check_side};
+use crate::encoding::{Encoding, Moments};
+use crate::image::{Image, Size};
+use crate::random::Rng;
+use crate::resample::{self, Filter, shorter_side};
+
+/// torchvision's `Resize(size)`: the shorter side becomes `size`, antialiased.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resize {
+    /// The shorter side of the result, in pixels.
+    pub size: usize,
+    /// Interpolation.
+    pub filter: Filter,
+}
+
+/// torchvision's `CenterCrop(size)`: the middle, padded with black where the picture is smaller.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CentreCrop {
+    /// Side of the result, in pixels.
+    pub size: usize,
+}
+
+/// The parts of [`Augmentation`] that are empty where nothing is sampled.
+macro_rules! without_parameters {
+    () => {
+        fn sample(&self, _: Size, _: &mut Rng) -> Params {
+            Params::Fixed
+        }
+
+        fn identity(&self, _: Size) -> Params {
+            Params::Fixed
+        }
+
+        fn fields(&self, _: Encoding) -> &'static [Field] {
+            &[]
+        }
+
+        fn encode(&self, _: &Params, _: Size, _: Encoding, _: &mut Vec<f32>) {}
+
+        fn decode(&self, _: &[f32], _: Size, _: Encoding) -> Params {
+            Params::Fixed
+        }
+
+        fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
+            Vec::new()
+        }
+
+        fn problems(&self) -> Vec<String> {
+            check_side(self.size).into_iter().collect()
+        }
+    };
+}
+
+impl Augmentation for Resize {
+    without_parameters!();
+
+    fn apply(&self, image: Image, _: &Params) -> Image {
+        match shorter_side(image.size(), self.size) {
+            size if size == image.size() => image,
+            size => resample::resize(&image, size, self.filter),
+        }
+    }
+
+    fn output_size(&self, size: Size, _: &Params) -> Size {
+        shorter_side(size, self.size)
+    }
+
+    fn describe(&self, _: &Params) -> (String, String) {
+        ("resize".into(), format!("shorter side {}", self.size))
+    }
+}
+
+impl Augmentation for CentreCrop {
+    without_parameters!();
+
+    fn apply(&self, image: Image, _: &Params) -> Image {
+        match Size::square(self.size) {
+            size if size == image.size() => image,
+            size => resample::centre_crop(&image, size),
+        }
+    }
+
+    fn output_size(&self, _: Size, _: &Params) -> Size {
+        Size::square(self.size)
+    }
+
+    fn describe(&self, _: &Params) -> (String, String) {
+        ("centre crop".into(), format!("{0} × {0}", self.size))
+    }
+}

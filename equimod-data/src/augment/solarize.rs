@@ -1,0 +1,32 @@
+//! Bright values inverted.
+
+use serde::{Deserialize, Serialize};
+
+use super::switch::Switch;
+use super::{Field, field};
+use crate::colour;
+use crate::image::Image;
+
+/// torchvision's `RandomSolarize`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Solarize {
+    /// How often. Published: 0.2 in BYOL's second view, else 0.
+    pub probability: f64,
+    /// The first value that is inverted. Published: 128.
+    pub threshold: u8,
+}
+
+impl Switch for Solarize {
+    const FIELD: &'static [Field] = &[field("solarize", "0 or 1")];
+    const TITLE: &'static str = "solarize";
+
+    fn probability(&self) -> f64 {
+        self.probability
+    }
+
+    fn change(&self, mut image: Image) -> Image {
+        colour::solarize(&mut image, self.threshold);
+        image
+    }
+}

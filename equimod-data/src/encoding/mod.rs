@@ -1,0 +1,293 @@
+//! From sampled parameters to normalised vectors: names, layout, means and deviations.
+
+mod published;
+mod statistics;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+pub use statistics::{Measured, Moments, Statistics};
+
+use crate::augment::{AugmentationConfig, Field, Params};
+use crate::image::Size;
+use crate::policy::{Policy, ViewParams, ViewPolicy};
+use crate::{Error, Result};
+
+/// How the values of a vector are made from parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding {
+    /// As the authors do: crops in pixels of the picture; one vector a view.
+    #[default]
+    Published,
+    /// Crops as centre and size, in shares of the picture; one vector a view.
+    SizeNormalised,
+    /// From view 1 to view 2: differences of the size-normalised values, the centre mirrored where view 1 is (method,
+    /// section 8); one vector a pair.
+    Pairwise,
+}
+
+impl Encoding {
+    /// Every encoding: its name, and one line.
+    pub const LIST: [(&'static str, &'static str); 3] = [
+        ("published", "as the authors do: crops in pixels of the picture"),
+        ("size-normalised", "crops as centre and size, in shares of the picture"),
+        ("pairwise", "from view 1 to view 2: differences of the size-normalised values"),
+    ];
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Published => "published",
+            Self::SizeNormalised => "size-normalised",
+            Self::Pairwise => "pairwise",
+        })
+    }
+}
+
+impl FromStr for Encoding {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        [Self::Published, Self::SizeNormalised, Self::Pairwise]
+            .into_iter()
+            .find(|encoding| encoding.to_string() == text)
+            .ok_or_else(|| {
+                let names = Self::LIST.map(|(name, _)| name).join(", ");
+                Error::Config(format!("there is no encoding {text:?}; there are {names}"))
+            })
+    }
+}
+
+/// What a vector is to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LayoutConfig {
+    /// How values are made.
+    pub encoding: Encoding,
+    /// Where their means and deviations come from.
+    pub statistics: Statistics,
+    /// Names of values (`blur_sigma`) or of augmentations (`colour-jitter`); all values if there are none.
+    pub fields: Vec<String>,
+}
+
+/// The layout of a parameter vector and its statistics; written beside the weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ParamLayout {
+    /// How values are made.
+    pub encoding: Encoding,
+    /// Where the statistics come from.
+    pub statistics: Statistics,
+    /// The name of each value.
+    pub names: Vec<String>,
+    /// Its mean.
+    pub mean: Vec<f32>,
+    /// Its deviation; 1 for a value that never changes.
+    pub std: Vec<f32>,
+    /// Its value in a view that lacks the augmentation.
+    pub neutral: Vec<f32>,
+}
+
+impl ParamLayout {
+    /// The layout for a policy over pictures of the given sizes (repeated as often as they occur).
+    pub fn new(policy: &Policy, config: &LayoutConfig, sizes: &[Size]) -> Result<Self> {
+        policy.check()?;
+        let mut layout = Self::without_statistics(policy, config.encoding)?;
+        layout.select(policy, &config.fields)?;
+        if config.encoding == Encoding::Pairwise && policy.views.len() < 2 {
+            return Err(Error::Config(format!(
+                "policy {} has no pair of views for the pairwise encoding",
+                policy.name
+            )));
+        }
+        layout.statistics = config.statistics;
+        (layout.mean, layout.std) = match config.statistics.published() {
+            Some(published) => layout.published_statistics(published)?,
+            None => statistics::computed(policy, &layout, sizes)?,
+        };
+        Ok(layout)
+    }
+
+    /// Every value of every view, in the order of their first appearance.
+    fn without_statistics(policy: &Policy, encoding: Encoding) -> Result<Self> {
+        let (mut names, mut neutral): (Vec<String>, Vec<f32>) = (Vec::new(), Vec::new());
+        let size = Size::square(policy.size());
+        for view in &policy.views {
+            let mut seen: Vec<&str> = Vec::new();
+            for augmentation in view.0.iter().map(AugmentationConfig::as_augmentation) {
+                let mut values = Vec::new();
+                augmentation.encode(&augmentation.identity(size), size, encoding, &mut values);
+                for (Field { name, .. }, value) in augmentation.fields(encoding).iter().zip(values) {
+                    if seen.contains(name) {
+                        let text = format!("a view of policy {} has the parameter {name} twice", policy.name);
+                        return Err(Error::Config(text + "; use each augmentation once a view"));
+                    }
+                    seen.push(name);
+                    if !names.iter().any(|known| known == name) {
+                        names.push((*name).to_owned());
+                        neutral.push(if encoding == Encoding::Pairwise { 0.0 } else { value });
+                    }
+                }
+            }
+        }
+        let statistics = Statistics::Computed;
+        Ok(Self { encoding, statistics, names, mean: Vec::new(), std: Vec::new(), neutral })
+    }
+
+    /// Keeps the values in `wanted`, by their own name or that of their augmentation.
+    fn select(&mut self, policy: &Policy, wanted: &[String]) -> Result<()> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let augmentations = || policy.views.iter().flat_map(|view| &view.0);
+        let names_of = |augmentation: &AugmentationConfig| augmentation.as_augmentation().fields(self.encoding);
+        let mut keep = vec![false; self.names.len()];
+        for name in wanted {
+            let group = augmentations().find(|a| a.name() == name).map(names_of).unwrap_or_default();
+            let mut found = false;
+            for (keep, known) in keep.iter_mut().zip(&self.names) {
+                if known == name || group.iter().any(|field| field.name == known) {
+                    (*keep, found) = (true, true);
+                }
+            }
+            if !found {
+                let known: Vec<&str> = augmentations().map(AugmentationConfig::name).collect();
+                return Err(Error::Config(format!(
+                    "policy {} has no parameter {name:?} to encode; there are {}, and the augmentations {}",
+                    policy.name,
+                    self.names.join(", "),
+                    known.join(", ")
+                )));
+            }
+        }
+        let mut kept = keep.iter();
+        self.names.retain(|_| kept.next().copied().unwrap_or(false));
+        let mut kept = keep.iter();
+        self.neutral.retain(|_| kept.next().copied().unwrap_or(false));
+        Ok(())
+    }
+
+    /// The authors' constants for the values in the layout.
+    fn published_statistics(&self, published: published::Constants) -> Result<(Vec<f32>, Vec<f32>)> {
+        let place = |name: &String| published::NAMES.iter().position(|known| known == name);
+        let places: Option<Vec<usize>> = match self.encoding {
+            Encoding::Published => self.names.iter().map(place).collect(),
+            _ => None,
+        };
+        let places = places.filter(|places| places.iter().all(|&place| place < published.mean.len()));
+        let Some(places) = places else {
+            return Err(Error::Config(format!(
+                "the statistics {} are for {} values in the published encoding, this layout is {} and has {}; use computed ones",
+                self.statistics,
+                published.mean.len(),
+                self.encoding,
+                self.names.len()
+            )));
+        };
+        let of = |values: &[f32]| places.iter().map(|&place| values[place]).collect();
+        Ok((of(&published.mean), of(&published.std)))
+    }
+
+    /// Values in a vector.
+    pub fn width(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Vectors that a picture has: one a view, or one for the pair.
+    pub fn vectors(&self, policy: &Policy) -> usize {
+        if self.encoding == Encoding::Pairwise { 1 } else { policy.views.len() }
+    }
+
+    /// Appends the raw values of one view's parameters, drawn for a picture of `size`; under the pairwise encoding,
+    /// those that differences are taken of.
+    pub fn encode(&self, view: &ViewPolicy, params: &ViewParams, size: Size, out: &mut Vec<f32>) {
+        let start = out.len();
+        out.extend_from_slice(&self.neutral);
+        let mut cursor = 0;
+        let mut values = Vec::with_capacity(16);
+        view.each(params, size, |augmentation, params, size| {
+            values.clear();
+            augmentation.encode(params, size, self.encoding, &mut values);
+            for (field, &value) in augmentation.fields(self.encoding).iter().zip(&values) {
+                // Mostly the next one.
+                let (before, from) = self.names.split_at(cursor);
+                let after = from.iter().position(|name| name == field.name).map(|k| cursor + k);
+                if let Some(place) = after.or_else(|| before.iter().position(|name| name == field.name)) {
+                    out[start + place] = value;
+                    cursor = (place + 1) % self.names.len();
+                }
+            }
+        });
+    }
+
+    /// Appends the raw values of a picture's views to `out`, which has [`vectors`](Self::vectors) entries.
+    pub fn encode_views(&self, policy: &Policy, drawn: &[ViewParams], size: Size, out: &mut [Vec<f32>]) {
+        let views = policy.views.iter().zip(drawn);
+        if self.encoding != Encoding::Pairwise {
+            views.zip(out).for_each(|((view, params), out)| self.encode(view, params, size, out));
+            return;
+        }
+        let ([first, second, ..], [one, other, ..], [out, ..]) = (policy.views.as_slice(), drawn, out) else { return };
+        let (mut from, mut to) = (Vec::with_capacity(self.width()), Vec::with_capacity(self.width()));
+        self.encode(first, one, size, &mut from);
+        self.encode(second, other, size, &mut to);
+        let mirrored = |axis: char| first.is_mirrored(one, axis);
+        let (x, y) = (mirrored('x'), mirrored('y'));
+        out.extend(self.names.iter().zip(from.iter().zip(&to)).map(|(name, (from, to))| {
+            let turn = (x && name == "crop_centre_x") || (y && name == "crop_centre_y");
+            if turn { from - to } else { to - from }
+        }));
+    }
+
+    /// The parameters that encode to `values` (raw, one view), up to rounding. Not of a subset of the values, and not
+    /// of differences.
+    pub fn decode(&self, view: &ViewPolicy, values: &[f32], size: Size) -> Result<ViewParams> {
+        if self.encoding == Encoding::Pairwise {
+            return Err(Error::Config("differences between views do not say what either view was".into()));
+        }
+        let mut size = size;
+        let decode = |augmentation: &AugmentationConfig| {
+            let augmentation = augmentation.as_augmentation();
+            let value = |field: &Field| -> Result<f32> {
+                let place = self.names.iter().position(|name| name == field.name);
+                place.and_then(|place| values.get(place).copied()).ok_or_else(|| {
+                    Error::Config(format!("parameters cannot be read back without the value {}", field.name))
+                })
+            };
+            let values = augmentation.fields(self.encoding).iter().map(value).collect::<Result<Vec<f32>>>()?;
+            let params = augmentation.decode(&values, size, self.encoding);
+            size = augmentation.output_size(size, &params);
+            Ok(params)
+        };
+        Ok(ViewParams(view.0.iter().map(decode).collect::<Result<Vec<Params>>>()?))
+    }
+
+    /// `(value − mean) / std` for vectors one after the other.
+    pub fn normalise(&self, values: &mut [f32]) {
+        for vector in values.chunks_exact_mut(self.width().max(1)) {
+            for ((value, mean), std) in vector.iter_mut().zip(&self.mean).zip(&self.std) {
+                *value = (*value - mean) / std;
+            }
+        }
+    }
+
+    /// Means and deviations over `draws` draws, the sizes taken in turn.
+    pub fn measure(&self, policy: &Policy, sizes: &[Size], draws: usize) -> Result<Measured> {
+        statistics::measure(policy, self, sizes, draws)
+    }
+
+    /// Mean and deviation of each value where they follow from the settings alone.
+    pub fn analytic(&self, policy: &Policy) -> Vec<Option<(f64, f64)>> {
+        statistics::analytic(policy, self).into_iter().map(|m| m.map(|m| (m.mean, m.deviation()))).collect()
+    }
+
+    /// What each value is measured in.
+    pub fn units(&self, policy: &Policy) -> Vec<&'static str> {
+        let fields =
+            || policy.views.iter().flat_map(|view| &view.0).flat_map(|a| a.as_augmentation().fields(self.encoding));
+        let unit = |name: &String| fields().find(|field| field.name == name).map_or("", |field| field.unit);
+        self.names.iter().map(unit).collect()
+    }
+}

@@ -1,0 +1,231 @@
+//! Means and deviations of encoded values: analytic where they follow from the settings, sampled elsewhere.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::published::{self, Constants};
+use super::{Encoding, ParamLayout};
+use crate::augment::AugmentationConfig;
+use crate::image::Size;
+use crate::policy::{Policy, ViewPolicy};
+use crate::random::statistics_rng;
+use crate::{Error, Result};
+
+/// Where means and deviations come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Statistics {
+    /// From the policy and the pictures' sizes.
+    #[default]
+    #[serde(rename = "computed")]
+    Computed,
+    /// The authors' constants for SimCLR on CIFAR-10 (method, section 3).
+    #[serde(rename = "published-simclr-cifar10")]
+    PublishedSimClrCifar10,
+    /// Those for SimCLR on ImageNet.
+    #[serde(rename = "published-simclr-imagenet")]
+    PublishedSimClrImageNet,
+    /// Those for BYOL on CIFAR-10.
+    #[serde(rename = "published-byol-cifar10")]
+    PublishedByolCifar10,
+    /// Those for BYOL on ImageNet.
+    #[serde(rename = "published-byol-imagenet")]
+    PublishedByolImageNet,
+}
+
+impl Statistics {
+    /// Every source of statistics.
+    pub const ALL: [Self; 5] = [
+        Self::Computed,
+        Self::PublishedSimClrCifar10,
+        Self::PublishedSimClrImageNet,
+        Self::PublishedByolCifar10,
+        Self::PublishedByolImageNet,
+    ];
+
+    /// Its name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Computed => "computed",
+            Self::PublishedSimClrCifar10 => "published-simclr-cifar10",
+            Self::PublishedSimClrImageNet => "published-simclr-imagenet",
+            Self::PublishedByolCifar10 => "published-byol-cifar10",
+            Self::PublishedByolImageNet => "published-byol-imagenet",
+        }
+    }
+
+    pub(super) fn published(self) -> Option<Constants> {
+        match self {
+            Self::Computed => None,
+            Self::PublishedSimClrCifar10 => Some(published::simclr_cifar10()),
+            Self::PublishedSimClrImageNet => Some(published::simclr_imagenet()),
+            Self::PublishedByolCifar10 => Some(published::byol(published::simclr_cifar10())),
+            Self::PublishedByolImageNet => Some(published::byol(published::simclr_imagenet())),
+        }
+    }
+}
+
+impl fmt::Display for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Statistics {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|statistics| statistics.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::Config(format!("there are no statistics {text:?}; there are {names}"))
+        })
+    }
+}
+
+/// Mean and mean square of a random value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moments {
+    /// E\[x\]
+    pub mean: f64,
+    /// E\[x²\]
+    pub square: f64,
+}
+
+impl Moments {
+    /// Always `value`.
+    pub fn constant(value: f64) -> Self {
+        Self { mean: value, square: value * value }
+    }
+
+    /// 1 with `probability`, else 0.
+    pub fn flag(probability: f64) -> Self {
+        Self { mean: probability, square: probability }
+    }
+
+    /// Uniform over a range: E\[x²\] = (a² + ab + b²)/3.
+    pub fn uniform((low, high): (f64, f64)) -> Self {
+        Self { mean: (low + high) / 2.0, square: (low * low + low * high + high * high) / 3.0 }
+    }
+
+    /// One of 0 … count − 1, each as often.
+    pub fn one_of(count: u32) -> Self {
+        let n = f64::from(count);
+        Self { mean: (n - 1.0) / 2.0, square: (n - 1.0) * (2.0 * n - 1.0) / 6.0 }
+    }
+
+    /// `one` with `probability`, else `other`.
+    pub fn mix(probability: f64, one: Self, other: Self) -> Self {
+        let mix = |a: f64, b: f64| probability * a + (1.0 - probability) * b;
+        Self { mean: mix(one.mean, other.mean), square: mix(one.square, other.square) }
+    }
+
+    /// `other − self`, drawn independently.
+    fn difference(self, other: Self) -> Self {
+        let mean = other.mean - self.mean;
+        Self { mean, square: self.square + other.square - 2.0 * self.mean * other.mean }
+    }
+
+    /// √(E\[x²\] − E\[x\]²)
+    pub fn deviation(self) -> f64 {
+        (self.square - self.mean * self.mean).max(0.0).sqrt()
+    }
+}
+
+/// Means and unbiased deviations that were measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Of each value.
+    pub mean: Vec<f64>,
+    /// Of each value.
+    pub std: Vec<f64>,
+}
+
+/// Draws from which statistics are taken: their relative error is about 1/√this.
+const DRAWS: usize = 100_000;
+/// A deviation below this is that of a value that never changes.
+const CONSTANT: f64 = 1e-7;
+
+/// Mean and deviation of every value; 1 for the deviation of one that never changes.
+pub(super) fn computed(policy: &Policy, layout: &ParamLayout, sizes: &[Size]) -> Result<(Vec<f32>, Vec<f32>)> {
+    let analytic = analytic(policy, layout);
+    let sampled = match analytic.iter().all(Option::is_some) {
+        true => Measured { mean: vec![0.0; layout.width()], std: vec![0.0; layout.width()] },
+        false => measure(policy, layout, sizes, DRAWS)?,
+    };
+    let values = analytic.iter().zip(sampled.mean.iter().zip(&sampled.std));
+    let values = values.map(|(known, (&mean, &std))| known.map_or((mean, std), |m| (m.mean, m.deviation())));
+    let rounded = |(mean, std): (f64, f64)| (mean as f32, if std > CONSTANT { std as f32 } else { 1.0 });
+    Ok(values.map(rounded).unzip())
+}
+
+/// The moments of each value where they follow from the settings alone, over all views.
+pub(super) fn analytic(policy: &Policy, layout: &ParamLayout) -> Vec<Option<Moments>> {
+    let of_view = |view: &ViewPolicy, place: usize| -> Option<Moments> {
+        let name = &layout.names[place];
+        for augmentation in view.0.iter().map(AugmentationConfig::as_augmentation) {
+            if let Some(k) = augmentation.fields(layout.encoding).iter().position(|field| field.name == name) {
+                return augmentation.moments(layout.encoding).get(k).copied().flatten();
+            }
+        }
+        Some(Moments::constant(f64::from(layout.neutral[place])))
+    };
+    let of = |place: usize| match (layout.encoding, policy.views.as_slice()) {
+        (Encoding::Pairwise, [one, other, ..]) => Some(of_view(one, place)?.difference(of_view(other, place)?)),
+        (_, views) => {
+            let moments = views.iter().map(|view| of_view(view, place)).collect::<Option<Vec<_>>>()?;
+            let average = |f: fn(&Moments) -> f64| moments.iter().map(f).sum::<f64>() / moments.len() as f64;
+            Some(Moments { mean: average(|m| m.mean), square: average(|m| m.square) })
+        }
+    };
+    (0..layout.width()).map(of).collect()
+}
+
+/// Means and unbiased deviations over draws from every view, the sizes taken in turn.
+pub(super) fn measure(policy: &Policy, layout: &ParamLayout, sizes: &[Size], draws: usize) -> Result<Measured> {
+    let vectors = layout.vectors(policy);
+    if sizes.is_empty() || vectors == 0 || draws < 2 {
+        return Err(Error::Config("statistics need at least one picture, one view and two draws".into()));
+    }
+    let mut rng = statistics_rng();
+    let width = layout.width();
+    let (mut mean, mut square) = (vec![0f64; width], vec![0f64; width]);
+    let mut vector = Vec::with_capacity(width);
+    for draw in 0..draws {
+        // Every size in turn, or, of more sizes than draws, evenly spaced ones.
+        let size = sizes[if sizes.len() <= draws { draw % sizes.len() } else { draw * sizes.len() / draws }];
+        vector.clear();
+        if layout.encoding == Encoding::Pairwise {
+            let drawn: Vec<_> = policy.views.iter().map(|view| view.sample(size, &mut rng)).collect();
+            layout.encode_views(policy, &drawn, size, std::slice::from_mut(&mut vector));
+        } else {
+            let view = &policy.views[draw % vectors];
+            layout.encode(view, &view.sample(size, &mut rng), size, &mut vector);
+        }
+        // Welford's update: no cancellation.
+        for ((mean, square), &value) in mean.iter_mut().zip(&mut square).zip(&vector) {
+            let off = f64::from(value) - *mean;
+            *mean += off / (draw + 1) as f64;
+            *square += off * (f64::from(value) - *mean);
+        }
+    }
+    let std = square.iter().map(|s| (s / (draws - 1) as f64).sqrt()).collect();
+    Ok(Measured { mean, std })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_of_small_cases() {
+        let faces = Moments::one_of(4);
+        assert_eq!((faces.mean, faces.square), (1.5, 3.5));
+        assert_eq!(Moments::uniform((0.0, 3.0)).square, 3.0);
+        let mixed = Moments::mix(0.25, Moments::constant(4.0), Moments::constant(0.0));
+        assert_eq!((mixed.mean, mixed.square), (1.0, 4.0));
+        let difference = Moments::flag(0.5).difference(Moments::flag(0.5));
+        assert_eq!((difference.mean, difference.square), (0.0, 0.5));
+        assert_eq!(Moments::constant(0.3).deviation(), 0.0);
+    }
+}

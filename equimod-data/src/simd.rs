@@ -1,0 +1,21 @@
+//! Plain loops, compiled for the instruction sets that the machine turns out to have.
+
+use pulp::{Arch, NullaryFnOnce};
+
+/// Runs `f` as compiled for the best instruction set found at run time. Mark `f` and what it calls
+/// `#[inline(always)]`: only what is inlined here is compiled anew.
+pub(crate) fn vectorised<R>(f: impl FnMut() -> R) -> R {
+    Arch::new().dispatch(Inlined(f))
+}
+
+// A closure passed as it is would be called through a shim that is not inlined.
+struct Inlined<F>(F);
+
+impl<R, F: FnMut() -> R> NullaryFnOnce for Inlined<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn call(mut self) -> R {
+        (self.0)()
+    }
+}
