@@ -44,12 +44,9 @@ pub struct Image {
 impl Image {
     /// Wraps pixels; their number must fit the size, which must not be empty.
     pub fn new(size: Size, pixels: Vec<u8>) -> Result<Self> {
-        if size.area() == 0 || pixels.len() != 3 * size.area() {
-            return Err(Error::Config(format!(
-                "a picture of {size} needs {} bytes, got {}",
-                3 * size.area(),
-                pixels.len()
-            )));
+        let bytes = size.height.checked_mul(size.width).and_then(|area| area.checked_mul(3));
+        if bytes != Some(pixels.len()) || pixels.is_empty() {
+            return Err(Error::Config(format!("a picture of {size} does not have {} bytes", pixels.len())));
         }
         Ok(Self { size, pixels })
     }

@@ -29,8 +29,10 @@ pub mod dataset;
 mod decode;
 pub mod encoding;
 mod error;
+mod hashed_file;
 pub mod image;
 pub mod loader;
+mod mapped;
 pub mod policy;
 mod random;
 pub mod resample;
@@ -39,7 +41,10 @@ pub mod sampler;
 mod simd;
 
 pub use augment::{Augmentation, AugmentationConfig, Params, Rectangle};
-pub use dataset::{Concat, Dataset, FolderDataset, ParquetDataset, Task};
+pub use dataset::{
+    CifarDataset, Concat, Dataset, FolderDataset, PackedDataset, ParquetDataset, ShardsDataset, Split, Stl10Dataset,
+    Stl10Split, Task,
+};
 pub use encoding::{Encoding, LayoutConfig, ParamLayout, Statistics};
 pub use error::{Error, Result};
 pub use image::{Image, Size};

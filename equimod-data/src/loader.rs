@@ -48,6 +48,8 @@ pub struct LoaderConfig {
     pub process: (usize, usize),
     /// Pictures of the global batch that share one draw of the augmentations, if they do (method, section 9: CARE).
     pub shared_by: Option<usize>,
+    /// Samples within which the order is random, if not all.
+    pub window: Option<usize>,
     /// Share of the data set that may fail to decode before it is an error.
     pub skip_share: f64,
 }
@@ -64,6 +66,7 @@ impl Default for LoaderConfig {
             keep_remainder: false,
             process: (0, 1),
             shared_by: None,
+            window: None,
             skip_share: SKIP_SHARE,
         }
     }
@@ -99,6 +102,7 @@ impl Loader {
             keep_remainder: config.keep_remainder,
             rank,
             ranks,
+            window: config.window,
         };
         if sampler.batches() == 0 {
             let text =

@@ -21,12 +21,17 @@ pub struct Sampler {
     pub rank: usize,
     /// Processes.
     pub ranks: usize,
+    /// Samples within which the order is random, if not all: see [`order`](Self::order).
+    pub window: Option<usize>,
 }
+
+/// Runs of neighbouring samples that a window is made of.
+const RUNS: usize = 16;
 
 impl Sampler {
     /// For one process, the remainder dropped.
     pub fn new(seed: u64, samples: usize, batch: usize) -> Self {
-        Self { seed, samples, batch, keep_remainder: false, rank: 0, ranks: 1 }
+        Self { seed, samples, batch, keep_remainder: false, rank: 0, ranks: 1, window: None }
     }
 
     /// Batches in an epoch.
@@ -39,9 +44,22 @@ impl Sampler {
     }
 
     /// The order of epoch `epoch`: global batch k is its k-th run of `batch` samples.
+    ///
+    /// With a window, runs of neighbours (sixteen to a window) are put in random order first and then samples within
+    /// each window: a reader of slow storage goes through few places at a time.
     pub fn order(&self, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.samples).collect();
-        order.shuffle(&mut order_rng(self.seed, epoch));
+        let mut rng = order_rng(self.seed, epoch);
+        let Some(window) = self.window.filter(|window| (1..self.samples).contains(window)) else {
+            let mut order: Vec<usize> = (0..self.samples).collect();
+            order.shuffle(&mut rng);
+            return order;
+        };
+        let run = window.div_ceil(RUNS);
+        let mut starts: Vec<usize> = (0..self.samples).step_by(run).collect();
+        starts.shuffle(&mut rng);
+        let mut order: Vec<usize> =
+            starts.into_iter().flat_map(|start| start..(start + run).min(self.samples)).collect();
+        order.chunks_mut(window).for_each(|window| window.shuffle(&mut rng));
         order
     }
 
@@ -69,6 +87,21 @@ mod tests {
         let mut sorted = order;
         sorted.sort_unstable();
         assert_eq!(sorted, (0..103).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_window_keeps_reading_local_and_the_epoch_whole() {
+        let sampler = Sampler { window: Some(64), ..Sampler::new(3, 1003, 10) };
+        let order = sampler.order(0);
+        assert_ne!(order, sampler.order(1));
+        for window in order.chunks(64) {
+            // Sixteen runs of four, apart from the shorter one at the end of the data.
+            let runs: std::collections::BTreeSet<usize> = window.iter().map(|sample| sample / 4).collect();
+            assert!(runs.len() <= 17, "{}", runs.len());
+        }
+        let mut sorted = order;
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..1003).collect::<Vec<_>>());
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn entries(what: Listed) -> Entries {
         Listed::Modules => owned(&EquivarianceConfig::LIST),
         Listed::Backbones => Architecture::ALL.iter().map(|a| (a.name().to_owned(), backbone(*a))).collect(),
         Listed::Augmentations => {
-            let mut list: Entries = owned(&AugmentationConfig::LIST);
+            let mut list: Entries = owned(AugmentationConfig::LIST);
             list.extend(Policy::LIST.iter().map(|(a, b)| (format!("policy {a}"), (*b).to_owned())));
             list
         }

@@ -134,16 +134,8 @@ impl Dataset for FolderDataset {
         self.files.get(index)?.class
     }
 
-    fn text(&self, _: &str, _: usize) -> Option<&str> {
-        None
-    }
-
     fn key(&self, index: usize) -> String {
         self.files.get(index).map(|file| self.root.join(&file.path).display().to_string()).unwrap_or_default()
-    }
-
-    fn notice(&self) -> Option<&str> {
-        None
     }
 
     /// Of the paths below the folder and the sizes of the files, not of their content.

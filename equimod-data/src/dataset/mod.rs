@@ -1,18 +1,37 @@
 //! Sources of pictures with labels.
 
+mod cifar;
 mod concat;
-mod folder;
+pub mod folder;
+mod packed;
 mod parquet;
+mod shards;
+mod stl10;
 
+pub use cifar::CifarDataset;
 pub use concat::Concat;
 pub use folder::FolderDataset;
+pub use packed::{PackConfig, PackSummary, PackedDataset, Storage, pack};
 pub use parquet::ParquetDataset;
+pub use shards::{ShardsDataset, index_shards};
+pub use stl10::{Stl10Dataset, Stl10Split};
+
+use serde::{Deserialize, Serialize};
 
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// To train or fit on.
+    Train,
+    /// To test on.
+    Test,
+}
+
 /// A column of labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Its name.
     pub name: String,
@@ -46,13 +65,17 @@ pub trait Dataset: Send + Sync {
     fn label(&self, task: usize, index: usize) -> Option<u32>;
 
     /// A text that goes with a picture, from a column by name.
-    fn text(&self, column: &str, index: usize) -> Option<&str>;
+    fn text(&self, _column: &str, _index: usize) -> Option<&str> {
+        None
+    }
 
     /// The picture's path or row, for messages and logs.
     fn key(&self, index: usize) -> String;
 
     /// The licence notice of the pictures.
-    fn notice(&self) -> Option<&str>;
+    fn notice(&self) -> Option<&str> {
+        None
+    }
 
     /// Hexadecimal SHA-256 of what decides a run on these pictures.
     fn fingerprint(&self) -> Result<String>;

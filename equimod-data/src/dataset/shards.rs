@@ -1,0 +1,143 @@
+//! Tar shards in the WebDataset layout: files of one sample stand together and share the part of their name before the
+//! first dot; `KEY.jpg` (or png, webp, bmp) is the picture, `KEY.cls` its class as a number.
+//!
+//! Shards are indexed once. With the index, sample k is a place in a file like any other, so that every order is a
+//! permutation and nothing but the pictures of a batch is read; without one they would be a stream.
+
+mod index;
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{Dataset, Task};
+use crate::image::{Image, Size};
+use crate::{Error, Result};
+
+pub use index::index_shards;
+use index::{Index, shard_paths};
+
+/// Indexed tar shards. Memory use is that of the index, about a hundred bytes a sample.
+pub struct ShardsDataset {
+    name: String,
+    shards: Vec<Shard>,
+    tasks: Vec<Task>,
+    fingerprint: String,
+    oriented: bool,
+}
+
+/// A shard and the number of samples before it.
+struct Shard {
+    path: PathBuf,
+    before: usize,
+    entries: index::Shard,
+}
+
+impl ShardsDataset {
+    /// Whether `location` names shards: a `.tar`, a brace pattern of them, or a folder that holds some.
+    pub fn is_at(location: &Path) -> bool {
+        shard_paths(location).is_ok_and(|paths| !paths.is_empty())
+    }
+
+    /// Opens the shards at `location` (a folder of `.tar` files, one such file, or a pattern `name-{000..012}.tar`),
+    /// which [`index_shards`] must have indexed.
+    pub fn open(location: &Path) -> Result<Self> {
+        let name = location.display().to_string();
+        let command = format!("run `equimod data index {name}`");
+        let paths = shard_paths(location)?;
+        let index = Index::read(location)?.ok_or_else(|| {
+            Error::data_set(&name, format!("it is a stream of tar files without an index; {command} once"))
+        })?;
+        let stale = |why: String| Error::data_set(&name, format!("{why} since it was indexed; {command} again"));
+        if paths.len() != index.shards.len() {
+            return Err(stale(format!("its {} shards became {}", index.shards.len(), paths.len())));
+        }
+        let (mut shards, mut before, mut classes) = (Vec::new(), 0, 0);
+        let fingerprint = crate::hexadecimal(&Sha256::digest(index.to_json()?));
+        for (path, entries) in paths.into_iter().zip(index.shards) {
+            let bytes = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
+            if path.file_name().is_none_or(|file| file.to_string_lossy() != entries.file) || bytes != entries.bytes {
+                return Err(stale(format!("the shard {} changed", path.display())));
+            }
+            entries
+                .check()
+                .map_err(|reason| Error::data_set(&name, format!("its index is damaged: {reason}; {command}")))?;
+            classes = entries.labels.iter().flatten().max().map_or(classes, |&label| classes.max(label as usize + 1));
+            let count = entries.offsets.len();
+            shards.push(Shard { path, before, entries });
+            before += count;
+        }
+        let numbered = || (0..classes).map(|class| class.to_string()).collect();
+        let tasks = if classes > 0 { vec![Task { name: "class".into(), classes: numbered() }] } else { Vec::new() };
+        Ok(Self { name, shards, tasks, fingerprint, oriented: false })
+    }
+
+    /// The same shards with pictures turned as their EXIF orientation says, if `oriented`.
+    pub fn oriented(mut self, oriented: bool) -> Self {
+        self.oriented = oriented;
+        self
+    }
+
+    /// The shard of a sample, and its place there.
+    fn locate(&self, index: usize) -> Option<(&Shard, usize)> {
+        let shard = &self.shards[self.shards.partition_point(|shard| shard.before <= index).checked_sub(1)?];
+        let place = index - shard.before;
+        (place < shard.entries.offsets.len()).then_some((shard, place))
+    }
+
+    fn read(&self, index: usize) -> Result<(Vec<u8>, String)> {
+        let missing = || Error::data_set(&self.name, format!("it has no picture {index}"));
+        let (shard, place) = self.locate(index).ok_or_else(missing)?;
+        let mut bytes = vec![0; shard.entries.lengths[place] as usize];
+        let mut file = File::open(&shard.path).map_err(|e| Error::io(&shard.path, e))?;
+        file.seek(SeekFrom::Start(shard.entries.offsets[place]))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(|e| Error::io(&shard.path, e))?;
+        Ok((bytes, self.key(index)))
+    }
+}
+
+impl Dataset for ShardsDataset {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> usize {
+        self.shards.last().map_or(0, |shard| shard.before + shard.entries.offsets.len())
+    }
+
+    fn image(&self, index: usize) -> Result<Image> {
+        let (bytes, key) = self.read(index)?;
+        if self.oriented { Image::decode_oriented(&bytes, &key) } else { Image::decode(&bytes, &key) }
+    }
+
+    fn size(&self, index: usize) -> Result<Size> {
+        if self.oriented {
+            return Ok(self.image(index)?.size());
+        }
+        let (bytes, key) = self.read(index)?;
+        Image::decode_size(&bytes, &key)
+    }
+
+    fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    fn label(&self, task: usize, index: usize) -> Option<u32> {
+        self.tasks.get(task)?;
+        let (shard, place) = self.locate(index)?;
+        shard.entries.labels[place]
+    }
+
+    fn key(&self, index: usize) -> String {
+        let key = |(shard, place): (&Shard, usize)| format!("{}:{}", shard.path.display(), shard.entries.keys[place]);
+        self.locate(index).map(key).unwrap_or_default()
+    }
+
+    /// Of the index: the shards' names and lengths, and every sample's key, place and label.
+    fn fingerprint(&self) -> Result<String> {
+        Ok(self.fingerprint.clone())
+    }
+}

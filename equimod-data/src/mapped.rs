@@ -1,0 +1,53 @@
+//! Files as memory.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use crate::{Error, Result};
+
+/// A file that is read through the page cache, without being held in memory.
+///
+/// The file must not be changed while it is mapped: what is read then is undefined in content. Files that are used this
+/// way are written once and renamed into place.
+pub(crate) struct Mapped(Option<Mmap>);
+
+impl Mapped {
+    /// Maps a file; an empty one is an empty slice.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
+        if length == 0 {
+            return Ok(Self(None));
+        }
+        // SAFETY: the map is private to this value and only read; files are not changed while in use, as documented.
+        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
+        Ok(Self(Some(map)))
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_any_length_are_mapped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for content in [&b""[..], b"one", &[7; 10_000]] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(&*Mapped::open(&path).unwrap(), content);
+        }
+        assert!(Mapped::open(&folder.path().join("none")).is_err());
+    }
+}
