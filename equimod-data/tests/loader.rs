@@ -30,7 +30,7 @@ fn write_picture(path: &Path, side: usize, shade: u8) {
 
 #[test]
 fn the_bundled_table_has_pictures_tasks_and_texts() {
-    let data = ParquetDataset::open(&emoji("noto-test.parquet")).unwrap();
+    let data = ParquetDataset::open(&emoji("noto-test.parquet"), None).unwrap();
     assert_eq!(data.len(), 697);
     let count = |task: &str| {
         let task = data.task(task).unwrap();
@@ -47,7 +47,7 @@ fn the_bundled_table_has_pictures_tasks_and_texts() {
 
 #[test]
 fn batches_are_the_same_for_any_number_of_threads_and_any_start() {
-    let data = Arc::new(ParquetDataset::open(&emoji("noto-test.parquet")).unwrap());
+    let data = Arc::new(ParquetDataset::open(&emoji("noto-test.parquet"), None).unwrap());
     // Three epochs and a bit of two batches each.
     let take = |threads: usize, first: u64| -> Vec<Batch> {
         let loader = loader(data.clone(), 300, threads).unwrap();
@@ -103,7 +103,7 @@ fn bad_sources_are_told_in_one_sentence() {
 #[test]
 fn bad_tables_are_told_in_one_sentence() {
     let bytes = fs::read(emoji("noto-test.parquet")).unwrap();
-    let open = |bytes: &[u8]| ParquetDataset::from_bytes("t", bytes.to_vec().into()).err().map(|e| e.to_string());
+    let open = |bytes: &[u8]| ParquetDataset::from_bytes("t", bytes.to_vec().into(), None).err().map(|e| e.to_string());
     for cut in [0, 3, bytes.len() / 2, bytes.len() - 9] {
         assert!(open(&bytes[..cut]).unwrap().contains("truncated or not a parquet file"), "{cut}");
     }
@@ -112,7 +112,7 @@ fn bad_tables_are_told_in_one_sentence() {
 
 #[test]
 fn joined_sets_count_on_and_must_agree() {
-    let open = |name: &str| -> Arc<dyn Dataset> { Arc::new(ParquetDataset::open(&emoji(name)).unwrap()) };
+    let open = |name: &str| -> Arc<dyn Dataset> { Arc::new(ParquetDataset::open(&emoji(name), None).unwrap()) };
     let (noto, twemoji) = (open("noto-test.parquet"), open("twemoji-test.parquet"));
     let both = Concat::new("emoji", vec![noto.clone(), twemoji.clone()]).unwrap();
     assert_eq!(both.len(), noto.len() + twemoji.len());

@@ -12,7 +12,7 @@ use equimod_data::{
 
 fn emoji() -> ParquetDataset {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../assets/emoji/twemoji-test.parquet");
-    ParquetDataset::open(&path).unwrap()
+    ParquetDataset::open(&path, None).unwrap()
 }
 
 fn picture(height: usize, width: usize, salt: usize) -> Image {

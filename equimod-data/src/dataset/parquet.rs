@@ -1,23 +1,30 @@
 //! Parquet tables in the Hugging Face layout: a picture column of encoded bytes, label columns whose class names stand
 //! in the schema's metadata, and columns of text.
 
+mod groups;
+mod schema;
+
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Dataset, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
+use groups::Groups;
+use schema::{Columns, picture};
 
-/// Rows of a table; the encoded pictures are held in memory.
+/// Tables whose pictures take no more than this many bytes are held in memory; of others, row groups as they are needed.
+const HELD_BYTES: u64 = 1 << 30;
+
+/// Rows of a table.
 pub struct ParquetDataset {
     name: String,
-    pictures: Vec<Vec<u8>>,
+    pictures: Pictures,
     tasks: Vec<Task>,
     labels: Vec<Vec<Option<u32>>>,
     texts: BTreeMap<String, Vec<Option<String>>>,
@@ -26,28 +33,67 @@ pub struct ParquetDataset {
     oriented: bool,
 }
 
+/// Where the encoded pictures are.
+enum Pictures {
+    Held(Vec<Vec<u8>>),
+    Grouped(Groups),
+}
+
+type Read<T> = std::result::Result<T, String>;
+
+fn broken(error: parquet::errors::ParquetError) -> String {
+    format!("it is truncated or not a parquet file ({error})")
+}
+
 impl ParquetDataset {
-    /// Reads a table from a file.
-    pub fn open(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
-        Self::from_bytes(&path.display().to_string(), bytes.into())
+    /// Reads a table from a file; `column` names the pictures' column (told by the metadata, or `image` or `img`, if
+    /// nothing is said).
+    pub fn open(path: &Path, column: Option<&str>) -> Result<Self> {
+        Self::open_within(path, column, HELD_BYTES)
+    }
+
+    /// As [`open`](Self::open), holding at most `held` bytes of pictures.
+    fn open_within(path: &Path, column: Option<&str>, held: u64) -> Result<Self> {
+        let name = path.display().to_string();
+        let wrong = |reason: String| Error::data_set(&name, reason);
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let reader = SerializedFileReader::new(file).map_err(|e| wrong(broken(e)))?;
+        let columns = Columns::of(&reader, column).map_err(wrong)?;
+        if columns.picture_bytes(&reader) <= held {
+            let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
+            return Self::from_bytes(&name, bytes.into(), column);
+        }
+        let fingerprint = schema::fingerprint(&reader);
+        let mut table = Self::empty(&name, &columns, fingerprint);
+        table.read(&reader, &columns, false).map_err(wrong)?;
+        table.pictures = Pictures::Grouped(Groups::new(reader, columns).map_err(wrong)?);
+        Ok(table)
     }
 
     /// Reads a table from memory.
-    pub fn from_bytes(name: &str, bytes: bytes::Bytes) -> Result<Self> {
+    pub fn from_bytes(name: &str, bytes: bytes::Bytes, column: Option<&str>) -> Result<Self> {
         let fingerprint = crate::hexadecimal(&Sha256::digest(&bytes));
-        let mut table = Self {
+        let read = || -> Read<Self> {
+            let reader = SerializedFileReader::new(bytes).map_err(broken)?;
+            let columns = Columns::of(&reader, column)?;
+            let mut table = Self::empty(name, &columns, fingerprint);
+            table.read(&reader, &columns, true)?;
+            Ok(table)
+        };
+        read().map_err(|reason| Error::data_set(name, reason))
+    }
+
+    fn empty(name: &str, columns: &Columns, fingerprint: String) -> Self {
+        Self {
             name: name.into(),
-            pictures: Vec::new(),
-            tasks: Vec::new(),
-            labels: Vec::new(),
+            pictures: Pictures::Held(Vec::new()),
+            tasks: columns.tasks.clone(),
+            labels: vec![Vec::new(); columns.tasks.len()],
             texts: BTreeMap::new(),
             notice: None,
             fingerprint,
             oriented: false,
-        };
-        table.read(bytes).map_err(|reason| Error::data_set(name, reason))?;
-        Ok(table)
+        }
     }
 
     /// The same table with the licence notice of its pictures.
@@ -62,35 +108,34 @@ impl ParquetDataset {
         self
     }
 
-    fn read(&mut self, bytes: impl ChunkReader + 'static) -> std::result::Result<(), String> {
-        let broken = |e: parquet::errors::ParquetError| format!("it is truncated or not a parquet file ({e})");
-        let reader = SerializedFileReader::new(bytes).map_err(broken)?;
-        let metadata = reader.metadata().file_metadata();
-        let columns: Vec<String> =
-            metadata.schema_descr().root_schema().get_fields().iter().map(|f| f.name().to_owned()).collect();
-        if !columns.iter().any(|name| name == "image") {
-            return Err(format!("it has no column called image; it has {}", columns.join(", ")));
+    /// Reads every row, with or without its picture.
+    fn read<R: ChunkReader + 'static>(
+        &mut self,
+        reader: &SerializedFileReader<R>,
+        columns: &Columns,
+        pictures: bool,
+    ) -> Read<()> {
+        let projection = columns.projection(pictures).map_err(broken)?;
+        let mut rows = 0;
+        for (index, row) in reader.get_row_iter(Some(projection)).map_err(broken)?.enumerate() {
+            self.push(&row.map_err(broken)?, columns).map_err(|e| format!("row {index}: {e}"))?;
+            rows += 1;
         }
-        self.tasks =
-            tasks(metadata.key_value_metadata().into_iter().flatten().find_map(|pair| match pair.key.as_str() {
-                "huggingface" => pair.value.as_deref(),
-                _ => None,
-            }));
-        self.tasks.retain(|task| columns.contains(&task.name));
-        self.labels = vec![Vec::new(); self.tasks.len()];
-        for (index, row) in reader.get_row_iter(None).map_err(broken)?.enumerate() {
-            self.push(&row.map_err(broken)?).map_err(|e| format!("row {index}: {e}"))?;
-        }
-        match self.pictures.is_empty() {
-            true => Err("it holds no pictures".into()),
-            false => Ok(()),
+        let held = matches!(&self.pictures, Pictures::Held(held) if held.len() == rows);
+        match (rows, pictures && !held) {
+            (0, _) if pictures => Err("it holds no pictures".into()),
+            (_, true) => Err("some of its rows have no picture".into()),
+            _ => Ok(()),
         }
     }
 
-    fn push(&mut self, row: &Row) -> std::result::Result<(), String> {
+    fn push(&mut self, row: &Row, columns: &Columns) -> Read<()> {
         for (name, field) in row.get_column_iter() {
-            if name == "image" {
-                self.pictures.push(picture(field).ok_or("its image is neither bytes nor a struct with bytes")?);
+            if *name == columns.picture {
+                let bytes = picture(field).ok_or("its picture is neither bytes nor a struct with bytes")?;
+                if let Pictures::Held(held) = &mut self.pictures {
+                    held.push(bytes);
+                }
             } else if let Some(task) = self.tasks.iter().position(|task| task.name == *name) {
                 let label = label(field, self.tasks[task].classes.len()).map_err(|e| format!("{name} is {e}"))?;
                 self.labels[task].push(label);
@@ -102,34 +147,23 @@ impl ParquetDataset {
         Ok(())
     }
 
-    fn bytes(&self, index: usize) -> Result<&[u8]> {
+    /// The encoded picture in a row.
+    fn with_bytes<T>(&self, index: usize, decode: impl FnOnce(&[u8], &str) -> Result<T>) -> Result<T> {
+        let key = self.key(index);
         let missing = || Error::data_set(&self.name, format!("it has no picture {index}"));
-        self.pictures.get(index).map(Vec::as_slice).ok_or_else(missing)
-    }
-}
-
-/// The label columns named in the metadata, in the order of names.
-fn tasks(metadata: Option<&str>) -> Vec<Task> {
-    let features = metadata
-        .and_then(|text| serde_json::from_str::<Value>(text).ok())
-        .and_then(|value| value.pointer("/info/features").and_then(Value::as_object).cloned())
-        .unwrap_or_default();
-    let classes = |feature: &Value| -> Option<Vec<String>> {
-        feature.get("names")?.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
-    };
-    features.iter().filter_map(|(name, f)| Some(Task { name: name.clone(), classes: classes(f)? })).collect()
-}
-
-fn picture(field: &Field) -> Option<Vec<u8>> {
-    match field {
-        Field::Bytes(bytes) => Some(bytes.data().to_vec()),
-        Field::Group(row) => row.get_column_iter().find(|(name, _)| *name == "bytes").and_then(|(_, f)| picture(f)),
-        _ => None,
+        match &self.pictures {
+            Pictures::Held(held) => decode(held.get(index).ok_or_else(missing)?, &key),
+            Pictures::Grouped(groups) => {
+                let (group, place) = groups.locate(index).ok_or_else(missing)?;
+                let group = groups.load(group).map_err(|reason| Error::data_set(&self.name, reason))?;
+                decode(group.get(place).ok_or_else(missing)?, &key)
+            }
+        }
     }
 }
 
 /// A null, and −1, mean: not part of the task.
-fn label(field: &Field, classes: usize) -> std::result::Result<Option<u32>, String> {
+fn label(field: &Field, classes: usize) -> Read<Option<u32>> {
     let value = match *field {
         Field::Null => return Ok(None),
         Field::Byte(v) => i64::from(v),
@@ -154,19 +188,24 @@ impl Dataset for ParquetDataset {
     }
 
     fn len(&self) -> usize {
-        self.pictures.len()
+        match &self.pictures {
+            Pictures::Held(held) => held.len(),
+            Pictures::Grouped(groups) => groups.rows(),
+        }
     }
 
     fn image(&self, index: usize) -> Result<Image> {
-        let (bytes, key) = (self.bytes(index)?, self.key(index));
-        if self.oriented { Image::decode_oriented(bytes, &key) } else { Image::decode(bytes, &key) }
+        self.with_bytes(index, |bytes, key| match self.oriented {
+            true => Image::decode_oriented(bytes, key),
+            false => Image::decode(bytes, key),
+        })
     }
 
     fn size(&self, index: usize) -> Result<Size> {
         if self.oriented {
             return Ok(self.image(index)?.size());
         }
-        Image::decode_size(self.bytes(index)?, &self.key(index))
+        self.with_bytes(index, Image::decode_size)
     }
 
     fn tasks(&self) -> &[Task] {
@@ -189,7 +228,38 @@ impl Dataset for ParquetDataset {
         self.notice.as_deref()
     }
 
+    /// Of the file; of its metadata where it is too large to be held.
     fn fingerprint(&self) -> Result<String> {
         Ok(self.fingerprint.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_too_large_to_be_held_reads_the_same() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/emoji/noto-test.parquet");
+        let held = ParquetDataset::open(&path, None).unwrap();
+        let grouped = ParquetDataset::open_within(&path, Some("image"), 1000).unwrap();
+        assert!(matches!(grouped.pictures, Pictures::Grouped(_)));
+        assert_eq!((grouped.len(), grouped.tasks()), (held.len(), held.tasks()));
+        for index in [0, 1, 300, held.len() - 1] {
+            assert_eq!(grouped.image(index).unwrap(), held.image(index).unwrap());
+            assert_eq!(grouped.label(1, index), held.label(1, index));
+            assert_eq!(grouped.text("name", index), held.text("name", index));
+        }
+        assert!(grouped.image(held.len()).is_err());
+        assert_ne!(grouped.fingerprint().unwrap(), held.fingerprint().unwrap());
+    }
+
+    #[test]
+    fn a_column_that_is_not_there_is_told_with_those_that_are() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/emoji/noto-test.parquet");
+        let text = ParquetDataset::open(&path, Some("photo")).err().unwrap().to_string();
+        assert!(text.contains("no column called photo; it has image"), "{text}");
+        let text = ParquetDataset::open(&path, Some("name")).err().unwrap().to_string();
+        assert!(text.contains("neither bytes"), "{text}");
     }
 }
