@@ -38,7 +38,7 @@ pub fn emoji_part(part: Part) -> Result<Arc<dyn Dataset>> {
         Part::TwemojiTrain => ("emoji twemoji-train", include_bytes!("../assets/emoji/twemoji-train.parquet")),
         Part::TwemojiTest => ("emoji twemoji-test", include_bytes!("../assets/emoji/twemoji-test.parquet")),
     };
-    Ok(Arc::new(ParquetDataset::from_bytes(name, bytes.into())?.with_notice(NOTICE)))
+    Ok(Arc::new(ParquetDataset::from_bytes(name, bytes.into(), None)?.with_notice(NOTICE)))
 }
 
 /// Parts one after the other.

@@ -30,6 +30,10 @@ pub enum Command {
     Eval(Eval),
     /// Say what a MODEL holds and whether it loads.
     Inspect(Inspect),
+    /// Look at pictures and their augmentations, check and pack them.
+    Data(Data),
+    /// Measure speed.
+    Bench(Bench),
     /// List what there is to choose from.
     List(List),
     /// Print a completion script for a shell.
@@ -53,7 +57,7 @@ pub struct Pretrain {
     /// A built-in recipe (see `equimod list recipes`) or a TOML file.
     #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
     pub recipe: String,
-    /// The pictures: `emoji`, a folder, or a parquet file [default: the recipe's].
+    /// The pictures, a source of `equimod list datasets` [default: the recipe's].
     #[arg(long)]
     pub data: Option<String>,
     /// The run directory, new or empty [default: out/<recipe>-<number>].
@@ -84,6 +88,14 @@ pub struct Pretrain {
     pub device: DeviceArgs,
 }
 
+/// How pictures are read.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ReadingArgs {
+    /// Turn pictures as their EXIF orientation says.
+    #[arg(long)]
+    pub apply_orientation: bool,
+}
+
 /// `eval`.
 #[derive(Args, Debug)]
 pub struct Eval {
@@ -92,10 +104,10 @@ pub struct Eval {
     pub protocol: Protocol,
     /// A run directory, a checkpoint, or a .safetensors file.
     pub model: PathBuf,
-    /// The pictures: `emoji`, a folder (with sub-folders train and test, or split here), or a parquet file.
+    /// The pictures, a source of `equimod list datasets`; without test pictures of its own, a part is held out.
     #[arg(long, default_value = "emoji")]
     pub data: String,
-    /// Test pictures from another folder or parquet file.
+    /// Test pictures from another source.
     #[arg(long, value_name = "DATA")]
     pub test: Option<String>,
     /// Only these labels; may be given several times [default: all].
@@ -119,6 +131,8 @@ pub struct Eval {
     /// Also evaluate the same network before training.
     #[arg(long)]
     pub untrained: bool,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// Keep features in this folder [default: eval/features of a run directory, else nowhere].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
@@ -181,4 +195,206 @@ pub enum Listed {
     Augmentations,
     /// Sources of pictures, and the notice of the bundled ones.
     Datasets,
+}
+
+/// `data`.
+#[derive(Args, Debug)]
+pub struct Data {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+/// What to do with pictures.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Draw a contact sheet: pictures, their views, and the parameters of each.
+    Preview(Preview),
+    /// Sizes, channel means and deviations, label counts.
+    Stats(DataStats),
+    /// Measured and analytic statistics of every value of the parameter vector.
+    Params(DataParams),
+    /// Decode every picture; list what fails, and print a fingerprint.
+    Verify(Verify),
+    /// Write pictures into one memory-mapped file.
+    Pack(Pack),
+    /// Index tar shards in the WebDataset layout.
+    Index(Index),
+}
+
+/// Which pictures.
+#[derive(Args, Debug)]
+pub struct SourceArgs {
+    /// A source of `equimod list datasets`.
+    #[arg(default_value = "emoji")]
+    pub source: String,
+    /// The source's test pictures instead of those to train on.
+    #[arg(long)]
+    pub test: bool,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+}
+
+/// How pictures are augmented.
+#[derive(Args, Debug)]
+pub struct PolicyArgs {
+    /// The recipe whose augmentations are meant: built in, or a TOML file.
+    #[arg(long, default_value = "simclr-equimod-cifar10", value_name = "NAME|FILE")]
+    pub recipe: String,
+    /// A built-in policy in place of the recipe's.
+    #[arg(long)]
+    pub policy: Option<String>,
+    /// Side of the views in pixels, in place of the recipe's.
+    #[arg(long)]
+    pub size: Option<usize>,
+    /// Change a setting of the recipe, e.g. augmentation.encoding=pairwise; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+}
+
+/// `data preview`.
+#[derive(Args, Debug)]
+pub struct Preview {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Pictures that are drawn.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub pictures: u32,
+    /// Decides which pictures and which views.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The contact sheet, a PNG file.
+    #[arg(long, default_value = "preview.png", value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print the parameters as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `data stats`.
+#[derive(Args, Debug)]
+pub struct DataStats {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Pictures that are decoded for the channel statistics, evenly spaced; 0 for all.
+    #[arg(long, default_value_t = 10_000)]
+    pub pictures: usize,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `data params`.
+#[derive(Args, Debug)]
+pub struct DataParams {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Draws that are measured.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub draws: u32,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `data verify`.
+#[derive(Args, Debug)]
+pub struct Verify {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Also write what is printed with --json into this file.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `data pack`.
+#[derive(Args, Debug)]
+pub struct Pack {
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// The packed file, usually NAME.equimod.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Bring the shorter side down to this many pixels (bicubic).
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub resize: Option<u32>,
+    /// How pictures are stored.
+    #[arg(long, value_enum, default_value = "raw")]
+    pub storage: PackStorage,
+    /// Quality of JPEG storage.
+    #[arg(long, default_value_t = 95, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub quality: u8,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How packed pictures are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PackStorage {
+    /// Decoded: the fastest to read.
+    Raw,
+    /// Without loss.
+    Png,
+    /// With loss, the smallest.
+    Jpeg,
+}
+
+/// `data index`.
+#[derive(Args, Debug)]
+pub struct Index {
+    /// A folder of .tar files, one such file, or a pattern such as x-{000..012}.tar.
+    pub location: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bench`.
+#[derive(Args, Debug)]
+pub struct Bench {
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Three views a picture with their parameters: the clean one and two augmented ones, normalised to f32.
+    Augment {
+        /// What to augment.
+        #[command(subcommand)]
+        what: BenchAugment,
+    },
+}
+
+/// Which pictures are augmented.
+#[derive(Debug, Subcommand)]
+pub enum BenchAugment {
+    /// Decoded pictures of 32 × 32 in memory, with the policy simclr-cifar10.
+    Cifar(BenchArgs),
+    /// A folder of pictures, decoded, with 224-pixel views of the policy simclr-imagenet.
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        #[command(flatten)]
+        arguments: BenchArgs,
+    },
+}
+
+/// How it is measured.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Pictures; those of a folder are repeated as often as needed [default: 20000 of cifar, 400 of a folder].
+    #[arg(long)]
+    pub images: Option<usize>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -12,7 +12,8 @@ pub const KILLED: i32 = 130;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
-const DATA: u8 = 3;
+/// Pictures that cannot be used.
+pub const DATA: u8 = 3;
 const DIVERGED: u8 = 4;
 
 /// A mistake in how the command was called.

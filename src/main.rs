@@ -3,10 +3,12 @@
 mod bundled;
 mod cli;
 mod commands;
+mod contact_sheet;
 mod device;
 mod evaluation;
 mod exit;
 mod output;
+mod recipes;
 mod run_report;
 mod sources;
 

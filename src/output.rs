@@ -64,6 +64,39 @@ impl Progress {
     }
 }
 
+/// A count that rises: a bar on a terminal, nothing elsewhere.
+pub struct Count(Option<ProgressBar>);
+
+impl Count {
+    /// Up to `total` things.
+    pub fn new(what: &'static str, total: usize) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
+        // The template is a constant that parses.
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} {eta}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        Self(Some(bar))
+    }
+
+    /// `done` are done.
+    pub fn set(&mut self, done: usize) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(done as u64);
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(self) {
+        if let Some(bar) = self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Losses, equivariance, rate, speed, waiting and time left.
 fn line(report: &StepReport) -> String {
     let mut parts = vec![format!("epoch {}/{}", report.epoch, report.epochs), format!("loss {:.3}", report.loss)];

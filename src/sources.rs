@@ -1,22 +1,41 @@
 //! From the name of a source to its pictures.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use equimod_data::{Dataset, FolderDataset, ParquetDataset};
+use equimod_data::{
+    CifarDataset, Concat, Dataset, Error, FolderDataset, PackedDataset, ParquetDataset, ShardsDataset, Split,
+    Stl10Dataset, Stl10Split,
+};
 
 use crate::bundled::{Part, emoji};
 
 /// Sources: a name, and one line.
-pub const SOURCES: [(&str, &str); 3] = [
+pub const SOURCES: [(&str, &str); 7] = [
     ("emoji", "bundled: 3781 Noto and 3781 Twemoji pictures of 32 × 32, labels category, subgroup, skin_tone, flag"),
     ("FOLDER", "pictures (JPEG, PNG, WebP, BMP) in class sub-folders, or unlabelled; train/ and test/ are splits"),
-    ("FILE.parquet", "a table in the Hugging Face layout: a column image, labels by their ClassLabel columns"),
+    ("FOLDER of CIFAR-10, CIFAR-100, STL-10", "their binary versions, unpacked (CIFAR-10 also as its .tar.gz)"),
+    (
+        "FOLDER of parquet files",
+        "tables in the Hugging Face layout, splits by their names: train-….parquet, test-….parquet",
+    ),
+    ("FILE.parquet[#COLUMN]", "one such table: a column of pictures, labels by their ClassLabel columns"),
+    ("FOLDER of .tar, FILE.tar, x-{000..012}.tar", "shards in the WebDataset layout, after `equimod data index`"),
+    ("FILE.equimod", "a file that `equimod data pack` made"),
 ];
 
+/// How pictures are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading {
+    /// Whether they are turned as their EXIF orientation says.
+    pub oriented: bool,
+}
+
 /// Pictures to train on.
-pub fn training(source: &str) -> anyhow::Result<Arc<dyn Dataset>> {
-    Ok(splits(source, None)?.train)
+pub fn training(source: &str, reading: Reading) -> anyhow::Result<Arc<dyn Dataset>> {
+    let splits = read(source, reading)?;
+    Ok(splits.pretraining.unwrap_or(splits.train))
 }
 
 /// Pictures for an evaluation.
@@ -27,6 +46,8 @@ pub struct Splits {
     pub train: Arc<dyn Dataset>,
     /// To test on; where there are none, a part of `train` is held out.
     pub test: Option<Arc<dyn Dataset>>,
+    /// To pretrain on, where that is more than `train`.
+    pub pretraining: Option<Arc<dyn Dataset>>,
     /// Set where each split is two designs of the same things, one after the other in the same order.
     pub designs: Option<Designs>,
 }
@@ -39,40 +60,167 @@ pub struct Designs {
     pub one_shot: &'static str,
 }
 
+impl Splits {
+    fn of(name: &str, train: Arc<dyn Dataset>, test: Option<Arc<dyn Dataset>>) -> Self {
+        Self { name: name.into(), train, test, pretraining: None, designs: None }
+    }
+}
+
 /// The splits of `source`, with `test` pictures from elsewhere if given.
-pub fn splits(source: &str, test: Option<&str>) -> anyhow::Result<Splits> {
-    let mut splits = if source == "emoji" { emoji_splits()? } else { open(source)? };
+pub fn splits(source: &str, test: Option<&str>, reading: Reading) -> anyhow::Result<Splits> {
+    let mut splits = read(source, reading)?;
     if let Some(test) = test {
-        splits.test = Some(open(test)?.train);
+        splits.test = Some(read(test, reading)?.train);
     }
     Ok(splits)
 }
 
-fn emoji_splits() -> anyhow::Result<Splits> {
-    use Part::{NotoTest, NotoTrain, TwemojiTest, TwemojiTrain};
-    Ok(Splits {
-        name: "emoji".into(),
-        train: emoji("emoji-train", &[NotoTrain, TwemojiTrain])?,
-        test: Some(emoji("emoji-test", &[NotoTest, TwemojiTest])?),
-        designs: Some(Designs { about: "Noto ↔ Twemoji", one_shot: "flag" }),
-    })
+fn read(source: &str, reading: Reading) -> anyhow::Result<Splits> {
+    match source {
+        "emoji" => emoji_splits(),
+        _ => open(source, reading),
+    }
 }
 
-fn open(source: &str) -> anyhow::Result<Splits> {
+fn emoji_splits() -> anyhow::Result<Splits> {
+    use Part::{NotoTest, NotoTrain, TwemojiTest, TwemojiTrain};
+    let train = emoji("emoji-train", &[NotoTrain, TwemojiTrain])?;
+    let test = emoji("emoji-test", &[NotoTest, TwemojiTest])?;
+    let designs = Some(Designs { about: "Noto ↔ Twemoji", one_shot: "flag" });
+    Ok(Splits { designs, ..Splits::of("emoji", train, Some(test)) })
+}
+
+fn open(source: &str, reading: Reading) -> anyhow::Result<Splits> {
     let path = Path::new(source);
-    let alone = |train| Splits { name: source.into(), train, test: None, designs: None };
-    if path.is_file() {
-        return Ok(alone(Arc::new(ParquetDataset::open(path)?)));
+    if CifarDataset::is_at(path) {
+        let (train, test) = (CifarDataset::open(path, Split::Train)?, CifarDataset::open(path, Split::Test)?);
+        return Ok(Splits::of(source, Arc::new(train), Some(Arc::new(test))));
     }
-    if !path.exists() {
+    if path.is_dir() {
+        return folder(source, path, reading);
+    }
+    if PackedDataset::is_at(path) {
+        return Ok(Splits::of(source, Arc::new(PackedDataset::open(path)?), None));
+    }
+    if source.ends_with(".tar.gz") || source.ends_with(".tgz") || ShardsDataset::is_at(path) {
+        return Ok(Splits::of(source, Arc::new(ShardsDataset::open(path)?.oriented(reading.oriented)), None));
+    }
+    table(source, reading)
+}
+
+/// A parquet file, with or without the name of a column.
+fn table(source: &str, reading: Reading) -> anyhow::Result<Splits> {
+    let (file, column) = match source.rsplit_once('#') {
+        Some((file, column)) if !Path::new(source).exists() => (file, Some(column)),
+        _ => (source, None),
+    };
+    if !Path::new(file).is_file() {
         let hint = if source.contains(['/', '\\', '.']) { "" } else { ", and the bundled set is called emoji" };
         let reason = format!("there is no such file or folder{hint}; see `equimod list datasets`");
-        return Err(equimod_data::Error::DataSet { name: source.into(), reason }.into());
+        return Err(Error::DataSet { name: source.into(), reason }.into());
+    }
+    let table = ParquetDataset::open(Path::new(file), column)?.oriented(reading.oriented);
+    Ok(Splits::of(source, Arc::new(table), None))
+}
+
+fn folder(source: &str, path: &Path, reading: Reading) -> anyhow::Result<Splits> {
+    if Stl10Dataset::is_at(path) {
+        let open = |split| Ok::<Arc<dyn Dataset>, Error>(Arc::new(Stl10Dataset::open(path, split)?));
+        let mut splits = Splits::of(source, open(Stl10Split::Train)?, Some(open(Stl10Split::Test)?));
+        if path.join("unlabeled_X.bin").is_file() {
+            splits.pretraining = Some(open(Stl10Split::TrainAndUnlabelled)?);
+        }
+        return Ok(splits);
+    }
+    if ShardsDataset::is_at(path) {
+        return Ok(Splits::of(source, Arc::new(ShardsDataset::open(path)?.oriented(reading.oriented)), None));
+    }
+    let tables = tables_below(path)?;
+    if !tables.is_empty() {
+        return of_tables(source, &tables, None, reading);
     }
     let (train, test) = (path.join("train"), path.join("test"));
     if train.is_dir() && test.is_dir() {
-        let (train, test) = (FolderDataset::open(&train)?, FolderDataset::open(&test)?);
-        return Ok(Splits { name: source.into(), train: Arc::new(train), test: Some(Arc::new(test)), designs: None });
+        let inside = |path: &Path| read(&path.display().to_string(), reading).map(|splits| splits.train);
+        return Ok(Splits::of(source, inside(&train)?, Some(inside(&test)?)));
     }
-    Ok(alone(Arc::new(FolderDataset::open(path)?)))
+    Ok(Splits::of(source, Arc::new(FolderDataset::open(path)?.oriented(reading.oriented)), None))
+}
+
+/// The parquet files in a folder and in its folders, by split.
+fn tables_below(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<PathBuf>>> {
+    let mut tables: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let failed = |source| Error::Io { path: path.into(), source };
+    for folder in [path.to_owned(), path.join("data")] {
+        if !folder.is_dir() {
+            continue;
+        }
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let file = entry.map_err(failed)?.path();
+            if file.extension().is_some_and(|ending| ending == "parquet") {
+                let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                tables.entry(split_of(&name).into()).or_default().push(file);
+            }
+        }
+    }
+    tables.values_mut().for_each(|files| files.sort());
+    Ok(tables)
+}
+
+/// `train-00000-of-00002`, `train.0`, `noto-train` → `train`; a name without a split is all there is to train on.
+pub fn split_of(name: &str) -> &str {
+    let known = ["train", "test", "validation", "valid", "val"];
+    let word = name.split(|c: char| !c.is_alphanumeric()).find(|word| known.contains(word));
+    match word {
+        Some("valid" | "val") => "validation",
+        Some(word) => word,
+        None => "train",
+    }
+}
+
+/// Splits of parquet files: `train`, and `test` or `validation` to test on.
+pub fn of_tables(
+    source: &str,
+    tables: &BTreeMap<String, Vec<PathBuf>>,
+    column: Option<&str>,
+    reading: Reading,
+) -> anyhow::Result<Splits> {
+    let join = |split: &str| -> anyhow::Result<Option<Arc<dyn Dataset>>> {
+        let Some(files) = tables.get(split) else { return Ok(None) };
+        let open = |file: &PathBuf| -> equimod_data::Result<Arc<dyn Dataset>> {
+            Ok(Arc::new(ParquetDataset::open(file, column)?.oriented(reading.oriented)))
+        };
+        let parts = files.iter().map(open).collect::<equimod_data::Result<Vec<_>>>()?;
+        Ok(Some(Arc::new(Concat::new(&format!("{source} ({split})"), parts)?)))
+    };
+    let test = match join("test")? {
+        Some(test) => Some(test),
+        None => join("validation")?,
+    };
+    match (join("train")?, test) {
+        (Some(train), test) => Ok(Splits::of(source, train, test)),
+        (None, Some(test)) => Ok(Splits::of(source, test, None)),
+        (None, None) => {
+            Err(Error::DataSet { name: source.into(), reason: "it has no parquet files of a split".into() }.into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_are_told_by_names() {
+        for (name, split) in [
+            ("train-00000-of-00002", "train"),
+            ("noto-test", "test"),
+            ("validation.0", "validation"),
+            ("val_1", "validation"),
+            ("pictures", "train"),
+            ("training", "train"),
+        ] {
+            assert_eq!(split_of(name), split, "{name}");
+        }
+    }
 }

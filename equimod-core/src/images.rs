@@ -59,7 +59,9 @@ impl Normalisation {
         Ok(values.broadcast_sub(&channel(self.mean)?)?.broadcast_div(&channel(self.std)?)?.to_dtype(dtype)?)
     }
 
-    fn planes(&self, pixels: &[u8], area: usize) -> Vec<f32> {
+    /// pixels (pictures of `area` × 3 bytes, one after the other) → each picture's red, green and blue plane.
+    pub fn planes(&self, pixels: &[u8], area: usize) -> Vec<f32> {
+        let area = area.max(1);
         let table = self.table();
         let mut values = vec![0f32; pixels.len()];
         values.par_chunks_mut(3 * area).zip(pixels.par_chunks(3 * area)).for_each(|(planes, pixels)| {

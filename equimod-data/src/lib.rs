@@ -42,8 +42,8 @@ mod simd;
 
 pub use augment::{Augmentation, AugmentationConfig, Params, Rectangle};
 pub use dataset::{
-    CifarDataset, Concat, Dataset, FolderDataset, PackedDataset, ParquetDataset, ShardsDataset, Split, Stl10Dataset,
-    Stl10Split, Task,
+    CifarDataset, Concat, Dataset, FolderDataset, MemoryDataset, PackedDataset, ParquetDataset, ShardsDataset, Split,
+    Stl10Dataset, Stl10Split, Task,
 };
 pub use encoding::{Encoding, LayoutConfig, ParamLayout, Statistics};
 pub use error::{Error, Result};

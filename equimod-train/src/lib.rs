@@ -30,6 +30,6 @@ pub use error::{Error, Result};
 pub use metrics::{JsonLines, Sink, StepReport, TextLog};
 pub use policy_choice::PolicyChoice;
 pub use recipe::Recipe;
-pub use resolve::{BuiltIn, find, nearest, resolve};
+pub use resolve::{BuiltIn, assemble, find, nearest, resolve};
 pub use run_dir::{RunDirectory, RunInfo, Status};
 pub use trainer::{Ending, Surroundings, Trainer};

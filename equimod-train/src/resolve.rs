@@ -23,6 +23,13 @@ const LONGEST_CHAIN: usize = 8;
 /// Resolves the recipe in `text` (`origin` names it in messages) with `settings` of the form `a.b=value` on top, later
 /// ones over earlier ones.
 pub fn resolve(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
+    let recipe = assemble(built_in, origin, text, settings)?;
+    let problems = recipe.validate();
+    if problems.is_empty() { Ok(recipe) } else { Err(Error::Recipe(problems)) }
+}
+
+/// As [`resolve`], without asking whether the recipe can be trained.
+pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
     let mut problems = Vec::new();
     let mut table = with_bases(built_in, origin, text)?;
     for setting in settings {
@@ -31,12 +38,8 @@ pub fn resolve(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[Strin
         }
     }
     check_keys(&table, &known_keys(&table), "", &mut problems);
-    let recipe = deserialise(&table, &mut problems);
-    match recipe {
-        Some(recipe) if problems.is_empty() => {
-            let problems = recipe.validate();
-            if problems.is_empty() { Ok(recipe) } else { Err(Error::Recipe(problems)) }
-        }
+    match deserialise(&table, &mut problems) {
+        Some(recipe) if problems.is_empty() => Ok(recipe),
         _ => Err(Error::Recipe(problems)),
     }
 }

@@ -20,7 +20,7 @@ pub fn run(arguments: &Eval) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.device.device)?;
     let model = Model::load(&arguments.model, &device)?;
     model.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
-    let splits = splits(&arguments.data, arguments.test.as_deref())?;
+    let splits = splits(&arguments.data, arguments.test.as_deref(), arguments.reading.reading())?;
     let mut rows = rows(arguments, &model, &splits)?;
     if arguments.untrained {
         let untrained = self::rows(arguments, &model.untrained(&device)?, &splits)?;

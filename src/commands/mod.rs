@@ -1,6 +1,8 @@
 //! One file a subcommand.
 
+mod bench;
 mod completions;
+mod data;
 mod eval;
 mod inspect;
 mod list;
@@ -23,6 +25,8 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
         Command::Pretrain(arguments) => pretrain::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Data(arguments) => data::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }

@@ -16,15 +16,16 @@ use equimod_eval::lbfgs::LbfgsConfig;
 use equimod_eval::logistic::LogisticConfig;
 use equimod_eval::results::{markdown, plain};
 use equimod_train::{
-    Ending, JsonLines, Recipe, RunDirectory, RunInfo, Sink, Status, Surroundings, TextLog, Trainer, find, resolve,
+    Ending, JsonLines, Recipe, RunDirectory, RunInfo, Sink, Status, Surroundings, TextLog, Trainer, resolve,
 };
 
 use crate::bundled::RECIPES;
 use crate::cli::Pretrain;
 use crate::evaluation::{Evaluation, beside, equivariance};
 use crate::output::{self, Progress, duration};
+use crate::recipes::asked;
 use crate::run_report::RunReport;
-use crate::sources::{Splits, splits, training};
+use crate::sources::{Reading, Splits, splits, training};
 use crate::{device, exit};
 
 /// Penalties of the logistic regression at the end of a run, and when its fits end: a look, not the published
@@ -38,7 +39,7 @@ const PICTURES: usize = 512;
 pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.device.device)?;
     let (recipe, asked) = recipe(arguments)?;
-    let dataset = training(&recipe.data.source)?;
+    let dataset = training(&recipe.data.source, reading(&recipe))?;
     let stop = Arc::new(AtomicBool::new(false));
     let surroundings = Surroundings {
         device: device.clone(),
@@ -85,22 +86,16 @@ fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
             .with_context(|| format!("there is no run to go on with: {} cannot be read", path.display()))?;
         return Ok((resolve(&RECIPES, &path.display().to_string(), &text, &[])?, text));
     }
-    let path = Path::new(&arguments.recipe);
-    let text = match path.is_file() {
-        true => std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
-        false => format!("base = {:?}\n", find(&RECIPES, &arguments.recipe)?.name),
-    };
     let mut settings = arguments.settings.clone();
     settings.extend(arguments.data.iter().map(|data| format!("data.source={data:?}")));
     settings.extend(arguments.seed.iter().map(|seed| format!("seed={seed}")));
     settings.extend(arguments.epochs.iter().map(|epochs| format!("schedule.epochs={epochs}")));
-    let mut recipe = resolve(&RECIPES, &arguments.recipe, &text, &settings)?;
-    if !settings.is_empty() {
-        // The recipe's own words no longer hold.
-        recipe.about = format!("{} with {}", arguments.recipe, settings.join(", "));
-    }
-    let flags: String = settings.iter().map(|setting| format!("# --set {setting}\n")).collect();
-    Ok((recipe, text + &flags))
+    asked(&arguments.recipe, &settings)
+}
+
+/// How the recipe's pictures are read.
+fn reading(recipe: &Recipe) -> Reading {
+    Reading { oriented: recipe.data.apply_orientation }
 }
 
 fn dry_run(recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
@@ -235,7 +230,7 @@ impl Finished<'_> {
     /// Every protocol that the pictures allow, on the checkpoint that was written, beside the untrained network.
     fn evaluate(&self, device: &Device) -> anyhow::Result<Vec<ResultRow>> {
         output::note("evaluating");
-        let splits = splits(&self.recipe.data.source, None)?;
+        let splits = splits(&self.recipe.data.source, None, reading(self.recipe))?;
         let model = Model::load(self.run.path(), device)?;
         let untrained = model.untrained(device)?;
         let mut rows = Vec::new();

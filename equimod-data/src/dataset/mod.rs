@@ -3,6 +3,7 @@
 mod cifar;
 mod concat;
 pub mod folder;
+mod memory;
 mod packed;
 mod parquet;
 mod shards;
@@ -11,6 +12,7 @@ mod stl10;
 pub use cifar::CifarDataset;
 pub use concat::Concat;
 pub use folder::FolderDataset;
+pub use memory::MemoryDataset;
 pub use packed::{PackConfig, PackSummary, PackedDataset, Storage, pack};
 pub use parquet::ParquetDataset;
 pub use shards::{ShardsDataset, index_shards};

@@ -1,0 +1,60 @@
+//! `equimod data`: one file a subcommand.
+
+mod index;
+mod pack;
+mod params;
+mod preview;
+mod stats;
+mod verify;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use equimod_data::{Dataset, LayoutConfig, Policy};
+
+use crate::cli::{Data, DataCommand, PolicyArgs, ReadingArgs, SourceArgs};
+use crate::exit::Usage;
+use crate::recipes::unchecked;
+use crate::sources::{Reading, splits, training};
+
+/// Does what was asked for.
+pub fn run(arguments: &Data) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        DataCommand::Preview(arguments) => preview::run(arguments),
+        DataCommand::Stats(arguments) => stats::run(arguments),
+        DataCommand::Params(arguments) => params::run(arguments),
+        DataCommand::Verify(arguments) => verify::run(arguments),
+        DataCommand::Pack(arguments) => pack::run(arguments),
+        DataCommand::Index(arguments) => index::run(arguments),
+    }
+}
+
+impl ReadingArgs {
+    /// The same for the sources.
+    pub fn reading(self) -> Reading {
+        Reading { oriented: self.apply_orientation }
+    }
+}
+
+impl SourceArgs {
+    /// The pictures.
+    fn open(&self) -> anyhow::Result<Arc<dyn Dataset>> {
+        let reading = self.reading.reading();
+        if !self.test {
+            return training(&self.source, reading);
+        }
+        let test = splits(&self.source, None, reading)?.test;
+        Ok(test.ok_or_else(|| Usage(format!("{} has no test pictures of its own", self.source)))?)
+    }
+}
+
+impl PolicyArgs {
+    /// The recipe's policy and layout with what was asked for on top.
+    fn open(&self) -> anyhow::Result<(Policy, LayoutConfig)> {
+        let mut settings = self.settings.clone();
+        settings.extend(self.policy.iter().map(|name| format!("augmentation.policy={name:?}")));
+        settings.extend(self.size.iter().map(|size| format!("augmentation.size={size}")));
+        let augmentation = unchecked(&self.recipe, &settings)?.augmentation;
+        Ok((augmentation.policy()?, augmentation.layout()?))
+    }
+}

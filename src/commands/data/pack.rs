@@ -1,0 +1,38 @@
+//! `equimod data pack`.
+
+use std::process::ExitCode;
+
+use equimod_data::dataset::{PackConfig, Storage, pack};
+use serde_json::json;
+
+use crate::cli::{Pack, PackStorage};
+use crate::output::{self, Count};
+
+/// Writes a packed file.
+pub fn run(arguments: &Pack) -> anyhow::Result<ExitCode> {
+    let dataset = arguments.source.open()?;
+    let storage = match arguments.storage {
+        PackStorage::Raw => Storage::Raw,
+        PackStorage::Png => Storage::Png,
+        PackStorage::Jpeg => Storage::Jpeg { quality: arguments.quality },
+    };
+    let resize = arguments.resize.map(|side| side as usize);
+    let config = PackConfig { resize, storage, threads: rayon::current_num_threads() };
+    let mut progress = Count::new("pictures", dataset.len());
+    let summary = pack(dataset.as_ref(), &arguments.out, &config, &mut |done| progress.set(done))?;
+    progress.finish();
+    if arguments.json {
+        output::json(&json!({ "file": arguments.out, "summary": summary }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    summary.left_out.iter().for_each(|(key, reason)| output::note(&format!("left out: {key}: {reason}")));
+    output::result(&format!(
+        "{}: {} pictures, {:.1} MB, {} left out, fingerprint {}",
+        arguments.out.display(),
+        summary.pictures,
+        summary.bytes as f64 / 1e6,
+        summary.left_out.len(),
+        summary.fingerprint
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,165 @@
+//! `equimod data stats`.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use equimod_data::{Dataset, Size};
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use crate::cli::DataStats;
+use crate::output;
+
+/// Prints sizes, channel statistics and label counts.
+pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
+    let dataset = arguments.source.open()?;
+    let sizes = dataset.sample_sizes(usize::MAX)?;
+    let channels = channels(dataset.as_ref(), arguments.pictures)?;
+    let labels: Vec<Value> = (0..dataset.tasks().len()).map(|task| labels(dataset.as_ref(), task)).collect();
+    let described = json!({
+        "name": dataset.name(),
+        "pictures": dataset.len(),
+        "sizes": sizes_of(&sizes),
+        "channels": { "pictures": channels.pictures, "mean": channels.mean(), "std": channels.std() },
+        "labels": labels,
+    });
+    if arguments.json {
+        output::json(&described)?;
+    } else {
+        output::result(&plain(&described))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Least, median and largest sides, and the most frequent sizes.
+fn sizes_of(sizes: &[Size]) -> Value {
+    let side = |side: fn(&Size) -> usize| {
+        let mut sides: Vec<usize> = sizes.iter().map(side).collect();
+        sides.sort_unstable();
+        json!({ "least": sides.first(), "median": sides.get(sides.len() / 2), "largest": sides.last() })
+    };
+    let mut counts: BTreeMap<Size, usize> = BTreeMap::new();
+    for size in sizes {
+        *counts.entry(*size).or_default() += 1;
+    }
+    let mut counts: Vec<(Size, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let frequent = counts
+        .iter()
+        .take(5)
+        .map(|(size, count)| json!({ "height": size.height, "width": size.width, "pictures": count }));
+    json!({ "readable": sizes.len(), "height": side(|s| s.height), "width": side(|s| s.width), "different": counts.len(), "frequent": frequent.collect::<Vec<_>>() })
+}
+
+/// Sums over pixels, exact in integers: the same for any order and number of threads.
+#[derive(Clone, Copy, Default)]
+struct Channels {
+    pictures: u64,
+    pixels: u128,
+    sums: [u128; 3],
+    squares: [u128; 3],
+}
+
+impl Channels {
+    fn add(mut self, other: Self) -> Self {
+        self.pictures += other.pictures;
+        self.pixels += other.pixels;
+        for c in 0..3 {
+            self.sums[c] += other.sums[c];
+            self.squares[c] += other.squares[c];
+        }
+        self
+    }
+
+    /// Of values in [0, 1].
+    fn mean(&self) -> [f64; 3] {
+        self.sums.map(|sum| sum as f64 / self.pixels as f64 / 255.0)
+    }
+
+    fn std(&self) -> [f64; 3] {
+        let mean = self.mean();
+        std::array::from_fn(|c| {
+            let square = self.squares[c] as f64 / self.pixels as f64 / (255.0 * 255.0);
+            (square - mean[c] * mean[c]).max(0.0).sqrt()
+        })
+    }
+}
+
+/// Over up to `most` pictures, evenly spaced; those that do not decode are left out.
+fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> {
+    let count = if most == 0 { dataset.len() } else { dataset.len().min(most) };
+    let of = |k: usize| -> equimod_data::Result<Channels> {
+        let image = match dataset.image(k * dataset.len() / count) {
+            Err(equimod_data::Error::Picture { .. }) => return Ok(Channels::default()),
+            image => image?,
+        };
+        let mut sums = Channels { pictures: 1, pixels: image.size().area() as u128, ..Channels::default() };
+        for pixel in image.pixels().as_chunks::<3>().0 {
+            for (c, &value) in pixel.iter().enumerate() {
+                sums.sums[c] += u128::from(value);
+                sums.squares[c] += u128::from(value) * u128::from(value);
+            }
+        }
+        Ok(sums)
+    };
+    let all = (0..count).into_par_iter().map(of).try_reduce(Channels::default, |a, b| Ok(a.add(b)))?;
+    if all.pictures == 0 {
+        let reason = "none of its pictures decodes; see `equimod data verify`".to_owned();
+        return Err(equimod_data::Error::DataSet { name: dataset.name().into(), reason }.into());
+    }
+    Ok(all)
+}
+
+fn labels(dataset: &dyn Dataset, task: usize) -> Value {
+    let mut counts = vec![0usize; dataset.tasks()[task].classes.len()];
+    let mut without = 0;
+    for index in 0..dataset.len() {
+        match dataset.label(task, index) {
+            Some(label) => counts[label as usize] += 1,
+            None => without += 1,
+        }
+    }
+    let task = &dataset.tasks()[task];
+    let counts: Vec<Value> =
+        task.classes.iter().zip(counts).map(|(class, n)| json!({ "class": class, "pictures": n })).collect();
+    json!({ "task": task.name, "classes": counts, "without": without })
+}
+
+/// Classes that are printed for people; JSON has all.
+const SHOWN: usize = 12;
+
+fn plain(described: &Value) -> String {
+    let numbers = |value: &Value| -> String {
+        let list = value.as_array().into_iter().flatten().filter_map(Value::as_f64);
+        list.map(|v| format!("{v:.4}")).collect::<Vec<_>>().join(" ")
+    };
+    let side = |name: &str| {
+        let side = &described["sizes"][name];
+        format!("{name} {} to {}, median {}", side["least"], side["largest"], side["median"])
+    };
+    let mut text = format!("{}: {} pictures\n", described["name"].as_str().unwrap_or_default(), described["pictures"]);
+    text += &format!("sizes: {}; {}; {} different\n", side("height"), side("width"), described["sizes"]["different"]);
+    let channels = &described["channels"];
+    text += &format!(
+        "channel mean {}   (red, green, blue in [0, 1], over {} pictures)\n",
+        numbers(&channels["mean"]),
+        channels["pictures"]
+    );
+    text += &format!("channel std  {}\n", numbers(&channels["std"]));
+    for task in described["labels"].as_array().into_iter().flatten() {
+        let classes = task["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        text += &format!(
+            "labels {}: {} classes, {} pictures without\n",
+            task["task"].as_str().unwrap_or_default(),
+            classes.len(),
+            task["without"]
+        );
+        for class in classes.iter().take(SHOWN) {
+            text += &format!("  {:>7}  {}\n", class["pictures"], class["class"].as_str().unwrap_or_default());
+        }
+        if classes.len() > SHOWN {
+            text += &format!("  … and {} more (all with --json)\n", classes.len() - SHOWN);
+        }
+    }
+    text
+}

@@ -1,0 +1,33 @@
+//! From the name of a recipe to the recipe.
+
+use std::path::Path;
+
+use anyhow::Context;
+use equimod_train::{Recipe, assemble, find, resolve};
+
+use crate::bundled::RECIPES;
+
+/// The recipe `name` (built in, or a file) with `settings` on top, and the text that was asked for.
+pub fn asked(name: &str, settings: &[String]) -> anyhow::Result<(Recipe, String)> {
+    let text = text(name)?;
+    let mut recipe = resolve(&RECIPES, name, &text, settings)?;
+    if !settings.is_empty() {
+        // The recipe's own words no longer hold.
+        recipe.about = format!("{name} with {}", settings.join(", "));
+    }
+    let flags: String = settings.iter().map(|setting| format!("# --set {setting}\n")).collect();
+    Ok((recipe, text + &flags))
+}
+
+/// As [`asked`], for a look at parts of a recipe: what only training asks for is not checked.
+pub fn unchecked(name: &str, settings: &[String]) -> anyhow::Result<Recipe> {
+    Ok(assemble(&RECIPES, name, &text(name)?, settings)?)
+}
+
+fn text(name: &str) -> anyhow::Result<String> {
+    let path = Path::new(name);
+    match path.is_file() {
+        true => std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())),
+        false => Ok(format!("base = {:?}\n", find(&RECIPES, name)?.name)),
+    }
+}
