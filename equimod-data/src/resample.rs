@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::Rectangle;
 use crate::image::{Image, Size};
-use crate::simd::vectorised;
+use crate::simd::{vectorised, vectorised_widest};
 
 /// Bits after the point of a weight.
 const PRECISION: u32 = 22;
@@ -30,13 +30,17 @@ impl Filter {
         }
     }
 
+    #[inline(always)]
     fn value(self, x: f64) -> f64 {
         let x = x.abs();
         match self {
-            Self::Bilinear if x < 1.0 => 1.0 - x,
-            Self::Bicubic if x < 1.0 => ((-0.5 + 2.0) * x - (-0.5 + 3.0)) * x * x + 1.0,
-            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5,
-            _ => 0.0,
+            Self::Bilinear => (1.0 - x).max(0.0),
+            Self::Bicubic => {
+                let inner = ((-0.5 + 2.0) * x - (-0.5 + 3.0)) * x * x + 1.0;
+                let outer = (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5;
+                let value = if x < 1.0 { inner } else { outer };
+                if x < 2.0 { value } else { 0.0 }
+            }
         }
     }
 }
@@ -63,24 +67,21 @@ impl Weights {
         let filter_scale = scale.max(1.0);
         let support = filter.support() * filter_scale;
         let longest = support.ceil() as usize * 2 + 1;
-        let count = window.len();
-        let (bounds, values) = (Vec::with_capacity(count), vec![0; longest * count]);
-        let mut weights = Self { bounds, values, longest, identity: false };
-        let mut exact = Vec::with_capacity(longest);
-        for (x, values) in window.zip(weights.values.chunks_exact_mut(longest)) {
-            let centre = (x as f64 + 0.5) * scale;
+        let centres: Vec<f64> = window.map(|x| (x as f64 + 0.5) * scale).collect();
+        let bounds = centres.iter().map(|centre| {
             let low = ((centre - support + 0.5).max(0.0)) as usize;
-            let high = ((centre + support + 0.5) as usize).min(inputs);
-            exact.clear();
-            exact.extend((low..high).map(|k| filter.value((k as f64 - centre + 0.5) * (1.0 / filter_scale))));
-            let sum: f64 = exact.iter().sum();
-            for (value, weight) in values.iter_mut().zip(&exact) {
-                let fixed = weight / sum * f64::from(1 << PRECISION);
-                *value = (fixed + if fixed < 0.0 { -0.5 } else { 0.5 }) as i32;
-            }
-            weights.bounds.push((low, high - low));
-        }
-        weights
+            (low, ((centre + support + 0.5) as usize).min(inputs) - low)
+        });
+        let bounds: Vec<(usize, usize)> = bounds.collect();
+        let mut values = vec![0; longest * bounds.len()];
+        vectorised_widest(
+            #[inline(always)]
+            || match filter {
+                Filter::Bilinear => fill(Filter::Bilinear, &centres, &bounds, filter_scale, &mut values),
+                Filter::Bicubic => fill(Filter::Bicubic, &centres, &bounds, filter_scale, &mut values),
+            },
+        );
+        Self { bounds, values, longest, identity: false }
     }
 
     fn of(&self, x: usize) -> (usize, &[i32]) {
@@ -98,6 +99,46 @@ impl Weights {
         self.identity
     }
 }
+
+/// Output pixels whose weights are made at a time.
+const TOGETHER: usize = 32;
+
+/// The weights of output pixels with the given centres, in fixed point; places beyond their number stay 0.
+#[inline(always)]
+fn fill(filter: Filter, centres: &[f64], bounds: &[(usize, usize)], filter_scale: f64, values: &mut [i32]) {
+    let longest = values.len() / centres.len().max(1);
+    let mut exact = vec![[0f64; TOGETHER]; longest];
+    let groups = centres.chunks(TOGETHER).zip(bounds.chunks(TOGETHER)).zip(values.chunks_mut(TOGETHER * longest));
+    for ((centres, bounds), values) in groups {
+        let (mut starts, mut counts) = ([0f64; TOGETHER], [0f64; TOGETHER]);
+        for (k, (centre, &(low, count))) in centres.iter().zip(bounds).enumerate() {
+            (starts[k], counts[k]) = (low as f64 - centre + 0.5, count as f64);
+        }
+        let mut sums = [0f64; TOGETHER];
+        for (tap, exact) in exact.iter_mut().enumerate() {
+            for k in 0..TOGETHER {
+                let weight = filter.value((starts[k] + tap as f64) * (1.0 / filter_scale));
+                exact[k] = if (tap as f64) < counts[k] { weight } else { 0.0 };
+                sums[k] += exact[k];
+            }
+        }
+        for (tap, exact) in exact.iter().enumerate() {
+            let mut fixed = [0i32; TOGETHER];
+            for k in 0..TOGETHER {
+                let scaled = exact[k] / sums[k] * f64::from(1 << PRECISION);
+                let bounded = (scaled + if scaled < 0.0 { -0.5 } else { 0.5 }).max(-LARGEST).min(LARGEST);
+                // SAFETY: a number within ±LARGEST fits. (A checked cast would keep the loop from being vectorised.)
+                fixed[k] = unsafe { bounded.to_int_unchecked() };
+            }
+            for (values, fixed) in values.chunks_exact_mut(longest).zip(fixed) {
+                values[tap] = fixed;
+            }
+        }
+    }
+}
+
+/// No weight in fixed point is larger.
+const LARGEST: f64 = (1u32 << 30) as f64;
 
 fn round(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8
@@ -123,8 +164,17 @@ fn resize_window(image: &Image, part: Rectangle, size: Size, window: Rectangle, 
     let (first, last) = rows.reach();
     let mut lines = vec![0; (last - first) * window.width * 3];
     let source = image.pixels().chunks_exact(image.size().width * 3).skip(part.top + first);
-    for (line, out) in source.zip(lines.chunks_exact_mut(window.width * 3)) {
-        horizontal(&line[part.left * 3..][..part.width * 3], out, &columns);
+    let source = source.map(|line| &line[part.left * 3..][..part.width * 3]);
+    if columns.is_identity() {
+        let low = columns.reach().0 * 3;
+        let rows = source.zip(lines.chunks_exact_mut(window.width * 3));
+        rows.for_each(|(line, out)| out.copy_from_slice(&line[low..low + out.len()]));
+    } else {
+        let spread = Spread::new(&columns);
+        vectorised(
+            #[inline(always)]
+            || horizontal(source.clone(), &columns, &spread, &mut lines),
+        );
     }
     if rows.is_identity() {
         return Image::made(window.size(), lines);
@@ -137,28 +187,72 @@ fn resize_window(image: &Image, part: Rectangle, size: Size, window: Rectangle, 
     Image::made(window.size(), pixels)
 }
 
-/// One line of the first pass.
-fn horizontal(line: &[u8], out: &mut [u8], columns: &Weights) {
-    let (line, _) = line.as_chunks::<3>();
-    let (out, _) = out.as_chunks_mut::<3>();
-    if columns.is_identity() {
-        let low = columns.reach().0;
-        return out.copy_from_slice(&line[low..low + out.len()]);
-    }
-    for (x, out) in out.iter_mut().enumerate() {
-        let (low, values) = columns.of(x);
-        let mut sums = [HALF; 3];
-        for (pixel, &weight) in line[low..].iter().zip(values) {
-            for (sum, &channel) in sums.iter_mut().zip(pixel) {
-                *sum += i32::from(channel) * weight;
+/// Pixels whose three channels fill a vector of [`LANES`] but for one.
+const TAPS: usize = 5;
+const LANES: usize = 16;
+
+/// The weights of the first pass, each three times, for vectors of five pixels.
+struct Spread {
+    /// Vectors of each output pixel.
+    vectors: usize,
+    values: Vec<[i32; LANES]>,
+}
+
+impl Spread {
+    fn new(columns: &Weights) -> Self {
+        let vectors = columns.longest.div_ceil(TAPS);
+        let mut values = vec![[0; LANES]; vectors * columns.bounds.len()];
+        for (x, vectors) in values.chunks_exact_mut(vectors.max(1)).enumerate() {
+            for (k, &weight) in columns.of(x).1.iter().enumerate() {
+                vectors[k / TAPS][k % TAPS * 3..][..3].fill(weight);
             }
         }
-        *out = sums.map(round);
+        Self { vectors, values }
+    }
+}
+
+/// The first pass: lines of the picture into lines as long as the window.
+#[inline(always)]
+fn horizontal<'a>(source: impl Iterator<Item = &'a [u8]>, columns: &Weights, spread: &Spread, out: &mut [u8]) {
+    let row = columns.bounds.len() * 3;
+    let mut padded: Vec<u8> = Vec::new();
+    let mut products = vec![[0i32; LANES]; columns.bounds.len()];
+    for (line, out) in source.zip(out.chunks_exact_mut(row)) {
+        // Vectors reach beyond the end, where their weights are 0.
+        padded.resize(line.len() + (spread.vectors + 1) * LANES, 0);
+        padded[..line.len()].copy_from_slice(line);
+        multiply(&padded, columns, spread, &mut products);
+        let (out, _) = out.as_chunks_mut::<3>();
+        for (out, sums) in out.iter_mut().zip(&products) {
+            // Every third of fifteen; the fourth lane is there to make it a vector.
+            let mut channels = [HALF; 4];
+            for (c, channel) in channels.iter_mut().enumerate() {
+                *channel += sums[c] + sums[c + 3] + sums[c + 6] + sums[c + 9] + sums[c + 12];
+            }
+            let channels = channels.map(round);
+            *out = [channels[0], channels[1], channels[2]];
+        }
+    }
+}
+
+/// For each output pixel, the products of its weights and the line's values, five pixels apart summed up.
+#[inline(always)]
+fn multiply(padded: &[u8], columns: &Weights, spread: &Spread, products: &mut [[i32; LANES]]) {
+    let vectors = spread.values.chunks_exact(spread.vectors);
+    for ((sums, &(low, _)), vectors) in products.iter_mut().zip(&columns.bounds).zip(vectors) {
+        let mut total = [0; LANES];
+        for (k, weights) in vectors.iter().enumerate() {
+            let Some(pixels) = padded[low * 3 + k * TAPS * 3..].first_chunk::<LANES>() else { break };
+            for lane in 0..LANES {
+                total[lane] += i32::from(pixels[lane]) * weights[lane];
+            }
+        }
+        *sums = total;
     }
 }
 
 /// Values that are summed at a time.
-const BLOCK: usize = 64;
+const BLOCK: usize = 32;
 
 /// The second pass, over `lines` of `row` bytes that the first pass made from line `first` on.
 #[inline(always)]

@@ -23,6 +23,7 @@ pub use element::Element;
 use element::Values;
 use norm::{BackwardScales, Planes};
 use pool::PoolShape;
+pub(crate) use vectorise::vectorised;
 
 /// Window, step, zeros around, and channel groups of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

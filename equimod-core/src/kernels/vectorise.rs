@@ -4,7 +4,7 @@ use pulp::{Arch, NullaryFnOnce};
 
 /// Runs `f` as compiled for the best instruction set found at run time. Mark `f` and what it calls
 /// `#[inline(always)]`: only what is inlined here is compiled anew.
-pub(super) fn vectorised<R>(f: impl FnMut() -> R) -> R {
+pub(crate) fn vectorised<R>(f: impl FnMut() -> R) -> R {
     Arch::new().dispatch(Inlined(f))
 }
 
