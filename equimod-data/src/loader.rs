@@ -7,8 +7,9 @@ mod pieces;
 mod queue;
 mod skipped;
 
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -88,7 +89,11 @@ struct Source {
     clean: bool,
     shared_by: Option<usize>,
     skipped: SkippedList,
+    orders: Mutex<VecDeque<(u64, Arc<Vec<usize>>)>>,
 }
+
+/// Epochs whose order is kept: threads work on two where one ends.
+const KEPT_ORDERS: usize = 2;
 
 impl Loader {
     /// A loader over `dataset`, which must fill at least one batch.
@@ -111,7 +116,8 @@ impl Loader {
         }
         let skipped = SkippedList::new(dataset.name(), dataset.len(), config.skip_share);
         let (clean, shared_by) = (config.clean, config.shared_by.filter(|&chunk| chunk > 0));
-        let shared = Arc::new(Source { dataset, policy, layout, sampler, clean, shared_by, skipped });
+        let orders = Mutex::default();
+        let shared = Arc::new(Source { dataset, policy, layout, sampler, clean, shared_by, skipped, orders });
         Ok(Self { shared, threads: config.threads.max(1), prefetch: config.prefetch.max(1) })
     }
 
@@ -127,8 +133,7 @@ impl Loader {
 
     /// Makes batch `index` of epoch `epoch` in this thread.
     pub fn batch(&self, epoch: u64, index: usize) -> Result<Batch> {
-        let order = self.shared.sampler.order(epoch);
-        self.shared.piece(epoch, index, &order, self.shared.sampler.share(index), None)
+        self.shared.piece(epoch, index, self.shared.sampler.share(index), None)
     }
 
     /// Batches from batch `first` on, counted over all epochs from 0; without end.
@@ -146,15 +151,21 @@ impl Loader {
 }
 
 impl Source {
+    /// The order of an epoch, made once.
+    fn order(&self, epoch: u64) -> Arc<Vec<usize>> {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, order)) = orders.iter().find(|(known, _)| *known == epoch) {
+            return order.clone();
+        }
+        let order = Arc::new(self.sampler.order(epoch));
+        orders.truncate(KEPT_ORDERS - 1);
+        orders.push_front((epoch, order.clone()));
+        order
+    }
+
     /// The part `range` of the epoch's order, which lies in batch `index`.
-    fn piece(
-        &self,
-        epoch: u64,
-        index: usize,
-        order: &[usize],
-        range: Range<usize>,
-        spare: Option<Batch>,
-    ) -> Result<Batch> {
+    fn piece(&self, epoch: u64, index: usize, range: Range<usize>, spare: Option<Batch>) -> Result<Batch> {
+        let order = self.order(epoch);
         let empty = || Batch::empty(epoch, index, &self.policy, &self.layout, self.clean, range.len());
         let mut batch = spare.unwrap_or_else(empty);
         (batch.epoch, batch.index) = (epoch, index);
@@ -201,15 +212,10 @@ impl Source {
 
 fn work(queue: &Queue, source: &Source) {
     let batches = source.sampler.batches() as u64;
-    let mut known: Option<(u64, Vec<usize>)> = None;
     let pieces = |number: u64| source.pieces((number % batches) as usize).len();
     while let Some(Task { batch, piece }) = queue.take(pieces) {
         let (epoch, index) = (batch / batches, (batch % batches) as usize);
-        if known.as_ref().is_none_or(|(e, _)| *e != epoch) {
-            known = Some((epoch, source.sampler.order(epoch)));
-        }
-        let order = known.as_ref().map_or(&[][..], |(_, order)| order);
-        let make = || source.piece(epoch, index, order, source.pieces(index)[piece].clone(), queue.take_spare());
+        let make = || source.piece(epoch, index, source.pieces(index)[piece].clone(), queue.take_spare());
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
         let failed = || Err(Error::Config("a loader thread failed while making a batch".into()));
         queue.put(Task { batch, piece }, made.unwrap_or_else(|_| failed()));

@@ -35,7 +35,7 @@ pub fn run(arguments: &Bench) -> anyhow::Result<ExitCode> {
     };
     let images = arguments.images.unwrap_or(count).max(BATCH);
     let threads = rayon::current_num_threads();
-    let rate = measure(dataset, policy, normalisation, images, threads)?;
+    let rate = measure(dataset, policy, normalisation, images)?;
     print(arguments, name, images, threads, rate)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -72,7 +72,6 @@ fn measure(
     policy: Policy,
     normalisation: Normalisation,
     images: usize,
-    threads: usize,
 ) -> anyhow::Result<f64> {
     let layout = ParamLayout::new(&policy, &LayoutConfig::default(), &dataset.sample_sizes(1000)?)?;
     let batch = BATCH.min(dataset.len());
@@ -85,21 +84,16 @@ fn measure(
     work(0)?;
     let (batches, next) = (images.div_ceil(batch), AtomicUsize::new(0));
     let start = Instant::now();
-    std::thread::scope(|scope| -> anyhow::Result<()> {
-        let run = || -> anyhow::Result<()> {
-            loop {
-                match next.fetch_add(1, Ordering::Relaxed) {
-                    number if number < batches => std::hint::black_box(work(number)?),
-                    _ => return Ok(()),
-                };
-            }
-        };
-        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        running.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(done) => done,
-            Err(_) => anyhow::bail!("a thread of the benchmark failed"),
-        })
-    })?;
+    // In the pool's own threads, so that a thread is all that one thread uses.
+    let done = rayon::broadcast(|_| -> anyhow::Result<()> {
+        loop {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                number if number < batches => std::hint::black_box(work(number)?),
+                _ => return Ok(()),
+            };
+        }
+    });
+    done.into_iter().collect::<anyhow::Result<()>>()?;
     Ok((batches * batch) as f64 / start.elapsed().as_secs_f64())
 }
 
