@@ -1,7 +1,7 @@
 //! Pillow's colour arithmetic on 8-bit pixels, bit for bit.
 
 use crate::image::Image;
-use crate::simd::{vectorised, vectorised_widest};
+use crate::simd::{truncated_to_byte, truncated_within, vectorised, vectorised_widest};
 
 /// Luminance, `(19595·R + 38470·G + 7471·B + 32768) >> 16`.
 pub fn luminance(pixel: &[u8]) -> u8 {
@@ -85,7 +85,7 @@ fn saturated([r, g, b]: [i32; 3], factor: f32) -> [i32; 3] {
     let grey = luminance_of(r, g, b) as f32;
     [r, g, b].map(
         #[inline(always)]
-        |value| truncated_f32(grey + factor * (value as f32 - grey)),
+        |value| truncated_to_byte(grey + factor * (value as f32 - grey)),
     )
 }
 
@@ -109,18 +109,18 @@ fn turned([r, g, b]: [i32; 3], turn: i32) -> [i32; 3] {
     let sixths = base + if rising { other } else { -other };
     let circle = f64::from(sixths) * (1.0 / 6.0) + 1.0;
     let circle = if circle >= 1.0 { circle - 1.0 } else { circle };
-    let hue = truncated(f64::from(circle as f32) * 255.0);
-    let saturation = truncated(f64::from(range / highest as f32) * 255.0);
+    let hue = truncated_within(f64::from(circle as f32) * 255.0, 0, 255);
+    let saturation = truncated_within(f64::from(range / highest as f32) * 255.0, 0, 255);
 
     let in_sixths = ((hue + turn) & 255) * 6;
     let sector = in_sixths / 255;
     let f = (f64::from(in_sixths - 255 * sector) * (1.0 / 255.0)) as f32;
     let fs = (f64::from(saturation) * (1.0 / 255.0)) as f32;
     let value = f64::from(highest);
-    let p = truncated(value * (1.0 - f64::from(fs)) + 0.5);
+    let p = truncated_within(value * (1.0 - f64::from(fs)) + 0.5, 0, 255);
     let odd = sector & 1 == 1;
     let share = if odd { f64::from(fs * f) } else { f64::from(fs) * (1.0 - f64::from(f)) };
-    let slope = truncated(value * (1.0 - share) + 0.5);
+    let slope = truncated_within(value * (1.0 - share) + 0.5, 0, 255);
     let sector = if sector == 6 { 0 } else { sector };
     let half = sector >> 1;
     // Sectors 0 to 5: (v t p) (q v p) (p v t) (p q v) (t p v) (v p q); the slope is t or q.
@@ -135,23 +135,6 @@ fn turned([r, g, b]: [i32; 3], turn: i32) -> [i32; 3] {
         #[inline(always)]
         |channel| if grey { highest } else { channel },
     )
-}
-
-/// A value in [0, 255] without what is behind the point; values beyond become the nearest of these, not-a-number 0.
-#[inline(always)]
-fn truncated(value: f64) -> i32 {
-    // The comparison comes first: the largest of not-a-number and 0 is 0.
-    let bounded = value.max(0.0).min(255.0);
-    // SAFETY: a number from 0 to 255 fits. (A checked cast would keep the loop from being vectorised.)
-    unsafe { bounded.to_int_unchecked() }
-}
-
-/// As [`truncated`].
-#[inline(always)]
-fn truncated_f32(value: f32) -> i32 {
-    let bounded = value.max(0.0).min(255.0);
-    // SAFETY: a number from 0 to 255 fits.
-    unsafe { bounded.to_int_unchecked() }
 }
 
 /// Pixels whose hue is turned at a time.

@@ -210,11 +210,23 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Tells the data set what this process wants of the batch with this number, counted over all epochs.
+    fn read_ahead(&self, number: u64) {
+        let batches = self.sampler.batches() as u64;
+        let order = self.order(number / batches);
+        self.dataset.will_need(&order[self.sampler.share((number % batches) as usize)]);
+    }
+}
+
 fn work(queue: &Queue, source: &Source) {
     let batches = source.sampler.batches() as u64;
     let pieces = |number: u64| source.pieces((number % batches) as usize).len();
     while let Some(Task { batch, piece }) = queue.take(pieces) {
         let (epoch, index) = (batch / batches, (batch % batches) as usize);
+        if piece == 0 {
+            source.read_ahead(batch + 1);
+        }
         let make = || source.piece(epoch, index, source.pieces(index)[piece].clone(), queue.take_spare());
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
         let failed = || Err(Error::Config("a loader thread failed while making a batch".into()));

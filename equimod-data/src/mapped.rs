@@ -1,7 +1,7 @@
 //! Files as memory.
 
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -25,6 +25,17 @@ impl Mapped {
         // SAFETY: the map is private to this value and only read; files are not changed while in use, as documented.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
         Ok(Self(Some(map)))
+    }
+
+    /// Asks the system to read a part ahead, where it can be asked.
+    pub fn will_need(&self, part: Range<usize>) {
+        #[cfg(unix)]
+        if let Some(map) = self.0.as_ref().filter(|map| part.start <= part.end && part.end <= map.len()) {
+            // Advice that is not taken costs time alone.
+            let _ = map.advise_range(memmap2::Advice::WillNeed, part.start, part.len());
+        }
+        #[cfg(not(unix))]
+        let _ = part;
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::Rectangle;
 use crate::image::{Image, Size};
-use crate::simd::{vectorised, vectorised_widest};
+use crate::simd::{truncated_within, vectorised, vectorised_widest};
 
 /// Bits after the point of a weight.
 const PRECISION: u32 = 22;
@@ -126,9 +126,7 @@ fn fill(filter: Filter, centres: &[f64], bounds: &[(usize, usize)], filter_scale
             let mut fixed = [0i32; TOGETHER];
             for k in 0..TOGETHER {
                 let scaled = exact[k] / sums[k] * f64::from(1 << PRECISION);
-                let bounded = (scaled + if scaled < 0.0 { -0.5 } else { 0.5 }).max(-LARGEST).min(LARGEST);
-                // SAFETY: a number within ±LARGEST fits. (A checked cast would keep the loop from being vectorised.)
-                fixed[k] = unsafe { bounded.to_int_unchecked() };
+                fixed[k] = truncated_within(scaled + if scaled < 0.0 { -0.5 } else { 0.5 }, -LARGEST, LARGEST);
             }
             for (values, fixed) in values.chunks_exact_mut(longest).zip(fixed) {
                 values[tap] = fixed;
@@ -138,7 +136,7 @@ fn fill(filter: Filter, centres: &[f64], bounds: &[(usize, usize)], filter_scale
 }
 
 /// No weight in fixed point is larger.
-const LARGEST: f64 = (1u32 << 30) as f64;
+const LARGEST: i32 = 1 << 30;
 
 fn round(sum: i32) -> u8 {
     (sum >> PRECISION).clamp(0, 255) as u8

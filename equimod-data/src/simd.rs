@@ -30,3 +30,22 @@ impl<R, F: FnMut() -> R> NullaryFnOnce for Inlined<F> {
         (self.0)()
     }
 }
+
+/// A value without what is behind the point, brought into `[low, high]`; not-a-number becomes `low`. (A checked cast would
+/// keep a loop from being vectorised.)
+#[inline(always)]
+#[allow(clippy::manual_clamp)] // Clamping lets not-a-number through.
+pub(crate) fn truncated_within(value: f64, low: i32, high: i32) -> i32 {
+    let bounded = value.max(f64::from(low)).min(f64::from(high));
+    // SAFETY: it is a number between two that fit, as the larger of not-a-number and `low` is `low`.
+    unsafe { bounded.to_int_unchecked() }
+}
+
+/// As [`truncated_within`], for bytes.
+#[inline(always)]
+#[allow(clippy::manual_clamp)] // Clamping lets not-a-number through.
+pub(crate) fn truncated_to_byte(value: f32) -> i32 {
+    let bounded = value.max(0.0).min(255.0);
+    // SAFETY: it is a number from 0 to 255, as the larger of not-a-number and 0 is 0.
+    unsafe { bounded.to_int_unchecked() }
+}

@@ -50,6 +50,9 @@ pub struct DataRecipe {
     pub batch: usize,
     /// Share of the pictures that may fail to decode; they are replaced and listed in `skipped.jsonl`. Default: 0.001.
     pub skip_share: f64,
+    /// Pictures within which the order is random: 0 for all, which is the published way. A window makes slow storage and
+    /// tables too large for memory be read in runs of neighbours; every epoch is a permutation still.
+    pub shuffle_window: usize,
     /// Whether pictures are turned as their EXIF orientation says. Published: false.
     pub apply_orientation: bool,
 }
@@ -150,7 +153,7 @@ impl Default for Recipe {
 
 impl Default for DataRecipe {
     fn default() -> Self {
-        Self { source: "emoji".into(), batch: 512, skip_share: SKIP_SHARE, apply_orientation: false }
+        Self { source: "emoji".into(), batch: 512, skip_share: SKIP_SHARE, shuffle_window: 0, apply_orientation: false }
     }
 }
 

@@ -92,6 +92,7 @@ impl Trainer {
             clean: method.needs().clean_view,
             threads: surroundings.loader_threads,
             prefetch: PREFETCH,
+            window: Some(recipe.data.shuffle_window).filter(|&window| window > 0),
             skip_share: recipe.data.skip_share,
             ..LoaderConfig::default()
         };

@@ -84,6 +84,15 @@ impl Dataset for Concat {
         self.parts.iter().find_map(|part| part.notice())
     }
 
+    fn will_need(&self, indices: &[usize]) {
+        let mut start = 0;
+        for part in &self.parts {
+            let inside = |index: &usize| index.checked_sub(start).filter(|&index| index < part.len());
+            part.will_need(&indices.iter().filter_map(inside).collect::<Vec<_>>());
+            start += part.len();
+        }
+    }
+
     fn fingerprint(&self) -> Result<String> {
         let mut hash = Sha256::new();
         for part in &self.parts {

@@ -82,6 +82,9 @@ pub trait Dataset: Send + Sync {
     /// Hexadecimal SHA-256 of what decides a run on these pictures.
     fn fingerprint(&self) -> Result<String>;
 
+    /// Says that these pictures are wanted soon, so that slow storage can read ahead; changes nothing but the time.
+    fn will_need(&self, _indices: &[usize]) {}
+
     /// The sizes of all pictures.
     fn sizes(&self) -> Result<Vec<Size>> {
         (0..self.len()).map(|index| self.size(index)).collect()

@@ -199,6 +199,14 @@ impl Dataset for PackedDataset {
         self.header.notice.as_deref()
     }
 
+    fn will_need(&self, indices: &[usize]) {
+        for entry in indices.iter().filter_map(|&index| self.entry(index).ok()) {
+            if let Ok(start) = usize::try_from(entry.offset) {
+                self.map.will_need(start..start.saturating_add(entry.length as usize));
+            }
+        }
+    }
+
     /// The checksum in the trailer.
     fn fingerprint(&self) -> Result<String> {
         let end = self.map.len() - 8;

@@ -8,6 +8,8 @@ mod index;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -33,6 +35,20 @@ struct Shard {
     path: PathBuf,
     before: usize,
     entries: index::Shard,
+}
+
+impl Shard {
+    /// Asks the system to read a picture ahead, where it can be asked.
+    fn read_ahead(&self, file: &File, place: usize) {
+        #[cfg(target_os = "linux")]
+        {
+            let (offset, length) = (self.entries.offsets[place], u64::from(self.entries.lengths[place]));
+            // Advice that is not taken costs time alone.
+            let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), rustix::fs::Advice::WillNeed);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = (file, place);
+    }
 }
 
 impl ShardsDataset {
@@ -129,6 +145,16 @@ impl Dataset for ShardsDataset {
         self.tasks.get(task)?;
         let (shard, place) = self.locate(index)?;
         shard.entries.labels[place]
+    }
+
+    fn will_need(&self, indices: &[usize]) {
+        let mut wanted: Vec<(&Shard, usize)> = indices.iter().filter_map(|&index| self.locate(index)).collect();
+        wanted.sort_by_key(|(shard, place)| (shard.before, *place));
+        for places in wanted.chunk_by(|(one, _), (other, _)| one.before == other.before) {
+            // What cannot be opened now is told when it is read.
+            let Ok(file) = File::open(&places[0].0.path) else { continue };
+            places.iter().for_each(|&(shard, place)| shard.read_ahead(&file, place));
+        }
     }
 
     fn key(&self, index: usize) -> String {
