@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Rectangle;
-use crate::image::{Image, Size};
+use crate::image::{Image, LONGEST_SIDE, Size};
 use crate::simd::{truncated_within, vectorised, vectorised_widest};
 
 /// Bits after the point of a weight.
@@ -289,11 +289,13 @@ pub fn crop(image: &Image, top: usize, left: usize, size: Size) -> Image {
     Image::made(size, pixels)
 }
 
-/// The size with the shorter side `side`, as torchvision's `Resize(side)`.
+/// The size with the shorter side `side`, as torchvision's `Resize(side)`; the longer side ends at [`LONGEST_SIDE`],
+/// where a picture is so long and thin that it would fill the memory.
 pub fn shorter_side(size: Size, side: usize) -> Size {
+    let longer = |long: usize, short: usize| (side * long / short).clamp(1, side.max(LONGEST_SIDE as usize));
     match size.height <= size.width {
-        true => Size { height: side, width: (side * size.width / size.height).max(1) },
-        false => Size { height: (side * size.height / size.width).max(1), width: side },
+        true => Size { height: side, width: longer(size.width, size.height) },
+        false => Size { height: longer(size.height, size.width), width: side },
     }
 }
 

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use equimod_data::dataset::{PackConfig, Storage, index_shards, pack};
 use equimod_data::{
-    Batch, Concat, Dataset, FolderDataset, Image, LayoutConfig, Loader, LoaderConfig, ParamLayout, ParquetDataset,
-    Policy, Size, Statistics,
+    Batch, Concat, Dataset, FolderDataset, Image, LayoutConfig, Loader, LoaderConfig, PackedDataset, ParamLayout,
+    ParquetDataset, Policy, ShardsDataset, Size, Statistics,
 };
 
 fn emoji(name: &str) -> PathBuf {
@@ -126,4 +127,139 @@ fn joined_sets_count_on_and_must_agree() {
     write_picture(&folder.path().join("x.png"), 20, 3);
     let other = Arc::new(FolderDataset::open(folder.path()).unwrap());
     assert!(Concat::new("mixed", vec![noto, other]).err().unwrap().to_string().contains("different labels"));
+}
+
+/// `count` pictures in tar shards of seven, indexed.
+fn shards(folder: &Path, count: usize) -> Arc<dyn Dataset> {
+    for (number, first) in (0..count).step_by(7).enumerate() {
+        let mut builder = tar::Builder::new(fs::File::create(folder.join(format!("x-{number:03}.tar"))).unwrap());
+        for k in first..(first + 7).min(count) {
+            let image = Image::new(Size { height: 9, width: 12 }, vec![k as u8; 9 * 12 * 3]).unwrap();
+            let bytes = image.encode_png().unwrap();
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, format!("{k:05}.png"), bytes.as_slice()).unwrap();
+        }
+        builder.finish().unwrap();
+    }
+    index_shards(folder, &mut |_| {}).unwrap();
+    Arc::new(ShardsDataset::open(folder).unwrap())
+}
+
+/// The same pictures as a packed file.
+fn packed(folder: &Path, source: &dyn Dataset) -> Arc<dyn Dataset> {
+    let path = folder.join("x.equimod");
+    pack(source, &path, &PackConfig { resize: None, storage: Storage::Raw, threads: 1 }, &mut |_| {}).unwrap();
+    Arc::new(PackedDataset::open(&path).unwrap())
+}
+
+fn windowed(dataset: Arc<dyn Dataset>, process: (usize, usize), threads: usize, keep_remainder: bool) -> Loader {
+    let policy = Policy::built_in("byol-cifar10", 16).unwrap();
+    let layout = ParamLayout::new(&policy, &LayoutConfig::default(), &[Size { height: 9, width: 12 }]).unwrap();
+    let config = LoaderConfig {
+        seed: 5,
+        batch: 20,
+        clean: true,
+        threads,
+        keep_remainder,
+        process,
+        window: Some(32),
+        ..LoaderConfig::default()
+    };
+    Loader::new(dataset, policy, layout, &config).unwrap()
+}
+
+#[test]
+fn an_epoch_from_shards_is_the_same_for_any_threads_and_any_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = shards(folder.path(), 107);
+    let packed = packed(folder.path(), shards.as_ref());
+    for keep_remainder in [false, true] {
+        let batches = if keep_remainder { 6 } else { 5 };
+        let take = |dataset: &Arc<dyn Dataset>, process, threads| -> Vec<Batch> {
+            let loader = windowed(dataset.clone(), process, threads, keep_remainder);
+            assert_eq!(loader.batches(), batches);
+            loader.start(0).unwrap().take(2 * batches).map(Result::unwrap).collect()
+        };
+        let reference = take(&shards, (0, 1), 1);
+        for threads in [2, 7] {
+            assert_eq!(take(&shards, (0, 1), threads), reference);
+            assert_eq!(take(&packed, (0, 1), threads), reference);
+        }
+        // Every sample once an epoch, apart from what is dropped.
+        let mut seen: Vec<usize> = reference[..batches].iter().flat_map(|batch| batch.indices.clone()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), if keep_remainder { 107 } else { 100 });
+        // Three processes have the shares of one, one after the other.
+        let shares: Vec<Vec<Batch>> = (0..3).map(|rank| take(&shards, (rank, 3), 2)).collect();
+        for (k, whole) in reference.iter().enumerate() {
+            let join =
+                |part: fn(&Batch) -> Vec<u8>| shares.iter().flat_map(|share| part(&share[k])).collect::<Vec<u8>>();
+            assert_eq!(join(|batch| batch.views[1].bytes.clone()), whole.views[1].bytes);
+            let params: Vec<f32> = shares.iter().flat_map(|share| share[k].params[0].clone()).collect();
+            assert_eq!(params, whole.params[0]);
+        }
+    }
+}
+
+#[test]
+fn a_chunk_of_the_batch_shares_its_augmentation_on_every_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = shards(folder.path(), 24);
+    let batch = |process| {
+        let policy = Policy::built_in("simclr-cifar10", 16).unwrap();
+        let layout = ParamLayout::new(&policy, &LayoutConfig::default(), &[Size { height: 9, width: 12 }]).unwrap();
+        let config = LoaderConfig { batch: 24, process, shared_by: Some(8), ..LoaderConfig::default() };
+        Loader::new(shards.clone(), policy, layout, &config).unwrap().batch(3, 0).unwrap()
+    };
+    let whole = batch((0, 1));
+    let rows = |batch: &Batch| batch.params[1].chunks(15).map(<[f32]>::to_vec).collect::<Vec<_>>();
+    let all = rows(&whole);
+    for chunk in all.chunks(8) {
+        assert!(chunk.iter().all(|row| *row == chunk[0]));
+    }
+    assert!(all[0] != all[8] && all[8] != all[16]);
+    let split: Vec<Vec<f32>> = [0, 1, 2, 3, 4].iter().flat_map(|&rank| rows(&batch((rank, 5)))).collect();
+    assert_eq!(split, all);
+}
+
+#[test]
+fn pictures_that_do_not_decode_are_replaced_the_same_way_and_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    for k in 0..40 {
+        write_picture(&folder.path().join(format!("{k:02}.png")), 20, k);
+    }
+    for k in [7, 23] {
+        fs::write(folder.path().join(format!("{k:02}.png")), b"\x89PNG\r\n\x1a\n cut").unwrap();
+    }
+    let data: Arc<dyn Dataset> = Arc::new(FolderDataset::open(folder.path()).unwrap());
+    let loader = |threads: usize, skip_share: f64| {
+        let policy = Policy::built_in("simclr-cifar10", 16).unwrap();
+        let layout = ParamLayout::new(&policy, &LayoutConfig::default(), &[Size::square(20)]).unwrap();
+        let config = LoaderConfig { batch: 20, threads, skip_share, ..LoaderConfig::default() };
+        Loader::new(data.clone(), policy, layout, &config).unwrap()
+    };
+    let take = |threads: usize| {
+        let loader = loader(threads, 0.05);
+        let mut batches = loader.start(0).unwrap();
+        let taken: Vec<Batch> = (0..4).map(|_| batches.next().unwrap().unwrap()).collect();
+        drop(batches);
+        let mut skipped = loader.take_skipped();
+        skipped.sort_by_key(|skipped| skipped.index);
+        assert!(loader.take_skipped().is_empty());
+        (taken, skipped)
+    };
+    let (reference, skipped) = take(1);
+    assert_eq!(skipped.iter().map(|s| s.index).collect::<Vec<_>>(), [7, 23]);
+    assert!(skipped[0].path.ends_with("07.png") && !skipped[0].reason.is_empty());
+    assert!(reference.iter().all(|batch| batch.indices.len() == 20 && !batch.indices.contains(&7)));
+    for threads in [2, 7] {
+        assert_eq!(take(threads), (reference.clone(), skipped.clone()));
+    }
+    // Two of forty are more than 4 %.
+    let strict = loader(2, 0.04);
+    let failed = strict.start(0).unwrap().take(2).find_map(Result::err).unwrap().to_string();
+    assert!(failed.contains("2 of its 40 pictures") && failed.contains("4 %"), "{failed}");
 }
