@@ -2,6 +2,7 @@
 //! 130 interrupted.
 
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use crate::output;
 
@@ -27,6 +28,26 @@ impl std::fmt::Display for Usage {
 }
 
 impl std::error::Error for Usage {}
+
+/// The last panic, in words.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+/// Keeps what panics say until [`of_panic`] tells it, as most become errors on their way (a damaged file that another
+/// crate did not expect). With `RUST_BACKTRACE` set, they are printed as usual.
+pub fn keep_panics() {
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|panic| {
+            *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic.to_string().replace('\n', " "));
+        }));
+    }
+}
+
+/// Tells a panic that nothing caught.
+pub fn of_panic() -> ExitCode {
+    let panic = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    output::error(&format!("a defect of equimod, please report it: {panic}"));
+    ExitCode::from(FAILED)
+}
 
 /// Prints clap's message; help and version are no mistakes.
 pub fn of_usage(error: &clap::Error) -> ExitCode {

@@ -17,6 +17,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    exit::keep_panics();
+    std::panic::catch_unwind(run).unwrap_or_else(|_| exit::of_panic())
+}
+
+fn run() -> ExitCode {
     let arguments = match cli::Cli::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return exit::of_usage(&error),

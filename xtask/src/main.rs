@@ -40,7 +40,9 @@ fn main() -> anyhow::Result<()> {
         ["check"] => check(),
         ["test"] => test(),
         ["dependencies"] => dependencies(),
-        _ => bail!("usage: cargo xtask check | test | dependencies"),
+        ["fuzz"] => fuzz(FUZZ_SECONDS),
+        ["fuzz", seconds] => fuzz(seconds.parse().context("give the seconds for each target as a whole number")?),
+        _ => bail!("usage: cargo xtask check | test | dependencies | fuzz [SECONDS]"),
     }
 }
 
@@ -50,7 +52,35 @@ fn check() -> anyhow::Result<()> {
     cargo(&["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"], &[])?;
     let deny = ("RUSTDOCFLAGS", "-D warnings");
     cargo(&["doc", "--workspace", "--no-deps", "--release"], &[deny])?;
-    test()
+    test()?;
+    fuzz(FUZZ_SECONDS)
+}
+
+/// Seconds for each fuzz target, if nothing else is said.
+const FUZZ_SECONDS: u64 = 10;
+
+/// Runs every fuzz target for some seconds, from whole inputs. Coverage without a sanitizer: the stable compiler does.
+fn fuzz(seconds: u64) -> anyhow::Result<()> {
+    if !Command::new(env!("CARGO")).args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        cargo(&["install", "cargo-fuzz", "--locked", "--version", "0.13.2"], &[])?;
+    }
+    cargo(&["run", "--quiet", "--release", "-p", "equimod-data", "--example", "fuzz_seeds"], &[])?;
+    let folder = ["--fuzz-dir", "equimod-data/fuzz"];
+    cargo(&[&["fuzz", "build", "--sanitizer", "none"], &folder[..]].concat(), &[])?;
+    let listed = Command::new(env!("CARGO")).args(["fuzz", "list"]).args(folder).output()?;
+    let limit = format!("-max_total_time={seconds}");
+    let flags = ["--", &limit, "-rss_limit_mb=4096", "-timeout=20"];
+    for target in String::from_utf8(listed.stdout)?.lines() {
+        eprintln!("» fuzz {target}, {seconds} s");
+        let run = ["fuzz", "run", "--sanitizer", "none"];
+        let output = Command::new(env!("CARGO")).args(run).args(folder).arg(target).args(flags).output()?;
+        if !output.status.success() {
+            let told = String::from_utf8_lossy(&output.stderr);
+            let end: Vec<&str> = told.lines().rev().take(60).collect();
+            bail!("fuzz target {target} failed:\n{}", end.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+    }
+    Ok(())
 }
 
 fn test() -> anyhow::Result<()> {

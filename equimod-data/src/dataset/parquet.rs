@@ -45,6 +45,12 @@ fn broken(error: parquet::errors::ParquetError) -> String {
     format!("it is truncated or not a parquet file ({error})")
 }
 
+/// The parquet crate is not made for damaged pages: where it panics, they are.
+fn guarded<T>(read: impl FnOnce() -> Read<T>) -> Read<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err("its pages are damaged; fetch it again".into()))
+}
+
 impl ParquetDataset {
     /// Reads a table from a file; `column` names the pictures' column (told by the metadata, or `image` or `img`, if
     /// nothing is said).
@@ -57,7 +63,7 @@ impl ParquetDataset {
         let name = path.display().to_string();
         let wrong = |reason: String| Error::data_set(&name, reason);
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let reader = SerializedFileReader::new(file).map_err(|e| wrong(broken(e)))?;
+        let reader = schema::open(file).map_err(wrong)?;
         let columns = Columns::of(&reader, column).map_err(wrong)?;
         if columns.picture_bytes(&reader) <= held {
             let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
@@ -65,7 +71,7 @@ impl ParquetDataset {
         }
         let fingerprint = schema::fingerprint(&reader);
         let mut table = Self::empty(&name, &columns, fingerprint);
-        table.read(&reader, &columns, false).map_err(wrong)?;
+        guarded(|| table.read(&reader, &columns, false)).map_err(wrong)?;
         table.pictures = Pictures::Grouped(Groups::new(reader, columns).map_err(wrong)?);
         Ok(table)
     }
@@ -74,13 +80,13 @@ impl ParquetDataset {
     pub fn from_bytes(name: &str, bytes: bytes::Bytes, column: Option<&str>) -> Result<Self> {
         let fingerprint = crate::hexadecimal(&Sha256::digest(&bytes));
         let read = || -> Read<Self> {
-            let reader = SerializedFileReader::new(bytes).map_err(broken)?;
+            let reader = schema::open(bytes)?;
             let columns = Columns::of(&reader, column)?;
             let mut table = Self::empty(name, &columns, fingerprint);
             table.read(&reader, &columns, true)?;
             Ok(table)
         };
-        read().map_err(|reason| Error::data_set(name, reason))
+        guarded(read).map_err(|reason| Error::data_set(name, reason))
     }
 
     fn empty(name: &str, columns: &Columns, fingerprint: String) -> Self {
@@ -155,7 +161,7 @@ impl ParquetDataset {
             Pictures::Held(held) => decode(held.get(index).ok_or_else(missing)?, &key),
             Pictures::Grouped(groups) => {
                 let (group, place) = groups.locate(index).ok_or_else(missing)?;
-                let group = groups.load(group).map_err(|reason| Error::data_set(&self.name, reason))?;
+                let group = guarded(|| groups.load(group)).map_err(|reason| Error::data_set(&self.name, reason))?;
                 decode(group.get(place).ok_or_else(missing)?, &key)
             }
         }

@@ -1,13 +1,14 @@
 //! Which column is what.
 
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::{Type, TypePtr};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::Read;
+use super::{Read, broken};
 use crate::dataset::Task;
 
 /// Names of the picture column where the metadata name none.
@@ -70,6 +71,23 @@ impl Columns {
         let columns = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
         let of_pictures = columns.filter(|column| column.column_path().parts().first() == Some(&self.picture));
         of_pictures.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(0)).sum()
+    }
+}
+
+/// Opens a table of `length` bytes: its metadata are read, and no column leads out of it.
+pub(super) fn open<R: ChunkReader + 'static>(source: R) -> Read<SerializedFileReader<R>> {
+    let length = source.len();
+    let reader = SerializedFileReader::new(source).map_err(broken)?;
+    let inside = |column: &ColumnChunkMetaData| {
+        let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+        let end = u64::try_from(start).ok()?.checked_add(u64::try_from(column.compressed_size()).ok()?)?;
+        let counts = column.num_values() >= 0 && column.uncompressed_size() >= 0;
+        (counts && end <= length).then_some(())
+    };
+    let groups = reader.metadata().row_groups();
+    match groups.iter().all(|group| group.num_rows() >= 0 && group.columns().iter().all(|c| inside(c).is_some())) {
+        true => Ok(reader),
+        false => Err("its metadata are damaged: a column leads out of the file".into()),
     }
 }
 

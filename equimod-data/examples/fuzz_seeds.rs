@@ -1,0 +1,105 @@
+//! Writes whole and small inputs for every fuzz target, from which the fuzzer goes on:
+//! `cargo run --release -p equimod-data --example fuzz_seeds`.
+#![allow(missing_docs)]
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use equimod_data::dataset::{PackConfig, Storage, index_shards, pack};
+use equimod_data::{FolderDataset, Policy, Size, view_rng};
+
+/// Whole pictures of every format.
+const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/pillow/decode");
+/// Where the targets are.
+const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
+
+type Done = Result<(), Box<dyn Error>>;
+
+fn main() -> Done {
+    pictures()?;
+    for file in fs::read_dir(Path::new(FUZZ).join("seeds/parquet"))? {
+        let path = file?.path();
+        keep("parquet", &path.file_name().unwrap_or_default().to_string_lossy(), &fs::read(&path)?)?;
+    }
+    shards()?;
+    packed()?;
+    cifar()?;
+    policies()
+}
+
+fn keep(target: &str, name: &str, bytes: &[u8]) -> Done {
+    let folder = Path::new(FUZZ).join("corpus").join(target);
+    fs::create_dir_all(&folder)?;
+    Ok(fs::write(folder.join(name), bytes)?)
+}
+
+fn pictures() -> Done {
+    for file in fs::read_dir(PICTURES)? {
+        let path = file?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !name.ends_with("expected.png") && path.is_file() {
+            keep("picture", &name, &fs::read(&path)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn append(builder: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) -> Done {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    Ok(builder.append_data(&mut header, name, bytes)?)
+}
+
+fn shards() -> Done {
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in ["grey.png", "420.jpg", "palette.bmp"] {
+        append(&mut builder, name, &fs::read(Path::new(PICTURES).join(name))?)?;
+        append(&mut builder, &format!("{}.cls", name.split('.').next().unwrap_or_default()), b"3")?;
+    }
+    let bytes = builder.into_inner()?;
+    keep("shards", "three.tar", &bytes)?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("x.tar");
+    fs::write(&path, [&bytes[..], &[0; 4096]].concat().split_at(4096).0)?;
+    // The index of a file of the length that the target gives to its own.
+    if index_shards(&path, &mut |_| {}).is_ok() {
+        keep("shards_index", "one.json", &fs::read(folder.path().join("x.tar.index.json"))?)?;
+    }
+    keep("shards_index", "two.json", br#"{"version":1,"shards":[{"file":"x.tar","bytes":4096,"keys":["a","b"],"offsets":[0,512],"lengths":[10,20],"labels":[0,null]}]}"#)
+}
+
+fn packed() -> Done {
+    let folder = tempfile::tempdir()?;
+    fs::create_dir(folder.path().join("class"))?;
+    for name in ["grey.png", "420.jpg"] {
+        fs::copy(Path::new(PICTURES).join(name), folder.path().join("class").join(name))?;
+    }
+    let source = FolderDataset::open(folder.path())?;
+    for (name, storage) in [("raw", Storage::Raw), ("png", Storage::Png), ("jpeg", Storage::Jpeg { quality: 80 })] {
+        let path = folder.path().join(name);
+        pack(&source, &path, &PackConfig { resize: Some(6), storage, threads: 1 }, &mut |_| {})?;
+        keep("packed", name, &fs::read(&path)?)?;
+    }
+    Ok(())
+}
+
+fn cifar() -> Done {
+    let record: Vec<u8> = (0..3074).map(|k| (k % 10) as u8).collect();
+    keep("cifar", "hundred.bin", &record)?;
+    let mut builder = tar::Builder::new(Vec::new());
+    append(&mut builder, "cifar-10-batches-bin/test_batch.bin", &record[..3073])?;
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &builder.into_inner()?)?;
+    keep("cifar", "ten.tar.gz", &gzip.finish()?)
+}
+
+fn policies() -> Done {
+    for (name, _) in Policy::LIST {
+        let policy = Policy::built_in(name, 8)?;
+        let params = policy.views[0].sample(Size::square(5), &mut view_rng(0, 0, 0, 0));
+        keep("policy", name, &serde_json::to_vec(&(&policy, &params))?)?;
+    }
+    Ok(())
+}

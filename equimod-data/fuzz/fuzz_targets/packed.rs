@@ -1,0 +1,20 @@
+//! Packed files.
+#![no_main]
+
+use std::cell::LazyCell;
+
+use equimod_data::PackedDataset;
+use equimod_data_fuzz::{Folder, look};
+
+thread_local! {
+    static FOLDER: LazyCell<Folder> = const { LazyCell::new(Folder::new) };
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    FOLDER.with(|folder| {
+        if let Ok(packed) = PackedDataset::open(&folder.write("x.equimod", bytes)) {
+            look(&packed);
+            let _ = packed.verify();
+        }
+    });
+});

@@ -1,0 +1,12 @@
+//! Parquet tables from bytes.
+#![no_main]
+
+use equimod_data::ParquetDataset;
+use equimod_data_fuzz::look;
+
+// Panics inside the parquet crate are errors of ours; one that gets out still ends the run.
+libfuzzer_sys::fuzz_target!(init: drop(std::panic::take_hook()), |bytes: &[u8]| {
+    if let Ok(table) = ParquetDataset::from_bytes("fuzz", bytes::Bytes::copy_from_slice(bytes), None) {
+        look(&table);
+    }
+});

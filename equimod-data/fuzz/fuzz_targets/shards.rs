@@ -1,0 +1,21 @@
+//! Tar shards, as they are indexed and then read.
+#![no_main]
+
+use std::cell::LazyCell;
+
+use equimod_data::ShardsDataset;
+use equimod_data::dataset::index_shards;
+use equimod_data_fuzz::{Folder, look};
+
+thread_local! {
+    static FOLDER: LazyCell<Folder> = const { LazyCell::new(Folder::new) };
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    FOLDER.with(|folder| {
+        let path = folder.write("x.tar", bytes);
+        if index_shards(&path, &mut |_| {}).is_ok() {
+            look(&ShardsDataset::open(&path).expect("what was just indexed"));
+        }
+    });
+});
