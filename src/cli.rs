@@ -219,6 +219,8 @@ pub enum DataCommand {
     Pack(Pack),
     /// Index tar shards in the WebDataset layout.
     Index(Index),
+    /// Fetch a data set from the Hugging Face Hub, for use without a network.
+    Fetch(Fetch),
 }
 
 /// Which pictures.
@@ -351,6 +353,19 @@ pub enum PackStorage {
 pub struct Index {
     /// A folder of .tar files, one such file, or a pattern such as x-{000..012}.tar.
     pub location: PathBuf,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `data fetch`.
+#[derive(Args, Debug)]
+pub struct Fetch {
+    /// hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT]; every split if none is named.
+    pub source: String,
+    /// Also put the files into this folder, new or empty, to be carried elsewhere: the folder is a source itself.
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,

@@ -7,6 +7,9 @@ mod contact_sheet;
 mod device;
 mod evaluation;
 mod exit;
+mod hub;
+#[cfg(feature = "mnist")]
+mod mnist;
 mod output;
 mod recipes;
 mod run_report;

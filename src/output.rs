@@ -70,12 +70,22 @@ pub struct Count(Option<ProgressBar>);
 impl Count {
     /// Up to `total` things.
     pub fn new(what: &'static str, total: usize) -> Self {
+        Self::drawn("{bar:24} {pos}/{len} {msg} {eta}", total as u64, what)
+    }
+
+    /// Up to `total` bytes that come in.
+    #[cfg(feature = "hub")]
+    pub fn of_bytes(total: u64) -> Self {
+        Self::drawn("{bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta}", total, "")
+    }
+
+    fn drawn(template: &str, total: u64, what: &'static str) -> Self {
         if !io::stderr().is_terminal() {
             return Self(None);
         }
-        let bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr());
-        // The template is a constant that parses.
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} {eta}") {
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        // The templates are constants that parse.
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.set_message(what);
@@ -83,15 +93,15 @@ impl Count {
     }
 
     /// `done` are done.
-    pub fn set(&mut self, done: usize) {
+    pub fn set(&self, done: u64) {
         if let Some(bar) = &self.0 {
-            bar.set_position(done as u64);
+            bar.set_position(done);
         }
     }
 
     /// Takes the bar away.
-    pub fn finish(self) {
-        if let Some(bar) = self.0 {
+    pub fn finish(&self) {
+        if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }
     }

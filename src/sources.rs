@@ -11,11 +11,16 @@ use equimod_data::{
 
 use crate::bundled::{Part, emoji};
 
+use crate::hub::layout::split_of;
+use crate::hub::reference::{PREFIX, Reference};
+use crate::hub::{self, Wanted};
+
 /// Sources: a name, and one line.
-pub const SOURCES: [(&str, &str); 7] = [
+pub const SOURCES: [(&str, &str); 9] = [
     ("emoji", "bundled: 3781 Noto and 3781 Twemoji pictures of 32 × 32, labels category, subgroup, skin_tone, flag"),
     ("FOLDER", "pictures (JPEG, PNG, WebP, BMP) in class sub-folders, or unlabelled; train/ and test/ are splits"),
-    ("FOLDER of CIFAR-10, CIFAR-100, STL-10", "their binary versions, unpacked (CIFAR-10 also as its .tar.gz)"),
+    ("FOLDER of CIFAR-10, CIFAR-100, STL-10", "their binary versions, unpacked (CIFAR also as its .tar.gz)"),
+    ("FOLDER of MNIST, Fashion-MNIST", "their four idx files, unpacked"),
     (
         "FOLDER of parquet files",
         "tables in the Hugging Face layout, splits by their names: train-….parquet, test-….parquet",
@@ -23,6 +28,10 @@ pub const SOURCES: [(&str, &str); 7] = [
     ("FILE.parquet[#COLUMN]", "one such table: a column of pictures, labels by their ClassLabel columns"),
     ("FOLDER of .tar, FILE.tar, x-{000..012}.tar", "shards in the WebDataset layout, after `equimod data index`"),
     ("FILE.equimod", "a file that `equimod data pack` made"),
+    (
+        "hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT][#COLUMN]",
+        "a data set on the Hugging Face Hub, by its parquet files; fetched once (`equimod data fetch`)",
+    ),
 ];
 
 /// How pictures are read.
@@ -32,15 +41,15 @@ pub struct Reading {
     pub oriented: bool,
 }
 
-/// Pictures to train on.
-pub fn training(source: &str, reading: Reading) -> anyhow::Result<Arc<dyn Dataset>> {
-    let splits = read(source, reading)?;
-    Ok(splits.pretraining.unwrap_or(splits.train))
+/// Pictures to train on, and their source; one on the Hub is pinned to the commit that was read.
+pub fn training(source: &str, reading: Reading) -> anyhow::Result<(Arc<dyn Dataset>, String)> {
+    let splits = read(source, reading, Wanted::Training)?;
+    Ok((splits.pretraining.unwrap_or(splits.train), splits.name))
 }
 
 /// Pictures for an evaluation.
 pub struct Splits {
-    /// The source's name.
+    /// The source, pinned to a commit if it is on the Hub.
     pub name: String,
     /// To fit on.
     pub train: Arc<dyn Dataset>,
@@ -68,18 +77,29 @@ impl Splits {
 
 /// The splits of `source`, with `test` pictures from elsewhere if given.
 pub fn splits(source: &str, test: Option<&str>, reading: Reading) -> anyhow::Result<Splits> {
-    let mut splits = read(source, reading)?;
+    let wanted = if test.is_some() { Wanted::Training } else { Wanted::Evaluation };
+    let mut splits = read(source, reading, wanted)?;
     if let Some(test) = test {
-        splits.test = Some(read(test, reading)?.train);
+        splits.test = Some(read(test, reading, Wanted::Training)?.train);
     }
     Ok(splits)
 }
 
-fn read(source: &str, reading: Reading) -> anyhow::Result<Splits> {
+fn read(source: &str, reading: Reading, wanted: Wanted) -> anyhow::Result<Splits> {
     match source {
         "emoji" => emoji_splits(),
+        _ if source.starts_with(PREFIX) => from_hub(&Reference::parse(source)?, reading, wanted),
         _ => open(source, reading),
     }
+}
+
+fn from_hub(reference: &Reference, reading: Reading, wanted: Wanted) -> anyhow::Result<Splits> {
+    let mut fetched = hub::fetch(reference, wanted)?;
+    // A split that is alone, or was asked for by name, is what is trained on, whatever it is called.
+    if fetched.splits.len() == 1 {
+        fetched.splits = fetched.splits.into_values().map(|files| ("train".into(), files)).collect();
+    }
+    of_tables(&fetched.reference.to_string(), &fetched.splits, reference.column.as_deref(), reading)
 }
 
 fn emoji_splits() -> anyhow::Result<Splits> {
@@ -92,6 +112,10 @@ fn emoji_splits() -> anyhow::Result<Splits> {
 
 fn open(source: &str, reading: Reading) -> anyhow::Result<Splits> {
     let path = Path::new(source);
+    #[cfg(feature = "mnist")]
+    if crate::mnist::is_at(path) {
+        return crate::mnist::open(path).map(|(train, test)| Splits::of(source, train, Some(test)));
+    }
     if CifarDataset::is_at(path) {
         let (train, test) = (CifarDataset::open(path, Split::Train)?, CifarDataset::open(path, Split::Test)?);
         return Ok(Splits::of(source, Arc::new(train), Some(Arc::new(test))));
@@ -141,7 +165,7 @@ fn folder(source: &str, path: &Path, reading: Reading) -> anyhow::Result<Splits>
     }
     let (train, test) = (path.join("train"), path.join("test"));
     if train.is_dir() && test.is_dir() {
-        let inside = |path: &Path| read(&path.display().to_string(), reading).map(|splits| splits.train);
+        let inside = |path: &Path| open(&path.display().to_string(), reading).map(|splits| splits.train);
         return Ok(Splits::of(source, inside(&train)?, Some(inside(&test)?)));
     }
     Ok(Splits::of(source, Arc::new(FolderDataset::open(path)?.oriented(reading.oriented)), None))
@@ -159,7 +183,7 @@ fn tables_below(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<PathBuf>>> {
             let file = entry.map_err(failed)?.path();
             if file.extension().is_some_and(|ending| ending == "parquet") {
                 let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                tables.entry(split_of(&name).into()).or_default().push(file);
+                tables.entry(split_of(&name).unwrap_or("train").into()).or_default().push(file);
             }
         }
     }
@@ -167,19 +191,8 @@ fn tables_below(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<PathBuf>>> {
     Ok(tables)
 }
 
-/// `train-00000-of-00002`, `train.0`, `noto-train` → `train`; a name without a split is all there is to train on.
-pub fn split_of(name: &str) -> &str {
-    let known = ["train", "test", "validation", "valid", "val"];
-    let word = name.split(|c: char| !c.is_alphanumeric()).find(|word| known.contains(word));
-    match word {
-        Some("valid" | "val") => "validation",
-        Some(word) => word,
-        None => "train",
-    }
-}
-
 /// Splits of parquet files: `train`, and `test` or `validation` to test on.
-pub fn of_tables(
+fn of_tables(
     source: &str,
     tables: &BTreeMap<String, Vec<PathBuf>>,
     column: Option<&str>,
@@ -202,25 +215,6 @@ pub fn of_tables(
         (None, Some(test)) => Ok(Splits::of(source, test, None)),
         (None, None) => {
             Err(Error::DataSet { name: source.into(), reason: "it has no parquet files of a split".into() }.into())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn splits_are_told_by_names() {
-        for (name, split) in [
-            ("train-00000-of-00002", "train"),
-            ("noto-test", "test"),
-            ("validation.0", "validation"),
-            ("val_1", "validation"),
-            ("pictures", "train"),
-            ("training", "train"),
-        ] {
-            assert_eq!(split_of(name), split, "{name}");
         }
     }
 }

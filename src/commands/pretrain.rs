@@ -38,8 +38,9 @@ const PICTURES: usize = 512;
 /// Trains, evaluates, reports.
 pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.device.device)?;
-    let (recipe, asked) = recipe(arguments)?;
-    let dataset = training(&recipe.data.source, reading(&recipe))?;
+    let (mut recipe, asked) = recipe(arguments)?;
+    let (dataset, source) = training(&recipe.data.source, reading(&recipe))?;
+    recipe.data.source = source;
     let stop = Arc::new(AtomicBool::new(false));
     let surroundings = Surroundings {
         device: device.clone(),

@@ -1,5 +1,6 @@
 //! `equimod data`: one file a subcommand.
 
+mod fetch;
 mod index;
 mod pack;
 mod params;
@@ -26,6 +27,7 @@ pub fn run(arguments: &Data) -> anyhow::Result<ExitCode> {
         DataCommand::Verify(arguments) => verify::run(arguments),
         DataCommand::Pack(arguments) => pack::run(arguments),
         DataCommand::Index(arguments) => index::run(arguments),
+        DataCommand::Fetch(arguments) => fetch::run(arguments),
     }
 }
 
@@ -41,7 +43,7 @@ impl SourceArgs {
     fn open(&self) -> anyhow::Result<Arc<dyn Dataset>> {
         let reading = self.reading.reading();
         if !self.test {
-            return training(&self.source, reading);
+            return training(&self.source, reading).map(|(pictures, _)| pictures);
         }
         let test = splits(&self.source, None, reading)?.test;
         Ok(test.ok_or_else(|| Usage(format!("{} has no test pictures of its own", self.source)))?)

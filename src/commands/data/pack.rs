@@ -18,8 +18,8 @@ pub fn run(arguments: &Pack) -> anyhow::Result<ExitCode> {
     };
     let resize = arguments.resize.map(|side| side as usize);
     let config = PackConfig { resize, storage, threads: rayon::current_num_threads() };
-    let mut progress = Count::new("pictures", dataset.len());
-    let summary = pack(dataset.as_ref(), &arguments.out, &config, &mut |done| progress.set(done))?;
+    let progress = Count::new("pictures", dataset.len());
+    let summary = pack(dataset.as_ref(), &arguments.out, &config, &mut |done| progress.set(done as u64))?;
     progress.finish();
     if arguments.json {
         output::json(&json!({ "file": arguments.out, "summary": summary }))?;

@@ -1,0 +1,104 @@
+//! `hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT][#COLUMN]`.
+
+use std::fmt;
+
+use crate::exit::Usage;
+
+/// A data set on the Hub, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Whose it is.
+    pub owner: String,
+    /// Its name.
+    pub name: String,
+    /// One of several configurations.
+    pub configuration: Option<String>,
+    /// A branch, a tag or a commit.
+    pub revision: Option<String>,
+    /// `train`, `test`, `validation`, or another.
+    pub split: Option<String>,
+    /// The pictures' column.
+    pub column: Option<String>,
+}
+
+/// What every reference begins with.
+pub const PREFIX: &str = "hf:";
+const FORM: &str = "hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT][#COLUMN]";
+
+impl Reference {
+    /// Reads a source that begins with [`PREFIX`].
+    pub fn parse(source: &str) -> Result<Self, Usage> {
+        let wrong = |why: &str| Usage(format!("{source} is not a data set on the Hub: {why}; write {FORM}"));
+        let rest = source.strip_prefix(PREFIX).ok_or_else(|| wrong("it does not begin with hf:"))?;
+        let (rest, column) = cut(rest, '#');
+        let (rest, split) = cut(rest, ':');
+        let (path, revision) = cut(rest, '@');
+        let mut parts = path.split('/').map(str::to_owned);
+        let (Some(owner), Some(name)) = (parts.next(), parts.next()) else { return Err(wrong("it has no owner")) };
+        let configuration = parts.next();
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let fine = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(known);
+        if !fine(&owner) || !fine(&name) || parts.next().is_some() {
+            return Err(wrong("owner and name are letters, digits, '-', '_' and '.'"));
+        }
+        let given = [&configuration, &revision, &split, &column];
+        // A revision becomes part of an address, never of a path.
+        let empty = |part: &&Option<String>| part.as_ref().is_some_and(|part| part.is_empty() || part.contains(".."));
+        if given.iter().any(empty) {
+            return Err(wrong("a part of it is empty or holds '..'"));
+        }
+        Ok(Self { owner, name, configuration, revision, split, column })
+    }
+
+    /// `OWNER/NAME`
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+
+    /// The same at a commit.
+    pub fn pinned(&self, commit: &str) -> Self {
+        Self { revision: Some(commit.to_owned()), ..self.clone() }
+    }
+}
+
+fn cut(text: &str, mark: char) -> (&str, Option<String>) {
+    match text.split_once(mark) {
+        Some((before, after)) => (before, Some(after.to_owned())),
+        None => (text, None),
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{PREFIX}{}", self.id())?;
+        let parts = [(&self.configuration, '/'), (&self.revision, '@'), (&self.split, ':'), (&self.column, '#')];
+        parts.iter().filter_map(|(part, mark)| Some((part.as_ref()?, mark))).try_for_each(|(p, m)| write!(f, "{m}{p}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_read_and_write() {
+        for text in [
+            "hf:uoft-cs/cifar10",
+            "hf:a/b/c",
+            "hf:a/b@v1.0",
+            "hf:a/b@refs/convert/parquet:validation",
+            "hf:a/b/plain_text@main:train#img",
+            "hf:a/b#photo",
+        ] {
+            assert_eq!(Reference::parse(text).unwrap().to_string(), text);
+        }
+        let full = Reference::parse("hf:a/b/c@d:e#f").unwrap();
+        assert_eq!((full.configuration.as_deref(), full.revision.as_deref()), (Some("c"), Some("d")));
+        assert_eq!((full.split.as_deref(), full.column.as_deref()), (Some("e"), Some("f")));
+        for bad in
+            ["hf:", "hf:cifar10", "hf:/b", "hf:a/", "hf:a/b/c/d", "hf:../x", "hf:a/b@", "hf:a/b@x/../y", "hf:a b/c"]
+        {
+            assert!(Reference::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
