@@ -1,94 +1,14 @@
 //! The real binary, end to end: training, evaluation, resume, hostile input.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
-/// A recipe that trains in seconds.
-const TINY: &str = r#"
-base = "quick"
-[data]
-batch = 32
-[backbone]
-width = 4
-[objective]
-projection_head = "32-16 bn-"
-[equivariance.equimod]
-projection_head = "32-16 bn-"
-parameter_head = "16 bn"
-predictor = "16 bn-"
-[augmentation]
-size = 16
-[schedule]
-epochs = 2
-warmup_epochs = 0.5
-learning_rate = 1.0
-[checkpoint]
-every_epochs = 1
-"#;
-
-struct Scratch(tempfile::TempDir);
-
-impl Scratch {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    /// Pictures of two colours in class folders.
-    fn pictures(&self, name: &str, each: usize) -> PathBuf {
-        for class in 0..2u8 {
-            for i in 0..each {
-                let size = equimod::data::Size { height: 18, width: 16 + i % 5 };
-                let value = |k: usize| if k % 3 == usize::from(class) { 220 } else { (k * (i + 1) % 97) as u8 };
-                let image = equimod::data::Image::new(size, (0..size.area() * 3).map(value).collect()).unwrap();
-                self.write(&format!("{name}/class{class}/{i}.png"), image.encode_png().unwrap());
-            }
-        }
-        self.path(name)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_equimod")).args(arguments).current_dir(self.0.path()).output().unwrap()
-    }
-
-    /// Succeeds, and gives stdout.
-    fn done(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Fails with the code, one `error:` and every part of the text.
-    fn refused(&self, arguments: &[&str], code: i32, parts: &[&str]) {
-        let output = self.run(arguments);
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-        assert_eq!(text.matches("error: ").count(), 1, "{arguments:?}: {text}");
-        assert!(!text.contains("panicked"), "{text}");
-        for part in parts {
-            assert!(text.contains(part), "{arguments:?}: {part:?} is not in {text}");
-        }
-        assert!(output.stdout.is_empty(), "{arguments:?}");
-    }
-}
-
-fn text(path: &Path) -> String {
-    String::from_utf8_lossy(&path.as_os_str().to_string_lossy().into_owned().into_bytes()).into_owned()
-}
+use common::{Scratch, TINY, text};
 
 fn value(rows: &Value, protocol: &str, task: &str, metric: &str, key: &str) -> f64 {
     let row =
@@ -238,7 +158,7 @@ fn a_signal_stops_after_a_checkpoint_and_the_run_goes_on_exactly() {
     arguments.extend(long);
     let start = |out: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
-        command.args(&arguments).args(["--out", out]).current_dir(scratch.0.path());
+        command.args(&arguments).args(["--out", out]).current_dir(scratch.folder());
         command.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null());
         command
     };
@@ -309,7 +229,7 @@ fn a_full_disk_is_told_and_leaves_no_half_checkpoint() {
     let script = format!(
         "trap '' XFSZ; ulimit -f 40; exec {binary} pretrain --recipe tiny.toml --data pictures --out run --set data.batch=16 --no-eval"
     );
-    let output = Command::new("bash").args(["-c", &script]).current_dir(scratch.0.path()).output().unwrap();
+    let output = Command::new("bash").args(["-c", &script]).current_dir(scratch.folder()).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("cannot write") && told.contains("checkpoints"), "{told}");

@@ -262,11 +262,13 @@ fn told(reference: &Reference, error: &HFError) -> anyhow::Error {
     let id = reference.id();
     let reason = match error {
         HFError::AuthRequired { .. } | HFError::Forbidden { .. } => format!(
-            "the Hub refuses access to it; if it is gated, accept its terms on its page, and set HF_TOKEN to a token that may read it{}",
+            "the Hub refuses access to it, or has no such data set; if it is gated, accept its terms on its page, and set HF_TOKEN to a token that may read it{}",
             if let HFError::Forbidden { .. } = error { " (this token may not)" } else { "" }
         ),
-        HFError::RepoNotFound { .. } => format!("there is no data set {id} on the Hub, or not this revision of it"),
-        HFError::RevisionNotFound { revision, .. } => format!("{id} has no revision {revision}"),
+        HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => {
+            let revision = reference.revision.as_deref().unwrap_or(MAIN);
+            format!("there is no data set {id} on the Hub, or no revision {revision} of it")
+        }
         HFError::RateLimited { .. } => "the Hub asks for a pause; try again later, or with HF_TOKEN set".into(),
         other => format!("the Hub's answer cannot be used: {other}"),
     };

@@ -179,7 +179,7 @@ impl ParamLayout {
         let places = places.filter(|places| places.iter().all(|&place| place < published.mean.len()));
         let Some(places) = places else {
             return Err(Error::Config(format!(
-                "the statistics {} are for {} values in the published encoding, this layout is {} and has {}; use computed ones",
+                "the statistics {} are for {} values in the published encoding, this layout is {} and has {}; set augmentation.statistics = \"computed\"",
                 self.statistics,
                 published.mean.len(),
                 self.encoding,

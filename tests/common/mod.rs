@@ -1,0 +1,111 @@
+//! What the tests that run the binary share.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A recipe that trains in seconds.
+pub const TINY: &str = r#"
+base = "quick"
+[data]
+batch = 32
+[backbone]
+width = 4
+[objective]
+projection_head = "32-16 bn-"
+[equivariance.equimod]
+projection_head = "32-16 bn-"
+parameter_head = "16 bn"
+predictor = "16 bn-"
+[augmentation]
+size = 16
+[schedule]
+epochs = 2
+warmup_epochs = 0.5
+learning_rate = 1.0
+[checkpoint]
+every_epochs = 1
+"#;
+
+/// A folder in which the binary is run.
+pub struct Scratch {
+    folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Scratch {
+    /// An empty one; what the environment says of the Hub is left out.
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), environment: Vec::new() }
+    }
+
+    /// The same with a variable of the environment set.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Pictures of two colours in class folders.
+    pub fn pictures(&self, name: &str, each: usize) -> PathBuf {
+        for class in 0..2u8 {
+            for i in 0..each {
+                let size = equimod::data::Size { height: 18, width: 16 + i % 5 };
+                let value = |k: usize| if k % 3 == usize::from(class) { 220 } else { (k * (i + 1) % 97) as u8 };
+                let image = equimod::data::Image::new(size, (0..size.area() * 3).map(value).collect()).unwrap();
+                self.write(&format!("{name}/class{class}/{i}.png"), image.encode_png().unwrap());
+            }
+        }
+        self.path(name)
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
+        for name in ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HUB_CACHE", "RUST_BACKTRACE"] {
+            command.env_remove(name);
+        }
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        command.env("HF_HOME", self.path("hf")).envs(environment);
+        command.args(arguments).current_dir(self.folder()).output().unwrap()
+    }
+
+    /// Succeeds, and gives stdout.
+    pub fn done(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Fails with the code, one `error:` and every part of the text.
+    pub fn refused(&self, arguments: &[&str], code: i32, parts: &[&str]) {
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert_eq!(text.matches("error: ").count(), 1, "{arguments:?}: {text}");
+        assert!(!text.contains("panicked"), "{text}");
+        for part in parts {
+            assert!(text.contains(part), "{arguments:?}: {part:?} is not in {text}");
+        }
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> String {
+    String::from_utf8_lossy(&path.as_os_str().to_string_lossy().into_owned().into_bytes()).into_owned()
+}

@@ -1,0 +1,211 @@
+//! `equimod data` and the sources, as a user calls them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::fs;
+
+use equimod::data::{Image, ViewParams};
+use serde_json::{Value, json};
+
+use common::{Scratch, TINY, text};
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_preview_draws_what_training_sees_and_writes_its_parameters_down() {
+    let scratch = Scratch::new();
+    let arguments = ["data", "preview", "--pictures", "3", "--policy", "byol-cifar10", "--out", "sheet.png", "--json"];
+    let told = parsed(&scratch.done(&arguments));
+    let sheet = Image::decode(&fs::read(scratch.path("sheet.png")).unwrap(), "sheet").unwrap();
+    assert!(sheet.size().height > 3 * 32 && sheet.size().width > 3 * 32);
+    let pictures = told["pictures"].as_array().unwrap();
+    assert_eq!(pictures.len(), 3);
+    // The parameters can be read back: crop, flip, jitter, grayscale, blur, solarize.
+    for view in pictures.iter().flat_map(|picture| picture["views"].as_array().unwrap()) {
+        let params: ViewParams = serde_json::from_value(view.clone()).unwrap();
+        assert_eq!(params.0.len(), 6);
+    }
+    assert_eq!(told, parsed(&scratch.done(&arguments)));
+    let other = parsed(&scratch.done(&[&arguments[..], &["--seed", "1"]].concat()));
+    assert_ne!(told["pictures"], other["pictures"]);
+    scratch.refused(&["data", "preview", "--policy", "simclr-cifar"], 3, &["simclr-cifar10"]);
+}
+
+#[test]
+fn statistics_are_those_of_the_pictures() {
+    let scratch = Scratch::new();
+    for (name, shade) in [("a/1", 0u8), ("a/2", 255), ("b/1", 51)] {
+        let size = equimod::data::Size { height: 2, width: 3 };
+        let image = Image::new(size, [shade, 51, 102].repeat(6)).unwrap();
+        scratch.write(&format!("pictures/{name}.png"), image.encode_png().unwrap());
+    }
+    let told = parsed(&scratch.done(&["data", "stats", "pictures", "--json"]));
+    let value = |at: &str| told.pointer(at).unwrap().as_f64().unwrap();
+    // Red is 0, 1 and 0.2.
+    assert!((value("/channels/mean/0") - 0.4).abs() < 1e-12);
+    assert!((value("/channels/std/0") - (1.04f64 / 3.0 - 0.16).sqrt()).abs() < 1e-12);
+    assert!((value("/channels/mean/2") - 0.4).abs() < 1e-12 && value("/channels/std/2") < 1e-9);
+    assert_eq!(told["labels"][0]["classes"], json!([{"class": "a", "pictures": 2}, {"class": "b", "pictures": 1}]));
+    assert_eq!(
+        (told["sizes"]["height"]["median"].as_u64(), told["sizes"]["width"]["largest"].as_u64()),
+        (Some(2), Some(3))
+    );
+    assert!(scratch.done(&["data", "stats"]).contains("6168 pictures"));
+}
+
+#[test]
+fn parameters_are_measured_beside_their_analytic_statistics() {
+    let scratch = Scratch::new();
+    for encoding in ["published", "size-normalised", "pairwise"] {
+        let setting = format!("augmentation.encoding={encoding:?}");
+        let computed = "augmentation.statistics=computed";
+        let arguments = ["data", "params", "--set", &setting, "--set", computed, "--draws", "20000", "--json"];
+        let told = parsed(&scratch.done(&arguments));
+        let values = told["values"].as_array().unwrap();
+        assert_eq!((values.len(), told["encoding"].as_str()), (15, Some(encoding)));
+        for value in values.iter().filter(|value| !value["analytic"].is_null()) {
+            let of = |kind: &str, what: &str| value[kind][what].as_f64().unwrap();
+            // Five standard errors.
+            let off = (of("measured", "mean") - of("analytic", "mean")).abs();
+            assert!(off <= 5.0 * of("analytic", "std") / 20_000f64.sqrt(), "{value}");
+        }
+    }
+    // A subset by name, and by the augmentation's.
+    let subset = "augmentation.parameters=[\"grayscale\", \"horizontal_flip\", \"random-resized-crop\"]";
+    let told = parsed(&scratch.done(&["data", "params", "--set", subset, "--draws", "100", "--json"]));
+    let names: Vec<&str> = told["values"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["crop_top", "crop_left", "crop_height", "crop_width", "horizontal_flip", "grayscale"]);
+    let unknown = ["data", "params", "--set", "augmentation.parameters=[\"blur\"]"];
+    scratch.refused(&unknown, 3, &["no parameter \"blur\"", "colour-jitter"]);
+}
+
+#[test]
+fn verify_lists_what_fails_and_training_replaces_it() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 30);
+    let fine = parsed(&scratch.done(&["data", "verify", "pictures", "--json"]));
+    assert_eq!((fine["decoded"].as_u64(), fine["failed"].as_array().unwrap().len()), (Some(60), 0));
+    scratch.write("pictures/class1/cut.png", b"\x89PNG\r\n\x1a\n cut");
+    let output = scratch.run(&["data", "verify", "pictures", "--out", "found.json"]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(told.contains("cut.png") && told.contains("60 of 61 pictures decode"), "{told}");
+    let found = parsed(&fs::read_to_string(scratch.path("found.json")).unwrap());
+    assert!(found["failed"][0]["path"].as_str().unwrap().ends_with("cut.png"));
+    assert_ne!(found["fingerprint"], fine["fingerprint"]);
+    // Allowed by the recipe: replaced, and listed with path and reason.
+    let recipe = text(&scratch.write("tiny.toml", TINY));
+    let train = |out: &str| {
+        let settings = ["--set", "data.batch=16", "--set", "data.skip_share=0.05", "--no-eval"];
+        let arguments = ["pretrain", "--recipe", &recipe, "--data", "pictures", "--out", out];
+        scratch.done(&[&arguments[..], &settings].concat());
+        let lines = fs::read_to_string(scratch.path(out).join("skipped.jsonl")).unwrap();
+        lines.lines().map(parsed).collect::<Vec<Value>>()
+    };
+    let skipped = train("run");
+    assert_eq!(skipped.len(), 1);
+    assert!(skipped[0]["path"].as_str().unwrap().ends_with("cut.png") && !skipped[0]["reason"].is_null());
+    assert_eq!(skipped, train("again"));
+    // How long training waited for pictures is told beside its speed.
+    let log = fs::read_to_string(scratch.path("run/train.log")).unwrap();
+    assert!(log.contains("wait ") && log.contains("pictures/s"), "{log}");
+}
+
+#[test]
+fn packed_pictures_train_as_the_ones_they_were_made_of() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 20);
+    let told = parsed(&scratch.done(&["data", "pack", "pictures", "--out", "x.equimod", "--json"]));
+    assert_eq!(told["summary"]["pictures"], 40);
+    assert!(scratch.done(&["data", "verify", "x.equimod"]).contains("40 of 40"));
+    let recipe = text(&scratch.write("tiny.toml", TINY));
+    let metrics = |data: &str, out: &str| {
+        let settings = ["--set", "data.batch=16", "--set", "data.shuffle_window=20", "--no-eval"];
+        let arguments = ["pretrain", "--recipe", &recipe, "--data", data, "--out", out];
+        scratch.done(&[&arguments[..], &settings].concat());
+        let lines = fs::read_to_string(scratch.path(out).join("metrics.jsonl")).unwrap();
+        lines.lines().map(|line| parsed(line)["loss"].as_f64().unwrap()).collect::<Vec<f64>>()
+    };
+    assert_eq!(metrics("pictures", "one"), metrics("x.equimod", "other"));
+    // A flipped bit is found by the checksum.
+    let mut bytes = fs::read(scratch.path("x.equimod")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    scratch.write("x.equimod", bytes);
+    scratch.refused(&["data", "verify", "x.equimod"], 3, &["checksum is wrong"]);
+    let small = ["data", "pack", "pictures", "--out", "small.equimod", "--resize", "8", "--storage", "jpeg"];
+    scratch.done(&small);
+    let stats = parsed(&scratch.done(&["data", "stats", "small.equimod", "--json"]));
+    assert_eq!(stats["sizes"]["width"]["least"], 8);
+    scratch.refused(&["data", "pack", "none", "--out", "y.equimod"], 3, &["none", "no such file or folder"]);
+    assert!(!scratch.path("y.equimod").exists());
+}
+
+#[test]
+fn a_stream_without_an_index_is_refused_with_the_command_that_makes_one() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 20);
+    for shard in 0..2 {
+        let mut builder = tar::Builder::new(fs::File::create(scratch.path(&format!("x-{shard:03}.tar"))).unwrap());
+        for k in 0..10 {
+            let picture = scratch.path(&format!("pictures/class{shard}/{k}.png"));
+            builder.append_path_with_name(&picture, format!("{shard}{k}.png")).unwrap();
+            let mut header = tar::Header::new_gnu();
+            header.set_size(1);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, format!("{shard}{k}.cls"), shard.to_string().as_bytes()).unwrap();
+        }
+        builder.finish().unwrap();
+    }
+    let source = "x-{000..001}.tar";
+    let command = format!("equimod data index {source}");
+    scratch.refused(&["data", "stats", source], 3, &["without an index", &command]);
+    assert!(scratch.done(&["data", "index", source]).contains("20 pictures in 2 shards"));
+    let stats = parsed(&scratch.done(&["data", "stats", source, "--json"]));
+    assert_eq!(stats["labels"][0]["classes"], json!([{"class": "0", "pictures": 10}, {"class": "1", "pictures": 10}]));
+    // A shard that changed since.
+    fs::write(scratch.path("x-001.tar"), [0; 1024]).unwrap();
+    scratch.refused(&["data", "stats", source], 3, &["changed since it was indexed", &command]);
+}
+
+/// An idx file: `magic`, the sizes, the bytes.
+fn idx(magic: u32, sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
+    let header: Vec<u8> = [&[magic], sizes].concat().iter().flat_map(|number| number.to_be_bytes()).collect();
+    [&header, bytes].concat()
+}
+
+#[cfg(feature = "mnist")]
+#[test]
+fn mnist_is_read_by_way_of_candle_datasets() {
+    let scratch = Scratch::new();
+    for (split, count) in [("train", 12u32), ("t10k", 6)] {
+        let pixels: Vec<u8> = (0..count * 28 * 28).map(|k| (k % 251) as u8).collect();
+        let labels: Vec<u8> = (0..count).map(|k| (k % 10) as u8).collect();
+        scratch.write(&format!("mnist/{split}-images-idx3-ubyte"), idx(2051, &[count, 28, 28], &pixels));
+        scratch.write(&format!("mnist/{split}-labels-idx1-ubyte"), idx(2049, &[count], &labels));
+    }
+    let stats = parsed(&scratch.done(&["data", "stats", "mnist", "--json"]));
+    assert_eq!((stats["pictures"].as_u64(), stats["sizes"]["height"]["least"].as_u64()), (Some(12), Some(28)));
+    let mean = (0..12 * 28 * 28).map(|k| f64::from(k % 251)).sum::<f64>() / f64::from(12 * 28 * 28) / 255.0;
+    assert!((stats["channels"]["mean"][1].as_f64().unwrap() - mean).abs() < 1e-12);
+    assert_eq!(parsed(&scratch.done(&["data", "stats", "mnist", "--test", "--json"]))["pictures"], 6);
+    // A header that promises four billion pictures.
+    scratch.write("mnist/train-images-idx3-ubyte", idx(2051, &[u32::MAX, 28, 28], &[0; 784]));
+    scratch.refused(&["data", "stats", "mnist"], 3, &["train-images-idx3-ubyte", "not an idx file of the length"]);
+}
+
+#[test]
+fn the_augmentation_benchmark_prints_one_object() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 3);
+    for what in [&["cifar"][..], &["folder", "pictures"]] {
+        let arguments = [&["bench", "augment"], what, &["--images", "40", "--threads", "1", "--json"]].concat();
+        let told = parsed(&scratch.done(&arguments));
+        assert!(told["images_per_s"].as_f64().unwrap() > 0.0);
+        assert_eq!((told["images"].as_u64(), told["threads"].as_u64()), (Some(40), Some(1)));
+    }
+    scratch.refused(&["bench", "augment", "folder", "none"], 3, &["none", "no such folder"]);
+}
