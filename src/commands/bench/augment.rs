@@ -1,28 +1,30 @@
-//! `equimod bench`.
+//! `equimod bench augment`.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use equimod_core::Normalisation;
 use equimod_data::resample::{Filter, resize};
 use equimod_data::{
     Batch, Dataset, FolderDataset, Image, LayoutConfig, Loader, LoaderConfig, MemoryDataset, ParamLayout, Pixels,
-    Policy, Size, view_rng,
+    Policy, Size, clean_view, view_rng,
 };
 use serde_json::json;
 
-use crate::cli::{Bench, BenchArgs, BenchAugment, BenchCommand};
+use crate::cli::{BenchArgs, BenchAugment};
 use crate::output;
 
 /// Pictures in a batch: what a thread takes at a time.
 const BATCH: usize = 20;
 
+/// Pictures of which the time of each part is taken.
+const PARTS_OF: usize = 200;
+
 /// Measures what was asked for.
-pub fn run(arguments: &Bench) -> anyhow::Result<ExitCode> {
-    let BenchCommand::Augment { what } = &arguments.command;
+pub fn run(what: &BenchAugment) -> anyhow::Result<ExitCode> {
     let (name, dataset, policy, normalisation, arguments, count) = match what {
         BenchAugment::Cifar(arguments) => {
             let policy = Policy::built_in("simclr-cifar10", 32)?;
@@ -35,18 +37,85 @@ pub fn run(arguments: &Bench) -> anyhow::Result<ExitCode> {
     };
     let images = arguments.images.unwrap_or(count).max(BATCH);
     let threads = rayon::current_num_threads();
-    let rate = measure(dataset, policy, normalisation, images)?;
-    print(arguments, name, images, threads, rate)?;
+    let rate = measure(dataset.clone(), policy.clone(), normalisation, images)?;
+    let parts = parts(dataset.as_ref(), &policy, &normalisation)?;
+    print(arguments, name, images, threads, rate, &parts)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(arguments: &BenchArgs, name: &str, images: usize, threads: usize, rate: f64) -> anyhow::Result<()> {
+fn print(
+    arguments: &BenchArgs,
+    name: &str,
+    images: usize,
+    threads: usize,
+    rate: f64,
+    parts: &[(&'static str, f64)],
+) -> anyhow::Result<()> {
     if arguments.json {
         let rounded = (rate * 10.0).round() / 10.0;
-        let found = json!({ "what": "equimod", "pipeline": name, "images": images, "threads": threads, "images_per_s": rounded });
+        let parts: serde_json::Map<_, _> = parts.iter().map(|(part, us)| ((*part).into(), json!(us))).collect();
+        let found = json!({
+            "what": "equimod", "pipeline": name, "images": images, "threads": threads, "images_per_s": rounded,
+            "microseconds_per_image": parts,
+        });
         return output::result(&found.to_string());
     }
-    output::result(&format!("{name}: {rate:.1} images/s, three views each, {threads} threads, {images} images"))
+    let mut text = format!("{name}: {rate:.1} images/s, three views each, {threads} threads, {images} images\n");
+    let all: f64 = parts.iter().map(|(_, us)| us).sum();
+    text += "microseconds an image, one thread, by part:\n";
+    for (part, us) in parts {
+        text += &format!("  {part:22} {us:9.1}  {:4.1} %\n", 100.0 * us / all);
+    }
+    output::result(text.trim_end())
+}
+
+/// Microseconds that each part takes of an image's three views, in one thread.
+fn parts(
+    dataset: &dyn Dataset,
+    policy: &Policy,
+    normalisation: &Normalisation,
+) -> anyhow::Result<Vec<(&'static str, f64)>> {
+    let layout = ParamLayout::new(policy, &LayoutConfig::default(), &dataset.sample_sizes(PARTS_OF)?)?;
+    let mut clock = Clock::default();
+    let count = PARTS_OF.min(dataset.len());
+    for sample in 0..count {
+        let image = clock.time("decode", || dataset.image(sample))?;
+        let mut pictures = vec![clock.time("clean view", || clean_view(&image, &policy.clean))];
+        for (number, view) in policy.views.iter().enumerate() {
+            let params = clock.time("sample and encode", || {
+                let params = view.sample(image.size(), &mut view_rng(0, 0, sample as u64, number as u64));
+                let mut values = Vec::with_capacity(layout.width());
+                layout.encode(view, &params, image.size(), &mut values);
+                params
+            });
+            let mut picture = image.clone();
+            for (augmentation, params) in view.0.iter().zip(&params.0) {
+                picture = clock.time(augmentation.name(), || augmentation.as_augmentation().apply(picture, params));
+            }
+            pictures.push(picture);
+        }
+        for picture in pictures {
+            clock.time("normalise", || normalisation.planes(picture.pixels(), picture.size().area()));
+        }
+    }
+    Ok(clock.0.into_iter().map(|(part, time)| (part, time.as_secs_f64() * 1e6 / count as f64)).collect())
+}
+
+/// Time by part, in the order of their first appearance.
+#[derive(Default)]
+struct Clock(Vec<(&'static str, Duration)>);
+
+impl Clock {
+    fn time<T>(&mut self, part: &'static str, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = std::hint::black_box(work());
+        let time = start.elapsed();
+        match self.0.iter_mut().find(|(known, _)| *known == part) {
+            Some((_, sum)) => *sum += time,
+            None => self.0.push((part, time)),
+        }
+        done
+    }
 }
 
 /// Smooth noise of 32 × 32.
