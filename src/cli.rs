@@ -353,6 +353,9 @@ pub enum PackStorage {
 pub struct Index {
     /// A folder of .tar files, one such file, or a pattern such as x-{000..012}.tar.
     pub location: PathBuf,
+    /// Write the index here instead of beside the shards, as NAME.index.json; it is a source itself.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,

@@ -10,6 +10,7 @@ use equimod_eval::logistic::{LogisticConfig, split, sweep};
 use equimod_eval::metrics::{bootstrap_mean, hits, majority, mean_per_class};
 use equimod_eval::{Extractor, Features, Labelled, ResultRow};
 
+use crate::output;
 use crate::sources::Splits;
 
 /// The share of training pictures on which hyper-parameters are chosen, and of a source without test pictures that is
@@ -56,8 +57,16 @@ impl<'a> Evaluation<'a> {
             }
         }
         let extractor = Extractor::new(model, cache);
-        let train = extractor.features(splits.train.as_ref())?;
-        let test = splits.test.as_ref().map(|test| extractor.features(test.as_ref())).transpose()?;
+        let features = |dataset: &dyn Dataset| -> anyhow::Result<Features> {
+            let features = extractor.features(dataset)?;
+            if let Some(&first) = features.left_out().first() {
+                let (count, key) = (features.left_out().len(), dataset.key(first));
+                output::note(&format!("{count} pictures do not decode and are left out of the evaluation: {key}, …"));
+            }
+            Ok(features)
+        };
+        let train = features(splits.train.as_ref())?;
+        let test = splits.test.as_ref().map(|test| features(test.as_ref())).transpose()?;
         Ok(Self { splits, tasks, seed, train, test })
     }
 

@@ -78,8 +78,8 @@ fn code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if error.is::<Usage>() {
         return Some(USAGE);
     }
-    if error.is::<equimod_data::Error>() {
-        return Some(DATA);
+    if let Some(error) = error.downcast_ref::<equimod_data::Error>() {
+        return Some(if matches!(error, equimod_data::Error::Config(_)) { USAGE } else { DATA });
     }
     match error.downcast_ref::<Train>() {
         Some(Train::Recipe(_) | Train::RunDirectory(_)) => return Some(USAGE),

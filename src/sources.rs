@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use equimod_data::dataset::folder::ENDINGS;
 use equimod_data::{
     CifarDataset, Concat, Dataset, Error, FolderDataset, PackedDataset, ParquetDataset, ShardsDataset, Split,
     Stl10Dataset, Stl10Split,
@@ -18,15 +19,21 @@ use crate::hub::{self, Wanted};
 /// Sources: a name, and one line.
 pub const SOURCES: [(&str, &str); 9] = [
     ("emoji", "bundled: 3781 Noto and 3781 Twemoji pictures of 32 × 32, labels category, subgroup, skin_tone, flag"),
-    ("FOLDER", "pictures (JPEG, PNG, WebP, BMP) in class sub-folders, or unlabelled; train/ and test/ are splits"),
+    (
+        "FOLDER",
+        "pictures (JPEG, PNG, WebP, BMP) in class sub-folders, or unlabelled; train/ beside test/ or val/ are splits",
+    ),
     ("FOLDER of CIFAR-10, CIFAR-100, STL-10", "their binary versions, unpacked (CIFAR also as its .tar.gz)"),
     ("FOLDER of MNIST, Fashion-MNIST", "their four idx files, unpacked"),
     (
-        "FOLDER of parquet files",
+        "FOLDER of parquet files[#COLUMN]",
         "tables in the Hugging Face layout, splits by their names: train-….parquet, test-….parquet",
     ),
     ("FILE.parquet[#COLUMN]", "one such table: a column of pictures, labels by their ClassLabel columns"),
-    ("FOLDER of .tar, FILE.tar, x-{000..012}.tar", "shards in the WebDataset layout, after `equimod data index`"),
+    (
+        "FOLDER of .tar, FILE.tar, x-{000..012}.tar, FILE.index.json",
+        "shards in the WebDataset layout, after `equimod data index`",
+    ),
     ("FILE.equimod", "a file that `equimod data pack` made"),
     (
         "hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT][#COLUMN]",
@@ -110,18 +117,17 @@ fn emoji_splits() -> anyhow::Result<Splits> {
     Ok(Splits { designs, ..Splits::of("emoji", train, Some(test)) })
 }
 
+/// A source on this machine, with or without the name of a column of tables.
 fn open(source: &str, reading: Reading) -> anyhow::Result<Splits> {
-    let path = Path::new(source);
-    #[cfg(feature = "mnist")]
-    if crate::mnist::is_at(path) {
-        return crate::mnist::open(path).map(|(train, test)| Splits::of(source, train, Some(test)));
-    }
-    if CifarDataset::is_at(path) {
-        let (train, test) = (CifarDataset::open(path, Split::Train)?, CifarDataset::open(path, Split::Test)?);
-        return Ok(Splits::of(source, Arc::new(train), Some(Arc::new(test))));
+    let (path, column) = match source.rsplit_once('#') {
+        Some((path, column)) if !Path::new(source).exists() => (Path::new(path), Some(column)),
+        _ => (Path::new(source), None),
+    };
+    if let Some(splits) = known_set(source, path)? {
+        return Ok(splits);
     }
     if path.is_dir() {
-        return folder(source, path, reading);
+        return folder(source, path, column, reading);
     }
     if PackedDataset::is_at(path) {
         return Ok(Splits::of(source, Arc::new(PackedDataset::open(path)?), None));
@@ -129,46 +135,94 @@ fn open(source: &str, reading: Reading) -> anyhow::Result<Splits> {
     if source.ends_with(".tar.gz") || source.ends_with(".tgz") || ShardsDataset::is_at(path) {
         return Ok(Splits::of(source, Arc::new(ShardsDataset::open(path)?.oriented(reading.oriented)), None));
     }
-    table(source, reading)
+    table(source, path, column, reading)
 }
 
-/// A parquet file, with or without the name of a column.
-fn table(source: &str, reading: Reading) -> anyhow::Result<Splits> {
-    let (file, column) = match source.rsplit_once('#') {
-        Some((file, column)) if !Path::new(source).exists() => (file, Some(column)),
-        _ => (source, None),
-    };
-    if !Path::new(file).is_file() {
-        let hint = if source.contains(['/', '\\', '.']) { "" } else { ", and the bundled set is called emoji" };
-        let reason = format!("there is no such file or folder{hint}; see `equimod list datasets`");
-        return Err(Error::DataSet { name: source.into(), reason }.into());
+/// A data set in its own format: its folder, the folder around it, or its archive.
+fn known_set(source: &str, path: &Path) -> anyhow::Result<Option<Splits>> {
+    const UNPACKED: [&str; 3] = ["cifar-10-batches-bin", "cifar-100-binary", "stl10_binary"];
+    let inside = UNPACKED.into_iter().map(|name| path.join(name)).find(|path| path.is_dir());
+    let path = inside.as_deref().unwrap_or(path);
+    #[cfg(feature = "mnist")]
+    if crate::mnist::is_at(path) {
+        return crate::mnist::open(path).map(|(train, test)| Some(Splits::of(source, train, Some(test))));
     }
-    let table = ParquetDataset::open(Path::new(file), column)?.oriented(reading.oriented);
+    if CifarDataset::is_at(path) {
+        let (train, test) = (CifarDataset::open(path, Split::Train)?, CifarDataset::open(path, Split::Test)?);
+        return Ok(Some(Splits::of(source, Arc::new(train), Some(Arc::new(test)))));
+    }
+    if Stl10Dataset::is_at(path) {
+        return stl10(source, path).map(Some);
+    }
+    Ok(None)
+}
+
+/// What there is of STL-10: training pictures or, if they are alone, those without labels; test pictures if they are there.
+fn stl10(source: &str, path: &Path) -> anyhow::Result<Splits> {
+    let open = |split| Ok::<Arc<dyn Dataset>, Error>(Arc::new(Stl10Dataset::open(path, split)?));
+    let has = |file: &str| path.join(file).is_file();
+    if !has("train_X.bin") {
+        return Ok(Splits::of(source, open(Stl10Split::Unlabelled)?, None));
+    }
+    let test = if has("test_X.bin") { Some(open(Stl10Split::Test)?) } else { None };
+    let mut splits = Splits::of(source, open(Stl10Split::Train)?, test);
+    if has("unlabeled_X.bin") {
+        splits.pretraining = Some(open(Stl10Split::TrainAndUnlabelled)?);
+    }
+    Ok(splits)
+}
+
+/// A parquet file.
+fn table(source: &str, file: &Path, column: Option<&str>, reading: Reading) -> anyhow::Result<Splits> {
+    let wrong = |reason: String| Error::DataSet { name: source.into(), reason };
+    if !file.is_file() {
+        let hint = if source.contains(['/', '\\', '.']) { "" } else { ", and the bundled set is called emoji" };
+        return Err(wrong(format!("there is no such file or folder{hint}; see `equimod list datasets`")).into());
+    }
+    let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+    if ENDINGS.contains(&ending.as_str()) {
+        return Err(wrong("it is one picture, not a data set; give the folder that it is in".into()).into());
+    }
+    let table = ParquetDataset::open(file, column)?.oriented(reading.oriented);
     Ok(Splits::of(source, Arc::new(table), None))
 }
 
-fn folder(source: &str, path: &Path, reading: Reading) -> anyhow::Result<Splits> {
-    if Stl10Dataset::is_at(path) {
-        let open = |split| Ok::<Arc<dyn Dataset>, Error>(Arc::new(Stl10Dataset::open(path, split)?));
-        let mut splits = Splits::of(source, open(Stl10Split::Train)?, Some(open(Stl10Split::Test)?));
-        if path.join("unlabeled_X.bin").is_file() {
-            splits.pretraining = Some(open(Stl10Split::TrainAndUnlabelled)?);
-        }
-        return Ok(splits);
-    }
+fn folder(source: &str, path: &Path, column: Option<&str>, reading: Reading) -> anyhow::Result<Splits> {
     if ShardsDataset::is_at(path) {
         return Ok(Splits::of(source, Arc::new(ShardsDataset::open(path)?.oriented(reading.oriented)), None));
     }
     let tables = tables_below(path)?;
-    if !tables.is_empty() {
-        return of_tables(source, &tables, None, reading);
+    if !tables.is_empty() || column.is_some() {
+        return of_tables(source, &tables, column, reading);
     }
-    let (train, test) = (path.join("train"), path.join("test"));
-    if train.is_dir() && test.is_dir() {
-        let inside = |path: &Path| open(&path.display().to_string(), reading).map(|splits| splits.train);
-        return Ok(Splits::of(source, inside(&train)?, Some(inside(&test)?)));
+    let splits = split_folders(path)?;
+    if let Some(train) = splits.get("train") {
+        let inside = |path: &PathBuf| open(&path.display().to_string(), reading).map(|splits| splits.train);
+        let test = splits.get("test").or_else(|| splits.get("validation")).map(inside).transpose()?;
+        return Ok(Splits::of(source, inside(train)?, test));
     }
     Ok(Splits::of(source, Arc::new(FolderDataset::open(path)?.oriented(reading.oriented)), None))
+}
+
+/// The sub-folders that are splits, `train` beside `test`, `val` or `validation`, where there are no others: with others,
+/// they are classes.
+fn split_folders(path: &Path) -> anyhow::Result<BTreeMap<&'static str, PathBuf>> {
+    let mut splits = BTreeMap::new();
+    let failed = |source| Error::Io { path: path.into(), source };
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let folder = entry.map_err(failed)?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !folder.is_dir() || name.starts_with('.') {
+            continue;
+        }
+        match name.as_str() {
+            "train" | "training" => splits.insert("train", folder),
+            "test" | "testing" => splits.insert("test", folder),
+            "val" | "valid" | "validation" => splits.insert("validation", folder),
+            _ => return Ok(BTreeMap::new()),
+        };
+    }
+    Ok(splits)
 }
 
 /// The parquet files in a folder and in its folders, by split.
@@ -200,10 +254,10 @@ fn of_tables(
 ) -> anyhow::Result<Splits> {
     let join = |split: &str| -> anyhow::Result<Option<Arc<dyn Dataset>>> {
         let Some(files) = tables.get(split) else { return Ok(None) };
-        let open = |file: &PathBuf| -> equimod_data::Result<Arc<dyn Dataset>> {
-            Ok(Arc::new(ParquetDataset::open(file, column)?.oriented(reading.oriented)))
-        };
-        let parts = files.iter().map(open).collect::<equimod_data::Result<Vec<_>>>()?;
+        let parts: Vec<Arc<dyn Dataset>> = ParquetDataset::open_all(files, column)?
+            .into_iter()
+            .map(|table| Arc::new(table.oriented(reading.oriented)) as Arc<dyn Dataset>)
+            .collect();
         Ok(Some(Arc::new(Concat::new(&format!("{source} ({split})"), parts)?)))
     };
     let test = match join("test")? {

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::path::PathBuf;
 
 use equimod::data::{Image, ViewParams};
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ fn a_preview_draws_what_training_sees_and_writes_its_parameters_down() {
     assert_eq!(told, parsed(&scratch.done(&arguments)));
     let other = parsed(&scratch.done(&[&arguments[..], &["--seed", "1"]].concat()));
     assert_ne!(told["pictures"], other["pictures"]);
-    scratch.refused(&["data", "preview", "--policy", "simclr-cifar"], 3, &["simclr-cifar10"]);
+    scratch.refused(&["data", "preview", "--policy", "simclr-cifar"], 2, &["simclr-cifar10"]);
 }
 
 #[test]
@@ -61,9 +62,7 @@ fn parameters_are_measured_beside_their_analytic_statistics() {
     let scratch = Scratch::new();
     for encoding in ["published", "size-normalised", "pairwise"] {
         let setting = format!("augmentation.encoding={encoding:?}");
-        let computed = "augmentation.statistics=computed";
-        let arguments = ["data", "params", "--set", &setting, "--set", computed, "--draws", "20000", "--json"];
-        let told = parsed(&scratch.done(&arguments));
+        let told = parsed(&scratch.done(&["data", "params", "--set", &setting, "--draws", "20000", "--json"]));
         let values = told["values"].as_array().unwrap();
         assert_eq!((values.len(), told["encoding"].as_str()), (15, Some(encoding)));
         for value in values.iter().filter(|value| !value["analytic"].is_null()) {
@@ -79,7 +78,13 @@ fn parameters_are_measured_beside_their_analytic_statistics() {
     let names: Vec<&str> = told["values"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["crop_top", "crop_left", "crop_height", "crop_width", "horizontal_flip", "grayscale"]);
     let unknown = ["data", "params", "--set", "augmentation.parameters=[\"blur\"]"];
-    scratch.refused(&unknown, 3, &["no parameter \"blur\"", "colour-jitter"]);
+    scratch.refused(&unknown, 2, &["no parameter \"blur\"", "colour-jitter"]);
+    let preset =
+        ["data", "params", "--policy", "byol-cifar10", "--set", "augmentation.statistics=published-byol-cifar10"];
+    assert!(scratch.done(&preset).contains("published-byol-cifar10"));
+    let misfit =
+        ["data", "params", "--policy", "byol-cifar10", "--set", "augmentation.statistics=published-simclr-cifar10"];
+    scratch.refused(&misfit, 2, &["18", "augmentation.statistics = \"computed\""]);
 }
 
 #[test]
@@ -109,9 +114,40 @@ fn verify_lists_what_fails_and_training_replaces_it() {
     assert_eq!(skipped.len(), 1);
     assert!(skipped[0]["path"].as_str().unwrap().ends_with("cut.png") && !skipped[0]["reason"].is_null());
     assert_eq!(skipped, train("again"));
+    // The evaluation leaves it out, and says so.
+    let output = scratch.run(&["eval", "knn", "run", "--data", "pictures", "--k", "3"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("1 pictures do not decode") && told.contains("cut.png"), "{told}");
+    scratch.done(&["eval", "equivariance", "run", "--data", "pictures"]);
+    scratch.done(&["data", "preview", "pictures", "--pictures", "64"]);
     // How long training waited for pictures is told beside its speed.
     let log = fs::read_to_string(scratch.path("run/train.log")).unwrap();
     assert!(log.contains("wait ") && log.contains("pictures/s"), "{log}");
+}
+
+#[test]
+fn folders_of_splits_and_of_sets_are_told_by_their_names() {
+    let scratch = Scratch::new();
+    for (split, each) in [("train", 6), ("val", 3)] {
+        scratch.pictures(&format!("imagenet/{split}"), each);
+        scratch.pictures(&format!("three/{split}"), each);
+    }
+    scratch.pictures("three/other", 2);
+    let stats = |arguments: &[&str]| parsed(&scratch.done(&[&["data", "stats"], arguments, &["--json"]].concat()));
+    assert_eq!(stats(&["imagenet"])["pictures"], 12);
+    assert_eq!(stats(&["imagenet"])["labels"][0]["classes"].as_array().unwrap().len(), 2);
+    assert_eq!(stats(&["imagenet", "--test"])["pictures"], 6);
+    // With a folder that is no split, all three are classes.
+    assert_eq!(stats(&["three"])["labels"][0]["classes"].as_array().unwrap().len(), 3);
+    scratch.refused(&["data", "stats", "imagenet/train/class0/1.png"], 3, &["one picture", "folder that it is in"]);
+    scratch.refused(&["data", "index", "nothing"], 3, &["no such tar file"]);
+    // Tables with another column of pictures than the usual one, alone and in a folder.
+    let table = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tables/photo.parquet");
+    scratch.write("tables/train-0.parquet", fs::read(&table).unwrap());
+    scratch.write("tables/test-0.parquet", fs::read(table).unwrap());
+    assert_eq!(stats(&["tables#photo"])["pictures"], 2);
+    assert_eq!(stats(&["tables/test-0.parquet#photo"])["pictures"], 2);
+    scratch.refused(&["data", "stats", "tables"], 3, &["no column called image", "photo"]);
 }
 
 #[test]

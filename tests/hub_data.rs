@@ -276,6 +276,11 @@ fn what_cannot_be_had_is_told_with_what_to_do() {
     let told = scratch.done(&["data", "fetch", "hf:lab/scripted"]);
     assert!(told.contains(CONVERTED), "{told}");
     assert_eq!(parsed(&scratch.done(&["data", "stats", "hf:lab/scripted", "--json"]))["pictures"], 697);
+    // Somebody who takes calls and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    let waiting = Scratch::new().with("HF_ENDPOINT", &address).with("HF_HUB_DOWNLOAD_TIMEOUT", "0.3");
+    waiting.refused(&["data", "fetch", "hf:lab/emoji"], 3, &["no answer for 0.3 s", "where there is a network"]);
     // Nobody there.
     let address = hub.address();
     drop(hub);

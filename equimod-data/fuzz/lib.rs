@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use equimod_data::Dataset;
+use equimod_data::{Dataset, Policy, view_rng};
 
 /// Pictures of a data set that are looked at.
 const LOOKED_AT: usize = 4;
@@ -11,7 +11,10 @@ const LOOKED_AT: usize = 4;
 pub fn look(dataset: &dyn Dataset) {
     let last = dataset.len().saturating_sub(1);
     for index in (0..dataset.len().min(LOOKED_AT)).chain([last, dataset.len(), usize::MAX]) {
-        let _ = (dataset.image(index), dataset.size(index), dataset.key(index));
+        let _ = (dataset.image(index), dataset.key(index));
+        if let Ok(size) = dataset.size(index) {
+            let _ = Policy::built_in("simclr-cifar10", 8).map(|p| p.views[0].sample(size, &mut view_rng(0, 0, 0, 0)));
+        }
         for task in 0..dataset.tasks().len() + 1 {
             if let Some(label) = dataset.label(task, index) {
                 assert!((label as usize) < dataset.tasks()[task].classes.len());

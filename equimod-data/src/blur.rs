@@ -18,9 +18,12 @@ pub fn weights(kernel: usize, sigma: f32) -> Vec<f32> {
     densities.into_iter().map(|d| d / sum).collect()
 }
 
-/// Blurs a picture with a square kernel of odd side `kernel` and deviation `sigma` pixels; edges are reflected without
-/// repeating the outermost pixel.
+/// Blurs a picture with a square kernel of odd side `kernel` and deviation `sigma` pixels (not above 0: not at all); edges
+/// are reflected without repeating the outermost pixel.
 pub fn gaussian_blur(image: &Image, kernel: usize, sigma: f32) -> Image {
+    if sigma.is_nan() || sigma <= 0.0 {
+        return image.clone();
+    }
     let weights = weights(kernel, sigma);
     let cut = weights.iter().take_while(|&&w| w < NEGLIGIBLE).count().min(kernel / 2);
     let weights = &weights[cut..kernel - cut];

@@ -26,7 +26,10 @@ pub(crate) fn picture(bytes: &[u8]) -> Decoded<Image> {
     if reader.format() == Some(ImageFormat::Jpeg) {
         return jpeg(bytes);
     }
-    let decoded = reader.decode().map_err(|e| e.to_string())?;
+    let decoder = reader.into_decoder().map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height)?;
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
     let size = Size { height: decoded.height() as usize, width: decoded.width() as usize };
     finish(size, to_rgb(decoded))
 }

@@ -22,6 +22,12 @@ impl Size {
         Self { height: side, width: side }
     }
 
+    /// Whether it is that of a picture: neither empty nor with a side above [`LONGEST_SIDE`].
+    pub(crate) fn is_sound(self) -> bool {
+        let side = 1..=LONGEST_SIDE as usize;
+        side.contains(&self.height) && side.contains(&self.width)
+    }
+
     /// Pixels.
     pub fn area(self) -> usize {
         self.height * self.width

@@ -100,6 +100,9 @@ impl Loader {
     pub fn new(dataset: Arc<dyn Dataset>, policy: Policy, layout: ParamLayout, config: &LoaderConfig) -> Result<Self> {
         policy.check()?;
         let (rank, ranks) = config.process;
+        if rank >= ranks {
+            return Err(Error::Config(format!("process {rank} of {ranks} cannot be; processes count from 0")));
+        }
         let sampler = Sampler {
             seed: config.seed,
             samples: dataset.len(),
@@ -126,13 +129,12 @@ impl Loader {
         self.shared.sampler.batches()
     }
 
-    /// Pictures that did not decode and were replaced since the last call, in no particular order.
-    pub fn take_skipped(&self) -> Vec<Skipped> {
-        self.shared.skipped.take()
-    }
-
     /// Makes batch `index` of epoch `epoch` in this thread.
     pub fn batch(&self, epoch: u64, index: usize) -> Result<Batch> {
+        if index >= self.batches() {
+            let text = format!("an epoch has {} batches, there is no batch {index}", self.batches());
+            return Err(Error::data_set(self.shared.dataset.name(), text));
+        }
         self.shared.piece(epoch, index, self.shared.sampler.share(index), None)
     }
 
@@ -172,8 +174,9 @@ impl Source {
         batch.clear();
         for place in range {
             let sample = order[place];
-            let (sample, image) = self.skipped.image(self.dataset.as_ref(), self.sampler.seed, epoch, sample)?;
-            batch.indices.push(sample);
+            let skipped = &mut batch.skipped;
+            let (used, image) = self.skipped.image(self.dataset.as_ref(), self.sampler.seed, epoch, sample, skipped)?;
+            batch.indices.push(used);
             if let Some(clean) = &mut batch.clean {
                 clean.push(&clean_view(&image, &self.policy.clean))?;
             }

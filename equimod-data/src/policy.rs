@@ -1,5 +1,6 @@
 //! Policies: an ordered list of augmentations for each view, and how the clean picture is made. Policies are data.
 
+use rand::SeedableRng;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{
@@ -23,11 +24,14 @@ pub struct ViewPolicy(pub Vec<AugmentationConfig>);
 
 impl ViewPolicy {
     /// Draws the parameters of every augmentation for a picture of `size`.
+    ///
+    /// Each augmentation has a generator of its own: how much one draws (a crop tries again where it does not fit) changes
+    /// nothing in the others.
     pub fn sample(&self, size: Size, rng: &mut Rng) -> ViewParams {
         let mut size = size;
         let draw = |augmentation: &AugmentationConfig| {
             let augmentation = augmentation.as_augmentation();
-            let params = augmentation.sample(size, rng);
+            let params = augmentation.sample(size, &mut Rng::from_rng(rng));
             size = augmentation.output_size(size, &params);
             params
         };

@@ -144,14 +144,15 @@ fn round(sum: i32) -> u8 {
 
 const HALF: i32 = 1 << (PRECISION - 1);
 
-/// Resizes a picture; a pass whose length does not change is left out.
+/// Resizes a picture; a pass whose length does not change is left out. A side of 0 counts as 1.
 pub fn resize(image: &Image, size: Size, filter: Filter) -> Image {
     resize_part(image, Rectangle::whole(image.size()), size, filter)
 }
 
-/// Cuts `part`, which must lie inside, out of a picture and resizes it: torchvision's `resized_crop`.
+/// Cuts `part`, as far as it lies inside, out of a picture and resizes it: torchvision's `resized_crop`.
 pub fn resize_part(image: &Image, part: Rectangle, size: Size, filter: Filter) -> Image {
-    resize_window(image, part, size, Rectangle::whole(size), filter)
+    let size = Size { height: size.height.max(1), width: size.width.max(1) };
+    resize_window(image, part.within(image.size()), size, Rectangle::whole(size), filter)
 }
 
 /// Of `part` resized to `size`, the rectangle `window`: what resizing and then cropping gives, without the rest.
@@ -278,8 +279,10 @@ fn vertical(lines: &[u8], first: usize, rows: &Weights, out: &mut [u8], row: usi
     }
 }
 
-/// The part of a picture with its top left corner at (`top`, `left`); it must lie inside.
+/// The part of a picture with its top left corner at (`top`, `left`), as far as it lies inside.
 pub fn crop(image: &Image, top: usize, left: usize, size: Size) -> Image {
+    let part = Rectangle { top, left, height: size.height, width: size.width }.within(image.size());
+    let (Rectangle { top, left, .. }, size) = (part, part.size());
     let width = image.size().width;
     let mut pixels = Vec::with_capacity(size.area() * 3);
     for y in top..top + size.height {

@@ -227,6 +227,60 @@ fn weights(inputs: usize, outputs: usize, place: usize, filter: Filter) -> (usiz
     (low, exact.iter().map(fixed).collect())
 }
 
+/// How often a crop tries depends on the picture; nothing else may.
+#[test]
+fn other_augmentations_do_not_depend_on_the_pictures_size() {
+    let view = &Policy::built_in("byol-imagenet", 32).unwrap().views[1];
+    let draw = |height, width| view.sample(Size { height, width }, &mut view_rng(1, 2, 3, 4)).0[1..].to_vec();
+    let reference = draw(40, 60);
+    for (height, width) in [(500, 30), (30, 500), (1, 1), (7, 7)] {
+        assert_eq!(draw(height, width), reference);
+    }
+}
+
+/// Every view meets every size: the mean over both is the mean of all four combinations.
+#[test]
+fn statistics_do_not_tie_views_to_sizes() {
+    let crop = |scale| {
+        let crop = RandomResizedCrop { size: 8, scale: (scale, scale), ratio: (1.0, 1.0), filter: Filter::Bilinear };
+        ViewPolicy(vec![AugmentationConfig::RandomResizedCrop(crop)])
+    };
+    let clean = Policy::built_in("simclr-cifar10", 8).unwrap().clean;
+    let policy = Policy { name: "two".into(), views: vec![crop(1.0), crop(0.25)], clean };
+    let sizes = [Size::square(32), Size::square(512)];
+    let layout = ParamLayout::new(&policy, &LayoutConfig::default(), &sizes).unwrap();
+    let height = layout.names.iter().position(|name| name == "crop_height").unwrap();
+    assert_eq!(layout.mean[height], (32.0 + 16.0 + 512.0 + 256.0) / 4.0);
+}
+
+#[test]
+fn a_pairwise_difference_to_a_view_without_an_augmentation_is_that_to_its_identity() {
+    let policy = Policy::built_in("simclr-cifar10", 32).unwrap();
+    let views = vec![ViewPolicy(policy.views[0].0[1..2].to_vec()), policy.views[1].clone()];
+    let policy = Policy { views, ..policy };
+    let config = LayoutConfig { encoding: Encoding::Pairwise, ..LayoutConfig::default() };
+    let layout = ParamLayout::new(&policy, &config, &[Size::square(32)]).unwrap();
+    let mean = |name: &str| layout.mean[layout.names.iter().position(|known| known == name).unwrap()];
+    assert_eq!((mean("brightness"), mean("hue")), (0.0, 0.0));
+    assert!(mean("crop_centre_x").abs() < 0.01 && mean("crop_height_share") < 0.0);
+    // Of two views that change nothing but one flip, nothing but the flip differs.
+    let identity = policy.views[1].identity(Size::square(32));
+    let mut out = vec![Vec::new()];
+    let flipped = equimod_data::ViewParams(vec![Params::Switch(true)]);
+    layout.encode_views(&policy, &[flipped, identity], Size::square(32), &mut out);
+    let others = layout.names.iter().zip(&out[0]).filter(|(name, _)| *name != "horizontal_flip");
+    assert!(others.clone().all(|(_, &value)| value == 0.0), "{:?}", others.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_jitter_without_hue_turns_no_hue() {
+    let image = picture(Size::square(16), 4);
+    let jitter = ColourJitter { probability: 1.0, brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 };
+    let jitter = AugmentationConfig::ColourJitter(jitter);
+    let params = jitter.as_augmentation().sample(image.size(), &mut view_rng(0, 0, 0, 0));
+    assert_eq!(jitter.as_augmentation().apply_to(&image, &params), image);
+}
+
 /// Means of 100 000 draws within five standard errors of the analytic ones, deviations within 2 % (their relative
 /// standard error is below 0.5 % for every value here but rare flags, whose deviation follows from the mean).
 #[test]

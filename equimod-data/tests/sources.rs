@@ -249,7 +249,7 @@ fn shards_are_read_anywhere_once_indexed() {
     for (location, first) in [(folder.path().to_owned(), 0), (pattern, 3), (folder.path().join("set-002.tar"), 6)] {
         assert!(ShardsDataset::is_at(&location));
         assert!(message(ShardsDataset::open(&location)).contains("equimod data index"));
-        let (index, samples) = index_shards(&location, &mut |_| {}).unwrap();
+        let (index, samples) = index_shards(&location, None, &mut |_| {}).unwrap();
         assert!(index.is_file() && samples == 9 - first);
         let data = ShardsDataset::open(&location).unwrap();
         assert_eq!(data.len(), samples);
@@ -273,7 +273,7 @@ fn hostile_shards_are_refused() {
     let path = folder.path().join("x.tar");
     let index = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        index_shards(&path, &mut |_| {})
+        index_shards(&path, None, &mut |_| {})
     };
     let picture = picture(4, 4, 0).encode_png().unwrap();
     let escaping = |name: &str| {
@@ -301,16 +301,96 @@ fn hostile_shards_are_refused() {
     assert!(message(index(&link.into_inner().unwrap())).contains("is a link"));
     let mut wrong = tar::Builder::new(Vec::new());
     add(&mut wrong, "x.png", &picture);
-    add(&mut wrong, "x.cls", b"bird");
-    assert!(message(index(&wrong.into_inner().unwrap())).contains("not a class number"));
+    add(&mut wrong, "x.cls", &[b'a'; 65]);
+    assert!(message(index(&wrong.into_inner().unwrap())).contains("not a class"));
     let whole = shard(0);
     for cut in [1, 300, 512, 600, 700] {
         assert!(index(&whole[..cut]).is_err(), "cut at {cut}");
     }
     assert!(message(index(&[0; 1024])).contains("hold no pictures"));
     fs::write(folder.path().join("x.tar.gz"), b"\x1f\x8b").unwrap();
-    assert!(message(index_shards(&folder.path().join("x.tar.gz"), &mut |_| {})).contains("gzip"));
-    assert!(message(index_shards(&folder.path().join("x-{5..2}.tar"), &mut |_| {})).contains("count up"));
+    assert!(message(index_shards(&folder.path().join("x.tar.gz"), None, &mut |_| {})).contains("gzip"));
+    assert!(message(index_shards(&folder.path().join("x-{5..2}.tar"), None, &mut |_| {})).contains("count up"));
+}
+
+#[test]
+fn a_sample_is_its_picture_whatever_stands_beside_it_and_its_class_may_be_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let (photo, mask) = (picture(6, 5, 1), picture(9, 9, 2));
+    let mut builder = tar::Builder::new(Vec::new());
+    for (key, class) in [("a/1", "zebra"), ("a/2", "ant")] {
+        add(&mut builder, &format!("{key}.png"), &photo.encode_png().unwrap());
+        add(&mut builder, &format!("{key}.mask.png"), &mask.encode_png().unwrap());
+        add(&mut builder, &format!("{key}.cls"), class.as_bytes());
+    }
+    fs::write(folder.path().join("x.tar"), builder.into_inner().unwrap()).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let index = elsewhere.path().join("x.index.json");
+    index_shards(&folder.path().join("x.tar"), Some(&index), &mut |_| {}).unwrap();
+    // Nothing was written beside the shard, and the index is a source.
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    let shards = ShardsDataset::open(&index).unwrap();
+    assert_eq!((shards.len(), shards.image(1).unwrap()), (2, photo));
+    assert_eq!(shards.tasks()[0].classes, ["ant", "zebra"]);
+    assert_eq!((shards.label(0, 0), shards.label(0, 1)), (Some(1), Some(0)));
+    let none = elsewhere.path().join("none.tar");
+    assert!(message(index_shards(&none, None, &mut |_| {})).contains("no such tar file"));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_nowhere_and_hidden_files_do_no_harm() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.png"), picture(4, 4, 0).encode_png().unwrap()).unwrap();
+    fs::write(folder.path().join("._a.png"), b"a shadow").unwrap();
+    symlink("nowhere", folder.path().join("notes.txt")).unwrap();
+    symlink("nowhere", folder.path().join("b.png")).unwrap();
+    symlink(folder.path(), folder.path().join("loop")).unwrap();
+    let data = FolderDataset::open(folder.path()).unwrap();
+    assert_eq!(data.len(), 2);
+    assert!(message(data.image(1)).contains("b.png"));
+}
+
+#[test]
+fn a_row_without_a_picture_is_one_that_does_not_decode() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tables/null-picture.parquet");
+    let table = ParquetDataset::open(&path, None).unwrap();
+    assert_eq!(table.len(), 3);
+    assert!(table.image(0).is_ok() && table.image(2).is_ok());
+    assert!(message(table.image(1)).contains("row 1") && message(table.size(1)).contains("no bytes"));
+}
+
+#[test]
+fn a_packed_file_whose_index_says_an_impossible_size_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.png"), picture(3, 5, 1).encode_png().unwrap()).unwrap();
+    let path = folder.path().join("x.equimod");
+    let source = FolderDataset::open(folder.path()).unwrap();
+    pack(&source, &path, &config(Storage::Png, None), &mut |_| {}).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let trailer = whole.len() - 64;
+    let index = u64::from_le_bytes(whole[trailer..trailer + 8].try_into().unwrap()) as usize;
+    for size in [0u32, u32::MAX] {
+        let mut bytes = whole.clone();
+        bytes[index + 12..index + 16].copy_from_slice(&size.to_le_bytes());
+        fs::write(&path, bytes).unwrap();
+        assert!(message(PackedDataset::open(&path).unwrap().size(0)).contains("index entry says"));
+    }
+}
+
+/// A picture of one colour, 62 kB that become half a gigabyte.
+#[test]
+fn a_bomb_of_one_bit_a_pixel_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, 30_000, 17_000);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::One);
+    encoder.write_header().unwrap().write_image_data(&vec![0; 3750 * 17_000]).unwrap();
+    fs::write(folder.path().join("bomb.png"), &file).unwrap();
+    let data = FolderDataset::open(folder.path()).unwrap();
+    assert!(message(data.size(0)).contains("more than") && message(data.image(0)).contains("more than"));
 }
 
 #[test]

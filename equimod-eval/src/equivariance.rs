@@ -73,8 +73,8 @@ pub fn measure(model: &Model, dataset: &dyn Dataset, pictures: usize, seed: u64)
         return refuse("equivariance is measured on at least two pictures");
     }
     let mut rows: Vec<Rows> = method.modules().iter().map(|_| Rows::default()).collect();
-    for batch in chosen.chunks(BATCH).filter(|batch| batch.len() > 1) {
-        let prepared = prepare(model, dataset, &augmentation, batch, seed)?;
+    for batch in chosen.chunks(BATCH) {
+        let Some(prepared) = prepare(model, dataset, &augmentation, batch, seed)? else { continue };
         for (module, rows) in method.modules().iter().zip(&mut rows) {
             prepared.measure(module.module.as_ref(), rows)?;
         }
@@ -86,7 +86,7 @@ pub fn measure(model: &Model, dataset: &dyn Dataset, pictures: usize, seed: u64)
             measured: Equivariance::of(&rows.own),
             shuffled: Equivariance::of(&rows.shuffled),
             rows: rows.own,
-            pictures: chosen.len(),
+            pictures: rows.shuffled.len() / augmentation.policy.views.len().max(1),
         })
         .collect();
     if found.is_empty() {
@@ -95,7 +95,7 @@ pub fn measure(model: &Model, dataset: &dyn Dataset, pictures: usize, seed: u64)
     Ok(found)
 }
 
-/// Features of a batch, views one after the other.
+/// Features of a batch's pictures that decode, views one after the other.
 struct Prepared {
     /// Of the clean pictures, once for each view.
     clean: Tensor,
@@ -114,10 +114,13 @@ fn prepare(
     augmentation: &Augmentation,
     batch: &[usize],
     seed: u64,
-) -> Result<Prepared> {
+) -> Result<Option<Prepared>> {
     let Augmentation { policy, layout } = augmentation;
-    let make = |&sample: &usize| -> Result<Made> {
-        let image = dataset.image(sample)?;
+    let make = |&sample: &usize| -> Result<Option<Made>> {
+        let image = match dataset.image(sample) {
+            Err(equimod_data::Error::Picture { .. }) => return Ok(None),
+            image => image?,
+        };
         let view = |(number, view): (usize, &equimod_data::ViewPolicy)| {
             let params = view.sample(image.size(), &mut view_rng(seed, EPOCH, sample as u64, number as u64));
             let mut values = Vec::new();
@@ -125,9 +128,14 @@ fn prepare(
             layout.normalise(&mut values);
             (view.apply(&image, &params), values)
         };
-        Ok((clean_view(&image, &policy.clean), policy.views.iter().enumerate().map(view).collect()))
+        Ok(Some((clean_view(&image, &policy.clean), policy.views.iter().enumerate().map(view).collect())))
     };
-    let made = batch.par_iter().map(make).collect::<Result<Vec<Made>>>()?;
+    let made = batch.par_iter().map(make).collect::<Result<Vec<Option<Made>>>>()?;
+    let made: Vec<Made> = made.into_iter().flatten().collect();
+    // The parameters of another picture are taken for comparison.
+    if made.len() < 2 {
+        return Ok(None);
+    }
     let device = model.params().device();
     let extractor = Extractor::new(model, None);
     let clean = extractor.pooled(&made.iter().map(|(clean, _)| clean.clone()).collect::<Vec<_>>())?;
@@ -135,16 +143,16 @@ fn prepare(
     for number in 0..policy.views.len() {
         views.push(extractor.pooled(&made.iter().map(|(_, views)| views[number].0.clone()).collect::<Vec<_>>())?);
         let values: Vec<f32> = made.iter().flat_map(|(_, views)| views[number].1.iter().copied()).collect();
-        params.push(Tensor::from_vec(values, (batch.len(), layout.width()), &Device::Cpu)?.to_device(device)?);
+        params.push(Tensor::from_vec(values, (made.len(), layout.width()), &Device::Cpu)?.to_device(device)?);
     }
-    let next = |rows: &Tensor| Tensor::cat(&[rows.narrow(0, 1, batch.len() - 1)?, rows.narrow(0, 0, 1)?], 0);
+    let next = |rows: &Tensor| Tensor::cat(&[rows.narrow(0, 1, made.len() - 1)?, rows.narrow(0, 0, 1)?], 0);
     let others = params.iter().map(next).collect::<candle_core::Result<Vec<_>>>()?;
-    Ok(Prepared {
+    Ok(Some(Prepared {
         clean: Tensor::cat(&vec![clean; views.len()], 0)?,
         views: Tensor::cat(&views, 0)?,
         params: Tensor::cat(&params, 0)?,
         other_params: Tensor::cat(&others, 0)?,
-    })
+    }))
 }
 
 impl Prepared {

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use equimod_core::Model;
 use equimod_core::checkpoint::{from_bytes, read_file, sha256, to_bytes, write_atomic};
 use equimod_data::resample::Filter;
-use equimod_data::{CleanView, Dataset, Image, clean_view};
+use equimod_data::{CleanView, Dataset, Image, Size, clean_view};
 use rayon::prelude::*;
 
 use crate::error::refuse;
@@ -22,6 +22,8 @@ pub struct Features {
     rows: usize,
     columns: usize,
     values: Vec<f32>,
+    /// Pictures that did not decode, in order; their rows are zeros.
+    left_out: Vec<usize>,
 }
 
 impl Features {
@@ -40,7 +42,17 @@ impl Features {
                 "the features of picture {row} are not finite (column {column}); check the weights"
             ));
         }
-        Ok(Self { rows, columns, values })
+        Ok(Self { rows, columns, values, left_out: Vec::new() })
+    }
+
+    /// The same, without the pictures `left_out`, in order, which did not decode.
+    pub fn without(self, left_out: Vec<usize>) -> Self {
+        Self { left_out, ..self }
+    }
+
+    /// Pictures that did not decode, in order.
+    pub fn left_out(&self) -> &[usize] {
+        &self.left_out
     }
 
     /// Number of pictures.
@@ -66,7 +78,9 @@ impl Features {
     /// The rows at `indices`, in this order.
     pub fn select(&self, indices: &[usize]) -> Self {
         let values = indices.iter().flat_map(|&i| self.row(i)).copied().collect();
-        Self { rows: indices.len(), columns: self.columns, values }
+        let kept = indices.iter().enumerate().filter(|(_, i)| self.left_out.binary_search(i).is_ok());
+        let left_out = kept.map(|(place, _)| place).collect();
+        Self { rows: indices.len(), columns: self.columns, values, left_out }
     }
 
     /// These rows, then those of `other`.
@@ -75,7 +89,9 @@ impl Features {
             return refuse(format!("rows of {} and {} features cannot be joined", self.columns, other.columns));
         }
         let values = [self.values.as_slice(), &other.values].concat();
-        Ok(Self { rows: self.rows + other.rows, columns: self.columns, values })
+        let others = other.left_out.iter().map(|picture| self.rows + picture);
+        let left_out = self.left_out.iter().copied().chain(others).collect();
+        Ok(Self { rows: self.rows + other.rows, columns: self.columns, values, left_out })
     }
 
     /// The rows less their mean.
@@ -85,7 +101,7 @@ impl Features {
             mean.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v) / self.rows as f64);
         }
         let values = self.values.iter().zip(mean.iter().cycle()).map(|(&v, m)| (f64::from(v) - m) as f32).collect();
-        Self { rows: self.rows, columns: self.columns, values }
+        Self { values, ..self.clone() }
     }
 
     /// The rows divided by their length (at least 1e-12).
@@ -95,7 +111,7 @@ impl Features {
             let length = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt().max(1e-12);
             row.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
         }
-        Self { rows: self.rows, columns: self.columns, values }
+        Self { values, ..self.clone() }
     }
 
     /// `[rows, columns]` in 64 bits on the CPU.
@@ -116,7 +132,7 @@ impl<'a> Extractor<'a> {
         Self { model, cache: cache.map(Path::to_owned) }
     }
 
-    /// Features of every picture: shorter side to the network's size (bicubic), centre crop, the network's own
+    /// Features of every picture that decodes: shorter side to the network's size (bicubic), centre crop, the network's own
     /// normalisation, evaluation mode.
     pub fn features(&self, dataset: &dyn Dataset) -> Result<Features> {
         let Some(folder) = &self.cache else { return self.compute(dataset) };
@@ -133,7 +149,12 @@ impl<'a> Extractor<'a> {
             source,
         })?;
         let tensor = Tensor::from_slice(&features.values, (features.rows, features.columns), &Device::Cpu)?;
-        write_atomic(&path, &to_bytes(&BTreeMap::from([("features".to_owned(), tensor)]), "{}")?)?;
+        let mut tensors = BTreeMap::from([("features".to_owned(), tensor)]);
+        if !features.left_out.is_empty() {
+            let left_out: Vec<i64> = features.left_out.iter().map(|&picture| picture as i64).collect();
+            tensors.insert("left_out".to_owned(), Tensor::new(left_out, &Device::Cpu)?);
+        }
+        write_atomic(&path, &to_bytes(&tensors, "{}")?)?;
         Ok(features)
     }
 
@@ -142,20 +163,34 @@ impl<'a> Extractor<'a> {
         let file = from_bytes(&read_file(path).ok()?, path, &Device::Cpu).ok()?;
         let tensor = file.tensors.get("features")?;
         let (rows, columns) = tensor.dims2().ok()?;
-        Features::new(rows, columns, tensor.flatten_all().ok()?.to_vec1().ok()?).ok()
+        let left_out = match file.tensors.get("left_out") {
+            Some(tensor) => tensor.to_vec1::<i64>().ok()?.into_iter().map(|picture| picture as usize).collect(),
+            None => Vec::new(),
+        };
+        let features = Features::new(rows, columns, tensor.flatten_all().ok()?.to_vec1().ok()?).ok()?;
+        Some(features.without(left_out))
     }
 
     fn compute(&self, dataset: &dyn Dataset) -> Result<Features> {
         let side = self.model.preprocessing.size;
         let clean = CleanView { resize: side, crop: side, filter: Filter::Bicubic };
-        let mut values = Vec::new();
+        let (mut values, mut left_out) = (Vec::new(), Vec::new());
         let indices: Vec<usize> = (0..dataset.len()).collect();
+        let blank = Image::new(Size::square(side), vec![0; 3 * side * side])?;
         for batch in indices.chunks(BATCH) {
-            let images =
-                batch.par_iter().map(|&i| Ok(clean_view(&dataset.image(i)?, &clean))).collect::<Result<Vec<_>>>()?;
+            let look = |&i: &usize| match dataset.image(i) {
+                Ok(image) => Ok(Some(clean_view(&image, &clean))),
+                Err(equimod_data::Error::Picture { .. }) => Ok(None),
+                Err(other) => Err(other.into()),
+            };
+            let images = batch.par_iter().map(look).collect::<Result<Vec<_>>>()?;
+            left_out.extend(batch.iter().zip(&images).filter(|(_, image)| image.is_none()).map(|(&i, _)| i));
+            let images: Vec<Image> = images.into_iter().map(|image| image.unwrap_or_else(|| blank.clone())).collect();
             values.extend(self.pooled(&images)?.flatten_all()?.to_vec1::<f32>()?);
         }
-        Features::new(dataset.len(), self.model.backbone().features(), values)
+        let columns = self.model.backbone().features();
+        left_out.iter().for_each(|&picture| values[picture * columns..][..columns].fill(0.0));
+        Ok(Features::new(dataset.len(), columns, values)?.without(left_out))
     }
 
     /// Pooled features `[pictures, features]` of pictures of the network's size.
@@ -194,8 +229,8 @@ impl Labelled {
 
     /// The pictures of `dataset` that belong to its task number `task`, from the features of all.
     pub fn of_task(all: &Features, dataset: &dyn Dataset, task: usize) -> Result<Self> {
-        let rows: Vec<(usize, u32)> =
-            (0..dataset.len()).filter_map(|i| dataset.label(task, i).map(|label| (i, label))).collect();
+        let pictures = (0..dataset.len()).filter(|i| all.left_out.binary_search(i).is_err());
+        let rows: Vec<(usize, u32)> = pictures.filter_map(|i| dataset.label(task, i).map(|label| (i, label))).collect();
         let indices: Vec<usize> = rows.iter().map(|r| r.0).collect();
         let classes = dataset.tasks().get(task).map_or(0, |t| t.classes.len());
         Self::new(all.select(&indices), rows.iter().map(|r| r.1).collect(), classes)

@@ -168,6 +168,11 @@ fn check_keys(table: &Table, known: &Table, prefix: &str, problems: &mut Vec<Str
     }
 }
 
+/// Whether [`check_keys`] told a problem of this section.
+fn is_about(problem: &str, section: &str) -> bool {
+    problem.strip_prefix("there is no setting ").is_some_and(|rest| rest.starts_with(&format!("{section}.")))
+}
+
 /// The nearest of `names`, if one is near.
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let scored = names.map(|n| (strsim::jaro_winkler(name, n), n));
@@ -184,10 +189,9 @@ fn deserialise(table: &Table, problems: &mut Vec<String>) -> Option<Recipe> {
             Ok(_) => {
                 sound.insert(key.clone(), value.clone());
             }
-            Err(e) if !e.message().contains("unknown field") => {
-                problems.push(format!("{key}: {}", e.message().trim().replace('\n', "; ")));
-            }
-            Err(_) => {}
+            // Told already, with the nearest name; names deeper than settings go, as in a policy, are not.
+            Err(e) if e.message().contains("unknown field") && problems.iter().any(|p| is_about(p, key)) => {}
+            Err(e) => problems.push(format!("{key}: {}", e.message().trim().replace('\n', "; "))),
         }
     }
     sound.try_into().ok()
@@ -246,6 +250,19 @@ mod tests {
         for part in ["data.batch?", "equivariance.equimod?", "optimizer.momentum?", "schedule:", "nonsense"] {
             assert!(all.contains(part), "{part} in {all}");
         }
+    }
+
+    #[test]
+    fn unknown_names_inside_a_policy_are_told() {
+        let view = "views = [[{ kind = \"gaussian-blur\", probablity = 0.5, kernel = 3, sigma = [0.1, 2.0] }]]";
+        let text = format!(
+            "[augmentation]\npolicy = {{ name = \"mine\", clean = {{ resize = 32, crop = 32, filter = \"bilinear\" }}, {view} }}"
+        );
+        let found = problems(&text, &[]);
+        assert!(found.iter().any(|p| p.contains("probablity")), "{found:#?}");
+        let text = text.replace("probablity", "probability").replace("crop = 32,", "crop = 32, antialias = true,");
+        let found = problems(&text, &["augmentation.sise=3"]);
+        assert!(found.iter().any(|p| p.contains("augmentation.size?")), "{found:#?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The run directory: what was asked for, what happened, checkpoints.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -115,14 +116,19 @@ impl RunDirectory {
         self.write("metrics.jsonl", kept.as_bytes())
     }
 
-    /// Adds pictures that did not decode to `skipped.jsonl`: one object a line with index, path and reason.
-    pub fn note_skipped(&self, skipped: &[Skipped]) -> Result<()> {
+    /// Adds pictures that did not decode to `skipped.jsonl`, each once: one object a line with index, path and reason.
+    /// `told` are those that this call or an earlier one wrote; `None` before the first.
+    pub fn note_skipped(&self, skipped: &[Skipped], told: &mut Option<BTreeSet<usize>>) -> Result<()> {
         if skipped.is_empty() {
             return Ok(());
         }
         let path = self.path.join("skipped.jsonl");
+        let told = told.get_or_insert_with(|| {
+            let known = fs::read_to_string(&path).unwrap_or_default();
+            known.lines().filter_map(|line| Some(serde_json::from_str::<Skipped>(line).ok()?.index)).collect()
+        });
         let mut text = String::new();
-        for picture in skipped {
+        for picture in skipped.iter().filter(|picture| told.insert(picture.index)) {
             text += &serde_json::to_string(picture).map_err(|e| Error::RunDirectory(e.to_string()))?;
             text.push('\n');
         }

@@ -1,6 +1,6 @@
 //! The loop, and nothing but the loop.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -71,6 +71,8 @@ pub struct Trainer {
     layout: ParamLayout,
     fingerprint: String,
     step: u64,
+    /// Pictures that did not decode and were written down.
+    told: Option<BTreeSet<usize>>,
 }
 
 impl Trainer {
@@ -99,7 +101,7 @@ impl Trainer {
         let fingerprint = dataset.fingerprint()?;
         let loader = Loader::new(dataset, policy.clone(), layout.clone(), &config)?;
         let optimizer = recipe.optimizer.build();
-        Ok(Self { recipe, surroundings, method, optimizer, loader, policy, layout, fingerprint, step: 0 })
+        Ok(Self { recipe, surroundings, method, optimizer, loader, policy, layout, fingerprint, step: 0, told: None })
     }
 
     /// Steps of the whole run.
@@ -144,8 +146,8 @@ impl Trainer {
             let mut report = self.take_step(&batch, rates.rate(self.step))?;
             clock.tick(waited, self.recipe.data.batch);
             clock.fill(&mut report);
+            run.note_skipped(&batch.skipped, &mut self.told)?;
             batches.recycle(batch);
-            run.note_skipped(&self.loader.take_skipped())?;
             for sink in sinks.iter_mut() {
                 sink.step(&report)?;
             }

@@ -39,7 +39,14 @@ const PICTURES: usize = 512;
 pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.device.device)?;
     let (mut recipe, asked) = recipe(arguments)?;
-    let (dataset, source) = training(&recipe.data.source, reading(&recipe))?;
+    let (dataset, source) = match training(&recipe.data.source, reading(&recipe)) {
+        Err(error) if arguments.dry_run => {
+            // The recipe can be looked at all the same.
+            output::result(&recipe.to_toml())?;
+            return Err(error);
+        }
+        opened => opened?,
+    };
     recipe.data.source = source;
     let stop = Arc::new(AtomicBool::new(false));
     let surroundings = Surroundings {

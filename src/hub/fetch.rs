@@ -13,6 +13,7 @@ use hf_hub::{HFClient, HFClientSync, HFError, HFRepositorySync};
 use sha2::{Digest, Sha256};
 
 use super::layout::splits;
+use super::patience::{Heard, Patience, Trouble};
 use super::record::{Record, RemoteFile};
 use super::reference::Reference;
 use super::{Fetched, Wanted};
@@ -29,6 +30,7 @@ pub struct Hub {
     client: HFClientSync,
     cache: PathBuf,
     offline: bool,
+    patience: Patience,
 }
 
 /// A data set at a commit.
@@ -46,7 +48,7 @@ impl Hub {
             .retry_max_attempts(RETRIES)
             .build_sync()
             .map_err(|e| anyhow!("the Hub cannot be used ({e}); look at HF_ENDPOINT"))?;
-        Ok(Self { client, cache: hf_hub::resolve_cache_dir(), offline })
+        Ok(Self { client, cache: hf_hub::resolve_cache_dir(), offline, patience: Patience::of_environment() })
     }
 
     /// Fetches what is wanted and not here yet; every file's content is checked once.
@@ -85,7 +87,7 @@ impl Hub {
             None if self.offline => Err(self.not_here(reference, "HF_HUB_OFFLINE is set")),
             _ => match self.ask(reference, record) {
                 Ok(located) => Ok(located),
-                Err(error) if is_unreachable(&error) => {
+                Err(error) if error.is_unreachable() => {
                     let known = known.ok_or_else(|| self.not_here(reference, &unreachable(&error)))?;
                     output::note(&format!(
                         "{}: taking commit {} of {reference}, which was fetched before",
@@ -100,13 +102,13 @@ impl Hub {
     }
 
     /// Asks the Hub; where a data set has no parquet files of its own, those that the Hub made of it are taken.
-    fn ask(&self, reference: &Reference, record: &mut Record) -> Result<Located, HFError> {
+    fn ask(&self, reference: &Reference, record: &mut Record) -> Result<Located, Trouble> {
         let revision = reference.revision.as_deref().unwrap_or(MAIN);
         let mut located = self.at(reference, revision)?;
         if located.files.is_empty() && reference.revision.is_none() {
             match self.at(reference, CONVERTED) {
                 Ok(converted) => located = converted,
-                Err(HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. }) => {}
+                Err(Trouble::Hub(HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. })) => {}
                 Err(other) => return Err(other),
             }
         }
@@ -114,12 +116,16 @@ impl Hub {
         Ok(located)
     }
 
-    fn at(&self, reference: &Reference, revision: &str) -> Result<Located, HFError> {
-        let repository = self.repository(reference);
-        let missing = || HFError::Other(format!("the Hub names no commit for revision {revision}"));
-        let commit =
-            repository.info().revision(revision).send()?.sha.filter(|sha| is_commit(sha)).ok_or_else(missing)?;
-        let tree = repository.list_tree().revision(commit.clone()).recursive(true).send()?;
+    fn at(&self, reference: &Reference, revision: &str) -> Result<Located, Trouble> {
+        let (repository, asked) = (self.repository(reference), revision.to_owned());
+        let ask = move || {
+            let missing = || HFError::Other(format!("the Hub names no commit for revision {asked}"));
+            let sha = repository.info().revision(&asked).send()?.sha;
+            let commit = sha.filter(|sha| is_commit(sha)).ok_or_else(missing)?;
+            let tree = repository.list_tree().revision(commit.clone()).recursive(true).send()?;
+            Ok((commit, tree))
+        };
+        let (commit, tree) = self.patience.wait(&Heard::now(), ask)?;
         let file = |entry| match entry {
             RepoTreeEntry::File { path, size, .. } if path.ends_with(".parquet") && stays_inside(&path) => {
                 Some(RemoteFile { path, size, checked: None })
@@ -165,10 +171,14 @@ impl Hub {
 
     fn download(&self, reference: &Reference, commit: &str, file: &RemoteFile) -> anyhow::Result<PathBuf> {
         output::note(&format!("fetching {} of {}, {:.1} MB", file.path, reference.id(), file.size as f64 / 1e6));
-        let repository = self.repository(reference);
-        let request = repository.download_file().filename(&file.path).revision(commit);
-        let fetched = request.progress(hf_hub::progress::Progress::new(Bar(Count::of_bytes(file.size)))).send();
-        fetched.map_err(|error| match is_unreachable(&error) {
+        let (repository, path, commit) = (self.repository(reference), file.path.clone(), commit.to_owned());
+        let heard = Heard::now();
+        let bar = Bar { count: Count::of_bytes(file.size), heard: heard.clone() };
+        let fetch = move || {
+            let request = repository.download_file().filename(path).revision(commit);
+            request.progress(hf_hub::progress::Progress::new(bar)).send()
+        };
+        self.patience.wait(&heard, fetch).map_err(|error| match error.is_unreachable() {
             true => self.not_here(reference, &unreachable(&error)),
             false => told(reference, &error),
         })
@@ -245,25 +255,26 @@ fn discard(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 
-fn is_unreachable(error: &HFError) -> bool {
-    matches!(error, HFError::Request { source, .. } if source.is_connect() || source.is_timeout())
-}
-
-fn unreachable(error: &HFError) -> String {
-    let address = match error {
-        HFError::Request { url: Some(url), .. } => url.split('/').take(3).collect::<Vec<_>>().join("/"),
-        _ => "the Hub".into(),
-    };
-    format!("{address} cannot be reached")
+fn unreachable(error: &Trouble) -> String {
+    match error {
+        Trouble::Hub(HFError::Request { url: Some(url), .. }) => {
+            format!("{} cannot be reached", url.split('/').take(3).collect::<Vec<_>>().join("/"))
+        }
+        Trouble::Silent(time) => format!("the Hub gives no answer for {} s", time.as_secs_f64()),
+        Trouble::Hub(_) => "the Hub cannot be reached".into(),
+    }
 }
 
 /// One sentence that says what to do.
-fn told(reference: &Reference, error: &HFError) -> anyhow::Error {
+fn told(reference: &Reference, error: &Trouble) -> anyhow::Error {
     let id = reference.id();
-    let reason = match error {
+    let Trouble::Hub(answer) = error else {
+        return Error::DataSet { name: reference.to_string(), reason: unreachable(error) }.into();
+    };
+    let reason = match answer {
         HFError::AuthRequired { .. } | HFError::Forbidden { .. } => format!(
             "the Hub refuses access to it, or has no such data set; if it is gated, accept its terms on its page, and set HF_TOKEN to a token that may read it{}",
-            if let HFError::Forbidden { .. } = error { " (this token may not)" } else { "" }
+            if let HFError::Forbidden { .. } = answer { " (this token may not)" } else { "" }
         ),
         HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => {
             let revision = reference.revision.as_deref().unwrap_or(MAIN);
@@ -276,15 +287,19 @@ fn told(reference: &Reference, error: &HFError) -> anyhow::Error {
 }
 
 /// Shows how far a file has come.
-struct Bar(Count);
+struct Bar {
+    count: Count,
+    heard: Heard,
+}
 
 impl ProgressHandler for Bar {
     fn on_progress(&self, event: &ProgressEvent) {
+        self.heard.again();
         match event {
             ProgressEvent::Download(DownloadEvent::Progress { files }) => {
-                self.0.set(files.iter().map(|file| file.bytes_completed).sum());
+                self.count.set(files.iter().map(|file| file.bytes_completed).sum());
             }
-            ProgressEvent::Download(DownloadEvent::Complete) => self.0.finish(),
+            ProgressEvent::Download(DownloadEvent::Complete) => self.count.finish(),
             _ => {}
         }
     }

@@ -1,11 +1,14 @@
 //! Data sets from the Hugging Face Hub: found, pinned to a commit, fetched into the Hub's own cache, checked.
 //!
 //! Endpoint, token and cache are those of the Hub's tools: `HF_ENDPOINT`, `HF_TOKEN` (or the token file), `HF_HOME`,
-//! `HF_HUB_CACHE`. With `HF_HUB_OFFLINE=1`, only what was fetched before is used.
+//! `HF_HUB_CACHE`. With `HF_HUB_OFFLINE=1`, only what was fetched before is used; `HF_HUB_DOWNLOAD_TIMEOUT` says after how
+//! many seconds of silence the Hub counts as unreachable.
 
 #[cfg(feature = "hub")]
 mod fetch;
 pub mod layout;
+#[cfg(feature = "hub")]
+mod patience;
 #[cfg(feature = "hub")]
 mod record;
 pub mod reference;

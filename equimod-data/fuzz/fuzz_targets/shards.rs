@@ -14,7 +14,7 @@ thread_local! {
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     FOLDER.with(|folder| {
         let path = folder.write("x.tar", bytes);
-        if index_shards(&path, &mut |_| {}).is_ok() {
+        if index_shards(&path, None, &mut |_| {}).is_ok() {
             look(&ShardsDataset::open(&path).expect("what was just indexed"));
         }
     });

@@ -99,6 +99,8 @@ impl Augmentation for ColourJitter {
                     JitterStep::Brightness => colour::brightness(&mut image, jitter.brightness),
                     JitterStep::Contrast => colour::contrast(&mut image, jitter.contrast),
                     JitterStep::Saturation => colour::saturation(&mut image, jitter.saturation),
+                    // By way of hue, saturation and value and back, a turn by 0 would round; torchvision leaves it out too.
+                    JitterStep::Hue if jitter.hue == 0.0 => {}
                     JitterStep::Hue => colour::hue(&mut image, jitter.hue),
                 }
             }

@@ -42,12 +42,20 @@ impl FolderDataset {
             return Err(Error::data_set(name, format!("{reason}; give a folder of pictures")));
         }
         let mut files = Vec::new();
+        let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
         for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
-            let entry = entry.map_err(|e| unreadable(root, e))?;
-            if entry.file_type().is_file() && is_picture(entry.path()) {
-                let bytes = entry.metadata().map_err(|e| unreadable(root, e))?.len();
-                let path = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
-                files.push(File { path, bytes, class: None });
+            match entry {
+                Ok(entry) if entry.file_type().is_file() && is_picture(entry.path()) => {
+                    let bytes = entry.metadata().map_err(|e| unreadable(root, e))?.len();
+                    files.push(File { path: below(entry.path()), bytes, class: None });
+                }
+                Ok(_) => {}
+                // A link to nowhere is a picture that does not decode, or none; a link back up is walked already.
+                Err(error) if leads_nowhere(&error) => {
+                    let path = error.path().filter(|path| is_picture(path));
+                    files.extend(path.map(|path| File { path: below(path), bytes: 0, class: None }));
+                }
+                Err(error) => return Err(unreadable(root, error)),
             }
         }
         if files.is_empty() {
@@ -77,7 +85,17 @@ fn unreadable(root: &Path, error: walkdir::Error) -> Error {
     Error::io(path, error.into_io_error().unwrap_or_else(|| std::io::Error::other(text)))
 }
 
+/// Whether an entry is a link to what is not there, or to a folder around it.
+fn leads_nowhere(error: &walkdir::Error) -> bool {
+    let missing = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
+    error.loop_ancestor().is_some() || (error.depth() > 0 && error.io_error().is_some_and(missing))
+}
+
+/// By its ending; hidden files (such as the shadows that macOS leaves beside pictures) are none.
 fn is_picture(path: &Path) -> bool {
+    if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+        return false;
+    }
     let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }

@@ -99,10 +99,11 @@ impl PackedDataset {
         }
         let length = ENTRY + 4 * self.header.tasks.len();
         let bytes = &self.map[self.index + index * length..][..length];
+        let size = Size { height: number(&bytes[12..16]) as usize, width: number(&bytes[16..20]) as usize };
         Ok(Entry {
             offset: number(&bytes[0..8]),
             length: number(&bytes[8..12]) as u32,
-            size: Size { height: number(&bytes[12..16]) as usize, width: number(&bytes[16..20]) as usize },
+            size,
             key_offset: number(&bytes[20..28]),
             key_length: number(&bytes[28..32]) as u32,
             labels: bytes[ENTRY..].as_chunks::<4>().0.iter().map(|label| i32::from_le_bytes(*label)).collect(),
@@ -173,7 +174,13 @@ impl Dataset for PackedDataset {
     }
 
     fn size(&self, index: usize) -> Result<Size> {
-        Ok(self.entry(index)?.size)
+        let size = self.entry(index)?.size;
+        match size.is_sound() {
+            true => Ok(size),
+            false => {
+                Err(Error::Picture { key: self.key(index), reason: format!("its index entry says {size} pixels") })
+            }
+        }
     }
 
     fn tasks(&self) -> &[Task] {

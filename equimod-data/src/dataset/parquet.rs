@@ -6,7 +6,8 @@ mod schema;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
@@ -15,10 +16,11 @@ use sha2::{Digest, Sha256};
 use super::{Dataset, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
-use groups::Groups;
+use groups::{Groups, Kept};
 use schema::{Columns, picture};
 
-/// Tables whose pictures take no more than this many bytes are held in memory; of others, row groups as they are needed.
+/// Tables whose pictures together take no more than this many bytes are held in memory; of others, so many bytes of row
+/// groups, as they are needed.
 const HELD_BYTES: u64 = 1 << 30;
 
 /// Rows of a table.
@@ -35,7 +37,7 @@ pub struct ParquetDataset {
 
 /// Where the encoded pictures are.
 enum Pictures {
-    Held(Vec<Vec<u8>>),
+    Held(Vec<bytes::Bytes>),
     Grouped(Groups),
 }
 
@@ -55,24 +57,55 @@ impl ParquetDataset {
     /// Reads a table from a file; `column` names the pictures' column (told by the metadata, or `image` or `img`, if
     /// nothing is said).
     pub fn open(path: &Path, column: Option<&str>) -> Result<Self> {
-        Self::open_within(path, column, HELD_BYTES)
+        let mut tables = Self::open_all(&[path.to_owned()], column)?;
+        tables.pop().ok_or_else(|| Error::Config("no table was asked for".into()))
     }
 
-    /// As [`open`](Self::open), holding at most `held` bytes of pictures.
-    fn open_within(path: &Path, column: Option<&str>, held: u64) -> Result<Self> {
-        let name = path.display().to_string();
-        let wrong = |reason: String| Error::data_set(&name, reason);
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        let reader = schema::open(file).map_err(wrong)?;
-        let columns = Columns::of(&reader, column).map_err(wrong)?;
-        if columns.picture_bytes(&reader) <= held {
-            let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
-            return Self::from_bytes(&name, bytes.into(), column);
+    /// Reads several tables, as [`open`](Self::open); what of them is held in memory does not grow with their number.
+    pub fn open_all(paths: &[PathBuf], column: Option<&str>) -> Result<Vec<Self>> {
+        Self::open_within(paths, column, HELD_BYTES)
+    }
+
+    /// As [`open_all`](Self::open_all), holding at most `held` bytes of pictures.
+    fn open_within(paths: &[PathBuf], column: Option<&str>, held: u64) -> Result<Vec<Self>> {
+        let frame = |path: &PathBuf| -> Read<(SerializedFileReader<File>, Columns)> {
+            let reader = schema::open(File::open(path).map_err(|e| format!("it cannot be read: {e}"))?)?;
+            let columns = Columns::of(&reader, column)?;
+            Ok((reader, columns))
+        };
+        let told = |path: &Path, reason: String| Error::data_set(path.display().to_string(), reason);
+        let mut tables = Vec::with_capacity(paths.len());
+        for path in paths {
+            tables.push(frame(path).map_err(|reason| told(path, reason))?);
         }
-        let fingerprint = schema::fingerprint(&reader);
-        let mut table = Self::empty(&name, &columns, fingerprint);
-        guarded(|| table.read(&reader, &columns, false)).map_err(wrong)?;
-        table.pictures = Pictures::Grouped(Groups::new(reader, columns).map_err(wrong)?);
+        let bytes = tables.iter().map(|(reader, columns)| columns.picture_bytes(reader)).fold(0, u64::saturating_add);
+        if bytes <= held {
+            let whole = |path: &PathBuf| {
+                let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
+                Self::from_bytes(&path.display().to_string(), bytes.into(), column)
+            };
+            return paths.iter().map(whole).collect();
+        }
+        let kept = Kept::new(held);
+        let mut grouped = Vec::with_capacity(paths.len());
+        for (number, (path, (reader, columns))) in paths.iter().zip(tables).enumerate() {
+            let name = path.display().to_string();
+            let table = guarded(|| Self::grouped(&name, reader, columns, (kept.clone(), number)));
+            grouped.push(table.map_err(|reason| told(path, reason))?);
+        }
+        Ok(grouped)
+    }
+
+    /// A table whose pictures stay in its file.
+    fn grouped(
+        name: &str,
+        reader: SerializedFileReader<File>,
+        columns: Columns,
+        (kept, number): (Arc<Kept>, usize),
+    ) -> Read<Self> {
+        let mut table = Self::empty(name, &columns, schema::fingerprint(&reader));
+        table.read(&reader, &columns, false)?;
+        table.pictures = Pictures::Grouped(Groups::new(reader, columns, kept, number)?);
         Ok(table)
     }
 
@@ -156,6 +189,13 @@ impl ParquetDataset {
     /// The encoded picture in a row.
     fn with_bytes<T>(&self, index: usize, decode: impl FnOnce(&[u8], &str) -> Result<T>) -> Result<T> {
         let key = self.key(index);
+        let decode = |bytes: &[u8], key: &str| match bytes.is_empty() {
+            true => Err(Error::Picture {
+                key: key.into(),
+                reason: "its row holds no bytes (a path alone is not followed)".into(),
+            }),
+            false => decode(bytes, key),
+        };
         let missing = || Error::data_set(&self.name, format!("it has no picture {index}"));
         match &self.pictures {
             Pictures::Held(held) => decode(held.get(index).ok_or_else(missing)?, &key),
@@ -248,7 +288,8 @@ mod tests {
     fn a_table_too_large_to_be_held_reads_the_same() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/emoji/noto-test.parquet");
         let held = ParquetDataset::open(&path, None).unwrap();
-        let grouped = ParquetDataset::open_within(&path, Some("image"), 1000).unwrap();
+        // Two tables that share the room of less than one group.
+        let grouped = ParquetDataset::open_within(&[path.clone(), path], Some("image"), 1000).unwrap().pop().unwrap();
         assert!(matches!(grouped.pictures, Pictures::Grouped(_)));
         assert_eq!((grouped.len(), grouped.tasks()), (held.len(), held.tasks()));
         for index in [0, 1, 300, held.len() - 1] {

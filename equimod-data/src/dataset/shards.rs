@@ -19,7 +19,7 @@ use crate::image::{Image, Size};
 use crate::{Error, Result};
 
 pub use index::index_shards;
-use index::{Index, shard_paths};
+use index::{Index, is_index, shard_paths};
 
 /// Indexed tar shards. Memory use is that of the index, about a hundred bytes a sample.
 pub struct ShardsDataset {
@@ -52,21 +52,23 @@ impl Shard {
 }
 
 impl ShardsDataset {
-    /// Whether `location` names shards: a `.tar`, a brace pattern of them, or a folder that holds some.
+    /// Whether `location` names shards: a `.tar`, a brace pattern of them, a folder that holds some, or an index.
     pub fn is_at(location: &Path) -> bool {
-        shard_paths(location).is_ok_and(|paths| !paths.is_empty())
+        is_index(location) || shard_paths(location).map_or(true, |paths| !paths.is_empty())
     }
 
     /// Opens the shards at `location` (a folder of `.tar` files, one such file, or a pattern `name-{000..012}.tar`),
-    /// which [`index_shards`] must have indexed.
+    /// which [`index_shards`] must have indexed, or those of an index.
     pub fn open(location: &Path) -> Result<Self> {
         let name = location.display().to_string();
         let command = format!("run `equimod data index {name}`");
-        let paths = shard_paths(location)?;
+        let paths = if is_index(location) { None } else { Some(shard_paths(location)?) };
         let index = Index::read(location)?.ok_or_else(|| {
             Error::data_set(&name, format!("it is a stream of tar files without an index; {command} once"))
         })?;
         let stale = |why: String| Error::data_set(&name, format!("{why} since it was indexed; {command} again"));
+        let folder = location.parent().unwrap_or(Path::new("."));
+        let paths = paths.unwrap_or_else(|| index.shards.iter().map(|shard| folder.join(&shard.file)).collect());
         if paths.len() != index.shards.len() {
             return Err(stale(format!("its {} shards became {}", index.shards.len(), paths.len())));
         }
@@ -74,7 +76,7 @@ impl ShardsDataset {
         let fingerprint = crate::hexadecimal(&Sha256::digest(index.to_json()?));
         for (path, entries) in paths.into_iter().zip(index.shards) {
             let bytes = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
-            if path.file_name().is_none_or(|file| file.to_string_lossy() != entries.file) || bytes != entries.bytes {
+            if path.file_name() != entries.file.file_name() || bytes != entries.bytes {
                 return Err(stale(format!("the shard {} changed", path.display())));
             }
             entries
@@ -85,8 +87,13 @@ impl ShardsDataset {
             shards.push(Shard { path, before, entries });
             before += count;
         }
+        if !index.classes.is_empty() && classes > index.classes.len() {
+            let reason = format!("its index is damaged: it has a class without a name; {command}");
+            return Err(Error::data_set(&name, reason));
+        }
         let numbered = || (0..classes).map(|class| class.to_string()).collect();
-        let tasks = if classes > 0 { vec![Task { name: "class".into(), classes: numbered() }] } else { Vec::new() };
+        let classes_of = if index.classes.is_empty() { numbered() } else { index.classes };
+        let tasks = if classes > 0 { vec![Task { name: "class".into(), classes: classes_of }] } else { Vec::new() };
         Ok(Self { name, shards, tasks, fingerprint, oriented: false })
     }
 

@@ -86,7 +86,7 @@ pub struct ParamLayout {
     pub mean: Vec<f32>,
     /// Its deviation; 1 for a value that never changes.
     pub std: Vec<f32>,
-    /// Its value in a view that lacks the augmentation.
+    /// Its value in a view that lacks the augmentation; under the pairwise encoding, before differences are taken.
     pub neutral: Vec<f32>,
 }
 
@@ -127,7 +127,7 @@ impl ParamLayout {
                     seen.push(name);
                     if !names.iter().any(|known| known == name) {
                         names.push((*name).to_owned());
-                        neutral.push(if encoding == Encoding::Pairwise { 0.0 } else { value });
+                        neutral.push(value);
                     }
                 }
             }
@@ -153,7 +153,9 @@ impl ParamLayout {
                 }
             }
             if !found {
-                let known: Vec<&str> = augmentations().map(AugmentationConfig::name).collect();
+                let mut known: Vec<&str> = augmentations().map(AugmentationConfig::name).collect();
+                known.sort_unstable();
+                known.dedup();
                 return Err(Error::Config(format!(
                     "policy {} has no parameter {name:?} to encode; there are {}, and the augmentations {}",
                     policy.name,

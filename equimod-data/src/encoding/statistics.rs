@@ -192,8 +192,9 @@ pub(super) fn measure(policy: &Policy, layout: &ParamLayout, sizes: &[Size], dra
     let (mut mean, mut square) = (vec![0f64; width], vec![0f64; width]);
     let mut vector = Vec::with_capacity(width);
     for draw in 0..draws {
-        // Every size in turn, or, of more sizes than draws, evenly spaced ones.
-        let size = sizes[if sizes.len() <= draws { draw % sizes.len() } else { draw * sizes.len() / draws }];
+        // Every view of every size in turn, or, of more sizes than there are draws for, of evenly spaced ones.
+        let (turn, turns) = (draw / vectors, draws.div_ceil(vectors));
+        let size = sizes[if sizes.len() <= turns { turn % sizes.len() } else { turn * sizes.len() / turns }];
         vector.clear();
         if layout.encoding == Encoding::Pairwise {
             let drawn: Vec<_> = policy.views.iter().map(|view| view.sample(size, &mut rng)).collect();

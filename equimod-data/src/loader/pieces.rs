@@ -1,5 +1,6 @@
 //! Batches, and pieces of them.
 
+use super::skipped::Skipped;
 use crate::encoding::ParamLayout;
 use crate::image::{Image, Size};
 use crate::policy::Policy;
@@ -48,6 +49,8 @@ pub struct Batch {
     pub params: Vec<Vec<f32>>,
     /// Which pictures of the data set.
     pub indices: Vec<usize>,
+    /// Pictures that did not decode and were replaced, in the order of their places.
+    pub skipped: Vec<Skipped>,
 }
 
 impl Batch {
@@ -67,6 +70,7 @@ impl Batch {
             views: policy.view_sizes().into_iter().map(|size| Pixels::empty(size, capacity)).collect(),
             params: vec![Vec::with_capacity(capacity * layout.width()); layout.vectors(policy)],
             indices: Vec::with_capacity(capacity),
+            skipped: Vec::new(),
         }
     }
 
@@ -78,6 +82,7 @@ impl Batch {
         }
         self.params.iter_mut().for_each(Vec::clear);
         self.indices.clear();
+        self.skipped.clear();
     }
 }
 
@@ -97,6 +102,7 @@ pub(super) fn join(pieces: &[Batch], spare: Option<Batch>) -> Result<Batch> {
             params.extend_from_slice(more);
         }
         batch.indices.extend_from_slice(&piece.indices);
+        batch.skipped.extend_from_slice(&piece.skipped);
     }
     Ok(batch)
 }

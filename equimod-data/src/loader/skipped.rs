@@ -27,39 +27,40 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// What was skipped so far.
+/// Counts what was skipped so far.
 pub(super) struct SkippedList {
     name: String,
     samples: usize,
     share: f64,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Every picture that failed, once.
-    known: BTreeSet<usize>,
-    /// Those that nobody was told of yet.
-    fresh: Vec<Skipped>,
+    /// Every picture that failed.
+    known: Mutex<BTreeSet<usize>>,
 }
 
 impl SkippedList {
     pub fn new(name: &str, samples: usize, share: f64) -> Self {
-        Self { name: name.into(), samples, share, state: Mutex::default() }
+        Self { name: name.into(), samples, share, known: Mutex::default() }
     }
 
-    pub fn take(&self) -> Vec<Skipped> {
-        std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).fresh)
-    }
-
-    /// Picture `sample`, or, where it does not decode, another that (seed, epoch, sample) decides.
-    pub fn image(&self, dataset: &dyn Dataset, seed: u64, epoch: u64, sample: usize) -> Result<(usize, Image)> {
+    /// Picture `sample`, or, where it does not decode, another that (seed, epoch, sample) decides; those that do not
+    /// are added to `skipped`.
+    pub fn image(
+        &self,
+        dataset: &dyn Dataset,
+        seed: u64,
+        epoch: u64,
+        sample: usize,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<(usize, Image)> {
         let mut rng = replacement_rng(seed, epoch, sample as u64);
         let mut chosen = sample;
         for _ in 0..TRIES {
             match dataset.image(chosen) {
                 Ok(image) => return Ok((chosen, image)),
-                Err(Error::Picture { key, reason }) => self.note(chosen, key, reason)?,
+                Err(Error::Picture { key, reason }) => {
+                    let failed = Skipped { index: chosen, path: key, reason };
+                    self.count(&failed)?;
+                    skipped.push(failed);
+                }
                 Err(other) => return Err(other),
             }
             chosen = rng.random_range(0..self.samples);
@@ -67,18 +68,18 @@ impl SkippedList {
         Err(Error::data_set(&self.name, format!("{TRIES} pictures in a row do not decode; see `equimod data verify`")))
     }
 
-    fn note(&self, index: usize, path: String, reason: String) -> Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.known.insert(index) {
-            state.fresh.push(Skipped { index, path: path.clone(), reason: reason.clone() });
-        }
-        let failed = state.known.len();
+    fn count(&self, last: &Skipped) -> Result<()> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(last.index);
+        let failed = known.len();
         if failed as f64 > self.share * self.samples as f64 {
-            let limit = self.share * 100.0;
             let text = format!(
-                "{failed} of its {} pictures do not decode (the last: {path}: {reason}), more than {limit} %; \
+                "{failed} of its {} pictures do not decode (the last: {}: {}), more than {} %; \
                  `equimod data verify` lists them all, data.skip_share allows more",
-                self.samples
+                self.samples,
+                last.path,
+                last.reason,
+                self.share * 100.0
             );
             return Err(Error::data_set(&self.name, text));
         }

@@ -11,7 +11,7 @@ use crate::output;
 /// Indexes tar shards.
 pub fn run(arguments: &Index) -> anyhow::Result<ExitCode> {
     let mut shards = 0;
-    let (index, samples) = index_shards(&arguments.location, &mut |done| shards = done)?;
+    let (index, samples) = index_shards(&arguments.location, arguments.out.as_deref(), &mut |done| shards = done)?;
     if arguments.json {
         output::json(&json!({ "index": index, "shards": shards, "samples": samples }))?;
     } else {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use equimod_core::checkpoint::write_atomic;
-use equimod_data::{Dataset, Policy, Sampler, ViewParams, clean_view, view_rng};
+use equimod_data::{Dataset, Error, Image, Policy, Sampler, ViewParams, clean_view, view_rng};
 use serde_json::{Value, json};
 
 use crate::cli::Preview;
@@ -15,12 +15,25 @@ pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
     let dataset = arguments.source.open()?;
     let (policy, _) = arguments.policy.open()?;
     let order = Sampler::new(arguments.seed, dataset.len(), 1).order(0);
-    let chosen = &order[..order.len().min(arguments.pictures as usize)];
     let (mut rows, mut described) = (Vec::new(), Vec::new());
-    for &sample in chosen {
-        let (row, parameters) = row(dataset.as_ref(), &policy, arguments.seed, sample)?;
+    for sample in order {
+        if rows.len() == arguments.pictures as usize {
+            break;
+        }
+        let image = match dataset.image(sample) {
+            Err(error @ Error::Picture { .. }) => {
+                output::note(&format!("left out: {error}"));
+                continue;
+            }
+            image => image?,
+        };
+        let (row, parameters) = row(dataset.as_ref(), &policy, arguments.seed, (sample, &image));
         rows.push(row);
         described.push(parameters);
+    }
+    if rows.is_empty() {
+        let reason = "none of its pictures decodes; see `equimod data verify`".to_owned();
+        return Err(Error::DataSet { name: dataset.name().into(), reason }.into());
     }
     write_atomic(&arguments.out, &draw(&rows)?.encode_png()?)?;
     let folder = arguments.out.display();
@@ -40,21 +53,20 @@ pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
 }
 
 /// The clean picture and its views, as they are in the first epoch of a run with this seed.
-fn row(dataset: &dyn Dataset, policy: &Policy, seed: u64, sample: usize) -> anyhow::Result<(Vec<Cell>, Value)> {
-    let image = dataset.image(sample)?;
+fn row(dataset: &dyn Dataset, policy: &Policy, seed: u64, (sample, image): (usize, &Image)) -> (Vec<Cell>, Value) {
     let title = dataset.text("name", sample).map_or_else(|| dataset.key(sample), str::to_lowercase);
     let label = |task: usize| dataset.label(task, sample).map(|label| &dataset.tasks()[task].classes[label as usize]);
     let labels =
         (0..dataset.tasks().len()).filter_map(|task| Some(format!("{}: {}", dataset.tasks()[task].name, label(task)?)));
     let mut lines = vec![title.clone(), format!("{}", image.size())];
     lines.extend(labels);
-    let mut cells = vec![Cell { picture: clean_view(&image, &policy.clean), lines }];
+    let mut cells = vec![Cell { picture: clean_view(image, &policy.clean), lines }];
     let mut views: Vec<ViewParams> = Vec::new();
     for (number, view) in policy.views.iter().enumerate() {
         let params = view.sample(image.size(), &mut view_rng(seed, 0, sample as u64, number as u64));
         let lines = view.describe(&params).into_iter().map(|(name, value)| format!("{name}: {value}"));
-        cells.push(Cell { picture: view.apply(&image, &params), lines: lines.collect() });
+        cells.push(Cell { picture: view.apply(image, &params), lines: lines.collect() });
         views.push(params);
     }
-    Ok((cells, json!({ "index": sample, "key": dataset.key(sample), "title": title, "views": views })))
+    (cells, json!({ "index": sample, "key": dataset.key(sample), "title": title, "views": views }))
 }

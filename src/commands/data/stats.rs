@@ -139,6 +139,12 @@ fn plain(described: &Value) -> String {
     };
     let mut text = format!("{}: {} pictures\n", described["name"].as_str().unwrap_or_default(), described["pictures"]);
     text += &format!("sizes: {}; {}; {} different\n", side("height"), side("width"), described["sizes"]["different"]);
+    if described["sizes"]["readable"] != described["pictures"] {
+        text += &format!(
+            "only {} of them can be read; `equimod data verify` lists the others\n",
+            described["sizes"]["readable"]
+        );
+    }
     let channels = &described["channels"];
     text += &format!(
         "channel mean {}   (red, green, blue in [0, 1], over {} pictures)\n",

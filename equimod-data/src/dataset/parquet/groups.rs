@@ -1,20 +1,56 @@
-//! The pictures of a large table, a row group at a time.
+//! The pictures of large tables, a row group at a time.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 
 use super::schema::{Columns, picture};
 use super::{Read, broken};
 
-/// Row groups that are kept.
-const KEPT: usize = 16;
-
 /// The encoded pictures of a row group.
-type Group = Arc<Vec<Vec<u8>>>;
+type Group = Arc<Vec<Bytes>>;
+
+/// Row groups that several tables keep together: those used last, as many as fit.
+pub(super) struct Kept {
+    most: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// `(table, group)`, its pictures and their bytes; the newest in front.
+    groups: VecDeque<((usize, usize), Group, u64)>,
+    bytes: u64,
+}
+
+impl Kept {
+    /// Room for so many bytes; one group always has a place.
+    pub fn new(most: u64) -> Arc<Self> {
+        Arc::new(Self { most, state: Mutex::default() })
+    }
+
+    fn find(&self, key: (usize, usize)) -> Option<Group> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = state.groups.iter().position(|(known, ..)| *known == key)?;
+        let found = state.groups.remove(place)?;
+        let group = found.1.clone();
+        state.groups.push_front(found);
+        Some(group)
+    }
+
+    fn keep(&self, key: (usize, usize), group: Group, bytes: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.groups.push_front((key, group, bytes));
+        state.bytes += bytes;
+        while state.bytes > self.most && state.groups.len() > 1 {
+            state.bytes -= state.groups.pop_back().map_or(0, |(.., bytes)| bytes);
+        }
+    }
+}
 
 /// A table whose row groups are loaded as they are needed.
 pub(super) struct Groups {
@@ -22,19 +58,20 @@ pub(super) struct Groups {
     columns: Columns,
     /// First row of each group, and the number of rows.
     starts: Vec<usize>,
-    /// The groups used last, the newest in front.
-    kept: Mutex<VecDeque<(usize, Group)>>,
+    kept: Arc<Kept>,
+    /// Number of the table among those that keep their groups together.
+    table: usize,
 }
 
 impl Groups {
-    pub fn new(reader: SerializedFileReader<File>, columns: Columns) -> Read<Self> {
+    pub fn new(reader: SerializedFileReader<File>, columns: Columns, kept: Arc<Kept>, table: usize) -> Read<Self> {
         let mut starts = vec![0];
         for group in reader.metadata().row_groups() {
             let rows = usize::try_from(group.num_rows()).map_err(|_| "a row group has a negative number of rows")?;
             starts.push(starts.last().copied().unwrap_or(0) + rows);
         }
         match starts.last() {
-            Some(&rows) if rows > 0 => Ok(Self { reader, columns, starts, kept: Mutex::default() }),
+            Some(&rows) if rows > 0 => Ok(Self { reader, columns, starts, kept, table }),
             _ => Err("it holds no pictures".into()),
         }
     }
@@ -51,7 +88,8 @@ impl Groups {
 
     /// The pictures of a group.
     pub fn load(&self, group: usize) -> Read<Group> {
-        if let Some(found) = self.kept(group) {
+        let key = (self.table, group);
+        if let Some(found) = self.kept.find(key) {
             return Ok(found);
         }
         let reader = self.reader.get_row_group(group).map_err(broken)?;
@@ -62,18 +100,9 @@ impl Groups {
             let (_, field) = row.get_column_iter().next().ok_or("a row has no picture")?;
             pictures.push(picture(field).ok_or("a picture is neither bytes nor a struct with bytes")?);
         }
+        let bytes = self.columns.picture_bytes_of(&self.reader.metadata().row_groups()[group..=group]);
         let loaded = Arc::new(pictures);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_front((group, loaded.clone()));
-        kept.truncate(KEPT);
+        self.kept.keep(key, loaded.clone(), bytes);
         Ok(loaded)
-    }
-
-    fn kept(&self, group: usize) -> Option<Group> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = kept.iter().position(|(number, _)| *number == group)?;
-        let found = kept.remove(place)?;
-        kept.push_front(found.clone());
-        Some(found.1)
     }
 }

@@ -1,7 +1,8 @@
 //! Which column is what.
 
+use bytes::Bytes;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::{Type, TypePtr};
@@ -68,7 +69,12 @@ impl Columns {
 
     /// Bytes of the picture column, unpacked.
     pub fn picture_bytes<R: ChunkReader + 'static>(&self, reader: &SerializedFileReader<R>) -> u64 {
-        let columns = reader.metadata().row_groups().iter().flat_map(|group| group.columns());
+        self.picture_bytes_of(reader.metadata().row_groups())
+    }
+
+    /// Bytes of the picture column in some row groups, unpacked.
+    pub fn picture_bytes_of(&self, groups: &[RowGroupMetaData]) -> u64 {
+        let columns = groups.iter().flat_map(|group| group.columns());
         let of_pictures = columns.filter(|column| column.column_path().parts().first() == Some(&self.picture));
         of_pictures.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(0)).sum()
     }
@@ -121,10 +127,12 @@ fn tasks(features: &Map<String, Value>) -> Vec<Task> {
     features.iter().filter_map(|(name, f)| Some(Task { name: name.clone(), classes: classes(f)? })).collect()
 }
 
-/// The encoded picture in a field: bytes, or a struct with a field of that name.
-pub(super) fn picture(field: &Field) -> Option<Vec<u8>> {
+/// The encoded picture in a field: bytes, or a struct with a field of that name; empty where there is none. The page that
+/// it was read from is shared, not copied.
+pub(super) fn picture(field: &Field) -> Option<Bytes> {
     match field {
-        Field::Bytes(bytes) => Some(bytes.data().to_vec()),
+        Field::Null => Some(Bytes::new()),
+        Field::Bytes(bytes) => Some(Bytes::from_owner(bytes.clone())),
         Field::Group(row) => row.get_column_iter().find(|(name, _)| *name == "bytes").and_then(|(_, f)| picture(f)),
         _ => None,
     }

@@ -1,5 +1,6 @@
 //! Where every sample of the shards is.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Component, Path, PathBuf};
@@ -20,20 +21,22 @@ const LONGEST_LABEL: u64 = 64;
 const LARGEST_CLASS: u32 = 1 << 20;
 /// Shards that a pattern may name.
 const MOST_SHARDS: u64 = 100_000;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The samples of all shards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Index {
     version: u32,
+    /// Names of classes, where labels are words; numbers name themselves.
+    pub classes: Vec<String>,
     pub shards: Vec<Shard>,
 }
 
 /// The samples of a shard, column by column.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Shard {
-    /// Name of the file, beside the index.
-    pub file: String,
+    /// The file, from the index's folder.
+    pub file: PathBuf,
     /// Its length.
     pub bytes: u64,
     pub keys: Vec<String>,
@@ -43,32 +46,61 @@ pub(super) struct Shard {
     pub labels: Vec<Option<u32>>,
 }
 
-/// Reads every header of the shards at `location` and writes the index beside them; returns its path and the number of
-/// samples. Nothing is unpacked.
-pub fn index_shards(location: &Path, progress: &mut dyn FnMut(usize)) -> Result<(PathBuf, usize)> {
+/// Reads every header of the shards at `location` and writes the index beside them, or into `out`, which is a source
+/// then; returns its path and the number of samples. Nothing is unpacked.
+pub fn index_shards(location: &Path, out: Option<&Path>, progress: &mut dyn FnMut(usize)) -> Result<(PathBuf, usize)> {
     let paths = shard_paths(location)?;
-    let mut shards = Vec::new();
-    let mut samples = 0;
+    if paths.is_empty() {
+        let reason = "there is no such tar file, nor a folder or a pattern of some";
+        return Err(Error::data_set(location.display().to_string(), reason));
+    }
+    let (mut shards, mut texts) = (Vec::new(), Vec::new());
     for path in &paths {
-        let shard = read_shard(path)?;
-        samples += shard.offsets.len();
+        let (mut shard, labels) = read_shard(path)?;
+        if out.is_some() {
+            shard.file = path.canonicalize().map_err(|e| Error::io(path, e))?;
+        }
+        texts.push(labels);
         shards.push(shard);
         progress(shards.len());
     }
+    let samples = shards.iter().map(|shard| shard.offsets.len()).sum();
     if samples == 0 {
         return Err(Error::data_set(location.display().to_string(), "its tar files hold no pictures"));
     }
-    let path = index_path(location);
+    let classes = classes(&texts);
+    for (shard, texts) in shards.iter_mut().zip(&texts) {
+        shard.labels = texts.iter().map(|text| number(text.as_deref()?, &classes)).collect();
+    }
+    let path = out.map_or_else(|| index_path(location), Path::to_owned);
     let mut file = HashedFile::create(&path)?;
-    file.write(&Index { version: VERSION, shards }.to_json()?)?;
+    file.write(&Index { version: VERSION, classes, shards }.to_json()?)?;
     file.commit()?;
     Ok((path, samples))
+}
+
+/// The words among the labels, sorted; none where all are numbers of classes.
+fn classes(texts: &[Vec<Option<String>>]) -> Vec<String> {
+    let all = || texts.iter().flatten().flatten();
+    let is_number = |text: &String| text.parse().is_ok_and(|label: u32| label < LARGEST_CLASS);
+    if all().all(is_number) {
+        return Vec::new();
+    }
+    let words: BTreeSet<&String> = all().collect();
+    words.into_iter().cloned().collect()
+}
+
+fn number(text: &str, classes: &[String]) -> Option<u32> {
+    match classes {
+        [] => text.parse().ok(),
+        words => words.binary_search_by(|word| word.as_str().cmp(text)).ok().map(|place| place as u32),
+    }
 }
 
 impl Index {
     /// The index of `location`, if there is one.
     pub fn read(location: &Path) -> Result<Option<Self>> {
-        let path = index_path(location);
+        let path = if is_index(location) { location.to_owned() } else { index_path(location) };
         let bytes = match fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|e| Error::io(&path, e))?,
@@ -78,7 +110,10 @@ impl Index {
             Error::data_set(path.display().to_string(), text)
         })?;
         if index.version != VERSION {
-            let text = format!("it has version {}, this program reads {VERSION}", index.version);
+            let text = format!(
+                "it has version {}, this program reads {VERSION}; run `equimod data index` again",
+                index.version
+            );
             return Err(Error::data_set(path.display().to_string(), text));
         }
         Ok(Some(index))
@@ -94,20 +129,25 @@ impl Shard {
     pub fn check(&self) -> std::result::Result<(), String> {
         let count = self.offsets.len();
         if [self.keys.len(), self.lengths.len(), self.labels.len()] != [count; 3] {
-            return Err(format!("the columns of {} differ in length", self.file));
+            return Err(format!("the columns of {} differ in length", self.file.display()));
         }
         let inside = |(&offset, &length): (&u64, &u32)| {
             u64::from(length) <= MOST_ENTRY_BYTES
                 && offset.checked_add(u64::from(length)).is_some_and(|end| end <= self.bytes)
         };
         if !self.offsets.iter().zip(&self.lengths).all(inside) {
-            return Err(format!("an entry leads out of {}", self.file));
+            return Err(format!("an entry leads out of {}", self.file.display()));
         }
         match self.labels.iter().flatten().all(|&label| label < LARGEST_CLASS) {
             true => Ok(()),
-            false => Err(format!("a class of {} is too large", self.file)),
+            false => Err(format!("a class of {} is too large", self.file.display())),
         }
     }
+}
+
+/// Whether a path is that of an index.
+pub(super) fn is_index(path: &Path) -> bool {
+    path.to_string_lossy().ends_with("index.json") && path.is_file()
 }
 
 /// Where the index of `location` is.
@@ -157,14 +197,14 @@ fn braces(pattern: &str) -> Option<Result<Vec<PathBuf>>> {
     Some(Ok((low..=high).map(path).collect()))
 }
 
-/// The samples of one tar file.
-fn read_shard(path: &Path) -> Result<Shard> {
+/// The samples of one tar file, and the texts of their labels.
+fn read_shard(path: &Path) -> Result<(Shard, Vec<Option<String>>)> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let bytes = file.metadata().map_err(|e| Error::io(path, e))?.len();
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path.file_name().unwrap_or_default().into();
     let mut shard = Shard { file: name, bytes, ..Shard::default() };
-    scan(BufReader::new(file), &mut shard).map_err(|reason| Error::data_set(path.display().to_string(), reason))?;
-    Ok(shard)
+    let labels = scan(BufReader::new(file), &mut shard);
+    Ok((shard, labels.map_err(|reason| Error::data_set(path.display().to_string(), reason))?))
 }
 
 /// A sample whose files are still coming.
@@ -172,10 +212,11 @@ fn read_shard(path: &Path) -> Result<Shard> {
 struct Open {
     key: String,
     picture: Option<(u64, u32)>,
-    label: Option<u32>,
+    label: Option<String>,
 }
 
-fn scan(source: impl Read + std::io::Seek, shard: &mut Shard) -> std::result::Result<(), String> {
+fn scan(source: impl Read + std::io::Seek, shard: &mut Shard) -> std::result::Result<Vec<Option<String>>, String> {
+    let mut labels = Vec::new();
     let broken = |e: std::io::Error| format!("it is cut short or not a tar file ({e})");
     let mut archive = Archive::new(source);
     let mut open = Open::default();
@@ -197,7 +238,7 @@ fn scan(source: impl Read + std::io::Seek, shard: &mut Shard) -> std::result::Re
         }
         let (key, ending) = split_name(&path);
         if key != open.key {
-            shard.close(std::mem::take(&mut open));
+            shard.close(std::mem::take(&mut open), &mut labels);
             open.key = key;
         }
         if ENDINGS.contains(&ending.as_str()) {
@@ -206,18 +247,18 @@ fn scan(source: impl Read + std::io::Seek, shard: &mut Shard) -> std::result::Re
             open.label = Some(label(&mut entry, &path)?);
         }
     }
-    shard.close(open);
-    Ok(())
+    shard.close(open, &mut labels);
+    Ok(labels)
 }
 
 impl Shard {
     /// Adds a sample; one without a picture is none.
-    fn close(&mut self, sample: Open) {
+    fn close(&mut self, sample: Open, labels: &mut Vec<Option<String>>) {
         if let Some((offset, length)) = sample.picture {
             self.keys.push(sample.key);
             self.offsets.push(offset);
             self.lengths.push(length);
-            self.labels.push(sample.label);
+            labels.push(sample.label);
         }
     }
 }
@@ -230,17 +271,21 @@ fn check_path(path: &Path) -> std::result::Result<(), String> {
     }
 }
 
-/// The name up to the first dot, with its folders, and what comes after the last one, in lower case.
+/// The name up to the first dot, with its folders, and what comes after it, in lower case: of `7.jpg` and `7.mask.png`,
+/// only the first is the picture.
 fn split_name(path: &Path) -> (String, String) {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let stem = name.split('.').next().unwrap_or_default();
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase()).unwrap_or_default();
+    let (stem, ending) = name.split_once('.').unwrap_or((&name, ""));
+    let ending = ending.to_lowercase();
     (path.with_file_name(stem).to_string_lossy().into_owned(), ending)
 }
 
-fn label(entry: &mut Entry<impl Read>, path: &Path) -> std::result::Result<u32, String> {
+/// A number or a word.
+fn label(entry: &mut Entry<impl Read>, path: &Path) -> std::result::Result<String, String> {
     let mut text = String::new();
-    let wrong = || format!("its entry {} is not a class number below {LARGEST_CLASS}", path.display());
-    entry.take(LONGEST_LABEL).read_to_string(&mut text).map_err(|_| wrong())?;
-    text.trim().parse().ok().filter(|&label| label < LARGEST_CLASS).ok_or_else(wrong)
+    let wrong =
+        || format!("its entry {} is not a class: a number or a word of at most {LONGEST_LABEL} bytes", path.display());
+    entry.take(LONGEST_LABEL + 1).read_to_string(&mut text).map_err(|_| wrong())?;
+    let fits = text.len() as u64 <= LONGEST_LABEL && !text.trim().is_empty();
+    if fits { Ok(text.trim().to_owned()) } else { Err(wrong()) }
 }
