@@ -103,7 +103,7 @@ impl Case {
             slot.var.set(self.store.get(name).unwrap().var.as_tensor()).unwrap();
         }
         let (ys, _) = conv.forward(input).unwrap();
-        self.check_activation("bn1", &norm.forward(&ys, None, false, Mode::Train).unwrap().0);
+        self.check_activation("bn1", &norm.forward(ys, None, None, false, Mode::Train).unwrap().0);
     }
 
     fn check_activation(&self, name: &str, activation: &Tensor) {

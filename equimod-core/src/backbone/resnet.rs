@@ -127,20 +127,24 @@ impl ConvNorm {
         relu: bool,
         mode: Mode,
     ) -> Result<(Tensor, ConvNormMemory)> {
-        let (ys, conv) = self.conv.forward(xs)?;
-        let (ys, norm) = self.norm.forward(&ys, residual, relu, mode)?;
+        let (ys, sums, conv) = match mode {
+            Mode::Train => {
+                let (ys, sums, memory) = self.conv.forward_with_sums(xs)?;
+                (ys, Some(sums), memory)
+            }
+            Mode::Eval => {
+                let (ys, memory) = self.conv.forward(xs)?;
+                (ys, None, memory)
+            }
+        };
+        let (ys, norm) = self.norm.forward(ys, sums, residual, relu, mode)?;
         Ok((ys, ConvNormMemory { conv, norm }))
     }
 
-    /// Gradients of the input and of the residual.
-    fn backward(
-        &self,
-        memory: ConvNormMemory,
-        dys: &Tensor,
-        gradients: &mut Gradients,
-    ) -> Result<(Tensor, Option<Tensor>)> {
-        let (dys, residual) = self.norm.backward(memory.norm, dys, gradients)?;
-        Ok((self.conv.backward(memory.conv, &dys, gradients)?, residual))
+    /// The gradient of the input.
+    fn backward(&self, memory: ConvNormMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let dys = self.norm.backward(memory.norm, dys, gradients)?;
+        self.conv.backward(memory.conv, &dys, gradients)
     }
 }
 
@@ -154,6 +158,8 @@ struct Block {
 struct BlockMemory {
     main: Vec<ConvNormMemory>,
     downsample: Option<ConvNormMemory>,
+    /// The rectified sum of both branches.
+    ys: Tensor,
 }
 
 impl Block {
@@ -205,22 +211,24 @@ impl Block {
             main.push(memory);
             ys = next;
         }
-        Ok((ys, BlockMemory { main, downsample }))
+        Ok((ys.clone(), BlockMemory { main, downsample, ys }))
     }
 
+    /// Of the gradient that comes, both branches get what passed the ReLU behind their sum.
     fn backward(&self, memory: BlockMemory, dys: Tensor, gradients: &mut Gradients) -> Result<Tensor> {
-        let (mut dxs, mut shortcut) = (dys, None);
-        for (layer, memory) in self.main.iter().zip(memory.main).rev() {
-            let (next, residual) = layer.backward(memory, &dxs, gradients)?;
-            dxs = next;
-            shortcut = shortcut.or(residual);
+        let BlockMemory { main, downsample, ys } = memory;
+        let mut dxs: Option<Tensor> = None;
+        for (layer, memory) in self.main.iter().zip(main).rev() {
+            dxs = Some(layer.backward(memory, dxs.as_ref().unwrap_or(&dys), gradients)?);
         }
-        let shortcut = shortcut.ok_or_else(|| Error::Config("a residual block recorded no shortcut".into()))?;
-        let shortcut = match (&self.downsample, memory.downsample) {
-            (Some(layer), Some(memory)) => layer.backward(memory, &shortcut, gradients)?.0,
-            _ => shortcut,
-        };
-        Ok(kernels::add(&dxs, &shortcut)?)
+        let dxs = dxs.ok_or_else(|| Error::Config("a residual block has no layers".into()))?;
+        match (&self.downsample, downsample) {
+            (Some(layer), Some(ConvNormMemory { conv, norm })) => {
+                let memory = ConvNormMemory { conv, norm: norm.rectified_later(&ys) };
+                Ok(kernels::add(dxs, &layer.backward(memory, &dys, gradients)?, None)?)
+            }
+            _ => Ok(kernels::add(dxs, &dys, Some(&ys))?),
+        }
     }
 }
 
@@ -361,7 +369,7 @@ impl Record for ResNetRecord {
         tapped.resize(net.stages.len(), None);
         for ((blocks, memories), tap) in net.stages.iter().zip(stages).zip(tapped).rev() {
             dys = match (dys, tap) {
-                (Some(a), Some(b)) => Some(kernels::add(&a, &b)?),
+                (Some(a), Some(b)) => Some(kernels::add(a, &b, None)?),
                 (a, b) => a.or(b),
             };
             for (block, memory) in blocks.iter().zip(memories).rev() {
@@ -372,7 +380,7 @@ impl Record for ResNetRecord {
         if let Some(PoolMemory { winners, size }) = pool {
             dys = kernels::max_pool2d_backward(&dys, &winners, size)?;
         }
-        let (dys, _) = net.stem.norm.backward(stem.norm, &dys, &mut gradients)?;
+        let dys = net.stem.norm.backward(stem.norm, &dys, &mut gradients)?;
         net.stem.conv.backward_weight(stem.conv, &dys, &mut gradients)?;
         Ok(gradients)
     }

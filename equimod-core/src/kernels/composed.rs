@@ -162,9 +162,13 @@ pub fn batch_norm_apply(
     if relu { ys.relu() } else { Ok(ys) }
 }
 
-/// dy where the rectified output is above 0, else 0.
-pub fn masked(dys: &Tensor, ys: &Tensor) -> Result<Tensor> {
+fn masked(dys: &Tensor, ys: &Tensor) -> Result<Tensor> {
     dys.detach() * ys.detach().gt(0.0)?.to_dtype(dys.dtype())?
+}
+
+/// [`super::add`].
+pub fn add(a: &Tensor, b: &Tensor, passed: Option<&Tensor>) -> Result<Tensor> {
+    a.detach() + maybe_masked(b, passed)?
 }
 
 fn maybe_masked(dys: &Tensor, ys: Option<&Tensor>) -> Result<Tensor> {
@@ -188,22 +192,16 @@ pub fn batch_norm_backward_sums(
     Tensor::stack(&[channel_sum(&dys)?, channel_sum(&product)?], 0)
 }
 
-/// The first result of [`super::batch_norm_backward`]; `scales` are mean, inverse deviation, mean dy, mean dy·x̂.
+/// [`super::batch_norm_backward`].
 pub fn batch_norm_backward(
     dys: &Tensor,
     ys: Option<&Tensor>,
     xs: &Tensor,
-    scales: [&Tensor; 4],
-    weight: Option<&Tensor>,
+    [scale, slope, offset]: [&Tensor; 3],
 ) -> Result<Tensor> {
-    let [mean, inverse_deviation, mean_dy, mean_dy_xhat] = scales;
-    let projection = normalised(xs, mean, inverse_deviation)?.broadcast_mul(&along_channels(mean_dy_xhat, xs)?)?;
-    let centred = maybe_masked(dys, ys)?.broadcast_sub(&along_channels(mean_dy, xs)?)?;
-    let scale = match weight {
-        Some(weight) => (inverse_deviation.detach() * weight.detach())?,
-        None => inverse_deviation.clone(),
-    };
-    (centred - projection)?.broadcast_mul(&along_channels(&scale, xs)?)
+    let scaled = maybe_masked(dys, ys)?.broadcast_mul(&along_channels(scale, xs)?)?;
+    let sloped = xs.detach().broadcast_mul(&along_channels(slope, xs)?)?;
+    (scaled + sloped)?.broadcast_add(&along_channels(offset, xs)?)
 }
 
 /// Stands in for −∞ around the picture: below every finite activation, and finite when added and taken away.

@@ -1,266 +1,273 @@
-//! Batch norm over `[batch, channels, area]`: sums, application and backward, one pass over memory each.
-//!
-//! Per-channel sums are taken plane by plane in 64 bits and added in the order of pictures.
+//! Batch norm of tensors, and the additions around it.
 
-use std::ops::Range;
+use candle_core::{CpuStorage, Device, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
+use pulp::Arch;
 
-use rayon::prelude::*;
+use super::composed;
+use super::fast::norm as fast;
+use super::portable::norm::{self as portable, Planes};
+use super::values::{Kernels, Values, from_rows, planes, rows};
 
-use super::Element;
-use super::vectorise::vectorised;
-
-/// Batch, channels, values of a channel in a picture.
-#[derive(Clone, Copy)]
-pub(super) struct Planes {
-    pub batch: usize,
-    pub channels: usize,
-    pub area: usize,
+/// Batch, channels and the rest of `[N, C, …]`.
+fn sizes(xs: &Tensor) -> Result<Planes> {
+    match xs.dims() {
+        [batch, channels, rest @ ..] => Ok(Planes { batch: *batch, channels: *channels, area: rest.iter().product() }),
+        dims => bail!("batch norm needs a batch and channels, got {dims:?}"),
+    }
 }
 
-/// Rows that are summed together where a channel has one value a picture.
-const ROWS: usize = 64;
-/// Running sums of a plane: a fixed number, so that they fill vectors and give the same result on every machine.
-const LANES: usize = 8;
-
-/// The sums of two quantities over the elements of a plane, from up to three tensors.
-#[inline(always)]
-fn plane_sums<T: Element>(a: &[T], b: &[T], c: &[T], both: impl Fn(T, T, T) -> (f64, f64)) -> (f64, f64) {
-    let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
-    let chunks = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(c.chunks_exact(LANES));
-    for ((a, b), c) in chunks {
-        for lane in 0..LANES {
-            let (x, y) = both(a[lane], b[lane], c[lane]);
-            first[lane] += x;
-            second[lane] += y;
-        }
+fn per_channel(channels: usize, tensors: &[&Tensor]) -> Result<()> {
+    match tensors.iter().find(|t| t.dims() != [channels]) {
+        Some(t) => bail!("batch norm over {channels} channels got a tensor of shape {:?}", t.dims()),
+        None => Ok(()),
     }
-    for lane in a.len() - a.len() % LANES..a.len() {
-        let (x, y) = both(a[lane], b[lane], c[lane]);
-        first[lane % LANES] += x;
-        second[lane % LANES] += y;
-    }
-    (first.iter().sum(), second.iter().sum())
 }
 
-/// Per channel the sums over pictures and area of two quantities of the elements of three tensors, `[2, channels]`.
-fn channel_sums<T: Element>(
-    p: Planes,
-    (a, b, c): (&[T], &[T], &[T]),
-    both: impl Fn(T, T, T, usize) -> (f64, f64) + Sync,
-) -> Vec<f64> {
-    let Planes { batch, channels, area } = p;
-    if area == 1 {
-        return row_sums(batch, channels, |i, channel| both(a[i], b[i], c[i], channel));
+fn same_shape(xs: &Tensor, others: &[Option<&Tensor>]) -> Result<()> {
+    match others.iter().flatten().find(|t| t.dims() != xs.dims()) {
+        Some(t) => bail!("tensors of shapes {:?} and {:?} should have one shape", xs.dims(), t.dims()),
+        None => Ok(()),
     }
-    let channel_sum = |channel: usize| {
-        let (mut first, mut second) = (0.0, 0.0);
-        for n in 0..batch {
-            let plane = (n * channels + channel) * area..(n * channels + channel + 1) * area;
-            let (a, b, c) = (&a[plane.clone()], &b[plane.clone()], &c[plane]);
-            let (x, y) = vectorised(
-                #[inline(always)]
-                || plane_sums(a, b, c, |a, b, c| both(a, b, c, channel)),
-            );
-            first += x;
-            second += y;
+}
+
+/// Which values a ReLU behind a batch norm let pass, as the way back has to know.
+#[derive(Clone, Debug)]
+pub enum Passed {
+    /// All: there was none.
+    All,
+    /// Those above 0 of its output, of the shape of the input.
+    Output(Tensor),
+    /// Those that `xs·scale + shift` (`[C]` each) lifts above 0, where nothing was added before the ReLU: its output need
+    /// not be kept for this.
+    Input {
+        /// As for [`batch_norm_apply`].
+        scale: Tensor,
+        /// As for [`batch_norm_apply`].
+        shift: Tensor,
+    },
+}
+
+impl Passed {
+    /// The ReLU's output, made anew if need be, for kernels that know nothing else.
+    fn output(&self, xs: &Tensor) -> Result<Option<Tensor>> {
+        match self {
+            Self::All => Ok(None),
+            Self::Output(ys) => Ok(Some(ys.clone())),
+            Self::Input { scale, shift } => Ok(Some(batch_norm_apply(xs, scale, shift, None, true)?)),
         }
-        (first, second)
+    }
+
+    fn check(&self, xs: &Tensor) -> Result<()> {
+        match self {
+            Self::All => Ok(()),
+            Self::Output(ys) => same_shape(xs, &[Some(ys)]),
+            Self::Input { scale, shift } => per_channel(sizes(xs)?.channels, &[scale, shift]),
+        }
+    }
+
+    /// Calls `f` with the same over rows.
+    fn over_rows<T>(&self, f: impl FnOnce(fast::Passed) -> Result<T>) -> Result<T> {
+        match self {
+            Self::All => f(fast::Passed::All),
+            Self::Output(ys) => f(fast::Passed::Output(Values::of(&rows(ys)?)?.get()?)),
+            Self::Input { scale, shift } => {
+                let (scale, shift) = (planes(scale)?, planes(shift)?);
+                let (scale, shift) = (Values::of(&scale)?, Values::of(&shift)?);
+                f(fast::Passed::Input { scale: scale.get()?, shift: shift.get()? })
+            }
+        }
+    }
+}
+
+/// xs `[N, C, …]` → `[2, C]`: Σx and Σx² per channel, in a fixed order; in f64 on the CPU.
+pub fn batch_norm_sums(xs: &Tensor) -> Result<Tensor> {
+    let p = sizes(xs)?;
+    let sums = match Kernels::of(xs) {
+        Kernels::Fast => fast::sums(Arch::new(), Values::of(&rows(xs)?)?.get()?, p.channels),
+        Kernels::Portable => portable::sums::<f64>(Values::of(&planes(xs)?)?.get()?, p),
+        Kernels::Composed => return composed::batch_norm_sums(xs),
     };
-    let sums: Vec<(f64, f64)> = (0..channels).into_par_iter().map(channel_sum).collect();
-    sums.iter().map(|s| s.0).chain(sums.iter().map(|s| s.1)).collect()
+    Tensor::from_vec(sums, (2, p.channels), &Device::Cpu)
 }
 
-fn row_sums(batch: usize, channels: usize, both: impl Fn(usize, usize) -> (f64, f64) + Sync) -> Vec<f64> {
-    let blocks: Vec<Vec<f64>> = (0..batch.div_ceil(ROWS))
-        .into_par_iter()
-        .map(|block| {
-            let mut sums = vec![0.0; 2 * channels];
-            for n in block * ROWS..((block + 1) * ROWS).min(batch) {
-                for c in 0..channels {
-                    let (x, y) = both(n * channels + c, c);
-                    sums[c] += x;
-                    sums[channels + c] += y;
-                }
-            }
-            sums
-        })
-        .collect();
-    let mut total = vec![0.0; 2 * channels];
-    for block in blocks {
-        for (sum, value) in total.iter_mut().zip(block) {
-            *sum += value;
+/// `relu?(xs·scale + shift + residual?)` with scale and shift `[C]`, all else of the shape of `xs`.
+pub fn batch_norm_apply(
+    xs: &Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+    residual: Option<&Tensor>,
+    relu: bool,
+) -> Result<Tensor> {
+    let p = sizes(xs)?;
+    per_channel(p.channels, &[scale, shift])?;
+    same_shape(xs, &[residual])?;
+    let (scale, shift) = (planes(scale)?, planes(shift)?);
+    match Kernels::of(xs) {
+        Kernels::Fast => {
+            let (values, residual) = (rows(xs)?, residual.map(rows).transpose()?);
+            let (values, residual) = (Values::of(&values)?, residual.as_ref().map(Values::of).transpose()?);
+            let residual = residual.as_ref().map(Values::get).transpose()?;
+            let (scale, shift) = (Values::of(&scale)?, Values::of(&shift)?);
+            let ys = fast::apply(Arch::new(), values.get()?, scale.get()?, shift.get()?, residual, relu);
+            from_rows(ys, xs.dims())
+        }
+        Kernels::Portable => {
+            let (values, residual) = (planes(xs)?, residual.map(planes).transpose()?);
+            let (values, residual) = (Values::of(&values)?, residual.as_ref().map(Values::of).transpose()?);
+            let residual = residual.as_ref().map(Values::get).transpose()?;
+            let (scale, shift) = (Values::of(&scale)?, Values::of(&shift)?);
+            let mut ys = vec![0f64; xs.elem_count()];
+            portable::apply(values.get()?, scale.get()?, shift.get()?, residual, relu, p, &mut ys);
+            Tensor::from_vec(ys, xs.shape(), &Device::Cpu)
+        }
+        Kernels::Composed => composed::batch_norm_apply(xs, &scale, &shift, residual, relu),
+    }
+}
+
+/// Σdy' and Σdy'·x̂ per channel, `[2, C]`, where dy' is dy where it passed, else 0; in f64 on the CPU.
+pub fn batch_norm_backward_sums(
+    dys: &Tensor,
+    passed: &Passed,
+    xs: &Tensor,
+    mean: &Tensor,
+    inverse_deviation: &Tensor,
+) -> Result<Tensor> {
+    let p = sizes(xs)?;
+    per_channel(p.channels, &[mean, inverse_deviation])?;
+    same_shape(xs, &[Some(dys)])?;
+    passed.check(xs)?;
+    let (mean, inverse_deviation) = (planes(mean)?, planes(inverse_deviation)?);
+    let sums = match Kernels::of(xs) {
+        Kernels::Fast => {
+            let (dys, xs) = (rows(dys)?, rows(xs)?);
+            let (dys, xs) = (Values::of(&dys)?, Values::of(&xs)?);
+            let (mean, inverse) = (Values::of(&mean)?, Values::of(&inverse_deviation)?);
+            let scales = (mean.get()?, inverse.get()?);
+            passed.over_rows(|passed| Ok(fast::backward_sums(Arch::new(), dys.get()?, passed, xs.get()?, scales)))?
+        }
+        Kernels::Portable => {
+            let ys = passed.output(xs)?.as_ref().map(planes).transpose()?;
+            let (dys, xs) = (planes(dys)?, planes(xs)?);
+            let (dys, ys, xs) = (Values::of(&dys)?, ys.as_ref().map(Values::of).transpose()?, Values::of(&xs)?);
+            let ys = ys.as_ref().map(Values::get).transpose()?;
+            let (mean, inverse) = (Values::of(&mean)?, Values::of(&inverse_deviation)?);
+            portable::backward_sums::<f64>(dys.get()?, ys, xs.get()?, mean.get()?, inverse.get()?, p)
+        }
+        Kernels::Composed => {
+            let ys = passed.output(xs)?;
+            return composed::batch_norm_backward_sums(dys, ys.as_ref(), xs, &mean, &inverse_deviation);
+        }
+    };
+    Tensor::from_vec(sums, (2, p.channels), &Device::Cpu)
+}
+
+/// `scale·dy' + slope·xs + offset` with `coefficients` = scale, slope and offset, `[C]` each: the gradient of a batch norm's
+/// input.
+pub fn batch_norm_backward(dys: &Tensor, passed: &Passed, xs: &Tensor, coefficients: [&Tensor; 3]) -> Result<Tensor> {
+    let p = sizes(xs)?;
+    per_channel(p.channels, &coefficients)?;
+    same_shape(xs, &[Some(dys)])?;
+    passed.check(xs)?;
+    let [scale, slope, offset] = coefficients.map(planes);
+    let (scale, slope, offset) = (scale?, slope?, offset?);
+    match Kernels::of(xs) {
+        Kernels::Fast => {
+            let (dys, values) = (rows(dys)?, rows(xs)?);
+            let (dys, values) = (Values::of(&dys)?, Values::of(&values)?);
+            let (scale, slope, offset) = (Values::of(&scale)?, Values::of(&slope)?, Values::of(&offset)?);
+            let coefficients = [scale.get()?, slope.get()?, offset.get()?];
+            let back =
+                |passed: fast::Passed| Ok(fast::backward(Arch::new(), dys.get()?, passed, values.get()?, coefficients));
+            from_rows(passed.over_rows(back)?, xs.dims())
+        }
+        Kernels::Portable => {
+            let ys = passed.output(xs)?.as_ref().map(planes).transpose()?;
+            let (dys, values) = (planes(dys)?, planes(xs)?);
+            let (dys, ys, values) = (Values::of(&dys)?, ys.as_ref().map(Values::of).transpose()?, Values::of(&values)?);
+            let ys = ys.as_ref().map(Values::get).transpose()?;
+            let (scale, slope, offset) = (Values::of(&scale)?, Values::of(&slope)?, Values::of(&offset)?);
+            let coefficients = [scale.get()?, slope.get()?, offset.get()?];
+            let mut dxs = vec![0f64; xs.elem_count()];
+            portable::backward(dys.get()?, ys, values.get()?, coefficients, p, &mut dxs);
+            Tensor::from_vec(dxs, xs.shape(), &Device::Cpu)
+        }
+        Kernels::Composed => {
+            composed::batch_norm_backward(dys, passed.output(xs)?.as_ref(), xs, [&scale, &slope, &offset])
         }
     }
-    total
 }
 
-/// Σx and Σx².
-pub(super) fn sums<T: Element>(x: &[T], p: Planes) -> Vec<f64> {
-    channel_sums(
-        p,
-        (x, x, x),
-        #[inline(always)]
-        |x, _, _, _| {
-            let v = x.wide();
-            (v, v * v)
-        },
-    )
-}
-
-/// Σdy' and Σdy'·x̂, where dy' is dy, or 0 where the rectified output `y` is 0.
-pub(super) fn backward_sums<T: Element>(
-    dy: &[T],
-    y: Option<&[T]>,
-    x: &[T],
-    mean: &[T],
-    inverse_deviation: &[T],
-    p: Planes,
-) -> Vec<f64> {
-    let mean: Vec<f64> = mean.iter().map(|v| v.wide()).collect();
-    let inverse: Vec<f64> = inverse_deviation.iter().map(|v| v.wide()).collect();
-    match y {
-        None => channel_sums(
-            p,
-            (dy, x, x),
-            #[inline(always)]
-            |dy, x, _, c| (dy.wide(), dy.wide() * (x.wide() - mean[c]) * inverse[c]),
-        ),
-        Some(y) => channel_sums(
-            p,
-            (dy, x, y),
-            #[inline(always)]
-            |dy, x, y, c| {
-                let dy = if y > T::zero() { dy.wide() } else { 0.0 };
-                (dy, dy * (x.wide() - mean[c]) * inverse[c])
-            },
-        ),
+/// a + b where `passed` (of the same shape) is above 0, a elsewhere; a + b everywhere if nothing is said. The gradient at a
+/// fork; the memory of `a` may be used for the result.
+pub fn add(a: Tensor, b: &Tensor, passed: Option<&Tensor>) -> Result<Tensor> {
+    same_shape(&a, &[Some(b), passed])?;
+    match Kernels::of(&a) {
+        Kernels::Fast => {
+            let (target, b, passed) = (rows(&a)?, rows(b)?, passed.map(rows).transpose()?);
+            match passed {
+                None => target.inplace_op2(&b, &Add)?,
+                Some(passed) => target.inplace_op3(&b, &passed, &Add)?,
+            }
+            let rank = a.rank();
+            let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+            target.permute(order)
+        }
+        Kernels::Portable => {
+            let (a, b, passed) = (planes(&a)?, planes(b)?, passed.map(planes).transpose()?);
+            let (x, b, passed) = (Values::of(&a)?, Values::of(&b)?, passed.as_ref().map(Values::of).transpose()?);
+            let passed = passed.as_ref().map(Values::get).transpose()?;
+            let mut sum = vec![0f64; a.elem_count()];
+            portable::add(x.get()?, b.get()?, passed, &mut sum);
+            Tensor::from_vec(sum, a.shape(), &Device::Cpu)
+        }
+        Kernels::Composed => composed::add(&a, b, passed),
     }
 }
 
-/// `relu?(x·scale + shift + residual?)`.
-pub(super) fn apply<T: Element>(
-    x: &[T],
-    scale: &[T],
-    shift: &[T],
-    residual: Option<&[T]>,
-    relu: bool,
-    p: Planes,
-    out: &mut [T],
-) {
-    // Not a number stays what it is.
-    let least = if relu { T::zero() } else { T::neg_infinity() };
-    let rectify = |v: T| if v <= least { least } else { v };
-    each_plane(
-        p,
-        out,
-        #[inline(always)]
-        |c: usize, range: Range<usize>, out: &mut [T]| {
-            let (scale, shift, x) = (scale[c], shift[c], &x[range.clone()]);
-            match residual {
-                None => {
-                    for (out, &x) in out.iter_mut().zip(x) {
-                        *out = rectify(x * scale + shift);
-                    }
-                }
-                Some(residual) => {
-                    for ((out, &x), &r) in out.iter_mut().zip(x).zip(&residual[range]) {
-                        *out = rectify(x * scale + shift + r);
-                    }
-                }
-            }
-        },
-    );
+/// Adds rows in place.
+struct Add;
+
+/// The values of contiguous f32 storage.
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
+        _ => bail!("rows are contiguous f32"),
+    }
 }
 
-/// The per-channel numbers of a backward pass.
-pub(super) struct BackwardScales<'a, T> {
-    pub mean: &'a [T],
-    pub inverse_deviation: &'a [T],
-    pub weight: Option<&'a [T]>,
-    pub mean_dy: &'a [T],
-    pub mean_dy_xhat: &'a [T],
+fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => bail!("rows are contiguous f32"),
+    }
 }
 
-/// `dx = weight·inverse·(dy' − mean_dy − x̂·mean_dy_xhat)`.
-pub(super) fn backward<T: Element>(dy: &[T], y: Option<&[T]>, x: &[T], s: &BackwardScales<T>, p: Planes, dx: &mut [T]) {
-    each_plane(
-        p,
-        dx,
-        #[inline(always)]
-        |c: usize, range: Range<usize>, dx: &mut [T]| {
-            let (inverse, mean) = (s.inverse_deviation[c], s.mean[c]);
-            let scale = s.weight.map_or(inverse, |weight| weight[c] * inverse);
-            // scale·(dy' − mean_dy − (x − mean)·inverse·mean_dy_xhat) = scale·dy' + slope·x + offset
-            let slope = T::zero() - scale * inverse * s.mean_dy_xhat[c];
-            let offset = T::zero() - scale * s.mean_dy[c] - slope * mean;
-            let pairs = dx.iter_mut().zip(&dy[range.clone()]).zip(&x[range.clone()]);
-            match y {
-                None => {
-                    for ((dx, &dy), &x) in pairs {
-                        *dx = scale * dy + slope * x + offset;
-                    }
-                }
-                Some(y) => {
-                    for (((dx, &dy), &x), &y) in pairs.zip(&y[range]) {
-                        let dy = if y > T::zero() { dy } else { T::zero() };
-                        *dx = scale * dy + slope * x + offset;
-                    }
-                }
-            }
-        },
-    );
+impl InplaceOp2 for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+
+    fn cpu_fwd(&self, a: &mut CpuStorage, a_layout: &Layout, b: &CpuStorage, b_layout: &Layout) -> Result<()> {
+        fast::add(Arch::new(), slice_mut(a, a_layout)?, slice(b, b_layout)?, None);
+        Ok(())
+    }
 }
 
-/// Values that one task of an element-wise pass handles.
-const CHUNK: usize = 1 << 14;
+impl InplaceOp3 for Add {
+    fn name(&self) -> &'static str {
+        "add where passed"
+    }
 
-/// dy where the rectified output is above 0, else 0.
-pub(super) fn masked<T: Element>(dy: &[T], y: &[T], out: &mut [T]) {
-    pairwise(
-        dy,
-        y,
-        out,
-        #[inline(always)]
-        |dy, y| if y > T::zero() { dy } else { T::zero() },
-    );
-}
-
-/// a + b.
-pub(super) fn add<T: Element>(a: &[T], b: &[T], out: &mut [T]) {
-    pairwise(
-        a,
-        b,
-        out,
-        #[inline(always)]
-        |a, b| a + b,
-    );
-}
-
-fn pairwise<T: Element>(a: &[T], b: &[T], out: &mut [T], value: impl Fn(T, T) -> T + Sync) {
-    out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK))).for_each(|(out, (a, b))| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-                    *out = value(a, b);
-                }
-            },
-        );
-    });
-}
-
-/// Calls `f(channel, range of the plane, plane of out)` for every plane, in parallel over pictures.
-fn each_plane<T: Element>(p: Planes, out: &mut [T], f: impl Fn(usize, Range<usize>, &mut [T]) + Sync) {
-    let Planes { channels, area, .. } = p;
-    out.par_chunks_mut(channels * area).enumerate().for_each(|(n, out)| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for (c, out) in out.chunks_mut(area).enumerate() {
-                    let start = (n * channels + c) * area;
-                    f(c, start..start + area, out);
-                }
-            },
-        );
-    });
+    fn cpu_fwd(
+        &self,
+        a: &mut CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+        passed: &CpuStorage,
+        passed_layout: &Layout,
+    ) -> Result<()> {
+        fast::add(Arch::new(), slice_mut(a, a_layout)?, slice(b, b_layout)?, Some(slice(passed, passed_layout)?));
+        Ok(())
+    }
 }

@@ -5,7 +5,12 @@ use pulp::{Arch, NullaryFnOnce};
 /// Runs `f` as compiled for the best instruction set found at run time. Mark `f` and what it calls
 /// `#[inline(always)]`: only what is inlined here is compiled anew.
 pub(crate) fn vectorised<R>(f: impl FnMut() -> R) -> R {
-    Arch::new().dispatch(Inlined(f))
+    vectorised_for(Arch::new(), f)
+}
+
+/// As [`vectorised`], for a given instruction set.
+pub(crate) fn vectorised_for<R>(arch: Arch, f: impl FnMut() -> R) -> R {
+    arch.dispatch(Inlined(f))
 }
 
 // A closure passed as it is would be called through a shim that is not inlined.

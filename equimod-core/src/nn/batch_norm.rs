@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor, Var};
 
 use crate::collective::{Collective, SharedCollective};
-use crate::kernels;
+use crate::kernels::{self, Passed};
 use crate::nn::{Mode, hand_written};
 use crate::params::{Init, Role, Scope};
 use crate::tape::Gradients;
@@ -41,14 +41,30 @@ impl Statistics {
         Ok((scale, shift))
     }
 
-    /// Means of dy and of dy·x̂ over the whole batch, from this process's sums `[2, channels]`; zero where the
-    /// statistics did not depend on the batch.
-    fn gradient_means(&self, sums: &Tensor, collective: &dyn Collective) -> Result<(Tensor, Tensor)> {
+    /// The input's gradient is linear in the output's and in the input itself:
+    ///
+    /// `dx = weight·σ⁻¹·(dy − mean(dy) − x̂·mean(dy·x̂)) = scale·dy + slope·x + offset`
+    ///
+    /// with means over the whole batch, from this process's sums `[2, channels]`, and zero where the statistics did not
+    /// depend on the batch. Gives the three coefficients, `[channels]` each.
+    fn gradient_coefficients(
+        &self,
+        sums: &Tensor,
+        weight: Option<&Tensor>,
+        collective: &dyn Collective,
+    ) -> Result<[Tensor; 3]> {
         let means = match self.mode {
             Mode::Train => (collective.all_reduce_sum(sums)? / self.count)?,
             Mode::Eval => sums.zeros_like()?,
         };
-        Ok((means.get(0)?, means.get(1)?))
+        let (mean_dy, mean_dy_xhat) = (means.get(0)?, means.get(1)?);
+        let scale = match weight {
+            Some(weight) => (&self.inverse_deviation * weight.to_dtype(self.mean.dtype())?)?,
+            None => self.inverse_deviation.clone(),
+        };
+        let slope = ((&scale * &self.inverse_deviation)? * mean_dy_xhat)?.neg()?;
+        let offset = ((&scale * mean_dy)?.neg()? - (&slope * &self.mean)?)?;
+        Ok([scale, slope, offset])
     }
 }
 
@@ -69,9 +85,16 @@ impl Running {
         })
     }
 
-    fn statistics(&self, xs: &Tensor, mode: Mode, collective: &dyn Collective) -> Result<Statistics> {
+    /// Statistics for `xs`, whose [`kernels::batch_norm_sums`] may be known already.
+    fn statistics(
+        &self,
+        xs: &Tensor,
+        sums: Option<Tensor>,
+        mode: Mode,
+        collective: &dyn Collective,
+    ) -> Result<Statistics> {
         match mode {
-            Mode::Train => self.of_batch(xs, collective),
+            Mode::Train => self.of_batch(xs, sums, collective),
             Mode::Eval => {
                 let inverse_deviation = (self.variance.as_tensor() + EPSILON)?.sqrt()?.recip()?.detach();
                 Ok(Statistics { mean: self.mean.as_detached_tensor(), inverse_deviation, count: 1.0, mode })
@@ -79,13 +102,14 @@ impl Running {
         }
     }
 
-    fn of_batch(&self, xs: &Tensor, collective: &dyn Collective) -> Result<Statistics> {
+    fn of_batch(&self, xs: &Tensor, sums: Option<Tensor>, collective: &dyn Collective) -> Result<Statistics> {
         let count = (xs.elem_count() / xs.dim(1)? * collective.size()) as f64;
         if count < 2.0 {
             let text = "batch norm in training needs more than one value per channel; use a larger batch or picture";
             return Err(Error::Config(text.into()));
         }
-        let means = (collective.all_reduce_sum(&kernels::batch_norm_sums(xs)?)? / count)?;
+        let sums = sums.map_or_else(|| kernels::batch_norm_sums(xs), Ok)?;
+        let means = (collective.all_reduce_sum(&sums)? / count)?;
         let mean = means.get(0)?;
         let variance = (means.get(1)? - mean.sqr()?)?.relu()?;
         self.update(&mean, &(&variance * (count / (count - 1.0)))?)?;
@@ -112,12 +136,18 @@ pub struct BatchNorm {
     collective: SharedCollective,
 }
 
-/// What batch norm remembers: its input, the output if a ReLU was applied, and the statistics.
+/// What batch norm remembers: its input, what a ReLU let pass, and the statistics.
 pub struct BatchNormMemory {
     xs: Tensor,
-    rectified: Option<Tensor>,
+    passed: Passed,
     statistics: Statistics,
-    residual: bool,
+}
+
+impl BatchNormMemory {
+    /// The same where the output was added to another, and that rectified into `ys`: gradients of `ys` come back.
+    pub fn rectified_later(self, ys: &Tensor) -> Self {
+        Self { passed: Passed::Output(ys.clone()), ..self }
+    }
 }
 
 impl BatchNorm {
@@ -131,51 +161,49 @@ impl BatchNorm {
         Ok(Self { weight, bias, running: Running::new(channels, scope)?, collective: collective.clone() })
     }
 
-    /// `relu?(norm(xs) + residual?)`, all of the shape of `xs`.
+    /// `relu?(norm(xs) + residual?)`, all of the shape of `xs`; `sums` are the [`kernels::batch_norm_sums`] of `xs`, where
+    /// they are known.
     pub fn forward(
         &self,
-        xs: &Tensor,
+        xs: Tensor,
+        sums: Option<Tensor>,
         residual: Option<&Tensor>,
         relu: bool,
         mode: Mode,
     ) -> Result<(Tensor, BatchNormMemory)> {
-        let statistics = self.running.statistics(xs, mode, self.collective.as_ref())?;
+        let statistics = self.running.statistics(&xs, sums, mode, self.collective.as_ref())?;
         let (weight, bias) = (self.weight.1.as_detached_tensor(), self.bias.1.as_detached_tensor());
         let (scale, shift) = statistics.affine(Some(&weight), Some(&bias))?;
-        let dtype = xs.dtype();
-        let ys = kernels::batch_norm_apply(xs, &scale.to_dtype(dtype)?, &shift.to_dtype(dtype)?, residual, relu)?;
-        let rectified = relu.then(|| ys.clone());
-        Ok((ys, BatchNormMemory { xs: xs.clone(), rectified, statistics, residual: residual.is_some() }))
+        let (scale, shift) = (scale.to_dtype(xs.dtype())?, shift.to_dtype(xs.dtype())?);
+        let ys = kernels::batch_norm_apply(&xs, &scale, &shift, residual, relu)?;
+        let passed = match (relu, residual) {
+            (false, _) => Passed::All,
+            (true, None) => Passed::Input { scale, shift },
+            (true, Some(_)) => Passed::Output(ys.clone()),
+        };
+        Ok((ys, BatchNormMemory { xs, passed, statistics }))
     }
 
-    /// Records the gradients of weight and bias; returns those of the input and of the residual, if there was one.
-    pub fn backward(
-        &self,
-        memory: BatchNormMemory,
-        dys: &Tensor,
-        gradients: &mut Gradients,
-    ) -> Result<(Tensor, Option<Tensor>)> {
-        let BatchNormMemory { xs, rectified, statistics, residual } = memory;
-        let (dtype, rectified) = (xs.dtype(), rectified.as_ref());
+    /// Records the gradients of weight and bias and returns that of the input. That of a residual is `dys` where it
+    /// passed the ReLU.
+    pub fn backward(&self, memory: BatchNormMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let BatchNormMemory { xs, passed, statistics } = memory;
+        let dtype = xs.dtype();
         let mean = statistics.mean.to_dtype(dtype)?;
         let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
-        let sums = kernels::batch_norm_backward_sums(dys, rectified, &xs, &mean, &inverse_deviation)?;
+        let sums = kernels::batch_norm_backward_sums(dys, &passed, &xs, &mean, &inverse_deviation)?;
         gradients.insert(&self.bias.0, sums.get(0)?.to_dtype(dtype)?)?;
         gradients.insert(&self.weight.0, sums.get(1)?.to_dtype(dtype)?)?;
-        let (mean_dy, mean_dy_xhat) = statistics.gradient_means(&sums, self.collective.as_ref())?;
         let weight = self.weight.1.as_detached_tensor();
-        Ok(kernels::batch_norm_backward(
-            dys,
-            rectified,
-            &xs,
-            &mean,
-            &inverse_deviation,
-            Some(&weight),
-            &mean_dy.to_dtype(dtype)?,
-            &mean_dy_xhat.to_dtype(dtype)?,
-            residual,
-        )?)
+        let coefficients = statistics.gradient_coefficients(&sums, Some(&weight), self.collective.as_ref())?;
+        backward(dys, &passed, &xs, coefficients)
     }
+}
+
+/// The gradient of the input, by coefficients of any element type.
+fn backward(dys: &Tensor, passed: &Passed, xs: &Tensor, coefficients: [Tensor; 3]) -> Result<Tensor> {
+    let [scale, slope, offset] = coefficients.map(|coefficient| coefficient.to_dtype(xs.dtype()));
+    Ok(kernels::batch_norm_backward(dys, passed, xs, [&scale?, &slope?, &offset?])?)
 }
 
 /// Batch norm over `[batch, features]`, in candle's automatic differentiation: for heads.
@@ -200,7 +228,7 @@ impl BatchNorm1d {
     /// xs `[batch, features]` → the same shape.
     pub fn forward(&self, xs: &Tensor, mode: Mode) -> Result<Tensor> {
         let values = xs.detach().contiguous()?;
-        let statistics = self.running.statistics(&values, mode, self.collective.as_ref())?;
+        let statistics = self.running.statistics(&values, None, mode, self.collective.as_ref())?;
         let normalised = self.normalise(xs, values, statistics)?;
         match &self.affine {
             Some((weight, bias)) => Ok(normalised.broadcast_mul(weight)?.broadcast_add(bias)?),
@@ -228,10 +256,6 @@ fn normalised_backward(
 ) -> Result<Tensor> {
     let dtype: DType = xs.dtype();
     let (mean, inverse_deviation) = (statistics.mean.to_dtype(dtype)?, statistics.inverse_deviation.to_dtype(dtype)?);
-    let sums = kernels::batch_norm_backward_sums(dys, None, xs, &mean, &inverse_deviation)?;
-    let (mean_dy, mean_dy_xhat) = statistics.gradient_means(&sums, collective)?;
-    let (mean_dy, mean_dy_xhat) = (mean_dy.to_dtype(dtype)?, mean_dy_xhat.to_dtype(dtype)?);
-    let (dxs, _) =
-        kernels::batch_norm_backward(dys, None, xs, &mean, &inverse_deviation, None, &mean_dy, &mean_dy_xhat, false)?;
-    Ok(dxs)
+    let sums = kernels::batch_norm_backward_sums(dys, &Passed::All, xs, &mean, &inverse_deviation)?;
+    backward(dys, &Passed::All, xs, statistics.gradient_coefficients(&sums, None, collective)?)
 }

@@ -57,6 +57,12 @@ impl Conv2d {
         Ok((ys, Conv2dMemory { xs: xs.clone() }))
     }
 
+    /// [`forward`](Self::forward), and the sums of the output that a batch norm behind it asks for in training.
+    pub fn forward_with_sums(&self, xs: &Tensor) -> Result<(Tensor, Tensor, Conv2dMemory)> {
+        let (ys, sums) = kernels::conv2d_with_sums(xs, self.weight.as_tensor(), &self.geometry)?;
+        Ok((ys, sums, Conv2dMemory { xs: xs.clone() }))
+    }
+
     /// Records the weight's gradient and returns that of the input.
     pub fn backward(&self, memory: Conv2dMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let (_, _, height, width) = memory.xs.dims4()?;

@@ -6,7 +6,8 @@
 use rayon::prelude::*;
 
 use super::matmul::{Matrix, matmul};
-use super::{ConvShape, Element};
+use crate::kernels::Element;
+use crate::kernels::shapes::ConvShape;
 
 /// Columns a group should have at least, so that the products are efficient for small maps.
 const COLUMNS: usize = 256;
@@ -39,7 +40,7 @@ impl ConvShape {
 }
 
 /// x `[N, C, H, W]`, w `[O, C/g, kh, kw]` → out `[N, O, H', W']`.
-pub(super) fn forward<T: Element>(x: &[T], w: &[T], s: &ConvShape, out: &mut [T]) {
+pub fn forward<T: Element>(x: &[T], w: &[T], s: &ConvShape, out: &mut [T]) {
     let (image, out_image) = (s.in_channels * s.in_plane(), s.out_channels * s.out_area());
     let group = s.group();
     let (rows, window) = (s.out_channels / s.groups, s.window());
@@ -78,7 +79,7 @@ pub(super) fn forward<T: Element>(x: &[T], w: &[T], s: &ConvShape, out: &mut [T]
 }
 
 /// dy `[N, O, H', W']`, w → dx `[N, C, H, W]`.
-pub(super) fn backward_data<T: Element>(dy: &[T], w: &[T], s: &ConvShape, dx: &mut [T]) {
+pub fn backward_data<T: Element>(dy: &[T], w: &[T], s: &ConvShape, dx: &mut [T]) {
     let (image, out_image) = (s.in_channels * s.in_plane(), s.out_channels * s.out_area());
     let group = s.group();
     let (rows, window) = (s.out_channels / s.groups, s.window());
@@ -99,7 +100,7 @@ pub(super) fn backward_data<T: Element>(dy: &[T], w: &[T], s: &ConvShape, dx: &m
 }
 
 /// x, dy → dw `[O, C/g, kh, kw]`.
-pub(super) fn backward_weight<T: Element>(x: &[T], dy: &[T], s: &ConvShape, dw: &mut [T]) {
+pub fn backward_weight<T: Element>(x: &[T], dy: &[T], s: &ConvShape, dw: &mut [T]) {
     let (image, out_image) = (s.in_channels * s.in_plane(), s.out_channels * s.out_area());
     let (rows, window) = (s.out_channels / s.groups, s.window());
     // Whole groups to each partial sum.

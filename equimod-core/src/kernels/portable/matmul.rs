@@ -1,10 +1,10 @@
 //! Matrix products on slices, single-threaded: the callers share out the work.
 
-use super::Element;
+use crate::kernels::Element;
 
 /// A matrix inside a slice: element (r, c) is at `r·row + c·column`.
 #[derive(Clone, Copy)]
-pub(super) struct Matrix<'a, T> {
+pub struct Matrix<'a, T> {
     pub values: &'a [T],
     pub row: usize,
     pub column: usize,
@@ -12,18 +12,18 @@ pub(super) struct Matrix<'a, T> {
 
 impl<'a, T> Matrix<'a, T> {
     /// Row-major with rows of `columns` values.
-    pub(super) fn rows(values: &'a [T], columns: usize) -> Self {
+    pub fn rows(values: &'a [T], columns: usize) -> Self {
         Self { values, row: columns, column: 1 }
     }
 
     /// The same values, transposed.
-    pub(super) fn transposed(self) -> Self {
+    pub fn transposed(self) -> Self {
         Self { values: self.values, row: self.column, column: self.row }
     }
 }
 
 /// `out = a·b`, or `out += a·b` if `accumulate`; a `[m, k]`, b `[k, n]`, out `[m, n]` row-major.
-pub(super) fn matmul<T: Element>(
+pub fn matmul<T: Element>(
     (m, k, n): (usize, usize, usize),
     a: Matrix<T>,
     b: Matrix<T>,

@@ -2,20 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::Element;
-
-/// Window, stride, padding, and the sizes of input and output.
-#[derive(Clone, Copy)]
-pub(super) struct PoolShape {
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-    pub in_size: (usize, usize),
-    pub out_size: (usize, usize),
-}
+use crate::kernels::Element;
+use crate::kernels::shapes::PoolShape;
 
 /// The maximum of each window and its index in the plane; of equal values the first.
-pub(super) fn maximum<T: Element>(x: &[T], s: PoolShape, out: &mut [T], winners: &mut [u32]) {
+pub fn maximum<T: Element>(x: &[T], s: PoolShape, out: &mut [T], winners: &mut [u32]) {
     let (plane, area) = (s.in_size.0 * s.in_size.1, s.out_size.0 * s.out_size.1);
     out.par_chunks_mut(area).zip(winners.par_chunks_mut(area)).zip(x.par_chunks(plane)).for_each(
         |((out, winners), x)| {
@@ -31,13 +22,9 @@ pub(super) fn maximum<T: Element>(x: &[T], s: PoolShape, out: &mut [T], winners:
 }
 
 fn winner<T: Element>(x: &[T], (oy, ox): (usize, usize), s: PoolShape) -> usize {
-    let range = |o: usize, size: usize| {
-        let start = o * s.stride;
-        start.saturating_sub(s.padding)..(start + s.kernel).saturating_sub(s.padding).min(size)
-    };
-    let columns = range(ox, s.in_size.1);
+    let columns = s.columns(ox);
     let mut best: Option<usize> = None;
-    for y in range(oy, s.in_size.0) {
+    for y in s.lines(oy) {
         for index in y * s.in_size.1 + columns.start..y * s.in_size.1 + columns.end {
             // A value that is not a number wins, so that it is not lost.
             if best.is_none_or(|best| x[index] > x[best] || (x[index].is_nan() && !x[best].is_nan())) {
@@ -49,7 +36,7 @@ fn winner<T: Element>(x: &[T], (oy, ox): (usize, usize), s: PoolShape) -> usize 
 }
 
 /// Adds each gradient to the place of its winner.
-pub(super) fn maximum_backward<T: Element>(dy: &[T], winners: &[u32], plane: usize, area: usize, dx: &mut [T]) {
+pub fn maximum_backward<T: Element>(dy: &[T], winners: &[u32], plane: usize, area: usize, dx: &mut [T]) {
     dx.par_chunks_mut(plane).zip(dy.par_chunks(area).zip(winners.par_chunks(area))).for_each(|(dx, (dy, winners))| {
         for (&dy, &winner) in dy.iter().zip(winners) {
             let sum = &mut dx[winner as usize];
@@ -59,14 +46,14 @@ pub(super) fn maximum_backward<T: Element>(dy: &[T], winners: &[u32], plane: usi
 }
 
 /// The mean of each plane.
-pub(super) fn average<T: Element>(x: &[T], area: usize, out: &mut [T]) {
+pub fn average<T: Element>(x: &[T], area: usize, out: &mut [T]) {
     out.par_iter_mut().zip(x.par_chunks(area)).for_each(|(out, x)| {
         *out = T::narrow(x.iter().map(|v| v.wide()).sum::<f64>() / area as f64);
     });
 }
 
 /// The gradient of each mean, shared out over its plane.
-pub(super) fn average_backward<T: Element>(dy: &[T], area: usize, dx: &mut [T]) {
+pub fn average_backward<T: Element>(dy: &[T], area: usize, dx: &mut [T]) {
     let share = T::narrow(1.0 / area as f64);
     dx.par_chunks_mut(area).zip(dy.par_iter()).for_each(|(dx, &dy)| dx.fill(dy * share));
 }

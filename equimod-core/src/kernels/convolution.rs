@@ -1,0 +1,161 @@
+//! Convolution of tensors, forward and backward.
+
+use candle_core::{Device, Result, Tensor, bail};
+use pulp::Arch;
+
+use super::element::Element;
+use super::fast::{self, Algorithm};
+use super::portable::im2col;
+use super::shapes::{Conv2dGeometry, ConvShape};
+use super::values::{Kernels, Values, from_rows, planes, rows};
+use super::{composed, norm};
+
+fn weight_fits(w: &Tensor, in_channels: usize, g: &Conv2dGeometry) -> Result<usize> {
+    let (out, channels, kh, kw) = w.dims4()?;
+    if channels * g.groups != in_channels || (kh, kw) != g.kernel {
+        bail!(
+            "a kernel of shape {:?} does not fit {in_channels} channels in {} groups with windows {:?}",
+            w.shape(),
+            g.groups,
+            g.kernel
+        );
+    }
+    Ok(out)
+}
+
+fn gradient_fits(dys: &Tensor, s: &ConvShape) -> Result<()> {
+    let expected = [s.batch, s.out_channels, s.out_size.0, s.out_size.1];
+    if dys.dims() != expected {
+        bail!("a gradient of shape {:?} does not fit an output of shape {expected:?}", dys.dims());
+    }
+    Ok(())
+}
+
+impl ConvShape {
+    /// Which kernels take it; those over rows know no groups.
+    fn kernels(&self, tensor: &Tensor) -> Kernels {
+        match Kernels::of(tensor) {
+            Kernels::Fast if self.groups > 1 => Kernels::Portable,
+            kernels => kernels,
+        }
+    }
+
+    fn out_dims(&self) -> [usize; 4] {
+        [self.batch, self.out_channels, self.out_size.0, self.out_size.1]
+    }
+
+    fn in_dims(&self) -> [usize; 4] {
+        [self.batch, self.in_channels, self.in_size.0, self.in_size.1]
+    }
+
+    fn weight_dims(&self) -> [usize; 4] {
+        [self.out_channels, self.in_channels / self.groups, self.kernel.0, self.kernel.1]
+    }
+}
+
+/// xs `[N, C, H, W]`, weight `[O, C/groups, kh, kw]` → `[N, O, H', W']`.
+pub fn conv2d(xs: &Tensor, weight: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
+    Ok(convolve(xs, weight, g, false)?.0)
+}
+
+/// [`conv2d`] and [`batch_norm_sums`](super::batch_norm_sums) of its output, which cost little while it is being made.
+pub fn conv2d_with_sums(xs: &Tensor, weight: &Tensor, g: &Conv2dGeometry) -> Result<(Tensor, Tensor)> {
+    let (ys, sums) = convolve(xs, weight, g, true)?;
+    let sums = match sums {
+        Some(sums) => Tensor::from_vec(sums, (2, ys.dim(1)?), &Device::Cpu)?,
+        None => norm::batch_norm_sums(&ys)?,
+    };
+    Ok((ys, sums))
+}
+
+fn convolve(xs: &Tensor, weight: &Tensor, g: &Conv2dGeometry, sums: bool) -> Result<(Tensor, Option<Vec<f64>>)> {
+    let (batch, channels, height, width) = xs.dims4()?;
+    let s = ConvShape::new(batch, channels, weight_fits(weight, channels, g)?, (height, width), g)?;
+    match s.kernels(xs) {
+        Kernels::Fast => {
+            let (xs, weight) = (rows(xs)?, planes(weight)?);
+            let (xs, weight) = (Values::of(&xs)?, Values::of(&weight)?);
+            let (ys, sums) = fast::conv2d(Arch::new(), Algorithm::of(&s), xs.get()?, weight.get()?, &s, sums);
+            Ok((from_rows(ys, &s.out_dims())?, sums))
+        }
+        Kernels::Portable => Ok((
+            by_element(xs, |xs| portable_forward::<f32>(xs, weight, &s), |xs| portable_forward::<f64>(xs, weight, &s))?,
+            None,
+        )),
+        Kernels::Composed => Ok((composed::conv2d(xs, weight, g)?, None)),
+    }
+}
+
+/// One of the two, by the element type.
+fn by_element(
+    tensor: &Tensor,
+    f32: impl FnOnce(&Tensor) -> Result<Tensor>,
+    f64: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    if tensor.dtype() == candle_core::DType::F32 { f32(tensor) } else { f64(tensor) }
+}
+
+fn portable_forward<T: Element>(xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
+    let (xs, weight) = (planes(xs)?, planes(weight)?);
+    let mut ys = vec![T::zero(); s.outputs()];
+    im2col::forward(Values::of(&xs)?.get::<T>()?, Values::of(&weight)?.get()?, s, &mut ys);
+    Tensor::from_vec(ys, s.out_dims().as_slice(), &Device::Cpu)
+}
+
+/// Gradient of a convolution's input: dys `[N, O, H', W']`, weight `[O, C/groups, kh, kw]` → `[N, C, H, W]`.
+pub fn conv2d_backward_data(
+    dys: &Tensor,
+    weight: &Tensor,
+    g: &Conv2dGeometry,
+    in_size: (usize, usize),
+) -> Result<Tensor> {
+    let channels = weight.dim(1)? * g.groups;
+    let s = ConvShape::new(dys.dim(0)?, channels, weight_fits(weight, channels, g)?, in_size, g)?;
+    gradient_fits(dys, &s)?;
+    match s.kernels(dys) {
+        Kernels::Fast => {
+            let (dys, weight) = (rows(dys)?, planes(weight)?);
+            let (dys, weight) = (Values::of(&dys)?, Values::of(&weight)?);
+            let dxs = fast::conv2d_backward_data(Arch::new(), Algorithm::of(&s), dys.get()?, weight.get()?, &s);
+            from_rows(dxs, &s.in_dims())
+        }
+        Kernels::Portable => {
+            by_element(dys, |dys| portable_data::<f32>(dys, weight, &s), |dys| portable_data::<f64>(dys, weight, &s))
+        }
+        Kernels::Composed => composed::conv2d_backward_data(dys, weight, g, in_size),
+    }
+}
+
+fn portable_data<T: Element>(dys: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
+    let (dys, weight) = (planes(dys)?, planes(weight)?);
+    let mut dxs = vec![T::zero(); s.inputs()];
+    im2col::backward_data(Values::of(&dys)?.get::<T>()?, Values::of(&weight)?.get()?, s, &mut dxs);
+    Tensor::from_vec(dxs, s.in_dims().as_slice(), &Device::Cpu)
+}
+
+/// Gradient of a convolution's weight: xs `[N, C, H, W]`, dys `[N, O, H', W']` → `[O, C/groups, kh, kw]`.
+pub fn conv2d_backward_weight(xs: &Tensor, dys: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
+    let (batch, channels, height, width) = xs.dims4()?;
+    let s = ConvShape::new(batch, channels, dys.dim(1)?, (height, width), g)?;
+    gradient_fits(dys, &s)?;
+    match s.kernels(xs) {
+        Kernels::Fast => {
+            let (xs, dys) = (rows(xs)?, rows(dys)?);
+            let (xs, dys) = (Values::of(&xs)?, Values::of(&dys)?);
+            let dw = fast::conv2d_backward_weight(Arch::new(), Algorithm::of(&s), xs.get()?, dys.get()?, &s);
+            Tensor::from_vec(dw, s.weight_dims().as_slice(), &Device::Cpu)
+        }
+        Kernels::Portable => {
+            by_element(xs, |xs| portable_weight::<f32>(xs, dys, &s), |xs| portable_weight::<f64>(xs, dys, &s))
+        }
+        Kernels::Composed => composed::conv2d_backward_weight(xs, dys, g),
+    }
+}
+
+fn portable_weight<T: Element>(xs: &Tensor, dys: &Tensor, s: &ConvShape) -> Result<Tensor> {
+    let (xs, dys) = (planes(xs)?, planes(dys)?);
+    let dims = s.weight_dims();
+    let mut dw = vec![T::zero(); dims.iter().product()];
+    im2col::backward_weight(Values::of(&xs)?.get::<T>()?, Values::of(&dys)?.get()?, s, &mut dw);
+    Tensor::from_vec(dw, dims.as_slice(), &Device::Cpu)
+}

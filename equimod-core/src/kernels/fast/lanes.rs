@@ -1,0 +1,102 @@
+//! Vectors of f32, as long as the processor's, and memory that tasks share.
+
+use pulp::Simd;
+
+/// A vector at `from`.
+///
+/// # Safety
+/// As many values as a vector has can be read there.
+#[inline(always)]
+pub unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
+    // SAFETY: the caller's promise; vectors are plain values of any alignment.
+    unsafe { from.cast::<S::f32s>().read_unaligned() }
+}
+
+/// Puts a vector at `to`.
+///
+/// # Safety
+/// As many values as a vector has can be written there.
+#[inline(always)]
+pub unsafe fn store<S: Simd>(to: *mut f32, values: S::f32s) {
+    // SAFETY: the caller's promise; vectors are plain values of any alignment.
+    unsafe { to.cast::<S::f32s>().write_unaligned(values) }
+}
+
+/// The first `count` values of a vector at `from`, zeros behind them.
+///
+/// # Safety
+/// `count` values, or a whole vector if that is less, can be read there.
+#[inline(always)]
+pub unsafe fn load_some<S: Simd>(simd: S, from: *const f32, count: usize) -> S::f32s {
+    if count >= S::F32_LANES {
+        // SAFETY: the caller's promise.
+        return unsafe { load::<S>(from) };
+    }
+    // SAFETY: the caller's promise.
+    simd.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, count) })
+}
+
+/// Puts the first `count` values of a vector at `to`.
+///
+/// # Safety
+/// `count` values, or a whole vector if that is less, can be written there.
+#[inline(always)]
+pub unsafe fn store_some<S: Simd>(simd: S, to: *mut f32, values: S::f32s, count: usize) {
+    if count >= S::F32_LANES {
+        // SAFETY: the caller's promise.
+        return unsafe { store::<S>(to, values) };
+    }
+    // SAFETY: the caller's promise; a partial store reads nothing.
+    simd.partial_store_f32s(unsafe { std::slice::from_raw_parts_mut(to, count) }, values);
+}
+
+/// Memory into which tasks write at places of their own.
+#[derive(Clone, Copy)]
+pub struct Shared(*mut f32);
+
+// SAFETY: a pointer by itself; whoever writes through it promises that tasks do not meet.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The memory of `values`.
+    pub fn new(values: &mut [f32]) -> Self {
+        Self(values.as_mut_ptr())
+    }
+
+    /// The place `offset` values on.
+    ///
+    /// # Safety
+    /// It lies in the memory.
+    #[inline(always)]
+    pub unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(offset) }
+    }
+}
+
+/// `count` values that the caller is about to write, all of them, before anything reads them.
+///
+/// Kernels write every value of their result: filling it first would be another pass over memory.
+#[allow(clippy::uninit_vec)] // Valgrind watches over the promise, in CI.
+pub fn unwritten(count: usize) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count);
+    // SAFETY: the capacity is there, every bit pattern is an f32, and callers write each value before they read it.
+    unsafe { values.set_len(count) };
+    values
+}
+
+/// Memory of a task that is kept for its next one.
+#[derive(Default)]
+pub struct Scratch(Vec<f32>);
+
+impl Scratch {
+    /// `count` values of any content.
+    pub fn take(&mut self, count: usize) -> &mut [f32] {
+        if self.0.len() < count {
+            self.0 = unwritten(count);
+        }
+        &mut self.0[..count]
+    }
+}

@@ -1,0 +1,68 @@
+//! The kernels of the CPU in f32, over rows of channels (`[N, H, W, C]`, PyTorch's channels-last): every vector holds
+//! neighbouring channels, for any instruction set that `pulp` finds at run time.
+//!
+//! Work is cut by shape, never by the number of threads, and partial sums are added in the order of the tasks.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops of constant length over arrays keep tiles in registers; iterators do not"
+)]
+
+mod direct;
+mod lanes;
+pub mod layout;
+pub mod norm;
+pub mod pool;
+mod product;
+mod sums;
+mod winograd;
+
+use pulp::Arch;
+
+use super::shapes::ConvShape;
+
+/// Which algorithm convolves a shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Products over windows where they lie.
+    Direct,
+    /// F(4×4, 3×3).
+    Winograd,
+}
+
+impl Algorithm {
+    /// The faster one.
+    pub fn of(s: &ConvShape) -> Self {
+        if winograd::takes(s) { Self::Winograd } else { Self::Direct }
+    }
+}
+
+/// x `[N, H, W, C]`, w `[O, C, kh, kw]` → `[N, H', W', O]` and, if wanted, Σ and Σ² per channel, `[2, O]`.
+pub fn conv2d(
+    arch: Arch,
+    algorithm: Algorithm,
+    x: &[f32],
+    w: &[f32],
+    s: &ConvShape,
+    sums: bool,
+) -> (Vec<f32>, Option<Vec<f64>>) {
+    match algorithm {
+        Algorithm::Direct => direct::forward(arch, x, w, s, sums),
+        Algorithm::Winograd => winograd::forward(arch, x, w, s, sums),
+    }
+}
+
+/// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`.
+pub fn conv2d_backward_data(arch: Arch, algorithm: Algorithm, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f32> {
+    match algorithm {
+        Algorithm::Direct => direct::backward_data(arch, dy, w, s),
+        Algorithm::Winograd => winograd::backward_data(arch, dy, w, s),
+    }
+}
+
+/// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
+pub fn conv2d_backward_weight(arch: Arch, algorithm: Algorithm, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<f32> {
+    match algorithm {
+        Algorithm::Direct => direct::backward_weight(arch, x, dy, s),
+        Algorithm::Winograd => winograd::backward_weight(arch, x, dy, s),
+    }
+}

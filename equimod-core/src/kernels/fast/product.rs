@@ -1,0 +1,217 @@
+//! The product at the bottom of everything: a few rows times a panel of columns, held in registers.
+//!
+//! `out[m][n] (+)= Σ_i Σ_j Σ_p a_m[i·A₀ + j·A₁ + p·A₂] · b[i·B₀ + j·B₁ + p·B₂ + n]`: three nested walks, so that windows of
+//! a picture, rows of a matrix and columns of one are the same to it and nothing has to be unfolded.
+
+use pulp::{Simd, WithSimd};
+
+use super::lanes::{load, load_some, store, store_some};
+
+/// Most rows at once.
+pub const ROWS: usize = 6;
+
+/// Most vectors of a row at once: with six rows they fill the registers.
+pub const fn panel_vectors<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 4 } else { 2 }
+}
+
+/// Columns of a panel.
+pub const fn panel_width<S: Simd>() -> usize {
+    panel_vectors::<S>() * S::F32_LANES
+}
+
+/// Columns of `columns`, filled up to whole vectors.
+pub const fn padded<S: Simd>(columns: usize) -> usize {
+    columns.div_ceil(S::F32_LANES) * S::F32_LANES
+}
+
+/// Counts and steps of the three walks, the outermost first.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    /// How often.
+    pub count: [usize; 3],
+    /// From one value of a row to the next.
+    pub a: [usize; 3],
+    /// From one row of columns to the next.
+    pub b: [usize; 3],
+}
+
+impl Walk {
+    /// A row of `depth` neighbours, columns in rows of `b`.
+    pub fn plain(depth: usize, b: usize) -> Self {
+        Self { count: [1, 1, depth], a: [0, 0, 1], b: [0, 0, b] }
+    }
+}
+
+/// What [`multiply`] does: `rows` rows into `columns` columns.
+pub struct Multiply {
+    /// The first value of each row.
+    pub a: [*const f32; ROWS],
+    /// Rows, at most [`ROWS`].
+    pub rows: usize,
+    /// The first row of columns, which can be read in whole vectors.
+    pub b: *const f32,
+    /// The walks.
+    pub walk: Walk,
+    /// Where each row of the result goes.
+    pub out: [*mut f32; ROWS],
+    /// Columns of the result, at most a panel.
+    pub columns: usize,
+    /// Whether the result is added to what is there.
+    pub add: bool,
+}
+
+impl Multiply {
+    /// A product whose pointers are still to be set.
+    pub fn new(walk: Walk, columns: usize, add: bool) -> Self {
+        let (a, out) = ([std::ptr::null(); ROWS], [std::ptr::null_mut(); ROWS]);
+        Self { a, rows: 0, b: std::ptr::null(), walk, out, columns, add }
+    }
+}
+
+/// Does a product.
+///
+/// # Safety
+/// Every place that the walks lead to can be read (columns in whole vectors), and `columns` values at each `out` be
+/// written and, with `add`, read.
+#[inline(always)]
+pub unsafe fn multiply<S: Simd>(simd: S, product: &Multiply) {
+    // By its own function, once for every instruction set, whoever calls it.
+    simd.vectorize(Run(product, simd));
+}
+
+struct Run<'a, S>(&'a Multiply, S);
+
+impl<S: Simd> pulp::NullaryFnOnce for Run<'_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        // SAFETY: the promise to `multiply`.
+        unsafe { by_vectors(self.1, self.0) }
+    }
+}
+
+#[inline(always)]
+unsafe fn by_vectors<S: Simd>(simd: S, product: &Multiply) {
+    // SAFETY: the promise to `multiply`.
+    unsafe {
+        match product.columns.div_ceil(S::F32_LANES) {
+            1 => by_rows::<S, 1>(simd, product),
+            2 => by_rows::<S, 2>(simd, product),
+            3 => by_rows::<S, 3>(simd, product),
+            _ => by_rows::<S, 4>(simd, product),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn by_rows<S: Simd, const V: usize>(simd: S, product: &Multiply) {
+    if V > panel_vectors::<S>() {
+        return;
+    }
+    // SAFETY: the promise to `multiply`.
+    unsafe {
+        match product.rows {
+            1 => block::<S, 1, V>(simd, product),
+            2 => block::<S, 2, V>(simd, product),
+            3 => block::<S, 3, V>(simd, product),
+            4 => block::<S, 4, V>(simd, product),
+            5 => block::<S, 5, V>(simd, product),
+            _ => block::<S, 6, V>(simd, product),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Multiply) {
+    let Multiply { walk: Walk { count, a: a_steps, b: b_steps }, columns, .. } = *product;
+    let mut a = [std::ptr::null::<f32>(); M];
+    a.copy_from_slice(&product.a[..M]);
+    let mut sums = [[simd.splat_f32s(0.0); V]; M];
+    // SAFETY: the promise to `multiply`.
+    unsafe {
+        if product.add {
+            for m in 0..M {
+                for v in 0..V {
+                    let at = v * S::F32_LANES;
+                    sums[m][v] = load_some(simd, product.out[m].add(at), columns - at);
+                }
+            }
+        }
+        for i in 0..count[0] {
+            for j in 0..count[1] {
+                let (mut at, mut b) = (i * a_steps[0] + j * a_steps[1], product.b.add(i * b_steps[0] + j * b_steps[1]));
+                for _ in 0..count[2] {
+                    let mut columns = [simd.splat_f32s(0.0); V];
+                    for v in 0..V {
+                        columns[v] = load::<S>(b.add(v * S::F32_LANES));
+                    }
+                    for m in 0..M {
+                        let value = simd.splat_f32s(*a[m].add(at));
+                        for v in 0..V {
+                            sums[m][v] = simd.mul_add_e_f32s(value, columns[v], sums[m][v]);
+                        }
+                    }
+                    at += a_steps[2];
+                    b = b.add(b_steps[2]);
+                }
+            }
+        }
+        for m in 0..M {
+            for v in 0..V {
+                let at = v * S::F32_LANES;
+                match columns - at >= S::F32_LANES {
+                    true => store::<S>(product.out[m].add(at), sums[m][v]),
+                    false => store_some(simd, product.out[m].add(at), sums[m][v], columns - at),
+                }
+            }
+        }
+    }
+}
+
+/// `count` rows in groups of at most [`ROWS`] whose sizes differ by one at most.
+#[inline(always)]
+pub fn groups(count: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let number = count.div_ceil(ROWS).max(1);
+    (0..number).map(move |g| g * count / number..(g + 1) * count / number)
+}
+
+/// `out` `[rows, columns]` (its rows `out_step` apart) `(+)=` a `[rows, depth]` (rows `a_step` apart) times a packed
+/// panel `[depth, b_step]`.
+///
+/// # Safety
+/// The matrices are as large as that says, and `b_step` is `columns` filled up to whole vectors, or more.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)] // Two matrices and a result, by pointers and steps.
+pub unsafe fn panel<S: Simd>(
+    simd: S,
+    (rows, depth, columns): (usize, usize, usize),
+    a: *const f32,
+    a_step: usize,
+    b: *const f32,
+    b_step: usize,
+    out: *mut f32,
+    out_step: usize,
+    add: bool,
+) {
+    let mut product = Multiply::new(Walk::plain(depth, b_step), columns, add);
+    product.b = b;
+    for group in groups(rows) {
+        product.rows = group.len();
+        for (m, row) in group.enumerate() {
+            // SAFETY: the rows lie in the matrices.
+            unsafe {
+                product.a[m] = a.add(row * a_step);
+                product.out[m] = out.add(row * out_step);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { multiply(simd, &product) };
+    }
+}
+
+/// An operation by one task, compiled for every instruction set.
+pub fn run<O: WithSimd>(arch: pulp::Arch, operation: O) -> O::Output {
+    arch.dispatch(operation)
+}

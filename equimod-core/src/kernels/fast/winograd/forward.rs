@@ -1,0 +1,363 @@
+//! From tiles of inputs to tiles of outputs.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::super::lanes::{Scratch, Shared, load, store, unwritten};
+use super::super::product::{padded, panel, panel_width, run};
+use super::super::sums::{Partials, Rows, add_sums};
+use super::POINTS;
+use super::tiles::{Tiles, Transformed};
+use super::transforms::{both_sides, three_taps};
+
+/// Tiles of a block: rows of the products that stay in the cache.
+const BLOCK: usize = 48;
+/// Transformed weights of more values than this are not kept: they are made anew where they are needed.
+const KEPT_WEIGHTS: usize = 1 << 20;
+/// Input channels whose weights are made at a time.
+const CHANNELS: usize = 64;
+/// Values of transformed inputs that are held at once.
+const HELD_INPUTS: usize = 1 << 22;
+/// Most taps and lanes of the weights of a vector.
+const TAPS: usize = 9;
+const LANES: usize = 16;
+
+/// The weights of a convolution, `[O, C, 3, 3]`.
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    /// The values.
+    pub w: &'a [f32],
+    /// Channels that are read.
+    pub inputs: usize,
+    /// Channels that are made.
+    pub outputs: usize,
+    /// Whether inputs are O, outputs are C, and windows are turned by half a circle: for the way back.
+    pub turned: bool,
+}
+
+impl Weights<'_> {
+    /// The window from channel `input` to channel `output`.
+    #[inline(always)]
+    fn window(&self, input: usize, output: usize) -> &[f32] {
+        let place = if self.turned { input * self.outputs + output } else { output * self.inputs + input };
+        &self.w[place * TAPS..][..TAPS]
+    }
+
+    /// Transforms the windows from channels `inputs` to `columns` channels from `first` on: G·g·Gᵀ as a row of `wide`
+    /// columns for each input in `out`, whose "tiles" are the inputs; columns beyond become 0.
+    ///
+    /// # Safety
+    /// `out` has a row for each input, `wide` whole vectors.
+    #[inline(always)]
+    unsafe fn transform<S: Simd>(
+        &self,
+        simd: S,
+        inputs: Range<usize>,
+        (first, columns): (usize, usize),
+        out: Transformed,
+    ) {
+        let mut taps = [[0f32; LANES]; TAPS];
+        for (row, input) in inputs.enumerate() {
+            for c in (0..out.width).step_by(S::F32_LANES) {
+                for lane in 0..S::F32_LANES {
+                    match c + lane < columns {
+                        true => {
+                            let window = self.window(input, first + c + lane);
+                            for tap in 0..TAPS {
+                                taps[tap][lane] = window[if self.turned { TAPS - 1 - tap } else { tap }];
+                            }
+                        }
+                        false => taps.iter_mut().for_each(|tap| tap[lane] = 0.0),
+                    }
+                }
+                let mut tile = [[simd.splat_f32s(0.0); 3]; 3];
+                // SAFETY: `taps` has as many lanes as any vector; rows are whole vectors.
+                unsafe {
+                    for i in 0..3 {
+                        for j in 0..3 {
+                            tile[i][j] = load::<S>(taps[3 * i + j].as_ptr());
+                        }
+                    }
+                    let values = both_sides(
+                        simd,
+                        tile,
+                        #[inline(always)]
+                        |simd, g| three_taps(simd, g),
+                    );
+                    for i in 0..6 {
+                        for j in 0..6 {
+                            store::<S>(out.row(6 * i + j, row).add(c), values[i][j]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// x `[N, H, W, inputs]` → out `[N, H', W', outputs]`, every value of it, and the sums if they are wanted.
+pub fn convolve(
+    arch: Arch,
+    x: &[f32],
+    weights: &Weights,
+    tiles: &Tiles,
+    out: &mut [f32],
+    sums: bool,
+) -> Option<Partials> {
+    let shared = Shared::new(out);
+    let work = Work { arch, x, weights, tiles, out: shared, sums };
+    let partials = match POINTS * weights.inputs * weights.outputs <= KEPT_WEIGHTS {
+        true => work.by_blocks(),
+        false => work.by_panels(),
+    };
+    sums.then_some(partials)
+}
+
+/// `(first column, columns)` of every panel.
+fn panels(outputs: usize, width: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
+    (0..outputs).step_by(width).map(move |first| (first, width.min(outputs - first)))
+}
+
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    arch: Arch,
+    x: &'a [f32],
+    weights: &'a Weights<'a>,
+    tiles: &'a Tiles,
+    out: Shared,
+    sums: bool,
+}
+
+impl Work<'_> {
+    /// For few channels: the transformed weights are made once, and each task takes a block of tiles from the input to
+    /// the output.
+    fn by_blocks(self) -> Partials {
+        let Weights { inputs, outputs, .. } = *self.weights;
+        let (width, lanes) = run(self.arch, Widths);
+        let wide = outputs.div_ceil(lanes) * lanes;
+        let mut transformed = unwritten(POINTS * inputs * wide);
+        let shared = Shared::new(&mut transformed);
+        let jobs: Vec<_> = panels(outputs, width)
+            .flat_map(|panel| (0..inputs).step_by(LANES).map(move |input| (panel, input)))
+            .collect();
+        jobs.into_par_iter().for_each(|(panel, input)| {
+            run(self.arch, KeepWeights { work: self, panel, inputs: input..(input + LANES).min(inputs), out: shared });
+        });
+        let block = |scratch: &mut [Scratch; 2], range: Range<usize>| {
+            let mut sums = vec![0.0; if self.sums { 2 * outputs } else { 0 }];
+            run(self.arch, Block { work: self, transformed: &transformed, range, scratch, sums: &mut sums });
+            sums
+        };
+        let blocks: Vec<_> = blocks(self.tiles.count(), BLOCK).collect();
+        Partials(blocks.into_par_iter().map_init(Default::default, block).collect())
+    }
+
+    /// For many channels: tiles are transformed first, and each task makes a panel of channels of some tiles; the weights
+    /// of a panel are transformed on the way and never leave the cache.
+    fn by_panels(self) -> Partials {
+        let Weights { inputs, outputs, .. } = *self.weights;
+        let (width, _) = run(self.arch, Widths);
+        let most = (HELD_INPUTS / (POINTS * inputs)).max(BLOCK) / BLOCK * BLOCK;
+        let mut held = unwritten(POINTS * inputs * most.min(self.tiles.count()));
+        let mut partials = Vec::new();
+        for chunk in blocks(self.tiles.count(), most) {
+            let shared = Shared::new(&mut held);
+            let jobs: Vec<_> = (chunk.clone())
+                .step_by(TASK_TILES)
+                .flat_map(|tile| (0..inputs).step_by(CHANNELS).map(move |channel| (tile, channel)))
+                .collect();
+            jobs.into_par_iter().for_each(|(tile, channel)| {
+                let range = tile..(tile + TASK_TILES).min(chunk.end);
+                run(self.arch, HoldInputs { work: self, chunk: chunk.clone(), range, channel, out: shared });
+            });
+            let jobs: Vec<_> = blocks(chunk.len(), 2 * BLOCK)
+                .flat_map(|range| panels(outputs, width).map(move |panel| (range.clone(), panel)))
+                .collect();
+            let task = |scratch: &mut [Scratch; 2], (range, panel): (Range<usize>, (usize, usize))| {
+                let mut sums = vec![0.0; if self.sums { 2 * outputs } else { 0 }];
+                let (work, chunk, sum) = (self, chunk.clone(), &mut sums);
+                run(self.arch, Panel { work, chunk, held: shared, range, panel, scratch, sums: sum });
+                sums
+            };
+            let sums: Vec<Vec<f64>> = jobs.into_par_iter().map_init(Default::default, task).collect();
+            partials.extend(sums);
+        }
+        Partials(partials)
+    }
+
+    /// Adds the sums of the columns `panel` of the outputs of some tiles, which are written.
+    #[inline(always)]
+    fn add_sums<S: Simd>(&self, simd: S, range: Range<usize>, (first, columns): (usize, usize), sums: &mut [f64]) {
+        let all = self.weights.outputs;
+        let (sum, square) = sums.split_at_mut(all);
+        for tile in range {
+            let (lines, length) = self.tiles.outputs(tile);
+            let mut rows = [Rows { first: std::ptr::null(), count: 0 }; 4];
+            for (row, pixel) in rows.iter_mut().zip(lines) {
+                // SAFETY: the pixel lies in the output.
+                *row = Rows { first: unsafe { self.out.at(pixel * all + first) }, count: length };
+            }
+            let columns = first..first + columns;
+            // SAFETY: the tile's outputs are written, by this task.
+            unsafe { add_sums(simd, &rows, all, &mut sum[columns.clone()], &mut square[columns]) };
+        }
+    }
+}
+
+/// Tiles that a task transforms.
+const TASK_TILES: usize = 16;
+
+fn blocks(count: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..count).step_by(block).map(move |first| first..(first + block).min(count))
+}
+
+/// Columns of a panel, and of a vector.
+struct Widths;
+
+impl WithSimd for Widths {
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
+        (panel_width::<S>(), S::F32_LANES)
+    }
+}
+
+/// Transforms some weights into their place in `[panel][point][input][columns]`.
+struct KeepWeights<'a> {
+    work: Work<'a>,
+    panel: (usize, usize),
+    inputs: Range<usize>,
+    out: Shared,
+}
+
+impl WithSimd for KeepWeights<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { work: Work { weights, .. }, panel: (first, columns), inputs, out } = self;
+        let wide = padded::<S>(columns);
+        // SAFETY: panels before this one are as wide as they have columns; rows of inputs are written by one task each.
+        unsafe {
+            let values = out.at(POINTS * weights.inputs * first + inputs.start * wide);
+            let out = Transformed { values, tiles: weights.inputs, width: wide };
+            weights.transform(simd, inputs, (first, columns), out);
+        }
+    }
+}
+
+/// A block of tiles from the input to the output.
+struct Block<'a> {
+    work: Work<'a>,
+    transformed: &'a [f32],
+    range: Range<usize>,
+    scratch: &'a mut [Scratch; 2],
+    sums: &'a mut [f64],
+}
+
+impl WithSimd for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { work, transformed, range, scratch: [held, made], sums } = self;
+        let Weights { inputs, outputs, .. } = *work.weights;
+        let (count, width) = (range.len(), panel_width::<S>());
+        let held = held.take(POINTS * count * inputs).as_mut_ptr();
+        let made = made.take(POINTS * count * width).as_mut_ptr();
+        let held = Transformed { values: held, tiles: count, width: inputs };
+        // SAFETY: the matrices have the sizes that are said; blocks write outputs of their own.
+        unsafe {
+            work.tiles.transform_inputs(simd, work.x, inputs, 0..inputs, range.clone(), held);
+            for (first, columns) in panels(outputs, width) {
+                let wide = padded::<S>(columns);
+                let products = Transformed { values: made, tiles: count, width: wide };
+                let weights = transformed.as_ptr().add(POINTS * inputs * first);
+                for xi in 0..POINTS {
+                    let (a, b) = (held.row(xi, 0), weights.add(xi * inputs * wide));
+                    let size = (count, inputs, wide);
+                    panel(simd, size, a, inputs, b, wide, products.row(xi, 0), wide, false);
+                }
+                work.tiles.outputs_of(simd, products, range.clone(), (first, columns, outputs), work.out.at(0));
+            }
+        }
+        if work.sums {
+            work.add_sums(simd, range, (0, outputs), sums);
+        }
+    }
+}
+
+/// Transforms some channels of some tiles of a chunk into `[channels / CHANNELS][point][tile][CHANNELS]`.
+struct HoldInputs<'a> {
+    work: Work<'a>,
+    chunk: Range<usize>,
+    range: Range<usize>,
+    channel: usize,
+    out: Shared,
+}
+
+impl WithSimd for HoldInputs<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { work, chunk, range, channel, out } = self;
+        let inputs = work.weights.inputs;
+        let channels = channel..(channel + CHANNELS).min(inputs);
+        // SAFETY: groups of channels before this one are as wide as they have channels; tiles are written by one task each.
+        unsafe {
+            let values = out.at(POINTS * chunk.len() * channel + (range.start - chunk.start) * channels.len());
+            let out = Transformed { values, tiles: chunk.len(), width: channels.len() };
+            work.tiles.transform_inputs(simd, work.x, inputs, channels, range, out);
+        }
+    }
+}
+
+/// A panel of the output's channels of some tiles of a chunk, `range` counted from its first.
+struct Panel<'a> {
+    work: Work<'a>,
+    chunk: Range<usize>,
+    held: Shared,
+    range: Range<usize>,
+    panel: (usize, usize),
+    scratch: &'a mut [Scratch; 2],
+    sums: &'a mut [f64],
+}
+
+impl WithSimd for Panel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { work, chunk, held, range, panel: (first, columns), scratch: [weights, made], sums } = self;
+        let Weights { inputs, outputs, .. } = *work.weights;
+        let (count, wide) = (range.len(), padded::<S>(columns));
+        let weights = weights.take(POINTS * CHANNELS * wide).as_mut_ptr();
+        let made = made.take(POINTS * count * wide).as_mut_ptr();
+        let products = Transformed { values: made, tiles: count, width: wide };
+        let tiles = chunk.start + range.start..chunk.start + range.end;
+        // SAFETY: the matrices have the sizes that are said; tasks write outputs of their own.
+        unsafe {
+            for channel in (0..inputs).step_by(CHANNELS) {
+                let channels = channel..(channel + CHANNELS).min(inputs);
+                let depth = channels.len();
+                let transformed = Transformed { values: weights, tiles: depth, width: wide };
+                work.weights.transform(simd, channels, (first, columns), transformed);
+                let held =
+                    Transformed { values: held.at(POINTS * chunk.len() * channel), tiles: chunk.len(), width: depth };
+                for xi in 0..POINTS {
+                    let (a, b) = (held.row(xi, range.start), transformed.row(xi, 0));
+                    let size = (count, depth, wide);
+                    panel(simd, size, a, depth, b, wide, products.row(xi, 0), wide, channel > 0);
+                }
+            }
+            work.tiles.outputs_of(simd, products, tiles.clone(), (first, columns, outputs), work.out.at(0));
+        }
+        if work.sums {
+            work.add_sums(simd, tiles, (first, columns), sums);
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The weight gradient, F(3×3, 4×4): tiles of inputs times tiles of gradients, summed over all tiles.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::super::lanes::{Scratch, Shared, store, unwritten};
+use super::super::product::{Multiply, Walk, groups, multiply, padded, panel_width, run};
+use super::POINTS;
+use super::tiles::{Tiles, Transformed, get};
+use super::transforms::{both_sides, three_outputs};
+
+const TAPS: usize = 9;
+/// Tiles of a block that is summed while it is in the cache.
+const BLOCK: usize = 48;
+/// Most values of the sums of one task that stays with its tiles.
+const KEPT_SUMS: usize = 36 * 128 * 64;
+/// Most parts that tiles are summed in.
+const PARTS: usize = 16;
+/// Input channels of a task that does not stay with its tiles.
+const CHANNELS: usize = 64;
+/// Values of transformed tiles that are held at once.
+const HELD: usize = 1 << 23;
+/// Tiles that a task transforms.
+const TASK_TILES: usize = 16;
+
+/// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
+pub fn gradient(arch: Arch, x: &[f32], dy: &[f32], (inputs, outputs): (usize, usize), tiles: &Tiles) -> Vec<f32> {
+    let width = run(arch, Width);
+    let work = Work { arch, x, dy, inputs, outputs, tiles, width };
+    match POINTS * inputs * width.min(outputs) <= KEPT_SUMS && outputs <= 2 * width {
+        true => work.by_parts(),
+        false => work.by_channels(),
+    }
+}
+
+/// Columns of a panel.
+struct Width;
+
+impl WithSimd for Width {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        panel_width::<S>()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    arch: Arch,
+    x: &'a [f32],
+    dy: &'a [f32],
+    inputs: usize,
+    outputs: usize,
+    tiles: &'a Tiles,
+    width: usize,
+}
+
+impl Work<'_> {
+    fn panels(&self) -> Vec<(usize, usize)> {
+        let (outputs, width) = (self.outputs, self.width);
+        (0..outputs).step_by(width).map(|first| (first, width.min(outputs - first))).collect()
+    }
+
+    /// For few channels: each task sums a part of the tiles, for a panel of outputs.
+    fn by_parts(self) -> Vec<f32> {
+        let count = self.tiles.count();
+        let parts = count.div_ceil(BLOCK).clamp(1, PARTS);
+        let panels = self.panels();
+        let jobs: Vec<_> = (0..parts).flat_map(|part| panels.iter().map(move |&panel| (part, panel))).collect();
+        let task = |scratch: &mut [Scratch; 3], (part, panel): (usize, (usize, usize))| {
+            let range = part * count / parts..(part + 1) * count / parts;
+            run(self.arch, Part { work: self, range, panel, scratch })
+        };
+        let partials: Vec<Vec<f32>> = jobs.into_par_iter().map_init(Default::default, task).collect();
+        let add = |panel: usize, values: &mut Vec<f32>| {
+            for part in partials.iter().skip(panel).step_by(panels.len()).skip(1) {
+                values.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+            }
+        };
+        let mut sums: Vec<Vec<f32>> = partials[..panels.len()].to_vec();
+        sums.par_iter_mut().enumerate().for_each(|(panel, values)| add(panel, values));
+        self.gathered(&sums)
+    }
+
+    /// For many channels: tiles are transformed first, and each task sums all of them for some inputs and a panel of
+    /// outputs.
+    fn by_channels(self) -> Vec<f32> {
+        let panels = self.panels();
+        let wide = |(_, columns): (usize, usize)| columns.div_ceil(run(self.arch, Lanes)) * run(self.arch, Lanes);
+        let all: usize = panels.iter().map(|&panel| wide(panel)).sum();
+        let most = (HELD / (POINTS * (self.inputs + all))).max(BLOCK);
+        let most = most.min(self.tiles.count());
+        let (mut inputs, mut gradients) = (unwritten(POINTS * most * self.inputs), unwritten(POINTS * most * all));
+        let mut sums: Vec<Vec<f32>> = panels.iter().map(|&panel| vec![0.0; self.inputs * TAPS * wide(panel)]).collect();
+        let count = self.tiles.count();
+        for first in (0..count).step_by(most) {
+            let chunk = first..(first + most).min(count);
+            let held = Held { inputs: Shared::new(&mut inputs), gradients: Shared::new(&mut gradients), all };
+            chunk.clone().into_par_iter().step_by(TASK_TILES).for_each(|tile| {
+                let range = tile..(tile + TASK_TILES).min(chunk.end);
+                run(self.arch, Hold { work: self, chunk: chunk.clone(), range, held });
+            });
+            let jobs: Vec<_> = sums
+                .iter_mut()
+                .zip(&panels)
+                .flat_map(|(sums, &panel)| {
+                    let row = TAPS * wide(panel);
+                    sums.chunks_mut(CHANNELS * row).enumerate().map(move |(k, sums)| (panel, k * CHANNELS, sums))
+                })
+                .collect();
+            jobs.into_par_iter().for_each_init(Scratch::default, |scratch, (panel, channel, sums)| {
+                let channels = channel..(channel + CHANNELS).min(self.inputs);
+                run(
+                    self.arch,
+                    Channels { tiles: chunk.len(), inputs: self.inputs, held, panel, channels, scratch, sums },
+                );
+            });
+        }
+        self.gathered(&sums)
+    }
+
+    /// From `[panel][input][tap][columns]` to `[output][input][tap]`.
+    fn gathered(&self, sums: &[Vec<f32>]) -> Vec<f32> {
+        let row = self.inputs * TAPS;
+        let mut dw = unwritten(self.outputs * row);
+        dw.par_chunks_mut(row).enumerate().for_each(|(output, dw)| {
+            let (panel, column) = (&sums[output / self.width], output % self.width);
+            let wide = panel.len() / row;
+            for (value, columns) in dw.iter_mut().zip(panel.chunks_exact(wide)) {
+                *value = columns[column];
+            }
+        });
+        dw
+    }
+}
+
+/// Values of a vector.
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
+/// `sums[ξ][input][column] += Σ_tiles inputs[ξ][tile][input] · gradients[ξ][tile][column]` for some inputs.
+///
+/// # Safety
+/// The matrices are as large as they say, gradients and sums in whole vectors.
+#[inline(always)]
+unsafe fn add_products<S: Simd>(
+    simd: S,
+    tiles: usize,
+    inputs: (Transformed, Range<usize>),
+    gradients: (Transformed, usize),
+    sums: Transformed,
+    add: bool,
+) {
+    let ((inputs, channels), (gradients, first)) = (inputs, gradients);
+    let walk = Walk { count: [1, 1, tiles], a: [0, 0, inputs.width], b: [0, 0, gradients.width] };
+    let mut product = Multiply::new(walk, sums.width, add);
+    // SAFETY: the caller's promise.
+    unsafe {
+        for xi in 0..POINTS {
+            product.b = gradients.row(xi, 0).add(first);
+            for group in groups(channels.len()) {
+                product.rows = group.len();
+                for (m, channel) in group.enumerate() {
+                    product.a[m] = inputs.row(xi, 0).add(channels.start + channel);
+                    product.out[m] = sums.row(xi, channel);
+                }
+                multiply(simd, &product);
+            }
+        }
+    }
+}
+
+/// Aᵀ·m·A of the sums: `out[input][tap][column] (+)=`.
+///
+/// # Safety
+/// `sums` is in whole vectors, `out` has `inputs · 9` rows as wide.
+#[inline(always)]
+unsafe fn put_taps<S: Simd>(simd: S, sums: Transformed, out: &mut [f32], add: bool) {
+    let wide = sums.width;
+    for (input, out) in out.chunks_exact_mut(TAPS * wide).enumerate() {
+        for c in (0..wide).step_by(S::F32_LANES) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let taps = both_sides(
+                    simd,
+                    get(simd, sums, input, c),
+                    #[inline(always)]
+                    |simd, m| three_outputs(simd, m),
+                );
+                for i in 0..3 {
+                    for j in 0..3 {
+                        let to = out[(3 * i + j) * wide + c..].as_mut_ptr();
+                        let value = match add {
+                            true => simd.add_f32s(super::super::lanes::load::<S>(to), taps[i][j]),
+                            false => taps[i][j],
+                        };
+                        store::<S>(to, value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The sums over a part of the tiles for a panel of outputs, `[input][tap][columns]`.
+struct Part<'a> {
+    work: Work<'a>,
+    range: Range<usize>,
+    panel: (usize, usize),
+    scratch: &'a mut [Scratch; 3],
+}
+
+impl WithSimd for Part<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+        let Self { work, range, panel: (first, columns), scratch: [inputs, gradients, sums] } = self;
+        let wide = padded::<S>(columns);
+        let inputs = inputs.take(POINTS * BLOCK * work.inputs).as_mut_ptr();
+        let gradients = gradients.take(POINTS * BLOCK * wide).as_mut_ptr();
+        let sums = sums.take(POINTS * work.inputs * wide).as_mut_ptr();
+        let sums = Transformed { values: sums, tiles: work.inputs, width: wide };
+        let mut out = unwritten(work.inputs * TAPS * wide);
+        for start in range.clone().step_by(BLOCK) {
+            let tiles = start..(start + BLOCK).min(range.end);
+            let count = tiles.len();
+            let inputs = Transformed { values: inputs, tiles: count, width: work.inputs };
+            let gradients = Transformed { values: gradients, tiles: count, width: wide };
+            // SAFETY: the matrices have the sizes that are said.
+            unsafe {
+                work.tiles.transform_inputs(simd, work.x, work.inputs, 0..work.inputs, tiles.clone(), inputs);
+                let channels = first..first + columns;
+                work.tiles.transform_gradients(simd, work.dy, work.outputs, channels, tiles, gradients);
+                let add = start > range.start;
+                add_products(simd, count, (inputs, 0..work.inputs), (gradients, 0), sums, add);
+            }
+        }
+        match range.is_empty() {
+            true => out.fill(0.0),
+            // SAFETY: at least one block was summed.
+            false => unsafe { put_taps(simd, sums, &mut out, false) },
+        }
+        out
+    }
+}
+
+/// Transformed tiles: inputs `[point][tile][input]`, gradients `[point][tile][all panels]`.
+#[derive(Clone, Copy)]
+struct Held {
+    inputs: Shared,
+    gradients: Shared,
+    all: usize,
+}
+
+/// Transforms some tiles of a chunk.
+struct Hold<'a> {
+    work: Work<'a>,
+    chunk: Range<usize>,
+    range: Range<usize>,
+    held: Held,
+}
+
+impl WithSimd for Hold<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { work, chunk, range, held: Held { inputs, gradients, all } } = self;
+        let before = range.start - chunk.start;
+        // SAFETY: the matrices have a row for every tile of the chunk; tiles are written by one task each.
+        unsafe {
+            let inputs =
+                Transformed { values: inputs.at(before * work.inputs), tiles: chunk.len(), width: work.inputs };
+            work.tiles.transform_inputs(simd, work.x, work.inputs, 0..work.inputs, range.clone(), inputs);
+            let gradients = Transformed { values: gradients.at(before * all), tiles: chunk.len(), width: all };
+            work.tiles.transform_gradients(simd, work.dy, work.outputs, 0..work.outputs, range, gradients);
+        }
+    }
+}
+
+/// Adds the sums over all held tiles for some inputs and a panel of outputs.
+struct Channels<'a> {
+    tiles: usize,
+    inputs: usize,
+    held: Held,
+    panel: (usize, usize),
+    channels: Range<usize>,
+    scratch: &'a mut Scratch,
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for Channels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { tiles, inputs, held, panel: (first, columns), channels, scratch, sums } = self;
+        let (count, wide) = (channels.len(), padded::<S>(columns));
+        let made = scratch.take(POINTS * count * wide).as_mut_ptr();
+        let made = Transformed { values: made, tiles: count, width: wide };
+        // SAFETY: the held matrices have a row for every tile; panels before this one are as wide as they have columns.
+        unsafe {
+            let inputs = Transformed { values: held.inputs.at(0), tiles, width: inputs };
+            let gradients = Transformed { values: held.gradients.at(0), tiles, width: held.all };
+            add_products(simd, tiles, (inputs, channels), (gradients, first), made, false);
+            put_taps(simd, made, sums, true);
+        }
+    }
+}

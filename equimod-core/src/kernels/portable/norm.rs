@@ -1,0 +1,239 @@
+//! Batch norm over `[batch, channels, area]`: sums, application and backward, one pass over memory each.
+//!
+//! Per-channel sums are taken plane by plane in 64 bits and added in the order of pictures.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::kernels::Element;
+use crate::kernels::vectorise::vectorised;
+
+/// Batch, channels, values of a channel in a picture.
+#[derive(Clone, Copy)]
+pub struct Planes {
+    pub batch: usize,
+    pub channels: usize,
+    pub area: usize,
+}
+
+/// Rows that are summed together where a channel has one value a picture.
+const ROWS: usize = 64;
+/// Running sums of a plane: a fixed number, so that they fill vectors and give the same result on every machine.
+const LANES: usize = 8;
+
+/// The sums of two quantities over the elements of a plane, from up to three tensors.
+#[inline(always)]
+fn plane_sums<T: Element>(a: &[T], b: &[T], c: &[T], both: impl Fn(T, T, T) -> (f64, f64)) -> (f64, f64) {
+    let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
+    let chunks = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(c.chunks_exact(LANES));
+    for ((a, b), c) in chunks {
+        for lane in 0..LANES {
+            let (x, y) = both(a[lane], b[lane], c[lane]);
+            first[lane] += x;
+            second[lane] += y;
+        }
+    }
+    for lane in a.len() - a.len() % LANES..a.len() {
+        let (x, y) = both(a[lane], b[lane], c[lane]);
+        first[lane % LANES] += x;
+        second[lane % LANES] += y;
+    }
+    (first.iter().sum(), second.iter().sum())
+}
+
+/// Per channel the sums over pictures and area of two quantities of the elements of three tensors, `[2, channels]`.
+fn channel_sums<T: Element>(
+    p: Planes,
+    (a, b, c): (&[T], &[T], &[T]),
+    both: impl Fn(T, T, T, usize) -> (f64, f64) + Sync,
+) -> Vec<f64> {
+    let Planes { batch, channels, area } = p;
+    if area == 1 {
+        return row_sums(batch, channels, |i, channel| both(a[i], b[i], c[i], channel));
+    }
+    let channel_sum = |channel: usize| {
+        let (mut first, mut second) = (0.0, 0.0);
+        for n in 0..batch {
+            let plane = (n * channels + channel) * area..(n * channels + channel + 1) * area;
+            let (a, b, c) = (&a[plane.clone()], &b[plane.clone()], &c[plane]);
+            let (x, y) = vectorised(
+                #[inline(always)]
+                || plane_sums(a, b, c, |a, b, c| both(a, b, c, channel)),
+            );
+            first += x;
+            second += y;
+        }
+        (first, second)
+    };
+    let sums: Vec<(f64, f64)> = (0..channels).into_par_iter().map(channel_sum).collect();
+    sums.iter().map(|s| s.0).chain(sums.iter().map(|s| s.1)).collect()
+}
+
+fn row_sums(batch: usize, channels: usize, both: impl Fn(usize, usize) -> (f64, f64) + Sync) -> Vec<f64> {
+    let blocks: Vec<Vec<f64>> = (0..batch.div_ceil(ROWS))
+        .into_par_iter()
+        .map(|block| {
+            let mut sums = vec![0.0; 2 * channels];
+            for n in block * ROWS..((block + 1) * ROWS).min(batch) {
+                for c in 0..channels {
+                    let (x, y) = both(n * channels + c, c);
+                    sums[c] += x;
+                    sums[channels + c] += y;
+                }
+            }
+            sums
+        })
+        .collect();
+    let mut total = vec![0.0; 2 * channels];
+    for block in blocks {
+        for (sum, value) in total.iter_mut().zip(block) {
+            *sum += value;
+        }
+    }
+    total
+}
+
+/// Σx and Σx².
+pub fn sums<T: Element>(x: &[T], p: Planes) -> Vec<f64> {
+    channel_sums(
+        p,
+        (x, x, x),
+        #[inline(always)]
+        |x, _, _, _| {
+            let v = x.wide();
+            (v, v * v)
+        },
+    )
+}
+
+/// Σdy' and Σdy'·x̂, where dy' is dy, or 0 where the rectified output `y` is 0.
+pub fn backward_sums<T: Element>(
+    dy: &[T],
+    y: Option<&[T]>,
+    x: &[T],
+    mean: &[T],
+    inverse_deviation: &[T],
+    p: Planes,
+) -> Vec<f64> {
+    let mean: Vec<f64> = mean.iter().map(|v| v.wide()).collect();
+    let inverse: Vec<f64> = inverse_deviation.iter().map(|v| v.wide()).collect();
+    match y {
+        None => channel_sums(
+            p,
+            (dy, x, x),
+            #[inline(always)]
+            |dy, x, _, c| (dy.wide(), dy.wide() * (x.wide() - mean[c]) * inverse[c]),
+        ),
+        Some(y) => channel_sums(
+            p,
+            (dy, x, y),
+            #[inline(always)]
+            |dy, x, y, c| {
+                let dy = if y > T::zero() { dy.wide() } else { 0.0 };
+                (dy, dy * (x.wide() - mean[c]) * inverse[c])
+            },
+        ),
+    }
+}
+
+/// `relu?(x·scale + shift + residual?)`.
+pub fn apply<T: Element>(
+    x: &[T],
+    scale: &[T],
+    shift: &[T],
+    residual: Option<&[T]>,
+    relu: bool,
+    p: Planes,
+    out: &mut [T],
+) {
+    // Not a number stays what it is.
+    let least = if relu { T::zero() } else { T::neg_infinity() };
+    let rectify = |v: T| if v <= least { least } else { v };
+    each_plane(
+        p,
+        out,
+        #[inline(always)]
+        |c: usize, range: Range<usize>, out: &mut [T]| {
+            let (scale, shift, x) = (scale[c], shift[c], &x[range.clone()]);
+            match residual {
+                None => {
+                    for (out, &x) in out.iter_mut().zip(x) {
+                        *out = rectify(x * scale + shift);
+                    }
+                }
+                Some(residual) => {
+                    for ((out, &x), &r) in out.iter_mut().zip(x).zip(&residual[range]) {
+                        *out = rectify(x * scale + shift + r);
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// `scale·dy' + slope·x + offset`, each per channel, where dy' is dy, or 0 where the rectified output `y` is 0.
+pub fn backward<T: Element>(
+    dy: &[T],
+    y: Option<&[T]>,
+    x: &[T],
+    [scale, slope, offset]: [&[T]; 3],
+    p: Planes,
+    dx: &mut [T],
+) {
+    each_plane(
+        p,
+        dx,
+        #[inline(always)]
+        |c: usize, range: Range<usize>, dx: &mut [T]| {
+            let (scale, slope, offset) = (scale[c], slope[c], offset[c]);
+            let pairs = dx.iter_mut().zip(&dy[range.clone()]).zip(&x[range.clone()]);
+            match y {
+                None => {
+                    for ((dx, &dy), &x) in pairs {
+                        *dx = scale * dy + slope * x + offset;
+                    }
+                }
+                Some(y) => {
+                    for (((dx, &dy), &x), &y) in pairs.zip(&y[range]) {
+                        let dy = if y > T::zero() { dy } else { T::zero() };
+                        *dx = scale * dy + slope * x + offset;
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// Values that one task of an element-wise pass handles.
+const CHUNK: usize = 1 << 14;
+
+/// a + b, or, where `passed` is given and not above 0, a.
+pub fn add<T: Element>(a: &[T], b: &[T], passed: Option<&[T]>, out: &mut [T]) {
+    let chunks = out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK))).enumerate();
+    chunks.for_each(|(k, (out, (a, b)))| match passed {
+        None => out.iter_mut().zip(a).zip(b).for_each(|((out, &a), &b)| *out = a + b),
+        Some(passed) => {
+            let passed = &passed[k * CHUNK..];
+            for (((out, &a), &b), &y) in out.iter_mut().zip(a).zip(b).zip(passed) {
+                *out = if y > T::zero() { a + b } else { a };
+            }
+        }
+    });
+}
+
+/// Calls `f(channel, range of the plane, plane of out)` for every plane, in parallel over pictures.
+fn each_plane<T: Element>(p: Planes, out: &mut [T], f: impl Fn(usize, Range<usize>, &mut [T]) + Sync) {
+    let Planes { channels, area, .. } = p;
+    out.par_chunks_mut(channels * area).enumerate().for_each(|(n, out)| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for (c, out) in out.chunks_mut(area).enumerate() {
+                    let start = (n * channels + c) * area;
+                    f(c, start..start + area, out);
+                }
+            },
+        );
+    });
+}
