@@ -390,6 +390,52 @@ pub enum BenchCommand {
         #[command(subcommand)]
         what: BenchAugment,
     },
+    /// Whole training steps of SimCLR + EquiMod on random pictures: backbone, heads, losses, optimiser.
+    Step(BenchStep),
+    /// Every convolution of a ResNet-18 with the CIFAR stem, forward and both backwards, beside a matrix product.
+    Conv(BenchConv),
+}
+
+/// `bench step`.
+#[derive(Args, Debug)]
+pub struct BenchStep {
+    /// Depth of the ResNet.
+    #[arg(long, default_value = "resnet18", value_parser = crate::commands::architecture)]
+    pub arch: equimod_core::Architecture,
+    /// Side of the pictures; above 64 the backbone has the ImageNet stem.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=1024))]
+    pub size: u32,
+    /// Images a step, three views each.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=65536))]
+    pub batch: u32,
+    /// Channels of the backbone's first stage.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub width: u32,
+    /// Width of the hidden layers of both projection heads.
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub hidden: u32,
+    /// Steps that are measured, after two that are not; their median is printed.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `bench conv`.
+#[derive(Args, Debug)]
+pub struct BenchConv {
+    /// Pictures a batch.
+    #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: u32,
+    /// Calls that are measured, after one that is not; their median is printed.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which pictures are augmented.

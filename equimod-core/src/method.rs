@@ -1,5 +1,7 @@
 //! What is trained: a backbone, an objective and any number of equivariance modules.
 
+use std::time::Instant;
+
 use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +11,7 @@ use crate::equivariance::{EquivarianceConfig, NamedModule, Needs};
 use crate::nn::Mode;
 use crate::objective::{Objective, ObjectiveConfig};
 use crate::params::ParamStore;
-use crate::step::{Metrics, StepBatch, StepContext};
+use crate::step::{Metrics, StepBatch, StepContext, StepTimes};
 use crate::tape::{FeatureGradients, Features, Gradients};
 use crate::{Error, Result};
 
@@ -65,6 +67,16 @@ pub struct StepOutcome {
     pub metrics: Metrics,
     /// Gradients of every trained tensor, summed over processes.
     pub gradients: Gradients,
+    /// Where the time went.
+    pub times: StepTimes,
+}
+
+/// What losses and heads give: their part of a [`StepOutcome`].
+struct HeadsOutcome {
+    loss: f64,
+    metrics: Metrics,
+    gradients: Vec<(String, Tensor)>,
+    times: StepTimes,
 }
 
 impl Method {
@@ -109,33 +121,46 @@ impl Method {
     /// candle differentiates losses and heads down to the features; the tape carries those gradients through the
     /// backbone.
     pub fn step(&self, batch: &StepBatch) -> Result<StepOutcome> {
+        let start = Instant::now();
         let (features, tape) = self.backbone.forward(&batch.images()?, Mode::Train)?;
+        let backbone_forward = start.elapsed();
+        let (outcome, features) = self.heads(batch, features)?;
+        let HeadsOutcome { loss, metrics, gradients: heads, mut times } = outcome;
+        times.backbone_forward = backbone_forward;
+        let start = Instant::now();
+        let mut gradients = tape.backward(features)?;
+        times.backbone_backward = start.elapsed();
+        for (name, gradient) in heads {
+            gradients.insert(&name, gradient)?;
+        }
+        Ok(StepOutcome { loss, metrics, gradients: self.reduced(gradients)?, times })
+    }
+
+    /// Losses and heads, forward and back to the features.
+    fn heads(&self, batch: &StepBatch, features: Features) -> Result<(HeadsOutcome, FeatureGradients)> {
+        let mut times = StepTimes::default();
+        let start = Instant::now();
         let leaf = Var::from_tensor(&features.pooled)?;
-        let leaves = Features { pooled: leaf.as_tensor().clone(), stages: features.stages };
         let (loss, metrics) = self.loss(&StepContext {
-            features: &leaves,
+            features: &Features { pooled: leaf.as_tensor().clone(), stages: features.stages },
             has_clean: batch.clean.is_some(),
             params: batch.params.as_ref(),
             mode: Mode::Train,
             collective: &self.collective,
         })?;
-        drop(leaves);
-        let value = scalar(&loss)?;
+        times.heads_forward = start.elapsed();
+        let start = Instant::now();
         let mut store = loss.backward()?;
-        drop(loss);
-        let mut heads = Vec::new();
+        let mut gradients = Vec::new();
         for (name, slot) in self.params.trainable() {
             if let Some(gradient) = store.remove(slot.var.as_tensor()) {
-                heads.push((name, gradient));
+                gradients.push((name.to_owned(), gradient));
             }
         }
         let pooled = store.remove(leaf.as_tensor()).map(|g| g.contiguous()).transpose()?;
-        drop(store);
-        let mut gradients = tape.backward(FeatureGradients { pooled, stages: Vec::new() })?;
-        for (name, gradient) in heads {
-            gradients.insert(name, gradient)?;
-        }
-        Ok(StepOutcome { loss: value, metrics, gradients: self.reduced(gradients)? })
+        times.heads_backward = start.elapsed();
+        let outcome = HeadsOutcome { loss: scalar(&loss)?, metrics, gradients, times };
+        Ok((outcome, FeatureGradients { pooled, stages: Vec::new() }))
     }
 
     /// The weighted sum of all terms and what to log.

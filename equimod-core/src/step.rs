@@ -1,5 +1,7 @@
 //! What the parts of a method see of one training step, and what they give back.
 
+use std::time::Duration;
+
 use candle_core::Tensor;
 
 use crate::collective::SharedCollective;
@@ -68,4 +70,17 @@ pub struct Term {
     pub loss: Tensor,
     /// Named scalars to log beside it.
     pub metrics: Metrics,
+}
+
+/// Where the time of a step went. A GPU works on after a call returns: there only the sum means something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// Pictures through the backbone.
+    pub backbone_forward: Duration,
+    /// Features through heads and losses.
+    pub heads_forward: Duration,
+    /// The way back from the losses to the features.
+    pub heads_backward: Duration,
+    /// The way back from the features through the backbone.
+    pub backbone_backward: Duration,
 }

@@ -1,6 +1,8 @@
 //! `equimod bench`: one file a subcommand.
 
 mod augment;
+mod conv;
+mod step;
 
 use std::process::ExitCode;
 
@@ -10,5 +12,13 @@ use crate::cli::{Bench, BenchCommand};
 pub fn run(arguments: &Bench) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         BenchCommand::Augment { what } => augment::run(what),
+        BenchCommand::Step(arguments) => step::run(arguments),
+        BenchCommand::Conv(arguments) => conv::run(arguments),
     }
+}
+
+/// The middle of some measurements, 0 of none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
 }

@@ -5,7 +5,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::lanes::{load, load_some, store, store_some};
+use super::lanes::{load, store};
 
 /// Most rows at once.
 pub const ROWS: usize = 6;
@@ -87,8 +87,40 @@ impl<S: Simd> pulp::NullaryFnOnce for Run<'_, S> {
 
     #[inline(always)]
     fn call(self) {
+        let Self(product, simd) = self;
         // SAFETY: the promise to `multiply`.
-        unsafe { by_vectors(self.1, self.0) }
+        unsafe {
+            match product.columns % S::F32_LANES {
+                0 => by_vectors(simd, product),
+                _ => by_way_of_whole_vectors(simd, product),
+            }
+        }
+    }
+}
+
+/// Most columns of a panel, with any instruction set.
+const WIDEST: usize = 64;
+
+/// A product whose last vector is not full: into memory of its own, and from there to where it belongs.
+#[inline(always)]
+unsafe fn by_way_of_whole_vectors<S: Simd>(simd: S, product: &Multiply) {
+    let mut memory = [[0f32; WIDEST]; ROWS];
+    let whole = Multiply {
+        out: memory.each_mut().map(|row| row.as_mut_ptr()),
+        columns: padded::<S>(product.columns),
+        ..*product
+    };
+    // SAFETY: the promise to `multiply`; rows of `memory` hold a panel.
+    unsafe {
+        if product.add {
+            for m in 0..product.rows {
+                whole.out[m].copy_from_nonoverlapping(product.out[m], product.columns);
+            }
+        }
+        by_vectors(simd, &whole);
+        for m in 0..product.rows {
+            product.out[m].copy_from_nonoverlapping(whole.out[m], product.columns);
+        }
     }
 }
 
@@ -123,9 +155,10 @@ unsafe fn by_rows<S: Simd, const V: usize>(simd: S, product: &Multiply) {
     }
 }
 
+/// Columns in whole vectors: then sums stay in registers.
 #[inline(always)]
 unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Multiply) {
-    let Multiply { walk: Walk { count, a: a_steps, b: b_steps }, columns, .. } = *product;
+    let Walk { count, a: a_steps, b: b_steps } = product.walk;
     let mut a = [std::ptr::null::<f32>(); M];
     a.copy_from_slice(&product.a[..M]);
     let mut sums = [[simd.splat_f32s(0.0); V]; M];
@@ -134,8 +167,7 @@ unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Mult
         if product.add {
             for m in 0..M {
                 for v in 0..V {
-                    let at = v * S::F32_LANES;
-                    sums[m][v] = load_some(simd, product.out[m].add(at), columns - at);
+                    sums[m][v] = load::<S>(product.out[m].add(v * S::F32_LANES));
                 }
             }
         }
@@ -160,11 +192,7 @@ unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Mult
         }
         for m in 0..M {
             for v in 0..V {
-                let at = v * S::F32_LANES;
-                match columns - at >= S::F32_LANES {
-                    true => store::<S>(product.out[m].add(at), sums[m][v]),
-                    false => store_some(simd, product.out[m].add(at), sums[m][v], columns - at),
-                }
+                store::<S>(product.out[m].add(v * S::F32_LANES), sums[m][v]);
             }
         }
     }

@@ -1,0 +1,113 @@
+//! `equimod bench step`.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Tensor};
+use equimod_core::equivariance::EquiModConfig;
+use equimod_core::head::Ending;
+use equimod_core::objective::SimClrConfig;
+use equimod_core::optim::LarsConfig;
+use equimod_core::{
+    BackboneConfig, EquivarianceConfig, HeadSpec, Method, MethodConfig, ObjectiveConfig, OptimizerConfig, Placement,
+    ResNetConfig, SingleProcess, Stem, StepBatch,
+};
+use serde_json::json;
+
+use super::median;
+use crate::cli::BenchStep;
+use crate::{device, output};
+
+/// Width of the parameter vectors, as the published encoding of SimCLR on CIFAR-10.
+const PARAMETERS: usize = 15;
+
+/// Steps before the measured ones.
+const WARM_UP: u32 = 2;
+
+/// Larger pictures meet the ImageNet stem.
+const CIFAR_STEM_UP_TO: u32 = 64;
+
+/// What the parts of a step are called, in their order.
+const PARTS: [&str; 5] = ["backbone forward", "heads forward", "heads backward", "backbone backward", "optimiser"];
+
+/// Measures steps.
+pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
+    let device = device::open(&arguments.device.device)?;
+    let placement = Placement { seed: 0, dtype: DType::F32, device: &device, collective: SingleProcess::shared() };
+    let method = Method::new(&method_config(arguments), PARAMETERS, placement)?;
+    let batch = batch(arguments, &device)?;
+    let mut optimizer = OptimizerConfig::Lars(LarsConfig::default()).build();
+    let mut measured = Vec::new();
+    for number in 0..WARM_UP + arguments.steps {
+        let start = Instant::now();
+        let mut outcome = method.step(&batch)?;
+        let stepped = Instant::now();
+        optimizer.step(method.params(), &mut outcome.gradients, 1.0)?;
+        device.synchronize()?;
+        if number >= WARM_UP {
+            let t = outcome.times;
+            let parts = [t.backbone_forward, t.heads_forward, t.heads_backward, t.backbone_backward, stepped.elapsed()];
+            measured.push((start.elapsed(), parts));
+        }
+    }
+    print(arguments, &measured)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn method_config(arguments: &BenchStep) -> MethodConfig {
+    let hidden = arguments.hidden as usize;
+    let head = HeadSpec { widths: vec![hidden, hidden, 128], ending: Ending::PlainBatchNorm };
+    let stem = if arguments.size > CIFAR_STEM_UP_TO { Stem::ImageNet } else { Stem::Cifar };
+    let backbone = ResNetConfig { architecture: arguments.arch, stem, width: arguments.width as usize };
+    MethodConfig {
+        backbone: BackboneConfig(backbone),
+        objective: ObjectiveConfig::SimClr(SimClrConfig { projection_head: head.clone(), ..Default::default() }),
+        equivariance: EquivarianceConfig {
+            equimod: Some(EquiModConfig { projection_head: head, ..Default::default() }),
+        },
+    }
+}
+
+fn batch(arguments: &BenchStep, device: &Device) -> anyhow::Result<StepBatch> {
+    let (images, side) = (arguments.batch as usize, arguments.size as usize);
+    let pictures = || Tensor::randn(0f32, 1.0, (images, 3, side, side), device);
+    Ok(StepBatch {
+        clean: Some(pictures()?),
+        views: [pictures()?, pictures()?],
+        params: Some(Tensor::randn(0f32, 1.0, (2 * images, PARAMETERS), device)?),
+    })
+}
+
+fn print(arguments: &BenchStep, measured: &[(Duration, [Duration; PARTS.len()])]) -> anyhow::Result<()> {
+    let step = median(measured.iter().map(|(all, _)| all.as_secs_f64()).collect());
+    let part = |i: usize| median(measured.iter().map(|(_, parts)| parts[i].as_secs_f64()).collect());
+    let (images, threads) = (f64::from(arguments.batch) / step, rayon::current_num_threads());
+    let peak = peak_mib();
+    if arguments.json {
+        let parts: serde_json::Map<_, _> = (0..PARTS.len()).map(|i| (PARTS[i].to_owned(), json!(part(i)))).collect();
+        return output::result(
+            &json!({
+                "what": "equimod", "arch": arguments.arch.name(), "size": arguments.size, "batch": arguments.batch,
+                "width": arguments.width, "hidden": arguments.hidden, "threads": threads, "step_s": step,
+                "images_per_s": images, "forward_s": part(0) + part(1), "backward_s": part(2) + part(3),
+                "peak_mib": peak, "parts_s": parts,
+            })
+            .to_string(),
+        );
+    }
+    let mut text = format!("{step:.4} s a step, {images:.1} images/s, {threads} threads");
+    if let Some(peak) = peak {
+        text += &format!(", {peak} MiB at most");
+    }
+    for (i, name) in PARTS.iter().enumerate() {
+        text += &format!("\n  {name:18} {:8.4} s  {:4.1} %", part(i), 100.0 * part(i) / step);
+    }
+    output::result(&text)
+}
+
+/// The most memory that this process has had, where the system tells it (Linux).
+fn peak_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024)
+}
