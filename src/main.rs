@@ -1,5 +1,6 @@
 //! The command `equimod`.
 
+mod allocator;
 mod bundled;
 mod cli;
 mod commands;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    allocator::keep_memory();
     exit::keep_panics();
     std::panic::catch_unwind(run).unwrap_or_else(|_| exit::of_panic())
 }

@@ -1,9 +1,10 @@
 //! A hand-written backward inside candle's automatic differentiation, on any device.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, Layout, MetalStorage, Shape, Storage, Tensor};
 
 type Backward = Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync>;
+type PairBackward = Box<dyn Fn(&Tensor) -> candle_core::Result<(Tensor, Tensor)> + Send + Sync>;
 
 /// Makes `output`, computed by any means from the values of `input`, a function of `input` for candle's
 /// differentiation: where the gradient of the loss with respect to the result is `g` (shape of `output`), that with
@@ -28,14 +29,51 @@ fn whole(tensor: &Tensor) -> candle_core::Result<Tensor> {
     }
 }
 
+/// [`hand_written`] with two inputs: `backward(g)` is the gradient with respect to each.
+pub fn hand_written_pair(
+    first: &Tensor,
+    second: &Tensor,
+    output: &Tensor,
+    backward: impl Fn(&Tensor) -> candle_core::Result<(Tensor, Tensor)> + Send + Sync + 'static,
+) -> candle_core::Result<Tensor> {
+    first.apply_op2(second, HandWrittenPair { output: whole(output)?, backward: Box::new(backward) })
+}
+
 struct HandWritten {
     output: Tensor,
     backward: Backward,
 }
 
-impl HandWritten {
-    fn elsewhere<T>(&self) -> candle_core::Result<T> {
-        candle_core::bail!("the output of a hand-written operation lies on another device than its input")
+struct HandWrittenPair {
+    output: Tensor,
+    backward: PairBackward,
+}
+
+fn elsewhere<T>() -> candle_core::Result<T> {
+    candle_core::bail!("the output of a hand-written operation lies on another device than its input")
+}
+
+fn on_cpu(output: &Tensor) -> candle_core::Result<(CpuStorage, Shape)> {
+    let (storage, layout) = output.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, output.shape().clone())),
+        _ => elsewhere(),
+    }
+}
+
+fn on_cuda(output: &Tensor) -> candle_core::Result<(CudaStorage, Shape)> {
+    let (storage, layout) = output.storage_and_layout();
+    match &*storage {
+        Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, output.shape().clone())),
+        _ => elsewhere(),
+    }
+}
+
+fn on_metal(output: &Tensor) -> candle_core::Result<(MetalStorage, Shape)> {
+    let (storage, layout) = output.storage_and_layout();
+    match &*storage {
+        Storage::Metal(storage) => Ok((storage.try_clone(layout)?, output.shape().clone())),
+        _ => elsewhere(),
     }
 }
 
@@ -45,31 +83,66 @@ impl CustomOp1 for HandWritten {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (storage, layout) = self.output.storage_and_layout();
-        match &*storage {
-            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, self.output.shape().clone())),
-            _ => self.elsewhere(),
-        }
+        on_cpu(&self.output)
     }
 
     fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
-        let (storage, layout) = self.output.storage_and_layout();
-        match &*storage {
-            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, self.output.shape().clone())),
-            _ => self.elsewhere(),
-        }
+        on_cuda(&self.output)
     }
 
     fn metal_fwd(&self, _: &MetalStorage, _: &Layout) -> candle_core::Result<(MetalStorage, Shape)> {
-        let (storage, layout) = self.output.storage_and_layout();
-        match &*storage {
-            Storage::Metal(storage) => Ok((storage.try_clone(layout)?, self.output.shape().clone())),
-            _ => self.elsewhere(),
-        }
+        on_metal(&self.output)
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
         (self.backward)(&gradient.contiguous()?).map(Some)
+    }
+}
+
+impl CustomOp2 for HandWrittenPair {
+    fn name(&self) -> &'static str {
+        "hand-written"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        on_cpu(&self.output)
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        on_cuda(&self.output)
+    }
+
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(MetalStorage, Shape)> {
+        on_metal(&self.output)
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let (first, second) = (self.backward)(&gradient.contiguous()?)?;
+        Ok((Some(first), Some(second)))
     }
 }
 

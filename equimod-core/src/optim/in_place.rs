@@ -1,6 +1,8 @@
-//! Element-wise updates of a tensor in one pass, without temporaries.
+//! One pass over a parameter, its momentum and its gradient, without temporaries.
 
-use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor};
+use std::cell::RefCell;
+
+use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Tensor};
 use num_traits::Float;
 use rayon::prelude::*;
 
@@ -9,15 +11,15 @@ use crate::Result;
 /// Values a task handles at once: large enough to be worth a task, small enough to share.
 const CHUNK: usize = 1 << 15;
 
-/// `target ← value(target, a, b)`, element by element.
-pub(super) trait Update: Sync {
-    /// The new value of one element.
-    fn value<T: Float>(&self, target: T, a: T, b: T) -> T;
+/// What an optimiser does to one value.
+pub(super) trait Rule: Sync {
+    /// Changes a value of the parameter and of its momentum.
+    fn step<T: Float>(&self, weight: &mut T, buffer: &mut T, gradient: T);
 }
 
-/// Applies `update` to contiguous tensors of one shape on the CPU.
-pub(super) fn update<U: Update>(target: &Tensor, a: &Tensor, b: &Tensor, update: U) -> Result<()> {
-    Ok(target.inplace_op3(&a.contiguous()?, &b.contiguous()?, &InPlace(update))?)
+/// Applies `rule` to contiguous tensors of one shape on the CPU.
+pub(super) fn step<R: Rule>(weight: &Tensor, buffer: &Tensor, gradient: &Tensor, rule: R) -> Result<()> {
+    Ok(weight.inplace_op2(&gradient.contiguous()?, &Outer { rule, buffer })?)
 }
 
 /// A constant in the element type.
@@ -25,63 +27,78 @@ pub(super) fn constant<T: Float>(value: f64) -> T {
     T::from(value).unwrap_or_else(T::nan)
 }
 
-struct InPlace<U>(U);
+/// Candle lends one tensor for writing at a time: the parameter here, the momentum in [`Inner`].
+struct Outer<'a, R> {
+    rule: R,
+    buffer: &'a Tensor,
+}
 
-impl<U: Update> InplaceOp3 for InPlace<U> {
+impl<R: Rule> InplaceOp2 for Outer<'_, R> {
     fn name(&self) -> &'static str {
-        "optimiser update"
+        "optimiser step"
     }
 
     fn cpu_fwd(
         &self,
-        target: &mut CpuStorage,
-        layout: &Layout,
-        a: &CpuStorage,
-        layout_a: &Layout,
-        b: &CpuStorage,
-        layout_b: &Layout,
+        weight: &mut CpuStorage,
+        weight_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
     ) -> candle_core::Result<()> {
-        match (target, a, b) {
-            (CpuStorage::F32(t), CpuStorage::F32(a), CpuStorage::F32(b)) => {
-                run(&self.0, slice_mut(t, layout)?, slice(a, layout_a)?, slice(b, layout_b)?)
+        let weight = RefCell::new(weight);
+        self.buffer.inplace_op1(&Inner { rule: &self.rule, weight, weight_layout, gradient, gradient_layout })
+    }
+}
+
+struct Inner<'a, R> {
+    rule: &'a R,
+    weight: RefCell<&'a mut CpuStorage>,
+    weight_layout: &'a Layout,
+    gradient: &'a CpuStorage,
+    gradient_layout: &'a Layout,
+}
+
+impl<R: Rule> InplaceOp1 for Inner<'_, R> {
+    fn name(&self) -> &'static str {
+        "optimiser step"
+    }
+
+    fn cpu_fwd(&self, buffer: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let (w, b, g) = (range(self.weight_layout)?, range(layout)?, range(self.gradient_layout)?);
+        match (&mut **self.weight.borrow_mut(), buffer, self.gradient) {
+            (CpuStorage::F32(weight), CpuStorage::F32(buffer), CpuStorage::F32(gradient)) => {
+                run(self.rule, &mut weight[w], &mut buffer[b], &gradient[g])
             }
-            (CpuStorage::F64(t), CpuStorage::F64(a), CpuStorage::F64(b)) => {
-                run(&self.0, slice_mut(t, layout)?, slice(a, layout_a)?, slice(b, layout_b)?)
+            (CpuStorage::F64(weight), CpuStorage::F64(buffer), CpuStorage::F64(gradient)) => {
+                run(self.rule, &mut weight[w], &mut buffer[b], &gradient[g])
             }
-            _ => candle_core::bail!("an optimiser update needs tensors that are all f32 or all f64"),
+            _ => candle_core::bail!("an optimiser step needs tensors that are all f32 or all f64"),
         }
     }
 }
 
-fn run<T: Float + Send + Sync, U: Update>(update: &U, target: &mut [T], a: &[T], b: &[T]) -> candle_core::Result<()> {
-    if target.len() != a.len() || target.len() != b.len() {
-        candle_core::bail!(
-            "an optimiser update needs tensors of one size, got {}, {}, {}",
-            target.len(),
-            a.len(),
-            b.len()
-        );
+fn run<T: Float + Send + Sync, R: Rule>(
+    rule: &R,
+    weight: &mut [T],
+    buffer: &mut [T],
+    gradient: &[T],
+) -> candle_core::Result<()> {
+    if weight.len() != buffer.len() || weight.len() != gradient.len() {
+        let (w, b, g) = (weight.len(), buffer.len(), gradient.len());
+        candle_core::bail!("an optimiser step needs tensors of one size, got {w}, {b}, {g}");
     }
-    target.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((target, a), b)| {
-        for ((target, &a), &b) in target.iter_mut().zip(a).zip(b) {
-            *target = update.value(*target, a, b);
+    let chunks = weight.par_chunks_mut(CHUNK).zip(buffer.par_chunks_mut(CHUNK)).zip(gradient.par_chunks(CHUNK));
+    chunks.for_each(|((weight, buffer), gradient)| {
+        for ((weight, buffer), &gradient) in weight.iter_mut().zip(buffer).zip(gradient) {
+            rule.step(weight, buffer, gradient);
         }
     });
     Ok(())
 }
 
-fn range(layout: &Layout) -> candle_core::Result<(usize, usize)> {
-    layout
-        .contiguous_offsets()
-        .ok_or_else(|| candle_core::Error::Msg("an optimiser update needs contiguous tensors".into()))
-}
-
-fn slice<'a, T>(values: &'a [T], layout: &Layout) -> candle_core::Result<&'a [T]> {
-    let (start, end) = range(layout)?;
-    Ok(&values[start..end])
-}
-
-fn slice_mut<'a, T>(values: &'a mut [T], layout: &Layout) -> candle_core::Result<&'a mut [T]> {
-    let (start, end) = range(layout)?;
-    Ok(&mut values[start..end])
+fn range(layout: &Layout) -> candle_core::Result<std::ops::Range<usize>> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(start..end),
+        None => candle_core::bail!("an optimiser step needs contiguous tensors"),
+    }
 }

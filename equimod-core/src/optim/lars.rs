@@ -7,8 +7,9 @@ use candle_core::{DType, Tensor};
 use num_traits::Float;
 use serde::{Deserialize, Serialize};
 
-use super::in_place::{Update, constant, update};
-use super::{Momentum, Optimizer, squared_norm};
+use super::in_place::{Rule, constant, step};
+use super::norms::{squared_norm, squared_norm_of_sum};
+use super::{Momentum, Optimizer};
 use crate::Result;
 use crate::params::{ParamStore, Role, Slot};
 use crate::tape::Gradients;
@@ -51,8 +52,8 @@ impl Lars {
     /// `lr·(1 − a) + lr·trust·a` with trust `η‖w‖/‖g‖` where the product of the norms, in the parameters' own
     /// precision, is above 0, else 1.
     fn rate(&self, weight: &Tensor, gradient: &Tensor, learning_rate: f64) -> Result<f64> {
-        let decayed = ((weight * self.config.weight_decay)? + gradient)?;
-        let (w, g) = (squared_norm(weight)?.sqrt(), squared_norm(&decayed)?.sqrt());
+        let w = squared_norm(weight)?.sqrt();
+        let g = squared_norm_of_sum(weight, self.config.weight_decay, Some(gradient))?.sqrt();
         let positive = match weight.dtype() {
             DType::F64 => w * g > 0.0,
             _ => (w as f32) * (g as f32) > 0.0,
@@ -69,10 +70,9 @@ impl Lars {
             _ => (learning_rate, 0.0),
         };
         let buffer = self.momentum.buffer(name, &weight)?;
-        let step = Accumulate { momentum: self.config.momentum, rate, decay };
         if weight.device().is_cpu() {
-            update(&buffer, &weight, gradient, step)?;
-            return update(&weight, &buffer, gradient, Descend { accumulated: step, nesterov: self.config.nesterov });
+            let LarsConfig { momentum, nesterov, .. } = self.config;
+            return step(&weight, &buffer, gradient, LarsRule { momentum, rate, decay, nesterov });
         }
         let direction = ((gradient + (&weight * decay)?)? * rate)?;
         let buffer = ((buffer * self.config.momentum)? + &direction)?;
@@ -105,40 +105,20 @@ impl Optimizer for Lars {
     }
 }
 
-/// `buffer ← momentum·buffer + rate·(gradient + decay·weight)`.
-#[derive(Clone, Copy)]
-struct Accumulate {
+/// `direction = rate·(gradient + decay·weight)`, `buffer ← momentum·buffer + direction`, and `weight ← weight − buffer`,
+/// or with Nesterov's rule `weight − (direction + momentum·buffer)`.
+struct LarsRule {
     momentum: f64,
     rate: f64,
     decay: f64,
-}
-
-impl Accumulate {
-    fn direction<T: Float>(&self, weight: T, gradient: T) -> T {
-        constant::<T>(self.rate) * (gradient + constant::<T>(self.decay) * weight)
-    }
-}
-
-impl Update for Accumulate {
-    fn value<T: Float>(&self, buffer: T, weight: T, gradient: T) -> T {
-        constant::<T>(self.momentum) * buffer + self.direction(weight, gradient)
-    }
-}
-
-/// `weight ← weight − buffer`, or with Nesterov's rule `weight − (direction + momentum·buffer)`.
-struct Descend {
-    accumulated: Accumulate,
     nesterov: bool,
 }
 
-impl Update for Descend {
-    fn value<T: Float>(&self, weight: T, buffer: T, gradient: T) -> T {
-        match self.nesterov {
-            false => weight - buffer,
-            true => {
-                let direction = self.accumulated.direction(weight, gradient);
-                weight - (direction + constant::<T>(self.accumulated.momentum) * buffer)
-            }
-        }
+impl Rule for LarsRule {
+    fn step<T: Float>(&self, weight: &mut T, buffer: &mut T, gradient: T) {
+        let momentum = constant::<T>(self.momentum);
+        let direction = constant::<T>(self.rate) * (gradient + constant::<T>(self.decay) * *weight);
+        *buffer = momentum * *buffer + direction;
+        *weight = *weight - if self.nesterov { direction + momentum * *buffer } else { *buffer };
     }
 }

@@ -2,15 +2,17 @@
 
 mod in_place;
 mod lars;
+mod norms;
 mod schedule;
 mod sgd;
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use lars::{Lars, LarsConfig};
+pub use norms::squared_norm;
 pub use schedule::{Schedule, WarmupCosine};
 pub use sgd::{Sgd, SgdConfig};
 
@@ -64,22 +66,6 @@ impl OptimizerConfig {
         }
         problems
     }
-}
-
-/// Σ v² in 64 bits, added in a fixed order.
-pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
-    const CHUNK: usize = 4096;
-    let flat = tensor.flatten_all()?;
-    if !tensor.device().is_cpu() {
-        return Ok(flat.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?.into());
-    }
-    Ok(match flat.dtype() {
-        DType::F32 => {
-            let values = flat.to_vec1::<f32>()?;
-            values.chunks(CHUNK).map(|c| c.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>()).sum()
-        }
-        _ => flat.to_dtype(DType::F64)?.to_vec1::<f64>()?.iter().map(|v| v * v).sum(),
-    })
 }
 
 /// Momentum buffers by parameter name.

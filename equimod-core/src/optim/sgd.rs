@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use num_traits::Float;
 use serde::{Deserialize, Serialize};
 
-use super::in_place::{Update, constant, update};
+use super::in_place::{Rule, constant, step};
 use super::{Momentum, Optimizer};
 use crate::Result;
 use crate::params::{ParamStore, Role, Slot};
@@ -51,8 +51,7 @@ impl Sgd {
         let weight = slot.var.as_detached_tensor();
         let buffer = self.momentum.buffer(name, &weight)?;
         if weight.device().is_cpu() {
-            update(&buffer, &weight, gradient, Accumulate { momentum, decay })?;
-            return update(&weight, &buffer, gradient, Descend { momentum, decay, rate, nesterov });
+            return step(&weight, &buffer, gradient, SgdRule { momentum, decay, rate, nesterov });
         }
         let direction = (gradient + (&weight * decay)?)?;
         let buffer = ((buffer * momentum)? + &direction)?;
@@ -82,30 +81,19 @@ impl Optimizer for Sgd {
     }
 }
 
-struct Accumulate {
-    momentum: f64,
-    decay: f64,
-}
-
-impl Update for Accumulate {
-    fn value<T: Float>(&self, buffer: T, weight: T, gradient: T) -> T {
-        constant::<T>(self.momentum) * buffer + (gradient + constant::<T>(self.decay) * weight)
-    }
-}
-
-struct Descend {
+struct SgdRule {
     momentum: f64,
     decay: f64,
     rate: f64,
     nesterov: bool,
 }
 
-impl Update for Descend {
-    fn value<T: Float>(&self, weight: T, buffer: T, gradient: T) -> T {
-        let direction = match self.nesterov {
-            true => gradient + constant::<T>(self.decay) * weight + constant::<T>(self.momentum) * buffer,
-            false => buffer,
-        };
-        weight - constant::<T>(self.rate) * direction
+impl Rule for SgdRule {
+    fn step<T: Float>(&self, weight: &mut T, buffer: &mut T, gradient: T) {
+        let momentum = constant::<T>(self.momentum);
+        let direction = gradient + constant::<T>(self.decay) * *weight;
+        *buffer = momentum * *buffer + direction;
+        let moved = if self.nesterov { direction + momentum * *buffer } else { *buffer };
+        *weight = *weight - constant::<T>(self.rate) * moved;
     }
 }
