@@ -17,6 +17,10 @@ const PIXELS: Range<usize> = 48..384;
 /// Values of all partial sums of a weight gradient, at most, and how many partial sums at most.
 const PARTIAL_VALUES: usize = 1 << 23;
 const PARTIALS: usize = 16;
+/// Pixels that a weight gradient sums in registers, of as many pictures as it takes.
+const DEPTH: usize = 96;
+/// Outputs that are gathered together: a line of the cache.
+const GATHERED: usize = 16;
 
 /// Windows of a picture: output (i, j) is made of the taps from (i·step + first.0, j·step + first.1) on.
 struct Plan {
@@ -303,6 +307,32 @@ fn surrounded<'a>(
         return (&x[(first.0 as usize * in_width + first.1 as usize) * c..], in_width * c);
     }
     let copy = scratch.take(height * width * c);
+    surround(x, plan, first, width, copy);
+    (copy, width * c)
+}
+
+/// [`surrounded`] for whole pictures, one after the other; also gives the values from one picture to the next.
+fn all_surrounded<'a>(
+    x: &'a [f32],
+    plan: &Plan,
+    (height, width): (usize, usize),
+    scratch: &'a mut Scratch,
+) -> (&'a [f32], usize, usize) {
+    let ((in_height, in_width), c) = (plan.in_size, plan.channels);
+    let image = in_height * in_width * c;
+    if plan.first == (0, 0) && height <= in_height && width <= in_width {
+        return (x, in_width * c, image);
+    }
+    let copied = height * width * c;
+    let copy = scratch.take(x.len() / image * copied);
+    for (x, copy) in x.chunks_exact(image).zip(copy.chunks_exact_mut(copied)) {
+        surround(x, plan, plan.first, width, copy);
+    }
+    (copy, width * c, copied)
+}
+
+fn surround(x: &[f32], plan: &Plan, first: (isize, isize), width: usize, copy: &mut [f32]) {
+    let ((in_height, in_width), c) = (plan.in_size, plan.channels);
     let left = (-first.1).max(0) as usize;
     let from = first.1.max(0) as usize;
     let length = in_width.saturating_sub(from).min(width.saturating_sub(left));
@@ -316,7 +346,6 @@ fn surrounded<'a>(
             }
         }
     }
-    (copy, width * c)
 }
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
@@ -326,40 +355,52 @@ pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<
     let parts = (PARTIAL_VALUES / (count * s.out_channels).max(1)).clamp(1, PARTIALS).min(s.batch);
     let plan = Plan::forward(&ConvShape { batch: 1, ..*s });
     let windows = Plan { count: s.out_size, in_size: s.in_size, ..plan };
+    let together = (DEPTH / (s.out_size.0 * s.out_size.1)).max(1);
     let panels: Vec<usize> = (0..s.out_channels).step_by(width).collect();
     let tasks: Vec<(usize, usize)> =
         (0..parts).flat_map(|part| panels.iter().map(move |&first| (part, first))).collect();
     let task = |(x_copy, dy_copy): &mut (Scratch, Scratch), (part, first): (usize, usize)| {
         let columns = width.min(s.out_channels - first);
         let mut sums = vec![0.0; count * columns.div_ceil(lanes) * lanes];
-        for picture in part * s.batch / parts..(part + 1) * s.batch / parts {
+        let range = part * s.batch / parts..(part + 1) * s.batch / parts;
+        for start in range.clone().step_by(together) {
+            let pictures = start..(start + together).min(range.end);
             let operation =
-                AddWeights { x, dy, picture, first, columns, plan: &windows, s, sums: &mut sums, x_copy, dy_copy };
+                AddWeights { x, dy, pictures, first, columns, plan: &windows, s, sums: &mut sums, x_copy, dy_copy };
             run(arch, operation);
         }
         sums
     };
     let partials: Vec<Vec<f32>> = tasks.into_par_iter().map_init(Default::default, task).collect();
     let mut dw = vec![0.0; s.out_channels * count];
-    let (taps, channels) = (s.kernel.0 * s.kernel.1, s.in_channels);
-    dw.par_chunks_mut(count).enumerate().for_each(|(o, dw)| {
-        let (panel, column) = (o / width, o % width);
+    let gathered = GATHERED.min(width);
+    dw.par_chunks_mut(gathered * count).enumerate().for_each(|(k, dw)| {
+        let (panel, column) = (k * gathered / width, k * gathered % width);
         let wide = width.min(s.out_channels - panel * width).div_ceil(lanes) * lanes;
         for part in 0..parts {
-            let sums = &partials[part * panels.len() + panel];
-            for (tap, c) in (0..taps).flat_map(|tap| (0..channels).map(move |c| (tap, c))) {
-                dw[c * taps + tap] += sums[(tap * channels + c) * wide + column];
-            }
+            add_columns(dw, &partials[part * panels.len() + panel], (wide, column), s);
         }
     });
     dw
 }
 
-/// A picture's share of the weight gradient of some output channels: `sums` `[window, columns]`.
+/// Adds columns of `sums` `[tap][channel][wide]` to as many rows `[channel][tap]`: a line of the cache at a time.
+fn add_columns(dw: &mut [f32], sums: &[f32], (wide, column): (usize, usize), s: &ConvShape) {
+    let (taps, channels) = (s.kernel.0 * s.kernel.1, s.in_channels);
+    let count = taps * channels;
+    for (c, tap) in (0..channels).flat_map(|c| (0..taps).map(move |tap| (c, tap))) {
+        let values = &sums[(tap * channels + c) * wide + column..];
+        for (row, value) in dw.chunks_exact_mut(count).zip(values) {
+            row[c * taps + tap] += value;
+        }
+    }
+}
+
+/// Some pictures' share of the weight gradient of some output channels: `sums` `[window, columns]`.
 struct AddWeights<'a> {
     x: &'a [f32],
     dy: &'a [f32],
-    picture: usize,
+    pictures: Range<usize>,
     first: usize,
     columns: usize,
     plan: &'a Plan,
@@ -374,19 +415,25 @@ impl WithSimd for AddWeights<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { x, dy, picture, first, columns, plan, s, sums, x_copy, dy_copy } = self;
+        let Self { x, dy, pictures, first, columns, plan, s, sums, x_copy, dy_copy } = self;
         let (c, (ny, nx), (lines, line)) = (s.in_channels, s.kernel, s.out_size);
-        let image = s.in_size.0 * s.in_size.1 * c;
         let size = ((lines - 1) * s.stride + ny, (line - 1) * s.stride + nx);
-        let (x, row) = surrounded(&x[picture * image..][..image], plan, plan.first, size, x_copy);
-        let dy = &dy[picture * lines * line * s.out_channels..][..lines * line * s.out_channels];
+        let image = s.in_size.0 * s.in_size.1 * c;
+        let x = &x[pictures.start * image..pictures.end * image];
+        let (x, row, image) = all_surrounded(x, plan, size, x_copy);
+        let pixels = lines * line;
+        let dy = &dy[pictures.start * pixels * s.out_channels..pictures.end * pixels * s.out_channels];
         let wide = padded::<S>(columns);
         let (dy, step) = if columns == wide {
             (&dy[first..], s.out_channels)
         } else {
             (whole_vectors(dy, s, first, columns, wide, dy_copy), wide)
         };
-        let walk = Walk { count: [1, lines, line], a: [0, s.stride * row, s.stride * c], b: [0, line * step, step] };
+        let walk = Walk {
+            count: [pictures.len(), lines, line],
+            a: [image, s.stride * row, s.stride * c],
+            b: [pixels * step, line * step, step],
+        };
         let mut product = Multiply::new(walk, wide, true);
         product.b = dy.as_ptr();
         for ky in 0..ny {
@@ -397,8 +444,8 @@ impl WithSimd for AddWeights<'_> {
                     product.a[m] = x[ky * row + value..].as_ptr();
                     product.out[m] = sums[(ky * nx * c + value) * wide..][..wide].as_mut_ptr();
                 }
-                // SAFETY: `surrounded` gives every window; dy has `lines · line` rows of whole vectors from its first
-                // on; `sums` has a row of `wide` values for every value of a window.
+                // SAFETY: `all_surrounded` gives every window; dy has `lines · line` rows of whole vectors for each picture;
+                // `sums` has a row of `wide` values for every value of a window.
                 unsafe { multiply(simd, &product) };
             }
         }

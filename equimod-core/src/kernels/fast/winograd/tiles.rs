@@ -42,6 +42,15 @@ impl Transformed {
         // SAFETY: the caller's promise.
         unsafe { self.values.add((xi * self.tiles + tile) * self.width) }
     }
+
+    /// The same matrix, its tiles counted from `tile` on.
+    ///
+    /// # Safety
+    /// The tile lies in the matrix.
+    pub unsafe fn from_tile(self, tile: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self { values: self.values.add(tile * self.width), ..self } }
+    }
 }
 
 impl Tiles {

@@ -22,6 +22,10 @@ const PARTS: usize = 16;
 const CHANNELS: usize = 64;
 /// Values of transformed tiles that are held at once.
 const HELD: usize = 1 << 23;
+/// Tiles whose products are summed in registers: their panel stays in the first cache.
+const DEPTH: usize = 128;
+/// Outputs that are gathered together: a line of the cache.
+const TOGETHER: usize = 16;
 /// Tiles that a task transforms.
 const TASK_TILES: usize = 16;
 
@@ -98,7 +102,7 @@ impl Work<'_> {
         let count = self.tiles.count();
         for first in (0..count).step_by(most) {
             let chunk = first..(first + most).min(count);
-            let held = Held { inputs: Shared::new(&mut inputs), gradients: Shared::new(&mut gradients), all };
+            let held = Held { inputs: Shared::new(&mut inputs), gradients: Shared::new(&mut gradients) };
             chunk.clone().into_par_iter().step_by(TASK_TILES).for_each(|tile| {
                 let range = tile..(tile + TASK_TILES).min(chunk.end);
                 run(self.arch, Hold { work: self, chunk: chunk.clone(), range, held });
@@ -113,10 +117,7 @@ impl Work<'_> {
                 .collect();
             jobs.into_par_iter().for_each_init(Scratch::default, |scratch, (panel, channel, sums)| {
                 let channels = channel..(channel + CHANNELS).min(self.inputs);
-                run(
-                    self.arch,
-                    Channels { tiles: chunk.len(), inputs: self.inputs, held, panel, channels, scratch, sums },
-                );
+                run(self.arch, Channels { tiles: chunk.len(), held, panel, channels, scratch, sums });
             });
         }
         self.gathered(&sums)
@@ -126,11 +127,14 @@ impl Work<'_> {
     fn gathered(&self, sums: &[Vec<f32>]) -> Vec<f32> {
         let row = self.inputs * TAPS;
         let mut dw = unwritten(self.outputs * row);
-        dw.par_chunks_mut(row).enumerate().for_each(|(output, dw)| {
-            let (panel, column) = (&sums[output / self.width], output % self.width);
+        let together = TOGETHER.min(self.width);
+        dw.par_chunks_mut(together * row).enumerate().for_each(|(k, dw)| {
+            let (panel, column) = (&sums[k * together / self.width], k * together % self.width);
             let wide = panel.len() / row;
-            for (value, columns) in dw.iter_mut().zip(panel.chunks_exact(wide)) {
-                *value = columns[column];
+            for (i, columns) in panel.chunks_exact(wide).enumerate() {
+                for (output, value) in dw.chunks_exact_mut(row).zip(&columns[column..]) {
+                    output[i] = *value;
+                }
             }
         });
         dw
@@ -149,33 +153,28 @@ impl WithSimd for Lanes {
     }
 }
 
-/// `sums[ξ][input][column] += Σ_tiles inputs[ξ][tile][input] · gradients[ξ][tile][column]` for some inputs.
+/// `sums[ξ][input][column] (+)= Σ_tiles inputs[ξ][tile][input] · gradients[ξ][tile][column]`.
 ///
 /// # Safety
 /// The matrices are as large as they say, gradients and sums in whole vectors.
 #[inline(always)]
-unsafe fn add_products<S: Simd>(
-    simd: S,
-    tiles: usize,
-    inputs: (Transformed, Range<usize>),
-    gradients: (Transformed, usize),
-    sums: Transformed,
-    add: bool,
-) {
-    let ((inputs, channels), (gradients, first)) = (inputs, gradients);
-    let walk = Walk { count: [1, 1, tiles], a: [0, 0, inputs.width], b: [0, 0, gradients.width] };
-    let mut product = Multiply::new(walk, sums.width, add);
-    // SAFETY: the caller's promise.
-    unsafe {
-        for xi in 0..POINTS {
-            product.b = gradients.row(xi, 0).add(first);
-            for group in groups(channels.len()) {
-                product.rows = group.len();
-                for (m, channel) in group.enumerate() {
-                    product.a[m] = inputs.row(xi, 0).add(channels.start + channel);
-                    product.out[m] = sums.row(xi, channel);
+unsafe fn add_products<S: Simd>(simd: S, inputs: Transformed, gradients: Transformed, sums: Transformed, add: bool) {
+    for xi in 0..POINTS {
+        for first in (0..inputs.tiles).step_by(DEPTH) {
+            let depth = DEPTH.min(inputs.tiles - first);
+            let walk = Walk { count: [1, 1, depth], a: [0, 0, inputs.width], b: [0, 0, gradients.width] };
+            let mut product = Multiply::new(walk, sums.width, add || first > 0);
+            // SAFETY: the caller's promise.
+            unsafe {
+                product.b = gradients.row(xi, first);
+                for group in groups(inputs.width) {
+                    product.rows = group.len();
+                    for (m, channel) in group.enumerate() {
+                        product.a[m] = inputs.row(xi, first).add(channel);
+                        product.out[m] = sums.row(xi, channel);
+                    }
+                    multiply(simd, &product);
                 }
-                multiply(simd, &product);
             }
         }
     }
@@ -244,7 +243,7 @@ impl WithSimd for Part<'_> {
                 let channels = first..first + columns;
                 work.tiles.transform_gradients(simd, work.dy, work.outputs, channels, tiles, gradients);
                 let add = start > range.start;
-                add_products(simd, count, (inputs, 0..work.inputs), (gradients, 0), sums, add);
+                add_products(simd, inputs, gradients, sums, add);
             }
         }
         match range.is_empty() {
@@ -256,12 +255,33 @@ impl WithSimd for Part<'_> {
     }
 }
 
-/// Transformed tiles: inputs `[point][tile][input]`, gradients `[point][tile][all panels]`.
+/// Transformed tiles: for every [`CHANNELS`] inputs, and for every panel of outputs, `[point][tile][channel]`.
 #[derive(Clone, Copy)]
 struct Held {
     inputs: Shared,
     gradients: Shared,
-    all: usize,
+}
+
+impl Held {
+    /// Some inputs of `tiles` tiles.
+    ///
+    /// # Safety
+    /// So much is held.
+    unsafe fn inputs(self, tiles: usize, channels: Range<usize>) -> Transformed {
+        // SAFETY: the caller's promise; those before are as wide as they have channels.
+        let values = unsafe { self.inputs.at(POINTS * tiles * channels.start) };
+        Transformed { values, tiles, width: channels.len() }
+    }
+
+    /// A panel of `tiles` tiles, in whole vectors.
+    ///
+    /// # Safety
+    /// So much is held.
+    unsafe fn gradients<S: Simd>(self, tiles: usize, channels: Range<usize>) -> Transformed {
+        // SAFETY: the caller's promise; panels before this one are as wide as they have columns.
+        let values = unsafe { self.gradients.at(POINTS * tiles * channels.start) };
+        Transformed { values, tiles, width: padded::<S>(channels.len()) }
+    }
 }
 
 /// Transforms some tiles of a chunk.
@@ -277,15 +297,20 @@ impl WithSimd for Hold<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { work, chunk, range, held: Held { inputs, gradients, all } } = self;
+        let Self { work, chunk, range, held } = self;
         let before = range.start - chunk.start;
         // SAFETY: the matrices have a row for every tile of the chunk; tiles are written by one task each.
         unsafe {
-            let inputs =
-                Transformed { values: inputs.at(before * work.inputs), tiles: chunk.len(), width: work.inputs };
-            work.tiles.transform_inputs(simd, work.x, work.inputs, 0..work.inputs, range.clone(), inputs);
-            let gradients = Transformed { values: gradients.at(before * all), tiles: chunk.len(), width: all };
-            work.tiles.transform_gradients(simd, work.dy, work.outputs, 0..work.outputs, range, gradients);
+            for first in (0..work.inputs).step_by(CHANNELS) {
+                let channels = first..(first + CHANNELS).min(work.inputs);
+                let into = held.inputs(chunk.len(), channels.clone()).from_tile(before);
+                work.tiles.transform_inputs(simd, work.x, work.inputs, channels, range.clone(), into);
+            }
+            for first in (0..work.outputs).step_by(work.width) {
+                let channels = first..(first + work.width).min(work.outputs);
+                let into = held.gradients::<S>(chunk.len(), channels.clone()).from_tile(before);
+                work.tiles.transform_gradients(simd, work.dy, work.outputs, channels, range.clone(), into);
+            }
         }
     }
 }
@@ -293,7 +318,6 @@ impl WithSimd for Hold<'_> {
 /// Adds the sums over all held tiles for some inputs and a panel of outputs.
 struct Channels<'a> {
     tiles: usize,
-    inputs: usize,
     held: Held,
     panel: (usize, usize),
     channels: Range<usize>,
@@ -306,15 +330,15 @@ impl WithSimd for Channels<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { tiles, inputs, held, panel: (first, columns), channels, scratch, sums } = self;
+        let Self { tiles, held, panel: (first, columns), channels, scratch, sums } = self;
         let (count, wide) = (channels.len(), padded::<S>(columns));
         let made = scratch.take(POINTS * count * wide).as_mut_ptr();
         let made = Transformed { values: made, tiles: count, width: wide };
-        // SAFETY: the held matrices have a row for every tile; panels before this one are as wide as they have columns.
+        // SAFETY: the held matrices have a row for every tile.
         unsafe {
-            let inputs = Transformed { values: held.inputs.at(0), tiles, width: inputs };
-            let gradients = Transformed { values: held.gradients.at(0), tiles, width: held.all };
-            add_products(simd, tiles, (inputs, channels), (gradients, first), made, false);
+            let inputs = held.inputs(tiles, channels);
+            let gradients = held.gradients::<S>(tiles, first..first + columns);
+            add_products(simd, inputs, gradients, made, false);
             put_taps(simd, made, sums, true);
         }
     }
