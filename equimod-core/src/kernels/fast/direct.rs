@@ -107,17 +107,27 @@ impl Plan {
 
     /// Lines of outputs in a task.
     fn lines(&self) -> usize {
-        let pixels = (TASK / self.channels.max(1)).clamp(PIXELS.start, PIXELS.end);
-        pixels.div_ceil(self.count.1.max(1)).clamp(1, self.count.0)
+        self.pixels().div_ceil(self.count.1.max(1)).clamp(1, self.count.0)
     }
 
-    /// `(picture, lines)` of every task.
-    fn tasks(&self) -> Vec<(usize, Range<usize>)> {
+    /// `(pictures, lines)` of every task: lines of one picture, or several whole ones if they are small.
+    fn tasks(&self) -> Vec<(Range<usize>, Range<usize>)> {
         let lines = self.lines();
-        let of = |picture| {
-            (0..self.count.0).step_by(lines).map(move |line| (picture, line..(line + lines).min(self.count.0)))
+        let together = match lines < self.count.0 {
+            true => 1,
+            false => (self.pixels() / (self.count.0 * self.count.1).max(1)).max(1),
         };
-        (0..self.pictures).flat_map(of).collect()
+        let of = |pictures: usize| {
+            let pictures = pictures..(pictures + together).min(self.pictures);
+            let starts = (0..self.count.0).step_by(lines);
+            starts.map(move |line| (pictures.clone(), line..(line + lines).min(self.count.0)))
+        };
+        (0..self.pictures).step_by(together).flat_map(of).collect()
+    }
+
+    /// Outputs that a task aims at.
+    fn pixels(&self) -> usize {
+        (TASK / self.channels.max(1)).clamp(PIXELS.start, PIXELS.end)
     }
 }
 
@@ -129,21 +139,19 @@ struct Panels {
 }
 
 impl Panels {
-    /// `outputs` columns of `depth` rows; `fill(output, rows, column)` writes one.
+    /// `outputs` columns of `depth` rows; `fill(columns, wide, panel)` writes those columns into rows of `wide` values.
     fn new(
         width: usize,
         depth: usize,
         outputs: usize,
         lanes: usize,
-        fill: impl Fn(usize, &mut dyn FnMut(usize, f32)) + Sync,
+        fill: impl Fn(Range<usize>, usize, &mut [f32]) + Sync,
     ) -> Self {
         let columns = outputs.div_ceil(lanes) * lanes;
         let mut values = vec![0.0; depth * columns];
         values.par_chunks_mut(depth * width).enumerate().for_each(|(panel, values)| {
-            let wide = values.len() / depth.max(1);
-            for column in 0..wide.min(outputs - panel * width) {
-                fill(panel * width + column, &mut |row, value| values[row * wide + column] = value);
-            }
+            let (first, wide) = (panel * width, values.len() / depth.max(1));
+            fill(first..(first + wide).min(outputs), wide, values);
         });
         Self { values, width, depth }
     }
@@ -160,9 +168,13 @@ pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (
     let plan = Plan::forward(s);
     let (width, lanes) = run(arch, Widths);
     let taps = s.kernel.0 * s.kernel.1;
-    let panels = Panels::new(width, plan.depth(), s.out_channels, lanes, |output, put| {
-        for (c, values) in w[output * s.in_channels * taps..][..s.in_channels * taps].chunks_exact(taps).enumerate() {
-            values.iter().enumerate().for_each(|(tap, &value)| put(tap * s.in_channels + c, value));
+    let inputs = s.in_channels;
+    let panels = Panels::new(width, plan.depth(), s.out_channels, lanes, |columns, wide, panel| {
+        for c in 0..inputs {
+            for (column, output) in columns.clone().enumerate() {
+                let values = &w[(output * inputs + c) * taps..][..taps];
+                values.iter().enumerate().for_each(|(tap, &value)| panel[(tap * inputs + c) * wide + column] = value);
+            }
         }
     });
     let mut out = unwritten(s.batch * s.out_channels * s.out_size.0 * s.out_size.1);
@@ -182,13 +194,17 @@ pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f3
             continue;
         }
         let (ky, kx) = ((ry + s.padding) % s.stride, (rx + s.padding) % s.stride);
-        let panels = Panels::new(width, plan.depth(), s.in_channels, lanes, |c, put| {
-            for (ty, tx) in (0..ny).flat_map(|ty| (0..nx).map(move |tx| (ty, tx))) {
-                // From the last tap to the first.
-                let tap = (ky + (ny - 1 - ty) * s.stride) * s.kernel.1 + kx + (nx - 1 - tx) * s.stride;
-                for o in 0..s.out_channels {
-                    let value = w[(o * s.in_channels + c) * s.kernel.0 * s.kernel.1 + tap];
-                    put((ty * nx + tx) * s.out_channels + o, value);
+        // From the last tap to the first.
+        let tap = |ty: usize, tx: usize| (ky + (ny - 1 - ty) * s.stride) * s.kernel.1 + kx + (nx - 1 - tx) * s.stride;
+        let taps: Vec<usize> = (0..ny * nx).map(|t| tap(t / nx, t % nx)).collect();
+        let (area, outputs) = (s.kernel.0 * s.kernel.1, s.out_channels);
+        let panels = Panels::new(width, plan.depth(), s.in_channels, lanes, |columns, wide, panel| {
+            for o in 0..outputs {
+                for (column, c) in columns.clone().enumerate() {
+                    let values = &w[(o * s.in_channels + c) * area..][..area];
+                    for (row, &tap) in taps.iter().enumerate() {
+                        panel[(row * outputs + o) * wide + column] = values[tap];
+                    }
                 }
             }
         });
@@ -222,20 +238,20 @@ impl WithSimd for Widths {
 fn convolve(arch: Arch, x: &[f32], plan: &Plan, panels: &Panels, out: &mut [f32], sums: bool) -> Option<Partials> {
     let shared = Shared::new(out);
     let image = plan.in_size.0 * plan.in_size.1 * plan.channels;
-    let task = |scratch: &mut Scratch, (picture, lines): (usize, Range<usize>)| {
-        let x = &x[picture * image..][..image];
+    let task = |scratch: &mut Scratch, (pictures, lines): (Range<usize>, Range<usize>)| {
+        let x = &x[pictures.start * image..pictures.end * image];
         let mut partial = vec![0.0; if sums { 2 * plan.outputs } else { 0 }];
-        run(arch, Task { x, picture, lines, plan, panels, out: shared, scratch, sums: &mut partial });
+        run(arch, Task { x, pictures, lines, plan, panels, out: shared, scratch, sums: &mut partial });
         partial
     };
     let partials: Vec<Vec<f64>> = plan.tasks().into_par_iter().map_init(Scratch::default, task).collect();
     sums.then_some(Partials(partials))
 }
 
-/// Some lines of a picture's outputs.
+/// Some lines of a picture's outputs, or all of several pictures'.
 struct Task<'a> {
     x: &'a [f32],
-    picture: usize,
+    pictures: Range<usize>,
     lines: Range<usize>,
     plan: &'a Plan,
     panels: &'a Panels,
@@ -249,14 +265,22 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { x, picture, lines, plan, panels, out, scratch, sums } = self;
+        let Self { x, pictures, lines, plan, panels, out, scratch, sums } = self;
         let (ny, nx) = plan.taps;
         let c = plan.channels;
-        let top = (lines.start * plan.step) as isize + plan.first.0;
-        let (height, width) = ((lines.len() - 1) * plan.step + ny, (plan.count.1 - 1) * plan.step + nx);
-        let (x, row) = surrounded(x, plan, (top, plan.first.1), (height, width), scratch);
-        let pixels = lines.len() * plan.count.1;
+        let size = ((lines.len() - 1) * plan.step + ny, (plan.count.1 - 1) * plan.step + nx);
+        let (x, row, image) = match pictures.len() {
+            1 => {
+                let top = (lines.start * plan.step) as isize + plan.first.0;
+                let (x, row) = surrounded(x, plan, (top, plan.first.1), size, scratch);
+                (x, row, 0)
+            }
+            _ => all_surrounded(x, plan, size, scratch),
+        };
+        let area = lines.len() * plan.count.1;
+        let pixels = pictures.len() * area;
         let place = |pixel: usize| {
+            let (picture, pixel) = (pictures.start + pixel / area, pixel % area);
             let (i, j) = (lines.start + pixel / plan.count.1, pixel % plan.count.1);
             picture * plan.out_area + plan.out_first + i * plan.out_step.0 + j * plan.out_step.1
         };
@@ -268,8 +292,9 @@ impl WithSimd for Task<'_> {
             for group in groups(pixels) {
                 product.rows = group.len();
                 for (m, pixel) in group.enumerate() {
-                    let (i, j) = (pixel / plan.count.1, pixel % plan.count.1);
-                    product.a[m] = x[i * plan.step * row + j * plan.step * c..].as_ptr();
+                    let (picture, within) = (pixel / area, pixel % area);
+                    let (i, j) = (within / plan.count.1, within % plan.count.1);
+                    product.a[m] = x[picture * image + i * plan.step * row + j * plan.step * c..].as_ptr();
                     // SAFETY: `place` is a pixel of the output, which has `outputs` values.
                     product.out[m] = unsafe { out.at(place(pixel) * plan.outputs + first) };
                 }
