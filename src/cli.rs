@@ -430,6 +430,9 @@ pub struct BenchConv {
     /// Pictures a batch.
     #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch: u32,
+    /// Channels of the first stage.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub width: u32,
     /// Calls that are measured, after one that is not; their median is printed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,

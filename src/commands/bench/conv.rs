@@ -14,6 +14,7 @@ use crate::output;
 /// A layer of a ResNet-18 with the CIFAR stem.
 struct Layer {
     name: &'static str,
+    /// In widths of the network; 0 for the three of a picture.
     channels: (usize, usize),
     side: usize,
     kernel: usize,
@@ -25,17 +26,17 @@ const fn layer(name: &'static str, channels: (usize, usize), side: usize, kernel
 }
 
 const LAYERS: [Layer; 11] = [
-    layer("stem", (3, 64), 32, 3, 1),
-    layer("stage 1", (64, 64), 32, 3, 1),
-    layer("stage 2, strided", (64, 128), 32, 3, 2),
-    layer("stage 2, shortcut", (64, 128), 32, 1, 2),
-    layer("stage 2", (128, 128), 16, 3, 1),
-    layer("stage 3, strided", (128, 256), 16, 3, 2),
-    layer("stage 3, shortcut", (128, 256), 16, 1, 2),
-    layer("stage 3", (256, 256), 8, 3, 1),
-    layer("stage 4, strided", (256, 512), 8, 3, 2),
-    layer("stage 4, shortcut", (256, 512), 8, 1, 2),
-    layer("stage 4", (512, 512), 4, 3, 1),
+    layer("stem", (0, 1), 32, 3, 1),
+    layer("stage 1", (1, 1), 32, 3, 1),
+    layer("stage 2, strided", (1, 2), 32, 3, 2),
+    layer("stage 2, shortcut", (1, 2), 32, 1, 2),
+    layer("stage 2", (2, 2), 16, 3, 1),
+    layer("stage 3, strided", (2, 4), 16, 3, 2),
+    layer("stage 3, shortcut", (2, 4), 16, 1, 2),
+    layer("stage 3", (4, 4), 8, 3, 1),
+    layer("stage 4, strided", (4, 8), 8, 3, 2),
+    layer("stage 4, shortcut", (4, 8), 8, 1, 2),
+    layer("stage 4", (8, 8), 4, 3, 1),
 ];
 
 /// Side of the matrices whose product stands for the machine's peak.
@@ -59,7 +60,9 @@ pub fn run(arguments: &BenchConv) -> anyhow::Result<ExitCode> {
 
 impl Layer {
     fn rates(&self, arguments: &BenchConv) -> anyhow::Result<Rates> {
-        let &Layer { name, channels: (inputs, outputs), side, kernel, stride } = self;
+        let &Layer { name, channels, side, kernel, stride } = self;
+        let width = arguments.width as usize;
+        let (inputs, outputs) = (if channels.0 == 0 { 3 } else { channels.0 * width }, channels.1 * width);
         let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding: kernel / 2, groups: 1 };
         let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu);
         let weight = random(&[outputs, inputs, kernel, kernel])?;
@@ -108,10 +111,13 @@ fn print(arguments: &BenchConv, peak: f64, rates: &[Rates]) -> anyhow::Result<()
             .iter()
             .map(|r| json!({ "layer": r.name, "forward": r.forward, "backward_data": r.data, "backward_weight": r.weight }))
             .collect();
-        let batch = arguments.batch;
+        let (batch, width) = (arguments.batch, arguments.width);
         return output::result(
-            &json!({ "what": "equimod", "batch": batch, "threads": threads, "product_gflops": peak, "gflops": layers })
-                .to_string(),
+            &json!({
+                "what": "equimod", "batch": batch, "width": width, "threads": threads, "product_gflops": peak,
+                "gflops": layers,
+            })
+            .to_string(),
         );
     }
     let mut text = format!("GFLOP/s, {threads} threads, batch {}; a product of matrices: {peak:.0}\n", arguments.batch);
