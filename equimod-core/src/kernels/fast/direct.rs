@@ -289,7 +289,7 @@ impl WithSimd for Task<'_> {
             let walk = Walk { count: [1, ny, nx * c], a: [0, row, 1], b: [0, nx * c * wide, wide] };
             let mut product = Multiply::new(walk, columns, false);
             product.b = panel.as_ptr();
-            for group in groups(pixels) {
+            for group in groups::<S>(pixels, columns) {
                 product.rows = group.len();
                 for (m, pixel) in group.enumerate() {
                     let (picture, within) = (pixel / area, pixel % area);
@@ -463,7 +463,7 @@ impl WithSimd for AddWeights<'_> {
         product.b = dy.as_ptr();
         for ky in 0..ny {
             // The values of a window's row are neighbours.
-            for group in groups(nx * c) {
+            for group in groups::<S>(nx * c, wide) {
                 product.rows = group.len();
                 for (m, value) in group.enumerate() {
                     product.a[m] = x[ky * row + value..].as_ptr();

@@ -8,7 +8,13 @@ use pulp::{Simd, WithSimd};
 use super::lanes::{load, store};
 
 /// Most rows at once.
-pub const ROWS: usize = 6;
+pub const ROWS: usize = 12;
+
+/// Rows at once that fill the registers, for so many columns.
+#[inline(always)]
+pub fn rows_at_once<S: Simd>(columns: usize) -> usize {
+    if columns.div_ceil(S::F32_LANES) * 2 <= panel_vectors::<S>() { ROWS } else { ROWS / 2 }
+}
 
 /// Most vectors of a row at once: with six rows they fill the registers.
 pub const fn panel_vectors<S: Simd>() -> usize {
@@ -47,7 +53,7 @@ impl Walk {
 pub struct Multiply {
     /// The first value of each row.
     pub a: [*const f32; ROWS],
-    /// Rows, at most [`ROWS`].
+    /// Rows, at most [`rows_at_once`].
     pub rows: usize,
     /// The first row of columns, which can be read in whole vectors.
     pub b: *const f32,
@@ -144,6 +150,17 @@ unsafe fn by_rows<S: Simd, const V: usize>(simd: S, product: &Multiply) {
     }
     // SAFETY: the promise to `multiply`.
     unsafe {
+        if 2 * V <= panel_vectors::<S>() {
+            match product.rows {
+                7 => return block::<S, 7, V>(simd, product),
+                8 => return block::<S, 8, V>(simd, product),
+                9 => return block::<S, 9, V>(simd, product),
+                10 => return block::<S, 10, V>(simd, product),
+                11 => return block::<S, 11, V>(simd, product),
+                12 => return block::<S, 12, V>(simd, product),
+                _ => {}
+            }
+        }
         match product.rows {
             1 => block::<S, 1, V>(simd, product),
             2 => block::<S, 2, V>(simd, product),
@@ -198,10 +215,10 @@ unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Mult
     }
 }
 
-/// `count` rows in groups of at most [`ROWS`] whose sizes differ by one at most.
+/// `count` rows in groups of at most [`rows_at_once`] for so many columns, whose sizes differ by one at most.
 #[inline(always)]
-pub fn groups(count: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let number = count.div_ceil(ROWS).max(1);
+pub fn groups<S: Simd>(count: usize, columns: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let number = count.div_ceil(rows_at_once::<S>(columns)).max(1);
     (0..number).map(move |g| g * count / number..(g + 1) * count / number)
 }
 
@@ -225,7 +242,7 @@ pub unsafe fn panel<S: Simd>(
 ) {
     let mut product = Multiply::new(Walk::plain(depth, b_step), columns, add);
     product.b = b;
-    for group in groups(rows) {
+    for group in groups::<S>(rows, columns) {
         product.rows = group.len();
         for (m, row) in group.enumerate() {
             // SAFETY: the rows lie in the matrices.

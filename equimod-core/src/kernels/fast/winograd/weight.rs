@@ -167,7 +167,7 @@ unsafe fn add_products<S: Simd>(simd: S, inputs: Transformed, gradients: Transfo
             // SAFETY: the caller's promise.
             unsafe {
                 product.b = gradients.row(xi, first);
-                for group in groups(inputs.width) {
+                for group in groups::<S>(inputs.width, sums.width) {
                     product.rows = group.len();
                     for (m, channel) in group.enumerate() {
                         product.a[m] = inputs.row(xi, first).add(channel);
