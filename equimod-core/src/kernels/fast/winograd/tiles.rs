@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::super::lanes::{load_some, store, store_some};
+use super::super::lanes::{load, load_some, store, store_some};
 use super::transforms::{both_sides, data, four_outputs, four_taps};
 
 /// Outputs along a side of a tile, and inputs.
@@ -98,43 +98,27 @@ impl Tiles {
         range: Range<usize>,
         out: Transformed,
     ) {
-        let zeros = [0f32; 64];
         let (height, width) = self.in_size;
         for (k, tile) in range.enumerate() {
             let (picture, y, x_) = self.place(tile);
-            // One pointer and one step a pixel; beyond the edge they stay at zeros.
-            let mut pixels = [[(zeros.as_ptr(), 0usize); IN]; IN];
-            for (i, line) in pixels.iter_mut().enumerate() {
-                for (j, pixel) in line.iter_mut().enumerate() {
-                    let (y, x_) = ((y + i).wrapping_sub(self.padding), (x_ + j).wrapping_sub(self.padding));
-                    if y < height && x_ < width {
-                        *pixel = (x[((picture * height + y) * width + x_) * all + channels.start..].as_ptr(), 1);
-                    }
-                }
-            }
+            // The first pixel may lie outside; the pointer is only followed inside.
+            let (top, left) = (y as isize - self.padding as isize, x_ as isize - self.padding as isize);
+            let first = ((picture * height) as isize + top) * width as isize + left;
+            let first = x.as_ptr().wrapping_offset(first * all as isize + channels.start as isize);
+            let inside = |start: isize, size: usize| {
+                (-start).max(0) as usize..(size as isize - start).clamp(0, IN as isize) as usize
+            };
+            let pixels =
+                Pixels { first, steps: (width * all, all), lines: inside(top, height), line: inside(left, width) };
             for c in (0..channels.len()).step_by(S::F32_LANES) {
                 let count = (channels.len() - c).min(S::F32_LANES);
-                let mut tile = [[simd.splat_f32s(0.0); IN]; IN];
-                // SAFETY: pixels inside have all channels; zeros are as many as a vector has, and never left.
+                // SAFETY: pixels inside have all channels.
                 unsafe {
-                    for (line, pixels) in tile.iter_mut().zip(&pixels) {
-                        for (value, &(pixel, step)) in line.iter_mut().zip(pixels) {
-                            *value = load_some(simd, pixel.add(c * step), count);
-                        }
+                    match (count == S::F32_LANES, pixels.whole()) {
+                        (true, true) => pixels.transform::<S, true, true>(simd, (k, c, count), out),
+                        (true, false) => pixels.transform::<S, true, false>(simd, (k, c, count), out),
+                        (false, _) => pixels.transform::<S, false, false>(simd, (k, c, count), out),
                     }
-                    put(
-                        simd,
-                        both_sides(
-                            simd,
-                            tile,
-                            #[inline(always)]
-                            |simd, d| data(simd, d),
-                        ),
-                        k,
-                        c,
-                        count,
-                        out,
-                    );
                 }
             }
         }
@@ -158,35 +142,20 @@ impl Tiles {
         let (height, width) = self.out_size;
         for (k, tile) in range.enumerate() {
             let (picture, y, x) = self.place(tile);
+            let first = ((picture * height + y) * width + x) * all + channels.start;
+            let first = dy.as_ptr().wrapping_add(first);
+            let (lines, line) = (0..OUT.min(height - y), 0..OUT.min(width - x));
+            let pixels = Pixels { first, steps: (width * all, all), lines, line };
             for c in (0..out.width).step_by(S::F32_LANES) {
                 let count = channels.len().saturating_sub(c).min(S::F32_LANES);
-                let mut tile = [[simd.splat_f32s(0.0); OUT]; OUT];
-                // Loops of constant length, so that the tile stays in registers.
-                for i in 0..OUT {
-                    for j in 0..OUT {
-                        if count > 0 && i < height - y && j < width - x {
-                            let at = ((picture * height + y + i) * width + x + j) * all + channels.start + c;
-                            // SAFETY: the pixel lies inside and has all channels.
-                            tile[i][j] = unsafe { load_some(simd, dy.as_ptr().add(at), count) };
-                        }
+                // SAFETY: pixels inside have all channels; the row is as wide as `out`, which is filled in whole vectors or
+                // to its end.
+                unsafe {
+                    match (count == S::F32_LANES, out.width - c) {
+                        (true, _) => pixels.transform_gradient::<S, true>(simd, (k, c, count), count, out),
+                        (false, left) => pixels.transform_gradient::<S, false>(simd, (k, c, count), left, out),
                     }
                 }
-                // SAFETY: the row is as wide as `out`, which is filled in whole vectors or to its end.
-                unsafe {
-                    put(
-                        simd,
-                        both_sides(
-                            simd,
-                            tile,
-                            #[inline(always)]
-                            |simd, g| four_taps(simd, g),
-                        ),
-                        k,
-                        c,
-                        out.width - c,
-                        out,
-                    )
-                };
             }
         }
     }
@@ -213,19 +182,11 @@ impl Tiles {
                 let count = (columns - c).min(S::F32_LANES);
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let values = both_sides(
-                        simd,
-                        get(simd, products, k, c),
-                        #[inline(always)]
-                        |simd, m| four_outputs(simd, m),
-                    );
-                    for i in 0..OUT {
-                        for j in 0..OUT {
-                            if i < lines && j < line {
-                                let at = (pixel + i * self.out_size.1 + j) * all + first + c;
-                                store_some(simd, out.add(at), values[i][j], count);
-                            }
-                        }
+                    let first = out.add(pixel * all + first + c);
+                    let steps = (self.out_size.1 * all, all);
+                    match count == S::F32_LANES {
+                        true => put_outputs::<S, true>(simd, products, (k, c, count), first, steps, (lines, line)),
+                        false => put_outputs::<S, false>(simd, products, (k, c, count), first, steps, (lines, line)),
                     }
                 }
             }
@@ -233,18 +194,142 @@ impl Tiles {
     }
 }
 
-/// Writes one vector of every point.
+/// A tile's pixels in a picture: those at `lines` and `line` lie inside.
+struct Pixels {
+    first: *const f32,
+    /// From one line, and from one pixel, to the next.
+    steps: (usize, usize),
+    lines: Range<usize>,
+    line: Range<usize>,
+}
+
+impl Pixels {
+    fn whole(&self) -> bool {
+        self.lines == (0..IN) && self.line == (0..IN)
+    }
+
+    /// `count` channels from `c` on, zeros outside. Loops of constant length keep the tile in registers.
+    ///
+    /// # Safety
+    /// Pixels inside have so many channels; `WHOLE` vectors and tiles that lie `INSIDE` are so.
+    #[inline(always)]
+    unsafe fn load<S: Simd, const SIDE: usize, const WHOLE: bool, const INSIDE: bool>(
+        &self,
+        simd: S,
+        c: usize,
+        count: usize,
+    ) -> [[S::f32s; SIDE]; SIDE] {
+        let mut tile = [[simd.splat_f32s(0.0); SIDE]; SIDE];
+        for i in 0..SIDE {
+            for j in 0..SIDE {
+                let inside = i >= self.lines.start && i < self.lines.end && j >= self.line.start && j < self.line.end;
+                if INSIDE || inside {
+                    let from = self.first.wrapping_add(i * self.steps.0 + j * self.steps.1 + c);
+                    // SAFETY: the caller's promise.
+                    tile[i][j] = unsafe { if WHOLE { load::<S>(from) } else { load_some(simd, from, count) } };
+                }
+            }
+        }
+        tile
+    }
+
+    /// Bᵀ·d·B of channels `c` and on, to tile `k`.
+    ///
+    /// # Safety
+    /// As for `load`, and `out` has the tile and the channels.
+    #[inline(always)]
+    unsafe fn transform<S: Simd, const WHOLE: bool, const INSIDE: bool>(
+        &self,
+        simd: S,
+        (k, c, count): (usize, usize, usize),
+        out: Transformed,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let values = both_sides(
+                simd,
+                self.load::<S, IN, WHOLE, INSIDE>(simd, c, count),
+                #[inline(always)]
+                |simd, d| data(simd, d),
+            );
+            put::<S, WHOLE>(simd, values, (k, c, count), out);
+        }
+    }
+
+    /// G·g·Gᵀ of `count` channels from `c` on, to tile `k`, `wide` values of it.
+    ///
+    /// # Safety
+    /// As for `transform`.
+    #[inline(always)]
+    unsafe fn transform_gradient<S: Simd, const WHOLE: bool>(
+        &self,
+        simd: S,
+        (k, c, count): (usize, usize, usize),
+        wide: usize,
+        out: Transformed,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let values = both_sides(
+                simd,
+                self.load::<S, OUT, WHOLE, false>(simd, c, count),
+                #[inline(always)]
+                |simd, g| four_taps(simd, g),
+            );
+            put::<S, WHOLE>(simd, values, (k, c, wide), out);
+        }
+    }
+}
+
+/// Aᵀ·m·A of `count` channels from `c` on of tile `k`, to the pixels from `first` on that there are.
+///
+/// # Safety
+/// The pixels have so many channels; `WHOLE` vectors are so.
 #[inline(always)]
-unsafe fn put<S: Simd>(simd: S, values: [[S::f32s; IN]; IN], tile: usize, c: usize, count: usize, out: Transformed) {
+unsafe fn put_outputs<S: Simd, const WHOLE: bool>(
+    simd: S,
+    products: Transformed,
+    (k, c, count): (usize, usize, usize),
+    first: *mut f32,
+    steps: (usize, usize),
+    (lines, line): (usize, usize),
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let values = both_sides(
+            simd,
+            get(simd, products, k, c),
+            #[inline(always)]
+            |simd, m| four_outputs(simd, m),
+        );
+        for i in 0..OUT {
+            for j in 0..OUT {
+                if i < lines && j < line {
+                    let to = first.add(i * steps.0 + j * steps.1);
+                    if WHOLE { store::<S>(to, values[i][j]) } else { store_some(simd, to, values[i][j], count) }
+                }
+            }
+        }
+    }
+}
+
+/// Writes one vector of every point.
+///
+/// # Safety
+/// `out` has `count` values from `c` on in tile `k`; `WHOLE` vectors are so.
+#[inline(always)]
+unsafe fn put<S: Simd, const WHOLE: bool>(
+    simd: S,
+    values: [[S::f32s; IN]; IN],
+    (k, c, count): (usize, usize, usize),
+    out: Transformed,
+) {
     for i in 0..IN {
         for j in 0..IN {
             // SAFETY: the caller's promise.
             unsafe {
-                let to = out.row(i * IN + j, tile).add(c);
-                match count >= S::F32_LANES {
-                    true => store::<S>(to, values[i][j]),
-                    false => store_some(simd, to, values[i][j], count),
-                }
+                let to = out.row(i * IN + j, k).add(c);
+                if WHOLE { store::<S>(to, values[i][j]) } else { store_some(simd, to, values[i][j], count) }
             }
         }
     }
@@ -257,7 +342,7 @@ pub unsafe fn get<S: Simd>(simd: S, from: Transformed, tile: usize, c: usize) ->
     for i in 0..IN {
         for j in 0..IN {
             // SAFETY: the caller's promise.
-            values[i][j] = unsafe { super::super::lanes::load::<S>(from.row(i * IN + j, tile).add(c)) };
+            values[i][j] = unsafe { load::<S>(from.row(i * IN + j, tile).add(c)) };
         }
     }
     values
