@@ -47,7 +47,7 @@ impl Transformed {
     ///
     /// # Safety
     /// The tile lies in the matrix.
-    pub unsafe fn from_tile(self, tile: usize) -> Self {
+    pub unsafe fn starting_at(self, tile: usize) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Self { values: self.values.add(tile * self.width), ..self } }
     }

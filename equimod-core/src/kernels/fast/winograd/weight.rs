@@ -303,12 +303,12 @@ impl WithSimd for Hold<'_> {
         unsafe {
             for first in (0..work.inputs).step_by(CHANNELS) {
                 let channels = first..(first + CHANNELS).min(work.inputs);
-                let into = held.inputs(chunk.len(), channels.clone()).from_tile(before);
+                let into = held.inputs(chunk.len(), channels.clone()).starting_at(before);
                 work.tiles.transform_inputs(simd, work.x, work.inputs, channels, range.clone(), into);
             }
             for first in (0..work.outputs).step_by(work.width) {
                 let channels = first..(first + work.width).min(work.outputs);
-                let into = held.gradients::<S>(chunk.len(), channels.clone()).from_tile(before);
+                let into = held.gradients::<S>(chunk.len(), channels.clone()).starting_at(before);
                 work.tiles.transform_gradients(simd, work.dy, work.outputs, channels, range.clone(), into);
             }
         }
