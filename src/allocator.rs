@@ -1,7 +1,7 @@
 //! What the C library does with freed memory.
 
 /// Keeps freed memory for the next step: by default glibc gives large blocks back to the system, and every step pays for
-/// having the same pages cleared again (a sixth of its time). Elsewhere nothing is changed.
+/// having the same pages cleared again. Elsewhere nothing is changed.
 ///
 /// Whoever sets `MALLOC_TRIM_THRESHOLD_` has chosen for themselves.
 pub fn keep_memory() {

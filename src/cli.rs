@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use equimod_core::Architecture;
 
 /// Self-supervised representations that keep what augmentations would erase.
 #[derive(Debug, Parser)]
@@ -400,8 +401,8 @@ pub enum BenchCommand {
 #[derive(Args, Debug)]
 pub struct BenchStep {
     /// Depth of the ResNet.
-    #[arg(long, default_value = "resnet18", value_parser = crate::commands::architecture)]
-    pub arch: equimod_core::Architecture,
+    #[arg(long, default_value = "resnet18")]
+    pub arch: Architecture,
     /// Side of the pictures; above 64 the backbone has the ImageNet stem.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub size: u32,

@@ -10,8 +10,6 @@ mod pretrain;
 
 use std::process::ExitCode;
 
-use equimod_core::Architecture;
-
 use crate::cli::{Cli, Command};
 use crate::exit::Usage;
 
@@ -32,11 +30,4 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
         Command::List(arguments) => list::run(&arguments),
         Command::Completions { shell } => completions::run(shell),
     }
-}
-
-/// The architecture called `name`, for the arguments.
-pub fn architecture(name: &str) -> Result<Architecture, String> {
-    let all = Architecture::ALL;
-    let names = || all.map(Architecture::name).join(", ");
-    all.into_iter().find(|a| a.name() == name).ok_or_else(|| format!("choose one of {}", names()))
 }

@@ -1,6 +1,8 @@
 //! ResNet-18/34/50/101/152 under torchvision's parameter names (He et al., arXiv 1512.03385; the stride of a
 //! bottleneck is on its 3×3 convolution, as in torchvision), with the ImageNet or the CIFAR stem and any width.
 
+use std::str::FromStr;
+
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +62,15 @@ impl Architecture {
             Self::ResNet18 | Self::ResNet34 => 1,
             _ => 4,
         }
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| format!("choose one of {}", names()))
     }
 }
 

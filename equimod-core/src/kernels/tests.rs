@@ -231,7 +231,7 @@ fn every_algorithm_on_every_instruction_set_is_near_the_portable_path() {
     }
 }
 
-/// Winograd's error for the stages of a ResNet-18: the bounds that the documentation names.
+/// Winograd's error for the stages of a ResNet-18: the bounds that docs/architecture.md names.
 #[test]
 fn winograds_error_stays_in_its_bounds_for_the_shapes_of_a_resnet() {
     for (side, channels) in [(32, 16), (32, 64), (16, 128), (8, 256), (4, 512), (14, 64), (7, 128)] {

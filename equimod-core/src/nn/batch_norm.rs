@@ -27,12 +27,17 @@ struct Statistics {
 }
 
 impl Statistics {
+    /// σ⁻¹, times the weight where there is one.
+    fn scale(&self, weight: Option<&Tensor>) -> Result<Tensor> {
+        match weight {
+            Some(weight) => Ok((&self.inverse_deviation * weight.to_dtype(self.mean.dtype())?)?),
+            None => Ok(self.inverse_deviation.clone()),
+        }
+    }
+
     /// `(scale, shift)` so that `xs·scale + shift` is the normalised, and where given scaled and shifted, input.
     fn affine(&self, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
-        let scale = match weight {
-            Some(weight) => (&self.inverse_deviation * weight.to_dtype(self.mean.dtype())?)?,
-            None => self.inverse_deviation.clone(),
-        };
+        let scale = self.scale(weight)?;
         let shift = (&self.mean * &scale)?.neg()?;
         let shift = match bias {
             Some(bias) => (shift + bias.to_dtype(self.mean.dtype())?)?,
@@ -58,10 +63,7 @@ impl Statistics {
             Mode::Eval => sums.zeros_like()?,
         };
         let (mean_dy, mean_dy_xhat) = (means.get(0)?, means.get(1)?);
-        let scale = match weight {
-            Some(weight) => (&self.inverse_deviation * weight.to_dtype(self.mean.dtype())?)?,
-            None => self.inverse_deviation.clone(),
-        };
+        let scale = self.scale(weight)?;
         let slope = ((&scale * &self.inverse_deviation)? * mean_dy_xhat)?.neg()?;
         let offset = ((&scale * mean_dy)?.neg()? - (&slope * &self.mean)?)?;
         Ok([scale, slope, offset])

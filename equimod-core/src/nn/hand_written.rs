@@ -17,7 +17,7 @@ pub fn hand_written(
     backward: impl Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync + 'static,
 ) -> candle_core::Result<Tensor> {
     let output = whole(output)?;
-    input.apply_op1(HandWritten { output, backward: Box::new(backward) })
+    input.apply_op1(HandWritten::<Backward> { output, backward: Box::new(backward) })
 }
 
 /// `tensor` without history and at the start of its own storage, so that the storage can be handed on.
@@ -36,17 +36,12 @@ pub fn hand_written_pair(
     output: &Tensor,
     backward: impl Fn(&Tensor) -> candle_core::Result<(Tensor, Tensor)> + Send + Sync + 'static,
 ) -> candle_core::Result<Tensor> {
-    first.apply_op2(second, HandWrittenPair { output: whole(output)?, backward: Box::new(backward) })
+    first.apply_op2(second, HandWritten::<PairBackward> { output: whole(output)?, backward: Box::new(backward) })
 }
 
-struct HandWritten {
+struct HandWritten<B> {
     output: Tensor,
-    backward: Backward,
-}
-
-struct HandWrittenPair {
-    output: Tensor,
-    backward: PairBackward,
+    backward: B,
 }
 
 fn elsewhere<T>() -> candle_core::Result<T> {
@@ -77,7 +72,7 @@ fn on_metal(output: &Tensor) -> candle_core::Result<(MetalStorage, Shape)> {
     }
 }
 
-impl CustomOp1 for HandWritten {
+impl CustomOp1 for HandWritten<Backward> {
     fn name(&self) -> &'static str {
         "hand-written"
     }
@@ -99,7 +94,7 @@ impl CustomOp1 for HandWritten {
     }
 }
 
-impl CustomOp2 for HandWrittenPair {
+impl CustomOp2 for HandWritten<PairBackward> {
     fn name(&self) -> &'static str {
         "hand-written"
     }
@@ -151,6 +146,19 @@ mod tests {
     use candle_core::{Device, Var};
 
     use super::*;
+
+    #[test]
+    fn each_of_a_pair_gets_its_own_gradient() {
+        // y = a·b by hand: the gradients are b and a.
+        let a = Var::from_slice(&[1.0f64, -2.0], 2, &Device::Cpu).unwrap();
+        let b = Var::from_slice(&[3.0f64, 0.5], 2, &Device::Cpu).unwrap();
+        let (x, y) = (a.as_detached_tensor(), b.as_detached_tensor());
+        let product = (&x * &y).unwrap();
+        let product = hand_written_pair(&a, &b, &product, move |g| Ok(((g * &y)?, (g * &x)?))).unwrap();
+        let gradients = product.sum_all().unwrap().backward().unwrap();
+        assert_eq!(gradients.get(&a).unwrap().to_vec1::<f64>().unwrap(), [3.0, 0.5]);
+        assert_eq!(gradients.get(&b).unwrap().to_vec1::<f64>().unwrap(), [1.0, -2.0]);
+    }
 
     #[test]
     fn the_given_gradient_is_used_and_chained() {

@@ -3,7 +3,7 @@
 use candle_core::{Tensor, Var};
 
 use crate::Result;
-use crate::nn::hand_written::hand_written_pair;
+use crate::nn::hand_written_pair;
 use crate::params::{Init, Role, Scope};
 
 /// xs `[batch, in]` → `xs · weightᵀ (+ bias)` `[batch, out]`.

@@ -10,7 +10,7 @@ mod linear;
 pub use activation::relu;
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNormMemory};
 pub use conv2d::{Conv2d, Conv2dConfig, Conv2dMemory};
-pub use hand_written::hand_written;
+pub use hand_written::{hand_written, hand_written_pair};
 pub use linear::Linear;
 
 /// Whether batch norm uses the statistics of the batch (and moves its running ones) or the running ones.

@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::lanes::{Scratch, Shared, unwritten};
-use super::product::{Multiply, Walk, groups, multiply, padded, panel_width, run};
+use super::product::{Multiply, Walk, groups, multiply, padded, widths};
 use super::sums::{Partials, Rows, SHORT, add_sums};
 use crate::kernels::shapes::ConvShape;
 
@@ -166,7 +166,7 @@ impl Panels {
 /// x `[N, H, W, C]`, w `[O, C, kh, kw]` → `[N, H', W', O]`, and its sums if they are wanted.
 pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (Vec<f32>, Option<Vec<f64>>) {
     let plan = Plan::forward(s);
-    let (width, lanes) = run(arch, Widths);
+    let (width, lanes) = widths(arch);
     let taps = s.kernel.0 * s.kernel.1;
     let inputs = s.in_channels;
     let panels = Panels::new(width, plan.depth(), s.out_channels, lanes, |columns, wide, panel| {
@@ -184,7 +184,7 @@ pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (
 
 /// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`.
 pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f32> {
-    let (width, lanes) = run(arch, Widths);
+    let (width, lanes) = widths(arch);
     let mut dx = unwritten(s.batch * s.in_channels * s.in_size.0 * s.in_size.1);
     for (ry, rx) in (0..s.stride).flat_map(|ry| (0..s.stride).map(move |rx| (ry, rx))) {
         let Some(plan) = Plan::backward(s, (ry, rx)) else { continue };
@@ -223,25 +223,13 @@ fn clear(dx: &mut [f32], plan: &Plan) {
     });
 }
 
-/// Columns of a panel, and of a vector.
-struct Widths;
-
-impl WithSimd for Widths {
-    type Output = (usize, usize);
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
-        (panel_width::<S>(), S::F32_LANES)
-    }
-}
-
 fn convolve(arch: Arch, x: &[f32], plan: &Plan, panels: &Panels, out: &mut [f32], sums: bool) -> Option<Partials> {
     let shared = Shared::new(out);
     let image = plan.in_size.0 * plan.in_size.1 * plan.channels;
     let task = |scratch: &mut Scratch, (pictures, lines): (Range<usize>, Range<usize>)| {
         let x = &x[pictures.start * image..pictures.end * image];
         let mut partial = vec![0.0; if sums { 2 * plan.outputs } else { 0 }];
-        run(arch, Task { x, pictures, lines, plan, panels, out: shared, scratch, sums: &mut partial });
+        arch.dispatch(Task { x, pictures, lines, plan, panels, out: shared, scratch, sums: &mut partial });
         partial
     };
     let partials: Vec<Vec<f64>> = plan.tasks().into_par_iter().map_init(Scratch::default, task).collect();
@@ -269,14 +257,8 @@ impl WithSimd for Task<'_> {
         let (ny, nx) = plan.taps;
         let c = plan.channels;
         let size = ((lines.len() - 1) * plan.step + ny, (plan.count.1 - 1) * plan.step + nx);
-        let (x, row, image) = match pictures.len() {
-            1 => {
-                let top = (lines.start * plan.step) as isize + plan.first.0;
-                let (x, row) = surrounded(x, plan, (top, plan.first.1), size, scratch);
-                (x, row, 0)
-            }
-            _ => all_surrounded(x, plan, size, scratch),
-        };
+        let first = ((lines.start * plan.step) as isize + plan.first.0, plan.first.1);
+        let (x, row, image) = surrounded(x, plan, first, size, scratch);
         let area = lines.len() * plan.count.1;
         let pixels = pictures.len() * area;
         let place = |pixel: usize| {
@@ -317,41 +299,25 @@ impl WithSimd for Task<'_> {
     }
 }
 
-/// The part of a picture from line and column `first` on, of `size`, with zeros where it leaves the picture: the picture
-/// itself where it does not. Also gives the values from one line to the next.
+/// The part of each picture from line and column `first` on, of `size`, with zeros where it leaves the picture; the
+/// pictures themselves where it does not. Also gives the values from one line, and from one picture, to the next.
 fn surrounded<'a>(
     x: &'a [f32],
     plan: &Plan,
     first: (isize, isize),
     (height, width): (usize, usize),
     scratch: &'a mut Scratch,
-) -> (&'a [f32], usize) {
-    let ((in_height, in_width), c) = (plan.in_size, plan.channels);
-    let inside = |first: isize, length: usize, size: usize| first >= 0 && first as usize + length <= size;
-    if inside(first.0, height, in_height) && inside(first.1, width, in_width) {
-        return (&x[(first.0 as usize * in_width + first.1 as usize) * c..], in_width * c);
-    }
-    let copy = scratch.take(height * width * c);
-    surround(x, plan, first, width, copy);
-    (copy, width * c)
-}
-
-/// [`surrounded`] for whole pictures, one after the other; also gives the values from one picture to the next.
-fn all_surrounded<'a>(
-    x: &'a [f32],
-    plan: &Plan,
-    (height, width): (usize, usize),
-    scratch: &'a mut Scratch,
 ) -> (&'a [f32], usize, usize) {
     let ((in_height, in_width), c) = (plan.in_size, plan.channels);
     let image = in_height * in_width * c;
-    if plan.first == (0, 0) && height <= in_height && width <= in_width {
-        return (x, in_width * c, image);
+    let inside = |first: isize, length: usize, size: usize| first >= 0 && first as usize + length <= size;
+    if inside(first.0, height, in_height) && inside(first.1, width, in_width) {
+        return (&x[(first.0 as usize * in_width + first.1 as usize) * c..], in_width * c, image);
     }
     let copied = height * width * c;
     let copy = scratch.take(x.len() / image * copied);
     for (x, copy) in x.chunks_exact(image).zip(copy.chunks_exact_mut(copied)) {
-        surround(x, plan, plan.first, width, copy);
+        surround(x, plan, first, width, copy);
     }
     (copy, width * c, copied)
 }
@@ -375,7 +341,7 @@ fn surround(x: &[f32], plan: &Plan, first: (isize, isize), width: usize, copy: &
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
 pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<f32> {
-    let (width, lanes) = run(arch, Widths);
+    let (width, lanes) = widths(arch);
     let count = s.kernel.0 * s.kernel.1 * s.in_channels;
     let parts = (PARTIAL_VALUES / (count * s.out_channels).max(1)).clamp(1, PARTIALS).min(s.batch);
     let plan = Plan::forward(&ConvShape { batch: 1, ..*s });
@@ -392,7 +358,7 @@ pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<
             let pictures = start..(start + together).min(range.end);
             let operation =
                 AddWeights { x, dy, pictures, first, columns, plan: &windows, s, sums: &mut sums, x_copy, dy_copy };
-            run(arch, operation);
+            arch.dispatch(operation);
         }
         sums
     };
@@ -445,7 +411,7 @@ impl WithSimd for AddWeights<'_> {
         let size = ((lines - 1) * s.stride + ny, (line - 1) * s.stride + nx);
         let image = s.in_size.0 * s.in_size.1 * c;
         let x = &x[pictures.start * image..pictures.end * image];
-        let (x, row, image) = all_surrounded(x, plan, size, x_copy);
+        let (x, row, image) = surrounded(x, plan, plan.first, size, x_copy);
         let pixels = lines * line;
         let dy = &dy[pictures.start * pixels * s.out_channels..pictures.end * pixels * s.out_channels];
         let wide = padded::<S>(columns);
@@ -469,7 +435,7 @@ impl WithSimd for AddWeights<'_> {
                     product.a[m] = x[ky * row + value..].as_ptr();
                     product.out[m] = sums[(ky * nx * c + value) * wide..][..wide].as_mut_ptr();
                 }
-                // SAFETY: `all_surrounded` gives every window; dy has `lines · line` rows of whole vectors for each picture;
+                // SAFETY: `surrounded` gives every window; dy has `lines · line` rows of whole vectors for each picture;
                 // `sums` has a row of `wide` values for every value of a window.
                 unsafe { multiply(simd, &product) };
             }

@@ -2,6 +2,9 @@
 
 use pulp::Simd;
 
+/// Most values of a vector, with any instruction set.
+pub const LANES: usize = 16;
+
 /// A vector at `from`.
 ///
 /// # Safety

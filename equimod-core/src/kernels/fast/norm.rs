@@ -6,7 +6,6 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::lanes::{load_some, unwritten};
-use super::product::run;
 use super::sums::{Partials, Rows, SHORT, add_sums, flush};
 use crate::kernels::vectorise::vectorised_for;
 
@@ -20,7 +19,7 @@ fn task(channels: usize) -> usize {
 
 /// Σx and Σx² per channel, `[2, channels]`.
 pub fn sums(arch: Arch, x: &[f32], channels: usize) -> Vec<f64> {
-    let partials = x.par_chunks(task(channels)).map(|x| run(arch, Sums { x, channels })).collect();
+    let partials = x.par_chunks(task(channels)).map(|x| arch.dispatch(Sums { x, channels })).collect();
     Partials(partials).sum(channels)
 }
 
@@ -78,7 +77,7 @@ pub fn backward_sums(
     let length = task(channels);
     let tasks = dy.par_chunks(length).zip(x.par_chunks(length)).enumerate();
     let partials = tasks.map(|(k, (dy, x))| {
-        run(arch, BackwardSums { dy, passed: passed.part(k * length..k * length + x.len()), x, mean })
+        arch.dispatch(BackwardSums { dy, passed: passed.part(k * length..k * length + x.len()), x, mean })
     });
     let mut sums = Partials(partials.collect()).sum(channels);
     for (sum, &inverse) in sums[channels..].iter_mut().zip(inverse_deviation) {

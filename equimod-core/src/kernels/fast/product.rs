@@ -3,7 +3,7 @@
 //! `out[m][n] (+)= Σ_i Σ_j Σ_p a_m[i·A₀ + j·A₁ + p·A₂] · b[i·B₀ + j·B₁ + p·B₂ + n]`: three nested walks, so that windows of
 //! a picture, rows of a matrix and columns of one are the same to it and nothing has to be unfolded.
 
-use pulp::{Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd};
 
 use super::lanes::{load, store};
 
@@ -26,6 +26,22 @@ pub const fn panel_width<S: Simd>() -> usize {
     panel_vectors::<S>() * S::F32_LANES
 }
 
+/// Columns of a panel, and of a vector, outside an operation.
+pub fn widths(arch: Arch) -> (usize, usize) {
+    struct Widths;
+
+    impl WithSimd for Widths {
+        type Output = (usize, usize);
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
+            (panel_width::<S>(), S::F32_LANES)
+        }
+    }
+
+    arch.dispatch(Widths)
+}
+
 /// Columns of `columns`, filled up to whole vectors.
 pub const fn padded<S: Simd>(columns: usize) -> usize {
     columns.div_ceil(S::F32_LANES) * S::F32_LANES
@@ -40,13 +56,6 @@ pub struct Walk {
     pub a: [usize; 3],
     /// From one row of columns to the next.
     pub b: [usize; 3],
-}
-
-impl Walk {
-    /// A row of `depth` neighbours, columns in rows of `b`.
-    pub fn plain(depth: usize, b: usize) -> Self {
-        Self { count: [1, 1, depth], a: [0, 0, 1], b: [0, 0, b] }
-    }
 }
 
 /// What [`multiply`] does: `rows` rows into `columns` columns.
@@ -222,41 +231,32 @@ pub fn groups<S: Simd>(count: usize, columns: usize) -> impl Iterator<Item = std
     (0..number).map(move |g| g * count / number..(g + 1) * count / number)
 }
 
-/// `out` `[rows, columns]` (its rows `out_step` apart) `(+)=` a `[rows, depth]` (rows `a_step` apart) times a packed
-/// panel `[depth, b_step]`.
+/// `out` `[rows, columns]` `(+)=` a `[rows, depth]` times b `[depth, columns]`, one row right behind the other.
 ///
 /// # Safety
-/// The matrices are as large as that says, and `b_step` is `columns` filled up to whole vectors, or more.
+/// The matrices are as large as that says; columns are whole vectors.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)] // Two matrices and a result, by pointers and steps.
-pub unsafe fn panel<S: Simd>(
+pub unsafe fn product<S: Simd>(
     simd: S,
     (rows, depth, columns): (usize, usize, usize),
     a: *const f32,
-    a_step: usize,
     b: *const f32,
-    b_step: usize,
     out: *mut f32,
-    out_step: usize,
     add: bool,
 ) {
-    let mut product = Multiply::new(Walk::plain(depth, b_step), columns, add);
+    let walk = Walk { count: [1, 1, depth], a: [0, 0, 1], b: [0, 0, columns] };
+    let mut product = Multiply::new(walk, columns, add);
     product.b = b;
     for group in groups::<S>(rows, columns) {
         product.rows = group.len();
         for (m, row) in group.enumerate() {
             // SAFETY: the rows lie in the matrices.
             unsafe {
-                product.a[m] = a.add(row * a_step);
-                product.out[m] = out.add(row * out_step);
+                product.a[m] = a.add(row * depth);
+                product.out[m] = out.add(row * columns);
             }
         }
         // SAFETY: the caller's promise.
         unsafe { multiply(simd, &product) };
     }
-}
-
-/// An operation by one task, compiled for every instruction set.
-pub fn run<O: WithSimd>(arch: pulp::Arch, operation: O) -> O::Output {
-    arch.dispatch(operation)
 }

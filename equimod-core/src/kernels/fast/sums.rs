@@ -2,12 +2,10 @@
 
 use pulp::Simd;
 
-use super::lanes::{load_some, store_some};
+use super::lanes::{LANES, load_some, store_some};
 
 /// Rows that are added in 32 bits before they go on in 64.
 pub const SHORT: usize = 16;
-/// Most values of a vector.
-const LANES: usize = 16;
 
 /// Sums of tasks, `[2, channels]` each, in the order of tasks.
 pub struct Partials(pub Vec<Vec<f64>>);

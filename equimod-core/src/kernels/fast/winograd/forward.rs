@@ -5,12 +5,12 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::super::lanes::{Scratch, Shared, load, store, unwritten};
-use super::super::product::{padded, panel, panel_width, run};
+use super::super::lanes::{Scratch, Shared, unwritten};
+use super::super::product::{padded, panel_width, product, widths};
 use super::super::sums::{Partials, Rows, add_sums};
 use super::POINTS;
+use super::filters::Weights;
 use super::tiles::{Tiles, Transformed};
-use super::transforms::{both_sides, three_taps};
 
 /// Tiles of a block: rows of the products that stay in the cache.
 const BLOCK: usize = 48;
@@ -20,82 +20,8 @@ const KEPT_WEIGHTS: usize = 1 << 20;
 const CHANNELS: usize = 64;
 /// Values of transformed inputs that are held at once.
 const HELD_INPUTS: usize = 1 << 22;
-/// Most taps and lanes of the weights of a vector.
-const TAPS: usize = 9;
-const LANES: usize = 16;
-
-/// The weights of a convolution, `[O, C, 3, 3]`.
-#[derive(Clone, Copy)]
-pub struct Weights<'a> {
-    /// The values.
-    pub w: &'a [f32],
-    /// Channels that are read.
-    pub inputs: usize,
-    /// Channels that are made.
-    pub outputs: usize,
-    /// Whether inputs are O, outputs are C, and windows are turned by half a circle: for the way back.
-    pub turned: bool,
-}
-
-impl Weights<'_> {
-    /// The window from channel `input` to channel `output`.
-    #[inline(always)]
-    fn window(&self, input: usize, output: usize) -> &[f32] {
-        let place = if self.turned { input * self.outputs + output } else { output * self.inputs + input };
-        &self.w[place * TAPS..][..TAPS]
-    }
-
-    /// Transforms the windows from channels `inputs` to `columns` channels from `first` on: G·g·Gᵀ as a row of `wide`
-    /// columns for each input in `out`, whose "tiles" are the inputs; columns beyond become 0.
-    ///
-    /// # Safety
-    /// `out` has a row for each input, `wide` whole vectors.
-    #[inline(always)]
-    unsafe fn transform<S: Simd>(
-        &self,
-        simd: S,
-        inputs: Range<usize>,
-        (first, columns): (usize, usize),
-        out: Transformed,
-    ) {
-        let mut taps = [[0f32; LANES]; TAPS];
-        for (row, input) in inputs.enumerate() {
-            for c in (0..out.width).step_by(S::F32_LANES) {
-                for lane in 0..S::F32_LANES {
-                    match c + lane < columns {
-                        true => {
-                            let window = self.window(input, first + c + lane);
-                            for tap in 0..TAPS {
-                                taps[tap][lane] = window[if self.turned { TAPS - 1 - tap } else { tap }];
-                            }
-                        }
-                        false => taps.iter_mut().for_each(|tap| tap[lane] = 0.0),
-                    }
-                }
-                let mut tile = [[simd.splat_f32s(0.0); 3]; 3];
-                // SAFETY: `taps` has as many lanes as any vector; rows are whole vectors.
-                unsafe {
-                    for i in 0..3 {
-                        for j in 0..3 {
-                            tile[i][j] = load::<S>(taps[3 * i + j].as_ptr());
-                        }
-                    }
-                    let values = both_sides(
-                        simd,
-                        tile,
-                        #[inline(always)]
-                        |simd, g| three_taps(simd, g),
-                    );
-                    for i in 0..6 {
-                        for j in 0..6 {
-                            store::<S>(out.row(6 * i + j, row).add(c), values[i][j]);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
+/// Input channels whose weights a task keeps.
+const KEPT_CHANNELS: usize = 16;
 
 /// x `[N, H, W, inputs]` → out `[N, H', W', outputs]`, every value of it, and the sums if they are wanted.
 pub fn convolve(
@@ -135,19 +61,24 @@ impl Work<'_> {
     /// the output.
     fn by_blocks(self) -> Partials {
         let Weights { inputs, outputs, .. } = *self.weights;
-        let (width, lanes) = run(self.arch, Widths);
+        let (width, lanes) = widths(self.arch);
         let wide = outputs.div_ceil(lanes) * lanes;
         let mut transformed = unwritten(POINTS * inputs * wide);
         let shared = Shared::new(&mut transformed);
         let jobs: Vec<_> = panels(outputs, width)
-            .flat_map(|panel| (0..inputs).step_by(LANES).map(move |input| (panel, input)))
+            .flat_map(|panel| (0..inputs).step_by(KEPT_CHANNELS).map(move |input| (panel, input)))
             .collect();
         jobs.into_par_iter().for_each(|(panel, input)| {
-            run(self.arch, KeepWeights { work: self, panel, inputs: input..(input + LANES).min(inputs), out: shared });
+            self.arch.dispatch(KeepWeights {
+                work: self,
+                panel,
+                inputs: input..(input + KEPT_CHANNELS).min(inputs),
+                out: shared,
+            });
         });
         let block = |scratch: &mut [Scratch; 2], range: Range<usize>| {
             let mut sums = vec![0.0; if self.sums { 2 * outputs } else { 0 }];
-            run(self.arch, Block { work: self, transformed: &transformed, range, scratch, sums: &mut sums });
+            self.arch.dispatch(Block { work: self, transformed: &transformed, range, scratch, sums: &mut sums });
             sums
         };
         let blocks: Vec<_> = blocks(self.tiles.count(), BLOCK).collect();
@@ -158,7 +89,7 @@ impl Work<'_> {
     /// of a panel are transformed on the way and never leave the cache.
     fn by_panels(self) -> Partials {
         let Weights { inputs, outputs, .. } = *self.weights;
-        let (width, _) = run(self.arch, Widths);
+        let (width, _) = widths(self.arch);
         let most = (HELD_INPUTS / (POINTS * inputs)).max(BLOCK) / BLOCK * BLOCK;
         let mut held = unwritten(POINTS * inputs * most.min(self.tiles.count()));
         let mut partials = Vec::new();
@@ -170,7 +101,7 @@ impl Work<'_> {
                 .collect();
             jobs.into_par_iter().for_each(|(tile, channel)| {
                 let range = tile..(tile + TASK_TILES).min(chunk.end);
-                run(self.arch, HoldInputs { work: self, chunk: chunk.clone(), range, channel, out: shared });
+                self.arch.dispatch(HoldInputs { work: self, chunk: chunk.clone(), range, channel, out: shared });
             });
             let jobs: Vec<_> = blocks(chunk.len(), 2 * BLOCK)
                 .flat_map(|range| panels(outputs, width).map(move |panel| (range.clone(), panel)))
@@ -178,7 +109,7 @@ impl Work<'_> {
             let task = |scratch: &mut [Scratch; 2], (range, panel): (Range<usize>, (usize, usize))| {
                 let mut sums = vec![0.0; if self.sums { 2 * outputs } else { 0 }];
                 let (work, chunk, sum) = (self, chunk.clone(), &mut sums);
-                run(self.arch, Panel { work, chunk, held: shared, range, panel, scratch, sums: sum });
+                self.arch.dispatch(Panel { work, chunk, held: shared, range, panel, scratch, sums: sum });
                 sums
             };
             let sums: Vec<Vec<f64>> = jobs.into_par_iter().map_init(Default::default, task).collect();
@@ -211,18 +142,6 @@ const TASK_TILES: usize = 16;
 
 fn blocks(count: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count).step_by(block).map(move |first| first..(first + block).min(count))
-}
-
-/// Columns of a panel, and of a vector.
-struct Widths;
-
-impl WithSimd for Widths {
-    type Output = (usize, usize);
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
-        (panel_width::<S>(), S::F32_LANES)
-    }
 }
 
 /// Transforms some weights into their place in `[panel][point][input][columns]`.
@@ -278,8 +197,7 @@ impl WithSimd for Block<'_> {
                 let weights = transformed.as_ptr().add(POINTS * inputs * first);
                 for xi in 0..POINTS {
                     let (a, b) = (held.row(xi, 0), weights.add(xi * inputs * wide));
-                    let size = (count, inputs, wide);
-                    panel(simd, size, a, inputs, b, wide, products.row(xi, 0), wide, false);
+                    product(simd, (count, inputs, wide), a, b, products.row(xi, 0), false);
                 }
                 work.tiles.outputs_of(simd, products, range.clone(), (first, columns, outputs), work.out.at(0));
             }
@@ -307,10 +225,9 @@ impl WithSimd for HoldInputs<'_> {
         let Self { work, chunk, range, channel, out } = self;
         let inputs = work.weights.inputs;
         let channels = channel..(channel + CHANNELS).min(inputs);
-        // SAFETY: groups of channels before this one are as wide as they have channels; tiles are written by one task each.
+        // SAFETY: so much is held; tiles are written by one task each.
         unsafe {
-            let values = out.at(POINTS * chunk.len() * channel + (range.start - chunk.start) * channels.len());
-            let out = Transformed { values, tiles: chunk.len(), width: channels.len() };
+            let out = Transformed::group(out, chunk.len(), channels.clone()).starting_at(range.start - chunk.start);
             work.tiles.transform_inputs(simd, work.x, inputs, channels, range, out);
         }
     }
@@ -344,14 +261,12 @@ impl WithSimd for Panel<'_> {
             for channel in (0..inputs).step_by(CHANNELS) {
                 let channels = channel..(channel + CHANNELS).min(inputs);
                 let depth = channels.len();
+                let held = Transformed::group(held, chunk.len(), channels.clone());
                 let transformed = Transformed { values: weights, tiles: depth, width: wide };
                 work.weights.transform(simd, channels, (first, columns), transformed);
-                let held =
-                    Transformed { values: held.at(POINTS * chunk.len() * channel), tiles: chunk.len(), width: depth };
                 for xi in 0..POINTS {
                     let (a, b) = (held.row(xi, range.start), transformed.row(xi, 0));
-                    let size = (count, depth, wide);
-                    panel(simd, size, a, depth, b, wide, products.row(xi, 0), wide, channel > 0);
+                    product(simd, (count, depth, wide), a, b, products.row(xi, 0), channel > 0);
                 }
             }
             work.tiles.outputs_of(simd, products, tiles.clone(), (first, columns, outputs), work.out.at(0));

@@ -4,6 +4,7 @@
 //! products of matrices: tiles × channels times channels × channels. Blocks of tiles stay in the cache from the input to
 //! the output. The weight gradient is F(3×3, 4×4) over the same tiles.
 
+mod filters;
 mod forward;
 mod tiles;
 mod transforms;
@@ -17,7 +18,7 @@ use super::lanes::unwritten;
 use crate::kernels::shapes::ConvShape;
 
 /// Values of a transformed tile.
-const POINTS: usize = transforms::POINTS * transforms::POINTS;
+const POINTS: usize = transforms::SIDE * transforms::SIDE;
 /// Fewest channels on either side: below, the transforms cost more than the products save.
 const LEAST_CHANNELS: usize = 8;
 
@@ -33,7 +34,7 @@ pub fn takes(s: &ConvShape) -> bool {
 /// x `[N, H, W, C]`, w `[O, C, 3, 3]` → `[N, H', W', O]`, and its sums if they are wanted.
 pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (Vec<f32>, Option<Vec<f64>>) {
     let tiles = Tiles::new(s.batch, s.in_size, s.out_size, s.padding);
-    let weights = forward::Weights { w, inputs: s.in_channels, outputs: s.out_channels, turned: false };
+    let weights = filters::Weights { w, inputs: s.in_channels, outputs: s.out_channels, turned: false };
     let mut out = unwritten(s.batch * s.out_channels * s.out_size.0 * s.out_size.1);
     let partials = forward::convolve(arch, x, &weights, &tiles, &mut out, sums);
     (out, partials.map(|partials| partials.sum(s.out_channels)))
@@ -42,7 +43,7 @@ pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (
 /// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`: the same with channels exchanged and the window turned by half a circle.
 pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f32> {
     let tiles = Tiles::new(s.batch, s.out_size, s.in_size, 2 - s.padding);
-    let weights = forward::Weights { w, inputs: s.out_channels, outputs: s.in_channels, turned: true };
+    let weights = filters::Weights { w, inputs: s.out_channels, outputs: s.in_channels, turned: true };
     let mut dx = unwritten(s.batch * s.in_channels * s.in_size.0 * s.in_size.1);
     forward::convolve(arch, dy, &weights, &tiles, &mut dx, false);
     dx

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::super::lanes::{load, load_some, store, store_some};
-use super::transforms::{both_sides, data, four_outputs, four_taps};
+use super::super::lanes::{Shared, load, load_some, store, store_some};
+use super::POINTS;
+use super::transforms::{SIDE, both_sides, data, four_outputs, four_taps};
 
 /// Outputs along a side of a tile, and inputs.
 const OUT: usize = 4;
-const IN: usize = 6;
+const IN: usize = SIDE;
 
 /// The tiles of all pictures, line by line.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,16 @@ pub struct Transformed {
 }
 
 impl Transformed {
+    /// Channels `channels` of `tiles` tiles that are held in groups of channels, one group after the other.
+    ///
+    /// # Safety
+    /// So much is held.
+    pub unsafe fn group(held: Shared, tiles: usize, channels: Range<usize>) -> Self {
+        // SAFETY: the caller's promise; the groups before this one are together as wide as they have channels.
+        let values = unsafe { held.at(POINTS * tiles * channels.start) };
+        Self { values, tiles, width: channels.len() }
+    }
+
     /// The row of point `xi` of tile `tile`.
     ///
     /// # Safety

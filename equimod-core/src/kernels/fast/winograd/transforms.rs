@@ -12,7 +12,7 @@
 //! Aᵀ: row i is (i = 0, pⁱ, (−p)ⁱ, qⁱ, (−q)ⁱ, last row)
 //! ```
 //!
-//! p = 2/3 and q = 3/2 round a third as much as the usual 1 and 2 (a test says how much), and p²q² is 1.
+//! p = 2/3 and q = 3/2 round less than the usual 1 and 2, and p²q² is 1.
 
 use pulp::Simd;
 
@@ -23,8 +23,8 @@ const Q2: f32 = Q * Q;
 const NP: f32 = 1.0 / (2.0 * P2 * (P2 - Q2));
 const NQ: f32 = 1.0 / (2.0 * Q2 * (Q2 - P2));
 
-/// Points, and so values of a line in a transformed tile.
-pub const POINTS: usize = 6;
+/// Points, and so values along a side of a transformed tile.
+pub const SIDE: usize = 6;
 
 /// Bᵀ·d
 #[inline(always)]

@@ -5,8 +5,8 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::super::lanes::{Scratch, Shared, store, unwritten};
-use super::super::product::{Multiply, Walk, groups, multiply, padded, panel_width, run};
+use super::super::lanes::{Scratch, Shared, load, store, unwritten};
+use super::super::product::{Multiply, Walk, groups, multiply, padded, widths};
 use super::POINTS;
 use super::tiles::{Tiles, Transformed, get};
 use super::transforms::{both_sides, three_outputs};
@@ -31,23 +31,11 @@ const TASK_TILES: usize = 16;
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
 pub fn gradient(arch: Arch, x: &[f32], dy: &[f32], (inputs, outputs): (usize, usize), tiles: &Tiles) -> Vec<f32> {
-    let width = run(arch, Width);
-    let work = Work { arch, x, dy, inputs, outputs, tiles, width };
+    let (width, lanes) = widths(arch);
+    let work = Work { arch, x, dy, inputs, outputs, tiles, width, lanes };
     match POINTS * inputs * width.min(outputs) <= KEPT_SUMS && outputs <= 2 * width {
         true => work.by_parts(),
         false => work.by_channels(),
-    }
-}
-
-/// Columns of a panel.
-struct Width;
-
-impl WithSimd for Width {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        panel_width::<S>()
     }
 }
 
@@ -60,6 +48,7 @@ struct Work<'a> {
     outputs: usize,
     tiles: &'a Tiles,
     width: usize,
+    lanes: usize,
 }
 
 impl Work<'_> {
@@ -76,7 +65,7 @@ impl Work<'_> {
         let jobs: Vec<_> = (0..parts).flat_map(|part| panels.iter().map(move |&panel| (part, panel))).collect();
         let task = |scratch: &mut [Scratch; 3], (part, panel): (usize, (usize, usize))| {
             let range = part * count / parts..(part + 1) * count / parts;
-            run(self.arch, Part { work: self, range, panel, scratch })
+            self.arch.dispatch(Part { work: self, range, panel, scratch })
         };
         let partials: Vec<Vec<f32>> = jobs.into_par_iter().map_init(Default::default, task).collect();
         let add = |panel: usize, values: &mut Vec<f32>| {
@@ -93,7 +82,7 @@ impl Work<'_> {
     /// outputs.
     fn by_channels(self) -> Vec<f32> {
         let panels = self.panels();
-        let wide = |(_, columns): (usize, usize)| columns.div_ceil(run(self.arch, Lanes)) * run(self.arch, Lanes);
+        let wide = |(_, columns): (usize, usize)| columns.div_ceil(self.lanes) * self.lanes;
         let all: usize = panels.iter().map(|&panel| wide(panel)).sum();
         let most = (HELD / (POINTS * (self.inputs + all))).max(BLOCK);
         let most = most.min(self.tiles.count());
@@ -105,7 +94,7 @@ impl Work<'_> {
             let held = Held { inputs: Shared::new(&mut inputs), gradients: Shared::new(&mut gradients) };
             chunk.clone().into_par_iter().step_by(TASK_TILES).for_each(|tile| {
                 let range = tile..(tile + TASK_TILES).min(chunk.end);
-                run(self.arch, Hold { work: self, chunk: chunk.clone(), range, held });
+                self.arch.dispatch(Hold { work: self, chunk: chunk.clone(), range, held });
             });
             let jobs: Vec<_> = sums
                 .iter_mut()
@@ -117,7 +106,7 @@ impl Work<'_> {
                 .collect();
             jobs.into_par_iter().for_each_init(Scratch::default, |scratch, (panel, channel, sums)| {
                 let channels = channel..(channel + CHANNELS).min(self.inputs);
-                run(self.arch, Channels { tiles: chunk.len(), held, panel, channels, scratch, sums });
+                self.arch.dispatch(Channels { tiles: chunk.len(), held, panel, channels, scratch, sums });
             });
         }
         self.gathered(&sums)
@@ -138,18 +127,6 @@ impl Work<'_> {
             }
         });
         dw
-    }
-}
-
-/// Values of a vector.
-struct Lanes;
-
-impl WithSimd for Lanes {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        S::F32_LANES
     }
 }
 
@@ -201,7 +178,7 @@ unsafe fn put_taps<S: Simd>(simd: S, sums: Transformed, out: &mut [f32], add: bo
                     for j in 0..3 {
                         let to = out[(3 * i + j) * wide + c..].as_mut_ptr();
                         let value = match add {
-                            true => simd.add_f32s(super::super::lanes::load::<S>(to), taps[i][j]),
+                            true => simd.add_f32s(load::<S>(to), taps[i][j]),
                             false => taps[i][j],
                         };
                         store::<S>(to, value);
@@ -263,24 +240,14 @@ struct Held {
 }
 
 impl Held {
-    /// Some inputs of `tiles` tiles.
-    ///
-    /// # Safety
-    /// So much is held.
-    unsafe fn inputs(self, tiles: usize, channels: Range<usize>) -> Transformed {
-        // SAFETY: the caller's promise; those before are as wide as they have channels.
-        let values = unsafe { self.inputs.at(POINTS * tiles * channels.start) };
-        Transformed { values, tiles, width: channels.len() }
-    }
-
     /// A panel of `tiles` tiles, in whole vectors.
     ///
     /// # Safety
     /// So much is held.
     unsafe fn gradients<S: Simd>(self, tiles: usize, channels: Range<usize>) -> Transformed {
-        // SAFETY: the caller's promise; panels before this one are as wide as they have columns.
-        let values = unsafe { self.gradients.at(POINTS * tiles * channels.start) };
-        Transformed { values, tiles, width: padded::<S>(channels.len()) }
+        // SAFETY: the caller's promise; panels before this one are full.
+        let group = unsafe { Transformed::group(self.gradients, tiles, channels) };
+        Transformed { width: padded::<S>(group.width), ..group }
     }
 }
 
@@ -303,7 +270,7 @@ impl WithSimd for Hold<'_> {
         unsafe {
             for first in (0..work.inputs).step_by(CHANNELS) {
                 let channels = first..(first + CHANNELS).min(work.inputs);
-                let into = held.inputs(chunk.len(), channels.clone()).starting_at(before);
+                let into = Transformed::group(held.inputs, chunk.len(), channels.clone()).starting_at(before);
                 work.tiles.transform_inputs(simd, work.x, work.inputs, channels, range.clone(), into);
             }
             for first in (0..work.outputs).step_by(work.width) {
@@ -336,7 +303,7 @@ impl WithSimd for Channels<'_> {
         let made = Transformed { values: made, tiles: count, width: wide };
         // SAFETY: the held matrices have a row for every tile.
         unsafe {
-            let inputs = held.inputs(tiles, channels);
+            let inputs = Transformed::group(held.inputs, tiles, channels);
             let gradients = held.gradients::<S>(tiles, first..first + columns);
             add_products(simd, inputs, gradients, made, false);
             put_taps(simd, made, sums, true);

@@ -1,0 +1,84 @@
+//! Windows of weights on their way to the transformed products.
+
+use std::ops::Range;
+
+use pulp::Simd;
+
+use super::super::lanes::{LANES, load, store};
+use super::tiles::Transformed;
+use super::transforms::{SIDE, both_sides, three_taps};
+
+const TAPS: usize = 9;
+
+/// The weights of a convolution, `[O, C, 3, 3]`.
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    /// The values.
+    pub w: &'a [f32],
+    /// Channels that are read.
+    pub inputs: usize,
+    /// Channels that are made.
+    pub outputs: usize,
+    /// Whether inputs are O, outputs are C, and windows are turned by half a circle: for the way back.
+    pub turned: bool,
+}
+
+impl Weights<'_> {
+    /// The window from channel `input` to channel `output`.
+    #[inline(always)]
+    fn window(&self, input: usize, output: usize) -> &[f32] {
+        let place = if self.turned { input * self.outputs + output } else { output * self.inputs + input };
+        &self.w[place * TAPS..][..TAPS]
+    }
+
+    /// Transforms the windows from channels `inputs` to `columns` channels from `first` on: G·g·Gᵀ as a row of `wide`
+    /// columns for each input in `out`, whose "tiles" are the inputs; columns beyond become 0.
+    ///
+    /// # Safety
+    /// `out` has a row for each input, `wide` whole vectors.
+    #[inline(always)]
+    pub unsafe fn transform<S: Simd>(
+        &self,
+        simd: S,
+        inputs: Range<usize>,
+        (first, columns): (usize, usize),
+        out: Transformed,
+    ) {
+        let mut taps = [[0f32; LANES]; TAPS];
+        for (row, input) in inputs.enumerate() {
+            for c in (0..out.width).step_by(S::F32_LANES) {
+                for lane in 0..S::F32_LANES {
+                    match c + lane < columns {
+                        true => {
+                            let window = self.window(input, first + c + lane);
+                            for tap in 0..TAPS {
+                                taps[tap][lane] = window[if self.turned { TAPS - 1 - tap } else { tap }];
+                            }
+                        }
+                        false => taps.iter_mut().for_each(|tap| tap[lane] = 0.0),
+                    }
+                }
+                let mut tile = [[simd.splat_f32s(0.0); 3]; 3];
+                // SAFETY: `taps` has as many lanes as any vector; rows are whole vectors.
+                unsafe {
+                    for i in 0..3 {
+                        for j in 0..3 {
+                            tile[i][j] = load::<S>(taps[3 * i + j].as_ptr());
+                        }
+                    }
+                    let values = both_sides(
+                        simd,
+                        tile,
+                        #[inline(always)]
+                        |simd, g| three_taps(simd, g),
+                    );
+                    for i in 0..SIDE {
+                        for j in 0..SIDE {
+                            store::<S>(out.row(SIDE * i + j, row).add(c), values[i][j]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
