@@ -57,9 +57,10 @@ fn main() -> anyhow::Result<()> {
         ["check"] => check(),
         ["test"] => test(),
         ["dependencies"] => dependencies(),
+        ["memory"] => memory(),
         ["fuzz"] => fuzz(FUZZ_SECONDS),
         ["fuzz", seconds] => fuzz(seconds.parse().context("give the seconds for each target as a whole number")?),
-        _ => bail!("usage: cargo xtask check | test | dependencies | fuzz [SECONDS]"),
+        _ => bail!("usage: cargo xtask check | test | dependencies | memory | fuzz [SECONDS]"),
     }
 }
 
@@ -70,7 +71,22 @@ fn check() -> anyhow::Result<()> {
     let deny = ("RUSTDOCFLAGS", "-D warnings");
     cargo(&["doc", "--workspace", "--no-deps", "--release"], &[deny])?;
     test()?;
+    memory()?;
     fuzz(FUZZ_SECONDS)
+}
+
+/// The kernels' tests on small shapes under Valgrind: no value is read before it is written, or outside its memory.
+/// Valgrind shows programs a processor with AVX2 and without AVX-512.
+fn memory() -> anyhow::Result<()> {
+    if !Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("» memory: there is no valgrind on this machine; left out");
+        return Ok(());
+    }
+    let runner = "target.'cfg(unix)'.runner = ['valgrind', '--quiet', '--error-exitcode=9']";
+    let tests = ["test", "--release", "-p", "equimod-core", "--lib", "--config", runner, "kernels::"];
+    // Nothing is looked at there that smaller tests do not look at.
+    let large = ["--skip", "any_number_of_threads", "--skip", "shapes_of_a_resnet"];
+    cargo(&[&tests[..], &["--", "--test-threads", "1"], &large].concat(), &[])
 }
 
 /// Seconds for each fuzz target, if nothing else is said.
