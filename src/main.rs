@@ -15,6 +15,7 @@ mod output;
 mod recipes;
 mod run_report;
 mod sources;
+mod split_names;
 
 use std::process::ExitCode;
 

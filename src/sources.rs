@@ -11,10 +11,9 @@ use equimod_data::{
 };
 
 use crate::bundled::{Part, emoji};
-
-use crate::hub::layout::split_of;
 use crate::hub::reference::{PREFIX, Reference};
 use crate::hub::{self, Wanted};
+use crate::split_names::{split_called, split_of};
 
 /// Sources: a name, and one line.
 pub const SOURCES: [(&str, &str); 9] = [
@@ -204,8 +203,8 @@ fn folder(source: &str, path: &Path, column: Option<&str>, reading: Reading) -> 
     Ok(Splits::of(source, Arc::new(FolderDataset::open(path)?.oriented(reading.oriented)), None))
 }
 
-/// The sub-folders that are splits, `train` beside `test`, `val` or `validation`, where there are no others: with others,
-/// they are classes.
+/// The sub-folders that are splits, such as `train` beside `test` or `val`, where there are no others: with others, they
+/// are classes.
 fn split_folders(path: &Path) -> anyhow::Result<BTreeMap<&'static str, PathBuf>> {
     let mut splits = BTreeMap::new();
     let failed = |source| Error::Io { path: path.into(), source };
@@ -215,12 +214,11 @@ fn split_folders(path: &Path) -> anyhow::Result<BTreeMap<&'static str, PathBuf>>
         if !folder.is_dir() || name.starts_with('.') {
             continue;
         }
-        match name.as_str() {
-            "train" | "training" => splits.insert("train", folder),
-            "test" | "testing" => splits.insert("test", folder),
-            "val" | "valid" | "validation" => splits.insert("validation", folder),
-            _ => return Ok(BTreeMap::new()),
-        };
+        let Some(split) = split_called(&name) else { return Ok(BTreeMap::new()) };
+        if splits.insert(split, folder).is_some() {
+            let reason = format!("several of its folders are the split {split}, one of them {name}; leave one");
+            return Err(Error::DataSet { name: path.display().to_string(), reason }.into());
+        }
     }
     Ok(splits)
 }

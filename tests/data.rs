@@ -137,6 +137,9 @@ fn folders_of_splits_and_of_sets_are_told_by_their_names() {
     assert_eq!(stats(&["imagenet"])["pictures"], 12);
     assert_eq!(stats(&["imagenet"])["labels"][0]["classes"].as_array().unwrap().len(), 2);
     assert_eq!(stats(&["imagenet", "--test"])["pictures"], 6);
+    scratch.pictures("twice/val", 1);
+    scratch.pictures("twice/dev", 1);
+    scratch.refused(&["data", "stats", "twice"], 3, &["several of its folders are the split validation"]);
     // With a folder that is no split, all three are classes.
     assert_eq!(stats(&["three"])["labels"][0]["classes"].as_array().unwrap().len(), 3);
     scratch.refused(&["data", "stats", "imagenet/train/class0/1.png"], 3, &["one picture", "folder that it is in"]);

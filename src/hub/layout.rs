@@ -3,17 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reference::Reference;
-
-/// The split that a name stands for: `train-00000-of-00002`, `train.0` → `train`; `None` where it names none.
-pub fn split_of(name: &str) -> Option<&'static str> {
-    const WORDS: [(&str, &[&str]); 3] = [
-        ("train", &["train", "training"]),
-        ("test", &["test", "testing", "eval", "evaluation"]),
-        ("validation", &["validation", "valid", "val", "dev"]),
-    ];
-    let word = |word: &str| WORDS.iter().find(|(_, words)| words.contains(&word)).map(|(split, _)| *split);
-    name.split(|c: char| !c.is_alphanumeric()).find_map(|part| word(&part.to_lowercase()))
-}
+use crate::split_names::split_of;
 
 /// A file's configuration, if it is in a folder of one, and its split.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,21 +85,6 @@ mod tests {
     fn found(reference: &str, paths: &[&str]) -> Result<Vec<String>, String> {
         let splits = splits(&Reference::parse(reference).unwrap(), paths.iter().copied())?;
         Ok(splits.iter().map(|(split, paths)| format!("{split}: {}", paths.join(" "))).collect())
-    }
-
-    #[test]
-    fn splits_are_told_by_names() {
-        for (name, split) in [
-            ("train-00000-of-00002", Some("train")),
-            ("noto-test", Some("test")),
-            ("validation.0", Some("validation")),
-            ("val_1", Some("validation")),
-            ("Training", Some("train")),
-            ("pictures", None),
-            ("latest", None),
-        ] {
-            assert_eq!(split_of(name), split, "{name}");
-        }
     }
 
     #[test]

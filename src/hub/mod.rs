@@ -6,7 +6,8 @@
 
 #[cfg(feature = "hub")]
 mod fetch;
-pub mod layout;
+#[cfg(feature = "hub")]
+mod layout;
 #[cfg(feature = "hub")]
 mod patience;
 #[cfg(feature = "hub")]

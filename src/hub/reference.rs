@@ -56,6 +56,7 @@ impl Reference {
     }
 
     /// The same at a commit.
+    #[cfg(feature = "hub")]
     pub fn pinned(&self, commit: &str) -> Self {
         Self { revision: Some(commit.to_owned()), ..self.clone() }
     }
