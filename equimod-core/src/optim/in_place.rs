@@ -7,13 +7,14 @@ use num_traits::Float;
 use rayon::prelude::*;
 
 use crate::Result;
+use crate::kernels::vectorised;
 
 /// Values a task handles at once: large enough to be worth a task, small enough to share.
 const CHUNK: usize = 1 << 15;
 
 /// What an optimiser does to one value.
 pub(super) trait Rule: Sync {
-    /// Changes a value of the parameter and of its momentum.
+    /// Changes a value of the parameter and of its momentum. Mark it `#[inline(always)]`, as [`vectorised`] asks.
     fn step<T: Float>(&self, weight: &mut T, buffer: &mut T, gradient: T);
 }
 
@@ -23,6 +24,7 @@ pub(super) fn step<R: Rule>(weight: &Tensor, buffer: &Tensor, gradient: &Tensor,
 }
 
 /// A constant in the element type.
+#[inline(always)]
 pub(super) fn constant<T: Float>(value: f64) -> T {
     T::from(value).unwrap_or_else(T::nan)
 }
@@ -89,9 +91,14 @@ fn run<T: Float + Send + Sync, R: Rule>(
     }
     let chunks = weight.par_chunks_mut(CHUNK).zip(buffer.par_chunks_mut(CHUNK)).zip(gradient.par_chunks(CHUNK));
     chunks.for_each(|((weight, buffer), gradient)| {
-        for ((weight, buffer), &gradient) in weight.iter_mut().zip(buffer).zip(gradient) {
-            rule.step(weight, buffer, gradient);
-        }
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((weight, buffer), &gradient) in weight.iter_mut().zip(&mut *buffer).zip(gradient) {
+                    rule.step(weight, buffer, gradient);
+                }
+            },
+        );
     });
     Ok(())
 }

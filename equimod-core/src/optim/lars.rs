@@ -8,7 +8,7 @@ use num_traits::Float;
 use serde::{Deserialize, Serialize};
 
 use super::in_place::{Rule, constant, step};
-use super::norms::{squared_norm, squared_norm_of_sum};
+use super::norms::squared_norms;
 use super::{Momentum, Optimizer};
 use crate::Result;
 use crate::params::{ParamStore, Role, Slot};
@@ -52,8 +52,7 @@ impl Lars {
     /// `lr·(1 − a) + lr·trust·a` with trust `η‖w‖/‖g‖` where the product of the norms, in the parameters' own
     /// precision, is above 0, else 1.
     fn rate(&self, weight: &Tensor, gradient: &Tensor, learning_rate: f64) -> Result<f64> {
-        let w = squared_norm(weight)?.sqrt();
-        let g = squared_norm_of_sum(weight, self.config.weight_decay, Some(gradient))?.sqrt();
+        let [w, g] = squared_norms(weight, self.config.weight_decay, gradient)?.map(f64::sqrt);
         let positive = match weight.dtype() {
             DType::F64 => w * g > 0.0,
             _ => (w as f32) * (g as f32) > 0.0,
@@ -115,6 +114,7 @@ struct LarsRule {
 }
 
 impl Rule for LarsRule {
+    #[inline(always)]
     fn step<T: Float>(&self, weight: &mut T, buffer: &mut T, gradient: T) {
         let momentum = constant::<T>(self.momentum);
         let direction = constant::<T>(self.rate) * (gradient + constant::<T>(self.decay) * *weight);

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::in_place::constant;
 use crate::Result;
-use crate::kernels::{Element, Values};
+use crate::kernels::{Element, Values, vectorised};
 
 /// Values that are summed in one go.
 const CHUNK: usize = 1 << 14;
@@ -16,46 +16,77 @@ const LANES: usize = 16;
 
 /// Σ v².
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
-    squared_norm_of_sum(tensor, 0.0, None)
+    if !has_kernel(tensor) {
+        return composed(tensor);
+    }
+    let tensor = tensor.contiguous()?;
+    match tensor.dtype() {
+        DType::F32 => of_one::<f32>(&tensor),
+        _ => of_one::<f64>(&tensor),
+    }
 }
 
-/// Σ (decay·w + g)², each sum rounded to the tensors' own precision; Σ w² without a `gradient`.
-pub(super) fn squared_norm_of_sum(weight: &Tensor, decay: f64, gradient: Option<&Tensor>) -> Result<f64> {
-    let weight = weight.contiguous()?;
-    let gradient = gradient.map(Tensor::contiguous).transpose()?;
-    if !weight.device().is_cpu() || !matches!(weight.dtype(), DType::F32 | DType::F64) {
-        let sum = match gradient {
-            Some(gradient) => ((weight * decay)? + gradient)?,
-            None => weight,
-        };
-        return Ok(sum.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?.into());
+/// Σ w² and Σ (decay·w + g)², each sum rounded to the tensors' own precision, in one pass over both.
+pub(super) fn squared_norms(weight: &Tensor, decay: f64, gradient: &Tensor) -> Result<[f64; 2]> {
+    if !has_kernel(weight) {
+        return Ok([composed(weight)?, composed(&((weight * decay)? + gradient)?)?]);
     }
+    let (weight, gradient) = (weight.contiguous()?, gradient.contiguous()?);
     match weight.dtype() {
-        DType::F32 => on_cpu::<f32>(&weight, decay, gradient.as_ref()),
-        _ => on_cpu::<f64>(&weight, decay, gradient.as_ref()),
+        DType::F32 => of_two::<f32>(&weight, decay, &gradient),
+        _ => of_two::<f64>(&weight, decay, &gradient),
     }
 }
 
-fn on_cpu<T: Element>(weight: &Tensor, decay: f64, gradient: Option<&Tensor>) -> Result<f64> {
-    let values = Values::of(weight)?;
-    let w = values.get::<T>()?;
-    let Some(gradient) = gradient else {
-        return Ok(w.par_chunks(CHUNK).map(|w| sum(w.len(), |i| w[i])).collect::<Vec<_>>().iter().sum());
-    };
-    let (decay, values) = (constant::<T>(decay), Values::of(gradient)?);
-    let chunks = w.par_chunks(CHUNK).zip(values.get::<T>()?.par_chunks(CHUNK));
-    let sums: Vec<f64> = chunks.map(|(w, g)| sum(w.len().min(g.len()), |i| w[i] * decay + g[i])).collect();
+fn has_kernel(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && matches!(tensor.dtype(), DType::F32 | DType::F64)
+}
+
+fn composed(tensor: &Tensor) -> Result<f64> {
+    Ok(tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?.into())
+}
+
+fn of_one<T: Element>(tensor: &Tensor) -> Result<f64> {
+    let values = Values::of(tensor)?;
+    let chunks = values.get::<T>()?.par_chunks(CHUNK);
+    let sums: Vec<f64> = chunks.map(|v| squares(v.len(), |i| [v[i]])[0]).collect();
     Ok(sums.iter().sum())
 }
 
-fn sum<T: Float>(count: usize, value: impl Fn(usize) -> T) -> f64 {
-    let square = |i: usize| value(i).to_f64().map_or(f64::NAN, |v| v * v);
-    let mut lanes = [0f64; LANES];
-    let whole = count / LANES * LANES;
-    for i in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += square(i + lane);
-        }
-    }
-    lanes.iter().sum::<f64>() + (whole..count).map(square).sum::<f64>()
+fn of_two<T: Element>(weight: &Tensor, decay: f64, gradient: &Tensor) -> Result<[f64; 2]> {
+    let (w, g, decay) = (Values::of(weight)?, Values::of(gradient)?, constant::<T>(decay));
+    let chunks = w.get::<T>()?.par_chunks(CHUNK).zip(g.get::<T>()?.par_chunks(CHUNK));
+    let both = |(w, g): (&[T], &[T])| squares(w.len().min(g.len()), |i| [w[i], w[i] * decay + g[i]]);
+    let sums: Vec<[f64; 2]> = chunks.map(both).collect();
+    Ok([sums.iter().map(|s| s[0]).sum(), sums.iter().map(|s| s[1]).sum()])
+}
+
+/// The sums of the squares of `KINDS` values at each of `count` places.
+fn squares<T: Float, const KINDS: usize>(count: usize, values: impl Fn(usize) -> [T; KINDS]) -> [f64; KINDS] {
+    vectorised(
+        #[inline(always)]
+        || {
+            let mut lanes = [[0f64; LANES]; KINDS];
+            let whole = count / LANES * LANES;
+            for i in (0..whole).step_by(LANES) {
+                for lane in 0..LANES {
+                    for (sums, value) in lanes.iter_mut().zip(values(i + lane)) {
+                        sums[lane] += square(value);
+                    }
+                }
+            }
+            let mut sums = lanes.map(|lanes| lanes.iter().sum());
+            for i in whole..count {
+                for (sum, value) in sums.iter_mut().zip(values(i)) {
+                    *sum += square(value);
+                }
+            }
+            sums
+        },
+    )
+}
+
+#[inline(always)]
+fn square<T: Float>(value: T) -> f64 {
+    value.to_f64().map_or(f64::NAN, |v| v * v)
 }

@@ -89,6 +89,7 @@ struct SgdRule {
 }
 
 impl Rule for SgdRule {
+    #[inline(always)]
     fn step<T: Float>(&self, weight: &mut T, buffer: &mut T, gradient: T) {
         let momentum = constant::<T>(self.momentum);
         let direction = gradient + constant::<T>(self.decay) * *weight;
