@@ -6,7 +6,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::lanes::{Scratch, Shared, unwritten};
+use super::lanes::{Scratch, Shared, spread, unwritten};
 use super::product::{Multiply, Walk, groups, multiply, padded, widths};
 use super::sums::{Partials, Rows, SHORT, add_sums};
 use crate::kernels::shapes::ConvShape;
@@ -14,11 +14,13 @@ use crate::kernels::shapes::ConvShape;
 /// Values of the input that a task goes over, about, and the least and most pixels that it makes.
 const TASK: usize = 1 << 15;
 const PIXELS: Range<usize> = 48..384;
-/// Values of all partial sums of a weight gradient, at most, and how many partial sums at most.
-const PARTIAL_VALUES: usize = 1 << 23;
-const PARTIALS: usize = 16;
-/// Pixels that a weight gradient sums in registers, of as many pictures as it takes.
+/// Values of a window that are multiplied in one go.
+const PIECE: usize = 128;
+/// Tasks of a weight gradient, about, if its shares are fewer.
+const TASKS: usize = 32;
+/// Pixels that a weight gradient sums in registers, and values of a window's line that it sums at once.
 const DEPTH: usize = 96;
+const VALUES: usize = 512;
 /// Outputs that are gathered together: a line of the cache.
 const GATHERED: usize = 16;
 
@@ -259,44 +261,70 @@ impl WithSimd for Task<'_> {
         let size = ((lines.len() - 1) * plan.step + ny, (plan.count.1 - 1) * plan.step + nx);
         let first = ((lines.start * plan.step) as isize + plan.first.0, plan.first.1);
         let (x, row, image) = surrounded(x, plan, first, size, scratch);
-        let area = lines.len() * plan.count.1;
-        let pixels = pictures.len() * area;
-        let place = |pixel: usize| {
-            let (picture, pixel) = (pictures.start + pixel / area, pixel % area);
-            let (i, j) = (lines.start + pixel / plan.count.1, pixel % plan.count.1);
-            picture * plan.out_area + plan.out_first + i * plan.out_step.0 + j * plan.out_step.1
-        };
+        let pixels: Vec<Pixel> = (pictures.clone().enumerate())
+            .flat_map(|(k, picture)| lines.clone().enumerate().map(move |(i, line)| (k, picture, i, line)))
+            .flat_map(|(k, picture, i, line)| {
+                let from = k * image + i * plan.step * row;
+                let to = picture * plan.out_area + plan.out_first + line * plan.out_step.0;
+                (0..plan.count.1).map(move |j| Pixel {
+                    from: from + j * plan.step * c,
+                    to: (to + j * plan.out_step.1) * plan.outputs,
+                })
+            })
+            .collect();
         for (first, panel, wide) in panels.each() {
             let columns = wide.min(plan.outputs - first);
-            let walk = Walk { count: [1, ny, nx * c], a: [0, row, 1], b: [0, nx * c * wide, wide] };
-            let mut product = Multiply::new(walk, columns, false);
-            product.b = panel.as_ptr();
-            for group in groups::<S>(pixels, columns) {
-                product.rows = group.len();
-                for (m, pixel) in group.enumerate() {
-                    let (picture, within) = (pixel / area, pixel % area);
-                    let (i, j) = (within / plan.count.1, within % plan.count.1);
-                    product.a[m] = x[picture * image + i * plan.step * row + j * plan.step * c..].as_ptr();
-                    // SAFETY: `place` is a pixel of the output, which has `outputs` values.
-                    product.out[m] = unsafe { out.at(place(pixel) * plan.outputs + first) };
+            for (k, Piece { taps, values }) in pieces(ny, nx * c).enumerate() {
+                let walk = Walk { count: [1, taps.len(), values.len()], a: [0, row, 1], b: [0, nx * c * wide, wide] };
+                let mut product = Multiply::new(walk, columns, k > 0);
+                product.b = panel[(taps.start * nx * c + values.start) * wide..].as_ptr();
+                let within = taps.start * row + values.start;
+                for group in groups::<S>(pixels.len(), columns) {
+                    product.rows = group.len();
+                    for (m, pixel) in pixels[group].iter().enumerate() {
+                        product.a[m] = x[pixel.from + within..].as_ptr();
+                        // SAFETY: it is a pixel of the output, which has `outputs` values.
+                        product.out[m] = unsafe { out.at(pixel.to + first) };
+                    }
+                    // SAFETY: `surrounded` gives every window of these lines; the panel has a row of `wide` columns for
+                    // each value of a window; pixels are written by one task each.
+                    unsafe { multiply(simd, &product) };
                 }
-                // SAFETY: `surrounded` gives every window of these lines; the panel has a row of `wide` columns for each
-                // value of a window; pixels are written by one task each.
-                unsafe { multiply(simd, &product) };
             }
         }
         if !sums.is_empty() {
             // Lines of a forward pass lie side by side.
             let (first, second) = sums.split_at_mut(plan.outputs);
-            for start in (0..pixels).step_by(SHORT) {
+            for pixels in pixels.chunks(SHORT) {
                 // SAFETY: this task has written the pixels.
                 unsafe {
-                    let rows = Rows { first: out.at(place(start) * plan.outputs), count: SHORT.min(pixels - start) };
+                    let rows = Rows { first: out.at(pixels[0].to), count: pixels.len() };
                     add_sums(simd, &[rows], plan.outputs, first, second);
                 }
             }
         }
     }
+}
+
+/// Where the window of an output begins, and where the output goes.
+struct Pixel {
+    from: usize,
+    to: usize,
+}
+
+/// A part of a window: some of its lines, and some values of each.
+struct Piece {
+    taps: Range<usize>,
+    values: Range<usize>,
+}
+
+/// A window of `taps` lines of `line` values in pieces whose rows of a panel stay in the first cache.
+fn pieces(taps: usize, line: usize) -> impl Iterator<Item = Piece> {
+    let (together, parts) = ((PIECE / line.max(1)).clamp(1, taps), line.div_ceil(PIECE).max(1));
+    let values = move |part: usize| part * line / parts..(part + 1) * line / parts;
+    (0..taps).step_by(together).flat_map(move |first| {
+        (0..parts).map(move |part| Piece { taps: first..(first + together).min(taps), values: values(part) })
+    })
 }
 
 /// The part of each picture from line and column `first` on, of `size`, with zeros where it leaves the picture; the
@@ -342,63 +370,70 @@ fn surround(x: &[f32], plan: &Plan, first: (isize, isize), width: usize, copy: &
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
 pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<f32> {
     let (width, lanes) = widths(arch);
-    let count = s.kernel.0 * s.kernel.1 * s.in_channels;
-    let parts = (PARTIAL_VALUES / (count * s.out_channels).max(1)).clamp(1, PARTIALS).min(s.batch);
-    let plan = Plan::forward(&ConvShape { batch: 1, ..*s });
-    let windows = Plan { count: s.out_size, in_size: s.in_size, ..plan };
-    let together = (DEPTH / (s.out_size.0 * s.out_size.1)).max(1);
-    let panels: Vec<usize> = (0..s.out_channels).step_by(width).collect();
-    let tasks: Vec<(usize, usize)> =
-        (0..parts).flat_map(|part| panels.iter().map(move |&first| (part, first))).collect();
-    let task = |(x_copy, dy_copy): &mut (Scratch, Scratch), (part, first): (usize, usize)| {
-        let columns = width.min(s.out_channels - first);
-        let mut sums = vec![0.0; count * columns.div_ceil(lanes) * lanes];
-        let range = part * s.batch / parts..(part + 1) * s.batch / parts;
-        for start in range.clone().step_by(together) {
-            let pictures = start..(start + together).min(range.end);
-            let operation =
-                AddWeights { x, dy, pictures, first, columns, plan: &windows, s, sums: &mut sums, x_copy, dy_copy };
-            arch.dispatch(operation);
-        }
+    let (ny, nx) = s.kernel;
+    let line = nx * s.in_channels;
+    // Shares of the gradient: columns of a panel, a line of the window, and values of that line.
+    let shares: Vec<Share> = (0..s.out_channels)
+        .step_by(width)
+        .map(|first| first..(first + width).min(s.out_channels))
+        .flat_map(|columns| (0..ny).map(move |tap| (columns.clone(), tap)))
+        .flat_map(|(columns, tap)| {
+            let starts = (0..line).step_by(VALUES);
+            starts.map(move |start| Share { columns: columns.clone(), tap, values: start..(start + VALUES).min(line) })
+        })
+        .collect();
+    let pixels = s.batch * s.out_size.0 * s.out_size.1;
+    let parts = (TASKS / shares.len().max(1)).clamp(1, pixels.div_ceil(DEPTH));
+    let tasks: Vec<(&Share, usize)> =
+        shares.iter().flat_map(|share| (0..parts).map(move |part| (share, part))).collect();
+    let task = |copies: &mut [Scratch; 2], (share, part): (&Share, usize)| {
+        let pixels = part * pixels / parts..(part + 1) * pixels / parts;
+        let mut sums = vec![0.0; share.values.len() * share.columns.len().div_ceil(lanes) * lanes];
+        arch.dispatch(AddWeights { x, dy, s, share, pixels, sums: &mut sums, copies });
         sums
     };
-    let partials: Vec<Vec<f32>> = tasks.into_par_iter().map_init(Default::default, task).collect();
+    let sums: Vec<Vec<f32>> = tasks.into_par_iter().map_init(Default::default, task).collect();
+    let count = ny * line;
     let mut dw = vec![0.0; s.out_channels * count];
-    let gathered = GATHERED.min(width);
-    dw.par_chunks_mut(gathered * count).enumerate().for_each(|(k, dw)| {
-        let (panel, column) = (k * gathered / width, k * gathered % width);
-        let wide = width.min(s.out_channels - panel * width).div_ceil(lanes) * lanes;
-        for part in 0..parts {
-            add_columns(dw, &partials[part * panels.len() + panel], (wide, column), s);
+    let together = GATHERED.min(width);
+    dw.par_chunks_mut(together * count).enumerate().for_each(|(k, dw)| {
+        let first = k * together;
+        let of_panel = shares.iter().zip(sums.chunks(parts)).filter(|(share, _)| share.columns.contains(&first));
+        for (share, parts) in of_panel {
+            parts.iter().for_each(|sums| add_columns(dw, sums, share, first - share.columns.start, s));
         }
     });
     dw
 }
 
-/// Adds columns of `sums` `[tap][channel][wide]` to as many rows `[channel][tap]`: a line of the cache at a time.
-fn add_columns(dw: &mut [f32], sums: &[f32], (wide, column): (usize, usize), s: &ConvShape) {
+/// A part of a weight gradient: some outputs, and some values of a line `tap` of the window.
+struct Share {
+    columns: Range<usize>,
+    tap: usize,
+    values: Range<usize>,
+}
+
+/// Adds columns of `sums` `[value][wide]`, from `column` on, to as many rows `[channel][tap]`: a line of the cache at a time.
+fn add_columns(dw: &mut [f32], sums: &[f32], share: &Share, column: usize, s: &ConvShape) {
     let (taps, channels) = (s.kernel.0 * s.kernel.1, s.in_channels);
-    let count = taps * channels;
-    for (c, tap) in (0..channels).flat_map(|c| (0..taps).map(move |tap| (c, tap))) {
-        let values = &sums[(tap * channels + c) * wide + column..];
-        for (row, value) in dw.chunks_exact_mut(count).zip(values) {
-            row[c * taps + tap] += value;
+    let wide = sums.len() / share.values.len();
+    for (value, sums) in share.values.clone().zip(sums.chunks_exact(wide)) {
+        let (tap, channel) = (share.tap * s.kernel.1 + value / channels, value % channels);
+        for (row, sum) in dw.chunks_exact_mut(taps * channels).zip(&sums[column..]) {
+            row[channel * taps + tap] += sum;
         }
     }
 }
 
-/// Some pictures' share of the weight gradient of some output channels: `sums` `[window, columns]`.
+/// The share's sums over some output pixels, counted over all pictures: `sums` `[value, columns]`.
 struct AddWeights<'a> {
     x: &'a [f32],
     dy: &'a [f32],
-    pictures: Range<usize>,
-    first: usize,
-    columns: usize,
-    plan: &'a Plan,
     s: &'a ConvShape,
+    share: &'a Share,
+    pixels: Range<usize>,
     sums: &'a mut [f32],
-    x_copy: &'a mut Scratch,
-    dy_copy: &'a mut Scratch,
+    copies: &'a mut [Scratch; 2],
 }
 
 impl WithSimd for AddWeights<'_> {
@@ -406,55 +441,82 @@ impl WithSimd for AddWeights<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { x, dy, pictures, first, columns, plan, s, sums, x_copy, dy_copy } = self;
-        let (c, (ny, nx), (lines, line)) = (s.in_channels, s.kernel, s.out_size);
-        let size = ((lines - 1) * s.stride + ny, (line - 1) * s.stride + nx);
-        let image = s.in_size.0 * s.in_size.1 * c;
-        let x = &x[pictures.start * image..pictures.end * image];
-        let (x, row, image) = surrounded(x, plan, plan.first, size, x_copy);
-        let pixels = lines * line;
-        let dy = &dy[pictures.start * pixels * s.out_channels..pictures.end * pixels * s.out_channels];
-        let wide = padded::<S>(columns);
-        let (dy, step) = if columns == wide {
-            (&dy[first..], s.out_channels)
-        } else {
-            (whole_vectors(dy, s, first, columns, wide, dy_copy), wide)
-        };
-        let walk = Walk {
-            count: [pictures.len(), lines, line],
-            a: [image, s.stride * row, s.stride * c],
-            b: [pixels * step, line * step, step],
-        };
-        let mut product = Multiply::new(walk, wide, true);
-        product.b = dy.as_ptr();
-        for ky in 0..ny {
-            // The values of a window's row are neighbours.
-            for group in groups::<S>(nx * c, wide) {
+        let Self { x, dy, s, share, pixels, sums, copies: [x_copy, dy_copy] } = self;
+        let (values, wide) = (share.values.len(), padded::<S>(share.columns.len()));
+        let step = spread(values);
+        for start in pixels.clone().step_by(DEPTH) {
+            let pixels = start..(start + DEPTH).min(pixels.end);
+            let count = pixels.len();
+            let dy = whole_vectors(&dy[start * s.out_channels..], share, count, (s.out_channels, wide), dy_copy);
+            let x = windows(x, s, share, pixels, step, x_copy);
+            let walk = Walk { count: [1, 1, count], a: [0, 0, step], b: [0, 0, wide] };
+            let mut product = Multiply::new(walk, wide, true);
+            product.b = dy.as_ptr();
+            for group in groups::<S>(values, wide) {
                 product.rows = group.len();
                 for (m, value) in group.enumerate() {
-                    product.a[m] = x[ky * row + value..].as_ptr();
-                    product.out[m] = sums[(ky * nx * c + value) * wide..][..wide].as_mut_ptr();
+                    product.a[m] = x[value..].as_ptr();
+                    product.out[m] = sums[value * wide..][..wide].as_mut_ptr();
                 }
-                // SAFETY: `surrounded` gives every window; dy has `lines · line` rows of whole vectors for each picture;
-                // `sums` has a row of `wide` values for every value of a window.
+                // SAFETY: x has a row of values and dy one of whole vectors for each pixel; `sums` has a row of `wide`
+                // values for every value.
                 unsafe { multiply(simd, &product) };
             }
         }
     }
 }
 
-/// Some channels of each pixel, with zeros up to whole vectors.
-fn whole_vectors<'a>(
-    dy: &[f32],
+/// The share's values of the window of each pixel, zeros outside the picture, in rows of `step`.
+fn windows<'a>(
+    x: &[f32],
     s: &ConvShape,
-    first: usize,
-    columns: usize,
-    wide: usize,
+    share: &Share,
+    pixels: Range<usize>,
+    step: usize,
     copy: &'a mut Scratch,
 ) -> &'a [f32] {
-    let copy = copy.take(dy.len() / s.out_channels * wide);
-    for (values, pixel) in copy.chunks_exact_mut(wide).zip(dy.chunks_exact(s.out_channels)) {
-        values[..columns].copy_from_slice(&pixel[first..][..columns]);
+    let ((height, width), c) = (s.in_size, s.in_channels);
+    let copy = copy.take(pixels.len() * step);
+    let lines = pixels.start / s.out_size.1..pixels.end.div_ceil(s.out_size.1);
+    let mut rows = copy.chunks_exact_mut(step);
+    for line in lines {
+        let (picture, i) = (line / s.out_size.0, line % s.out_size.0);
+        let y = (i * s.stride + share.tap).checked_sub(s.padding).filter(|&y| y < height);
+        let first = line * s.out_size.1;
+        let columns = pixels.start.max(first) - first..pixels.end.min(first + s.out_size.1) - first;
+        for (j, row) in columns.zip(&mut rows) {
+            let row = &mut row[..share.values.len()];
+            let Some(y) = y else {
+                row.fill(0.0);
+                continue;
+            };
+            // The window's line begins `padding` pixels before the picture's.
+            let (from, end) = (j * s.stride * c + share.values.start, s.padding * c);
+            let before = end.saturating_sub(from).min(row.len());
+            let inside = (end + width * c).saturating_sub(from).min(row.len()).max(before);
+            row[..before].fill(0.0);
+            if before < inside {
+                let line = &x[(picture * height + y) * width * c..][..width * c];
+                row[before..inside].copy_from_slice(&line[from + before - end..][..inside - before]);
+            }
+            row[inside..].fill(0.0);
+        }
+    }
+    copy
+}
+
+/// The share's columns of `count` pixels of dy, with zeros up to whole vectors.
+fn whole_vectors<'a>(
+    dy: &[f32],
+    share: &Share,
+    count: usize,
+    (outputs, wide): (usize, usize),
+    copy: &'a mut Scratch,
+) -> &'a [f32] {
+    let copy = copy.take(count * wide);
+    let columns = share.columns.len();
+    for (values, pixel) in copy.chunks_exact_mut(wide).zip(dy.chunks_exact(outputs)) {
+        values[..columns].copy_from_slice(&pixel[share.columns.clone()]);
         values[columns..].fill(0.0);
     }
     copy

@@ -79,6 +79,15 @@ impl Shared {
     }
 }
 
+/// Values of a line of the cache.
+const LINE: usize = 16;
+
+/// `count` values and some more: an odd number of the cache's lines, so that rows one behind the other, or every second of
+/// them, do not meet in one of its sets.
+pub const fn spread(count: usize) -> usize {
+    (count.div_ceil(LINE) | 1) * LINE
+}
+
 /// `count` values that the caller is about to write, all of them, before anything reads them.
 ///
 /// Kernels write every value of their result: filling it first would be another pass over memory.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::super::lanes::{Scratch, Shared, unwritten};
 use super::super::product::{padded, panel_width, product, widths};
-use super::super::sums::{Partials, Rows, add_sums};
+use super::super::sums::Partials;
 use super::POINTS;
 use super::filters::Weights;
 use super::tiles::{Tiles, Transformed};
@@ -63,7 +63,7 @@ impl Work<'_> {
         let Weights { inputs, outputs, .. } = *self.weights;
         let (width, lanes) = widths(self.arch);
         let wide = outputs.div_ceil(lanes) * lanes;
-        let mut transformed = unwritten(POINTS * inputs * wide);
+        let mut transformed = unwritten(Transformed::size_of_groups(inputs, wide, width));
         let shared = Shared::new(&mut transformed);
         let jobs: Vec<_> = panels(outputs, width)
             .flat_map(|panel| (0..inputs).step_by(KEPT_CHANNELS).map(move |input| (panel, input)))
@@ -78,7 +78,7 @@ impl Work<'_> {
         });
         let block = |scratch: &mut [Scratch; 2], range: Range<usize>| {
             let mut sums = vec![0.0; if self.sums { 2 * outputs } else { 0 }];
-            self.arch.dispatch(Block { work: self, transformed: &transformed, range, scratch, sums: &mut sums });
+            self.arch.dispatch(Block { work: self, transformed: shared, range, scratch, sums: &mut sums });
             sums
         };
         let blocks: Vec<_> = blocks(self.tiles.count(), BLOCK).collect();
@@ -91,7 +91,8 @@ impl Work<'_> {
         let Weights { inputs, outputs, .. } = *self.weights;
         let (width, _) = widths(self.arch);
         let most = (HELD_INPUTS / (POINTS * inputs)).max(BLOCK) / BLOCK * BLOCK;
-        let mut held = unwritten(POINTS * inputs * most.min(self.tiles.count()));
+        let most = most.min(self.tiles.count());
+        let mut held = unwritten(Transformed::size_of_groups(most, inputs, CHANNELS));
         let mut partials = Vec::new();
         for chunk in blocks(self.tiles.count(), most) {
             let shared = Shared::new(&mut held);
@@ -116,24 +117,6 @@ impl Work<'_> {
             partials.extend(sums);
         }
         Partials(partials)
-    }
-
-    /// Adds the sums of the columns `panel` of the outputs of some tiles, which are written.
-    #[inline(always)]
-    fn add_sums<S: Simd>(&self, simd: S, range: Range<usize>, (first, columns): (usize, usize), sums: &mut [f64]) {
-        let all = self.weights.outputs;
-        let (sum, square) = sums.split_at_mut(all);
-        for tile in range {
-            let (lines, length) = self.tiles.outputs(tile);
-            let mut rows = [Rows { first: std::ptr::null(), count: 0 }; 4];
-            for (row, pixel) in rows.iter_mut().zip(lines) {
-                // SAFETY: the pixel lies in the output.
-                *row = Rows { first: unsafe { self.out.at(pixel * all + first) }, count: length };
-            }
-            let columns = first..first + columns;
-            // SAFETY: the tile's outputs are written, by this task.
-            unsafe { add_sums(simd, &rows, all, &mut sum[columns.clone()], &mut square[columns]) };
-        }
     }
 }
 
@@ -161,9 +144,8 @@ impl WithSimd for KeepWeights<'_> {
         let wide = padded::<S>(columns);
         // SAFETY: panels before this one are as wide as they have columns; rows of inputs are written by one task each.
         unsafe {
-            let values = out.at(POINTS * weights.inputs * first + inputs.start * wide);
-            let out = Transformed { values, tiles: weights.inputs, width: wide };
-            weights.transform(simd, inputs, (first, columns), out);
+            let out = Transformed::group(out, weights.inputs, first..first + wide, panel_width::<S>());
+            weights.transform(simd, inputs.clone(), (first, columns), out.starting_at(inputs.start));
         }
     }
 }
@@ -171,7 +153,7 @@ impl WithSimd for KeepWeights<'_> {
 /// A block of tiles from the input to the output.
 struct Block<'a> {
     work: Work<'a>,
-    transformed: &'a [f32],
+    transformed: Shared,
     range: Range<usize>,
     scratch: &'a mut [Scratch; 2],
     sums: &'a mut [f64],
@@ -185,25 +167,22 @@ impl WithSimd for Block<'_> {
         let Self { work, transformed, range, scratch: [held, made], sums } = self;
         let Weights { inputs, outputs, .. } = *work.weights;
         let (count, width) = (range.len(), panel_width::<S>());
-        let held = held.take(POINTS * count * inputs).as_mut_ptr();
-        let made = made.take(POINTS * count * width).as_mut_ptr();
-        let held = Transformed { values: held, tiles: count, width: inputs };
+        let held = held.take(Transformed::size(count, inputs)).as_mut_ptr();
+        let made = made.take(Transformed::size(count, width)).as_mut_ptr();
+        let held = Transformed::new(held, count, inputs);
         // SAFETY: the matrices have the sizes that are said; blocks write outputs of their own.
         unsafe {
             work.tiles.transform_inputs(simd, work.x, inputs, 0..inputs, range.clone(), held);
             for (first, columns) in panels(outputs, width) {
                 let wide = padded::<S>(columns);
-                let products = Transformed { values: made, tiles: count, width: wide };
-                let weights = transformed.as_ptr().add(POINTS * inputs * first);
+                let products = Transformed::new(made, count, wide);
+                let weights = Transformed::group(transformed, inputs, first..first + wide, width);
                 for xi in 0..POINTS {
-                    let (a, b) = (held.row(xi, 0), weights.add(xi * inputs * wide));
+                    let (a, b) = (held.row(xi, 0), weights.row(xi, 0));
                     product(simd, (count, inputs, wide), a, b, products.row(xi, 0), false);
                 }
-                work.tiles.outputs_of(simd, products, range.clone(), (first, columns, outputs), work.out.at(0));
+                work.tiles.outputs_of(simd, products, range.clone(), (first, columns, outputs), work.out.at(0), sums);
             }
-        }
-        if work.sums {
-            work.add_sums(simd, range, (0, outputs), sums);
         }
     }
 }
@@ -227,7 +206,8 @@ impl WithSimd for HoldInputs<'_> {
         let channels = channel..(channel + CHANNELS).min(inputs);
         // SAFETY: so much is held; tiles are written by one task each.
         unsafe {
-            let out = Transformed::group(out, chunk.len(), channels.clone()).starting_at(range.start - chunk.start);
+            let out = Transformed::group(out, chunk.len(), channels.clone(), CHANNELS);
+            let out = out.starting_at(range.start - chunk.start);
             work.tiles.transform_inputs(simd, work.x, inputs, channels, range, out);
         }
     }
@@ -252,27 +232,24 @@ impl WithSimd for Panel<'_> {
         let Self { work, chunk, held, range, panel: (first, columns), scratch: [weights, made], sums } = self;
         let Weights { inputs, outputs, .. } = *work.weights;
         let (count, wide) = (range.len(), padded::<S>(columns));
-        let weights = weights.take(POINTS * CHANNELS * wide).as_mut_ptr();
-        let made = made.take(POINTS * count * wide).as_mut_ptr();
-        let products = Transformed { values: made, tiles: count, width: wide };
+        let weights = weights.take(Transformed::size(CHANNELS, wide)).as_mut_ptr();
+        let made = made.take(Transformed::size(count, wide)).as_mut_ptr();
+        let products = Transformed::new(made, count, wide);
         let tiles = chunk.start + range.start..chunk.start + range.end;
         // SAFETY: the matrices have the sizes that are said; tasks write outputs of their own.
         unsafe {
             for channel in (0..inputs).step_by(CHANNELS) {
                 let channels = channel..(channel + CHANNELS).min(inputs);
                 let depth = channels.len();
-                let held = Transformed::group(held, chunk.len(), channels.clone());
-                let transformed = Transformed { values: weights, tiles: depth, width: wide };
+                let held = Transformed::group(held, chunk.len(), channels.clone(), CHANNELS);
+                let transformed = Transformed::new(weights, depth, wide);
                 work.weights.transform(simd, channels, (first, columns), transformed);
                 for xi in 0..POINTS {
                     let (a, b) = (held.row(xi, range.start), transformed.row(xi, 0));
                     product(simd, (count, depth, wide), a, b, products.row(xi, 0), channel > 0);
                 }
             }
-            work.tiles.outputs_of(simd, products, tiles.clone(), (first, columns, outputs), work.out.at(0));
-        }
-        if work.sums {
-            work.add_sums(simd, tiles, (first, columns), sums);
+            work.tiles.outputs_of(simd, products, tiles, (first, columns, outputs), work.out.at(0), sums);
         }
     }
 }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::super::lanes::{Shared, load, load_some, store, store_some};
+use super::super::lanes::{Shared, load, load_some, spread, store, store_some};
+use super::super::sums::flush;
 use super::POINTS;
 use super::transforms::{SIDE, both_sides, data, four_outputs, four_taps};
 
@@ -22,26 +23,43 @@ pub struct Tiles {
     grid: (usize, usize),
 }
 
-/// A transformed matrix of tiles: value ξ of channel c of the k-th tile is at `(ξ·tiles + k)·width + c`.
+/// A transformed matrix of tiles: value ξ of channel c of the k-th tile is at `ξ·step + k·width + c`.
 #[derive(Clone, Copy)]
 pub struct Transformed {
     /// The first value.
-    pub values: *mut f32,
+    values: *mut f32,
     /// Tiles.
     pub tiles: usize,
     /// Values of a tile's row.
     pub width: usize,
+    /// Values from one point to the next, [`spread`].
+    step: usize,
 }
 
 impl Transformed {
-    /// Channels `channels` of `tiles` tiles that are held in groups of channels, one group after the other.
+    /// A matrix of `tiles` tiles at `values`, where [`size`](Self::size) values are.
+    pub fn new(values: *mut f32, tiles: usize, width: usize) -> Self {
+        Self { values, tiles, width, step: spread(tiles * width) }
+    }
+
+    /// Values of such a matrix.
+    pub const fn size(tiles: usize, width: usize) -> usize {
+        POINTS * spread(tiles * width)
+    }
+
+    /// Channels `channels` of `tiles` tiles that are held in groups of `each` channels, one group after the other.
     ///
     /// # Safety
     /// So much is held.
-    pub unsafe fn group(held: Shared, tiles: usize, channels: Range<usize>) -> Self {
-        // SAFETY: the caller's promise; the groups before this one are together as wide as they have channels.
-        let values = unsafe { held.at(POINTS * tiles * channels.start) };
-        Self { values, tiles, width: channels.len() }
+    pub unsafe fn group(held: Shared, tiles: usize, channels: Range<usize>, each: usize) -> Self {
+        // SAFETY: the caller's promise.
+        let values = unsafe { held.at(channels.start / each * Self::size(tiles, each)) };
+        Self::new(values, tiles, channels.len())
+    }
+
+    /// Values that so many channels take in such groups.
+    pub fn size_of_groups(tiles: usize, channels: usize, each: usize) -> usize {
+        channels.div_ceil(each) * Self::size(tiles, each)
     }
 
     /// The row of point `xi` of tile `tile`.
@@ -51,7 +69,7 @@ impl Transformed {
     #[inline(always)]
     pub unsafe fn row(&self, xi: usize, tile: usize) -> *mut f32 {
         // SAFETY: the caller's promise.
-        unsafe { self.values.add((xi * self.tiles + tile) * self.width) }
+        unsafe { self.values.add(xi * self.step + tile * self.width) }
     }
 
     /// The same matrix, its tiles counted from `tile` on.
@@ -85,14 +103,6 @@ impl Tiles {
     fn place(&self, tile: usize) -> (usize, usize, usize) {
         let (picture, within) = (tile / self.per_picture(), tile % self.per_picture());
         (picture, within / self.grid.1 * OUT, within % self.grid.1 * OUT)
-    }
-
-    /// The first pixel of each line of a tile's outputs, counted over all pictures, and the lines' length.
-    pub fn outputs(&self, tile: usize) -> (impl Iterator<Item = usize> + use<>, usize) {
-        let (picture, y, x) = self.place(tile);
-        let (height, width) = self.out_size;
-        let first = (picture * height + y) * width + x;
-        ((0..OUT.min(height - y)).map(move |line| first + line * width), OUT.min(width - x))
     }
 
     /// Transforms the inputs of the tiles `range`, their channels `channels` of `x` `[N, H, W, all]`: Bᵀ·d·B.
@@ -172,7 +182,7 @@ impl Tiles {
     }
 
     /// Makes the outputs of the tiles `range` of their products: Aᵀ·m·A, into channels from `first` on of `out`
-    /// `[N, H', W', all]`.
+    /// `[N, H', W', all]`; adds their Σ and Σ² to `sums`, `[2, all]`, if there are any.
     ///
     /// # Safety
     /// `products` has a tile for each of `range`, in whole vectors; `columns` channels from `first` on are in `out`.
@@ -184,7 +194,9 @@ impl Tiles {
         range: Range<usize>,
         (first, columns, all): (usize, usize, usize),
         out: *mut f32,
+        sums: &mut [f64],
     ) {
+        let (sum, square) = sums.split_at_mut(sums.len() / 2);
         for (k, tile) in range.enumerate() {
             let (picture, y, x) = self.place(tile);
             let (lines, line) = (OUT.min(self.out_size.0 - y), OUT.min(self.out_size.1 - x));
@@ -192,16 +204,73 @@ impl Tiles {
             for c in (0..columns).step_by(S::F32_LANES) {
                 let count = (columns - c).min(S::F32_LANES);
                 // SAFETY: the caller's promise.
-                unsafe {
-                    let first = out.add(pixel * all + first + c);
-                    let steps = (self.out_size.1 * all, all);
-                    match count == S::F32_LANES {
-                        true => put_outputs::<S, true>(simd, products, (k, c, count), first, steps, (lines, line)),
-                        false => put_outputs::<S, false>(simd, products, (k, c, count), first, steps, (lines, line)),
+                let found = unsafe {
+                    let outputs = Outputs {
+                        first: out.add(pixel * all + first + c),
+                        steps: (self.out_size.1 * all, all),
+                        size: (lines, line),
+                        count,
+                    };
+                    let values = get(simd, products, k, c);
+                    match (count == S::F32_LANES, lines == OUT && line == OUT) {
+                        (true, true) => outputs.put::<S, true, true>(simd, values),
+                        (true, false) => outputs.put::<S, true, false>(simd, values),
+                        (false, _) => outputs.put::<S, false, false>(simd, values),
                     }
+                };
+                if !sum.is_empty() {
+                    flush(simd, found[0], &mut sum[first + c..][..count]);
+                    flush(simd, found[1], &mut square[first + c..][..count]);
                 }
             }
         }
+    }
+}
+
+/// Where a vector of a tile's outputs goes.
+struct Outputs {
+    first: *mut f32,
+    /// From one line, and from one pixel, to the next.
+    steps: (usize, usize),
+    /// Lines, and pixels of a line, that there are.
+    size: (usize, usize),
+    /// Channels.
+    count: usize,
+}
+
+impl Outputs {
+    /// Puts Aᵀ·m·A there; gives its Σ and Σ² over the pixels.
+    ///
+    /// # Safety
+    /// The pixels have so many channels; `WHOLE` vectors and tiles that lie `INSIDE` are so.
+    #[inline(always)]
+    unsafe fn put<S: Simd, const WHOLE: bool, const INSIDE: bool>(
+        &self,
+        simd: S,
+        products: [[S::f32s; IN]; IN],
+    ) -> [S::f32s; 2] {
+        let values = both_sides(
+            simd,
+            products,
+            #[inline(always)]
+            |simd, m| four_outputs(simd, m),
+        );
+        let mut sums = [simd.splat_f32s(0.0); 2];
+        for i in 0..OUT {
+            for j in 0..OUT {
+                if INSIDE || (i < self.size.0 && j < self.size.1) {
+                    let value = values[i][j];
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        let to = self.first.add(i * self.steps.0 + j * self.steps.1);
+                        if WHOLE { store::<S>(to, value) } else { store_some(simd, to, value, self.count) }
+                    }
+                    sums[0] = simd.add_f32s(sums[0], value);
+                    sums[1] = simd.mul_add_e_f32s(value, value, sums[1]);
+                }
+            }
+        }
+        sums
     }
 }
 
@@ -288,38 +357,6 @@ impl Pixels {
                 |simd, g| four_taps(simd, g),
             );
             put::<S, WHOLE>(simd, values, (k, c, wide), out);
-        }
-    }
-}
-
-/// Aᵀ·m·A of `count` channels from `c` on of tile `k`, to the pixels from `first` on that there are.
-///
-/// # Safety
-/// The pixels have so many channels; `WHOLE` vectors are so.
-#[inline(always)]
-unsafe fn put_outputs<S: Simd, const WHOLE: bool>(
-    simd: S,
-    products: Transformed,
-    (k, c, count): (usize, usize, usize),
-    first: *mut f32,
-    steps: (usize, usize),
-    (lines, line): (usize, usize),
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let values = both_sides(
-            simd,
-            get(simd, products, k, c),
-            #[inline(always)]
-            |simd, m| four_outputs(simd, m),
-        );
-        for i in 0..OUT {
-            for j in 0..OUT {
-                if i < lines && j < line {
-                    let to = first.add(i * steps.0 + j * steps.1);
-                    if WHOLE { store::<S>(to, values[i][j]) } else { store_some(simd, to, values[i][j], count) }
-                }
-            }
         }
     }
 }

@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::lanes::{Scratch, Shared, load, store, unwritten};
-use super::super::product::{Multiply, Walk, groups, multiply, padded, widths};
+use super::super::product::{Multiply, Walk, groups, multiply, padded, panel_width, widths};
 use super::POINTS;
 use super::tiles::{Tiles, Transformed, get};
 use super::transforms::{both_sides, three_outputs};
@@ -23,7 +23,7 @@ const CHANNELS: usize = 64;
 /// Values of transformed tiles that are held at once.
 const HELD: usize = 1 << 23;
 /// Tiles whose products are summed in registers: their panel stays in the first cache.
-const DEPTH: usize = 128;
+const DEPTH: usize = 64;
 /// Outputs that are gathered together: a line of the cache.
 const TOGETHER: usize = 16;
 /// Tiles that a task transforms.
@@ -83,10 +83,10 @@ impl Work<'_> {
     fn by_channels(self) -> Vec<f32> {
         let panels = self.panels();
         let wide = |(_, columns): (usize, usize)| columns.div_ceil(self.lanes) * self.lanes;
-        let all: usize = panels.iter().map(|&panel| wide(panel)).sum();
-        let most = (HELD / (POINTS * (self.inputs + all))).max(BLOCK);
+        let most = (HELD / (POINTS * (self.inputs + self.outputs))).max(BLOCK);
         let most = most.min(self.tiles.count());
-        let (mut inputs, mut gradients) = (unwritten(POINTS * most * self.inputs), unwritten(POINTS * most * all));
+        let mut inputs = unwritten(Transformed::size_of_groups(most, self.inputs, CHANNELS));
+        let mut gradients = unwritten(Transformed::size_of_groups(most, self.outputs, self.width));
         let mut sums: Vec<Vec<f32>> = panels.iter().map(|&panel| vec![0.0; self.inputs * TAPS * wide(panel)]).collect();
         let count = self.tiles.count();
         for first in (0..count).step_by(most) {
@@ -204,16 +204,16 @@ impl WithSimd for Part<'_> {
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
         let Self { work, range, panel: (first, columns), scratch: [inputs, gradients, sums] } = self;
         let wide = padded::<S>(columns);
-        let inputs = inputs.take(POINTS * BLOCK * work.inputs).as_mut_ptr();
-        let gradients = gradients.take(POINTS * BLOCK * wide).as_mut_ptr();
-        let sums = sums.take(POINTS * work.inputs * wide).as_mut_ptr();
-        let sums = Transformed { values: sums, tiles: work.inputs, width: wide };
+        let inputs = inputs.take(Transformed::size(BLOCK, work.inputs)).as_mut_ptr();
+        let gradients = gradients.take(Transformed::size(BLOCK, wide)).as_mut_ptr();
+        let sums = sums.take(Transformed::size(work.inputs, wide)).as_mut_ptr();
+        let sums = Transformed::new(sums, work.inputs, wide);
         let mut out = unwritten(work.inputs * TAPS * wide);
         for start in range.clone().step_by(BLOCK) {
             let tiles = start..(start + BLOCK).min(range.end);
             let count = tiles.len();
-            let inputs = Transformed { values: inputs, tiles: count, width: work.inputs };
-            let gradients = Transformed { values: gradients, tiles: count, width: wide };
+            let inputs = Transformed::new(inputs, count, work.inputs);
+            let gradients = Transformed::new(gradients, count, wide);
             // SAFETY: the matrices have the sizes that are said.
             unsafe {
                 work.tiles.transform_inputs(simd, work.x, work.inputs, 0..work.inputs, tiles.clone(), inputs);
@@ -239,18 +239,6 @@ struct Held {
     gradients: Shared,
 }
 
-impl Held {
-    /// A panel of `tiles` tiles, in whole vectors.
-    ///
-    /// # Safety
-    /// So much is held.
-    unsafe fn gradients<S: Simd>(self, tiles: usize, channels: Range<usize>) -> Transformed {
-        // SAFETY: the caller's promise; panels before this one are full.
-        let group = unsafe { Transformed::group(self.gradients, tiles, channels) };
-        Transformed { width: padded::<S>(group.width), ..group }
-    }
-}
-
 /// Transforms some tiles of a chunk.
 struct Hold<'a> {
     work: Work<'a>,
@@ -270,12 +258,14 @@ impl WithSimd for Hold<'_> {
         unsafe {
             for first in (0..work.inputs).step_by(CHANNELS) {
                 let channels = first..(first + CHANNELS).min(work.inputs);
-                let into = Transformed::group(held.inputs, chunk.len(), channels.clone()).starting_at(before);
+                let into = Transformed::group(held.inputs, chunk.len(), channels.clone(), CHANNELS).starting_at(before);
                 work.tiles.transform_inputs(simd, work.x, work.inputs, channels, range.clone(), into);
             }
             for first in (0..work.outputs).step_by(work.width) {
                 let channels = first..(first + work.width).min(work.outputs);
-                let into = held.gradients::<S>(chunk.len(), channels.clone()).starting_at(before);
+                let wide = first..first + padded::<S>(channels.len());
+                let into =
+                    Transformed::group(held.gradients, chunk.len(), wide, panel_width::<S>()).starting_at(before);
                 work.tiles.transform_gradients(simd, work.dy, work.outputs, channels, range.clone(), into);
             }
         }
@@ -299,12 +289,12 @@ impl WithSimd for Channels<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { tiles, held, panel: (first, columns), channels, scratch, sums } = self;
         let (count, wide) = (channels.len(), padded::<S>(columns));
-        let made = scratch.take(POINTS * count * wide).as_mut_ptr();
-        let made = Transformed { values: made, tiles: count, width: wide };
+        let made = scratch.take(Transformed::size(count, wide)).as_mut_ptr();
+        let made = Transformed::new(made, count, wide);
         // SAFETY: the held matrices have a row for every tile.
         unsafe {
-            let inputs = Transformed::group(held.inputs, tiles, channels);
-            let gradients = held.gradients::<S>(tiles, first..first + columns);
+            let inputs = Transformed::group(held.inputs, tiles, channels, CHANNELS);
+            let gradients = Transformed::group(held.gradients, tiles, first..first + wide, panel_width::<S>());
             add_products(simd, inputs, gradients, made, false);
             put_taps(simd, made, sums, true);
         }
