@@ -49,41 +49,41 @@ fn composed(tensor: &Tensor) -> Result<f64> {
 fn of_one<T: Element>(tensor: &Tensor) -> Result<f64> {
     let values = Values::of(tensor)?;
     let chunks = values.get::<T>()?.par_chunks(CHUNK);
-    let sums: Vec<f64> = chunks.map(|v| squares(v.len(), |i| [v[i]])[0]).collect();
+    let sums: Vec<f64> = chunks.map(|v| squares(v, v, |v, _| [v])[0]).collect();
     Ok(sums.iter().sum())
 }
 
 fn of_two<T: Element>(weight: &Tensor, decay: f64, gradient: &Tensor) -> Result<[f64; 2]> {
     let (w, g, decay) = (Values::of(weight)?, Values::of(gradient)?, constant::<T>(decay));
     let chunks = w.get::<T>()?.par_chunks(CHUNK).zip(g.get::<T>()?.par_chunks(CHUNK));
-    let both = |(w, g): (&[T], &[T])| squares(w.len().min(g.len()), |i| [w[i], w[i] * decay + g[i]]);
-    let sums: Vec<[f64; 2]> = chunks.map(both).collect();
+    let sums: Vec<[f64; 2]> = chunks.map(|(w, g)| squares(w, g, |w, g| [w, w * decay + g])).collect();
     Ok([sums.iter().map(|s| s[0]).sum(), sums.iter().map(|s| s[1]).sum()])
 }
 
-/// The sums of the squares of `KINDS` values at each of `count` places.
-fn squares<T: Float, const KINDS: usize>(count: usize, values: impl Fn(usize) -> [T; KINDS]) -> [f64; KINDS] {
+/// The sums of the squares of the `KINDS` values that are made of each pair.
+fn squares<T: Float, const KINDS: usize>(a: &[T], b: &[T], values: impl Fn(T, T) -> [T; KINDS]) -> [f64; KINDS] {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut lanes = [[0f64; LANES]; KINDS];
     vectorised(
         #[inline(always)]
         || {
-            let mut lanes = [[0f64; LANES]; KINDS];
-            let whole = count / LANES * LANES;
-            for i in (0..whole).step_by(LANES) {
+            for (a, b) in a.iter().zip(b) {
                 for lane in 0..LANES {
-                    for (sums, value) in lanes.iter_mut().zip(values(i + lane)) {
-                        sums[lane] += square(value);
+                    let values = values(a[lane], b[lane]);
+                    for kind in 0..KINDS {
+                        lanes[kind][lane] += square(values[kind]);
                     }
                 }
             }
-            let mut sums = lanes.map(|lanes| lanes.iter().sum());
-            for i in whole..count {
-                for (sum, value) in sums.iter_mut().zip(values(i)) {
-                    *sum += square(value);
-                }
-            }
-            sums
         },
-    )
+    );
+    let mut sums = lanes.map(|lanes| lanes.iter().sum::<f64>());
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        for (sum, value) in sums.iter_mut().zip(values(a, b)) {
+            *sum += square(value);
+        }
+    }
+    sums
 }
 
 #[inline(always)]
