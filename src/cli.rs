@@ -415,6 +415,12 @@ pub struct BenchStep {
     /// Width of the hidden layers of both projection heads.
     #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub hidden: u32,
+    /// Forget what is inside the backbone's blocks, and compute it again on the way back.
+    #[arg(long)]
+    pub recompute: bool,
+    /// Convolve 3×3 windows directly, without Winograd's algorithm.
+    #[arg(long)]
+    pub no_winograd: bool,
     /// Steps that are measured, after two that are not; their median is printed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,

@@ -10,7 +10,8 @@
 //!     r#"{"backbone": {"width": 4}, "objective": {"kind": "simclr", "projection_head": "16-8 bn-"}}"#,
 //! ).expect("a method");
 //! let device = Device::Cpu;
-//! let placement = Placement { seed: 0, dtype: DType::F32, device: &device, collective: SingleProcess::shared() };
+//! let (collective, execution) = (SingleProcess::shared(), Default::default());
+//! let placement = Placement { seed: 0, dtype: DType::F32, device: &device, collective, execution };
 //! let method = Method::new(&config, 0, placement)?;
 //! let view = Tensor::randn(0f32, 1.0, (4, 3, 16, 16), &device)?;
 //! let step = method.step(&StepBatch { clean: None, views: [view.clone(), view], params: None })?;
@@ -21,7 +22,7 @@
 //!
 //! - [`params`]: named parameters and buffers; [`nn`], [`kernels`]: layers and what they call; [`tape`]: the way back
 //! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`method`](mod@method): what is trained; [`step`]: what passes between them
-//! - [`optim`]: optimisers and schedules; [`collective`]: processes that work together
+//! - [`execution`]: how the work is done; [`optim`]: optimisers and schedules; [`collective`]: processes that work together
 //! - [`images`]: from pixels to tensors; [`checkpoint`], [`model`]: weights on disk
 //!
 //! It does not read pictures, draw augmentations, or run the training loop, and it never prints or opens the network.
@@ -31,6 +32,7 @@ pub mod checkpoint;
 pub mod collective;
 pub mod equivariance;
 mod error;
+pub mod execution;
 pub mod head;
 pub mod images;
 pub mod kernels;
@@ -47,6 +49,7 @@ pub use backbone::{Architecture, Backbone, BackboneConfig, ResNet, ResNetConfig,
 pub use collective::{Collective, SharedCollective, SingleProcess};
 pub use equivariance::{Equivariance, EquivarianceConfig, EquivarianceModule};
 pub use error::{Error, Result};
+pub use execution::Execution;
 pub use head::{Head, HeadSpec};
 pub use images::Normalisation;
 pub use method::{Method, MethodConfig, Placement, StepOutcome};

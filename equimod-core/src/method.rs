@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::backbone::{Backbone, BackboneConfig};
 use crate::collective::SharedCollective;
 use crate::equivariance::{EquivarianceConfig, NamedModule, Needs};
+use crate::execution::Execution;
 use crate::nn::Mode;
 use crate::objective::{Objective, ObjectiveConfig};
 use crate::params::ParamStore;
@@ -57,6 +58,8 @@ pub struct Placement<'a> {
     pub device: &'a Device,
     /// The processes that train together.
     pub collective: SharedCollective,
+    /// How the work is done.
+    pub execution: Execution,
 }
 
 /// What one step found, before anything is changed.
@@ -82,9 +85,9 @@ struct HeadsOutcome {
 impl Method {
     /// Builds the method for parameter vectors of width `parameters`.
     pub fn new(config: &MethodConfig, parameters: usize, placement: Placement) -> Result<Self> {
-        let Placement { seed, dtype, device, collective } = placement;
+        let Placement { seed, dtype, device, collective, execution } = placement;
         let mut params = ParamStore::new(seed, dtype, device);
-        let backbone = config.backbone.build(&collective, &mut params.root().scope("backbone"))?;
+        let backbone = config.backbone.build(execution, &collective, &mut params.root().scope("backbone"))?;
         let features = backbone.features();
         let objective = config.objective.build(features, &collective, &mut params.root().scope("objective"))?;
         let mut root = params.root();

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::backbone::{Architecture, Backbone, BackboneConfig, ResNetConfig, Stem};
 use crate::checkpoint::{self, LoadReport};
 use crate::collective::SingleProcess;
+use crate::execution::Execution;
 use crate::images::Normalisation;
 use crate::method::{Method, MethodConfig, Placement};
 use crate::params::ParamStore;
@@ -89,7 +90,13 @@ impl Model {
     /// The same network before training: initial weights from the run's seed (0 where none is recorded).
     pub fn untrained(&self, device: &Device) -> Result<Self> {
         let seed = self.description.as_ref().map_or(0, |d| d.seed);
-        let placement = Placement { seed, dtype: DType::F32, device, collective: SingleProcess::shared() };
+        let placement = Placement {
+            seed,
+            dtype: DType::F32,
+            device,
+            collective: SingleProcess::shared(),
+            execution: Execution::default(),
+        };
         let network = match &self.description {
             Some(d) => Network::Method(Box::new(Method::new(&d.method, d.parameters, placement)?)),
             None => new_backbone(&resnet_config(&self.params().tensors(""), &self.path)?, seed, device)?,
@@ -206,8 +213,13 @@ fn from_description(text: &str, tensors: &BTreeMap<String, Tensor>, path: &Path,
     if let Some(problem) = description.method.validate().into_iter().next() {
         return Err(Error::checkpoint(path, problem));
     }
-    let placement =
-        Placement { seed: description.seed, dtype: DType::F32, device, collective: SingleProcess::shared() };
+    let placement = Placement {
+        seed: description.seed,
+        dtype: DType::F32,
+        device,
+        collective: SingleProcess::shared(),
+        execution: Execution::default(),
+    };
     let method = Method::new(&description.method, description.parameters, placement)?;
     let report = checkpoint::load_strict(method.params(), tensors, path)?;
     Ok((Network::Method(Box::new(method)), description.preprocessing.clone(), Some(description), report))
@@ -238,7 +250,7 @@ fn new_backbone(config: &ResNetConfig, seed: u64, device: &Device) -> Result<Net
     let mut params = ParamStore::new(seed, DType::F32, device);
     let collective = SingleProcess::shared();
     let config = BackboneConfig(config.clone());
-    let backbone = config.build(&collective, &mut params.root())?;
+    let backbone = config.build(Execution::default(), &collective, &mut params.root())?;
     Ok(Network::Backbone { backbone, params })
 }
 

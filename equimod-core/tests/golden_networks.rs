@@ -9,7 +9,7 @@ use equimod_core::collective::SingleProcess;
 use equimod_core::nn::{BatchNorm, Conv2d, Conv2dConfig, Mode};
 use equimod_core::params::Init;
 use equimod_core::tape::FeatureGradients;
-use equimod_core::{Architecture, Backbone, ParamStore, ResNet, ResNetConfig, Stem};
+use equimod_core::{Architecture, Backbone, Execution, ParamStore, ResNet, ResNetConfig, Stem};
 
 /// A network of the reference with its weights and inputs.
 struct Case {
@@ -22,14 +22,15 @@ struct Case {
 }
 
 impl Case {
-    fn open(file: &str, dtype: DType) -> Self {
+    fn open(file: &str, dtype: DType, winograd: bool) -> Self {
         let golden = Golden::open(file).unwrap();
         let architecture = Architecture::ALL.into_iter().find(|a| a.name() == golden.meta("arch")).unwrap();
         let stem = if golden.meta("cifar_stem") == "true" { Stem::Cifar } else { Stem::ImageNet };
         let config = ResNetConfig { architecture, stem, width: golden.meta("base_width").parse().unwrap() };
         let seed = golden.meta("fill_seed").parse().unwrap();
+        let execution = Execution { winograd, ..Default::default() };
         let mut store = ParamStore::new(0, dtype, &Device::Cpu);
-        let net = ResNet::new(&config, &SingleProcess::shared(), &mut store.root()).unwrap();
+        let net = ResNet::new(&config, execution, &SingleProcess::shared(), &mut store.root()).unwrap();
         for (name, slot) in store.iter() {
             let stored = format!("state/{name}");
             let values = match golden.has(&stored) {
@@ -95,7 +96,9 @@ impl Case {
     fn check_stem(&self, input: &Tensor) {
         let (kernel, stride, padding) = if self.config.stem == Stem::Cifar { (3, 1, 1) } else { (7, 2, 3) };
         let (width, init) = (self.config.width, Init::KaimingNormalFanOut);
-        let config = Conv2dConfig { in_channels: 3, out_channels: width, kernel, stride, padding, groups: 1, init };
+        let (groups, winograd) = (1, false);
+        let config =
+            Conv2dConfig { in_channels: 3, out_channels: width, kernel, stride, padding, groups, winograd, init };
         let mut store = ParamStore::new(0, self.dtype, &Device::Cpu);
         let conv = Conv2d::new(&config, &mut store.root().scope("conv1")).unwrap();
         let norm = BatchNorm::new(width, 1.0, &SingleProcess::shared(), &mut store.root().scope("bn1")).unwrap();
@@ -120,28 +123,28 @@ fn networks(narrow: bool) -> Vec<String> {
 
 #[test]
 fn golden_narrow_networks_in_f32() {
-    for file in networks(true) {
-        Case::open(&file, DType::F32).check_all();
+    for (file, winograd) in networks(true).iter().flat_map(|file| [(file, false), (file, true)]) {
+        Case::open(file, DType::F32, winograd).check_all();
     }
 }
 
 #[test]
 fn golden_narrow_networks_in_f64() {
     for file in networks(true) {
-        Case::open(&file, DType::F64).check_all();
+        Case::open(&file, DType::F64, false).check_all();
     }
 }
 
 #[test]
 fn golden_full_networks_in_f32() {
-    for file in networks(false) {
-        Case::open(&file, DType::F32).check_all();
+    for (file, winograd) in networks(false).iter().flat_map(|file| [(file, false), (file, true)]) {
+        Case::open(file, DType::F32, winograd).check_all();
     }
 }
 
 #[test]
 fn golden_full_networks_in_f64() {
     for file in networks(false) {
-        Case::open(&file, DType::F64).check_all();
+        Case::open(&file, DType::F64, false).check_all();
     }
 }

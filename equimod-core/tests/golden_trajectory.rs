@@ -13,8 +13,8 @@ use equimod_core::objective::{SimClr, SimClrConfig};
 use equimod_core::optim::{Lars, LarsConfig, Optimizer};
 use equimod_core::tape::Features;
 use equimod_core::{
-    Backbone, BackboneConfig, Method, MethodConfig, Mode, ObjectiveConfig, Placement, ResNet, ResNetConfig, StepBatch,
-    StepContext,
+    Backbone, BackboneConfig, Execution, Method, MethodConfig, Mode, ObjectiveConfig, Placement, ResNet, ResNetConfig,
+    StepBatch, StepContext,
 };
 
 /// The reference's names → ours.
@@ -42,6 +42,18 @@ fn head(arch: &serde_json::Value, key: &str, ending: &str) -> equimod_core::Head
     let (_, widths) = text.split_once('-').unwrap();
     format!("{widths}{ending}").parse().unwrap()
 }
+
+/// How numbers are computed.
+#[derive(Clone, Copy)]
+struct Precision {
+    dtype: DType,
+    execution: Execution,
+}
+
+const F64: Precision = Precision { dtype: DType::F64, execution: Execution { recompute: false, winograd: false } };
+const DIRECT: Precision = Precision { dtype: DType::F32, ..F64 };
+const WINOGRAD: Precision = Precision { dtype: DType::F32, execution: Execution { recompute: false, winograd: true } };
+const RECOMPUTED: Precision = Precision { dtype: DType::F32, execution: Execution { recompute: true, winograd: true } };
 
 struct Settings {
     method: MethodConfig,
@@ -77,8 +89,13 @@ impl Settings {
         Self { method, parameters }
     }
 
-    fn build(&self, dtype: DType, state: impl Fn(&str, &Shape) -> Option<Tensor>) -> Built {
-        let placement = || Placement { seed: 0, dtype, device: &Device::Cpu, collective: SingleProcess::shared() };
+    fn build(
+        &self,
+        Precision { dtype, execution }: Precision,
+        state: impl Fn(&str, &Shape) -> Option<Tensor>,
+    ) -> Built {
+        let placement =
+            || Placement { seed: 0, dtype, device: &Device::Cpu, collective: SingleProcess::shared(), execution };
         let method = Method::new(&self.method, self.parameters, placement()).unwrap();
         for (name, slot) in method.params().iter() {
             match state(&theirs(name), slot.var.shape()) {
@@ -86,7 +103,7 @@ impl Settings {
                 None => assert!(name.ends_with("num_batches_tracked"), "{name} is not in the reference"),
             }
         }
-        Built { method, settings: self.method.clone(), parameters: self.parameters, dtype }
+        Built { method, settings: self.method.clone(), parameters: self.parameters, dtype, execution }
     }
 }
 
@@ -95,6 +112,7 @@ struct Built {
     settings: MethodConfig,
     parameters: usize,
     dtype: DType,
+    execution: Execution,
 }
 
 struct Outputs {
@@ -109,7 +127,9 @@ impl Built {
     fn outputs(&self, batch: &StepBatch, mode: Mode) -> Outputs {
         let mut store = equimod_core::ParamStore::new(0, self.dtype, &Device::Cpu);
         let collective = SingleProcess::shared();
-        let net = ResNet::new(&self.settings.backbone.0, &collective, &mut store.root().scope("backbone")).unwrap();
+        let net =
+            ResNet::new(&self.settings.backbone.0, self.execution, &collective, &mut store.root().scope("backbone"))
+                .unwrap();
         let ObjectiveConfig::SimClr(simclr) = &self.settings.objective;
         let simclr = SimClr::new(simclr, net.features(), &collective, &mut store.root().scope("objective")).unwrap();
         let equimod = self.settings.equivariance.equimod.as_ref().unwrap();
@@ -148,10 +168,11 @@ fn check_outputs(golden: &Golden, prefix: &str, outputs: &Outputs) {
     }
 }
 
-fn check_trajectory(file: &str, dtype: DType) {
+fn check_trajectory(file: &str, precision: Precision) {
+    let dtype = precision.dtype;
     let golden = Golden::open(file).unwrap();
     let built =
-        Settings::of_steps(&golden).build(dtype, |name, _| golden.tensors.get(&format!("init/{name}")).cloned());
+        Settings::of_steps(&golden).build(precision, |name, _| golden.tensors.get(&format!("init/{name}")).cloned());
     let (conf, names) = (golden.meta_json("conf"), golden.meta_list("param_names"));
     let number = |key: &str| conf[key].as_f64().unwrap();
     let config = LarsConfig { weight_decay: number("wd"), trust_coefficient: number("eta"), ..Default::default() };
@@ -236,7 +257,8 @@ fn check_state(
 }
 
 /// The full-size model, its weights by the fill rule.
-fn check_full(file: &str, dtype: DType) {
+fn check_full(file: &str, precision: Precision) {
+    let dtype = precision.dtype;
     let golden = Golden::open(file).unwrap();
     let temperature = |key: &str| golden.meta(key).parse().unwrap();
     let objective = SimClrConfig { temperature: temperature("temperature_z"), ..Default::default() };
@@ -246,7 +268,7 @@ fn check_full(file: &str, dtype: DType) {
     let (params_shape, params_scale) = fill_call(golden.meta("params"));
     let settings = Settings::new(64, objective, equimod, params_shape[1]);
     let seed = golden.meta("fill_seed").parse().unwrap();
-    let built = settings.build(dtype, |name, shape| Some(filled_state(name, shape, seed, false)));
+    let built = settings.build(precision, |name, shape| Some(filled_state(name, shape, seed, false)));
     let images = fill("input", input_shape.as_slice(), input_scale, 0.0, seed).to_dtype(dtype).unwrap();
     let params = fill("params", params_shape.as_slice(), params_scale, 0.0, seed).to_dtype(dtype).unwrap();
     let third = input_shape[0] / 3;
@@ -284,20 +306,83 @@ fn each(part: &str, check: impl Fn(&str)) {
 
 #[test]
 fn golden_five_steps_in_f32() {
-    each("_step", |file| check_trajectory(file, DType::F32));
+    each("_step", |file| check_trajectory(file, DIRECT));
+}
+
+#[test]
+fn golden_five_steps_in_f32_by_winograd() {
+    each("_step", |file| check_trajectory(file, WINOGRAD));
+}
+
+#[test]
+fn golden_five_steps_in_f32_computed_twice() {
+    each("_step", |file| check_trajectory(file, RECOMPUTED));
 }
 
 #[test]
 fn golden_five_steps_in_f64() {
-    each("_step", |file| check_trajectory(file, DType::F64));
+    each("_step", |file| check_trajectory(file, F64));
 }
 
 #[test]
 fn golden_full_model_in_f32() {
-    each("_full_", |file| check_full(file, DType::F32));
+    each("_full_", |file| check_full(file, DIRECT));
+}
+
+#[test]
+fn golden_full_model_in_f32_by_winograd() {
+    each("_full_", |file| check_full(file, WINOGRAD));
 }
 
 #[test]
 fn golden_full_model_in_f64() {
-    each("_full_", |file| check_full(file, DType::F64));
+    each("_full_", |file| check_full(file, F64));
+}
+
+/// What the five steps of a trajectory change in each 3×3 layer's weights.
+fn weights_after_five_steps(golden: &Golden, precision: Precision) -> Vec<Vec<f64>> {
+    let built =
+        Settings::of_steps(golden).build(precision, |name, _| golden.tensors.get(&format!("init/{name}")).cloned());
+    let conf = golden.meta_json("conf");
+    let number = |key: &str| conf[key].as_f64().unwrap();
+    let config = LarsConfig { weight_decay: number("wd"), trust_coefficient: number("eta"), ..Default::default() };
+    let mut optimizer = Lars::new(config);
+    let initial = built.method.params().deep_copy().unwrap();
+    for (step, rate) in conf["lrs"].as_array().unwrap().iter().enumerate() {
+        let get = |name: &str| golden.get(&format!("step{step}/{name}")).to_dtype(precision.dtype).unwrap();
+        let (clean, views) = (Some(get("img0")), [get("img1"), get("img2")]);
+        let batch = StepBatch { clean, views, params: Some(get("params_norm")) };
+        let mut outcome = built.method.step(&batch).unwrap();
+        optimizer.step(built.method.params(), &mut outcome.gradients, rate.as_f64().unwrap()).unwrap();
+    }
+    let weights = built.method.params().iter().filter(|(_, slot)| slot.var.dims().ends_with(&[3, 3]));
+    let moved = |(name, slot): (&str, &equimod_core::params::Slot)| {
+        let (now, then) = (values(slot.var.as_tensor()), values(&initial[name]));
+        now.iter().zip(&then).map(|(a, b)| a - b).collect()
+    };
+    weights.map(moved).collect()
+}
+
+/// What five steps change in each layer, in f32 against f64, relative L2: the bounds that docs/architecture.md names.
+#[test]
+fn five_steps_by_winograd_stay_close_to_f64() {
+    each("_step", |file| {
+        let golden = Golden::open(file).unwrap();
+        let exact = weights_after_five_steps(&golden, F64);
+        for (name, precision, bound) in [("direct", DIRECT, 2e-3), ("winograd", WINOGRAD, 2e-3)] {
+            let found = weights_after_five_steps(&golden, precision);
+            let worst = found.iter().zip(&exact).map(|(a, b)| common::distances(a, b).1).fold(0.0, f64::max);
+            println!("{file}, {name}: {worst:.1e}");
+            assert!(worst < bound, "{file}, {name}: {worst:e}");
+        }
+    });
+}
+
+/// Forgotten insides are made again bit for bit, and running statistics move once.
+#[test]
+fn what_is_computed_again_is_the_same() {
+    each("_step", |file| {
+        let golden = Golden::open(file).unwrap();
+        assert_eq!(weights_after_five_steps(&golden, WINOGRAD), weights_after_five_steps(&golden, RECOMPUTED));
+    });
 }

@@ -4,7 +4,9 @@
 use std::sync::{Arc, Barrier, Mutex};
 
 use candle_core::{DType, Device, Tensor};
-use equimod_core::{Collective, Method, MethodConfig, Placement, Result, SharedCollective, SingleProcess, StepBatch};
+use equimod_core::{
+    Collective, Execution, Method, MethodConfig, Placement, Result, SharedCollective, SingleProcess, StepBatch,
+};
 
 /// What the threads share.
 struct Board {
@@ -93,7 +95,8 @@ fn step(collective: SharedCollective, batch: &StepBatch) -> Found {
             "equivariance": {"equimod": {"projection_head": "16-8 bn-", "parameter_head": "6 bn", "predictor": "8 bn-"}}}"#,
     )
     .unwrap();
-    let placement = Placement { seed: 3, dtype: DType::F64, device: &Device::Cpu, collective };
+    let placement =
+        Placement { seed: 3, dtype: DType::F64, device: &Device::Cpu, collective, execution: Execution::default() };
     let method = Method::new(&config, PARAMETERS, placement).unwrap();
     // Residual branches that do something.
     for (name, slot) in method.params().iter().filter(|(name, _)| name.ends_with("bn2.weight")) {

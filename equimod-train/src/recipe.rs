@@ -4,7 +4,8 @@
 use equimod_core::objective::SimClrConfig;
 use equimod_core::optim::{LarsConfig, WarmupCosine};
 use equimod_core::{
-    BackboneConfig, EquivarianceConfig, MethodConfig, Normalisation, ObjectiveConfig, OptimizerConfig, ResNetConfig,
+    BackboneConfig, EquivarianceConfig, Execution, MethodConfig, Normalisation, ObjectiveConfig, OptimizerConfig,
+    ResNetConfig,
 };
 use equimod_data::loader::SKIP_SHARE;
 use equimod_data::{Encoding, LayoutConfig, Policy, Size};
@@ -38,6 +39,8 @@ pub struct Recipe {
     pub schedule: ScheduleRecipe,
     /// When states are saved.
     pub checkpoint: CheckpointRecipe,
+    /// How the work is done: memory and time, not results.
+    pub execution: Execution,
 }
 
 /// Which pictures.
@@ -147,6 +150,7 @@ impl Default for Recipe {
             optimizer: OptimizerConfig::Lars(LarsConfig::default()),
             schedule: ScheduleRecipe::default(),
             checkpoint: CheckpointRecipe::default(),
+            execution: Execution::default(),
         }
     }
 }

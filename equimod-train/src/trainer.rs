@@ -86,6 +86,7 @@ impl Trainer {
             dtype: DType::F32,
             device: &surroundings.device,
             collective: surroundings.collective.clone(),
+            execution: recipe.execution,
         };
         let method = Method::new(&recipe.method(), layout.width(), placement)?;
         let config = LoaderConfig {

@@ -9,6 +9,7 @@ pub use resnet::{Architecture, ResNet, ResNetConfig, Stem};
 
 use crate::Result;
 use crate::collective::SharedCollective;
+use crate::execution::Execution;
 use crate::nn::Mode;
 use crate::params::Scope;
 use crate::tape::{Features, Tape};
@@ -35,7 +36,12 @@ pub struct BackboneConfig(pub ResNetConfig);
 
 impl BackboneConfig {
     /// Builds the backbone, its tensors under `scope`.
-    pub fn build(&self, collective: &SharedCollective, scope: &mut Scope) -> Result<Box<dyn Backbone>> {
-        Ok(Box::new(ResNet::new(&self.0, collective, scope)?))
+    pub fn build(
+        &self,
+        execution: Execution,
+        collective: &SharedCollective,
+        scope: &mut Scope,
+    ) -> Result<Box<dyn Backbone>> {
+        Ok(Box::new(ResNet::new(&self.0, execution, collective, scope)?))
     }
 }

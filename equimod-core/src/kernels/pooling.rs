@@ -16,7 +16,7 @@ pub fn max_pool2d(xs: &Tensor, kernel_size: usize, stride: usize, padding: usize
     if 2 * padding > kernel_size {
         bail!("max-pool pads by {padding}, more than half its window of {kernel_size}");
     }
-    let geometry = Conv2dGeometry { kernel: (kernel_size, kernel_size), stride, padding, groups: 1 };
+    let geometry = Conv2dGeometry { kernel: (kernel_size, kernel_size), stride, padding, groups: 1, winograd: false };
     let out_size = geometry.out_size((height, width))?;
     let s = PoolShape { kernel: kernel_size, stride, padding, in_size: (height, width), out_size };
     let dims = [batch, channels, out_size.0, out_size.1];

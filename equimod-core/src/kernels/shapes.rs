@@ -15,6 +15,8 @@ pub struct Conv2dGeometry {
     pub padding: usize,
     /// Number of channel groups.
     pub groups: usize,
+    /// Whether [Winograd's algorithm](crate::Execution::winograd) may be used where it is the faster one.
+    pub winograd: bool,
 }
 
 impl Conv2dGeometry {
@@ -44,6 +46,7 @@ pub(crate) struct ConvShape {
     pub stride: usize,
     pub padding: usize,
     pub groups: usize,
+    pub winograd: bool,
 }
 
 impl ConvShape {
@@ -54,12 +57,12 @@ impl ConvShape {
         in_size: (usize, usize),
         g: &Conv2dGeometry,
     ) -> Result<Self> {
-        let Conv2dGeometry { kernel, stride, padding, groups } = *g;
+        let Conv2dGeometry { kernel, stride, padding, groups, winograd } = *g;
         if groups == 0 || !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
             bail!("{in_channels} input and {out_channels} output channels do not divide into {groups} groups");
         }
         let out_size = g.out_size(in_size)?;
-        Ok(Self { batch, in_channels, out_channels, in_size, out_size, kernel, stride, padding, groups })
+        Ok(Self { batch, in_channels, out_channels, in_size, out_size, kernel, stride, padding, groups, winograd })
     }
 
     /// Values of the output.

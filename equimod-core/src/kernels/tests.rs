@@ -51,7 +51,7 @@ fn cases() -> Vec<Case> {
     let case = |shape, out_channels, kernel, stride, padding, groups| Case {
         shape,
         out_channels,
-        geometry: Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups },
+        geometry: Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups, winograd: true },
     };
     vec![
         case([3, 3, 8, 8], 5, 3, 1, 1, 1),
@@ -109,7 +109,7 @@ impl Case {
 /// One output of a convolution by its definition.
 fn defined(case: &Case, x: &[f64], w: &[f64], place: [usize; 4]) -> f64 {
     let [_, channels, height, width] = case.shape;
-    let Conv2dGeometry { kernel: (kh, kw), stride, padding, groups } = case.geometry;
+    let Conv2dGeometry { kernel: (kh, kw), stride, padding, groups, .. } = case.geometry;
     let [n, o, oy, ox] = place;
     let (inner, group) = (channels / groups, o / (case.out_channels / groups));
     let mut sum = 0.0;
@@ -235,7 +235,7 @@ fn every_algorithm_on_every_instruction_set_is_near_the_portable_path() {
 #[test]
 fn winograds_error_stays_in_its_bounds_for_the_shapes_of_a_resnet() {
     for (side, channels) in [(32, 16), (32, 64), (16, 128), (8, 256), (4, 512), (14, 64), (7, 128)] {
-        let geometry = Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 1, groups: 1 };
+        let geometry = Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 1, groups: 1, winograd: true };
         let case = Case { shape: [3, channels, side, side], out_channels: channels, geometry };
         let (x, w, dy) = case.tensors();
         let (x, w, dy) = (narrow(&x), narrow(&w), narrow(&dy));
@@ -402,7 +402,7 @@ fn pools_agree_with_their_definitions_and_the_composed_form() {
         // Few distinct values, so that there are ties.
         let x = (values(&shape, 9) * 2.0).unwrap().round().unwrap();
         let (y, winners) = max_pool2d(&x, kernel, stride, padding).unwrap();
-        let g = Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups: 1 };
+        let g = Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups: 1, winograd: true };
         let (other, other_winners) = composed::max_pool2d(&x, &g).unwrap();
         assert_eq!(vector(&y), vector(&other));
         assert_eq!(vector(&winners), vector(&other_winners), "{shape:?}");
@@ -470,7 +470,7 @@ fn results_are_the_same_bits_for_any_number_of_threads() {
 
 #[test]
 fn shapes_that_do_not_fit_are_refused() {
-    let g = Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 0, groups: 1 };
+    let g = Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 0, groups: 1, winograd: true };
     let told = |r: Result<Tensor>| r.unwrap_err().to_string();
     assert!(told(conv2d(&values(&[1, 2, 2, 5], 1), &values(&[4, 2, 3, 3], 1), &g)).contains("does not fit"));
     assert!(told(conv2d(&values(&[1, 3, 5, 5], 1), &values(&[4, 2, 3, 3], 1), &g)).contains("does not fit"));

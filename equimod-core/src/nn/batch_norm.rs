@@ -19,7 +19,7 @@ const MOMENTUM: f64 = 0.1;
 
 /// Mean and inverse deviation per channel, `[channels]` each, and how many values they were taken over.
 #[derive(Clone)]
-struct Statistics {
+pub struct Statistics {
     mean: Tensor,
     inverse_deviation: Tensor,
     count: f64,
@@ -146,6 +146,11 @@ pub struct BatchNormMemory {
 }
 
 impl BatchNormMemory {
+    /// The statistics alone: with them, [`BatchNorm::apply`] gives the same memory again.
+    pub fn into_statistics(self) -> Statistics {
+        self.statistics
+    }
+
     /// The same where the output was added to another, and that rectified into `ys`: gradients of `ys` come back.
     pub fn rectified_later(self, ys: &Tensor) -> Self {
         Self { passed: Passed::Output(ys.clone()), ..self }
@@ -174,6 +179,17 @@ impl BatchNorm {
         mode: Mode,
     ) -> Result<(Tensor, BatchNormMemory)> {
         let statistics = self.running.statistics(&xs, sums, mode, self.collective.as_ref())?;
+        self.apply(xs, statistics, residual, relu)
+    }
+
+    /// [`forward`](Self::forward) with statistics that are known: nothing running changes.
+    pub fn apply(
+        &self,
+        xs: Tensor,
+        statistics: Statistics,
+        residual: Option<&Tensor>,
+        relu: bool,
+    ) -> Result<(Tensor, BatchNormMemory)> {
         let (weight, bias) = (self.weight.1.as_detached_tensor(), self.bias.1.as_detached_tensor());
         let (scale, shift) = statistics.affine(Some(&weight), Some(&bias))?;
         let (scale, shift) = (scale.to_dtype(xs.dtype())?, shift.to_dtype(xs.dtype())?);

@@ -24,6 +24,8 @@ pub struct Conv2dConfig {
     pub padding: usize,
     /// Number of channel groups.
     pub groups: usize,
+    /// Whether [Winograd's algorithm](crate::Execution::winograd) may be used.
+    pub winograd: bool,
     /// Initial weights.
     pub init: Init,
 }
@@ -44,10 +46,10 @@ pub struct Conv2dMemory {
 impl Conv2d {
     /// Creates `weight` of shape `[out, in / groups, kernel, kernel]` under `scope`.
     pub fn new(config: &Conv2dConfig, scope: &mut Scope) -> Result<Self> {
-        let &Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, init } = config;
+        let &Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, winograd, init } = config;
         let shape = (out_channels, in_channels / groups, kernel, kernel);
         let weight = scope.parameter("weight", shape, init, Role::Weight)?;
-        let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups };
+        let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups, winograd };
         Ok(Self { name: scope.full("weight").into(), weight, geometry })
     }
 

@@ -63,7 +63,8 @@ impl Layer {
         let &Layer { name, channels, side, kernel, stride } = self;
         let width = arguments.width as usize;
         let (inputs, outputs) = (if channels.0 == 0 { 3 } else { channels.0 * width }, channels.1 * width);
-        let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding: kernel / 2, groups: 1 };
+        let geometry =
+            Conv2dGeometry { kernel: (kernel, kernel), stride, padding: kernel / 2, groups: 1, winograd: true };
         let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu);
         let weight = random(&[outputs, inputs, kernel, kernel])?;
         // As they come from a layer before: in the kernels' own layout.

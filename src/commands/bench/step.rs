@@ -9,8 +9,8 @@ use equimod_core::head::Ending;
 use equimod_core::objective::SimClrConfig;
 use equimod_core::optim::LarsConfig;
 use equimod_core::{
-    BackboneConfig, EquivarianceConfig, HeadSpec, Method, MethodConfig, ObjectiveConfig, OptimizerConfig, Placement,
-    ResNetConfig, SingleProcess, Stem, StepBatch,
+    BackboneConfig, EquivarianceConfig, Execution, HeadSpec, Method, MethodConfig, ObjectiveConfig, OptimizerConfig,
+    Placement, ResNetConfig, SingleProcess, Stem, StepBatch,
 };
 use serde_json::json;
 
@@ -33,7 +33,9 @@ const PARTS: [&str; 5] = ["backbone forward", "heads forward", "heads backward",
 /// Measures steps.
 pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.device.device)?;
-    let placement = Placement { seed: 0, dtype: DType::F32, device: &device, collective: SingleProcess::shared() };
+    let execution = Execution { recompute: arguments.recompute, winograd: !arguments.no_winograd };
+    let placement =
+        Placement { seed: 0, dtype: DType::F32, device: &device, collective: SingleProcess::shared(), execution };
     let method = Method::new(&method_config(arguments), PARAMETERS, placement)?;
     let batch = batch(arguments, &device)?;
     let mut optimizer = OptimizerConfig::Lars(LarsConfig::default()).build();

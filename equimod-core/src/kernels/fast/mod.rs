@@ -30,9 +30,9 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The faster one.
+    /// The faster one of those that may be used.
     pub fn of(s: &ConvShape) -> Self {
-        if winograd::takes(s) { Self::Winograd } else { Self::Direct }
+        if s.winograd && winograd::takes(s) { Self::Winograd } else { Self::Direct }
     }
 }
 

@@ -1,0 +1,109 @@
+//! Which ResNet to build.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Depth of the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Basic blocks 2-2-2-2.
+    #[default]
+    ResNet18,
+    /// Basic blocks 3-4-6-3.
+    ResNet34,
+    /// Bottleneck blocks 3-4-6-3.
+    ResNet50,
+    /// Bottleneck blocks 3-4-23-3.
+    ResNet101,
+    /// Bottleneck blocks 3-8-36-3.
+    ResNet152,
+}
+
+impl Architecture {
+    /// Every architecture, in the order of depth.
+    pub const ALL: [Self; 5] = [Self::ResNet18, Self::ResNet34, Self::ResNet50, Self::ResNet101, Self::ResNet152];
+
+    /// The name in recipes and in torchvision.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ResNet18 => "resnet18",
+            Self::ResNet34 => "resnet34",
+            Self::ResNet50 => "resnet50",
+            Self::ResNet101 => "resnet101",
+            Self::ResNet152 => "resnet152",
+        }
+    }
+
+    /// Number of blocks in each of the four stages.
+    pub fn blocks(self) -> [usize; 4] {
+        match self {
+            Self::ResNet18 => [2, 2, 2, 2],
+            Self::ResNet34 | Self::ResNet50 => [3, 4, 6, 3],
+            Self::ResNet101 => [3, 4, 23, 3],
+            Self::ResNet152 => [3, 8, 36, 3],
+        }
+    }
+
+    /// Output channels of a block over its inner width: 1 for basic blocks, 4 for bottlenecks.
+    pub fn expansion(self) -> usize {
+        match self {
+            Self::ResNet18 | Self::ResNet34 => 1,
+            _ => 4,
+        }
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL.into_iter().find(|a| a.name() == name).ok_or_else(|| format!("choose one of {}", names()))
+    }
+}
+
+/// The first layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stem {
+    /// One 3×3 convolution of stride 1, no pooling: for pictures of 32 pixels.
+    #[default]
+    Cifar,
+    /// A 7×7 convolution of stride 2 and a 3×3 max-pool of stride 2: torchvision's.
+    ImageNet,
+}
+
+/// Shape of a [`ResNet`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResNetConfig {
+    /// Depth. Published: `resnet18` on CIFAR-10, `resnet50` on ImageNet.
+    pub architecture: Architecture,
+    /// First layers. Published: `cifar` on CIFAR-10, `imagenet` on ImageNet.
+    pub stem: Stem,
+    /// Channels of the first stage; the stages have 1, 2, 4, 8 times as many (times 4 with bottlenecks). Published: 64.
+    pub width: usize,
+}
+
+impl Default for ResNetConfig {
+    fn default() -> Self {
+        Self { architecture: Architecture::ResNet18, stem: Stem::Cifar, width: 64 }
+    }
+}
+
+impl ResNetConfig {
+    /// Every problem of the configuration.
+    pub fn validate(&self) -> Vec<String> {
+        match self.width {
+            0 => vec!["the backbone's width is 0; give at least 1 (published: 64)".into()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Width of the pooled features.
+    pub fn features(&self) -> usize {
+        self.width * 8 * self.architecture.expansion()
+    }
+}

@@ -1,0 +1,143 @@
+//! ResNet-18/34/50/101/152 under torchvision's parameter names (He et al., arXiv 1512.03385; the stride of a
+//! bottleneck is on its 3×3 convolution, as in torchvision), with the ImageNet or the CIFAR stem and any width.
+
+mod config;
+mod layers;
+
+use candle_core::Tensor;
+
+pub use config::{Architecture, ResNetConfig, Stem};
+use layers::{Block, ConvNorm, Memory, Part, Pooled, Shape, StemLayers, Surroundings};
+
+use crate::backbone::Backbone;
+use crate::collective::SharedCollective;
+use crate::execution::Execution;
+use crate::kernels;
+use crate::nn::Mode;
+use crate::params::{Init, Scope};
+use crate::tape::{FeatureGradients, Features, Gradients, Record, Tape};
+use crate::{Error, Result};
+
+/// images `[batch, 3, height, width]` → pooled features `[batch, 8·width·expansion]`.
+#[derive(Clone)]
+pub struct ResNet {
+    stem: StemLayers,
+    stages: Vec<Vec<Block>>,
+    channels: Vec<usize>,
+    recompute: bool,
+}
+
+impl ResNet {
+    /// Builds the network under torchvision's names: `conv1`, `bn1`, `layer1.0.conv1`, …, without the classifier `fc`.
+    pub fn new(
+        config: &ResNetConfig,
+        execution: Execution,
+        collective: &SharedCollective,
+        scope: &mut Scope,
+    ) -> Result<Self> {
+        if let Some(problem) = config.validate().into_iter().next() {
+            return Err(Error::Config(problem));
+        }
+        let surroundings = Surroundings { execution, collective };
+        let conv = ConvNorm::new(&stem_shape(config), ("conv1", "bn1"), surroundings, scope)?;
+        let stem = StemLayers { conv, pool: config.stem == Stem::ImageNet };
+        let expansion = config.architecture.expansion();
+        let (mut stages, mut channels, mut inputs) = (Vec::new(), Vec::new(), config.width);
+        for (stage, &blocks) in config.architecture.blocks().iter().enumerate() {
+            let width = config.width << stage;
+            let mut scope = scope.scope(format!("layer{}", stage + 1));
+            let mut layers = Vec::with_capacity(blocks);
+            for block in 0..blocks {
+                let stride = if block == 0 && stage > 0 { 2 } else { 1 };
+                let mut scope = scope.scope(block.to_string());
+                layers.push(Block::new(inputs, width, stride, expansion, surroundings, &mut scope)?);
+                inputs = width * expansion;
+            }
+            stages.push(layers);
+            channels.push(inputs);
+        }
+        Ok(Self { stem, stages, channels, recompute: execution.recompute })
+    }
+}
+
+/// The stem: the CIFAR one keeps the default initialisation of convolutions, because the reference replaces
+/// torchvision's first layer after torchvision has initialised its own.
+fn stem_shape(config: &ResNetConfig) -> Shape {
+    let (kernel, stride, init) = match config.stem {
+        Stem::Cifar => (3, 1, Init::KaimingUniformFanIn),
+        Stem::ImageNet => (7, 2, Init::KaimingNormalFanOut),
+    };
+    Shape { in_channels: 3, out_channels: config.width, kernel, stride, init: (init, 1.0) }
+}
+
+impl Backbone for ResNet {
+    fn forward(&self, images: &Tensor, mode: Mode) -> Result<(Features, Tape)> {
+        let (mut xs, stem) = self.stem.forward(images, mode, self.recompute)?;
+        let (mut memories, mut outputs) = (Vec::new(), Vec::new());
+        for stage in &self.stages {
+            let mut stage_memories = Vec::with_capacity(stage.len());
+            for block in stage {
+                let (ys, memory) = block.forward(&xs, mode, self.recompute)?;
+                stage_memories.push(memory);
+                xs = ys;
+            }
+            memories.push(stage_memories);
+            outputs.push(xs.clone());
+        }
+        let (_, _, height, width) = xs.dims4()?;
+        let features = Features { pooled: kernels::global_average_pool(&xs)?, stages: outputs };
+        let record = ResNetRecord { net: self.clone(), stem, stages: memories, last: (height, width) };
+        Ok((features, Tape::new(record)))
+    }
+
+    fn infer(&self, images: &Tensor) -> Result<Features> {
+        let forget = true;
+        let (mut xs, _) = self.stem.forward(images, Mode::Eval, forget)?;
+        let mut outputs = Vec::with_capacity(self.stages.len());
+        for stage in &self.stages {
+            for block in stage {
+                xs = block.forward(&xs, Mode::Eval, forget)?.0;
+            }
+            outputs.push(xs.clone());
+        }
+        Ok(Features { pooled: kernels::global_average_pool(&xs)?, stages: outputs })
+    }
+
+    fn features(&self) -> usize {
+        self.channels.last().copied().unwrap_or(0)
+    }
+
+    fn stage_channels(&self) -> Vec<usize> {
+        self.channels.clone()
+    }
+}
+
+struct ResNetRecord {
+    net: ResNet,
+    stem: Memory<Option<Pooled>>,
+    stages: Vec<Vec<Memory<Tensor>>>,
+    last: (usize, usize),
+}
+
+impl Record for ResNetRecord {
+    fn backward(self: Box<Self>, features: FeatureGradients) -> Result<Gradients> {
+        let Self { net, stem, stages, last } = *self;
+        let mut gradients = Gradients::default();
+        let mut dys = features.pooled.map(|g| kernels::global_average_pool_backward(&g, last)).transpose()?;
+        let mut tapped = features.stages;
+        tapped.resize(net.stages.len(), None);
+        for ((blocks, memories), tap) in net.stages.iter().zip(stages).zip(tapped).rev() {
+            dys = match (dys, tap) {
+                (Some(a), Some(b)) => Some(kernels::add(a, &b, None)?),
+                (a, b) => a.or(b),
+            };
+            for (block, memory) in blocks.iter().zip(memories).rev() {
+                dys = dys.map(|dys| block.backward(memory, dys, &mut gradients)).transpose()?;
+            }
+        }
+        if let Some(dys) = dys {
+            net.stem.backward(stem, dys, &mut gradients)?;
+        }
+        Ok(gradients)
+    }
+}
