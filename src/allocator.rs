@@ -1,4 +1,10 @@
-//! What the C library does with freed memory.
+//! How much memory is in use, and what the C library does with freed memory.
+
+use peak_alloc::PeakAlloc;
+
+/// Counts the bytes in use, and the most there have been.
+#[global_allocator]
+pub static MEMORY: PeakAlloc = PeakAlloc;
 
 /// Keeps freed memory for the next step: by default glibc gives large blocks back to the system, and every step pays for
 /// having the same pages cleared again. Elsewhere nothing is changed.

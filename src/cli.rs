@@ -76,7 +76,7 @@ pub struct Pretrain {
     /// Go on with the run in --out from its newest checkpoint.
     #[arg(long, requires = "out", conflicts_with_all = ["settings", "seed", "epochs", "data", "dry_run"])]
     pub resume: bool,
-    /// Print the resolved recipe and the number of parameters, and stop.
+    /// Print the resolved recipe, the number of parameters, and what a step takes in memory and time, and stop.
     #[arg(long)]
     pub dry_run: bool,
     /// Do not evaluate at the end.
@@ -395,6 +395,10 @@ pub enum BenchCommand {
     Step(BenchStep),
     /// Every convolution of a ResNet-18 with the CIFAR stem, forward and both backwards, beside a matrix product.
     Conv(BenchConv),
+    /// A recipe's batches, made as in training by threads of their own, and not used.
+    Loader(BenchLoader),
+    /// What an evaluation is made of, on noise: features of an untrained ResNet, k nearest neighbours, a logistic regression.
+    Eval(BenchEval),
 }
 
 /// `bench step`.
@@ -446,6 +450,48 @@ pub struct BenchConv {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `bench loader`.
+#[derive(Args, Debug)]
+pub struct BenchLoader {
+    /// A built-in recipe (see `equimod list recipes`) or a TOML file.
+    #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
+    pub recipe: String,
+    /// The pictures, a source of `equimod list datasets` [default: the recipe's].
+    #[arg(long)]
+    pub data: Option<String>,
+    /// Change a setting of the recipe, e.g. data.batch=512; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Batches that are measured, after three that are not.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batches: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bench eval`.
+#[derive(Args, Debug)]
+pub struct BenchEval {
+    /// Depth of the ResNet.
+    #[arg(long, default_value = "resnet18")]
+    pub arch: Architecture,
+    /// Side of the pictures; above 64 the backbone has the ImageNet stem.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=1024))]
+    pub size: u32,
+    /// Pictures.
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    pub pictures: u32,
+    /// Channels of the backbone's first stage.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub width: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// Which pictures are augmented.

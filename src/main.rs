@@ -8,6 +8,7 @@ mod contact_sheet;
 mod device;
 mod evaluation;
 mod exit;
+mod forecast;
 mod hub;
 #[cfg(feature = "mnist")]
 mod mnist;

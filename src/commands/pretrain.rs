@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use candle_core::Device;
@@ -22,6 +22,7 @@ use equimod_train::{
 use crate::bundled::RECIPES;
 use crate::cli::Pretrain;
 use crate::evaluation::{Evaluation, beside, equivariance};
+use crate::forecast::{Forecast, forecast};
 use crate::output::{self, Progress, duration};
 use crate::recipes::asked;
 use crate::run_report::RunReport;
@@ -117,8 +118,25 @@ fn dry_run(recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
         count("equivariance."),
         trainer.total_steps()
     ));
+    let Forecast { bytes, time, taken } = forecast(recipe, trainer.layout().width())?;
+    let all = time.mul_f64(trainer.total_steps() as f64);
+    output::note(&format!(
+        "a step of {} images has {:.0} MiB at most and takes about {} on this machine's CPU ({} for all; from steps of up to {taken}), loading aside",
+        recipe.data.batch,
+        bytes / f64::from(1 << 20),
+        short(time),
+        duration(all)
+    ));
     output::result(&recipe.to_toml())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Seconds and their tenths, or milliseconds.
+fn short(time: Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
+        seconds => format!("{seconds:.1} s"),
+    }
 }
 
 /// The first signal asks for a checkpoint and an end; a second interrupt ends at once.

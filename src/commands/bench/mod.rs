@@ -2,6 +2,8 @@
 
 mod augment;
 mod conv;
+mod eval;
+mod loader;
 mod step;
 
 use std::process::ExitCode;
@@ -14,6 +16,8 @@ pub fn run(arguments: &Bench) -> anyhow::Result<ExitCode> {
         BenchCommand::Augment { what } => augment::run(what),
         BenchCommand::Step(arguments) => step::run(arguments),
         BenchCommand::Conv(arguments) => conv::run(arguments),
+        BenchCommand::Loader(arguments) => loader::run(arguments),
+        BenchCommand::Eval(arguments) => eval::run(arguments),
     }
 }
 

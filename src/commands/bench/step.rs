@@ -15,6 +15,7 @@ use equimod_core::{
 use serde_json::json;
 
 use super::median;
+use crate::allocator::MEMORY;
 use crate::cli::BenchStep;
 use crate::{device, output};
 
@@ -34,6 +35,7 @@ const PARTS: [&str; 5] = ["backbone forward", "heads forward", "heads backward",
 pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.device.device)?;
     let execution = Execution { recompute: arguments.recompute, winograd: !arguments.no_winograd };
+    let before = MEMORY.current_usage();
     let placement =
         Placement { seed: 0, dtype: DType::F32, device: &device, collective: SingleProcess::shared(), execution };
     let method = Method::new(&method_config(arguments), PARAMETERS, placement)?;
@@ -41,6 +43,9 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
     let mut optimizer = OptimizerConfig::Lars(LarsConfig::default()).build();
     let mut measured = Vec::new();
     for number in 0..WARM_UP + arguments.steps {
+        if number == WARM_UP {
+            MEMORY.reset_peak_usage();
+        }
         let start = Instant::now();
         let mut outcome = method.step(&batch)?;
         let stepped = Instant::now();
@@ -52,14 +57,19 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
             measured.push((start.elapsed(), parts));
         }
     }
-    print(arguments, &measured)?;
+    print(arguments, &measured, MEMORY.peak_usage().saturating_sub(before) >> 20)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The stem for pictures of a size.
+pub fn stem(size: u32) -> Stem {
+    if size > CIFAR_STEM_UP_TO { Stem::ImageNet } else { Stem::Cifar }
 }
 
 fn method_config(arguments: &BenchStep) -> MethodConfig {
     let hidden = arguments.hidden as usize;
     let head = HeadSpec { widths: vec![hidden, hidden, 128], ending: Ending::PlainBatchNorm };
-    let stem = if arguments.size > CIFAR_STEM_UP_TO { Stem::ImageNet } else { Stem::Cifar };
+    let stem = stem(arguments.size);
     let backbone = ResNetConfig { architecture: arguments.arch, stem, width: arguments.width as usize };
     MethodConfig {
         backbone: BackboneConfig(backbone),
@@ -80,7 +90,11 @@ fn batch(arguments: &BenchStep, device: &Device) -> anyhow::Result<StepBatch> {
     })
 }
 
-fn print(arguments: &BenchStep, measured: &[(Duration, [Duration; PARTS.len()])]) -> anyhow::Result<()> {
+fn print(
+    arguments: &BenchStep,
+    measured: &[(Duration, [Duration; PARTS.len()])],
+    allocated: usize,
+) -> anyhow::Result<()> {
     let step = median(measured.iter().map(|(all, _)| all.as_secs_f64()).collect());
     let part = |i: usize| median(measured.iter().map(|(_, parts)| parts[i].as_secs_f64()).collect());
     let (images, threads) = (f64::from(arguments.batch) / step, rayon::current_num_threads());
@@ -92,14 +106,14 @@ fn print(arguments: &BenchStep, measured: &[(Duration, [Duration; PARTS.len()])]
                 "what": "equimod", "arch": arguments.arch.name(), "size": arguments.size, "batch": arguments.batch,
                 "width": arguments.width, "hidden": arguments.hidden, "threads": threads, "step_s": step,
                 "images_per_s": images, "forward_s": part(0) + part(1), "backward_s": part(2) + part(3),
-                "peak_mib": peak, "parts_s": parts,
+                "peak_mib": peak, "allocated_mib": allocated, "parts_s": parts,
             })
             .to_string(),
         );
     }
     let mut text = format!("{step:.4} s a step, {images:.1} images/s, {threads} threads");
     if let Some(peak) = peak {
-        text += &format!(", {peak} MiB at most");
+        text += &format!(", {peak} MiB at most, {allocated} of them parameters and a step");
     }
     for (i, name) in PARTS.iter().enumerate() {
         text += &format!("\n  {name:18} {:8.4} s  {:4.1} %", part(i), 100.0 * part(i) / step);

@@ -1,0 +1,75 @@
+//! `equimod bench eval`.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use equimod_core::{BackboneConfig, Execution, ParamStore, ResNetConfig, SingleProcess};
+use equimod_eval::knn::{KnnConfig, vote};
+use equimod_eval::lbfgs::LbfgsConfig;
+use equimod_eval::logistic::fit;
+use equimod_eval::{Features, Labelled};
+use serde_json::json;
+
+use super::step::stem;
+use crate::cli::BenchEval;
+use crate::{device, output};
+
+/// Pictures that go through the backbone together.
+const BATCH: usize = 128;
+/// Classes of the noise.
+const CLASSES: usize = 10;
+/// Penalty and end of the fit.
+const PENALTY: f64 = 1.0;
+const FIT: LbfgsConfig = LbfgsConfig { history: 20, iterations: 20, tolerance: 0.0, change: 0.0 };
+
+/// Measures what an evaluation is made of: features, neighbours, a fit.
+pub fn run(arguments: &BenchEval) -> anyhow::Result<ExitCode> {
+    let device = device::open(&arguments.device.device)?;
+    let start = Instant::now();
+    let features = features(arguments, &device)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let labels = (0..features.rows()).map(|row| (row % CLASSES) as u32).collect();
+    let bank = Labelled::new(features, labels, CLASSES)?;
+    let start = Instant::now();
+    vote(&bank, &bank.features, &KnnConfig::default())?;
+    let neighbours = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    fit(&bank, PENALTY, true, &FIT)?;
+    let fitted = start.elapsed().as_secs_f64();
+    let pictures = bank.features.rows();
+    let (threads, rate) = (rayon::current_num_threads(), pictures as f64 / seconds);
+    if arguments.json {
+        return output::result(
+            &json!({
+                "what": "equimod", "arch": arguments.arch.name(), "size": arguments.size, "width": arguments.width,
+                "pictures": pictures, "features": bank.features.columns(), "threads": threads,
+                "features_s": seconds, "images_per_s": rate, "knn_s": neighbours,
+                "logistic_s": fitted, "logistic_iterations": FIT.iterations,
+            })
+            .to_string(),
+        )
+        .map(|()| ExitCode::SUCCESS);
+    }
+    let columns = bank.features.columns();
+    output::result(&format!(
+        "{pictures} pictures, {columns} features, {threads} threads\n  features  {seconds:9.3} s  {rate:.1} images/s\n  k-NN      {neighbours:9.3} s  every picture against all\n  logistic  {fitted:9.3} s  {} iterations, {CLASSES} classes",
+        FIT.iterations
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Features of noise by an untrained backbone.
+fn features(arguments: &BenchEval, device: &Device) -> anyhow::Result<Features> {
+    let (side, width) = (arguments.size as usize, arguments.width as usize);
+    let config = BackboneConfig(ResNetConfig { architecture: arguments.arch, stem: stem(arguments.size), width });
+    let mut store = ParamStore::new(0, DType::F32, device);
+    let backbone = config.build(Execution::default(), &SingleProcess::shared(), &mut store.root())?;
+    let mut values = Vec::new();
+    let pictures = arguments.pictures as usize;
+    for first in (0..pictures).step_by(BATCH) {
+        let noise = Tensor::randn(0f32, 1.0, (BATCH.min(pictures - first), 3, side, side), device)?;
+        values.extend(backbone.infer(&noise)?.pooled.flatten_all()?.to_vec1::<f32>()?);
+    }
+    Ok(Features::new(pictures, backbone.features(), values)?)
+}

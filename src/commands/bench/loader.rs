@@ -1,0 +1,65 @@
+//! `equimod bench loader`.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use equimod_data::{Loader, LoaderConfig, ParamLayout};
+use serde_json::json;
+
+use crate::cli::BenchLoader;
+use crate::output;
+use crate::recipes::asked;
+use crate::sources::{Reading, training};
+
+/// Batches before the measured ones: as many as are made ahead, and one.
+const WARM_UP: usize = 3;
+
+/// Takes a recipe's batches as training does, and does nothing with them.
+pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
+    let mut settings = arguments.settings.clone();
+    settings.extend(arguments.data.iter().map(|data| format!("data.source={data:?}")));
+    let (recipe, _) = asked(&arguments.recipe, &settings)?;
+    let reading = Reading { oriented: recipe.data.apply_orientation };
+    let (dataset, source) = training(&recipe.data.source, reading)?;
+    let policy = recipe.augmentation.policy()?;
+    let layout = ParamLayout::new(&policy, &recipe.augmentation.layout()?, &dataset.sample_sizes(1000)?)?;
+    let threads = rayon::current_num_threads();
+    let config = LoaderConfig {
+        seed: recipe.seed,
+        batch: recipe.data.batch,
+        clean: true,
+        threads,
+        window: Some(recipe.data.shuffle_window).filter(|&window| window > 0),
+        skip_share: recipe.data.skip_share,
+        ..LoaderConfig::default()
+    };
+    let mut batches = Loader::new(dataset, policy, layout, &config)?.start(0)?;
+    let mut take = |count: usize| -> anyhow::Result<()> {
+        for _ in 0..count {
+            if let Some(batch) = batches.next().transpose()? {
+                batches.recycle(batch);
+            }
+        }
+        Ok(())
+    };
+    take(WARM_UP)?;
+    let (count, start) = (arguments.batches as usize, Instant::now());
+    take(count)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let (batch, rate) = (recipe.data.batch, (count * recipe.data.batch) as f64 / seconds);
+    if arguments.json {
+        return output::result(
+            &json!({
+                "what": "equimod", "data": source, "batch": batch, "batches": count, "threads": threads,
+                "seconds_per_batch": seconds / count as f64, "images_per_s": rate,
+            })
+            .to_string(),
+        )
+        .map(|()| ExitCode::SUCCESS);
+    }
+    let each = 1e3 * seconds / count as f64;
+    output::result(&format!(
+        "{rate:.1} images/s of {source}, three views each, {threads} threads; {each:.2} ms a batch of {batch}"
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}

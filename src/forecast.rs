@@ -1,0 +1,88 @@
+//! What a step of a recipe will take, found by taking smaller ones.
+
+use std::time::{Duration, Instant};
+
+use candle_core::{DType, Device, Tensor};
+use equimod_core::{Method, Optimizer, Placement, SingleProcess, StepBatch};
+use equimod_train::Recipe;
+
+use crate::allocator::MEMORY;
+
+/// Images of the smallest step.
+const SMALLEST: usize = 2;
+/// How little the memory of one more image has to change between steps for it to count as known.
+const KNOWN: f64 = 0.01;
+
+/// What a step takes on this machine's CPU.
+pub struct Forecast {
+    /// The most memory that parameters, the optimiser's state and the step have together, in bytes.
+    pub bytes: f64,
+    /// How long it takes.
+    pub time: Duration,
+    /// Images of the largest step that was taken.
+    pub taken: usize,
+}
+
+/// Forecasts a step on parameter vectors of width `parameters`.
+///
+/// The most memory is the largest of what the parts of a step need, each linear in the number of images: steps are
+/// doubled until one more image costs the same as before.
+pub fn forecast(recipe: &Recipe, parameters: usize) -> anyhow::Result<Forecast> {
+    let mut trial = Trial::new(recipe, parameters)?;
+    let asked = recipe.data.batch;
+    trial.step(SMALLEST.min(asked))?;
+    let mut images = SMALLEST.min(asked);
+    let mut last = trial.step(images)?;
+    let mut slope = None;
+    while images < asked {
+        let next = (2 * images).min(asked);
+        let found = trial.step(next)?;
+        let of_one = (found.bytes - last.bytes) / (next - images) as f64;
+        (images, last) = (next, found);
+        if slope.is_some_and(|before: f64| (of_one - before).abs() <= KNOWN * of_one.abs()) {
+            last.bytes += of_one * (asked - images) as f64;
+            break;
+        }
+        slope = Some(of_one);
+    }
+    last.time = last.time.mul_f64(asked as f64 / images as f64);
+    Ok(last)
+}
+
+/// A method that is trained on noise.
+struct Trial {
+    before: usize,
+    method: Method,
+    optimizer: Box<dyn Optimizer>,
+    size: usize,
+    parameters: usize,
+}
+
+impl Trial {
+    fn new(recipe: &Recipe, parameters: usize) -> anyhow::Result<Self> {
+        let before = MEMORY.current_usage();
+        let (device, collective, execution) = (&Device::Cpu, SingleProcess::shared(), recipe.execution);
+        let placement = Placement { seed: 0, dtype: DType::F32, device, collective, execution };
+        let method = Method::new(&recipe.method(), parameters, placement)?;
+        let (optimizer, size) = (recipe.optimizer.build(), recipe.augmentation.size);
+        Ok(Self { before, method, optimizer, size, parameters })
+    }
+
+    /// Takes a step of so many images.
+    fn step(&mut self, images: usize) -> anyhow::Result<Forecast> {
+        let needs = self.method.needs();
+        let noise = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu);
+        let pictures = || noise(&[images, 3, self.size, self.size]);
+        let batch = StepBatch {
+            clean: needs.clean_view.then(pictures).transpose()?,
+            views: [pictures()?, pictures()?],
+            params: needs.parameters.then(|| noise(&[2 * images, self.parameters])).transpose()?,
+        };
+        MEMORY.reset_peak_usage();
+        let start = Instant::now();
+        let mut outcome = self.method.step(&batch)?;
+        self.optimizer.step(self.method.params(), &mut outcome.gradients, 0.0)?;
+        let bytes = MEMORY.peak_usage().saturating_sub(self.before) as f64;
+        Ok(Forecast { bytes, time: start.elapsed(), taken: images })
+    }
+}
