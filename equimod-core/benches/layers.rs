@@ -8,7 +8,7 @@ use equimod_core::kernels::{
     Conv2dGeometry, Passed, batch_norm_apply, batch_norm_backward, batch_norm_backward_sums, conv2d,
     conv2d_backward_data, conv2d_backward_weight, conv2d_with_sums, max_pool2d, max_pool2d_backward,
 };
-use equimod_core::objective::nt_xent::nt_xent;
+use equimod_core::objective::nt_xent;
 
 fn main() {
     divan::main();

@@ -5,7 +5,10 @@
 //! The similarities are made a block of rows at a time, forward and backward at once, so that memory grows with the
 //! number of rows and not with its square.
 
-use candle_core::{CpuStorage, DType, Storage, Tensor};
+use std::cell::Cell;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor, bail};
 use num_traits::Float;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -79,13 +82,13 @@ fn value_and_gradient(
     for start in (0..local).step_by(BLOCK) {
         let length = BLOCK.min(local - start);
         let block = all.narrow(0, offset + start, length)?.contiguous()?;
-        let similarities = (block.matmul(&transposed)? / temperature)?;
+        let similarities = (&block / temperature)?.matmul(&transposed)?;
         let targets: Vec<_> = (start..start + length).map(|r| Target::of(r, local, offset, negatives)).collect();
         let (loss, weights) = cross_entropy(similarities, &targets, negatives == Negatives::Decoupled)?;
         losses.push(loss);
         // S = Y·Yᵀ: a row of dS reaches its own row of Y and, transposed, every row it was compared with.
         let own = weights.matmul(&all)?;
-        gradient = (gradient + weights.t()?.contiguous()?.matmul(&block)?)?;
+        gradient = (gradient + weights.t()?.matmul(&block)?)?;
         let own = own.pad_with_zeros(0, offset + start, total - offset - start - length)?;
         gradient = (gradient + own)?;
     }
@@ -120,34 +123,43 @@ fn cross_entropy(s: Tensor, targets: &[Target], decoupled: bool) -> Result<(Tens
     if !s.device().is_cpu() {
         return composed_cross_entropy(&s, targets, decoupled);
     }
-    let (rows, columns) = s.dims2()?;
-    let (storage, _) = s.storage_and_layout();
-    let (sum, weights) = match &*storage {
-        Storage::Cpu(CpuStorage::F32(values)) => {
-            let (sum, weights) = cross_entropy_rows(values[..rows * columns].to_vec(), columns, targets, decoupled);
-            (sum, Tensor::from_vec(weights, (rows, columns), s.device())?)
-        }
-        Storage::Cpu(CpuStorage::F64(values)) => {
-            let (sum, weights) = cross_entropy_rows(values[..rows * columns].to_vec(), columns, targets, decoupled);
-            (sum, Tensor::from_vec(weights, (rows, columns), s.device())?)
-        }
-        _ => return Err(Error::Config(format!("NT-Xent is computed in f32 or f64, not {:?}", s.dtype()))),
-    };
-    Ok((Tensor::new(sum, s.device())?.to_dtype(s.dtype())?, weights))
+    let kernel = CrossEntropy { targets, decoupled, sum: Cell::new(0.0) };
+    // The similarities are this function's own, and fresh: the weights take their place.
+    s.inplace_op1(&kernel)?;
+    Ok((Tensor::new(kernel.sum.get(), s.device())?.to_dtype(s.dtype())?, s))
 }
 
-fn cross_entropy_rows<T: Float + Send + Sync>(
-    mut values: Vec<T>,
-    columns: usize,
-    targets: &[Target],
+/// [`cross_entropy`] of rows in place; keeps the sum of their losses.
+struct CrossEntropy<'a> {
+    targets: &'a [Target],
     decoupled: bool,
-) -> (f64, Vec<T>) {
-    let losses: Vec<f64> = values
-        .par_chunks_mut(columns)
-        .zip(targets)
-        .map(|(row, target)| cross_entropy_row(row, target, decoupled))
-        .collect();
-    (losses.iter().sum(), values)
+    sum: Cell<f64>,
+}
+
+impl CrossEntropy<'_> {
+    fn run<T: Float + Send + Sync>(&self, values: &mut [T], columns: usize) {
+        let (rows, decoupled) = (values.par_chunks_mut(columns).zip(self.targets), self.decoupled);
+        let losses: Vec<f64> = rows.map(|(row, target)| cross_entropy_row(row, target, decoupled)).collect();
+        self.sum.set(losses.iter().sum());
+    }
+}
+
+impl InplaceOp1 for CrossEntropy<'_> {
+    fn name(&self) -> &'static str {
+        "cross entropy"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
+        let (Some((start, end)), columns) = (layout.contiguous_offsets(), layout.dims()[1]) else {
+            bail!("NT-Xent needs contiguous similarities")
+        };
+        match storage {
+            CpuStorage::F32(values) => self.run(&mut values[start..end], columns),
+            CpuStorage::F64(values) => self.run(&mut values[start..end], columns),
+            other => bail!("NT-Xent is computed in f32 or f64, not {:?}", other.dtype()),
+        }
+        Ok(())
+    }
 }
 
 fn cross_entropy_row<T: Float>(row: &mut [T], target: &Target, decoupled: bool) -> f64 {
@@ -259,7 +271,7 @@ mod tests {
         let s = rows(5, 6, 6);
         let targets = |_| (0..6).map(|r| Target::of(r, 6, 0, Negatives::All)).collect::<Vec<_>>();
         for decoupled in [false, true] {
-            let (a, ga) = cross_entropy(s.clone(), &targets(()), decoupled).unwrap();
+            let (a, ga) = cross_entropy(s.copy().unwrap(), &targets(()), decoupled).unwrap();
             let (b, gb) = composed_cross_entropy(&s, &targets(()), decoupled).unwrap();
             // The composed sum of losses is rounded to f32.
             assert!((a.to_scalar::<f64>().unwrap() - b.to_scalar::<f64>().unwrap()).abs() < 1e-5);
