@@ -37,3 +37,39 @@ fn every_convolution_of_a_resnet_is_measured_in_three_ways() {
         assert!(["forward", "backward_data", "backward_weight"].iter().all(|key| layer[key].as_f64().unwrap() > 0.0));
     }
 }
+
+#[test]
+fn a_dry_run_forecasts_the_memory_of_a_step() {
+    let scratch = Scratch::new();
+    let recipe = "[backbone]\nwidth = 8\n[objective]\nprojection_head = \"64-64-128 bn-\"\n\
+        [equivariance.equimod]\nprojection_head = \"64-64-128 bn-\"\n[data]\nbatch = 80\n";
+    scratch.write("recipe.toml", recipe);
+    let shape = ["--width", "8", "--hidden", "64", "--batch", "80", "--steps", "1"];
+    let mut forecasts = Vec::new();
+    for (recompute, flag) in [("false", &[][..]), ("true", &["--recompute"])] {
+        let setting = format!("execution.recompute={recompute}");
+        let output = scratch.run(&["pretrain", "--recipe", "recipe.toml", "--set", &setting, "--dry-run"]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        let (_, told) = told.split_once("a step of 80 images has ").unwrap();
+        let forecast: f64 = told.split(' ').next().unwrap().parse().unwrap();
+        let measured = parsed(&scratch.done(&[&["bench", "step", "--json"], &shape[..], flag].concat()));
+        let measured = measured["allocated_mib"].as_f64().unwrap();
+        assert!((forecast / measured - 1.0).abs() < 0.05, "{forecast} MiB were forecast, {measured} were needed");
+        forecasts.push(forecast);
+    }
+    assert!(forecasts[1] < 0.55 * forecasts[0], "{forecasts:?}");
+}
+
+#[test]
+fn loading_and_evaluation_are_measured() {
+    let scratch = Scratch::new();
+    let told = parsed(&scratch.done(&["bench", "loader", "--set", "data.batch=8", "--batches", "2", "--json"]));
+    assert_eq!((told["batch"].as_u64(), told["data"].as_str()), (Some(8), Some("emoji")));
+    let number = |told: &serde_json::Value, key: &str| told[key].as_f64().unwrap();
+    assert!((number(&told, "images_per_s") * number(&told, "seconds_per_batch") / 8.0 - 1.0).abs() < 1e-9);
+    let shape = ["--pictures", "24", "--width", "4", "--size", "16"];
+    let told = parsed(&scratch.done(&[&["bench", "eval", "--json"], &shape[..]].concat()));
+    assert_eq!((told["pictures"].as_u64(), told["features"].as_u64()), (Some(24), Some(32)));
+    assert!(["features_s", "knn_s", "logistic_s"].iter().all(|key| number(&told, key) > 0.0));
+    scratch.refused(&["bench", "loader", "--data", "nowhere"], 3, &["nowhere"]);
+}
