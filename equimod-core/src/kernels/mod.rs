@@ -21,7 +21,10 @@ mod vectorise;
 
 pub use convolution::{conv2d, conv2d_backward_data, conv2d_backward_weight, conv2d_with_sums};
 pub use element::Element;
-pub use norm::{Passed, add, batch_norm_apply, batch_norm_backward, batch_norm_backward_sums, batch_norm_sums};
+pub use norm::{
+    Passed, add, batch_norm_apply, batch_norm_apply_in_place, batch_norm_backward, batch_norm_backward_in_place,
+    batch_norm_backward_sums, batch_norm_sums,
+};
 pub use pooling::{global_average_pool, global_average_pool_backward, max_pool2d, max_pool2d_backward};
 pub use shapes::Conv2dGeometry;
 pub(crate) use values::Values;

@@ -1,6 +1,6 @@
 //! Batch norm of tensors, and the additions around it.
 
-use candle_core::{CpuStorage, Device, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Tensor, bail};
 use pulp::Arch;
 
 use super::composed;
@@ -197,20 +197,76 @@ pub fn batch_norm_backward(dys: &Tensor, passed: &Passed, xs: &Tensor, coefficie
     }
 }
 
+/// [`batch_norm_apply`], for which the memory of `xs` may be used.
+pub fn batch_norm_apply_in_place(
+    xs: Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+    residual: Option<&Tensor>,
+    relu: bool,
+) -> Result<Tensor> {
+    let Kernels::Fast = Kernels::of(&xs) else { return batch_norm_apply(&xs, scale, shift, residual, relu) };
+    per_channel(sizes(&xs)?.channels, &[scale, shift])?;
+    same_shape(&xs, &[residual])?;
+    let (scale, shift, residual) = (planes(scale)?, planes(shift)?, residual.map(rows).transpose()?);
+    let (scale, shift) = (Values::of(&scale)?, Values::of(&shift)?);
+    let residual = residual.as_ref().map(Values::of).transpose()?;
+    let (scale, shift, residual) = (scale.get()?, shift.get()?, residual.as_ref().map(Values::get).transpose()?);
+    changed(&xs, |xs| fast::apply_in_place(Arch::new(), xs, scale, shift, residual, relu))
+}
+
+/// [`batch_norm_backward`], for which the memory of `dys` may be used.
+pub fn batch_norm_backward_in_place(
+    dys: Tensor,
+    passed: &Passed,
+    xs: &Tensor,
+    coefficients: [&Tensor; 3],
+) -> Result<Tensor> {
+    let Kernels::Fast = Kernels::of(xs) else { return batch_norm_backward(&dys, passed, xs, coefficients) };
+    per_channel(sizes(xs)?.channels, &coefficients)?;
+    same_shape(xs, &[Some(&dys)])?;
+    passed.check(xs)?;
+    let ([scale, slope, offset], xs) = (coefficients.map(planes), rows(xs)?);
+    let (scale, slope, offset) = (scale?, slope?, offset?);
+    let (scale, slope, offset) = (Values::of(&scale)?, Values::of(&slope)?, Values::of(&offset)?);
+    let (coefficients, xs) = ([scale.get()?, slope.get()?, offset.get()?], Values::of(&xs)?);
+    let xs = xs.get()?;
+    passed.over_rows(|passed| changed(&dys, |dys| fast::backward_in_place(Arch::new(), dys, passed, xs, coefficients)))
+}
+
+/// A tensor's rows of channels, changed where they lie or, if they lie otherwise, in a copy.
+fn changed(tensor: &Tensor, change: impl Fn(&mut [f32])) -> Result<Tensor> {
+    let target = rows(tensor)?;
+    target.inplace_op1(&Change(change))?;
+    let rank = tensor.rank();
+    let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    target.permute(order)
+}
+
+/// Changes rows in place.
+struct Change<F>(F);
+
+impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
+    fn name(&self) -> &'static str {
+        "change"
+    }
+
+    fn cpu_fwd(&self, values: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        self.0(slice_mut(values, layout)?);
+        Ok(())
+    }
+}
+
 /// a + b where `passed` (of the same shape) is above 0, a elsewhere; a + b everywhere if nothing is said. The gradient at a
 /// fork; the memory of `a` may be used for the result.
 pub fn add(a: Tensor, b: &Tensor, passed: Option<&Tensor>) -> Result<Tensor> {
     same_shape(&a, &[Some(b), passed])?;
     match Kernels::of(&a) {
         Kernels::Fast => {
-            let (target, b, passed) = (rows(&a)?, rows(b)?, passed.map(rows).transpose()?);
-            match passed {
-                None => target.inplace_op2(&b, &Add)?,
-                Some(passed) => target.inplace_op3(&b, &passed, &Add)?,
-            }
-            let rank = a.rank();
-            let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-            target.permute(order)
+            let (b, passed) = (rows(b)?, passed.map(rows).transpose()?);
+            let (b, passed) = (Values::of(&b)?, passed.as_ref().map(Values::of).transpose()?);
+            let (b, passed) = (b.get()?, passed.as_ref().map(Values::get).transpose()?);
+            changed(&a, |a| fast::add(Arch::new(), a, b, passed))
         }
         Kernels::Portable => {
             let (a, b, passed) = (planes(&a)?, planes(b)?, passed.map(planes).transpose()?);
@@ -224,50 +280,9 @@ pub fn add(a: Tensor, b: &Tensor, passed: Option<&Tensor>) -> Result<Tensor> {
     }
 }
 
-/// Adds rows in place.
-struct Add;
-
-/// The values of contiguous f32 storage.
-fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-        _ => bail!("rows are contiguous f32"),
-    }
-}
-
 fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     match (storage, layout.contiguous_offsets()) {
         (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
         _ => bail!("rows are contiguous f32"),
-    }
-}
-
-impl InplaceOp2 for Add {
-    fn name(&self) -> &'static str {
-        "add"
-    }
-
-    fn cpu_fwd(&self, a: &mut CpuStorage, a_layout: &Layout, b: &CpuStorage, b_layout: &Layout) -> Result<()> {
-        fast::add(Arch::new(), slice_mut(a, a_layout)?, slice(b, b_layout)?, None);
-        Ok(())
-    }
-}
-
-impl InplaceOp3 for Add {
-    fn name(&self) -> &'static str {
-        "add where passed"
-    }
-
-    fn cpu_fwd(
-        &self,
-        a: &mut CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-        passed: &CpuStorage,
-        passed_layout: &Layout,
-    ) -> Result<()> {
-        fast::add(Arch::new(), slice_mut(a, a_layout)?, slice(b, b_layout)?, Some(slice(passed, passed_layout)?));
-        Ok(())
     }
 }

@@ -356,6 +356,10 @@ fn batch_norm_in_f32_and_composed_is_near_f64() {
         assert!(distance(&composed, &applied) < 1e-15);
         let fast = batch_norm_apply(&low(x), &low(weight), &low(bias), Some(&low(residual)), true).unwrap();
         assert!(distance(&fast, &applied) < 1e-6);
+        let in_place = batch_norm_apply_in_place(low(x), &low(weight), &low(bias), Some(&low(residual)), true).unwrap();
+        assert_eq!(vector(&in_place), vector(&fast));
+        let in_place = batch_norm_apply_in_place(x.copy().unwrap(), weight, bias, Some(residual), true).unwrap();
+        assert_eq!(vector(&in_place), vector(&applied));
         // Composed sums are rounded to f32.
         let sums = batch_norm_sums(x).unwrap();
         assert!(distance(&composed::batch_norm_sums(x).unwrap(), &sums) < 1e-6);
@@ -383,6 +387,8 @@ fn batch_norm_in_f32_and_composed_is_near_f64() {
             let fast_dx = batch_norm_backward(&low(dy), &narrow_passed, &low(x), coefficients).unwrap();
             // Where terms cancel, their roundings stay.
             assert!(distance(&fast_dx, &dx) < 1e-5, "{shape:?} {passed:?} {:e}", distance(&fast_dx, &dx));
+            let in_place = batch_norm_backward_in_place(low(dy), &narrow_passed, &low(x), coefficients).unwrap();
+            assert_eq!(vector(&in_place), vector(&fast_dx));
         }
         for passed in [None, Some(&y)] {
             let want = add(dy.clone(), residual, passed).unwrap();

@@ -146,11 +146,6 @@ pub struct BatchNormMemory {
 }
 
 impl BatchNormMemory {
-    /// The statistics alone: with them, [`BatchNorm::apply`] gives the same memory again.
-    pub fn into_statistics(self) -> Statistics {
-        self.statistics
-    }
-
     /// The same where the output was added to another, and that rectified into `ys`: gradients of `ys` come back.
     pub fn rectified_later(self, ys: &Tensor) -> Self {
         Self { passed: Passed::Output(ys.clone()), ..self }
@@ -182,6 +177,28 @@ impl BatchNorm {
         self.apply(xs, statistics, residual, relu)
     }
 
+    /// The output of [`forward`](Self::forward), in the memory of `xs` where that can be, and the statistics alone: with
+    /// them, [`apply`](Self::apply) gives the rest once more.
+    pub fn forward_and_forget(
+        &self,
+        xs: Tensor,
+        sums: Option<Tensor>,
+        residual: Option<&Tensor>,
+        relu: bool,
+        mode: Mode,
+    ) -> Result<(Tensor, Statistics)> {
+        let statistics = self.running.statistics(&xs, sums, mode, self.collective.as_ref())?;
+        let (scale, shift) = self.affine(&statistics, xs.dtype())?;
+        Ok((kernels::batch_norm_apply_in_place(xs, &scale, &shift, residual, relu)?, statistics))
+    }
+
+    /// Scale and shift of the input.
+    fn affine(&self, statistics: &Statistics, dtype: DType) -> Result<(Tensor, Tensor)> {
+        let (weight, bias) = (self.weight.1.as_detached_tensor(), self.bias.1.as_detached_tensor());
+        let (scale, shift) = statistics.affine(Some(&weight), Some(&bias))?;
+        Ok((scale.to_dtype(dtype)?, shift.to_dtype(dtype)?))
+    }
+
     /// [`forward`](Self::forward) with statistics that are known: nothing running changes.
     pub fn apply(
         &self,
@@ -190,9 +207,7 @@ impl BatchNorm {
         residual: Option<&Tensor>,
         relu: bool,
     ) -> Result<(Tensor, BatchNormMemory)> {
-        let (weight, bias) = (self.weight.1.as_detached_tensor(), self.bias.1.as_detached_tensor());
-        let (scale, shift) = statistics.affine(Some(&weight), Some(&bias))?;
-        let (scale, shift) = (scale.to_dtype(xs.dtype())?, shift.to_dtype(xs.dtype())?);
+        let (scale, shift) = self.affine(&statistics, xs.dtype())?;
         let ys = kernels::batch_norm_apply(&xs, &scale, &shift, residual, relu)?;
         let passed = match (relu, residual) {
             (false, _) => Passed::All,
@@ -204,12 +219,12 @@ impl BatchNorm {
 
     /// Records the gradients of weight and bias and returns that of the input. That of a residual is `dys` where it
     /// passed the ReLU.
-    pub fn backward(&self, memory: BatchNormMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+    pub fn backward(&self, memory: BatchNormMemory, dys: Arriving, gradients: &mut Gradients) -> Result<Tensor> {
         let BatchNormMemory { xs, passed, statistics } = memory;
         let dtype = xs.dtype();
         let mean = statistics.mean.to_dtype(dtype)?;
         let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
-        let sums = kernels::batch_norm_backward_sums(dys, &passed, &xs, &mean, &inverse_deviation)?;
+        let sums = kernels::batch_norm_backward_sums(dys.tensor(), &passed, &xs, &mean, &inverse_deviation)?;
         gradients.insert(&self.bias.0, sums.get(0)?.to_dtype(dtype)?)?;
         gradients.insert(&self.weight.0, sums.get(1)?.to_dtype(dtype)?)?;
         let weight = self.weight.1.as_detached_tensor();
@@ -219,9 +234,30 @@ impl BatchNorm {
 }
 
 /// The gradient of the input, by coefficients of any element type.
-fn backward(dys: &Tensor, passed: &Passed, xs: &Tensor, coefficients: [Tensor; 3]) -> Result<Tensor> {
+fn backward(dys: Arriving, passed: &Passed, xs: &Tensor, coefficients: [Tensor; 3]) -> Result<Tensor> {
     let [scale, slope, offset] = coefficients.map(|coefficient| coefficient.to_dtype(xs.dtype()));
-    Ok(kernels::batch_norm_backward(dys, passed, xs, [&scale?, &slope?, &offset?])?)
+    let coefficients = [&scale?, &slope?, &offset?];
+    Ok(match dys {
+        Arriving::Shared(dys) => kernels::batch_norm_backward(dys, passed, xs, coefficients)?,
+        Arriving::Own(dys) => kernels::batch_norm_backward_in_place(dys, passed, xs, coefficients)?,
+    })
+}
+
+/// The gradient of an output.
+pub enum Arriving<'a> {
+    /// Somebody else needs it too.
+    Shared(&'a Tensor),
+    /// Nobody else does: its memory may be used.
+    Own(Tensor),
+}
+
+impl Arriving<'_> {
+    fn tensor(&self) -> &Tensor {
+        match self {
+            Self::Shared(tensor) => tensor,
+            Self::Own(tensor) => tensor,
+        }
+    }
 }
 
 /// Batch norm over `[batch, features]`, in candle's automatic differentiation: for heads.
@@ -275,5 +311,5 @@ fn normalised_backward(
     let dtype: DType = xs.dtype();
     let (mean, inverse_deviation) = (statistics.mean.to_dtype(dtype)?, statistics.inverse_deviation.to_dtype(dtype)?);
     let sums = kernels::batch_norm_backward_sums(dys, &Passed::All, xs, &mean, &inverse_deviation)?;
-    backward(dys, &Passed::All, xs, statistics.gradient_coefficients(&sums, None, collective)?)
+    backward(Arriving::Shared(dys), &Passed::All, xs, statistics.gradient_coefficients(&sums, None, collective)?)
 }

@@ -8,7 +8,7 @@ mod hand_written;
 mod linear;
 
 pub use activation::relu;
-pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNormMemory, Statistics};
+pub use batch_norm::{Arriving, BatchNorm, BatchNorm1d, BatchNormMemory, Statistics};
 pub use conv2d::{Conv2d, Conv2dConfig, Conv2dMemory};
 pub use hand_written::{hand_written, hand_written_pair};
 pub use linear::Linear;

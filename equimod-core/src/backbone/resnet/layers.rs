@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::execution::Execution;
 use crate::kernels;
-use crate::nn::{BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Conv2dMemory, Mode, Statistics};
+use crate::nn::{Arriving, BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Conv2dMemory, Mode, Statistics};
 use crate::params::{Init, Scope};
 use crate::tape::Gradients;
 use crate::{Error, Result, SharedCollective};
@@ -61,18 +61,35 @@ impl ConvNorm {
         relu: bool,
         mode: Mode,
     ) -> Result<(Tensor, ConvNormMemory)> {
-        let (ys, sums, conv) = match mode {
+        let (ys, sums, conv) = self.convolve(xs, mode)?;
+        let (ys, norm) = self.norm.forward(ys, sums, residual, relu, mode)?;
+        Ok((ys, ConvNormMemory { conv, norm }))
+    }
+
+    /// The output alone, and what it takes to do the [same once more](Self::again).
+    fn forward_and_forget(
+        &self,
+        xs: &Tensor,
+        residual: Option<&Tensor>,
+        relu: bool,
+        mode: Mode,
+    ) -> Result<(Tensor, Statistics)> {
+        let (ys, sums, _) = self.convolve(xs, mode)?;
+        self.norm.forward_and_forget(ys, sums, residual, relu, mode)
+    }
+
+    /// The convolution's output and, if batch norm will ask for them, its sums.
+    fn convolve(&self, xs: &Tensor, mode: Mode) -> Result<(Tensor, Option<Tensor>, Conv2dMemory)> {
+        match mode {
             Mode::Train => {
                 let (ys, sums, memory) = self.conv.forward_with_sums(xs)?;
-                (ys, Some(sums), memory)
+                Ok((ys, Some(sums), memory))
             }
             Mode::Eval => {
                 let (ys, memory) = self.conv.forward(xs)?;
-                (ys, None, memory)
+                Ok((ys, None, memory))
             }
-        };
-        let (ys, norm) = self.norm.forward(ys, sums, residual, relu, mode)?;
-        Ok((ys, ConvNormMemory { conv, norm }))
+        }
     }
 
     /// The same once more, with the statistics of the first time.
@@ -89,7 +106,7 @@ impl ConvNorm {
     }
 
     /// The gradient of the input.
-    fn backward(&self, memory: ConvNormMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+    fn backward(&self, memory: ConvNormMemory, dys: Arriving, gradients: &mut Gradients) -> Result<Tensor> {
         let dys = self.norm.backward(memory.norm, dys, gradients)?;
         self.conv.backward(memory.conv, &dys, gradients)
     }
@@ -118,10 +135,8 @@ pub trait Part {
     /// The output and what is remembered of it: with `forget`, little.
     fn forward(&self, xs: &Tensor, mode: Mode, forget: bool) -> Result<(Tensor, Memory<Self::Extra>)> {
         if forget {
-            let (ys, statistics, _) = self.pass(xs, |layer, xs, residual, relu| {
-                let (ys, memory) = layer.forward(xs, residual, relu, mode)?;
-                Ok((ys, memory.norm.into_statistics()))
-            })?;
+            let (ys, statistics, _) =
+                self.pass(xs, |layer, xs, residual, relu| layer.forward_and_forget(xs, residual, relu, mode))?;
             return Ok((ys, Memory::Start(xs.clone(), statistics)));
         }
         let (ys, layers, extra) = self.pass(xs, |layer, xs, residual, relu| layer.forward(xs, residual, relu, mode))?;
@@ -198,13 +213,14 @@ impl Block {
         let downsample = self.downsample.as_ref().and_then(|layer| Some((layer, layers.next()?)));
         let mut dxs: Option<Tensor> = None;
         for (layer, memory) in self.main.iter().zip(layers).rev() {
-            dxs = Some(layer.backward(memory, dxs.as_ref().unwrap_or(&dys), gradients)?);
+            let arriving = dxs.map_or(Arriving::Shared(&dys), Arriving::Own);
+            dxs = Some(layer.backward(memory, arriving, gradients)?);
         }
         let dxs = dxs.ok_or_else(|| Error::Config("a residual block has no layers".into()))?;
         match downsample {
             Some((layer, ConvNormMemory { conv, norm })) => {
                 let memory = ConvNormMemory { conv, norm: norm.rectified_later(&ys) };
-                Ok(kernels::add(dxs, &layer.backward(memory, &dys, gradients)?, None)?)
+                Ok(kernels::add(dxs, &layer.backward(memory, Arriving::Shared(&dys), gradients)?, None)?)
             }
             None => Ok(kernels::add(dxs, &dys, Some(&ys))?),
         }
@@ -256,12 +272,12 @@ impl StemLayers {
     /// The way back ends here: nothing needs the gradient of the pictures.
     pub fn backward(&self, memory: Memory<Option<Pooled>>, dys: Tensor, gradients: &mut Gradients) -> Result<()> {
         let (layers, pooled) = self.recall(memory)?;
-        let dys = match pooled {
+        let mut dys = match pooled {
             Some(Pooled { winners, size }) => kernels::max_pool2d_backward(&dys, &winners, size)?,
             None => dys,
         };
         for ConvNormMemory { conv, norm } in layers {
-            let dys = self.conv.norm.backward(norm, &dys, gradients)?;
+            dys = self.conv.norm.backward(norm, Arriving::Own(dys), gradients)?;
             self.conv.conv.backward_weight(conv, &dys, gradients)?;
         }
         Ok(())

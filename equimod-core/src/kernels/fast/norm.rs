@@ -5,7 +5,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::lanes::{load_some, unwritten};
+use super::lanes::{load_some, store_some, unwritten};
 use super::sums::{Partials, Rows, SHORT, add_sums, flush};
 use crate::kernels::vectorise::vectorised_for;
 
@@ -65,6 +65,29 @@ impl<'a> Passed<'a> {
     }
 }
 
+/// `count` values, of a vector at most, from `from` on.
+#[inline(always)]
+fn at<S: Simd>(simd: S, values: &[f32], from: usize, count: usize) -> S::f32s {
+    // SAFETY: they lie in the slice.
+    unsafe { load_some(simd, values[from..from + count].as_ptr(), count) }
+}
+
+impl Passed<'_> {
+    /// What passes of the gradients `dy` at `place`, where the inputs are `x`: `count` channels from `c` on.
+    #[inline(always)]
+    fn of<S: Simd>(self, simd: S, dy: S::f32s, x: S::f32s, (place, c, count): (usize, usize, usize)) -> S::f32s {
+        let y = match self {
+            Self::All => return dy,
+            Self::Output(y) => at(simd, y, place, count),
+            Self::Input { scale, shift } => {
+                simd.mul_add_e_f32s(x, at(simd, scale, c, count), at(simd, shift, c, count))
+            }
+        };
+        let zero = simd.splat_f32s(0.0);
+        simd.select_f32s(simd.greater_than_f32s(y, zero), dy, zero)
+    }
+}
+
 /// Σdy' and Σdy'·x̂ per channel, `[2, channels]`, where dy' is dy where it passed, else 0.
 pub fn backward_sums(
     arch: Arch,
@@ -84,13 +107,6 @@ pub fn backward_sums(
         *sum *= f64::from(inverse);
     }
     sums
-}
-
-/// `count` values, of a vector at most, from `from` on.
-#[inline(always)]
-fn at<S: Simd>(simd: S, values: &[f32], from: usize, count: usize) -> S::f32s {
-    // SAFETY: they lie in the slice.
-    unsafe { load_some(simd, values[from..from + count].as_ptr(), count) }
 }
 
 /// Σdy' and Σdy'·(x − mean).
@@ -119,16 +135,7 @@ impl WithSimd for BackwardSums<'_> {
                 for row in 0..rows {
                     let place = start + row * channels + c;
                     let (x, dy) = (at(simd, x, place, count), at(simd, dy, place, count));
-                    let dy = match passed {
-                        Passed::All => dy,
-                        Passed::Output(y) => {
-                            simd.select_f32s(simd.greater_than_f32s(at(simd, y, place, count), zero), dy, zero)
-                        }
-                        Passed::Input { scale, shift } => {
-                            let y = simd.mul_add_e_f32s(x, at(simd, scale, c, count), at(simd, shift, c, count));
-                            simd.select_f32s(simd.greater_than_f32s(y, zero), dy, zero)
-                        }
-                    };
+                    let dy = passed.of(simd, dy, x, (place, c, count));
                     sum = simd.add_f32s(sum, dy);
                     product = simd.mul_add_e_f32s(dy, simd.sub_f32s(x, mean), product);
                 }
@@ -142,85 +149,137 @@ impl WithSimd for BackwardSums<'_> {
 
 /// `relu?(x·scale + shift + residual?)`.
 pub fn apply(arch: Arch, x: &[f32], scale: &[f32], shift: &[f32], residual: Option<&[f32]>, relu: bool) -> Vec<f32> {
-    let channels = scale.len();
-    let length = task(channels);
     let mut out = unwritten(x.len());
-    // Not a number stays what it is.
-    let least = if relu { 0.0 } else { f32::NEG_INFINITY };
-    out.par_chunks_mut(length).zip(x.par_chunks(length)).enumerate().for_each(|(k, (out, x))| {
-        let residual = residual.map(|residual| &residual[k * length..k * length + x.len()]);
-        vectorised_for(
-            arch,
-            #[inline(always)]
-            || {
-                let rows = out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).enumerate();
-                for (row, (out, x)) in rows {
-                    let lines = out.iter_mut().zip(x).zip(scale.iter().zip(shift));
-                    match residual {
-                        None => {
-                            for ((out, &x), (&scale, &shift)) in lines {
-                                let value = x.mul_add(scale, shift);
-                                *out = if value <= least { least } else { value };
-                            }
-                        }
-                        Some(residual) => {
-                            for (((out, &x), (&scale, &shift)), &r) in lines.zip(&residual[row * channels..]) {
-                                let value = x.mul_add(scale, shift) + r;
-                                *out = if value <= least { least } else { value };
-                            }
-                        }
-                    }
-                }
-            },
-        );
-    });
+    apply_to(arch, x.as_ptr(), &mut out, scale, shift, residual, relu);
     out
 }
 
-/// `scale·dy' + slope·x + offset`, each per channel: batch norm's backward.
-pub fn backward(arch: Arch, dy: &[f32], passed: Passed, x: &[f32], [scale, slope, offset]: [&[f32]; 3]) -> Vec<f32> {
-    let channels = scale.len();
-    let length = task(channels);
-    let mut out = unwritten(x.len());
-    let tasks = out.par_chunks_mut(length).zip(x.par_chunks(length).zip(dy.par_chunks(length))).enumerate();
-    tasks.for_each(|(k, (out, (x, dy)))| {
-        let passed = passed.part(k * length..k * length + x.len());
-        vectorised_for(
-            arch,
-            #[inline(always)]
-            || {
-                let rows = out.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).zip(dy.chunks_exact(channels));
-                for (row, ((out, x), dy)) in rows.enumerate() {
-                    let values = out.iter_mut().zip(x).zip(dy);
-                    let values = values.zip(scale.iter().zip(slope).zip(offset));
-                    match passed {
-                        Passed::All => {
-                            for (((out, &x), &dy), ((&scale, &slope), &offset)) in values {
-                                *out = dy.mul_add(scale, x.mul_add(slope, offset));
-                            }
-                        }
-                        Passed::Output(y) => {
-                            for ((((out, &x), &dy), ((&scale, &slope), &offset)), &y) in
-                                values.zip(&y[row * channels..])
-                            {
-                                let dy = if y > 0.0 { dy } else { 0.0 };
-                                *out = dy.mul_add(scale, x.mul_add(slope, offset));
-                            }
-                        }
-                        Passed::Input { scale: lift, shift } => {
-                            for ((((out, &x), &dy), ((&scale, &slope), &offset)), (&lift, &shift)) in
-                                values.zip(lift.iter().zip(shift))
-                            {
-                                let dy = if x.mul_add(lift, shift) > 0.0 { dy } else { 0.0 };
-                                *out = dy.mul_add(scale, x.mul_add(slope, offset));
-                            }
-                        }
-                    }
-                }
-            },
-        );
+/// [`apply`] in the input's place.
+pub fn apply_in_place(arch: Arch, x: &mut [f32], scale: &[f32], shift: &[f32], residual: Option<&[f32]>, relu: bool) {
+    apply_to(arch, x.as_ptr(), x, scale, shift, residual, relu);
+}
+
+/// `x` has as many values as `out`, or is `out`.
+fn apply_to(
+    arch: Arch,
+    x: *const f32,
+    out: &mut [f32],
+    scale: &[f32],
+    shift: &[f32],
+    residual: Option<&[f32]>,
+    relu: bool,
+) {
+    let length = task(scale.len());
+    let x = Source(x);
+    out.par_chunks_mut(length).enumerate().for_each(|(k, out)| {
+        let residual = residual.map(|residual| &residual[k * length..][..out.len()]);
+        arch.dispatch(Apply { x: x.at(k * length), out, scale, shift, residual, relu });
     });
+}
+
+/// Values that are read at the places where results are written, before they are: they may be the same memory.
+#[derive(Clone, Copy)]
+struct Source(*const f32);
+
+// SAFETY: a pointer by itself; tasks read what lies at their own places.
+unsafe impl Send for Source {}
+// SAFETY: as above.
+unsafe impl Sync for Source {}
+
+impl Source {
+    fn at(self, place: usize) -> *const f32 {
+        self.0.wrapping_add(place)
+    }
+}
+
+struct Apply<'a> {
+    x: *const f32,
+    out: &'a mut [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    residual: Option<&'a [f32]>,
+    relu: bool,
+}
+
+impl WithSimd for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { x, out, scale, shift, residual, relu } = self;
+        let (channels, zero) = (scale.len(), simd.splat_f32s(0.0));
+        let (count, out) = (out.len(), out.as_mut_ptr());
+        for row in (0..count).step_by(channels) {
+            for c in (0..channels).step_by(S::F32_LANES) {
+                let (count, place) = ((channels - c).min(S::F32_LANES), row + c);
+                // SAFETY: the place has `count` values, of which x is read before out is written.
+                unsafe {
+                    let x = load_some(simd, x.add(place), count);
+                    let mut y = simd.mul_add_e_f32s(x, at(simd, scale, c, count), at(simd, shift, c, count));
+                    if let Some(residual) = residual {
+                        y = simd.add_f32s(y, at(simd, residual, place, count));
+                    }
+                    if relu {
+                        // Not a number stays what it is.
+                        y = simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, y);
+                    }
+                    store_some(simd, out.add(place), y, count);
+                }
+            }
+        }
+    }
+}
+
+/// `scale·dy' + slope·x + offset`, each per channel: batch norm's backward.
+pub fn backward(arch: Arch, dy: &[f32], passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) -> Vec<f32> {
+    let mut out = unwritten(x.len());
+    backward_to(arch, dy.as_ptr(), &mut out, passed, x, coefficients);
     out
+}
+
+/// [`backward`] in the gradient's place.
+pub fn backward_in_place(arch: Arch, dy: &mut [f32], passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) {
+    backward_to(arch, dy.as_ptr(), dy, passed, x, coefficients);
+}
+
+/// `dy` has as many values as `out`, or is `out`.
+fn backward_to(arch: Arch, dy: *const f32, out: &mut [f32], passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) {
+    let length = task(coefficients[0].len());
+    let dy = Source(dy);
+    out.par_chunks_mut(length).zip(x.par_chunks(length)).enumerate().for_each(|(k, (out, x))| {
+        let passed = passed.part(k * length..k * length + x.len());
+        arch.dispatch(Backward { dy: dy.at(k * length), out, passed, x, coefficients });
+    });
+}
+
+struct Backward<'a> {
+    dy: *const f32,
+    out: &'a mut [f32],
+    passed: Passed<'a>,
+    x: &'a [f32],
+    coefficients: [&'a [f32]; 3],
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { dy, out, passed, x, coefficients: [scale, slope, offset] } = self;
+        let (channels, out) = (scale.len(), out.as_mut_ptr());
+        for row in (0..x.len()).step_by(channels) {
+            for c in (0..channels).step_by(S::F32_LANES) {
+                let (count, place) = ((channels - c).min(S::F32_LANES), row + c);
+                // SAFETY: the place has `count` values, of which dy is read before out is written.
+                unsafe {
+                    let (dy, x) = (load_some(simd, dy.add(place), count), at(simd, x, place, count));
+                    let dy = passed.of(simd, dy, x, (place, c, count));
+                    let rest = simd.mul_add_e_f32s(x, at(simd, slope, c, count), at(simd, offset, c, count));
+                    store_some(simd, out.add(place), simd.mul_add_e_f32s(dy, at(simd, scale, c, count), rest), count);
+                }
+            }
+        }
+    }
 }
 
 /// a + b where `passed` is above 0 (everywhere if nothing is said), into `a`.
