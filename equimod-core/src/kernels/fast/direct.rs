@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::lanes::{Scratch, Shared, spread, unwritten};
-use super::product::{Multiply, Walk, groups, multiply, padded, widths};
+use super::product::{Multiply, PANEL, Walk, groups, lanes, multiply, padded};
 use super::sums::{Partials, Rows, SHORT, add_sums};
 use crate::kernels::shapes::ConvShape;
 
@@ -136,42 +136,35 @@ impl Plan {
 /// Weights as panels of columns: `[panel][window][columns of a panel]`, the last panel as wide as it needs.
 struct Panels {
     values: Vec<f32>,
-    width: usize,
     depth: usize,
 }
 
 impl Panels {
     /// `outputs` columns of `depth` rows; `fill(columns, wide, panel)` writes those columns into rows of `wide` values.
-    fn new(
-        width: usize,
-        depth: usize,
-        outputs: usize,
-        lanes: usize,
-        fill: impl Fn(Range<usize>, usize, &mut [f32]) + Sync,
-    ) -> Self {
+    fn new(depth: usize, outputs: usize, lanes: usize, fill: impl Fn(Range<usize>, usize, &mut [f32]) + Sync) -> Self {
         let columns = outputs.div_ceil(lanes) * lanes;
         let mut values = vec![0.0; depth * columns];
-        values.par_chunks_mut(depth * width).enumerate().for_each(|(panel, values)| {
-            let (first, wide) = (panel * width, values.len() / depth.max(1));
+        values.par_chunks_mut(depth * PANEL).enumerate().for_each(|(panel, values)| {
+            let (first, wide) = (panel * PANEL, values.len() / depth.max(1));
             fill(first..(first + wide).min(outputs), wide, values);
         });
-        Self { values, width, depth }
+        Self { values, depth }
     }
 
     /// The panels, each with its first column and its width in memory.
     fn each(&self) -> impl Iterator<Item = (usize, &[f32], usize)> {
-        let panels = self.values.chunks(self.depth * self.width).enumerate();
-        panels.map(|(panel, values)| (panel * self.width, values, values.len() / self.depth))
+        let panels = self.values.chunks(self.depth * PANEL).enumerate();
+        panels.map(|(panel, values)| (panel * PANEL, values, values.len() / self.depth))
     }
 }
 
 /// x `[N, H, W, C]`, w `[O, C, kh, kw]` → `[N, H', W', O]`, and its sums if they are wanted.
 pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (Vec<f32>, Option<Vec<f64>>) {
     let plan = Plan::forward(s);
-    let (width, lanes) = widths(arch);
+    let lanes = lanes(arch);
     let taps = s.kernel.0 * s.kernel.1;
     let inputs = s.in_channels;
-    let panels = Panels::new(width, plan.depth(), s.out_channels, lanes, |columns, wide, panel| {
+    let panels = Panels::new(plan.depth(), s.out_channels, lanes, |columns, wide, panel| {
         for c in 0..inputs {
             for (column, output) in columns.clone().enumerate() {
                 let values = &w[(output * inputs + c) * taps..][..taps];
@@ -186,7 +179,7 @@ pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (
 
 /// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`.
 pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f32> {
-    let (width, lanes) = widths(arch);
+    let lanes = lanes(arch);
     let mut dx = unwritten(s.batch * s.in_channels * s.in_size.0 * s.in_size.1);
     for (ry, rx) in (0..s.stride).flat_map(|ry| (0..s.stride).map(move |rx| (ry, rx))) {
         let Some(plan) = Plan::backward(s, (ry, rx)) else { continue };
@@ -200,7 +193,7 @@ pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f3
         let tap = |ty: usize, tx: usize| (ky + (ny - 1 - ty) * s.stride) * s.kernel.1 + kx + (nx - 1 - tx) * s.stride;
         let taps: Vec<usize> = (0..ny * nx).map(|t| tap(t / nx, t % nx)).collect();
         let (area, outputs) = (s.kernel.0 * s.kernel.1, s.out_channels);
-        let panels = Panels::new(width, plan.depth(), s.in_channels, lanes, |columns, wide, panel| {
+        let panels = Panels::new(plan.depth(), s.in_channels, lanes, |columns, wide, panel| {
             for o in 0..outputs {
                 for (column, c) in columns.clone().enumerate() {
                     let values = &w[(o * s.in_channels + c) * area..][..area];
@@ -369,13 +362,13 @@ fn surround(x: &[f32], plan: &Plan, first: (isize, isize), width: usize, copy: &
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
 pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<f32> {
-    let (width, lanes) = widths(arch);
+    let lanes = lanes(arch);
     let (ny, nx) = s.kernel;
     let line = nx * s.in_channels;
     // Shares of the gradient: columns of a panel, a line of the window, and values of that line.
     let shares: Vec<Share> = (0..s.out_channels)
-        .step_by(width)
-        .map(|first| first..(first + width).min(s.out_channels))
+        .step_by(PANEL)
+        .map(|first| first..(first + PANEL).min(s.out_channels))
         .flat_map(|columns| (0..ny).map(move |tap| (columns.clone(), tap)))
         .flat_map(|(columns, tap)| {
             let starts = (0..line).step_by(VALUES);
@@ -395,9 +388,8 @@ pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<
     let sums: Vec<Vec<f32>> = tasks.into_par_iter().map_init(Default::default, task).collect();
     let count = ny * line;
     let mut dw = vec![0.0; s.out_channels * count];
-    let together = GATHERED.min(width);
-    dw.par_chunks_mut(together * count).enumerate().for_each(|(k, dw)| {
-        let first = k * together;
+    dw.par_chunks_mut(GATHERED * count).enumerate().for_each(|(k, dw)| {
+        let first = k * GATHERED;
         let of_panel = shares.iter().zip(sums.chunks(parts)).filter(|(share, _)| share.columns.contains(&first));
         for (share, parts) in of_panel {
             parts.iter().for_each(|sums| add_columns(dw, sums, share, first - share.columns.start, s));

@@ -16,30 +16,28 @@ pub fn rows_at_once<S: Simd>(columns: usize) -> usize {
     if columns.div_ceil(S::F32_LANES) * 2 <= panel_vectors::<S>() { ROWS } else { ROWS / 2 }
 }
 
+/// Columns of a panel: what is multiplied by the same rows while they are in the cache.
+pub const PANEL: usize = 64;
+
 /// Most vectors of a row at once: with six rows they fill the registers.
-pub const fn panel_vectors<S: Simd>() -> usize {
+const fn panel_vectors<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 4 } else { 2 }
 }
 
-/// Columns of a panel.
-pub const fn panel_width<S: Simd>() -> usize {
-    panel_vectors::<S>() * S::F32_LANES
-}
+/// Values of a vector, outside an operation.
+pub fn lanes(arch: Arch) -> usize {
+    struct Lanes;
 
-/// Columns of a panel, and of a vector, outside an operation.
-pub fn widths(arch: Arch) -> (usize, usize) {
-    struct Widths;
-
-    impl WithSimd for Widths {
-        type Output = (usize, usize);
+    impl WithSimd for Lanes {
+        type Output = usize;
 
         #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
-            (panel_width::<S>(), S::F32_LANES)
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
         }
     }
 
-    arch.dispatch(Widths)
+    arch.dispatch(Lanes)
 }
 
 /// Columns of `columns`, filled up to whole vectors.
@@ -113,13 +111,10 @@ impl<S: Simd> pulp::NullaryFnOnce for Run<'_, S> {
     }
 }
 
-/// Most columns of a panel, with any instruction set.
-const WIDEST: usize = 64;
-
 /// A product whose last vector is not full: into memory of its own, and from there to where it belongs.
 #[inline(always)]
 unsafe fn by_way_of_whole_vectors<S: Simd>(simd: S, product: &Multiply) {
-    let mut memory = [[0f32; WIDEST]; ROWS];
+    let mut memory = [[0f32; PANEL]; ROWS];
     let whole = Multiply {
         out: memory.each_mut().map(|row| row.as_mut_ptr()),
         columns: padded::<S>(product.columns),
@@ -141,6 +136,20 @@ unsafe fn by_way_of_whole_vectors<S: Simd>(simd: S, product: &Multiply) {
 
 #[inline(always)]
 unsafe fn by_vectors<S: Simd>(simd: S, product: &Multiply) {
+    let at_once = panel_vectors::<S>() * S::F32_LANES;
+    for first in (0..product.columns).step_by(at_once) {
+        // SAFETY: these columns lie in the panel.
+        unsafe {
+            let b = product.b.add(first);
+            let out = product.out.map(|row| row.wrapping_add(first));
+            at_once_by_vectors(simd, &Multiply { b, out, columns: at_once.min(product.columns - first), ..*product });
+        }
+    }
+}
+
+/// Columns that the registers hold.
+#[inline(always)]
+unsafe fn at_once_by_vectors<S: Simd>(simd: S, product: &Multiply) {
     // SAFETY: the promise to `multiply`.
     unsafe {
         match product.columns.div_ceil(S::F32_LANES) {

@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::lanes::{Scratch, Shared, unwritten};
-use super::super::product::{padded, panel_width, product, widths};
+use super::super::product::{PANEL, lanes, padded, product};
 use super::super::sums::Partials;
 use super::POINTS;
 use super::filters::Weights;
@@ -42,8 +42,8 @@ pub fn convolve(
 }
 
 /// `(first column, columns)` of every panel.
-fn panels(outputs: usize, width: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
-    (0..outputs).step_by(width).map(move |first| (first, width.min(outputs - first)))
+fn panels(outputs: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
+    (0..outputs).step_by(PANEL).map(move |first| (first, PANEL.min(outputs - first)))
 }
 
 #[derive(Clone, Copy)]
@@ -61,11 +61,11 @@ impl Work<'_> {
     /// the output.
     fn by_blocks(self) -> Partials {
         let Weights { inputs, outputs, .. } = *self.weights;
-        let (width, lanes) = widths(self.arch);
+        let lanes = lanes(self.arch);
         let wide = outputs.div_ceil(lanes) * lanes;
-        let mut transformed = unwritten(Transformed::size_of_groups(inputs, wide, width));
+        let mut transformed = unwritten(Transformed::size_of_groups(inputs, wide, PANEL));
         let shared = Shared::new(&mut transformed);
-        let jobs: Vec<_> = panels(outputs, width)
+        let jobs: Vec<_> = panels(outputs)
             .flat_map(|panel| (0..inputs).step_by(KEPT_CHANNELS).map(move |input| (panel, input)))
             .collect();
         jobs.into_par_iter().for_each(|(panel, input)| {
@@ -89,7 +89,6 @@ impl Work<'_> {
     /// of a panel are transformed on the way and never leave the cache.
     fn by_panels(self) -> Partials {
         let Weights { inputs, outputs, .. } = *self.weights;
-        let (width, _) = widths(self.arch);
         let most = (HELD_INPUTS / (POINTS * inputs)).max(BLOCK) / BLOCK * BLOCK;
         let most = most.min(self.tiles.count());
         let mut held = unwritten(Transformed::size_of_groups(most, inputs, CHANNELS));
@@ -105,7 +104,7 @@ impl Work<'_> {
                 self.arch.dispatch(HoldInputs { work: self, chunk: chunk.clone(), range, channel, out: shared });
             });
             let jobs: Vec<_> = blocks(chunk.len(), 2 * BLOCK)
-                .flat_map(|range| panels(outputs, width).map(move |panel| (range.clone(), panel)))
+                .flat_map(|range| panels(outputs).map(move |panel| (range.clone(), panel)))
                 .collect();
             let task = |scratch: &mut [Scratch; 2], (range, panel): (Range<usize>, (usize, usize))| {
                 let mut sums = vec![0.0; if self.sums { 2 * outputs } else { 0 }];
@@ -144,7 +143,7 @@ impl WithSimd for KeepWeights<'_> {
         let wide = padded::<S>(columns);
         // SAFETY: panels before this one are as wide as they have columns; rows of inputs are written by one task each.
         unsafe {
-            let out = Transformed::group(out, weights.inputs, first..first + wide, panel_width::<S>());
+            let out = Transformed::group(out, weights.inputs, first..first + wide, PANEL);
             weights.transform(simd, inputs.clone(), (first, columns), out.starting_at(inputs.start));
         }
     }
@@ -166,17 +165,17 @@ impl WithSimd for Block<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { work, transformed, range, scratch: [held, made], sums } = self;
         let Weights { inputs, outputs, .. } = *work.weights;
-        let (count, width) = (range.len(), panel_width::<S>());
+        let count = range.len();
         let held = held.take(Transformed::size(count, inputs)).as_mut_ptr();
-        let made = made.take(Transformed::size(count, width)).as_mut_ptr();
+        let made = made.take(Transformed::size(count, PANEL)).as_mut_ptr();
         let held = Transformed::new(held, count, inputs);
         // SAFETY: the matrices have the sizes that are said; blocks write outputs of their own.
         unsafe {
             work.tiles.transform_inputs(simd, work.x, inputs, 0..inputs, range.clone(), held);
-            for (first, columns) in panels(outputs, width) {
+            for (first, columns) in panels(outputs) {
                 let wide = padded::<S>(columns);
                 let products = Transformed::new(made, count, wide);
-                let weights = Transformed::group(transformed, inputs, first..first + wide, width);
+                let weights = Transformed::group(transformed, inputs, first..first + wide, PANEL);
                 for xi in 0..POINTS {
                     let (a, b) = (held.row(xi, 0), weights.row(xi, 0));
                     product(simd, (count, inputs, wide), a, b, products.row(xi, 0), false);

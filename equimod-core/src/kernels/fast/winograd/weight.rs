@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::lanes::{Scratch, Shared, load, store, unwritten};
-use super::super::product::{Multiply, Walk, groups, multiply, padded, panel_width, widths};
+use super::super::product::{Multiply, PANEL, Walk, groups, lanes, multiply, padded};
 use super::POINTS;
 use super::tiles::{Tiles, Transformed, get};
 use super::transforms::{both_sides, three_outputs};
@@ -31,9 +31,8 @@ const TASK_TILES: usize = 16;
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
 pub fn gradient(arch: Arch, x: &[f32], dy: &[f32], (inputs, outputs): (usize, usize), tiles: &Tiles) -> Vec<f32> {
-    let (width, lanes) = widths(arch);
-    let work = Work { arch, x, dy, inputs, outputs, tiles, width, lanes };
-    match POINTS * inputs * width.min(outputs) <= KEPT_SUMS && outputs <= 2 * width {
+    let work = Work { arch, x, dy, inputs, outputs, tiles, lanes: lanes(arch) };
+    match POINTS * inputs * PANEL.min(outputs) <= KEPT_SUMS && outputs <= 2 * PANEL {
         true => work.by_parts(),
         false => work.by_channels(),
     }
@@ -47,14 +46,12 @@ struct Work<'a> {
     inputs: usize,
     outputs: usize,
     tiles: &'a Tiles,
-    width: usize,
     lanes: usize,
 }
 
 impl Work<'_> {
     fn panels(&self) -> Vec<(usize, usize)> {
-        let (outputs, width) = (self.outputs, self.width);
-        (0..outputs).step_by(width).map(|first| (first, width.min(outputs - first))).collect()
+        (0..self.outputs).step_by(PANEL).map(|first| (first, PANEL.min(self.outputs - first))).collect()
     }
 
     /// For few channels: each task sums a part of the tiles, for a panel of outputs.
@@ -86,7 +83,7 @@ impl Work<'_> {
         let most = (HELD / (POINTS * (self.inputs + self.outputs))).max(BLOCK);
         let most = most.min(self.tiles.count());
         let mut inputs = unwritten(Transformed::size_of_groups(most, self.inputs, CHANNELS));
-        let mut gradients = unwritten(Transformed::size_of_groups(most, self.outputs, self.width));
+        let mut gradients = unwritten(Transformed::size_of_groups(most, self.outputs, PANEL));
         let mut sums: Vec<Vec<f32>> = panels.iter().map(|&panel| vec![0.0; self.inputs * TAPS * wide(panel)]).collect();
         let count = self.tiles.count();
         for first in (0..count).step_by(most) {
@@ -116,9 +113,8 @@ impl Work<'_> {
     fn gathered(&self, sums: &[Vec<f32>]) -> Vec<f32> {
         let row = self.inputs * TAPS;
         let mut dw = unwritten(self.outputs * row);
-        let together = TOGETHER.min(self.width);
-        dw.par_chunks_mut(together * row).enumerate().for_each(|(k, dw)| {
-            let (panel, column) = (&sums[k * together / self.width], k * together % self.width);
+        dw.par_chunks_mut(TOGETHER * row).enumerate().for_each(|(k, dw)| {
+            let (panel, column) = (&sums[k * TOGETHER / PANEL], k * TOGETHER % PANEL);
             let wide = panel.len() / row;
             for (i, columns) in panel.chunks_exact(wide).enumerate() {
                 for (output, value) in dw.chunks_exact_mut(row).zip(&columns[column..]) {
@@ -261,11 +257,10 @@ impl WithSimd for Hold<'_> {
                 let into = Transformed::group(held.inputs, chunk.len(), channels.clone(), CHANNELS).starting_at(before);
                 work.tiles.transform_inputs(simd, work.x, work.inputs, channels, range.clone(), into);
             }
-            for first in (0..work.outputs).step_by(work.width) {
-                let channels = first..(first + work.width).min(work.outputs);
+            for first in (0..work.outputs).step_by(PANEL) {
+                let channels = first..(first + PANEL).min(work.outputs);
                 let wide = first..first + padded::<S>(channels.len());
-                let into =
-                    Transformed::group(held.gradients, chunk.len(), wide, panel_width::<S>()).starting_at(before);
+                let into = Transformed::group(held.gradients, chunk.len(), wide, PANEL).starting_at(before);
                 work.tiles.transform_gradients(simd, work.dy, work.outputs, channels, range.clone(), into);
             }
         }
@@ -294,7 +289,7 @@ impl WithSimd for Channels<'_> {
         // SAFETY: the held matrices have a row for every tile.
         unsafe {
             let inputs = Transformed::group(held.inputs, tiles, channels, CHANNELS);
-            let gradients = Transformed::group(held.gradients, tiles, first..first + wide, panel_width::<S>());
+            let gradients = Transformed::group(held.gradients, tiles, first..first + wide, PANEL);
             add_products(simd, inputs, gradients, made, false);
             put_taps(simd, made, sums, true);
         }
