@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::lanes::{Scratch, Shared, spread, unwritten};
-use super::product::{Multiply, PANEL, Walk, groups, lanes, multiply, padded};
+use super::product::{PANEL, Panel, Walk, lanes, multiply, padded};
 use super::sums::{Partials, Rows, SHORT, add_sums};
 use crate::kernels::shapes::ConvShape;
 
@@ -269,20 +269,16 @@ impl WithSimd for Task<'_> {
             let columns = wide.min(plan.outputs - first);
             for (k, Piece { taps, values }) in pieces(ny, nx * c).enumerate() {
                 let walk = Walk { count: [1, taps.len(), values.len()], a: [0, row, 1], b: [0, nx * c * wide, wide] };
-                let mut product = Multiply::new(walk, columns, k > 0);
-                product.b = panel[(taps.start * nx * c + values.start) * wide..].as_ptr();
                 let within = taps.start * row + values.start;
-                for group in groups::<S>(pixels.len(), columns) {
-                    product.rows = group.len();
-                    for (m, pixel) in pixels[group].iter().enumerate() {
-                        product.a[m] = x[pixel.from + within..].as_ptr();
-                        // SAFETY: it is a pixel of the output, which has `outputs` values.
-                        product.out[m] = unsafe { out.at(pixel.to + first) };
-                    }
-                    // SAFETY: `surrounded` gives every window of these lines; the panel has a row of `wide` columns for
-                    // each value of a window; pixels are written by one task each.
-                    unsafe { multiply(simd, &product) };
-                }
+                let b = panel[(taps.start * nx * c + values.start) * wide..].as_ptr();
+                let place = |pixel: usize| {
+                    let Pixel { from, to } = pixels[pixel];
+                    // SAFETY: it is a pixel of the output, which has `outputs` values.
+                    (x[from + within..].as_ptr(), unsafe { out.at(to + first) })
+                };
+                // SAFETY: `surrounded` gives every window of these lines; the panel has a row of `wide` columns for each
+                // value of a window; pixels are written by one task each.
+                unsafe { multiply(simd, Panel { walk, b, columns, add: k > 0 }, pixels.len(), place) };
             }
         }
         if !sums.is_empty() {
@@ -300,6 +296,7 @@ impl WithSimd for Task<'_> {
 }
 
 /// Where the window of an output begins, and where the output goes.
+#[derive(Clone, Copy)]
 struct Pixel {
     from: usize,
     to: usize,
@@ -442,18 +439,11 @@ impl WithSimd for AddWeights<'_> {
             let dy = whole_vectors(&dy[start * s.out_channels..], share, count, (s.out_channels, wide), dy_copy);
             let x = windows(x, s, share, pixels, step, x_copy);
             let walk = Walk { count: [1, 1, count], a: [0, 0, step], b: [0, 0, wide] };
-            let mut product = Multiply::new(walk, wide, true);
-            product.b = dy.as_ptr();
-            for group in groups::<S>(values, wide) {
-                product.rows = group.len();
-                for (m, value) in group.enumerate() {
-                    product.a[m] = x[value..].as_ptr();
-                    product.out[m] = sums[value * wide..][..wide].as_mut_ptr();
-                }
-                // SAFETY: x has a row of values and dy one of whole vectors for each pixel; `sums` has a row of `wide`
-                // values for every value.
-                unsafe { multiply(simd, &product) };
-            }
+            let (a, out) = (x.as_ptr(), Shared::new(sums));
+            // SAFETY: `sums` has a row of `wide` values for every value.
+            let place = |value: usize| (a.wrapping_add(value), unsafe { out.at(value * wide) });
+            // SAFETY: x has a row of values and dy one of whole vectors for each pixel.
+            unsafe { multiply(simd, Panel { walk, b: dy.as_ptr(), columns: wide, add: true }, values, place) };
         }
     }
 }

@@ -8,11 +8,11 @@ use pulp::{Arch, Simd, WithSimd};
 use super::lanes::{load, store};
 
 /// Most rows at once.
-pub const ROWS: usize = 12;
+const ROWS: usize = 12;
 
 /// Rows at once that fill the registers, for so many columns.
 #[inline(always)]
-pub fn rows_at_once<S: Simd>(columns: usize) -> usize {
+fn rows_at_once<S: Simd>(columns: usize) -> usize {
     if columns.div_ceil(S::F32_LANES) * 2 <= panel_vectors::<S>() { ROWS } else { ROWS / 2 }
 }
 
@@ -56,93 +56,102 @@ pub struct Walk {
     pub b: [usize; 3],
 }
 
-/// What [`multiply`] does: `rows` rows into `columns` columns.
-pub struct Multiply {
-    /// The first value of each row.
-    pub a: [*const f32; ROWS],
-    /// Rows, at most [`rows_at_once`].
-    pub rows: usize,
-    /// The first row of columns, which can be read in whole vectors.
-    pub b: *const f32,
+/// A panel of columns that rows are multiplied with.
+#[derive(Clone, Copy)]
+pub struct Panel {
     /// The walks.
     pub walk: Walk,
-    /// Where each row of the result goes.
-    pub out: [*mut f32; ROWS],
-    /// Columns of the result, at most a panel.
+    /// The first row of columns, which can be read in whole vectors.
+    pub b: *const f32,
+    /// Columns, at most [`PANEL`].
     pub columns: usize,
-    /// Whether the result is added to what is there.
+    /// Whether results are added to what is there.
     pub add: bool,
 }
 
-impl Multiply {
-    /// A product whose pointers are still to be set.
-    pub fn new(walk: Walk, columns: usize, add: bool) -> Self {
-        let (a, out) = ([std::ptr::null(); ROWS], [std::ptr::null_mut(); ROWS]);
-        Self { a, rows: 0, b: std::ptr::null(), walk, out, columns, add }
-    }
-}
-
-/// Does a product.
+/// Multiplies `rows` rows with a panel; `place(row)` says where the row's first value is and where its result goes.
 ///
 /// # Safety
-/// Every place that the walks lead to can be read (columns in whole vectors), and `columns` values at each `out` be
-/// written and, with `add`, read.
+/// Every place that the walks lead to can be read (columns in whole vectors), and the panel's columns be written at every
+/// row's result and, with `add`, read.
 #[inline(always)]
-pub unsafe fn multiply<S: Simd>(simd: S, product: &Multiply) {
+pub unsafe fn multiply<S: Simd>(simd: S, panel: Panel, rows: usize, place: impl Fn(usize) -> (*const f32, *mut f32)) {
     // By its own function, once for every instruction set, whoever calls it.
-    simd.vectorize(Run(product, simd));
+    simd.vectorize(Run { simd, panel, rows, place });
 }
 
-struct Run<'a, S>(&'a Multiply, S);
+struct Run<S, F> {
+    simd: S,
+    panel: Panel,
+    rows: usize,
+    place: F,
+}
 
-impl<S: Simd> pulp::NullaryFnOnce for Run<'_, S> {
+impl<S: Simd, F: Fn(usize) -> (*const f32, *mut f32)> pulp::NullaryFnOnce for Run<S, F> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Self(product, simd) = self;
-        // SAFETY: the promise to `multiply`.
-        unsafe {
-            match product.columns % S::F32_LANES {
-                0 => by_vectors(simd, product),
-                _ => by_way_of_whole_vectors(simd, product),
+        let Self { simd, panel, rows, place } = self;
+        for group in groups::<S>(rows, panel.columns) {
+            let mut product =
+                Multiply { a: [std::ptr::null(); ROWS], out: [std::ptr::null_mut(); ROWS], rows: group.len(), panel };
+            for (m, row) in group.enumerate() {
+                (product.a[m], product.out[m]) = place(row);
+            }
+            // SAFETY: the promise to `multiply`.
+            unsafe {
+                match panel.columns % S::F32_LANES {
+                    0 => by_vectors(simd, &product),
+                    _ => by_way_of_whole_vectors(simd, &product),
+                }
             }
         }
     }
+}
+
+/// As many rows as the registers hold, and a panel.
+struct Multiply {
+    a: [*const f32; ROWS],
+    out: [*mut f32; ROWS],
+    rows: usize,
+    panel: Panel,
 }
 
 /// A product whose last vector is not full: into memory of its own, and from there to where it belongs.
 #[inline(always)]
 unsafe fn by_way_of_whole_vectors<S: Simd>(simd: S, product: &Multiply) {
     let mut memory = [[0f32; PANEL]; ROWS];
-    let whole = Multiply {
-        out: memory.each_mut().map(|row| row.as_mut_ptr()),
-        columns: padded::<S>(product.columns),
-        ..*product
-    };
+    let columns = product.panel.columns;
+    let panel = Panel { columns: padded::<S>(columns), ..product.panel };
+    let whole = Multiply { out: memory.each_mut().map(|row| row.as_mut_ptr()), panel, ..*product };
     // SAFETY: the promise to `multiply`; rows of `memory` hold a panel.
     unsafe {
-        if product.add {
+        if panel.add {
             for m in 0..product.rows {
-                whole.out[m].copy_from_nonoverlapping(product.out[m], product.columns);
+                whole.out[m].copy_from_nonoverlapping(product.out[m], columns);
             }
         }
         by_vectors(simd, &whole);
         for m in 0..product.rows {
-            product.out[m].copy_from_nonoverlapping(whole.out[m], product.columns);
+            product.out[m].copy_from_nonoverlapping(whole.out[m], columns);
         }
     }
 }
 
 #[inline(always)]
 unsafe fn by_vectors<S: Simd>(simd: S, product: &Multiply) {
-    let at_once = panel_vectors::<S>() * S::F32_LANES;
-    for first in (0..product.columns).step_by(at_once) {
+    let (at_once, columns) = (panel_vectors::<S>() * S::F32_LANES, product.panel.columns);
+    if columns <= at_once {
+        // SAFETY: the promise to `multiply`.
+        return unsafe { at_once_by_vectors(simd, product) };
+    }
+    for first in (0..columns).step_by(at_once) {
         // SAFETY: these columns lie in the panel.
         unsafe {
-            let b = product.b.add(first);
+            let (b, columns) = (product.panel.b.add(first), at_once.min(columns - first));
             let out = product.out.map(|row| row.wrapping_add(first));
-            at_once_by_vectors(simd, &Multiply { b, out, columns: at_once.min(product.columns - first), ..*product });
+            at_once_by_vectors(simd, &Multiply { out, panel: Panel { b, columns, ..product.panel }, ..*product });
         }
     }
 }
@@ -152,7 +161,7 @@ unsafe fn by_vectors<S: Simd>(simd: S, product: &Multiply) {
 unsafe fn at_once_by_vectors<S: Simd>(simd: S, product: &Multiply) {
     // SAFETY: the promise to `multiply`.
     unsafe {
-        match product.columns.div_ceil(S::F32_LANES) {
+        match product.panel.columns.div_ceil(S::F32_LANES) {
             1 => by_rows::<S, 1>(simd, product),
             2 => by_rows::<S, 2>(simd, product),
             3 => by_rows::<S, 3>(simd, product),
@@ -193,13 +202,13 @@ unsafe fn by_rows<S: Simd, const V: usize>(simd: S, product: &Multiply) {
 /// Columns in whole vectors: then sums stay in registers.
 #[inline(always)]
 unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Multiply) {
-    let Walk { count, a: a_steps, b: b_steps } = product.walk;
+    let Panel { walk: Walk { count, a: a_steps, b: b_steps }, b: columns, add, .. } = product.panel;
     let mut a = [std::ptr::null::<f32>(); M];
     a.copy_from_slice(&product.a[..M]);
     let mut sums = [[simd.splat_f32s(0.0); V]; M];
     // SAFETY: the promise to `multiply`.
     unsafe {
-        if product.add {
+        if add {
             for m in 0..M {
                 for v in 0..V {
                     sums[m][v] = load::<S>(product.out[m].add(v * S::F32_LANES));
@@ -208,7 +217,7 @@ unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Mult
         }
         for i in 0..count[0] {
             for j in 0..count[1] {
-                let (mut at, mut b) = (i * a_steps[0] + j * a_steps[1], product.b.add(i * b_steps[0] + j * b_steps[1]));
+                let (mut at, mut b) = (i * a_steps[0] + j * a_steps[1], columns.add(i * b_steps[0] + j * b_steps[1]));
                 for _ in 0..count[2] {
                     let mut columns = [simd.splat_f32s(0.0); V];
                     for v in 0..V {
@@ -235,7 +244,7 @@ unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Mult
 
 /// `count` rows in groups of at most [`rows_at_once`] for so many columns, whose sizes differ by one at most.
 #[inline(always)]
-pub fn groups<S: Simd>(count: usize, columns: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+fn groups<S: Simd>(count: usize, columns: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     let number = count.div_ceil(rows_at_once::<S>(columns)).max(1);
     (0..number).map(move |g| g * count / number..(g + 1) * count / number)
 }
@@ -254,18 +263,7 @@ pub unsafe fn product<S: Simd>(
     add: bool,
 ) {
     let walk = Walk { count: [1, 1, depth], a: [0, 0, 1], b: [0, 0, columns] };
-    let mut product = Multiply::new(walk, columns, add);
-    product.b = b;
-    for group in groups::<S>(rows, columns) {
-        product.rows = group.len();
-        for (m, row) in group.enumerate() {
-            // SAFETY: the rows lie in the matrices.
-            unsafe {
-                product.a[m] = a.add(row * depth);
-                product.out[m] = out.add(row * columns);
-            }
-        }
-        // SAFETY: the caller's promise.
-        unsafe { multiply(simd, &product) };
-    }
+    let place = |row: usize| (a.wrapping_add(row * depth), out.wrapping_add(row * columns));
+    // SAFETY: the caller's promise.
+    unsafe { multiply(simd, Panel { walk, b, columns, add }, rows, place) };
 }

@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::lanes::{Scratch, Shared, load, store, unwritten};
-use super::super::product::{Multiply, PANEL, Walk, groups, lanes, multiply, padded};
+use super::super::product::{PANEL, Panel, Walk, lanes, multiply, padded};
 use super::POINTS;
 use super::tiles::{Tiles, Transformed, get};
 use super::transforms::{both_sides, three_outputs};
@@ -136,18 +136,13 @@ unsafe fn add_products<S: Simd>(simd: S, inputs: Transformed, gradients: Transfo
         for first in (0..inputs.tiles).step_by(DEPTH) {
             let depth = DEPTH.min(inputs.tiles - first);
             let walk = Walk { count: [1, 1, depth], a: [0, 0, inputs.width], b: [0, 0, gradients.width] };
-            let mut product = Multiply::new(walk, sums.width, add || first > 0);
             // SAFETY: the caller's promise.
             unsafe {
-                product.b = gradients.row(xi, first);
-                for group in groups::<S>(inputs.width, sums.width) {
-                    product.rows = group.len();
-                    for (m, channel) in group.enumerate() {
-                        product.a[m] = inputs.row(xi, first).add(channel);
-                        product.out[m] = sums.row(xi, channel);
-                    }
-                    multiply(simd, &product);
-                }
+                let (a, b, out) = (inputs.row(xi, first), gradients.row(xi, first), sums.row(xi, 0));
+                let place =
+                    |channel: usize| (a.wrapping_add(channel).cast_const(), out.wrapping_add(channel * sums.width));
+                let panel = Panel { walk, b, columns: sums.width, add: add || first > 0 };
+                multiply(simd, panel, inputs.width, place);
             }
         }
     }
