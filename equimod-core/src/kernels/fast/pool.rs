@@ -26,9 +26,10 @@ pub fn maximum(arch: Arch, x: &[f32], channels: usize, s: PoolShape) -> (Vec<f32
                             let values = &x[place * channels..][..channels];
                             for ((best, winner), &value) in out.iter_mut().zip(winners.iter_mut()).zip(values) {
                                 // A value that is not a number wins, so that it is not lost.
-                                if first || value > *best || (value.is_nan() && !best.is_nan()) {
-                                    (*best, *winner) = (value, place as u32);
-                                }
+                                // Without branches, so that neighbours are compared side by side.
+                                let wins = first | (value > *best) | (value.is_nan() & !best.is_nan());
+                                *best = if wins { value } else { *best };
+                                *winner = if wins { place as u32 } else { *winner };
                             }
                             first = false;
                         }
