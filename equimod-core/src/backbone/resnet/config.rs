@@ -75,7 +75,7 @@ pub enum Stem {
     ImageNet,
 }
 
-/// Shape of a [`ResNet`].
+/// Shape of a [`ResNet`](super::ResNet).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResNetConfig {
