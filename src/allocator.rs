@@ -10,7 +10,7 @@ pub static MEMORY: PeakAlloc = PeakAlloc;
 /// having the same pages cleared again. What will be used comes in large pages where Linux allows that to whoever asks.
 /// Elsewhere nothing is changed.
 ///
-/// Whoever sets `MALLOC_TRIM_THRESHOLD_` has chosen for themselves.
+/// Whoever sets `MALLOC_TRIM_THRESHOLD_` has chosen for themselves, and none of this is done.
 pub fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     if std::env::var_os("MALLOC_TRIM_THRESHOLD_").is_none() {
@@ -24,7 +24,8 @@ pub fn keep_memory() {
 }
 
 /// Reserves addresses for half of the machine's memory, asks for large pages there, and gives them to the allocator. No
-/// memory is taken before it is used.
+/// memory is taken before it is used (unless the system promises no more than it has: then half of the memory is
+/// promised to this process).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn ask_for_large_pages() {
     // SAFETY: the range that is named lies in a block that is this function's until it is freed; advice changes no values,

@@ -13,6 +13,9 @@ const SMALLEST: usize = 2;
 /// How little the memory of one more image has to change between steps for it to count as known.
 const KNOWN: f64 = 0.01;
 
+/// The share of the memory that images have to have before the forecast goes by them.
+const DECIDING: f64 = 0.4;
+
 /// What a step takes on this machine's CPU.
 pub struct Forecast {
     /// The most memory that parameters, the optimiser's state and the step have together, in bytes.
@@ -26,7 +29,7 @@ pub struct Forecast {
 /// Forecasts a step on parameter vectors of width `parameters`.
 ///
 /// The most memory is the largest of what the parts of a step need, each linear in the number of images: steps are
-/// doubled until one more image costs the same as before.
+/// doubled until one more image costs the same as before, and images have a good part of the memory.
 pub fn forecast(recipe: &Recipe, parameters: usize) -> anyhow::Result<Forecast> {
     let mut trial = Trial::new(recipe, parameters)?;
     let asked = recipe.data.batch;
@@ -37,15 +40,20 @@ pub fn forecast(recipe: &Recipe, parameters: usize) -> anyhow::Result<Forecast> 
     while images < asked {
         let next = (2 * images).min(asked);
         let found = trial.step(next)?;
-        let of_one = (found.bytes - last.bytes) / (next - images) as f64;
+        let more = (next - images) as f64;
+        let of_one = (found.bytes - last.bytes) / more;
+        let time_of_one = (found.time.as_secs_f64() - last.time.as_secs_f64()).max(0.0) / more;
         (images, last) = (next, found);
-        if slope.is_some_and(|before: f64| (of_one - before).abs() <= KNOWN * of_one.abs()) {
-            last.bytes += of_one * (asked - images) as f64;
+        // Where images do not decide the most memory yet, a part that does may still come.
+        let decides = of_one * images as f64 >= DECIDING * last.bytes;
+        if decides && slope.is_some_and(|before: f64| (of_one - before).abs() <= KNOWN * of_one.abs()) {
+            let rest = (asked - images) as f64;
+            last.bytes += of_one * rest;
+            last.time += Duration::from_secs_f64(time_of_one * rest);
             break;
         }
         slope = Some(of_one);
     }
-    last.time = last.time.mul_f64(asked as f64 / images as f64);
     Ok(last)
 }
 

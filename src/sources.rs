@@ -206,7 +206,7 @@ fn folder(source: &str, path: &Path, column: Option<&str>, reading: Reading) -> 
 /// The sub-folders that are splits, such as `train` beside `test` or `val`, where there are no others: with others, they
 /// are classes.
 fn split_folders(path: &Path) -> anyhow::Result<BTreeMap<&'static str, PathBuf>> {
-    let mut splits = BTreeMap::new();
+    let mut folders = Vec::new();
     let failed = |source| Error::Io { path: path.into(), source };
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let folder = entry.map_err(failed)?.path();
@@ -215,8 +215,12 @@ fn split_folders(path: &Path) -> anyhow::Result<BTreeMap<&'static str, PathBuf>>
             continue;
         }
         let Some(split) = split_called(&name) else { return Ok(BTreeMap::new()) };
+        folders.push((split, folder));
+    }
+    let mut splits = BTreeMap::new();
+    for (split, folder) in folders {
         if splits.insert(split, folder).is_some() {
-            let reason = format!("several of its folders are the split {split}, one of them {name}; leave one");
+            let reason = format!("several of its folders are the split {split}; leave one");
             return Err(Error::DataSet { name: path.display().to_string(), reason }.into());
         }
     }

@@ -11,7 +11,7 @@ use equimod_core::kernels::{
 use equimod_core::objective::nt_xent;
 
 fn main() {
-    // As the command does: else it is the system's clearing of pages that is measured.
+    // As the command does, large pages aside: else it is the system's clearing of pages that is measured.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt takes two numbers and may be called at any time.
     unsafe {

@@ -39,7 +39,7 @@ pub struct Recipe {
     pub schedule: ScheduleRecipe,
     /// When states are saved.
     pub checkpoint: CheckpointRecipe,
-    /// How the work is done: memory and time, not results.
+    /// How the work is done: in what memory and time, and with which rounding.
     pub execution: Execution,
 }
 

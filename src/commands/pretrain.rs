@@ -118,6 +118,7 @@ fn dry_run(recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
         count("equivariance."),
         trainer.total_steps()
     ));
+    output::result(&recipe.to_toml())?;
     let Forecast { bytes, time, taken } = forecast(recipe, trainer.layout().width())?;
     let all = time.mul_f64(trainer.total_steps() as f64);
     output::note(&format!(
@@ -127,7 +128,6 @@ fn dry_run(recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
         short(time),
         duration(all)
     ));
-    output::result(&recipe.to_toml())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,7 @@
 //! Three forms do the same. `fast`, in f32 on the CPU, works on rows of channels (channels-last): its results are
 //! tensors `[N, C, H, W]` whose memory is `[N, H, W, C]`, and so stay from layer to layer. `portable`, in f64 on the CPU,
 //! works on planes; it proves the others. On other devices [`composed`] does it with candle's operations. Any layout
-//! is taken, results are fresh, no operation is tracked by candle's differentiation, and results do not depend on the
+//! is taken, results are fresh unless a function says that it uses an argument's memory, no operation is tracked by candle's differentiation, and results do not depend on the
 //! number of threads.
 
 pub mod composed;

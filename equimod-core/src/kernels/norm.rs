@@ -197,7 +197,7 @@ pub fn batch_norm_backward(dys: &Tensor, passed: &Passed, xs: &Tensor, coefficie
     }
 }
 
-/// [`batch_norm_apply`], for which the memory of `xs` may be used.
+/// [`batch_norm_apply`], for which the memory of `xs` may be used: no other tensor may share it.
 pub fn batch_norm_apply_in_place(
     xs: Tensor,
     scale: &Tensor,
@@ -215,7 +215,7 @@ pub fn batch_norm_apply_in_place(
     changed(&xs, |xs| fast::apply_in_place(Arch::new(), xs, scale, shift, residual, relu))
 }
 
-/// [`batch_norm_backward`], for which the memory of `dys` may be used.
+/// [`batch_norm_backward`], for which the memory of `dys` may be used: no other tensor may share it.
 pub fn batch_norm_backward_in_place(
     dys: Tensor,
     passed: &Passed,
@@ -258,7 +258,7 @@ impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
 }
 
 /// a + b where `passed` (of the same shape) is above 0, a elsewhere; a + b everywhere if nothing is said. The gradient at a
-/// fork; the memory of `a` may be used for the result.
+/// fork; the memory of `a` may be used for the result: no other tensor may share it.
 pub fn add(a: Tensor, b: &Tensor, passed: Option<&Tensor>) -> Result<Tensor> {
     same_shape(&a, &[Some(b), passed])?;
     match Kernels::of(&a) {

@@ -9,10 +9,18 @@ use super::portable::pool as portable;
 use super::shapes::{Conv2dGeometry, PoolShape};
 use super::values::{Kernels, Values, from_rows, planes, rows};
 
+fn not_empty(xs: &Tensor) -> Result<()> {
+    match xs.elem_count() {
+        0 => bail!("a pool needs pictures, channels and pixels, got {:?}", xs.dims()),
+        _ => Ok(()),
+    }
+}
+
 /// xs `[N, C, H, W]` → the maximum of each window `[N, C, H', W']` and its index in the H × W plane (u32); of equal
 /// values the first wins, as in PyTorch.
 pub fn max_pool2d(xs: &Tensor, kernel_size: usize, stride: usize, padding: usize) -> Result<(Tensor, Tensor)> {
     let (batch, channels, height, width) = xs.dims4()?;
+    not_empty(xs)?;
     if 2 * padding > kernel_size {
         bail!("max-pool pads by {padding}, more than half its window of {kernel_size}");
     }
@@ -41,6 +49,7 @@ pub fn max_pool2d_backward(dys: &Tensor, winners: &Tensor, (height, width): (usi
     if dys.dims() != winners.dims() {
         bail!("a gradient of shape {:?} does not fit winners of shape {:?}", dys.dims(), winners.dims());
     }
+    not_empty(dys)?;
     let (batch, channels, out_height, out_width) = dys.dims4()?;
     let (area, out_area) = (height * width, out_height * out_width);
     let dims = [batch, channels, height, width];
@@ -69,6 +78,7 @@ pub fn max_pool2d_backward(dys: &Tensor, winners: &Tensor, (height, width): (usi
 
 /// xs `[N, C, H, W]` → the mean of each plane, `[N, C]`.
 pub fn global_average_pool(xs: &Tensor) -> Result<Tensor> {
+    not_empty(xs)?;
     let (batch, channels, height, width) = xs.dims4()?;
     match Kernels::of(xs) {
         Kernels::Fast => {
@@ -86,6 +96,7 @@ pub fn global_average_pool(xs: &Tensor) -> Result<Tensor> {
 
 /// Gradient of [`global_average_pool`]'s input of height and width `size`.
 pub fn global_average_pool_backward(dys: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
+    not_empty(dys)?;
     let (batch, channels) = dys.dims2()?;
     let dims = [batch, channels, height, width];
     match Kernels::of(dys) {

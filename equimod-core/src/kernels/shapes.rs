@@ -61,6 +61,11 @@ impl ConvShape {
         if groups == 0 || !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
             bail!("{in_channels} input and {out_channels} output channels do not divide into {groups} groups");
         }
+        if batch * in_channels * out_channels * in_size.0 * in_size.1 == 0 {
+            bail!(
+                "a convolution needs pictures, channels and pixels, got {batch} × {in_channels} × {in_size:?} to {out_channels} channels"
+            );
+        }
         let out_size = g.out_size(in_size)?;
         Ok(Self { batch, in_channels, out_channels, in_size, out_size, kernel, stride, padding, groups, winograd })
     }

@@ -322,6 +322,8 @@ impl Norm {
 }
 
 const NORM_SHAPES: [&[usize]; 4] = [&[3, 4, 3, 5], &[70, 5], &[4, 3, 9, 2], &[3, 2, 1, 1]];
+/// More than a task, and whole vectors with some channels left over.
+const LARGE_NORM: &[usize] = &[5, 33, 23, 29];
 
 #[test]
 fn batch_norm_gradients_agree_with_finite_differences() {
@@ -346,7 +348,7 @@ fn batch_norm_gradients_agree_with_finite_differences() {
 
 #[test]
 fn batch_norm_in_f32_and_composed_is_near_f64() {
-    for shape in NORM_SHAPES {
+    for shape in NORM_SHAPES.into_iter().chain([LARGE_NORM]) {
         let norm = Norm::new(shape);
         let Norm { x, dy, residual, weight, bias, mean, inverse } = &norm;
         let y = Norm::output(x, &norm);
@@ -403,7 +405,7 @@ fn batch_norm_in_f32_and_composed_is_near_f64() {
 /// PyTorch's answer where a window holds equal values: the first one wins.
 #[test]
 fn pools_agree_with_their_definitions_and_the_composed_form() {
-    for (shape, kernel, stride, padding) in [([3, 2, 7, 8], 3, 2, 1), ([3, 1, 6, 6], 2, 2, 0), ([4, 2, 5, 9], 3, 1, 1)]
+    for (shape, kernel, stride, padding) in [([3, 2, 7, 8], 3, 2, 1), ([3, 1, 6, 6], 2, 2, 0), ([4, 19, 5, 9], 3, 1, 1)]
     {
         // Few distinct values, so that there are ties.
         let x = (values(&shape, 9) * 2.0).unwrap().round().unwrap();

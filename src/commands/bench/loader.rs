@@ -27,7 +27,7 @@ pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
     let config = LoaderConfig {
         seed: recipe.seed,
         batch: recipe.data.batch,
-        clean: true,
+        clean: recipe.equivariance.equimod.is_some(),
         threads,
         window: Some(recipe.data.shuffle_window).filter(|&window| window > 0),
         skip_share: recipe.data.skip_share,
@@ -58,8 +58,9 @@ pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
         .map(|()| ExitCode::SUCCESS);
     }
     let each = 1e3 * seconds / count as f64;
+    let views = if config.clean { 3 } else { 2 };
     output::result(&format!(
-        "{rate:.1} images/s of {source}, three views each, {threads} threads; {each:.2} ms a batch of {batch}"
+        "{rate:.1} images/s of {source}, {views} views each, {threads} threads; {each:.2} ms a batch of {batch}"
     ))?;
     Ok(ExitCode::SUCCESS)
 }

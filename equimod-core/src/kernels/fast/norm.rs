@@ -150,51 +150,54 @@ impl WithSimd for BackwardSums<'_> {
 /// `relu?(x·scale + shift + residual?)`.
 pub fn apply(arch: Arch, x: &[f32], scale: &[f32], shift: &[f32], residual: Option<&[f32]>, relu: bool) -> Vec<f32> {
     let mut out = unwritten(x.len());
-    apply_to(arch, x.as_ptr(), &mut out, scale, shift, residual, relu);
+    let places = Places { from: x.as_ptr(), to: out.as_mut_ptr(), count: x.len() };
+    places.each(scale.len(), |places, start| {
+        let residual = residual.map(|residual| &residual[start..][..places.count]);
+        arch.dispatch(Apply { places, scale, shift, residual, relu });
+    });
     out
 }
 
 /// [`apply`] in the input's place.
 pub fn apply_in_place(arch: Arch, x: &mut [f32], scale: &[f32], shift: &[f32], residual: Option<&[f32]>, relu: bool) {
-    apply_to(arch, x.as_ptr(), x, scale, shift, residual, relu);
-}
-
-/// `x` has as many values as `out`, or is `out`.
-fn apply_to(
-    arch: Arch,
-    x: *const f32,
-    out: &mut [f32],
-    scale: &[f32],
-    shift: &[f32],
-    residual: Option<&[f32]>,
-    relu: bool,
-) {
-    let length = task(scale.len());
-    let x = Source(x);
-    out.par_chunks_mut(length).enumerate().for_each(|(k, out)| {
-        let residual = residual.map(|residual| &residual[k * length..][..out.len()]);
-        arch.dispatch(Apply { x: x.at(k * length), out, scale, shift, residual, relu });
+    Places::in_place(x).each(scale.len(), |places, start| {
+        let residual = residual.map(|residual| &residual[start..][..places.count]);
+        arch.dispatch(Apply { places, scale, shift, residual, relu });
     });
 }
 
-/// Values that are read at the places where results are written, before they are: they may be the same memory.
+/// Where values are read, and where results are written at the same places: two pieces of memory, or one.
 #[derive(Clone, Copy)]
-struct Source(*const f32);
+struct Places {
+    from: *const f32,
+    to: *mut f32,
+    count: usize,
+}
 
-// SAFETY: a pointer by itself; tasks read what lies at their own places.
-unsafe impl Send for Source {}
+// SAFETY: pointers by themselves; tasks read and write at places of their own.
+unsafe impl Send for Places {}
 // SAFETY: as above.
-unsafe impl Sync for Source {}
+unsafe impl Sync for Places {}
 
-impl Source {
-    fn at(self, place: usize) -> *const f32 {
-        self.0.wrapping_add(place)
+impl Places {
+    fn in_place(values: &mut [f32]) -> Self {
+        let to = values.as_mut_ptr();
+        Self { from: to, to, count: values.len() }
+    }
+
+    /// Calls `task` with the places of every task, and the first of them.
+    fn each(self, channels: usize, work: impl Fn(Self, usize) + Sync) {
+        let length = task(channels);
+        (0..self.count.div_ceil(length)).into_par_iter().for_each(|k| {
+            let (start, places) = (k * length, self);
+            let (from, to) = (places.from.wrapping_add(start), places.to.wrapping_add(start));
+            work(Self { from, to, count: length.min(places.count - start) }, start);
+        });
     }
 }
 
 struct Apply<'a> {
-    x: *const f32,
-    out: &'a mut [f32],
+    places: Places,
     scale: &'a [f32],
     shift: &'a [f32],
     residual: Option<&'a [f32]>,
@@ -206,15 +209,14 @@ impl WithSimd for Apply<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { x, out, scale, shift, residual, relu } = self;
+        let Self { places, scale, shift, residual, relu } = self;
         let (channels, zero) = (scale.len(), simd.splat_f32s(0.0));
-        let (count, out) = (out.len(), out.as_mut_ptr());
-        for row in (0..count).step_by(channels) {
+        for row in (0..places.count).step_by(channels) {
             for c in (0..channels).step_by(S::F32_LANES) {
                 let (count, place) = ((channels - c).min(S::F32_LANES), row + c);
-                // SAFETY: the place has `count` values, of which x is read before out is written.
+                // SAFETY: there are `count` values at the place, which are read before any is written.
                 unsafe {
-                    let x = load_some(simd, x.add(place), count);
+                    let x = load_some(simd, places.from.add(place), count);
                     let mut y = simd.mul_add_e_f32s(x, at(simd, scale, c, count), at(simd, shift, c, count));
                     if let Some(residual) = residual {
                         y = simd.add_f32s(y, at(simd, residual, place, count));
@@ -223,7 +225,7 @@ impl WithSimd for Apply<'_> {
                         // Not a number stays what it is.
                         y = simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, y);
                     }
-                    store_some(simd, out.add(place), y, count);
+                    store_some(simd, places.to.add(place), y, count);
                 }
             }
         }
@@ -232,29 +234,26 @@ impl WithSimd for Apply<'_> {
 
 /// `scale·dy' + slope·x + offset`, each per channel: batch norm's backward.
 pub fn backward(arch: Arch, dy: &[f32], passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) -> Vec<f32> {
-    let mut out = unwritten(x.len());
-    backward_to(arch, dy.as_ptr(), &mut out, passed, x, coefficients);
+    let mut out = unwritten(dy.len());
+    let places = Places { from: dy.as_ptr(), to: out.as_mut_ptr(), count: dy.len() };
+    backward_at(arch, places, passed, x, coefficients);
     out
 }
 
 /// [`backward`] in the gradient's place.
 pub fn backward_in_place(arch: Arch, dy: &mut [f32], passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) {
-    backward_to(arch, dy.as_ptr(), dy, passed, x, coefficients);
+    backward_at(arch, Places::in_place(dy), passed, x, coefficients);
 }
 
-/// `dy` has as many values as `out`, or is `out`.
-fn backward_to(arch: Arch, dy: *const f32, out: &mut [f32], passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) {
-    let length = task(coefficients[0].len());
-    let dy = Source(dy);
-    out.par_chunks_mut(length).zip(x.par_chunks(length)).enumerate().for_each(|(k, (out, x))| {
-        let passed = passed.part(k * length..k * length + x.len());
-        arch.dispatch(Backward { dy: dy.at(k * length), out, passed, x, coefficients });
+fn backward_at(arch: Arch, places: Places, passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) {
+    places.each(coefficients[0].len(), |places, start| {
+        let range = start..start + places.count;
+        arch.dispatch(Backward { places, passed: passed.part(range.clone()), x: &x[range], coefficients });
     });
 }
 
 struct Backward<'a> {
-    dy: *const f32,
-    out: &'a mut [f32],
+    places: Places,
     passed: Passed<'a>,
     x: &'a [f32],
     coefficients: [&'a [f32]; 3],
@@ -265,17 +264,18 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { dy, out, passed, x, coefficients: [scale, slope, offset] } = self;
-        let (channels, out) = (scale.len(), out.as_mut_ptr());
+        let Self { places, passed, x, coefficients: [scale, slope, offset] } = self;
+        let channels = scale.len();
         for row in (0..x.len()).step_by(channels) {
             for c in (0..channels).step_by(S::F32_LANES) {
                 let (count, place) = ((channels - c).min(S::F32_LANES), row + c);
-                // SAFETY: the place has `count` values, of which dy is read before out is written.
+                // SAFETY: there are `count` values at the place, which are read before any is written.
                 unsafe {
-                    let (dy, x) = (load_some(simd, dy.add(place), count), at(simd, x, place, count));
+                    let (dy, x) = (load_some(simd, places.from.add(place), count), at(simd, x, place, count));
                     let dy = passed.of(simd, dy, x, (place, c, count));
                     let rest = simd.mul_add_e_f32s(x, at(simd, slope, c, count), at(simd, offset, c, count));
-                    store_some(simd, out.add(place), simd.mul_add_e_f32s(dy, at(simd, scale, c, count), rest), count);
+                    let dx = simd.mul_add_e_f32s(dy, at(simd, scale, c, count), rest);
+                    store_some(simd, places.to.add(place), dx, count);
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::kernels::vectorise::vectorised_for;
 pub fn maximum(arch: Arch, x: &[f32], channels: usize, s: PoolShape) -> (Vec<f32>, Vec<u32>) {
     let (image, line) = (s.in_size.0 * s.in_size.1 * channels, s.out_size.1 * channels);
     let lines = x.len() / image.max(1) * s.out_size.0;
-    let (mut out, mut winners) = (unwritten(lines * line), vec![0u32; lines * line]);
+    let (mut out, mut winners) = (vec![0f32; lines * line], vec![0u32; lines * line]);
     out.par_chunks_mut(line).zip(winners.par_chunks_mut(line)).enumerate().for_each(|(k, (out, winners))| {
         let (x, oy) = (&x[k / s.out_size.0 * image..][..image], k % s.out_size.0);
         let pixels = out.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));

@@ -245,7 +245,7 @@ unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Mult
 /// `count` rows in groups of at most [`rows_at_once`] for so many columns, whose sizes differ by one at most.
 #[inline(always)]
 fn groups<S: Simd>(count: usize, columns: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let number = count.div_ceil(rows_at_once::<S>(columns)).max(1);
+    let number = count.div_ceil(rows_at_once::<S>(columns));
     (0..number).map(move |g| g * count / number..(g + 1) * count / number)
 }
 
