@@ -6,7 +6,7 @@ use pulp::Arch;
 use super::composed;
 use super::fast::norm as fast;
 use super::portable::norm::{self as portable, Planes};
-use super::values::{Kernels, Values, from_rows, planes, rows};
+use super::values::{Kernels, Values, channels_second, from_rows, planes, rows};
 
 /// Batch, channels and the rest of `[N, C, …]`.
 fn sizes(xs: &Tensor) -> Result<Planes> {
@@ -238,9 +238,7 @@ pub fn batch_norm_backward_in_place(
 fn changed(tensor: &Tensor, change: impl Fn(&mut [f32])) -> Result<Tensor> {
     let target = rows(tensor)?;
     target.inplace_op1(&Change(change))?;
-    let rank = tensor.rank();
-    let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-    target.permute(order)
+    channels_second(&target)
 }
 
 /// Changes rows in place.

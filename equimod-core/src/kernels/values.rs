@@ -77,10 +77,15 @@ pub fn rows(tensor: &Tensor) -> Result<Tensor> {
 
 /// The tensor `[N, C, …]` of `dims` whose memory is rows of channels.
 pub fn from_rows<T: candle_core::WithDType>(values: Vec<T>, dims: &[usize]) -> Result<Tensor> {
-    let rank = dims.len();
     let shape: Vec<usize> = [dims[0]].into_iter().chain(dims[2..].iter().copied()).chain([dims[1]]).collect();
+    channels_second(&Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+/// `[N, …, C]` seen as `[N, C, …]`.
+pub fn channels_second(rows: &Tensor) -> Result<Tensor> {
+    let rank = rows.rank();
     let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu)?.permute(order)
+    rows.permute(order)
 }
 
 /// A tensor without history, contiguous: planes.

@@ -80,7 +80,7 @@ impl Shared {
 }
 
 /// Values of a line of the cache.
-const LINE: usize = 16;
+pub const LINE: usize = 16;
 
 /// `count` values and some more: an odd number of the cache's lines, so that rows one behind the other, or every second of
 /// them, do not meet in one of its sets.

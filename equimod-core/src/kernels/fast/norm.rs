@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::lanes::{load_some, store_some, unwritten};
-use super::sums::{Partials, Rows, SHORT, add_sums, flush};
+use super::sums::{Partials, SHORT, add_sums, flush};
 use crate::kernels::vectorise::vectorised_for;
 
 /// Values of a task, about.
@@ -37,9 +37,8 @@ impl WithSimd for Sums<'_> {
         let mut sums = vec![0.0; 2 * channels];
         let (first, second) = sums.split_at_mut(channels);
         for x in x.chunks(SHORT * channels) {
-            let rows = Rows { first: x.as_ptr(), count: x.len() / channels };
             // SAFETY: the rows lie in the chunk.
-            unsafe { add_sums(simd, &[rows], channels, first, second) };
+            unsafe { add_sums(simd, x.as_ptr(), x.len() / channels, first, second) };
         }
         sums
     }
@@ -185,7 +184,7 @@ impl Places {
         Self { from: to, to, count: values.len() }
     }
 
-    /// Calls `task` with the places of every task, and the first of them.
+    /// Calls `work` with the places of every task, and the number of the first of them.
     fn each(self, channels: usize, work: impl Fn(Self, usize) + Sync) {
         let length = task(channels);
         (0..self.count.div_ceil(length)).into_par_iter().for_each(|k| {

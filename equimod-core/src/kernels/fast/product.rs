@@ -3,6 +3,8 @@
 //! `out[m][n] (+)= Σ_i Σ_j Σ_p a_m[i·A₀ + j·A₁ + p·A₂] · b[i·B₀ + j·B₁ + p·B₂ + n]`: three nested walks, so that windows of
 //! a picture, rows of a matrix and columns of one are the same to it and nothing has to be unfolded.
 
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 
 use super::lanes::{load, store};
@@ -24,25 +26,35 @@ const fn panel_vectors<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 4 } else { 2 }
 }
 
-/// Values of a vector, outside an operation.
-pub fn lanes(arch: Arch) -> usize {
-    struct Lanes;
+/// Columns of `columns`, filled up to whole vectors.
+pub const fn padded<S: Simd>(columns: usize) -> usize {
+    columns.div_ceil(S::F32_LANES) * S::F32_LANES
+}
 
-    impl WithSimd for Lanes {
+/// A panel's columns, filled up to whole vectors.
+pub fn whole<S: Simd>(panel: &Range<usize>) -> Range<usize> {
+    panel.start..panel.start + padded::<S>(panel.len())
+}
+
+/// [`padded`], outside an operation.
+pub fn padded_for(arch: Arch, columns: usize) -> usize {
+    struct Columns(usize);
+
+    impl WithSimd for Columns {
         type Output = usize;
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, _: S) -> usize {
-            S::F32_LANES
+            padded::<S>(self.0)
         }
     }
 
-    arch.dispatch(Lanes)
+    arch.dispatch(Columns(columns))
 }
 
-/// Columns of `columns`, filled up to whole vectors.
-pub const fn padded<S: Simd>(columns: usize) -> usize {
-    columns.div_ceil(S::F32_LANES) * S::F32_LANES
+/// The columns of each panel.
+pub fn panels(columns: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    (0..columns).step_by(PANEL).map(move |first| first..(first + PANEL).min(columns))
 }
 
 /// Counts and steps of the three walks, the outermost first.
@@ -244,7 +256,7 @@ unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Mult
 
 /// `count` rows in groups of at most [`rows_at_once`] for so many columns, whose sizes differ by one at most.
 #[inline(always)]
-fn groups<S: Simd>(count: usize, columns: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+fn groups<S: Simd>(count: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
     let number = count.div_ceil(rows_at_once::<S>(columns));
     (0..number).map(move |g| g * count / number..(g + 1) * count / number)
 }

@@ -21,32 +21,21 @@ impl Partials {
     }
 }
 
-/// Some rows of values that follow each other in memory, `step` values from one to the next.
-#[derive(Clone, Copy)]
-pub struct Rows {
-    /// The first value of the first row.
-    pub first: *const f32,
-    /// Rows.
-    pub count: usize,
-}
-
-/// Adds Σx and Σx² over the rows, together no more than [`SHORT`], to two sums of each column.
+/// Adds Σx and Σx² over `rows` rows, [`SHORT`] at most, the first of them at `x`, to two sums of each column.
 ///
 /// # Safety
-/// As many values as there are sums can be read in each row.
+/// As many values as there are sums can be read in each row; rows follow each other.
 #[inline(always)]
-pub unsafe fn add_sums<S: Simd>(simd: S, rows: &[Rows], step: usize, first: &mut [f64], second: &mut [f64]) {
+pub unsafe fn add_sums<S: Simd>(simd: S, x: *const f32, rows: usize, first: &mut [f64], second: &mut [f64]) {
     let columns = first.len();
     for c in (0..columns).step_by(S::F32_LANES) {
         let count = (columns - c).min(S::F32_LANES);
         let (mut sum, mut square) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-        for rows in rows {
-            for row in 0..rows.count {
-                // SAFETY: the caller's promise.
-                let value = unsafe { load_some(simd, rows.first.add(row * step + c), count) };
-                sum = simd.add_f32s(sum, value);
-                square = simd.mul_add_e_f32s(value, value, square);
-            }
+        for row in 0..rows {
+            // SAFETY: the caller's promise.
+            let value = unsafe { load_some(simd, x.add(row * columns + c), count) };
+            sum = simd.add_f32s(sum, value);
+            square = simd.mul_add_e_f32s(value, value, square);
         }
         flush(simd, sum, &mut first[c..c + count]);
         flush(simd, square, &mut second[c..c + count]);

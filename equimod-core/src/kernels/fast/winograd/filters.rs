@@ -5,10 +5,9 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::super::lanes::{LANES, load, store};
+use super::TAPS;
 use super::tiles::Transformed;
 use super::transforms::{SIDE, both_sides, three_taps};
-
-const TAPS: usize = 9;
 
 /// The weights of a convolution, `[O, C, 3, 3]`.
 #[derive(Clone, Copy)]
@@ -31,26 +30,20 @@ impl Weights<'_> {
         &self.w[place * TAPS..][..TAPS]
     }
 
-    /// Transforms the windows from channels `inputs` to `columns` channels from `first` on: G·g·Gᵀ as a row of `wide`
-    /// columns for each input in `out`, whose "tiles" are the inputs; columns beyond become 0.
+    /// Transforms the windows from channels `inputs` to channels `columns`: G·g·Gᵀ as a row for each input in `out`, whose
+    /// "tiles" are the inputs; its columns beyond become 0.
     ///
     /// # Safety
-    /// `out` has a row for each input, `wide` whole vectors.
+    /// `out` has a row of whole vectors for each input.
     #[inline(always)]
-    pub unsafe fn transform<S: Simd>(
-        &self,
-        simd: S,
-        inputs: Range<usize>,
-        (first, columns): (usize, usize),
-        out: Transformed,
-    ) {
+    pub unsafe fn transform<S: Simd>(&self, simd: S, inputs: Range<usize>, columns: Range<usize>, out: Transformed) {
         let mut taps = [[0f32; LANES]; TAPS];
         for (row, input) in inputs.enumerate() {
             for c in (0..out.width).step_by(S::F32_LANES) {
                 for lane in 0..S::F32_LANES {
-                    match c + lane < columns {
+                    match c + lane < columns.len() {
                         true => {
-                            let window = self.window(input, first + c + lane);
+                            let window = self.window(input, columns.start + c + lane);
                             for tap in 0..TAPS {
                                 taps[tap][lane] = window[if self.turned { TAPS - 1 - tap } else { tap }];
                             }

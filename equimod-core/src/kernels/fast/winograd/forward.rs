@@ -6,18 +6,16 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::lanes::{Scratch, Shared, unwritten};
-use super::super::product::{PANEL, lanes, padded, product};
+use super::super::product::{PANEL, padded, panels, product, whole};
 use super::super::sums::Partials;
-use super::POINTS;
 use super::filters::Weights;
 use super::tiles::{Tiles, Transformed};
+use super::{CHANNELS, POINTS, TASK_TILES};
 
 /// Tiles of a block: rows of the products that stay in the cache.
 const BLOCK: usize = 48;
 /// Transformed weights of more values than this are not kept: they are made anew where they are needed.
 const KEPT_WEIGHTS: usize = 1 << 20;
-/// Input channels whose weights are made at a time.
-const CHANNELS: usize = 64;
 /// Values of transformed inputs that are held at once.
 const HELD_INPUTS: usize = 1 << 22;
 /// Input channels whose weights a task keeps.
@@ -41,11 +39,6 @@ pub fn convolve(
     sums.then_some(partials)
 }
 
-/// `(first column, columns)` of every panel.
-fn panels(outputs: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
-    (0..outputs).step_by(PANEL).map(move |first| (first, PANEL.min(outputs - first)))
-}
-
 #[derive(Clone, Copy)]
 struct Work<'a> {
     arch: Arch,
@@ -61,12 +54,10 @@ impl Work<'_> {
     /// the output.
     fn by_blocks(self) -> Partials {
         let Weights { inputs, outputs, .. } = *self.weights;
-        let lanes = lanes(self.arch);
-        let wide = outputs.div_ceil(lanes) * lanes;
-        let mut transformed = unwritten(Transformed::size_of_groups(inputs, wide, PANEL));
+        let mut transformed = unwritten(Transformed::size_of_groups(inputs, outputs, PANEL));
         let shared = Shared::new(&mut transformed);
         let jobs: Vec<_> = panels(outputs)
-            .flat_map(|panel| (0..inputs).step_by(KEPT_CHANNELS).map(move |input| (panel, input)))
+            .flat_map(|panel| (0..inputs).step_by(KEPT_CHANNELS).map(move |input| (panel.clone(), input)))
             .collect();
         jobs.into_par_iter().for_each(|(panel, input)| {
             self.arch.dispatch(KeepWeights {
@@ -106,10 +97,10 @@ impl Work<'_> {
             let jobs: Vec<_> = blocks(chunk.len(), 2 * BLOCK)
                 .flat_map(|range| panels(outputs).map(move |panel| (range.clone(), panel)))
                 .collect();
-            let task = |scratch: &mut [Scratch; 2], (range, panel): (Range<usize>, (usize, usize))| {
+            let task = |scratch: &mut [Scratch; 2], (range, panel): (Range<usize>, Range<usize>)| {
                 let mut sums = vec![0.0; if self.sums { 2 * outputs } else { 0 }];
                 let (work, chunk, sum) = (self, chunk.clone(), &mut sums);
-                self.arch.dispatch(Panel { work, chunk, held: shared, range, panel, scratch, sums: sum });
+                self.arch.dispatch(HeldTiles { work, chunk, held: shared, range, panel, scratch, sums: sum });
                 sums
             };
             let sums: Vec<Vec<f64>> = jobs.into_par_iter().map_init(Default::default, task).collect();
@@ -119,9 +110,6 @@ impl Work<'_> {
     }
 }
 
-/// Tiles that a task transforms.
-const TASK_TILES: usize = 16;
-
 fn blocks(count: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count).step_by(block).map(move |first| first..(first + block).min(count))
 }
@@ -129,7 +117,7 @@ fn blocks(count: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
 /// Transforms some weights into their place in `[panel][point][input][columns]`.
 struct KeepWeights<'a> {
     work: Work<'a>,
-    panel: (usize, usize),
+    panel: Range<usize>,
     inputs: Range<usize>,
     out: Shared,
 }
@@ -139,12 +127,11 @@ impl WithSimd for KeepWeights<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { work: Work { weights, .. }, panel: (first, columns), inputs, out } = self;
-        let wide = padded::<S>(columns);
-        // SAFETY: panels before this one are as wide as they have columns; rows of inputs are written by one task each.
+        let Self { work: Work { weights, .. }, panel, inputs, out } = self;
+        // SAFETY: panels before this one are full; rows of inputs are written by one task each.
         unsafe {
-            let out = Transformed::group(out, weights.inputs, first..first + wide, PANEL);
-            weights.transform(simd, inputs.clone(), (first, columns), out.starting_at(inputs.start));
+            let out = Transformed::group(out, weights.inputs, whole::<S>(&panel), PANEL);
+            weights.transform(simd, inputs.clone(), panel, out.starting_at(inputs.start));
         }
     }
 }
@@ -172,15 +159,15 @@ impl WithSimd for Block<'_> {
         // SAFETY: the matrices have the sizes that are said; blocks write outputs of their own.
         unsafe {
             work.tiles.transform_inputs(simd, work.x, inputs, 0..inputs, range.clone(), held);
-            for (first, columns) in panels(outputs) {
-                let wide = padded::<S>(columns);
+            for panel in panels(outputs) {
+                let wide = padded::<S>(panel.len());
                 let products = Transformed::new(made, count, wide);
-                let weights = Transformed::group(transformed, inputs, first..first + wide, PANEL);
+                let weights = Transformed::group(transformed, inputs, whole::<S>(&panel), PANEL);
                 for xi in 0..POINTS {
                     let (a, b) = (held.row(xi, 0), weights.row(xi, 0));
                     product(simd, (count, inputs, wide), a, b, products.row(xi, 0), false);
                 }
-                work.tiles.outputs_of(simd, products, range.clone(), (first, columns, outputs), work.out.at(0), sums);
+                work.tiles.outputs_of(simd, products, range.clone(), (panel, outputs), work.out.at(0), sums);
             }
         }
     }
@@ -213,24 +200,24 @@ impl WithSimd for HoldInputs<'_> {
 }
 
 /// A panel of the output's channels of some tiles of a chunk, `range` counted from its first.
-struct Panel<'a> {
+struct HeldTiles<'a> {
     work: Work<'a>,
     chunk: Range<usize>,
     held: Shared,
     range: Range<usize>,
-    panel: (usize, usize),
+    panel: Range<usize>,
     scratch: &'a mut [Scratch; 2],
     sums: &'a mut [f64],
 }
 
-impl WithSimd for Panel<'_> {
+impl WithSimd for HeldTiles<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { work, chunk, held, range, panel: (first, columns), scratch: [weights, made], sums } = self;
+        let Self { work, chunk, held, range, panel, scratch: [weights, made], sums } = self;
         let Weights { inputs, outputs, .. } = *work.weights;
-        let (count, wide) = (range.len(), padded::<S>(columns));
+        let (count, wide) = (range.len(), padded::<S>(panel.len()));
         let weights = weights.take(Transformed::size(CHANNELS, wide)).as_mut_ptr();
         let made = made.take(Transformed::size(count, wide)).as_mut_ptr();
         let products = Transformed::new(made, count, wide);
@@ -242,13 +229,13 @@ impl WithSimd for Panel<'_> {
                 let depth = channels.len();
                 let held = Transformed::group(held, chunk.len(), channels.clone(), CHANNELS);
                 let transformed = Transformed::new(weights, depth, wide);
-                work.weights.transform(simd, channels, (first, columns), transformed);
+                work.weights.transform(simd, channels, panel.clone(), transformed);
                 for xi in 0..POINTS {
                     let (a, b) = (held.row(xi, range.start), transformed.row(xi, 0));
                     product(simd, (count, depth, wide), a, b, products.row(xi, 0), channel > 0);
                 }
             }
-            work.tiles.outputs_of(simd, products, tiles, (first, columns, outputs), work.out.at(0), sums);
+            work.tiles.outputs_of(simd, products, tiles, (panel, outputs), work.out.at(0), sums);
         }
     }
 }

@@ -19,6 +19,11 @@ use crate::kernels::shapes::ConvShape;
 
 /// Values of a transformed tile.
 const POINTS: usize = transforms::SIDE * transforms::SIDE;
+/// Values of a window.
+const TAPS: usize = 9;
+/// Tiles that a task transforms, and channels that are held together.
+const TASK_TILES: usize = 16;
+const CHANNELS: usize = 64;
 /// Fewest channels on either side: below, the transforms cost more than the products save.
 const LEAST_CHANNELS: usize = 8;
 

@@ -181,21 +181,22 @@ impl Tiles {
         }
     }
 
-    /// Makes the outputs of the tiles `range` of their products: Aᵀ·m·A, into channels from `first` on of `out`
+    /// Makes the outputs of the tiles `range` of their products: Aᵀ·m·A, into channels `channels` of `out`
     /// `[N, H', W', all]`; adds their Σ and Σ² to `sums`, `[2, all]`, if there are any.
     ///
     /// # Safety
-    /// `products` has a tile for each of `range`, in whole vectors; `columns` channels from `first` on are in `out`.
+    /// `products` has a tile for each of `range`, in whole vectors; `channels` are in `out`.
     #[inline(always)]
     pub unsafe fn outputs_of<S: Simd>(
         &self,
         simd: S,
         products: Transformed,
         range: Range<usize>,
-        (first, columns, all): (usize, usize, usize),
+        (channels, all): (Range<usize>, usize),
         out: *mut f32,
         sums: &mut [f64],
     ) {
+        let (first, columns) = (channels.start, channels.len());
         let (sum, square) = sums.split_at_mut(sums.len() / 2);
         for (k, tile) in range.enumerate() {
             let (picture, y, x) = self.place(tile);

@@ -5,33 +5,26 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::super::lanes::{Scratch, Shared, load, store, unwritten};
-use super::super::product::{PANEL, Panel, Walk, lanes, multiply, padded};
-use super::POINTS;
+use super::super::lanes::{LINE, Scratch, Shared, load, store, unwritten};
+use super::super::product::{PANEL, Panel, Walk, multiply, padded, padded_for, panels, whole};
 use super::tiles::{Tiles, Transformed, get};
 use super::transforms::{both_sides, three_outputs};
+use super::{CHANNELS, POINTS, TAPS, TASK_TILES};
 
-const TAPS: usize = 9;
 /// Tiles of a block that is summed while it is in the cache.
 const BLOCK: usize = 48;
 /// Most values of the sums of one task that stays with its tiles.
 const KEPT_SUMS: usize = 36 * 128 * 64;
 /// Most parts that tiles are summed in.
 const PARTS: usize = 16;
-/// Input channels of a task that does not stay with its tiles.
-const CHANNELS: usize = 64;
 /// Values of transformed tiles that are held at once.
 const HELD: usize = 1 << 23;
 /// Tiles whose products are summed in registers: their panel stays in the first cache.
 const DEPTH: usize = 64;
-/// Outputs that are gathered together: a line of the cache.
-const TOGETHER: usize = 16;
-/// Tiles that a task transforms.
-const TASK_TILES: usize = 16;
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
 pub fn gradient(arch: Arch, x: &[f32], dy: &[f32], (inputs, outputs): (usize, usize), tiles: &Tiles) -> Vec<f32> {
-    let work = Work { arch, x, dy, inputs, outputs, tiles, lanes: lanes(arch) };
+    let work = Work { arch, x, dy, inputs, outputs, tiles };
     match POINTS * inputs * PANEL.min(outputs) <= KEPT_SUMS && outputs <= 2 * PANEL {
         true => work.by_parts(),
         false => work.by_channels(),
@@ -46,23 +39,18 @@ struct Work<'a> {
     inputs: usize,
     outputs: usize,
     tiles: &'a Tiles,
-    lanes: usize,
 }
 
 impl Work<'_> {
-    fn panels(&self) -> Vec<(usize, usize)> {
-        (0..self.outputs).step_by(PANEL).map(|first| (first, PANEL.min(self.outputs - first))).collect()
-    }
-
     /// For few channels: each task sums a part of the tiles, for a panel of outputs.
     fn by_parts(self) -> Vec<f32> {
         let count = self.tiles.count();
         let parts = count.div_ceil(BLOCK).clamp(1, PARTS);
-        let panels = self.panels();
-        let jobs: Vec<_> = (0..parts).flat_map(|part| panels.iter().map(move |&panel| (part, panel))).collect();
-        let task = |scratch: &mut [Scratch; 3], (part, panel): (usize, (usize, usize))| {
+        let panels: Vec<_> = panels(self.outputs).collect();
+        let jobs: Vec<_> = (0..parts).flat_map(|part| panels.iter().map(move |panel| (part, panel))).collect();
+        let task = |scratch: &mut [Scratch; 3], (part, panel): (usize, &Range<usize>)| {
             let range = part * count / parts..(part + 1) * count / parts;
-            self.arch.dispatch(Part { work: self, range, panel, scratch })
+            self.arch.dispatch(Part { work: self, range, panel: panel.clone(), scratch })
         };
         let partials: Vec<Vec<f32>> = jobs.into_par_iter().map_init(Default::default, task).collect();
         let add = |panel: usize, values: &mut Vec<f32>| {
@@ -78,13 +66,13 @@ impl Work<'_> {
     /// For many channels: tiles are transformed first, and each task sums all of them for some inputs and a panel of
     /// outputs.
     fn by_channels(self) -> Vec<f32> {
-        let panels = self.panels();
-        let wide = |(_, columns): (usize, usize)| columns.div_ceil(self.lanes) * self.lanes;
+        let panels: Vec<_> = panels(self.outputs).collect();
+        let row = |panel: &Range<usize>| TAPS * padded_for(self.arch, panel.len());
         let most = (HELD / (POINTS * (self.inputs + self.outputs))).max(BLOCK);
         let most = most.min(self.tiles.count());
         let mut inputs = unwritten(Transformed::size_of_groups(most, self.inputs, CHANNELS));
         let mut gradients = unwritten(Transformed::size_of_groups(most, self.outputs, PANEL));
-        let mut sums: Vec<Vec<f32>> = panels.iter().map(|&panel| vec![0.0; self.inputs * TAPS * wide(panel)]).collect();
+        let mut sums: Vec<Vec<f32>> = panels.iter().map(|panel| vec![0.0; self.inputs * row(panel)]).collect();
         let count = self.tiles.count();
         for first in (0..count).step_by(most) {
             let chunk = first..(first + most).min(count);
@@ -96,14 +84,21 @@ impl Work<'_> {
             let jobs: Vec<_> = sums
                 .iter_mut()
                 .zip(&panels)
-                .flat_map(|(sums, &panel)| {
-                    let row = TAPS * wide(panel);
-                    sums.chunks_mut(CHANNELS * row).enumerate().map(move |(k, sums)| (panel, k * CHANNELS, sums))
+                .flat_map(|(sums, panel)| {
+                    let chunks = sums.chunks_mut(CHANNELS * row(panel)).enumerate();
+                    chunks.map(move |(k, sums)| (panel, k * CHANNELS, sums))
                 })
                 .collect();
             jobs.into_par_iter().for_each_init(Scratch::default, |scratch, (panel, channel, sums)| {
                 let channels = channel..(channel + CHANNELS).min(self.inputs);
-                self.arch.dispatch(Channels { tiles: chunk.len(), held, panel, channels, scratch, sums });
+                self.arch.dispatch(Channels {
+                    tiles: chunk.len(),
+                    held,
+                    panel: panel.clone(),
+                    channels,
+                    scratch,
+                    sums,
+                });
             });
         }
         self.gathered(&sums)
@@ -113,8 +108,8 @@ impl Work<'_> {
     fn gathered(&self, sums: &[Vec<f32>]) -> Vec<f32> {
         let row = self.inputs * TAPS;
         let mut dw = unwritten(self.outputs * row);
-        dw.par_chunks_mut(TOGETHER * row).enumerate().for_each(|(k, dw)| {
-            let (panel, column) = (&sums[k * TOGETHER / PANEL], k * TOGETHER % PANEL);
+        dw.par_chunks_mut(LINE * row).enumerate().for_each(|(k, dw)| {
+            let (panel, column) = (&sums[k * LINE / PANEL], k * LINE % PANEL);
             let wide = panel.len() / row;
             for (i, columns) in panel.chunks_exact(wide).enumerate() {
                 for (output, value) in dw.chunks_exact_mut(row).zip(&columns[column..]) {
@@ -184,7 +179,7 @@ unsafe fn put_taps<S: Simd>(simd: S, sums: Transformed, out: &mut [f32], add: bo
 struct Part<'a> {
     work: Work<'a>,
     range: Range<usize>,
-    panel: (usize, usize),
+    panel: Range<usize>,
     scratch: &'a mut [Scratch; 3],
 }
 
@@ -193,8 +188,8 @@ impl WithSimd for Part<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-        let Self { work, range, panel: (first, columns), scratch: [inputs, gradients, sums] } = self;
-        let wide = padded::<S>(columns);
+        let Self { work, range, panel, scratch: [inputs, gradients, sums] } = self;
+        let wide = padded::<S>(panel.len());
         let inputs = inputs.take(Transformed::size(BLOCK, work.inputs)).as_mut_ptr();
         let gradients = gradients.take(Transformed::size(BLOCK, wide)).as_mut_ptr();
         let sums = sums.take(Transformed::size(work.inputs, wide)).as_mut_ptr();
@@ -208,8 +203,7 @@ impl WithSimd for Part<'_> {
             // SAFETY: the matrices have the sizes that are said.
             unsafe {
                 work.tiles.transform_inputs(simd, work.x, work.inputs, 0..work.inputs, tiles.clone(), inputs);
-                let channels = first..first + columns;
-                work.tiles.transform_gradients(simd, work.dy, work.outputs, channels, tiles, gradients);
+                work.tiles.transform_gradients(simd, work.dy, work.outputs, panel.clone(), tiles, gradients);
                 let add = start > range.start;
                 add_products(simd, inputs, gradients, sums, add);
             }
@@ -252,10 +246,9 @@ impl WithSimd for Hold<'_> {
                 let into = Transformed::group(held.inputs, chunk.len(), channels.clone(), CHANNELS).starting_at(before);
                 work.tiles.transform_inputs(simd, work.x, work.inputs, channels, range.clone(), into);
             }
-            for first in (0..work.outputs).step_by(PANEL) {
-                let channels = first..(first + PANEL).min(work.outputs);
-                let wide = first..first + padded::<S>(channels.len());
-                let into = Transformed::group(held.gradients, chunk.len(), wide, PANEL).starting_at(before);
+            for channels in panels(work.outputs) {
+                let into =
+                    Transformed::group(held.gradients, chunk.len(), whole::<S>(&channels), PANEL).starting_at(before);
                 work.tiles.transform_gradients(simd, work.dy, work.outputs, channels, range.clone(), into);
             }
         }
@@ -266,7 +259,7 @@ impl WithSimd for Hold<'_> {
 struct Channels<'a> {
     tiles: usize,
     held: Held,
-    panel: (usize, usize),
+    panel: Range<usize>,
     channels: Range<usize>,
     scratch: &'a mut Scratch,
     sums: &'a mut [f32],
@@ -277,14 +270,14 @@ impl WithSimd for Channels<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { tiles, held, panel: (first, columns), channels, scratch, sums } = self;
-        let (count, wide) = (channels.len(), padded::<S>(columns));
+        let Self { tiles, held, panel, channels, scratch, sums } = self;
+        let (count, wide) = (channels.len(), padded::<S>(panel.len()));
         let made = scratch.take(Transformed::size(count, wide)).as_mut_ptr();
         let made = Transformed::new(made, count, wide);
         // SAFETY: the held matrices have a row for every tile.
         unsafe {
             let inputs = Transformed::group(held.inputs, tiles, channels, CHANNELS);
-            let gradients = Transformed::group(held.gradients, tiles, first..first + wide, PANEL);
+            let gradients = Transformed::group(held.gradients, tiles, whole::<S>(&panel), PANEL);
             add_products(simd, inputs, gradients, made, false);
             put_taps(simd, made, sums, true);
         }

@@ -1,14 +1,18 @@
 //! Convolution of any window and stride as products over the windows where they lie: in rows of channels, the values
 //! of a window's row are neighbours, so that nothing is unfolded. Pictures are copied only where zeros surround them.
 
+mod weight;
+
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::lanes::{Scratch, Shared, spread, unwritten};
-use super::product::{PANEL, Panel, Walk, lanes, multiply, padded};
-use super::sums::{Partials, Rows, SHORT, add_sums};
+pub use weight::backward_weight;
+
+use super::lanes::{Scratch, Shared, unwritten};
+use super::product::{PANEL, Panel, Walk, multiply, padded_for};
+use super::sums::{Partials, SHORT, add_sums};
 use crate::kernels::shapes::ConvShape;
 
 /// Values of the input that a task goes over, about, and the least and most pixels that it makes.
@@ -16,13 +20,6 @@ const TASK: usize = 1 << 15;
 const PIXELS: Range<usize> = 48..384;
 /// Values of a window that are multiplied in one go.
 const PIECE: usize = 128;
-/// Tasks of a weight gradient, about, if its shares are fewer.
-const TASKS: usize = 32;
-/// Pixels that a weight gradient sums in registers, and values of a window's line that it sums at once.
-const DEPTH: usize = 96;
-const VALUES: usize = 512;
-/// Outputs that are gathered together: a line of the cache.
-const GATHERED: usize = 16;
 
 /// Windows of a picture: output (i, j) is made of the taps from (i·step + first.0, j·step + first.1) on.
 struct Plan {
@@ -141,9 +138,8 @@ struct Panels {
 
 impl Panels {
     /// `outputs` columns of `depth` rows; `fill(columns, wide, panel)` writes those columns into rows of `wide` values.
-    fn new(depth: usize, outputs: usize, lanes: usize, fill: impl Fn(Range<usize>, usize, &mut [f32]) + Sync) -> Self {
-        let columns = outputs.div_ceil(lanes) * lanes;
-        let mut values = vec![0.0; depth * columns];
+    fn new(arch: Arch, depth: usize, outputs: usize, fill: impl Fn(Range<usize>, usize, &mut [f32]) + Sync) -> Self {
+        let mut values = vec![0.0; depth * padded_for(arch, outputs)];
         values.par_chunks_mut(depth * PANEL).enumerate().for_each(|(panel, values)| {
             let (first, wide) = (panel * PANEL, values.len() / depth.max(1));
             fill(first..(first + wide).min(outputs), wide, values);
@@ -161,10 +157,9 @@ impl Panels {
 /// x `[N, H, W, C]`, w `[O, C, kh, kw]` → `[N, H', W', O]`, and its sums if they are wanted.
 pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (Vec<f32>, Option<Vec<f64>>) {
     let plan = Plan::forward(s);
-    let lanes = lanes(arch);
     let taps = s.kernel.0 * s.kernel.1;
     let inputs = s.in_channels;
-    let panels = Panels::new(plan.depth(), s.out_channels, lanes, |columns, wide, panel| {
+    let panels = Panels::new(arch, plan.depth(), s.out_channels, |columns, wide, panel| {
         for c in 0..inputs {
             for (column, output) in columns.clone().enumerate() {
                 let values = &w[(output * inputs + c) * taps..][..taps];
@@ -179,7 +174,6 @@ pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (
 
 /// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`.
 pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f32> {
-    let lanes = lanes(arch);
     let mut dx = unwritten(s.batch * s.in_channels * s.in_size.0 * s.in_size.1);
     for (ry, rx) in (0..s.stride).flat_map(|ry| (0..s.stride).map(move |rx| (ry, rx))) {
         let Some(plan) = Plan::backward(s, (ry, rx)) else { continue };
@@ -193,7 +187,7 @@ pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f3
         let tap = |ty: usize, tx: usize| (ky + (ny - 1 - ty) * s.stride) * s.kernel.1 + kx + (nx - 1 - tx) * s.stride;
         let taps: Vec<usize> = (0..ny * nx).map(|t| tap(t / nx, t % nx)).collect();
         let (area, outputs) = (s.kernel.0 * s.kernel.1, s.out_channels);
-        let panels = Panels::new(plan.depth(), s.in_channels, lanes, |columns, wide, panel| {
+        let panels = Panels::new(arch, plan.depth(), s.in_channels, |columns, wide, panel| {
             for o in 0..outputs {
                 for (column, c) in columns.clone().enumerate() {
                     let values = &w[(o * s.in_channels + c) * area..][..area];
@@ -286,10 +280,7 @@ impl WithSimd for Task<'_> {
             let (first, second) = sums.split_at_mut(plan.outputs);
             for pixels in pixels.chunks(SHORT) {
                 // SAFETY: this task has written the pixels.
-                unsafe {
-                    let rows = Rows { first: out.at(pixels[0].to), count: pixels.len() };
-                    add_sums(simd, &[rows], plan.outputs, first, second);
-                }
+                unsafe { add_sums(simd, out.at(pixels[0].to), pixels.len(), first, second) };
             }
         }
     }
@@ -355,151 +346,4 @@ fn surround(x: &[f32], plan: &Plan, first: (isize, isize), width: usize, copy: &
             }
         }
     }
-}
-
-/// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
-pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<f32> {
-    let lanes = lanes(arch);
-    let (ny, nx) = s.kernel;
-    let line = nx * s.in_channels;
-    // Shares of the gradient: columns of a panel, a line of the window, and values of that line.
-    let shares: Vec<Share> = (0..s.out_channels)
-        .step_by(PANEL)
-        .map(|first| first..(first + PANEL).min(s.out_channels))
-        .flat_map(|columns| (0..ny).map(move |tap| (columns.clone(), tap)))
-        .flat_map(|(columns, tap)| {
-            let starts = (0..line).step_by(VALUES);
-            starts.map(move |start| Share { columns: columns.clone(), tap, values: start..(start + VALUES).min(line) })
-        })
-        .collect();
-    let pixels = s.batch * s.out_size.0 * s.out_size.1;
-    let parts = (TASKS / shares.len().max(1)).clamp(1, pixels.div_ceil(DEPTH));
-    let tasks: Vec<(&Share, usize)> =
-        shares.iter().flat_map(|share| (0..parts).map(move |part| (share, part))).collect();
-    let task = |copies: &mut [Scratch; 2], (share, part): (&Share, usize)| {
-        let pixels = part * pixels / parts..(part + 1) * pixels / parts;
-        let mut sums = vec![0.0; share.values.len() * share.columns.len().div_ceil(lanes) * lanes];
-        arch.dispatch(AddWeights { x, dy, s, share, pixels, sums: &mut sums, copies });
-        sums
-    };
-    let sums: Vec<Vec<f32>> = tasks.into_par_iter().map_init(Default::default, task).collect();
-    let count = ny * line;
-    let mut dw = vec![0.0; s.out_channels * count];
-    dw.par_chunks_mut(GATHERED * count).enumerate().for_each(|(k, dw)| {
-        let first = k * GATHERED;
-        let of_panel = shares.iter().zip(sums.chunks(parts)).filter(|(share, _)| share.columns.contains(&first));
-        for (share, parts) in of_panel {
-            parts.iter().for_each(|sums| add_columns(dw, sums, share, first - share.columns.start, s));
-        }
-    });
-    dw
-}
-
-/// A part of a weight gradient: some outputs, and some values of a line `tap` of the window.
-struct Share {
-    columns: Range<usize>,
-    tap: usize,
-    values: Range<usize>,
-}
-
-/// Adds columns of `sums` `[value][wide]`, from `column` on, to as many rows `[channel][tap]`: a line of the cache at a time.
-fn add_columns(dw: &mut [f32], sums: &[f32], share: &Share, column: usize, s: &ConvShape) {
-    let (taps, channels) = (s.kernel.0 * s.kernel.1, s.in_channels);
-    let wide = sums.len() / share.values.len();
-    for (value, sums) in share.values.clone().zip(sums.chunks_exact(wide)) {
-        let (tap, channel) = (share.tap * s.kernel.1 + value / channels, value % channels);
-        for (row, sum) in dw.chunks_exact_mut(taps * channels).zip(&sums[column..]) {
-            row[channel * taps + tap] += sum;
-        }
-    }
-}
-
-/// The share's sums over some output pixels, counted over all pictures: `sums` `[value, columns]`.
-struct AddWeights<'a> {
-    x: &'a [f32],
-    dy: &'a [f32],
-    s: &'a ConvShape,
-    share: &'a Share,
-    pixels: Range<usize>,
-    sums: &'a mut [f32],
-    copies: &'a mut [Scratch; 2],
-}
-
-impl WithSimd for AddWeights<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { x, dy, s, share, pixels, sums, copies: [x_copy, dy_copy] } = self;
-        let (values, wide) = (share.values.len(), padded::<S>(share.columns.len()));
-        let step = spread(values);
-        for start in pixels.clone().step_by(DEPTH) {
-            let pixels = start..(start + DEPTH).min(pixels.end);
-            let count = pixels.len();
-            let dy = whole_vectors(&dy[start * s.out_channels..], share, count, (s.out_channels, wide), dy_copy);
-            let x = windows(x, s, share, pixels, step, x_copy);
-            let walk = Walk { count: [1, 1, count], a: [0, 0, step], b: [0, 0, wide] };
-            let (a, out) = (x.as_ptr(), Shared::new(sums));
-            // SAFETY: `sums` has a row of `wide` values for every value.
-            let place = |value: usize| (a.wrapping_add(value), unsafe { out.at(value * wide) });
-            // SAFETY: x has a row of values and dy one of whole vectors for each pixel.
-            unsafe { multiply(simd, Panel { walk, b: dy.as_ptr(), columns: wide, add: true }, values, place) };
-        }
-    }
-}
-
-/// The share's values of the window of each pixel, zeros outside the picture, in rows of `step`.
-fn windows<'a>(
-    x: &[f32],
-    s: &ConvShape,
-    share: &Share,
-    pixels: Range<usize>,
-    step: usize,
-    copy: &'a mut Scratch,
-) -> &'a [f32] {
-    let ((height, width), c) = (s.in_size, s.in_channels);
-    let copy = copy.take(pixels.len() * step);
-    let lines = pixels.start / s.out_size.1..pixels.end.div_ceil(s.out_size.1);
-    let mut rows = copy.chunks_exact_mut(step);
-    for line in lines {
-        let (picture, i) = (line / s.out_size.0, line % s.out_size.0);
-        let y = (i * s.stride + share.tap).checked_sub(s.padding).filter(|&y| y < height);
-        let first = line * s.out_size.1;
-        let columns = pixels.start.max(first) - first..pixels.end.min(first + s.out_size.1) - first;
-        for (j, row) in columns.zip(&mut rows) {
-            let row = &mut row[..share.values.len()];
-            let Some(y) = y else {
-                row.fill(0.0);
-                continue;
-            };
-            // The window's line begins `padding` pixels before the picture's.
-            let (from, end) = (j * s.stride * c + share.values.start, s.padding * c);
-            let before = end.saturating_sub(from).min(row.len());
-            let inside = (end + width * c).saturating_sub(from).min(row.len()).max(before);
-            row[..before].fill(0.0);
-            if before < inside {
-                let line = &x[(picture * height + y) * width * c..][..width * c];
-                row[before..inside].copy_from_slice(&line[from + before - end..][..inside - before]);
-            }
-            row[inside..].fill(0.0);
-        }
-    }
-    copy
-}
-
-/// The share's columns of `count` pixels of dy, with zeros up to whole vectors.
-fn whole_vectors<'a>(
-    dy: &[f32],
-    share: &Share,
-    count: usize,
-    (outputs, wide): (usize, usize),
-    copy: &'a mut Scratch,
-) -> &'a [f32] {
-    let copy = copy.take(count * wide);
-    let columns = share.columns.len();
-    for (values, pixel) in copy.chunks_exact_mut(wide).zip(dy.chunks_exact(outputs)) {
-        values[..columns].copy_from_slice(&pixel[share.columns.clone()]);
-        values[columns..].fill(0.0);
-    }
-    copy
 }
