@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor};
-use equimod_core::{Method, Optimizer, Placement, SingleProcess, StepBatch};
+use candle_core::{DType, Device};
+use equimod_core::{Method, Optimizer, Placement, SingleProcess};
 use equimod_train::Recipe;
 
 use crate::allocator::MEMORY;
+use crate::noise;
 
 /// Images of the smallest step.
 const SMALLEST: usize = 2;
@@ -78,14 +79,7 @@ impl Trial {
 
     /// Takes a step of so many images.
     fn step(&mut self, images: usize) -> anyhow::Result<Forecast> {
-        let needs = self.method.needs();
-        let noise = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu);
-        let pictures = || noise(&[images, 3, self.size, self.size]);
-        let batch = StepBatch {
-            clean: needs.clean_view.then(pictures).transpose()?,
-            views: [pictures()?, pictures()?],
-            params: needs.parameters.then(|| noise(&[2 * images, self.parameters])).transpose()?,
-        };
+        let batch = noise::batch(self.method.needs(), images, self.size, self.parameters, &Device::Cpu)?;
         MEMORY.reset_peak_usage();
         let start = Instant::now();
         let mut outcome = self.method.step(&batch)?;

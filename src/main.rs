@@ -12,6 +12,7 @@ mod forecast;
 mod hub;
 #[cfg(feature = "mnist")]
 mod mnist;
+mod noise;
 mod output;
 mod recipes;
 mod run_report;

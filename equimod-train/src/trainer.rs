@@ -9,7 +9,9 @@ use candle_core::{DType, Device, Tensor};
 use equimod_core::checkpoint::{from_bytes, load_strict, read_folder, to_bytes};
 use equimod_core::model::{MODEL_FILE, checkpoint_folders};
 use equimod_core::optim::Schedule;
-use equimod_core::{Description, Method, Optimizer, Placement, Preprocessing, SharedCollective, StepBatch};
+use equimod_core::{
+    Description, Method, Optimizer, Placement, Preprocessing, SharedCollective, SingleProcess, StepBatch,
+};
 use equimod_data::{Batch, Dataset, Loader, LoaderConfig, ParamLayout, Pixels, Policy};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +43,14 @@ pub struct Surroundings {
     pub stop: Arc<AtomicBool>,
     /// Version of the program, for the files it writes.
     pub version: String,
+}
+
+impl Surroundings {
+    /// One process that nobody stops.
+    pub fn alone(device: Device, loader_threads: usize, version: &str) -> Self {
+        let (collective, stop) = (SingleProcess::shared(), Arc::default());
+        Self { device, collective, loader_threads, stop, version: version.into() }
+    }
 }
 
 /// How a call of [`Trainer::run`] ended.
@@ -123,6 +133,11 @@ impl Trainer {
     /// Hexadecimal SHA-256 of what decides the pictures.
     pub fn data_fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// What makes its batches.
+    pub fn loader(&self) -> &Loader {
+        &self.loader
     }
 
     /// How views are made.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use candle_core::Device;
-use equimod_core::{Model, SingleProcess};
+use equimod_core::Model;
 use equimod_data::Dataset;
 use equimod_eval::ResultRow;
 use equimod_eval::knn::KnnConfig;
@@ -50,13 +50,8 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     };
     recipe.data.source = source;
     let stop = Arc::new(AtomicBool::new(false));
-    let surroundings = Surroundings {
-        device: device.clone(),
-        collective: SingleProcess::shared(),
-        loader_threads: rayon::current_num_threads(),
-        stop: stop.clone(),
-        version: env!("CARGO_PKG_VERSION").into(),
-    };
+    let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
+    let surroundings = Surroundings { stop: stop.clone(), ..Surroundings::alone(device.clone(), threads, version) };
     let mut trainer = Trainer::new(recipe.clone(), dataset.clone(), surroundings)?;
     if arguments.dry_run {
         return dry_run(&recipe, &trainer);

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use equimod_data::{Loader, LoaderConfig, ParamLayout};
+use candle_core::Device;
+use equimod_train::{Surroundings, Trainer};
 use serde_json::json;
 
 use crate::cli::BenchLoader;
@@ -21,19 +22,11 @@ pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
     let (recipe, _) = asked(&arguments.recipe, &settings)?;
     let reading = Reading { oriented: recipe.data.apply_orientation };
     let (dataset, source) = training(&recipe.data.source, reading)?;
-    let policy = recipe.augmentation.policy()?;
-    let layout = ParamLayout::new(&policy, &recipe.augmentation.layout()?, &dataset.sample_sizes(1000)?)?;
     let threads = rayon::current_num_threads();
-    let config = LoaderConfig {
-        seed: recipe.seed,
-        batch: recipe.data.batch,
-        clean: recipe.equivariance.equimod.is_some(),
-        threads,
-        window: Some(recipe.data.shuffle_window).filter(|&window| window > 0),
-        skip_share: recipe.data.skip_share,
-        ..LoaderConfig::default()
-    };
-    let mut batches = Loader::new(dataset, policy, layout, &config)?.start(0)?;
+    let batch = recipe.data.batch;
+    let trainer = Trainer::new(recipe, dataset, Surroundings::alone(Device::Cpu, threads, env!("CARGO_PKG_VERSION")))?;
+    let views = if trainer.method().needs().clean_view { 3 } else { 2 };
+    let mut batches = trainer.loader().start(0)?;
     let mut take = |count: usize| -> anyhow::Result<()> {
         for _ in 0..count {
             if let Some(batch) = batches.next().transpose()? {
@@ -46,7 +39,7 @@ pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
     let (count, start) = (arguments.batches as usize, Instant::now());
     take(count)?;
     let seconds = start.elapsed().as_secs_f64();
-    let (batch, rate) = (recipe.data.batch, (count * recipe.data.batch) as f64 / seconds);
+    let rate = (count * batch) as f64 / seconds;
     if arguments.json {
         return output::result(
             &json!({
@@ -58,7 +51,6 @@ pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
         .map(|()| ExitCode::SUCCESS);
     }
     let each = 1e3 * seconds / count as f64;
-    let views = if config.clean { 3 } else { 2 };
     output::result(&format!(
         "{rate:.1} images/s of {source}, {views} views each, {threads} threads; {each:.2} ms a batch of {batch}"
     ))?;

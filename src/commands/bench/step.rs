@@ -3,21 +3,21 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 use equimod_core::equivariance::EquiModConfig;
 use equimod_core::head::Ending;
 use equimod_core::objective::SimClrConfig;
 use equimod_core::optim::LarsConfig;
 use equimod_core::{
     BackboneConfig, EquivarianceConfig, Execution, HeadSpec, Method, MethodConfig, ObjectiveConfig, OptimizerConfig,
-    Placement, ResNetConfig, SingleProcess, Stem, StepBatch,
+    Placement, ResNetConfig, SingleProcess, Stem,
 };
 use serde_json::json;
 
 use super::median;
 use crate::allocator::MEMORY;
 use crate::cli::BenchStep;
-use crate::{device, output};
+use crate::{device, noise, output};
 
 /// Width of the parameter vectors, as the published encoding of SimCLR on CIFAR-10.
 const PARAMETERS: usize = 15;
@@ -39,7 +39,8 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
     let placement =
         Placement { seed: 0, dtype: DType::F32, device: &device, collective: SingleProcess::shared(), execution };
     let method = Method::new(&method_config(arguments), PARAMETERS, placement)?;
-    let batch = batch(arguments, &device)?;
+    let (images, side) = (arguments.batch as usize, arguments.size as usize);
+    let batch = noise::batch(method.needs(), images, side, PARAMETERS, &device)?;
     let mut optimizer = OptimizerConfig::Lars(LarsConfig::default()).build();
     let mut measured = Vec::new();
     for number in 0..WARM_UP + arguments.steps {
@@ -57,7 +58,9 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
             measured.push((start.elapsed(), parts));
         }
     }
-    print(arguments, &measured, MEMORY.peak_usage().saturating_sub(before) >> 20)?;
+    // On a GPU, what counts is not this program's to count.
+    let allocated = device.is_cpu().then(|| MEMORY.peak_usage().saturating_sub(before) >> 20);
+    print(arguments, &measured, allocated)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -80,20 +83,10 @@ fn method_config(arguments: &BenchStep) -> MethodConfig {
     }
 }
 
-fn batch(arguments: &BenchStep, device: &Device) -> anyhow::Result<StepBatch> {
-    let (images, side) = (arguments.batch as usize, arguments.size as usize);
-    let pictures = || Tensor::randn(0f32, 1.0, (images, 3, side, side), device);
-    Ok(StepBatch {
-        clean: Some(pictures()?),
-        views: [pictures()?, pictures()?],
-        params: Some(Tensor::randn(0f32, 1.0, (2 * images, PARAMETERS), device)?),
-    })
-}
-
 fn print(
     arguments: &BenchStep,
     measured: &[(Duration, [Duration; PARTS.len()])],
-    allocated: usize,
+    allocated: Option<usize>,
 ) -> anyhow::Result<()> {
     let step = median(measured.iter().map(|(all, _)| all.as_secs_f64()).collect());
     let part = |i: usize| median(measured.iter().map(|(_, parts)| parts[i].as_secs_f64()).collect());
@@ -113,7 +106,10 @@ fn print(
     }
     let mut text = format!("{step:.4} s a step, {images:.1} images/s, {threads} threads");
     if let Some(peak) = peak {
-        text += &format!(", {peak} MiB at most, {allocated} of them parameters and a step");
+        text += &format!(", {peak} MiB at most");
+    }
+    if let Some(allocated) = allocated {
+        text += &format!(", {allocated} MiB of parameters and a step");
     }
     for (i, name) in PARTS.iter().enumerate() {
         text += &format!("\n  {name:18} {:8.4} s  {:4.1} %", part(i), 100.0 * part(i) / step);

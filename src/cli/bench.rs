@@ -1,0 +1,152 @@
+//! The arguments of `bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use equimod_core::Architecture;
+
+use super::DeviceArgs;
+
+/// `bench`.
+#[derive(Args, Debug)]
+pub struct Bench {
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Three views a picture with their parameters: the clean one and two augmented ones, normalised to f32.
+    Augment {
+        /// What to augment.
+        #[command(subcommand)]
+        what: BenchAugment,
+    },
+    /// Whole training steps of SimCLR + EquiMod on random pictures: backbone, heads, losses, optimiser.
+    Step(BenchStep),
+    /// Every convolution of a ResNet-18 with the CIFAR stem, forward and both backwards, beside a matrix product.
+    Conv(BenchConv),
+    /// A recipe's batches, made as in training by threads of their own, and not used.
+    Loader(BenchLoader),
+    /// What an evaluation is made of, on noise: features of an untrained ResNet, k nearest neighbours, a logistic regression.
+    Eval(BenchEval),
+}
+
+/// `bench step`.
+#[derive(Args, Debug)]
+pub struct BenchStep {
+    /// Depth of the ResNet.
+    #[arg(long, default_value = "resnet18")]
+    pub arch: Architecture,
+    /// Side of the pictures; above 64 the backbone has the ImageNet stem.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=1024))]
+    pub size: u32,
+    /// Images a step, three views each.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=65536))]
+    pub batch: u32,
+    /// Channels of the backbone's first stage.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub width: u32,
+    /// Width of the hidden layers of both projection heads.
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub hidden: u32,
+    /// Forget what is inside the backbone's blocks, and compute it again on the way back.
+    #[arg(long)]
+    pub recompute: bool,
+    /// Convolve 3×3 windows directly, without Winograd's algorithm.
+    #[arg(long)]
+    pub no_winograd: bool,
+    /// Steps that are measured, after two that are not; their median is printed.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `bench conv`.
+#[derive(Args, Debug)]
+pub struct BenchConv {
+    /// Pictures a batch.
+    #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub batch: u32,
+    /// Channels of the first stage.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub width: u32,
+    /// Calls that are measured, after one that is not; their median is printed.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bench loader`.
+#[derive(Args, Debug)]
+pub struct BenchLoader {
+    /// A built-in recipe (see `equimod list recipes`) or a TOML file.
+    #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
+    pub recipe: String,
+    /// The pictures, a source of `equimod list datasets` [default: the recipe's].
+    #[arg(long)]
+    pub data: Option<String>,
+    /// Change a setting of the recipe, e.g. data.batch=512; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Batches that are measured, after three that are not.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batches: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bench eval`.
+#[derive(Args, Debug)]
+pub struct BenchEval {
+    /// Depth of the ResNet.
+    #[arg(long, default_value = "resnet18")]
+    pub arch: Architecture,
+    /// Side of the pictures; above 64 the backbone has the ImageNet stem.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=1024))]
+    pub size: u32,
+    /// Pictures.
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    pub pictures: u32,
+    /// Channels of the backbone's first stage.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub width: u32,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Which pictures are augmented.
+#[derive(Debug, Subcommand)]
+pub enum BenchAugment {
+    /// Decoded pictures of 32 × 32 in memory, with the policy simclr-cifar10.
+    Cifar(BenchArgs),
+    /// A folder of pictures, decoded, with 224-pixel views of the policy simclr-imagenet.
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        #[command(flatten)]
+        arguments: BenchArgs,
+    },
+}
+
+/// How it is measured.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Pictures; those of a folder are repeated as often as needed [default: 20000 of cifar, 400 of a folder].
+    #[arg(long)]
+    pub images: Option<usize>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,206 @@
+//! The arguments, and nothing but the arguments.
+
+mod bench;
+mod data;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use bench::{Bench, BenchArgs, BenchAugment, BenchCommand, BenchConv, BenchEval, BenchLoader, BenchStep};
+pub use data::{
+    Data, DataCommand, DataParams, DataStats, Fetch, Index, Pack, PackStorage, PolicyArgs, Preview, SourceArgs, Verify,
+};
+
+/// Self-supervised representations that keep what augmentations would erase.
+#[derive(Debug, Parser)]
+#[command(name = "equimod", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Tell the reasons behind an error.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+    /// Threads of computation; results do not depend on them [default: one a core].
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or recipe, 3 data, 4 diverged, \
+    75 interrupted after a checkpoint, 130 interrupted.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a backbone, evaluate it and write a report.
+    Pretrain(Pretrain),
+    /// Evaluate a frozen backbone.
+    Eval(Eval),
+    /// Say what a MODEL holds and whether it loads.
+    Inspect(Inspect),
+    /// Look at pictures and their augmentations, check and pack them.
+    Data(Data),
+    /// Measure speed.
+    Bench(Bench),
+    /// List what there is to choose from.
+    List(List),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where tensors live.
+#[derive(Args, Debug)]
+pub struct DeviceArgs {
+    /// auto, cpu, cuda:N or metal:N; auto takes the first GPU that this build and machine have.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+}
+
+/// `pretrain`.
+#[derive(Args, Debug)]
+pub struct Pretrain {
+    /// A built-in recipe (see `equimod list recipes`) or a TOML file.
+    #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
+    pub recipe: String,
+    /// The pictures, a source of `equimod list datasets` [default: the recipe's].
+    #[arg(long)]
+    pub data: Option<String>,
+    /// The run directory, new or empty [default: out/<recipe>-<number>].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Change a setting of the recipe, e.g. schedule.epochs=20; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// The recipe's seed.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// The recipe's number of epochs.
+    #[arg(long)]
+    pub epochs: Option<u64>,
+    /// Go on with the run in --out from its newest checkpoint.
+    #[arg(long, requires = "out", conflicts_with_all = ["settings", "seed", "epochs", "data", "dry_run"])]
+    pub resume: bool,
+    /// Print the resolved recipe, the number of parameters, and what a step takes in memory and time, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not evaluate at the end.
+    #[arg(long)]
+    pub no_eval: bool,
+    /// Print the results as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// How pictures are read.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ReadingArgs {
+    /// Turn pictures as their EXIF orientation says.
+    #[arg(long)]
+    pub apply_orientation: bool,
+}
+
+/// `eval`.
+#[derive(Args, Debug)]
+pub struct Eval {
+    /// How to evaluate.
+    #[arg(value_enum)]
+    pub protocol: Protocol,
+    /// A run directory, a checkpoint, or a .safetensors file.
+    pub model: PathBuf,
+    /// The pictures, a source of `equimod list datasets`; without test pictures of its own, a part is held out.
+    #[arg(long, default_value = "emoji")]
+    pub data: String,
+    /// Test pictures from another source.
+    #[arg(long, value_name = "DATA")]
+    pub test: Option<String>,
+    /// Only these labels; may be given several times [default: all].
+    #[arg(long)]
+    pub task: Vec<String>,
+    /// Neighbours that vote (knn).
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub k: u32,
+    /// Temperature of the vote (knn).
+    #[arg(long, default_value_t = 0.07)]
+    pub temperature: f64,
+    /// Penalties that are tried, evenly in the logarithm from 1e-6 to 1e5 (logistic); published: 45.
+    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub penalties: u32,
+    /// Pictures that are augmented (equivariance).
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
+    pub pictures: u32,
+    /// Decides splits, views and intervals.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Also evaluate the same network before training.
+    #[arg(long)]
+    pub untrained: bool,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+    /// Keep features in this folder [default: eval/features of a run directory, else nowhere].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Print the results as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// A protocol of `eval`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Protocol {
+    /// Weighted vote of the nearest neighbours by cosine.
+    Knn,
+    /// Logistic regression by L-BFGS, the penalty chosen on validation.
+    Logistic,
+    /// How much nearer to a view its prediction is than the clean picture.
+    Equivariance,
+}
+
+/// `inspect`.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// A run directory, a checkpoint, or a .safetensors file.
+    pub model: PathBuf,
+    /// Also list every tensor with its shape.
+    #[arg(long)]
+    pub tensors: bool,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `list`.
+#[derive(Args, Debug)]
+pub struct List {
+    /// What; everything if left out.
+    #[arg(value_enum)]
+    pub what: Option<Listed>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Listed {
+    /// Built-in recipes.
+    Recipes,
+    /// What pulls views together.
+    Objectives,
+    /// Equivariance modules.
+    Modules,
+    /// Networks.
+    Backbones,
+    /// Augmentations and policies.
+    Augmentations,
+    /// Sources of pictures, and the notice of the bundled ones.
+    Datasets,
+}
