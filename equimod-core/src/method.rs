@@ -9,7 +9,7 @@ use crate::backbone::{Backbone, BackboneConfig};
 use crate::collective::SharedCollective;
 use crate::equivariance::{EquivarianceConfig, NamedModule, Needs};
 use crate::execution::Execution;
-use crate::nn::Mode;
+use crate::nn::{Mode, collecting};
 use crate::objective::{Objective, ObjectiveConfig};
 use crate::params::ParamStore;
 use crate::step::{Metrics, StepBatch, StepContext, StepTimes};
@@ -153,12 +153,14 @@ impl Method {
         })?;
         times.heads_forward = start.elapsed();
         let start = Instant::now();
-        let mut store = loss.backward()?;
+        let (mut store, mut collected) = collecting(|| loss.backward())?;
         let mut gradients = Vec::new();
         for (name, slot) in self.params.trainable() {
-            if let Some(gradient) = store.remove(slot.var.as_tensor()) {
-                gradients.push((name.to_owned(), gradient));
-            }
+            let gradient = match (store.remove(slot.var.as_tensor()), collected.remove(&slot.var.id())) {
+                (Some(a), Some(b)) => Some((a + b)?),
+                (a, b) => a.or(b),
+            };
+            gradients.extend(gradient.map(|gradient| (name.to_owned(), gradient)));
         }
         let pooled = store.remove(leaf.as_tensor()).map(|g| g.contiguous()).transpose()?;
         times.heads_backward = start.elapsed();

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, Layout, MetalStorage, Shape, Storage, Tensor};
 
 type Backward = Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync>;
-type PairBackward = Box<dyn Fn(&Tensor) -> candle_core::Result<(Tensor, Tensor)> + Send + Sync>;
+type PairBackward = Box<dyn Fn(&Tensor) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> + Send + Sync>;
 
 /// Makes `output`, computed by any means from the values of `input`, a function of `input` for candle's
 /// differentiation: where the gradient of the loss with respect to the result is `g` (shape of `output`), that with
@@ -29,12 +29,12 @@ fn whole(tensor: &Tensor) -> candle_core::Result<Tensor> {
     }
 }
 
-/// [`hand_written`] with two inputs: `backward(g)` is the gradient with respect to each.
+/// [`hand_written`] with two inputs: `backward(g)` is the gradient with respect to each, or none.
 pub fn hand_written_pair(
     first: &Tensor,
     second: &Tensor,
     output: &Tensor,
-    backward: impl Fn(&Tensor) -> candle_core::Result<(Tensor, Tensor)> + Send + Sync + 'static,
+    backward: impl Fn(&Tensor) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> + Send + Sync + 'static,
 ) -> candle_core::Result<Tensor> {
     first.apply_op2(second, HandWritten::<PairBackward> { output: whole(output)?, backward: Box::new(backward) })
 }
@@ -136,8 +136,7 @@ impl CustomOp2 for HandWritten<PairBackward> {
         _: &Tensor,
         gradient: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let (first, second) = (self.backward)(&gradient.contiguous()?)?;
-        Ok((Some(first), Some(second)))
+        (self.backward)(&gradient.contiguous()?)
     }
 }
 
@@ -154,7 +153,7 @@ mod tests {
         let b = Var::from_slice(&[3.0f64, 0.5], 2, &Device::Cpu).unwrap();
         let (x, y) = (a.as_detached_tensor(), b.as_detached_tensor());
         let product = (&x * &y).unwrap();
-        let product = hand_written_pair(&a, &b, &product, move |g| Ok(((g * &y)?, (g * &x)?))).unwrap();
+        let product = hand_written_pair(&a, &b, &product, move |g| Ok((Some((g * &y)?), Some((g * &x)?)))).unwrap();
         let gradients = product.sum_all().unwrap().backward().unwrap();
         assert_eq!(gradients.get(&a).unwrap().to_vec1::<f64>().unwrap(), [3.0, 0.5]);
         assert_eq!(gradients.get(&b).unwrap().to_vec1::<f64>().unwrap(), [1.0, -2.0]);

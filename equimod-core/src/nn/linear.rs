@@ -3,6 +3,7 @@
 use candle_core::{Tensor, Var};
 
 use crate::Result;
+use crate::nn::collector::collect;
 use crate::nn::hand_written_pair;
 use crate::params::{Init, Role, Scope};
 
@@ -24,11 +25,12 @@ impl Linear {
 
     /// Applies the layer.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let (input, weight) = (xs.detach(), self.weight.as_detached_tensor());
+        let (input, weight, id) = (xs.detach(), self.weight.as_detached_tensor(), self.weight.id());
         let ys = input.matmul(&weight.t()?)?;
         // Candle's own way back makes the transposed gradient of the transposed weight, and copies it twice.
-        let ys =
-            hand_written_pair(xs, &self.weight, &ys, move |dys| Ok((dys.matmul(&weight)?, dys.t()?.matmul(&input)?)))?;
+        let ys = hand_written_pair(xs, &self.weight, &ys, move |dys| {
+            Ok((Some(dys.matmul(&weight)?), collect(id, dys.t()?.matmul(&input)?)?))
+        })?;
         match &self.bias {
             Some(bias) => Ok(ys.broadcast_add(bias)?),
             None => Ok(ys),

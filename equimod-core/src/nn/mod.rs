@@ -3,12 +3,14 @@
 
 mod activation;
 mod batch_norm;
+mod collector;
 mod conv2d;
 mod hand_written;
 mod linear;
 
 pub use activation::relu;
 pub use batch_norm::{Arriving, BatchNorm, BatchNorm1d, BatchNormMemory, Statistics};
+pub use collector::collecting;
 pub use conv2d::{Conv2d, Conv2dConfig, Conv2dMemory};
 pub use hand_written::{hand_written, hand_written_pair};
 pub use linear::Linear;

@@ -1,4 +1,4 @@
-//! Sums of squares in 64 bits, added in a fixed order.
+//! Sums of squares in 64 bits, but for the shortest, added in a fixed order.
 
 use candle_core::{DType, Tensor};
 use num_traits::Float;
@@ -13,6 +13,9 @@ const CHUNK: usize = 1 << 14;
 
 /// Partial sums of a chunk: a processor adds them side by side.
 const LANES: usize = 16;
+
+/// Values whose squares are added in their own precision, eight to a lane, before 64 bits take over.
+const RUN: usize = 8 * LANES;
 
 /// Σ v².
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
@@ -49,44 +52,45 @@ fn composed(tensor: &Tensor) -> Result<f64> {
 fn of_one<T: Element>(tensor: &Tensor) -> Result<f64> {
     let values = Values::of(tensor)?;
     let chunks = values.get::<T>()?.par_chunks(CHUNK);
-    let sums: Vec<f64> = chunks.map(|v| squares(v, v, |v, _| [v])[0]).collect();
+    let sums: Vec<f64> = chunks.map(|v| squares(v, v, |v, _| v)).collect();
     Ok(sums.iter().sum())
 }
 
 fn of_two<T: Element>(weight: &Tensor, decay: f64, gradient: &Tensor) -> Result<[f64; 2]> {
     let (w, g, decay) = (Values::of(weight)?, Values::of(gradient)?, constant::<T>(decay));
     let chunks = w.get::<T>()?.par_chunks(CHUNK).zip(g.get::<T>()?.par_chunks(CHUNK));
-    let sums: Vec<[f64; 2]> = chunks.map(|(w, g)| squares(w, g, |w, g| [w, w * decay + g])).collect();
+    let sums: Vec<[f64; 2]> =
+        chunks.map(|(w, g)| [squares(w, g, |w, _| w), squares(w, g, move |w, g| w * decay + g)]).collect();
     Ok([sums.iter().map(|s| s[0]).sum(), sums.iter().map(|s| s[1]).sum()])
 }
 
-/// The sums of the squares of the `KINDS` values that are made of each pair.
-fn squares<T: Float, const KINDS: usize>(a: &[T], b: &[T], values: impl Fn(T, T) -> [T; KINDS]) -> [f64; KINDS] {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    let mut lanes = [[0f64; LANES]; KINDS];
-    vectorised(
+/// The sum of the squares of what is made of each pair; let `value` own what it captures, or it is read for every pair.
+fn squares<T: Float>(a: &[T], b: &[T], value: impl Fn(T, T) -> T) -> f64 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<RUN>(), b.as_chunks::<RUN>());
+    let lanes = vectorised(
         #[inline(always)]
         || {
+            let mut sums = [0f64; LANES];
             for (a, b) in a.iter().zip(b) {
-                for lane in 0..LANES {
-                    let values = values(a[lane], b[lane]);
-                    for kind in 0..KINDS {
-                        lanes[kind][lane] += square(values[kind]);
+                let mut run = [T::zero(); LANES];
+                for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
+                    for lane in 0..LANES {
+                        let value = value(a[lane], b[lane]);
+                        run[lane] = run[lane] + value * value;
                     }
                 }
+                for (sum, run) in sums.iter_mut().zip(run) {
+                    *sum += wide(run);
+                }
             }
+            sums
         },
     );
-    let mut sums = lanes.map(|lanes| lanes.iter().sum::<f64>());
-    for (&a, &b) in a_rest.iter().zip(b_rest) {
-        for (sum, value) in sums.iter_mut().zip(values(a, b)) {
-            *sum += square(value);
-        }
-    }
-    sums
+    let rest = a_rest.iter().zip(b_rest).map(|(&a, &b)| wide(value(a, b)).powi(2));
+    lanes.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
 #[inline(always)]
-fn square<T: Float>(value: T) -> f64 {
-    value.to_f64().map_or(f64::NAN, |v| v * v)
+fn wide<T: Float>(value: T) -> f64 {
+    value.to_f64().unwrap_or(f64::NAN)
 }

@@ -1,0 +1,63 @@
+//! Gradients of large weights, kept where they are made.
+//!
+//! Candle starts every gradient as zeros and adds to a copy of them: for a weight of a head that is three more passes over
+//! memory, and most of what its way back costs. A layer that has made the gradient of its own weight hands it over here.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use candle_core::{Result, Tensor, TensorId};
+
+thread_local! {
+    static COLLECTED: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
+}
+
+/// Runs a backward pass. Gives what was handed over meanwhile by the layers on this thread, by the tensor whose gradient it
+/// is; the rest is where candle puts it, and the gradient of a tensor may be in both places: their sum.
+pub fn collecting<T>(backward: impl FnOnce() -> Result<T>) -> Result<(T, HashMap<TensorId, Tensor>)> {
+    let outer = COLLECTED.replace(Some(HashMap::new()));
+    let result = backward();
+    let collected = COLLECTED.replace(outer).unwrap_or_default();
+    Ok((result?, collected))
+}
+
+/// Hands over a gradient of `of`, or gives it back where nobody collects: then it is candle's to add.
+pub fn collect(of: TensorId, gradient: Tensor) -> Result<Option<Tensor>> {
+    COLLECTED.with_borrow_mut(|collected| {
+        let Some(collected) = collected else { return Ok(Some(gradient)) };
+        let sum = match collected.remove(&of) {
+            Some(before) => (before + gradient)?,
+            None => gradient,
+        };
+        collected.insert(of, sum);
+        Ok(None)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+    use crate::nn::Linear;
+    use crate::params::ParamStore;
+
+    #[test]
+    fn what_is_collected_and_what_candle_keeps_make_the_whole_gradient() {
+        // y = W·x twice over, and ‖W‖² beside it: dW = 2·(1·xᵀ) + 2·W.
+        let mut store = ParamStore::new(3, candle_core::DType::F64, &Device::Cpu);
+        let linear = Linear::new(3, 2, false, &mut store.root()).unwrap();
+        let weight = store.get("weight").unwrap().var.as_tensor().clone();
+        let xs = Var::from_slice(&[1.0f64, 2.0, -3.0], (1, 3), &Device::Cpu).unwrap();
+        let once = || linear.forward(&xs).unwrap().sum_all().unwrap();
+        let loss = ((once() + once()).unwrap() + weight.sqr().unwrap().sum_all().unwrap()).unwrap();
+        let whole = loss.backward().unwrap().remove(&weight).unwrap();
+        let (mut kept, mut collected) = collecting(|| loss.backward()).unwrap();
+        let parts = (kept.remove(&weight).unwrap() + collected.remove(&weight.id()).unwrap()).unwrap();
+        let difference = (&whole - parts).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+        assert!(difference < 1e-15, "{difference}");
+        let expected = ((&weight * 2.0).unwrap().broadcast_add(&(xs.as_tensor() * 2.0).unwrap()).unwrap() - whole).unwrap();
+        assert!(expected.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap() < 1e-15);
+        assert!(collect(weight.id(), weight.clone()).unwrap().is_some(), "nobody collects any more");
+    }
+}
