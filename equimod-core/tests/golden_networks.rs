@@ -105,7 +105,7 @@ impl Case {
         for (name, slot) in store.iter() {
             slot.var.set(self.store.get(name).unwrap().var.as_tensor()).unwrap();
         }
-        let (ys, _) = conv.forward(input).unwrap();
+        let ys = conv.forward(input).unwrap();
         self.check_activation("bn1", &norm.forward(ys, None, None, false, Mode::Train).unwrap().0);
     }
 

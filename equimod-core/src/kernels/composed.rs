@@ -166,9 +166,12 @@ fn masked(dys: &Tensor, ys: &Tensor) -> Result<Tensor> {
     dys.detach() * ys.detach().gt(0.0)?.to_dtype(dys.dtype())?
 }
 
-/// [`super::add`].
-pub fn add(a: &Tensor, b: &Tensor, passed: Option<&Tensor>) -> Result<Tensor> {
-    a.detach() + maybe_masked(b, passed)?
+/// [`super::relu_backward`].
+pub fn relu_backward(dys: &Tensor, more: Option<&Tensor>, ys: &Tensor) -> Result<Tensor> {
+    match more {
+        Some(more) => masked(&(dys.detach() + more.detach())?, ys),
+        None => masked(dys, ys),
+    }
 }
 
 fn maybe_masked(dys: &Tensor, ys: Option<&Tensor>) -> Result<Tensor> {

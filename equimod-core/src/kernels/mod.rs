@@ -3,8 +3,8 @@
 //! Three forms do the same. `fast`, in f32 on the CPU, works on rows of channels (channels-last): its results are
 //! tensors `[N, C, H, W]` whose memory is `[N, H, W, C]`, and so stay from layer to layer. `portable`, in f64 on the CPU,
 //! works on planes; it proves the others. On other devices [`composed`] does it with candle's operations. Any layout
-//! is taken, results are fresh unless a function says that it uses an argument's memory, no operation is tracked by candle's differentiation, and results do not depend on the
-//! number of threads.
+//! is taken, results are fresh unless a function says that it uses an argument's memory, no operation is tracked by
+//! candle's differentiation, and results do not depend on the number of threads.
 
 pub mod composed;
 mod convolution;
@@ -22,8 +22,8 @@ mod vectorise;
 pub use convolution::{conv2d, conv2d_backward_data, conv2d_backward_weight, conv2d_with_sums};
 pub use element::Element;
 pub use norm::{
-    Passed, add, batch_norm_apply, batch_norm_apply_in_place, batch_norm_backward, batch_norm_backward_in_place,
-    batch_norm_backward_sums, batch_norm_sums,
+    Passed, batch_norm_apply, batch_norm_apply_in_place, batch_norm_backward, batch_norm_backward_in_place,
+    batch_norm_backward_sums, batch_norm_sums, relu_backward,
 };
 pub use pooling::{global_average_pool, global_average_pool_backward, max_pool2d, max_pool2d_backward};
 pub use shapes::Conv2dGeometry;

@@ -30,15 +30,12 @@ fn same_shape(xs: &Tensor, others: &[Option<&Tensor>]) -> Result<()> {
     }
 }
 
-/// Which values a ReLU behind a batch norm let pass, as the way back has to know.
+/// Which gradients a ReLU behind a batch norm lets pass, as the way back has to know.
 #[derive(Clone, Debug)]
 pub enum Passed {
-    /// All: there was none.
+    /// All: there was no ReLU, or the gradients that come are those [before](relu_backward) it.
     All,
-    /// Those above 0 of its output, of the shape of the input.
-    Output(Tensor),
-    /// Those that `xs·scale + shift` (`[C]` each) lifts above 0, where nothing was added before the ReLU: its output need
-    /// not be kept for this.
+    /// Those of inputs that `xs·scale + shift` (`[C]` each) lifts above 0: the ReLU's output need not be kept.
     Input {
         /// As for [`batch_norm_apply`].
         scale: Tensor,
@@ -48,20 +45,18 @@ pub enum Passed {
 }
 
 impl Passed {
-    /// The ReLU's output, made anew if need be, for kernels that know nothing else.
-    fn output(&self, xs: &Tensor) -> Result<Option<Tensor>> {
+    /// The ReLU's output for the batch norm's input `xs`, made anew if it was not kept.
+    pub fn output(&self, xs: &Tensor) -> Result<Option<Tensor>> {
         match self {
             Self::All => Ok(None),
-            Self::Output(ys) => Ok(Some(ys.clone())),
             Self::Input { scale, shift } => Ok(Some(batch_norm_apply(xs, scale, shift, None, true)?)),
         }
     }
 
-    fn check(&self, xs: &Tensor) -> Result<()> {
+    fn check(&self, channels: usize) -> Result<()> {
         match self {
             Self::All => Ok(()),
-            Self::Output(ys) => same_shape(xs, &[Some(ys)]),
-            Self::Input { scale, shift } => per_channel(sizes(xs)?.channels, &[scale, shift]),
+            Self::Input { scale, shift } => per_channel(channels, &[scale, shift]),
         }
     }
 
@@ -69,7 +64,6 @@ impl Passed {
     fn over_rows<T>(&self, f: impl FnOnce(fast::Passed) -> Result<T>) -> Result<T> {
         match self {
             Self::All => f(fast::Passed::All),
-            Self::Output(ys) => f(fast::Passed::Output(Values::of(&rows(ys)?)?.get()?)),
             Self::Input { scale, shift } => {
                 let (scale, shift) = (planes(scale)?, planes(shift)?);
                 let (scale, shift) = (Values::of(&scale)?, Values::of(&shift)?);
@@ -135,7 +129,7 @@ pub fn batch_norm_backward_sums(
     let p = sizes(xs)?;
     per_channel(p.channels, &[mean, inverse_deviation])?;
     same_shape(xs, &[Some(dys)])?;
-    passed.check(xs)?;
+    passed.check(p.channels)?;
     let (mean, inverse_deviation) = (planes(mean)?, planes(inverse_deviation)?);
     let sums = match Kernels::of(xs) {
         Kernels::Fast => {
@@ -167,7 +161,7 @@ pub fn batch_norm_backward(dys: &Tensor, passed: &Passed, xs: &Tensor, coefficie
     let p = sizes(xs)?;
     per_channel(p.channels, &coefficients)?;
     same_shape(xs, &[Some(dys)])?;
-    passed.check(xs)?;
+    passed.check(p.channels)?;
     let [scale, slope, offset] = coefficients.map(planes);
     let (scale, slope, offset) = (scale?, slope?, offset?);
     match Kernels::of(xs) {
@@ -223,9 +217,10 @@ pub fn batch_norm_backward_in_place(
     coefficients: [&Tensor; 3],
 ) -> Result<Tensor> {
     let Kernels::Fast = Kernels::of(xs) else { return batch_norm_backward(&dys, passed, xs, coefficients) };
-    per_channel(sizes(xs)?.channels, &coefficients)?;
+    let p = sizes(xs)?;
+    per_channel(p.channels, &coefficients)?;
     same_shape(xs, &[Some(&dys)])?;
-    passed.check(xs)?;
+    passed.check(p.channels)?;
     let ([scale, slope, offset], xs) = (coefficients.map(planes), rows(xs)?);
     let (scale, slope, offset) = (scale?, slope?, offset?);
     let (scale, slope, offset) = (Values::of(&scale)?, Values::of(&slope)?, Values::of(&offset)?);
@@ -255,26 +250,26 @@ impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
     }
 }
 
-/// a + b where `passed` (of the same shape) is above 0, a elsewhere; a + b everywhere if nothing is said. The gradient at a
-/// fork; the memory of `a` may be used for the result: no other tensor may share it.
-pub fn add(a: Tensor, b: &Tensor, passed: Option<&Tensor>) -> Result<Tensor> {
-    same_shape(&a, &[Some(b), passed])?;
-    match Kernels::of(&a) {
+/// `(dys + more?)·[ys > 0]`: the gradient of what a ReLU made `ys` of, all of one shape. Where `ys` went two ways, `more` is
+/// what came back on the other. The memory of `dys` may be used for the result: no other tensor may share it.
+pub fn relu_backward(dys: Tensor, more: Option<&Tensor>, ys: &Tensor) -> Result<Tensor> {
+    same_shape(&dys, &[more, Some(ys)])?;
+    match Kernels::of(&dys) {
         Kernels::Fast => {
-            let (b, passed) = (rows(b)?, passed.map(rows).transpose()?);
-            let (b, passed) = (Values::of(&b)?, passed.as_ref().map(Values::of).transpose()?);
-            let (b, passed) = (b.get()?, passed.as_ref().map(Values::get).transpose()?);
-            changed(&a, |a| fast::add(Arch::new(), a, b, passed))
+            let (more, ys) = (more.map(rows).transpose()?, rows(ys)?);
+            let (more, ys) = (more.as_ref().map(Values::of).transpose()?, Values::of(&ys)?);
+            let (more, ys) = (more.as_ref().map(Values::get).transpose()?, ys.get()?);
+            changed(&dys, |dys| fast::relu_backward(Arch::new(), dys, more, ys))
         }
         Kernels::Portable => {
-            let (a, b, passed) = (planes(&a)?, planes(b)?, passed.map(planes).transpose()?);
-            let (x, b, passed) = (Values::of(&a)?, Values::of(&b)?, passed.as_ref().map(Values::of).transpose()?);
-            let passed = passed.as_ref().map(Values::get).transpose()?;
-            let mut sum = vec![0f64; a.elem_count()];
-            portable::add(x.get()?, b.get()?, passed, &mut sum);
-            Tensor::from_vec(sum, a.shape(), &Device::Cpu)
+            let (values, more, ys) = (planes(&dys)?, more.map(planes).transpose()?, planes(ys)?);
+            let (values, more) = (Values::of(&values)?, more.as_ref().map(Values::of).transpose()?);
+            let (more, ys) = (more.as_ref().map(Values::get).transpose()?, Values::of(&ys)?);
+            let mut sum = vec![0f64; dys.elem_count()];
+            portable::relu_backward(values.get()?, more, ys.get()?, &mut sum);
+            Tensor::from_vec(sum, dys.shape(), &Device::Cpu)
         }
-        Kernels::Composed => composed::add(&a, b, passed),
+        Kernels::Composed => composed::relu_backward(&dys, more, ys),
     }
 }
 

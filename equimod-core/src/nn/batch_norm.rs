@@ -138,7 +138,7 @@ pub struct BatchNorm {
     collective: SharedCollective,
 }
 
-/// What batch norm remembers: its input, what a ReLU let pass, and the statistics.
+/// What batch norm remembers: its input, what a ReLU lets pass, and the statistics.
 pub struct BatchNormMemory {
     xs: Tensor,
     passed: Passed,
@@ -146,9 +146,14 @@ pub struct BatchNormMemory {
 }
 
 impl BatchNormMemory {
-    /// The same where the output was added to another, and that rectified into `ys`: gradients of `ys` come back.
-    pub fn rectified_later(self, ys: &Tensor) -> Self {
-        Self { passed: Passed::Output(ys.clone()), ..self }
+    /// That of a pass with a residual, of which the output is not needed any more.
+    pub fn with_residual(xs: Tensor, statistics: Statistics) -> Self {
+        Self { xs, passed: Passed::All, statistics }
+    }
+
+    /// The output once more, where a ReLU was behind the batch norm and nothing was added before it.
+    pub fn rectified(&self) -> Result<Tensor> {
+        self.passed.output(&self.xs)?.ok_or_else(|| Error::Config("a batch norm has no ReLU of its own".into()))
     }
 }
 
@@ -210,15 +215,15 @@ impl BatchNorm {
         let (scale, shift) = self.affine(&statistics, xs.dtype())?;
         let ys = kernels::batch_norm_apply(&xs, &scale, &shift, residual, relu)?;
         let passed = match (relu, residual) {
-            (false, _) => Passed::All,
             (true, None) => Passed::Input { scale, shift },
-            (true, Some(_)) => Passed::Output(ys.clone()),
+            _ => Passed::All,
         };
         Ok((ys, BatchNormMemory { xs, passed, statistics }))
     }
 
-    /// Records the gradients of weight and bias and returns that of the input. That of a residual is `dys` where it
-    /// passed the ReLU.
+    /// Records the gradients of weight and bias and returns that of the input. `dys` is the gradient of the output; where
+    /// a residual was added before a ReLU, that of their sum: what [`kernels::relu_backward`] gives, which is the
+    /// residual's gradient too.
     pub fn backward(&self, memory: BatchNormMemory, dys: Arriving, gradients: &mut Gradients) -> Result<Tensor> {
         let BatchNormMemory { xs, passed, statistics } = memory;
         let dtype = xs.dtype();

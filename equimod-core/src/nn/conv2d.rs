@@ -38,11 +38,6 @@ pub struct Conv2d {
     geometry: Conv2dGeometry,
 }
 
-/// What a convolution remembers for its backward: its input.
-pub struct Conv2dMemory {
-    xs: Tensor,
-}
-
 impl Conv2d {
     /// Creates `weight` of shape `[out, in / groups, kernel, kernel]` under `scope`.
     pub fn new(config: &Conv2dConfig, scope: &mut Scope) -> Result<Self> {
@@ -53,28 +48,26 @@ impl Conv2d {
         Ok(Self { name: scope.full("weight").into(), weight, geometry })
     }
 
-    /// Applies the convolution.
-    pub fn forward(&self, xs: &Tensor) -> Result<(Tensor, Conv2dMemory)> {
-        let ys = kernels::conv2d(xs, self.weight.as_tensor(), &self.geometry)?;
-        Ok((ys, Conv2dMemory { xs: xs.clone() }))
+    /// Applies the convolution. What its way back needs beside the gradient of the output is `xs`.
+    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        Ok(kernels::conv2d(xs, self.weight.as_tensor(), &self.geometry)?)
     }
 
     /// [`forward`](Self::forward), and the sums of the output that a batch norm behind it asks for in training.
-    pub fn forward_with_sums(&self, xs: &Tensor) -> Result<(Tensor, Tensor, Conv2dMemory)> {
-        let (ys, sums) = kernels::conv2d_with_sums(xs, self.weight.as_tensor(), &self.geometry)?;
-        Ok((ys, sums, Conv2dMemory { xs: xs.clone() }))
+    pub fn forward_with_sums(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
+        Ok(kernels::conv2d_with_sums(xs, self.weight.as_tensor(), &self.geometry)?)
     }
 
     /// Records the weight's gradient and returns that of the input.
-    pub fn backward(&self, memory: Conv2dMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
-        let (_, _, height, width) = memory.xs.dims4()?;
-        self.backward_weight(memory, dys, gradients)?;
+    pub fn backward(&self, xs: Tensor, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let (_, _, height, width) = xs.dims4()?;
+        self.backward_weight(&xs, dys, gradients)?;
+        drop(xs);
         Ok(kernels::conv2d_backward_data(dys, self.weight.as_tensor(), &self.geometry, (height, width))?)
     }
 
     /// Records the weight's gradient alone: for the first layer, whose input needs none.
-    pub fn backward_weight(&self, memory: Conv2dMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
-        let gradient = kernels::conv2d_backward_weight(&memory.xs, dys, &self.geometry)?;
-        gradients.insert(&self.name, gradient)
+    pub fn backward_weight(&self, xs: &Tensor, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        gradients.insert(&self.name, kernels::conv2d_backward_weight(xs, dys, &self.geometry)?)
     }
 }

@@ -11,7 +11,7 @@ mod linear;
 pub use activation::relu;
 pub use batch_norm::{Arriving, BatchNorm, BatchNorm1d, BatchNormMemory, Statistics};
 pub use collector::collecting;
-pub use conv2d::{Conv2d, Conv2dConfig, Conv2dMemory};
+pub use conv2d::{Conv2d, Conv2dConfig};
 pub use hand_written::{hand_written, hand_written_pair};
 pub use linear::Linear;
 

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::execution::Execution;
 use crate::kernels;
-use crate::nn::{Arriving, BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Conv2dMemory, Mode, Statistics};
+use crate::nn::{Arriving, BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Mode, Statistics};
 use crate::params::{Init, Scope};
 use crate::tape::Gradients;
 use crate::{Error, Result, SharedCollective};
@@ -34,7 +34,9 @@ pub struct ConvNorm {
 }
 
 pub struct ConvNormMemory {
-    conv: Conv2dMemory,
+    /// The convolution's input; none where it is the output of the layer before, which can [make it
+    /// again](BatchNormMemory::rectified).
+    xs: Option<Tensor>,
     norm: BatchNormMemory,
 }
 
@@ -61,9 +63,9 @@ impl ConvNorm {
         relu: bool,
         mode: Mode,
     ) -> Result<(Tensor, ConvNormMemory)> {
-        let (ys, sums, conv) = self.convolve(xs, mode)?;
+        let (ys, sums) = self.convolve(xs, mode)?;
         let (ys, norm) = self.norm.forward(ys, sums, residual, relu, mode)?;
-        Ok((ys, ConvNormMemory { conv, norm }))
+        Ok((ys, ConvNormMemory { xs: Some(xs.clone()), norm }))
     }
 
     /// The output alone, and what it takes to do the [same once more](Self::again).
@@ -74,25 +76,20 @@ impl ConvNorm {
         relu: bool,
         mode: Mode,
     ) -> Result<(Tensor, Statistics)> {
-        let (ys, sums, _) = self.convolve(xs, mode)?;
+        let (ys, sums) = self.convolve(xs, mode)?;
         self.norm.forward_and_forget(ys, sums, residual, relu, mode)
     }
 
     /// The convolution's output and, if batch norm will ask for them, its sums.
-    fn convolve(&self, xs: &Tensor, mode: Mode) -> Result<(Tensor, Option<Tensor>, Conv2dMemory)> {
+    fn convolve(&self, xs: &Tensor, mode: Mode) -> Result<(Tensor, Option<Tensor>)> {
         match mode {
-            Mode::Train => {
-                let (ys, sums, memory) = self.conv.forward_with_sums(xs)?;
-                Ok((ys, Some(sums), memory))
-            }
-            Mode::Eval => {
-                let (ys, memory) = self.conv.forward(xs)?;
-                Ok((ys, None, memory))
-            }
+            Mode::Train => self.conv.forward_with_sums(xs).map(|(ys, sums)| (ys, Some(sums))),
+            Mode::Eval => Ok((self.conv.forward(xs)?, None)),
         }
     }
 
-    /// The same once more, with the statistics of the first time.
+    /// The same once more, with the statistics of the first time. Where a residual is added, which ends a part, nobody
+    /// asks for the output: then it is the convolution's.
     fn again(
         &self,
         xs: &Tensor,
@@ -100,16 +97,34 @@ impl ConvNorm {
         relu: bool,
         statistics: Statistics,
     ) -> Result<(Tensor, ConvNormMemory)> {
-        let (ys, conv) = self.conv.forward(xs)?;
-        let (ys, norm) = self.norm.apply(ys, statistics, residual, relu)?;
-        Ok((ys, ConvNormMemory { conv, norm }))
+        let ys = self.conv.forward(xs)?;
+        let (ys, norm) = match residual {
+            Some(_) => (ys.clone(), BatchNormMemory::with_residual(ys, statistics)),
+            None => self.norm.apply(ys, statistics, None, relu)?,
+        };
+        Ok((ys, ConvNormMemory { xs: Some(xs.clone()), norm }))
     }
 
-    /// The gradient of the input.
-    fn backward(&self, memory: ConvNormMemory, dys: Arriving, gradients: &mut Gradients) -> Result<Tensor> {
-        let dys = self.norm.backward(memory.norm, dys, gradients)?;
-        self.conv.backward(memory.conv, &dys, gradients)
+    /// The gradient of the input, which is `before`'s output if it was not kept.
+    fn backward(
+        &self,
+        ConvNormMemory { xs, norm }: ConvNormMemory,
+        before: Option<&ConvNormMemory>,
+        dys: Arriving,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
+        let dys = self.norm.backward(norm, dys, gradients)?;
+        let xs = match (xs, before) {
+            (Some(xs), _) => xs,
+            (None, Some(before)) => before.norm.rectified()?,
+            (None, None) => return Err(too_little()),
+        };
+        self.conv.backward(xs, &dys, gradients)
     }
+}
+
+fn too_little() -> Error {
+    Error::Config("a part of the network remembers too little of its pass for the way back".into())
 }
 
 /// What a part remembers.
@@ -132,6 +147,9 @@ pub trait Part {
         layer: impl FnMut(&ConvNorm, &Tensor, Option<&Tensor>, bool) -> Result<(Tensor, M)>,
     ) -> Result<(Tensor, Vec<M>, Self::Extra)>;
 
+    /// Takes out of the memory of all layers what others of them can make again at the price of a pass over memory.
+    fn lighten(&self, layers: &mut [ConvNormMemory]);
+
     /// The output and what is remembered of it: with `forget`, little.
     fn forward(&self, xs: &Tensor, mode: Mode, forget: bool) -> Result<(Tensor, Memory<Self::Extra>)> {
         if forget {
@@ -139,7 +157,9 @@ pub trait Part {
                 self.pass(xs, |layer, xs, residual, relu| layer.forward_and_forget(xs, residual, relu, mode))?;
             return Ok((ys, Memory::Start(xs.clone(), statistics)));
         }
-        let (ys, layers, extra) = self.pass(xs, |layer, xs, residual, relu| layer.forward(xs, residual, relu, mode))?;
+        let (ys, mut layers, extra) =
+            self.pass(xs, |layer, xs, residual, relu| layer.forward(xs, residual, relu, mode))?;
+        self.lighten(&mut layers);
         Ok((ys, Memory::Whole(layers, extra)))
     }
 
@@ -149,10 +169,11 @@ pub trait Part {
             Memory::Whole(layers, extra) => Ok((layers, extra)),
             Memory::Start(xs, statistics) => {
                 let mut statistics = statistics.into_iter();
-                let (_, layers, extra) = self.pass(&xs, |layer, xs, residual, relu| {
+                let (_, mut layers, extra) = self.pass(&xs, |layer, xs, residual, relu| {
                     let missing = || Error::Config("a part of the network has more layers than before".into());
                     layer.again(xs, residual, relu, statistics.next().ok_or_else(missing)?)
                 })?;
+                self.lighten(&mut layers);
                 Ok((layers, extra))
             }
         }
@@ -206,36 +227,42 @@ impl Block {
         Ok(Self { main, downsample })
     }
 
-    /// Of the gradient that comes, both branches get what passed the ReLU behind their sum.
-    pub fn backward(&self, memory: Memory<Tensor>, dys: Tensor, gradients: &mut Gradients) -> Result<Tensor> {
-        let (layers, ys) = self.recall(memory)?;
-        let mut layers = layers.into_iter();
-        let downsample = self.downsample.as_ref().and_then(|layer| Some((layer, layers.next()?)));
+    /// From the gradient of the sum of both branches, before the ReLU behind it, to that of the input, before the ReLU
+    /// that made it.
+    pub fn backward(&self, memory: Memory<()>, dys: Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let (mut layers, ()) = self.recall(memory)?;
+        let xs = layers.first().and_then(|memory| memory.xs.clone()).ok_or_else(too_little)?;
         let mut dxs: Option<Tensor> = None;
-        for (layer, memory) in self.main.iter().zip(layers).rev() {
+        for layer in self.main.iter().rev() {
+            let memory = layers.pop().ok_or_else(too_little)?;
             let arriving = dxs.map_or(Arriving::Shared(&dys), Arriving::Own);
-            dxs = Some(layer.backward(memory, arriving, gradients)?);
+            dxs = Some(layer.backward(memory, layers.last(), arriving, gradients)?);
         }
-        let dxs = dxs.ok_or_else(|| Error::Config("a residual block has no layers".into()))?;
-        match downsample {
-            Some((layer, ConvNormMemory { conv, norm })) => {
-                let memory = ConvNormMemory { conv, norm: norm.rectified_later(&ys) };
-                Ok(kernels::add(dxs, &layer.backward(memory, Arriving::Shared(&dys), gradients)?, None)?)
+        let shortcut = match &self.downsample {
+            Some(layer) => {
+                let memory = layers.pop().ok_or_else(too_little)?;
+                layer.backward(memory, None, Arriving::Own(dys), gradients)?
             }
-            None => Ok(kernels::add(dxs, &dys, Some(&ys))?),
-        }
+            None => dys,
+        };
+        Ok(kernels::relu_backward(dxs.ok_or_else(too_little)?, Some(&shortcut), &xs)?)
     }
 }
 
 impl Part for Block {
-    /// The rectified sum of both branches.
-    type Extra = Tensor;
+    type Extra = ();
+
+    /// Between the layers of the main branch.
+    fn lighten(&self, layers: &mut [ConvNormMemory]) {
+        let first = usize::from(self.downsample.is_some());
+        layers.iter_mut().skip(first + 1).for_each(|memory| memory.xs = None);
+    }
 
     fn pass<M>(
         &self,
         xs: &Tensor,
         mut layer: impl FnMut(&ConvNorm, &Tensor, Option<&Tensor>, bool) -> Result<(Tensor, M)>,
-    ) -> Result<(Tensor, Vec<M>, Tensor)> {
+    ) -> Result<(Tensor, Vec<M>, ())> {
         let mut memories = Vec::with_capacity(self.main.len() + 1);
         let mut shortcut = xs.clone();
         if let Some(downsample) = &self.downsample {
@@ -248,7 +275,7 @@ impl Part for Block {
             let (next, memory) = layer(conv, &ys, residual, true)?;
             (ys, _) = (next, memories.push(memory));
         }
-        Ok((ys.clone(), memories, ys))
+        Ok((ys, memories, ()))
     }
 }
 
@@ -276,9 +303,9 @@ impl StemLayers {
             Some(Pooled { winners, size }) => kernels::max_pool2d_backward(&dys, &winners, size)?,
             None => dys,
         };
-        for ConvNormMemory { conv, norm } in layers {
+        for ConvNormMemory { xs, norm } in layers {
             dys = self.conv.norm.backward(norm, Arriving::Own(dys), gradients)?;
-            self.conv.conv.backward_weight(conv, &dys, gradients)?;
+            self.conv.conv.backward_weight(&xs.ok_or_else(too_little)?, &dys, gradients)?;
         }
         Ok(())
     }
@@ -286,6 +313,9 @@ impl StemLayers {
 
 impl Part for StemLayers {
     type Extra = Option<Pooled>;
+
+    /// There is one layer.
+    fn lighten(&self, _: &mut [ConvNormMemory]) {}
 
     fn pass<M>(
         &self,

@@ -84,10 +84,9 @@ impl Backbone for ResNet {
             memories.push(stage_memories);
             outputs.push(xs.clone());
         }
-        let (_, _, height, width) = xs.dims4()?;
-        let features = Features { pooled: kernels::global_average_pool(&xs)?, stages: outputs };
-        let record = ResNetRecord { net: self.clone(), stem, stages: memories, last: (height, width) };
-        Ok((features, Tape::new(record)))
+        let features = Features { pooled: kernels::global_average_pool(&xs)?, stages: outputs.clone() };
+        let stages = memories.into_iter().zip(outputs).collect();
+        Ok((features, Tape::new(ResNetRecord { net: self.clone(), stem, stages })))
     }
 
     fn infer(&self, images: &Tensor) -> Result<Features> {
@@ -115,22 +114,33 @@ impl Backbone for ResNet {
 struct ResNetRecord {
     net: ResNet,
     stem: Memory<Option<Pooled>>,
-    stages: Vec<Vec<Memory<Tensor>>>,
-    last: (usize, usize),
+    /// What the blocks of each stage remember, and its output.
+    stages: Vec<(Vec<Memory<()>>, Tensor)>,
 }
 
 impl Record for ResNetRecord {
     fn backward(self: Box<Self>, features: FeatureGradients) -> Result<Gradients> {
-        let Self { net, stem, stages, last } = *self;
+        let Self { net, stem, mut stages } = *self;
         let mut gradients = Gradients::default();
-        let mut dys = features.pooled.map(|g| kernels::global_average_pool_backward(&g, last)).transpose()?;
+        let mut dys = match (features.pooled, stages.last()) {
+            (Some(pooled), Some((_, last))) => {
+                let (_, _, height, width) = last.dims4()?;
+                let dys = kernels::global_average_pool_backward(&pooled, (height, width))?;
+                Some(kernels::relu_backward(dys, None, last)?)
+            }
+            _ => None,
+        };
         let mut tapped = features.stages;
         tapped.resize(net.stages.len(), None);
-        for ((blocks, memories), tap) in net.stages.iter().zip(stages).zip(tapped).rev() {
+        for (blocks, tap) in net.stages.iter().zip(tapped).rev() {
+            let Some((memories, ys)) = stages.pop() else { break };
+            // What is tapped has not passed the stage's last ReLU; what comes from behind has.
             dys = match (dys, tap) {
-                (Some(a), Some(b)) => Some(kernels::add(a, &b, None)?),
-                (a, b) => a.or(b),
+                (Some(dys), Some(tap)) => Some(kernels::relu_backward(dys, Some(&tap), &ys)?),
+                (None, Some(tap)) => Some(kernels::relu_backward(tap.copy()?, None, &ys)?),
+                (dys, None) => dys,
             };
+            drop(ys);
             for (block, memory) in blocks.iter().zip(memories).rev() {
                 dys = dys.map(|dys| block.backward(memory, dys, &mut gradients)).transpose()?;
             }

@@ -44,24 +44,13 @@ impl WithSimd for Sums<'_> {
     }
 }
 
-/// Which values a ReLU let pass.
+/// Which gradients a ReLU lets pass.
 #[derive(Clone, Copy)]
 pub enum Passed<'a> {
-    /// There was none.
+    /// All.
     All,
-    /// Those above 0 of its output.
-    Output(&'a [f32]),
-    /// Those that `x·scale + shift` lifts above 0, where nothing was added before the ReLU: the output is not read.
+    /// Those of inputs that `x·scale + shift` lifts above 0.
     Input { scale: &'a [f32], shift: &'a [f32] },
-}
-
-impl<'a> Passed<'a> {
-    fn part(self, range: std::ops::Range<usize>) -> Self {
-        match self {
-            Self::Output(y) => Self::Output(&y[range]),
-            other => other,
-        }
-    }
 }
 
 /// `count` values, of a vector at most, from `from` on.
@@ -72,17 +61,12 @@ fn at<S: Simd>(simd: S, values: &[f32], from: usize, count: usize) -> S::f32s {
 }
 
 impl Passed<'_> {
-    /// What passes of the gradients `dy` at `place`, where the inputs are `x`: `count` channels from `c` on.
+    /// What passes of the gradients `dy`, where the inputs are `x`: `count` channels from `c` on.
     #[inline(always)]
-    fn of<S: Simd>(self, simd: S, dy: S::f32s, x: S::f32s, (place, c, count): (usize, usize, usize)) -> S::f32s {
-        let y = match self {
-            Self::All => return dy,
-            Self::Output(y) => at(simd, y, place, count),
-            Self::Input { scale, shift } => {
-                simd.mul_add_e_f32s(x, at(simd, scale, c, count), at(simd, shift, c, count))
-            }
-        };
+    fn of<S: Simd>(self, simd: S, dy: S::f32s, x: S::f32s, (c, count): (usize, usize)) -> S::f32s {
+        let Self::Input { scale, shift } = self else { return dy };
         let zero = simd.splat_f32s(0.0);
+        let y = simd.mul_add_e_f32s(x, at(simd, scale, c, count), at(simd, shift, c, count));
         simd.select_f32s(simd.greater_than_f32s(y, zero), dy, zero)
     }
 }
@@ -97,10 +81,8 @@ pub fn backward_sums(
 ) -> Vec<f64> {
     let channels = mean.len();
     let length = task(channels);
-    let tasks = dy.par_chunks(length).zip(x.par_chunks(length)).enumerate();
-    let partials = tasks.map(|(k, (dy, x))| {
-        arch.dispatch(BackwardSums { dy, passed: passed.part(k * length..k * length + x.len()), x, mean })
-    });
+    let tasks = dy.par_chunks(length).zip(x.par_chunks(length));
+    let partials = tasks.map(|(dy, x)| arch.dispatch(BackwardSums { dy, passed, x, mean }));
     let mut sums = Partials(partials.collect()).sum(channels);
     for (sum, &inverse) in sums[channels..].iter_mut().zip(inverse_deviation) {
         *sum *= f64::from(inverse);
@@ -134,7 +116,7 @@ impl WithSimd for BackwardSums<'_> {
                 for row in 0..rows {
                     let place = start + row * channels + c;
                     let (x, dy) = (at(simd, x, place, count), at(simd, dy, place, count));
-                    let dy = passed.of(simd, dy, x, (place, c, count));
+                    let dy = passed.of(simd, dy, x, (c, count));
                     sum = simd.add_f32s(sum, dy);
                     product = simd.mul_add_e_f32s(dy, simd.sub_f32s(x, mean), product);
                 }
@@ -246,8 +228,7 @@ pub fn backward_in_place(arch: Arch, dy: &mut [f32], passed: Passed, x: &[f32], 
 
 fn backward_at(arch: Arch, places: Places, passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) {
     places.each(coefficients[0].len(), |places, start| {
-        let range = start..start + places.count;
-        arch.dispatch(Backward { places, passed: passed.part(range.clone()), x: &x[range], coefficients });
+        arch.dispatch(Backward { places, passed, x: &x[start..][..places.count], coefficients });
     });
 }
 
@@ -271,7 +252,7 @@ impl WithSimd for Backward<'_> {
                 // SAFETY: there are `count` values at the place, which are read before any is written.
                 unsafe {
                     let (dy, x) = (load_some(simd, places.from.add(place), count), at(simd, x, place, count));
-                    let dy = passed.of(simd, dy, x, (place, c, count));
+                    let dy = passed.of(simd, dy, x, (c, count));
                     let rest = simd.mul_add_e_f32s(x, at(simd, slope, c, count), at(simd, offset, c, count));
                     let dx = simd.mul_add_e_f32s(dy, at(simd, scale, c, count), rest);
                     store_some(simd, places.to.add(place), dx, count);
@@ -281,22 +262,18 @@ impl WithSimd for Backward<'_> {
     }
 }
 
-/// a + b where `passed` is above 0 (everywhere if nothing is said), into `a`.
-pub fn add(arch: Arch, a: &mut [f32], b: &[f32], passed: Option<&[f32]>) {
-    a.par_chunks_mut(TASK).zip(b.par_chunks(TASK)).enumerate().for_each(|(k, (a, b))| {
-        let passed = passed.map(|passed| &passed[k * TASK..k * TASK + b.len()]);
+/// `(dy + more?)·[y > 0]`, into `dy`.
+pub fn relu_backward(arch: Arch, dy: &mut [f32], more: Option<&[f32]>, y: &[f32]) {
+    dy.par_chunks_mut(TASK).zip(y.par_chunks(TASK)).enumerate().for_each(|(k, (dy, y))| {
+        let more = more.map(|more| &more[k * TASK..][..y.len()]);
         vectorised_for(
             arch,
             #[inline(always)]
-            || match passed {
-                None => {
-                    for (a, &b) in a.iter_mut().zip(b) {
-                        *a += b;
-                    }
-                }
-                Some(passed) => {
-                    for ((a, &b), &y) in a.iter_mut().zip(b).zip(passed) {
-                        *a += if y > 0.0 { b } else { 0.0 };
+            || match more {
+                None => dy.iter_mut().zip(y).for_each(|(dy, &y)| *dy = if y > 0.0 { *dy } else { 0.0 }),
+                Some(more) => {
+                    for ((dy, &y), &more) in dy.iter_mut().zip(y).zip(more) {
+                        *dy = if y > 0.0 { *dy + more } else { 0.0 };
                     }
                 }
             },

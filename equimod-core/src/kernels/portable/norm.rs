@@ -208,16 +208,13 @@ pub fn backward<T: Element>(
 /// Values that one task of an element-wise pass handles.
 const CHUNK: usize = 1 << 14;
 
-/// a + b, or, where `passed` is given and not above 0, a.
-pub fn add<T: Element>(a: &[T], b: &[T], passed: Option<&[T]>, out: &mut [T]) {
-    let chunks = out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK))).enumerate();
-    chunks.for_each(|(k, (out, (a, b)))| match passed {
-        None => out.iter_mut().zip(a).zip(b).for_each(|((out, &a), &b)| *out = a + b),
-        Some(passed) => {
-            let passed = &passed[k * CHUNK..];
-            for (((out, &a), &b), &y) in out.iter_mut().zip(a).zip(b).zip(passed) {
-                *out = if y > T::zero() { a + b } else { a };
-            }
+/// `(dy + more?)·[y > 0]`.
+pub fn relu_backward<T: Element>(dy: &[T], more: Option<&[T]>, y: &[T], out: &mut [T]) {
+    let chunks = out.par_chunks_mut(CHUNK).zip(dy.par_chunks(CHUNK).zip(y.par_chunks(CHUNK))).enumerate();
+    chunks.for_each(|(k, (out, (dy, y)))| {
+        for (i, ((out, &dy), &y)) in out.iter_mut().zip(dy).zip(y).enumerate() {
+            let whole = more.map_or(dy, |more| dy + more[k * CHUNK + i]);
+            *out = if y > T::zero() { whole } else { T::zero() };
         }
     });
 }
