@@ -56,7 +56,8 @@ mod tests {
         let parts = (kept.remove(&weight).unwrap() + collected.remove(&weight.id()).unwrap()).unwrap();
         let difference = (&whole - parts).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
         assert!(difference < 1e-15, "{difference}");
-        let expected = ((&weight * 2.0).unwrap().broadcast_add(&(xs.as_tensor() * 2.0).unwrap()).unwrap() - whole).unwrap();
+        let expected =
+            ((&weight * 2.0).unwrap().broadcast_add(&(xs.as_tensor() * 2.0).unwrap()).unwrap() - whole).unwrap();
         assert!(expected.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap() < 1e-15);
         assert!(collect(weight.id(), weight.clone()).unwrap().is_some(), "nobody collects any more");
     }

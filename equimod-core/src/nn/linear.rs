@@ -3,6 +3,7 @@
 use candle_core::{Tensor, Var};
 
 use crate::Result;
+use crate::kernels;
 use crate::nn::collector::collect;
 use crate::nn::hand_written_pair;
 use crate::params::{Init, Role, Scope};
@@ -26,10 +27,10 @@ impl Linear {
     /// Applies the layer.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let (input, weight, id) = (xs.detach(), self.weight.as_detached_tensor(), self.weight.id());
-        let ys = input.matmul(&weight.t()?)?;
-        // Candle's own way back makes the transposed gradient of the transposed weight, and copies it twice.
+        let ys = kernels::linear(&input, &weight)?;
         let ys = hand_written_pair(xs, &self.weight, &ys, move |dys| {
-            Ok((Some(dys.matmul(&weight)?), collect(id, dys.t()?.matmul(&input)?)?))
+            let dxs = kernels::linear_backward_data(dys, &weight)?;
+            Ok((Some(dxs), collect(id, kernels::linear_backward_weight(&input, dys)?)?))
         })?;
         match &self.bias {
             Some(bias) => Ok(ys.broadcast_add(bias)?),

@@ -10,6 +10,7 @@
 mod direct;
 mod lanes;
 pub mod layout;
+pub mod matrix;
 pub mod norm;
 pub mod pool;
 mod product;
