@@ -15,7 +15,14 @@ macro_rules! recipe {
 }
 
 /// The built-in recipes.
-pub const RECIPES: [BuiltIn; 3] = [recipe!("quick"), recipe!("simclr-cifar10"), recipe!("simclr-equimod-cifar10")];
+pub const RECIPES: [BuiltIn; 6] = [
+    recipe!("quick"),
+    recipe!("quick-barlow-twins"),
+    recipe!("quick-vicreg"),
+    recipe!("quick-simsiam"),
+    recipe!("simclr-cifar10"),
+    recipe!("simclr-equimod-cifar10"),
+];
 
 /// One design's pictures of one split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -247,7 +247,14 @@ fn lists_completions_and_dry_runs_answer() {
         assert!(all.contains(part), "{part}");
     }
     let json: Value = serde_json::from_str(&scratch.done(&["list", "recipes", "--json"])).unwrap();
-    assert!(json["recipes"].as_array().unwrap().len() >= 3);
+    assert_eq!(json["recipes"].as_array().unwrap().len(), 6);
+    for (recipe, kind) in [("barlow-twins", "scale = 0.024"), ("vicreg", "covariance = 1.0"), ("simsiam", "128-512")] {
+        let dry = scratch.done(&["pretrain", "--recipe", &format!("quick-{recipe}"), "--dry-run"]);
+        assert!(dry.contains(&format!("kind = \"{recipe}\"")) && dry.contains(kind), "{dry}");
+    }
+    let narrow = ["pretrain", "--recipe", "quick-simsiam", "--set", "objective.predictor=128-64 bias", "--dry-run"];
+    scratch.refused(&narrow, 2, &["predictor ends with 64", "512"]);
+    scratch.refused(&["pretrain", "--set", "objective.kind=vicrag", "--dry-run"], 2, &["vicreg"]);
     assert!(scratch.done(&["completions", "bash"]).contains("equimod"));
     let dry = scratch.done(&["pretrain", "--dry-run", "--epochs", "7"]);
     assert!(dry.contains("epochs = 7") && dry.contains("width = 16"), "{dry}");

@@ -12,7 +12,7 @@ use crate::execution::Execution;
 use crate::nn::{Mode, collecting};
 use crate::objective::{Objective, ObjectiveConfig};
 use crate::params::ParamStore;
-use crate::step::{Metrics, StepBatch, StepContext, StepTimes};
+use crate::step::{Metrics, StepBatch, StepContext, StepTimes, scalar};
 use crate::tape::{FeatureGradients, Features, Gradients};
 use crate::{Error, Result};
 
@@ -200,12 +200,5 @@ impl Method {
             .iter()
             .find(|module| module.name == name)
             .ok_or_else(|| Error::Config(format!("the method has no equivariance module called {name}")))
-    }
-}
-
-fn scalar(tensor: &Tensor) -> Result<f64> {
-    match tensor.dtype() {
-        DType::F64 => Ok(tensor.to_scalar::<f64>()?),
-        _ => Ok(tensor.to_dtype(DType::F32)?.to_scalar::<f32>()?.into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use crate::collective::SharedCollective;
 use crate::nn::Mode;
@@ -83,4 +83,12 @@ pub struct StepTimes {
     pub heads_backward: Duration,
     /// The way back from the features through the backbone.
     pub backbone_backward: Duration,
+}
+
+/// The value of a scalar.
+pub(crate) fn scalar(tensor: &Tensor) -> Result<f64> {
+    match tensor.dtype() {
+        DType::F64 => Ok(tensor.to_scalar::<f64>()?),
+        _ => Ok(tensor.to_dtype(DType::F32)?.to_scalar::<f32>()?.into()),
+    }
 }

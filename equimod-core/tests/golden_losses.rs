@@ -1,4 +1,4 @@
-//! NT-Xent and the measures of equivariance against the reference.
+//! Losses and the measures of equivariance against the reference.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor, Var};
 use common::{Golden, values};
 use equimod_core::SingleProcess;
 use equimod_core::equivariance::{Equivariance, equivariance_rows};
-use equimod_core::objective::nt_xent;
+use equimod_core::objective::{VicRegWeights, barlow_twins, nt_xent, simsiam, vicreg};
 
 /// Loss and gradient of a case in an element type.
 fn loss_and_gradient(golden: &Golden, case: &str, dtype: DType) -> (Tensor, Tensor) {
@@ -70,4 +70,77 @@ fn golden_measures_of_equivariance() {
         golden.check_f32(&format!("{case}/eqgain"), &tensor(vec![all.absolute]));
         golden.check_f32(&format!("{case}/eqgain_bis"), &tensor(vec![all.relative]));
     }
+}
+
+/// Value and gradients, by halves of the rows, of a loss over `first` and `second` on top of each other.
+fn two_views(
+    golden: &Golden,
+    case: &str,
+    names: [&str; 2],
+    dtype: DType,
+    loss: impl Fn(&Tensor) -> Tensor,
+) -> (Tensor, [Tensor; 2]) {
+    let of = |name: &str| golden.get(&format!("{case}/{name}")).to_dtype(dtype).unwrap();
+    let both = Var::from_tensor(&Tensor::cat(&[of(names[0]), of(names[1])], 0).unwrap()).unwrap();
+    let value = loss(both.as_tensor());
+    let gradient = value.backward().unwrap().remove(&both).unwrap();
+    let rows = gradient.dim(0).unwrap() / 2;
+    (value.reshape(1).unwrap(), [0, 1].map(|half| gradient.narrow(0, half * rows, rows).unwrap()))
+}
+
+/// Calls `check` with the name of every case of `objective`.
+fn each_case(golden: &Golden, objective: &str, check: impl Fn(&str)) {
+    let cases: Vec<_> = golden.tensors.keys().filter_map(|key| key.strip_suffix("/loss")).collect();
+    let cases: Vec<_> = cases.into_iter().filter(|case| case.starts_with(&format!("{objective}/"))).collect();
+    assert!(!cases.is_empty(), "no case of {objective}");
+    cases.into_iter().for_each(check);
+}
+
+/// In f32 against the file's tolerances; in f64 the loss, to the rounding of the f32 that is stored.
+fn check_two_views(golden: &Golden, case: &str, names: [&str; 2], loss: impl Fn(&Tensor) -> Tensor) {
+    let (value, gradients) = two_views(golden, case, names, DType::F32, &loss);
+    golden.check_f32(&format!("{case}/loss"), &value);
+    for (name, gradient) in names.iter().zip(&gradients) {
+        golden.check_f32(&format!("{case}/grad_{name}"), gradient);
+    }
+    let (value, gradients) = two_views(golden, case, names, DType::F64, &loss);
+    golden.check_f32(&format!("{case}/loss"), &value);
+    for (name, gradient) in names.iter().zip(&gradients) {
+        golden.check_f32(&format!("{case}/grad_{name}"), gradient);
+    }
+}
+
+#[test]
+fn golden_barlow_twins() {
+    let Some(golden) = Golden::open("ssl_losses.safetensors") else { return };
+    each_case(&golden, "barlow", |case| {
+        let settings = golden.meta_json(case);
+        let (redundancy, scale) = (settings["lam"].as_f64().unwrap(), settings["scale"].as_f64().unwrap());
+        let loss = |zs: &Tensor| (barlow_twins(zs, redundancy, &SingleProcess).unwrap().loss * scale).unwrap();
+        check_two_views(&golden, case, ["z1", "z2"], loss);
+    });
+}
+
+#[test]
+fn golden_vicreg() {
+    let Some(golden) = Golden::open("ssl_losses.safetensors") else { return };
+    each_case(&golden, "vicreg", |case| {
+        // One of the two codes adds the variance terms of both views, the other takes their mean.
+        let settings = golden.meta_json(case);
+        let of = |name: &str| settings[name].as_f64().unwrap();
+        let views = if case.contains("sololearn") { 2.0 } else { 1.0 };
+        let weights = VicRegWeights { invariance: of("sim"), variance: views * of("var"), covariance: of("cov") };
+        check_two_views(&golden, case, ["z1", "z2"], |zs| vicreg(zs, weights, &SingleProcess).unwrap().loss);
+    });
+}
+
+#[test]
+fn golden_simsiam() {
+    let Some(golden) = Golden::open("ssl_losses.safetensors") else { return };
+    each_case(&golden, "simsiam", |case| {
+        let of = |name: &str| golden.get(&format!("{case}/{name}")).clone();
+        let zs = Tensor::cat(&[of("z1"), of("z2")], 0).unwrap();
+        let loss = |ps: &Tensor| simsiam(ps, &zs.to_dtype(ps.dtype()).unwrap(), &SingleProcess).unwrap();
+        check_two_views(&golden, case, ["p1", "p2"], loss);
+    });
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Barrier, Mutex};
 
 use candle_core::{DType, Device, Tensor};
 use equimod_core::{
-    Collective, Execution, Method, MethodConfig, Placement, Result, SharedCollective, SingleProcess, StepBatch,
+    Collective, Execution, Method, MethodConfig, ObjectiveConfig, Placement, Result, SharedCollective, SingleProcess,
+    StepBatch,
 };
 
 /// What the threads share.
@@ -89,11 +90,11 @@ fn batch(rank: usize, size: usize) -> StepBatch {
 /// Loss and gradients, and the running statistics afterwards.
 type Found = (f64, Vec<(String, Vec<f64>)>);
 
-fn step(collective: SharedCollective, batch: &StepBatch) -> Found {
-    let config: MethodConfig = serde_json::from_str(
-        r#"{"backbone": {"width": 4}, "objective": {"kind": "simclr", "projection_head": "16-8 bn-"},
-            "equivariance": {"equimod": {"projection_head": "16-8 bn-", "parameter_head": "6 bn", "predictor": "8 bn-"}}}"#,
-    )
+fn step(objective: &str, collective: SharedCollective, batch: &StepBatch) -> Found {
+    let config: MethodConfig = serde_json::from_str(&format!(
+        r#"{{"backbone": {{"width": 4}}, "objective": {objective}, "equivariance": {{"equimod":
+            {{"projection_head": "16-8 bn-", "parameter_head": "6 bn", "predictor": "8 bn-"}}}}}}"#,
+    ))
     .unwrap();
     let placement =
         Placement { seed: 3, dtype: DType::F64, device: &Device::Cpu, collective, execution: Execution::default() };
@@ -110,24 +111,32 @@ fn step(collective: SharedCollective, batch: &StepBatch) -> Found {
     (outcome.loss, found)
 }
 
+const OBJECTIVES: [&str; 4] = [
+    r#"{"kind": "simclr", "projection_head": "16-8 bn-"}"#,
+    r#"{"kind": "barlow-twins", "projection_head": "16-8"}"#,
+    r#"{"kind": "vicreg", "projection_head": "16-8"}"#,
+    r#"{"kind": "simsiam", "projection_head": "16-8 bn-", "predictor": "6-8 bias"}"#,
+];
+
 #[test]
 fn several_processes_equal_one_with_the_whole_batch() {
-    let (loss, reference) = step(SingleProcess::shared(), &batch(0, 1));
-    for size in [2, 3] {
-        let threads = Threads::group(size)
-            .into_iter()
-            .enumerate()
-            .map(|(rank, collective)| std::thread::spawn(move || step(Arc::new(collective), &batch(rank, size))));
+    assert_eq!(OBJECTIVES.len(), ObjectiveConfig::LIST.len());
+    for (objective, size) in OBJECTIVES.into_iter().flat_map(|objective| [(objective, 2), (objective, 3)]) {
+        let (loss, reference) = step(objective, SingleProcess::shared(), &batch(0, 1));
+        let threads = Threads::group(size).into_iter().enumerate().map(|(rank, collective)| {
+            std::thread::spawn(move || step(objective, Arc::new(collective), &batch(rank, size)))
+        });
         for (rank, thread) in threads.collect::<Vec<_>>().into_iter().enumerate() {
             let (other_loss, other) = thread.join().unwrap();
             // 64 bits and another order of sums.
-            assert!((loss - other_loss).abs() < 1e-12, "rank {rank} of {size}: {other_loss} {loss}");
+            let off = (loss - other_loss).abs() / loss.abs();
+            assert!(off < 1e-12, "{objective}, rank {rank} of {size}: {other_loss} {loss}");
             assert_eq!(reference.len(), other.len());
             for ((name, want), (other_name, got)) in reference.iter().zip(&other) {
                 assert_eq!(name, other_name);
                 let scale = want.iter().map(|v| v.abs()).fold(1e-3, f64::max);
                 let off = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-                assert!(off < 1e-9 * scale, "{name}, rank {rank} of {size}: off by {off:e} of {scale}");
+                assert!(off < 1e-9 * scale, "{objective}: {name}, rank {rank} of {size}: off by {off:e} of {scale}");
             }
         }
     }

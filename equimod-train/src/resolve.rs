@@ -199,6 +199,8 @@ fn deserialise(table: &Table, problems: &mut Vec<String>) -> Option<Recipe> {
 
 #[cfg(test)]
 mod tests {
+    use equimod_core::ObjectiveConfig;
+
     use super::*;
 
     const BUILT_IN: [BuiltIn; 2] = [
@@ -224,15 +226,13 @@ mod tests {
         assert_eq!((recipe.data.batch, recipe.backbone.0.width, recipe.schedule.epochs), (16, 8, 20));
         assert_eq!(recipe.data.source, "a b");
         assert_eq!(recipe.equivariance.equimod.as_ref().unwrap().weight, 0.5);
-        let ObjectiveConfigTemperature(t) = temperature(&recipe);
-        assert_eq!(t, 0.3);
-    }
-
-    struct ObjectiveConfigTemperature(f64);
-
-    fn temperature(recipe: &Recipe) -> ObjectiveConfigTemperature {
-        let equimod_core::ObjectiveConfig::SimClr(config) = &recipe.objective;
-        ObjectiveConfigTemperature(config.temperature)
+        assert!(matches!(&recipe.objective, ObjectiveConfig::SimClr(config) if config.temperature == 0.3));
+        // Another kind begins with its own defaults.
+        let other = ["objective.kind=vicreg".to_owned(), "objective.variance=10".to_owned()];
+        let recipe = resolve(&BUILT_IN, "test", "base = \"small\"", &other).unwrap();
+        assert!(matches!(&recipe.objective, ObjectiveConfig::VicReg(config) if config.variance == 10.0));
+        let told = problems("base = \"small\"", &["objective.kind=vicreg", "objective.temperature=0.1"]).join("\n");
+        assert!(told.contains("there is no setting objective.temperature"), "{told}");
     }
 
     #[test]

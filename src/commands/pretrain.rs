@@ -241,7 +241,8 @@ impl Finished<'_> {
         text += &format!("  {program} eval knn {folder} --data {} --k 5 --untrained\n", self.recipe.data.source);
         text += &match self.recipe.equivariance.equimod {
             Some(_) => format!(
-                "  {program} pretrain --set equivariance.equimod.weight=0   # the same without EquiMod's loss\n"
+                "  {program} pretrain --recipe {folder}/recipe.resolved.toml --set equivariance.equimod.weight=0   # the \
+                 same without EquiMod's loss\n"
             ),
             None => format!("  {program} list recipes\n"),
         };

@@ -1,0 +1,98 @@
+//! Barlow Twins (Zbontar et al., arXiv 2103.03230).
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::collective::{Collective, SharedCollective};
+use crate::head::{Ending, Head, HeadSpec};
+use crate::objective::two_views::{FeatureSums, centred, over_all_rows, sum_over_features};
+use crate::objective::{Objective, negative_weights};
+use crate::params::Scope;
+use crate::step::{StepContext, Term};
+use crate::{Error, Result};
+
+/// Added to variances, as in PyTorch's batch norm.
+const EPSILON: f64 = 1e-5;
+
+/// Settings of [`BarlowTwins`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BarlowTwinsConfig {
+    /// λ_inv, the weight of this term in the loss. Published: 1.
+    pub weight: f64,
+    /// λ, how much features that correlate with others count beside those that do not with themselves. Published: 0.005.
+    pub redundancy: f64,
+    /// Multiplies the loss. Published: 1 in the paper, 0.024 in the authors' code.
+    pub scale: f64,
+    /// From features to the embedding. Published: `8192-8192-8192`.
+    pub projection_head: HeadSpec,
+}
+
+impl Default for BarlowTwinsConfig {
+    fn default() -> Self {
+        let projection_head = HeadSpec { widths: vec![8192; 3], ending: Ending::Plain };
+        Self { weight: 1.0, redundancy: 0.005, scale: 1.0, projection_head }
+    }
+}
+
+impl BarlowTwinsConfig {
+    pub(super) fn validate(&self) -> Vec<String> {
+        negative_weights(&[("redundancy", self.redundancy), ("scale", self.scale)])
+    }
+}
+
+/// [`barlow_twins`] over embeddings of both views.
+pub struct BarlowTwins {
+    redundancy: f64,
+    scale: f64,
+    projection_head: Head,
+}
+
+impl BarlowTwins {
+    /// Builds the projection head for features of width `features`, under `scope`.
+    pub fn new(
+        config: &BarlowTwinsConfig,
+        features: usize,
+        collective: &SharedCollective,
+        scope: &mut Scope,
+    ) -> Result<Self> {
+        let mut scope = scope.scope("projection_head");
+        let projection_head = Head::new(&config.projection_head, features, collective, &mut scope)?;
+        Ok(Self { redundancy: config.redundancy, scale: config.scale, projection_head })
+    }
+}
+
+impl Objective for BarlowTwins {
+    fn forward(&self, step: &StepContext) -> Result<Term> {
+        let zs = self.projection_head.forward(&step.view_features()?, step.mode)?;
+        let Term { loss, metrics } = barlow_twins(&zs, self.redundancy, step.collective.as_ref())?;
+        Ok(Term { loss: (loss * self.scale)?, metrics })
+    }
+}
+
+/// `Σ_i (1 − C_ii)² + λ·Σ_{i≠j} C_ij²` with `C = ẑ1ᵀ·ẑ2/N` (equations 1 and 2 of the paper), and both sums as metrics
+/// `on_diagonal` and `off_diagonal`.
+///
+/// zs `[2n, width]` are the embeddings of view 1, then view 2; ẑ are they with mean 0 and (biased) variance 1 over all N
+/// rows of a view, those of other processes included.
+pub fn barlow_twins(zs: &Tensor, redundancy: f64, collective: &dyn Collective) -> Result<Term> {
+    over_all_rows(zs, collective, |z1, z2| {
+        let rows = z1.dim(0)?;
+        if rows < 2 {
+            return Err(Error::Config("Barlow Twins needs a batch of more than one image".into()));
+        }
+        let (z1, z2) = (standardised(z1)?, standardised(z2)?);
+        let FeatureSums { total, diagonal, others } = sum_over_features((&z1, &z2), rows as f64, redundancy, |c| {
+            let missing = (1.0 - c)?;
+            Ok((missing.sqr()?, (missing * -2.0)?))
+        })?;
+        let metrics = vec![("on_diagonal".to_owned(), diagonal), ("off_diagonal".to_owned(), others)];
+        Ok(Term { loss: total, metrics })
+    })
+}
+
+fn standardised(z: &Tensor) -> Result<Tensor> {
+    let centred = centred(z)?;
+    let deviation = (centred.sqr()?.mean_keepdim(0)? + EPSILON)?.sqrt()?;
+    Ok(centred.broadcast_div(&deviation)?)
+}

@@ -1,0 +1,102 @@
+//! What losses over two views share: the rows of all processes, and sums over a matrix of features by features.
+
+use candle_core::{D, Device, Tensor, Var};
+
+use crate::collective::Collective;
+use crate::nn::hand_written;
+use crate::step::{Term, scalar};
+use crate::{Error, Result};
+
+/// Rows of a matrix of features by features that are held at once.
+const BLOCK: usize = 1024;
+
+/// zs `[2n, width]` → its halves: view 1 and view 2.
+pub fn views(zs: &Tensor) -> Result<[Tensor; 2]> {
+    let rows = zs.dim(0)?;
+    if rows == 0 || !rows.is_multiple_of(2) {
+        return Err(Error::Config(format!("a loss over two views got {rows} rows")));
+    }
+    Ok([zs.narrow(0, 0, rows / 2)?, zs.narrow(0, rows / 2, rows / 2)?])
+}
+
+/// The term that `of(view 1, view 2)` makes of the rows of all processes, `zs` `[2n, width]` being this one's: the same
+/// scalars everywhere, and for each process the gradient of its own rows.
+pub fn over_all_rows(
+    zs: &Tensor,
+    collective: &dyn Collective,
+    of: impl Fn(&Tensor, &Tensor) -> Result<Term>,
+) -> Result<Term> {
+    let [z1, z2] = views(zs)?;
+    if collective.size() == 1 {
+        return of(&z1, &z2);
+    }
+    let gather =
+        |z: &Tensor| -> Result<Var> { Ok(Var::from_tensor(&collective.all_gather(&z.detach().contiguous()?)?)?) };
+    let all = [gather(&z1)?, gather(&z2)?];
+    let Term { loss, metrics } = of(&all[0], &all[1])?;
+    let mut gradients = loss.backward()?;
+    let rows = z1.dim(0)?;
+    let mut own = Vec::with_capacity(2);
+    for view in &all {
+        let gradient = gradients.remove(view).map_or_else(|| view.zeros_like(), Ok)?;
+        own.push(gradient.narrow(0, collective.rank() * rows, rows)?);
+    }
+    let gradient = Tensor::cat(&own, 0)?;
+    Ok(Term { loss: hand_written(zs, &loss.detach(), move |g| gradient.broadcast_mul(g))?, metrics })
+}
+
+/// Columns with mean 0: `xs − mean(xs)`.
+pub fn centred(xs: &Tensor) -> Result<Tensor> {
+    Ok(xs.broadcast_sub(&xs.mean_keepdim(0)?)?)
+}
+
+/// What [`sum_over_features`] found.
+pub struct FeatureSums {
+    /// The whole sum, a scalar that candle can differentiate.
+    pub total: Tensor,
+    /// `Σ_i diagonal(M_ii)`.
+    pub diagonal: f64,
+    /// `Σ_{i≠j} M_ij²`, without its weight.
+    pub others: f64,
+}
+
+/// Of `M = aᵀ·b/divisor` (a and b `[rows, features]`): `Σ_i diagonal(M_ii) + weight·Σ_{i≠j} M_ij²`; `diagonal` gives value
+/// and derivative. M is made some rows at a time and never held whole.
+pub fn sum_over_features(
+    (a, b): (&Tensor, &Tensor),
+    divisor: f64,
+    weight: f64,
+    diagonal: impl Fn(&Tensor) -> Result<(Tensor, Tensor)>,
+) -> Result<FeatureSums> {
+    let both = Tensor::cat(&[a, b], 0)?;
+    let (a, b) = (a.detach().contiguous()?, b.detach().contiguous()?);
+    let features = a.dim(1)?;
+    let mut sums = [Tensor::zeros((), a.dtype(), a.device())?, Tensor::zeros((), a.dtype(), a.device())?];
+    let (mut gradients_of_a, mut gradient_of_b) = (Vec::new(), b.zeros_like()?);
+    for first in (0..features).step_by(BLOCK) {
+        let count = BLOCK.min(features - first);
+        let part = a.narrow(1, first, count)?.contiguous()?;
+        let m = (part.t()?.matmul(&b)? / divisor)?;
+        let on_diagonal = unit_rows(first, count, features, &m)?;
+        let (values, derivatives) = diagonal(&(&m * &on_diagonal)?.sum(D::Minus1)?)?;
+        let others = (&m * (1.0 - &on_diagonal)?)?;
+        sums = [(&sums[0] + values.sum_all()?)?, (&sums[1] + others.sqr()?.sum_all()?)?];
+        // dL/dM over this part's rows.
+        let slope = ((others * (2.0 * weight))? + on_diagonal.broadcast_mul(&derivatives.unsqueeze(1)?)?)?;
+        let slope = (slope / divisor)?;
+        gradients_of_a.push(b.matmul(&slope.t()?)?);
+        gradient_of_b = (gradient_of_b + part.matmul(&slope)?)?;
+    }
+    let gradient = Tensor::cat(&[Tensor::cat(&gradients_of_a, 1)?, gradient_of_b], 0)?;
+    let total = (&sums[0] + (&sums[1] * weight)?)?;
+    let [diagonal, others] = [scalar(&sums[0])?, scalar(&sums[1])?];
+    let total = hand_written(&both, &total, move |g| gradient.broadcast_mul(g))?;
+    Ok(FeatureSums { total, diagonal, others })
+}
+
+/// Rows `first` to `first + count` of the unit matrix of `size`.
+fn unit_rows(first: usize, count: usize, size: usize, like: &Tensor) -> Result<Tensor> {
+    let mut values = vec![0u8; count * size];
+    (0..count).for_each(|row| values[row * size + first + row] = 1);
+    Ok(Tensor::from_vec(values, (count, size), &Device::Cpu)?.to_device(like.device())?.to_dtype(like.dtype())?)
+}

@@ -1,0 +1,124 @@
+//! VICReg (Bardes et al., arXiv 2105.04906).
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::collective::{Collective, SharedCollective};
+use crate::head::{Ending, Head, HeadSpec};
+use crate::objective::two_views::{centred, over_all_rows, sum_over_features};
+use crate::objective::{Objective, negative_weights};
+use crate::params::Scope;
+use crate::step::{StepContext, Term, scalar};
+use crate::{Error, Result};
+
+/// ε of the deviation.
+const EPSILON: f64 = 1e-4;
+
+/// Settings of [`VicReg`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VicRegConfig {
+    /// λ_inv, the weight of this term in the loss. Published: 1.
+    pub weight: f64,
+    /// λ, the weight of the squared distance of both views. Published: 25.
+    pub invariance: f64,
+    /// μ, the weight of deviations below 1, the mean of both views'. Published: 25.
+    pub variance: f64,
+    /// ν, the weight of covariances, the sum of both views'. Published: 1.
+    pub covariance: f64,
+    /// From features to the embedding. Published: `8192-8192-8192`.
+    pub projection_head: HeadSpec,
+}
+
+impl Default for VicRegConfig {
+    fn default() -> Self {
+        let projection_head = HeadSpec { widths: vec![8192; 3], ending: Ending::Plain };
+        Self { weight: 1.0, invariance: 25.0, variance: 25.0, covariance: 1.0, projection_head }
+    }
+}
+
+impl VicRegConfig {
+    pub(super) fn validate(&self) -> Vec<String> {
+        let Self { invariance, variance, covariance, .. } = *self;
+        negative_weights(&[("invariance", invariance), ("variance", variance), ("covariance", covariance)])
+    }
+
+    fn weights(&self) -> VicRegWeights {
+        VicRegWeights { invariance: self.invariance, variance: self.variance, covariance: self.covariance }
+    }
+}
+
+/// Weights of the terms of [`vicreg`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VicRegWeights {
+    /// λ.
+    pub invariance: f64,
+    /// μ.
+    pub variance: f64,
+    /// ν.
+    pub covariance: f64,
+}
+
+/// [`vicreg`] over embeddings of both views.
+pub struct VicReg {
+    weights: VicRegWeights,
+    projection_head: Head,
+}
+
+impl VicReg {
+    /// Builds the projection head for features of width `features`, under `scope`.
+    pub fn new(
+        config: &VicRegConfig,
+        features: usize,
+        collective: &SharedCollective,
+        scope: &mut Scope,
+    ) -> Result<Self> {
+        let mut scope = scope.scope("projection_head");
+        let projection_head = Head::new(&config.projection_head, features, collective, &mut scope)?;
+        Ok(Self { weights: config.weights(), projection_head })
+    }
+}
+
+impl Objective for VicReg {
+    fn forward(&self, step: &StepContext) -> Result<Term> {
+        let zs = self.projection_head.forward(&step.view_features()?, step.mode)?;
+        vicreg(&zs, self.weights, step.collective.as_ref())
+    }
+}
+
+/// `λ·mse(z1, z2) + μ·(v(z1) + v(z2))/2 + ν·(c(z1) + c(z2))` (equation 6 of the paper, the variance halved as in the
+/// authors' code), and the three terms without their weights as metrics `invariance`, `variance` and `covariance`.
+///
+/// `v(z) = mean_d max(0, 1 − √(Var z_d + 1e-4))` and `c(z) = Σ_{i≠j} Cov(z)_ij²/D`, both with N − 1. zs `[2n, D]` are the
+/// embeddings of view 1, then view 2; N counts the rows of a view in all processes.
+pub fn vicreg(zs: &Tensor, weights: VicRegWeights, collective: &dyn Collective) -> Result<Term> {
+    over_all_rows(zs, collective, |z1, z2| {
+        if z1.dim(0)? < 2 {
+            return Err(Error::Config("VICReg needs a batch of more than one image".into()));
+        }
+        let invariance = (z1 - z2)?.sqr()?.mean_all()?;
+        let (z1, z2) = (centred(z1)?, centred(z2)?);
+        let variance = ((shortage(&z1)? + shortage(&z2)?)? / 2.0)?;
+        let covariance = (covariances(&z1)? + covariances(&z2)?)?;
+        let metrics = [("invariance", &invariance), ("variance", &variance), ("covariance", &covariance)];
+        let metrics = metrics.into_iter().map(|(name, term)| Ok((name.to_owned(), scalar(term)?)));
+        let metrics = metrics.collect::<Result<_>>()?;
+        let VicRegWeights { invariance: of_invariance, variance: of_variance, covariance: of_covariance } = weights;
+        let loss = (((invariance * of_invariance)? + (variance * of_variance)?)? + (covariance * of_covariance)?)?;
+        Ok(Term { loss, metrics })
+    })
+}
+
+/// v of centred rows.
+fn shortage(z: &Tensor) -> Result<Tensor> {
+    let variance = (z.sqr()?.sum(0)? / (z.dim(0)? - 1) as f64)?;
+    let deviation = (variance + EPSILON)?.sqrt()?;
+    Ok((1.0 - deviation)?.relu()?.mean_all()?)
+}
+
+/// c of centred rows.
+fn covariances(z: &Tensor) -> Result<Tensor> {
+    let (rows, width) = z.dims2()?;
+    let nothing = |diagonal: &Tensor| Ok((diagonal.zeros_like()?, diagonal.zeros_like()?));
+    Ok(sum_over_features((z, z), (rows - 1) as f64, 1.0 / width as f64, nothing)?.total)
+}
