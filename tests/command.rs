@@ -144,6 +144,37 @@ fn threads_do_not_matter_and_resume_is_exact() {
     scratch.refused(&["pretrain", "--out", "one", "--resume"], 2, &["optimizer.momentum"]);
 }
 
+#[test]
+fn every_objective_trains_with_a_module_and_alone_whatever_the_threads() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 40);
+    let with_module = text(&scratch.write("with.toml", TINY));
+    // No module in the base, and no clean view in the batch.
+    let (sizes, rest) = TINY.split_once("[equivariance.equimod]").unwrap();
+    let (_, rest) = rest.split_once("[augmentation]").unwrap();
+    let alone = format!("{}[augmentation]{rest}", sizes.replace("\"quick\"", "\"simclr-cifar10\""));
+    let alone = text(&scratch.write("alone.toml", &alone));
+    let objectives = [
+        ("simclr", "invariance_loss", &[][..]),
+        ("barlow-twins", "off_diagonal", &["objective.projection_head=32-16"]),
+        ("vicreg", "covariance", &["objective.projection_head=32-16"]),
+        ("simsiam", "invariance_loss", &["objective.projection_head=32-16 bn-", "objective.predictor=8-16 bias"]),
+    ];
+    for (kind, metric, settings) in objectives {
+        for (recipe, name) in [(&with_module, "with"), (&alone, "alone")] {
+            let kind = format!("objective.kind={kind}");
+            let set = [kind.as_str()].into_iter().chain(settings.iter().copied()).flat_map(|s| ["--set", s]);
+            let of = |threads| set.clone().chain(["--threads", threads]).collect::<Vec<_>>();
+            let out = |threads: &str| format!("{kind}-{name}-{threads}");
+            let one = train(&scratch, recipe, &out("1"), &of("1"));
+            assert!(one == train(&scratch, recipe, &out("2"), &of("2")), "{kind} {name}");
+            let metrics = String::from_utf8(one[2].clone()).unwrap();
+            assert!(metrics.contains(metric), "{kind}: {metrics}");
+            assert_eq!(metrics.contains("equimod"), name == "with");
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_stops_after_a_checkpoint_and_the_run_goes_on_exactly() {
