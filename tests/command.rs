@@ -283,6 +283,13 @@ fn lists_completions_and_dry_runs_answer() {
         let dry = scratch.done(&["pretrain", "--recipe", &format!("quick-{recipe}"), "--dry-run"]);
         assert!(dry.contains(&format!("kind = \"{recipe}\"")) && dry.contains(kind), "{dry}");
     }
+    let predictor = "equivariance.equimod.predictor";
+    for form in ["512-64", "residual 512-64", "hypernetwork", "hypernetwork 32"] {
+        let dry = scratch.done(&["pretrain", "--set", &format!("{predictor}={form}"), "--dry-run"]);
+        assert!(dry.contains(&format!("predictor = \"{form}\"")), "{dry}");
+    }
+    let wide = format!("{predictor}=residual 32");
+    scratch.refused(&["pretrain", "--set", &wide, "--dry-run"], 2, &["residual 32", "ends in 64"]);
     let narrow = ["pretrain", "--recipe", "quick-simsiam", "--set", "objective.predictor=128-64 bias", "--dry-run"];
     scratch.refused(&narrow, 2, &["predictor ends with 64", "512"]);
     scratch.refused(&["pretrain", "--set", "objective.kind=vicrag", "--dry-run"], 2, &["vicreg"]);

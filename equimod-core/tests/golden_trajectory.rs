@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use common::{Golden, files, fill, filled_state, values};
 use equimod_core::collective::SingleProcess;
 use equimod_core::equivariance::{
-    Embeddings, EquiMod, EquiModConfig, Equivariance, EquivarianceConfig, equivariance_rows,
+    Embeddings, EquiMod, EquiModConfig, Equivariance, EquivarianceConfig, PredictorSpec, equivariance_rows,
 };
 use equimod_core::objective::{SimClr, SimClrConfig};
 use equimod_core::optim::{Lars, LarsConfig, Optimizer};
@@ -75,7 +75,7 @@ impl Settings {
             temperature: number("t_y"),
             projection_head: head(&arch, "proj_head_eq", " bn-"),
             parameter_head: head(&arch, "proj_head_t", " bn"),
-            predictor: head(&arch, "predictor_eq", " bn-"),
+            predictor: PredictorSpec::Head(head(&arch, "predictor_eq", " bn-")),
             ..Default::default()
         };
         let width = arch["base_width"].as_u64().unwrap() as usize;
@@ -130,7 +130,7 @@ impl Built {
         let net =
             ResNet::new(&self.settings.backbone.0, self.execution, &collective, &mut store.root().scope("backbone"))
                 .unwrap();
-        let ObjectiveConfig::SimClr(simclr) = &self.settings.objective;
+        let ObjectiveConfig::SimClr(simclr) = &self.settings.objective else { panic!("the reference is SimCLR") };
         let simclr = SimClr::new(simclr, net.features(), &collective, &mut store.root().scope("objective")).unwrap();
         let equimod = self.settings.equivariance.equimod.as_ref().unwrap();
         let mut root = store.root();

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::collective::SharedCollective;
-use crate::equivariance::{Equivariance, EquivarianceModule, Needs, equivariance_rows};
+use crate::equivariance::{Equivariance, EquivarianceModule, Needs, Predictor, PredictorSpec, equivariance_rows};
 use crate::head::{Ending, Head, HeadSpec};
 use crate::nn::Mode;
 use crate::objective::{Negatives, nt_xent_with};
@@ -27,8 +27,8 @@ pub struct EquiModConfig {
     pub projection_head: HeadSpec,
     /// g_t, from normalised parameters to their embedding p'. Published: `128 bn`.
     pub parameter_head: HeadSpec,
-    /// u, from y and p' to the predicted embedding, as wide as y. Published: `128 bn-`.
-    pub predictor: HeadSpec,
+    /// u, from y and p' to the predicted embedding, as wide as y. Published: `128 bn-`, one linear layer.
+    pub predictor: PredictorSpec,
 }
 
 impl Default for EquiModConfig {
@@ -40,7 +40,7 @@ impl Default for EquiModConfig {
             negatives: Negatives::All,
             projection_head: head(&[2048, 2048, 128], Ending::PlainBatchNorm),
             parameter_head: head(&[128], Ending::BatchNorm),
-            predictor: head(&[128], Ending::PlainBatchNorm),
+            predictor: PredictorSpec::Head(head(&[128], Ending::PlainBatchNorm)),
         }
     }
 }
@@ -51,26 +51,27 @@ impl EquiModConfig {
         if self.temperature.is_nan() || self.temperature <= 0.0 {
             problems.push(format!("equimod's temperature is {}; it must be above 0", self.temperature));
         }
-        if let (Some(y), u) = (self.projection_head.widths.last(), &self.predictor)
-            && u.widths.last() != Some(y)
+        if let Some(&y) = self.projection_head.widths.last()
+            && !self.predictor.fits(y)
         {
+            let predictor = self.predictor.to_string();
             problems.push(format!(
-                "equimod's predictor is {u:?} but its projection head ends in {y}; give the predictor the same last width",
-                u = u.to_string()
+                "equimod's predictor is {predictor:?} but its projection head ends in {y}; give the predictor the same \
+                 last width"
             ));
         }
         problems
     }
 }
 
-/// With y0, yt the embeddings of clean pictures and views and p' = g_t(p): `ŷt = u(cat[y0, p'])` and
+/// With y0, yt the embeddings of clean pictures and views and p' = g_t(p): `ŷt = u(y0, p')`, by default `u(cat[y0, p'])`, and
 /// `L_eq = NTXent(cat[yt, ŷt], T)`. No gradient is stopped.
 pub struct EquiMod {
     temperature: f64,
     negatives: Negatives,
     projection_head: Head,
     parameter_head: Head,
-    predictor: Head,
+    predictor: Predictor,
 }
 
 /// The embeddings of a step, `[2B, width]` each, view 1 before view 2.
@@ -95,14 +96,8 @@ impl EquiMod {
         let mut head = |spec, inputs, name: &str| Head::new(spec, inputs, collective, &mut scope.scope(name));
         let projection_head = head(&config.projection_head, features, "projection_head")?;
         let parameter_head = head(&config.parameter_head, parameters, "parameter_head")?;
-        let inputs = projection_head.outputs() + parameter_head.outputs();
-        let predictor = head(&config.predictor, inputs, "predictor")?;
-        if predictor.outputs() != projection_head.outputs() {
-            let (u, y) = (predictor.outputs(), projection_head.outputs());
-            return Err(Error::Config(format!(
-                "equimod's predictor gives {u} values for embeddings of {y}; make them equal"
-            )));
-        }
+        let widths = (projection_head.outputs(), parameter_head.outputs());
+        let predictor = Predictor::new(&config.predictor, widths, collective, &mut scope.scope("predictor"))?;
         let EquiModConfig { temperature, negatives, .. } = *config;
         Ok(Self { temperature, negatives, projection_head, parameter_head, predictor })
     }
@@ -122,7 +117,7 @@ impl EquiMod {
 
     fn predict_from(&self, clean: &Tensor, params: &Tensor, mode: Mode) -> Result<Tensor> {
         let params = self.parameter_head.forward(params, mode)?;
-        self.predictor.forward(&Tensor::cat(&[clean, &params], 1)?, mode)
+        self.predictor.forward(clean, &params, mode)
     }
 }
 

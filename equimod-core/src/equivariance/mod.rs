@@ -2,12 +2,14 @@
 
 mod equimod;
 mod measures;
+mod predictor;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use equimod::{Embeddings, EquiMod, EquiModConfig};
 pub use measures::{Equivariance, EquivarianceRow, cosine_rows, equivariance_rows};
+pub use predictor::{Predictor, PredictorSpec};
 
 use crate::Result;
 use crate::collective::SharedCollective;
