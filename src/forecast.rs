@@ -14,9 +14,6 @@ const SMALLEST: usize = 2;
 /// How little the memory of one more image has to change between steps for it to count as known.
 const KNOWN: f64 = 0.01;
 
-/// Images of a step that gives every kernel work for several threads, each of which has memory of its own.
-const SHARED: usize = 32;
-
 /// The share of the memory that images have to have before the forecast goes by them.
 const DECIDING: f64 = 0.4;
 
@@ -49,7 +46,7 @@ pub fn forecast(recipe: &Recipe, parameters: usize) -> anyhow::Result<Forecast> 
         let time_of_one = (found.time.as_secs_f64() - last.time.as_secs_f64()).max(0.0) / more;
         (images, last) = (next, found);
         // Where images do not decide the most memory yet, a part that does may still come.
-        let decides = images >= SHARED && of_one * images as f64 >= DECIDING * last.bytes;
+        let decides = of_one * images as f64 >= DECIDING * last.bytes;
         if decides && slope.is_some_and(|before: f64| (of_one - before).abs() <= KNOWN * of_one.abs()) {
             let rest = (asked - images) as f64;
             last.bytes += of_one * rest;

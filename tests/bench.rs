@@ -41,16 +41,16 @@ fn every_convolution_of_a_resnet_is_measured_in_three_ways() {
 #[test]
 fn a_dry_run_forecasts_the_memory_of_a_step() {
     let scratch = Scratch::new();
-    let recipe = "[backbone]\nwidth = 16\n[objective]\nprojection_head = \"64-64-128 bn-\"\n\
-        [equivariance.equimod]\nprojection_head = \"64-64-128 bn-\"\n[data]\nbatch = 64\n";
+    let recipe = "[backbone]\nwidth = 8\n[objective]\nprojection_head = \"64-64-128 bn-\"\n\
+        [equivariance.equimod]\nprojection_head = \"64-64-128 bn-\"\n[data]\nbatch = 80\n";
     scratch.write("recipe.toml", recipe);
-    let shape = ["--width", "16", "--hidden", "64", "--batch", "64", "--steps", "1"];
+    let shape = ["--width", "8", "--hidden", "64", "--batch", "80", "--steps", "1"];
     let mut forecasts = Vec::new();
     for (recompute, flag) in [("false", &[][..]), ("true", &["--recompute"])] {
         let setting = format!("execution.recompute={recompute}");
         let output = scratch.run(&["pretrain", "--recipe", "recipe.toml", "--set", &setting, "--dry-run"]);
         let told = String::from_utf8(output.stderr).unwrap();
-        let (_, told) = told.split_once("a step of 64 images has ").unwrap();
+        let (_, told) = told.split_once("a step of 80 images has ").unwrap();
         let forecast: f64 = told.split(' ').next().unwrap().parse().unwrap();
         let measured = parsed(&scratch.done(&[&["bench", "step", "--json"], &shape[..], flag].concat()));
         let measured = measured["allocated_mib"].as_f64().unwrap();

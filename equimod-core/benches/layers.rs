@@ -6,8 +6,8 @@ use divan::{Bencher, black_box};
 use equimod_core::SingleProcess;
 use equimod_core::kernels::{
     Conv2dGeometry, Passed, batch_norm_apply, batch_norm_backward, batch_norm_backward_sums, conv2d,
-    conv2d_backward_data, conv2d_backward_weight, conv2d_with_sums, linear, linear_backward_data,
-    linear_backward_weight, max_pool2d, max_pool2d_backward,
+    conv2d_backward_data, conv2d_backward_weight, conv2d_with_sums, max_pool2d, max_pool2d_backward, times,
+    times_transposed, transposed_times,
 };
 use equimod_core::objective::nt_xent;
 
@@ -106,9 +106,9 @@ fn batch_norm_back(bencher: Bencher) {
 fn linear_layer(bencher: Bencher) {
     let (xs, dys, weight) = (noise(&[96, 2048]), noise(&[96, 2048]), noise(&[2048, 2048]));
     bencher.bench_local(|| {
-        black_box(linear(&xs, &weight).unwrap());
-        black_box(linear_backward_data(&dys, &weight).unwrap());
-        linear_backward_weight(&xs, &dys).unwrap()
+        black_box(times_transposed(&xs, &weight).unwrap());
+        black_box(times(&dys, &weight).unwrap());
+        transposed_times(&dys, &xs).unwrap()
     });
 }
 

@@ -1,4 +1,5 @@
-//! What the layers call: forward and backward of convolutions, linear layers, batch norm and pooling.
+//! What the layers call: forward and backward of convolution, batch norm and pooling, and products of
+//! matrices.
 //!
 //! Three forms do the same. `fast`, in f32 on the CPU, works on rows of channels (channels-last): its results are
 //! tensors `[N, C, H, W]` whose memory is `[N, H, W, C]`, and so stay from layer to layer. `portable`, in f64 on the CPU,
@@ -10,7 +11,7 @@ pub mod composed;
 mod convolution;
 mod element;
 mod fast;
-mod linear;
+mod matrix;
 mod norm;
 mod pooling;
 mod portable;
@@ -22,7 +23,7 @@ mod vectorise;
 
 pub use convolution::{conv2d, conv2d_backward_data, conv2d_backward_weight, conv2d_with_sums};
 pub use element::Element;
-pub use linear::{linear, linear_backward_data, linear_backward_weight};
+pub use matrix::{times, times_transposed, transposed_times};
 pub use norm::{
     Passed, batch_norm_apply, batch_norm_apply_in_place, batch_norm_backward, batch_norm_backward_in_place,
     batch_norm_backward_sums, batch_norm_sums, relu_backward,

@@ -27,10 +27,10 @@ impl Linear {
     /// Applies the layer.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let (input, weight, id) = (xs.detach(), self.weight.as_detached_tensor(), self.weight.id());
-        let ys = kernels::linear(&input, &weight)?;
+        let ys = kernels::times_transposed(&input, &weight)?;
         let ys = hand_written_pair(xs, &self.weight, &ys, move |dys| {
-            let dxs = kernels::linear_backward_data(dys, &weight)?;
-            Ok((Some(dxs), collect(id, kernels::linear_backward_weight(&input, dys)?)?))
+            let dxs = kernels::times(dys, &weight)?;
+            Ok((Some(dxs), collect(id, kernels::transposed_times(dys, &input)?)?))
         })?;
         match &self.bias {
             Some(bias) => Ok(ys.broadcast_add(bias)?),

@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
+use crate::kernels;
 use crate::nn::hand_written;
 use crate::{Error, Result};
 
@@ -82,13 +83,13 @@ fn value_and_gradient(
     for start in (0..local).step_by(BLOCK) {
         let length = BLOCK.min(local - start);
         let block = all.narrow(0, offset + start, length)?.contiguous()?;
-        let similarities = (&block / temperature)?.matmul(&transposed)?;
+        let similarities = kernels::times(&(&block / temperature)?, &transposed)?;
         let targets: Vec<_> = (start..start + length).map(|r| Target::of(r, local, offset, negatives)).collect();
         let (loss, weights) = cross_entropy(similarities, &targets, negatives == Negatives::Decoupled)?;
         losses.push(loss);
         // S = Y·Yᵀ: a row of dS reaches its own row of Y and, transposed, every row it was compared with.
-        let own = weights.matmul(&all)?;
-        gradient = (gradient + weights.t()?.matmul(&block)?)?;
+        let own = kernels::times(&weights, &all)?;
+        gradient = (gradient + kernels::transposed_times(&weights, &block)?)?;
         let own = own.pad_with_zeros(0, offset + start, total - offset - start - length)?;
         gradient = (gradient + own)?;
     }
