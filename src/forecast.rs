@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device};
-use equimod_core::{Method, Optimizer, Placement, SingleProcess};
+use equimod_core::{Method, Moment, Optimizer, Parameters, Placement, SingleProcess};
 use equimod_train::Recipe;
 
 use crate::allocator::MEMORY;
@@ -27,15 +27,15 @@ pub struct Forecast {
     pub taken: usize,
 }
 
-/// Forecasts a step on parameter vectors of width `parameters`.
+/// Forecasts a step on parameter vectors that hold `parameters`.
 ///
 /// The most memory is the largest of what the parts of a step need, each linear in the number of images: steps are
 /// doubled until one more image costs the same as before, and images have a good part of the memory.
-pub fn forecast(recipe: &Recipe, parameters: usize) -> anyhow::Result<Forecast> {
+pub fn forecast(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Forecast> {
     let mut trial = Trial::new(recipe, parameters)?;
     let asked = recipe.data.batch;
-    trial.step(SMALLEST.min(asked))?;
-    let mut images = SMALLEST.min(asked);
+    let mut images = trial.method.needs().shared_by.unwrap_or(1).max(SMALLEST).min(asked);
+    trial.step(images)?;
     let mut last = trial.step(images)?;
     let mut slope = None;
     while images < asked {
@@ -64,25 +64,25 @@ struct Trial {
     method: Method,
     optimizer: Box<dyn Optimizer>,
     size: usize,
-    parameters: usize,
+    parameters: Parameters,
 }
 
 impl Trial {
-    fn new(recipe: &Recipe, parameters: usize) -> anyhow::Result<Self> {
+    fn new(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Self> {
         let before = MEMORY.current_usage();
         let (device, collective, execution) = (&Device::Cpu, SingleProcess::shared(), recipe.execution);
         let placement = Placement { seed: 0, dtype: DType::F32, device, collective, execution };
         let method = Method::new(&recipe.method(), parameters, placement)?;
         let (optimizer, size) = (recipe.optimizer.build(), recipe.augmentation.size);
-        Ok(Self { before, method, optimizer, size, parameters })
+        Ok(Self { before, method, optimizer, size, parameters: parameters.clone() })
     }
 
     /// Takes a step of so many images.
     fn step(&mut self, images: usize) -> anyhow::Result<Forecast> {
-        let batch = noise::batch(self.method.needs(), images, self.size, self.parameters, &Device::Cpu)?;
+        let batch = noise::batch(&self.method.needs(), images, self.size, &self.parameters, &Device::Cpu)?;
         MEMORY.reset_peak_usage();
         let start = Instant::now();
-        let mut outcome = self.method.step(&batch)?;
+        let mut outcome = self.method.step(&batch, Moment::ONLY)?;
         self.optimizer.step(self.method.params(), &mut outcome.gradients, 0.0)?;
         let bytes = MEMORY.peak_usage().saturating_sub(self.before) as f64;
         Ok(Forecast { bytes, time: start.elapsed(), taken: images })

@@ -111,11 +111,11 @@ impl Count {
 fn line(report: &StepReport) -> String {
     let mut parts = vec![format!("epoch {}/{}", report.epoch, report.epochs), format!("loss {:.3}", report.loss)];
     if let Some(value) = report.metric("invariance_loss") {
-        parts.push(format!("inv {value:.3}"));
+        parts.push(format!("invariance {value:.3}"));
     }
     for (name, value) in &report.metrics {
         match name.split_once('.') {
-            Some((_, "loss")) => parts.push(format!("eq {value:.3}")),
+            Some((module, "loss")) => parts.push(format!("{module} {value:.3}")),
             Some((_, "absolute_equivariance")) => parts.push(format!("equivariance {value:+.3}")),
             _ => {}
         }

@@ -93,7 +93,24 @@ impl Serialize for HeadSpec {
 
 impl<'de> Deserialize<'de> for HeadSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        Written::deserialize(deserializer)?.text().parse().map_err(de::Error::custom)
+    }
+}
+
+/// How a head comes in a recipe: a text, or the number alone where it is one layer.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a head such as \"2048-2048-128 bn-\"")]
+pub(crate) enum Written {
+    Width(u64),
+    Text(String),
+}
+
+impl Written {
+    pub fn text(self) -> String {
+        match self {
+            Self::Width(width) => width.to_string(),
+            Self::Text(text) => text,
+        }
     }
 }
 
@@ -167,6 +184,8 @@ mod tests {
         for text in ["2048-2048-128 bn-", "4096-256 bias", "128 bn", "128", "none"] {
             assert_eq!(text.parse::<HeadSpec>().unwrap().to_string(), text);
         }
+        assert_eq!(serde_json::from_str::<HeadSpec>("128").unwrap().to_string(), "128");
+        assert!(serde_json::from_str::<HeadSpec>("[1]").unwrap_err().to_string().contains("a head such as"));
         for text in ["", "2048-", "12 norm", "0", "-3", "128 bn bias", "a-b"] {
             assert!(text.parse::<HeadSpec>().unwrap_err().contains("is no head"), "{text}");
         }

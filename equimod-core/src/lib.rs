@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
-//! use equimod_core::{MethodConfig, Method, Placement, SingleProcess, StepBatch};
+//! use equimod_core::{MethodConfig, Method, Moment, Parameters, Placement, SingleProcess, StepBatch};
 //!
 //! # fn main() -> equimod_core::Result<()> {
 //! let config: MethodConfig = serde_json::from_str(
@@ -12,24 +12,26 @@
 //! let device = Device::Cpu;
 //! let (collective, execution) = (SingleProcess::shared(), Default::default());
 //! let placement = Placement { seed: 0, dtype: DType::F32, device: &device, collective, execution };
-//! let method = Method::new(&config, 0, placement)?;
+//! let method = Method::new(&config, &Parameters::default(), placement)?;
 //! let view = Tensor::randn(0f32, 1.0, (4, 3, 16, 16), &device)?;
-//! let step = method.step(&StepBatch { clean: None, views: [view.clone(), view], params: None })?;
+//! let step = method.step(&StepBatch::of_views([view.clone(), view]), Moment::ONLY)?;
 //! assert!(step.loss.is_finite() && step.gradients.get("backbone.conv1.weight").is_some());
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! - [`params`]: named parameters and buffers; [`nn`], [`kernels`]: layers and what they call; [`tape`]: the way back
-//! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`method`](mod@method): what is trained; [`step`]: what passes between them
+//! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): what is trained; [`step`]: what passes between them
 //! - [`execution`]: how the work is done; [`optim`]: optimisers and schedules; [`collective`]: processes that work together
 //! - [`images`]: from pixels to tensors; [`checkpoint`], [`model`]: weights on disk
 //!
 //! It does not read pictures, draw augmentations, or run the training loop, and it never prints or opens the network.
 
 pub mod backbone;
+mod build;
 pub mod checkpoint;
 pub mod collective;
+pub mod ema;
 pub mod equivariance;
 mod error;
 pub mod execution;
@@ -46,8 +48,10 @@ pub mod step;
 pub mod tape;
 
 pub use backbone::{Architecture, Backbone, BackboneConfig, ResNet, ResNetConfig, Stem};
+pub use build::{BuildContext, PairValue, Parameters};
 pub use collective::{Collective, SharedCollective, SingleProcess};
-pub use equivariance::{Equivariance, EquivarianceConfig, EquivarianceModule};
+pub use ema::{TargetConfig, TargetNetwork};
+pub use equivariance::{Equivariance, EquivarianceConfig, EquivarianceModule, NamedModule, Needs};
 pub use error::{Error, Result};
 pub use execution::Execution;
 pub use head::{Head, HeadSpec};
@@ -58,4 +62,4 @@ pub use nn::Mode;
 pub use objective::ObjectiveConfig;
 pub use optim::{Optimizer, OptimizerConfig};
 pub use params::ParamStore;
-pub use step::{StepBatch, StepContext, Term};
+pub use step::{Moment, StepBatch, StepContext, Tap, Term};

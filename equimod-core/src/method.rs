@@ -2,18 +2,22 @@
 
 use std::time::Instant;
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{Backbone, BackboneConfig};
+use crate::build::{BuildContext, Parameters};
 use crate::collective::SharedCollective;
+use crate::ema::{TargetHead, TargetNetwork, Targets};
 use crate::equivariance::{EquivarianceConfig, NamedModule, Needs};
 use crate::execution::Execution;
 use crate::nn::{Mode, collecting};
-use crate::objective::{Objective, ObjectiveConfig};
-use crate::params::ParamStore;
-use crate::step::{Metrics, StepBatch, StepContext, StepTimes, scalar};
-use crate::tape::{FeatureGradients, Features, Gradients};
+use crate::objective::{Objective, ObjectiveConfig, PROJECTION_HEAD};
+use crate::optim::Weight;
+use crate::params::{ParamStore, Scope};
+use crate::step::{Metrics, Moment, StepBatch, StepContext, StepTimes, Term, scalar};
+use crate::tape::{FeatureGradients, Features, Gradients, Tape};
 use crate::{Error, Result};
 
 /// The parts of a method and their settings.
@@ -33,8 +37,16 @@ impl MethodConfig {
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.backbone.0.validate();
         problems.extend(self.objective.validate());
-        problems.extend(self.equivariance.validate());
+        problems.extend(self.equivariance.validate(&self.objective));
         problems
+    }
+
+    /// Builds the target network, if the objective has one; `features` are those that the objective sees.
+    fn target(&self, features: usize, all: usize, placement: &Placement) -> Result<Option<TargetNetwork>> {
+        let Some((config, spec)) = self.objective.settings().target() else { return Ok(None) };
+        let mut heads = vec![TargetHead { name: PROJECTION_HEAD, spec, features }];
+        heads.extend(self.equivariance.on().iter().filter_map(|(_, settings)| settings.target_head(all)));
+        TargetNetwork::new(config, &self.backbone, &heads, placement).map(Some)
     }
 }
 
@@ -44,7 +56,12 @@ pub struct Method {
     backbone: Box<dyn Backbone>,
     objective: Box<dyn Objective>,
     objective_weight: f64,
+    /// How many of the pooled features the objective sees.
+    objective_features: usize,
+    /// Whether the objective's predictor is told the parameters from view to view.
+    conditioned: bool,
     modules: Vec<NamedModule>,
+    target: Option<TargetNetwork>,
     collective: SharedCollective,
 }
 
@@ -66,7 +83,7 @@ pub struct Placement<'a> {
 pub struct StepOutcome {
     /// The loss of the whole batch.
     pub loss: f64,
-    /// Named scalars: loss terms, equivariance.
+    /// Named scalars: loss terms, equivariance, the target network's momentum, how spread out embeddings are.
     pub metrics: Metrics,
     /// Gradients of every trained tensor, summed over processes.
     pub gradients: Gradients,
@@ -82,23 +99,67 @@ struct HeadsOutcome {
     times: StepTimes,
 }
 
+/// Modules of one's own, built beside those of the configuration: each a name, a weight, and what is made of the context
+/// and of a scope of that name.
+pub type MoreModules<'a> = &'a dyn Fn(&BuildContext, &mut Scope) -> Result<Vec<NamedModule>>;
+
 impl Method {
-    /// Builds the method for parameter vectors of width `parameters`.
-    pub fn new(config: &MethodConfig, parameters: usize, placement: Placement) -> Result<Self> {
-        let Placement { seed, dtype, device, collective, execution } = placement;
-        let mut params = ParamStore::new(seed, dtype, device);
-        let backbone = config.backbone.build(execution, &collective, &mut params.root().scope("backbone"))?;
-        let features = backbone.features();
-        let objective = config.objective.build(features, &collective, &mut params.root().scope("objective"))?;
-        let mut root = params.root();
-        let mut scope = root.scope("equivariance");
-        let modules = config.equivariance.build(features, parameters, &collective, &mut scope)?;
-        Ok(Self { params, backbone, objective, objective_weight: config.objective.weight(), modules, collective })
+    /// Builds the method for parameter vectors that hold `parameters`.
+    pub fn new(config: &MethodConfig, parameters: &Parameters, placement: Placement) -> Result<Self> {
+        Self::with_modules(config, parameters, placement, &|_, _| Ok(Vec::new()))
     }
 
-    /// All named tensors.
+    /// As [`new`](Self::new), with `more` modules.
+    pub fn with_modules(
+        config: &MethodConfig,
+        parameters: &Parameters,
+        placement: Placement,
+        more: MoreModules,
+    ) -> Result<Self> {
+        let Placement { seed, dtype, device, collective, execution } = &placement;
+        let mut params = ParamStore::new(*seed, *dtype, device);
+        let backbone = config.backbone.build(*execution, collective, &mut params.root().scope("backbone"))?;
+        let (features, stages) = (backbone.features(), backbone.stage_channels());
+        let condition = config.equivariance.condition();
+        let context = BuildContext { features, stages: &stages, parameters, collective, condition };
+        let objective_features = config.equivariance.objective_features(features)?;
+        let seen = BuildContext { features: objective_features, ..context };
+        let settings = config.objective.settings();
+        let objective = settings.build(&seen, &mut params.root().scope("objective"))?;
+        let mut root = params.root();
+        let mut scope = root.scope("equivariance");
+        let mut modules = config.equivariance.build(&context, &mut scope)?;
+        modules.extend(more(&context, &mut scope)?);
+        let target = config.target(objective_features, features, &placement)?;
+        let (objective_weight, conditioned) = (settings.weight(), condition.is_some());
+        let collective = placement.collective;
+        // Each has its own place in the metrics.
+        let mut names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::Config(format!("there are two modules called {}", pair[0])));
+        }
+        Ok(Self {
+            params,
+            backbone,
+            objective,
+            objective_weight,
+            objective_features,
+            conditioned,
+            modules,
+            target,
+            collective,
+        })
+    }
+
+    /// All named tensors that are trained, and their buffers.
     pub fn params(&self) -> &ParamStore {
         &self.params
+    }
+
+    /// The target network, where the objective has one.
+    pub fn target(&self) -> Option<&TargetNetwork> {
+        self.target.as_ref()
     }
 
     /// The backbone.
@@ -111,27 +172,56 @@ impl Method {
         &self.modules
     }
 
-    /// What the modules together need in a batch.
+    /// What objective and modules together need in a batch.
     pub fn needs(&self) -> Needs {
-        self.modules.iter().map(|m| m.module.needs()).fold(Needs::default(), |a, b| Needs {
-            clean_view: a.clean_view || b.clean_view,
-            parameters: a.parameters || b.parameters,
-        })
+        let objective = Needs { pairs: self.conditioned, ..Needs::default() };
+        self.modules.iter().map(|m| m.module.needs()).fold(objective, Needs::and)
     }
 
-    /// `loss = λ_inv · invariance + Σ λ · equivariance` of a batch and its gradients; running statistics are updated.
+    /// About how many floating-point operations a step on `images` pictures of `side` pixels takes: convolutions and linear
+    /// layers, two for each multiplication, forward and, where gradients go, twice as many back. Losses, norms and the
+    /// optimiser are left out.
+    pub fn operations(&self, images: usize, side: usize) -> f64 {
+        const BOTH_WAYS: f64 = 3.0;
+        let needs = self.needs();
+        let (views, rows) = (2 * images, if needs.clean_view { 3 * images } else { 2 * images });
+        let linear = |prefix: &str, rows: usize| {
+            let weights = self.params.trainable().filter(|(name, slot)| name.starts_with(prefix) && slot.var.rank() == 2);
+            weights.map(|(_, slot)| slot.var.elem_count()).sum::<usize>() as f64 * rows as f64
+        };
+        let of_picture = self.backbone.multiplications(side);
+        let mut trained = of_picture * rows as f64 + linear("objective.", views) + linear("equivariance.", views);
+        if let Some(small) = needs.small {
+            trained += self.backbone.multiplications(small.size) * 4.0 * images as f64;
+        }
+        let target = self.target.as_ref().map_or(0.0, |_| of_picture * views as f64);
+        2.0 * (BOTH_WAYS * trained + target)
+    }
+
+    /// `loss = λ_inv · invariance + Σ λ · equivariance` of a batch and its gradients; the target network moves before it,
+    /// running statistics are updated.
     ///
     /// candle differentiates losses and heads down to the features; the tape carries those gradients through the
     /// backbone.
-    pub fn step(&self, batch: &StepBatch) -> Result<StepOutcome> {
+    pub fn step(&self, batch: &StepBatch, moment: Moment) -> Result<StepOutcome> {
         let start = Instant::now();
-        let (features, tape) = self.backbone.forward(&batch.images()?, Mode::Train)?;
+        let momentum = self.target.as_ref().map(|target| target.follow(&self.params, moment)).transpose()?;
+        let targets = self.target.as_ref().map(|target| target.forward(batch)).transpose()?;
+        let mut passes = vec![self.backbone.forward(&batch.images()?, Mode::Train)?];
+        if let Some(turned) = batch.turned()? {
+            passes.push(self.backbone.forward(&turned, Mode::Train)?);
+        }
+        let (features, tapes): (Vec<Features>, Vec<Tape>) = passes.into_iter().unzip();
         let backbone_forward = start.elapsed();
-        let (outcome, features) = self.heads(batch, features)?;
-        let HeadsOutcome { loss, metrics, gradients: heads, mut times } = outcome;
+        let (outcome, features) = self.heads(batch, moment, features, targets.as_ref())?;
+        let HeadsOutcome { loss, mut metrics, gradients: heads, mut times } = outcome;
+        metrics.extend(momentum.map(|momentum| ("target_momentum".to_owned(), momentum)));
         times.backbone_forward = backbone_forward;
         let start = Instant::now();
-        let mut gradients = tape.backward(features)?;
+        let mut gradients = Gradients::default();
+        for (tape, features) in tapes.into_iter().zip(features) {
+            gradients.add(tape.backward(features)?)?;
+        }
         times.backbone_backward = start.elapsed();
         for (name, gradient) in heads {
             gradients.insert(&name, gradient)?;
@@ -139,18 +229,39 @@ impl Method {
         Ok(StepOutcome { loss, metrics, gradients: self.reduced(gradients)?, times })
     }
 
-    /// Losses and heads, forward and back to the features.
-    fn heads(&self, batch: &StepBatch, features: Features) -> Result<(HeadsOutcome, FeatureGradients)> {
+    /// Losses and heads, forward and back to the features of each pass.
+    fn heads(
+        &self,
+        batch: &StepBatch,
+        moment: Moment,
+        passes: Vec<Features>,
+        target: Option<&Targets>,
+    ) -> Result<(HeadsOutcome, Vec<FeatureGradients>)> {
         let mut times = StepTimes::default();
         let start = Instant::now();
-        let leaf = Var::from_tensor(&features.pooled)?;
-        let (loss, metrics) = self.loss(&StepContext {
-            features: &Features { pooled: leaf.as_tensor().clone(), stages: features.stages },
-            has_clean: batch.clean.is_some(),
-            params: batch.params.as_ref(),
-            mode: Mode::Train,
-            collective: &self.collective,
-        })?;
+        let needs = self.needs();
+        let tapped = |number: usize| needs.stages.contains(&(number + 1));
+        let leaves = passes.into_iter().map(|features| Leaves::new(features, &tapped)).collect::<Result<Vec<_>>>()?;
+        let Some((first, others)) = leaves.split_first() else {
+            return Err(Error::Config("a step has no features".into()));
+        };
+        let stages = first.stages();
+        let turned = others.first().map(|leaves| leaves.pooled.as_tensor().clone());
+        let (loss, metrics) = self.loss(
+            &StepContext {
+                pooled: &first.pooled,
+                stages: &stages,
+                has_clean: batch.clean.is_some(),
+                turned: turned.as_ref(),
+                params: batch.params.as_ref(),
+                pairs: batch.pairs.as_ref(),
+                target,
+                mode: Mode::Train,
+                collective: &self.collective,
+            },
+            moment,
+        )?;
+        drop(stages);
         times.heads_forward = start.elapsed();
         let start = Instant::now();
         let (mut store, mut collected) = collecting(|| loss.backward())?;
@@ -162,25 +273,36 @@ impl Method {
             };
             gradients.extend(gradient.map(|gradient| (name.to_owned(), gradient)));
         }
-        let pooled = store.remove(leaf.as_tensor()).map(|g| g.contiguous()).transpose()?;
+        let features = leaves.into_iter().map(|leaves| leaves.gradients(&mut store)).collect::<Result<Vec<_>>>()?;
         times.heads_backward = start.elapsed();
-        let outcome = HeadsOutcome { loss: scalar(&loss)?, metrics, gradients, times };
-        Ok((outcome, FeatureGradients { pooled, stages: Vec::new() }))
+        Ok((HeadsOutcome { loss: scalar(&loss)?, metrics, gradients, times }, features))
     }
 
     /// The weighted sum of all terms and what to log.
-    fn loss(&self, step: &StepContext) -> Result<(Tensor, Metrics)> {
-        let term = self.objective.forward(step)?;
+    fn loss(&self, step: &StepContext, moment: Moment) -> Result<(Tensor, Metrics)> {
+        let term = self.invariance(step)?;
         let mut metrics = vec![("invariance_loss".to_owned(), scalar(&term.loss)?)];
         metrics.extend(term.metrics);
         let mut loss = (term.loss * self.objective_weight)?;
         for NamedModule { name, weight, module } in &self.modules {
             let term = module.forward(step)?;
             metrics.push((format!("{name}.loss"), scalar(&term.loss)?));
+            if let Weight::Line { .. } = weight {
+                metrics.push((format!("{name}.weight"), weight.at(moment)));
+            }
             metrics.extend(term.metrics.into_iter().map(|(metric, value)| (format!("{name}.{metric}"), value)));
-            loss = (loss + (term.loss * *weight)?)?;
+            loss = (loss + (term.loss * weight.at(moment))?)?;
         }
         Ok((loss, metrics))
+    }
+
+    /// The objective's term, of the features that it sees.
+    fn invariance(&self, step: &StepContext) -> Result<Term> {
+        if self.objective_features == step.pooled.dim(1)? {
+            return self.objective.forward(step);
+        }
+        let pooled = step.pooled.narrow(1, 0, self.objective_features)?;
+        self.objective.forward(&StepContext { pooled: &pooled, ..*step })
     }
 
     fn reduced(&self, gradients: Gradients) -> Result<Gradients> {
@@ -200,5 +322,34 @@ impl Method {
             .iter()
             .find(|module| module.name == name)
             .ok_or_else(|| Error::Config(format!("the method has no equivariance module called {name}")))
+    }
+}
+
+/// The features of a pass as the variables at which candle's differentiation ends.
+struct Leaves {
+    pooled: Var,
+    /// Those of stages that are tapped.
+    stages: Vec<Option<Var>>,
+}
+
+impl Leaves {
+    fn new(features: Features, tapped: &dyn Fn(usize) -> bool) -> Result<Self> {
+        let stage = |(number, stage): (usize, &Tensor)| -> Result<Option<Var>> {
+            tapped(number).then(|| Ok(Var::from_tensor(stage)?)).transpose()
+        };
+        let stages = features.stages.iter().enumerate().map(stage).collect::<Result<_>>()?;
+        Ok(Self { pooled: Var::from_tensor(&features.pooled)?, stages })
+    }
+
+    /// For losses and heads.
+    fn stages(&self) -> Vec<Option<Tensor>> {
+        self.stages.iter().map(|stage| stage.as_ref().map(|stage| stage.as_tensor().clone())).collect()
+    }
+
+    fn gradients(self, store: &mut GradStore) -> Result<FeatureGradients> {
+        let mut of = |leaf: &Var| store.remove(leaf.as_tensor()).map(|gradient| gradient.contiguous()).transpose();
+        let pooled = of(&self.pooled)?;
+        let stages = self.stages.iter().map(|stage| Ok(stage.as_ref().map(&mut of).transpose()?.flatten()));
+        Ok(FeatureGradients { pooled, stages: stages.collect::<Result<_>>()? })
     }
 }

@@ -10,17 +10,22 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{Architecture, Backbone, BackboneConfig, ResNetConfig, Stem};
+use crate::build::Parameters;
 use crate::checkpoint::{self, LoadReport};
 use crate::collective::SingleProcess;
 use crate::execution::Execution;
 use crate::images::Normalisation;
 use crate::method::{Method, MethodConfig, Placement};
+use crate::nn::Mode;
 use crate::params::ParamStore;
 use crate::tape::Features;
 use crate::{Error, Result};
 
 /// The file of a checkpoint folder that holds every tensor of the method.
 pub const MODEL_FILE: &str = "model.safetensors";
+
+/// The file of a checkpoint folder that holds the target network, where there is one.
+pub const TARGET_FILE: &str = "target.safetensors";
 
 /// How pictures enter the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,10 +45,13 @@ pub struct Description {
     pub method: MethodConfig,
     /// How pictures enter the network.
     pub preprocessing: Preprocessing,
-    /// Width of the parameter vectors; 0 if there are none.
-    pub parameters: usize,
+    /// What parameter vectors hold.
+    pub parameters: Parameters,
     /// Augmentation policy and parameter layout (names, statistics), as the data crate writes them.
     pub augmentation: serde_json::Value,
+    /// Whether the tensors are the target network's: its backbone and the heads it needs.
+    #[serde(default)]
+    pub target: bool,
     /// Optimiser steps taken.
     pub step: u64,
     /// The run's seed.
@@ -98,7 +106,7 @@ impl Model {
             execution: Execution::default(),
         };
         let network = match &self.description {
-            Some(d) => Network::Method(Box::new(Method::new(&d.method, d.parameters, placement)?)),
+            Some(d) => Network::Method(Box::new(Method::new(&d.method, &d.parameters, placement)?)),
             None => new_backbone(&resnet_config(&self.params().tensors(""), &self.path)?, seed, device)?,
         };
         Ok(Self {
@@ -140,7 +148,7 @@ impl Model {
     pub fn features(&self, pixels: &[u8], size: (usize, usize, usize)) -> Result<Features> {
         let params = self.params();
         let images = self.preprocessing.normalisation.tensor(pixels, size, params.device(), params.dtype())?;
-        self.backbone().infer(&images)
+        self.backbone().infer(&images, Mode::Eval)
     }
 }
 
@@ -213,6 +221,10 @@ fn from_description(text: &str, tensors: &BTreeMap<String, Tensor>, path: &Path,
     if let Some(problem) = description.method.validate().into_iter().next() {
         return Err(Error::checkpoint(path, problem));
     }
+    if description.target {
+        let (network, report) = target_backbone(&description, tensors, path, device)?;
+        return Ok((network, description.preprocessing.clone(), Some(description), report));
+    }
     let placement = Placement {
         seed: description.seed,
         dtype: DType::F32,
@@ -220,9 +232,25 @@ fn from_description(text: &str, tensors: &BTreeMap<String, Tensor>, path: &Path,
         collective: SingleProcess::shared(),
         execution: Execution::default(),
     };
-    let method = Method::new(&description.method, description.parameters, placement)?;
+    let method = Method::new(&description.method, &description.parameters, placement)?;
     let report = checkpoint::load_strict(method.params(), tensors, path)?;
     Ok((Network::Method(Box::new(method)), description.preprocessing.clone(), Some(description), report))
+}
+
+/// The backbone of a target network; its heads are left out.
+fn target_backbone(
+    description: &Description,
+    tensors: &BTreeMap<String, Tensor>,
+    path: &Path,
+    device: &Device,
+) -> Result<(Network, LoadReport)> {
+    let strip = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix("backbone.")?.to_owned(), tensor.clone()));
+    let network = new_backbone(&description.method.backbone.0, description.seed, device)?;
+    let Network::Backbone { params, .. } = &network else {
+        return Err(Error::Config("a backbone alone was expected".into()));
+    };
+    let report = checkpoint::load_strict(params, &tensors.iter().filter_map(strip).collect(), path)?;
+    Ok((network, report))
 }
 
 /// A ResNet of someone else: names and shapes decide the architecture; a classifier `fc` is left out.

@@ -3,14 +3,73 @@
 use std::time::Duration;
 
 use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::collective::SharedCollective;
-use crate::nn::Mode;
-use crate::tape::Features;
+use crate::ema::Targets;
+use crate::kernels;
+use crate::nn::{Mode, hand_written};
 use crate::{Error, Result};
 
 /// Named scalars, in the order in which they were added.
 pub type Metrics = Vec<(String, f64)>;
+
+/// Where in a run a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// From 0.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total: u64,
+}
+
+impl Moment {
+    /// The only step of a run.
+    pub const ONLY: Self = Self { step: 0, total: 1 };
+}
+
+/// Where in the backbone a part takes its features.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Tap {
+    /// The globally averaged output.
+    #[default]
+    Pooled,
+    /// The globally averaged output of a stage, from 1.
+    Stage(usize),
+}
+
+impl Tap {
+    /// The stage's place among all stages, from 0; that of the first for [`Tap::Pooled`].
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Pooled => 0,
+            Self::Stage(number) => number.saturating_sub(1),
+        }
+    }
+}
+
+impl From<Tap> for String {
+    fn from(tap: Tap) -> Self {
+        match tap {
+            Tap::Pooled => "pooled".into(),
+            Tap::Stage(number) => format!("stage{number}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Tap {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        let number = text.strip_prefix("stage").and_then(|number| number.parse().ok()).filter(|&number| number > 0);
+        match (text.as_str(), number) {
+            ("pooled", _) => Ok(Self::Pooled),
+            (_, Some(number)) => Ok(Self::Stage(number)),
+            _ => Err(format!("{text:?} is no place in a backbone; write \"pooled\", or \"stage1\" and so on")),
+        }
+    }
+}
 
 /// One batch as tensors; B images, two views each.
 #[derive(Clone, Debug)]
@@ -19,48 +78,113 @@ pub struct StepBatch {
     pub clean: Option<Tensor>,
     /// The two augmented views, `[B, 3, height, width]` each, normalised.
     pub views: [Tensor; 2],
+    /// Small views, `[B, 3, side, side]`, normalised, to be turned by quarters; absent where nothing needs them.
+    pub small: Option<Tensor>,
     /// Normalised parameter vectors of view 1, then of view 2, `[2B, parameters]`; absent where nothing needs them.
     pub params: Option<Tensor>,
+    /// Normalised parameter vectors from view 1 to view 2, then from view 2 to view 1, `[2B, parameters]`; absent where
+    /// nothing needs them.
+    pub pairs: Option<Tensor>,
 }
 
 impl StepBatch {
+    /// Views alone.
+    pub fn of_views(views: [Tensor; 2]) -> Self {
+        Self { clean: None, views, small: None, params: None, pairs: None }
+    }
+
     /// Clean images (if any), view 1, view 2, one after the other, so that one pass of the backbone takes all.
     pub fn images(&self) -> Result<Tensor> {
         let parts: Vec<&Tensor> = self.clean.iter().chain(&self.views).collect();
         Ok(Tensor::cat(&parts, 0)?)
     }
+
+    /// The small views turned counter-clockwise by 0, 90, 180 and 270 degrees, `[4B, 3, side, side]`.
+    pub fn turned(&self) -> Result<Option<Tensor>> {
+        let Some(small) = &self.small else { return Ok(None) };
+        let quarter = |images: &Tensor| images.transpose(2, 3)?.contiguous()?.flip(&[2]);
+        let quarter1 = quarter(small)?;
+        let quarter2 = quarter(&quarter1)?;
+        let quarter3 = quarter(&quarter2)?;
+        Ok(Some(Tensor::cat(&[small, &quarter1, &quarter2, &quarter3], 0)?))
+    }
 }
 
 /// What an objective or a module sees of a step.
 pub struct StepContext<'a> {
-    /// Features of clean images (if any), view 1, view 2, in this order of rows.
-    pub features: &'a Features,
+    /// Pooled features of clean images (if any), view 1, view 2, in this order of rows: `[3B or 2B, features]`.
+    pub pooled: &'a Tensor,
+    /// The output of each stage that somebody taps, `[3B or 2B, channels, height, width]`.
+    pub stages: &'a [Option<Tensor>],
     /// Whether the first B rows are clean images.
     pub has_clean: bool,
+    /// Pooled features of the small views turned by 0, 90, 180 and 270 degrees, `[4B, features]`.
+    pub turned: Option<&'a Tensor>,
     /// Normalised parameters of view 1, then view 2, `[2B, parameters]`.
     pub params: Option<&'a Tensor>,
+    /// Normalised parameters from view 1 to view 2, then from view 2 to view 1, `[2B, parameters]`.
+    pub pairs: Option<&'a Tensor>,
+    /// What the target network makes of the views.
+    pub target: Option<&'a Targets>,
     /// Whether batch norm trains.
     pub mode: Mode,
     /// The processes that share the batch.
     pub collective: &'a SharedCollective,
 }
 
-impl StepContext<'_> {
+impl<'a> StepContext<'a> {
+    /// Of pooled features alone, those of clean images first if `has_clean`.
+    pub fn of_features(pooled: &'a Tensor, has_clean: bool, mode: Mode, collective: &'a SharedCollective) -> Self {
+        let (turned, params, pairs, target) = (None, None, None, None);
+        Self { pooled, stages: &[], has_clean, turned, params, pairs, target, mode, collective }
+    }
+
     /// B: the number of images.
     pub fn images(&self) -> Result<usize> {
         let parts = if self.has_clean { 3 } else { 2 };
-        let rows = self.features.pooled.dim(0)?;
+        let rows = self.pooled.dim(0)?;
         if rows == 0 || rows % parts != 0 {
             return Err(Error::Config(format!("a step got {rows} rows of features for {parts} pictures a sample")));
         }
         Ok(rows / parts)
     }
 
+    /// Features where they are tapped, `[rows, width]`, in the order of [`pooled`](Self::pooled).
+    pub fn at(&self, tap: Tap) -> Result<Tensor> {
+        let Tap::Stage(number) = tap else { return Ok(self.pooled.clone()) };
+        let missing = || Error::Config(format!("the backbone's stage {number} is not tapped, or there is none"));
+        let stage = self.stages.get(tap.index()).and_then(Option::as_ref).ok_or_else(missing)?;
+        let (_, _, height, width) = stage.dims4()?;
+        let pooled = kernels::global_average_pool(&stage.detach())?;
+        let backward = move |dys: &Tensor| kernels::global_average_pool_backward(dys, (height, width));
+        Ok(hand_written(stage, &pooled, backward)?)
+    }
+
     /// Pooled features of view 1, then view 2, `[2B, features]`.
     pub fn view_features(&self) -> Result<Tensor> {
+        self.views_of(self.pooled)
+    }
+
+    /// Of rows in the order of [`pooled`](Self::pooled), those of view 1, then view 2: `[2B, width]`.
+    pub fn views_of(&self, rows: &Tensor) -> Result<Tensor> {
         let images = self.images()?;
         let start = if self.has_clean { images } else { 0 };
-        Ok(self.features.pooled.narrow(0, start, 2 * images)?)
+        Ok(rows.narrow(0, start, 2 * images)?)
+    }
+
+    /// [`params`](Self::params), which are there.
+    pub fn params(&self) -> Result<&'a Tensor> {
+        self.params.ok_or_else(|| Error::Config("a step came without the parameters of its views".into()))
+    }
+
+    /// [`pairs`](Self::pairs), which are there.
+    pub fn pairs(&self) -> Result<&'a Tensor> {
+        self.pairs.ok_or_else(|| Error::Config("a step came without the parameters from view to view".into()))
+    }
+
+    /// What the target network's head at `name` makes of the views, `[2B, width]`, view 1 before view 2.
+    pub fn target(&self, name: &str) -> Result<&'a Tensor> {
+        self.target.ok_or_else(|| Error::Config("a step came without a target network".into()))?.get(name)
     }
 }
 

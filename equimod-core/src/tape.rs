@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+use crate::kernels;
+use crate::step::Tap;
 use crate::{Error, Result};
 
 /// Gradients of the trained tensors by name, in the order of names.
@@ -17,6 +19,18 @@ impl Gradients {
             None => Ok(()),
             Some(_) => Err(Error::Config(format!("the gradient of {name} was recorded twice"))),
         }
+    }
+
+    /// Adds the gradients of another pass over the same parameters.
+    pub fn add(&mut self, other: Self) -> Result<()> {
+        for (name, gradient) in other.0 {
+            let sum = match self.0.remove(&name) {
+                Some(own) => (own + gradient)?,
+                None => gradient,
+            };
+            self.0.insert(name, sum);
+        }
+        Ok(())
     }
 
     /// The gradient of the parameter `name`.
@@ -51,6 +65,15 @@ pub struct Features {
     pub pooled: Tensor,
     /// The output of each stage, `[batch, channels, height, width]`.
     pub stages: Vec<Tensor>,
+}
+
+impl Features {
+    /// The features that `tap` takes, `[batch, features]`.
+    pub fn at(&self, tap: Tap) -> Result<Tensor> {
+        let Tap::Stage(number) = tap else { return Ok(self.pooled.clone()) };
+        let missing = || Error::Config(format!("the backbone has no stage {number}"));
+        Ok(kernels::global_average_pool(self.stages.get(tap.index()).ok_or_else(missing)?)?)
+    }
 }
 
 /// Gradients of the loss with respect to [`Features`]; `None` where nothing reads them.

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor, Var};
 use common::{Golden, values};
 use equimod_core::SingleProcess;
 use equimod_core::equivariance::{Equivariance, equivariance_rows};
-use equimod_core::objective::{VicRegWeights, barlow_twins, nt_xent, simsiam, vicreg};
+use equimod_core::objective::{VicRegWeights, barlow_twins, byol, nt_xent, simsiam, vicreg};
 
 /// Loss and gradient of a case in an element type.
 fn loss_and_gradient(golden: &Golden, case: &str, dtype: DType) -> (Tensor, Tensor) {
@@ -142,5 +142,19 @@ fn golden_simsiam() {
         let zs = Tensor::cat(&[of("z1"), of("z2")], 0).unwrap();
         let loss = |ps: &Tensor| simsiam(ps, &zs.to_dtype(ps.dtype()).unwrap(), &SingleProcess).unwrap();
         check_two_views(&golden, case, ["p1", "p2"], loss);
+    });
+}
+
+#[test]
+fn golden_byol() {
+    let Some(golden) = Golden::open("ssl_losses.safetensors") else { return };
+    each_case(&golden, "byol", |case| {
+        for dtype in [DType::F32, DType::F64] {
+            let of = |name: &str| golden.get(&format!("{case}/{name}")).to_dtype(dtype).unwrap();
+            let q = Var::from_tensor(&of("q")).unwrap();
+            let loss = byol(&q, &of("m_z"), &SingleProcess).unwrap();
+            golden.check_f32(&format!("{case}/grad_q"), loss.backward().unwrap().get(&q).unwrap());
+            golden.check_f32(&format!("{case}/loss"), &loss.reshape(1).unwrap());
+        }
     });
 }

@@ -53,7 +53,7 @@ impl Case {
     fn check_all(&self) {
         let shape: Vec<usize> = serde_json::from_str(self.golden.meta("input_shape")).unwrap();
         let input = self.tensor("input", &shape, 2.0);
-        self.golden.check("h_eval", &self.net.infer(&input).unwrap().pooled);
+        self.golden.check("h_eval", &self.net.infer(&input, Mode::Eval).unwrap().pooled);
         self.check_stem(&input);
         let (features, tape) = self.net.forward(&input, Mode::Train).unwrap();
         self.golden.check("h_train", &features.pooled);

@@ -1,4 +1,4 @@
-//! SimCLR + EquiMod against the reference: outputs, losses, gradients, and five optimiser steps.
+//! SimCLR + EquiMod and BYOL + EquiMod against the reference: outputs, losses, gradients, and five optimiser steps.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -9,18 +9,18 @@ use equimod_core::collective::SingleProcess;
 use equimod_core::equivariance::{
     Embeddings, EquiMod, EquiModConfig, Equivariance, EquivarianceConfig, PredictorSpec, equivariance_rows,
 };
-use equimod_core::objective::{SimClr, SimClrConfig};
-use equimod_core::optim::{Lars, LarsConfig, Optimizer};
-use equimod_core::tape::Features;
+use equimod_core::objective::{Byol, ByolConfig, ByolEmbeddings, SimClr, SimClrConfig, swapped};
+use equimod_core::optim::{Lars, LarsConfig, Optimizer, TargetMomentum};
 use equimod_core::{
-    Backbone, BackboneConfig, Execution, Method, MethodConfig, Mode, ObjectiveConfig, Placement, ResNet, ResNetConfig,
-    StepBatch, StepContext,
+    Backbone, BackboneConfig, BuildContext, Execution, Method, MethodConfig, Mode, Moment, ObjectiveConfig, ParamStore,
+    Parameters, Placement, ResNet, ResNetConfig, StepBatch, StepContext, TargetConfig,
 };
 
 /// The reference's names → ours.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [(&str, &str); 6] = [
     ("resnet.", "backbone."),
     ("proj_head_inv.", "objective.projection_head."),
+    ("predictor_inv.", "objective.predictor."),
     ("proj_head_eq.", "equivariance.equimod.projection_head."),
     ("proj_head_t.", "equivariance.equimod.parameter_head."),
     ("predictor_eq.", "equivariance.equimod.predictor."),
@@ -36,11 +36,14 @@ fn theirs(name: &str) -> String {
     name.replacen(ours, theirs, 1)
 }
 
-/// "32-24-16" of the reference's `arch`, without its input width, and our word for the ending.
+/// "32-24-16" of the reference's `arch`, without its input width, and our word for the ending; "(bias)" says its own.
 fn head(arch: &serde_json::Value, key: &str, ending: &str) -> equimod_core::HeadSpec {
     let text = arch[key].as_str().unwrap();
     let (_, widths) = text.split_once('-').unwrap();
-    format!("{widths}{ending}").parse().unwrap()
+    match widths.strip_suffix("(bias)") {
+        Some(widths) => format!("{widths} bias").parse().unwrap(),
+        None => format!("{widths}{ending}").parse().unwrap(),
+    }
 }
 
 /// How numbers are computed.
@@ -57,7 +60,7 @@ const RECOMPUTED: Precision = Precision { dtype: DType::F32, execution: Executio
 
 struct Settings {
     method: MethodConfig,
-    parameters: usize,
+    parameters: Parameters,
 }
 
 impl Settings {
@@ -65,13 +68,22 @@ impl Settings {
     fn of_steps(golden: &Golden) -> Self {
         let (arch, conf) = (golden.meta_json("arch"), golden.meta_json("conf"));
         let number = |key: &str| conf[key].as_f64().unwrap();
-        let objective = SimClrConfig {
-            temperature: number("t_z"),
-            projection_head: head(&arch, "proj_head_inv", " bn-"),
-            ..Default::default()
+        let projection_head = head(&arch, "proj_head_inv", " bn-");
+        let objective = match is_byol(golden) {
+            true => ObjectiveConfig::Byol(ByolConfig {
+                projection_head,
+                predictor: head(&arch, "predictor_inv", ""),
+                target: TargetConfig { momentum: number("tau_base"), ..Default::default() },
+                ..Default::default()
+            }),
+            false => ObjectiveConfig::SimClr(SimClrConfig {
+                temperature: number("t_z"),
+                projection_head,
+                ..Default::default()
+            }),
         };
         let equimod = EquiModConfig {
-            weight: number("lmbd"),
+            weight: equimod_core::optim::Weight::Fixed(number("lmbd")),
             temperature: number("t_y"),
             projection_head: head(&arch, "proj_head_eq", " bn-"),
             parameter_head: head(&arch, "proj_head_t", " bn"),
@@ -82,11 +94,13 @@ impl Settings {
         Self::new(width, objective, equimod, arch["p_dim"].as_u64().unwrap() as usize)
     }
 
-    fn new(width: usize, objective: SimClrConfig, equimod: EquiModConfig, parameters: usize) -> Self {
+    fn new(width: usize, objective: ObjectiveConfig, equimod: EquiModConfig, parameters: usize) -> Self {
         let backbone = BackboneConfig(ResNetConfig { width, ..Default::default() });
-        let equivariance = EquivarianceConfig { equimod: Some(equimod) };
-        let method = MethodConfig { backbone, objective: ObjectiveConfig::SimClr(objective), equivariance };
-        Self { method, parameters }
+        let equivariance = EquivarianceConfig { equimod: Some(equimod), ..Default::default() };
+        Self {
+            method: MethodConfig { backbone, objective, equivariance },
+            parameters: Parameters::of_views(parameters),
+        }
     }
 
     fn build(
@@ -96,21 +110,27 @@ impl Settings {
     ) -> Built {
         let placement =
             || Placement { seed: 0, dtype, device: &Device::Cpu, collective: SingleProcess::shared(), execution };
-        let method = Method::new(&self.method, self.parameters, placement()).unwrap();
-        for (name, slot) in method.params().iter() {
+        let method = Method::new(&self.method, &self.parameters, placement()).unwrap();
+        // The target network begins as a copy.
+        let stores = [Some(method.params()), method.target().map(|target| target.params())];
+        for (name, slot) in stores.into_iter().flatten().flat_map(ParamStore::iter) {
             match state(&theirs(name), slot.var.shape()) {
                 Some(tensor) => slot.var.set(&tensor.to_dtype(slot.var.dtype()).unwrap()).unwrap(),
                 None => assert!(name.ends_with("num_batches_tracked"), "{name} is not in the reference"),
             }
         }
-        Built { method, settings: self.method.clone(), parameters: self.parameters, dtype, execution }
+        Built { method, settings: self.method.clone(), parameters: self.parameters.clone(), dtype, execution }
     }
+}
+
+fn is_byol(golden: &Golden) -> bool {
+    golden.metadata.get("kind").is_some_and(|kind| kind == "byol")
 }
 
 struct Built {
     method: Method,
     settings: MethodConfig,
-    parameters: usize,
+    parameters: Parameters,
     dtype: DType,
     execution: Execution,
 }
@@ -118,6 +138,7 @@ struct Built {
 struct Outputs {
     h: Tensor,
     z: Tensor,
+    q: Option<Tensor>,
     embeddings: Embeddings,
 }
 
@@ -125,31 +146,64 @@ impl Built {
     /// Features and embeddings of a batch, from a second copy of the parts with the same values: nothing of the
     /// method under test changes.
     fn outputs(&self, batch: &StepBatch, mode: Mode) -> Outputs {
-        let mut store = equimod_core::ParamStore::new(0, self.dtype, &Device::Cpu);
+        let mut store = ParamStore::new(0, self.dtype, &Device::Cpu);
         let collective = SingleProcess::shared();
         let net =
             ResNet::new(&self.settings.backbone.0, self.execution, &collective, &mut store.root().scope("backbone"))
                 .unwrap();
-        let ObjectiveConfig::SimClr(simclr) = &self.settings.objective else { panic!("the reference is SimCLR") };
-        let simclr = SimClr::new(simclr, net.features(), &collective, &mut store.root().scope("objective")).unwrap();
+        let context = BuildContext {
+            features: net.features(),
+            stages: &[],
+            parameters: &self.parameters,
+            collective: &collective,
+            condition: None,
+        };
+        let objective = Embedder::new(&self.settings.objective, &context, &mut store);
         let equimod = self.settings.equivariance.equimod.as_ref().unwrap();
         let mut root = store.root();
         let mut scope = root.scope("equivariance");
-        let equimod =
-            EquiMod::new(equimod, net.features(), self.parameters, &collective, &mut scope.scope("equimod")).unwrap();
+        let equimod = EquiMod::new(equimod, &context, &mut scope.scope("equimod")).unwrap();
         for (name, slot) in store.iter() {
             slot.var.set(self.method.params().get(name).unwrap().var.as_tensor()).unwrap();
         }
-        let pooled = match mode {
-            Mode::Train => net.forward(&batch.images().unwrap(), mode).unwrap().0.pooled,
-            Mode::Eval => net.infer(&batch.images().unwrap()).unwrap().pooled,
+        let h = match mode {
+            Mode::Eval => net.infer(&batch.images().unwrap(), mode).unwrap().pooled,
+            _ => net.forward(&batch.images().unwrap(), mode).unwrap().0.pooled,
         };
-        let features = Features { pooled, stages: Vec::new() };
         let params = batch.params.as_ref();
-        let step = StepContext { features: &features, has_clean: true, params, mode, collective: &collective };
-        let z = simclr.embed(&step.view_features().unwrap(), mode).unwrap();
+        let step = StepContext { params, ..StepContext::of_features(&h, true, mode, &collective) };
+        let (z, q) = objective.embed(&step);
         let embeddings = equimod.embeddings(&step).unwrap();
-        Outputs { h: features.pooled, z, embeddings }
+        Outputs { z, q, embeddings, h: h.clone() }
+    }
+}
+
+/// What the objective embeds.
+enum Embedder {
+    SimClr(SimClr),
+    Byol(Byol),
+}
+
+impl Embedder {
+    fn new(config: &ObjectiveConfig, context: &BuildContext, store: &mut ParamStore) -> Self {
+        let mut root = store.root();
+        let mut scope = root.scope("objective");
+        match config {
+            ObjectiveConfig::SimClr(config) => Self::SimClr(SimClr::new(config, context, &mut scope).unwrap()),
+            ObjectiveConfig::Byol(config) => Self::Byol(Byol::new(config, context, &mut scope).unwrap()),
+            other => panic!("the reference has no {other:?}"),
+        }
+    }
+
+    /// z, and q if there is a predictor.
+    fn embed(&self, step: &StepContext) -> (Tensor, Option<Tensor>) {
+        match self {
+            Self::SimClr(simclr) => (simclr.embed(&step.view_features().unwrap(), step.mode).unwrap(), None),
+            Self::Byol(byol) => {
+                let ByolEmbeddings { embedded, predicted } = byol.embeddings(step).unwrap();
+                (embedded, Some(predicted))
+            }
+        }
     }
 }
 
@@ -158,9 +212,10 @@ fn scalar(value: f64, dtype: DType) -> Tensor {
 }
 
 fn check_outputs(golden: &Golden, prefix: &str, outputs: &Outputs) {
-    let Outputs { h, z, embeddings } = outputs;
-    let Embeddings { clean, views, predicted } = embeddings;
-    for (name, tensor) in [("h", h), ("z", z), ("y0", clean), ("yt", views), ("yt_hat", predicted)] {
+    let Outputs { h, z, q, embeddings } = outputs;
+    let Embeddings { start, views, predicted } = embeddings;
+    let named = [("h", h), ("z", z), ("y0", start), ("yt", views), ("yt_hat", predicted)];
+    for (name, tensor) in named.into_iter().chain(q.as_ref().map(|q| ("q", q))) {
         let name = format!("{prefix}{name}");
         if golden.has(&name) {
             golden.check(&name, tensor);
@@ -174,6 +229,8 @@ struct Trajectory {
     built: Built,
     optimizer: Lars,
     rates: Vec<f64>,
+    /// Steps of the whole run, on which the target network's momentum depends.
+    total: u64,
 }
 
 impl Trajectory {
@@ -185,17 +242,20 @@ impl Trajectory {
         let number = |key: &str| conf[key].as_f64().unwrap();
         let config = LarsConfig { weight_decay: number("wd"), trust_coefficient: number("eta"), ..Default::default() };
         let rates = conf["lrs"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
-        Self { golden, built, optimizer: Lars::new(config), rates }
+        let total = conf["total_step"].as_u64().unwrap_or(1);
+        Self { golden, built, optimizer: Lars::new(config), rates, total }
     }
 
     fn batch(&self, step: usize) -> StepBatch {
         let get = |name: &str| self.golden.get(&format!("step{step}/{name}")).to_dtype(self.built.dtype).unwrap();
-        StepBatch { clean: Some(get("img0")), views: [get("img1"), get("img2")], params: Some(get("params_norm")) }
+        let (clean, params) = (Some(get("img0")), Some(get("params_norm")));
+        StepBatch { clean, params, ..StepBatch::of_views([get("img1"), get("img2")]) }
     }
 
     /// Takes a step; `look` sees its outcome before anything has moved.
     fn advance(&mut self, step: usize, look: impl FnOnce(&Self, &equimod_core::StepOutcome)) {
-        let mut outcome = self.built.method.step(&self.batch(step)).unwrap();
+        let moment = Moment { step: step as u64, total: self.total };
+        let mut outcome = self.built.method.step(&self.batch(step), moment).unwrap();
         look(self, &outcome);
         self.optimizer.step(self.built.method.params(), &mut outcome.gradients, self.rates[step]).unwrap();
     }
@@ -228,8 +288,8 @@ fn check_step(
     names: &[String],
     dtype: DType,
 ) {
-    let Embeddings { clean, views, predicted } = &outputs.embeddings;
-    let measured = Equivariance::of(&equivariance_rows(clean, views, predicted).unwrap());
+    let Embeddings { start, views, predicted } = &outputs.embeddings;
+    let measured = Equivariance::of(&equivariance_rows(start, views, predicted).unwrap());
     let metric = |name: &str| outcome.metrics.iter().find(|(n, _)| n == name).unwrap().1;
     assert!((metric("equimod.absolute_equivariance") - measured.absolute).abs() < 1e-9);
     for (name, value) in [
@@ -240,6 +300,9 @@ fn check_step(
         ("eqgain_bis", measured.relative),
     ] {
         golden.check(&format!("{prefix}{name}"), &scalar(value, dtype));
+    }
+    if golden.has(&format!("{prefix}tau")) {
+        golden.check(&format!("{prefix}tau"), &scalar(metric("target_momentum"), dtype));
     }
     let mut norms = Vec::new();
     for name in names {
@@ -268,6 +331,12 @@ fn check_state(
             golden.check_f32(&stored, slot.var.as_tensor());
         }
     }
+    for (name, slot) in method.target().iter().flat_map(|target| target.params().iter()) {
+        let stored = format!("after{step}_momentum/m_{}", theirs(name));
+        if golden.has(&stored) && dtype == DType::F32 {
+            golden.check_f32(&stored, slot.var.as_tensor());
+        }
+    }
     let stored = format!("after{step}_update_norms");
     if golden.has(&stored) {
         let moved = names.iter().map(|name| {
@@ -280,12 +349,33 @@ fn check_state(
     }
 }
 
+/// What the target network makes of the views; its running statistics move, and are set back.
+fn check_target(golden: &Golden, prefix: &str, method: &Method, batch: &StepBatch) {
+    let Some(target) = method.target() else { return };
+    let before = target.params().deep_copy().unwrap();
+    let made = target.forward(batch).unwrap();
+    golden.check(&format!("{prefix}m_z"), &swapped(made.get("objective.projection_head").unwrap()).unwrap());
+    for (name, slot) in target.params().iter() {
+        slot.var.set(&before[name]).unwrap();
+    }
+}
+
 /// The full-size model, its weights by the fill rule.
 fn check_full(file: &str, precision: Precision) {
     let dtype = precision.dtype;
     let golden = Golden::open(file).unwrap();
     let temperature = |key: &str| golden.meta(key).parse().unwrap();
-    let objective = SimClrConfig { temperature: temperature("temperature_z"), ..Default::default() };
+    let objective = match is_byol(&golden) {
+        // No step before: the target network is a copy.
+        true => ObjectiveConfig::Byol(ByolConfig {
+            target: TargetConfig { momentum: 1.0, schedule: TargetMomentum::Constant, ..Default::default() },
+            ..Default::default()
+        }),
+        false => {
+            let temperature = temperature("temperature_z");
+            ObjectiveConfig::SimClr(SimClrConfig { temperature, ..Default::default() })
+        }
+    };
     let weight = golden.meta("lmbd").parse().unwrap();
     let equimod = EquiModConfig { weight, temperature: temperature("temperature_y"), ..Default::default() };
     let (input_shape, input_scale) = fill_call(golden.meta("input"));
@@ -297,10 +387,15 @@ fn check_full(file: &str, precision: Precision) {
     let params = fill("params", params_shape.as_slice(), params_scale, 0.0, seed).to_dtype(dtype).unwrap();
     let third = input_shape[0] / 3;
     let part = |i: usize| images.narrow(0, i * third, third).unwrap();
-    let batch = StepBatch { clean: Some(part(0)), views: [part(1), part(2)], params: Some(params) };
+    let batch = StepBatch { clean: Some(part(0)), params: Some(params), ..StepBatch::of_views([part(1), part(2)]) };
     check_outputs(&golden, "", &built.outputs(&batch, Mode::Train));
-    let outcome = built.method.step(&batch).unwrap();
-    golden.check("loss", &scalar(outcome.loss, dtype));
+    check_target(&golden, "", &built.method, &batch);
+    let outcome = built.method.step(&batch, Moment::ONLY).unwrap();
+    let metric = |name: &str| outcome.metrics.iter().find(|(n, _)| n == name).unwrap().1;
+    let losses = [("loss", outcome.loss), ("loss_z", metric("invariance_loss")), ("loss_eq_y", metric("equimod.loss"))];
+    for (name, value) in losses.into_iter().filter(|(name, _)| golden.has(name)) {
+        golden.check(name, &scalar(value, dtype));
+    }
     let (mut norms, mut probes) = (Vec::new(), Vec::new());
     for name in golden.meta_list("param_names") {
         let gradient = outcome.gradients.get(&ours(&name)).unwrap();
@@ -323,7 +418,7 @@ fn fill_call(text: &str) -> (Vec<usize>, f64) {
 }
 
 fn each(part: &str, check: impl Fn(&str)) {
-    for file in files("equimod_simclr_", ".safetensors").iter().filter(|f| f.contains(part)) {
+    for file in files("equimod_", ".safetensors").iter().filter(|f| f.contains(part)) {
         check(file);
     }
 }

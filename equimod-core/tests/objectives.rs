@@ -6,7 +6,7 @@ mod common;
 use candle_core::{DType, Device, Tensor, Var};
 use common::fill;
 use equimod_core::SingleProcess;
-use equimod_core::objective::{VicRegWeights, barlow_twins, nt_xent, simsiam, vicreg};
+use equimod_core::objective::{VicRegWeights, barlow_twins, byol, contrast, nt_xent, simsiam, spread, vicreg};
 
 /// How far values are moved for finite differences.
 const STEP: f64 = 1e-5;
@@ -15,13 +15,18 @@ type Loss = fn(&Tensor) -> Tensor;
 
 const WEIGHTS: VicRegWeights = VicRegWeights { invariance: 25.0, variance: 25.0, covariance: 1.0 };
 
+/// Losses whose second side stands still: predictions against targets.
+const AGAINST_TARGETS: [&str; 3] = ["simsiam", "byol", "moco v3"];
+
 /// Every loss over embeddings of view 1, then view 2.
-fn losses() -> [(&'static str, Loss); 4] {
+fn losses() -> [(&'static str, Loss); 6] {
     [
         ("nt-xent", |zs| nt_xent(zs, 0.3, &SingleProcess).unwrap()),
         ("barlow twins", |zs| barlow_twins(zs, 0.005, &SingleProcess).unwrap().loss),
         ("vicreg", |zs| vicreg(zs, WEIGHTS, &SingleProcess).unwrap().loss),
         ("simsiam", |ps| simsiam(ps, &random("targets", ps.dims()), &SingleProcess).unwrap()),
+        ("byol", |qs| byol(qs, &random("targets", qs.dims()), &SingleProcess).unwrap()),
+        ("moco v3", |qs| contrast(qs, &random("targets", qs.dims()), 0.2, &SingleProcess).unwrap()),
     ]
 }
 
@@ -108,12 +113,45 @@ fn simsiam_has_its_closed_forms_and_stops_gradients() {
 }
 
 #[test]
+fn byol_and_moco_v3_have_their_closed_forms_and_stop_gradients() {
+    let ms = random("targets", &[8, 5]);
+    let of = |qs: &Tensor| scalar(&byol(qs, &ms, &SingleProcess).unwrap());
+    assert!(of(&(&ms * 3.0).unwrap()).abs() < 1e-12 && (of(&ms.neg().unwrap()) - 8.0).abs() < 1e-12);
+    // Orthogonal keys, each found: ctr = 2T·log(1 + (N − 1)·e^(−1/T)).
+    let ks = (Tensor::eye(4, DType::F64, &Device::Cpu).unwrap() * 5.0).unwrap();
+    let got = scalar(&contrast(&ks, &ks, 0.5, &SingleProcess).unwrap());
+    assert!((got - (1.0 + 3.0 * (-2.0f64).exp()).ln()).abs() < 1e-12, "{got}");
+    // All keys alike: log N.
+    let alike = Tensor::ones((4, 3), DType::F64, &Device::Cpu).unwrap();
+    let got = scalar(&contrast(&random("queries", &[4, 3]), &alike, 0.5, &SingleProcess).unwrap());
+    assert!((got - 4f64.ln()).abs() < 1e-12, "{got}");
+    let (qs, ms) = (Var::from_tensor(&random("q", &[8, 5])).unwrap(), Var::from_tensor(&ms).unwrap());
+    for loss in [byol(&qs, &ms, &SingleProcess), contrast(&qs, &ms, 0.2, &SingleProcess)] {
+        let gradients = loss.unwrap().backward().unwrap();
+        assert!(gradients.get(&qs).is_some() && gradients.get(&ms).is_none());
+    }
+    assert!(contrast(&random("q", &[3, 5]), &ms, 0.2, &SingleProcess).is_err_and(|e| e.to_string().contains("8 keys")));
+}
+
+#[test]
+fn a_collapse_shows_in_how_spread_out_embeddings_are() {
+    let of = |zs: &Tensor| -> Vec<f64> { spread(zs).unwrap().into_iter().map(|(_, value)| value).collect() };
+    // Independent features of one length fill every direction.
+    let (all, one) = (of(&independent()), of(&Tensor::ones((8, 3), DType::F64, &Device::Cpu).unwrap()));
+    assert!((all[0] - 3f64.sqrt().recip()).abs() < 1e-6 && (all[1] - 3.0).abs() < 1e-5, "{all:?}");
+    assert!(one[0] < 1e-6 && one[1] < 1.0 + 1e-6, "{one:?}");
+    // Two opposite points: one direction.
+    let line = Tensor::new(&[[1.0, 2.0f64], [-1.0, -2.0], [2.0, 4.0], [-3.0, -6.0]], &Device::Cpu).unwrap();
+    assert!((of(&line)[1] - 1.0).abs() < 1e-5);
+}
+
+#[test]
 fn views_and_pairs_may_change_places() {
     let zs = random("embeddings", &[12, 7]);
     let order = |rows: &[u32]| zs.index_select(&Tensor::new(rows, &Device::Cpu).unwrap(), 0).unwrap();
     let swapped = order(&[6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5]);
     let shuffled = order(&[2, 5, 0, 1, 4, 3, 8, 11, 6, 7, 10, 9]);
-    for (name, loss) in losses().into_iter().filter(|(name, _)| *name != "simsiam") {
+    for (name, loss) in losses().into_iter().filter(|(name, _)| !AGAINST_TARGETS.contains(name)) {
         let want = scalar(&loss(&zs));
         for other in [&swapped, &shuffled] {
             assert!((scalar(&loss(other)) - want).abs() < 1e-12 * want.abs().max(1.0), "{name}");

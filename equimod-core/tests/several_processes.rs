@@ -5,8 +5,8 @@ use std::sync::{Arc, Barrier, Mutex};
 
 use candle_core::{DType, Device, Tensor};
 use equimod_core::{
-    Collective, Execution, Method, MethodConfig, ObjectiveConfig, Placement, Result, SharedCollective, SingleProcess,
-    StepBatch,
+    Collective, EquivarianceConfig, Execution, Method, MethodConfig, Moment, ObjectiveConfig, PairValue, Parameters,
+    Placement, Result, SharedCollective, SingleProcess, StepBatch,
 };
 
 /// What the threads share.
@@ -82,28 +82,43 @@ fn batch(rank: usize, size: usize) -> StepBatch {
     let params = |seed: usize| values(&[IMAGES, PARAMETERS], seed).narrow(0, rank * part, part).unwrap();
     StepBatch {
         clean: Some(images(1)),
-        views: [images(2), images(3)],
+        small: Some(images(6)),
         params: Some(Tensor::cat(&[params(4), params(5)], 0).unwrap()),
+        pairs: Some(Tensor::cat(&[params(7), params(8)], 0).unwrap()),
+        ..StepBatch::of_views([images(2), images(3)])
     }
+}
+
+fn parameters() -> Parameters {
+    let value = |i: usize| PairValue {
+        name: format!("value {i}"),
+        augmentation: format!("augmentation {}", i / 2),
+        mean: 0.0,
+        std: 1.0,
+        reach: 2.0,
+        flag: false,
+    };
+    Parameters { view: PARAMETERS, pair: (0..PARAMETERS).map(value).collect() }
 }
 
 /// Loss and gradients, and the running statistics afterwards.
 type Found = (f64, Vec<(String, Vec<f64>)>);
 
-fn step(objective: &str, collective: SharedCollective, batch: &StepBatch) -> Found {
+fn step((objective, modules): (&str, &str), collective: SharedCollective, batch: &StepBatch) -> Found {
     let config: MethodConfig = serde_json::from_str(&format!(
-        r#"{{"backbone": {{"width": 4}}, "objective": {objective}, "equivariance": {{"equimod":
-            {{"projection_head": "16-8 bn-", "parameter_head": "6 bn", "predictor": "8 bn-"}}}}}}"#,
+        r#"{{"backbone": {{"width": 4}}, "objective": {objective}, "equivariance": {modules}}}"#,
     ))
     .unwrap();
     let placement =
         Placement { seed: 3, dtype: DType::F64, device: &Device::Cpu, collective, execution: Execution::default() };
-    let method = Method::new(&config, PARAMETERS, placement).unwrap();
+    let method = Method::new(&config, &parameters(), placement).unwrap();
     // Residual branches that do something.
-    for (name, slot) in method.params().iter().filter(|(name, _)| name.ends_with("bn2.weight")) {
+    let target = method.target().iter().flat_map(|target| target.params().iter()).collect::<Vec<_>>();
+    let all = method.params().iter().chain(target);
+    for (name, slot) in all.filter(|(name, _)| name.ends_with("bn2.weight")) {
         slot.var.set(&(slot.var.ones_like().unwrap() * 0.7).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
-    let outcome = method.step(batch).unwrap();
+    let outcome = method.step(batch, Moment::ONLY).unwrap();
     let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let mut found: Vec<_> = outcome.gradients.iter().map(|(name, g)| (name.to_owned(), flat(g))).collect();
     let running = method.params().iter().filter(|(name, _)| name.contains("running"));
@@ -111,17 +126,39 @@ fn step(objective: &str, collective: SharedCollective, batch: &StepBatch) -> Fou
     (outcome.loss, found)
 }
 
-const OBJECTIVES: [&str; 4] = [
+const OBJECTIVES: [&str; 7] = [
     r#"{"kind": "simclr", "projection_head": "16-8 bn-"}"#,
+    r#"{"kind": "byol", "projection_head": "16-8 bias", "predictor": "6-8 bias"}"#,
     r#"{"kind": "barlow-twins", "projection_head": "16-8"}"#,
     r#"{"kind": "vicreg", "projection_head": "16-8"}"#,
     r#"{"kind": "simsiam", "projection_head": "16-8 bn-", "predictor": "6-8 bias"}"#,
+    r#"{"kind": "moco-v3", "projection_head": "16-8 bn-", "predictor": "6-8"}"#,
+    r#"{"kind": "none"}"#,
+];
+
+const EQUIMOD: &str = r#"{"equimod": {"projection_head": "16-8 bn-", "parameter_head": "6 bn", "predictor": "8 bn-"}}"#;
+
+/// The other modules, and EquiMod's other forms; with BYOL.
+const MODULES: [&str; 8] = [
+    r#"{"equimod": {"projection_head": "8", "parameter_head": "6", "predictor": "8", "loss": "vicreg", "start": "view"}}"#,
+    r#"{"equimod": {"projection_head": "8 bn-", "parameter_head": "6", "predictor": "8", "loss": "cosine-target"}}"#,
+    r#"{"augself": {"hidden": [6], "tap": "stage2"}}"#,
+    r#"{"essl": {"hidden": 6}}"#,
+    r#"{"split": {"projection_head": "8-4"}}"#,
+    r#"{"conditional": {"parameter_head": "3 bn"}}"#,
+    r#"{"care": {"chunk": 2, "projection_head": "8-4"}}"#,
+    r#"{"stl": {"code_head": "4 bn-", "projection_head": "8-4"}}"#,
 ];
 
 #[test]
 fn several_processes_equal_one_with_the_whole_batch() {
     assert_eq!(OBJECTIVES.len(), ObjectiveConfig::LIST.len());
-    for (objective, size) in OBJECTIVES.into_iter().flat_map(|objective| [(objective, 2), (objective, 3)]) {
+    for (name, _) in EquivarianceConfig::LIST {
+        assert!(MODULES.iter().any(|module| module.starts_with(&format!("{{\"{name}\""))), "{name} is not tested");
+    }
+    let with_byol = MODULES.map(|modules| (OBJECTIVES[1], modules));
+    let methods = OBJECTIVES.map(|objective| (objective, EQUIMOD)).into_iter().chain(with_byol);
+    for (objective, size) in methods.flat_map(|method| [(method, 2), (method, 3)]) {
         let (loss, reference) = step(objective, SingleProcess::shared(), &batch(0, 1));
         let threads = Threads::group(size).into_iter().enumerate().map(|(rank, collective)| {
             std::thread::spawn(move || step(objective, Arc::new(collective), &batch(rank, size)))
@@ -130,13 +167,13 @@ fn several_processes_equal_one_with_the_whole_batch() {
             let (other_loss, other) = thread.join().unwrap();
             // 64 bits and another order of sums.
             let off = (loss - other_loss).abs() / loss.abs();
-            assert!(off < 1e-12, "{objective}, rank {rank} of {size}: {other_loss} {loss}");
+            assert!(off < 1e-12, "{objective:?}, rank {rank} of {size}: {other_loss} {loss}");
             assert_eq!(reference.len(), other.len());
             for ((name, want), (other_name, got)) in reference.iter().zip(&other) {
                 assert_eq!(name, other_name);
                 let scale = want.iter().map(|v| v.abs()).fold(1e-3, f64::max);
                 let off = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-                assert!(off < 1e-9 * scale, "{objective}: {name}, rank {rank} of {size}: off by {off:e} of {scale}");
+                assert!(off < 1e-9 * scale, "{objective:?}: {name}, rank {rank} of {size}: off by {off:e} of {scale}");
             }
         }
     }

@@ -18,9 +18,9 @@ pub use skipped::{SKIP_SHARE, Skipped};
 
 use crate::dataset::Dataset;
 use crate::encoding::ParamLayout;
-use crate::image::Image;
-use crate::policy::{Policy, ViewParams, clean_view};
-use crate::random::{shared_rng, view_rng};
+use crate::image::Size;
+use crate::policy::{Policy, ViewParams, ViewPolicy, clean_view};
+use crate::random::{Rng, shared_rng, view_rng};
 use crate::sampler::Sampler;
 use crate::{Error, Result};
 use pieces::join;
@@ -39,6 +39,10 @@ pub struct LoaderConfig {
     pub batch: usize,
     /// Whether batches hold the clean pictures.
     pub clean: bool,
+    /// The layout of the vectors from each of the first two views to the other, if batches hold them: pairwise.
+    pub pairs: Option<ParamLayout>,
+    /// One more view that batches hold, apart from the others and without parameters.
+    pub small: Option<ViewPolicy>,
     /// Threads that decode and augment; they change nothing but the time.
     pub threads: usize,
     /// Batches made ahead.
@@ -62,6 +66,8 @@ impl Default for LoaderConfig {
             seed: 0,
             batch: 1,
             clean: false,
+            pairs: None,
+            small: None,
             threads: 1,
             prefetch: 2,
             keep_remainder: false,
@@ -87,6 +93,8 @@ struct Source {
     layout: ParamLayout,
     sampler: Sampler,
     clean: bool,
+    pairs: Option<ParamLayout>,
+    small: Option<ViewPolicy>,
     shared_by: Option<usize>,
     skipped: SkippedList,
     orders: Mutex<VecDeque<(u64, Arc<Vec<usize>>)>>,
@@ -119,8 +127,9 @@ impl Loader {
         }
         let skipped = SkippedList::new(dataset.name(), dataset.len(), config.skip_share);
         let (clean, shared_by) = (config.clean, config.shared_by.filter(|&chunk| chunk > 0));
-        let orders = Mutex::default();
-        let shared = Arc::new(Source { dataset, policy, layout, sampler, clean, shared_by, skipped, orders });
+        let (pairs, small, orders) = (config.pairs.clone(), config.small.clone(), Mutex::default());
+        let source = Source { dataset, policy, layout, sampler, clean, pairs, small, shared_by, skipped, orders };
+        let shared = Arc::new(source);
         Ok(Self { shared, threads: config.threads.max(1), prefetch: config.prefetch.max(1) })
     }
 
@@ -168,8 +177,7 @@ impl Source {
     /// The part `range` of the epoch's order, which lies in batch `index`.
     fn piece(&self, epoch: u64, index: usize, range: Range<usize>, spare: Option<Batch>) -> Result<Batch> {
         let order = self.order(epoch);
-        let empty = || Batch::empty(epoch, index, &self.policy, &self.layout, self.clean, range.len());
-        let mut batch = spare.unwrap_or_else(empty);
+        let mut batch = spare.unwrap_or_else(|| self.empty(range.len()));
         (batch.epoch, batch.index) = (epoch, index);
         batch.clear();
         for place in range {
@@ -180,28 +188,62 @@ impl Source {
             if let Some(clean) = &mut batch.clean {
                 clean.push(&clean_view(&image, &self.policy.clean))?;
             }
-            let drawn = self.draw(epoch, index, place, sample, &image);
+            let rng = |view: usize| self.rng(epoch, index, place, sample, view as u64);
+            let views = self.policy.views.iter().enumerate();
+            let drawn: Vec<ViewParams> =
+                views.map(|(number, view)| view.sample(image.size(), &mut rng(number))).collect();
             self.layout.encode_views(&self.policy, &drawn, image.size(), &mut batch.params);
             for ((view, params), pixels) in self.policy.views.iter().zip(&drawn).zip(&mut batch.views) {
                 pixels.push(&view.apply(&image, params))?;
             }
+            if let Some(layout) = &self.pairs {
+                for (ways, out) in [(0, 1), (1, 0)].into_iter().zip(&mut batch.pairs) {
+                    layout.encode_pair(&self.policy, &drawn, image.size(), ways, out);
+                }
+            }
+            if let (Some(view), Some(pixels)) = (&self.small, &mut batch.small) {
+                let drawn = view.sample(image.size(), &mut rng(self.policy.views.len()));
+                pixels.push(&view.apply(&image, &drawn))?;
+            }
         }
         batch.params.iter_mut().for_each(|values| self.layout.normalise(values));
+        if let Some(layout) = &self.pairs {
+            batch.pairs.iter_mut().for_each(|values| layout.normalise(values));
+        }
         Ok(batch)
     }
 
-    /// The parameters of every view of the sample at `place` in the epoch's order.
-    fn draw(&self, epoch: u64, index: usize, place: usize, sample: usize, image: &Image) -> Vec<ViewParams> {
+    /// A batch with room for `capacity` pictures.
+    fn empty(&self, capacity: usize) -> Batch {
+        let pixels = |size: Size| Pixels::empty(size, capacity);
+        let vectors = |layout: &ParamLayout, count: usize| {
+            let vector = Vec::with_capacity(capacity * layout.width());
+            vec![vector; count]
+        };
+        let side = self.policy.size();
+        Batch {
+            epoch: 0,
+            index: 0,
+            clean: self.clean.then(|| pixels(Size::square(side))),
+            views: self.policy.view_sizes().into_iter().map(pixels).collect(),
+            small: self.small.as_ref().map(|view| pixels(view.output_size(side))),
+            params: vectors(&self.layout, self.layout.vectors(&self.policy)),
+            pairs: self.pairs.as_ref().map_or_else(Vec::new, |layout| vectors(layout, 2)),
+            indices: Vec::with_capacity(capacity),
+            skipped: Vec::new(),
+        }
+    }
+
+    /// What a view of the sample at `place` in the epoch's order is drawn from.
+    fn rng(&self, epoch: u64, index: usize, place: usize, sample: usize, view: u64) -> Rng {
         let seed = self.sampler.seed;
-        let rng = |view: u64| match self.shared_by {
+        match self.shared_by {
             None => view_rng(seed, epoch, sample as u64, view),
             Some(chunk) => {
                 let chunk = (place - index * self.sampler.batch) / chunk;
                 shared_rng(seed, epoch, index as u64, chunk as u64, view)
             }
-        };
-        let views = self.policy.views.iter().enumerate();
-        views.map(|(number, view)| view.sample(image.size(), &mut rng(number as u64))).collect()
+        }
     }
 
     /// The places of batch `index` that one thread takes at a time.

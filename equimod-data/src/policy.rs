@@ -61,11 +61,27 @@ impl ViewPolicy {
     }
 
     /// The size of the view of a square picture with sides of `side` pixels.
-    fn output_size(&self, side: usize) -> Size {
+    pub(crate) fn output_size(&self, side: usize) -> Size {
         let square = Size::square(side);
         let step =
             |size, a: &AugmentationConfig| a.as_augmentation().output_size(size, &a.as_augmentation().identity(size));
         self.0.iter().fold(square, step)
+    }
+
+    /// The same with its random crop of another size and share of the area.
+    pub fn with_crop(&self, size: usize, scale: (f64, f64)) -> Result<Self> {
+        let mut view = self.clone();
+        let crop = view.0.iter_mut().find_map(|augmentation| match augmentation {
+            AugmentationConfig::RandomResizedCrop(crop) => Some(crop),
+            _ => None,
+        });
+        let missing = || Error::Config("a small view needs a policy whose view 1 has a random-resized-crop".into());
+        let crop = crop.ok_or_else(missing)?;
+        (crop.size, crop.scale) = (size, scale);
+        match crop.problems().first() {
+            Some(problem) => Err(Error::Config(format!("the crop of the small view: {problem}"))),
+            None => Ok(view),
+        }
     }
 
     /// Whether the axis (`'x'` or `'y'`) is turned round.

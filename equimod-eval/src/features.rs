@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use equimod_core::Model;
 use equimod_core::checkpoint::{from_bytes, read_file, sha256, to_bytes, write_atomic};
+use equimod_core::{Model, Tap};
 use equimod_data::resample::Filter;
 use equimod_data::{CleanView, Dataset, Image, Size, clean_view};
 use rayon::prelude::*;
@@ -186,18 +186,18 @@ impl<'a> Extractor<'a> {
             let images = batch.par_iter().map(look).collect::<Result<Vec<_>>>()?;
             left_out.extend(batch.iter().zip(&images).filter(|(_, image)| image.is_none()).map(|(&i, _)| i));
             let images: Vec<Image> = images.into_iter().map(|image| image.unwrap_or_else(|| blank.clone())).collect();
-            values.extend(self.pooled(&images)?.flatten_all()?.to_vec1::<f32>()?);
+            values.extend(self.at(Tap::Pooled, &images)?.flatten_all()?.to_vec1::<f32>()?);
         }
         let columns = self.model.backbone().features();
         left_out.iter().for_each(|&picture| values[picture * columns..][..columns].fill(0.0));
         Ok(Features::new(dataset.len(), columns, values)?.without(left_out))
     }
 
-    /// Pooled features `[pictures, features]` of pictures of the network's size.
-    pub fn pooled(&self, images: &[Image]) -> Result<Tensor> {
+    /// The features `[pictures, features]` that `tap` takes of pictures of the network's size.
+    pub fn at(&self, tap: Tap, images: &[Image]) -> Result<Tensor> {
         let side = self.model.preprocessing.size;
         let pixels: Vec<u8> = images.iter().flat_map(|image| image.pixels()).copied().collect();
-        Ok(self.model.features(&pixels, (images.len(), side, side))?.pooled.to_dtype(DType::F32)?)
+        Ok(self.model.features(&pixels, (images.len(), side, side))?.at(tap)?.to_dtype(DType::F32)?)
     }
 }
 

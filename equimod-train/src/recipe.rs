@@ -8,7 +8,7 @@ use equimod_core::{
     ResNetConfig,
 };
 use equimod_data::loader::SKIP_SHARE;
-use equimod_data::{Encoding, LayoutConfig, Policy, Size};
+use equimod_data::{LayoutConfig, Policy, Size};
 use serde::{Deserialize, Serialize};
 
 use crate::policy_choice::PolicyChoice;
@@ -241,10 +241,6 @@ impl Recipe {
         check(
             !(0.0..=1.0).contains(&self.data.skip_share),
             format!("data.skip_share is {}; give a share from 0 to 1", self.data.skip_share),
-        );
-        check(
-            self.equivariance.equimod.is_some() && self.augmentation.encoding == Encoding::Pairwise.to_string(),
-            "equivariance.equimod predicts from the clean picture; give augmentation.encoding = \"published\" or \"size-normalised\"".into(),
         );
         check(self.checkpoint.every_epochs == 0, "checkpoint.every_epochs is 0; give at least 1".into());
         check(self.checkpoint.keep < 2, format!("checkpoint.keep is {}; keep at least 2", self.checkpoint.keep));

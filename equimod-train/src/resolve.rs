@@ -120,8 +120,7 @@ fn apply_setting(table: &mut Table, setting: &str) -> std::result::Result<(), St
 
 /// The default recipe with every module on, and the variants that `table` chose by `kind`.
 fn known_keys(table: &Table) -> Table {
-    let all = Recipe { equivariance: EquivarianceConfig { equimod: Some(Default::default()) }, ..Recipe::default() };
-    let mut known = to_table(&all);
+    let mut known = to_table(&Recipe { equivariance: EquivarianceConfig::all(), ..Recipe::default() });
     for (section, part) in known.iter_mut() {
         let Some(kind) = table.get(section).and_then(|t| t.get("kind")) else { continue };
         let chosen = Table::from_iter([("kind".to_owned(), kind.clone())]);

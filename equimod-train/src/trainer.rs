@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use equimod_core::checkpoint::{from_bytes, load_strict, read_folder, to_bytes};
-use equimod_core::model::{MODEL_FILE, checkpoint_folders};
+use equimod_core::method::MoreModules;
+use equimod_core::model::{MODEL_FILE, TARGET_FILE, checkpoint_folders};
 use equimod_core::optim::Schedule;
 use equimod_core::{
-    Description, Method, Optimizer, Placement, Preprocessing, SharedCollective, SingleProcess, StepBatch,
+    Description, Method, Moment, Optimizer, PairValue, Parameters, Placement, Preprocessing, SharedCollective,
+    SingleProcess, StepBatch,
 };
-use equimod_data::{Batch, Dataset, Loader, LoaderConfig, ParamLayout, Pixels, Policy};
+use equimod_data::augment::FLAG;
+use equimod_data::{Batch, Dataset, Encoding, LayoutConfig, Loader, LoaderConfig, ParamLayout, Pixels, Policy};
 use serde::{Deserialize, Serialize};
 
 use crate::guard;
@@ -79,6 +82,9 @@ pub struct Trainer {
     loader: Loader,
     policy: Policy,
     layout: ParamLayout,
+    /// Of vectors from view to view, if the method needs them.
+    pairs: Option<ParamLayout>,
+    parameters: Parameters,
     fingerprint: String,
     step: u64,
     /// Pictures that did not decode and were written down.
@@ -88,9 +94,24 @@ pub struct Trainer {
 impl Trainer {
     /// Prepares a run of `recipe` on `dataset`, at its first step.
     pub fn new(recipe: Recipe, dataset: Arc<dyn Dataset>, surroundings: Surroundings) -> Result<Self> {
+        Self::with_modules(recipe, dataset, surroundings, &|_, _| Ok(Vec::new()))
+    }
+
+    /// As [`new`](Self::new), with `more` equivariance modules than the recipe names.
+    pub fn with_modules(
+        recipe: Recipe,
+        dataset: Arc<dyn Dataset>,
+        surroundings: Surroundings,
+        more: MoreModules,
+    ) -> Result<Self> {
         let a = &recipe.augmentation;
-        let policy = a.policy()?;
-        let layout = ParamLayout::new(&policy, &a.layout()?, &dataset.sample_sizes(STATISTICS_PICTURES)?)?;
+        let (policy, config, sizes) = (a.policy()?, a.layout()?, dataset.sample_sizes(STATISTICS_PICTURES)?);
+        let layout = ParamLayout::new(&policy, &config, &sizes)?;
+        let pairs = LayoutConfig { encoding: Encoding::Pairwise, fields: config.fields, ..LayoutConfig::default() };
+        let pairs = ParamLayout::new(&policy, &pairs, &sizes);
+        // They are told where they are needed.
+        let pair = pairs.as_ref().map_or_else(|_| Vec::new(), |layout| pair_values(&policy, layout));
+        let parameters = Parameters { view: layout.width(), pair };
         let placement = Placement {
             seed: recipe.seed,
             dtype: DType::F32,
@@ -98,11 +119,29 @@ impl Trainer {
             collective: surroundings.collective.clone(),
             execution: recipe.execution,
         };
-        let method = Method::new(&recipe.method(), layout.width(), placement)?;
+        let method = Method::with_modules(&recipe.method(), &parameters, placement, more)?;
+        let needs = method.needs();
+        if needs.parameters && layout.encoding == Encoding::Pairwise {
+            return Err(Error::Recipe(vec![
+                "a module needs the parameters of views; give augmentation.encoding = \"published\" or \"size-normalised\""
+                    .into(),
+            ]));
+        }
+        if let Some(chunk) = needs.shared_by.filter(|chunk| !recipe.data.batch.is_multiple_of(*chunk)) {
+            let batch = recipe.data.batch;
+            return Err(Error::Recipe(vec![format!(
+                "data.batch is {batch}, but a module shares augmentations {chunk} by {chunk}; give a multiple of {chunk}"
+            )]));
+        }
+        let pairs = if needs.pairs { Some(pairs?) } else { None };
+        let small = needs.small.map(|small| policy.views[0].with_crop(small.size, small.scale)).transpose()?;
         let config = LoaderConfig {
             seed: recipe.seed,
             batch: recipe.data.batch,
-            clean: method.needs().clean_view,
+            clean: needs.clean_view,
+            pairs: pairs.clone(),
+            small,
+            shared_by: needs.shared_by,
             threads: surroundings.loader_threads,
             prefetch: PREFETCH,
             window: Some(recipe.data.shuffle_window).filter(|&window| window > 0),
@@ -112,7 +151,20 @@ impl Trainer {
         let fingerprint = dataset.fingerprint()?;
         let loader = Loader::new(dataset, policy.clone(), layout.clone(), &config)?;
         let optimizer = recipe.optimizer.build();
-        Ok(Self { recipe, surroundings, method, optimizer, loader, policy, layout, fingerprint, step: 0, told: None })
+        Ok(Self {
+            recipe,
+            surroundings,
+            method,
+            optimizer,
+            loader,
+            policy,
+            layout,
+            pairs,
+            parameters,
+            fingerprint,
+            step: 0,
+            told: None,
+        })
     }
 
     /// Steps of the whole run.
@@ -145,9 +197,9 @@ impl Trainer {
         &self.policy
     }
 
-    /// The layout of parameter vectors.
-    pub fn layout(&self) -> &ParamLayout {
-        &self.layout
+    /// What parameter vectors hold.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     /// Trains up to the last step, or until a stop is asked for; saves checkpoints on the way and at the end.
@@ -185,7 +237,8 @@ impl Trainer {
 
     fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepReport> {
         let tensors = self.tensors(batch)?;
-        let mut outcome = self.method.step(&tensors)?;
+        let moment = Moment { step: self.step, total: self.total_steps() };
+        let mut outcome = self.method.step(&tensors, moment)?;
         let gradient_norm = guard::check(&outcome, self.step)?;
         self.optimizer.step(self.method.params(), &mut outcome.gradients, learning_rate)?;
         self.step += 1;
@@ -215,16 +268,16 @@ impl Trainer {
         let [first, second] = batch.views.as_slice() else {
             return Err(Error::DataSet(format!("the policy makes {} views, training needs two", batch.views.len())));
         };
-        let params = match self.method.needs().parameters {
-            true => {
-                let values: Vec<f32> = batch.params.concat();
-                let rows = values.len() / self.layout.width();
-                Some(Tensor::from_vec(values, (rows, self.layout.width()), device)?)
-            }
-            false => None,
+        let vectors = |vectors: &[Vec<f32>], width: usize| -> Result<Tensor> {
+            let values: Vec<f32> = vectors.concat();
+            let rows = values.len() / width.max(1);
+            Ok(Tensor::from_vec(values, (rows, width), device)?)
         };
+        let params = self.method.needs().parameters.then(|| vectors(&batch.params, self.layout.width())).transpose()?;
+        let pairs = self.pairs.as_ref().map(|layout| vectors(&batch.pairs, layout.width())).transpose()?;
         let clean = batch.clean.as_ref().map(normalise).transpose()?;
-        Ok(StepBatch { clean, views: [normalise(first)?, normalise(second)?], params })
+        let small = batch.small.as_ref().map(normalise).transpose()?;
+        Ok(StepBatch { clean, views: [normalise(first)?, normalise(second)?], small, params, pairs })
     }
 
     /// What is written beside the weights.
@@ -236,23 +289,32 @@ impl Trainer {
                 size: self.recipe.augmentation.size,
                 normalisation: self.recipe.normalisation,
             },
-            parameters: self.layout.width(),
-            augmentation: serde_json::json!({ "policy": self.policy, "layout": self.layout }),
+            parameters: self.parameters.clone(),
+            augmentation: serde_json::json!({ "policy": self.policy, "layout": self.layout, "pairs": self.pairs }),
+            target: false,
             step: self.step,
             seed: self.recipe.seed,
         }
     }
 
+    fn described(&self, description: Description) -> Result<String> {
+        serde_json::to_string(&description).map_err(|e| Error::RunDirectory(e.to_string()))
+    }
+
     fn save(&self, run: &RunDirectory) -> Result<()> {
         let json = |value: serde_json::Result<Vec<u8>>| value.map_err(|e| Error::RunDirectory(e.to_string()));
-        let description = String::from_utf8_lossy(&json(serde_json::to_vec(&self.description()))?).into_owned();
+        let description = self.described(self.description())?;
         let state =
             SavedState { step: self.step, recipe: self.recipe.clone(), data_fingerprint: self.fingerprint.clone() };
-        let files = [
+        let mut files = vec![
             (MODEL_FILE, to_bytes(&self.method.params().tensors(""), &description)?),
             (OPTIMIZER_FILE, to_bytes(&self.optimizer.state(), "{}")?),
             (STATE_FILE, json(serde_json::to_vec_pretty(&state))?),
         ];
+        if let Some(target) = self.method.target() {
+            let description = self.described(Description { target: true, ..self.description() })?;
+            files.push((TARGET_FILE, to_bytes(&target.params().tensors(""), &description)?));
+        }
         run.save(self.step, &files, self.recipe.checkpoint.keep)?;
         Ok(())
     }
@@ -289,11 +351,27 @@ impl Trainer {
         let device = &self.surroundings.device;
         let path = folder.join(MODEL_FILE);
         load_strict(self.method.params(), &from_bytes(file(MODEL_FILE)?, &path, device)?.tensors, &path)?;
+        if let Some(target) = self.method.target() {
+            let path = folder.join(TARGET_FILE);
+            load_strict(target.params(), &from_bytes(file(TARGET_FILE)?, &path, device)?.tensors, &path)?;
+        }
         let path = folder.join(OPTIMIZER_FILE);
         self.optimizer.load_state(from_bytes(file(OPTIMIZER_FILE)?, &path, device)?.tensors)?;
         self.step = state.step;
         Ok(())
     }
+}
+
+/// What the values of a pairwise layout are, for modules.
+fn pair_values(policy: &Policy, layout: &ParamLayout) -> Vec<PairValue> {
+    let values = layout.names.iter().zip(layout.augmentations(policy)).zip(layout.units(policy));
+    let numbers = layout.mean.iter().zip(&layout.std).zip(layout.reaches(policy));
+    let value =
+        |(((name, augmentation), unit), ((&mean, &std), reach)): (((&String, &str), &str), ((&f32, &f32), f32))| {
+            let flag = unit == FLAG;
+            PairValue { name: name.clone(), augmentation: augmentation.into(), mean, std, reach, flag }
+        };
+    values.zip(numbers).map(value).collect()
 }
 
 /// The names of the settings in which two recipes differ.

@@ -1,5 +1,6 @@
 //! `equimod pretrain`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use candle_core::Device;
-use equimod_core::Model;
+use equimod_core::{Model, ObjectiveConfig};
 use equimod_data::Dataset;
 use equimod_eval::ResultRow;
 use equimod_eval::knn::KnnConfig;
@@ -103,27 +104,39 @@ fn reading(recipe: &Recipe) -> Reading {
 }
 
 fn dry_run(recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
-    let params = trainer.method().params();
-    let count = |part: &str| params.count(part);
-    output::note(&format!(
-        "{} parameters: backbone {}, objective {}, equivariance {}; {} steps",
-        count(""),
-        count("backbone."),
-        count("objective."),
-        count("equivariance."),
-        trainer.total_steps()
-    ));
+    output::note(&parts(trainer));
     output::result(&recipe.to_toml())?;
-    let Forecast { bytes, time, taken } = forecast(recipe, trainer.layout().width())?;
+    let Forecast { bytes, time, taken } = forecast(recipe, trainer.parameters())?;
     let all = time.mul_f64(trainer.total_steps() as f64);
+    let (images, side) = (recipe.data.batch, recipe.augmentation.size);
     output::note(&format!(
-        "a step of {} images has {:.0} MiB at most and takes about {} on this machine's CPU ({} for all; from steps of up to {taken}), loading aside",
-        recipe.data.batch,
+        "a step of {images} images has {:.0} MiB at most, is about {:.3e} floating-point operations, and takes about {} on \
+         this machine's CPU ({} for all; from steps of up to {taken}), loading aside",
         bytes / f64::from(1 << 20),
+        trainer.method().operations(images, side),
         short(time),
         duration(all)
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// How many parameters each part has: the backbone, each head, the target network.
+fn parts(trainer: &Trainer) -> String {
+    let method = trainer.method();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, slot) in method.params().trainable() {
+        // equivariance.equimod.predictor.0.weight is of equivariance.equimod.predictor.
+        let depth = if name.starts_with("equivariance.") { 3 } else { 2 };
+        let part = if name.starts_with("backbone.") { 1 } else { depth };
+        let part = name.split('.').take(part).collect::<Vec<_>>().join(".");
+        *counts.entry(part).or_default() += slot.var.elem_count();
+    }
+    let list: Vec<String> = counts.iter().map(|(part, count)| format!("\n  {part}  {count}")).collect();
+    let target = method.target().map_or(String::new(), |target| {
+        format!("\n  target network (not trained)  {}", target.params().count(""))
+    });
+    let (all, steps) = (method.params().count(""), trainer.total_steps());
+    format!("{all} parameters, {steps} steps{}{target}", list.join(""))
 }
 
 /// Seconds and their tenths, or milliseconds.
@@ -239,12 +252,13 @@ impl Finished<'_> {
         let program = std::env::args().next().unwrap_or_else(|| "equimod".into());
         text += &format!("\nNext:\n  {program} inspect {folder}\n");
         text += &format!("  {program} eval knn {folder} --data {} --k 5 --untrained\n", self.recipe.data.source);
-        text += &match self.recipe.equivariance.equimod {
-            Some(_) => format!(
-                "  {program} pretrain --recipe {folder}/recipe.resolved.toml --set equivariance.equimod.weight=0   # the \
-                 same without EquiMod's loss\n"
+        text += &match self.trainer.method().modules().first() {
+            Some(module) if !matches!(self.recipe.objective, ObjectiveConfig::None(_)) => format!(
+                "  {program} pretrain --recipe {folder}/recipe.resolved.toml --set equivariance.{0}.weight=0   # the same \
+                 batches without {0}'s loss\n",
+                module.name
             ),
-            None => format!("  {program} list recipes\n"),
+            _ => format!("  {program} list recipes\n"),
         };
         output::result(&text)
     }
@@ -261,7 +275,7 @@ impl Finished<'_> {
         } else {
             rows = beside(self.labelled(&model, &splits)?, &self.labelled(&untrained, &splits)?);
         }
-        if !self.trainer.method().modules().is_empty() {
+        if self.trainer.method().modules().iter().any(|module| module.module.start().is_some()) {
             let pictures = splits.test.as_ref().unwrap_or(&splits.train);
             rows.extend(equivariance(&model, &splits.name, pictures.as_ref(), PICTURES, self.info.seed)?);
         }

@@ -19,8 +19,11 @@ pub trait Backbone: Send + Sync {
     /// images `[batch, 3, height, width]` → features and the record for [`Tape::backward`].
     fn forward(&self, images: &Tensor, mode: Mode) -> Result<(Features, Tape)>;
 
-    /// images `[batch, 3, height, width]` → features in evaluation mode; nothing is remembered.
-    fn infer(&self, images: &Tensor) -> Result<Features>;
+    /// images `[batch, 3, height, width]` → features; nothing is remembered.
+    fn infer(&self, images: &Tensor, mode: Mode) -> Result<Features>;
+
+    /// Multiplications of a pass over one square picture of `side` pixels, those of its convolutions.
+    fn multiplications(&self, side: usize) -> f64;
 
     /// Width of the pooled features.
     fn features(&self) -> usize;

@@ -4,25 +4,59 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::collective::SharedCollective;
-use crate::equivariance::{Equivariance, EquivarianceModule, Needs, Predictor, PredictorSpec, equivariance_rows};
+use crate::Result;
+use crate::build::BuildContext;
+use crate::ema::TargetHead;
+use crate::equivariance::{
+    Equivariance, EquivarianceModule, ModuleSettings, Needs, Predictor, PredictorSpec, Start, equivariance_rows,
+};
 use crate::head::{Ending, Head, HeadSpec};
 use crate::nn::Mode;
-use crate::objective::{Negatives, nt_xent_with};
+use crate::objective::{
+    Negatives, ObjectiveConfig, VicRegWeights, mean_cosine, nt_xent_with, spread, swapped, temperature_problems, vicreg,
+};
+use crate::optim::Weight;
 use crate::params::Scope;
-use crate::step::{StepContext, Term};
-use crate::{Error, Result};
+use crate::step::{StepContext, Tap, Term};
+
+/// How predictions are compared with the embeddings of views.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EquiModLoss {
+    /// `NTXent(cat[yt, ŷt], T)` (published).
+    #[default]
+    NtXent,
+    /// `−mean cos(ŷt, sg(yt))`.
+    Cosine,
+    /// `−mean cos(ŷt, mt)` with the target network's embeddings m of the views.
+    CosineTarget,
+    /// VICReg's loss (arXiv 2105.04906) on ŷt and yt.
+    #[serde(rename = "vicreg")]
+    VicReg,
+}
 
 /// Settings of [`EquiMod`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EquiModConfig {
     /// λ, the weight of this term in the loss; 0 gives the baseline with the same batches. Published: 1.
-    pub weight: f64,
+    pub weight: Weight,
+    /// From where views are predicted. Published: `clean`.
+    pub start: Start,
+    /// Which features are embedded. Published: `pooled`.
+    pub tap: Tap,
+    /// How predictions are compared with embeddings. Published: `nt-xent`.
+    pub loss: EquiModLoss,
     /// T of NT-Xent between embeddings and predictions. Published: 0.2.
     pub temperature: f64,
-    /// What a row is contrasted with. Published: `all`.
+    /// What a row is contrasted with in NT-Xent. Published: `all`.
     pub negatives: Negatives,
+    /// The weight of VICReg's invariance term, under that loss. VICReg's: 25.
+    pub invariance: f64,
+    /// That of its variance term. VICReg's: 25.
+    pub variance: f64,
+    /// That of its covariance term. VICReg's: 1.
+    pub covariance: f64,
     /// g_eq, from features to the embedding y. Published: `2048-2048-128 bn-`.
     pub projection_head: HeadSpec,
     /// g_t, from normalised parameters to their embedding p'. Published: `128 bn`.
@@ -35,9 +69,15 @@ impl Default for EquiModConfig {
     fn default() -> Self {
         let head = |widths: &[usize], ending| HeadSpec { widths: widths.to_vec(), ending };
         Self {
-            weight: 1.0,
+            weight: Weight::Fixed(1.0),
+            start: Start::Clean,
+            tap: Tap::Pooled,
+            loss: EquiModLoss::NtXent,
             temperature: 0.2,
             negatives: Negatives::All,
+            invariance: 25.0,
+            variance: 25.0,
+            covariance: 1.0,
             projection_head: head(&[2048, 2048, 128], Ending::PlainBatchNorm),
             parameter_head: head(&[128], Ending::BatchNorm),
             predictor: PredictorSpec::Head(head(&[128], Ending::PlainBatchNorm)),
@@ -45,12 +85,18 @@ impl Default for EquiModConfig {
     }
 }
 
-impl EquiModConfig {
-    pub(super) fn validate(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if self.temperature.is_nan() || self.temperature <= 0.0 {
-            problems.push(format!("equimod's temperature is {}; it must be above 0", self.temperature));
-        }
+/// Where the projection head lies.
+const PROJECTION_HEAD: &str = "equivariance.equimod.projection_head";
+
+impl ModuleSettings for EquiModConfig {
+    fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    fn problems(&self, objective: &ObjectiveConfig) -> Vec<String> {
+        let mut problems = temperature_problems("equimod", self.temperature);
+        let Self { invariance, variance, covariance, .. } = *self;
+        problems.extend(VicRegWeights { invariance, variance, covariance }.problems("equimod"));
         if let Some(&y) = self.projection_head.widths.last()
             && !self.predictor.fits(y)
         {
@@ -60,24 +106,44 @@ impl EquiModConfig {
                  last width"
             ));
         }
+        if self.loss == EquiModLoss::CosineTarget {
+            if objective.settings().target().is_none() {
+                problems.push(
+                    "equimod's loss \"cosine-target\" needs an objective with a target network, byol or moco-v3".into(),
+                );
+            }
+            if self.tap != Tap::Pooled {
+                problems.push("equimod's loss \"cosine-target\" needs tap = \"pooled\"".into());
+            }
+        }
         problems
+    }
+
+    fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Option<Box<dyn EquivarianceModule>>> {
+        Ok(Some(Box::new(EquiMod::new(self, context, scope)?)))
+    }
+
+    fn target_head(&self, features: usize) -> Option<TargetHead<'_>> {
+        let wanted = self.loss == EquiModLoss::CosineTarget;
+        wanted.then_some(TargetHead { name: PROJECTION_HEAD, spec: &self.projection_head, features })
     }
 }
 
 /// With y0, yt the embeddings of clean pictures and views and p' = g_t(p): `ŷt = u(y0, p')`, by default `u(cat[y0, p'])`, and
-/// `L_eq = NTXent(cat[yt, ŷt], T)`. No gradient is stopped.
+/// `L_eq = NTXent(cat[yt, ŷt], T)`. No gradient is stopped. Started from views, y0 is the embedding of the other view and
+/// p leads from it to this one.
 pub struct EquiMod {
-    temperature: f64,
-    negatives: Negatives,
+    config: EquiModConfig,
     projection_head: Head,
     parameter_head: Head,
     predictor: Predictor,
 }
 
-/// The embeddings of a step, `[2B, width]` each, view 1 before view 2.
+/// The embeddings of a step, `[2B, width]` each, in the same order: from clean pictures view 1 before view 2, from views
+/// view 2 before view 1.
 pub struct Embeddings {
-    /// Of the clean picture of each view.
-    pub clean: Tensor,
+    /// Of what each prediction starts from: the clean picture, or the other view.
+    pub start: Tensor,
     /// Of the views.
     pub views: Tensor,
     /// Predicted for the views.
@@ -85,65 +151,103 @@ pub struct Embeddings {
 }
 
 impl EquiMod {
-    /// Builds the heads for features of width `features` and parameter vectors of width `parameters`, under `scope`.
-    pub fn new(
-        config: &EquiModConfig,
-        features: usize,
-        parameters: usize,
-        collective: &SharedCollective,
-        scope: &mut Scope,
-    ) -> Result<Self> {
-        let mut head = |spec, inputs, name: &str| Head::new(spec, inputs, collective, &mut scope.scope(name));
-        let projection_head = head(&config.projection_head, features, "projection_head")?;
-        let parameter_head = head(&config.parameter_head, parameters, "parameter_head")?;
+    /// Builds the heads under `scope`.
+    pub fn new(config: &EquiModConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
+        let parameters = match config.start {
+            Start::Clean => context.parameters.view,
+            Start::View => context.pair_width()?,
+        };
+        let features = context.width(config.tap)?;
+        let projection_head = context.head(&config.projection_head, features, "projection_head", scope)?;
+        let parameter_head = context.head(&config.parameter_head, parameters, "parameter_head", scope)?;
         let widths = (projection_head.outputs(), parameter_head.outputs());
-        let predictor = Predictor::new(&config.predictor, widths, collective, &mut scope.scope("predictor"))?;
-        let EquiModConfig { temperature, negatives, .. } = *config;
-        Ok(Self { temperature, negatives, projection_head, parameter_head, predictor })
+        let predictor = Predictor::new(&config.predictor, widths, context.collective, &mut scope.scope("predictor"))?;
+        Ok(Self { config: config.clone(), projection_head, parameter_head, predictor })
     }
 
     /// The embeddings and predictions of a step.
     pub fn embeddings(&self, step: &StepContext) -> Result<Embeddings> {
-        let (Some(params), true) = (step.params, step.has_clean) else {
-            return Err(Error::Config("equimod needs the clean pictures and the parameters of their views".into()));
-        };
-        let images = step.images()?;
-        let y = self.projection_head.forward(&step.features.pooled, step.mode)?;
-        let y0 = y.narrow(0, 0, images)?;
-        let clean = Tensor::cat(&[&y0, &y0], 0)?;
-        let predicted = self.predict_from(&clean, params, step.mode)?;
-        Ok(Embeddings { clean, views: y.narrow(0, images, 2 * images)?, predicted })
+        let features = step.at(self.config.tap)?;
+        match self.config.start {
+            Start::Clean => {
+                let (images, params) = (step.images()?, step.params()?);
+                let y = self.projection_head.forward(&features, step.mode)?;
+                let y0 = y.narrow(0, 0, images)?;
+                let start = Tensor::cat(&[&y0, &y0], 0)?;
+                let predicted = self.predict_from(&start, params, step.mode)?;
+                Ok(Embeddings { start, views: step.views_of(&y)?, predicted })
+            }
+            Start::View => {
+                let start = self.projection_head.forward(&step.views_of(&features)?, step.mode)?;
+                let predicted = self.predict_from(&start, step.pairs()?, step.mode)?;
+                Ok(Embeddings { views: swapped(&start)?, start, predicted })
+            }
+        }
     }
 
-    fn predict_from(&self, clean: &Tensor, params: &Tensor, mode: Mode) -> Result<Tensor> {
+    fn predict_from(&self, start: &Tensor, params: &Tensor, mode: Mode) -> Result<Tensor> {
         let params = self.parameter_head.forward(params, mode)?;
-        self.predictor.forward(clean, &params, mode)
+        self.predictor.forward(start, &params, mode)
+    }
+
+    fn loss(&self, Embeddings { views, predicted, .. }: &Embeddings, step: &StepContext) -> Result<Term> {
+        let EquiModConfig { temperature, negatives, invariance, variance, covariance, .. } = self.config;
+        let collective = step.collective.as_ref();
+        let loss = match self.config.loss {
+            EquiModLoss::NtXent => {
+                nt_xent_with(&Tensor::cat(&[views, predicted], 0)?, temperature, negatives, collective)?
+            }
+            EquiModLoss::Cosine => mean_cosine(predicted, views, collective)?.neg()?,
+            EquiModLoss::CosineTarget => {
+                let targets = step.target(PROJECTION_HEAD)?;
+                match self.config.start {
+                    Start::Clean => mean_cosine(predicted, targets, collective)?.neg()?,
+                    Start::View => mean_cosine(predicted, &swapped(targets)?, collective)?.neg()?,
+                }
+            }
+            EquiModLoss::VicReg => {
+                let weights = VicRegWeights { invariance, variance, covariance };
+                return vicreg(&Tensor::cat(&[predicted, views], 0)?, weights, collective);
+            }
+        };
+        Ok(Term { loss, metrics: Vec::new() })
     }
 }
 
 impl EquivarianceModule for EquiMod {
     fn needs(&self) -> Needs {
-        Needs { clean_view: true, parameters: true }
+        match self.config.start {
+            Start::Clean => Needs { clean_view: true, parameters: true, ..Needs::default() },
+            Start::View => Needs { pairs: true, ..Needs::default() },
+        }
+        .at(self.config.tap)
     }
 
     fn forward(&self, step: &StepContext) -> Result<Term> {
-        let Embeddings { clean, views, predicted } = self.embeddings(step)?;
-        let rows = Tensor::cat(&[&views, &predicted], 0)?;
-        let loss = nt_xent_with(&rows, self.temperature, self.negatives, step.collective.as_ref())?;
-        let measured = Equivariance::of(&equivariance_rows(&clean, &views, &predicted)?);
-        let metrics = vec![
-            ("absolute_equivariance".to_owned(), measured.absolute),
-            ("relative_equivariance".to_owned(), measured.relative),
-        ];
+        let embeddings = self.embeddings(step)?;
+        let Term { loss, mut metrics } = self.loss(&embeddings, step)?;
+        let Embeddings { start, views, predicted } = &embeddings;
+        let measured = Equivariance::of(&equivariance_rows(start, views, predicted)?);
+        metrics.push(("absolute_equivariance".to_owned(), measured.absolute));
+        metrics.push(("relative_equivariance".to_owned(), measured.relative));
+        metrics.extend(spread(views)?);
         Ok(Term { loss, metrics })
+    }
+
+    fn start(&self) -> Option<Start> {
+        Some(self.config.start)
+    }
+
+    fn tap(&self) -> Tap {
+        self.config.tap
     }
 
     fn embed(&self, features: &Tensor) -> Result<Option<Tensor>> {
         self.projection_head.forward(features, Mode::Eval).map(Some)
     }
 
-    fn predict(&self, clean: &Tensor, params: &Tensor) -> Result<Option<Tensor>> {
-        let clean = self.projection_head.forward(clean, Mode::Eval)?;
-        self.predict_from(&clean, params, Mode::Eval).map(Some)
+    fn predict(&self, features: &Tensor, params: &Tensor) -> Result<Option<Tensor>> {
+        let start = self.projection_head.forward(features, Mode::Eval)?;
+        self.predict_from(&start, params, Mode::Eval).map(Some)
     }
 }

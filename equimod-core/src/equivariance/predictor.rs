@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::collective::SharedCollective;
-use crate::head::{Ending, Head, HeadSpec};
+use crate::head::{Ending, Head, HeadSpec, Written};
 use crate::nn::Mode;
 use crate::params::Scope;
 use crate::{Error, Result};
@@ -82,7 +82,7 @@ impl Serialize for PredictorSpec {
 
 impl<'de> Deserialize<'de> for PredictorSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        Written::deserialize(deserializer)?.text().parse().map_err(de::Error::custom)
     }
 }
 

@@ -59,7 +59,7 @@ impl Statistics {
         collective: &dyn Collective,
     ) -> Result<[Tensor; 3]> {
         let means = match self.mode {
-            Mode::Train => (collective.all_reduce_sum(sums)? / self.count)?,
+            Mode::Train | Mode::Still => (collective.all_reduce_sum(sums)? / self.count)?,
             Mode::Eval => sums.zeros_like()?,
         };
         let (mean_dy, mean_dy_xhat) = (means.get(0)?, means.get(1)?);
@@ -96,7 +96,7 @@ impl Running {
         collective: &dyn Collective,
     ) -> Result<Statistics> {
         match mode {
-            Mode::Train => self.of_batch(xs, sums, collective),
+            Mode::Train | Mode::Still => self.of_batch(xs, sums, mode, collective),
             Mode::Eval => {
                 let inverse_deviation = (self.variance.as_tensor() + EPSILON)?.sqrt()?.recip()?.detach();
                 Ok(Statistics { mean: self.mean.as_detached_tensor(), inverse_deviation, count: 1.0, mode })
@@ -104,7 +104,13 @@ impl Running {
         }
     }
 
-    fn of_batch(&self, xs: &Tensor, sums: Option<Tensor>, collective: &dyn Collective) -> Result<Statistics> {
+    fn of_batch(
+        &self,
+        xs: &Tensor,
+        sums: Option<Tensor>,
+        mode: Mode,
+        collective: &dyn Collective,
+    ) -> Result<Statistics> {
         let count = (xs.elem_count() / xs.dim(1)? * collective.size()) as f64;
         if count < 2.0 {
             let text = "batch norm in training needs more than one value per channel; use a larger batch or picture";
@@ -114,9 +120,11 @@ impl Running {
         let means = (collective.all_reduce_sum(&sums)? / count)?;
         let mean = means.get(0)?;
         let variance = (means.get(1)? - mean.sqr()?)?.relu()?;
-        self.update(&mean, &(&variance * (count / (count - 1.0)))?)?;
+        if mode == Mode::Train {
+            self.update(&mean, &(&variance * (count / (count - 1.0)))?)?;
+        }
         let inverse_deviation = (variance + EPSILON)?.sqrt()?.recip()?;
-        Ok(Statistics { mean, inverse_deviation, count, mode: Mode::Train })
+        Ok(Statistics { mean, inverse_deviation, count, mode })
     }
 
     fn update(&self, mean: &Tensor, unbiased_variance: &Tensor) -> Result<()> {

@@ -3,10 +3,11 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::collective::{Collective, SharedCollective};
+use crate::build::BuildContext;
+use crate::collective::Collective;
 use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::two_views::{FeatureSums, centred, over_all_rows, sum_over_features};
-use crate::objective::{Objective, negative_weights};
+use crate::objective::{Objective, ObjectiveSettings, negative_weights, spread};
 use crate::params::Scope;
 use crate::step::{StepContext, Term};
 use crate::{Error, Result};
@@ -35,9 +36,17 @@ impl Default for BarlowTwinsConfig {
     }
 }
 
-impl BarlowTwinsConfig {
-    pub(super) fn validate(&self) -> Vec<String> {
-        negative_weights(&[("redundancy", self.redundancy), ("scale", self.scale)])
+impl ObjectiveSettings for BarlowTwinsConfig {
+    fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Box<dyn Objective>> {
+        Ok(Box::new(BarlowTwins::new(self, context, scope)?))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        negative_weights("the objective", &[("redundancy", self.redundancy), ("scale", self.scale)])
+    }
+
+    fn weight(&self) -> f64 {
+        self.weight
     }
 }
 
@@ -49,15 +58,9 @@ pub struct BarlowTwins {
 }
 
 impl BarlowTwins {
-    /// Builds the projection head for features of width `features`, under `scope`.
-    pub fn new(
-        config: &BarlowTwinsConfig,
-        features: usize,
-        collective: &SharedCollective,
-        scope: &mut Scope,
-    ) -> Result<Self> {
-        let mut scope = scope.scope("projection_head");
-        let projection_head = Head::new(&config.projection_head, features, collective, &mut scope)?;
+    /// Builds the projection head under `scope`.
+    pub fn new(config: &BarlowTwinsConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
+        let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
         Ok(Self { redundancy: config.redundancy, scale: config.scale, projection_head })
     }
 }
@@ -65,7 +68,8 @@ impl BarlowTwins {
 impl Objective for BarlowTwins {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let zs = self.projection_head.forward(&step.view_features()?, step.mode)?;
-        let Term { loss, metrics } = barlow_twins(&zs, self.redundancy, step.collective.as_ref())?;
+        let Term { loss, mut metrics } = barlow_twins(&zs, self.redundancy, step.collective.as_ref())?;
+        metrics.extend(spread(&zs)?);
         Ok(Term { loss: (loss * self.scale)?, metrics })
     }
 }

@@ -19,7 +19,7 @@ use crate::nn::hand_written;
 use crate::{Error, Result};
 
 /// Rows of the similarity matrix that are held at once.
-const BLOCK: usize = 1024;
+pub(super) const BLOCK: usize = 1024;
 
 /// Which rows a row is compared with, beside its positive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,9 +99,9 @@ fn value_and_gradient(
 }
 
 /// The columns that matter to one row.
-struct Target {
-    positive: usize,
-    excluded: Vec<usize>,
+pub(super) struct Target {
+    pub positive: usize,
+    pub excluded: Vec<usize>,
 }
 
 impl Target {
@@ -120,7 +120,7 @@ impl Target {
 
 /// For each row of `s` `[rows, columns]`: the loss `log Σ_j exp s_j − s_p`, summed over rows, and the weights
 /// `softmax(s) − onehot(p)`, `[rows, columns]`. `decoupled` leaves the positive out of the sum.
-fn cross_entropy(s: Tensor, targets: &[Target], decoupled: bool) -> Result<(Tensor, Tensor)> {
+pub(super) fn cross_entropy(s: Tensor, targets: &[Target], decoupled: bool) -> Result<(Tensor, Tensor)> {
     if !s.device().is_cpu() {
         return composed_cross_entropy(&s, targets, decoupled);
     }

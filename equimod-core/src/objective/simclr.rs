@@ -4,10 +4,10 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::collective::SharedCollective;
+use crate::build::BuildContext;
 use crate::head::{Ending, Head, HeadSpec};
 use crate::nn::Mode;
-use crate::objective::{Objective, nt_xent};
+use crate::objective::{Objective, ObjectiveSettings, nt_xent, spread, temperature_problems};
 use crate::params::Scope;
 use crate::step::{StepContext, Term};
 
@@ -30,13 +30,17 @@ impl Default for SimClrConfig {
     }
 }
 
-impl SimClrConfig {
-    pub(super) fn validate(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if self.temperature.is_nan() || self.temperature <= 0.0 {
-            problems.push(format!("the objective's temperature is {}; it must be above 0", self.temperature));
-        }
-        problems
+impl ObjectiveSettings for SimClrConfig {
+    fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Box<dyn Objective>> {
+        Ok(Box::new(SimClr::new(self, context, scope)?))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        temperature_problems("the objective", self.temperature)
+    }
+
+    fn weight(&self) -> f64 {
+        self.weight
     }
 }
 
@@ -47,15 +51,9 @@ pub struct SimClr {
 }
 
 impl SimClr {
-    /// Builds the projection head for features of width `features`, under `scope`.
-    pub fn new(
-        config: &SimClrConfig,
-        features: usize,
-        collective: &SharedCollective,
-        scope: &mut Scope,
-    ) -> Result<Self> {
-        let mut scope = scope.scope("projection_head");
-        let projection_head = Head::new(&config.projection_head, features, collective, &mut scope)?;
+    /// Builds the projection head under `scope`.
+    pub fn new(config: &SimClrConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
+        let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
         Ok(Self { temperature: config.temperature, projection_head })
     }
 
@@ -68,6 +66,6 @@ impl SimClr {
 impl Objective for SimClr {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let z = self.embed(&step.view_features()?, step.mode)?;
-        Ok(Term { loss: nt_xent(&z, self.temperature, step.collective.as_ref())?, metrics: Vec::new() })
+        Ok(Term { loss: nt_xent(&z, self.temperature, step.collective.as_ref())?, metrics: spread(&z)? })
     }
 }

@@ -4,10 +4,12 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::collective::{Collective, SharedCollective};
+use crate::build::BuildContext;
+use crate::collective::Collective;
 use crate::head::{Ending, Head, HeadSpec};
-use crate::objective::two_views::{over_all_rows, views};
-use crate::objective::{Objective, normalise_rows};
+use crate::objective::predictor::{ViewPredictor, predictor_problems};
+use crate::objective::two_views::{mean_cosine, swapped};
+use crate::objective::{Objective, ObjectiveSettings, spread};
 use crate::params::Scope;
 use crate::step::{StepContext, Term};
 
@@ -30,40 +32,35 @@ impl Default for SimSiamConfig {
     }
 }
 
-impl SimSiamConfig {
-    pub(super) fn validate(&self) -> Vec<String> {
-        let (embedding, prediction) = (self.projection_head.widths.last(), self.predictor.widths.last());
-        match (embedding, prediction) {
-            (Some(embedding), Some(prediction)) if embedding != prediction => vec![format!(
-                "the objective's predictor ends with {prediction} values, the projection head with {embedding}; give \
-                 both the same width"
-            )],
-            (None, Some(_)) => {
-                vec!["the objective's predictor needs a projection head that says how wide embeddings are".into()]
-            }
-            _ => Vec::new(),
-        }
+impl ObjectiveSettings for SimSiamConfig {
+    fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Box<dyn Objective>> {
+        Ok(Box::new(SimSiam::new(self, context, scope)?))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        predictor_problems(&self.projection_head, &self.predictor)
+    }
+
+    fn weight(&self) -> f64 {
+        self.weight
+    }
+
+    fn has_predictor(&self) -> bool {
+        true
     }
 }
 
 /// [`simsiam`] over embeddings and predictions of both views.
 pub struct SimSiam {
     projection_head: Head,
-    predictor: Head,
+    predictor: ViewPredictor,
 }
 
 impl SimSiam {
-    /// Builds both heads for features of width `features`, under `scope`.
-    pub fn new(
-        config: &SimSiamConfig,
-        features: usize,
-        collective: &SharedCollective,
-        scope: &mut Scope,
-    ) -> Result<Self> {
-        let projection_head =
-            Head::new(&config.projection_head, features, collective, &mut scope.scope("projection_head"))?;
-        let width = projection_head.outputs();
-        let predictor = Head::new(&config.predictor, width, collective, &mut scope.scope("predictor"))?;
+    /// Builds both heads under `scope`.
+    pub fn new(config: &SimSiamConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
+        let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
+        let predictor = ViewPredictor::new(&config.predictor, projection_head.outputs(), context, scope)?;
         Ok(Self { projection_head, predictor })
     }
 }
@@ -71,9 +68,8 @@ impl SimSiam {
 impl Objective for SimSiam {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let zs = self.projection_head.forward(&step.view_features()?, step.mode)?;
-        let ps = self.predictor.forward(&zs, step.mode)?;
-        let loss = simsiam(&ps, &zs, step.collective.as_ref())?;
-        Ok(Term { loss, metrics: Vec::new() })
+        let ps = self.predictor.forward(&zs, step)?;
+        Ok(Term { loss: simsiam(&ps, &zs, step.collective.as_ref())?, metrics: spread(&zs)? })
     }
 }
 
@@ -82,13 +78,6 @@ impl Objective for SimSiam {
 /// ps and zs `[2n, width]` are predictions and embeddings of view 1, then view 2; no gradient reaches zs (sg). The means
 /// are over the rows of all processes.
 pub fn simsiam(ps: &Tensor, zs: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
-    let [z1, z2] = views(&normalise_rows(&zs.detach())?)?;
-    let targets = Tensor::cat(&[z2, z1], 0)?;
-    // Of every row −cos, whose mean over all rows is the loss.
-    let cosines = (normalise_rows(ps)? * targets)?.sum_keepdim(1)?;
-    let mean = |view1: &Tensor, view2: &Tensor| {
-        let loss = ((view1.mean_all()? + view2.mean_all()?)? / -2.0)?;
-        Ok(Term { loss, metrics: Vec::new() })
-    };
-    Ok(over_all_rows(&cosines, collective, mean)?.loss)
+    // Views have as many rows each: the mean of their means is that of all rows.
+    Ok(mean_cosine(ps, &swapped(zs)?, collective)?.neg()?)
 }

@@ -5,6 +5,7 @@ use candle_core::{D, Device, Tensor, Var};
 use crate::collective::Collective;
 use crate::kernels;
 use crate::nn::hand_written;
+use crate::objective::normalise_rows;
 use crate::step::{Term, scalar};
 use crate::{Error, Result};
 
@@ -18,6 +19,28 @@ pub fn views(zs: &Tensor) -> Result<[Tensor; 2]> {
         return Err(Error::Config(format!("a loss over two views got {rows} rows")));
     }
     Ok([zs.narrow(0, 0, rows / 2)?, zs.narrow(0, rows / 2, rows / 2)?])
+}
+
+/// zs `[2n, width]` → the same with its halves exchanged: in the rows of each view, the other.
+pub fn swapped(zs: &Tensor) -> Result<Tensor> {
+    let [z1, z2] = views(zs)?;
+    Ok(Tensor::cat(&[z2, z1], 0)?)
+}
+
+/// The mean of `values` `[rows]` over the rows of all processes, which have as many each; a scalar.
+pub fn mean_over_rows(values: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
+    if collective.size() == 1 {
+        return Ok(values.mean_all()?);
+    }
+    let (shape, total) = (values.shape().clone(), (values.elem_count() * collective.size()) as f64);
+    let mean = (collective.all_reduce_sum(&values.detach().sum_all()?)? / total)?;
+    Ok(hand_written(values, &mean, move |g| (g / total)?.broadcast_as(shape.clone()))?)
+}
+
+/// The mean of cos(p, t) over the rows of all processes, of ps and ts `[rows, width]`; a scalar. No gradient reaches ts.
+pub fn mean_cosine(ps: &Tensor, ts: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
+    let cosines = (normalise_rows(ps)? * normalise_rows(&ts.detach())?)?.sum(1)?;
+    mean_over_rows(&cosines, collective)
 }
 
 /// The term that `of(view 1, view 2)` makes of the rows of all processes, `zs` `[2n, width]` being this one's: the same

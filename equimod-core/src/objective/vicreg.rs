@@ -3,10 +3,11 @@
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::collective::{Collective, SharedCollective};
+use crate::build::BuildContext;
+use crate::collective::Collective;
 use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::two_views::{centred, over_all_rows, sum_over_features};
-use crate::objective::{Objective, negative_weights};
+use crate::objective::{Objective, ObjectiveSettings, negative_weights, spread};
 use crate::params::Scope;
 use crate::step::{StepContext, Term, scalar};
 use crate::{Error, Result};
@@ -37,12 +38,21 @@ impl Default for VicRegConfig {
     }
 }
 
-impl VicRegConfig {
-    pub(super) fn validate(&self) -> Vec<String> {
-        let Self { invariance, variance, covariance, .. } = *self;
-        negative_weights(&[("invariance", invariance), ("variance", variance), ("covariance", covariance)])
+impl ObjectiveSettings for VicRegConfig {
+    fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Box<dyn Objective>> {
+        Ok(Box::new(VicReg::new(self, context, scope)?))
     }
 
+    fn problems(&self) -> Vec<String> {
+        self.weights().problems("the objective")
+    }
+
+    fn weight(&self) -> f64 {
+        self.weight
+    }
+}
+
+impl VicRegConfig {
     fn weights(&self) -> VicRegWeights {
         VicRegWeights { invariance: self.invariance, variance: self.variance, covariance: self.covariance }
     }
@@ -59,6 +69,14 @@ pub struct VicRegWeights {
     pub covariance: f64,
 }
 
+impl VicRegWeights {
+    /// What is wrong with them as weights of the part called `part`.
+    pub(crate) fn problems(self, part: &str) -> Vec<String> {
+        let Self { invariance, variance, covariance } = self;
+        negative_weights(part, &[("invariance", invariance), ("variance", variance), ("covariance", covariance)])
+    }
+}
+
 /// [`vicreg`] over embeddings of both views.
 pub struct VicReg {
     weights: VicRegWeights,
@@ -66,15 +84,9 @@ pub struct VicReg {
 }
 
 impl VicReg {
-    /// Builds the projection head for features of width `features`, under `scope`.
-    pub fn new(
-        config: &VicRegConfig,
-        features: usize,
-        collective: &SharedCollective,
-        scope: &mut Scope,
-    ) -> Result<Self> {
-        let mut scope = scope.scope("projection_head");
-        let projection_head = Head::new(&config.projection_head, features, collective, &mut scope)?;
+    /// Builds the projection head under `scope`.
+    pub fn new(config: &VicRegConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
+        let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
         Ok(Self { weights: config.weights(), projection_head })
     }
 }
@@ -82,7 +94,9 @@ impl VicReg {
 impl Objective for VicReg {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let zs = self.projection_head.forward(&step.view_features()?, step.mode)?;
-        vicreg(&zs, self.weights, step.collective.as_ref())
+        let mut term = vicreg(&zs, self.weights, step.collective.as_ref())?;
+        term.metrics.extend(spread(&zs)?);
+        Ok(term)
     }
 }
 
@@ -109,15 +123,15 @@ pub fn vicreg(zs: &Tensor, weights: VicRegWeights, collective: &dyn Collective) 
     })
 }
 
-/// v of centred rows.
-fn shortage(z: &Tensor) -> Result<Tensor> {
+/// v of centred rows `[rows, width]`: `mean_d max(0, 1 − √(Var z_d + 1e-4))`.
+pub(crate) fn shortage(z: &Tensor) -> Result<Tensor> {
     let variance = (z.sqr()?.sum(0)? / (z.dim(0)? - 1) as f64)?;
     let deviation = (variance + EPSILON)?.sqrt()?;
     Ok((1.0 - deviation)?.relu()?.mean_all()?)
 }
 
-/// c of centred rows.
-fn covariances(z: &Tensor) -> Result<Tensor> {
+/// c of centred rows `[rows, width]`: `Σ_{i≠j} Cov(z)_ij²/D`.
+pub(crate) fn covariances(z: &Tensor) -> Result<Tensor> {
     let (rows, width) = z.dims2()?;
     let nothing = |diagonal: &Tensor| Ok((diagonal.zeros_like()?, diagonal.zeros_like()?));
     Ok(sum_over_features((z, z), (rows - 1) as f64, 1.0 / width as f64, nothing)?.total)

@@ -1,4 +1,4 @@
-//! Optimisers that step in place and whose state can be saved, and the schedules of their learning rate.
+//! Optimisers that step in place and whose state can be saved, and what changes with the step: their learning rate, momentum, weights.
 
 mod in_place;
 mod lars;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use lars::{Lars, LarsConfig};
 pub use norms::squared_norm;
-pub use schedule::{Schedule, WarmupCosine};
+pub use schedule::{Schedule, TargetMomentum, WarmupCosine, Weight};
 pub use sgd::{Sgd, SgdConfig};
 
 use crate::params::ParamStore;

@@ -1,8 +1,13 @@
-//! Learning rates as functions of the step.
+//! What changes with the step: learning rates, the target network's momentum, weights of terms.
 
 use std::f64::consts::PI;
+use std::fmt;
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::step::Moment;
 
 /// A learning rate for each optimiser step, counted from 0.
 pub trait Schedule: Send + Sync {
@@ -37,5 +42,166 @@ impl Schedule for WarmupCosine {
         let length = (self.total_steps as f64 - warmup).max(1.0);
         let progress = ((step - warmup) / length).min(1.0);
         self.last + (self.base - self.last) * (1.0 + (PI * progress).cos()) / 2.0
+    }
+}
+
+/// How the target network's momentum goes on from τ0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetMomentum {
+    /// `τ(s) = 1 − (1 − τ0)·(cos(πs/S) + 1)/2` at step s of S: 1 at the end (Grill et al., arXiv 2006.07733, section 3).
+    #[default]
+    Cosine,
+    /// τ0 throughout.
+    Constant,
+}
+
+impl TargetMomentum {
+    /// τ at a step.
+    pub fn at(self, first: f64, Moment { step, total }: Moment) -> f64 {
+        match self {
+            Self::Cosine => 1.0 - (1.0 - first) * ((PI * step as f64 / total.max(1) as f64).cos() + 1.0) / 2.0,
+            Self::Constant => first,
+        }
+    }
+}
+
+/// λ, the weight of a term in the loss: a number, or a line such as `0 to 1 until 0.1`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Weight {
+    /// The same throughout.
+    Fixed(f64),
+    /// Along a straight line between two values, the second of which is reached after a share of all steps and kept.
+    Line {
+        /// At the first step.
+        from: f64,
+        /// From then on.
+        to: f64,
+        /// The share of steps, above 0 and at most 1.
+        until: f64,
+    },
+}
+
+impl Weight {
+    /// λ at a step.
+    pub fn at(self, Moment { step, total }: Moment) -> f64 {
+        match self {
+            Self::Fixed(weight) => weight,
+            Self::Line { from, to, until } => {
+                let done = (step as f64 / (until * total.max(1) as f64)).min(1.0);
+                from + (to - from) * done
+            }
+        }
+    }
+
+    /// Whether the term never counts.
+    pub fn is_zero(self) -> bool {
+        match self {
+            Self::Fixed(weight) => weight == 0.0,
+            Self::Line { from, to, .. } => from == 0.0 && to == 0.0,
+        }
+    }
+
+    /// What is wrong with it as the weight of the part called `part`.
+    pub fn problems(self, part: &str) -> Vec<String> {
+        let fine = |value: f64| value.is_finite() && value >= 0.0;
+        match self {
+            Self::Fixed(weight) if fine(weight) => Vec::new(),
+            Self::Line { from, to, until } if fine(from) && fine(to) && until > 0.0 && until <= 1.0 => Vec::new(),
+            _ => {
+                vec![format!("{part}'s weight is {self}; weights are 0 or more, shares of steps above 0 and at most 1")]
+            }
+        }
+    }
+}
+
+impl FromStr for Weight {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let problem = || {
+            format!("{text:?} is no weight; write a number, or a line over a share of the steps: \"0 to 1 until 0.1\"")
+        };
+        let number = |text: &str| text.parse::<f64>().map_err(|_| problem());
+        match text.split_whitespace().collect::<Vec<_>>().as_slice() {
+            [weight] => Ok(Self::Fixed(number(weight)?)),
+            [from, "to", to, "until", until] => {
+                Ok(Self::Line { from: number(from)?, to: number(to)?, until: number(until)? })
+            }
+            _ => Err(problem()),
+        }
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Fixed(weight) => weight.fmt(f),
+            Self::Line { from, to, until } => write!(f, "{from} to {to} until {until}"),
+        }
+    }
+}
+
+impl Serialize for Weight {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Fixed(weight) => serializer.serialize_f64(*weight),
+            Self::Line { .. } => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Weight {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WeightVisitor)
+    }
+}
+
+struct WeightVisitor;
+
+impl Visitor<'_> for WeightVisitor {
+    type Value = Weight;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a number or a line such as \"0 to 1 until 0.1\"")
+    }
+
+    fn visit_f64<E: de::Error>(self, weight: f64) -> Result<Weight, E> {
+        Ok(Weight::Fixed(weight))
+    }
+
+    fn visit_i64<E: de::Error>(self, weight: i64) -> Result<Weight, E> {
+        Ok(Weight::Fixed(weight as f64))
+    }
+
+    fn visit_u64<E: de::Error>(self, weight: u64) -> Result<Weight, E> {
+        Ok(Weight::Fixed(weight as f64))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Weight, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_follows_its_line_and_reads_back() {
+        let weight: Weight = "0.5 to 2 until 0.25".parse().unwrap();
+        let at = |step| weight.at(Moment { step, total: 8 });
+        assert_eq!([at(0), at(1), at(2), at(7)], [0.5, 1.25, 2.0, 2.0]);
+        assert_eq!(weight.to_string(), "0.5 to 2 until 0.25");
+        let json = serde_json::to_string(&[Weight::Fixed(1.0), weight]).unwrap();
+        assert_eq!(serde_json::from_str::<[Weight; 2]>(&json).unwrap(), [Weight::Fixed(1.0), weight]);
+        assert_eq!(serde_json::from_str::<Weight>("3").unwrap(), Weight::Fixed(3.0));
+        for text in ["x", "0 to 1", "0 to 1 until x"] {
+            assert!(text.parse::<Weight>().unwrap_err().contains("is no weight"));
+        }
+        for text in ["-1", "0 to 1 until 0", "0 to 1 until 2", "NaN"] {
+            assert_eq!(text.parse::<Weight>().unwrap().problems("equimod").len(), 1, "{text}");
+        }
+        assert!("0".parse::<Weight>().unwrap().is_zero() && !weight.is_zero());
     }
 }

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Field, Params, check_probability, check_range, field, flag, is_on};
+use super::{
+    Augmentation, FLAG, Field, Params, SHARE, check_probability, check_range, field, flag, is_on, with_neutral,
+};
 use crate::blur::gaussian_blur;
 use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
@@ -23,7 +25,7 @@ pub struct GaussianBlur {
 /// Largest kernel, in pixels.
 const LARGEST_KERNEL: usize = 255;
 
-const FIELDS: [Field; 2] = [field("blur_applied", "0 or 1"), field("blur_sigma", "pixels")];
+const FIELDS: [Field; 2] = [field("blur_applied", FLAG), field("blur_sigma", "pixels")];
 
 impl GaussianBlur {
     /// The published side of the kernel for views of `size` pixels.
@@ -66,6 +68,10 @@ impl Augmentation for GaussianBlur {
     fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
         let sigma = Moments::mix(self.probability, Moments::uniform(self.sigma), Moments::constant(0.0));
         vec![Some(Moments::flag(self.probability)), Some(sigma)]
+    }
+
+    fn bounds(&self, _: Encoding) -> Vec<(f64, f64)> {
+        vec![SHARE, with_neutral(self.sigma, 0.0)]
     }
 
     fn describe(&self, params: &Params) -> (String, String) {

@@ -117,6 +117,10 @@ impl Augmentation for RandomResizedCrop {
         vec![None; 4]
     }
 
+    fn bounds(&self, encoding: Encoding) -> Vec<(f64, f64)> {
+        Rectangle::bounds(encoding).into()
+    }
+
     fn describe(&self, params: &Params) -> (String, String) {
         let text = match params {
             Params::Crop(Rectangle { top, left, height, width }) => format!("{height} × {width} at ({top}, {left})"),

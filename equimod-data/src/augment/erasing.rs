@@ -3,7 +3,7 @@
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Field, Params, Rectangle, check_probability, check_range, field, flag, is_on};
+use super::{Augmentation, FLAG, Field, Params, Rectangle, SHARE, check_probability, check_range, field, flag, is_on};
 use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
@@ -26,14 +26,14 @@ pub struct RandomErasing {
 const TRIES: usize = 10;
 
 const PUBLISHED: [Field; 5] = [
-    field("erasing_applied", "0 or 1"),
+    field("erasing_applied", FLAG),
     field("erasing_top", "pixels"),
     field("erasing_left", "pixels"),
     field("erasing_height", "pixels"),
     field("erasing_width", "pixels"),
 ];
 const SHARES: [Field; 5] = [
-    field("erasing_applied", "0 or 1"),
+    field("erasing_applied", FLAG),
     field("erasing_centre_y", "share of the height"),
     field("erasing_centre_x", "share of the width"),
     field("erasing_height_share", "share of the height"),
@@ -99,6 +99,10 @@ impl Augmentation for RandomErasing {
     /// Misses depend on the size of the picture.
     fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
         vec![None; 5]
+    }
+
+    fn bounds(&self, encoding: Encoding) -> Vec<(f64, f64)> {
+        [SHARE].into_iter().chain(Rectangle::bounds(encoding)).collect()
     }
 
     fn describe(&self, params: &Params) -> (String, String) {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
-use super::{Field, field};
+use super::{FLAG, Field, field};
 use crate::image::Image;
 
 /// torchvision's `RandomHorizontalFlip`.
@@ -23,7 +23,7 @@ pub struct VerticalFlip {
 }
 
 impl Switch for HorizontalFlip {
-    const FIELD: &'static [Field] = &[field("horizontal_flip", "0 or 1")];
+    const FIELD: &'static [Field] = &[field("horizontal_flip", FLAG)];
     const TITLE: &'static str = "flip";
 
     fn probability(&self) -> f64 {
@@ -41,7 +41,7 @@ impl Switch for HorizontalFlip {
 }
 
 impl Switch for VerticalFlip {
-    const FIELD: &'static [Field] = &[field("vertical_flip", "0 or 1")];
+    const FIELD: &'static [Field] = &[field("vertical_flip", FLAG)];
     const TITLE: &'static str = "vertical flip";
 
     fn probability(&self) -> f64 {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
-use super::{Field, field};
+use super::{FLAG, Field, field};
 use crate::colour;
 use crate::image::Image;
 
@@ -16,7 +16,7 @@ pub struct Grayscale {
 }
 
 impl Switch for Grayscale {
-    const FIELD: &'static [Field] = &[field("grayscale", "0 or 1")];
+    const FIELD: &'static [Field] = &[field("grayscale", FLAG)];
     const TITLE: &'static str = "grayscale";
 
     fn probability(&self) -> f64 {

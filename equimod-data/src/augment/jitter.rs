@@ -3,7 +3,7 @@
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Field, Params, check_probability, field, flag, is_on};
+use super::{Augmentation, FLAG, Field, Params, SHARE, check_probability, field, flag, is_on};
 use crate::colour;
 use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
@@ -62,7 +62,7 @@ impl Jitter {
 }
 
 const FIELDS: [Field; 9] = [
-    field("jitter_applied", "0 or 1"),
+    field("jitter_applied", FLAG),
     field("jitter_order_0", "0 brightness, 1 contrast, 2 saturation, 3 hue"),
     field("jitter_order_1", "as jitter_order_0"),
     field("jitter_order_2", "as jitter_order_0"),
@@ -138,6 +138,12 @@ impl Augmentation for ColourJitter {
         let mut moments = vec![Moments::flag(p), order(0), order(1), order(2), order(3)];
         moments.extend([factor(self.brightness), factor(self.contrast), factor(self.saturation), hue]);
         moments.into_iter().map(Some).collect()
+    }
+
+    fn bounds(&self, _: Encoding) -> Vec<(f64, f64)> {
+        let places = [(0.0, (STEPS.len() - 1) as f64); STEPS.len()];
+        let factors = [self.brightness, self.contrast, self.saturation].map(factors);
+        [SHARE].into_iter().chain(places).chain(factors).chain([(-self.hue, self.hue)]).collect()
     }
 
     fn describe(&self, params: &Params) -> (String, String) {

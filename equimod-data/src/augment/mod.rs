@@ -103,6 +103,14 @@ impl Rectangle {
         }
     }
 
+    /// Least and largest of what `encode` gives.
+    fn bounds(encoding: Encoding) -> [(f64, f64); 4] {
+        match encoding {
+            Encoding::Published => [(0.0, f64::INFINITY); 4],
+            Encoding::SizeNormalised | Encoding::Pairwise => [SHARE; 4],
+        }
+    }
+
     /// The inverse of `encode`, cut to the picture.
     fn decode(values: &[f32], size: Size, encoding: Encoding) -> Self {
         let v: [f64; 4] = std::array::from_fn(|i| values.get(i).copied().map_or(0.0, f64::from));
@@ -128,6 +136,9 @@ pub struct Field {
     /// What it is measured in.
     pub unit: &'static str,
 }
+
+/// The unit of a value that is only on or off.
+pub const FLAG: &str = "0 or 1";
 
 /// A field, for tables of them.
 const fn field(name: &'static str, unit: &'static str) -> Field {
@@ -166,6 +177,10 @@ pub trait Augmentation: Send + Sync {
 
     /// Mean and mean square of each value where they follow from the settings alone.
     fn moments(&self, encoding: Encoding) -> Vec<Option<Moments>>;
+
+    /// Least and largest of each value, that of a view without the augmentation included; without end where it depends on
+    /// the picture's size.
+    fn bounds(&self, encoding: Encoding) -> Vec<(f64, f64)>;
 
     /// `(name, value)` of what was done, for people.
     fn describe(&self, params: &Params) -> (String, String);
@@ -219,6 +234,14 @@ augmentations! {
     QuarterTurns "quarter-turns" "0, 90, 180 or 270 degrees against the clock (E-SSL, arXiv 2111.00899)"
     Rotation "rotation" "a random angle, bilinear, black corners (torchvision's RandomRotation)"
     RandomErasing "random-erasing" "a random rectangle painted over (torchvision's RandomErasing)"
+}
+
+/// The bounds of a flag, and of a share.
+const SHARE: (f64, f64) = (0.0, 1.0);
+
+/// The bounds of a value that is in a range or, without the augmentation, `neutral`.
+fn with_neutral((low, high): (f64, f64), neutral: f64) -> (f64, f64) {
+    (low.min(neutral), high.max(neutral))
 }
 
 /// 1 or 0.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
-use super::{Field, field};
+use super::{FLAG, Field, field};
 use crate::colour;
 use crate::image::Image;
 
@@ -18,7 +18,7 @@ pub struct Posterize {
 }
 
 impl Switch for Posterize {
-    const FIELD: &'static [Field] = &[field("posterize", "0 or 1")];
+    const FIELD: &'static [Field] = &[field("posterize", FLAG)];
     const TITLE: &'static str = "posterize";
 
     fn probability(&self) -> f64 {

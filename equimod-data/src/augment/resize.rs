@@ -51,6 +51,10 @@ macro_rules! without_parameters {
             Vec::new()
         }
 
+        fn bounds(&self, _: Encoding) -> Vec<(f64, f64)> {
+            Vec::new()
+        }
+
         fn problems(&self) -> Vec<String> {
             check_side(self.size).into_iter().collect()
         }

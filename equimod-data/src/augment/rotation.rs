@@ -3,7 +3,9 @@
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Field, Params, check_probability, check_range, field, flag, is_on};
+use super::{
+    Augmentation, FLAG, Field, Params, SHARE, check_probability, check_range, field, flag, is_on, with_neutral,
+};
 use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
@@ -53,6 +55,10 @@ impl Augmentation for QuarterTurns {
         vec![Some(Moments::one_of(4))]
     }
 
+    fn bounds(&self, _: Encoding) -> Vec<(f64, f64)> {
+        vec![(0.0, 3.0)]
+    }
+
     fn describe(&self, params: &Params) -> (String, String) {
         let turns = if let Params::QuarterTurns(turns) = params { turns % 4 } else { 0 };
         ("quarter turns".into(), format!("{}°", u32::from(turns) * 90))
@@ -74,7 +80,7 @@ pub struct Rotation {
     pub degrees: (f64, f64),
 }
 
-const FIELDS: [Field; 2] = [field("rotation_applied", "0 or 1"), field("rotation_angle", "degrees against the clock")];
+const FIELDS: [Field; 2] = [field("rotation_applied", FLAG), field("rotation_angle", "degrees against the clock")];
 
 impl Augmentation for Rotation {
     fn sample(&self, _: Size, rng: &mut Rng) -> Params {
@@ -108,6 +114,10 @@ impl Augmentation for Rotation {
     fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
         let angle = Moments::mix(self.probability, Moments::uniform(self.degrees), Moments::constant(0.0));
         vec![Some(Moments::flag(self.probability)), Some(angle)]
+    }
+
+    fn bounds(&self, _: Encoding) -> Vec<(f64, f64)> {
+        vec![SHARE, with_neutral(self.degrees, 0.0)]
     }
 
     fn describe(&self, params: &Params) -> (String, String) {

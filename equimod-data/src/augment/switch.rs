@@ -1,6 +1,6 @@
 //! What augmentations that are only on or off have in common.
 
-use super::{Augmentation, Field, Params, check_probability, flag, is_on, yes_or_no};
+use super::{Augmentation, Field, Params, SHARE, check_probability, flag, is_on, yes_or_no};
 use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance};
@@ -54,6 +54,10 @@ impl<T: Switch> Augmentation for T {
 
     fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
         vec![Some(Moments::flag(self.probability()))]
+    }
+
+    fn bounds(&self, _: Encoding) -> Vec<(f64, f64)> {
+        vec![SHARE]
     }
 
     fn describe(&self, params: &Params) -> (String, String) {

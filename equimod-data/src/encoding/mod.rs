@@ -231,7 +231,22 @@ impl ParamLayout {
             views.zip(out).for_each(|((view, params), out)| self.encode(view, params, size, out));
             return;
         }
-        let ([first, second, ..], [one, other, ..], [out, ..]) = (policy.views.as_slice(), drawn, out) else { return };
+        if let [out, ..] = out {
+            self.encode_pair(policy, drawn, size, (0, 1), out);
+        }
+    }
+
+    /// Appends the raw values from one view of a picture to another under the pairwise encoding, views by their numbers.
+    pub fn encode_pair(
+        &self,
+        policy: &Policy,
+        drawn: &[ViewParams],
+        size: Size,
+        (from, to): (usize, usize),
+        out: &mut Vec<f32>,
+    ) {
+        let view = |number: usize| Some((policy.views.get(number)?, drawn.get(number)?));
+        let (Some((first, one)), Some((second, other))) = (view(from), view(to)) else { return };
         let (mut from, mut to) = (Vec::with_capacity(self.width()), Vec::with_capacity(self.width()));
         self.encode(first, one, size, &mut from);
         self.encode(second, other, size, &mut to);
@@ -283,6 +298,32 @@ impl ParamLayout {
     /// Mean and deviation of each value where they follow from the settings alone.
     pub fn analytic(&self, policy: &Policy) -> Vec<Option<(f64, f64)>> {
         statistics::analytic(policy, self).into_iter().map(|m| m.map(|m| (m.mean, m.deviation()))).collect()
+    }
+
+    /// The augmentation that each value belongs to.
+    pub fn augmentations(&self, policy: &Policy) -> Vec<&'static str> {
+        let owner = |name: &String| {
+            let has = |a: &&AugmentationConfig| {
+                a.as_augmentation().fields(self.encoding).iter().any(|field| field.name == name)
+            };
+            policy.views.iter().flat_map(|view| &view.0).find(has).map_or("", AugmentationConfig::name)
+        };
+        self.names.iter().map(owner).collect()
+    }
+
+    /// The largest difference of each value between two views; without end where it depends on the picture's size.
+    pub fn reaches(&self, policy: &Policy) -> Vec<f32> {
+        let of = |(name, &neutral): (&String, &f32)| {
+            let mut bounds = (f64::from(neutral), f64::from(neutral));
+            for augmentation in policy.views.iter().flat_map(|view| &view.0).map(AugmentationConfig::as_augmentation) {
+                let named = augmentation.fields(self.encoding).iter().zip(augmentation.bounds(self.encoding));
+                for (_, (low, high)) in named.filter(|(field, _)| field.name == name) {
+                    bounds = (bounds.0.min(low), bounds.1.max(high));
+                }
+            }
+            (bounds.1 - bounds.0) as f32
+        };
+        self.names.iter().zip(&self.neutral).map(of).collect()
     }
 
     /// What each value is measured in.

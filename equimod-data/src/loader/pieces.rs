@@ -1,9 +1,7 @@
 //! Batches, and pieces of them.
 
 use super::skipped::Skipped;
-use crate::encoding::ParamLayout;
 use crate::image::{Image, Size};
-use crate::policy::Policy;
 use crate::{Error, Result};
 
 /// Pictures of one size: `count` × height × width × 3 bytes, one after the other.
@@ -18,7 +16,7 @@ pub struct Pixels {
 }
 
 impl Pixels {
-    fn empty(size: Size, capacity: usize) -> Self {
+    pub(super) fn empty(size: Size, capacity: usize) -> Self {
         Self { count: 0, size, bytes: Vec::with_capacity(capacity * size.area() * 3) }
     }
 
@@ -47,6 +45,10 @@ pub struct Batch {
     pub views: Vec<Pixels>,
     /// Normalised parameter vectors, `count × width` values: one entry a view, or one for the pair of views.
     pub params: Vec<Vec<f32>>,
+    /// One more view, if asked for.
+    pub small: Option<Pixels>,
+    /// If asked for, normalised vectors from view 1 to view 2 and from view 2 to view 1, `count × width` values each.
+    pub pairs: Vec<Vec<f32>>,
     /// Which pictures of the data set.
     pub indices: Vec<usize>,
     /// Pictures that did not decode and were replaced, in the order of their places.
@@ -54,33 +56,13 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// One with room for `capacity` pictures.
-    pub(super) fn empty(
-        epoch: u64,
-        index: usize,
-        policy: &Policy,
-        layout: &ParamLayout,
-        clean: bool,
-        capacity: usize,
-    ) -> Self {
-        Self {
-            epoch,
-            index,
-            clean: clean.then(|| Pixels::empty(Size::square(policy.size()), capacity)),
-            views: policy.view_sizes().into_iter().map(|size| Pixels::empty(size, capacity)).collect(),
-            params: vec![Vec::with_capacity(capacity * layout.width()); layout.vectors(policy)],
-            indices: Vec::with_capacity(capacity),
-            skipped: Vec::new(),
-        }
-    }
-
     /// Takes the pictures out and leaves the buffers.
     pub(super) fn clear(&mut self) {
-        for pixels in self.views.iter_mut().chain(&mut self.clean) {
+        for pixels in self.views.iter_mut().chain(&mut self.clean).chain(&mut self.small) {
             pixels.bytes.clear();
             pixels.count = 0;
         }
-        self.params.iter_mut().for_each(Vec::clear);
+        self.params.iter_mut().chain(&mut self.pairs).for_each(Vec::clear);
         self.indices.clear();
         self.skipped.clear();
     }
@@ -93,12 +75,13 @@ pub(super) fn join(pieces: &[Batch], spare: Option<Batch>) -> Result<Batch> {
     (batch.epoch, batch.index) = (first.epoch, first.index);
     batch.clear();
     for piece in pieces {
-        let pixels = batch.views.iter_mut().chain(&mut batch.clean).zip(piece.views.iter().chain(&piece.clean));
-        for (pixels, more) in pixels {
+        let pixels = batch.views.iter_mut().chain(&mut batch.clean).chain(&mut batch.small);
+        for (pixels, more) in pixels.zip(piece.views.iter().chain(&piece.clean).chain(&piece.small)) {
             pixels.bytes.extend_from_slice(&more.bytes);
             pixels.count += more.count;
         }
-        for (params, more) in batch.params.iter_mut().zip(&piece.params) {
+        let params = batch.params.iter_mut().chain(&mut batch.pairs);
+        for (params, more) in params.zip(piece.params.iter().chain(&piece.pairs)) {
             params.extend_from_slice(more);
         }
         batch.indices.extend_from_slice(&piece.indices);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use equimod_core::{BackboneConfig, Execution, ParamStore, ResNetConfig, SingleProcess};
+use equimod_core::{BackboneConfig, Execution, Mode, ParamStore, ResNetConfig, SingleProcess};
 use equimod_eval::knn::{KnnConfig, vote};
 use equimod_eval::lbfgs::LbfgsConfig;
 use equimod_eval::logistic::fit;
@@ -69,7 +69,7 @@ fn features(arguments: &BenchEval, device: &Device) -> anyhow::Result<Features> 
     let pictures = arguments.pictures as usize;
     for first in (0..pictures).step_by(BATCH) {
         let noise = Tensor::randn(0f32, 1.0, (BATCH.min(pictures - first), 3, side, side), device)?;
-        values.extend(backbone.infer(&noise)?.pooled.flatten_all()?.to_vec1::<f32>()?);
+        values.extend(backbone.infer(&noise, Mode::Eval)?.pooled.flatten_all()?.to_vec1::<f32>()?);
     }
     Ok(Features::new(pictures, backbone.features(), values)?)
 }

@@ -9,8 +9,8 @@ use equimod_core::head::Ending;
 use equimod_core::objective::SimClrConfig;
 use equimod_core::optim::LarsConfig;
 use equimod_core::{
-    BackboneConfig, EquivarianceConfig, Execution, HeadSpec, Method, MethodConfig, ObjectiveConfig, OptimizerConfig,
-    Placement, ResNetConfig, SingleProcess, Stem,
+    BackboneConfig, EquivarianceConfig, Execution, HeadSpec, Method, MethodConfig, Moment, ObjectiveConfig,
+    OptimizerConfig, Parameters, Placement, ResNetConfig, SingleProcess, Stem,
 };
 use serde_json::json;
 
@@ -38,9 +38,10 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
     let before = MEMORY.current_usage();
     let placement =
         Placement { seed: 0, dtype: DType::F32, device: &device, collective: SingleProcess::shared(), execution };
-    let method = Method::new(&method_config(arguments), PARAMETERS, placement)?;
+    let parameters = Parameters::of_views(PARAMETERS);
+    let method = Method::new(&method_config(arguments), &parameters, placement)?;
     let (images, side) = (arguments.batch as usize, arguments.size as usize);
-    let batch = noise::batch(method.needs(), images, side, PARAMETERS, &device)?;
+    let batch = noise::batch(&method.needs(), images, side, &parameters, &device)?;
     let mut optimizer = OptimizerConfig::Lars(LarsConfig::default()).build();
     let mut measured = Vec::new();
     for number in 0..WARM_UP + arguments.steps {
@@ -48,7 +49,7 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
             MEMORY.reset_peak_usage();
         }
         let start = Instant::now();
-        let mut outcome = method.step(&batch)?;
+        let mut outcome = method.step(&batch, Moment::ONLY)?;
         let stepped = Instant::now();
         optimizer.step(method.params(), &mut outcome.gradients, 1.0)?;
         device.synchronize()?;
@@ -79,6 +80,7 @@ fn method_config(arguments: &BenchStep) -> MethodConfig {
         objective: ObjectiveConfig::SimClr(SimClrConfig { projection_head: head.clone(), ..Default::default() }),
         equivariance: EquivarianceConfig {
             equimod: Some(EquiModConfig { projection_head: head, ..Default::default() }),
+            ..Default::default()
         },
     }
 }

@@ -83,7 +83,7 @@ impl ConvNorm {
     /// The convolution's output and, if batch norm will ask for them, its sums.
     fn convolve(&self, xs: &Tensor, mode: Mode) -> Result<(Tensor, Option<Tensor>)> {
         match mode {
-            Mode::Train => self.conv.forward_with_sums(xs).map(|(ys, sums)| (ys, Some(sums))),
+            Mode::Train | Mode::Still => self.conv.forward_with_sums(xs).map(|(ys, sums)| (ys, Some(sums))),
             Mode::Eval => Ok((self.conv.forward(xs)?, None)),
         }
     }

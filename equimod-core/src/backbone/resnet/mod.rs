@@ -25,6 +25,7 @@ pub struct ResNet {
     stages: Vec<Vec<Block>>,
     channels: Vec<usize>,
     recompute: bool,
+    config: ResNetConfig,
 }
 
 impl ResNet {
@@ -56,7 +57,7 @@ impl ResNet {
             stages.push(layers);
             channels.push(inputs);
         }
-        Ok(Self { stem, stages, channels, recompute: execution.recompute })
+        Ok(Self { stem, stages, channels, recompute: execution.recompute, config: config.clone() })
     }
 }
 
@@ -89,17 +90,21 @@ impl Backbone for ResNet {
         Ok((features, Tape::new(ResNetRecord { net: self.clone(), stem, stages })))
     }
 
-    fn infer(&self, images: &Tensor) -> Result<Features> {
+    fn infer(&self, images: &Tensor, mode: Mode) -> Result<Features> {
         let forget = true;
-        let (mut xs, _) = self.stem.forward(images, Mode::Eval, forget)?;
+        let (mut xs, _) = self.stem.forward(images, mode, forget)?;
         let mut outputs = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
             for block in stage {
-                xs = block.forward(&xs, Mode::Eval, forget)?.0;
+                xs = block.forward(&xs, mode, forget)?.0;
             }
             outputs.push(xs.clone());
         }
         Ok(Features { pooled: kernels::global_average_pool(&xs)?, stages: outputs })
+    }
+
+    fn multiplications(&self, side: usize) -> f64 {
+        self.config.multiplications(side)
     }
 
     fn features(&self) -> usize {

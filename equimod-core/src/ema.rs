@@ -1,0 +1,154 @@
+//! The target network: a second network whose parameters are a moving average of the trained one's (Grill et al., BYOL,
+//! arXiv 2006.07733; He et al., MoCo, arXiv 1911.05722).
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::backbone::{Backbone, BackboneConfig};
+use crate::head::{Head, HeadSpec};
+use crate::method::Placement;
+use crate::nn::Mode;
+use crate::optim::TargetMomentum;
+use crate::params::{ParamStore, Role};
+use crate::step::{Moment, StepBatch};
+use crate::{Error, Result};
+
+/// What becomes of batch norm's running statistics in the target network. It normalises with the statistics of its own
+/// batch in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetBuffers {
+    /// Moved by its own batches, as in the authors' code.
+    #[default]
+    Own,
+    /// Those of the trained network.
+    Copy,
+    /// Their moving average.
+    Ema,
+}
+
+/// Settings of a [`TargetNetwork`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TargetConfig {
+    /// τ0, the momentum at the first step. Published: 0.996 (BYOL), 0.99 (MoCo v3).
+    pub momentum: f64,
+    /// How τ goes on. Published: `cosine`.
+    pub schedule: TargetMomentum,
+    /// Running statistics. Published: `own`.
+    pub buffers: TargetBuffers,
+}
+
+impl Default for TargetConfig {
+    fn default() -> Self {
+        Self { momentum: 0.996, schedule: TargetMomentum::default(), buffers: TargetBuffers::default() }
+    }
+}
+
+impl TargetConfig {
+    /// Every problem of the configuration.
+    pub fn validate(&self) -> Vec<String> {
+        match (0.0..=1.0).contains(&self.momentum) {
+            true => Vec::new(),
+            false => vec![format!("the target network's momentum is {}; give 0 to 1", self.momentum)],
+        }
+    }
+
+    /// τ at a step.
+    pub fn momentum_at(&self, moment: Moment) -> f64 {
+        self.schedule.at(self.momentum, moment)
+    }
+}
+
+/// A head that the target network has a copy of.
+pub struct TargetHead<'a> {
+    /// The scope of the trained head, e.g. `objective.projection_head`.
+    pub name: &'static str,
+    /// Its layers.
+    pub spec: &'a HeadSpec,
+    /// How many of the pooled features it takes, from the first on.
+    pub features: usize,
+}
+
+/// What the target network makes of both views: by the scope of the head, embeddings `[2B, width]` of view 1, then view
+/// 2. They carry no gradient.
+pub struct Targets(BTreeMap<&'static str, Tensor>);
+
+impl Targets {
+    /// Embeddings by the scope of their head.
+    pub fn new(embeddings: impl IntoIterator<Item = (&'static str, Tensor)>) -> Self {
+        Self(embeddings.into_iter().collect())
+    }
+
+    /// The embeddings of the head at `name`.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        self.0.get(name).ok_or_else(|| Error::Config(format!("the target network has no head {name}")))
+    }
+}
+
+/// A backbone and heads under the names of those that are trained.
+pub struct TargetNetwork {
+    config: TargetConfig,
+    params: ParamStore,
+    backbone: Box<dyn Backbone>,
+    heads: Vec<(&'static str, Head, usize)>,
+}
+
+impl TargetNetwork {
+    /// Builds the network. It begins equal to the trained one, since initial values depend on the seed and on names alone.
+    pub fn new(
+        config: TargetConfig,
+        backbone: &BackboneConfig,
+        heads: &[TargetHead],
+        placement: &Placement,
+    ) -> Result<Self> {
+        let Placement { seed, dtype, device, ref collective, execution } = *placement;
+        let mut params = ParamStore::new(seed, dtype, device);
+        let backbone = backbone.build(execution, collective, &mut params.root().scope("backbone"))?;
+        let head = |&TargetHead { name, spec, features }: &TargetHead| -> Result<_> {
+            Ok((name, Head::new(spec, features, collective, &mut params.root().scope(name))?, features))
+        };
+        let heads = heads.iter().map(head).collect::<Result<Vec<_>>>()?;
+        Ok(Self { config, params, backbone, heads })
+    }
+
+    /// All named tensors.
+    pub fn params(&self) -> &ParamStore {
+        &self.params
+    }
+
+    /// Moves towards `online`: `θ_target ← τ·θ_target + (1 − τ)·θ` with τ of this step, which it returns.
+    pub fn follow(&self, online: &ParamStore, moment: Moment) -> Result<f64> {
+        let momentum = self.config.momentum_at(moment);
+        let buffers = match self.config.buffers {
+            TargetBuffers::Own => None,
+            TargetBuffers::Copy => Some(0.0),
+            TargetBuffers::Ema => Some(momentum),
+        };
+        for (name, slot) in self.params.iter() {
+            let kept = if slot.role == Role::Buffer { buffers } else { Some(momentum) };
+            let Some(kept) = kept else { continue };
+            let theirs = online.get(name).ok_or_else(|| Error::Config(format!("the trained network has no {name}")))?;
+            let theirs = theirs.var.as_detached_tensor();
+            let mixed = match theirs.dtype().is_float() {
+                true => (slot.var.as_detached_tensor().affine(kept, 0.0)? + theirs.affine(1.0 - kept, 0.0)?)?,
+                // Counts of batches.
+                false => theirs,
+            };
+            slot.var.set(&mixed)?;
+        }
+        Ok(momentum)
+    }
+
+    /// The embeddings of both views.
+    pub fn forward(&self, batch: &StepBatch) -> Result<Targets> {
+        let mode = if self.config.buffers == TargetBuffers::Own { Mode::Train } else { Mode::Still };
+        let pooled = self.backbone.infer(&Tensor::cat(&batch.views, 0)?, mode)?.pooled;
+        let embed = |(name, head, features): &(&'static str, Head, usize)| -> Result<_> {
+            Ok((*name, head.forward(&pooled.narrow(1, 0, *features)?, mode)?.detach()))
+        };
+        Ok(Targets(self.heads.iter().map(embed).collect::<Result<_>>()?))
+    }
+}

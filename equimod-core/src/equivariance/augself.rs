@@ -1,0 +1,246 @@
+//! AugSelf (Lee et al., arXiv 2111.09613): the parameters from one view to the other are predicted from the features of
+//! both.
+
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::{D, DType, Tensor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::build::{BuildContext, PairValue};
+use crate::collective::Collective;
+use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs};
+use crate::head::{Ending, Head, HeadSpec};
+use crate::objective::{ObjectiveConfig, mean_over_rows};
+use crate::optim::Weight;
+use crate::params::Scope;
+use crate::step::{StepContext, Tap, Term, scalar};
+use crate::{Error, Result};
+
+/// An augmentation whose parameters are predicted, with the weight of its loss: `random-resized-crop 0.5`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The augmentation's name.
+    pub augmentation: String,
+    /// The weight; 1 if none is written.
+    pub weight: f64,
+}
+
+impl FromStr for Prediction {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let problem =
+            || format!("{text:?} is no prediction; write an augmentation and a weight: \"colour-jitter 0.5\"");
+        let (name, weight) = match text.split_whitespace().collect::<Vec<_>>().as_slice() {
+            [name] => ((*name).to_owned(), Some(1.0)),
+            [name, weight] => ((*name).to_owned(), weight.parse().ok()),
+            _ => return Err(problem()),
+        };
+        let weight = weight.filter(|weight: &f64| weight.is_finite() && *weight >= 0.0).ok_or_else(problem)?;
+        Ok(Self { augmentation: name, weight })
+    }
+}
+
+impl fmt::Display for Prediction {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {}", self.augmentation, self.weight)
+    }
+}
+
+impl Serialize for Prediction {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Prediction {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Settings of [`AugSelf`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AugSelfConfig {
+    /// λ, the weight of this term in the loss. Published: 0.5 to 1.
+    pub weight: Weight,
+    /// Which features are taken. Published: `pooled`.
+    pub tap: Tap,
+    /// Whose parameters are predicted, each with the weight of its loss; all, with 1 each, if there are none.
+    pub predictions: Vec<Prediction>,
+    /// Hidden layers of the predictors. Published: two of 512.
+    pub hidden: Vec<usize>,
+}
+
+impl Default for AugSelfConfig {
+    fn default() -> Self {
+        Self { weight: Weight::Fixed(0.5), tap: Tap::Pooled, predictions: Vec::new(), hidden: vec![512, 512] }
+    }
+}
+
+impl ModuleSettings for AugSelfConfig {
+    fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    fn problems(&self, _: &ObjectiveConfig) -> Vec<String> {
+        match self.hidden.contains(&0) {
+            true => vec!["augself has a hidden layer of width 0; give at least 1".into()],
+            false => Vec::new(),
+        }
+    }
+
+    fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Option<Box<dyn EquivarianceModule>>> {
+        Ok(Some(Box::new(AugSelf::new(self, context, scope)?)))
+    }
+}
+
+/// `Σ_a w_a·L_a(φ_a(cat[h1, h2]), p12)` over augmentations a (equation 3 of the paper): squared errors of values, which are
+/// scaled to [−1, 1]; cross-entropies of what is only on or off.
+pub struct AugSelf {
+    tap: Tap,
+    predictors: Vec<Predictor>,
+}
+
+/// φ of one augmentation.
+struct Predictor {
+    name: String,
+    weight: f64,
+    head: Head,
+    task: Task,
+}
+
+enum Task {
+    /// Places in the parameter vector, `[places]` each: what gives the scaled difference, `(p·std + mean)/reach`.
+    Values { places: Vec<usize>, slope: Vec<f64>, offset: Vec<f64> },
+    /// The place of a flag, and its scale.
+    Flag { place: usize, slope: f64, offset: f64, classes: Classes },
+}
+
+/// What a difference of flags is told apart as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Classes {
+    /// Off and on, both the same, on and off.
+    Three,
+    /// The same or not: nobody can tell a picture from its mirror image.
+    Two,
+}
+
+impl Classes {
+    fn count(self) -> usize {
+        match self {
+            Self::Three => 3,
+            Self::Two => 2,
+        }
+    }
+}
+
+impl Task {
+    /// Of the values of one augmentation: those that are more than on or off, where there are any.
+    fn of(augmentation: &str, values: &[(usize, &PairValue)]) -> Self {
+        let scale = |value: &PairValue| {
+            let reach = f64::from(value.reach).max(f64::MIN_POSITIVE);
+            (f64::from(value.std) / reach, f64::from(value.mean) / reach)
+        };
+        // The order of jitter's steps is a name for each, not a quantity.
+        let measured: Vec<_> = values.iter().filter(|(_, v)| !v.flag && !v.name.contains("order")).collect();
+        if let (true, Some((place, value))) = (measured.is_empty(), values.first()) {
+            let (slope, offset) = scale(value);
+            let classes = if augmentation.ends_with("flip") { Classes::Two } else { Classes::Three };
+            return Self::Flag { place: *place, slope, offset, classes };
+        }
+        let (slope, offset) = measured.iter().map(|(_, value)| scale(value)).unzip();
+        Self::Values { places: measured.iter().map(|(place, _)| *place).collect(), slope, offset }
+    }
+
+    fn outputs(&self) -> usize {
+        match self {
+            Self::Values { places, .. } => places.len(),
+            Self::Flag { classes, .. } => classes.count(),
+        }
+    }
+
+    /// The loss of `outputs` `[B, outputs]` for parameters `[B, parameters]`.
+    fn loss(&self, outputs: &Tensor, params: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
+        let (dtype, device) = (outputs.dtype(), outputs.device());
+        match self {
+            Self::Values { places, slope, offset } => {
+                let columns: Vec<u32> = places.iter().map(|&place| place as u32).collect();
+                let chosen = params.index_select(&Tensor::new(columns, device)?, 1)?;
+                let constants =
+                    |values: &[f64]| -> Result<Tensor> { Ok(Tensor::new(values, device)?.to_dtype(dtype)?) };
+                let scaled = chosen.broadcast_mul(&constants(slope)?)?.broadcast_add(&constants(offset)?)?;
+                mean_over_rows(&(outputs - scaled)?.sqr()?.mean(D::Minus1)?, collective)
+            }
+            Self::Flag { place, slope, offset, classes } => {
+                let difference = params.narrow(1, *place, 1)?.affine(*slope, *offset)?.round()?;
+                let class = match classes {
+                    Classes::Three => (difference + 1.0)?,
+                    Classes::Two => difference.abs()?,
+                };
+                cross_entropy(outputs, &class.squeeze(1)?.to_dtype(DType::U32)?, collective)
+            }
+        }
+    }
+}
+
+/// The mean over the rows of all processes of `−log softmax(logits)_class`: logits `[rows, classes]`, classes `[rows]`.
+pub(super) fn cross_entropy(logits: &Tensor, classes: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
+    let of_class = shifted.gather(&classes.unsqueeze(1)?, 1)?.squeeze(1)?;
+    mean_over_rows(&(shifted.exp()?.sum(D::Minus1)?.log()? - of_class)?, collective)
+}
+
+impl AugSelf {
+    /// Builds one predictor for each augmentation, its tensors under the augmentation's name in `scope`.
+    pub fn new(config: &AugSelfConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
+        context.pair_width()?;
+        let values: Vec<(usize, &PairValue)> = context.parameters.pair.iter().enumerate().collect();
+        let mut known: Vec<&str> = values.iter().map(|(_, value)| value.augmentation.as_str()).collect();
+        known.dedup();
+        let all = || known.iter().map(|name| Prediction { augmentation: (*name).to_owned(), weight: 1.0 }).collect();
+        let wanted = if config.predictions.is_empty() { all() } else { config.predictions.clone() };
+        let width = 2 * context.width(config.tap)?;
+        let mut predictors = Vec::new();
+        for Prediction { augmentation: name, weight } in wanted {
+            let own: Vec<_> = values.iter().filter(|(_, value)| value.augmentation == name).copied().collect();
+            if own.is_empty() {
+                return Err(Error::Config(format!(
+                    "augself cannot predict {name:?}: the parameters are those of {}",
+                    known.join(", ")
+                )));
+            }
+            let task = Task::of(&name, &own);
+            let widths = config.hidden.iter().copied().chain([task.outputs()]).collect();
+            let head = context.head(&HeadSpec { widths, ending: Ending::Bias }, width, &name, scope)?;
+            predictors.push(Predictor { name, weight, head, task });
+        }
+        Ok(Self { tap: config.tap, predictors })
+    }
+}
+
+impl EquivarianceModule for AugSelf {
+    fn needs(&self) -> Needs {
+        Needs { pairs: true, ..Needs::default() }.at(self.tap)
+    }
+
+    fn forward(&self, step: &StepContext) -> Result<Term> {
+        let images = step.images()?;
+        let views = step.views_of(&step.at(self.tap)?)?;
+        let both = Tensor::cat(&[views.narrow(0, 0, images)?, views.narrow(0, images, images)?], 1)?;
+        let params = step.pairs()?.narrow(0, 0, images)?.contiguous()?;
+        let (mut total, mut metrics) = (Tensor::zeros((), both.dtype(), both.device())?, Vec::new());
+        for Predictor { name, weight, head, task } in &self.predictors {
+            let loss = task.loss(&head.forward(&both, step.mode)?, &params, step.collective.as_ref())?;
+            metrics.push((format!("{name}_loss"), scalar(&loss)?));
+            total = (total + (loss * *weight)?)?;
+        }
+        Ok(Term { loss: total, metrics })
+    }
+
+    fn tap(&self) -> Tap {
+        self.tap
+    }
+}

@@ -1,0 +1,99 @@
+//! CARE (Gupta et al., arXiv 2306.13924): one augmentation moves the embeddings of all pictures by one orthogonal map, so
+//! that it keeps the angles between them.
+
+use candle_core::{D, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::build::BuildContext;
+use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs, uneven};
+use crate::head::{Ending, Head, HeadSpec};
+use crate::objective::{ObjectiveConfig, mean_over_rows, normalise_rows, spread};
+use crate::optim::Weight;
+use crate::params::Scope;
+use crate::step::{StepContext, Tap, Term};
+
+/// Settings of [`Care`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CareConfig {
+    /// λ, the weight of this term in the loss. Published: 0.01.
+    pub weight: Weight,
+    /// Which features are taken. Default: `pooled`.
+    pub tap: Tap,
+    /// Pictures of a batch that share the augmentations of view 1, and those of view 2; the batch is a multiple of it.
+    /// Default: 16.
+    pub chunk: usize,
+    /// From features to the embedding. Default: `2048-2048-128 bn-`; the paper has one head for this term and the
+    /// objective.
+    pub projection_head: HeadSpec,
+}
+
+impl Default for CareConfig {
+    fn default() -> Self {
+        let projection_head = HeadSpec { widths: vec![2048, 2048, 128], ending: Ending::PlainBatchNorm };
+        Self { weight: Weight::Fixed(0.01), tap: Tap::Pooled, chunk: 16, projection_head }
+    }
+}
+
+impl ModuleSettings for CareConfig {
+    fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    fn problems(&self, _: &ObjectiveConfig) -> Vec<String> {
+        match self.chunk {
+            0 | 1 => vec![format!("care's chunk is {}; angles are between at least 2 pictures", self.chunk)],
+            _ => Vec::new(),
+        }
+    }
+
+    fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Option<Box<dyn EquivarianceModule>>> {
+        Ok(Some(Box::new(Care::new(self, context, scope)?)))
+    }
+}
+
+/// The mean over pairs i ≠ j of a chunk of `(f(a1 x_i)·f(a1 x_j) − f(a2 x_i)·f(a2 x_j))²` with embeddings f of length 1
+/// (equation 5 of the paper).
+pub struct Care {
+    tap: Tap,
+    chunk: usize,
+    projection_head: Head,
+}
+
+impl Care {
+    /// Builds the projection head under `scope`.
+    pub fn new(config: &CareConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
+        let width = context.width(config.tap)?;
+        let projection_head = context.head(&config.projection_head, width, "projection_head", scope)?;
+        Ok(Self { tap: config.tap, chunk: config.chunk, projection_head })
+    }
+}
+
+impl EquivarianceModule for Care {
+    fn needs(&self) -> Needs {
+        Needs { shared_by: Some(self.chunk), ..Needs::default() }.at(self.tap)
+    }
+
+    fn forward(&self, step: &StepContext) -> Result<Term> {
+        let (images, chunk) = (step.images()?, self.chunk);
+        if images % chunk != 0 {
+            return Err(uneven("care", images, chunk));
+        }
+        let embedded = self.projection_head.forward(&step.views_of(&step.at(self.tap)?)?, step.mode)?;
+        let ys = normalise_rows(&embedded)?;
+        let angles = |first: usize| -> Result<Tensor> {
+            let view = ys.narrow(0, first, images)?.reshape((images / chunk, chunk, ys.dim(1)?))?;
+            Ok(view.matmul(&view.t()?)?)
+        };
+        // Pairs of a picture with itself have no angle in either view: they add nothing.
+        let changes = (angles(0)? - angles(images)?)?.sqr()?;
+        let of_chunk = (changes.sum((D::Minus2, D::Minus1))? / (chunk * (chunk - 1)) as f64)?;
+        let loss = mean_over_rows(&of_chunk, step.collective.as_ref())?;
+        Ok(Term { loss, metrics: spread(&embedded)? })
+    }
+
+    fn tap(&self) -> Tap {
+        self.tap
+    }
+}

@@ -1,0 +1,105 @@
+//! E-SSL (Dangovski et al., arXiv 2111.00899): by how many quarters a small view is turned is predicted from its features.
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::build::BuildContext;
+use crate::equivariance::augself::cross_entropy;
+use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs, SmallView};
+use crate::nn::{LayerNorm, Linear, relu};
+use crate::objective::ObjectiveConfig;
+use crate::optim::Weight;
+use crate::params::Scope;
+use crate::step::{StepContext, Term};
+use crate::{Error, Result};
+
+/// Rotations that are told apart.
+const TURNS: usize = 4;
+
+/// Settings of [`Essl`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EsslConfig {
+    /// λ, the weight of this term in the loss. Published: 0.4.
+    pub weight: Weight,
+    /// Side of the small view in pixels; its augmentations are those of view 1, but for the crop. Published: 96 beside
+    /// views of 224 pixels.
+    pub size: usize,
+    /// Least and largest share of the area that it shows. Published: 0.05 to 0.14.
+    pub scale: (f64, f64),
+    /// Width of the two hidden layers. Published: 2048.
+    pub hidden: usize,
+}
+
+impl Default for EsslConfig {
+    fn default() -> Self {
+        Self { weight: Weight::Fixed(0.4), size: 16, scale: (0.05, 0.14), hidden: 2048 }
+    }
+}
+
+impl ModuleSettings for EsslConfig {
+    fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    fn problems(&self, _: &ObjectiveConfig) -> Vec<String> {
+        let (low, high) = self.scale;
+        let checks = [
+            (self.size == 0, format!("essl's size is {}; give a side of at least 1 pixel", self.size)),
+            (self.hidden == 0, "essl's hidden layers have width 0; give at least 1".to_owned()),
+            (
+                !(low > 0.0 && low <= high && high <= 1.0),
+                format!("essl's scale is {low} to {high}; give shares of the area"),
+            ),
+        ];
+        checks.into_iter().filter_map(|(bad, text)| bad.then_some(text)).collect()
+    }
+
+    fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Option<Box<dyn EquivarianceModule>>> {
+        Ok(Some(Box::new(Essl::new(self, context, scope)?)))
+    }
+}
+
+/// The cross-entropy of the four rotations of a small view, over a head of three linear layers with layer norm and ReLU
+/// between them, on the pooled features.
+pub struct Essl {
+    small: SmallView,
+    hidden: Vec<(Linear, LayerNorm)>,
+    last: Linear,
+}
+
+impl Essl {
+    /// Builds the head: under `head` in `scope`, linear layers 0, 3 and 6, layer norms 1 and 4.
+    pub fn new(config: &EsslConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
+        let (width, mut scope) = (config.hidden, scope.scope("head"));
+        let mut hidden = Vec::new();
+        for (place, inputs) in [(0, context.features), (3, width)] {
+            let linear = Linear::new(inputs, width, true, &mut scope.scope(place.to_string()))?;
+            hidden.push((linear, LayerNorm::new(width, &mut scope.scope((place + 1).to_string()))?));
+        }
+        let last = Linear::new(width, TURNS, true, &mut scope.scope("6"))?;
+        Ok(Self { small: SmallView { size: config.size, scale: config.scale }, hidden, last })
+    }
+}
+
+impl EquivarianceModule for Essl {
+    fn needs(&self) -> Needs {
+        Needs { small: Some(self.small), ..Needs::default() }
+    }
+
+    fn forward(&self, step: &StepContext) -> Result<Term> {
+        let turned = step.turned.ok_or_else(|| Error::Config("essl needs small views".into()))?;
+        let images = turned.dim(0)? / TURNS;
+        let mut xs = turned.clone();
+        for (linear, norm) in &self.hidden {
+            xs = relu(&norm.forward(&linear.forward(&xs)?)?)?;
+        }
+        let logits = self.last.forward(&xs)?;
+        let turns: Vec<u32> = (0..TURNS as u32).flat_map(|turn| std::iter::repeat_n(turn, images)).collect();
+        let guessed = logits.detach().to_device(&Device::Cpu)?.argmax(1)?.to_vec1::<u32>()?;
+        let right = guessed.iter().zip(&turns).filter(|(a, b)| a == b).count() as f64 / turns.len().max(1) as f64;
+        let classes = Tensor::new(turns, logits.device())?;
+        let loss = cross_entropy(&logits, &classes, step.collective.as_ref())?;
+        Ok(Term { loss, metrics: vec![("accuracy".into(), right)] })
+    }
+}

@@ -1,0 +1,28 @@
+//! How spread out embeddings are: what tells a collapse.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::Result;
+use crate::objective::normalise_rows;
+use crate::objective::two_views::centred;
+use crate::step::{Metrics, scalar};
+
+/// Rows that are looked at, at most.
+const ROWS: usize = 256;
+
+/// Of the first 256 rows of zs `[rows, width]` at most (those of this process), with length 1: `embedding_std`, the mean
+/// over features of their deviation, 1/√width where they fill all directions and 0 where all are one; and
+/// `effective_rank`, `(Σλ)²/Σλ²` over the eigenvalues λ of their covariance, from 1 to the number of rows less one or the
+/// width.
+pub fn spread(zs: &Tensor) -> Result<Metrics> {
+    let rows = zs.dim(0)?.min(ROWS);
+    let zs = zs.narrow(0, 0, rows)?.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+    let zs = centred(&normalise_rows(&zs)?)?.contiguous()?;
+    let deviation = zs.sqr()?.mean(0)?.sqrt()?.mean_all()?;
+    // Rows' products have the eigenvalues of features' products.
+    let products = crate::kernels::times_transposed(&zs, &zs)?;
+    let trace = scalar(&zs.sqr()?.sum_all()?)?;
+    let squares = scalar(&products.sqr()?.sum_all()?)?;
+    let rank = if squares > 0.0 { trace * trace / squares } else { 0.0 };
+    Ok(vec![("embedding_std".into(), scalar(&deviation)?), ("effective_rank".into(), rank)])
+}

@@ -1,0 +1,128 @@
+//! MoCo v3 (Chen, Xie and He, arXiv 2104.02057): contrast with the target network's embeddings of the batch, no queue.
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::build::BuildContext;
+use crate::collective::Collective;
+use crate::ema::TargetConfig;
+use crate::head::{Ending, Head, HeadSpec};
+use crate::kernels;
+use crate::nn::hand_written;
+use crate::objective::embeddings::spread;
+use crate::objective::nt_xent::{BLOCK, Target, cross_entropy};
+use crate::objective::predictor::{ViewPredictor, predictor_problems};
+use crate::objective::two_views::{swapped, views};
+use crate::objective::{Objective, ObjectiveSettings, PROJECTION_HEAD, normalise_rows, temperature_problems};
+use crate::params::Scope;
+use crate::step::{StepContext, Term};
+use crate::{Error, Result};
+
+/// Settings of [`MocoV3`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MocoV3Config {
+    /// λ_inv, the weight of this term in the loss. Published: 1.
+    pub weight: f64,
+    /// T. Published: 0.2 in the paper; 1.0 for ResNet-50 in the authors' code.
+    pub temperature: f64,
+    /// From features to the embedding, in the trained and in the target network. Published for ResNet-50:
+    /// `4096-256 bn-`.
+    pub projection_head: HeadSpec,
+    /// From the embedding to the target's of the other view. Published for ResNet-50: `4096-256`.
+    pub predictor: HeadSpec,
+    /// The target network. Published: momentum 0.99.
+    pub target: TargetConfig,
+}
+
+impl Default for MocoV3Config {
+    fn default() -> Self {
+        Self {
+            weight: 1.0,
+            temperature: 0.2,
+            projection_head: HeadSpec { widths: vec![4096, 256], ending: Ending::PlainBatchNorm },
+            predictor: HeadSpec { widths: vec![4096, 256], ending: Ending::Plain },
+            target: TargetConfig { momentum: 0.99, ..TargetConfig::default() },
+        }
+    }
+}
+
+impl ObjectiveSettings for MocoV3Config {
+    fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Box<dyn Objective>> {
+        Ok(Box::new(MocoV3::new(self, context, scope)?))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = predictor_problems(&self.projection_head, &self.predictor);
+        problems.extend(temperature_problems("the objective", self.temperature));
+        problems.extend(self.target.validate());
+        problems
+    }
+
+    fn weight(&self) -> f64 {
+        self.weight
+    }
+
+    fn has_predictor(&self) -> bool {
+        true
+    }
+
+    fn target(&self) -> Option<(TargetConfig, &HeadSpec)> {
+        Some((self.target, &self.projection_head))
+    }
+}
+
+/// [`contrast`] of each view's predictions with the target's embeddings of the other.
+pub struct MocoV3 {
+    temperature: f64,
+    projection_head: Head,
+    predictor: ViewPredictor,
+}
+
+impl MocoV3 {
+    /// Builds both heads under `scope`.
+    pub fn new(config: &MocoV3Config, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
+        let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
+        let predictor = ViewPredictor::new(&config.predictor, projection_head.outputs(), context, scope)?;
+        Ok(Self { temperature: config.temperature, projection_head, predictor })
+    }
+}
+
+impl Objective for MocoV3 {
+    fn forward(&self, step: &StepContext) -> Result<Term> {
+        let embedded = self.projection_head.forward(&step.view_features()?, step.mode)?;
+        let queries = views(&self.predictor.forward(&embedded, step)?)?;
+        let keys = views(&swapped(step.target(PROJECTION_HEAD)?)?)?;
+        let of_view = |i: usize| contrast(&queries[i], &keys[i], self.temperature, step.collective.as_ref());
+        Ok(Term { loss: (of_view(0)? + of_view(1)?)?, metrics: spread(&embedded)? })
+    }
+}
+
+/// `ctr(q, k) = 2T·mean_i(log Σ_j exp(q_i·k_j/T) − q_i·k_i/T)` on rows of length 1 (algorithm 1 of the paper), a scalar.
+///
+/// qs and ks `[rows, width]`; j runs over the keys of all processes, and so does the mean; no gradient reaches ks.
+pub fn contrast(qs: &Tensor, ks: &Tensor, temperature: f64, collective: &dyn Collective) -> Result<Tensor> {
+    let rows = qs.dim(0)?;
+    if rows == 0 || ks.dim(0)? != rows {
+        return Err(Error::Config(format!("a contrast got {rows} queries and {} keys", ks.dim(0)?)));
+    }
+    let qs = normalise_rows(qs)?;
+    let keys = collective.all_gather(&normalise_rows(&ks.detach())?.contiguous()?)?.contiguous()?;
+    let (values, total) = (qs.detach().contiguous()?, rows * collective.size());
+    let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+    for start in (0..rows).step_by(BLOCK) {
+        let length = BLOCK.min(rows - start);
+        let block = values.narrow(0, start, length)?.contiguous()?;
+        let similarities = kernels::times_transposed(&(block / temperature)?, &keys)?;
+        let positive = |row: usize| Target { positive: collective.rank() * rows + row, excluded: Vec::new() };
+        let targets: Vec<_> = (start..start + length).map(positive).collect();
+        let (loss, weights) = cross_entropy(similarities, &targets, false)?;
+        losses.push(loss);
+        // d/dq of q·k/T times 2T.
+        gradients.push((kernels::times(&weights, &keys)? * (2.0 / total as f64))?);
+    }
+    let loss = collective.all_reduce_sum(&Tensor::stack(&losses, 0)?.sum_all()?)?;
+    let loss = (loss * (2.0 * temperature / total as f64))?;
+    let gradient = Tensor::cat(&gradients, 0)?;
+    Ok(hand_written(&qs, &loss, move |g| gradient.broadcast_mul(g))?)
+}

@@ -1,0 +1,52 @@
+//! The predictor of an objective: from the embedding of a view to the other's.
+
+use candle_core::Tensor;
+
+use crate::Result;
+use crate::build::BuildContext;
+use crate::head::{Head, HeadSpec};
+use crate::params::Scope;
+use crate::step::StepContext;
+
+/// zs `[2B, width]` of view 1, then view 2 → predictions of the other view's embedding.
+pub struct ViewPredictor {
+    head: Head,
+    /// g_t on the parameters from view to view, where the prediction is told where to go.
+    condition: Option<Head>,
+}
+
+impl ViewPredictor {
+    /// Builds the head for embeddings of `width`, under `predictor` in `scope`; where the method has a condition, the head
+    /// on the parameters under `condition`.
+    pub fn new(spec: &HeadSpec, width: usize, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
+        let condition = context.condition.map(|spec| context.head(spec, context.pair_width()?, "condition", scope));
+        let condition = condition.transpose()?;
+        let inputs = width + condition.as_ref().map_or(0, Head::outputs);
+        Ok(Self { head: context.head(spec, inputs, "predictor", scope)?, condition })
+    }
+
+    /// `q(z)`, or `q(cat[z, g_t(p)])` with p the parameters from the row's view to the other.
+    pub fn forward(&self, zs: &Tensor, step: &StepContext) -> Result<Tensor> {
+        match &self.condition {
+            None => self.head.forward(zs, step.mode),
+            Some(condition) => {
+                let params = condition.forward(step.pairs()?, step.mode)?;
+                self.head.forward(&Tensor::cat(&[zs, &params], 1)?, step.mode)
+            }
+        }
+    }
+}
+
+/// What is wrong with a predictor behind a projection head.
+pub fn predictor_problems(projection_head: &HeadSpec, predictor: &HeadSpec) -> Vec<String> {
+    match (projection_head.widths.last(), predictor.widths.last()) {
+        (Some(embedding), Some(prediction)) if embedding != prediction => vec![format!(
+            "the objective's predictor ends with {prediction} values, the projection head with {embedding}; give both the \
+             same width"
+        )],
+        (None, Some(_)) => {
+            vec!["the objective's predictor needs a projection head that says how wide embeddings are".into()]
+        }
+        _ => Vec::new(),
+    }
+}
