@@ -15,13 +15,25 @@ macro_rules! recipe {
 }
 
 /// The built-in recipes.
-pub const RECIPES: [BuiltIn; 6] = [
+pub const RECIPES: [BuiltIn; 18] = [
     recipe!("quick"),
+    recipe!("quick-byol"),
     recipe!("quick-barlow-twins"),
     recipe!("quick-vicreg"),
     recipe!("quick-simsiam"),
+    recipe!("quick-moco-v3"),
     recipe!("simclr-cifar10"),
     recipe!("simclr-equimod-cifar10"),
+    recipe!("simclr-matched-cifar10"),
+    recipe!("byol-cifar10"),
+    recipe!("byol-equimod-cifar10"),
+    recipe!("byol-matched-cifar10"),
+    recipe!("simclr-imagenet"),
+    recipe!("simclr-equimod-imagenet"),
+    recipe!("simclr-matched-imagenet"),
+    recipe!("byol-imagenet"),
+    recipe!("byol-equimod-imagenet"),
+    recipe!("byol-matched-imagenet"),
 ];
 
 /// One design's pictures of one split.

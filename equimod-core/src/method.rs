@@ -186,7 +186,8 @@ impl Method {
         let needs = self.needs();
         let (views, rows) = (2 * images, if needs.clean_view { 3 * images } else { 2 * images });
         let linear = |prefix: &str, rows: usize| {
-            let weights = self.params.trainable().filter(|(name, slot)| name.starts_with(prefix) && slot.var.rank() == 2);
+            let weights =
+                self.params.trainable().filter(|(name, slot)| name.starts_with(prefix) && slot.var.rank() == 2);
             weights.map(|(_, slot)| slot.var.elem_count()).sum::<usize>() as f64 * rows as f64
         };
         let of_picture = self.backbone.multiplications(side);

@@ -132,9 +132,9 @@ fn parts(trainer: &Trainer) -> String {
         *counts.entry(part).or_default() += slot.var.elem_count();
     }
     let list: Vec<String> = counts.iter().map(|(part, count)| format!("\n  {part}  {count}")).collect();
-    let target = method.target().map_or(String::new(), |target| {
-        format!("\n  target network (not trained)  {}", target.params().count(""))
-    });
+    let target = method
+        .target()
+        .map_or(String::new(), |target| format!("\n  target network (not trained)  {}", target.params().count("")));
     let (all, steps) = (method.params().count(""), trainer.total_steps());
     format!("{all} parameters, {steps} steps{}{target}", list.join(""))
 }

@@ -152,9 +152,8 @@ mod tests {
     fn multiplications_are_those_that_papers_count() {
         // He et al. (arXiv 1512.03385, table 1) count 1.8e9, 3.6e9, 3.8e9 (stride on the first convolution of a bottleneck),
         // 7.6e9 and 11.3e9 with the classifier; torchvision's ResNet-50 has 4.1e9.
-        let of = |architecture| {
-            ResNetConfig { architecture, stem: Stem::ImageNet, width: 64 }.multiplications(224) / 1e9
-        };
+        let of =
+            |architecture| ResNetConfig { architecture, stem: Stem::ImageNet, width: 64 }.multiplications(224) / 1e9;
         let found = Architecture::ALL.map(of);
         for (found, want) in found.into_iter().zip([1.814, 3.663, 4.087, 7.799, 11.51]) {
             assert!((found / want - 1.0).abs() < 2e-3, "{found} {want}");
