@@ -156,6 +156,8 @@ fn every_objective_trains_with_a_module_and_alone_whatever_the_threads() {
     let alone = text(&scratch.write("alone.toml", &alone));
     let objectives = [
         ("simclr", "invariance_loss", &[][..]),
+        ("byol", "target_momentum", &["objective.projection_head=32-16 bias", "objective.predictor=8-16 bias"]),
+        ("moco-v3", "target_momentum", &["objective.projection_head=32-16 bn-", "objective.predictor=8-16"]),
         ("barlow-twins", "off_diagonal", &["objective.projection_head=32-16"]),
         ("vicreg", "covariance", &["objective.projection_head=32-16"]),
         ("simsiam", "invariance_loss", &["objective.projection_head=32-16 bn-", "objective.predictor=8-16 bias"]),
@@ -278,7 +280,9 @@ fn lists_completions_and_dry_runs_answer() {
         assert!(all.contains(part), "{part}");
     }
     let json: Value = serde_json::from_str(&scratch.done(&["list", "recipes", "--json"])).unwrap();
-    assert_eq!(json["recipes"].as_array().unwrap().len(), 6);
+    let recipes = json["recipes"].as_array().unwrap();
+    assert_eq!(recipes.len(), 18);
+    every_built_in_recipe_is_whole(&scratch, recipes);
     for (recipe, kind) in [("barlow-twins", "scale = 0.024"), ("vicreg", "covariance = 1.0"), ("simsiam", "128-512")] {
         let dry = scratch.done(&["pretrain", "--recipe", &format!("quick-{recipe}"), "--dry-run"]);
         assert!(dry.contains(&format!("kind = \"{recipe}\"")) && dry.contains(kind), "{dry}");
@@ -297,4 +301,34 @@ fn lists_completions_and_dry_runs_answer() {
     let dry = scratch.done(&["pretrain", "--dry-run", "--epochs", "7"]);
     assert!(dry.contains("epochs = 7") && dry.contains("width = 16"), "{dry}");
     assert!(scratch.done(&["--version"]).starts_with("equimod "));
+}
+
+/// Each resolves, says its parts, and is the published one: trained values of ResNet-18 with the CIFAR stem (11 168 832) and
+/// ResNet-50 (23 508 032) and of the published heads, bias and batch norm included.
+fn every_built_in_recipe_is_whole(scratch: &Scratch, recipes: &[Value]) {
+    scratch.pictures("pictures", 4);
+    // inputs → 2048 → 2048 → 128, batch norm between; p → 128 with batch norm; 256 → 128.
+    let simclr = |h: u64| h * 2048 + 4096 + 2048 * 2048 + 4096 + 2048 * 128;
+    let byol = |h: u64| (h * 4096 + 8192 + 4096 * 256 + 256) + (256 * 4096 + 8192 + 4096 * 256 + 256);
+    let equimod = |h: u64, p: u64| simclr(h) + (p * 128 + 256) + 256 * 128;
+    let parts =
+        [("simclr", "cifar10", 15), ("simclr", "imagenet", 17), ("byol", "cifar10", 18), ("byol", "imagenet", 18)];
+    for name in recipes.iter().map(|recipe| recipe["name"].as_str().unwrap()) {
+        let small = ["--set", "data.batch=2", "--data", "pictures"];
+        let output = scratch.run(&[&["pretrain", "--recipe", name, "--dry-run"], &small[..]].concat());
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{name}: {told}");
+        assert!(told.contains("floating-point operations"), "{told}");
+        for (objective, data, p) in parts {
+            let (h, backbone) = if data == "cifar10" { (512, 11_168_832) } else { (2048, 23_508_032) };
+            let plain = backbone + if objective == "simclr" { simclr(h) } else { byol(h) };
+            for (kind, want) in [("", plain), ("-equimod", plain + equimod(h, p)), ("-matched", plain + equimod(h, p))]
+            {
+                if name == format!("{objective}{kind}-{data}") {
+                    assert!(told.contains(&format!("{want} parameters")), "{name}: {want} in {told}");
+                    assert_eq!(told.contains("target network"), objective == "byol");
+                }
+            }
+        }
+    }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::guard;
 use crate::metrics::{Sink, StepReport};
 use crate::recipe::Recipe;
-use crate::run_dir::RunDirectory;
+use crate::run_dir::{FORMAT, RunDirectory, RunInfo, Status};
 use crate::{Error, Result};
 
 /// Steps over which speed and waiting are averaged.
@@ -278,6 +278,26 @@ impl Trainer {
         let clean = batch.clean.as_ref().map(normalise).transpose()?;
         let small = batch.small.as_ref().map(normalise).transpose()?;
         Ok(StepBatch { clean, views: [normalise(first)?, normalise(second)?], small, params, pairs })
+    }
+
+    /// `run.json` of a run that begins; command line, host and device are left to whoever knows them.
+    pub fn info(&self) -> RunInfo {
+        RunInfo {
+            format: FORMAT,
+            status: Status::Running,
+            version: self.surroundings.version.clone(),
+            command: Vec::new(),
+            host: String::new(),
+            device: String::new(),
+            seed: self.recipe.seed,
+            data_fingerprint: self.fingerprint.clone(),
+            resumed_at: Vec::new(),
+        }
+    }
+
+    /// The recipe.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
     }
 
     /// What is written beside the weights.

@@ -176,15 +176,10 @@ fn open_run(
         return Ok((run, info));
     }
     let info = RunInfo {
-        format: equimod_train::run_dir::FORMAT,
-        status: Status::Running,
-        version: env!("CARGO_PKG_VERSION").into(),
         command: std::env::args().collect(),
         host: gethostname::gethostname().to_string_lossy().into_owned(),
         device: device::describe(device),
-        seed: recipe.seed,
-        data_fingerprint: trainer.data_fingerprint().into(),
-        resumed_at: Vec::new(),
+        ..trainer.info()
     };
     let folder = arguments.out.clone().unwrap_or_else(|| next_folder(&arguments.recipe));
     let run = RunDirectory::create(&folder, &info, asked, recipe)?;
