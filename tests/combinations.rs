@@ -37,9 +37,11 @@ const OBJECTIVES: [(&str, &[&str]); 7] = [
 
 const EQUIMOD: &str = "equimod.projection_head=8-4 bn-|equimod.parameter_head=4 bn|equimod.predictor=4 bn-";
 
-/// Modules in their forms: settings of `equivariance`, a metric that tells them, and a word of the refusal beside objectives
-/// that they do not fit.
-const MODULES: [(&str, &str, Option<(&str, &[&str])>); 15] = [
+/// Settings of `equivariance`, a metric that tells them, and a word of the refusal beside objectives that they do not fit.
+type Form = (&'static str, &'static str, Option<(&'static str, &'static [&'static str])>);
+
+/// Modules in their forms.
+const MODULES: [Form; 15] = [
     (EQUIMOD, "equimod.loss", None),
     ("EQUIMOD|equimod.predictor=residual 4", "equimod.loss", None),
     ("EQUIMOD|equimod.predictor=hypernetwork|equimod.parameter_head=none", "equimod.loss", None),

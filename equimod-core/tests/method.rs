@@ -172,8 +172,7 @@ fn names_and_counts_are_those_of_the_reference_and_stay() {
         let method = method(objective, modules);
         let strip =
             |(name, slot): (&str, &Slot)| name.strip_prefix(prefix).map(|rest| format!("{rest} {:?}", slot.var.dims()));
-        let found = method.params().trainable().filter_map(strip).collect();
-        found
+        method.params().trainable().filter_map(strip).collect()
     };
     let equimod = format!(r#"{{"equimod": {EQUIMOD}}}"#);
     assert_eq!(

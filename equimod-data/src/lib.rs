@@ -45,7 +45,7 @@ pub use dataset::{
     CifarDataset, Concat, Dataset, FolderDataset, MemoryDataset, PackedDataset, ParquetDataset, ShardsDataset, Split,
     Stl10Dataset, Stl10Split, Task,
 };
-pub use encoding::{Encoding, LayoutConfig, ParamLayout, Statistics};
+pub use encoding::{Encoding, LayoutConfig, ParamLayout, ParamValue, Statistics};
 pub use error::{Error, Result};
 pub use image::{Image, Size};
 pub use loader::{Batch, Batches, Loader, LoaderConfig, Pixels, Skipped};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use equimod_data::dataset::{PackConfig, Storage, index_shards, pack};
 use equimod_data::{
-    Batch, Concat, Dataset, FolderDataset, Image, LayoutConfig, Loader, LoaderConfig, PackedDataset, ParamLayout,
-    ParquetDataset, Policy, ShardsDataset, Size, Statistics,
+    Batch, Concat, Dataset, Encoding, FolderDataset, Image, LayoutConfig, Loader, LoaderConfig, PackedDataset,
+    ParamLayout, ParquetDataset, Policy, ShardsDataset, Size, Statistics,
 };
 
 fn emoji(name: &str) -> PathBuf {
@@ -223,6 +223,43 @@ fn a_chunk_of_the_batch_shares_its_augmentation_on_every_process() {
     assert!(all[0] != all[8] && all[8] != all[16]);
     let split: Vec<Vec<f32>> = [0, 1, 2, 3, 4].iter().flat_map(|&rank| rows(&batch((rank, 5)))).collect();
     assert_eq!(split, all);
+}
+
+/// Vectors from view to view and a small view: there where they are asked for, the same for any number of threads, and the
+/// other views as they are without.
+#[test]
+fn what_is_asked_for_beside_views_is_made_and_changes_nothing_else() {
+    let data = Arc::new(ParquetDataset::open(&emoji("noto-test.parquet"), None).unwrap());
+    let policy = Policy::built_in("simclr-cifar10", 16).unwrap();
+    let layout = |encoding| {
+        let config = LayoutConfig { encoding, ..LayoutConfig::default() };
+        ParamLayout::new(&policy, &config, &[Size::square(32)]).unwrap()
+    };
+    let pairs = layout(Encoding::Pairwise);
+    let small = policy.views[0].with_crop(8, (0.05, 0.14)).unwrap();
+    let take = |threads: usize, more: bool| -> Vec<Batch> {
+        let (pairs, small) = (more.then(|| pairs.clone()), more.then(|| small.clone()));
+        let config = LoaderConfig { batch: 100, threads, pairs, small, ..LoaderConfig::default() };
+        let loader = Loader::new(data.clone(), policy.clone(), layout(Encoding::Published), &config).unwrap();
+        loader.start(0).unwrap().take(3).map(Result::unwrap).collect()
+    };
+    let (with, without) = (take(1, true), take(1, false));
+    assert_eq!(take(3, true), with);
+    for (with, without) in with.iter().zip(&without) {
+        assert!(without.pairs.is_empty() && without.small.is_none());
+        assert_eq!((&with.views, &with.params), (&without.views, &without.params));
+        let small = with.small.as_ref().unwrap();
+        assert_eq!((small.count, small.size, small.bytes.len()), (100, Size::square(8), 100 * 8 * 8 * 3));
+        let [there, back] = with.pairs.as_slice() else { panic!("{} ways", with.pairs.len()) };
+        assert_eq!((there.len(), back.len()), (100 * pairs.width(), 100 * pairs.width()));
+        // Without a mean, what leads back is the opposite: brightness, of which nothing is mirrored.
+        let place = pairs.names.iter().position(|name| name == "brightness").unwrap();
+        let of = |vectors: &[f32], row: usize| vectors[row * pairs.width() + place];
+        assert!((0..100).all(|row| of(there, row) == -of(back, row)) && (0..100).any(|row| of(there, row) != 0.0));
+    }
+    let uncropped = equimod_data::ViewPolicy(policy.views[0].0[1..].to_vec());
+    assert!(uncropped.with_crop(8, (0.1, 0.2)).unwrap_err().to_string().contains("random-resized-crop"));
+    assert!(policy.views[0].with_crop(0, (0.1, 0.2)).unwrap_err().to_string().contains("small view"));
 }
 
 #[test]

@@ -71,7 +71,11 @@ proptest! {
                 prop_assert_eq!(values.len(), augmentation.fields(encoding).len());
                 prop_assert_eq!(values.len(), augmentation.moments(encoding).len());
                 prop_assert!(values.iter().all(|value| value.is_finite()), "{} {:?}", name, values);
-                for (field, &value) in augmentation.fields(encoding).iter().zip(&values) {
+                let bounds = augmentation.bounds(encoding);
+                prop_assert_eq!(values.len(), bounds.len());
+                for ((field, &value), (low, high)) in augmentation.fields(encoding).iter().zip(&values).zip(bounds) {
+                    let inside = low - 1e-6 <= f64::from(value) && f64::from(value) <= high + 1e-6;
+                    prop_assert!(inside, "{} {} {}: {} to {}", name, field.name, value, low, high);
                     let fine = match field.unit {
                         "0 or 1" => value == 0.0 || value == 1.0,
                         "share of the height" | "share of the width" => (0.0..=1.0).contains(&value),
@@ -270,6 +274,42 @@ fn a_pairwise_difference_to_a_view_without_an_augmentation_is_that_to_its_identi
     layout.encode_views(&policy, &[flipped, identity], Size::square(32), &mut out);
     let others = layout.names.iter().zip(&out[0]).filter(|(name, _)| *name != "horizontal_flip");
     assert!(others.clone().all(|(_, &value)| value == 0.0), "{:?}", others.collect::<Vec<_>>());
+}
+
+/// From view to view and back: the same differences with the sign turned, but for centres where one view alone is mirrored;
+/// none is larger than its reach.
+#[test]
+fn both_ways_between_views_are_opposite() {
+    let policy = Policy::built_in("byol-cifar10", 32).unwrap();
+    let config = LayoutConfig { encoding: Encoding::Pairwise, ..LayoutConfig::default() };
+    let size = Size { height: 40, width: 60 };
+    let layout = ParamLayout::new(&policy, &config, &[size]).unwrap();
+    let values = layout.values(&policy);
+    assert_eq!((values[0].augmentation, values[1].name), ("random-resized-crop", "crop_centre_x"));
+    let (mut mirrored, mut largest) = (0, vec![0f32; layout.width()]);
+    for sample in 0..400 {
+        let view = |number: usize| policy.views[number].sample(size, &mut view_rng(1, 0, sample, number as u64));
+        let drawn = [view(0), view(1)];
+        let way = |ways| {
+            let mut out = Vec::new();
+            layout.encode_pair(&policy, &drawn, size, ways, &mut out);
+            out
+        };
+        let (there, back) = (way((0, 1)), way((1, 0)));
+        let flipped = drawn.clone().map(|view| view.0[1] == Params::Switch(true));
+        for (place, value) in values.iter().enumerate() {
+            let sign = if value.name == "crop_centre_x" && flipped[0] != flipped[1] { 1.0 } else { -1.0 };
+            assert_eq!(there[place], sign * back[place], "{}", value.name);
+            largest[place] = largest[place].max(there[place].abs());
+        }
+        mirrored += usize::from(flipped[0] != flipped[1]);
+    }
+    assert!(mirrored > 100);
+    for (value, largest) in values.iter().zip(largest) {
+        let reach = value.largest - value.least;
+        // A crop's centre stays away from the edges: the least is the loosest of the bounds.
+        assert!(largest <= reach + 1e-6 && largest > 0.25 * reach, "{}: {largest} of {reach}", value.name);
+    }
 }
 
 #[test]

@@ -224,7 +224,7 @@ mod tests {
         let recipe = resolve(&BUILT_IN, "test", "base = \"small\"\n[schedule]\nepochs = 20", &settings).unwrap();
         assert_eq!((recipe.data.batch, recipe.backbone.0.width, recipe.schedule.epochs), (16, 8, 20));
         assert_eq!(recipe.data.source, "a b");
-        assert_eq!(recipe.equivariance.equimod.as_ref().unwrap().weight, 0.5);
+        assert_eq!(recipe.equivariance.equimod.as_ref().unwrap().weight, equimod_core::optim::Weight::Fixed(0.5));
         assert!(matches!(&recipe.objective, ObjectiveConfig::SimClr(config) if config.temperature == 0.3));
         // Another kind begins with its own defaults.
         let other = ["objective.kind=vicreg".to_owned(), "objective.variance=10".to_owned()];

@@ -15,7 +15,9 @@ use equimod_core::{
     SingleProcess, StepBatch,
 };
 use equimod_data::augment::FLAG;
-use equimod_data::{Batch, Dataset, Encoding, LayoutConfig, Loader, LoaderConfig, ParamLayout, Pixels, Policy};
+use equimod_data::{
+    Batch, Dataset, Encoding, LayoutConfig, Loader, LoaderConfig, ParamLayout, ParamValue, Pixels, Policy,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::guard;
@@ -384,14 +386,15 @@ impl Trainer {
 
 /// What the values of a pairwise layout are, for modules.
 fn pair_values(policy: &Policy, layout: &ParamLayout) -> Vec<PairValue> {
-    let values = layout.names.iter().zip(layout.augmentations(policy)).zip(layout.units(policy));
-    let numbers = layout.mean.iter().zip(&layout.std).zip(layout.reaches(policy));
-    let value =
-        |(((name, augmentation), unit), ((&mean, &std), reach)): (((&String, &str), &str), ((&f32, &f32), f32))| {
-            let flag = unit == FLAG;
-            PairValue { name: name.clone(), augmentation: augmentation.into(), mean, std, reach, flag }
-        };
-    values.zip(numbers).map(value).collect()
+    let value = |(value, (&mean, &std)): (ParamValue, (&f32, &f32))| PairValue {
+        name: value.name.into(),
+        augmentation: value.augmentation.into(),
+        mean,
+        std,
+        reach: value.largest - value.least,
+        flag: value.unit == FLAG,
+    };
+    layout.values(policy).into_iter().zip(layout.mean.iter().zip(&layout.std)).map(value).collect()
 }
 
 /// The names of the settings in which two recipes differ.

@@ -90,6 +90,21 @@ pub struct ParamLayout {
     pub neutral: Vec<f32>,
 }
 
+/// A value of a parameter vector, under a policy; under the pairwise encoding, that which differences are taken of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ParamValue<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The augmentation it belongs to.
+    pub augmentation: &'static str,
+    /// What it is measured in.
+    pub unit: &'static str,
+    /// The least it can be.
+    pub least: f32,
+    /// The most it can be; without end where that depends on the picture's size.
+    pub largest: f32,
+}
+
 impl ParamLayout {
     /// The layout for a policy over pictures of the given sizes (repeated as often as they occur).
     pub fn new(policy: &Policy, config: &LayoutConfig, sizes: &[Size]) -> Result<Self> {
@@ -300,37 +315,23 @@ impl ParamLayout {
         statistics::analytic(policy, self).into_iter().map(|m| m.map(|m| (m.mean, m.deviation()))).collect()
     }
 
-    /// The augmentation that each value belongs to.
-    pub fn augmentations(&self, policy: &Policy) -> Vec<&'static str> {
-        let owner = |name: &String| {
-            let has = |a: &&AugmentationConfig| {
-                a.as_augmentation().fields(self.encoding).iter().any(|field| field.name == name)
-            };
-            policy.views.iter().flat_map(|view| &view.0).find(has).map_or("", AugmentationConfig::name)
-        };
-        self.names.iter().map(owner).collect()
-    }
-
-    /// The largest difference of each value between two views; without end where it depends on the picture's size.
-    pub fn reaches(&self, policy: &Policy) -> Vec<f32> {
-        let of = |(name, &neutral): (&String, &f32)| {
-            let mut bounds = (f64::from(neutral), f64::from(neutral));
-            for augmentation in policy.views.iter().flat_map(|view| &view.0).map(AugmentationConfig::as_augmentation) {
-                let named = augmentation.fields(self.encoding).iter().zip(augmentation.bounds(self.encoding));
-                for (_, (low, high)) in named.filter(|(field, _)| field.name == name) {
-                    bounds = (bounds.0.min(low), bounds.1.max(high));
+    /// Each value: what it belongs to and is measured in, and how far it goes.
+    pub fn values(&self, policy: &Policy) -> Vec<ParamValue<'_>> {
+        let augmentations = || policy.views.iter().flat_map(|view| &view.0);
+        let names = self.names.iter().zip(&self.neutral);
+        let values = names.map(|(name, &neutral)| {
+            let mut value = ParamValue { name, augmentation: "", unit: "", least: neutral, largest: neutral };
+            for config in augmentations() {
+                let augmentation = config.as_augmentation();
+                let fields = augmentation.fields(self.encoding).iter().zip(augmentation.bounds(self.encoding));
+                for (field, (low, high)) in fields.filter(|(field, _)| field.name == name) {
+                    (value.augmentation, value.unit) = (config.name(), field.unit);
+                    value.least = value.least.min(low as f32);
+                    value.largest = value.largest.max(high as f32);
                 }
             }
-            (bounds.1 - bounds.0) as f32
-        };
-        self.names.iter().zip(&self.neutral).map(of).collect()
-    }
-
-    /// What each value is measured in.
-    pub fn units(&self, policy: &Policy) -> Vec<&'static str> {
-        let fields =
-            || policy.views.iter().flat_map(|view| &view.0).flat_map(|a| a.as_augmentation().fields(self.encoding));
-        let unit = |name: &String| fields().find(|field| field.name == name).map_or("", |field| field.unit);
-        self.names.iter().map(unit).collect()
+            value
+        });
+        values.collect()
     }
 }

@@ -18,11 +18,11 @@ pub fn run(arguments: &DataParams) -> anyhow::Result<ExitCode> {
     let sizes = dataset.sample_sizes(PICTURES)?;
     let layout = ParamLayout::new(&policy, &config, &sizes)?;
     let measured = layout.measure(&policy, &sizes, arguments.draws as usize)?;
-    let (analytic, units) = (layout.analytic(&policy), layout.units(&policy));
+    let (analytic, values) = (layout.analytic(&policy), layout.values(&policy));
     if arguments.json {
         let value = |k: usize| {
             json!({
-                "name": layout.names[k], "unit": units[k],
+                "name": layout.names[k], "unit": values[k].unit,
                 "measured": { "mean": measured.mean[k], "std": measured.std[k] },
                 "analytic": analytic[k].map(|(mean, std)| json!({ "mean": mean, "std": std })),
                 "used": { "mean": layout.mean[k], "std": layout.std[k] },
@@ -54,7 +54,8 @@ pub fn run(arguments: &DataParams) -> anyhow::Result<ExitCode> {
         let analytic = analytic[k].map_or_else(|| "–".into(), |(mean, std)| pair(mean, std));
         let (measured, used) =
             (pair(measured.mean[k], measured.std[k]), pair(layout.mean[k].into(), layout.std[k].into()));
-        text += &format!("{:width$}  {measured:>20}  {analytic:>20}  {used:>20}  {}\n", layout.names[k], units[k]);
+        text +=
+            &format!("{:width$}  {measured:>20}  {analytic:>20}  {used:>20}  {}\n", layout.names[k], values[k].unit);
     }
     output::result(&text)?;
     Ok(ExitCode::SUCCESS)
