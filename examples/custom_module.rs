@@ -55,4 +55,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 #[test]
 fn it_trains() {
     main().unwrap_or_else(|error| panic!("{error}"));
+    // The command reads its run like any other.
+    let folder = std::env::temp_dir().join(format!("equimod-custom-module-{}", std::process::id()));
+    let model = equimod::core::Model::load(&folder, &Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
+    assert!(model.params().iter().all(|(name, _)| !name.starts_with("equivariance.")));
 }

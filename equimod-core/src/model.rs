@@ -233,8 +233,19 @@ fn from_description(text: &str, tensors: &BTreeMap<String, Tensor>, path: &Path,
         execution: Execution::default(),
     };
     let method = Method::new(&description.method, &description.parameters, placement)?;
-    let report = checkpoint::load_strict(method.params(), tensors, path)?;
+    // A run may have trained modules of one's own, which this program does not know: they are left out.
+    let named = |module: &str| description.method.equivariance.on().iter().any(|(name, _)| *name == module);
+    let known = |name: &str| match name.strip_prefix("equivariance.") {
+        Some(rest) => rest.split('.').next().is_some_and(named),
+        None => true,
+    };
+    let tensors: BTreeMap<_, _> = tensors.iter().filter(|(name, _)| known(name)).map(owned).collect();
+    let report = checkpoint::load_strict(method.params(), &tensors, path)?;
     Ok((Network::Method(Box::new(method)), description.preprocessing.clone(), Some(description), report))
+}
+
+fn owned((name, tensor): (&String, &Tensor)) -> (String, Tensor) {
+    (name.clone(), tensor.clone())
 }
 
 /// The backbone of a target network; its heads are left out.
