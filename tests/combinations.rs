@@ -126,6 +126,11 @@ fn what_is_not_legal_is_refused_by_name() {
     refused(&["equivariance.equimod.tap=layer1"], &["layer1", "stage1"]);
     refused(&["equivariance.equimod.start=there"], &["there", "view"]);
     refused(&["augmentation.encoding=pairwise", "equivariance.equimod.weight=1"], &["size-normalised"]);
+    refused(&["equivariance.augself.predictions=['blur']"], &["cannot predict \"blur\"", "colour-jitter"]);
+    refused(&["equivariance.equimod.tap=stage9"], &["4 stages"]);
+    refused(&["equivariance.split.invariant_share=0.001"], &["without features"]);
+    let subset = ["equivariance.equimod.start=view", "augmentation.parameters=['crop_top']"];
+    refused(&subset, &["from one view to the other", "augmentations' names"]);
     refused(&["equivariance.augsel.weight=1"], &["equivariance.augself?"]);
     refused(&["objective.kind=byol", "objective.target.momentun=0.9"], &["objective.target.momentum?"]);
     refused(&["objective.kind=byol", "objective.target.momentum=1.5"], &["1.5"]);

@@ -133,12 +133,7 @@ impl Method {
         let target = config.target(objective_features, features, &placement)?;
         let (objective_weight, conditioned) = (settings.weight(), condition.is_some());
         let collective = placement.collective;
-        // Each has its own place in the metrics.
-        let mut names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Error::Config(format!("there are two modules called {}", pair[0])));
-        }
+        fit_together(&modules)?;
         Ok(Self {
             params,
             backbone,
@@ -324,6 +319,22 @@ impl Method {
             .find(|module| module.name == name)
             .ok_or_else(|| Error::Config(format!("the method has no equivariance module called {name}")))
     }
+}
+
+/// Whether modules can be on at once.
+fn fit_together(modules: &[NamedModule]) -> Result<()> {
+    for (number, one) in modules.iter().enumerate() {
+        for two in &modules[number + 1..] {
+            if one.name == two.name {
+                return Err(Error::Config(format!("there are two modules called {}", one.name)));
+            }
+            if let Some(conflict) = one.module.needs().conflict(&two.module.needs()) {
+                let (one, two) = (&one.name, &two.name);
+                return Err(Error::Config(format!("{one} and {two} {conflict}; turn one of them off")));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The features of a pass as the variables at which candle's differentiation ends.

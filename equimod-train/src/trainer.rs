@@ -121,7 +121,11 @@ impl Trainer {
             collective: surroundings.collective.clone(),
             execution: recipe.execution,
         };
-        let method = Method::with_modules(&recipe.method(), &parameters, placement, more)?;
+        let method =
+            Method::with_modules(&recipe.method(), &parameters, placement, more).map_err(|error| match error {
+                equimod_core::Error::Config(problem) => Error::Recipe(vec![problem]),
+                other => other.into(),
+            })?;
         let needs = method.needs();
         if needs.parameters && layout.encoding == Encoding::Pairwise {
             return Err(Error::Recipe(vec![

@@ -65,6 +65,15 @@ impl Needs {
         }
     }
 
+    /// Why one batch cannot be for both, if it cannot.
+    pub fn conflict(&self, other: &Self) -> Option<&'static str> {
+        match (self.shared_by, other.shared_by, self.small, other.small) {
+            (Some(one), Some(two), ..) if one != two => Some("share augmentations in different ways"),
+            (.., Some(one), Some(two)) if one != two => Some("need different small views"),
+            _ => None,
+        }
+    }
+
     /// The same with what `tap` takes.
     pub fn at(mut self, tap: Tap) -> Self {
         if let Tap::Stage(number) = tap {
