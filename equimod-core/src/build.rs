@@ -62,12 +62,24 @@ impl BuildContext<'_> {
         Head::new(spec, inputs, self.collective, &mut scope.scope(name))
     }
 
-    /// Width of the vectors from view to view.
+    /// Width of the vectors of views, which a part needs.
+    pub fn view_width(&self) -> Result<usize> {
+        match self.parameters.view {
+            0 => Err(Error::Config(
+                "a part of the method needs the parameters of views, and there are none; use a policy whose augmentations \
+                 draw some"
+                    .into(),
+            )),
+            width => Ok(width),
+        }
+    }
+
+    /// Width of the vectors from view to view, which a part needs.
     pub fn pair_width(&self) -> Result<usize> {
         match self.parameters.pair.len() {
             0 => Err(Error::Config(
-                "a part of the method needs the parameters from one view to the other, and there are none; use a policy \
-                 with two views, and in augmentation.parameters augmentations' names"
+                "a part of the method needs the parameters from one view to the other, and there are none; use a policy of \
+                 two views whose augmentations draw some, and in augmentation.parameters augmentations' names"
                     .into(),
             )),
             width => Ok(width),

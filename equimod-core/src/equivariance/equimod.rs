@@ -154,7 +154,7 @@ impl EquiMod {
     /// Builds the heads under `scope`.
     pub fn new(config: &EquiModConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let parameters = match config.start {
-            Start::Clean => context.parameters.view,
+            Start::Clean => context.view_width()?,
             Start::View => context.pair_width()?,
         };
         let features = context.width(config.tap)?;
