@@ -5,10 +5,12 @@ mod common;
 
 use candle_core::{DType, Device, Tensor};
 use common::{fill, values};
-use equimod_core::params::Slot;
+use equimod_core::equivariance::SmallView;
+use equimod_core::optim::Weight;
+use equimod_core::params::{Scope, Slot};
 use equimod_core::{
-    Execution, Method, MethodConfig, Moment, PairValue, ParamStore, Parameters, Placement, SingleProcess, StepBatch,
-    StepOutcome,
+    BuildContext, EquivarianceModule, Execution, Method, MethodConfig, Moment, NamedModule, Needs, PairValue,
+    ParamStore, Parameters, Placement, SingleProcess, StepBatch, StepContext, StepOutcome, Term,
 };
 
 const IMAGES: usize = 4;
@@ -247,4 +249,55 @@ fn names_and_counts_are_those_of_the_reference_and_stay() {
         names(SIMCLR, r#"{"stl": {"projection_head": "4", "code_head": "3", "predictor": "4"}}"#, "equivariance.stl."),
         ["code_head.0.weight [3, 32]", "predictor.0.weight [4, 7]", "projection_head.0.weight [4, 16]"]
     );
+}
+
+/// A module of one's own that needs what it is told to and has no loss.
+struct Idle(Needs);
+
+impl EquivarianceModule for Idle {
+    fn needs(&self) -> Needs {
+        self.0.clone()
+    }
+
+    fn forward(&self, step: &StepContext) -> equimod_core::Result<Term> {
+        Ok(Term { loss: step.pooled.sum_all()?.affine(0.0, 0.0)?, metrics: Vec::new() })
+    }
+}
+
+#[test]
+fn modules_that_do_not_fit_together_are_refused_by_name() {
+    let build = |modules: [(&str, Needs); 2]| {
+        let config: MethodConfig =
+            serde_json::from_str(&format!(r#"{{"backbone": {{"width": 2}}, "objective": {SIMCLR}}}"#)).unwrap();
+        let (collective, device, execution) = (SingleProcess::shared(), &Device::Cpu, Execution::default());
+        let placement = Placement { seed: 3, dtype: DType::F64, device, collective, execution };
+        let more = |_: &BuildContext, _: &mut Scope| {
+            let named = |(name, needs): &(&str, Needs)| NamedModule {
+                name: (*name).into(),
+                weight: Weight::Fixed(1.0),
+                module: Box::new(Idle(needs.clone())),
+            };
+            Ok(modules.iter().map(named).collect())
+        };
+        Method::with_modules(&config, &parameters(), placement, &more).map(|_| ()).map_err(|e| e.to_string())
+    };
+    let shared = |by: usize| Needs { shared_by: Some(by), ..Needs::default() };
+    let small = |size: usize| Needs { small: Some(SmallView { size, scale: (0.1, 0.2) }), ..Needs::default() };
+    assert_eq!(build([("a", shared(2)), ("b", shared(2))]), Ok(()));
+    assert!(build([("a", shared(2)), ("a", shared(2))]).unwrap_err().contains("two modules called a"));
+    assert!(build([("a", shared(2)), ("b", shared(4))]).unwrap_err().contains("a and b share augmentations"));
+    assert!(build([("a", small(8)), ("b", small(6))]).unwrap_err().contains("a and b need different small views"));
+    assert_eq!(build([("a", small(8)), ("b", shared(4))]), Ok(()));
+}
+
+#[test]
+fn small_views_are_turned_against_the_clock() {
+    let picture = Tensor::new(&[[[[1.0, 2.0], [3.0, 4.0f64]]]], &Device::Cpu).unwrap().repeat((1, 3, 1, 1)).unwrap();
+    let batch = StepBatch { small: Some(picture), ..batch(false) };
+    let turned = batch.turned().unwrap().unwrap();
+    let first_channel = |turn: usize| values(&turned.narrow(0, turn, 1).unwrap().narrow(1, 0, 1).unwrap());
+    let want = [[1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 1.0, 3.0], [4.0, 3.0, 2.0, 1.0], [3.0, 1.0, 4.0, 2.0]];
+    for (turn, want) in want.iter().enumerate() {
+        assert_eq!(first_channel(turn), want);
+    }
 }
