@@ -131,10 +131,42 @@ fn what_is_not_legal_is_refused_by_name() {
     refused(&["equivariance.split.invariant_share=0.001"], &["without features"]);
     let subset = ["equivariance.equimod.start=view", "augmentation.parameters=['crop_top']"];
     refused(&subset, &["from one view to the other", "augmentations' names"]);
+    let conditional = ["objective.kind=byol", "objective.predictor=none", "equivariance.conditional.parameter_head=4"];
+    refused(&conditional, &["predictor \"none\"", "end it in 256"]);
+    refused(&["equivariance.augself=true"], &["equivariance.augself", "table"]);
+    refused(&["equivariance.augsel=false"], &["equivariance.augself?"]);
     refused(&["equivariance.augsel.weight=1"], &["equivariance.augself?"]);
     refused(&["objective.kind=byol", "objective.target.momentun=0.9"], &["objective.target.momentum?"]);
     refused(&["objective.kind=byol", "objective.target.momentum=1.5"], &["1.5"]);
     refused(&["objective.kind=moco-v3", "objective.temperature=0"], &["temperature is 0"]);
+}
+
+/// A module of the base turned off, another in its place, and a policy one of whose values never varies.
+#[test]
+fn modules_change_places() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 16);
+    let jitter = "{ kind = \"colour-jitter\", probability = 0.8, brightness = 0.4, contrast = 0.4, saturation = 0.0, hue = 0.0 }";
+    let crop =
+        "{ kind = \"random-resized-crop\", size = 16, scale = [0.2, 1.0], ratio = [0.75, 1.33], filter = \"bicubic\" }";
+    let clean = "{ resize = 16, crop = 16, filter = \"bilinear\" }";
+    let text_of = format!(
+        "base = \"quick\"\n[data]\nsource = \"pictures\"\nbatch = 16\n[backbone]\nwidth = 2\n[schedule]\nepochs = 1\n[equivariance]\n\
+         equimod = false\n[equivariance.augself]\nhidden = [4]\n[augmentation]\nsize = 16\n\
+         policy = {{ name = \"mine\", clean = {clean}, views = [[{crop}, {jitter}], [{crop}, {jitter}]] }}\n"
+    );
+    let recipe = text(&scratch.write("recipe.toml", text_of));
+    scratch.done(&["pretrain", "--recipe", &recipe, "--out", "run", "--no-eval"]);
+    let metrics = fs::read_to_string(scratch.path("run/metrics.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+    assert!(last["augself.colour-jitter_loss"].is_f64() && last.get("equimod.loss").is_none(), "{metrics}");
+    // Numbers come back from a checkpoint as they were.
+    let odd = ["pretrain", "--recipe", &recipe, "--out", "odd", "--no-eval", "--set"];
+    scratch.done(&[&odd[..], &["schedule.learning_rate=0.061538366549328004"]].concat());
+    let folder =
+        scratch.path("odd/checkpoints").join(fs::read_to_string(scratch.path("odd/checkpoints/latest")).unwrap());
+    assert!(folder.is_dir());
+    scratch.done(&["pretrain", "--out", "odd", "--resume", "--no-eval"]);
 }
 
 #[test]

@@ -116,7 +116,23 @@ impl Method {
         placement: Placement,
         more: MoreModules,
     ) -> Result<Self> {
-        let Placement { seed, dtype, device, collective, execution } = &placement;
+        let mut method = Self::without_target(config, parameters, &placement, more)?;
+        method.target = config.target(method.objective_features, method.backbone.features(), &placement)?;
+        Ok(method)
+    }
+
+    /// As [`new`](Self::new) without a target network: for looking at what was trained, not for training.
+    pub fn for_evaluation(config: &MethodConfig, parameters: &Parameters, placement: &Placement) -> Result<Self> {
+        Self::without_target(config, parameters, placement, &|_, _| Ok(Vec::new()))
+    }
+
+    fn without_target(
+        config: &MethodConfig,
+        parameters: &Parameters,
+        placement: &Placement,
+        more: MoreModules,
+    ) -> Result<Self> {
+        let Placement { seed, dtype, device, collective, execution } = placement;
         let mut params = ParamStore::new(*seed, *dtype, device);
         let backbone = config.backbone.build(*execution, collective, &mut params.root().scope("backbone"))?;
         let (features, stages) = (backbone.features(), backbone.stage_channels());
@@ -130,10 +146,16 @@ impl Method {
         let mut scope = root.scope("equivariance");
         let mut modules = config.equivariance.build(&context, &mut scope)?;
         modules.extend(more(&context, &mut scope)?);
-        let target = config.target(objective_features, features, &placement)?;
         let (objective_weight, conditioned) = (settings.weight(), condition.is_some());
-        let collective = placement.collective;
+        let (target, collective) = (None, collective.clone());
         fit_together(&modules)?;
+        if matches!(config.objective, ObjectiveConfig::None(_)) && modules.iter().all(|m| m.weight.is_zero()) {
+            return Err(Error::Config(
+                "there is nothing to train for: objective.kind is \"none\" and no equivariance module has a weight; turn one \
+                 on, e.g. [equivariance.equimod]"
+                    .into(),
+            ));
+        }
         Ok(Self {
             params,
             backbone,
@@ -173,9 +195,9 @@ impl Method {
         self.modules.iter().map(|m| m.module.needs()).fold(objective, Needs::and)
     }
 
-    /// About how many floating-point operations a step on `images` pictures of `side` pixels takes: convolutions and linear
-    /// layers, two for each multiplication, forward and, where gradients go, twice as many back. Losses, norms and the
-    /// optimiser are left out.
+    /// About how many floating-point operations a step on `images` pictures of `side` pixels takes: convolutions, and linear
+    /// layers as if all took both views, two for each multiplication, forward and, where gradients go, twice as many back.
+    /// Losses, norms and the optimiser are left out.
     pub fn operations(&self, images: usize, side: usize) -> f64 {
         const BOTH_WAYS: f64 = 3.0;
         let needs = self.needs();

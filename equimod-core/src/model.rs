@@ -106,7 +106,7 @@ impl Model {
             execution: Execution::default(),
         };
         let network = match &self.description {
-            Some(d) => Network::Method(Box::new(Method::new(&d.method, &d.parameters, placement)?)),
+            Some(d) => Network::Method(Box::new(Method::for_evaluation(&d.method, &d.parameters, &placement)?)),
             None => new_backbone(&resnet_config(&self.params().tensors(""), &self.path)?, seed, device)?,
         };
         Ok(Self {
@@ -232,7 +232,7 @@ fn from_description(text: &str, tensors: &BTreeMap<String, Tensor>, path: &Path,
         collective: SingleProcess::shared(),
         execution: Execution::default(),
     };
-    let method = Method::new(&description.method, &description.parameters, placement)?;
+    let method = Method::for_evaluation(&description.method, &description.parameters, &placement)?;
     // A run may have trained modules of one's own, which this program does not know: they are left out.
     let named = |module: &str| description.method.equivariance.on().iter().any(|(name, _)| *name == module);
     let known = |name: &str| match name.strip_prefix("equivariance.") {

@@ -121,6 +121,10 @@ fn step((objective, modules): (&str, &str), collective: SharedCollective, batch:
     let outcome = method.step(batch, Moment::ONLY).unwrap();
     let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let mut found: Vec<_> = outcome.gradients.iter().map(|(name, g)| (name.to_owned(), flat(g))).collect();
+    // How spread out embeddings are is told of the process's own rows.
+    let told =
+        outcome.metrics.iter().filter(|(name, _)| !name.contains("embedding_std") && !name.contains("effective_rank"));
+    found.extend(told.map(|(name, value)| (name.clone(), vec![*value])));
     let running = method.params().iter().filter(|(name, _)| name.contains("running"));
     found.extend(running.map(|(name, slot)| (name.to_owned(), flat(slot.var.as_tensor()))));
     (outcome.loss, found)

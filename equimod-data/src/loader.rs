@@ -39,6 +39,8 @@ pub struct LoaderConfig {
     pub batch: usize,
     /// Whether batches hold the clean pictures.
     pub clean: bool,
+    /// Whether batches hold the parameter vectors of views.
+    pub params: bool,
     /// The layout of the vectors from each of the first two views to the other, if batches hold them: pairwise.
     pub pairs: Option<ParamLayout>,
     /// One more view that batches hold, apart from the others and without parameters.
@@ -66,6 +68,7 @@ impl Default for LoaderConfig {
             seed: 0,
             batch: 1,
             clean: false,
+            params: true,
             pairs: None,
             small: None,
             threads: 1,
@@ -93,6 +96,7 @@ struct Source {
     layout: ParamLayout,
     sampler: Sampler,
     clean: bool,
+    params: bool,
     pairs: Option<ParamLayout>,
     small: Option<ViewPolicy>,
     shared_by: Option<usize>,
@@ -126,9 +130,10 @@ impl Loader {
             return Err(Error::data_set(dataset.name(), text));
         }
         let skipped = SkippedList::new(dataset.name(), dataset.len(), config.skip_share);
-        let (clean, shared_by) = (config.clean, config.shared_by.filter(|&chunk| chunk > 0));
+        let (clean, params, shared_by) = (config.clean, config.params, config.shared_by.filter(|&chunk| chunk > 0));
         let (pairs, small, orders) = (config.pairs.clone(), config.small.clone(), Mutex::default());
-        let source = Source { dataset, policy, layout, sampler, clean, pairs, small, shared_by, skipped, orders };
+        let source =
+            Source { dataset, policy, layout, sampler, clean, params, pairs, small, shared_by, skipped, orders };
         let shared = Arc::new(source);
         Ok(Self { shared, threads: config.threads.max(1), prefetch: config.prefetch.max(1) })
     }
@@ -192,7 +197,9 @@ impl Source {
             let views = self.policy.views.iter().enumerate();
             let drawn: Vec<ViewParams> =
                 views.map(|(number, view)| view.sample(image.size(), &mut rng(number))).collect();
-            self.layout.encode_views(&self.policy, &drawn, image.size(), &mut batch.params);
+            if self.params {
+                self.layout.encode_views(&self.policy, &drawn, image.size(), &mut batch.params);
+            }
             for ((view, params), pixels) in self.policy.views.iter().zip(&drawn).zip(&mut batch.views) {
                 pixels.push(&view.apply(&image, params))?;
             }
@@ -227,7 +234,7 @@ impl Source {
             clean: self.clean.then(|| pixels(Size::square(side))),
             views: self.policy.view_sizes().into_iter().map(pixels).collect(),
             small: self.small.as_ref().map(|view| pixels(view.output_size(side))),
-            params: vectors(&self.layout, self.layout.vectors(&self.policy)),
+            params: vectors(&self.layout, if self.params { self.layout.vectors(&self.policy) } else { 0 }),
             pairs: self.pairs.as_ref().map_or_else(Vec::new, |layout| vectors(layout, 2)),
             indices: Vec::with_capacity(capacity),
             skipped: Vec::new(),

@@ -64,11 +64,15 @@ struct Rows {
     shuffled: Vec<EquivarianceRow>,
 }
 
-/// Measures every module of `model` that makes explicit predictions, on up to `pictures` pictures drawn from `seed`.
+/// Measures every module of `model` that makes explicit predictions, on up to `pictures` pictures drawn from `seed`, 64 by 64; a
+/// last one that stands alone is left out.
 pub fn measure(model: &Model, dataset: &dyn Dataset, pictures: usize, seed: u64) -> Result<Vec<ModuleEquivariance>> {
     let Some(method) = model.method() else {
         return refuse(format!("{} holds no heads, only a backbone; use a checkpoint of a run", model.path.display()));
     };
+    if method.modules().iter().all(|module| module.module.start().is_none()) {
+        return refuse(format!("{} has no equivariance module that predicts embeddings", model.path.display()));
+    }
     let augmentation = Augmentation::of(model)?;
     let order = Sampler::new(seed, dataset.len(), 1).order(EPOCH);
     let chosen = &order[..pictures.min(order.len())];
@@ -96,7 +100,7 @@ pub fn measure(model: &Model, dataset: &dyn Dataset, pictures: usize, seed: u64)
         })
         .collect();
     if found.is_empty() {
-        return refuse(format!("{} has no equivariance module that predicts embeddings", model.path.display()));
+        return refuse("too few pictures decode to measure equivariance on");
     }
     Ok(found)
 }

@@ -1,4 +1,4 @@
-//! Looks at loss and gradient before any weight changes.
+//! Looks at loss and gradient before any trained weight changes.
 
 use equimod_core::StepOutcome;
 

@@ -37,6 +37,7 @@ pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[Stri
             problems.push(problem);
         }
     }
+    turn_off(&mut table);
     check_keys(&table, &known_keys(&table), "", &mut problems);
     match deserialise(&table, &mut problems) {
         Some(recipe) if problems.is_empty() => Ok(recipe),
@@ -96,6 +97,14 @@ fn merge(table: &mut Table, over: Table) {
                 table.insert(key, value);
             }
         }
+    }
+}
+
+/// Takes modules out that are set to false.
+fn turn_off(table: &mut Table) {
+    let known = |name: &str| EquivarianceConfig::LIST.iter().any(|(known, _)| *known == name);
+    if let Some(Value::Table(modules)) = table.get_mut("equivariance") {
+        modules.retain(|name, value| !(known(name) && *value == Value::Boolean(false)));
     }
 }
 

@@ -106,12 +106,15 @@ impl Trainer {
         surroundings: Surroundings,
         more: MoreModules,
     ) -> Result<Self> {
+        if surroundings.collective.size() > 1 {
+            return Err(Error::DataSet("training by several processes is not there yet; train with one".into()));
+        }
         let a = &recipe.augmentation;
         let (policy, config, sizes) = (a.policy()?, a.layout()?, dataset.sample_sizes(STATISTICS_PICTURES)?);
         let layout = ParamLayout::new(&policy, &config, &sizes)?;
         let pairs = LayoutConfig { encoding: Encoding::Pairwise, fields: config.fields, ..LayoutConfig::default() };
-        let pairs = ParamLayout::new(&policy, &pairs, &sizes);
-        // They are told where they are needed.
+        let pairs = ParamLayout::new(&policy, &pairs, &sizes).map(ParamLayout::both_ways);
+        // A method that needs them says so where there are none.
         let pair = pairs.as_ref().map_or_else(|_| Vec::new(), |layout| pair_values(&policy, layout));
         let parameters = Parameters { view: layout.width(), pair };
         let placement = Placement {
@@ -145,6 +148,7 @@ impl Trainer {
             seed: recipe.seed,
             batch: recipe.data.batch,
             clean: needs.clean_view,
+            params: needs.parameters,
             pairs: pairs.clone(),
             small,
             shared_by: needs.shared_by,

@@ -86,10 +86,15 @@ impl ModuleSettings for AugSelfConfig {
     }
 
     fn problems(&self, _: &ObjectiveConfig) -> Vec<String> {
-        match self.hidden.contains(&0) {
-            true => vec!["augself has a hidden layer of width 0; give at least 1".into()],
-            false => Vec::new(),
+        let mut problems = Vec::new();
+        if self.hidden.contains(&0) {
+            problems.push("augself has a hidden layer of width 0; give at least 1".into());
         }
+        let named = |k: usize| self.predictions[k].augmentation.as_str();
+        if let Some(k) = (1..self.predictions.len()).find(|&k| (0..k).any(|before| named(before) == named(k))) {
+            problems.push(format!("augself predicts {:?} twice; name each augmentation once", named(k)));
+        }
+        problems
     }
 
     fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Option<Box<dyn EquivarianceModule>>> {
@@ -138,10 +143,11 @@ impl Classes {
 }
 
 impl Task {
-    /// Of the values of one augmentation: those that are more than on or off, where there are any.
+    /// Of the values of one augmentation, none of which is always the same: those that are more than on or off, where
+    /// there are any.
     fn of(augmentation: &str, values: &[(usize, &PairValue)]) -> Self {
         let scale = |value: &PairValue| {
-            let reach = f64::from(value.reach).max(f64::MIN_POSITIVE);
+            let reach = f64::from(value.reach);
             (f64::from(value.std) / reach, f64::from(value.mean) / reach)
         };
         // The order of jitter's steps is a name for each, not a quantity.
@@ -197,7 +203,9 @@ impl AugSelf {
     /// Builds one predictor for each augmentation, its tensors under the augmentation's name in `scope`.
     pub fn new(config: &AugSelfConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         context.pair_width()?;
-        let values: Vec<(usize, &PairValue)> = context.parameters.pair.iter().enumerate().collect();
+        // What is always the same, as a hue that is not jittered, is known already.
+        let all = context.parameters.pair.iter().enumerate();
+        let values: Vec<(usize, &PairValue)> = all.filter(|(_, value)| value.reach > 0.0).collect();
         let mut known: Vec<&str> = values.iter().map(|(_, value)| value.augmentation.as_str()).collect();
         known.dedup();
         let all = || known.iter().map(|name| Prediction { augmentation: (*name).to_owned(), weight: 1.0 }).collect();
@@ -208,7 +216,7 @@ impl AugSelf {
             let own: Vec<_> = values.iter().filter(|(_, value)| value.augmentation == name).copied().collect();
             if own.is_empty() {
                 return Err(Error::Config(format!(
-                    "augself cannot predict {name:?}: the parameters are those of {}",
+                    "augself cannot predict {name:?}: the parameters that vary are those of {}",
                     known.join(", ")
                 )));
             }

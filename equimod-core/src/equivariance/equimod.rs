@@ -130,7 +130,7 @@ impl ModuleSettings for EquiModConfig {
 }
 
 /// With y0, yt the embeddings of clean pictures and views and p' = g_t(p): `ŷt = u(y0, p')`, by default `u(cat[y0, p'])`, and
-/// `L_eq = NTXent(cat[yt, ŷt], T)`. No gradient is stopped. Started from views, y0 is the embedding of the other view and
+/// `L_eq = NTXent(cat[yt, ŷt], T)`; no gradient is stopped, but for that of the views in the cosine losses. Started from views, y0 is the embedding of the other view and
 /// p leads from it to this one.
 pub struct EquiMod {
     config: EquiModConfig,
@@ -227,7 +227,7 @@ impl EquivarianceModule for EquiMod {
         let embeddings = self.embeddings(step)?;
         let Term { loss, mut metrics } = self.loss(&embeddings, step)?;
         let Embeddings { start, views, predicted } = &embeddings;
-        let measured = Equivariance::of(&equivariance_rows(start, views, predicted)?);
+        let measured = Equivariance::over(&equivariance_rows(start, views, predicted)?, step.collective.as_ref())?;
         metrics.push(("absolute_equivariance".to_owned(), measured.absolute));
         metrics.push(("relative_equivariance".to_owned(), measured.relative));
         metrics.extend(spread(views)?);

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildContext;
+use crate::collective::sums_over_processes;
 use crate::equivariance::augself::cross_entropy;
 use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs, SmallView};
 use crate::nn::{LayerNorm, Linear, relu};
@@ -97,9 +98,10 @@ impl EquivarianceModule for Essl {
         let logits = self.last.forward(&xs)?;
         let turns: Vec<u32> = (0..TURNS as u32).flat_map(|turn| std::iter::repeat_n(turn, images)).collect();
         let guessed = logits.detach().to_device(&Device::Cpu)?.argmax(1)?.to_vec1::<u32>()?;
-        let right = guessed.iter().zip(&turns).filter(|(a, b)| a == b).count() as f64 / turns.len().max(1) as f64;
+        let right = guessed.iter().zip(&turns).filter(|(a, b)| a == b).count() as f64;
+        let sums = sums_over_processes(vec![right, turns.len() as f64], step.collective.as_ref())?;
         let classes = Tensor::new(turns, logits.device())?;
         let loss = cross_entropy(&logits, &classes, step.collective.as_ref())?;
-        Ok(Term { loss, metrics: vec![("accuracy".into(), right)] })
+        Ok(Term { loss, metrics: vec![("accuracy".into(), sums[0] / sums[1].max(1.0))] })
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::Result;
+use crate::collective::{Collective, sums_over_processes};
 use crate::objective::normalise_rows;
 
 /// Distances below this count as this in the relative measure, so that a perfect prediction gives a finite value.
@@ -43,16 +44,29 @@ pub struct Equivariance {
 impl Equivariance {
     /// Averages over rows; zeros if there are none.
     pub fn of(rows: &[EquivarianceRow]) -> Self {
-        if rows.is_empty() {
+        Self::of_sums(&Self::sums(rows))
+    }
+
+    /// Averages over the rows of all processes.
+    pub fn over(rows: &[EquivarianceRow], collective: &dyn Collective) -> Result<Self> {
+        Ok(Self::of_sums(&sums_over_processes(Self::sums(rows), collective)?))
+    }
+
+    /// Of both measures, the distances to the clean picture and to the prediction, and the number of rows.
+    fn sums(rows: &[EquivarianceRow]) -> Vec<f64> {
+        let sum = |f: &dyn Fn(&EquivarianceRow) -> f64| rows.iter().map(f).sum::<f64>();
+        let measures = [sum(&EquivarianceRow::absolute), sum(&EquivarianceRow::relative)];
+        let distances = [sum(&|r| 1.0 - r.clean), sum(&|r| 1.0 - r.predicted)];
+        measures.into_iter().chain(distances).chain([rows.len() as f64]).collect()
+    }
+
+    fn of_sums(sums: &[f64]) -> Self {
+        let &[absolute, relative, clean, predicted, rows] = sums else { return Self::default() };
+        if rows == 0.0 {
             return Self::default();
         }
-        let mean = |f: &dyn Fn(&EquivarianceRow) -> f64| rows.iter().map(f).sum::<f64>() / rows.len() as f64;
-        let (clean, predicted) = (mean(&|r| 1.0 - r.clean), mean(&|r| 1.0 - r.predicted));
-        Self {
-            absolute: mean(&EquivarianceRow::absolute),
-            relative: mean(&EquivarianceRow::relative),
-            ratio_of_means: clean / predicted.max(LEAST_DISTANCE),
-        }
+        let ratio_of_means = clean / predicted.max(LEAST_DISTANCE * rows);
+        Self { absolute: absolute / rows, relative: relative / rows, ratio_of_means }
     }
 }
 

@@ -265,19 +265,6 @@ impl EquivarianceConfig {
             problems.extend(settings.problems(objective));
             problems.extend(settings.weight().problems(name));
         }
-        if self.care.is_some() && self.stl.is_some() {
-            problems.push("care and stl share augmentations in different ways; turn one of them off".into());
-        }
-        if matches!(objective, ObjectiveConfig::None(_)) {
-            let terms = self.on().iter().filter(|(name, s)| *name != "conditional" && !s.weight().is_zero()).count();
-            if terms == 0 {
-                problems.push(
-                    "there is nothing to train for: objective.kind is \"none\" and no equivariance module has a weight; \
-                     turn one on, e.g. [equivariance.equimod]"
-                        .into(),
-                );
-            }
-        }
         problems
     }
 }

@@ -23,7 +23,8 @@ pub enum PredictorSpec {
     Head(HeadSpec),
     /// `y0 + u(cat[y0, p'])`.
     Residual(HeadSpec),
-    /// `W·y0 + b`, where W and b come from p' through hidden layers of these widths and a linear layer with a bias.
+    /// `W·y0/√width + b`, where W and b come from p' through hidden layers of these widths and a linear layer with a bias;
+    /// so scaled, predictions begin about as long as embeddings.
     Hypernetwork(Vec<usize>),
 }
 
@@ -135,7 +136,8 @@ impl Predictor {
                 let made = self.head.forward(params, mode)?;
                 let matrices = made.narrow(1, 0, width * width)?.reshape((rows, width, width))?;
                 let offsets = made.narrow(1, width * width, width)?;
-                Ok((matrices.matmul(&clean.unsqueeze(2)?)?.squeeze(2)? + offsets)?)
+                let moved = matrices.matmul(&clean.unsqueeze(2)?)?.squeeze(2)?;
+                Ok(((moved / (width as f64).sqrt())? + offsets)?)
             }
         }
     }

@@ -10,7 +10,9 @@ use crate::equivariance::{
 };
 use crate::head::{Ending, Head, HeadSpec};
 use crate::nn::Mode;
-use crate::objective::{ObjectiveConfig, VicRegWeights, centred, covariances, over_all_rows, shortage, spread};
+use crate::objective::{
+    ObjectiveConfig, VicRegWeights, centred, covariances, over_all_rows, shortage, spread, swapped,
+};
 use crate::optim::Weight;
 use crate::params::Scope;
 use crate::step::{StepContext, Term, scalar};
@@ -32,7 +34,7 @@ pub struct SplitConfig {
     pub projection_head: HeadSpec,
     /// From normalised parameters to what the predictor takes. Default: `none`.
     pub parameter_head: HeadSpec,
-    /// W, from y of view 1 to view 2's. Published: `hypernetwork`.
+    /// W, from y of a view to the other's. Published: `hypernetwork`.
     pub predictor: PredictorSpec,
 }
 
@@ -88,8 +90,8 @@ impl ModuleSettings for SplitConfig {
     }
 }
 
-/// `mse(ŷ2, y2) + μ·(v(y) + v(ŷ2))/2 + ν·(c(y) + c(ŷ2))` with `y = g(h_e)` of both views, `ŷ2 = W(p12)(y1)`, and v and c
-/// VICReg's variance and covariance terms.
+/// `mse(ŷ, y) + μ·(v(y) + v(ŷ))/2 + ν·(c(y) + c(ŷ))` with `y = g(h_e)` of both views, `ŷ2 = W(p12)(y1)` and `ŷ1 = W(p21)(y2)`
+/// (the paper goes one way), and v and c VICReg's variance and covariance terms.
 pub struct Split {
     first: usize,
     variance: f64,
@@ -129,28 +131,25 @@ impl EquivarianceModule for Split {
     }
 
     fn forward(&self, step: &StepContext) -> Result<Term> {
-        let images = step.images()?;
         let y = self.embedding(&step.view_features()?, step.mode)?;
-        let (y1, y2) = (y.narrow(0, 0, images)?, y.narrow(0, images, images)?);
-        let params = step.pairs()?.narrow(0, 0, images)?.contiguous()?;
-        let predicted = self.predict_from(&y1, &params, step.mode)?;
-        let measured = Equivariance::of(&equivariance_rows(&y1, &y2, &predicted)?);
-        let (width, of_variance, of_covariance) = (y.dim(1)?, self.variance, self.covariance);
-        // One row for an image, so that the rows of all processes stay in pairs: [y1, y2] and [ŷ2, ŷ2].
-        let rows = Tensor::cat(&[Tensor::cat(&[&y1, &y2], 1)?, Tensor::cat(&[&predicted, &predicted], 1)?], 0)?;
-        let mut term = over_all_rows(&rows, step.collective.as_ref(), |y, predicted| {
-            let (y1, y2) = (y.narrow(1, 0, width)?, y.narrow(1, width, width)?);
-            let predicted = predicted.narrow(1, 0, width)?;
-            if y1.dim(0)? < 2 {
+        let targets = swapped(&y)?;
+        let predicted = self.predict_from(&y, step.pairs()?, step.mode)?;
+        let collective = step.collective.as_ref();
+        let measured = Equivariance::over(&equivariance_rows(&y, &targets, &predicted)?, collective)?;
+        let (of_variance, of_covariance) = (self.variance, self.covariance);
+        let mut term = over_all_rows(&Tensor::cat(&[&targets, &predicted], 0)?, collective, |targets, predicted| {
+            if targets.dim(0)? < 2 {
                 return Err(Error::Config("split needs a batch of more than one image".into()));
             }
-            let distance = (&predicted - &y2)?.sqr()?.mean_all()?;
-            let (views, predicted) = (centred(&Tensor::cat(&[y1, y2], 0)?)?, centred(&predicted)?);
-            let variance = ((shortage(&views)? + shortage(&predicted)?)? / 2.0)?;
-            let covariance = (covariances(&views)? + covariances(&predicted)?)?;
-            let metrics = [("distance", &distance), ("variance", &variance), ("covariance", &covariance)];
-            let metrics = metrics.into_iter().map(|(name, term)| Ok((name.to_owned(), scalar(term)?)));
-            let metrics = metrics.collect::<Result<_>>()?;
+            let distance = (predicted - targets)?.sqr()?.mean_all()?;
+            let (targets, predicted) = (centred(targets)?, centred(predicted)?);
+            let variance = ((shortage(&targets)? + shortage(&predicted)?)? / 2.0)?;
+            let covariance = (covariances(&targets)? + covariances(&predicted)?)?;
+            let metrics = vec![
+                ("distance".to_owned(), scalar(&distance)?),
+                ("variance".to_owned(), scalar(&variance)?),
+                ("covariance".to_owned(), scalar(&covariance)?),
+            ];
             let loss = ((distance + (variance * of_variance)?)? + (covariance * of_covariance)?)?;
             Ok(Term { loss, metrics })
         })?;

@@ -12,8 +12,8 @@ const ROWS: usize = 256;
 
 /// Of the first 256 rows of zs `[rows, width]` at most (those of this process), with length 1: `embedding_std`, the mean
 /// over features of their deviation, 1/√width where they fill all directions and 0 where all are one; and
-/// `effective_rank`, `(Σλ)²/Σλ²` over the eigenvalues λ of their covariance, from 1 to the number of rows less one or the
-/// width.
+/// `effective_rank`, `(Σλ)²/Σλ²` over the eigenvalues λ of their covariance, at most the number of rows less one or the
+/// width, and 0 where all rows are one.
 pub fn spread(zs: &Tensor) -> Result<Metrics> {
     let rows = zs.dim(0)?.min(ROWS);
     let zs = zs.narrow(0, 0, rows)?.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;

@@ -2,11 +2,11 @@
 
 use candle_core::Tensor;
 
-use crate::Result;
 use crate::build::BuildContext;
 use crate::head::{Head, HeadSpec};
 use crate::params::Scope;
 use crate::step::StepContext;
+use crate::{Error, Result};
 
 /// zs `[2B, width]` of view 1, then view 2 → predictions of the other view's embedding.
 pub struct ViewPredictor {
@@ -22,7 +22,15 @@ impl ViewPredictor {
         let condition = context.condition.map(|spec| context.head(spec, context.pair_width()?, "condition", scope));
         let condition = condition.transpose()?;
         let inputs = width + condition.as_ref().map_or(0, Head::outputs);
-        Ok(Self { head: context.head(spec, inputs, "predictor", scope)?, condition })
+        let head = context.head(spec, inputs, "predictor", scope)?;
+        if head.outputs() != width {
+            let outputs = head.outputs();
+            return Err(Error::Config(format!(
+                "the objective's predictor {:?} gives {outputs} values for embeddings of {width}; end it in {width}",
+                spec.to_string()
+            )));
+        }
+        Ok(Self { head, condition })
     }
 
     /// `q(z)`, or `q(cat[z, g_t(p)])` with p the parameters from the row's view to the other.

@@ -125,6 +125,15 @@ impl ParamLayout {
         Ok(layout)
     }
 
+    /// For differences that are taken both ways between two views: the way back has the opposite mean, so that over both it
+    /// is 0, and what the deviation is about.
+    pub fn both_ways(mut self) -> Self {
+        for (mean, std) in self.mean.iter_mut().zip(&mut self.std) {
+            (*mean, *std) = (0.0, mean.hypot(*std));
+        }
+        self
+    }
+
     /// Every value of every view, in the order of their first appearance.
     fn without_statistics(policy: &Policy, encoding: Encoding) -> Result<Self> {
         let (mut names, mut neutral): (Vec<String>, Vec<f32>) = (Vec::new(), Vec::new());

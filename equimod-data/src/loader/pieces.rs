@@ -43,7 +43,8 @@ pub struct Batch {
     pub clean: Option<Pixels>,
     /// One entry a view.
     pub views: Vec<Pixels>,
-    /// Normalised parameter vectors, `count × width` values: one entry a view, or one for the pair of views.
+    /// Normalised parameter vectors, `count × width` values: one entry a view, or one for the pair of views; none if not
+    /// asked for.
     pub params: Vec<Vec<f32>>,
     /// One more view, if asked for.
     pub small: Option<Pixels>,
