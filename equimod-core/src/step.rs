@@ -209,6 +209,11 @@ pub struct StepTimes {
     pub backbone_backward: Duration,
 }
 
+/// The values of named scalars.
+pub(crate) fn scalars<const N: usize>(named: [(&str, &Tensor); N]) -> Result<Metrics> {
+    named.into_iter().map(|(name, tensor)| Ok((name.to_owned(), scalar(tensor)?))).collect()
+}
+
 /// The value of a scalar.
 pub(crate) fn scalar(tensor: &Tensor) -> Result<f64> {
     match tensor.dtype() {

@@ -287,7 +287,8 @@ fn what_cannot_go_together_is_told() {
         ("simclr", r#"{"care": {"chunk": 1}}"#, "at least 2"),
         ("simclr", r#"{"essl": {"scale": [0.5, 0.1]}}"#, "shares of the area"),
         ("simclr", r#"{"split": {"invariant_share": 1}}"#, "less than 1"),
-        ("simclr", r#"{"stl": {"predictor": "7"}}"#, "as wide"),
+        ("simclr", r#"{"stl": {"predictor": "7"}}"#, "stl's predictor is \"7\""),
+        ("simclr", r#"{"split": {"predictor": "7"}}"#, "split's predictor is \"7\""),
         ("simclr", r#"{"augself": {"hidden": [0]}}"#, "width 0"),
         ("simclr", r#"{"augself": {"predictions": ["hue", "hue 0.5"]}}"#, "\"hue\" twice"),
     ] {

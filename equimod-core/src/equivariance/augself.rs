@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::build::{BuildContext, PairValue};
 use crate::collective::Collective;
+use crate::equivariance::cross_entropy::cross_entropy;
 use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs};
 use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::{ObjectiveConfig, mean_over_rows};
@@ -190,13 +191,6 @@ impl Task {
             }
         }
     }
-}
-
-/// The mean over the rows of all processes of `−log softmax(logits)_class`: logits `[rows, classes]`, classes `[rows]`.
-pub(super) fn cross_entropy(logits: &Tensor, classes: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
-    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(D::Minus1)?)?;
-    let of_class = shifted.gather(&classes.unsqueeze(1)?, 1)?.squeeze(1)?;
-    mean_over_rows(&(shifted.exp()?.sum(D::Minus1)?.log()? - of_class)?, collective)
 }
 
 impl AugSelf {

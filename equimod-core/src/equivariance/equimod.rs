@@ -97,15 +97,7 @@ impl ModuleSettings for EquiModConfig {
         let mut problems = temperature_problems("equimod", self.temperature);
         let Self { invariance, variance, covariance, .. } = *self;
         problems.extend(VicRegWeights { invariance, variance, covariance }.problems("equimod"));
-        if let Some(&y) = self.projection_head.widths.last()
-            && !self.predictor.fits(y)
-        {
-            let predictor = self.predictor.to_string();
-            problems.push(format!(
-                "equimod's predictor is {predictor:?} but its projection head ends in {y}; give the predictor the same \
-                 last width"
-            ));
-        }
+        problems.extend(self.predictor.problems("equimod", &self.projection_head));
         if self.loss == EquiModLoss::CosineTarget {
             if objective.settings().target().is_none() {
                 problems.push(
@@ -228,8 +220,7 @@ impl EquivarianceModule for EquiMod {
         let Term { loss, mut metrics } = self.loss(&embeddings, step)?;
         let Embeddings { start, views, predicted } = &embeddings;
         let measured = Equivariance::over(&equivariance_rows(start, views, predicted)?, step.collective.as_ref())?;
-        metrics.push(("absolute_equivariance".to_owned(), measured.absolute));
-        metrics.push(("relative_equivariance".to_owned(), measured.relative));
+        metrics.extend(measured.metrics());
         metrics.extend(spread(views)?);
         Ok(Term { loss, metrics })
     }

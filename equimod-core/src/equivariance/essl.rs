@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::BuildContext;
 use crate::collective::sums_over_processes;
-use crate::equivariance::augself::cross_entropy;
+use crate::equivariance::cross_entropy::cross_entropy;
 use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs, SmallView};
 use crate::nn::{LayerNorm, Linear, relu};
 use crate::objective::ObjectiveConfig;

@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::Result;
 use crate::collective::{Collective, sums_over_processes};
 use crate::objective::normalise_rows;
+use crate::step::Metrics;
 
 /// Distances below this count as this in the relative measure, so that a perfect prediction gives a finite value.
 const LEAST_DISTANCE: f64 = 1e-12;
@@ -50,6 +51,11 @@ impl Equivariance {
     /// Averages over the rows of all processes.
     pub fn over(rows: &[EquivarianceRow], collective: &dyn Collective) -> Result<Self> {
         Ok(Self::of_sums(&sums_over_processes(Self::sums(rows), collective)?))
+    }
+
+    /// Both measures by name.
+    pub fn metrics(self) -> Metrics {
+        vec![("absolute_equivariance".to_owned(), self.absolute), ("relative_equivariance".to_owned(), self.relative)]
     }
 
     /// Of both measures, the distances to the clean picture and to the prediction, and the number of rows.

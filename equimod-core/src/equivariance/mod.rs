@@ -3,6 +3,7 @@
 mod augself;
 mod care;
 mod conditional;
+mod cross_entropy;
 mod equimod;
 mod essl;
 mod measures;

@@ -38,6 +38,19 @@ impl PredictorSpec {
     }
 }
 
+impl PredictorSpec {
+    /// What is wrong with it in the module called `module`, behind this projection head.
+    pub(super) fn problems(&self, module: &str, projection_head: &HeadSpec) -> Vec<String> {
+        match projection_head.widths.last() {
+            Some(&width) if !self.fits(width) => vec![format!(
+                "{module}'s predictor is {:?} but its projection head ends in {width}; give the predictor the same last width",
+                self.to_string()
+            )],
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl FromStr for PredictorSpec {
     type Err = String;
 

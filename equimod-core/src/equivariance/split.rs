@@ -15,7 +15,7 @@ use crate::objective::{
 };
 use crate::optim::Weight;
 use crate::params::Scope;
-use crate::step::{StepContext, Term, scalar};
+use crate::step::{StepContext, Term, scalars};
 use crate::{Error, Result};
 
 /// Settings of [`Split`].
@@ -78,10 +78,7 @@ impl ModuleSettings for SplitConfig {
             problems
                 .push(format!("split's invariant_share is {}; give more than 0 and less than 1", self.invariant_share));
         }
-        if self.projection_head.widths.last().is_some_and(|&width| !self.predictor.fits(width)) {
-            let predictor = self.predictor.to_string();
-            problems.push(format!("split's predictor {predictor:?} does not end as wide as its projection head"));
-        }
+        problems.extend(self.predictor.problems("split", &self.projection_head));
         problems
     }
 
@@ -145,16 +142,11 @@ impl EquivarianceModule for Split {
             let (targets, predicted) = (centred(targets)?, centred(predicted)?);
             let variance = ((shortage(&targets)? + shortage(&predicted)?)? / 2.0)?;
             let covariance = (covariances(&targets)? + covariances(&predicted)?)?;
-            let metrics = vec![
-                ("distance".to_owned(), scalar(&distance)?),
-                ("variance".to_owned(), scalar(&variance)?),
-                ("covariance".to_owned(), scalar(&covariance)?),
-            ];
+            let metrics = scalars([("distance", &distance), ("variance", &variance), ("covariance", &covariance)])?;
             let loss = ((distance + (variance * of_variance)?)? + (covariance * of_covariance)?)?;
             Ok(Term { loss, metrics })
         })?;
-        term.metrics.push(("absolute_equivariance".into(), measured.absolute));
-        term.metrics.push(("relative_equivariance".into(), measured.relative));
+        term.metrics.extend(measured.metrics());
         term.metrics.extend(spread(&y)?);
         Ok(term)
     }

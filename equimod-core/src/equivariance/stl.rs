@@ -11,7 +11,7 @@ use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::{ObjectiveConfig, negative_weights, nt_xent, spread, temperature_problems};
 use crate::optim::Weight;
 use crate::params::Scope;
-use crate::step::{StepContext, Tap, Term, scalar};
+use crate::step::{StepContext, Tap, Term, scalars};
 
 /// Pictures that share a transformation.
 const PAIR: usize = 2;
@@ -63,10 +63,7 @@ impl ModuleSettings for StlConfig {
         let mut problems = temperature_problems("stl", self.temperature);
         let weights = [("transformation", self.transformation), ("equivariance", self.equivariance)];
         problems.extend(negative_weights("stl", &weights));
-        if self.projection_head.widths.last().is_some_and(|&width| !self.predictor.fits(width)) {
-            let predictor = self.predictor.to_string();
-            problems.push(format!("stl's predictor {predictor:?} does not end as wide as its projection head"));
-        }
+        problems.extend(self.predictor.problems("stl", &self.projection_head));
         problems
     }
 
@@ -124,10 +121,7 @@ impl EquivarianceModule for Stl {
         let (y1, y2) = (y.narrow(0, 0, images)?, y.narrow(0, images, images)?);
         let predicted = self.predictor.forward(&y1, &exchanged, step.mode)?;
         let equivariance = nt_xent(&Tensor::cat(&[&y2, &predicted], 0)?, self.temperature, collective)?;
-        let mut metrics = vec![
-            ("transformation_loss".to_owned(), scalar(&transformation)?),
-            ("equivariance_loss".to_owned(), scalar(&equivariance)?),
-        ];
+        let mut metrics = scalars([("transformation_loss", &transformation), ("equivariance_loss", &equivariance)])?;
         metrics.extend(spread(&y)?);
         let loss = ((transformation * self.transformation)? + (equivariance * self.equivariance)?)?;
         Ok(Term { loss, metrics })

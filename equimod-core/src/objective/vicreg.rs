@@ -9,7 +9,7 @@ use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::two_views::{centred, over_all_rows, sum_over_features};
 use crate::objective::{Objective, ObjectiveSettings, negative_weights, spread};
 use crate::params::Scope;
-use crate::step::{StepContext, Term, scalar};
+use crate::step::{StepContext, Term, scalars};
 use crate::{Error, Result};
 
 /// ε of the deviation.
@@ -114,9 +114,7 @@ pub fn vicreg(zs: &Tensor, weights: VicRegWeights, collective: &dyn Collective) 
         let (z1, z2) = (centred(z1)?, centred(z2)?);
         let variance = ((shortage(&z1)? + shortage(&z2)?)? / 2.0)?;
         let covariance = (covariances(&z1)? + covariances(&z2)?)?;
-        let metrics = [("invariance", &invariance), ("variance", &variance), ("covariance", &covariance)];
-        let metrics = metrics.into_iter().map(|(name, term)| Ok((name.to_owned(), scalar(term)?)));
-        let metrics = metrics.collect::<Result<_>>()?;
+        let metrics = scalars([("invariance", &invariance), ("variance", &variance), ("covariance", &covariance)])?;
         let VicRegWeights { invariance: of_invariance, variance: of_variance, covariance: of_covariance } = weights;
         let loss = (((invariance * of_invariance)? + (variance * of_variance)?)? + (covariance * of_covariance)?)?;
         Ok(Term { loss, metrics })
