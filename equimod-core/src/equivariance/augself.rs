@@ -103,7 +103,7 @@ impl ModuleSettings for AugSelfConfig {
     }
 }
 
-/// `Σ_a w_a·L_a(φ_a(cat[h1, h2]), p12)` over augmentations a (equation 3 of the paper): squared errors of values, which are
+/// `Σ_a w_a·L_a(φ_a(cat[h1, h2]), p12)` over augmentations a: squared errors of values, which are
 /// scaled to [−1, 1]; cross-entropies of what is only on or off.
 pub struct AugSelf {
     tap: Tap,

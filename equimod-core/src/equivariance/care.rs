@@ -54,7 +54,7 @@ impl ModuleSettings for CareConfig {
 }
 
 /// The mean over pairs i ≠ j of a chunk of `(f(a1 x_i)·f(a1 x_j) − f(a2 x_i)·f(a2 x_j))²` with embeddings f of length 1
-/// (equation 5 of the paper).
+/// (the term that the paper adds to its contrast).
 pub struct Care {
     tap: Tap,
     chunk: usize,
