@@ -12,6 +12,7 @@ use crate::method::Placement;
 use crate::nn::Mode;
 use crate::optim::TargetMomentum;
 use crate::params::{ParamStore, Role};
+use crate::passes::{Part, join_rows, parts_of};
 use crate::step::{Moment, StepBatch};
 use crate::{Error, Result};
 
@@ -142,10 +143,13 @@ impl TargetNetwork {
         Ok(momentum)
     }
 
-    /// The embeddings of both views.
-    pub fn forward(&self, batch: &StepBatch) -> Result<Targets> {
+    /// The embeddings of both views, which go through the backbone in `parts` parts.
+    pub fn forward(&self, batch: &StepBatch, parts: usize) -> Result<Targets> {
         let mode = if self.config.buffers == TargetBuffers::Own { Mode::Train } else { Mode::Still };
-        let pooled = self.backbone.infer(&Tensor::cat(&batch.views, 0)?, mode)?.pooled;
+        let parts = parts_of(batch, parts)?;
+        let pool = |part: &Part| Ok(self.backbone.infer(&part.views(self.params.device())?, mode)?.pooled);
+        let pooled = parts.iter().map(pool).collect::<Result<Vec<_>>>()?;
+        let pooled = join_rows(&pooled, &parts.iter().map(Part::pictures).collect::<Vec<_>>())?;
         let embed = |(name, head, features): &(&'static str, Head, usize)| -> Result<_> {
             Ok((*name, head.forward(&pooled.narrow(1, 0, *features)?, mode)?.detach()))
         };

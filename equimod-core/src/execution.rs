@@ -1,8 +1,9 @@
 //! How the work of a step is done.
 
+use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
-/// Ways to the same result, bit for bit or but for rounding.
+/// Ways to the same result, bit for bit or but for rounding; `parts` alone changes what batch norm sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Execution {
@@ -12,10 +13,44 @@ pub struct Execution {
     /// Whether the CPU convolves 3×3 windows of stride 1 by Winograd's algorithm (Lavin and Gray, arXiv 1509.09308) in
     /// f32: a quarter of the multiplications, and a rounding error of at most 4e-6 instead of 2e-6. Default: yes.
     pub winograd: bool,
+    /// Parts in which a batch goes through the backbone: with more than one the activations of a part are all that memory has
+    /// to hold, and every part is computed twice (Gao et al., arXiv 2101.06983). Losses are over the whole batch; batch norm
+    /// sees a part at a time, and its running statistics move once a part. Default: 1.
+    pub parts: usize,
+    /// What numbers are computed in. Default: `f32`.
+    pub precision: Precision,
+}
+
+/// What numbers are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits throughout.
+    #[default]
+    F32,
+}
+
+impl Precision {
+    /// The element type of weights and activations.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+        }
+    }
+}
+
+impl Execution {
+    /// Every problem of the configuration.
+    pub fn validate(&self) -> Vec<String> {
+        match self.parts {
+            0 => vec!["execution.parts is 0; give at least 1".into()],
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl Default for Execution {
     fn default() -> Self {
-        Self { recompute: false, winograd: true }
+        Self { recompute: false, winograd: true, parts: 1, precision: Precision::F32 }
     }
 }

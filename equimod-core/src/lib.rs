@@ -44,6 +44,7 @@ pub mod nn;
 pub mod objective;
 pub mod optim;
 pub mod params;
+mod passes;
 pub mod step;
 pub mod tape;
 
@@ -53,7 +54,7 @@ pub use collective::{Collective, SharedCollective, SingleProcess};
 pub use ema::{TargetConfig, TargetNetwork};
 pub use equivariance::{Equivariance, EquivarianceConfig, EquivarianceModule, NamedModule, Needs};
 pub use error::{Error, Result};
-pub use execution::Execution;
+pub use execution::{Execution, Precision};
 pub use head::{Head, HeadSpec};
 pub use images::Normalisation;
 pub use method::{Method, MethodConfig, Placement, StepOutcome};

@@ -17,7 +17,8 @@ use crate::objective::{Objective, ObjectiveConfig, PROJECTION_HEAD};
 use crate::optim::Weight;
 use crate::params::{ParamStore, Scope};
 use crate::step::{Metrics, Moment, StepBatch, StepContext, StepTimes, Term, scalar};
-use crate::tape::{FeatureGradients, Features, Gradients, Tape};
+use crate::passes::{Passed, Passes};
+use crate::tape::{FeatureGradients, Gradients};
 use crate::{Error, Result};
 
 /// The parts of a method and their settings.
@@ -62,6 +63,8 @@ pub struct Method {
     conditioned: bool,
     modules: Vec<NamedModule>,
     target: Option<TargetNetwork>,
+    /// In which a batch goes through the backbone.
+    parts: usize,
     collective: SharedCollective,
 }
 
@@ -89,6 +92,13 @@ pub struct StepOutcome {
     pub gradients: Gradients,
     /// Where the time went.
     pub times: StepTimes,
+}
+
+/// What losses and heads see beside features.
+struct Seen<'a> {
+    batch: &'a StepBatch,
+    targets: Option<&'a Targets>,
+    mode: Mode,
 }
 
 /// What losses and heads give: their part of a [`StepOutcome`].
@@ -165,6 +175,7 @@ impl Method {
             conditioned,
             modules,
             target,
+            parts: execution.parts,
             collective,
         })
     }
@@ -222,24 +233,27 @@ impl Method {
     /// candle differentiates losses and heads down to the features; the tape carries those gradients through the
     /// backbone.
     pub fn step(&self, batch: &StepBatch, moment: Moment) -> Result<StepOutcome> {
-        let start = Instant::now();
         let momentum = self.target.as_ref().map(|target| target.follow(&self.params, moment)).transpose()?;
-        let targets = self.target.as_ref().map(|target| target.forward(batch)).transpose()?;
-        let mut passes = vec![self.backbone.forward(&batch.images()?, Mode::Train)?];
-        if let Some(turned) = batch.turned()? {
-            passes.push(self.backbone.forward(&turned, Mode::Train)?);
-        }
-        let (features, tapes): (Vec<Features>, Vec<Tape>) = passes.into_iter().unzip();
+        let mut outcome = self.gradients(batch, moment, Mode::Train)?;
+        outcome.metrics.extend(momentum.map(|momentum| ("target_momentum".to_owned(), momentum)));
+        Ok(outcome)
+    }
+
+    /// As [`step`](Self::step), from the target network as it is; `mode` is the backbone's and the heads'.
+    pub fn gradients(&self, batch: &StepBatch, moment: Moment, mode: Mode) -> Result<StepOutcome> {
+        let start = Instant::now();
+        let (needs, device) = (self.needs(), self.params.device());
+        let (backbone, parts) = (self.backbone.as_ref(), self.parts);
+        let targets = self.target.as_ref().map(|target| target.forward(batch, parts)).transpose()?;
+        let passes = Passes { backbone, device, parts, tapped: &needs.stages, mode };
+        let (features, way_back) = passes.forward(batch)?;
         let backbone_forward = start.elapsed();
-        let (outcome, features) = self.heads(batch, moment, features, targets.as_ref())?;
-        let HeadsOutcome { loss, mut metrics, gradients: heads, mut times } = outcome;
-        metrics.extend(momentum.map(|momentum| ("target_momentum".to_owned(), momentum)));
+        let seen = Seen { batch, targets: targets.as_ref(), mode };
+        let (HeadsOutcome { loss, metrics, gradients: heads, mut times }, features) =
+            self.heads(&seen, moment, features)?;
         times.backbone_forward = backbone_forward;
         let start = Instant::now();
-        let mut gradients = Gradients::default();
-        for (tape, features) in tapes.into_iter().zip(features) {
-            gradients.add(tape.backward(features)?)?;
-        }
+        let mut gradients = passes.backward(way_back, features)?;
         times.backbone_backward = start.elapsed();
         for (name, gradient) in heads {
             gradients.insert(&name, gradient)?;
@@ -250,16 +264,13 @@ impl Method {
     /// Losses and heads, forward and back to the features of each pass.
     fn heads(
         &self,
-        batch: &StepBatch,
+        &Seen { batch, targets: target, mode }: &Seen,
         moment: Moment,
-        passes: Vec<Features>,
-        target: Option<&Targets>,
+        passes: Vec<Passed>,
     ) -> Result<(HeadsOutcome, Vec<FeatureGradients>)> {
         let mut times = StepTimes::default();
         let start = Instant::now();
-        let needs = self.needs();
-        let tapped = |number: usize| needs.stages.contains(&(number + 1));
-        let leaves = passes.into_iter().map(|features| Leaves::new(features, &tapped)).collect::<Result<Vec<_>>>()?;
+        let leaves = passes.into_iter().map(Leaves::new).collect::<Result<Vec<_>>>()?;
         let Some((first, others)) = leaves.split_first() else {
             return Err(Error::Config("a step has no features".into()));
         };
@@ -274,7 +285,7 @@ impl Method {
                 params: batch.params.as_ref(),
                 pairs: batch.pairs.as_ref(),
                 target,
-                mode: Mode::Train,
+                mode,
                 collective: &self.collective,
             },
             moment,
@@ -367,12 +378,9 @@ struct Leaves {
 }
 
 impl Leaves {
-    fn new(features: Features, tapped: &dyn Fn(usize) -> bool) -> Result<Self> {
-        let stage = |(number, stage): (usize, &Tensor)| -> Result<Option<Var>> {
-            tapped(number).then(|| Ok(Var::from_tensor(stage)?)).transpose()
-        };
-        let stages = features.stages.iter().enumerate().map(stage).collect::<Result<_>>()?;
-        Ok(Self { pooled: Var::from_tensor(&features.pooled)?, stages })
+    fn new(Passed { pooled, stages }: Passed) -> Result<Self> {
+        let stage = |stage: &Option<Tensor>| -> Result<_> { Ok(stage.as_ref().map(Var::from_tensor).transpose()?) };
+        Ok(Self { pooled: Var::from_tensor(&pooled)?, stages: stages.iter().map(stage).collect::<Result<_>>()? })
     }
 
     /// For losses and heads.

@@ -1,8 +1,9 @@
 //! What the parts of a method see of one training step, and what they give back.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::collective::SharedCollective;
@@ -91,6 +92,21 @@ impl StepBatch {
     /// Views alone.
     pub fn of_views(views: [Tensor; 2]) -> Self {
         Self { clean: None, views, small: None, params: None, pairs: None }
+    }
+
+    /// B.
+    pub fn pictures(&self) -> Result<usize> {
+        Ok(self.views[0].dim(0)?)
+    }
+
+    /// Images of some pictures alone, on `device`; parameters are left out.
+    pub fn part(&self, pictures: Range<usize>, device: &Device) -> Result<Self> {
+        let part = |images: &Tensor| -> Result<Tensor> {
+            Ok(images.narrow(0, pictures.start, pictures.len())?.to_device(device)?)
+        };
+        let views = [part(&self.views[0])?, part(&self.views[1])?];
+        let (clean, small) = (self.clean.as_ref().map(part).transpose()?, self.small.as_ref().map(part).transpose()?);
+        Ok(Self { clean, views, small, params: None, pairs: None })
     }
 
     /// Clean images (if any), view 1, view 2, one after the other, so that one pass of the backbone takes all.

@@ -1,0 +1,168 @@
+//! A batch through the backbone and back: at once, or part by part, so that the activations of one part are all that memory
+//! has to hold.
+//!
+//! Part by part (Gao et al., arXiv 2101.06983), the backbone runs over every part without remembering anything;
+//! losses and heads see the features of the whole batch; then every part runs once more, now with a tape, and takes its rows
+//! of the features' gradients back. Losses and gradients are those of the whole batch, but for batch norm, which sees one
+//! part at a time, as many times a step as there are parts.
+
+use std::ops::Range;
+
+use candle_core::{Device, Tensor};
+
+use crate::backbone::Backbone;
+use crate::nn::Mode;
+use crate::step::StepBatch;
+use crate::tape::{FeatureGradients, Features, Gradients, Tape};
+use crate::{Error, Result};
+
+/// How batches go through the backbone.
+pub(crate) struct Passes<'a> {
+    pub backbone: &'a dyn Backbone,
+    /// Where the backbone lives; batches may be elsewhere.
+    pub device: &'a Device,
+    /// Parts of a batch.
+    pub parts: usize,
+    /// Stages whose output is asked for, from 1.
+    pub tapped: &'a [usize],
+    pub mode: Mode,
+}
+
+/// What the backbone makes of one kind of image of the whole batch.
+pub(crate) struct Passed {
+    /// `[rows, features]`.
+    pub pooled: Tensor,
+    /// The output of each stage that is tapped, `[rows, channels, height, width]`.
+    pub stages: Vec<Option<Tensor>>,
+}
+
+/// What it takes to go back.
+pub(crate) enum WayBack<'a> {
+    /// The record of each pass over the whole batch.
+    Whole(Vec<Tape>),
+    /// The images, part by part.
+    Parts(Vec<Part<'a>>),
+}
+
+/// Some pictures of a batch.
+pub(crate) struct Part<'a> {
+    batch: &'a StepBatch,
+    pictures: Range<usize>,
+}
+
+impl Part<'_> {
+    /// How many pictures there are.
+    pub fn pictures(&self) -> usize {
+        self.pictures.len()
+    }
+
+    /// View 1, then view 2.
+    pub fn views(&self, device: &Device) -> Result<Tensor> {
+        let part = self.batch.part(self.pictures.clone(), device)?;
+        Ok(Tensor::cat(&part.views, 0)?)
+    }
+
+    /// Images of each pass: clean pictures and views, and, where they are asked for, turned small views.
+    fn images(&self, device: &Device) -> Result<Vec<Tensor>> {
+        let part = self.batch.part(self.pictures.clone(), device)?;
+        Ok([Some(part.images()?), part.turned()?].into_iter().flatten().collect())
+    }
+}
+
+/// `pictures` in `parts` parts, as equal as can be.
+pub(crate) fn parts_of(batch: &StepBatch, parts: usize) -> Result<Vec<Part<'_>>> {
+    let pictures = batch.pictures()?;
+    let parts = parts.clamp(1, pictures.max(1));
+    let bound = |number: usize| number * pictures / parts;
+    Ok((0..parts).map(|number| Part { batch, pictures: bound(number)..bound(number + 1) }).collect())
+}
+
+impl<'a> Passes<'a> {
+    /// Features of clean pictures and views, and of turned small views where there are any.
+    pub fn forward<'b>(&self, batch: &'b StepBatch) -> Result<(Vec<Passed>, WayBack<'b>)> {
+        let parts = parts_of(batch, self.parts)?;
+        if let [whole] = parts.as_slice() {
+            let passes = whole.images(self.device)?;
+            let passes: Vec<_> =
+                passes.iter().map(|images| self.backbone.forward(images, self.mode)).collect::<Result<_>>()?;
+            let (features, tapes): (Vec<Features>, Vec<Tape>) = passes.into_iter().unzip();
+            return Ok((features.into_iter().map(|f| self.kept(f)).collect(), WayBack::Whole(tapes)));
+        }
+        // Running statistics move on the second pass.
+        let mode = if self.mode == Mode::Train { Mode::Still } else { self.mode };
+        let infer = |images: &Tensor| -> Result<Passed> { Ok(self.kept(self.backbone.infer(images, mode)?)) };
+        let of_part = |part: &Part| part.images(self.device)?.iter().map(infer).collect::<Result<Vec<_>>>();
+        let passed = parts.iter().map(of_part).collect::<Result<Vec<_>>>()?;
+        let passes = passed.first().map_or(0, Vec::len);
+        let of_pass = |pass: usize| passed.iter().filter_map(|part| part.get(pass)).collect::<Vec<_>>();
+        let whole = (0..passes).map(|pass| joined(&of_pass(pass), &parts)).collect::<Result<_>>()?;
+        Ok((whole, WayBack::Parts(parts)))
+    }
+
+    fn kept(&self, Features { pooled, stages }: Features) -> Passed {
+        let kept = |(number, stage): (usize, Tensor)| self.tapped.contains(&(number + 1)).then_some(stage);
+        Passed { pooled, stages: stages.into_iter().enumerate().map(kept).collect() }
+    }
+
+    /// The gradients of the backbone's parameters for those of its features.
+    pub fn backward(&self, way: WayBack, features: Vec<FeatureGradients>) -> Result<Gradients> {
+        let mut gradients = Gradients::default();
+        match way {
+            WayBack::Whole(tapes) => {
+                for (tape, features) in tapes.into_iter().zip(features) {
+                    gradients.add(tape.backward(features)?)?;
+                }
+            }
+            WayBack::Parts(parts) => {
+                for part in parts {
+                    for (images, features) in part.images(self.device)?.iter().zip(&features) {
+                        let (_, tape) = self.backbone.forward(images, self.mode)?;
+                        gradients.add(tape.backward(rows_of(features, &part)?)?)?;
+                    }
+                }
+            }
+        }
+        Ok(gradients)
+    }
+}
+
+/// The rows of all parts in the order of the whole batch: all clean pictures, all first views, all second views.
+fn joined(passed: &[&Passed], parts: &[Part]) -> Result<Passed> {
+    let join = |of: &dyn Fn(&Passed) -> Option<Tensor>| -> Result<Option<Tensor>> {
+        let Some(tensors) = passed.iter().map(|passed| of(passed)).collect::<Option<Vec<Tensor>>>() else { return Ok(None) };
+        let pictures: Vec<usize> = parts.iter().map(Part::pictures).collect();
+        join_rows(&tensors, &pictures).map(Some)
+    };
+    let missing = || Error::Config("a part of a batch has no features".into());
+    let pooled = join(&|passed| Some(passed.pooled.clone()))?.ok_or_else(missing)?;
+    let stages = passed.first().map_or(0, |passed| passed.stages.len());
+    let stages = (0..stages).map(|stage| join(&|passed| passed.stages.get(stage)?.clone())).collect::<Result<_>>()?;
+    Ok(Passed { pooled, stages })
+}
+
+/// Tensors that each hold `kinds × pictures` rows, kind after kind, as one of that order.
+pub(crate) fn join_rows(tensors: &[Tensor], pictures: &[usize]) -> Result<Tensor> {
+    let kinds = match (tensors.first(), pictures.first()) {
+        (Some(tensor), Some(&pictures)) => tensor.dim(0)? / pictures.max(1),
+        _ => 0,
+    };
+    let mut rows = Vec::with_capacity(kinds * tensors.len());
+    for kind in 0..kinds {
+        for (tensor, &pictures) in tensors.iter().zip(pictures) {
+            rows.push(tensor.narrow(0, kind * pictures, pictures)?);
+        }
+    }
+    Ok(Tensor::cat(&rows, 0)?)
+}
+
+/// The gradients of a part's rows.
+fn rows_of(FeatureGradients { pooled, stages }: &FeatureGradients, part: &Part) -> Result<FeatureGradients> {
+    let pictures = part.batch.pictures()?;
+    let rows = |gradient: &Tensor| -> Result<Tensor> {
+        let kinds = gradient.dim(0)? / pictures;
+        let kind = |kind: usize| gradient.narrow(0, kind * pictures + part.pictures.start, part.pictures.len());
+        Ok(Tensor::cat(&(0..kinds).map(kind).collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+    };
+    let of = |gradient: &Option<Tensor>| gradient.as_ref().map(rows).transpose();
+    Ok(FeatureGradients { pooled: of(pooled)?, stages: stages.iter().map(of).collect::<Result<_>>()? })
+}

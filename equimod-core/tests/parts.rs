@@ -1,0 +1,107 @@
+//! Batches that go through the backbone part by part: the whole batch's losses and gradients, but for batch norm. In f64.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use candle_core::{DType, Device, Tensor};
+use common::{distances, fill, values};
+use equimod_core::{
+    Execution, Method, MethodConfig, Mode, Moment, Parameters, Placement, SingleProcess, StepBatch, StepOutcome,
+};
+
+/// The relative distance of gradients that are the same but for rounding.
+const ROUNDING: f64 = 1e-10;
+
+const SIMCLR: &str = r#"{"kind": "simclr", "projection_head": "8-4 bn-"}"#;
+const BYOL: &str = r#"{"kind": "byol", "projection_head": "8-4 bias", "predictor": "6-4 bias"}"#;
+const EQUIMOD: &str = r#"{"equimod": {"projection_head": "8-4 bn-", "parameter_head": "3 bn", "predictor": "4 bn-"}}"#;
+const TAPPED: &str = r#"{"equimod": {"tap": "stage2", "projection_head": "8-4 bn-", "parameter_head": "3 bn",
+    "predictor": "4 bn-"}, "essl": {"hidden": 5, "size": 6}}"#;
+
+fn random(name: &str, dims: &[usize]) -> Tensor {
+    fill(name, dims, 1.0, 0.0, 5).to_dtype(DType::F64).unwrap()
+}
+
+fn method(objective: &str, modules: &str, parts: usize) -> Method {
+    let text = format!(r#"{{"backbone": {{"width": 2}}, "objective": {objective}, "equivariance": {modules}}}"#);
+    let config: MethodConfig = serde_json::from_str(&text).unwrap();
+    let (collective, device, execution) =
+        (SingleProcess::shared(), &Device::Cpu, Execution { parts, ..Default::default() });
+    let placement = Placement { seed: 3, dtype: DType::F64, device, collective, execution };
+    let method = Method::new(&config, &Parameters { view: 3, pair: Vec::new() }, placement).unwrap();
+    for (name, slot) in method.params().iter().filter(|(name, _)| name.ends_with("bn2.weight")) {
+        slot.var.set(&random(name, slot.var.dims()).affine(0.3, 0.7).unwrap()).unwrap();
+    }
+    method
+}
+
+/// `pictures` different pictures, all of them `times` times.
+fn batch(method: &Method, pictures: usize, times: usize) -> StepBatch {
+    let needs = method.needs();
+    let repeated = |one: Tensor| Tensor::cat(&vec![one; times], 0).unwrap();
+    let images = |name: &str, side: usize| repeated(random(name, &[pictures, 3, side, side]));
+    let params = ["params 1", "params 2"].map(|name| repeated(random(name, &[pictures, 3])));
+    StepBatch {
+        clean: needs.clean_view.then(|| images("clean", 8)),
+        small: needs.small.is_some().then(|| images("small", 6)),
+        params: needs.parameters.then(|| Tensor::cat(&params, 0).unwrap()),
+        ..StepBatch::of_views([images("view 1", 8), images("view 2", 8)])
+    }
+}
+
+fn assert_same(case: &str, whole: &StepOutcome, parts: &StepOutcome) {
+    assert!((whole.loss / parts.loss - 1.0).abs() < ROUNDING, "{case}: {} and {}", whole.loss, parts.loss);
+    assert_eq!(whole.gradients.iter().count(), parts.gradients.iter().count());
+    for (name, gradient) in whole.gradients.iter() {
+        let (most, relative) = distances(&values(parts.gradients.get(name).unwrap()), &values(gradient));
+        // Gradients that are zero but for rounding, as those before a batch norm, have no relative distance.
+        assert!(relative < ROUNDING || most < 1e-12, "{case}: {name} is off by {relative:e}, {most:e} at most");
+    }
+}
+
+#[test]
+fn with_batch_norm_frozen_parts_give_the_gradients_of_the_whole_batch() {
+    for (objective, modules) in [(SIMCLR, EQUIMOD), (SIMCLR, TAPPED), (r#"{"kind": "none"}"#, TAPPED)] {
+        let of = |parts: usize| {
+            let method = method(objective, modules, parts);
+            let before = method.params().deep_copy().unwrap();
+            let outcome = method.gradients(&batch(&method, 5, 1), Moment::ONLY, Mode::Eval).unwrap();
+            for (name, slot) in method.params().iter() {
+                let after = slot.var.as_tensor().to_dtype(DType::F64).unwrap();
+                assert_eq!(values(&after), values(&before[name].to_dtype(DType::F64).unwrap()), "{name} moved");
+            }
+            outcome
+        };
+        let whole = of(1);
+        for parts in [2, 3, 5, 9] {
+            assert_same(&format!("{objective} {modules} in {parts} parts"), &whole, &of(parts));
+        }
+    }
+}
+
+/// Batch norm sees the same in every part as in the whole where every part holds the same pictures.
+#[test]
+fn parts_that_are_alike_give_the_gradients_of_the_whole_batch_in_training() {
+    for (objective, modules) in [(SIMCLR, EQUIMOD), (BYOL, EQUIMOD), (BYOL, TAPPED)] {
+        let of = |parts: usize| {
+            let method = method(objective, modules, parts);
+            let outcome = method.step(&batch(&method, 4, 3), Moment { step: 1, total: 4 }).unwrap();
+            let passes = method.params().get("backbone.bn1.num_batches_tracked").unwrap();
+            let passes = passes.var.as_tensor().to_scalar::<i64>().unwrap();
+            (outcome, passes)
+        };
+        let ((whole, once), (parts, thrice)) = (of(1), of(3));
+        assert_same(&format!("{objective} {modules}"), &whole, &parts);
+        // Running statistics move once a part and pass: turned views are a pass of their own.
+        assert_eq!(thrice, 3 * once);
+    }
+}
+
+#[test]
+fn parts_that_differ_change_what_batch_norm_sees() {
+    let of = |parts: usize| {
+        let method = method(SIMCLR, EQUIMOD, parts);
+        method.step(&batch(&method, 6, 1), Moment::ONLY).unwrap().loss
+    };
+    assert!((of(1) - of(2)).abs() > 1e-6);
+}
