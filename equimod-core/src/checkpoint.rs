@@ -19,6 +19,8 @@ const METADATA_KEY: &str = "equimod";
 pub const MANIFEST: &str = "MANIFEST.json";
 /// The version of the folder's layout that this code writes and reads.
 pub const FORMAT: u32 = 1;
+/// How the name of a folder begins that is not yet complete.
+pub const SAVING: &str = ".saving-";
 
 /// Tensors of a file and the description beside them.
 pub struct TensorFile {
@@ -122,7 +124,7 @@ pub fn commit_folder(parent: &Path, name: &str, files: &[(&str, Vec<u8>)]) -> Re
     let target = parent.join(name);
     fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
     let fail = |e| Error::io("write", &target, e);
-    let folder = tempfile::Builder::new().prefix(".saving-").tempdir_in(parent).map_err(fail)?;
+    let folder = tempfile::Builder::new().prefix(SAVING).tempdir_in(parent).map_err(fail)?;
     let mut manifest = Manifest { format: FORMAT, files: Vec::new() };
     for (name, bytes) in files {
         write_synced(&folder.path().join(name), bytes)?;

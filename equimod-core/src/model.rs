@@ -85,14 +85,18 @@ impl Model {
     /// Reads a MODEL onto `device`, in f32.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let Located { file, bytes, skipped } = locate(path)?;
-        let read = checkpoint::from_bytes(&bytes, &file, device)?;
-        let sha256 = checkpoint::sha256(&bytes);
-        drop(bytes);
+        Ok(Self { skipped, ..Self::from_bytes(&bytes, &file, device)? })
+    }
+
+    /// As [`load`](Self::load), from the bytes of a `.safetensors` file; `path` is what it is called.
+    pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Self> {
+        let read = checkpoint::from_bytes(bytes, path, device)?;
         let (network, preprocessing, description, report) = match &read.description {
-            Some(text) => from_description(text, &read.tensors, &file, device)?,
-            None => from_names(&read.tensors, &file, device)?,
+            Some(text) => from_description(text, &read.tensors, path, device)?,
+            None => from_names(&read.tensors, path, device)?,
         };
-        Ok(Self { network, preprocessing, description, path: file, sha256, report, skipped })
+        let (path, sha256) = (path.to_owned(), checkpoint::sha256(bytes));
+        Ok(Self { network, preprocessing, description, path, sha256, report, skipped: Vec::new() })
     }
 
     /// The same network before training: initial weights from the run's seed (0 where none is recorded).

@@ -25,13 +25,22 @@ pub enum Error {
     #[error("{0}")]
     RunDirectory(String),
     /// The loss or the gradient is no longer a number.
-    #[error("training diverged at step {step}: {what}; lower the learning rate or lengthen the warm-up")]
+    #[error(
+        "training diverged at step {step}: {what}; lower the learning rate or lengthen the warm-up (`equimod replay {}` takes \
+         the step again)",
+        bundle.display()
+    )]
     Diverged {
         /// The step whose update was not made.
         step: u64,
         /// What was not finite.
         what: String,
+        /// The folder with what it takes to see that again.
+        bundle: PathBuf,
     },
+    /// A probe failed.
+    #[error(transparent)]
+    Probe(#[from] Box<dyn std::error::Error + Send + Sync>),
     /// A file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

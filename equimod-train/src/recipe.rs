@@ -39,6 +39,10 @@ pub struct Recipe {
     pub schedule: ScheduleRecipe,
     /// When states are saved.
     pub checkpoint: CheckpointRecipe,
+    /// What is evaluated on the way.
+    pub probe: ProbeRecipe,
+    /// When features count as collapsed.
+    pub guard: GuardRecipe,
     /// How the work is done: in what memory and time, and with which rounding.
     pub execution: Execution,
 }
@@ -126,14 +130,68 @@ pub struct ScheduleRecipe {
     pub final_learning_rate: f64,
 }
 
-/// When states are saved; the last one always is.
+/// When states are saved; the last one always is, and so is every one that was probed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointRecipe {
     /// Epochs between checkpoints.
     pub every_epochs: u64,
-    /// How many of the newest are kept, at least 2.
+    /// Steps between further checkpoints, for epochs that take hours; 0: none.
+    pub every_steps: u64,
+    /// How many of the newest are kept, at least 2. The best one by probe is kept beside them.
     pub keep: usize,
+    /// Epochs between checkpoints that are kept for good; 0: none.
+    pub keep_every_epochs: u64,
+}
+
+/// What is evaluated on the way: frozen features of labelled pictures. Training does not notice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeRecipe {
+    /// Epochs between probes; 0: none.
+    pub every_epochs: u64,
+    /// A labelled source; the pictures that are trained on if this is empty.
+    pub data: String,
+    /// Which labels, where the source has several; its first if this is empty.
+    pub task: String,
+    /// Neighbours that vote.
+    pub k: usize,
+    /// Whether a linear probe is fitted as well (logistic regression with a few penalties).
+    pub linear: bool,
+    /// The score by which the best checkpoint is chosen: `knn` or `linear`.
+    pub best_by: Score,
+}
+
+/// A score of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Score {
+    /// Accuracy of the weighted vote of nearest neighbours.
+    Knn,
+    /// Accuracy of logistic regression.
+    Linear,
+}
+
+impl Score {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Knn => "knn",
+            Self::Linear => "linear",
+        }
+    }
+}
+
+/// When features count as collapsed, which is told once; training goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuardRecipe {
+    /// The effective rank of embeddings below which they do.
+    pub least_rank: f64,
+    /// The mean deviation of embeddings of length 1 below which they do; 1/√width where they fill all directions.
+    pub least_deviation: f64,
+    /// For how many steps in a row one of them has to be too small.
+    pub patience: u64,
 }
 
 impl Default for Recipe {
@@ -150,6 +208,8 @@ impl Default for Recipe {
             optimizer: OptimizerConfig::Lars(LarsConfig::default()),
             schedule: ScheduleRecipe::default(),
             checkpoint: CheckpointRecipe::default(),
+            probe: ProbeRecipe::default(),
+            guard: GuardRecipe::default(),
             execution: Execution::default(),
         }
     }
@@ -181,7 +241,20 @@ impl Default for ScheduleRecipe {
 
 impl Default for CheckpointRecipe {
     fn default() -> Self {
-        Self { every_epochs: 10, keep: 2 }
+        Self { every_epochs: 10, every_steps: 0, keep: 2, keep_every_epochs: 0 }
+    }
+}
+
+impl Default for ProbeRecipe {
+    fn default() -> Self {
+        let (data, task) = (String::new(), String::new());
+        Self { every_epochs: 0, data, task, k: 20, linear: true, best_by: Score::Knn }
+    }
+}
+
+impl Default for GuardRecipe {
+    fn default() -> Self {
+        Self { least_rank: 2.0, least_deviation: 0.002, patience: 50 }
     }
 }
 
@@ -218,6 +291,7 @@ impl Recipe {
         problems.extend(self.optimizer.validate());
         problems.extend(self.normalisation.validate());
         problems.extend(self.augmentation.problems());
+        problems.extend(self.execution.validate());
         let mut check = |bad: bool, text: String| {
             if bad {
                 problems.push(text);
@@ -244,6 +318,21 @@ impl Recipe {
         );
         check(self.checkpoint.every_epochs == 0, "checkpoint.every_epochs is 0; give at least 1".into());
         check(self.checkpoint.keep < 2, format!("checkpoint.keep is {}; keep at least 2", self.checkpoint.keep));
+        check(self.probe.k == 0, "probe.k is 0; let at least one neighbour vote".into());
+        check(
+            self.probe.best_by == Score::Linear && !self.probe.linear,
+            "probe.best_by is \"linear\" but probe.linear is false; turn it on, or choose by \"knn\"".into(),
+        );
+        let GuardRecipe { least_rank, least_deviation, patience } = self.guard;
+        check(
+            !(least_rank >= 0.0 && least_deviation >= 0.0),
+            format!("guard.least_rank is {least_rank} and guard.least_deviation {least_deviation}; give 0 or more"),
+        );
+        check(patience == 0, "guard.patience is 0; give at least 1 step".into());
+        check(
+            self.execution.parts > self.data.batch,
+            format!("execution.parts is {}, more than data.batch, {}", self.execution.parts, self.data.batch),
+        );
         problems
     }
 }

@@ -1,15 +1,18 @@
 //! The run directory: what was asked for, what happened, checkpoints.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use equimod_core::checkpoint::{commit_folder, read_folder, write_atomic};
+use equimod_core::checkpoint::{SAVING, commit_folder, read_folder, write_atomic};
 use equimod_core::model::checkpoint_folders;
 use equimod_data::Skipped;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::cut;
+use crate::probe::Best;
 use crate::recipe::Recipe;
 use crate::{Error, Result};
 
@@ -23,6 +26,8 @@ pub enum Status {
     Finished,
     /// Stopped on request, after a checkpoint.
     Interrupted,
+    /// Loss or gradient was no longer a number.
+    Diverged,
     /// Stopped by an error.
     Failed,
 }
@@ -48,6 +53,65 @@ pub struct RunInfo {
     pub data_fingerprint: String,
     /// Steps after which the run was resumed.
     pub resumed_at: Vec<u64>,
+    /// The weights that the run began with, if they were not drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Origin>,
+    /// Seconds of training over all calls that ended by themselves.
+    #[serde(default)]
+    pub seconds: f64,
+    /// The most memory that one of them had, in bytes.
+    #[serde(default)]
+    pub peak_memory: u64,
+}
+
+/// Weights of another run or of others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// As it was named.
+    pub model: String,
+    /// Hexadecimal, of its file.
+    pub sha256: String,
+}
+
+impl Default for RunInfo {
+    /// Of a run that begins, nothing being known about it.
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            status: Status::Running,
+            version: String::new(),
+            command: Vec::new(),
+            host: String::new(),
+            device: String::new(),
+            seed: 0,
+            data_fingerprint: String::new(),
+            resumed_at: Vec::new(),
+            from: None,
+            seconds: 0.0,
+            peak_memory: 0,
+        }
+    }
+}
+
+impl RunInfo {
+    /// Reads `run.json` of the folder `run`.
+    pub fn read(run: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let file = run.join("run.json");
+        let bytes = fs::read(&file).map_err(|e| Error::io("read", &file, e))?;
+        let unreadable = |e| Error::RunDirectory(format!("{} cannot be read: {e}", file.display()));
+        // Before anything else, which another format may call by other names.
+        let Format { format } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if format != FORMAT {
+            let (run, other) = (run.display(), if format > FORMAT { "a newer" } else { "an older" });
+            let text = format!("{run} was written in format {format}, this version reads {FORMAT}; use {other} version of equimod");
+            return Err(Error::RunDirectory(text));
+        }
+        serde_json::from_slice(&bytes).map_err(unreadable)
+    }
 }
 
 /// The version of the layout that this code writes.
@@ -57,6 +121,8 @@ pub const FORMAT: u32 = 1;
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
     path: PathBuf,
+    /// Held as long as somebody trains here.
+    _lock: Arc<Option<File>>,
 }
 
 impl RunDirectory {
@@ -70,24 +136,23 @@ impl RunDirectory {
             return Err(Error::RunDirectory(text));
         }
         fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))?;
-        let run = Self { path: path.into() };
+        let run = Self { path: path.into(), _lock: lock(path)? };
+        run.write_recipe(asked, recipe)?;
+        // Last: a folder with it is a run that can be resumed.
         run.write_info(info)?;
-        run.write("recipe.toml", asked.as_bytes())?;
-        run.write("recipe.resolved.toml", recipe.to_toml().as_bytes())?;
         Ok(run)
     }
 
-    /// Opens the folder of an earlier run.
+    /// Opens the folder of an earlier run to go on with it.
     pub fn open(path: &Path) -> Result<(Self, RunInfo)> {
-        let file = path.join("run.json");
-        let bytes = fs::read(&file).map_err(|e| Error::io("read", &file, e))?;
-        let info: RunInfo = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::RunDirectory(format!("{} cannot be read: {e}", file.display())))?;
-        if info.format != FORMAT {
-            let text = format!("{} has format {}, this version reads {FORMAT}", path.display(), info.format);
-            return Err(Error::RunDirectory(text));
-        }
-        Ok((Self { path: path.into() }, info))
+        let info = RunInfo::read(path)?;
+        Ok((Self { path: path.into(), _lock: lock(path)? }, info))
+    }
+
+    /// Writes what was asked for, and what that comes to.
+    pub fn write_recipe(&self, asked: &str, recipe: &Recipe) -> Result<()> {
+        self.write("recipe.toml", asked.as_bytes())?;
+        self.write("recipe.resolved.toml", recipe.to_toml().as_bytes())
     }
 
     /// The folder.
@@ -108,12 +173,7 @@ impl RunDirectory {
 
     /// Removes the lines of `metrics.jsonl` after `step`: those steps will be taken again.
     pub fn cut_metrics(&self, step: u64) -> Result<()> {
-        let path = self.path.join("metrics.jsonl");
-        let text = fs::read_to_string(&path).map_err(|e| Error::io("read", &path, e))?;
-        let step_of = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?.get("step")?.as_u64();
-        let kept = text.lines().filter(|line| step_of(line).is_some_and(|s| s <= step));
-        let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
-        self.write("metrics.jsonl", kept.as_bytes())
+        cut(&self.path.join("metrics.jsonl"), step)
     }
 
     /// Adds pictures that did not decode to `skipped.jsonl`, each once: one object a line with index, path and reason.
@@ -136,17 +196,75 @@ impl RunDirectory {
         file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| Error::io("write", &path, e))
     }
 
-    /// Commits a checkpoint of `step`, checks it, and only then removes all but the newest `keep`.
-    pub fn save(&self, step: u64, files: &[(&str, Vec<u8>)], keep: usize) -> Result<PathBuf> {
-        let name = format!("step-{step:08}");
-        let parent = self.path.join("checkpoints");
-        let folder = commit_folder(&parent, &name, files)?;
-        read_folder(&folder)?;
-        write_atomic(&parent.join("latest"), name.as_bytes())?;
-        for old in checkpoint_folders(&self.path)?.iter().skip(keep.max(2)) {
-            fs::remove_dir_all(old).map_err(|e| Error::io("remove", old, e))?;
+    /// The name of the checkpoint of a step.
+    pub(crate) fn name_of(step: u64) -> String {
+        format!("step-{step:08}")
+    }
+
+    fn parent(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// The folders of checkpoints, newest first.
+    pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
+        if self.parent().is_dir() { Ok(checkpoint_folders(&self.path)?) } else { Ok(Vec::new()) }
+    }
+
+    /// Commits a checkpoint of `step` and checks it.
+    pub(crate) fn save(&self, step: u64, files: &[(&str, Vec<u8>)]) -> Result<()> {
+        let name = Self::name_of(step);
+        read_folder(&commit_folder(&self.parent(), &name, files)?)?;
+        Ok(write_atomic(&self.parent().join("latest"), name.as_bytes())?)
+    }
+
+    /// Has `best` name the checkpoint of the best probe.
+    pub(crate) fn point_to_best(&self, best: Option<&Best>) -> Result<()> {
+        let Some(best) = best else { return Ok(()) };
+        Ok(write_atomic(&self.parent().join("best"), Self::name_of(best.step).as_bytes())?)
+    }
+
+    /// Removes all but the newest `keep` checkpoints and those of steps that are worth it. A checkpoint that is being removed
+    /// has another name, so that nobody takes a part of it for the whole.
+    pub(crate) fn prune(&self, keep: usize, worth: impl Fn(u64) -> bool) -> Result<()> {
+        for old in self.checkpoints()?.into_iter().skip(keep.max(2)) {
+            let name = old.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if name.trim_start_matches("step-").parse().is_ok_and(&worth) {
+                continue;
+            }
+            let gone = self.parent().join(format!("{REMOVING}{name}"));
+            fs::rename(&old, &gone).and_then(|()| fs::remove_dir_all(&gone)).map_err(|e| Error::io("remove", old, e))?;
         }
-        Ok(folder)
+        Ok(())
+    }
+
+    /// Removes what a crash left of checkpoints that were being written or removed.
+    pub(crate) fn clean_up(&self) -> Result<()> {
+        let Ok(entries) = fs::read_dir(self.parent()) else { return Ok(()) };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if [SAVING, REMOVING].iter().any(|prefix| name.starts_with(prefix)) {
+                fs::remove_dir_all(&path).map_err(|e| Error::io("remove", path, e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How the names of checkpoints begin that are being removed.
+const REMOVING: &str = ".removing-";
+
+/// Keeps others from training in the folder, where its file system knows locks; the system takes them back from whoever dies.
+fn lock(path: &Path) -> Result<Arc<Option<File>>> {
+    let file = path.join(".lock");
+    let open = || fs::OpenOptions::new().create(true).append(true).open(&file);
+    let lock = open().map_err(|e| Error::io("write", &file, e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Arc::new(Some(lock))),
+        Err(TryLockError::Error(_)) => Ok(Arc::new(None)),
+        Err(TryLockError::WouldBlock) => {
+            let text = format!("another process is training in {}; wait for it, or stop it", path.display());
+            Err(Error::RunDirectory(text))
+        }
     }
 }
 

@@ -1,40 +1,33 @@
 //! The loop, and nothing but the loop.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, Tensor};
-use equimod_core::checkpoint::{from_bytes, load_strict, read_folder, to_bytes};
+use candle_core::Device;
 use equimod_core::method::MoreModules;
-use equimod_core::model::{MODEL_FILE, TARGET_FILE, checkpoint_folders};
-use equimod_core::optim::Schedule;
+use equimod_core::optim::{Schedule, clip};
 use equimod_core::{
     Description, Method, Moment, Optimizer, PairValue, Parameters, Placement, Preprocessing, SharedCollective,
-    SingleProcess, StepBatch,
+    SingleProcess, StepOutcome,
 };
 use equimod_data::augment::FLAG;
-use equimod_data::{
-    Batch, Dataset, Encoding, LayoutConfig, Loader, LoaderConfig, ParamLayout, ParamValue, Pixels, Policy,
-};
-use serde::{Deserialize, Serialize};
+use equimod_data::{Batch, Dataset, Encoding, LayoutConfig, Loader, LoaderConfig, ParamLayout, ParamValue, Policy};
 
-use crate::guard;
-use crate::metrics::{Sink, StepReport};
+use crate::guard::{self, Collapse, Verdict};
+use crate::metrics::{ProbeReport, Sink, StepReport};
+use crate::probe::{Best, Probe};
 use crate::recipe::Recipe;
-use crate::run_dir::{FORMAT, RunDirectory, RunInfo, Status};
+use crate::run_dir::{RunDirectory, RunInfo};
+use crate::speed::{Pace, Speed, Spent};
+use crate::tensors::step_batch;
 use crate::{Error, Result};
 
-/// Steps over which speed and waiting are averaged.
-const WINDOW: usize = 20;
 /// Batches made ahead.
 const PREFETCH: usize = 2;
 /// Pictures whose sizes the statistics of parameters are computed over, at most.
 const STATISTICS_PICTURES: usize = 10_000;
-
-const OPTIMIZER_FILE: &str = "optimizer.safetensors";
-const STATE_FILE: &str = "state.json";
 
 /// Where a run is carried out.
 pub struct Surroundings {
@@ -48,13 +41,15 @@ pub struct Surroundings {
     pub stop: Arc<AtomicBool>,
     /// Version of the program, for the files it writes.
     pub version: String,
+    /// Asks for the most memory that the program has had so far, in bytes, where somebody counts.
+    pub peak_memory: Option<fn() -> u64>,
 }
 
 impl Surroundings {
     /// One process that nobody stops.
     pub fn alone(device: Device, loader_threads: usize, version: &str) -> Self {
         let (collective, stop) = (SingleProcess::shared(), Arc::default());
-        Self { device, collective, loader_threads, stop, version: version.into() }
+        Self { device, collective, loader_threads, stop, version: version.into(), peak_memory: None }
     }
 }
 
@@ -67,30 +62,31 @@ pub enum Ending {
     Interrupted,
 }
 
-/// What a checkpoint holds beside tensors.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct SavedState {
-    step: u64,
-    recipe: Recipe,
-    data_fingerprint: String,
-}
-
 /// A method in training.
 pub struct Trainer {
-    recipe: Recipe,
-    surroundings: Surroundings,
-    method: Method,
-    optimizer: Box<dyn Optimizer>,
+    pub(crate) recipe: Recipe,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) method: Method,
+    pub(crate) optimizer: Box<dyn Optimizer>,
     loader: Loader,
     policy: Policy,
     layout: ParamLayout,
     /// Of vectors from view to view, if the method needs them.
     pairs: Option<ParamLayout>,
     parameters: Parameters,
-    fingerprint: String,
-    step: u64,
+    pub(crate) fingerprint: String,
+    pub(crate) step: u64,
+    pub(crate) best: Option<Best>,
     /// Pictures that did not decode and were written down.
     told: Option<BTreeSet<usize>>,
+    pace: Pace,
+}
+
+/// How far a step got.
+enum Taken {
+    Whole { report: StepReport, spent: Spent },
+    /// Weights are as before.
+    Diverged { what: String, outcome: StepOutcome },
 }
 
 impl Trainer {
@@ -119,7 +115,7 @@ impl Trainer {
         let parameters = Parameters { view: layout.width(), pair };
         let placement = Placement {
             seed: recipe.seed,
-            dtype: DType::F32,
+            dtype: recipe.execution.precision.dtype(),
             device: &surroundings.device,
             collective: surroundings.collective.clone(),
             execution: recipe.execution,
@@ -173,7 +169,9 @@ impl Trainer {
             parameters,
             fingerprint,
             step: 0,
+            best: None,
             told: None,
+            pace: Pace::default(),
         })
     }
 
@@ -212,32 +210,56 @@ impl Trainer {
         &self.parameters
     }
 
+    /// How fast the last call of [`run`](Self::run) was.
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// The best probe so far.
+    pub fn best(&self) -> Option<Best> {
+        self.best
+    }
+
     /// Trains up to the last step, or until a stop is asked for; saves checkpoints on the way and at the end.
-    pub fn run(&mut self, run: &RunDirectory, sinks: &mut [Box<dyn Sink>]) -> Result<Ending> {
-        let (total, per_epoch) = (self.total_steps(), self.loader.batches() as u64);
-        let rates = self.recipe.learning_rates(per_epoch);
+    pub fn run(
+        &mut self,
+        run: &RunDirectory,
+        sinks: &mut [Box<dyn Sink>],
+        mut probe: Option<&mut dyn Probe>,
+    ) -> Result<Ending> {
+        let total = self.total_steps();
+        let rates = self.recipe.learning_rates(self.steps_per_epoch());
         let mut batches = self.loader.start(self.step)?;
-        let mut clock = Clock::new();
+        let (mut speed, mut collapse) = (Speed::new(self.recipe.data.batch), Collapse::default());
         while self.step < total {
             let Some(batch) = batches.next().transpose()? else { break };
-            let waited = batches.take_waited();
-            let mut report = self.take_step(&batch, rates.rate(self.step))?;
-            clock.tick(waited, self.recipe.data.batch);
-            clock.fill(&mut report);
+            let data = batches.take_waited();
+            let (mut report, spent) = match self.take_step(&batch, rates.rate(self.step))? {
+                Taken::Whole { report, spent } => (report, spent),
+                Taken::Diverged { what, outcome } => {
+                    flush(sinks)?;
+                    return Err(self.keep_evidence(run, &batch, what, &outcome));
+                }
+            };
+            speed.tick(Spent { data, ..spent });
+            self.pace = speed.overall();
+            report.pace = speed.recent();
+            report.remaining = remaining(&report);
             run.note_skipped(&batch.skipped, &mut self.told)?;
             batches.recycle(batch);
             for sink in sinks.iter_mut() {
                 sink.step(&report)?;
             }
+            if let Some(alarm) = collapse.look(&report, &self.recipe.guard) {
+                tell(sinks, &alarm)?;
+            }
+            let probed = self.look(sinks, probe.as_deref_mut())?;
             let stop = self.surroundings.stop.load(Ordering::SeqCst);
-            let epoch_done = self.step.is_multiple_of(per_epoch);
-            let due = epoch_done && (self.step / per_epoch).is_multiple_of(self.recipe.checkpoint.every_epochs);
-            if due || stop || self.step == total {
-                for sink in sinks.iter_mut() {
-                    sink.flush()?;
-                }
+            if probed || stop || self.checkpoint_is_due() {
+                flush(sinks)?;
                 self.save(run)?;
             }
+            speed.pause();
             if stop && self.step < total {
                 return Ok(Ending::Interrupted);
             }
@@ -245,14 +267,66 @@ impl Trainer {
         Ok(Ending::Finished)
     }
 
-    fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepReport> {
-        let tensors = self.tensors(batch)?;
-        let moment = Moment { step: self.step, total: self.total_steps() };
-        let mut outcome = self.method.step(&tensors, moment)?;
-        let gradient_norm = guard::check(&outcome, self.step)?;
+    /// Batches in an epoch.
+    fn steps_per_epoch(&self) -> u64 {
+        self.loader.batches() as u64
+    }
+
+    /// The number of epochs that are done, if the last step was the end of one.
+    fn epoch_done(&self) -> Option<u64> {
+        let steps = self.steps_per_epoch();
+        self.step.is_multiple_of(steps).then(|| self.step / steps)
+    }
+
+    fn checkpoint_is_due(&self) -> bool {
+        let checkpoint = &self.recipe.checkpoint;
+        let epoch = self.epoch_done();
+        let of_epoch = |every: u64| every > 0 && epoch.is_some_and(|epoch| epoch.is_multiple_of(every));
+        let of_steps = checkpoint.every_steps > 0 && self.step.is_multiple_of(checkpoint.every_steps);
+        let kept = of_epoch(checkpoint.keep_every_epochs);
+        of_epoch(checkpoint.every_epochs) || kept || of_steps || self.step == self.total_steps()
+    }
+
+    /// Has the probe look at the network if it is time; whether it did.
+    fn look(&mut self, sinks: &mut [Box<dyn Sink>], probe: Option<&mut (dyn Probe + '_)>) -> Result<bool> {
+        let every = self.recipe.probe.every_epochs;
+        let due = self.epoch_done().filter(|epoch| every > 0 && epoch.is_multiple_of(every));
+        let (Some(epoch), Some(probe)) = (due, probe) else { return Ok(false) };
+        let report = ProbeReport { step: self.step, epoch, scores: probe.look(&self.model()?)? };
+        for sink in sinks.iter_mut() {
+            sink.probe(&report)?;
+        }
+        let name = self.recipe.probe.best_by.name();
+        let score = report.scores.iter().find(|(score, _)| score == name).map(|(_, score)| *score);
+        if let Some(score) = score.filter(|&score| self.best.is_none_or(|best| score > best.score)) {
+            self.best = Some(Best { step: self.step, score });
+        }
+        Ok(true)
+    }
+
+    fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Taken> {
+        // Parts of a batch go to the device one by one.
+        let device = if self.recipe.execution.parts > 1 { &Device::Cpu } else { &self.surroundings.device };
+        let dtype = self.method.params().dtype();
+        let tensors = step_batch(batch, &self.recipe.normalisation, device, dtype)?;
+        let mut outcome = self.method.step(&tensors, self.moment())?;
+        drop(tensors);
+        let start = Instant::now();
+        let gradient_norm = match guard::check(&outcome)? {
+            Verdict::Sound(norm) => norm,
+            Verdict::Diverged(what) => return Ok(Taken::Diverged { what, outcome }),
+        };
+        clip(&mut outcome.gradients, gradient_norm, self.recipe.gradient.clip_norm)?;
         self.optimizer.step(self.method.params(), &mut outcome.gradients, learning_rate)?;
         self.step += 1;
-        Ok(StepReport {
+        let times = outcome.times;
+        let spent = Spent {
+            data: Duration::ZERO,
+            forward: times.backbone_forward + times.heads_forward,
+            backward: times.heads_backward + times.backbone_backward,
+            optimizer: start.elapsed(),
+        };
+        let report = StepReport {
             step: self.step,
             total_steps: self.total_steps(),
             epoch: batch.epoch + 1,
@@ -261,47 +335,24 @@ impl Trainer {
             loss: outcome.loss,
             gradient_norm,
             metrics: outcome.metrics,
-            elapsed: Duration::ZERO,
-            images_per_second: 0.0,
-            wait_share: 0.0,
-            remaining: Duration::ZERO,
-        })
+            peak_memory: self.surroundings.peak_memory.map(|ask| ask()),
+            ..StepReport::default()
+        };
+        Ok(Taken::Whole { report, spent })
     }
 
-    /// The batch on the device, normalised.
-    fn tensors(&self, batch: &Batch) -> Result<StepBatch> {
-        let device = &self.surroundings.device;
-        let normalise = |pixels: &Pixels| -> Result<Tensor> {
-            let shape = (pixels.count, pixels.size.height, pixels.size.width);
-            Ok(self.recipe.normalisation.tensor(&pixels.bytes, shape, device, DType::F32)?)
-        };
-        let [first, second] = batch.views.as_slice() else {
-            return Err(Error::DataSet(format!("the policy makes {} views, training needs two", batch.views.len())));
-        };
-        let vectors = |vectors: &[Vec<f32>], width: usize| -> Result<Tensor> {
-            let values: Vec<f32> = vectors.concat();
-            let rows = values.len() / width.max(1);
-            Ok(Tensor::from_vec(values, (rows, width), device)?)
-        };
-        let params = self.method.needs().parameters.then(|| vectors(&batch.params, self.layout.width())).transpose()?;
-        let pairs = self.pairs.as_ref().map(|layout| vectors(&batch.pairs, layout.width())).transpose()?;
-        let clean = batch.clean.as_ref().map(normalise).transpose()?;
-        let small = batch.small.as_ref().map(normalise).transpose()?;
-        Ok(StepBatch { clean, views: [normalise(first)?, normalise(second)?], small, params, pairs })
+    /// Where in the run the next step is.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { step: self.step, total: self.total_steps() }
     }
 
     /// `run.json` of a run that begins; command line, host and device are left to whoever knows them.
     pub fn info(&self) -> RunInfo {
         RunInfo {
-            format: FORMAT,
-            status: Status::Running,
             version: self.surroundings.version.clone(),
-            command: Vec::new(),
-            host: String::new(),
-            device: String::new(),
             seed: self.recipe.seed,
             data_fingerprint: self.fingerprint.clone(),
-            resumed_at: Vec::new(),
+            ..RunInfo::default()
         }
     }
 
@@ -327,69 +378,6 @@ impl Trainer {
         }
     }
 
-    fn described(&self, description: Description) -> Result<String> {
-        serde_json::to_string(&description).map_err(|e| Error::RunDirectory(e.to_string()))
-    }
-
-    fn save(&self, run: &RunDirectory) -> Result<()> {
-        let json = |value: serde_json::Result<Vec<u8>>| value.map_err(|e| Error::RunDirectory(e.to_string()));
-        let description = self.described(self.description())?;
-        let state =
-            SavedState { step: self.step, recipe: self.recipe.clone(), data_fingerprint: self.fingerprint.clone() };
-        let mut files = vec![
-            (MODEL_FILE, to_bytes(&self.method.params().tensors(""), &description)?),
-            (OPTIMIZER_FILE, to_bytes(&self.optimizer.state(), "{}")?),
-            (STATE_FILE, json(serde_json::to_vec_pretty(&state))?),
-        ];
-        if let Some(target) = self.method.target() {
-            let description = self.described(Description { target: true, ..self.description() })?;
-            files.push((TARGET_FILE, to_bytes(&target.params().tensors(""), &description)?));
-        }
-        run.save(self.step, &files, self.recipe.checkpoint.keep)?;
-        Ok(())
-    }
-
-    /// Takes over the newest checkpoint of `run` that verifies; returns why newer ones were passed over.
-    pub fn resume(&mut self, run: &RunDirectory) -> Result<Vec<String>> {
-        let mut skipped = Vec::new();
-        for folder in checkpoint_folders(run.path())? {
-            match read_folder(&folder) {
-                Ok(files) => {
-                    self.restore(&files, &folder)?;
-                    return Ok(skipped);
-                }
-                Err(error) => skipped.push(error.to_string()),
-            }
-        }
-        Err(Error::RunDirectory(format!("{} has no complete checkpoint to go on from", run.path().display())))
-    }
-
-    fn restore(&mut self, files: &BTreeMap<String, Vec<u8>>, folder: &std::path::Path) -> Result<()> {
-        let file = |name: &str| {
-            let missing = || Error::RunDirectory(format!("{} holds no {name}", folder.display()));
-            files.get(name).map(Vec::as_slice).ok_or_else(missing)
-        };
-        let state: SavedState = serde_json::from_slice(file(STATE_FILE)?)
-            .map_err(|e| Error::RunDirectory(format!("{}: {STATE_FILE} cannot be read: {e}", folder.display())))?;
-        if state.recipe != self.recipe {
-            let changed = differences(&state.recipe, &self.recipe).join(", ");
-            return Err(Error::Recipe(vec![format!("a resumed run keeps its settings, but these differ: {changed}")]));
-        }
-        if state.data_fingerprint != self.fingerprint {
-            return Err(Error::DataSet("the pictures are not those that the run was started with".into()));
-        }
-        let device = &self.surroundings.device;
-        let path = folder.join(MODEL_FILE);
-        load_strict(self.method.params(), &from_bytes(file(MODEL_FILE)?, &path, device)?.tensors, &path)?;
-        if let Some(target) = self.method.target() {
-            let path = folder.join(TARGET_FILE);
-            load_strict(target.params(), &from_bytes(file(TARGET_FILE)?, &path, device)?.tensors, &path)?;
-        }
-        let path = folder.join(OPTIMIZER_FILE);
-        self.optimizer.load_state(from_bytes(file(OPTIMIZER_FILE)?, &path, device)?.tensors)?;
-        self.step = state.step;
-        Ok(())
-    }
 }
 
 /// What the values of a pairwise layout are, for modules.
@@ -405,58 +393,16 @@ fn pair_values(policy: &Policy, layout: &ParamLayout) -> Vec<PairValue> {
     layout.values(policy).into_iter().zip(layout.mean.iter().zip(&layout.std)).map(value).collect()
 }
 
-/// The names of the settings in which two recipes differ.
-fn differences(a: &Recipe, b: &Recipe) -> Vec<String> {
-    let lines = |recipe: &Recipe| -> Vec<String> {
-        let mut section = String::new();
-        let mut named = Vec::new();
-        for line in recipe.to_toml().lines() {
-            match line.strip_prefix('[') {
-                Some(name) => section = format!("{}.", name.trim_end_matches(']')),
-                None => named.push(format!("{section}{line}")),
-            }
-        }
-        named
-    };
-    let (a, b) = (lines(a), lines(b));
-    let name = |line: &String| line.split(" = ").next().unwrap_or_default().to_owned();
-    let mut names: Vec<String> =
-        a.iter().filter(|l| !b.contains(l)).chain(b.iter().filter(|l| !a.contains(l))).map(name).collect();
-    names.sort();
-    names.dedup();
-    names
+fn flush(sinks: &mut [Box<dyn Sink>]) -> Result<()> {
+    sinks.iter_mut().try_for_each(|sink| sink.flush())
 }
 
-/// Speed over the last steps.
-struct Clock {
-    start: Instant,
-    last: Instant,
-    /// Duration, waiting and pictures of each step.
-    steps: VecDeque<(Duration, Duration, usize)>,
+fn tell(sinks: &mut [Box<dyn Sink>], text: &str) -> Result<()> {
+    sinks.iter_mut().try_for_each(|sink| sink.note(text))
 }
 
-impl Clock {
-    fn new() -> Self {
-        let now = Instant::now();
-        Self { start: now, last: now, steps: VecDeque::with_capacity(WINDOW) }
-    }
-
-    fn tick(&mut self, waited: Duration, images: usize) {
-        let now = Instant::now();
-        if self.steps.len() == WINDOW {
-            self.steps.pop_front();
-        }
-        self.steps.push_back((now - self.last, waited, images));
-        self.last = now;
-    }
-
-    fn fill(&self, report: &mut StepReport) {
-        let sum = |f: &dyn Fn(&(Duration, Duration, usize)) -> f64| self.steps.iter().map(f).sum::<f64>();
-        let seconds = sum(&|s| s.0.as_secs_f64()).max(1e-9);
-        report.elapsed = self.start.elapsed();
-        report.images_per_second = sum(&|s| s.2 as f64) / seconds;
-        report.wait_share = sum(&|s| s.1.as_secs_f64()) / seconds;
-        let per_step = seconds / self.steps.len().max(1) as f64;
-        report.remaining = Duration::from_secs_f64(per_step * (report.total_steps - report.step) as f64);
-    }
+/// Until the end, at the pace of the last steps.
+fn remaining(report: &StepReport) -> Duration {
+    let of_one = report.pace.seconds / report.pace.steps.max(1) as f64;
+    Duration::from_secs_f64(of_one * (report.total_steps - report.step) as f64)
 }

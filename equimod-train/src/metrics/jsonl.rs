@@ -1,12 +1,12 @@
-//! `metrics.jsonl`: one object a step; `train.log`: notes.
+//! `metrics.jsonl`: one object a step or probe; `train.log`: notes.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{Sink, StepReport};
+use super::{ProbeReport, Sink, StepReport};
 use crate::{Error, Result};
 
 /// Writes each step as one JSON object a line. Times are left out: the same run gives the same file.
@@ -34,6 +34,14 @@ impl Sink for JsonLines {
         writeln!(self.file, "{}", Value::Object(line)).map_err(|e| Error::io("write", &self.path, e))
     }
 
+    fn probe(&mut self, report: &ProbeReport) -> Result<()> {
+        let mut line = Map::new();
+        line.insert("step".into(), json!(report.step));
+        line.insert("epoch".into(), json!(report.epoch));
+        line.extend(report.scores.iter().map(|(name, score)| (format!("probe.{name}"), json!(score))));
+        writeln!(self.file, "{}", Value::Object(line)).map_err(|e| Error::io("write", &self.path, e))
+    }
+
     fn note(&mut self, _: &str) -> Result<()> {
         Ok(())
     }
@@ -41,6 +49,32 @@ impl Sink for JsonLines {
     fn flush(&mut self) -> Result<()> {
         flush(&mut self.file, &self.path)
     }
+}
+
+/// Removes the lines of `metrics.jsonl` after `step`, of steps that will be taken again, and one that was cut off.
+pub fn cut(path: &Path, step: u64) -> Result<()> {
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    let step_of = |line: &str| serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64();
+    let mut kept = 0;
+    let mut lines = BufReader::new(file);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = lines.read_until(b'\n', &mut line).map_err(|e| Error::io("read", path, e))?;
+        let whole = line.ends_with(b"\n");
+        let text = String::from_utf8_lossy(&line);
+        if !whole || step_of(&text).is_none_or(|s| s > step) {
+            break;
+        }
+        kept += read as u64;
+    }
+    shorten(path, kept)
+}
+
+/// Cuts a file off after `length` bytes.
+pub(super) fn shorten(path: &Path, length: u64) -> Result<()> {
+    let file = OpenOptions::new().write(true).open(path).map_err(|e| Error::io("write", path, e))?;
+    file.set_len(length).and_then(|()| file.sync_all()).map_err(|e| Error::io("write", path, e))
 }
 
 /// Writes notes, and a line of numbers at the first step of each epoch and at the last step of all.
@@ -71,10 +105,16 @@ impl Sink for TextLog {
             report.total_steps,
             report.loss,
             report.learning_rate,
-            report.images_per_second,
-            100.0 * report.wait_share
+            report.pace.images_per_second,
+            100.0 * report.pace.shares.data
         );
         self.note(&line)
+    }
+
+    fn probe(&mut self, report: &ProbeReport) -> Result<()> {
+        let scores: Vec<String> =
+            report.scores.iter().map(|(name, score)| format!("{name} {:.1} %", 100.0 * score)).collect();
+        self.note(&format!("epoch {} step {} probe {}", report.epoch, report.step, scores.join(" ")))
     }
 
     fn note(&mut self, text: &str) -> Result<()> {
@@ -86,10 +126,10 @@ impl Sink for TextLog {
     }
 }
 
-fn append(path: &Path) -> Result<File> {
+pub(super) fn append(path: &Path) -> Result<File> {
     OpenOptions::new().create(true).append(true).open(path).map_err(|e| Error::io("write", path, e))
 }
 
-fn flush(file: &mut BufWriter<File>, path: &Path) -> Result<()> {
+pub(super) fn flush(file: &mut BufWriter<File>, path: &Path) -> Result<()> {
     file.flush().and_then(|()| file.get_ref().sync_all()).map_err(|e| Error::io("write", path, e))
 }

@@ -1,15 +1,18 @@
 //! Where a run's numbers go.
 
 mod jsonl;
+mod tensorboard;
 
 use std::time::Duration;
 
-pub use jsonl::{JsonLines, TextLog};
+pub use jsonl::{JsonLines, TextLog, cut};
+pub use tensorboard::TensorBoard;
 
 use crate::Result;
+use crate::speed::Pace;
 
 /// One optimiser step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StepReport {
     /// Steps taken so far, this one included.
     pub step: u64,
@@ -23,18 +26,16 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// The loss before the update.
     pub loss: f64,
-    /// Norm of the gradient over all tensors.
+    /// Norm of the gradient over all tensors, before clipping.
     pub gradient_norm: f64,
     /// Named scalars of objective and modules.
     pub metrics: Vec<(String, f64)>,
-    /// Time spent training in this process.
-    pub elapsed: Duration,
-    /// Pictures a second, over the last steps.
-    pub images_per_second: f64,
-    /// Share of the time in which the step waited for data, over the last steps.
-    pub wait_share: f64,
-    /// Until the end, at the speed of the last steps.
+    /// Of the last steps.
+    pub pace: Pace,
+    /// Until the end, at the pace of the last steps.
     pub remaining: Duration,
+    /// The most memory that the program has had so far, in bytes, where that is known.
+    pub peak_memory: Option<u64>,
 }
 
 impl StepReport {
@@ -44,10 +45,24 @@ impl StepReport {
     }
 }
 
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeReport {
+    /// Steps taken so far.
+    pub step: u64,
+    /// Epochs that are done.
+    pub epoch: u64,
+    /// Named scores, the higher the better.
+    pub scores: Vec<(String, f64)>,
+}
+
 /// Takes a run's numbers: a file, a display.
 pub trait Sink {
     /// After every step.
     fn step(&mut self, report: &StepReport) -> Result<()>;
+
+    /// After every probe.
+    fn probe(&mut self, report: &ProbeReport) -> Result<()>;
 
     /// Something to tell once.
     fn note(&mut self, text: &str) -> Result<()>;

@@ -1,0 +1,258 @@
+//! What a trainer writes into checkpoints and takes over from them, and the evidence of a step that went wrong.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use equimod_core::checkpoint::{commit_folder, from_bytes, load_strict, read_folder, to_bytes};
+use equimod_core::model::{MODEL_FILE, TARGET_FILE};
+use equimod_core::{Description, Model, StepOutcome};
+use equimod_data::Batch;
+use serde::{Deserialize, Serialize};
+
+use crate::changes::decisive;
+use crate::probe::Best;
+use crate::recipe::Recipe;
+use crate::run_dir::RunDirectory;
+use crate::tensors::to_tensors;
+use crate::trainer::Trainer;
+use crate::{Error, Result};
+
+pub(crate) const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+pub(crate) const BATCH_FILE: &str = "batch.safetensors";
+pub(crate) const EVIDENCE_FILE: &str = "diverged.json";
+const STATE_FILE: &str = "state.json";
+
+/// What a checkpoint holds beside tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct SavedState {
+    step: u64,
+    recipe: Recipe,
+    data_fingerprint: String,
+    #[serde(default)]
+    best: Option<Best>,
+}
+
+/// What is known of a step that went wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The step whose update was not made, from 0.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// Of the batch, from 0.
+    pub epoch: u64,
+    /// The batch's place in its epoch, from 0.
+    pub batch: usize,
+    /// Decides everything that was drawn.
+    pub seed: u64,
+    /// The rate that the step would have been taken with.
+    pub learning_rate: f64,
+    /// What was not a number.
+    pub what: String,
+    /// The loss and the named scalars of the step, as text since JSON has no word for what is not a number.
+    pub metrics: Vec<(String, String)>,
+}
+
+/// Weights that a run begins with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakenOver {
+    /// Names of tensors that were taken over.
+    pub taken: Vec<String>,
+    /// Names of those that begin fresh.
+    pub fresh: Vec<String>,
+}
+
+impl TakenOver {
+    /// One sentence for people.
+    pub fn summary(&self) -> String {
+        let backbone = self.taken.iter().filter(|name| name.starts_with("backbone.")).count();
+        let mut text = format!("{backbone} tensors of the backbone taken over");
+        let heads = self.taken.len() - backbone;
+        // Writing to a string does not fail.
+        let _ = match (heads, self.fresh.as_slice()) {
+            (0, []) => Ok(()),
+            (0, fresh) => write!(text, ", {} of heads begin fresh", fresh.len()),
+            (_, []) => write!(text, ", and all {heads} of heads"),
+            (_, [first, ..]) => {
+                write!(text, ", and {heads} of heads; {} begin fresh ({first}, …)", self.fresh.len())
+            }
+        };
+        text
+    }
+}
+
+impl Trainer {
+    /// The network that a checkpoint of this moment would hold.
+    pub fn model(&self) -> Result<Model> {
+        let bytes = to_bytes(&self.method.params().tensors(""), &described(&self.description())?)?;
+        Ok(Model::from_bytes(&bytes, Path::new("the network in training"), &self.surroundings.device)?)
+    }
+
+    /// Begins with the weights of another model: its backbone, which has to fit, and those heads that do.
+    pub fn begin_from(&mut self, model: &Model) -> Result<TakenOver> {
+        let bare = model.method().is_none();
+        let named = |name: String| if bare { format!("backbone.{name}") } else { name };
+        let tensors: BTreeMap<_, _> = model.params().tensors("").into_iter().map(|(n, t)| (named(n), t)).collect();
+        let mut found = TakenOver::default();
+        for (name, slot) in self.method.params().iter() {
+            let fits = tensors.get(name).is_some_and(|tensor| tensor.dims() == slot.var.dims());
+            if fits { &mut found.taken } else { &mut found.fresh }.push(name.to_owned());
+        }
+        if let Some(missing) = found.fresh.iter().find(|name| name.starts_with("backbone.")) {
+            let text = format!(
+                "the backbone of {} is not this recipe's: it has no {missing} of this shape; choose [backbone] as it is there",
+                model.path.display()
+            );
+            return Err(Error::Recipe(vec![text]));
+        }
+        for (name, slot) in self.method.params().iter() {
+            if let Some(tensor) = tensors.get(name).filter(|tensor| tensor.dims() == slot.var.dims()) {
+                slot.var.set(&tensor.to_dtype(slot.var.dtype())?.to_device(slot.var.device())?.copy()?)?;
+            }
+        }
+        // The target network begins equal to the trained one.
+        for (name, slot) in self.method.target().iter().flat_map(|target| target.params().iter()) {
+            if let Some(own) = self.method.params().get(name) {
+                slot.var.set(&own.var.as_tensor().copy()?)?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn weights(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let mut files = vec![
+            (MODEL_FILE, to_bytes(&self.method.params().tensors(""), &described(&self.description())?)?),
+            (OPTIMIZER_FILE, to_bytes(&self.optimizer.state(), "{}")?),
+        ];
+        if let Some(target) = self.method.target() {
+            let description = described(&Description { target: true, ..self.description() })?;
+            files.push((TARGET_FILE, to_bytes(&target.params().tensors(""), &description)?));
+        }
+        Ok(files)
+    }
+
+    /// Commits a checkpoint, and removes those that need not be kept.
+    pub(crate) fn save(&self, run: &RunDirectory) -> Result<()> {
+        let Self { step, recipe, best, fingerprint, .. } = self;
+        let state = SavedState {
+            step: *step,
+            recipe: recipe.clone(),
+            data_fingerprint: fingerprint.clone(),
+            best: *best,
+        };
+        let mut files = self.weights()?;
+        files.push((STATE_FILE, json(&state)?));
+        run.save(*step, &files)?;
+        run.point_to_best(best.as_ref())?;
+        let every = recipe.checkpoint.keep_every_epochs * (self.total_steps() / recipe.schedule.epochs.max(1));
+        run.prune(recipe.checkpoint.keep, |step| {
+            best.is_some_and(|best| best.step == step) || (every > 0 && step.is_multiple_of(every))
+        })
+    }
+
+    /// Takes over the newest checkpoint of `run` that verifies; returns why newer ones were passed over. A run that was
+    /// stopped before its first checkpoint begins anew.
+    pub fn resume(&mut self, run: &RunDirectory) -> Result<Vec<String>> {
+        run.clean_up()?;
+        let mut skipped = Vec::new();
+        for folder in run.checkpoints()? {
+            match read_folder(&folder) {
+                Ok(files) => {
+                    self.restore(&files, &folder)?;
+                    run.point_to_best(self.best.as_ref())?;
+                    return Ok(skipped);
+                }
+                Err(error) => skipped.push(error.to_string()),
+            }
+        }
+        if skipped.is_empty() {
+            return Ok(skipped);
+        }
+        let reasons = skipped.join("; ");
+        Err(Error::RunDirectory(format!(
+            "{} has no complete checkpoint to go on from: {reasons}",
+            run.path().display()
+        )))
+    }
+
+    fn restore(&mut self, files: &BTreeMap<String, Vec<u8>>, folder: &Path) -> Result<()> {
+        let file = |name: &str| {
+            let missing = || Error::RunDirectory(format!("{} holds no {name}", folder.display()));
+            files.get(name).map(Vec::as_slice).ok_or_else(missing)
+        };
+        let state: SavedState = serde_json::from_slice(file(STATE_FILE)?)
+            .map_err(|e| Error::RunDirectory(format!("{}: {STATE_FILE} cannot be read: {e}", folder.display())))?;
+        let changed = decisive(&state.recipe, &self.recipe);
+        if !changed.is_empty() {
+            let text = format!(
+                "a resumed run keeps its settings, but these differ: {}; begin a new run with --from {}",
+                changed.join(", "),
+                folder.display()
+            );
+            return Err(Error::Recipe(vec![text]));
+        }
+        if state.data_fingerprint != self.fingerprint {
+            return Err(Error::DataSet("the pictures are not those that the run was started with".into()));
+        }
+        let device = &self.surroundings.device;
+        let path = folder.join(MODEL_FILE);
+        load_strict(self.method.params(), &from_bytes(file(MODEL_FILE)?, &path, device)?.tensors, &path)?;
+        if let Some(target) = self.method.target() {
+            let path = folder.join(TARGET_FILE);
+            load_strict(target.params(), &from_bytes(file(TARGET_FILE)?, &path, device)?.tensors, &path)?;
+        }
+        let path = folder.join(OPTIMIZER_FILE);
+        self.optimizer.load_state(from_bytes(file(OPTIMIZER_FILE)?, &path, device)?.tensors)?;
+        (self.step, self.best) = (state.step, state.best);
+        Ok(())
+    }
+
+    /// Writes down what it takes to see the step again that went wrong; gives the error that ends the run.
+    pub(crate) fn keep_evidence(
+        &self,
+        run: &RunDirectory,
+        batch: &Batch,
+        what: String,
+        outcome: &StepOutcome,
+    ) -> Error {
+        let step = self.step;
+        match self.evidence(run, batch, &what, outcome) {
+            Ok(bundle) => Error::Diverged { step, what, bundle },
+            Err(error) => error,
+        }
+    }
+
+    fn evidence(
+        &self,
+        run: &RunDirectory,
+        batch: &Batch,
+        what: &str,
+        outcome: &StepOutcome,
+    ) -> Result<std::path::PathBuf> {
+        let mut metrics = vec![("loss".to_owned(), outcome.loss.to_string())];
+        metrics.extend(outcome.metrics.iter().map(|(name, value)| (name.clone(), value.to_string())));
+        let evidence = Evidence {
+            step: self.step,
+            total_steps: self.total_steps(),
+            epoch: batch.epoch,
+            batch: batch.index,
+            seed: self.recipe.seed,
+            learning_rate: self.learning_rate(),
+            what: what.into(),
+            metrics,
+        };
+        let mut files = self.weights()?;
+        files.push((BATCH_FILE, to_bytes(&to_tensors(batch)?, "{}")?));
+        files.push((EVIDENCE_FILE, json(&evidence)?));
+        Ok(commit_folder(&run.path().join("diverged"), &RunDirectory::name_of(self.step), &files)?)
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(value).map_err(|e| Error::RunDirectory(e.to_string()))
+}
+
+fn described(description: &Description) -> Result<String> {
+    serde_json::to_string(description).map_err(|e| Error::RunDirectory(e.to_string()))
+}
