@@ -1,7 +1,9 @@
 //! Optimisers that step in place and whose state can be saved, and what changes with the step: their learning rate, momentum, weights.
 
+mod buffers;
 mod in_place;
 mod lars;
+mod momentum;
 mod norms;
 mod schedule;
 mod sgd;
@@ -11,14 +13,14 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-pub use lars::{Lars, LarsConfig};
+pub use lars::{Lars, LarsConfig, LarsForm};
 pub use norms::squared_norm;
 pub use schedule::{Schedule, TargetMomentum, WarmupCosine, Weight};
 pub use sgd::{Sgd, SgdConfig};
 
+use crate::Result;
 use crate::params::ParamStore;
 use crate::tape::Gradients;
-use crate::{Error, Result};
 
 /// Moves parameters along their gradients.
 pub trait Optimizer: Send {
@@ -65,40 +67,5 @@ impl OptimizerConfig {
             problems.push(format!("the optimizer's weight decay is {weight_decay}; it must not be negative"));
         }
         problems
-    }
-}
-
-/// Momentum buffers by parameter name.
-#[derive(Default)]
-struct Momentum(BTreeMap<String, Tensor>);
-
-impl Momentum {
-    /// The buffer of `name`; zeros at first.
-    fn buffer(&mut self, name: &str, like: &Tensor) -> Result<Tensor> {
-        if let Some(buffer) = self.0.get(name) {
-            return Ok(buffer.clone());
-        }
-        let buffer = like.zeros_like()?;
-        self.0.insert(name.to_owned(), buffer.clone());
-        Ok(buffer)
-    }
-
-    fn replace(&mut self, name: &str, buffer: Tensor) {
-        self.0.insert(name.to_owned(), buffer);
-    }
-
-    fn state(&self) -> BTreeMap<String, Tensor> {
-        self.0.iter().map(|(name, buffer)| (format!("momentum.{name}"), buffer.clone())).collect()
-    }
-
-    fn load(&mut self, state: BTreeMap<String, Tensor>) -> Result<()> {
-        self.0.clear();
-        for (name, tensor) in state {
-            let Some(parameter) = name.strip_prefix("momentum.") else {
-                return Err(Error::Config(format!("the optimizer's state holds {name}, which is no momentum buffer")));
-            };
-            self.0.insert(parameter.to_owned(), tensor);
-        }
-        Ok(())
     }
 }
