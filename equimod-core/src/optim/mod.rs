@@ -1,18 +1,24 @@
 //! Optimisers that step in place and whose state can be saved, and what changes with the step: their learning rate, momentum, weights.
 
+mod adamw;
 mod buffers;
+mod clip;
 mod in_place;
 mod lars;
 mod momentum;
 mod norms;
 mod schedule;
 mod sgd;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub use adamw::{AdamW, AdamWConfig};
+pub use clip::clip;
 pub use lars::{Lars, LarsConfig, LarsForm};
 pub use norms::squared_norm;
 pub use schedule::{Schedule, TargetMomentum, WarmupCosine, Weight};
@@ -42,6 +48,8 @@ pub enum OptimizerConfig {
     Lars(LarsConfig),
     /// Stochastic gradient descent with momentum.
     Sgd(SgdConfig),
+    /// Adam with decoupled weight decay.
+    AdamW(AdamWConfig),
 }
 
 impl OptimizerConfig {
@@ -50,21 +58,29 @@ impl OptimizerConfig {
         match self {
             Self::Lars(config) => Box::new(Lars::new(config.clone())),
             Self::Sgd(config) => Box::new(Sgd::new(config.clone())),
+            Self::AdamW(config) => Box::new(AdamW::new(config.clone())),
         }
     }
 
     /// Every problem of the configuration.
     pub fn validate(&self) -> Vec<String> {
-        let (momentum, weight_decay) = match self {
-            Self::Lars(c) => (c.momentum, c.weight_decay),
-            Self::Sgd(c) => (c.momentum, c.weight_decay),
+        let (shares, weight_decay) = match self {
+            Self::Lars(c) => (vec![("momentum", c.momentum)], c.weight_decay),
+            Self::Sgd(c) => (vec![("momentum", c.momentum)], c.weight_decay),
+            Self::AdamW(c) => (vec![("beta1", c.beta1), ("beta2", c.beta2)], c.weight_decay),
         };
-        let mut problems = Vec::new();
-        if !(0.0..1.0).contains(&momentum) {
-            problems.push(format!("the optimizer's momentum is {momentum}; it must be at least 0 and below 1"));
-        }
+        let outside = shares.into_iter().filter(|(_, share)| !(0.0..1.0).contains(share));
+        let mut problems: Vec<String> = outside
+            .map(|(name, share)| format!("the optimizer's {name} is {share}; it must be at least 0 and below 1"))
+            .collect();
         if weight_decay.is_nan() || weight_decay < 0.0 {
             problems.push(format!("the optimizer's weight decay is {weight_decay}; it must not be negative"));
+        }
+        match self {
+            Self::AdamW(AdamWConfig { epsilon, .. }) if !epsilon.is_finite() || *epsilon <= 0.0 => {
+                problems.push(format!("the optimizer's epsilon is {epsilon}; it must be above 0"));
+            }
+            _ => {}
         }
         problems
     }

@@ -8,6 +8,7 @@ use crate::Result;
 
 /// `d = inner·(gradient + decay·w)`; `buffer = momentum·buffer + d`; `w −= outer·buffer`, or with Nesterov's rule
 /// `w −= outer·(d + momentum·buffer)`.
+#[derive(Clone, Copy)]
 pub(super) struct MomentumRule {
     /// Share of the old buffer that is kept.
     pub(super) momentum: f64,
