@@ -21,7 +21,7 @@ pub use adamw::{AdamW, AdamWConfig};
 pub use clip::clip;
 pub use lars::{Lars, LarsConfig, LarsForm};
 pub use norms::squared_norm;
-pub use schedule::{Schedule, TargetMomentum, WarmupCosine, Weight};
+pub use schedule::{LearningRates, Schedule, TargetMomentum, WarmupCosine, WarmupSteps, Weight};
 pub use sgd::{Sgd, SgdConfig};
 
 use crate::Result;
