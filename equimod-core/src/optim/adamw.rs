@@ -36,7 +36,7 @@ impl Default for AdamWConfig {
 }
 
 /// At step t, counted from 1: `m = β1·m + (1 − β1)·grad`; `v = β2·v + (1 − β2)·grad²`; `w = w − lr·decay·w −
-/// lr·m̂/(√v̂ + ε)` with `m̂ = m/(1 − β1ᵗ)` and `v̂ = v/(1 − β2ᵗ)` (arXiv 1711.05101, algorithm 2, the decay multiplied by the
+/// lr·m̂/(√v̂ + ε)` with `m̂ = m/(1 − β1ᵗ)` and `v̂ = v/(1 − β2ᵗ)` (arXiv 1711.05101, the decay multiplied by the
 /// learning rate as PyTorch does). One count of steps serves all parameters: it fits those that have a gradient at every step.
 pub struct AdamW {
     config: AdamWConfig,
