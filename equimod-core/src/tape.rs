@@ -48,6 +48,14 @@ impl Gradients {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
+    /// Multiplies every gradient by `factor`. Their memory may be shared, so that it is left as it is.
+    pub fn scale(&mut self, factor: f64) -> Result<()> {
+        for gradient in self.0.values_mut() {
+            *gradient = (gradient.detach() * factor)?;
+        }
+        Ok(())
+    }
+
     /// √(Σ ‖g‖²) over all tensors, in 64 bits.
     pub fn norm(&self) -> Result<f64> {
         let mut sum = 0.0;

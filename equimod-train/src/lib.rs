@@ -24,6 +24,7 @@ mod policy_choice;
 pub mod recipe;
 pub mod resolve;
 pub mod run_dir;
+mod schedule;
 pub mod trainer;
 
 pub use error::{Error, Result};

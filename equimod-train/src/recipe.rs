@@ -2,7 +2,7 @@
 //! naming them.
 
 use equimod_core::objective::SimClrConfig;
-use equimod_core::optim::{LarsConfig, WarmupCosine};
+use equimod_core::optim::{LarsConfig, LearningRates};
 use equimod_core::{
     BackboneConfig, EquivarianceConfig, Execution, MethodConfig, Normalisation, ObjectiveConfig, OptimizerConfig,
     ResNetConfig,
@@ -12,6 +12,7 @@ use equimod_data::{LayoutConfig, Policy, Size};
 use serde::{Deserialize, Serialize};
 
 use crate::policy_choice::PolicyChoice;
+pub use crate::schedule::{BatchScaling, ScheduleRecipe, Shape};
 
 /// A complete recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Recipe {
     pub equivariance: EquivarianceConfig,
     /// How parameters move.
     pub optimizer: OptimizerConfig,
+    /// What is done to gradients before that.
+    pub gradient: GradientRecipe,
     /// For how long, and how fast.
     pub schedule: ScheduleRecipe,
     /// When states are saved.
@@ -116,18 +119,13 @@ impl AugmentationRecipe {
     }
 }
 
-/// For how long, and how fast.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What is done to gradients before parameters move.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ScheduleRecipe {
-    /// Passes over the data. Published: 800 (BYOL on ImageNet: 1000).
-    pub epochs: u64,
-    /// Of them, with a rising rate; may be a fraction. Published: 10.
-    pub warmup_epochs: f64,
-    /// The highest rate, not scaled by the batch. Published: 4.0 (SimCLR on CIFAR-10).
-    pub learning_rate: f64,
-    /// The rate at the end. Published: 1e-8.
-    pub final_learning_rate: f64,
+pub struct GradientRecipe {
+    /// The norm of all gradients together above which they are scaled down to it; 0: they are left as they are, which is
+    /// the published way.
+    pub clip_norm: f64,
 }
 
 /// When states are saved; the last one always is, and so is every one that was probed.
@@ -206,6 +204,7 @@ impl Default for Recipe {
             objective: ObjectiveConfig::SimClr(SimClrConfig::default()),
             equivariance: EquivarianceConfig::default(),
             optimizer: OptimizerConfig::Lars(LarsConfig::default()),
+            gradient: GradientRecipe::default(),
             schedule: ScheduleRecipe::default(),
             checkpoint: CheckpointRecipe::default(),
             probe: ProbeRecipe::default(),
@@ -230,12 +229,6 @@ impl Default for AugmentationRecipe {
             statistics: "computed".into(),
             parameters: Vec::new(),
         }
-    }
-}
-
-impl Default for ScheduleRecipe {
-    fn default() -> Self {
-        Self { epochs: 800, warmup_epochs: 10.0, learning_rate: 4.0, final_learning_rate: 1e-8 }
     }
 }
 
@@ -269,14 +262,8 @@ impl Recipe {
     }
 
     /// The learning rate of each step, for a number of steps in an epoch.
-    pub fn learning_rates(&self, steps_per_epoch: u64) -> WarmupCosine {
-        let ScheduleRecipe { epochs, warmup_epochs, learning_rate, final_learning_rate } = self.schedule;
-        WarmupCosine {
-            base: learning_rate,
-            last: final_learning_rate,
-            warmup_steps: (warmup_epochs * steps_per_epoch as f64).round() as u64,
-            total_steps: epochs * steps_per_epoch,
-        }
+    pub fn learning_rates(&self, steps_per_epoch: u64) -> LearningRates {
+        self.schedule.learning_rates(steps_per_epoch, self.data.batch)
     }
 
     /// The recipe as TOML, every setting written out.
@@ -291,25 +278,17 @@ impl Recipe {
         problems.extend(self.optimizer.validate());
         problems.extend(self.normalisation.validate());
         problems.extend(self.augmentation.problems());
+        problems.extend(self.schedule.problems());
         problems.extend(self.execution.validate());
         let mut check = |bad: bool, text: String| {
             if bad {
                 problems.push(text);
             }
         };
-        let ScheduleRecipe { epochs, warmup_epochs, learning_rate, final_learning_rate } = self.schedule;
-        check(epochs == 0, "schedule.epochs is 0; train for at least one".into());
+        let clip_norm = self.gradient.clip_norm;
         check(
-            !(0.0..=epochs as f64).contains(&warmup_epochs),
-            format!("schedule.warmup_epochs is {warmup_epochs} but there are {epochs} epochs; give 0 to {epochs}"),
-        );
-        check(
-            !learning_rate.is_finite() || learning_rate <= 0.0,
-            format!("schedule.learning_rate is {learning_rate}; it must be above 0"),
-        );
-        check(
-            !final_learning_rate.is_finite() || final_learning_rate < 0.0,
-            format!("schedule.final_learning_rate is {final_learning_rate}; it must not be negative"),
+            !clip_norm.is_finite() || clip_norm < 0.0,
+            format!("gradient.clip_norm is {clip_norm}; it must be above 0, or 0 for no clipping"),
         );
         check(self.data.batch < 2, format!("data.batch is {}; contrast needs at least 2 pictures", self.data.batch));
         check(

@@ -284,6 +284,20 @@ mod tests {
     }
 
     #[test]
+    fn optimisers_schedules_and_clipping_are_read() {
+        let text = "[optimizer]\nkind = \"adamw\"\nbeta2 = 0.95\n[gradient]\nclip_norm = 1\n[schedule]\nshape = \"step\"\nmilestones = [120, 160.5]\nbatch_scaling = \"square-root\"";
+        let recipe = resolve(&BUILT_IN, "test", text, &[]).unwrap();
+        assert!(matches!(&recipe.optimizer, equimod_core::OptimizerConfig::AdamW(config) if config.beta2 == 0.95));
+        assert_eq!((recipe.gradient.clip_norm, &recipe.schedule.milestones), (1.0, &vec![120.0, 160.5]));
+        assert_eq!(resolve(&[], "again", &recipe.to_toml(), &[]).unwrap(), recipe);
+        let found = problems(text, &["gradient.clip_norm=-1", "optimizer.epsilon=0", "schedule.shape=constant"]);
+        assert_eq!(found.len(), 3, "{found:#?}");
+        let found = problems(text, &["optimizer.beta3=0.9", "schedule.shape=stairs"]);
+        assert!(found[0].contains("optimizer.beta2?") || found[0].contains("optimizer.beta1?"), "{found:#?}");
+        assert!(found[1].contains("stairs"), "{found:#?}");
+    }
+
+    #[test]
     fn another_kind_replaces_the_settings_of_the_old_one() {
         let recipe = resolve(
             &BUILT_IN,

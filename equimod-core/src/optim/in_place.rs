@@ -1,4 +1,4 @@
-//! One pass over a parameter, its momentum and its gradient, without temporaries.
+//! One pass over a parameter, what is remembered of it, and its gradient, without temporaries.
 
 use std::cell::RefCell;
 
@@ -12,14 +12,22 @@ use crate::kernels::vectorised;
 /// Values a task handles at once: large enough to be worth a task, small enough to share.
 const CHUNK: usize = 1 << 15;
 
-/// What an optimiser does to one value.
-pub(super) trait Rule: Sync {
-    /// Changes a value of the parameter and of its momentum. Mark it `#[inline(always)]`, as [`vectorised`] asks.
-    fn step<T: Float>(&self, weight: &mut T, buffer: &mut T, gradient: T);
+/// What an optimiser does to a parameter of which it remembers N values for each value.
+pub(super) trait Rule<const N: usize>: Sync {
+    /// Changes a value of the parameter and those remembered of it. Mark it `#[inline(always)]`, as [`vectorised`] asks.
+    fn step<T: Float>(&self, weight: &mut T, buffers: &mut [T; N], gradient: T);
+
+    /// The same of whole tensors by candle's operations: the new parameter and the new buffer.
+    fn composed(&self, weight: &Tensor, buffer: &Tensor, gradient: &Tensor) -> Result<(Tensor, Tensor)>;
 }
 
-/// Applies `rule` to contiguous tensors of one shape on the CPU.
-pub(super) fn step<R: Rule>(weight: &Tensor, buffer: &Tensor, gradient: &Tensor, rule: R) -> Result<()> {
+/// Applies `rule` to contiguous tensors on the CPU. The buffer's N values of a value lie side by side.
+pub(super) fn step<const N: usize, R: Rule<N>>(
+    weight: &Tensor,
+    buffer: &Tensor,
+    gradient: &Tensor,
+    rule: R,
+) -> Result<()> {
     Ok(weight.inplace_op2(&gradient.contiguous()?, &Outer { rule, buffer })?)
 }
 
@@ -29,13 +37,13 @@ pub(super) fn constant<T: Float>(value: f64) -> T {
     T::from(value).unwrap_or_else(T::nan)
 }
 
-/// Candle lends one tensor for writing at a time: the parameter here, the momentum in [`Inner`].
-struct Outer<'a, R> {
+/// Candle lends one tensor for writing at a time: the parameter here, the buffer in [`Inner`].
+struct Outer<'a, const N: usize, R: Rule<N>> {
     rule: R,
     buffer: &'a Tensor,
 }
 
-impl<R: Rule> InplaceOp2 for Outer<'_, R> {
+impl<const N: usize, R: Rule<N>> InplaceOp2 for Outer<'_, N, R> {
     fn name(&self) -> &'static str {
         "optimiser step"
     }
@@ -52,7 +60,7 @@ impl<R: Rule> InplaceOp2 for Outer<'_, R> {
     }
 }
 
-struct Inner<'a, R> {
+struct Inner<'a, const N: usize, R: Rule<N>> {
     rule: &'a R,
     weight: RefCell<&'a mut CpuStorage>,
     weight_layout: &'a Layout,
@@ -60,7 +68,7 @@ struct Inner<'a, R> {
     gradient_layout: &'a Layout,
 }
 
-impl<R: Rule> InplaceOp1 for Inner<'_, R> {
+impl<const N: usize, R: Rule<N>> InplaceOp1 for Inner<'_, N, R> {
     fn name(&self) -> &'static str {
         "optimiser step"
     }
@@ -79,23 +87,26 @@ impl<R: Rule> InplaceOp1 for Inner<'_, R> {
     }
 }
 
-fn run<T: Float + Send + Sync, R: Rule>(
+fn run<const N: usize, T: Float + Send + Sync, R: Rule<N>>(
     rule: &R,
     weight: &mut [T],
     buffer: &mut [T],
     gradient: &[T],
 ) -> candle_core::Result<()> {
-    if weight.len() != buffer.len() || weight.len() != gradient.len() {
-        let (w, b, g) = (weight.len(), buffer.len(), gradient.len());
-        candle_core::bail!("an optimiser step needs tensors of one size, got {w}, {b}, {g}");
+    let (buffers, rest) = buffer.as_chunks_mut::<N>();
+    if weight.len() != buffers.len() || !rest.is_empty() || weight.len() != gradient.len() {
+        let (w, b, g) = (weight.len(), buffers.len() * N + rest.len(), gradient.len());
+        candle_core::bail!(
+            "an optimiser step needs {N} remembered values for each of {w}, and a gradient, got {b}, {g}"
+        );
     }
-    let chunks = weight.par_chunks_mut(CHUNK).zip(buffer.par_chunks_mut(CHUNK)).zip(gradient.par_chunks(CHUNK));
-    chunks.for_each(|((weight, buffer), gradient)| {
+    let chunks = weight.par_chunks_mut(CHUNK).zip(buffers.par_chunks_mut(CHUNK)).zip(gradient.par_chunks(CHUNK));
+    chunks.for_each(|((weight, buffers), gradient)| {
         vectorised(
             #[inline(always)]
             || {
-                for ((weight, buffer), &gradient) in weight.iter_mut().zip(&mut *buffer).zip(gradient) {
-                    rule.step(weight, buffer, gradient);
+                for ((weight, buffers), &gradient) in weight.iter_mut().zip(&mut *buffers).zip(gradient) {
+                    rule.step(weight, buffers, gradient);
                 }
             },
         );

@@ -1,24 +1,32 @@
 //! Optimisers that step in place and whose state can be saved, and what changes with the step: their learning rate, momentum, weights.
 
+mod adamw;
+mod buffers;
+mod clip;
 mod in_place;
 mod lars;
+mod momentum;
 mod norms;
 mod schedule;
 mod sgd;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-pub use lars::{Lars, LarsConfig};
+pub use adamw::{AdamW, AdamWConfig};
+pub use clip::clip;
+pub use lars::{Lars, LarsConfig, LarsForm};
 pub use norms::squared_norm;
-pub use schedule::{Schedule, TargetMomentum, WarmupCosine, Weight};
+pub use schedule::{LearningRates, Schedule, TargetMomentum, WarmupCosine, WarmupSteps, Weight};
 pub use sgd::{Sgd, SgdConfig};
 
+use crate::Result;
 use crate::params::ParamStore;
 use crate::tape::Gradients;
-use crate::{Error, Result};
 
 /// Moves parameters along their gradients.
 pub trait Optimizer: Send {
@@ -40,6 +48,8 @@ pub enum OptimizerConfig {
     Lars(LarsConfig),
     /// Stochastic gradient descent with momentum.
     Sgd(SgdConfig),
+    /// Adam with decoupled weight decay.
+    AdamW(AdamWConfig),
 }
 
 impl OptimizerConfig {
@@ -48,57 +58,30 @@ impl OptimizerConfig {
         match self {
             Self::Lars(config) => Box::new(Lars::new(config.clone())),
             Self::Sgd(config) => Box::new(Sgd::new(config.clone())),
+            Self::AdamW(config) => Box::new(AdamW::new(config.clone())),
         }
     }
 
     /// Every problem of the configuration.
     pub fn validate(&self) -> Vec<String> {
-        let (momentum, weight_decay) = match self {
-            Self::Lars(c) => (c.momentum, c.weight_decay),
-            Self::Sgd(c) => (c.momentum, c.weight_decay),
+        let (shares, weight_decay) = match self {
+            Self::Lars(c) => (vec![("momentum", c.momentum)], c.weight_decay),
+            Self::Sgd(c) => (vec![("momentum", c.momentum)], c.weight_decay),
+            Self::AdamW(c) => (vec![("beta1", c.beta1), ("beta2", c.beta2)], c.weight_decay),
         };
-        let mut problems = Vec::new();
-        if !(0.0..1.0).contains(&momentum) {
-            problems.push(format!("the optimizer's momentum is {momentum}; it must be at least 0 and below 1"));
-        }
+        let outside = shares.into_iter().filter(|(_, share)| !(0.0..1.0).contains(share));
+        let mut problems: Vec<String> = outside
+            .map(|(name, share)| format!("the optimizer's {name} is {share}; it must be at least 0 and below 1"))
+            .collect();
         if weight_decay.is_nan() || weight_decay < 0.0 {
             problems.push(format!("the optimizer's weight decay is {weight_decay}; it must not be negative"));
         }
+        match self {
+            Self::AdamW(AdamWConfig { epsilon, .. }) if !epsilon.is_finite() || *epsilon <= 0.0 => {
+                problems.push(format!("the optimizer's epsilon is {epsilon}; it must be above 0"));
+            }
+            _ => {}
+        }
         problems
-    }
-}
-
-/// Momentum buffers by parameter name.
-#[derive(Default)]
-struct Momentum(BTreeMap<String, Tensor>);
-
-impl Momentum {
-    /// The buffer of `name`; zeros at first.
-    fn buffer(&mut self, name: &str, like: &Tensor) -> Result<Tensor> {
-        if let Some(buffer) = self.0.get(name) {
-            return Ok(buffer.clone());
-        }
-        let buffer = like.zeros_like()?;
-        self.0.insert(name.to_owned(), buffer.clone());
-        Ok(buffer)
-    }
-
-    fn replace(&mut self, name: &str, buffer: Tensor) {
-        self.0.insert(name.to_owned(), buffer);
-    }
-
-    fn state(&self) -> BTreeMap<String, Tensor> {
-        self.0.iter().map(|(name, buffer)| (format!("momentum.{name}"), buffer.clone())).collect()
-    }
-
-    fn load(&mut self, state: BTreeMap<String, Tensor>) -> Result<()> {
-        self.0.clear();
-        for (name, tensor) in state {
-            let Some(parameter) = name.strip_prefix("momentum.") else {
-                return Err(Error::Config(format!("the optimizer's state holds {name}, which is no momentum buffer")));
-            };
-            self.0.insert(parameter.to_owned(), tensor);
-        }
-        Ok(())
     }
 }

@@ -35,13 +35,60 @@ const START: f64 = 1e-8;
 
 impl Schedule for WarmupCosine {
     fn rate(&self, step: u64) -> f64 {
-        let (warmup, step) = (self.warmup_steps as f64, step as f64);
-        if step < warmup {
-            return self.base * (START + (1.0 - START) * step / warmup);
+        if step < self.warmup_steps {
+            return warm_up(self.base, step, self.warmup_steps);
         }
+        let (warmup, step) = (self.warmup_steps as f64, step as f64);
         let length = (self.total_steps as f64 - warmup).max(1.0);
         let progress = ((step - warmup) / length).min(1.0);
         self.last + (self.base - self.last) * (1.0 + (PI * progress).cos()) / 2.0
+    }
+}
+
+fn warm_up(base: f64, step: u64, steps: u64) -> f64 {
+    base * (START + (1.0 - START) * step as f64 / steps as f64)
+}
+
+/// The warm-up of [`WarmupCosine`], then `base·factorⁿ` where n milestones have been reached, as
+/// `torch.optim.lr_scheduler.MultiStepLR`; without milestones the rate stays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WarmupSteps {
+    /// The highest rate.
+    pub base: f64,
+    /// What the rate is multiplied by at each milestone.
+    pub factor: f64,
+    /// The first step of each new rate.
+    pub milestones: Vec<u64>,
+    /// Steps of warm-up.
+    pub warmup_steps: u64,
+}
+
+impl Schedule for WarmupSteps {
+    fn rate(&self, step: u64) -> f64 {
+        if step < self.warmup_steps {
+            return warm_up(self.base, step, self.warmup_steps);
+        }
+        let reached = self.milestones.iter().filter(|milestone| **milestone <= step);
+        reached.fold(self.base, |rate, _| rate * self.factor)
+    }
+}
+
+/// The learning rates of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LearningRates {
+    /// Down along half a cosine.
+    Cosine(WarmupCosine),
+    /// Down at milestones, if there are any.
+    Steps(WarmupSteps),
+}
+
+impl Schedule for LearningRates {
+    fn rate(&self, step: u64) -> f64 {
+        match self {
+            Self::Cosine(schedule) => schedule.rate(step),
+            Self::Steps(schedule) => schedule.rate(step),
+        }
     }
 }
 
@@ -186,6 +233,18 @@ impl Visitor<'_> for WeightVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_fall_at_milestones_after_the_same_warm_up() {
+        let steps = WarmupSteps { base: 0.5, factor: 0.25, milestones: vec![6, 9], warmup_steps: 4 };
+        let cosine = WarmupCosine { base: 0.5, last: 0.0, warmup_steps: 4, total_steps: 12 };
+        assert!((0..=4).all(|step| steps.rate(step) == cosine.rate(step)));
+        assert_eq!([4, 5, 6, 8, 9, 99].map(|step| steps.rate(step)), [0.5, 0.5, 0.125, 0.125, 0.03125, 0.03125]);
+        assert_eq!([0, 2].map(|step| steps.rate(step)), [0.5 * START, 0.5 * (START + (1.0 - START) * 0.5)]);
+        let constant = LearningRates::Steps(WarmupSteps { milestones: Vec::new(), warmup_steps: 0, ..steps });
+        assert_eq!([0, 1, 99].map(|step| constant.rate(step)), [0.5; 3]);
+        assert_eq!(LearningRates::Cosine(cosine).rate(8), cosine.rate(8));
+    }
 
     #[test]
     fn a_weight_follows_its_line_and_reads_back() {

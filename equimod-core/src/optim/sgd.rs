@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use num_traits::Float;
 use serde::{Deserialize, Serialize};
 
-use super::in_place::{Rule, constant, step};
-use super::{Momentum, Optimizer};
+use super::Optimizer;
+use super::buffers::Buffers;
+use super::momentum::MomentumRule;
 use crate::Result;
 use crate::params::{ParamStore, Role, Slot};
 use crate::tape::Gradients;
@@ -36,29 +36,20 @@ impl Default for SgdConfig {
 /// `w −= lr·(g + momentum·buffer)`.
 pub struct Sgd {
     config: SgdConfig,
-    momentum: Momentum,
+    momentum: Buffers<1>,
 }
 
 impl Sgd {
     /// An optimiser without momentum yet.
     pub fn new(config: SgdConfig) -> Self {
-        Self { config, momentum: Momentum::default() }
+        Self { config, momentum: Buffers::new("momentum") }
     }
 
-    fn step_one(&mut self, name: &str, slot: &Slot, gradient: &Tensor, rate: f64) -> Result<()> {
+    fn step_one(&mut self, name: &str, slot: &Slot, gradient: &Tensor, learning_rate: f64) -> Result<()> {
         let SgdConfig { momentum, nesterov, weight_decay, decay_all } = self.config;
         let decay = if slot.role == Role::Weight || decay_all { weight_decay } else { 0.0 };
-        let weight = slot.var.as_detached_tensor();
-        let buffer = self.momentum.buffer(name, &weight)?;
-        if weight.device().is_cpu() {
-            return step(&weight, &buffer, gradient, SgdRule { momentum, decay, rate, nesterov });
-        }
-        let direction = (gradient + (&weight * decay)?)?;
-        let buffer = ((buffer * momentum)? + &direction)?;
-        let moved = if nesterov { (direction + (&buffer * momentum)?)? } else { buffer.clone() };
-        slot.var.set(&(weight - (moved * rate)?)?)?;
-        self.momentum.replace(name, buffer);
-        Ok(())
+        let rule = MomentumRule { momentum, decay, inner: 1.0, outer: learning_rate, nesterov };
+        self.momentum.update(name, slot, gradient, rule)
     }
 }
 
@@ -78,23 +69,5 @@ impl Optimizer for Sgd {
 
     fn load_state(&mut self, state: BTreeMap<String, Tensor>) -> Result<()> {
         self.momentum.load(state)
-    }
-}
-
-struct SgdRule {
-    momentum: f64,
-    decay: f64,
-    rate: f64,
-    nesterov: bool,
-}
-
-impl Rule for SgdRule {
-    #[inline(always)]
-    fn step<T: Float>(&self, weight: &mut T, buffer: &mut T, gradient: T) {
-        let momentum = constant::<T>(self.momentum);
-        let direction = gradient + constant::<T>(self.decay) * *weight;
-        *buffer = momentum * *buffer + direction;
-        let moved = if self.nesterov { direction + momentum * *buffer } else { *buffer };
-        *weight = *weight - constant::<T>(self.rate) * moved;
     }
 }

@@ -1,0 +1,131 @@
+//! Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101), as `torch.optim.AdamW`.
+
+use std::collections::BTreeMap;
+
+use candle_core::{D, Device, Tensor};
+use num_traits::Float;
+use serde::{Deserialize, Serialize};
+
+use super::Optimizer;
+use super::buffers::Buffers;
+use super::in_place::{Rule, constant};
+use crate::params::{ParamStore, Role, Slot};
+use crate::tape::Gradients;
+use crate::{Error, Result};
+
+/// Settings of [`AdamW`]; the defaults are PyTorch's, but for what decays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamWConfig {
+    /// β1: share of the old mean of gradients that is kept.
+    pub beta1: f64,
+    /// β2: share of the old mean of their squares that is kept.
+    pub beta2: f64,
+    /// ε, added to the root of that mean.
+    pub epsilon: f64,
+    /// Weight decay of linear and convolution weights, multiplied by the learning rate. PyTorch's default: 0.01.
+    pub weight_decay: f64,
+    /// Whether biases and batch norm decay too, as every parameter of one PyTorch group does.
+    pub decay_all: bool,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.01, decay_all: false }
+    }
+}
+
+/// At step t, counted from 1: `m = β1·m + (1 − β1)·grad`; `v = β2·v + (1 − β2)·grad²`; `w = w − lr·decay·w −
+/// lr·m̂/(√v̂ + ε)` with `m̂ = m/(1 − β1ᵗ)` and `v̂ = v/(1 − β2ᵗ)` (arXiv 1711.05101, the decay multiplied by the
+/// learning rate as PyTorch does). One count of steps serves all parameters: it fits those that have a gradient at every step.
+pub struct AdamW {
+    config: AdamWConfig,
+    moments: Buffers<2>,
+    steps: u64,
+}
+
+/// The name of the count of steps in a checkpoint.
+const STEPS: &str = "steps";
+
+impl AdamW {
+    /// An optimiser that has taken no step yet.
+    pub fn new(config: AdamWConfig) -> Self {
+        Self { config, moments: Buffers::new("moments"), steps: 0 }
+    }
+
+    fn rule(&self, slot: &Slot, learning_rate: f64) -> AdamWRule {
+        let AdamWConfig { beta1, beta2, epsilon, weight_decay, decay_all } = self.config;
+        let decay = if slot.role == Role::Weight || decay_all { weight_decay } else { 0.0 };
+        // A power beyond the range of i32 is 0 whatever the exponent.
+        let share = |beta: f64| 1.0 - beta.powi(self.steps.try_into().unwrap_or(i32::MAX));
+        AdamWRule {
+            beta1,
+            beta2,
+            epsilon,
+            kept: 1.0 - learning_rate * decay,
+            rate: learning_rate / share(beta1),
+            root: share(beta2).sqrt(),
+        }
+    }
+}
+
+impl Optimizer for AdamW {
+    fn step(&mut self, params: &ParamStore, gradients: &mut Gradients, learning_rate: f64) -> Result<()> {
+        self.steps += 1;
+        for (name, slot) in params.trainable() {
+            if let Some(gradient) = gradients.take(name) {
+                let rule = self.rule(slot, learning_rate);
+                self.moments.update(name, slot, &gradient, rule)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        // Making a tensor of one number on the CPU does not fail.
+        let steps = Tensor::new(self.steps as i64, &Device::Cpu).ok();
+        self.moments.state().into_iter().chain(steps.map(|steps| (STEPS.to_owned(), steps))).collect()
+    }
+
+    fn load_state(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
+        let missing = || Error::Config("the optimizer's state holds no count of steps; AdamW did not save it".into());
+        let steps = state.remove(STEPS).ok_or_else(missing)?.to_scalar::<i64>()?;
+        let negative = |_| Error::Config(format!("the optimizer's state counts {steps} steps"));
+        self.steps = steps.try_into().map_err(negative)?;
+        self.moments.load(state)
+    }
+}
+
+/// [`AdamW`]'s step with what is the same for all values worked out; a value's moments are m and v.
+#[derive(Clone, Copy)]
+pub(super) struct AdamWRule {
+    pub(super) beta1: f64,
+    pub(super) beta2: f64,
+    pub(super) epsilon: f64,
+    /// 1 − lr·decay.
+    pub(super) kept: f64,
+    /// lr/(1 − β1ᵗ).
+    pub(super) rate: f64,
+    /// √(1 − β2ᵗ).
+    pub(super) root: f64,
+}
+
+impl Rule<2> for AdamWRule {
+    #[inline(always)]
+    fn step<T: Float>(&self, weight: &mut T, [mean, square]: &mut [T; 2], gradient: T) {
+        *mean = constant::<T>(self.beta1) * *mean + constant::<T>(1.0 - self.beta1) * gradient;
+        *square = constant::<T>(self.beta2) * *square + constant::<T>(1.0 - self.beta2) * gradient * gradient;
+        let size = square.sqrt() / constant::<T>(self.root) + constant::<T>(self.epsilon);
+        *weight = constant::<T>(self.kept) * *weight - constant::<T>(self.rate) * *mean / size;
+    }
+
+    fn composed(&self, weight: &Tensor, moments: &Tensor, gradient: &Tensor) -> Result<(Tensor, Tensor)> {
+        let last = moments.rank() - 1;
+        let [mean, square] = [moments.narrow(last, 0, 1)?.squeeze(last)?, moments.narrow(last, 1, 1)?.squeeze(last)?];
+        let mean = ((mean * self.beta1)? + (gradient * (1.0 - self.beta1))?)?;
+        let square = ((square * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
+        let size = ((square.sqrt()? / self.root)? + self.epsilon)?;
+        let weight = ((weight * self.kept)? - ((&mean * self.rate)? / size)?)?;
+        Ok((weight, Tensor::stack(&[mean, square], D::Minus1)?))
+    }
+}

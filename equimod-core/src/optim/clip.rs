@@ -1,0 +1,12 @@
+//! Gradients that are too long.
+
+use crate::Result;
+use crate::tape::Gradients;
+
+/// Scales gradients whose norm is above `limit` down to it, all by one factor: `min(1, limit/(norm + 1e-6))`, as
+/// `torch.nn.utils.clip_grad_norm_` (Pascanu et al., arXiv 1211.5063). `norm` is what [`Gradients::norm`]
+/// gives, finite; a `limit` of 0 leaves all as they are.
+pub fn clip(gradients: &mut Gradients, norm: f64, limit: f64) -> Result<()> {
+    let factor = limit / (norm + 1e-6);
+    if limit > 0.0 && factor < 1.0 { gradients.scale(factor) } else { Ok(()) }
+}

@@ -1,0 +1,205 @@
+//! For how long a run trains, and how fast.
+
+use equimod_core::optim::{LearningRates, WarmupCosine, WarmupSteps};
+use serde::{Deserialize, Serialize};
+
+/// For how long, and how fast.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScheduleRecipe {
+    /// Passes over the data. Published: 800 (BYOL on ImageNet: 1000).
+    pub epochs: u64,
+    /// Of them, with a rising rate; may be a fraction. Published: 10.
+    pub warmup_epochs: f64,
+    /// What the rate does after that. Published: `cosine`.
+    pub shape: Shape,
+    /// The highest rate, before it is scaled by the batch. Published: 4.0 (SimCLR on CIFAR-10).
+    pub learning_rate: f64,
+    /// Whether and how that rate goes with the batch. Published: `none`.
+    pub batch_scaling: BatchScaling,
+    /// The rate at the end of `cosine`; the other shapes do not read it, and the batch does not scale it. Published: 1e-8.
+    pub final_learning_rate: f64,
+    /// For `step`: after how many epochs the rate falls; may be fractions, each above the one before.
+    pub milestones: Vec<f64>,
+    /// For `step`: what the rate is multiplied by at each milestone. Default: 0.1.
+    pub factor: f64,
+}
+
+/// What the learning rate does after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// It falls along half a cosine to the final rate.
+    #[default]
+    Cosine,
+    /// It is multiplied by a factor at each milestone.
+    Step,
+    /// It stays.
+    Constant,
+}
+
+/// How the learning rate goes with the batch, which is compared with 256 pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchScaling {
+    /// Not at all.
+    #[default]
+    None,
+    /// `rate·batch/256` (Goyal et al., arXiv 1706.02677).
+    Linear,
+    /// `rate·√(batch/256)` (Krizhevsky, arXiv 1404.5997).
+    SquareRoot,
+}
+
+impl BatchScaling {
+    /// What the learning rate is multiplied by.
+    pub fn factor(self, batch: usize) -> f64 {
+        let share = batch as f64 / 256.0;
+        match self {
+            Self::None => 1.0,
+            Self::Linear => share,
+            Self::SquareRoot => share.sqrt(),
+        }
+    }
+}
+
+impl Default for ScheduleRecipe {
+    fn default() -> Self {
+        Self {
+            epochs: 800,
+            warmup_epochs: 10.0,
+            shape: Shape::Cosine,
+            learning_rate: 4.0,
+            batch_scaling: BatchScaling::None,
+            final_learning_rate: 1e-8,
+            milestones: Vec::new(),
+            factor: 0.1,
+        }
+    }
+}
+
+impl ScheduleRecipe {
+    /// The learning rate of each step, for a number of steps in an epoch and of pictures in a step.
+    pub fn learning_rates(&self, steps_per_epoch: u64, batch: usize) -> LearningRates {
+        let steps = |epochs: f64| (epochs * steps_per_epoch as f64).round() as u64;
+        let base = self.learning_rate * self.batch_scaling.factor(batch);
+        let warmup_steps = steps(self.warmup_epochs);
+        let falling_at = |milestones: &[f64]| {
+            let milestones = milestones.iter().copied().map(steps).collect();
+            LearningRates::Steps(WarmupSteps { base, factor: self.factor, milestones, warmup_steps })
+        };
+        match self.shape {
+            Shape::Cosine => {
+                let (last, total_steps) = (self.final_learning_rate, self.epochs * steps_per_epoch);
+                LearningRates::Cosine(WarmupCosine { base, last, warmup_steps, total_steps })
+            }
+            Shape::Step => falling_at(&self.milestones),
+            Shape::Constant => falling_at(&[]),
+        }
+    }
+
+    /// Values out of range and settings that contradict each other.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let Self { epochs, warmup_epochs, learning_rate, final_learning_rate, .. } = *self;
+        let mut problems = Vec::new();
+        let mut check = |bad: bool, text: String| {
+            if bad {
+                problems.push(text);
+            }
+        };
+        check(epochs == 0, "schedule.epochs is 0; train for at least one".into());
+        check(
+            !(0.0..=epochs as f64).contains(&warmup_epochs),
+            format!("schedule.warmup_epochs is {warmup_epochs} but there are {epochs} epochs; give 0 to {epochs}"),
+        );
+        check(
+            !learning_rate.is_finite() || learning_rate <= 0.0,
+            format!("schedule.learning_rate is {learning_rate}; it must be above 0"),
+        );
+        check(
+            !final_learning_rate.is_finite() || final_learning_rate < 0.0,
+            format!("schedule.final_learning_rate is {final_learning_rate}; it must not be negative"),
+        );
+        problems.extend(self.milestone_problem());
+        if !self.factor.is_finite() || self.factor <= 0.0 {
+            problems.push(format!("schedule.factor is {}; it must be above 0", self.factor));
+        }
+        problems
+    }
+
+    fn milestone_problem(&self) -> Option<String> {
+        let Self { shape, milestones, epochs, .. } = self;
+        if *shape != Shape::Step {
+            let told = "schedule.milestones are for schedule.shape = \"step\"; set that or leave them out";
+            return (!milestones.is_empty()).then(|| told.into());
+        }
+        if milestones.is_empty() {
+            return Some(
+                "schedule.shape is \"step\" without schedule.milestones; give epochs such as [120, 160]".into(),
+            );
+        }
+        let all = [&[self.warmup_epochs], milestones.as_slice(), &[*epochs as f64]].concat();
+        let told = "they must rise, all after the warm-up and before the last epoch's end";
+        (!all.is_sorted_by(|a, b| a < b)).then(|| format!("schedule.milestones are {milestones:?}; {told}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use equimod_core::optim::Schedule;
+
+    use super::*;
+
+    fn schedule(shape: Shape, milestones: &[f64]) -> ScheduleRecipe {
+        let (epochs, warmup_epochs, learning_rate, factor) = (8, 0.5, 0.5, 0.25);
+        let milestones = milestones.to_vec();
+        ScheduleRecipe { epochs, warmup_epochs, shape, learning_rate, milestones, factor, ..Default::default() }
+    }
+
+    #[test]
+    fn epochs_become_steps_whatever_the_shape() {
+        let rates = |shape, milestones: &[f64]| schedule(shape, milestones).learning_rates(4, 512);
+        let step = rates(Shape::Step, &[1.5, 5.0]);
+        assert_eq!([2, 5, 6, 19, 20, 31].map(|k| step.rate(k)), [0.5, 0.5, 0.125, 0.125, 0.03125, 0.03125]);
+        let constant = rates(Shape::Constant, &[]);
+        assert_eq!([2, 31].map(|k| constant.rate(k)), [0.5, 0.5]);
+        let cosine = WarmupCosine { base: 0.5, last: 1e-8, warmup_steps: 2, total_steps: 32 };
+        assert_eq!(rates(Shape::Cosine, &[]), LearningRates::Cosine(cosine));
+        assert!((0..2).all(|k| step.rate(k) == cosine.rate(k) && constant.rate(k) == cosine.rate(k)));
+    }
+
+    #[test]
+    fn the_batch_scales_the_highest_rate() {
+        let scalings = [BatchScaling::None, BatchScaling::Linear, BatchScaling::SquareRoot];
+        assert_eq!(scalings.map(|scaling| scaling.factor(1024)), [1.0, 4.0, 2.0]);
+        assert_eq!(scalings.map(|scaling| scaling.factor(64)), [1.0, 0.25, 0.5]);
+        let scaled = ScheduleRecipe { batch_scaling: BatchScaling::Linear, ..schedule(Shape::Cosine, &[]) };
+        let cosine = WarmupCosine { base: 1.0, last: 1e-8, warmup_steps: 2, total_steps: 32 };
+        assert_eq!(scaled.learning_rates(4, 512), LearningRates::Cosine(cosine));
+    }
+
+    #[test]
+    fn shapes_and_milestones_that_do_not_fit_are_told() {
+        for (shape, milestones) in [(Shape::Step, &[0.75, 7.5][..]), (Shape::Constant, &[]), (Shape::Cosine, &[])] {
+            assert!(schedule(shape, milestones).problems().is_empty(), "{shape:?}");
+        }
+        let wrong: [(Shape, &[f64]); 7] = [
+            (Shape::Step, &[]),
+            (Shape::Cosine, &[2.0]),
+            (Shape::Constant, &[2.0]),
+            (Shape::Step, &[3.0, 2.0]),
+            (Shape::Step, &[0.5, 2.0]),
+            (Shape::Step, &[2.0, 8.0]),
+            (Shape::Step, &[f64::NAN]),
+        ];
+        for (shape, milestones) in wrong {
+            let problems = schedule(shape, milestones).problems();
+            assert!(
+                problems.len() == 1 && problems[0].contains("milestones"),
+                "{shape:?} {milestones:?}: {problems:?}"
+            );
+        }
+        let factor = ScheduleRecipe { factor: 0.0, ..schedule(Shape::Step, &[2.0]) };
+        assert!(factor.problems()[0].contains("schedule.factor is 0"));
+    }
+}
