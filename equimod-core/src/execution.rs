@@ -1,9 +1,10 @@
 //! How the work of a step is done.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Ways to the same result, bit for bit or but for rounding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Execution {
     /// Whether the backbone forgets what is inside its blocks and computes it again on the way back (Chen et al.,

@@ -44,6 +44,7 @@ pub mod nn;
 pub mod objective;
 pub mod optim;
 pub mod params;
+mod schema;
 pub mod step;
 pub mod tape;
 

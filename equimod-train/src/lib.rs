@@ -13,6 +13,7 @@
 //!
 //! - [`recipe`], [`resolve`](mod@resolve): every setting, and how layers of them become a recipe
 //! - [`trainer`]: the loop; [`guard`]: what it looks at before weights change
+//! - [`recipe_schema`]: what editors check recipes against
 //! - [`run_dir`]: files of a run; [`metrics`]: where numbers go
 //!
 //! It does not evaluate, and never prints, reads the environment or opens the network.
@@ -24,6 +25,7 @@ mod policy_choice;
 pub mod recipe;
 pub mod resolve;
 pub mod run_dir;
+mod schema;
 pub mod trainer;
 
 pub use error::{Error, Result};
@@ -32,4 +34,5 @@ pub use policy_choice::PolicyChoice;
 pub use recipe::Recipe;
 pub use resolve::{BuiltIn, assemble, find, nearest, resolve};
 pub use run_dir::{RunDirectory, RunInfo, Status};
+pub use schema::recipe_schema;
 pub use trainer::{Ending, Surroundings, Trainer};

@@ -8,13 +8,14 @@ use equimod_core::{
     ResNetConfig,
 };
 use equimod_data::loader::SKIP_SHARE;
-use equimod_data::{LayoutConfig, Policy, Size};
+use equimod_data::{Encoding, LayoutConfig, Policy, Size, Statistics};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::policy_choice::PolicyChoice;
 
 /// A complete recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
     /// One line that says what the recipe is for.
@@ -44,7 +45,7 @@ pub struct Recipe {
 }
 
 /// Which pictures.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataRecipe {
     /// A source of `equimod list datasets`.
@@ -61,7 +62,7 @@ pub struct DataRecipe {
 }
 
 /// How views are made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentationRecipe {
     /// A built-in policy by name, or a table with `name`, `views` and `clean`. Published: `simclr-cifar10`.
@@ -69,9 +70,11 @@ pub struct AugmentationRecipe {
     /// Side of the views and of the clean picture, in pixels. Published: 32 on CIFAR-10, 224 on ImageNet.
     pub size: usize,
     /// How parameters become a vector. Published: `published`.
+    #[schemars(with = "Encoding")]
     pub encoding: String,
     /// Where the means and deviations of the vector come from: `computed` from the policy and the pictures' sizes, or
     /// a published set by name (`published-simclr-cifar10`).
+    #[schemars(with = "Statistics")]
     pub statistics: String,
     /// Which values the vector holds, by their names or their augmentations'; all if there are none.
     pub parameters: Vec<String>,
@@ -113,7 +116,7 @@ impl AugmentationRecipe {
 }
 
 /// For how long, and how fast.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleRecipe {
     /// Passes over the data. Published: 800 (BYOL on ImageNet: 1000).
@@ -127,7 +130,7 @@ pub struct ScheduleRecipe {
 }
 
 /// When states are saved; the last one always is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointRecipe {
     /// Epochs between checkpoints.

@@ -15,7 +15,7 @@ use crate::params::{ParamStore, Role, Slot};
 use crate::tape::Gradients;
 
 /// Settings of [`Lars`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LarsConfig {
     /// Share of the old update that is kept. Published: 0.9.
