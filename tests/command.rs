@@ -283,6 +283,7 @@ fn lists_completions_and_dry_runs_answer() {
     let recipes = json["recipes"].as_array().unwrap();
     assert_eq!(recipes.len(), 18);
     every_built_in_recipe_is_whole(&scratch, recipes);
+    the_schema_is_alone_and_not_among_the_lists(&scratch, &all, recipes);
     for (recipe, kind) in [("barlow-twins", "scale = 0.024"), ("vicreg", "covariance = 1.0"), ("simsiam", "128-512")] {
         let dry = scratch.done(&["pretrain", "--recipe", &format!("quick-{recipe}"), "--dry-run"]);
         assert!(dry.contains(&format!("kind = \"{recipe}\"")) && dry.contains(kind), "{dry}");
@@ -301,6 +302,20 @@ fn lists_completions_and_dry_runs_answer() {
     let dry = scratch.done(&["pretrain", "--dry-run", "--epochs", "7"]);
     assert!(dry.contains("epochs = 7") && dry.contains("width = 16"), "{dry}");
     assert!(scratch.done(&["--version"]).starts_with("equimod "));
+}
+
+/// What it takes is tested where it is made.
+fn the_schema_is_alone_and_not_among_the_lists(scratch: &Scratch, all: &str, recipes: &[Value]) {
+    let printed = scratch.done(&["list", "recipe-schema"]);
+    assert_eq!(printed, scratch.done(&["list", "recipe-schema", "--json"]));
+    let schema: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    let names: Vec<_> = schema["properties"]["base"]["enum"].as_array().unwrap().iter().collect();
+    assert_eq!(names, recipes.iter().map(|recipe| &recipe["name"]).collect::<Vec<_>>());
+    let predictor =
+        &schema["properties"]["equivariance"]["properties"]["equimod"]["anyOf"][0]["properties"]["predictor"];
+    assert_eq!(predictor["default"], "128 bn-");
+    assert!(!all.contains("$schema") && all.contains("`equimod list recipe-schema`"), "{all}");
 }
 
 /// Each resolves, says its parts, and is the published one: trained values of ResNet-18 with the CIFAR stem (11 168 832) and

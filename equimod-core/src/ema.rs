@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{Backbone, BackboneConfig};
@@ -18,7 +19,7 @@ use crate::{Error, Result};
 
 /// What becomes of batch norm's running statistics in the target network. It normalises with the statistics of its own
 /// batch in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetBuffers {
     /// Moved by its own batches, as in the authors' code.
@@ -31,7 +32,7 @@ pub enum TargetBuffers {
 }
 
 /// Settings of a [`TargetNetwork`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetConfig {
     /// τ0, the momentum at the first step. Published: 0.996 (BYOL), 0.99 (MoCo v3).

@@ -1,10 +1,11 @@
 //! How the work of a step is done.
 
 use candle_core::DType;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Ways to the same result, bit for bit or but for rounding; `parts` alone changes what batch norm sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Execution {
     /// Whether the backbone forgets what is inside its blocks and computes it again on the way back (Chen et al.,
@@ -22,7 +23,7 @@ pub struct Execution {
 }
 
 /// What numbers are computed in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32 bits throughout.

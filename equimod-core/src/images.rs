@@ -2,18 +2,19 @@
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::vectorised;
 use crate::{Error, Result};
 
 /// Channel means and deviations of pixel values in [0, 1].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
-    /// Of red, green, blue.
+    /// Means of red, green, blue.
     pub mean: [f32; 3],
-    /// Of red, green, blue.
+    /// Deviations of red, green, blue.
     pub std: [f32; 3],
 }
 

@@ -45,6 +45,7 @@ pub mod objective;
 pub mod optim;
 pub mod params;
 mod passes;
+mod schema;
 pub mod step;
 pub mod tape;
 

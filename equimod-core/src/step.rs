@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::collective::SharedCollective;
@@ -30,8 +31,9 @@ impl Moment {
 }
 
 /// Where in the backbone a part takes its features.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("enum" = ["pooled", "stage1", "stage2", "stage3", "stage4"]))]
 pub enum Tap {
     /// The globally averaged output.
     #[default]

@@ -1,6 +1,7 @@
 //! Policies: an ordered list of augmentations for each view, and how the clean picture is made. Policies are data.
 
 use rand::SeedableRng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{
@@ -18,7 +19,7 @@ use crate::{Error, Result};
 pub struct ViewParams(pub Vec<Params>);
 
 /// The augmentations of one view, in order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ViewPolicy(pub Vec<AugmentationConfig>);
 
@@ -104,7 +105,7 @@ impl ViewPolicy {
 }
 
 /// How the picture without augmentation is brought to the views' size.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CleanView {
     /// The shorter side is resized to this many pixels.
@@ -124,7 +125,7 @@ pub fn clean_view(image: &Image, clean: &CleanView) -> Image {
 }
 
 /// How the views of a picture are made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Its name.

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Rectangle;
@@ -13,7 +14,7 @@ use crate::simd::{truncated_within, vectorised, vectorised_widest};
 const PRECISION: u32 = 22;
 
 /// The interpolation filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Filter {
     /// Triangle of support 1.

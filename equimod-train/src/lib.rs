@@ -12,25 +12,42 @@
 //! ```
 //!
 //! - [`recipe`], [`resolve`](mod@resolve): every setting, and how layers of them become a recipe
-//! - [`trainer`]: the loop; [`guard`]: what it looks at before weights change
+//! - [`trainer`]: the loop; [`guard`]: what it looks at before weights change; [`probe`]: what looks at the network on the way
+//! - [`replay`]: a step that went wrong, once more; [`RateSearch`]: rates that can be trained with; [`changes`]: how recipes differ
+//! - [`recipe_schema`]: what editors check recipes against
 //! - [`run_dir`]: files of a run; [`metrics`]: where numbers go
 //!
 //! It does not evaluate, and never prints, reads the environment or opens the network.
 
+mod changes;
 mod error;
+mod find_rate;
 pub mod guard;
 pub mod metrics;
 mod policy_choice;
+pub mod probe;
 pub mod recipe;
+pub mod replay;
 pub mod resolve;
 pub mod run_dir;
+mod saved;
 mod schedule;
+mod schema;
+mod speed;
+mod tensors;
 pub mod trainer;
 
+pub use changes::{Change, changes, settings};
 pub use error::{Error, Result};
-pub use metrics::{JsonLines, Sink, StepReport, TextLog};
+pub use find_rate::{RateSearch, Tried};
+pub use metrics::{JsonLines, ProbeReport, Sink, StepReport, TensorBoard, TextLog};
 pub use policy_choice::PolicyChoice;
+pub use probe::{Best, Probe};
 pub use recipe::Recipe;
+pub use replay::{Replay, Replayed};
 pub use resolve::{BuiltIn, assemble, find, nearest, resolve};
-pub use run_dir::{RunDirectory, RunInfo, Status};
+pub use run_dir::{Origin, RunDirectory, RunInfo, Status};
+pub use saved::{Evidence, TakenOver};
+pub use schema::recipe_schema;
+pub use speed::{Pace, Shares, Spent};
 pub use trainer::{Ending, Surroundings, Trainer};

@@ -3,15 +3,17 @@
 use std::fmt;
 
 use equimod_data::Policy;
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// A policy by name, or as data.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PolicyChoice {
     /// A built-in policy.
+    #[schemars(extend("enum" = Policy::LIST.map(|(name, _)| name)))]
     Named(String),
     /// A policy that the recipe writes out: name, views, clean.
     Written(Policy),

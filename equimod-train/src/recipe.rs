@@ -8,14 +8,15 @@ use equimod_core::{
     ResNetConfig,
 };
 use equimod_data::loader::SKIP_SHARE;
-use equimod_data::{LayoutConfig, Policy, Size};
+use equimod_data::{Encoding, LayoutConfig, Policy, Size, Statistics};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::policy_choice::PolicyChoice;
 pub use crate::schedule::{BatchScaling, ScheduleRecipe, Shape};
 
 /// A complete recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
     /// One line that says what the recipe is for.
@@ -51,7 +52,7 @@ pub struct Recipe {
 }
 
 /// Which pictures.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataRecipe {
     /// A source of `equimod list datasets`.
@@ -68,7 +69,7 @@ pub struct DataRecipe {
 }
 
 /// How views are made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentationRecipe {
     /// A built-in policy by name, or a table with `name`, `views` and `clean`. Published: `simclr-cifar10`.
@@ -76,9 +77,11 @@ pub struct AugmentationRecipe {
     /// Side of the views and of the clean picture, in pixels. Published: 32 on CIFAR-10, 224 on ImageNet.
     pub size: usize,
     /// How parameters become a vector. Published: `published`.
+    #[schemars(with = "Encoding")]
     pub encoding: String,
     /// Where the means and deviations of the vector come from: `computed` from the policy and the pictures' sizes, or
     /// a published set by name (`published-simclr-cifar10`).
+    #[schemars(with = "Statistics")]
     pub statistics: String,
     /// Which values the vector holds, by their names or their augmentations'; all if there are none.
     pub parameters: Vec<String>,
@@ -120,7 +123,7 @@ impl AugmentationRecipe {
 }
 
 /// What is done to gradients before parameters move.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GradientRecipe {
     /// The norm of all gradients together above which they are scaled down to it; 0: they are left as they are, which is
@@ -129,7 +132,7 @@ pub struct GradientRecipe {
 }
 
 /// When states are saved; the last one always is, and so is every one that was probed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointRecipe {
     /// Epochs between checkpoints.
@@ -143,7 +146,7 @@ pub struct CheckpointRecipe {
 }
 
 /// What is evaluated on the way: frozen features of labelled pictures. Training does not notice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeRecipe {
     /// Epochs between probes; 0: none.
@@ -161,7 +164,7 @@ pub struct ProbeRecipe {
 }
 
 /// A score of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Score {
     /// Accuracy of the weighted vote of nearest neighbours.
@@ -181,7 +184,7 @@ impl Score {
 }
 
 /// When features count as collapsed, which is told once; training goes on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuardRecipe {
     /// The effective rank of embeddings below which they do.

@@ -46,6 +46,8 @@ pub struct Evidence {
     pub batch: usize,
     /// Decides everything that was drawn.
     pub seed: u64,
+    /// In which the batch went through the backbone.
+    pub parts: usize,
     /// The rate that the step would have been taken with.
     pub learning_rate: f64,
     /// What was not a number.
@@ -238,6 +240,7 @@ impl Trainer {
             epoch: batch.epoch,
             batch: batch.index,
             seed: self.recipe.seed,
+            parts: self.recipe.execution.parts,
             learning_rate: self.learning_rate(),
             what: what.into(),
             metrics,

@@ -1,10 +1,11 @@
 //! For how long a run trains, and how fast.
 
 use equimod_core::optim::{LearningRates, WarmupCosine, WarmupSteps};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// For how long, and how fast.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleRecipe {
     /// Passes over the data. Published: 800 (BYOL on ImageNet: 1000).
@@ -26,7 +27,7 @@ pub struct ScheduleRecipe {
 }
 
 /// What the learning rate does after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
     /// It falls along half a cosine to the final rate.
@@ -39,7 +40,7 @@ pub enum Shape {
 }
 
 /// How the learning rate goes with the batch, which is compared with 256 pictures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BatchScaling {
     /// Not at all.

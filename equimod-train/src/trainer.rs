@@ -83,7 +83,7 @@ pub struct Trainer {
 }
 
 /// How far a step got.
-enum Taken {
+pub(crate) enum Taken {
     Whole { report: StepReport, spent: Spent },
     /// Weights are as before.
     Diverged { what: String, outcome: StepOutcome },
@@ -304,7 +304,7 @@ impl Trainer {
         Ok(true)
     }
 
-    fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Taken> {
+    pub(crate) fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Taken> {
         // Parts of a batch go to the device one by one.
         let device = if self.recipe.execution.parts > 1 { &Device::Cpu } else { &self.surroundings.device };
         let dtype = self.method.params().dtype();
@@ -339,6 +339,11 @@ impl Trainer {
             ..StepReport::default()
         };
         Ok(Taken::Whole { report, spent })
+    }
+
+    /// The rate of the next step.
+    pub(crate) fn learning_rate(&self) -> f64 {
+        self.recipe.learning_rates(self.steps_per_epoch()).rate(self.step)
     }
 
     /// Where in the run the next step is.

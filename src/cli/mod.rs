@@ -42,7 +42,7 @@ pub enum Command {
     Data(Data),
     /// Measure speed.
     Bench(Bench),
-    /// List what there is to choose from.
+    /// List what there is to choose from, or print a schema of recipes for editors.
     List(List),
     /// Print a completion script for a shell.
     Completions {
@@ -180,15 +180,15 @@ pub struct Inspect {
 /// `list`.
 #[derive(Args, Debug)]
 pub struct List {
-    /// What; everything if left out.
+    /// What; every list if left out.
     #[arg(value_enum)]
     pub what: Option<Listed>,
-    /// Print as JSON.
+    /// Print as JSON, as the schema always is.
     #[arg(long)]
     pub json: bool,
 }
 
-/// A list.
+/// A list, or the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Listed {
     /// Built-in recipes.
@@ -203,4 +203,6 @@ pub enum Listed {
     Augmentations,
     /// Sources of pictures, and the notice of the bundled ones.
     Datasets,
+    /// A JSON Schema of recipe files, for editors; not among all lists.
+    RecipeSchema,
 }

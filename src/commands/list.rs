@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use equimod_core::{Architecture, EquivarianceConfig, ObjectiveConfig};
 use equimod_data::{AugmentationConfig, Policy};
+use equimod_train::recipe_schema;
 use serde_json::json;
 
 use crate::bundled::{NOTICE, RECIPES};
@@ -14,61 +15,68 @@ use crate::sources::SOURCES;
 const ALL: [Listed; 6] =
     [Listed::Recipes, Listed::Objectives, Listed::Modules, Listed::Backbones, Listed::Augmentations, Listed::Datasets];
 
+/// Stands below all lists.
+const MORE: &str = "`equimod list recipe-schema` prints a JSON Schema of recipe files, for editors.";
+
 /// `(name, one line)` of each entry.
 type Entries = Vec<(String, String)>;
 
-/// Prints the lists.
+/// Prints the lists, or the schema.
 pub fn run(arguments: &List) -> anyhow::Result<ExitCode> {
-    let chosen = arguments.what.map_or_else(|| ALL.to_vec(), |what| vec![what]);
-    if arguments.json {
-        let object = |entries: Entries| -> serde_json::Value {
-            entries.into_iter().map(|(name, about)| json!({ "name": name, "about": about })).collect()
-        };
-        let lists: serde_json::Map<_, _> =
-            chosen.iter().map(|&what| (title(what).to_lowercase(), object(entries(what)))).collect();
-        output::json(&lists)?;
-        return Ok(ExitCode::SUCCESS);
+    let asked = arguments.what.map_or_else(|| ALL.to_vec(), |what| vec![what]);
+    let lists: Vec<_> = asked.into_iter().filter_map(list).collect();
+    match arguments.what {
+        Some(Listed::RecipeSchema) => output::json(&recipe_schema(&RECIPES))?,
+        _ if arguments.json => output::json(&as_json(lists))?,
+        what => output::result(&as_text(&lists, what))?,
     }
-    let mut text = String::new();
-    for &what in &chosen {
-        let entries = entries(what);
-        let width = entries.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        text += &format!("{}\n", title(what));
-        entries.iter().for_each(|(name, about)| text += &format!("  {name:width$}  {about}\n"));
-        if what == Listed::Datasets {
-            text += &format!("\nNotice of the bundled pictures\n\n{NOTICE}");
-        }
-        text.push('\n');
-    }
-    output::result(text.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn title(what: Listed) -> &'static str {
-    match what {
-        Listed::Recipes => "Recipes",
-        Listed::Objectives => "Objectives",
-        Listed::Modules => "Modules",
-        Listed::Backbones => "Backbones",
-        Listed::Augmentations => "Augmentations",
-        Listed::Datasets => "Datasets",
-    }
+fn as_json(lists: Vec<(&str, Entries)>) -> serde_json::Map<String, serde_json::Value> {
+    let object = |entries: Entries| -> serde_json::Value {
+        entries.into_iter().map(|(name, about)| json!({ "name": name, "about": about })).collect()
+    };
+    lists.into_iter().map(|(title, entries)| (title.to_lowercase(), object(entries))).collect()
 }
 
-fn entries(what: Listed) -> Entries {
+fn as_text(lists: &[(&str, Entries)], what: Option<Listed>) -> String {
+    let mut text = String::new();
+    for (title, entries) in lists {
+        let width = entries.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        text += &format!("{title}\n");
+        entries.iter().for_each(|(name, about)| text += &format!("  {name:width$}  {about}\n"));
+        text.push('\n');
+    }
+    if what.is_none_or(|what| what == Listed::Datasets) {
+        text += &format!("Notice of the bundled pictures\n\n{NOTICE}\n");
+    }
+    if what.is_none() {
+        text += MORE;
+    }
+    text.trim_end().to_owned()
+}
+
+/// The title and entries of a list; `None` for the schema, which is none.
+fn list(what: Listed) -> Option<(&'static str, Entries)> {
     let owned = |list: &[(&str, &str)]| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-    match what {
-        Listed::Recipes => RECIPES.iter().map(|recipe| (recipe.name.to_owned(), about(recipe.text))).collect(),
-        Listed::Objectives => owned(&ObjectiveConfig::LIST),
-        Listed::Modules => owned(&EquivarianceConfig::LIST),
-        Listed::Backbones => Architecture::ALL.iter().map(|a| (a.name().to_owned(), backbone(*a))).collect(),
+    Some(match what {
+        Listed::Recipes => {
+            ("Recipes", RECIPES.iter().map(|recipe| (recipe.name.to_owned(), about(recipe.text))).collect())
+        }
+        Listed::Objectives => ("Objectives", owned(&ObjectiveConfig::LIST)),
+        Listed::Modules => ("Modules", owned(&EquivarianceConfig::LIST)),
+        Listed::Backbones => {
+            ("Backbones", Architecture::ALL.iter().map(|a| (a.name().to_owned(), backbone(*a))).collect())
+        }
         Listed::Augmentations => {
             let mut list: Entries = owned(AugmentationConfig::LIST);
             list.extend(Policy::LIST.iter().map(|(a, b)| (format!("policy {a}"), (*b).to_owned())));
-            list
+            ("Augmentations", list)
         }
-        Listed::Datasets => owned(&SOURCES),
-    }
+        Listed::Datasets => ("Datasets", owned(&SOURCES)),
+        Listed::RecipeSchema => return None,
+    })
 }
 
 /// The `about` line of a built-in recipe.

@@ -3,6 +3,7 @@
 mod resnet;
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use resnet::{Architecture, ResNet, ResNetConfig, Stem};
@@ -33,7 +34,7 @@ pub trait Backbone: Send + Sync {
 }
 
 /// Which backbone to build.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct BackboneConfig(pub ResNetConfig);
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use candle_core::{D, DType, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::build::{BuildContext, PairValue};
@@ -62,7 +63,7 @@ impl<'de> Deserialize<'de> for Prediction {
 }
 
 /// Settings of [`AugSelf`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugSelfConfig {
     /// λ, the weight of this term in the loss. Published: 0.5 to 1.

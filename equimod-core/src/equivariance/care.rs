@@ -2,6 +2,7 @@
 //! that it keeps the angles between them.
 
 use candle_core::{D, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -14,7 +15,7 @@ use crate::params::Scope;
 use crate::step::{StepContext, Tap, Term};
 
 /// Settings of [`Care`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CareConfig {
     /// λ, the weight of this term in the loss. Published: 0.01.

@@ -1,6 +1,7 @@
 //! Conditional BYOL: the predictor of the objective is told the parameters from one view to the other, so that what it
 //! predicts from need not forget them (method, section 9).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -13,7 +14,7 @@ use crate::params::Scope;
 
 /// The objective's predictor takes `cat[z, g_t(p12)]` in place of z (see
 /// [`ViewPredictor`](crate::objective::ViewPredictor)); there is no term of its own.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConditionalConfig {
     /// g_t, from the normalised parameters from view to view to their embedding. Default: `128 bn`, as EquiMod's.

@@ -2,6 +2,7 @@
 //! clean picture and the parameters of the augmentation.
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -20,7 +21,7 @@ use crate::params::Scope;
 use crate::step::{StepContext, Tap, Term};
 
 /// How predictions are compared with the embeddings of views.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EquiModLoss {
     /// `NTXent(cat[yt, ŷt], T)` (published).
@@ -36,7 +37,7 @@ pub enum EquiModLoss {
 }
 
 /// Settings of [`EquiMod`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EquiModConfig {
     /// λ, the weight of this term in the loss; 0 gives the baseline with the same batches. Published: 1.

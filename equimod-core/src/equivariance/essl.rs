@@ -1,6 +1,7 @@
 //! E-SSL (Dangovski et al., arXiv 2111.00899): by how many quarters a small view is turned is predicted from its features.
 
 use candle_core::{Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildContext;
@@ -18,7 +19,7 @@ use crate::{Error, Result};
 const TURNS: usize = 4;
 
 /// Settings of [`Essl`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EsslConfig {
     /// λ, the weight of this term in the loss. Published: 0.4.

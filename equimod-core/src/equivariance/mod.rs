@@ -12,6 +12,7 @@ mod split;
 mod stl;
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use augself::{AugSelf, AugSelfConfig, Prediction};
@@ -94,7 +95,7 @@ pub struct SmallView {
 }
 
 /// From where a module predicts the embedding of a view.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Start {
     /// The clean picture, with the parameters of the view.
@@ -154,7 +155,7 @@ pub trait ModuleSettings {
 }
 
 /// Which modules are on, with their settings. Empty: the plain objective.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EquivarianceConfig {
     /// Prediction of the view's embedding from the clean picture and the parameters.

@@ -2,6 +2,7 @@
 //! hypernetwork made of the parameters leads from one view to the other.
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildContext;
@@ -19,7 +20,7 @@ use crate::step::{StepContext, Term, scalars};
 use crate::{Error, Result};
 
 /// Settings of [`Split`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SplitConfig {
     /// λ, the weight of this term in the loss. Published: 4.5 to the invariance term's 10.

@@ -2,6 +2,7 @@
 //! code applied to another picture.
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -17,7 +18,7 @@ use crate::step::{StepContext, Tap, Term, scalars};
 const PAIR: usize = 2;
 
 /// Settings of [`Stl`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StlConfig {
     /// λ, the weight of this term in the loss: of both of its parts, beside an objective that the paper weighs with 0.2.

@@ -1,6 +1,7 @@
 //! Barlow Twins (Zbontar et al., arXiv 2103.03230).
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildContext;
@@ -16,7 +17,7 @@ use crate::{Error, Result};
 const EPSILON: f64 = 1e-5;
 
 /// Settings of [`BarlowTwins`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BarlowTwinsConfig {
     /// λ_inv, the weight of this term in the loss. Published: 1.

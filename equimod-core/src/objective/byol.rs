@@ -1,6 +1,7 @@
 //! BYOL (Grill et al., arXiv 2006.07733).
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -16,7 +17,7 @@ use crate::params::Scope;
 use crate::step::{StepContext, Term};
 
 /// Settings of [`Byol`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ByolConfig {
     /// λ_inv, the weight of this term in the loss. Published: 1.

@@ -1,6 +1,7 @@
 //! MoCo v3 (Chen, Xie and He, arXiv 2104.02057): contrast with the target network's embeddings of the batch, no queue.
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildContext;
@@ -19,7 +20,7 @@ use crate::step::{StepContext, Term};
 use crate::{Error, Result};
 
 /// Settings of [`MocoV3`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MocoV3Config {
     /// λ_inv, the weight of this term in the loss. Published: 1.

@@ -12,6 +12,7 @@ mod simsiam;
 mod two_views;
 mod vicreg;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use barlow_twins::{BarlowTwins, BarlowTwinsConfig, barlow_twins};
@@ -67,7 +68,7 @@ pub trait ObjectiveSettings {
 }
 
 /// Which objective, with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ObjectiveConfig {
     /// Contrast of views (Chen et al., arXiv 2002.05709).

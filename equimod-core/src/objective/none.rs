@@ -1,6 +1,7 @@
 //! No objective: equivariance alone.
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -10,7 +11,7 @@ use crate::params::Scope;
 use crate::step::{StepContext, Term};
 
 /// No settings.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NoneConfig {}
 

@@ -11,6 +11,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor, bail};
 use num_traits::Float;
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
@@ -22,7 +23,7 @@ use crate::{Error, Result};
 pub(super) const BLOCK: usize = 1024;
 
 /// Which rows a row is compared with, beside its positive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Negatives {
     /// Every other row (published).
@@ -30,7 +31,7 @@ pub enum Negatives {
     All,
     /// Every other row but the sibling view of the same image and what belongs to it.
     ExcludeSibling,
-    /// As [`Negatives::All`], with the positive left out of the sum (Yeh et al., arXiv 2110.06848).
+    /// As `all`, with the positive left out of the sum (Yeh et al., arXiv 2110.06848).
     Decoupled,
 }
 

@@ -1,6 +1,7 @@
 //! SimCLR (Chen et al., arXiv 2002.05709).
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -12,7 +13,7 @@ use crate::params::Scope;
 use crate::step::{StepContext, Term};
 
 /// Settings of [`SimClr`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimClrConfig {
     /// λ_inv, the weight of this term in the loss. Published: 1.

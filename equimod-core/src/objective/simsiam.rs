@@ -1,6 +1,7 @@
 //! SimSiam (Chen and He, arXiv 2011.10566).
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -14,7 +15,7 @@ use crate::params::Scope;
 use crate::step::{StepContext, Term};
 
 /// Settings of [`SimSiam`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimSiamConfig {
     /// λ_inv, the weight of this term in the loss. Published: 1.

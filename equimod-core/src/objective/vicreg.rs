@@ -1,6 +1,7 @@
 //! VICReg (Bardes et al., arXiv 2105.04906).
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildContext;
@@ -16,7 +17,7 @@ use crate::{Error, Result};
 const EPSILON: f64 = 1e-4;
 
 /// Settings of [`VicReg`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VicRegConfig {
     /// λ_inv, the weight of this term in the loss. Published: 1.

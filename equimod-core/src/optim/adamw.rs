@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{D, Device, Tensor};
 use num_traits::Float;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Optimizer;
@@ -14,7 +15,7 @@ use crate::tape::Gradients;
 use crate::{Error, Result};
 
 /// Settings of [`AdamW`]; the defaults are PyTorch's, but for what decays.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamWConfig {
     /// β1: share of the old mean of gradients that is kept.

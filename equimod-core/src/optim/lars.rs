@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Optimizer;
@@ -14,7 +15,7 @@ use crate::params::{ParamStore, Role, Slot};
 use crate::tape::Gradients;
 
 /// Where the learning rate stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LarsForm {
     /// Inside the momentum, as in the code of EquiMod's authors: a new rate leaves the old updates as they are.
@@ -25,7 +26,7 @@ pub enum LarsForm {
 }
 
 /// Settings of [`Lars`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LarsConfig {
     /// Where the learning rate stands. Published: `authors`.

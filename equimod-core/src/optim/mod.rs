@@ -41,7 +41,7 @@ pub trait Optimizer: Send {
 }
 
 /// Which optimiser, with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum OptimizerConfig {
     /// Layer-wise adaptive rates.

@@ -13,7 +13,7 @@ use crate::params::{ParamStore, Role, Slot};
 use crate::tape::Gradients;
 
 /// Settings of [`Sgd`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SgdConfig {
     /// Share of the old direction that is kept. Published for the linear evaluation: 0.9.

@@ -1,5 +1,6 @@
 //! A blur of random width.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,7 +12,7 @@ use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
 
 /// torchvision's `GaussianBlur` inside a `RandomApply`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GaussianBlur {
     /// How often there is any. Published: 0.5 (SimCLR on ImageNet), 1.0 and 0.1 (BYOL's views).

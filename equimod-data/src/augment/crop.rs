@@ -1,6 +1,7 @@
 //! A random part of the picture, resized.
 
 use rand::Rng as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, Field, Params, Rectangle, check_range, check_side, field};
@@ -11,7 +12,7 @@ use crate::resample::{Filter, resize_part};
 
 /// torchvision's `RandomResizedCrop`: a rectangle with a share of the area in `scale` and an aspect ratio in `ratio`
 /// (uniform in the logarithm), resized to a square of `size`. After ten misses the largest fitting middle is taken.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandomResizedCrop {
     /// Side of the result, in pixels.

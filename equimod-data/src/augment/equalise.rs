@@ -1,5 +1,6 @@
 //! The histogram of each channel flattened.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
@@ -8,7 +9,7 @@ use crate::colour;
 use crate::image::Image;
 
 /// torchvision's `RandomEqualize`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Equalise {
     /// How often.

@@ -1,6 +1,7 @@
 //! A random rectangle painted over.
 
 use rand::Rng as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, FLAG, Field, Params, Rectangle, SHARE, check_probability, check_range, field, flag, is_on};
@@ -10,7 +11,7 @@ use crate::random::{Rng, chance, uniform};
 
 /// torchvision's `RandomErasing` with a constant value: a rectangle with a share of the area in `scale` and a height
 /// over width in `ratio` (uniform in the logarithm). After ten misses nothing is erased.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandomErasing {
     /// How often.

@@ -1,5 +1,6 @@
 //! Left and right, or top and bottom, exchanged.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
@@ -7,7 +8,7 @@ use super::{FLAG, Field, field};
 use crate::image::Image;
 
 /// torchvision's `RandomHorizontalFlip`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HorizontalFlip {
     /// How often. Published: 0.5.
@@ -15,7 +16,7 @@ pub struct HorizontalFlip {
 }
 
 /// torchvision's `RandomVerticalFlip`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerticalFlip {
     /// How often.

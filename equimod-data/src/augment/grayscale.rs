@@ -1,5 +1,6 @@
 //! Colour removed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
@@ -8,7 +9,7 @@ use crate::colour;
 use crate::image::Image;
 
 /// torchvision's `RandomGrayscale`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grayscale {
     /// How often. Published: 0.2.

@@ -1,6 +1,7 @@
 //! Brightness, contrast, saturation and hue, in random order.
 
 use rand::seq::SliceRandom;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, FLAG, Field, Params, SHARE, check_probability, field, flag, is_on};
@@ -10,7 +11,7 @@ use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
 
 /// torchvision's `ColorJitter` inside a `RandomApply`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ColourJitter {
     /// How often there is any. Published: 0.8.

@@ -19,6 +19,7 @@ mod rotation;
 mod solarize;
 mod switch;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use blur::GaussianBlur;
@@ -192,7 +193,7 @@ pub trait Augmentation: Send + Sync {
 macro_rules! augmentations {
     ($($kind:ident $name:literal $about:literal)*) => {
         /// An augmentation as data, in a policy.
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "kind", rename_all = "kebab-case")]
         pub enum AugmentationConfig {
             $(#[doc = $about] $kind($kind),)*

@@ -1,5 +1,6 @@
 //! What brings a picture to a size, without chance.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, Field, Params, check_side};
@@ -9,7 +10,7 @@ use crate::random::Rng;
 use crate::resample::{self, Filter, shorter_side};
 
 /// torchvision's `Resize(size)`: the shorter side becomes `size`, antialiased.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resize {
     /// The shorter side of the result, in pixels.
@@ -19,7 +20,7 @@ pub struct Resize {
 }
 
 /// torchvision's `CenterCrop(size)`: the middle, padded with black where the picture is smaller.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CentreCrop {
     /// Side of the result, in pixels.

@@ -1,6 +1,7 @@
 //! Quarter turns, and rotation by an angle.
 
 use rand::Rng as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,7 +13,7 @@ use crate::random::{Rng, chance, uniform};
 use crate::rotate::{quarter_turns, rotate};
 
 /// 0, 90, 180 or 270 degrees against the clock, each as often.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QuarterTurns {}
 
@@ -71,7 +72,7 @@ impl Augmentation for QuarterTurns {
 
 /// torchvision's `RandomRotation` with bilinear interpolation, about the centre, the size kept and corners black,
 /// inside a `RandomApply`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
     /// How often there is any.

@@ -1,5 +1,6 @@
 //! Bright values inverted.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
@@ -8,7 +9,7 @@ use crate::colour;
 use crate::image::Image;
 
 /// torchvision's `RandomSolarize`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Solarize {
     /// How often. Published: 0.2 in BYOL's second view, else 0.

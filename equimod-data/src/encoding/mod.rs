@@ -6,6 +6,7 @@ mod statistics;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use statistics::{Measured, Moments, Statistics};
@@ -16,7 +17,7 @@ use crate::policy::{Policy, ViewParams, ViewPolicy};
 use crate::{Error, Result};
 
 /// How the values of a vector are made from parameters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding {
     /// As the authors do: crops in pixels of the picture; one vector a view.

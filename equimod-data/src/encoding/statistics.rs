@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::published::{self, Constants};
@@ -14,7 +15,7 @@ use crate::random::statistics_rng;
 use crate::{Error, Result};
 
 /// Where means and deviations come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Statistics {
     /// From the policy and the pictures' sizes.
     #[default]

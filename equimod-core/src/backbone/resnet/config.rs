@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Depth of the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
     /// Basic blocks 2-2-2-2.
@@ -65,7 +66,7 @@ impl FromStr for Architecture {
 }
 
 /// The first layers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stem {
     /// One 3×3 convolution of stride 1, no pooling: for pictures of 32 pixels.
@@ -76,7 +77,7 @@ pub enum Stem {
 }
 
 /// Shape of a [`ResNet`](super::ResNet).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResNetConfig {
     /// Depth. Published: `resnet18` on CIFAR-10, `resnet50` on ImageNet.

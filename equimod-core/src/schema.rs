@@ -1,0 +1,90 @@
+//! Schemas of the settings that are read by hand: what their `FromStr` and `Deserialize` take, said to editors of recipes.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::equivariance::{Prediction, PredictorSpec};
+use crate::head::HeadSpec;
+use crate::optim::Weight;
+
+/// Whole numbers above 0, joined.
+const WIDTHS: &str = "0*[1-9][0-9]*(-0*[1-9][0-9]*)*";
+/// A number that is not negative.
+const NUMBER: &str = r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?";
+
+fn head() -> String {
+    format!(r"(none|{WIDTHS}(\s+(bias|bn-?))?)")
+}
+
+/// The pattern of a whole text.
+fn whole(pattern: &str) -> String {
+    format!(r"^\s*{pattern}\s*$")
+}
+
+/// As a head is written: a text, or the number alone where it is one layer.
+fn text_or_width(pattern: &str, about: &str, examples: &[&str]) -> Schema {
+    json_schema!({
+        "anyOf": [
+            { "type": "string", "pattern": whole(pattern), "description": about, "examples": examples },
+            { "type": "integer", "minimum": 1, "description": "The width of the only layer, e.g. 128." },
+        ]
+    })
+}
+
+impl JsonSchema for HeadSpec {
+    fn schema_name() -> Cow<'static, str> {
+        "Head".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let about = "The layers of a head: widths joined by `-`, and an ending (none, `bias`, `bn`, `bn-`), \
+            e.g. `2048-2048-128 bn-`; or `none`.";
+        text_or_width(&head(), about, &["2048-2048-128 bn-", "256 bias", "none"])
+    }
+}
+
+impl JsonSchema for PredictorSpec {
+    fn schema_name() -> Cow<'static, str> {
+        "Predictor".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let about = "A head, e.g. `128 bn-`; `residual` and a head, e.g. `residual 512-128`; or `hypernetwork`, with \
+            widths of hidden layers if there are any, e.g. `hypernetwork 256`.";
+        let pattern = format!(r"({head}|residual\s+{head}|hypernetwork(\s+{WIDTHS})?)", head = head());
+        text_or_width(&pattern, about, &["128 bn-", "residual 512-128", "hypernetwork", "hypernetwork 256"])
+    }
+}
+
+impl JsonSchema for Weight {
+    fn schema_name() -> Cow<'static, str> {
+        "Weight".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let line = "A line over a share of the steps, e.g. `0 to 1 until 0.1`.";
+        let pattern = whole(&format!(r"{NUMBER}(\s+to\s+{NUMBER}\s+until\s+{NUMBER})?"));
+        json_schema!({
+            "anyOf": [
+                { "type": "number", "minimum": 0, "description": "The same throughout, e.g. 0.5." },
+                { "type": "string", "pattern": pattern, "description": line, "examples": ["0 to 1 until 0.1"] },
+            ]
+        })
+    }
+}
+
+impl JsonSchema for Prediction {
+    fn schema_name() -> Cow<'static, str> {
+        "Prediction".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": whole(&format!(r"\S+(\s+{NUMBER})?")),
+            "description": "An augmentation, and a weight if it is not 1, e.g. `random-resized-crop 0.5`.",
+            "examples": ["random-resized-crop 0.5", "colour-jitter"],
+        })
+    }
+}

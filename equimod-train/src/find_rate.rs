@@ -1,0 +1,107 @@
+//! Which learning rates a recipe can be trained with (Smith, arXiv 1506.01186): the rate rises from step to step until the
+//! loss does.
+
+use equimod_data::Batches;
+use serde::Serialize;
+
+use crate::Result;
+use crate::trainer::{Taken, Trainer};
+
+/// The weight of older losses in the smoothed one.
+const SMOOTHING: f64 = 0.9;
+/// Steps before a loss that rises ends the search.
+const SETTLED: usize = 10;
+/// How far above its lowest the smoothed loss ends the search, as a share of how far it fell.
+const TOO_HIGH: f64 = 1.0;
+
+/// A rate and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Tried {
+    /// The rate of the step.
+    pub learning_rate: f64,
+    /// The loss before the step.
+    pub loss: f64,
+    /// The loss, smoothed over the steps before: `m ← 0.9·m + 0.1·loss`, divided by `1 − 0.9^steps`.
+    pub smoothed: f64,
+}
+
+/// Rates in rising order, each tried for one step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RateSearch {
+    /// Every step.
+    pub tried: Vec<Tried>,
+    /// Whether the loss or the gradient was no longer a number after the last.
+    pub diverged: bool,
+    /// The rate at which the smoothed loss fell most steeply over the logarithm of the rate.
+    pub steepest: Option<f64>,
+    /// The rate of the lowest smoothed loss.
+    pub lowest: Option<f64>,
+}
+
+impl RateSearch {
+    fn of(tried: Vec<Tried>, diverged: bool) -> Self {
+        let lowest = tried.iter().skip(1).min_by(|a, b| a.smoothed.total_cmp(&b.smoothed)).copied();
+        let before_lowest = tried.iter().filter(|t| lowest.is_some_and(|l| t.learning_rate <= l.learning_rate));
+        let falling: Vec<&Tried> = before_lowest.collect();
+        // Over five steps, so that a single batch does not decide.
+        let slope = |w: &&[&Tried]| w[w.len() - 1].smoothed - w[0].smoothed;
+        let steepest = falling.windows(5).min_by(|a, b| slope(a).total_cmp(&slope(b))).filter(|w| slope(w) < 0.0);
+        let steepest = steepest.map(|w| w[2].learning_rate);
+        Self { steepest, lowest: lowest.map(|l| l.learning_rate), tried, diverged }
+    }
+}
+
+impl Trainer {
+    /// Takes up to `steps` steps at rates from `least` to `most`, evenly in the logarithm. The weights are of no use
+    /// afterwards.
+    pub fn search_rates(
+        &mut self,
+        least: f64,
+        most: f64,
+        steps: usize,
+        mut told: impl FnMut(&Tried),
+    ) -> Result<RateSearch> {
+        let mut batches: Batches = self.loader().start(0)?;
+        let (mut tried, mut average): (Vec<Tried>, f64) = (Vec::new(), 0.0);
+        let (mut first, mut lowest) = (f64::INFINITY, f64::INFINITY);
+        for number in 0..steps {
+            let Some(batch) = batches.next().transpose()? else { break };
+            let learning_rate = least * (most / least).powf(number as f64 / (steps - 1).max(1) as f64);
+            let loss = match self.take_step(&batch, learning_rate)? {
+                Taken::Whole { report, .. } => report.loss,
+                Taken::Diverged { .. } => return Ok(RateSearch::of(tried, true)),
+            };
+            batches.recycle(batch);
+            average = SMOOTHING * average + (1.0 - SMOOTHING) * loss;
+            let smoothed = average / (1.0 - SMOOTHING.powi(number as i32 + 1));
+            let found = Tried { learning_rate, loss, smoothed };
+            told(&found);
+            tried.push(found);
+            if number == 0 {
+                first = smoothed;
+            }
+            lowest = smoothed.min(lowest);
+            if number >= SETTLED && smoothed > first + TOO_HIGH * (first - lowest).max(0.1 * first.abs()) {
+                break;
+            }
+        }
+        Ok(RateSearch::of(tried, false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steepest_fall_is_found_before_the_lowest_loss() {
+        // Falls like a hyperbolic tangent around 10^-2, rises from 10^0 on.
+        let loss = |x: f64| 3.0 - (2.0 * (x + 2.0)).tanh() + if x > 0.0 { 4.0 * x } else { 0.0 };
+        let at = |i: i32| f64::from(i) / 10.0 - 5.0;
+        let tried = |i: i32| Tried { learning_rate: 10f64.powf(at(i)), loss: loss(at(i)), smoothed: loss(at(i)) };
+        let search = RateSearch::of((0..61).map(tried).collect(), false);
+        assert!((search.steepest.unwrap().log10() + 2.0).abs() < 0.15, "{search:?}");
+        assert!((search.lowest.unwrap().log10()).abs() < 0.15, "{search:?}");
+        assert_eq!(RateSearch::of(Vec::new(), true).steepest, None);
+    }
+}

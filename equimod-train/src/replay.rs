@@ -1,0 +1,101 @@
+//! A step that went wrong, once more: from the folder that the guard left.
+
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use equimod_core::checkpoint::{from_bytes, load_strict, read_folder};
+use equimod_core::model::{MODEL_FILE, TARGET_FILE};
+use equimod_core::optim::squared_norm;
+use equimod_core::{
+    Description, Execution, Method, Mode, Moment, ParamStore, Placement, SingleProcess, StepBatch,
+};
+use serde::Serialize;
+
+use crate::saved::{BATCH_FILE, EVIDENCE_FILE, Evidence};
+use crate::tensors::{from_tensors, step_batch};
+use crate::{Error, Result};
+
+/// A method with the weights and the batch of a step that went wrong.
+pub struct Replay {
+    evidence: Evidence,
+    method: Method,
+    batch: StepBatch,
+}
+
+/// What the step gives when it is taken again.
+#[derive(Clone, Debug, Serialize)]
+pub struct Replayed {
+    /// What was known of the step.
+    pub evidence: Evidence,
+    /// The loss and the named scalars, as text since JSON has no word for what is not a number.
+    pub metrics: Vec<(String, String)>,
+    /// Weights and statistics with values that are not numbers, before the step.
+    pub broken_weights: Vec<String>,
+    /// The norm of each tensor's gradient, as text, those that are not numbers first, then the largest.
+    pub gradient_norms: Vec<(String, String)>,
+}
+
+impl Replay {
+    /// Reads the folder `diverged/step-…` of a run; `dtype` f64 shows whether precision is to blame.
+    pub fn load(folder: &Path, device: &Device, dtype: DType) -> Result<Self> {
+        let files = read_folder(folder)?;
+        let bytes = |name: &str| {
+            let text = format!("{} holds no {name}; give a folder diverged/step-… of a run", folder.display());
+            files.get(name).map(Vec::as_slice).ok_or(Error::RunDirectory(text))
+        };
+        let unreadable = |e: serde_json::Error| {
+            Error::RunDirectory(format!("{} cannot be read ({e}); use a matching version", folder.display()))
+        };
+        let evidence: Evidence = serde_json::from_slice(bytes(EVIDENCE_FILE)?).map_err(unreadable)?;
+        let path = folder.join(MODEL_FILE);
+        let model = from_bytes(bytes(MODEL_FILE)?, &path, device)?;
+        let description: Description =
+            serde_json::from_str(model.description.as_deref().unwrap_or_default()).map_err(unreadable)?;
+        let placement = Placement {
+            seed: evidence.seed,
+            dtype,
+            device,
+            collective: SingleProcess::shared(),
+            execution: Execution { parts: evidence.parts, ..Execution::default() },
+        };
+        let method = Method::new(&description.method, &description.parameters, placement)?;
+        load_strict(method.params(), &model.tensors, &path)?;
+        if let Some(target) = method.target() {
+            let path = folder.join(TARGET_FILE);
+            load_strict(target.params(), &from_bytes(bytes(TARGET_FILE)?, &path, device)?.tensors, &path)?;
+        }
+        let tensors = from_bytes(bytes(BATCH_FILE)?, &folder.join(BATCH_FILE), &Device::Cpu)?.tensors;
+        let batch = from_tensors(&tensors, evidence.epoch, evidence.batch)?;
+        let batch = step_batch(&batch, &description.preprocessing.normalisation, device, dtype)?;
+        Ok(Self { evidence, method, batch })
+    }
+
+    /// Takes the step again, up to its gradients. The target network is as it was then: it had moved already.
+    pub fn run(self) -> Result<Replayed> {
+        let Self { evidence, method, batch } = self;
+        let broken_weights = broken(method.params())?;
+        let moment = Moment { step: evidence.step, total: evidence.total_steps };
+        let outcome = method.gradients(&batch, moment, Mode::Train)?;
+        let mut metrics = vec![("loss".to_owned(), outcome.loss.to_string())];
+        metrics.extend(outcome.metrics.into_iter().map(|(name, value)| (name, value.to_string())));
+        let mut norms = Vec::new();
+        for (name, gradient) in outcome.gradients.iter() {
+            norms.push((name.to_owned(), squared_norm(gradient)?.sqrt()));
+        }
+        let rank = |norm: f64| if norm.is_finite() { norm } else { f64::INFINITY };
+        norms.sort_by(|a, b| rank(b.1).total_cmp(&rank(a.1)));
+        let gradient_norms = norms.into_iter().map(|(name, norm)| (name, norm.to_string())).collect();
+        Ok(Replayed { evidence, metrics, broken_weights, gradient_norms })
+    }
+}
+
+/// The tensors with values that are not numbers.
+fn broken(params: &ParamStore) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for (name, slot) in params.iter().filter(|(_, slot)| slot.var.dtype().is_float()) {
+        if !squared_norm(slot.var.as_tensor())?.is_finite() {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
