@@ -11,7 +11,8 @@ pub const INTERRUPTED: u8 = 75;
 /// A second interrupt, before the checkpoint was written.
 pub const KILLED: i32 = 130;
 
-const FAILED: u8 = 1;
+/// Nothing else fits.
+pub const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// Pictures that cannot be used.
 pub const DATA: u8 = 3;

@@ -14,8 +14,12 @@ mod hub;
 mod mnist;
 mod noise;
 mod output;
+mod probe;
+mod profile;
 mod recipes;
+mod run_files;
 mod run_report;
+mod signals;
 mod sources;
 mod split_names;
 

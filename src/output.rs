@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use equimod_train::{Result, Sink, StepReport};
+use equimod_train::{ProbeReport, Result, Sink, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -121,8 +121,8 @@ fn line(report: &StepReport) -> String {
         }
     }
     parts.push(format!("rate {:.3}", report.learning_rate));
-    parts.push(format!("{:.0} pictures/s", report.images_per_second));
-    parts.push(format!("wait {:.0} %", 100.0 * report.wait_share));
+    parts.push(format!("{:.0} pictures/s", report.pace.images_per_second));
+    parts.push(format!("wait {:.0} %", 100.0 * report.pace.shares.data));
     parts.push(format!("{} left", duration(report.remaining)));
     parts.join("  ")
 }
@@ -156,6 +156,11 @@ impl Sink for Progress {
             }
         }
         Ok(())
+    }
+
+    fn probe(&mut self, report: &ProbeReport) -> Result<()> {
+        let scores = report.scores.iter().map(|(name, score)| format!("{name} {:.1} %", 100.0 * score));
+        self.note(&format!("probe after epoch {}: {}", report.epoch, scores.collect::<Vec<_>>().join(", ")))
     }
 
     fn note(&mut self, text: &str) -> Result<()> {

@@ -15,8 +15,22 @@ pub fn asked(name: &str, settings: &[String]) -> anyhow::Result<(Recipe, String)
         // The recipe's own words no longer hold.
         recipe.about = format!("{name} with {}", settings.join(", "));
     }
-    let flags: String = settings.iter().map(|setting| format!("# --set {setting}\n")).collect();
-    Ok((recipe, text + &flags))
+    Ok((recipe, text + &as_comments(settings)))
+}
+
+/// Settings that were given beside a file, as comments behind it.
+pub fn as_comments(settings: &[String]) -> String {
+    settings.iter().map(|setting| format!("# --set {setting}\n")).collect()
+}
+
+/// What the recipe `name` builds on: itself if it is built in, its base, or the defaults.
+pub fn base(name: &str) -> anyhow::Result<(String, Recipe)> {
+    let named = |line: &str| Some(line.strip_prefix("base")?.trim_start().strip_prefix('=')?.trim().trim_matches('"').to_owned());
+    let text = text(name)?;
+    match text.lines().find_map(named) {
+        Some(base) => Ok((base.clone(), assemble(&RECIPES, &base, &format!("base = {base:?}\n"), &[])?)),
+        None => Ok(("the defaults".into(), Recipe::default())),
+    }
 }
 
 /// As [`asked`], for a look at parts of a recipe: what only training asks for is not checked.

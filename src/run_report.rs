@@ -1,14 +1,13 @@
 //! The report of a run: from its files and results to the page.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::Context;
 use equimod_data::{Dataset, Policy, clean_view, view_rng};
 use equimod_eval::ResultRow;
 use equimod_eval::report::{Picture, PictureRow, Plot, ReportData, Series, render};
 use equimod_train::{Recipe, RunInfo};
-use serde_json::Value;
+
+use crate::run_files::Metrics;
 
 /// Pictures whose views are shown.
 const SHOWN: usize = 6;
@@ -50,7 +49,8 @@ impl RunReport<'_> {
             summary: self.recipe.about.clone(),
             facts,
             results: self.results.to_vec(),
-            plots: plots(&self.run.join("metrics.jsonl"))?,
+            tables: Vec::new(),
+            plots: plots(self.run)?,
             pictures: self.pictures()?,
             recipe: self.recipe.to_toml(),
             notices: self.dataset.notice().map(str::to_owned).into_iter().collect(),
@@ -79,20 +79,17 @@ impl RunReport<'_> {
     }
 }
 
-/// Losses, equivariance, gradient norm and learning rate over steps.
-fn plots(path: &Path) -> anyhow::Result<Vec<Plot>> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let series = |key: &str| {
-        let point = |line: &Value| Some((line.get("step")?.as_f64()?, line.get(key)?.as_f64()?));
-        Series { name: key.replace('_', " ").replace('.', ": "), points: lines.iter().filter_map(point).collect() }
-    };
+/// Losses, equivariance, probes, gradient norm and learning rate over steps.
+fn plots(run: &Path) -> anyhow::Result<Vec<Plot>> {
+    let metrics = Metrics::read(run)?;
+    let series = |key: &str| metrics.series(&key.replace('_', " ").replace('.', ": "), key);
     let plot = |title: &str, series: Vec<Series>| Plot { title: title.into(), x_label: "step".into(), series };
-    let keys: Vec<&String> = lines.first().and_then(Value::as_object).map(|o| o.keys().collect()).unwrap_or_default();
-    let named = |part: &str| -> Vec<Series> { keys.iter().filter(|k| k.contains(part)).map(|k| series(k)).collect() };
+    let names = metrics.names();
+    let named = |part: &str| -> Vec<Series> { names.iter().filter(|k| k.contains(part)).map(|k| series(k)).collect() };
     Ok(vec![
         plot("loss", named("loss")),
         plot("absolute equivariance in training", named("absolute_equivariance")),
+        plot("accuracy of probes", named("probe.")),
         plot("learning rate", vec![series("learning_rate")]),
         plot("gradient norm", vec![series("gradient_norm")]),
     ])

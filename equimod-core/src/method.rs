@@ -246,14 +246,15 @@ impl Method {
         let (backbone, parts) = (self.backbone.as_ref(), self.parts);
         let targets = self.target.as_ref().map(|target| target.forward(batch, parts)).transpose()?;
         let passes = Passes { backbone, device, parts, tapped: &needs.stages, mode };
-        let (features, way_back) = passes.forward(batch)?;
+        let (features, way_back) = tracing::trace_span!("backbone forward").in_scope(|| passes.forward(batch))?;
         let backbone_forward = start.elapsed();
         let seen = Seen { batch, targets: targets.as_ref(), mode };
         let (HeadsOutcome { loss, metrics, gradients: heads, mut times }, features) =
             self.heads(&seen, moment, features)?;
         times.backbone_forward = backbone_forward;
         let start = Instant::now();
-        let mut gradients = passes.backward(way_back, features)?;
+        let mut gradients =
+            tracing::trace_span!("backbone backward").in_scope(|| passes.backward(way_back, features))?;
         times.backbone_backward = start.elapsed();
         for (name, gradient) in heads {
             gradients.insert(&name, gradient)?;
@@ -293,7 +294,8 @@ impl Method {
         drop(stages);
         times.heads_forward = start.elapsed();
         let start = Instant::now();
-        let (mut store, mut collected) = collecting(|| loss.backward())?;
+        let backward = tracing::trace_span!("heads backward");
+        let (mut store, mut collected) = backward.in_scope(|| collecting(|| loss.backward()))?;
         let mut gradients = Vec::new();
         for (name, slot) in self.params.trainable() {
             let gradient = match (store.remove(slot.var.as_tensor()), collected.remove(&slot.var.id())) {

@@ -181,6 +181,7 @@ impl Source {
 
     /// The part `range` of the epoch's order, which lies in batch `index`.
     fn piece(&self, epoch: u64, index: usize, range: Range<usize>, spare: Option<Batch>) -> Result<Batch> {
+        let _piece = tracing::trace_span!("make a piece of a batch", epoch, batch = index).entered();
         let order = self.order(epoch);
         let mut batch = spare.unwrap_or_else(|| self.empty(range.len()));
         (batch.epoch, batch.index) = (epoch, index);

@@ -136,6 +136,7 @@ impl Trainer {
 
     /// Commits a checkpoint, and removes those that need not be kept.
     pub(crate) fn save(&self, run: &RunDirectory) -> Result<()> {
+        let _checkpoint = tracing::trace_span!("checkpoint").entered();
         let Self { step, recipe, best, fingerprint, .. } = self;
         let state = SavedState {
             step: *step,

@@ -232,7 +232,9 @@ impl Trainer {
         let mut batches = self.loader.start(self.step)?;
         let (mut speed, mut collapse) = (Speed::new(self.recipe.data.batch), Collapse::default());
         while self.step < total {
-            let Some(batch) = batches.next().transpose()? else { break };
+            let Some(batch) = tracing::trace_span!("wait for data").in_scope(|| batches.next()).transpose()? else {
+                break;
+            };
             let data = batches.take_waited();
             let (mut report, spent) = match self.take_step(&batch, rates.rate(self.step))? {
                 Taken::Whole { report, spent } => (report, spent),
@@ -292,6 +294,7 @@ impl Trainer {
         let every = self.recipe.probe.every_epochs;
         let due = self.epoch_done().filter(|epoch| every > 0 && epoch.is_multiple_of(every));
         let (Some(epoch), Some(probe)) = (due, probe) else { return Ok(false) };
+        let _probe = tracing::trace_span!("probe").entered();
         let report = ProbeReport { step: self.step, epoch, scores: probe.look(&self.model()?)? };
         for sink in sinks.iter_mut() {
             sink.probe(&report)?;
@@ -305,12 +308,14 @@ impl Trainer {
     }
 
     pub(crate) fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Taken> {
+        let _step = tracing::trace_span!("step", number = self.step).entered();
         // Parts of a batch go to the device one by one.
         let device = if self.recipe.execution.parts > 1 { &Device::Cpu } else { &self.surroundings.device };
         let dtype = self.method.params().dtype();
         let tensors = step_batch(batch, &self.recipe.normalisation, device, dtype)?;
         let mut outcome = self.method.step(&tensors, self.moment())?;
         drop(tensors);
+        let _update = tracing::trace_span!("optimizer").entered();
         let start = Instant::now();
         let gradient_norm = match guard::check(&outcome)? {
             Verdict::Sound(norm) => norm,

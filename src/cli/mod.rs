@@ -34,6 +34,13 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or recipe, 3 dat
 pub enum Command {
     /// Train a backbone, evaluate it and write a report.
     Pretrain(Pretrain),
+    /// Find learning rates that a recipe can be trained with.
+    #[command(name = "find-lr")]
+    FindRate(FindRate),
+    /// Compare runs on one page: curves, differences of recipes, results.
+    Report(Report),
+    /// Take a step again that went wrong, and say where.
+    Replay(Replay),
     /// Evaluate a frozen backbone.
     Eval(Eval),
     /// Say what a MODEL holds and whether it loads.
@@ -80,9 +87,16 @@ pub struct Pretrain {
     /// The recipe's number of epochs.
     #[arg(long)]
     pub epochs: Option<u64>,
-    /// Go on with the run in --out from its newest checkpoint.
-    #[arg(long, requires = "out", conflicts_with_all = ["settings", "seed", "epochs", "data", "dry_run"])]
+    /// Go on with the run in --out from its newest checkpoint. Settings that decide weights stay as they are; where pictures
+    /// lie, and [checkpoint], [probe] and [guard], may change by --data and --set.
+    #[arg(long, requires = "out", conflicts_with_all = ["dry_run", "from"])]
     pub resume: bool,
+    /// Begin with the weights of a MODEL: its backbone, and those heads that fit.
+    #[arg(long, value_name = "MODEL")]
+    pub from: Option<PathBuf>,
+    /// Write a trace of the first N steps into trace.json, for chrome://tracing or Perfetto [default N: 20].
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20")]
+    pub profile: Option<u64>,
     /// Print the resolved recipe, the number of parameters, and what a step takes in memory and time, and stop.
     #[arg(long)]
     pub dry_run: bool,
@@ -90,6 +104,63 @@ pub struct Pretrain {
     #[arg(long)]
     pub no_eval: bool,
     /// Print the results as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `find-lr`.
+#[derive(Args, Debug)]
+pub struct FindRate {
+    /// A built-in recipe (see `equimod list recipes`) or a TOML file.
+    #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
+    pub recipe: String,
+    /// The pictures, a source of `equimod list datasets` [default: the recipe's].
+    #[arg(long)]
+    pub data: Option<String>,
+    /// Change a setting of the recipe, e.g. data.batch=128; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// The first rate.
+    #[arg(long, default_value_t = 1e-4)]
+    pub least: f64,
+    /// The last rate, if the loss does not rise before.
+    #[arg(long, default_value_t = 100.0)]
+    pub most: f64,
+    /// Steps from the first rate to the last.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..))]
+    pub steps: u32,
+    /// The page with the plot.
+    #[arg(long, default_value = "find-lr.html", value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print every step as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `report`.
+#[derive(Args, Debug)]
+pub struct Report {
+    /// Run directories.
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// The page.
+    #[arg(long, default_value = "report.html", value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// `replay`.
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// A folder diverged/step-… of a run.
+    pub folder: PathBuf,
+    /// Compute in 64 bits: what goes well then is a matter of precision.
+    #[arg(long)]
+    pub double: bool,
+    /// Print as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

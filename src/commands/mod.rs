@@ -4,9 +4,12 @@ mod bench;
 mod completions;
 mod data;
 mod eval;
+mod find_rate;
 mod inspect;
 mod list;
 mod pretrain;
+mod replay;
+mod report;
 
 use std::process::ExitCode;
 
@@ -23,6 +26,9 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
     }
     match arguments.command {
         Command::Pretrain(arguments) => pretrain::run(&arguments),
+        Command::FindRate(arguments) => find_rate::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),

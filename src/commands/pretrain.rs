@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -17,16 +15,21 @@ use equimod_eval::lbfgs::LbfgsConfig;
 use equimod_eval::logistic::LogisticConfig;
 use equimod_eval::results::{markdown, plain};
 use equimod_train::{
-    Ending, JsonLines, Recipe, RunDirectory, RunInfo, Sink, Status, Surroundings, TextLog, Trainer, resolve,
+    Ending, JsonLines, Origin, Pace, Probe, Recipe, RunDirectory, RunInfo, Sink, Status, Surroundings, TensorBoard,
+    TextLog, Trainer, changes, resolve,
 };
 
+use crate::allocator::MEMORY;
 use crate::bundled::RECIPES;
 use crate::cli::Pretrain;
 use crate::evaluation::{Evaluation, beside, equivariance};
 use crate::forecast::{Forecast, forecast};
 use crate::output::{self, Progress, duration};
-use crate::recipes::asked;
+use crate::probe::LabelledProbe;
+use crate::profile::Profile;
+use crate::recipes::{as_comments, asked, base};
 use crate::run_report::RunReport;
+use crate::signals::Signals;
 use crate::sources::{Reading, Splits, splits, training};
 use crate::{device, exit};
 
@@ -50,24 +53,29 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
         opened => opened?,
     };
     recipe.data.source = source;
-    let stop = Arc::new(AtomicBool::new(false));
+    let signals = Signals::default();
     let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
-    let surroundings = Surroundings { stop: stop.clone(), ..Surroundings::alone(device.clone(), threads, version) };
+    let surroundings = Surroundings {
+        stop: signals.stop.clone(),
+        peak_memory: Some(|| MEMORY.peak_usage() as u64),
+        ..Surroundings::alone(device.clone(), threads, version)
+    };
     let mut trainer = Trainer::new(recipe.clone(), dataset.clone(), surroundings)?;
     if arguments.dry_run {
-        return dry_run(&recipe, &trainer);
+        return dry_run(arguments, &recipe, &trainer);
     }
-    listen(&stop)?;
+    let mut probe = LabelledProbe::of(&recipe)?;
+    signals.listen()?;
     let (run, mut info) = open_run(arguments, &recipe, &asked, &mut trainer, &device)?;
     let start = Instant::now();
-    let mut sinks = sinks(&run, &trainer)?;
-    let ending = trainer.run(&run, &mut sinks);
+    let mut sinks = sinks(arguments, &run, &trainer)?;
+    let ending = trainer.run(&run, &mut sinks, probe.as_mut().map(|probe| probe as &mut dyn Probe));
+    let cost = cost(trainer.pace(), MEMORY.peak_usage() as u64);
+    sinks.iter_mut().try_for_each(|sink| sink.note(&cost).and_then(|()| sink.flush()))?;
     drop(sinks);
-    info.status = match &ending {
-        Ok(Ending::Finished) => Status::Finished,
-        Ok(Ending::Interrupted) => Status::Interrupted,
-        Err(_) => Status::Failed,
-    };
+    info.status = status(&ending);
+    info.seconds += start.elapsed().as_secs_f64();
+    info.peak_memory = info.peak_memory.max(MEMORY.peak_usage() as u64);
     run.write_info(&info)?;
     if ending? == Ending::Interrupted {
         let folder = run.path().display();
@@ -77,24 +85,52 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
         ));
         return Ok(ExitCode::from(exit::INTERRUPTED));
     }
-    let times = vec![("training".to_owned(), duration(start.elapsed()))];
+    // What is left can be done again with --resume.
+    signals.end_at_once();
+    let times = vec![("training".to_owned(), duration(Duration::from_secs_f64(info.seconds)))];
     let finished = Finished { run: &run, info: &info, recipe: &recipe, dataset: dataset.as_ref(), trainer: &trainer };
-    finished.report(arguments, &device, times)?;
+    finished.report(arguments, &device, times, cost)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn status(ending: &equimod_train::Result<Ending>) -> Status {
+    match ending {
+        Ok(Ending::Finished) => Status::Finished,
+        Ok(Ending::Interrupted) => Status::Interrupted,
+        Err(equimod_train::Error::Diverged { .. }) => Status::Diverged,
+        Err(_) => Status::Failed,
+    }
+}
+
+/// Memory, speed, and where the time of steps went.
+fn cost(pace: Pace, peak_memory: u64) -> String {
+    let shares = pace.shares.named().map(|(part, share)| format!("{part} {:.0} %", 100.0 * share)).join(", ");
+    format!(
+        "{:.1} pictures/s over {} steps; of a step: {shares}; at most {:.0} MiB of memory",
+        pace.images_per_second,
+        pace.steps,
+        peak_memory as f64 / f64::from(1 << 20)
+    )
 }
 
 /// The resolved recipe, and the text that was asked for.
 fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
-    if arguments.resume {
-        let path = arguments.out.clone().unwrap_or_default().join("recipe.resolved.toml");
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("there is no run to go on with: {} cannot be read", path.display()))?;
-        return Ok((resolve(&RECIPES, &path.display().to_string(), &text, &[])?, text));
-    }
     let mut settings = arguments.settings.clone();
     settings.extend(arguments.data.iter().map(|data| format!("data.source={data:?}")));
     settings.extend(arguments.seed.iter().map(|seed| format!("seed={seed}")));
     settings.extend(arguments.epochs.iter().map(|epochs| format!("schedule.epochs={epochs}")));
+    if arguments.resume {
+        let out = arguments.out.clone().unwrap_or_default();
+        if out.join("run.json").is_file() {
+            RunInfo::read(&out)?;
+        }
+        let path = out.join("recipe.resolved.toml");
+        let read = |path: &Path| std::fs::read_to_string(path);
+        let text =
+            read(&path).with_context(|| format!("there is no run to go on with: {} cannot be read", path.display()))?;
+        let asked = read(&out.join("recipe.toml")).unwrap_or_default() + &as_comments(&settings);
+        return Ok((resolve(&RECIPES, &path.display().to_string(), &text, &settings)?, asked));
+    }
     asked(&arguments.recipe, &settings)
 }
 
@@ -103,7 +139,8 @@ fn reading(recipe: &Recipe) -> Reading {
     Reading { oriented: recipe.data.apply_orientation }
 }
 
-fn dry_run(recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
+fn dry_run(arguments: &Pretrain, recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
+    output::note(&difference(&arguments.recipe, recipe));
     output::note(&parts(trainer));
     output::result(&recipe.to_toml())?;
     let Forecast { bytes, time, taken } = forecast(recipe, trainer.parameters())?;
@@ -147,15 +184,6 @@ fn short(time: Duration) -> String {
     }
 }
 
-/// The first signal asks for a checkpoint and an end; a second interrupt ends at once.
-fn listen(stop: &Arc<AtomicBool>) -> anyhow::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    signal_hook::flag::register_conditional_shutdown(SIGINT, exit::KILLED, stop.clone())?;
-    signal_hook::flag::register(SIGINT, stop.clone())?;
-    signal_hook::flag::register(SIGTERM, stop.clone())?;
-    Ok(())
-}
-
 fn open_run(
     arguments: &Pretrain,
     recipe: &Recipe,
@@ -164,28 +192,72 @@ fn open_run(
     device: &Device,
 ) -> anyhow::Result<(RunDirectory, RunInfo)> {
     if arguments.resume {
-        let (run, mut info) = RunDirectory::open(&arguments.out.clone().unwrap_or_default())?;
-        for reason in trainer.resume(&run)? {
-            output::note(&format!("passed over: {reason}"));
-        }
-        run.cut_metrics(trainer.step())?;
-        info.status = Status::Running;
-        info.resumed_at.push(trainer.step());
-        run.write_info(&info)?;
-        output::note(&format!("going on with {} after step {}", run.path().display(), trainer.step()));
-        return Ok((run, info));
+        return resume(arguments, recipe, asked, trainer);
     }
-    let info = RunInfo {
+    let mut info = RunInfo {
         command: std::env::args().collect(),
         host: gethostname::gethostname().to_string_lossy().into_owned(),
         device: device::describe(device),
         ..trainer.info()
     };
+    if let Some(model) = &arguments.from {
+        info.from = Some(begin_from(trainer, model, device)?);
+    }
     let folder = arguments.out.clone().unwrap_or_else(|| next_folder(&arguments.recipe));
     let run = RunDirectory::create(&folder, &info, asked, recipe)?;
     let (steps, about) = (trainer.total_steps(), &recipe.about);
     output::note(&format!("{about}: {steps} steps into {}", run.path().display()));
+    output::note(&difference(&arguments.recipe, recipe));
     Ok((run, info))
+}
+
+fn resume(
+    arguments: &Pretrain,
+    recipe: &Recipe,
+    asked: &str,
+    trainer: &mut Trainer,
+) -> anyhow::Result<(RunDirectory, RunInfo)> {
+    let (run, mut info) = RunDirectory::open(&arguments.out.clone().unwrap_or_default())?;
+    for reason in trainer.resume(&run)? {
+        output::note(&format!("passed over: {reason}"));
+    }
+    if let (0, Some(from)) = (trainer.step(), &info.from) {
+        // There is no checkpoint yet.
+        let again = begin_from(trainer, Path::new(&from.model), &trainer.method().params().device().clone())?;
+        anyhow::ensure!(
+            again == *from,
+            "{} is not what the run began with; begin another run with it",
+            from.model
+        );
+    }
+    run.write_recipe(asked, recipe)?;
+    run.cut_metrics(trainer.step())?;
+    info.status = Status::Running;
+    info.resumed_at.push(trainer.step());
+    run.write_info(&info)?;
+    output::note(&format!("going on with {} after step {}", run.path().display(), trainer.step()));
+    Ok((run, info))
+}
+
+/// Takes weights over, and says which.
+fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Result<Origin> {
+    let model = Model::load(path, device)?;
+    model.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
+    let taken = trainer.begin_from(&model)?;
+    output::note(&format!("from {}: {}", model.path.display(), taken.summary()));
+    Ok(Origin { model: path.display().to_string(), sha256: model.sha256 })
+}
+
+/// In which settings the recipe differs from the built-in one it builds on.
+fn difference(name: &str, recipe: &Recipe) -> String {
+    let Ok((base, original)) = base(name) else { return String::new() };
+    let changes = changes(&original, recipe);
+    if changes.is_empty() {
+        return format!("every setting is as in {base}");
+    }
+    let value = |value: Option<String>| value.unwrap_or_else(|| "–".into());
+    let lines = changes.into_iter().map(|c| format!("\n  {}: {} → {}", c.setting, value(c.from), value(c.to)));
+    format!("settings that differ from {base}:{}", lines.collect::<String>())
 }
 
 /// `out/<recipe>-<number>`, the first that is not there.
@@ -195,12 +267,17 @@ fn next_folder(recipe: &str) -> PathBuf {
     (1..).map(folder).find(|folder| !folder.exists()).unwrap_or_else(|| folder(0))
 }
 
-fn sinks(run: &RunDirectory, trainer: &Trainer) -> anyhow::Result<Vec<Box<dyn Sink>>> {
-    Ok(vec![
+fn sinks(arguments: &Pretrain, run: &RunDirectory, trainer: &Trainer) -> anyhow::Result<Vec<Box<dyn Sink>>> {
+    let mut sinks: Vec<Box<dyn Sink>> = vec![
         Box::new(JsonLines::open(&run.path().join("metrics.jsonl"))?),
+        Box::new(TensorBoard::open(run.path(), trainer.step())?),
         Box::new(TextLog::open(&run.path().join("train.log"))?),
         Box::new(Progress::new(trainer.step(), trainer.total_steps())),
-    ])
+    ];
+    if let Some(steps) = arguments.profile {
+        sinks.push(Box::new(Profile::start(&run.path().join("trace.json"), trainer.step() + steps)?));
+    }
+    Ok(sinks)
 }
 
 /// A run whose last step is done.
@@ -214,7 +291,13 @@ struct Finished<'a> {
 
 impl Finished<'_> {
     /// Evaluates, writes results and report, prints both and what to try next.
-    fn report(&self, arguments: &Pretrain, device: &Device, mut times: Vec<(String, String)>) -> anyhow::Result<()> {
+    fn report(
+        &self,
+        arguments: &Pretrain,
+        device: &Device,
+        mut times: Vec<(String, String)>,
+        cost: String,
+    ) -> anyhow::Result<()> {
         let start = Instant::now();
         let rows = match arguments.no_eval {
             true => Vec::new(),
@@ -228,7 +311,7 @@ impl Finished<'_> {
             run: self.run.path(),
             info: self.info,
             recipe: self.recipe,
-            times: vec![("time".into(), times.join(", "))],
+            times: vec![("time".into(), times.join(", ")), ("cost".into(), cost)],
             results: &rows,
             dataset: self.dataset,
             policy: self.trainer.policy(),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Picture, ReportData, line_plot};
+use super::{Picture, ReportData, Table, line_plot};
 use crate::results::HEADINGS;
 
 const STYLE: &str = "
@@ -60,6 +60,7 @@ pub fn escape(text: &str) -> String {
 pub fn render(data: &ReportData) -> String {
     let mut body = format!("<h1>{}</h1><p class=\"summary\">{}</p>", escape(&data.title), escape(&data.summary));
     section(&mut body, "Results", &results(data));
+    data.tables.iter().for_each(|one| section(&mut body, &one.title, &table(one)));
     section(&mut body, "Curves", &plots(data));
     section(&mut body, "Views and their parameters", &pictures(data));
     section(&mut body, "The run", &facts(&data.facts));
@@ -84,13 +85,18 @@ fn section(body: &mut String, title: &str, content: &str) {
 }
 
 fn results(data: &ReportData) -> String {
-    if data.results.is_empty() {
+    let rows = data.results.iter().map(|row| row.cells().to_vec()).collect();
+    table(&Table { title: String::new(), headings: HEADINGS.map(str::to_owned).to_vec(), rows })
+}
+
+fn table(Table { headings, rows, .. }: &Table) -> String {
+    if rows.is_empty() {
         return String::new();
     }
-    let heads: String = HEADINGS.iter().map(|h| format!("<th>{}</th>", escape(h))).collect();
-    let cell = |(cell, head): (&String, &str)| format!("<td data-label=\"{}\">{}</td>", escape(head), escape(cell));
-    let row = |cells: [String; 8]| cells.iter().zip(HEADINGS).map(cell).collect::<String>();
-    let rows: String = data.results.iter().map(|r| format!("<tr>{}</tr>", row(r.cells()))).collect();
+    let heads: String = headings.iter().map(|h| format!("<th>{}</th>", escape(h))).collect();
+    let cell = |(cell, head): (&String, &String)| format!("<td data-label=\"{}\">{}</td>", escape(head), escape(cell));
+    let row = |cells: &Vec<String>| cells.iter().zip(headings).map(cell).collect::<String>();
+    let rows: String = rows.iter().map(|cells| format!("<tr>{}</tr>", row(cells))).collect();
     format!("<div class=\"scroll\"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>")
 }
 

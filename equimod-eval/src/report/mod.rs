@@ -21,6 +21,8 @@ pub struct ReportData {
     pub facts: Vec<(String, String)>,
     /// Numbers.
     pub results: Vec<ResultRow>,
+    /// Further tables.
+    pub tables: Vec<Table>,
     /// Plots over steps.
     pub plots: Vec<Plot>,
     /// Augmented pictures with their parameters.
@@ -29,6 +31,17 @@ pub struct ReportData {
     pub recipe: String,
     /// Licence notices.
     pub notices: Vec<String>,
+}
+
+/// A table of texts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Above it.
+    pub title: String,
+    /// Of its columns.
+    pub headings: Vec<String>,
+    /// Each as long as the headings.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// Lines over a common axis.

@@ -75,7 +75,8 @@ impl Backbone for ResNet {
     fn forward(&self, images: &Tensor, mode: Mode) -> Result<(Features, Tape)> {
         let (mut xs, stem) = self.stem.forward(images, mode, self.recompute)?;
         let (mut memories, mut outputs) = (Vec::new(), Vec::new());
-        for stage in &self.stages {
+        for (number, stage) in (1..).zip(&self.stages) {
+            let _stage = tracing::trace_span!("stage forward", number).entered();
             let mut stage_memories = Vec::with_capacity(stage.len());
             for block in stage {
                 let (ys, memory) = block.forward(&xs, mode, self.recompute)?;
@@ -139,6 +140,7 @@ impl Record for ResNetRecord {
         tapped.resize(net.stages.len(), None);
         for (blocks, tap) in net.stages.iter().zip(tapped).rev() {
             let Some((memories, ys)) = stages.pop() else { break };
+            let _stage = tracing::trace_span!("stage backward", number = stages.len() + 1).entered();
             // What is tapped has not passed the stage's last ReLU; what comes from behind has.
             dys = match (dys, tap) {
                 (Some(dys), Some(tap)) => Some(kernels::relu_backward(dys, Some(&tap), &ys)?),

@@ -1,0 +1,79 @@
+//! `equimod find-lr`.
+
+use std::process::ExitCode;
+
+use equimod_core::checkpoint::write_atomic;
+use equimod_eval::report::{Plot, ReportData, Series, render};
+use equimod_train::{RateSearch, Surroundings, Tried, Trainer};
+
+use crate::cli::FindRate;
+use crate::exit::Usage;
+use crate::output::{self, Count};
+use crate::recipes::asked;
+use crate::sources::{Reading, training};
+use crate::{device, exit};
+
+/// Tries rates and writes the page.
+pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
+    let FindRate { least, most, .. } = *arguments;
+    if !(least > 0.0 && most > least && most.is_finite()) {
+        let text = format!("rates from {least} to {most} cannot be tried; give --least above 0 and --most above that");
+        return Err(Usage(text).into());
+    }
+    let mut settings = arguments.settings.clone();
+    settings.extend(arguments.data.iter().map(|data| format!("data.source={data:?}")));
+    let (recipe, _) = asked(&arguments.recipe, &settings)?;
+    let (dataset, _) = training(&recipe.data.source, Reading { oriented: recipe.data.apply_orientation })?;
+    let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
+    let surroundings = Surroundings::alone(device::open(&arguments.device.device)?, threads, version);
+    let mut trainer = Trainer::new(recipe.clone(), dataset, surroundings)?;
+    let bar = Count::new("steps", arguments.steps as usize);
+    let mut done = 0;
+    let search = trainer.search_rates(least, most, arguments.steps as usize, |_| {
+        done += 1;
+        bar.set(done);
+    })?;
+    bar.finish();
+    write_atomic(&arguments.out, page(arguments, &search, recipe.to_toml()).as_bytes())?;
+    if arguments.json {
+        output::json(&search)?;
+    } else {
+        output::result(&told(arguments, &search))?;
+    }
+    let found = search.steepest.is_some();
+    Ok(ExitCode::from(if found { 0 } else { exit::FAILED }))
+}
+
+fn told(arguments: &FindRate, search: &RateSearch) -> String {
+    let steps = search.tried.len();
+    let end = match search.tried.last() {
+        Some(last) if search.diverged => format!("the loss was no number after {:.3e}", last.learning_rate),
+        Some(last) if steps < arguments.steps as usize => format!("the loss had risen at {:.3e}", last.learning_rate),
+        _ => "the loss did not rise; try --most higher".into(),
+    };
+    let found = match (search.steepest, search.lowest) {
+        (Some(steepest), Some(lowest)) => format!(
+            "the loss falls most steeply at {steepest:.3e} and is lowest at {lowest:.3e}: try schedule.learning_rate between them"
+        ),
+        _ => "the loss does not fall at any of these rates; look at the plot, or try --least lower".into(),
+    };
+    format!("{steps} steps; {end}\n{found}\nplot {}", arguments.out.display())
+}
+
+fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
+    let line = |name: &str, of: fn(&Tried) -> f64| Series {
+        name: name.into(),
+        points: search.tried.iter().map(|tried| (tried.learning_rate.log10(), of(tried))).collect(),
+    };
+    render(&ReportData {
+        title: format!("equimod: learning rates for {}", arguments.recipe),
+        summary: told(arguments, search),
+        plots: vec![Plot {
+            title: "loss".into(),
+            x_label: "logarithm of the learning rate (base 10)".into(),
+            series: vec![line("loss", |tried| tried.loss), line("smoothed", |tried| tried.smoothed)],
+        }],
+        recipe,
+        ..Default::default()
+    })
+}

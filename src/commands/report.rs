@@ -1,0 +1,126 @@
+//! `equimod report`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use equimod_core::checkpoint::write_atomic;
+use equimod_eval::ResultRow;
+use equimod_eval::report::{Plot, ReportData, Table, render};
+use equimod_train::{Recipe, RunInfo, resolve, settings};
+
+use crate::bundled::RECIPES;
+use crate::cli::Report;
+use crate::output::{self, duration};
+use crate::run_files::Metrics;
+
+/// Metrics that are plotted first.
+const FIRST: [&str; 2] = ["loss", "invariance_loss"];
+
+/// What is read of a run.
+struct Run {
+    name: String,
+    info: RunInfo,
+    recipe: Recipe,
+    metrics: Metrics,
+    results: Vec<ResultRow>,
+}
+
+/// Writes one page about runs.
+pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
+    let runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
+    let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+    let page = render(&ReportData {
+        title: format!("equimod: {}", names.join(", ")),
+        summary: format!("{} runs beside each other", runs.len()),
+        tables: vec![about(&runs), differences(&runs), results(&runs)],
+        plots: plots(&runs),
+        ..Default::default()
+    });
+    write_atomic(&arguments.out, page.as_bytes())?;
+    output::result(&format!("report {}", arguments.out.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(path: &Path) -> anyhow::Result<Run> {
+    let file = path.join("recipe.resolved.toml");
+    let info = RunInfo::read(path)?;
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let recipe = resolve(&RECIPES, &file.display().to_string(), &text, &[])?;
+    let results = match fs::read(path.join("results.json")) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} cannot be read", path.join("results.json").display()))?,
+        // The run is not at its end.
+        Err(_) => Vec::new(),
+    };
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    Ok(Run { name, info, recipe, metrics: Metrics::read(path)?, results })
+}
+
+fn headings(first: &str, runs: &[Run]) -> Vec<String> {
+    std::iter::once(first.to_owned()).chain(runs.iter().map(|run| run.name.clone())).collect()
+}
+
+fn about(runs: &[Run]) -> Table {
+    let row = |what: &str, of: &dyn Fn(&Run) -> String| {
+        std::iter::once(what.to_owned()).chain(runs.iter().map(of)).collect::<Vec<_>>()
+    };
+    let rows = vec![
+        row("about", &|run| run.recipe.about.clone()),
+        row("status", &|run| format!("{:?}", run.info.status).to_lowercase()),
+        row("training", &|run| duration(Duration::from_secs_f64(run.info.seconds))),
+        row("memory at most", &|run| format!("{:.0} MiB", run.info.peak_memory as f64 / f64::from(1 << 20))),
+        row("device", &|run| run.info.device.clone()),
+        row("version", &|run| run.info.version.clone()),
+        row("pictures", &|run| run.info.data_fingerprint.chars().take(16).collect()),
+    ];
+    Table { title: "Runs".into(), headings: headings("run", runs), rows }
+}
+
+/// The settings that are not the same in all runs.
+fn differences(runs: &[Run]) -> Table {
+    let settings: Vec<BTreeMap<String, String>> = runs.iter().map(|run| settings(&run.recipe)).collect();
+    let mut names: Vec<&String> = settings.iter().flat_map(BTreeMap::keys).filter(|name| *name != "about").collect();
+    names.sort();
+    names.dedup();
+    names.retain(|name| settings.iter().any(|one| one.get(*name) != settings[0].get(*name)));
+    let value = |name: &String| settings.iter().map(|one| one.get(name).cloned().unwrap_or_else(|| "–".into())).collect();
+    let row = |name: &String| [vec![name.clone()], value(name)].concat();
+    let rows = names.into_iter().map(row).collect();
+    Table { title: "Settings that differ".into(), headings: headings("setting", runs), rows }
+}
+
+/// Every number that a run has, with its interval.
+fn results(runs: &[Run]) -> Table {
+    let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
+    let mut keys: Vec<[String; 4]> = Vec::new();
+    for row in runs.iter().flat_map(|run| &run.results) {
+        if !keys.contains(&key(row)) {
+            keys.push(key(row));
+        }
+    }
+    let value = |run: &Run, wanted: &[String; 4]| {
+        let row = run.results.iter().find(|row| key(row) == *wanted);
+        row.map_or_else(|| "–".into(), |row| format!("{} ({})", row.cells()[3], row.cells()[4]))
+    };
+    let row = |wanted: &[String; 4]| [vec![wanted.join(" ")], runs.iter().map(|run| value(run, wanted)).collect()].concat();
+    Table { title: "Results".into(), headings: headings("result", runs), rows: keys.iter().map(row).collect() }
+}
+
+/// A plot for each metric, a line for each run.
+fn plots(runs: &[Run]) -> Vec<Plot> {
+    let mut names: Vec<String> = FIRST.map(str::to_owned).to_vec();
+    for name in runs.iter().flat_map(|run| run.metrics.names()) {
+        if !names.contains(&name) && name != "step" && name != "epoch" {
+            names.push(name);
+        }
+    }
+    let plot = |name: String| {
+        let lines = runs.iter().map(|run| run.metrics.series(&run.name, &name)).filter(|line| !line.points.is_empty());
+        Plot { title: name.replace('_', " ").replace('.', ": "), x_label: "step".into(), series: lines.collect() }
+    };
+    names.into_iter().map(plot).collect()
+}

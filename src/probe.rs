@@ -1,0 +1,65 @@
+//! The probe of a recipe: frozen features of labelled pictures, looked at during training.
+
+use equimod_core::Model;
+use equimod_eval::ResultRow;
+use equimod_eval::knn::KnnConfig;
+use equimod_eval::lbfgs::LbfgsConfig;
+use equimod_eval::logistic::LogisticConfig;
+use equimod_train::recipe::{ProbeRecipe, Score};
+use equimod_train::{Error, Probe, Recipe, Result};
+
+use crate::evaluation::Evaluation;
+use crate::sources::{Reading, Splits, splits};
+
+/// Penalties of the linear probe, and when its fits end: a look on the way.
+const PENALTIES: [f64; 3] = [1e-2, 1e-1, 1.0];
+const LOOK: LbfgsConfig = LbfgsConfig { history: 10, iterations: 50, tolerance: 1e-4, change: 1e-4 };
+
+/// k-NN and a linear probe on one task of labelled pictures.
+pub struct LabelledProbe {
+    config: ProbeRecipe,
+    splits: Splits,
+    task: String,
+    seed: u64,
+}
+
+impl LabelledProbe {
+    /// The probe that the recipe asks for, if it does.
+    pub fn of(recipe: &Recipe) -> anyhow::Result<Option<Self>> {
+        let config = recipe.probe.clone();
+        if config.every_epochs == 0 {
+            return Ok(None);
+        }
+        let source = if config.data.is_empty() { &recipe.data.source } else { &config.data };
+        let splits = splits(source, None, Reading { oriented: recipe.data.apply_orientation })?;
+        let one_shot = splits.designs.as_ref().map(|designs| designs.one_shot);
+        let first = splits.train.tasks().iter().find(|task| Some(task.name.as_str()) != one_shot);
+        let task = match (config.task.as_str(), first) {
+            ("", Some(first)) => first.name.clone(),
+            ("", None) => anyhow::bail!(equimod_data::Error::Config(format!(
+                "{source} has no labels to probe with; name a labelled source in probe.data, or set probe.every_epochs to 0"
+            ))),
+            (task, _) => splits.train.tasks()[splits.train.task(task)?].name.clone(),
+        };
+        Ok(Some(Self { config, splits, task, seed: recipe.seed }))
+    }
+
+    fn scores(&self, model: &Model) -> anyhow::Result<Vec<(String, f64)>> {
+        let tasks = [self.task.clone()];
+        let evaluation = Evaluation::new(model, &self.splits, &tasks, self.seed, None)?;
+        let score = |kind: Score, rows: Vec<ResultRow>| rows.first().map(|row| (kind.name().to_owned(), row.value));
+        let knn = KnnConfig { k: self.config.k, ..KnnConfig::default() };
+        let mut scores = Vec::from_iter(score(Score::Knn, evaluation.knn(&knn)?));
+        if self.config.linear {
+            let config = LogisticConfig { penalties: PENALTIES.to_vec(), lbfgs: LOOK, ..Default::default() };
+            scores.extend(score(Score::Linear, evaluation.logistic(&config)?));
+        }
+        Ok(scores)
+    }
+}
+
+impl Probe for LabelledProbe {
+    fn look(&mut self, model: &Model) -> Result<Vec<(String, f64)>> {
+        self.scores(model).map_err(|error| Error::Probe(error.into()))
+    }
+}

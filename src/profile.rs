@@ -1,0 +1,52 @@
+//! A trace of the first steps of a run, in the format of chrome://tracing and Perfetto.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::Context;
+use equimod_train::{ProbeReport, Result, Sink, StepReport};
+use tracing_chrome::{ChromeLayerBuilder, FlushGuard};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Writes what the library crates do until a step is done.
+pub struct Profile {
+    writing: Option<FlushGuard>,
+    last: u64,
+}
+
+impl Profile {
+    /// From now on, up to and with step `last`.
+    pub fn start(path: &Path, last: u64) -> anyhow::Result<Self> {
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let (layer, guard) = ChromeLayerBuilder::new().writer(file).include_args(true).build();
+        let own = ["equimod_core", "equimod_data", "equimod_train"].map(|name| (name, LevelFilter::TRACE));
+        tracing_subscriber::registry().with(layer).with(Targets::new().with_targets(own)).try_init()?;
+        Ok(Self { writing: Some(guard), last })
+    }
+}
+
+impl Sink for Profile {
+    fn step(&mut self, report: &StepReport) -> Result<()> {
+        if report.step >= self.last {
+            self.writing = None;
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self, _: &ProbeReport) -> Result<()> {
+        Ok(())
+    }
+
+    fn note(&mut self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if let Some(writing) = &self.writing {
+            writing.flush();
+        }
+        Ok(())
+    }
+}
