@@ -46,7 +46,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     })?;
     let folder = std::env::temp_dir().join(format!("equimod-custom-module-{}", std::process::id()));
     let run = RunDirectory::create(&folder, &trainer.info(), RECIPE, trainer.recipe())?;
-    trainer.run(&run, &mut [Box::new(JsonLines::open(&folder.join("metrics.jsonl"))?)])?;
+    trainer.run(&run, &mut [Box::new(JsonLines::open(&folder.join("metrics.jsonl"))?)], None)?;
     let metrics = std::fs::read_to_string(folder.join("metrics.jsonl"))?;
     println!("{}\n{}", metrics.lines().next().unwrap_or_default(), metrics.lines().last().unwrap_or_default());
     Ok(())

@@ -25,7 +25,9 @@ pub fn as_comments(settings: &[String]) -> String {
 
 /// What the recipe `name` builds on: itself if it is built in, its base, or the defaults.
 pub fn base(name: &str) -> anyhow::Result<(String, Recipe)> {
-    let named = |line: &str| Some(line.strip_prefix("base")?.trim_start().strip_prefix('=')?.trim().trim_matches('"').to_owned());
+    let named = |line: &str| {
+        Some(line.strip_prefix("base")?.trim_start().strip_prefix('=')?.trim().trim_matches('"').to_owned())
+    };
     let text = text(name)?;
     match text.lines().find_map(named) {
         Some(base) => Ok((base.clone(), assemble(&RECIPES, &base, &format!("base = {base:?}\n"), &[])?)),

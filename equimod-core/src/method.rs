@@ -16,8 +16,8 @@ use crate::nn::{Mode, collecting};
 use crate::objective::{Objective, ObjectiveConfig, PROJECTION_HEAD};
 use crate::optim::Weight;
 use crate::params::{ParamStore, Scope};
-use crate::step::{Metrics, Moment, StepBatch, StepContext, StepTimes, Term, scalar};
 use crate::passes::{Passed, Passes};
+use crate::step::{Metrics, Moment, StepBatch, StepContext, StepTimes, Term, scalar};
 use crate::tape::{FeatureGradients, Gradients};
 use crate::{Error, Result};
 

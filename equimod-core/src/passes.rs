@@ -129,7 +129,9 @@ impl<'a> Passes<'a> {
 /// The rows of all parts in the order of the whole batch: all clean pictures, all first views, all second views.
 fn joined(passed: &[&Passed], parts: &[Part]) -> Result<Passed> {
     let join = |of: &dyn Fn(&Passed) -> Option<Tensor>| -> Result<Option<Tensor>> {
-        let Some(tensors) = passed.iter().map(|passed| of(passed)).collect::<Option<Vec<Tensor>>>() else { return Ok(None) };
+        let Some(tensors) = passed.iter().map(|passed| of(passed)).collect::<Option<Vec<Tensor>>>() else {
+            return Ok(None);
+        };
         let pictures: Vec<usize> = parts.iter().map(Part::pictures).collect();
         join_rows(&tensors, &pictures).map(Some)
     };

@@ -53,10 +53,14 @@ struct Precision {
     execution: Execution,
 }
 
-const F64: Precision = Precision { dtype: DType::F64, execution: Execution { recompute: false, winograd: false } };
+const fn execution(recompute: bool, winograd: bool) -> Execution {
+    Execution { recompute, winograd, parts: 1, precision: equimod_core::Precision::F32 }
+}
+
+const F64: Precision = Precision { dtype: DType::F64, execution: execution(false, false) };
 const DIRECT: Precision = Precision { dtype: DType::F32, ..F64 };
-const WINOGRAD: Precision = Precision { dtype: DType::F32, execution: Execution { recompute: false, winograd: true } };
-const RECOMPUTED: Precision = Precision { dtype: DType::F32, execution: Execution { recompute: true, winograd: true } };
+const WINOGRAD: Precision = Precision { dtype: DType::F32, execution: execution(false, true) };
+const RECOMPUTED: Precision = Precision { dtype: DType::F32, execution: execution(true, true) };
 
 struct Settings {
     method: MethodConfig,

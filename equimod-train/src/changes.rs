@@ -21,7 +21,8 @@ pub struct Change {
 /// The settings in which `to` differs from `from`, in the order of names. What a recipe says about itself is left out.
 pub fn changes(from: &Recipe, to: &Recipe) -> Vec<Change> {
     let (from, to) = (settings(from), settings(to));
-    let mut names: Vec<&String> = from.keys().chain(to.keys()).filter(|name| from.get(*name) != to.get(*name)).collect();
+    let mut names: Vec<&String> =
+        from.keys().chain(to.keys()).filter(|name| from.get(*name) != to.get(*name)).collect();
     names.sort();
     names.dedup();
     let value = |side: &BTreeMap<String, String>, name: &String| side.get(name).cloned();

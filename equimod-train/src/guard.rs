@@ -21,7 +21,11 @@ pub fn check(outcome: &StepOutcome) -> Result<Verdict> {
         return Ok(Verdict::Diverged(format!("the loss is {}", outcome.loss)));
     }
     let norm = outcome.gradients.norm()?;
-    Ok(if norm.is_finite() { Verdict::Sound(norm) } else { Verdict::Diverged(format!("the gradient's norm is {norm}")) })
+    Ok(if norm.is_finite() {
+        Verdict::Sound(norm)
+    } else {
+        Verdict::Diverged(format!("the gradient's norm is {norm}"))
+    })
 }
 
 /// Notices embeddings that no longer differ.

@@ -6,9 +6,7 @@ use candle_core::{DType, Device};
 use equimod_core::checkpoint::{from_bytes, load_strict, read_folder};
 use equimod_core::model::{MODEL_FILE, TARGET_FILE};
 use equimod_core::optim::squared_norm;
-use equimod_core::{
-    Description, Execution, Method, Mode, Moment, ParamStore, Placement, SingleProcess, StepBatch,
-};
+use equimod_core::{Description, Execution, Method, Mode, Moment, ParamStore, Placement, SingleProcess, StepBatch};
 use serde::Serialize;
 
 use crate::saved::{BATCH_FILE, EVIDENCE_FILE, Evidence};

@@ -107,7 +107,9 @@ impl RunInfo {
         let Format { format } = serde_json::from_slice(&bytes).map_err(unreadable)?;
         if format != FORMAT {
             let (run, other) = (run.display(), if format > FORMAT { "a newer" } else { "an older" });
-            let text = format!("{run} was written in format {format}, this version reads {FORMAT}; use {other} version of equimod");
+            let text = format!(
+                "{run} was written in format {format}, this version reads {FORMAT}; use {other} version of equimod"
+            );
             return Err(Error::RunDirectory(text));
         }
         serde_json::from_slice(&bytes).map_err(unreadable)
@@ -232,7 +234,9 @@ impl RunDirectory {
                 continue;
             }
             let gone = self.parent().join(format!("{REMOVING}{name}"));
-            fs::rename(&old, &gone).and_then(|()| fs::remove_dir_all(&gone)).map_err(|e| Error::io("remove", old, e))?;
+            fs::rename(&old, &gone)
+                .and_then(|()| fs::remove_dir_all(&gone))
+                .map_err(|e| Error::io("remove", old, e))?;
         }
         Ok(())
     }

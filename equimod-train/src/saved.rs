@@ -138,12 +138,8 @@ impl Trainer {
     pub(crate) fn save(&self, run: &RunDirectory) -> Result<()> {
         let _checkpoint = tracing::trace_span!("checkpoint").entered();
         let Self { step, recipe, best, fingerprint, .. } = self;
-        let state = SavedState {
-            step: *step,
-            recipe: recipe.clone(),
-            data_fingerprint: fingerprint.clone(),
-            best: *best,
-        };
+        let state =
+            SavedState { step: *step, recipe: recipe.clone(), data_fingerprint: fingerprint.clone(), best: *best };
         let mut files = self.weights()?;
         files.push((STATE_FILE, json(&state)?));
         run.save(*step, &files)?;

@@ -84,9 +84,15 @@ pub struct Trainer {
 
 /// How far a step got.
 pub(crate) enum Taken {
-    Whole { report: StepReport, spent: Spent },
+    Whole {
+        report: StepReport,
+        spent: Spent,
+    },
     /// Weights are as before.
-    Diverged { what: String, outcome: StepOutcome },
+    Diverged {
+        what: String,
+        outcome: StepOutcome,
+    },
 }
 
 impl Trainer {
@@ -387,7 +393,6 @@ impl Trainer {
             seed: self.recipe.seed,
         }
     }
-
 }
 
 /// What the values of a pairwise layout are, for modules.

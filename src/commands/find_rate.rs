@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::report::{Plot, ReportData, Series, render};
-use equimod_train::{RateSearch, Surroundings, Tried, Trainer};
+use equimod_train::{RateSearch, Surroundings, Trainer, Tried};
 
 use crate::cli::FindRate;
 use crate::exit::Usage;

@@ -224,11 +224,7 @@ fn resume(
     if let (0, Some(from)) = (trainer.step(), &info.from) {
         // There is no checkpoint yet.
         let again = begin_from(trainer, Path::new(&from.model), &trainer.method().params().device().clone())?;
-        anyhow::ensure!(
-            again == *from,
-            "{} is not what the run began with; begin another run with it",
-            from.model
-        );
+        anyhow::ensure!(again == *from, "{} is not what the run began with; begin another run with it", from.model);
     }
     run.write_recipe(asked, recipe)?;
     run.cut_metrics(trainer.step())?;

@@ -36,9 +36,12 @@ pub fn run(arguments: &Replay) -> anyhow::Result<ExitCode> {
         text += &format!("{name:40} {then:>24} {now:>24}\n");
     }
     text += &match replayed.broken_weights.as_slice() {
-        [] => "\nevery weight is a number before the step\n".to_owned(),
+        [] => "\nevery weight and statistic is a number\n".to_owned(),
         [first, ..] => {
-            format!("\n{} tensors hold what is no number before the step, {first} first\n", replayed.broken_weights.len())
+            format!(
+                "\n{} tensors hold what is no number, {first} first (running statistics have seen the step already)\n",
+                replayed.broken_weights.len()
+            )
         }
     };
     text += "\ngradients, the largest first\n";

@@ -87,7 +87,8 @@ fn differences(runs: &[Run]) -> Table {
     names.sort();
     names.dedup();
     names.retain(|name| settings.iter().any(|one| one.get(*name) != settings[0].get(*name)));
-    let value = |name: &String| settings.iter().map(|one| one.get(name).cloned().unwrap_or_else(|| "–".into())).collect();
+    let value =
+        |name: &String| settings.iter().map(|one| one.get(name).cloned().unwrap_or_else(|| "–".into())).collect();
     let row = |name: &String| [vec![name.clone()], value(name)].concat();
     let rows = names.into_iter().map(row).collect();
     Table { title: "Settings that differ".into(), headings: headings("setting", runs), rows }
@@ -106,7 +107,8 @@ fn results(runs: &[Run]) -> Table {
         let row = run.results.iter().find(|row| key(row) == *wanted);
         row.map_or_else(|| "–".into(), |row| format!("{} ({})", row.cells()[3], row.cells()[4]))
     };
-    let row = |wanted: &[String; 4]| [vec![wanted.join(" ")], runs.iter().map(|run| value(run, wanted)).collect()].concat();
+    let row =
+        |wanted: &[String; 4]| [vec![wanted.join(" ")], runs.iter().map(|run| value(run, wanted)).collect()].concat();
     Table { title: "Results".into(), headings: headings("result", runs), rows: keys.iter().map(row).collect() }
 }
 

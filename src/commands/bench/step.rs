@@ -34,7 +34,8 @@ const PARTS: [&str; 5] = ["backbone forward", "heads forward", "heads backward",
 /// Measures steps.
 pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.device.device)?;
-    let execution = Execution { recompute: arguments.recompute, winograd: !arguments.no_winograd, ..Default::default() };
+    let execution =
+        Execution { recompute: arguments.recompute, winograd: !arguments.no_winograd, ..Default::default() };
     let before = MEMORY.current_usage();
     let placement =
         Placement { seed: 0, dtype: DType::F32, device: &device, collective: SingleProcess::shared(), execution };

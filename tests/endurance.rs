@@ -1,0 +1,316 @@
+//! Runs that are killed, stopped, damaged and gone on with: the real binary, end to end.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use common::{Scratch, TINY, text};
+
+/// BYOL + EquiMod: there is a target network to lose. Probes go on beside it.
+const RECIPE: &str = r#"
+[objective]
+kind = "byol"
+projection_head = "32-16 bias"
+predictor = "8-16 bias"
+[probe]
+every_epochs = 2
+k = 3
+"#;
+
+/// Times that runs are killed, if `EQUIMOD_KILLS` does not say otherwise.
+const KILLS: u64 = 20;
+
+fn scratch() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 40);
+    let (sizes, rest) = TINY.split_once("[objective]").unwrap();
+    let (_, rest) = rest.split_once("[equivariance.equimod]").unwrap();
+    let recipe = format!("{sizes}[equivariance.equimod]{rest}{RECIPE}");
+    scratch.write("tiny.toml", recipe.replace("batch = 32", "batch = 16\nsource = \"pictures\""));
+    scratch
+}
+
+const ARGUMENTS: [&str; 6] = ["pretrain", "--recipe", "tiny.toml", "--epochs", "8", "--no-eval"];
+
+fn train(scratch: &Scratch, out: &str, more: &[&str]) {
+    scratch.done(&[&ARGUMENTS[..], &["--out", out], more].concat());
+}
+
+/// Starts, or goes on where there is something to go on with.
+fn start(scratch: &Scratch, out: &str, threads: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
+    match scratch.path(out).join("run.json").is_file() {
+        true => command.args(["pretrain", "--resume", "--no-eval"]),
+        false => command.args(ARGUMENTS),
+    };
+    command.args(["--out", out, "--threads", threads]).current_dir(scratch.folder());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn checkpoints(scratch: &Scratch, out: &str) -> PathBuf {
+    scratch.path(out).join("checkpoints")
+}
+
+fn newest(scratch: &Scratch, out: &str) -> PathBuf {
+    let folder = checkpoints(scratch, out);
+    folder.join(fs::read_to_string(folder.join("latest")).unwrap())
+}
+
+const FILES: [&str; 4] = ["model.safetensors", "target.safetensors", "optimizer.safetensors", "state.json"];
+
+/// What has to be the same, bit for bit, whatever happened on the way.
+fn outcome(scratch: &Scratch, out: &str) -> Vec<(String, Vec<u8>)> {
+    let checkpoint = newest(scratch, out);
+    let mut files: Vec<PathBuf> = FILES.iter().map(|file| checkpoint.join(file)).collect();
+    files.extend([scratch.path(out).join("metrics.jsonl"), checkpoints(scratch, out).join("best")]);
+    files
+        .iter()
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap()))
+        .collect()
+}
+
+fn assert_same(want: &[(String, Vec<u8>)], got: &[(String, Vec<u8>)], what: &str) {
+    for ((name, want), (_, got)) in want.iter().zip(got) {
+        assert!(want == got, "{what}: {name} differs");
+    }
+}
+
+/// Whether a checkpoint is being written.
+fn is_saving(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".saving-"))
+}
+
+/// Waits for a moment: while a checkpoint is written, or after some time. Whether it came before the end.
+fn wait(child: &mut Child, saving: Option<&Path>, time: Duration) -> bool {
+    let start = Instant::now();
+    loop {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        match saving {
+            Some(folder) if is_saving(folder) => return true,
+            None if start.elapsed() >= time => return true,
+            _ => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
+    let kills = std::env::var("EQUIMOD_KILLS").ok().map_or(KILLS, |kills| kills.parse().unwrap());
+    let scratch = scratch();
+    train(&scratch, "whole", &[]);
+    let want = outcome(&scratch, "whole");
+    assert!(want.iter().any(|(name, bytes)| name == "metrics.jsonl" && bytes.windows(9).any(|w| w == b"probe.knn")));
+    let (mut killed, mut ended, mut while_saving) = (0, 0, 0);
+    let mut draw = 88_172_645_463_325_252u64;
+    while killed < kills || ended == 0 {
+        // Xorshift: arbitrary moments, the same in every test.
+        draw ^= draw << 13;
+        draw ^= draw >> 7;
+        draw ^= draw << 17;
+        let out = format!("killed-{ended}");
+        let folder = checkpoints(&scratch, &out);
+        let mut child = start(&scratch, &out, if killed % 2 == 0 { "1" } else { "2" });
+        let saving = (killed < kills && killed % 3 == 0).then_some(folder.as_path());
+        let time = if killed < kills { Duration::from_millis(100 + draw % 300) } else { Duration::from_secs(600) };
+        if wait(&mut child, saving, time) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            killed += 1;
+            while_saving += u64::from(is_saving(&folder));
+            continue;
+        }
+        assert!(child.wait().unwrap().success(), "{out}");
+        assert_same(&want, &outcome(&scratch, &out), &format!("{out} after {killed} kills"));
+        assert!(!is_saving(&folder), "{out}: what a crash left is still there");
+        ended += 1;
+    }
+    eprintln!("{killed} kills, {while_saving} within a checkpoint, {ended} runs that ended as the whole one");
+    assert!(while_saving > 0, "no kill hit a checkpoint");
+}
+
+#[test]
+fn a_flipped_byte_in_any_file_of_the_newest_checkpoint_is_noticed_and_the_one_before_is_taken() {
+    let scratch = scratch();
+    train(&scratch, "whole", &[]);
+    let want = outcome(&scratch, "whole");
+    for file in FILES.iter().chain(&["MANIFEST.json"]) {
+        let path = newest(&scratch, "whole").join(file);
+        let sound = fs::read(&path).unwrap();
+        let mut bytes = sound.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let output = scratch.run(&["pretrain", "--out", "whole", "--resume", "--no-eval"]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && told.contains("passed over") && told.contains("after step 35"), "{told}");
+        assert_same(&want, &outcome(&scratch, "whole"), file);
+    }
+    // Of `latest`, which only people read.
+    fs::write(checkpoints(&scratch, "whole").join("latest"), "step-9").unwrap();
+    scratch.done(&["pretrain", "--out", "whole", "--resume", "--no-eval"]);
+}
+
+#[test]
+fn a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on_when_there_is_room() {
+    let scratch = scratch();
+    train(&scratch, "whole", &[]);
+    let want = outcome(&scratch, "whole");
+    // Stopped after some checkpoints, as if by a clock.
+    train(&scratch, "full", &["--set", "checkpoint.keep=9"]);
+    for step in [25, 30, 35, 40] {
+        fs::remove_dir_all(checkpoints(&scratch, "full").join(format!("step-{step:08}"))).unwrap();
+    }
+    // Metrics and events fit; weights, of more than 40 blocks of 1024 bytes, do not.
+    let binary = env!("CARGO_BIN_EXE_equimod");
+    let script = format!("trap '' XFSZ; ulimit -f 120; exec {binary} pretrain --out full --resume --no-eval");
+    let output = Command::new("bash").args(["-c", &script]).current_dir(scratch.folder()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("after step 20") && told.contains("cannot write") && told.contains("checkpoints"), "{told}");
+    assert!(!is_saving(&checkpoints(&scratch, "full")));
+    scratch.done(&["pretrain", "--out", "full", "--resume", "--no-eval"]);
+    let got = outcome(&scratch, "full");
+    for ((name, want), (_, got)) in want.iter().zip(&got).filter(|((name, _), _)| name != "state.json") {
+        assert!(want == got, "{name} differs");
+    }
+}
+
+#[test]
+fn a_second_process_in_the_same_folder_is_refused_and_each_signal_stops_after_a_checkpoint() {
+    let scratch = scratch();
+    for signal in ["TERM", "INT", "USR1"] {
+        let out = format!("run-{signal}");
+        let arguments = [&ARGUMENTS[..3], &["--epochs", "4000", "--no-eval", "--out", &out]].concat();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
+        command.args(&arguments).current_dir(scratch.folder()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        wait(&mut child, Some(&checkpoints(&scratch, &out)), Duration::ZERO);
+        scratch.refused(&["pretrain", "--out", &out, "--resume"], 2, &["another process", &out]);
+        Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(75), "{signal}");
+        let info: Value = serde_json::from_slice(&fs::read(scratch.path(&out).join("run.json")).unwrap()).unwrap();
+        assert_eq!(info["status"], "interrupted");
+        assert!(info["seconds"].as_f64().unwrap() > 0.0 && info["peak_memory"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn what_is_no_number_ends_the_run_and_can_be_replayed() {
+    let scratch = scratch();
+    let broken =
+        ["--set", "optimizer.kind=sgd", "--set", "schedule.learning_rate=1e25", "--set", "schedule.warmup_epochs=0"];
+    let arguments = [&ARGUMENTS[..], &["--out", "run"], &broken].concat();
+    scratch.refused(&arguments, 4, &["diverged at step", "equimod replay"]);
+    let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(info["status"], "diverged");
+    let bundle = fs::read_dir(scratch.path("run/diverged")).unwrap().next().unwrap().unwrap().path();
+    let bundle = text(&bundle);
+    let replayed: Value = serde_json::from_str(&scratch.done(&["replay", &bundle, "--json"])).unwrap();
+    assert_eq!(replayed["metrics"][0], replayed["evidence"]["metrics"][0], "another loss than then");
+    assert!(replayed["gradient_norms"].to_string().contains("NaN"));
+    assert!(scratch.done(&["replay", &bundle, "--double"]).contains("gradients"));
+    scratch.refused(&["replay", &text(&scratch.path("run"))], 1, &["run"]);
+}
+
+#[test]
+fn settings_that_decide_weights_stay_and_others_may_change() {
+    let scratch = scratch();
+    train(&scratch, "run", &["--set", "checkpoint.keep_every_epochs=3"]);
+    let kept = |step: u64| checkpoints(&scratch, "run").join(format!("step-{step:08}")).is_dir();
+    assert_eq!([15, 20, 30, 35, 40].map(kept), [true, kept(20), true, true, true]);
+    let best = fs::read_to_string(checkpoints(&scratch, "run").join("best")).unwrap();
+    assert!(checkpoints(&scratch, "run").join(best).is_dir());
+    let resume = ["pretrain", "--out", "run", "--resume", "--no-eval"];
+    let refused = [&resume[..], &["--set", "optimizer.momentum=0.5", "--epochs", "9"]].concat();
+    scratch.refused(&refused, 2, &["optimizer.momentum", "schedule.epochs", "--from"]);
+    // The pictures have moved.
+    fs::rename(scratch.path("pictures"), scratch.path("moved")).unwrap();
+    scratch.refused(&resume, 3, &["pictures"]);
+    scratch.done(&[&resume[..], &["--data", "moved", "--set", "checkpoint.keep=4"]].concat());
+    assert!(fs::read_to_string(scratch.path("run/recipe.resolved.toml")).unwrap().contains("keep = 4"));
+    // Another format is refused before anything is read by names that it may not have.
+    fs::write(scratch.path("run/run.json"), r#"{"format": 0, "state": "old"}"#).unwrap();
+    scratch.refused(&[&resume[..], &["--data", "moved"]].concat(), 2, &["format 0", "older version"]);
+}
+
+#[test]
+fn a_run_begins_with_weights_of_another() {
+    let scratch = scratch();
+    train(&scratch, "first", &[]);
+    let from = [&ARGUMENTS[..3], &["--epochs", "1", "--no-eval", "--from", "first", "--out", "second"]].concat();
+    let output = scratch.run(&[&from[..], &["--set", "objective.predictor=12-16 bias"]].concat());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("tensors of the backbone taken over") && told.contains("objective.predictor"), "{told}");
+    let info: Value = serde_json::from_slice(&fs::read(scratch.path("second/run.json")).unwrap()).unwrap();
+    assert_eq!((info["from"]["model"].as_str(), info["from"]["sha256"].as_str().unwrap().len()), (Some("first"), 64));
+    let other = [&from[..6], &["--from", "first", "--out", "third", "--set", "backbone.width=8"]].concat();
+    scratch.refused(&other, 2, &["backbone", "first"]);
+}
+
+#[test]
+fn rates_are_searched_runs_compared_and_steps_traced() {
+    let scratch = scratch();
+    train(&scratch, "one", &["--profile", "4"]);
+    train(&scratch, "two", &["--seed", "1", "--set", "optimizer.kind=adamw", "--set", "schedule.learning_rate=0.001"]);
+    let trace: Value = serde_json::from_slice(&fs::read(scratch.path("one/trace.json")).unwrap()).unwrap();
+    let named = |name: &str| {
+        let begun = |e: &&Value| e["name"] == name && e["ph"] == "B";
+        trace.as_array().unwrap().iter().filter(begun).count()
+    };
+    assert_eq!([named("step"), named("optimizer")], [4, 4]);
+    assert!(named("stage backward") >= 4 && named("make a piece of a batch") >= 4);
+    assert!(scratch.done(&["report", "one", "two"]).contains("report.html"));
+    let page = fs::read_to_string(scratch.path("report.html")).unwrap();
+    for part in ["optimizer.kind", "&quot;adamw&quot;", "probe: knn", "Settings that differ", "<svg"] {
+        assert!(page.contains(part), "{part}");
+    }
+    scratch.refused(&["report", "one", "pictures"], 1, &["pictures", "run.json"]);
+    let search = ["find-lr", "--recipe", "tiny.toml", "--steps", "30", "--json"];
+    let found: Value = serde_json::from_str(&scratch.done(&search)).unwrap();
+    assert!(found["tried"].as_array().unwrap().len() > 10 && found["steepest"].as_f64().unwrap() > 1e-4);
+    assert!(fs::read_to_string(scratch.path("find-lr.html")).unwrap().contains("smoothed"));
+    scratch.refused(&["find-lr", "--least", "1", "--most", "0.1"], 2, &["--least", "--most"]);
+}
+
+/// The script that requeues, with a scheduler that only writes down what it is asked.
+#[test]
+fn the_slurm_script_starts_goes_on_and_requeues_when_it_is_stopped() {
+    let scratch = scratch();
+    let bin = Path::new(env!("CARGO_BIN_EXE_equimod")).parent().unwrap();
+    scratch.write("bin/scontrol", "#!/bin/sh\necho \"$@\" >> requeued\n");
+    scratch.write("bin/srun", "#!/bin/sh\nexec \"$@\"\n");
+    let all = "chmod +x bin/*";
+    assert!(Command::new("sh").args(["-c", all]).current_dir(scratch.folder()).status().unwrap().success());
+    let path = format!("{}:{}:{}", text(&scratch.path("bin")), bin.display(), std::env::var("PATH").unwrap());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pretrain.sbatch");
+    let run = |epochs: &str| {
+        let mut command = Command::new("bash");
+        command.arg(&script).current_dir(scratch.folder()).env("PATH", &path).env("SLURM_JOB_ID", "7");
+        command.env("OUT", "run").env("ARGUMENTS", format!("--recipe tiny.toml --epochs {epochs} --no-eval"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut child = run("400");
+    wait(&mut child, Some(&checkpoints(&scratch, "run")), Duration::ZERO);
+    Command::new("kill").args(["-USR1", &child.id().to_string()]).status().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(scratch.path("requeued")).unwrap(), "requeue 7\n");
+    let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(info["status"], "interrupted");
+    let mut child = run("400");
+    wait(&mut child, None, Duration::from_millis(600));
+    Command::new("kill").args(["-USR1", &child.id().to_string()]).status().unwrap();
+    child.wait().unwrap();
+    let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(info["resumed_at"].as_array().unwrap().len(), 1);
+}
