@@ -22,13 +22,15 @@ fn whole(pattern: &str) -> String {
     format!(r"^\s*{pattern}\s*$")
 }
 
-/// As a head is written: a text, or the number alone where it is one layer.
-fn text_or_width(pattern: &str, about: &str, examples: &[&str]) -> Schema {
+/// As a head is written: a text, or the number alone where it is one layer. The comment says how, beside what the
+/// setting's own description says.
+fn text_or_width(pattern: &str, comment: &str, examples: &[&str]) -> Schema {
     json_schema!({
-        "anyOf": [
-            { "type": "string", "pattern": whole(pattern), "description": about, "examples": examples },
-            { "type": "integer", "minimum": 1, "description": "The width of the only layer, e.g. 128." },
-        ]
+        "type": ["string", "integer"],
+        "pattern": whole(pattern),
+        "minimum": 1,
+        "examples": examples,
+        "$comment": comment,
     })
 }
 
@@ -38,9 +40,9 @@ impl JsonSchema for HeadSpec {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let about = "The layers of a head: widths joined by `-`, and an ending (none, `bias`, `bn`, `bn-`), \
+        let comment = "A head: widths joined by `-`, and an ending (none, `bias`, `bn`, `bn-`), \
             e.g. `2048-2048-128 bn-`; or `none`.";
-        text_or_width(&head(), about, &["2048-2048-128 bn-", "256 bias", "none"])
+        text_or_width(&head(), comment, &["2048-2048-128 bn-", "256 bias", "none"])
     }
 }
 
@@ -50,10 +52,10 @@ impl JsonSchema for PredictorSpec {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let about = "A head, e.g. `128 bn-`; `residual` and a head, e.g. `residual 512-128`; or `hypernetwork`, with \
+        let comment = "A head, e.g. `128 bn-`; `residual` and a head, e.g. `residual 512-128`; or `hypernetwork`, with \
             widths of hidden layers if there are any, e.g. `hypernetwork 256`.";
         let pattern = format!(r"({head}|residual\s+{head}|hypernetwork(\s+{WIDTHS})?)", head = head());
-        text_or_width(&pattern, about, &["128 bn-", "residual 512-128", "hypernetwork", "hypernetwork 256"])
+        text_or_width(&pattern, comment, &["128 bn-", "residual 512-128", "hypernetwork", "hypernetwork 256"])
     }
 }
 
@@ -63,13 +65,12 @@ impl JsonSchema for Weight {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let line = "A line over a share of the steps, e.g. `0 to 1 until 0.1`.";
-        let pattern = whole(&format!(r"{NUMBER}(\s+to\s+{NUMBER}\s+until\s+{NUMBER})?"));
         json_schema!({
-            "anyOf": [
-                { "type": "number", "minimum": 0, "description": "The same throughout, e.g. 0.5." },
-                { "type": "string", "pattern": pattern, "description": line, "examples": ["0 to 1 until 0.1"] },
-            ]
+            "type": ["number", "string"],
+            "minimum": 0,
+            "pattern": whole(&format!(r"{NUMBER}(\s+to\s+{NUMBER}\s+until\s+{NUMBER})?")),
+            "examples": [1, "0 to 1 until 0.1"],
+            "$comment": "A number, or a line over a share of the steps, e.g. `0 to 1 until 0.1`.",
         })
     }
 }
@@ -83,8 +84,8 @@ impl JsonSchema for Prediction {
         json_schema!({
             "type": "string",
             "pattern": whole(&format!(r"\S+(\s+{NUMBER})?")),
-            "description": "An augmentation, and a weight if it is not 1, e.g. `random-resized-crop 0.5`.",
             "examples": ["random-resized-crop 0.5", "colour-jitter"],
+            "$comment": "An augmentation, and a weight if it is not 1, e.g. `random-resized-crop 0.5`.",
         })
     }
 }

@@ -38,6 +38,7 @@ pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[Stri
         }
     }
     turn_off(&mut table);
+    fill_in(&mut table);
     check_keys(&table, &known_keys(&table), "", &mut problems);
     match deserialise(&table, &mut problems) {
         Some(recipe) if problems.is_empty() => Ok(recipe),
@@ -105,6 +106,19 @@ fn turn_off(table: &mut Table) {
     let known = |name: &str| EquivarianceConfig::LIST.iter().any(|(known, _)| *known == name);
     if let Some(Value::Table(modules)) = table.get_mut("equivariance") {
         modules.retain(|name, value| !(known(name) && *value == Value::Boolean(false)));
+    }
+}
+
+/// Adds to each section with a `kind` what that kind has where nothing was said, also inside its tables.
+fn fill_in(table: &mut Table) {
+    for (name, section) in table.iter_mut() {
+        let Value::Table(said) = section else { continue };
+        let Some(kind) = said.get("kind") else { continue };
+        let chosen = Table::from_iter([("kind".to_owned(), kind.clone())]);
+        if let Some(mut whole) = defaults_of(name, chosen) {
+            merge(&mut whole, std::mem::take(said));
+            *said = whole;
+        }
     }
 }
 
@@ -241,6 +255,14 @@ mod tests {
         assert!(matches!(&recipe.objective, ObjectiveConfig::VicReg(config) if config.variance == 10.0));
         let told = problems("base = \"small\"", &["objective.kind=vicreg", "objective.temperature=0.1"]).join("\n");
         assert!(told.contains("there is no setting objective.temperature"), "{told}");
+    }
+
+    #[test]
+    fn a_table_inside_a_kind_keeps_what_that_kind_has() {
+        let settings = ["objective.kind=moco-v3".to_owned(), "objective.target.buffers=copy".to_owned()];
+        let recipe = resolve(&BUILT_IN, "test", "", &settings).unwrap();
+        let ObjectiveConfig::MocoV3(config) = &recipe.objective else { panic!("{:?}", recipe.objective) };
+        assert_eq!(config.target.momentum, 0.99);
     }
 
     #[test]

@@ -46,28 +46,48 @@ fn make_partial(section: &mut Map<String, Value>) {
 /// A module is a table, or `false` where the base has it on. TOML has no null.
 fn let_modules_be_off(section: &mut Value) {
     let modules = section.get_mut("properties").and_then(Value::as_object_mut);
-    for module in modules.into_iter().flat_map(Map::values_mut) {
-        let mut table = module.take();
-        let about = table["description"].clone();
-        if let Some(table) = table.as_object_mut() {
-            table.remove("default");
-            table.insert("type".into(), "object".into());
-        }
-        let off = json!({ "const": false, "description": "Turns the module off that the base has on." });
-        *module = json!({ "description": about, "anyOf": [table, off] });
+    for module in modules.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+        module.remove("default");
+        module.insert("type".into(), json!(["object", "boolean"]));
+        module.insert("not".into(), json!({ "const": true }));
+        module.insert("$comment".into(), "`false` turns it off where the base has it on.".into());
+        describe(module);
     }
 }
 
-/// Descriptions in one line each, also for `kind`; defaults as they are written.
+/// What editors show: one description in one line, choices as an `enum`, and defaults as they are written.
 fn tidy(schema: &mut Schema) {
-    if let Some(Value::String(about)) = schema.get_mut("description") {
-        *about = about.replace('\n', " ");
-    }
-    let about = schema.get("description").cloned();
-    if let (Some(about), Some(kind)) = (about, schema.pointer_mut("/properties/kind")) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    describe(schema);
+    if let Some(about) = schema.get("description").cloned()
+        && let Some(kind) = schema.get_mut("properties").and_then(|properties| properties.get_mut("kind"))
+    {
         kind["description"] = about;
     }
+    if let Some((names, docs)) = choices(schema) {
+        schema.remove("oneOf");
+        schema.insert("type".into(), "string".into());
+        schema.insert("enum".into(), names);
+        schema.insert("x-taplo".into(), json!({ "docs": { "enumValues": docs } }));
+    }
     schema.get_mut("default").into_iter().for_each(shorten);
+}
+
+/// Appends the comment to the description.
+fn describe(schema: &mut Map<String, Value>) {
+    let parts = ["description", "$comment"].map(|key| schema.get(key).and_then(Value::as_str));
+    let about = parts.into_iter().flatten().collect::<Vec<_>>().join(" ").replace('\n', " ");
+    schema.remove("$comment");
+    if !about.is_empty() {
+        schema.insert("description".into(), about.into());
+    }
+}
+
+/// The names of a choice and what each means, where a schema is one.
+fn choices(schema: &Map<String, Value>) -> Option<(Value, Value)> {
+    let one_of = schema.get("oneOf")?.as_array()?;
+    let part = |key: &str| one_of.iter().map(|choice| choice.get(key).cloned()).collect::<Option<Value>>();
+    Some((part("const")?, part("description")?))
 }
 
 /// Numbers of single precision come with the digits of double precision, which nobody wrote.
@@ -76,9 +96,11 @@ fn shorten(value: &mut Value) {
         Value::Array(values) => values.iter_mut().for_each(shorten),
         Value::Object(values) => values.values_mut().for_each(shorten),
         Value::Number(number) if number.is_f64() => {
-            let single = number.as_f64().map(|double| (double, double as f32));
-            let written = single.filter(|&(double, single)| f64::from(single) == double);
-            if let Some(Ok(short)) = written.map(|(_, single)| single.to_string().parse::<f64>()) {
+            let double = number.as_f64().unwrap_or_default();
+            let single = double as f32;
+            if f64::from(single) == double
+                && let Ok(short) = single.to_string().parse::<f64>()
+            {
                 *value = short.into();
             }
         }

@@ -58,9 +58,11 @@ fn main() -> anyhow::Result<()> {
         ["test"] => test(),
         ["dependencies"] => dependencies(),
         ["memory"] => memory(),
+        ["endurance"] => endurance("200"),
+        ["endurance", kills] => endurance(kills),
         ["fuzz"] => fuzz(FUZZ_SECONDS),
         ["fuzz", seconds] => fuzz(seconds.parse().context("give the seconds for each target as a whole number")?),
-        _ => bail!("usage: cargo xtask check | test | dependencies | memory | fuzz [SECONDS]"),
+        _ => bail!("usage: cargo xtask check | test | dependencies | memory | endurance [KILLS] | fuzz [SECONDS]"),
     }
 }
 
@@ -87,6 +89,12 @@ fn memory() -> anyhow::Result<()> {
     // Nothing is looked at there that smaller tests do not look at.
     let large = ["--skip", "any_number_of_threads", "--skip", "shapes_of_a_resnet"];
     cargo(&[&tests[..], &["--", "--test-threads", "1"], &large].concat(), &[])
+}
+
+/// Kills runs more often than the tests do.
+fn endurance(kills: &str) -> anyhow::Result<()> {
+    let test = ["test", "--release", "-p", "equimod", "--test", "endurance", "killed_again", "--", "--nocapture"];
+    cargo(&test, &[("EQUIMOD_KILLS", kills)])
 }
 
 /// Seconds for each fuzz target, if nothing else is said.
