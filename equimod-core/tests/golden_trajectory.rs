@@ -357,7 +357,7 @@ fn check_state(
 fn check_target(golden: &Golden, prefix: &str, method: &Method, batch: &StepBatch) {
     let Some(target) = method.target() else { return };
     let before = target.params().deep_copy().unwrap();
-    let made = target.forward(batch).unwrap();
+    let made = target.forward(batch, 1).unwrap();
     golden.check(&format!("{prefix}m_z"), &swapped(made.get("objective.projection_head").unwrap()).unwrap());
     for (name, slot) in target.params().iter() {
         slot.var.set(&before[name]).unwrap();
