@@ -138,6 +138,23 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
     assert!(while_saving > 0, "no kill hit a checkpoint");
 }
 
+/// Without its probes a run has the same weights, and a collapse is told without an end to the run.
+#[test]
+fn probes_and_alarms_change_nothing() {
+    let scratch = scratch();
+    train(&scratch, "probed", &[]);
+    let quiet = ["--set", "probe.every_epochs=0", "--set", "guard.least_rank=1000", "--set", "guard.patience=3"];
+    train(&scratch, "quiet", &quiet);
+    let weights =
+        |out: &str| FILES[..3].iter().map(|file| fs::read(newest(&scratch, out).join(file)).unwrap()).collect();
+    let (probed, quiet): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (weights("probed"), weights("quiet"));
+    assert!(probed == quiet, "probes change weights");
+    let log = fs::read_to_string(scratch.path("quiet/train.log")).unwrap();
+    assert_eq!(log.matches("embeddings have collapsed").count(), 1, "{log}");
+    assert!(!fs::read_to_string(scratch.path("probed/train.log")).unwrap().contains("collapsed"));
+    assert!(log.contains("pictures/s over 40 steps; of a step: data") && log.contains("MiB of memory"), "{log}");
+}
+
 #[test]
 fn a_flipped_byte_in_any_file_of_the_newest_checkpoint_is_noticed_and_the_one_before_is_taken() {
     let scratch = scratch();

@@ -50,8 +50,9 @@ struct Summary {
 struct Scalar {
     #[prost(string, tag = "1")]
     tag: String,
-    #[prost(float, tag = "2")]
-    simple_value: f32,
+    /// Written also where it is 0: elsewhere it is one of several kinds of value.
+    #[prost(float, optional, tag = "2")]
+    simple_value: Option<f32>,
 }
 
 /// Writes each step and probe as scalars.
@@ -79,7 +80,7 @@ impl TensorBoard {
     }
 
     fn scalars<'a>(&mut self, step: u64, scalars: impl Iterator<Item = (String, &'a f64)>) -> Result<()> {
-        let value = scalars.map(|(tag, value)| Scalar { tag, simple_value: *value as f32 }).collect();
+        let value = scalars.map(|(tag, value)| Scalar { tag, simple_value: Some(*value as f32) }).collect();
         self.write(step, What::Summary(Summary { value }))
     }
 
