@@ -219,12 +219,13 @@ impl Method {
             weights.map(|(_, slot)| slot.var.elem_count()).sum::<usize>() as f64 * rows as f64
         };
         let of_picture = self.backbone.multiplications(side);
-        let mut trained = of_picture * rows as f64 + linear("objective.", views) + linear("equivariance.", views);
-        if let Some(small) = needs.small {
-            trained += self.backbone.multiplications(small.size) * 4.0 * images as f64;
-        }
+        let turned = needs.small.map_or(0.0, |small| self.backbone.multiplications(small.size) * 4.0 * images as f64);
+        let backbone = of_picture * rows as f64 + turned;
+        let trained = backbone + linear("objective.", views) + linear("equivariance.", views);
+        // Every part goes forward once more for its way back.
+        let twice = if self.parts > 1 { backbone } else { 0.0 };
         let target = self.target.as_ref().map_or(0.0, |_| of_picture * views as f64);
-        2.0 * (BOTH_WAYS * trained + target)
+        2.0 * (BOTH_WAYS * trained + twice + target)
     }
 
     /// `loss = λ_inv · invariance + Σ λ · equivariance` of a batch and its gradients; the target network moves before it,
