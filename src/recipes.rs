@@ -3,9 +3,16 @@
 use std::path::Path;
 
 use anyhow::Context;
-use equimod_train::{Recipe, assemble, find, resolve};
+use equimod_train::{Recipe, assemble, base_of, find, resolve};
 
 use crate::bundled::RECIPES;
+use crate::cli::RecipeArgs;
+
+/// The settings that arguments put on top of a recipe.
+pub fn settings(arguments: &RecipeArgs) -> Vec<String> {
+    let data = arguments.data.iter().map(|data| format!("data.source={data:?}"));
+    arguments.settings.iter().cloned().chain(data).collect()
+}
 
 /// The recipe `name` (built in, or a file) with `settings` on top, and the text that was asked for.
 pub fn asked(name: &str, settings: &[String]) -> anyhow::Result<(Recipe, String)> {
@@ -25,11 +32,7 @@ pub fn as_comments(settings: &[String]) -> String {
 
 /// What the recipe `name` builds on: itself if it is built in, its base, or the defaults.
 pub fn base(name: &str) -> anyhow::Result<(String, Recipe)> {
-    let named = |line: &str| {
-        Some(line.strip_prefix("base")?.trim_start().strip_prefix('=')?.trim().trim_matches('"').to_owned())
-    };
-    let text = text(name)?;
-    match text.lines().find_map(named) {
+    match base_of(&text(name)?) {
         Some(base) => Ok((base.clone(), assemble(&RECIPES, &base, &format!("base = {base:?}\n"), &[])?)),
         None => Ok(("the defaults".into(), Recipe::default())),
     }

@@ -243,6 +243,12 @@ fn what_is_no_number_ends_the_run_and_can_be_replayed() {
 fn settings_that_decide_weights_stay_and_others_may_change() {
     let scratch = scratch();
     train(&scratch, "run", &["--set", "checkpoint.keep_every_epochs=3"]);
+    train(&scratch, "steps", &["--set", "checkpoint.every_steps=7", "--set", "checkpoint.keep=99"]);
+    let of_steps = |step: u64| checkpoints(&scratch, "steps").join(format!("step-{step:08}")).is_dir();
+    assert_eq!([5, 6, 7, 14, 20, 28].map(of_steps), [true, false, true, true, true, true]);
+    train(&scratch, "clipped", &["--set", "gradient.clip_norm=0.01"]);
+    let [plain, clipped] = ["steps", "clipped"].map(|out| fs::read(newest(&scratch, out).join(FILES[0])).unwrap());
+    assert!(plain != clipped, "gradients are not clipped");
     let kept = |step: u64| checkpoints(&scratch, "run").join(format!("step-{step:08}")).is_dir();
     assert_eq!([15, 20, 30, 35, 40].map(kept), [true, kept(20), true, true, true]);
     let best = fs::read_to_string(checkpoints(&scratch, "run").join("best")).unwrap();

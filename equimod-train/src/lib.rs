@@ -21,6 +21,7 @@
 
 mod changes;
 mod error;
+mod evidence;
 mod find_rate;
 pub mod guard;
 pub mod metrics;
@@ -39,15 +40,16 @@ pub mod trainer;
 
 pub use changes::{Change, changes, settings};
 pub use error::{Error, Result};
+pub use evidence::Evidence;
 pub use find_rate::{RateSearch, Tried};
 pub use metrics::{JsonLines, ProbeReport, Sink, StepReport, TensorBoard, TextLog};
 pub use policy_choice::PolicyChoice;
 pub use probe::{Best, Probe};
 pub use recipe::Recipe;
 pub use replay::{Replay, Replayed};
-pub use resolve::{BuiltIn, assemble, find, nearest, resolve};
+pub use resolve::{BuiltIn, assemble, base_of, find, nearest, resolve};
 pub use run_dir::{Origin, RunDirectory, RunInfo, Status};
-pub use saved::{Evidence, TakenOver};
+pub use saved::TakenOver;
 pub use schema::recipe_schema;
 pub use speed::{Pace, Shares, Spent};
 pub use trainer::{Ending, Surroundings, Trainer};

@@ -9,7 +9,7 @@ use equimod_core::optim::squared_norm;
 use equimod_core::{Description, Execution, Method, Mode, Moment, ParamStore, Placement, SingleProcess, StepBatch};
 use serde::Serialize;
 
-use crate::saved::{BATCH_FILE, EVIDENCE_FILE, Evidence};
+use crate::evidence::{BATCH_FILE, EVIDENCE_FILE, Evidence};
 use crate::tensors::{from_tensors, step_batch};
 use crate::{Error, Result};
 

@@ -46,6 +46,11 @@ pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[Stri
     }
 }
 
+/// The name of the built-in recipe that the recipe in `text` builds on, if it does.
+pub fn base_of(text: &str) -> Option<String> {
+    Some(text.parse::<Table>().ok()?.get("base")?.as_str()?.to_owned())
+}
+
 /// The built-in recipe called `name`.
 pub fn find<'a>(built_in: &'a [BuiltIn], name: &str) -> Result<&'a BuiltIn> {
     built_in.iter().find(|recipe| recipe.name == name).ok_or_else(|| {

@@ -1,26 +1,22 @@
-//! What a trainer writes into checkpoints and takes over from them, and the evidence of a step that went wrong.
+//! What a trainer writes into checkpoints and takes over from them, or from another model.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use equimod_core::checkpoint::{commit_folder, from_bytes, load_strict, read_folder, to_bytes};
+use equimod_core::checkpoint::{from_bytes, load_strict, read_folder, to_bytes};
 use equimod_core::model::{MODEL_FILE, TARGET_FILE};
-use equimod_core::{Description, Model, StepOutcome};
-use equimod_data::Batch;
+use equimod_core::{Description, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::changes::decisive;
 use crate::probe::Best;
 use crate::recipe::Recipe;
 use crate::run_dir::RunDirectory;
-use crate::tensors::to_tensors;
 use crate::trainer::Trainer;
 use crate::{Error, Result};
 
-pub(crate) const OPTIMIZER_FILE: &str = "optimizer.safetensors";
-pub(crate) const BATCH_FILE: &str = "batch.safetensors";
-pub(crate) const EVIDENCE_FILE: &str = "diverged.json";
+const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
 
 /// What a checkpoint holds beside tensors.
@@ -31,29 +27,6 @@ struct SavedState {
     data_fingerprint: String,
     #[serde(default)]
     best: Option<Best>,
-}
-
-/// What is known of a step that went wrong.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// The step whose update was not made, from 0.
-    pub step: u64,
-    /// Steps of the whole run.
-    pub total_steps: u64,
-    /// Of the batch, from 0.
-    pub epoch: u64,
-    /// The batch's place in its epoch, from 0.
-    pub batch: usize,
-    /// Decides everything that was drawn.
-    pub seed: u64,
-    /// In which the batch went through the backbone.
-    pub parts: usize,
-    /// The rate that the step would have been taken with.
-    pub learning_rate: f64,
-    /// What was not a number.
-    pub what: String,
-    /// The loss and the named scalars of the step, as text since JSON has no word for what is not a number.
-    pub metrics: Vec<(String, String)>,
 }
 
 /// Weights that a run begins with.
@@ -122,7 +95,7 @@ impl Trainer {
         Ok(found)
     }
 
-    fn weights(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    pub(crate) fn weights(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let mut files = vec![
             (MODEL_FILE, to_bytes(&self.method.params().tensors(""), &described(&self.description())?)?),
             (OPTIMIZER_FILE, to_bytes(&self.optimizer.state(), "{}")?),
@@ -144,7 +117,7 @@ impl Trainer {
         files.push((STATE_FILE, json(&state)?));
         run.save(*step, &files)?;
         run.point_to_best(best.as_ref())?;
-        let every = recipe.checkpoint.keep_every_epochs * (self.total_steps() / recipe.schedule.epochs.max(1));
+        let every = recipe.checkpoint.keep_every_epochs * self.steps_per_epoch();
         run.prune(recipe.checkpoint.keep, |step| {
             best.is_some_and(|best| best.step == step) || (every > 0 && step.is_multiple_of(every))
         })
@@ -206,50 +179,9 @@ impl Trainer {
         (self.step, self.best) = (state.step, state.best);
         Ok(())
     }
-
-    /// Writes down what it takes to see the step again that went wrong; gives the error that ends the run.
-    pub(crate) fn keep_evidence(
-        &self,
-        run: &RunDirectory,
-        batch: &Batch,
-        what: String,
-        outcome: &StepOutcome,
-    ) -> Error {
-        let step = self.step;
-        match self.evidence(run, batch, &what, outcome) {
-            Ok(bundle) => Error::Diverged { step, what, bundle },
-            Err(error) => error,
-        }
-    }
-
-    fn evidence(
-        &self,
-        run: &RunDirectory,
-        batch: &Batch,
-        what: &str,
-        outcome: &StepOutcome,
-    ) -> Result<std::path::PathBuf> {
-        let mut metrics = vec![("loss".to_owned(), outcome.loss.to_string())];
-        metrics.extend(outcome.metrics.iter().map(|(name, value)| (name.clone(), value.to_string())));
-        let evidence = Evidence {
-            step: self.step,
-            total_steps: self.total_steps(),
-            epoch: batch.epoch,
-            batch: batch.index,
-            seed: self.recipe.seed,
-            parts: self.recipe.execution.parts,
-            learning_rate: self.learning_rate(),
-            what: what.into(),
-            metrics,
-        };
-        let mut files = self.weights()?;
-        files.push((BATCH_FILE, to_bytes(&to_tensors(batch)?, "{}")?));
-        files.push((EVIDENCE_FILE, json(&evidence)?));
-        Ok(commit_folder(&run.path().join("diverged"), &RunDirectory::name_of(self.step), &files)?)
-    }
 }
 
-fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(value).map_err(|e| Error::RunDirectory(e.to_string()))
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn step_batch(
         if values.is_empty() {
             return Ok(None);
         }
-        let width = values.len() / rows;
+        let width = values.len().checked_div(rows).unwrap_or(0);
         Ok(Some(Tensor::from_vec(values, (rows, width), device)?.to_dtype(dtype)?))
     };
     Ok(StepBatch {

@@ -41,15 +41,13 @@ pub struct Surroundings {
     pub stop: Arc<AtomicBool>,
     /// Version of the program, for the files it writes.
     pub version: String,
-    /// Asks for the most memory that the program has had so far, in bytes, where somebody counts.
-    pub peak_memory: Option<fn() -> u64>,
 }
 
 impl Surroundings {
     /// One process that nobody stops.
     pub fn alone(device: Device, loader_threads: usize, version: &str) -> Self {
         let (collective, stop) = (SingleProcess::shared(), Arc::default());
-        Self { device, collective, loader_threads, stop, version: version.into(), peak_memory: None }
+        Self { device, collective, loader_threads, stop, version: version.into() }
     }
 }
 
@@ -234,7 +232,6 @@ impl Trainer {
         mut probe: Option<&mut dyn Probe>,
     ) -> Result<Ending> {
         let total = self.total_steps();
-        let rates = self.recipe.learning_rates(self.steps_per_epoch());
         let mut batches = self.loader.start(self.step)?;
         let (mut speed, mut collapse) = (Speed::new(self.recipe.data.batch), Collapse::default());
         while self.step < total {
@@ -242,7 +239,7 @@ impl Trainer {
                 break;
             };
             let data = batches.take_waited();
-            let (mut report, spent) = match self.take_step(&batch, rates.rate(self.step))? {
+            let (mut report, spent) = match self.take_step(&batch, self.learning_rate())? {
                 Taken::Whole { report, spent } => (report, spent),
                 Taken::Diverged { what, outcome } => {
                     flush(sinks)?;
@@ -276,7 +273,7 @@ impl Trainer {
     }
 
     /// Batches in an epoch.
-    fn steps_per_epoch(&self) -> u64 {
+    pub(crate) fn steps_per_epoch(&self) -> u64 {
         self.loader.batches() as u64
     }
 
@@ -301,7 +298,15 @@ impl Trainer {
         let due = self.epoch_done().filter(|epoch| every > 0 && epoch.is_multiple_of(every));
         let (Some(epoch), Some(probe)) = (due, probe) else { return Ok(false) };
         let _probe = tracing::trace_span!("probe").entered();
-        let report = ProbeReport { step: self.step, epoch, scores: probe.look(&self.model()?)? };
+        let scores = match probe.look(&self.model()?) {
+            Ok(scores) => scores,
+            // Nothing that is trained depends on it.
+            Err(error) => {
+                tell(sinks, &format!("the probe after epoch {epoch} failed, training goes on: {error}"))?;
+                return Ok(false);
+            }
+        };
+        let report = ProbeReport { step: self.step, epoch, scores };
         for sink in sinks.iter_mut() {
             sink.probe(&report)?;
         }
@@ -346,7 +351,6 @@ impl Trainer {
             loss: outcome.loss,
             gradient_norm,
             metrics: outcome.metrics,
-            peak_memory: self.surroundings.peak_memory.map(|ask| ask()),
             ..StepReport::default()
         };
         Ok(Taken::Whole { report, spent })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use equimod_core::Architecture;
 
-use super::DeviceArgs;
+use super::{DeviceArgs, RecipeArgs};
 
 /// `bench`.
 #[derive(Args, Debug)]
@@ -87,15 +87,8 @@ pub struct BenchConv {
 /// `bench loader`.
 #[derive(Args, Debug)]
 pub struct BenchLoader {
-    /// A built-in recipe (see `equimod list recipes`) or a TOML file.
-    #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
-    pub recipe: String,
-    /// The pictures, a source of `equimod list datasets` [default: the recipe's].
-    #[arg(long)]
-    pub data: Option<String>,
-    /// Change a setting of the recipe, e.g. data.batch=512; may be given several times.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub settings: Vec<String>,
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
     /// Batches that are measured, after three that are not.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub batches: u32,

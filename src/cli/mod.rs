@@ -66,21 +66,28 @@ pub struct DeviceArgs {
     pub device: String,
 }
 
-/// `pretrain`.
+/// A recipe, and what is changed in it.
 #[derive(Args, Debug)]
-pub struct Pretrain {
+pub struct RecipeArgs {
     /// A built-in recipe (see `equimod list recipes`) or a TOML file.
     #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
     pub recipe: String,
     /// The pictures, a source of `equimod list datasets` [default: the recipe's].
     #[arg(long)]
     pub data: Option<String>,
-    /// The run directory, new or empty [default: out/<recipe>-<number>].
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
     /// Change a setting of the recipe, e.g. schedule.epochs=20; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+}
+
+/// `pretrain`.
+#[derive(Args, Debug)]
+pub struct Pretrain {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// The run directory, new or empty [default: out/<recipe>-<number>].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// The recipe's seed.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -113,15 +120,8 @@ pub struct Pretrain {
 /// `find-lr`.
 #[derive(Args, Debug)]
 pub struct FindRate {
-    /// A built-in recipe (see `equimod list recipes`) or a TOML file.
-    #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
-    pub recipe: String,
-    /// The pictures, a source of `equimod list datasets` [default: the recipe's].
-    #[arg(long)]
-    pub data: Option<String>,
-    /// Change a setting of the recipe, e.g. data.batch=128; may be given several times.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub settings: Vec<String>,
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
     /// The first rate.
     #[arg(long, default_value_t = 1e-4)]
     pub least: f64,

@@ -9,7 +9,7 @@ use equimod_train::{RateSearch, Surroundings, Trainer, Tried};
 use crate::cli::FindRate;
 use crate::exit::Usage;
 use crate::output::{self, Count};
-use crate::recipes::asked;
+use crate::recipes::{asked, settings};
 use crate::sources::{Reading, training};
 use crate::{device, exit};
 
@@ -20,9 +20,7 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
         let text = format!("rates from {least} to {most} cannot be tried; give --least above 0 and --most above that");
         return Err(Usage(text).into());
     }
-    let mut settings = arguments.settings.clone();
-    settings.extend(arguments.data.iter().map(|data| format!("data.source={data:?}")));
-    let (recipe, _) = asked(&arguments.recipe, &settings)?;
+    let (recipe, _) = asked(&arguments.recipe.recipe, &settings(&arguments.recipe))?;
     let (dataset, _) = training(&recipe.data.source, Reading { oriented: recipe.data.apply_orientation })?;
     let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
     let surroundings = Surroundings::alone(device::open(&arguments.device.device)?, threads, version);
@@ -66,7 +64,7 @@ fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
         points: search.tried.iter().map(|tried| (tried.learning_rate.log10(), of(tried))).collect(),
     };
     render(&ReportData {
-        title: format!("equimod: learning rates for {}", arguments.recipe),
+        title: format!("equimod: learning rates for {}", arguments.recipe.recipe),
         summary: told(arguments, search),
         plots: vec![Plot {
             title: "loss".into(),

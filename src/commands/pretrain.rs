@@ -27,7 +27,7 @@ use crate::forecast::{Forecast, forecast};
 use crate::output::{self, Progress, duration};
 use crate::probe::LabelledProbe;
 use crate::profile::Profile;
-use crate::recipes::{as_comments, asked, base};
+use crate::recipes::{as_comments, asked, base, settings};
 use crate::run_report::RunReport;
 use crate::signals::Signals;
 use crate::sources::{Reading, Splits, splits, training};
@@ -55,11 +55,8 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     recipe.data.source = source;
     let signals = Signals::default();
     let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
-    let surroundings = Surroundings {
-        stop: signals.stop.clone(),
-        peak_memory: Some(|| MEMORY.peak_usage() as u64),
-        ..Surroundings::alone(device.clone(), threads, version)
-    };
+    let surroundings =
+        Surroundings { stop: signals.stop.clone(), ..Surroundings::alone(device.clone(), threads, version) };
     let mut trainer = Trainer::new(recipe.clone(), dataset.clone(), surroundings)?;
     if arguments.dry_run {
         return dry_run(arguments, &recipe, &trainer);
@@ -71,13 +68,16 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     let mut sinks = sinks(arguments, &run, &trainer)?;
     let ending = trainer.run(&run, &mut sinks, probe.as_mut().map(|probe| probe as &mut dyn Probe));
     let cost = cost(trainer.pace(), MEMORY.peak_usage() as u64);
-    sinks.iter_mut().try_for_each(|sink| sink.note(&cost).and_then(|()| sink.flush()))?;
+    let told = sinks.iter_mut().try_for_each(|sink| sink.note(&cost).and_then(|()| sink.flush()));
     drop(sinks);
     info.status = status(&ending);
     info.seconds += start.elapsed().as_secs_f64();
     info.peak_memory = info.peak_memory.max(MEMORY.peak_usage() as u64);
-    run.write_info(&info)?;
-    if ending? == Ending::Interrupted {
+    let written = told.and_then(|()| run.write_info(&info));
+    // What ended the run is the error to tell, not what that kept from being written.
+    let ending = ending?;
+    written?;
+    if ending == Ending::Interrupted {
         let folder = run.path().display();
         output::note(&format!(
             "stopped after step {}; go on with: equimod pretrain --out {folder} --resume",
@@ -115,8 +115,7 @@ fn cost(pace: Pace, peak_memory: u64) -> String {
 
 /// The resolved recipe, and the text that was asked for.
 fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
-    let mut settings = arguments.settings.clone();
-    settings.extend(arguments.data.iter().map(|data| format!("data.source={data:?}")));
+    let mut settings = settings(&arguments.recipe);
     settings.extend(arguments.seed.iter().map(|seed| format!("seed={seed}")));
     settings.extend(arguments.epochs.iter().map(|epochs| format!("schedule.epochs={epochs}")));
     if arguments.resume {
@@ -131,7 +130,7 @@ fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
         let asked = read(&out.join("recipe.toml")).unwrap_or_default() + &as_comments(&settings);
         return Ok((resolve(&RECIPES, &path.display().to_string(), &text, &settings)?, asked));
     }
-    asked(&arguments.recipe, &settings)
+    asked(&arguments.recipe.recipe, &settings)
 }
 
 /// How the recipe's pictures are read.
@@ -140,7 +139,7 @@ fn reading(recipe: &Recipe) -> Reading {
 }
 
 fn dry_run(arguments: &Pretrain, recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
-    output::note(&difference(&arguments.recipe, recipe));
+    output::note(&difference(&arguments.recipe.recipe, recipe));
     output::note(&parts(trainer));
     output::result(&recipe.to_toml())?;
     let Forecast { bytes, time, taken } = forecast(recipe, trainer.parameters())?;
@@ -203,11 +202,11 @@ fn open_run(
     if let Some(model) = &arguments.from {
         info.from = Some(begin_from(trainer, model, device)?);
     }
-    let folder = arguments.out.clone().unwrap_or_else(|| next_folder(&arguments.recipe));
+    let folder = arguments.out.clone().unwrap_or_else(|| next_folder(&arguments.recipe.recipe));
     let run = RunDirectory::create(&folder, &info, asked, recipe)?;
     let (steps, about) = (trainer.total_steps(), &recipe.about);
     output::note(&format!("{about}: {steps} steps into {}", run.path().display()));
-    output::note(&difference(&arguments.recipe, recipe));
+    output::note(&difference(&arguments.recipe.recipe, recipe));
     Ok((run, info))
 }
 

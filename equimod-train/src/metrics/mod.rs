@@ -34,8 +34,6 @@ pub struct StepReport {
     pub pace: Pace,
     /// Until the end, at the pace of the last steps.
     pub remaining: Duration,
-    /// The most memory that the program has had so far, in bytes, where that is known.
-    pub peak_memory: Option<u64>,
 }
 
 impl StepReport {

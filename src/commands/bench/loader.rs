@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::cli::BenchLoader;
 use crate::output;
-use crate::recipes::asked;
+use crate::recipes::{asked, settings};
 use crate::sources::{Reading, training};
 
 /// Batches before the measured ones: as many as are made ahead, and one.
@@ -17,9 +17,7 @@ const WARM_UP: usize = 3;
 
 /// Takes a recipe's batches as training does, and does nothing with them.
 pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
-    let mut settings = arguments.settings.clone();
-    settings.extend(arguments.data.iter().map(|data| format!("data.source={data:?}")));
-    let (recipe, _) = asked(&arguments.recipe, &settings)?;
+    let (recipe, _) = asked(&arguments.recipe.recipe, &settings(&arguments.recipe))?;
     let reading = Reading { oriented: recipe.data.apply_orientation };
     let (dataset, source) = training(&recipe.data.source, reading)?;
     let threads = rayon::current_num_threads();

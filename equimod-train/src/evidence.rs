@@ -1,0 +1,77 @@
+//! The evidence of a step that went wrong: what it takes to see it again.
+
+use std::path::PathBuf;
+
+use equimod_core::StepOutcome;
+use equimod_core::checkpoint::{commit_folder, to_bytes};
+use equimod_data::Batch;
+use serde::{Deserialize, Serialize};
+
+use crate::run_dir::RunDirectory;
+use crate::saved::json;
+use crate::tensors::to_tensors;
+use crate::trainer::Trainer;
+use crate::{Error, Result};
+
+pub(crate) const BATCH_FILE: &str = "batch.safetensors";
+pub(crate) const EVIDENCE_FILE: &str = "diverged.json";
+
+/// What is known of a step that went wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The step whose update was not made, from 0.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// Of the batch, from 0.
+    pub epoch: u64,
+    /// The batch's place in its epoch, from 0.
+    pub batch: usize,
+    /// Decides everything that was drawn.
+    pub seed: u64,
+    /// In which the batch went through the backbone.
+    pub parts: usize,
+    /// The rate that the step would have been taken with.
+    pub learning_rate: f64,
+    /// What was not a number.
+    pub what: String,
+    /// The loss and the named scalars of the step, as text since JSON has no word for what is not a number.
+    pub metrics: Vec<(String, String)>,
+}
+
+impl Trainer {
+    /// Writes down what it takes to see the step again that went wrong; gives the error that ends the run.
+    pub(crate) fn keep_evidence(
+        &self,
+        run: &RunDirectory,
+        batch: &Batch,
+        what: String,
+        outcome: &StepOutcome,
+    ) -> Error {
+        let step = self.step;
+        match self.evidence(run, batch, &what, outcome) {
+            Ok(bundle) => Error::Diverged { step, what, bundle },
+            Err(error) => error,
+        }
+    }
+
+    fn evidence(&self, run: &RunDirectory, batch: &Batch, what: &str, outcome: &StepOutcome) -> Result<PathBuf> {
+        let mut metrics = vec![("loss".to_owned(), outcome.loss.to_string())];
+        metrics.extend(outcome.metrics.iter().map(|(name, value)| (name.clone(), value.to_string())));
+        let evidence = Evidence {
+            step: self.step,
+            total_steps: self.total_steps(),
+            epoch: batch.epoch,
+            batch: batch.index,
+            seed: self.recipe.seed,
+            parts: self.recipe.execution.parts,
+            learning_rate: self.learning_rate(),
+            what: what.into(),
+            metrics,
+        };
+        let mut files = self.weights()?;
+        files.push((BATCH_FILE, to_bytes(&to_tensors(batch)?, "{}")?));
+        files.push((EVIDENCE_FILE, json(&evidence)?));
+        Ok(commit_folder(&run.path().join("diverged"), &RunDirectory::name_of(self.step), &files)?)
+    }
+}
