@@ -9,7 +9,7 @@ use crate::trainer::{Taken, Trainer};
 
 /// The weight of older losses in the smoothed one.
 const SMOOTHING: f64 = 0.9;
-/// Steps before a loss that rises ends the search.
+/// Steps before which the smoothed loss still follows single batches: they neither end the search nor are its result.
 const SETTLED: usize = 10;
 /// How far above its lowest the smoothed loss ends the search, as a share of how far it fell.
 const TOO_HIGH: f64 = 1.0;
@@ -40,9 +40,9 @@ pub struct RateSearch {
 
 impl RateSearch {
     fn of(tried: Vec<Tried>, diverged: bool) -> Self {
-        let lowest = tried.iter().skip(1).min_by(|a, b| a.smoothed.total_cmp(&b.smoothed)).copied();
-        let before_lowest = tried.iter().filter(|t| lowest.is_some_and(|l| t.learning_rate <= l.learning_rate));
-        let falling: Vec<&Tried> = before_lowest.collect();
+        let lowest = tried.iter().skip(SETTLED).min_by(|a, b| a.smoothed.total_cmp(&b.smoothed)).copied();
+        let before_lowest = |t: &&Tried| lowest.is_some_and(|l| t.learning_rate <= l.learning_rate);
+        let falling: Vec<&Tried> = tried.iter().skip(SETTLED).filter(before_lowest).collect();
         // Over five steps, so that a single batch does not decide.
         let slope = |w: &&[&Tried]| w[w.len() - 1].smoothed - w[0].smoothed;
         let steepest = falling.windows(5).min_by(|a, b| slope(a).total_cmp(&slope(b))).filter(|w| slope(w) < 0.0);
@@ -103,5 +103,9 @@ mod tests {
         assert!((search.steepest.unwrap().log10() + 2.0).abs() < 0.15, "{search:?}");
         assert!((search.lowest.unwrap().log10()).abs() < 0.15, "{search:?}");
         assert_eq!(RateSearch::of(Vec::new(), true).steepest, None);
+        // A fall among the first steps is one of single batches.
+        let mut early: Vec<Tried> = (0..61).map(tried).collect();
+        (0..5).for_each(|i| early[i].smoothed += 9.0 - 2.0 * i as f64);
+        assert_eq!(RateSearch::of(early, false).steepest, search.steepest);
     }
 }

@@ -23,13 +23,26 @@ const LONGEST_CHAIN: usize = 8;
 /// Resolves the recipe in `text` (`origin` names it in messages) with `settings` of the form `a.b=value` on top, later
 /// ones over earlier ones.
 pub fn resolve(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
-    let recipe = assemble(built_in, origin, text, settings)?;
-    let problems = recipe.validate();
-    if problems.is_empty() { Ok(recipe) } else { Err(Error::Recipe(problems)) }
+    let (recipe, mut problems) = read(built_in, origin, text, settings)?;
+    problems.extend(recipe.iter().flat_map(Recipe::validate));
+    sound(recipe, problems)
 }
 
 /// As [`resolve`], without asking whether the recipe can be trained.
 pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
+    let (recipe, problems) = read(built_in, origin, text, settings)?;
+    sound(recipe, problems)
+}
+
+fn sound(recipe: Option<Recipe>, problems: Vec<String>) -> Result<Recipe> {
+    match recipe {
+        Some(recipe) if problems.is_empty() => Ok(recipe),
+        _ => Err(Error::Recipe(problems)),
+    }
+}
+
+/// The recipe without the settings that there are not, unless a value cannot be read; and every problem so far.
+fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<(Option<Recipe>, Vec<String>)> {
     let mut problems = Vec::new();
     let mut table = with_bases(built_in, origin, text)?;
     for setting in settings {
@@ -39,11 +52,10 @@ pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[Stri
     }
     turn_off(&mut table);
     fill_in(&mut table);
-    check_keys(&table, &known_keys(&table), "", &mut problems);
-    match deserialise(&table, &mut problems) {
-        Some(recipe) if problems.is_empty() => Ok(recipe),
-        _ => Err(Error::Recipe(problems)),
-    }
+    let known = known_keys(&table);
+    check_keys(&mut table, &known, "", &mut problems);
+    let recipe = deserialise(table, &mut problems);
+    Ok((recipe, problems))
 }
 
 /// The name of the built-in recipe that the recipe in `text` builds on, if it does.
@@ -174,30 +186,29 @@ fn to_table(value: &impl Serialize) -> Table {
     Table::try_from(value).unwrap_or_default()
 }
 
-fn check_keys(table: &Table, known: &Table, prefix: &str, problems: &mut Vec<String>) {
-    for (key, value) in table {
+/// Takes the settings out that there are not, and tells them.
+fn check_keys(table: &mut Table, known: &Table, prefix: &str, problems: &mut Vec<String>) {
+    table.retain(|key, value| {
         let full = format!("{prefix}{key}");
-        match (known.get(key), value) {
+        let problem = match (known.get(key), value) {
             (None, _) => {
                 let names: Vec<&str> = known.keys().map(String::as_str).collect();
                 let hint = match nearest(key, names.iter().copied()) {
                     Some(near) => format!("did you mean {prefix}{near}?"),
                     None => format!("there are {}", names.join(", ")),
                 };
-                problems.push(format!("there is no setting {full}; {hint}"));
+                format!("there is no setting {full}; {hint}")
             }
             (Some(Value::Table(known)), Value::Table(table)) => {
                 check_keys(table, known, &format!("{full}."), problems);
+                return true;
             }
-            (Some(Value::Table(_)), _) => problems.push(format!("{full} is a table of settings, not a value")),
-            _ => {}
-        }
-    }
-}
-
-/// Whether [`check_keys`] told a problem of this section.
-fn is_about(problem: &str, section: &str) -> bool {
-    problem.strip_prefix("there is no setting ").is_some_and(|rest| rest.starts_with(&format!("{section}.")))
+            (Some(Value::Table(_)), _) => format!("{full} is a table of settings, not a value"),
+            _ => return true,
+        };
+        problems.push(problem);
+        false
+    });
 }
 
 /// The nearest of `names`, if one is near.
@@ -206,22 +217,18 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&
     scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
 }
 
-/// Reads every section for itself, so that a problem in one does not hide those of the others.
-fn deserialise(table: &Table, problems: &mut Vec<String>) -> Option<Recipe> {
-    let mut sound = Table::new();
-    let known = to_table(&Recipe::default());
-    for (key, value) in table.iter().filter(|(key, _)| known.contains_key(*key)) {
-        let single = Table::from_iter([(key.clone(), value.clone())]);
-        match single.try_into::<Recipe>() {
-            Ok(_) => {
-                sound.insert(key.clone(), value.clone());
-            }
-            // Told already, with the nearest name; names deeper than settings go, as in a policy, are not.
-            Err(e) if e.message().contains("unknown field") && problems.iter().any(|p| is_about(p, key)) => {}
-            Err(e) => problems.push(format!("{key}: {}", e.message().trim().replace('\n', "; "))),
+/// Reads every section for itself, so that a problem in one does not hide those of the others. A recipe with one in it cannot
+/// be asked for more: what belongs together would be compared with defaults.
+fn deserialise(table: Table, problems: &mut Vec<String>) -> Option<Recipe> {
+    let mut unread = Vec::new();
+    for (key, value) in &table {
+        if let Err(e) = Table::from_iter([(key.clone(), value.clone())]).try_into::<Recipe>() {
+            unread.push(format!("{key}: {}", e.message().trim().replace('\n', "; ")));
         }
     }
-    sound.try_into().ok()
+    let all_read = unread.is_empty();
+    problems.append(&mut unread);
+    if all_read { table.try_into().ok() } else { None }
 }
 
 #[cfg(test)]
@@ -322,6 +329,18 @@ mod tests {
         let found = problems(text, &["optimizer.beta3=0.9", "schedule.shape=stairs"]);
         assert!(found[0].contains("optimizer.beta2?") || found[0].contains("optimizer.beta1?"), "{found:#?}");
         assert!(found[1].contains("stairs"), "{found:#?}");
+    }
+
+    #[test]
+    fn contradictions_are_told_beside_unknown_settings() {
+        let found = problems("base = \"small\"\n[data]\nbatsch = 3", &["checkpoint.keep=1", "nonsense"]);
+        assert_eq!(found.len(), 3, "{found:#?}");
+        assert!(
+            found[0].contains("nonsense") && found[1].contains("data.batch?") && found[2].contains("checkpoint.keep")
+        );
+        // What cannot be read is not replaced by a default that would contradict the rest.
+        let unread = problems("[data]\nbatch = \"many\"", &["execution.parts=600"]);
+        assert_eq!(unread.len(), 1, "{unread:#?}");
     }
 
     #[test]

@@ -129,7 +129,7 @@ pub struct FindRate {
     #[arg(long, default_value_t = 100.0)]
     pub most: f64,
     /// Steps from the first rate to the last.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(10..))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(30..))]
     pub steps: u32,
     /// The page with the plot.
     #[arg(long, default_value = "find-lr.html", value_name = "FILE")]

@@ -36,7 +36,7 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
     if arguments.json {
         output::json(&search)?;
     } else {
-        output::result(&told(arguments, &search))?;
+        output::result(&format!("{}\nplot {}", told(arguments, &search), arguments.out.display()))?;
     }
     let found = search.steepest.is_some();
     Ok(ExitCode::from(if found { 0 } else { exit::FAILED }))
@@ -55,7 +55,7 @@ fn told(arguments: &FindRate, search: &RateSearch) -> String {
         ),
         _ => "the loss does not fall at any of these rates; look at the plot, or try --least lower".into(),
     };
-    format!("{steps} steps; {end}\n{found}\nplot {}", arguments.out.display())
+    format!("{steps} steps: {end}; {found}")
 }
 
 fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
