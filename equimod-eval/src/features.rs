@@ -210,6 +210,8 @@ pub struct Labelled {
     pub labels: Vec<u32>,
     /// Number of classes of the task.
     pub classes: usize,
+    /// The place of each row's picture in its data set.
+    pub pictures: Vec<usize>,
 }
 
 impl Labelled {
@@ -224,7 +226,8 @@ impl Labelled {
         if let Some(label) = labels.iter().find(|&&label| label as usize >= classes) {
             return refuse(format!("a label is {label}, but there are {classes} classes"));
         }
-        Ok(Self { features, labels, classes })
+        let pictures = (0..labels.len()).collect();
+        Ok(Self { features, labels, classes, pictures })
     }
 
     /// The pictures of `dataset` that belong to its task number `task`, from the features of all.
@@ -233,7 +236,8 @@ impl Labelled {
         let rows: Vec<(usize, u32)> = pictures.filter_map(|i| dataset.label(task, i).map(|label| (i, label))).collect();
         let indices: Vec<usize> = rows.iter().map(|r| r.0).collect();
         let classes = dataset.tasks().get(task).map_or(0, |t| t.classes.len());
-        Self::new(all.select(&indices), rows.iter().map(|r| r.1).collect(), classes)
+        let labelled = Self::new(all.select(&indices), rows.iter().map(|r| r.1).collect(), classes)?;
+        Ok(Self { pictures: indices, ..labelled })
     }
 
     /// The rows at `indices`.
@@ -242,6 +246,7 @@ impl Labelled {
             features: self.features.select(indices),
             labels: indices.iter().map(|&i| self.labels[i]).collect(),
             classes: self.classes,
+            pictures: indices.iter().map(|&i| self.pictures[i]).collect(),
         }
     }
 

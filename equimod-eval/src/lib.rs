@@ -14,7 +14,7 @@
 //! ```
 //!
 //! - [`features`]: what a backbone gives for a data set, cached
-//! - [`knn`], [`logistic`], [`lbfgs`], [`equivariance`]: protocols; [`metrics`]: their numbers with intervals
+//! - [`knn`], [`logistic`], [`lbfgs`], [`equivariance`]: protocols; [`predictions`], [`metrics`]: their numbers with intervals
 //! - [`results`], [`report`]: rows, tables, the page
 //!
 //! It does not train backbones, and never prints, reads the environment or opens the network.
@@ -26,9 +26,11 @@ pub mod knn;
 pub mod lbfgs;
 pub mod logistic;
 pub mod metrics;
+pub mod predictions;
 pub mod report;
 pub mod results;
 
 pub use error::{Error, Result};
 pub use features::{Extractor, Features, Labelled};
+pub use predictions::Predictions;
 pub use results::ResultRow;
