@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use equimod_core::checkpoint::{from_bytes, read_file, sha256, to_bytes, write_atomic};
 use equimod_core::{Model, Tap};
-use equimod_data::resample::Filter;
-use equimod_data::{CleanView, Dataset, Image, Size, clean_view};
+use equimod_data::{Dataset, Image, Size};
 use rayon::prelude::*;
 
 use crate::error::refuse;
+use crate::input::{Crop, Input};
 use crate::{Error, Result};
 
 /// Pictures that go through the backbone together.
@@ -123,20 +123,27 @@ impl Features {
 /// Computes features, and keeps them in a folder if one is given.
 pub struct Extractor<'a> {
     model: &'a Model,
+    input: Input,
     cache: Option<PathBuf>,
 }
 
 impl<'a> Extractor<'a> {
     /// An extractor for the pooled features of `model`; `cache` is a folder for what was computed.
     pub fn new(model: &'a Model, cache: Option<&Path>) -> Self {
-        Self { model, cache: cache.map(Path::to_owned) }
+        let input = Input { size: model.preprocessing.size, crop: Crop::Centre };
+        Self { model, input, cache: cache.map(Path::to_owned) }
     }
 
-    /// Features of every picture that decodes: shorter side to the network's size (bicubic), centre crop, the network's own
-    /// normalisation, evaluation mode.
+    /// The same with pictures brought to another input.
+    pub fn with_input(self, input: Input) -> Self {
+        Self { input, ..self }
+    }
+
+    /// Features of every picture that decodes: brought to the input (by default the shorter side to the network's size, bicubic,
+    /// centre crop), the network's own normalisation, evaluation mode.
     pub fn features(&self, dataset: &dyn Dataset) -> Result<Features> {
         let Some(folder) = &self.cache else { return self.compute(dataset) };
-        let preprocessing = serde_json::to_string(&self.model.preprocessing).unwrap_or_default();
+        let preprocessing = serde_json::to_string(&(&self.model.preprocessing, self.input)).unwrap_or_default();
         let key = sha256(format!("{} {} {preprocessing}", self.model.sha256, dataset.fingerprint()?).as_bytes());
         let path = folder.join(format!("{}.safetensors", &key[..32]));
         if let Some(features) = self.read(&path) {
@@ -172,14 +179,12 @@ impl<'a> Extractor<'a> {
     }
 
     fn compute(&self, dataset: &dyn Dataset) -> Result<Features> {
-        let side = self.model.preprocessing.size;
-        let clean = CleanView { resize: side, crop: side, filter: Filter::Bicubic };
         let (mut values, mut left_out) = (Vec::new(), Vec::new());
         let indices: Vec<usize> = (0..dataset.len()).collect();
-        let blank = Image::new(Size::square(side), vec![0; 3 * side * side])?;
+        let blank = Image::new(Size::square(self.input.size), vec![0; 3 * self.input.size.pow(2)])?;
         for batch in indices.chunks(BATCH) {
             let look = |&i: &usize| match dataset.image(i) {
-                Ok(image) => Ok(Some(clean_view(&image, &clean))),
+                Ok(image) => Ok(Some(self.input.view(&image))),
                 Err(equimod_data::Error::Picture { .. }) => Ok(None),
                 Err(other) => Err(other.into()),
             };
@@ -193,11 +198,14 @@ impl<'a> Extractor<'a> {
         Ok(Features::new(dataset.len(), columns, values)?.without(left_out))
     }
 
-    /// The features `[pictures, features]` that `tap` takes of pictures of the network's size.
+    /// The features `[pictures, features]` that `tap` takes of pictures of one size.
     pub fn at(&self, tap: Tap, images: &[Image]) -> Result<Tensor> {
-        let side = self.model.preprocessing.size;
+        let size = images.first().map_or(Size::square(self.input.size), Image::size);
+        if images.iter().any(|image| image.size() != size) {
+            return refuse("pictures of different sizes cannot go through the backbone together");
+        }
         let pixels: Vec<u8> = images.iter().flat_map(|image| image.pixels()).copied().collect();
-        Ok(self.model.features(&pixels, (images.len(), side, side))?.at(tap)?.to_dtype(DType::F32)?)
+        Ok(self.model.features(&pixels, (images.len(), size.height, size.width))?.at(tap)?.to_dtype(DType::F32)?)
     }
 }
 

@@ -80,12 +80,3 @@ fn highest(values: &[f64], k: usize) -> Vec<(usize, f64)> {
     order.sort_by(by_value);
     order.into_iter().map(|i| (i, values[i])).collect()
 }
-
-/// 1 for each row of `queries` whose partner, the row of `bank` with the same number, is among its `k` nearest.
-pub fn partner_hits(bank: &Features, queries: &Features, k: usize) -> Result<Vec<f64>> {
-    if bank.rows() != queries.rows() {
-        return refuse(format!("{} queries cannot be paired with {} rows", queries.rows(), bank.rows()));
-    }
-    let found = nearest(bank, queries, k)?;
-    Ok(found.iter().enumerate().map(|(i, n)| if n.iter().any(|(row, _)| *row == i) { 1.0 } else { 0.0 }).collect())
-}

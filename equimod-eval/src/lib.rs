@@ -19,18 +19,23 @@
 //!
 //! It does not train backbones, and never prints, reads the environment or opens the network.
 
+pub mod compare;
 pub mod equivariance;
 mod error;
 pub mod features;
+pub mod input;
 pub mod knn;
 pub mod lbfgs;
 pub mod logistic;
 pub mod metrics;
 pub mod predictions;
+pub mod recall;
 pub mod report;
 pub mod results;
+pub mod suite;
 
 pub use error::{Error, Result};
 pub use features::{Extractor, Features, Labelled};
+pub use input::{Crop, Input};
 pub use predictions::Predictions;
 pub use results::ResultRow;

@@ -13,7 +13,7 @@ pub struct Estimate {
 }
 
 /// Resamples for an interval.
-const RESAMPLES: usize = 1000;
+pub(crate) const RESAMPLES: usize = 1000;
 
 /// The mean of `values` and the 2.5 and 97.5 percentiles of the means of 1000 resamples; zeros if there are none.
 pub fn bootstrap_mean(values: &[f64], seed: u64) -> Estimate {
@@ -23,10 +23,34 @@ pub fn bootstrap_mean(values: &[f64], seed: u64) -> Estimate {
     let count = values.len();
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     let mut resample = || (0..count).map(|_| values[generator.random_range(0..count)]).sum::<f64>() / count as f64;
-    let mut means: Vec<f64> = (0..RESAMPLES).map(|_| resample()).collect();
-    means.sort_by(f64::total_cmp);
-    let at = |share: f64| means[(share * (RESAMPLES - 1) as f64).round() as usize];
-    Estimate { value: values.iter().sum::<f64>() / count as f64, interval: (at(0.025), at(0.975)) }
+    let interval = middle((0..RESAMPLES).map(|_| resample()).collect());
+    Estimate { value: values.iter().sum::<f64>() / count as f64, interval }
+}
+
+/// The 2.5 and 97.5 percentiles.
+pub(crate) fn middle(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let at = |share: f64| values[(share * (values.len() - 1) as f64).round() as usize];
+    (at(0.025), at(0.975))
+}
+
+/// The mean over classes of the share that is right, as [`mean_per_class`], with the interval of 1000 resamples in which each
+/// class keeps its number of pictures.
+pub fn bootstrap_mean_per_class(correct: &[f64], labels: &[u32], classes: usize, seed: u64) -> Estimate {
+    let mut by_class = vec![Vec::new(); classes];
+    correct.iter().zip(labels).for_each(|(&value, &label)| by_class[label as usize].push(value));
+    by_class.retain(|values| !values.is_empty());
+    if by_class.is_empty() {
+        return Estimate { value: 0.0, interval: (0.0, 0.0) };
+    }
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    let mut draw = |values: &Vec<f64>| {
+        let sum: f64 = (0..values.len()).map(|_| values[generator.random_range(0..values.len())]).sum();
+        sum / values.len() as f64
+    };
+    let mut resample = || by_class.iter().map(&mut draw).sum::<f64>() / by_class.len() as f64;
+    let interval = middle((0..RESAMPLES).map(|_| resample()).collect());
+    Estimate { value: mean_per_class(correct, labels, classes), interval }
 }
 
 /// 1 where the label is among the first `k` of the ranked classes, else 0.

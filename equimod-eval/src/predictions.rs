@@ -1,5 +1,7 @@
 //! What a classifier says of test pictures, and what that is worth.
 
+use serde::{Deserialize, Serialize};
+
 use crate::Result;
 use crate::error::refuse;
 use crate::metrics::{hits, mean_per_class, rank};
@@ -14,7 +16,7 @@ pub struct Predictions {
 }
 
 /// Pictures whose confidence lies in one interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
     /// Their number.
     pub count: usize,

@@ -2,11 +2,9 @@
 
 use std::fmt::Write;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
-use super::{Picture, ReportData, Table, line_plot};
-use crate::results::HEADINGS;
+use super::pictures::{pairs, picture_rows};
+use super::{Figure, ReportData, Table, figure};
+use crate::results::cells;
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c1f24;--quiet:#5b6470;--page:#fff;--line:#d8dce2;--band:#f4f6f8;
@@ -20,17 +18,18 @@ p.summary,figcaption,dt,footer{color:var(--quiet)}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-th{white-space:nowrap;font-weight:600}td:nth-child(n+4):nth-child(-n+7){font-variant-numeric:tabular-nums;white-space:nowrap}
-td:nth-child(4){font-weight:600}
+th{white-space:nowrap;font-weight:600}td{font-variant-numeric:tabular-nums}
+td.value{font-weight:600;white-space:nowrap}
 dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.3rem 1.2rem;margin:0}
 dl.facts div{display:flex;gap:.5rem;justify-content:space-between;border-bottom:1px solid var(--line);padding:.15rem 0}
 dd{margin:0;text-align:right;overflow-wrap:anywhere}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.2rem}
-figure{margin:0}svg{width:100%;height:auto;display:block}
-svg text{fill:var(--quiet);font:11px system-ui,sans-serif}svg .axis{stroke:var(--line)}
+figure{margin:0;min-width:0}figcaption{overflow-wrap:anywhere}svg{width:100%;height:auto;display:block}
+svg text{fill:var(--quiet);font:11px system-ui,sans-serif}svg .axis{stroke:var(--line)}svg .interval{stroke:var(--ink);stroke-width:1.4}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem}.legend i{display:inline-block;width:.9em;height:.25em;margin-right:.4em;vertical-align:middle}
-.row{display:grid;grid-template-columns:repeat(auto-fit,minmax(13rem,1fr));gap:1rem;padding:.8rem 0;border-bottom:1px solid var(--line)}
+.row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(46%,9rem),1fr));gap:1rem;padding:.8rem 0;border-bottom:1px solid var(--line)}
 .row img{width:96px;height:96px;image-rendering:pixelated;background:#fff;border:1px solid var(--line)}
+figure.right img{outline:2px solid var(--c2)}figure.wrong img{outline:2px solid var(--c1)}
 .row dl{margin:.3rem 0 0;font-size:.82rem}.row dl div{display:flex;gap:.5rem}.row dd{text-align:left}
 pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
 pre.notice{white-space:pre-wrap}
@@ -56,13 +55,15 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// Nothing but this page's own style and pictures is loaded.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+
 /// The whole page.
 pub fn render(data: &ReportData) -> String {
     let mut body = format!("<h1>{}</h1><p class=\"summary\">{}</p>", escape(&data.title), escape(&data.summary));
-    section(&mut body, "Results", &results(data));
-    data.tables.iter().for_each(|one| section(&mut body, &one.title, &table(one)));
-    section(&mut body, "Curves", &plots(data));
-    section(&mut body, "Views and their parameters", &pictures(data));
+    let (headings, rows) = cells(&data.results, true);
+    section(&mut body, "Results", &table(&Table { headings, rows }, "results"));
+    data.sections.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
     section(&mut body, "The run", &facts(&data.facts));
     if !data.recipe.is_empty() {
         section(&mut body, "Recipe", &format!("<pre>{}</pre>", escape(&data.recipe)));
@@ -71,7 +72,8 @@ pub fn render(data: &ReportData) -> String {
     section(&mut body, "Pictures: notice", &notices);
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><link rel=\"icon\" href=\"data:,\"><title>{}</title>\
+         content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\
+         <link rel=\"icon\" href=\"data:,\"><title>{}</title>\
          <style>{STYLE}</style></head><body><main>{body}</main></body></html>\n",
         escape(&data.title)
     )
@@ -84,20 +86,43 @@ fn section(body: &mut String, title: &str, content: &str) {
     }
 }
 
-fn results(data: &ReportData) -> String {
-    let rows = data.results.iter().map(|row| row.cells().to_vec()).collect();
-    table(&Table { title: String::new(), headings: HEADINGS.map(str::to_owned).to_vec(), rows })
+/// Drawings that follow each other stand beside each other; everything else has its own line.
+fn figures(all: &[Figure]) -> String {
+    let mut text = String::new();
+    for group in all.chunk_by(|a, b| is_drawing(a) && is_drawing(b)) {
+        match &group[0] {
+            Figure::Table(one) => text += &table(one, ""),
+            Figure::Pictures(rows) => text += &picture_rows(rows),
+            Figure::Text(one) => text += &format!("<p>{}</p>", escape(one)),
+            _ => {
+                let drawn: String = group.iter().filter_map(figure).collect();
+                if !drawn.is_empty() {
+                    text += &format!("<div class=\"plots\">{drawn}</div>");
+                }
+            }
+        }
+    }
+    text
 }
 
-fn table(Table { headings, rows, .. }: &Table) -> String {
+fn is_drawing(figure: &Figure) -> bool {
+    !matches!(figure, Figure::Table(_) | Figure::Pictures(_) | Figure::Text(_))
+}
+
+fn table(Table { headings, rows }: &Table, class: &str) -> String {
     if rows.is_empty() {
         return String::new();
     }
     let heads: String = headings.iter().map(|h| format!("<th>{}</th>", escape(h))).collect();
-    let cell = |(cell, head): (&String, &String)| format!("<td data-label=\"{}\">{}</td>", escape(head), escape(cell));
+    let cell = |(cell, head): (&String, &String)| {
+        let kind = if head == "value" { " class=\"value\"" } else { "" };
+        format!("<td{kind} data-label=\"{}\">{}</td>", escape(head), escape(cell))
+    };
     let row = |cells: &Vec<String>| cells.iter().zip(headings).map(cell).collect::<String>();
     let rows: String = rows.iter().map(|cells| format!("<tr>{}</tr>", row(cells))).collect();
-    format!("<div class=\"scroll\"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>")
+    format!(
+        "<div class=\"scroll\"><table class=\"{class}\"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
 }
 
 fn facts(facts: &[(String, String)]) -> String {
@@ -107,60 +132,55 @@ fn facts(facts: &[(String, String)]) -> String {
     format!("<dl class=\"facts\">{}</dl>", pairs(facts))
 }
 
-fn pairs(pairs: &[(String, String)]) -> String {
-    pairs.iter().map(|(k, v)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(k), escape(v))).collect()
-}
-
-fn plots(data: &ReportData) -> String {
-    let figures: String = data.plots.iter().filter_map(line_plot).collect();
-    if figures.is_empty() { figures } else { format!("<div class=\"plots\">{figures}</div>") }
-}
-
-fn pictures(data: &ReportData) -> String {
-    let picture = |p: &Picture| {
-        format!(
-            "<figure><figcaption>{title}</figcaption><img alt=\"{title}\" src=\"data:image/png;base64,{}\"><dl>{}</dl></figure>",
-            STANDARD.encode(&p.png),
-            pairs(&p.parameters),
-            title = escape(&p.title),
-        )
-    };
-    let row = |row: &super::PictureRow| {
-        format!("<div class=\"row\">{}</div>", row.pictures.iter().map(picture).collect::<String>())
-    };
-    data.pictures.iter().map(row).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{PictureRow, Plot, Series};
+    use crate::predictions::Bin;
+    use crate::report::{Bar, Bars, Map, Picture, PictureRow, Plot, Reliability, Section, Series};
 
     #[test]
     fn nothing_of_the_data_becomes_markup_and_nothing_is_fetched() {
         let evil = "<script>alert(1)</script>\"'&";
-        let page = render(&ReportData {
-            title: evil.into(),
-            summary: evil.into(),
-            facts: vec![(evil.into(), evil.into())],
-            plots: vec![Plot {
+        let figures = vec![
+            Figure::Lines(Plot {
                 title: evil.into(),
                 x_label: evil.into(),
                 series: vec![Series { name: evil.into(), points: vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0)] }],
-            }],
-            pictures: vec![PictureRow {
+            }),
+            Figure::Bars(Bars {
+                title: evil.into(),
+                name: evil.into(),
+                beside: Some(evil.into()),
+                bars: vec![Bar { label: evil.into(), value: -0.5, interval: Some((-0.7, -0.3)), beside: Some(0.1) }],
+            }),
+            Figure::Reliability(Reliability {
+                title: evil.into(),
+                bins: vec![Bin::default(), Bin { count: 3, confidence: 0.7, accuracy: 0.6 }],
+            }),
+            Figure::Map(Map { title: evil.into(), classes: vec![(evil.into(), vec![(0.0, 1.0), (2.0, 3.0)])] }),
+            Figure::Table(Table { headings: vec![evil.into()], rows: vec![vec![evil.into()]] }),
+            Figure::Text(evil.into()),
+            Figure::Pictures(vec![PictureRow {
                 pictures: vec![Picture {
                     title: evil.into(),
                     png: vec![1, 2],
                     parameters: vec![(evil.into(), evil.into())],
+                    right: Some(false),
                 }],
-            }],
+            }]),
+        ];
+        let page = render(&ReportData {
+            title: evil.into(),
+            summary: evil.into(),
+            facts: vec![(evil.into(), evil.into())],
+            sections: vec![Section::new(evil, figures)],
             recipe: evil.into(),
             notices: vec![evil.into()],
             ..Default::default()
         });
         assert!(!page.contains("<script") && !page.contains("NaN"));
         assert!(!page.contains("http:") && !page.contains("https:"));
-        assert!(page.contains("&lt;script&gt;") && page.contains("<svg"));
+        assert_eq!(page.matches("<svg").count(), 4);
+        assert!(page.contains("&lt;script&gt;"));
     }
 }
