@@ -36,6 +36,13 @@ pub const RECIPES: [BuiltIn; 18] = [
     recipe!("byol-matched-imagenet"),
 ];
 
+/// The built-in suites: names and texts.
+pub const SUITES: [(&str, &str); 3] = [
+    ("emoji", include_str!("../assets/suites/emoji.toml")),
+    ("fine-grained-11", include_str!("../assets/suites/fine-grained-11.toml")),
+    ("cub-dogs-stl-eurosat", include_str!("../assets/suites/cub-dogs-stl-eurosat.toml")),
+];
+
 /// One design's pictures of one split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {

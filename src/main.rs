@@ -17,6 +17,7 @@ mod output;
 mod probe;
 mod profile;
 mod recipes;
+mod record;
 mod run_files;
 mod run_report;
 mod signals;

@@ -1,14 +1,13 @@
 //! The probe of a recipe: frozen features of labelled pictures, looked at during training.
 
 use equimod_core::Model;
-use equimod_eval::ResultRow;
 use equimod_eval::knn::KnnConfig;
 use equimod_eval::lbfgs::LbfgsConfig;
 use equimod_eval::logistic::LogisticConfig;
 use equimod_train::recipe::{ProbeRecipe, Score};
 use equimod_train::{Error, Probe, Recipe, Result};
 
-use crate::evaluation::Evaluation;
+use crate::evaluation::{Evaluation, Outcome, Settings};
 use crate::sources::{Reading, Splits, splits};
 
 /// Penalties of the linear probe, and when its fits end: a look on the way.
@@ -31,7 +30,7 @@ impl LabelledProbe {
             return Ok(None);
         }
         let source = if config.data.is_empty() { &recipe.data.source } else { &config.data };
-        let splits = splits(source, None, Reading { oriented: recipe.data.apply_orientation })?;
+        let splits = splits(source, Reading { oriented: recipe.data.apply_orientation })?;
         let one_shot = splits.designs.as_ref().map(|designs| designs.one_shot);
         let first = splits.train.tasks().iter().find(|task| Some(task.name.as_str()) != one_shot);
         let task = match (config.task.as_str(), first) {
@@ -46,8 +45,12 @@ impl LabelledProbe {
 
     fn scores(&self, model: &Model) -> anyhow::Result<Vec<(String, f64)>> {
         let tasks = [self.task.clone()];
-        let evaluation = Evaluation::new(model, &self.splits, &tasks, self.seed, None)?;
-        let score = |kind: Score, rows: Vec<ResultRow>| rows.first().map(|row| (kind.name().to_owned(), row.value));
+        let settings = Settings { tasks: &tasks, seed: self.seed, input: None, cache: None };
+        let evaluation = Evaluation::new(model, &self.splits, settings)?;
+        let score = |kind: Score, outcomes: Vec<Outcome>| {
+            let right = outcomes.first()?.predictions.hits(1);
+            Some((kind.name().to_owned(), right.iter().sum::<f64>() / right.len().max(1) as f64))
+        };
         let knn = KnnConfig { k: self.config.k, ..KnnConfig::default() };
         let mut scores = Vec::from_iter(score(Score::Knn, evaluation.knn(&knn)?));
         if self.config.linear {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use equimod_data::{Dataset, Policy, clean_view, view_rng};
 use equimod_eval::ResultRow;
-use equimod_eval::report::{Picture, PictureRow, Plot, ReportData, Series, render};
+use equimod_eval::report::{Figure, Picture, PictureRow, Plot, ReportData, Section, Series, render};
 use equimod_train::{Recipe, RunInfo};
 
 use crate::run_files::Metrics;
@@ -49,9 +49,10 @@ impl RunReport<'_> {
             summary: self.recipe.about.clone(),
             facts,
             results: self.results.to_vec(),
-            tables: Vec::new(),
-            plots: plots(self.run)?,
-            pictures: self.pictures()?,
+            sections: vec![
+                Section::lines("Curves", plots(self.run)?),
+                Section::new("Views and their parameters", vec![Figure::Pictures(self.pictures()?)]),
+            ],
             recipe: self.recipe.to_toml(),
             notices: self.dataset.notice().map(str::to_owned).into_iter().collect(),
         }))
@@ -66,13 +67,14 @@ impl RunReport<'_> {
         let image = self.dataset.image(sample)?;
         let title = self.dataset.text("name", sample).map_or_else(|| self.dataset.key(sample), str::to_lowercase);
         let clean = clean_view(&image, &self.policy.clean);
-        let mut pictures = vec![Picture { title, png: clean.encode_png()?, parameters: Vec::new() }];
+        let mut pictures = vec![Picture { title, png: clean.encode_png()?, ..Default::default() }];
         for (number, view) in self.policy.views.iter().enumerate() {
             let params = view.sample(image.size(), &mut view_rng(self.info.seed, 0, sample as u64, number as u64));
             pictures.push(Picture {
                 title: format!("view {}", number + 1),
                 png: view.apply(&image, &params).encode_png()?,
                 parameters: view.describe(&params),
+                right: None,
             });
         }
         Ok(PictureRow { pictures })

@@ -59,6 +59,8 @@ pub struct Splits {
     pub name: String,
     /// To fit on.
     pub train: Arc<dyn Dataset>,
+    /// To choose hyper-parameters on; where there are none, a part of `train` is taken.
+    pub validation: Option<Arc<dyn Dataset>>,
     /// To test on; where there are none, a part of `train` is held out.
     pub test: Option<Arc<dyn Dataset>>,
     /// To pretrain on, where that is more than `train`.
@@ -77,18 +79,48 @@ pub struct Designs {
 
 impl Splits {
     fn of(name: &str, train: Arc<dyn Dataset>, test: Option<Arc<dyn Dataset>>) -> Self {
-        Self { name: name.into(), train, test, pretraining: None, designs: None }
+        Self { name: name.into(), train, validation: None, test, pretraining: None, designs: None }
+    }
+
+    /// With validation pictures; where there are no test pictures, they are what is tested on.
+    fn or_validation(self, validation: Option<Arc<dyn Dataset>>) -> Self {
+        match self.test {
+            Some(_) => Self { validation, ..self },
+            None => Self { test: validation, ..self },
+        }
     }
 }
 
-/// The splits of `source`, with `test` pictures from elsewhere if given.
-pub fn splits(source: &str, test: Option<&str>, reading: Reading) -> anyhow::Result<Splits> {
-    let wanted = if test.is_some() { Wanted::Training } else { Wanted::Evaluation };
-    let mut splits = read(source, reading, wanted)?;
-    if let Some(test) = test {
-        splits.test = Some(read(test, reading, Wanted::Training)?.train);
+/// The splits of `source`.
+pub fn splits(source: &str, reading: Reading) -> anyhow::Result<Splits> {
+    read(source, reading, Wanted::Evaluation)
+}
+
+/// Pictures from elsewhere that take the place of a source's own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Elsewhere<'a> {
+    /// To choose hyper-parameters on.
+    pub validation: Option<&'a str>,
+    /// To test on.
+    pub test: Option<&'a str>,
+}
+
+impl Elsewhere<'_> {
+    /// The splits of `source` with these pictures.
+    pub fn splits(self, source: &str, reading: Reading) -> anyhow::Result<Splits> {
+        let mut splits = match self.test {
+            Some(_) => read(source, reading, Wanted::Training)?,
+            None => splits(source, reading)?,
+        };
+        let other = |source: &str| -> anyhow::Result<_> { Ok(read(source, reading, Wanted::Training)?.train) };
+        if let Some(test) = self.test {
+            (splits.test, splits.designs) = (Some(other(test)?), None);
+        }
+        if let Some(validation) = self.validation {
+            splits.validation = Some(other(validation)?);
+        }
+        Ok(splits)
     }
-    Ok(splits)
 }
 
 fn read(source: &str, reading: Reading, wanted: Wanted) -> anyhow::Result<Splits> {
@@ -197,8 +229,8 @@ fn folder(source: &str, path: &Path, column: Option<&str>, reading: Reading) -> 
     let splits = split_folders(path)?;
     if let Some(train) = splits.get("train") {
         let inside = |path: &PathBuf| open(&path.display().to_string(), reading).map(|splits| splits.train);
-        let test = splits.get("test").or_else(|| splits.get("validation")).map(inside).transpose()?;
-        return Ok(Splits::of(source, inside(train)?, test));
+        let open = |split: &str| splits.get(split).map(inside).transpose();
+        return Ok(Splits::of(source, inside(train)?, open("test")?).or_validation(open("validation")?));
     }
     Ok(Splits::of(source, Arc::new(FolderDataset::open(path)?.oriented(reading.oriented)), None))
 }
@@ -247,7 +279,7 @@ fn tables_below(path: &Path) -> anyhow::Result<BTreeMap<String, Vec<PathBuf>>> {
     Ok(tables)
 }
 
-/// Splits of parquet files: `train`, and `test` or `validation` to test on.
+/// Splits of parquet files: `train`, `validation` and `test`.
 fn of_tables(
     source: &str,
     tables: &BTreeMap<String, Vec<PathBuf>>,
@@ -262,14 +294,12 @@ fn of_tables(
             .collect();
         Ok(Some(Arc::new(Concat::new(&format!("{source} ({split})"), parts)?)))
     };
-    let test = match join("test")? {
-        Some(test) => Some(test),
-        None => join("validation")?,
-    };
-    match (join("train")?, test) {
-        (Some(train), test) => Ok(Splits::of(source, train, test)),
-        (None, Some(test)) => Ok(Splits::of(source, test, None)),
-        (None, None) => {
+    let (train, validation, test) = (join("train")?, join("validation")?, join("test")?);
+    match (train, validation, test) {
+        (Some(train), validation, test) => Ok(Splits::of(source, train, test).or_validation(validation)),
+        (None, None, Some(only)) | (None, Some(only), None) => Ok(Splits::of(source, only, None)),
+        (None, Some(train), test) => Ok(Splits::of(source, train, test)),
+        (None, None, None) => {
             Err(Error::DataSet { name: source.into(), reason: "it has no parquet files of a split".into() }.into())
         }
     }

@@ -45,6 +45,11 @@ impl Features {
         Ok(Self { rows, columns, values, left_out: Vec::new() })
     }
 
+    /// No picture.
+    pub(crate) fn none() -> Self {
+        Self { rows: 0, columns: 0, values: Vec::new(), left_out: Vec::new() }
+    }
+
     /// The same, without the pictures `left_out`, in order, which did not decode.
     pub fn without(self, left_out: Vec<usize>) -> Self {
         Self { left_out, ..self }

@@ -20,6 +20,7 @@
 //! It does not train backbones, and never prints, reads the environment or opens the network.
 
 pub mod compare;
+pub mod embedding;
 pub mod equivariance;
 mod error;
 pub mod features;

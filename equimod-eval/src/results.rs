@@ -42,7 +42,7 @@ pub struct Evaluated {
     pub preprocessing: String,
 }
 
-/// A split of a task's pictures that was drawn from the seed; the pictures are written beside the results.
+/// A split of a task's pictures that was drawn from the seed; `splits.json` beside the results lists the pictures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DrawnSplit {
     /// The data set.
@@ -53,9 +53,9 @@ pub struct DrawnSplit {
     pub part: String,
     /// What it was drawn from: `train`.
     pub of: String,
-    /// Places of its pictures in the data set.
-    pub indices: Vec<usize>,
-    /// Hexadecimal SHA-256 of the places, written in decimal with a line feed after each.
+    /// Number of its pictures.
+    pub pictures: usize,
+    /// Hexadecimal SHA-256 of their places in the data set, written in decimal with a line feed after each.
     pub sha256: String,
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod data;
+mod eval;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use bench::{Bench, BenchArgs, BenchAugment, BenchCommand, BenchConv, BenchEval, BenchLoader, BenchStep};
 pub use data::{
     Data, DataCommand, DataParams, DataStats, Fetch, Index, Pack, PackStorage, PolicyArgs, Preview, SourceArgs, Verify,
+};
+pub use eval::{
+    Compare, Compared, Embed, EmbeddedSplit, Eval, EvalArgs, EvalCommand, Knn, Logistic, MapKind,
+    SharedArgs, Transfer,
 };
 
 /// Self-supervised representations that keep what augmentations would erase.
@@ -41,8 +46,10 @@ pub enum Command {
     Report(Report),
     /// Take a step again that went wrong, and say where.
     Replay(Replay),
-    /// Evaluate a frozen backbone.
+    /// Evaluate a frozen backbone: classifiers, equivariance, retrieval, transfer, comparisons.
     Eval(Eval),
+    /// Write the features of pictures into a file.
+    Embed(Embed),
     /// Say what a MODEL holds and whether it loads.
     Inspect(Inspect),
     /// Look at pictures and their augmentations, check and pack them.
@@ -175,64 +182,6 @@ pub struct ReadingArgs {
     pub apply_orientation: bool,
 }
 
-/// `eval`.
-#[derive(Args, Debug)]
-pub struct Eval {
-    /// How to evaluate.
-    #[arg(value_enum)]
-    pub protocol: Protocol,
-    /// A run directory, a checkpoint, or a .safetensors file.
-    pub model: PathBuf,
-    /// The pictures, a source of `equimod list datasets`; without test pictures of its own, a part is held out.
-    #[arg(long, default_value = "emoji")]
-    pub data: String,
-    /// Test pictures from another source.
-    #[arg(long, value_name = "DATA")]
-    pub test: Option<String>,
-    /// Only these labels; may be given several times [default: all].
-    #[arg(long)]
-    pub task: Vec<String>,
-    /// Neighbours that vote (knn).
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub k: u32,
-    /// Temperature of the vote (knn).
-    #[arg(long, default_value_t = 0.07)]
-    pub temperature: f64,
-    /// Penalties that are tried, evenly in the logarithm from 1e-6 to 1e5 (logistic); published: 45.
-    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub penalties: u32,
-    /// Pictures that are augmented (equivariance).
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
-    pub pictures: u32,
-    /// Decides splits, views and intervals.
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Also evaluate the same network before training.
-    #[arg(long)]
-    pub untrained: bool,
-    #[command(flatten)]
-    pub reading: ReadingArgs,
-    /// Keep features in this folder [default: eval/features of a run directory, else nowhere].
-    #[arg(long, value_name = "DIR")]
-    pub cache: Option<PathBuf>,
-    /// Print the results as JSON.
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub device: DeviceArgs,
-}
-
-/// A protocol of `eval`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Protocol {
-    /// Weighted vote of the nearest neighbours by cosine.
-    Knn,
-    /// Logistic regression by L-BFGS, the penalty chosen on validation.
-    Logistic,
-    /// How much nearer to a view its prediction is than the clean picture.
-    Equivariance,
-}
-
 /// `inspect`.
 #[derive(Args, Debug)]
 pub struct Inspect {
@@ -259,7 +208,7 @@ pub struct List {
     pub json: bool,
 }
 
-/// A list, or the schema.
+/// A list, or a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Listed {
     /// Built-in recipes.
@@ -274,6 +223,10 @@ pub enum Listed {
     Augmentations,
     /// Sources of pictures, and the notice of the bundled ones.
     Datasets,
+    /// Suites of data sets for `eval transfer`.
+    Suites,
     /// A JSON Schema of recipe files, for editors; not among all lists.
     RecipeSchema,
+    /// A JSON Schema of results.json; not among all lists.
+    ResultsSchema,
 }

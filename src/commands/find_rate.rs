@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use equimod_core::checkpoint::write_atomic;
-use equimod_eval::report::{Plot, ReportData, Series, render};
+use equimod_eval::report::{Plot, ReportData, Section, Series, render};
 use equimod_train::{RateSearch, Surroundings, Trainer, Tried};
 
 use crate::cli::FindRate;
@@ -63,14 +63,15 @@ fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
         name: name.into(),
         points: search.tried.iter().map(|tried| (tried.learning_rate.log10(), of(tried))).collect(),
     };
+    let plot = Plot {
+        title: "loss".into(),
+        x_label: "logarithm of the learning rate (base 10)".into(),
+        series: vec![line("loss", |tried| tried.loss), line("smoothed", |tried| tried.smoothed)],
+    };
     render(&ReportData {
         title: format!("equimod: learning rates for {}", arguments.recipe.recipe),
         summary: told(arguments, search),
-        plots: vec![Plot {
-            title: "loss".into(),
-            x_label: "logarithm of the learning rate (base 10)".into(),
-            series: vec![line("loss", |tried| tried.loss), line("smoothed", |tried| tried.smoothed)],
-        }],
+        sections: vec![Section::lines("Curves", vec![plot])],
         recipe,
         ..Default::default()
     })

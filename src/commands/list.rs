@@ -4,29 +4,38 @@ use std::process::ExitCode;
 
 use equimod_core::{Architecture, EquivarianceConfig, ObjectiveConfig};
 use equimod_data::{AugmentationConfig, Policy};
+use equimod_eval::results::Results;
 use equimod_train::recipe_schema;
 use serde_json::json;
 
-use crate::bundled::{NOTICE, RECIPES};
+use crate::bundled::{NOTICE, RECIPES, SUITES};
 use crate::cli::{List, Listed};
 use crate::output;
 use crate::sources::SOURCES;
 
-const ALL: [Listed; 6] =
-    [Listed::Recipes, Listed::Objectives, Listed::Modules, Listed::Backbones, Listed::Augmentations, Listed::Datasets];
+const ALL: [Listed; 7] = [
+    Listed::Recipes,
+    Listed::Objectives,
+    Listed::Modules,
+    Listed::Backbones,
+    Listed::Augmentations,
+    Listed::Datasets,
+    Listed::Suites,
+];
 
 /// Stands below all lists.
-const MORE: &str = "`equimod list recipe-schema` prints a JSON Schema of recipe files, for editors.";
+const MORE: &str = "`equimod list recipe-schema` prints a JSON Schema of recipe files, for editors; `list results-schema` that of results.json.";
 
 /// `(name, one line)` of each entry.
 type Entries = Vec<(String, String)>;
 
-/// Prints the lists, or the schema.
+/// Prints the lists, or a schema.
 pub fn run(arguments: &List) -> anyhow::Result<ExitCode> {
     let asked = arguments.what.map_or_else(|| ALL.to_vec(), |what| vec![what]);
     let lists: Vec<_> = asked.into_iter().filter_map(list).collect();
     match arguments.what {
         Some(Listed::RecipeSchema) => output::json(&recipe_schema(&RECIPES))?,
+        Some(Listed::ResultsSchema) => output::json(&schemars::schema_for!(Results))?,
         _ if arguments.json => output::json(&as_json(lists))?,
         what => output::result(&as_text(&lists, what))?,
     }
@@ -57,7 +66,7 @@ fn as_text(lists: &[(&str, Entries)], what: Option<Listed>) -> String {
     text.trim_end().to_owned()
 }
 
-/// The title and entries of a list; `None` for the schema, which is none.
+/// The title and entries of a list; `None` for a schema, which is none.
 fn list(what: Listed) -> Option<(&'static str, Entries)> {
     let owned = |list: &[(&str, &str)]| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
     Some(match what {
@@ -75,11 +84,12 @@ fn list(what: Listed) -> Option<(&'static str, Entries)> {
             ("Augmentations", list)
         }
         Listed::Datasets => ("Datasets", owned(&SOURCES)),
-        Listed::RecipeSchema => return None,
+        Listed::Suites => ("Suites", SUITES.iter().map(|(name, text)| ((*name).to_owned(), about(text))).collect()),
+        Listed::RecipeSchema | Listed::ResultsSchema => return None,
     })
 }
 
-/// The `about` line of a built-in recipe.
+/// The `about` line of a built-in recipe or suite.
 fn about(text: &str) -> String {
     let line = text.lines().find_map(|line| line.strip_prefix("about = "));
     line.unwrap_or_default().trim_matches('"').to_owned()

@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod data;
+mod embed;
 mod eval;
 mod find_rate;
 mod inspect;
@@ -30,6 +31,7 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
         Command::Report(arguments) => report::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Embed(arguments) => embed::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -9,11 +9,11 @@ use anyhow::Context;
 use candle_core::Device;
 use equimod_core::{Model, ObjectiveConfig};
 use equimod_data::Dataset;
-use equimod_eval::ResultRow;
 use equimod_eval::knn::KnnConfig;
 use equimod_eval::lbfgs::LbfgsConfig;
 use equimod_eval::logistic::LogisticConfig;
-use equimod_eval::results::{markdown, plain};
+use equimod_eval::results::{FORMAT, Results, markdown, plain};
+use equimod_eval::{Crop, Input, ResultRow};
 use equimod_train::{
     Ending, JsonLines, Origin, Pace, Probe, Recipe, RunDirectory, RunInfo, Sink, Status, Surroundings, TensorBoard,
     TextLog, Trainer, changes, resolve,
@@ -22,7 +22,7 @@ use equimod_train::{
 use crate::allocator::MEMORY;
 use crate::bundled::RECIPES;
 use crate::cli::Pretrain;
-use crate::evaluation::{Evaluation, beside, equivariance};
+use crate::evaluation::{Evaluation, Rows, Settings, beside, equivariance, evaluated};
 use crate::forecast::{Forecast, forecast};
 use crate::output::{self, Progress, duration};
 use crate::probe::LabelledProbe;
@@ -299,23 +299,25 @@ impl Finished<'_> {
             false => self.evaluate(device)?,
         };
         times.push(("evaluation".into(), duration(start.elapsed())));
-        self.run.write("results.json", &serde_json::to_vec_pretty(&rows)?)?;
-        self.run.write("results.md", markdown(&rows).as_bytes())?;
+        let results = self.results(rows, device)?;
+        let rows = &results.rows;
+        self.run.write("results.json", &serde_json::to_vec_pretty(&results)?)?;
+        self.run.write("results.md", markdown(rows).as_bytes())?;
         let times: Vec<String> = times.iter().map(|(what, time)| format!("{what} {time}")).collect();
         let report = RunReport {
             run: self.run.path(),
             info: self.info,
             recipe: self.recipe,
             times: vec![("time".into(), times.join(", ")), ("cost".into(), cost)],
-            results: &rows,
+            results: rows,
             dataset: self.dataset,
             policy: self.trainer.policy(),
         };
         self.run.write("report.html", report.html()?.as_bytes())?;
         if arguments.json {
-            return output::json(&serde_json::json!({ "run": self.run.path(), "results": rows }));
+            return output::json(&serde_json::json!({ "run": self.run.path(), "results": results }));
         }
-        self.print(&rows, &times.join(", "))
+        self.print(rows, &times.join(", "))
     }
 
     fn print(&self, rows: &[ResultRow], times: &str) -> anyhow::Result<()> {
@@ -339,7 +341,7 @@ impl Finished<'_> {
     /// Every protocol that the pictures allow, on the checkpoint that was written, beside the untrained network.
     fn evaluate(&self, device: &Device) -> anyhow::Result<Vec<ResultRow>> {
         output::note("evaluating");
-        let splits = splits(&self.recipe.data.source, None, reading(self.recipe))?;
+        let splits = splits(&self.recipe.data.source, reading(self.recipe))?;
         let model = Model::load(self.run.path(), device)?;
         let untrained = model.untrained(device)?;
         let mut rows = Vec::new();
@@ -355,14 +357,32 @@ impl Finished<'_> {
         Ok(rows)
     }
 
+    /// The numbers with what they are of, as they are written.
+    fn results(&self, rows: Vec<ResultRow>, device: &Device) -> anyhow::Result<Results> {
+        let model = Model::load(self.run.path(), device)?;
+        let input = Input::of(&model, None, Crop::Centre)?;
+        Ok(Results {
+            format: FORMAT,
+            version: self.info.version.clone(),
+            command: self.info.command.clone(),
+            seed: self.info.seed,
+            models: vec![evaluated(&self.run.path().display().to_string(), &model, input)],
+            rows,
+            splits: Vec::new(),
+        })
+    }
+
     fn labelled(&self, model: &Model, splits: &Splits) -> anyhow::Result<Vec<ResultRow>> {
         let cache = self.run.path().join("eval/features");
         let seed = self.info.seed;
-        let evaluation = Evaluation::new(model, splits, &[], seed, Some(&cache))?;
-        let mut rows = evaluation.knn(&KnnConfig::default())?;
+        let settings = Settings { tasks: &[], seed, input: None, cache: Some(&cache) };
+        let evaluation = Evaluation::new(model, splits, settings)?;
         let config = LogisticConfig { penalties: PENALTIES.to_vec(), lbfgs: LOOK, ..Default::default() };
-        rows.extend(evaluation.logistic(&config)?);
-        rows.extend(evaluation.retrieval()?);
+        let mut outcomes = evaluation.knn(&KnnConfig::default())?;
+        outcomes.extend(evaluation.logistic(&config)?);
+        let mut rows: Vec<ResultRow> =
+            outcomes.iter().flat_map(|outcome| outcome.rows(&splits.name, seed, Rows::First)).collect();
+        rows.extend(evaluation.cross_design()?);
         Ok(rows)
     }
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
-use equimod_eval::report::{Plot, ReportData, Table, render};
+use equimod_eval::report::{Plot, ReportData, Section, Table, render};
+use equimod_eval::results::Results;
 use equimod_train::{Recipe, RunInfo, resolve, settings};
 
 use crate::bundled::RECIPES;
@@ -36,8 +37,12 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     let page = render(&ReportData {
         title: format!("equimod: {}", names.join(", ")),
         summary: format!("{} runs beside each other", runs.len()),
-        tables: vec![about(&runs), differences(&runs), results(&runs)],
-        plots: plots(&runs),
+        sections: vec![
+            Section::table("Runs", about(&runs)),
+            Section::table("Settings that differ", differences(&runs)),
+            Section::table("Results", results(&runs)),
+            Section::lines("Curves", plots(&runs)),
+        ],
         ..Default::default()
     });
     write_atomic(&arguments.out, page.as_bytes())?;
@@ -50,14 +55,27 @@ fn read(path: &Path) -> anyhow::Result<Run> {
     let info = RunInfo::read(path)?;
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let recipe = resolve(&RECIPES, &file.display().to_string(), &text, &[])?;
-    let results = match fs::read(path.join("results.json")) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} cannot be read", path.join("results.json").display()))?,
-        // The run is not at its end.
-        Err(_) => Vec::new(),
-    };
+    let results = all_results(path)?;
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     Ok(Run { name, info, recipe, metrics: Metrics::read(path)?, results })
+}
+
+/// The numbers at the end of the run, if it is there, and those of every later evaluation.
+fn all_results(run: &Path) -> anyhow::Result<Vec<ResultRow>> {
+    let mut files = vec![run.join("results.json")];
+    if let Ok(folders) = fs::read_dir(run.join("eval")) {
+        let mut later: Vec<PathBuf> = folders.flatten().map(|folder| folder.path().join("results.json")).collect();
+        later.sort();
+        files.extend(later);
+    }
+    let mut rows = Vec::new();
+    for file in files.iter().filter(|file| file.is_file()) {
+        let read = fs::read(file).map_err(anyhow::Error::from).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        let Results { rows: found, .. } = read
+            .with_context(|| format!("{} cannot be read; evaluate the run again with this version", file.display()))?;
+        rows.extend(found);
+    }
+    Ok(rows)
 }
 
 fn headings(first: &str, runs: &[Run]) -> Vec<String> {
@@ -77,7 +95,7 @@ fn about(runs: &[Run]) -> Table {
         row("version", &|run| run.info.version.clone()),
         row("pictures", &|run| run.info.data_fingerprint.chars().take(16).collect()),
     ];
-    Table { title: "Runs".into(), headings: headings("run", runs), rows }
+    Table { headings: headings("run", runs), rows }
 }
 
 /// The settings that are not the same in all runs.
@@ -91,7 +109,7 @@ fn differences(runs: &[Run]) -> Table {
         |name: &String| settings.iter().map(|one| one.get(name).cloned().unwrap_or_else(|| "–".into())).collect();
     let row = |name: &String| [vec![name.clone()], value(name)].concat();
     let rows = names.into_iter().map(row).collect();
-    Table { title: "Settings that differ".into(), headings: headings("setting", runs), rows }
+    Table { headings: headings("setting", runs), rows }
 }
 
 /// Every number that a run has, with its interval.
@@ -105,11 +123,17 @@ fn results(runs: &[Run]) -> Table {
     }
     let value = |run: &Run, wanted: &[String; 4]| {
         let row = run.results.iter().find(|row| key(row) == *wanted);
-        row.map_or_else(|| "–".into(), |row| format!("{} ({})", row.cells()[3], row.cells()[4]))
+        row.map_or_else(
+            || "–".into(),
+            |row| {
+                let interval = row.interval_text().map_or_else(String::new, |interval| format!(" ({interval})"));
+                row.text(row.value) + &interval
+            },
+        )
     };
     let row =
         |wanted: &[String; 4]| [vec![wanted.join(" ")], runs.iter().map(|run| value(run, wanted)).collect()].concat();
-    Table { title: "Results".into(), headings: headings("result", runs), rows: keys.iter().map(row).collect() }
+    Table { headings: headings("result", runs), rows: keys.iter().map(row).collect() }
 }
 
 /// A plot for each metric, a line for each run.

@@ -206,8 +206,8 @@ fn choose(mut splits: BTreeMap<String, Vec<&str>>, wanted: Wanted) -> BTreeMap<S
     if splits.len() == 1 || wanted == Wanted::All {
         return splits;
     }
-    let test = if splits.contains_key("test") { "test" } else { "validation" };
-    splits.retain(|split, _| split == "train" || (wanted == Wanted::Evaluation && split == test));
+    let evaluated = |split: &str| wanted == Wanted::Evaluation && ["validation", "test"].contains(&split);
+    splits.retain(|split, _| split == "train" || evaluated(split));
     splits
 }
 

@@ -34,7 +34,7 @@ pub struct Fetched {
 pub enum Wanted {
     /// What training takes: `train`, or the one that the reference names.
     Training,
-    /// Also what is tested on: `test`, or else `validation`.
+    /// Also `validation` and `test`.
     Evaluation,
     /// Every split.
     All,

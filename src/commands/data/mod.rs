@@ -45,7 +45,7 @@ impl SourceArgs {
         if !self.test {
             return training(&self.source, reading).map(|(pictures, _)| pictures);
         }
-        let test = splits(&self.source, None, reading)?.test;
+        let test = splits(&self.source, reading)?.test;
         Ok(test.ok_or_else(|| Usage(format!("{} has no test pictures of its own", self.source)))?)
     }
 }

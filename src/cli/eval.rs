@@ -1,0 +1,260 @@
+//! The arguments of `eval` and `embed`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use equimod_eval::Crop;
+
+use super::{DeviceArgs, ReadingArgs};
+
+/// `eval`.
+#[derive(Args, Debug)]
+pub struct Eval {
+    #[command(subcommand)]
+    pub command: EvalCommand,
+}
+
+/// A protocol.
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Logistic regression on frozen features by L-BFGS, the penalty chosen on validation.
+    Logistic(Logistic),
+    /// Weighted vote of the nearest neighbours by cosine.
+    Knn(Knn),
+    /// A suite of data sets: one table of models, with mean and rank.
+    Transfer(Transfer),
+    /// Two models on the same test pictures, paired; also over several seeds.
+    Compare(Compare),
+}
+
+/// What every protocol takes.
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// A run directory, a checkpoint, or a .safetensors file.
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
+    /// Decides splits, views and intervals.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Also evaluate the same network before training.
+    #[arg(long)]
+    pub untrained: bool,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Keep features in this folder [default: eval/features of a run directory, else nowhere].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Write results.json, results.md, report.html and what belongs to them into this folder
+    /// [default: eval/<protocol>-<data> of a run directory, else nowhere].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The two-dimensional map of features in the report.
+    #[arg(long, value_enum, default_value_t = MapKind::Pca)]
+    pub map: MapKind,
+    /// Print the results as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// Which pictures are evaluated on.
+#[derive(Args, Debug)]
+pub struct PictureArgs {
+    /// The pictures, a source of `equimod list datasets`; without test pictures of its own, a part is held out.
+    #[arg(long, default_value = "emoji")]
+    pub data: String,
+    /// Test pictures from another source.
+    #[arg(long, value_name = "DATA")]
+    pub test: Option<String>,
+    /// Validation pictures from another source [default: the data's own, else a fifth of its training pictures].
+    #[arg(long, value_name = "DATA")]
+    pub validation: Option<String>,
+    /// Only these labels; may be given several times [default: all].
+    #[arg(long)]
+    pub task: Vec<String>,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+}
+
+/// How pictures enter the network.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct InputArgs {
+    /// Side of the network's input in pixels, e.g. 224 or 448 [default: that of training].
+    #[arg(long, value_name = "PIXELS")]
+    pub size: Option<usize>,
+    /// Which part of a picture is seen.
+    #[arg(long, value_enum, default_value_t = CropKind::Centre)]
+    pub crop: CropKind,
+}
+
+/// A crop, as an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CropKind {
+    /// The shorter side resized to the size, the middle taken.
+    Centre,
+    /// The shorter side resized to somewhat more (32 → 36, 224 → 256), the middle taken.
+    Inset,
+    /// The whole picture resized to the square.
+    Whole,
+}
+
+impl From<CropKind> for Crop {
+    fn from(kind: CropKind) -> Self {
+        match kind {
+            CropKind::Centre => Self::Centre,
+            CropKind::Inset => Self::Inset,
+            CropKind::Whole => Self::Whole,
+        }
+    }
+}
+
+/// A map, as an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MapKind {
+    /// No map.
+    None,
+    /// The two principal components.
+    Pca,
+    /// t-SNE as well: takes longer.
+    Tsne,
+}
+
+/// `eval logistic`.
+#[derive(Args, Debug)]
+pub struct Logistic {
+    #[command(flatten)]
+    pub common: EvalArgs,
+    /// Penalties that are tried, evenly in the logarithm from 1e-6 to 1e5; published: 45.
+    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub penalties: u32,
+    /// Choose the penalty by the mean over classes of the accuracy on validation, not by the accuracy.
+    #[arg(long)]
+    pub by_class: bool,
+}
+
+/// `eval knn`.
+#[derive(Args, Debug)]
+pub struct Knn {
+    #[command(flatten)]
+    pub common: EvalArgs,
+    /// Neighbours that vote.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub k: u32,
+    /// Temperature of the vote.
+    #[arg(long, default_value_t = 0.07)]
+    pub temperature: f64,
+}
+
+/// `eval transfer`.
+#[derive(Args, Debug)]
+pub struct Transfer {
+    /// Models: run directories, checkpoints, or .safetensors files.
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
+    /// A built-in suite (see `equimod list suites`) or a TOML file.
+    #[arg(long, default_value = "emoji", value_name = "NAME|FILE")]
+    pub suite: String,
+    /// Only these tasks of the suite; may be given several times.
+    #[arg(long, value_name = "TASK")]
+    pub only: Vec<String>,
+    /// Take the pictures of a task from elsewhere, e.g. MIT-67=FOLDER; may be given several times.
+    #[arg(long, value_name = "TASK=DATA")]
+    pub data: Vec<String>,
+    /// Leave tasks out, and say so, whose pictures cannot be had.
+    #[arg(long)]
+    pub skip_missing: bool,
+    /// Penalties that are tried, evenly in the logarithm from 1e-6 to 1e5; published: 45.
+    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub penalties: u32,
+    /// Also evaluate the first model's network before training.
+    #[arg(long)]
+    pub untrained: bool,
+    #[command(flatten)]
+    pub shared: SharedArgs,
+}
+
+/// `eval compare`.
+#[derive(Args, Debug)]
+pub struct Compare {
+    /// Two models A and B, or pairs of them, A1 B1 A2 B2 …, one pair a seed.
+    #[arg(required = true, num_args = 2.., value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
+    /// How they are evaluated.
+    #[arg(long, value_enum, default_value_t = Compared::Logistic)]
+    pub by: Compared,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
+    /// Penalties that are tried (logistic).
+    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub penalties: u32,
+    #[command(flatten)]
+    pub shared: SharedArgs,
+}
+
+/// By what models are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Compared {
+    /// Logistic regression on frozen features.
+    Logistic,
+    /// Weighted vote of the 20 nearest neighbours.
+    Knn,
+}
+
+/// What evaluations of several models take.
+#[derive(Args, Debug)]
+pub struct SharedArgs {
+    /// Decides splits and intervals.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Keep features in this folder [default: eval/features of each run directory, else nowhere].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Write results.json, results.md and report.html into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print the results as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `embed`.
+#[derive(Args, Debug)]
+pub struct Embed {
+    /// A run directory, a checkpoint, or a .safetensors file.
+    pub model: PathBuf,
+    /// The pictures, a source of `equimod list datasets`.
+    #[arg(long, default_value = "emoji")]
+    pub data: String,
+    /// Only the pictures of these splits; may be given several times [default: all].
+    #[arg(long, value_enum)]
+    pub split: Vec<EmbeddedSplit>,
+    /// The file, whose ending says what it is: .safetensors, .npy, .csv or .parquet.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub input: InputArgs,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+    /// Keep features in this folder, too [default: eval/features of a run directory, else nowhere].
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// A split of the pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EmbeddedSplit {
+    /// What is fitted on.
+    Train,
+    /// What hyper-parameters are chosen on.
+    Validation,
+    /// What is tested on.
+    Test,
+}

@@ -1,0 +1,204 @@
+//! The labelled pictures of a task: what is fitted on, chosen on and tested on.
+
+use equimod_core::checkpoint::sha256;
+use equimod_data::Dataset;
+use equimod_eval::logistic::split;
+use equimod_eval::results::DrawnSplit;
+use equimod_eval::{Features, Labelled};
+
+use super::Evaluation;
+use crate::sources::Splits;
+
+/// The share of training pictures on which hyper-parameters are chosen, and of a source without test pictures that is
+/// held out.
+const HELD_OUT: f64 = 0.2;
+
+/// One task's labelled features.
+pub struct Task {
+    /// As it is called in results.
+    pub name: String,
+    /// Its number among the tasks of the training pictures.
+    pub number: usize,
+    /// The name of each class.
+    pub classes: Vec<String>,
+    /// All training pictures.
+    pub train: Labelled,
+    /// Those of them that are fitted on while a hyper-parameter is chosen.
+    pub fit: Labelled,
+    /// What it is chosen on.
+    pub validation: Labelled,
+    /// What is tested on.
+    pub test: Labelled,
+    /// Whether the test pictures are held-out training pictures.
+    pub held_out: bool,
+    /// The splits that were drawn here, with the places of their pictures.
+    pub drawn: Vec<(DrawnSplit, Vec<usize>)>,
+}
+
+/// What a task's column is called in results.
+pub fn task_name(column: &str) -> String {
+    column.replace('_', "-")
+}
+
+/// A data set that cannot be evaluated, with the reason.
+pub fn wrong(name: &str, reason: impl Into<String>) -> anyhow::Error {
+    equimod_data::Error::DataSet { name: name.into(), reason: reason.into() }.into()
+}
+
+/// Refuses tasks that the source does not have.
+pub fn check(splits: &Splits, tasks: &[String]) -> anyhow::Result<()> {
+    for task in tasks {
+        let mut columns = splits.train.tasks().iter().map(|t| task_name(&t.name));
+        if !columns.any(|name| name == task_name(task)) {
+            splits.train.task(task)?;
+        }
+    }
+    Ok(())
+}
+
+impl Evaluation<'_> {
+    /// The tasks that were asked for, with labels in both splits; one-shot tasks (no class twice) are left to retrieval.
+    pub fn tasks(&self) -> anyhow::Result<Vec<Task>> {
+        let asked = self.settings.tasks;
+        let wanted = |name: &str| asked.is_empty() || asked.iter().any(|task| task_name(task) == task_name(name));
+        let one_shot = self.splits.designs.as_ref().map(|designs| designs.one_shot);
+        let columns = self.splits.train.tasks().iter().enumerate();
+        let numbers = columns.filter(|(_, task)| wanted(&task.name) && one_shot != Some(task.name.as_str()));
+        let found = numbers.map(|(number, _)| self.task(number)).collect::<anyhow::Result<Vec<Task>>>()?;
+        if found.is_empty() && self.splits.designs.is_none() {
+            return Err(wrong(&self.splits.name, "it has no labels; put the pictures into class sub-folders"));
+        }
+        Ok(found)
+    }
+
+    fn task(&self, number: usize) -> anyhow::Result<Task> {
+        let column = &self.splits.train.tasks()[number];
+        let train = Labelled::of_task(&self.train, self.splits.train.as_ref(), number)
+            .map_err(|error| wrong(&self.splits.name, format!("its labels {}: {error}", column.name)))?;
+        let name = task_name(&column.name);
+        let mut task = Task {
+            name,
+            number,
+            classes: column.classes.clone(),
+            fit: train.clone(),
+            validation: train.select(&[]),
+            test: train.select(&[]),
+            train,
+            held_out: false,
+            drawn: Vec::new(),
+        };
+        match (&self.splits.test, &self.test) {
+            (Some(dataset), Some(features)) => task.test = self.of_split(features, dataset.as_ref(), &task)?,
+            _ => task.hold_out_test(&self.splits.name, self.settings.seed),
+        }
+        match (&self.splits.validation, &self.validation) {
+            (Some(dataset), Some(features)) => {
+                task.fit = task.train.clone();
+                task.validation = self.of_split(features, dataset.as_ref(), &task)?;
+            }
+            _ => task.draw_validation(&self.splits.name, self.settings.seed),
+        }
+        task.check(&self.splits.name)?;
+        Ok(task)
+    }
+
+    /// The labelled pictures of another split, which must have the same classes.
+    fn of_split(&self, features: &Features, dataset: &dyn Dataset, task: &Task) -> anyhow::Result<Labelled> {
+        let column = &self.splits.train.tasks()[task.number].name;
+        // Columns of other sources may be called otherwise where there is only one.
+        let number = match dataset.tasks() {
+            [_] => 0,
+            _ => dataset.task(column)?,
+        };
+        let classes = &dataset.tasks()[number].classes;
+        if *classes != task.classes {
+            let text = format!(
+                "its training pictures have {} classes of {column}, {} has {}, and they must be the same; give pictures \
+                 with the same class names",
+                task.classes.len(),
+                dataset.name(),
+                classes.len()
+            );
+            return Err(wrong(&self.splits.name, text));
+        }
+        Ok(Labelled::of_task(features, dataset, number)?)
+    }
+}
+
+impl Task {
+    /// Holds a stratified part of the training pictures out to test on.
+    fn hold_out_test(&mut self, data: &str, seed: u64) {
+        let (train, test) = split(&self.train.labels, HELD_OUT, seed);
+        self.drawn.push(self.split_of("test", data, &test));
+        (self.train, self.test, self.held_out) = (self.train.select(&train), self.train.select(&test), true);
+    }
+
+    /// Takes a stratified part of the training pictures to choose hyper-parameters on.
+    fn draw_validation(&mut self, data: &str, seed: u64) {
+        let (fit, validation) = split(&self.train.labels, HELD_OUT, seed);
+        self.drawn.push(self.split_of("validation", data, &validation));
+        (self.fit, self.validation) = (self.train.select(&fit), self.train.select(&validation));
+    }
+
+    fn split_of(&self, part: &str, data: &str, rows: &[usize]) -> (DrawnSplit, Vec<usize>) {
+        let indices: Vec<usize> = rows.iter().map(|&row| self.train.pictures[row]).collect();
+        let text: String = indices.iter().map(|index| format!("{index}\n")).collect();
+        let split = DrawnSplit {
+            data: data.into(),
+            task: self.name.clone(),
+            part: part.into(),
+            of: "train".into(),
+            pictures: indices.len(),
+            sha256: sha256(text.as_bytes()),
+        };
+        (split, indices)
+    }
+
+    /// Refuses what no classifier can be fitted on.
+    fn check(&self, data: &str) -> anyhow::Result<()> {
+        if self.train.present() < 2 {
+            let text = format!("all its training pictures are of one class of {}; give pictures of two", self.name);
+            return Err(wrong(data, text));
+        }
+        let mut trained = vec![false; self.classes.len()];
+        self.train.labels.iter().for_each(|&label| trained[label as usize] = true);
+        let mut missing: Vec<u32> = self.test.labels.iter().copied().filter(|&l| !trained[l as usize]).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        if let Some(&first) = missing.first() {
+            let text = format!(
+                "{} classes of {} have test pictures but no training pictures, {:?} first; add some, or take them out of \
+                 the test pictures",
+                missing.len(),
+                self.name,
+                self.classes[first as usize]
+            );
+            return Err(wrong(data, text));
+        }
+        Ok(())
+    }
+
+    /// The data set that the test pictures are places of.
+    pub fn test_pictures<'a>(&self, splits: &'a Splits) -> &'a dyn Dataset {
+        match &splits.test {
+            Some(test) if !self.held_out => test.as_ref(),
+            _ => splits.train.as_ref(),
+        }
+    }
+
+    /// Which test pictures, for people.
+    pub fn tested_on(&self) -> String {
+        let part = if self.held_out { "held-out" } else { "test" };
+        format!("{} {part} pictures of {} classes", self.test.labels.len(), self.test.present())
+    }
+
+    /// On which pictures a hyper-parameter was chosen, for people.
+    pub fn chosen_on(&self) -> String {
+        match self.drawn.iter().find(|(split, _)| split.part == "validation") {
+            Some((split, _)) => {
+                format!("a stratified fifth of the training pictures (sha256 {})", &split.sha256[..8])
+            }
+            None => format!("the {} validation pictures", self.validation.labels.len()),
+        }
+    }
+}
