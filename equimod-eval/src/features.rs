@@ -178,12 +178,7 @@ impl<'a> Extractor<'a> {
         let indices: Vec<usize> = (0..dataset.len()).collect();
         let blank = Image::new(Size::square(side), vec![0; 3 * side * side])?;
         for batch in indices.chunks(BATCH) {
-            let look = |&i: &usize| match dataset.image(i) {
-                Ok(image) => Ok(Some(clean_view(&image, &clean))),
-                Err(equimod_data::Error::Picture { .. }) => Ok(None),
-                Err(other) => Err(other.into()),
-            };
-            let images = batch.par_iter().map(look).collect::<Result<Vec<_>>>()?;
+            let images = clean_images(dataset, batch, &clean)?;
             left_out.extend(batch.iter().zip(&images).filter(|(_, image)| image.is_none()).map(|(&i, _)| i));
             let images: Vec<Image> = images.into_iter().map(|image| image.unwrap_or_else(|| blank.clone())).collect();
             values.extend(self.at(Tap::Pooled, &images)?.flatten_all()?.to_vec1::<f32>()?);
@@ -193,12 +188,23 @@ impl<'a> Extractor<'a> {
         Ok(Features::new(dataset.len(), columns, values)?.without(left_out))
     }
 
-    /// The features `[pictures, features]` that `tap` takes of pictures of the network's size.
+    /// The features `[pictures, features]` that `tap` takes of pictures of one size, as a rule the network's.
     pub fn at(&self, tap: Tap, images: &[Image]) -> Result<Tensor> {
         let side = self.model.preprocessing.size;
+        let size = images.first().map_or(Size::square(side), Image::size);
         let pixels: Vec<u8> = images.iter().flat_map(|image| image.pixels()).copied().collect();
-        Ok(self.model.features(&pixels, (images.len(), side, side))?.at(tap)?.to_dtype(DType::F32)?)
+        Ok(self.model.features(&pixels, (images.len(), size.height, size.width))?.at(tap)?.to_dtype(DType::F32)?)
     }
+}
+
+/// The clean views of the pictures at `indices`; `None` for one that does not decode.
+pub(crate) fn clean_images(dataset: &dyn Dataset, indices: &[usize], clean: &CleanView) -> Result<Vec<Option<Image>>> {
+    let look = |&index: &usize| match dataset.image(index) {
+        Ok(image) => Ok(Some(clean_view(&image, clean))),
+        Err(equimod_data::Error::Picture { .. }) => Ok(None),
+        Err(other) => Err(other.into()),
+    };
+    indices.par_iter().map(look).collect()
 }
 
 /// Labelled features: the pictures that belong to a task.

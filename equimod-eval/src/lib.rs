@@ -15,6 +15,7 @@
 //!
 //! - [`features`]: what a backbone gives for a data set, cached
 //! - [`knn`], [`logistic`], [`lbfgs`], [`equivariance`]: protocols; [`predictions`], [`metrics`]: their numbers with intervals
+//! - [`linear`]: the published linear evaluation; [`supervised`]: pictures and labels to train classifiers on
 //! - [`results`], [`report`]: rows, tables, the page
 //!
 //! It does not train backbones, and never prints, reads the environment or opens the network.
@@ -24,11 +25,13 @@ mod error;
 pub mod features;
 pub mod knn;
 pub mod lbfgs;
+pub mod linear;
 pub mod logistic;
 pub mod metrics;
 pub mod predictions;
 pub mod report;
 pub mod results;
+pub mod supervised;
 
 pub use error::{Error, Result};
 pub use features::{Extractor, Features, Labelled};
