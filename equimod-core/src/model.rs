@@ -155,13 +155,14 @@ impl Model {
     }
 
     /// A copy of the backbone and of its tensors, under torchvision's names: to train it changes nothing of this model.
-    pub fn backbone_copy(&self) -> Result<(Box<dyn Backbone>, ParamStore)> {
+    /// `seed` decides the initial values of whatever else is added to the store.
+    pub fn backbone_copy(&self, seed: u64) -> Result<(Box<dyn Backbone>, ParamStore)> {
         let tensors = self.params().tensors(if self.method().is_some() { "backbone." } else { "" });
         let config = match &self.description {
             Some(description) => description.method.backbone.0.clone(),
             None => resnet_config(&tensors, &self.path)?,
         };
-        let (backbone, params) = new_backbone(&config, 0, self.params().device())?;
+        let (backbone, params) = new_backbone(&config, seed, self.params().device())?;
         checkpoint::load_strict(&params, &tensors, &self.path)?;
         Ok((backbone, params))
     }

@@ -15,7 +15,7 @@
 //!
 //! - [`features`]: what a backbone gives for a data set, cached
 //! - [`knn`], [`logistic`], [`lbfgs`], [`equivariance`]: protocols; [`predictions`], [`metrics`]: their numbers with intervals
-//! - [`linear`]: the published linear evaluation; [`supervised`]: pictures and labels to train classifiers on
+//! - [`linear`], [`finetune`]: classifiers that are trained on pictures; [`supervised`]: what they have in common
 //! - [`results`], [`report`]: rows, tables, the page
 //!
 //! It does not train backbones, and never prints, reads the environment or opens the network.
@@ -23,6 +23,7 @@
 pub mod equivariance;
 mod error;
 pub mod features;
+pub mod finetune;
 pub mod knn;
 pub mod lbfgs;
 pub mod linear;
@@ -32,6 +33,7 @@ pub mod predictions;
 pub mod report;
 pub mod results;
 pub mod supervised;
+mod views;
 
 pub use error::{Error, Result};
 pub use features::{Extractor, Features, Labelled};

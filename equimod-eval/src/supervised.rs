@@ -34,6 +34,7 @@ pub struct SupervisedTask {
 }
 
 /// The pictures of a data set that have a label in one of its tasks.
+#[derive(Clone)]
 struct Labels {
     pictures: Arc<Subset>,
     task: usize,
@@ -79,7 +80,7 @@ impl SupervisedTask {
 
     /// The same test with the share `fraction` of each class to train on, drawn from `seed`; at least one picture of each
     /// class that has any.
-    pub fn with_fraction(self, fraction: f64, seed: u64) -> Result<Self> {
+    pub fn with_fraction(&self, fraction: f64, seed: u64) -> Result<Self> {
         if !(fraction > 0.0 && fraction <= 1.0) {
             return refuse(format!("the share of labels is {fraction}; give a number above 0 and at most 1"));
         }
@@ -94,7 +95,8 @@ impl SupervisedTask {
         }
         kept.sort_unstable();
         let pictures = Arc::new(Subset::new(self.train.pictures.clone(), kept)?);
-        Ok(Self { train: Labels { pictures, task: self.train.task }, ..self })
+        let train = Labels { pictures, task: self.train.task };
+        Ok(Self { train, test: self.test.clone(), classes: self.classes })
     }
 
     /// Batches of training views of `side` pixels.
