@@ -16,6 +16,7 @@
 //! - [`features`]: what a backbone gives for a data set, cached
 //! - [`knn`], [`logistic`], [`lbfgs`], [`equivariance`]: protocols; [`predictions`], [`metrics`]: their numbers with intervals
 //! - [`linear`], [`finetune`]: classifiers that are trained on pictures; [`supervised`]: what they have in common
+//! - [`parameter_probe`], [`predictor_retrieval`]: what features and predictors know of augmentations
 //! - [`results`], [`report`]: rows, tables, the page
 //!
 //! It does not train backbones, and never prints, reads the environment or opens the network.
@@ -29,7 +30,9 @@ pub mod lbfgs;
 pub mod linear;
 pub mod logistic;
 pub mod metrics;
+pub mod parameter_probe;
 pub mod predictions;
+pub mod predictor_retrieval;
 pub mod report;
 pub mod results;
 pub mod supervised;

@@ -4,13 +4,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use equimod_core::checkpoint::to_bytes;
+use equimod_core::optim::{AdamW, AdamWConfig};
 use equimod_core::{
-    Description, Execution, Method, MethodConfig, Model, Normalisation, PairValue, Parameters, Placement,
-    Preprocessing, SingleProcess,
+    Description, Execution, Method, MethodConfig, Model, Moment, Normalisation, Optimizer, PairValue, Parameters,
+    Placement, Preprocessing, SingleProcess, StepBatch,
 };
-use equimod_data::{Dataset, Image, MemoryDataset, Policy, Size, Task};
+use equimod_data::{Dataset, Image, Loader, LoaderConfig, MemoryDataset, Pixels, Policy, Size, Task};
 use equimod_eval::equivariance::Augmentation;
 
 /// Side of the pictures and of the networks' input, in pixels.
@@ -18,11 +19,17 @@ pub const SIDE: usize = 16;
 
 /// A network of width 4 as it is before training, with the modules of `equivariance` (JSON), for views of `policy`.
 pub fn model(policy: Policy, equivariance: &str) -> Model {
+    trained(policy, equivariance, 0)
+}
+
+/// The same after `steps` steps on pictures in three colours, with the equivariance modules alone if there are any.
+pub fn trained(policy: Policy, equivariance: &str, steps: u64) -> Model {
     let augmentation = Augmentation::of_policy(policy, &[Size::square(SIDE)]).unwrap();
-    let text = format!(
-        r#"{{"backbone": {{"width": 4}}, "objective": {{"kind": "simclr", "projection_head": "16-8 bn-"}},
-            "equivariance": {equivariance}}}"#
-    );
+    let objective = match equivariance {
+        "{}" => r#"{"kind": "simclr", "projection_head": "16-8 bn-"}"#,
+        _ => r#"{"kind": "none"}"#,
+    };
+    let text = format!(r#"{{"backbone": {{"width": 4}}, "objective": {objective}, "equivariance": {equivariance}}}"#);
     let method: MethodConfig = serde_json::from_str(&text).unwrap();
     let pair = |name: &String| PairValue {
         name: name.clone(),
@@ -37,6 +44,7 @@ pub fn model(policy: Policy, equivariance: &str) -> Model {
     let (device, collective, execution) = (Device::Cpu, SingleProcess::shared(), Execution::default());
     let placement = Placement { seed: 3, dtype: DType::F32, device: &device, collective, execution };
     let built = Method::new(&method, &parameters, placement).unwrap();
+    train(&built, &augmentation, steps);
     let description = Description {
         version: "test".into(),
         method,
@@ -46,11 +54,36 @@ pub fn model(policy: Policy, equivariance: &str) -> Model {
             "policy": augmentation.policy, "layout": augmentation.layout, "pairs": augmentation.pairs
         }),
         target: false,
-        step: 0,
+        step: steps,
         seed: 3,
     };
     let bytes = to_bytes(&built.params().tensors(""), &serde_json::to_string(&description).unwrap()).unwrap();
     Model::from_bytes(&bytes, Path::new("test.safetensors"), &device).unwrap()
+}
+
+fn train(method: &Method, Augmentation { policy, layout, pairs }: &Augmentation, steps: u64) {
+    let config = LoaderConfig { batch: 32, clean: true, pairs: pairs.clone(), ..LoaderConfig::default() };
+    let loader = Loader::new(colours(96, 0, false), policy.clone(), layout.clone(), &config).unwrap();
+    let mut optimizer = AdamW::new(AdamWConfig::default());
+    for (step, batch) in (0..steps).zip(loader.start(0).unwrap()) {
+        let batch = batch.unwrap();
+        let images = |pixels: &Pixels| {
+            let size = (pixels.count, SIDE, SIDE);
+            Normalisation::CIFAR10.tensor(&pixels.bytes, size, &Device::Cpu, DType::F32).unwrap()
+        };
+        let vectors = |vectors: &[Vec<f32>], width: usize| {
+            Tensor::from_vec(vectors.concat(), (2 * batch.indices.len(), width), &Device::Cpu).unwrap()
+        };
+        let step_batch = StepBatch {
+            clean: batch.clean.as_ref().map(images).filter(|_| method.needs().clean_view),
+            views: [images(&batch.views[0]), images(&batch.views[1])],
+            small: None,
+            params: Some(vectors(&batch.params, layout.width())),
+            pairs: pairs.as_ref().map(|layout| vectors(&batch.pairs, layout.width())),
+        };
+        let mut outcome = method.step(&step_batch, Moment { step, total: steps }).unwrap();
+        optimizer.step(method.params(), &mut outcome.gradients, 3e-3).unwrap();
+    }
 }
 
 /// A number in [0, 1) that depends on its key alone.
