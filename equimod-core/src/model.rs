@@ -64,6 +64,12 @@ enum Network {
     Backbone { backbone: Box<dyn Backbone>, params: ParamStore },
 }
 
+impl Network {
+    fn of((backbone, params): (Box<dyn Backbone>, ParamStore)) -> Self {
+        Self::Backbone { backbone, params }
+    }
+}
+
 /// A network read from disk.
 pub struct Model {
     network: Network,
@@ -111,7 +117,7 @@ impl Model {
         };
         let network = match &self.description {
             Some(d) => Network::Method(Box::new(Method::for_evaluation(&d.method, &d.parameters, &placement)?)),
-            None => new_backbone(&resnet_config(&self.params().tensors(""), &self.path)?, seed, device)?,
+            None => Network::of(new_backbone(&resnet_config(&self.params().tensors(""), &self.path)?, seed, device)?),
         };
         Ok(Self {
             network,
@@ -146,6 +152,19 @@ impl Model {
             Network::Method(method) => method.params(),
             Network::Backbone { params, .. } => params,
         }
+    }
+
+    /// A copy of the backbone and of its tensors, under torchvision's names: to train it changes nothing of this model.
+    /// `seed` decides the initial values of whatever else is added to the store.
+    pub fn backbone_copy(&self, seed: u64) -> Result<(Box<dyn Backbone>, ParamStore)> {
+        let tensors = self.params().tensors(if self.method().is_some() { "backbone." } else { "" });
+        let config = match &self.description {
+            Some(description) => description.method.backbone.0.clone(),
+            None => resnet_config(&tensors, &self.path)?,
+        };
+        let (backbone, params) = new_backbone(&config, seed, self.params().device())?;
+        checkpoint::load_strict(&params, &tensors, &self.path)?;
+        Ok((backbone, params))
     }
 
     /// Pixels (`count` pictures of `height` × `width` × 3 bytes) → features in evaluation mode.
@@ -260,12 +279,9 @@ fn target_backbone(
     device: &Device,
 ) -> Result<(Network, LoadReport)> {
     let strip = |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix("backbone.")?.to_owned(), tensor.clone()));
-    let network = new_backbone(&description.method.backbone.0, description.seed, device)?;
-    let Network::Backbone { params, .. } = &network else {
-        return Err(Error::Config("a backbone alone was expected".into()));
-    };
-    let report = checkpoint::load_strict(params, &tensors.iter().filter_map(strip).collect(), path)?;
-    Ok((network, report))
+    let (backbone, params) = new_backbone(&description.method.backbone.0, description.seed, device)?;
+    let report = checkpoint::load_strict(&params, &tensors.iter().filter_map(strip).collect(), path)?;
+    Ok((Network::of((backbone, params)), report))
 }
 
 /// A ResNet of someone else: names and shapes decide the architecture; a classifier `fc` is left out.
@@ -273,28 +289,25 @@ fn from_names(tensors: &BTreeMap<String, Tensor>, path: &Path, device: &Device) 
     let mut tensors = tensors.clone();
     tensors.retain(|name, _| !name.starts_with("fc."));
     let config = resnet_config(&tensors, path)?;
-    let network = new_backbone(&config, 0, device)?;
-    let Network::Backbone { params, .. } = &network else {
-        return Err(Error::Config("a backbone alone was expected".into()));
-    };
+    let (backbone, params) = new_backbone(&config, 0, device)?;
     for (name, slot) in params.iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
         // Absent from files of old PyTorch versions, and without effect here.
         tensors.entry(name.to_owned()).or_insert_with(|| slot.var.as_tensor().clone());
     }
-    let report = checkpoint::load_strict(params, &tensors, path)?;
+    let report = checkpoint::load_strict(&params, &tensors, path)?;
     let preprocessing = match config.stem {
         Stem::Cifar => Preprocessing { size: 32, normalisation: Normalisation::CIFAR10 },
         Stem::ImageNet => Preprocessing { size: 224, normalisation: Normalisation::IMAGENET },
     };
-    Ok((network, preprocessing, None, report))
+    Ok((Network::of((backbone, params)), preprocessing, None, report))
 }
 
-fn new_backbone(config: &ResNetConfig, seed: u64, device: &Device) -> Result<Network> {
+fn new_backbone(config: &ResNetConfig, seed: u64, device: &Device) -> Result<(Box<dyn Backbone>, ParamStore)> {
     let mut params = ParamStore::new(seed, DType::F32, device);
     let collective = SingleProcess::shared();
     let config = BackboneConfig(config.clone());
     let backbone = config.build(Execution::default(), &collective, &mut params.root())?;
-    Ok(Network::Backbone { backbone, params })
+    Ok((backbone, params))
 }
 
 /// The ResNet whose names and shapes a file has.

@@ -43,7 +43,7 @@ mod simd;
 pub use augment::{Augmentation, AugmentationConfig, Params, Rectangle};
 pub use dataset::{
     CifarDataset, Concat, Dataset, FolderDataset, MemoryDataset, PackedDataset, ParquetDataset, ShardsDataset, Split,
-    Stl10Dataset, Stl10Split, Task,
+    Stl10Dataset, Stl10Split, Subset, Task,
 };
 pub use encoding::{Encoding, LayoutConfig, ParamLayout, ParamValue, Statistics};
 pub use error::{Error, Result};

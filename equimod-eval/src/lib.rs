@@ -15,6 +15,8 @@
 //!
 //! - [`features`]: what a backbone gives for a data set, cached
 //! - [`knn`], [`logistic`], [`lbfgs`], [`equivariance`]: protocols; [`predictions`], [`metrics`]: their numbers with intervals
+//! - [`linear`], [`finetune`]: classifiers that are trained on pictures; [`supervised`]: what they have in common
+//! - [`parameter_probe`], [`predictor_retrieval`]: what features and predictors know of augmentations
 //! - [`results`], [`report`]: rows, tables, the page
 //!
 //! It does not train backbones, and never prints, reads the environment or opens the network.
@@ -24,16 +26,22 @@ pub mod embedding;
 pub mod equivariance;
 mod error;
 pub mod features;
+pub mod finetune;
 pub mod input;
 pub mod knn;
 pub mod lbfgs;
+pub mod linear;
 pub mod logistic;
 pub mod metrics;
+pub mod parameter_probe;
 pub mod predictions;
+pub mod predictor_retrieval;
 pub mod recall;
 pub mod report;
 pub mod results;
 pub mod suite;
+pub mod supervised;
+mod views;
 
 pub use error::{Error, Result};
 pub use features::{Extractor, Features, Labelled};

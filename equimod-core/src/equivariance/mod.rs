@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use augself::{AugSelf, AugSelfConfig, Prediction};
 pub use care::{Care, CareConfig};
 pub use conditional::ConditionalConfig;
+pub use cross_entropy::cross_entropy;
 pub use equimod::{Embeddings, EquiMod, EquiModConfig, EquiModLoss};
 pub use essl::{Essl, EsslConfig};
 pub use measures::{Equivariance, EquivarianceRow, cosine_rows, equivariance_rows};

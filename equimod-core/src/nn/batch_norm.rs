@@ -60,7 +60,8 @@ impl Statistics {
     ) -> Result<[Tensor; 3]> {
         let means = match self.mode {
             Mode::Train | Mode::Still => (collective.all_reduce_sum(sums)? / self.count)?,
-            Mode::Eval => sums.zeros_like()?,
+            // Sums may have more bits than running statistics.
+            Mode::Eval => sums.zeros_like()?.to_dtype(self.mean.dtype())?,
         };
         let (mean_dy, mean_dy_xhat) = (means.get(0)?, means.get(1)?);
         let scale = self.scale(weight)?;

@@ -8,6 +8,7 @@ mod packed;
 mod parquet;
 mod shards;
 mod stl10;
+mod subset;
 
 pub use cifar::CifarDataset;
 pub use concat::Concat;
@@ -17,6 +18,7 @@ pub use packed::{PackConfig, PackSummary, PackedDataset, Storage, pack};
 pub use parquet::ParquetDataset;
 pub use shards::{ShardsDataset, index_shards};
 pub use stl10::{Stl10Dataset, Stl10Split};
+pub use subset::Subset;
 
 use serde::{Deserialize, Serialize};
 
