@@ -15,6 +15,7 @@
 //!
 //! - [`features`]: what a backbone gives for a data set, cached
 //! - [`knn`], [`logistic`], [`lbfgs`], [`equivariance`]: protocols; [`predictions`], [`metrics`]: their numbers with intervals
+//! - [`few_shot`], [`ridge`]: episodes, probes of parameters; [`health`], [`projection`]: features without labels
 //! - [`results`], [`report`]: rows, tables, the page
 //!
 //! It does not train backbones, and never prints, reads the environment or opens the network.
@@ -22,13 +23,18 @@
 pub mod equivariance;
 mod error;
 pub mod features;
+pub mod few_shot;
+pub mod health;
 pub mod knn;
 pub mod lbfgs;
 pub mod logistic;
+mod matrix;
 pub mod metrics;
 pub mod predictions;
+pub mod projection;
 pub mod report;
 pub mod results;
+pub mod ridge;
 
 pub use error::{Error, Result};
 pub use features::{Extractor, Features, Labelled};
