@@ -118,11 +118,6 @@ impl Features {
         }
         Self { values, ..self.clone() }
     }
-
-    /// `[rows, columns]` in 64 bits on the CPU.
-    pub(crate) fn tensor(&self) -> Result<Tensor> {
-        Ok(Tensor::from_slice(&self.values, (self.rows, self.columns), &Device::Cpu)?.to_dtype(DType::F64)?)
-    }
 }
 
 /// Computes features, and keeps them in a folder if one is given.

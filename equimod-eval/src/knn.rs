@@ -5,7 +5,9 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::error::refuse;
 use crate::features::{Features, Labelled};
+use crate::matrix::{Matrix, dot_here, product};
 use crate::metrics::rank;
+use crate::predictions::Predictions;
 
 /// Settings of the vote.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +24,15 @@ impl Default for KnnConfig {
     }
 }
 
+impl KnnConfig {
+    fn check(&self) -> Result<()> {
+        if self.k == 0 || self.temperature.is_nan() || self.temperature <= 0.0 {
+            return refuse(format!("k is {} and the temperature {}; both must be above 0", self.k, self.temperature));
+        }
+        Ok(())
+    }
+}
+
 /// The vote on one query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vote {
@@ -33,50 +44,183 @@ pub struct Vote {
     pub neighbours: Vec<usize>,
 }
 
-/// Queries that are compared with the bank together.
-const BLOCK: usize = 256;
+/// Queries that one task compares with the bank.
+const QUERIES: usize = 192;
+
+/// Rows of the bank at a time, so that the block of similarities stays in a core's cache.
+const BANK: usize = 1024;
 
 /// The vote of the `k` nearest rows of `bank` on each query.
 pub fn vote(bank: &Labelled, queries: &Features, config: &KnnConfig) -> Result<Vec<Vote>> {
-    if config.k == 0 || config.temperature.is_nan() || config.temperature <= 0.0 {
-        return refuse(format!("k is {} and the temperature {}; both must be above 0", config.k, config.temperature));
-    }
+    config.check()?;
     let nearest = nearest(&bank.features, queries, config.k)?;
     let vote = |neighbours: Vec<(usize, f64)>| {
-        let mut scores = vec![0.0; bank.classes];
-        for &(row, similarity) in &neighbours {
-            scores[bank.labels[row] as usize] += (similarity / config.temperature).exp();
+        let scores = scores(bank, &neighbours, config.temperature, 0.0);
+        if scores.iter().any(|score| !score.is_finite()) {
+            let temperature = config.temperature;
+            return refuse(format!("exp(similarity / {temperature}) is too large a number; take a higher temperature"));
         }
-        Vote { ranked: rank(&scores), scores, neighbours: neighbours.into_iter().map(|n| n.0).collect() }
+        Ok(Vote { ranked: rank(&scores), scores, neighbours: neighbours.into_iter().map(|n| n.0).collect() })
     };
-    Ok(nearest.into_iter().map(vote).collect())
+    nearest.into_iter().map(vote).collect()
 }
 
-/// For each query the `k` nearest rows of `bank` and their cosines, nearest first.
+/// The same as probabilities: the votes of each class over all votes. Each query's highest similarity is taken off before
+/// `exp`, which changes no probability, so that no temperature is too low.
+pub fn predict(bank: &Labelled, queries: &Labelled, config: &KnnConfig) -> Result<Predictions> {
+    config.check()?;
+    if bank.classes != queries.classes {
+        return refuse(format!("the bank has {} classes, the queries {}", bank.classes, queries.classes));
+    }
+    let share = |neighbours: Vec<(usize, f64)>| {
+        let highest = neighbours.first().map_or(0.0, |n| n.1);
+        scores(bank, &neighbours, config.temperature, highest)
+    };
+    let shares = nearest(&bank.features, &queries.features, config.k)?.into_iter().flat_map(share).collect();
+    Predictions::from_scores(shares, queries.labels.clone(), queries.pictures.clone(), bank.classes)
+}
+
+/// `Σ exp((similarity − shift) / temperature)` of each class.
+fn scores(bank: &Labelled, neighbours: &[(usize, f64)], temperature: f64, shift: f64) -> Vec<f64> {
+    let mut scores = vec![0.0; bank.classes];
+    for &(row, similarity) in neighbours {
+        scores[bank.labels[row] as usize] += ((similarity - shift) / temperature).exp();
+    }
+    scores
+}
+
+/// For each query the `k` nearest rows of `bank` and their cosines, nearest first, of equal ones the lower row first.
+///
+/// Similarities of all rows are products in 32 bits; rows that these cannot tell from the `k` nearest are compared again in
+/// 64, so the answer is that of 64 bits.
 pub fn nearest(bank: &Features, queries: &Features, k: usize) -> Result<Vec<Vec<(usize, f64)>>> {
     if bank.columns() != queries.columns() {
         return refuse(format!("queries have {} features, the bank {}", queries.columns(), bank.columns()));
     }
-    let bank = bank.normalised().tensor()?.t()?.contiguous()?;
-    let queries = queries.normalised().tensor()?;
-    let mut found = Vec::with_capacity(queries.dim(0)?);
-    for start in (0..queries.dim(0)?).step_by(BLOCK) {
-        let length = BLOCK.min(queries.dim(0)? - start);
-        let similarities = queries.narrow(0, start, length)?.matmul(&bank)?.to_vec2::<f64>()?;
-        found.par_extend(similarities.into_par_iter().map(|row| highest(&row, k)));
-    }
-    Ok(found)
+    let (bank, queries) = (bank.normalised(), queries.normalised());
+    let blocks = queries.values().par_chunks(QUERIES * queries.columns());
+    Ok(blocks.flat_map_iter(|block| nearest_of(&bank, block, k)).collect())
 }
 
-/// The `k` highest values with their places, highest first; of equal values the first.
-fn highest(values: &[f64], k: usize) -> Vec<(usize, f64)> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    let by_value = |a: &usize, b: &usize| values[*b].total_cmp(&values[*a]).then(a.cmp(b));
-    let k = k.min(order.len());
-    if k > 0 && k < order.len() {
-        order.select_nth_unstable_by(k - 1, by_value);
-        order.truncate(k);
+/// The same for one block of queries.
+fn nearest_of(bank: &Features, queries: &[f32], k: usize) -> Vec<Vec<(usize, f64)>> {
+    let columns = bank.columns();
+    let rows = queries.len() / columns;
+    let mut kept: Vec<Kept> = (0..rows).map(|_| Kept::new(k.min(bank.rows()), columns)).collect();
+    let mut similarities = vec![0f32; rows * BANK];
+    for (number, block) in bank.values().chunks(BANK * columns).enumerate() {
+        let width = block.len() / columns;
+        let (left, right) = (Matrix::rows(queries, columns), Matrix::rows(block, columns).transposed());
+        product((rows, columns, width), left, right, (&mut similarities, width), false);
+        for (kept, row) in kept.iter_mut().zip(similarities.chunks_exact(width)) {
+            kept.offer(row, number * BANK);
+        }
     }
-    order.sort_by(by_value);
-    order.into_iter().map(|i| (i, values[i])).collect()
+    let exact = |(kept, query): (Kept, &[f32])| kept.exact(bank, query, k);
+    kept.into_iter().zip(queries.chunks_exact(columns)).map(exact).collect()
+}
+
+/// Rows of the bank that may be among the nearest of one query.
+struct Kept {
+    count: usize,
+    /// How far two products of unit rows may lie apart in 32 bits that are equal in truth: twice `columns·2⁻²⁴` each.
+    margin: f32,
+    /// What a row must reach.
+    least: f32,
+    /// The number of rows at which those below `least` go.
+    limit: usize,
+    rows: Vec<(f32, u32)>,
+}
+
+impl Kept {
+    fn new(count: usize, columns: usize) -> Self {
+        let margin = 4.0 * columns.max(8) as f32 * 2f32.powi(-24);
+        Self { count, margin, least: f32::NEG_INFINITY, limit: 2 * count + 64, rows: Vec::new() }
+    }
+
+    /// Takes what may be among the nearest of a block of the bank that begins with row `first`.
+    fn offer(&mut self, similarities: &[f32], first: usize) {
+        for (group, values) in similarities.chunks(LANES).enumerate() {
+            // One look at many: nearly all groups hold nothing.
+            if !values.iter().fold(false, |any, &v| any | (v >= self.least)) {
+                continue;
+            }
+            for (place, &value) in values.iter().enumerate().filter(|(_, v)| **v >= self.least) {
+                self.rows.push((value, (first + group * LANES + place) as u32));
+            }
+            if self.rows.len() >= self.limit {
+                self.prune();
+            }
+        }
+    }
+
+    /// Drops what lies more than the margin below the last of the nearest.
+    fn prune(&mut self) {
+        if self.count == 0 || self.rows.len() <= self.count {
+            return;
+        }
+        let (_, last, _) = self.rows.select_nth_unstable_by(self.count - 1, |a, b| b.0.total_cmp(&a.0));
+        self.least = last.0 - self.margin;
+        let least = self.least;
+        self.rows.retain(|row| row.0 >= least);
+        self.limit = 2 * self.rows.len() + 64;
+    }
+
+    /// The `k` nearest by products in 64 bits.
+    fn exact(mut self, bank: &Features, query: &[f32], k: usize) -> Vec<(usize, f64)> {
+        self.prune();
+        let again = |(_, row): (f32, u32)| (row as usize, dot_here(bank.row(row as usize), query));
+        let mut found: Vec<(usize, f64)> = self.rows.into_iter().map(again).collect();
+        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        found.truncate(k);
+        found
+    }
+}
+
+/// Similarities that are looked at together.
+const LANES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(rows: usize, columns: usize, seed: usize) -> Features {
+        let value = |i: usize| (((i + seed) * 2_654_435_761) % 1009) as f32 / 1009.0 - 0.4;
+        Features::new(rows, columns, (0..rows * columns).map(value).collect()).unwrap()
+    }
+
+    /// What takes every product in 64 bits and sorts them all.
+    fn plainly(bank: &Features, query: &[f32], k: usize) -> Vec<usize> {
+        let mut all: Vec<(usize, f64)> = (0..bank.rows()).map(|i| (i, dot_here(bank.row(i), query))).collect();
+        all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        all.into_iter().take(k).map(|n| n.0).collect()
+    }
+
+    #[test]
+    fn the_nearest_are_those_of_64_bits_even_among_equal_rows() {
+        let twice = noise(1500, 9, 1);
+        let bank = twice.joined(&twice).unwrap();
+        let queries = noise(300, 9, 77);
+        for k in [0, 1, 7, 4000] {
+            let found = nearest(&bank, &queries, k).unwrap();
+            let (bank, queries) = (bank.normalised(), queries.normalised());
+            for (i, neighbours) in found.iter().enumerate().step_by(37) {
+                let rows: Vec<usize> = neighbours.iter().map(|n| n.0).collect();
+                assert_eq!(rows, plainly(&bank, queries.row(i), k), "query {i}, k {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_low_temperature_is_refused_for_scores_and_not_for_probabilities() {
+        let bank = Labelled::new(noise(40, 5, 1), (0..40).map(|i| i % 4).collect(), 4).unwrap();
+        let config = KnnConfig { k: 5, temperature: 1e-4 };
+        assert!(vote(&bank, &bank.features, &config).unwrap_err().to_string().contains("temperature"));
+        let predictions = predict(&bank, &bank, &config).unwrap();
+        assert!(predictions.row(3).iter().all(|p| p.is_finite()));
+        let config = KnnConfig::default();
+        let votes = vote(&bank, &bank.features, &config).unwrap();
+        let first: Vec<u32> = votes.iter().map(|vote| vote.ranked[0]).collect();
+        assert_eq!(predict(&bank, &bank, &config).unwrap().first(), first);
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use crate::Result;
 use crate::error::refuse;
+use crate::matrix::{add_scaled, dot};
 
 /// Settings of [`minimise`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,7 +14,7 @@ pub struct LbfgsConfig {
     pub history: usize,
     /// Most iterations. Published: 5000.
     pub iterations: usize,
-    /// The end is reached when no gradient entry exceeds this share of max(1, |objective|).
+    /// The end is reached when no entry of the gradient exceeds this.
     pub tolerance: f64,
     /// So is it when a step lowers the objective by less than this share of max(1, |objective|).
     pub change: f64,
@@ -21,7 +22,7 @@ pub struct LbfgsConfig {
 
 impl Default for LbfgsConfig {
     fn default() -> Self {
-        Self { history: 100, iterations: 5000, tolerance: 1e-7, change: 1e-9 }
+        Self { history: 100, iterations: 5000, tolerance: 1e-5, change: 0.0 }
     }
 }
 
@@ -30,10 +31,6 @@ const DECREASE: f64 = 1e-4;
 const CURVATURE: f64 = 0.9;
 /// Evaluations in one line search.
 const TRIES: usize = 30;
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
-}
 
 /// A point with its value and gradient.
 struct Point {
@@ -49,32 +46,50 @@ struct Pair {
     inverse: f64,
 }
 
-/// Minimises `evaluate` (value and gradient) from `start`; returns the point and its value.
+/// Where [`minimise`] ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Minimum {
+    /// The point.
+    pub at: Vec<f64>,
+    /// The objective there.
+    pub value: f64,
+    /// Steps that were taken.
+    pub iterations: usize,
+    /// Whether the tolerance or the change ended it, not the number of iterations or a line search that found nothing.
+    pub converged: bool,
+}
+
+/// Minimises `evaluate` (value and gradient) from `start`. `precondition` multiplies by a symmetric positive matrix near
+/// the inverse of the second derivative, where the recursion starts; `None` takes a multiple of the identity.
 pub fn minimise(
     start: Vec<f64>,
     config: &LbfgsConfig,
+    precondition: Option<&dyn Fn(&[f64]) -> Vec<f64>>,
     mut evaluate: impl FnMut(&[f64]) -> Result<(f64, Vec<f64>)>,
-) -> Result<(Vec<f64>, f64)> {
+) -> Result<Minimum> {
     let (value, gradient) = evaluate(&start)?;
     if !value.is_finite() {
         return refuse(format!("the objective is {value} at the start; check the features"));
     }
     let mut point = Point { at: start, value, gradient };
     let mut pairs: VecDeque<Pair> = VecDeque::new();
-    for _ in 0..config.iterations {
-        let largest = point.gradient.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
-        if largest <= config.tolerance * point.value.abs().max(1.0) {
+    let (mut iterations, mut converged) = (0, false);
+    while iterations < config.iterations {
+        if point.gradient.iter().all(|g| g.abs() <= config.tolerance) {
+            converged = true;
             break;
         }
-        let mut direction = descent(&point.gradient, &pairs);
+        let mut direction = descent(&point.gradient, &pairs, precondition);
         if dot(&direction, &point.gradient) >= 0.0 {
             pairs.clear();
             direction = point.gradient.iter().map(|g| -g).collect();
         }
-        let first = if pairs.is_empty() { 1.0 / dot(&direction, &direction).sqrt().max(1.0) } else { 1.0 };
+        let known = !pairs.is_empty() || precondition.is_some();
+        let first = if known { 1.0 } else { 1.0 / dot(&direction, &direction).sqrt().max(1.0) };
         let Some(next) = line_search(&point, &direction, first, &mut evaluate)? else { break };
-        let step: Vec<f64> = next.at.iter().zip(&point.at).map(|(a, b)| a - b).collect();
-        let change: Vec<f64> = next.gradient.iter().zip(&point.gradient).map(|(a, b)| a - b).collect();
+        iterations += 1;
+        let step = difference(&next.at, &point.at);
+        let change = difference(&next.gradient, &point.gradient);
         let curvature = dot(&step, &change);
         if curvature > 1e-300 {
             if pairs.len() == config.history.max(1) {
@@ -85,28 +100,35 @@ pub fn minimise(
         let lowered = point.value - next.value;
         point = next;
         if lowered <= config.change * point.value.abs().max(1.0) {
+            converged = true;
             break;
         }
     }
-    Ok((point.at, point.value))
+    Ok(Minimum { at: point.at, value: point.value, iterations, converged })
+}
+
+fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
 }
 
 /// −H·gradient by the two-loop recursion.
-fn descent(gradient: &[f64], pairs: &VecDeque<Pair>) -> Vec<f64> {
+fn descent(gradient: &[f64], pairs: &VecDeque<Pair>, precondition: Option<&dyn Fn(&[f64]) -> Vec<f64>>) -> Vec<f64> {
     let mut q: Vec<f64> = gradient.iter().map(|g| -g).collect();
     let mut shares = Vec::with_capacity(pairs.len());
     for pair in pairs.iter().rev() {
         let share = pair.inverse * dot(&pair.step, &q);
-        q.iter_mut().zip(&pair.change).for_each(|(q, y)| *q -= share * y);
+        add_scaled(&mut q, -share, &pair.change);
         shares.push(share);
     }
-    if let Some(last) = pairs.back() {
+    if let Some(precondition) = precondition {
+        q = precondition(&q);
+    } else if let Some(last) = pairs.back() {
         let scale = 1.0 / (last.inverse * dot(&last.change, &last.change));
         q.iter_mut().for_each(|q| *q *= scale);
     }
     for (pair, share) in pairs.iter().zip(shares.into_iter().rev()) {
         let back = pair.inverse * dot(&pair.change, &q);
-        q.iter_mut().zip(&pair.step).for_each(|(q, s)| *q += (share - back) * s);
+        add_scaled(&mut q, share - back, &pair.step);
     }
     q
 }
@@ -130,7 +152,8 @@ fn line_search(
     let (mut low, mut high): (Trial, Option<Trial>) = (start, None);
     let (mut length, mut best): (f64, Option<Point>) = (first, None);
     for _ in 0..TRIES {
-        let at: Vec<f64> = point.at.iter().zip(direction).map(|(x, d)| x + length * d).collect();
+        let mut at = point.at.clone();
+        add_scaled(&mut at, length, direction);
         let (value, gradient) = evaluate(&at)?;
         let trial = Trial { length, value, slope: dot(&gradient, direction) };
         let sufficient = value <= start.value + DECREASE * length * start.slope;
@@ -175,13 +198,16 @@ mod tests {
             Ok((a * a + 100.0 * b * b, vec![-2.0 * a - 400.0 * x[0] * b, 200.0 * b]))
         };
         let config = LbfgsConfig { tolerance: 1e-10, change: 0.0, ..Default::default() };
-        let (at, value) = minimise(vec![-1.2, 1.0], &config, rosenbrock).unwrap();
-        assert!(value < 1e-16 && (at[0] - 1.0).abs() < 1e-7 && (at[1] - 1.0).abs() < 1e-7, "{at:?} {value:e}");
+        let Minimum { at, value, converged, .. } = minimise(vec![-1.2, 1.0], &config, None, rosenbrock).unwrap();
+        assert!(
+            converged && value < 1e-16 && (at[0] - 1.0).abs() < 1e-7 && (at[1] - 1.0).abs() < 1e-7,
+            "{at:?} {value:e}"
+        );
     }
 
     #[test]
     fn an_objective_that_is_no_number_is_refused() {
-        let error = minimise(vec![0.0], &LbfgsConfig::default(), |_| Ok((f64::NAN, vec![0.0]))).unwrap_err();
+        let error = minimise(vec![0.0], &LbfgsConfig::default(), None, |_| Ok((f64::NAN, vec![0.0]))).unwrap_err();
         assert!(error.to_string().contains("NaN"));
     }
 }

@@ -15,6 +15,7 @@
 //!
 //! - [`features`]: what a backbone gives for a data set, cached
 //! - [`knn`], [`logistic`], [`lbfgs`], [`equivariance`]: protocols; [`predictions`], [`metrics`]: their numbers with intervals
+//! - [`few_shot`], [`ridge`]: episodes, probes of parameters; [`health`], [`projection`]: features without labels
 //! - [`linear`], [`finetune`]: classifiers that are trained on pictures; [`supervised`]: what they have in common
 //! - [`parameter_probe`], [`predictor_retrieval`]: what features and predictors know of augmentations
 //! - [`results`], [`report`]: rows, tables, the page
@@ -26,19 +27,24 @@ pub mod embedding;
 pub mod equivariance;
 mod error;
 pub mod features;
+pub mod few_shot;
 pub mod finetune;
+pub mod health;
 pub mod input;
 pub mod knn;
 pub mod lbfgs;
 pub mod linear;
 pub mod logistic;
+mod matrix;
 pub mod metrics;
 pub mod parameter_probe;
 pub mod predictions;
 pub mod predictor_retrieval;
+pub mod projection;
 pub mod recall;
 pub mod report;
 pub mod results;
+pub mod ridge;
 pub mod suite;
 pub mod supervised;
 mod views;

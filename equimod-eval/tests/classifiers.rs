@@ -14,6 +14,8 @@ use equimod_eval::linear::{LinearConfig, linear};
 use equimod_eval::supervised::{SupervisedOutcome, SupervisedTask};
 use equimod_eval::{Crop, Input};
 
+const INPUT: Input = Input { size: SIDE, crop: Crop::Inset };
+
 fn plain() -> Model {
     model(Policy::built_in("simclr-cifar10", SIDE).unwrap(), "{}")
 }

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
+use equimod_eval::few_shot::{self, Episodes};
 use equimod_eval::lbfgs::LbfgsConfig;
-use equimod_eval::logistic::{Classifier, fit};
+use equimod_eval::logistic::{Classifier, Link, fit, fit_linked};
 use equimod_eval::metrics::{hits, mean_per_class, rank};
-use equimod_eval::{Features, Labelled, knn};
+use equimod_eval::{Features, Labelled, Predictions, knn};
 use safetensors::SafeTensors;
 
 struct Golden(BTreeMap<String, Tensor>);
@@ -127,6 +128,14 @@ fn golden_metrics() {
     let want = golden.values("metrics/mean_per_class_acc")[0];
     let scale = if want > 1.0 { 100.0 } else { 1.0 };
     assert!((scale * per_class - want).abs() < 1e-4 * scale);
+    let loss = |(row, &label): (&Vec<f64>, &u32)| row.iter().map(|v| v.exp()).sum::<f64>().ln() - row[label as usize];
+    let losses: Vec<f64> = logits.iter().zip(&labels).map(loss).collect();
+    let predictions = logits.iter().flatten().copied().collect();
+    let pictures = (0..labels.len()).collect();
+    let predictions = Predictions::from_logits(predictions, labels.clone(), pictures, logits[0].len()).unwrap();
+    let own = labels.iter().enumerate().map(|(i, &label)| -predictions.row(i)[label as usize].ln());
+    let want = golden.values("metrics/cross_entropy_mean")[0];
+    assert!((share(&losses) - want).abs() < 1e-5 && (own.sum::<f64>() / losses.len() as f64 - want).abs() < 1e-5);
 }
 
 /// Rows without the last column, and the last column.
@@ -137,7 +146,7 @@ fn parts(classifier: &Classifier) -> (Vec<f64>, Vec<f64>) {
 }
 
 fn exact() -> LbfgsConfig {
-    LbfgsConfig { tolerance: 1e-10, change: 0.0, ..Default::default() }
+    LbfgsConfig { tolerance: 1e-10, ..Default::default() }
 }
 
 /// scikit-learn's `C·Σ CE + ½|W|²` with a free bias is C times ours with w = 1/(2C).
@@ -180,5 +189,56 @@ fn golden_logistic_regression_with_a_penalised_bias() {
         assert!(relative(&weights, want) < 1e-3, "w {penalty}: {}", relative(&weights, want));
         let want = &golden.values("augself/bias")[i * classes..][..classes];
         assert!(relative(&bias, want) < 1e-3, "w {penalty}: {bias:?} {want:?}");
+    }
+}
+
+/// scikit-learn's one vector for two classes: the second class against the rest.
+#[test]
+fn golden_logistic_regression_of_two_classes() {
+    let Some(golden) = Golden::open("logreg.safetensors") else { return };
+    let data = golden.labelled("binary/X", "binary/y");
+    let width = data.features.columns();
+    for (i, c) in golden.values("binary/C").into_iter().enumerate() {
+        let classifier = fit_linked(&data, 0.5 / c, false, Link::OneVersusRest, &exact()).unwrap();
+        let (weights, bias) = parts(&classifier);
+        let want = &golden.values("binary/coef")[i * width..][..width];
+        assert!(relative(&weights[width..], want) < 1e-3, "C {c}: {}", relative(&weights[width..], want));
+        let want = golden.values("binary/intercept")[i];
+        assert!((bias[1] - want).abs() < 1e-3 * want.abs().max(1e-2), "C {c}: {bias:?} {want}");
+    }
+}
+
+#[test]
+fn golden_few_shot_episodes() {
+    let Some(golden) = Golden::open("fewshot.safetensors") else { return };
+    let data = golden.labelled("X", "y");
+    let cases: Vec<&str> = golden.0.keys().filter_map(|key| key.strip_suffix("/episode_indices")).collect();
+    assert!(!cases.is_empty());
+    for case in cases {
+        let shots = case.split('_').find_map(|part| part.strip_prefix('K')).unwrap().parse().unwrap();
+        let drawn: Vec<Vec<Vec<i64>>> = golden.tensor(&format!("{case}/episode_indices")).to_vec3().unwrap();
+        let rows = |rows: Vec<i64>| rows.into_iter().map(|row| row as usize).collect();
+        let episodes = drawn.into_iter().map(|e| e.into_iter().map(rows).collect()).collect();
+        let episodes = Episodes { episodes, shots, left_out: Vec::new() };
+        for (classifier, name) in [
+            (few_shot::Classifier::Logistic, "lbfgs_multinomial"),
+            (few_shot::Classifier::OneVersusRest, "liblinear_ovr"),
+        ] {
+            let predictions = golden.rows(&format!("{case}/{name}_pred"));
+            for (episode, want) in episodes.episodes.iter().zip(&predictions) {
+                let got = few_shot::answers(&data.features, episode, shots, classifier).unwrap();
+                let differ = got.iter().zip(want).filter(|(a, b)| f64::from(**a) != **b).count();
+                assert!(differ <= 1, "{case} {name}: {got:?} {want:?}");
+            }
+            let found = few_shot::evaluate(&data, &episodes, classifier).unwrap();
+            let want = golden.values(&format!("{case}/{name}_acc"));
+            let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 0.02 + 1e-6;
+            assert!(found.accuracies.iter().zip(&want).all(close), "{case} {name}: {:?} {want:?}", found.accuracies);
+            if name.starts_with("lbfgs") {
+                let want = golden.values(&format!("{case}/mean_and_ci95_lbfgs"));
+                let got = [found.mean, found.half_width];
+                assert!((got[0] - want[0]).abs() < 0.02 && (got[1] - want[1]).abs() < 0.01, "{case}: {got:?} {want:?}");
+            }
+        }
     }
 }
