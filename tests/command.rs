@@ -12,7 +12,7 @@ use common::{Scratch, TINY, text};
 
 fn value(rows: &Value, protocol: &str, task: &str, metric: &str, key: &str) -> f64 {
     let row =
-        rows.as_array().unwrap().iter().find(|row| {
+        rows["rows"].as_array().unwrap().iter().find(|row| {
             row["protocol"] == protocol && row["task"] == task && row["metric"].as_str().unwrap() == metric
         });
     row.unwrap_or_else(|| panic!("no {protocol} {task} {metric} in {rows}"))[key].as_f64().unwrap()
@@ -57,16 +57,16 @@ fn a_run_trains_evaluates_and_reports_and_its_model_is_usable() {
     let json: Value = serde_json::from_str(&scratch.done(&["inspect", &model, "--json", "--tensors"])).unwrap();
     assert_eq!(json["features"], 32);
     let knn: Value = serde_json::from_str(&scratch.done(&["eval", "knn", "run", "--json"])).unwrap();
-    let from_run = value(&rows, "knn", "subgroup", "accuracy", "value");
-    assert_eq!(value(&knn, "knn", "subgroup", "accuracy", "value"), from_run);
+    let from_run = value(&rows, "knn", "subgroup", "top-1 accuracy", "value");
+    assert_eq!(value(&knn, "knn", "subgroup", "top-1 accuracy", "value"), from_run);
     assert!(scratch.path("run/eval/knn-emoji/results.json").is_file());
     let again: Value =
         serde_json::from_str(&scratch.done(&["eval", "knn", &model, "--json", "--task", "subgroup"])).unwrap();
-    assert_eq!(value(&again, "knn", "subgroup", "accuracy", "value"), from_run);
+    assert_eq!(value(&again, "knn", "subgroup", "top-1 accuracy", "value"), from_run);
     let logistic = ["eval", "logistic", "run", "--task", "skin-tone", "--penalties", "2", "--untrained", "--json"];
     let logistic: Value = serde_json::from_str(&scratch.done(&logistic)).unwrap();
-    assert!(value(&logistic, "logistic", "skin-tone", "accuracy", "value") > 0.3);
-    assert!(value(&logistic, "logistic", "skin-tone", "accuracy", "untrained") > 0.2);
+    assert!(value(&logistic, "logistic", "skin-tone", "top-1 accuracy", "value") > 0.3);
+    assert!(value(&logistic, "logistic", "skin-tone", "top-1 accuracy", "untrained") > 0.2);
     assert!(scratch.done(&["eval", "equivariance", "run", "--pictures", "64"]).contains("shuffled parameters"));
     damaged_checkpoints(&scratch);
 }

@@ -47,6 +47,7 @@ pub mod results;
 pub mod ridge;
 pub mod suite;
 pub mod supervised;
+pub mod view_pairs;
 mod views;
 
 pub use error::{Error, Result};

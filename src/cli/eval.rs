@@ -17,10 +17,24 @@ pub struct Eval {
 /// A protocol.
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
+    /// The published linear evaluation: a linear layer trained by SGD on random crops and flips.
+    Linear(Linear),
     /// Logistic regression on frozen features by L-BFGS, the penalty chosen on validation.
     Logistic(Logistic),
     /// Weighted vote of the nearest neighbours by cosine.
     Knn(Knn),
+    /// Episodes of few classes and pictures: logistic regression and nearest prototype.
+    FewShot(FewShot),
+    /// Train the whole network on all labels or a share of them.
+    Finetune(Finetune),
+    /// How much nearer to a view its prediction is than the clean picture, overall and by each augmentation.
+    Equivariance(Equivariance),
+    /// How much of each augmentation parameter features keep: ridge regression, R².
+    Params(Params),
+    /// Find views by their predictions, pictures of the same class and other designs by features.
+    Retrieval(Retrieval),
+    /// Spread, effective rank, alignment and uniformity of features.
+    Health(Health),
     /// A suite of data sets: one table of models, with mean and rank.
     Transfer(Transfer),
     /// Two models on the same test pictures, paired; also over several seeds.
@@ -84,9 +98,9 @@ pub struct InputArgs {
     /// Side of the network's input in pixels, e.g. 224 or 448 [default: that of training].
     #[arg(long, value_name = "PIXELS")]
     pub size: Option<usize>,
-    /// Which part of a picture is seen.
-    #[arg(long, value_enum, default_value_t = CropKind::Centre)]
-    pub crop: CropKind,
+    /// Which part of a picture is seen [default: centre; of linear and finetune: inset].
+    #[arg(long, value_enum)]
+    pub crop: Option<CropKind>,
 }
 
 /// A crop, as an argument.
@@ -257,4 +271,128 @@ pub enum EmbeddedSplit {
     Validation,
     /// What is tested on.
     Test,
+}
+
+/// `eval linear`.
+#[derive(Args, Debug)]
+pub struct Linear {
+    #[command(flatten)]
+    pub common: EvalArgs,
+    /// Passes over the training pictures.
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Pictures a step.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Learning rate of the first step; it falls along half a cosine to 1e-4.
+    #[arg(long, default_value_t = 0.2)]
+    pub learning_rate: f64,
+}
+
+/// `eval few-shot`.
+#[derive(Args, Debug)]
+pub struct FewShot {
+    #[command(flatten)]
+    pub common: EvalArgs,
+    /// Classes of an episode.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..))]
+    pub ways: u32,
+    /// Pictures a class to learn from; may be given several times [default: 1 and 5].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub shots: Vec<u32>,
+    /// Pictures a class to tell.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub queries: u32,
+    /// Episodes.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub episodes: u32,
+}
+
+/// `eval finetune`.
+#[derive(Args, Debug)]
+pub struct Finetune {
+    #[command(flatten)]
+    pub common: EvalArgs,
+    /// Per cent of the labels of each class; may be given several times [default: 1, 10 and 100].
+    #[arg(long, value_name = "PER CENT")]
+    pub labels: Vec<f64>,
+    /// Passes over the labelled pictures.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub epochs: u32,
+    /// Of them, those in which the learning rate rises.
+    #[arg(long, default_value_t = 0)]
+    pub warmup_epochs: u32,
+    /// Pictures a step.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Optimiser.
+    #[arg(long, value_enum, default_value_t = FinetuneOptimizer::Sgd)]
+    pub optimizer: FinetuneOptimizer,
+    /// The highest learning rate; it falls along half a cosine to 0 [default: 0.05 of sgd, 0.001 of adamw].
+    #[arg(long)]
+    pub learning_rate: Option<f64>,
+    /// Weight decay.
+    #[arg(long, default_value_t = 0.0)]
+    pub weight_decay: f64,
+    /// The rate of each stage, as a share of that of the stage above.
+    #[arg(long, default_value_t = 1.0)]
+    pub layer_decay: f64,
+    /// Leave the running statistics of batch norm as pretraining left them.
+    #[arg(long)]
+    pub frozen_batch_norm: bool,
+}
+
+/// Optimisers of fine-tuning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FinetuneOptimizer {
+    /// Nesterov's momentum 0.9.
+    Sgd,
+    /// Adam with decoupled weight decay.
+    Adamw,
+}
+
+/// `eval equivariance`.
+#[derive(Args, Debug)]
+pub struct Equivariance {
+    #[command(flatten)]
+    pub common: EvalArgs,
+    /// Pictures that are augmented.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
+    pub pictures: u32,
+    /// Only overall, not by each augmentation alone.
+    #[arg(long)]
+    pub overall: bool,
+}
+
+/// `eval params`.
+#[derive(Args, Debug)]
+pub struct Params {
+    #[command(flatten)]
+    pub common: EvalArgs,
+    /// Pictures that are augmented; a fifth validates, a fifth is held out.
+    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(20..))]
+    pub pictures: u32,
+}
+
+/// `eval retrieval`.
+#[derive(Args, Debug)]
+pub struct Retrieval {
+    #[command(flatten)]
+    pub common: EvalArgs,
+    /// Pictures whose views are predicted.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pictures: u32,
+    /// Views of each picture.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..))]
+    pub views: u32,
+}
+
+/// `eval health`.
+#[derive(Args, Debug)]
+pub struct Health {
+    #[command(flatten)]
+    pub common: EvalArgs,
+    /// Pictures whose views are compared.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub pictures: u32,
 }

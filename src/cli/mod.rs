@@ -13,8 +13,8 @@ pub use data::{
     Data, DataCommand, DataParams, DataStats, Fetch, Index, Pack, PackStorage, PolicyArgs, Preview, SourceArgs, Verify,
 };
 pub use eval::{
-    Compare, Compared, Embed, EmbeddedSplit, Eval, EvalArgs, EvalCommand, Knn, Logistic, MapKind,
-    SharedArgs, Transfer,
+    Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
+    FinetuneOptimizer, Health, InputArgs, Knn, Linear, Logistic, MapKind, Params, Retrieval, SharedArgs, Transfer,
 };
 
 /// Self-supervised representations that keep what augmentations would erase.

@@ -7,7 +7,7 @@ use equimod_data::Dataset;
 use equimod_eval::embedding::{Embedded, Format, Labels};
 use equimod_eval::{Extractor, Input};
 
-use crate::cli::{Embed, EmbeddedSplit};
+use crate::cli::{CropKind, Embed, EmbeddedSplit};
 use crate::evaluation::task_name;
 use crate::sources::{Splits, splits};
 use crate::{device, output};
@@ -20,7 +20,7 @@ pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let splits = splits(&arguments.data, arguments.reading.reading())?;
     let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
     let cache = arguments.cache.clone().or(run);
-    let input = Input::of(&model, arguments.input.size, arguments.input.crop.into())?;
+    let input = Input::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(CropKind::Centre).into())?;
     let extractor = Extractor::new(&model, cache.as_deref()).with_input(input);
     let mut embedded = Embedded::default();
     for (name, dataset) in parts(&splits, &arguments.split) {

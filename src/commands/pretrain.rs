@@ -22,7 +22,7 @@ use equimod_train::{
 use crate::allocator::MEMORY;
 use crate::bundled::RECIPES;
 use crate::cli::Pretrain;
-use crate::evaluation::{Evaluation, Rows, Settings, beside, equivariance, evaluated};
+use crate::evaluation::{Evaluation, Pictures, Rows, Settings, beside, equivariance, evaluated};
 use crate::forecast::{Forecast, forecast};
 use crate::output::{self, Progress, duration};
 use crate::probe::LabelledProbe;
@@ -352,7 +352,9 @@ impl Finished<'_> {
         }
         if self.trainer.method().modules().iter().any(|module| module.module.start().is_some()) {
             let pictures = splits.test.as_ref().unwrap_or(&splits.train);
-            rows.extend(equivariance(&model, &splits.name, pictures.as_ref(), PICTURES, self.info.seed)?);
+            let pictures =
+                Pictures { name: &splits.name, dataset: pictures.as_ref(), most: PICTURES, seed: self.info.seed };
+            rows.extend(equivariance(&model, &pictures)?);
         }
         Ok(rows)
     }

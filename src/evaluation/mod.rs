@@ -2,10 +2,13 @@
 
 mod classify;
 mod cross_design;
-mod measures;
+mod few_shot;
+pub mod measures;
 pub mod page;
 mod projections;
+mod recall;
 mod tasks;
+mod trained;
 
 use std::path::Path;
 
@@ -15,7 +18,7 @@ use equimod_eval::results::Evaluated;
 use equimod_eval::{Extractor, Features, Input, ResultRow};
 
 pub use classify::{MEAN_PER_CLASS, Outcome, Rows, TOP_1};
-pub use measures::equivariance;
+pub use measures::{Pictures, equivariance};
 pub use tasks::{Task, task_name};
 
 use crate::output;

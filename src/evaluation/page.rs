@@ -3,9 +3,9 @@
 use equimod_data::{Dataset, Image};
 use equimod_eval::knn::nearest;
 use equimod_eval::report::{Figure, Map, Picture, PictureRow, Reliability, Section, Table};
-use equimod_eval::{Crop, Features, Input};
+use equimod_eval::{Crop, Input};
 
-use super::{Evaluation, Outcome, Task, task_name};
+use super::{Evaluation, Outcome, Task, projections, task_name};
 use crate::cli::MapKind;
 
 /// Classes whose confusions are shown, and how many confusions of each.
@@ -134,25 +134,13 @@ fn neighbours(evaluation: &Evaluation, task: &Task) -> anyhow::Result<Section> {
 }
 
 /// The test pictures' features in the plane, coloured by each of their labels.
-fn maps(evaluation: &Evaluation, kind: MapKind) -> anyhow::Result<Vec<Figure>> {
-    if kind == MapKind::None {
-        return Ok(Vec::new());
-    }
+pub fn maps(evaluation: &Evaluation, kind: MapKind) -> anyhow::Result<Vec<Figure>> {
     let (features, dataset) = evaluation.shown();
-    let places: Vec<usize> = (0..features.rows()).filter(|i| features.left_out().binary_search(i).is_err()).collect();
-    maps_of(&features.select(&places), &places, dataset, kind, evaluation.settings.seed)
-}
-
-/// The maps of `features`, whose rows are the pictures `places` of `dataset`, coloured by each of its labels.
-pub fn maps_of(
-    features: &Features,
-    places: &[usize],
-    dataset: &dyn Dataset,
-    kind: MapKind,
-    seed: u64,
-) -> anyhow::Result<Vec<Figure>> {
+    let decoded: Vec<usize> =
+        (0..features.rows()).filter(|place| features.left_out().binary_search(place).is_err()).collect();
+    let places: Vec<usize> = projections::chosen(decoded.len()).into_iter().map(|row| decoded[row]).collect();
     let mut figures = Vec::new();
-    for (name, points) in super::projections::of(features, kind, seed)? {
+    for (name, points) in projections::of(&features.select(&places), kind)? {
         for (number, task) in dataset.tasks().iter().enumerate() {
             let mut classes: Vec<(String, Vec<(f64, f64)>)> =
                 task.classes.iter().map(|class| (class.clone(), Vec::new())).collect();

@@ -9,7 +9,7 @@ use equimod_eval::ResultRow;
 use equimod_eval::report::Section;
 use equimod_eval::results::{Evaluated, FORMAT, Results};
 
-use crate::cli::SharedArgs;
+use crate::cli::{CropKind, SharedArgs};
 use crate::evaluation::{Settings, evaluated};
 use crate::output;
 use crate::record::{Record, write};
@@ -35,7 +35,7 @@ impl Contender {
     }
 
     fn of(model: Model, name: String, arguments: &SharedArgs, cache: Option<PathBuf>) -> anyhow::Result<Self> {
-        let input = Input::of(&model, arguments.input.size, arguments.input.crop.into())?;
+        let input = Input::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(CropKind::Centre).into())?;
         Ok(Self { name, model, input, cache })
     }
 

@@ -9,7 +9,7 @@ use equimod_eval::report::Section;
 use equimod_eval::results::{FORMAT, Results, plain};
 use equimod_eval::{Input, ResultRow};
 
-use crate::cli::EvalArgs;
+use crate::cli::{CropKind, EvalArgs};
 use crate::evaluation::{Outcome, Settings, evaluated};
 use crate::record::{Record, write};
 use crate::sources::{Elsewhere, Splits};
@@ -42,12 +42,12 @@ pub struct Found {
 }
 
 impl<'a> Session<'a> {
-    /// Opens the model and the pictures.
-    pub fn open(arguments: &'a EvalArgs) -> anyhow::Result<Self> {
+    /// Opens the model and the pictures; `crop` is the protocol's own.
+    pub fn open(arguments: &'a EvalArgs, crop: CropKind) -> anyhow::Result<Self> {
         let device = device::open(&arguments.device.device)?;
         let model = Model::load(&arguments.model, &device)?;
         model.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
-        let input = Input::of(&model, arguments.input.size, arguments.input.crop.into())?;
+        let input = Input::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(crop).into())?;
         let pictures = &arguments.pictures;
         let elsewhere = Elsewhere { validation: pictures.validation.as_deref(), test: pictures.test.as_deref() };
         let splits = elsewhere.splits(&pictures.data, pictures.reading.reading())?;

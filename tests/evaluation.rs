@@ -1,0 +1,214 @@
+//! `equimod eval` and `embed`, as a user calls them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use common::{Scratch, TINY, text};
+
+/// A run on pictures of two colours in class folders, trained for a few steps.
+fn trained(scratch: &Scratch) {
+    scratch.pictures("pictures", 60);
+    let recipe = text(&scratch.write("tiny.toml", TINY));
+    let arguments = ["pretrain", "--recipe", &recipe, "--data", "pictures", "--out", "run", "--no-eval"];
+    scratch.done(&[&arguments[..], &["--set", "data.batch=16", "--epochs", "1"]].concat());
+}
+
+fn results(text: &str) -> Value {
+    let results: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(results["format"], 1);
+    results
+}
+
+/// The rows with this metric.
+fn rows<'a>(results: &'a Value, metric: &str) -> Vec<&'a Value> {
+    results["rows"].as_array().unwrap().iter().filter(|row| row["metric"] == metric).collect()
+}
+
+fn number(row: &Value, key: &str) -> f64 {
+    row[key].as_f64().unwrap_or_else(|| panic!("no {key} in {row}"))
+}
+
+#[test]
+fn every_protocol_gives_numbers_a_page_and_files() {
+    let scratch = Scratch::new();
+    trained(&scratch);
+    let eval = |protocol: &str, more: &[&str]| {
+        let arguments = ["eval", protocol, "run", "--data", "pictures", "--json"];
+        results(&scratch.done(&[&arguments[..], more].concat()))
+    };
+    let folder = |protocol: &str| scratch.path("run/eval").join(format!("{protocol}-pictures"));
+
+    // The colour of these pictures says their class: every classifier finds it.
+    for (protocol, more) in [
+        ("knn", &["--k", "5", "--untrained"][..]),
+        ("logistic", &["--penalties", "9", "--map", "tsne"]),
+        ("linear", &["--epochs", "30", "--batch", "32"]),
+        ("finetune", &["--labels", "50", "--epochs", "10", "--batch", "16"]),
+    ] {
+        let found = eval(protocol, more);
+        let first = rows(&found, "top-1 accuracy")[0];
+        assert!(number(first, "value") >= 0.9, "{protocol}: {first}");
+        assert!(number(first, "chance") <= 0.51 && first["interval"].is_array(), "{first}");
+        assert!(number(rows(&found, "expected calibration error")[0], "value") <= 0.6);
+        for file in ["results.json", "results.md", "report.html", "predictions-label.csv", "confusion-label.csv"] {
+            let file = file.replace("label", first["task"].as_str().unwrap());
+            assert!(folder(protocol).join(&file).is_file(), "{protocol}: {file}");
+        }
+        // These pictures have no test split: what was held out is written down, with its hash.
+        let splits: Value = serde_json::from_slice(&fs::read(folder(protocol).join("splits.json")).unwrap()).unwrap();
+        assert_eq!(splits[0]["split"]["sha256"], found["splits"][0]["sha256"]);
+        assert_eq!(splits[0]["indices"].as_array().unwrap().len(), 24);
+    }
+
+    let found = eval("equivariance", &["--pictures", "32"]);
+    let alone = |task: &str| found["rows"].as_array().unwrap().iter().any(|row| row["task"].as_str().unwrap().ends_with(task));
+    assert!(alone("equimod") && alone("horizontal-flip alone") && alone("colour-jitter alone"), "{found}");
+    let found = eval("params", &["--pictures", "100", "--untrained"]);
+    assert!(rows(&found, "R²").len() > 10 && rows(&found, "pooled R²").len() == 2, "{found}");
+    let found = eval("retrieval", &["--pictures", "5", "--views", "8"]);
+    assert!((number(rows(&found, "H@2")[0], "chance") - 0.25).abs() < 1e-12);
+    assert!(number(rows(&found, "recall@1")[0], "value") > 0.8);
+    let found = eval("health", &["--pictures", "50", "--untrained"]);
+    assert!(number(rows(&found, "effective rank (RankMe)")[0], "value") >= 1.0);
+    let found = eval("few-shot", &["--ways", "2", "--queries", "4", "--episodes", "50"]);
+    assert!(number(rows(&found, "2-way 5-shot accuracy")[0], "value") > 0.8, "{found}");
+
+    for protocol in ["knn", "logistic", "linear", "finetune", "equivariance", "params", "retrieval", "health", "few-shot"] {
+        looked_at(&folder(protocol).join("report.html"), &scratch.path("browser"));
+    }
+    // The page of runs beside each other holds the later evaluations, too.
+    scratch.done(&["report", "run", "--out", "runs.html"]);
+    let page = fs::read_to_string(scratch.path("runs.html")).unwrap();
+    assert!(page.contains("2-way 5-shot accuracy") && page.contains("few-shot, prototype"));
+}
+
+/// Opens a page in a headless browser, if there is one: its console must stay silent, and everything must be drawn. (Its
+/// Content-Security-Policy forbids every outside request, and what it forbids is told on the console.)
+fn looked_at(page: &Path, profile: &Path) {
+    let html = fs::read_to_string(page).unwrap();
+    assert!(html.contains("default-src 'none'") && !html.contains("<script") && !html.contains("http"), "{page:?}");
+    let browser = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success()));
+    let Some(browser) = browser else {
+        assert!(std::env::var_os("EQUIMOD_NEEDS_BROWSER").is_none(), "there is no chromium");
+        return eprintln!("skipped: there is no chromium to look at {} with", page.display());
+    };
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"])
+        .args(["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=400,800"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    let (dom, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && dom.contains("</html>"), "{told}");
+    assert!(!told.contains("CONSOLE"), "{page:?}: {told}");
+}
+
+#[test]
+fn models_are_compared_and_carried_over_to_suites() {
+    let scratch = Scratch::new();
+    trained(&scratch);
+    let model = text(&scratch.path("run"));
+    let same = ["eval", "compare", &model, &model, "--data", "pictures", "--by", "knn", "--json", "--out", "compared"];
+    let found = results(&scratch.done(&same));
+    let difference = rows(&found, "difference of top-1 accuracy")[0];
+    assert_eq!((number(difference, "value"), &difference["interval"]), (0.0, &serde_json::json!([0.0, 0.0])));
+    assert!(difference["detail"].as_str().unwrap().contains("p = 1.000"));
+    looked_at(&scratch.path("compared/report.html"), &scratch.path("browser"));
+    scratch.refused(&["eval", "compare", &model, &model, &model], 2, &["3 models are no pairs"]);
+
+    let suite = "about = 'two'\n[[task]]\nname = 'colour'\ndata = 'pictures'\n[[task]]\nname = 'near'\ndata = 'pictures'\n\
+                 protocol = 'knn'\nmetric = 'mean-per-class'\n";
+    let suite = text(&scratch.write("suite.toml", suite));
+    let arguments = ["eval", "transfer", &model, "--suite", &suite, "--untrained", "--penalties", "3", "--out", "moved"];
+    let table = scratch.done(&arguments);
+    assert!(table.contains("colour") && table.contains("mean rank") && table.lines().count() == 3, "{table}");
+    let found = results(&fs::read_to_string(scratch.path("moved/results.json")).unwrap());
+    assert_eq!(rows(&found, "mean rank").len(), 2);
+    assert!(fs::read_to_string(scratch.path("moved/table.md")).unwrap().starts_with("| model | colour | near |"));
+    looked_at(&scratch.path("moved/report.html"), &scratch.path("browser"));
+
+    let unknown = text(&scratch.write("unknown.toml", "about = 'x'\n[[task]]\nname = 'a'\ndata = 'nowhere'\n"));
+    scratch.refused(&["eval", "transfer", &model, "--suite", &unknown], 3, &["a: ", "nowhere", "--skip-missing"]);
+    scratch.refused(&["eval", "transfer", &model, "--suite", "eleven"], 2, &["eleven", "fine-grained-11"]);
+    scratch.refused(&["eval", "transfer", &model, "--only", "flag"], 2, &["flag", "skin-tone"]);
+}
+
+#[test]
+fn features_are_written_in_every_form() {
+    let scratch = Scratch::new();
+    trained(&scratch);
+    for (file, beside) in [("f.safetensors", None), ("f.npy", Some("f.csv")), ("g.csv", None), ("f.parquet", None)] {
+        let told = scratch.done(&["embed", "run", "--data", "pictures", "--out", file]);
+        assert!(told.contains("120 pictures, 32 features each"), "{told}");
+        assert!(scratch.path(file).is_file() && beside.is_none_or(|beside| scratch.path(beside).is_file()));
+    }
+    let table = fs::read_to_string(scratch.path("g.csv")).unwrap();
+    assert_eq!(table.lines().count(), 121);
+    assert_eq!(table.lines().next().unwrap().split(',').count(), 3 + 32);
+    // At another size, features are others.
+    scratch.done(&["embed", "run", "--data", "pictures", "--size", "24", "--crop", "whole", "--out", "h.csv"]);
+    assert_ne!(table, fs::read_to_string(scratch.path("h.csv")).unwrap());
+    scratch.refused(&["embed", "run", "--data", "pictures", "--out", "f.txt"], 3, &["f.txt", ".parquet"]);
+    scratch.refused(&["embed", "run", "--data", "pictures", "--size", "3", "--out", "f.npy"], 3, &["3 pixels", "from 8"]);
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_said_in_one_sentence() {
+    let scratch = Scratch::new();
+    trained(&scratch);
+    let png = fs::read(scratch.path("pictures/class0/0.png")).unwrap();
+    let put = |name: &str| scratch.write(name, &png);
+    // No labels at all; one class; a class without training pictures.
+    ["plain/a.png", "plain/b.png"].into_iter().for_each(|name| drop(put(name)));
+    scratch.refused(&["eval", "knn", "run", "--data", "plain"], 3, &["plain", "labels"]);
+    ["one/a/1.png", "one/a/2.png", "one/a/3.png"].into_iter().for_each(|name| drop(put(name)));
+    scratch.refused(&["eval", "logistic", "run", "--data", "one"], 3, &["one", "class"]);
+    for name in ["gap/train/a/1.png", "gap/train/b/1.png", "gap/test/a/2.png", "gap/test/c/2.png"] {
+        put(name);
+    }
+    scratch.refused(&["eval", "knn", "run", "--data", "gap"], 3, &["gap", "classes"]);
+    scratch.refused(&["eval", "knn", "run", "--data", "pictures", "--task", "species"], 3, &["species"]);
+    scratch.refused(&["eval", "few-shot", "run", "--data", "pictures"], 3, &["only 2 classes"]);
+    scratch.refused(&["eval", "finetune", "run", "--data", "pictures", "--labels", "0"], 2, &["--labels 0"]);
+    // Weights that are no numbers, and weights of another shape.
+    let checkpoint = fs::read_to_string(scratch.path("run/checkpoints/latest")).unwrap();
+    let file = scratch.path("run/checkpoints").join(checkpoint).join("model.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let not_a_number = f32::NAN.to_le_bytes();
+    bytes[header..].chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&not_a_number));
+    let broken = text(&scratch.write("nan.safetensors", bytes));
+    scratch.refused(&["eval", "knn", &broken, "--data", "pictures"], 3, &["not finite"]);
+    let text_of_header = String::from_utf8_lossy(&fs::read(&file).unwrap()[8..header]).into_owned();
+    let narrower = text_of_header.replacen("\\\"width\\\":4", "\\\"width\\\":8", 1);
+    assert_ne!(narrower, text_of_header, "{text_of_header:.400}");
+    let mut bytes = (narrower.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(narrower.as_bytes());
+    bytes.extend_from_slice(&fs::read(&file).unwrap()[header..]);
+    let wrong = text(&scratch.write("wrong.safetensors", bytes));
+    scratch.refused(&["eval", "knn", &wrong, "--data", "pictures"], 1, &["wrong.safetensors"]);
+}
+
+#[test]
+fn the_schema_of_results_describes_every_field() {
+    let scratch = Scratch::new();
+    let schema: Value = serde_json::from_str(&scratch.done(&["list", "results-schema"])).unwrap();
+    let described = |object: &Value| {
+        let properties = object["properties"].as_object().unwrap();
+        properties.iter().for_each(|(name, property)| assert!(property["description"].is_string(), "{name}"));
+        properties.len()
+    };
+    assert!(described(&schema) >= 7);
+    let parts = schema["$defs"].as_object().unwrap();
+    assert_eq!(parts.keys().collect::<Vec<_>>(), ["DrawnSplit", "Evaluated", "ResultRow"]);
+    assert!(parts.values().map(described).sum::<usize>() >= 20);
+}
