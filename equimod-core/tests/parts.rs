@@ -23,14 +23,19 @@ fn random(name: &str, dims: &[usize]) -> Tensor {
 }
 
 fn method(objective: &str, modules: &str, parts: usize) -> Method {
+    method_in(DType::F64, objective, modules, parts)
+}
+
+fn method_in(dtype: DType, objective: &str, modules: &str, parts: usize) -> Method {
     let text = format!(r#"{{"backbone": {{"width": 2}}, "objective": {objective}, "equivariance": {modules}}}"#);
     let config: MethodConfig = serde_json::from_str(&text).unwrap();
     let (collective, device, execution) =
         (SingleProcess::shared(), &Device::Cpu, Execution { parts, ..Default::default() });
-    let placement = Placement { seed: 3, dtype: DType::F64, device, collective, execution };
+    let placement = Placement { seed: 3, dtype, device, collective, execution };
     let method = Method::new(&config, &Parameters { view: 3, pair: Vec::new() }, placement).unwrap();
     for (name, slot) in method.params().iter().filter(|(name, _)| name.ends_with("bn2.weight")) {
-        slot.var.set(&random(name, slot.var.dims()).affine(0.3, 0.7).unwrap()).unwrap();
+        let values = random(name, slot.var.dims()).affine(0.3, 0.7).unwrap();
+        slot.var.set(&values.to_dtype(dtype).unwrap()).unwrap();
     }
     method
 }
@@ -76,6 +81,21 @@ fn with_batch_norm_frozen_parts_give_the_gradients_of_the_whole_batch() {
         for parts in [2, 3, 5, 9] {
             assert_same(&format!("{objective} {modules} in {parts} parts"), &whole, &of(parts));
         }
+    }
+}
+
+#[test]
+fn with_batch_norm_frozen_gradients_in_f32_are_those_in_f64() {
+    let of = |dtype: DType| {
+        let method = method_in(dtype, SIMCLR, "{}", 1);
+        let views = batch(&method, 5, 1).views.map(|view| view.to_dtype(dtype).unwrap());
+        method.gradients(&StepBatch::of_views(views), Moment::ONLY, Mode::Eval).unwrap().gradients
+    };
+    let (narrow, wide) = (of(DType::F32), of(DType::F64));
+    for (name, gradient) in wide.iter() {
+        let got = narrow.get(name).unwrap().to_dtype(DType::F64).unwrap();
+        let (most, relative) = distances(&values(&got), &values(gradient));
+        assert!(relative < 1e-4 || most < 1e-6, "{name} is off by {relative:e}, {most:e} at most");
     }
 }
 
