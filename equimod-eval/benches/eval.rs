@@ -4,6 +4,7 @@
 
 use divan::Bencher;
 use equimod_eval::few_shot::{Classifier, FewShotConfig, episodes, evaluate};
+use equimod_eval::lbfgs::LbfgsConfig;
 use equimod_eval::logistic::{LogisticConfig, sweep};
 use equimod_eval::{Features, Labelled, knn};
 use rand::{Rng, SeedableRng};
@@ -65,7 +66,9 @@ fn write(folder: &std::path::PathBuf) {
 #[divan::bench(args = KINDS, sample_count = 3)]
 fn sweep_of_45_penalties(bencher: Bencher, kind: &str) {
     let (train, validation) = (labelled(kind, 10_000, 2), labelled(kind, 2_000, 3));
-    let config = LogisticConfig { penalise_bias: false, ..Default::default() };
+    // scikit-learn's tolerance and its free bias.
+    let lbfgs = LbfgsConfig { tolerance: 1e-4, ..Default::default() };
+    let config = LogisticConfig { penalise_bias: false, lbfgs, ..Default::default() };
     bencher.bench_local(|| sweep(&train, &validation, &config).unwrap());
 }
 

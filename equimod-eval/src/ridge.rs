@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::Result;
 use crate::error::refuse;
 use crate::features::Features;
-use crate::matrix::{Matrix, Real, eigen, gram, product, sum_over_blocks};
+use crate::matrix::{Matrix, eigen, gram, product, sum_over_blocks};
 
 /// Numbers to be told from features, with their names.
 #[derive(Clone, Debug, PartialEq)]
