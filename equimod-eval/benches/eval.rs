@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 fn main() {
     if let Some(folder) = std::env::var_os("EQUIMOD_BENCH_FEATURES") {
-        return write(&folder.into());
+        return write(std::path::Path::new(&folder));
     }
     divan::main();
 }
@@ -48,7 +48,7 @@ fn pooled(latent: &[f32], mixing: &[f32]) -> Vec<f32> {
     mixed.map(|v| (v - 0.5).exp().ln_1p()).collect()
 }
 
-fn write(folder: &std::path::PathBuf) {
+fn write(folder: &std::path::Path) {
     let sets = [("train", 10_000, 2), ("validation", 2_000, 3), ("bank", 50_000, 4), ("queries", 10_000, 5)];
     for (kind, (name, rows, seed)) in KINDS.iter().flat_map(|kind| sets.map(|set| (kind, set))) {
         let data = labelled(kind, rows, seed);
