@@ -4,6 +4,7 @@
 
 use divan::Bencher;
 use equimod_eval::few_shot::{Classifier, FewShotConfig, episodes, evaluate};
+use equimod_eval::lbfgs::LbfgsConfig;
 use equimod_eval::logistic::{LogisticConfig, sweep};
 use equimod_eval::{Features, Labelled, knn};
 use rand::{Rng, SeedableRng};
@@ -13,7 +14,7 @@ use rayon::prelude::*;
 
 fn main() {
     if let Some(folder) = std::env::var_os("EQUIMOD_BENCH_FEATURES") {
-        return write(&folder.into());
+        return write(std::path::Path::new(&folder));
     }
     divan::main();
 }
@@ -47,7 +48,7 @@ fn pooled(latent: &[f32], mixing: &[f32]) -> Vec<f32> {
     mixed.map(|v| (v - 0.5).exp().ln_1p()).collect()
 }
 
-fn write(folder: &std::path::PathBuf) {
+fn write(folder: &std::path::Path) {
     let sets = [("train", 10_000, 2), ("validation", 2_000, 3), ("bank", 50_000, 4), ("queries", 10_000, 5)];
     for (kind, (name, rows, seed)) in KINDS.iter().flat_map(|kind| sets.map(|set| (kind, set))) {
         let data = labelled(kind, rows, seed);
@@ -65,7 +66,9 @@ fn write(folder: &std::path::PathBuf) {
 #[divan::bench(args = KINDS, sample_count = 3)]
 fn sweep_of_45_penalties(bencher: Bencher, kind: &str) {
     let (train, validation) = (labelled(kind, 10_000, 2), labelled(kind, 2_000, 3));
-    let config = LogisticConfig { penalise_bias: false, ..Default::default() };
+    // scikit-learn's tolerance and its free bias.
+    let lbfgs = LbfgsConfig { tolerance: 1e-4, ..Default::default() };
+    let config = LogisticConfig { penalise_bias: false, lbfgs, ..Default::default() };
     bencher.bench_local(|| sweep(&train, &validation, &config).unwrap());
 }
 

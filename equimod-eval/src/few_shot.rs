@@ -10,7 +10,7 @@ use crate::error::refuse;
 use crate::features::{Features, Labelled};
 use crate::lbfgs::LbfgsConfig;
 use crate::logistic::{Link, fit_linked};
-use crate::matrix::dot_here;
+use crate::matrix::{Matrix, Real, dot_here, eigen, product};
 
 /// Settings of the episodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,11 +144,7 @@ fn first_highest(values: impl Iterator<Item = f64>) -> u32 {
     values.enumerate().fold(start, |best, (i, v)| if v > best.1 { (i, v) } else { best }).0 as u32
 }
 
-fn wide(row: &[f32]) -> Vec<f64> {
-    row.iter().map(|&v| f64::from(v)).collect()
-}
-
-/// The class with the nearest mean of its `shots` rows.
+/// The class with the nearest mean of its `shots` rows: of `‖q − m‖²`, `‖q‖²` is the same for all.
 fn nearest_mean(support: &Features, queries: &Features, shots: usize) -> Vec<u32> {
     let columns = support.columns();
     let mean = |rows: &[f32]| {
@@ -158,46 +154,42 @@ fn nearest_mean(support: &Features, queries: &Features, shots: usize) -> Vec<u32
         }
         mean
     };
-    let means: Vec<Vec<f64>> = support.values().chunks_exact(shots * columns).map(mean).collect();
-    let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
-    let said = |row: &[f32]| {
-        let row = wide(row);
-        first_highest(means.iter().map(|mean| -distance(&row, mean)))
-    };
-    queries.values().chunks_exact(columns).map(said).collect()
+    let means: Vec<f64> = support.values().chunks_exact(shots * columns).flat_map(mean).collect();
+    let (rows, ways) = (queries.rows(), means.len() / columns);
+    let half: Vec<f64> = means.chunks_exact(columns).map(|mean| -0.5 * dot_here(mean, mean)).collect();
+    let mut near = half.repeat(rows);
+    let (values, means) = (f64::of(queries.values()), Matrix::rows(&means, columns).transposed());
+    product((rows, columns, ways), Matrix::rows(&values, columns), means, (&mut near, ways), true);
+    near.chunks_exact(ways).map(|row| first_highest(row.iter().copied())).collect()
 }
 
-/// An orthonormal basis of the span of the rows (Gram–Schmidt, twice). The optimum's rows lie in that span, for a part
-/// across it would add to the penalty alone, so fitting the coordinates there is exact, and there are few of them.
-fn orthonormal(rows: &Features) -> Vec<Vec<f64>> {
-    let mut basis: Vec<Vec<f64>> = Vec::new();
-    for row in rows.values().chunks_exact(rows.columns()) {
-        let mut row = wide(row);
-        let whole = dot_here(&row, &row).sqrt();
-        for _ in 0..2 {
-            for vector in &basis {
-                let share = dot_here(vector, &row);
-                row.iter_mut().zip(vector).for_each(|(r, v)| *r -= share * v);
-            }
-        }
-        let left = dot_here(&row, &row).sqrt();
-        if left > 1e-7 * whole.max(1e-12) {
-            basis.push(row.iter().map(|v| v / left).collect());
-        }
+/// An orthonormal basis of the span of the support, one row each. The optimum's rows lie in that span, for a part across
+/// it would add to the penalty alone, so fitting the coordinates there is exact, and there are few of them. The basis is
+/// `Λ^-½·Vᵀ·S` with `V·Λ·Vᵀ = S·Sᵀ`; directions whose share of the largest is below 1e-12 are rounding and go.
+fn orthonormal(support: &Features) -> Vec<f64> {
+    let (rows, columns) = (support.rows(), support.columns());
+    let values = f64::of(support.values());
+    let matrix = Matrix::rows(&values, columns);
+    let mut products = vec![0.0; rows * rows];
+    product((rows, columns, rows), matrix, matrix.transposed(), (&mut products, rows), false);
+    let (lengths, mut vectors) = eigen(products, rows);
+    let kept = lengths.iter().take_while(|length| **length > lengths[0] * 1e-12 && **length > 0.0).count();
+    for (vector, length) in vectors.chunks_exact_mut(rows).zip(&lengths).take(kept) {
+        vector.iter_mut().for_each(|v| *v /= length.sqrt());
     }
+    let mut basis = vec![0.0; kept * columns];
+    product((kept, rows, columns), Matrix::rows(&vectors, rows), matrix, (&mut basis, columns), false);
     basis
 }
 
 /// The rows in an orthonormal basis; one column of zeros if it is empty.
-fn coordinates(rows: &Features, basis: &[Vec<f64>]) -> Result<Features> {
-    if basis.is_empty() {
-        return Features::new(rows.rows(), 1, vec![0.0; rows.rows()]);
-    }
-    let at = |row: &[f32]| {
-        let row = wide(row);
-        basis.iter().map(|vector| dot_here(vector, &row) as f32).collect::<Vec<f32>>()
-    };
-    Features::new(rows.rows(), basis.len(), rows.values().chunks_exact(rows.columns()).flat_map(at).collect())
+fn coordinates(features: &Features, basis: &[f64]) -> Result<Features> {
+    let (rows, columns) = (features.rows(), features.columns());
+    let count = basis.len() / columns;
+    let mut turned = vec![0.0; rows * count.max(1)];
+    let (values, basis) = (f64::of(features.values()), Matrix::rows(basis, columns).transposed());
+    product((rows, columns, count), Matrix::rows(&values, columns), basis, (&mut turned, count.max(1)), false);
+    Features::new(rows, count.max(1), turned.into_iter().map(|v| v as f32).collect())
 }
 
 #[cfg(test)]
@@ -237,7 +229,7 @@ mod tests {
     fn coordinates_keep_products_and_drop_repetitions() {
         let rows = Features::new(3, 4, vec![1.0, 2.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 2.0, 0.0, 1.0]).unwrap();
         let basis = orthonormal(&rows);
-        assert_eq!(basis.len(), 2);
+        assert_eq!(basis.len(), 2 * 4);
         let turned = coordinates(&rows, &basis).unwrap();
         let product = |rows: &Features, a, b| dot_here(rows.row(a), rows.row(b));
         for (a, b) in [(0, 0), (0, 1), (1, 1), (1, 2)] {

@@ -46,6 +46,9 @@ struct Pair {
     inverse: f64,
 }
 
+/// A product with a symmetric positive matrix.
+pub type Precondition<'a> = dyn Fn(&[f64]) -> Vec<f64> + 'a;
+
 /// Where [`minimise`] ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Minimum {
@@ -64,7 +67,7 @@ pub struct Minimum {
 pub fn minimise(
     start: Vec<f64>,
     config: &LbfgsConfig,
-    precondition: Option<&dyn Fn(&[f64]) -> Vec<f64>>,
+    precondition: Option<&Precondition>,
     mut evaluate: impl FnMut(&[f64]) -> Result<(f64, Vec<f64>)>,
 ) -> Result<Minimum> {
     let (value, gradient) = evaluate(&start)?;
@@ -112,7 +115,7 @@ fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 /// −H·gradient by the two-loop recursion.
-fn descent(gradient: &[f64], pairs: &VecDeque<Pair>, precondition: Option<&dyn Fn(&[f64]) -> Vec<f64>>) -> Vec<f64> {
+fn descent(gradient: &[f64], pairs: &VecDeque<Pair>, precondition: Option<&Precondition>) -> Vec<f64> {
     let mut q: Vec<f64> = gradient.iter().map(|g| -g).collect();
     let mut shares = Vec::with_capacity(pairs.len());
     for pair in pairs.iter().rev() {

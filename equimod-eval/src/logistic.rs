@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::error::refuse;
 use crate::features::{Features, Labelled};
-use crate::lbfgs::{LbfgsConfig, Minimum, minimise};
+use crate::lbfgs::{LbfgsConfig, Minimum, Precondition, minimise};
 use crate::matrix::{BLOCK, Matrix, Real, eigen, gram, product, sum_over_blocks};
 use crate::metrics::{hits, mean_per_class, rank};
 use crate::predictions::Predictions;
@@ -140,7 +140,7 @@ impl<'a> Problem<'a> {
             let ridge = 2.0 * penalty / self.labels.len() as f64;
             move |gradient: &[f64]| spectrum.inverse_times(gradient, scale, ridge)
         });
-        let precondition = precondition.as_ref().map(|function| function as &dyn Fn(&[f64]) -> Vec<f64>);
+        let precondition = precondition.as_ref().map(|function| function as &Precondition);
         let coarse = LbfgsConfig { tolerance: config.tolerance.max(SINGLE), ..*config };
         let mut found = minimise(start, &coarse, precondition, |w| Ok(self.evaluate::<f32>(w, penalty)))?;
         if config.tolerance < SINGLE || (!found.converged && found.iterations < config.iterations) {

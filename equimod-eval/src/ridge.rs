@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::Result;
 use crate::error::refuse;
 use crate::features::Features;
-use crate::matrix::{Matrix, Real, eigen, gram, product, sum_over_blocks};
+use crate::matrix::{Matrix, eigen, gram, product, sum_over_blocks};
 
 /// Numbers to be told from features, with their names.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +18,7 @@ pub struct Targets {
 impl Targets {
     /// Wraps row-major values; all must be finite.
     pub fn new(names: Vec<String>, values: Vec<f32>) -> Result<Self> {
-        if names.is_empty() || values.len() % names.len() != 0 {
+        if names.is_empty() || !values.len().is_multiple_of(names.len()) {
             return refuse(format!("{} values do not fill rows of {} targets", values.len(), names.len()));
         }
         if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
