@@ -12,7 +12,7 @@ use crate::sources::{Reading, Splits, splits};
 
 /// Penalties of the linear probe, and when its fits end: a look on the way.
 const PENALTIES: [f64; 3] = [1e-2, 1e-1, 1.0];
-const LOOK: LbfgsConfig = LbfgsConfig { history: 10, iterations: 50, tolerance: 1e-4, change: 1e-4 };
+const LOOK: LbfgsConfig = LbfgsConfig { history: 10, iterations: 50, tolerance: 1e-3, change: 0.0 };
 
 /// k-NN and a linear probe on one task of labelled pictures.
 pub struct LabelledProbe {

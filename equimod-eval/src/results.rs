@@ -135,13 +135,24 @@ const COLUMNS: [Column; 11] = [
     ("detail", |row| named(&row.detail)),
 ];
 
-/// The headings and cells of `rows`: columns without any cell are left out, and so is the data set where all rows have
-/// the same; `details` keeps the last two.
+/// The detail that several rows have in common.
+pub fn common_detail(rows: &[ResultRow]) -> Option<&str> {
+    match rows {
+        [first, rest @ ..] if !rest.is_empty() && rest.iter().all(|row| row.detail == first.detail) => {
+            Some(&first.detail).filter(|detail| !detail.is_empty()).map(String::as_str)
+        }
+        _ => None,
+    }
+}
+
+/// The headings and cells of `rows`: columns without any cell are left out, and so are data set and detail where all rows
+/// have the same; `details` keeps the last two.
 pub fn cells(rows: &[ResultRow], details: bool) -> (Vec<String>, Vec<Vec<String>>) {
     let one_set = rows.windows(2).all(|pair| pair[0].data == pair[1].data);
     let wanted = |(heading, cell): &&Column| match *heading {
         "data" if one_set => false,
         "chosen" | "detail" if !details => false,
+        "detail" if common_detail(rows).is_some() => false,
         _ => rows.iter().any(|row| cell(row).is_some()),
     };
     let columns: Vec<&Column> = COLUMNS.iter().filter(wanted).collect();
@@ -162,8 +173,9 @@ pub fn markdown_table(headings: &[String], rows: &[Vec<String>]) -> String {
 
 /// The rows as a Markdown table.
 pub fn markdown(rows: &[ResultRow]) -> String {
-    let (headings, rows) = cells(rows, true);
-    markdown_table(&headings, &rows)
+    let (headings, lines) = cells(rows, true);
+    let below = common_detail(rows).map_or_else(String::new, |detail| format!("\n{detail}\n"));
+    markdown_table(&headings, &lines) + &below
 }
 
 /// Cells as aligned text for a terminal.
@@ -182,8 +194,9 @@ pub fn aligned(headings: &[String], rows: &[Vec<String>]) -> String {
 
 /// The rows as aligned text for a terminal; `details` adds what was chosen, and how.
 pub fn plain(rows: &[ResultRow], details: bool) -> String {
-    let (headings, rows) = cells(rows, details);
-    aligned(&headings, &rows)
+    let (headings, lines) = cells(rows, details);
+    let below = common_detail(rows).filter(|_| details).map_or_else(String::new, |detail| format!("{detail}\n"));
+    aligned(&headings, &lines) + &below
 }
 
 #[cfg(test)]
@@ -206,7 +219,8 @@ mod tests {
         let text = markdown(std::slice::from_ref(&row));
         let line = "| knn | a\\|b | top-1 accuracy | 50.0 % | 40.0 % – 60.0 % | 10.0 % | k 20 |\n";
         assert!(text.ends_with(line), "{text}");
-        assert_eq!(plain(&[row.clone(), row.clone()], true).lines().count(), 3);
+        let twice = plain(&[row.clone(), row.clone()], true);
+        assert!(twice.lines().count() == 4 && twice.ends_with("\nk 20\n"), "{twice}");
         let other = ResultRow { data: "e".into(), ..row.clone() };
         assert!(plain(&[row, other], false).starts_with("protocol  data  task"));
     }

@@ -14,7 +14,7 @@ pub use data::{
 };
 pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
-    FinetuneOptimizer, Health, InputArgs, Knn, Linear, Logistic, MapKind, Params, Retrieval, SharedArgs, Transfer,
+    FinetuneOptimizer, Health, Knn, Linear, Logistic, MapKind, Params, Retrieval, SharedArgs, Transfer,
 };
 
 /// Self-supervised representations that keep what augmentations would erase.

@@ -36,7 +36,7 @@ use crate::{device, exit};
 /// Penalties of the logistic regression at the end of a run, and when its fits end: a look, not the published
 /// protocol, which is `eval logistic`.
 const PENALTIES: [f64; 4] = [1e-2, 1e-1, 1.0, 10.0];
-const LOOK: LbfgsConfig = LbfgsConfig { history: 20, iterations: 80, tolerance: 1e-5, change: 1e-5 };
+const LOOK: LbfgsConfig = LbfgsConfig { history: 20, iterations: 80, tolerance: 1e-4, change: 0.0 };
 /// Pictures on which equivariance is measured at the end of a run.
 const PICTURES: usize = 512;
 

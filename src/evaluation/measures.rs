@@ -131,10 +131,12 @@ pub fn predictor_retrieval(model: &Model, pictures: &Pictures, views: usize) -> 
     let mut rows = Vec::new();
     for found in retrieve(model, pictures.dataset, &config)? {
         let detail = format!("each of {views} views among them, {} queries", found.ranks.len());
+        // The views of a picture are not independent: pictures are resampled, each with all its views.
         let row = |metric: &str, values: &[f64], chance: f64| {
             let row = pictures.row("retrieval by the predictor", &found.module, metric, 0.0);
+            let means: Vec<f64> = values.chunks(views).map(|of| of.iter().sum::<f64>() / of.len() as f64).collect();
             let chance = Some(chance);
-            ResultRow { chance, detail: detail.clone(), ..row.with(bootstrap_mean(values, pictures.seed)) }
+            ResultRow { chance, detail: detail.clone(), ..row.with(bootstrap_mean(&means, pictures.seed)) }
         };
         rows.push(row("MRR", &found.reciprocal_ranks(), found.chance_of_mean_reciprocal_rank()));
         for k in RANKS {

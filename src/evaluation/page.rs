@@ -11,8 +11,9 @@ use crate::cli::MapKind;
 /// Classes whose confusions are shown, and how many confusions of each.
 const WORST: usize = 6;
 const CONFUSED: usize = 4;
-/// Test pictures whose neighbours are shown, and how many.
-const QUERIES: usize = 4;
+/// Test pictures whose neighbours are shown, and how many. An odd number: half-way through the bundled pictures is the same
+/// picture in the other design.
+const QUERIES: usize = 5;
 const NEIGHBOURS: usize = 5;
 /// Intervals of a reliability diagram.
 const BINS: usize = 15;

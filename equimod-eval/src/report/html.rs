@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::pictures::{pairs, picture_rows};
 use super::{Figure, ReportData, Table, figure};
-use crate::results::cells;
+use crate::results::{cells, common_detail};
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c1f24;--quiet:#5b6470;--page:#fff;--line:#d8dce2;--band:#f4f6f8;
@@ -19,7 +19,7 @@ p.summary,figcaption,dt,footer{color:var(--quiet)}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{white-space:nowrap;font-weight:600}td{font-variant-numeric:tabular-nums}
-td.value{font-weight:600;white-space:nowrap}
+td.value{font-weight:600}td.value,td.number{white-space:nowrap}
 dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.3rem 1.2rem;margin:0}
 dl.facts div{display:flex;gap:.5rem;justify-content:space-between;border-bottom:1px solid var(--line);padding:.15rem 0}
 dd{margin:0;text-align:right;overflow-wrap:anywhere}
@@ -62,7 +62,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 pub fn render(data: &ReportData) -> String {
     let mut body = format!("<h1>{}</h1><p class=\"summary\">{}</p>", escape(&data.title), escape(&data.summary));
     let (headings, rows) = cells(&data.results, true);
-    section(&mut body, "Results", &table(&Table { headings, rows }, "results"));
+    let below = common_detail(&data.results).map_or_else(String::new, |detail| format!("<p>{}</p>", escape(detail)));
+    section(&mut body, "Results", &(table(&Table { headings, rows }, "results") + &below));
     data.sections.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
     section(&mut body, "The run", &facts(&data.facts));
     if !data.recipe.is_empty() {
@@ -115,7 +116,11 @@ fn table(Table { headings, rows }: &Table, class: &str) -> String {
     }
     let heads: String = headings.iter().map(|h| format!("<th>{}</th>", escape(h))).collect();
     let cell = |(cell, head): (&String, &String)| {
-        let kind = if head == "value" { " class=\"value\"" } else { "" };
+        let kind = match head.as_str() {
+            "value" => " class=\"value\"",
+            "95 % interval" | "untrained" | "chance" => " class=\"number\"",
+            _ => "",
+        };
         format!("<td{kind} data-label=\"{}\">{}</td>", escape(head), escape(cell))
     };
     let row = |cells: &Vec<String>| cells.iter().zip(headings).map(cell).collect::<String>();

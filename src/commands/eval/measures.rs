@@ -8,7 +8,7 @@ use equimod_eval::few_shot::FewShotConfig;
 use equimod_eval::report::{Bar, Bars, Figure, Plot, Section, Series};
 
 use super::session::{Found, Session};
-use crate::cli::{CropKind, Equivariance, EvalArgs, FewShot, Health, Params, Retrieval};
+use crate::cli::{CropKind, Equivariance, FewShot, Health, Params, Retrieval};
 use crate::evaluation::measures::{
     ABSOLUTE, R2, SHUFFLED, equivariance_each, health as health_of, parameters, predictor_retrieval,
 };
@@ -51,7 +51,7 @@ pub fn equivariance(arguments: &Equivariance) -> anyhow::Result<ExitCode> {
     })?;
     let control = |bar: &ResultRow| rows.iter().find(|row| row.task == bar.task && row.metric == SHUFFLED);
     let bars = rows.iter().filter(|row| row.metric == ABSOLUTE).map(|row| Bar {
-        label: row.task.clone(),
+        label: short(&row.task),
         value: row.value,
         interval: row.interval,
         beside: control(row).map(|row| row.value),
@@ -75,7 +75,7 @@ pub fn params(arguments: &Params) -> anyhow::Result<ExitCode> {
     let rows = measured(&session, |model| parameters(model, &pictures))?;
     let figure = |protocol: &str| {
         let bars = rows.iter().filter(|row| row.metric == R2 && row.protocol == protocol).map(|row| Bar {
-            label: row.task.clone(),
+            label: short(&row.task),
             value: row.value.max(-0.2),
             interval: None,
             beside: row.untrained.map(|value| value.max(-0.2)),
@@ -139,6 +139,18 @@ pub fn health(arguments: &Health) -> anyhow::Result<ExitCode> {
     };
     let sections = vec![Section::lines("Deviations", vec![plot]), Section::new("Map of features", maps)];
     session.finish("health", Found { rows, sections, ..Default::default() })
+}
+
+/// A task's name without its unit and the augmentation or module it belongs to: `equimod, grayscale alone` → `grayscale
+/// alone`, `colour-jitter: hue (share of the circle)` → `hue`.
+fn short(task: &str) -> String {
+    let name = task.split(" (").next().unwrap_or(task);
+    let name = name.split_once(": ").map_or(name, |(_, rest)| rest);
+    match name.split_once(", ") {
+        Some((_, alone)) if alone.ends_with("alone") => alone.into(),
+        Some((value, "difference")) => value.into(),
+        _ => name.into(),
+    }
 }
 
 /// The test pictures, or the training pictures where there are none.

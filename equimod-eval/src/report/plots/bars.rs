@@ -8,11 +8,11 @@ use crate::report::{Bar, Bars};
 
 const WIDTH: f64 = 480.0;
 /// Where bars begin, where they end, and the height of one with the space below it.
-const LEFT: f64 = 150.0;
+const LEFT: f64 = 176.0;
 const RIGHT: f64 = WIDTH - 56.0;
 const STEP: f64 = 26.0;
 /// Most characters of a label.
-const LABEL: usize = 24;
+const LABEL: usize = 30;
 
 /// The bars from 0, `None` if there are none.
 pub fn draw(bars: &Bars) -> Option<String> {
