@@ -112,10 +112,10 @@ impl Features {
     /// The rows divided by their length (at least 1e-12).
     pub fn normalised(&self) -> Self {
         let mut values = self.values.clone();
-        for row in values.chunks_exact_mut(self.columns) {
+        values.par_chunks_exact_mut(self.columns).for_each(|row| {
             let length = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt().max(1e-12);
             row.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
-        }
+        });
         Self { values, ..self.clone() }
     }
 }

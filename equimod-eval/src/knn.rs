@@ -1,5 +1,6 @@
 //! Nearest neighbours by cosine: the weighted vote (Wu et al., arXiv 1805.01978), and retrieval across two sets.
 
+use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::Result;
@@ -44,11 +45,14 @@ pub struct Vote {
     pub neighbours: Vec<usize>,
 }
 
-/// Queries that one task compares with the bank.
-const QUERIES: usize = 192;
+/// Queries that one task compares with a part of the bank.
+const QUERIES: usize = 512;
+
+/// Rows of such a part.
+const PART: usize = 12_800;
 
 /// Rows of the bank at a time, so that the block of similarities stays in a core's cache.
-const BANK: usize = 1024;
+const BANK: usize = 512;
 
 /// The vote of the `k` nearest rows of `bank` on each query.
 pub fn vote(bank: &Labelled, queries: &Features, config: &KnnConfig) -> Result<Vec<Vote>> {
@@ -97,27 +101,38 @@ pub fn nearest(bank: &Features, queries: &Features, k: usize) -> Result<Vec<Vec<
     if bank.columns() != queries.columns() {
         return refuse(format!("queries have {} features, the bank {}", queries.columns(), bank.columns()));
     }
-    let (bank, queries) = (bank.normalised(), queries.normalised());
-    let blocks = queries.values().par_chunks(QUERIES * queries.columns());
-    Ok(blocks.flat_map_iter(|block| nearest_of(&bank, block, k)).collect())
+    let (bank, queries, columns) = (bank.normalised(), queries.normalised(), bank.columns());
+    let asked: Vec<&[f32]> = queries.values().chunks(QUERIES * columns).collect();
+    let parts: Vec<&[f32]> = bank.values().chunks(PART * columns).collect();
+    let pairs: Vec<(usize, usize)> =
+        (0..asked.len()).flat_map(|block| (0..parts.len()).map(move |part| (block, part))).collect();
+    let mut kept: Vec<Vec<Kept>> =
+        pairs.into_par_iter().map(|(block, part)| kept_of(asked[block], parts[part], part * PART, columns, k)).collect();
+    let nearest = |(query, kept): (&[f32], Kept)| kept.exact(&bank, query, k);
+    let blocks = asked.into_par_iter().zip(kept.par_chunks_mut(parts.len().max(1)));
+    let of_block = |(queries, parts): (&[f32], &mut [Vec<Kept>])| -> Vec<Vec<(usize, f64)>> {
+        let mut parts = parts.iter_mut().map(std::mem::take);
+        let mut joined = parts.next().unwrap_or_default();
+        parts.for_each(|part| joined.iter_mut().zip(part).for_each(|(all, more)| all.rows.extend(more.rows)));
+        queries.chunks_exact(columns).zip(joined).map(nearest).collect()
+    };
+    Ok(blocks.flat_map_iter(of_block).collect())
 }
 
-/// The same for one block of queries.
-fn nearest_of(bank: &Features, queries: &[f32], k: usize) -> Vec<Vec<(usize, f64)>> {
-    let columns = bank.columns();
+/// What may be among the nearest to each of a block of queries in a part of the bank that begins with row `first`.
+fn kept_of(queries: &[f32], part: &[f32], first: usize, columns: usize, k: usize) -> Vec<Kept> {
     let rows = queries.len() / columns;
-    let mut kept: Vec<Kept> = (0..rows).map(|_| Kept::new(k.min(bank.rows()), columns)).collect();
+    let mut kept: Vec<Kept> = (0..rows).map(|_| Kept::new(k.min(part.len() / columns), columns)).collect();
     let mut similarities = vec![0f32; rows * BANK];
-    for (number, block) in bank.values().chunks(BANK * columns).enumerate() {
+    for (number, block) in part.chunks(BANK * columns).enumerate() {
         let width = block.len() / columns;
         let (left, right) = (Matrix::rows(queries, columns), Matrix::rows(block, columns).transposed());
         product((rows, columns, width), left, right, (&mut similarities, width), false);
-        for (kept, row) in kept.iter_mut().zip(similarities.chunks_exact(width)) {
-            kept.offer(row, number * BANK);
-        }
+        let rows = similarities.chunks_exact(width);
+        let first = first + number * BANK;
+        Arch::new().dispatch(|| kept.iter_mut().zip(rows).for_each(|(kept, row)| kept.offer(row, first)));
     }
-    let exact = |(kept, query): (Kept, &[f32])| kept.exact(bank, query, k);
-    kept.into_iter().zip(queries.chunks_exact(columns)).map(exact).collect()
+    kept
 }
 
 /// Rows of the bank that may be among the nearest of one query.
@@ -139,10 +154,11 @@ impl Kept {
     }
 
     /// Takes what may be among the nearest of a block of the bank that begins with row `first`.
+    #[inline(always)]
     fn offer(&mut self, similarities: &[f32], first: usize) {
         for (group, values) in similarities.chunks(LANES).enumerate() {
             // One look at many: nearly all groups hold nothing.
-            if !values.iter().fold(false, |any, &v| any | (v >= self.least)) {
+            if !reach(values, self.least) {
                 continue;
             }
             for (place, &value) in values.iter().enumerate().filter(|(_, v)| **v >= self.least) {
@@ -168,6 +184,7 @@ impl Kept {
 
     /// The `k` nearest by products in 64 bits.
     fn exact(mut self, bank: &Features, query: &[f32], k: usize) -> Vec<(usize, f64)> {
+        self.count = k;
         self.prune();
         let again = |(_, row): (f32, u32)| (row as usize, dot_here(bank.row(row as usize), query));
         let mut found: Vec<(usize, f64)> = self.rows.into_iter().map(again).collect();
@@ -178,7 +195,22 @@ impl Kept {
 }
 
 /// Similarities that are looked at together.
-const LANES: usize = 32;
+const LANES: usize = 64;
+
+/// Whether any value is at least `least`.
+#[inline(always)]
+fn reach(values: &[f32], least: f32) -> bool {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut most = [f32::NEG_INFINITY; 16];
+    let groups = values.chunks_exact(most.len());
+    let rest = groups.remainder().iter().fold(f32::NEG_INFINITY, |most, &value| larger(most, value));
+    for group in groups {
+        for (most, &value) in most.iter_mut().zip(group) {
+            *most = larger(*most, value);
+        }
+    }
+    most.into_iter().fold(rest, larger) >= least
+}
 
 #[cfg(test)]
 mod tests {
