@@ -106,8 +106,10 @@ pub fn nearest(bank: &Features, queries: &Features, k: usize) -> Result<Vec<Vec<
     let parts: Vec<&[f32]> = bank.values().chunks(PART * columns).collect();
     let pairs: Vec<(usize, usize)> =
         (0..asked.len()).flat_map(|block| (0..parts.len()).map(move |part| (block, part))).collect();
-    let mut kept: Vec<Vec<Kept>> =
-        pairs.into_par_iter().map(|(block, part)| kept_of(asked[block], parts[part], part * PART, columns, k)).collect();
+    let mut kept: Vec<Vec<Kept>> = pairs
+        .into_par_iter()
+        .map(|(block, part)| kept_of(asked[block], parts[part], part * PART, columns, k))
+        .collect();
     let nearest = |(query, kept): (&[f32], Kept)| kept.exact(&bank, query, k);
     let blocks = asked.into_par_iter().zip(kept.par_chunks_mut(parts.len().max(1)));
     let of_block = |(queries, parts): (&[f32], &mut [Vec<Kept>])| -> Vec<Vec<(usize, f64)>> {

@@ -322,13 +322,14 @@ pub struct Finetune {
     /// Of them, those in which the learning rate rises.
     #[arg(long, default_value_t = 0)]
     pub warmup_epochs: u32,
-    /// Pictures a step.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch: u32,
+    /// Pictures a step [default: 256, or what makes 40 steps an epoch, 16 at least].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: Option<u32>,
     /// Optimiser.
     #[arg(long, value_enum, default_value_t = FinetuneOptimizer::Sgd)]
     pub optimizer: FinetuneOptimizer,
-    /// The highest learning rate; it falls along half a cosine to 0 [default: 0.05 of sgd, 0.001 of adamw].
+    /// The highest learning rate; it falls along half a cosine to 0 [default: of sgd 0.05 for a batch of
+    /// 256, in proportion to the batch; of adamw 0.001].
     #[arg(long)]
     pub learning_rate: Option<f64>,
     /// Weight decay.

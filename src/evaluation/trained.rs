@@ -28,13 +28,20 @@ impl Evaluation<'_> {
         self.tasks()?.into_iter().map(outcome).collect()
     }
 
-    /// Fine-tuning of the whole network on each share of the labels.
-    pub fn finetune(&self, model: &Model, config: &FinetuneConfig, shares: &[f64]) -> anyhow::Result<Vec<Outcome>> {
+    /// Fine-tuning of the whole network on each share of the labels; `config` gives the settings for a number of labelled
+    /// pictures.
+    pub fn finetune(
+        &self,
+        model: &Model,
+        config: &dyn Fn(usize) -> FinetuneConfig,
+        shares: &[f64],
+    ) -> anyhow::Result<Vec<Outcome>> {
         let mut outcomes = Vec::new();
         for &label_fraction in shares {
             for task in self.tasks()? {
                 let pictures = self.pictures(model, &task)?;
-                let config = FinetuneConfig { label_fraction, ..config.clone() };
+                let labelled = (pictures.training_pictures() as f64 * label_fraction).round() as usize;
+                let config = FinetuneConfig { label_fraction, ..config(labelled) };
                 let done = watched("finetune", |progress| finetune(model, &pictures, &config, progress))?;
                 let share = format!(", {} % of the labels", percent(label_fraction));
                 let detail = format!(

@@ -13,6 +13,9 @@ use crate::exit::Usage;
 
 /// Shares of the labels that are fine-tuned on, in per cent.
 const LABELS: [f64; 3] = [1.0, 10.0, 100.0];
+/// Steps an epoch that batches of fine-tuning leave room for, and the least and most pictures of a batch.
+const STEPS: usize = 40;
+const BATCHES: (usize, usize) = (16, 256);
 
 /// `eval linear`.
 pub fn linear(arguments: &Linear) -> anyhow::Result<ExitCode> {
@@ -35,16 +38,24 @@ pub fn finetune(arguments: &Finetune) -> anyhow::Result<ExitCode> {
     }
     let shares: Vec<f64> = labels.iter().map(|percent| percent / 100.0).collect();
     let weight_decay = arguments.weight_decay;
-    let (optimizer, rate) = match arguments.optimizer {
-        FinetuneOptimizer::Sgd => (OptimizerConfig::Sgd(SgdConfig { weight_decay, ..Default::default() }), 0.05),
-        FinetuneOptimizer::Adamw => (OptimizerConfig::AdamW(AdamWConfig { weight_decay, ..Default::default() }), 1e-3),
+    let batch = |labelled: usize| {
+        let fitting = (labelled / STEPS).clamp(BATCHES.0, BATCHES.1);
+        arguments.batch.map_or(fitting, |batch| batch as usize)
     };
-    let config = FinetuneConfig {
-        optimizer,
-        learning_rate: arguments.learning_rate.unwrap_or(rate),
+    let (optimizer, rate): (OptimizerConfig, fn(usize) -> f64) = match arguments.optimizer {
+        FinetuneOptimizer::Sgd => (OptimizerConfig::Sgd(SgdConfig { weight_decay, ..Default::default() }), |batch| {
+            0.05 * batch as f64 / 256.0
+        }),
+        FinetuneOptimizer::Adamw => {
+            (OptimizerConfig::AdamW(AdamWConfig { weight_decay, ..Default::default() }), |_| 1e-3)
+        }
+    };
+    let config = |labelled: usize| FinetuneConfig {
+        optimizer: optimizer.clone(),
+        learning_rate: arguments.learning_rate.unwrap_or_else(|| rate(batch(labelled))),
         epochs: arguments.epochs as usize,
         warmup_epochs: arguments.warmup_epochs as usize,
-        batch: arguments.batch as usize,
+        batch: batch(labelled),
         layer_decay: arguments.layer_decay,
         batch_norm: match arguments.frozen_batch_norm {
             true => BatchNormStatistics::Frozen,
