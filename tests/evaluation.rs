@@ -122,6 +122,27 @@ fn looked_at(page: &Path, profile: &Path) {
 }
 
 #[test]
+fn threads_do_not_matter() {
+    let scratch = Scratch::new();
+    trained(&scratch);
+    for protocol in [
+        &["knn"][..],
+        &["logistic", "--penalties", "5"],
+        &["linear", "--epochs", "2", "--batch", "32"],
+        &["few-shot", "--ways", "2", "--queries", "4", "--episodes", "20"],
+        &["params", "--pictures", "60"],
+        &["health", "--pictures", "40"],
+    ] {
+        let rows = |threads: &str| {
+            let arguments = ["run", "--data", "pictures", "--json", "--map", "tsne", "--threads", threads];
+            let arguments = [&["eval"], protocol, &arguments[..]].concat();
+            results(&scratch.done(&arguments))["rows"].clone()
+        };
+        assert_eq!(rows("1"), rows("3"), "{protocol:?}");
+    }
+}
+
+#[test]
 fn models_are_compared_and_carried_over_to_suites() {
     let scratch = Scratch::new();
     trained(&scratch);

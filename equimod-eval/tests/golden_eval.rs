@@ -225,11 +225,12 @@ fn golden_few_shot_episodes() {
             (few_shot::Classifier::OneVersusRest, "liblinear_ovr"),
         ] {
             let predictions = golden.rows(&format!("{case}/{name}_pred"));
+            let mut differ = 0;
             for (episode, want) in episodes.episodes.iter().zip(&predictions) {
                 let got = few_shot::answers(&data.features, episode, shots, classifier).unwrap();
-                let differ = got.iter().zip(want).filter(|(a, b)| f64::from(**a) != **b).count();
-                assert!(differ <= 1, "{case} {name}: {got:?} {want:?}");
+                differ += got.iter().zip(want).filter(|(a, b)| f64::from(**a) != **b).count();
             }
+            assert!(differ <= 1, "{case} {name}: {differ} predictions differ");
             let found = few_shot::evaluate(&data, &episodes, classifier).unwrap();
             let want = golden.values(&format!("{case}/{name}_acc"));
             let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 0.02 + 1e-6;
@@ -237,7 +238,12 @@ fn golden_few_shot_episodes() {
             if name.starts_with("lbfgs") {
                 let want = golden.values(&format!("{case}/mean_and_ci95_lbfgs"));
                 let got = [found.mean, found.half_width];
-                assert!((got[0] - want[0]).abs() < 0.02 && (got[1] - want[1]).abs() < 0.01, "{case}: {got:?} {want:?}");
+                // One prediction of an episode moves its accuracy by 0.02, the mean by that over the episodes.
+                let moved = 0.02 / want.len().max(episodes.episodes.len()) as f64 + 1e-6;
+                assert!(
+                    (got[0] - want[0]).abs() <= moved && (got[1] - want[1]).abs() <= 2.0 * moved,
+                    "{case}: {got:?} {want:?}"
+                );
             }
         }
     }

@@ -45,7 +45,7 @@ impl Evaluation<'_> {
                 let done = watched("finetune", |progress| finetune(model, &pictures, &config, progress))?;
                 let share = format!(", {} % of the labels", percent(label_fraction));
                 let detail = format!(
-                    "{} labelled pictures, {} epochs of batches of {}, rate {} falling to 0, last epoch",
+                    "{} labelled pictures, {} epochs of batches of {}, rate {:.1e} falling to 0, last epoch",
                     done.pictures, config.epochs, config.batch, config.learning_rate
                 );
                 outcomes.push(trained(task, "finetune", &share, done, detail));
