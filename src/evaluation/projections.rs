@@ -17,8 +17,11 @@ pub fn chosen(rows: usize) -> Vec<usize> {
     (0..count).map(|i| i * rows / count).collect()
 }
 
-/// The name and the points of each map that is wanted, one point a row.
-pub fn of(features: &Features, kind: MapKind) -> anyhow::Result<Vec<(String, Vec<(f64, f64)>)>> {
+/// A map's name and its points, one a row.
+type Named = (String, Vec<(f64, f64)>);
+
+/// Each map that is wanted.
+pub fn of(features: &Features, kind: MapKind) -> anyhow::Result<Vec<Named>> {
     let mut maps = Vec::new();
     if kind == MapKind::None || features.rows() < LEAST || features.columns() < 2 {
         return Ok(maps);
