@@ -21,16 +21,29 @@ pub struct Record<'a> {
     pub sections: Vec<Section>,
     /// What classifiers said of each picture.
     pub outcomes: &'a [Outcome],
+    /// The splits that were drawn.
+    pub drawn: &'a [Drawn],
     /// The pictures, if they are of one source.
     pub splits: Option<&'a Splits>,
+    /// What intervals and chance are.
+    pub summary: &'static str,
+}
+
+/// A split that was drawn here, with the places of its pictures.
+pub type Drawn = (DrawnSplit, Vec<usize>);
+
+/// The splits that were drawn for `outcomes`, each once.
+pub fn drawn<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<Drawn> {
+    let mut splits: Vec<Drawn> = Vec::new();
+    for one in outcomes.into_iter().flat_map(Outcome::drawn) {
+        if !splits.contains(one) {
+            splits.push(one.clone());
+        }
+    }
+    splits
 }
 
 impl Record<'_> {
-    /// The splits that were drawn for these outcomes.
-    pub fn splits(outcomes: &[Outcome]) -> Vec<DrawnSplit> {
-        outcomes.iter().flat_map(|outcome| &outcome.task.drawn).map(|(split, _)| split.clone()).collect()
-    }
-
     /// The page.
     fn page(&mut self) -> String {
         let results = self.results;
@@ -50,12 +63,16 @@ impl Record<'_> {
             facts.push((split.part.clone(), format!("{what} (sha256 {:.16}…)", split.sha256)));
         }
         let datasets = self.splits.map_or_else(Vec::new, |splits| vec![&splits.train]);
+        // Several models are seen best beside each other, before the list of all numbers.
+        let sections = std::mem::take(&mut self.sections);
+        let (lead, sections) = if self.splits.is_none() { (sections, Vec::new()) } else { (Vec::new(), sections) };
         render(&ReportData {
             title: format!("equimod: {}", self.title),
-            summary: "Intervals are 95 % bootstrap intervals over test pictures; chance is what guessing gives.".into(),
+            summary: self.summary.into(),
             facts,
             results: results.rows.clone(),
-            sections: std::mem::take(&mut self.sections),
+            lead,
+            sections,
             recipe: String::new(),
             notices: datasets.iter().filter_map(|set| set.notice()).map(str::to_owned).collect(),
         })
@@ -66,27 +83,40 @@ impl Record<'_> {
 /// `predictions-<task>.csv`, `confusion-<task>.csv` and, where splits were drawn, `splits.json`.
 pub fn write(folder: &Path, mut record: Record) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    remove_older(folder)?;
     let put = |name: &str, bytes: &[u8]| write_atomic(&folder.join(name), bytes);
     put("results.json", &serde_json::to_vec_pretty(record.results)?)?;
     put("results.md", markdown(&record.results.rows).as_bytes())?;
     put("report.html", record.page().as_bytes())?;
-    let mut drawn = Vec::new();
     for outcome in record.outcomes {
-        let name = file_name(&outcome.task.name);
+        let name = file_name(&outcome.title());
         if let Some(splits) = record.splits {
             put(&format!("predictions-{name}.csv"), &predictions(outcome, splits)?)?;
         }
         put(&format!("confusion-{name}.csv"), &confusion(outcome)?)?;
-        drawn.extend(outcome.task.drawn.iter().map(|(split, indices)| json!({"split": split, "indices": indices})));
     }
-    if !drawn.is_empty() {
-        put("splits.json", &serde_json::to_vec(&drawn)?)?;
+    if !record.drawn.is_empty() {
+        let list = |(split, indices): &Drawn| json!({"split": split, "indices": indices});
+        put("splits.json", &serde_json::to_vec(&record.drawn.iter().map(list).collect::<Vec<_>>())?)?;
     }
     Ok(())
 }
 
-fn file_name(task: &str) -> String {
-    task.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' }).collect()
+/// Removes what an earlier evaluation left that this one may not write anew.
+fn remove_older(folder: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let of_task = name.starts_with("predictions-") || name.starts_with("confusion-");
+        if (of_task && name.ends_with(".csv")) || name == "splits.json" {
+            std::fs::remove_file(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Letters and digits, joined by hyphens.
+fn file_name(title: &str) -> String {
+    title.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 /// A line a test picture: what it is, what was said, and how surely.

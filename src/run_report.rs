@@ -48,6 +48,7 @@ impl RunReport<'_> {
             title: format!("equimod: {}", self.run.file_name().unwrap_or_default().to_string_lossy()),
             summary: self.recipe.about.clone(),
             facts,
+            lead: Vec::new(),
             results: self.results.to_vec(),
             sections: vec![
                 Section::lines("Curves", plots(self.run)?),

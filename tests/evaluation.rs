@@ -57,7 +57,8 @@ fn every_protocol_gives_numbers_a_page_and_files() {
         assert!(number(first, "chance") <= 0.51 && first["interval"].is_array(), "{first}");
         assert!(number(rows(&found, "expected calibration error")[0], "value") <= 0.6);
         for file in ["results.json", "results.md", "report.html", "predictions-label.csv", "confusion-label.csv"] {
-            let file = file.replace("label", first["task"].as_str().unwrap());
+            let variant = if protocol == "finetune" { "-50-of-the-labels" } else { "" };
+            let file = file.replace("label", &format!("{}{variant}", first["task"].as_str().unwrap()));
             assert!(folder(protocol).join(&file).is_file(), "{protocol}: {file}");
         }
         // These pictures have no test split: what was held out is written down, with its hash.
@@ -177,7 +178,9 @@ fn models_are_compared_and_carried_over_to_suites() {
 fn features_are_written_in_every_form() {
     let scratch = Scratch::new();
     trained(&scratch);
-    for (file, beside) in [("f.safetensors", None), ("f.npy", Some("f.csv")), ("g.csv", None), ("f.parquet", None)] {
+    for (file, beside) in
+        [("f.safetensors", None), ("f.npy", Some("f.labels.csv")), ("g.csv", None), ("f.parquet", None)]
+    {
         let told = scratch.done(&["embed", "run", "--data", "pictures", "--out", file]);
         assert!(told.contains("120 pictures, 32 features each"), "{told}");
         assert!(scratch.path(file).is_file() && beside.is_none_or(|beside| scratch.path(beside).is_file()));
@@ -210,8 +213,11 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     for name in ["gap/train/a/1.png", "gap/train/b/1.png", "gap/test/a/2.png", "gap/test/c/2.png"] {
         put(name);
     }
-    scratch.refused(&["eval", "knn", "run", "--data", "gap"], 3, &["gap", "classes"]);
+    scratch.refused(&["eval", "knn", "run", "--data", "gap"], 3, &["gap", "\"c\"", "no training pictures"]);
+    ["few/a/1.png", "few/b/1.png", "few/c/1.png"].into_iter().for_each(|name| drop(put(name)));
+    scratch.refused(&["eval", "knn", "run", "--data", "few"], 3, &["few", "to spare for test"]);
     scratch.refused(&["eval", "knn", "run", "--data", "pictures", "--task", "species"], 3, &["species"]);
+    scratch.refused(&["eval", "knn", "run", "--task", "flag"], 3, &["flag", "eval retrieval"]);
     scratch.refused(&["eval", "few-shot", "run", "--data", "pictures"], 3, &["only 0 classes"]);
     scratch.refused(&["eval", "finetune", "run", "--data", "pictures", "--labels", "0"], 2, &["--labels 0"]);
     // Weights that are no numbers, and weights of another shape.
@@ -246,4 +252,60 @@ fn the_schema_of_results_describes_every_field() {
     let parts = schema["$defs"].as_object().unwrap();
     assert!(["DrawnSplit", "Evaluated", "ResultRow"].iter().all(|part| parts.contains_key(*part)));
     assert!(parts.values().map(described).sum::<usize>() >= 20);
+}
+
+#[test]
+fn features_are_kept_by_the_contents_of_pictures() {
+    let scratch = Scratch::new();
+    trained(&scratch);
+    let grey = |level: u8| {
+        let size = equimod::data::Size { height: 16, width: 16 };
+        // A bitmap's size says nothing of what it shows.
+        let mut bytes = vec![0u8; 54];
+        bytes[..2].copy_from_slice(b"BM");
+        bytes[2..6].copy_from_slice(&(54 + 768u32).to_le_bytes());
+        bytes[10..14].copy_from_slice(&54u32.to_le_bytes());
+        bytes[14..18].copy_from_slice(&40u32.to_le_bytes());
+        bytes[18..22].copy_from_slice(&(size.width as u32).to_le_bytes());
+        bytes[22..26].copy_from_slice(&(size.height as u32).to_le_bytes());
+        bytes[26..30].copy_from_slice(&[1, 0, 24, 0]);
+        bytes.extend(std::iter::repeat_n(level, 768));
+        bytes
+    };
+    let fill = |dark: &str, light: &str| {
+        for i in 0..6u8 {
+            scratch.write(&format!("grey/{dark}/{i}.bmp"), grey(i));
+            scratch.write(&format!("grey/{light}/{i}.bmp"), grey(250 - i));
+        }
+    };
+    let embed = |out: &str| {
+        scratch.done(&["embed", "run", "--data", "grey", "--cache", "kept", "--out", out]);
+        fs::read(scratch.path(out)).unwrap()
+    };
+    fill("a", "b");
+    let first = embed("1.npy");
+    assert!(first == embed("2.npy"));
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    fill("b", "a");
+    assert!(first != embed("3.npy"), "features of other pictures were taken from the cache");
+}
+
+#[test]
+fn a_network_of_others_loads_without_counters() {
+    let scratch = Scratch::new();
+    trained(&scratch);
+    let checkpoint = fs::read_to_string(scratch.path("run/checkpoints/latest")).unwrap();
+    let file = scratch.path("run/checkpoints").join(checkpoint).join("model.safetensors");
+    let bytes = fs::read(&file).unwrap();
+    let model = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let backbone = model.tensors().into_iter().filter_map(|(name, tensor)| {
+        let name = name.strip_prefix("backbone.")?.to_owned();
+        (!name.ends_with("num_batches_tracked")).then_some((name, tensor))
+    });
+    let foreign = text(&scratch.write("foreign.safetensors", safetensors::serialize(backbone, None).unwrap()));
+    let output = scratch.run(&["eval", "knn", &foreign, "--data", "pictures", "--size", "16", "--json"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("does not say how pictures enter it"), "{told}");
+    let found = results(&String::from_utf8(output.stdout).unwrap());
+    assert!(found["models"][0]["preprocessing"].as_str().unwrap().contains("guessed"), "{found}");
 }

@@ -292,7 +292,9 @@ fn from_names(tensors: &BTreeMap<String, Tensor>, path: &Path, device: &Device) 
     let (backbone, params) = new_backbone(&config, 0, device)?;
     for (name, slot) in params.iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
         // Absent from files of old PyTorch versions, and without effect here.
-        tensors.entry(name.to_owned()).or_insert_with(|| slot.var.as_tensor().clone());
+        if !tensors.contains_key(name) {
+            tensors.insert(name.to_owned(), slot.var.as_tensor().zeros_like()?);
+        }
     }
     let report = checkpoint::load_strict(&params, &tensors, path)?;
     let preprocessing = match config.stem {

@@ -18,7 +18,7 @@ pub enum Format {
     /// `.safetensors`: `features` `[pictures, features]` in f32, `labels.<task>` `[pictures]` in i64 (−1: no label), `split`
     /// `[pictures]` in i64 (places in the metadata's `splits`); keys, splits and class names as JSON in the metadata.
     Safetensors,
-    /// `.npy`: the features in f32; splits, keys and labels in a table beside it, `.csv`.
+    /// `.npy`: the features in f32; splits, keys and labels in a table beside it, `.labels.csv`.
     Npy,
     /// `.csv`: split, key, the class of each task, and a column a feature.
     Csv,
@@ -106,12 +106,19 @@ impl Embedded {
         if self.rows() == 0 {
             return refuse("there is no picture of these splits to write features of");
         }
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+                action: "create",
+                path: folder.into(),
+                source,
+            })?;
+        }
         let bytes = match format {
             Format::Safetensors => self.safetensors()?,
             Format::Csv => self.csv(true)?,
             Format::Parquet => self.parquet()?,
             Format::Npy => {
-                write_atomic(&path.with_extension("csv"), &self.csv(false)?)?;
+                write_atomic(&path.with_extension("labels.csv"), &self.csv(false)?)?;
                 self.npy()?
             }
         };

@@ -29,7 +29,7 @@ pub struct ModuleEquivariance {
     pub measured: Equivariance,
     /// With the parameters of another picture; where all pictures have the same, with those of no change.
     pub shuffled: Equivariance,
-    /// The cosines behind `measured`, one row a view.
+    /// The cosines behind `measured`, one row a view, picture by picture.
     pub rows: Vec<EquivarianceRow>,
     /// Pictures that were used.
     pub pictures: usize,
@@ -233,7 +233,9 @@ impl Prepared {
         let others: Vec<&Tensor> = ways.iter().map(|way| &way.others).collect();
         for (params, rows) in [(params, &mut rows.own), (others, &mut rows.shuffled)] {
             if let Some(predicted) = module.predict(&starts, &Tensor::cat(&params, 0)?)? {
-                rows.extend(equivariance_rows(&from, &to, &predicted)?);
+                let found = equivariance_rows(&from, &to, &predicted)?;
+                // They come way by way; here the ways of a picture follow each other.
+                rows.extend((0..self.pictures).flat_map(|i| found.iter().skip(i).step_by(self.pictures)).cloned());
             }
         }
         rows.pictures += self.pictures;

@@ -144,7 +144,7 @@ impl<'a> Extractor<'a> {
     pub fn features(&self, dataset: &dyn Dataset) -> Result<Features> {
         let Some(folder) = &self.cache else { return self.compute(dataset) };
         let preprocessing = serde_json::to_string(&(&self.model.preprocessing, self.input)).unwrap_or_default();
-        let key = sha256(format!("{} {} {preprocessing}", self.model.sha256, dataset.fingerprint()?).as_bytes());
+        let key = sha256(format!("{} {} {preprocessing}", self.model.sha256, dataset.contents()?).as_bytes());
         let path = folder.join(format!("{}.safetensors", &key[..32]));
         if let Some(features) = self.read(&path) {
             return Ok(features);

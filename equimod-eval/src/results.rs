@@ -101,7 +101,7 @@ impl ResultRow {
 
     /// Whether the number lies in [0, 1] (a difference of such in [−1, 1]) and reads best in per cent.
     fn is_share(&self) -> bool {
-        ["accuracy", "recall", "H@"].iter().any(|share| self.metric.contains(share))
+        ["accuracy", "recall", "H@", "mean over tasks"].iter().any(|share| self.metric.contains(share))
     }
 
     fn optional(&self, value: Option<f64>) -> Option<String> {

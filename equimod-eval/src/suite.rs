@@ -62,6 +62,13 @@ pub enum SuiteMetric {
     MeanPerClass,
 }
 
+impl SuiteTask {
+    /// Where its pictures are.
+    pub fn sources(&mut self) -> impl Iterator<Item = &mut String> {
+        std::iter::once(&mut self.data).chain(&mut self.test).chain(&mut self.validation)
+    }
+}
+
 impl Suite {
     /// Reads the text of a suite that is called `name`; every problem that its form shows at once.
     pub fn parse(name: &str, text: &str) -> Result<Self> {

@@ -4,6 +4,7 @@ use equimod_eval::knn::{self, KnnConfig};
 use equimod_eval::logistic::{LogisticConfig, sweep};
 use equimod_eval::metrics::{bootstrap_mean, bootstrap_mean_per_class, majority};
 use equimod_eval::report::{Plot, Series};
+use equimod_eval::results::DrawnSplit;
 use equimod_eval::{Predictions, ResultRow};
 
 use super::{Evaluation, Task};
@@ -14,6 +15,8 @@ pub struct Outcome {
     pub task: Task,
     /// `knn`, `logistic`, …
     pub protocol: String,
+    /// What tells it from others of the same task, e.g. the share of labels; in titles and names of files.
+    pub variant: String,
     /// What it said.
     pub predictions: Predictions,
     /// The hyper-parameter that was chosen, and how.
@@ -48,12 +51,25 @@ fn guessing(labels: &[u32], classes: usize, k: usize) -> f64 {
 }
 
 impl Outcome {
+    /// The task with what tells this from others of it.
+    pub fn title(&self) -> String {
+        if self.variant.is_empty() { self.task.name.clone() } else { format!("{}, {}", self.task.name, self.variant) }
+    }
+
+    /// The splits that were drawn for it: validation pictures count only where something was chosen on them.
+    pub fn drawn(&self) -> impl Iterator<Item = &(DrawnSplit, Vec<usize>)> {
+        self.task.drawn.iter().filter(|(split, _)| split.part == "test" || self.chosen.is_some())
+    }
+
     /// The numbers; `data` and `seed` are those of the evaluation.
     pub fn rows(&self, data: &str, seed: u64, wanted: Rows) -> Vec<ResultRow> {
         let (predictions, labels) = (&self.predictions, self.predictions.labels());
         let classes = predictions.classes();
         let row = |metric: &str| ResultRow {
-            protocol: self.protocol.clone(),
+            protocol: match self.variant.as_str() {
+                "" => self.protocol.clone(),
+                variant => format!("{}, {variant}", self.protocol),
+            },
             data: data.into(),
             task: self.task.name.clone(),
             metric: metric.into(),
@@ -86,6 +102,7 @@ impl Evaluation<'_> {
             Ok(Outcome {
                 predictions: knn::predict(&task.train, &task.test, config)?,
                 protocol: "knn".into(),
+                variant: String::new(),
                 chosen: None,
                 detail: format!("k {}, T {}", config.k, config.temperature),
                 curves: Vec::new(),
@@ -103,6 +120,7 @@ impl Evaluation<'_> {
             Ok(Outcome {
                 predictions: sweep.classifier.predict(&task.test)?,
                 protocol: "logistic".into(),
+                variant: String::new(),
                 chosen: Some(format!(
                     "w {:.2e}, the best of {} on {}: {:.1} %",
                     sweep.penalty,

@@ -16,16 +16,16 @@ pub struct Pairs {
     pub name: &'static str,
     /// The centred features of both designs, in the same order.
     designs: [Features; 2],
-    about: &'static str,
+    about: String,
 }
 
 impl Pairs {
-    /// 1 for each picture whose partner is among its `k` nearest of the other design, else 0; first one design, then the other.
+    /// For each pair of pictures, the share of its two directions in which the partner is among the `k` nearest of the other
+    /// design. (The directions are not independent, so that pairs are what is resampled.)
     pub fn hits(&self, k: usize) -> anyhow::Result<Vec<f64>> {
         let [one, other] = &self.designs;
-        let mut found = partner_hits(other, one, k)?;
-        found.extend(partner_hits(one, other, k)?);
-        Ok(found)
+        let ways = [partner_hits(other, one, k)?, partner_hits(one, other, k)?];
+        Ok(ways[0].iter().zip(&ways[1]).map(|(there, back)| (there + back) / 2.0).collect())
     }
 }
 
@@ -37,10 +37,13 @@ impl Evaluation<'_> {
         };
         let flags = paired(&self.train, self.splits.train.as_ref(), Some(designs.one_shot))?;
         let flags = joined(flags, paired(features, test.as_ref(), Some(designs.one_shot))?)?;
-        let sets = [("flags", flags), ("cross-design", paired(features, test.as_ref(), None)?)];
-        let centred = |(name, sets): (_, [Features; 2])| {
-            let designs_of = sets.map(|set| set.centred());
-            Pairs { name, designs: designs_of, about: designs.about }
+        let sets = [
+            ("flags", "all flags, most of which were trained on", flags),
+            ("cross-design", "test pictures", paired(features, test.as_ref(), None)?),
+        ];
+        let centred = |(name, which, sets): (_, _, [Features; 2])| {
+            let about = format!("{}, {which}", designs.about);
+            Pairs { name, designs: sets.map(|set| set.centred()), about }
         };
         Ok(sets.into_iter().map(centred).collect())
     }

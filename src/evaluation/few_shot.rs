@@ -43,11 +43,11 @@ impl Evaluation<'_> {
                     interval: Some((found.mean - found.half_width, found.mean + found.half_width)),
                     chance: Some(1.0 / config.ways as f64),
                     detail: format!(
-                        "{} episodes of {} queries a class; {}; {} classes left out",
+                        "{} episodes of {} queries a class; {}; left out: {}",
                         config.episodes,
                         config.queries,
                         task.tested_on(),
-                        names.len()
+                        if names.is_empty() { "no class".into() } else { names.join(", ") }
                     ),
                     ..Default::default()
                 });

@@ -1,6 +1,7 @@
 //! Measures of features and predictions that need no labels.
 
 use equimod_core::Model;
+use equimod_core::equivariance::EquivarianceRow;
 use equimod_data::Dataset;
 use equimod_eval::equivariance::{ModuleEquivariance, measure, measure_each};
 use equimod_eval::health::{alignment, deviations, effective_rank, spread, uniformity};
@@ -60,7 +61,10 @@ pub const ABSOLUTE: &str = "absolute equivariance";
 pub const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
 
 fn of_module(found: &ModuleEquivariance, task: &str, pictures: &Pictures) -> Vec<ResultRow> {
-    let absolute: Vec<f64> = found.rows.iter().map(|row| row.absolute()).collect();
+    // The views of a picture are not independent: pictures are resampled, each with all its views.
+    let views = (found.rows.len() / found.pictures.max(1)).max(1);
+    let mean = |rows: &[EquivarianceRow]| rows.iter().map(|row| row.absolute()).sum::<f64>() / rows.len() as f64;
+    let absolute: Vec<f64> = found.rows.chunks(views).map(mean).collect();
     let interval = bootstrap_mean(&absolute, pictures.seed).interval;
     let numbers = [
         (ABSOLUTE, found.measured.absolute, Some(interval)),
@@ -94,17 +98,18 @@ pub fn parameters(model: &Model, pictures: &Pictures) -> anyhow::Result<Vec<Resu
             (&parts.test.features, &targets[2]),
         )?;
         let counts = [&parts.train, &parts.validation, &parts.test].map(|part| part.features.rows());
-        let detail = format!("{} pictures, {} for validation, {} held out", counts[0], counts[1], counts[2]);
+        let detail = format!("{} training pictures, {} for validation, {} held out", counts[0], counts[1], counts[2]);
         let protocol = format!("params, {name}");
         let row = |task: &str, metric: &str, value: f64| ResultRow {
             detail: detail.clone(),
             ..pictures.row(&protocol, task, metric, value)
         };
         for score in &found.targets {
-            let chosen = Some(format!("ridge {:.1e} of the pictures, the best of 19 on validation", score.ridge));
+            let chosen = Some(format!("ridge {:.1e} × pictures, the best of 19 on validation", score.ridge));
             rows.push(ResultRow { chosen: chosen.clone(), chance: Some(0.0), ..row(&score.name, R2, score.r2) });
             if let Some(accuracy) = score.accuracy {
-                rows.push(ResultRow { chosen, ..row(&score.name, "accuracy of the flag", accuracy) });
+                let chance = usual(&parts.test, &score.name);
+                rows.push(ResultRow { chosen, chance, ..row(&score.name, "accuracy of the flag", accuracy) });
             }
         }
         rows.push(ResultRow { chance: Some(0.0), ..row("all parameters", "pooled R²", found.pooled) });
@@ -115,11 +120,19 @@ pub fn parameters(model: &Model, pictures: &Pictures) -> anyhow::Result<Vec<Resu
 /// The measure of parameter probes.
 pub const R2: &str = "R²";
 
-/// The columns of a part as rows.
+/// The columns of a part as rows. The order of the jitters is left out: it is a code, and no more or less than another.
 fn targets(data: &ProbeData) -> anyhow::Result<Targets> {
     let rows = data.features.rows();
-    let values = (0..rows).flat_map(|row| data.targets.iter().map(move |column| column[row])).collect();
-    Ok(Targets::new(data.names.clone(), values)?)
+    let numbers = || data.names.iter().zip(&data.targets).filter(|(name, _)| !name.contains("jitter_order"));
+    let values = (0..rows).flat_map(|row| numbers().map(move |(_, column)| column[row])).collect();
+    Ok(Targets::new(numbers().map(|(name, _)| name.clone()).collect(), values)?)
+}
+
+/// The share of the more frequent value of a flag: what guessing it would give.
+fn usual(data: &ProbeData, name: &str) -> Option<f64> {
+    let column = &data.targets[data.names.iter().position(|known| known == name)?];
+    let on = column.iter().filter(|value| **value > 0.5).count() as f64 / column.len().max(1) as f64;
+    Some(on.max(1.0 - on))
 }
 
 /// Ranks down to which a view counts as found.

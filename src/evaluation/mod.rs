@@ -87,8 +87,15 @@ pub fn evaluated(name: &str, model: &Model, input: Input) -> Evaluated {
         path: model.path.display().to_string(),
         sha256: model.sha256.clone(),
         backbone: network(model),
-        preprocessing: input.describe(),
+        preprocessing: preprocessing(model, input),
     }
+}
+
+/// How pictures enter the network, for people.
+fn preprocessing(model: &Model, input: Input) -> String {
+    let normalisation = &model.preprocessing.normalisation;
+    let guessed = if model.description.is_none() { " (guessed from the stem)" } else { "" };
+    format!("{}, mean {:?}, std {:?}{guessed}", input.describe(), normalisation.mean, normalisation.std)
 }
 
 /// The network, for people.

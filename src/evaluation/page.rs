@@ -17,6 +17,8 @@ const QUERIES: usize = 5;
 const NEIGHBOURS: usize = 5;
 /// Intervals of a reliability diagram.
 const BINS: usize = 15;
+/// Most classes that a map colours: more cannot be told apart.
+const COLOURED: usize = 60;
 /// Side of the square that pictures are shown in.
 const SHOWN: usize = 96;
 
@@ -24,7 +26,7 @@ const SHOWN: usize = 96;
 pub fn sections(evaluation: &Evaluation, outcomes: &[Outcome], map: MapKind) -> anyhow::Result<Vec<Section>> {
     let diagram = |outcome: &Outcome| {
         let title =
-            format!("{}: expected calibration error {:.3}", outcome.task.name, outcome.predictions.calibration_error());
+            format!("{}: expected calibration error {:.3}", outcome.title(), outcome.predictions.calibration_error());
         Figure::Reliability(Reliability { title, bins: outcome.predictions.reliability(BINS) })
     };
     let mut sections = vec![
@@ -34,10 +36,21 @@ pub fn sections(evaluation: &Evaluation, outcomes: &[Outcome], map: MapKind) -> 
     for outcome in outcomes {
         sections.push(worst_classes(evaluation, outcome)?);
     }
-    for outcome in outcomes {
-        sections.push(neighbours(evaluation, &outcome.task)?);
-    }
+    sections.extend(galleries(evaluation, outcomes.iter().map(|outcome| &outcome.task))?);
     sections.push(Section::new("Map of features", maps(evaluation, map)?));
+    Ok(sections)
+}
+
+/// The nearest neighbours for each of `tasks`, once for those of one name.
+pub fn galleries<'a>(evaluation: &Evaluation, tasks: impl Iterator<Item = &'a Task>) -> anyhow::Result<Vec<Section>> {
+    let mut shown: Vec<&str> = Vec::new();
+    let mut sections = Vec::new();
+    for task in tasks {
+        if !shown.contains(&task.name.as_str()) {
+            shown.push(&task.name);
+            sections.push(neighbours(evaluation, task)?);
+        }
+    }
     Ok(sections)
 }
 
@@ -62,27 +75,32 @@ fn worst_classes(evaluation: &Evaluation, outcome: &Outcome) -> anyhow::Result<S
     let wrong = |class: usize| confusion[class].iter().sum::<usize>() - confusion[class][class];
     let mut order: Vec<usize> = (0..confusion.len()).filter(|&class| wrong(class) > 0).collect();
     order.sort_by(|&a, &b| share(a).total_cmp(&share(b)).then(wrong(b).cmp(&wrong(a))).then(a.cmp(&b)));
-    let example = |class: usize, test_first: bool| {
-        let place = |labels: &[u32]| labels.iter().position(|&label| label as usize == class);
-        let tested = place(&task.test.labels).map(|row| (dataset, task.test.pictures[row]));
-        let trained = place(&task.train.labels).map(|row| (evaluation.splits.train.as_ref(), task.train.pictures[row]));
-        if test_first { tested.or(trained) } else { trained.or(tested) }
-    };
-    let picture = |class: usize, parameter: (&str, String), right: Option<bool>| -> anyhow::Result<Picture> {
-        let png = match example(class, right.is_none()) {
-            Some((dataset, picture)) => shown(&dataset.image(picture)?)?,
-            None => Vec::new(),
+    let said = predictions.first();
+    // The first test picture of a class that is taken for another, or for itself where there is one.
+    let example = |class: usize, taken_for: Option<usize>| -> anyhow::Result<Vec<u8>> {
+        let fits = |row: &usize| {
+            predictions.labels()[*row] as usize == class && taken_for.is_none_or(|other| said[*row] as usize == other)
         };
-        let parameters = vec![(parameter.0.to_owned(), parameter.1)];
-        Ok(Picture { title: task.classes[class].clone(), png, parameters, right })
+        match (0..predictions.len()).find(fits) {
+            Some(row) => shown(&dataset.image(predictions.pictures()[row])?),
+            None => Ok(Vec::new()),
+        }
     };
     let row = |&class: &usize| -> anyhow::Result<PictureRow> {
         let all: usize = confusion[class].iter().sum();
-        let mut pictures = vec![picture(class, ("right", format!("{} of {all}", confusion[class][class])), None)?];
-        let mut said: Vec<usize> = (0..confusion.len()).filter(|&c| c != class && confusion[class][c] > 0).collect();
-        said.sort_by_key(|&c| (std::cmp::Reverse(confusion[class][c]), c));
-        for &other in said.iter().take(CONFUSED) {
-            pictures.push(picture(other, ("taken for it", confusion[class][other].to_string()), Some(false))?);
+        let right = vec![("right".to_owned(), format!("{} of {all}", confusion[class][class]))];
+        let own = if confusion[class][class] > 0 { Some(class) } else { None };
+        let png = example(class, own)?;
+        let mut pictures = vec![Picture { title: task.classes[class].clone(), png, parameters: right, right: None }];
+        let mut taken: Vec<usize> = (0..confusion.len()).filter(|&c| c != class && confusion[class][c] > 0).collect();
+        taken.sort_by_key(|&c| (std::cmp::Reverse(confusion[class][c]), c));
+        for &other in taken.iter().take(CONFUSED) {
+            pictures.push(Picture {
+                title: format!("taken for {}", task.classes[other]),
+                png: example(class, Some(other))?,
+                parameters: vec![("pictures".into(), confusion[class][other].to_string())],
+                right: Some(false),
+            });
         }
         Ok(PictureRow { pictures })
     };
@@ -91,7 +109,7 @@ fn worst_classes(evaluation: &Evaluation, outcome: &Outcome) -> anyhow::Result<S
     if confusion.len() <= 10 {
         figures.push(Figure::Table(matrix(task, &confusion)));
     }
-    Ok(Section::new(&format!("Worst classes of {}", task.name), figures))
+    Ok(Section::new(&format!("Worst classes of {}", outcome.title()), figures))
 }
 
 fn matrix(task: &Task, confusion: &[Vec<usize>]) -> Table {
@@ -142,7 +160,8 @@ pub fn maps(evaluation: &Evaluation, kind: MapKind) -> anyhow::Result<Vec<Figure
     let places: Vec<usize> = projections::chosen(decoded.len()).into_iter().map(|row| decoded[row]).collect();
     let mut figures = Vec::new();
     for (name, points) in projections::of(&features.select(&places), kind)? {
-        for (number, task) in dataset.tasks().iter().enumerate() {
+        let tasks = dataset.tasks().iter().enumerate().filter(|(_, task)| task.classes.len() <= COLOURED);
+        for (number, task) in tasks {
             let mut classes: Vec<(String, Vec<(f64, f64)>)> =
                 task.classes.iter().map(|class| (class.clone(), Vec::new())).collect();
             for (&place, point) in places.iter().zip(&points) {

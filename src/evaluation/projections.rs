@@ -35,7 +35,10 @@ pub fn of(features: &Features, kind: MapKind) -> anyhow::Result<Vec<Named>> {
         let most = ((features.rows() - 1) / 3) as f32;
         let config = TsneConfig { perplexity: TsneConfig::default().perplexity.min(most), ..Default::default() };
         let map = t_sne(features, &config)?;
-        maps.push(("t-SNE".into(), map.chunks_exact(2).map(|p| (f64::from(p[0]), f64::from(p[1]))).collect()));
+        maps.push((
+            format!("t-SNE, perplexity {:.0},", config.perplexity),
+            map.chunks_exact(2).map(|p| (f64::from(p[0]), f64::from(p[1]))).collect(),
+        ));
     }
     Ok(maps)
 }

@@ -65,6 +65,10 @@ impl Evaluation<'_> {
         let columns = self.splits.train.tasks().iter().enumerate();
         let numbers = columns.filter(|(_, task)| wanted(&task.name) && one_shot != Some(task.name.as_str()));
         let found = numbers.map(|(number, _)| self.task(number)).collect::<anyhow::Result<Vec<Task>>>()?;
+        if let (true, Some(one_shot)) = (found.is_empty() && !asked.is_empty(), one_shot) {
+            let text = format!("each {one_shot} has one picture a design; `eval retrieval` finds them across designs");
+            return Err(wrong(&self.splits.name, text));
+        }
         if found.is_empty() && self.splits.designs.is_none() {
             return Err(wrong(&self.splits.name, "it has no labels; put the pictures into class sub-folders"));
         }
@@ -111,18 +115,29 @@ impl Evaluation<'_> {
             _ => dataset.task(column)?,
         };
         let classes = &dataset.tasks()[number].classes;
-        if *classes != task.classes {
-            let text = format!(
-                "its training pictures have {} classes of {column}, {} has {}, and they must be the same; give pictures \
-                 with the same class names",
-                task.classes.len(),
-                dataset.name(),
-                classes.len()
-            );
-            return Err(wrong(&self.splits.name, text));
+        let labelled = Labelled::of_task(features, dataset, number)?;
+        if *classes == task.classes {
+            return Ok(labelled);
         }
-        Ok(Labelled::of_task(features, dataset, number)?)
+        // Classes are the same by their names, wherever they stand.
+        let known = |class: &String| task.classes.iter().position(|known| known == class).map(|place| place as u32);
+        let places: Vec<Option<u32>> = classes.iter().map(known).collect();
+        let place = |&label: &u32| {
+            places[label as usize].ok_or_else(|| untrained(&self.splits.name, 1, &task.name, &classes[label as usize]))
+        };
+        let labels = labelled.labels.iter().map(place).collect::<anyhow::Result<Vec<u32>>>()?;
+        Ok(Labelled { labels, classes: task.classes.len(), ..labelled })
     }
+}
+
+/// Classes without training pictures, as an error.
+fn untrained(data: &str, count: usize, task: &str, first: &str) -> anyhow::Error {
+    let what = if count == 1 { "one class" } else { &format!("{count} classes") };
+    let text = format!(
+        "{what} of {task} has test or validation pictures but no training pictures: {first:?}{}; add some, or take those out",
+        if count == 1 { "" } else { ", …" }
+    );
+    wrong(data, text)
 }
 
 impl Task {
@@ -157,7 +172,17 @@ impl Task {
     /// Refuses what no classifier can be fitted on.
     fn check(&self, data: &str) -> anyhow::Result<()> {
         if self.train.present() < 2 {
-            let text = format!("all its training pictures are of one class of {}; give pictures of two", self.name);
+            let text = format!("all its training pictures have the same {}; give pictures of two classes", self.name);
+            return Err(wrong(data, text));
+        }
+        let empty =
+            [("test", &self.test), ("validation", &self.validation)].into_iter().find(|(_, p)| p.labels.is_empty());
+        if let Some((part, _)) = empty {
+            let text = format!(
+                "no class of {} has a picture to spare for {part}; give two pictures of a class at least, or {part} \
+                 pictures by --{part}",
+                self.name
+            );
             return Err(wrong(data, text));
         }
         let mut trained = vec![false; self.classes.len()];
@@ -166,14 +191,7 @@ impl Task {
         missing.sort_unstable();
         missing.dedup();
         if let Some(&first) = missing.first() {
-            let text = format!(
-                "{} classes of {} have test pictures but no training pictures, {:?} first; add some, or take them out of \
-                 the test pictures",
-                missing.len(),
-                self.name,
-                self.classes[first as usize]
-            );
-            return Err(wrong(data, text));
+            return Err(untrained(data, missing.len(), &self.name, &self.classes[first as usize]));
         }
         Ok(())
     }

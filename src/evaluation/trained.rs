@@ -23,7 +23,7 @@ impl Evaluation<'_> {
                 "SGD with Nesterov's momentum {}, {} epochs of batches of {}, rate {} to {}, crops and flips, last epoch",
                 config.momentum, config.epochs, config.batch, config.learning_rate, config.final_learning_rate
             );
-            Ok(trained(task, "linear", "", done, detail))
+            Ok(trained(task, "linear", String::new(), done, detail))
         };
         self.tasks()?.into_iter().map(outcome).collect()
     }
@@ -43,12 +43,12 @@ impl Evaluation<'_> {
                 let labelled = (pictures.training_pictures() as f64 * label_fraction).round() as usize;
                 let config = FinetuneConfig { label_fraction, ..config(labelled) };
                 let done = watched("finetune", |progress| finetune(model, &pictures, &config, progress))?;
-                let share = format!(", {} % of the labels", percent(label_fraction));
+                let share = format!("{} % of the labels", percent(label_fraction));
                 let detail = format!(
                     "{} labelled pictures, {} epochs of batches of {}, rate {:.1e} falling to 0, last epoch",
                     done.pictures, config.epochs, config.batch, config.learning_rate
                 );
-                outcomes.push(trained(task, "finetune", &share, done, detail));
+                outcomes.push(trained(task, "finetune", share, done, detail));
             }
         }
         Ok(outcomes)
@@ -90,18 +90,12 @@ fn watched(
     Ok(done?)
 }
 
-fn trained(task: Task, protocol: &str, share: &str, done: SupervisedOutcome, detail: String) -> Outcome {
+fn trained(task: Task, protocol: &str, variant: String, done: SupervisedOutcome, detail: String) -> Outcome {
     // Predictions name places among the test pictures; everywhere else places of the data set are meant.
     let predictions = done.predictions.with_pictures(|place| task.test.pictures[place]);
-    let title = format!("{}{share}", task.name);
-    Outcome {
-        predictions,
-        protocol: format!("{protocol}{share}"),
-        chosen: None,
-        detail,
-        curves: curves(&title, &done.curve),
-        task,
-    }
+    let protocol = protocol.to_owned();
+    let outcome = Outcome { predictions, protocol, variant, chosen: None, detail, curves: Vec::new(), task };
+    Outcome { curves: curves(&outcome.title(), &done.curve), ..outcome }
 }
 
 /// Loss and accuracy on training pictures over epochs.

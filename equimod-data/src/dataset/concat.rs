@@ -100,4 +100,12 @@ impl Dataset for Concat {
         }
         Ok(crate::hexadecimal(&hash.finalize()))
     }
+
+    fn contents(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        for part in &self.parts {
+            hash.update(part.contents()?);
+        }
+        Ok(crate::hexadecimal(&hash.finalize()))
+    }
 }

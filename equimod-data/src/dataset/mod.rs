@@ -84,6 +84,12 @@ pub trait Dataset: Send + Sync {
     /// Hexadecimal SHA-256 of what decides a run on these pictures.
     fn fingerprint(&self) -> Result<String>;
 
+    /// The fingerprint, or more where that does not tell contents apart: by what is computed from the pictures on this machine
+    /// may be kept.
+    fn contents(&self) -> Result<String> {
+        self.fingerprint()
+    }
+
     /// Says that these pictures are wanted soon, so that slow storage can read ahead; changes nothing but the time.
     fn will_need(&self, _indices: &[usize]) {}
 

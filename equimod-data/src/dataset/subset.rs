@@ -44,6 +44,16 @@ impl Subset {
     }
 }
 
+impl Subset {
+    /// `whole`, a hash of all pictures, with the places of those that were chosen.
+    fn hashed(&self, whole: &str) -> String {
+        let mut hash = Sha256::new();
+        hash.update(whole);
+        self.indices.iter().for_each(|&index| hash.update((index as u64).to_le_bytes()));
+        crate::hexadecimal(&hash.finalize())
+    }
+}
+
 impl Dataset for Subset {
     fn name(&self) -> &str {
         self.whole.name()
@@ -83,10 +93,11 @@ impl Dataset for Subset {
 
     /// Covers the whole data set and which of its pictures were chosen.
     fn fingerprint(&self) -> Result<String> {
-        let mut hash = Sha256::new();
-        hash.update(self.whole.fingerprint()?);
-        self.indices.iter().for_each(|&index| hash.update((index as u64).to_le_bytes()));
-        Ok(crate::hexadecimal(&hash.finalize()))
+        Ok(self.hashed(&self.whole.fingerprint()?))
+    }
+
+    fn contents(&self) -> Result<String> {
+        Ok(self.hashed(&self.whole.contents()?))
     }
 
     fn will_need(&self, indices: &[usize]) {

@@ -23,7 +23,7 @@ td.value{font-weight:600}td.value,td.number{white-space:nowrap}
 dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.3rem 1.2rem;margin:0}
 dl.facts div{display:flex;gap:.5rem;justify-content:space-between;border-bottom:1px solid var(--line);padding:.15rem 0}
 dd{margin:0;text-align:right;overflow-wrap:anywhere}
-.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.2rem}
+.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:1.2rem}
 figure{margin:0;min-width:0}figcaption{overflow-wrap:anywhere}svg{width:100%;height:auto;display:block}
 svg text{fill:var(--quiet);font:11px system-ui,sans-serif}svg .axis{stroke:var(--line)}svg .interval{stroke:var(--ink);stroke-width:1.4}
 .legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem}.legend i{display:inline-block;width:.9em;height:.25em;margin-right:.4em;vertical-align:middle}
@@ -35,6 +35,7 @@ pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.82rem;line-h
 pre.notice{white-space:pre-wrap}
 @media(max-width:40rem){thead{display:none}table,tbody,tr,td{display:block}tr{padding:.5rem 0;border-bottom:1px solid var(--line)}
 td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;text-align:right}
+td.none{display:none}
 td::before{content:attr(data-label);color:var(--quiet);text-align:left}}
 @media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,.row,tr{break-inside:avoid}}
 ";
@@ -61,6 +62,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 /// The whole page.
 pub fn render(data: &ReportData) -> String {
     let mut body = format!("<h1>{}</h1><p class=\"summary\">{}</p>", escape(&data.title), escape(&data.summary));
+    data.lead.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
     let (headings, rows) = cells(&data.results, true);
     let below = common_detail(&data.results).map_or_else(String::new, |detail| format!("<p>{}</p>", escape(detail)));
     section(&mut body, "Results", &(table(&Table { headings, rows }, "results") + &below));
@@ -118,7 +120,8 @@ fn table(Table { headings, rows }: &Table, class: &str) -> String {
     let cell = |(cell, head): (&String, &String)| {
         let kind = match head.as_str() {
             "value" => " class=\"value\"",
-            "95 % interval" | "untrained" | "chance" => " class=\"number\"",
+            "95 % interval" | "untrained" | "chance" if cell != "–" => " class=\"number\"",
+            _ if cell == "–" => " class=\"none\"",
             _ => "",
         };
         format!("<td{kind} data-label=\"{}\">{}</td>", escape(head), escape(cell))

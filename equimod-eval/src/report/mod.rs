@@ -21,6 +21,8 @@ pub struct ReportData {
     pub summary: String,
     /// `(name, value)`: recipe, seed, version, device, time.
     pub facts: Vec<(String, String)>,
+    /// What is shown before the numbers.
+    pub lead: Vec<Section>,
     /// Numbers.
     pub results: Vec<ResultRow>,
     /// What is shown below them, in this order.

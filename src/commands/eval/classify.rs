@@ -11,6 +11,10 @@ use crate::cli::{CropKind, EvalArgs, Knn, Logistic};
 use crate::evaluation::page;
 use crate::evaluation::{Evaluation, Outcome, Rows, beside};
 
+/// What intervals and chance are.
+const SUMMARY: &str = "Intervals are 95 % bootstrap intervals over test pictures; chance is what guessing the most frequent \
+    classes gives.";
+
 /// `eval knn`.
 pub fn knn(arguments: &Knn) -> anyhow::Result<ExitCode> {
     let config = KnnConfig { k: arguments.k as usize, temperature: arguments.temperature };
@@ -47,5 +51,5 @@ pub fn classified(
         found = beside(found, &rows(&classify(&evaluation, &untrained)?));
     }
     let sections = page::sections(&evaluation, &outcomes, arguments.map)?;
-    session.finish(protocol, Found { rows: found, sections, outcomes })
+    session.finish(protocol, Found { rows: found, sections, outcomes, summary: SUMMARY })
 }

@@ -9,10 +9,11 @@ use equimod_eval::logistic::{LogisticConfig, penalties};
 use equimod_eval::report::{Bar, Bars, Figure, Section};
 use equimod_eval::results::plain;
 
-use super::models::{Contender, keep, names};
+use super::models::{Comparison, Contender, names};
 use crate::cli::{Compare, Compared};
 use crate::evaluation::{Evaluation, Outcome};
 use crate::exit::Usage;
+use crate::record::drawn;
 use crate::sources::Elsewhere;
 use crate::{device, output};
 
@@ -35,6 +36,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         outcomes.push(classify(&evaluation, arguments)?);
         contenders.push(contender);
     }
+    different(&contenders)?;
     let (mut rows, mut bars) = (Vec::new(), Vec::new());
     for task in 0..outcomes[0].len() {
         let right = |model: usize| outcomes[model][task].predictions.hits(1);
@@ -44,20 +46,23 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         bars.push(Bar {
             label: outcome.task.name.clone(),
             value: found.difference.value,
-            interval: Some(found.difference.interval),
+            interval: Some(found.over_runs.unwrap_or(found.difference.interval)),
             beside: None,
         });
         rows.extend(told(&found, outcome, &splits.name, &contenders));
     }
     let title = format!("{} and {}", contenders[0].name, contenders[1].name);
     let figure = Figure::Bars(Bars {
-        title: "B − A in top-1 accuracy, with the paired 95 % interval".into(),
+        title: "B − A in top-1 accuracy, with its 95 % interval".into(),
         name: "difference".into(),
         beside: None,
         bars,
     });
     let sections = vec![Section::new("Differences", vec![figure])];
-    let results = keep(&arguments.shared, title, &contenders, rows, sections)?;
+    let summary = "Of one pair, the 95 % interval of the difference is a paired bootstrap interval over test pictures; of several \
+                   pairs, it is Student's over them.";
+    let drawn = drawn(&outcomes[0]);
+    let results = Comparison { title, summary, rows, sections, drawn }.keep(&arguments.shared, &contenders)?;
     if arguments.shared.json {
         output::json(&results)?;
     } else {
@@ -73,6 +78,19 @@ fn classify(evaluation: &Evaluation, arguments: &Compare) -> anyhow::Result<Vec<
             let penalties = penalties(arguments.penalties as usize);
             evaluation.logistic(&LogisticConfig { penalties, ..Default::default() })
         }
+    }
+}
+
+/// Refuses a pair that is given twice: it would count as two seeds.
+fn different(contenders: &[Contender]) -> anyhow::Result<()> {
+    let pairs: Vec<(&str, &str)> =
+        contenders.chunks_exact(2).map(|pair| (pair[0].model.sha256.as_str(), pair[1].model.sha256.as_str())).collect();
+    match (0..pairs.len()).find(|&i| pairs[..i].contains(&pairs[i])) {
+        Some(i) => {
+            let (a, b) = (&contenders[2 * i].name, &contenders[2 * i + 1].name);
+            Err(Usage(format!("the pair {a}, {b} is given twice; give another seed's models")).into())
+        }
+        None => Ok(()),
     }
 }
 
@@ -95,11 +113,15 @@ fn told(found: &Paired, outcome: &Outcome, data: &str, contenders: &[Contender])
     };
     let counts = format!("only A right {}, only B right {}", found.only_a, found.only_b);
     let detail = match (found.p_value, found.over_runs) {
-        (Some(p), _) => format!("paired over pictures; {counts}; McNemar's exact test p = {p:.3}"),
-        (None, Some((low, high))) => {
+        (Some(p), _) => {
+            let p = if p < 1e-3 { "p < 0.001".into() } else { format!("p = {p:.3}") };
+            format!("paired over pictures; {counts}; McNemar's exact test {p}")
+        }
+        (None, Some(_)) => {
             let each: Vec<String> = found.each.iter().map(|d| format!("{:+.1}", 100.0 * d)).collect();
+            let (low, high) = found.difference.interval;
             format!(
-                "paired over pictures; {counts}; each pair {} %; over {runs} pairs (Student's t) {:.1} % – {:.1} %",
+                "over {runs} pairs (Student's t), each {} points; {counts}; for these runs alone, paired over pictures, {:.1} – {:.1}",
                 each.join(", "),
                 100.0 * low,
                 100.0 * high
@@ -111,6 +133,6 @@ fn told(found: &Paired, outcome: &Outcome, data: &str, contenders: &[Contender])
     vec![
         row(named(0, "A"), "top-1 accuracy", found.a),
         row(named(1, "B"), "top-1 accuracy", found.b),
-        ResultRow { detail, ..difference },
+        ResultRow { detail, interval: found.over_runs.or(difference.interval), ..difference },
     ]
 }

@@ -12,11 +12,14 @@ use crate::cli::{CropKind, Equivariance, FewShot, Health, Params, Retrieval};
 use crate::evaluation::measures::{
     ABSOLUTE, R2, SHUFFLED, equivariance_each, health as health_of, parameters, predictor_retrieval,
 };
-use crate::evaluation::{Evaluation, Pictures, beside, equivariance as equivariance_of, page};
+use crate::evaluation::{Evaluation, Pictures, Settings, beside, equivariance as equivariance_of, page};
 use crate::output;
 
 /// Pictures a class to learn from, where they were not asked for.
 const SHOTS: [u32; 2] = [1, 5];
+
+/// Tasks of retrieval across designs.
+const ACROSS: [&str; 2] = ["flags", "cross-design"];
 
 /// `eval few-shot`.
 pub fn few_shot(arguments: &FewShot) -> anyhow::Result<ExitCode> {
@@ -35,7 +38,10 @@ pub fn few_shot(arguments: &FewShot) -> anyhow::Result<ExitCode> {
         }
         Ok(rows)
     })?;
-    session.finish("few-shot", Found { rows, ..Default::default() })
+    let evaluation = Evaluation::new(&session.model, &session.splits, session.settings())?;
+    let sections = page::galleries(&evaluation, evaluation.tasks()?.iter())?;
+    let summary = "Intervals are 95 % intervals of the mean over episodes, which share pictures.";
+    session.finish("few-shot", Found { rows, sections, summary, ..Default::default() })
 }
 
 /// `eval equivariance`.
@@ -59,11 +65,13 @@ pub fn equivariance(arguments: &Equivariance) -> anyhow::Result<ExitCode> {
     let figure = Figure::Bars(Bars {
         title: "absolute equivariance: above 0, a prediction is nearer to its view than the clean picture is".into(),
         name: "with each view's own parameters".into(),
-        beside: Some("with those of another picture's view".into()),
+        beside: Some("control: with wrong parameters".into()),
         bars: bars.collect(),
     });
     let sections = vec![Section::new("Equivariance", vec![figure])];
-    session.finish("equivariance", Found { rows, sections, ..Default::default() })
+    let summary = "Intervals are 95 % bootstrap intervals over pictures, each with all its views. The control takes the parameters of \
+                   another picture's view; of an augmentation that is only on or off (a flip, grayscale), those of no change.";
+    session.finish("equivariance", Found { rows, sections, summary, ..Default::default() })
 }
 
 /// `eval params`.
@@ -89,13 +97,20 @@ pub fn params(arguments: &Params) -> anyhow::Result<ExitCode> {
     };
     let figures = vec![figure("params, absolute"), figure("params, relative")];
     let sections = vec![Section::new("What features keep of each parameter", figures)];
-    session.finish("params", Found { rows, sections, ..Default::default() })
+    let summary = "R² on held-out pictures of the training split; 0 is what guessing the mean gives. The chance of a flag is its more \
+                   frequent value.";
+    session.finish("params", Found { rows, sections, summary, ..Default::default() })
 }
 
 /// `eval retrieval`.
 pub fn retrieval(arguments: &Retrieval) -> anyhow::Result<ExitCode> {
     let session = Session::open(&arguments.common, CropKind::Centre)?;
     let pictures = pictures(&session, arguments.pictures);
+    let (across, asked): (Vec<String>, Vec<String>) =
+        session.settings().tasks.iter().cloned().partition(|task| ACROSS.contains(&task.as_str()));
+    let all = session.settings().tasks.is_empty();
+    let settings = Settings { tasks: &asked, ..session.settings() };
+    let mut sections = Vec::new();
     let rows = measured(&session, |model| {
         let mut rows = Vec::new();
         match predictor_retrieval(model, &pictures, arguments.views as usize) {
@@ -103,16 +118,21 @@ pub fn retrieval(arguments: &Retrieval) -> anyhow::Result<ExitCode> {
             Err(error) => output::note(&format!("no retrieval by the predictor: {error}")),
         }
         if !session.splits.train.tasks().is_empty() {
-            let evaluation = Evaluation::new(model, &session.splits, session.settings())?;
-            rows.extend(evaluation.recall()?);
-            if session.settings().tasks.is_empty() {
-                rows.extend(evaluation.cross_design()?);
+            let evaluation = Evaluation::new(model, &session.splits, settings)?;
+            if all || !asked.is_empty() {
+                rows.extend(evaluation.recall()?);
+                if sections.is_empty() {
+                    sections = page::galleries(&evaluation, evaluation.tasks()?.iter())?;
+                }
             }
+            let wanted = |row: &ResultRow| all || across.contains(&row.task);
+            rows.extend(evaluation.cross_design()?.into_iter().filter(wanted));
         }
         Ok(rows)
     })?;
     anyhow::ensure!(!rows.is_empty(), "neither does the model predict views, nor have the pictures labels");
-    session.finish("retrieval", Found { rows, ..Default::default() })
+    let summary = "Intervals are 95 % bootstrap intervals over pictures; chance is what a random order gives.";
+    session.finish("retrieval", Found { rows, sections, summary, ..Default::default() })
 }
 
 /// `eval health`.
@@ -138,7 +158,8 @@ pub fn health(arguments: &Health) -> anyhow::Result<ExitCode> {
         series: lines,
     };
     let sections = vec![Section::lines("Deviations", vec![plot]), Section::new("Map of features", maps)];
-    session.finish("health", Found { rows, sections, ..Default::default() })
+    let summary = "Of the test pictures, without labels.";
+    session.finish("health", Found { rows, sections, summary, ..Default::default() })
 }
 
 /// A task's name without its unit and the augmentation or module it belongs to: `equimod, grayscale alone` → `grayscale

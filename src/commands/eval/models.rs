@@ -9,10 +9,11 @@ use equimod_eval::ResultRow;
 use equimod_eval::report::Section;
 use equimod_eval::results::{Evaluated, FORMAT, Results};
 
+use super::session::tell_guess;
 use crate::cli::{CropKind, SharedArgs};
 use crate::evaluation::{Settings, evaluated};
 use crate::output;
-use crate::record::{Record, write};
+use crate::record::{Drawn, Record, write};
 
 /// One of several models.
 pub struct Contender {
@@ -29,6 +30,7 @@ impl Contender {
     /// Loads the model at `path`.
     pub fn load(path: &Path, name: String, arguments: &SharedArgs, device: &Device) -> anyhow::Result<Self> {
         let model = Model::load(path, device)?;
+        tell_guess(&model);
         model.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
         let run = path.join("run.json").is_file().then(|| path.join("eval/features"));
         Self::of(model, name, arguments, arguments.cache.clone().or(run))
@@ -55,7 +57,7 @@ impl Contender {
     }
 }
 
-/// The shortest ends of the paths that tell them apart.
+/// The shortest ends of the paths that tell them apart; of equal paths the later ones are numbered.
 pub fn names(paths: &[PathBuf]) -> Vec<String> {
     let ends = |count: usize| {
         let end = |path: &PathBuf| {
@@ -71,31 +73,53 @@ pub fn names(paths: &[PathBuf]) -> Vec<String> {
         sorted.dedup();
         sorted.len() == names.len()
     };
-    (1..=longest).map(ends).find(distinct).unwrap_or_else(|| ends(longest))
+    (1..=longest).map(ends).find(distinct).unwrap_or_else(|| numbered(ends(longest)))
 }
 
-/// Keeps what was found of several models, if it is kept, and gives it as it is written.
-pub fn keep(
-    arguments: &SharedArgs,
-    title: String,
-    contenders: &[Contender],
-    rows: Vec<ResultRow>,
-    sections: Vec<Section>,
-) -> anyhow::Result<Results> {
-    let results = Results {
-        format: FORMAT,
-        version: env!("CARGO_PKG_VERSION").into(),
-        command: std::env::args().collect(),
-        seed: arguments.seed,
-        models: contenders.iter().map(Contender::evaluated).collect(),
-        rows,
-        splits: Vec::new(),
+fn numbered(names: Vec<String>) -> Vec<String> {
+    let before = |place: usize| names[..place].iter().filter(|name| **name == names[place]).count();
+    let name = |place: usize| match before(place) {
+        0 => names[place].clone(),
+        earlier => format!("{} ({})", names[place], earlier + 1),
     };
-    if let Some(folder) = &arguments.out {
-        write(folder, Record { title, results: &results, sections, outcomes: &[], splits: None })?;
-        output::note(&format!("report {}", folder.join("report.html").display()));
+    (0..names.len()).map(name).collect()
+}
+
+/// What was found of several models.
+pub struct Comparison {
+    /// What the page is called.
+    pub title: String,
+    /// What intervals are.
+    pub summary: &'static str,
+    /// The numbers.
+    pub rows: Vec<ResultRow>,
+    /// What is shown of them.
+    pub sections: Vec<Section>,
+    /// The splits that were drawn.
+    pub drawn: Vec<Drawn>,
+}
+
+impl Comparison {
+    /// Keeps what was found, if it is kept, and gives it as it is written.
+    pub fn keep(self, arguments: &SharedArgs, contenders: &[Contender]) -> anyhow::Result<Results> {
+        let Self { title, summary, rows, sections, drawn } = self;
+        let results = Results {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            command: std::env::args().collect(),
+            seed: arguments.seed,
+            models: contenders.iter().map(Contender::evaluated).collect(),
+            rows,
+            splits: drawn.iter().map(|(split, _)| split.clone()).collect(),
+        };
+        if let Some(folder) = &arguments.out {
+            let record =
+                Record { title, results: &results, sections, outcomes: &[], drawn: &drawn, splits: None, summary };
+            write(folder, record)?;
+            output::note(&format!("report {}", folder.join("report.html").display()));
+        }
+        Ok(results)
     }
-    Ok(results)
 }
 
 #[cfg(test)]
@@ -107,6 +131,6 @@ mod tests {
         let named = |paths: &[&str]| names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(named(&["out/a", "out/b"]), ["a", "b"]);
         assert_eq!(named(&["x/run", "y/run"]), ["x/run", "y/run"]);
-        assert_eq!(named(&["run", "run"]), ["run", "run"]);
+        assert_eq!(named(&["run", "run"]), ["run", "run (2)"]);
     }
 }

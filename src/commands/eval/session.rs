@@ -7,11 +7,11 @@ use candle_core::Device;
 use equimod_core::Model;
 use equimod_eval::report::Section;
 use equimod_eval::results::{FORMAT, Results, plain};
-use equimod_eval::{Input, ResultRow};
+use equimod_eval::{Crop, Input, ResultRow};
 
 use crate::cli::{CropKind, EvalArgs};
-use crate::evaluation::{Outcome, Settings, evaluated};
-use crate::record::{Record, write};
+use crate::evaluation::{Outcome, Settings, evaluated, task_name};
+use crate::record::{Record, drawn, write};
 use crate::sources::{Elsewhere, Splits};
 use crate::{device, output};
 
@@ -39,6 +39,8 @@ pub struct Found {
     pub sections: Vec<Section>,
     /// What classifiers said.
     pub outcomes: Vec<Outcome>,
+    /// What intervals and chance are.
+    pub summary: &'static str,
 }
 
 impl<'a> Session<'a> {
@@ -47,6 +49,7 @@ impl<'a> Session<'a> {
         let device = device::open(&arguments.device.device)?;
         let model = Model::load(&arguments.model, &device)?;
         model.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
+        tell_guess(&model);
         let input = Input::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(crop).into())?;
         let pictures = &arguments.pictures;
         let elsewhere = Elsewhere { validation: pictures.validation.as_deref(), test: pictures.test.as_deref() };
@@ -77,7 +80,14 @@ impl<'a> Session<'a> {
         let in_run = || {
             let data = &self.arguments.pictures.data;
             let data: String = data.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-            model.join("eval").join(format!("{protocol}-{}", data.trim_matches('-')))
+            let mut name = format!("{protocol}-{}", data.trim_matches('-'));
+            // Evaluations of other parts or at other sizes stand beside each other.
+            let tasks = self.arguments.pictures.task.iter().map(|task| task_name(task));
+            let input = &self.arguments.input;
+            let other = input.size.map(|size| size.to_string()).into_iter();
+            let other = other.chain(input.crop.map(|crop| Crop::from(crop).name().to_owned()));
+            tasks.chain(other).for_each(|part| name += &format!("-{part}"));
+            model.join("eval").join(name)
         };
         self.arguments.out.clone().or_else(|| model.join("run.json").is_file().then(in_run))
     }
@@ -85,13 +95,14 @@ impl<'a> Session<'a> {
     /// Prints what was found, and keeps it.
     pub fn finish(&self, protocol: &str, found: Found) -> anyhow::Result<ExitCode> {
         let seed = self.arguments.seed;
+        let drawn = drawn(&found.outcomes);
         let results = Results {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             command: std::env::args().collect(),
             seed,
             models: vec![evaluated(&self.arguments.model.display().to_string(), &self.model, self.input)],
-            splits: Record::splits(&found.outcomes),
+            splits: drawn.iter().map(|(split, _)| split.clone()).collect(),
             rows: found.rows,
         };
         let folder = self.folder(protocol);
@@ -101,7 +112,9 @@ impl<'a> Session<'a> {
                 results: &results,
                 sections: found.sections,
                 outcomes: &found.outcomes,
+                drawn: &drawn,
                 splits: Some(&self.splits),
+                summary: found.summary,
             };
             write(folder, record)?;
         }
@@ -114,5 +127,13 @@ impl<'a> Session<'a> {
             output::note(&format!("report {}", folder.join("report.html").display()));
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says how pictures enter a network whose file does not.
+pub fn tell_guess(model: &Model) {
+    if model.description.is_none() {
+        let stem = if model.preprocessing.size == 32 { "as CIFAR-10's" } else { "as ImageNet's" };
+        output::note(&format!("{} does not say how pictures enter it: {stem}, by its stem", model.path.display()));
     }
 }

@@ -7,16 +7,16 @@ use anyhow::Context;
 use equimod_eval::ResultRow;
 use equimod_eval::knn::KnnConfig;
 use equimod_eval::logistic::{LogisticConfig, penalties};
-use equimod_eval::metrics::{Estimate, bootstrap_mean};
 use equimod_eval::report::{Figure, Section, Table};
 use equimod_eval::results::{aligned, markdown_table};
 use equimod_eval::suite::{Suite, SuiteMetric, SuiteProtocol, SuiteTask, ranks};
 
-use super::models::{Contender, keep, names};
+use super::models::{Comparison, Contender, names};
 use crate::bundled::SUITES;
 use crate::cli::Transfer;
 use crate::evaluation::{Evaluation, MEAN_PER_CLASS, Rows, TOP_1};
 use crate::exit::Usage;
+use crate::record::{Drawn, drawn};
 use crate::sources::{Elsewhere, Reading, Splits};
 use crate::{device, output};
 
@@ -32,17 +32,28 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     if arguments.untrained {
         contenders.push(contenders[0].untrained(&arguments.shared, &device)?);
     }
-    let mut rows = Vec::new();
-    for contender in &contenders {
-        for (task, splits) in &tasks {
+    let (mut rows, mut splits) = (Vec::new(), Vec::new());
+    for (number, contender) in contenders.iter().enumerate() {
+        for (task, pictures) in &tasks {
             output::note(&format!("{}: {}", contender.name, task.name));
-            rows.push(one(contender, task, splits, arguments)?);
+            let (row, drawn) = one(contender, task, pictures, arguments)?;
+            rows.push(row);
+            splits.extend(if number == 0 { drawn } else { Vec::new() });
         }
     }
     let table = table(&contenders, &tasks, &rows);
-    rows.extend(means(&contenders, &tasks, &rows));
-    let sections = vec![Section::new("Models beside each other", vec![Figure::Table(table.clone())])];
-    let results = keep(&arguments.shared, format!("transfer, suite {}", arguments.suite), &contenders, rows, sections)?;
+    let lead = Section::new("Models beside each other", vec![Figure::Table(table.clone())]);
+    let means = means(&contenders, &tasks, &rows);
+    rows.extend(means);
+    let comparison = Comparison {
+        title: format!("transfer, suite {}", arguments.suite),
+        summary: "Per cent; * marks the best of a column, whether or not its lead is more than chance. Intervals are 95 % bootstrap \
+                  intervals over test pictures.",
+        rows,
+        sections: vec![lead],
+        drawn: splits,
+    };
+    let results = comparison.keep(&arguments.shared, &contenders)?;
     if let Some(folder) = &arguments.shared.out {
         let markdown = markdown_table(&table.headings, &table.rows);
         equimod_core::checkpoint::write_atomic(&folder.join("table.md"), markdown.as_bytes())?;
@@ -71,6 +82,15 @@ fn suite(arguments: &Transfer) -> anyhow::Result<Suite> {
         }
     };
     let mut suite = Suite::parse(name, &text)?;
+    if let (None, Some(folder)) = (built_in, Path::new(name).parent()) {
+        // Sources that lie beside the file are meant.
+        for source in suite.tasks.iter_mut().flat_map(SuiteTask::sources) {
+            let beside = folder.join(&*source);
+            if beside.exists() {
+                *source = beside.display().to_string();
+            }
+        }
+    }
     let wanted = arguments.data.iter().map(|change| change.split_once('=').map_or(change.as_str(), |(task, _)| task));
     for task in wanted.chain(arguments.only.iter().map(String::as_str)) {
         if !suite.tasks.iter().any(|known| known.name == task) {
@@ -104,14 +124,14 @@ fn opened<'a>(suite: &'a Suite, arguments: &Transfer) -> anyhow::Result<Vec<(&'a
             Err(error) => missing.push(format!("{}: {error}", task.name)),
         }
     }
-    let told = missing.join("; ");
+    let told: String = missing.iter().map(|task| format!("\n  {task}")).collect();
     if !missing.is_empty() && (tasks.is_empty() || !arguments.skip_missing) {
         let hint = "name other pictures by --data TASK=DATA, or leave such tasks out by --skip-missing";
-        let reason = format!("{told} ({hint})");
-        return Err(equimod_data::Error::DataSet { name: format!("suite {}", arguments.suite), reason }.into());
+        let text = format!("{} tasks of the suite {} have no pictures; {hint}:{told}", missing.len(), arguments.suite);
+        return Err(equimod_eval::Error::Protocol(text).into());
     }
     if !missing.is_empty() {
-        output::note(&format!("left out: {told}"));
+        output::note(&format!("left out:{told}"));
     }
     Ok(tasks)
 }
@@ -123,7 +143,13 @@ fn check(task: &SuiteTask, splits: &Splits) -> anyhow::Result<()> {
             anyhow::bail!("its pictures are not in two designs, as cross-design needs")
         }
         (SuiteProtocol::CrossDesign, Some(_)) => Ok(()),
-        _ => labels(task, splits).map(|_| ()),
+        _ => {
+            let number = splits.train.task(&labels(task, splits)?)?;
+            let mut found = (0..splits.train.len()).filter_map(|picture| splits.train.label(number, picture));
+            let first = found.next();
+            anyhow::ensure!(found.any(|label| Some(label) != first), "its training pictures are not of two classes");
+            Ok(())
+        }
     }
 }
 
@@ -144,7 +170,12 @@ fn labels(task: &SuiteTask, splits: &Splits) -> anyhow::Result<String> {
 }
 
 /// The number that counts for one model on one task.
-fn one(contender: &Contender, task: &SuiteTask, splits: &Splits, arguments: &Transfer) -> anyhow::Result<ResultRow> {
+fn one(
+    contender: &Contender,
+    task: &SuiteTask,
+    splits: &Splits,
+    arguments: &Transfer,
+) -> anyhow::Result<(ResultRow, Vec<Drawn>)> {
     let seed = arguments.shared.seed;
     let named = |row: ResultRow| ResultRow { model: contender.name.clone(), task: task.name.clone(), ..row };
     if task.protocol == SuiteProtocol::CrossDesign {
@@ -153,7 +184,7 @@ fn one(contender: &Contender, task: &SuiteTask, splits: &Splits, arguments: &Tra
         let rows = evaluation.cross_design()?;
         let row = rows.into_iter().find(|row| row.task == wanted && row.metric == "recall@1");
         return row
-            .map(named)
+            .map(|row| (named(row), Vec::new()))
             .with_context(|| format!("the task {} asks for labels {wanted:?}; give flags or cross-design", task.name));
     }
     let tasks = [labels(task, splits)?];
@@ -172,17 +203,19 @@ fn one(contender: &Contender, task: &SuiteTask, splits: &Splits, arguments: &Tra
     };
     let rows = outcomes.iter().flat_map(|outcome| outcome.rows(&splits.name, seed, Rows::All));
     let row = rows.into_iter().find(|row| row.metric == metric);
-    row.map(named).with_context(|| format!("the task {} has no number {metric}", task.name))
+    let drawn = drawn(&outcomes);
+    row.map(|row| (named(row), drawn)).with_context(|| format!("the task {} has no number {metric}", task.name))
 }
 
-/// The value of each task for one model, in the order of the tasks.
-fn values(rows: &[ResultRow], model: &str) -> Vec<f64> {
-    rows.iter().filter(|row| row.model == model).map(|row| row.value).collect()
+/// The values of each model, in the order of the tasks: rows come model by model.
+fn values(contenders: &[Contender], rows: &[ResultRow]) -> Vec<Vec<f64>> {
+    let each = rows.len() / contenders.len().max(1);
+    rows.chunks(each.max(1)).map(|rows| rows.iter().map(|row| row.value).collect()).collect()
 }
 
 /// The mean rank of each model over the tasks.
 fn mean_ranks(contenders: &[Contender], rows: &[ResultRow]) -> Vec<f64> {
-    let all: Vec<Vec<f64>> = contenders.iter().map(|contender| values(rows, &contender.name)).collect();
+    let all = values(contenders, rows);
     let tasks = all.first().map_or(0, Vec::len);
     let ranked: Vec<Vec<Option<f64>>> =
         (0..tasks).map(|task| ranks(&all.iter().map(|values| values.get(task).copied()).collect::<Vec<_>>())).collect();
@@ -201,11 +234,11 @@ fn means(contenders: &[Contender], tasks: &[(&SuiteTask, Splits)], rows: &[Resul
         value,
         ..Default::default()
     };
-    let both = |(contender, rank): (&Contender, f64)| {
-        let Estimate { value, .. } = bootstrap_mean(&values(rows, &contender.name), 0);
-        [row(contender, "mean accuracy over tasks", value), row(contender, "mean rank", rank)]
+    let both = |((contender, values), rank): ((&Contender, Vec<f64>), f64)| {
+        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+        [row(contender, "mean over tasks", mean), row(contender, "mean rank", rank)]
     };
-    contenders.iter().zip(ranks).flat_map(both).collect()
+    contenders.iter().zip(values(contenders, rows)).zip(ranks).flat_map(both).collect()
 }
 
 /// A row a model, a column a task, then mean and rank; the best of each column is marked.
@@ -213,7 +246,7 @@ fn table(contenders: &[Contender], tasks: &[(&SuiteTask, Splits)], rows: &[Resul
     let mut headings = vec!["model".to_owned()];
     headings.extend(tasks.iter().map(|(task, _)| task.name.clone()));
     headings.extend(["mean".to_owned(), "mean rank".to_owned()]);
-    let all: Vec<Vec<f64>> = contenders.iter().map(|contender| values(rows, &contender.name)).collect();
+    let all = values(contenders, rows);
     let best = |task: usize| all.iter().map(|values| values[task]).fold(f64::NEG_INFINITY, f64::max);
     let many = contenders.len() > 1;
     let line = |((contender, values), rank): ((&Contender, &Vec<f64>), f64)| {

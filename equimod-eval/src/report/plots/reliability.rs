@@ -6,7 +6,7 @@ use super::axes::{HEIGHT, Range, WIDTH, axes, x_place, y_place};
 use super::{entry, framed, open};
 use crate::report::Reliability;
 
-/// A bar an interval of confidence, as high as its accuracy; darker, the more pictures it holds. The line is perfect
+/// A bar an interval of confidence, as high as its accuracy; stronger, the more pictures it holds. The line is perfect
 /// calibration; the dots are the mean confidence. `None` if no interval holds a picture.
 pub fn draw(diagram: &Reliability) -> Option<String> {
     let most = diagram.bins.iter().map(|bin| bin.count).max().filter(|count| *count > 0)?;
@@ -42,6 +42,6 @@ pub fn draw(diagram: &Reliability) -> Option<String> {
         x_place(unit, 1.0),
         y_place(unit, 1.0)
     );
-    let legend = entry("var(--c0)", "accuracy (darker: more pictures)") + &entry("var(--c1)", "mean confidence");
+    let legend = entry("var(--c0)", "accuracy (stronger: more pictures)") + &entry("var(--c1)", "mean confidence");
     Some(framed(&diagram.title, &svg, &legend))
 }
