@@ -116,17 +116,20 @@ impl Evaluation<'_> {
     pub fn logistic(&self, config: &LogisticConfig) -> anyhow::Result<Vec<Outcome>> {
         let outcome = |task: Task| {
             let sweep = sweep(&task.fit, &task.validation, config)?;
+            let ends = [config.penalties.first(), config.penalties.last()];
+            let at_an_end = config.penalties.len() > 1 && ends.contains(&Some(&sweep.penalty));
             let curve = |&(penalty, accuracy): &(f64, f64)| (penalty.log10(), accuracy);
             Ok(Outcome {
                 predictions: sweep.classifier.predict(&task.test)?,
                 protocol: "logistic".into(),
                 variant: String::new(),
                 chosen: Some(format!(
-                    "w {:.2e}, the best of {} on {}: {:.1} %",
+                    "w {:.2e}, the best of {} on {}: {:.1} %{}",
                     sweep.penalty,
                     config.penalties.len(),
                     task.chosen_on(),
-                    100.0 * sweep.validation_accuracy
+                    100.0 * sweep.validation_accuracy,
+                    if at_an_end { ", at an end of those tried" } else { "" }
                 )),
                 detail: "L-BFGS".into(),
                 curves: vec![Plot {
