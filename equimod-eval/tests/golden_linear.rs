@@ -1,52 +1,17 @@
 //! The linear evaluation's training against the reference's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod golden;
 
-use candle_core::safetensors::Load;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
+use equimod_eval::Labelled;
 use equimod_eval::linear::{LinearConfig, LinearHead, train_on_features};
 use equimod_eval::metrics::hits;
-use equimod_eval::{Features, Labelled};
-use safetensors::SafeTensors;
+use golden::Golden;
 
-const FILE: &str = "linear_eval_sgd.safetensors";
-
-struct Golden(BTreeMap<String, Tensor>);
-
-impl Golden {
-    fn open() -> Option<Self> {
-        let (folder, other) = match std::env::var_os("EQUIMOD_GOLDEN_DIR") {
-            Some(folder) => (PathBuf::from(folder), true),
-            None => (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/golden"), false),
-        };
-        let path = folder.join(FILE);
-        if !path.is_file() {
-            assert!(other, "{} is missing from the project", path.display());
-            eprintln!("skipped: {} is not in this set", path.display());
-            return None;
-        }
-        let bytes = std::fs::read(path).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        Some(Self(file.tensors().into_iter().map(|(n, v)| (n, v.load(&Device::Cpu).unwrap())).collect()))
-    }
-
-    fn tensor(&self, name: &str) -> &Tensor {
-        self.0.get(name).unwrap_or_else(|| panic!("no {name}"))
-    }
-
-    fn values(&self, name: &str) -> Vec<f64> {
-        flat(self.tensor(name))
-    }
-
-    fn labelled(&self, suffix: &str, classes: usize) -> Labelled {
-        let tensor = self.tensor(&format!("X{suffix}"));
-        let (rows, columns) = tensor.dims2().unwrap();
-        let values = flat(tensor).into_iter().map(|v| v as f32).collect();
-        let labels = self.values(&format!("y{suffix}")).into_iter().map(|v| v as u32).collect();
-        Labelled::new(Features::new(rows, columns, values).unwrap(), labels, classes).unwrap()
-    }
+/// The rows `X` with their labels `y`, of the names that end in `suffix`.
+fn labelled(golden: &Golden, suffix: &str, classes: usize) -> Labelled {
+    Labelled::new(golden.features(&format!("X{suffix}")), golden.labels(&format!("y{suffix}")), classes).unwrap()
 }
 
 fn flat(tensor: &Tensor) -> Vec<f64> {
@@ -63,9 +28,9 @@ fn close(got: &[f64], want: &[f64], what: &str) {
 
 #[test]
 fn golden_linear_evaluation_on_fixed_features() {
-    let Some(golden) = Golden::open() else { return };
+    let Some(golden) = Golden::open("linear_eval_sgd.safetensors") else { return };
     let classes = golden.tensor("W0").dim(0).unwrap();
-    let (train, test) = (golden.labelled("", classes), golden.labelled("_test", classes));
+    let (train, test) = (labelled(&golden, "", classes), labelled(&golden, "_test", classes));
     let orders: Vec<Vec<usize>> = (golden.tensor("epoch_permutations").to_vec2::<i64>().unwrap().into_iter())
         .map(|order| order.into_iter().map(|place| place as usize).collect())
         .collect();
