@@ -302,7 +302,21 @@ fn a_network_of_others_loads_without_counters() {
         let name = name.strip_prefix("backbone.")?.to_owned();
         (!name.ends_with("num_batches_tracked")).then_some((name, tensor))
     });
-    let foreign = text(&scratch.write("foreign.safetensors", safetensors::serialize(backbone, None).unwrap()));
+    let backbone: Vec<_> = backbone.collect();
+    let written = |file: &str, prefix: &str, but: &str| {
+        let named = backbone.iter().filter(|(name, _)| name != but).map(|(name, of)| (format!("{prefix}{name}"), of));
+        let head = ("module.head.weight".to_owned(), &backbone[0].1);
+        let head = (!prefix.is_empty()).then_some(head);
+        text(&scratch.write(file, safetensors::serialize(named.chain(head), None).unwrap()))
+    };
+    // Under another code's prefix, beside a head; and with a tensor missing.
+    let prefixed = written("prefixed.safetensors", "module.encoder.", "");
+    let output = scratch.run(&["inspect", &prefixed]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("1 tensors outside module.encoder."), "{told}");
+    let missing = written("missing.safetensors", "", "layer2.0.conv1.weight");
+    scratch.refused(&["inspect", &missing], 1, &["missing.safetensors", "2, 0, 2 and 2 blocks"]);
+    let foreign = written("foreign.safetensors", "", "");
     let output = scratch.run(&["eval", "knn", &foreign, "--data", "pictures", "--size", "16", "--json"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && told.contains("does not say how pictures enter it"), "{told}");

@@ -83,26 +83,33 @@ pub struct Model {
     pub sha256: String,
     /// Which tensors were found.
     pub report: LoadReport,
-    /// Checkpoints that were passed over, each with the reason.
+    /// What was passed over: checkpoints, each with the reason, and of files of others what is not the ResNet's.
     pub skipped: Vec<String>,
 }
 
 impl Model {
     /// Reads a MODEL onto `device`, in f32.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
-        let Located { file, bytes, skipped } = locate(path)?;
-        Ok(Self { skipped, ..Self::from_bytes(&bytes, &file, device)? })
+        let Located { file, bytes, mut skipped } = locate(path)?;
+        let model = Self::from_bytes(&bytes, &file, device)?;
+        skipped.extend(model.skipped.iter().cloned());
+        Ok(Self { skipped, ..model })
     }
 
     /// As [`load`](Self::load), from the bytes of a `.safetensors` file; `path` is what it is called.
     pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Self> {
         let read = checkpoint::from_bytes(bytes, path, device)?;
+        let mut skipped = Vec::new();
         let (network, preprocessing, description, report) = match &read.description {
             Some(text) => from_description(text, &read.tensors, path, device)?,
-            None => from_names(&read.tensors, path, device)?,
+            None => {
+                let (tensors, outside) = without_prefix(read.tensors, path)?;
+                skipped.extend(outside);
+                from_names(tensors, path, device)?
+            }
         };
         let (path, sha256) = (path.to_owned(), checkpoint::sha256(bytes));
-        Ok(Self { network, preprocessing, description, path, sha256, report, skipped: Vec::new() })
+        Ok(Self { network, preprocessing, description, path, sha256, report, skipped })
     }
 
     /// The same network before training: initial weights from the run's seed (0 where none is recorded).
@@ -285,8 +292,7 @@ fn target_backbone(
 }
 
 /// A ResNet of someone else: names and shapes decide the architecture; a classifier `fc` is left out.
-fn from_names(tensors: &BTreeMap<String, Tensor>, path: &Path, device: &Device) -> Result<Parts> {
-    let mut tensors = tensors.clone();
+fn from_names(mut tensors: BTreeMap<String, Tensor>, path: &Path, device: &Device) -> Result<Parts> {
     tensors.retain(|name, _| !name.starts_with("fc."));
     let config = resnet_config(&tensors, path)?;
     let (backbone, params) = new_backbone(&config, 0, device)?;
@@ -312,6 +318,33 @@ fn new_backbone(config: &ResNetConfig, seed: u64, device: &Device) -> Result<(Bo
     Ok((backbone, params))
 }
 
+/// A tensor that every ResNet has below what other codes put before its names (`module.`, `encoder.`, `backbone.`, …).
+const FIRST: &str = "layer1.0.conv1.weight";
+
+/// The tensors without the prefix that the ResNet's names have, and what was left out because it has another one.
+fn without_prefix(
+    tensors: BTreeMap<String, Tensor>,
+    path: &Path,
+) -> Result<(BTreeMap<String, Tensor>, Option<String>)> {
+    let prefixes: Vec<String> = tensors.keys().filter_map(|name| name.strip_suffix(FIRST)).map(str::to_owned).collect();
+    let prefix = match prefixes.as_slice() {
+        [] => return Ok((tensors, None)),
+        _ if prefixes.iter().any(String::is_empty) => return Ok((tensors, None)),
+        [prefix] => prefix,
+        several => {
+            let text = format!("it holds several networks, under {}; keep one of them", several.join(", "));
+            return Err(Error::checkpoint(path, text));
+        }
+    };
+    let (inside, outside): (Vec<_>, Vec<_>) = tensors.into_iter().partition(|(name, _)| name.starts_with(prefix));
+    let names: Vec<&str> = outside.iter().take(3).map(|(name, _)| name.as_str()).collect();
+    let told = match outside.len() {
+        0 => format!("the prefix {prefix} of all names in {}", path.display()),
+        count => format!("{count} tensors outside {prefix} in {}: {}, …", path.display(), names.join(", ")),
+    };
+    Ok((inside.into_iter().map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)).collect(), Some(told)))
+}
+
 /// The ResNet whose names and shapes a file has.
 fn resnet_config(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ResNetConfig> {
     let foreign = || {
@@ -327,7 +360,14 @@ fn resnet_config(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ResN
     let blocks = [count(1), count(2), count(3), count(4)];
     let expansion = if tensors.contains_key("layer1.0.conv3.weight") { 4 } else { 1 };
     let fits = |a: &Architecture| a.blocks() == blocks && a.expansion() == expansion;
-    let architecture = Architecture::ALL.into_iter().find(fits).ok_or_else(foreign)?;
+    let architecture = Architecture::ALL.into_iter().find(fits).ok_or_else(|| {
+        let [one, two, three, four] = blocks;
+        let text = format!(
+            "its stages have {one}, {two}, {three} and {four} blocks, as no ResNet-18 to -152 has; tensors are missing, or it is \
+             another network"
+        );
+        Error::checkpoint(path, text)
+    })?;
     let stem = if kernel == 7 { Stem::ImageNet } else { Stem::Cifar };
     Ok(ResNetConfig { architecture, stem, width })
 }
