@@ -1,12 +1,10 @@
 //! Two models on the same test pictures, paired.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
 
 use crate::Result;
 use crate::error::refuse;
-use crate::metrics::{Estimate, RESAMPLES, middle};
+use crate::metrics::{Estimate, bootstrap_mean};
 
 /// How two models differ on the same pictures, over one or more pairs of runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,20 +45,13 @@ pub fn paired(runs: &[(Vec<f64>, Vec<f64>)], seed: u64) -> Result<Paired> {
     Ok(Paired {
         a: runs.iter().map(|(a, _)| mean(a)).sum::<f64>() / runs.len() as f64,
         b: runs.iter().map(|(_, b)| mean(b)).sum::<f64>() / runs.len() as f64,
-        difference: Estimate { value: mean(&by_picture), interval: resampled(&by_picture, seed) },
+        difference: bootstrap_mean(&by_picture, seed),
         only_a,
         only_b,
         p_value: if runs.len() == 1 { mcnemar(only_a as u64, only_b as u64) } else { None },
         over_runs: student(&each),
         each,
     })
-}
-
-fn resampled(values: &[f64], seed: u64) -> (f64, f64) {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    let count = values.len();
-    let mut one = || (0..count).map(|_| values[generator.random_range(0..count)]).sum::<f64>() / count as f64;
-    middle((0..RESAMPLES).map(|_| one()).collect())
 }
 
 /// McNemar's exact test: with a fair coin for each picture on which the models differ, how likely is a split at least as

@@ -46,10 +46,10 @@ pub struct Vote {
 }
 
 /// Queries that one task compares with a part of the bank.
-const QUERIES: usize = 512;
+const QUERIES: usize = 1024;
 
 /// Rows of such a part.
-const PART: usize = 12_800;
+const PART: usize = 25_600;
 
 /// Rows of the bank at a time, so that the block of similarities stays in a core's cache.
 const BANK: usize = 512;

@@ -13,7 +13,7 @@ pub struct Estimate {
 }
 
 /// Resamples for an interval.
-pub(crate) const RESAMPLES: usize = 1000;
+const RESAMPLES: usize = 1000;
 
 /// The mean of `values` and the 2.5 and 97.5 percentiles of the means of 1000 resamples; zeros if there are none.
 pub fn bootstrap_mean(values: &[f64], seed: u64) -> Estimate {
@@ -28,7 +28,7 @@ pub fn bootstrap_mean(values: &[f64], seed: u64) -> Estimate {
 }
 
 /// The 2.5 and 97.5 percentiles.
-pub(crate) fn middle(mut values: Vec<f64>) -> (f64, f64) {
+fn middle(mut values: Vec<f64>) -> (f64, f64) {
     values.sort_by(f64::total_cmp);
     let at = |share: f64| values[(share * (values.len() - 1) as f64).round() as usize];
     (at(0.025), at(0.975))
@@ -77,11 +77,12 @@ pub fn mean_per_class(correct: &[f64], labels: &[u32], classes: usize) -> f64 {
     if shares.is_empty() { 0.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
 }
 
-/// The share of the most frequent class: what guessing it would give.
-pub fn majority(labels: &[u32], classes: usize) -> f64 {
+/// The share of the `k` most frequent classes: what guessing them would give.
+pub fn guessing(labels: &[u32], classes: usize, k: usize) -> f64 {
     let mut count = vec![0usize; classes];
     labels.iter().for_each(|&label| count[label as usize] += 1);
-    count.into_iter().max().unwrap_or(0) as f64 / labels.len().max(1) as f64
+    count.sort_unstable_by(|a, b| b.cmp(a));
+    count.iter().take(k).sum::<usize>() as f64 / labels.len().max(1) as f64
 }
 
 #[cfg(test)]
@@ -107,6 +108,7 @@ mod tests {
         assert_eq!(hits(&ranked, &[2, 0], 1), [0.0, 1.0]);
         assert_eq!(hits(&ranked, &[2, 0], 2), [1.0, 1.0]);
         assert_eq!(mean_per_class(&[1.0, 0.0, 1.0], &[0, 0, 3], 5), 0.75);
-        assert_eq!(majority(&[0, 0, 3], 5), 2.0 / 3.0);
+        assert_eq!(guessing(&[0, 0, 3], 5, 1), 2.0 / 3.0);
+        assert_eq!(guessing(&[0, 0, 3], 5, 2), 1.0);
     }
 }

@@ -2,7 +2,7 @@
 
 use equimod_eval::knn::{self, KnnConfig};
 use equimod_eval::logistic::{LogisticConfig, sweep};
-use equimod_eval::metrics::{bootstrap_mean, bootstrap_mean_per_class, majority};
+use equimod_eval::metrics::{bootstrap_mean, bootstrap_mean_per_class, guessing};
 use equimod_eval::report::{Plot, Series};
 use equimod_eval::results::DrawnSplit;
 use equimod_eval::{Predictions, ResultRow};
@@ -42,14 +42,6 @@ const TOP_5: &str = "top-5 accuracy";
 pub const MEAN_PER_CLASS: &str = "mean per class accuracy";
 const CALIBRATION: &str = "expected calibration error";
 
-/// The share of the `k` most frequent classes: what guessing them would give.
-fn guessing(labels: &[u32], classes: usize, k: usize) -> f64 {
-    let mut count = vec![0usize; classes];
-    labels.iter().for_each(|&label| count[label as usize] += 1);
-    count.sort_unstable_by(|a, b| b.cmp(a));
-    count.iter().take(k).sum::<usize>() as f64 / labels.len().max(1) as f64
-}
-
 impl Outcome {
     /// The task with what tells this from others of it.
     pub fn title(&self) -> String {
@@ -78,7 +70,7 @@ impl Outcome {
             ..Default::default()
         };
         let right = predictions.hits(1);
-        let chance = Some(majority(labels, classes));
+        let chance = Some(guessing(labels, classes, 1));
         let mut rows = vec![ResultRow { chance, ..row(TOP_1).with(bootstrap_mean(&right, seed)) }];
         if wanted == Rows::First {
             return rows;

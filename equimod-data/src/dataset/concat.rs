@@ -45,6 +45,17 @@ impl Concat {
     }
 }
 
+impl Concat {
+    /// A hash of what `of` gives for each part.
+    fn hashed(&self, of: fn(&dyn Dataset) -> Result<String>) -> Result<String> {
+        let mut hash = Sha256::new();
+        for part in &self.parts {
+            hash.update(of(part.as_ref())?);
+        }
+        Ok(crate::hexadecimal(&hash.finalize()))
+    }
+}
+
 impl Dataset for Concat {
     fn name(&self) -> &str {
         &self.name
@@ -94,18 +105,10 @@ impl Dataset for Concat {
     }
 
     fn fingerprint(&self) -> Result<String> {
-        let mut hash = Sha256::new();
-        for part in &self.parts {
-            hash.update(part.fingerprint()?);
-        }
-        Ok(crate::hexadecimal(&hash.finalize()))
+        self.hashed(|part| part.fingerprint())
     }
 
     fn contents(&self) -> Result<String> {
-        let mut hash = Sha256::new();
-        for part in &self.parts {
-            hash.update(part.contents()?);
-        }
-        Ok(crate::hexadecimal(&hash.finalize()))
+        self.hashed(|part| part.contents())
     }
 }

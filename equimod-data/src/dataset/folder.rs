@@ -156,7 +156,6 @@ impl Dataset for FolderDataset {
         self.files.get(index).map(|file| self.root.join(&file.path).display().to_string()).unwrap_or_default()
     }
 
-    /// Of the paths below the folder and the sizes of the files, not of their content.
     /// Paths and sizes do not tell contents apart; with the folder and the times of the last changes, they do on one machine.
     fn contents(&self) -> Result<String> {
         let mut hash = Sha256::new();
@@ -170,6 +169,7 @@ impl Dataset for FolderDataset {
         Ok(crate::hexadecimal(&hash.finalize()))
     }
 
+    /// Of the paths below the folder and the sizes of the files, not of their content.
     fn fingerprint(&self) -> Result<String> {
         let mut hash = Sha256::new();
         for file in &self.files {

@@ -42,9 +42,7 @@ impl Subset {
         let missing = || Error::data_set(self.name(), format!("{} pictures were chosen, not {index}", self.len()));
         self.indices.get(index).copied().ok_or_else(missing)
     }
-}
 
-impl Subset {
     /// `whole`, a hash of all pictures, with the places of those that were chosen.
     fn hashed(&self, whole: &str) -> String {
         let mut hash = Sha256::new();

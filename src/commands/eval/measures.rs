@@ -25,6 +25,7 @@ const ACROSS: [&str; 2] = ["flags", "cross-design"];
 pub fn few_shot(arguments: &FewShot) -> anyhow::Result<ExitCode> {
     let session = Session::open(&arguments.common, CropKind::Centre)?;
     let shots = if arguments.shots.is_empty() { SHOTS.to_vec() } else { arguments.shots.clone() };
+    let mut sections = Vec::new();
     let rows = measured(&session, |model| {
         let evaluation = Evaluation::new(model, &session.splits, session.settings())?;
         let mut rows = Vec::new();
@@ -36,10 +37,11 @@ pub fn few_shot(arguments: &FewShot) -> anyhow::Result<ExitCode> {
                 episodes: arguments.episodes as usize,
             })?);
         }
+        if sections.is_empty() {
+            sections = page::galleries(&evaluation, evaluation.tasks()?.iter())?;
+        }
         Ok(rows)
     })?;
-    let evaluation = Evaluation::new(&session.model, &session.splits, session.settings())?;
-    let sections = page::galleries(&evaluation, evaluation.tasks()?.iter())?;
     let summary = "Intervals are 95 % intervals of the mean over episodes, which share pictures.";
     session.finish("few-shot", Found { rows, sections, summary, ..Default::default() })
 }
