@@ -1,6 +1,6 @@
 //! Tensors and checkpoint folders on disk: safetensors with metadata, atomic writes, strict reading.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::params::ParamStore;
+use crate::torch_file;
 use crate::{Error, Result};
 
 /// The key of a safetensors file's metadata that holds this crate's description, as JSON.
@@ -32,8 +33,18 @@ pub struct TensorFile {
 
 /// safetensors bytes of `tensors`, with a JSON text in the metadata; the same input gives the same bytes.
 pub fn to_bytes(tensors: &BTreeMap<String, Tensor>, description: &str) -> Result<Vec<u8>> {
+    with_metadata(tensors, METADATA_KEY, description)
+}
+
+/// safetensors bytes as the libraries of PyTorch expect them, `{"format": "pt"}` in the metadata; the same input gives the
+/// same bytes.
+pub fn to_torch_bytes(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
+    with_metadata(tensors, "format", "pt")
+}
+
+fn with_metadata(tensors: &BTreeMap<String, Tensor>, key: &str, value: &str) -> Result<Vec<u8>> {
     // One key only: the metadata's order is that of a hash map.
-    let metadata = HashMap::from([(METADATA_KEY.to_owned(), description.to_owned())]);
+    let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
     let contiguous = tensors.iter().map(|(name, t)| Ok((name, t.contiguous()?))).collect::<Result<Vec<_>>>()?;
     safetensors::serialize(contiguous.iter().map(|(name, t)| (name, t)), Some(metadata))
         .map_err(|e| Error::Config(format!("the tensors cannot be written as safetensors: {e}")))
@@ -42,8 +53,9 @@ pub fn to_bytes(tensors: &BTreeMap<String, Tensor>, description: &str) -> Result
 /// Reads tensors and description; `path` is named in errors.
 pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<TensorFile> {
     use candle_core::safetensors::Load;
-    let foreign = |e: safetensors::SafeTensorError| {
-        Error::checkpoint(path, format!("it is truncated or not a safetensors file ({e}); use another copy"))
+    let foreign = |e: safetensors::SafeTensorError| match torch_file::is_torch(bytes) {
+        true => Error::checkpoint(path, "it is a file of PyTorch; `equimod import` makes a .safetensors file of it"),
+        false => Error::checkpoint(path, format!("it is truncated or not a safetensors file ({e}); use another copy")),
     };
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(foreign)?;
     let file = SafeTensors::deserialize(bytes).map_err(foreign)?;
@@ -118,32 +130,47 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Commits a folder `name` in `parent` with the given files: everything goes to a temporary sibling that is synced,
-/// completed by a manifest and renamed; on failure nothing stays behind.
+/// Commits a folder `name` in `parent` with the given files and a manifest of them: everything goes to a temporary sibling
+/// that is synced and renamed; on failure nothing stays behind.
 pub fn commit_folder(parent: &Path, name: &str, files: &[(&str, Vec<u8>)]) -> Result<PathBuf> {
-    let target = parent.join(name);
-    fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
-    let fail = |e| Error::io("write", &target, e);
-    let folder = tempfile::Builder::new().prefix(SAVING).tempdir_in(parent).map_err(fail)?;
-    let mut manifest = Manifest { format: FORMAT, files: Vec::new() };
-    for (name, bytes) in files {
-        write_synced(&folder.path().join(name), bytes)?;
-        manifest.files.push(ManifestFile { name: (*name).into(), size: bytes.len() as u64, sha256: sha256(bytes) });
-    }
+    let entry = |(name, bytes): &(&str, Vec<u8>)| ManifestFile {
+        name: (*name).into(),
+        size: bytes.len() as u64,
+        sha256: sha256(bytes),
+    };
+    let manifest = Manifest { format: FORMAT, files: files.iter().map(entry).collect() };
     let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Config(e.to_string()))?;
-    write_synced(&folder.path().join(MANIFEST), &text)?;
-    sync_folder(folder.path())?;
-    if target.exists() {
-        fs::remove_dir_all(&target).map_err(|e| Error::io("replace", &target, e))?;
+    let files = files.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
+    write_folder(&parent.join(name), files.chain([(MANIFEST, text.as_slice())]))
+}
+
+/// Writes a folder in place of what `target` was: its files (their names may have folders in them) go to a temporary
+/// sibling that is synced and renamed; on failure nothing stays behind.
+pub fn write_folder<'a>(target: &Path, files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<PathBuf> {
+    let parent = parent(target);
+    fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
+    let fail = |e| Error::io("write", target, e);
+    let folder = tempfile::Builder::new().prefix(SAVING).tempdir_in(parent).map_err(fail)?;
+    let mut inner = BTreeSet::from([folder.path().to_owned()]);
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        let within = self::parent(&path).to_owned();
+        fs::create_dir_all(&within).map_err(fail)?;
+        inner.extend(within.ancestors().take_while(|above| above.starts_with(folder.path())).map(Path::to_owned));
+        write_synced(&path, bytes)?;
     }
-    fs::rename(folder.path(), &target).map_err(fail)?;
+    inner.iter().try_for_each(|folder| sync_folder(folder))?;
+    if target.exists() {
+        fs::remove_dir_all(target).map_err(|e| Error::io("replace", target, e))?;
+    }
+    fs::rename(folder.path(), target).map_err(fail)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).map_err(fail)?;
+        fs::set_permissions(target, fs::Permissions::from_mode(0o755)).map_err(fail)?;
     }
     sync_folder(parent)?;
-    Ok(target)
+    Ok(target.to_owned())
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -181,7 +208,7 @@ pub fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
 }
 
 /// Which names and shapes of a file fit a store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LoadReport {
     /// Read into the store.
     pub matched: Vec<String>,
@@ -191,12 +218,33 @@ pub struct LoadReport {
     pub unexpected: Vec<String>,
     /// `name: shape in the file, shape in the store`.
     pub reshaped: Vec<String>,
+    /// Of a file of others: what stood before the names (`module.encoder_q.`) and was taken off.
+    pub prefix: String,
+    /// Of a file of others: what is not the ResNet's (a classifier, heads).
+    pub left_out: Vec<String>,
 }
 
 impl LoadReport {
     /// Whether the file and the store hold the same names and shapes.
     pub fn is_exact(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.reshaped.is_empty()
+    }
+
+    /// What is worth telling of a file that loaded: the prefix, and what was left out.
+    pub fn told(&self, path: &Path) -> Vec<String> {
+        let mut told = Vec::new();
+        if !self.prefix.is_empty() {
+            told.push(format!("the prefix {} of names in {}", self.prefix, path.display()));
+        }
+        if let [first, rest @ ..] = self.left_out.as_slice() {
+            let more = if rest.is_empty() { "" } else { ", …" };
+            told.push(format!(
+                "{} tensors in {} that are not the ResNet's: {first}{more}",
+                rest.len() + 1,
+                path.display()
+            ));
+        }
+        told
     }
 
     /// One sentence: how many fit and the first few that do not.
@@ -240,7 +288,7 @@ fn same_shape(a: &Tensor, b: &Tensor) -> bool {
 pub fn load_strict(store: &ParamStore, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<LoadReport> {
     let report = compare(store, tensors);
     if !report.is_exact() {
-        return Err(Error::Mismatch { path: path.into(), report: report.summary() });
+        return Err(Error::Mismatch { path: path.into(), report: Box::new(report) });
     }
     for (name, slot) in store.iter() {
         let var = &slot.var;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::checkpoint::LoadReport;
+
 /// The error of `equimod-core`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,12 +33,12 @@ pub enum Error {
         reason: String,
     },
     /// The tensors of a file do not fit the network.
-    #[error("the weights in {} do not fit the network: {report}", path.display())]
+    #[error("the weights in {} do not fit the network: {}", path.display(), report.summary())]
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// The names and shapes that differ.
-        report: String,
+        /// The names and shapes that fit and that differ.
+        report: Box<LoadReport>,
     },
 }
 

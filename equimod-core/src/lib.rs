@@ -23,7 +23,7 @@
 //! - [`params`]: named parameters and buffers; [`nn`], [`kernels`]: layers and what they call; [`tape`]: the way back
 //! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): what is trained; [`step`]: what passes between them
 //! - [`execution`]: how the work is done; [`optim`]: optimisers and schedules; [`collective`]: processes that work together
-//! - [`images`]: from pixels to tensors; [`checkpoint`], [`model`]: weights on disk
+//! - [`images`]: from pixels to tensors; [`checkpoint`], [`model`], [`torch_file`]: weights on disk
 //!
 //! It does not read pictures, draw augmentations, or run the training loop, and it never prints or opens the network.
 
@@ -40,6 +40,7 @@ pub mod images;
 pub mod kernels;
 pub mod method;
 pub mod model;
+mod names;
 pub mod nn;
 pub mod objective;
 pub mod optim;
@@ -48,6 +49,7 @@ mod passes;
 mod schema;
 pub mod step;
 pub mod tape;
+pub mod torch_file;
 
 pub use backbone::{Architecture, Backbone, BackboneConfig, ResNet, ResNetConfig, Stem};
 pub use build::{BuildContext, PairValue, Parameters};

@@ -1,0 +1,97 @@
+//! Where the weights of a MODEL are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::MODEL_FILE;
+use super::folder::CONFIG_FILE;
+use crate::{Error, Result, checkpoint};
+
+/// What to give where there is no MODEL.
+const WHAT: &str = "give a run directory, a checkpoint, an export or a .safetensors file";
+
+/// A file of weights and what lies beside it.
+pub(super) struct Located {
+    /// The file.
+    pub file: PathBuf,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// The text of `config.json`, if the file is one of a folder that is described by it.
+    pub config: Option<String>,
+    /// Checkpoints that were passed over, each with the reason.
+    pub skipped: Vec<String>,
+}
+
+impl Located {
+    fn of_checkpoint(file: PathBuf, bytes: Vec<u8>, skipped: Vec<String>) -> Self {
+        Self { file, bytes, config: None, skipped }
+    }
+}
+
+/// Finds the weights: a file as it is; of an export the backbone; of a checkpoint the file `name`, of a run that of the
+/// newest checkpoint that verifies.
+pub(super) fn locate(path: &Path, name: &str) -> Result<Located> {
+    if path.is_file() {
+        return of_file(path);
+    }
+    if !path.exists() {
+        return Err(Error::checkpoint(path, format!("there is no such file or folder; {WHAT}")));
+    }
+    if path.join(checkpoint::MANIFEST).exists() {
+        return Ok(Located::of_checkpoint(path.join(name), file_of(path, name)?, Vec::new()));
+    }
+    match path.join(name) {
+        file if file.is_file() => of_file(&file),
+        _ => newest(path, name),
+    }
+}
+
+/// A file; one under the name that exports give it is described by the `config.json` beside it.
+fn of_file(path: &Path) -> Result<Located> {
+    let config = path.with_file_name(CONFIG_FILE);
+    let described = path.file_name().is_some_and(|name| name == MODEL_FILE) && config.is_file();
+    let read = || fs::read_to_string(&config).map_err(|e| Error::io("read", &config, e));
+    Ok(Located {
+        file: path.into(),
+        bytes: checkpoint::read_file(path)?,
+        config: described.then(read).transpose()?,
+        skipped: Vec::new(),
+    })
+}
+
+fn file_of(folder: &Path, name: &str) -> Result<Vec<u8>> {
+    let missing = || Error::checkpoint(folder, format!("it holds no {name}; use another checkpoint"));
+    checkpoint::read_folder(folder)?.remove(name).ok_or_else(missing)
+}
+
+/// The folders `checkpoints/step-…` of a run, newest first.
+pub fn checkpoint_folders(run: &Path) -> Result<Vec<PathBuf>> {
+    let folder = run.join("checkpoints");
+    if !folder.is_dir() {
+        return Err(Error::checkpoint(run, format!("it holds no checkpoints; {WHAT}")));
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(|e| Error::io("read", &folder, e))? {
+        let path = entry.map_err(|e| Error::io("read", &folder, e))?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with("step-") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found.reverse();
+    Ok(found)
+}
+
+/// The newest checkpoint of a run that verifies.
+fn newest(run: &Path, name: &str) -> Result<Located> {
+    let mut skipped = Vec::new();
+    for folder in checkpoint_folders(run)? {
+        match file_of(&folder, name) {
+            Ok(bytes) => return Ok(Located::of_checkpoint(folder.join(name), bytes, skipped)),
+            Err(error) => skipped.push(error.to_string()),
+        }
+    }
+    let reasons = if skipped.is_empty() { String::new() } else { format!(": {}", skipped.join("; ")) };
+    Err(Error::checkpoint(run, format!("no checkpoint in it is complete{reasons}")))
+}

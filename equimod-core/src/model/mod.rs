@@ -1,0 +1,342 @@
+//! From a MODEL on disk to a network with its preprocessing.
+//!
+//! A MODEL is a run directory, a checkpoint folder, an export, or a `.safetensors` file: one of ours, or any ResNet under
+//! torchvision's names or those that other codes make of them.
+
+mod folder;
+mod foreign;
+mod locate;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+pub use folder::{CONFIG_FILE, Exported, HEADS_FILE};
+pub use locate::checkpoint_folders;
+
+use crate::backbone::{Backbone, BackboneConfig, ResNetConfig};
+use crate::build::Parameters;
+use crate::checkpoint::{self, LoadReport};
+use crate::collective::SingleProcess;
+use crate::execution::Execution;
+use crate::images::Normalisation;
+use crate::method::{Method, MethodConfig, Placement};
+use crate::nn::Mode;
+use crate::params::ParamStore;
+use crate::tape::Features;
+use crate::torch_file;
+use crate::{Error, Result};
+use folder::FolderConfig;
+use foreign::{from_names, resnet_config};
+use locate::{Located, locate};
+
+/// The file of a checkpoint folder that holds every tensor of the method.
+pub const MODEL_FILE: &str = "model.safetensors";
+
+/// The file of a checkpoint folder that holds the target network, where there is one.
+pub const TARGET_FILE: &str = "target.safetensors";
+
+/// What the names of a method's backbone begin with.
+const BACKBONE: &str = "backbone.";
+
+/// How pictures enter the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// Side of the square input, in pixels.
+    pub size: usize,
+    /// Of pixel values in [0, 1].
+    pub normalisation: Normalisation,
+}
+
+/// What is written beside the weights, so that they can be used without the recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Version of the program that wrote it.
+    pub version: String,
+    /// Backbone, objective and modules.
+    pub method: MethodConfig,
+    /// How pictures enter the network.
+    pub preprocessing: Preprocessing,
+    /// What parameter vectors hold.
+    pub parameters: Parameters,
+    /// Augmentation policy and parameter layout (names, statistics), as the data crate writes them.
+    pub augmentation: serde_json::Value,
+    /// Whether the tensors are the target network's: its backbone and the heads it needs.
+    #[serde(default)]
+    pub target: bool,
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// The run's seed.
+    pub seed: u64,
+}
+
+/// The network of a MODEL.
+enum Network {
+    Method(Box<Method>),
+    Backbone { backbone: Box<dyn Backbone>, params: ParamStore },
+}
+
+impl Network {
+    fn of((backbone, params): (Box<dyn Backbone>, ParamStore)) -> Self {
+        Self::Backbone { backbone, params }
+    }
+}
+
+/// A network read from disk.
+pub struct Model {
+    network: Network,
+    /// How pictures enter it.
+    pub preprocessing: Preprocessing,
+    /// What was written beside the weights; absent in files of others.
+    pub description: Option<Description>,
+    /// The file that was read.
+    pub path: PathBuf,
+    /// Hexadecimal SHA-256 of that file.
+    pub sha256: String,
+    /// Which tensors were found.
+    pub report: LoadReport,
+    /// What was passed over: checkpoints, each with the reason, and of files of others what is not the ResNet's.
+    pub skipped: Vec<String>,
+    /// Whether nothing says how pictures enter the network, so that its stem decided.
+    pub guessed: bool,
+}
+
+impl Model {
+    /// Reads a MODEL onto `device`, in f32.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        Self::located(locate(path, MODEL_FILE)?, device)
+    }
+
+    /// Reads the target network of a run or a checkpoint.
+    pub fn load_target(path: &Path, device: &Device) -> Result<Self> {
+        Self::located(locate(path, TARGET_FILE)?, device)
+    }
+
+    fn located(located: Located, device: &Device) -> Result<Self> {
+        let Located { file, bytes, config, mut skipped } = located;
+        let config = config.map(|text| FolderConfig::read(&text, &file)).transpose()?.unwrap_or_default();
+        let mut model = match &config.equimod {
+            Some(exported) => from_export(exported, &bytes, &file, device)?,
+            None => Self::from_bytes(&bytes, &file, device)?,
+        };
+        if let (None, Some(preprocessing)) = (&model.description, config.preprocessing()) {
+            (model.preprocessing, model.guessed) = (preprocessing, false);
+        }
+        skipped.append(&mut model.skipped);
+        Ok(Self { skipped, ..model })
+    }
+
+    /// As [`load`](Self::load), from the bytes of a `.safetensors` file; `path` is what it is called.
+    pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Self> {
+        let read = checkpoint::from_bytes(bytes, path, device)?;
+        match read.description {
+            Some(text) => Ok(from_description(&described(&text, path)?, read.tensors, path, device)?.of(path, bytes)),
+            None => Self::of_others(read.tensors, None, path, device).map(|model| model.of(path, bytes)),
+        }
+    }
+
+    /// A ResNet of another code, from a file of PyTorch ([`torch_file`]) or a `.safetensors` file; of several networks in it,
+    /// `prefix` says which.
+    pub fn import(path: &Path, prefix: Option<&str>, device: &Device) -> Result<Self> {
+        let bytes = checkpoint::read_file(path)?;
+        let tensors = match torch_file::is_torch(&bytes) {
+            true => torch_file::read(path)?,
+            false => checkpoint::from_bytes(&bytes, path, device)?.tensors,
+        };
+        Ok(Self::of_others(tensors, prefix, path, device)?.of(path, &bytes))
+    }
+
+    fn of_others(
+        tensors: BTreeMap<String, Tensor>,
+        prefix: Option<&str>,
+        path: &Path,
+        device: &Device,
+    ) -> Result<Self> {
+        let (network, preprocessing, report) = from_names(tensors, prefix, path, device)?;
+        let skipped = report.told(path);
+        Ok(Self { guessed: true, skipped, ..Self::new(network, preprocessing, None, report) })
+    }
+
+    fn new(
+        network: Network,
+        preprocessing: Preprocessing,
+        description: Option<Description>,
+        report: LoadReport,
+    ) -> Self {
+        let (path, sha256, skipped) = Default::default();
+        Self { network, preprocessing, description, path, sha256, report, skipped, guessed: false }
+    }
+
+    fn of(self, path: &Path, bytes: &[u8]) -> Self {
+        Self { path: path.to_owned(), sha256: checkpoint::sha256(bytes), ..self }
+    }
+
+    /// The same network before training: initial weights from the run's seed (0 where none is recorded).
+    pub fn untrained(&self, device: &Device) -> Result<Self> {
+        let seed = self.description.as_ref().map_or(0, |d| d.seed);
+        let placement = Placement {
+            seed,
+            dtype: DType::F32,
+            device,
+            collective: SingleProcess::shared(),
+            execution: Execution::default(),
+        };
+        let network = match &self.description {
+            Some(d) => Network::Method(Box::new(Method::for_evaluation(&d.method, &d.parameters, &placement)?)),
+            None => Network::of(new_backbone(&resnet_config(&self.params().tensors(""), &self.path)?, seed, device)?),
+        };
+        Ok(Self {
+            network,
+            preprocessing: self.preprocessing.clone(),
+            description: self.description.clone(),
+            path: self.path.clone(),
+            sha256: format!("untrained-{seed}-{}", self.sha256),
+            report: LoadReport::default(),
+            skipped: Vec::new(),
+            guessed: self.guessed,
+        })
+    }
+
+    /// The backbone.
+    pub fn backbone(&self) -> &dyn Backbone {
+        match &self.network {
+            Network::Method(method) => method.backbone(),
+            Network::Backbone { backbone, .. } => backbone.as_ref(),
+        }
+    }
+
+    /// The whole method, where the file holds one.
+    pub fn method(&self) -> Option<&Method> {
+        match &self.network {
+            Network::Method(method) => Some(method),
+            Network::Backbone { .. } => None,
+        }
+    }
+
+    /// Every tensor of the network.
+    pub fn params(&self) -> &ParamStore {
+        match &self.network {
+            Network::Method(method) => method.params(),
+            Network::Backbone { params, .. } => params,
+        }
+    }
+
+    /// A copy of the backbone and of its tensors, under torchvision's names: to train it changes nothing of this model.
+    /// `seed` decides the initial values of whatever else is added to the store.
+    pub fn backbone_copy(&self, seed: u64) -> Result<(Box<dyn Backbone>, ParamStore)> {
+        let tensors = self.backbone_tensors();
+        let config = match &self.description {
+            Some(description) => description.method.backbone.0.clone(),
+            None => resnet_config(&tensors, &self.path)?,
+        };
+        let (backbone, params) = new_backbone(&config, seed, self.params().device())?;
+        checkpoint::load_strict(&params, &tensors, &self.path)?;
+        Ok((backbone, params))
+    }
+
+    /// The backbone's tensors under torchvision's names.
+    pub fn backbone_tensors(&self) -> BTreeMap<String, Tensor> {
+        self.params().tensors(if self.method().is_some() { BACKBONE } else { "" })
+    }
+
+    /// The tensors of heads and predictors under their full names; none where there is only a backbone.
+    pub fn head_tensors(&self) -> BTreeMap<String, Tensor> {
+        let mut tensors = self.params().tensors("");
+        tensors.retain(|name, _| self.method().is_some() && !name.starts_with(BACKBONE));
+        tensors
+    }
+
+    /// Pixels (`count` pictures of `height` × `width` × 3 bytes) → features in evaluation mode.
+    pub fn features(&self, pixels: &[u8], size: (usize, usize, usize)) -> Result<Features> {
+        let params = self.params();
+        let images = self.preprocessing.normalisation.tensor(pixels, size, params.device(), params.dtype())?;
+        self.backbone().infer(&images, Mode::Eval)
+    }
+}
+
+fn described(text: &str, path: &Path) -> Result<Description> {
+    serde_json::from_str(text)
+        .map_err(|e| Error::checkpoint(path, format!("its description cannot be read ({e}); use a matching version")))
+}
+
+/// An export: the backbone in one file, described by another, heads in a third.
+fn from_export(exported: &Exported, bytes: &[u8], path: &Path, device: &Device) -> Result<Model> {
+    let differs = |file: &Path| {
+        let text = format!("it is not the file that {CONFIG_FILE} describes (its SHA-256 differs); use another copy");
+        Error::checkpoint(file, text)
+    };
+    if checkpoint::sha256(bytes) != exported.sha256 {
+        return Err(differs(path));
+    }
+    let read = checkpoint::from_bytes(bytes, path, device)?;
+    let mut tensors: BTreeMap<_, _> =
+        read.tensors.into_iter().map(|(name, tensor)| (format!("{BACKBONE}{name}"), tensor)).collect();
+    let mut description = exported.description.clone();
+    if let Some(sum) = &exported.heads_sha256 {
+        let file = path.with_file_name(HEADS_FILE);
+        let heads = checkpoint::read_file(&file)?;
+        if checkpoint::sha256(&heads) != *sum {
+            return Err(differs(&file));
+        }
+        tensors.extend(checkpoint::from_bytes(&heads, &file, device)?.tensors);
+    }
+    description.target |= exported.heads_sha256.is_none();
+    let model = from_description(&description, tensors, path, device)?;
+    Ok(Model { description: Some(exported.description.clone()), ..model }.of(path, bytes))
+}
+
+fn from_description(
+    description: &Description,
+    mut tensors: BTreeMap<String, Tensor>,
+    path: &Path,
+    device: &Device,
+) -> Result<Model> {
+    if let Some(problem) = description.method.validate().into_iter().next() {
+        return Err(Error::checkpoint(path, problem));
+    }
+    let (network, report) = match description.target {
+        true => alone(description, tensors, path, device)?,
+        false => {
+            let placement = Placement {
+                seed: description.seed,
+                dtype: DType::F32,
+                device,
+                collective: SingleProcess::shared(),
+                execution: Execution::default(),
+            };
+            let method = Method::for_evaluation(&description.method, &description.parameters, &placement)?;
+            // A run may have trained modules of one's own, which this program does not know: they are left out.
+            let named = |module: &str| description.method.equivariance.on().iter().any(|(name, _)| *name == module);
+            tensors.retain(|name, _| match name.strip_prefix("equivariance.") {
+                Some(rest) => rest.split('.').next().is_some_and(named),
+                None => true,
+            });
+            let report = checkpoint::load_strict(method.params(), &tensors, path)?;
+            (Network::Method(Box::new(method)), report)
+        }
+    };
+    Ok(Model::new(network, description.preprocessing.clone(), Some(description.clone()), report))
+}
+
+/// The backbone without heads: that of a target network, or one that was exported alone.
+fn alone(
+    description: &Description,
+    tensors: BTreeMap<String, Tensor>,
+    path: &Path,
+    device: &Device,
+) -> Result<(Network, LoadReport)> {
+    let strip = |(name, tensor): (String, Tensor)| Some((name.strip_prefix(BACKBONE)?.to_owned(), tensor));
+    let (backbone, params) = new_backbone(&description.method.backbone.0, description.seed, device)?;
+    let report = checkpoint::load_strict(&params, &tensors.into_iter().filter_map(strip).collect(), path)?;
+    Ok((Network::of((backbone, params)), report))
+}
+
+fn new_backbone(config: &ResNetConfig, seed: u64, device: &Device) -> Result<(Box<dyn Backbone>, ParamStore)> {
+    let mut params = ParamStore::new(seed, DType::F32, device);
+    let collective = SingleProcess::shared();
+    let config = BackboneConfig(config.clone());
+    let backbone = config.build(Execution::default(), &collective, &mut params.root())?;
+    Ok((backbone, params))
+}

@@ -1,0 +1,215 @@
+//! Files that `torch.save` wrote: read without running the pickle in them.
+//!
+//! Both layouts are read: the zip archive of PyTorch 1.6 and later, and the older one of pickles in a row. The pickle
+//! becomes plain objects ([`candle_core::pickle`]); of whatever it holds (a state dictionary, a checkpoint of several, a
+//! whole module), the tensors under names are taken, each name with those of the dictionaries around it before it:
+//! `state_dict.module.conv1.weight`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use candle_core::pickle::{Object, Stack, TensorInfo};
+use candle_core::{DType, Device, Tensor};
+
+use crate::{Error, Result};
+
+/// How a zip archive begins.
+const ZIP: &[u8] = b"PK\x03\x04";
+/// How the older layout begins: two pickles, PyTorch's magic number and the layout's version.
+const PICKLES: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+/// Names of a module's parts that are not parts of its tensors' names.
+const INSIDE_MODULES: [&str; 3] = ["_modules", "_parameters", "_buffers"];
+/// Dictionaries in dictionaries.
+const DEPTH: usize = 200;
+
+/// Whether the bytes at a file's beginning are those of `torch.save`.
+pub fn is_torch(beginning: &[u8]) -> bool {
+    beginning.starts_with(ZIP) || beginning.starts_with(PICKLES)
+}
+
+/// Every tensor that has a name, on the CPU. Types that candle lacks (8-bit signed, boolean, …) are left out.
+///
+/// # Errors
+///
+/// When the file cannot be read, is truncated, or was not written by `torch.save`.
+pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let mut file = BufReader::new(File::open(path).map_err(|e| Error::io("read", path, e))?);
+    let beginning = file.fill_buf().map_err(|e| Error::io("read", path, e))?;
+    let damaged = |what: String| Error::checkpoint(path, format!("it cannot be read as a PyTorch file: {what}"));
+    if !is_torch(beginning) {
+        return Err(damaged("it does not begin like one".into()));
+    }
+    let zip = beginning.starts_with(ZIP);
+    // The pickle's reader trusts what it reads in some places.
+    let read = catch_unwind(AssertUnwindSafe(|| if zip { from_zip(file) } else { from_pickles(file) }));
+    match read {
+        Ok(tensors) => tensors.map_err(|e| damaged(e.to_string())),
+        Err(_) => Err(damaged("its pickle is damaged".into())),
+    }
+}
+
+fn from_zip(file: BufReader<File>) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    let mut zip = zip::ZipArchive::new(file)?;
+    let mut pickle = None;
+    for index in 0..zip.len() {
+        let name = zip.by_index(index)?.name()?.into_owned();
+        if name == "data.pkl" || name.ends_with("/data.pkl") {
+            pickle = Some(name);
+            break;
+        }
+    }
+    let Some(pickle) = pickle else { candle_core::bail!("it holds no data.pkl") };
+    let object = object(&mut BufReader::new(zip.by_name(&pickle)?))?;
+    let folder = pickle.strip_suffix(".pkl").unwrap_or_default();
+    let mut storages: HashMap<String, Vec<u8>> = HashMap::new();
+    let mut tensors = BTreeMap::new();
+    for info in infos(object, Path::new(folder)) {
+        if !storages.contains_key(&info.path) {
+            let mut bytes = Vec::new();
+            zip.by_name(&info.path)?.read_to_end(&mut bytes)?;
+            storages.insert(info.path.clone(), bytes);
+        }
+        tensors.insert(info.name.clone(), tensor(&info, &storages[&info.path])?);
+    }
+    Ok(tensors)
+}
+
+fn from_pickles(mut file: BufReader<File>) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    let mut magic = vec![0; PICKLES.len()];
+    file.read_exact(&mut magic)?;
+    let _machine = object(&mut file)?;
+    let saved = object(&mut file)?;
+    let Object::List(keys) = object(&mut file)? else { candle_core::bail!("it has no list of storages") };
+    let mut sizes = HashMap::new();
+    element_sizes(&saved, &mut sizes, DEPTH);
+    let mut storages = HashMap::new();
+    for key in keys {
+        let Object::Unicode(key) = key else { candle_core::bail!("a storage has no name") };
+        let Some(size) = sizes.get(&key) else { candle_core::bail!("storage {key} has an unknown type") };
+        let mut count = [0; 8];
+        file.read_exact(&mut count)?;
+        let length = u64::from_le_bytes(count).saturating_mul(*size);
+        let mut bytes = Vec::new();
+        if (&mut file).take(length).read_to_end(&mut bytes)? as u64 != length {
+            candle_core::bail!("it is truncated");
+        }
+        storages.insert(key, bytes);
+    }
+    let mut tensors = BTreeMap::new();
+    for info in infos(saved, Path::new("")) {
+        let key = info.path.trim_start_matches('/');
+        let Some(bytes) = storages.get(key) else { candle_core::bail!("storage {key} is missing") };
+        tensors.insert(info.name.clone(), tensor(&info, bytes)?);
+    }
+    Ok(tensors)
+}
+
+/// Reads one pickle.
+fn object(reader: &mut impl BufRead) -> candle_core::Result<Object> {
+    let mut stack = Stack::empty();
+    stack.read_loop(reader)?;
+    stack.finalize()
+}
+
+/// What is known of every tensor that has a name.
+fn infos(object: Object, folder: &Path) -> Vec<TensorInfo> {
+    let mut found = Vec::new();
+    collect(object, String::new(), folder, &mut found, DEPTH);
+    found
+}
+
+fn collect(object: Object, name: String, folder: &Path, found: &mut Vec<TensorInfo>, depth: usize) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    match object {
+        Object::Dict(entries) => {
+            for (key, value) in entries {
+                let Object::Unicode(key) = key else { continue };
+                let inner = match (name.as_str(), INSIDE_MODULES.contains(&key.as_str())) {
+                    (_, true) => name.clone(),
+                    ("", false) => key,
+                    (_, false) => format!("{name}.{key}"),
+                };
+                collect(value, inner, folder, found, depth);
+            }
+        }
+        Object::Build { args, .. } => collect(*args, name, folder, found, depth),
+        reduced @ Object::Reduce { .. } => {
+            // What is no tensor, or of a type that candle lacks, has none to give.
+            found.extend(reduced.into_tensor_info(Object::Unicode(name), folder).ok().flatten());
+        }
+        _ => {}
+    }
+}
+
+/// Bytes of an element of each storage, wherever in the object it is named.
+fn element_sizes(object: &Object, sizes: &mut HashMap<String, u64>, depth: usize) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    let mut each = |objects: &[Object]| objects.iter().for_each(|object| element_sizes(object, sizes, depth));
+    match object {
+        Object::Tuple(objects) | Object::List(objects) => each(objects),
+        Object::Dict(entries) => entries.iter().for_each(|(_, value)| element_sizes(value, sizes, depth)),
+        Object::Build { callable, args } | Object::Reduce { callable, args } => {
+            element_sizes(callable, sizes, depth);
+            element_sizes(args, sizes, depth);
+        }
+        Object::PersistentLoad(id) => {
+            if let Object::Tuple(parts) = id.as_ref()
+                && let [_, Object::Class { class_name, .. }, Object::Unicode(key), ..] = parts.as_slice()
+                && let Some(size) = element_size(class_name)
+            {
+                sizes.insert(key.clone(), size);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn element_size(storage: &str) -> Option<u64> {
+    Some(match storage {
+        "ComplexDoubleStorage" => 16,
+        "DoubleStorage" | "LongStorage" | "ComplexFloatStorage" => 8,
+        "FloatStorage" | "IntStorage" => 4,
+        "HalfStorage" | "BFloat16Storage" | "ShortStorage" => 2,
+        "ByteStorage" | "CharStorage" | "BoolStorage" => 1,
+        _ => return None,
+    })
+}
+
+/// The tensor whose elements lie in `storage`, in whatever order of strides.
+fn tensor(info: &TensorInfo, storage: &[u8]) -> candle_core::Result<Tensor> {
+    let (layout, size) = (&info.layout, info.dtype.size_in_bytes());
+    // The start of this layout is in bytes, its strides are in elements.
+    let storage = match storage.get(layout.start_offset()..) {
+        Some(storage) => storage,
+        None => candle_core::bail!("{} begins beyond its storage", info.name),
+    };
+    let count = layout.shape().elem_count();
+    let reach: usize = layout.dims().iter().zip(layout.stride()).map(|(d, s)| d.saturating_sub(1) * s).sum();
+    if count > 0 && (reach + 1) * size > storage.len() {
+        candle_core::bail!("{} is truncated", info.name);
+    }
+    if layout.is_contiguous() {
+        return from_bytes(&storage[..count * size], info.dtype, layout.dims());
+    }
+    let mut bytes = Vec::with_capacity(count * size);
+    for number in 0..count {
+        let mut rest = number;
+        let axes = layout.dims().iter().zip(layout.stride()).rev();
+        let place: usize = axes
+            .map(|(dim, stride)| {
+                let index = rest % dim;
+                rest /= dim;
+                index * stride
+            })
+            .sum();
+        bytes.extend_from_slice(&storage[place * size..(place + 1) * size]);
+    }
+    from_bytes(&bytes, info.dtype, layout.dims())
+}
+
+fn from_bytes(bytes: &[u8], dtype: DType, dims: &[usize]) -> candle_core::Result<Tensor> {
+    Tensor::from_raw_buffer(bytes, dtype, dims, &Device::Cpu)
+}

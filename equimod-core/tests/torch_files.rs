@@ -1,0 +1,88 @@
+//! Files of PyTorch, against what PyTorch says the networks in them make of one picture (`fixtures/torch/make.py`).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use candle_core::{Device, Tensor};
+use equimod_core::nn::Mode;
+use equimod_core::{Error, Model, torch_file};
+
+/// Largest difference of a feature: sums of f32 in another order.
+const TOLERANCE: f32 = 1e-5;
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/torch").join(name)
+}
+
+fn features(model: &Model, side: usize) -> Vec<f32> {
+    let value = |i: usize| ((i * 7) % 23) as f32 / 11.5 - 1.0;
+    let picture: Vec<f32> = (0..3 * side * side).map(value).collect();
+    let picture = Tensor::from_vec(picture, (1, 3, side, side), &Device::Cpu).unwrap();
+    model.backbone().infer(&picture, Mode::Eval).unwrap().pooled.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn networks_give_the_features_that_pytorch_gives() {
+    let expected: serde_json::Value = serde_json::from_slice(&fs::read(fixture("expected.json")).unwrap()).unwrap();
+    for (name, case) in expected.as_object().unwrap() {
+        let model = Model::import(&fixture(name), case["prefix"].as_str(), &Device::Cpu).unwrap();
+        let ours = features(&model, case["side"].as_u64().unwrap() as usize);
+        let theirs: Vec<f32> =
+            case["features"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+        assert_eq!(ours.len(), theirs.len());
+        let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= TOLERANCE, "{name}: {worst}");
+        assert!(theirs.iter().any(|value| *value > 0.1), "{name}: nothing to compare");
+        let counted = model.params().iter().filter(|(name, _)| name.ends_with("num_batches_tracked"));
+        assert!(counted.map(|(_, slot)| slot.var.to_scalar::<i64>().unwrap()).all(|count| count == 7), "{name}");
+    }
+}
+
+#[test]
+fn what_was_taken_off_and_left_out_is_told() {
+    let model = Model::import(&fixture("moco.pth.tar"), Some("state_dict.module.encoder_k."), &Device::Cpu).unwrap();
+    assert_eq!(model.report.prefix, "state_dict.module.encoder_k.");
+    assert_eq!(model.report.matched.len(), model.params().iter().count());
+    // The other network, the classifier of this one, and the queue.
+    assert!(model.report.left_out.contains(&"state_dict.module.queue".to_owned()));
+    assert!(model.report.left_out.contains(&"state_dict.module.encoder_k.fc.weight".to_owned()));
+    assert!(model.guessed);
+    let lightning = Model::import(&fixture("lightning.ckpt"), None, &Device::Cpu).unwrap();
+    assert_eq!(lightning.report.prefix, "state_dict.backbone.");
+    assert_eq!(lightning.report.left_out, ["state_dict.projector.0.weight"]);
+}
+
+#[test]
+fn several_networks_are_named() {
+    let text = Model::import(&fixture("moco.pth.tar"), None, &Device::Cpu).err().unwrap().to_string();
+    assert!(text.contains("state_dict.module.encoder_k, state_dict.module.encoder_q"), "{text}");
+    assert!(text.contains("--prefix"), "{text}");
+}
+
+#[test]
+fn a_file_of_pytorch_is_no_model_before_it_is_imported() {
+    let text = Model::load(&fixture("plain.pth"), &Device::Cpu).err().unwrap().to_string();
+    assert!(text.contains("`equimod import`"), "{text}");
+}
+
+#[test]
+fn damaged_files_are_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.pth");
+    for name in ["plain.pth", "moco.pth.tar"] {
+        let whole = fs::read(fixture(name)).unwrap();
+        for length in [0, 3, 30, 200, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(torch_file::read(&path).is_err(), "{name} cut at {length}");
+        }
+        // Wherever a byte of the beginning is wrong, there is an answer, and no panic.
+        for place in (0..4000).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 0x41;
+            fs::write(&path, &bytes).unwrap();
+            let _ = torch_file::read(&path);
+        }
+    }
+    assert!(matches!(torch_file::read(folder.path()), Err(Error::Io { .. })));
+}
