@@ -2,16 +2,19 @@
 
 mod allocator;
 mod bundled;
+mod card;
 mod cli;
 mod commands;
 mod contact_sheet;
 mod device;
 mod evaluation;
 mod exit;
+mod export;
 mod forecast;
 mod hub;
 #[cfg(feature = "mnist")]
 mod mnist;
+mod models;
 mod noise;
 mod output;
 mod probe;
@@ -20,6 +23,7 @@ mod recipes;
 mod record;
 mod run_files;
 mod run_report;
+mod scan;
 mod signals;
 mod sources;
 mod split_names;

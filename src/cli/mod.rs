@@ -3,6 +3,7 @@
 mod bench;
 mod data;
 mod eval;
+mod weights;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
     FinetuneOptimizer, Health, Knn, Linear, Logistic, MapKind, Params, Retrieval, SharedArgs, Transfer,
 };
+pub use weights::{Export, Import, Inspect, Publish};
 
 /// Self-supervised representations that keep what augmentations would erase.
 #[derive(Debug, Parser)]
@@ -50,8 +52,14 @@ pub enum Command {
     Eval(Eval),
     /// Write the features of pictures into a file.
     Embed(Embed),
-    /// Say what a MODEL holds and whether it loads.
+    /// Say what a MODEL holds and whether it loads: every key that fits, is missing or is too much.
     Inspect(Inspect),
+    /// Turn weights of PyTorch and of other codes into a .safetensors file under torchvision's names.
+    Import(Import),
+    /// Write weights for others: the backbone under torchvision's names, heads, a model card, results.
+    Export(Export),
+    /// Put an export on the Hugging Face Hub.
+    Publish(Publish),
     /// Look at pictures and their augmentations, check and pack them.
     Data(Data),
     /// Measure speed.
@@ -180,21 +188,6 @@ pub struct ReadingArgs {
     /// Turn pictures as their EXIF orientation says.
     #[arg(long)]
     pub apply_orientation: bool,
-}
-
-/// `inspect`.
-#[derive(Args, Debug)]
-pub struct Inspect {
-    /// A run directory, a checkpoint, or a .safetensors file.
-    pub model: PathBuf,
-    /// Also list every tensor with its shape.
-    #[arg(long)]
-    pub tensors: bool,
-    /// Print as JSON.
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub device: DeviceArgs,
 }
 
 /// `list`.

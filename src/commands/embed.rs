@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use equimod_core::Model;
 use equimod_data::Dataset;
 use equimod_eval::embedding::{Embedded, Format, Labels};
 use equimod_eval::{Extractor, Input};
@@ -10,13 +9,12 @@ use equimod_eval::{Extractor, Input};
 use crate::cli::{CropKind, Embed, EmbeddedSplit};
 use crate::evaluation::task_name;
 use crate::sources::{Splits, splits};
-use crate::{device, output};
+use crate::{device, models, output};
 
 /// Computes features and writes them.
 pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let format = Format::of(&arguments.out)?;
-    let model = Model::load(&arguments.model, &device::open(&arguments.device.device)?)?;
-    model.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
+    let model = models::open(&arguments.model, &device::open(&arguments.device.device)?)?;
     let splits = splits(&arguments.data, arguments.reading.reading())?;
     let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
     let cache = arguments.cache.clone().or(run);

@@ -5,10 +5,13 @@ mod completions;
 mod data;
 mod embed;
 mod eval;
+mod export;
 mod find_rate;
+mod import;
 mod inspect;
 mod list;
 mod pretrain;
+mod publish;
 mod replay;
 mod report;
 
@@ -33,6 +36,9 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Embed(arguments) => embed::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Publish(arguments) => publish::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::List(arguments) => list::run(&arguments),

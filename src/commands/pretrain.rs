@@ -31,7 +31,7 @@ use crate::recipes::{as_comments, asked, base, settings};
 use crate::run_report::RunReport;
 use crate::signals::Signals;
 use crate::sources::{Reading, Splits, splits, training};
-use crate::{device, exit};
+use crate::{device, exit, models};
 
 /// Penalties of the logistic regression at the end of a run, and when its fits end: a look, not the published
 /// protocol, which is `eval logistic`.
@@ -236,11 +236,12 @@ fn resume(
 
 /// Takes weights over, and says which.
 fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Result<Origin> {
-    let model = Model::load(path, device)?;
-    model.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
+    let model = models::open(path, device)?;
     let taken = trainer.begin_from(&model)?;
     output::note(&format!("from {}: {}", model.path.display(), taken.summary()));
-    Ok(Origin { model: path.display().to_string(), sha256: model.sha256 })
+    // What is on the Hub is named with its commit.
+    let named = if model.path.starts_with(path) { path } else { &model.path };
+    Ok(Origin { model: named.display().to_string(), sha256: model.sha256 })
 }
 
 /// In which settings the recipe differs from the built-in one it builds on.

@@ -94,7 +94,7 @@ pub fn evaluated(name: &str, model: &Model, input: Input) -> Evaluated {
 /// How pictures enter the network, for people.
 fn preprocessing(model: &Model, input: Input) -> String {
     let normalisation = &model.preprocessing.normalisation;
-    let guessed = if model.description.is_none() { " (guessed from the stem)" } else { "" };
+    let guessed = if model.guessed { " (guessed from the stem)" } else { "" };
     format!("{}, mean {:?}, std {:?}{guessed}", input.describe(), normalisation.mean, normalisation.std)
 }
 

@@ -8,6 +8,8 @@ use hf_hub::HFError;
 
 /// How long the Hub may be silent, if `HF_HUB_DOWNLOAD_TIMEOUT` (seconds) says nothing else.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Bytes a second that are sent at least.
+const SLOWEST: u64 = 50_000;
 /// Between two looks at the clock.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -60,6 +62,11 @@ impl Patience {
         let seconds = std::env::var("HF_HUB_DOWNLOAD_TIMEOUT").ok().and_then(|text| text.parse::<f64>().ok());
         let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         Self(seconds.filter(|seconds| !seconds.is_zero()).unwrap_or(SILENCE))
+    }
+
+    /// While this many bytes go out, of which nothing may be heard.
+    pub fn of_sending(self, bytes: u64) -> Self {
+        Self(self.0 + Duration::from_secs(bytes / SLOWEST))
     }
 
     /// Does `call` in a thread of its own, which is left behind when it stays silent.

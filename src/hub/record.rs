@@ -1,4 +1,4 @@
-//! What is known of a data set in the cache: which commit a revision was, which files a commit has, and which of them were
+//! What is known of a repository in the cache: which commit a revision was, which files a commit has, and which of them were
 //! checked. With it, what was fetched once is found without a network.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use equimod_core::checkpoint::write_atomic;
 use serde::{Deserialize, Serialize};
 
-/// A parquet file of a commit.
+/// A file of a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteFile {
     /// In the repository.
@@ -18,12 +18,12 @@ pub struct RemoteFile {
     pub checked: Option<String>,
 }
 
-/// What is known of one data set.
+/// What is known of one repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The commit of each revision when it was last asked for.
     pub revisions: BTreeMap<String, String>,
-    /// The parquet files of each commit.
+    /// The useful files of each commit.
     pub commits: BTreeMap<String, Vec<RemoteFile>>,
     #[serde(skip)]
     path: PathBuf,
@@ -32,18 +32,21 @@ pub struct Record {
 const FILE: &str = "equimod.json";
 
 impl Record {
-    /// Of the data set whose part of the cache is `folder`; empty where there is none that can be read.
+    /// Of the repository whose part of the cache is `folder`; empty where there is none that can be read.
     pub fn read(folder: &Path) -> Self {
         let path = folder.join(FILE);
         let known = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
         Self { path, ..known.unwrap_or_default() }
     }
 
+    /// The part of the cache that it is about.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
     /// Writes it down.
     pub fn write(&self) -> anyhow::Result<()> {
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
+        std::fs::create_dir_all(self.folder())?;
         Ok(write_atomic(&self.path, &serde_json::to_vec_pretty(self)?)?)
     }
 

@@ -1,4 +1,4 @@
-//! `hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT][#COLUMN]`.
+//! `hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT][#COLUMN]`, a data set, and `hf:OWNER/NAME[/FILE][@REVISION]`, a model.
 
 use std::fmt;
 
@@ -36,10 +36,8 @@ impl Reference {
         let mut parts = path.split('/').map(str::to_owned);
         let (Some(owner), Some(name)) = (parts.next(), parts.next()) else { return Err(wrong("it has no owner")) };
         let configuration = parts.next();
-        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let fine = |part: &str| !part.is_empty() && !part.starts_with('.') && part.chars().all(known);
-        if !fine(&owner) || !fine(&name) || parts.next().is_some() {
-            return Err(wrong("owner and name are letters, digits, '-', '_' and '.'"));
+        if !is_name(&owner) || !is_name(&name) || parts.next().is_some() {
+            return Err(wrong(NAMES));
         }
         let given = [&configuration, &revision, &split, &column];
         // A revision becomes part of an address, never of a path.
@@ -60,6 +58,68 @@ impl Reference {
     pub fn pinned(&self, commit: &str) -> Self {
         Self { revision: Some(commit.to_owned()), ..self.clone() }
     }
+}
+
+/// Weights on the Hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelReference {
+    /// Whose they are.
+    pub owner: String,
+    /// The repository's name.
+    pub name: String,
+    /// One of several files.
+    pub file: Option<String>,
+    /// A branch, a tag or a commit.
+    pub revision: Option<String>,
+}
+
+const MODEL_FORM: &str = "hf:OWNER/NAME[/FILE][@REVISION]";
+
+impl ModelReference {
+    /// Reads a MODEL that begins with [`PREFIX`].
+    pub fn parse(model: &str) -> Result<Self, Usage> {
+        let wrong = |why: &str| Usage(format!("{model} is not a model on the Hub: {why}; write {MODEL_FORM}"));
+        let rest = model.strip_prefix(PREFIX).ok_or_else(|| wrong("it does not begin with hf:"))?;
+        let (path, revision) = cut(rest, '@');
+        let mut parts = path.splitn(3, '/').map(str::to_owned);
+        let (Some(owner), Some(name)) = (parts.next(), parts.next()) else { return Err(wrong("it has no owner")) };
+        let file = parts.next();
+        if !is_name(&owner) || !is_name(&name) {
+            return Err(wrong(NAMES));
+        }
+        let empty = |part: &&Option<String>| part.as_ref().is_some_and(|part| part.is_empty() || part.contains(".."));
+        if [&file, &revision].iter().any(empty) {
+            return Err(wrong("a part of it is empty or holds '..'"));
+        }
+        Ok(Self { owner, name, file, revision })
+    }
+
+    /// `OWNER/NAME`
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+
+    /// The same at a commit.
+    #[cfg(feature = "hub")]
+    pub fn pinned(&self, commit: &str) -> Self {
+        Self { revision: Some(commit.to_owned()), ..self.clone() }
+    }
+}
+
+impl fmt::Display for ModelReference {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{PREFIX}{}", self.id())?;
+        let parts = [(&self.file, '/'), (&self.revision, '@')];
+        parts.iter().filter_map(|(part, mark)| Some((part.as_ref()?, mark))).try_for_each(|(p, m)| write!(f, "{m}{p}"))
+    }
+}
+
+const NAMES: &str = "owner and name are letters, digits, '-', '_' and '.'";
+
+/// Whether the Hub could have somebody or something of this name.
+fn is_name(name: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(known)
 }
 
 fn cut(text: &str, mark: char) -> (&str, Option<String>) {
@@ -100,6 +160,18 @@ mod tests {
             ["hf:", "hf:cifar10", "hf:/b", "hf:a/", "hf:a/b/c/d", "hf:../x", "hf:a/b@", "hf:a/b@x/../y", "hf:a b/c"]
         {
             assert!(Reference::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn models_read_and_write() {
+        for text in ["hf:a/b", "hf:timm/resnet18.a1_in1k@v1", "hf:a/b/folder/weights.pth@refs/pr/1"] {
+            assert_eq!(ModelReference::parse(text).unwrap().to_string(), text);
+        }
+        let full = ModelReference::parse("hf:a/b/c/d.bin@e").unwrap();
+        assert_eq!((full.file.as_deref(), full.revision.as_deref()), (Some("c/d.bin"), Some("e")));
+        for bad in ["a/b", "hf:a", "hf:a/b/", "hf:a/b@", "hf:a/../c", "hf:a/b/../c", "hf:-/ "] {
+            assert!(ModelReference::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -223,15 +223,19 @@ impl Model {
         }
     }
 
+    /// What the backbone is.
+    pub fn backbone_config(&self) -> Result<ResNetConfig> {
+        match &self.description {
+            Some(description) => Ok(description.method.backbone.0.clone()),
+            None => resnet_config(&self.params().tensors(""), &self.path),
+        }
+    }
+
     /// A copy of the backbone and of its tensors, under torchvision's names: to train it changes nothing of this model.
     /// `seed` decides the initial values of whatever else is added to the store.
     pub fn backbone_copy(&self, seed: u64) -> Result<(Box<dyn Backbone>, ParamStore)> {
         let tensors = self.backbone_tensors();
-        let config = match &self.description {
-            Some(description) => description.method.backbone.0.clone(),
-            None => resnet_config(&tensors, &self.path)?,
-        };
-        let (backbone, params) = new_backbone(&config, seed, self.params().device())?;
+        let (backbone, params) = new_backbone(&self.backbone_config()?, seed, self.params().device())?;
         checkpoint::load_strict(&params, &tensors, &self.path)?;
         Ok((backbone, params))
     }

@@ -12,8 +12,8 @@ use equimod_eval::results::{Evaluated, FORMAT, Results};
 use super::session::tell_guess;
 use crate::cli::{CropKind, SharedArgs};
 use crate::evaluation::{Settings, evaluated};
-use crate::output;
 use crate::record::{Drawn, Record, write};
+use crate::{models, output};
 
 /// One of several models.
 pub struct Contender {
@@ -29,9 +29,8 @@ pub struct Contender {
 impl Contender {
     /// Loads the model at `path`.
     pub fn load(path: &Path, name: String, arguments: &SharedArgs, device: &Device) -> anyhow::Result<Self> {
-        let model = Model::load(path, device)?;
+        let model = models::open(path, device)?;
         tell_guess(&model);
-        model.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
         let run = path.join("run.json").is_file().then(|| path.join("eval/features"));
         Self::of(model, name, arguments, arguments.cache.clone().or(run))
     }

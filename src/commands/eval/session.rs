@@ -13,7 +13,7 @@ use crate::cli::{CropKind, EvalArgs};
 use crate::evaluation::{Outcome, Settings, evaluated, task_name};
 use crate::record::{Record, drawn, write};
 use crate::sources::{Elsewhere, Splits};
-use crate::{device, output};
+use crate::{device, models, output};
 
 /// A model, and the pictures that it is evaluated on.
 pub struct Session<'a> {
@@ -47,8 +47,7 @@ impl<'a> Session<'a> {
     /// Opens the model and the pictures; `crop` is the protocol's own.
     pub fn open(arguments: &'a EvalArgs, crop: CropKind) -> anyhow::Result<Self> {
         let device = device::open(&arguments.device.device)?;
-        let model = Model::load(&arguments.model, &device)?;
-        model.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
+        let model = models::open(&arguments.model, &device)?;
         tell_guess(&model);
         let input = Input::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(crop).into())?;
         let pictures = &arguments.pictures;
@@ -132,7 +131,7 @@ impl<'a> Session<'a> {
 
 /// Says how pictures enter a network whose file does not.
 pub fn tell_guess(model: &Model) {
-    if model.description.is_none() {
+    if model.guessed {
         let stem = if model.preprocessing.size == 32 { "as CIFAR-10's" } else { "as ImageNet's" };
         output::note(&format!("{} does not say how pictures enter it: {stem}, by its stem", model.path.display()));
     }

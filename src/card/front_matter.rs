@@ -1,0 +1,75 @@
+//! The YAML at the beginning of a card: what the Hub's search and tables are made of.
+
+use equimod_core::MethodConfig;
+use equimod_eval::ResultRow;
+use equimod_eval::results::Results;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::methods::parts;
+use crate::evaluation::TOP_1;
+use crate::hub::reference::{PREFIX, Reference};
+
+#[derive(Serialize)]
+struct FrontMatter<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    license: Option<&'a str>,
+    library_name: &'static str,
+    pipeline_tag: &'static str,
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    datasets: Vec<String>,
+    #[serde(rename = "model-index", skip_serializing_if = "Vec::is_empty")]
+    model_index: Vec<Value>,
+}
+
+/// The lines between `---`.
+pub fn front_matter(
+    title: &str,
+    timm: bool,
+    method: Option<&MethodConfig>,
+    data: Option<&str>,
+    licence: Option<&str>,
+    results: &[Results],
+) -> anyhow::Result<String> {
+    let mut tags: Vec<String> =
+        ["equimod", "self-supervised-learning", "image-feature-extraction"].map(str::to_owned).into();
+    let named = method.map(parts).unwrap_or_default();
+    tags.extend(named.iter().map(|part| format!("arxiv:{}", part.arxiv)));
+    tags.dedup();
+    let rows: Vec<&ResultRow> =
+        results.iter().flat_map(|results| &results.rows).filter(|row| row.value.is_finite()).collect();
+    let model_index = match rows.is_empty() {
+        true => Vec::new(),
+        false => vec![json!({ "name": title, "results": rows.into_iter().map(entry).collect::<Vec<_>>() })],
+    };
+    Ok(serde_saphyr::to_string(&FrontMatter {
+        license: licence,
+        library_name: if timm { "timm" } else { "equimod" },
+        pipeline_tag: "image-feature-extraction",
+        tags,
+        datasets: data.and_then(dataset).into_iter().collect(),
+        model_index,
+    })?)
+}
+
+/// The data set's name on the Hub, if it is there.
+fn dataset(source: &str) -> Option<String> {
+    source.starts_with(PREFIX).then(|| Reference::parse(source).ok()).flatten().map(|reference| reference.id())
+}
+
+/// One number as the Hub's tables take it.
+fn entry(row: &ResultRow) -> Value {
+    let kind = if row.chance.is_some() { "image-classification" } else { "image-feature-extraction" };
+    let metric = match row.metric.as_str() {
+        TOP_1 => "accuracy".to_owned(),
+        other => other.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect(),
+    };
+    let interval = row.interval_text().map_or_else(String::new, |interval| format!(", 95 % interval {interval}"));
+    let task = if row.task.is_empty() { row.data.clone() } else { format!("{} ({})", row.data, row.task) };
+    json!({
+        "task": { "type": kind, "name": row.protocol },
+        "dataset": { "type": dataset(&row.data).unwrap_or_else(|| row.data.clone()), "name": task },
+        "metrics": [{ "type": metric, "value": row.value, "name": format!("{}, {}{interval}", row.metric, row.protocol) }],
+    })
+}

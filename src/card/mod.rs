@@ -1,0 +1,58 @@
+//! The model card: made of an export's files alone, so that it can be made again for the repository it goes to.
+
+mod facts;
+mod front_matter;
+mod methods;
+
+use anyhow::Context;
+use equimod_core::checkpoint::sha256;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior};
+
+use crate::export::Files;
+use facts::Facts;
+
+/// The card.
+pub const CARD_FILE: &str = "README.md";
+
+const TEMPLATE: &str = include_str!("../../assets/card/README.md.jinja");
+/// The last line of a card, by which one that nobody edited is known.
+const SEAL: (&str, &str) = ("\n<!-- made by equimod, sha256 of what is above: ", " -->\n");
+
+/// The card of an export, for the repository `OWNER/NAME` if it is known.
+pub fn render(files: &Files, repository: Option<&str>) -> anyhow::Result<String> {
+    let facts = Facts::of(files, repository)?;
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let text = environment
+        .render_str(TEMPLATE, Serde(&facts))
+        .context("the model card cannot be made; please report it")?;
+    let text = format!("{}\n", text.trim_end());
+    let (before, after) = SEAL;
+    Ok(format!("{text}{before}{}{after}", sha256(text.as_bytes())))
+}
+
+/// Whether a card is not as equimod made it.
+pub fn is_edited(card: &[u8]) -> bool {
+    let (before, after) = SEAL;
+    let made = std::str::from_utf8(card).ok().and_then(|text| {
+        let (text, sum) = text.strip_suffix(after)?.rsplit_once(before)?;
+        Some(sha256(text.as_bytes()) == sum)
+    });
+    made != Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_wrote_is_known() {
+        let text = "# Model\n";
+        let sealed = format!("{text}{}{}{}", SEAL.0, sha256(text.as_bytes()), SEAL.1);
+        assert!(!is_edited(sealed.as_bytes()));
+        assert!(is_edited(sealed.replace("Model", "Our model").as_bytes()));
+        assert!(is_edited(format!("{sealed}More.\n").as_bytes()));
+        assert!(is_edited(b"---\nlicense: mit\n---\n") && is_edited(b""));
+    }
+}

@@ -1,0 +1,100 @@
+//! The arguments of `inspect`, `import`, `export` and `publish`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::DeviceArgs;
+
+/// `inspect`.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// A run directory, a checkpoint, an export, a .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
+    pub model: PathBuf,
+    /// Also list every tensor with its shape.
+    #[arg(long)]
+    pub tensors: bool,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// `import`.
+#[derive(Args, Debug)]
+pub struct Import {
+    /// A file of PyTorch (.pth, .pt, .ckpt, .bin) or a .safetensors file with a ResNet in it, or hf:OWNER/NAME[/FILE][@REVISION].
+    pub file: PathBuf,
+    /// The .safetensors file to write [default: the file's name, in this folder].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Which of several networks, by what stands before its names, e.g. state_dict.module.encoder_q.
+    #[arg(long)]
+    pub prefix: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `export`.
+#[derive(Args, Debug)]
+pub struct Export {
+    /// A run directory, a checkpoint, a .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
+    pub model: PathBuf,
+    /// The folder to write: new, empty, or an earlier export, whose card is kept if a person edited it.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Take the target network (BYOL, MoCo v3) in place of the trained one.
+    #[arg(long)]
+    pub target: bool,
+    /// Also take the results in this folder, the --out of an evaluation of these weights; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub results: Vec<PathBuf>,
+    /// The licence of the weights, as the Hub abbreviates it, e.g. mit or cc-by-4.0.
+    #[arg(long, value_name = "NAME")]
+    pub licence: Option<String>,
+    /// The licence of the pictures, in words.
+    #[arg(long, value_name = "TEXT")]
+    pub data_licence: Option<String>,
+    /// Write the card anew even if a person edited it.
+    #[arg(long)]
+    pub force_card: bool,
+    /// Load what was written, compare its features on fixed pictures, and report every key.
+    #[arg(long)]
+    pub verify: bool,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `publish`.
+#[derive(Args, Debug)]
+pub struct Publish {
+    /// What `equimod export` wrote.
+    pub folder: PathBuf,
+    /// The repository on the Hub; made if it is not there.
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub repo: String,
+    /// Make it private, if it is made.
+    #[arg(long)]
+    pub private: bool,
+    /// Propose the files in a pull request.
+    #[arg(long)]
+    pub create_pr: bool,
+    /// The branch; made if it is not there.
+    #[arg(long, value_name = "BRANCH")]
+    pub revision: Option<String>,
+    /// Overwrite the card even if a person edited it on the Hub.
+    #[arg(long)]
+    pub force_card: bool,
+    /// Check everything, say what would be sent, and ask nothing of the Hub.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The commit's message.
+    #[arg(long, short, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,84 @@
+//! `equimod import`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use candle_core::Device;
+use equimod_core::Model;
+use equimod_core::checkpoint::{to_torch_bytes, write_atomic};
+use serde_json::json;
+
+use crate::cli::Import;
+use crate::exit::Usage;
+use crate::export::verify::verify;
+use crate::hub::Weights;
+use crate::models::local;
+use crate::output;
+
+/// Reads a ResNet of another code, and writes it under torchvision's names.
+pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
+    let out = arguments.out.clone().unwrap_or_else(|| named_after(&arguments.file));
+    if out.exists() {
+        return Err(Usage(format!("{} is there already; give another file to --out", out.display())).into());
+    }
+    let file = local(&arguments.file, Weights::Any)?;
+    let model = Model::import(&file.path, arguments.prefix.as_deref(), &Device::Cpu)?;
+    write_atomic(&out, &to_torch_bytes(&model.backbone_tensors())?)?;
+    let verified = verify(&model, &out)?;
+    let report = &model.report;
+    if arguments.json {
+        let backbone = model.backbone_config()?;
+        let value = json!({
+            "file": arguments.file, "out": out, "backbone": backbone, "report": report, "written": verified,
+        });
+        output::json(&value)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = model.backbone_config()?;
+    let mut text = format!(
+        "{}: {}, {:?} stem, width {}, {} features\nkeys      {}\n",
+        out.display(),
+        config.architecture.name(),
+        config.stem,
+        config.width,
+        model.backbone().features(),
+        report.summary()
+    );
+    if !report.prefix.is_empty() {
+        text += &format!("prefix    {} taken off the names\n", report.prefix);
+    }
+    if !report.left_out.is_empty() {
+        text += &format!("left out  {} tensors that are not the ResNet's:\n", report.left_out.len());
+        report.left_out.iter().for_each(|name| text += &format!("  {name}\n"));
+    }
+    text += &format!("written   {}\n", verified.summary());
+    output::result(&text)?;
+    output::note(&format!("use it as a MODEL, or to begin with: equimod pretrain --from {} …", out.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `weights.pth.tar` becomes `weights.safetensors` in this folder.
+fn named_after(file: &Path) -> PathBuf {
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = name.split('@').next().unwrap_or_default();
+    let endings = [".pth.tar", ".pth", ".pt", ".ckpt", ".bin", ".safetensors"];
+    let stem = endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
+    PathBuf::from(format!("{stem}.safetensors"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_named_after_what_it_was() {
+        for (file, out) in [
+            ("a/moco_v2.pth.tar", "moco_v2.safetensors"),
+            ("resnet18-f37072fd.pth", "resnet18-f37072fd.safetensors"),
+            ("hf:lab/net@v1", "net.safetensors"),
+            ("hf:lab/net/pytorch_model.bin@v1", "pytorch_model.safetensors"),
+        ] {
+            assert_eq!(named_after(Path::new(file)), Path::new(out));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `equimod publish`.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::card::{self, CARD_FILE, is_edited};
+use crate::cli::Publish;
+use crate::exit::Usage;
+use crate::export::Files;
+use crate::export::sums::{self, SUMS_FILE};
+use crate::export::verify::loads;
+use crate::hub::{self, Publication};
+use crate::output;
+
+/// Puts an export on the Hub.
+pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
+    let (owner, name) = repository(&arguments.repo)?;
+    let mut files = sums::read(&arguments.folder)?;
+    loads(&arguments.folder)?;
+    if !is_edited(&files[CARD_FILE]) {
+        // The snippets name the repository.
+        files.insert(CARD_FILE.into(), card::render(&files, Some(&arguments.repo))?.into_bytes());
+    }
+    others(arguments, &files)?;
+    let publication = Publication {
+        owner,
+        name,
+        files: &files,
+        private: arguments.private,
+        create_pr: arguments.create_pr,
+        revision: arguments.revision.as_deref(),
+        force_card: arguments.force_card,
+        message: arguments.message.as_deref().unwrap_or("Publish weights, card and results with equimod"),
+    };
+    hub::check(&publication)?;
+    if arguments.dry_run {
+        return dry_run(arguments, &files);
+    }
+    let published = hub::publish(&publication)?;
+    if arguments.json {
+        output::json(&json!({
+            "repository": arguments.repo, "commit": published.commit, "url": published.url, "pull_request": published.pull_request,
+            "model": published.reference, "files": published.files,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = format!("{} files, {}\n", published.files.len(), published.url);
+    match &published.pull_request {
+        Some(address) => text += &format!("pull request {address}\n"),
+        None => text += &format!("use it as {}\n", published.reference),
+    }
+    output::result(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn repository(text: &str) -> Result<(&str, &str), Usage> {
+    let wrong = || Usage(format!("--repo {text} is no repository of the Hub; write OWNER/NAME"));
+    let reference = hub::reference::ModelReference::parse(&format!("hf:{text}")).map_err(|_| wrong())?;
+    match (text.split_once('/'), reference.file, reference.revision) {
+        (Some(parts), None, None) => Ok(parts),
+        _ => Err(wrong()),
+    }
+}
+
+/// Tells of files in the folder that are no part of the export.
+fn others(arguments: &Publish, files: &Files) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(&arguments.folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let within = format!("{name}/");
+        if !files.keys().any(|file| *file == name || file.starts_with(&within)) {
+            output::note(&format!("left out: {name}, which {SUMS_FILE} does not list"));
+        }
+    }
+    Ok(())
+}
+
+fn dry_run(arguments: &Publish, files: &Files) -> anyhow::Result<ExitCode> {
+    let sizes = files.iter().map(|(name, bytes)| (name.as_str(), bytes.len()));
+    if arguments.json {
+        let files: Vec<_> = sizes.map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
+        output::json(&json!({ "repository": arguments.repo, "files": files, "dry_run": true }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let branch = arguments.revision.as_deref().unwrap_or("main");
+    let how = if arguments.create_pr { "a pull request to" } else { "one commit to" };
+    let mut text = format!("would send in {how} {branch} of {}\n", arguments.repo);
+    sizes.for_each(|(name, bytes)| text += &format!("  {name}  {bytes} bytes\n"));
+    text += "nothing was sent";
+    output::result(&text)?;
+    Ok(ExitCode::SUCCESS)
+}

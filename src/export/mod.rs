@@ -1,0 +1,60 @@
+//! Weights for others: the backbone under torchvision's names, what describes it, and how it came about.
+
+mod config;
+pub mod run;
+pub mod sums;
+pub mod verify;
+
+use std::collections::BTreeMap;
+
+use equimod_core::checkpoint::to_torch_bytes;
+use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
+use equimod_core::{Model, checkpoint};
+
+use crate::card::{self, CARD_FILE};
+pub use config::{Training, timm_name};
+use run::RunFiles;
+
+/// The files of an export, by their names in it.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// What is said of an export that its files do not say.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// The licence of the weights, as the Hub abbreviates it.
+    pub licence: Option<String>,
+    /// The licence of the pictures, in words.
+    pub data_licence: Option<String>,
+}
+
+/// Every file of the export of `model`; `run` is what its run directory adds.
+pub fn files(model: &Model, run: RunFiles, told: &Told) -> anyhow::Result<Files> {
+    let mut files = run.files;
+    let backbone = to_torch_bytes(&model.backbone_tensors())?;
+    let heads = heads(model)?;
+    let exported = model.description.as_ref().map(|description| Exported {
+        sha256: checkpoint::sha256(&backbone),
+        heads_sha256: heads.as_deref().map(checkpoint::sha256),
+        description: description.clone(),
+    });
+    let config = config::config(model, exported.as_ref(), run.training.as_ref(), told)?;
+    files.insert(CONFIG_FILE.into(), json(&config)?);
+    files.insert(MODEL_FILE.into(), backbone);
+    files.extend(heads.map(|bytes| (HEADS_FILE.to_owned(), bytes)));
+    files.insert(sums::SUMS_FILE.into(), sums::of(&files).into_bytes());
+    files.insert(CARD_FILE.into(), card::render(&files, None)?.into_bytes());
+    Ok(files)
+}
+
+/// Heads and predictors with the description, so that they can be used with the backbone.
+fn heads(model: &Model) -> anyhow::Result<Option<Vec<u8>>> {
+    let tensors = model.head_tensors();
+    let Some(description) = model.description.as_ref().filter(|_| !tensors.is_empty()) else { return Ok(None) };
+    Ok(Some(checkpoint::to_bytes(&tensors, &serde_json::to_string(description)?)?))
+}
+
+fn json(value: &serde_json::Value) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}

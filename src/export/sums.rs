@@ -1,0 +1,50 @@
+//! `SHA256SUMS`, as `sha256sum --check` reads it. The card is not in it: people edit it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use equimod_core::checkpoint::sha256;
+
+use super::Files;
+use crate::card::CARD_FILE;
+
+/// The file.
+pub const SUMS_FILE: &str = "SHA256SUMS";
+
+/// The lines of the files.
+pub fn of(files: &Files) -> String {
+    let listed = files.iter().filter(|(name, _)| ![SUMS_FILE, CARD_FILE].contains(&name.as_str()));
+    listed.map(|(name, bytes)| format!("{}  {name}\n", sha256(bytes))).collect()
+}
+
+/// The files that a text of sums lists, each with its sum.
+pub fn parse(text: &str) -> Vec<(&str, &str)> {
+    text.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect()
+}
+
+/// Reads an export whole, each file checked; the card is read, too.
+pub fn read(folder: &Path) -> anyhow::Result<Files> {
+    let path = folder.join(SUMS_FILE);
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!("{} is no export: {SUMS_FILE} cannot be read; make one with `equimod export`", folder.display())
+    })?;
+    let mut files = Files::new();
+    for (name, sum) in parse(&text) {
+        if !Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+            bail!("{} lists {name}, which is not in its folder", path.display());
+        }
+        let file = folder.join(name);
+        let bytes =
+            fs::read(&file).with_context(|| format!("cannot read {}, which {SUMS_FILE} lists", file.display()))?;
+        if sha256(&bytes) != sum {
+            bail!("{} differs from its entry in {SUMS_FILE}; make the export anew", file.display());
+        }
+        files.insert(name.into(), bytes);
+    }
+    files.insert(SUMS_FILE.into(), text.into_bytes());
+    let card = folder.join(CARD_FILE);
+    let bytes = fs::read(&card).with_context(|| format!("cannot read {}", card.display()))?;
+    files.insert(CARD_FILE.into(), bytes);
+    Ok(files)
+}

@@ -1,0 +1,40 @@
+//! From a MODEL, as it is named, to a network.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use equimod_core::Model;
+
+use crate::hub::reference::{ModelReference, PREFIX};
+use crate::hub::{self, Weights};
+use crate::output;
+
+/// Opens a MODEL, fetching it if it is on the Hub, and tells what was passed over.
+pub fn open(model: &Path, device: &Device) -> anyhow::Result<Model> {
+    let local = local(model, Weights::Safetensors)?;
+    let mut opened = Model::load(&local.path, device)?;
+    if let Some(reference) = local.reference {
+        opened.path = reference;
+    }
+    opened.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
+    Ok(opened)
+}
+
+/// A MODEL on this machine.
+pub struct Local {
+    /// Where it is.
+    pub path: PathBuf,
+    /// As it is on the Hub, pinned to a commit, if it is there.
+    pub reference: Option<PathBuf>,
+}
+
+/// A MODEL on this machine, fetched if it is on the Hub.
+pub fn local(model: &Path, weights: Weights) -> anyhow::Result<Local> {
+    match model.to_str().filter(|name| name.starts_with(PREFIX)) {
+        Some(name) => {
+            let fetched = hub::fetch_model(&ModelReference::parse(name)?, weights)?;
+            Ok(Local { path: fetched.path, reference: Some(fetched.reference.to_string().into()) })
+        }
+        None => Ok(Local { path: model.to_owned(), reference: None }),
+    }
+}

@@ -1,0 +1,130 @@
+//! What must not leave the machine: secrets, and paths that say who works where.
+
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use anyhow::bail;
+use regex::bytes::Regex as BytesRegex;
+use regex::{Captures, Regex};
+
+use crate::export::Files;
+
+/// Secrets by their usual forms, each with what it is.
+const SECRETS: [(&str, &str); 11] = [
+    ("a token of the Hugging Face Hub", r"\bhf_[A-Za-z0-9]{30,}"),
+    ("a token of the Hugging Face Hub", r"\bapi_org_[A-Za-z0-9]{30,}"),
+    ("a key of Amazon Web Services", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    ("a token of GitHub", r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{60,})"),
+    ("a token of GitLab", r"\bglpat-[A-Za-z0-9_-]{20,}"),
+    ("a key of OpenAI or Anthropic", r"\bsk-(?:ant-|proj-)?[A-Za-z0-9_-]{32,}"),
+    ("a key of Google", r"\bAIza[0-9A-Za-z_-]{35}\b"),
+    ("a token of Slack", r"\bxox[abprs]-[A-Za-z0-9-]{10,}"),
+    ("a token of PyPI", r"\bpypi-[A-Za-z0-9_-]{50,}"),
+    ("a private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
+    ("a password in an address", r"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/:@]+@"),
+];
+
+/// Absolute paths: of Unix and of Windows, and those of home folders.
+const PATH: &str = r#"(^|[^\w/.:<>~-])((?:~|/[\w.@+-]+|[A-Za-z]:\\[\w.@+ -]+)(?:[/\\][\w.@+-]+)+[/\\]?)"#;
+
+#[allow(clippy::expect_used)] // The patterns are constants that compile: tests use them all.
+static PATHS: LazyLock<Regex> = LazyLock::new(|| Regex::new(&format!("(?m){PATH}")).expect("a pattern that compiles"));
+
+#[allow(clippy::expect_used)]
+static SECRET: LazyLock<Vec<(&str, BytesRegex)>> = LazyLock::new(|| {
+    let compiled = |(what, pattern): &(&'static str, &str)| {
+        (*what, BytesRegex::new(&format!("(?-u){pattern}")).expect("a pattern that compiles"))
+    };
+    SECRETS.iter().map(compiled).collect()
+});
+
+/// The text with absolute paths cut down to their last part.
+pub fn without_paths(text: &str) -> String {
+    let last = |found: &Captures| {
+        let path = found[2].trim_end_matches(['/', '\\']);
+        let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
+        format!("{}{name}", &found[1])
+    };
+    PATHS.replace_all(text, last).into_owned()
+}
+
+/// Refuses files that hold a secret or an absolute path, and says where; `is_token` knows the user's own token.
+pub fn check(files: &Files, is_token: impl Fn(&[u8]) -> bool) -> anyhow::Result<()> {
+    let mut found = String::new();
+    for (name, bytes) in files {
+        if is_token(bytes) {
+            // Writing to a string does not fail.
+            let _ = write!(found, "\n  {name}: your own token");
+        }
+        for (what, pattern) in SECRET.iter() {
+            if let Some(place) = pattern.find(bytes) {
+                let _ = write!(found, "\n  {name}, line {}: {what}", line(bytes, place.start()));
+            }
+        }
+        if let Ok(text) = std::str::from_utf8(bytes)
+            && let Some(path) = PATHS.captures(text).and_then(|found| found.get(2))
+        {
+            let _ = write!(found, "\n  {name}, line {}: the path {}", line(bytes, path.start()), path.as_str());
+        }
+    }
+    match found.is_empty() {
+        true => Ok(()),
+        false => bail!("nothing is published, because these would become public; take them out first:{found}"),
+    }
+}
+
+fn line(bytes: &[u8], place: usize) -> usize {
+    1 + bytes[..place].iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scanned(text: &str) -> anyhow::Result<()> {
+        check(&Files::from([("file".to_owned(), text.as_bytes().to_vec())]), |bytes| bytes == b"mine")
+    }
+
+    #[test]
+    fn secrets_and_paths_are_found_where_they_are() {
+        let long = |start: &str, count: usize| format!("{start}{}", "aB3".repeat(count));
+        for secret in [
+            long("hf_", 12),
+            long("api_org_", 12),
+            "AKIAIOSFODNN7EXAMPLE".into(),
+            long("ghp_", 13),
+            long("github_pat_", 22),
+            long("glpat-", 8),
+            long("sk-proj-", 12),
+            format!("AIza{}", "a".repeat(35)),
+            "xoxb-1234567890".into(),
+            long("pypi-", 20),
+            "-----BEGIN OPENSSH PRIVATE KEY-----".into(),
+            "https://me:pass@example.org".into(),
+        ] {
+            let told = scanned(&format!("first\ntoken = \"{secret}\"\n")).unwrap_err().to_string();
+            assert!(told.contains("file, line 2: a "), "{secret}: {told}");
+            assert!(!told.contains(&secret), "{told}");
+        }
+        for path in ["/home/me/birds", "\"/mnt/data/x.png\"", "~/birds/train", r"C:\Users\me\birds", "(/opt/a/b)"] {
+            let told = scanned(&format!("a\nb\nc {path}")).unwrap_err().to_string();
+            assert!(told.contains("line 3: the path"), "{path}: {told}");
+        }
+        assert!(scanned("mine").is_err());
+        let fine = "hf:lab/net https://huggingface.co/a/b 1/2 and/or eval/knn-emoji/results.json </details> // a b: /x";
+        scanned(fine).unwrap();
+    }
+
+    #[test]
+    fn paths_are_cut_down_to_their_last_part() {
+        for (text, cut) in [
+            ("source = \"/home/me/data/birds\"", "source = \"birds\""),
+            ("/usr/local/bin/equimod pretrain --out /scratch/me/run/", "equimod pretrain --out run"),
+            ("~/a/b.toml", "b.toml"),
+            ("hf:lab/net", "hf:lab/net"),
+            ("out/a/checkpoints", "out/a/checkpoints"),
+        ] {
+            assert_eq!(without_paths(text), cut);
+        }
+    }
+}
