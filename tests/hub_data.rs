@@ -6,156 +6,39 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use tiny_http::{Header, Method, Request, Response, Server};
+use serde_json::Value;
 
+use common::hub::{Hub, TOKEN, sum};
 use common::{Scratch, TINY, text};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const CONVERTED: &str = "fedcba9876543210fedcba9876543210fedcba98";
-const TOKEN: &str = "hf_secret";
 
-/// A file of the stand-in.
-#[derive(Clone)]
-struct Remote {
-    repository: &'static str,
-    commit: &'static str,
-    path: &'static str,
-    bytes: Vec<u8>,
-    /// Differs from the content's where the transfer is damaged.
-    sum: String,
-}
-
-fn sum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn remote(repository: &'static str, path: &'static str, asset: &str) -> Remote {
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/emoji").join(asset);
-    let bytes = fs::read(file).unwrap();
-    Remote { repository, commit: COMMIT, path, sum: sum(&bytes), bytes }
-}
-
-/// What the stand-in holds.
-fn holdings() -> Vec<Remote> {
-    let damaged = remote("lab/damaged", "data/train-0.parquet", "noto-test.parquet");
-    let converted = remote("lab/scripted", "default/train/0000.parquet", "noto-test.parquet");
-    vec![
-        remote("lab/emoji", "data/train-00000-of-00002.parquet", "noto-test.parquet"),
-        remote("lab/emoji", "data/train-00001-of-00002.parquet", "twemoji-test.parquet"),
-        remote("lab/emoji", "data/test-00000-of-00001.parquet", "twemoji-test.parquet"),
-        remote("lab/emoji", "README.md", "NOTICE.md"),
-        remote("lab/gated", "train.parquet", "noto-test.parquet"),
-        remote("lab/two", "one/train-0.parquet", "noto-test.parquet"),
-        remote("lab/two", "other/train-0.parquet", "noto-test.parquet"),
-        remote("lab/escape", "../../../train.parquet", "noto-test.parquet"),
-        Remote { sum: sum(b"another"), ..damaged },
-        Remote { commit: CONVERTED, ..converted },
-        remote("lab/scripted", "script.py", "NOTICE.md"),
-    ]
-}
-
-/// A server on this machine, and what it was asked.
-struct StandIn {
-    server: Arc<Server>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl StandIn {
-    fn start() -> Self {
-        let server = Arc::new(Server::http("127.0.0.1:0").unwrap());
-        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (serving, log, holdings) = (server.clone(), asked.clone(), holdings());
-        std::thread::spawn(move || {
-            for request in serving.incoming_requests() {
-                log.lock().unwrap().push(format!("{} {}", request.method(), request.url()));
-                answer(request, &holdings);
-            }
-        });
-        Self { server, asked }
+/// The Hub with these data sets.
+fn hub() -> Hub {
+    let hub = Hub::start();
+    let asset =
+        |name: &str| fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/emoji").join(name)).unwrap();
+    let (main, converted) = (("main", COMMIT), ("refs/convert/parquet", CONVERTED));
+    for (repository, at, path, name) in [
+        ("lab/emoji", main, "data/train-00000-of-00002.parquet", "noto-test.parquet"),
+        ("lab/emoji", main, "data/train-00001-of-00002.parquet", "twemoji-test.parquet"),
+        ("lab/emoji", main, "data/test-00000-of-00001.parquet", "twemoji-test.parquet"),
+        ("lab/emoji", main, "README.md", "NOTICE.md"),
+        ("lab/gated", main, "train.parquet", "noto-test.parquet"),
+        ("lab/two", main, "one/train-0.parquet", "noto-test.parquet"),
+        ("lab/two", main, "other/train-0.parquet", "noto-test.parquet"),
+        ("lab/escape", main, "../../../train.parquet", "noto-test.parquet"),
+        ("lab/scripted", converted, "default/train/0000.parquet", "noto-test.parquet"),
+        ("lab/scripted", main, "script.py", "NOTICE.md"),
+    ] {
+        let bytes = asset(name);
+        hub.put(&format!("datasets/{repository}"), at, path, bytes.clone(), sum(&bytes));
     }
-
-    fn address(&self) -> String {
-        format!("http://{}", self.server.server_addr())
-    }
-
-    /// The requests since the last call.
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut *self.asked.lock().unwrap())
-    }
-
-    fn scratch(&self) -> Scratch {
-        Scratch::new().with("HF_ENDPOINT", &self.address())
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        self.server.unblock();
-    }
-}
-
-fn answer(request: Request, holdings: &[Remote]) {
-    let url = request.url().split('?').next().unwrap().replace("%2F", "/");
-    let token = request.headers().iter().find(|header| header.field.equiv("authorization"));
-    let token = token.map(|header| header.value.as_str().to_owned());
-    let refused = |code: u16| Response::from_string("{}").with_status_code(code);
-    let parts: Vec<&str> = url.split('/').skip(1).collect();
-    let response = match parts.as_slice() {
-        ["api", "datasets", owner, name, ..] | ["datasets", owner, name, ..]
-            if format!("{owner}/{name}") == "lab/gated" && token.as_deref() != Some(&format!("Bearer {TOKEN}")) =>
-        {
-            refused(if token.is_some() { 403 } else { 401 })
-        }
-        ["api", "datasets", owner, name, "revision", revision @ ..] => {
-            let repository = format!("{owner}/{name}");
-            let commit = match revision.join("/").as_str() {
-                "main" | COMMIT => COMMIT,
-                "refs/convert/parquet" => CONVERTED,
-                _ => "",
-            };
-            let known = holdings.iter().any(|file| file.repository == repository && file.commit == commit);
-            match known {
-                true => Response::from_string(json!({ "id": repository, "sha": commit }).to_string()),
-                false => refused(404),
-            }
-        }
-        ["api", "datasets", owner, name, "tree", commit] => {
-            let repository = format!("{owner}/{name}");
-            let files = holdings.iter().filter(|file| file.repository == repository && file.commit == *commit);
-            let entry = |file: &Remote| {
-                let lfs = json!({ "oid": file.sum, "size": file.bytes.len(), "pointerSize": 130 });
-                json!({ "type": "file", "oid": "1", "size": file.bytes.len(), "path": file.path, "lfs": lfs })
-            };
-            Response::from_string(Value::Array(files.map(entry).collect()).to_string())
-        }
-        ["datasets", owner, name, "resolve", commit, path @ ..] => {
-            let (repository, path) = (format!("{owner}/{name}"), path.join("/"));
-            let file = |file: &&Remote| file.repository == repository && file.commit == *commit && file.path == path;
-            match holdings.iter().find(file) {
-                Some(file) => {
-                    let header = |name: &str, value: &str| Header::from_bytes(name, value).unwrap();
-                    let response = Response::from_data(file.bytes.clone())
-                        .with_header(header("ETag", &format!("\"{}\"", file.sum)))
-                        .with_header(header("X-Repo-Commit", commit))
-                        .with_chunked_threshold(usize::MAX);
-                    return respond(request, response);
-                }
-                None => refused(404),
-            }
-        }
-        _ => refused(404),
-    };
-    respond(request, response);
-}
-
-fn respond<R: std::io::Read>(request: Request, response: Response<R>) {
-    let head = *request.method() == Method::Head;
-    // A client that went away is its own affair.
-    let _ = if head { request.respond(response.with_data(std::io::empty(), None)) } else { request.respond(response) };
+    hub.put("datasets/lab/damaged", main, "data/train-0.parquet", asset("noto-test.parquet"), sum(b"another"));
+    hub.gate("datasets/lab/gated");
+    hub
 }
 
 fn parsed(text: &str) -> Value {
@@ -164,7 +47,7 @@ fn parsed(text: &str) -> Value {
 
 #[test]
 fn a_data_set_is_fetched_once_pinned_and_used_without_a_network() {
-    let hub = StandIn::start();
+    let hub = hub();
     let scratch = hub.scratch();
     let fetched = parsed(&scratch.done(&["data", "fetch", "hf:lab/emoji", "--json"]));
     let pinned = format!("hf:lab/emoji@{COMMIT}");
@@ -198,7 +81,7 @@ fn a_data_set_is_fetched_once_pinned_and_used_without_a_network() {
 
 #[test]
 fn a_run_is_pinned_to_the_commit_that_it_began_with() {
-    let hub = StandIn::start();
+    let hub = hub();
     let scratch = hub.scratch();
     scratch.write("tiny.toml", TINY);
     let arguments = ["pretrain", "--recipe", "tiny.toml", "--data", "hf:lab/emoji", "--out", "run", "--no-eval"];
@@ -214,7 +97,7 @@ fn a_run_is_pinned_to_the_commit_that_it_began_with() {
 
 #[test]
 fn a_fetched_folder_is_a_source_elsewhere() {
-    let hub = StandIn::start();
+    let hub = hub();
     let scratch = hub.scratch();
     let told = scratch.done(&["data", "fetch", "hf:lab/emoji", "--to", "carried"]);
     assert!(told.contains("--data carried") && told.contains("train 2"), "{told}");
@@ -234,7 +117,7 @@ fn a_fetched_folder_is_a_source_elsewhere() {
 
 #[test]
 fn damage_is_found_removed_and_told() {
-    let hub = StandIn::start();
+    let hub = hub();
     let scratch = hub.scratch();
     scratch.refused(
         &["data", "fetch", "hf:lab/damaged"],
@@ -259,7 +142,7 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn what_cannot_be_had_is_told_with_what_to_do() {
-    let hub = StandIn::start();
+    let hub = hub();
     let scratch = hub.scratch();
     scratch.refused(&["data", "fetch", "hf:lab/none"], 3, &["no data set lab/none"]);
     scratch.refused(&["data", "fetch", "hf:lab/emoji@v9"], 3, &["no revision v9"]);

@@ -13,12 +13,15 @@ use serde_json::Value;
 use super::front_matter::front_matter;
 use super::methods::{Part, has_equimod, modules, parts};
 use crate::evaluation::TOP_1;
-use crate::export::run::RESULTS_FILE;
+use crate::export::run::{RESULTS_FILE, TABLE_FILE};
 use crate::export::{Files, Training, timm_name};
 use crate::output::duration;
 
 /// Protocols, those first whose number says most about a backbone.
 const CLAIMS: [&str; 4] = ["linear", "logistic", "knn", "few-shot"];
+const EQUIVARIANCE: &str = "absolute equivariance";
+/// The control of it.
+pub const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
 /// The licences of the bundled pictures.
 const BUNDLED: &str = "Noto Emoji (Apache-2.0) and Twemoji (CC-BY 4.0).";
 const UNKNOWN: &str = "their licence is not recorded here; ask whoever published them.";
@@ -49,7 +52,9 @@ pub struct Facts {
     width: usize,
     block: &'static str,
     blocks: String,
-    tables: Vec<String>,
+    table: Option<String>,
+    /// Files with every number.
+    all_results: Vec<String>,
     heads: bool,
     modules: String,
     equivariance: Option<String>,
@@ -85,7 +90,7 @@ impl Facts {
         let training: Option<Training> =
             ours.and_then(|ours| serde_json::from_value(ours.get("training")?.clone()).ok()).flatten();
         let results = results(files)?;
-        let rows: Vec<&ResultRow> = results.iter().flat_map(|results| &results.rows).collect();
+        let rows = headlines(&results);
         let bytes = files.get(equimod_core::model::MODEL_FILE).context("an export has weights")?;
         let model = Model::from_bytes(bytes, equimod_core::model::MODEL_FILE.as_ref(), &candle_core::Device::Cpu)?;
         let backbone = model.backbone_config()?;
@@ -112,7 +117,7 @@ impl Facts {
                 method,
                 data.as_deref(),
                 licence.as_deref(),
-                &results,
+                &rows,
             )?,
             claim,
             model: repository.map_or_else(|| ".".to_owned(), |repository| format!("hf:{repository}")),
@@ -131,7 +136,8 @@ impl Facts {
             width: backbone.width,
             block: if architecture.expansion() == 1 { "BasicBlock" } else { "Bottleneck" },
             blocks: format!("{:?}", architecture.blocks()),
-            tables: results.iter().map(|results| markdown(&results.rows)).collect(),
+            table: (!rows.is_empty()).then(|| markdown(&rows)),
+            all_results: files.keys().filter(|name| name.ends_with(TABLE_FILE)).cloned().collect(),
             heads: files.contains_key(HEADS_FILE),
             modules: method.map(heads).unwrap_or_default(),
             equivariance: equivariance(&rows),
@@ -166,6 +172,28 @@ fn results(files: &Files) -> anyhow::Result<Vec<Results>> {
     names.into_iter().map(|name| read(files, name)).collect()
 }
 
+/// The rows that say most, each once: that of an evaluation of its own in place of the one at the end of the run.
+fn headlines(results: &[Results]) -> Vec<ResultRow> {
+    let mut rows: Vec<ResultRow> = Vec::new();
+    for row in results.iter().flat_map(|results| &results.rows).filter(|row| is_headline(row)) {
+        let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
+        match rows.iter_mut().find(|other| key(other) == key(row)) {
+            Some(other) => *other = row.clone(),
+            None => rows.push(row.clone()),
+        }
+    }
+    rows
+}
+
+fn is_headline(row: &ResultRow) -> bool {
+    let whole = !row.task.ends_with(" alone");
+    let metric = row.metric.as_str();
+    row.value.is_finite()
+        && ([TOP_1, "recall@1", "MRR", "pooled R²"].contains(&metric)
+            || metric.ends_with("-shot accuracy")
+            || (whole && (metric == EQUIVARIANCE || metric == SHUFFLED)))
+}
+
 /// `SimCLR + EquiMod`
 fn named(parts: &[Part]) -> String {
     parts.iter().map(|part| part.name).collect::<Vec<_>>().join(" + ")
@@ -181,7 +209,7 @@ fn list(values: &[f32; 3]) -> String {
 }
 
 /// One sentence with the number that says most.
-fn claim(rows: &[&ResultRow], network: &str, method: Option<&str>) -> Option<String> {
+fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<String> {
     let of = |protocol: &&str| rows.iter().find(|row| row.protocol == *protocol && row.metric == TOP_1);
     let row = CLAIMS.iter().find_map(of)?;
     let protocol = match row.protocol.as_str() {
@@ -205,10 +233,10 @@ fn claim(rows: &[&ResultRow], network: &str, method: Option<&str>) -> Option<Str
 }
 
 /// What was measured of predictions.
-fn equivariance(rows: &[&ResultRow]) -> Option<String> {
+fn equivariance(rows: &[ResultRow]) -> Option<String> {
     let measured = |metric: &str| rows.iter().find(|row| row.protocol == "equivariance" && row.metric == metric);
-    let row = measured("absolute equivariance")?;
-    let shuffled = measured("absolute equivariance, shuffled parameters")
+    let row = measured(EQUIVARIANCE)?;
+    let shuffled = measured(SHUFFLED)
         .map_or_else(String::new, |row| format!(" (with the parameters of other views: {})", row.text(row.value)));
     Some(format!(
         "On `{}`, the prediction from a picture and the parameters of a view is nearer to the view's embedding than the picture's own \

@@ -2,10 +2,10 @@
 
 use equimod_core::MethodConfig;
 use equimod_eval::ResultRow;
-use equimod_eval::results::Results;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::facts::SHUFFLED;
 use super::methods::parts;
 use crate::evaluation::TOP_1;
 use crate::hub::reference::{PREFIX, Reference};
@@ -30,18 +30,24 @@ pub fn front_matter(
     method: Option<&MethodConfig>,
     data: Option<&str>,
     licence: Option<&str>,
-    results: &[Results],
+    rows: &[ResultRow],
 ) -> anyhow::Result<String> {
     let mut tags: Vec<String> =
         ["equimod", "self-supervised-learning", "image-feature-extraction"].map(str::to_owned).into();
     let named = method.map(parts).unwrap_or_default();
     tags.extend(named.iter().map(|part| format!("arxiv:{}", part.arxiv)));
     tags.dedup();
-    let rows: Vec<&ResultRow> =
-        results.iter().flat_map(|results| &results.rows).filter(|row| row.value.is_finite()).collect();
-    let model_index = match rows.is_empty() {
+    let mut entries: Vec<Value> = Vec::new();
+    for row in rows.iter().filter(|row| row.metric != SHUFFLED) {
+        let (of, metric) = entry(row);
+        match entries.iter_mut().find(|entry| entry["task"] == of["task"] && entry["dataset"] == of["dataset"]) {
+            Some(entry) => entry["metrics"].as_array_mut().into_iter().for_each(|metrics| metrics.push(metric.clone())),
+            None => entries.push(json!({ "task": of["task"], "dataset": of["dataset"], "metrics": [metric] })),
+        }
+    }
+    let model_index = match entries.is_empty() {
         true => Vec::new(),
-        false => vec![json!({ "name": title, "results": rows.into_iter().map(entry).collect::<Vec<_>>() })],
+        false => vec![json!({ "name": title, "results": entries })],
     };
     Ok(serde_saphyr::to_string(&FrontMatter {
         license: licence,
@@ -58,18 +64,18 @@ fn dataset(source: &str) -> Option<String> {
     source.starts_with(PREFIX).then(|| Reference::parse(source).ok()).flatten().map(|reference| reference.id())
 }
 
-/// One number as the Hub's tables take it.
-fn entry(row: &ResultRow) -> Value {
+/// One number as the Hub's tables take it: what it is of, and the metric.
+fn entry(row: &ResultRow) -> (Value, Value) {
     let kind = if row.chance.is_some() { "image-classification" } else { "image-feature-extraction" };
     let metric = match row.metric.as_str() {
         TOP_1 => "accuracy".to_owned(),
         other => other.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect(),
     };
-    let interval = row.interval_text().map_or_else(String::new, |interval| format!(", 95 % interval {interval}"));
-    let task = if row.task.is_empty() { row.data.clone() } else { format!("{} ({})", row.data, row.task) };
-    json!({
+    let interval = row.interval_text().map_or_else(String::new, |interval| format!(" ({interval})"));
+    let data = if row.task.is_empty() { row.data.clone() } else { format!("{}: {}", row.data, row.task) };
+    let of = json!({
         "task": { "type": kind, "name": row.protocol },
-        "dataset": { "type": dataset(&row.data).unwrap_or_else(|| row.data.clone()), "name": task },
-        "metrics": [{ "type": metric, "value": row.value, "name": format!("{}, {}{interval}", row.metric, row.protocol) }],
-    })
+        "dataset": { "type": dataset(&row.data).unwrap_or_else(|| row.data.clone()), "name": data },
+    });
+    (of, json!({ "type": metric, "value": row.value, "name": format!("{}{interval}", row.metric) }))
 }

@@ -24,9 +24,8 @@ pub fn render(files: &Files, repository: Option<&str>) -> anyhow::Result<String>
     let facts = Facts::of(files, repository)?;
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let text = environment
-        .render_str(TEMPLATE, Serde(&facts))
-        .context("the model card cannot be made; please report it")?;
+    let text =
+        environment.render_str(TEMPLATE, Serde(&facts)).context("the model card cannot be made; please report it")?;
     let text = format!("{}\n", text.trim_end());
     let (before, after) = SEAL;
     Ok(format!("{text}{before}{}{after}", sha256(text.as_bytes())))

@@ -2,7 +2,7 @@
 
 use equimod_core::model::{Exported, Preprocessing};
 use equimod_core::{Description, Model, ResNetConfig, Stem};
-use equimod_data::{ParamLayout, Policy};
+use equimod_data::{ParamLayout, ParamValue, Policy};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ pub struct Training {
     /// The most memory, in bytes.
     pub peak_memory: u64,
     /// The weights that the run began with, if they were not drawn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub from: Option<String>,
 }
 
@@ -56,34 +56,37 @@ pub fn config(
 ) -> anyhow::Result<Value> {
     let backbone = model.backbone_config()?;
     let mut config = match timm_name(&backbone) {
-        Some(name) => timm(name, model.backbone().features(), &model.preprocessing, told),
+        Some(name) => plain(&timm(name, model.backbone().features(), &model.preprocessing, told)?)?,
         None => json!({}),
     };
     let mut ours = match exported {
-        Some(exported) => serde_json::to_value(exported)?,
+        Some(exported) => plain(exported)?,
         // Weights of others, which have no description: what their shapes say.
-        None => return Ok(merged(config, json!({ "backbone": backbone, "preprocessing": model.preprocessing }))),
+        None => {
+            config["resnet"] = plain(&backbone)?;
+            return Ok(config);
+        }
     };
     ours["weights"] = json!({ "file": model.path.file_name().map(|f| f.to_string_lossy()), "sha256": model.sha256 });
-    if let Some(layout) = exported.map(|exported| layout(&exported.description)).transpose()?.flatten() {
+    if let Some(layout) = exported.map(|e| layout(&e.description)).transpose()?.flatten() {
         ours["parameter_vector"] = layout;
     }
-    ours["training"] = serde_json::to_value(training)?;
+    ours["training"] = plain(&training)?;
     ours["licence"] = json!(told.licence);
     ours["data_licence"] = json!(told.data_licence);
     config["equimod"] = ours;
     Ok(config)
 }
 
-fn merged(mut config: Value, resnet: Value) -> Value {
-    config["resnet"] = resnet;
-    config
+/// As JSON, numbers of 32 bits with no more digits than they have.
+fn plain(value: &impl Serialize) -> anyhow::Result<Value> {
+    Ok(serde_json::from_str(&serde_json::to_string(value)?)?)
 }
 
 /// What timm reads: which network, and how pictures enter it.
-fn timm(name: &str, features: usize, preprocessing: &Preprocessing, told: &Told) -> Value {
+fn timm(name: &str, features: usize, preprocessing: &Preprocessing, told: &Told) -> anyhow::Result<Value> {
     let Preprocessing { size, normalisation } = preprocessing;
-    json!({
+    Ok(json!({
         "architecture": name,
         "num_classes": 0,
         "num_features": features,
@@ -96,15 +99,28 @@ fn timm(name: &str, features: usize, preprocessing: &Preprocessing, told: &Told)
             "interpolation": "bilinear",
             "crop_pct": CROP,
             "crop_mode": "center",
-            "mean": normalisation.mean,
-            "std": normalisation.std,
+            "mean": plain(&normalisation.mean)?,
+            "std": plain(&normalisation.std)?,
             "num_classes": 0,
             "pool_size": [size.div_ceil(STRIDE), size.div_ceil(STRIDE)],
             "first_conv": "conv1",
             "classifier": "fc",
             "license": told.licence,
         },
-    })
+    }))
+}
+
+/// A value of the vector; a bound without end is null, as JSON has no number for it.
+#[derive(Serialize)]
+struct ParameterValue<'a> {
+    name: &'a str,
+    augmentation: &'a str,
+    unit: &'a str,
+    least: f32,
+    largest: f32,
+    mean: f32,
+    std: f32,
+    without_the_augmentation: f32,
 }
 
 /// Each value of the vector that describes a view, with its unit and the statistics that normalise it.
@@ -114,14 +130,17 @@ fn layout(description: &Description) -> anyhow::Result<Option<Value>> {
     let (policy, layout): (Policy, ParamLayout) = (serde_json::from_value(policy)?, serde_json::from_value(layout)?);
     let values = layout.values(&policy);
     let statistics = layout.mean.iter().zip(&layout.std).zip(&layout.neutral);
-    let value = |(value, ((mean, std), neutral)): (&equimod_data::ParamValue, _)| {
-        // A bound without end has no number in JSON.
-        let bound = |bound: f32| if bound.is_finite() { json!(bound) } else { Value::Null };
-        json!({
-            "name": value.name, "augmentation": value.augmentation, "unit": value.unit,
-            "least": bound(value.least), "largest": bound(value.largest),
-            "mean": mean, "std": std, "without_the_augmentation": neutral,
+    let value = |(value, ((mean, std), neutral)): (&ParamValue, ((&f32, &f32), &f32))| {
+        plain(&ParameterValue {
+            name: value.name,
+            augmentation: value.augmentation,
+            unit: value.unit,
+            least: value.least,
+            largest: value.largest,
+            mean: *mean,
+            std: *std,
+            without_the_augmentation: *neutral,
         })
     };
-    Ok(Some(values.iter().zip(statistics).map(value).collect()))
+    Ok(Some(values.iter().zip(statistics).map(value).collect::<anyhow::Result<Value>>()?))
 }

@@ -15,6 +15,8 @@ use crate::scan::without_paths;
 pub const RECIPE_FILE: &str = "recipe.toml";
 /// Numbers, here and in each folder of evaluations.
 pub const RESULTS_FILE: &str = "results.json";
+/// The same as a table.
+pub const TABLE_FILE: &str = "results.md";
 
 /// Files of a run, and what is said of it.
 #[derive(Default)]
@@ -111,7 +113,7 @@ impl RunFiles {
         let mut bytes = serde_json::to_vec_pretty(&results)?;
         bytes.push(b'\n');
         self.files.insert(format!("{folder}{RESULTS_FILE}"), bytes);
-        self.files.insert(format!("{folder}results.md"), markdown(&results.rows).into_bytes());
+        self.files.insert(format!("{folder}{TABLE_FILE}"), markdown(&results.rows).into_bytes());
         Ok(())
     }
 }

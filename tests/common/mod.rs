@@ -1,6 +1,8 @@
 //! What the tests that run the binary share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, missing_docs)]
 
+pub mod hub;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
