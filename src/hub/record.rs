@@ -50,14 +50,15 @@ impl Record {
         Ok(write_atomic(&self.path, &serde_json::to_vec_pretty(self)?)?)
     }
 
-    /// Takes over the files of a commit; what was checked before stays so.
-    pub fn keep(&mut self, revision: &str, commit: &str, mut files: Vec<RemoteFile>) {
+    /// Takes over the files of a commit, and gives them back; what was checked before stays so.
+    pub fn keep(&mut self, revision: &str, commit: &str, mut files: Vec<RemoteFile>) -> Vec<RemoteFile> {
         for file in &mut files {
             let before = self.commits.get(commit).into_iter().flatten().find(|known| known.path == file.path);
             file.checked = before.filter(|known| known.size == file.size).and_then(|known| known.checked.clone());
         }
-        self.commits.insert(commit.into(), files);
+        self.commits.insert(commit.into(), files.clone());
         self.revisions.insert(revision.into(), commit.into());
+        files
     }
 
     /// Notes that a file's content was checked.

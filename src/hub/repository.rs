@@ -151,7 +151,7 @@ impl<'a, T: Kind> Repository<'a, T> {
                 Err(other) => return Err(other),
             }
         }
-        self.record.keep(revision, &located.commit, located.files.clone());
+        located.files = self.record.keep(revision, &located.commit, located.files);
         Ok(located)
     }
 

@@ -3,9 +3,11 @@
 
 pub mod hub;
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 /// A recipe that trains in seconds.
 pub const TINY: &str = r#"
@@ -32,14 +34,28 @@ every_epochs = 1
 
 /// A folder in which the binary is run.
 pub struct Scratch {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     environment: Vec<(String, String)>,
+    /// What the binary said so far.
+    said: RefCell<String>,
 }
 
 impl Scratch {
     /// An empty one; what the environment says of the Hub is left out.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), environment: Vec::new() }
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Self { folder, environment: Vec::new(), said: RefCell::default() }
+    }
+
+    /// The same folder with another variable of the environment set.
+    pub fn again_with(&self, name: &str, value: &str) -> Self {
+        let (folder, environment) = (self.folder.clone(), self.environment.clone());
+        Self { folder, environment, said: RefCell::default() }.with(name, value)
+    }
+
+    /// Everything that the binary said, on stdout and stderr.
+    pub fn said(&self) -> String {
+        self.said.borrow().clone()
     }
 
     /// The same with a variable of the environment set.
@@ -83,7 +99,11 @@ impl Scratch {
         }
         let environment = self.environment.iter().map(|(name, value)| (name, value));
         command.env("HF_HOME", self.path("hf")).envs(environment);
-        command.args(arguments).current_dir(self.folder()).output().unwrap()
+        let output = command.args(arguments).current_dir(self.folder()).output().unwrap();
+        for bytes in [&output.stdout, &output.stderr] {
+            self.said.borrow_mut().push_str(&String::from_utf8_lossy(bytes));
+        }
+        output
     }
 
     /// Succeeds, and gives stdout.
