@@ -44,7 +44,7 @@ pub enum EvalCommand {
 /// What every protocol takes.
 #[derive(Args, Debug)]
 pub struct EvalArgs {
-    /// A run directory, a checkpoint, or a .safetensors file.
+    /// A run directory, a checkpoint, an export, a .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
     #[command(flatten)]
     pub pictures: PictureArgs,
@@ -240,7 +240,7 @@ pub struct SharedArgs {
 /// `embed`.
 #[derive(Args, Debug)]
 pub struct Embed {
-    /// A run directory, a checkpoint, or a .safetensors file.
+    /// A run directory, a checkpoint, an export, a .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
     /// The pictures, a source of `equimod list datasets`.
     #[arg(long, default_value = "emoji")]

@@ -32,7 +32,7 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
 ];
 
 /// Crates that several versions of are linked into the command, each with the reason that it cannot be helped.
-const DUPLICATES: [(&str, &str); 17] = [
+const DUPLICATES: [(&str, &str); 16] = [
     ("base64", "old ones come with candle's tokenizers and with hyper"),
     ("block-buffer", "with digest"),
     ("constant_time_eq", "blake3 and zip ask for different ones"),
@@ -48,7 +48,6 @@ const DUPLICATES: [(&str, &str); 17] = [
     ("getrandom", "rand 0.9 of candle and tempfile ask for different ones"),
     ("hashbrown", "indexmap and parquet ask for different ones"),
     ("miniz_oxide", "png and zip ask for different ones"),
-    ("num-bigint", "parquet and npyz's reader of headers ask for different ones"),
     ("syn", "build time only: macro crates ask for different ones"),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use npyz::WriterBuilder;
+use candle_core::{Device, Tensor};
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
 use parquet::data_type::{ByteArray, ByteArrayType, FloatType};
 use parquet::file::properties::WriterProperties;
@@ -37,13 +37,12 @@ impl Embedded {
 
     /// `[pictures, features]` in f32.
     pub(super) fn npy(&self) -> Result<Vec<u8>> {
-        let shape = [self.features.rows() as u64, self.features.columns() as u64];
-        let mut bytes = Vec::new();
-        let builder = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut bytes);
-        let mut file = builder.begin_nd().map_err(unwritten)?;
-        file.extend(self.features.values().iter().copied()).map_err(unwritten)?;
-        file.finish().map_err(unwritten)?;
-        Ok(bytes)
+        let shape = (self.features.rows(), self.features.columns());
+        let features = Tensor::from_slice(self.features.values(), shape, &Device::Cpu)?;
+        // It writes by path alone.
+        let file = tempfile::NamedTempFile::new().map_err(unwritten)?;
+        features.write_npy(file.path())?;
+        std::fs::read(file.path()).map_err(unwritten)
     }
 
     /// `split`, `key` and the class of each task as text, a float column a feature.
@@ -122,10 +121,10 @@ mod tests {
 
     #[test]
     fn an_npy_file_has_its_shape_and_values() {
-        let bytes = three().npy().unwrap();
-        let file = npyz::NpyFile::new(bytes.as_slice()).unwrap();
-        assert_eq!(file.shape(), [3, 2]);
-        assert_eq!(file.into_vec::<f32>().unwrap(), [0.5, -1.25, 3.0e-8, 4.0, 7.0, 8.0]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), three().npy().unwrap()).unwrap();
+        let read = Tensor::read_npy(file.path()).unwrap();
+        assert_eq!(read.to_vec2::<f32>().unwrap(), [[0.5, -1.25], [3.0e-8, 4.0], [7.0, 8.0]]);
     }
 
     #[test]

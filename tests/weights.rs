@@ -1,0 +1,414 @@
+//! `equimod import`, `export` and `inspect`, as a user calls them, and what other libraries make of an export.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use candle_core::{DType, Device, Module, Tensor};
+use candle_nn::VarBuilder;
+use serde_json::Value;
+
+use common::hub::{Hub, TOKEN};
+use common::{Scratch, TINY, text};
+
+/// Side of the pictures that standard networks are tried on: 8/7 of it is whole, too.
+const SIDE: usize = 56;
+/// Largest difference of a feature between libraries, of the largest feature where that is above 1.
+const TOLERANCE: f32 = 1e-5;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn fixture(name: &str) -> String {
+    text(&root().join("equimod-core/tests/fixtures/torch").join(name))
+}
+
+fn parsed(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+fn json_of(path: PathBuf) -> Value {
+    parsed(&fs::read(path).unwrap())
+}
+
+/// Pictures of the network's size, so that none is resized.
+fn squares(scratch: &Scratch, side: usize) {
+    for number in 0..3usize {
+        let size = equimod::data::Size::square(side);
+        let pixels = (0..side * side * 3).map(|i| (i * (13 + number) % 251) as u8).collect();
+        let picture = equimod::data::Image::new(size, pixels).unwrap();
+        scratch.write(&format!("squares/{number}.png"), picture.encode_png().unwrap());
+    }
+}
+
+/// A run of a few steps, and its export `NAME-export`.
+fn exported(scratch: &Scratch, name: &str, settings: &[&str]) {
+    scratch.pictures("pictures", 12);
+    scratch.write("tiny.toml", TINY);
+    let mut arguments = vec!["pretrain", "--recipe", "tiny.toml", "--data", "pictures", "--out", name, "--no-eval"];
+    for setting in ["data.batch=8", "schedule.epochs=1"].iter().chain(settings) {
+        arguments.extend(["--set", *setting]);
+    }
+    scratch.done(&arguments);
+    let told = scratch.done(&["export", name, "--out", &format!("{name}-export"), "--verify", "--licence", "mit"]);
+    assert!(told.contains("0 missing, 0 unexpected") && told.contains("largest difference 0e0"), "{told}");
+}
+
+fn standard(scratch: &Scratch) {
+    let size = format!("augmentation.size={SIDE}");
+    exported(scratch, "standard", &["backbone.stem=imagenet", "backbone.width=64", &size]);
+}
+
+/// Features of the squares as a file of numpy, and their values.
+fn features(scratch: &Scratch, export: &str) -> (PathBuf, Vec<f32>) {
+    let out = format!("{export}.npy");
+    scratch.done(&["embed", export, "--data", "squares", "--crop", "centre", "--out", &out]);
+    let path = scratch.path(&out);
+    let values = Tensor::read_npy(&path).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    (path, values)
+}
+
+/// A Python that has PyTorch and torchvision, where there is one.
+fn python() -> Option<String> {
+    let named = std::env::var("EQUIMOD_PYTHON").ok();
+    let candidates = named.into_iter().chain(["python3".to_owned(), "/usr/bin/python3".to_owned()]);
+    let works = |python: &String| {
+        run(python, &["-c", "import torch, torchvision, numpy, safetensors, PIL"], &[])
+            .is_some_and(|o| o.status.success())
+    };
+    candidates.into_iter().find(works)
+}
+
+/// Runs Python with the libraries that `.ci/run` puts into `target/python`.
+fn run(python: &str, arguments: &[&str], environment: &[(&str, String)]) -> Option<Output> {
+    let mut command = Command::new(python);
+    command.env("PYTHONPATH", root().join("target/python")).env("HF_HUB_DISABLE_TELEMETRY", "1").args(arguments);
+    command.envs(environment.iter().map(|(name, value)| (name, value))).output().ok()
+}
+
+#[test]
+fn names_and_shapes_are_torchvisions_word_for_word() {
+    let scratch = Scratch::new();
+    standard(&scratch);
+    let size = format!("augmentation.size={SIDE}");
+    let deep = ["backbone.architecture=resnet50", "backbone.stem=imagenet", "backbone.width=64", &size];
+    exported(&scratch, "deep", &deep);
+    for (export, name) in [("standard-export", "resnet18"), ("deep-export", "resnet50")] {
+        let bytes = fs::read(scratch.path(export).join("model.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let ours: BTreeMap<String, Vec<usize>> =
+            file.tensors().iter().map(|(name, view)| (name.clone(), view.shape().to_vec())).collect();
+        let theirs = json_of(root().join(format!("tests/fixtures/torchvision/{name}.json")));
+        let theirs: BTreeMap<String, Vec<usize>> = serde_json::from_value(theirs).unwrap();
+        assert_eq!(ours, theirs, "{name}");
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let metadata = metadata.metadata().clone().unwrap();
+        assert_eq!(metadata.into_iter().collect::<Vec<_>>(), [("format".to_owned(), "pt".to_owned())]);
+        let config = json_of(scratch.path(export).join("config.json"));
+        assert_eq!((&config["architecture"], &config["num_classes"]), (&name.into(), &0.into()));
+        let pretrained = &config["pretrained_cfg"];
+        assert_eq!(pretrained["input_size"], serde_json::json!([3, SIDE, SIDE]));
+        assert_eq!(pretrained["mean"], serde_json::json!([0.4914, 0.4822, 0.4465]));
+        assert_eq!(pretrained["license"], "mit");
+    }
+}
+
+#[test]
+fn other_libraries_give_the_same_features() {
+    let hub = Hub::start();
+    let scratch = hub.scratch().with("HF_TOKEN", TOKEN);
+    squares(&scratch, SIDE);
+    standard(&scratch);
+    let (npy, ours) = features(&scratch, "standard-export");
+
+    // candle's own ResNet, as the card says.
+    let card = fs::read_to_string(scratch.path("standard-export/README.md")).unwrap();
+    assert!(
+        card.contains("resnet::resnet18_no_final_layer(weights)")
+            && card.contains("from_buffered_safetensors(weights, ")
+    );
+    let weights = fs::read(scratch.path("standard-export/model.safetensors")).unwrap();
+    let weights = VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu).unwrap();
+    let model = candle_transformers::models::resnet::resnet18_no_final_layer(weights).unwrap();
+    let theirs: Vec<f32> = model.forward(&inputs(&scratch)).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let largest = ours.iter().copied().fold(1.0, f32::max);
+    assert!(ours.len() == theirs.len() && worst <= TOLERANCE * largest, "{worst} of {largest}");
+
+    // PyTorch's libraries, where they are.
+    let Some(python) = python() else {
+        eprintln!("left out: no Python with torch, torchvision and safetensors; set EQUIMOD_PYTHON");
+        return;
+    };
+    scratch.done(&["publish", "standard-export", "--repo", "lab/net"]);
+    let script = text(&root().join("tests/python/load_export.py"));
+    let folders = |export: &str| [text(&scratch.path(export)), text(&scratch.path("squares"))];
+    let environment = [("HF_ENDPOINT", hub.address()), ("HF_HOME", text(&scratch.path("python-hub")))];
+    let load = |export: &str, features: &Path, more: &[&str]| {
+        let ([folder, pictures], features) = (folders(export), text(features));
+        let arguments = [&[script.as_str(), &folder, &pictures, &features], more].concat();
+        let output = run(&python, &arguments, &environment).unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        eprint!("{said}");
+        said
+    };
+    let said = load("standard-export", &npy, &["lab/net"]);
+    assert!(said.contains("torchvision: features of 3 pictures"), "{said}");
+
+    // Stems and widths that no library has a name for: the card's snippet makes them.
+    for (name, settings) in [
+        ("cifar", &["backbone.width=64"][..]),
+        ("narrow", &["backbone.width=4"]),
+        ("bottleneck", &["backbone.architecture=resnet50", "backbone.stem=imagenet", "backbone.width=8"]),
+    ] {
+        exported(&scratch, name, &[settings, &[&format!("augmentation.size={SIDE}")]].concat());
+        let export = format!("{name}-export");
+        let config = json_of(scratch.path(&export).join("config.json"));
+        assert!(config.get("architecture").is_none() && config.get("pretrained_cfg").is_none(), "{config}");
+        let (npy, _) = features(&scratch, &export);
+        let said = load(&export, &npy, &[]);
+        assert!(said.contains("snippet of torch: features of 3 pictures"), "{said}");
+    }
+}
+
+/// The squares as the network takes them.
+fn inputs(scratch: &Scratch) -> Tensor {
+    let config = json_of(scratch.path("standard-export/config.json"));
+    let list = |key: &str| -> Vec<f32> { serde_json::from_value(config["pretrained_cfg"][key].clone()).unwrap() };
+    let (mean, std) = (list("mean"), list("std"));
+    let mut values = Vec::new();
+    for number in 0..3 {
+        let bytes = fs::read(scratch.path(&format!("squares/{number}.png"))).unwrap();
+        let picture = equimod::data::Image::decode(&bytes, "square").unwrap();
+        for channel in 0..3 {
+            let pixels = picture.pixels().iter().skip(channel).step_by(3);
+            values.extend(pixels.map(|&pixel| (f32::from(pixel) / 255.0 - mean[channel]) / std[channel]));
+        }
+    }
+    Tensor::from_vec(values, (3, 3, SIDE, SIDE), &Device::Cpu).unwrap()
+}
+
+#[test]
+fn an_export_is_the_same_byte_for_byte_and_complete() {
+    let scratch = Scratch::new();
+    exported(&scratch, "run", &[]);
+    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3"]);
+    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3", "--out", "elsewhere"]);
+    for out in ["one", "two"] {
+        scratch.done(&["export", "run", "--out", out, "--results", "elsewhere"]);
+    }
+    let names = |folder: &str| -> Vec<String> {
+        let sums = fs::read_to_string(scratch.path(folder).join("SHA256SUMS")).unwrap();
+        sums.lines().map(|line| line.split_once("  ").unwrap().1.to_owned()).collect()
+    };
+    let events = names("one").into_iter().find(|name| name.starts_with("events.out.tfevents")).unwrap();
+    let expected = [
+        "config.json",
+        "eval/elsewhere/results.json",
+        "eval/elsewhere/results.md",
+        "eval/knn-pictures/results.json",
+        "eval/knn-pictures/results.md",
+        events.as_str(),
+        "heads.safetensors",
+        "metrics.jsonl",
+        "model.safetensors",
+        "recipe.toml",
+        "results.json",
+        "results.md",
+    ];
+    assert_eq!(names("one"), expected);
+    for name in names("one").iter().map(String::as_str).chain(["README.md", "SHA256SUMS"]) {
+        let bytes = |folder: &str| fs::read(scratch.path(folder).join(name)).unwrap();
+        assert_eq!(bytes("one"), bytes("two"), "{name}");
+    }
+    // The sums are those of sha256sum.
+    let mut check = Command::new("sha256sum");
+    check.args(["--check", "--quiet", "SHA256SUMS"]).current_dir(scratch.path("one"));
+    if let Ok(output) = check.output() {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    // The recipe trains again.
+    scratch.done(&["pretrain", "--recipe", "one/recipe.toml", "--dry-run"]);
+    let config = json_of(scratch.path("one/config.json"));
+    let ours = &config["equimod"];
+    assert_eq!((&ours["training"]["epochs"], &ours["seed"]), (&1.into(), &0.into()));
+    let first = &ours["parameter_vector"][0];
+    assert_eq!((&first["name"], &first["unit"]), (&"crop_top".into(), &"pixels".into()));
+    assert!(first["mean"].is_f64() && first["std"].is_f64());
+    // Results of other weights are not taken.
+    exported(&scratch, "other", &["seed=1"]);
+    let output = scratch.run(&["export", "other", "--out", "three", "--results", "elsewhere"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("which is of other weights"));
+    assert!(!scratch.path("three/eval").exists());
+}
+
+#[test]
+fn the_card_has_front_matter_that_is_yaml_with_the_numbers_of_the_results() {
+    let scratch = Scratch::new();
+    exported(&scratch, "run", &[]);
+    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3", "--untrained"]);
+    scratch.done(&[
+        "export",
+        "run",
+        "--out",
+        "run-export",
+        "--licence",
+        "cc-by-4.0",
+        "--data-licence",
+        "CC0: drawn by us",
+    ]);
+    let card = fs::read_to_string(scratch.path("run-export/README.md")).unwrap();
+    let (front_matter, text) = card.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+    let front_matter: Value = serde_saphyr::from_str(front_matter).unwrap();
+    assert_eq!(front_matter["license"], "cc-by-4.0");
+    assert_eq!(front_matter["pipeline_tag"], "image-feature-extraction");
+    let results = json_of(scratch.path("run/eval/knn-pictures/results.json"));
+    let row = &results["rows"][0];
+    let entry = &front_matter["model-index"][0]["results"][0];
+    assert_eq!(
+        (&entry["task"]["type"], &entry["metrics"][0]["type"]),
+        (&"image-classification".into(), &"accuracy".into())
+    );
+    assert_eq!(entry["metrics"][0]["value"].as_f64(), row["value"].as_f64());
+    let percent = format!("**{:.1} % top-1 accuracy**", 100.0 * row["value"].as_f64().unwrap());
+    for part in [
+        percent.as_str(),
+        "SimCLR + EquiMod",
+        "without training",
+        "| crop_top | random-resized-crop | pixels |",
+        "equimod pretrain --recipe recipe.toml",
+        "Pictures: CC0: drawn by us.",
+        "devillers2023equimod",
+        "eval/knn-pictures/results.md",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
+fn the_target_network_is_exported_where_there_is_one() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 12);
+    let small = [
+        "data.batch=8",
+        "backbone.width=4",
+        "augmentation.size=16",
+        "objective.projection_head=\"16-8 bn-\"",
+        "objective.predictor=\"16-8 bn-\"",
+    ];
+    let mut arguments =
+        vec!["pretrain", "--recipe", "quick-byol", "--data", "pictures", "--out", "byol", "--no-eval", "--epochs", "1"];
+    small.iter().for_each(|setting| arguments.extend(["--set", *setting]));
+    scratch.done(&arguments);
+    scratch.done(&["export", "byol", "--out", "online"]);
+    scratch.done(&["export", "byol", "--out", "target", "--target", "--verify"]);
+    let weights = |name: &str| fs::read(scratch.path(name).join("model.safetensors")).unwrap();
+    assert_ne!(weights("online"), weights("target"));
+    assert!(scratch.path("online/heads.safetensors").is_file() && !scratch.path("target/heads.safetensors").exists());
+    let told = scratch.done(&["inspect", "target"]);
+    assert!(told.contains("target network"), "{told}");
+    let checkpoint = fs::read_dir(scratch.path("byol/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
+    let target = checkpoint.map(|folder| folder.join("target.safetensors")).find(|file| file.is_file()).unwrap();
+    squares(&scratch, 16);
+    let (_, of_export) = features(&scratch, "target");
+    scratch.done(&["embed", &text(&target), "--data", "squares", "--out", "checkpoint.npy"]);
+    let of_checkpoint: Vec<f32> =
+        Tensor::read_npy(scratch.path("checkpoint.npy")).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    assert_eq!(of_export, of_checkpoint);
+    scratch.refused(&["eval", "equivariance", "target", "--data", "pictures"], 3, &["holds no heads"]);
+    exported(&scratch, "plain", &[]);
+    scratch.refused(&["export", "plain", "--out", "none", "--target"], 1, &["target.safetensors"]);
+}
+
+#[test]
+fn weights_of_other_codes_are_imported_with_a_report() {
+    let scratch = Scratch::new();
+    let several = fixture("moco.pth.tar");
+    scratch.refused(&["import", &several], 1, &["several networks", "encoder_k", "--prefix"]);
+    let told =
+        scratch.done(&["import", &several, "--prefix", "state_dict.module.encoder_q", "--out", "moco.safetensors"]);
+    for part in
+        ["resnet18", "prefix", "state_dict.module.encoder_q.", "state_dict.module.queue", "largest difference 0e0"]
+    {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    scratch.refused(&["import", &several, "--out", "moco.safetensors"], 2, &["is there already"]);
+    let told = parsed(scratch.done(&["import", &fixture("lightning.ckpt"), "--json"]).as_bytes());
+    assert_eq!(
+        (&told["out"], &told["report"]["prefix"]),
+        (&"lightning.safetensors".into(), &"state_dict.backbone.".into())
+    );
+    // A MODEL like any other, a beginning, and something to export.
+    let told = scratch.done(&["inspect", "lightning.safetensors"]);
+    assert!(told.contains("120 matched, 0 missing, 0 unexpected") && told.contains("guessed from the stem"), "{told}");
+    scratch.pictures("pictures", 12);
+    scratch.done(&["eval", "knn", "lightning.safetensors", "--data", "pictures", "--k", "3"]);
+    scratch.write("tiny.toml", TINY);
+    let arguments =
+        ["pretrain", "--recipe", "tiny.toml", "--data", "pictures", "--no-eval", "--from", "lightning.safetensors"];
+    let output = scratch
+        .run(&[&arguments[..], &["--set", "backbone.width=2", "--set", "data.batch=8", "--epochs", "1"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("120 tensors of the backbone taken over"), "{said}");
+    scratch.done(&["export", "lightning.safetensors", "--out", "again", "--verify"]);
+    // What is no network, damaged, or not there.
+    scratch.write("broken.pth", &fs::read(fixture("plain.pth")).unwrap()[..5000]);
+    scratch.refused(&["import", "broken.pth", "--out", "x.safetensors"], 1, &["broken.pth", "PyTorch file"]);
+    scratch.write("text.pth", "hello");
+    scratch.refused(&["import", "text.pth", "--out", "x.safetensors"], 1, &["text.pth", "not a safetensors file"]);
+    scratch.refused(&["import", "nothing.pth", "--out", "x.safetensors"], 1, &["nothing.pth"]);
+    assert!(!scratch.path("x.safetensors").exists());
+}
+
+#[test]
+fn keys_that_do_not_fit_are_listed_one_by_one() {
+    let scratch = Scratch::new();
+    scratch.done(&["import", &fixture("plain.pth")]);
+    let bytes = fs::read(scratch.path("plain.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: BTreeMap<String, _> =
+        file.tensors().into_iter().map(|(name, view)| (format!("module.{name}"), view)).collect();
+    let moved = tensors.remove("module.layer4.1.conv2.weight").unwrap();
+    tensors.insert("module.layer4.1.conv9.weight".into(), moved);
+    let changed = tensors["module.layer4.1.bn2.bias"].clone();
+    tensors.insert("module.bn1.bias".into(), changed);
+    scratch.write("odd.safetensors", safetensors::serialize(tensors, None).unwrap());
+    let output = scratch.run(&["inspect", "odd.safetensors"]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    for part in [
+        "1 missing, 1 unexpected, 1 of another shape",
+        "missing\n  layer4.1.conv2.weight",
+        "unexpected\n  layer4.1.conv9.weight",
+        "bn1.bias: [16] in the file, [2] here",
+    ] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    let told = parsed(&scratch.run(&["inspect", "odd.safetensors", "--json"]).stdout);
+    assert_eq!((&told["loads"], &told["report"]["missing"][0]), (&false.into(), &"layer4.1.conv2.weight".into()));
+}
+
+#[test]
+fn nothing_is_overwritten_and_damage_is_told() {
+    let scratch = Scratch::new();
+    exported(&scratch, "run", &[]);
+    scratch.write("mine/notes.txt", "mine");
+    scratch.refused(&["export", "run", "--out", "mine"], 2, &["neither empty nor an export"]);
+    scratch.write("file", "mine");
+    scratch.refused(&["export", "run", "--out", "file"], 2, &["is a file"]);
+    let weights = scratch.path("run-export/model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(&weights, damaged).unwrap();
+    scratch.refused(&["inspect", "run-export"], 1, &["model.safetensors", "SHA-256 differs"]);
+    fs::write(&weights, whole).unwrap();
+    fs::remove_file(scratch.path("run-export/heads.safetensors")).unwrap();
+    scratch.refused(&["inspect", "run-export"], 1, &["heads.safetensors"]);
+}
