@@ -121,7 +121,7 @@ fn file_name(title: &str) -> String {
 
 /// A line a test picture: what it is, what was said, and how surely.
 fn predictions(outcome: &Outcome, splits: &Splits) -> anyhow::Result<Vec<u8>> {
-    let dataset = outcome.task.test_pictures(splits);
+    let dataset = outcome.task.test_pictures(splits).as_ref();
     let class = |label: u32| outcome.task.classes.get(label as usize).map_or("", String::as_str);
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record(["picture", "key", "class", "predicted", "right", "probability", "probability of its class"])?;

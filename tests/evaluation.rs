@@ -323,3 +323,20 @@ fn a_network_of_others_loads_without_counters() {
     let found = results(&String::from_utf8(output.stdout).unwrap());
     assert!(found["models"][0]["preprocessing"].as_str().unwrap().contains("guessed"), "{found}");
 }
+
+#[test]
+fn test_pictures_of_another_source_are_matched_by_the_names_of_their_classes() {
+    let scratch = Scratch::new();
+    trained(&scratch);
+    // One class alone: its number differs from the one that it has in training.
+    scratch.pictures("all", 20);
+    fs::create_dir(scratch.path("some")).unwrap();
+    fs::rename(scratch.path("all/class1"), scratch.path("some/class1")).unwrap();
+    for (protocol, more) in [("knn", &["--k", "5"][..]), ("linear", &["--epochs", "30", "--batch", "32"])] {
+        let arguments = ["eval", protocol, "run", "--data", "pictures", "--test", "some", "--out", protocol, "--json"];
+        let found = results(&scratch.done(&[&arguments[..], more].concat()));
+        assert!(number(rows(&found, "top-1 accuracy")[0], "value") >= 0.9, "{protocol}");
+        let predictions = fs::read_to_string(scratch.path(protocol).join("predictions-label.csv")).unwrap();
+        assert_eq!(predictions.lines().filter(|line| line.contains("class1/")).count(), 20, "{predictions}");
+    }
+}

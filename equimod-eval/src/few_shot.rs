@@ -10,7 +10,7 @@ use crate::error::refuse;
 use crate::features::{Features, Labelled};
 use crate::lbfgs::LbfgsConfig;
 use crate::logistic::{Link, fit_linked};
-use crate::matrix::{Matrix, Real, dot_here, eigen, product};
+use crate::matrix::{Matrix, Real, dot_here, eigen, matmul};
 
 /// Settings of the episodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ fn nearest_mean(support: &Features, queries: &Features, shots: usize) -> Vec<u32
     let half: Vec<f64> = means.chunks_exact(columns).map(|mean| -0.5 * dot_here(mean, mean)).collect();
     let mut near = half.repeat(rows);
     let (values, means) = (f64::of(queries.values()), Matrix::rows(&means, columns).transposed());
-    product((rows, columns, ways), Matrix::rows(&values, columns), means, (&mut near, ways), true);
+    matmul((rows, columns, ways), Matrix::rows(&values, columns), means, (&mut near, ways), true);
     near.chunks_exact(ways).map(|row| first_highest(row.iter().copied())).collect()
 }
 
@@ -171,14 +171,14 @@ fn orthonormal(support: &Features) -> Vec<f64> {
     let values = f64::of(support.values());
     let matrix = Matrix::rows(&values, columns);
     let mut products = vec![0.0; rows * rows];
-    product((rows, columns, rows), matrix, matrix.transposed(), (&mut products, rows), false);
+    matmul((rows, columns, rows), matrix, matrix.transposed(), (&mut products, rows), false);
     let (lengths, mut vectors) = eigen(products, rows);
     let kept = lengths.iter().take_while(|length| **length > lengths[0] * 1e-12 && **length > 0.0).count();
     for (vector, length) in vectors.chunks_exact_mut(rows).zip(&lengths).take(kept) {
         vector.iter_mut().for_each(|v| *v /= length.sqrt());
     }
     let mut basis = vec![0.0; kept * columns];
-    product((kept, rows, columns), Matrix::rows(&vectors, rows), matrix, (&mut basis, columns), false);
+    matmul((kept, rows, columns), Matrix::rows(&vectors, rows), matrix, (&mut basis, columns), false);
     basis
 }
 
@@ -188,7 +188,7 @@ fn coordinates(features: &Features, basis: &[f64]) -> Result<Features> {
     let count = basis.len() / columns;
     let mut turned = vec![0.0; rows * count.max(1)];
     let (values, basis) = (f64::of(features.values()), Matrix::rows(basis, columns).transposed());
-    product((rows, columns, count), Matrix::rows(&values, columns), basis, (&mut turned, count.max(1)), false);
+    matmul((rows, columns, count), Matrix::rows(&values, columns), basis, (&mut turned, count.max(1)), false);
     Features::new(rows, count.max(1), turned.into_iter().map(|v| v as f32).collect())
 }
 

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::error::refuse;
 use crate::features::Features;
-use crate::matrix::{BLOCK, Matrix, Real, dot_here, eigen, gram, product};
+use crate::matrix::{BLOCK, Matrix, Real, dot_here, eigen, gram, matmul};
 
 /// The standard deviation of each feature.
 pub fn deviations(features: &Features) -> Vec<f64> {
@@ -82,7 +82,7 @@ pub fn uniformity(features: &Features) -> Result<f64> {
         let (m, n) = (first.len(), second.len());
         let mut products = vec![0.0; m * n];
         let right = Matrix::rows(block(&second), columns).transposed();
-        product((m, columns, n), Matrix::rows(block(&first), columns), right, (&mut products, n), false);
+        matmul((m, columns, n), Matrix::rows(block(&first), columns), right, (&mut products, n), false);
         let mut sum = 0.0;
         for (i, row) in first.zip(products.chunks_exact(n)) {
             for (j, product) in second.clone().zip(row).filter(|(j, _)| *j > i) {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::error::refuse;
 use crate::features::{Features, Labelled};
-use crate::matrix::{Matrix, dot_here, product};
+use crate::matrix::{Matrix, dot_here, matmul};
 use crate::metrics::rank;
 use crate::predictions::Predictions;
 
@@ -129,7 +129,7 @@ fn kept_of(queries: &[f32], part: &[f32], first: usize, columns: usize, k: usize
     for (number, block) in part.chunks(BANK * columns).enumerate() {
         let width = block.len() / columns;
         let (left, right) = (Matrix::rows(queries, columns), Matrix::rows(block, columns).transposed());
-        product((rows, columns, width), left, right, (&mut similarities, width), false);
+        matmul((rows, columns, width), left, right, (&mut similarities, width), false);
         let rows = similarities.chunks_exact(width);
         let first = first + number * BANK;
         Arch::new().dispatch(|| kept.iter_mut().zip(rows).for_each(|(kept, row)| kept.offer(row, first)));

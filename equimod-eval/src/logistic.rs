@@ -19,7 +19,7 @@ use crate::Result;
 use crate::error::refuse;
 use crate::features::{Features, Labelled};
 use crate::lbfgs::{LbfgsConfig, Minimum, Precondition, minimise};
-use crate::matrix::{BLOCK, Matrix, Real, eigen, gram, product, sum_over_blocks};
+use crate::matrix::{BLOCK, Matrix, Real, eigen, gram, matmul, sum_over_blocks};
 use crate::metrics::{hits, mean_per_class, rank};
 use crate::predictions::Predictions;
 
@@ -118,7 +118,7 @@ impl<'a> Problem<'a> {
         let value = Arch::new().dispatch(|| residual(&mut residuals, labels, self.link));
         let mut gradient = vec![T::zero(); self.classes * self.columns];
         let (left, right) = (Matrix::rows(&residuals, self.classes).transposed(), Matrix::rows(&inputs, features));
-        product((self.classes, rows, features), left, right, (&mut gradient, self.columns), false);
+        matmul((self.classes, rows, features), left, right, (&mut gradient, self.columns), false);
         for row in residuals.chunks_exact(self.classes) {
             for (class, &residual) in row.iter().enumerate() {
                 gradient[class * self.columns + features] += residual;
@@ -204,11 +204,11 @@ impl Spectrum {
         out.par_chunks_mut(8 * n).zip(gradient.par_chunks(8 * n)).for_each(|(out, gradient)| {
             let rows = gradient.len() / n;
             let mut turned = vec![0.0; gradient.len()];
-            product((rows, n, n), Matrix::rows(gradient, n), vectors.transposed(), (&mut turned, n), false);
+            matmul((rows, n, n), Matrix::rows(gradient, n), vectors.transposed(), (&mut turned, n), false);
             for row in turned.chunks_exact_mut(n) {
                 row.iter_mut().zip(&self.values).for_each(|(v, value)| *v /= scale * value.max(least) + ridge);
             }
-            product((rows, n, n), Matrix::rows(&turned, n), vectors, (out, n), false);
+            matmul((rows, n, n), Matrix::rows(&turned, n), vectors, (out, n), false);
         });
         out
     }
@@ -220,7 +220,7 @@ fn logits<T: Real>(inputs: &[T], weights: &[T], columns: usize) -> Vec<T> {
     let bias: Vec<T> = weights.chunks_exact(columns).map(|row| row[columns - 1]).collect();
     let mut logits = bias.repeat(rows);
     let weights = Matrix::rows(weights, columns).transposed();
-    product((rows, columns - 1, classes), Matrix::rows(inputs, columns - 1), weights, (&mut logits, classes), true);
+    matmul((rows, columns - 1, classes), Matrix::rows(inputs, columns - 1), weights, (&mut logits, classes), true);
     logits
 }
 

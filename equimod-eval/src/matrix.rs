@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+pub(crate) use equimod_core::kernels::{Matrix, matmul};
 use nalgebra::{DMatrix, SymmetricEigen};
 use num_traits::{Float, NumAssign};
 use rayon::prelude::*;
@@ -71,69 +72,6 @@ impl Real for f32 {
 /// Rows that one task takes; fixed, so that sums do not depend on the number of threads.
 pub(crate) const BLOCK: usize = 512;
 
-/// A matrix inside a slice: element (r, c) is at `r·row + c·column`.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a, T> {
-    pub values: &'a [T],
-    pub row: usize,
-    pub column: usize,
-}
-
-impl<'a, T> Matrix<'a, T> {
-    /// Row-major; from one row to the next are `columns` values.
-    pub fn rows(values: &'a [T], columns: usize) -> Self {
-        Self { values, row: columns, column: 1 }
-    }
-
-    /// The same values, transposed.
-    pub fn transposed(self) -> Self {
-        Self { values: self.values, row: self.column, column: self.row }
-    }
-}
-
-/// `out = a·b`, or `out += a·b` if `accumulate`, on this thread; a `[m, k]`, b `[k, n]`, out `[m, n]` row-major, its rows
-/// `stride` values apart.
-pub(crate) fn product<T: Real>(
-    (m, k, n): (usize, usize, usize),
-    a: Matrix<T>,
-    b: Matrix<T>,
-    (out, stride): (&mut [T], usize),
-    accumulate: bool,
-) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    let last = |rows: usize, columns: usize, x: &Matrix<T>| (rows.max(1) - 1) * x.row + (columns.max(1) - 1) * x.column;
-    assert!(k == 0 || (last(m, k, &a) < a.values.len() && last(k, n, &b) < b.values.len()), "matrix out of its slice");
-    assert!(stride >= n && out.len() >= (m - 1) * stride + n, "product out of its slice");
-    let (alpha, beta) = (if accumulate { T::one() } else { T::zero() }, T::one());
-    // SAFETY: the assertions keep every element that `gemm` addresses, at most (m−1, k−1), (k−1, n−1) and (m−1, n−1)
-    // of the three matrices, inside its slice; `out` is borrowed mutably and overlaps neither input.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            stride as isize,
-            accumulate,
-            a.values.as_ptr(),
-            a.column as isize,
-            a.row as isize,
-            b.values.as_ptr(),
-            b.column as isize,
-            b.row as isize,
-            alpha,
-            beta,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
 /// `Σ share(block)` over blocks of [`BLOCK`] rows, a number and a vector, added in their order.
 pub(crate) fn sum_over_blocks<T: Real>(
     rows: usize,
@@ -161,7 +99,7 @@ pub(crate) fn gram<T: Real>(values: &[T], columns: usize) -> Vec<f64> {
     sum_over_blocks(values.len() / columns, columns * columns, |block| {
         let rows = Matrix::rows(&values[block.start * columns..block.end * columns], columns);
         let mut out = vec![T::zero(); columns * columns];
-        product((columns, block.len(), columns), rows.transposed(), rows, (&mut out, columns), false);
+        matmul((columns, block.len(), columns), rows.transposed(), rows, (&mut out, columns), false);
         (0.0, out)
     })
     .1
@@ -220,17 +158,6 @@ pub(crate) fn add_scaled(to: &mut [f64], scale: f64, values: &[f64]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn products_of_transposed_and_accumulated_matrices() {
-        let a: Vec<f64> = (0..6).map(f64::from).collect();
-        let mut out = vec![1.0; 4];
-        // [[0,1,2],[3,4,5]] · its transpose = [[5,14],[14,50]]
-        product((2, 3, 2), Matrix::rows(&a, 3), Matrix::rows(&a, 3).transposed(), (&mut out, 2), true);
-        assert_eq!(out, [6.0, 15.0, 15.0, 51.0]);
-        product((2, 3, 2), Matrix::rows(&a, 3), Matrix::rows(&a, 3).transposed(), (&mut out, 2), false);
-        assert_eq!(out, [5.0, 14.0, 14.0, 50.0]);
-    }
 
     #[test]
     fn gram_matrices_and_long_dots() {

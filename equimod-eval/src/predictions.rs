@@ -60,11 +60,6 @@ impl Predictions {
         Self::from_scores(logits, labels, pictures, classes)
     }
 
-    /// The same with the place of each picture, `place`, called `name(place)`.
-    pub fn with_pictures(self, name: impl Fn(usize) -> usize) -> Self {
-        Self { pictures: self.pictures.iter().map(|&place| name(place)).collect(), ..self }
-    }
-
     /// Number of pictures.
     pub fn len(&self) -> usize {
         self.labels.len()

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::error::refuse;
 use crate::features::Features;
 use crate::knn::nearest;
-use crate::matrix::{Matrix, Real, eigen, gram, product};
+use crate::matrix::{Matrix, Real, eigen, gram, matmul};
 
 /// Rows on their first principal components.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,7 @@ pub fn pca(features: &Features, count: usize) -> Result<Components> {
     let (values, vectors) = eigen(gram(&inputs, columns), columns);
     let mut coordinates = vec![0.0; rows * count];
     let axes = Matrix::rows(&vectors, columns).transposed();
-    product((rows, columns, count), Matrix::rows(&inputs, columns), axes, (&mut coordinates, count), false);
+    matmul((rows, columns, count), Matrix::rows(&inputs, columns), axes, (&mut coordinates, count), false);
     let total = values.iter().map(|v| v.max(0.0)).sum::<f64>().max(f64::MIN_POSITIVE);
     Ok(Components { coordinates, explained: values[..count].iter().map(|v| v.max(0.0) / total).collect() })
 }

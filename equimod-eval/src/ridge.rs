@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::Result;
 use crate::error::refuse;
 use crate::features::Features;
-use crate::matrix::{Matrix, eigen, gram, product, sum_over_blocks};
+use crate::matrix::{Matrix, eigen, gram, matmul, sum_over_blocks};
 
 /// Numbers to be told from features, with their names.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,7 +185,7 @@ impl Ridge {
         let (n, count) = (self.columns, rows.len() / self.columns);
         let mut out = vec![0.0; rows.len()];
         let vectors = Matrix::rows(&self.vectors, n).transposed();
-        product((count, n, n), Matrix::rows(rows, n), vectors, (&mut out, n), false);
+        matmul((count, n, n), Matrix::rows(rows, n), vectors, (&mut out, n), false);
         out
     }
 

@@ -28,46 +28,48 @@ const TEST_BATCH: usize = 128;
 
 /// Labelled pictures to train on and others to test on, with the same classes.
 pub struct SupervisedTask {
-    train: Labels,
-    test: Labels,
+    train: LabelledPictures,
+    test: LabelledPictures,
     classes: usize,
     input: Input,
 }
 
-/// The pictures of a data set that have a label in one of its tasks.
+/// Pictures of a data set with a label each.
 #[derive(Clone)]
-struct Labels {
+pub struct LabelledPictures {
     pictures: Arc<Subset>,
-    task: usize,
+    labels: Vec<u32>,
 }
 
-impl Labels {
-    fn new(dataset: &Arc<dyn Dataset>, name: &str) -> Result<Self> {
-        let task = dataset.task(name)?;
-        Ok(Self { pictures: Arc::new(Subset::labelled(dataset.clone(), task)?), task })
+impl LabelledPictures {
+    /// The pictures at `places` of a data set, and the label of each.
+    ///
+    /// # Errors
+    /// If there are none, if a place is not in the data set, or if the numbers of places and labels differ.
+    pub fn new(dataset: &Arc<dyn Dataset>, places: Vec<usize>, labels: Vec<u32>) -> Result<Self> {
+        if places.len() != labels.len() {
+            return refuse(format!("{} pictures have {} labels", places.len(), labels.len()));
+        }
+        Ok(Self { pictures: Arc::new(Subset::new(dataset.clone(), places)?), labels })
     }
 
-    /// The label of the picture at a place of the subset; all have one.
-    fn of(&self, place: usize) -> u32 {
-        self.pictures.label(self.task, place).unwrap_or(0)
+    fn select(&self, places: Vec<usize>) -> Result<Self> {
+        let labels = places.iter().map(|&place| self.labels[place]).collect();
+        Ok(Self { pictures: Arc::new(Subset::new(self.pictures.clone(), places)?), labels })
     }
 }
 
 impl SupervisedTask {
-    /// The pictures of both data sets that have a label in the task called `name`; others are left out. They are brought to
-    /// `input`, in training by a random crop.
+    /// Pictures of `classes` classes, brought to `input`, in training by a random crop.
     ///
     /// # Errors
-    /// If a data set has no such task or no picture in it, or if the classes differ.
-    pub fn new(train: &Arc<dyn Dataset>, test: &Arc<dyn Dataset>, name: &str, input: Input) -> Result<Self> {
-        let (train_labels, test_labels) = (Labels::new(train, name)?, Labels::new(test, name)?);
-        let classes = &train.tasks()[train_labels.task].classes;
-        if classes != &test.tasks()[test_labels.task].classes {
-            return refuse(format!(
-                "the training and test pictures of task {name} have different classes; use two parts of one data set"
-            ));
+    /// If a label is not below `classes`.
+    pub fn new(train: LabelledPictures, test: LabelledPictures, classes: usize, input: Input) -> Result<Self> {
+        let wrong = train.labels.iter().chain(&test.labels).find(|&&label| label as usize >= classes);
+        match wrong {
+            Some(label) => refuse(format!("a picture has the label {label}, and there are {classes} classes")),
+            None => Ok(Self { train, test, classes, input }),
         }
-        Ok(Self { train: train_labels, test: test_labels, classes: classes.len(), input })
     }
 
     /// Number of classes.
@@ -87,7 +89,7 @@ impl SupervisedTask {
             return refuse(format!("the share of labels is {fraction}; give a number above 0 and at most 1"));
         }
         let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); self.classes];
-        (0..self.training_pictures()).for_each(|place| of_class[self.train.of(place) as usize].push(place));
+        (0..self.training_pictures()).for_each(|place| of_class[self.train.labels[place] as usize].push(place));
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
         let mut kept = Vec::new();
         for mut places in of_class.into_iter().filter(|places| !places.is_empty()) {
@@ -96,9 +98,7 @@ impl SupervisedTask {
             kept.extend(places);
         }
         kept.sort_unstable();
-        let pictures = Arc::new(Subset::new(self.train.pictures.clone(), kept)?);
-        let train = Labels { pictures, task: self.train.task };
-        Ok(Self { train, test: self.test.clone(), ..*self })
+        Ok(Self { train: self.train.select(kept)?, test: self.test.clone(), ..*self })
     }
 
     /// Batches of training views.
@@ -109,7 +109,7 @@ impl SupervisedTask {
 
     /// The labels of training pictures at these places.
     pub(crate) fn labels(&self, places: &[usize]) -> Vec<u32> {
-        places.iter().map(|&place| self.train.of(place)).collect()
+        places.iter().map(|&place| self.train.labels[place]).collect()
     }
 
     /// What `logits` (`[pictures, classes]` of pixels) says of the test pictures that decode.
@@ -124,7 +124,7 @@ impl SupervisedTask {
             let bytes = images.iter().flat_map(|image| image.pixels()).copied().collect();
             let pixels = Pixels { count: images.len(), size: first.size(), bytes };
             scores.extend(logits(&pixels)?.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from));
-            labels.extend(decoded.iter().map(|&place| self.test.of(place)));
+            labels.extend(decoded.iter().map(|&place| self.test.labels[place]));
             pictures.extend(decoded.iter().map(|&place| self.test.pictures.indices()[place]));
         }
         if labels.is_empty() {

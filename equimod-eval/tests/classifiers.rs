@@ -8,10 +8,10 @@ use std::sync::Arc;
 use common::{SIDE, colours, model};
 use equimod_core::optim::AdamWConfig;
 use equimod_core::{Model, OptimizerConfig};
-use equimod_data::{Dataset, Policy, Subset};
+use equimod_data::{Dataset, Policy};
 use equimod_eval::finetune::{BatchNormStatistics, FinetuneConfig, finetune};
 use equimod_eval::linear::{LinearConfig, linear};
-use equimod_eval::supervised::{SupervisedOutcome, SupervisedTask};
+use equimod_eval::supervised::{LabelledPictures, SupervisedOutcome, SupervisedTask};
 use equimod_eval::{Crop, Input};
 
 const INPUT: Input = Input { size: SIDE, crop: Crop::Inset };
@@ -20,8 +20,15 @@ fn plain() -> Model {
     model(Policy::built_in("simclr-cifar10", SIDE).unwrap(), "{}")
 }
 
+/// All pictures with the labels of their only task.
+fn labelled(dataset: &Arc<dyn Dataset>) -> LabelledPictures {
+    let labels = (0..dataset.len()).map(|place| dataset.label(0, place).unwrap()).collect();
+    LabelledPictures::new(dataset, (0..dataset.len()).collect(), labels).unwrap()
+}
+
 fn task(shuffled: bool) -> SupervisedTask {
-    SupervisedTask::new(&colours(72, 0, shuffled), &colours(60, 1000, shuffled), "colour", INPUT).unwrap()
+    let (train, test) = (colours(72, 0, shuffled), colours(60, 1000, shuffled));
+    SupervisedTask::new(labelled(&train), labelled(&test), 3, INPUT).unwrap()
 }
 
 fn accuracy(outcome: &SupervisedOutcome) -> f64 {
@@ -107,10 +114,13 @@ fn the_linear_evaluation_finds_planted_labels_and_no_shuffled_ones() {
 #[test]
 fn predictions_name_the_places_in_the_data_set_that_was_given() {
     let all = colours(12, 0, false);
-    let part = |indices: Vec<usize>| -> Arc<dyn Dataset> { Arc::new(Subset::new(all.clone(), indices).unwrap()) };
-    let task = SupervisedTask::new(&part((0..9).collect()), &part(vec![11, 9, 10]), "colour", INPUT).unwrap();
+    let part = |places: Vec<usize>| {
+        let labels = places.iter().map(|&place| all.label(0, place).unwrap()).collect();
+        LabelledPictures::new(&all, places, labels).unwrap()
+    };
+    let task = SupervisedTask::new(part((0..9).collect()), part(vec![11, 9, 10]), 3, INPUT).unwrap();
     let config = LinearConfig { epochs: 1, batch: 4, ..LinearConfig::default() };
     let outcome = linear(&plain(), &task, &config, &mut |_| {}).unwrap();
     assert_eq!(outcome.predictions.labels(), [2, 0, 1]);
-    assert_eq!(outcome.predictions.pictures(), [0, 1, 2]);
+    assert_eq!(outcome.predictions.pictures(), [11, 9, 10]);
 }

@@ -69,7 +69,7 @@ fn title(dataset: &dyn Dataset, picture: usize) -> String {
 /// The classes with the lowest accuracy, and what their pictures are taken for.
 fn worst_classes(evaluation: &Evaluation, outcome: &Outcome) -> anyhow::Result<Section> {
     let (task, predictions) = (&outcome.task, &outcome.predictions);
-    let dataset = task.test_pictures(evaluation.splits);
+    let dataset = task.test_pictures(evaluation.splits).as_ref();
     let confusion = predictions.confusion();
     let share = |class: usize| confusion[class][class] as f64 / confusion[class].iter().sum::<usize>() as f64;
     let wrong = |class: usize| confusion[class].iter().sum::<usize>() - confusion[class][class];
@@ -122,7 +122,7 @@ fn matrix(task: &Task, confusion: &[Vec<usize>]) -> Table {
 
 /// Some test pictures, evenly spaced, with their nearest training pictures.
 fn neighbours(evaluation: &Evaluation, task: &Task) -> anyhow::Result<Section> {
-    let dataset = task.test_pictures(evaluation.splits);
+    let dataset = task.test_pictures(evaluation.splits).as_ref();
     let trained = evaluation.splits.train.as_ref();
     let count = QUERIES.min(task.test.labels.len());
     let queries: Vec<usize> = (0..count).map(|i| i * task.test.labels.len() / count).collect();

@@ -1,5 +1,7 @@
 //! The labelled pictures of a task: what is fitted on, chosen on and tested on.
 
+use std::sync::Arc;
+
 use equimod_core::checkpoint::sha256;
 use equimod_data::Dataset;
 use equimod_eval::logistic::split;
@@ -197,10 +199,10 @@ impl Task {
     }
 
     /// The data set that the test pictures are places of.
-    pub fn test_pictures<'a>(&self, splits: &'a Splits) -> &'a dyn Dataset {
+    pub fn test_pictures<'a>(&self, splits: &'a Splits) -> &'a Arc<dyn Dataset> {
         match &splits.test {
-            Some(test) if !self.held_out => test.as_ref(),
-            _ => splits.train.as_ref(),
+            Some(test) if !self.held_out => test,
+            _ => &splits.train,
         }
     }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use equimod_core::Model;
-use equimod_data::{Dataset, Subset};
+use equimod_data::Dataset;
 use equimod_eval::finetune::{FinetuneConfig, finetune};
 use equimod_eval::linear::{LinearConfig, linear};
 use equimod_eval::report::{Plot, Series};
-use equimod_eval::supervised::{Progress, SupervisedOutcome, SupervisedTask, TrainingCurve};
-use equimod_eval::{Crop, Input};
+use equimod_eval::supervised::{LabelledPictures, Progress, SupervisedOutcome, SupervisedTask, TrainingCurve};
+use equimod_eval::{Crop, Input, Labelled};
 
 use super::{Evaluation, Outcome, Task};
 use crate::output::Count;
@@ -56,17 +56,13 @@ impl Evaluation<'_> {
 
     /// The pictures of a task, as they are trained and tested on.
     fn pictures(&self, model: &Model, task: &Task) -> anyhow::Result<SupervisedTask> {
-        let column = &self.splits.train.tasks()[task.number].name;
-        let tested = match &self.splits.test {
-            Some(test) if !task.held_out => test,
-            _ => &self.splits.train,
+        let part = |dataset: &Arc<dyn Dataset>, part: &Labelled| {
+            LabelledPictures::new(dataset, part.pictures.clone(), part.labels.clone())
         };
-        let part = |dataset: &Arc<dyn Dataset>, places: &[usize]| -> anyhow::Result<Arc<dyn Dataset>> {
-            Ok(Arc::new(Subset::new(dataset.clone(), places.to_vec())?))
-        };
-        let (train, test) = (part(&self.splits.train, &task.train.pictures)?, part(tested, &task.test.pictures)?);
+        let (train, test) =
+            (part(&self.splits.train, &task.train)?, part(task.test_pictures(self.splits), &task.test)?);
         let input = self.settings.input.unwrap_or(Input { size: model.preprocessing.size, crop: Crop::Inset });
-        Ok(SupervisedTask::new(&train, &test, column, input)?)
+        Ok(SupervisedTask::new(train, test, task.classes.len(), input)?)
     }
 }
 
@@ -91,10 +87,9 @@ fn watched(
 }
 
 fn trained(task: Task, protocol: &str, variant: String, done: SupervisedOutcome, detail: String) -> Outcome {
-    // Predictions name places among the test pictures; everywhere else places of the data set are meant.
-    let predictions = done.predictions.with_pictures(|place| task.test.pictures[place]);
     let protocol = protocol.to_owned();
-    let outcome = Outcome { predictions, protocol, variant, chosen: None, detail, curves: Vec::new(), task };
+    let outcome =
+        Outcome { predictions: done.predictions, protocol, variant, chosen: None, detail, curves: Vec::new(), task };
     Outcome { curves: curves(&outcome.title(), &done.curve), ..outcome }
 }
 

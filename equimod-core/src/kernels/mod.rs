@@ -11,6 +11,7 @@ pub mod composed;
 mod convolution;
 mod element;
 mod fast;
+mod matmul;
 mod matrix;
 mod norm;
 mod pooling;
@@ -23,6 +24,7 @@ mod vectorise;
 
 pub use convolution::{conv2d, conv2d_backward_data, conv2d_backward_weight, conv2d_with_sums};
 pub use element::Element;
+pub use matmul::{Matrix, matmul};
 pub use matrix::{times, times_transposed, transposed_times};
 pub use norm::{
     Passed, batch_norm_apply, batch_norm_apply_in_place, batch_norm_backward, batch_norm_backward_in_place,

@@ -103,6 +103,7 @@ fn texts<'a, W: std::io::Write + Send>(
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Tensor;
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     use super::super::tests::three;

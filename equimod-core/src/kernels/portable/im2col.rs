@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use super::matmul::{Matrix, matmul};
 use crate::kernels::Element;
+use crate::kernels::matmul::{Matrix, matmul};
 use crate::kernels::shapes::ConvShape;
 
 /// Columns a group should have at least, so that the products are efficient for small maps.
@@ -58,7 +58,7 @@ pub fn forward<T: Element>(x: &[T], w: &[T], s: &ConvShape, out: &mut [T]) {
                         (rows, window, columns),
                         Matrix::rows(weights, window),
                         Matrix::rows(unfolded, columns),
-                        out,
+                        (out, columns),
                         false,
                     );
                     continue;
@@ -69,7 +69,7 @@ pub fn forward<T: Element>(x: &[T], w: &[T], s: &ConvShape, out: &mut [T]) {
                     (rows, window, columns),
                     Matrix::rows(weights, window),
                     Matrix::rows(unfolded, columns),
-                    product,
+                    (product, columns),
                     false,
                 );
                 scatter(product, out, pictures, g, s);
@@ -92,7 +92,7 @@ pub fn backward_data<T: Element>(dy: &[T], w: &[T], s: &ConvShape, dx: &mut [T])
                 let weights = Matrix::rows(&w[g * rows * window..][..rows * window], window).transposed();
                 let dy = gather(dy, pictures, g, s, &mut scratch.product);
                 let unfolded = sized(&mut scratch.columns, window * columns);
-                matmul((window, rows, columns), weights, Matrix::rows(dy, columns), unfolded, false);
+                matmul((window, rows, columns), weights, Matrix::rows(dy, columns), (unfolded, columns), false);
                 fold(unfolded, dx, pictures, g, s);
             }
         },
@@ -120,7 +120,7 @@ pub fn backward_weight<T: Element>(x: &[T], dy: &[T], s: &ConvShape, dw: &mut [T
                     let dy = gather(dy, pictures, g, s, &mut scratch.product);
                     let sum = &mut sum[g * rows * window..][..rows * window];
                     let transposed = Matrix::rows(unfolded, columns).transposed();
-                    matmul((rows, columns, window), Matrix::rows(dy, columns), transposed, sum, true);
+                    matmul((rows, columns, window), Matrix::rows(dy, columns), transposed, (sum, window), true);
                 }
             }
             sum

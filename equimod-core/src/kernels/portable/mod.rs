@@ -2,6 +2,5 @@
 //! against, and they take what those do not.
 
 pub mod im2col;
-mod matmul;
 pub mod norm;
 pub mod pool;

@@ -1,17 +1,20 @@
 //! Matrix products on slices, single-threaded: the callers share out the work.
 
-use crate::kernels::Element;
+use num_traits::Float;
 
 /// A matrix inside a slice: element (r, c) is at `r·row + c·column`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a, T> {
+    /// Where it lies.
     pub values: &'a [T],
+    /// Values from a row to the next.
     pub row: usize,
+    /// Values from a column to the next.
     pub column: usize,
 }
 
 impl<'a, T> Matrix<'a, T> {
-    /// Row-major with rows of `columns` values.
+    /// Row-major; from one row to the next are `columns` values.
     pub fn rows(values: &'a [T], columns: usize) -> Self {
         Self { values, row: columns, column: 1 }
     }
@@ -22,12 +25,16 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
-/// `out = a·b`, or `out += a·b` if `accumulate`; a `[m, k]`, b `[k, n]`, out `[m, n]` row-major.
-pub fn matmul<T: Element>(
+/// `out = a·b`, or `out += a·b` if `accumulate`, on this thread; a `[m, k]`, b `[k, n]`, out `[m, n]` row-major, its rows
+/// `stride` values apart.
+///
+/// # Panics
+/// If a matrix reaches out of its slice.
+pub fn matmul<T: Float + 'static>(
     (m, k, n): (usize, usize, usize),
     a: Matrix<T>,
     b: Matrix<T>,
-    out: &mut [T],
+    (out, stride): (&mut [T], usize),
     accumulate: bool,
 ) {
     if m == 0 || n == 0 {
@@ -35,7 +42,7 @@ pub fn matmul<T: Element>(
     }
     let last = |rows: usize, columns: usize, x: &Matrix<T>| (rows.max(1) - 1) * x.row + (columns.max(1) - 1) * x.column;
     assert!(k == 0 || (last(m, k, &a) < a.values.len() && last(k, n, &b) < b.values.len()), "matrix out of its slice");
-    assert!(out.len() >= m * n, "product out of its slice");
+    assert!(stride >= n && out.len() >= (m - 1) * stride + n, "product out of its slice");
     let (alpha, beta) = (if accumulate { T::one() } else { T::zero() }, T::one());
     // SAFETY: the assertions keep every element that `gemm` addresses, at most (m−1, k−1), (k−1, n−1) and (m−1, n−1)
     // of the three matrices, inside its slice; `out` is borrowed mutably and overlaps neither input.
@@ -46,7 +53,7 @@ pub fn matmul<T: Element>(
             k,
             out.as_mut_ptr(),
             1,
-            n as isize,
+            stride as isize,
             accumulate,
             a.values.as_ptr(),
             a.column as isize,
@@ -73,9 +80,12 @@ mod tests {
         let a: Vec<f64> = (0..6).map(f64::from).collect();
         let mut out = vec![1.0; 4];
         // [[0,1,2],[3,4,5]] · its transpose = [[5,14],[14,50]]
-        matmul((2, 3, 2), Matrix::rows(&a, 3), Matrix::rows(&a, 3).transposed(), &mut out, true);
+        matmul((2, 3, 2), Matrix::rows(&a, 3), Matrix::rows(&a, 3).transposed(), (&mut out, 2), true);
         assert_eq!(out, [6.0, 15.0, 15.0, 51.0]);
-        matmul((2, 3, 2), Matrix::rows(&a, 3), Matrix::rows(&a, 3).transposed(), &mut out, false);
+        matmul((2, 3, 2), Matrix::rows(&a, 3), Matrix::rows(&a, 3).transposed(), (&mut out, 2), false);
         assert_eq!(out, [5.0, 14.0, 14.0, 50.0]);
+        let mut wide = vec![-1.0; 6];
+        matmul((2, 3, 2), Matrix::rows(&a, 3), Matrix::rows(&a, 3).transposed(), (&mut wide, 4), false);
+        assert_eq!(wide, [5.0, 14.0, -1.0, -1.0, 14.0, 50.0]);
     }
 }
