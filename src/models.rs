@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use candle_core::Device;
-use equimod_core::Model;
+use equimod_core::{Error, Model};
 
 use crate::hub::reference::{ModelReference, PREFIX};
 use crate::hub::{self, Weights};
@@ -12,7 +13,14 @@ use crate::output;
 /// Opens a MODEL, fetching it if it is on the Hub, and tells what was passed over.
 pub fn open(model: &Path, device: &Device) -> anyhow::Result<Model> {
     let local = local(model, Weights::Safetensors)?;
-    let mut opened = Model::load(&local.path, device)?;
+    let mut opened = match (Model::load(&local.path, device), &local.reference) {
+        (Err(Error::Checkpoint { path, reason }), Some(reference)) => bail!(
+            "{} cannot be used: {reason} (it is {}; remove that to fetch it again)",
+            reference.display(),
+            path.display()
+        ),
+        (opened, _) => opened?,
+    };
     if let Some(reference) = local.reference {
         opened.path = reference;
     }

@@ -5,12 +5,12 @@ use std::sync::LazyLock;
 
 use anyhow::bail;
 use regex::bytes::Regex as BytesRegex;
-use regex::{Captures, Regex};
+use regex::{Captures, Match, Regex};
 
 use crate::export::Files;
 
 /// Secrets by their usual forms, each with what it is.
-const SECRETS: [(&str, &str); 11] = [
+const SECRETS: [(&str, &str); 13] = [
     ("a token of the Hugging Face Hub", r"\bhf_[A-Za-z0-9]{30,}"),
     ("a token of the Hugging Face Hub", r"\bapi_org_[A-Za-z0-9]{30,}"),
     ("a key of Amazon Web Services", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
@@ -21,11 +21,17 @@ const SECRETS: [(&str, &str); 11] = [
     ("a token of Slack", r"\bxox[abprs]-[A-Za-z0-9-]{10,}"),
     ("a token of PyPI", r"\bpypi-[A-Za-z0-9_-]{50,}"),
     ("a private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
+    ("a secret key", r#"(?i)(?:secret|private|api)_?(?:access_?)?key\b["']?\s*[=:]\s*["']?[A-Za-z0-9/+_-]{16,}"#),
+    ("a signed token", r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
     ("a password in an address", r"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/:@]+@"),
 ];
 
-/// Absolute paths: of Unix and of Windows, and those of home folders.
-const PATH: &str = r#"(^|[^\w/.:<>~-])((?:~|/[\w.@+-]+|[A-Za-z]:\\[\w.@+ -]+)(?:[/\\][\w.@+-]+)+[/\\]?)"#;
+/// Absolute paths: in quotes whatever they hold; else of Unix, of Windows (also of its servers), of home folders, and as an
+/// address.
+const PATH: &str = concat!(
+    r#"(["'])((?:file://|~?/|[A-Za-z]:\\|\\\\)[^"'\n]*?[/\\][^"'\n]*)(["'])"#,
+    r#"|(^|[^\w/.:<>~-])((?:file://[\w.@+-]*|~|/[\w.@+-]+|[A-Za-z]:\\[\w.@+-]+|\\\\[\w.@+-]+)(?:[/\\][\w.@+-]+)+[/\\]?)"#
+);
 
 #[allow(clippy::expect_used)] // The patterns are constants that compile: tests use them all.
 static PATHS: LazyLock<Regex> = LazyLock::new(|| Regex::new(&format!("(?m){PATH}")).expect("a pattern that compiles"));
@@ -41,11 +47,28 @@ static SECRET: LazyLock<Vec<(&str, BytesRegex)>> = LazyLock::new(|| {
 /// The text with absolute paths cut down to their last part.
 pub fn without_paths(text: &str) -> String {
     let last = |found: &Captures| {
-        let path = found[2].trim_end_matches(['/', '\\']);
-        let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
-        format!("{}{name}", &found[1])
+        let part = |number| found.get(number).map_or("", |part| part.as_str());
+        let path = path(found).map_or("", |path| path.as_str());
+        format!("{}{}{}{}", part(1), part(4), last_part(path), part(3))
     };
     PATHS.replace_all(text, last).into_owned()
+}
+
+/// The path that was found, in quotes or not.
+fn path<'a>(found: &Captures<'a>) -> Option<Match<'a>> {
+    found.get(2).or_else(|| found.get(5))
+}
+
+/// What a path leads to.
+pub fn last_part(path: &str) -> &str {
+    path.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default()
+}
+
+/// An argument of a command without the path before it.
+pub fn argument_without_path(argument: &str) -> &str {
+    let absolute = ["/", "~/", "\\\\", "file://"].iter().any(|start| argument.starts_with(start))
+        || argument.get(1..3).is_some_and(|drive| drive == ":\\");
+    if absolute { last_part(argument) } else { argument }
 }
 
 /// Refuses files that hold a secret or an absolute path, and says where; `is_token` knows the user's own token.
@@ -62,7 +85,7 @@ pub fn check(files: &Files, is_token: impl Fn(&[u8]) -> bool) -> anyhow::Result<
             }
         }
         if let Ok(text) = std::str::from_utf8(bytes)
-            && let Some(path) = PATHS.captures(text).and_then(|found| found.get(2))
+            && let Some(path) = PATHS.captures(text).and_then(|found| path(&found))
         {
             let _ = write!(found, "\n  {name}, line {}: the path {}", line(bytes, path.start()), path.as_str());
         }
@@ -101,12 +124,22 @@ mod tests {
             long("pypi-", 20),
             "-----BEGIN OPENSSH PRIVATE KEY-----".into(),
             "https://me:pass@example.org".into(),
+            "aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
+            format!("eyJ{0}.eyJ{0}.{0}", "aB3dEf6hIj"),
         ] {
             let told = scanned(&format!("first\ntoken = \"{secret}\"\n")).unwrap_err().to_string();
             assert!(told.contains("file, line 2: a "), "{secret}: {told}");
             assert!(!told.contains(&secret), "{told}");
         }
-        for path in ["/home/me/birds", "\"/mnt/data/x.png\"", "~/birds/train", r"C:\Users\me\birds", "(/opt/a/b)"] {
+        for path in [
+            "/home/me/birds",
+            "\"/mnt/data/x.png\"",
+            "~/birds/train",
+            r"C:\Users\me\birds",
+            "(/opt/a/b)",
+            "file:///home/x/y",
+            r"\\server\share\x",
+        ] {
             let told = scanned(&format!("a\nb\nc {path}")).unwrap_err().to_string();
             assert!(told.contains("line 3: the path"), "{path}: {told}");
         }
@@ -121,6 +154,8 @@ mod tests {
             ("source = \"/home/me/data/birds\"", "source = \"birds\""),
             ("/usr/local/bin/equimod pretrain --out /scratch/me/run/", "equimod pretrain --out run"),
             ("~/a/b.toml", "b.toml"),
+            ("data = \"/tmp/a b/pics dir\", 'x y'", "data = \"pics dir\", 'x y'"),
+            ("[\"/bin/x\", \"--data\", \"out/y\"]", "[\"x\", \"--data\", \"out/y\"]"),
             ("hf:lab/net", "hf:lab/net"),
             ("out/a/checkpoints", "out/a/checkpoints"),
         ] {

@@ -272,6 +272,12 @@ fn branches_pull_requests_and_dry_runs() {
     let main = hub.head(NET, "main").unwrap();
     let branch = publish(&scratch, &["--revision", "v2"]);
     assert_eq!(branch["commit"], hub.head(NET, "v2").unwrap().as_str());
+    let card = String::from_utf8(hub.files(NET, branch["commit"].as_str().unwrap())["README.md"].clone()).unwrap();
+    assert!(card.contains("revision=\"v2\"") && card.contains("hf:lab/net@v2"), "{card}");
+    for bad in ["a b", "../x", "x..y", "-x", "x/", "x.lock"] {
+        let revision = format!("--revision={bad}");
+        scratch.refused(&["publish", "export", "--repo", "lab/net", &revision], 2, &["no name of a branch"]);
+    }
     let proposed = publish(&scratch, &["--create-pr"]);
     assert_eq!(proposed["pull_request"], "http://hub/discussions/1");
     assert_eq!(hub.head(NET, "main").unwrap(), main);
@@ -330,7 +336,9 @@ fn networks_of_others_load_with_a_report() {
     let put = |repository: &str, path: &str, bytes: Vec<u8>| hub.put(repository, at, path, bytes.clone(), sum(&bytes));
     put("models/lab/pytorch", "pytorch_model.bin", fixture("plain.pth"));
     put("models/lab/pytorch", "config.json", b"{}".to_vec());
-    scratch.refused(&["inspect", "hf:lab/pytorch"], 1, &["files of PyTorch", "equimod import hf:lab/pytorch"]);
+    let embed = ["embed", "hf:lab/pytorch", "--out", "features.npy"];
+    scratch.refused(&embed, 1, &["files of PyTorch", "equimod import hf:lab/pytorch"]);
+    assert!(scratch.done(&["inspect", "hf:lab/pytorch"]).contains("120 matched"));
     let told = parsed(&scratch.done(&["import", "hf:lab/pytorch", "--json"]));
     assert_eq!(told["out"], "pytorch.safetensors");
     // As timm has it: the same tensors, and how pictures enter.

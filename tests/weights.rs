@@ -38,6 +38,9 @@ fn json_of(path: PathBuf) -> Value {
 
 /// Pictures of the network's size, so that none is resized.
 fn squares(scratch: &Scratch, side: usize) {
+    let size = equimod::data::Size { height: 90, width: 123 };
+    let odd = equimod::data::Image::new(size, (0..90 * 123 * 3).map(|i| (i * 29 % 253) as u8).collect()).unwrap();
+    scratch.write("odd/picture.png", odd.encode_png().unwrap());
     for number in 0..3usize {
         let size = equimod::data::Size::square(side);
         let pixels = (0..side * side * 3).map(|i| (i * (13 + number) % 251) as u8).collect();
@@ -64,10 +67,10 @@ fn standard(scratch: &Scratch) {
     exported(scratch, "standard", &["backbone.stem=imagenet", "backbone.width=64", &size]);
 }
 
-/// Features of the squares as a file of numpy, and their values.
-fn features(scratch: &Scratch, export: &str) -> (PathBuf, Vec<f32>) {
-    let out = format!("{export}.npy");
-    scratch.done(&["embed", export, "--data", "squares", "--crop", "centre", "--out", &out]);
+/// Features of pictures as a file of numpy, and their values.
+fn features(scratch: &Scratch, export: &str, data: &str) -> (PathBuf, Vec<f32>) {
+    let out = format!("{export}-{data}.npy");
+    scratch.done(&["embed", export, "--data", data, "--out", &out]);
     let path = scratch.path(&out);
     let values = Tensor::read_npy(&path).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     (path, values)
@@ -124,7 +127,7 @@ fn other_libraries_give_the_same_features() {
     let scratch = hub.scratch().with("HF_TOKEN", TOKEN);
     squares(&scratch, SIDE);
     standard(&scratch);
-    let (npy, ours) = features(&scratch, "standard-export");
+    let (npy, ours) = features(&scratch, "standard-export", "squares");
 
     // candle's own ResNet, as the card says.
     let card = fs::read_to_string(scratch.path("standard-export/README.md")).unwrap();
@@ -149,9 +152,10 @@ fn other_libraries_give_the_same_features() {
     let script = text(&root().join("tests/python/load_export.py"));
     let folders = |export: &str| [text(&scratch.path(export)), text(&scratch.path("squares"))];
     let environment = [("HF_ENDPOINT", hub.address()), ("HF_HOME", text(&scratch.path("python-hub")))];
-    let load = |export: &str, features: &Path, more: &[&str]| {
-        let ([folder, pictures], features) = (folders(export), text(features));
-        let arguments = [&[script.as_str(), &folder, &pictures, &features], more].concat();
+    let load = |export: &str, of_squares: &Path, more: &[&str]| {
+        let ([folder, pictures], of_squares) = (folders(export), text(of_squares));
+        let (odd, of_odd) = (text(&scratch.path("odd/picture.png")), text(&features(&scratch, export, "odd").0));
+        let arguments = [&[script.as_str(), &folder, &pictures, &of_squares, &odd, &of_odd], more].concat();
         let output = run(&python, &arguments, &environment).unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -171,7 +175,7 @@ fn other_libraries_give_the_same_features() {
         let export = format!("{name}-export");
         let config = json_of(scratch.path(&export).join("config.json"));
         assert!(config.get("architecture").is_none() && config.get("pretrained_cfg").is_none(), "{config}");
-        let (npy, _) = features(&scratch, &export);
+        let (npy, _) = features(&scratch, &export, "squares");
         let said = load(&export, &npy, &[]);
         assert!(said.contains("snippet of torch: features of 3 pictures"), "{said}");
     }
@@ -219,8 +223,6 @@ fn an_export_is_the_same_byte_for_byte_and_complete() {
         "metrics.jsonl",
         "model.safetensors",
         "recipe.toml",
-        "results.json",
-        "results.md",
     ];
     assert_eq!(names("one"), expected);
     for name in names("one").iter().map(String::as_str).chain(["README.md", "SHA256SUMS"]) {
@@ -316,14 +318,14 @@ fn the_target_network_is_exported_where_there_is_one() {
     let checkpoint = fs::read_dir(scratch.path("byol/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     let target = checkpoint.map(|folder| folder.join("target.safetensors")).find(|file| file.is_file()).unwrap();
     squares(&scratch, 16);
-    let (_, of_export) = features(&scratch, "target");
+    let (_, of_export) = features(&scratch, "target", "squares");
     scratch.done(&["embed", &text(&target), "--data", "squares", "--out", "checkpoint.npy"]);
     let of_checkpoint: Vec<f32> =
         Tensor::read_npy(scratch.path("checkpoint.npy")).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     assert_eq!(of_export, of_checkpoint);
     scratch.refused(&["eval", "equivariance", "target", "--data", "pictures"], 3, &["holds no heads"]);
     exported(&scratch, "plain", &[]);
-    scratch.refused(&["export", "plain", "--out", "none", "--target"], 1, &["target.safetensors"]);
+    scratch.refused(&["export", "plain", "--out", "none", "--target"], 2, &["no target network"]);
 }
 
 #[test]
@@ -333,9 +335,14 @@ fn weights_of_other_codes_are_imported_with_a_report() {
     scratch.refused(&["import", &several], 1, &["several networks", "encoder_k", "--prefix"]);
     let told =
         scratch.done(&["import", &several, "--prefix", "state_dict.module.encoder_q", "--out", "moco.safetensors"]);
-    for part in
-        ["resnet18", "prefix", "state_dict.module.encoder_q.", "state_dict.module.queue", "largest difference 0e0"]
-    {
+    for part in [
+        "resnet18",
+        "prefix",
+        "state_dict.module.encoder_q.",
+        "state_dict.module.queue",
+        "encoder_k.…  122 tensors",
+        "largest difference 0e0",
+    ] {
         assert!(told.contains(part), "{part} is not in {told}");
     }
     scratch.refused(&["import", &several, "--out", "moco.safetensors"], 2, &["is there already"]);
@@ -359,9 +366,18 @@ fn weights_of_other_codes_are_imported_with_a_report() {
     scratch.done(&["export", "lightning.safetensors", "--out", "again", "--verify"]);
     // What is no network, damaged, or not there.
     scratch.write("broken.pth", &fs::read(fixture("plain.pth")).unwrap()[..5000]);
-    scratch.refused(&["import", "broken.pth", "--out", "x.safetensors"], 1, &["broken.pth", "PyTorch file"]);
-    scratch.write("text.pth", "hello");
-    scratch.refused(&["import", "text.pth", "--out", "x.safetensors"], 1, &["text.pth", "not a safetensors file"]);
+    scratch.refused(&["import", "broken.pth", "--out", "x.safetensors"], 1, &["broken.pth", "truncated"]);
+    for (content, told) in [
+        ("hello there, this is text", "not a safetensors file"),
+        ("", "it is empty"),
+        ("version https://git-lfs.github.com/spec/v1\noid", "pointer of Git LFS"),
+        ("<!DOCTYPE html><html>", "a web page"),
+    ] {
+        scratch.write("text.pth", content);
+        scratch.refused(&["import", "text.pth", "--out", "x.safetensors"], 1, &["text.pth", told]);
+    }
+    scratch.refused(&["import", &several, "--out", "x.pth"], 2, &[".safetensors"]);
+    scratch.refused(&["import", "pictures", "--out", "x.safetensors"], 2, &["is a folder"]);
     scratch.refused(&["import", "nothing.pth", "--out", "x.safetensors"], 1, &["nothing.pth"]);
     assert!(!scratch.path("x.safetensors").exists());
 }
@@ -392,6 +408,126 @@ fn keys_that_do_not_fit_are_listed_one_by_one() {
     }
     let told = parsed(&scratch.run(&["inspect", "odd.safetensors", "--json"]).stdout);
     assert_eq!((&told["loads"], &told["report"]["missing"][0]), (&false.into(), &"layer4.1.conv2.weight".into()));
+    // Without its first tensor, or a whole block; and what is not a number.
+    let of = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
+        let mut tensors: BTreeMap<String, Tensor> =
+            candle_core::safetensors::load(scratch.path("plain.safetensors"), &Device::Cpu)
+                .unwrap()
+                .into_iter()
+                .collect();
+        change(&mut tensors);
+        let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None).unwrap();
+        scratch.write("odd.safetensors", bytes);
+        String::from_utf8(scratch.run(&["inspect", "odd.safetensors"]).stdout).unwrap()
+    };
+    let told = of(&|tensors| drop(tensors.remove("conv1.weight")));
+    assert!(told.contains("119 matched, 1 missing") && told.contains("missing\n  conv1.weight"), "{told}");
+    let told = of(&|tensors| tensors.retain(|name, _| !name.starts_with("layer2.1.")));
+    assert!(told.contains("10 missing") && told.contains("layer2.1.bn2.weight"), "{told}");
+    let told = of(&|tensors| {
+        let broken = tensors["layer3.0.conv1.weight"].affine(f64::NAN, 0.0).unwrap();
+        tensors.insert("layer3.0.conv1.weight".into(), broken);
+    });
+    assert!(told.contains("not finite in layer3.0.conv1.weight"), "{told}");
+    scratch.refused(&["export", "odd.safetensors", "--out", "x"], 1, &["no finite numbers in layer3.0.conv1.weight"]);
+    scratch.refused(&["import", "odd.safetensors", "--out", "x.safetensors"], 1, &["no finite numbers"]);
+    assert!(!scratch.path("x").exists() && !scratch.path("x.safetensors").exists());
+    // A file of PyTorch is looked at as it is.
+    let told = scratch.done(&["inspect", &fixture("whole.pt")]);
+    assert!(told.contains("120 matched") && told.contains("fc.weight"), "{told}");
+}
+
+#[test]
+fn what_else_is_in_the_folder_stays() {
+    let scratch = Scratch::new();
+    exported(&scratch, "run", &[]);
+    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3"]);
+    scratch.done(&["export", "run", "--out", "one"]);
+    scratch.write("one/.git/config", "mine");
+    scratch.write("one/eval/mine/results.txt", "mine");
+    // The run lies in the folder of its export: all of it stays.
+    fs::rename(scratch.path("run"), scratch.path("one/run")).unwrap();
+    fs::remove_dir_all(scratch.path("one/run/eval")).unwrap();
+    scratch.done(&["export", "one/run", "--out", "one/../one", "--verify"]);
+    for kept in ["one/.git/config", "one/eval/mine/results.txt", "one/run/run.json", "one/SHA256SUMS"] {
+        assert!(scratch.path(kept).is_file(), "{kept}");
+    }
+    assert!(!scratch.path("one/eval/knn-pictures").exists());
+    // A file of the earlier export that somebody changed since is no longer the export's to remove.
+    scratch.done(&["eval", "knn", "one/run", "--data", "pictures", "--k", "3"]);
+    scratch.done(&["export", "one/run", "--out", "one"]);
+    scratch.write("one/eval/knn-pictures/results.md", "mine");
+    fs::remove_dir_all(scratch.path("one/run/eval")).unwrap();
+    scratch.done(&["export", "one/run", "--out", "one"]);
+    assert_eq!(fs::read_to_string(scratch.path("one/eval/knn-pictures/results.md")).unwrap(), "mine");
+    assert!(!scratch.path("one/eval/knn-pictures/results.json").exists());
+}
+
+#[test]
+fn an_export_of_an_export_carries_everything_over() {
+    let scratch = Scratch::new();
+    exported(&scratch, "run", &[]);
+    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3"]);
+    scratch.done(&["export", "run", "--out", "one", "--licence", "mit", "--data-licence", "ours"]);
+    scratch.done(&["export", "one", "--out", "two"]);
+    scratch.done(&["export", "two", "--out", "two"]);
+    let sums = |folder: &str| fs::read_to_string(scratch.path(folder).join("SHA256SUMS")).unwrap();
+    assert_eq!(sums("one"), sums("two"));
+    let card = |folder: &str| fs::read_to_string(scratch.path(folder).join("README.md")).unwrap();
+    assert_eq!(card("one"), card("two"));
+    // With what was measured of the export itself.
+    scratch.done(&["eval", "knn", "two", "--data", "pictures", "--k", "3", "--out", "more"]);
+    scratch.done(&["export", "two", "--out", "three", "--results", "more"]);
+    assert!(scratch.path("three/eval/more/results.json").is_file());
+    scratch.done(&["eval", "knn", "two", "--data", "pictures", "--k", "5", "--out", "other/more"]);
+    let twice = ["export", "two", "--out", "four", "--results", "more", "--results", "other/more"];
+    scratch.refused(&twice, 1, &["there is another", "rename"]);
+    assert!(!scratch.path("four").exists());
+}
+
+#[test]
+fn cards_say_what_they_are_not() {
+    let scratch = Scratch::new();
+    // Pictures under a path with a space, training that begins with other weights, and stops early.
+    let pictures = text(&scratch.pictures("some where/birds of mine", 12));
+    scratch.write("tiny.toml", TINY);
+    let train = |out: &str, more: &[&str]| {
+        let arguments = ["pretrain", "--recipe", "tiny.toml", "--data", &pictures, "--out", out, "--no-eval"];
+        scratch.done(&[&arguments[..], &["--set", "data.batch=8", "--set", "schedule.epochs=2"], more].concat());
+    };
+    train("first", &[]);
+    train("second", &["--from", &text(&scratch.path("first"))]);
+    scratch.done(&["eval", "knn", "second", "--data", &pictures, "--k", "3"]);
+    let info = fs::read_to_string(scratch.path("second/run.json")).unwrap();
+    scratch.write("second/run.json", info.replace("\"finished\"", "\"interrupted\""));
+    scratch.done(&["export", "second", "--out", "out"]);
+    let card = fs::read_to_string(scratch.path("out/README.md")).unwrap();
+    for part in [
+        "--data PICTURES --from BEGINNING",
+        "Training began with first (sha256",
+        "before the end of that training",
+        "`birds of mine`",
+        "eval/knn-birds-of-mine/results.md",
+    ] {
+        assert!(card.contains(part), "{part} is not in {card}");
+    }
+    assert!(!card.contains("gives the same weights"));
+    let folder = scratch.folder().file_name().unwrap().to_string_lossy().into_owned();
+    let names = fs::read_to_string(scratch.path("out/SHA256SUMS")).unwrap();
+    for name in names.lines().map(|line| line.split_once("  ").unwrap().1).chain(["README.md", "SHA256SUMS"]) {
+        let bytes = fs::read(scratch.path("out").join(name)).unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains("some where") && !name.contains("some-where"), "{name}");
+        assert!(!String::from_utf8_lossy(&bytes).contains(&folder), "{name}");
+    }
+    scratch.done(&["publish", "out", "--repo", "lab/net", "--dry-run"]);
+    // Weights of others: nothing is said of how they were learned.
+    scratch.done(&["import", &fixture("plain.pth")]);
+    scratch.done(&["export", "plain.safetensors", "--out", "plain"]);
+    let card = fs::read_to_string(scratch.path("plain/README.md")).unwrap();
+    assert!(
+        card.contains("Nothing was measured") && !card.contains("self-supervised") && !card.contains("learned"),
+        "{card}"
+    );
 }
 
 #[test]
@@ -402,6 +538,9 @@ fn nothing_is_overwritten_and_damage_is_told() {
     scratch.refused(&["export", "run", "--out", "mine"], 2, &["neither empty nor an export"]);
     scratch.write("file", "mine");
     scratch.refused(&["export", "run", "--out", "file"], 2, &["is a file"]);
+    for (option, bad) in [("--licence", "MIT License"), ("--licence", ""), ("--data-licence", "a\n# b")] {
+        scratch.refused(&["export", "run", "--out", "x", option, bad], 2, &[option]);
+    }
     let weights = scratch.path("run-export/model.safetensors");
     let whole = fs::read(&weights).unwrap();
     let mut damaged = whole.clone();

@@ -53,9 +53,14 @@ fn with_metadata(tensors: &BTreeMap<String, Tensor>, key: &str, value: &str) -> 
 /// Reads tensors and description; `path` is named in errors.
 pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<TensorFile> {
     use candle_core::safetensors::Load;
-    let foreign = |e: safetensors::SafeTensorError| match torch_file::is_torch(bytes) {
-        true => Error::checkpoint(path, "it is a file of PyTorch; `equimod import` makes a .safetensors file of it"),
-        false => Error::checkpoint(path, format!("it is truncated or not a safetensors file ({e}); use another copy")),
+    let foreign = |e: safetensors::SafeTensorError| match (torch_file::is_torch(bytes), what_it_is(bytes)) {
+        (true, _) => {
+            Error::checkpoint(path, "it is a file of PyTorch; `equimod import` makes a .safetensors file of it")
+        }
+        (_, Some(what)) => Error::checkpoint(path, what),
+        (_, None) => {
+            Error::checkpoint(path, format!("it is truncated or not a safetensors file ({e}); use another copy"))
+        }
     };
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(foreign)?;
     let file = SafeTensors::deserialize(bytes).map_err(foreign)?;
@@ -65,6 +70,20 @@ pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<TensorFi
     }
     let description = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY).cloned());
     Ok(TensorFile { tensors, description })
+}
+
+/// What stands where weights should, if it is something that often does.
+pub(crate) fn what_it_is(bytes: &[u8]) -> Option<&'static str> {
+    let beginning = bytes.trim_ascii_start();
+    if beginning.is_empty() {
+        return Some("it is empty; fetch it again");
+    }
+    if beginning.starts_with(b"version https://git-lfs") {
+        return Some("it is a pointer of Git LFS, not the file it points to; fetch that with `git lfs pull`");
+    }
+    let is_page =
+        [&b"<!DOCTYPE"[..], b"<!doctype", b"<html", b"<HTML", b"<?xml"].iter().any(|tag| beginning.starts_with(tag));
+    is_page.then_some("it is a web page, probably what a server said in place of the file; fetch it again")
 }
 
 /// Reads a whole file.
@@ -140,13 +159,23 @@ pub fn commit_folder(parent: &Path, name: &str, files: &[(&str, Vec<u8>)]) -> Re
     };
     let manifest = Manifest { format: FORMAT, files: files.iter().map(entry).collect() };
     let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Config(e.to_string()))?;
+    let target = parent.join(name);
     let files = files.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
-    write_folder(&parent.join(name), files.chain([(MANIFEST, text.as_slice())]))
+    let staged = stage(&target, files.chain([(MANIFEST, text.as_slice())]))?;
+    if target.exists() {
+        fs::remove_dir_all(&target).map_err(|e| Error::io("replace", &target, e))?;
+    }
+    place(&staged, &target)
 }
 
-/// Writes a folder in place of what `target` was: its files (their names may have folders in them) go to a temporary
-/// sibling that is synced and renamed; on failure nothing stays behind.
+/// Writes a folder that is not there yet, or is empty; names of files may have folders in them. On failure nothing stays
+/// behind.
 pub fn write_folder<'a>(target: &Path, files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<PathBuf> {
+    place(&stage(target, files)?, target)
+}
+
+/// Writes files into a temporary sibling of `target`, and syncs them.
+fn stage<'a>(target: &Path, files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<tempfile::TempDir> {
     let parent = parent(target);
     fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
     let fail = |e| Error::io("write", target, e);
@@ -160,16 +189,19 @@ pub fn write_folder<'a>(target: &Path, files: impl Iterator<Item = (&'a str, &'a
         write_synced(&path, bytes)?;
     }
     inner.iter().try_for_each(|folder| sync_folder(folder))?;
-    if target.exists() {
-        fs::remove_dir_all(target).map_err(|e| Error::io("replace", target, e))?;
-    }
-    fs::rename(folder.path(), target).map_err(fail)?;
+    Ok(folder)
+}
+
+/// Gives a staged folder its name.
+fn place(staged: &tempfile::TempDir, target: &Path) -> Result<PathBuf> {
+    let fail = |e| Error::io("write", target, e);
+    fs::rename(staged.path(), target).map_err(fail)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(target, fs::Permissions::from_mode(0o755)).map_err(fail)?;
     }
-    sync_folder(parent)?;
+    sync_folder(parent(target))?;
     Ok(target.to_owned())
 }
 

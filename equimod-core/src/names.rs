@@ -63,8 +63,7 @@ pub(crate) struct Renamed {
 /// is none, the tensors are left as they are.
 pub(crate) fn renamed(tensors: BTreeMap<String, Tensor>, prefix: Option<&str>, path: &Path) -> Result<Renamed> {
     let networks = networks(&tensors);
-    let fits = |network: &&Network| prefix.is_none_or(|prefix| network.prefix.trim_end_matches('.') == trimmed(prefix));
-    let chosen: Vec<&Network> = networks.iter().filter(fits).collect();
+    let chosen = chosen(&networks, prefix);
     let network = match (chosen.as_slice(), prefix) {
         ([network], _) => *network,
         ([], None) => return Ok(Renamed { tensors, prefix: String::new(), left_out: Vec::new() }),
@@ -88,6 +87,17 @@ pub(crate) fn renamed(tensors: BTreeMap<String, Tensor>, prefix: Option<&str>, p
         }
     }
     Ok(found)
+}
+
+/// The networks with this prefix, or else those whose prefix ends with it.
+fn chosen<'a>(networks: &'a [Network], prefix: Option<&str>) -> Vec<&'a Network> {
+    let Some(prefix) = prefix.map(trimmed) else { return networks.iter().collect() };
+    let exact: Vec<&Network> = networks.iter().filter(|network| trimmed(&network.prefix) == prefix).collect();
+    let end = format!(".{prefix}");
+    match exact.is_empty() {
+        true => networks.iter().filter(|network| trimmed(&network.prefix).ends_with(&end)).collect(),
+        false => exact,
+    }
 }
 
 fn trimmed(prefix: &str) -> &str {

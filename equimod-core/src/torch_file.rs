@@ -6,8 +6,7 @@
 //! `state_dict.module.conv1.weight`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -30,29 +29,34 @@ pub fn is_torch(beginning: &[u8]) -> bool {
     beginning.starts_with(ZIP) || beginning.starts_with(PICKLES)
 }
 
-/// Every tensor that has a name, on the CPU. Types that candle lacks (8-bit signed, boolean, …) are left out.
+/// Every tensor that has a name, on the CPU, from the content of a file; `path` is named in errors. Types that candle lacks
+/// (8-bit signed, boolean, …) are left out.
 ///
 /// # Errors
 ///
-/// When the file cannot be read, is truncated, or was not written by `torch.save`.
-pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let mut file = BufReader::new(File::open(path).map_err(|e| Error::io("read", path, e))?);
-    let beginning = file.fill_buf().map_err(|e| Error::io("read", path, e))?;
-    let damaged = |what: String| Error::checkpoint(path, format!("it cannot be read as a PyTorch file: {what}"));
-    if !is_torch(beginning) {
-        return Err(damaged("it does not begin like one".into()));
+/// When the file is truncated, damaged, or was not written by `torch.save`.
+pub fn read(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let damaged = |what: &str| {
+        Error::checkpoint(
+            path,
+            format!("it is truncated, damaged or not what `torch.save` writes ({what}); use another copy"),
+        )
+    };
+    if !is_torch(bytes) {
+        return Err(damaged("it does not begin like it"));
     }
-    let zip = beginning.starts_with(ZIP);
+    let zip = bytes.starts_with(ZIP);
     // The pickle's reader trusts what it reads in some places.
-    let read = catch_unwind(AssertUnwindSafe(|| if zip { from_zip(file) } else { from_pickles(file) }));
+    let read = catch_unwind(AssertUnwindSafe(|| if zip { from_zip(bytes) } else { from_pickles(bytes) }));
     match read {
-        Ok(tensors) => tensors.map_err(|e| damaged(e.to_string())),
-        Err(_) => Err(damaged("its pickle is damaged".into())),
+        // What follows the first line is a trace, where one is asked for.
+        Ok(tensors) => tensors.map_err(|e| damaged(e.to_string().lines().next().unwrap_or_default())),
+        Err(_) => Err(damaged("its pickle")),
     }
 }
 
-fn from_zip(file: BufReader<File>) -> candle_core::Result<BTreeMap<String, Tensor>> {
-    let mut zip = zip::ZipArchive::new(file)?;
+fn from_zip(bytes: &[u8]) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    let mut zip = zip::ZipArchive::new(Cursor::new(bytes))?;
     let mut pickle = None;
     for index in 0..zip.len() {
         let name = zip.by_index(index)?.name()?.into_owned();
@@ -77,26 +81,25 @@ fn from_zip(file: BufReader<File>) -> candle_core::Result<BTreeMap<String, Tenso
     Ok(tensors)
 }
 
-fn from_pickles(mut file: BufReader<File>) -> candle_core::Result<BTreeMap<String, Tensor>> {
-    let mut magic = vec![0; PICKLES.len()];
-    file.read_exact(&mut magic)?;
-    let _machine = object(&mut file)?;
-    let saved = object(&mut file)?;
-    let Object::List(keys) = object(&mut file)? else { candle_core::bail!("it has no list of storages") };
+fn from_pickles(bytes: &[u8]) -> candle_core::Result<BTreeMap<String, Tensor>> {
+    let mut rest = bytes.get(PICKLES.len()..).unwrap_or_default();
+    let _machine = object(&mut rest)?;
+    let saved = object(&mut rest)?;
+    let Object::List(keys) = object(&mut rest)? else { candle_core::bail!("it has no list of storages") };
     let mut sizes = HashMap::new();
     element_sizes(&saved, &mut sizes, DEPTH);
     let mut storages = HashMap::new();
     for key in keys {
         let Object::Unicode(key) = key else { candle_core::bail!("a storage has no name") };
         let Some(size) = sizes.get(&key) else { candle_core::bail!("storage {key} has an unknown type") };
-        let mut count = [0; 8];
-        file.read_exact(&mut count)?;
-        let length = u64::from_le_bytes(count).saturating_mul(*size);
-        let mut bytes = Vec::new();
-        if (&mut file).take(length).read_to_end(&mut bytes)? as u64 != length {
-            candle_core::bail!("it is truncated");
-        }
-        storages.insert(key, bytes);
+        let Some((count, after)) = rest.split_first_chunk::<8>() else { candle_core::bail!("it is truncated") };
+        let length = u64::from_le_bytes(*count).saturating_mul(*size);
+        let Some((storage, after)) = usize::try_from(length).ok().and_then(|length| after.split_at_checked(length))
+        else {
+            candle_core::bail!("it is truncated")
+        };
+        storages.insert(key, storage);
+        rest = after;
     }
     let mut tensors = BTreeMap::new();
     for info in infos(saved, Path::new("")) {
@@ -136,7 +139,8 @@ fn collect(object: Object, name: String, folder: &Path, found: &mut Vec<TensorIn
             }
         }
         Object::Build { args, .. } => collect(*args, name, folder, found, depth),
-        reduced @ Object::Reduce { .. } => {
+        // A tensor alone has no name.
+        reduced @ Object::Reduce { .. } if !name.is_empty() => {
             // What is no tensor, or of a type that candle lacks, has none to give.
             found.extend(reduced.into_tensor_info(Object::Unicode(name), folder).ok().flatten());
         }

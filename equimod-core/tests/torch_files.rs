@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use equimod_core::nn::Mode;
-use equimod_core::{Error, Model, torch_file};
+use equimod_core::{Model, torch_file};
 
 /// Largest difference of a feature: sums of f32 in another order.
 const TOLERANCE: f32 = 1e-5;
@@ -68,21 +68,18 @@ fn a_file_of_pytorch_is_no_model_before_it_is_imported() {
 
 #[test]
 fn damaged_files_are_errors() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("damaged.pth");
+    let read = |bytes: &[u8]| torch_file::read(bytes, Path::new("damaged.pth"));
     for name in ["plain.pth", "moco.pth.tar"] {
         let whole = fs::read(fixture(name)).unwrap();
         for length in [0, 3, 30, 200, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
-            fs::write(&path, &whole[..length]).unwrap();
-            assert!(torch_file::read(&path).is_err(), "{name} cut at {length}");
+            let text = read(&whole[..length]).err().unwrap().to_string();
+            assert!(text.contains("damaged.pth") && text.lines().count() == 1, "{name} cut at {length}: {text}");
         }
         // Wherever a byte of the beginning is wrong, there is an answer, and no panic.
-        for place in (0..4000).step_by(7) {
+        for place in (0..4000).step_by(3) {
             let mut bytes = whole.clone();
             bytes[place] ^= 0x41;
-            fs::write(&path, &bytes).unwrap();
-            let _ = torch_file::read(&path);
+            let _ = read(&bytes);
         }
     }
-    assert!(matches!(torch_file::read(folder.path()), Err(Error::Io { .. })));
 }

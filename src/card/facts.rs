@@ -15,10 +15,11 @@ use super::methods::{Part, has_equimod, modules, parts};
 use crate::evaluation::TOP_1;
 use crate::export::run::{RESULTS_FILE, TABLE_FILE};
 use crate::export::{Files, Training, timm_name};
+use crate::hub::reference::PREFIX;
 use crate::output::duration;
 
 /// Protocols, those first whose number says most about a backbone.
-const CLAIMS: [&str; 4] = ["linear", "logistic", "knn", "few-shot"];
+const CLAIMS: [&str; 3] = ["linear", "logistic", "knn"];
 const EQUIVARIANCE: &str = "absolute equivariance";
 /// The control of it.
 pub const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
@@ -33,6 +34,7 @@ pub struct Facts {
     title: String,
     claim: Option<String>,
     repo: Option<String>,
+    branch: Option<String>,
     /// As equimod takes it.
     model: String,
     network: String,
@@ -42,8 +44,6 @@ pub struct Facts {
     data: Option<String>,
     features: usize,
     size: usize,
-    /// The shorter side before 7/8 of it are cropped.
-    resize: usize,
     mean: String,
     std: String,
     timm: Option<&'static str>,
@@ -60,6 +60,9 @@ pub struct Facts {
     equivariance: Option<String>,
     vector: Vec<ParameterRow>,
     training: Option<Training>,
+    /// The command that trains again.
+    again: Option<String>,
+    step: u64,
     seed: u64,
     version: String,
     time: String,
@@ -83,7 +86,7 @@ struct ParameterRow {
 
 impl Facts {
     /// Reads an export's files.
-    pub fn of(files: &Files, repository: Option<&str>) -> anyhow::Result<Self> {
+    pub fn of(files: &Files, repository: Option<&str>, branch: Option<&str>) -> anyhow::Result<Self> {
         let config: Value = read(files, CONFIG_FILE)?;
         let ours = config.get("equimod").filter(|ours| !ours.is_null());
         let exported: Option<Exported> = ours.map(|ours| serde_json::from_value(ours.clone())).transpose()?;
@@ -108,8 +111,7 @@ impl Facts {
             (None, None) => network.clone(),
         };
         let claim = claim(&rows, &network, name.as_deref());
-        let stem = if backbone.stem == equimod_core::Stem::Cifar { "CIFAR" } else { "ImageNet" };
-        let described = format!("{network} ({stem} stem, width {})", backbone.width);
+        let described = format!("{network} ({} stem, width {})", backbone.stem.name(), backbone.width);
         Ok(Self {
             front_matter: front_matter(
                 &title,
@@ -120,14 +122,16 @@ impl Facts {
                 &rows,
             )?,
             claim,
-            model: repository.map_or_else(|| ".".to_owned(), |repository| format!("hf:{repository}")),
+            model: repository.map_or_else(|| ".".to_owned(), |repository| reference(repository, branch)),
             repo: repository.map(str::to_owned),
+            branch: branch.map(str::to_owned),
+            again: training.as_ref().map(again),
+            step: exported.as_ref().map_or(0, |exported| exported.description.step),
             network: described,
             equimod: method.is_some_and(has_equimod),
             target: exported.as_ref().is_some_and(|exported| exported.description.target),
             features: model.backbone().features(),
             size: preprocessing.size,
-            resize: (preprocessing.size * 8).div_ceil(7),
             mean: list(&preprocessing.normalisation.mean),
             std: list(&preprocessing.normalisation.std),
             timm: timm_name(&backbone),
@@ -178,7 +182,9 @@ fn headlines(results: &[Results]) -> Vec<ResultRow> {
     for row in results.iter().flat_map(|results| &results.rows).filter(|row| is_headline(row)) {
         let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
         match rows.iter_mut().find(|other| key(other) == key(row)) {
-            Some(other) => *other = row.clone(),
+            // One with its control says more.
+            Some(other) if row.untrained.is_some() || other.untrained.is_none() => *other = row.clone(),
+            Some(_) => {}
             None => rows.push(row.clone()),
         }
     }
@@ -215,8 +221,7 @@ fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<Stri
     let protocol = match row.protocol.as_str() {
         "linear" => "a linear layer on frozen features",
         "logistic" => "logistic regression on frozen features",
-        "knn" => "the nearest neighbours by frozen features",
-        _ => "few-shot classification of frozen features",
+        _ => "a vote of nearest neighbours by frozen features",
     };
     let mut also = Vec::new();
     also.extend(row.interval_text().map(|interval| format!("95 % interval {interval}")));
@@ -244,6 +249,23 @@ fn equivariance(rows: &[ResultRow]) -> Option<String> {
         row.data,
         row.text(row.value)
     ))
+}
+
+/// As equimod takes it.
+fn reference(repository: &str, branch: Option<&str>) -> String {
+    format!("{PREFIX}{repository}{}", branch.map_or_else(String::new, |branch| format!("@{branch}")))
+}
+
+/// The command that trains again, with the pictures that are no longer where they were.
+fn again(training: &Training) -> String {
+    let mut command = "equimod pretrain --recipe recipe.toml --out run".to_owned();
+    if training.data != "emoji" && !training.data.starts_with(PREFIX) {
+        command += " --data PICTURES";
+    }
+    if training.from.is_some() {
+        command += " --from BEGINNING";
+    }
+    command
 }
 
 fn heads(method: &MethodConfig) -> String {

@@ -32,8 +32,8 @@ pub fn front_matter(
     licence: Option<&str>,
     rows: &[ResultRow],
 ) -> anyhow::Result<String> {
-    let mut tags: Vec<String> =
-        ["equimod", "self-supervised-learning", "image-feature-extraction"].map(str::to_owned).into();
+    let mut tags: Vec<String> = ["equimod", "image-feature-extraction"].map(str::to_owned).into();
+    tags.extend(method.map(|_| "self-supervised-learning".to_owned()));
     let named = method.map(parts).unwrap_or_default();
     tags.extend(named.iter().map(|part| format!("arxiv:{}", part.arxiv)));
     tags.dedup();
@@ -66,10 +66,13 @@ fn dataset(source: &str) -> Option<String> {
 
 /// One number as the Hub's tables take it: what it is of, and the metric.
 fn entry(row: &ResultRow) -> (Value, Value) {
-    let kind = if row.chance.is_some() { "image-classification" } else { "image-feature-extraction" };
+    let kind = if row.metric.contains("accuracy") { "image-classification" } else { "image-feature-extraction" };
     let metric = match row.metric.as_str() {
         TOP_1 => "accuracy".to_owned(),
-        other => other.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect(),
+        other => {
+            let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+            other.replace('²', "2").chars().map(plain).collect()
+        }
     };
     let interval = row.interval_text().map_or_else(String::new, |interval| format!(" ({interval})"));
     let data = if row.task.is_empty() { row.data.clone() } else { format!("{}: {}", row.data, row.task) };

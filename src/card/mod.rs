@@ -19,9 +19,9 @@ const TEMPLATE: &str = include_str!("../../assets/card/README.md.jinja");
 /// The last line of a card, by which one that nobody edited is known.
 const SEAL: (&str, &str) = ("\n<!-- made by equimod, sha256 of what is above: ", " -->\n");
 
-/// The card of an export, for the repository `OWNER/NAME` if it is known.
-pub fn render(files: &Files, repository: Option<&str>) -> anyhow::Result<String> {
-    let facts = Facts::of(files, repository)?;
+/// The card of an export, for the repository `OWNER/NAME` and its branch, if they are known.
+pub fn render(files: &Files, repository: Option<&str>, branch: Option<&str>) -> anyhow::Result<String> {
+    let facts = Facts::of(files, repository, branch)?;
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let text =

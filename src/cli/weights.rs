@@ -9,8 +9,11 @@ use super::DeviceArgs;
 /// `inspect`.
 #[derive(Args, Debug)]
 pub struct Inspect {
-    /// A run directory, a checkpoint, an export, a .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
+    /// A run directory, a checkpoint, an export, a .safetensors file, a file of PyTorch, or hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
+    /// Which of several networks in a file of PyTorch, by what stands before its names.
+    #[arg(long)]
+    pub prefix: Option<String>,
     /// Also list every tensor with its shape.
     #[arg(long)]
     pub tensors: bool,
@@ -40,9 +43,11 @@ pub struct Import {
 /// `export`.
 #[derive(Args, Debug)]
 pub struct Export {
-    /// A run directory, a checkpoint, a .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
+    /// A run directory, a checkpoint, an export (whose other files are carried over), a .safetensors file, or
+    /// hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
-    /// The folder to write: new, empty, or an earlier export, whose card is kept if a person edited it.
+    /// The folder to write: new, empty, or an earlier export, whose files are replaced; a card that a person edited, and
+    /// whatever else is there, stays.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Take the target network (BYOL, MoCo v3) in place of the trained one.

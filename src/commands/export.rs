@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use candle_core::Device;
 use equimod_core::Model;
-use equimod_core::checkpoint::write_folder;
+use equimod_core::checkpoint::{sha256, write_atomic, write_folder};
 use equimod_core::model::{CONFIG_FILE, MODEL_FILE};
 use serde_json::json;
 
@@ -14,8 +15,8 @@ use crate::card::{CARD_FILE, is_edited};
 use crate::cli::Export;
 use crate::exit::Usage;
 use crate::export::run::RunFiles;
-use crate::export::sums::SUMS_FILE;
-use crate::export::verify::{Verified, verify};
+use crate::export::sums::{SUMS_FILE, listed};
+use crate::export::verify::{Verified, ensure_finite, verify};
 use crate::export::{Files, Told, files};
 use crate::hub::Weights;
 use crate::{models, output};
@@ -23,39 +24,92 @@ use crate::{models, output};
 /// Writes weights for others.
 pub fn run(arguments: &Export) -> anyhow::Result<ExitCode> {
     let out = &arguments.out;
-    check(out)?;
-    let model = model(arguments)?;
-    let run = RunFiles::of(&arguments.model, &model, &arguments.results)?;
+    check(arguments)?;
+    let local = models::local(&arguments.model, Weights::Safetensors)?;
+    let model = model(arguments, &local.path)?;
+    ensure_finite(&model)?;
+    let run = RunFiles::of(&local.path, &model, &arguments.results)?;
     run.left_out.iter().for_each(|what| output::note(&format!("left out: {what}")));
     let told = Told { licence: arguments.licence.clone(), data_licence: arguments.data_licence.clone() };
     let mut files = files(&model, run, &told)?;
     keep_card(&mut files, out, arguments.force_card)?;
-    write_folder(out, files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?;
+    write(out, &files)?;
     let verified = arguments.verify.then(|| verify(&model, out)).transpose()?;
     tell(arguments, &files, verified)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses a folder with something else in it.
-fn check(out: &Path) -> anyhow::Result<()> {
+/// Refuses a folder with something else in it, and words that are no licence.
+fn check(arguments: &Export) -> anyhow::Result<()> {
+    let out = &arguments.out;
     if out.is_file() {
         return Err(Usage(format!("{} is a file; give a folder to --out", out.display())).into());
     }
-    let is_empty = fs::read_dir(out).map_or(true, |mut entries| entries.next().is_none());
     let is_export = [SUMS_FILE, CONFIG_FILE, MODEL_FILE].iter().all(|name| out.join(name).is_file());
-    if !is_empty && !is_export {
+    if !is_empty(out) && !is_export {
         let text = format!("{} is neither empty nor an export; give another folder to --out", out.display());
         return Err(Usage(text).into());
+    }
+    let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.+".contains(c);
+    let licence = arguments.licence.as_deref();
+    if let Some(wrong) = licence.filter(|name| name.is_empty() || !name.chars().all(known)) {
+        let text =
+            format!("--licence {wrong:?} is no name of the Hub's; write e.g. mit, apache-2.0, cc-by-4.0 or other");
+        return Err(Usage(text).into());
+    }
+    if arguments.data_licence.as_deref().is_some_and(|text| text.chars().any(char::is_control)) {
+        return Err(Usage("--data-licence has more than one line; write it in one".into()).into());
     }
     Ok(())
 }
 
-fn model(arguments: &Export) -> anyhow::Result<Model> {
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
+}
+
+fn model(arguments: &Export, path: &Path) -> anyhow::Result<Model> {
     if !arguments.target {
         return models::open(&arguments.model, &Device::Cpu);
     }
-    let local = models::local(&arguments.model, Weights::Safetensors)?;
-    Ok(Model::load_target(&local.path, &Device::Cpu)?)
+    if let Some(description) = models::open(&arguments.model, &Device::Cpu)?.description
+        && description.method.objective.settings().target().is_none()
+    {
+        let text = format!("{} has no target network; leave --target out", arguments.model.display());
+        return Err(Usage(text).into());
+    }
+    Ok(Model::load_target(path, &Device::Cpu)?)
+}
+
+/// Writes a new folder at once. In one that is there, each file is replaced by itself, those of an earlier export that this
+/// one lacks are removed, the sums come last, and everything else stays.
+fn write(out: &Path, files: &Files) -> anyhow::Result<()> {
+    if !out.exists() {
+        write_folder(out, files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?;
+        return Ok(());
+    }
+    let earlier = listed(out);
+    let (sums, others): (Vec<_>, Vec<_>) = files.iter().partition(|(name, _)| *name == SUMS_FILE);
+    for (name, bytes) in others {
+        let path = out.join(name);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        write_atomic(&path, bytes)?;
+    }
+    for (name, sum) in earlier.into_iter().filter(|(name, _)| !files.contains_key(name)) {
+        let path = out.join(&name);
+        // One that was changed is somebody's.
+        if fs::read(&path).is_ok_and(|bytes| sha256(&bytes) == sum) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            // Folders that are empty now go, too; others stay.
+            let folders = path.ancestors().skip(1).take_while(|folder| *folder != out);
+            folders.map_while(|folder| fs::remove_dir(folder).ok()).for_each(drop);
+        }
+    }
+    for (name, bytes) in sums {
+        write_atomic(&out.join(name), bytes)?;
+    }
+    Ok(())
 }
 
 /// Keeps the card of an earlier export if a person edited it.

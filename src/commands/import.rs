@@ -8,9 +8,10 @@ use equimod_core::Model;
 use equimod_core::checkpoint::{to_torch_bytes, write_atomic};
 use serde_json::json;
 
+use super::inspect::left_out;
 use crate::cli::Import;
 use crate::exit::Usage;
-use crate::export::verify::verify;
+use crate::export::verify::{ensure_finite, verify};
 use crate::hub::Weights;
 use crate::models::local;
 use crate::output;
@@ -21,8 +22,15 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     if out.exists() {
         return Err(Usage(format!("{} is there already; give another file to --out", out.display())).into());
     }
+    if out.extension().is_none_or(|ending| ending != "safetensors") {
+        return Err(Usage(format!("{} does not end with .safetensors, which is what is written", out.display())).into());
+    }
+    if arguments.file.is_dir() {
+        return Err(Usage(format!("{} is a folder; give the file of weights in it", arguments.file.display())).into());
+    }
     let file = local(&arguments.file, Weights::Any)?;
     let model = Model::import(&file.path, arguments.prefix.as_deref(), &Device::Cpu)?;
+    ensure_finite(&model)?;
     write_atomic(&out, &to_torch_bytes(&model.backbone_tensors())?)?;
     let verified = verify(&model, &out)?;
     let report = &model.report;
@@ -36,10 +44,10 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     }
     let config = model.backbone_config()?;
     let mut text = format!(
-        "{}: {}, {:?} stem, width {}, {} features\nkeys      {}\n",
+        "{}: {}, {} stem, width {}, {} features\nkeys      {}\n",
         out.display(),
         config.architecture.name(),
-        config.stem,
+        config.stem.name(),
         config.width,
         model.backbone().features(),
         report.summary()
@@ -47,10 +55,7 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     if !report.prefix.is_empty() {
         text += &format!("prefix    {} taken off the names\n", report.prefix);
     }
-    if !report.left_out.is_empty() {
-        text += &format!("left out  {} tensors that are not the ResNet's:\n", report.left_out.len());
-        report.left_out.iter().for_each(|name| text += &format!("  {name}\n"));
-    }
+    text += &left_out(report, "left out  ");
     text += &format!("written   {}\n", verified.summary());
     output::result(&text)?;
     output::note(&format!("use it as a MODEL, or to begin with: equimod pretrain --from {} …", out.display()));

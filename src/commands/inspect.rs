@@ -1,41 +1,66 @@
 //! `equimod inspect`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
 use std::process::ExitCode;
 
 use equimod_core::checkpoint::LoadReport;
 use equimod_core::model::Preprocessing;
+use equimod_core::torch_file::is_torch;
 use equimod_core::{Error, Model};
 use serde_json::json;
 
 use crate::cli::Inspect;
+use crate::hub::Weights;
 use crate::{device, models, output};
 
 /// Loads a MODEL strictly and says what it holds, or which keys keep it from loading.
 pub fn run(arguments: &Inspect) -> anyhow::Result<ExitCode> {
-    match models::open(&arguments.model, &device::open(&arguments.device.device)?) {
+    match open(arguments) {
         Ok(model) => {
             if arguments.json { as_json(arguments, &model) } else { output::result(&as_text(arguments, &model)?) }?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            if let Some(Error::Mismatch { path, report }) = error.downcast_ref() {
-                match arguments.json {
-                    true => output::json(&json!({ "file": path, "loads": false, "report": report }))?,
-                    false => output::result(&format!("file        {}\n{}", path.display(), keys(report)))?,
-                }
+            let report = match error.downcast_ref() {
+                Some(Error::Mismatch { report, .. }) => Some(report),
+                _ => None,
+            };
+            if arguments.json {
+                let value = json!({
+                    "file": arguments.model, "loads": false, "report": report, "reason": error.to_string(),
+                });
+                output::json(&value)?;
+            } else if let Some(report) = report {
+                output::result(&format!("file        {}\n{}", arguments.model.display(), keys(report)))?;
             }
             Err(error)
         }
     }
 }
 
+/// Opens what is asked for; a file of PyTorch is read as `import` does.
+fn open(arguments: &Inspect) -> anyhow::Result<Model> {
+    let device = device::open(&arguments.device.device)?;
+    let local = models::local(&arguments.model, Weights::Any)?;
+    let mut beginning = [0; 64];
+    let read = File::open(&local.path).and_then(|mut file| file.read(&mut beginning));
+    if local.path.is_file() && read.is_ok_and(|length| is_torch(&beginning[..length])) {
+        let mut imported = Model::import(&local.path, arguments.prefix.as_deref(), &device)?;
+        imported.path = local.reference.unwrap_or(local.path);
+        return Ok(imported);
+    }
+    models::open(&arguments.model, &device)
+}
+
 fn as_json(arguments: &Inspect, model: &Model) -> anyhow::Result<()> {
     let listed = arguments.tensors.then(|| tensors(model));
     output::json(&json!({
-        "file": model.path, "sha256": model.sha256, "loads": true, "report": model.report,
+        "file": model.path, "sha256": model.sha256, "loads": true, "report": model.report, "not_finite": model.not_finite()?,
         "features": model.backbone().features(), "parameters": model.params().count(""),
-        "parameters_by_part": parts(model).into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        "parameters_by_part": parts(model).into_iter().collect::<BTreeMap<_, _>>(),
         "backbone": model.backbone_config()?, "preprocessing": model.preprocessing, "preprocessing_guessed": model.guessed,
         "description": model.description, "skipped": model.skipped, "tensors": listed,
     }))
@@ -60,7 +85,7 @@ fn keys(report: &LoadReport) -> String {
     for (names, what) in counts {
         let _ = write!(text, ", {} {what}", names.len());
     }
-    text.push('\n');
+    text += if report.is_exact() { ": every name and shape fits\n" } else { "\n" };
     for (names, what) in counts.into_iter().filter(|(names, _)| !names.is_empty()) {
         let _ = writeln!(text, "{what}");
         names.iter().for_each(|name| text += &format!("  {name}\n"));
@@ -68,16 +93,46 @@ fn keys(report: &LoadReport) -> String {
     if !report.prefix.is_empty() {
         let _ = writeln!(text, "prefix      {} taken off the names", report.prefix);
     }
-    if !report.left_out.is_empty() {
-        let _ = writeln!(text, "left out    {} tensors that are not the ResNet's:", report.left_out.len());
-        report.left_out.iter().for_each(|name| text += &format!("  {name}\n"));
+    text + &left_out(report, "left out    ")
+}
+
+/// What is not the ResNet's, behind a heading: a line for each part that the names differ in.
+pub fn left_out(report: &LoadReport, heading: &str) -> String {
+    let names = &report.left_out;
+    if names.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("{heading}{} tensors that are not the ResNet's:\n", names.len());
+    for (part, names) in grouped(names) {
+        match names.as_slice() {
+            [one] => text += &format!("  {one}\n"),
+            several => text += &format!("  {part}.…  {} tensors\n", several.len()),
+        }
     }
     text
+}
+
+/// Names by the first part, of those between dots, in which any two of them differ.
+fn grouped(names: &[String]) -> BTreeMap<String, Vec<&String>> {
+    let parts = |name: &str| name.split('.').map(str::to_owned).collect::<Vec<String>>();
+    let first = parts(&names[0]);
+    let agreed = |name: &String| parts(name).iter().zip(&first).take_while(|(a, b)| a == b).count();
+    let shared = names.iter().map(agreed).min().unwrap_or(0);
+    let mut groups: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    for name in names {
+        let parts = parts(name);
+        groups.entry(parts[..parts.len().min(shared + 1)].join(".")).or_default().push(name);
+    }
+    groups
 }
 
 fn as_text(arguments: &Inspect, model: &Model) -> anyhow::Result<String> {
     let mut text = format!("file        {}\nsha256      {}\n", model.path.display(), model.sha256);
     text += &keys(&model.report);
+    let not_finite = model.not_finite()?;
+    if !not_finite.is_empty() {
+        text += &format!("numbers     not finite in {}\n", not_finite.join(", "));
+    }
     text += &format!("features    {} values a picture\n", model.backbone().features());
     let Preprocessing { size, normalisation } = &model.preprocessing;
     let guessed = if model.guessed { " (guessed from the stem)" } else { "" };
@@ -89,8 +144,8 @@ fn as_text(arguments: &Inspect, model: &Model) -> anyhow::Result<String> {
         text += &format!(" ({})", parts.join(", "));
     }
     let backbone = model.backbone_config()?;
-    let (name, stem, width) = (backbone.architecture.name(), backbone.stem, backbone.width);
-    text += &format!("\nbackbone    {name}, {stem:?} stem, width {width}");
+    let (name, stem, width) = (backbone.architecture.name(), backbone.stem.name(), backbone.width);
+    text += &format!("\nbackbone    {name}, {stem} stem, width {width}");
     if let Some(d) = &model.description {
         let target = if d.target { ", target network" } else { "" };
         text += &format!("\ntrained     {} steps, seed {}, equimod {}{target}\n", d.step, d.seed, d.version);

@@ -16,11 +16,15 @@ use crate::output;
 /// Puts an export on the Hub.
 pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
     let (owner, name) = repository(&arguments.repo)?;
+    let branch = arguments.revision.as_deref().filter(|branch| *branch != "main");
+    if let Some(branch) = branch.filter(|branch| !is_branch(branch)) {
+        return Err(Usage(format!("--revision {branch:?} is no name of a branch")).into());
+    }
     let mut files = sums::read(&arguments.folder)?;
     loads(&arguments.folder)?;
     if !is_edited(&files[CARD_FILE]) {
         // The snippets name the repository.
-        files.insert(CARD_FILE.into(), card::render(&files, Some(&arguments.repo))?.into_bytes());
+        files.insert(CARD_FILE.into(), card::render(&files, Some(&arguments.repo), branch)?.into_bytes());
     }
     others(arguments, &files)?;
     let publication = Publication {
@@ -61,6 +65,15 @@ fn repository(text: &str) -> Result<(&str, &str), Usage> {
         (Some(parts), None, None) => Ok(parts),
         _ => Err(wrong()),
     }
+}
+
+/// Whether Git would take a branch of this name.
+fn is_branch(name: &str) -> bool {
+    let fine = |part: &str| {
+        !part.is_empty() && !part.starts_with(['.', '-']) && !part.ends_with('.') && !part.ends_with(".lock")
+    };
+    let known = |c: char| c.is_alphanumeric() || "/-_.+=,".contains(c);
+    name.chars().all(known) && !name.contains("..") && name.split('/').all(fine)
 }
 
 /// Tells of files in the folder that are no part of the export.

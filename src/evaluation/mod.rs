@@ -103,7 +103,7 @@ fn network(model: &Model) -> String {
     match &model.description {
         Some(description) => {
             let config = &description.method.backbone.0;
-            format!("{}, {:?} stem, width {}", config.architecture.name(), config.stem, config.width)
+            format!("{}, {} stem, width {}", config.architecture.name(), config.stem.name(), config.width)
         }
         None => format!("a ResNet under torchvision's names, {} features", model.backbone().features()),
     }

@@ -10,8 +10,8 @@ use super::Told;
 
 /// Channels of the first stage of torchvision's and timm's ResNets.
 const WIDTH: usize = 64;
-/// The part of a resized picture's side that timm crops: 224 of 256, as linear evaluation does.
-const CROP: f64 = 0.875;
+/// The part of a resized picture's side that is cropped: all of it, as most protocols see pictures here.
+const CROP: f64 = 1.0;
 /// By how much a ResNet with the ImageNet stem divides a picture's side.
 const STRIDE: usize = 32;
 
@@ -39,6 +39,13 @@ pub struct Training {
     /// The weights that the run began with, if they were not drawn.
     #[serde(default)]
     pub from: Option<String>,
+    /// Whether the weights are those at the end of it.
+    #[serde(default = "yes")]
+    pub finished: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The name by which timm, torchvision and candle know a backbone, if they do.
@@ -52,6 +59,7 @@ pub fn config(
     model: &Model,
     exported: Option<&Exported>,
     training: Option<&Training>,
+    earlier: Option<&Value>,
     told: &Told,
 ) -> anyhow::Result<Value> {
     let backbone = model.backbone_config()?;
@@ -67,7 +75,8 @@ pub fn config(
             return Ok(config);
         }
     };
-    ours["weights"] = json!({ "file": model.path.file_name().map(|f| f.to_string_lossy()), "sha256": model.sha256 });
+    let weights = json!({ "file": model.path.file_name().map(|f| f.to_string_lossy()), "sha256": model.sha256 });
+    ours["weights"] = earlier.and_then(|earlier| earlier.get("weights")).cloned().unwrap_or(weights);
     if let Some(layout) = exported.map(|e| layout(&e.description)).transpose()?.flatten() {
         ours["parameter_vector"] = layout;
     }
@@ -96,7 +105,7 @@ fn timm(name: &str, features: usize, preprocessing: &Preprocessing, told: &Told)
             "custom_load": false,
             "input_size": [3, size, size],
             "fixed_input_size": false,
-            "interpolation": "bilinear",
+            "interpolation": "bicubic",
             "crop_pct": CROP,
             "crop_mode": "center",
             "mean": plain(&normalisation.mean)?,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use equimod_core::checkpoint::to_torch_bytes;
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{Model, checkpoint};
+use serde_json::Value;
 
 use crate::card::{self, CARD_FILE};
 pub use config::{Training, timm_name};
@@ -27,8 +28,20 @@ pub struct Told {
     pub data_licence: Option<String>,
 }
 
+impl Told {
+    /// With what an earlier export says, where nothing else is said.
+    fn or(&self, earlier: Option<&Value>) -> Self {
+        let said = |key: &str| earlier.and_then(|earlier| Some(earlier.get(key)?.as_str()?.to_owned()));
+        Self {
+            licence: self.licence.clone().or_else(|| said("licence")),
+            data_licence: self.data_licence.clone().or_else(|| said("data_licence")),
+        }
+    }
+}
+
 /// Every file of the export of `model`; `run` is what its run directory adds.
 pub fn files(model: &Model, run: RunFiles, told: &Told) -> anyhow::Result<Files> {
+    let told = &told.or(run.earlier.as_ref());
     let mut files = run.files;
     let backbone = to_torch_bytes(&model.backbone_tensors())?;
     let heads = heads(model)?;
@@ -37,12 +50,12 @@ pub fn files(model: &Model, run: RunFiles, told: &Told) -> anyhow::Result<Files>
         heads_sha256: heads.as_deref().map(checkpoint::sha256),
         description: description.clone(),
     });
-    let config = config::config(model, exported.as_ref(), run.training.as_ref(), told)?;
+    let config = config::config(model, exported.as_ref(), run.training.as_ref(), run.earlier.as_ref(), told)?;
     files.insert(CONFIG_FILE.into(), json(&config)?);
     files.insert(MODEL_FILE.into(), backbone);
     files.extend(heads.map(|bytes| (HEADS_FILE.to_owned(), bytes)));
     files.insert(sums::SUMS_FILE.into(), sums::of(&files).into_bytes());
-    files.insert(CARD_FILE.into(), card::render(&files, None)?.into_bytes());
+    files.insert(CARD_FILE.into(), card::render(&files, None, None)?.into_bytes());
     Ok(files)
 }
 
@@ -53,7 +66,7 @@ fn heads(model: &Model) -> anyhow::Result<Option<Vec<u8>>> {
     Ok(Some(checkpoint::to_bytes(&tensors, &serde_json::to_string(description)?)?))
 }
 
-fn json(value: &serde_json::Value) -> anyhow::Result<Vec<u8>> {
+fn json(value: &Value) -> anyhow::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
     Ok(bytes)

@@ -1,15 +1,20 @@
-//! What a run directory adds to an export: recipe, curves, results, and what training took.
+//! What a run directory adds to an export: recipe, curves, results, and what training took; or an earlier export, which is
+//! carried over.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use equimod_core::Model;
+use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
 use equimod_eval::results::{Results, markdown};
-use equimod_train::{Recipe, RunInfo};
+use equimod_train::{Recipe, RunInfo, Status};
+use serde_json::Value;
 
-use super::{Files, Training};
-use crate::scan::without_paths;
+use super::{Files, Training, sums};
+use crate::card::CARD_FILE;
+use crate::exit::Usage;
+use crate::scan::{argument_without_path, last_part, without_paths};
 
 /// The recipe of a run in an export.
 pub const RECIPE_FILE: &str = "recipe.toml";
@@ -17,6 +22,7 @@ pub const RECIPE_FILE: &str = "recipe.toml";
 pub const RESULTS_FILE: &str = "results.json";
 /// The same as a table.
 pub const TABLE_FILE: &str = "results.md";
+const METRICS_FILE: &str = "metrics.jsonl";
 
 /// Files of a run, and what is said of it.
 #[derive(Default)]
@@ -25,26 +31,29 @@ pub struct RunFiles {
     pub files: Files,
     /// What training took.
     pub training: Option<Training>,
+    /// What an earlier export says of the weights, if they come from one.
+    pub earlier: Option<Value>,
     /// What was not taken, and why.
     pub left_out: Vec<String>,
 }
 
 impl RunFiles {
-    /// Of the run that `path` is, if it is one, and of more folders of evaluations of `model`.
+    /// Of the run or the export that `path` is, if it is one, and of more folders of evaluations of `model`.
     pub fn of(path: &Path, model: &Model, results: &[PathBuf]) -> anyhow::Result<Self> {
         let mut found = Self::default();
+        let folder = if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path };
         if path.join("run.json").is_file() {
             found.run(path, model)?;
+        } else if folder.join(CONFIG_FILE).is_file() && model.description.is_some() {
+            found.export(folder)?;
         }
         for folder in results {
-            let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let file = folder.join(RESULTS_FILE);
-            anyhow::ensure!(
-                file.is_file(),
-                "{} holds no {RESULTS_FILE}; give the --out of an evaluation",
-                folder.display()
-            );
-            found.results(&file, &format!("eval/{name}/"), model)?;
+            if !file.is_file() {
+                let text = format!("{} holds no {RESULTS_FILE}; give the --out of an evaluation", folder.display());
+                return Err(Usage(text).into());
+            }
+            found.results(&file, Some(&name(&fs::canonicalize(folder)?)), model)?;
         }
         Ok(found)
     }
@@ -53,21 +62,26 @@ impl RunFiles {
         let recipe = self.text(&run.join("recipe.resolved.toml"), RECIPE_FILE)?;
         let recipe: Recipe = equimod_train::resolve(&[], RECIPE_FILE, &recipe, &[])?;
         let info = RunInfo::read(run)?;
+        let metrics = run.join(METRICS_FILE);
+        let last = if metrics.is_file() { last_step(&self.text(&metrics, METRICS_FILE)?) } else { None };
+        let step = model.description.as_ref().map(|description| description.step);
+        let command: Vec<&str> = info.command.iter().map(|argument| argument_without_path(argument)).collect();
+        let origin = |origin: equimod_train::Origin| {
+            format!("{} (sha256 {})", argument_without_path(&origin.model), origin.sha256)
+        };
         self.training = Some(Training {
             data: recipe.data.source,
             data_fingerprint: info.data_fingerprint,
             epochs: recipe.schedule.epochs,
             batch: recipe.data.batch,
-            about: recipe.about,
-            command: without_paths(&info.command.join(" ")),
+            about: recipe.about.split_whitespace().collect::<Vec<_>>().join(" "),
+            command: command.join(" "),
             device: info.device,
             seconds: info.seconds,
             peak_memory: info.peak_memory,
-            from: info.from.map(|origin| format!("{} (sha256 {})", without_paths(&origin.model), origin.sha256)),
+            from: info.from.map(origin),
+            finished: info.status == Status::Finished && (last.is_none() || step == last),
         });
-        if run.join("metrics.jsonl").is_file() {
-            self.text(&run.join("metrics.jsonl"), "metrics.jsonl")?;
-        }
         for path in entries(run)? {
             let name = name(&path);
             if name.starts_with("events.out.tfevents") {
@@ -75,12 +89,28 @@ impl RunFiles {
             }
         }
         if run.join(RESULTS_FILE).is_file() {
-            self.results(&run.join(RESULTS_FILE), "", model)?;
+            self.results(&run.join(RESULTS_FILE), None, model)?;
         }
         for folder in entries(&run.join("eval")).unwrap_or_default() {
             let file = folder.join(RESULTS_FILE);
             if file.is_file() {
-                self.results(&file, &format!("eval/{}/", name(&folder)), model)?;
+                self.results(&file, Some(&name(&folder)), model)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries an earlier export over, all but the weights, what describes them, and the card.
+    fn export(&mut self, folder: &Path) -> anyhow::Result<()> {
+        let config = fs::read(folder.join(CONFIG_FILE))?;
+        let config: Value = serde_json::from_slice(&config).with_context(|| format!("{CONFIG_FILE} cannot be read"))?;
+        self.earlier = config.get("equimod").filter(|ours| !ours.is_null()).cloned();
+        let training = self.earlier.as_ref().and_then(|ours| ours.get("training"));
+        self.training = training.and_then(|training| serde_json::from_value(training.clone()).ok());
+        if folder.join(sums::SUMS_FILE).is_file() {
+            self.files = sums::read(folder)?;
+            for made_anew in [CONFIG_FILE, MODEL_FILE, HEADS_FILE, CARD_FILE, sums::SUMS_FILE] {
+                self.files.remove(made_anew);
             }
         }
         Ok(())
@@ -94,28 +124,62 @@ impl RunFiles {
         Ok(text)
     }
 
-    /// Takes over results, if they are of these weights and no others.
-    fn results(&mut self, path: &Path, folder: &str, model: &Model) -> anyhow::Result<()> {
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let results: Results = serde_json::from_str(&without_paths(&text))
-            .with_context(|| format!("{} cannot be read", path.display()))?;
-        match results.models.as_slice() {
+    /// Takes over results, if there are any and they are of these weights and no others; `within` is their folder of
+    /// evaluations.
+    fn results(&mut self, path: &Path, within: Option<&str>, model: &Model) -> anyhow::Result<()> {
+        let shown = path.display();
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        let found: Results = match serde_json::from_str(&text) {
+            Ok(found) => found,
+            Err(error) => {
+                self.left_out.push(format!("{shown}, which this version cannot read ({error})"));
+                return Ok(());
+            }
+        };
+        match found.models.as_slice() {
+            _ if found.rows.is_empty() => return Ok(()),
             [one] if one.sha256 == model.sha256 => {}
             [_] => {
-                self.left_out.push(format!("{}, which is of other weights", path.display()));
+                self.left_out.push(format!("{shown}, which is of other weights"));
                 return Ok(());
             }
             several => {
-                self.left_out.push(format!("{}, which is of {} models", path.display(), several.len()));
+                self.left_out.push(format!("{shown}, which is of {} models", several.len()));
                 return Ok(());
             }
         }
+        let folder = within.map(|folder| format!("eval/{}/", without_data_path(folder, &found))).unwrap_or_default();
+        let name = format!("{folder}{RESULTS_FILE}");
+        if self.files.contains_key(&name) {
+            bail!("{shown} would be {name} in the export, and there is another; rename its folder");
+        }
+        let results: Results =
+            serde_json::from_str(&without_paths(&text)).with_context(|| format!("{shown} cannot be read"))?;
         let mut bytes = serde_json::to_vec_pretty(&results)?;
         bytes.push(b'\n');
-        self.files.insert(format!("{folder}{RESULTS_FILE}"), bytes);
+        self.files.insert(name, bytes);
         self.files.insert(format!("{folder}{TABLE_FILE}"), markdown(&results.rows).into_bytes());
         Ok(())
     }
+}
+
+/// The name of a folder of evaluations, without the path of the pictures that may be part of it.
+fn without_data_path(folder: &str, results: &Results) -> String {
+    let dashed = |text: &str| -> String { text.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect() };
+    let mut name = folder.to_owned();
+    for row in &results.rows {
+        let whole = dashed(&row.data);
+        if argument_without_path(&row.data) != row.data {
+            name = name.replace(whole.trim_matches('-'), dashed(last_part(&row.data)).trim_matches('-'));
+        }
+    }
+    name
+}
+
+/// The last step that a run's metrics tell of.
+fn last_step(metrics: &str) -> Option<u64> {
+    let steps = metrics.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64());
+    steps.max()
 }
 
 fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {

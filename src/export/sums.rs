@@ -1,7 +1,7 @@
 //! `SHA256SUMS`, as `sha256sum --check` reads it. The card is not in it: people edit it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use anyhow::{Context, bail};
 use equimod_core::checkpoint::sha256;
@@ -23,6 +23,17 @@ pub fn parse(text: &str) -> Vec<(&str, &str)> {
     text.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect()
 }
 
+/// What an earlier export in a folder lists; empty where there is none.
+pub fn listed(folder: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(folder.join(SUMS_FILE)).unwrap_or_default();
+    parse(&text).into_iter().filter(|(name, _)| stays_inside(name)).map(|(n, s)| (n.to_owned(), s.to_owned())).collect()
+}
+
+/// Whether the name of a file leads nowhere else.
+fn stays_inside(name: &str) -> bool {
+    Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
 /// Reads an export whole, each file checked; the card is read, too.
 pub fn read(folder: &Path) -> anyhow::Result<Files> {
     let path = folder.join(SUMS_FILE);
@@ -31,7 +42,7 @@ pub fn read(folder: &Path) -> anyhow::Result<Files> {
     })?;
     let mut files = Files::new();
     for (name, sum) in parse(&text) {
-        if !Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+        if !stays_inside(name) {
             bail!("{} lists {name}, which is not in its folder", path.display());
         }
         let file = folder.join(name);

@@ -37,29 +37,41 @@ pub(super) fn from_names(
     Ok((Network::of((backbone, params)), preprocessing, report))
 }
 
-/// The ResNet whose names and shapes a file has.
+/// Blocks that may be missing or too many for a file to be compared with an architecture, key by key.
+const NEAR: usize = 2;
+
+/// The ResNet whose names and shapes a file has, or the nearest where some are missing: what does not fit is told by the
+/// comparison with it.
 pub(super) fn resnet_config(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ResNetConfig> {
-    let foreign = || {
+    let dims = |name: &str| tensors.get(name).map(Tensor::dims);
+    let Some(&[_, first, ..]) = dims("layer1.0.conv1.weight").or_else(|| dims("layer1.1.conv1.weight")) else {
         let names: Vec<_> = tensors.keys().take(3).map(String::as_str).collect();
         let names = if names.is_empty() { "none at all".into() } else { format!("{}, …", names.join(", ")) };
-        Error::checkpoint(path, format!("its tensors ({names}) are not those of a ResNet under torchvision's names"))
+        let text = format!("its tensors ({names}) are not those of a ResNet under torchvision's names");
+        return Err(Error::checkpoint(path, text));
     };
-    let &[width, 3, kernel, _] = tensors.get("conv1.weight").ok_or_else(foreign)?.dims() else {
-        return Err(foreign());
+    let (width, kernel) = match dims("conv1.weight") {
+        Some(&[width, _, kernel, _]) => (width, kernel),
+        _ => (first, 7),
     };
-    let count =
-        |stage: usize| (0..).take_while(|b| tensors.contains_key(&format!("layer{stage}.{b}.conv1.weight"))).count();
-    let blocks = [count(1), count(2), count(3), count(4)];
+    let blocks = [1, 2, 3, 4].map(|stage| blocks(tensors, stage));
     let expansion = if tensors.contains_key("layer1.0.conv3.weight") { 4 } else { 1 };
-    let fits = |a: &Architecture| a.blocks() == blocks && a.expansion() == expansion;
-    let architecture = Architecture::ALL.into_iter().find(fits).ok_or_else(|| {
+    let distance = |a: &Architecture| a.blocks().iter().zip(blocks).map(|(a, b)| a.abs_diff(b)).sum::<usize>();
+    let candidates = Architecture::ALL.into_iter().filter(|a| a.expansion() == expansion);
+    let architecture = candidates.min_by_key(distance).filter(|a| distance(a) <= NEAR).ok_or_else(|| {
         let [one, two, three, four] = blocks;
         let text = format!(
-            "its stages have {one}, {two}, {three} and {four} blocks, as no ResNet-18 to -152 has; tensors are missing, or it is \
-             another network"
+            "its stages have {one}, {two}, {three} and {four} blocks, as no ResNet-18 to -152 has; it is another network"
         );
         Error::checkpoint(path, text)
     })?;
     let stem = if kernel == 7 { Stem::ImageNet } else { Stem::Cifar };
     Ok(ResNetConfig { architecture, stem, width })
+}
+
+/// Blocks of a stage, counted up to the last of which any tensor is there.
+fn blocks(tensors: &BTreeMap<String, Tensor>, stage: usize) -> usize {
+    let start = format!("layer{stage}.");
+    let number = |name: &String| name.strip_prefix(&start)?.split('.').next()?.parse::<usize>().ok();
+    tensors.keys().filter_map(number).max().map_or(0, |last| last + 1)
 }

@@ -142,7 +142,7 @@ impl Model {
     pub fn import(path: &Path, prefix: Option<&str>, device: &Device) -> Result<Self> {
         let bytes = checkpoint::read_file(path)?;
         let tensors = match torch_file::is_torch(&bytes) {
-            true => torch_file::read(path)?,
+            true => torch_file::read(&bytes, path)?,
             false => checkpoint::from_bytes(&bytes, path, device)?.tensors,
         };
         Ok(Self::of_others(tensors, prefix, path, device)?.of(path, &bytes))
@@ -243,6 +243,18 @@ impl Model {
     /// The backbone's tensors under torchvision's names.
     pub fn backbone_tensors(&self) -> BTreeMap<String, Tensor> {
         self.params().tensors(if self.method().is_some() { BACKBONE } else { "" })
+    }
+
+    /// The names of tensors that hold something else than finite numbers.
+    pub fn not_finite(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for (name, slot) in self.params().iter().filter(|(_, slot)| slot.var.dtype().is_float()) {
+            let sum = slot.var.as_tensor().to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
+            if !sum.is_finite() {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
     }
 
     /// The tensors of heads and predictors under their full names; none where there is only a backbone.

@@ -76,6 +76,16 @@ pub enum Stem {
     ImageNet,
 }
 
+impl Stem {
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cifar => "CIFAR",
+            Self::ImageNet => "ImageNet",
+        }
+    }
+}
+
 /// Shape of a [`ResNet`](super::ResNet).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
