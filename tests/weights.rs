@@ -416,7 +416,7 @@ fn keys_that_do_not_fit_are_listed_one_by_one() {
                 .into_iter()
                 .collect();
         change(&mut tensors);
-        let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None).unwrap();
+        let bytes = safetensors::serialize(tensors.iter(), None).unwrap();
         scratch.write("odd.safetensors", bytes);
         String::from_utf8(scratch.run(&["inspect", "odd.safetensors"]).stdout).unwrap()
     };
@@ -522,8 +522,10 @@ fn cards_say_what_they_are_not() {
     scratch.done(&["publish", "out", "--repo", "lab/net", "--dry-run"]);
     // Weights of others: nothing is said of how they were learned.
     scratch.done(&["import", &fixture("plain.pth")]);
-    scratch.done(&["export", "plain.safetensors", "--out", "plain"]);
+    scratch.done(&["export", "plain.safetensors", "--out", "plain-first", "--licence", "apache-2.0"]);
+    scratch.done(&["export", "plain-first", "--out", "plain"]);
     let card = fs::read_to_string(scratch.path("plain/README.md")).unwrap();
+    assert!(card.contains("Weights: apache-2.0") && card.contains("license: apache-2.0"), "{card}");
     assert!(
         card.contains("Nothing was measured") && !card.contains("self-supervised") && !card.contains("learned"),
         "{card}"

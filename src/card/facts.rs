@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE};
-use equimod_core::{MethodConfig, Model};
+use candle_core::Device;
+use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
+use equimod_core::{Description, MethodConfig, Model, Stem};
 use equimod_eval::ResultRow;
 use equimod_eval::results::{Results, markdown};
 use serde::Serialize;
@@ -14,7 +15,7 @@ use super::front_matter::front_matter;
 use super::methods::{Part, has_equimod, modules, parts};
 use crate::evaluation::TOP_1;
 use crate::export::run::{RESULTS_FILE, TABLE_FILE};
-use crate::export::{Files, Training, timm_name};
+use crate::export::{Files, OTHERS, Training, timm_name};
 use crate::hub::reference::PREFIX;
 use crate::output::duration;
 
@@ -37,11 +38,26 @@ pub struct Facts {
     branch: Option<String>,
     /// As equimod takes it.
     model: String,
+    #[serde(flatten)]
+    network: NetworkFacts,
+    #[serde(flatten)]
+    method: MethodFacts,
+    #[serde(flatten)]
+    training: TrainingFacts,
+    table: Option<String>,
+    /// Files with every number.
+    all_results: Vec<String>,
+    heads: bool,
+    equivariance: Option<String>,
+    vector: Vec<ParameterRow>,
+    licence: Option<String>,
+    data_licence: String,
+}
+
+/// The backbone, and how pictures enter it.
+#[derive(Debug, Serialize)]
+struct NetworkFacts {
     network: String,
-    method: Option<String>,
-    equimod: bool,
-    target: bool,
-    data: Option<String>,
     features: usize,
     size: usize,
     mean: String,
@@ -52,25 +68,31 @@ pub struct Facts {
     width: usize,
     block: &'static str,
     blocks: String,
-    table: Option<String>,
-    /// Files with every number.
-    all_results: Vec<String>,
-    heads: bool,
+}
+
+/// What it was trained by; of weights of others nothing is known.
+#[derive(Debug, Default, Serialize)]
+struct MethodFacts {
+    method: Option<String>,
+    equimod: bool,
+    target: bool,
     modules: String,
-    equivariance: Option<String>,
-    vector: Vec<ParameterRow>,
-    training: Option<Training>,
-    /// The command that trains again.
-    again: Option<String>,
     step: u64,
     seed: u64,
     version: String,
+    citations: Vec<Part>,
+}
+
+/// What training took, where a run directory said so.
+#[derive(Debug, Default, Serialize)]
+struct TrainingFacts {
+    training: Option<Training>,
+    data: Option<String>,
+    /// The command that trains again.
+    again: String,
     time: String,
     memory: String,
     fingerprint: String,
-    licence: Option<String>,
-    data_licence: String,
-    citations: Vec<Part>,
 }
 
 /// A line of the table of parameters.
@@ -90,77 +112,94 @@ impl Facts {
         let config: Value = read(files, CONFIG_FILE)?;
         let ours = config.get("equimod").filter(|ours| !ours.is_null());
         let exported: Option<Exported> = ours.map(|ours| serde_json::from_value(ours.clone())).transpose()?;
-        let training: Option<Training> =
-            ours.and_then(|ours| serde_json::from_value(ours.get("training")?.clone()).ok()).flatten();
+        let description = exported.as_ref().map(|exported| &exported.description);
+        let training =
+            ours.and_then(|ours| ours.get("training")).map(|training| serde_json::from_value(training.clone()));
         let results = results(files)?;
         let rows = headlines(&results);
-        let bytes = files.get(equimod_core::model::MODEL_FILE).context("an export has weights")?;
-        let model = Model::from_bytes(bytes, equimod_core::model::MODEL_FILE.as_ref(), &candle_core::Device::Cpu)?;
-        let backbone = model.backbone_config()?;
-        let preprocessing =
-            exported.as_ref().map_or(&model.preprocessing, |exported| &exported.description.preprocessing);
-        let method = exported.as_ref().map(|exported| &exported.description.method);
-        let data = training.as_ref().map(|training| training.data.clone());
-        let licence = config.pointer("/equimod/licence").and_then(Value::as_str).map(str::to_owned);
-        let name = method.map(|method| named(&parts(method)));
-        let architecture = backbone.architecture;
-        let network = display(architecture.name());
-        let title = match (repository, &name) {
+        let network = NetworkFacts::of(files, description)?;
+        let method = description.map(MethodFacts::of).unwrap_or_default();
+        let training = training.transpose()?.flatten().map(TrainingFacts::of).unwrap_or_default();
+        let said = |key: &str| ours.or(config.get(OTHERS)).and_then(|said| Some(said.get(key)?.as_str()?.to_owned()));
+        let licence = said("licence");
+        let short = display(network.architecture);
+        let title = match (repository, &method.method) {
             (Some(repository), _) => repository.rsplit('/').next().unwrap_or(repository).to_owned(),
-            (None, Some(method)) => format!("{network}, {method}"),
-            (None, None) => network.clone(),
+            (None, Some(method)) => format!("{short}, {method}"),
+            (None, None) => short.clone(),
         };
-        let claim = claim(&rows, &network, name.as_deref());
-        let described = format!("{network} ({} stem, width {})", backbone.stem.name(), backbone.width);
+        let known = description.map(|description| &description.method);
+        let data = training.data.as_deref();
         Ok(Self {
-            front_matter: front_matter(
-                &title,
-                timm_name(&backbone).is_some(),
-                method,
-                data.as_deref(),
-                licence.as_deref(),
-                &rows,
-            )?,
-            claim,
-            model: repository.map_or_else(|| ".".to_owned(), |repository| reference(repository, branch)),
+            front_matter: front_matter(&title, network.timm.is_some(), known, data, licence.as_deref(), &rows)?,
+            claim: claim(&rows, &short, method.method.as_deref()),
             repo: repository.map(str::to_owned),
             branch: branch.map(str::to_owned),
-            again: training.as_ref().map(again),
-            step: exported.as_ref().map_or(0, |exported| exported.description.step),
-            network: described,
-            equimod: method.is_some_and(has_equimod),
-            target: exported.as_ref().is_some_and(|exported| exported.description.target),
+            model: repository.map_or_else(|| ".".to_owned(), |repository| reference(repository, branch)),
+            table: (!rows.is_empty()).then(|| markdown(&rows)),
+            all_results: files.keys().filter(|name| name.ends_with(TABLE_FILE)).cloned().collect(),
+            heads: files.contains_key(HEADS_FILE),
+            equivariance: equivariance(&rows),
+            vector: ours.and_then(|ours| ours.get("parameter_vector")).map(vector).unwrap_or_default(),
+            data_licence: data_licence(said("data_licence"), data),
+            title,
+            network,
+            method,
+            training,
+            licence,
+        })
+    }
+}
+
+impl NetworkFacts {
+    fn of(files: &Files, description: Option<&Description>) -> anyhow::Result<Self> {
+        let bytes = files.get(MODEL_FILE).context("an export has weights")?;
+        let model = Model::from_bytes(bytes, MODEL_FILE.as_ref(), &Device::Cpu)?;
+        let backbone = model.backbone_config()?;
+        let (architecture, stem) = (backbone.architecture, backbone.stem);
+        let preprocessing = description.map_or(&model.preprocessing, |description| &description.preprocessing);
+        Ok(Self {
+            network: format!("{} ({} stem, width {})", display(architecture.name()), stem.name(), backbone.width),
             features: model.backbone().features(),
             size: preprocessing.size,
             mean: list(&preprocessing.normalisation.mean),
             std: list(&preprocessing.normalisation.std),
             timm: timm_name(&backbone),
             architecture: architecture.name(),
-            cifar: backbone.stem == equimod_core::Stem::Cifar,
+            cifar: stem == Stem::Cifar,
             width: backbone.width,
             block: if architecture.expansion() == 1 { "BasicBlock" } else { "Bottleneck" },
             blocks: format!("{:?}", architecture.blocks()),
-            table: (!rows.is_empty()).then(|| markdown(&rows)),
-            all_results: files.keys().filter(|name| name.ends_with(TABLE_FILE)).cloned().collect(),
-            heads: files.contains_key(HEADS_FILE),
-            modules: method.map(heads).unwrap_or_default(),
-            equivariance: equivariance(&rows),
-            vector: ours.and_then(|ours| ours.get("parameter_vector")).map(vector).unwrap_or_default(),
-            seed: exported.as_ref().map_or(0, |exported| exported.description.seed),
-            version: exported.as_ref().map_or_else(String::new, |exported| exported.description.version.clone()),
-            time: training.as_ref().map_or_else(String::new, |t| duration(Duration::from_secs_f64(t.seconds))),
-            memory: training
-                .as_ref()
-                .map_or_else(String::new, |t| format!("{:.0} MiB", t.peak_memory as f64 / f64::from(1 << 20))),
-            fingerprint: training.as_ref().map_or_else(String::new, |t| t.data_fingerprint.clone()),
-            data_licence: data_licence(ours, data.as_deref()),
-            citations: method.map(parts).unwrap_or_default(),
-            method: name,
-            training,
-            licence,
-            data,
-            title,
         })
+    }
+}
+
+impl MethodFacts {
+    fn of(description: &Description) -> Self {
+        let citations = parts(&description.method);
+        Self {
+            method: Some(named(&citations)),
+            equimod: has_equimod(&description.method),
+            target: description.target,
+            modules: heads(&description.method),
+            step: description.step,
+            seed: description.seed,
+            version: description.version.clone(),
+            citations,
+        }
+    }
+}
+
+impl TrainingFacts {
+    fn of(training: Training) -> Self {
+        Self {
+            data: Some(training.data.clone()),
+            again: again(&training),
+            time: duration(Duration::from_secs_f64(training.seconds)),
+            memory: format!("{:.0} MiB", training.peak_memory as f64 / f64::from(1 << 20)),
+            fingerprint: training.data_fingerprint.clone(),
+            training: Some(training),
+        }
     }
 }
 
@@ -296,8 +335,8 @@ fn vector(values: &Value) -> Vec<ParameterRow> {
     values.as_array().map(|values| values.iter().map(row).collect()).unwrap_or_default()
 }
 
-fn data_licence(ours: Option<&Value>, data: Option<&str>) -> String {
-    match (ours.and_then(|ours| ours.get("data_licence")?.as_str()), data) {
+fn data_licence(told: Option<String>, data: Option<&str>) -> String {
+    match (told, data) {
         (Some(told), _) => format!("{}.", told.trim_end_matches('.')),
         (None, Some("emoji")) => BUNDLED.into(),
         (None, _) => UNKNOWN.into(),

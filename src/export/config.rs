@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::Told;
 
+/// The key of what is said of weights of others.
+pub const OTHERS: &str = "resnet";
 /// Channels of the first stage of torchvision's and timm's ResNets.
 const WIDTH: usize = 64;
 /// The part of a resized picture's side that is cropped: all of it, as most protocols see pictures here.
@@ -71,7 +73,9 @@ pub fn config(
         Some(exported) => plain(exported)?,
         // Weights of others, which have no description: what their shapes say.
         None => {
-            config["resnet"] = plain(&backbone)?;
+            config[OTHERS] = plain(&backbone)?;
+            config[OTHERS]["licence"] = json!(told.licence);
+            config[OTHERS]["data_licence"] = json!(told.data_licence);
             return Ok(config);
         }
     };

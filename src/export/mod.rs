@@ -13,7 +13,7 @@ use equimod_core::{Model, checkpoint};
 use serde_json::Value;
 
 use crate::card::{self, CARD_FILE};
-pub use config::{Training, timm_name};
+pub use config::{OTHERS, Training, timm_name};
 use run::RunFiles;
 
 /// The files of an export, by their names in it.

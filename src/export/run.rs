@@ -11,7 +11,7 @@ use equimod_eval::results::{Results, markdown};
 use equimod_train::{Recipe, RunInfo, Status};
 use serde_json::Value;
 
-use super::{Files, Training, sums};
+use super::{Files, OTHERS, Training, sums};
 use crate::card::CARD_FILE;
 use crate::exit::Usage;
 use crate::scan::{argument_without_path, last_part, without_paths};
@@ -44,7 +44,7 @@ impl RunFiles {
         let folder = if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path };
         if path.join("run.json").is_file() {
             found.run(path, model)?;
-        } else if folder.join(CONFIG_FILE).is_file() && model.description.is_some() {
+        } else if path.is_dir() && folder.join(CONFIG_FILE).is_file() || path.ends_with(MODEL_FILE) {
             found.export(folder)?;
         }
         for folder in results {
@@ -102,9 +102,9 @@ impl RunFiles {
 
     /// Carries an earlier export over, all but the weights, what describes them, and the card.
     fn export(&mut self, folder: &Path) -> anyhow::Result<()> {
-        let config = fs::read(folder.join(CONFIG_FILE))?;
+        let Ok(config) = fs::read(folder.join(CONFIG_FILE)) else { return Ok(()) };
         let config: Value = serde_json::from_slice(&config).with_context(|| format!("{CONFIG_FILE} cannot be read"))?;
-        self.earlier = config.get("equimod").filter(|ours| !ours.is_null()).cloned();
+        self.earlier = config.get("equimod").or(config.get(OTHERS)).filter(|said| said.is_object()).cloned();
         let training = self.earlier.as_ref().and_then(|ours| ours.get("training"));
         self.training = training.and_then(|training| serde_json::from_value(training.clone()).ok());
         if folder.join(sums::SUMS_FILE).is_file() {
