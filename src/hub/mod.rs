@@ -71,6 +71,7 @@ pub enum Weights {
 }
 
 /// What is published.
+#[cfg_attr(not(feature = "hub"), allow(dead_code))]
 pub struct Publication<'a> {
     /// Whose repository.
     pub owner: &'a str,

@@ -70,6 +70,8 @@ fn check() -> anyhow::Result<()> {
     dependencies()?;
     cargo(&["fmt", "--all", "--check"], &[])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"], &[])?;
+    // The command without the Hub and without MNIST.
+    cargo(&["clippy", "--release", "--no-default-features", "--", "-D", "warnings"], &[])?;
     let deny = ("RUSTDOCFLAGS", "-D warnings");
     cargo(&["doc", "--workspace", "--no-deps", "--release"], &[deny])?;
     test()?;
