@@ -313,7 +313,10 @@ fn a_network_of_others_loads_without_counters() {
     let prefixed = written("prefixed.safetensors", "module.encoder.", "");
     let output = scratch.run(&["inspect", &prefixed]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && told.contains("prefix module.encoder.") && told.contains("module.head.weight"), "{told}");
+    assert!(
+        output.status.success() && told.contains("prefix module.encoder.") && told.contains("module.head.weight"),
+        "{told}"
+    );
     let missing = written("missing.safetensors", "", "layer2.0.conv1.weight");
     let output = scratch.run(&["inspect", &missing]);
     let told = String::from_utf8(output.stdout).unwrap();
