@@ -23,7 +23,7 @@ pub const SOURCES: [(&str, &str); 9] = [
         "pictures (JPEG, PNG, WebP, BMP) in class sub-folders, or unlabelled; train/ beside test/ or val/ are splits",
     ),
     ("FOLDER of CIFAR-10, CIFAR-100, STL-10", "their binary versions, unpacked (CIFAR also as its .tar.gz)"),
-    ("FOLDER of MNIST, Fashion-MNIST", "their four idx files, unpacked"),
+    ("FOLDER of MNIST, Fashion-MNIST", "their four idx files, unpacked (a build with the feature mnist)"),
     (
         "FOLDER of parquet files[#COLUMN]",
         "tables in the Hugging Face layout, splits by their names: train-….parquet, test-….parquet",
@@ -174,6 +174,12 @@ fn known_set(source: &str, path: &Path) -> anyhow::Result<Option<Splits>> {
     const UNPACKED: [&str; 3] = ["cifar-10-batches-bin", "cifar-100-binary", "stl10_binary"];
     let inside = UNPACKED.into_iter().map(|name| path.join(name)).find(|path| path.is_dir());
     let path = inside.as_deref().unwrap_or(path);
+    #[cfg(not(feature = "mnist"))]
+    if path.join("train-images-idx3-ubyte").is_file() {
+        let text = "is a set in the format of MNIST, but this build lacks the feature mnist; build with it: cargo install \
+                    --path . --features mnist";
+        return Err(crate::exit::Usage(format!("{source} {text}")).into());
+    }
     #[cfg(feature = "mnist")]
     if crate::mnist::is_at(path) {
         return crate::mnist::open(path).map(|(train, test)| Some(Splits::of(source, train, Some(test))));

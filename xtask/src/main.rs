@@ -66,14 +66,17 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// What the default build has, and MNIST.
+const ALL: &str = "--features=mnist";
+
 fn check() -> anyhow::Result<()> {
     dependencies()?;
     cargo(&["fmt", "--all", "--check"], &[])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"], &[])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--release", ALL, "--", "-D", "warnings"], &[])?;
     // The command without the Hub and without MNIST.
     cargo(&["clippy", "--release", "--no-default-features", "--", "-D", "warnings"], &[])?;
     let deny = ("RUSTDOCFLAGS", "-D warnings");
-    cargo(&["doc", "--workspace", "--no-deps", "--release"], &[deny])?;
+    cargo(&["doc", "--workspace", "--no-deps", "--release", ALL], &[deny])?;
     test()?;
     memory()?;
     fuzz(FUZZ_SECONDS)
@@ -127,7 +130,7 @@ fn fuzz(seconds: u64) -> anyhow::Result<()> {
 }
 
 fn test() -> anyhow::Result<()> {
-    cargo(&["test", "--workspace", "--release"], &[])
+    cargo(&["test", "--workspace", "--release", ALL], &[])
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
