@@ -153,6 +153,7 @@ fn dependencies() -> anyhow::Result<()> {
     command.args([
         "tree",
         "--workspace",
+        ALL,
         "--locked",
         "--edges",
         "normal,build",
