@@ -6,8 +6,7 @@
 //! `state_dict.module.conv1.weight`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufRead, BufReader, Cursor, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::{BufRead, Cursor, Read};
 use std::path::Path;
 
 use candle_core::pickle::{Object, Stack, TensorInfo};
@@ -23,6 +22,11 @@ const PICKLES: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9
 const INSIDE_MODULES: [&str; 3] = ["_modules", "_parameters", "_buffers"];
 /// Dictionaries in dictionaries.
 const DEPTH: usize = 200;
+/// Most bytes of a pickle: a ResNet's, with its optimiser's state, has a tenth of that.
+const PICKLE: usize = 2 << 20;
+/// The reader's stack: objects are nested no deeper than a pickle is long, and a level of them takes less than 512 bytes. Of
+/// this, no more memory is taken than is used.
+const STACK: usize = 512 * PICKLE;
 
 /// Whether the bytes at a file's beginning are those of `torch.save`.
 pub fn is_torch(beginning: &[u8]) -> bool {
@@ -45,10 +49,13 @@ pub fn read(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Tensor>> {
     if !is_torch(bytes) {
         return Err(damaged("it does not begin like it"));
     }
-    let zip = bytes.starts_with(ZIP);
-    // The pickle's reader trusts what it reads in some places.
-    let read = catch_unwind(AssertUnwindSafe(|| if zip { from_zip(bytes) } else { from_pickles(bytes) }));
-    match read {
+    let parse = || if bytes.starts_with(ZIP) { from_zip(bytes) } else { from_pickles(bytes) };
+    let read = std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, parse);
+        // The pickle's reader trusts what it reads in some places: its panic ends the thread.
+        reader.map(|reader| reader.join())
+    });
+    match read.map_err(|e| Error::io("start a reader of", path, e))? {
         // What follows the first line is a trace, where one is asked for.
         Ok(tensors) => tensors.map_err(|e| damaged(e.to_string().lines().next().unwrap_or_default())),
         Err(_) => Err(damaged("its pickle")),
@@ -66,7 +73,12 @@ fn from_zip(bytes: &[u8]) -> candle_core::Result<BTreeMap<String, Tensor>> {
         }
     }
     let Some(pickle) = pickle else { candle_core::bail!("it holds no data.pkl") };
-    let object = object(&mut BufReader::new(zip.by_name(&pickle)?))?;
+    let mut text = Vec::new();
+    zip.by_name(&pickle)?.take(PICKLE as u64 + 1).read_to_end(&mut text)?;
+    if text.len() > PICKLE {
+        candle_core::bail!("its pickle is longer than {PICKLE} bytes");
+    }
+    let object = object(&mut text.as_slice())?;
     let folder = pickle.strip_suffix(".pkl").unwrap_or_default();
     let mut storages: HashMap<String, Vec<u8>> = HashMap::new();
     let mut tensors = BTreeMap::new();
@@ -82,10 +94,12 @@ fn from_zip(bytes: &[u8]) -> candle_core::Result<BTreeMap<String, Tensor>> {
 }
 
 fn from_pickles(bytes: &[u8]) -> candle_core::Result<BTreeMap<String, Tensor>> {
-    let mut rest = bytes.get(PICKLES.len()..).unwrap_or_default();
-    let _machine = object(&mut rest)?;
-    let saved = object(&mut rest)?;
-    let Object::List(keys) = object(&mut rest)? else { candle_core::bail!("it has no list of storages") };
+    let bytes = bytes.get(PICKLES.len()..).unwrap_or_default();
+    let mut pickles = &bytes[..bytes.len().min(PICKLE)];
+    let _machine = object(&mut pickles)?;
+    let saved = object(&mut pickles)?;
+    let Object::List(keys) = object(&mut pickles)? else { candle_core::bail!("it has no list of storages") };
+    let mut rest = &bytes[bytes.len().min(PICKLE) - pickles.len()..];
     let mut sizes = HashMap::new();
     element_sizes(&saved, &mut sizes, DEPTH);
     let mut storages = HashMap::new();

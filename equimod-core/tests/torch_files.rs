@@ -83,3 +83,22 @@ fn damaged_files_are_errors() {
         }
     }
 }
+
+#[test]
+fn objects_may_be_nested_as_deep_as_a_pickle_is_long() {
+    // None in a tuple in a tuple in …, kept for later, which copies it; and dictionaries in dictionaries.
+    let tuples = |depth: usize| [b"\x80\x02N".to_vec(), vec![0x85; depth], b"q\x00.".to_vec()].concat();
+    let dictionaries = |depth: usize| {
+        let (open, close) = (b"}X\x01\x00\x00\x00a".repeat(depth), vec![b's'; depth]);
+        [b"\x80\x02".to_vec(), open, b"N".to_vec(), close, b"q\x00.".to_vec()].concat()
+    };
+    // The older layout holds a pickle of the machine, the object, and the list of storages.
+    let magic: &[u8] = &fs::read(fixture("moco.pth.tar")).unwrap()[..21];
+    for object in [tuples(2_000_000), dictionaries(230_000), tuples(3_000_000)] {
+        let file = [magic, b"\x80\x02}.", &object, b"\x80\x02]."].concat();
+        match torch_file::read(&file, Path::new("deep.pth")) {
+            Ok(tensors) => assert!(tensors.is_empty() && object.len() < 2 << 20),
+            Err(error) => assert!(object.len() > 2 << 20, "{error}"),
+        }
+    }
+}
