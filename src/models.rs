@@ -12,7 +12,11 @@ use crate::output;
 
 /// Opens a MODEL, fetching it if it is on the Hub, and tells what was passed over.
 pub fn open(model: &Path, device: &Device) -> anyhow::Result<Model> {
-    let local = local(model, Weights::Safetensors)?;
+    load(&local(model, Weights::Safetensors)?, device)
+}
+
+/// Opens a MODEL that is on this machine, and tells what was passed over.
+pub fn load(local: &Local, device: &Device) -> anyhow::Result<Model> {
     let mut opened = match (Model::load(&local.path, device), &local.reference) {
         (Err(Error::Checkpoint { path, reason }), Some(reference)) => bail!(
             "{} cannot be used: {reason} (it is {}; remove that to fetch it again)",
@@ -21,8 +25,8 @@ pub fn open(model: &Path, device: &Device) -> anyhow::Result<Model> {
         ),
         (opened, _) => opened?,
     };
-    if let Some(reference) = local.reference {
-        opened.path = reference;
+    if let Some(reference) = &local.reference {
+        opened.path.clone_from(reference);
     }
     opened.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
     Ok(opened)

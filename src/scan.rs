@@ -154,7 +154,7 @@ mod tests {
             ("source = \"/home/me/data/birds\"", "source = \"birds\""),
             ("/usr/local/bin/equimod pretrain --out /scratch/me/run/", "equimod pretrain --out run"),
             ("~/a/b.toml", "b.toml"),
-            ("data = \"/tmp/a b/pics dir\", 'x y'", "data = \"pics dir\", 'x y'"),
+            ("data = \"/data/a b/pics dir\", 'x y'", "data = \"pics dir\", 'x y'"),
             ("[\"/bin/x\", \"--data\", \"out/y\"]", "[\"x\", \"--data\", \"out/y\"]"),
             ("hf:lab/net", "hf:lab/net"),
             ("out/a/checkpoints", "out/a/checkpoints"),

@@ -318,6 +318,8 @@ fn the_target_network_is_exported_where_there_is_one() {
     let checkpoint = fs::read_dir(scratch.path("byol/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     let target = checkpoint.map(|folder| folder.join("target.safetensors")).find(|file| file.is_file()).unwrap();
     squares(&scratch, 16);
+    let trained = text(&target.with_file_name("model.safetensors"));
+    scratch.refused(&["export", &trained, "--out", "none", "--target"], 1, &["no target network"]);
     let (_, of_export) = features(&scratch, "target", "squares");
     scratch.done(&["embed", &text(&target), "--data", "squares", "--out", "checkpoint.npy"]);
     let of_checkpoint: Vec<f32> =
@@ -403,6 +405,7 @@ fn keys_that_do_not_fit_are_listed_one_by_one() {
         "missing\n  layer4.1.conv2.weight",
         "unexpected\n  layer4.1.conv9.weight",
         "bn1.bias: [16] in the file, [2] here",
+        "prefix      module. taken off the names",
     ] {
         assert!(told.contains(part), "{part} is not in {told}");
     }

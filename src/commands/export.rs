@@ -19,6 +19,7 @@ use crate::export::sums::{SUMS_FILE, listed};
 use crate::export::verify::{Verified, ensure_finite, verify};
 use crate::export::{Files, Told, files};
 use crate::hub::Weights;
+use crate::models::Local;
 use crate::{models, output};
 
 /// Writes weights for others.
@@ -26,7 +27,7 @@ pub fn run(arguments: &Export) -> anyhow::Result<ExitCode> {
     let out = &arguments.out;
     check(arguments)?;
     let local = models::local(&arguments.model, Weights::Safetensors)?;
-    let model = model(arguments, &local.path)?;
+    let model = model(arguments, &local)?;
     ensure_finite(&model)?;
     let run = RunFiles::of(&local.path, &model, &arguments.results)?;
     run.left_out.iter().for_each(|what| output::note(&format!("left out: {what}")));
@@ -67,17 +68,18 @@ fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
 }
 
-fn model(arguments: &Export, path: &Path) -> anyhow::Result<Model> {
+fn model(arguments: &Export, local: &Local) -> anyhow::Result<Model> {
+    let model = models::load(local, &Device::Cpu)?;
     if !arguments.target {
-        return models::open(&arguments.model, &Device::Cpu);
+        return Ok(model);
     }
-    if let Some(description) = models::open(&arguments.model, &Device::Cpu)?.description
+    if let Some(description) = &model.description
         && description.method.objective.settings().target().is_none()
     {
         let text = format!("{} has no target network; leave --target out", arguments.model.display());
         return Err(Usage(text).into());
     }
-    Ok(Model::load_target(path, &Device::Cpu)?)
+    Ok(Model::load_target(&local.path, &Device::Cpu)?)
 }
 
 /// Writes a new folder at once. In one that is there, each file is replaced by itself, those of an earlier export that this

@@ -52,7 +52,7 @@ fn open(arguments: &Inspect) -> anyhow::Result<Model> {
         imported.path = local.reference.unwrap_or(local.path);
         return Ok(imported);
     }
-    models::open(&arguments.model, &device)
+    models::load(&local, &device)
 }
 
 fn as_json(arguments: &Inspect, model: &Model) -> anyhow::Result<()> {

@@ -71,7 +71,7 @@ pub enum Weights {
 }
 
 /// What is published.
-#[cfg_attr(not(feature = "hub"), allow(dead_code))]
+#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "a build without the Hub only says so"))]
 pub struct Publication<'a> {
     /// Whose repository.
     pub owner: &'a str,

@@ -1,13 +1,13 @@
 //! An export becomes one commit on the Hub.
 
 use anyhow::{anyhow, bail};
-use hf_hub::progress::{Progress, ProgressEvent, ProgressHandler, UploadEvent};
+use hf_hub::progress::Progress;
 use hf_hub::repository::{CommitInfo, CommitOperation, RepoTreeEntry, RepoTypeModel};
 use hf_hub::{HFError, HFRepositorySync};
 
 use super::client::Hub;
 use super::patience::{Heard, Trouble};
-use super::repository::{Kind, MAIN, unreachable};
+use super::repository::{Bar, Kind, MAIN, unreachable};
 use super::token::Token;
 use super::{Publication, Published};
 use crate::card::{CARD_FILE, is_edited};
@@ -269,22 +269,5 @@ fn is_conflict(trouble: &Trouble) -> bool {
         Trouble::Hub(HFError::Conflict { .. }) => true,
         Trouble::Hub(HFError::Http { context }) => context.status.as_u16() == 412,
         _ => false,
-    }
-}
-
-/// Shows how far the files have come.
-struct Bar {
-    count: Count,
-    heard: Heard,
-}
-
-impl ProgressHandler for Bar {
-    fn on_progress(&self, event: &ProgressEvent) {
-        self.heard.again();
-        match event {
-            ProgressEvent::Upload(UploadEvent::Progress { bytes_completed, .. }) => self.count.set(*bytes_completed),
-            ProgressEvent::Upload(UploadEvent::Complete) => self.count.finish(),
-            _ => {}
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::anyhow;
 use equimod_data::Error;
-use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler};
+use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler, UploadEvent};
 use hf_hub::repository::{RepoTreeEntry, RepoType, RepoTypeDataset, RepoTypeModel};
 use hf_hub::{HFError, HFRepositorySync};
 use sha2::{Digest, Sha256};
@@ -299,10 +299,12 @@ pub fn unreachable(error: &Trouble) -> String {
     }
 }
 
-/// Shows how far a file has come.
-struct Bar {
-    count: Count,
-    heard: Heard,
+/// Shows how far files have come, either way.
+pub struct Bar {
+    /// Bytes.
+    pub count: Count,
+    /// When something was heard last.
+    pub heard: Heard,
 }
 
 impl ProgressHandler for Bar {
@@ -312,7 +314,10 @@ impl ProgressHandler for Bar {
             ProgressEvent::Download(DownloadEvent::Progress { files }) => {
                 self.count.set(files.iter().map(|file| file.bytes_completed).sum());
             }
-            ProgressEvent::Download(DownloadEvent::Complete) => self.count.finish(),
+            ProgressEvent::Upload(UploadEvent::Progress { bytes_completed, .. }) => self.count.set(*bytes_completed),
+            ProgressEvent::Download(DownloadEvent::Complete) | ProgressEvent::Upload(UploadEvent::Complete) => {
+                self.count.finish();
+            }
             _ => {}
         }
     }

@@ -29,7 +29,14 @@ pub(super) fn from_names(
             tensors.insert(name.to_owned(), slot.var.as_tensor().zeros_like()?);
         }
     }
-    let report = LoadReport { prefix, left_out, ..checkpoint::load_strict(&params, &tensors, path)? };
+    // Where something does not fit, the report says what was taken off and left out, too.
+    let report = match checkpoint::load_strict(&params, &tensors, path) {
+        Ok(report) => LoadReport { prefix, left_out, ..report },
+        Err(Error::Mismatch { path, report }) => {
+            return Err(Error::Mismatch { path, report: Box::new(LoadReport { prefix, left_out, ..*report }) });
+        }
+        Err(other) => return Err(other),
+    };
     let preprocessing = match config.stem {
         Stem::Cifar => Preprocessing { size: 32, normalisation: Normalisation::CIFAR10 },
         Stem::ImageNet => Preprocessing { size: 224, normalisation: Normalisation::IMAGENET },

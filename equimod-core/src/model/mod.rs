@@ -111,7 +111,11 @@ impl Model {
 
     /// Reads the target network of a run or a checkpoint.
     pub fn load_target(path: &Path, device: &Device) -> Result<Self> {
-        Self::located(locate(path, TARGET_FILE)?, device)
+        let model = Self::located(locate(path, TARGET_FILE)?, device)?;
+        match model.description.as_ref().is_some_and(|description| description.target) {
+            true => Ok(model),
+            false => Err(Error::checkpoint(&model.path, "it is no target network; give the run or the checkpoint")),
+        }
     }
 
     fn located(located: Located, device: &Device) -> Result<Self> {
