@@ -1,8 +1,11 @@
 //! Parquet tables in the Hugging Face layout: a picture column of encoded bytes, label columns whose class names stand
 //! in the schema's metadata, and columns of text.
 
+mod footer;
 mod groups;
+mod pages;
 mod schema;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
+use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use sha2::{Digest, Sha256};
 
@@ -17,6 +21,7 @@ use super::{Dataset, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 use groups::{Groups, Kept};
+use pages::Checked;
 use schema::{Columns, picture};
 
 /// Tables whose pictures together take no more than this many bytes are held in memory; of others, so many bytes of row
@@ -156,9 +161,12 @@ impl ParquetDataset {
     ) -> Read<()> {
         let projection = columns.projection(pictures).map_err(broken)?;
         let mut rows = 0;
-        for (index, row) in reader.get_row_iter(Some(projection)).map_err(broken)?.enumerate() {
-            self.push(&row.map_err(broken)?, columns).map_err(|e| format!("row {index}: {e}"))?;
-            rows += 1;
+        for group in 0..reader.num_row_groups() {
+            let group = Checked(reader.get_row_group(group).map_err(broken)?);
+            for row in RowIter::from_row_group(Some(projection.clone()), &group).map_err(broken)? {
+                self.push(&row.map_err(broken)?, columns).map_err(|e| format!("row {rows}: {e}"))?;
+                rows += 1;
+            }
         }
         let held = matches!(&self.pictures, Pictures::Held(held) if held.len() == rows);
         match (rows, pictures && !held) {

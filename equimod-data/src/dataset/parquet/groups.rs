@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 
+use super::pages::Checked;
 use super::schema::{Columns, picture};
 use super::{Read, broken};
 
@@ -92,10 +93,10 @@ impl Groups {
         if let Some(found) = self.kept.find(key) {
             return Ok(found);
         }
-        let reader = self.reader.get_row_group(group).map_err(broken)?;
+        let reader = Checked(self.reader.get_row_group(group).map_err(broken)?);
         let projection = self.columns.pictures().map_err(broken)?;
         let mut pictures = Vec::new();
-        for row in RowIter::from_row_group(Some(projection), reader.as_ref()).map_err(broken)? {
+        for row in RowIter::from_row_group(Some(projection), &reader).map_err(broken)? {
             let row = row.map_err(broken)?;
             let (_, field) = row.get_column_iter().next().ok_or("a row has no picture")?;
             pictures.push(picture(field).ok_or("a picture is neither bytes nor a struct with bytes")?);

@@ -1,6 +1,7 @@
 //! Which column is what.
 
 use bytes::Bytes;
+use parquet::basic::Repetition;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
@@ -44,6 +45,9 @@ impl Columns {
             let missing = wanted.unwrap_or(USUAL[0]);
             format!("it has no column called {missing}; it has {}", names.join(", "))
         })?;
+        if fields.iter().any(|field| field.name() == picture && repeated(field)) {
+            return Err(format!("its column {picture} holds lists, not one picture a row"));
+        }
         let mut tasks = tasks(&features);
         tasks.retain(|task| names.contains(&task.name.as_str()));
         Ok(Self { picture: picture.into(), tasks, root: root.name().into(), fields: fields.clone() })
@@ -52,7 +56,7 @@ impl Columns {
     /// What is read: labels and texts, and the pictures if they are wanted.
     pub fn projection(&self, pictures: bool) -> std::result::Result<Type, ParquetError> {
         let fields = self.fields.iter().filter(|field| {
-            let readable = field.is_primitive() || field.name() == self.picture;
+            let readable = (field.is_primitive() && !repeated(field)) || field.name() == self.picture;
             readable && (pictures || field.name() != self.picture)
         });
         self.group(fields.cloned().collect())
@@ -80,9 +84,17 @@ impl Columns {
     }
 }
 
-/// Opens a table of `length` bytes: its metadata are read, and no column leads out of it.
+/// Whether a row may hold any number of values of a column.
+fn repeated(field: &Type) -> bool {
+    let info = field.get_basic_info();
+    let within = || field.is_group() && field.get_fields().iter().any(|field| repeated(field));
+    (info.has_repetition() && info.repetition() == Repetition::REPEATED) || within()
+}
+
+/// Opens a table: its metadata are read, no column leads out of it, and it has no more rows than bytes.
 pub(super) fn open<R: ChunkReader + 'static>(source: R) -> Read<SerializedFileReader<R>> {
     let length = source.len();
+    super::footer::check(&source)?;
     let reader = SerializedFileReader::new(source).map_err(broken)?;
     let inside = |column: &ColumnChunkMetaData| {
         let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
@@ -91,9 +103,13 @@ pub(super) fn open<R: ChunkReader + 'static>(source: R) -> Read<SerializedFileRe
         (counts && end <= length).then_some(())
     };
     let groups = reader.metadata().row_groups();
-    match groups.iter().all(|group| group.num_rows() >= 0 && group.columns().iter().all(|c| inside(c).is_some())) {
-        true => Ok(reader),
-        false => Err("its metadata are damaged: a column leads out of the file".into()),
+    if !groups.iter().flat_map(|group| group.columns()).all(|column| inside(column).is_some()) {
+        return Err("its metadata are damaged: a column leads out of the file".into());
+    }
+    let rows = groups.iter().try_fold(0_u64, |sum, group| sum.checked_add(u64::try_from(group.num_rows()).ok()?));
+    match rows {
+        Some(rows) if rows <= length => Ok(reader),
+        _ => Err("its metadata are damaged: it claims more rows than it can hold".into()),
     }
 }
 

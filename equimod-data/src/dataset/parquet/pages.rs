@@ -1,0 +1,177 @@
+//! Row groups whose pages are looked at before they are decoded: the parquet crate makes room for as many values as a
+//! page claims.
+
+use parquet::basic::{Encoding, Type};
+use parquet::bloom_filter::Sbbf;
+use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::reader::RowGroupReader;
+use parquet::record::reader::RowIter;
+use parquet::schema::types::{ColumnDescPtr, Type as SchemaType};
+
+use super::wire::Wire;
+
+/// A row group of which no page claims more values than it can hold, or than there are rows: no column that is read holds
+/// lists.
+pub(super) struct Checked<'a>(pub Box<dyn RowGroupReader + 'a>);
+
+impl RowGroupReader for Checked<'_> {
+    fn metadata(&self) -> &RowGroupMetaData {
+        self.0.metadata()
+    }
+
+    fn num_columns(&self) -> usize {
+        self.0.num_columns()
+    }
+
+    fn get_column_page_reader(&self, index: usize) -> Result<Box<dyn PageReader>> {
+        let column = self.metadata().column(index).column_descr_ptr();
+        let left = usize::try_from(self.metadata().num_rows())?;
+        Ok(Box::new(CheckedPages { pages: self.0.get_column_page_reader(index)?, column, left }))
+    }
+
+    fn get_column_bloom_filter(&self, index: usize) -> Option<&Sbbf> {
+        self.0.get_column_bloom_filter(index)
+    }
+
+    fn get_row_iter(&self, projection: Option<SchemaType>) -> Result<RowIter<'_>> {
+        RowIter::from_row_group(projection, self)
+    }
+}
+
+/// The pages of a column in a row group.
+struct CheckedPages {
+    pages: Box<dyn PageReader>,
+    column: ColumnDescPtr,
+    /// Values that the pages after this one may hold.
+    left: usize,
+}
+
+impl CheckedPages {
+    fn check(&mut self, page: &Page) -> Option<()> {
+        let values = page.num_values() as usize;
+        if let Page::DictionaryPage { buf, .. } = page {
+            return (values <= most_plain(&self.column, buf.len())).then_some(());
+        }
+        self.left = self.left.checked_sub(values)?;
+        let (encoded, encoding) = values_of(page, &self.column)?;
+        let mut wire = Wire(encoded);
+        match encoding {
+            Encoding::DELTA_BINARY_PACKED | Encoding::DELTA_LENGTH_BYTE_ARRAY => delta(&mut wire, values),
+            // The lengths that a value shares with the one before it, then those of the rest.
+            Encoding::DELTA_BYTE_ARRAY => {
+                skip_deltas(&mut wire, values)?;
+                delta(&mut wire, values)
+            }
+            _ => Some(()),
+        }
+    }
+}
+
+impl PageReader for CheckedPages {
+    fn get_next_page(&mut self) -> Result<Option<Page>> {
+        let Some(page) = self.pages.get_next_page()? else { return Ok(None) };
+        let path = self.column.path().string();
+        self.check(&page)
+            .ok_or_else(|| ParquetError::General(format!("a page of {path} claims values that it lacks")))?;
+        Ok(Some(page))
+    }
+
+    fn peek_next_page(&mut self) -> Result<Option<PageMetadata>> {
+        self.pages.peek_next_page()
+    }
+
+    fn skip_next_page(&mut self) -> Result<()> {
+        self.pages.skip_next_page()
+    }
+
+    fn at_record_boundary(&mut self) -> Result<bool> {
+        self.pages.at_record_boundary()
+    }
+}
+
+impl Iterator for CheckedPages {
+    type Item = Result<Page>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.get_next_page().transpose()
+    }
+}
+
+/// Values that so many bytes can hold, as they are or behind their lengths.
+fn most_plain(column: &ColumnDescPtr, bytes: usize) -> usize {
+    match column.physical_type() {
+        Type::BOOLEAN => bytes.saturating_mul(8),
+        Type::INT32 | Type::FLOAT | Type::BYTE_ARRAY => bytes / 4,
+        Type::INT64 | Type::DOUBLE => bytes / 8,
+        Type::INT96 => bytes / 12,
+        Type::FIXED_LEN_BYTE_ARRAY => bytes / usize::try_from(column.type_length()).unwrap_or(0).max(1),
+    }
+}
+
+/// A data page's values, without the levels before them.
+fn values_of<'a>(page: &'a Page, column: &ColumnDescPtr) -> Option<(&'a [u8], Encoding)> {
+    match page {
+        Page::DataPage { buf, encoding, def_level_encoding, num_values, .. } => {
+            let mut wire = Wire(buf);
+            skip_levels(&mut wire, column.max_def_level(), *def_level_encoding, *num_values as usize)?;
+            Some((wire.0, *encoding))
+        }
+        Page::DataPageV2 { buf, encoding, def_levels_byte_len, rep_levels_byte_len, .. } => {
+            let levels = def_levels_byte_len.checked_add(*rep_levels_byte_len)?;
+            Some((buf.get(levels as usize..)?, *encoding))
+        }
+        Page::DictionaryPage { .. } => None,
+    }
+}
+
+/// Levels in a page of the format's first version: behind their length, or a fixed number of bits for each.
+#[expect(deprecated, reason = "old files hold bit-packed levels")]
+fn skip_levels(wire: &mut Wire, most: i16, encoding: Encoding, values: usize) -> Option<()> {
+    if most == 0 {
+        return Some(());
+    }
+    let bytes = match encoding {
+        Encoding::BIT_PACKED => values.checked_mul((i16::BITS - most.leading_zeros()) as usize)?.div_ceil(8),
+        _ => {
+            let length = u32::from_le_bytes(*wire.0.first_chunk()?);
+            wire.skip(4)?;
+            length as usize
+        }
+    };
+    wire.skip(bytes)
+}
+
+/// The head of delta-encoded numbers: `(values in a block, parts of a block, numbers)`.
+fn delta_head(wire: &mut Wire, most: usize) -> Option<(usize, usize, usize)> {
+    let (block, parts, numbers) = (wire.count()?, wire.count()?, wire.count()?);
+    wire.signed()?;
+    (numbers <= most && parts > 0 && block % parts == 0).then_some((block, parts, numbers))
+}
+
+fn delta(wire: &mut Wire, most: usize) -> Option<()> {
+    delta_head(wire, most).map(drop)
+}
+
+/// Passes over delta-encoded numbers: the first in the head, then blocks of differences, of which each part has its own
+/// number of bits.
+fn skip_deltas(wire: &mut Wire, most: usize) -> Option<()> {
+    let (block, parts, numbers) = delta_head(wire, most)?;
+    let part = block / parts;
+    let mut left = numbers.saturating_sub(1);
+    while left > 0 {
+        wire.signed()?;
+        let widths = wire.0.get(..parts)?;
+        wire.skip(parts)?;
+        for width in widths {
+            if left == 0 {
+                break;
+            }
+            wire.skip(usize::from(*width).checked_mul(part)?.div_ceil(8))?;
+            left = left.saturating_sub(part);
+        }
+        (part > 0).then_some(())?;
+    }
+    Some(())
+}

@@ -1,0 +1,127 @@
+//! Tables of every encoding, whole and damaged, in a process of its own: what they ask for of the memory is counted.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::panic;
+use std::path::Path;
+use std::sync::Arc;
+
+use equimod_data::{Dataset, ParquetDataset};
+use parquet::basic::Encoding;
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::ColumnPath;
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+const ROWS: usize = 40;
+/// What the largest table here may ask for, whatever is done to it.
+const MOST: usize = 4 << 20;
+/// 2³¹ − 1 behind a sign, and without one: the largest counts.
+const COUNTS: [[u8; 5]; 2] = [[0xfe, 0xff, 0xff, 0xff, 0x0f], [0xff, 0xff, 0xff, 0xff, 0x07]];
+
+fn name(row: usize) -> String {
+    format!("a name that begins as others do, {}", row / 2)
+}
+
+/// A table of pictures (no real ones), labels and names; of every third row the latter are missing.
+fn table(version: WriterVersion, encodings: Option<[Encoding; 3]>) -> Vec<u8> {
+    let schema = "message table { required binary image; optional int64 label; optional binary name (UTF8); }";
+    let features = r#"{"info": {"features": {"label": {"names": ["a", "b", "c"]}}}}"#;
+    let mut properties = WriterProperties::builder()
+        .set_writer_version(version)
+        .set_dictionary_enabled(encodings.is_none())
+        .set_key_value_metadata(Some(vec![KeyValue::new("huggingface".into(), Some(features.into()))]));
+    for (column, encoding) in ["image", "label", "name"].into_iter().zip(encodings.into_iter().flatten()) {
+        properties = properties.set_column_encoding(ColumnPath::from(column), encoding);
+    }
+    let mut bytes = Vec::new();
+    let schema = Arc::new(parse_message_type(schema).unwrap());
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties.build())).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let present: Vec<i16> = (0..ROWS).map(|row| i16::from(row % 3 != 2)).collect();
+    let rows = || (0..ROWS).filter(|row| row % 3 != 2);
+
+    let mut column = group.next_column().unwrap().unwrap();
+    let pictures: Vec<ByteArray> = (0..ROWS).map(|row| vec![row as u8; 5 + row].into()).collect();
+    column.typed::<ByteArrayType>().write_batch(&pictures, None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let labels: Vec<i64> = rows().map(|row| row as i64 % 3).collect();
+    column.typed::<Int64Type>().write_batch(&labels, Some(&present), None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let names: Vec<ByteArray> = rows().map(|row| name(row).into_bytes().into()).collect();
+    column.typed::<ByteArrayType>().write_batch(&names, Some(&present), None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    bytes
+}
+
+fn tables() -> Vec<(String, Vec<u8>)> {
+    let versions = [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0];
+    let encodings = [
+        None,
+        Some([Encoding::PLAIN; 3]),
+        Some([Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BINARY_PACKED, Encoding::DELTA_LENGTH_BYTE_ARRAY]),
+        Some([Encoding::DELTA_BYTE_ARRAY, Encoding::DELTA_BINARY_PACKED, Encoding::DELTA_BYTE_ARRAY]),
+    ];
+    let each = versions.into_iter().flat_map(|version| encodings.map(|encodings| (version, encodings)));
+    each.map(|(version, encodings)| (format!("{version:?}, {encodings:?}"), table(version, encodings))).collect()
+}
+
+fn open(bytes: Vec<u8>) -> equimod_data::Result<ParquetDataset> {
+    ParquetDataset::from_bytes("table", bytes.into(), None)
+}
+
+#[test]
+fn tables_of_every_encoding_are_read() {
+    for (which, bytes) in tables() {
+        let table = open(bytes).unwrap_or_else(|e| panic!("{which}: {e}"));
+        assert_eq!(table.len(), ROWS, "{which}");
+        for row in 0..ROWS {
+            let present = row % 3 != 2;
+            assert_eq!(table.label(0, row), present.then_some(row as u32 % 3), "{which}, row {row}");
+            assert_eq!(table.text("name", row), present.then(|| name(row)).as_deref(), "{which}, row {row}");
+        }
+    }
+}
+
+/// The bytes with a count of five bytes in the place of one; the footer's length follows.
+fn damaged(bytes: &[u8], place: usize, count: [u8; 5]) -> Vec<u8> {
+    let mut damaged = [&bytes[..place], &count, &bytes[place + 1..]].concat();
+    let end = bytes.len() - 8;
+    let length = u32::from_le_bytes(bytes[end..end + 4].try_into().unwrap());
+    if (end - length as usize..end).contains(&place) {
+        let end = damaged.len() - 8;
+        damaged[end..end + 4].copy_from_slice(&(length + 4).to_le_bytes());
+    }
+    damaged
+}
+
+#[test]
+fn a_damaged_count_asks_for_no_more_memory_than_there_are_bytes_for() {
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/parquet/plain.parquet");
+    let hook = panic::take_hook();
+    // Where the parquet crate panics, errors are made of it.
+    panic::set_hook(Box::new(|_| {}));
+    let mut worst = (0, String::new());
+    for (which, bytes) in tables().into_iter().chain([("pictures".into(), fs::read(seed).unwrap())]) {
+        for (place, count) in (0..bytes.len()).flat_map(|place| COUNTS.map(|count| (place, count))) {
+            let bytes = damaged(&bytes, place, count);
+            MEMORY.reset_peak_usage();
+            let before = MEMORY.current_usage();
+            drop(open(bytes));
+            let asked = MEMORY.peak_usage().saturating_sub(before);
+            worst = worst.max((asked, format!("{which}, byte {place}")));
+        }
+    }
+    panic::set_hook(hook);
+    assert!(worst.0 < MOST, "{} bytes: {}", worst.0, worst.1);
+}
