@@ -53,6 +53,18 @@ pub unsafe fn store_some<S: Simd>(simd: S, to: *mut f32, values: S::f32s, count:
     simd.partial_store_f32s(unsafe { std::slice::from_raw_parts_mut(to, count) }, values);
 }
 
+/// Asks for the line of the cache at `place`, which may be anywhere.
+#[inline(always)]
+pub fn prefetch(place: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint that reads nothing and never faults; every x86-64 has it.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// Memory into which tasks write at places of their own.
 #[derive(Clone, Copy)]
 pub struct Shared(*mut f32);

@@ -11,6 +11,8 @@ use crate::kernels::vectorise::vectorised_for;
 
 /// Values of a task, about.
 const TASK: usize = 1 << 16;
+/// Vectors of a row that are summed together, so that memory is read as it lies.
+const VECTORS: usize = 4;
 
 /// Values of a task, in whole runs of rows.
 fn task(channels: usize) -> usize {
@@ -103,28 +105,52 @@ impl WithSimd for BackwardSums<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f64> {
-        let Self { dy, passed, x, mean } = self;
-        let channels = mean.len();
+        let channels = self.mean.len();
+        let together = VECTORS * S::F32_LANES;
         let mut sums = vec![0.0; 2 * channels];
-        let (first, second) = sums.split_at_mut(channels);
-        let zero = simd.splat_f32s(0.0);
-        for start in (0..x.len()).step_by(SHORT * channels) {
-            let rows = SHORT.min((x.len() - start) / channels);
-            for c in (0..channels).step_by(S::F32_LANES) {
-                let count = (channels - c).min(S::F32_LANES);
-                let (mean, mut sum, mut product) = (at(simd, mean, c, count), zero, zero);
-                for row in 0..rows {
-                    let place = start + row * channels + c;
-                    let (x, dy) = (at(simd, x, place, count), at(simd, dy, place, count));
-                    let dy = passed.of(simd, dy, x, (c, count));
-                    sum = simd.add_f32s(sum, dy);
-                    product = simd.mul_add_e_f32s(dy, simd.sub_f32s(x, mean), product);
-                }
-                flush(simd, sum, &mut first[c..c + count]);
-                flush(simd, product, &mut second[c..c + count]);
+        for start in (0..self.x.len()).step_by(SHORT * channels) {
+            let rows = SHORT.min((self.x.len() - start) / channels);
+            let whole = channels / together * together;
+            for c in (0..whole).step_by(together) {
+                self.add::<S, VECTORS>(simd, (start, rows), (c, S::F32_LANES), &mut sums);
+            }
+            for c in (whole..channels).step_by(S::F32_LANES) {
+                self.add::<S, 1>(simd, (start, rows), (c, (channels - c).min(S::F32_LANES)), &mut sums);
             }
         }
         sums
+    }
+}
+
+impl BackwardSums<'_> {
+    /// Adds those of `V` vectors of `count` channels from `c` on, over `rows` rows from the value `start` on.
+    #[inline(always)]
+    fn add<S: Simd, const V: usize>(
+        &self,
+        simd: S,
+        (start, rows): (usize, usize),
+        (c, count): (usize, usize),
+        sums: &mut [f64],
+    ) {
+        let Self { dy, passed, x, mean } = *self;
+        let channels = mean.len();
+        let (mut sum, mut product) = ([simd.splat_f32s(0.0); V], [simd.splat_f32s(0.0); V]);
+        for row in 0..rows {
+            for v in 0..V {
+                let c = c + v * S::F32_LANES;
+                let place = start + row * channels + c;
+                let (x, dy) = (at(simd, x, place, count), at(simd, dy, place, count));
+                let dy = passed.of(simd, dy, x, (c, count));
+                sum[v] = simd.add_f32s(sum[v], dy);
+                product[v] = simd.mul_add_e_f32s(dy, simd.sub_f32s(x, at(simd, mean, c, count)), product[v]);
+            }
+        }
+        let (first, second) = sums.split_at_mut(channels);
+        for v in 0..V {
+            let c = c + v * S::F32_LANES;
+            flush(simd, sum[v], &mut first[c..c + count]);
+            flush(simd, product[v], &mut second[c..c + count]);
+        }
     }
 }
 

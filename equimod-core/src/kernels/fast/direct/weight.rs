@@ -6,21 +6,24 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::lanes::{LINE, Scratch, Shared, spread};
-use super::super::product::{Panel, Walk, multiply, padded, padded_for, panels};
+use super::super::product::{PANEL, Panel, Walk, multiply, padded, padded_for, panels};
 use crate::kernels::shapes::ConvShape;
 
 /// Tasks, about, if the shares of the gradient are fewer.
-const TASKS: usize = 32;
-/// Pixels that are summed in registers, and values of a window's line that are summed at once.
+const TASKS: usize = 16;
+/// Pixels that are summed in registers; values of a window's line, and outputs, that are summed at once.
 const DEPTH: usize = 96;
 const VALUES: usize = 512;
+const OUTPUTS: usize = 4 * PANEL;
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
 pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<f32> {
     let (ny, nx) = s.kernel;
     let line = nx * s.in_channels;
-    // Shares of the gradient: columns of a panel, a line of the window, and values of that line.
-    let shares: Vec<Share> = panels(s.out_channels)
+    // Shares of the gradient: some outputs, a line of the window, and values of that line.
+    let shares: Vec<Share> = (0..s.out_channels)
+        .step_by(OUTPUTS)
+        .map(|first| first..(first + OUTPUTS).min(s.out_channels))
         .flat_map(|columns| (0..ny).map(move |tap| (columns.clone(), tap)))
         .flat_map(|(columns, tap)| {
             let starts = (0..line).step_by(VALUES);
@@ -91,14 +94,18 @@ impl WithSimd for AddWeights<'_> {
         for start in pixels.clone().step_by(DEPTH) {
             let pixels = start..(start + DEPTH).min(pixels.end);
             let count = pixels.len();
-            let dy = whole_vectors(&dy[start * s.out_channels..], share, count, (s.out_channels, wide), dy_copy);
             let x = windows(x, s, share, pixels, step, x_copy);
-            let walk = Walk { count: [1, 1, count], a: [0, 0, step], b: [0, 0, wide] };
             let (a, out) = (x.as_ptr(), Shared::new(sums));
-            // SAFETY: `sums` has a row of `wide` values for every value.
-            let place = |value: usize| (a.wrapping_add(value), unsafe { out.at(value * wide) });
-            // SAFETY: x has a row of values and dy one of whole vectors for each pixel.
-            unsafe { multiply(simd, Panel { walk, b: dy.as_ptr(), columns: wide, add: true }, values, place) };
+            for panel in panels(share.columns.len()) {
+                let (first, columns) = (panel.start, padded::<S>(panel.len()));
+                let panel = share.columns.start + panel.start..share.columns.start + panel.end;
+                let dy = whole_vectors(&dy[start * s.out_channels..], panel, count, (s.out_channels, columns), dy_copy);
+                let walk = Walk { count: [1, 1, count], a: [0, 0, step], b: [0, 0, columns] };
+                // SAFETY: `sums` has a row of `wide` values for every value.
+                let place = |value: usize| (a.wrapping_add(value), unsafe { out.at(value * wide + first) });
+                // SAFETY: x has a row of values and dy one of whole vectors for each pixel.
+                unsafe { multiply(simd, Panel { walk, b: dy.as_ptr(), columns, add: true }, values, place) };
+            }
         }
     }
 }
@@ -142,19 +149,18 @@ fn windows<'a>(
     copy
 }
 
-/// The share's columns of `count` pixels of dy, with zeros up to whole vectors.
+/// Some columns of `count` pixels of dy, with zeros up to whole vectors.
 fn whole_vectors<'a>(
     dy: &[f32],
-    share: &Share,
+    columns: Range<usize>,
     count: usize,
     (outputs, wide): (usize, usize),
     copy: &'a mut Scratch,
 ) -> &'a [f32] {
     let copy = copy.take(count * wide);
-    let columns = share.columns.len();
     for (values, pixel) in copy.chunks_exact_mut(wide).zip(dy.chunks_exact(outputs)) {
-        values[..columns].copy_from_slice(&pixel[share.columns.clone()]);
-        values[columns..].fill(0.0);
+        values[..columns.len()].copy_from_slice(&pixel[columns.clone()]);
+        values[columns.len()..].fill(0.0);
     }
     copy
 }

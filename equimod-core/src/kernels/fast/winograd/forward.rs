@@ -12,8 +12,10 @@ use super::filters::Weights;
 use super::tiles::{Tiles, Transformed};
 use super::{CHANNELS, POINTS, TASK_TILES};
 
-/// Tiles of a block: rows of the products that stay in the cache.
-const BLOCK: usize = 48;
+/// Tiles of a block: with the weights of 64 channels, its matrices fit into a second cache of 1 MiB.
+const BLOCK: usize = 24;
+/// Held tiles that a task makes outputs of.
+const HELD_TILES: usize = 96;
 /// Transformed weights of more values than this are not kept: they are made anew where they are needed.
 const KEPT_WEIGHTS: usize = 1 << 20;
 /// Values of transformed inputs that are held at once.
@@ -94,7 +96,7 @@ impl Work<'_> {
                 let range = tile..(tile + TASK_TILES).min(chunk.end);
                 self.arch.dispatch(HoldInputs { work: self, chunk: chunk.clone(), range, channel, out: shared });
             });
-            let jobs: Vec<_> = blocks(chunk.len(), 2 * BLOCK)
+            let jobs: Vec<_> = blocks(chunk.len(), HELD_TILES)
                 .flat_map(|range| panels(outputs).map(move |panel| (range.clone(), panel)))
                 .collect();
             let task = |scratch: &mut [Scratch; 2], (range, panel): (Range<usize>, Range<usize>)| {

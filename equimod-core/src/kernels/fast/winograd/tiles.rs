@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::super::lanes::{Shared, load, load_some, spread, store, store_some};
+use super::super::lanes::{Shared, load, load_some, prefetch, spread, store, store_some};
 use super::super::sums::flush;
 use super::POINTS;
 use super::transforms::{SIDE, both_sides, data, four_outputs, four_taps};
@@ -132,6 +132,13 @@ impl Tiles {
             let pixels =
                 Pixels { first, steps: (width * all, all), lines: inside(top, height), line: inside(left, width) };
             for c in (0..channels.len()).step_by(S::F32_LANES) {
+                // The tile to the right shares two columns with this one.
+                let next = first.wrapping_add(OUT * all + c);
+                for i in 0..IN {
+                    for j in IN - OUT..IN {
+                        prefetch(next.wrapping_add((i * width + j) * all));
+                    }
+                }
                 let count = (channels.len() - c).min(S::F32_LANES);
                 // SAFETY: pixels inside have all channels.
                 unsafe {
