@@ -11,8 +11,6 @@ use crate::kernels::vectorise::vectorised_for;
 
 /// Values of a task, about.
 const TASK: usize = 1 << 16;
-/// Vectors of a row that are summed together, so that memory is read as it lies.
-const VECTORS: usize = 4;
 
 /// Values of a task, in whole runs of rows.
 fn task(channels: usize) -> usize {
@@ -105,17 +103,20 @@ impl WithSimd for BackwardSums<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f64> {
-        let channels = self.mean.len();
-        let together = VECTORS * S::F32_LANES;
+        let (channels, lanes) = (self.mean.len(), S::F32_LANES);
         let mut sums = vec![0.0; 2 * channels];
         for start in (0..self.x.len()).step_by(SHORT * channels) {
             let rows = SHORT.min((self.x.len() - start) / channels);
-            let whole = channels / together * together;
-            for c in (0..whole).step_by(together) {
-                self.add::<S, VECTORS>(simd, (start, rows), (c, S::F32_LANES), &mut sums);
-            }
-            for c in (whole..channels).step_by(S::F32_LANES) {
-                self.add::<S, 1>(simd, (start, rows), (c, (channels - c).min(S::F32_LANES)), &mut sums);
+            let mut c = 0;
+            while c < channels {
+                // Neighbours in a row together, so that memory is read as it lies.
+                let (part, left) = ((start, rows), channels - c);
+                c += match left / lanes {
+                    0 => self.add::<S, 1>(simd, part, (c, left), &mut sums),
+                    1 => self.add::<S, 1>(simd, part, (c, lanes), &mut sums),
+                    2 | 3 => self.add::<S, 2>(simd, part, (c, lanes), &mut sums),
+                    _ => self.add::<S, 4>(simd, part, (c, lanes), &mut sums),
+                };
             }
         }
         sums
@@ -123,7 +124,8 @@ impl WithSimd for BackwardSums<'_> {
 }
 
 impl BackwardSums<'_> {
-    /// Adds those of `V` vectors of `count` channels from `c` on, over `rows` rows from the value `start` on.
+    /// Adds those of `V` vectors of `count` channels from `c` on, over `rows` rows from the value `start` on; gives the
+    /// number of the channels.
     #[inline(always)]
     fn add<S: Simd, const V: usize>(
         &self,
@@ -131,7 +133,7 @@ impl BackwardSums<'_> {
         (start, rows): (usize, usize),
         (c, count): (usize, usize),
         sums: &mut [f64],
-    ) {
+    ) -> usize {
         let Self { dy, passed, x, mean } = *self;
         let channels = mean.len();
         let (mut sum, mut product) = ([simd.splat_f32s(0.0); V], [simd.splat_f32s(0.0); V]);
@@ -151,6 +153,7 @@ impl BackwardSums<'_> {
             flush(simd, sum[v], &mut first[c..c + count]);
             flush(simd, product[v], &mut second[c..c + count]);
         }
+        V * count
     }
 }
 

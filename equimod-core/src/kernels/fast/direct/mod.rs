@@ -248,17 +248,19 @@ impl WithSimd for Task<'_> {
         let size = ((lines.len() - 1) * plan.step + ny, (plan.count.1 - 1) * plan.step + nx);
         let first = ((lines.start * plan.step) as isize + plan.first.0, plan.first.1);
         let (x, row, image) = surrounded(x, plan, first, size, scratch);
-        let pixels: Vec<Pixel> = (pictures.clone().enumerate())
-            .flat_map(|(k, picture)| lines.clone().enumerate().map(move |(i, line)| (k, picture, i, line)))
-            .flat_map(|(k, picture, i, line)| {
+        let mut pixels = Vec::with_capacity(pictures.len() * lines.len() * plan.count.1);
+        for (k, picture) in pictures.clone().enumerate() {
+            for (i, line) in lines.clone().enumerate() {
                 let from = k * image + i * plan.step * row;
                 let to = picture * plan.out_area + plan.out_first + line * plan.out_step.0;
-                (0..plan.count.1).map(move |j| Pixel {
-                    from: from + j * plan.step * c,
-                    to: (to + j * plan.out_step.1) * plan.outputs,
-                })
-            })
-            .collect();
+                pixels.extend(
+                    (0..plan.count.1).map(|j| Pixel {
+                        from: from + j * plan.step * c,
+                        to: (to + j * plan.out_step.1) * plan.outputs,
+                    }),
+                );
+            }
+        }
         for (first, panel, wide) in panels.each() {
             let columns = wide.min(plan.outputs - first);
             for (k, Piece { taps, values }) in pieces(ny, nx * c).enumerate() {
