@@ -4,20 +4,18 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use candle_core::Device;
 use equimod_core::Model;
-use equimod_core::checkpoint::{sha256, write_atomic, write_folder};
 use equimod_core::model::{CONFIG_FILE, MODEL_FILE};
 use serde_json::json;
 
-use crate::card::{CARD_FILE, is_edited};
+use crate::card::CARD_FILE;
 use crate::cli::Export;
 use crate::exit::Usage;
 use crate::export::run::RunFiles;
-use crate::export::sums::{SUMS_FILE, listed};
+use crate::export::sums::SUMS_FILE;
 use crate::export::verify::{Verified, ensure_finite, verify};
-use crate::export::{Files, Told, files};
+use crate::export::{Files, Told, files, folder};
 use crate::hub::Weights;
 use crate::models::Local;
 use crate::{models, output};
@@ -33,8 +31,11 @@ pub fn run(arguments: &Export) -> anyhow::Result<ExitCode> {
     run.left_out.iter().for_each(|what| output::note(&format!("left out: {what}")));
     let told = Told { licence: arguments.licence.clone(), data_licence: arguments.data_licence.clone() };
     let mut files = files(&model, run, &told)?;
-    keep_card(&mut files, out, arguments.force_card)?;
-    write(out, &files)?;
+    if !arguments.force_card && folder::keep_card(&mut files, out)? {
+        let card = out.join(CARD_FILE);
+        output::note(&format!("{} was edited and stays as it is; --force-card writes it anew", card.display()));
+    }
+    folder::write(out, &files)?;
     let verified = arguments.verify.then(|| verify(&model, out)).transpose()?;
     tell(arguments, &files, verified)?;
     Ok(ExitCode::SUCCESS)
@@ -80,52 +81,6 @@ fn model(arguments: &Export, local: &Local) -> anyhow::Result<Model> {
         return Err(Usage(text).into());
     }
     Ok(Model::load_target(&local.path, &Device::Cpu)?)
-}
-
-/// Writes a new folder at once. In one that is there, each file is replaced by itself, those of an earlier export that this
-/// one lacks are removed, the sums come last, and everything else stays.
-fn write(out: &Path, files: &Files) -> anyhow::Result<()> {
-    if !out.exists() {
-        write_folder(out, files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?;
-        return Ok(());
-    }
-    let earlier = listed(out);
-    let (sums, others): (Vec<_>, Vec<_>) = files.iter().partition(|(name, _)| *name == SUMS_FILE);
-    for (name, bytes) in others {
-        let path = out.join(name);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        }
-        write_atomic(&path, bytes)?;
-    }
-    for (name, sum) in earlier.into_iter().filter(|(name, _)| !files.contains_key(name)) {
-        let path = out.join(&name);
-        // One that was changed is somebody's.
-        if fs::read(&path).is_ok_and(|bytes| sha256(&bytes) == sum) {
-            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-            // Folders that are empty now go, too; others stay.
-            let folders = path.ancestors().skip(1).take_while(|folder| *folder != out);
-            folders.map_while(|folder| fs::remove_dir(folder).ok()).for_each(drop);
-        }
-    }
-    for (name, bytes) in sums {
-        write_atomic(&out.join(name), bytes)?;
-    }
-    Ok(())
-}
-
-/// Keeps the card of an earlier export if a person edited it.
-fn keep_card(files: &mut Files, out: &Path, force: bool) -> anyhow::Result<()> {
-    let path = out.join(CARD_FILE);
-    if force || !path.is_file() {
-        return Ok(());
-    }
-    let card = fs::read(&path)?;
-    if is_edited(&card) {
-        output::note(&format!("{} was edited and stays as it is; --force-card writes it anew", path.display()));
-        files.insert(CARD_FILE.into(), card);
-    }
-    Ok(())
 }
 
 fn tell(arguments: &Export, files: &Files, verified: Option<Verified>) -> anyhow::Result<()> {

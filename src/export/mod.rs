@@ -1,6 +1,7 @@
 //! Weights for others: the backbone under torchvision's names, what describes it, and how it came about.
 
 mod config;
+pub mod folder;
 pub mod run;
 pub mod sums;
 pub mod verify;
