@@ -106,6 +106,28 @@ fn damaged(bytes: &[u8], place: usize, count: [u8; 5]) -> Vec<u8> {
 }
 
 #[test]
+fn a_damaged_file_is_an_error_or_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table.parquet");
+    let whole = table(WriterVersion::PARQUET_1_0, None);
+    let (mut tried, mut told, mut read) = (0, 0, 0);
+    for place in (0..whole.len()).step_by(3) {
+        for bit in 0..8 {
+            let mut bytes = whole.clone();
+            bytes[place] ^= 1 << bit;
+            fs::write(&path, bytes).unwrap();
+            tried += 1;
+            match ParquetDataset::open(&path, None) {
+                Ok(_) => read += 1,
+                Err(error) => told += usize::from(error.to_string().contains("table.parquet")),
+            }
+        }
+    }
+    assert_eq!(told + read, tried);
+    assert!(told > 1000, "{told} told, {read} read");
+}
+
+#[test]
 fn a_damaged_count_asks_for_no_more_memory_than_there_are_bytes_for() {
     let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/parquet/plain.parquet");
     let hook = panic::take_hook();

@@ -52,10 +52,10 @@ fn broken(error: parquet::errors::ParquetError) -> String {
     format!("it is truncated or not a parquet file ({error})")
 }
 
-/// The parquet crate is not made for damaged pages: where it panics, they are.
+/// The parquet crate is not made for damaged schemas and pages: where it panics, they are.
 fn guarded<T>(read: impl FnOnce() -> Read<T>) -> Read<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err("its pages are damaged; fetch it again".into()))
+        .unwrap_or_else(|_| Err("it is damaged; fetch it again".into()))
 }
 
 impl ParquetDataset {
@@ -81,7 +81,7 @@ impl ParquetDataset {
         let told = |path: &Path, reason: String| Error::data_set(path.display().to_string(), reason);
         let mut tables = Vec::with_capacity(paths.len());
         for path in paths {
-            tables.push(frame(path).map_err(|reason| told(path, reason))?);
+            tables.push(guarded(|| frame(path)).map_err(|reason| told(path, reason))?);
         }
         let bytes = tables.iter().map(|(reader, columns)| columns.picture_bytes(reader)).fold(0, u64::saturating_add);
         if bytes <= held {

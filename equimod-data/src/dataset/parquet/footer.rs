@@ -77,11 +77,11 @@ fn sound(footer: &[u8]) -> Option<()> {
 fn schema(wire: &mut Wire) -> Option<()> {
     let (elements, of) = list(wire)?;
     (elements == 0 || of == kind::STRUCT).then_some(())?;
-    // Children that the groups around the next element still miss.
+    // Children that the groups around the next element still miss, never 0.
     let mut missing: Vec<usize> = Vec::new();
     for _ in 0..elements {
         if let Some(around) = missing.last_mut() {
-            *around = around.checked_sub(1)?;
+            *around -= 1;
         }
         let children = element(wire)?;
         if children > elements {
@@ -126,7 +126,7 @@ fn field(wire: &mut Wire, last: i64) -> Option<Option<(i64, u8)>> {
     }
     let id = match header >> 4 {
         0 => wire.signed()?,
-        step => last + i64::from(step),
+        step => last.checked_add(i64::from(step))?,
     };
     Some(Some((id, header & 15)))
 }
