@@ -9,7 +9,8 @@ use candle_core::{DType, Tensor, Var};
 
 use crate::collective::{Collective, SharedCollective};
 use crate::kernels::{self, Passed};
-use crate::nn::{Mode, hand_written};
+use crate::nn::collector::collect;
+use crate::nn::{Mode, hand_written, hand_written_of_three};
 use crate::params::{Init, Role, Scope};
 use crate::tape::Gradients;
 use crate::{Error, Result};
@@ -297,33 +298,44 @@ impl BatchNorm1d {
     pub fn forward(&self, xs: &Tensor, mode: Mode) -> Result<Tensor> {
         let values = xs.detach().contiguous()?;
         let statistics = self.running.statistics(&values, None, mode, self.collective.as_ref())?;
-        let normalised = self.normalise(xs, values, statistics)?;
-        match &self.affine {
-            Some((weight, bias)) => Ok(normalised.broadcast_mul(weight)?.broadcast_add(bias)?),
-            None => Ok(normalised),
-        }
-    }
-
-    fn normalise(&self, xs: &Tensor, values: Tensor, statistics: Statistics) -> Result<Tensor> {
-        let dtype = xs.dtype();
-        let (scale, shift) = statistics.affine(None, None)?;
-        let output = kernels::batch_norm_apply(&values, &scale.to_dtype(dtype)?, &shift.to_dtype(dtype)?, None, false)?;
-        let collective = self.collective.clone();
-        let backward = move |dys: &Tensor| {
-            normalised_backward(dys, &values, &statistics, collective.as_ref()).map_err(candle_core::Error::wrap)
+        let parts = self.affine.as_ref().map(|(weight, bias)| (weight.as_detached_tensor(), bias.as_detached_tensor()));
+        let (scale, shift) = match &parts {
+            Some((weight, bias)) => statistics.affine(Some(weight), Some(bias))?,
+            None => statistics.affine(None, None)?,
         };
-        Ok(hand_written(xs, &output, backward)?)
+        let dtype = xs.dtype();
+        let ys = kernels::batch_norm_apply(&values, &scale.to_dtype(dtype)?, &shift.to_dtype(dtype)?, None, false)?;
+        let weight = parts.map(|(weight, _)| weight);
+        let way_back = WayBack { xs: values, statistics, weight, collective: self.collective.clone() };
+        let Some((weight, bias)) = &self.affine else {
+            let backward = move |dys: &Tensor| way_back.gradients(dys).map(|(dxs, _)| dxs);
+            return Ok(hand_written(xs, &ys, move |dys| backward(dys).map_err(candle_core::Error::wrap))?);
+        };
+        let ids = (weight.id(), bias.id());
+        Ok(hand_written_of_three([xs, weight, bias], &ys, move |dys| {
+            let (dxs, sums) = way_back.gradients(dys).map_err(candle_core::Error::wrap)?;
+            Ok((Some(dxs), collect(ids.0, sums.get(1)?)?, collect(ids.1, sums.get(0)?)?))
+        })?)
     }
 }
 
-fn normalised_backward(
-    dys: &Tensor,
-    xs: &Tensor,
-    statistics: &Statistics,
-    collective: &dyn Collective,
-) -> Result<Tensor> {
-    let dtype: DType = xs.dtype();
-    let (mean, inverse_deviation) = (statistics.mean.to_dtype(dtype)?, statistics.inverse_deviation.to_dtype(dtype)?);
-    let sums = kernels::batch_norm_backward_sums(dys, &Passed::All, xs, &mean, &inverse_deviation)?;
-    backward(Arriving::Shared(dys), &Passed::All, xs, statistics.gradient_coefficients(&sums, None, collective)?)
+/// What a [`BatchNorm1d`]'s way back needs.
+struct WayBack {
+    xs: Tensor,
+    statistics: Statistics,
+    weight: Option<Tensor>,
+    collective: SharedCollective,
+}
+
+impl WayBack {
+    /// The gradient of the input; and those of bias and weight, `[2, features]`.
+    fn gradients(&self, dys: &Tensor) -> Result<(Tensor, Tensor)> {
+        let Self { xs, statistics, weight, collective } = self;
+        let dtype = xs.dtype();
+        let mean = statistics.mean.to_dtype(dtype)?;
+        let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
+        let sums = kernels::batch_norm_backward_sums(dys, &Passed::All, xs, &mean, &inverse_deviation)?;
+        let coefficients = statistics.gradient_coefficients(&sums, weight.as_ref(), collective.as_ref())?;
+        Ok((backward(Arriving::Shared(dys), &Passed::All, xs, coefficients)?, sums.to_dtype(dtype)?))
+    }
 }

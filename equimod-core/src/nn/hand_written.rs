@@ -1,10 +1,15 @@
 //! A hand-written backward inside candle's automatic differentiation, on any device.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, CustomOp2, Layout, MetalStorage, Shape, Storage, Tensor};
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, MetalStorage, Shape, Storage, Tensor,
+};
 
 type Backward = Box<dyn Fn(&Tensor) -> candle_core::Result<Tensor> + Send + Sync>;
-type PairBackward = Box<dyn Fn(&Tensor) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> + Send + Sync>;
+type Pair = (Option<Tensor>, Option<Tensor>);
+type PairBackward = Box<dyn Fn(&Tensor) -> candle_core::Result<Pair> + Send + Sync>;
+type Three = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+type ThreeBackward = Box<dyn Fn(&Tensor) -> candle_core::Result<Three> + Send + Sync>;
 
 /// Makes `output`, computed by any means from the values of `input`, a function of `input` for candle's
 /// differentiation: where the gradient of the loss with respect to the result is `g` (shape of `output`), that with
@@ -34,9 +39,19 @@ pub fn hand_written_pair(
     first: &Tensor,
     second: &Tensor,
     output: &Tensor,
-    backward: impl Fn(&Tensor) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> + Send + Sync + 'static,
+    backward: impl Fn(&Tensor) -> candle_core::Result<Pair> + Send + Sync + 'static,
 ) -> candle_core::Result<Tensor> {
     first.apply_op2(second, HandWritten::<PairBackward> { output: whole(output)?, backward: Box::new(backward) })
+}
+
+/// [`hand_written`] with three inputs: `backward(g)` is the gradient with respect to each, or none.
+pub fn hand_written_of_three(
+    [first, second, third]: [&Tensor; 3],
+    output: &Tensor,
+    backward: impl Fn(&Tensor) -> candle_core::Result<Three> + Send + Sync + 'static,
+) -> candle_core::Result<Tensor> {
+    let operation = HandWritten::<ThreeBackward> { output: whole(output)?, backward: Box::new(backward) };
+    first.apply_op3(second, third, operation)
 }
 
 struct HandWritten<B> {
@@ -129,13 +144,53 @@ impl CustomOp2 for HandWritten<PairBackward> {
         on_metal(&self.output)
     }
 
-    fn bwd(
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor, gradient: &Tensor) -> candle_core::Result<Pair> {
+        (self.backward)(&gradient.contiguous()?)
+    }
+}
+
+impl CustomOp3 for HandWritten<ThreeBackward> {
+    fn name(&self) -> &'static str {
+        "hand-written"
+    }
+
+    fn cpu_fwd(
         &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        on_cpu(&self.output)
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        on_cuda(&self.output)
+    }
+
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(MetalStorage, Shape)> {
+        on_metal(&self.output)
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor, _: &Tensor, gradient: &Tensor) -> candle_core::Result<Three> {
         (self.backward)(&gradient.contiguous()?)
     }
 }

@@ -1,11 +1,11 @@
 //! Fully connected layer.
 
-use candle_core::{Tensor, Var};
+use candle_core::{Tensor, TensorId, Var};
 
 use crate::Result;
 use crate::kernels;
 use crate::nn::collector::collect;
-use crate::nn::hand_written_pair;
+use crate::nn::{hand_written_of_three, hand_written_pair};
 use crate::params::{Init, Role, Scope};
 
 /// xs `[batch, in]` → `xs · weightᵀ (+ bias)` `[batch, out]`.
@@ -26,15 +26,32 @@ impl Linear {
 
     /// Applies the layer.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let (input, weight, id) = (xs.detach(), self.weight.as_detached_tensor(), self.weight.id());
-        let ys = kernels::times_transposed(&input, &weight)?;
-        let ys = hand_written_pair(xs, &self.weight, &ys, move |dys| {
-            let dxs = kernels::times(dys, &weight)?;
-            Ok((Some(dxs), collect(id, kernels::transposed_times(dys, &input)?)?))
-        })?;
-        match &self.bias {
-            Some(bias) => Ok(ys.broadcast_add(bias)?),
-            None => Ok(ys),
-        }
+        let way_back = WayBack { xs: xs.detach(), weight: self.weight.as_detached_tensor(), id: self.weight.id() };
+        let ys = kernels::times_transposed(&way_back.xs, &way_back.weight)?;
+        let Some(bias) = &self.bias else {
+            return Ok(hand_written_pair(xs, &self.weight, &ys, move |dys| way_back.gradients(dys))?);
+        };
+        let (ys, id) = (ys.broadcast_add(&bias.as_detached_tensor())?, bias.id());
+        Ok(hand_written_of_three([xs, &self.weight, bias], &ys, move |dys| {
+            let (dxs, weight) = way_back.gradients(dys)?;
+            let sum = kernels::batch_norm_sums(dys)?.get(0)?.to_dtype(dys.dtype())?;
+            Ok((dxs, weight, collect(id, sum)?))
+        })?)
+    }
+}
+
+/// What the way back needs.
+struct WayBack {
+    xs: Tensor,
+    weight: Tensor,
+    /// Whose gradient the weight's is.
+    id: TensorId,
+}
+
+impl WayBack {
+    /// The gradients of the input and of the weight, as [`hand_written_pair`] takes them.
+    fn gradients(&self, dys: &Tensor) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let dxs = kernels::times(dys, &self.weight)?;
+        Ok((Some(dxs), collect(self.id, kernels::transposed_times(dys, &self.xs)?)?))
     }
 }

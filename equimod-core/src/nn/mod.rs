@@ -13,7 +13,7 @@ pub use activation::relu;
 pub use batch_norm::{Arriving, BatchNorm, BatchNorm1d, BatchNormMemory, Statistics};
 pub use collector::collecting;
 pub use conv2d::{Conv2d, Conv2dConfig};
-pub use hand_written::{hand_written, hand_written_pair};
+pub use hand_written::{hand_written, hand_written_of_three, hand_written_pair};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 
