@@ -25,6 +25,76 @@ pub unsafe fn store<S: Simd>(to: *mut f32, values: S::f32s) {
     unsafe { to.cast::<S::f32s>().write_unaligned(values) }
 }
 
+/// How the vectors of a large result are written: past the caches if it is so large that the first of them would have left
+/// the caches before anybody reads them. Then no line is fetched only to be overwritten.
+#[derive(Clone, Copy)]
+pub struct Writer {
+    past_caches: bool,
+}
+
+impl Writer {
+    /// Values of a result that goes past the caches, at least: 8 MiB.
+    const LARGE: usize = 1 << 21;
+
+    /// For a result of `count` values.
+    pub fn of(count: usize) -> Self {
+        Self { past_caches: count >= Self::LARGE }
+    }
+
+    /// For a result in the place of what it is made of, which is in the cache.
+    pub fn in_place() -> Self {
+        Self { past_caches: false }
+    }
+
+    /// Puts a vector at `to`. Before another thread reads it: [`finish`](Self::finish).
+    ///
+    /// # Safety
+    /// As [`store`]'s.
+    #[inline(always)]
+    pub unsafe fn store<S: Simd>(self, to: *mut f32, values: S::f32s) {
+        #[cfg(target_arch = "x86_64")]
+        if self.past_caches && to.addr().is_multiple_of(size_of::<S::f32s>()) {
+            use std::arch::x86_64::{__m256, __m512, _mm256_stream_ps, _mm512_stream_ps};
+            use std::mem::transmute_copy;
+
+            // SAFETY: the caller's promise; the place is aligned, and vectors have this size where the instruction exists.
+            unsafe {
+                match size_of::<S::f32s>() {
+                    64 => return _mm512_stream_ps(to, transmute_copy::<_, __m512>(&values)),
+                    32 => return _mm256_stream_ps(to, transmute_copy::<_, __m256>(&values)),
+                    _ => {}
+                }
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { store::<S>(to, values) }
+    }
+
+    /// [`store`](Self::store) of the first `count` values, as [`store_some`].
+    ///
+    /// # Safety
+    /// As [`store_some`]'s.
+    #[inline(always)]
+    pub unsafe fn store_some<S: Simd>(self, simd: S, to: *mut f32, values: S::f32s, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match count >= S::F32_LANES {
+                true => self.store::<S>(to, values),
+                false => store_some(simd, to, values, count),
+            }
+        }
+    }
+
+    /// Everything that was written is there for other threads as soon as they hear of it.
+    pub fn finish(self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.past_caches {
+            // SAFETY: every x86-64 has it.
+            unsafe { std::arch::x86_64::_mm_sfence() };
+        }
+    }
+}
+
 /// The first `count` values of a vector at `from`, zeros behind them.
 ///
 /// # Safety
@@ -122,5 +192,51 @@ impl Scratch {
             self.0 = unwritten(count);
         }
         &mut self.0[..count]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::{Simd, WithSimd};
+
+    use super::*;
+    use crate::kernels::tests::instruction_sets;
+
+    /// Copies values in vectors, the last not full.
+    struct Copy<'a> {
+        from: &'a [f32],
+        to: &'a mut [f32],
+        writer: Writer,
+    }
+
+    impl WithSimd for Copy<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            for start in (0..self.from.len()).step_by(S::F32_LANES) {
+                let count = (self.from.len() - start).min(S::F32_LANES);
+                // SAFETY: so many values are left in both.
+                unsafe {
+                    let values = load_some(simd, self.from[start..].as_ptr(), count);
+                    self.writer.store_some(simd, self.to[start..].as_mut_ptr(), values, count);
+                }
+            }
+            self.writer.finish();
+        }
+    }
+
+    #[test]
+    fn results_are_the_same_past_the_caches_wherever_they_begin() {
+        assert!(Writer::of(Writer::LARGE).past_caches && !Writer::of(Writer::LARGE - 1).past_caches);
+        let from: Vec<f32> = (1..=1000u16).map(f32::from).collect();
+        for (arch, shift) in instruction_sets().into_iter().flat_map(|arch| (0..LINE).map(move |shift| (arch, shift))) {
+            for writer in [Writer::in_place(), Writer::of(Writer::LARGE)] {
+                let mut to = vec![0.0; LINE + from.len() + 1];
+                arch.dispatch(Copy { from: &from, to: &mut to[shift..][..from.len()], writer });
+                assert_eq!(to[shift..][..from.len()], from, "{arch:?} {shift}");
+                assert_eq!(to.iter().filter(|&&value| value == 0.0).count(), LINE + 1, "{arch:?} {shift}");
+            }
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! Batch norm over rows of channels: sums, application and backward, one pass over memory each.
 //!
-//! Sums are taken over short runs of rows in 32 bits and go on in 64; runs and tasks are cut by shape alone.
+//! [Sums](super::sums) and tasks are cut by shape alone.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::lanes::{load_some, store_some, unwritten};
-use super::sums::{Partials, SHORT, add_sums, flush};
+use super::lanes::{Writer, load_some, unwritten};
+use super::sums::{Partials, SHORT, Sums};
 use crate::kernels::vectorise::vectorised_for;
 
 /// Values of a task, about.
@@ -19,28 +19,24 @@ fn task(channels: usize) -> usize {
 
 /// Σx and Σx² per channel, `[2, channels]`.
 pub fn sums(arch: Arch, x: &[f32], channels: usize) -> Vec<f64> {
-    let partials = x.par_chunks(task(channels)).map(|x| arch.dispatch(Sums { x, channels })).collect();
+    let partials = x.par_chunks(task(channels)).map(|x| arch.dispatch(ForwardSums { x, channels })).collect();
     Partials(partials).sum(channels)
 }
 
-struct Sums<'a> {
+struct ForwardSums<'a> {
     x: &'a [f32],
     channels: usize,
 }
 
-impl WithSimd for Sums<'_> {
+impl WithSimd for ForwardSums<'_> {
     type Output = Vec<f64>;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f64> {
-        let Self { x, channels } = self;
-        let mut sums = vec![0.0; 2 * channels];
-        let (first, second) = sums.split_at_mut(channels);
-        for x in x.chunks(SHORT * channels) {
-            // SAFETY: the rows lie in the chunk.
-            unsafe { add_sums(simd, x.as_ptr(), x.len() / channels, first, second) };
-        }
-        sums
+        let mut sums = Sums::new(self.channels);
+        // SAFETY: the rows lie in the slice.
+        unsafe { sums.add_rows(simd, self.x.as_ptr(), self.x.len() / self.channels) };
+        sums.total()
     }
 }
 
@@ -104,8 +100,8 @@ impl WithSimd for BackwardSums<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f64> {
         let (channels, lanes) = (self.mean.len(), S::F32_LANES);
-        let mut sums = vec![0.0; 2 * channels];
-        for start in (0..self.x.len()).step_by(SHORT * channels) {
+        let mut sums = Sums::new(channels);
+        for (run, start) in (0..self.x.len()).step_by(SHORT * channels).enumerate() {
             let rows = SHORT.min((self.x.len() - start) / channels);
             let mut c = 0;
             while c < channels {
@@ -118,8 +114,11 @@ impl WithSimd for BackwardSums<'_> {
                     _ => self.add::<S, 4>(simd, part, (c, lanes), &mut sums),
                 };
             }
+            if run % SHORT == SHORT - 1 {
+                sums.carry(0..channels);
+            }
         }
-        sums
+        sums.total()
     }
 }
 
@@ -132,26 +131,23 @@ impl BackwardSums<'_> {
         simd: S,
         (start, rows): (usize, usize),
         (c, count): (usize, usize),
-        sums: &mut [f64],
+        sums: &mut Sums,
     ) -> usize {
         let Self { dy, passed, x, mean } = *self;
         let channels = mean.len();
-        let (mut sum, mut product) = ([simd.splat_f32s(0.0); V], [simd.splat_f32s(0.0); V]);
+        let mut run = [[simd.splat_f32s(0.0); 2]; V];
         for row in 0..rows {
             for v in 0..V {
                 let c = c + v * S::F32_LANES;
                 let place = start + row * channels + c;
                 let (x, dy) = (at(simd, x, place, count), at(simd, dy, place, count));
                 let dy = passed.of(simd, dy, x, (c, count));
-                sum[v] = simd.add_f32s(sum[v], dy);
-                product[v] = simd.mul_add_e_f32s(dy, simd.sub_f32s(x, at(simd, mean, c, count)), product[v]);
+                let product = simd.mul_add_e_f32s(dy, simd.sub_f32s(x, at(simd, mean, c, count)), run[v][1]);
+                run[v] = [simd.add_f32s(run[v][0], dy), product];
             }
         }
-        let (first, second) = sums.split_at_mut(channels);
         for v in 0..V {
-            let c = c + v * S::F32_LANES;
-            flush(simd, sum[v], &mut first[c..c + count]);
-            flush(simd, product[v], &mut second[c..c + count]);
+            sums.add(simd, (c + v * S::F32_LANES, count), run[v]);
         }
         V * count
     }
@@ -160,7 +156,7 @@ impl BackwardSums<'_> {
 /// `relu?(x·scale + shift + residual?)`.
 pub fn apply(arch: Arch, x: &[f32], scale: &[f32], shift: &[f32], residual: Option<&[f32]>, relu: bool) -> Vec<f32> {
     let mut out = unwritten(x.len());
-    let places = Places { from: x.as_ptr(), to: out.as_mut_ptr(), count: x.len() };
+    let places = Places { from: x.as_ptr(), to: out.as_mut_ptr(), count: x.len(), writer: Writer::of(x.len()) };
     places.each(scale.len(), |places, start| {
         let residual = residual.map(|residual| &residual[start..][..places.count]);
         arch.dispatch(Apply { places, scale, shift, residual, relu });
@@ -182,6 +178,7 @@ struct Places {
     from: *const f32,
     to: *mut f32,
     count: usize,
+    writer: Writer,
 }
 
 // SAFETY: pointers by themselves; tasks read and write at places of their own.
@@ -192,7 +189,7 @@ unsafe impl Sync for Places {}
 impl Places {
     fn in_place(values: &mut [f32]) -> Self {
         let to = values.as_mut_ptr();
-        Self { from: to, to, count: values.len() }
+        Self { from: to, to, count: values.len(), writer: Writer::in_place() }
     }
 
     /// Calls `work` with the places of every task, and the number of the first of them.
@@ -201,7 +198,8 @@ impl Places {
         (0..self.count.div_ceil(length)).into_par_iter().for_each(|k| {
             let (start, places) = (k * length, self);
             let (from, to) = (places.from.wrapping_add(start), places.to.wrapping_add(start));
-            work(Self { from, to, count: length.min(places.count - start) }, start);
+            work(Self { from, to, count: length.min(places.count - start), ..places }, start);
+            places.writer.finish();
         });
     }
 }
@@ -235,7 +233,7 @@ impl WithSimd for Apply<'_> {
                         // Not a number stays what it is.
                         y = simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, y);
                     }
-                    store_some(simd, places.to.add(place), y, count);
+                    places.writer.store_some(simd, places.to.add(place), y, count);
                 }
             }
         }
@@ -245,7 +243,7 @@ impl WithSimd for Apply<'_> {
 /// `scale·dy' + slope·x + offset`, each per channel: batch norm's backward.
 pub fn backward(arch: Arch, dy: &[f32], passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) -> Vec<f32> {
     let mut out = unwritten(dy.len());
-    let places = Places { from: dy.as_ptr(), to: out.as_mut_ptr(), count: dy.len() };
+    let places = Places { from: dy.as_ptr(), to: out.as_mut_ptr(), count: dy.len(), writer: Writer::of(dy.len()) };
     backward_at(arch, places, passed, x, coefficients);
     out
 }
@@ -284,7 +282,7 @@ impl WithSimd for Backward<'_> {
                     let dy = passed.of(simd, dy, x, (c, count));
                     let rest = simd.mul_add_e_f32s(x, at(simd, slope, c, count), at(simd, offset, c, count));
                     let dx = simd.mul_add_e_f32s(dy, at(simd, scale, c, count), rest);
-                    store_some(simd, places.to.add(place), dx, count);
+                    places.writer.store_some(simd, places.to.add(place), dx, count);
                 }
             }
         }

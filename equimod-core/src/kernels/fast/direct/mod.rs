@@ -12,7 +12,7 @@ pub use weight::backward_weight;
 
 use super::lanes::{Scratch, Shared, unwritten};
 use super::product::{PANEL, Panel, Walk, multiply, padded_for};
-use super::sums::{Partials, SHORT, add_sums};
+use super::sums::{Partials, Sums};
 use crate::kernels::shapes::ConvShape;
 
 /// Values of the input that a task goes over, about, and the least and most pixels that it makes.
@@ -217,12 +217,12 @@ fn convolve(arch: Arch, x: &[f32], plan: &Plan, panels: &Panels, out: &mut [f32]
     let image = plan.in_size.0 * plan.in_size.1 * plan.channels;
     let task = |scratch: &mut Scratch, (pictures, lines): (Range<usize>, Range<usize>)| {
         let x = &x[pictures.start * image..pictures.end * image];
-        let mut partial = vec![0.0; if sums { 2 * plan.outputs } else { 0 }];
-        arch.dispatch(Task { x, pictures, lines, plan, panels, out: shared, scratch, sums: &mut partial });
-        partial
+        let mut partial = sums.then(|| Sums::new(plan.outputs));
+        arch.dispatch(Task { x, pictures, lines, plan, panels, out: shared, scratch, sums: partial.as_mut() });
+        partial.map(Sums::total)
     };
-    let partials: Vec<Vec<f64>> = plan.tasks().into_par_iter().map_init(Scratch::default, task).collect();
-    sums.then_some(Partials(partials))
+    let partials: Vec<_> = plan.tasks().into_par_iter().map_init(Scratch::default, task).collect();
+    Partials::of(partials)
 }
 
 /// Some lines of a picture's outputs, or all of several pictures'.
@@ -234,7 +234,7 @@ struct Task<'a> {
     panels: &'a Panels,
     out: Shared,
     scratch: &'a mut Scratch,
-    sums: &'a mut [f64],
+    sums: Option<&'a mut Sums>,
 }
 
 impl WithSimd for Task<'_> {
@@ -277,13 +277,10 @@ impl WithSimd for Task<'_> {
                 unsafe { multiply(simd, Panel { walk, b, columns, add: k > 0 }, pixels.len(), place) };
             }
         }
-        if !sums.is_empty() {
+        if let Some(sums) = sums {
             // Lines of a forward pass lie side by side.
-            let (first, second) = sums.split_at_mut(plan.outputs);
-            for pixels in pixels.chunks(SHORT) {
-                // SAFETY: this task has written the pixels.
-                unsafe { add_sums(simd, out.at(pixels[0].to), pixels.len(), first, second) };
-            }
+            // SAFETY: this task has written the pixels.
+            unsafe { sums.add_rows(simd, out.at(pixels[0].to), pixels.len()) };
         }
     }
 }

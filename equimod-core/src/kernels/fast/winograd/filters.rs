@@ -5,9 +5,8 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::super::lanes::{LANES, load, store};
-use super::TAPS;
 use super::tiles::Transformed;
-use super::transforms::{SIDE, both_sides, three_taps};
+use super::{Family, SIDE, TAPS, Transform};
 
 /// The weights of a convolution, `[O, C, 3, 3]`.
 #[derive(Clone, Copy)]
@@ -36,7 +35,13 @@ impl Weights<'_> {
     /// # Safety
     /// `out` has a row of whole vectors for each input.
     #[inline(always)]
-    pub unsafe fn transform<S: Simd>(&self, simd: S, inputs: Range<usize>, columns: Range<usize>, out: Transformed) {
+    pub unsafe fn transform<S: Simd, F: Family>(
+        &self,
+        simd: S,
+        inputs: Range<usize>,
+        columns: Range<usize>,
+        out: Transformed,
+    ) {
         let mut taps = [[0f32; LANES]; TAPS];
         for (row, input) in inputs.enumerate() {
             for c in (0..out.width).step_by(S::F32_LANES) {
@@ -51,26 +56,15 @@ impl Weights<'_> {
                         false => taps.iter_mut().for_each(|tap| tap[lane] = 0.0),
                     }
                 }
-                let mut tile = [[simd.splat_f32s(0.0); 3]; 3];
-                // SAFETY: `taps` has as many lanes as any vector; rows are whole vectors.
-                unsafe {
-                    for i in 0..3 {
-                        for j in 0..3 {
-                            tile[i][j] = load::<S>(taps[3 * i + j].as_ptr());
-                        }
-                    }
-                    let values = both_sides(
-                        simd,
-                        tile,
-                        #[inline(always)]
-                        |simd, g| three_taps(simd, g),
-                    );
-                    for i in 0..SIDE {
-                        for j in 0..SIDE {
-                            store::<S>(out.row(SIDE * i + j, row).add(c), values[i][j]);
-                        }
-                    }
-                }
+                F::Weights::both_sides(
+                    simd,
+                    #[inline(always)]
+                    // SAFETY: `taps` has as many lanes as any vector.
+                    |i, j| unsafe { load::<S>(taps[3 * i + j].as_ptr()) },
+                    #[inline(always)]
+                    // SAFETY: rows are whole vectors.
+                    |i, j, value| unsafe { store::<S>(out.row(SIDE * i + j, row).add(c), value) },
+                );
             }
         }
     }

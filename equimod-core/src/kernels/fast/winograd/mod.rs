@@ -1,8 +1,9 @@
-//! 3×3 convolution of stride 1 by Winograd's algorithm, F(4×4, 3×3): a quarter of the multiplications.
+//! 3×3 convolution by Winograd's algorithm: of stride 1 by F(4×4, 3×3), a quarter of the multiplications; of stride 2 by
+//! F(4, 2) where two taps meet inputs of one parity, nine sixteenths.
 //!
-//! Tiles of 4 × 4 outputs and the 6 × 6 inputs that they are made of are transformed, and what was a convolution is 36
-//! products of matrices: tiles × channels times channels × channels. Blocks of tiles stay in the cache from the input to
-//! the output. The weight gradient is F(3×3, 4×4) over the same tiles.
+//! Tiles of outputs and the inputs that they are made of are transformed, and what was a convolution is one product of
+//! matrices for each value of a transformed tile: tiles × channels times channels × channels. Blocks of tiles stay in the
+//! cache from the input to the output. The weight gradient goes over the same tiles.
 
 mod filters;
 mod forward;
@@ -11,14 +12,15 @@ mod transforms;
 mod weight;
 
 use pulp::Arch;
+use transforms::{Transform, strided, unit};
 
-pub use tiles::Tiles;
-
+use self::tiles::{Plane, Tiles};
 use super::lanes::unwritten;
 use crate::kernels::shapes::ConvShape;
 
-/// Values of a transformed tile.
-const POINTS: usize = transforms::SIDE * transforms::SIDE;
+/// Values along a side of a transformed window, and how many that is in all.
+const SIDE: usize = 6;
+const MATRICES: usize = SIDE * SIDE;
 /// Values of a window.
 const TAPS: usize = 9;
 /// Tiles that a task transforms, and channels that are held together.
@@ -26,36 +28,117 @@ const TASK_TILES: usize = 16;
 const CHANNELS: usize = 64;
 /// Fewest channels on either side: below, the transforms cost more than the products save.
 const LEAST_CHANNELS: usize = 8;
+/// Outputs along a side of a tile.
+const OUTPUTS: usize = 4;
+
+/// A family of transforms: outputs = Outputs(Weights(w) · Inputs(x)), value by value of a transformed tile.
+pub trait Family: Send + Sync {
+    /// Of what is read.
+    type Inputs: Transform;
+    /// Of the windows, [`SIDE`] values along a side.
+    type Weights: Transform;
+    /// Of the products.
+    type Outputs: Transform;
+    /// Values of a transformed tile.
+    const POINTS: usize = Self::Inputs::TO * Self::Inputs::TO;
+
+    /// The matrix of weights that a value is multiplied with: behind the first of them, all share the last.
+    #[inline(always)]
+    fn matrix(point: usize) -> usize {
+        let (i, j) = (point / Self::Inputs::TO, point % Self::Inputs::TO);
+        i.min(SIDE - 1) * SIDE + j.min(SIDE - 1)
+    }
+}
+
+/// A family that gives the gradient of the weights: Taps of the sums of Inputs(x) · Gradients(dy).
+pub trait WeightFamily: Family {
+    /// Of the outputs' gradients.
+    type Gradients: Transform;
+    /// Of the sums.
+    type Taps: Transform;
+}
+
+/// Stride 1, and its way back.
+struct Unit;
+
+impl Family for Unit {
+    type Inputs = unit::Inputs;
+    type Weights = unit::Weights;
+    type Outputs = unit::Outputs;
+}
+
+impl WeightFamily for Unit {
+    type Gradients = unit::Gradients;
+    type Taps = unit::Taps;
+}
+
+/// Stride 2.
+struct Strided;
+
+impl Family for Strided {
+    type Inputs = strided::Inputs;
+    type Weights = strided::Weights;
+    type Outputs = strided::Outputs;
+}
+
+impl WeightFamily for Strided {
+    type Gradients = strided::Gradients;
+    type Taps = strided::Taps;
+}
+
+/// The way back of stride 2.
+struct StridedBack;
+
+impl Family for StridedBack {
+    type Inputs = strided::BackInputs;
+    type Weights = strided::Weights;
+    type Outputs = strided::BackOutputs;
+}
+
+/// The tiles of a convolution.
+fn tiles(s: &ConvShape) -> Tiles {
+    Tiles::new(s.batch, Plane { size: s.in_size, padding: s.padding }, s.out_size, OUTPUTS)
+}
 
 /// Whether a shape is convolved this way.
 pub fn takes(s: &ConvShape) -> bool {
-    let shape = s.kernel == (3, 3) && s.stride == 1 && s.groups == 1 && s.padding <= 2;
-    let tiles = Tiles::new(s.batch, s.in_size, s.out_size, s.padding);
+    let shape = s.kernel == (3, 3) && s.groups == 1;
+    let stride = (s.stride == 1 && s.padding <= 2) || (s.stride == 2 && s.padding == 1);
     // Tiles that stand out far over the edge do useless work: up to twice as much, it still pays.
-    let pixels = s.out_size.0 * s.out_size.1;
-    shape && s.in_channels.min(s.out_channels) >= LEAST_CHANNELS && 16 * tiles.per_picture() <= 2 * pixels
+    let (outputs, pixels) = (OUTPUTS * OUTPUTS * tiles(s).per_picture(), s.out_size.0 * s.out_size.1);
+    shape && stride && s.in_channels.min(s.out_channels) >= LEAST_CHANNELS && outputs <= 2 * pixels
 }
 
 /// x `[N, H, W, C]`, w `[O, C, 3, 3]` → `[N, H', W', O]`, and its sums if they are wanted.
 pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (Vec<f32>, Option<Vec<f64>>) {
-    let tiles = Tiles::new(s.batch, s.in_size, s.out_size, s.padding);
+    let tiles = tiles(s);
     let weights = filters::Weights { w, inputs: s.in_channels, outputs: s.out_channels, turned: false };
     let mut out = unwritten(s.batch * s.out_channels * s.out_size.0 * s.out_size.1);
-    let partials = forward::convolve(arch, x, &weights, &tiles, &mut out, sums);
+    let partials = match s.stride {
+        1 => forward::convolve::<Unit>(arch, x, &weights, &tiles, &mut out, sums),
+        _ => forward::convolve::<Strided>(arch, x, &weights, &tiles, &mut out, sums),
+    };
     (out, partials.map(|partials| partials.sum(s.out_channels)))
 }
 
 /// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`: the same with channels exchanged and the window turned by half a circle.
 pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f32> {
-    let tiles = Tiles::new(s.batch, s.out_size, s.in_size, 2 - s.padding);
     let weights = filters::Weights { w, inputs: s.out_channels, outputs: s.in_channels, turned: true };
     let mut dx = unwritten(s.batch * s.in_channels * s.in_size.0 * s.in_size.1);
-    forward::convolve(arch, dy, &weights, &tiles, &mut dx, false);
+    let padding = if s.stride == 1 { 2 - s.padding } else { 0 };
+    let tiles = Tiles::new(s.batch, Plane { size: s.out_size, padding }, s.in_size, OUTPUTS * s.stride);
+    match s.stride {
+        1 => forward::convolve::<Unit>(arch, dy, &weights, &tiles, &mut dx, false),
+        _ => forward::convolve::<StridedBack>(arch, dy, &weights, &tiles, &mut dx, false),
+    };
     dx
 }
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
 pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<f32> {
-    let tiles = Tiles::new(s.batch, s.in_size, s.out_size, s.padding);
-    weight::gradient(arch, x, dy, (s.in_channels, s.out_channels), &tiles)
+    let channels = (s.in_channels, s.out_channels);
+    match s.stride {
+        1 => weight::gradient::<Unit>(arch, x, dy, channels, &tiles(s)),
+        _ => weight::gradient::<Strided>(arch, x, dy, channels, &tiles(s)),
+    }
 }

@@ -1,29 +1,41 @@
 //! Where tiles are, and into and out of their transformed form.
 
+use std::hint::select_unpredictable;
 use std::ops::Range;
 
 use pulp::Simd;
 
-use super::super::lanes::{Shared, load, load_some, prefetch, spread, store, store_some};
-use super::super::sums::flush;
-use super::POINTS;
-use super::transforms::{SIDE, both_sides, data, four_outputs, four_taps};
+use super::super::lanes::{Shared, Writer, load, load_some, prefetch, spread, store, store_some};
+use super::super::sums::{SHORT, Sums};
+use super::{CHANNELS, Transform};
 
-/// Outputs along a side of a tile, and inputs.
-const OUT: usize = 4;
-const IN: usize = SIDE;
+/// Pictures that tiles are cut from.
+#[derive(Clone, Copy, Debug)]
+pub struct Plane {
+    /// Lines and columns.
+    pub size: (usize, usize),
+    /// Pixels before the edge that belong to the first tile.
+    pub padding: usize,
+}
 
 /// The tiles of all pictures, line by line.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiles {
     pictures: usize,
-    in_size: (usize, usize),
-    out_size: (usize, usize),
-    padding: usize,
+    inputs: Plane,
+    outputs: Plane,
     grid: (usize, usize),
 }
 
-/// A transformed matrix of tiles: value ξ of channel c of the k-th tile is at `ξ·step + k·width + c`.
+/// Pictures of which tiles are transformed, `[N, H, W, all]`.
+#[derive(Clone, Copy)]
+pub struct Pictures<'a> {
+    values: &'a [f32],
+    all: usize,
+    plane: Plane,
+}
+
+/// A transformed matrix of tiles: value `point` of channel c of the k-th tile is at `point·step + k·width + c`.
 #[derive(Clone, Copy)]
 pub struct Transformed {
     /// The first value.
@@ -42,34 +54,44 @@ impl Transformed {
         Self { values, tiles, width, step: spread(tiles * width) }
     }
 
-    /// Values of such a matrix.
-    pub const fn size(tiles: usize, width: usize) -> usize {
-        POINTS * spread(tiles * width)
+    /// Values of `points` such matrices.
+    pub const fn size(points: usize, tiles: usize, width: usize) -> usize {
+        points * spread(tiles * width)
     }
 
-    /// Channels `channels` of `tiles` tiles that are held in groups of `each` channels, one group after the other.
+    /// Channels `channels` of tiles, so many points and tiles, that are held in groups of `each` channels, one group after the other.
     ///
     /// # Safety
     /// So much is held.
-    pub unsafe fn group(held: Shared, tiles: usize, channels: Range<usize>, each: usize) -> Self {
+    pub unsafe fn group(held: Shared, (points, tiles): (usize, usize), channels: Range<usize>, each: usize) -> Self {
         // SAFETY: the caller's promise.
-        let values = unsafe { held.at(channels.start / each * Self::size(tiles, each)) };
+        let values = unsafe { held.at(channels.start / each * Self::size(points, tiles, each)) };
         Self::new(values, tiles, channels.len())
     }
 
     /// Values that so many channels take in such groups.
-    pub fn size_of_groups(tiles: usize, channels: usize, each: usize) -> usize {
-        channels.div_ceil(each) * Self::size(tiles, each)
+    pub fn size_of_groups((points, tiles): (usize, usize), channels: usize, each: usize) -> usize {
+        channels.div_ceil(each) * Self::size(points, tiles, each)
     }
 
-    /// The row of point `xi` of tile `tile`.
+    /// The row of a point of a tile.
     ///
     /// # Safety
     /// It lies in the matrix.
     #[inline(always)]
-    pub unsafe fn row(&self, xi: usize, tile: usize) -> *mut f32 {
+    pub unsafe fn row(&self, point: usize, tile: usize) -> *mut f32 {
         // SAFETY: the caller's promise.
-        unsafe { self.values.add(xi * self.step + tile * self.width) }
+        unsafe { self.values.add(point * self.step + tile * self.width) }
+    }
+
+    /// Where channels `c` and on of a tile are.
+    ///
+    /// # Safety
+    /// They lie in the matrix.
+    #[inline(always)]
+    unsafe fn place(&self, tile: usize, c: usize) -> Place {
+        // SAFETY: the caller's promise.
+        Place { first: unsafe { self.row(0, tile).add(c) }, step: self.step }
     }
 
     /// The same matrix, its tiles counted from `tile` on.
@@ -83,10 +105,10 @@ impl Transformed {
 }
 
 impl Tiles {
-    /// Those of a 3×3 convolution with these sizes.
-    pub fn new(pictures: usize, in_size: (usize, usize), out_size: (usize, usize), padding: usize) -> Self {
-        let grid = (out_size.0.div_ceil(OUT), out_size.1.div_ceil(OUT));
-        Self { pictures, in_size, out_size, padding, grid }
+    /// As many as it takes for outputs of that size, `side` of them along a tile's side.
+    pub fn new(pictures: usize, inputs: Plane, outputs: (usize, usize), side: usize) -> Self {
+        let grid = (outputs.0.div_ceil(side), outputs.1.div_ceil(side));
+        Self { pictures, inputs, outputs: Plane { size: outputs, padding: 0 }, grid }
     }
 
     /// Tiles of a picture.
@@ -99,138 +121,140 @@ impl Tiles {
         self.pictures * self.per_picture()
     }
 
-    /// Picture, and line and column of the first output.
-    fn place(&self, tile: usize) -> (usize, usize, usize) {
-        let (picture, within) = (tile / self.per_picture(), tile % self.per_picture());
-        (picture, within / self.grid.1 * OUT, within % self.grid.1 * OUT)
+    /// The pictures `x` `[N, H, W, all]` on the side of the inputs.
+    pub fn inputs<'a>(&self, x: &'a [f32], all: usize) -> Pictures<'a> {
+        Pictures { values: x, all, plane: self.inputs }
     }
 
-    /// Transforms the inputs of the tiles `range`, their channels `channels` of `x` `[N, H, W, all]`: Bᵀ·d·B.
+    /// The pictures `dy` `[N, H', W', all]` on the side of the outputs.
+    pub fn gradients<'a>(&self, dy: &'a [f32], all: usize) -> Pictures<'a> {
+        Pictures { values: dy, all, plane: self.outputs }
+    }
+
+    /// Picture, line and column, in tiles, of the tiles `range`.
+    fn places(&self, range: Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> {
+        let (lines, line) = self.grid;
+        let (mut picture, within) = (range.start / self.per_picture(), range.start % self.per_picture());
+        let (mut y, mut x) = (within / line, within % line);
+        range.map(move |_| {
+            let place = (picture, y, x);
+            x += 1;
+            if x == line {
+                (x, y) = (0, y + 1);
+            }
+            if y == lines {
+                (y, picture) = (0, picture + 1);
+            }
+            place
+        })
+    }
+
+    /// Transforms the tiles `range` of pictures, zeros beyond the edges: their channels `channels`; columns of `out` beyond
+    /// them become 0.
     ///
     /// # Safety
-    /// `out` has a tile for each of `range` and is as wide as `channels`; `x` is as large as this says.
+    /// `out` has a tile for each of `range`, as wide as `channels` or up to whole vectors; pictures are as large as they say.
     #[inline(always)]
-    pub unsafe fn transform_inputs<S: Simd>(
+    pub unsafe fn transform<S: Simd, T: Transform>(
         &self,
         simd: S,
-        x: &[f32],
-        all: usize,
+        Pictures { values, all, plane: Plane { size, padding } }: Pictures,
         channels: Range<usize>,
         range: Range<usize>,
         out: Transformed,
     ) {
-        let (height, width) = self.in_size;
-        for (k, tile) in range.enumerate() {
-            let (picture, y, x_) = self.place(tile);
+        let (height, width) = size;
+        for (k, (picture, y, x)) in self.places(range).enumerate() {
             // The first pixel may lie outside; the pointer is only followed inside.
-            let (top, left) = (y as isize - self.padding as isize, x_ as isize - self.padding as isize);
-            let first = ((picture * height) as isize + top) * width as isize + left;
-            let first = x.as_ptr().wrapping_offset(first * all as isize + channels.start as isize);
-            let inside = |start: isize, size: usize| {
-                (-start).max(0) as usize..(size as isize - start).clamp(0, IN as isize) as usize
-            };
-            let pixels =
-                Pixels { first, steps: (width * all, all), lines: inside(top, height), line: inside(left, width) };
-            for c in (0..channels.len()).step_by(S::F32_LANES) {
-                // The tile to the right shares two columns with this one.
-                let next = first.wrapping_add(OUT * all + c);
-                for i in 0..IN {
-                    for j in IN - OUT..IN {
-                        prefetch(next.wrapping_add((i * width + j) * all));
+            let start = |place: usize| (place * T::STEP) as isize - padding as isize;
+            let first = ((picture * height) as isize + start(y)) * width as isize + start(x);
+            let first = values.as_ptr().wrapping_offset(first * all as isize + channels.start as isize);
+            let inside = (inside(start(y), height), inside(start(x), width));
+            for group in (0..out.width).step_by(CHANNELS) {
+                let first = first.wrapping_add(group);
+                let pixels = Pixels::new::<T>(first, (width * all, all), &inside);
+                for c in (group..out.width.min(group + CHANNELS)).step_by(S::F32_LANES) {
+                    if T::FROM > T::STEP {
+                        prefetch_next::<T>(first.wrapping_add(c - group), (width * all, all));
                     }
-                }
-                let count = (channels.len() - c).min(S::F32_LANES);
-                // SAFETY: pixels inside have all channels.
-                unsafe {
-                    match (count == S::F32_LANES, pixels.whole()) {
-                        (true, true) => pixels.transform::<S, true, true>(simd, (k, c, count), out),
-                        (true, false) => pixels.transform::<S, true, false>(simd, (k, c, count), out),
-                        (false, _) => pixels.transform::<S, false, false>(simd, (k, c, count), out),
+                    let count = channels.len().saturating_sub(c).min(S::F32_LANES);
+                    // SAFETY: pixels inside have all channels, zeros are for a group of them; the row is as wide as `out`,
+                    // which is filled in whole vectors or to its end.
+                    unsafe {
+                        let to = (out.place(k, c), out.width - c);
+                        match count == S::F32_LANES {
+                            true => pixels.transform::<S, T, true>(simd, (c - group, count), to),
+                            false => pixels.transform::<S, T, false>(simd, (c - group, count), to),
+                        }
                     }
                 }
             }
         }
     }
 
-    /// Transforms the gradients of the outputs of the tiles `range`, their channels `channels` of `dy`
-    /// `[N, H', W', all]`, zeros beyond the edge: G·g·Gᵀ; columns of `out` beyond them become 0.
-    ///
-    /// # Safety
-    /// As [`transform_inputs`](Self::transform_inputs), but `out` may be wider, up to whole vectors.
-    #[inline(always)]
-    pub unsafe fn transform_gradients<S: Simd>(
-        &self,
-        simd: S,
-        dy: &[f32],
-        all: usize,
-        channels: Range<usize>,
-        range: Range<usize>,
-        out: Transformed,
-    ) {
-        let (height, width) = self.out_size;
-        for (k, tile) in range.enumerate() {
-            let (picture, y, x) = self.place(tile);
-            let first = ((picture * height + y) * width + x) * all + channels.start;
-            let first = dy.as_ptr().wrapping_add(first);
-            let (lines, line) = (0..OUT.min(height - y), 0..OUT.min(width - x));
-            let pixels = Pixels { first, steps: (width * all, all), lines, line };
-            for c in (0..out.width).step_by(S::F32_LANES) {
-                let count = channels.len().saturating_sub(c).min(S::F32_LANES);
-                // SAFETY: pixels inside have all channels; the row is as wide as `out`, which is filled in whole vectors or
-                // to its end.
-                unsafe {
-                    match (count == S::F32_LANES, out.width - c) {
-                        (true, _) => pixels.transform_gradient::<S, true>(simd, (k, c, count), count, out),
-                        (false, left) => pixels.transform_gradient::<S, false>(simd, (k, c, count), left, out),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Makes the outputs of the tiles `range` of their products: Aᵀ·m·A, into channels `channels` of `out`
-    /// `[N, H', W', all]`; adds their Σ and Σ² to `sums`, `[2, all]`, if there are any.
+    /// Makes the outputs of the tiles `range` of their products, into channels `channels` of `out` `[N, H', W', all]`; adds
+    /// their Σ and Σ² to `sums`, if they are wanted.
     ///
     /// # Safety
     /// `products` has a tile for each of `range`, in whole vectors; `channels` are in `out`.
     #[inline(always)]
-    pub unsafe fn outputs_of<S: Simd>(
+    pub unsafe fn outputs<S: Simd, T: Transform>(
         &self,
         simd: S,
         products: Transformed,
         range: Range<usize>,
         (channels, all): (Range<usize>, usize),
         out: *mut f32,
-        sums: &mut [f64],
+        mut sums: Option<&mut Sums>,
     ) {
-        let (first, columns) = (channels.start, channels.len());
-        let (sum, square) = sums.split_at_mut(sums.len() / 2);
-        for (k, tile) in range.enumerate() {
-            let (picture, y, x) = self.place(tile);
-            let (lines, line) = (OUT.min(self.out_size.0 - y), OUT.min(self.out_size.1 - x));
-            let pixel = (picture * self.out_size.0 + y) * self.out_size.1 + x;
+        let ((height, width), columns) = (self.outputs.size, channels.len());
+        let writer = Writer::of(self.pictures * height * width * all);
+        for (k, (picture, y, x)) in self.places(range).enumerate() {
+            let (y, x) = (y * T::TO, x * T::TO);
+            let size = (T::TO.min(height - y), T::TO.min(width - x));
+            let pixel = (picture * height + y) * width + x;
             for c in (0..columns).step_by(S::F32_LANES) {
-                let count = (columns - c).min(S::F32_LANES);
+                let (to, count) = (channels.start + c, (columns - c).min(S::F32_LANES));
                 // SAFETY: the caller's promise.
                 let found = unsafe {
-                    let outputs = Outputs {
-                        first: out.add(pixel * all + first + c),
-                        steps: (self.out_size.1 * all, all),
-                        size: (lines, line),
-                        count,
-                    };
-                    let values = get(simd, products, k, c);
-                    match (count == S::F32_LANES, lines == OUT && line == OUT) {
-                        (true, true) => outputs.put::<S, true, true>(simd, values),
-                        (true, false) => outputs.put::<S, true, false>(simd, values),
-                        (false, _) => outputs.put::<S, false, false>(simd, values),
+                    let first = out.add(pixel * all + to);
+                    let outputs = Outputs { first, steps: (width * all, all), size, count, writer };
+                    match (count == S::F32_LANES, size == (T::TO, T::TO)) {
+                        (true, true) => outputs.make::<S, T, true, true>(simd, products.place(k, c)),
+                        (true, false) => outputs.make::<S, T, true, false>(simd, products.place(k, c)),
+                        (false, _) => outputs.make::<S, T, false, false>(simd, products.place(k, c)),
                     }
                 };
-                if !sum.is_empty() {
-                    flush(simd, found[0], &mut sum[first + c..][..count]);
-                    flush(simd, found[1], &mut square[first + c..][..count]);
+                if let Some(sums) = &mut sums {
+                    sums.add(simd, (to, count), found);
                 }
             }
+            // A tile is a run.
+            if let Some(sums) = &mut sums
+                && k % SHORT == SHORT - 1
+            {
+                sums.carry(channels.clone());
+            }
+        }
+        if let Some(sums) = sums {
+            sums.carry(channels);
+        }
+        writer.finish();
+    }
+}
+
+/// Which of a tile's lines, or of a line's pixels, lie in a picture of `size`, if the first is at `start`.
+fn inside(start: isize, size: usize) -> Range<usize> {
+    (-start).max(0) as usize..(size as isize - start).max(0) as usize
+}
+
+/// Fetches what the tile to the right does not share with the one at `first`.
+#[inline(always)]
+fn prefetch_next<T: Transform>(first: *const f32, steps: (usize, usize)) {
+    let next = first.wrapping_add(T::STEP * steps.1);
+    for i in 0..T::FROM {
+        for j in T::FROM - T::STEP..T::FROM {
+            prefetch(next.wrapping_add(i * steps.0 + j * steps.1));
         }
     }
 }
@@ -244,162 +268,111 @@ struct Outputs {
     size: (usize, usize),
     /// Channels.
     count: usize,
+    writer: Writer,
 }
 
 impl Outputs {
-    /// Puts Aᵀ·m·A there; gives its Σ and Σ² over the pixels.
+    /// Puts the transformed products there; gives their Σ and Σ² over the pixels.
     ///
     /// # Safety
-    /// The pixels have so many channels; `WHOLE` vectors and tiles that lie `INSIDE` are so.
+    /// The pixels have so many channels; `WHOLE` vectors and tiles that lie `INSIDE` are so; whole vectors of products can be
+    /// read.
     #[inline(always)]
-    unsafe fn put<S: Simd, const WHOLE: bool, const INSIDE: bool>(
+    unsafe fn make<S: Simd, T: Transform, const WHOLE: bool, const INSIDE: bool>(
         &self,
         simd: S,
-        products: [[S::f32s; IN]; IN],
+        products: Place,
     ) -> [S::f32s; 2] {
-        let values = both_sides(
-            simd,
-            products,
-            #[inline(always)]
-            |simd, m| four_outputs(simd, m),
-        );
         let mut sums = [simd.splat_f32s(0.0); 2];
-        for i in 0..OUT {
-            for j in 0..OUT {
+        T::both_sides(
+            simd,
+            #[inline(always)]
+            // SAFETY: the caller's promise.
+            |i, j| unsafe { load::<S>(products.at(i * T::FROM + j)) },
+            #[inline(always)]
+            |i, j, value| {
                 if INSIDE || (i < self.size.0 && j < self.size.1) {
-                    let value = values[i][j];
                     // SAFETY: the caller's promise.
                     unsafe {
                         let to = self.first.add(i * self.steps.0 + j * self.steps.1);
-                        if WHOLE { store::<S>(to, value) } else { store_some(simd, to, value, self.count) }
+                        if WHOLE { self.writer.store::<S>(to, value) } else { store_some(simd, to, value, self.count) }
                     }
-                    sums[0] = simd.add_f32s(sums[0], value);
-                    sums[1] = simd.mul_add_e_f32s(value, value, sums[1]);
+                    sums = [simd.add_f32s(sums[0], value), simd.mul_add_e_f32s(value, value, sums[1])];
                 }
-            }
-        }
+            },
+        );
         sums
     }
 }
 
-/// A tile's pixels in a picture: those at `lines` and `line` lie inside.
-struct Pixels {
-    first: *const f32,
-    /// From one line, and from one pixel, to the next.
-    steps: (usize, usize),
-    lines: Range<usize>,
-    line: Range<usize>,
-}
+/// The pixels outside a picture, a group of channels at a time.
+static ZEROS: [f32; CHANNELS] = [0.0; CHANNELS];
+
+/// Most pixels along a side of a tile.
+const MOST: usize = 9;
+
+/// Where the pixels of a tile are.
+struct Pixels([[*const f32; MOST]; MOST]);
 
 impl Pixels {
-    fn whole(&self) -> bool {
-        self.lines == (0..IN) && self.line == (0..IN)
-    }
-
-    /// `count` channels from `c` on, zeros outside. Loops of constant length keep the tile in registers.
-    ///
-    /// # Safety
-    /// Pixels inside have so many channels; `WHOLE` vectors and tiles that lie `INSIDE` are so.
+    /// From `first` on, with `steps` from one line and from one pixel to the next; zeros where they are not `inside`.
     #[inline(always)]
-    unsafe fn load<S: Simd, const SIDE: usize, const WHOLE: bool, const INSIDE: bool>(
-        &self,
-        simd: S,
-        c: usize,
-        count: usize,
-    ) -> [[S::f32s; SIDE]; SIDE] {
-        let mut tile = [[simd.splat_f32s(0.0); SIDE]; SIDE];
-        for i in 0..SIDE {
-            for j in 0..SIDE {
-                let inside = i >= self.lines.start && i < self.lines.end && j >= self.line.start && j < self.line.end;
-                if INSIDE || inside {
-                    let from = self.first.wrapping_add(i * self.steps.0 + j * self.steps.1 + c);
-                    // SAFETY: the caller's promise.
-                    tile[i][j] = unsafe { if WHOLE { load::<S>(from) } else { load_some(simd, from, count) } };
-                }
+    fn new<T: Transform>(first: *const f32, steps: (usize, usize), inside: &(Range<usize>, Range<usize>)) -> Self {
+        let mut places = [[ZEROS.as_ptr(); MOST]; MOST];
+        for i in 0..T::FROM {
+            for j in 0..T::FROM {
+                let inside = inside.0.contains(&i) & inside.1.contains(&j);
+                let place = first.wrapping_add(i * steps.0 + j * steps.1);
+                places[i][j] = select_unpredictable(inside, place, places[i][j]);
             }
         }
-        tile
+        Self(places)
     }
 
-    /// Bᵀ·d·B of channels `c` and on, to tile `k`.
+    /// Transforms `count` channels from `c` on, into `wide` values of every point.
     ///
     /// # Safety
-    /// As for `load`, and `out` has the tile and the channels.
+    /// Pixels inside have so many channels, zeros are for a group of them, `to` has room; `WHOLE` vectors are so.
     #[inline(always)]
-    unsafe fn transform<S: Simd, const WHOLE: bool, const INSIDE: bool>(
+    unsafe fn transform<S: Simd, T: Transform, const WHOLE: bool>(
         &self,
         simd: S,
-        (k, c, count): (usize, usize, usize),
-        out: Transformed,
+        (c, count): (usize, usize),
+        (to, wide): (Place, usize),
     ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let values = both_sides(
-                simd,
-                self.load::<S, IN, WHOLE, INSIDE>(simd, c, count),
-                #[inline(always)]
-                |simd, d| data(simd, d),
-            );
-            put::<S, WHOLE>(simd, values, (k, c, count), out);
-        }
-    }
-
-    /// G·g·Gᵀ of `count` channels from `c` on, to tile `k`, `wide` values of it.
-    ///
-    /// # Safety
-    /// As for `transform`.
-    #[inline(always)]
-    unsafe fn transform_gradient<S: Simd, const WHOLE: bool>(
-        &self,
-        simd: S,
-        (k, c, count): (usize, usize, usize),
-        wide: usize,
-        out: Transformed,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let values = both_sides(
-                simd,
-                self.load::<S, OUT, WHOLE, false>(simd, c, count),
-                #[inline(always)]
-                |simd, g| four_taps(simd, g),
-            );
-            put::<S, WHOLE>(simd, values, (k, c, wide), out);
-        }
+        T::both_sides(
+            simd,
+            #[inline(always)]
+            |i, j| {
+                let from = self.0[i][j].wrapping_add(c);
+                // SAFETY: the caller's promise.
+                unsafe { if WHOLE { load::<S>(from) } else { load_some(simd, from, count) } }
+            },
+            #[inline(always)]
+            // SAFETY: as above.
+            |i, j, value| unsafe {
+                let to = to.at(i * T::TO + j);
+                if WHOLE { store::<S>(to, value) } else { store_some(simd, to, value, wide) }
+            },
+        );
     }
 }
 
-/// Writes one vector of every point.
-///
-/// # Safety
-/// `out` has `count` values from `c` on in tile `k`; `WHOLE` vectors are so.
-#[inline(always)]
-unsafe fn put<S: Simd, const WHOLE: bool>(
-    simd: S,
-    values: [[S::f32s; IN]; IN],
-    (k, c, count): (usize, usize, usize),
-    out: Transformed,
-) {
-    for i in 0..IN {
-        for j in 0..IN {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let to = out.row(i * IN + j, k).add(c);
-                if WHOLE { store::<S>(to, values[i][j]) } else { store_some(simd, to, values[i][j], count) }
-            }
-        }
-    }
+/// Where a vector of every point is.
+#[derive(Clone, Copy)]
+struct Place {
+    first: *mut f32,
+    step: usize,
 }
 
-/// Reads one vector of every point.
-#[inline(always)]
-pub unsafe fn get<S: Simd>(simd: S, from: Transformed, tile: usize, c: usize) -> [[S::f32s; IN]; IN] {
-    let mut values = [[simd.splat_f32s(0.0); IN]; IN];
-    for i in 0..IN {
-        for j in 0..IN {
-            // SAFETY: the caller's promise.
-            values[i][j] = unsafe { load::<S>(from.row(i * IN + j, tile).add(c)) };
-        }
+impl Place {
+    /// That of a point.
+    ///
+    /// # Safety
+    /// There is one.
+    #[inline(always)]
+    unsafe fn at(self, point: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.first.add(point * self.step) }
     }
-    values
 }

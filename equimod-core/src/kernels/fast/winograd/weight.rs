@@ -1,5 +1,6 @@
-//! The weight gradient, F(3×3, 4×4): tiles of inputs times tiles of gradients, summed over all tiles.
+//! The weight gradient: tiles of inputs times tiles of gradients, summed over all tiles.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -7,14 +8,13 @@ use rayon::prelude::*;
 
 use super::super::lanes::{LINE, Scratch, Shared, load, store, unwritten};
 use super::super::product::{PANEL, Panel, Walk, multiply, padded, padded_for, panels, whole};
-use super::tiles::{Tiles, Transformed, get};
-use super::transforms::{both_sides, three_outputs};
-use super::{CHANNELS, POINTS, TAPS, TASK_TILES};
+use super::tiles::{Pictures, Tiles, Transformed};
+use super::{CHANNELS, MATRICES, SIDE, TAPS, TASK_TILES, Transform, WeightFamily};
 
-/// Tiles of a block that is summed while it is in the cache.
-const BLOCK: usize = 48;
+/// Rows of all matrices of a block of tiles that is summed while it is in the cache.
+const BLOCK: usize = 1728;
 /// Most values of the sums of one task that stays with its tiles.
-const KEPT_SUMS: usize = 36 * 128 * 64;
+const KEPT_SUMS: usize = MATRICES * 128 * 64;
 /// Most parts that tiles are summed in.
 const PARTS: usize = 16;
 /// Values of transformed tiles that are held at once.
@@ -23,29 +23,46 @@ const HELD: usize = 1 << 23;
 const DEPTH: usize = 64;
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
-pub fn gradient(arch: Arch, x: &[f32], dy: &[f32], (inputs, outputs): (usize, usize), tiles: &Tiles) -> Vec<f32> {
-    let work = Work { arch, x, dy, inputs, outputs, tiles };
-    match POINTS * inputs * PANEL.min(outputs) <= KEPT_SUMS && outputs <= 2 * PANEL {
+pub fn gradient<F: WeightFamily>(
+    arch: Arch,
+    x: &[f32],
+    dy: &[f32],
+    (inputs, outputs): (usize, usize),
+    tiles: &Tiles,
+) -> Vec<f32> {
+    let work = Work::<F> { arch, x, dy, inputs, outputs, tiles, family: PhantomData };
+    match MATRICES * inputs * PANEL.min(outputs) <= KEPT_SUMS && outputs <= 2 * PANEL {
         true => work.by_parts(),
         false => work.by_channels(),
     }
 }
 
-#[derive(Clone, Copy)]
-struct Work<'a> {
+struct Work<'a, F> {
     arch: Arch,
     x: &'a [f32],
     dy: &'a [f32],
     inputs: usize,
     outputs: usize,
     tiles: &'a Tiles,
+    family: PhantomData<F>,
 }
 
-impl Work<'_> {
+impl<F> Clone for Work<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Work<'_, F> {}
+
+impl<F: WeightFamily> Work<'_, F> {
+    /// Tiles of a block.
+    const BLOCK: usize = (BLOCK / F::POINTS).next_multiple_of(8);
+
     /// For few channels: each task sums a part of the tiles, for a panel of outputs.
     fn by_parts(self) -> Vec<f32> {
         let count = self.tiles.count();
-        let parts = count.div_ceil(BLOCK).clamp(1, PARTS);
+        let parts = count.div_ceil(Self::BLOCK).clamp(1, PARTS);
         let panels: Vec<_> = panels(self.outputs).collect();
         let jobs: Vec<_> = (0..parts).flat_map(|part| panels.iter().map(move |panel| (part, panel))).collect();
         let task = |scratch: &mut [Scratch; 3], (part, panel): (usize, &Range<usize>)| {
@@ -68,10 +85,10 @@ impl Work<'_> {
     fn by_channels(self) -> Vec<f32> {
         let panels: Vec<_> = panels(self.outputs).collect();
         let row = |panel: &Range<usize>| TAPS * padded_for(self.arch, panel.len());
-        let most = (HELD / (POINTS * (self.inputs + self.outputs))).max(BLOCK);
+        let most = (HELD / (F::POINTS * (self.inputs + self.outputs))).max(Self::BLOCK);
         let most = most.min(self.tiles.count());
-        let mut inputs = unwritten(Transformed::size_of_groups(most, self.inputs, CHANNELS));
-        let mut gradients = unwritten(Transformed::size_of_groups(most, self.outputs, PANEL));
+        let mut inputs = unwritten(Transformed::size_of_groups((F::POINTS, most), self.inputs, CHANNELS));
+        let mut gradients = unwritten(Transformed::size_of_groups((F::POINTS, most), self.outputs, PANEL));
         let mut sums: Vec<Vec<f32>> = panels.iter().map(|panel| vec![0.0; self.inputs * row(panel)]).collect();
         let count = self.tiles.count();
         for first in (0..count).step_by(most) {
@@ -91,7 +108,8 @@ impl Work<'_> {
                 .collect();
             jobs.into_par_iter().for_each_init(Scratch::default, |scratch, (panel, channel, sums)| {
                 let channels = channel..(channel + CHANNELS).min(self.inputs);
-                self.arch.dispatch(Channels {
+                self.arch.dispatch(Channels::<F> {
+                    family: PhantomData,
                     tiles: chunk.len(),
                     held,
                     panel: panel.clone(),
@@ -102,6 +120,11 @@ impl Work<'_> {
             });
         }
         self.gathered(&sums)
+    }
+
+    /// Inputs and gradients as pictures.
+    fn pictures(&self) -> (Pictures<'_>, Pictures<'_>) {
+        (self.tiles.inputs(self.x, self.inputs), self.tiles.gradients(self.dy, self.outputs))
     }
 
     /// From `[panel][input][tap][columns]` to `[output][input][tap]`.
@@ -126,18 +149,27 @@ impl Work<'_> {
 /// # Safety
 /// The matrices are as large as they say, gradients and sums in whole vectors.
 #[inline(always)]
-unsafe fn add_products<S: Simd>(simd: S, inputs: Transformed, gradients: Transformed, sums: Transformed, add: bool) {
-    for xi in 0..POINTS {
+unsafe fn add_products<S: Simd, F: WeightFamily>(
+    simd: S,
+    inputs: Transformed,
+    gradients: Transformed,
+    sums: Transformed,
+    add: bool,
+) {
+    let mut begun = [add; MATRICES];
+    for point in 0..F::POINTS {
+        let matrix = F::matrix(point);
         for first in (0..inputs.tiles).step_by(DEPTH) {
             let depth = DEPTH.min(inputs.tiles - first);
             let walk = Walk { count: [1, 1, depth], a: [0, 0, inputs.width], b: [0, 0, gradients.width] };
             // SAFETY: the caller's promise.
             unsafe {
-                let (a, b, out) = (inputs.row(xi, first), gradients.row(xi, first), sums.row(xi, 0));
+                let (a, b, out) = (inputs.row(point, first), gradients.row(point, first), sums.row(matrix, 0));
                 let place =
                     |channel: usize| (a.wrapping_add(channel).cast_const(), out.wrapping_add(channel * sums.width));
-                let panel = Panel { walk, b, columns: sums.width, add: add || first > 0 };
+                let panel = Panel { walk, b, columns: sums.width, add: begun[matrix] };
                 multiply(simd, panel, inputs.width, place);
+                begun[matrix] = true;
             }
         }
     }
@@ -148,70 +180,64 @@ unsafe fn add_products<S: Simd>(simd: S, inputs: Transformed, gradients: Transfo
 /// # Safety
 /// `sums` is in whole vectors, `out` has `inputs · 9` rows as wide.
 #[inline(always)]
-unsafe fn put_taps<S: Simd>(simd: S, sums: Transformed, out: &mut [f32], add: bool) {
+unsafe fn put_taps<S: Simd, F: WeightFamily>(simd: S, sums: Transformed, out: &mut [f32], add: bool) {
     let wide = sums.width;
     for (input, out) in out.chunks_exact_mut(TAPS * wide).enumerate() {
         for c in (0..wide).step_by(S::F32_LANES) {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let taps = both_sides(
-                    simd,
-                    get(simd, sums, input, c),
-                    #[inline(always)]
-                    |simd, m| three_outputs(simd, m),
-                );
-                for i in 0..3 {
-                    for j in 0..3 {
-                        let to = out[(3 * i + j) * wide + c..].as_mut_ptr();
-                        let value = match add {
-                            true => simd.add_f32s(load::<S>(to), taps[i][j]),
-                            false => taps[i][j],
-                        };
-                        store::<S>(to, value);
-                    }
-                }
-            }
+            F::Taps::both_sides(
+                simd,
+                #[inline(always)]
+                // SAFETY: the caller's promise.
+                |i, j| unsafe { load::<S>(sums.row(SIDE * i + j, input).add(c)) },
+                #[inline(always)]
+                |i, j, tap| {
+                    let to = out[(3 * i + j) * wide + c..].as_mut_ptr();
+                    // SAFETY: the caller's promise.
+                    unsafe { store::<S>(to, if add { simd.add_f32s(load::<S>(to), tap) } else { tap }) }
+                },
+            );
         }
     }
 }
 
 /// The sums over a part of the tiles for a panel of outputs, `[input][tap][columns]`.
-struct Part<'a> {
-    work: Work<'a>,
+struct Part<'a, F> {
+    work: Work<'a, F>,
     range: Range<usize>,
     panel: Range<usize>,
     scratch: &'a mut [Scratch; 3],
 }
 
-impl WithSimd for Part<'_> {
+impl<F: WeightFamily> WithSimd for Part<'_, F> {
     type Output = Vec<f32>;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
         let Self { work, range, panel, scratch: [inputs, gradients, sums] } = self;
         let wide = padded::<S>(panel.len());
-        let inputs = inputs.take(Transformed::size(BLOCK, work.inputs)).as_mut_ptr();
-        let gradients = gradients.take(Transformed::size(BLOCK, wide)).as_mut_ptr();
-        let sums = sums.take(Transformed::size(work.inputs, wide)).as_mut_ptr();
+        let block = Work::<F>::BLOCK;
+        let inputs = inputs.take(Transformed::size(F::POINTS, block, work.inputs)).as_mut_ptr();
+        let gradients = gradients.take(Transformed::size(F::POINTS, block, wide)).as_mut_ptr();
+        let sums = sums.take(Transformed::size(MATRICES, work.inputs, wide)).as_mut_ptr();
         let sums = Transformed::new(sums, work.inputs, wide);
         let mut out = unwritten(work.inputs * TAPS * wide);
-        for start in range.clone().step_by(BLOCK) {
-            let tiles = start..(start + BLOCK).min(range.end);
+        for start in range.clone().step_by(block) {
+            let tiles = start..(start + block).min(range.end);
             let count = tiles.len();
             let inputs = Transformed::new(inputs, count, work.inputs);
             let gradients = Transformed::new(gradients, count, wide);
             // SAFETY: the matrices have the sizes that are said.
             unsafe {
-                work.tiles.transform_inputs(simd, work.x, work.inputs, 0..work.inputs, tiles.clone(), inputs);
-                work.tiles.transform_gradients(simd, work.dy, work.outputs, panel.clone(), tiles, gradients);
-                let add = start > range.start;
-                add_products(simd, inputs, gradients, sums, add);
+                let (x, dy) = work.pictures();
+                work.tiles.transform::<S, F::Inputs>(simd, x, 0..work.inputs, tiles.clone(), inputs);
+                work.tiles.transform::<S, F::Gradients>(simd, dy, panel.clone(), tiles, gradients);
+                add_products::<S, F>(simd, inputs, gradients, sums, start > range.start);
             }
         }
         match range.is_empty() {
             true => out.fill(0.0),
             // SAFETY: at least one block was summed.
-            false => unsafe { put_taps(simd, sums, &mut out, false) },
+            false => unsafe { put_taps::<S, F>(simd, sums, &mut out, false) },
         }
         out
     }
@@ -225,38 +251,39 @@ struct Held {
 }
 
 /// Transforms some tiles of a chunk.
-struct Hold<'a> {
-    work: Work<'a>,
+struct Hold<'a, F> {
+    work: Work<'a, F>,
     chunk: Range<usize>,
     range: Range<usize>,
     held: Held,
 }
 
-impl WithSimd for Hold<'_> {
+impl<F: WeightFamily> WithSimd for Hold<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { work, chunk, range, held } = self;
-        let before = range.start - chunk.start;
+        let (before, tiles) = (range.start - chunk.start, (F::POINTS, chunk.len()));
+        let (x, dy) = work.pictures();
         // SAFETY: the matrices have a row for every tile of the chunk; tiles are written by one task each.
         unsafe {
             for first in (0..work.inputs).step_by(CHANNELS) {
                 let channels = first..(first + CHANNELS).min(work.inputs);
-                let into = Transformed::group(held.inputs, chunk.len(), channels.clone(), CHANNELS).starting_at(before);
-                work.tiles.transform_inputs(simd, work.x, work.inputs, channels, range.clone(), into);
+                let into = Transformed::group(held.inputs, tiles, channels.clone(), CHANNELS).starting_at(before);
+                work.tiles.transform::<S, F::Inputs>(simd, x, channels, range.clone(), into);
             }
             for channels in panels(work.outputs) {
-                let into =
-                    Transformed::group(held.gradients, chunk.len(), whole::<S>(&channels), PANEL).starting_at(before);
-                work.tiles.transform_gradients(simd, work.dy, work.outputs, channels, range.clone(), into);
+                let into = Transformed::group(held.gradients, tiles, whole::<S>(&channels), PANEL).starting_at(before);
+                work.tiles.transform::<S, F::Gradients>(simd, dy, channels, range.clone(), into);
             }
         }
     }
 }
 
 /// Adds the sums over all held tiles for some inputs and a panel of outputs.
-struct Channels<'a> {
+struct Channels<'a, F> {
+    family: PhantomData<F>,
     tiles: usize,
     held: Held,
     panel: Range<usize>,
@@ -265,21 +292,22 @@ struct Channels<'a> {
     sums: &'a mut [f32],
 }
 
-impl WithSimd for Channels<'_> {
+impl<F: WeightFamily> WithSimd for Channels<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { tiles, held, panel, channels, scratch, sums } = self;
+        let Self { tiles, held, panel, channels, scratch, sums, .. } = self;
         let (count, wide) = (channels.len(), padded::<S>(panel.len()));
-        let made = scratch.take(Transformed::size(count, wide)).as_mut_ptr();
+        let made = scratch.take(Transformed::size(MATRICES, count, wide)).as_mut_ptr();
+        let tiles = (F::POINTS, tiles);
         let made = Transformed::new(made, count, wide);
         // SAFETY: the held matrices have a row for every tile.
         unsafe {
             let inputs = Transformed::group(held.inputs, tiles, channels, CHANNELS);
             let gradients = Transformed::group(held.gradients, tiles, whole::<S>(&panel), PANEL);
-            add_products(simd, inputs, gradients, made, false);
-            put_taps(simd, made, sums, true);
+            add_products::<S, F>(simd, inputs, gradients, made, false);
+            put_taps::<S, F>(simd, made, sums, true);
         }
     }
 }
