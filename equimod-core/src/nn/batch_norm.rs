@@ -314,7 +314,8 @@ impl BatchNorm1d {
         let ids = (weight.id(), bias.id());
         Ok(hand_written_of_three([xs, weight, bias], &ys, move |dys| {
             let (dxs, sums) = way_back.gradients(dys).map_err(candle_core::Error::wrap)?;
-            Ok((Some(dxs), collect(ids.0, sums.get(1)?)?, collect(ids.1, sums.get(0)?)?))
+            let sum = |row: usize| sums.get(row)?.to_dtype(dtype);
+            Ok((Some(dxs), collect(ids.0, sum(1)?)?, collect(ids.1, sum(0)?)?))
         })?)
     }
 }
@@ -328,7 +329,7 @@ struct WayBack {
 }
 
 impl WayBack {
-    /// The gradient of the input; and those of bias and weight, `[2, features]`.
+    /// The gradient of the input; and those of bias and weight, `[2, features]`, in more bits perhaps.
     fn gradients(&self, dys: &Tensor) -> Result<(Tensor, Tensor)> {
         let Self { xs, statistics, weight, collective } = self;
         let dtype = xs.dtype();
@@ -336,6 +337,6 @@ impl WayBack {
         let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
         let sums = kernels::batch_norm_backward_sums(dys, &Passed::All, xs, &mean, &inverse_deviation)?;
         let coefficients = statistics.gradient_coefficients(&sums, weight.as_ref(), collective.as_ref())?;
-        Ok((backward(Arriving::Shared(dys), &Passed::All, xs, coefficients)?, sums.to_dtype(dtype)?))
+        Ok((backward(Arriving::Shared(dys), &Passed::All, xs, coefficients)?, sums))
     }
 }
