@@ -15,6 +15,7 @@ pub mod norm;
 pub mod pool;
 mod product;
 mod sums;
+mod tasks;
 mod winograd;
 
 use pulp::Arch;

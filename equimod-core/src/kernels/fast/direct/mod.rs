@@ -13,6 +13,7 @@ pub use weight::backward_weight;
 use super::lanes::{Scratch, Shared, unwritten};
 use super::product::{PANEL, Panel, Walk, multiply, padded_for};
 use super::sums::{Partials, Sums};
+use super::tasks::each;
 use crate::kernels::shapes::ConvShape;
 
 /// Values of the input that a task goes over, about, and the least and most pixels that it makes.
@@ -140,7 +141,8 @@ impl Panels {
     /// `outputs` columns of `depth` rows; `fill(columns, wide, panel)` writes those columns into rows of `wide` values.
     fn new(arch: Arch, depth: usize, outputs: usize, fill: impl Fn(Range<usize>, usize, &mut [f32]) + Sync) -> Self {
         let mut values = vec![0.0; depth * padded_for(arch, outputs)];
-        values.par_chunks_mut(depth * PANEL).enumerate().for_each(|(panel, values)| {
+        let count = values.len();
+        each(values.chunks_mut(depth * PANEL).enumerate().collect(), count, |(panel, values)| {
             let (first, wide) = (panel * PANEL, values.len() / depth.max(1));
             fill(first..(first + wide).min(outputs), wide, values);
         });

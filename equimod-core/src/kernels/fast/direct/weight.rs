@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::super::lanes::{LINE, Scratch, Shared, spread};
 use super::super::product::{PANEL, Panel, Walk, multiply, padded, padded_for, panels};
+use super::super::tasks::each;
 use crate::kernels::shapes::ConvShape;
 
 /// Tasks, about, if the shares of the gradient are fewer.
@@ -43,7 +44,8 @@ pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<
     let sums: Vec<Vec<f32>> = tasks.into_par_iter().map_init(Default::default, task).collect();
     let count = ny * line;
     let mut dw = vec![0.0; s.out_channels * count];
-    dw.par_chunks_mut(LINE * count).enumerate().for_each(|(k, dw)| {
+    let values = sums.iter().map(Vec::len).sum();
+    each(dw.chunks_mut(LINE * count).enumerate().collect(), values, |(k, dw)| {
         let first = k * LINE;
         let of_panel = shares.iter().zip(sums.chunks(parts)).filter(|(share, _)| share.columns.contains(&first));
         for (share, parts) in of_panel {

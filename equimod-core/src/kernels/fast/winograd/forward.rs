@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::super::lanes::{Scratch, Shared, unwritten};
 use super::super::product::{PANEL, padded, panels, product, whole};
 use super::super::sums::{Partials, Sums};
+use super::super::tasks::each;
 use super::filters::Weights;
 use super::tiles::{Tiles, Transformed};
 use super::{CHANNELS, Family, MATRICES, TASK_TILES};
@@ -70,7 +71,7 @@ impl<F: Family> Work<'_, F> {
         let jobs: Vec<_> = panels(outputs)
             .flat_map(|panel| (0..inputs).step_by(KEPT_CHANNELS).map(move |input| (panel.clone(), input)))
             .collect();
-        jobs.into_par_iter().for_each(|(panel, input)| {
+        each(jobs, MATRICES * inputs * outputs, |(panel, input)| {
             self.arch.dispatch(KeepWeights {
                 work: self,
                 panel,

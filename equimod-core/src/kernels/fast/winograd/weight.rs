@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::super::lanes::{LINE, Scratch, Shared, load, store, unwritten};
 use super::super::product::{PANEL, Panel, Walk, multiply, padded, padded_for, panels, whole};
+use super::super::tasks::each;
 use super::tiles::{Pictures, Tiles, Transformed};
 use super::{CHANNELS, MATRICES, SIDE, TAPS, TASK_TILES, Transform, WeightFamily};
 
@@ -76,7 +77,8 @@ impl<F: WeightFamily> Work<'_, F> {
             }
         };
         let mut sums: Vec<Vec<f32>> = partials[..panels.len()].to_vec();
-        sums.par_iter_mut().enumerate().for_each(|(panel, values)| add(panel, values));
+        let values = partials.iter().map(Vec::len).sum();
+        each(sums.iter_mut().enumerate().collect(), values, |(panel, values)| add(panel, values));
         self.gathered(&sums)
     }
 
@@ -131,7 +133,8 @@ impl<F: WeightFamily> Work<'_, F> {
     fn gathered(&self, sums: &[Vec<f32>]) -> Vec<f32> {
         let row = self.inputs * TAPS;
         let mut dw = unwritten(self.outputs * row);
-        dw.par_chunks_mut(LINE * row).enumerate().for_each(|(k, dw)| {
+        let values = dw.len();
+        each(dw.chunks_mut(LINE * row).enumerate().collect(), values, |(k, dw)| {
             let (panel, column) = (&sums[k * LINE / PANEL], k * LINE % PANEL);
             let wide = panel.len() / row;
             for (i, columns) in panel.chunks_exact(wide).enumerate() {
