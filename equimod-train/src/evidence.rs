@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use equimod_core::StepOutcome;
 use equimod_core::checkpoint::{commit_folder, to_bytes};
+use equimod_core::{Execution, StepOutcome};
 use equimod_data::Batch;
 use serde::{Deserialize, Serialize};
 
@@ -31,12 +31,19 @@ pub struct Evidence {
     pub seed: u64,
     /// In which the batch went through the backbone.
     pub parts: usize,
+    /// Whether the CPU convolved by Winograd's algorithm.
+    #[serde(default = "by_default")]
+    pub winograd: bool,
     /// The rate that the step would have been taken with.
     pub learning_rate: f64,
     /// What was not a number.
     pub what: String,
     /// The loss and the named scalars of the step, as text since JSON has no word for what is not a number.
     pub metrics: Vec<(String, String)>,
+}
+
+fn by_default() -> bool {
+    Execution::default().winograd
 }
 
 impl Trainer {
@@ -65,6 +72,7 @@ impl Trainer {
             batch: batch.index,
             seed: self.recipe.seed,
             parts: self.recipe.execution.parts,
+            winograd: self.recipe.execution.winograd,
             learning_rate: self.learning_rate(),
             what: what.into(),
             metrics,

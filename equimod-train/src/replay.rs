@@ -54,7 +54,7 @@ impl Replay {
             dtype,
             device,
             collective: SingleProcess::shared(),
-            execution: Execution { parts: evidence.parts, ..Execution::default() },
+            execution: Execution { parts: evidence.parts, winograd: evidence.winograd, ..Execution::default() },
         };
         let method = Method::new(&description.method, &description.parameters, placement)?;
         load_strict(method.params(), &model.tensors, &path)?;

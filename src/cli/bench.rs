@@ -58,7 +58,7 @@ pub struct BenchStep {
     #[arg(long)]
     pub no_winograd: bool,
     /// Steps that are measured, after two that are not; their median is printed.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: u32,
     /// Print one JSON object.
     #[arg(long)]
@@ -77,7 +77,7 @@ pub struct BenchConv {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub width: u32,
     /// Calls that are measured, after one that is not; their median is printed.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: u32,
     /// Print one JSON object.
     #[arg(long)]
@@ -90,7 +90,7 @@ pub struct BenchLoader {
     #[command(flatten)]
     pub recipe: RecipeArgs,
     /// Batches that are measured, after three that are not.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub batches: u32,
     /// Print one JSON object.
     #[arg(long)]

@@ -110,7 +110,7 @@ pub struct Pretrain {
     #[arg(long)]
     pub epochs: Option<u64>,
     /// Go on with the run in --out from its newest checkpoint. Settings that decide weights stay as they are; where pictures
-    /// lie, and [checkpoint], [probe] and [guard], may change by --data and --set.
+    /// lie, `execution.recompute`, and [checkpoint], [probe] and [guard], may change by --data and --set.
     #[arg(long, requires = "out", conflicts_with_all = ["dry_run", "from"])]
     pub resume: bool,
     /// Begin with the weights of a MODEL: its backbone, and those heads that fit.

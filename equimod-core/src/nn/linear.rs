@@ -34,6 +34,7 @@ impl Linear {
         let (ys, id) = (ys.broadcast_add(&bias.as_detached_tensor())?, bias.id());
         Ok(hand_written_of_three([xs, &self.weight, bias], &ys, move |dys| {
             let (dxs, weight) = way_back.gradients(dys)?;
+            // The first of batch norm's two sums is that over rows.
             let sum = kernels::batch_norm_sums(dys)?.get(0)?.to_dtype(dys.dtype())?;
             Ok((dxs, weight, collect(id, sum)?))
         })?)

@@ -27,7 +27,7 @@ use super::shapes::ConvShape;
 pub enum Algorithm {
     /// Products over windows where they lie.
     Direct,
-    /// F(4×4, 3×3).
+    /// Winograd's: F(4×4, 3×3) at stride 1, F(4, 2) at stride 2.
     Winograd,
 }
 

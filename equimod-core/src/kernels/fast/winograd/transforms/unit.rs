@@ -9,7 +9,7 @@
 //!      ⎢  0    p²q   −p²      −q     1  0 ⎥       ⎢ N_q · (1, −q, q², …)         ⎥
 //!      ⎣  0   p²q²     0   −p²−q²    0  1 ⎦       ⎣ (0, …, 0, 1)                 ⎦
 //!
-//! Aᵀ: row i is (i = 0, pⁱ, (−p)ⁱ, qⁱ, (−q)ⁱ, last row)
+//! Aᵀ: row i, from 0, is (1 in the first row, else 0; pⁱ, (−p)ⁱ, qⁱ, (−q)ⁱ; 1 in the last row, else 0)
 //! ```
 //!
 //! p = 2/3 and q = 3/2 round less than the usual 1 and 2, and p²q² is 1.
