@@ -30,14 +30,15 @@ pub struct Forecast {
 /// Forecasts a step on parameter vectors that hold `parameters`.
 ///
 /// The most memory is the largest of what the parts of a step need, each linear in the number of images: steps are
-/// doubled until one more image costs the same as before, and images have a good part of the memory.
+/// doubled until one more image costs the same three times running, and images have a good part of the memory: a part
+/// that decides later may need nearly the same at first.
 pub fn forecast(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Forecast> {
     let mut trial = Trial::new(recipe, parameters)?;
     let asked = recipe.data.batch;
     let mut images = trial.method.needs().shared_by.unwrap_or(1).max(SMALLEST).min(asked);
     trial.step(images)?;
     let mut last = trial.step(images)?;
-    let mut slope = None;
+    let (mut slope, mut known) = (None, 0);
     while images < asked {
         let next = (2 * images).min(asked);
         let found = trial.step(next)?;
@@ -47,7 +48,9 @@ pub fn forecast(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Fore
         (images, last) = (next, found);
         // Where images do not decide the most memory yet, a part that does may still come.
         let decides = of_one * images as f64 >= DECIDING * last.bytes;
-        if decides && slope.is_some_and(|before: f64| (of_one - before).abs() <= KNOWN * of_one.abs()) {
+        let same = decides && slope.is_some_and(|before: f64| (of_one - before).abs() <= KNOWN * of_one.abs());
+        known = if same { known + 1 } else { 0 };
+        if known == 2 {
             let rest = (asked - images) as f64;
             last.bytes += of_one * rest;
             last.time += Duration::from_secs_f64(time_of_one * rest);
