@@ -41,6 +41,7 @@ pub fn convolve<F: Family>(
     })
 }
 
+#[derive(Clone, Copy)]
 struct Work<'a, F> {
     arch: Arch,
     x: &'a [f32],
@@ -50,14 +51,6 @@ struct Work<'a, F> {
     sums: bool,
     family: PhantomData<F>,
 }
-
-impl<F> Clone for Work<'_, F> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<F> Copy for Work<'_, F> {}
 
 impl<F: Family> Work<'_, F> {
     /// Tiles of a block, in whole groups of rows.

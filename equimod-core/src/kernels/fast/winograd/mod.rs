@@ -32,7 +32,7 @@ const LEAST_CHANNELS: usize = 8;
 const OUTPUTS: usize = 4;
 
 /// A family of transforms: outputs = Outputs(Weights(w) · Inputs(x)), value by value of a transformed tile.
-pub trait Family: Send + Sync {
+pub trait Family: Copy + Send + Sync {
     /// Of what is read.
     type Inputs: Transform;
     /// Of the windows, [`SIDE`] values along a side.
@@ -59,6 +59,7 @@ pub trait WeightFamily: Family {
 }
 
 /// Stride 1, and its way back.
+#[derive(Clone, Copy)]
 struct Unit;
 
 impl Family for Unit {
@@ -73,6 +74,7 @@ impl WeightFamily for Unit {
 }
 
 /// Stride 2.
+#[derive(Clone, Copy)]
 struct Strided;
 
 impl Family for Strided {
@@ -87,6 +89,7 @@ impl WeightFamily for Strided {
 }
 
 /// The way back of stride 2.
+#[derive(Clone, Copy)]
 struct StridedBack;
 
 impl Family for StridedBack {

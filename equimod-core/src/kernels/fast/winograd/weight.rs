@@ -38,6 +38,7 @@ pub fn gradient<F: WeightFamily>(
     }
 }
 
+#[derive(Clone, Copy)]
 struct Work<'a, F> {
     arch: Arch,
     x: &'a [f32],
@@ -47,14 +48,6 @@ struct Work<'a, F> {
     tiles: &'a Tiles,
     family: PhantomData<F>,
 }
-
-impl<F> Clone for Work<'_, F> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<F> Copy for Work<'_, F> {}
 
 impl<F: WeightFamily> Work<'_, F> {
     /// Tiles of a block.
