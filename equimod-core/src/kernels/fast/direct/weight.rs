@@ -101,7 +101,7 @@ impl WithSimd for AddWeights<'_> {
             for panel in panels(share.columns.len()) {
                 let (first, columns) = (panel.start, padded::<S>(panel.len()));
                 let panel = share.columns.start + panel.start..share.columns.start + panel.end;
-                let dy = whole_vectors(&dy[start * s.out_channels..], panel, count, (s.out_channels, columns), dy_copy);
+                let dy = rows_of_vectors(&dy[start * s.out_channels..], panel, count, (s.out_channels, columns), dy_copy);
                 let walk = Walk { count: [1, 1, count], a: [0, 0, step], b: [0, 0, columns] };
                 // SAFETY: `sums` has a row of `wide` values for every value.
                 let place = |value: usize| (a.wrapping_add(value), unsafe { out.at(value * wide + first) });
@@ -151,14 +151,17 @@ fn windows<'a>(
     copy
 }
 
-/// Some columns of `count` pixels of dy, with zeros up to whole vectors.
-fn whole_vectors<'a>(
-    dy: &[f32],
+/// Some columns of `count` pixels of dy, with zeros up to whole vectors: dy itself where it is so.
+fn rows_of_vectors<'a>(
+    dy: &'a [f32],
     columns: Range<usize>,
     count: usize,
     (outputs, wide): (usize, usize),
     copy: &'a mut Scratch,
 ) -> &'a [f32] {
+    if wide == outputs {
+        return dy;
+    }
     let copy = copy.take(count * wide);
     for (values, pixel) in copy.chunks_exact_mut(wide).zip(dy.chunks_exact(outputs)) {
         values[..columns.len()].copy_from_slice(&pixel[columns.clone()]);

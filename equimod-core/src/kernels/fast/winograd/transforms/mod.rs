@@ -3,6 +3,8 @@
 pub mod strided;
 pub mod unit;
 
+use std::mem::MaybeUninit;
+
 use pulp::Simd;
 
 /// A linear transform M along both sides of a tile t: M·t·Mᵀ.
@@ -26,20 +28,22 @@ fn columns_then_rows<S: Simd, const I: usize, const O: usize>(
     value: impl Fn(usize, usize) -> S::f32s,
     mut put: impl FnMut(usize, usize, S::f32s),
 ) {
-    let zero = simd.splat_f32s(0.0);
-    let mut between = [[zero; I]; O];
+    // Filled with zeros first, large tiles would be written twice.
+    let mut between = [MaybeUninit::<[S::f32s; O]>::uninit(); I];
     for j in 0..I {
-        let mut column = [zero; I];
+        let mut column = [simd.splat_f32s(0.0); I];
         for i in 0..I {
             column[i] = value(i, j);
         }
-        let column = along(simd, column);
-        for i in 0..O {
-            between[i][j] = column[i];
-        }
+        between[j].write(along(simd, column));
     }
     for i in 0..O {
-        put_row(i, along(simd, between[i]), &mut put);
+        let mut row = [simd.splat_f32s(0.0); I];
+        for j in 0..I {
+            // SAFETY: every column has been written.
+            row[j] = unsafe { between[j].assume_init_ref()[i] };
+        }
+        put_row(i, along(simd, row), &mut put);
     }
 }
 
