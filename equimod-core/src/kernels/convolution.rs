@@ -4,10 +4,10 @@ use candle_core::{Device, Result, Tensor, bail};
 use pulp::Arch;
 
 use super::element::Element;
-use super::fast::{self, Algorithm};
+use super::fast::{self, Algorithm, There};
 use super::portable::im2col;
 use super::shapes::{Conv2dGeometry, ConvShape};
-use super::values::{Kernels, Values, from_rows, planes, rows};
+use super::values::{Kernels, Values, changed, from_rows, planes, rows};
 use super::{composed, norm};
 
 fn weight_fits(w: &Tensor, in_channels: usize, g: &Conv2dGeometry) -> Result<usize> {
@@ -116,13 +116,69 @@ pub fn conv2d_backward_data(
         Kernels::Fast => {
             let (dys, weight) = (rows(dys)?, planes(weight)?);
             let (dys, weight) = (Values::of(&dys)?, Values::of(&weight)?);
-            let dxs = fast::conv2d_backward_data(Arch::new(), Algorithm::of(&s), dys.get()?, weight.get()?, &s);
+            let dxs = fast::conv2d_backward_data(Arch::new(), Algorithm::of(&s), dys.get()?, weight.get()?, &s, None);
             from_rows(dxs, &s.in_dims())
         }
         Kernels::Portable => {
             by_element(dys, |dys| portable_data::<f32>(dys, weight, &s), |dys| portable_data::<f64>(dys, weight, &s))
         }
         Kernels::Composed => composed::conv2d_backward_data(dys, weight, g, in_size),
+    }
+}
+
+/// The gradient on the other way that the input of a convolution went, where it was made by a ReLU.
+#[derive(Clone, Debug)]
+pub enum Beside {
+    /// It went no other way.
+    Nothing,
+    /// That of the ReLU's output.
+    Behind(Tensor),
+    /// That of the ReLU's input already.
+    Before(Tensor),
+}
+
+/// [`conv2d_backward_data`] and on through the ReLU that made the convolution's input `ys` `[N, C, H, W]`: where dx is the
+/// gradient of `ys`,
+///
+/// - `dx·[ys > 0]` beside [nothing](Beside::Nothing),
+/// - `(dx + more)·[ys > 0]` beside `more` [behind](Beside::Behind) the ReLU,
+/// - `dx·[ys > 0] + more` beside `more` [before](Beside::Before) it, which is 0 where `ys` is.
+///
+/// The memory of `more` may be used for the result: no other tensor may share it.
+pub fn conv2d_backward_data_before_relu(
+    dys: &Tensor,
+    weight: &Tensor,
+    g: &Conv2dGeometry,
+    beside: Beside,
+    ys: &Tensor,
+) -> Result<Tensor> {
+    let (batch, channels, height, width) = ys.dims4()?;
+    let s = ConvShape::new(batch, channels, weight_fits(weight, channels, g)?, (height, width), g)?;
+    gradient_fits(dys, &s)?;
+    let more = match &beside {
+        Beside::Nothing => None,
+        Beside::Behind(more) | Beside::Before(more) => Some(more),
+    };
+    norm::same_shape(ys, &[more])?;
+    let Kernels::Fast = s.kernels(dys) else {
+        let dxs = conv2d_backward_data(dys, weight, g, s.in_size)?;
+        return match beside {
+            Beside::Nothing => norm::relu_backward(dxs, None, ys),
+            Beside::Behind(more) => norm::relu_backward(dxs, Some(&more), ys),
+            Beside::Before(more) => norm::relu_backward(dxs, None, ys)? + more,
+        };
+    };
+    let (dys, weight, relu) = (rows(dys)?, planes(weight)?, rows(ys)?);
+    let (dys, weight, relu) = (Values::of(&dys)?, Values::of(&weight)?, Values::of(&relu)?);
+    let (arch, algorithm) = (Arch::new(), Algorithm::of(&s));
+    let (dys, weight, relu) = (dys.get()?, weight.get()?, Some(relu.get()?));
+    let add = |there: There, dxs: &mut [f32]| {
+        fast::conv2d_backward_data_beside(arch, algorithm, dys, weight, &s, relu, (there, dxs));
+    };
+    match beside {
+        Beside::Nothing => from_rows(fast::conv2d_backward_data(arch, algorithm, dys, weight, &s, relu), &s.in_dims()),
+        Beside::Behind(more) => changed(&more, |dxs| add(There::Behind, dxs)),
+        Beside::Before(more) => changed(&more, |dxs| add(There::Before, dxs)),
     }
 }
 

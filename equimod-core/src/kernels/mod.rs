@@ -22,7 +22,9 @@ mod tests;
 mod values;
 mod vectorise;
 
-pub use convolution::{conv2d, conv2d_backward_data, conv2d_backward_weight, conv2d_with_sums};
+pub use convolution::{
+    Beside, conv2d, conv2d_backward_data, conv2d_backward_data_before_relu, conv2d_backward_weight, conv2d_with_sums,
+};
 pub use element::Element;
 pub use matmul::{Matrix, matmul};
 pub use matrix::{times, times_transposed, transposed_times};

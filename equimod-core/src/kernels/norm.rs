@@ -1,12 +1,12 @@
 //! Batch norm of tensors, and the additions around it.
 
-use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 use pulp::Arch;
 
 use super::composed;
 use super::fast::norm as fast;
 use super::portable::norm::{self as portable, Planes};
-use super::values::{Kernels, Values, channels_second, from_rows, planes, rows};
+use super::values::{Kernels, Values, changed, from_rows, planes, rows};
 
 /// Batch, channels and the rest of `[N, C, …]`.
 fn sizes(xs: &Tensor) -> Result<Planes> {
@@ -23,7 +23,8 @@ fn per_channel(channels: usize, tensors: &[&Tensor]) -> Result<()> {
     }
 }
 
-fn same_shape(xs: &Tensor, others: &[Option<&Tensor>]) -> Result<()> {
+/// That all have the shape of `xs`.
+pub fn same_shape(xs: &Tensor, others: &[Option<&Tensor>]) -> Result<()> {
     match others.iter().flatten().find(|t| t.dims() != xs.dims()) {
         Some(t) => bail!("tensors of shapes {:?} and {:?} should have one shape", xs.dims(), t.dims()),
         None => Ok(()),
@@ -229,27 +230,6 @@ pub fn batch_norm_backward_in_place(
     passed.over_rows(|passed| changed(&dys, |dys| fast::backward_in_place(Arch::new(), dys, passed, xs, coefficients)))
 }
 
-/// A tensor's rows of channels, changed where they lie or, if they lie otherwise, in a copy.
-fn changed(tensor: &Tensor, change: impl Fn(&mut [f32])) -> Result<Tensor> {
-    let target = rows(tensor)?;
-    target.inplace_op1(&Change(change))?;
-    channels_second(&target)
-}
-
-/// Changes rows in place.
-struct Change<F>(F);
-
-impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
-    fn name(&self) -> &'static str {
-        "change"
-    }
-
-    fn cpu_fwd(&self, values: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        self.0(slice_mut(values, layout)?);
-        Ok(())
-    }
-}
-
 /// `(dys + more?)·[ys > 0]`: the gradient of what a ReLU made `ys` of, all of one shape. Where `ys` went two ways, `more` is
 /// what came back on the other. The memory of `dys` may be used for the result: no other tensor may share it.
 pub fn relu_backward(dys: Tensor, more: Option<&Tensor>, ys: &Tensor) -> Result<Tensor> {
@@ -270,12 +250,5 @@ pub fn relu_backward(dys: Tensor, more: Option<&Tensor>, ys: &Tensor) -> Result<
             Tensor::from_vec(sum, dys.shape(), &Device::Cpu)
         }
         Kernels::Composed => composed::relu_backward(&dys, more, ys),
-    }
-}
-
-fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
-        _ => bail!("rows are contiguous f32"),
     }
 }

@@ -180,7 +180,7 @@ fn all_of(arch: Arch, algorithm: Algorithm, s: &ConvShape, [x, w, dy]: [&Tensor;
     let (x, dy) = (rows(x).unwrap(), rows(dy).unwrap());
     let (x, w, dy) = (flat(&x), flat(w), flat(&dy));
     let (y, sums) = fast::conv2d(arch, algorithm, &x, &w, s, true);
-    let dx = fast::conv2d_backward_data(arch, algorithm, &dy, &w, s);
+    let dx = fast::conv2d_backward_data(arch, algorithm, &dy, &w, s, None);
     let dw = fast::conv2d_backward_weight(arch, algorithm, &x, &dy, s);
     [wide(y), sums.unwrap(), wide(dx), wide(dw)]
 }
@@ -230,6 +230,55 @@ fn every_algorithm_on_every_instruction_set_is_near_the_portable_path() {
                     let bound = bound(algorithm);
                     assert!(off < bound, "{algorithm:?} {arch:?} {:?} {:?} {what}: {off:e}", case.shape, case.geometry);
                 }
+            }
+        }
+    }
+}
+
+/// The three ways in which the gradient of a convolution's input goes on, from where it is alone.
+fn ways_on(dx: &Tensor, more: &Tensor, y: &Tensor) -> [(Beside, Tensor); 3] {
+    let passed = y.gt(0.0).unwrap().to_dtype(y.dtype()).unwrap();
+    let (through, more_through) = ((dx * &passed).unwrap(), (more * &passed).unwrap());
+    let sum = (&through + &more_through).unwrap();
+    let copy = |t: &Tensor| t.copy().unwrap();
+    [(Beside::Nothing, through), (Beside::Behind(copy(more)), copy(&sum)), (Beside::Before(copy(&more_through)), sum)]
+}
+
+#[test]
+fn gradients_go_on_through_the_relu_that_made_the_input() {
+    for case in cases() {
+        let ((y, w, dy), more) = (case.tensors(), values(&case.shape, 9));
+        let on = |[y, w, dy, more]: [&Tensor; 4], bound: f64| {
+            let dx = conv2d_backward_data(dy, w, &case.geometry, case.size()).unwrap();
+            for (beside, want) in ways_on(&dx, more, y) {
+                let what = format!("{:?} {:?} {beside:?}", case.shape, case.geometry);
+                let found = conv2d_backward_data_before_relu(dy, w, &case.geometry, beside, y).unwrap();
+                assert!(distance(&found, &want) < bound, "{what}");
+            }
+        };
+        on([&y, &w, &dy, &more], 1e-15);
+        on([&narrow(&y), &narrow(&w), &narrow(&dy), &narrow(&more)], 1e-6);
+    }
+}
+
+#[test]
+fn gradients_go_on_with_every_instruction_set() {
+    for case in cases().into_iter().filter(|case| case.geometry.groups == 1) {
+        let ((y, w, dy), more, s) = (case.tensors(), values(&case.shape, 9), case.conv_shape());
+        let [y, dy, more] = [y, dy, more].map(|t| flat(&rows(&narrow(&t)).unwrap()));
+        let w = flat(&narrow(&w));
+        for (arch, algorithm) in instruction_sets().into_iter().map(|arch| (arch, Algorithm::of(&s))) {
+            let dx = fast::conv2d_backward_data(arch, algorithm, &dy, &w, &s, None);
+            for there in [fast::There::Behind, fast::There::Before] {
+                let passes = |place: usize| y[place] > 0.0;
+                let through = |place: usize| there == fast::There::Behind || passes(place);
+                let more: Vec<f32> = (0..y.len()).map(|k| if through(k) { more[k] } else { 0.0 }).collect();
+                let sum = |k: usize| if passes(k) { f64::from(dx[k]) + f64::from(more[k]) } else { 0.0 };
+                let mut found = more.clone();
+                fast::conv2d_backward_data_beside(arch, algorithm, &dy, &w, &s, Some(&y), (there, &mut found));
+                let found: Vec<f64> = found.into_iter().map(f64::from).collect();
+                let off = off(&found, &(0..y.len()).map(sum).collect::<Vec<_>>());
+                assert!(off < 1e-6, "{arch:?} {algorithm:?} {there:?} {:?}: {off:e}", case.shape);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use candle_core::{DType, Device, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 
 use super::element::Element;
 use super::fast::layout::transposed;
@@ -91,4 +91,32 @@ pub fn channels_second(rows: &Tensor) -> Result<Tensor> {
 /// A tensor without history, contiguous: planes.
 pub fn planes(tensor: &Tensor) -> Result<Tensor> {
     tensor.detach().contiguous()
+}
+
+/// A tensor's rows of channels, changed where they lie or, if they lie otherwise, in a copy.
+pub fn changed(tensor: &Tensor, change: impl Fn(&mut [f32])) -> Result<Tensor> {
+    let target = rows(tensor)?;
+    target.inplace_op1(&Change(change))?;
+    channels_second(&target)
+}
+
+/// Changes rows in place.
+struct Change<F>(F);
+
+impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
+    fn name(&self) -> &'static str {
+        "change"
+    }
+
+    fn cpu_fwd(&self, values: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        self.0(slice_mut(values, layout)?);
+        Ok(())
+    }
+}
+
+fn slice_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
+        _ => bail!("rows are contiguous f32"),
+    }
 }

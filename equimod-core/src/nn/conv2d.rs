@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Tensor, Var};
 
 use crate::Result;
-use crate::kernels::{self, Conv2dGeometry};
+use crate::kernels::{self, Beside, Conv2dGeometry};
 use crate::params::{Init, Role, Scope};
 use crate::tape::Gradients;
 
@@ -64,6 +64,18 @@ impl Conv2d {
         self.backward_weight(&xs, dys, gradients)?;
         drop(xs);
         Ok(kernels::conv2d_backward_data(dys, self.weight.as_tensor(), &self.geometry, (height, width))?)
+    }
+
+    /// [`backward`](Self::backward) where `xs` is the output of a ReLU, and on [through it](kernels::conv2d_backward_data_before_relu).
+    pub fn backward_before_relu(
+        &self,
+        xs: &Tensor,
+        dys: &Tensor,
+        beside: Beside,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
+        self.backward_weight(xs, dys, gradients)?;
+        Ok(kernels::conv2d_backward_data_before_relu(dys, self.weight.as_tensor(), &self.geometry, beside, xs)?)
     }
 
     /// Records the weight's gradient alone: for the first layer, whose input needs none.

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::execution::Execution;
-use crate::kernels;
+use crate::kernels::{self, Beside};
 use crate::nn::{Arriving, BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Mode, Statistics};
 use crate::params::{Init, Scope};
 use crate::tape::Gradients;
@@ -121,6 +121,18 @@ impl ConvNorm {
         };
         self.conv.backward(xs, &dys, gradients)
     }
+
+    /// The gradient of the input, which a ReLU made, before that ReLU.
+    fn backward_before_relu(
+        &self,
+        ConvNormMemory { xs, norm }: ConvNormMemory,
+        dys: Tensor,
+        beside: Beside,
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
+        let dys = self.norm.backward(norm, Arriving::Own(dys), gradients)?;
+        self.conv.backward_before_relu(&xs.ok_or_else(too_little)?, &dys, beside, gradients)
+    }
 }
 
 fn too_little() -> Error {
@@ -231,21 +243,20 @@ impl Block {
     /// that made it.
     pub fn backward(&self, memory: Memory<()>, dys: Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let (mut layers, ()) = self.recall(memory)?;
-        let xs = layers.first().and_then(|memory| memory.xs.clone()).ok_or_else(too_little)?;
+        let (first, others) = self.main.split_first().ok_or_else(too_little)?;
         let mut dxs: Option<Tensor> = None;
-        for layer in self.main.iter().rev() {
+        for layer in others.iter().rev() {
             let memory = layers.pop().ok_or_else(too_little)?;
             let arriving = dxs.map_or(Arriving::Shared(&dys), Arriving::Own);
             dxs = Some(layer.backward(memory, layers.last(), arriving, gradients)?);
         }
-        let shortcut = match &self.downsample {
-            Some(layer) => {
-                let memory = layers.pop().ok_or_else(too_little)?;
-                layer.backward(memory, None, Arriving::Own(dys), gradients)?
-            }
-            None => dys,
+        let (memory, dxs) = (layers.pop().ok_or_else(too_little)?, dxs.ok_or_else(too_little)?);
+        let Some(downsample) = &self.downsample else {
+            return first.backward_before_relu(memory, dxs, Beside::Behind(dys), gradients);
         };
-        Ok(kernels::relu_backward(dxs.ok_or_else(too_little)?, Some(&shortcut), &xs)?)
+        let dxs = first.backward_before_relu(memory, dxs, Beside::Nothing, gradients)?;
+        let memory = layers.pop().ok_or_else(too_little)?;
+        downsample.backward_before_relu(memory, dys, Beside::Before(dxs), gradients)
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod direct;
+mod joined;
 mod lanes;
 pub mod layout;
 pub mod matrix;
@@ -18,6 +19,9 @@ mod sums;
 mod tasks;
 mod winograd;
 
+use joined::Target;
+pub use joined::There;
+use lanes::{Shared, unwritten};
 use pulp::Arch;
 
 use super::shapes::ConvShape;
@@ -53,11 +57,37 @@ pub fn conv2d(
     }
 }
 
-/// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`.
-pub fn conv2d_backward_data(arch: Arch, algorithm: Algorithm, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f32> {
+/// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`, and on through the ReLU that gave the input `relu`, if one did.
+pub fn conv2d_backward_data(
+    arch: Arch,
+    algorithm: Algorithm,
+    dy: &[f32],
+    w: &[f32],
+    s: &ConvShape,
+    relu: Option<&[f32]>,
+) -> Vec<f32> {
+    let mut dx = unwritten(s.inputs());
+    backward_data(arch, algorithm, dy, w, s, Target { relu, ..Target::new(Shared::new(&mut dx)) });
+    dx
+}
+
+/// [`conv2d_backward_data`], added to what is `there` in `dx`.
+pub fn conv2d_backward_data_beside(
+    arch: Arch,
+    algorithm: Algorithm,
+    dy: &[f32],
+    w: &[f32],
+    s: &ConvShape,
+    relu: Option<&[f32]>,
+    (there, dx): (There, &mut [f32]),
+) {
+    backward_data(arch, algorithm, dy, w, s, Target { out: Shared::new(dx), there, relu });
+}
+
+fn backward_data(arch: Arch, algorithm: Algorithm, dy: &[f32], w: &[f32], s: &ConvShape, dx: Target) {
     match algorithm {
-        Algorithm::Direct => direct::backward_data(arch, dy, w, s),
-        Algorithm::Winograd => winograd::backward_data(arch, dy, w, s),
+        Algorithm::Direct => direct::backward_data(arch, dy, w, s, dx),
+        Algorithm::Winograd => winograd::backward_data(arch, dy, w, s, dx),
     }
 }
 

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 pub use weight::backward_weight;
 
+use super::joined::{Target, There};
 use super::lanes::{Scratch, Shared, unwritten};
 use super::product::{PANEL, Panel, Walk, multiply, padded_for};
 use super::sums::{Partials, Sums};
@@ -170,18 +171,17 @@ pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (
         }
     });
     let mut out = unwritten(s.batch * s.out_channels * s.out_size.0 * s.out_size.1);
-    let partials = convolve(arch, x, &plan, &panels, &mut out, sums);
+    let partials = convolve(arch, x, &plan, &panels, Target::new(Shared::new(&mut out)), sums);
     (out, partials.map(|partials| partials.sum(s.out_channels)))
 }
 
 /// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`.
-pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f32> {
-    let mut dx = unwritten(s.batch * s.in_channels * s.in_size.0 * s.in_size.1);
+pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape, dx: Target) {
     for (ry, rx) in (0..s.stride).flat_map(|ry| (0..s.stride).map(move |rx| (ry, rx))) {
         let Some(plan) = Plan::backward(s, (ry, rx)) else { continue };
         let (ny, nx) = plan.taps;
         if ny * nx == 0 {
-            clear(&mut dx, &plan);
+            nothing_comes(arch, &plan, dx);
             continue;
         }
         let (ky, kx) = ((ry + s.padding) % s.stride, (rx + s.padding) % s.stride);
@@ -199,28 +199,49 @@ pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f3
                 }
             }
         });
-        convolve(arch, dy, &plan, &panels, &mut dx, false);
+        convolve(arch, dy, &plan, &panels, dx, false);
     }
-    dx
 }
 
-/// Pixels that no tap meets.
-fn clear(dx: &mut [f32], plan: &Plan) {
-    dx.par_chunks_mut(plan.out_area * plan.outputs).for_each(|dx| {
+/// Pixels that no tap meets, a picture at a time.
+fn nothing_comes(arch: Arch, plan: &Plan, target: Target) {
+    if target.there != There::Before {
+        (0..plan.pictures).into_par_iter().for_each(|picture| arch.dispatch(Nothing { picture, plan, target }));
+    }
+}
+
+struct Nothing<'a> {
+    picture: usize,
+    plan: &'a Plan,
+    target: Target<'a>,
+}
+
+impl WithSimd for Nothing<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { picture, plan, target } = self;
         for (i, j) in (0..plan.count.0).flat_map(|i| (0..plan.count.1).map(move |j| (i, j))) {
-            let pixel = plan.out_first + i * plan.out_step.0 + j * plan.out_step.1;
-            dx[pixel * plan.outputs..][..plan.outputs].fill(0.0);
+            let pixel = picture * plan.out_area + plan.out_first + i * plan.out_step.0 + j * plan.out_step.1;
+            let place = pixel * plan.outputs;
+            // SAFETY: it is a pixel of the output, which has `outputs` values; a picture is one task's.
+            unsafe {
+                match target.adds() {
+                    true => target.pass(simd, place, plan.outputs),
+                    false => target.out.at(place).write_bytes(0, plan.outputs),
+                }
+            }
         }
-    });
+    }
 }
 
-fn convolve(arch: Arch, x: &[f32], plan: &Plan, panels: &Panels, out: &mut [f32], sums: bool) -> Option<Partials> {
-    let shared = Shared::new(out);
+fn convolve(arch: Arch, x: &[f32], plan: &Plan, panels: &Panels, target: Target, sums: bool) -> Option<Partials> {
     let image = plan.in_size.0 * plan.in_size.1 * plan.channels;
     let task = |scratch: &mut Scratch, (pictures, lines): (Range<usize>, Range<usize>)| {
         let x = &x[pictures.start * image..pictures.end * image];
         let mut partial = sums.then(|| Sums::new(plan.outputs));
-        arch.dispatch(Task { x, pictures, lines, plan, panels, out: shared, scratch, sums: partial.as_mut() });
+        arch.dispatch(Task { x, pictures, lines, plan, panels, target, scratch, sums: partial.as_mut() });
         partial.map(Sums::total)
     };
     let partials: Vec<_> = plan.tasks().into_par_iter().map_init(Scratch::default, task).collect();
@@ -234,7 +255,7 @@ struct Task<'a> {
     lines: Range<usize>,
     plan: &'a Plan,
     panels: &'a Panels,
-    out: Shared,
+    target: Target<'a>,
     scratch: &'a mut Scratch,
     sums: Option<&'a mut Sums>,
 }
@@ -244,7 +265,7 @@ impl WithSimd for Task<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { x, pictures, lines, plan, panels, out, scratch, sums } = self;
+        let Self { x, pictures, lines, plan, panels, target, scratch, sums } = self;
         let (ny, nx) = plan.taps;
         let c = plan.channels;
         let size = ((lines.len() - 1) * plan.step + ny, (plan.count.1 - 1) * plan.step + nx);
@@ -272,17 +293,19 @@ impl WithSimd for Task<'_> {
                 let place = |pixel: usize| {
                     let Pixel { from, to } = pixels[pixel];
                     // SAFETY: it is a pixel of the output, which has `outputs` values.
-                    (x[from + within..].as_ptr(), unsafe { out.at(to + first) })
+                    (x[from + within..].as_ptr(), unsafe { target.out.at(to + first) })
                 };
                 // SAFETY: `surrounded` gives every window of these lines; the panel has a row of `wide` columns for each
                 // value of a window; pixels are written by one task each.
-                unsafe { multiply(simd, Panel { walk, b, columns, add: k > 0 }, pixels.len(), place) };
+                unsafe { multiply(simd, Panel { walk, b, columns, add: k > 0 || target.adds() }, pixels.len(), place) };
             }
         }
+        // SAFETY: as above.
+        pixels.iter().for_each(|pixel| unsafe { target.pass(simd, pixel.to, plan.outputs) });
         if let Some(sums) = sums {
             // Lines of a forward pass lie side by side.
             // SAFETY: this task has written the pixels.
-            unsafe { sums.add_rows(simd, out.at(pixels[0].to), pixels.len()) };
+            unsafe { sums.add_rows(simd, target.out.at(pixels[0].to), pixels.len()) };
         }
     }
 }

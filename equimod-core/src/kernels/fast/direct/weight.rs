@@ -101,7 +101,8 @@ impl WithSimd for AddWeights<'_> {
             for panel in panels(share.columns.len()) {
                 let (first, columns) = (panel.start, padded::<S>(panel.len()));
                 let panel = share.columns.start + panel.start..share.columns.start + panel.end;
-                let dy = rows_of_vectors(&dy[start * s.out_channels..], panel, count, (s.out_channels, columns), dy_copy);
+                let dy =
+                    rows_of_vectors(&dy[start * s.out_channels..], panel, count, (s.out_channels, columns), dy_copy);
                 let walk = Walk { count: [1, 1, count], a: [0, 0, step], b: [0, 0, columns] };
                 // SAFETY: `sums` has a row of `wide` values for every value.
                 let place = |value: usize| (a.wrapping_add(value), unsafe { out.at(value * wide + first) });

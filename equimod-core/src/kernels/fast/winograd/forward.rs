@@ -6,6 +6,7 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::super::joined::Target;
 use super::super::lanes::{Scratch, Shared, unwritten};
 use super::super::product::{PANEL, padded, panels, product, whole};
 use super::super::sums::{Partials, Sums};
@@ -23,17 +24,16 @@ const HELD_TILES: usize = 96;
 /// Input channels whose weights a task keeps.
 const KEPT_CHANNELS: usize = 16;
 
-/// x `[N, H, W, inputs]` → out `[N, H', W', outputs]`, every value of it, and the sums if they are wanted.
+/// x `[N, H, W, inputs]` → target `[N, H', W', outputs]`, every value of it, and the sums if they are wanted.
 pub fn convolve<F: Family>(
     arch: Arch,
     x: &[f32],
     weights: &Weights,
     tiles: &Tiles,
-    out: &mut [f32],
+    target: Target,
     sums: bool,
 ) -> Option<Partials> {
-    let shared = Shared::new(out);
-    let work = Work::<F> { arch, x, weights, tiles, out: shared, sums, family: PhantomData };
+    let work = Work::<F> { arch, x, weights, tiles, target, sums, family: PhantomData };
     let large = MATRICES * weights.inputs * weights.outputs > KEPT_WEIGHTS;
     Partials::of(match large && tiles.count() <= HELD_TILES {
         true => work.by_panels(),
@@ -47,7 +47,7 @@ struct Work<'a, F> {
     x: &'a [f32],
     weights: &'a Weights<'a>,
     tiles: &'a Tiles,
-    out: Shared,
+    target: Target<'a>,
     sums: bool,
     family: PhantomData<F>,
 }
@@ -164,7 +164,7 @@ impl<F: Family> WithSimd for Block<'_, F> {
                 }
                 let sums = sums.as_deref_mut();
                 let to = (panel, outputs);
-                work.tiles.outputs::<S, F::Outputs>(simd, products, range.clone(), to, work.out.at(0), sums);
+                work.tiles.outputs::<S, F::Outputs>(simd, products, range.clone(), to, work.target, sums);
             }
         }
     }
@@ -227,7 +227,7 @@ impl<F: Family> WithSimd for HeldTiles<'_, F> {
                 }
             }
             let to = (panel, outputs);
-            work.tiles.outputs::<S, F::Outputs>(simd, products, 0..count, to, work.out.at(0), sums);
+            work.tiles.outputs::<S, F::Outputs>(simd, products, 0..count, to, work.target, sums);
         }
     }
 }

@@ -15,7 +15,8 @@ use pulp::Arch;
 use transforms::{Transform, strided, unit};
 
 use self::tiles::{Plane, Tiles};
-use super::lanes::unwritten;
+use super::joined::Target;
+use super::lanes::{Shared, unwritten};
 use crate::kernels::shapes::ConvShape;
 
 /// Values along a side of a transformed window, and how many that is in all.
@@ -117,24 +118,23 @@ pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (
     let tiles = tiles(s);
     let weights = filters::Weights { w, inputs: s.in_channels, outputs: s.out_channels, turned: false };
     let mut out = unwritten(s.batch * s.out_channels * s.out_size.0 * s.out_size.1);
+    let target = Target::new(Shared::new(&mut out));
     let partials = match s.stride {
-        1 => forward::convolve::<Unit>(arch, x, &weights, &tiles, &mut out, sums),
-        _ => forward::convolve::<Strided>(arch, x, &weights, &tiles, &mut out, sums),
+        1 => forward::convolve::<Unit>(arch, x, &weights, &tiles, target, sums),
+        _ => forward::convolve::<Strided>(arch, x, &weights, &tiles, target, sums),
     };
     (out, partials.map(|partials| partials.sum(s.out_channels)))
 }
 
 /// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`: the same with channels exchanged and the window turned by half a circle.
-pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape) -> Vec<f32> {
+pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape, dx: Target) {
     let weights = filters::Weights { w, inputs: s.out_channels, outputs: s.in_channels, turned: true };
-    let mut dx = unwritten(s.batch * s.in_channels * s.in_size.0 * s.in_size.1);
     let padding = if s.stride == 1 { 2 - s.padding } else { 0 };
     let tiles = Tiles::new(s.batch, Plane { size: s.out_size, padding }, s.in_size, OUTPUTS * s.stride);
     match s.stride {
-        1 => forward::convolve::<Unit>(arch, dy, &weights, &tiles, &mut dx, false),
-        _ => forward::convolve::<StridedBack>(arch, dy, &weights, &tiles, &mut dx, false),
+        1 => forward::convolve::<Unit>(arch, dy, &weights, &tiles, dx, false),
+        _ => forward::convolve::<StridedBack>(arch, dy, &weights, &tiles, dx, false),
     };
-    dx
 }
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use pulp::Simd;
 
+use super::super::joined::Target;
 use super::super::lanes::{Shared, Writer, load, load_some, prefetch, spread, store, store_some};
 use super::super::sums::{SHORT, Sums};
 use super::{CHANNELS, Transform};
@@ -192,11 +193,12 @@ impl Tiles {
         }
     }
 
-    /// Makes the outputs of the tiles `range` of their products, into channels `channels` of `out` `[N, H', W', all]`; adds
+    /// Makes the outputs of the tiles `range` of their products, for channels `channels` of `target` `[N, H', W', all]`; adds
     /// their Σ and Σ² to `sums`, if they are wanted.
     ///
     /// # Safety
-    /// `products` has a tile for each of `range`, in whole vectors; `channels` are in `out`.
+    /// `products` has a tile for each of `range`, in whole vectors; `channels` are in `target`, whose places for these tiles
+    /// are nobody else's now.
     #[inline(always)]
     pub unsafe fn outputs<S: Simd, T: Transform>(
         &self,
@@ -204,11 +206,11 @@ impl Tiles {
         products: Transformed,
         range: Range<usize>,
         (channels, all): (Range<usize>, usize),
-        out: *mut f32,
+        target: Target,
         mut sums: Option<&mut Sums>,
     ) {
         let ((height, width), columns) = (self.outputs.size, channels.len());
-        let writer = Writer::of(self.pictures * height * width * all);
+        let writer = target.writer(self.pictures * height * width * all);
         for (k, (picture, y, x)) in self.places(range).enumerate() {
             let (y, x) = (y * T::TO, x * T::TO);
             let size = (T::TO.min(height - y), T::TO.min(width - x));
@@ -217,8 +219,8 @@ impl Tiles {
                 let (to, count) = (channels.start + c, (columns - c).min(S::F32_LANES));
                 // SAFETY: the caller's promise.
                 let found = unsafe {
-                    let first = out.add(pixel * all + to);
-                    let outputs = Outputs { first, steps: (width * all, all), size, count, writer };
+                    let (first, steps) = (pixel * all + to, (width * all, all));
+                    let outputs = Outputs { target, first, steps, size, count, writer };
                     match (count == S::F32_LANES, size == (T::TO, T::TO)) {
                         (true, true) => outputs.make::<S, T, true, true>(simd, products.place(k, c)),
                         (true, false) => outputs.make::<S, T, true, false>(simd, products.place(k, c)),
@@ -260,8 +262,10 @@ fn prefetch_next<T: Transform>(first: *const f32, steps: (usize, usize)) {
 }
 
 /// Where a vector of a tile's outputs goes.
-struct Outputs {
-    first: *mut f32,
+struct Outputs<'a> {
+    target: Target<'a>,
+    /// The place of the first.
+    first: usize,
     /// From one line, and from one pixel, to the next.
     steps: (usize, usize),
     /// Lines, and pixels of a line, that there are.
@@ -271,7 +275,7 @@ struct Outputs {
     writer: Writer,
 }
 
-impl Outputs {
+impl Outputs<'_> {
     /// Puts the transformed products there; gives their Σ and Σ² over the pixels.
     ///
     /// # Safety
@@ -294,8 +298,10 @@ impl Outputs {
                 if INSIDE || (i < self.size.0 && j < self.size.1) {
                     // SAFETY: the caller's promise.
                     unsafe {
-                        let to = self.first.add(i * self.steps.0 + j * self.steps.1);
-                        if WHOLE { self.writer.store::<S>(to, value) } else { store_some(simd, to, value, self.count) }
+                        let place = self.first + i * self.steps.0 + j * self.steps.1;
+                        let count = if WHOLE { S::F32_LANES } else { self.count };
+                        let (to, value) = (self.target.out.at(place), self.target.joined(simd, place, count, value));
+                        if WHOLE { self.writer.store::<S>(to, value) } else { store_some(simd, to, value, count) }
                     }
                     sums = [simd.add_f32s(sums[0], value), simd.mul_add_e_f32s(value, value, sums[1])];
                 }
