@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor, Var};
 use divan::{Bencher, black_box};
 use equimod_core::SingleProcess;
 use equimod_core::kernels::{
-    Conv2dGeometry, Passed, batch_norm_apply, batch_norm_backward, batch_norm_backward_sums, conv2d,
+    Conv2dGeometry, Rectifier, batch_norm_apply, batch_norm_backward, batch_norm_backward_sums, conv2d,
     conv2d_backward_data, conv2d_backward_weight, conv2d_with_sums, max_pool2d, max_pool2d_backward, times,
     times_transposed, transposed_times,
 };
@@ -94,10 +94,10 @@ fn batch_norm_forward(bencher: Bencher) {
 #[divan::bench]
 fn batch_norm_back(bencher: Bencher) {
     let (xs, dys, [a, b, c]) = (pictures(64, 32), pictures(64, 32), [noise(&[64]), noise(&[64]), noise(&[64])]);
-    let passed = Passed::Input { scale: a.clone(), shift: b.clone() };
+    let rectifier = Some(&Rectifier { scale: a.clone(), shift: b.clone() });
     bencher.bench_local(|| {
-        black_box(batch_norm_backward_sums(&dys, &passed, &xs, &a, &b).unwrap());
-        batch_norm_backward(&dys, &passed, &xs, [&a, &b, &c]).unwrap()
+        black_box(batch_norm_backward_sums(&dys, rectifier, &xs, &a, &b).unwrap());
+        batch_norm_backward(&dys, rectifier, &xs, [&a, &b, &c]).unwrap()
     });
 }
 

@@ -5,6 +5,7 @@ use pulp::Arch;
 
 use super::element::Element;
 use super::fast::{self, Algorithm, There};
+use super::norm::Rectifier;
 use super::portable::im2col;
 use super::shapes::{Conv2dGeometry, ConvShape};
 use super::values::{Kernels, Values, changed, from_rows, planes, rows};
@@ -53,14 +54,62 @@ impl ConvShape {
     }
 }
 
+/// What a convolution reads, `[N, C, H, W]`: a tensor, or what a batch norm and its ReLU make of it, which then need not be
+/// held anywhere.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The tensor.
+    pub values: Tensor,
+    /// What it goes through first.
+    pub rectifier: Option<Rectifier>,
+}
+
+impl From<Tensor> for Input {
+    fn from(values: Tensor) -> Self {
+        Self { values, rectifier: None }
+    }
+}
+
+impl From<&Tensor> for Input {
+    fn from(values: &Tensor) -> Self {
+        values.clone().into()
+    }
+}
+
+impl From<&Self> for Input {
+    fn from(input: &Self) -> Self {
+        input.clone()
+    }
+}
+
+impl Input {
+    /// What is read.
+    pub fn made(&self) -> Result<Tensor> {
+        self.rectifier.as_ref().map_or(Ok(self.values.clone()), |rectifier| rectifier.output(&self.values))
+    }
+
+    /// Batch, channels, height and width; that of a rectifier is for the channels.
+    fn dims4(&self) -> Result<(usize, usize, usize, usize)> {
+        let dims = self.values.dims4()?;
+        self.rectifier.as_ref().map_or(Ok(dims), |rectifier| rectifier.check(dims.1).map(|()| dims))
+    }
+
+    /// Calls `f` with the same over rows.
+    fn over_rows<T>(&self, f: impl FnOnce(fast::Input) -> Result<T>) -> Result<T> {
+        let values = rows(&self.values)?;
+        let values = Values::of(&values)?;
+        norm::over_rows(self.rectifier.as_ref(), |rectifier| f(fast::Input { values: values.get()?, rectifier }))
+    }
+}
+
 /// xs `[N, C, H, W]`, weight `[O, C/groups, kh, kw]` → `[N, O, H', W']`.
-pub fn conv2d(xs: &Tensor, weight: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
-    Ok(convolve(xs, weight, g, false)?.0)
+pub fn conv2d(xs: impl Into<Input>, weight: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
+    Ok(convolve(&xs.into(), weight, g, false)?.0)
 }
 
 /// [`conv2d`] and [`batch_norm_sums`](super::batch_norm_sums) of its output, which cost little while it is being made.
-pub fn conv2d_with_sums(xs: &Tensor, weight: &Tensor, g: &Conv2dGeometry) -> Result<(Tensor, Tensor)> {
-    let (ys, sums) = convolve(xs, weight, g, true)?;
+pub fn conv2d_with_sums(xs: impl Into<Input>, weight: &Tensor, g: &Conv2dGeometry) -> Result<(Tensor, Tensor)> {
+    let (ys, sums) = convolve(&xs.into(), weight, g, true)?;
     let sums = match sums {
         Some(sums) => Tensor::from_vec(sums, (2, ys.dim(1)?), &Device::Cpu)?,
         None => norm::batch_norm_sums(&ys)?,
@@ -68,22 +117,25 @@ pub fn conv2d_with_sums(xs: &Tensor, weight: &Tensor, g: &Conv2dGeometry) -> Res
     Ok((ys, sums))
 }
 
-fn convolve(xs: &Tensor, weight: &Tensor, g: &Conv2dGeometry, sums: bool) -> Result<(Tensor, Option<Vec<f64>>)> {
+fn convolve(xs: &Input, weight: &Tensor, g: &Conv2dGeometry, sums: bool) -> Result<(Tensor, Option<Vec<f64>>)> {
     let (batch, channels, height, width) = xs.dims4()?;
     let s = ConvShape::new(batch, channels, weight_fits(weight, channels, g)?, (height, width), g)?;
-    match s.kernels(xs) {
-        Kernels::Fast => {
-            let (xs, weight) = (rows(xs)?, planes(weight)?);
-            let (xs, weight) = (Values::of(&xs)?, Values::of(&weight)?);
-            let (ys, sums) = fast::conv2d(Arch::new(), Algorithm::of(&s), xs.get()?, weight.get()?, &s, sums);
-            Ok((from_rows(ys, &s.out_dims())?, sums))
-        }
-        Kernels::Portable => Ok((
-            by_element(xs, |xs| portable_forward::<f32>(xs, weight, &s), |xs| portable_forward::<f64>(xs, weight, &s))?,
-            None,
-        )),
-        Kernels::Composed => Ok((composed::conv2d(xs, weight, g)?, None)),
+    let kernels = s.kernels(&xs.values);
+    if let Kernels::Fast = kernels {
+        let weight = planes(weight)?;
+        let weight = Values::of(&weight)?;
+        let (ys, sums) =
+            xs.over_rows(|xs| Ok(fast::conv2d(Arch::new(), Algorithm::of(&s), xs, weight.get()?, &s, sums)))?;
+        return Ok((from_rows(ys, &s.out_dims())?, sums));
     }
+    let xs = &xs.made()?;
+    let ys = match kernels {
+        Kernels::Composed => composed::conv2d(xs, weight, g)?,
+        _ => {
+            by_element(xs, |xs| portable_forward::<f32>(xs, weight, &s), |xs| portable_forward::<f64>(xs, weight, &s))?
+        }
+    };
+    Ok((ys, None))
 }
 
 /// One of the two, by the element type.
@@ -190,21 +242,23 @@ fn portable_data<T: Element>(dys: &Tensor, weight: &Tensor, s: &ConvShape) -> Re
 }
 
 /// Gradient of a convolution's weight: xs `[N, C, H, W]`, dys `[N, O, H', W']` → `[O, C/groups, kh, kw]`.
-pub fn conv2d_backward_weight(xs: &Tensor, dys: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
+pub fn conv2d_backward_weight(xs: impl Into<Input>, dys: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
+    let xs: Input = xs.into();
     let (batch, channels, height, width) = xs.dims4()?;
     let s = ConvShape::new(batch, channels, dys.dim(1)?, (height, width), g)?;
     gradient_fits(dys, &s)?;
-    match s.kernels(xs) {
-        Kernels::Fast => {
-            let (xs, dys) = (rows(xs)?, rows(dys)?);
-            let (xs, dys) = (Values::of(&xs)?, Values::of(&dys)?);
-            let dw = fast::conv2d_backward_weight(Arch::new(), Algorithm::of(&s), xs.get()?, dys.get()?, &s);
-            Tensor::from_vec(dw, s.weight_dims().as_slice(), &Device::Cpu)
-        }
-        Kernels::Portable => {
-            by_element(xs, |xs| portable_weight::<f32>(xs, dys, &s), |xs| portable_weight::<f64>(xs, dys, &s))
-        }
+    let kernels = s.kernels(&xs.values);
+    if let Kernels::Fast = kernels {
+        let dys = rows(dys)?;
+        let dys = Values::of(&dys)?;
+        let run =
+            |xs: fast::Input| Ok(fast::conv2d_backward_weight(Arch::new(), Algorithm::of(&s), xs, dys.get()?, &s));
+        return Tensor::from_vec(xs.over_rows(run)?, s.weight_dims().as_slice(), &Device::Cpu);
+    }
+    let xs = &xs.made()?;
+    match kernels {
         Kernels::Composed => composed::conv2d_backward_weight(xs, dys, g),
+        _ => by_element(xs, |xs| portable_weight::<f32>(xs, dys, &s), |xs| portable_weight::<f64>(xs, dys, &s)),
     }
 }
 

@@ -23,13 +23,14 @@ mod values;
 mod vectorise;
 
 pub use convolution::{
-    Beside, conv2d, conv2d_backward_data, conv2d_backward_data_before_relu, conv2d_backward_weight, conv2d_with_sums,
+    Beside, Input, conv2d, conv2d_backward_data, conv2d_backward_data_before_relu, conv2d_backward_weight,
+    conv2d_with_sums,
 };
 pub use element::Element;
 pub use matmul::{Matrix, matmul};
 pub use matrix::{times, times_transposed, transposed_times};
 pub use norm::{
-    Passed, batch_norm_apply, batch_norm_apply_in_place, batch_norm_backward, batch_norm_backward_in_place,
+    Rectifier, batch_norm_apply, batch_norm_apply_in_place, batch_norm_backward, batch_norm_backward_in_place,
     batch_norm_backward_sums, batch_norm_sums, relu_backward,
 };
 pub use pooling::{global_average_pool, global_average_pool_backward, max_pool2d, max_pool2d_backward};

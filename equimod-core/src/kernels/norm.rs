@@ -31,47 +31,42 @@ pub fn same_shape(xs: &Tensor, others: &[Option<&Tensor>]) -> Result<()> {
     }
 }
 
-/// Which gradients a ReLU behind a batch norm lets pass, as the way back has to know.
+/// A batch norm and the ReLU behind it: `relu(xs·scale + shift)`, with scale and shift `[C]`. The ReLU lets those gradients
+/// pass whose inputs are lifted above 0: its output need not be kept.
 #[derive(Clone, Debug)]
-pub enum Passed {
-    /// All: there was no ReLU, or the gradients that come are those [before](relu_backward) it.
-    All,
-    /// Those of inputs that `xs·scale + shift` (`[C]` each) lifts above 0: the ReLU's output need not be kept.
-    Input {
-        /// As for [`batch_norm_apply`].
-        scale: Tensor,
-        /// As for [`batch_norm_apply`].
-        shift: Tensor,
-    },
+pub struct Rectifier {
+    /// As for [`batch_norm_apply`].
+    pub scale: Tensor,
+    /// As for [`batch_norm_apply`].
+    pub shift: Tensor,
 }
 
-impl Passed {
-    /// The ReLU's output for the batch norm's input `xs`, made anew if it was not kept.
-    pub fn output(&self, xs: &Tensor) -> Result<Option<Tensor>> {
-        match self {
-            Self::All => Ok(None),
-            Self::Input { scale, shift } => Ok(Some(batch_norm_apply(xs, scale, shift, None, true)?)),
-        }
+impl Rectifier {
+    /// Its output for the input `xs`.
+    pub fn output(&self, xs: &Tensor) -> Result<Tensor> {
+        batch_norm_apply(xs, &self.scale, &self.shift, None, true)
     }
 
-    fn check(&self, channels: usize) -> Result<()> {
-        match self {
-            Self::All => Ok(()),
-            Self::Input { scale, shift } => per_channel(channels, &[scale, shift]),
-        }
+    /// That it is for so many channels.
+    pub fn check(&self, channels: usize) -> Result<()> {
+        per_channel(channels, &[&self.scale, &self.shift])
     }
+}
 
-    /// Calls `f` with the same over rows.
-    fn over_rows<T>(&self, f: impl FnOnce(fast::Passed) -> Result<T>) -> Result<T> {
-        match self {
-            Self::All => f(fast::Passed::All),
-            Self::Input { scale, shift } => {
-                let (scale, shift) = (planes(scale)?, planes(shift)?);
-                let (scale, shift) = (Values::of(&scale)?, Values::of(&shift)?);
-                f(fast::Passed::Input { scale: scale.get()?, shift: shift.get()? })
-            }
-        }
-    }
+/// Calls `f` with the same over rows.
+pub fn over_rows<T>(rectifier: Option<&Rectifier>, f: impl FnOnce(Option<fast::Rectifier>) -> Result<T>) -> Result<T> {
+    let Some(Rectifier { scale, shift }) = rectifier else { return f(None) };
+    let (scale, shift) = (planes(scale)?, planes(shift)?);
+    let (scale, shift) = (Values::of(&scale)?, Values::of(&shift)?);
+    f(Some(fast::Rectifier { scale: scale.get()?, shift: shift.get()? }))
+}
+
+fn output(rectifier: Option<&Rectifier>, xs: &Tensor) -> Result<Option<Tensor>> {
+    rectifier.map(|rectifier| rectifier.output(xs)).transpose()
+}
+
+fn check(rectifier: Option<&Rectifier>, channels: usize) -> Result<()> {
+    rectifier.map_or(Ok(()), |rectifier| rectifier.check(channels))
 }
 
 /// xs `[N, C, …]` → `[2, C]`: Σx and Σx² per channel, in a fixed order; in f64 on the CPU.
@@ -119,10 +114,10 @@ pub fn batch_norm_apply(
     }
 }
 
-/// Σdy' and Σdy'·x̂ per channel, `[2, C]`, where dy' is dy where it passed, else 0; in f64 on the CPU.
+/// Σdy' and Σdy'·x̂ per channel, `[2, C]`, where dy' is what the rectifier, if there is one, lets pass of dy; in f64 on the CPU.
 pub fn batch_norm_backward_sums(
     dys: &Tensor,
-    passed: &Passed,
+    rectifier: Option<&Rectifier>,
     xs: &Tensor,
     mean: &Tensor,
     inverse_deviation: &Tensor,
@@ -130,7 +125,7 @@ pub fn batch_norm_backward_sums(
     let p = sizes(xs)?;
     per_channel(p.channels, &[mean, inverse_deviation])?;
     same_shape(xs, &[Some(dys)])?;
-    passed.check(p.channels)?;
+    check(rectifier, p.channels)?;
     let (mean, inverse_deviation) = (planes(mean)?, planes(inverse_deviation)?);
     let sums = match Kernels::of(xs) {
         Kernels::Fast => {
@@ -138,10 +133,10 @@ pub fn batch_norm_backward_sums(
             let (dys, xs) = (Values::of(&dys)?, Values::of(&xs)?);
             let (mean, inverse) = (Values::of(&mean)?, Values::of(&inverse_deviation)?);
             let scales = (mean.get()?, inverse.get()?);
-            passed.over_rows(|passed| Ok(fast::backward_sums(Arch::new(), dys.get()?, passed, xs.get()?, scales)))?
+            over_rows(rectifier, |r| Ok(fast::backward_sums(Arch::new(), dys.get()?, r, xs.get()?, scales)))?
         }
         Kernels::Portable => {
-            let ys = passed.output(xs)?.as_ref().map(planes).transpose()?;
+            let ys = output(rectifier, xs)?.as_ref().map(planes).transpose()?;
             let (dys, xs) = (planes(dys)?, planes(xs)?);
             let (dys, ys, xs) = (Values::of(&dys)?, ys.as_ref().map(Values::of).transpose()?, Values::of(&xs)?);
             let ys = ys.as_ref().map(Values::get).transpose()?;
@@ -149,7 +144,7 @@ pub fn batch_norm_backward_sums(
             portable::backward_sums::<f64>(dys.get()?, ys, xs.get()?, mean.get()?, inverse.get()?, p)
         }
         Kernels::Composed => {
-            let ys = passed.output(xs)?;
+            let ys = output(rectifier, xs)?;
             return composed::batch_norm_backward_sums(dys, ys.as_ref(), xs, &mean, &inverse_deviation);
         }
     };
@@ -158,11 +153,16 @@ pub fn batch_norm_backward_sums(
 
 /// `scale·dy' + slope·xs + offset` with `coefficients` = scale, slope and offset, `[C]` each: the gradient of a batch norm's
 /// input.
-pub fn batch_norm_backward(dys: &Tensor, passed: &Passed, xs: &Tensor, coefficients: [&Tensor; 3]) -> Result<Tensor> {
+pub fn batch_norm_backward(
+    dys: &Tensor,
+    rectifier: Option<&Rectifier>,
+    xs: &Tensor,
+    coefficients: [&Tensor; 3],
+) -> Result<Tensor> {
     let p = sizes(xs)?;
     per_channel(p.channels, &coefficients)?;
     same_shape(xs, &[Some(dys)])?;
-    passed.check(p.channels)?;
+    check(rectifier, p.channels)?;
     let [scale, slope, offset] = coefficients.map(planes);
     let (scale, slope, offset) = (scale?, slope?, offset?);
     match Kernels::of(xs) {
@@ -171,12 +171,13 @@ pub fn batch_norm_backward(dys: &Tensor, passed: &Passed, xs: &Tensor, coefficie
             let (dys, values) = (Values::of(&dys)?, Values::of(&values)?);
             let (scale, slope, offset) = (Values::of(&scale)?, Values::of(&slope)?, Values::of(&offset)?);
             let coefficients = [scale.get()?, slope.get()?, offset.get()?];
-            let back =
-                |passed: fast::Passed| Ok(fast::backward(Arch::new(), dys.get()?, passed, values.get()?, coefficients));
-            from_rows(passed.over_rows(back)?, xs.dims())
+            let back = |r: Option<fast::Rectifier>| {
+                Ok(fast::backward(Arch::new(), dys.get()?, r, values.get()?, coefficients))
+            };
+            from_rows(over_rows(rectifier, back)?, xs.dims())
         }
         Kernels::Portable => {
-            let ys = passed.output(xs)?.as_ref().map(planes).transpose()?;
+            let ys = output(rectifier, xs)?.as_ref().map(planes).transpose()?;
             let (dys, values) = (planes(dys)?, planes(xs)?);
             let (dys, ys, values) = (Values::of(&dys)?, ys.as_ref().map(Values::of).transpose()?, Values::of(&values)?);
             let ys = ys.as_ref().map(Values::get).transpose()?;
@@ -187,7 +188,7 @@ pub fn batch_norm_backward(dys: &Tensor, passed: &Passed, xs: &Tensor, coefficie
             Tensor::from_vec(dxs, xs.shape(), &Device::Cpu)
         }
         Kernels::Composed => {
-            composed::batch_norm_backward(dys, passed.output(xs)?.as_ref(), xs, [&scale, &slope, &offset])
+            composed::batch_norm_backward(dys, output(rectifier, xs)?.as_ref(), xs, [&scale, &slope, &offset])
         }
     }
 }
@@ -213,21 +214,21 @@ pub fn batch_norm_apply_in_place(
 /// [`batch_norm_backward`], for which the memory of `dys` may be used: no other tensor may share it.
 pub fn batch_norm_backward_in_place(
     dys: Tensor,
-    passed: &Passed,
+    rectifier: Option<&Rectifier>,
     xs: &Tensor,
     coefficients: [&Tensor; 3],
 ) -> Result<Tensor> {
-    let Kernels::Fast = Kernels::of(xs) else { return batch_norm_backward(&dys, passed, xs, coefficients) };
+    let Kernels::Fast = Kernels::of(xs) else { return batch_norm_backward(&dys, rectifier, xs, coefficients) };
     let p = sizes(xs)?;
     per_channel(p.channels, &coefficients)?;
     same_shape(xs, &[Some(&dys)])?;
-    passed.check(p.channels)?;
+    check(rectifier, p.channels)?;
     let ([scale, slope, offset], xs) = (coefficients.map(planes), rows(xs)?);
     let (scale, slope, offset) = (scale?, slope?, offset?);
     let (scale, slope, offset) = (Values::of(&scale)?, Values::of(&slope)?, Values::of(&offset)?);
     let (coefficients, xs) = ([scale.get()?, slope.get()?, offset.get()?], Values::of(&xs)?);
     let xs = xs.get()?;
-    passed.over_rows(|passed| changed(&dys, |dys| fast::backward_in_place(Arch::new(), dys, passed, xs, coefficients)))
+    over_rows(rectifier, |r| changed(&dys, |dys| fast::backward_in_place(Arch::new(), dys, r, xs, coefficients)))
 }
 
 /// `(dys + more?)·[ys > 0]`: the gradient of what a ReLU made `ys` of, all of one shape. Where `ys` went two ways, `more` is

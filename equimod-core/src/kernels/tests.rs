@@ -179,10 +179,14 @@ fn all_of(arch: Arch, algorithm: Algorithm, s: &ConvShape, [x, w, dy]: [&Tensor;
     let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
     let (x, dy) = (rows(x).unwrap(), rows(dy).unwrap());
     let (x, w, dy) = (flat(&x), flat(w), flat(&dy));
-    let (y, sums) = fast::conv2d(arch, algorithm, &x, &w, s, true);
+    let (y, sums) = fast::conv2d(arch, algorithm, plain(&x), &w, s, true);
     let dx = fast::conv2d_backward_data(arch, algorithm, &dy, &w, s, None);
-    let dw = fast::conv2d_backward_weight(arch, algorithm, &x, &dy, s);
+    let dw = fast::conv2d_backward_weight(arch, algorithm, plain(&x), &dy, s);
     [wide(y), sums.unwrap(), wide(dx), wide(dw)]
+}
+
+fn plain(values: &[f32]) -> fast::Input<'_> {
+    fast::Input { values, rectifier: None }
 }
 
 fn flat(t: &Tensor) -> Vec<f32> {
@@ -231,6 +235,48 @@ fn every_algorithm_on_every_instruction_set_is_near_the_portable_path() {
                     assert!(off < bound, "{algorithm:?} {arch:?} {:?} {:?} {what}: {off:e}", case.shape, case.geometry);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn an_input_rectified_on_the_way_gives_the_same_bits_as_one_that_was_rectified_before() {
+    for case in cases().into_iter().filter(|case| case.geometry.groups == 1) {
+        let ((x, w, dy), s) = (case.tensors(), case.conv_shape());
+        let channels = case.shape[1];
+        // Positive shifts would show at the edges.
+        let (scale, shift) = (flat(&narrow(&values(&[channels], 10))), flat(&narrow(&values(&[channels], 11))));
+        let still: Vec<f32> = (0..channels).map(|c| if c == 1 { 0.0 } else { scale[c] }).collect();
+        let [x, dy] = [x, dy].map(|t| flat(&rows(&narrow(&t)).unwrap()));
+        let w = flat(&narrow(&w));
+        for (arch, scale) in instruction_sets().into_iter().flat_map(|arch| [(arch, &scale), (arch, &still)]) {
+            let made = fast::norm::apply(arch, &x, scale, &shift, None, true);
+            let rectifier = Some(fast::Rectifier { scale, shift: &shift });
+            let input = fast::Input { values: &x, rectifier };
+            let algorithm = Algorithm::of(&s);
+            let forward = |x: fast::Input| fast::conv2d(arch, algorithm, x, &w, &s, true);
+            let weight = |x: fast::Input| fast::conv2d_backward_weight(arch, algorithm, x, &dy, &s);
+            assert_eq!(forward(input), forward(plain(&made)), "{arch:?} {:?} {:?}", case.shape, case.geometry);
+            assert_eq!(weight(input), weight(plain(&made)), "{arch:?} {:?} {:?}", case.shape, case.geometry);
+        }
+    }
+}
+
+#[test]
+fn any_kernels_take_an_input_with_its_rectifier() {
+    for case in cases() {
+        let (x, w, dy) = case.tensors();
+        let (scale, shift) = (values(&case.shape[1..2], 10), values(&case.shape[1..2], 11));
+        for [x, w, dy, scale, shift] in
+            [[&x, &w, &dy, &scale, &shift].map(Clone::clone), [&x, &w, &dy, &scale, &shift].map(narrow)]
+        {
+            let rectifier = Rectifier { scale, shift };
+            let made = rectifier.output(&x).unwrap();
+            let input = Input { values: x, rectifier: Some(rectifier) };
+            let g = &case.geometry;
+            assert_eq!(vector(&conv2d(&input, &w, g).unwrap()), vector(&conv2d(&made, &w, g).unwrap()));
+            let weight = |x: Input| vector(&conv2d_backward_weight(x, &dy, g).unwrap());
+            assert_eq!(weight(input), weight(made.into()));
         }
     }
 }
@@ -370,10 +416,10 @@ impl Norm {
         [scale, slope, offset]
     }
 
-    fn backward(&self, passed: &Passed) -> (Tensor, Tensor) {
-        let sums = batch_norm_backward_sums(&self.dy, passed, &self.x, &self.mean, &self.inverse).unwrap();
+    fn backward(&self, rectifier: Option<&Rectifier>) -> (Tensor, Tensor) {
+        let sums = batch_norm_backward_sums(&self.dy, rectifier, &self.x, &self.mean, &self.inverse).unwrap();
         let [scale, slope, offset] = self.coefficients(&sums);
-        let dx = batch_norm_backward(&self.dy, passed, &self.x, [&scale, &slope, &offset]).unwrap();
+        let dx = batch_norm_backward(&self.dy, rectifier, &self.x, [&scale, &slope, &offset]).unwrap();
         (sums, dx)
     }
 }
@@ -388,7 +434,7 @@ fn batch_norm_gradients_agree_with_finite_differences() {
         let norm = Norm::new(shape);
         let y = Norm::output(&norm.x, &norm);
         let before = Norm { dy: relu_backward(norm.dy.clone(), None, &y).unwrap(), ..Norm::new(shape) };
-        let (_, dx) = before.backward(&Passed::All);
+        let (_, dx) = before.backward(None);
         let (dx, x) = (vector(&dx), vector(&norm.x));
         for i in (0..x.len()).step_by(3) {
             let loss = |by: f64| {
@@ -424,27 +470,24 @@ fn batch_norm_in_f32_and_composed_is_near_f64() {
         let sums = batch_norm_sums(x).unwrap();
         assert!(distance(&composed::batch_norm_sums(x).unwrap(), &sums) < 1e-6);
         assert!(distance(&batch_norm_sums(&low(x)).unwrap(), &sums) < 1e-6);
-        let lifted = Passed::Input { scale: weight.clone(), shift: bias.clone() };
-        let narrow_lifted = Passed::Input { scale: low(weight), shift: low(bias) };
-        for (passed, narrow_passed) in [(Passed::All, Passed::All), (lifted, narrow_lifted)] {
-            let (sums, dx) = norm.backward(&passed);
+        let lifted = Rectifier { scale: weight.clone(), shift: bias.clone() };
+        let narrow_lifted = Rectifier { scale: low(weight), shift: low(bias) };
+        for (rectifier, narrow_rectifier) in [(None, None), (Some(&lifted), Some(&narrow_lifted))] {
+            let (sums, dx) = norm.backward(rectifier);
             let [scale, slope, offset] = norm.coefficients(&sums);
-            let ys = match &passed {
-                Passed::All => None,
-                Passed::Input { scale, shift } => Some(batch_norm_apply(x, scale, shift, None, true).unwrap()),
-            };
+            let ys = rectifier.map(|rectifier| rectifier.output(x).unwrap());
             let composed_sums = composed::batch_norm_backward_sums(dy, ys.as_ref(), x, mean, inverse).unwrap();
             assert!(distance(&composed_sums, &sums) < 1e-6);
             let composed_dx = composed::batch_norm_backward(dy, ys.as_ref(), x, [&scale, &slope, &offset]).unwrap();
             assert!(distance(&composed_dx, &dx) < 1e-12);
             let fast_sums =
-                batch_norm_backward_sums(&low(dy), &narrow_passed, &low(x), &low(mean), &low(inverse)).unwrap();
-            assert!(distance(&fast_sums, &sums) < 1e-6, "{shape:?} {passed:?}");
+                batch_norm_backward_sums(&low(dy), narrow_rectifier, &low(x), &low(mean), &low(inverse)).unwrap();
+            assert!(distance(&fast_sums, &sums) < 1e-6, "{shape:?} {rectifier:?}");
             let coefficients = [&low(&scale), &low(&slope), &low(&offset)];
-            let fast_dx = batch_norm_backward(&low(dy), &narrow_passed, &low(x), coefficients).unwrap();
+            let fast_dx = batch_norm_backward(&low(dy), narrow_rectifier, &low(x), coefficients).unwrap();
             // Where terms cancel, their roundings stay.
-            assert!(distance(&fast_dx, &dx) < 1e-5, "{shape:?} {passed:?} {:e}", distance(&fast_dx, &dx));
-            let in_place = batch_norm_backward_in_place(low(dy), &narrow_passed, &low(x), coefficients).unwrap();
+            assert!(distance(&fast_dx, &dx) < 1e-5, "{shape:?} {rectifier:?} {:e}", distance(&fast_dx, &dx));
+            let in_place = batch_norm_backward_in_place(low(dy), narrow_rectifier, &low(x), coefficients).unwrap();
             assert_eq!(vector(&in_place), vector(&fast_dx));
         }
         for more in [None, Some(residual)] {
@@ -547,8 +590,7 @@ fn results_are_the_same_bits_for_any_number_of_threads() {
                     mean: narrow(&norm.mean),
                     inverse: narrow(&norm.inverse),
                 };
-                let sums =
-                    batch_norm_backward_sums(&norm.dy, &Passed::All, &norm.x, &norm.mean, &norm.inverse).unwrap();
+                let sums = batch_norm_backward_sums(&norm.dy, None, &norm.x, &norm.mean, &norm.inverse).unwrap();
                 all.extend([vector(&sums), vector(&batch_norm_sums(&norm.x).unwrap())]);
             }
             all

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor, Var};
 
 use crate::collective::{Collective, SharedCollective};
-use crate::kernels::{self, Passed};
+use crate::kernels::{self, Input, Rectifier};
 use crate::nn::collector::collect;
 use crate::nn::{Mode, hand_written, hand_written_of_three};
 use crate::params::{Init, Role, Scope};
@@ -148,22 +148,42 @@ pub struct BatchNorm {
     collective: SharedCollective,
 }
 
-/// What batch norm remembers: its input, what a ReLU lets pass, and the statistics.
+/// What batch norm remembers: its input, the ReLU behind it, and the statistics.
 pub struct BatchNormMemory {
     xs: Tensor,
-    passed: Passed,
+    /// None where the gradients that come are those before the ReLU, or there was no ReLU.
+    rectifier: Option<Rectifier>,
     statistics: Statistics,
 }
 
 impl BatchNormMemory {
     /// That of a pass with a residual, of which the output is not needed any more.
     pub fn with_residual(xs: Tensor, statistics: Statistics) -> Self {
-        Self { xs, passed: Passed::All, statistics }
+        Self { xs, rectifier: None, statistics }
+    }
+}
+
+/// What follows a batch norm.
+#[derive(Clone, Copy)]
+pub enum Then<'a> {
+    /// Nothing.
+    Nothing,
+    /// A ReLU.
+    Relu,
+    /// A ReLU, and a convolution that can take the input of both.
+    ReluAndConvolution,
+    /// The addition of a residual, and a ReLU.
+    ResidualAndRelu(&'a Tensor),
+}
+
+impl<'a> Then<'a> {
+    /// What is added.
+    fn residual(self) -> Option<&'a Tensor> {
+        if let Self::ResidualAndRelu(residual) = self { Some(residual) } else { None }
     }
 
-    /// The output once more, where a ReLU was behind the batch norm and nothing was added before it.
-    pub fn rectified(&self) -> Result<Tensor> {
-        self.passed.output(&self.xs)?.ok_or_else(|| Error::Config("a batch norm has no ReLU of its own".into()))
+    fn is_relu(self) -> bool {
+        !matches!(self, Self::Nothing)
     }
 }
 
@@ -178,18 +198,17 @@ impl BatchNorm {
         Ok(Self { weight, bias, running: Running::new(channels, scope)?, collective: collective.clone() })
     }
 
-    /// `relu?(norm(xs) + residual?)`, all of the shape of `xs`; `sums` are the [`kernels::batch_norm_sums`] of `xs`, where
-    /// they are known.
+    /// What `xs` becomes by the norm and what comes `then`, and the memory of it; `sums` are the [`kernels::batch_norm_sums`]
+    /// of `xs`, where they are known.
     pub fn forward(
         &self,
         xs: Tensor,
         sums: Option<Tensor>,
-        residual: Option<&Tensor>,
-        relu: bool,
+        then: Then,
         mode: Mode,
-    ) -> Result<(Tensor, BatchNormMemory)> {
+    ) -> Result<(Input, BatchNormMemory)> {
         let statistics = self.running.statistics(&xs, sums, mode, self.collective.as_ref())?;
-        self.apply(xs, statistics, residual, relu)
+        self.apply(xs, statistics, then)
     }
 
     /// The output of [`forward`](Self::forward), in the memory of `xs` where that can be, and the statistics alone: with
@@ -198,63 +217,63 @@ impl BatchNorm {
         &self,
         xs: Tensor,
         sums: Option<Tensor>,
-        residual: Option<&Tensor>,
-        relu: bool,
+        then: Then,
         mode: Mode,
-    ) -> Result<(Tensor, Statistics)> {
+    ) -> Result<(Input, Statistics)> {
         let statistics = self.running.statistics(&xs, sums, mode, self.collective.as_ref())?;
-        let (scale, shift) = self.affine(&statistics, xs.dtype())?;
-        Ok((kernels::batch_norm_apply_in_place(xs, &scale, &shift, residual, relu)?, statistics))
+        let Rectifier { scale, shift } = self.rectifier(&statistics, xs.dtype())?;
+        if let Then::ReluAndConvolution = then {
+            return Ok((Input { values: xs, rectifier: Some(Rectifier { scale, shift }) }, statistics));
+        }
+        let ys = kernels::batch_norm_apply_in_place(xs, &scale, &shift, then.residual(), then.is_relu())?;
+        Ok((ys.into(), statistics))
     }
 
     /// Scale and shift of the input.
-    fn affine(&self, statistics: &Statistics, dtype: DType) -> Result<(Tensor, Tensor)> {
+    fn rectifier(&self, statistics: &Statistics, dtype: DType) -> Result<Rectifier> {
         let (weight, bias) = (self.weight.1.as_detached_tensor(), self.bias.1.as_detached_tensor());
         let (scale, shift) = statistics.affine(Some(&weight), Some(&bias))?;
-        Ok((scale.to_dtype(dtype)?, shift.to_dtype(dtype)?))
+        Ok(Rectifier { scale: scale.to_dtype(dtype)?, shift: shift.to_dtype(dtype)? })
     }
 
     /// [`forward`](Self::forward) with statistics that are known: nothing running changes.
-    pub fn apply(
-        &self,
-        xs: Tensor,
-        statistics: Statistics,
-        residual: Option<&Tensor>,
-        relu: bool,
-    ) -> Result<(Tensor, BatchNormMemory)> {
-        let (scale, shift) = self.affine(&statistics, xs.dtype())?;
-        let ys = kernels::batch_norm_apply(&xs, &scale, &shift, residual, relu)?;
-        let passed = match (relu, residual) {
-            (true, None) => Passed::Input { scale, shift },
-            _ => Passed::All,
-        };
-        Ok((ys, BatchNormMemory { xs, passed, statistics }))
+    pub fn apply(&self, xs: Tensor, statistics: Statistics, then: Then) -> Result<(Input, BatchNormMemory)> {
+        let rectifier = self.rectifier(&statistics, xs.dtype())?;
+        if let Then::ReluAndConvolution = then {
+            let input = Input { values: xs.clone(), rectifier: Some(rectifier.clone()) };
+            return Ok((input, BatchNormMemory { xs, rectifier: Some(rectifier), statistics }));
+        }
+        let Rectifier { scale, shift } = &rectifier;
+        let ys = kernels::batch_norm_apply(&xs, scale, shift, then.residual(), then.is_relu())?;
+        let rectifier = matches!(then, Then::Relu).then_some(rectifier);
+        Ok((ys.into(), BatchNormMemory { xs, rectifier, statistics }))
     }
 
     /// Records the gradients of weight and bias and returns that of the input. `dys` is the gradient of the output; where
     /// a residual was added before a ReLU, that of their sum: what [`kernels::relu_backward`] gives, which is the
     /// residual's gradient too.
     pub fn backward(&self, memory: BatchNormMemory, dys: Arriving, gradients: &mut Gradients) -> Result<Tensor> {
-        let BatchNormMemory { xs, passed, statistics } = memory;
+        let BatchNormMemory { xs, rectifier, statistics } = memory;
+        let rectifier = rectifier.as_ref();
         let dtype = xs.dtype();
         let mean = statistics.mean.to_dtype(dtype)?;
         let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
-        let sums = kernels::batch_norm_backward_sums(dys.tensor(), &passed, &xs, &mean, &inverse_deviation)?;
+        let sums = kernels::batch_norm_backward_sums(dys.tensor(), rectifier, &xs, &mean, &inverse_deviation)?;
         gradients.insert(&self.bias.0, sums.get(0)?.to_dtype(dtype)?)?;
         gradients.insert(&self.weight.0, sums.get(1)?.to_dtype(dtype)?)?;
         let weight = self.weight.1.as_detached_tensor();
         let coefficients = statistics.gradient_coefficients(&sums, Some(&weight), self.collective.as_ref())?;
-        backward(dys, &passed, &xs, coefficients)
+        backward(dys, rectifier, &xs, coefficients)
     }
 }
 
 /// The gradient of the input, by coefficients of any element type.
-fn backward(dys: Arriving, passed: &Passed, xs: &Tensor, coefficients: [Tensor; 3]) -> Result<Tensor> {
+fn backward(dys: Arriving, rectifier: Option<&Rectifier>, xs: &Tensor, coefficients: [Tensor; 3]) -> Result<Tensor> {
     let [scale, slope, offset] = coefficients.map(|coefficient| coefficient.to_dtype(xs.dtype()));
     let coefficients = [&scale?, &slope?, &offset?];
     Ok(match dys {
-        Arriving::Shared(dys) => kernels::batch_norm_backward(dys, passed, xs, coefficients)?,
-        Arriving::Own(dys) => kernels::batch_norm_backward_in_place(dys, passed, xs, coefficients)?,
+        Arriving::Shared(dys) => kernels::batch_norm_backward(dys, rectifier, xs, coefficients)?,
+        Arriving::Own(dys) => kernels::batch_norm_backward_in_place(dys, rectifier, xs, coefficients)?,
     })
 }
 
@@ -335,8 +354,8 @@ impl WayBack {
         let dtype = xs.dtype();
         let mean = statistics.mean.to_dtype(dtype)?;
         let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
-        let sums = kernels::batch_norm_backward_sums(dys, &Passed::All, xs, &mean, &inverse_deviation)?;
+        let sums = kernels::batch_norm_backward_sums(dys, None, xs, &mean, &inverse_deviation)?;
         let coefficients = statistics.gradient_coefficients(&sums, weight.as_ref(), collective.as_ref())?;
-        Ok((backward(Arriving::Shared(dys), &Passed::All, xs, coefficients)?, sums))
+        Ok((backward(Arriving::Shared(dys), None, xs, coefficients)?, sums))
     }
 }

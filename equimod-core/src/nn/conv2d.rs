@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Tensor, Var};
 
 use crate::Result;
-use crate::kernels::{self, Beside, Conv2dGeometry};
+use crate::kernels::{self, Beside, Conv2dGeometry, Input};
 use crate::params::{Init, Role, Scope};
 use crate::tape::Gradients;
 
@@ -49,20 +49,19 @@ impl Conv2d {
     }
 
     /// Applies the convolution. What its way back needs beside the gradient of the output is `xs`.
-    pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, xs: impl Into<Input>) -> Result<Tensor> {
         Ok(kernels::conv2d(xs, self.weight.as_tensor(), &self.geometry)?)
     }
 
     /// [`forward`](Self::forward), and the sums of the output that a batch norm behind it asks for in training.
-    pub fn forward_with_sums(&self, xs: &Tensor) -> Result<(Tensor, Tensor)> {
+    pub fn forward_with_sums(&self, xs: impl Into<Input>) -> Result<(Tensor, Tensor)> {
         Ok(kernels::conv2d_with_sums(xs, self.weight.as_tensor(), &self.geometry)?)
     }
 
     /// Records the weight's gradient and returns that of the input.
-    pub fn backward(&self, xs: Tensor, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
-        let (_, _, height, width) = xs.dims4()?;
-        self.backward_weight(&xs, dys, gradients)?;
-        drop(xs);
+    pub fn backward(&self, xs: Input, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let (_, _, height, width) = xs.values.dims4()?;
+        self.backward_weight(xs, dys, gradients)?;
         Ok(kernels::conv2d_backward_data(dys, self.weight.as_tensor(), &self.geometry, (height, width))?)
     }
 
@@ -79,7 +78,7 @@ impl Conv2d {
     }
 
     /// Records the weight's gradient alone: for the first layer, whose input needs none.
-    pub fn backward_weight(&self, xs: &Tensor, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
+    pub fn backward_weight(&self, xs: impl Into<Input>, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
         gradients.insert(&self.name, kernels::conv2d_backward_weight(xs, dys, &self.geometry)?)
     }
 }

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use crate::execution::Execution;
-use crate::kernels::{self, Beside};
-use crate::nn::{Arriving, BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Mode, Statistics};
+use crate::kernels::{self, Beside, Input};
+use crate::nn::{Arriving, BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Mode, Statistics, Then};
 use crate::params::{Init, Scope};
 use crate::tape::Gradients;
 use crate::{Error, Result, SharedCollective};
@@ -34,9 +34,8 @@ pub struct ConvNorm {
 }
 
 pub struct ConvNormMemory {
-    /// The convolution's input; none where it is the output of the layer before, which can [make it
-    /// again](BatchNormMemory::rectified).
-    xs: Option<Tensor>,
+    /// The convolution's input.
+    xs: Input,
     norm: BatchNormMemory,
 }
 
@@ -56,32 +55,20 @@ impl ConvNorm {
         Ok(Self { conv, norm })
     }
 
-    fn forward(
-        &self,
-        xs: &Tensor,
-        residual: Option<&Tensor>,
-        relu: bool,
-        mode: Mode,
-    ) -> Result<(Tensor, ConvNormMemory)> {
+    fn forward(&self, xs: &Input, then: Then, mode: Mode) -> Result<(Input, ConvNormMemory)> {
         let (ys, sums) = self.convolve(xs, mode)?;
-        let (ys, norm) = self.norm.forward(ys, sums, residual, relu, mode)?;
-        Ok((ys, ConvNormMemory { xs: Some(xs.clone()), norm }))
+        let (ys, norm) = self.norm.forward(ys, sums, then, mode)?;
+        Ok((ys, ConvNormMemory { xs: xs.clone(), norm }))
     }
 
     /// The output alone, and what it takes to do the [same once more](Self::again).
-    fn forward_and_forget(
-        &self,
-        xs: &Tensor,
-        residual: Option<&Tensor>,
-        relu: bool,
-        mode: Mode,
-    ) -> Result<(Tensor, Statistics)> {
+    fn forward_and_forget(&self, xs: &Input, then: Then, mode: Mode) -> Result<(Input, Statistics)> {
         let (ys, sums) = self.convolve(xs, mode)?;
-        self.norm.forward_and_forget(ys, sums, residual, relu, mode)
+        self.norm.forward_and_forget(ys, sums, then, mode)
     }
 
     /// The convolution's output and, if batch norm will ask for them, its sums.
-    fn convolve(&self, xs: &Tensor, mode: Mode) -> Result<(Tensor, Option<Tensor>)> {
+    fn convolve(&self, xs: &Input, mode: Mode) -> Result<(Tensor, Option<Tensor>)> {
         match mode {
             Mode::Train | Mode::Still => self.conv.forward_with_sums(xs).map(|(ys, sums)| (ys, Some(sums))),
             Mode::Eval => Ok((self.conv.forward(xs)?, None)),
@@ -90,35 +77,19 @@ impl ConvNorm {
 
     /// The same once more, with the statistics of the first time. Where a residual is added, which ends a part, nobody
     /// asks for the output: then it is the convolution's.
-    fn again(
-        &self,
-        xs: &Tensor,
-        residual: Option<&Tensor>,
-        relu: bool,
-        statistics: Statistics,
-    ) -> Result<(Tensor, ConvNormMemory)> {
+    fn again(&self, xs: &Input, then: Then, statistics: Statistics) -> Result<(Input, ConvNormMemory)> {
         let ys = self.conv.forward(xs)?;
-        let (ys, norm) = match residual {
-            Some(_) => (ys.clone(), BatchNormMemory::with_residual(ys, statistics)),
-            None => self.norm.apply(ys, statistics, None, relu)?,
+        let (ys, norm) = match then {
+            Then::ResidualAndRelu(_) => (ys.clone().into(), BatchNormMemory::with_residual(ys, statistics)),
+            _ => self.norm.apply(ys, statistics, then)?,
         };
-        Ok((ys, ConvNormMemory { xs: Some(xs.clone()), norm }))
+        Ok((ys, ConvNormMemory { xs: xs.clone(), norm }))
     }
 
-    /// The gradient of the input, which is `before`'s output if it was not kept.
-    fn backward(
-        &self,
-        ConvNormMemory { xs, norm }: ConvNormMemory,
-        before: Option<&ConvNormMemory>,
-        dys: Arriving,
-        gradients: &mut Gradients,
-    ) -> Result<Tensor> {
+    /// The gradient of the input.
+    fn backward(&self, memory: ConvNormMemory, dys: Arriving, gradients: &mut Gradients) -> Result<Tensor> {
+        let ConvNormMemory { xs, norm } = memory;
         let dys = self.norm.backward(norm, dys, gradients)?;
-        let xs = match (xs, before) {
-            (Some(xs), _) => xs,
-            (None, Some(before)) => before.norm.rectified()?,
-            (None, None) => return Err(too_little()),
-        };
         self.conv.backward(xs, &dys, gradients)
     }
 
@@ -131,7 +102,7 @@ impl ConvNorm {
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
         let dys = self.norm.backward(norm, Arriving::Own(dys), gradients)?;
-        self.conv.backward_before_relu(&xs.ok_or_else(too_little)?, &dys, beside, gradients)
+        self.conv.backward_before_relu(&xs.values, &dys, beside, gradients)
     }
 }
 
@@ -152,26 +123,20 @@ pub trait Part {
     /// What the way back needs beside the memory of the layers.
     type Extra;
 
-    /// Computes the output; every layer by `layer(which, input, residual, relu)`, always in the same order.
+    /// Computes the output; every layer by `layer(which, input, what follows)`, always in the same order.
     fn pass<M>(
         &self,
         xs: &Tensor,
-        layer: impl FnMut(&ConvNorm, &Tensor, Option<&Tensor>, bool) -> Result<(Tensor, M)>,
+        layer: impl FnMut(&ConvNorm, &Input, Then) -> Result<(Input, M)>,
     ) -> Result<(Tensor, Vec<M>, Self::Extra)>;
-
-    /// Takes out of the memory of all layers what others of them can make again at the price of a pass over memory.
-    fn lighten(&self, layers: &mut [ConvNormMemory]);
 
     /// The output and what is remembered of it: with `forget`, little.
     fn forward(&self, xs: &Tensor, mode: Mode, forget: bool) -> Result<(Tensor, Memory<Self::Extra>)> {
         if forget {
-            let (ys, statistics, _) =
-                self.pass(xs, |layer, xs, residual, relu| layer.forward_and_forget(xs, residual, relu, mode))?;
+            let (ys, statistics, _) = self.pass(xs, |layer, xs, then| layer.forward_and_forget(xs, then, mode))?;
             return Ok((ys, Memory::Start(xs.clone(), statistics)));
         }
-        let (ys, mut layers, extra) =
-            self.pass(xs, |layer, xs, residual, relu| layer.forward(xs, residual, relu, mode))?;
-        self.lighten(&mut layers);
+        let (ys, layers, extra) = self.pass(xs, |layer, xs, then| layer.forward(xs, then, mode))?;
         Ok((ys, Memory::Whole(layers, extra)))
     }
 
@@ -181,11 +146,10 @@ pub trait Part {
             Memory::Whole(layers, extra) => Ok((layers, extra)),
             Memory::Start(xs, statistics) => {
                 let mut statistics = statistics.into_iter();
-                let (_, mut layers, extra) = self.pass(&xs, |layer, xs, residual, relu| {
+                let (_, layers, extra) = self.pass(&xs, |layer, xs, then| {
                     let missing = || Error::Config("a part of the network has more layers than before".into());
-                    layer.again(xs, residual, relu, statistics.next().ok_or_else(missing)?)
+                    layer.again(xs, then, statistics.next().ok_or_else(missing)?)
                 })?;
-                self.lighten(&mut layers);
                 Ok((layers, extra))
             }
         }
@@ -248,7 +212,7 @@ impl Block {
         for layer in others.iter().rev() {
             let memory = layers.pop().ok_or_else(too_little)?;
             let arriving = dxs.map_or(Arriving::Shared(&dys), Arriving::Own);
-            dxs = Some(layer.backward(memory, layers.last(), arriving, gradients)?);
+            dxs = Some(layer.backward(memory, arriving, gradients)?);
         }
         let (memory, dxs) = (layers.pop().ok_or_else(too_little)?, dxs.ok_or_else(too_little)?);
         let Some(downsample) = &self.downsample else {
@@ -263,30 +227,25 @@ impl Block {
 impl Part for Block {
     type Extra = ();
 
-    /// Between the layers of the main branch.
-    fn lighten(&self, layers: &mut [ConvNormMemory]) {
-        let first = usize::from(self.downsample.is_some());
-        layers.iter_mut().skip(first + 1).for_each(|memory| memory.xs = None);
-    }
-
     fn pass<M>(
         &self,
         xs: &Tensor,
-        mut layer: impl FnMut(&ConvNorm, &Tensor, Option<&Tensor>, bool) -> Result<(Tensor, M)>,
+        mut layer: impl FnMut(&ConvNorm, &Input, Then) -> Result<(Input, M)>,
     ) -> Result<(Tensor, Vec<M>, ())> {
         let mut memories = Vec::with_capacity(self.main.len() + 1);
         let mut shortcut = xs.clone();
         if let Some(downsample) = &self.downsample {
-            let (ys, memory) = layer(downsample, xs, None, false)?;
-            (shortcut, _) = (ys, memories.push(memory));
+            let (ys, memory) = layer(downsample, &xs.into(), Then::Nothing)?;
+            (shortcut, _) = (ys.values, memories.push(memory));
         }
-        let mut ys = xs.clone();
+        let mut ys = Input::from(xs);
         for (i, conv) in self.main.iter().enumerate() {
-            let residual = (i + 1 == self.main.len()).then_some(&shortcut);
-            let (next, memory) = layer(conv, &ys, residual, true)?;
+            let last = i + 1 == self.main.len();
+            let then = if last { Then::ResidualAndRelu(&shortcut) } else { Then::ReluAndConvolution };
+            let (next, memory) = layer(conv, &ys, then)?;
             (ys, _) = (next, memories.push(memory));
         }
-        Ok((ys, memories, ()))
+        Ok((ys.values, memories, ()))
     }
 }
 
@@ -316,7 +275,7 @@ impl StemLayers {
         };
         for ConvNormMemory { xs, norm } in layers {
             dys = self.conv.norm.backward(norm, Arriving::Own(dys), gradients)?;
-            self.conv.conv.backward_weight(&xs.ok_or_else(too_little)?, &dys, gradients)?;
+            self.conv.conv.backward_weight(xs, &dys, gradients)?;
         }
         Ok(())
     }
@@ -325,15 +284,12 @@ impl StemLayers {
 impl Part for StemLayers {
     type Extra = Option<Pooled>;
 
-    /// There is one layer.
-    fn lighten(&self, _: &mut [ConvNormMemory]) {}
-
     fn pass<M>(
         &self,
         xs: &Tensor,
-        mut layer: impl FnMut(&ConvNorm, &Tensor, Option<&Tensor>, bool) -> Result<(Tensor, M)>,
+        mut layer: impl FnMut(&ConvNorm, &Input, Then) -> Result<(Input, M)>,
     ) -> Result<(Tensor, Vec<M>, Option<Pooled>)> {
-        let (xs, memory) = layer(&self.conv, xs, None, true)?;
+        let (Input { values: xs, .. }, memory) = layer(&self.conv, &xs.into(), Then::Relu)?;
         if !self.pool {
             return Ok((xs, vec![memory], None));
         }

@@ -2,7 +2,7 @@
 
 use pulp::Simd;
 
-use super::lanes::{Shared, Writer, load_some, store_some};
+use super::lanes::{Shared, Writer, load_some, prefetch, store_some};
 
 /// What lies at the places of gradients before they are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,17 @@ impl Target<'_> {
     /// How `count` of them in all are written.
     pub fn writer(&self, count: usize) -> Writer {
         if self.adds() { Writer::in_place() } else { Writer::of(count) }
+    }
+
+    /// Fetches what will be read at a place, which may be anywhere.
+    #[inline(always)]
+    pub fn prefetch(&self, place: usize) {
+        if self.adds() {
+            prefetch(self.out.wrapping_at(place));
+        }
+        if let Some(relu) = self.relu {
+            prefetch(relu.as_ptr().wrapping_add(place));
+        }
     }
 
     /// What the first `count` values of a vector for the places from `place` on become there.

@@ -150,6 +150,12 @@ impl Shared {
         Self(values.as_mut_ptr())
     }
 
+    /// The place `offset` values on, wherever that is.
+    #[inline(always)]
+    pub fn wrapping_at(self, offset: usize) -> *const f32 {
+        self.0.wrapping_add(offset)
+    }
+
     /// The place `offset` values on.
     ///
     /// # Safety

@@ -19,9 +19,12 @@ mod sums;
 mod tasks;
 mod winograd;
 
+use std::borrow::Cow;
+
 use joined::Target;
 pub use joined::There;
 use lanes::{Shared, unwritten};
+pub use norm::Rectifier;
 use pulp::Arch;
 
 use super::shapes::ConvShape;
@@ -42,17 +45,36 @@ impl Algorithm {
     }
 }
 
-/// x `[N, H, W, C]`, w `[O, C, kh, kw]` → `[N, H', W', O]` and, if wanted, Σ and Σ² per channel, `[2, O]`.
+/// What a convolution reads, `[N, H, W, C]`: values, or what a rectifier makes of them.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// The values.
+    pub values: &'a [f32],
+    /// What they go through first.
+    pub rectifier: Option<Rectifier<'a>>,
+}
+
+impl<'a> Input<'a> {
+    /// What is read, made beforehand.
+    fn made(self, arch: Arch) -> Cow<'a, [f32]> {
+        match self.rectifier {
+            Some(Rectifier { scale, shift }) => norm::apply(arch, self.values, scale, shift, None, true).into(),
+            None => self.values.into(),
+        }
+    }
+}
+
+/// x, w `[O, C, kh, kw]` → `[N, H', W', O]` and, if wanted, Σ and Σ² per channel, `[2, O]`.
 pub fn conv2d(
     arch: Arch,
     algorithm: Algorithm,
-    x: &[f32],
+    x: Input,
     w: &[f32],
     s: &ConvShape,
     sums: bool,
 ) -> (Vec<f32>, Option<Vec<f64>>) {
     match algorithm {
-        Algorithm::Direct => direct::forward(arch, x, w, s, sums),
+        Algorithm::Direct => direct::forward(arch, &x.made(arch), w, s, sums),
         Algorithm::Winograd => winograd::forward(arch, x, w, s, sums),
     }
 }
@@ -91,10 +113,10 @@ fn backward_data(arch: Arch, algorithm: Algorithm, dy: &[f32], w: &[f32], s: &Co
     }
 }
 
-/// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
-pub fn conv2d_backward_weight(arch: Arch, algorithm: Algorithm, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<f32> {
+/// x, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
+pub fn conv2d_backward_weight(arch: Arch, algorithm: Algorithm, x: Input, dy: &[f32], s: &ConvShape) -> Vec<f32> {
     match algorithm {
-        Algorithm::Direct => direct::backward_weight(arch, x, dy, s),
+        Algorithm::Direct => direct::backward_weight(arch, &x.made(arch), dy, s),
         Algorithm::Winograd => winograd::backward_weight(arch, x, dy, s),
     }
 }

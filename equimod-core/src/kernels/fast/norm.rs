@@ -40,13 +40,11 @@ impl WithSimd for ForwardSums<'_> {
     }
 }
 
-/// Which gradients a ReLU lets pass.
+/// A batch norm and its ReLU: `relu(x·scale + shift)`.
 #[derive(Clone, Copy)]
-pub enum Passed<'a> {
-    /// All.
-    All,
-    /// Those of inputs that `x·scale + shift` lifts above 0.
-    Input { scale: &'a [f32], shift: &'a [f32] },
+pub struct Rectifier<'a> {
+    pub scale: &'a [f32],
+    pub shift: &'a [f32],
 }
 
 /// `count` values, of a vector at most, from `from` on.
@@ -56,29 +54,41 @@ fn at<S: Simd>(simd: S, values: &[f32], from: usize, count: usize) -> S::f32s {
     unsafe { load_some(simd, values[from..from + count].as_ptr(), count) }
 }
 
-impl Passed<'_> {
-    /// What passes of the gradients `dy`, where the inputs are `x`: `count` channels from `c` on.
+impl Rectifier<'_> {
+    /// What a vector of inputs becomes, with scale and shift of its channels.
     #[inline(always)]
-    fn of<S: Simd>(self, simd: S, dy: S::f32s, x: S::f32s, (c, count): (usize, usize)) -> S::f32s {
-        let Self::Input { scale, shift } = self else { return dy };
+    pub fn output<S: Simd>(simd: S, x: S::f32s, scale: S::f32s, shift: S::f32s) -> S::f32s {
+        rectified(simd, simd.mul_add_e_f32s(x, scale, shift))
+    }
+
+    /// What it lets pass of the gradients `dy`, where the inputs are `x`: `count` channels from `c` on.
+    #[inline(always)]
+    fn passed<S: Simd>(self, simd: S, dy: S::f32s, x: S::f32s, (c, count): (usize, usize)) -> S::f32s {
         let zero = simd.splat_f32s(0.0);
-        let y = simd.mul_add_e_f32s(x, at(simd, scale, c, count), at(simd, shift, c, count));
+        let y = simd.mul_add_e_f32s(x, at(simd, self.scale, c, count), at(simd, self.shift, c, count));
         simd.select_f32s(simd.greater_than_f32s(y, zero), dy, zero)
     }
 }
 
-/// Σdy' and Σdy'·x̂ per channel, `[2, channels]`, where dy' is dy where it passed, else 0.
+/// `relu(y)`; not a number stays what it is.
+#[inline(always)]
+fn rectified<S: Simd>(simd: S, y: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, y)
+}
+
+/// Σdy' and Σdy'·x̂ per channel, `[2, channels]`, where dy' is what the rectifier lets pass of dy.
 pub fn backward_sums(
     arch: Arch,
     dy: &[f32],
-    passed: Passed,
+    rectifier: Option<Rectifier>,
     x: &[f32],
     (mean, inverse_deviation): (&[f32], &[f32]),
 ) -> Vec<f64> {
     let channels = mean.len();
     let length = task(channels);
     let tasks = dy.par_chunks(length).zip(x.par_chunks(length));
-    let partials = tasks.map(|(dy, x)| arch.dispatch(BackwardSums { dy, passed, x, mean }));
+    let partials = tasks.map(|(dy, x)| arch.dispatch(BackwardSums { dy, rectifier, x, mean }));
     let mut sums = Partials(partials.collect()).sum(channels);
     for (sum, &inverse) in sums[channels..].iter_mut().zip(inverse_deviation) {
         *sum *= f64::from(inverse);
@@ -89,7 +99,7 @@ pub fn backward_sums(
 /// Σdy' and Σdy'·(x − mean).
 struct BackwardSums<'a> {
     dy: &'a [f32],
-    passed: Passed<'a>,
+    rectifier: Option<Rectifier<'a>>,
     x: &'a [f32],
     mean: &'a [f32],
 }
@@ -133,7 +143,7 @@ impl BackwardSums<'_> {
         (c, count): (usize, usize),
         sums: &mut Sums,
     ) -> usize {
-        let Self { dy, passed, x, mean } = *self;
+        let Self { dy, rectifier, x, mean } = *self;
         let channels = mean.len();
         let mut run = [[simd.splat_f32s(0.0); 2]; V];
         for row in 0..rows {
@@ -141,7 +151,10 @@ impl BackwardSums<'_> {
                 let c = c + v * S::F32_LANES;
                 let place = start + row * channels + c;
                 let (x, dy) = (at(simd, x, place, count), at(simd, dy, place, count));
-                let dy = passed.of(simd, dy, x, (c, count));
+                let dy = match rectifier {
+                    Some(rectifier) => rectifier.passed(simd, dy, x, (c, count)),
+                    None => dy,
+                };
                 let product = simd.mul_add_e_f32s(dy, simd.sub_f32s(x, at(simd, mean, c, count)), run[v][1]);
                 run[v] = [simd.add_f32s(run[v][0], dy), product];
             }
@@ -218,7 +231,7 @@ impl WithSimd for Apply<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { places, scale, shift, residual, relu } = self;
-        let (channels, zero) = (scale.len(), simd.splat_f32s(0.0));
+        let channels = scale.len();
         for row in (0..places.count).step_by(channels) {
             for c in (0..channels).step_by(S::F32_LANES) {
                 let (count, place) = ((channels - c).min(S::F32_LANES), row + c);
@@ -230,8 +243,7 @@ impl WithSimd for Apply<'_> {
                         y = simd.add_f32s(y, at(simd, residual, place, count));
                     }
                     if relu {
-                        // Not a number stays what it is.
-                        y = simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, y);
+                        y = rectified(simd, y);
                     }
                     places.writer.store_some(simd, places.to.add(place), y, count);
                 }
@@ -241,27 +253,39 @@ impl WithSimd for Apply<'_> {
 }
 
 /// `scale·dy' + slope·x + offset`, each per channel: batch norm's backward.
-pub fn backward(arch: Arch, dy: &[f32], passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) -> Vec<f32> {
+pub fn backward(
+    arch: Arch,
+    dy: &[f32],
+    rectifier: Option<Rectifier>,
+    x: &[f32],
+    coefficients: [&[f32]; 3],
+) -> Vec<f32> {
     let mut out = unwritten(dy.len());
     let places = Places { from: dy.as_ptr(), to: out.as_mut_ptr(), count: dy.len(), writer: Writer::of(dy.len()) };
-    backward_at(arch, places, passed, x, coefficients);
+    backward_at(arch, places, rectifier, x, coefficients);
     out
 }
 
 /// [`backward`] in the gradient's place.
-pub fn backward_in_place(arch: Arch, dy: &mut [f32], passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) {
-    backward_at(arch, Places::in_place(dy), passed, x, coefficients);
+pub fn backward_in_place(
+    arch: Arch,
+    dy: &mut [f32],
+    rectifier: Option<Rectifier>,
+    x: &[f32],
+    coefficients: [&[f32]; 3],
+) {
+    backward_at(arch, Places::in_place(dy), rectifier, x, coefficients);
 }
 
-fn backward_at(arch: Arch, places: Places, passed: Passed, x: &[f32], coefficients: [&[f32]; 3]) {
+fn backward_at(arch: Arch, places: Places, rectifier: Option<Rectifier>, x: &[f32], coefficients: [&[f32]; 3]) {
     places.each(coefficients[0].len(), |places, start| {
-        arch.dispatch(Backward { places, passed, x: &x[start..][..places.count], coefficients });
+        arch.dispatch(Backward { places, rectifier, x: &x[start..][..places.count], coefficients });
     });
 }
 
 struct Backward<'a> {
     places: Places,
-    passed: Passed<'a>,
+    rectifier: Option<Rectifier<'a>>,
     x: &'a [f32],
     coefficients: [&'a [f32]; 3],
 }
@@ -271,7 +295,7 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { places, passed, x, coefficients: [scale, slope, offset] } = self;
+        let Self { places, rectifier, x, coefficients: [scale, slope, offset] } = self;
         let channels = scale.len();
         for row in (0..x.len()).step_by(channels) {
             for c in (0..channels).step_by(S::F32_LANES) {
@@ -279,7 +303,10 @@ impl WithSimd for Backward<'_> {
                 // SAFETY: there are `count` values at the place, which are read before any is written.
                 unsafe {
                     let (dy, x) = (load_some(simd, places.from.add(place), count), at(simd, x, place, count));
-                    let dy = passed.of(simd, dy, x, (c, count));
+                    let dy = match rectifier {
+                        Some(rectifier) => rectifier.passed(simd, dy, x, (c, count)),
+                        None => dy,
+                    };
                     let rest = simd.mul_add_e_f32s(x, at(simd, slope, c, count), at(simd, offset, c, count));
                     let dx = simd.mul_add_e_f32s(dy, at(simd, scale, c, count), rest);
                     places.writer.store_some(simd, places.to.add(place), dx, count);

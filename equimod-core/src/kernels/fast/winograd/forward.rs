@@ -12,6 +12,7 @@ use super::super::product::{PANEL, padded, panels, product, whole};
 use super::super::sums::{Partials, Sums};
 use super::super::tasks::each;
 use super::filters::Weights;
+use super::source::Source;
 use super::tiles::{Tiles, Transformed};
 use super::{CHANNELS, Family, MATRICES, TASK_TILES};
 
@@ -27,7 +28,7 @@ const KEPT_CHANNELS: usize = 16;
 /// x `[N, H, W, inputs]` → target `[N, H', W', outputs]`, every value of it, and the sums if they are wanted.
 pub fn convolve<F: Family>(
     arch: Arch,
-    x: &[f32],
+    x: &Source,
     weights: &Weights,
     tiles: &Tiles,
     target: Target,
@@ -44,7 +45,7 @@ pub fn convolve<F: Family>(
 #[derive(Clone, Copy)]
 struct Work<'a, F> {
     arch: Arch,
-    x: &'a [f32],
+    x: &'a Source<'a>,
     weights: &'a Weights<'a>,
     tiles: &'a Tiles,
     target: Target<'a>,

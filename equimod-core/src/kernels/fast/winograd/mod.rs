@@ -7,6 +7,7 @@
 
 mod filters;
 mod forward;
+mod source;
 mod tiles;
 mod transforms;
 mod weight;
@@ -14,7 +15,9 @@ mod weight;
 use pulp::Arch;
 use transforms::{Transform, strided, unit};
 
+use self::source::Source;
 use self::tiles::{Plane, Tiles};
+use super::Input;
 use super::joined::Target;
 use super::lanes::{Shared, unwritten};
 use crate::kernels::shapes::ConvShape;
@@ -114,10 +117,11 @@ pub fn takes(s: &ConvShape) -> bool {
 }
 
 /// x `[N, H, W, C]`, w `[O, C, 3, 3]` → `[N, H', W', O]`, and its sums if they are wanted.
-pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (Vec<f32>, Option<Vec<f64>>) {
+pub fn forward(arch: Arch, x: Input, w: &[f32], s: &ConvShape, sums: bool) -> (Vec<f32>, Option<Vec<f64>>) {
     let tiles = tiles(s);
     let weights = filters::Weights { w, inputs: s.in_channels, outputs: s.out_channels, turned: false };
     let mut out = unwritten(s.batch * s.out_channels * s.out_size.0 * s.out_size.1);
+    let x = &Source::of(arch, x);
     let target = Target::new(Shared::new(&mut out));
     let partials = match s.stride {
         1 => forward::convolve::<Unit>(arch, x, &weights, &tiles, target, sums),
@@ -129,6 +133,7 @@ pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (
 /// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`: the same with channels exchanged and the window turned by half a circle.
 pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape, dx: Target) {
     let weights = filters::Weights { w, inputs: s.out_channels, outputs: s.in_channels, turned: true };
+    let dy = &Source::plain(dy);
     let padding = if s.stride == 1 { 2 - s.padding } else { 0 };
     let tiles = Tiles::new(s.batch, Plane { size: s.out_size, padding }, s.in_size, OUTPUTS * s.stride);
     match s.stride {
@@ -138,7 +143,8 @@ pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape, dx: Targe
 }
 
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
-pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<f32> {
+pub fn backward_weight(arch: Arch, x: Input, dy: &[f32], s: &ConvShape) -> Vec<f32> {
+    let (x, dy) = (&Source::of(arch, x), &Source::plain(dy));
     let channels = (s.in_channels, s.out_channels);
     match s.stride {
         1 => weight::gradient::<Unit>(arch, x, dy, channels, &tiles(s)),

@@ -7,7 +7,9 @@ use pulp::Simd;
 
 use super::super::joined::Target;
 use super::super::lanes::{Shared, Writer, load, load_some, prefetch, spread, store, store_some};
+use super::super::norm::Rectifier;
 use super::super::sums::{SHORT, Sums};
+use super::source::Source;
 use super::{CHANNELS, Transform};
 
 /// Pictures that tiles are cut from.
@@ -31,7 +33,7 @@ pub struct Tiles {
 /// Pictures of which tiles are transformed, `[N, H, W, all]`.
 #[derive(Clone, Copy)]
 pub struct Pictures<'a> {
-    values: &'a [f32],
+    source: &'a Source<'a>,
     all: usize,
     plane: Plane,
 }
@@ -123,13 +125,13 @@ impl Tiles {
     }
 
     /// The pictures `x` `[N, H, W, all]` on the side of the inputs.
-    pub fn inputs<'a>(&self, x: &'a [f32], all: usize) -> Pictures<'a> {
-        Pictures { values: x, all, plane: self.inputs }
+    pub fn inputs<'a>(&self, x: &'a Source, all: usize) -> Pictures<'a> {
+        Pictures { source: x, all, plane: self.inputs }
     }
 
     /// The pictures `dy` `[N, H', W', all]` on the side of the outputs.
-    pub fn gradients<'a>(&self, dy: &'a [f32], all: usize) -> Pictures<'a> {
-        Pictures { values: dy, all, plane: self.outputs }
+    pub fn gradients<'a>(&self, dy: &'a Source, all: usize) -> Pictures<'a> {
+        Pictures { source: dy, all, plane: self.outputs }
     }
 
     /// Picture, line and column, in tiles, of the tiles `range`.
@@ -159,33 +161,42 @@ impl Tiles {
     pub unsafe fn transform<S: Simd, T: Transform>(
         &self,
         simd: S,
-        Pictures { values, all, plane: Plane { size, padding } }: Pictures,
+        Pictures { source: Source { values, rectified }, all, plane: Plane { size, padding } }: Pictures,
         channels: Range<usize>,
         range: Range<usize>,
         out: Transformed,
     ) {
-        let (height, width) = size;
-        for (k, (picture, y, x)) in self.places(range).enumerate() {
-            // The first pixel may lie outside; the pointer is only followed inside.
-            let start = |place: usize| (place * T::STEP) as isize - padding as isize;
-            let first = ((picture * height) as isize + start(y)) * width as isize + start(x);
-            let first = values.as_ptr().wrapping_offset(first * all as isize + channels.start as isize);
-            let inside = (inside(start(y), height), inside(start(x), width));
+        let ((height, width), steps) = (size, (size.1 * all, all));
+        let start = |place: usize| (place * T::STEP) as isize - padding as isize;
+        // The first pixel may lie outside; the pointer is only followed inside.
+        let first = |(picture, y, x): (usize, usize, usize)| {
+            let pixel = ((picture * height) as isize + start(y)) * width as isize + start(x);
+            values.as_ptr().wrapping_offset(pixel * all as isize + channels.start as isize)
+        };
+        let mut places = self.places(range).enumerate().peekable();
+        while let Some((k, place)) = places.next() {
+            let next = places.peek().map(|&(_, next)| Next::new::<T>(first(next), next.2 == 0));
+            let (first, inside) = (first(place), (inside(start(place.1), height), inside(start(place.2), width)));
             for group in (0..out.width).step_by(CHANNELS) {
                 let first = first.wrapping_add(group);
-                let pixels = Pixels::new::<T>(first, (width * all, all), &inside);
+                let outside = rectified.as_ref().map_or(ZEROS.as_ptr(), |r| r.outside(channels.start + group));
+                let pixels = Pixels::new::<T>(first, outside, steps, &inside);
                 for c in (group..out.width.min(group + CHANNELS)).step_by(S::F32_LANES) {
-                    if T::FROM > T::STEP {
-                        prefetch_next::<T>(first.wrapping_add(c - group), (width * all, all));
+                    if let Some(next) = &next {
+                        next.prefetch(c, steps);
                     }
                     let count = channels.len().saturating_sub(c).min(S::F32_LANES);
                     // SAFETY: pixels inside have all channels, zeros are for a group of them; the row is as wide as `out`,
                     // which is filled in whole vectors or to its end.
                     unsafe {
                         let to = (out.place(k, c), out.width - c);
-                        match count == S::F32_LANES {
-                            true => pixels.transform::<S, T, true>(simd, (c - group, count), to),
-                            false => pixels.transform::<S, T, false>(simd, (c - group, count), to),
+                        let rectify = rectified.as_ref().map(|r| r.vectors(simd, channels.start + c, count));
+                        match (count == S::F32_LANES, rectify) {
+                            (true, None) => {
+                                pixels.transform::<S, T, true, false>(simd, (c - group, count), rectify, to)
+                            }
+                            (true, _) => pixels.transform::<S, T, true, true>(simd, (c - group, count), rectify, to),
+                            (false, _) => pixels.transform::<S, T, false, true>(simd, (c - group, count), rectify, to),
                         }
                     }
                 }
@@ -211,12 +222,19 @@ impl Tiles {
     ) {
         let ((height, width), columns) = (self.outputs.size, channels.len());
         let writer = target.writer(self.pictures * height * width * all);
-        for (k, (picture, y, x)) in self.places(range).enumerate() {
-            let (y, x) = (y * T::TO, x * T::TO);
-            let size = (T::TO.min(height - y), T::TO.min(width - x));
-            let pixel = (picture * height + y) * width + x;
+        let pixel = |(picture, y, x): (usize, usize, usize)| (picture * height + y * T::TO) * width + x * T::TO;
+        let mut places = self.places(range).enumerate().peekable();
+        while let Some((k, place)) = places.next() {
+            let size = (T::TO.min(height - place.1 * T::TO), T::TO.min(width - place.2 * T::TO));
+            let next = places.peek().map(|&(_, next)| pixel(next) * all + channels.start);
+            let pixel = pixel(place);
             for c in (0..columns).step_by(S::F32_LANES) {
                 let (to, count) = (channels.start + c, (columns - c).min(S::F32_LANES));
+                if let Some(next) = next {
+                    for (i, j) in (0..T::TO).flat_map(|i| (0..T::TO).map(move |j| (i, j))) {
+                        target.prefetch(next + c + (i * width + j) * all);
+                    }
+                }
                 // SAFETY: the caller's promise.
                 let found = unsafe {
                     let (first, steps) = (pixel * all + to, (width * all, all));
@@ -250,13 +268,29 @@ fn inside(start: isize, size: usize) -> Range<usize> {
     (-start).max(0) as usize..(size as isize - start).max(0) as usize
 }
 
-/// Fetches what the tile to the right does not share with the one at `first`.
-#[inline(always)]
-fn prefetch_next<T: Transform>(first: *const f32, steps: (usize, usize)) {
-    let next = first.wrapping_add(T::STEP * steps.1);
-    for i in 0..T::FROM {
-        for j in T::FROM - T::STEP..T::FROM {
-            prefetch(next.wrapping_add(i * steps.0 + j * steps.1));
+/// The tile after this one.
+struct Next {
+    first: *const f32,
+    lines: usize,
+    /// Those of its columns that this tile does not share.
+    columns: Range<usize>,
+}
+
+impl Next {
+    /// At `first`, on the same line of tiles or at the beginning of another.
+    #[inline(always)]
+    fn new<T: Transform>(first: *const f32, other_line: bool) -> Self {
+        let shared = if other_line { 0 } else { T::FROM - T::STEP };
+        Self { first, lines: T::FROM, columns: shared..T::FROM }
+    }
+
+    /// Fetches a vector from channel `c` on of its pixels.
+    #[inline(always)]
+    fn prefetch(&self, c: usize, steps: (usize, usize)) {
+        for i in 0..self.lines {
+            for j in self.columns.clone() {
+                prefetch(self.first.wrapping_add(i * steps.0 + j * steps.1 + c));
+            }
         }
     }
 }
@@ -311,7 +345,7 @@ impl Outputs<'_> {
     }
 }
 
-/// The pixels outside a picture, a group of channels at a time.
+/// The pixels outside a picture that is read as it is, a group of channels at a time.
 static ZEROS: [f32; CHANNELS] = [0.0; CHANNELS];
 
 /// Most pixels along a side of a tile.
@@ -321,10 +355,16 @@ const MOST: usize = 9;
 struct Pixels([[*const f32; MOST]; MOST]);
 
 impl Pixels {
-    /// From `first` on, with `steps` from one line and from one pixel to the next; zeros where they are not `inside`.
+    /// From `first` on, with `steps` from one line and from one pixel to the next; the one `outside` where they are not
+    /// `inside`.
     #[inline(always)]
-    fn new<T: Transform>(first: *const f32, steps: (usize, usize), inside: &(Range<usize>, Range<usize>)) -> Self {
-        let mut places = [[ZEROS.as_ptr(); MOST]; MOST];
+    fn new<T: Transform>(
+        first: *const f32,
+        outside: *const f32,
+        steps: (usize, usize),
+        inside: &(Range<usize>, Range<usize>),
+    ) -> Self {
+        let mut places = [[outside; MOST]; MOST];
         for i in 0..T::FROM {
             for j in 0..T::FROM {
                 let inside = inside.0.contains(&i) & inside.1.contains(&j);
@@ -335,15 +375,17 @@ impl Pixels {
         Self(places)
     }
 
-    /// Transforms `count` channels from `c` on, into `wide` values of every point.
+    /// Transforms `count` channels from `c` on, with `RECTIFY` perhaps by way of a rectifier's scale and shift, into `wide`
+    /// values of every point.
     ///
     /// # Safety
-    /// Pixels inside have so many channels, zeros are for a group of them, `to` has room; `WHOLE` vectors are so.
+    /// Pixels have so many channels, `to` has room; `WHOLE` vectors are so.
     #[inline(always)]
-    unsafe fn transform<S: Simd, T: Transform, const WHOLE: bool>(
+    unsafe fn transform<S: Simd, T: Transform, const WHOLE: bool, const RECTIFY: bool>(
         &self,
         simd: S,
         (c, count): (usize, usize),
+        rectify: Option<[S::f32s; 2]>,
         (to, wide): (Place, usize),
     ) {
         T::both_sides(
@@ -352,7 +394,11 @@ impl Pixels {
             |i, j| {
                 let from = self.0[i][j].wrapping_add(c);
                 // SAFETY: the caller's promise.
-                unsafe { if WHOLE { load::<S>(from) } else { load_some(simd, from, count) } }
+                let value = unsafe { if WHOLE { load::<S>(from) } else { load_some(simd, from, count) } };
+                match rectify {
+                    Some([scale, shift]) if RECTIFY => Rectifier::output(simd, value, scale, shift),
+                    _ => value,
+                }
             },
             #[inline(always)]
             // SAFETY: as above.

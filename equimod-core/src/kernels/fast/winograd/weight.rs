@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::super::lanes::{LINE, Scratch, Shared, load, store, unwritten};
 use super::super::product::{PANEL, Panel, Walk, multiply, padded, padded_for, panels, whole};
 use super::super::tasks::each;
+use super::source::Source;
 use super::tiles::{Pictures, Tiles, Transformed};
 use super::{CHANNELS, MATRICES, SIDE, TAPS, TASK_TILES, Transform, WeightFamily};
 
@@ -26,8 +27,8 @@ const DEPTH: usize = 64;
 /// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
 pub fn gradient<F: WeightFamily>(
     arch: Arch,
-    x: &[f32],
-    dy: &[f32],
+    x: &Source,
+    dy: &Source,
     (inputs, outputs): (usize, usize),
     tiles: &Tiles,
 ) -> Vec<f32> {
@@ -41,8 +42,8 @@ pub fn gradient<F: WeightFamily>(
 #[derive(Clone, Copy)]
 struct Work<'a, F> {
     arch: Arch,
-    x: &'a [f32],
-    dy: &'a [f32],
+    x: &'a Source<'a>,
+    dy: &'a Source<'a>,
     inputs: usize,
     outputs: usize,
     tiles: &'a Tiles,
