@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::collective::SharedCollective;
-use crate::nn::{BatchNorm1d, Linear, Mode, relu};
+use crate::nn::{BatchNorm1d, Linear, Mode};
 use crate::params::Scope;
 use crate::{Error, Result};
 
@@ -118,7 +118,14 @@ impl Written {
 enum Layer {
     Linear(Linear),
     Norm(BatchNorm1d),
-    Relu,
+    NormAndRelu(BatchNorm1d),
+}
+
+impl Layer {
+    /// Places that it takes in PyTorch's `Sequential`.
+    fn places(&self) -> usize {
+        if let Self::NormAndRelu(_) = self { 2 } else { 1 }
+    }
 }
 
 /// xs `[batch, in]` → `[batch, out]`. Tensors are named by their place, as in PyTorch's `Sequential`: `0.weight`, …
@@ -134,18 +141,16 @@ impl Head {
         if inputs == 0 {
             return Err(Error::Config(format!("the head {spec} has inputs of width 0")));
         }
-        let (mut layers, mut width) = (Vec::new(), inputs);
+        let (mut layers, mut width) = (Vec::<Layer>::new(), inputs);
+        let place = |layers: &[Layer]| layers.iter().map(Layer::places).sum::<usize>().to_string();
         for (i, &outputs) in spec.widths.iter().enumerate() {
             let last = i + 1 == spec.widths.len();
             let bias = last && spec.ending == Ending::Bias;
-            layers.push(Layer::Linear(Linear::new(width, outputs, bias, &mut scope.scope(layers.len().to_string()))?));
+            layers.push(Layer::Linear(Linear::new(width, outputs, bias, &mut scope.scope(place(&layers)))?));
             if !last || matches!(spec.ending, Ending::BatchNorm | Ending::PlainBatchNorm) {
                 let affine = !last || spec.ending == Ending::BatchNorm;
-                let mut scope = scope.scope(layers.len().to_string());
-                layers.push(Layer::Norm(BatchNorm1d::new(outputs, affine, collective, &mut scope)?));
-            }
-            if !last {
-                layers.push(Layer::Relu);
+                let norm = BatchNorm1d::new(outputs, affine, collective, &mut scope.scope(place(&layers)))?;
+                layers.push(if last { Layer::Norm(norm) } else { Layer::NormAndRelu(norm) });
             }
             width = outputs;
         }
@@ -163,8 +168,8 @@ impl Head {
         for layer in &self.layers {
             xs = match layer {
                 Layer::Linear(linear) => linear.forward(&xs)?,
-                Layer::Norm(norm) => norm.forward(&xs, mode)?,
-                Layer::Relu => relu(&xs)?,
+                Layer::Norm(norm) => norm.forward(&xs, false, mode)?,
+                Layer::NormAndRelu(norm) => norm.forward(&xs, true, mode)?,
             };
         }
         Ok(xs)

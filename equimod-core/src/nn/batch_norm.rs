@@ -313,8 +313,8 @@ impl BatchNorm1d {
         Ok(Self { affine, running: Running::new(features, scope)?, collective: collective.clone() })
     }
 
-    /// xs `[batch, features]` → the same shape.
-    pub fn forward(&self, xs: &Tensor, mode: Mode) -> Result<Tensor> {
+    /// xs `[batch, features]` → the same shape, with a ReLU behind it if `relu`.
+    pub fn forward(&self, xs: &Tensor, relu: bool, mode: Mode) -> Result<Tensor> {
         let values = xs.detach().contiguous()?;
         let statistics = self.running.statistics(&values, None, mode, self.collective.as_ref())?;
         let parts = self.affine.as_ref().map(|(weight, bias)| (weight.as_detached_tensor(), bias.as_detached_tensor()));
@@ -323,9 +323,10 @@ impl BatchNorm1d {
             None => statistics.affine(None, None)?,
         };
         let dtype = xs.dtype();
-        let ys = kernels::batch_norm_apply(&values, &scale.to_dtype(dtype)?, &shift.to_dtype(dtype)?, None, false)?;
-        let weight = parts.map(|(weight, _)| weight);
-        let way_back = WayBack { xs: values, statistics, weight, collective: self.collective.clone() };
+        let rectifier = Rectifier { scale: scale.to_dtype(dtype)?, shift: shift.to_dtype(dtype)? };
+        let ys = kernels::batch_norm_apply(&values, &rectifier.scale, &rectifier.shift, None, relu)?;
+        let (rectifier, weight) = (relu.then_some(rectifier), parts.map(|(weight, _)| weight));
+        let way_back = WayBack { xs: values, rectifier, statistics, weight, collective: self.collective.clone() };
         let Some((weight, bias)) = &self.affine else {
             let backward = move |dys: &Tensor| way_back.gradients(dys).map(|(dxs, _)| dxs);
             return Ok(hand_written(xs, &ys, move |dys| backward(dys).map_err(candle_core::Error::wrap))?);
@@ -342,6 +343,7 @@ impl BatchNorm1d {
 /// What a [`BatchNorm1d`]'s way back needs.
 struct WayBack {
     xs: Tensor,
+    rectifier: Option<Rectifier>,
     statistics: Statistics,
     weight: Option<Tensor>,
     collective: SharedCollective,
@@ -350,12 +352,13 @@ struct WayBack {
 impl WayBack {
     /// The gradient of the input; and those of bias and weight, `[2, features]`, in more bits perhaps.
     fn gradients(&self, dys: &Tensor) -> Result<(Tensor, Tensor)> {
-        let Self { xs, statistics, weight, collective } = self;
+        let Self { xs, rectifier, statistics, weight, collective } = self;
+        let rectifier = rectifier.as_ref();
         let dtype = xs.dtype();
         let mean = statistics.mean.to_dtype(dtype)?;
         let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
-        let sums = kernels::batch_norm_backward_sums(dys, None, xs, &mean, &inverse_deviation)?;
+        let sums = kernels::batch_norm_backward_sums(dys, rectifier, xs, &mean, &inverse_deviation)?;
         let coefficients = statistics.gradient_coefficients(&sums, weight.as_ref(), collective.as_ref())?;
-        Ok((backward(Arriving::Shared(dys), None, xs, coefficients)?, sums))
+        Ok((backward(Arriving::Shared(dys), rectifier, xs, coefficients)?, sums))
     }
 }
