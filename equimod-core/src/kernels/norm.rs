@@ -211,24 +211,24 @@ pub fn batch_norm_apply_in_place(
     changed(&xs, |xs| fast::apply_in_place(Arch::new(), xs, scale, shift, residual, relu))
 }
 
-/// [`batch_norm_backward`], for which the memory of `dys` may be used: no other tensor may share it.
+/// [`batch_norm_backward`], for which the memory of `xs` may be used: no other tensor may share it.
 pub fn batch_norm_backward_in_place(
-    dys: Tensor,
+    dys: &Tensor,
     rectifier: Option<&Rectifier>,
-    xs: &Tensor,
+    xs: Tensor,
     coefficients: [&Tensor; 3],
 ) -> Result<Tensor> {
-    let Kernels::Fast = Kernels::of(xs) else { return batch_norm_backward(&dys, rectifier, xs, coefficients) };
-    let p = sizes(xs)?;
+    let Kernels::Fast = Kernels::of(&xs) else { return batch_norm_backward(dys, rectifier, &xs, coefficients) };
+    let p = sizes(&xs)?;
     per_channel(p.channels, &coefficients)?;
-    same_shape(xs, &[Some(&dys)])?;
+    same_shape(&xs, &[Some(dys)])?;
     check(rectifier, p.channels)?;
-    let ([scale, slope, offset], xs) = (coefficients.map(planes), rows(xs)?);
+    let ([scale, slope, offset], dys) = (coefficients.map(planes), rows(dys)?);
     let (scale, slope, offset) = (scale?, slope?, offset?);
     let (scale, slope, offset) = (Values::of(&scale)?, Values::of(&slope)?, Values::of(&offset)?);
-    let (coefficients, xs) = ([scale.get()?, slope.get()?, offset.get()?], Values::of(&xs)?);
-    let xs = xs.get()?;
-    over_rows(rectifier, |r| changed(&dys, |dys| fast::backward_in_place(Arch::new(), dys, r, xs, coefficients)))
+    let (coefficients, dys) = ([scale.get()?, slope.get()?, offset.get()?], Values::of(&dys)?);
+    let dys = dys.get()?;
+    over_rows(rectifier, |r| changed(&xs, |xs| fast::backward_in_place(Arch::new(), dys, r, xs, coefficients)))
 }
 
 /// `(dys + more?)·[ys > 0]`: the gradient of what a ReLU made `ys` of, all of one shape. Where `ys` went two ways, `more` is

@@ -487,7 +487,7 @@ fn batch_norm_in_f32_and_composed_is_near_f64() {
             let fast_dx = batch_norm_backward(&low(dy), narrow_rectifier, &low(x), coefficients).unwrap();
             // Where terms cancel, their roundings stay.
             assert!(distance(&fast_dx, &dx) < 1e-5, "{shape:?} {rectifier:?} {:e}", distance(&fast_dx, &dx));
-            let in_place = batch_norm_backward_in_place(low(dy), narrow_rectifier, &low(x), coefficients).unwrap();
+            let in_place = batch_norm_backward_in_place(&low(dy), narrow_rectifier, low(x), coefficients).unwrap();
             assert_eq!(vector(&in_place), vector(&fast_dx));
         }
         for more in [None, Some(residual)] {

@@ -52,12 +52,13 @@ impl Statistics {
     /// `dx = weight·σ⁻¹·(dy − mean(dy) − x̂·mean(dy·x̂)) = scale·dy + slope·x + offset`
     ///
     /// with means over the whole batch, from this process's sums `[2, channels]`, and zero where the statistics did not
-    /// depend on the batch. Gives the three coefficients, `[channels]` each.
+    /// depend on the batch. Gives the three coefficients, `[channels]` of `dtype` each.
     fn gradient_coefficients(
         &self,
         sums: &Tensor,
         weight: Option<&Tensor>,
         collective: &dyn Collective,
+        dtype: DType,
     ) -> Result<[Tensor; 3]> {
         let means = match self.mode {
             Mode::Train | Mode::Still => (collective.all_reduce_sum(sums)? / self.count)?,
@@ -68,7 +69,7 @@ impl Statistics {
         let scale = self.scale(weight)?;
         let slope = ((&scale * &self.inverse_deviation)? * mean_dy_xhat)?.neg()?;
         let offset = ((&scale * mean_dy)?.neg()? - (&slope * &self.mean)?)?;
-        Ok([scale, slope, offset])
+        Ok([scale.to_dtype(dtype)?, slope.to_dtype(dtype)?, offset.to_dtype(dtype)?])
     }
 }
 
@@ -148,7 +149,7 @@ pub struct BatchNorm {
     collective: SharedCollective,
 }
 
-/// What batch norm remembers: its input, the ReLU behind it, and the statistics.
+/// What batch norm remembers: its input, whose memory the way back uses, the ReLU behind it, and the statistics.
 pub struct BatchNormMemory {
     xs: Tensor,
     /// None where the gradients that come are those before the ReLU, or there was no ReLU.
@@ -249,48 +250,21 @@ impl BatchNorm {
         Ok((ys.into(), BatchNormMemory { xs, rectifier, statistics }))
     }
 
-    /// Records the gradients of weight and bias and returns that of the input. `dys` is the gradient of the output; where
-    /// a residual was added before a ReLU, that of their sum: what [`kernels::relu_backward`] gives, which is the
-    /// residual's gradient too.
-    pub fn backward(&self, memory: BatchNormMemory, dys: Arriving, gradients: &mut Gradients) -> Result<Tensor> {
+    /// Records the gradients of weight and bias and returns that of the input, in whose memory it lies where that can be.
+    /// `dys` is the gradient of the output; where a residual was added before a ReLU, that of their sum: what
+    /// [`kernels::relu_backward`] gives, which is the residual's gradient too.
+    pub fn backward(&self, memory: BatchNormMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let BatchNormMemory { xs, rectifier, statistics } = memory;
-        let rectifier = rectifier.as_ref();
-        let dtype = xs.dtype();
+        let (dtype, rectifier) = (xs.dtype(), rectifier.as_ref());
         let mean = statistics.mean.to_dtype(dtype)?;
         let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
-        let sums = kernels::batch_norm_backward_sums(dys.tensor(), rectifier, &xs, &mean, &inverse_deviation)?;
+        let sums = kernels::batch_norm_backward_sums(dys, rectifier, &xs, &mean, &inverse_deviation)?;
         gradients.insert(&self.bias.0, sums.get(0)?.to_dtype(dtype)?)?;
         gradients.insert(&self.weight.0, sums.get(1)?.to_dtype(dtype)?)?;
         let weight = self.weight.1.as_detached_tensor();
-        let coefficients = statistics.gradient_coefficients(&sums, Some(&weight), self.collective.as_ref())?;
-        backward(dys, rectifier, &xs, coefficients)
-    }
-}
-
-/// The gradient of the input, by coefficients of any element type.
-fn backward(dys: Arriving, rectifier: Option<&Rectifier>, xs: &Tensor, coefficients: [Tensor; 3]) -> Result<Tensor> {
-    let [scale, slope, offset] = coefficients.map(|coefficient| coefficient.to_dtype(xs.dtype()));
-    let coefficients = [&scale?, &slope?, &offset?];
-    Ok(match dys {
-        Arriving::Shared(dys) => kernels::batch_norm_backward(dys, rectifier, xs, coefficients)?,
-        Arriving::Own(dys) => kernels::batch_norm_backward_in_place(dys, rectifier, xs, coefficients)?,
-    })
-}
-
-/// The gradient of an output.
-pub enum Arriving<'a> {
-    /// Somebody else needs it too.
-    Shared(&'a Tensor),
-    /// Nobody else does: its memory may be used.
-    Own(Tensor),
-}
-
-impl Arriving<'_> {
-    fn tensor(&self) -> &Tensor {
-        match self {
-            Self::Shared(tensor) => tensor,
-            Self::Own(tensor) => tensor,
-        }
+        let [scale, slope, offset] =
+            statistics.gradient_coefficients(&sums, Some(&weight), self.collective.as_ref(), dtype)?;
+        Ok(kernels::batch_norm_backward_in_place(dys, rectifier, xs, [&scale, &slope, &offset])?)
     }
 }
 
@@ -358,7 +332,8 @@ impl WayBack {
         let mean = statistics.mean.to_dtype(dtype)?;
         let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
         let sums = kernels::batch_norm_backward_sums(dys, rectifier, xs, &mean, &inverse_deviation)?;
-        let coefficients = statistics.gradient_coefficients(&sums, weight.as_ref(), collective.as_ref())?;
-        Ok((backward(Arriving::Shared(dys), rectifier, xs, coefficients)?, sums))
+        let [scale, slope, offset] =
+            statistics.gradient_coefficients(&sums, weight.as_ref(), collective.as_ref(), dtype)?;
+        Ok((kernels::batch_norm_backward(dys, rectifier, xs, [&scale, &slope, &offset])?, sums))
     }
 }

@@ -10,7 +10,7 @@ mod layer_norm;
 mod linear;
 
 pub use activation::relu;
-pub use batch_norm::{Arriving, BatchNorm, BatchNorm1d, BatchNormMemory, Statistics, Then};
+pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNormMemory, Statistics, Then};
 pub use collector::collecting;
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use hand_written::{hand_written, hand_written_of_three, hand_written_pair};

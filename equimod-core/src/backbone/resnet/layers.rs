@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use crate::execution::Execution;
 use crate::kernels::{self, Beside, Input};
-use crate::nn::{Arriving, BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Mode, Statistics, Then};
+use crate::nn::{BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Mode, Statistics, Then};
 use crate::params::{Init, Scope};
 use crate::tape::Gradients;
 use crate::{Error, Result, SharedCollective};
@@ -86,13 +86,6 @@ impl ConvNorm {
         Ok((ys, ConvNormMemory { xs: xs.clone(), norm }))
     }
 
-    /// The gradient of the input.
-    fn backward(&self, memory: ConvNormMemory, dys: Arriving, gradients: &mut Gradients) -> Result<Tensor> {
-        let ConvNormMemory { xs, norm } = memory;
-        let dys = self.norm.backward(norm, dys, gradients)?;
-        self.conv.backward(xs, &dys, gradients)
-    }
-
     /// The gradient of the input, which a ReLU made, before that ReLU.
     fn backward_before_relu(
         &self,
@@ -101,8 +94,9 @@ impl ConvNorm {
         beside: Beside,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
-        let dys = self.norm.backward(norm, Arriving::Own(dys), gradients)?;
-        self.conv.backward_before_relu(&xs.values, &dys, beside, gradients)
+        let dys_of_conv = self.norm.backward(norm, &dys, gradients)?;
+        drop(dys);
+        self.conv.backward_before_relu(&xs.values, &dys_of_conv, beside, gradients)
     }
 }
 
@@ -210,9 +204,9 @@ impl Block {
         let (first, others) = self.main.split_first().ok_or_else(too_little)?;
         let mut dxs: Option<Tensor> = None;
         for layer in others.iter().rev() {
-            let memory = layers.pop().ok_or_else(too_little)?;
-            let arriving = dxs.map_or(Arriving::Shared(&dys), Arriving::Own);
-            dxs = Some(layer.backward(memory, arriving, gradients)?);
+            let ConvNormMemory { xs, norm } = layers.pop().ok_or_else(too_little)?;
+            let dys = layer.norm.backward(norm, dxs.take().as_ref().unwrap_or(&dys), gradients)?;
+            dxs = Some(layer.conv.backward(xs, &dys, gradients)?);
         }
         let (memory, dxs) = (layers.pop().ok_or_else(too_little)?, dxs.ok_or_else(too_little)?);
         let Some(downsample) = &self.downsample else {
@@ -274,7 +268,7 @@ impl StemLayers {
             None => dys,
         };
         for ConvNormMemory { xs, norm } in layers {
-            dys = self.conv.norm.backward(norm, Arriving::Own(dys), gradients)?;
+            dys = self.conv.norm.backward(norm, &dys, gradients)?;
             self.conv.conv.backward_weight(xs, &dys, gradients)?;
         }
         Ok(())

@@ -260,33 +260,34 @@ pub fn backward(
     x: &[f32],
     coefficients: [&[f32]; 3],
 ) -> Vec<f32> {
-    let mut out = unwritten(dy.len());
-    let places = Places { from: dy.as_ptr(), to: out.as_mut_ptr(), count: dy.len(), writer: Writer::of(dy.len()) };
-    backward_at(arch, places, rectifier, x, coefficients);
+    let mut out = unwritten(x.len());
+    let places = Places { from: x.as_ptr(), to: out.as_mut_ptr(), count: x.len(), writer: Writer::of(x.len()) };
+    backward_at(arch, dy, rectifier, places, coefficients);
     out
 }
 
-/// [`backward`] in the gradient's place.
+/// [`backward`] in the input's place.
 pub fn backward_in_place(
     arch: Arch,
-    dy: &mut [f32],
+    dy: &[f32],
     rectifier: Option<Rectifier>,
-    x: &[f32],
+    x: &mut [f32],
     coefficients: [&[f32]; 3],
 ) {
-    backward_at(arch, Places::in_place(dy), rectifier, x, coefficients);
+    backward_at(arch, dy, rectifier, Places::in_place(x), coefficients);
 }
 
-fn backward_at(arch: Arch, places: Places, rectifier: Option<Rectifier>, x: &[f32], coefficients: [&[f32]; 3]) {
+fn backward_at(arch: Arch, dy: &[f32], rectifier: Option<Rectifier>, places: Places, coefficients: [&[f32]; 3]) {
     places.each(coefficients[0].len(), |places, start| {
-        arch.dispatch(Backward { places, rectifier, x: &x[start..][..places.count], coefficients });
+        arch.dispatch(Backward { dy: &dy[start..][..places.count], rectifier, places, coefficients });
     });
 }
 
 struct Backward<'a> {
-    places: Places,
+    dy: &'a [f32],
     rectifier: Option<Rectifier<'a>>,
-    x: &'a [f32],
+    /// Of the inputs.
+    places: Places,
     coefficients: [&'a [f32]; 3],
 }
 
@@ -295,14 +296,14 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { places, rectifier, x, coefficients: [scale, slope, offset] } = self;
+        let Self { dy, rectifier, places, coefficients: [scale, slope, offset] } = self;
         let channels = scale.len();
-        for row in (0..x.len()).step_by(channels) {
+        for row in (0..dy.len()).step_by(channels) {
             for c in (0..channels).step_by(S::F32_LANES) {
                 let (count, place) = ((channels - c).min(S::F32_LANES), row + c);
                 // SAFETY: there are `count` values at the place, which are read before any is written.
                 unsafe {
-                    let (dy, x) = (load_some(simd, places.from.add(place), count), at(simd, x, place, count));
+                    let (dy, x) = (at(simd, dy, place, count), load_some(simd, places.from.add(place), count));
                     let dy = match rectifier {
                         Some(rectifier) => rectifier.passed(simd, dy, x, (c, count)),
                         None => dy,
