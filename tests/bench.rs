@@ -61,6 +61,22 @@ fn a_dry_run_forecasts_the_memory_of_a_step() {
 }
 
 #[test]
+fn augmentations_are_measured() {
+    let scratch = Scratch::new();
+    let options = ["--images", "20", "--json"];
+    // Pictures need not be named, and options may come before or after them.
+    for arguments in [&[][..], &["cifar"]] {
+        for ordered in [[&options[..], arguments], [arguments, &options]] {
+            let told = parsed(&scratch.done(&[&["bench", "augment"], &ordered.concat()[..]].concat()));
+            assert_eq!((told["pipeline"].as_str(), told["images"].as_u64()), (Some("cifar"), Some(20)));
+            assert!(told["images_per_s"].as_f64().unwrap() > 0.0);
+        }
+    }
+    scratch.refused(&["bench", "augment", "--images", "19"], 2, &["19", "20"]);
+    scratch.refused(&["bench", "augment", "folder", "nowhere"], 3, &["nowhere"]);
+}
+
+#[test]
 fn loading_and_evaluation_are_measured() {
     let scratch = Scratch::new();
     let told = parsed(&scratch.done(&["bench", "loader", "--set", "data.batch=8", "--batches", "2", "--json"]));

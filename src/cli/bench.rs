@@ -18,11 +18,7 @@ pub struct Bench {
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
     /// Three views a picture with their parameters: the clean one and two augmented ones, normalised to f32.
-    Augment {
-        /// What to augment.
-        #[command(subcommand)]
-        what: BenchAugment,
-    },
+    Augment(BenchAugment),
     /// Whole training steps of SimCLR + EquiMod on random pictures: backbone, heads, losses, optimiser.
     Step(BenchStep),
     /// Every convolution of a ResNet-18 with the CIFAR stem, forward and both backwards, beside a matrix product.
@@ -119,27 +115,28 @@ pub struct BenchEval {
     pub device: DeviceArgs,
 }
 
+/// `bench augment`.
+#[derive(Args, Debug)]
+pub struct BenchAugment {
+    /// Which pictures are augmented [default: cifar].
+    #[command(subcommand)]
+    pub what: Option<Augmented>,
+    /// Pictures; those of a folder are repeated as often as needed [default: 20000 of cifar, 400 of a folder].
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(20..))]
+    pub images: Option<u32>,
+    /// Print one JSON object.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
 /// Which pictures are augmented.
 #[derive(Debug, Subcommand)]
-pub enum BenchAugment {
+pub enum Augmented {
     /// Decoded pictures of 32 × 32 in memory, with the policy simclr-cifar10.
-    Cifar(BenchArgs),
+    Cifar,
     /// A folder of pictures, decoded, with 224-pixel views of the policy simclr-imagenet.
     Folder {
         /// The folder.
         dir: PathBuf,
-        #[command(flatten)]
-        arguments: BenchArgs,
     },
-}
-
-/// How it is measured.
-#[derive(Args, Debug)]
-pub struct BenchArgs {
-    /// Pictures; those of a folder are repeated as often as needed [default: 20000 of cifar, 400 of a folder].
-    #[arg(long)]
-    pub images: Option<usize>,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
 }

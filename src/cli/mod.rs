@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use bench::{Bench, BenchArgs, BenchAugment, BenchCommand, BenchConv, BenchEval, BenchLoader, BenchStep};
+pub use bench::{Augmented, Bench, BenchAugment, BenchCommand, BenchConv, BenchEval, BenchLoader, BenchStep};
 pub use data::{
     Data, DataCommand, DataParams, DataStats, Fetch, Index, Pack, PackStorage, PolicyArgs, Preview, SourceArgs, Verify,
 };

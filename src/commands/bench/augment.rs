@@ -14,7 +14,7 @@ use equimod_data::{
 };
 use serde_json::json;
 
-use crate::cli::{BenchArgs, BenchAugment};
+use crate::cli::{Augmented, BenchAugment};
 use crate::output;
 
 /// Pictures in a batch: what a thread takes at a time.
@@ -24,18 +24,18 @@ const BATCH: usize = 20;
 const PARTS_OF: usize = 200;
 
 /// Measures what was asked for.
-pub fn run(what: &BenchAugment) -> anyhow::Result<ExitCode> {
-    let (name, dataset, policy, normalisation, arguments, count) = match what {
-        BenchAugment::Cifar(arguments) => {
+pub fn run(arguments: &BenchAugment) -> anyhow::Result<ExitCode> {
+    let (name, dataset, policy, normalisation, count) = match arguments.what.as_ref().unwrap_or(&Augmented::Cifar) {
+        Augmented::Cifar => {
             let policy = Policy::built_in("simclr-cifar10", 32)?;
-            ("cifar", small_pictures()?, policy, Normalisation::CIFAR10, arguments, 20_000)
+            ("cifar", small_pictures()?, policy, Normalisation::CIFAR10, 20_000)
         }
-        BenchAugment::Folder { dir, arguments } => {
+        Augmented::Folder { dir } => {
             let policy = Policy::built_in("simclr-imagenet", 224)?;
-            ("folder", folder(dir)?, policy, Normalisation::IMAGENET, arguments, 400)
+            ("folder", folder(dir)?, policy, Normalisation::IMAGENET, 400)
         }
     };
-    let images = arguments.images.unwrap_or(count).max(BATCH);
+    let images = arguments.images.unwrap_or(count) as usize;
     let threads = rayon::current_num_threads();
     let rate = measure(dataset.clone(), policy.clone(), normalisation, images)?;
     let parts = parts(dataset.as_ref(), &policy, &normalisation)?;
@@ -44,7 +44,7 @@ pub fn run(what: &BenchAugment) -> anyhow::Result<ExitCode> {
 }
 
 fn print(
-    arguments: &BenchArgs,
+    arguments: &BenchAugment,
     name: &str,
     images: usize,
     threads: usize,

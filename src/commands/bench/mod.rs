@@ -13,7 +13,7 @@ use crate::cli::{Bench, BenchCommand};
 /// Measures what was asked for.
 pub fn run(arguments: &Bench) -> anyhow::Result<ExitCode> {
     match &arguments.command {
-        BenchCommand::Augment { what } => augment::run(what),
+        BenchCommand::Augment(arguments) => augment::run(arguments),
         BenchCommand::Step(arguments) => step::run(arguments),
         BenchCommand::Conv(arguments) => conv::run(arguments),
         BenchCommand::Loader(arguments) => loader::run(arguments),
