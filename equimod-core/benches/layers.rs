@@ -5,9 +5,9 @@ use candle_core::{Device, Tensor, Var};
 use divan::{Bencher, black_box};
 use equimod_core::SingleProcess;
 use equimod_core::kernels::{
-    Conv2dGeometry, Rectifier, batch_norm_apply, batch_norm_backward, batch_norm_backward_sums, conv2d,
-    conv2d_backward_data, conv2d_backward_weight, conv2d_with_sums, max_pool2d, max_pool2d_backward, times,
-    times_transposed, transposed_times,
+    Beside, Conv2dGeometry, Input, Rectifier, batch_norm_apply, batch_norm_backward, batch_norm_backward_sums, conv2d,
+    conv2d_backward_data, conv2d_backward_data_before_relu, conv2d_backward_weight, conv2d_with_sums, max_pool2d,
+    max_pool2d_backward, times, times_transposed, transposed_times,
 };
 use equimod_core::objective::nt_xent;
 
@@ -68,6 +68,14 @@ fn conv_forward(bencher: Bencher, layer: (usize, usize, usize, usize, usize)) {
 }
 
 #[divan::bench(args = LAYERS)]
+fn conv_forward_of_rectified(bencher: Bencher, layer: (usize, usize, usize, usize, usize)) {
+    let c = Conv::new(layer);
+    let rectifier = Some(Rectifier { scale: noise(&[layer.0]), shift: noise(&[layer.0]) });
+    let input = Input { values: c.xs, rectifier };
+    bencher.bench_local(|| conv2d_with_sums(&input, &c.weight, &c.geometry).unwrap());
+}
+
+#[divan::bench(args = LAYERS)]
 fn conv_forward_for_inference(bencher: Bencher, layer: (usize, usize, usize, usize, usize)) {
     let c = Conv::new(layer);
     bencher.bench_local(|| conv2d(&c.xs, &c.weight, &c.geometry).unwrap());
@@ -77,6 +85,14 @@ fn conv_forward_for_inference(bencher: Bencher, layer: (usize, usize, usize, usi
 fn conv_backward_data(bencher: Bencher, layer: (usize, usize, usize, usize, usize)) {
     let c = Conv::new(layer);
     bencher.bench_local(|| conv2d_backward_data(&c.dys, &c.weight, &c.geometry, (c.side, c.side)).unwrap());
+}
+
+#[divan::bench(args = LAYERS)]
+fn conv_backward_data_before_relu(bencher: Bencher, layer: (usize, usize, usize, usize, usize)) {
+    let c = Conv::new(layer);
+    bencher.with_inputs(|| Beside::Behind(c.xs.copy().unwrap())).bench_local_values(|beside| {
+        conv2d_backward_data_before_relu(&c.dys, &c.weight, &c.geometry, beside, &c.xs).unwrap()
+    });
 }
 
 #[divan::bench(args = LAYERS)]

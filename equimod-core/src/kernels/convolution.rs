@@ -88,7 +88,7 @@ impl Input {
         self.rectifier.as_ref().map_or(Ok(self.values.clone()), |rectifier| rectifier.output(&self.values))
     }
 
-    /// Batch, channels, height and width; that of a rectifier is for the channels.
+    /// Batch, channels, height and width; an error if the rectifier is for other channels.
     fn dims4(&self) -> Result<(usize, usize, usize, usize)> {
         let dims = self.values.dims4()?;
         self.rectifier.as_ref().map_or(Ok(dims), |rectifier| rectifier.check(dims.1).map(|()| dims))
