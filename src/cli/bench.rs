@@ -17,7 +17,8 @@ pub struct Bench {
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Three views a picture with their parameters: the clean one and two augmented ones, normalised to f32.
+    /// Three views a picture with their parameters: the clean one and two augmented ones, normalised to f32. Of `cifar`, if
+    /// nothing else is named.
     Augment(BenchAugment),
     /// Whole training steps of SimCLR + EquiMod on random pictures: backbone, heads, losses, optimiser.
     Step(BenchStep),
@@ -118,11 +119,11 @@ pub struct BenchEval {
 /// `bench augment`.
 #[derive(Args, Debug)]
 pub struct BenchAugment {
-    /// Which pictures are augmented [default: cifar].
+    /// Which pictures are augmented.
     #[command(subcommand)]
     pub what: Option<Augmented>,
     /// Pictures; those of a folder are repeated as often as needed [default: 20000 of cifar, 400 of a folder].
-    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(20..))]
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     pub images: Option<u32>,
     /// Print one JSON object.
     #[arg(long, global = true)]

@@ -185,7 +185,7 @@ pub enum Beside {
     Nothing,
     /// That of the ReLU's output.
     Behind(Tensor),
-    /// That of the ReLU's input already.
+    /// That of the ReLU's input already, and so 0 where the ReLU's output is.
     Before(Tensor),
 }
 
@@ -194,9 +194,9 @@ pub enum Beside {
 ///
 /// - `dx·[ys > 0]` beside [nothing](Beside::Nothing),
 /// - `(dx + more)·[ys > 0]` beside `more` [behind](Beside::Behind) the ReLU,
-/// - `dx·[ys > 0] + more` beside `more` [before](Beside::Before) it, which is 0 where `ys` is.
+/// - `dx·[ys > 0] + more` beside `more` [before](Beside::Before) it.
 ///
-/// The memory of `more` may be used for the result: no other tensor may share it.
+/// The memory of `more` may be used for the result: no other tensor may share it, least of all another argument.
 pub fn conv2d_backward_data_before_relu(
     dys: &Tensor,
     weight: &Tensor,

@@ -193,7 +193,7 @@ pub fn batch_norm_backward(
     }
 }
 
-/// [`batch_norm_apply`], for which the memory of `xs` may be used: no other tensor may share it.
+/// [`batch_norm_apply`], for which the memory of `xs` may be used: no other tensor may share it, least of all another argument.
 pub fn batch_norm_apply_in_place(
     xs: Tensor,
     scale: &Tensor,
@@ -211,7 +211,7 @@ pub fn batch_norm_apply_in_place(
     changed(&xs, |xs| fast::apply_in_place(Arch::new(), xs, scale, shift, residual, relu))
 }
 
-/// [`batch_norm_backward`], for which the memory of `xs` may be used: no other tensor may share it.
+/// [`batch_norm_backward`], for which the memory of `xs` may be used: no other tensor may share it, least of all another argument.
 pub fn batch_norm_backward_in_place(
     dys: &Tensor,
     rectifier: Option<&Rectifier>,

@@ -246,18 +246,31 @@ fn an_input_rectified_on_the_way_gives_the_same_bits_as_one_that_was_rectified_b
         let channels = case.shape[1];
         // Positive shifts would show at the edges.
         let (scale, shift) = (flat(&narrow(&values(&[channels], 10))), flat(&narrow(&values(&[channels], 11))));
-        let still: Vec<f32> = (0..channels).map(|c| if c == 1 { 0.0 } else { scale[c] }).collect();
+        let with = |values: &[f32], value| {
+            let mut values = values.to_vec();
+            values[1] = value;
+            values
+        };
+        let mut rectifiers = vec![(scale.clone(), shift.clone())];
+        for value in [0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MIN_POSITIVE / 2.0] {
+            rectifiers.push((with(&scale, value), shift.clone()));
+            rectifiers.push((scale.clone(), with(&shift, value)));
+        }
         let [x, dy] = [x, dy].map(|t| flat(&rows(&narrow(&t)).unwrap()));
         let w = flat(&narrow(&w));
-        for (arch, scale) in instruction_sets().into_iter().flat_map(|arch| [(arch, &scale), (arch, &still)]) {
-            let made = fast::norm::apply(arch, &x, scale, &shift, None, true);
-            let rectifier = Some(fast::Rectifier { scale, shift: &shift });
+        // Any not-a-number is as good as another.
+        let bits = |values: Vec<f32>| values.into_iter().map(|v| (!v.is_nan()).then(|| v.to_bits()));
+        let instructions = instruction_sets().into_iter();
+        for (arch, (scale, shift)) in instructions.flat_map(|arch| rectifiers.iter().map(move |r| (arch, r))) {
+            let made = fast::norm::apply(arch, &x, scale, shift, None, true);
+            let rectifier = Some(fast::Rectifier { scale, shift });
             let input = fast::Input { values: &x, rectifier };
             let algorithm = Algorithm::of(&s);
-            let forward = |x: fast::Input| fast::conv2d(arch, algorithm, x, &w, &s, true);
-            let weight = |x: fast::Input| fast::conv2d_backward_weight(arch, algorithm, x, &dy, &s);
-            assert_eq!(forward(input), forward(plain(&made)), "{arch:?} {:?} {:?}", case.shape, case.geometry);
-            assert_eq!(weight(input), weight(plain(&made)), "{arch:?} {:?} {:?}", case.shape, case.geometry);
+            let what = format!("{arch:?} {:?} {:?} {scale:?} {shift:?}", case.shape, case.geometry);
+            let forward = |x: fast::Input| bits(fast::conv2d(arch, algorithm, x, &w, &s, true).0);
+            let weight = |x: fast::Input| bits(fast::conv2d_backward_weight(arch, algorithm, x, &dy, &s));
+            assert!(forward(input).eq(forward(plain(&made))), "{what}");
+            assert!(weight(input).eq(weight(plain(&made))), "{what}");
         }
     }
 }
@@ -315,6 +328,10 @@ fn gradients_go_on_with_every_instruction_set() {
         let w = flat(&narrow(&w));
         for (arch, algorithm) in instruction_sets().into_iter().map(|arch| (arch, Algorithm::of(&s))) {
             let dx = fast::conv2d_backward_data(arch, algorithm, &dy, &w, &s, None);
+            let through = fast::conv2d_backward_data(arch, algorithm, &dy, &w, &s, Some(&y));
+            assert!(
+                through.iter().zip(&dx).zip(&y).all(|((through, dx), y)| *through == if *y > 0.0 { *dx } else { 0.0 })
+            );
             for there in [fast::There::Behind, fast::There::Before] {
                 let passes = |place: usize| y[place] > 0.0;
                 let through = |place: usize| there == fast::There::Behind || passes(place);

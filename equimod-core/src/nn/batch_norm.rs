@@ -152,14 +152,14 @@ pub struct BatchNorm {
 /// What batch norm remembers: its input, whose memory the way back uses, the ReLU behind it, and the statistics.
 pub struct BatchNormMemory {
     xs: Tensor,
-    /// None where the gradients that come are those before the ReLU, or there was no ReLU.
+    /// The ReLU through which gradients have still to go.
     rectifier: Option<Rectifier>,
     statistics: Statistics,
 }
 
 impl BatchNormMemory {
-    /// That of a pass with a residual, of which the output is not needed any more.
-    pub fn with_residual(xs: Tensor, statistics: Statistics) -> Self {
+    /// That of a pass whose output is not needed any more, and whose ReLU, if it had one, is not on this norm's way back.
+    pub fn without_output(xs: Tensor, statistics: Statistics) -> Self {
         Self { xs, rectifier: None, statistics }
     }
 }
@@ -169,11 +169,11 @@ impl BatchNormMemory {
 pub enum Then<'a> {
     /// Nothing.
     Nothing,
-    /// A ReLU.
+    /// A ReLU. Whoever reads its output has the gradient go back through it.
     Relu,
-    /// A ReLU, and a convolution that can take the input of both.
+    /// A ReLU, and a convolution that can take the input of both. The norm's own way back goes through the ReLU.
     ReluAndConvolution,
-    /// The addition of a residual, and a ReLU.
+    /// The addition of a residual, and a ReLU, with which it is as with [`Relu`](Self::Relu).
     ResidualAndRelu(&'a Tensor),
 }
 
@@ -200,7 +200,8 @@ impl BatchNorm {
     }
 
     /// What `xs` becomes by the norm and what comes `then`, and the memory of it; `sums` are the [`kernels::batch_norm_sums`]
-    /// of `xs`, where they are known.
+    /// of `xs`, where they are known. The way back overwrites `xs`: until then no other tensor may share its memory but the
+    /// input of a convolution that comes `then`, which is used up first.
     pub fn forward(
         &self,
         xs: Tensor,
@@ -246,13 +247,13 @@ impl BatchNorm {
         }
         let Rectifier { scale, shift } = &rectifier;
         let ys = kernels::batch_norm_apply(&xs, scale, shift, then.residual(), then.is_relu())?;
-        let rectifier = matches!(then, Then::Relu).then_some(rectifier);
-        Ok((ys.into(), BatchNormMemory { xs, rectifier, statistics }))
+        Ok((ys.into(), BatchNormMemory::without_output(xs, statistics)))
     }
 
     /// Records the gradients of weight and bias and returns that of the input, in whose memory it lies where that can be.
-    /// `dys` is the gradient of the output; where a residual was added before a ReLU, that of their sum: what
-    /// [`kernels::relu_backward`] gives, which is the residual's gradient too.
+    /// `dys` is the gradient of what the norm gives; where a residual was added, that of the sum, which is the residual's too;
+    /// where a ReLU and a convolution follow, that of the convolution's input. What stands before a ReLU comes from
+    /// [`kernels::relu_backward`] or [`kernels::conv2d_backward_data_before_relu`].
     pub fn backward(&self, memory: BatchNormMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let BatchNormMemory { xs, rectifier, statistics } = memory;
         let (dtype, rectifier) = (xs.dtype(), rectifier.as_ref());

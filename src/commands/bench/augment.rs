@@ -37,7 +37,7 @@ pub fn run(arguments: &BenchAugment) -> anyhow::Result<ExitCode> {
     };
     let images = arguments.images.unwrap_or(count) as usize;
     let threads = rayon::current_num_threads();
-    let rate = measure(dataset.clone(), policy.clone(), normalisation, images)?;
+    let (images, rate) = measure(dataset.clone(), policy.clone(), normalisation, images)?;
     let parts = parts(dataset.as_ref(), &policy, &normalisation)?;
     print(arguments, name, images, threads, rate, &parts)?;
     Ok(ExitCode::SUCCESS)
@@ -135,13 +135,13 @@ fn folder(dir: &Path) -> anyhow::Result<Arc<dyn Dataset>> {
     Ok(Arc::new(FolderDataset::open(dir)?))
 }
 
-/// Images a second.
+/// How many images were taken, which is whole batches, and how many a second.
 fn measure(
     dataset: Arc<dyn Dataset>,
     policy: Policy,
     normalisation: Normalisation,
     images: usize,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<(usize, f64)> {
     let layout = ParamLayout::new(&policy, &LayoutConfig::default(), &dataset.sample_sizes(1000)?)?;
     let batch = BATCH.min(dataset.len());
     let config = LoaderConfig { batch, clean: true, ..LoaderConfig::default() };
@@ -163,7 +163,7 @@ fn measure(
         }
     });
     done.into_iter().collect::<anyhow::Result<()>>()?;
-    Ok((batches * batch) as f64 / start.elapsed().as_secs_f64())
+    Ok((batches * batch, (batches * batch) as f64 / start.elapsed().as_secs_f64()))
 }
 
 /// Every view as f32, normalised; something of it, so that the work is not left out.

@@ -76,12 +76,14 @@ impl ConvNorm {
     }
 
     /// The same once more, with the statistics of the first time. Where a residual is added, which ends a part, nobody
-    /// asks for the output: then it is the convolution's.
+    /// asks for the output, and so not for the residual: then they are the convolution's.
     fn again(&self, xs: &Input, then: Then, statistics: Statistics) -> Result<(Input, ConvNormMemory)> {
         let ys = self.conv.forward(xs)?;
         let (ys, norm) = match then {
-            Then::ResidualAndRelu(_) => (ys.clone().into(), BatchNormMemory::with_residual(ys, statistics)),
-            _ => self.norm.apply(ys, statistics, then)?,
+            Then::Nothing | Then::ResidualAndRelu(_) => {
+                (ys.clone().into(), BatchNormMemory::without_output(ys, statistics))
+            }
+            Then::Relu | Then::ReluAndConvolution => self.norm.apply(ys, statistics, then)?,
         };
         Ok((ys, ConvNormMemory { xs: xs.clone(), norm }))
     }
@@ -96,7 +98,7 @@ impl ConvNorm {
     ) -> Result<Tensor> {
         let dys_of_conv = self.norm.backward(norm, &dys, gradients)?;
         drop(dys);
-        self.conv.backward_before_relu(&xs.values, &dys_of_conv, beside, gradients)
+        self.conv.backward_before_relu(&xs.made()?, &dys_of_conv, beside, gradients)
     }
 }
 
@@ -203,6 +205,7 @@ impl Block {
         let (mut layers, ()) = self.recall(memory)?;
         let (first, others) = self.main.split_first().ok_or_else(too_little)?;
         let mut dxs: Option<Tensor> = None;
+        // A convolution has read its input, the output of the one before, when the norm between them overwrites that.
         for layer in others.iter().rev() {
             let ConvNormMemory { xs, norm } = layers.pop().ok_or_else(too_little)?;
             let dys = layer.norm.backward(norm, dxs.take().as_ref().unwrap_or(&dys), gradients)?;
@@ -260,7 +263,7 @@ pub struct Pooled {
 }
 
 impl StemLayers {
-    /// The way back ends here: nothing needs the gradient of the pictures.
+    /// From the gradient of the output before the ReLU. The way back ends here: nothing needs the gradient of the pictures.
     pub fn backward(&self, memory: Memory<Option<Pooled>>, dys: Tensor, gradients: &mut Gradients) -> Result<()> {
         let (layers, pooled) = self.recall(memory)?;
         let mut dys = match pooled {

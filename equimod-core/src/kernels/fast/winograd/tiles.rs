@@ -375,8 +375,8 @@ impl Pixels {
         Self(places)
     }
 
-    /// Transforms `count` channels from `c` on, with `RECTIFY` perhaps by way of a rectifier's scale and shift, into `wide`
-    /// values of every point.
+    /// Transforms `count` channels from `c` on, by way of a rectifier's scale and shift if there are any, into `wide` values of
+    /// every point. There may be some only with `RECTIFY`.
     ///
     /// # Safety
     /// Pixels have so many channels, `to` has room; `WHOLE` vectors are so.
