@@ -168,7 +168,8 @@ pub fn conv2d_backward_data(
         Kernels::Fast => {
             let (dys, weight) = (rows(dys)?, planes(weight)?);
             let (dys, weight) = (Values::of(&dys)?, Values::of(&weight)?);
-            let dxs = fast::conv2d_backward_data(Arch::new(), Algorithm::of(&s), dys.get()?, weight.get()?, &s, None);
+            let values = [dys.get()?, weight.get()?];
+            let dxs = fast::conv2d_backward_data(Arch::new(), Algorithm::of(&s), values, &s, None);
             from_rows(dxs, &s.in_dims())
         }
         Kernels::Portable => {
@@ -223,12 +224,12 @@ pub fn conv2d_backward_data_before_relu(
     let (dys, weight, relu) = (rows(dys)?, planes(weight)?, rows(ys)?);
     let (dys, weight, relu) = (Values::of(&dys)?, Values::of(&weight)?, Values::of(&relu)?);
     let (arch, algorithm) = (Arch::new(), Algorithm::of(&s));
-    let (dys, weight, relu) = (dys.get()?, weight.get()?, Some(relu.get()?));
+    let (values, relu) = ([dys.get()?, weight.get()?], Some(relu.get()?));
     let add = |there: There, dxs: &mut [f32]| {
-        fast::conv2d_backward_data_beside(arch, algorithm, dys, weight, &s, relu, (there, dxs));
+        fast::conv2d_backward_data_beside(arch, algorithm, values, &s, relu, (there, dxs));
     };
     match beside {
-        Beside::Nothing => from_rows(fast::conv2d_backward_data(arch, algorithm, dys, weight, &s, relu), &s.in_dims()),
+        Beside::Nothing => from_rows(fast::conv2d_backward_data(arch, algorithm, values, &s, relu), &s.in_dims()),
         Beside::Behind(more) => changed(&more, |dxs| add(There::Behind, dxs)),
         Beside::Before(more) => changed(&more, |dxs| add(There::Before, dxs)),
     }

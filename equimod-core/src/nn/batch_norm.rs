@@ -47,21 +47,26 @@ impl Statistics {
         Ok((scale, shift))
     }
 
-    /// The input's gradient is linear in the output's and in the input itself:
+    /// The sums of [`kernels::batch_norm_backward_sums`], which are the gradients of bias and weight, and the coefficients of the
+    /// input's gradient, which is linear in the output's and in the input itself:
     ///
     /// `dx = weight·σ⁻¹·(dy − mean(dy) − x̂·mean(dy·x̂)) = scale·dy + slope·x + offset`
     ///
-    /// with means over the whole batch, from this process's sums `[2, channels]`, and zero where the statistics did not
-    /// depend on the batch. Gives the three coefficients, `[channels]` of `dtype` each.
-    fn gradient_coefficients(
+    /// with means over the whole batch, from every process's sums, and zero where the statistics did not depend on the batch.
+    /// Scale, slope and offset are `[channels]` each, of the input's type.
+    fn way_back(
         &self,
-        sums: &Tensor,
+        dys: &Tensor,
+        rectifier: Option<&Rectifier>,
+        xs: &Tensor,
         weight: Option<&Tensor>,
         collective: &dyn Collective,
-        dtype: DType,
-    ) -> Result<[Tensor; 3]> {
+    ) -> Result<(Tensor, [Tensor; 3])> {
+        let dtype = xs.dtype();
+        let (mean, inverse_deviation) = (self.mean.to_dtype(dtype)?, self.inverse_deviation.to_dtype(dtype)?);
+        let sums = kernels::batch_norm_backward_sums(dys, rectifier, xs, &mean, &inverse_deviation)?;
         let means = match self.mode {
-            Mode::Train | Mode::Still => (collective.all_reduce_sum(sums)? / self.count)?,
+            Mode::Train | Mode::Still => (collective.all_reduce_sum(&sums)? / self.count)?,
             // Sums may have more bits than running statistics.
             Mode::Eval => sums.zeros_like()?.to_dtype(self.mean.dtype())?,
         };
@@ -69,7 +74,7 @@ impl Statistics {
         let scale = self.scale(weight)?;
         let slope = ((&scale * &self.inverse_deviation)? * mean_dy_xhat)?.neg()?;
         let offset = ((&scale * mean_dy)?.neg()? - (&slope * &self.mean)?)?;
-        Ok([scale.to_dtype(dtype)?, slope.to_dtype(dtype)?, offset.to_dtype(dtype)?])
+        Ok((sums, [scale.to_dtype(dtype)?, slope.to_dtype(dtype)?, offset.to_dtype(dtype)?]))
     }
 }
 
@@ -256,15 +261,11 @@ impl BatchNorm {
     /// [`kernels::relu_backward`] or [`kernels::conv2d_backward_data_before_relu`].
     pub fn backward(&self, memory: BatchNormMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let BatchNormMemory { xs, rectifier, statistics } = memory;
-        let (dtype, rectifier) = (xs.dtype(), rectifier.as_ref());
-        let mean = statistics.mean.to_dtype(dtype)?;
-        let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
-        let sums = kernels::batch_norm_backward_sums(dys, rectifier, &xs, &mean, &inverse_deviation)?;
+        let (dtype, rectifier, weight) = (xs.dtype(), rectifier.as_ref(), self.weight.1.as_detached_tensor());
+        let (sums, [scale, slope, offset]) =
+            statistics.way_back(dys, rectifier, &xs, Some(&weight), self.collective.as_ref())?;
         gradients.insert(&self.bias.0, sums.get(0)?.to_dtype(dtype)?)?;
         gradients.insert(&self.weight.0, sums.get(1)?.to_dtype(dtype)?)?;
-        let weight = self.weight.1.as_detached_tensor();
-        let [scale, slope, offset] =
-            statistics.gradient_coefficients(&sums, Some(&weight), self.collective.as_ref(), dtype)?;
         Ok(kernels::batch_norm_backward_in_place(dys, rectifier, xs, [&scale, &slope, &offset])?)
     }
 }
@@ -329,12 +330,8 @@ impl WayBack {
     fn gradients(&self, dys: &Tensor) -> Result<(Tensor, Tensor)> {
         let Self { xs, rectifier, statistics, weight, collective } = self;
         let rectifier = rectifier.as_ref();
-        let dtype = xs.dtype();
-        let mean = statistics.mean.to_dtype(dtype)?;
-        let inverse_deviation = statistics.inverse_deviation.to_dtype(dtype)?;
-        let sums = kernels::batch_norm_backward_sums(dys, rectifier, xs, &mean, &inverse_deviation)?;
-        let [scale, slope, offset] =
-            statistics.gradient_coefficients(&sums, weight.as_ref(), collective.as_ref(), dtype)?;
+        let (sums, [scale, slope, offset]) =
+            statistics.way_back(dys, rectifier, xs, weight.as_ref(), collective.as_ref())?;
         Ok((kernels::batch_norm_backward(dys, rectifier, xs, [&scale, &slope, &offset])?, sums))
     }
 }

@@ -83,33 +83,28 @@ pub fn conv2d(
 pub fn conv2d_backward_data(
     arch: Arch,
     algorithm: Algorithm,
-    dy: &[f32],
-    w: &[f32],
+    [dy, w]: [&[f32]; 2],
     s: &ConvShape,
     relu: Option<&[f32]>,
 ) -> Vec<f32> {
     let mut dx = unwritten(s.inputs());
-    backward_data(arch, algorithm, dy, w, s, Target { relu, ..Target::new(Shared::new(&mut dx)) });
+    conv2d_backward_data_beside(arch, algorithm, [dy, w], s, relu, (There::Nothing, &mut dx));
     dx
 }
 
-/// [`conv2d_backward_data`], added to what is `there` in `dx`.
+/// [`conv2d_backward_data`], beside what is `there` in `dx`.
 pub fn conv2d_backward_data_beside(
     arch: Arch,
     algorithm: Algorithm,
-    dy: &[f32],
-    w: &[f32],
+    [dy, w]: [&[f32]; 2],
     s: &ConvShape,
     relu: Option<&[f32]>,
     (there, dx): (There, &mut [f32]),
 ) {
-    backward_data(arch, algorithm, dy, w, s, Target { out: Shared::new(dx), there, relu });
-}
-
-fn backward_data(arch: Arch, algorithm: Algorithm, dy: &[f32], w: &[f32], s: &ConvShape, dx: Target) {
+    let target = Target { out: Shared::new(dx), there, relu };
     match algorithm {
-        Algorithm::Direct => direct::backward_data(arch, dy, w, s, dx),
-        Algorithm::Winograd => winograd::backward_data(arch, dy, w, s, dx),
+        Algorithm::Direct => direct::backward_data(arch, dy, w, s, target),
+        Algorithm::Winograd => winograd::backward_data(arch, dy, w, s, target),
     }
 }
 

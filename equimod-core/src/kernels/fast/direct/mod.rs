@@ -181,7 +181,7 @@ pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape, dx: Targe
         let Some(plan) = Plan::backward(s, (ry, rx)) else { continue };
         let (ny, nx) = plan.taps;
         if ny * nx == 0 {
-            nothing_comes(arch, &plan, dx);
+            unmet(arch, &plan, dx);
             continue;
         }
         let (ky, kx) = ((ry + s.padding) % s.stride, (rx + s.padding) % s.stride);
@@ -203,20 +203,21 @@ pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape, dx: Targe
     }
 }
 
-/// Pixels that no tap meets, a picture at a time.
-fn nothing_comes(arch: Arch, plan: &Plan, target: Target) {
+/// Pixels that no tap meets, whose gradients are those that are there.
+fn unmet(arch: Arch, plan: &Plan, target: Target) {
     if target.there != There::Before {
-        (0..plan.pictures).into_par_iter().for_each(|picture| arch.dispatch(Nothing { picture, plan, target }));
+        (0..plan.pictures).into_par_iter().for_each(|picture| arch.dispatch(Unmet { picture, plan, target }));
     }
 }
 
-struct Nothing<'a> {
+/// Those of a picture.
+struct Unmet<'a> {
     picture: usize,
     plan: &'a Plan,
     target: Target<'a>,
 }
 
-impl WithSimd for Nothing<'_> {
+impl WithSimd for Unmet<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -152,8 +152,8 @@ impl Tiles {
         })
     }
 
-    /// Transforms the tiles `range` of pictures, zeros beyond the edges: their channels `channels`; columns of `out` beyond
-    /// them become 0.
+    /// Transforms the tiles `range` of what a source makes of pictures, zeros beyond the edges: their channels `channels`;
+    /// columns of `out` beyond them become 0.
     ///
     /// # Safety
     /// `out` has a tile for each of `range`, as wide as `channels` or up to whole vectors; pictures are as large as they say.
@@ -186,7 +186,7 @@ impl Tiles {
                         next.prefetch(c, steps);
                     }
                     let count = channels.len().saturating_sub(c).min(S::F32_LANES);
-                    // SAFETY: pixels inside have all channels, zeros are for a group of them; the row is as wide as `out`,
+                    // SAFETY: pixels inside have all channels, those outside a group of them; the row is as wide as `out`,
                     // which is filled in whole vectors or to its end.
                     unsafe {
                         let to = (out.place(k, c), out.width - c);
