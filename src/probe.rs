@@ -62,7 +62,7 @@ impl LabelledProbe {
 }
 
 impl Probe for LabelledProbe {
-    fn look(&mut self, model: &Model) -> Result<Vec<(String, f64)>> {
+    fn evaluate(&mut self, model: &Model) -> Result<Vec<(String, f64)>> {
         self.scores(model).map_err(|error| Error::Probe(error.into()))
     }
 }

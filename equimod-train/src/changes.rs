@@ -1,4 +1,4 @@
-//! In which settings recipes differ.
+//! Differences between the settings of two recipes.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use toml::{Table, Value};
 
 use crate::recipe::Recipe;
 
-/// A setting that two recipes do not share.
+/// A setting in which two recipes differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// Its full name, e.g. `schedule.epochs`.
+    /// Full name, e.g. `schedule.epochs`.
     pub setting: String,
-    /// Its value in the first recipe, as TOML; absent where the setting is.
+    /// Value in the first recipe, as TOML; `None` if it lacks the setting.
     pub from: Option<String>,
-    /// Its value in the second.
+    /// Value in the second recipe, as TOML; `None` if it lacks the setting.
     pub to: Option<String>,
 }
 
-/// The settings in which `to` differs from `from`, in the order of names. What a recipe says about itself is left out.
+/// The settings in which `to` differs from `from`, ordered by name, without the recipes' own descriptions (`about`).
 pub fn changes(from: &Recipe, to: &Recipe) -> Vec<Change> {
     let (from, to) = (settings(from), settings(to));
     let mut names: Vec<&String> =
@@ -30,7 +30,7 @@ pub fn changes(from: &Recipe, to: &Recipe) -> Vec<Change> {
     names.into_iter().filter(|name| *name != "about").map(change).collect()
 }
 
-/// Every setting by its full name.
+/// Every setting as TOML, by its full name.
 pub fn settings(recipe: &Recipe) -> BTreeMap<String, String> {
     let mut flat = BTreeMap::new();
     flatten("", &Table::try_from(recipe).unwrap_or_default(), &mut flat);
@@ -46,11 +46,11 @@ fn flatten(prefix: &str, table: &Table, flat: &mut BTreeMap<String, String>) {
     }
 }
 
-/// What may change when a run goes on: it decides where pictures lie, what is kept and looked at, and in what memory steps
-/// are taken, but no weight.
+/// Prefixes of the settings that may change when a run is resumed: they affect checkpoints, reports and memory, but no
+/// weight.
 const FREE: [&str; 4] = ["checkpoint.", "probe.", "guard.", "execution.recompute"];
 
-/// The changed settings that would make another run of it. Pictures are told apart by their fingerprint.
+/// The changed settings that would change the weights of a run. The data source is compared by its fingerprint instead.
 pub fn decisive(before: &Recipe, now: &Recipe) -> Vec<String> {
     let names = changes(before, now).into_iter().map(|change| change.setting);
     names.filter(|name| name != "data.source" && !FREE.iter().any(|free| name.starts_with(free))).collect()
@@ -67,10 +67,10 @@ mod tests {
         let plain = Recipe::default();
         let mut other = Recipe { about: "another".into(), seed: 3, ..Recipe::default() };
         assert!(changes(&plain, &plain).is_empty());
-        (other.checkpoint.keep, other.data.source) = (5, "pictures".into());
-        let told = |name: &str| changes(&plain, &other).into_iter().find(|change| change.setting == name).unwrap();
-        assert_eq!((told("seed").from.as_deref(), told("seed").to.as_deref()), (Some("0"), Some("3")));
-        assert_eq!(told("data.source").to.as_deref(), Some("\"pictures\""));
+        (other.checkpoint.keep, other.data.source) = (5, "images".into());
+        let change = |name: &str| changes(&plain, &other).into_iter().find(|change| change.setting == name).unwrap();
+        assert_eq!((change("seed").from.as_deref(), change("seed").to.as_deref()), (Some("0"), Some("3")));
+        assert_eq!(change("data.source").to.as_deref(), Some("\"images\""));
         assert_eq!(decisive(&plain, &other), ["seed"]);
         let with_module = Recipe { equivariance: EquivarianceConfig::all(), ..Recipe::default() };
         let names = decisive(&plain, &with_module);

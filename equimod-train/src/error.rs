@@ -1,4 +1,4 @@
-//! What can go wrong in this crate.
+//! Errors of the crate.
 
 use std::path::PathBuf;
 
@@ -6,16 +6,16 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Every problem of a recipe, one a line.
+    /// Every problem of a recipe, one per line.
     #[error("the recipe has {} problem{}:\n  {}", .0.len(), if .0.len() == 1 { "" } else { "s" }, .0.join("\n  "))]
     Recipe(Vec<String>),
-    /// The data cannot be read or do not fit the recipe.
+    /// The data cannot be read or does not fit the recipe.
     #[error(transparent)]
     Data(#[from] equimod_data::Error),
-    /// Not enough pictures, or the like.
+    /// The data set cannot be trained on, for example because it has too few images.
     #[error("{0}")]
     DataSet(String),
-    /// Networks, losses, checkpoints.
+    /// A network, loss or checkpoint failed.
     #[error(transparent)]
     Core(#[from] equimod_core::Error),
     /// A tensor operation failed.
@@ -24,18 +24,18 @@ pub enum Error {
     /// The run directory cannot be used.
     #[error("{0}")]
     RunDirectory(String),
-    /// The loss or the gradient is no longer a number.
+    /// The loss or the gradient is not finite.
     #[error(
-        "training diverged at step {step}: {what}; lower the learning rate or lengthen the warm-up (`equimod replay {}` takes \
-         the step again)",
+        "training diverged at step {step}: {what}; lower the learning rate or lengthen the warm-up (`equimod replay {}` \
+         repeats the step)",
         bundle.display()
     )]
     Diverged {
-        /// The step whose update was not made.
+        /// Number of the step whose update was not applied.
         step: u64,
-        /// What was not finite.
+        /// Name of the non-finite quantity.
         what: String,
-        /// The folder with what it takes to see that again.
+        /// Folder that `equimod replay` reads.
         bundle: PathBuf,
     },
     /// A probe failed.
@@ -44,11 +44,11 @@ pub enum Error {
     /// A file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was attempted, e.g. `"write"`.
+        /// The attempted action, e.g. `"write"`.
         action: &'static str,
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// Error of the operating system.
         source: std::io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! The evidence of a step that went wrong: what it takes to see it again.
+//! Evidence of a diverged step: the files that `equimod replay` needs.
 
 use std::path::PathBuf;
 
@@ -16,29 +16,29 @@ use crate::{Error, Result};
 pub(crate) const BATCH_FILE: &str = "batch.safetensors";
 pub(crate) const EVIDENCE_FILE: &str = "diverged.json";
 
-/// What is known of a step that went wrong.
+/// Record of a diverged step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The step whose update was not made, from 0.
+    /// Number of the step whose update was not applied, from 0.
     pub step: u64,
-    /// Steps of the whole run.
+    /// Number of steps of the whole run.
     pub total_steps: u64,
-    /// Of the batch, from 0.
+    /// Epoch of the batch, from 0.
     pub epoch: u64,
-    /// The batch's place in its epoch, from 0.
+    /// Index of the batch in its epoch, from 0.
     pub batch: usize,
-    /// Decides everything that was drawn.
+    /// Seed of the run.
     pub seed: u64,
-    /// In which the batch went through the backbone.
+    /// Number of parts in which the batch went through the backbone.
     pub parts: usize,
-    /// Whether the CPU convolved by Winograd's algorithm.
+    /// Whether the CPU's convolutions used Winograd's algorithm.
     #[serde(default = "by_default")]
     pub winograd: bool,
-    /// The rate that the step would have been taken with.
+    /// Learning rate of the step.
     pub learning_rate: f64,
-    /// What was not a number.
+    /// Name of the non-finite quantity.
     pub what: String,
-    /// The loss and the named scalars of the step, as text since JSON has no word for what is not a number.
+    /// Loss and named scalars of the step, as text because JSON cannot express NaN and infinity.
     pub metrics: Vec<(String, String)>,
 }
 
@@ -47,7 +47,7 @@ fn by_default() -> bool {
 }
 
 impl Trainer {
-    /// Writes down what it takes to see the step again that went wrong; gives the error that ends the run.
+    /// Writes the evidence of a diverged step, and returns the error that ends the run.
     pub(crate) fn keep_evidence(
         &self,
         run: &RunDirectory,

@@ -1,5 +1,4 @@
-//! Which learning rates a recipe can be trained with (Smith, arXiv 1506.01186): the rate rises from step to step until the
-//! loss does.
+//! Learning-rate range test (Smith, arXiv 1506.01186): the learning rate rises from step to step until the loss diverges.
 
 use equimod_data::Batches;
 use serde::Serialize;
@@ -7,76 +6,82 @@ use serde::Serialize;
 use crate::Result;
 use crate::trainer::{Taken, Trainer};
 
-/// The weight of older losses in the smoothed one.
+/// Weight of older losses in the smoothed loss.
 const SMOOTHING: f64 = 0.9;
-/// Steps before which the smoothed loss still follows single batches: they neither end the search nor are its result.
+/// Number of first steps in which the smoothed loss still follows single batches: they neither end the search nor are its
+/// result.
 const SETTLED: usize = 10;
-/// How far above its lowest the smoothed loss ends the search, as a share of how far it fell.
+/// Rise of the smoothed loss above its minimum that ends the search, as a share of its total fall.
 const TOO_HIGH: f64 = 1.0;
 
-/// A rate and what came of it.
+/// One step of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Tried {
-    /// The rate of the step.
+pub struct RateStep {
+    /// Learning rate of the step.
     pub learning_rate: f64,
-    /// The loss before the step.
+    /// Loss before the step.
     pub loss: f64,
-    /// The loss, smoothed over the steps before: `m ← 0.9·m + 0.1·loss`, divided by `1 − 0.9^steps`.
+    /// Loss smoothed over the previous steps: `m ← 0.9·m + 0.1·loss`, divided by `1 − 0.9^steps`.
     pub smoothed: f64,
 }
 
-/// Rates in rising order, each tried for one step.
+/// Result of a search: learning rates in increasing order, one step each.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RateSearch {
-    /// Every step.
-    pub tried: Vec<Tried>,
-    /// Whether the loss or the gradient was no longer a number after the last.
+    /// Every step of the search.
+    #[serde(rename = "tried")]
+    pub steps: Vec<RateStep>,
+    /// Whether the loss or the gradient was not finite after the last step.
     pub diverged: bool,
-    /// The rate at which the smoothed loss fell most steeply over the logarithm of the rate.
+    /// Learning rate at which the smoothed loss fell most steeply over the logarithm of the rate.
     pub steepest: Option<f64>,
-    /// The rate of the lowest smoothed loss.
+    /// Learning rate of the lowest smoothed loss.
     pub lowest: Option<f64>,
 }
 
 impl RateSearch {
-    fn of(tried: Vec<Tried>, diverged: bool) -> Self {
-        let lowest = tried.iter().skip(SETTLED).min_by(|a, b| a.smoothed.total_cmp(&b.smoothed)).copied();
-        let before_lowest = |t: &&Tried| lowest.is_some_and(|l| t.learning_rate <= l.learning_rate);
-        let falling: Vec<&Tried> = tried.iter().skip(SETTLED).filter(before_lowest).collect();
+    fn of(steps: Vec<RateStep>, diverged: bool) -> Self {
+        let lowest = steps.iter().skip(SETTLED).min_by(|a, b| a.smoothed.total_cmp(&b.smoothed)).copied();
+        let before_lowest = |t: &&RateStep| lowest.is_some_and(|l| t.learning_rate <= l.learning_rate);
+        let falling: Vec<&RateStep> = steps.iter().skip(SETTLED).filter(before_lowest).collect();
         // Over five steps, so that a single batch does not decide.
-        let slope = |w: &&[&Tried]| w[w.len() - 1].smoothed - w[0].smoothed;
+        let slope = |w: &&[&RateStep]| w[w.len() - 1].smoothed - w[0].smoothed;
         let steepest = falling.windows(5).min_by(|a, b| slope(a).total_cmp(&slope(b))).filter(|w| slope(w) < 0.0);
         let steepest = steepest.map(|w| w[2].learning_rate);
-        Self { steepest, lowest: lowest.map(|l| l.learning_rate), tried, diverged }
+        Self { steepest, lowest: lowest.map(|l| l.learning_rate), steps, diverged }
     }
 }
 
 impl Trainer {
-    /// Takes up to `steps` steps at rates from `least` to `most`, evenly in the logarithm. The weights are of no use
-    /// afterwards.
+    /// Takes up to `steps` steps at learning rates from `least` to `most`, evenly spaced in the logarithm, and passes each to
+    /// `on_step`. The weights are of no use afterwards.
+    ///
+    /// # Errors
+    ///
+    /// If the data cannot be read or a step fails.
     pub fn search_rates(
         &mut self,
         least: f64,
         most: f64,
         steps: usize,
-        mut told: impl FnMut(&Tried),
+        mut on_step: impl FnMut(&RateStep),
     ) -> Result<RateSearch> {
         let mut batches: Batches = self.loader().start(0)?;
-        let (mut tried, mut average): (Vec<Tried>, f64) = (Vec::new(), 0.0);
+        let (mut taken, mut average): (Vec<RateStep>, f64) = (Vec::new(), 0.0);
         let (mut first, mut lowest) = (f64::INFINITY, f64::INFINITY);
         for number in 0..steps {
             let Some(batch) = batches.next().transpose()? else { break };
             let learning_rate = least * (most / least).powf(number as f64 / (steps - 1).max(1) as f64);
             let loss = match self.take_step(&batch, learning_rate)? {
                 Taken::Whole { report, .. } => report.loss,
-                Taken::Diverged { .. } => return Ok(RateSearch::of(tried, true)),
+                Taken::Diverged { .. } => return Ok(RateSearch::of(taken, true)),
             };
             batches.recycle(batch);
             average = SMOOTHING * average + (1.0 - SMOOTHING) * loss;
             let smoothed = average / (1.0 - SMOOTHING.powi(number as i32 + 1));
-            let found = Tried { learning_rate, loss, smoothed };
-            told(&found);
-            tried.push(found);
+            let step = RateStep { learning_rate, loss, smoothed };
+            on_step(&step);
+            taken.push(step);
             if number == 0 {
                 first = smoothed;
             }
@@ -85,7 +90,7 @@ impl Trainer {
                 break;
             }
         }
-        Ok(RateSearch::of(tried, false))
+        Ok(RateSearch::of(taken, false))
     }
 }
 
@@ -98,13 +103,13 @@ mod tests {
         // Falls like a hyperbolic tangent around 10^-2, rises from 10^0 on.
         let loss = |x: f64| 3.0 - (2.0 * (x + 2.0)).tanh() + if x > 0.0 { 4.0 * x } else { 0.0 };
         let at = |i: i32| f64::from(i) / 10.0 - 5.0;
-        let tried = |i: i32| Tried { learning_rate: 10f64.powf(at(i)), loss: loss(at(i)), smoothed: loss(at(i)) };
-        let search = RateSearch::of((0..61).map(tried).collect(), false);
+        let step = |i: i32| RateStep { learning_rate: 10f64.powf(at(i)), loss: loss(at(i)), smoothed: loss(at(i)) };
+        let search = RateSearch::of((0..61).map(step).collect(), false);
         assert!((search.steepest.unwrap().log10() + 2.0).abs() < 0.15, "{search:?}");
         assert!((search.lowest.unwrap().log10()).abs() < 0.15, "{search:?}");
         assert_eq!(RateSearch::of(Vec::new(), true).steepest, None);
-        // A fall among the first steps is one of single batches.
-        let mut early: Vec<Tried> = (0..61).map(tried).collect();
+        // A fall within the first steps comes from single batches.
+        let mut early: Vec<RateStep> = (0..61).map(step).collect();
         (0..5).for_each(|i| early[i].smoothed += 9.0 - 2.0 * i as f64);
         assert_eq!(RateSearch::of(early, false).steepest, search.steepest);
     }

@@ -1,4 +1,4 @@
-//! Looks at loss and gradient before any trained weight changes, and at how spread out embeddings are.
+//! Checks of loss and gradient before any weight changes, and of collapsed embeddings.
 
 use equimod_core::StepOutcome;
 
@@ -6,16 +6,20 @@ use crate::Result;
 use crate::metrics::StepReport;
 use crate::recipe::GuardRecipe;
 
-/// What a look at a step's outcome found.
+/// Result of checking a step's outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// The gradient's norm.
+    /// Loss and gradient are finite; holds the norm of the gradient.
     Sound(f64),
-    /// What is no longer a number.
+    /// Loss or gradient is not finite; names which one, with its value.
     Diverged(String),
 }
 
-/// Looks at loss and gradient.
+/// Checks that loss and gradient are finite.
+///
+/// # Errors
+///
+/// If a tensor operation fails.
 pub fn check(outcome: &StepOutcome) -> Result<Verdict> {
     if !outcome.loss.is_finite() {
         return Ok(Verdict::Diverged(format!("the loss is {}", outcome.loss)));
@@ -28,31 +32,31 @@ pub fn check(outcome: &StepOutcome) -> Result<Verdict> {
     })
 }
 
-/// Notices embeddings that no longer differ.
+/// Detector of collapsed embeddings.
 #[derive(Clone, Debug, Default)]
 pub struct Collapse {
-    /// Steps in a row in which they did not.
+    /// Number of consecutive steps below a threshold.
     steps: u64,
-    told: bool,
+    reported: bool,
 }
 
 impl Collapse {
-    /// What to tell, the first time that embeddings have not differed for long enough.
-    pub fn look(&mut self, report: &StepReport, guard: &GuardRecipe) -> Option<String> {
-        let flat = report.metrics.iter().find(|(name, value)| {
+    /// A warning, the first time that embeddings have been below a threshold for `guard.patience` consecutive steps.
+    pub fn check(&mut self, report: &StepReport, guard: &GuardRecipe) -> Option<String> {
+        let collapsed = report.metrics.iter().find(|(name, value)| {
             let is = |metric: &str| name.rsplit('.').next() == Some(metric);
             (is("effective_rank") && *value < guard.least_rank)
                 || (is("embedding_std") && *value < guard.least_deviation)
         });
-        let Some((name, value)) = flat else {
+        let Some((name, value)) = collapsed else {
             self.steps = 0;
             return None;
         };
         self.steps += 1;
-        if self.told || self.steps < guard.patience {
+        if self.reported || self.steps < guard.patience {
             return None;
         }
-        self.told = true;
+        self.reported = true;
         Some(format!(
             "embeddings have collapsed: {name} has been too small for {} steps and is {value:.2e} at step {}; try a lower \
              learning rate or a longer warm-up, a larger batch, and, by objective, a target network or a predictor that \
@@ -71,12 +75,12 @@ mod tests {
     }
 
     #[test]
-    fn a_collapse_is_told_once_and_only_if_it_lasts() {
+    fn a_collapse_is_reported_once_and_only_if_it_lasts() {
         let guard = GuardRecipe { patience: 3, ..GuardRecipe::default() };
         let mut collapse = Collapse::default();
         let ranks = [1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0];
-        let told: Vec<bool> =
-            (0..).zip(ranks).map(|(step, rank)| collapse.look(&report(step, rank), &guard).is_some()).collect();
-        assert_eq!(told, [false, false, false, false, false, true, false]);
+        let reported: Vec<bool> =
+            (0..).zip(ranks).map(|(step, rank)| collapse.check(&report(step, rank), &guard).is_some()).collect();
+        assert_eq!(reported, [false, false, false, false, false, true, false]);
     }
 }

@@ -1,4 +1,4 @@
-//! The augmentation policy of a recipe: a built-in one by name, or one written out.
+//! Augmentation policy of a recipe: the name of a built-in policy, or a policy written out.
 
 use std::fmt;
 
@@ -8,19 +8,23 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// A policy by name, or as data.
+/// An augmentation policy by name, or written out.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PolicyChoice {
     /// A built-in policy.
     #[schemars(extend("enum" = Policy::LIST.map(|(name, _)| name)))]
     Named(String),
-    /// A policy that the recipe writes out: name, views, clean.
+    /// A policy that the recipe writes out with `name`, `views` and `clean`.
     Written(Policy),
 }
 
 impl PolicyChoice {
-    /// The policy, with views of `size` pixels where it is a built-in one.
+    /// The policy; a built-in one with views of `size` pixels.
+    ///
+    /// # Errors
+    ///
+    /// If there is no built-in policy of that name, or the written one contradicts itself.
     pub fn policy(&self, size: usize) -> equimod_data::Result<Policy> {
         match self {
             Self::Named(name) => Policy::built_in(name, size),
@@ -29,7 +33,7 @@ impl PolicyChoice {
     }
 }
 
-// By hand, for messages that say what is wrong inside the table.
+// Implemented by hand, so that messages name the problem inside the table.
 impl<'de> Deserialize<'de> for PolicyChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameOrTable;

@@ -1,5 +1,5 @@
-//! Everything that decides a run. Defaults are the published SimCLR + nothing recipe on CIFAR-10; modules are added by
-//! naming them.
+//! Every setting of a run. The defaults are the published SimCLR recipe on CIFAR-10 without an equivariance module; naming
+//! a module's table turns it on.
 
 use equimod_core::objective::SimClrConfig;
 use equimod_core::optim::{LarsConfig, LearningRates};
@@ -19,87 +19,97 @@ pub use crate::schedule::{BatchScaling, ScheduleRecipe, Shape};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
-    /// One line that says what the recipe is for.
+    /// One-line summary of the purpose of the recipe.
     pub about: String,
-    /// Decides initial weights, the order of pictures and every augmentation.
+    /// Seed of the initial weights, the order of the images and every augmentation.
     pub seed: u64,
-    /// Which pictures.
+    /// Training images.
     pub data: DataRecipe,
-    /// How views are made and their parameters written down.
+    /// Augmentations of the views, and the encoding of their parameters.
     pub augmentation: AugmentationRecipe,
-    /// Channel statistics of the network's input.
+    /// Per-channel mean and standard deviation that normalize the network's input.
     pub normalisation: Normalisation,
-    /// From images to features.
+    /// Network from images to features.
     pub backbone: BackboneConfig,
-    /// What pulls views together.
+    /// Invariance objective: the loss that pulls the two views of an image together.
     pub objective: ObjectiveConfig,
-    /// What keeps the effect of augmentations: one table for each module that is on.
+    /// Equivariance modules: one table for each module that is on.
     pub equivariance: EquivarianceConfig,
-    /// How parameters move.
+    /// Optimizer of all parameters.
     pub optimizer: OptimizerConfig,
-    /// What is done to gradients before that.
+    /// Gradient clipping.
     pub gradient: GradientRecipe,
-    /// For how long, and how fast.
+    /// Number of epochs and learning-rate schedule.
     pub schedule: ScheduleRecipe,
-    /// When states are saved.
+    /// Checkpoint intervals and retention.
     pub checkpoint: CheckpointRecipe,
-    /// What is evaluated on the way.
+    /// Evaluation during training.
     pub probe: ProbeRecipe,
-    /// When features count as collapsed.
+    /// Thresholds below which embeddings count as collapsed.
     pub guard: GuardRecipe,
-    /// How the work is done: in what memory and time, and with which rounding.
+    /// Execution settings: memory, time and rounding, but not the mathematics of a step.
     pub execution: Execution,
 }
 
-/// Which pictures.
+/// Training images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataRecipe {
-    /// A source of `equimod list datasets`.
+    /// Data source, one of `equimod list datasets`.
     pub source: String,
-    /// B: pictures in a step over all processes. Published: 512 on CIFAR-10, 4096 on ImageNet.
+    /// Global batch size B: images in a step over all processes. Published: 512 on CIFAR-10, 4096 on ImageNet.
     pub batch: usize,
-    /// Share of the pictures that may fail to decode; they are replaced and listed in `skipped.jsonl`. Default: 0.001.
+    /// Largest share of the images that may fail to decode; failed images are replaced and listed in `skipped.jsonl`.
+    /// Default: 0.001.
     pub skip_share: f64,
-    /// Pictures within which the order is random: 0 for all, which is the published way. A window makes slow storage and
-    /// tables too large for memory be read in runs of neighbours; every epoch is a permutation still.
+    /// Number of images within which the order is random; 0 (published) shuffles the whole data set. With a window, slow
+    /// storage and tables too large for memory are read in runs of neighbors, and every epoch is still a permutation.
     pub shuffle_window: usize,
-    /// Whether pictures are turned as their EXIF orientation says. Published: false.
+    /// Whether images are rotated and flipped as their EXIF orientation says. Published: false.
     pub apply_orientation: bool,
 }
 
-/// How views are made.
+/// Augmentations of the views, and the encoding of their parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentationRecipe {
-    /// A built-in policy by name, or a table with `name`, `views` and `clean`. Published: `simclr-cifar10`.
+    /// Augmentation policy: the name of a built-in policy, or a table with `name`, `views` and `clean`. Published:
+    /// `simclr-cifar10`.
     pub policy: PolicyChoice,
-    /// Side of the views and of the clean picture, in pixels. Published: 32 on CIFAR-10, 224 on ImageNet.
+    /// Side of the views and of the original (un-augmented) image in pixels. Published: 32 on CIFAR-10, 224 on ImageNet.
     pub size: usize,
-    /// How parameters become a vector. Published: `published`.
+    /// Encoding of augmentation parameters as a vector. Published: `published`.
     #[schemars(with = "Encoding")]
     pub encoding: String,
-    /// Where the means and deviations of the vector come from: `computed` from the policy and the pictures' sizes, or
-    /// a published set by name (`published-simclr-cifar10`).
+    /// Source of the means and standard deviations that normalize the vector: `computed` from the policy and the image
+    /// sizes, or a published set by name (`published-simclr-cifar10`).
     #[schemars(with = "Statistics")]
     pub statistics: String,
-    /// Which values the vector holds, by their names or their augmentations'; all if there are none.
+    /// Values that the vector holds, by their own names or those of their augmentations; empty for all.
     pub parameters: Vec<String>,
 }
 
 impl AugmentationRecipe {
-    /// How views are made.
+    /// Augmentation policy for views of `size` pixels.
+    ///
+    /// # Errors
+    ///
+    /// If there is no built-in policy of that name, or the table contradicts itself.
     pub fn policy(&self) -> equimod_data::Result<Policy> {
         self.policy.policy(self.size)
     }
 
-    /// What parameter vectors hold.
+    /// Layout of the parameter vectors.
+    ///
+    /// # Errors
+    ///
+    /// If the name of the encoding or of the statistics is unknown.
     pub fn layout(&self) -> equimod_data::Result<LayoutConfig> {
         let (encoding, statistics) = (self.encoding.parse()?, self.statistics.parse()?);
         Ok(LayoutConfig { encoding, statistics, fields: self.parameters.clone() })
     }
 
-    /// What is wrong with it for training on two views.
+    /// Every setting that does not work for training on two views.
     fn problems(&self) -> Vec<String> {
         if self.size == 0 {
             return vec!["augmentation.size is 0; give a size in pixels".into()];
@@ -112,7 +122,7 @@ impl AugmentationRecipe {
                 if sizes != [Size::square(side); 2] || policy.size() != side {
                     let sizes: Vec<String> = sizes.iter().map(Size::to_string).collect();
                     problems.push(format!(
-                        "policy {} makes views of {} pixels and clean pictures of {}; training needs two views and the clean picture of augmentation.size = {side}",
+                        "policy {} makes views of {} pixels and original images of {}; training needs two views and an original image of augmentation.size = {side}",
                         policy.name, sizes.join(", "), Size::square(policy.size())
                     ));
                 }
@@ -122,59 +132,58 @@ impl AugmentationRecipe {
     }
 }
 
-/// What is done to gradients before parameters move.
+/// Gradient clipping.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GradientRecipe {
-    /// The norm of all gradients together above which they are scaled down to it; 0: they are left as they are, which is
-    /// the published way.
+    /// Largest norm of all gradients together: above it, they are scaled down to it. 0 (published) turns clipping off.
     pub clip_norm: f64,
 }
 
-/// When states are saved; the last one always is, and so is every one that was probed.
+/// Checkpoint intervals and retention. The last step and every probed step are always saved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointRecipe {
-    /// Epochs between checkpoints.
+    /// Number of epochs between checkpoints.
     pub every_epochs: u64,
-    /// Steps between further checkpoints, for epochs that take hours; 0: none.
+    /// Number of steps between additional checkpoints, for epochs that take hours; 0 for none.
     pub every_steps: u64,
-    /// How many of the newest are kept, at least 2. The best one by probe is kept beside them.
+    /// Number of newest checkpoints that are kept, at least 2. The best one by probe is kept as well.
     pub keep: usize,
-    /// Epochs between checkpoints that are kept for good; 0: none.
+    /// Number of epochs between checkpoints that are never removed; 0 for none.
     pub keep_every_epochs: u64,
 }
 
-/// What is evaluated on the way: frozen features of labelled pictures. Training does not notice.
+/// Evaluation of frozen features on labeled images during training, which it does not influence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProbeRecipe {
-    /// Epochs between probes; 0: none.
+    /// Number of epochs between probes; 0 for none.
     pub every_epochs: u64,
-    /// A labelled source; the pictures that are trained on if this is empty.
+    /// Labeled data source; if empty, the training images.
     pub data: String,
-    /// Which labels, where the source has several; its first if this is empty.
+    /// Name of the labels, for sources with several; if empty, the first.
     pub task: String,
-    /// Neighbours that vote.
+    /// Number of nearest neighbors that vote.
     pub k: usize,
-    /// Whether a linear probe is fitted as well (logistic regression with a few penalties).
+    /// Whether a linear probe is fitted as well: logistic regression with a few L2 strengths.
     pub linear: bool,
-    /// The score by which the best checkpoint is chosen: `knn` or `linear`.
+    /// Score that selects the best checkpoint: `knn` or `linear`.
     pub best_by: Score,
 }
 
-/// A score of a probe.
+/// Score of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Score {
-    /// Accuracy of the weighted vote of nearest neighbours.
+    /// Top-1 accuracy of the weighted vote of nearest neighbors.
     Knn,
-    /// Accuracy of logistic regression.
+    /// Top-1 accuracy of logistic regression.
     Linear,
 }
 
 impl Score {
-    /// Its name in metrics.
+    /// Name of the score in the metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Knn => "knn",
@@ -183,15 +192,16 @@ impl Score {
     }
 }
 
-/// When features count as collapsed, which is told once; training goes on.
+/// Thresholds below which embeddings count as collapsed. A collapse is reported once, and training continues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuardRecipe {
-    /// The effective rank of embeddings below which they do.
+    /// Effective rank of the embeddings below which they count as collapsed.
     pub least_rank: f64,
-    /// The mean deviation of embeddings of length 1 below which they do; 1/√width where they fill all directions.
+    /// Mean standard deviation of unit-length embeddings below which they count as collapsed; 1/√width for embeddings that
+    /// fill all directions.
     pub least_deviation: f64,
-    /// For how many steps in a row one of them has to be too small.
+    /// Number of consecutive steps for which one of them has to be too small.
     pub patience: u64,
 }
 
@@ -255,7 +265,7 @@ impl Default for GuardRecipe {
 }
 
 impl Recipe {
-    /// Backbone, objective and modules.
+    /// Backbone, objective and equivariance modules of the recipe.
     pub fn method(&self) -> MethodConfig {
         MethodConfig {
             backbone: self.backbone.clone(),
@@ -264,18 +274,18 @@ impl Recipe {
         }
     }
 
-    /// The learning rate of each step, for a number of steps in an epoch.
+    /// Learning rate of each step, for `steps_per_epoch` steps in an epoch.
     pub fn learning_rates(&self, steps_per_epoch: u64) -> LearningRates {
         self.schedule.learning_rates(steps_per_epoch, self.data.batch)
     }
 
-    /// The recipe as TOML, every setting written out.
+    /// The recipe as TOML, with every setting written out.
     pub fn to_toml(&self) -> String {
-        // Serialising plain structs of numbers, texts and tables does not fail.
+        // Serializing plain structs of numbers, strings and tables does not fail.
         toml::to_string_pretty(self).unwrap_or_default()
     }
 
-    /// Every problem: values out of range and settings that contradict each other.
+    /// Every problem of the recipe: values out of range, and settings that contradict each other.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.method().validate();
         problems.extend(self.optimizer.validate());
@@ -293,14 +303,14 @@ impl Recipe {
             !clip_norm.is_finite() || clip_norm < 0.0,
             format!("gradient.clip_norm is {clip_norm}; it must be above 0, or 0 for no clipping"),
         );
-        check(self.data.batch < 2, format!("data.batch is {}; contrast needs at least 2 pictures", self.data.batch));
+        check(self.data.batch < 2, format!("data.batch is {}; a contrastive loss needs at least 2 images", self.data.batch));
         check(
             !(0.0..=1.0).contains(&self.data.skip_share),
             format!("data.skip_share is {}; give a share from 0 to 1", self.data.skip_share),
         );
         check(self.checkpoint.every_epochs == 0, "checkpoint.every_epochs is 0; give at least 1".into());
         check(self.checkpoint.keep < 2, format!("checkpoint.keep is {}; keep at least 2", self.checkpoint.keep));
-        check(self.probe.k == 0, "probe.k is 0; let at least one neighbour vote".into());
+        check(self.probe.k == 0, "probe.k is 0; give at least 1 neighbor".into());
         check(
             self.probe.best_by == Score::Linear && !self.probe.linear,
             "probe.best_by is \"linear\" but probe.linear is false; turn it on, or choose by \"knn\"".into(),

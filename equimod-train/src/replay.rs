@@ -1,4 +1,4 @@
-//! A step that went wrong, once more: from the folder that the guard left.
+//! Replay of a diverged step from the folder that the guard wrote.
 
 use std::path::Path;
 
@@ -13,28 +13,32 @@ use crate::evidence::{BATCH_FILE, EVIDENCE_FILE, Evidence};
 use crate::tensors::{from_tensors, step_batch};
 use crate::{Error, Result};
 
-/// A method with the weights and the batch of a step that went wrong.
+/// A method with the weights and the batch of a diverged step.
 pub struct Replay {
     evidence: Evidence,
     method: Method,
     batch: StepBatch,
 }
 
-/// What the step gives when it is taken again.
+/// Outcome of a replayed step.
 #[derive(Clone, Debug, Serialize)]
-pub struct Replayed {
-    /// What was known of the step.
+pub struct ReplayOutcome {
+    /// Record of the step from the run.
     pub evidence: Evidence,
-    /// The loss and the named scalars, as text since JSON has no word for what is not a number.
+    /// Loss and named scalars, as text because JSON cannot express NaN and infinity.
     pub metrics: Vec<(String, String)>,
-    /// Weights and statistics with values that are not numbers, before the step.
+    /// Names of the weights and running statistics with non-finite values before the step.
     pub broken_weights: Vec<String>,
-    /// The norm of each tensor's gradient, as text, those that are not numbers first, then the largest.
+    /// Norm of each tensor's gradient, as text; non-finite norms first, then the largest.
     pub gradient_norms: Vec<(String, String)>,
 }
 
 impl Replay {
-    /// Reads the folder `diverged/step-…` of a run; `dtype` f64 shows whether precision is to blame.
+    /// Reads the folder `diverged/step-…` of a run. With `dtype` f64, the replay shows whether precision is to blame.
+    ///
+    /// # Errors
+    ///
+    /// If the folder is not one of a diverged step, or a file in it does not verify.
     pub fn load(folder: &Path, device: &Device, dtype: DType) -> Result<Self> {
         let files = read_folder(folder)?;
         let bytes = |name: &str| {
@@ -68,8 +72,12 @@ impl Replay {
         Ok(Self { evidence, method, batch })
     }
 
-    /// Takes the step again, up to its gradients. The target network is as it was then: it had moved already.
-    pub fn run(self) -> Result<Replayed> {
+    /// Repeats the step up to its gradients. The target network is in its state at that step: it had already been updated.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    pub fn run(self) -> Result<ReplayOutcome> {
         let Self { evidence, method, batch } = self;
         let broken_weights = broken(method.params())?;
         let moment = Moment { step: evidence.step, total: evidence.total_steps };
@@ -83,11 +91,11 @@ impl Replay {
         let rank = |norm: f64| if norm.is_finite() { norm } else { f64::INFINITY };
         norms.sort_by(|a, b| rank(b.1).total_cmp(&rank(a.1)));
         let gradient_norms = norms.into_iter().map(|(name, norm)| (name, norm.to_string())).collect();
-        Ok(Replayed { evidence, metrics, broken_weights, gradient_norms })
+        Ok(ReplayOutcome { evidence, metrics, broken_weights, gradient_norms })
     }
 }
 
-/// The tensors with values that are not numbers.
+/// Names of the tensors with non-finite values.
 fn broken(params: &ParamStore) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for (name, slot) in params.iter().filter(|(_, slot)| slot.var.dtype().is_float()) {

@@ -1,49 +1,49 @@
-//! For how long a run trains, and how fast.
+//! Number of epochs and learning-rate schedule of a run.
 
 use equimod_core::optim::{LearningRates, WarmupCosine, WarmupSteps};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// For how long, and how fast.
+/// Number of epochs and learning-rate schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleRecipe {
-    /// Passes over the data. Published: 800 (BYOL on ImageNet: 1000).
+    /// Number of passes over the data. Published: 800 (BYOL on ImageNet: 1000).
     pub epochs: u64,
-    /// Of them, with a rising rate; may be a fraction. Published: 10.
+    /// Number of those epochs with a linearly rising learning rate; may be a fraction. Published: 10.
     pub warmup_epochs: f64,
-    /// What the rate does after that. Published: `cosine`.
+    /// Shape of the learning rate after the warm-up. Published: `cosine`.
     pub shape: Shape,
-    /// The highest rate, before it is scaled by the batch. Published: 4.0 (SimCLR on CIFAR-10).
+    /// Peak learning rate, before it is scaled by the batch size. Published: 4.0 (SimCLR on CIFAR-10).
     pub learning_rate: f64,
-    /// Whether and how that rate goes with the batch. Published: `none`.
+    /// Scaling of the peak learning rate with the batch size. Published: `none`.
     pub batch_scaling: BatchScaling,
-    /// The rate at the end of `cosine`; the other shapes do not read it, and the batch does not scale it. Published: 1e-8.
+    /// Learning rate at the end of `cosine`, not scaled by the batch size; ignored by the other shapes. Published: 1e-8.
     pub final_learning_rate: f64,
-    /// For `step`: after how many epochs the rate falls; may be fractions, each above the one before.
+    /// For `step`: epochs at which the learning rate falls, in increasing order; may be fractions.
     pub milestones: Vec<f64>,
-    /// For `step`: what the rate is multiplied by at each milestone. Default: 0.1.
+    /// For `step`: factor of the learning rate at each milestone. Default: 0.1.
     pub factor: f64,
 }
 
-/// What the learning rate does after the warm-up.
+/// Shape of the learning rate after the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
-    /// It falls along half a cosine to the final rate.
+    /// Half a cosine down to the final learning rate.
     #[default]
     Cosine,
-    /// It is multiplied by a factor at each milestone.
+    /// Multiplication by a factor at each milestone.
     Step,
-    /// It stays.
+    /// Constant.
     Constant,
 }
 
-/// How the learning rate goes with the batch, which is compared with 256 pictures.
+/// Scaling of the learning rate with the batch size, relative to 256 images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BatchScaling {
-    /// Not at all.
+    /// No scaling.
     #[default]
     None,
     /// `rate·batch/256` (Goyal et al., arXiv 1706.02677).
@@ -53,7 +53,7 @@ pub enum BatchScaling {
 }
 
 impl BatchScaling {
-    /// What the learning rate is multiplied by.
+    /// Factor of the learning rate for `batch` images in a step.
     pub fn factor(self, batch: usize) -> f64 {
         let share = batch as f64 / 256.0;
         match self {
@@ -80,7 +80,7 @@ impl Default for ScheduleRecipe {
 }
 
 impl ScheduleRecipe {
-    /// The learning rate of each step, for a number of steps in an epoch and of pictures in a step.
+    /// Learning rate of each step, for `steps_per_epoch` steps in an epoch and `batch` images in a step.
     pub fn learning_rates(&self, steps_per_epoch: u64, batch: usize) -> LearningRates {
         let steps = |epochs: f64| (epochs * steps_per_epoch as f64).round() as u64;
         let base = self.learning_rate * self.batch_scaling.factor(batch);
@@ -131,8 +131,8 @@ impl ScheduleRecipe {
     fn milestone_problem(&self) -> Option<String> {
         let Self { shape, milestones, epochs, .. } = self;
         if *shape != Shape::Step {
-            let told = "schedule.milestones are for schedule.shape = \"step\"; set that or leave them out";
-            return (!milestones.is_empty()).then(|| told.into());
+            let text = "schedule.milestones are for schedule.shape = \"step\"; set that or leave them out";
+            return (!milestones.is_empty()).then(|| text.into());
         }
         if milestones.is_empty() {
             return Some(
@@ -140,8 +140,8 @@ impl ScheduleRecipe {
             );
         }
         let all = [&[self.warmup_epochs], milestones.as_slice(), &[*epochs as f64]].concat();
-        let told = "they must rise, all after the warm-up and before the last epoch's end";
-        (!all.is_sorted_by(|a, b| a < b)).then(|| format!("schedule.milestones are {milestones:?}; {told}"))
+        let rule = "they must increase, all after the warm-up and before the end of the last epoch";
+        (!all.is_sorted_by(|a, b| a < b)).then(|| format!("schedule.milestones are {milestones:?}; {rule}"))
     }
 }
 
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_and_milestones_that_do_not_fit_are_told() {
+    fn shapes_and_milestones_that_do_not_fit_are_reported() {
         for (shape, milestones) in [(Shape::Step, &[0.75, 7.5][..]), (Shape::Constant, &[]), (Shape::Cosine, &[])] {
             assert!(schedule(shape, milestones).problems().is_empty(), "{shape:?}");
         }

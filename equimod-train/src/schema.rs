@@ -1,7 +1,7 @@
-//! A JSON Schema of recipe files, for editors. It is derived from the settings: their doc comments are descriptions.
+//! JSON Schema of recipe files, for editors, derived from the settings: doc comments become descriptions.
 //!
-//! A file says less than a recipe: `base`, no setting that may stay as it is, and `false` for a module. Those three are
-//! added here, as [`resolve`](mod@crate::resolve) reads them.
+//! A recipe file differs from a resolved recipe in three ways, which are added here as [`resolve`](mod@crate::resolve) reads
+//! them: it may name a `base`, it may leave out any setting, and it may turn a module off with `false`.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -11,14 +11,14 @@ use serde_json::{Map, Value, json};
 use crate::recipe::Recipe;
 use crate::resolve::BuiltIn;
 
-/// The schema (draft 2020-12) of recipe files that may build on these recipes.
+/// JSON Schema (draft 2020-12) of recipe files that may build on the recipes `built_in`.
 pub fn recipe_schema(built_in: &[BuiltIn]) -> Value {
     let mut settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(tidy));
-    // Editors show what stands beside a reference or what it leads to, seldom both.
+    // Editors show either the text beside a reference or the text of its target, rarely both.
     settings.inline_subschemas = true;
     let mut schema = settings.into_generator().into_root_schema_for::<Recipe>();
     schema.insert("title".into(), "equimod recipe".into());
-    schema.insert("description".into(), "What a recipe does not say is as in its base, or has its default.".into());
+    schema.insert("description".into(), "Settings that a recipe leaves out come from its base, or else have their defaults.".into());
     if let Some(Value::Object(sections)) = schema.get_mut("properties") {
         sections.values_mut().filter_map(Value::as_object_mut).for_each(make_partial);
         sections.get_mut("equivariance").into_iter().for_each(let_modules_be_off);
@@ -29,11 +29,11 @@ pub fn recipe_schema(built_in: &[BuiltIn]) -> Value {
 
 fn base(built_in: &[BuiltIn]) -> Value {
     let names: Vec<&str> = built_in.iter().map(|recipe| recipe.name).collect();
-    let about = "The built-in recipe that this one builds on; without it, the defaults. See `equimod list recipes`.";
+    let about = "Built-in recipe that this one builds on; if absent, the defaults. See `equimod list recipes`.";
     json!({ "type": "string", "enum": names, "description": about })
 }
 
-/// Without `kind` a section may hold the settings of any variant: those of the base's.
+/// Lets a section without `kind` hold the settings of any variant, since the base decides which one it is.
 fn make_partial(section: &mut Map<String, Value>) {
     section.remove("required");
     if let Some(mut variants) = section.remove("oneOf") {
@@ -43,19 +43,19 @@ fn make_partial(section: &mut Map<String, Value>) {
     }
 }
 
-/// A module is a table, or `false` where the base has it on. TOML has no null.
+/// Lets a module be a table, or `false` to turn off one that the base turns on. TOML has no null.
 fn let_modules_be_off(section: &mut Value) {
     let modules = section.get_mut("properties").and_then(Value::as_object_mut);
     for module in modules.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
         module.remove("default");
         module.insert("type".into(), json!(["object", "boolean"]));
         module.insert("not".into(), json!({ "const": true }));
-        module.insert("$comment".into(), "`false` turns it off where the base has it on.".into());
+        module.insert("$comment".into(), "`false` turns off a module that the base turns on.".into());
         describe(module);
     }
 }
 
-/// What editors show: one description in one line, choices as an `enum`, and defaults as they are written.
+/// Rewrites a schema for editors: one-line descriptions, choices as an `enum`, and defaults with the digits of the source.
 fn tidy(schema: &mut Schema) {
     let Some(schema) = schema.as_object_mut() else { return };
     describe(schema);
@@ -73,7 +73,7 @@ fn tidy(schema: &mut Schema) {
     schema.get_mut("default").into_iter().for_each(shorten);
 }
 
-/// Appends the comment to the description.
+/// Appends the schema's comment to its description.
 fn describe(schema: &mut Map<String, Value>) {
     let parts = ["description", "$comment"].map(|key| schema.get(key).and_then(Value::as_str));
     let about = parts.into_iter().flatten().collect::<Vec<_>>().join(" ").replace('\n', " ");
@@ -83,14 +83,14 @@ fn describe(schema: &mut Map<String, Value>) {
     }
 }
 
-/// The names of a choice and what each means, where a schema is one.
+/// Names and descriptions of the options, if the schema is a choice.
 fn choices(schema: &Map<String, Value>) -> Option<(Value, Value)> {
     let one_of = schema.get("oneOf")?.as_array()?;
     let part = |key: &str| one_of.iter().map(|choice| choice.get(key).cloned()).collect::<Option<Value>>();
     Some((part("const")?, part("description")?))
 }
 
-/// Numbers of single precision come with the digits of double precision, which nobody wrote.
+/// Shortens single-precision defaults, which serialize with the digits of double precision.
 fn shorten(value: &mut Value) {
     match value {
         Value::Array(values) => values.iter_mut().for_each(shorten),

@@ -1,21 +1,21 @@
-//! How fast steps are, and where their time goes.
+//! Throughput of training, and the breakdown of a step's time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Steps over which speed and shares are averaged.
+/// Number of steps over which throughput and shares are averaged.
 const WINDOW: usize = 20;
 
-/// Time of a step by part.
+/// Time spent in each phase of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Spent {
     /// Waiting for the loader.
     pub data: Duration,
-    /// From images to losses.
+    /// Forward pass, from images to losses.
     pub forward: Duration,
-    /// From losses to gradients.
+    /// Backward pass, from losses to gradients.
     pub backward: Duration,
-    /// From gradients to weights: the guard, clipping and the optimiser.
+    /// Update, from gradients to weights: guard, clipping and optimizer.
     pub optimizer: Duration,
 }
 
@@ -30,16 +30,16 @@ impl Spent {
     }
 }
 
-/// Shares of the time of steps, each from 0 to 1; what is missing to 1 are transfers, files and displays.
+/// Shares of a step's time in each phase, from 0 to 1. The rest goes to transfers, log files and displays.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Shares {
     /// Waiting for the loader.
     pub data: f64,
-    /// From images to losses.
+    /// Forward pass, from images to losses.
     pub forward: f64,
-    /// From losses to gradients.
+    /// Backward pass, from losses to gradients.
     pub backward: f64,
-    /// From gradients to weights.
+    /// Update, from gradients to weights.
     pub optimizer: f64,
 }
 
@@ -54,26 +54,26 @@ impl Shares {
         }
     }
 
-    /// Each with its name.
+    /// Name and value of each share.
     pub fn named(self) -> [(&'static str, f64); 4] {
         [("data", self.data), ("forward", self.forward), ("backward", self.backward), ("optimizer", self.optimizer)]
     }
 }
 
-/// How fast steps are.
+/// Throughput of training.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pace {
-    /// Of training, without what was done between steps.
+    /// Training time in seconds, without probes and checkpoints between steps.
     pub seconds: f64,
-    /// Steps in that time.
+    /// Number of steps in that time.
     pub steps: u64,
-    /// Pictures a second.
+    /// Images per second.
     pub images_per_second: f64,
-    /// Where the time went.
+    /// Breakdown of the time by phase.
     pub shares: Shares,
 }
 
-/// Measures steps.
+/// Stopwatch over the steps of a run.
 pub(crate) struct Speed {
     images: usize,
     last: Instant,
@@ -82,12 +82,12 @@ pub(crate) struct Speed {
 }
 
 impl Speed {
-    /// Of steps of `images` pictures, from now on.
+    /// A stopwatch for steps of `images` images, started now.
     pub fn new(images: usize) -> Self {
         Self { images, last: Instant::now(), recent: VecDeque::with_capacity(WINDOW), total: Default::default() }
     }
 
-    /// A step is done.
+    /// Records a step that took `spent` by phase.
     pub fn tick(&mut self, spent: Spent) {
         let now = Instant::now();
         let whole = now - self.last;
@@ -100,18 +100,18 @@ impl Speed {
         self.total = (time + whole, Spent::sum([parts, spent].into_iter()), steps + 1);
     }
 
-    /// Something else was done since the last step, which is nobody's time.
+    /// Restarts the clock, so that the time since the last step is not counted.
     pub fn pause(&mut self) {
         self.last = Instant::now();
     }
 
-    /// Of the last steps.
+    /// Throughput over the most recent steps.
     pub fn recent(&self) -> Pace {
         let time = self.recent.iter().map(|(time, _)| *time).sum();
         self.pace(time, Spent::sum(self.recent.iter().map(|(_, spent)| *spent)), self.recent.len() as u64)
     }
 
-    /// Of all steps.
+    /// Throughput over all steps.
     pub fn overall(&self) -> Pace {
         let (time, spent, steps) = self.total;
         self.pace(time, spent, steps)

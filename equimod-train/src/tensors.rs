@@ -1,4 +1,4 @@
-//! Batches as tensors: on the device for a step, and in a file to take the step again.
+//! Batches as tensors: normalized on the device for a step, and as bytes in a file for a replay.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use equimod_data::{Batch, Pixels, Size};
 
 use crate::{Error, Result};
 
-/// The batch on a device, normalised.
+/// The batch on `device`: normalized images `[rows, 3, height, width]` and parameter vectors `[rows, width]`.
 pub(crate) fn step_batch(
     batch: &Batch,
     normalisation: &Normalisation,
@@ -40,8 +40,8 @@ pub(crate) fn step_batch(
     })
 }
 
-/// The batch as it came from the loader: pictures as bytes `[pictures, height, width, 3]`, vectors
-/// `[kinds, pictures, width]`, and which pictures they are.
+/// The batch as it came from the loader: images as bytes `[images, height, width, 3]`, parameter vectors
+/// `[kinds, images, width]`, and the indices of the images `[images]`.
 pub(crate) fn to_tensors(batch: &Batch) -> Result<BTreeMap<String, Tensor>> {
     let mut tensors = BTreeMap::new();
     let numbered = batch.views.iter().enumerate().map(|(number, view)| (format!("view{}", number + 1), view));
@@ -50,11 +50,11 @@ pub(crate) fn to_tensors(batch: &Batch) -> Result<BTreeMap<String, Tensor>> {
     for (name, Pixels { count, size, bytes }) in numbered.chain(others) {
         tensors.insert(name, Tensor::from_slice(bytes, (*count, size.height, size.width, 3), &Device::Cpu)?);
     }
-    let pictures = batch.indices.len().max(1);
+    let images = batch.indices.len().max(1);
     for (name, vectors) in [("params", &batch.params), ("pairs", &batch.pairs)] {
         let values = vectors.concat();
         if !values.is_empty() {
-            let shape = (vectors.len(), pictures, values.len() / (vectors.len() * pictures));
+            let shape = (vectors.len(), images, values.len() / (vectors.len() * images));
             tensors.insert(name.into(), Tensor::from_vec(values, shape, &Device::Cpu)?);
         }
     }

@@ -255,10 +255,10 @@ impl Trainer {
             for sink in sinks.iter_mut() {
                 sink.step(&report)?;
             }
-            if let Some(alarm) = collapse.look(&report, &self.recipe.guard) {
-                tell(sinks, &alarm)?;
+            if let Some(warning) = collapse.check(&report, &self.recipe.guard) {
+                log(sinks, &warning)?;
             }
-            let probed = self.look(sinks, probe.as_deref_mut())?;
+            let probed = self.probe_if_due(sinks, probe.as_deref_mut())?;
             let stop = self.surroundings.stop.load(Ordering::SeqCst);
             if probed || stop || self.checkpoint_is_due() {
                 flush(sinks)?;
@@ -293,16 +293,16 @@ impl Trainer {
     }
 
     /// Has the probe look at the network if it is time; whether it did.
-    fn look(&mut self, sinks: &mut [Box<dyn Sink>], probe: Option<&mut (dyn Probe + '_)>) -> Result<bool> {
+    fn probe_if_due(&mut self, sinks: &mut [Box<dyn Sink>], probe: Option<&mut (dyn Probe + '_)>) -> Result<bool> {
         let every = self.recipe.probe.every_epochs;
         let due = self.epoch_done().filter(|epoch| every > 0 && epoch.is_multiple_of(every));
         let (Some(epoch), Some(probe)) = (due, probe) else { return Ok(false) };
         let _probe = tracing::trace_span!("probe").entered();
-        let scores = match probe.look(&self.model()?) {
+        let scores = match probe.evaluate(&self.model()?) {
             Ok(scores) => scores,
             // Nothing that is trained depends on it.
             Err(error) => {
-                tell(sinks, &format!("the probe after epoch {epoch} failed, training goes on: {error}"))?;
+                log(sinks, &format!("the probe after epoch {epoch} failed, training goes on: {error}"))?;
                 return Ok(false);
             }
         };
@@ -416,7 +416,7 @@ fn flush(sinks: &mut [Box<dyn Sink>]) -> Result<()> {
     sinks.iter_mut().try_for_each(|sink| sink.flush())
 }
 
-fn tell(sinks: &mut [Box<dyn Sink>], text: &str) -> Result<()> {
+fn log(sinks: &mut [Box<dyn Sink>], text: &str) -> Result<()> {
     sinks.iter_mut().try_for_each(|sink| sink.note(text))
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::report::{Plot, ReportData, Section, Series, render};
-use equimod_train::{RateSearch, Surroundings, Trainer, Tried};
+use equimod_train::{RateSearch, RateStep, Surroundings, Trainer};
 
 use crate::cli::FindRate;
 use crate::exit::Usage;
@@ -43,8 +43,8 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
 }
 
 fn told(arguments: &FindRate, search: &RateSearch) -> String {
-    let steps = search.tried.len();
-    let end = match search.tried.last() {
+    let steps = search.steps.len();
+    let end = match search.steps.last() {
         Some(last) if search.diverged => format!("the loss was no number after {:.3e}", last.learning_rate),
         Some(last) if steps < arguments.steps as usize => format!("the loss had risen at {:.3e}", last.learning_rate),
         _ => "the loss did not rise; try --most higher".into(),
@@ -59,14 +59,14 @@ fn told(arguments: &FindRate, search: &RateSearch) -> String {
 }
 
 fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
-    let line = |name: &str, of: fn(&Tried) -> f64| Series {
+    let line = |name: &str, of: fn(&RateStep) -> f64| Series {
         name: name.into(),
-        points: search.tried.iter().map(|tried| (tried.learning_rate.log10(), of(tried))).collect(),
+        points: search.steps.iter().map(|step| (step.learning_rate.log10(), of(step))).collect(),
     };
     let plot = Plot {
         title: "loss".into(),
         x_label: "logarithm of the learning rate (base 10)".into(),
-        series: vec![line("loss", |tried| tried.loss), line("smoothed", |tried| tried.smoothed)],
+        series: vec![line("loss", |step| step.loss), line("smoothed", |step| step.smoothed)],
     };
     render(&ReportData {
         title: format!("equimod: learning rates for {}", arguments.recipe.recipe),

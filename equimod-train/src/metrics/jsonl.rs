@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one object a step or probe; `train.log`: notes.
+//! `metrics.jsonl`, with one object per step or probe, and `train.log`, with messages.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{ProbeReport, Sink, StepReport};
 use crate::{Error, Result};
 
-/// Writes each step as one JSON object a line. Times are left out: the same run gives the same file.
+/// Writes each step as one line of JSON. Times are left out, so that the same run gives the same file.
 pub struct JsonLines {
     file: BufWriter<File>,
     path: PathBuf,
@@ -51,7 +51,7 @@ impl Sink for JsonLines {
     }
 }
 
-/// Removes the lines of `metrics.jsonl` after `step`, of steps that will be taken again, and one that was cut off.
+/// Removes the lines of `metrics.jsonl` after `step`, since those steps will be repeated, and a truncated last line.
 pub fn cut(path: &Path, step: u64) -> Result<()> {
     let Ok(file) = File::open(path) else { return Ok(()) };
     let step_of = |line: &str| serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64();
@@ -71,13 +71,13 @@ pub fn cut(path: &Path, step: u64) -> Result<()> {
     shorten(path, kept)
 }
 
-/// Cuts a file off after `length` bytes.
+/// Truncates a file to `length` bytes.
 pub(super) fn shorten(path: &Path, length: u64) -> Result<()> {
     let file = OpenOptions::new().write(true).open(path).map_err(|e| Error::io("write", path, e))?;
     file.set_len(length).and_then(|()| file.sync_all()).map_err(|e| Error::io("write", path, e))
 }
 
-/// Writes notes, and a line of numbers at the first step of each epoch and at the last step of all.
+/// Writes messages, and a line of numbers at the first step of each epoch and at the last step of the run.
 pub struct TextLog {
     file: BufWriter<File>,
     path: PathBuf,
@@ -98,7 +98,7 @@ impl Sink for TextLog {
         }
         self.epoch = report.epoch;
         let line = format!(
-            "epoch {}/{} step {}/{} loss {:.4} learning rate {:.3e} {:.1} pictures/s wait {:.0} %",
+            "epoch {}/{} step {}/{} loss {:.4} learning rate {:.3e} {:.1} images/s wait {:.0} %",
             report.epoch,
             report.epochs,
             report.step,

@@ -1,4 +1,4 @@
-//! Where a run's numbers go.
+//! Loggers of a run: JSON lines, text, TensorBoard.
 
 mod jsonl;
 mod tensorboard;
@@ -11,60 +11,60 @@ pub use tensorboard::TensorBoard;
 use crate::Result;
 use crate::speed::Pace;
 
-/// One optimiser step.
+/// Numbers of one optimizer step.
 #[derive(Clone, Debug, Default)]
 pub struct StepReport {
-    /// Steps taken so far, this one included.
+    /// Number of steps so far, including this one.
     pub step: u64,
-    /// Steps of the whole run.
+    /// Number of steps of the whole run.
     pub total_steps: u64,
-    /// From 1.
+    /// Current epoch, from 1.
     pub epoch: u64,
-    /// Epochs of the whole run.
+    /// Number of epochs of the whole run.
     pub epochs: u64,
-    /// The rate of this step.
+    /// Learning rate of this step.
     pub learning_rate: f64,
-    /// The loss before the update.
+    /// Loss before the update.
     pub loss: f64,
     /// Norm of the gradient over all tensors, before clipping.
     pub gradient_norm: f64,
-    /// Named scalars of objective and modules.
+    /// Named scalars of the objective and the modules.
     pub metrics: Vec<(String, f64)>,
-    /// Of the last steps.
+    /// Throughput of the most recent steps.
     pub pace: Pace,
-    /// Until the end, at the pace of the last steps.
+    /// Estimated time to the end of the run, at that throughput.
     pub remaining: Duration,
 }
 
 impl StepReport {
-    /// The metric `name`.
+    /// Value of the metric `name`.
     pub fn metric(&self, name: &str) -> Option<f64> {
         self.metrics.iter().find(|(n, _)| n == name).map(|(_, value)| *value)
     }
 }
 
-/// What a probe found.
+/// Scores of one probe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeReport {
-    /// Steps taken so far.
+    /// Number of steps so far.
     pub step: u64,
-    /// Epochs that are done.
+    /// Number of completed epochs.
     pub epoch: u64,
-    /// Named scores, the higher the better.
+    /// Named scores; higher is better.
     pub scores: Vec<(String, f64)>,
 }
 
-/// Takes a run's numbers: a file, a display.
+/// A logger of a run: a file or a display.
 pub trait Sink {
-    /// After every step.
+    /// Logs a step.
     fn step(&mut self, report: &StepReport) -> Result<()>;
 
-    /// After every probe.
+    /// Logs a probe.
     fn probe(&mut self, report: &ProbeReport) -> Result<()>;
 
-    /// Something to tell once.
+    /// Logs a message.
     fn note(&mut self, text: &str) -> Result<()>;
 
-    /// At the end, and before every checkpoint: everything is on disk afterwards.
+    /// Writes everything to disk; called at the end and before every checkpoint.
     fn flush(&mut self) -> Result<()>;
 }

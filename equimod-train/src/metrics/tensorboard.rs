@@ -1,8 +1,8 @@
 //! Event files for TensorBoard.
 //!
-//! A file is records one after the other, each an `Event` in Protocol Buffers' encoding (tensorflow/core/util/event.proto)
-//! between its length and checksums (TFRecord). No kept crate writes them: those there are need a protoc program or an
-//! abandoned version of their encoder. `prost` encodes, `crc32c` checks.
+//! A file is a sequence of TFRecords: each holds the length of an `Event` (tensorflow/core/util/event.proto), its encoding in
+//! Protocol Buffers, and checksums of both. No maintained crate writes them without a `protoc` program, so `prost` encodes
+//! and `crc32c` computes the checksums.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -15,11 +15,11 @@ use super::jsonl::{append, flush, shorten};
 use super::{ProbeReport, Sink, StepReport};
 use crate::{Error, Result};
 
-/// What every event file begins with.
+/// Version string at the start of every event file.
 const VERSION: &str = "brain.Event:2";
-/// How the names of event files begin.
+/// Prefix of the names of event files.
 const PREFIX: &str = "events.out.tfevents.";
-/// Longer records are none of ours.
+/// Longest record in bytes that is read.
 const LONGEST: u64 = 1 << 24;
 
 #[derive(Clone, PartialEq, Message)]
@@ -50,7 +50,7 @@ struct Summary {
 struct Scalar {
     #[prost(string, tag = "1")]
     tag: String,
-    /// Written also where it is 0: elsewhere it is one of several kinds of value.
+    /// Written even if it is 0, because TensorBoard has it as one of several kinds of value.
     #[prost(float, optional, tag = "2")]
     simple_value: Option<f32>,
 }
@@ -62,8 +62,12 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Appends to the event file of the folder `run` after the events of `step`; those after it are cut off, since their
-    /// steps will be taken again. Creates the file where there is none.
+    /// Appends to the event file of the folder `run` after the events of `step`; later events are removed, since their steps
+    /// will be repeated. Creates the file if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the folder or the file cannot be read or written.
     pub fn open(run: &Path, step: u64) -> Result<Self> {
         let path = match existing(run)? {
             Some(path) => {
@@ -103,7 +107,7 @@ impl Sink for TensorBoard {
         let shares = pace.shares.named();
         let named = named.iter().map(|(name, value)| ((*name).to_owned(), value));
         let shares = shares.iter().map(|(name, share)| (format!("speed/{name}"), share));
-        // A module's metrics come under its own name.
+        // The metrics of a module are grouped under its name.
         let tag = |name: &str| if name.contains('.') { name.replace('.', "/") } else { format!("train/{name}") };
         let metrics = report.metrics.iter().map(|(name, value)| (tag(name), value));
         self.scalars(report.step, named.chain(metrics).chain(shares))
@@ -126,26 +130,26 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// The newest event file of a folder.
+/// Path of the newest event file in a folder.
 fn existing(run: &Path) -> Result<Option<PathBuf>> {
     let entries = fs::read_dir(run).map_err(|e| Error::io("read", run, e))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     Ok(names.filter(|name| name.starts_with(PREFIX)).max().map(|name| run.join(name)))
 }
 
-/// Length, its checksum, `data`, its checksum.
+/// A TFRecord: length, checksum of the length, `data`, checksum of the data.
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
     let parts = [&length[..], &masked(&length).to_le_bytes(), data, &masked(data).to_le_bytes()];
     parts.concat()
 }
 
-/// The checksum as TFRecord has it: turned right by 15 bits and moved on, so that checksums of checksums differ.
+/// Checksum of TFRecord: CRC-32C, rotated right by 15 bits plus a constant.
 fn masked(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Bytes up to the first event of a later step, or up to what cannot be read.
+/// Length in bytes up to the first event of a later step, or up to the first unreadable record.
 fn length_up_to(path: &Path, step: u64) -> Result<u64> {
     let mut file = BufReader::new(File::open(path).map_err(|e| Error::io("read", path, e))?);
     let mut length = 0;
@@ -158,7 +162,7 @@ fn length_up_to(path: &Path, step: u64) -> Result<u64> {
     Ok(length)
 }
 
-/// The next event and how long its record is; `None` at the end, where the file was cut off, or where it is damaged.
+/// The next event and the length of its record; `None` at the end, or where the file is truncated or damaged.
 fn next(file: &mut impl Read) -> Option<(Event, u64)> {
     let mut head = [0; 12];
     file.read_exact(&mut head).ok()?;
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_again_and_what_was_cut_off_is_removed() {
+    fn later_steps_and_truncated_records_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let mut sink = TensorBoard::open(folder.path(), 0).unwrap();
         (1..=5).for_each(|step| sink.step(&report(step)).unwrap());
