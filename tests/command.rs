@@ -284,6 +284,7 @@ fn lists_completions_and_dry_runs_answer() {
     assert_eq!(recipes.len(), 18);
     every_built_in_recipe_is_whole(&scratch, recipes);
     the_schema_is_alone_and_not_among_the_lists(&scratch, &all, recipes);
+    every_built_in_recipe_opens_with_its_purpose_and_cost(&scratch, recipes);
     for (recipe, kind) in [("barlow-twins", "scale = 0.024"), ("vicreg", "covariance = 1.0"), ("simsiam", "128-512")] {
         let dry = scratch.done(&["pretrain", "--recipe", &format!("quick-{recipe}"), "--dry-run"]);
         assert!(dry.contains(&format!("kind = \"{recipe}\"")) && dry.contains(kind), "{dry}");
@@ -304,7 +305,29 @@ fn lists_completions_and_dry_runs_answer() {
     assert!(scratch.done(&["--version"]).starts_with("equimod "));
 }
 
-/// What it takes is tested where it is made.
+/// The text that `list recipes NAME` prints opens with a comment on purpose and cost, and is a recipe file.
+fn every_built_in_recipe_opens_with_its_purpose_and_cost(scratch: &Scratch, recipes: &[Value]) {
+    for recipe in recipes {
+        let name = recipe["name"].as_str().unwrap();
+        let printed = scratch.done(&["list", "recipes", name]);
+        let opening: Vec<&str> = printed.lines().take_while(|line| line.starts_with('#')).collect();
+        let command = format!("# Command:   equimod pretrain --recipe {name}");
+        for part in [command.as_str(), "# Hardware:", "# Time:", "# Accuracy:"] {
+            assert!(opening.iter().any(|line| line.starts_with(part)), "{part} in {printed}");
+        }
+        if name == "quick-byol" {
+            let file = text(&scratch.write("printed.toml", &printed));
+            let dry = |recipe: &str| scratch.done(&["pretrain", "--recipe", recipe, "--dry-run"]);
+            let settings = |dry: String| dry.lines().filter(|line| line.contains(" = ")).map(str::to_owned).collect();
+            let (from_file, built_in): (Vec<String>, Vec<String>) = (settings(dry(&file)), settings(dry(name)));
+            assert!(from_file == built_in && from_file.len() > 50, "{name}");
+        }
+    }
+    scratch.refused(&["list", "recipes", "quik"], 2, &["did you mean \"quick\"?"]);
+    scratch.refused(&["list", "modules", "equimod"], 2, &["only recipes are printed by name"]);
+}
+
+/// The recipe schema and the results schema are printed alone.
 fn the_schema_is_alone_and_not_among_the_lists(scratch: &Scratch, all: &str, recipes: &[Value]) {
     let printed = scratch.done(&["list", "recipe-schema"]);
     assert_eq!(printed, scratch.done(&["list", "recipe-schema", "--json"]));

@@ -193,9 +193,11 @@ pub struct ReadingArgs {
 /// `list`.
 #[derive(Args, Debug)]
 pub struct List {
-    /// What; every list if left out.
+    /// List to print [default: all lists].
     #[arg(value_enum)]
     pub what: Option<Listed>,
+    /// With `recipes`: print the text of this built-in recipe, as a start for one's own.
+    pub name: Option<String>,
     /// Print as JSON, as the schema always is.
     #[arg(long)]
     pub json: bool,

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use equimod_core::{Architecture, EquivarianceConfig, ObjectiveConfig};
 use equimod_data::{AugmentationConfig, Policy};
 use equimod_eval::results::Results;
-use equimod_train::recipe_schema;
+use equimod_train::{find, recipe_schema};
 use serde_json::json;
 
 use crate::bundled::{NOTICE, RECIPES, SUITES};
 use crate::cli::{List, Listed};
+use crate::exit::Usage;
 use crate::output;
 use crate::sources::SOURCES;
 
@@ -31,6 +32,9 @@ type Entries = Vec<(String, String)>;
 
 /// Prints the lists, or a schema.
 pub fn run(arguments: &List) -> anyhow::Result<ExitCode> {
+    if let Some(name) = &arguments.name {
+        return recipe(arguments, name);
+    }
     let asked = arguments.what.map_or_else(|| ALL.to_vec(), |what| vec![what]);
     let lists: Vec<_> = asked.into_iter().filter_map(list).collect();
     match arguments.what {
@@ -38,6 +42,19 @@ pub fn run(arguments: &List) -> anyhow::Result<ExitCode> {
         Some(Listed::ResultsSchema) => output::json(&schemars::schema_for!(Results))?,
         _ if arguments.json => output::json(&as_json(lists))?,
         what => output::result(&as_text(&lists, what))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the text of a built-in recipe.
+fn recipe(arguments: &List, name: &str) -> anyhow::Result<ExitCode> {
+    if arguments.what != Some(Listed::Recipes) {
+        return Err(Usage(format!("only recipes are printed by name: equimod list recipes {name}")).into());
+    }
+    let recipe = find(&RECIPES, name)?;
+    match arguments.json {
+        true => output::json(&json!({ "name": recipe.name, "text": recipe.text }))?,
+        false => output::result(recipe.text.trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
 }
