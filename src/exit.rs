@@ -6,19 +6,19 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::output;
 
-/// Interrupted after a checkpoint: a batch system may start the run again (`EX_TEMPFAIL`).
+/// Interrupted after a checkpoint: a batch system may requeue the run (`EX_TEMPFAIL`).
 pub const INTERRUPTED: u8 = 75;
 /// A second interrupt, before the checkpoint was written.
 pub const KILLED: i32 = 130;
 
-/// Nothing else fits.
+/// Any other failure.
 pub const FAILED: u8 = 1;
 const USAGE: u8 = 2;
-/// Pictures that cannot be used.
+/// Unusable data.
 pub const DATA: u8 = 3;
 const DIVERGED: u8 = 4;
 
-/// A mistake in how the command was called.
+/// A mistake in the command line.
 #[derive(Debug)]
 pub struct Usage(pub String);
 
@@ -30,11 +30,11 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// The last panic, in words.
+/// Message of the last panic.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// Keeps what panics say until [`of_panic`] tells it, as most become errors on their way (a damaged file that another
-/// crate did not expect). With `RUST_BACKTRACE` set, they are printed as usual.
+/// Keeps panic messages for [`of_panic`] instead of printing them, since most panics become errors on their way, such as
+/// those of another crate on a damaged file. With `RUST_BACKTRACE` set, they are printed as usual.
 pub fn keep_panics() {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         std::panic::set_hook(Box::new(|panic| {
@@ -43,25 +43,25 @@ pub fn keep_panics() {
     }
 }
 
-/// Tells a panic that nothing caught.
+/// Reports an uncaught panic.
 pub fn of_panic() -> ExitCode {
     let panic = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
     output::error(&format!("a defect of equimod, please report it: {panic}"));
     ExitCode::from(FAILED)
 }
 
-/// Prints clap's message; help and version are no mistakes.
+/// Prints clap's message, and returns the exit code: success for help and version.
 pub fn of_usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
         output::error(error.render().to_string().trim_end().trim_start_matches("error: "));
         return ExitCode::from(USAGE);
     }
-    // Printing help can only fail where nobody reads it.
+    // Printing help fails only if the output is closed.
     let _ = error.print();
     ExitCode::SUCCESS
 }
 
-/// Prints one sentence (with `verbose`, the chain of reasons) and chooses the code.
+/// Prints the error (with `verbose`, also its causes), and returns the exit code.
 pub fn of_error(error: &anyhow::Error, verbose: bool) -> ExitCode {
     if output::is_broken_pipe(error) {
         return ExitCode::SUCCESS;

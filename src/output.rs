@@ -1,4 +1,4 @@
-//! What people see: results on stdout, progress and messages on stderr.
+//! Output for people: results on stdout, progress and messages on stderr.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -22,34 +22,34 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     result(&serde_json::to_string_pretty(value)?)
 }
 
-/// Tells something on stderr; a closed stderr is nobody listening.
+/// Prints a message on stderr; a closed stderr is ignored.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Tells an error on stderr.
+/// Prints an error on stderr.
 pub fn error(text: &str) {
     note(&format!("error: {text}"));
 }
 
-/// Whether an error is only that nobody reads on.
+/// Whether an error is only a closed pipe.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
 }
 
-/// Between two plain lines.
+/// Shortest time between two plain progress lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Progress of training: a bar on a terminal, plain lines elsewhere.
 pub enum Progress {
-    /// On a terminal.
+    /// A bar on a terminal.
     Bar(ProgressBar),
-    /// The time and epoch of the last line.
+    /// Plain lines; holds the time and epoch of the last one.
     Plain(Option<Instant>, u64),
 }
 
 impl Progress {
-    /// For a run of `total` steps that stands at `step`.
+    /// Progress of a run of `total` steps that is at `step`.
     pub fn new(step: u64, total: u64) -> Self {
         if !io::stderr().is_terminal() {
             return Self::Plain(None, 0);
@@ -64,16 +64,16 @@ impl Progress {
     }
 }
 
-/// A count that rises: a bar on a terminal, nothing elsewhere.
+/// Progress of a count: a bar on a terminal, nothing elsewhere.
 pub struct Count(Option<ProgressBar>);
 
 impl Count {
-    /// Up to `total` things.
+    /// A count up to `total` items, which `what` names.
     pub fn new(what: &'static str, total: usize) -> Self {
         Self::drawn("{bar:24} {pos}/{len} {msg} {eta}", total as u64, what)
     }
 
-    /// Up to `total` bytes that come in.
+    /// A count up to `total` received bytes.
     #[cfg(feature = "hub")]
     pub fn of_bytes(total: u64) -> Self {
         Self::drawn("{bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta}", total, "")
@@ -92,14 +92,14 @@ impl Count {
         Self(Some(bar))
     }
 
-    /// `done` are done.
+    /// Sets the count.
     pub fn set(&self, done: u64) {
         if let Some(bar) = &self.0 {
             bar.set_position(done);
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
@@ -107,7 +107,7 @@ impl Count {
     }
 }
 
-/// Losses, equivariance, rate, speed, waiting and time left.
+/// Progress line: losses, equivariance, learning rate, throughput, data wait and time left.
 fn line(report: &StepReport) -> String {
     let mut parts = vec![format!("epoch {}/{}", report.epoch, report.epochs), format!("loss {:.3}", report.loss)];
     if let Some(value) = report.metric("invariance_loss") {
@@ -121,13 +121,13 @@ fn line(report: &StepReport) -> String {
         }
     }
     parts.push(format!("rate {:.3}", report.learning_rate));
-    parts.push(format!("{:.0} pictures/s", report.pace.images_per_second));
+    parts.push(format!("{:.0} images/s", report.pace.images_per_second));
     parts.push(format!("wait {:.0} %", 100.0 * report.pace.shares.data));
     parts.push(format!("{} left", duration(report.remaining)));
     parts.join("  ")
 }
 
-/// `1 h 02 min`, `3 min 05 s`, `12 s`.
+/// A duration as `1 h 02 min`, `3 min 05 s` or `12 s`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     match seconds {

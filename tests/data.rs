@@ -122,7 +122,7 @@ fn verify_lists_what_fails_and_training_replaces_it() {
     scratch.done(&["data", "preview", "pictures", "--pictures", "64"]);
     // How long training waited for pictures is told beside its speed.
     let log = fs::read_to_string(scratch.path("run/train.log")).unwrap();
-    assert!(log.contains("wait ") && log.contains("pictures/s"), "{log}");
+    assert!(log.contains("wait ") && log.contains("images/s"), "{log}");
 }
 
 #[test]

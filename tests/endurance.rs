@@ -152,7 +152,7 @@ fn probes_and_alarms_change_nothing() {
     let log = fs::read_to_string(scratch.path("quiet/train.log")).unwrap();
     assert_eq!(log.matches("embeddings have collapsed").count(), 1, "{log}");
     assert!(!fs::read_to_string(scratch.path("probed/train.log")).unwrap().contains("collapsed"));
-    assert!(log.contains("pictures/s over 40 steps; of a step: data") && log.contains("MiB of memory"), "{log}");
+    assert!(log.contains("images/s over 40 steps; of a step: data") && log.contains("MiB of memory"), "{log}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The arguments of `bench`.
+//! Arguments of `bench`.
 
 use std::path::PathBuf;
 
@@ -7,137 +7,147 @@ use equimod_core::Architecture;
 
 use super::{DeviceArgs, RecipeArgs};
 
-/// `bench`.
+/// Arguments of `bench`.
 #[derive(Args, Debug)]
 pub struct Bench {
     #[command(subcommand)]
     pub command: BenchCommand,
 }
 
-/// What to measure.
+/// The benchmarks.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Three views a picture with their parameters: the clean one and two augmented ones, normalised to f32. Of `cifar`, if
-    /// nothing else is named.
+    /// Augmentation: the original image and two augmented views, with their parameters, normalized to f32 [default: cifar].
+    #[command(after_help = "Examples:
+  equimod bench augment cifar --threads 1 --json
+  equimod bench augment folder images/")]
     Augment(BenchAugment),
-    /// Whole training steps of SimCLR + EquiMod on random pictures: backbone, heads, losses, optimiser.
+    /// Complete training steps of SimCLR + EquiMod on random images: backbone, heads, losses and optimizer.
+    #[command(after_help = "Example:
+  equimod bench step --arch resnet50 --size 224 --batch 8 --steps 3 --json")]
     Step(BenchStep),
-    /// Every convolution of a ResNet-18 with the CIFAR stem, forward and both backwards, beside a matrix product.
+    /// Each convolution of a ResNet-18 with the CIFAR stem, forward and backward, next to a matrix product.
+    #[command(after_help = "Example:
+  equimod bench conv --steps 9")]
     Conv(BenchConv),
-    /// A recipe's batches, made as in training by threads of their own, and not used.
+    /// Data loading: the batches of a recipe without training on them.
+    #[command(after_help = "Example:
+  equimod bench loader --recipe quick --batches 200")]
     Loader(BenchLoader),
-    /// What an evaluation is made of, on noise: features of an untrained ResNet, k nearest neighbours, a logistic regression.
+    /// Evaluation on noise: features of an untrained ResNet, k-NN and logistic regression.
+    #[command(after_help = "Example:
+  equimod bench eval --pictures 2048")]
     Eval(BenchEval),
 }
 
-/// `bench step`.
+/// Arguments of `bench step`.
 #[derive(Args, Debug)]
 pub struct BenchStep {
-    /// Depth of the ResNet.
+    /// ResNet architecture.
     #[arg(long, default_value = "resnet18")]
     pub arch: Architecture,
-    /// Side of the pictures; above 64 the backbone has the ImageNet stem.
+    /// Side of the images in pixels; above 64 the backbone has the ImageNet stem.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub size: u32,
-    /// Images a step, three views each.
+    /// Images per step, three views each.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=65536))]
     pub batch: u32,
-    /// Channels of the backbone's first stage.
+    /// Number of channels of the backbone's first stage.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub width: u32,
     /// Width of the hidden layers of both projection heads.
     #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub hidden: u32,
-    /// Forget what is inside the backbone's blocks, and compute it again on the way back.
+    /// Use activation checkpointing: recompute the activations inside the backbone's blocks in the backward pass.
     #[arg(long)]
     pub recompute: bool,
-    /// Convolve 3×3 windows directly, without Winograd's algorithm.
+    /// Compute 3×3 convolutions directly, without Winograd's algorithm.
     #[arg(long)]
     pub no_winograd: bool,
-    /// Steps that are measured, after two that are not; their median is printed.
+    /// Number of timed steps, after two warm-up steps; the median is printed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: u32,
-    /// Print one JSON object.
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
 }
 
-/// `bench conv`.
+/// Arguments of `bench conv`.
 #[derive(Args, Debug)]
 pub struct BenchConv {
-    /// Pictures a batch.
+    /// Images per batch.
     #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch: u32,
-    /// Channels of the first stage.
+    /// Number of channels of the first stage.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub width: u32,
-    /// Calls that are measured, after one that is not; their median is printed.
+    /// Number of timed calls, after one warm-up call; the median is printed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: u32,
-    /// Print one JSON object.
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
 }
 
-/// `bench loader`.
+/// Arguments of `bench loader`.
 #[derive(Args, Debug)]
 pub struct BenchLoader {
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Batches that are measured, after three that are not.
+    /// Number of timed batches, after three warm-up batches.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub batches: u32,
-    /// Print one JSON object.
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
 }
 
-/// `bench eval`.
+/// Arguments of `bench eval`.
 #[derive(Args, Debug)]
 pub struct BenchEval {
-    /// Depth of the ResNet.
+    /// ResNet architecture.
     #[arg(long, default_value = "resnet18")]
     pub arch: Architecture,
-    /// Side of the pictures; above 64 the backbone has the ImageNet stem.
+    /// Side of the images in pixels; above 64 the backbone has the ImageNet stem.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub size: u32,
-    /// Pictures.
+    /// Number of images.
     #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     pub pictures: u32,
-    /// Channels of the backbone's first stage.
+    /// Number of channels of the backbone's first stage.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub width: u32,
-    /// Print one JSON object.
+    /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
 }
 
-/// `bench augment`.
+/// Arguments of `bench augment`.
 #[derive(Args, Debug)]
 pub struct BenchAugment {
-    /// Which pictures are augmented.
+    /// Images to augment.
     #[command(subcommand)]
     pub what: Option<Augmented>,
-    /// Pictures; those of a folder are repeated as often as needed [default: 20000 of cifar, 400 of a folder].
+    /// Number of images; a folder's are repeated as needed [default: 20000 for cifar, 400 for a folder].
     #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
     pub images: Option<u32>,
-    /// Print one JSON object.
+    /// Print the result as JSON.
     #[arg(long, global = true)]
     pub json: bool,
 }
 
-/// Which pictures are augmented.
+/// Images to augment.
 #[derive(Debug, Subcommand)]
 pub enum Augmented {
-    /// Decoded pictures of 32 × 32 in memory, with the policy simclr-cifar10.
+    /// Decoded 32 × 32 images in memory, with the policy simclr-cifar10.
     Cifar,
-    /// A folder of pictures, decoded, with 224-pixel views of the policy simclr-imagenet.
+    /// A folder of image files, decoded, with 224-pixel views of the policy simclr-imagenet.
     Folder {
-        /// The folder.
+        /// Folder of images.
         dir: PathBuf,
     },
 }

@@ -1,4 +1,4 @@
-//! The arguments, and nothing but the arguments.
+//! Command-line arguments, as clap types without logic.
 
 mod bench;
 mod data;
@@ -23,10 +23,10 @@ pub use weights::{Export, Import, Inspect, Publish};
 #[derive(Debug, Parser)]
 #[command(name = "equimod", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// Tell the reasons behind an error.
+    /// Print the chain of causes of an error.
     #[arg(long, short, global = true)]
     pub verbose: bool,
-    /// Threads of computation; results do not depend on them [default: one a core].
+    /// Number of compute threads; results do not depend on it [default: one per core].
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     #[command(subcommand)]
@@ -36,117 +36,152 @@ pub struct Cli {
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or recipe, 3 data, 4 diverged, \
     75 interrupted after a checkpoint, 130 interrupted.";
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train a backbone, evaluate it and write a report.
+    /// Pretrain a backbone, evaluate it and write a report.
+    #[command(after_help = "Examples:
+  equimod pretrain
+  equimod pretrain --recipe simclr-equimod-cifar10 --data images/ --set data.batch=256 --epochs 100 --out out/mine
+  equimod pretrain --out out/mine --resume")]
     Pretrain(Pretrain),
-    /// Find learning rates that a recipe can be trained with.
-    #[command(name = "find-lr")]
+    /// Run a learning-rate range test of a recipe.
+    #[command(name = "find-lr", after_help = "Example:
+  equimod find-lr --recipe quick --least 0.01 --most 50")]
     FindRate(FindRate),
-    /// Compare runs on one page: curves, differences of recipes, results.
+    /// Compare runs on one page: curves, recipe differences and results.
+    #[command(after_help = "Example:
+  equimod report out/simclr out/equimod --out compare.html")]
     Report(Report),
-    /// Take a step again that went wrong, and say where.
+    /// Repeat a diverged step, and name its non-finite gradients and weights.
+    #[command(after_help = "Example:
+  equimod replay out/mine/diverged/step-00000012 --double")]
     Replay(Replay),
-    /// Evaluate a frozen backbone: classifiers, equivariance, retrieval, transfer, comparisons.
+    /// Evaluate a frozen backbone: linear probe, k-NN, few-shot, fine-tuning, equivariance, retrieval, transfer.
+    #[command(after_help = "Examples:
+  equimod eval knn out/mine --data birds/
+  equimod eval compare out/simclr out/equimod --data birds/")]
     Eval(Eval),
-    /// Write the features of pictures into a file.
+    /// Write the features of images to a file.
+    #[command(after_help = "Example:
+  equimod embed out/mine --data birds/ --out features.parquet")]
     Embed(Embed),
-    /// Say what a MODEL holds and whether it loads: every key that fits, is missing or is too much.
+    /// Describe a MODEL, and check that it loads: matching, missing and unexpected keys.
+    #[command(after_help = "Examples:
+  equimod inspect out/mine
+  equimod inspect weights.safetensors --tensors")]
     Inspect(Inspect),
-    /// Turn weights of PyTorch and of other codes into a .safetensors file under torchvision's names.
+    /// Convert a PyTorch checkpoint of another code base to a .safetensors file with torchvision's names.
+    #[command(after_help = "Example:
+  equimod import moco_v2_800ep.pth.tar --prefix state_dict.module.encoder_q --out moco.safetensors")]
     Import(Import),
-    /// Write weights for others: the backbone under torchvision's names, heads, a model card, results.
+    /// Export weights for sharing: the backbone with torchvision's names, heads, model card and results.
+    #[command(after_help = "Example:
+  equimod export out/mine --out mine --licence mit --verify")]
     Export(Export),
-    /// Put an export on the Hugging Face Hub.
+    /// Publish an export on the Hugging Face Hub.
+    #[command(after_help = "Examples:
+  equimod publish mine --repo lab/mine --dry-run
+  equimod publish mine --repo lab/mine")]
     Publish(Publish),
-    /// Look at pictures and their augmentations, check and pack them.
+    /// Inspect, verify, pack and download image data.
+    #[command(after_help = "Examples:
+  equimod data preview images/
+  equimod data verify images/")]
     Data(Data),
-    /// Measure speed.
+    /// Benchmark training steps, convolutions, augmentation, loading and evaluation.
+    #[command(after_help = "Example:
+  equimod bench step --batch 32 --steps 6 --json")]
     Bench(Bench),
-    /// List what there is to choose from, or print a schema of recipes for editors.
+    /// List recipes, objectives, modules, backbones, augmentations and data sources, or print a JSON Schema.
+    #[command(after_help = "Examples:
+  equimod list modules
+  equimod list recipes quick
+  equimod list recipe-schema > recipe.schema.json")]
     List(List),
-    /// Print a completion script for a shell.
+    /// Print a shell completion script.
+    #[command(after_help = "Example:
+  equimod completions bash > ~/.local/share/bash-completion/completions/equimod")]
     Completions {
-        /// Which shell.
+        /// Shell to complete in.
         shell: clap_complete::Shell,
     },
 }
 
-/// Where tensors live.
+/// Compute device.
 #[derive(Args, Debug)]
 pub struct DeviceArgs {
-    /// auto, cpu, cuda:N or metal:N; auto takes the first GPU that this build and machine have.
+    /// Device: auto, cpu, cuda:N or metal:N; auto takes the first GPU that the build and the machine support, else the CPU.
     #[arg(long, default_value = "auto")]
     pub device: String,
 }
 
-/// A recipe, and what is changed in it.
+/// A recipe with overrides.
 #[derive(Args, Debug)]
 pub struct RecipeArgs {
-    /// A built-in recipe (see `equimod list recipes`) or a TOML file.
+    /// Name of a built-in recipe (see `equimod list recipes`), or a TOML file.
     #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
     pub recipe: String,
-    /// The pictures, a source of `equimod list datasets` [default: the recipe's].
+    /// Training images: a data source of `equimod list datasets` [default: the recipe's].
     #[arg(long)]
     pub data: Option<String>,
-    /// Change a setting of the recipe, e.g. schedule.epochs=20; may be given several times.
+    /// Override a setting of the recipe, e.g. schedule.epochs=20; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
 }
 
-/// `pretrain`.
+/// Arguments of `pretrain`.
 #[derive(Args, Debug)]
 pub struct Pretrain {
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// The run directory, new or empty [default: out/<recipe>-<number>].
+    /// Run directory, new or empty [default: out/<recipe>-<number>].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// The recipe's seed.
+    /// Override the recipe's seed.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// The recipe's number of epochs.
+    /// Override the recipe's number of epochs.
     #[arg(long)]
     pub epochs: Option<u64>,
-    /// Go on with the run in --out from its newest checkpoint. Settings that decide weights stay as they are; where pictures
-    /// lie, `execution.recompute`, and [checkpoint], [probe] and [guard], may change by --data and --set.
+    /// Resume the run in --out from its newest checkpoint. Only settings that affect no weight may change: the location of
+    /// the images (--data), `execution.recompute`, [checkpoint], [probe] and [guard] (--set).
     #[arg(long, requires = "out", conflicts_with_all = ["dry_run", "from"])]
     pub resume: bool,
-    /// Begin with the weights of a MODEL: its backbone, and those heads that fit.
+    /// Start from the weights of a MODEL: its backbone, and the heads whose names and shapes match.
     #[arg(long, value_name = "MODEL")]
     pub from: Option<PathBuf>,
-    /// Write a trace of the first N steps into trace.json, for chrome://tracing or Perfetto [default N: 20].
+    /// Write a trace of the first N steps to trace.json, for chrome://tracing or Perfetto [default N: 20].
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20")]
     pub profile: Option<u64>,
-    /// Print the resolved recipe, the number of parameters, and what a step takes in memory and time, and stop.
+    /// Print the resolved recipe, the number of parameters, and the memory and time of a step, and exit.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not evaluate at the end.
+    /// Skip the evaluation at the end.
     #[arg(long)]
     pub no_eval: bool,
-    /// Print the results as JSON.
+    /// Print results as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
 }
 
-/// `find-lr`.
+/// Arguments of `find-lr`.
 #[derive(Args, Debug)]
 pub struct FindRate {
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// The first rate.
+    /// First learning rate.
     #[arg(long, default_value_t = 1e-4)]
     pub least: f64,
-    /// The last rate, if the loss does not rise before.
+    /// Last learning rate; the test ends earlier if the loss rises.
     #[arg(long, default_value_t = 100.0)]
     pub most: f64,
-    /// Steps from the first rate to the last.
+    /// Number of steps from the first learning rate to the last.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(30..))]
     pub steps: u32,
-    /// The page with the plot.
+    /// HTML page with the plot.
     #[arg(long, default_value = "find-lr.html", value_name = "FILE")]
     pub out: PathBuf,
     /// Print every step as JSON.
@@ -156,23 +191,23 @@ pub struct FindRate {
     pub device: DeviceArgs,
 }
 
-/// `report`.
+/// Arguments of `report`.
 #[derive(Args, Debug)]
 pub struct Report {
-    /// Run directories.
+    /// Run directories to compare.
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
-    /// The page.
+    /// HTML page to write.
     #[arg(long, default_value = "report.html", value_name = "FILE")]
     pub out: PathBuf,
 }
 
-/// `replay`.
+/// Arguments of `replay`.
 #[derive(Args, Debug)]
 pub struct Replay {
-    /// A folder diverged/step-… of a run.
+    /// Folder diverged/step-… of a run.
     pub folder: PathBuf,
-    /// Compute in 64 bits: what goes well then is a matter of precision.
+    /// Compute in f64, which shows whether precision is to blame.
     #[arg(long)]
     pub double: bool,
     /// Print as JSON.
@@ -182,15 +217,15 @@ pub struct Replay {
     pub device: DeviceArgs,
 }
 
-/// How pictures are read.
+/// Options for decoding images.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ReadingArgs {
-    /// Turn pictures as their EXIF orientation says.
+    /// Rotate and flip images as their EXIF orientation says.
     #[arg(long)]
     pub apply_orientation: bool,
 }
 
-/// `list`.
+/// Arguments of `list`.
 #[derive(Args, Debug)]
 pub struct List {
     /// List to print [default: all lists].
@@ -198,30 +233,30 @@ pub struct List {
     pub what: Option<Listed>,
     /// With `recipes`: print the text of this built-in recipe, as a start for one's own.
     pub name: Option<String>,
-    /// Print as JSON, as the schema always is.
+    /// Print as JSON; schemas always are.
     #[arg(long)]
     pub json: bool,
 }
 
-/// A list, or a schema.
+/// The lists and schemas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Listed {
     /// Built-in recipes.
     Recipes,
-    /// What pulls views together.
+    /// Invariance objectives.
     Objectives,
     /// Equivariance modules.
     Modules,
-    /// Networks.
+    /// Backbones.
     Backbones,
-    /// Augmentations and policies.
+    /// Augmentations and built-in policies.
     Augmentations,
-    /// Sources of pictures, and the notice of the bundled ones.
+    /// Data sources, and the license notice of the bundled images.
     Datasets,
     /// Suites of data sets for `eval transfer`.
     Suites,
-    /// A JSON Schema of recipe files, for editors; not among all lists.
+    /// JSON Schema of recipe files, for editors; not part of all lists.
     RecipeSchema,
-    /// A JSON Schema of results.json; not among all lists.
+    /// JSON Schema of results.json; not part of all lists.
     ResultsSchema,
 }

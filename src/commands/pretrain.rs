@@ -106,7 +106,7 @@ fn status(ending: &equimod_train::Result<Ending>) -> Status {
 fn cost(pace: Pace, peak_memory: u64) -> String {
     let shares = pace.shares.named().map(|(part, share)| format!("{part} {:.0} %", 100.0 * share)).join(", ");
     format!(
-        "{:.1} pictures/s over {} steps; of a step: {shares}; at most {:.0} MiB of memory",
+        "{:.1} images/s over {} steps; of a step: {shares}; at most {:.0} MiB of memory",
         pace.images_per_second,
         pace.steps,
         peak_memory as f64 / f64::from(1 << 20)
