@@ -12,6 +12,7 @@ mod exit;
 mod export;
 mod forecast;
 mod hub;
+mod layout;
 #[cfg(feature = "mnist")]
 mod mnist;
 mod models;

@@ -1,6 +1,8 @@
 //! Output for people: results on stdout, progress and messages on stderr.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use equimod_train::{ProbeReport, Result, Sink, StepReport};
@@ -25,6 +27,14 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// Prints a message on stderr; a closed stderr is ignored.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Prints a message on stderr, unless it was printed before.
+pub fn note_once(text: &str) {
+    static PRINTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if PRINTED.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
+        note(text);
+    }
 }
 
 /// Prints an error on stderr.

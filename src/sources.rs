@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use equimod_data::dataset::folder::ENDINGS;
+use equimod_data::dataset::folder::is_image;
 use equimod_data::{
     CifarDataset, Concat, Dataset, Error, FolderDataset, PackedDataset, ParquetDataset, ShardsDataset, Split,
     Stl10Dataset, Stl10Split,
@@ -13,14 +13,17 @@ use equimod_data::{
 use crate::bundled::{Part, emoji};
 use crate::hub::reference::{PREFIX, Reference};
 use crate::hub::{self, Wanted};
-use crate::split_names::{split_called, split_of};
+use crate::layout::{self, Asked, Layout};
+use crate::output;
+use crate::split_names::split_of;
 
 /// Sources: a name, and one line.
 pub const SOURCES: [(&str, &str); 9] = [
     ("emoji", "bundled: 3781 Noto and 3781 Twemoji pictures of 32 × 32, labels category, subgroup, skin_tone, flag"),
     (
         "FOLDER",
-        "pictures (JPEG, PNG, WebP, BMP) in class sub-folders, or unlabelled; train/ beside test/ or val/ are splits",
+        "images (JPEG, PNG, WebP, BMP, GIF, TIFF) in class sub-folders, or unlabeled; train/, val/, test/ are splits (say \
+         FOLDER#classes or FOLDER#splits where other folders of images lie beside them)",
     ),
     ("FOLDER of CIFAR-10, CIFAR-100, STL-10", "their binary versions, unpacked (CIFAR also as its .tar.gz)"),
     ("FOLDER of MNIST, Fashion-MNIST", "their four idx files, unpacked (a build with the feature mnist)"),
@@ -67,6 +70,8 @@ pub struct Splits {
     pub pretraining: Option<Arc<dyn Dataset>>,
     /// Set where each split is two designs of the same things, one after the other in the same order.
     pub designs: Option<Designs>,
+    /// What lies in a folder beside its splits and is not read, for people.
+    pub left_out: Vec<String>,
 }
 
 /// Two designs of the same things, for retrieval across them.
@@ -79,7 +84,15 @@ pub struct Designs {
 
 impl Splits {
     fn of(name: &str, train: Arc<dyn Dataset>, test: Option<Arc<dyn Dataset>>) -> Self {
-        Self { name: name.into(), train, validation: None, test, pretraining: None, designs: None }
+        Self {
+            name: name.into(),
+            train,
+            validation: None,
+            test,
+            pretraining: None,
+            designs: None,
+            left_out: Vec::new(),
+        }
     }
 
     /// With validation pictures; where there are no test pictures, they are what is tested on.
@@ -148,8 +161,17 @@ fn emoji_splits() -> anyhow::Result<Splits> {
     Ok(Splits { designs, ..Splits::of("emoji", train, Some(test)) })
 }
 
-/// A source on this machine, with or without the name of a column of tables.
+/// A source on this machine, with or without the name of a column of tables. Says what a folder was taken for.
 fn open(source: &str, reading: Reading) -> anyhow::Result<Splits> {
+    let splits = found(source, reading)?;
+    let path = if Path::new(source).exists() { source } else { source.split('#').next().unwrap_or(source) };
+    if Path::new(path).is_dir() {
+        output::note_once(&layout::line(source, &splits));
+    }
+    Ok(splits)
+}
+
+fn found(source: &str, reading: Reading) -> anyhow::Result<Splits> {
     let (path, column) = match source.rsplit_once('#') {
         Some((path, column)) if !Path::new(source).exists() => (Path::new(path), Some(column)),
         _ => (Path::new(source), None),
@@ -216,9 +238,8 @@ fn table(source: &str, file: &Path, column: Option<&str>, reading: Reading) -> a
         let hint = if source.contains(['/', '\\', '.']) { "" } else { ", and the bundled set is called emoji" };
         return Err(wrong(format!("there is no such file or folder{hint}; see `equimod list datasets`")).into());
     }
-    let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
-    if ENDINGS.contains(&ending.as_str()) {
-        return Err(wrong("it is one picture, not a data set; give the folder that it is in".into()).into());
+    if is_image(file) {
+        return Err(wrong("it is one image, not a data set; give the folder that it is in".into()).into());
     }
     let table = ParquetDataset::open(file, column)?.oriented(reading.oriented);
     Ok(Splits::of(source, Arc::new(table), None))
@@ -229,40 +250,31 @@ fn folder(source: &str, path: &Path, column: Option<&str>, reading: Reading) -> 
         return Ok(Splits::of(source, Arc::new(ShardsDataset::open(path)?.oriented(reading.oriented)), None));
     }
     let tables = tables_below(path)?;
-    if !tables.is_empty() || column.is_some() {
+    let asked = column.and_then(Asked::of);
+    if !tables.is_empty() || (column.is_some() && asked.is_none()) {
         return of_tables(source, &tables, column, reading);
     }
-    let splits = split_folders(path)?;
-    if let Some(train) = splits.get("train") {
-        let inside = |path: &PathBuf| open(&path.display().to_string(), reading).map(|splits| splits.train);
-        let open = |split: &str| splits.get(split).map(inside).transpose();
-        return Ok(Splits::of(source, inside(train)?, open("test")?).or_validation(open("validation")?));
+    let Layout { splits, left_out } = Layout::of(path, asked)?;
+    if splits.is_empty() {
+        return Ok(Splits::of(source, images(path, reading)?, None));
     }
-    Ok(Splits::of(source, Arc::new(FolderDataset::open(path)?.oriented(reading.oriented)), None))
+    let inside = |path: &PathBuf| match layout::holds_images(path) {
+        true => images(path, reading),
+        // Tables or shards.
+        false => found(&path.display().to_string(), reading).map(|splits| splits.train),
+    };
+    let open = |split: &str| splits.get(split).map(inside).transpose();
+    let splits = match (open("train")?, open("validation")?, open("test")?) {
+        (Some(train), validation, test) => Splits::of(source, train, test).or_validation(validation),
+        (None, Some(train), test) => Splits::of(source, train, test),
+        (None, None, only) => Splits::of(source, only.map_or_else(|| images(path, reading), Ok)?, None),
+    };
+    Ok(Splits { left_out, ..splits })
 }
 
-/// The sub-folders that are splits, such as `train` beside `test` or `val`, where there are no others: with others, they
-/// are classes.
-fn split_folders(path: &Path) -> anyhow::Result<BTreeMap<&'static str, PathBuf>> {
-    let mut folders = Vec::new();
-    let failed = |source| Error::Io { path: path.into(), source };
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let folder = entry.map_err(failed)?.path();
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !folder.is_dir() || name.starts_with('.') {
-            continue;
-        }
-        let Some(split) = split_called(&name) else { return Ok(BTreeMap::new()) };
-        folders.push((split, folder));
-    }
-    let mut splits = BTreeMap::new();
-    for (split, folder) in folders {
-        if splits.insert(split, folder).is_some() {
-            let reason = format!("several of its folders are the split {split}; leave one");
-            return Err(Error::DataSet { name: path.display().to_string(), reason }.into());
-        }
-    }
-    Ok(splits)
+/// The images below a folder.
+fn images(path: &Path, reading: Reading) -> anyhow::Result<Arc<dyn Dataset>> {
+    Ok(Arc::new(FolderDataset::open(path)?.oriented(reading.oriented)))
 }
 
 /// The parquet files in a folder and in its folders, by split.

@@ -17,6 +17,21 @@ pub fn split_of(name: &str) -> Option<&'static str> {
     name.split(|c: char| !c.is_alphanumeric()).find_map(split_called)
 }
 
+/// Words that folders of splits have in their names beside that of the split.
+const BESIDE: [&str; 12] =
+    ["set", "data", "dataset", "split", "images", "image", "imgs", "img", "pictures", "photos", "files", "ilsvrc"];
+
+/// The split that a folder is by its name, in any case: `train`, `train2017`, `ILSVRC2012_img_val`, `TestSet`; `None`
+/// where the name says more than that.
+pub fn split_of_folder(name: &str) -> Option<&'static str> {
+    let name = name.to_lowercase();
+    let mut words = name.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty() && !BESIDE.contains(word));
+    let word = words.next()?;
+    let joined = || BESIDE.iter().find_map(|beside| split_called(word.strip_suffix(beside)?));
+    let split = split_called(word).or_else(joined)?;
+    words.next().is_none().then_some(split)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +48,26 @@ mod tests {
             ("latest", None),
         ] {
             assert_eq!(split_of(name), split, "{name}");
+        }
+    }
+
+    #[test]
+    fn folders_are_splits_by_their_whole_names() {
+        for (name, split) in [
+            ("TRAIN", Some("train")),
+            ("train2017", Some("train")),
+            ("ILSVRC2012_img_val", Some("validation")),
+            ("TestSet", Some("test")),
+            ("training_set", Some("train")),
+            ("valid", Some("validation")),
+            ("test-images", Some("test")),
+            ("trainA", None),
+            ("model_train", None),
+            ("images", None),
+            ("latest", None),
+            ("2017", None),
+        ] {
+            assert_eq!(split_of_folder(name), split, "{name}");
         }
     }
 }

@@ -97,7 +97,7 @@ fn verify_lists_what_fails_and_training_replaces_it() {
     let output = scratch.run(&["data", "verify", "pictures", "--out", "found.json"]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(3));
-    assert!(told.contains("cut.png") && told.contains("60 of 61 pictures decode"), "{told}");
+    assert!(told.contains("cut.png") && told.contains("60 of 61 images decode"), "{told}");
     let found = parsed(&fs::read_to_string(scratch.path("found.json")).unwrap());
     assert!(found["failed"][0]["path"].as_str().unwrap().ends_with("cut.png"));
     assert_ne!(found["fingerprint"], fine["fingerprint"]);
@@ -140,9 +140,10 @@ fn folders_of_splits_and_of_sets_are_told_by_their_names() {
     scratch.pictures("twice/val", 1);
     scratch.pictures("twice/dev", 1);
     scratch.refused(&["data", "stats", "twice"], 3, &["several of its folders are the split validation"]);
-    // With a folder that is no split, all three are classes.
-    assert_eq!(stats(&["three"])["labels"][0]["classes"].as_array().unwrap().len(), 3);
-    scratch.refused(&["data", "stats", "imagenet/train/class0/1.png"], 3, &["one picture", "folder that it is in"]);
+    // With a folder that is no split, all three may be classes.
+    scratch.refused(&["data", "stats", "three"], 3, &["as splits (train, val)", "3 classes"]);
+    assert_eq!(stats(&["three#classes"])["labels"][0]["classes"].as_array().unwrap().len(), 3);
+    scratch.refused(&["data", "stats", "imagenet/train/class0/1.png"], 3, &["one image", "folder that it is in"]);
     scratch.refused(&["data", "index", "nothing"], 3, &["no such tar file"]);
     // Tables with another column of pictures than the usual one, alone and in a folder.
     let table = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tables/photo.parquet");

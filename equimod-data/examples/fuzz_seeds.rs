@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use equimod_data::dataset::{PackConfig, Storage, index_shards, pack};
@@ -11,6 +12,8 @@ use equimod_data::{FolderDataset, Policy, Size, view_rng};
 
 /// Whole pictures of every format.
 const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/pillow/decode");
+/// Images as other people's programs write them.
+const STRANGERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/strangers/images.tar.gz");
 /// Where the targets are.
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 
@@ -40,6 +43,15 @@ fn pictures() -> Done {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !name.ends_with("expected.png") && path.is_file() {
             keep("picture", &name, &fs::read(&path)?)?;
+        }
+    }
+    for entry in tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(STRANGERS)?)).entries()? {
+        let mut entry = entry?;
+        let name = entry.path()?.display().to_string().replace('/', "-");
+        if !name.ends_with("expected.png") {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes)?;
+            keep("picture", &name, &bytes)?;
         }
     }
     Ok(())

@@ -1,15 +1,15 @@
 //! From the bytes of a file to 8-bit red, green and blue.
 
-use std::io::{BufRead, Cursor, Seek};
+use std::io::{BufRead, Cursor, Read, Seek};
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-use crate::image::{Image, Size};
+use crate::formats;
+use crate::image::{Examined, Image, Size};
+
+mod gif;
+mod jpeg;
 
 /// Longest side of a picture that is decoded.
 pub const LONGEST_SIDE: u32 = 1 << 15;
@@ -22,23 +22,66 @@ type Decoded<T> = std::result::Result<T, String>;
 
 /// Decodes a file; EXIF orientation is ignored.
 pub(crate) fn picture(bytes: &[u8]) -> Decoded<Image> {
-    let reader = reader(Cursor::new(bytes))?;
-    if reader.format() == Some(ImageFormat::Jpeg) {
-        return jpeg(bytes);
+    match format(bytes) {
+        Some(ImageFormat::Jpeg) => jpeg::decode(bytes),
+        Some(ImageFormat::Gif) => gif::first_frame(bytes),
+        Some(_) => other(bytes),
+        None => Err(formats::what_else(bytes)),
     }
-    let decoder = reader.into_decoder().map_err(|e| e.to_string())?;
+}
+
+/// The format of a file by its first bytes, if it is one that is read.
+fn format(bytes: &[u8]) -> Option<ImageFormat> {
+    image::guess_format(bytes).ok().filter(|format| name(*format).is_some())
+}
+
+/// The name of a format that is read.
+fn name(format: ImageFormat) -> Option<&'static str> {
+    Some(match format {
+        ImageFormat::Bmp => "BMP",
+        ImageFormat::Gif => "GIF",
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Png => "PNG",
+        ImageFormat::Tiff => "TIFF",
+        ImageFormat::WebP => "WebP",
+        _ => return None,
+    })
+}
+
+/// The format of an encoded image, and the errors in it that decoding passes over.
+pub(crate) fn examine(bytes: &[u8]) -> Option<Examined> {
+    let format = format(bytes)?;
+    let doubts = if format == ImageFormat::Jpeg { jpeg::doubts(bytes) } else { Vec::new() };
+    Some(Examined { format: name(format)?, doubts })
+}
+
+/// Decodes a file in one of the formats that have no file of their own here.
+fn other(bytes: &[u8]) -> Decoded<Image> {
+    let decoder = reader(Cursor::new(bytes))?.into_decoder().map_err(in_words)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
-    let decoded = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+        return Err("its samples are floating-point numbers, only 8 and 16 bits are read; convert it to PNG".into());
+    }
+    let decoded = DynamicImage::from_decoder(decoder).map_err(in_words)?;
     let size = Size { height: decoded.height() as usize, width: decoded.width() as usize };
     finish(size, to_rgb(decoded))
+}
+
+/// A decoder's error as a clause.
+fn in_words(error: ImageError) -> String {
+    match &error {
+        ImageError::Unsupported(what) if what.format_hint().to_string().contains("Tiff") => {
+            format!("it is a TIFF of a kind that is not read ({error}); convert it to PNG")
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// Decodes a file and turns the picture as its EXIF orientation says.
 pub(crate) fn oriented(bytes: &[u8]) -> Decoded<Image> {
     let picture = picture(bytes)?;
-    let orientation = reader(Cursor::new(bytes))?.into_decoder().and_then(|mut decoder| decoder.orientation());
-    let orientation = orientation.map_err(|e| e.to_string())?;
+    let orientation = orientation(bytes).map_err(|e| e.to_string())?;
     if orientation == Orientation::NoTransforms {
         return Ok(picture);
     }
@@ -49,11 +92,49 @@ pub(crate) fn oriented(bytes: &[u8]) -> Decoded<Image> {
     finish(Size { height: turned.height() as usize, width: turned.width() as usize }, turned.into_rgb8().into_raw())
 }
 
+/// The orientation in a file's EXIF data, before which some programs write JPEG's prefix also in other formats.
+fn orientation(bytes: &[u8]) -> image::ImageResult<Orientation> {
+    const PREFIX: &[u8] = b"Exif\0\0";
+    let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
+    match decoder.exif_metadata()? {
+        Some(exif) => {
+            let exif = exif.strip_prefix(PREFIX).unwrap_or(&exif);
+            Ok(Orientation::from_exif_chunk(exif).unwrap_or(Orientation::NoTransforms))
+        }
+        // A TIFF file has the orientation among its own tags.
+        None => decoder.orientation(),
+    }
+}
+
 /// The size that a file's header says; EXIF orientation is ignored.
-pub(crate) fn size(source: impl BufRead + Seek) -> Decoded<Size> {
-    let (width, height) = reader(source)?.into_dimensions().map_err(|e| e.to_string())?;
+pub(crate) fn size(mut source: impl BufRead + Seek) -> Decoded<Size> {
+    let read = |e: std::io::Error| e.to_string();
+    let reader = reader(&mut source)?;
+    let format = reader.format();
+    let (width, height) = match format.filter(|format| name(*format).is_some()) {
+        Some(ImageFormat::Gif) => {
+            source.rewind().map_err(read)?;
+            return gif::size(source);
+        }
+        Some(_) => match reader.into_dimensions() {
+            Ok(size) => size,
+            Err(error) => return Err(why_not(source, format).unwrap_or_else(|| in_words(error))),
+        },
+        None => return Err(why_not(source, None).unwrap_or_else(|| "it cannot be read".into())),
+    };
     check_size(width, height)?;
     Ok(Size { height: height as usize, width: width as usize })
+}
+
+/// Why a file is not read, where its content says so.
+fn why_not(mut source: impl BufRead + Seek, format: Option<ImageFormat>) -> Option<String> {
+    let mut bytes = Vec::new();
+    source.rewind().and_then(|()| source.take(MOST_MEMORY).read_to_end(&mut bytes)).ok()?;
+    match format {
+        None => Some(formats::what_else(&bytes)),
+        Some(ImageFormat::Jpeg) => jpeg::Survey::of(&bytes).not_read(),
+        Some(_) => None,
+    }
 }
 
 fn reader<R: BufRead + Seek>(source: R) -> Decoded<ImageReader<R>> {
@@ -77,48 +158,6 @@ fn check_size(width: u32, height: u32) -> Decoded<()> {
 
 fn finish(size: Size, pixels: Vec<u8>) -> Decoded<Image> {
     Image::new(size, pixels).map_err(|e| e.to_string())
-}
-
-/// Straight from the decoder, without a copy.
-fn jpeg(bytes: &[u8]) -> Decoded<Image> {
-    let options = DecoderOptions::default()
-        .set_strict_mode(false)
-        .set_max_width(LONGEST_SIDE as usize)
-        .set_max_height(LONGEST_SIDE as usize)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(|e| e.to_string())?;
-    let (width, height) = decoder.dimensions().ok_or("it has no size")?;
-    check_size(width as u32, height as u32)?;
-    let pixels = decoder.decode().map_err(|e| e.to_string())?;
-    // The decoder fills what is missing with grey.
-    match ends(bytes) {
-        Some(()) => finish(Size { height, width }, pixels),
-        None => Err("it is cut short".into()),
-    }
-}
-
-/// Whether a JPEG file goes on until its end marker: segments, and compressed data, in which 0xFF stands before a 0 or
-/// a restart marker.
-fn ends(bytes: &[u8]) -> Option<()> {
-    const END: u8 = 0xD9;
-    const SCAN: u8 = 0xDA;
-    let mut rest = bytes.get(2..)?;
-    loop {
-        rest = &rest[memchr::memchr(0xFF, rest)? + 1..];
-        match *rest.first()? {
-            END => return Some(()),
-            // Fill bytes, stuffed zeros, restarts and other markers without a length.
-            0xFF => continue,
-            0 | 1 | 0xD0..=0xD8 => rest = &rest[1..],
-            marker => {
-                let length = u16::from_be_bytes([*rest.get(1)?, *rest.get(2)?]);
-                // Of a scan's header, the compressed data follow; they are searched like what lies between segments.
-                let skip = if marker == SCAN { 1 } else { 1 + usize::from(length) };
-                rest = rest.get(skip..)?;
-            }
-        }
-    }
 }
 
 /// Alpha dropped, greys repeated, of 16 bits the upper 8.

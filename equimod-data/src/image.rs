@@ -40,6 +40,15 @@ impl fmt::Display for Size {
     }
 }
 
+/// What can be said of an encoded image beside its pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Examined {
+    /// The name of its format.
+    pub format: &'static str,
+    /// Errors in the file that decoding passes over, each as a clause; only JPEG files are looked at.
+    pub doubts: Vec<String>,
+}
+
 /// A picture: height × width × 3 bytes, row by row, red, green, blue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -63,9 +72,9 @@ impl Image {
         Self { size, pixels }
     }
 
-    /// Decodes a file (BMP, JPEG, PNG, WebP, told by its content) as Pillow's `convert("RGB")` does: alpha is dropped,
-    /// palettes and CMYK are converted, of 16 bits the upper 8 stay. EXIF orientation is ignored. `key` names the
-    /// picture in errors.
+    /// Decodes a file (BMP, GIF, JPEG, PNG, TIFF, WebP, recognized by its content) as Pillow's `convert("RGB")` does:
+    /// alpha is dropped, palettes and CMYK are converted, of 16 bits the upper 8 stay, of several frames or pages the
+    /// first. EXIF orientation is ignored. `key` names the image in errors.
     pub fn decode(bytes: &[u8], key: &str) -> Result<Self> {
         decode::picture(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
     }
@@ -78,6 +87,12 @@ impl Image {
     /// The size of an encoded picture, from its header; EXIF orientation is ignored.
     pub fn decode_size(bytes: &[u8], key: &str) -> Result<Size> {
         decode::size(Cursor::new(bytes)).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
+    }
+
+    /// Looks for errors in an encoded image that decoding passes over, at the cost of decoding it once more; `None` where
+    /// its format is not read.
+    pub fn examine(bytes: &[u8]) -> Option<Examined> {
+        decode::examine(bytes)
     }
 
     /// The picture as a PNG file.

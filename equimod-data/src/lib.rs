@@ -29,6 +29,7 @@ pub mod dataset;
 mod decode;
 pub mod encoding;
 mod error;
+pub mod formats;
 mod hashed_file;
 pub mod image;
 pub mod loader;
@@ -47,7 +48,7 @@ pub use dataset::{
 };
 pub use encoding::{Encoding, LayoutConfig, ParamLayout, ParamValue, Statistics};
 pub use error::{Error, Result};
-pub use image::{Image, Size};
+pub use image::{Examined, Image, Size};
 pub use loader::{Batch, Batches, Loader, LoaderConfig, Pixels, Skipped};
 pub use policy::{CleanView, Policy, ViewParams, ViewPolicy, clean_view};
 pub use random::{Rng, view_rng};

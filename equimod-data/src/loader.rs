@@ -129,13 +129,18 @@ impl Loader {
                 format!("its {} pictures do not fill a batch of {}; use a smaller batch", dataset.len(), config.batch);
             return Err(Error::data_set(dataset.name(), text));
         }
-        let skipped = SkippedList::new(dataset.name(), dataset.len(), config.skip_share);
+        let skipped = SkippedList::new(dataset.as_ref(), config.skip_share)?;
         let (clean, params, shared_by) = (config.clean, config.params, config.shared_by.filter(|&chunk| chunk > 0));
         let (pairs, small, orders) = (config.pairs.clone(), config.small.clone(), Mutex::default());
         let source =
             Source { dataset, policy, layout, sampler, clean, params, pairs, small, shared_by, skipped, orders };
         let shared = Arc::new(source);
         Ok(Self { shared, threads: config.threads.max(1), prefetch: config.prefetch.max(1) })
+    }
+
+    /// The images that batches are made of.
+    pub fn dataset(&self) -> &dyn Dataset {
+        self.shared.dataset.as_ref()
     }
 
     /// Batches in an epoch.

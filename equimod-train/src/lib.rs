@@ -24,6 +24,7 @@ mod error;
 mod evidence;
 mod find_rate;
 pub mod guard;
+mod listing;
 pub mod metrics;
 mod policy_choice;
 pub mod probe;

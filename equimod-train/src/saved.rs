@@ -131,7 +131,7 @@ impl Trainer {
         for folder in run.checkpoints()? {
             match read_folder(&folder) {
                 Ok(files) => {
-                    self.restore(&files, &folder)?;
+                    self.restore(run, &files, &folder)?;
                     run.point_to_best(self.best.as_ref())?;
                     return Ok(skipped);
                 }
@@ -148,7 +148,7 @@ impl Trainer {
         )))
     }
 
-    fn restore(&mut self, files: &BTreeMap<String, Vec<u8>>, folder: &Path) -> Result<()> {
+    fn restore(&mut self, run: &RunDirectory, files: &BTreeMap<String, Vec<u8>>, folder: &Path) -> Result<()> {
         let file = |name: &str| {
             let missing = || Error::RunDirectory(format!("{} holds no {name}", folder.display()));
             files.get(name).map(Vec::as_slice).ok_or_else(missing)
@@ -165,7 +165,7 @@ impl Trainer {
             return Err(Error::Recipe(vec![text]));
         }
         if state.data_fingerprint != self.fingerprint {
-            return Err(Error::DataSet("the pictures are not those that the run was started with".into()));
+            return Err(self.other_images(run, folder, &state.data_fingerprint));
         }
         let device = &self.surroundings.device;
         let path = folder.join(MODEL_FILE);

@@ -232,6 +232,7 @@ impl Trainer {
         mut probe: Option<&mut dyn Probe>,
     ) -> Result<Ending> {
         let total = self.total_steps();
+        self.keep_listing(run)?;
         let mut batches = self.loader.start(self.step)?;
         let (mut speed, mut collapse) = (Speed::new(self.recipe.data.batch), Collapse::default());
         while self.step < total {

@@ -22,7 +22,7 @@ pub enum DataCommand {
     Stats(DataStats),
     /// Measured and analytic statistics of every value of the parameter vector.
     Params(DataParams),
-    /// Decode every picture; list what fails, and print a fingerprint.
+    /// Decode every image; report what fails, what is suspicious and what was passed over, and print a fingerprint.
     Verify(Verify),
     /// Write pictures into one memory-mapped file.
     Pack(Pack),

@@ -1,10 +1,11 @@
 //! Data sets one after the other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Dataset, Task};
+use super::{Dataset, Entries, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
@@ -68,6 +69,25 @@ impl Dataset for Concat {
     fn image(&self, index: usize) -> Result<Image> {
         let (part, index) = self.at(index)?;
         part.image(index)
+    }
+
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        let (part, index) = self.at(index)?;
+        part.encoded(index)
+    }
+
+    fn unread(&self) -> BTreeMap<usize, &'static str> {
+        let (mut all, mut start) = (BTreeMap::new(), 0);
+        for part in &self.parts {
+            all.extend(part.unread().into_iter().map(|(index, format)| (start + index, format)));
+            start += part.len();
+        }
+        all
+    }
+
+    fn entries(&self) -> Result<Entries<'_>> {
+        let parts: Vec<Entries<'_>> = self.parts.iter().map(|part| part.entries()).collect::<Result<_>>()?;
+        Ok(Box::new(parts.into_iter().flatten()))
     }
 
     fn size(&self, index: usize) -> Result<Size> {

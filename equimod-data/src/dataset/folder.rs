@@ -1,69 +1,51 @@
-//! A folder of pictures: class sub-folders, or unlabelled, of any nesting.
+//! A folder of images: class sub-folders, or unlabeled, of any nesting.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use walkdir::WalkDir;
 
-use super::{Dataset, Task};
+use super::{Dataset, Entries, Task};
+use crate::formats;
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
-/// File endings that count as pictures, in lower case.
-pub const ENDINGS: [&str; 5] = ["bmp", "jpeg", "jpg", "png", "webp"];
+mod walk;
 
-/// The pictures below a folder, in the order of their paths.
+pub use crate::formats::EXTENSIONS as ENDINGS;
+use walk::File;
+pub use walk::{PassedOver, holds_file, is_leftover};
+
+/// The images below a folder, in the order of their paths.
 ///
-/// Where no picture lies in the folder itself, its sub-folders are the classes of the task `class` (and may be nested
-/// further); where one does, the pictures are unlabelled.
+/// Where no image lies in the folder itself, its sub-folders are the classes of the task `class` (and may be nested
+/// further); where one does, the images are unlabeled. Hidden files and folders, and what other programs leave behind,
+/// are passed over. Images in formats that are not read are among the others, but do not decode.
 pub struct FolderDataset {
     root: PathBuf,
     name: String,
     files: Vec<File>,
     tasks: Vec<Task>,
+    passed_over: PassedOver,
     oriented: bool,
 }
 
-struct File {
-    /// Below the root.
-    path: PathBuf,
-    bytes: u64,
-    class: Option<u32>,
-}
-
 impl FolderDataset {
-    /// Lists the pictures below `root`.
+    /// Lists the images below `root`; at least one must be in a format that is read.
     pub fn open(root: &Path) -> Result<Self> {
         let name = root.display().to_string();
         if !root.is_dir() {
             let reason = if root.exists() { "it is not a folder" } else { "there is no such folder" };
-            return Err(Error::data_set(name, format!("{reason}; give a folder of pictures")));
+            return Err(Error::data_set(name, format!("{reason}; give a folder of images")));
         }
-        let mut files = Vec::new();
-        let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
-        for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
-            match entry {
-                Ok(entry) if entry.file_type().is_file() && is_picture(entry.path()) => {
-                    let bytes = entry.metadata().map_err(|e| unreadable(root, e))?.len();
-                    files.push(File { path: below(entry.path()), bytes, class: None });
-                }
-                Ok(_) => {}
-                // A link to nowhere is a picture that does not decode, or none; a link back up is walked already.
-                Err(error) if leads_nowhere(&error) => {
-                    let path = error.path().filter(|path| is_picture(path));
-                    files.extend(path.map(|path| File { path: below(path), bytes: 0, class: None }));
-                }
-                Err(error) => return Err(unreadable(root, error)),
-            }
-        }
-        if files.is_empty() {
-            let reason = format!("it holds no pictures; files ending in {} are read", ENDINGS.join(", "));
-            return Err(Error::data_set(name, reason));
+        let (mut files, passed_over) = walk::walk(root)?;
+        if files.iter().all(|file| file.unread.is_some()) {
+            return Err(Error::data_set(name, nothing_to_read(&files, &passed_over)));
         }
         let tasks = label(&mut files);
-        Ok(Self { root: root.into(), name, files, tasks, oriented: false })
+        Ok(Self { root: root.into(), name, files, tasks, passed_over, oriented: false })
     }
 
     /// The same folder with pictures turned as their EXIF orientation says, if `oriented`.
@@ -72,32 +54,47 @@ impl FolderDataset {
         self
     }
 
+    /// The path of an image in a format that is read.
     fn path(&self, index: usize) -> Result<PathBuf> {
         let file = self.files.get(index);
-        let file = file.ok_or_else(|| Error::data_set(&self.name, format!("it has no picture {index}")))?;
-        Ok(self.root.join(&file.path))
+        let file = file.ok_or_else(|| Error::data_set(&self.name, format!("it has no image {index}")))?;
+        let path = self.root.join(&file.path);
+        match file.unread {
+            None => Ok(path),
+            Some(format) => Err(Error::Picture { key: path.display().to_string(), reason: formats::not_read(format) }),
+        }
+    }
+
+    /// The bytes of a file, and its key.
+    fn read(&self, index: usize) -> Result<(Vec<u8>, String)> {
+        let path = self.path(index)?;
+        let key = path.display().to_string();
+        match fs::read(&path) {
+            Ok(bytes) => Ok((bytes, key)),
+            Err(error) => Err(Error::Picture { key, reason: error.to_string() }),
+        }
     }
 }
 
-fn unreadable(root: &Path, error: walkdir::Error) -> Error {
-    let path = error.path().unwrap_or(root).to_owned();
-    let text = error.to_string();
-    Error::io(path, error.into_io_error().unwrap_or_else(|| std::io::Error::other(text)))
+/// Numbers of images in formats that are not read.
+fn unread_formats(files: &[File]) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    files.iter().filter_map(|file| file.unread).for_each(|format| *counts.entry(format).or_default() += 1);
+    counts
 }
 
-/// Whether an entry is a link to what is not there, or to a folder around it.
-fn leads_nowhere(error: &walkdir::Error) -> bool {
-    let missing = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
-    error.loop_ancestor().is_some() || (error.depth() > 0 && error.io_error().is_some_and(missing))
+/// Why a folder without an image that is read is refused.
+fn nothing_to_read(files: &[File], passed_over: &PassedOver) -> String {
+    let mut found: Vec<String> =
+        unread_formats(files).into_iter().map(|(format, count)| format!("{count} in the format {format}")).collect();
+    found.extend(passed_over.clauses());
+    let found = if found.is_empty() { String::new() } else { format!("; what lies there: {}", found.join(", ")) };
+    format!("it holds no images in a format that is read ({}){found}", formats::READ)
 }
 
-/// By its ending; hidden files (such as the shadows that macOS leaves beside pictures) are none.
-fn is_picture(path: &Path) -> bool {
-    if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
-        return false;
-    }
-    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+/// Whether a file is an image by the extension of its name, in a format that is read or not.
+pub fn is_image(path: &Path) -> bool {
+    walk::kind(path) != formats::Kind::Other
 }
 
 /// Labels files by their first folder, unless one lies in none.
@@ -127,10 +124,27 @@ impl Dataset for FolderDataset {
     }
 
     fn image(&self, index: usize) -> Result<Image> {
-        let path = self.path(index)?;
-        let key = path.display().to_string();
-        let bytes = fs::read(&path).map_err(|e| Error::Picture { key: key.clone(), reason: e.to_string() })?;
+        let (bytes, key) = self.read(index)?;
         if self.oriented { Image::decode_oriented(&bytes, &key) } else { Image::decode(&bytes, &key) }
+    }
+
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        self.read(index).map(|(bytes, _)| Some(bytes))
+    }
+
+    fn unread(&self) -> BTreeMap<usize, &'static str> {
+        let unread = |(index, file): (usize, &File)| Some((index, file.unread?));
+        self.files.iter().enumerate().filter_map(unread).collect()
+    }
+
+    fn passed_over(&self) -> Option<&PassedOver> {
+        Some(&self.passed_over)
+    }
+
+    /// The paths below the folder, with the lengths of the files in bytes.
+    fn entries(&self) -> Result<Entries<'_>> {
+        let entry = |file: &File| (file.path.to_string_lossy().into_owned(), file.bytes.to_string());
+        Ok(Box::new(self.files.iter().map(entry)))
     }
 
     fn size(&self, index: usize) -> Result<Size> {

@@ -3,6 +3,7 @@
 mod cifar;
 mod concat;
 pub mod folder;
+mod listing;
 mod memory;
 mod packed;
 mod parquet;
@@ -12,13 +13,16 @@ mod subset;
 
 pub use cifar::CifarDataset;
 pub use concat::Concat;
-pub use folder::FolderDataset;
+pub use folder::{FolderDataset, PassedOver};
+pub use listing::{Changes, Entries, Listing};
 pub use memory::MemoryDataset;
 pub use packed::{PackConfig, PackSummary, PackedDataset, Storage, pack};
 pub use parquet::ParquetDataset;
 pub use shards::{ShardsDataset, index_shards};
 pub use stl10::{Stl10Dataset, Stl10Split};
 pub use subset::Subset;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +62,28 @@ pub trait Dataset: Send + Sync {
 
     /// Decodes a picture.
     fn image(&self, index: usize) -> Result<Image>;
+
+    /// The bytes of an image's file; `None` where it is not kept as one.
+    fn encoded(&self, _index: usize) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    /// The images that are known not to decode because of their format, each with the format's name.
+    fn unread(&self) -> BTreeMap<usize, &'static str> {
+        BTreeMap::new()
+    }
+
+    /// The contents of a folder that are not images; `None` for other sources.
+    fn passed_over(&self) -> Option<&PassedOver> {
+        None
+    }
+
+    /// The parts that the fingerprint is made of, to say later which of them changed: for a folder its files with their
+    /// lengths, for other sources each table or the whole with its fingerprint.
+    fn entries(&self) -> Result<Entries<'_>> {
+        let name = self.name().rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+        Ok(Box::new(std::iter::once((name, self.fingerprint()?))))
+    }
 
     /// The size of a picture, from its header.
     fn size(&self, index: usize) -> Result<Size>;

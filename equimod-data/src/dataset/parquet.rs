@@ -255,6 +255,10 @@ impl Dataset for ParquetDataset {
         })
     }
 
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        self.with_bytes(index, |bytes, _| Ok(Some(bytes.to_vec())))
+    }
+
     fn size(&self, index: usize) -> Result<Size> {
         if self.oriented {
             return Ok(self.image(index)?.size());

@@ -136,6 +136,10 @@ impl Dataset for ShardsDataset {
         if self.oriented { Image::decode_oriented(&bytes, &key) } else { Image::decode(&bytes, &key) }
     }
 
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        self.read(index).map(|(bytes, _)| Some(bytes))
+    }
+
     fn size(&self, index: usize) -> Result<Size> {
         if self.oriented {
             return Ok(self.image(index)?.size());

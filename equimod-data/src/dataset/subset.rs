@@ -1,10 +1,11 @@
 //! Some pictures of a data set.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Dataset, Task};
+use super::{Dataset, Entries, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
@@ -63,6 +64,21 @@ impl Dataset for Subset {
 
     fn image(&self, index: usize) -> Result<Image> {
         self.whole.image(self.at(index)?)
+    }
+
+    fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>> {
+        self.whole.encoded(self.at(index)?)
+    }
+
+    fn unread(&self) -> BTreeMap<usize, &'static str> {
+        let whole = self.whole.unread();
+        let of = |(place, index): (usize, &usize)| Some((place, *whole.get(index)?));
+        self.indices.iter().enumerate().filter_map(of).collect()
+    }
+
+    /// Those of the whole data set.
+    fn entries(&self) -> Result<Entries<'_>> {
+        self.whole.entries()
     }
 
     fn size(&self, index: usize) -> Result<Size> {

@@ -7,6 +7,7 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Dataset;
+use crate::formats;
 use crate::image::Image;
 use crate::random::replacement_rng;
 use crate::{Error, Result};
@@ -37,8 +38,16 @@ pub(super) struct SkippedList {
 }
 
 impl SkippedList {
-    pub fn new(name: &str, samples: usize, share: f64) -> Self {
-        Self { name: name.into(), samples, share, known: Mutex::default() }
+    /// For a data set of which `share` may fail. Images that are known not to decode count at once; too many of them
+    /// are an error.
+    pub fn new(dataset: &dyn Dataset, share: f64) -> Result<Self> {
+        let unread = dataset.unread();
+        let known = Mutex::new(unread.keys().copied().collect());
+        let list = Self { name: dataset.name().into(), samples: dataset.len(), share, known };
+        if let Some((&index, format)) = unread.last_key_value() {
+            list.check(unread.len(), &dataset.key(index), &formats::not_read(format))?;
+        }
+        Ok(list)
     }
 
     /// Picture `sample`, or, where it does not decode, another that (seed, epoch, sample) decides; those that do not
@@ -71,18 +80,20 @@ impl SkippedList {
     fn count(&self, last: &Skipped) -> Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(last.index);
-        let failed = known.len();
-        if failed as f64 > self.share * self.samples as f64 {
-            let text = format!(
-                "{failed} of its {} pictures do not decode (the last: {}: {}), more than {} %; \
-                 `equimod data verify` lists them all, data.skip_share allows more",
-                self.samples,
-                last.path,
-                last.reason,
-                self.share * 100.0
-            );
-            return Err(Error::data_set(&self.name, text));
+        self.check(known.len(), &last.path, &last.reason)
+    }
+
+    /// Refuses more than the share that may fail.
+    fn check(&self, failed: usize, last: &str, reason: &str) -> Result<()> {
+        if failed as f64 <= self.share * self.samples as f64 {
+            return Ok(());
         }
-        Ok(())
+        let text = format!(
+            "{failed} of its {} images do not decode (the last: {last}: {reason}), more than {} %; \
+             `equimod data verify` lists them all, data.skip_share allows more",
+            self.samples,
+            self.share * 100.0
+        );
+        Err(Error::data_set(&self.name, text))
     }
 }

@@ -1,53 +1,208 @@
 //! `equimod data verify`.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 use equimod_core::checkpoint::{sha256, write_atomic};
-use equimod_data::{Error, PackedDataset};
+use equimod_data::formats::{Kind, of_extension};
+use equimod_data::loader::SKIP_SHARE;
+use equimod_data::{Dataset, Error, Image, PackedDataset};
 use rayon::prelude::*;
-use serde_json::json;
-use std::path::Path;
+use serde::Serialize;
 
 use crate::cli::Verify;
 use crate::{exit, output};
 
-/// Decodes every picture and lists what fails.
+/// Decodes every image and reports what fails, what is suspicious, and what was passed over.
 pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
     let path = Path::new(&arguments.source.source);
     if PackedDataset::is_at(path) {
         PackedDataset::open(path)?.verify()?;
     }
     let dataset = arguments.source.open()?;
-    let look = |index: usize| match dataset.image(index) {
-        Ok(image) => Ok(sha256(&[image.size().to_string().as_bytes(), image.pixels()].concat())),
-        Err(Error::Picture { key, reason }) => Err((index, key, reason)),
-        Err(other) => Err((index, dataset.key(index), other.to_string())),
-    };
-    let looked: Vec<_> = (0..dataset.len()).into_par_iter().map(look).collect();
-    // Of the pixels of every picture, in order: the same wherever the pictures lie and however they are stored.
-    let content = sha256(looked.iter().filter_map(|found| found.as_ref().ok()).cloned().collect::<String>().as_bytes());
-    let failed: Vec<(usize, String, String)> = looked.into_iter().filter_map(Result::err).collect();
-    let fingerprint = dataset.fingerprint()?;
-    let list: Vec<_> =
-        failed.iter().map(|(index, path, reason)| json!({ "index": index, "path": path, "reason": reason })).collect();
-    let found = json!({
-        "name": dataset.name(), "pictures": dataset.len(), "decoded": dataset.len() - failed.len(),
-        "failed": list, "fingerprint": fingerprint, "content": content,
-    });
+    let found = Found::of(dataset.as_ref())?;
     if let Some(out) = &arguments.out {
         write_atomic(out, &serde_json::to_vec_pretty(&found)?)?;
     }
     if arguments.json {
         output::json(&found)?;
     } else {
-        let mut text: String = failed.iter().map(|(_, path, reason)| format!("{path}: {reason}\n")).collect();
-        let decoded = dataset.len() - failed.len();
-        text += &format!(
-            "{}: {decoded} of {} pictures decode, fingerprint {fingerprint}, content {content}\n",
-            dataset.name(),
-            dataset.len()
-        );
-        output::result(&text)?;
+        output::result(&found.text())?;
     }
-    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) })
+    let sound = found.failed.is_empty() && found.unopened.is_empty();
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) })
+}
+
+/// An image with what is to be said of it.
+#[derive(Serialize)]
+struct Noted {
+    index: usize,
+    path: String,
+    reason: String,
+}
+
+/// Everything that was found.
+#[derive(Serialize)]
+struct Found {
+    name: String,
+    pictures: usize,
+    decoded: usize,
+    /// Of those that decode, as far as they are kept encoded.
+    formats: BTreeMap<&'static str, usize>,
+    failed: Vec<Noted>,
+    /// Of `failed`, those in formats that are not read.
+    unread: BTreeMap<&'static str, usize>,
+    suspicious: Vec<Noted>,
+    misnamed: Vec<Noted>,
+    unopened: Vec<Unopened>,
+    leftovers: BTreeMap<String, usize>,
+    others: BTreeMap<String, usize>,
+    fingerprint: String,
+    /// Of the pixels of every image, in order: the same wherever the images lie and however they are stored.
+    content: String,
+    #[serde(skip)]
+    passed_over: Vec<String>,
+    #[serde(skip)]
+    unread_indices: Vec<usize>,
+}
+
+#[derive(Serialize)]
+struct Unopened {
+    path: String,
+    reason: String,
+}
+
+/// An image that decodes.
+struct Decoded {
+    pixels: String,
+    format: Option<&'static str>,
+    doubts: String,
+}
+
+fn look(dataset: &dyn Dataset, index: usize) -> Result<Decoded, Noted> {
+    let noted = |error: Error| match error {
+        Error::Picture { key, reason } => Noted { index, path: key, reason },
+        other => Noted { index, path: dataset.key(index), reason: other.to_string() },
+    };
+    let image = dataset.image(index).map_err(noted)?;
+    let pixels = sha256(&[image.size().to_string().as_bytes(), image.pixels()].concat());
+    let examined = dataset.encoded(index).map_err(noted)?.and_then(|bytes| Image::examine(&bytes));
+    let doubts = examined.as_ref().map(|examined| examined.doubts.join(", ")).unwrap_or_default();
+    Ok(Decoded { pixels, format: examined.map(|examined| examined.format), doubts })
+}
+
+impl Found {
+    fn of(dataset: &dyn Dataset) -> anyhow::Result<Self> {
+        let looked: Vec<_> = (0..dataset.len()).into_par_iter().map(|index| look(dataset, index)).collect();
+        let unread = dataset.unread();
+        let passed_over = dataset.passed_over().cloned().unwrap_or_default();
+        let mut found = Self {
+            name: dataset.name().into(),
+            pictures: dataset.len(),
+            decoded: 0,
+            formats: BTreeMap::new(),
+            failed: Vec::new(),
+            unread: counted(unread.values().copied()),
+            suspicious: Vec::new(),
+            misnamed: Vec::new(),
+            unopened: Vec::new(),
+            fingerprint: dataset.fingerprint()?,
+            content: String::new(),
+            passed_over: passed_over.clauses(),
+            unread_indices: unread.into_keys().collect(),
+            leftovers: passed_over.leftovers,
+            others: passed_over.others,
+        };
+        let unopened =
+            |(path, reason): (std::path::PathBuf, String)| Unopened { path: path.display().to_string(), reason };
+        found.unopened = passed_over.unopened.into_iter().map(unopened).collect();
+        let mut pixels = String::new();
+        for (index, looked) in looked.into_iter().enumerate() {
+            match looked {
+                Ok(decoded) => {
+                    pixels += &decoded.pixels;
+                    found.add(index, dataset.key(index), decoded);
+                }
+                Err(noted) => found.failed.push(noted),
+            }
+        }
+        found.content = sha256(pixels.as_bytes());
+        Ok(found)
+    }
+
+    fn add(&mut self, index: usize, path: String, decoded: Decoded) {
+        self.decoded += 1;
+        let Some(format) = decoded.format else { return };
+        *self.formats.entry(format).or_default() += 1;
+        if !has_extension_of(&path, format) {
+            self.misnamed.push(Noted { index, path: path.clone(), reason: format!("its content is {format}") });
+        }
+        if !decoded.doubts.is_empty() {
+            self.suspicious.push(Noted { index, path, reason: decoded.doubts });
+        }
+    }
+
+    /// The report for people.
+    fn text(&self) -> String {
+        let is_unread = |noted: &&Noted| self.unread_indices.binary_search(&noted.index).is_ok();
+        let unread: Vec<&Noted> = self.failed.iter().filter(is_unread).collect();
+        let failed: Vec<&Noted> = self.failed.iter().filter(|noted| !is_unread(noted)).collect();
+        let mut text = section("do not decode", &failed);
+        text += &section(&format!("are in formats that are not read ({})", listed(&self.unread)), &unread);
+        text += &section("decode, but their files have errors", &self.suspicious.iter().collect::<Vec<_>>());
+        text += &section(
+            "are named like another format, and read by their content",
+            &self.misnamed.iter().collect::<Vec<_>>(),
+        );
+        if !self.passed_over.is_empty() {
+            text += &format!("Passed over: {}\n\n", self.passed_over.join(", "));
+        }
+        let formats = if self.formats.is_empty() { String::new() } else { format!(" ({})", listed(&self.formats)) };
+        text += &format!("{}: {} of {} images decode{formats}\n", self.name, self.decoded, self.pictures);
+        let share = self.failed.len() as f64 / self.pictures.max(1) as f64;
+        if share > SKIP_SHARE {
+            text += &format!(
+                "{:.1} % fail, and training allows {} %: repair or remove them, or set data.skip_share={:.4}\n",
+                100.0 * share,
+                100.0 * SKIP_SHARE,
+                (share * 1e4).ceil() / 1e4
+            );
+        }
+        text + &format!("fingerprint {}\ncontent {}\n", self.fingerprint, self.content)
+    }
+}
+
+/// Images of a section that are listed for people; JSON has all.
+const SHOWN: usize = 20;
+
+fn section(title: &str, noted: &[&Noted]) -> String {
+    if noted.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("{} {title}:\n", noted.len());
+    noted.iter().take(SHOWN).for_each(|noted| text += &format!("  {}: {}\n", noted.path, noted.reason));
+    if noted.len() > SHOWN {
+        text += &format!("  … and {} more (all with --json or --out)\n", noted.len() - SHOWN);
+    }
+    text + "\n"
+}
+
+fn counted(formats: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    formats.for_each(|format| *counts.entry(format).or_default() += 1);
+    counts
+}
+
+fn listed(counts: &BTreeMap<&'static str, usize>) -> String {
+    counts.iter().map(|(format, count)| format!("{count} {format}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a path has an extension of the format, or none of an image.
+fn has_extension_of(path: &str, format: &str) -> bool {
+    let extension = Path::new(path).extension().unwrap_or_default().to_string_lossy();
+    match of_extension(&extension) {
+        Kind::Read(named) => named == format,
+        Kind::Unread(_) | Kind::Other => true,
+    }
 }

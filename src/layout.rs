@@ -1,0 +1,249 @@
+//! The layout of a folder of images: its splits, or its classes.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use equimod_data::dataset::folder::{holds_file, is_image, is_leftover};
+use equimod_data::{Dataset, Error};
+
+use crate::sources::Splits;
+use crate::split_names::split_of_folder;
+
+/// How a folder of images is read, where its names do not say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Its sub-folders with the names of splits are splits, and all others are left out.
+    Splits,
+    /// Its sub-folders are classes, whatever their names.
+    Classes,
+}
+
+impl Asked {
+    /// The reading that stands behind the `#` of a source.
+    pub fn of(word: &str) -> Option<Self> {
+        match word {
+            "splits" => Some(Self::Splits),
+            "classes" => Some(Self::Classes),
+            _ => None,
+        }
+    }
+}
+
+/// What a folder is taken for.
+#[derive(Debug, Default)]
+pub struct Layout {
+    /// The folders of the splits `train`, `test` and `validation`; none where the folder itself holds the images.
+    pub splits: BTreeMap<&'static str, PathBuf>,
+    /// What lies beside the splits and is not read, for people.
+    pub left_out: Vec<String>,
+}
+
+/// A sub-folder that may be a split or a class.
+struct Child {
+    path: PathBuf,
+    name: String,
+    split: Option<&'static str>,
+}
+
+impl Layout {
+    /// Recognizes splits by the names of the sub-folders that hold images. Where others hold images too, `asked` has to
+    /// say whether all of them are classes.
+    pub fn of(folder: &Path, asked: Option<Asked>) -> anyhow::Result<Self> {
+        if asked == Some(Asked::Classes) {
+            return Ok(Self::default());
+        }
+        let (children, mut left_out) = children(folder)?;
+        let (splits, others): (Vec<_>, Vec<_>) = children.into_iter().partition(|child| child.split.is_some());
+        if splits.is_empty() {
+            return match asked {
+                None => Ok(Self::default()),
+                Some(_) => Err(wrong(folder, "none of its sub-folders with images is called like a split".into())),
+            };
+        }
+        if !others.is_empty() && asked.is_none() {
+            return Err(ambiguous(folder, &splits, &others));
+        }
+        left_out.extend(others.iter().map(|child| format!("{}/", child.name)));
+        let mut layout = Self { left_out, ..Self::default() };
+        for child in splits {
+            let Some(split) = child.split else { continue };
+            if let Some(other) = layout.splits.insert(split, child.path) {
+                let other = other.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let text = format!("several of its folders are the split {split}: {other}, {}; leave one", child.name);
+                return Err(wrong(folder, text));
+            }
+        }
+        Ok(layout)
+    }
+}
+
+/// The sub-folders that hold images, and what else lies in the folder that could be meant.
+fn children(folder: &Path) -> anyhow::Result<(Vec<Child>, Vec<String>)> {
+    let failed = |source| Error::Io { path: folder.into(), source };
+    let (mut children, mut left_out, mut images) = (Vec::new(), Vec::new(), 0);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let file_name = path.file_name().unwrap_or_default();
+        if is_leftover(file_name) {
+            continue;
+        }
+        let name = file_name.to_string_lossy().into_owned();
+        if !path.is_dir() {
+            images += usize::from(is_image(&path));
+        } else if holds_data(&path) {
+            children.push(Child { split: split_of_folder(&name), name, path });
+        } else {
+            left_out.push(format!("{name}/ (no images)"));
+        }
+    }
+    children.sort_by(|one, other| one.name.cmp(&other.name));
+    left_out.sort();
+    if images > 0 {
+        left_out.push(format!("{images} images in the folder itself"));
+    }
+    Ok((children, left_out))
+}
+
+/// Whether a folder holds an image, a table or a shard at any depth.
+fn holds_data(folder: &Path) -> bool {
+    let is_data = |path: &Path| path.extension().is_some_and(|e| e == OsStr::new("parquet") || e == OsStr::new("tar"));
+    holds_file(folder, |path| is_image(path) || is_data(path))
+}
+
+/// Whether a folder holds an image at any depth.
+pub fn holds_images(folder: &Path) -> bool {
+    holds_file(folder, is_image)
+}
+
+fn wrong(folder: &Path, reason: String) -> anyhow::Error {
+    Error::DataSet { name: folder.display().to_string(), reason }.into()
+}
+
+fn ambiguous(folder: &Path, splits: &[Child], others: &[Child]) -> anyhow::Error {
+    let names = |children: &[Child]| listed(&children.iter().map(|child| child.name.as_str()).collect::<Vec<_>>());
+    let (count, shown) = (splits.len() + others.len(), folder.display());
+    let text = format!(
+        "it can be read as splits ({}) beside folders that are none ({}), or as {count} classes; say which with \
+         {shown}#splits, which leaves the others out, or {shown}#classes",
+        names(splits),
+        names(others)
+    );
+    wrong(folder, text)
+}
+
+/// Up to six names, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 6;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
+}
+
+/// One line for people: what a folder was taken for.
+pub fn line(source: &str, splits: &Splits) -> String {
+    let parts = [
+        (Some(&splits.train), "to train on"),
+        (splits.validation.as_ref(), "to choose settings on"),
+        (splits.test.as_ref(), "to test on"),
+    ];
+    let parts: Vec<_> = parts.into_iter().filter_map(|(dataset, role)| Some((dataset?.as_ref(), role))).collect();
+    let mut text = match parts.as_slice() {
+        [(only, _)] => format!("{source}: {}", described(*only)),
+        _ => {
+            let each =
+                parts.iter().map(|(part, role)| format!("{} {role} ({})", short(source, *part), described(*part)));
+            format!("{source}: splits {}", each.collect::<Vec<_>>().join(", "))
+        }
+    };
+    if let [(only, _)] = parts.as_slice() {
+        text += &hint(source, *only);
+    }
+    let mut left_out = splits.left_out.clone();
+    left_out.extend(parts.iter().filter_map(|(part, _)| part.passed_over()).flat_map(|found| found.clauses()));
+    if !left_out.is_empty() {
+        text += &format!("; passed over: {}", left_out.join(", "));
+    }
+    text
+}
+
+/// The name of a split, without that of the folder that it lies in.
+fn short<'a>(source: &str, part: &'a dyn Dataset) -> &'a str {
+    let name = part.name();
+    let path = source.split('#').next().unwrap_or(source);
+    name.strip_prefix(path).map_or(name, |rest| rest.trim_start_matches(['/', '\\', ' '])).trim_matches(['(', ')'])
+}
+
+fn described(part: &dyn Dataset) -> String {
+    let mut text = format!("{} images", part.len());
+    let labels: Vec<String> = part
+        .tasks()
+        .iter()
+        .map(|task| {
+            let names: Vec<&str> = task.classes.iter().map(String::as_str).collect();
+            let count = if names.len() == 1 { "1 class".into() } else { format!("{} classes", names.len()) };
+            let of = if task.name == "class" { String::new() } else { format!("{}: ", task.name) };
+            format!("{of}{count} ({})", listed(&names))
+        })
+        .collect();
+    text += &if labels.is_empty() { " without labels".into() } else { format!(" in {}", labels.join("; ")) };
+    let unread = part.unread();
+    if !unread.is_empty() {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        unread.values().for_each(|format| *counts.entry(format).or_default() += 1);
+        let counts: Vec<String> = counts.iter().map(|(format, count)| format!("{count} {format}")).collect();
+        text += &format!(", {} of them in formats that are not read ({})", unread.len(), counts.join(", "));
+    }
+    text
+}
+
+/// What may have been meant instead.
+fn hint(source: &str, only: &dyn Dataset) -> String {
+    let Some([class]) = only.tasks().first().map(|task| task.classes.as_slice()) else { return String::new() };
+    if only.passed_over().is_none() {
+        return String::new();
+    }
+    let inside = Path::new(source.split('#').next().unwrap_or(source)).join(class);
+    format!("; for the classes inside of it, give {}", inside.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        folder
+    }
+
+    fn splits(files: &[&str], asked: Option<Asked>) -> Result<(Vec<&'static str>, Vec<String>), String> {
+        let folder = folder(files);
+        let layout = Layout::of(folder.path(), asked).map_err(|error| error.to_string())?;
+        Ok((layout.splits.keys().copied().collect(), layout.left_out))
+    }
+
+    #[test]
+    fn splits_are_recognized_by_name_and_the_rest_is_named() {
+        let found = splits(&["Train/a/1.png", "VAL2017/a/1.png", "annotations/x.json", ".git/1.png", "0.png"], None);
+        let left_out = ["annotations/ (no images)", "1 images in the folder itself"].map(str::to_owned).to_vec();
+        assert_eq!(found, Ok((vec!["train", "validation"], left_out)));
+        assert_eq!(splits(&["cat/1.png", "dog/1.png", "test/labels.txt"], None).unwrap().0, [""; 0]);
+        assert!(splits(&["train/1.png", "training_set/1.png"], None).unwrap_err().contains("train, training_set"));
+    }
+
+    #[test]
+    fn what_stays_ambiguous_is_an_error_with_both_readings() {
+        let files = ["train/a/1.png", "test/a/1.png", "extra/a/1.png"];
+        let told = splits(&files, None).unwrap_err();
+        for part in ["splits (test, train)", "none (extra)", "3 classes", "#splits", "#classes"] {
+            assert!(told.contains(part), "{part} is not in {told}");
+        }
+        assert_eq!(splits(&files, Some(Asked::Splits)), Ok((vec!["test", "train"], vec!["extra/".to_owned()])));
+        assert_eq!(splits(&files, Some(Asked::Classes)), Ok((vec![], vec![])));
+        assert!(splits(&["cat/1.png"], Some(Asked::Splits)).unwrap_err().contains("called like a split"));
+    }
+}
