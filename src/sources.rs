@@ -272,6 +272,14 @@ fn folder(source: &str, path: &Path, column: Option<&str>, reading: Reading) -> 
     Ok(Splits { left_out, ..splits })
 }
 
+/// All images below a folder, whatever its sub-folders are called. Says what it was taken for.
+pub fn all_images(path: &Path) -> anyhow::Result<Arc<dyn Dataset>> {
+    let source = path.display().to_string();
+    let splits = Splits::of(&source, images(path, Reading::default())?, None);
+    output::note_once(&layout::line(&source, &splits));
+    Ok(splits.train)
+}
+
 /// The images below a folder.
 fn images(path: &Path, reading: Reading) -> anyhow::Result<Arc<dyn Dataset>> {
     Ok(Arc::new(FolderDataset::open(path)?.oriented(reading.oriented)))

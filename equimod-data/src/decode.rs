@@ -61,7 +61,7 @@ fn other(bytes: &[u8]) -> Decoded<Image> {
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
     if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
-        return Err("its samples are floating-point numbers, only 8 and 16 bits are read; convert it to PNG".into());
+        return Err(unread_tiff("floating-point samples"));
     }
     let decoded = DynamicImage::from_decoder(decoder).map_err(in_words)?;
     let size = Size { height: decoded.height() as usize, width: decoded.width() as usize };
@@ -72,10 +72,14 @@ fn other(bytes: &[u8]) -> Decoded<Image> {
 fn in_words(error: ImageError) -> String {
     match &error {
         ImageError::Unsupported(what) if what.format_hint().to_string().contains("Tiff") => {
-            format!("it is a TIFF of a kind that is not read ({error}); convert it to PNG")
+            unread_tiff(&error.to_string())
         }
         _ => error.to_string(),
     }
+}
+
+fn unread_tiff(kind: &str) -> String {
+    format!("it is a TIFF of a kind that is not read ({kind}); convert it to PNG")
 }
 
 /// Decodes a file and turns the picture as its EXIF orientation says.

@@ -82,6 +82,18 @@ fn gif_and_tiff_enter_as_pillow_gives_them() {
 }
 
 #[test]
+fn tiff_files_of_kinds_that_are_not_read_are_named() {
+    for files in every_set() {
+        let unread: Vec<_> = files.iter().filter(|(name, _)| name.starts_with("unread/")).collect();
+        assert_eq!(unread.len(), 3);
+        for (name, bytes) in unread {
+            let told = Image::decode(bytes, name).unwrap_err().to_string();
+            assert!(told.contains("a TIFF of a kind that is not read") && told.contains("convert it to PNG"), "{told}");
+        }
+    }
+}
+
+#[test]
 fn every_orientation_is_applied_in_every_format() {
     for files in every_set() {
         let cases = cases(&files, "orientation/");

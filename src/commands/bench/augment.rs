@@ -1,6 +1,5 @@
 //! `equimod bench augment`.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,13 +8,14 @@ use std::time::{Duration, Instant};
 use equimod_core::Normalisation;
 use equimod_data::resample::{Filter, resize};
 use equimod_data::{
-    Batch, Dataset, FolderDataset, Image, LayoutConfig, Loader, LoaderConfig, MemoryDataset, ParamLayout, Pixels,
-    Policy, Size, clean_view, view_rng,
+    Batch, Dataset, Image, LayoutConfig, Loader, LoaderConfig, MemoryDataset, ParamLayout, Pixels, Policy, Size,
+    clean_view, view_rng,
 };
 use serde_json::json;
 
 use crate::cli::{Augmented, BenchAugment};
 use crate::output;
+use crate::sources::all_images;
 
 /// Pictures in a batch: what a thread takes at a time.
 const BATCH: usize = 20;
@@ -32,7 +32,7 @@ pub fn run(arguments: &BenchAugment) -> anyhow::Result<ExitCode> {
         }
         Augmented::Folder { dir } => {
             let policy = Policy::built_in("simclr-imagenet", 224)?;
-            ("folder", folder(dir)?, policy, Normalisation::IMAGENET, 400)
+            ("folder", all_images(dir)?, policy, Normalisation::IMAGENET, 400)
         }
     };
     let images = arguments.images.unwrap_or(count) as usize;
@@ -129,10 +129,6 @@ fn small_pictures() -> anyhow::Result<Arc<dyn Dataset>> {
     };
     let pictures = (0..2000).map(picture).collect::<equimod_data::Result<Vec<Image>>>()?;
     Ok(Arc::new(MemoryDataset::new("noise", pictures)?))
-}
-
-fn folder(dir: &Path) -> anyhow::Result<Arc<dyn Dataset>> {
-    Ok(Arc::new(FolderDataset::open(dir)?))
 }
 
 /// How many images were taken, which is whole batches, and how many a second.
