@@ -39,7 +39,7 @@ impl KnnConfig {
 pub struct Vote {
     /// Summed weights of each class.
     pub scores: Vec<f64>,
-    /// Classes by falling score.
+    /// Classes that got a vote, by falling score.
     pub ranked: Vec<u32>,
     /// Rows of the bank, nearest first.
     pub neighbours: Vec<usize>,
@@ -59,38 +59,52 @@ pub fn vote(bank: &Labelled, queries: &Features, config: &KnnConfig) -> Result<V
     config.check()?;
     let nearest = nearest(&bank.features, queries, config.k)?;
     let vote = |neighbours: Vec<(usize, f64)>| {
-        let scores = scores(bank, &neighbours, config.temperature, 0.0);
+        let scores = scores(bank, &neighbours, config.temperature);
         if scores.iter().any(|score| !score.is_finite()) {
             let temperature = config.temperature;
             return refuse(format!("exp(similarity / {temperature}) is too large a number; take a higher temperature"));
         }
-        Ok(Vote { ranked: rank(&scores), scores, neighbours: neighbours.into_iter().map(|n| n.0).collect() })
+        let neighbours: Vec<usize> = neighbours.into_iter().map(|n| n.0).collect();
+        let voted = |class: &u32| neighbours.iter().any(|&row| bank.labels[row] == *class);
+        Ok(Vote { ranked: rank(&scores).into_iter().filter(voted).collect(), scores, neighbours })
     };
     nearest.into_iter().map(vote).collect()
 }
 
-/// The same as probabilities: the votes of each class over all votes. Each query's highest similarity is taken off before
-/// `exp`, which changes no probability, so that no temperature is too low.
+/// The same as probabilities: the votes of each class over all votes. A class without a vote is never predicted, whatever
+/// its place among the classes.
+///
+/// Votes are summed as logarithms from each query's highest similarity, so that no temperature is too low.
 pub fn predict(bank: &Labelled, queries: &Labelled, config: &KnnConfig) -> Result<Predictions> {
     config.check()?;
     if bank.classes != queries.classes {
         return refuse(format!("the bank has {} classes, the queries {}", bank.classes, queries.classes));
     }
-    let share = |neighbours: Vec<(usize, f64)>| {
-        let highest = neighbours.first().map_or(0.0, |n| n.1);
-        scores(bank, &neighbours, config.temperature, highest)
-    };
-    let shares = nearest(&bank.features, &queries.features, config.k)?.into_iter().flat_map(share).collect();
-    Predictions::from_scores(shares, queries.labels.clone(), queries.pictures.clone(), bank.classes)
+    let votes = nearest(&bank.features, &queries.features, config.k)?;
+    let votes = votes.iter().flat_map(|neighbours| log_scores(bank, neighbours, config.temperature)).collect();
+    Predictions::from_log_scores(votes, queries.labels.clone(), queries.pictures.clone(), bank.classes)
 }
 
-/// `Σ exp((similarity − shift) / temperature)` of each class.
-fn scores(bank: &Labelled, neighbours: &[(usize, f64)], temperature: f64, shift: f64) -> Vec<f64> {
+/// `Σ exp(similarity / temperature)` of each class.
+fn scores(bank: &Labelled, neighbours: &[(usize, f64)], temperature: f64) -> Vec<f64> {
     let mut scores = vec![0.0; bank.classes];
     for &(row, similarity) in neighbours {
-        scores[bank.labels[row] as usize] += ((similarity - shift) / temperature).exp();
+        scores[bank.labels[row] as usize] += (similarity / temperature).exp();
     }
     scores
+}
+
+/// `ln Σ exp((similarity − highest similarity) / temperature)` of each class; −∞ of a class without a vote.
+fn log_scores(bank: &Labelled, neighbours: &[(usize, f64)], temperature: f64) -> Vec<f64> {
+    let highest = neighbours.first().map_or(0.0, |n| n.1);
+    // The nearest neighbor of each class, and the sum of its votes in shares of that neighbor's.
+    let mut votes: Vec<Option<(f64, f64)>> = vec![None; bank.classes];
+    for &(row, similarity) in neighbours {
+        let (nearest, sum) = votes[bank.labels[row] as usize].get_or_insert((similarity, 0.0));
+        *sum += ((similarity - *nearest) / temperature).exp();
+    }
+    let log = |(nearest, sum): (f64, f64)| ((nearest - highest) / temperature).max(f64::MIN) + sum.ln();
+    votes.into_iter().map(|vote| vote.map_or(f64::NEG_INFINITY, log)).collect()
 }
 
 /// For each query the `k` nearest rows of `bank` and their cosines, nearest first, of equal ones the lower row first.
@@ -254,7 +268,43 @@ mod tests {
         assert!(predictions.row(3).iter().all(|p| p.is_finite()));
         let config = KnnConfig::default();
         let votes = vote(&bank, &bank.features, &config).unwrap();
-        let first: Vec<u32> = votes.iter().map(|vote| vote.ranked[0]).collect();
-        assert_eq!(predict(&bank, &bank, &config).unwrap().first(), first);
+        let predictions = predict(&bank, &bank, &config).unwrap();
+        for (row, vote) in votes.iter().enumerate() {
+            assert_eq!(predictions.first()[row], vote.ranked[0]);
+            let sum: f64 = vote.scores.iter().sum();
+            let same = |(p, score): (&f64, &f64)| (p - score / sum).abs() < 1e-12;
+            assert!(predictions.row(row).iter().zip(&vote.scores).all(same), "row {row}");
+        }
+    }
+    /// A bank of 40 rows in 8 classes, and 60 queries.
+    fn eight_classes() -> (Labelled, Labelled) {
+        let bank = Labelled::new(noise(40, 5, 1), (0..40).map(|i| i % 8).collect(), 8).unwrap();
+        (bank, Labelled::new(noise(60, 5, 500), (0..60).map(|i| i * 3 % 8).collect(), 8).unwrap())
+    }
+
+    #[test]
+    fn with_one_neighbor_top_5_is_top_1() {
+        let (bank, queries) = eight_classes();
+        let config = KnnConfig { k: 1, ..Default::default() };
+        let predictions = predict(&bank, &queries, &config).unwrap();
+        assert_eq!(predictions.hits(5), predictions.hits(1));
+        let wrong = predictions.hits(1).iter().filter(|hit| **hit == 0.0).count();
+        assert!(wrong > 30, "{wrong}");
+        assert!(vote(&bank, &queries.features, &config).unwrap().iter().all(|vote| vote.ranked.len() == 1));
+    }
+
+    #[test]
+    fn a_class_is_in_the_top_5_only_with_a_vote_at_any_temperature() {
+        let (bank, queries) = eight_classes();
+        let nearest = nearest(&bank.features, &queries.features, 4).unwrap();
+        let voted = |(neighbours, label): (&Vec<(usize, f64)>, &u32)| {
+            f64::from(u8::from(neighbours.iter().any(|n| bank.labels[n.0] == *label)))
+        };
+        let want: Vec<f64> = nearest.iter().zip(&queries.labels).map(voted).collect();
+        // At the lowest of them, all votes but the nearest one's are 0 as probabilities.
+        for temperature in [0.07, 1e-6, 1e-320] {
+            let predictions = predict(&bank, &queries, &KnnConfig { k: 4, temperature }).unwrap();
+            assert_eq!(predictions.hits(5), want, "T {temperature}");
+        }
     }
 }

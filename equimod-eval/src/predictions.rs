@@ -1,15 +1,19 @@
-//! What a classifier says of test pictures, and what that is worth.
+//! Predictions of a classifier on test images, and their metrics.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::error::refuse;
-use crate::metrics::{hits, mean_per_class, rank};
+use crate::metrics::mean_per_class;
 
-/// A probability of each class for each test picture, beside the truth.
+/// A probability of each class for each test image, beside the truth.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predictions {
     probabilities: Vec<f64>,
+    /// The most likely class of each image.
+    first: Vec<u32>,
+    /// How many classes are ranked before the true one of each image; `None` where the true one is not ranked at all.
+    places: Vec<Option<u32>>,
     labels: Vec<u32>,
     pictures: Vec<usize>,
     classes: usize,
@@ -27,40 +31,48 @@ pub struct Bin {
 }
 
 impl Predictions {
-    /// From scores that are not negative (`labels.len() × classes`, row-major): each row is divided by its sum; a row of zeros
-    /// says that every class is as likely. `pictures` are the places of the rows in their data set.
-    pub fn from_scores(scores: Vec<f64>, labels: Vec<u32>, pictures: Vec<usize>, classes: usize) -> Result<Self> {
-        if classes == 0 || scores.len() != labels.len() * classes || pictures.len() != labels.len() {
-            return refuse(format!(
-                "{} scores do not fit {} pictures of {classes} classes",
-                scores.len(),
-                labels.len()
-            ));
+    /// From logits, `labels.len() × classes`, row-major: softmax of each row. `pictures` are the places of the rows in their
+    /// data set.
+    ///
+    /// # Errors
+    /// If the numbers do not fit each other, or a logit is not finite.
+    pub fn from_logits(logits: Vec<f64>, labels: Vec<u32>, pictures: Vec<usize>, classes: usize) -> Result<Self> {
+        if let Some(row) = logits.chunks_exact(classes.max(1)).position(|row| row.iter().any(|v| !v.is_finite())) {
+            return refuse(format!("the logits of image {row} are not finite; check the weights or lower the rate"));
         }
-        if scores.iter().any(|score| !score.is_finite() || *score < 0.0) {
-            return refuse("the scores of some pictures are not finite numbers above 0; check the features");
+        Self::from_log_scores(logits, labels, pictures, classes)
+    }
+
+    /// From logarithms of scores, as [`from_logits`](Self::from_logits); a class whose score is 0 has −∞ and is never
+    /// predicted, at no rank.
+    ///
+    /// # Errors
+    /// If the numbers do not fit each other, or no class of an image has a finite value.
+    pub fn from_log_scores(scores: Vec<f64>, labels: Vec<u32>, pictures: Vec<usize>, classes: usize) -> Result<Self> {
+        if classes == 0 || scores.len() != labels.len() * classes || pictures.len() != labels.len() {
+            return refuse(format!("{} scores do not fit {} images of {classes} classes", scores.len(), labels.len()));
+        }
+        if let Some(label) = labels.iter().find(|label| **label as usize >= classes) {
+            return refuse(format!("there are {classes} classes, and an image of class {label}"));
         }
         let mut probabilities = scores;
-        for row in probabilities.chunks_exact_mut(classes) {
-            let sum: f64 = row.iter().sum();
-            row.iter_mut().for_each(|p| *p = if sum > 0.0 { *p / sum } else { 1.0 / classes as f64 });
-        }
-        Ok(Self { probabilities, labels, pictures, classes })
-    }
-
-    /// From logits: softmax of each row.
-    pub fn from_logits(mut logits: Vec<f64>, labels: Vec<u32>, pictures: Vec<usize>, classes: usize) -> Result<Self> {
-        if let Some(row) = logits.chunks_exact(classes.max(1)).position(|row| row.iter().any(|v| !v.is_finite())) {
-            return refuse(format!("the logits of picture {row} are not finite; check the weights or lower the rate"));
-        }
-        for row in logits.chunks_exact_mut(classes.max(1)) {
+        let (mut first, mut places) = (Vec::with_capacity(labels.len()), Vec::with_capacity(labels.len()));
+        for (row, &label) in probabilities.chunks_exact_mut(classes).zip(&labels) {
             let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            if !highest.is_finite() || row.iter().any(|v| v.is_nan()) {
+                return refuse("the scores of some images are not finite numbers; check the features");
+            }
+            // Before the softmax, which makes small ones equal.
+            first.push(row.iter().position(|v| *v == highest).unwrap_or(0) as u32);
+            places.push(place(row, label as usize));
             row.iter_mut().for_each(|v| *v = (*v - highest).exp());
+            let sum: f64 = row.iter().sum();
+            row.iter_mut().for_each(|v| *v /= sum);
         }
-        Self::from_scores(logits, labels, pictures, classes)
+        Ok(Self { probabilities, first, places, labels, pictures, classes })
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -75,41 +87,34 @@ impl Predictions {
         self.classes
     }
 
-    /// The true class of each picture.
+    /// The true class of each image.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
-    /// The places of the pictures in their data set.
+    /// The places of the images in their data set.
     pub fn pictures(&self) -> &[usize] {
         &self.pictures
     }
 
-    /// The probabilities of one picture's classes.
+    /// The probabilities of one image's classes.
     pub fn row(&self, index: usize) -> &[f64] {
         &self.probabilities[index * self.classes..][..self.classes]
     }
 
-    /// The classes of each picture, most likely first.
-    pub fn ranked(&self) -> Vec<Vec<u32>> {
-        self.probabilities.chunks_exact(self.classes).map(rank).collect()
+    /// The most likely class of each image; of equal ones the lowest.
+    pub fn first(&self) -> &[u32] {
+        &self.first
     }
 
-    /// The most likely class of each picture; of equal ones the lowest.
-    pub fn first(&self) -> Vec<u32> {
-        let highest = |row: &[f64]| (0..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best }) as u32;
-        self.probabilities.chunks_exact(self.classes).map(highest).collect()
-    }
-
-    /// 1 for each picture whose class is among its `k` most likely ones, else 0.
+    /// 1 for each image whose class is among its `k` most likely ones, else 0; a class that got no score is not among them,
+    /// of equal ones the lowest come first.
     pub fn hits(&self, k: usize) -> Vec<f64> {
-        if k == 1 {
-            return self.first().iter().zip(&self.labels).map(|(a, b)| f64::from(u8::from(a == b))).collect();
-        }
-        hits(&self.ranked(), &self.labels, k)
+        let hit = |place: &Option<u32>| f64::from(u8::from(place.is_some_and(|place| (place as usize) < k)));
+        self.places.iter().map(hit).collect()
     }
 
-    /// The mean over the classes that are present of the share of their pictures that are right.
+    /// The mean over the classes that are present of the share of their images that are right.
     pub fn mean_per_class(&self) -> f64 {
         mean_per_class(&self.hits(1), &self.labels, self.classes)
     }
@@ -117,8 +122,8 @@ impl Predictions {
     /// Confidence beside accuracy in `bins` intervals of equal width, from 0 to 1; the upper end belongs to an interval.
     pub fn reliability(&self, bins: usize) -> Vec<Bin> {
         let mut found = vec![Bin::default(); bins.max(1)];
-        for ((row, right), first) in self.probabilities.chunks_exact(self.classes).zip(self.hits(1)).zip(self.first()) {
-            let confidence = row[first as usize];
+        for ((row, right), first) in self.probabilities.chunks_exact(self.classes).zip(self.hits(1)).zip(&self.first) {
+            let confidence = row[*first as usize];
             let place = ((confidence * found.len() as f64).ceil() as usize).clamp(1, found.len()) - 1;
             found[place].count += 1;
             found[place].confidence += confidence;
@@ -141,11 +146,19 @@ impl Predictions {
     /// `classes × classes` counts: rows are true classes, columns what was said.
     pub fn confusion(&self) -> Vec<Vec<usize>> {
         let mut counts = vec![vec![0; self.classes]; self.classes];
-        for (said, &label) in self.first().iter().zip(&self.labels) {
+        for (said, &label) in self.first.iter().zip(&self.labels) {
             counts[label as usize][*said as usize] += 1;
         }
         counts
     }
+}
+
+/// How many classes are ranked before `label`: those of a higher score, and lower ones of the same score. `None` for a score
+/// of −∞.
+fn place(scores: &[f64], label: usize) -> Option<u32> {
+    let own = scores[label];
+    let before = |(class, score): &(usize, &f64)| **score > own || (**score == own && *class < label);
+    (own > f64::NEG_INFINITY).then(|| scores.iter().enumerate().filter(before).count() as u32)
 }
 
 #[cfg(test)]
@@ -153,15 +166,15 @@ mod tests {
     use super::*;
 
     fn four() -> Predictions {
-        let scores = vec![0.9, 0.1, 0.8, 0.2, 0.3, 0.7, 0.6, 0.4];
-        Predictions::from_scores(scores, vec![0, 1, 1, 0], vec![10, 11, 12, 13], 2).unwrap()
+        let scores = [0.9f64, 0.1, 0.8, 0.2, 0.3, 0.7, 0.6, 0.4].map(f64::ln).to_vec();
+        Predictions::from_log_scores(scores, vec![0, 1, 1, 0], vec![10, 11, 12, 13], 2).unwrap()
     }
 
     #[test]
     fn calibration_is_the_weighted_gap_of_confidence_and_accuracy() {
         let predictions = four();
         assert_eq!(predictions.hits(1), [1.0, 0.0, 1.0, 1.0]);
-        // Every picture has an interval of its own: gaps 0.1, 0.8, 0.3 and 0.4.
+        // Every image has an interval of its own: gaps 0.1, 0.8, 0.3 and 0.4.
         assert!((predictions.calibration_error() - 1.6 / 4.0).abs() < 1e-12, "{}", predictions.calibration_error());
         let all = predictions.reliability(1)[0];
         assert!(all.count == 4 && all.accuracy == 0.75 && (all.confidence - 0.75).abs() < 1e-12);
@@ -179,6 +192,24 @@ mod tests {
         let predictions = Predictions::from_logits(logits, vec![0], vec![0], 2).unwrap();
         assert!((predictions.row(0)[0] - 1.0 / (1.0 + (-1f64).exp())).abs() < 1e-12);
         assert!(Predictions::from_logits(vec![f64::NAN, 0.0], vec![0], vec![0], 2).is_err());
-        assert!(Predictions::from_scores(vec![0.0; 3], vec![0], vec![0], 2).is_err());
+        assert!(Predictions::from_logits(vec![0.0; 3], vec![0], vec![0], 2).is_err());
+        assert!(Predictions::from_logits(vec![0.0; 2], vec![2], vec![0], 2).is_err());
+    }
+
+    #[test]
+    fn ranks_are_those_of_the_logits_where_probabilities_underflow() {
+        // As probabilities, the last three are 0.
+        let logits = vec![0.0, -900.0, -1000.0, -800.0];
+        let of = |label: u32| Predictions::from_logits(logits.clone(), vec![label], vec![0], 4).unwrap();
+        assert_eq!([3, 1, 2].map(|label| of(label).row(0)[label as usize]), [0.0; 3]);
+        assert_eq!([0, 3, 1, 2].map(|label| (1..5).find(|&k| of(label).hits(k) == [1.0])), [1, 2, 3, 4].map(Some));
+    }
+
+    #[test]
+    fn a_class_without_a_score_is_at_no_rank() {
+        let scores = vec![f64::NEG_INFINITY, 0.0, f64::NEG_INFINITY, -1.0];
+        let of = |label: u32| Predictions::from_log_scores(scores.clone(), vec![label], vec![0], 4).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|label| of(label).hits(4)[0]), [0.0, 1.0, 0.0, 1.0]);
+        assert!(Predictions::from_log_scores(vec![f64::NEG_INFINITY; 2], vec![0], vec![0], 2).is_err());
     }
 }
