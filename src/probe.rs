@@ -31,6 +31,7 @@ impl LabelledProbe {
         }
         let source = if config.data.is_empty() { &recipe.data.source } else { &config.data };
         let splits = splits(source, Reading { oriented: recipe.data.apply_orientation })?;
+        let splits = splits.with_labels(std::slice::from_ref(&config.task))?;
         let one_shot = splits.designs.as_ref().map(|designs| designs.one_shot);
         let first = splits.train.tasks().iter().find(|task| Some(task.name.as_str()) != one_shot);
         let task = match (config.task.as_str(), first) {

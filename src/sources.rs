@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use equimod_data::dataset::ColumnLabels;
 use equimod_data::dataset::folder::is_image;
 use equimod_data::{
     CifarDataset, Concat, Dataset, Error, FolderDataset, PackedDataset, ParquetDataset, ShardsDataset, Split,
@@ -48,6 +49,11 @@ pub const SOURCES: [(&str, &str); 9] = [
 pub struct Reading {
     /// Whether they are turned as their EXIF orientation says.
     pub oriented: bool,
+}
+
+/// The name of a column of labels in results and after `--task`.
+pub fn task_name(column: &str) -> String {
+    column.replace('_', "-")
 }
 
 /// Pictures to train on, and their source; one on the Hub is pinned to the commit that was read.
@@ -95,6 +101,26 @@ impl Splits {
         }
     }
 
+    /// With columns of plain values as further tasks, where the training images have such; see [`with_labels`].
+    pub fn with_labels(mut self, tasks: &[String]) -> anyhow::Result<Self> {
+        let column = |task: &&String| {
+            let is = |name: &str| task_name(name) == task_name(task);
+            !self.train.tasks().iter().any(|known| is(&known.name)) && self.train.columns().into_iter().any(is)
+        };
+        let columns: Vec<String> = tasks.iter().filter(column).cloned().collect();
+        self.train = with_labels(self.train, &columns)?;
+        let other = |dataset: Option<Arc<dyn Dataset>>| -> anyhow::Result<_> {
+            // A source of its own may have its only labels under another name.
+            let own = |dataset: Arc<dyn Dataset>| match dataset.tasks() {
+                [_] => Ok(dataset),
+                _ => with_labels(dataset, &columns),
+            };
+            dataset.map(own).transpose()
+        };
+        (self.validation, self.test) = (other(self.validation)?, other(self.test)?);
+        Ok(self)
+    }
+
     /// With validation pictures; where there are no test pictures, they are what is tested on.
     fn or_validation(self, validation: Option<Arc<dyn Dataset>>) -> Self {
         match self.test {
@@ -102,6 +128,18 @@ impl Splits {
             None => Self { test: validation, ..self },
         }
     }
+}
+
+/// A data set with columns of plain values as further tasks, by their names; tasks that it has already stay as they are.
+pub fn with_labels(mut dataset: Arc<dyn Dataset>, tasks: &[String]) -> anyhow::Result<Arc<dyn Dataset>> {
+    for task in tasks {
+        if !dataset.tasks().iter().any(|known| task_name(&known.name) == task_name(task)) {
+            let columns = dataset.columns();
+            let name = columns.into_iter().find(|name| task_name(name) == task_name(task)).map(str::to_owned);
+            dataset = Arc::new(ColumnLabels::new(dataset, name.as_deref().unwrap_or(task))?);
+        }
+    }
+    Ok(dataset)
 }
 
 /// The splits of `source`.
@@ -185,7 +223,7 @@ fn found(source: &str, reading: Reading) -> anyhow::Result<Splits> {
     if PackedDataset::is_at(path) {
         return Ok(Splits::of(source, Arc::new(PackedDataset::open(path)?), None));
     }
-    if source.ends_with(".tar.gz") || source.ends_with(".tgz") || ShardsDataset::is_at(path) {
+    if ShardsDataset::is_at(path) {
         return Ok(Splits::of(source, Arc::new(ShardsDataset::open(path)?.oriented(reading.oriented)), None));
     }
     table(source, path, column, reading)

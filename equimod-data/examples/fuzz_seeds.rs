@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use equimod_data::dataset::{PackConfig, Storage, index_shards, pack};
+use equimod_data::dataset::{IndexConfig, PackConfig, Storage, index_shards, pack};
 use equimod_data::{FolderDataset, Policy, Size, view_rng};
 
 /// Whole pictures of every format.
@@ -76,7 +76,7 @@ fn shards() -> Done {
     let path = folder.path().join("x.tar");
     fs::write(&path, [&bytes[..], &[0; 4096]].concat().split_at(4096).0)?;
     // The index of a file of the length that the target gives to its own.
-    if index_shards(&path, None, &mut |_| {}).is_ok() {
+    if index_shards(&path, &IndexConfig::default(), &mut |_| {}).is_ok() {
         keep("shards_index", "one.json", &fs::read(folder.path().join("x.tar.index.json"))?)?;
     }
     keep("shards_index", "two.json", br#"{"version":2,"classes":[],"shards":[{"file":"x.tar","bytes":4096,"keys":["a","b"],"offsets":[0,512],"lengths":[10,20],"labels":[0,null]}]}"#)

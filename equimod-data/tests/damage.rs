@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use equimod_data::{Dataset, ParquetDataset};
-use parquet::basic::Encoding;
+use parquet::basic::{Compression, Encoding};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterVersion};
@@ -29,12 +29,23 @@ fn name(row: usize) -> String {
     format!("a name that begins as others do, {}", row / 2)
 }
 
-/// A table of pictures (no real ones), labels and names; of every third row the latter are missing.
+/// Every codec that is read.
+fn codecs() -> [Compression; 7] {
+    use Compression::{BROTLI, GZIP, LZ4, LZ4_RAW, SNAPPY, UNCOMPRESSED, ZSTD};
+    [UNCOMPRESSED, SNAPPY, GZIP(Default::default()), BROTLI(Default::default()), LZ4, LZ4_RAW, ZSTD(Default::default())]
+}
+
 fn table(version: WriterVersion, encodings: Option<[Encoding; 3]>) -> Vec<u8> {
+    packed(version, encodings, Compression::UNCOMPRESSED)
+}
+
+/// A table of pictures (no real ones), labels and names; of every third row the latter are missing.
+fn packed(version: WriterVersion, encodings: Option<[Encoding; 3]>, codec: Compression) -> Vec<u8> {
     let schema = "message table { required binary image; optional int64 label; optional binary name (UTF8); }";
     let features = r#"{"info": {"features": {"label": {"names": ["a", "b", "c"]}}}}"#;
     let mut properties = WriterProperties::builder()
         .set_writer_version(version)
+        .set_compression(codec)
         .set_dictionary_enabled(encodings.is_none())
         .set_key_value_metadata(Some(vec![KeyValue::new("huggingface".into(), Some(features.into()))]));
     for (column, encoding) in ["image", "label", "name"].into_iter().zip(encodings.into_iter().flatten()) {
@@ -73,7 +84,8 @@ fn tables() -> Vec<(String, Vec<u8>)> {
         Some([Encoding::DELTA_BYTE_ARRAY, Encoding::DELTA_BINARY_PACKED, Encoding::DELTA_BYTE_ARRAY]),
     ];
     let each = versions.into_iter().flat_map(|version| encodings.map(|encodings| (version, encodings)));
-    each.map(|(version, encodings)| (format!("{version:?}, {encodings:?}"), table(version, encodings))).collect()
+    let plain = each.map(|(version, encodings)| (format!("{version:?}, {encodings:?}"), table(version, encodings)));
+    plain.chain(codecs()[1..].iter().map(|&codec| (format!("{codec}"), packed(versions[0], None, codec)))).collect()
 }
 
 fn open(bytes: Vec<u8>) -> equimod_data::Result<ParquetDataset> {
@@ -91,6 +103,76 @@ fn tables_of_every_encoding_are_read() {
             assert_eq!(table.text("name", row), present.then(|| name(row)).as_deref(), "{which}, row {row}");
         }
     }
+}
+
+#[test]
+fn tables_of_every_codec_are_read_with_levels_beside_packed_values() {
+    for codec in codecs() {
+        let table = open(packed(WriterVersion::PARQUET_2_0, Some([Encoding::PLAIN; 3]), codec)).unwrap();
+        let names: Vec<Option<&str>> = (0..ROWS).map(|row| table.text("name", row)).collect();
+        let want = |row: usize| (row % 3 != 2).then(|| name(row));
+        assert!(names.into_iter().enumerate().all(|(row, name)| name == want(row).as_deref()), "{codec}");
+    }
+}
+
+/// A table of one picture of 8 MB of zeros, and what its page claims, as it is written there.
+fn large(codec: Compression) -> (Vec<u8>, [u8; 4]) {
+    const BYTES: usize = 8_000_000;
+    let schema = Arc::new(parse_message_type("message table { required binary image; }").unwrap());
+    let properties = WriterProperties::builder().set_compression(codec).set_dictionary_enabled(false);
+    let mut bytes = Vec::new();
+    let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties.build())).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&[vec![0; BYTES].into()], None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    (bytes, count(BYTES + 4))
+}
+
+/// A number of 21 to 27 bits, behind a sign, seven bits a byte.
+fn count(number: usize) -> [u8; 4] {
+    let number = 2 * number;
+    assert!((1 << 21..1 << 28).contains(&number));
+    [0, 7, 14, 21].map(|shift| (number >> shift) as u8 & 0x7f | if shift < 21 { 0x80 } else { 0 })
+}
+
+#[test]
+fn a_page_that_claims_other_bytes_than_it_holds_is_refused_before_there_is_room_for_them() {
+    for codec in &codecs()[1..] {
+        let (bytes, claim) = large(*codec);
+        let table = open(bytes.clone()).unwrap();
+        assert_eq!(table.len(), 1);
+        drop(table);
+        let place = bytes.windows(4).position(|four| four == claim).unwrap();
+        // More than there is, and less: the parquet crate makes room for the one, and unpacks all of some codecs for both.
+        for other in [130_000_000, 5_000_000] {
+            let mut damaged = bytes.clone();
+            damaged[place..place + 4].copy_from_slice(&count(other));
+            MEMORY.reset_peak_usage();
+            let before = MEMORY.current_usage();
+            let text = open(damaged).err().map(|error| error.to_string());
+            let asked = MEMORY.peak_usage().saturating_sub(before);
+            assert!(text.as_ref().is_some_and(|text| text.contains("image")), "{codec}, {other}: {text:?}");
+            let most = if other > 8_000_000 { MOST } else { other + MOST };
+            assert!(asked < most, "{codec}, {other}: {asked} bytes");
+            if other < 8_000_000 && matches!(codec, Compression::GZIP(_) | Compression::BROTLI(_)) {
+                assert!(asked < MOST, "{codec}: {asked} bytes");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_codec_that_is_not_read_is_named() {
+    let mut bytes = table(WriterVersion::PARQUET_1_0, None);
+    // In the footer, the codec follows the column's path.
+    let place = bytes.windows(7).rposition(|part| part == b"\x05image\x15").unwrap() + 7;
+    assert_eq!(bytes[place], 0);
+    bytes[place] = 2 * 3;
+    let text = open(bytes).err().unwrap().to_string();
+    assert!(text.contains("column image is compressed with LZO"), "{text}");
 }
 
 /// The bytes with a count of five bytes in the place of one; the footer's length follows.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use equimod_data::dataset::{PackConfig, Storage, index_shards, pack};
+use equimod_data::dataset::{IndexConfig, PackConfig, Storage, index_shards, pack};
 use equimod_data::{
     CifarDataset, Dataset, FolderDataset, Image, PackedDataset, ParquetDataset, ShardsDataset, Size, Split,
     Stl10Dataset, Stl10Split,
@@ -249,7 +249,8 @@ fn shards_are_read_anywhere_once_indexed() {
     for (location, first) in [(folder.path().to_owned(), 0), (pattern, 3), (folder.path().join("set-002.tar"), 6)] {
         assert!(ShardsDataset::is_at(&location));
         assert!(message(ShardsDataset::open(&location)).contains("equimod data index"));
-        let (index, samples) = index_shards(&location, None, &mut |_| {}).unwrap();
+        let indexed = index_shards(&location, &IndexConfig::default(), &mut |_| {}).unwrap();
+        let (index, samples) = (indexed.index, indexed.samples);
         assert!(index.is_file() && samples == 9 - first);
         let data = ShardsDataset::open(&location).unwrap();
         assert_eq!(data.len(), samples);
@@ -273,7 +274,7 @@ fn hostile_shards_are_refused() {
     let path = folder.path().join("x.tar");
     let index = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
-        index_shards(&path, None, &mut |_| {})
+        index_shards(&path, &IndexConfig::default(), &mut |_| {})
     };
     let picture = picture(4, 4, 0).encode_png().unwrap();
     let escaping = |name: &str| {
@@ -309,8 +310,8 @@ fn hostile_shards_are_refused() {
     }
     assert!(message(index(&[0; 1024])).contains("hold no pictures"));
     fs::write(folder.path().join("x.tar.gz"), b"\x1f\x8b").unwrap();
-    assert!(message(index_shards(&folder.path().join("x.tar.gz"), None, &mut |_| {})).contains("gzip"));
-    assert!(message(index_shards(&folder.path().join("x-{5..2}.tar"), None, &mut |_| {})).contains("count up"));
+    assert!(message(index_shards(&folder.path().join("x.tar.gz"), &IndexConfig::default(), &mut |_| {})).contains("gzip"));
+    assert!(message(index_shards(&folder.path().join("x-{5..2}.tar"), &IndexConfig::default(), &mut |_| {})).contains("count up"));
 }
 
 #[test]
@@ -326,7 +327,8 @@ fn a_sample_is_its_picture_whatever_stands_beside_it_and_its_class_may_be_a_word
     fs::write(folder.path().join("x.tar"), builder.into_inner().unwrap()).unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let index = elsewhere.path().join("x.index.json");
-    index_shards(&folder.path().join("x.tar"), Some(&index), &mut |_| {}).unwrap();
+    let config = IndexConfig { out: Some(index.clone()), ..Default::default() };
+    index_shards(&folder.path().join("x.tar"), &config, &mut |_| {}).unwrap();
     // Nothing was written beside the shard, and the index is a source.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     let shards = ShardsDataset::open(&index).unwrap();
@@ -334,7 +336,7 @@ fn a_sample_is_its_picture_whatever_stands_beside_it_and_its_class_may_be_a_word
     assert_eq!(shards.tasks()[0].classes, ["ant", "zebra"]);
     assert_eq!((shards.label(0, 0), shards.label(0, 1)), (Some(1), Some(0)));
     let none = elsewhere.path().join("none.tar");
-    assert!(message(index_shards(&none, None, &mut |_| {})).contains("no such tar file"));
+    assert!(message(index_shards(&none, &IndexConfig::default(), &mut |_| {})).contains("no such tar file"));
 }
 
 #[cfg(unix)]

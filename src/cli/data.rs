@@ -88,6 +88,9 @@ pub struct Preview {
 pub struct DataStats {
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Also count a column of texts or whole numbers as labels; may be given several times.
+    #[arg(long, value_name = "COLUMN")]
+    pub task: Vec<String>,
     /// Pictures that are decoded for the channel statistics, evenly spaced; 0 for all.
     #[arg(long, default_value_t = 10_000)]
     pub pictures: usize,
@@ -129,6 +132,9 @@ pub struct Verify {
 pub struct Pack {
     #[command(flatten)]
     pub source: SourceArgs,
+    /// Also pack a column of texts or whole numbers as labels; may be given several times.
+    #[arg(long, value_name = "COLUMN")]
+    pub task: Vec<String>,
     /// The packed file, usually NAME.equimod.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -165,6 +171,13 @@ pub struct Index {
     /// Write the index here instead of beside the shards, as NAME.index.json; it is a source itself.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Take the members KEY.ENDING as images, such as input.jpg [default: KEY.jpg and the like, else the only longer
+    /// ending that there is].
+    #[arg(long, value_name = "ENDING", conflicts_with = "dotted_keys")]
+    pub picture: Option<String>,
+    /// Keys go up to the last dot of a name, instead of the first: photo.0001.jpg and photo.0002.jpg are two samples.
+    #[arg(long)]
+    pub dotted_keys: bool,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,

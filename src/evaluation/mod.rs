@@ -19,7 +19,9 @@ use equimod_eval::{Extractor, Features, Input, ResultRow};
 
 pub use classify::{MEAN_PER_CLASS, Outcome, Rows, TOP_1};
 pub use measures::{Pictures, equivariance};
-pub use tasks::{Task, task_name};
+pub use tasks::Task;
+
+pub use crate::sources::task_name;
 
 use crate::output;
 use crate::sources::Splits;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use equimod_core::checkpoint::sha256;
-use equimod_data::Dataset;
+use equimod_data::dataset::likely_labels;
+use equimod_data::{Dataset, Error};
 use equimod_eval::logistic::split;
 use equimod_eval::results::DrawnSplit;
 use equimod_eval::{Features, Labelled};
 
 use super::Evaluation;
-use crate::sources::Splits;
+use crate::sources::{Splits, task_name};
 
 /// The share of training pictures on which hyper-parameters are chosen, and of a source without test pictures that is
 /// held out.
@@ -37,14 +38,19 @@ pub struct Task {
     pub drawn: Vec<(DrawnSplit, Vec<usize>)>,
 }
 
-/// What a task's column is called in results.
-pub fn task_name(column: &str) -> String {
-    column.replace('_', "-")
-}
-
 /// A data set that cannot be evaluated, with the reason.
 pub fn wrong(name: &str, reason: impl Into<String>) -> anyhow::Error {
-    equimod_data::Error::DataSet { name: name.into(), reason: reason.into() }.into()
+    Error::DataSet { name: name.into(), reason: reason.into() }.into()
+}
+
+/// The columns that look like labels, as the end of a sentence; empty where there are none.
+fn offered(dataset: &dyn Dataset) -> String {
+    let columns: Vec<String> =
+        likely_labels(dataset).into_iter().map(|(name, count)| format!("{name} ({count} values)")).collect();
+    match columns.is_empty() {
+        true => String::new(),
+        false => format!("; --task takes as labels: {}", columns.join(", ")),
+    }
 }
 
 /// Refuses tasks that the source does not have.
@@ -52,7 +58,10 @@ pub fn check(splits: &Splits, tasks: &[String]) -> anyhow::Result<()> {
     for task in tasks {
         let mut columns = splits.train.tasks().iter().map(|t| task_name(&t.name));
         if !columns.any(|name| name == task_name(task)) {
-            splits.train.task(task)?;
+            splits.train.task(task).map_err(|error| match error {
+                Error::DataSet { name, reason } => wrong(&name, reason + &offered(splits.train.as_ref())),
+                other => other.into(),
+            })?;
         }
     }
     Ok(())
@@ -72,7 +81,13 @@ impl Evaluation<'_> {
             return Err(wrong(&self.splits.name, text));
         }
         if found.is_empty() && self.splits.designs.is_none() {
-            return Err(wrong(&self.splits.name, "it has no labels; put the pictures into class sub-folders"));
+            let text = match offered(self.splits.train.as_ref()) {
+                none if none.is_empty() => "; a folder has them by class sub-folders, a table by a column, a shard by .cls \
+                                            or .json members"
+                    .into(),
+                offered => offered,
+            };
+            return Err(wrong(&self.splits.name, format!("it has no labels{text}")));
         }
         Ok(found)
     }

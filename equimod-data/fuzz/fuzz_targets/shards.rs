@@ -4,7 +4,7 @@
 use std::cell::LazyCell;
 
 use equimod_data::ShardsDataset;
-use equimod_data::dataset::index_shards;
+use equimod_data::dataset::{IndexConfig, index_shards};
 use equimod_data_fuzz::{Folder, look};
 
 thread_local! {
@@ -14,8 +14,10 @@ thread_local! {
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     FOLDER.with(|folder| {
         let path = folder.write("x.tar", bytes);
-        if index_shards(&path, None, &mut |_| {}).is_ok() {
-            look(&ShardsDataset::open(&path).expect("what was just indexed"));
+        for dotted_keys in [false, true] {
+            if index_shards(&path, &IndexConfig { dotted_keys, ..Default::default() }, &mut |_| {}).is_ok() {
+                look(&ShardsDataset::open(&path).expect("what was just indexed"));
+            }
         }
     });
 });

@@ -1,6 +1,6 @@
 //! Data sets one after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -101,6 +101,11 @@ impl Dataset for Concat {
 
     fn label(&self, task: usize, index: usize) -> Option<u32> {
         self.locate(index).and_then(|(part, index)| part.label(task, index))
+    }
+
+    fn columns(&self) -> Vec<&str> {
+        let all: BTreeSet<&str> = self.parts.iter().flat_map(|part| part.columns()).collect();
+        all.into_iter().collect()
     }
 
     fn text(&self, column: &str, index: usize) -> Option<&str> {

@@ -1,6 +1,7 @@
 //! Sources of pictures with labels.
 
 mod cifar;
+mod column_labels;
 mod concat;
 pub mod folder;
 mod listing;
@@ -10,15 +11,17 @@ mod parquet;
 mod shards;
 mod stl10;
 mod subset;
+pub(crate) mod values;
 
 pub use cifar::CifarDataset;
+pub use column_labels::{ColumnLabels, MOST_CLASSES, likely_labels};
 pub use concat::Concat;
 pub use folder::{FolderDataset, PassedOver};
 pub use listing::{Changes, Entries, Listing};
 pub use memory::MemoryDataset;
 pub use packed::{PackConfig, PackSummary, PackedDataset, Storage, pack};
 pub use parquet::ParquetDataset;
-pub use shards::{ShardsDataset, index_shards};
+pub use shards::{IndexConfig, Indexed, ShardsDataset, index_shards};
 pub use stl10::{Stl10Dataset, Stl10Split};
 pub use subset::Subset;
 
@@ -94,7 +97,12 @@ pub trait Dataset: Send + Sync {
     /// The label of a picture in a task; `None` where it is not part of the task.
     fn label(&self, task: usize, index: usize) -> Option<u32>;
 
-    /// A text that goes with a picture, from a column by name.
+    /// The columns of plain values that go with the images: texts, whole numbers and truth values.
+    fn columns(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// The value that goes with an image in one of the [`columns`](Self::columns), as text.
     fn text(&self, _column: &str, _index: usize) -> Option<&str> {
         None
     }

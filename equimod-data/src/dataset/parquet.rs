@@ -1,10 +1,14 @@
-//! Parquet tables in the Hugging Face layout: a picture column of encoded bytes, label columns whose class names stand
-//! in the schema's metadata, and columns of text.
+//! Parquet tables in the Hugging Face layout: an image column of encoded bytes, label columns whose class names stand
+//! in the schema's metadata, and columns of texts and whole numbers.
 
+mod claims;
 mod footer;
 mod groups;
 mod pages;
+mod path;
+mod rows;
 mod schema;
+mod thrift;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -12,17 +16,16 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
-use parquet::record::reader::RowIter;
-use parquet::record::{Field, Row};
+use parquet::file::reader::SerializedFileReader;
 use sha2::{Digest, Sha256};
 
+use super::values::Column;
 use super::{Dataset, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 use groups::{Groups, Kept};
-use pages::Checked;
-use schema::{Columns, picture};
+use rows::Rows;
+use schema::Columns;
 
 /// Tables whose pictures together take no more than this many bytes are held in memory; of others, so many bytes of row
 /// groups, as they are needed.
@@ -34,7 +37,7 @@ pub struct ParquetDataset {
     pictures: Pictures,
     tasks: Vec<Task>,
     labels: Vec<Vec<Option<u32>>>,
-    texts: BTreeMap<String, Vec<Option<String>>>,
+    columns: BTreeMap<String, Column>,
     notice: Option<String>,
     fingerprint: String,
     oriented: bool,
@@ -59,8 +62,8 @@ fn guarded<T>(read: impl FnOnce() -> Read<T>) -> Read<T> {
 }
 
 impl ParquetDataset {
-    /// Reads a table from a file; `column` names the pictures' column (told by the metadata, or `image` or `img`, if
-    /// nothing is said).
+    /// Reads a table from a file; `column` names the images' column, or leads to a field in a structure
+    /// (`sample.image`). Without it, the column is the one that the metadata name, or `image`, or `img`.
     pub fn open(path: &Path, column: Option<&str>) -> Result<Self> {
         let mut tables = Self::open_all(&[path.to_owned()], column)?;
         tables.pop().ok_or_else(|| Error::Config("no table was asked for".into()))
@@ -73,8 +76,9 @@ impl ParquetDataset {
 
     /// As [`open_all`](Self::open_all), holding at most `held` bytes of pictures.
     fn open_within(paths: &[PathBuf], column: Option<&str>, held: u64) -> Result<Vec<Self>> {
+        let unreadable = |e: std::io::Error| format!("it cannot be read: {e}");
         let frame = |path: &PathBuf| -> Read<(SerializedFileReader<File>, Columns)> {
-            let reader = schema::open(File::open(path).map_err(|e| format!("it cannot be read: {e}"))?)?;
+            let reader = schema::open(File::open(path).map_err(unreadable)?)?;
             let columns = Columns::of(&reader, column)?;
             Ok((reader, columns))
         };
@@ -95,7 +99,10 @@ impl ParquetDataset {
         let mut grouped = Vec::with_capacity(paths.len());
         for (number, (path, (reader, columns))) in paths.iter().zip(tables).enumerate() {
             let name = path.display().to_string();
-            let table = guarded(|| Self::grouped(&name, reader, columns, (kept.clone(), number)));
+            let table = guarded(|| {
+                let source = Arc::new(File::open(path).map_err(unreadable)?);
+                Self::grouped(&name, (reader, source), columns, (kept.clone(), number))
+            });
             grouped.push(table.map_err(|reason| told(path, reason))?);
         }
         Ok(grouped)
@@ -104,40 +111,32 @@ impl ParquetDataset {
     /// A table whose pictures stay in its file.
     fn grouped(
         name: &str,
-        reader: SerializedFileReader<File>,
+        (reader, source): (SerializedFileReader<File>, Arc<File>),
         columns: Columns,
         (kept, number): (Arc<Kept>, usize),
     ) -> Read<Self> {
-        let mut table = Self::empty(name, &columns, schema::fingerprint(&reader));
-        table.read(&reader, &columns, false)?;
-        table.pictures = Pictures::Grouped(Groups::new(reader, columns, kept, number)?);
-        Ok(table)
+        let rows = Rows::read(&reader, &source, &columns, false)?;
+        let fingerprint = schema::fingerprint(&reader);
+        let (tasks, groups) = (columns.tasks.clone(), Groups::new(reader, source, columns, kept, number)?);
+        Ok(Self::of(name, Pictures::Grouped(groups), tasks, rows, fingerprint))
     }
 
     /// Reads a table from memory.
     pub fn from_bytes(name: &str, bytes: bytes::Bytes, column: Option<&str>) -> Result<Self> {
         let fingerprint = crate::hexadecimal(&Sha256::digest(&bytes));
         let read = || -> Read<Self> {
-            let reader = schema::open(bytes)?;
+            let reader = schema::open(bytes.clone())?;
             let columns = Columns::of(&reader, column)?;
-            let mut table = Self::empty(name, &columns, fingerprint);
-            table.read(&reader, &columns, true)?;
-            Ok(table)
+            let mut rows = Rows::read(&reader, &Arc::new(bytes), &columns, true)?;
+            let pictures = Pictures::Held(std::mem::take(&mut rows.pictures));
+            Ok(Self::of(name, pictures, columns.tasks, rows, fingerprint))
         };
         guarded(read).map_err(|reason| Error::data_set(name, reason))
     }
 
-    fn empty(name: &str, columns: &Columns, fingerprint: String) -> Self {
-        Self {
-            name: name.into(),
-            pictures: Pictures::Held(Vec::new()),
-            tasks: columns.tasks.clone(),
-            labels: vec![Vec::new(); columns.tasks.len()],
-            texts: BTreeMap::new(),
-            notice: None,
-            fingerprint,
-            oriented: false,
-        }
+    fn of(name: &str, pictures: Pictures, tasks: Vec<Task>, rows: Rows, fingerprint: String) -> Self {
+        let Rows { labels, columns, .. } = rows;
+        Self { name: name.into(), pictures, tasks, labels, columns, notice: None, fingerprint, oriented: false }
     }
 
     /// The same table with the licence notice of its pictures.
@@ -150,48 +149,6 @@ impl ParquetDataset {
     pub fn oriented(mut self, oriented: bool) -> Self {
         self.oriented = oriented;
         self
-    }
-
-    /// Reads every row, with or without its picture.
-    fn read<R: ChunkReader + 'static>(
-        &mut self,
-        reader: &SerializedFileReader<R>,
-        columns: &Columns,
-        pictures: bool,
-    ) -> Read<()> {
-        let projection = columns.projection(pictures).map_err(broken)?;
-        let mut rows = 0;
-        for group in 0..reader.num_row_groups() {
-            let group = Checked(reader.get_row_group(group).map_err(broken)?);
-            for row in RowIter::from_row_group(Some(projection.clone()), &group).map_err(broken)? {
-                self.push(&row.map_err(broken)?, columns).map_err(|e| format!("row {rows}: {e}"))?;
-                rows += 1;
-            }
-        }
-        let held = matches!(&self.pictures, Pictures::Held(held) if held.len() == rows);
-        match (rows, pictures && !held) {
-            (0, _) if pictures => Err("it holds no pictures".into()),
-            (_, true) => Err("some of its rows have no picture".into()),
-            _ => Ok(()),
-        }
-    }
-
-    fn push(&mut self, row: &Row, columns: &Columns) -> Read<()> {
-        for (name, field) in row.get_column_iter() {
-            if *name == columns.picture {
-                let bytes = picture(field).ok_or("its picture is neither bytes nor a struct with bytes")?;
-                if let Pictures::Held(held) = &mut self.pictures {
-                    held.push(bytes);
-                }
-            } else if let Some(task) = self.tasks.iter().position(|task| task.name == *name) {
-                let label = label(field, self.tasks[task].classes.len()).map_err(|e| format!("{name} is {e}"))?;
-                self.labels[task].push(label);
-            } else if let Field::Str(_) | Field::Null = field {
-                let text = if let Field::Str(text) = field { Some(text.clone()) } else { None };
-                self.texts.entry(name.clone()).or_default().push(text);
-            }
-        }
-        Ok(())
     }
 
     /// The encoded picture in a row.
@@ -213,26 +170,6 @@ impl ParquetDataset {
                 decode(group.get(place).ok_or_else(missing)?, &key)
             }
         }
-    }
-}
-
-/// A null, and −1, mean: not part of the task.
-fn label(field: &Field, classes: usize) -> Read<Option<u32>> {
-    let value = match *field {
-        Field::Null => return Ok(None),
-        Field::Byte(v) => i64::from(v),
-        Field::Short(v) => i64::from(v),
-        Field::Int(v) => i64::from(v),
-        Field::Long(v) => v,
-        Field::UByte(v) => i64::from(v),
-        Field::UShort(v) => i64::from(v),
-        Field::UInt(v) => i64::from(v),
-        _ => return Err("not a whole number".into()),
-    };
-    match u32::try_from(value) {
-        Ok(label) if (label as usize) < classes => Ok(Some(label)),
-        _ if value == -1 => Ok(None),
-        _ => Err(format!("{value}, but there are {classes} classes")),
     }
 }
 
@@ -274,8 +211,12 @@ impl Dataset for ParquetDataset {
         *self.labels.get(task)?.get(index)?
     }
 
+    fn columns(&self) -> Vec<&str> {
+        self.columns.keys().map(String::as_str).collect()
+    }
+
     fn text(&self, column: &str, index: usize) -> Option<&str> {
-        self.texts.get(column)?.get(index)?.as_deref()
+        self.columns.get(column)?.get(index)
     }
 
     fn key(&self, index: usize) -> String {

@@ -1,31 +1,37 @@
-//! Tar shards in the WebDataset layout: files of one sample stand together and share the part of their name before the
-//! first dot; `KEY.jpg` (or png, webp, bmp) is the picture, `KEY.cls` its class as a number.
+//! Tar shards in the WebDataset layout: members of one sample share the part of their name before the first dot.
+//! `KEY.jpg` (or another format) is the image, `KEY.cls` its class as a number or a word, and the plain fields of
+//! `KEY.json` may be labels. Members of a sample need not be adjacent.
 //!
 //! Shards are indexed once. With the index, sample k is a place in a file like any other, so that every order is a
 //! permutation and nothing but the pictures of a batch is read; without one they would be a stream.
 
 mod index;
+mod locate;
+mod naming;
+mod scan;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 #[cfg(target_os = "linux")]
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
+use super::values::Column;
 use super::{Dataset, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
-pub use index::index_shards;
-use index::{Index, is_index, shard_paths};
+use index::Index;
+pub use index::{IndexConfig, Indexed, index_shards};
+use locate::{is_index, shard_paths};
 
 /// Indexed tar shards. Memory use is that of the index, about a hundred bytes a sample.
 pub struct ShardsDataset {
     name: String,
     shards: Vec<Shard>,
     tasks: Vec<Task>,
+    columns: BTreeMap<String, Column>,
     fingerprint: String,
     oriented: bool,
 }
@@ -73,28 +79,27 @@ impl ShardsDataset {
             return Err(stale(format!("its {} shards became {}", index.shards.len(), paths.len())));
         }
         let (mut shards, mut before, mut classes) = (Vec::new(), 0, 0);
-        let fingerprint = crate::hexadecimal(&Sha256::digest(index.to_json()?));
+        let fingerprint = index.fingerprint()?;
+        let damaged = |reason: String| Error::data_set(&name, format!("its index is damaged: {reason}; {command}"));
+        index.check_columns().map_err(damaged)?;
         for (path, entries) in paths.into_iter().zip(index.shards) {
             let bytes = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len();
             if path.file_name() != entries.file.file_name() || bytes != entries.bytes {
                 return Err(stale(format!("the shard {} changed", path.display())));
             }
-            entries
-                .check()
-                .map_err(|reason| Error::data_set(&name, format!("its index is damaged: {reason}; {command}")))?;
+            entries.check().map_err(damaged)?;
             classes = entries.labels.iter().flatten().max().map_or(classes, |&label| classes.max(label as usize + 1));
             let count = entries.offsets.len();
             shards.push(Shard { path, before, entries });
             before += count;
         }
         if !index.classes.is_empty() && classes > index.classes.len() {
-            let reason = format!("its index is damaged: it has a class without a name; {command}");
-            return Err(Error::data_set(&name, reason));
+            return Err(damaged("it has a class without a name".into()));
         }
         let numbered = || (0..classes).map(|class| class.to_string()).collect();
         let classes_of = if index.classes.is_empty() { numbered() } else { index.classes };
         let tasks = if classes > 0 { vec![Task { name: "class".into(), classes: classes_of }] } else { Vec::new() };
-        Ok(Self { name, shards, tasks, fingerprint, oriented: false })
+        Ok(Self { name, shards, tasks, columns: index.columns, fingerprint, oriented: false })
     }
 
     /// The same shards with pictures turned as their EXIF orientation says, if `oriented`.
@@ -156,6 +161,14 @@ impl Dataset for ShardsDataset {
         self.tasks.get(task)?;
         let (shard, place) = self.locate(index)?;
         shard.entries.labels[place]
+    }
+
+    fn columns(&self) -> Vec<&str> {
+        self.columns.keys().map(String::as_str).collect()
+    }
+
+    fn text(&self, column: &str, index: usize) -> Option<&str> {
+        self.columns.get(column)?.get(index)
     }
 
     fn will_need(&self, indices: &[usize]) {

@@ -93,6 +93,10 @@ impl Dataset for Subset {
         self.whole.label(task, *self.indices.get(index)?)
     }
 
+    fn columns(&self) -> Vec<&str> {
+        self.whole.columns()
+    }
+
     fn text(&self, column: &str, index: usize) -> Option<&str> {
         self.whole.text(column, *self.indices.get(index)?)
     }

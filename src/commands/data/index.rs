@@ -1,21 +1,52 @@
 //! `equimod data index`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use equimod_data::dataset::index_shards;
-use serde_json::json;
+use equimod_data::dataset::{IndexConfig, Indexed, index_shards};
 
 use crate::cli::Index;
 use crate::output;
 
-/// Indexes tar shards.
+/// Indexes tar shards, and reports what they hold.
 pub fn run(arguments: &Index) -> anyhow::Result<ExitCode> {
-    let mut shards = 0;
-    let (index, samples) = index_shards(&arguments.location, arguments.out.as_deref(), &mut |done| shards = done)?;
+    let config = IndexConfig {
+        out: arguments.out.clone(),
+        picture: arguments.picture.clone(),
+        dotted_keys: arguments.dotted_keys,
+    };
+    let indexed = index_shards(&arguments.location, &config, &mut |_| {})?;
     if arguments.json {
-        output::json(&json!({ "index": index, "shards": shards, "samples": samples }))?;
+        output::json(&serde_json::to_value(&indexed)?)?;
     } else {
-        output::result(&format!("{}: {samples} pictures in {shards} shards", index.display()))?;
+        output::result(&plain(&indexed))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn plain(indexed: &Indexed) -> String {
+    let Indexed { samples, shards, labelled, without_picture, replaced, .. } = indexed;
+    let mut lines = vec![
+        format!("{}: {samples} images in {shards} shards", indexed.index.display()),
+        format!("images: {}; with a class: {labelled}", counted(&indexed.pictures)),
+    ];
+    if !indexed.columns.is_empty() {
+        let columns = indexed.columns.iter().map(|(name, count)| format!("{name} ({count} values)"));
+        lines.push(format!("fields of .json members, for --task: {}", columns.collect::<Vec<_>>().join(", ")));
+    }
+    if *without_picture > 0 {
+        lines.push(format!("{without_picture} classes belong to no image of their shard"));
+    }
+    if *replaced > 0 {
+        lines.push(format!("{replaced} samples have several images, of which the last is taken; --picture chooses one"));
+    }
+    if !indexed.left_alone.is_empty() {
+        lines.push(format!("left alone: {}", counted(&indexed.left_alone)));
+    }
+    lines.join("\n")
+}
+
+fn counted(endings: &BTreeMap<String, usize>) -> String {
+    let counted = endings.iter().map(|(ending, count)| format!("{count} .{ending}"));
+    counted.collect::<Vec<_>>().join(", ")
 }

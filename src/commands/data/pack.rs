@@ -7,10 +7,11 @@ use serde_json::json;
 
 use crate::cli::{Pack, PackStorage};
 use crate::output::{self, Count};
+use crate::sources::with_labels;
 
 /// Writes a packed file.
 pub fn run(arguments: &Pack) -> anyhow::Result<ExitCode> {
-    let dataset = arguments.source.open()?;
+    let dataset = with_labels(arguments.source.open()?, &arguments.task)?;
     let storage = match arguments.storage {
         PackStorage::Raw => Storage::Raw,
         PackStorage::Png => Storage::Png,

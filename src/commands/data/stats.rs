@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use equimod_data::dataset::likely_labels;
 use equimod_data::{Dataset, Size};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::cli::DataStats;
 use crate::output;
+use crate::sources::with_labels;
 
 /// Prints sizes, channel statistics and label counts.
 pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
-    let dataset = arguments.source.open()?;
+    let dataset = with_labels(arguments.source.open()?, &arguments.task)?;
     let sizes = dataset.sample_sizes(usize::MAX)?;
     let channels = channels(dataset.as_ref(), arguments.pictures)?;
     let labels: Vec<Value> = (0..dataset.tasks().len()).map(|task| labels(dataset.as_ref(), task)).collect();
@@ -22,6 +24,10 @@ pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
         "sizes": sizes_of(&sizes),
         "channels": { "pictures": channels.pictures, "mean": channels.mean(), "std": channels.std() },
         "labels": labels,
+        "likely_labels": likely_labels(dataset.as_ref())
+            .into_iter()
+            .map(|(column, values)| json!({ "column": column, "values": values }))
+            .collect::<Vec<_>>(),
     });
     if arguments.json {
         output::json(&described)?;
@@ -166,6 +172,13 @@ fn plain(described: &Value) -> String {
         if classes.len() > SHOWN {
             text += &format!("  … and {} more (all with --json)\n", classes.len() - SHOWN);
         }
+    }
+    let likely = described["likely_labels"].as_array().into_iter().flatten();
+    let likely: Vec<String> = likely
+        .map(|found| format!("{} ({} values)", found["column"].as_str().unwrap_or_default(), found["values"]))
+        .collect();
+    if !likely.is_empty() {
+        text += &format!("columns that --task takes as labels: {}\n", likely.join(", "));
     }
     text
 }

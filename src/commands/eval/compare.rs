@@ -26,7 +26,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.shared.device.device)?;
     let pictures = &arguments.pictures;
     let elsewhere = Elsewhere { validation: pictures.validation.as_deref(), test: pictures.test.as_deref() };
-    let splits = elsewhere.splits(&pictures.data, pictures.reading.reading())?;
+    let splits = elsewhere.splits(&pictures.data, pictures.reading.reading())?.with_labels(&pictures.task)?;
     let mut contenders = Vec::new();
     let mut outcomes: Vec<Vec<Outcome>> = Vec::new();
     for (path, name) in arguments.models.iter().zip(names(&arguments.models)) {

@@ -52,7 +52,7 @@ impl<'a> Session<'a> {
         let input = Input::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(crop).into())?;
         let pictures = &arguments.pictures;
         let elsewhere = Elsewhere { validation: pictures.validation.as_deref(), test: pictures.test.as_deref() };
-        let splits = elsewhere.splits(&pictures.data, pictures.reading.reading())?;
+        let splits = elsewhere.splits(&pictures.data, pictures.reading.reading())?.with_labels(&pictures.task)?;
         let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
         Ok(Self { arguments, device, model, splits, input, cache })

@@ -116,6 +116,7 @@ fn opened<'a>(suite: &'a Suite, arguments: &Transfer) -> anyhow::Result<Vec<(&'a
     for task in &suite.tasks {
         let elsewhere = Elsewhere { validation: task.validation.as_deref(), test: task.test.as_deref() };
         let found = elsewhere.splits(&task.data, Reading::default()).and_then(|splits| {
+            let splits = splits.with_labels(task.labels.as_slice())?;
             check(task, &splits)?;
             Ok(splits)
         });

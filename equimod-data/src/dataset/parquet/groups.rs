@@ -1,4 +1,4 @@
-//! The pictures of large tables, a row group at a time.
+//! The images of large tables, a row group at a time.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -9,7 +9,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 
 use super::pages::Checked;
-use super::schema::{Columns, picture};
+use super::schema::Columns;
 use super::{Read, broken};
 
 /// The encoded pictures of a row group.
@@ -56,6 +56,7 @@ impl Kept {
 /// A table whose row groups are loaded as they are needed.
 pub(super) struct Groups {
     reader: SerializedFileReader<File>,
+    source: Arc<File>,
     columns: Columns,
     /// First row of each group, and the number of rows.
     starts: Vec<usize>,
@@ -65,14 +66,20 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub fn new(reader: SerializedFileReader<File>, columns: Columns, kept: Arc<Kept>, table: usize) -> Read<Self> {
+    pub fn new(
+        reader: SerializedFileReader<File>,
+        source: Arc<File>,
+        columns: Columns,
+        kept: Arc<Kept>,
+        table: usize,
+    ) -> Read<Self> {
         let mut starts = vec![0];
         for group in reader.metadata().row_groups() {
             let rows = usize::try_from(group.num_rows()).map_err(|_| "a row group has a negative number of rows")?;
             starts.push(starts.last().copied().unwrap_or(0) + rows);
         }
         match starts.last() {
-            Some(&rows) if rows > 0 => Ok(Self { reader, columns, starts, kept, table }),
+            Some(&rows) if rows > 0 => Ok(Self { reader, source, columns, starts, kept, table }),
             _ => Err("it holds no pictures".into()),
         }
     }
@@ -93,13 +100,14 @@ impl Groups {
         if let Some(found) = self.kept.find(key) {
             return Ok(found);
         }
-        let reader = Checked(self.reader.get_row_group(group).map_err(broken)?);
+        let reader = Checked { group: self.reader.get_row_group(group).map_err(broken)?, source: self.source.clone() };
         let projection = self.columns.pictures().map_err(broken)?;
         let mut pictures = Vec::new();
         for row in RowIter::from_row_group(Some(projection), &reader).map_err(broken)? {
             let row = row.map_err(broken)?;
-            let (_, field) = row.get_column_iter().next().ok_or("a row has no picture")?;
-            pictures.push(picture(field).ok_or("a picture is neither bytes nor a struct with bytes")?);
+            let (_, field) = row.get_column_iter().next().ok_or("a row has no image")?;
+            let bytes = self.columns.picture_in(field);
+            pictures.push(bytes.ok_or("an image is neither bytes nor a structure with bytes")?);
         }
         let bytes = self.columns.picture_bytes_of(&self.reader.metadata().row_groups()[group..=group]);
         let loaded = Arc::new(pictures);

@@ -1,38 +1,47 @@
 //! Row groups whose pages are looked at before they are decoded: the parquet crate makes room for as many values as a
 //! page claims.
 
+use std::sync::Arc;
+
 use parquet::basic::{Encoding, Type};
 use parquet::bloom_filter::Sbbf;
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::RowGroupMetaData;
-use parquet::file::reader::RowGroupReader;
+use parquet::file::reader::{ChunkReader, RowGroupReader};
 use parquet::record::reader::RowIter;
 use parquet::schema::types::{ColumnDescPtr, Type as SchemaType};
 
+use super::claims::Claims;
 use super::wire::Wire;
 
-/// A row group of which no page claims more values than it can hold, or than there are rows: no column that is read holds
-/// lists.
-pub(super) struct Checked<'a>(pub Box<dyn RowGroupReader + 'a>);
+/// A row group of which no page claims to unpack to more than it can, nor more values than it can hold, or than there are
+/// rows: no column that is read holds lists.
+pub(super) struct Checked<'a, R> {
+    pub group: Box<dyn RowGroupReader + 'a>,
+    /// The bytes of the file that the group is in.
+    pub source: Arc<R>,
+}
 
-impl RowGroupReader for Checked<'_> {
+impl<R: ChunkReader + 'static> RowGroupReader for Checked<'_, R> {
     fn metadata(&self) -> &RowGroupMetaData {
-        self.0.metadata()
+        self.group.metadata()
     }
 
     fn num_columns(&self) -> usize {
-        self.0.num_columns()
+        self.group.num_columns()
     }
 
     fn get_column_page_reader(&self, index: usize) -> Result<Box<dyn PageReader>> {
-        let column = self.metadata().column(index).column_descr_ptr();
+        let chunk = self.metadata().column(index);
+        let claims = Claims::new(self.source.clone(), chunk);
+        let column = chunk.column_descr_ptr();
         let left = usize::try_from(self.metadata().num_rows())?;
-        Ok(Box::new(CheckedPages { pages: self.0.get_column_page_reader(index)?, column, left }))
+        Ok(Box::new(CheckedPages { pages: self.group.get_column_page_reader(index)?, claims, column, left }))
     }
 
     fn get_column_bloom_filter(&self, index: usize) -> Option<&Sbbf> {
-        self.0.get_column_bloom_filter(index)
+        self.group.get_column_bloom_filter(index)
     }
 
     fn get_row_iter(&self, projection: Option<SchemaType>) -> Result<RowIter<'_>> {
@@ -41,14 +50,15 @@ impl RowGroupReader for Checked<'_> {
 }
 
 /// The pages of a column in a row group.
-struct CheckedPages {
+struct CheckedPages<R> {
     pages: Box<dyn PageReader>,
+    claims: Claims<R>,
     column: ColumnDescPtr,
     /// Values that the pages after this one may hold.
     left: usize,
 }
 
-impl CheckedPages {
+impl<R> CheckedPages<R> {
     fn check(&mut self, page: &Page) -> Option<()> {
         let values = page.num_values() as usize;
         if let Page::DictionaryPage { buf, .. } = page {
@@ -69,12 +79,14 @@ impl CheckedPages {
     }
 }
 
-impl PageReader for CheckedPages {
+impl<R: ChunkReader> PageReader for CheckedPages<R> {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
+        let column = self.column.clone();
+        let wrong = |reason: &str| ParquetError::General(format!("{}: {reason}", column.path().string()));
+        self.claims.next().map_err(|reason| wrong(&reason))?;
         let Some(page) = self.pages.get_next_page()? else { return Ok(None) };
-        let path = self.column.path().string();
-        self.check(&page)
-            .ok_or_else(|| ParquetError::General(format!("a page of {path} claims values that it lacks")))?;
+        let fine = self.check(&page);
+        fine.ok_or_else(|| wrong("a page claims values that it lacks"))?;
         Ok(Some(page))
     }
 
@@ -83,7 +95,7 @@ impl PageReader for CheckedPages {
     }
 
     fn skip_next_page(&mut self) -> Result<()> {
-        self.pages.skip_next_page()
+        self.get_next_page().map(drop)
     }
 
     fn at_record_boundary(&mut self) -> Result<bool> {
@@ -91,7 +103,7 @@ impl PageReader for CheckedPages {
     }
 }
 
-impl Iterator for CheckedPages {
+impl<R: ChunkReader> Iterator for CheckedPages<R> {
     type Item = Result<Page>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -1,7 +1,7 @@
-//! Which column is what.
+//! The roles of a table's columns.
 
 use bytes::Bytes;
-use parquet::basic::Repetition;
+use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
@@ -10,85 +10,106 @@ use parquet::schema::types::{Type, TypePtr};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::path::{find, only, repeated};
 use super::{Read, broken};
 use crate::dataset::Task;
 
-/// Names of the picture column where the metadata name none.
+/// Names of the image column where the metadata name none.
 const USUAL: [&str; 2] = ["image", "img"];
 
 /// The columns that are read.
 pub(super) struct Columns {
-    pub picture: String,
+    /// The image column: its name, and those of the fields that lead to the image if it is a structure.
+    pub picture: Vec<String>,
     pub tasks: Vec<Task>,
     root: String,
     fields: Vec<TypePtr>,
 }
 
 impl Columns {
-    /// The columns of a table; `wanted` names the picture column.
+    /// The columns of a table; `wanted` names the image column, or leads to the image by a path such as `sample.image`.
     pub fn of<R: ChunkReader + 'static>(reader: &SerializedFileReader<R>, wanted: Option<&str>) -> Read<Self> {
         let metadata = reader.metadata().file_metadata();
         let root = metadata.schema_descr().root_schema();
         let fields = root.get_fields().to_vec();
-        let names: Vec<&str> = fields.iter().map(|field| field.name()).collect();
+        let there = |name: &str| fields.iter().any(|field| field.name() == name);
         let described = metadata.key_value_metadata().into_iter().flatten();
         let features =
             features(described.filter(|pair| pair.key == "huggingface").find_map(|pair| pair.value.as_deref()));
         let pictured = features.iter().find(|(_, f)| f.get("_type").and_then(Value::as_str) == Some("Image"));
-        let known = pictured.map(|(name, _)| name.as_str()).filter(|name| names.contains(name));
-        let usual = || USUAL.into_iter().find(|name| names.contains(name));
-        let picture = match wanted {
-            Some(wanted) => names.iter().copied().find(|name| *name == wanted),
-            None => known.or_else(usual),
-        };
-        let picture = picture.ok_or_else(|| {
-            let missing = wanted.unwrap_or(USUAL[0]);
-            format!("it has no column called {missing}; it has {}", names.join(", "))
-        })?;
-        if fields.iter().any(|field| field.name() == picture && repeated(field)) {
-            return Err(format!("its column {picture} holds lists, not one picture a row"));
-        }
+        let known = pictured.map(|(name, _)| name.as_str()).filter(|name| there(name));
+        let usual = || USUAL.into_iter().find(|name| there(name));
+        let picture = find(&fields, wanted.or(known).or_else(usual).unwrap_or(USUAL[0]))?;
         let mut tasks = tasks(&features);
-        tasks.retain(|task| names.contains(&task.name.as_str()));
-        Ok(Self { picture: picture.into(), tasks, root: root.name().into(), fields: fields.clone() })
+        tasks.retain(|task| there(&task.name));
+        Ok(Self { picture, tasks, root: root.name().into(), fields: fields.clone() })
     }
 
-    /// What is read: labels and texts, and the pictures if they are wanted.
+    /// The columns that are read: labels and plain values, and the images if they are wanted.
     pub fn projection(&self, pictures: bool) -> std::result::Result<Type, ParquetError> {
-        let fields = self.fields.iter().filter(|field| {
-            let readable = (field.is_primitive() && !repeated(field)) || field.name() == self.picture;
-            readable && (pictures || field.name() != self.picture)
-        });
-        self.group(fields.cloned().collect())
+        let task = |field: &TypePtr| self.tasks.iter().any(|task| task.name == field.name());
+        let wanted = |field: &TypePtr| match field.name() == self.picture[0] {
+            true => pictures.then(|| only(field, &self.picture[1..])),
+            false => (field.is_primitive() && !repeated(field) && (task(field) || plain(field))).then(|| Ok(field.clone())),
+        };
+        self.group(self.fields.iter().filter_map(wanted).collect::<std::result::Result<_, _>>()?)
     }
 
-    /// The pictures alone.
+    /// The images alone.
     pub fn pictures(&self) -> std::result::Result<Type, ParquetError> {
-        self.group(self.fields.iter().filter(|field| field.name() == self.picture).cloned().collect())
+        let column = self.fields.iter().filter(|field| field.name() == self.picture[0]);
+        self.group(column.map(|field| only(field, &self.picture[1..])).collect::<std::result::Result<_, _>>()?)
     }
 
     fn group(&self, fields: Vec<TypePtr>) -> std::result::Result<Type, ParquetError> {
         Type::group_type_builder(&self.root).with_fields(fields).build()
     }
 
-    /// Bytes of the picture column, unpacked.
+    /// Bytes of the image column, unpacked.
     pub fn picture_bytes<R: ChunkReader + 'static>(&self, reader: &SerializedFileReader<R>) -> u64 {
         self.picture_bytes_of(reader.metadata().row_groups())
     }
 
-    /// Bytes of the picture column in some row groups, unpacked.
+    /// Bytes of the image column in some row groups, unpacked.
     pub fn picture_bytes_of(&self, groups: &[RowGroupMetaData]) -> u64 {
         let columns = groups.iter().flat_map(|group| group.columns());
-        let of_pictures = columns.filter(|column| column.column_path().parts().first() == Some(&self.picture));
+        let of_pictures = columns.filter(|column| column.column_path().parts().first() == Some(&self.picture[0]));
         of_pictures.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(0)).sum()
+    }
+
+    /// The encoded image in the field of the image column: bytes, or a structure with a field of that name; empty where
+    /// there is none. The page that it was read from is shared, not copied.
+    pub fn picture_in(&self, field: &Field) -> Option<Bytes> {
+        follow(field, &self.picture[1..])
     }
 }
 
-/// Whether a row may hold any number of values of a column.
-fn repeated(field: &Type) -> bool {
-    let info = field.get_basic_info();
-    let within = || field.is_group() && field.get_fields().iter().any(|field| repeated(field));
-    (info.has_repetition() && info.repetition() == Repetition::REPEATED) || within()
+fn follow(field: &Field, path: &[String]) -> Option<Bytes> {
+    let inside = |row: &parquet::record::Row, name: &str, path: &[String]| {
+        row.get_column_iter().find(|(known, _)| *known == name).and_then(|(_, field)| follow(field, path))
+    };
+    match (field, path) {
+        (Field::Null, _) => Some(Bytes::new()),
+        (Field::Bytes(bytes), []) => Some(Bytes::from_owner(bytes.clone())),
+        (Field::Group(row), [name, path @ ..]) => inside(row, name, path),
+        (Field::Group(row), []) => inside(row, "bytes", &[]),
+        _ => None,
+    }
+}
+
+/// Whether a column holds texts, whole numbers, or truth values.
+fn plain(field: &Type) -> bool {
+    use ConvertedType::{INT_8, INT_16, INT_32, INT_64, NONE, UINT_8, UINT_16, UINT_32, UINT_64};
+    let converted = field.get_basic_info().converted_type();
+    match field.get_physical_type() {
+        Physical::BOOLEAN => true,
+        Physical::INT32 | Physical::INT64 => {
+            let whole = [NONE, INT_8, INT_16, INT_32, INT_64, UINT_8, UINT_16, UINT_32, UINT_64].contains(&converted);
+            let kind = field.get_basic_info().logical_type_ref();
+            whole && kind.is_none_or(|kind| matches!(kind, LogicalType::Integer { .. }))
+        }
+        _ => super::path::is_text(field),
+    }
 }
 
 /// Opens a table: its metadata are read, no column leads out of it, and it has no more rows than bytes.
@@ -103,6 +124,7 @@ pub(super) fn open<R: ChunkReader + 'static>(source: R) -> Read<SerializedFileRe
         (counts && end <= length).then_some(())
     };
     let groups = reader.metadata().row_groups();
+    groups.iter().flat_map(|group| group.columns()).try_for_each(super::claims::readable)?;
     if !groups.iter().flat_map(|group| group.columns()).all(|column| inside(column).is_some()) {
         return Err("its metadata are damaged: a column leads out of the file".into());
     }
@@ -141,15 +163,4 @@ fn tasks(features: &Map<String, Value>) -> Vec<Task> {
         feature.get("names")?.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
     };
     features.iter().filter_map(|(name, f)| Some(Task { name: name.clone(), classes: classes(f)? })).collect()
-}
-
-/// The encoded picture in a field: bytes, or a struct with a field of that name; empty where there is none. The page that
-/// it was read from is shared, not copied.
-pub(super) fn picture(field: &Field) -> Option<Bytes> {
-    match field {
-        Field::Null => Some(Bytes::new()),
-        Field::Bytes(bytes) => Some(Bytes::from_owner(bytes.clone())),
-        Field::Group(row) => row.get_column_iter().find(|(name, _)| *name == "bytes").and_then(|(_, f)| picture(f)),
-        _ => None,
-    }
 }

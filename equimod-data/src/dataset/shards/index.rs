@@ -1,26 +1,23 @@
-//! Where every sample of the shards is.
+//! The index: the place of every sample in the shards.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{BufReader, Read};
-use std::path::{Component, Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tar::{Archive, Entry, EntryType};
+use sha2::{Digest, Sha256};
 
-use crate::dataset::folder::ENDINGS;
+use super::locate::{index_path, is_index, shard_paths};
+use super::naming::Naming;
+use super::scan::{Scanner, endings};
+use crate::dataset::values::{Column, listed};
 use crate::hashed_file::HashedFile;
 use crate::{Error, Result};
 
-/// Entries that a shard may have, and bytes that one may have.
-const MOST_ENTRIES: usize = 10_000_000;
-const MOST_ENTRY_BYTES: u64 = 1 << 28;
-/// Longest name of a class, in bytes.
-const LONGEST_LABEL: u64 = 64;
+/// Bytes that an entry may have.
+pub(super) const MOST_ENTRY_BYTES: u64 = 1 << 28;
 /// Largest class.
 const LARGEST_CLASS: u32 = 1 << 20;
-/// Shards that a pattern may name.
-const MOST_SHARDS: u64 = 100_000;
 const VERSION: u32 = 2;
 
 /// The samples of all shards.
@@ -30,6 +27,9 @@ pub(super) struct Index {
     /// Names of classes, where labels are words; numbers name themselves.
     pub classes: Vec<String>,
     pub shards: Vec<Shard>,
+    /// Fields of the samples' JSON members, over all shards; an index of an earlier version has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, Column>,
 }
 
 /// The samples of a shard, column by column.
@@ -46,18 +46,59 @@ pub(super) struct Shard {
     pub labels: Vec<Option<u32>>,
 }
 
-/// Reads every header of the shards at `location` and writes the index beside them, or into `out`, which is a source
-/// then; returns its path and the number of samples. Nothing is unpacked.
-pub fn index_shards(location: &Path, out: Option<&Path>, progress: &mut dyn FnMut(usize)) -> Result<(PathBuf, usize)> {
+/// How shards are indexed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexConfig {
+    /// Where the index is written; beside the shards, if left out. It is a source itself.
+    pub out: Option<PathBuf>,
+    /// The ending of the images behind the first dot of their names, such as `input.jpg`. Without it, `KEY.jpg` and the
+    /// other formats, or the only longer ending that there is.
+    pub picture: Option<String>,
+    /// Whether keys go up to the last dot of a name, instead of the first.
+    pub dotted_keys: bool,
+}
+
+/// What was indexed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Indexed {
+    /// The index.
+    pub index: PathBuf,
+    /// Number of tar files.
+    pub shards: usize,
+    /// Number of samples, each with an image.
+    pub samples: usize,
+    /// Number of samples with a `.cls` member.
+    pub labelled: usize,
+    /// Number of `.cls` members without an image in their shard.
+    pub without_picture: usize,
+    /// Number of images whose place another one of the same sample took.
+    pub replaced: usize,
+    /// Number of images by their endings.
+    pub pictures: BTreeMap<String, usize>,
+    /// Number of members that were left alone, by their endings.
+    pub left_alone: BTreeMap<String, usize>,
+    /// Fields of JSON members that were kept, with the number of their different values.
+    pub columns: BTreeMap<String, usize>,
+}
+
+/// Reads every header of the shards at `location` and writes the index. Nothing is unpacked; `progress` is told the number
+/// of shards that are done.
+///
+/// # Errors
+/// If there are no shards or images, if a tar file is damaged or hostile, if the images are not told apart by their names,
+/// or if no class belongs to an image.
+pub fn index_shards(location: &Path, config: &IndexConfig, progress: &mut dyn FnMut(usize)) -> Result<Indexed> {
+    let wrong = |reason: String| Error::data_set(location.display().to_string(), reason);
     let paths = shard_paths(location)?;
     if paths.is_empty() {
-        let reason = "there is no such tar file, nor a folder or a pattern of some";
-        return Err(Error::data_set(location.display().to_string(), reason));
+        return Err(wrong("there is no such tar file, nor a folder or a pattern of some".into()));
     }
+    let naming = naming(&paths, config)?;
+    let mut scanner = Scanner::default();
     let (mut shards, mut texts) = (Vec::new(), Vec::new());
     for path in &paths {
-        let (mut shard, labels) = read_shard(path)?;
-        if out.is_some() {
+        let (mut shard, labels) = scanner.shard(path, &naming)?;
+        if config.out.is_some() {
             shard.file = path.canonicalize().map_err(|e| Error::io(path, e))?;
         }
         texts.push(labels);
@@ -66,17 +107,68 @@ pub fn index_shards(location: &Path, out: Option<&Path>, progress: &mut dyn FnMu
     }
     let samples = shards.iter().map(|shard| shard.offsets.len()).sum();
     if samples == 0 {
-        return Err(Error::data_set(location.display().to_string(), "its tar files hold no pictures"));
+        return Err(wrong(format!("its tar files hold no pictures{}", found(&scanner))));
+    }
+    let labelled = texts.iter().flatten().flatten().count();
+    if let (0, Some(key)) = (labelled, &scanner.first_without_picture) {
+        let (count, image) = (scanner.without_picture, shards.iter().find_map(|shard| shard.keys.first()));
+        return Err(wrong(format!(
+            "none of its {count} classes (the first is {key}.cls) belongs to an image (the first is {}); members of a sample \
+             must be in one shard and share their names up to the {} dot",
+            image.map_or("", String::as_str),
+            if naming == Naming::LastDot { "last" } else { "first" }
+        )));
     }
     let classes = classes(&texts);
     for (shard, texts) in shards.iter_mut().zip(&texts) {
         shard.labels = texts.iter().map(|text| number(text.as_deref()?, &classes)).collect();
     }
-    let path = out.map_or_else(|| index_path(location), Path::to_owned);
+    let path = config.out.clone().unwrap_or_else(|| index_path(location));
+    let mut indexed = Indexed {
+        index: path.clone(),
+        shards: shards.len(),
+        samples,
+        labelled,
+        without_picture: scanner.without_picture,
+        replaced: scanner.replaced,
+        pictures: std::mem::take(&mut scanner.pictures.0),
+        left_alone: std::mem::take(&mut scanner.left_alone.0),
+        columns: BTreeMap::new(),
+    };
+    let columns = scanner.columns();
+    indexed.columns = columns.iter().map(|(name, column)| (name.clone(), column.different())).collect();
     let mut file = HashedFile::create(&path)?;
-    file.write(&Index { version: VERSION, classes, shards }.to_json()?)?;
+    file.write(&Index { version: VERSION, classes, shards, columns }.to_json()?)?;
     file.commit()?;
-    Ok((path, samples))
+    Ok(indexed)
+}
+
+/// The naming of the shards' members: as it was asked for, or that of the first shard with images.
+fn naming(paths: &[PathBuf], config: &IndexConfig) -> Result<Naming> {
+    match &config.picture {
+        Some(_) if config.dotted_keys => {
+            return Err(Error::Config("--picture and --dotted-keys exclude each other; give one of them".into()));
+        }
+        Some(ending) => return Ok(Naming::Only(ending.trim_start_matches('.').to_lowercase())),
+        None if config.dotted_keys => return Ok(Naming::LastDot),
+        None => {}
+    }
+    for path in paths {
+        let guessed = Naming::guess(&endings(path)?);
+        if let Some(naming) = guessed.map_err(|reason| Error::data_set(path.display().to_string(), reason))? {
+            return Ok(naming);
+        }
+    }
+    Ok(Naming::Plain)
+}
+
+/// The members of shards without images.
+fn found(scanner: &Scanner) -> String {
+    let found = scanner.left_alone.0.iter().map(|(ending, count)| format!("{count} .{ending}"));
+    match scanner.left_alone.0.is_empty() {
+        true => String::new(),
+        false => format!("; they hold {}", listed(found, 6)),
+    }
 }
 
 /// The words among the labels, sorted; none where all are numbers of classes.
@@ -119,8 +211,25 @@ impl Index {
         Ok(Some(index))
     }
 
-    pub fn to_json(&self) -> Result<Vec<u8>> {
+    fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|e| Error::Config(e.to_string()))
+    }
+
+    /// Of the shards' names and lengths, and of every sample's key, place and class. Fields of JSON members are no part of
+    /// it: an index with them, and one of an earlier version, say the same of the images.
+    pub fn fingerprint(&self) -> Result<String> {
+        let Self { version, classes, shards, .. } = self.clone();
+        let plain = Self { version, classes, shards, columns: BTreeMap::new() };
+        Ok(crate::hexadecimal(&Sha256::digest(plain.to_json()?)))
+    }
+
+    /// Whether the columns fit the samples.
+    pub fn check_columns(&self) -> std::result::Result<(), String> {
+        let samples: usize = self.shards.iter().map(|shard| shard.offsets.len()).sum();
+        match self.columns.iter().find(|(_, column)| column.len() != samples || !column.is_whole()) {
+            Some((name, _)) => Err(format!("the column {name} does not fit its samples")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -143,149 +252,4 @@ impl Shard {
             false => Err(format!("a class of {} is too large", self.file.display())),
         }
     }
-}
-
-/// Whether a path is that of an index.
-pub(super) fn is_index(path: &Path) -> bool {
-    path.to_string_lossy().ends_with("index.json") && path.is_file()
-}
-
-/// Where the index of `location` is.
-fn index_path(location: &Path) -> PathBuf {
-    if location.is_dir() {
-        return location.join("equimod-index.json");
-    }
-    let name = location.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    location.with_file_name(format!("{name}.index.json"))
-}
-
-/// The shards that `location` names, in order.
-pub(super) fn shard_paths(location: &Path) -> Result<Vec<PathBuf>> {
-    let name = location.display().to_string();
-    let is_shard = |path: &Path| path.extension().is_some_and(|ending| ending == "tar");
-    if location.is_dir() {
-        let entries = fs::read_dir(location).map_err(|e| Error::io(location, e))?;
-        let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(|e| Error::io(location, e)));
-        let mut paths = paths.collect::<Result<Vec<_>>>()?;
-        paths.retain(|path| is_shard(path) && path.is_file());
-        paths.sort();
-        return Ok(paths);
-    }
-    if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
-        return Err(Error::data_set(name, "a compressed tar file cannot be read at any place; unpack the gzip layer"));
-    }
-    match braces(&name) {
-        Some(paths) => Ok(paths?),
-        None if is_shard(location) && location.is_file() => Ok(vec![location.into()]),
-        None => Ok(Vec::new()),
-    }
-}
-
-/// `a-{08..11}.tar` as `a-08.tar` … `a-11.tar`.
-fn braces(pattern: &str) -> Option<Result<Vec<PathBuf>>> {
-    let (before, rest) = pattern.split_once('{')?;
-    let (range, after) = rest.split_once('}')?;
-    let (first, last) = range.split_once("..")?;
-    let (low, high): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    if low > high || high - low >= MOST_SHARDS {
-        return Some(Err(Error::data_set(
-            pattern,
-            format!("its range must count up, over at most {MOST_SHARDS} files"),
-        )));
-    }
-    let path = |number: u64| PathBuf::from(format!("{before}{number:0width$}{after}", width = first.len()));
-    Some(Ok((low..=high).map(path).collect()))
-}
-
-/// The samples of one tar file, and the texts of their labels.
-fn read_shard(path: &Path) -> Result<(Shard, Vec<Option<String>>)> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let bytes = file.metadata().map_err(|e| Error::io(path, e))?.len();
-    let name = path.file_name().unwrap_or_default().into();
-    let mut shard = Shard { file: name, bytes, ..Shard::default() };
-    let labels = scan(BufReader::new(file), &mut shard);
-    Ok((shard, labels.map_err(|reason| Error::data_set(path.display().to_string(), reason))?))
-}
-
-/// A sample whose files are still coming.
-#[derive(Default)]
-struct Open {
-    key: String,
-    picture: Option<(u64, u32)>,
-    label: Option<String>,
-}
-
-fn scan(source: impl Read + std::io::Seek, shard: &mut Shard) -> std::result::Result<Vec<Option<String>>, String> {
-    let mut labels = Vec::new();
-    let broken = |e: std::io::Error| format!("it is cut short or not a tar file ({e})");
-    let mut archive = Archive::new(source);
-    let mut open = Open::default();
-    for (number, entry) in archive.entries_with_seek().map_err(broken)?.enumerate() {
-        if number == MOST_ENTRIES {
-            return Err(format!("it has more than {MOST_ENTRIES} entries"));
-        }
-        let mut entry = entry.map_err(broken)?;
-        let path = entry.path().map_err(broken)?.into_owned();
-        check_path(&path)?;
-        match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous => {}
-            EntryType::Symlink | EntryType::Link => return Err(format!("its entry {} is a link", path.display())),
-            _ => continue,
-        }
-        let end = entry.raw_file_position().checked_add(entry.size());
-        if end.is_none_or(|end| end > shard.bytes) || entry.size() > MOST_ENTRY_BYTES {
-            return Err(format!("its entry {} is cut short or larger than {MOST_ENTRY_BYTES} bytes", path.display()));
-        }
-        let (key, ending) = split_name(&path);
-        if key != open.key {
-            shard.close(std::mem::take(&mut open), &mut labels);
-            open.key = key;
-        }
-        if ENDINGS.contains(&ending.as_str()) {
-            open.picture = Some((entry.raw_file_position(), entry.size() as u32));
-        } else if ending == "cls" {
-            open.label = Some(label(&mut entry, &path)?);
-        }
-    }
-    shard.close(open, &mut labels);
-    Ok(labels)
-}
-
-impl Shard {
-    /// Adds a sample; one without a picture is none.
-    fn close(&mut self, sample: Open, labels: &mut Vec<Option<String>>) {
-        if let Some((offset, length)) = sample.picture {
-            self.keys.push(sample.key);
-            self.offsets.push(offset);
-            self.lengths.push(length);
-            labels.push(sample.label);
-        }
-    }
-}
-
-/// No name may lead out of a folder, although nothing is unpacked: such an archive is not what it says.
-fn check_path(path: &Path) -> std::result::Result<(), String> {
-    match path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        true => Ok(()),
-        false => Err(format!("its entry {} leads out of the folder", path.display())),
-    }
-}
-
-/// The name up to the first dot, with its folders, and what comes after it, in lower case: of `7.jpg` and `7.mask.png`,
-/// only the first is the picture.
-fn split_name(path: &Path) -> (String, String) {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (stem, ending) = name.split_once('.').unwrap_or((&name, ""));
-    let ending = ending.to_lowercase();
-    (path.with_file_name(stem).to_string_lossy().into_owned(), ending)
-}
-
-/// A number or a word.
-fn label(entry: &mut Entry<impl Read>, path: &Path) -> std::result::Result<String, String> {
-    let mut text = String::new();
-    let wrong =
-        || format!("its entry {} is not a class: a number or a word of at most {LONGEST_LABEL} bytes", path.display());
-    entry.take(LONGEST_LABEL + 1).read_to_string(&mut text).map_err(|_| wrong())?;
-    let fits = text.len() as u64 <= LONGEST_LABEL && !text.trim().is_empty();
-    if fits { Ok(text.trim().to_owned()) } else { Err(wrong()) }
 }

@@ -1,0 +1,188 @@
+//! What pages claim to unpack to, looked at before the parquet crate makes room for it: that one takes the size in a page's
+//! header at its word, and unpacks GZIP, BROTLI and LZ4 frames until they end.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parquet::basic::Compression;
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::reader::ChunkReader;
+use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
+
+use super::thrift::{NESTED, field, kind, skip};
+use super::wire::Wire;
+use super::{Read, broken};
+
+/// The most bytes that one byte unpacks to: a copy of 64 bytes takes 3 in Snappy, a longer match one byte for each 255 in
+/// LZ4, one of 258 bytes two bits in DEFLATE, and a block of 128 KiB four bytes in Zstandard.
+const SNAPPY: u64 = 22;
+const LZ4: u64 = 255;
+const DEFLATE: u64 = 1032;
+const ZSTD: u64 = 32_768;
+/// What any page may claim.
+const FREE: u64 = 1 << 20;
+/// The first bytes of an LZ4 frame, which some writers put where the format has none.
+const LZ4_FRAME: [u8; 4] = [4, 34, 77, 24];
+/// How many times its length a column chunk may unpack to, whatever the footer says of it.
+const WHOLE: u64 = 32;
+/// Bytes of a header that are read first; statistics in it may make it longer.
+const HEADER: usize = 512;
+/// The type of pages that the parquet crate passes over.
+const INDEX_PAGE: i64 = 1;
+
+/// Refuses a column in a codec that is not read, by its name.
+pub(super) fn readable(chunk: &ColumnChunkMetaData) -> Read<()> {
+    match chunk.compression() {
+        Compression::LZO => Err(format!(
+            "its column {} is compressed with LZO, which is not read; write the table with SNAPPY, GZIP, BROTLI, LZ4 or ZSTD",
+            chunk.column_path().string()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The claims of a column chunk's pages.
+pub(super) struct Claims<R> {
+    source: Arc<R>,
+    codec: Compression,
+    /// Where the next page begins, and where the last one ends.
+    at: u64,
+    end: u64,
+    /// Bytes that the pages from there on may unpack to.
+    left: u64,
+}
+
+/// What a page's header says of its length.
+struct Claim {
+    /// Bytes of the header.
+    header: usize,
+    kind: i64,
+    /// Bytes behind the header, and what they are unpacked.
+    packed: u64,
+    unpacked: u64,
+    /// Bytes of levels, which are not packed.
+    levels: u64,
+    is_packed: bool,
+}
+
+impl<R: ChunkReader> Claims<R> {
+    pub fn new(source: Arc<R>, chunk: &ColumnChunkMetaData) -> Self {
+        let (at, length) = chunk.byte_range();
+        let claimed = u64::try_from(chunk.uncompressed_size()).unwrap_or(0);
+        let left = claimed.max(length.saturating_mul(WHOLE)).saturating_add(FREE);
+        Self { source, codec: chunk.compression(), at, end: at.saturating_add(length), left }
+    }
+
+    /// Checks the next page that is read.
+    pub fn next(&mut self) -> Read<()> {
+        if self.codec == Compression::UNCOMPRESSED {
+            return Ok(());
+        }
+        while self.at < self.end {
+            let claim = self.claim()?;
+            let packed = self.at + claim.header as u64;
+            self.at = packed.saturating_add(claim.packed);
+            if claim.kind != INDEX_PAGE {
+                return self.check(&claim, packed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the header of the next page.
+    fn claim(&self) -> Read<Claim> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let mut length = HEADER.min(left);
+        loop {
+            let bytes = self.source.get_bytes(self.at, length).map_err(broken)?;
+            match header(&bytes) {
+                Some(claim) if claim.packed <= self.end - self.at - claim.header as u64 => return Ok(claim),
+                Some(_) => return Err("a page leads out of its column".into()),
+                None if length == left => return Err("the header of a page is damaged".into()),
+                None => length = length.saturating_mul(8).min(left),
+            }
+        }
+    }
+
+    fn check(&mut self, claim: &Claim, start: u64) -> Read<()> {
+        let wrong = || format!("a page claims {} bytes, which it does not hold", claim.unpacked);
+        self.left = self.left.checked_sub(claim.unpacked).ok_or_else(wrong)?;
+        let (Some(packed), Some(unpacked)) =
+            (claim.packed.checked_sub(claim.levels), claim.unpacked.checked_sub(claim.levels))
+        else {
+            return Err(wrong());
+        };
+        if !claim.is_packed || unpacked == 0 {
+            return Ok(());
+        }
+        let times = |most: u64| unpacked <= packed.saturating_mul(most).saturating_add(FREE);
+        let bytes = || self.source.get_bytes(start + claim.levels, packed as usize).map_err(broken);
+        let fine = match self.codec {
+            Compression::SNAPPY => times(SNAPPY),
+            Compression::GZIP(_) => times(DEFLATE) && unpacks_to(flate2::read::MultiGzDecoder::new(&*bytes()?), unpacked),
+            Compression::BROTLI(_) => unpacks_to(brotli::Decompressor::new(&*bytes()?, 1 << 12), unpacked),
+            Compression::LZ4_RAW => times(LZ4),
+            Compression::LZ4 => times(LZ4) && lz4(&bytes()?, unpacked),
+            Compression::ZSTD(_) => times(WHOLE) || zstd(&bytes()?).is_some_and(|most| unpacked <= most),
+            Compression::LZO | Compression::UNCOMPRESSED => true,
+        };
+        if fine { Ok(()) } else { Err(wrong()) }
+    }
+}
+
+/// The claim in a page's header; `None` if it is damaged, or not all there.
+fn header(bytes: &[u8]) -> Option<Claim> {
+    let mut wire = Wire(bytes);
+    let mut claim = Claim { header: 0, kind: 0, packed: 0, unpacked: 0, levels: 0, is_packed: true };
+    let mut last = 0;
+    while let Some((id, of)) = field(&mut wire, last)? {
+        match (id, of) {
+            (1, kind::I32) => claim.kind = wire.signed()?,
+            (2, kind::I32) => claim.unpacked = u64::try_from(wire.signed()?).ok()?,
+            (3, kind::I32) => claim.packed = u64::try_from(wire.signed()?).ok()?,
+            (8, kind::STRUCT) => second_version(&mut wire, &mut claim)?,
+            _ => skip(&mut wire, of, NESTED)?,
+        }
+        last = id;
+    }
+    claim.header = bytes.len() - wire.0.len();
+    Some(claim)
+}
+
+/// The header of a data page of the format's second version: levels are not packed, and values need not be.
+fn second_version(wire: &mut Wire, claim: &mut Claim) -> Option<()> {
+    let mut last = 0;
+    while let Some((id, of)) = field(wire, last)? {
+        match (id, of) {
+            (5 | 6, kind::I32) => claim.levels = claim.levels.checked_add(u64::try_from(wire.signed()?).ok()?)?,
+            (7, kind::TRUE) => claim.is_packed = true,
+            (7, kind::FALSE) => claim.is_packed = false,
+            _ => skip(wire, of, NESTED)?,
+        }
+        last = id;
+    }
+    Some(())
+}
+
+/// Whether a stream holds so many bytes and no more; nothing of them is kept.
+fn unpacks_to(stream: impl io::Read, bytes: u64) -> bool {
+    io::copy(&mut io::Read::take(stream, bytes.saturating_add(1)), &mut io::sink()).is_ok_and(|held| held == bytes)
+}
+
+/// Hadoop's blocks and bare ones end with the room that was claimed; a frame ends where it says.
+fn lz4(packed: &Bytes, unpacked: u64) -> bool {
+    !packed.starts_with(&LZ4_FRAME) || unpacks_to(lz4_flex::frame::FrameDecoder::new(&**packed), unpacked)
+}
+
+/// The most bytes that Zstandard frames unpack to.
+fn zstd(mut frames: &[u8]) -> Option<u64> {
+    let mut most = 0u64;
+    while !frames.is_empty() {
+        let length = find_frame_compressed_size(frames).ok().filter(|length| *length > 0)?;
+        let held = get_frame_content_size(frames).ok().flatten().unwrap_or(ZSTD.saturating_mul(length as u64));
+        most = most.saturating_add(held);
+        frames = frames.get(length..)?;
+    }
+    Some(most)
+}

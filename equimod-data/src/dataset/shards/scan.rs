@@ -1,0 +1,288 @@
+//! The samples of a tar file: members are grouped by their keys, wherever they stand.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Component, Path};
+
+use serde_json::Value;
+use tar::{Archive, Entry, EntryType};
+
+use super::index::{MOST_ENTRY_BYTES, Shard};
+use super::locate::check_uncompressed;
+use super::naming::Naming;
+use crate::dataset::MOST_CLASSES;
+use crate::dataset::values::{Column, ColumnBuilder};
+use crate::{Error, Result};
+
+/// Entries that a shard may have.
+const MOST_ENTRIES: usize = 10_000_000;
+/// Longest name of a class, and longest value of a field, in bytes.
+const LONGEST_LABEL: usize = 64;
+/// Longest JSON member that is looked into, in bytes, and fields that are kept.
+const LONGEST_JSON: u64 = 1 << 20;
+const MOST_COLUMNS: usize = 64;
+/// Endings that are counted one by one.
+const MOST_ENDINGS: usize = 1000;
+
+type Scan<T> = std::result::Result<T, String>;
+
+/// Numbers of members by their endings.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Endings(pub BTreeMap<String, usize>);
+
+impl Endings {
+    pub fn count(&mut self, ending: String) {
+        let known = self.0.len() < MOST_ENDINGS || self.0.contains_key(&ending);
+        *self.0.entry(if known { ending } else { "others".into() }).or_default() += 1;
+    }
+}
+
+/// The numbers of members of a tar file by the text behind the first dot of their names.
+pub(super) fn endings(path: &Path) -> Result<BTreeMap<String, usize>> {
+    let mut endings = Endings::default();
+    walk(path, &mut |_, name| {
+        endings.count(Naming::Plain.split(name).1);
+        Ok(())
+    })?;
+    Ok(endings.0)
+}
+
+/// Visits every file in a tar file; refuses what no writer of shards makes.
+fn walk(path: &Path, visit: &mut dyn FnMut(&mut Entry<BufReader<File>>, &Path) -> Scan<()>) -> Result<u64> {
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let bytes = file.metadata().map_err(|e| Error::io(path, e))?.len();
+    let walked = check_uncompressed(&mut file).and_then(|()| entries(file, bytes, visit));
+    walked.map_err(|reason| Error::data_set(path.display().to_string(), reason))?;
+    Ok(bytes)
+}
+
+fn entries(
+    mut file: File,
+    bytes: u64,
+    visit: &mut dyn FnMut(&mut Entry<BufReader<File>>, &Path) -> Scan<()>,
+) -> Scan<()> {
+    let broken = |e: std::io::Error| format!("it is cut short or not a tar file ({e})");
+    file.seek(SeekFrom::Start(0)).map_err(broken)?;
+    let mut archive = Archive::new(BufReader::new(file));
+    for (number, entry) in archive.entries_with_seek().map_err(broken)?.enumerate() {
+        if number == MOST_ENTRIES {
+            return Err(format!("it has more than {MOST_ENTRIES} entries"));
+        }
+        let mut entry = entry.map_err(broken)?;
+        let path = entry.path().map_err(broken)?.into_owned();
+        check_path(&path)?;
+        match entry.header().entry_type() {
+            EntryType::Regular | EntryType::Continuous => {}
+            EntryType::Symlink | EntryType::Link => return Err(format!("its entry {} is a link", path.display())),
+            _ => continue,
+        }
+        let end = entry.raw_file_position().checked_add(entry.size());
+        if end.is_none_or(|end| end > bytes) || entry.size() > MOST_ENTRY_BYTES {
+            return Err(format!("its entry {} is cut short or larger than {MOST_ENTRY_BYTES} bytes", path.display()));
+        }
+        visit(&mut entry, &path)?;
+    }
+    Ok(())
+}
+
+/// No name may lead out of a folder, although nothing is unpacked: such an archive is not what it says.
+fn check_path(path: &Path) -> Scan<()> {
+    match path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        true => Ok(()),
+        false => Err(format!("its entry {} leads out of the folder", path.display())),
+    }
+}
+
+/// Adjacent members of one key.
+#[derive(Default)]
+struct Members {
+    key: String,
+    picture: Option<(u64, u32)>,
+    label: Option<String>,
+    values: Vec<(String, String)>,
+}
+
+/// What is gathered over all shards.
+#[derive(Default)]
+pub(super) struct Scanner {
+    /// Columns of plain values, by the field's name.
+    columns: BTreeMap<String, ColumnBuilder>,
+    /// Fields with more values than labels have.
+    dropped: HashSet<String>,
+    /// Samples so far.
+    samples: usize,
+    /// Members that are images, and members that are neither images nor labels.
+    pub pictures: Endings,
+    pub left_alone: Endings,
+    /// Samples in which another image takes the place of the one before it.
+    pub replaced: usize,
+    /// Keys with a label and without an image, and the first of them.
+    pub without_picture: usize,
+    pub first_without_picture: Option<String>,
+}
+
+/// A shard in the making.
+struct Open<'a> {
+    scanner: &'a mut Scanner,
+    shard: Shard,
+    labels: Vec<Option<String>>,
+    /// The last sample of each key.
+    places: HashMap<String, usize>,
+    /// Labels whose images have not come yet.
+    waiting: HashMap<String, Members>,
+}
+
+impl Scanner {
+    /// Reads a tar file: its samples, and the texts of their labels.
+    pub fn shard(&mut self, path: &Path, naming: &Naming) -> Result<(Shard, Vec<Option<String>>)> {
+        let shard = Shard { file: path.file_name().unwrap_or_default().into(), ..Shard::default() };
+        let (labels, places, waiting) = Default::default();
+        let mut open = Open { scanner: self, shard, labels, places, waiting };
+        let mut members = Members::default();
+        let bytes = walk(path, &mut |entry, name| {
+            let (key, ending) = naming.split(name);
+            if key != members.key {
+                open.close(std::mem::take(&mut members))?;
+                members.key = key;
+            }
+            open.member(&mut members, entry, name, (ending, naming))
+        })?;
+        let wrong = |reason: String| Error::data_set(path.display().to_string(), reason);
+        open.close(members).map_err(wrong)?;
+        let Open { mut shard, labels, waiting, .. } = open;
+        shard.bytes = bytes;
+        self.samples += shard.offsets.len();
+        let mut without: Vec<String> = waiting.into_values().filter(|m| m.label.is_some()).map(|m| m.key).collect();
+        without.sort_unstable();
+        self.without_picture += without.len();
+        self.first_without_picture = self.first_without_picture.take().or(without.into_iter().next());
+        Ok((shard, labels))
+    }
+
+    /// The columns of all shards.
+    pub fn columns(self) -> BTreeMap<String, Column> {
+        let samples = self.samples;
+        let finish = |(name, mut column): (String, ColumnBuilder)| {
+            column.fill(samples);
+            (name, column.finish())
+        };
+        self.columns.into_iter().map(finish).collect()
+    }
+
+    fn set(&mut self, sample: usize, name: String, value: &str) {
+        if self.dropped.contains(&name) || (self.columns.len() == MOST_COLUMNS && !self.columns.contains_key(&name)) {
+            return;
+        }
+        let column = self.columns.entry(name.clone()).or_default();
+        column.set(sample, value);
+        if column.different() > MOST_CLASSES {
+            self.columns.remove(&name);
+            self.dropped.insert(name);
+        }
+    }
+}
+
+impl Open<'_> {
+    fn member(
+        &mut self,
+        members: &mut Members,
+        entry: &mut Entry<BufReader<File>>,
+        name: &Path,
+        (ending, naming): (String, &Naming),
+    ) -> Scan<()> {
+        if naming.is_picture(&ending) {
+            self.scanner.pictures.count(ending);
+            self.scanner.replaced += usize::from(members.picture.is_some());
+            members.picture = Some((entry.raw_file_position(), entry.size() as u32));
+        } else if ending == "cls" {
+            members.label = Some(label(entry, name)?);
+        } else if ending == "json" && entry.size() <= LONGEST_JSON {
+            members.values.extend(fields(entry));
+        } else {
+            self.scanner.left_alone.count(ending);
+        }
+        Ok(())
+    }
+
+    /// Adds adjacent members: a sample, or labels of one before or after it.
+    fn close(&mut self, mut members: Members) -> Scan<()> {
+        let Some((offset, length)) = members.picture else {
+            if members.label.is_none() && members.values.is_empty() {
+                return Ok(());
+            }
+            return match self.places.get(&members.key) {
+                Some(&place) => self.describe(place, members),
+                None => self.wait(members),
+            };
+        };
+        let place = self.shard.offsets.len();
+        self.shard.keys.push(members.key.clone());
+        self.shard.offsets.push(offset);
+        self.shard.lengths.push(length);
+        self.labels.push(members.label.take());
+        self.places.insert(members.key.clone(), place);
+        let waiting = self.waiting.remove(&members.key);
+        self.describe(place, members)?;
+        waiting.map_or(Ok(()), |waiting| self.describe(place, waiting))
+    }
+
+    fn wait(&mut self, members: Members) -> Scan<()> {
+        let waiting = self.waiting.entry(members.key.clone()).or_default();
+        waiting.key = members.key;
+        waiting.values.extend(members.values);
+        one_label(&waiting.key, &mut waiting.label, members.label)
+    }
+
+    /// Gives a sample the labels of members that stand elsewhere.
+    fn describe(&mut self, place: usize, members: Members) -> Scan<()> {
+        for (name, value) in members.values {
+            self.scanner.set(self.scanner.samples + place, name, &value);
+        }
+        one_label(&members.key, &mut self.labels[place], members.label)
+    }
+}
+
+fn one_label(key: &str, known: &mut Option<String>, other: Option<String>) -> Scan<()> {
+    match (known.as_ref(), other) {
+        (Some(known), Some(other)) if *known != other => {
+            Err(format!("its sample {key} has two classes, {known} and {other}; leave one .cls member"))
+        }
+        (None, Some(other)) => {
+            *known = Some(other);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A number or a word.
+fn label(entry: &mut Entry<impl Read>, path: &Path) -> Scan<String> {
+    let mut text = String::new();
+    let wrong =
+        || format!("its entry {} is not a class: a number or a word of at most {LONGEST_LABEL} bytes", path.display());
+    entry.take(LONGEST_LABEL as u64 + 1).read_to_string(&mut text).map_err(|_| wrong())?;
+    let fits = text.len() <= LONGEST_LABEL && !text.trim().is_empty();
+    if fits { Ok(text.trim().to_owned()) } else { Err(wrong()) }
+}
+
+/// The fields of a JSON object that may be labels: short texts, whole numbers and truth values. Anything else has none.
+fn fields(entry: &mut Entry<impl Read>) -> Vec<(String, String)> {
+    let mut bytes = Vec::new();
+    if entry.take(LONGEST_JSON).read_to_end(&mut bytes).is_err() {
+        return Vec::new();
+    }
+    let Ok(Value::Object(object)) = serde_json::from_slice(&bytes) else { return Vec::new() };
+    let text = |value: Value| match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+        Value::Bool(value) => Some(value.to_string()),
+        _ => None,
+    };
+    let kept = |text: &String| !text.is_empty() && text.len() <= LONGEST_LABEL;
+    object
+        .into_iter()
+        .filter(|(name, _)| kept(name))
+        .filter_map(|(name, value)| Some((name, text(value).filter(kept)?)))
+        .collect()
+}
