@@ -29,7 +29,18 @@ pub fn load(local: &Local, device: &Device) -> anyhow::Result<Model> {
         opened.path.clone_from(reference);
     }
     opened.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
+    note_assumed(&opened);
     Ok(opened)
+}
+
+/// Says what was assumed of a network of another code, and how to say otherwise.
+pub fn note_assumed(model: &Model) {
+    if let Some(assumed) = model.imported.as_ref().and_then(|imported| imported.assumed()) {
+        let file = model.path.display();
+        output::note(&format!(
+            "{file} does not say all of its network; assumed: {assumed}; `equimod import` takes these options"
+        ));
+    }
 }
 
 /// A MODEL on this machine.

@@ -10,12 +10,15 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::other_files::what_it_is;
 use crate::params::ParamStore;
 use crate::torch_file;
 use crate::{Error, Result};
 
 /// The key of a safetensors file's metadata that holds this crate's description, as JSON.
 const METADATA_KEY: &str = "equimod";
+/// The key of the metadata that says what was assumed of weights of another code, as JSON.
+const IMPORT_KEY: &str = "equimod_import";
 /// The file that completes a checkpoint folder.
 pub const MANIFEST: &str = "MANIFEST.json";
 /// The version of the folder's layout that this code writes and reads.
@@ -29,6 +32,8 @@ pub struct TensorFile {
     pub tensors: BTreeMap<String, Tensor>,
     /// The JSON text under the key `equimod` of the metadata.
     pub description: Option<String>,
+    /// The JSON text under the key `equimod_import` of the metadata: what was assumed of weights of another code.
+    pub imported: Option<String>,
 }
 
 /// safetensors bytes of `tensors`, with a JSON text in the metadata; the same input gives the same bytes.
@@ -42,12 +47,44 @@ pub fn to_torch_bytes(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     with_metadata(tensors, "format", "pt")
 }
 
+/// [`to_torch_bytes`] of weights of another code, with what was assumed of them as JSON in the metadata.
+pub fn to_imported_bytes(tensors: &BTreeMap<String, Tensor>, imported: &str) -> Result<Vec<u8>> {
+    let bytes = to_torch_bytes(tensors)?;
+    let unwritable = |e: String| Error::Config(format!("the tensors cannot be written as safetensors: {e}"));
+    // The library writes keys in the order of a hash map, and so one key; the second goes into its header.
+    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| unwritable("no header".into()))?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let (header, values) = rest.split_at_checked(length).ok_or_else(|| unwritable("no header".into()))?;
+    let mut header: serde_json::Value = serde_json::from_slice(header).map_err(|e| unwritable(e.to_string()))?;
+    header["__metadata__"][IMPORT_KEY] = imported.into();
+    let mut header = serde_json::to_vec(&header).map_err(|e| unwritable(e.to_string()))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes()[..], &header, values].concat())
+}
+
 fn with_metadata(tensors: &BTreeMap<String, Tensor>, key: &str, value: &str) -> Result<Vec<u8>> {
     // One key only: the metadata's order is that of a hash map.
     let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
     let contiguous = tensors.iter().map(|(name, t)| Ok((name, t.contiguous()?))).collect::<Result<Vec<_>>>()?;
     safetensors::serialize(contiguous.iter().map(|(name, t)| (name, t)), Some(metadata))
         .map_err(|e| Error::Config(format!("the tensors cannot be written as safetensors: {e}")))
+}
+
+/// Why bytes are not read as safetensors: truncated only where the file's own lengths say so.
+fn unreadable(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
+    let header = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
+    match header {
+        // The header is JSON; what follows it has the length that it announces.
+        Some(length) if bytes.get(8) == Some(&b'{') && length < 1 << 40 => {
+            if length > bytes.len() as u64 - 8
+                || matches!(error, safetensors::SafeTensorError::MetadataIncompleteBuffer)
+            {
+                return "it is truncated (its tensors are announced, but not all there); fetch it again".into();
+            }
+            format!("its header is not that of a safetensors file ({error}); use another copy")
+        }
+        _ => "it is neither a safetensors file nor one of PyTorch; give one of those".into(),
+    }
 }
 
 /// Reads tensors and description; `path` is named in errors.
@@ -58,9 +95,7 @@ pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<TensorFi
             Error::checkpoint(path, "it is a file of PyTorch; `equimod import` makes a .safetensors file of it")
         }
         (_, Some(what)) => Error::checkpoint(path, what),
-        (_, None) => {
-            Error::checkpoint(path, format!("it is truncated or not a safetensors file ({e}); use another copy"))
-        }
+        (_, None) => Error::checkpoint(path, unreadable(bytes, &e)),
     };
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(foreign)?;
     let file = SafeTensors::deserialize(bytes).map_err(foreign)?;
@@ -68,22 +103,8 @@ pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<TensorFi
     for (name, view) in file.tensors() {
         tensors.insert(name, view.load(device)?);
     }
-    let description = metadata.metadata().as_ref().and_then(|m| m.get(METADATA_KEY).cloned());
-    Ok(TensorFile { tensors, description })
-}
-
-/// What stands where weights should, if it is something that often does.
-pub(crate) fn what_it_is(bytes: &[u8]) -> Option<&'static str> {
-    let beginning = bytes.trim_ascii_start();
-    if beginning.is_empty() {
-        return Some("it is empty; fetch it again");
-    }
-    if beginning.starts_with(b"version https://git-lfs") {
-        return Some("it is a pointer of Git LFS, not the file it points to; fetch that with `git lfs pull`");
-    }
-    let is_page =
-        [&b"<!DOCTYPE"[..], b"<!doctype", b"<html", b"<HTML", b"<?xml"].iter().any(|tag| beginning.starts_with(tag));
-    is_page.then_some("it is a web page, probably what a server said in place of the file; fetch it again")
+    let text = |key: &str| metadata.metadata().as_ref().and_then(|m| m.get(key).cloned());
+    Ok(TensorFile { tensors, description: text(METADATA_KEY), imported: text(IMPORT_KEY) })
 }
 
 /// Reads a whole file.
@@ -254,6 +275,13 @@ pub struct LoadReport {
     pub prefix: String,
     /// Of a file of others: what is not the ResNet's (a classifier, heads).
     pub left_out: Vec<String>,
+    /// Of a file of others: tensors and arrays that are not read, each with the reason.
+    pub not_read: Vec<String>,
+    /// Of a file of others: what it holds beside tensors, in words.
+    pub beside: Vec<String>,
+    /// What the file holds, where that is known to be another network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stranger: Option<String>,
 }
 
 impl LoadReport {
@@ -276,6 +304,7 @@ impl LoadReport {
                 path.display()
             ));
         }
+        told.extend(self.not_read.iter().map(|name| format!("{name} (in {})", path.display())));
         told
     }
 
@@ -291,7 +320,9 @@ impl LoadReport {
                 parts.push(format!("{} {what} ({}{more})", names.len(), few.join(", ")));
             }
         }
-        parts.join(", ")
+        let what = self.stranger.as_ref().map(|what| format!("; it is {what}")).unwrap_or_default();
+        let unread = self.not_read.first().map(|first| format!("; not read: {first}")).unwrap_or_default();
+        parts.join(", ") + &what + &unread
     }
 }
 

@@ -44,6 +44,7 @@ mod names;
 pub mod nn;
 pub mod objective;
 pub mod optim;
+mod other_files;
 pub mod params;
 mod passes;
 mod schema;

@@ -57,6 +57,8 @@ pub(crate) struct Renamed {
     pub prefix: String,
     /// The names of the file's other tensors.
     pub left_out: Vec<String>,
+    /// Where layers have numbers: that of the first stage.
+    pub first_stage: Option<usize>,
 }
 
 /// Finds the ResNet of a file, or that of several whose names begin with `prefix`; `path` is named in errors. Where there
@@ -66,7 +68,10 @@ pub(crate) fn renamed(tensors: BTreeMap<String, Tensor>, prefix: Option<&str>, p
     let chosen = chosen(&networks, prefix);
     let network = match (chosen.as_slice(), prefix) {
         ([network], _) => *network,
-        ([], None) => return Ok(Renamed { tensors, prefix: String::new(), left_out: Vec::new() }),
+        ([], None) => {
+            let (prefix, left_out, first_stage) = Default::default();
+            return Ok(Renamed { tensors, prefix, left_out, first_stage });
+        }
         ([], Some(prefix)) => {
             let text = format!("it has no ResNet under {prefix}; {}", listed(&networks));
             return Err(Error::checkpoint(path, text));
@@ -79,7 +84,12 @@ pub(crate) fn renamed(tensors: BTreeMap<String, Tensor>, prefix: Option<&str>, p
             return Err(Error::checkpoint(path, text));
         }
     };
-    let mut found = Renamed { tensors: BTreeMap::new(), prefix: network.prefix.clone(), left_out: Vec::new() };
+    let first_stage = match network.naming {
+        Naming::Torchvision => None,
+        Naming::Numbered(first) => Some(first),
+    };
+    let (prefix, left_out) = (network.prefix.clone(), Vec::new());
+    let mut found = Renamed { tensors: BTreeMap::new(), prefix, left_out, first_stage };
     for (name, tensor) in tensors {
         match network.rename(&name) {
             Some(renamed) => drop(found.tensors.insert(renamed, tensor)),
@@ -133,7 +143,9 @@ fn networks(tensors: &BTreeMap<String, Tensor>) -> Vec<Network> {
 fn first_numbered(tensors: &BTreeMap<String, Tensor>, prefix: &str, stage: &str) -> Option<usize> {
     let first: usize = stage.parse().ok()?;
     let is_stage = |number: usize| tensors.contains_key(&format!("{prefix}{number}{BLOCK}"));
-    let stem = tensors.get(&format!("{prefix}0.weight")).is_some_and(|weight| weight.rank() == 4);
+    // A deep stem is a Sequential itself.
+    let convolution = |name: &str| tensors.get(&format!("{prefix}{name}")).is_some_and(|weight| weight.rank() == 4);
+    let stem = convolution("0.weight") || convolution("0.0.weight");
     (stem && first >= 2 && !is_stage(first - 1) && (first..first + 4).all(is_stage)).then_some(first)
 }
 

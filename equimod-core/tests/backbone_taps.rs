@@ -80,19 +80,29 @@ fn dot(a: &Tensor, b: &Tensor) -> f64 {
 
 #[test]
 fn gradients_may_enter_at_any_stage() {
-    let networks = [(Architecture::ResNet18, Stem::Cifar), (Architecture::ResNet50, Stem::ImageNet)];
+    let config = |architecture, stem| ResNetConfig { architecture, stem, width: 3, ..Default::default() };
+    let (small, deep) = (config(Architecture::ResNet18, Stem::Cifar), config(Architecture::ResNet50, Stem::Deep));
+    let networks = [
+        small.clone(),
+        config(Architecture::ResNet50, Stem::ImageNet),
+        // Of other codes: solo-learn's, lightly's, that one with a max-pool, and those of timm and torchvision.
+        ResNetConfig { stem_padding: Some(2), ..small.clone() },
+        ResNetConfig { stem_relu: false, ..small.clone() },
+        ResNetConfig { stem_relu: false, max_pool: Some(true), ..small.clone() },
+        ResNetConfig { stem_relu: false, average_shortcut: true, ..small },
+        ResNetConfig { average_shortcut: true, stem_widths: Some([2, 3, 4]), ..deep.clone() },
+        ResNetConfig { groups: 2, width_per_group: 32, max_pool: Some(false), ..deep },
+    ];
     let taps = [(false, vec![0]), (true, vec![1]), (true, vec![0, 2, 3]), (false, vec![3])];
-    for ((architecture, stem), (pooled, taps)) in
-        networks.iter().flat_map(|n| taps.iter().map(move |t| (*n, t.clone())))
-    {
+    for (config, (pooled, taps)) in networks.iter().flat_map(|n| taps.iter().map(move |t| (n, t.clone()))) {
         for recompute in [false, true] {
             let execution = Execution { recompute, ..Default::default() };
-            let case = Case::new(ResNetConfig { architecture, stem, width: 3 }, execution, pooled, taps.clone());
+            let case = Case::new(config.clone(), execution, pooled, taps.clone());
             // Central differences: an error of about 1e-7 of the slope, but for the ReLUs that turn on the way.
             let step = 1e-7;
             let (slope, want) = (case.slope(), (case.moved(step) - case.moved(-step)) / (2.0 * step));
             let error = (slope - want).abs() / want.abs();
-            assert!(error < 1e-5, "{architecture:?} pooled {pooled}, stages {taps:?}: {slope} {want} ({error:e})");
+            assert!(error < 1e-5, "{config} pooled {pooled}, stages {taps:?}: {slope} {want} ({error:e})");
         }
     }
 }

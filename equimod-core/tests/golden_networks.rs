@@ -26,7 +26,8 @@ impl Case {
         let golden = Golden::open(file).unwrap();
         let architecture = Architecture::ALL.into_iter().find(|a| a.name() == golden.meta("arch")).unwrap();
         let stem = if golden.meta("cifar_stem") == "true" { Stem::Cifar } else { Stem::ImageNet };
-        let config = ResNetConfig { architecture, stem, width: golden.meta("base_width").parse().unwrap() };
+        let width = golden.meta("base_width").parse().unwrap();
+        let config = ResNetConfig { architecture, stem, width, ..Default::default() };
         let seed = golden.meta("fill_seed").parse().unwrap();
         let execution = Execution { winograd, ..Default::default() };
         let mut store = ParamStore::new(0, dtype, &Device::Cpu);

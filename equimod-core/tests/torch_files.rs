@@ -5,14 +5,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use equimod_core::model::Choices;
 use equimod_core::nn::Mode;
-use equimod_core::{Model, torch_file};
+use equimod_core::{Error, Model, torch_file};
 
 /// Largest difference of a feature: sums of f32 in another order.
 const TOLERANCE: f32 = 1e-5;
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/torch").join(name)
+}
+
+fn import(name: &str, prefix: Option<&str>) -> Result<Model, Error> {
+    Model::import(&fixture(name), prefix, &Choices::default(), &Device::Cpu)
 }
 
 fn features(model: &Model, side: usize) -> Vec<f32> {
@@ -26,7 +31,7 @@ fn features(model: &Model, side: usize) -> Vec<f32> {
 fn networks_give_the_features_that_pytorch_gives() {
     let expected: serde_json::Value = serde_json::from_slice(&fs::read(fixture("expected.json")).unwrap()).unwrap();
     for (name, case) in expected.as_object().unwrap() {
-        let model = Model::import(&fixture(name), case["prefix"].as_str(), &Device::Cpu).unwrap();
+        let model = Model::import(&fixture(name), case["prefix"].as_str(), &Choices::default(), &Device::Cpu).unwrap();
         let ours = features(&model, case["side"].as_u64().unwrap() as usize);
         let theirs: Vec<f32> =
             case["features"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
@@ -41,21 +46,21 @@ fn networks_give_the_features_that_pytorch_gives() {
 
 #[test]
 fn what_was_taken_off_and_left_out_is_told() {
-    let model = Model::import(&fixture("moco.pth.tar"), Some("state_dict.module.encoder_k."), &Device::Cpu).unwrap();
+    let model = import("moco.pth.tar", Some("state_dict.module.encoder_k.")).unwrap();
     assert_eq!(model.report.prefix, "state_dict.module.encoder_k.");
     assert_eq!(model.report.matched.len(), model.params().iter().count());
     // The other network, the classifier of this one, and the queue.
     assert!(model.report.left_out.contains(&"state_dict.module.queue".to_owned()));
     assert!(model.report.left_out.contains(&"state_dict.module.encoder_k.fc.weight".to_owned()));
     assert!(model.guessed);
-    let lightning = Model::import(&fixture("lightning.ckpt"), None, &Device::Cpu).unwrap();
+    let lightning = import("lightning.ckpt", None).unwrap();
     assert_eq!(lightning.report.prefix, "state_dict.backbone.");
     assert_eq!(lightning.report.left_out, ["state_dict.projector.0.weight"]);
 }
 
 #[test]
 fn several_networks_are_named() {
-    let text = Model::import(&fixture("moco.pth.tar"), None, &Device::Cpu).err().unwrap().to_string();
+    let text = import("moco.pth.tar", None).err().unwrap().to_string();
     assert!(text.contains("state_dict.module.encoder_k, state_dict.module.encoder_q"), "{text}");
     assert!(text.contains("--prefix"), "{text}");
 }
@@ -85,20 +90,40 @@ fn damaged_files_are_errors() {
 }
 
 #[test]
-fn objects_may_be_nested_as_deep_as_a_pickle_is_long() {
-    // None in a tuple in a tuple in …, kept for later, which copies it; and dictionaries in dictionaries.
+fn objects_may_be_nested_to_any_depth() {
+    // None in a tuple in a tuple in …, kept for later; and dictionaries in dictionaries.
     let tuples = |depth: usize| [b"\x80\x02N".to_vec(), vec![0x85; depth], b"q\x00.".to_vec()].concat();
     let dictionaries = |depth: usize| {
         let (open, close) = (b"}X\x01\x00\x00\x00a".repeat(depth), vec![b's'; depth]);
         [b"\x80\x02".to_vec(), open, b"N".to_vec(), close, b"q\x00.".to_vec()].concat()
     };
-    // The older layout holds a pickle of the machine, the object, and the list of storages.
-    let magic: &[u8] = &fs::read(fixture("moco.pth.tar")).unwrap()[..21];
     for object in [tuples(2_000_000), dictionaries(230_000), tuples(3_000_000)] {
-        let file = [magic, b"\x80\x02}.", &object, b"\x80\x02]."].concat();
-        match torch_file::read(&file, Path::new("deep.pth")) {
-            Ok(tensors) => assert!(tensors.is_empty() && object.len() < 2 << 20),
-            Err(error) => assert!(object.len() > 2 << 20, "{error}"),
-        }
+        let read = torch_file::read(&legacy(&object), Path::new("deep.pth")).unwrap();
+        assert!(read.tensors.is_empty() && read.not_read[0].contains("nested too deep"), "{:?}", read.not_read);
     }
+    // More objects than fit into memory are refused, in a sentence.
+    let text = torch_file::read(&legacy(&tuples(17 << 20)), Path::new("deep.pth")).err().unwrap().to_string();
+    assert!(text.contains("objects") && !text.contains("damaged"), "{text}");
+}
+
+#[test]
+fn objects_that_hold_themselves_end() {
+    // A list in itself twice, and ten lists of which each holds the one before ten times.
+    let itself = b"\x80\x02]q\x00(h\x00h\x00e.".to_vec();
+    let mut tenfold = b"\x80\x02]q\x00".to_vec();
+    for number in 1..40u8 {
+        tenfold.extend([b']', b'q', number, b'(']);
+        (0..10).for_each(|_| tenfold.extend([b'h', number - 1]));
+        tenfold.push(b'e');
+    }
+    tenfold.push(b'.');
+    for object in [itself, tenfold] {
+        assert!(torch_file::read(&legacy(&object), Path::new("loop.pth")).unwrap().tensors.is_empty());
+    }
+}
+
+/// A file in the older layout: a pickle of the machine, the object, and the list of storages.
+fn legacy(object: &[u8]) -> Vec<u8> {
+    let magic: &[u8] = &fs::read(fixture("moco.pth.tar")).unwrap()[..21];
+    [magic, b"\x80\x02}.", object, b"\x80\x02]."].concat()
 }

@@ -15,7 +15,7 @@ use super::front_matter::front_matter;
 use super::methods::{Part, has_equimod, modules, parts};
 use crate::evaluation::TOP_1;
 use crate::export::run::{RESULTS_FILE, TABLE_FILE};
-use crate::export::{Files, OTHERS, Training, timm_name};
+use crate::export::{Files, LibraryName, OTHERS, Training, library_name};
 use crate::hub::reference::PREFIX;
 use crate::output::duration;
 
@@ -63,8 +63,16 @@ struct NetworkFacts {
     mean: String,
     std: String,
     timm: Option<&'static str>,
+    /// Whether torchvision and candle know it by that name, too.
+    in_torchvision: bool,
+    in_candle: bool,
+    /// Whether torchvision's network becomes it by changes of its layers.
+    from_torchvision: bool,
     architecture: &'static str,
     cifar: bool,
+    stem_padding: usize,
+    stem_relu: bool,
+    max_pool: bool,
     width: usize,
     block: &'static str,
     blocks: String,
@@ -157,16 +165,28 @@ impl NetworkFacts {
         let model = Model::from_bytes(bytes, MODEL_FILE.as_ref(), &Device::Cpu)?;
         let backbone = model.backbone_config()?;
         let (architecture, stem) = (backbone.architecture, backbone.stem);
+        let known = library_name(&backbone);
+        let has = |library: fn(LibraryName) -> bool| known.is_some_and(library);
+        let standard = ResNetConfig::default();
+        let is_grouped = (backbone.groups, backbone.width_per_group) != (standard.groups, standard.width_per_group);
+        let shape = backbone.to_string();
+        let shape = shape.split_once(", ").map_or("", |(_, shape)| shape);
         let preprocessing = description.map_or(&model.preprocessing, |description| &description.preprocessing);
         Ok(Self {
-            network: format!("{} ({} stem, width {})", display(architecture.name()), stem.name(), backbone.width),
+            network: format!("{} ({shape})", display(architecture.name())),
             features: model.backbone().features(),
             size: preprocessing.size,
             mean: list(&preprocessing.normalisation.mean),
             std: list(&preprocessing.normalisation.std),
-            timm: timm_name(&backbone),
+            timm: known.map(|known| known.name),
+            in_torchvision: has(|known| known.torchvision),
+            in_candle: has(|known| known.candle),
+            from_torchvision: stem != Stem::Deep && !backbone.average_shortcut && !is_grouped,
             architecture: architecture.name(),
             cifar: stem == Stem::Cifar,
+            stem_padding: backbone.padding(),
+            stem_relu: backbone.stem_relu,
+            max_pool: backbone.pools(),
             width: backbone.width,
             block: if architecture.expansion() == 1 { "BasicBlock" } else { "Bottleneck" },
             blocks: format!("{:?}", architecture.blocks()),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use equimod_core::model::Choices;
 
 use super::DeviceArgs;
 
@@ -17,6 +18,8 @@ pub struct Inspect {
     /// Also list every tensor with its shape.
     #[arg(long)]
     pub tensors: bool,
+    #[command(flatten)]
+    pub assumptions: AssumptionArgs,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
@@ -35,9 +38,64 @@ pub struct Import {
     /// Which of several networks, by what stands before its names, e.g. state_dict.module.encoder_q.
     #[arg(long)]
     pub prefix: Option<String>,
+    #[command(flatten)]
+    pub assumptions: AssumptionArgs,
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What names and shapes do not say of a network of another code.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "What names and shapes do not say")]
+pub struct AssumptionArgs {
+    /// Zeros around the input of the first convolution [default: half its kernel]; solo-learn's CIFAR ResNets have 2.
+    #[arg(long, value_name = "PIXELS")]
+    pub stem_padding: Option<usize>,
+    /// A ReLU follows the first batch norm [default, unless layers are numbered without one].
+    #[arg(long, conflicts_with = "no_stem_relu")]
+    pub stem_relu: bool,
+    /// No ReLU follows the first batch norm: a ResNet that calls ReLUs as functions, taken apart into a Sequential.
+    #[arg(long)]
+    pub no_stem_relu: bool,
+    /// The stem ends with a 3×3 max-pool of stride 2 [default with a 7×7 or a deep stem].
+    #[arg(long, conflicts_with = "no_stem_max_pool")]
+    pub stem_max_pool: bool,
+    /// The stem ends without a max-pool [default with a 3×3 stem].
+    #[arg(long)]
+    pub no_stem_max_pool: bool,
+    /// Side of the square input [default: 224, or 32 with a 3×3 stem].
+    #[arg(long, value_name = "PIXELS")]
+    pub input_size: Option<usize>,
+    /// Means of red, green and blue in [0, 1] [default: ImageNet's, or CIFAR-10's with a 3×3 stem].
+    #[arg(long, value_name = "R,G,B", value_parser = three)]
+    pub mean: Option<[f32; 3]>,
+    /// Standard deviations of red, green and blue in [0, 1] [default: as for the means].
+    #[arg(long, value_name = "R,G,B", value_parser = three)]
+    pub std: Option<[f32; 3]>,
+}
+
+impl AssumptionArgs {
+    /// What was chosen.
+    pub fn choices(&self) -> Choices {
+        let either = |yes: bool, no: bool| (yes || no).then_some(yes);
+        Choices {
+            stem_padding: self.stem_padding,
+            stem_relu: either(self.stem_relu, self.no_stem_relu),
+            stem_max_pool: either(self.stem_max_pool, self.no_stem_max_pool),
+            input_size: self.input_size,
+            mean: self.mean,
+            std: self.std,
+        }
+    }
+}
+
+/// Three numbers with commas between them.
+fn three(text: &str) -> Result<[f32; 3], String> {
+    let numbers: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse::<f32>()).collect();
+    let three = numbers.ok().and_then(|numbers| <[f32; 3]>::try_from(numbers).ok());
+    let finite = three.filter(|three| three.iter().all(|number| number.is_finite()));
+    finite.ok_or_else(|| "give three numbers with commas between them, e.g. 0.485,0.456,0.406".into())
 }
 
 /// `export`.

@@ -5,15 +5,17 @@ use std::process::ExitCode;
 
 use candle_core::Device;
 use equimod_core::Model;
-use equimod_core::checkpoint::{to_torch_bytes, write_atomic};
+use equimod_core::checkpoint::write_atomic;
+use equimod_core::model::files_of_pytorch;
 use serde_json::json;
 
-use super::inspect::left_out;
+use super::inspect::{assumptions, beside, left_out};
 use crate::cli::Import;
 use crate::exit::Usage;
 use crate::export::verify::{ensure_finite, verify};
+use crate::export::weights;
 use crate::hub::Weights;
-use crate::models::local;
+use crate::models::{local, note_assumed};
 use crate::output;
 
 /// Reads a ResNet of another code, and writes it under torchvision's names.
@@ -26,29 +28,27 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
         return Err(Usage(format!("{} does not end with .safetensors, which is what is written", out.display())).into());
     }
     if arguments.file.is_dir() {
-        return Err(Usage(format!("{} is a folder; give the file of weights in it", arguments.file.display())).into());
+        return Err(Usage(folder(&arguments.file)).into());
     }
     let file = local(&arguments.file, Weights::Any)?;
-    let model = Model::import(&file.path, arguments.prefix.as_deref(), &Device::Cpu)?;
+    let model = Model::import(&file.path, arguments.prefix.as_deref(), &arguments.assumptions.choices(), &Device::Cpu)?;
     ensure_finite(&model)?;
-    write_atomic(&out, &to_torch_bytes(&model.backbone_tensors())?)?;
+    write_atomic(&out, &weights(&model)?)?;
     let verified = verify(&model, &out)?;
     let report = &model.report;
     if arguments.json {
         let backbone = model.backbone_config()?;
         let value = json!({
             "file": arguments.file, "out": out, "backbone": backbone, "report": report, "written": verified,
+            "preprocessing": model.preprocessing, "imported": model.imported,
         });
         output::json(&value)?;
         return Ok(ExitCode::SUCCESS);
     }
     let config = model.backbone_config()?;
     let mut text = format!(
-        "{}: {}, {} stem, width {}, {} features\nkeys      {}\n",
+        "{}: {config}, {} features\nkeys      {}\n",
         out.display(),
-        config.architecture.name(),
-        config.stem.name(),
-        config.width,
         model.backbone().features(),
         report.summary()
     );
@@ -56,10 +56,21 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
         text += &format!("prefix    {} taken off the names\n", report.prefix);
     }
     text += &left_out(report, "left out  ");
+    text += &beside(report, "beside    ");
+    text += &assumptions(&model, "code      ");
     text += &format!("written   {}\n", verified.summary());
     output::result(&text)?;
+    note_assumed(&model);
     output::note(&format!("use it as a MODEL, or to begin with: equimod pretrain --from {} …", out.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to give in place of a folder.
+fn folder(path: &Path) -> String {
+    match files_of_pytorch(path).as_slice() {
+        [one] => format!("{} is a folder; give {}", path.display(), one.display()),
+        _ => format!("{} is a folder; give the file of weights in it", path.display()),
+    }
 }
 
 /// `weights.pth.tar` becomes `weights.safetensors` in this folder.

@@ -7,12 +7,13 @@ use std::io::Read;
 use std::process::ExitCode;
 
 use equimod_core::checkpoint::LoadReport;
-use equimod_core::model::Preprocessing;
+use equimod_core::model::{Certainty, Choices, Preprocessing};
 use equimod_core::torch_file::is_torch;
 use equimod_core::{Error, Model};
 use serde_json::json;
 
 use crate::cli::Inspect;
+use crate::exit::Usage;
 use crate::hub::Weights;
 use crate::{device, models, output};
 
@@ -47,9 +48,16 @@ fn open(arguments: &Inspect) -> anyhow::Result<Model> {
     let local = models::local(&arguments.model, Weights::Any)?;
     let mut beginning = [0; 64];
     let read = File::open(&local.path).and_then(|mut file| file.read(&mut beginning));
-    if local.path.is_file() && read.is_ok_and(|length| is_torch(&beginning[..length])) {
-        let mut imported = Model::import(&local.path, arguments.prefix.as_deref(), &device)?;
+    let choices = arguments.assumptions.choices();
+    let chosen = choices != Choices::default() || arguments.prefix.is_some();
+    if chosen && !local.path.is_file() {
+        let text = "only a single file takes --prefix, --stem-padding and the like";
+        return Err(Usage(format!("{} is no file; {text}", local.path.display())).into());
+    }
+    if chosen || local.path.is_file() && read.is_ok_and(|length| is_torch(&beginning[..length])) {
+        let mut imported = Model::import(&local.path, arguments.prefix.as_deref(), &choices, &device)?;
         imported.path = local.reference.unwrap_or(local.path);
+        models::note_assumed(&imported);
         return Ok(imported);
     }
     models::load(&local, &device)
@@ -62,7 +70,7 @@ fn as_json(arguments: &Inspect, model: &Model) -> anyhow::Result<()> {
         "features": model.backbone().features(), "parameters": model.params().count(""),
         "parameters_by_part": parts(model).into_iter().collect::<BTreeMap<_, _>>(),
         "backbone": model.backbone_config()?, "preprocessing": model.preprocessing, "preprocessing_guessed": model.guessed,
-        "description": model.description, "skipped": model.skipped, "tensors": listed,
+        "description": model.description, "skipped": model.skipped, "tensors": listed, "imported": model.imported,
     }))
 }
 
@@ -93,7 +101,49 @@ fn keys(report: &LoadReport) -> String {
     if !report.prefix.is_empty() {
         let _ = writeln!(text, "prefix      {} taken off the names", report.prefix);
     }
-    text + &left_out(report, "left out    ")
+    text += &left_out(report, "left out    ");
+    if let Some(stranger) = &report.stranger {
+        let _ = writeln!(text, "network     {stranger}");
+    }
+    text + &beside(report, "beside      ")
+}
+
+/// What is not read, and what lies beside the tensors, behind a heading.
+pub fn beside(report: &LoadReport, heading: &str) -> String {
+    let mut text = String::new();
+    if !report.not_read.is_empty() {
+        text += &format!(
+            "{}{} tensors and arrays\n",
+            "not read".to_owned() + &" ".repeat(heading.len().saturating_sub(8)),
+            report.not_read.len()
+        );
+        report.not_read.iter().for_each(|name| text += &format!("  {name}\n"));
+    }
+    if !report.beside.is_empty() {
+        text += &format!("{heading}{}\n", report.beside.join(", "));
+    }
+    text
+}
+
+/// The code that made weights, behind a heading, and what names and shapes do not say of them.
+pub fn assumptions(model: &Model, heading: &str) -> String {
+    let Some(imported) = &model.imported else { return String::new() };
+    let mut text = format!("{heading}{}\n", imported.code.as_deref().unwrap_or("unknown"));
+    text += "what names and shapes do not say\n";
+    for assumption in &imported.assumptions {
+        let certainty = match assumption.certainty {
+            Certainty::Given => "given",
+            Certainty::Recorded => "recorded",
+            Certainty::Recognized => "recognized",
+            Certainty::Assumed => "assumed",
+        };
+        let why = if assumption.certainty == Certainty::Given { "" } else { assumption.reason.as_str() };
+        let option = &assumption.option;
+        let line = format!("  {:<20} {:<22} {certainty:<11} {option:<20} {why}", assumption.what, assumption.value);
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
 }
 
 /// What is not the ResNet's, behind a heading: a line for each part that the names differ in.
@@ -144,8 +194,10 @@ fn as_text(arguments: &Inspect, model: &Model) -> anyhow::Result<String> {
         text += &format!(" ({})", parts.join(", "));
     }
     let backbone = model.backbone_config()?;
-    let (name, stem, width) = (backbone.architecture.name(), backbone.stem.name(), backbone.width);
-    text += &format!("\nbackbone    {name}, {stem} stem, width {width}");
+    text += &format!("\nbackbone    {backbone}");
+    if model.imported.is_some() {
+        text += &format!("\n{}", assumptions(model, "code        ").trim_end());
+    }
     if let Some(d) = &model.description {
         let target = if d.target { ", target network" } else { "" };
         text += &format!("\ntrained     {} steps, seed {}, equimod {}{target}\n", d.step, d.seed, d.version);

@@ -103,10 +103,7 @@ fn preprocessing(model: &Model, input: Input) -> String {
 /// The network, for people.
 fn network(model: &Model) -> String {
     match &model.description {
-        Some(description) => {
-            let config = &description.method.backbone.0;
-            format!("{}, {} stem, width {}", config.architecture.name(), config.stem.name(), config.width)
-        }
+        Some(description) => description.method.backbone.0.to_string(),
         None => format!("a ResNet under torchvision's names, {} features", model.backbone().features()),
     }
 }

@@ -8,13 +8,13 @@ pub mod verify;
 
 use std::collections::BTreeMap;
 
-use equimod_core::checkpoint::to_torch_bytes;
+use equimod_core::checkpoint::{to_imported_bytes, to_torch_bytes};
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{Model, checkpoint};
 use serde_json::Value;
 
 use crate::card::{self, CARD_FILE};
-pub use config::{OTHERS, Training, timm_name};
+pub use config::{LibraryName, OTHERS, Training, library_name};
 use run::RunFiles;
 
 /// The files of an export, by their names in it.
@@ -44,7 +44,7 @@ impl Told {
 pub fn files(model: &Model, run: RunFiles, told: &Told) -> anyhow::Result<Files> {
     let told = &told.or(run.earlier.as_ref());
     let mut files = run.files;
-    let backbone = to_torch_bytes(&model.backbone_tensors())?;
+    let backbone = weights(model)?;
     let heads = heads(model)?;
     let exported = model.description.as_ref().map(|description| Exported {
         sha256: checkpoint::sha256(&backbone),
@@ -58,6 +58,15 @@ pub fn files(model: &Model, run: RunFiles, told: &Told) -> anyhow::Result<Files>
     files.insert(sums::SUMS_FILE.into(), sums::of(&files).into_bytes());
     files.insert(CARD_FILE.into(), card::render(&files, None, None)?.into_bytes());
     Ok(files)
+}
+
+/// The backbone as a file; of weights of another code, with what was assumed of them.
+pub fn weights(model: &Model) -> anyhow::Result<Vec<u8>> {
+    let tensors = model.backbone_tensors();
+    Ok(match &model.imported {
+        Some(imported) => to_imported_bytes(&tensors, &serde_json::to_string(imported)?)?,
+        None => to_torch_bytes(&tensors)?,
+    })
 }
 
 /// Heads and predictors with the description, so that they can be used with the backbone.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Description, Preprocessing};
+use super::Description;
+use super::origin::Origin;
 use crate::images::Normalisation;
 use crate::{Error, Result};
 
@@ -31,6 +32,7 @@ pub struct Exported {
 pub(super) struct FolderConfig {
     /// Of an export.
     pub equimod: Option<Exported>,
+    architecture: Option<String>,
     pretrained_cfg: Option<Pretrained>,
 }
 
@@ -51,15 +53,26 @@ impl FolderConfig {
             Error::checkpoint(weights, text)
         };
         let value: serde_json::Value = serde_json::from_str(text).map_err(unusable)?;
-        match value.get("equimod").is_some() || value.get("pretrained_cfg").is_some() {
+        match ["equimod", "pretrained_cfg", "architecture"].iter().any(|key| value.get(key).is_some()) {
             true => serde_json::from_value(value).map_err(unusable),
             false => Ok(Self::default()),
         }
     }
 
-    /// How pictures enter the network, as timm says it.
-    pub fn preprocessing(&self) -> Option<Preprocessing> {
-        let Pretrained { input_size: [_, size, _], mean, std } = self.pretrained_cfg.as_ref()?;
-        Some(Preprocessing { size: *size, normalisation: Normalisation { mean: *mean, std: *std } })
+    /// What timm says of a network: its name, and how images enter it.
+    pub fn described(&self) -> Option<Origin> {
+        let pretrained = self.pretrained_cfg.as_ref();
+        if pretrained.is_none() && self.architecture.is_none() {
+            return None;
+        }
+        Some(Origin {
+            code: "timm".into(),
+            evidence: format!("{CONFIG_FILE} beside it"),
+            is_record: true,
+            architecture: self.architecture.clone(),
+            size: pretrained.map(|found| found.input_size[1]),
+            normalisation: pretrained.map(|found| Normalisation { mean: found.mean, std: found.std }),
+            ..Origin::default()
+        })
     }
 }

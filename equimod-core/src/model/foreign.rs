@@ -1,27 +1,73 @@
-//! ResNets of others: names and shapes decide the architecture.
+//! ResNets of other codes: names and shapes decide the architecture, traces and assumptions what they do not say.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use serde_json::Value;
 
-use super::{Network, Preprocessing, new_backbone};
+use super::assumptions::{Choices, Imported, settle};
+use super::origin::{Origin, Traces, lookalike, recognize};
+use super::{Network, Preprocessing, new_backbone, stranger};
 use crate::backbone::{Architecture, ResNetConfig, Stem};
 use crate::checkpoint::{self, LoadReport};
-use crate::images::Normalisation;
 use crate::names::{Renamed, renamed};
 use crate::{Error, Result};
 
-/// A ResNet of someone else; what stands beside it in the file (a classifier, heads) is left out. Of several, `prefix` says
+/// A file of another code.
+#[derive(Default)]
+pub(super) struct ForeignFile {
+    /// By name.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Tensors that are not read, each with the reason.
+    pub not_read: Vec<String>,
+    /// What it holds beside tensors, in words.
+    pub beside: Vec<String>,
+    /// The settings in it.
+    pub settings: Value,
+    /// What `equimod import` wrote into it.
+    pub imported: Option<Imported>,
+    /// What a file beside it says, where that describes the weights.
+    pub described: Option<Origin>,
+}
+
+/// What became of it.
+pub(super) struct Found {
+    pub network: Network,
+    pub preprocessing: Preprocessing,
+    pub report: LoadReport,
+    pub imported: Imported,
+}
+
+/// A ResNet of another code; what stands beside it in the file (a classifier, heads) is left out. Of several, `prefix` says
 /// which.
 pub(super) fn from_names(
-    tensors: BTreeMap<String, Tensor>,
-    prefix: Option<&str>,
+    file: ForeignFile,
+    (prefix, choices): (Option<&str>, &Choices),
     path: &Path,
     device: &Device,
-) -> Result<(Network, Preprocessing, LoadReport)> {
-    let Renamed { mut tensors, prefix, left_out } = renamed(tensors, prefix, path)?;
-    let config = resnet_config(&tensors, path)?;
+) -> Result<Found> {
+    let ForeignFile { tensors, not_read, beside, settings, imported, described } = file;
+    let names: Vec<String> = tensors.keys().cloned().collect();
+    let renamed = renamed(tensors, prefix, path)?;
+    let first_stage = renamed.first_stage;
+    let Renamed { mut tensors, prefix, left_out, .. } = renamed;
+    let explained = |error: Error| explained(error, &not_read, path);
+    let shapes = resnet_config(&tensors, path).map_err(explained)?;
+    let traces = Traces {
+        settings: &settings,
+        arguments: arguments_beside(path),
+        names: names.iter().map(String::as_str).collect(),
+        is_small_stem: shapes.stem == Stem::Cifar,
+        first_stage,
+        path,
+    };
+    let origin = described.or_else(|| recognize(&traces));
+    refuse_lookalikes(origin.as_ref(), &traces)?;
+    let (config, preprocessing, assumptions) =
+        settle(shapes, first_stage, (imported.as_ref(), origin.as_ref(), choices));
+    check(&config, &preprocessing, path)?;
     let (backbone, params) = new_backbone(&config, 0, device)?;
     for (name, slot) in params.iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
         // Absent from files of old PyTorch versions, and without effect here.
@@ -29,19 +75,64 @@ pub(super) fn from_names(
             tensors.insert(name.to_owned(), slot.var.as_tensor().zeros_like()?);
         }
     }
+    let complete = |report: LoadReport| LoadReport { prefix, left_out, not_read: not_read.clone(), beside, ..report };
     // Where something does not fit, the report says what was taken off and left out, too.
     let report = match checkpoint::load_strict(&params, &tensors, path) {
-        Ok(report) => LoadReport { prefix, left_out, ..report },
+        Ok(report) => complete(report),
         Err(Error::Mismatch { path, report }) => {
-            return Err(Error::Mismatch { path, report: Box::new(LoadReport { prefix, left_out, ..*report }) });
+            let stranger = stranger::named(&tensors).map(str::to_owned);
+            return Err(Error::Mismatch { path, report: Box::new(LoadReport { stranger, ..complete(*report) }) });
         }
         Err(other) => return Err(other),
     };
-    let preprocessing = match config.stem {
-        Stem::Cifar => Preprocessing { size: 32, normalisation: Normalisation::CIFAR10 },
-        Stem::ImageNet => Preprocessing { size: 224, normalisation: Normalisation::IMAGENET },
-    };
-    Ok((Network::of((backbone, params)), preprocessing, report))
+    let code = origin.map(|origin| origin.code).or(imported.and_then(|imported| imported.code));
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let imported =
+        Imported { version, backbone: config.clone(), preprocessing: preprocessing.clone(), code, assumptions };
+    Ok(Found { network: Network::of((backbone, params), config), preprocessing, report, imported })
+}
+
+/// An error with the tensors that were not read, where there are any.
+fn explained(error: Error, not_read: &[String], path: &Path) -> Error {
+    match (error, not_read) {
+        (Error::Checkpoint { reason, .. }, [first, rest @ ..]) => {
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            Error::checkpoint(path, format!("{reason}; of its tensors, these are not read: {first}{more}"))
+        }
+        (error, _) => error,
+    }
+}
+
+/// solo-learn's arguments, which lie beside its checkpoints.
+fn arguments_beside(path: &Path) -> Option<Value> {
+    /// More than any arguments take.
+    const MOST: u64 = 1 << 20;
+    let file = path.with_file_name("args.json");
+    let is_small = fs::metadata(&file).is_ok_and(|found| found.is_file() && found.len() <= MOST);
+    is_small.then(|| serde_json::from_slice(&fs::read(&file).ok()?).ok()).flatten()
+}
+
+/// Refuses what computes something else under a ResNet's names, by what it is called.
+fn refuse_lookalikes(origin: Option<&Origin>, traces: &Traces) -> Result<()> {
+    let called = origin.and_then(|origin| origin.architecture.clone());
+    if let Some(what) = called.as_deref().and_then(lookalike) {
+        return Err(Error::checkpoint(traces.path, what));
+    }
+    let name = traces.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match lookalike(&name) {
+        Some(what) => {
+            Err(Error::checkpoint(traces.path, format!("by its name, {what} (rename the file if that is wrong)")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check(config: &ResNetConfig, preprocessing: &Preprocessing, path: &Path) -> Result<()> {
+    let mut problems = [config.validate(), preprocessing.normalisation.validate()].concat();
+    if preprocessing.size == 0 {
+        problems.push("the input size is 0; give at least 1".into());
+    }
+    problems.into_iter().next().map_or(Ok(()), |problem| Err(Error::checkpoint(path, problem)))
 }
 
 /// Blocks that may be missing or too many for a file to be compared with an architecture, key by key.
@@ -49,19 +140,17 @@ const NEAR: usize = 2;
 
 /// The ResNet whose names and shapes a file has, or the nearest where some are missing: what does not fit is told by the
 /// comparison with it.
-pub(super) fn resnet_config(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ResNetConfig> {
-    let dims = |name: &str| tensors.get(name).map(Tensor::dims);
-    let Some(&[_, first, ..]) = dims("layer1.0.conv1.weight").or_else(|| dims("layer1.1.conv1.weight")) else {
+fn resnet_config(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ResNetConfig> {
+    let shapes = Shapes(tensors);
+    let Some(&[_, first, ..]) = shapes.of("layer1.0.conv1.weight").or_else(|| shapes.of("layer1.1.conv1.weight"))
+    else {
         let names: Vec<_> = tensors.keys().take(3).map(String::as_str).collect();
         let names = if names.is_empty() { "none at all".into() } else { format!("{}, …", names.join(", ")) };
-        let text = format!("its tensors ({names}) are not those of a ResNet under torchvision's names");
+        let what = stranger::named(tensors).map(|what| format!("; it is {what}")).unwrap_or_default();
+        let text = format!("its tensors ({names}) are not those of a ResNet under torchvision's names{what}");
         return Err(Error::checkpoint(path, text));
     };
-    let (width, kernel) = match dims("conv1.weight") {
-        Some(&[width, _, kernel, _]) => (width, kernel),
-        _ => (first, 7),
-    };
-    let blocks = [1, 2, 3, 4].map(|stage| blocks(tensors, stage));
+    let blocks = [1, 2, 3, 4].map(|stage| shapes.blocks(stage));
     let expansion = if tensors.contains_key("layer1.0.conv3.weight") { 4 } else { 1 };
     let distance = |a: &Architecture| a.blocks().iter().zip(blocks).map(|(a, b)| a.abs_diff(b)).sum::<usize>();
     let candidates = Architecture::ALL.into_iter().filter(|a| a.expansion() == expansion);
@@ -72,13 +161,59 @@ pub(super) fn resnet_config(tensors: &BTreeMap<String, Tensor>, path: &Path) -> 
         );
         Error::checkpoint(path, text)
     })?;
-    let stem = if kernel == 7 { Stem::ImageNet } else { Stem::Cifar };
-    Ok(ResNetConfig { architecture, stem, width })
+    let (stem, stem_widths) = shapes.stem();
+    let width = shapes.width(expansion).unwrap_or(first);
+    let (groups, width_per_group) = shapes.groups(expansion, width);
+    let average_shortcut = (1..=4).any(|stage| shapes.of(&format!("layer{stage}.0.downsample.2.weight")).is_some());
+    let config =
+        ResNetConfig { architecture, stem, width, groups, width_per_group, average_shortcut, ..Default::default() };
+    let stem_widths = stem_widths.filter(|widths| *widths != config.deep_widths());
+    Ok(ResNetConfig { stem_widths, ..config })
 }
 
-/// Blocks of a stage, counted up to the last of which any tensor is there.
-fn blocks(tensors: &BTreeMap<String, Tensor>, stage: usize) -> usize {
-    let start = format!("layer{stage}.");
-    let number = |name: &String| name.strip_prefix(&start)?.split('.').next()?.parse::<usize>().ok();
-    tensors.keys().filter_map(number).max().map_or(0, |last| last + 1)
+/// Shapes of tensors, by name.
+struct Shapes<'a>(&'a BTreeMap<String, Tensor>);
+
+impl Shapes<'_> {
+    fn of(&self, name: &str) -> Option<&[usize]> {
+        self.0.get(name).map(Tensor::dims)
+    }
+
+    /// The stem, and the widths of a deep one.
+    fn stem(&self) -> (Stem, Option<[usize; 3]>) {
+        let outputs = |name: &str| self.of(name).map(|dims| dims[0]);
+        let deep = [outputs("conv1.0.weight"), outputs("conv1.3.weight"), outputs("conv1.6.weight")];
+        match (deep, self.of("conv1.weight")) {
+            ([Some(a), Some(b), Some(c)], _) => (Stem::Deep, Some([a, b, c])),
+            (_, Some(&[_, _, kernel, _])) if kernel != 7 => (Stem::Cifar, None),
+            _ => (Stem::ImageNet, None),
+        }
+    }
+
+    /// Channels of the first stage: those behind its first block's last convolution, by the expansion.
+    fn width(&self, expansion: usize) -> Option<usize> {
+        let last = if expansion == 1 { "layer1.0.conv2.weight" } else { "layer1.0.conv3.weight" };
+        match *self.of(last)? {
+            [outputs, ..] if outputs.is_multiple_of(expansion) => Some(outputs / expansion),
+            _ => None,
+        }
+    }
+
+    /// Groups of the 3×3 convolutions of bottlenecks, and channels of each where the width is 64.
+    fn groups(&self, expansion: usize, width: usize) -> (usize, usize) {
+        let standard = ResNetConfig::default();
+        let convolution = self.of("layer1.0.conv2.weight").filter(|_| expansion > 1);
+        let Some(&[inner, each, ..]) = convolution.filter(|dims| dims[1] > 0 && width > 0) else {
+            return (standard.groups, standard.width_per_group);
+        };
+        let groups = (inner / each).max(1);
+        (groups, (each * standard.width_per_group).div_ceil(width))
+    }
+
+    /// Blocks of a stage, counted up to the last of which any tensor is there.
+    fn blocks(&self, stage: usize) -> usize {
+        let start = format!("layer{stage}.");
+        let number = |name: &String| name.strip_prefix(&start)?.split('.').next()?.parse::<usize>().ok();
+        self.0.keys().filter_map(number).max().map_or(0, |last| last + 1)
+    }
 }

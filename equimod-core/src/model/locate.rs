@@ -67,6 +67,11 @@ fn file_of(folder: &Path, name: &str) -> Result<Vec<u8>> {
 /// The folders `checkpoints/step-…` of a run, newest first.
 pub fn checkpoint_folders(run: &Path) -> Result<Vec<PathBuf>> {
     let folder = run.join("checkpoints");
+    if let ([first, ..], false) = (files_of_pytorch(run).as_slice(), folder.is_dir()) {
+        let file = first.display();
+        let text = format!("it holds no weights of equimod, but files of PyTorch; run `equimod import {file}`");
+        return Err(Error::checkpoint(run, text));
+    }
     if !folder.is_dir() {
         return Err(Error::checkpoint(run, format!("it holds no checkpoints; {WHAT}")));
     }
@@ -81,6 +86,21 @@ pub fn checkpoint_folders(run: &Path) -> Result<Vec<PathBuf>> {
     found.sort();
     found.reverse();
     Ok(found)
+}
+
+/// Endings of the names of files of PyTorch.
+const OF_PYTORCH: [&str; 5] = [".bin", ".pth", ".pt", ".ckpt", ".pth.tar"];
+
+/// The files of PyTorch in a folder, in the order of their names.
+pub fn files_of_pytorch(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        OF_PYTORCH.iter().any(|end| name.ends_with(end)) && path.is_file()
+    };
+    let mut files: Vec<PathBuf> = entries.filter(is_one).collect();
+    files.sort();
+    files
 }
 
 /// The newest checkpoint of a run that verifies.

@@ -3,9 +3,12 @@
 //! A MODEL is a run directory, a checkpoint folder, an export, or a `.safetensors` file: one of ours, or any ResNet under
 //! torchvision's names or those that other codes make of them.
 
+mod assumptions;
 mod folder;
 mod foreign;
 mod locate;
+mod origin;
+mod stranger;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,12 +16,13 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+pub use assumptions::{Assumption, Certainty, Choices, Imported};
 pub use folder::{CONFIG_FILE, Exported, HEADS_FILE};
-pub use locate::checkpoint_folders;
+pub use locate::{checkpoint_folders, files_of_pytorch};
 
 use crate::backbone::{Backbone, BackboneConfig, ResNetConfig};
 use crate::build::Parameters;
-use crate::checkpoint::{self, LoadReport};
+use crate::checkpoint::{self, LoadReport, TensorFile};
 use crate::collective::SingleProcess;
 use crate::execution::Execution;
 use crate::images::Normalisation;
@@ -26,11 +30,12 @@ use crate::method::{Method, MethodConfig, Placement};
 use crate::nn::Mode;
 use crate::params::ParamStore;
 use crate::tape::Features;
-use crate::torch_file;
+use crate::torch_file::{self, TorchFile};
 use crate::{Error, Result};
 use folder::FolderConfig;
-use foreign::{from_names, resnet_config};
+use foreign::{ForeignFile, Found, from_names};
 use locate::{Located, locate};
+use origin::Origin;
 
 /// The file of a checkpoint folder that holds every tensor of the method.
 pub const MODEL_FILE: &str = "model.safetensors";
@@ -75,12 +80,12 @@ pub struct Description {
 /// The network of a MODEL.
 enum Network {
     Method(Box<Method>),
-    Backbone { backbone: Box<dyn Backbone>, params: ParamStore },
+    Backbone { backbone: Box<dyn Backbone>, params: ParamStore, config: ResNetConfig },
 }
 
 impl Network {
-    fn of((backbone, params): (Box<dyn Backbone>, ParamStore)) -> Self {
-        Self::Backbone { backbone, params }
+    fn of((backbone, params): (Box<dyn Backbone>, ParamStore), config: ResNetConfig) -> Self {
+        Self::Backbone { backbone, params, config }
     }
 }
 
@@ -101,6 +106,8 @@ pub struct Model {
     pub skipped: Vec<String>,
     /// Whether nothing says how pictures enter the network, so that its stem decided.
     pub guessed: bool,
+    /// Of weights of another code: what names and shapes do not say, and what was assumed.
+    pub imported: Option<Imported>,
 }
 
 impl Model {
@@ -123,44 +130,44 @@ impl Model {
         let config = config.map(|text| FolderConfig::read(&text, &file)).transpose()?.unwrap_or_default();
         let mut model = match &config.equimod {
             Some(exported) => from_export(exported, &bytes, &file, device)?,
-            None => Self::from_bytes(&bytes, &file, device)?,
+            None => Self::read(&bytes, &file, config.described(), device)?,
         };
-        if let (None, Some(preprocessing)) = (&model.description, config.preprocessing()) {
-            (model.preprocessing, model.guessed) = (preprocessing, false);
-        }
         skipped.append(&mut model.skipped);
         Ok(Self { skipped, ..model })
     }
 
     /// As [`load`](Self::load), from the bytes of a `.safetensors` file; `path` is what it is called.
     pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Self> {
+        Self::read(bytes, path, None, device)
+    }
+
+    fn read(bytes: &[u8], path: &Path, beside: Option<Origin>, device: &Device) -> Result<Self> {
         let read = checkpoint::from_bytes(bytes, path, device)?;
-        match read.description {
-            Some(text) => Ok(from_description(&described(&text, path)?, read.tensors, path, device)?.of(path, bytes)),
-            None => Self::of_others(read.tensors, None, path, device).map(|model| model.of(path, bytes)),
+        if let Some(text) = read.description {
+            return Ok(from_description(&described(&text, path)?, read.tensors, path, device)?.of(path, bytes));
         }
+        let file = ForeignFile { described: beside, ..foreign(read, path)? };
+        Ok(Self::of_others(file, (None, &Choices::default()), path, device)?.of(path, bytes))
     }
 
     /// A ResNet of another code, from a file of PyTorch ([`torch_file`]) or a `.safetensors` file; of several networks in it,
-    /// `prefix` says which.
-    pub fn import(path: &Path, prefix: Option<&str>, device: &Device) -> Result<Self> {
+    /// `prefix` says which. `choices` go before what the file says or is assumed of it.
+    pub fn import(path: &Path, prefix: Option<&str>, choices: &Choices, device: &Device) -> Result<Self> {
         let bytes = checkpoint::read_file(path)?;
-        let tensors = match torch_file::is_torch(&bytes) {
-            true => torch_file::read(&bytes, path)?,
-            false => checkpoint::from_bytes(&bytes, path, device)?.tensors,
+        let file = match torch_file::is_torch(&bytes) {
+            true => {
+                let TorchFile { tensors, not_read, beside, settings } = torch_file::read(&bytes, path)?;
+                ForeignFile { tensors, not_read, beside, settings, ..ForeignFile::default() }
+            }
+            false => foreign(checkpoint::from_bytes(&bytes, path, device)?, path)?,
         };
-        Ok(Self::of_others(tensors, prefix, path, device)?.of(path, &bytes))
+        Ok(Self::of_others(file, (prefix, choices), path, device)?.of(path, &bytes))
     }
 
-    fn of_others(
-        tensors: BTreeMap<String, Tensor>,
-        prefix: Option<&str>,
-        path: &Path,
-        device: &Device,
-    ) -> Result<Self> {
-        let (network, preprocessing, report) = from_names(tensors, prefix, path, device)?;
-        let skipped = report.told(path);
-        Ok(Self { guessed: true, skipped, ..Self::new(network, preprocessing, None, report) })
+    fn of_others(file: ForeignFile, chosen: (Option<&str>, &Choices), path: &Path, device: &Device) -> Result<Self> {
+        let Found { network, preprocessing, report, imported } = from_names(file, chosen, path, device)?;
+        let (skipped, guessed) = (report.told(path), imported.is_input_assumed());
+        Ok(Self { guessed, skipped, imported: Some(imported), ..Self::new(network, preprocessing, None, report) })
     }
 
     fn new(
@@ -169,8 +176,8 @@ impl Model {
         description: Option<Description>,
         report: LoadReport,
     ) -> Self {
-        let (path, sha256, skipped) = Default::default();
-        Self { network, preprocessing, description, path, sha256, report, skipped, guessed: false }
+        let (path, sha256, skipped, imported) = Default::default();
+        Self { network, preprocessing, description, path, sha256, report, skipped, guessed: false, imported }
     }
 
     fn of(self, path: &Path, bytes: &[u8]) -> Self {
@@ -189,7 +196,10 @@ impl Model {
         };
         let network = match &self.description {
             Some(d) => Network::Method(Box::new(Method::for_evaluation(&d.method, &d.parameters, &placement)?)),
-            None => Network::of(new_backbone(&resnet_config(&self.params().tensors(""), &self.path)?, seed, device)?),
+            None => {
+                let config = self.backbone_config()?;
+                Network::of(new_backbone(&config, seed, device)?, config)
+            }
         };
         Ok(Self {
             network,
@@ -200,6 +210,7 @@ impl Model {
             report: LoadReport::default(),
             skipped: Vec::new(),
             guessed: self.guessed,
+            imported: self.imported.clone(),
         })
     }
 
@@ -229,9 +240,10 @@ impl Model {
 
     /// What the backbone is.
     pub fn backbone_config(&self) -> Result<ResNetConfig> {
-        match &self.description {
-            Some(description) => Ok(description.method.backbone.0.clone()),
-            None => resnet_config(&self.params().tensors(""), &self.path),
+        match (&self.description, &self.network) {
+            (Some(description), _) => Ok(description.method.backbone.0.clone()),
+            (None, Network::Backbone { config, .. }) => Ok(config.clone()),
+            (None, Network::Method(_)) => Err(Error::checkpoint(&self.path, "it does not say what its backbone is")),
         }
     }
 
@@ -274,6 +286,16 @@ impl Model {
         let images = self.preprocessing.normalisation.tensor(pixels, size, params.device(), params.dtype())?;
         self.backbone().infer(&images, Mode::Eval)
     }
+}
+
+/// Tensors of another code with what `equimod import` wrote beside them.
+fn foreign(file: TensorFile, path: &Path) -> Result<ForeignFile> {
+    let unusable = |e| {
+        let text = format!("what `equimod import` wrote into it cannot be read ({e}); import the weights again");
+        Error::checkpoint(path, text)
+    };
+    let imported = file.imported.map(|text| serde_json::from_str(&text).map_err(unusable)).transpose()?;
+    Ok(ForeignFile { tensors: file.tensors, imported, ..ForeignFile::default() })
 }
 
 fn described(text: &str, path: &Path) -> Result<Description> {
@@ -350,7 +372,7 @@ fn alone(
     let strip = |(name, tensor): (String, Tensor)| Some((name.strip_prefix(BACKBONE)?.to_owned(), tensor));
     let (backbone, params) = new_backbone(&description.method.backbone.0, description.seed, device)?;
     let report = checkpoint::load_strict(&params, &tensors.into_iter().filter_map(strip).collect(), path)?;
-    Ok((Network::of((backbone, params)), report))
+    Ok((Network::of((backbone, params), description.method.backbone.0.clone()), report))
 }
 
 fn new_backbone(config: &ResNetConfig, seed: u64, device: &Device) -> Result<(Box<dyn Backbone>, ParamStore)> {

@@ -62,7 +62,8 @@ pub fn run(arguments: &BenchEval) -> anyhow::Result<ExitCode> {
 /// Features of noise by an untrained backbone.
 fn features(arguments: &BenchEval, device: &Device) -> anyhow::Result<Features> {
     let (side, width) = (arguments.size as usize, arguments.width as usize);
-    let config = BackboneConfig(ResNetConfig { architecture: arguments.arch, stem: stem(arguments.size), width });
+    let resnet = ResNetConfig { architecture: arguments.arch, stem: stem(arguments.size), width, ..Default::default() };
+    let config = BackboneConfig(resnet);
     let mut store = ParamStore::new(0, DType::F32, device);
     let backbone = config.build(Execution::default(), &SingleProcess::shared(), &mut store.root())?;
     let mut values = Vec::new();

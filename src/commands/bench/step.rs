@@ -75,7 +75,8 @@ fn method_config(arguments: &BenchStep) -> MethodConfig {
     let hidden = arguments.hidden as usize;
     let head = HeadSpec { widths: vec![hidden, hidden, 128], ending: Ending::PlainBatchNorm };
     let stem = stem(arguments.size);
-    let backbone = ResNetConfig { architecture: arguments.arch, stem, width: arguments.width as usize };
+    let width = arguments.width as usize;
+    let backbone = ResNetConfig { architecture: arguments.arch, stem, width, ..Default::default() };
     MethodConfig {
         backbone: BackboneConfig(backbone),
         objective: ObjectiveConfig::SimClr(SimClrConfig { projection_head: head.clone(), ..Default::default() }),

@@ -2,6 +2,8 @@
 
 use candle_core::Tensor;
 
+use super::config::{BlockShape, ResNetConfig, Stem};
+use super::halved::{halved, halved_backward};
 use crate::execution::Execution;
 use crate::kernels::{self, Beside, Input};
 use crate::nn::{BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Mode, Statistics, Then};
@@ -15,6 +17,8 @@ pub struct Shape {
     pub out_channels: usize,
     pub kernel: usize,
     pub stride: usize,
+    pub padding: usize,
+    pub groups: usize,
     /// Initial weights of the convolution, and scale of the batch norm.
     pub init: (Init, f64),
 }
@@ -47,9 +51,9 @@ impl ConvNorm {
         surroundings: Surroundings,
         scope: &mut Scope,
     ) -> Result<Self> {
-        let &Shape { in_channels, out_channels, kernel, stride, init: (init, scale) } = shape;
-        let (padding, winograd) = (kernel / 2, surroundings.execution.winograd);
-        let config = Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups: 1, winograd, init };
+        let &Shape { in_channels, out_channels, kernel, stride, padding, groups, init: (init, scale) } = shape;
+        let winograd = surroundings.execution.winograd;
+        let config = Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, winograd, init };
         let conv = Conv2d::new(&config, &mut scope.scope(conv))?;
         let norm = BatchNorm::new(out_channels, scale, surroundings.collective, &mut scope.scope(norm))?;
         Ok(Self { conv, norm })
@@ -99,6 +103,13 @@ impl ConvNorm {
         let dys_of_conv = self.norm.backward(norm, &dys, gradients)?;
         drop(dys);
         self.conv.backward_before_relu(&xs.made()?, &dys_of_conv, beside, gradients)
+    }
+
+    /// The gradient of the input.
+    fn backward(&self, memory: ConvNormMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let ConvNormMemory { xs, norm } = memory;
+        let dys = self.norm.backward(norm, dys, gradients)?;
+        self.conv.backward(xs, &dys, gradients)
     }
 }
 
@@ -156,47 +167,44 @@ pub trait Part {
 #[derive(Clone)]
 pub struct Block {
     main: Vec<ConvNorm>,
-    downsample: Option<ConvNorm>,
+    downsample: Option<Downsample>,
+    /// Whether a ReLU made its input.
+    after_relu: bool,
+}
+
+/// The convolution of a shortcut.
+#[derive(Clone)]
+struct Downsample {
+    layer: ConvNorm,
+    /// Whether an average pool before it halves the resolution, in place of its stride.
+    pool: bool,
 }
 
 impl Block {
-    pub fn new(
-        inputs: usize,
-        width: usize,
-        stride: usize,
-        expansion: usize,
-        surroundings: Surroundings,
-        scope: &mut Scope,
-    ) -> Result<Self> {
-        let outputs = width * expansion;
-        // (in, out, kernel, stride) of each convolution of the main branch.
-        let shapes = match expansion {
-            1 => vec![(inputs, width, 3, stride), (width, width, 3, 1)],
-            _ => vec![(inputs, width, 1, 1), (width, width, 3, stride), (width, outputs, 1, 1)],
-        };
-        let shape = |(in_channels, out_channels, kernel, stride), scale| Shape {
-            in_channels,
-            out_channels,
-            kernel,
-            stride,
-            init: (Init::KaimingNormalFanOut, scale),
-        };
-        let last = shapes.len();
+    pub fn new(shape: &BlockShape, surroundings: Surroundings, scope: &mut Scope) -> Result<Self> {
+        let convolutions = shape.convolutions();
+        let last = convolutions.len();
         let mut main = Vec::with_capacity(last);
-        for (i, sizes) in (1..).zip(shapes) {
+        for (i, conv) in (1..).zip(convolutions) {
             // The last scale of each residual branch starts at zero (Goyal et al., arXiv 1706.02677, section 5.1).
             let scale = if i == last { 0.0 } else { 1.0 };
+            let shape = Shape {
+                in_channels: conv.inputs,
+                out_channels: conv.outputs,
+                kernel: conv.kernel,
+                stride: conv.stride,
+                padding: conv.kernel / 2,
+                groups: conv.groups,
+                init: (Init::KaimingNormalFanOut, scale),
+            };
             let names = (format!("conv{i}"), format!("bn{i}"));
-            main.push(ConvNorm::new(&shape(sizes, scale), (&names.0, &names.1), surroundings, scope)?);
+            main.push(ConvNorm::new(&shape, (&names.0, &names.1), surroundings, scope)?);
         }
-        let downsample = match stride != 1 || inputs != outputs {
-            true => {
-                let shape = shape((inputs, outputs, 1, stride), 1.0);
-                Some(ConvNorm::new(&shape, ("downsample.0", "downsample.1"), surroundings, scope)?)
-            }
+        let downsample = match shape.has_convolution_on_shortcut() {
+            true => Some(Downsample::new(shape, surroundings, scope)?),
             false => None,
         };
-        Ok(Self { main, downsample })
+        Ok(Self { main, downsample, after_relu: shape.after_relu })
     }
 
     /// From the gradient of the sum of both branches, before the ReLU behind it, to that of the input, before the ReLU
@@ -207,17 +215,58 @@ impl Block {
         let mut dxs: Option<Tensor> = None;
         // A convolution has read its input, the output of the one before, when the norm between them overwrites that.
         for layer in others.iter().rev() {
-            let ConvNormMemory { xs, norm } = layers.pop().ok_or_else(too_little)?;
-            let dys = layer.norm.backward(norm, dxs.take().as_ref().unwrap_or(&dys), gradients)?;
-            dxs = Some(layer.conv.backward(xs, &dys, gradients)?);
+            let memory = layers.pop().ok_or_else(too_little)?;
+            dxs = Some(layer.backward(memory, dxs.take().as_ref().unwrap_or(&dys), gradients)?);
         }
         let (memory, dxs) = (layers.pop().ok_or_else(too_little)?, dxs.ok_or_else(too_little)?);
-        let Some(downsample) = &self.downsample else {
-            return first.backward_before_relu(memory, dxs, Beside::Behind(dys), gradients);
+        let dys = match &self.downsample {
+            // With neither a pool nor a missing ReLU, the ReLU is passed on the way.
+            Some(Downsample { layer, pool: false }) if self.after_relu => {
+                let dxs = first.backward_before_relu(memory, dxs, Beside::Nothing, gradients)?;
+                let memory = layers.pop().ok_or_else(too_little)?;
+                return layer.backward_before_relu(memory, dys, Beside::Before(dxs), gradients);
+            }
+            Some(downsample) => {
+                let (_, _, height, width) = memory.xs.values.dims4()?;
+                downsample.backward(layers.pop().ok_or_else(too_little)?, &dys, (height, width), gradients)?
+            }
+            None => dys,
         };
-        let dxs = first.backward_before_relu(memory, dxs, Beside::Nothing, gradients)?;
-        let memory = layers.pop().ok_or_else(too_little)?;
-        downsample.backward_before_relu(memory, dys, Beside::Before(dxs), gradients)
+        match self.after_relu {
+            true => first.backward_before_relu(memory, dxs, Beside::Behind(dys), gradients),
+            false => Ok((first.backward(memory, &dxs, gradients)? + dys)?),
+        }
+    }
+}
+
+impl Downsample {
+    fn new(shape: &BlockShape, surroundings: Surroundings, scope: &mut Scope) -> Result<Self> {
+        // The pool comes first in timm's Sequential, and is nothing there where the resolution stays.
+        let names =
+            if shape.average_shortcut { ("downsample.1", "downsample.2") } else { ("downsample.0", "downsample.1") };
+        let pool = shape.average_shortcut && shape.stride != 1;
+        let shape = Shape {
+            in_channels: shape.inputs,
+            out_channels: shape.outputs,
+            kernel: 1,
+            stride: if pool { 1 } else { shape.stride },
+            padding: 0,
+            groups: 1,
+            init: (Init::KaimingNormalFanOut, 1.0),
+        };
+        Ok(Self { layer: ConvNorm::new(&shape, names, surroundings, scope)?, pool })
+    }
+
+    /// The gradient of the block's input, of this size.
+    fn backward(
+        &self,
+        memory: ConvNormMemory,
+        dys: &Tensor,
+        size: (usize, usize),
+        gradients: &mut Gradients,
+    ) -> Result<Tensor> {
+        let dxs = self.layer.backward(memory, dys, gradients)?;
+        if self.pool { halved_backward(&dxs, size) } else { Ok(dxs) }
     }
 }
 
@@ -232,7 +281,8 @@ impl Part for Block {
         let mut memories = Vec::with_capacity(self.main.len() + 1);
         let mut shortcut = xs.clone();
         if let Some(downsample) = &self.downsample {
-            let (ys, memory) = layer(downsample, &xs.into(), Then::Nothing)?;
+            let pooled = if downsample.pool { halved(xs)? } else { xs.clone() };
+            let (ys, memory) = layer(&downsample.layer, &pooled.into(), Then::Nothing)?;
             (shortcut, _) = (ys.values, memories.push(memory));
         }
         let mut ys = Input::from(xs);
@@ -246,13 +296,15 @@ impl Part for Block {
     }
 }
 
-/// Window, stride and padding of the ImageNet stem's max-pool.
+/// Window, stride and padding of the stem's max-pool.
 const POOL: (usize, usize, usize) = (3, 2, 1);
 
-/// The first convolution, and the max-pool that the ImageNet stem has behind it.
+/// The first convolutions, and the max-pool that most stems have behind them.
 #[derive(Clone)]
 pub struct StemLayers {
-    pub conv: ConvNorm,
+    pub layers: Vec<ConvNorm>,
+    /// Whether a ReLU follows the last of them; one follows each other.
+    pub relu: bool,
     pub pool: bool,
 }
 
@@ -263,18 +315,56 @@ pub struct Pooled {
 }
 
 impl StemLayers {
-    /// From the gradient of the output before the ReLU. The way back ends here: nothing needs the gradient of the pictures.
+    /// The layers of a network's stem: `conv1` and `bn1`; those of a deep stem as timm names them, `conv1.0`, `conv1.1`,
+    /// `conv1.3`, `conv1.4`, `conv1.6` and `bn1`.
+    pub fn new(config: &ResNetConfig, surroundings: Surroundings, scope: &mut Scope) -> Result<Self> {
+        // The CIFAR stem keeps the default initialization of convolutions, because the reference replaces torchvision's
+        // first layer after torchvision has initialized its own.
+        let init = match config.stem {
+            Stem::Cifar => Init::KaimingUniformFanIn,
+            Stem::ImageNet | Stem::Deep => Init::KaimingNormalFanOut,
+        };
+        let names: &[(&str, &str)] = match config.stem {
+            Stem::Cifar | Stem::ImageNet => &[("conv1", "bn1")],
+            Stem::Deep => &[("conv1.0", "conv1.1"), ("conv1.3", "conv1.4"), ("conv1.6", "bn1")],
+        };
+        let mut layers = Vec::with_capacity(names.len());
+        for (conv, names) in config.stem_convolutions().iter().zip(names) {
+            let shape = Shape {
+                in_channels: conv.inputs,
+                out_channels: conv.outputs,
+                kernel: config.stem.kernel(),
+                stride: conv.stride,
+                padding: conv.padding,
+                groups: 1,
+                init: (init, 1.0),
+            };
+            layers.push(ConvNorm::new(&shape, *names, surroundings, scope)?);
+        }
+        Ok(Self { layers, relu: config.stem_relu, pool: config.pools() })
+    }
+
+    /// Whether all that its backward pass needs comes from its input and the statistics: not the maxima of what a batch norm
+    /// without ReLU gave.
+    pub fn can_be_recomputed(&self) -> bool {
+        self.relu || !self.pool
+    }
+
+    /// From the gradient of the output before the ReLU, if there is one. The backward pass ends here: nothing needs the
+    /// gradient of the pictures.
     pub fn backward(&self, memory: Memory<Option<Pooled>>, dys: Tensor, gradients: &mut Gradients) -> Result<()> {
-        let (layers, pooled) = self.recall(memory)?;
+        let (mut memories, pooled) = self.recall(memory)?;
         let mut dys = match pooled {
             Some(Pooled { winners, size }) => kernels::max_pool2d_backward(&dys, &winners, size)?,
             None => dys,
         };
-        for ConvNormMemory { xs, norm } in layers {
-            dys = self.conv.norm.backward(norm, &dys, gradients)?;
-            self.conv.conv.backward_weight(xs, &dys, gradients)?;
+        let (first, others) = self.layers.split_first().ok_or_else(too_little)?;
+        for layer in others.iter().rev() {
+            dys = layer.backward(memories.pop().ok_or_else(too_little)?, &dys, gradients)?;
         }
-        Ok(())
+        let ConvNormMemory { xs, norm } = memories.pop().ok_or_else(too_little)?;
+        let dys = first.norm.backward(norm, &dys, gradients)?;
+        first.conv.backward_weight(xs, &dys, gradients)
     }
 }
 
@@ -286,12 +376,22 @@ impl Part for StemLayers {
         xs: &Tensor,
         mut layer: impl FnMut(&ConvNorm, &Input, Then) -> Result<(Input, M)>,
     ) -> Result<(Tensor, Vec<M>, Option<Pooled>)> {
-        let (Input { values: xs, .. }, memory) = layer(&self.conv, &xs.into(), Then::Relu)?;
+        let (mut ys, mut memories) = (Input::from(xs), Vec::with_capacity(self.layers.len()));
+        for (i, conv) in self.layers.iter().enumerate() {
+            let then = match (i + 1 == self.layers.len(), self.relu) {
+                (false, _) => Then::ReluAndConvolution,
+                (true, true) => Then::Relu,
+                (true, false) => Then::Nothing,
+            };
+            let (next, memory) = layer(conv, &ys, then)?;
+            (ys, _) = (next, memories.push(memory));
+        }
+        let xs = ys.values;
         if !self.pool {
-            return Ok((xs, vec![memory], None));
+            return Ok((xs, memories, None));
         }
         let (_, _, height, width) = xs.dims4()?;
         let (ys, winners) = kernels::max_pool2d(&xs, POOL.0, POOL.1, POOL.2)?;
-        Ok((ys, vec![memory], Some(Pooled { winners, size: (height, width) })))
+        Ok((ys, memories, Some(Pooled { winners, size: (height, width) })))
     }
 }

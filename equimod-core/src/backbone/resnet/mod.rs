@@ -1,20 +1,22 @@
 //! ResNet-18/34/50/101/152 under torchvision's parameter names (He et al., arXiv 1512.03385; the stride of a
-//! bottleneck is on its 3×3 convolution, as in torchvision), with the ImageNet or the CIFAR stem and any width.
+//! bottleneck is on its 3×3 convolution, as in torchvision), with any width, and the variants that are settings of the same
+//! network: wide ResNets, ResNeXt, and the stems and shortcuts of ResNet-C and -D.
 
 mod config;
+mod halved;
 mod layers;
 
 use candle_core::Tensor;
 
 pub use config::{Architecture, ResNetConfig, Stem};
-use layers::{Block, ConvNorm, Memory, Part, Pooled, Shape, StemLayers, Surroundings};
+use layers::{Block, Memory, Part, Pooled, StemLayers, Surroundings};
 
 use crate::backbone::Backbone;
 use crate::collective::SharedCollective;
 use crate::execution::Execution;
 use crate::kernels;
 use crate::nn::Mode;
-use crate::params::{Init, Scope};
+use crate::params::Scope;
 use crate::tape::{FeatureGradients, Features, Gradients, Record, Tape};
 use crate::{Error, Result};
 
@@ -40,19 +42,16 @@ impl ResNet {
             return Err(Error::Config(problem));
         }
         let surroundings = Surroundings { execution, collective };
-        let conv = ConvNorm::new(&stem_shape(config), ("conv1", "bn1"), surroundings, scope)?;
-        let stem = StemLayers { conv, pool: config.stem == Stem::ImageNet };
-        let expansion = config.architecture.expansion();
-        let (mut stages, mut channels, mut inputs) = (Vec::new(), Vec::new(), config.width);
-        for (stage, &blocks) in config.architecture.blocks().iter().enumerate() {
-            let width = config.width << stage;
+        let stem = StemLayers::new(config, surroundings, scope)?;
+        let (mut stages, mut channels) = (Vec::new(), Vec::new());
+        let mut inputs = config.stem_convolutions().last().map_or(config.width, |conv| conv.outputs);
+        for stage in 0..config.architecture.blocks().len() {
             let mut scope = scope.scope(format!("layer{}", stage + 1));
-            let mut layers = Vec::with_capacity(blocks);
-            for block in 0..blocks {
-                let stride = if block == 0 && stage > 0 { 2 } else { 1 };
+            let mut layers = Vec::new();
+            for (block, shape) in config.blocks(stage, inputs).iter().enumerate() {
                 let mut scope = scope.scope(block.to_string());
-                layers.push(Block::new(inputs, width, stride, expansion, surroundings, &mut scope)?);
-                inputs = width * expansion;
+                layers.push(Block::new(shape, surroundings, &mut scope)?);
+                inputs = shape.outputs;
             }
             stages.push(layers);
             channels.push(inputs);
@@ -61,19 +60,9 @@ impl ResNet {
     }
 }
 
-/// The stem: the CIFAR one keeps the default initialisation of convolutions, because the reference replaces
-/// torchvision's first layer after torchvision has initialised its own.
-fn stem_shape(config: &ResNetConfig) -> Shape {
-    let (kernel, stride, init) = match config.stem {
-        Stem::Cifar => (3, 1, Init::KaimingUniformFanIn),
-        Stem::ImageNet => (7, 2, Init::KaimingNormalFanOut),
-    };
-    Shape { in_channels: 3, out_channels: config.width, kernel, stride, init: (init, 1.0) }
-}
-
 impl Backbone for ResNet {
     fn forward(&self, images: &Tensor, mode: Mode) -> Result<(Features, Tape)> {
-        let (mut xs, stem) = self.stem.forward(images, mode, self.recompute)?;
+        let (mut xs, stem) = self.stem.forward(images, mode, self.recompute && self.stem.can_be_recomputed())?;
         let (mut memories, mut outputs) = (Vec::new(), Vec::new());
         for (number, stage) in (1..).zip(&self.stages) {
             let _stage = tracing::trace_span!("stage forward", number).entered();

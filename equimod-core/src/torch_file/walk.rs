@@ -1,0 +1,168 @@
+//! The tensors of a pickle under their names, and what else it holds.
+
+use super::object::{Object, Pickle, Value};
+use super::tensor::{Described, TensorInfo, describe};
+
+/// Names of a module's parts that are not parts of its tensors' names.
+const INSIDE_MODULES: [&str; 3] = ["_modules", "_parameters", "_buffers"];
+/// Objects in objects.
+const DEPTH: usize = 200;
+/// Objects that are looked at: references may make a small pickle endless.
+const VISITS: usize = 1 << 21;
+
+/// What a pickle holds.
+#[derive(Default)]
+pub struct Found<'a> {
+    /// Tensors by name.
+    pub tensors: Vec<(String, TensorInfo<'a>)>,
+    /// Tensors and arrays that are not read, each with the reason.
+    pub not_read: Vec<String>,
+    /// What the outermost dictionary or tuple holds beside tensors, in words.
+    pub beside: Vec<String>,
+}
+
+/// Looks for tensors in dictionaries, lists, tuples and modules; the name of each has those of what is around it before
+/// it, elements of lists and tuples by their number.
+pub fn walk<'a>(pickle: &Pickle<'a>) -> Found<'a> {
+    let mut walk = Walk { pickle, found: Found::default(), visits: VISITS, cut: false };
+    walk.outermost();
+    if walk.cut {
+        walk.found.not_read.push("what is nested too deep, or refers to itself too often".into());
+    }
+    walk.found
+}
+
+struct Walk<'p, 'a> {
+    pickle: &'p Pickle<'a>,
+    found: Found<'a>,
+    visits: usize,
+    /// Whether something was not looked at.
+    cut: bool,
+}
+
+impl<'a> Walk<'_, 'a> {
+    fn outermost(&mut self) {
+        let parts = parts(self.pickle, self.pickle.root);
+        for (key, value) in parts {
+            let before = self.found.tensors.len() + self.found.not_read.len();
+            let name = name("", &key);
+            self.value(value, &name, DEPTH);
+            if self.found.tensors.len() + self.found.not_read.len() == before && !name.is_empty() {
+                self.found.beside.push(format!("{name} ({})", kind(self.pickle, value)));
+            }
+        }
+    }
+
+    fn value(&mut self, value: Value<'a>, name: &str, depth: usize) {
+        if self.pickle.object(value).is_none() {
+            return;
+        }
+        let (Some(depth), Some(visits)) = (depth.checked_sub(1), self.visits.checked_sub(1)) else {
+            self.cut = true;
+            return;
+        };
+        self.visits = visits;
+        match describe(self.pickle, value) {
+            // A tensor alone has no name.
+            Described::Tensor(info) if !name.is_empty() => self.found.tensors.push((name.to_owned(), info)),
+            Described::NotRead(why) if !name.is_empty() => self.found.not_read.push(format!("{name}: {why}")),
+            Described::Tensor(_) | Described::NotRead(_) => {}
+            Described::Other => {
+                for (key, inner) in parts(self.pickle, value) {
+                    if self.pickle.object(inner).is_some() {
+                        self.value(inner, &self::name(name, &key), depth);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How a part is called in what it is a part of.
+enum Key<'a> {
+    Text(&'a str),
+    Number(usize),
+    /// The part of a module that holds all others.
+    Transparent,
+}
+
+fn name(before: &str, key: &Key) -> String {
+    match (before, key) {
+        (before, Key::Transparent) => before.to_owned(),
+        ("", Key::Text(key)) => (*key).to_owned(),
+        ("", Key::Number(number)) => number.to_string(),
+        (before, Key::Text(key)) => format!("{before}.{key}"),
+        (before, Key::Number(number)) => format!("{before}.{number}"),
+    }
+}
+
+/// The parts of a dictionary, a list, a tuple or a module; entries under keys that are no text are not looked at (those of
+/// an optimizer's state are numbers).
+fn parts<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Vec<(Key<'a>, Value<'a>)> {
+    let of_entries = |entries: &[(Value<'a>, Value<'a>)]| -> Vec<(Key<'a>, Value<'a>)> {
+        let keyed = entries.iter().filter_map(|(key, value)| match key {
+            Value::Text(key) if INSIDE_MODULES.contains(key) => Some((Key::Transparent, *value)),
+            Value::Text(key) => Some((Key::Text(key), *value)),
+            _ => None,
+        });
+        keyed.collect()
+    };
+    match pickle.object(value) {
+        Some(Object::Dict(entries)) => of_entries(entries),
+        Some(Object::List(items) | Object::Tuple(items)) => {
+            items.iter().enumerate().map(|(number, item)| (Key::Number(number), *item)).collect()
+        }
+        Some(Object::Made(made)) => {
+            let mut parts = of_entries(&made.entries);
+            parts.extend(paired(pickle, made.arguments));
+            match pickle.object(made.state) {
+                Some(Object::Dict(entries)) => parts.extend(of_entries(entries)),
+                // Attributes of a class with slots: those of its dictionary, and those of its slots.
+                Some(Object::Tuple(both)) => parts.extend(both.iter().map(|state| (Key::Transparent, *state))),
+                _ => {}
+            }
+            parts
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The entries of an `OrderedDict` of Python 2, which is made of a list of pairs.
+fn paired<'a>(pickle: &Pickle<'a>, arguments: Value<'a>) -> Vec<(Key<'a>, Value<'a>)> {
+    let Some([list]) = pickle.tuple(arguments) else { return Vec::new() };
+    let Some(Object::List(pairs)) = pickle.object(*list) else { return Vec::new() };
+    let pair = |pair: &Value<'a>| match pickle.object(*pair) {
+        Some(Object::List(pair) | Object::Tuple(pair)) => match pair.as_slice() {
+            [Value::Text(key), value] => Some((Key::Text(key), *value)),
+            _ => None,
+        },
+        _ => None,
+    };
+    pairs.iter().filter_map(pair).collect()
+}
+
+/// What a value is, in words.
+fn kind(pickle: &Pickle, value: Value) -> String {
+    match value {
+        Value::None => "None".into(),
+        Value::Bool(value) => if value { "True" } else { "False" }.into(),
+        Value::Int(value) => value.to_string(),
+        Value::Float(value) => value.to_string(),
+        Value::Long(_) => "a number".into(),
+        Value::Text(text) if text.len() <= 40 => format!("{text:?}"),
+        Value::Text(_) => "a text".into(),
+        Value::Bytes(bytes) => format!("{} bytes", bytes.len()),
+        Value::Object(_) => match pickle.object(value) {
+            Some(Object::List(items)) => format!("a list of {}", items.len()),
+            Some(Object::Tuple(items)) => format!("a tuple of {}", items.len()),
+            Some(Object::Set(items)) => format!("a set of {}", items.len()),
+            Some(Object::Dict(entries)) => format!("a dictionary of {}", entries.len()),
+            Some(Object::Global(module, name)) => format!("{module}.{name}"),
+            Some(Object::Made(made)) => match pickle.global(made.callable) {
+                Some((module, name)) => format!("an object of {module}.{name}"),
+                None => "an object".into(),
+            },
+            Some(Object::Outside(_)) | None => "a storage".into(),
+        },
+    }
+}
