@@ -6,13 +6,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::VarBuilder;
 use serde_json::Value;
 
 use common::hub::{Hub, TOKEN};
+use common::python::{python, run};
 use common::{Scratch, TINY, text};
 
 /// Side of the pictures that standard networks are tried on: 8/7 of it is whole, too.
@@ -74,24 +75,6 @@ fn features(scratch: &Scratch, export: &str, data: &str) -> (PathBuf, Vec<f32>) 
     let path = scratch.path(&out);
     let values = Tensor::read_npy(&path).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     (path, values)
-}
-
-/// A Python that has PyTorch and torchvision, where there is one.
-fn python() -> Option<String> {
-    let named = std::env::var("EQUIMOD_PYTHON").ok();
-    let candidates = named.into_iter().chain(["python3".to_owned(), "/usr/bin/python3".to_owned()]);
-    let works = |python: &String| {
-        run(python, &["-c", "import torch, torchvision, numpy, safetensors, PIL"], &[])
-            .is_some_and(|o| o.status.success())
-    };
-    candidates.into_iter().find(works)
-}
-
-/// Runs Python with the libraries that `.ci/run` puts into `target/python`.
-fn run(python: &str, arguments: &[&str], environment: &[(&str, String)]) -> Option<Output> {
-    let mut command = Command::new(python);
-    command.env("PYTHONPATH", root().join("target/python")).env("HF_HUB_DISABLE_TELEMETRY", "1").args(arguments);
-    command.envs(environment.iter().map(|(name, value)| (name, value))).output().ok()
 }
 
 #[test]

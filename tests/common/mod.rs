@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, missing_docs)]
 
 pub mod hub;
+pub mod python;
 
 use std::cell::RefCell;
 use std::fs;
