@@ -84,7 +84,10 @@ fn files_of_pytorch_hold_what_pytorch_says() {
         for (key, expected) in expected {
             assert_eq!(&values(&file.tensors[key]), expected, "{name}: {key}");
         }
-        let unread = if name == "unread.pt" { vec!["complex: its type torch.complex64 is not read"] } else { Vec::new() };
+        let unread: &[&str] = match name.as_str() {
+            "unread.pt" => &["complex: its type torch.complex64 is not read"],
+            _ => &[],
+        };
         assert_eq!(file.not_read, unread, "{name}");
     }
     assert!(said.tensors.len() > 250, "{}", said.tensors.len());
@@ -122,7 +125,8 @@ fn what_was_assumed_is_told(scratch: &Scratch) {
     scratch.done(&["import", "padded.pth", "--out", "assumed.safetensors"]);
     let told = scratch.said()[before..].to_owned();
     assert!(told.contains("assumed: stem padding 1 (--stem-padding)"), "{told}");
-    let given = ["--stem-padding", "2", "--no-stem-max-pool", "--stem-relu", "--input-size", "48", "--mean", "0.5,0.4,0.3"];
+    let options = "--stem-padding 2 --no-stem-max-pool --stem-relu --input-size 48 --mean 0.5,0.4,0.3";
+    let given: Vec<&str> = options.split(' ').collect();
     scratch.done(&[&["import", "padded.pth", "--out", "given.safetensors"], &given[..]].concat());
     scratch.done(&["export", "given.safetensors", "--out", "exported", "--verify"]);
     for model in ["given.safetensors", "exported"] {
@@ -156,12 +160,14 @@ fn what_was_assumed_is_told(scratch: &Scratch) {
 #[test]
 fn what_is_no_network_is_named_for_what_it_is() {
     let scratch = Scratch::new();
+    let detectron = b"\x80\x02}(X\x0a\x00\x00\x00__author__X\x0a\x00\x00\x00Detectron2u.";
+    let empty_archive = [&b"PK\x05\x06"[..], &[0; 18]].concat();
     let cases: [(&str, &[u8], &str); 8] = [
         ("pointer.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git lfs pull"),
         ("page.pth", b"<!DOCTYPE html><html>404</html>", "web page"),
         ("packed.pth.gz", b"\x1f\x8b\x08\0\0\0\0\0", "gunzip"),
-        ("model.pkl", b"\x80\x02}(X\x0a\x00\x00\x00__author__X\x0a\x00\x00\x00Detectron2u.", "plain pickle by Detectron2"),
-        ("archive.zip", b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "neither a safetensors file nor one of PyTorch"),
+        ("model.pkl", detectron, "plain pickle by Detectron2"),
+        ("archive.zip", &empty_archive, "neither a safetensors file nor one of PyTorch"),
         ("empty.pth", b"", "empty"),
         ("index.json", b"{\"weight_map\": {}}", "JSON"),
         ("words.pth", b"no weights at all, but words", "neither a safetensors file nor one of PyTorch"),
@@ -201,7 +207,7 @@ fn other_networks_are_named() {
     let scratch = Scratch::new();
     let tensor = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
     let cases: [(&str, &[(&str, &[usize])], &str); 4] = [
-        ("se.safetensors", &[("layer1.0.conv1.weight", &[4, 4, 3, 3]), ("layer1.0.se.fc1.weight", &[4, 4])], "squeeze-and-excitation"),
+        ("se.safetensors", &[("layer1.0.se.fc1.weight", &[4, 4])], "squeeze-and-excitation"),
         ("vit.safetensors", &[("patch_embed.proj.weight", &[4, 3, 4, 4])], "vision transformer"),
         ("v2.safetensors", &[("stages.0.blocks.0.conv1.weight", &[4, 4, 1, 1])], "activations first"),
         ("hf.safetensors", &[("resnet.embedder.embedder.convolution.weight", &[4, 3, 7, 7])], "transformers"),
@@ -239,8 +245,7 @@ fn settings_of_the_same_network_are_trained_like_any() {
         "backbone.average_shortcut=true",
         "augmentation.size=32",
     ];
-    let mut arguments =
-        vec!["pretrain", "--recipe", "tiny.toml", "--data", "pictures", "--out", "run", "--no-eval"];
+    let mut arguments = vec!["pretrain", "--recipe", "tiny.toml", "--data", "pictures", "--out", "run", "--no-eval"];
     settings.iter().for_each(|setting| arguments.extend(["--set", *setting]));
     scratch.done(&arguments);
     let told = scratch.done(&["export", "run", "--out", "exported", "--verify"]);

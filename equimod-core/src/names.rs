@@ -61,8 +61,8 @@ pub(crate) struct Renamed {
     pub first_stage: Option<usize>,
 }
 
-/// Finds the ResNet of a file, or that of several whose names begin with `prefix`; `path` is named in errors. Where there
-/// is none, the tensors are left as they are.
+/// Finds the ResNet of a file, or that of several whose names begin with `prefix`; `path` is named in errors. Where
+/// there is none, the tensors are left as they are.
 pub(crate) fn renamed(tensors: BTreeMap<String, Tensor>, prefix: Option<&str>, path: &Path) -> Result<Renamed> {
     let networks = networks(&tensors);
     let chosen = chosen(&networks, prefix);

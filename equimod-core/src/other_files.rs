@@ -45,7 +45,7 @@ pub(crate) fn what_it_is(bytes: &[u8]) -> Option<String> {
     let (writer, is_pickle) = (torch_file::writer_of_pickle(bytes), matches!(bytes, [0x80, 2..=5, ..]));
     is_pickle.then(|| {
         let by = writer.map(|writer| format!(" by {writer}")).unwrap_or_default();
-        format!("it is a plain pickle{by}, not one of `torch.save`; in Python, save its network's state dictionary with that")
+        format!("it is a plain pickle{by}, not one of `torch.save`; in Python, save the state dictionary with that")
     })
 }
 

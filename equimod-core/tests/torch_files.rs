@@ -45,6 +45,21 @@ fn networks_give_the_features_that_pytorch_gives() {
 }
 
 #[test]
+fn every_form_of_the_same_numbers_is_read() {
+    for (name, prefix) in [("stem-of-21-characters.pth", ""), ("protocol-4.pth", "0."), ("protocol-5-old.pth", "0.")] {
+        let path = fixture(name);
+        let file = torch_file::read(&fs::read(&path).unwrap(), &path).unwrap();
+        assert_eq!(file.tensors.len(), 2, "{name}");
+        let numbers: Vec<f32> = file.tensors[&format!("{prefix}weights")].to_vec1().unwrap();
+        assert_eq!(numbers, [0.0, 1.0, 2.0, 3.0, 4.0], "{name}");
+        let half = &file.tensors[&format!("{prefix}half")];
+        let half: Vec<f32> = half.to_dtype(candle_core::DType::F32).unwrap().to_vec1().unwrap();
+        assert_eq!(half, [0.0, 1.0, 2.0], "{name}");
+        assert!(file.not_read.is_empty(), "{:?}", file.not_read);
+    }
+}
+
+#[test]
 fn what_was_taken_off_and_left_out_is_told() {
     let model = import("moco.pth.tar", Some("state_dict.module.encoder_k.")).unwrap();
     assert_eq!(model.report.prefix, "state_dict.module.encoder_k.");

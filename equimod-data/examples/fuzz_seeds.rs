@@ -14,12 +14,16 @@ use equimod_data::{FolderDataset, Policy, Size, view_rng};
 const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/pillow/decode");
 /// Images as other people's programs write them.
 const STRANGERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/strangers/images.tar.gz");
-/// Where the targets are.
+/// Files of PyTorch.
+const TORCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../equimod-core/tests/fixtures/torch");
+/// Where the targets are: those of this crate, and that for files of PyTorch.
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
+const FUZZ_TORCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../equimod-core/fuzz");
 
 type Done = Result<(), Box<dyn Error>>;
 
 fn main() -> Done {
+    torch_files()?;
     pictures()?;
     for file in fs::read_dir(Path::new(FUZZ).join("seeds/parquet"))? {
         let path = file?.path();
@@ -31,8 +35,23 @@ fn main() -> Done {
     policies()
 }
 
+fn torch_files() -> Done {
+    for file in fs::read_dir(TORCH)? {
+        let path = file?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if [".pth", ".pt", ".ckpt", ".tar"].iter().any(|ending| name.ends_with(ending)) {
+            keep_in(FUZZ_TORCH, "torch_file", &name, &fs::read(&path)?)?;
+        }
+    }
+    Ok(())
+}
+
 fn keep(target: &str, name: &str, bytes: &[u8]) -> Done {
-    let folder = Path::new(FUZZ).join("corpus").join(target);
+    keep_in(FUZZ, target, name, bytes)
+}
+
+fn keep_in(fuzz: &str, target: &str, name: &str, bytes: &[u8]) -> Done {
+    let folder = Path::new(fuzz).join("corpus").join(target);
     fs::create_dir_all(&folder)?;
     Ok(fs::write(folder.join(name), bytes)?)
 }

@@ -10,7 +10,8 @@ use super::DeviceArgs;
 /// `inspect`.
 #[derive(Args, Debug)]
 pub struct Inspect {
-    /// A run directory, a checkpoint, an export, a .safetensors file, a file of PyTorch, or hf:OWNER/NAME[/FILE][@REVISION].
+    /// A run directory, a checkpoint, an export, a .safetensors file, a file of PyTorch, or
+    /// hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
     /// Which of several networks in a file of PyTorch, by what stands before its names.
     #[arg(long)]
@@ -30,7 +31,8 @@ pub struct Inspect {
 /// `import`.
 #[derive(Args, Debug)]
 pub struct Import {
-    /// A file of PyTorch (.pth, .pt, .ckpt, .bin) or a .safetensors file with a ResNet in it, or hf:OWNER/NAME[/FILE][@REVISION].
+    /// A file of PyTorch (.pth, .pt, .ckpt, .bin) or a .safetensors file with a ResNet in it, or
+    /// hf:OWNER/NAME[/FILE][@REVISION].
     pub file: PathBuf,
     /// The .safetensors file to write [default: the file's name, in this folder].
     #[arg(long, value_name = "FILE")]
@@ -104,8 +106,8 @@ pub struct Export {
     /// A run directory, a checkpoint, an export (whose other files are carried over), a .safetensors file, or
     /// hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
-    /// The folder to write: new, empty, or an earlier export, whose files are replaced; a card that a person edited, and
-    /// whatever else is there, stays.
+    /// The folder to write: new, empty, or an earlier export, whose files are replaced; a card that a person edited,
+    /// and whatever else is there, stays.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Take the target network (BYOL, MoCo v3) in place of the trained one.

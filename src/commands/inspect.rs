@@ -66,10 +66,12 @@ fn open(arguments: &Inspect) -> anyhow::Result<Model> {
 fn as_json(arguments: &Inspect, model: &Model) -> anyhow::Result<()> {
     let listed = arguments.tensors.then(|| tensors(model));
     output::json(&json!({
-        "file": model.path, "sha256": model.sha256, "loads": true, "report": model.report, "not_finite": model.not_finite()?,
+        "file": model.path, "sha256": model.sha256, "loads": true, "report": model.report,
+        "not_finite": model.not_finite()?,
         "features": model.backbone().features(), "parameters": model.params().count(""),
         "parameters_by_part": parts(model).into_iter().collect::<BTreeMap<_, _>>(),
-        "backbone": model.backbone_config()?, "preprocessing": model.preprocessing, "preprocessing_guessed": model.guessed,
+        "backbone": model.backbone_config()?, "preprocessing": model.preprocessing,
+        "preprocessing_guessed": model.guessed,
         "description": model.description, "skipped": model.skipped, "tensors": listed, "imported": model.imported,
     }))
 }

@@ -111,7 +111,12 @@ fn fuzz(seconds: u64) -> anyhow::Result<()> {
         cargo(&["install", "cargo-fuzz", "--locked", "--version", "0.13.2"], &[])?;
     }
     cargo(&["run", "--quiet", "--release", "-p", "equimod-data", "--example", "fuzz_seeds"], &[])?;
-    let folder = ["--fuzz-dir", "equimod-data/fuzz"];
+    ["equimod-core/fuzz", "equimod-data/fuzz"].into_iter().try_for_each(|folder| fuzz_all(folder, seconds))
+}
+
+/// Every target in a folder of them.
+fn fuzz_all(folder: &str, seconds: u64) -> anyhow::Result<()> {
+    let folder = ["--fuzz-dir", folder];
     cargo(&[&["fuzz", "build", "--sanitizer", "none"], &folder[..]].concat(), &[])?;
     let listed = Command::new(env!("CARGO")).args(["fuzz", "list"]).args(folder).output()?;
     let limit = format!("-max_total_time={seconds}");

@@ -109,8 +109,9 @@ impl<T> Settled<T> {
     }
 }
 
-/// Decides each of them: by what a user gave, what is recorded, what the code is known to do, what the names say, and else
-/// what most networks do. `first_stage` is the number of the layer that the stages begin with, where layers have numbers.
+/// Decides each of them: by what a user gave, what is recorded, what the code is known to do, what the names say, and
+/// else what most networks do. `first_stage` is the number of the layer that the stages begin with, where layers have
+/// numbers.
 pub(super) fn settle(
     shapes: ResNetConfig,
     first_stage: Option<usize>,

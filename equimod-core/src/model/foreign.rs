@@ -40,8 +40,8 @@ pub(super) struct Found {
     pub imported: Imported,
 }
 
-/// A ResNet of another code; what stands beside it in the file (a classifier, heads) is left out. Of several, `prefix` says
-/// which.
+/// A ResNet of another code; what stands beside it in the file (a classifier, heads) is left out. Of several,
+/// `prefix` says which.
 pub(super) fn from_names(
     file: ForeignFile,
     (prefix, choices): (Option<&str>, &Choices),
@@ -138,8 +138,8 @@ fn check(config: &ResNetConfig, preprocessing: &Preprocessing, path: &Path) -> R
 /// Blocks that may be missing or too many for a file to be compared with an architecture, key by key.
 const NEAR: usize = 2;
 
-/// The ResNet whose names and shapes a file has, or the nearest where some are missing: what does not fit is told by the
-/// comparison with it.
+/// The ResNet whose names and shapes a file has, or the nearest where some are missing: what does not fit is told by
+/// the comparison with it.
 fn resnet_config(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ResNetConfig> {
     let shapes = Shapes(tensors);
     let Some(&[_, first, ..]) = shapes.of("layer1.0.conv1.weight").or_else(|| shapes.of("layer1.1.conv1.weight"))
@@ -157,7 +157,8 @@ fn resnet_config(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ResN
     let architecture = candidates.min_by_key(distance).filter(|a| distance(a) <= NEAR).ok_or_else(|| {
         let [one, two, three, four] = blocks;
         let text = format!(
-            "its stages have {one}, {two}, {three} and {four} blocks, as no ResNet-18 to -152 has; it is another network"
+            "its stages have {one}, {two}, {three} and {four} blocks, as no ResNet-18 to -152 has; it is another \
+             network"
         );
         Error::checkpoint(path, text)
     })?;

@@ -1,7 +1,7 @@
 //! From a MODEL on disk to a network with its preprocessing.
 //!
-//! A MODEL is a run directory, a checkpoint folder, an export, or a `.safetensors` file: one of ours, or any ResNet under
-//! torchvision's names or those that other codes make of them.
+//! A MODEL is a run directory, a checkpoint folder, an export, or a `.safetensors` file: one of ours, or any ResNet
+//! under torchvision's names or those that other codes make of them.
 
 mod assumptions;
 mod folder;
@@ -150,8 +150,8 @@ impl Model {
         Ok(Self::of_others(file, (None, &Choices::default()), path, device)?.of(path, bytes))
     }
 
-    /// A ResNet of another code, from a file of PyTorch ([`torch_file`]) or a `.safetensors` file; of several networks in it,
-    /// `prefix` says which. `choices` go before what the file says or is assumed of it.
+    /// A ResNet of another code, from a file of PyTorch ([`torch_file`]) or a `.safetensors` file; of several
+    /// networks in it, `prefix` says which. `choices` go before what the file says or is assumed of it.
     pub fn import(path: &Path, prefix: Option<&str>, choices: &Choices, device: &Device) -> Result<Self> {
         let bytes = checkpoint::read_file(path)?;
         let file = match torch_file::is_torch(&bytes) {

@@ -213,16 +213,22 @@ mod tests {
 
     #[test]
     fn codes_are_known_by_their_traces() {
-        let new = json!({"hyper_parameters": {"method": "byol", "backbone": {"name": "resnet18"}, "data": {"dataset": "cifar100"}}});
+        let new = json!({"hyper_parameters": {
+            "method": "byol", "backbone": {"name": "resnet18"}, "data": {"dataset": "cifar100"},
+        }});
         let old = json!({"hyper_parameters": {"method": "byol", "encoder": "resnet18", "dataset": "cifar10"}});
         for (settings, mean) in [(new, CIFAR100.mean), (old, Normalisation::CIFAR10.mean)] {
             let found = of(&settings, &[], true).unwrap();
             assert_eq!((found.code.as_str(), found.stem_padding, found.max_pool), ("solo-learn", Some(2), Some(false)));
             assert_eq!(found.normalisation.unwrap().mean, mean);
         }
-        let bolts = json!({"hyper_parameters": {"arch": "resnet18", "first_conv": false, "maxpool1": true, "dataset": "cifar10"}});
+        let bolts = json!({"hyper_parameters": {
+            "arch": "resnet18", "first_conv": false, "maxpool1": true, "dataset": "cifar10",
+        }});
         assert_eq!(of(&bolts, &[], true).unwrap().max_pool, Some(true));
-        let timm = json!({"arch": "resnet50d", "args": {"aug_repeats": 0, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "img_size": 160}});
+        let timm = json!({"arch": "resnet50d", "args": {
+            "aug_repeats": 0, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "img_size": 160,
+        }});
         let found = of(&timm, &[], false).unwrap();
         assert_eq!((found.code.as_str(), found.size, found.normalisation.unwrap().std), ("timm", Some(160), [0.5; 3]));
         let none = Value::Null;

@@ -13,7 +13,8 @@ const LIST: usize = 64;
 /// Longer texts are none of settings.
 const TEXT: usize = 1 << 10;
 
-/// The settings in a pickle, whatever is no setting left out: dictionaries and objects as maps, lists and tuples as lists.
+/// The settings in a pickle, whatever is no setting left out: dictionaries and objects as maps, lists and tuples as
+/// lists.
 pub fn facts(pickle: &Pickle) -> Json {
     json(pickle, pickle.root, DEPTH, &mut VALUES.clone()).unwrap_or(Json::Null)
 }

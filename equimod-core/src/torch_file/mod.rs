@@ -33,8 +33,8 @@ const ZIP: &[u8] = b"PK\x03\x04";
 /// What a file holds.
 #[derive(Clone, Debug, Default)]
 pub struct TorchFile {
-    /// Every tensor that has a name, on the CPU. Numbers of 8 bits are widened: signed integers to 16 bits, floating-point
-    /// numbers to 32.
+    /// Every tensor that has a name, on the CPU. Numbers of 8 bits are widened: signed integers to 16 bits,
+    /// floating-point numbers to 32.
     pub tensors: BTreeMap<String, Tensor>,
     /// Tensors and arrays that are not read, each with the reason: `name: why`.
     pub not_read: Vec<String>,

@@ -96,8 +96,8 @@ fn name(before: &str, key: &Key) -> String {
     }
 }
 
-/// The parts of a dictionary, a list, a tuple or a module; entries under keys that are no text are not looked at (those of
-/// an optimizer's state are numbers).
+/// The parts of a dictionary, a list, a tuple or a module; entries under keys that are no text are not looked at
+/// (those of an optimizer's state are numbers).
 fn parts<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Vec<(Key<'a>, Value<'a>)> {
     let of_entries = |entries: &[(Value<'a>, Value<'a>)]| -> Vec<(Key<'a>, Value<'a>)> {
         let keyed = entries.iter().filter_map(|(key, value)| match key {

@@ -109,15 +109,15 @@ pub struct ResNetConfig {
     pub stem: Stem,
     /// Channels of the first stage; the stages have 1, 2, 4, 8 times as many (times 4 with bottlenecks). Published: 64.
     pub width: usize,
-    /// Zeros around the input of the stem's first convolution; half its kernel if absent (1 for `cifar` and `deep`, 3 for
-    /// `imagenet`). The CIFAR ResNets of solo-learn have 2.
+    /// Zeros around the input of the stem's first convolution; half its kernel if absent (1 for `cifar` and `deep`, 3
+    /// for `imagenet`). The CIFAR ResNets of solo-learn have 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem_padding: Option<usize>,
     /// Channels of the three convolutions of the stem `deep`; half, half and the whole of `width` if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem_widths: Option<[usize; 3]>,
-    /// Whether a ReLU follows the stem's last batch norm. It is missing where a ResNet that calls its ReLUs as functions
-    /// was taken apart into a Sequential, as in lightly.
+    /// Whether a ReLU follows the stem's last batch norm. It is missing where a ResNet that calls its ReLUs as
+    /// functions was taken apart into a Sequential, as in lightly.
     #[serde(skip_serializing_if = "is_true")]
     pub stem_relu: bool,
     /// Whether the stem ends with a max-pool; that of the stem if absent (none for `cifar`).
@@ -126,12 +126,12 @@ pub struct ResNetConfig {
     /// Channel groups of the 3×3 convolutions of bottlenecks. ResNeXt-50 (32x4d): 32.
     #[serde(skip_serializing_if = "is_one")]
     pub groups: usize,
-    /// Channels of a group in the first stage where `width` is 64, as torchvision counts them. ResNeXt-50 (32x4d): 4; a wide
-    /// ResNet: 128.
+    /// Channels of a group in the first stage where `width` is 64, as torchvision counts them. ResNeXt-50 (32x4d): 4;
+    /// a wide ResNet: 128.
     #[serde(skip_serializing_if = "is_standard_width")]
     pub width_per_group: usize,
-    /// Whether shortcuts halve the resolution by a 2×2 average pool before a 1×1 convolution of stride 1, in place of that
-    /// convolution's stride (arXiv 1812.01187, ResNet-D; timm's `resnet50d`).
+    /// Whether shortcuts halve the resolution by a 2×2 average pool before a 1×1 convolution of stride 1, in place of
+    /// that convolution's stride (arXiv 1812.01187, ResNet-D; timm's `resnet50d`).
     #[serde(skip_serializing_if = "is_false")]
     pub average_shortcut: bool,
 }
@@ -264,172 +264,11 @@ impl ResNetConfig {
         let half = self.width.div_ceil(2);
         self.stem_widths.unwrap_or([half, half, self.width])
     }
-
-    /// Each convolution of the stem, in order.
-    pub(super) fn stem_convolutions(&self) -> Vec<StemConvolution> {
-        let conv = |inputs, outputs, stride, padding| StemConvolution { inputs, outputs, stride, padding };
-        match self.stem {
-            Stem::Cifar => vec![conv(3, self.width, 1, self.padding())],
-            Stem::ImageNet => vec![conv(3, self.width, 2, self.padding())],
-            Stem::Deep => {
-                let [a, b, c] = self.deep_widths();
-                vec![conv(3, a, 2, self.padding()), conv(a, b, 1, 1), conv(b, c, 1, 1)]
-            }
-        }
-    }
-
-    /// Each block of a stage, counted from 0, whose input has so many channels.
-    pub(super) fn blocks(&self, stage: usize, inputs: usize) -> Vec<BlockShape> {
-        let expansion = self.architecture.expansion();
-        let (inner, outputs) = (self.inner(stage), (self.width << stage) * expansion);
-        let block = |number: usize| BlockShape {
-            inputs: if number == 0 { inputs } else { outputs },
-            inner,
-            outputs,
-            stride: if number == 0 && stage > 0 { 2 } else { 1 },
-            groups: self.groups,
-            is_bottleneck: expansion > 1,
-            average_shortcut: self.average_shortcut,
-            after_relu: self.stem_relu || stage > 0 || number > 0,
-        };
-        (0..self.architecture.blocks()[stage]).map(block).collect()
-    }
-
-    /// Multiplications of all convolutions on one square picture of `side` pixels.
-    pub fn multiplications(&self, side: usize) -> f64 {
-        let (mut total, mut side, mut inputs) = (0.0, side, 3);
-        for conv in self.stem_convolutions() {
-            let kernel = self.stem.kernel();
-            side = (side + 2 * conv.padding).saturating_sub(kernel) / conv.stride + 1;
-            total += products(side, kernel, (conv.inputs, conv.outputs));
-            inputs = conv.outputs;
-        }
-        if self.pools() {
-            // The max-pool halves the side, rounding up.
-            side = side.div_ceil(2);
-        }
-        for block in (0..4).flat_map(|stage| {
-            let blocks = self.blocks(stage, inputs);
-            inputs = blocks.last().map_or(inputs, |block| block.outputs);
-            blocks
-        }) {
-            let after = side.div_ceil(block.stride);
-            for conv in block.convolutions() {
-                let side = if conv.before_stride { side } else { after };
-                total += products(side, conv.kernel, (conv.inputs / conv.groups, conv.outputs));
-            }
-            if block.has_convolution_on_shortcut() {
-                total += products(after, 1, (block.inputs, block.outputs));
-            }
-            side = after;
-        }
-        total
-    }
-}
-
-fn products(side: usize, kernel: usize, (inputs, outputs): (usize, usize)) -> f64 {
-    (side * side * kernel * kernel) as f64 * (inputs * outputs) as f64
-}
-
-/// A convolution of the stem.
-pub(super) struct StemConvolution {
-    pub inputs: usize,
-    pub outputs: usize,
-    pub stride: usize,
-    pub padding: usize,
-}
-
-/// A residual block.
-#[derive(Clone, Copy)]
-pub(super) struct BlockShape {
-    pub inputs: usize,
-    /// Channels between its convolutions.
-    pub inner: usize,
-    pub outputs: usize,
-    pub stride: usize,
-    pub groups: usize,
-    pub is_bottleneck: bool,
-    pub average_shortcut: bool,
-    /// Whether a ReLU made its input.
-    pub after_relu: bool,
-}
-
-/// A convolution of a block's main branch.
-pub(super) struct BlockConvolution {
-    pub inputs: usize,
-    pub outputs: usize,
-    pub kernel: usize,
-    pub stride: usize,
-    pub groups: usize,
-    /// Whether its output has the resolution of the block's input.
-    pub before_stride: bool,
-}
-
-impl BlockShape {
-    /// Each convolution of the main branch, in order.
-    pub fn convolutions(&self) -> Vec<BlockConvolution> {
-        let &Self { inputs, inner, outputs, stride, groups, .. } = self;
-        let conv = |inputs, outputs, kernel, stride, groups| BlockConvolution {
-            inputs,
-            outputs,
-            kernel,
-            stride,
-            groups,
-            before_stride: false,
-        };
-        match self.is_bottleneck {
-            false => vec![conv(inputs, inner, 3, stride, 1), conv(inner, outputs, 3, 1, 1)],
-            true => vec![
-                BlockConvolution { before_stride: true, ..conv(inputs, inner, 1, 1, 1) },
-                conv(inner, inner, 3, stride, groups),
-                conv(inner, outputs, 1, 1, 1),
-            ],
-        }
-    }
-
-    /// Whether shapes change, so that the shortcut has a convolution.
-    pub fn has_convolution_on_shortcut(&self) -> bool {
-        self.stride != 1 || self.inputs != self.outputs
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn multiplications_are_those_that_papers_count() {
-        // He et al. (arXiv 1512.03385, table 1) count 1.8e9, 3.6e9, 3.8e9 (stride on the first convolution of a bottleneck),
-        // 7.6e9 and 11.3e9 with the classifier; torchvision's ResNet-50 has 4.1e9.
-        let of = |architecture| {
-            let config = ResNetConfig { architecture, stem: Stem::ImageNet, ..Default::default() };
-            config.multiplications(224) / 1e9
-        };
-        let found = Architecture::ALL.map(of);
-        for (found, want) in found.into_iter().zip([1.814, 3.663, 4.087, 7.799, 11.51]) {
-            assert!((found / want - 1.0).abs() < 2e-3, "{found} {want}");
-        }
-        // One 3×3 convolution of 3 to 64 channels more or less decides nothing: 0.56e9 on CIFAR.
-        let cifar = ResNetConfig::default().multiplications(32) / 1e9;
-        assert!((cifar / 0.5556 - 1.0).abs() < 2e-3, "{cifar}");
-    }
-
-    #[test]
-    fn multiplications_of_variants_are_those_of_their_authors() {
-        // Xie et al. (arXiv 1611.05431, table 1) count 4.2e9 of ResNeXt-50 (32x4d); torchvision 4.23e9, 11.40e9 of the wide
-        // ResNet-50-2; He et al. (arXiv 1812.01187, table 5) 4.3e9 of ResNet-50-D.
-        let standard =
-            ResNetConfig { architecture: Architecture::ResNet50, stem: Stem::ImageNet, ..ResNetConfig::default() };
-        let variants = [
-            (ResNetConfig { groups: 32, width_per_group: 4, ..standard.clone() }, 4.23),
-            (ResNetConfig { width_per_group: 128, ..standard.clone() }, 11.40),
-            (ResNetConfig { stem: Stem::Deep, average_shortcut: true, ..standard }, 4.33),
-        ];
-        for (config, want) in variants {
-            let found = config.multiplications(224) / 1e9;
-            assert!((found / want - 1.0f64).abs() < 5e-3, "{config}: {found} {want}");
-        }
-    }
 
     #[test]
     fn what_is_standard_is_not_written() {

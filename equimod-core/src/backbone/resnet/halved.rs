@@ -4,8 +4,8 @@ use candle_core::Tensor;
 
 use crate::Result;
 
-/// Means of 2×2 windows, `[N, C, H, W]` → `[N, C, ⌈H / 2⌉, ⌈W / 2⌉]`. Windows at the end of an odd side hold fewer pixels, as
-/// in PyTorch's `AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)`.
+/// Means of 2×2 windows, `[N, C, H, W]` → `[N, C, ⌈H / 2⌉, ⌈W / 2⌉]`. Windows at the end of an odd side hold fewer
+/// pixels, as in PyTorch's `AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)`.
 pub fn halved(xs: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = xs.dims4()?;
     // The mean of a pixel and itself is that pixel.

@@ -1,15 +1,18 @@
 //! ResNet-18/34/50/101/152 under torchvision's parameter names (He et al., arXiv 1512.03385; the stride of a
-//! bottleneck is on its 3×3 convolution, as in torchvision), with any width, and the variants that are settings of the same
-//! network: wide ResNets, ResNeXt, and the stems and shortcuts of ResNet-C and -D.
+//! bottleneck is on its 3×3 convolution, as in torchvision), with any width, and the variants that are settings of
+//! the same network: wide ResNets, ResNeXt, and the stems and shortcuts of ResNet-C and -D.
 
 mod config;
 mod halved;
 mod layers;
+mod shapes;
+mod stem;
 
 use candle_core::Tensor;
 
 pub use config::{Architecture, ResNetConfig, Stem};
-use layers::{Block, Memory, Part, Pooled, StemLayers, Surroundings};
+use layers::{Block, Memory, Part, Surroundings};
+use stem::{Pooled, StemLayers};
 
 use crate::backbone::Backbone;
 use crate::collective::SharedCollective;
