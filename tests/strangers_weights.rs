@@ -231,6 +231,40 @@ fn other_networks_are_named() {
 }
 
 #[test]
+fn types_that_are_not_read_are_named_and_other_tensors_are_used() {
+    let scratch = Scratch::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("equimod-core/tests/fixtures/torch/plain.pth");
+    scratch.done(&["import", &text(&fixture), "--out", "plain.safetensors"]);
+    let bytes = fs::read(scratch.path("plain.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let complex = safetensors::tensor::TensorView::new(safetensors::Dtype::F8_E5M2, vec![2], &[0, 0]).unwrap();
+    let tensors = file.tensors().into_iter().chain([("queue".to_owned(), complex)]);
+    scratch.write("more.safetensors", safetensors::serialize(tensors, None).unwrap());
+    let report = parsed(&scratch.done(&["inspect", "more.safetensors", "--json"]));
+    assert_eq!(report["report"]["not_read"], serde_json::json!(["queue: its type F8_E5M2 is not read"]));
+}
+
+#[test]
+fn weights_of_another_function_do_not_begin_a_run() {
+    let scratch = Scratch::new();
+    scratch.pictures("pictures", 12);
+    scratch.write("tiny.toml", common::TINY);
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("equimod-core/tests/fixtures/torch/lightning.ckpt");
+    scratch.done(&["import", &text(&fixture), "--out", "padded.safetensors", "--stem-padding", "2"]);
+    let train = |more: &[&str]| -> Vec<String> {
+        let all =
+            ["pretrain", "--recipe", "tiny.toml", "--data", "pictures", "--from", "padded.safetensors", "--no-eval"];
+        let set = ["--set", "data.batch=8", "--set", "schedule.epochs=1", "--set", "backbone.width=2"];
+        [&all[..], &set[..], more].concat().into_iter().map(str::to_owned).collect()
+    };
+    let refused = train(&["--out", "refused"]);
+    let refused: Vec<&str> = refused.iter().map(String::as_str).collect();
+    scratch.refused(&refused, 2, &["stem padding 2", "[backbone]"]);
+    let taken = train(&["--out", "taken", "--set", "backbone.stem_padding=2"]);
+    scratch.done(&taken.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
 fn settings_of_the_same_network_are_trained_like_any() {
     let scratch = Scratch::new();
     scratch.pictures("pictures", 12);

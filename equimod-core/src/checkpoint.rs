@@ -34,6 +34,8 @@ pub struct TensorFile {
     pub description: Option<String>,
     /// The JSON text under the key `equimod_import` of the metadata: what was assumed of weights of another code.
     pub imported: Option<String>,
+    /// Tensors of types that are not read, each with its type.
+    pub not_read: Vec<String>,
 }
 
 /// safetensors bytes of `tensors`, with a JSON text in the metadata; the same input gives the same bytes.
@@ -100,11 +102,27 @@ pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<TensorFi
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(foreign)?;
     let file = SafeTensors::deserialize(bytes).map_err(foreign)?;
     let mut tensors = BTreeMap::new();
+    let mut not_read = Vec::new();
     for (name, view) in file.tensors() {
-        tensors.insert(name, view.load(device)?);
+        match view.load(device) {
+            Ok(tensor) => drop(tensors.insert(name, tensor)),
+            Err(error) if is_unknown_type(&error) => {
+                not_read.push(format!("{name}: its type {:?} is not read", view.dtype()));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     let text = |key: &str| metadata.metadata().as_ref().and_then(|m| m.get(key).cloned());
-    Ok(TensorFile { tensors, description: text(METADATA_KEY), imported: text(IMPORT_KEY) })
+    Ok(TensorFile { tensors, description: text(METADATA_KEY), imported: text(IMPORT_KEY), not_read })
+}
+
+/// Whether a tensor is of a type that candle lacks.
+fn is_unknown_type(error: &candle_core::Error) -> bool {
+    match error {
+        candle_core::Error::UnsupportedSafeTensorDtype(_) => true,
+        candle_core::Error::WithBacktrace { inner, .. } => is_unknown_type(inner),
+        _ => false,
+    }
 }
 
 /// Reads a whole file.

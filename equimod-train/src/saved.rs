@@ -81,6 +81,15 @@ impl Trainer {
             );
             return Err(Error::Recipe(vec![text]));
         }
+        // Settings that no shape shows: with others, the same weights are another network.
+        let (theirs, ours) = (model.backbone_config()?.to_string(), self.recipe.backbone.0.to_string());
+        if theirs != ours {
+            let text = format!(
+                "the backbone of {} is a {theirs}, that of this recipe a {ours}; choose [backbone] as it is there",
+                model.path.display()
+            );
+            return Err(Error::Recipe(vec![text]));
+        }
         for (name, slot) in self.method.params().iter() {
             if let Some(tensor) = tensors.get(name).filter(|tensor| tensor.dims() == slot.var.dims()) {
                 slot.var.set(&tensor.to_dtype(slot.var.dtype())?.to_device(slot.var.device())?.copy()?)?;

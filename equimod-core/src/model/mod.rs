@@ -295,7 +295,7 @@ fn foreign(file: TensorFile, path: &Path) -> Result<ForeignFile> {
         Error::checkpoint(path, text)
     };
     let imported = file.imported.map(|text| serde_json::from_str(&text).map_err(unusable)).transpose()?;
-    Ok(ForeignFile { tensors: file.tensors, imported, ..ForeignFile::default() })
+    Ok(ForeignFile { tensors: file.tensors, not_read: file.not_read, imported, ..ForeignFile::default() })
 }
 
 fn described(text: &str, path: &Path) -> Result<Description> {
