@@ -237,8 +237,8 @@ fn types_that_are_not_read_are_named_and_other_tensors_are_used() {
     scratch.done(&["import", &text(&fixture), "--out", "plain.safetensors"]);
     let bytes = fs::read(scratch.path("plain.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let complex = safetensors::tensor::TensorView::new(safetensors::Dtype::F8_E5M2, vec![2], &[0, 0]).unwrap();
-    let tensors = file.tensors().into_iter().chain([("queue".to_owned(), complex)]);
+    let eight = safetensors::tensor::TensorView::new(safetensors::Dtype::F8_E5M2, vec![2], &[0, 0]).unwrap();
+    let tensors = file.tensors().into_iter().chain([("queue".to_owned(), eight)]);
     scratch.write("more.safetensors", safetensors::serialize(tensors, None).unwrap());
     let report = parsed(&scratch.done(&["inspect", "more.safetensors", "--json"]));
     assert_eq!(report["report"]["not_read"], serde_json::json!(["queue: its type F8_E5M2 is not read"]));

@@ -7,6 +7,7 @@ import collections
 import json
 import pathlib
 import sys
+import zipfile
 
 import numpy
 import torch
@@ -173,6 +174,44 @@ def forms(folder):
     folder.plain("nested.pt", nested, {"parts.0.weights.0": torch.ones(1), "parts.0.weights.1": torch.zeros(2)})
 
 
+def archives(folder):
+    """The same archive as others write it: storages at any byte, compressed, with a comment and no checksums, in zip64."""
+    numbers = torch.arange(7.0)
+    tensors = {"a": numbers, "b": numbers.half(), "c": numbers.byte()[:3], "d": numbers.double()}
+    torch.save(tensors, folder.folder / "whole.pt")
+    said = {key: value.double().flatten().tolist() for key, value in tensors.items()}
+    limits = zipfile.ZIP64_LIMIT, zipfile.ZIP_FILECOUNT_LIMIT
+    with zipfile.ZipFile(folder.folder / "whole.pt") as whole:
+        parts = {entry: whole.read(entry) for entry in whole.namelist()}
+    for shift in range(8):
+        folder.tensors[f"shifted-{shift}.pt"] = said
+        with zipfile.ZipFile(folder.folder / f"shifted-{shift}.pt", "w") as archive:
+            archive.writestr("whole/" + "x" * shift, b"")
+            for entry, content in parts.items():
+                archive.writestr(entry, content)
+    folder.tensors["deflated.pt"] = said
+    with zipfile.ZipFile(folder.folder / "deflated.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.comment = b"a comment"
+        for entry, content in parts.items():
+            archive.writestr(entry, content)
+    zipfile.ZIP64_LIMIT, zipfile.ZIP_FILECOUNT_LIMIT = 16, 2
+    folder.tensors["zip64.pt"] = said
+    with zipfile.ZipFile(folder.folder / "zip64.pt", "w") as archive:
+        for entry, content in parts.items():
+            with archive.open(entry, "w", force_zip64=True) as part:
+                part.write(content)
+    zipfile.ZIP64_LIMIT, zipfile.ZIP_FILECOUNT_LIMIT = limits
+    # torch.serialization.set_crc32_options(False) leaves the checksums zero.
+    content = bytearray((folder.folder / "whole.pt").read_bytes())
+    for signature, place in ((b"PK\x01\x02", 16), (b"PK\x03\x04", 14)):
+        start = content.find(signature)
+        while start >= 0:
+            content[start + place : start + place + 4] = bytes(4)
+            start = content.find(signature, start + 4)
+    folder.tensors["unchecked.pt"] = said
+    (folder.folder / "unchecked.pt").write_bytes(content)
+
+
 def checkpoints(folder):
     """A network and what lies beside it."""
     network = narrow(BasicBlock, [2, 2, 2, 2])
@@ -241,7 +280,7 @@ def assumptions(folder):
 def main():
     torch.manual_seed(0)
     folder = Folder(pathlib.Path(sys.argv[1]))
-    for part in (stems, forms, checkpoints, variants, assumptions):
+    for part in (stems, forms, archives, checkpoints, variants, assumptions):
         part(folder)
     said = {"torch": torch.__version__, "timm": timm is not None, "networks": folder.networks, "tensors": folder.tensors}
     (folder.folder / "said.json").write_text(json.dumps(said))
