@@ -10,7 +10,7 @@ use equimod::core::objective::mean_over_rows;
 use equimod::core::optim::Weight;
 use equimod::core::{EquivarianceModule, NamedModule, Needs, Result, StepContext, Term};
 use equimod::data::ParquetDataset;
-use equimod::train::{JsonLines, RunDirectory, Surroundings, Trainer, resolve};
+use equimod::train::{JsonLines, RunDirectory, TrainContext, Trainer, resolve};
 
 struct ReadOff(Linear);
 
@@ -39,9 +39,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let recipe = resolve(&[], "the example", RECIPE, &[])?;
     let pictures = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/emoji/noto-test.parquet");
     let dataset = Arc::new(ParquetDataset::open(pictures.as_ref(), None)?);
-    let surroundings = Surroundings::alone(Device::Cpu, 2, "example");
-    let mut trainer = Trainer::with_modules(recipe, dataset, surroundings, &|context, scope| {
-        let layer = Linear::new(context.features, context.parameters.view, true, &mut scope.scope("read_off"))?;
+    let context = TrainContext::alone(Device::Cpu, 2, "example");
+    let mut trainer = Trainer::with_modules(recipe, dataset, context, &|build, scope| {
+        let layer = Linear::new(build.features, build.view_width()?, true, &mut scope.scope("read_off"))?;
         Ok(vec![NamedModule { name: "read_off".into(), weight: Weight::Fixed(1.0), module: Box::new(ReadOff(layer)) }])
     })?;
     let folder = std::env::temp_dir().join(format!("equimod-custom-module-{}", std::process::id()));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device};
-use equimod_core::{Method, Moment, Optimizer, Parameters, Placement, SingleProcess};
+use equimod_core::{Method, Optimizer, Parameters, Placement, Progress, SingleProcess};
 use equimod_train::Recipe;
 
 use crate::allocator::MEMORY;
@@ -73,10 +73,11 @@ struct Trial {
 impl Trial {
     fn new(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Self> {
         let before = MEMORY.current_usage();
+        let size = recipe.augmentation.size;
         let (device, collective, execution) = (&Device::Cpu, SingleProcess::shared(), recipe.execution);
-        let placement = Placement { seed: 0, dtype: DType::F32, device, collective, execution };
+        let placement = Placement { seed: 0, dtype: DType::F32, device, image_size: size, collective, execution };
         let method = Method::new(&recipe.method(), parameters, placement)?;
-        let (optimizer, size) = (recipe.optimizer.build(), recipe.augmentation.size);
+        let optimizer = recipe.optimizer.build();
         Ok(Self { before, method, optimizer, size, parameters: parameters.clone() })
     }
 
@@ -85,7 +86,7 @@ impl Trial {
         let batch = noise::batch(&self.method.needs(), images, self.size, &self.parameters, &Device::Cpu)?;
         MEMORY.reset_peak_usage();
         let start = Instant::now();
-        let mut outcome = self.method.step(&batch, Moment::ONLY)?;
+        let mut outcome = self.method.step(&batch, Progress::ONLY)?;
         self.optimizer.step(self.method.params(), &mut outcome.gradients, 0.0)?;
         let bytes = MEMORY.peak_usage().saturating_sub(self.before) as f64;
         Ok(Forecast { bytes, time: start.elapsed(), taken: images })

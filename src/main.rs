@@ -1,6 +1,7 @@
 //! The command `equimod`.
 
 mod allocator;
+mod artifact;
 mod bundled;
 mod card;
 mod cli;
@@ -22,6 +23,7 @@ mod probe;
 mod profile;
 mod recipes;
 mod record;
+mod reference;
 mod run_files;
 mod run_report;
 mod scan;

@@ -6,9 +6,9 @@ use anyhow::bail;
 use candle_core::Device;
 use equimod_core::{Error, Model};
 
-use crate::hub::reference::{ModelReference, PREFIX};
 use crate::hub::{self, Weights};
 use crate::output;
+use crate::reference::{ModelReference, PREFIX};
 
 /// Opens a MODEL, fetching it if it is on the Hub, and tells what was passed over.
 pub fn open(model: &Path, device: &Device) -> anyhow::Result<Model> {

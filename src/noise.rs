@@ -21,7 +21,7 @@ pub fn batch(
         clean: needs.clean_view.then(|| pictures(side)).transpose()?,
         views: [pictures(side)?, pictures(side)?],
         small: needs.small.map(|small| pictures(small.size)).transpose()?,
-        params: needs.parameters.then(|| vectors(parameters.view)).transpose()?,
+        params: needs.parameters.then(|| vectors(parameters.view.len())).transpose()?,
         pairs: needs.pairs.then(|| pairs(parameters.pair.len())).transpose()?,
     })
 }

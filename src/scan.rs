@@ -7,7 +7,7 @@ use anyhow::bail;
 use regex::bytes::Regex as BytesRegex;
 use regex::{Captures, Match, Regex};
 
-use crate::export::Files;
+use crate::artifact::Files;
 
 /// Secrets by their usual forms, each with what it is.
 const SECRETS: [(&str, &str); 13] = [

@@ -12,10 +12,10 @@ use equimod_data::{
 };
 
 use crate::bundled::{Part, emoji};
-use crate::hub::reference::{PREFIX, Reference};
 use crate::hub::{self, Wanted};
 use crate::layout::{self, Asked, Layout};
 use crate::output;
+use crate::reference::{PREFIX, Reference};
 use crate::split_names::split_of;
 
 /// Sources: a name, and one line.

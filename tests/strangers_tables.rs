@@ -68,20 +68,29 @@ fn columns_of_words_and_numbers_are_offered_and_taken_as_labels() {
     let train = ["pretrain", "--recipe", &recipe, "--data", "pictures", "--out", "run", "--no-eval"];
     scratch.done(&[&train[..], &["--set", "data.batch=16", "--epochs", "1"]].concat());
     let eval = ["eval", "knn", "run", "--k", "1", "--data", &table];
-    scratch.refused(&eval, 3, &["no labels; --task takes as labels: species (3 values), tame (2 values), year (3 values)"]);
+    scratch.refused(
+        &eval,
+        3,
+        &["no labels; --task takes as labels: species (3 values), tame (2 values), year (3 values)"],
+    );
     let told = |more: &[&str]| parsed(&scratch.done(&[&eval[..], more, &["--json"]].concat()));
     for task in ["species", "year"] {
         let rows = told(&["--task", task])["rows"].clone();
         assert!(rows.as_array().unwrap().iter().all(|row| row["task"] == task), "{rows}");
     }
-    scratch.refused(&[&eval[..], &["--task", "color"]].concat(), 3, &["no labels called \"color\"", "species (3 values)"]);
+    scratch.refused(
+        &[&eval[..], &["--task", "color"]].concat(),
+        3,
+        &["no labels called \"color\"", "species (3 values)"],
+    );
     // A column of another source is its own; the classes are the same by their names.
     let other = text(&fixture("tables/zstd-2.parquet"));
     assert!(told(&["--task", "species", "--test", &other])["rows"][0]["detail"].as_str().unwrap().contains("12 test"));
 
     let stats = |more: &[&str]| parsed(&scratch.done(&[&["data", "stats"], more, &["--json"]].concat()));
     assert_eq!(stats(&[&table])["likely_labels"][0], json!({ "column": "species", "values": 3 }));
-    let classes = json!([{"class": "ant", "pictures": 6}, {"class": "lynx", "pictures": 3}, {"class": "zebra", "pictures": 3}]);
+    let classes =
+        json!([{"class": "ant", "pictures": 6}, {"class": "lynx", "pictures": 3}, {"class": "zebra", "pictures": 3}]);
     assert_eq!(stats(&[&table, "--task", "species"])["labels"][0]["classes"], classes);
     // A missing number is no label.
     assert_eq!(stats(&[&table, "--task", "year"])["labels"][0]["without"], 1);
@@ -122,8 +131,7 @@ fn members_that_stand_apart_keep_their_labels() {
         let shards = ShardsDataset::open(&scratch.path(&file)).unwrap();
         let classes = (0..8).map(|k| shards.label(0, k)).collect::<Vec<_>>();
         let species = (0..8).map(|k| shards.text("species", k)).collect::<Vec<_>>();
-        let found: Vec<Value> =
-            (0..8).map(|k| json!([reds(&shards)[k], classes[k], species[k]])).collect();
+        let found: Vec<Value> = (0..8).map(|k| json!([reds(&shards)[k], classes[k], species[k]])).collect();
         assert_eq!(json!(found), expected["shards"]["adjacent"], "{name}");
         let stats = parsed(&scratch.done(&["data", "stats", &file, "--task", "species", "--json"]));
         assert_eq!(stats["labels"][1]["classes"][0], json!({ "class": "ant", "pictures": 4 }));
@@ -184,7 +192,11 @@ fn an_index_of_an_earlier_version_still_opens_with_the_same_fingerprint() {
     old.as_object_mut().unwrap().remove("columns").unwrap();
     fs::write(&index, old.to_string()).unwrap();
     assert_eq!(fingerprint(), new);
-    scratch.refused(&["data", "stats", &file, "--task", "species"], 3, &["no labels called \"species\"", "it has class"]);
+    scratch.refused(
+        &["data", "stats", &file, "--task", "species"],
+        3,
+        &["no labels called \"species\"", "it has class"],
+    );
     old["version"] = json!(1);
     fs::write(&index, old.to_string()).unwrap();
     scratch.refused(&["data", "stats", &file], 3, &["version 1", "equimod data index"]);

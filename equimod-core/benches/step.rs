@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use divan::Bencher;
-use equimod_core::{Method, MethodConfig, Moment, OptimizerConfig, Parameters, Placement, SingleProcess, StepBatch};
+use equimod_core::{Method, MethodConfig, OptimizerConfig, Parameters, Placement, Progress, SingleProcess, StepBatch};
 
 /// Width of the parameter vectors of SimCLR on CIFAR-10.
 const PARAMETERS: usize = 15;
@@ -26,7 +26,7 @@ fn with_equimod(bencher: Bencher, objective: &str) {
     );
     let config: MethodConfig = serde_json::from_str(&text).unwrap();
     let (device, collective, execution) = (&Device::Cpu, SingleProcess::shared(), Default::default());
-    let placement = Placement { seed: 0, dtype: DType::F32, device, collective, execution };
+    let placement = Placement { seed: 0, dtype: DType::F32, device, image_size: 32, collective, execution };
     let method = Method::new(&config, &Parameters::of_views(PARAMETERS), placement).unwrap();
     let mut optimizer = OptimizerConfig::Lars(Default::default()).build();
     let noise = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
@@ -34,7 +34,7 @@ fn with_equimod(bencher: Bencher, objective: &str) {
     let (clean, params) = (Some(images()), Some(noise(&[128, PARAMETERS])));
     let batch = StepBatch { clean, params, ..StepBatch::of_views([images(), images()]) };
     bencher.bench_local(move || {
-        let mut outcome = method.step(&batch, Moment::ONLY).unwrap();
+        let mut outcome = method.step(&batch, Progress::ONLY).unwrap();
         optimizer.step(method.params(), &mut outcome.gradients, 0.1).unwrap();
     });
 }

@@ -1,54 +1,48 @@
-//! What the parts of a method are built for.
+//! What a method, its objective and its modules are built for.
 
-use serde::{Deserialize, Serialize};
+use candle_core::{DType, Device};
 
+use crate::backbone::BackboneContext;
 use crate::collective::SharedCollective;
+use crate::execution::Execution;
 use crate::head::{Head, HeadSpec};
+use crate::parameters::Parameters;
 use crate::params::Scope;
-use crate::step::Tap;
+use crate::tape::Tap;
 use crate::{Error, Result};
 
-/// What parameter vectors hold.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Parameters {
-    /// Width of the vector of a view; 0 if there is none.
-    pub view: usize,
-    /// The values of the vector from one view to the other; empty if there is none.
-    pub pair: Vec<PairValue>,
+/// Where and how to build a [`Method`](crate::Method).
+pub struct Placement<'a> {
+    /// Decides the initial weights.
+    pub seed: u64,
+    /// f32, or f64 for proofs.
+    pub dtype: DType,
+    /// Where the tensors live.
+    pub device: &'a Device,
+    /// Side of the square views and original images, in pixels.
+    pub image_size: usize,
+    /// The processes that train together.
+    pub collective: SharedCollective,
+    /// How the work is done.
+    pub execution: Execution,
 }
 
-/// A difference between the parameters of two views, as it comes in a batch: `(difference − mean)/std`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PairValue {
-    /// Its name.
-    pub name: String,
-    /// The augmentation it belongs to.
-    pub augmentation: String,
-    /// What was subtracted.
-    pub mean: f32,
-    /// What it was divided by.
-    pub std: f32,
-    /// The largest difference there can be.
-    pub reach: f32,
-    /// Whether it is the difference of two flags: −1, 0 or 1.
-    pub flag: bool,
-}
-
-impl Parameters {
-    /// Those of views alone, `width` values each.
-    pub fn of_views(width: usize) -> Self {
-        Self { view: width, pair: Vec::new() }
+impl Placement<'_> {
+    /// What the backbone is built for.
+    pub(crate) fn backbone(&self) -> BackboneContext<'_> {
+        let &Self { image_size, ref collective, execution, .. } = self;
+        BackboneContext { image_size, execution, collective }
     }
 }
 
-/// What a part is built for.
+/// What an objective or a module is built for.
 #[derive(Clone, Copy)]
 pub struct BuildContext<'a> {
     /// Width of the pooled features.
     pub features: usize,
-    /// Channels of each stage's output.
+    /// Width of each stage's output.
     pub stages: &'a [usize],
-    /// What parameter vectors hold.
+    /// The values of parameter vectors.
     pub parameters: &'a Parameters,
     /// The processes that train together.
     pub collective: &'a SharedCollective,
@@ -64,7 +58,7 @@ impl BuildContext<'_> {
 
     /// Width of the vectors of views, which a part needs.
     pub fn view_width(&self) -> Result<usize> {
-        match self.parameters.view {
+        match self.parameters.view.len() {
             0 => Err(Error::Config(
                 "a part of the method needs the parameters of views, and there are none; use a policy whose augmentations \
                  draw some"

@@ -1,20 +1,17 @@
 //! The target network: a second network whose parameters are a moving average of the trained one's (Grill et al., BYOL,
 //! arXiv 2006.07733; He et al., MoCo, arXiv 1911.05722).
 
-use std::collections::BTreeMap;
-
-use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backbone::{Backbone, BackboneConfig};
+use crate::backbone::Backbone;
+use crate::build::Placement;
 use crate::head::{Head, HeadSpec};
-use crate::method::Placement;
 use crate::nn::Mode;
-use crate::optim::TargetMomentum;
-use crate::params::{ParamStore, Role};
-use crate::passes::{Part, join_rows, parts_of};
-use crate::step::{Moment, StepBatch};
+use crate::optim::{Progress, TargetMomentum};
+use crate::params::{ParamStore, Role, Scope};
+use crate::passes::{MicroBatch, join_rows, micro_batches};
+use crate::step::{StepBatch, Targets};
 use crate::{Error, Result};
 
 /// What becomes of batch norm's running statistics in the target network. It normalises with the statistics of its own
@@ -59,8 +56,8 @@ impl TargetConfig {
     }
 
     /// τ at a step.
-    pub fn momentum_at(&self, moment: Moment) -> f64 {
-        self.schedule.at(self.momentum, moment)
+    pub fn momentum_at(&self, progress: Progress) -> f64 {
+        self.schedule.at(self.momentum, progress)
     }
 }
 
@@ -74,22 +71,6 @@ pub struct TargetHead<'a> {
     pub features: usize,
 }
 
-/// What the target network makes of both views: by the scope of the head, embeddings `[2B, width]` of view 1, then view
-/// 2. They carry no gradient.
-pub struct Targets(BTreeMap<&'static str, Tensor>);
-
-impl Targets {
-    /// Embeddings by the scope of their head.
-    pub fn new(embeddings: impl IntoIterator<Item = (&'static str, Tensor)>) -> Self {
-        Self(embeddings.into_iter().collect())
-    }
-
-    /// The embeddings of the head at `name`.
-    pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.0.get(name).ok_or_else(|| Error::Config(format!("the target network has no head {name}")))
-    }
-}
-
 /// A backbone and heads under the names of those that are trained.
 pub struct TargetNetwork {
     config: TargetConfig,
@@ -99,16 +80,17 @@ pub struct TargetNetwork {
 }
 
 impl TargetNetwork {
-    /// Builds the network. It begins equal to the trained one, since initial values depend on the seed and on names alone.
+    /// Builds the network, its backbone in the scope that `backbone` gets. It begins equal to the trained one, since
+    /// initial values depend on the seed and on names alone.
     pub fn new(
         config: TargetConfig,
-        backbone: &BackboneConfig,
+        backbone: &dyn Fn(&mut Scope) -> Result<Box<dyn Backbone>>,
         heads: &[TargetHead],
         placement: &Placement,
     ) -> Result<Self> {
-        let Placement { seed, dtype, device, ref collective, execution } = *placement;
+        let Placement { seed, dtype, device, ref collective, .. } = *placement;
         let mut params = ParamStore::new(seed, dtype, device);
-        let backbone = backbone.build(execution, collective, &mut params.root().scope("backbone"))?;
+        let backbone = backbone(&mut params.root().scope("backbone"))?;
         let head = |&TargetHead { name, spec, features }: &TargetHead| -> Result<_> {
             Ok((name, Head::new(spec, features, collective, &mut params.root().scope(name))?, features))
         };
@@ -122,8 +104,8 @@ impl TargetNetwork {
     }
 
     /// Moves towards `online`: `θ_target ← τ·θ_target + (1 − τ)·θ` with τ of this step, which it returns.
-    pub fn follow(&self, online: &ParamStore, moment: Moment) -> Result<f64> {
-        let momentum = self.config.momentum_at(moment);
+    pub fn follow(&self, online: &ParamStore, progress: Progress) -> Result<f64> {
+        let momentum = self.config.momentum_at(progress);
         let buffers = match self.config.buffers {
             TargetBuffers::Own => None,
             TargetBuffers::Copy => Some(0.0),
@@ -146,14 +128,15 @@ impl TargetNetwork {
 
     /// The embeddings of both views, which go through the backbone in `parts` parts.
     pub fn forward(&self, batch: &StepBatch, parts: usize) -> Result<Targets> {
-        let mode = if self.config.buffers == TargetBuffers::Own { Mode::Train } else { Mode::Still };
-        let parts = parts_of(batch, parts)?;
-        let pool = |part: &Part| Ok(self.backbone.infer(&part.views(self.params.device())?, mode)?.pooled);
+        let mode = if self.config.buffers == TargetBuffers::Own { Mode::Train } else { Mode::TrainFrozenStats };
+        let parts = micro_batches(batch, parts)?;
+        let pool = |part: &MicroBatch| Ok(self.backbone.infer(&part.views(self.params.device())?, mode)?.pooled);
         let pooled = parts.iter().map(pool).collect::<Result<Vec<_>>>()?;
-        let pooled = join_rows(&pooled, &parts.iter().map(Part::pictures).collect::<Vec<_>>())?;
+        let pooled = join_rows(&pooled, &parts.iter().map(MicroBatch::pictures).collect::<Vec<_>>())?;
         let embed = |(name, head, features): &(&'static str, Head, usize)| -> Result<_> {
             Ok((*name, head.forward(&pooled.narrow(1, 0, *features)?, mode)?.detach()))
         };
-        Ok(Targets(self.heads.iter().map(embed).collect::<Result<_>>()?))
+        let embeddings = self.heads.iter().map(embed).collect::<Result<Vec<_>>>()?;
+        Ok(Targets::new(embeddings))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::checkpoint::LoadReport;
+use crate::load_report::LoadReport;
 
 /// The error of `equimod-core`.
 #[derive(Debug, thiserror::Error)]

@@ -18,6 +18,15 @@ pub struct Normalisation {
     pub std: [f32; 3],
 }
 
+/// How images enter a network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessing {
+    /// Side of the square input, in pixels.
+    pub size: usize,
+    /// Of pixel values in [0, 1].
+    pub normalisation: Normalisation,
+}
+
 impl Normalisation {
     /// CIFAR-10's, as the reference has it.
     pub const CIFAR10: Self = Self { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243, 0.261] };

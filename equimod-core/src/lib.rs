@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
-//! use equimod_core::{MethodConfig, Method, Moment, Parameters, Placement, SingleProcess, StepBatch};
+//! use equimod_core::{MethodConfig, Method, Progress, Parameters, Placement, SingleProcess, StepBatch};
 //!
 //! # fn main() -> equimod_core::Result<()> {
 //! let config: MethodConfig = serde_json::from_str(
@@ -11,16 +11,16 @@
 //! ).expect("a method");
 //! let device = Device::Cpu;
 //! let (collective, execution) = (SingleProcess::shared(), Default::default());
-//! let placement = Placement { seed: 0, dtype: DType::F32, device: &device, collective, execution };
+//! let placement = Placement { seed: 0, dtype: DType::F32, device: &device, image_size: 16, collective, execution };
 //! let method = Method::new(&config, &Parameters::default(), placement)?;
 //! let view = Tensor::randn(0f32, 1.0, (4, 3, 16, 16), &device)?;
-//! let step = method.step(&StepBatch::of_views([view.clone(), view]), Moment::ONLY)?;
+//! let step = method.step(&StepBatch::of_views([view.clone(), view]), Progress::ONLY)?;
 //! assert!(step.loss.is_finite() && step.gradients.get("backbone.conv1.weight").is_some());
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! - [`params`]: named parameters and buffers; [`nn`], [`kernels`]: layers and what they call; [`tape`]: the way back
+//! - [`params`]: named parameters and buffers; [`nn`], [`kernels`]: layers and what they call; [`tape`]: features and the backward pass
 //! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): what is trained; [`step`]: what passes between them
 //! - [`execution`]: how the work is done; [`optim`]: optimisers and schedules; [`collective`]: processes that work together
 //! - [`images`]: from pixels to tensors; [`checkpoint`], [`model`], [`torch_file`]: weights on disk
@@ -38,6 +38,7 @@ pub mod execution;
 pub mod head;
 pub mod images;
 pub mod kernels;
+mod load_report;
 pub mod method;
 pub mod model;
 mod names;
@@ -45,26 +46,34 @@ pub mod nn;
 pub mod objective;
 pub mod optim;
 mod other_files;
+pub mod parameters;
 pub mod params;
 mod passes;
+pub mod registry;
 mod schema;
 pub mod step;
 pub mod tape;
 pub mod torch_file;
 
-pub use backbone::{Architecture, Backbone, BackboneConfig, ResNet, ResNetConfig, Stem};
-pub use build::{BuildContext, PairValue, Parameters};
+pub use backbone::{
+    Architecture, AutogradBackbone, Backbone, BackboneConfig, BackboneContext, BackboneSettings, CustomConfig,
+    LibraryName, Network, ResNet, ResNetConfig, Stem,
+};
+pub use build::{BuildContext, Placement};
 pub use collective::{Collective, SharedCollective, SingleProcess};
 pub use ema::{TargetConfig, TargetNetwork};
 pub use equivariance::{Equivariance, EquivarianceConfig, EquivarianceModule, NamedModule, Needs};
 pub use error::{Error, Result};
 pub use execution::{Execution, Precision};
 pub use head::{Head, HeadSpec};
-pub use images::Normalisation;
-pub use method::{Method, MethodConfig, Placement, StepOutcome};
-pub use model::{Description, Model, Preprocessing};
+pub use images::{Normalisation, Preprocessing};
+pub use method::{Extensions, Method, MethodConfig, StepOutcome};
+pub use model::{Description, Model};
 pub use nn::Mode;
 pub use objective::ObjectiveConfig;
-pub use optim::{Optimizer, OptimizerConfig};
+pub use optim::{Optimizer, OptimizerConfig, Progress};
+pub use parameters::{PairValue, Parameters, ViewValue};
 pub use params::ParamStore;
-pub use step::{Moment, StepBatch, StepContext, Tap, Term};
+pub use registry::Entry;
+pub use step::{StepBatch, StepContext, Term};
+pub use tape::{Features, Tap};

@@ -1,24 +1,24 @@
-//! What is trained: a backbone, an objective and any number of equivariance modules.
+//! The trained method: a backbone, an objective and any number of equivariance modules.
 
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 
-use crate::backbone::{Backbone, BackboneConfig};
-use crate::build::{BuildContext, Parameters};
+use crate::backbone::{Backbone, BackboneBuilder, BackboneConfig};
+use crate::build::{BuildContext, Placement};
 use crate::collective::SharedCollective;
-use crate::ema::{TargetHead, TargetNetwork, Targets};
+use crate::ema::{TargetConfig, TargetHead, TargetNetwork};
 use crate::equivariance::{EquivarianceConfig, NamedModule, Needs};
-use crate::execution::Execution;
-use crate::nn::{Mode, collecting};
+use crate::nn::Mode;
 use crate::objective::{Objective, ObjectiveConfig, PROJECTION_HEAD};
-use crate::optim::Weight;
-use crate::params::{ParamStore, Scope};
-use crate::passes::{Passed, Passes};
-use crate::step::{Metrics, Moment, StepBatch, StepContext, StepTimes, Term, scalar};
-use crate::tape::{FeatureGradients, Gradients};
+use crate::optim::{Progress, Weight};
+use crate::parameters::Parameters;
+use crate::params::{Gradients, ParamStore, Scope};
+use crate::passes::{PassFeatures, Passes};
+use crate::step::{Metrics, StepBatch, StepContext, StepTimes, Targets, Term, scalar};
+use crate::tape::{FeatureGradients, differentiate};
 use crate::{Error, Result};
 
 /// The parts of a method and their settings.
@@ -34,20 +34,20 @@ pub struct MethodConfig {
 }
 
 impl MethodConfig {
-    /// Every problem of the configuration.
-    pub fn validate(&self) -> Vec<String> {
-        let mut problems = self.backbone.0.validate();
+    /// Every problem of the configuration for images of `image_size` × `image_size` pixels.
+    pub fn validate(&self, image_size: usize) -> Vec<String> {
+        let mut problems = self.backbone.validate(image_size);
         problems.extend(self.objective.validate());
         problems.extend(self.equivariance.validate(&self.objective));
         problems
     }
 
-    /// Builds the target network, if the objective has one; `features` are those that the objective sees.
-    fn target(&self, features: usize, all: usize, placement: &Placement) -> Result<Option<TargetNetwork>> {
-        let Some((config, spec)) = self.objective.settings().target() else { return Ok(None) };
+    /// Settings and heads of the target network, if the objective has one; `features` are those that the objective sees.
+    fn target(&self, features: usize, all: usize) -> Option<(TargetConfig, Vec<TargetHead<'_>>)> {
+        let (config, spec) = self.objective.settings().target()?;
         let mut heads = vec![TargetHead { name: PROJECTION_HEAD, spec, features }];
         heads.extend(self.equivariance.on().iter().filter_map(|(_, settings)| settings.target_head(all)));
-        TargetNetwork::new(config, &self.backbone, &heads, placement).map(Some)
+        Some((config, heads))
     }
 }
 
@@ -57,32 +57,18 @@ pub struct Method {
     backbone: Box<dyn Backbone>,
     objective: Box<dyn Objective>,
     objective_weight: f64,
-    /// How many of the pooled features the objective sees.
+    /// Number of the pooled features that the objective sees.
     objective_features: usize,
-    /// Whether the objective's predictor is told the parameters from view to view.
+    /// Whether the objective's predictor takes the parameters from view to view.
     conditioned: bool,
     modules: Vec<NamedModule>,
     target: Option<TargetNetwork>,
-    /// In which a batch goes through the backbone.
+    /// Micro-batches in which a batch goes through the backbone.
     parts: usize,
     collective: SharedCollective,
 }
 
-/// Where and how to build a [`Method`].
-pub struct Placement<'a> {
-    /// Decides the initial weights.
-    pub seed: u64,
-    /// f32, or f64 for proofs.
-    pub dtype: DType,
-    /// Where the tensors live.
-    pub device: &'a Device,
-    /// The processes that train together.
-    pub collective: SharedCollective,
-    /// How the work is done.
-    pub execution: Execution,
-}
-
-/// What one step found, before anything is changed.
+/// Loss, metrics and gradients of one step, before anything is changed.
 pub struct StepOutcome {
     /// The loss of the whole batch.
     pub loss: f64,
@@ -94,58 +80,111 @@ pub struct StepOutcome {
     pub times: StepTimes,
 }
 
-/// What losses and heads see beside features.
-struct Seen<'a> {
+/// Inputs of losses and heads beside features.
+struct HeadInputs<'a> {
     batch: &'a StepBatch,
     targets: Option<&'a Targets>,
     mode: Mode,
 }
 
-/// What losses and heads give: their part of a [`StepOutcome`].
+/// Results of losses and heads, a part of [`StepOutcome`].
 struct HeadsOutcome {
     loss: f64,
     metrics: Metrics,
-    gradients: Vec<(String, Tensor)>,
+    gradients: Gradients,
     times: StepTimes,
 }
 
-/// Modules of one's own, built beside those of the configuration: each a name, a weight, and what is made of the context
-/// and of a scope of that name.
-pub type MoreModules<'a> = &'a dyn Fn(&BuildContext, &mut Scope) -> Result<Vec<NamedModule>>;
+/// Builds equivariance modules beside those of the configuration, each with a name and a weight. Their tensors belong
+/// under a scope of that name.
+pub type ModuleBuilder<'a> = &'a dyn Fn(&BuildContext, &mut Scope) -> Result<Vec<NamedModule>>;
+
+/// Parts of a method that live outside of this crate.
+#[derive(Clone, Default)]
+pub struct Extensions<'a> {
+    /// Builds the backbone of `kind = "custom"`.
+    pub backbone: Option<BackboneBuilder>,
+    /// Builds further modules.
+    pub modules: Option<ModuleBuilder<'a>>,
+}
+
+impl<'a> Extensions<'a> {
+    /// A backbone alone.
+    pub fn backbone(backbone: BackboneBuilder) -> Self {
+        Self { backbone: Some(backbone), ..Self::default() }
+    }
+
+    /// Modules alone.
+    pub fn modules(modules: ModuleBuilder<'a>) -> Self {
+        Self { modules: Some(modules), ..Self::default() }
+    }
+}
 
 impl Method {
     /// Builds the method for parameter vectors that hold `parameters`.
     pub fn new(config: &MethodConfig, parameters: &Parameters, placement: Placement) -> Result<Self> {
-        Self::with_modules(config, parameters, placement, &|_, _| Ok(Vec::new()))
+        Self::with_extensions(config, parameters, placement, Extensions::default())
     }
 
-    /// As [`new`](Self::new), with `more` modules.
+    /// As [`new`](Self::new), with a backbone that lives outside of this crate; the configuration's is `kind = "custom"`.
+    pub fn with_backbone(
+        config: &MethodConfig,
+        parameters: &Parameters,
+        placement: Placement,
+        backbone: BackboneBuilder,
+    ) -> Result<Self> {
+        Self::with_extensions(config, parameters, placement, Extensions::backbone(backbone))
+    }
+
+    /// As [`new`](Self::new), with further modules.
     pub fn with_modules(
         config: &MethodConfig,
         parameters: &Parameters,
         placement: Placement,
-        more: MoreModules,
+        modules: ModuleBuilder,
     ) -> Result<Self> {
-        let mut method = Self::without_target(config, parameters, &placement, more)?;
-        method.target = config.target(method.objective_features, method.backbone.features(), &placement)?;
+        Self::with_extensions(config, parameters, placement, Extensions::modules(modules))
+    }
+
+    /// As [`new`](Self::new), with parts that live outside of this crate.
+    pub fn with_extensions(
+        config: &MethodConfig,
+        parameters: &Parameters,
+        placement: Placement,
+        extensions: Extensions,
+    ) -> Result<Self> {
+        let mut method = Self::without_target(config, parameters, &placement, &extensions)?;
+        if let Some((target, heads)) = config.target(method.objective_features, method.backbone.features()) {
+            let (context, custom) = (placement.backbone(), extensions.backbone.as_ref());
+            let backbone = |scope: &mut Scope| config.backbone.build(&context, custom, scope);
+            method.target = Some(TargetNetwork::new(target, &backbone, &heads, &placement)?);
+        }
         Ok(method)
     }
 
-    /// As [`new`](Self::new) without a target network: for looking at what was trained, not for training.
-    pub fn for_evaluation(config: &MethodConfig, parameters: &Parameters, placement: &Placement) -> Result<Self> {
-        Self::without_target(config, parameters, placement, &|_, _| Ok(Vec::new()))
+    /// As [`with_extensions`](Self::with_extensions) without a target network: for looking at what was trained, not for
+    /// training.
+    pub fn for_evaluation(
+        config: &MethodConfig,
+        parameters: &Parameters,
+        placement: &Placement,
+        extensions: &Extensions,
+    ) -> Result<Self> {
+        Self::without_target(config, parameters, placement, extensions)
     }
 
     fn without_target(
         config: &MethodConfig,
         parameters: &Parameters,
         placement: &Placement,
-        more: MoreModules,
+        extensions: &Extensions,
     ) -> Result<Self> {
-        let Placement { seed, dtype, device, collective, execution } = placement;
+        let Placement { seed, dtype, device, collective, execution, .. } = placement;
         let mut params = ParamStore::new(*seed, *dtype, device);
-        let backbone = config.backbone.build(*execution, collective, &mut params.root().scope("backbone"))?;
-        let (features, stages) = (backbone.features(), backbone.stage_channels());
+        let mut scope = params.root();
+        let mut scope = scope.scope("backbone");
+        let backbone = config.backbone.build(&placement.backbone(), extensions.backbone.as_ref(), &mut scope)?;
+        let (features, stages) = (backbone.features(), backbone.stage_widths());
         let condition = config.equivariance.condition();
         let context = BuildContext { features, stages: &stages, parameters, collective, condition };
         let objective_features = config.equivariance.objective_features(features)?;
@@ -155,7 +194,9 @@ impl Method {
         let mut root = params.root();
         let mut scope = root.scope("equivariance");
         let mut modules = config.equivariance.build(&context, &mut scope)?;
-        modules.extend(more(&context, &mut scope)?);
+        if let Some(more) = extensions.modules {
+            modules.extend(more(&context, &mut scope)?);
+        }
         let (objective_weight, conditioned) = (settings.weight(), condition.is_some());
         let (target, collective) = (None, collective.clone());
         fit_together(&modules)?;
@@ -206,11 +247,11 @@ impl Method {
         self.modules.iter().map(|m| m.module.needs()).fold(objective, Needs::and)
     }
 
-    /// About how many floating-point operations a step on `images` pictures of `side` pixels takes: convolutions, and linear
-    /// layers as if all took both views, two for each multiplication, forward and, where gradients go, twice as many back.
-    /// Losses, norms and the optimiser are left out.
-    pub fn operations(&self, images: usize, side: usize) -> f64 {
-        const BOTH_WAYS: f64 = 3.0;
+    /// About how many floating-point operations (FLOPs = 2 × MACs) a step on `images` images of `side` pixels takes: those of
+    /// the backbone, and of linear layers as if all took both views; forward and, where gradients flow, twice as many
+    /// backward. Losses, norms and the optimizer are left out. `None` if the backbone does not count its own.
+    pub fn flops(&self, images: usize, side: usize) -> Option<f64> {
+        const FORWARD_AND_BACKWARD: f64 = 3.0;
         let needs = self.needs();
         let (views, rows) = (2 * images, if needs.clean_view { 3 * images } else { 2 * images });
         let linear = |prefix: &str, rows: usize| {
@@ -218,14 +259,17 @@ impl Method {
                 self.params.trainable().filter(|(name, slot)| name.starts_with(prefix) && slot.var.rank() == 2);
             weights.map(|(_, slot)| slot.var.elem_count()).sum::<usize>() as f64 * rows as f64
         };
-        let of_picture = self.backbone.multiplications(side);
-        let turned = needs.small.map_or(0.0, |small| self.backbone.multiplications(small.size) * 4.0 * images as f64);
-        let backbone = of_picture * rows as f64 + turned;
+        let of_image = self.backbone.macs(side)?;
+        let rotated = match needs.small {
+            Some(small) => self.backbone.macs(small.size)? * 4.0 * images as f64,
+            None => 0.0,
+        };
+        let backbone = of_image * rows as f64 + rotated;
         let trained = backbone + linear("objective.", views) + linear("equivariance.", views);
-        // Every part goes forward once more for its way back.
+        // Every part of a batch goes forward once more for its backward pass.
         let twice = if self.parts > 1 { backbone } else { 0.0 };
-        let target = self.target.as_ref().map_or(0.0, |_| of_picture * views as f64);
-        2.0 * (BOTH_WAYS * trained + twice + target)
+        let target = self.target.as_ref().map_or(0.0, |_| of_image * views as f64);
+        Some(2.0 * (FORWARD_AND_BACKWARD * trained + twice + target))
     }
 
     /// `loss = λ_inv · invariance + Σ λ · equivariance` of a batch and its gradients; the target network moves before it,
@@ -233,42 +277,39 @@ impl Method {
     ///
     /// candle differentiates losses and heads down to the features; the tape carries those gradients through the
     /// backbone.
-    pub fn step(&self, batch: &StepBatch, moment: Moment) -> Result<StepOutcome> {
-        let momentum = self.target.as_ref().map(|target| target.follow(&self.params, moment)).transpose()?;
-        let mut outcome = self.gradients(batch, moment, Mode::Train)?;
+    pub fn step(&self, batch: &StepBatch, progress: Progress) -> Result<StepOutcome> {
+        let momentum = self.target.as_ref().map(|target| target.follow(&self.params, progress)).transpose()?;
+        let mut outcome = self.gradients(batch, progress, Mode::Train)?;
         outcome.metrics.extend(momentum.map(|momentum| ("target_momentum".to_owned(), momentum)));
         Ok(outcome)
     }
 
     /// As [`step`](Self::step), from the target network as it is; `mode` is the backbone's and the heads'.
-    pub fn gradients(&self, batch: &StepBatch, moment: Moment, mode: Mode) -> Result<StepOutcome> {
+    pub fn gradients(&self, batch: &StepBatch, progress: Progress, mode: Mode) -> Result<StepOutcome> {
         let start = Instant::now();
         let (needs, device) = (self.needs(), self.params.device());
         let (backbone, parts) = (self.backbone.as_ref(), self.parts);
         let targets = self.target.as_ref().map(|target| target.forward(batch, parts)).transpose()?;
         let passes = Passes { backbone, device, parts, tapped: &needs.stages, mode };
-        let (features, way_back) = tracing::trace_span!("backbone forward").in_scope(|| passes.forward(batch))?;
+        let (features, saved) = tracing::trace_span!("backbone forward").in_scope(|| passes.forward(batch))?;
         let backbone_forward = start.elapsed();
-        let seen = Seen { batch, targets: targets.as_ref(), mode };
+        let inputs = HeadInputs { batch, targets: targets.as_ref(), mode };
         let (HeadsOutcome { loss, metrics, gradients: heads, mut times }, features) =
-            self.heads(&seen, moment, features)?;
+            self.heads(&inputs, progress, features)?;
         times.backbone_forward = backbone_forward;
         let start = Instant::now();
-        let mut gradients =
-            tracing::trace_span!("backbone backward").in_scope(|| passes.backward(way_back, features))?;
+        let mut gradients = tracing::trace_span!("backbone backward").in_scope(|| passes.backward(saved, features))?;
         times.backbone_backward = start.elapsed();
-        for (name, gradient) in heads {
-            gradients.insert(&name, gradient)?;
-        }
+        gradients.add(heads)?;
         Ok(StepOutcome { loss, metrics, gradients: self.reduced(gradients)?, times })
     }
 
     /// Losses and heads, forward and back to the features of each pass.
     fn heads(
         &self,
-        &Seen { batch, targets: target, mode }: &Seen,
-        moment: Moment,
-        passes: Vec<Passed>,
+        &HeadInputs { batch, targets: target, mode }: &HeadInputs,
+        progress: Progress,
+        passes: Vec<PassFeatures>,
     ) -> Result<(HeadsOutcome, Vec<FeatureGradients>)> {
         let mut times = StepTimes::default();
         let start = Instant::now();
@@ -290,28 +331,21 @@ impl Method {
                 mode,
                 collective: &self.collective,
             },
-            moment,
+            progress,
         )?;
         drop(stages);
         times.heads_forward = start.elapsed();
         let start = Instant::now();
         let backward = tracing::trace_span!("heads backward");
-        let (mut store, mut collected) = backward.in_scope(|| collecting(|| loss.backward()))?;
-        let mut gradients = Vec::new();
-        for (name, slot) in self.params.trainable() {
-            let gradient = match (store.remove(slot.var.as_tensor()), collected.remove(&slot.var.id())) {
-                (Some(a), Some(b)) => Some((a + b)?),
-                (a, b) => a.or(b),
-            };
-            gradients.extend(gradient.map(|gradient| (name.to_owned(), gradient)));
-        }
+        let named = self.params.trainable().map(|(name, slot)| (name, &slot.var));
+        let (gradients, mut store) = backward.in_scope(|| differentiate(&loss, named))?;
         let features = leaves.into_iter().map(|leaves| leaves.gradients(&mut store)).collect::<Result<Vec<_>>>()?;
         times.heads_backward = start.elapsed();
         Ok((HeadsOutcome { loss: scalar(&loss)?, metrics, gradients, times }, features))
     }
 
     /// The weighted sum of all terms and what to log.
-    fn loss(&self, step: &StepContext, moment: Moment) -> Result<(Tensor, Metrics)> {
+    fn loss(&self, step: &StepContext, progress: Progress) -> Result<(Tensor, Metrics)> {
         let term = self.invariance(step)?;
         let mut metrics = vec![("invariance_loss".to_owned(), scalar(&term.loss)?)];
         metrics.extend(term.metrics);
@@ -320,10 +354,10 @@ impl Method {
             let term = module.forward(step)?;
             metrics.push((format!("{name}.loss"), scalar(&term.loss)?));
             if let Weight::Line { .. } = weight {
-                metrics.push((format!("{name}.weight"), weight.at(moment)));
+                metrics.push((format!("{name}.weight"), weight.at(progress)));
             }
             metrics.extend(term.metrics.into_iter().map(|(metric, value)| (format!("{name}.{metric}"), value)));
-            loss = (loss + (term.loss * weight.at(moment))?)?;
+            loss = (loss + (term.loss * weight.at(progress))?)?;
         }
         Ok((loss, metrics))
     }
@@ -381,7 +415,7 @@ struct Leaves {
 }
 
 impl Leaves {
-    fn new(Passed { pooled, stages }: Passed) -> Result<Self> {
+    fn new(PassFeatures { pooled, stages }: PassFeatures) -> Result<Self> {
         let stage = |stage: &Option<Tensor>| -> Result<_> { Ok(stage.as_ref().map(Var::from_tensor).transpose()?) };
         Ok(Self { pooled: Var::from_tensor(&pooled)?, stages: stages.iter().map(stage).collect::<Result<_>>()? })
     }

@@ -1,7 +1,10 @@
-//! Named parameters and buffers with seeded initialisation.
+//! Named parameters and buffers with seeded initialization, and their gradients.
 //!
 //! A tensor's initial values depend on the seed and on its full name alone, so the order in which a network is built,
 //! or what else is built beside it, changes nothing.
+
+mod gradients;
+mod var_builder;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +13,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, Uniform};
 use sha2::{Digest, Sha256};
+
+pub use gradients::Gradients;
 
 use crate::{Error, Result};
 
@@ -24,6 +29,15 @@ pub enum Init {
     KaimingUniformFanIn,
     /// Uniform in ±bound, e.g. PyTorch's linear bias with bound = 1/√fan-in.
     Uniform(f64),
+    /// Uniform from the first value to the second.
+    Between(f64, f64),
+    /// Normal with this mean and standard deviation.
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        std: f64,
+    },
 }
 
 /// What a named tensor is for the optimiser.
@@ -150,6 +164,13 @@ impl Scope<'_> {
         self.store.insert(name, role, tensor)
     }
 
+    /// The trained tensors in this scope so far, by their full names.
+    pub fn trainable(&self) -> Vec<(String, Var)> {
+        let inside = |name: &str| self.prefix.is_empty() || name.starts_with(&format!("{}.", self.prefix));
+        let trained = self.store.trainable().filter(|(name, _)| inside(name));
+        trained.map(|(name, slot)| (name.to_owned(), slot.var.clone())).collect()
+    }
+
     /// Creates a buffer of one value everywhere.
     pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, value: f64) -> Result<Var> {
         let tensor = Tensor::full(value, shape, &self.store.device)?.to_dtype(self.store.dtype)?;
@@ -172,25 +193,31 @@ fn initial_values(shape: &Shape, init: Init, generator: &mut ChaCha8Rng) -> Resu
     let fan_out = (dims.first().copied().unwrap_or(1) * receptive).max(1) as f64;
     let values: Vec<f64> = match init {
         Init::Constant(value) => vec![value; count],
-        Init::KaimingNormalFanOut => normal(count, (2.0 / fan_out).sqrt(), generator),
-        Init::KaimingUniformFanIn => uniform(count, fan_in.sqrt().recip(), generator)?,
-        Init::Uniform(bound) => uniform(count, bound, generator)?,
+        Init::KaimingNormalFanOut => normal(count, 0.0, (2.0 / fan_out).sqrt(), generator),
+        Init::KaimingUniformFanIn => uniform(count, symmetric(fan_in.sqrt().recip()), generator)?,
+        Init::Uniform(bound) => uniform(count, symmetric(bound), generator)?,
+        Init::Between(low, high) => uniform(count, (low, high), generator)?,
+        Init::Normal { mean, std } => normal(count, mean, std, generator),
     };
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
 }
 
-fn normal(count: usize, deviation: f64, generator: &mut ChaCha8Rng) -> Vec<f64> {
+fn normal(count: usize, mean: f64, std: f64, generator: &mut ChaCha8Rng) -> Vec<f64> {
     (0..count)
         .map(|_| {
             let v: f64 = StandardNormal.sample(generator);
-            v * deviation
+            v * std + mean
         })
         .collect()
 }
 
-fn uniform(count: usize, bound: f64, generator: &mut ChaCha8Rng) -> Result<Vec<f64>> {
-    let range =
-        Uniform::new_inclusive(-bound, bound).map_err(|e| Error::Config(format!("initial range ±{bound}: {e}")))?;
+fn symmetric(bound: f64) -> (f64, f64) {
+    (-bound, bound)
+}
+
+fn uniform(count: usize, (low, high): (f64, f64), generator: &mut ChaCha8Rng) -> Result<Vec<f64>> {
+    let range = Uniform::new_inclusive(low, high)
+        .map_err(|e| Error::Config(format!("initial values cannot be uniform from {low} to {high}: {e}")))?;
     Ok((0..count).map(|_| range.sample(generator)).collect())
 }
 

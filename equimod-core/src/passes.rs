@@ -1,10 +1,10 @@
-//! A batch through the backbone and back: at once, or part by part, so that the activations of one part are all that memory
-//! has to hold.
+//! The backbone's forward and backward pass over a batch: at once, or by micro-batches, so that the activations of one
+//! micro-batch are all that memory has to hold.
 //!
-//! Part by part (Gao et al., arXiv 2101.06983), the backbone runs over every part without remembering anything;
-//! losses and heads see the features of the whole batch; then every part runs once more, now with a tape, and takes its rows
-//! of the features' gradients back. Losses and gradients are those of the whole batch, but for batch norm, which sees one
-//! part at a time, as many times a step as there are parts.
+//! By micro-batches (Gao et al., arXiv 2101.06983), the backbone first runs over each without saving activations; losses
+//! and heads see the features of the whole batch; then each runs once more, now with a tape, and takes its rows of the
+//! features' gradients. Losses and gradients are those of the whole batch, but for batch norm, which sees one micro-batch
+//! at a time, as many times a step as there are micro-batches.
 
 use std::ops::Range;
 
@@ -12,8 +12,9 @@ use candle_core::{Device, Tensor};
 
 use crate::backbone::Backbone;
 use crate::nn::Mode;
+use crate::params::Gradients;
 use crate::step::StepBatch;
-use crate::tape::{FeatureGradients, Features, Gradients, Tape};
+use crate::tape::{FeatureGradients, Features, Tape};
 use crate::{Error, Result};
 
 /// How batches go through the backbone.
@@ -21,37 +22,38 @@ pub(crate) struct Passes<'a> {
     pub backbone: &'a dyn Backbone,
     /// Where the backbone lives; batches may be elsewhere.
     pub device: &'a Device,
-    /// Parts of a batch.
+    /// Micro-batches of a batch.
     pub parts: usize,
     /// Stages whose output is asked for, from 1.
     pub tapped: &'a [usize],
     pub mode: Mode,
 }
 
-/// What the backbone makes of one kind of image of the whole batch.
-pub(crate) struct Passed {
+/// Features of one pass of the backbone over the whole batch.
+pub(crate) struct PassFeatures {
     /// `[rows, features]`.
     pub pooled: Tensor,
-    /// The output of each stage that is tapped, `[rows, channels, height, width]`.
+    /// The output of each stage that is tapped: maps `[rows, channels, height, width]`, or tokens
+    /// `[rows, tokens, channels]`.
     pub stages: Vec<Option<Tensor>>,
 }
 
-/// What it takes to go back.
-pub(crate) enum WayBack<'a> {
+/// What a forward pass saves for the backward pass.
+pub(crate) enum SavedPass<'a> {
     /// The record of each pass over the whole batch.
     Whole(Vec<Tape>),
-    /// The images, part by part.
-    Parts(Vec<Part<'a>>),
+    /// The images of each micro-batch.
+    MicroBatches(Vec<MicroBatch<'a>>),
 }
 
-/// Some pictures of a batch.
-pub(crate) struct Part<'a> {
+/// Some images of a batch.
+pub(crate) struct MicroBatch<'a> {
     batch: &'a StepBatch,
     pictures: Range<usize>,
 }
 
-impl Part<'_> {
-    /// How many pictures there are.
+impl MicroBatch<'_> {
+    /// Number of images.
     pub fn pictures(&self) -> usize {
         self.pictures.len()
     }
@@ -62,58 +64,58 @@ impl Part<'_> {
         Ok(Tensor::cat(&part.views, 0)?)
     }
 
-    /// Images of each pass: clean pictures and views, and, where they are asked for, turned small views.
+    /// Images of each pass: original images and views, and rotated small views where a module needs them.
     fn images(&self, device: &Device) -> Result<Vec<Tensor>> {
         let part = self.batch.part(self.pictures.clone(), device)?;
         Ok([Some(part.images()?), part.turned()?].into_iter().flatten().collect())
     }
 }
 
-/// `pictures` in `parts` parts, as equal as can be.
-pub(crate) fn parts_of(batch: &StepBatch, parts: usize) -> Result<Vec<Part<'_>>> {
+/// The batch in `parts` micro-batches, as equal as can be.
+pub(crate) fn micro_batches(batch: &StepBatch, parts: usize) -> Result<Vec<MicroBatch<'_>>> {
     let pictures = batch.pictures()?;
     let parts = parts.clamp(1, pictures.max(1));
     let bound = |number: usize| number * pictures / parts;
-    Ok((0..parts).map(|number| Part { batch, pictures: bound(number)..bound(number + 1) }).collect())
+    Ok((0..parts).map(|number| MicroBatch { batch, pictures: bound(number)..bound(number + 1) }).collect())
 }
 
 impl<'a> Passes<'a> {
-    /// Features of clean pictures and views, and of turned small views where there are any.
-    pub fn forward<'b>(&self, batch: &'b StepBatch) -> Result<(Vec<Passed>, WayBack<'b>)> {
-        let parts = parts_of(batch, self.parts)?;
+    /// Features of original images and views, and of rotated small views where there are any.
+    pub fn forward<'b>(&self, batch: &'b StepBatch) -> Result<(Vec<PassFeatures>, SavedPass<'b>)> {
+        let parts = micro_batches(batch, self.parts)?;
         if let [whole] = parts.as_slice() {
             let passes = whole.images(self.device)?;
             let passes: Vec<_> =
                 passes.iter().map(|images| self.backbone.forward(images, self.mode)).collect::<Result<_>>()?;
             let (features, tapes): (Vec<Features>, Vec<Tape>) = passes.into_iter().unzip();
-            return Ok((features.into_iter().map(|f| self.kept(f)).collect(), WayBack::Whole(tapes)));
+            return Ok((features.into_iter().map(|f| self.kept(f)).collect(), SavedPass::Whole(tapes)));
         }
         // Running statistics move on the second pass.
-        let mode = if self.mode == Mode::Train { Mode::Still } else { self.mode };
-        let infer = |images: &Tensor| -> Result<Passed> { Ok(self.kept(self.backbone.infer(images, mode)?)) };
-        let of_part = |part: &Part| part.images(self.device)?.iter().map(infer).collect::<Result<Vec<_>>>();
+        let mode = if self.mode == Mode::Train { Mode::TrainFrozenStats } else { self.mode };
+        let infer = |images: &Tensor| -> Result<PassFeatures> { Ok(self.kept(self.backbone.infer(images, mode)?)) };
+        let of_part = |part: &MicroBatch| part.images(self.device)?.iter().map(infer).collect::<Result<Vec<_>>>();
         let passed = parts.iter().map(of_part).collect::<Result<Vec<_>>>()?;
         let passes = passed.first().map_or(0, Vec::len);
         let of_pass = |pass: usize| passed.iter().filter_map(|part| part.get(pass)).collect::<Vec<_>>();
         let whole = (0..passes).map(|pass| joined(&of_pass(pass), &parts)).collect::<Result<_>>()?;
-        Ok((whole, WayBack::Parts(parts)))
+        Ok((whole, SavedPass::MicroBatches(parts)))
     }
 
-    fn kept(&self, Features { pooled, stages }: Features) -> Passed {
+    fn kept(&self, Features { pooled, stages }: Features) -> PassFeatures {
         let kept = |(number, stage): (usize, Tensor)| self.tapped.contains(&(number + 1)).then_some(stage);
-        Passed { pooled, stages: stages.into_iter().enumerate().map(kept).collect() }
+        PassFeatures { pooled, stages: stages.into_iter().enumerate().map(kept).collect() }
     }
 
     /// The gradients of the backbone's parameters for those of its features.
-    pub fn backward(&self, way: WayBack, features: Vec<FeatureGradients>) -> Result<Gradients> {
+    pub fn backward(&self, saved: SavedPass, features: Vec<FeatureGradients>) -> Result<Gradients> {
         let mut gradients = Gradients::default();
-        match way {
-            WayBack::Whole(tapes) => {
+        match saved {
+            SavedPass::Whole(tapes) => {
                 for (tape, features) in tapes.into_iter().zip(features) {
                     gradients.add(tape.backward(features)?)?;
                 }
             }
-            WayBack::Parts(parts) => {
+            SavedPass::MicroBatches(parts) => {
                 for part in parts {
                     for (images, features) in part.images(self.device)?.iter().zip(&features) {
                         let (_, tape) = self.backbone.forward(images, self.mode)?;
@@ -126,20 +128,20 @@ impl<'a> Passes<'a> {
     }
 }
 
-/// The rows of all parts in the order of the whole batch: all clean pictures, all first views, all second views.
-fn joined(passed: &[&Passed], parts: &[Part]) -> Result<Passed> {
-    let join = |of: &dyn Fn(&Passed) -> Option<Tensor>| -> Result<Option<Tensor>> {
+/// The rows of all micro-batches in the order of the whole batch: all original images, all first views, all second views.
+fn joined(passed: &[&PassFeatures], parts: &[MicroBatch]) -> Result<PassFeatures> {
+    let join = |of: &dyn Fn(&PassFeatures) -> Option<Tensor>| -> Result<Option<Tensor>> {
         let Some(tensors) = passed.iter().map(|passed| of(passed)).collect::<Option<Vec<Tensor>>>() else {
             return Ok(None);
         };
-        let pictures: Vec<usize> = parts.iter().map(Part::pictures).collect();
+        let pictures: Vec<usize> = parts.iter().map(MicroBatch::pictures).collect();
         join_rows(&tensors, &pictures).map(Some)
     };
-    let missing = || Error::Config("a part of a batch has no features".into());
+    let missing = || Error::Config("a micro-batch has no features".into());
     let pooled = join(&|passed| Some(passed.pooled.clone()))?.ok_or_else(missing)?;
     let stages = passed.first().map_or(0, |passed| passed.stages.len());
     let stages = (0..stages).map(|stage| join(&|passed| passed.stages.get(stage)?.clone())).collect::<Result<_>>()?;
-    Ok(Passed { pooled, stages })
+    Ok(PassFeatures { pooled, stages })
 }
 
 /// Tensors that each hold `kinds × pictures` rows, kind after kind, as one of that order.
@@ -157,8 +159,8 @@ pub(crate) fn join_rows(tensors: &[Tensor], pictures: &[usize]) -> Result<Tensor
     Ok(Tensor::cat(&rows, 0)?)
 }
 
-/// The gradients of a part's rows.
-fn rows_of(FeatureGradients { pooled, stages }: &FeatureGradients, part: &Part) -> Result<FeatureGradients> {
+/// The gradients of a micro-batch's rows.
+fn rows_of(FeatureGradients { pooled, stages }: &FeatureGradients, part: &MicroBatch) -> Result<FeatureGradients> {
     let pictures = part.batch.pictures()?;
     let rows = |gradient: &Tensor| -> Result<Tensor> {
         let kinds = gradient.dim(0)? / pictures;

@@ -1,78 +1,19 @@
 //! What the parts of a method see of one training step, and what they give back.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::collective::SharedCollective;
-use crate::ema::Targets;
 use crate::kernels;
 use crate::nn::{Mode, hand_written};
+use crate::tape::{Tap, pool_stage};
 use crate::{Error, Result};
 
 /// Named scalars, in the order in which they were added.
 pub type Metrics = Vec<(String, f64)>;
-
-/// Where in a run a step is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// From 0.
-    pub step: u64,
-    /// Steps of the whole run.
-    pub total: u64,
-}
-
-impl Moment {
-    /// The only step of a run.
-    pub const ONLY: Self = Self { step: 0, total: 1 };
-}
-
-/// Where in the backbone a part takes its features.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(extend("enum" = ["pooled", "stage1", "stage2", "stage3", "stage4"]))]
-pub enum Tap {
-    /// The globally averaged output.
-    #[default]
-    Pooled,
-    /// The globally averaged output of a stage, from 1.
-    Stage(usize),
-}
-
-impl Tap {
-    /// The stage's place among all stages, from 0; that of the first for [`Tap::Pooled`].
-    pub(crate) fn index(self) -> usize {
-        match self {
-            Self::Pooled => 0,
-            Self::Stage(number) => number.saturating_sub(1),
-        }
-    }
-}
-
-impl From<Tap> for String {
-    fn from(tap: Tap) -> Self {
-        match tap {
-            Tap::Pooled => "pooled".into(),
-            Tap::Stage(number) => format!("stage{number}"),
-        }
-    }
-}
-
-impl TryFrom<String> for Tap {
-    type Error = String;
-
-    fn try_from(text: String) -> std::result::Result<Self, String> {
-        let number = text.strip_prefix("stage").and_then(|number| number.parse().ok()).filter(|&number| number > 0);
-        match (text.as_str(), number) {
-            ("pooled", _) => Ok(Self::Pooled),
-            (_, Some(number)) => Ok(Self::Stage(number)),
-            _ => Err(format!("{text:?} is no place in a backbone; write \"pooled\", or \"stage1\" and so on")),
-        }
-    }
-}
 
 /// One batch as tensors; B images, two views each.
 #[derive(Clone, Debug)]
@@ -128,11 +69,28 @@ impl StepBatch {
     }
 }
 
+/// The target network's embeddings of both views, by the scope of the head: `[2B, width]`, view 1 before view 2. They
+/// carry no gradient.
+pub struct Targets(BTreeMap<&'static str, Tensor>);
+
+impl Targets {
+    /// Embeddings by the scope of their head.
+    pub fn new(embeddings: impl IntoIterator<Item = (&'static str, Tensor)>) -> Self {
+        Self(embeddings.into_iter().collect())
+    }
+
+    /// The embeddings of the head at `name`.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        self.0.get(name).ok_or_else(|| Error::Config(format!("the target network has no head {name}")))
+    }
+}
+
 /// What an objective or a module sees of a step.
 pub struct StepContext<'a> {
     /// Pooled features of clean images (if any), view 1, view 2, in this order of rows: `[3B or 2B, features]`.
     pub pooled: &'a Tensor,
-    /// The output of each stage that somebody taps, `[3B or 2B, channels, height, width]`.
+    /// The output of each stage that a module taps: maps `[3B or 2B, channels, height, width]`, or tokens
+    /// `[3B or 2B, tokens, channels]`.
     pub stages: &'a [Option<Tensor>],
     /// Whether the first B rows are clean images.
     pub has_clean: bool,
@@ -172,7 +130,7 @@ impl<'a> StepContext<'a> {
         let Tap::Stage(number) = tap else { return Ok(self.pooled.clone()) };
         let missing = || Error::Config(format!("the backbone's stage {number} is not tapped, or there is none"));
         let stage = self.stages.get(tap.index()).and_then(Option::as_ref).ok_or_else(missing)?;
-        let (_, _, height, width) = stage.dims4()?;
+        let &[_, _, height, width] = stage.dims() else { return pool_stage(stage) };
         let pooled = kernels::global_average_pool(&stage.detach())?;
         let backward = move |dys: &Tensor| kernels::global_average_pool_backward(dys, (height, width));
         Ok(hand_written(stage, &pooled, backward)?)

@@ -1,86 +1,94 @@
-//! The record of one backbone pass, and the gradients it gives.
+//! Features of a backbone, the places in it where they are taken, and the record of a pass that gives gradients.
 
-use std::collections::BTreeMap;
-
-use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::kernels;
-use crate::step::Tap;
+use crate::nn::collecting;
+use crate::params::Gradients;
 use crate::{Error, Result};
 
-/// Gradients of the trained tensors by name, in the order of names.
-#[derive(Clone, Debug, Default)]
-pub struct Gradients(BTreeMap<String, Tensor>);
+/// Where in the backbone a module takes its features.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(extend("enum" = ["pooled", "stage1", "stage2", "stage3", "stage4"]))]
+pub enum Tap {
+    /// The pooled output.
+    #[default]
+    Pooled,
+    /// The averaged output of a stage, from 1.
+    Stage(usize),
+}
 
-impl Gradients {
-    /// Records the gradient of the parameter `name`; a second one for the same name is an error.
-    pub fn insert(&mut self, name: &str, gradient: Tensor) -> Result<()> {
-        match self.0.insert(name.to_owned(), gradient) {
-            None => Ok(()),
-            Some(_) => Err(Error::Config(format!("the gradient of {name} was recorded twice"))),
+impl Tap {
+    /// Index of the stage among all stages, from 0; 0 for [`Tap::Pooled`].
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Pooled => 0,
+            Self::Stage(number) => number.saturating_sub(1),
         }
-    }
-
-    /// Adds the gradients of another pass over the same parameters.
-    pub fn add(&mut self, other: Self) -> Result<()> {
-        for (name, gradient) in other.0 {
-            let sum = match self.0.remove(&name) {
-                Some(own) => (own + gradient)?,
-                None => gradient,
-            };
-            self.0.insert(name, sum);
-        }
-        Ok(())
-    }
-
-    /// The gradient of the parameter `name`.
-    pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.get(name)
-    }
-
-    /// Removes and returns the gradient of `name`, so that it is freed after use.
-    pub fn take(&mut self, name: &str) -> Option<Tensor> {
-        self.0.remove(name)
-    }
-
-    /// Every gradient, in the order of names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
-    }
-
-    /// Multiplies every gradient by `factor`. Their memory may be shared, so that it is left as it is.
-    pub fn scale(&mut self, factor: f64) -> Result<()> {
-        for gradient in self.0.values_mut() {
-            *gradient = (gradient.detach() * factor)?;
-        }
-        Ok(())
-    }
-
-    /// √(Σ ‖g‖²) over all tensors, in 64 bits.
-    pub fn norm(&self) -> Result<f64> {
-        let mut sum = 0.0;
-        for gradient in self.0.values() {
-            sum += crate::optim::squared_norm(gradient)?;
-        }
-        Ok(sum.sqrt())
     }
 }
 
-/// What a backbone gives for a batch.
+impl From<Tap> for String {
+    fn from(tap: Tap) -> Self {
+        match tap {
+            Tap::Pooled => "pooled".into(),
+            Tap::Stage(number) => format!("stage{number}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Tap {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        let number = text.strip_prefix("stage").and_then(|number| number.parse().ok()).filter(|&number| number > 0);
+        match (text.as_str(), number) {
+            ("pooled", _) => Ok(Self::Pooled),
+            (_, Some(number)) => Ok(Self::Stage(number)),
+            _ => Err(format!("{text:?} is no place in a backbone; write \"pooled\", or \"stage1\" and so on")),
+        }
+    }
+}
+
+/// The output of a backbone for a batch.
 #[derive(Clone, Debug)]
 pub struct Features {
-    /// The globally averaged output, `[batch, features]`.
+    /// The pooled output, `[batch, features]`.
     pub pooled: Tensor,
-    /// The output of each stage, `[batch, channels, height, width]`.
+    /// The output of each stage: maps `[batch, channels, height, width]` of a convolutional network, or tokens
+    /// `[batch, tokens, channels]` of a transformer.
     pub stages: Vec<Tensor>,
 }
 
 impl Features {
-    /// The features that `tap` takes, `[batch, features]`.
+    /// The features at `tap`, `[batch, features]`; those of a stage are averaged over positions or tokens.
     pub fn at(&self, tap: Tap) -> Result<Tensor> {
         let Tap::Stage(number) = tap else { return Ok(self.pooled.clone()) };
         let missing = || Error::Config(format!("the backbone has no stage {number}"));
-        Ok(kernels::global_average_pool(self.stages.get(tap.index()).ok_or_else(missing)?)?)
+        pool_stage(self.stages.get(tap.index()).ok_or_else(missing)?)
+    }
+
+    /// The same values without their history.
+    pub fn detached(&self) -> Self {
+        Self { pooled: self.pooled.detach(), stages: self.stages.iter().map(Tensor::detach).collect() }
+    }
+}
+
+/// The average of a stage's output over its positions, `[batch, channels]`: maps `[batch, channels, height, width]`,
+/// tokens `[batch, tokens, channels]`, or `[batch, channels]`, which stays as it is. candle differentiates it but for maps.
+pub(crate) fn pool_stage(stage: &Tensor) -> Result<Tensor> {
+    match stage.rank() {
+        2 => Ok(stage.clone()),
+        3 => Ok(stage.mean(1)?),
+        4 => Ok(kernels::global_average_pool(stage)?),
+        _ => Err(Error::Config(format!(
+            "a stage of the backbone has the shape {:?}; give [batch, channels, height, width] or [batch, tokens, channels]",
+            stage.dims()
+        ))),
     }
 }
 
@@ -89,17 +97,18 @@ impl Features {
 pub struct FeatureGradients {
     /// `[batch, features]`.
     pub pooled: Option<Tensor>,
-    /// `[batch, channels, height, width]` each.
+    /// One for each stage, of the stage's shape.
     pub stages: Vec<Option<Tensor>>,
 }
 
-/// What a backbone's pass has to do to be carried backwards. Implemented beside each backbone.
+/// The backward pass of a backbone after one forward pass. Implemented beside each backbone.
 pub trait Record {
-    /// Consumes the record, freeing it on the way, and gives the gradients of the backbone's parameters.
+    /// Consumes the record, freeing saved activations as it goes, and gives the gradients of the backbone's parameters
+    /// under their full names.
     fn backward(self: Box<Self>, features: FeatureGradients) -> Result<Gradients>;
 }
 
-/// The record of one pass.
+/// The record of one forward pass.
 pub struct Tape(Box<dyn Record>);
 
 impl Tape {
@@ -112,4 +121,24 @@ impl Tape {
     pub fn backward(self, features: FeatureGradients) -> Result<Gradients> {
         self.0.backward(features)
     }
+}
+
+/// candle's backward pass from a scalar `loss`: the gradients of `parameters` that it depends on, and candle's store with
+/// the gradients of every other variable.
+pub(crate) fn differentiate<'a>(
+    loss: &Tensor,
+    parameters: impl Iterator<Item = (&'a str, &'a Var)>,
+) -> Result<(Gradients, GradStore)> {
+    let (mut store, mut collected) = collecting(|| loss.backward())?;
+    let mut gradients = Gradients::default();
+    for (name, var) in parameters {
+        let gradient = match (store.remove(var.as_tensor()), collected.remove(&var.id())) {
+            (Some(a), Some(b)) => Some((a + b)?),
+            (a, b) => a.or(b),
+        };
+        if let Some(gradient) = gradient {
+            gradients.insert(name, gradient)?;
+        }
+    }
+    Ok((gradients, store))
 }

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device};
 use common::{Golden, json, values};
 use equimod_core::optim::{Lars, LarsConfig, Optimizer, Schedule, Sgd, SgdConfig, TargetMomentum, WarmupCosine};
+use equimod_core::params::Gradients;
 use equimod_core::params::{Init, Role};
-use equimod_core::tape::Gradients;
-use equimod_core::{Moment, ParamStore};
+use equimod_core::{ParamStore, Progress};
 
 /// A store with the file's initial values.
 fn store(golden: &Golden, weights: &[String], others: &[String]) -> ParamStore {
@@ -129,11 +129,11 @@ fn golden_momentum_of_the_target_network() {
         let number = |key: &str| case[key].as_u64().unwrap();
         let (base, total) = (case["tau_base"].as_f64().unwrap(), number("steps_per_epoch") * number("nb_epochs"));
         for (step, want) in (0..).zip(case["tau_used_at_step"].as_array().unwrap()) {
-            let (got, want) = (TargetMomentum::Cosine.at(base, Moment { step, total }), want.as_f64().unwrap());
+            let (got, want) = (TargetMomentum::Cosine.at(base, Progress { step, total }), want.as_f64().unwrap());
             assert!((got - want).abs() <= 1e-9, "{name} step {step}: {got} {want}");
         }
     }
-    assert_eq!(TargetMomentum::Constant.at(0.9, Moment { step: 7, total: 9 }), 0.9);
+    assert_eq!(TargetMomentum::Constant.at(0.9, Progress { step: 7, total: 9 }), 0.9);
 }
 
 /// Cases that carry their settings in their name only: `…_spe97_ep800_warm10_lr4…`.

@@ -12,8 +12,8 @@ use equimod_core::equivariance::{
 use equimod_core::objective::{Byol, ByolConfig, ByolEmbeddings, SimClr, SimClrConfig, swapped};
 use equimod_core::optim::{Lars, LarsConfig, Optimizer, TargetMomentum};
 use equimod_core::{
-    Backbone, BackboneConfig, BuildContext, Execution, Method, MethodConfig, Mode, Moment, ObjectiveConfig, ParamStore,
-    Parameters, Placement, ResNet, ResNetConfig, StepBatch, StepContext, TargetConfig,
+    Backbone, BackboneConfig, BuildContext, Execution, Method, MethodConfig, Mode, ObjectiveConfig, ParamStore,
+    Parameters, Placement, Progress, ResNet, ResNetConfig, StepBatch, StepContext, TargetConfig,
 };
 
 /// The reference's names → ours.
@@ -99,10 +99,10 @@ impl Settings {
     }
 
     fn new(width: usize, objective: ObjectiveConfig, equimod: EquiModConfig, parameters: usize) -> Self {
-        let backbone = BackboneConfig(ResNetConfig { width, ..Default::default() });
+        let backbone = ResNetConfig { width, ..Default::default() };
         let equivariance = EquivarianceConfig { equimod: Some(equimod), ..Default::default() };
         Self {
-            method: MethodConfig { backbone, objective, equivariance },
+            method: MethodConfig { backbone: BackboneConfig::ResNet(backbone), objective, equivariance },
             parameters: Parameters::of_views(parameters),
         }
     }
@@ -112,8 +112,14 @@ impl Settings {
         Precision { dtype, execution }: Precision,
         state: impl Fn(&str, &Shape) -> Option<Tensor>,
     ) -> Built {
-        let placement =
-            || Placement { seed: 0, dtype, device: &Device::Cpu, collective: SingleProcess::shared(), execution };
+        let placement = || Placement {
+            seed: 0,
+            dtype,
+            device: &Device::Cpu,
+            image_size: 32,
+            collective: SingleProcess::shared(),
+            execution,
+        };
         let method = Method::new(&self.method, &self.parameters, placement()).unwrap();
         // The target network begins as a copy.
         let stores = [Some(method.params()), method.target().map(|target| target.params())];
@@ -152,9 +158,8 @@ impl Built {
     fn outputs(&self, batch: &StepBatch, mode: Mode) -> Outputs {
         let mut store = ParamStore::new(0, self.dtype, &Device::Cpu);
         let collective = SingleProcess::shared();
-        let net =
-            ResNet::new(&self.settings.backbone.0, self.execution, &collective, &mut store.root().scope("backbone"))
-                .unwrap();
+        let BackboneConfig::ResNet(config) = &self.settings.backbone else { panic!("{:?}", self.settings.backbone) };
+        let net = ResNet::new(config, self.execution, &collective, &mut store.root().scope("backbone")).unwrap();
         let context = BuildContext {
             features: net.features(),
             stages: &[],
@@ -258,8 +263,8 @@ impl Trajectory {
 
     /// Takes a step; `look` sees its outcome before anything has moved.
     fn advance(&mut self, step: usize, look: impl FnOnce(&Self, &equimod_core::StepOutcome)) {
-        let moment = Moment { step: step as u64, total: self.total };
-        let mut outcome = self.built.method.step(&self.batch(step), moment).unwrap();
+        let progress = Progress { step: step as u64, total: self.total };
+        let mut outcome = self.built.method.step(&self.batch(step), progress).unwrap();
         look(self, &outcome);
         self.optimizer.step(self.built.method.params(), &mut outcome.gradients, self.rates[step]).unwrap();
     }
@@ -394,7 +399,7 @@ fn check_full(file: &str, precision: Precision) {
     let batch = StepBatch { clean: Some(part(0)), params: Some(params), ..StepBatch::of_views([part(1), part(2)]) };
     check_outputs(&golden, "", &built.outputs(&batch, Mode::Train));
     check_target(&golden, "", &built.method, &batch);
-    let outcome = built.method.step(&batch, Moment::ONLY).unwrap();
+    let outcome = built.method.step(&batch, Progress::ONLY).unwrap();
     let metric = |name: &str| outcome.metrics.iter().find(|(n, _)| n == name).unwrap().1;
     let losses = [("loss", outcome.loss), ("loss_z", metric("invariance_loss")), ("loss_eq_y", metric("equimod.loss"))];
     for (name, value) in losses.into_iter().filter(|(name, _)| golden.has(name)) {

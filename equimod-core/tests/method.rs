@@ -9,8 +9,8 @@ use equimod_core::equivariance::SmallView;
 use equimod_core::optim::Weight;
 use equimod_core::params::{Scope, Slot};
 use equimod_core::{
-    BuildContext, EquivarianceModule, Execution, Method, MethodConfig, Moment, NamedModule, Needs, PairValue,
-    ParamStore, Parameters, Placement, SingleProcess, StepBatch, StepContext, StepOutcome, Term,
+    BuildContext, EquivarianceModule, Execution, Method, MethodConfig, NamedModule, Needs, PairValue, ParamStore,
+    Parameters, Placement, Progress, SingleProcess, StepBatch, StepContext, StepOutcome, Term,
 };
 
 const IMAGES: usize = 4;
@@ -32,15 +32,16 @@ fn parameters() -> Parameters {
         reach: 1.0,
         flag,
     };
-    Parameters { view: 3, pair: vec![value("hue", "colour-jitter", false), value("flip", "horizontal-flip", true)] }
+    let pair = vec![value("hue", "colour-jitter", false), value("flip", "horizontal-flip", true)];
+    Parameters { pair, ..Parameters::of_views(3) }
 }
 
 fn method(objective: &str, modules: &str) -> Method {
     let text = format!(r#"{{"backbone": {{"width": 2}}, "objective": {objective}, "equivariance": {modules}}}"#);
     let config: MethodConfig = serde_json::from_str(&text).unwrap();
-    assert_eq!(config.validate(), [""; 0], "{text}");
+    assert_eq!(config.validate(8), [""; 0], "{text}");
     let (collective, device, execution) = (SingleProcess::shared(), &Device::Cpu, Execution::default());
-    let placement = Placement { seed: 3, dtype: DType::F64, device, collective, execution };
+    let placement = Placement { seed: 3, dtype: DType::F64, device, image_size: 8, collective, execution };
     let method = Method::new(&config, &parameters(), placement).unwrap();
     // Residual branches that do something, and a target network that is another.
     for (name, slot) in method.params().iter().filter(|(name, _)| name.ends_with("bn2.weight")) {
@@ -70,7 +71,7 @@ fn step(method: &Method) -> StepOutcome {
     let needs = method.needs();
     let mut batch = batch(needs.clean_view);
     batch.small = batch.small.filter(|_| needs.small.is_some());
-    method.step(&batch, Moment { step: 1, total: 4 }).unwrap()
+    method.step(&batch, Progress { step: 1, total: 4 }).unwrap()
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn a_weight_of_zero_is_the_matched_baseline() {
     for objective in [SIMCLR, BYOL] {
         let zero = EQUIMOD.replacen('{', r#"{"weight": 0, "#, 1);
         let (with, plain) = (method(objective, &format!(r#"{{"equimod": {zero}}}"#)), method(objective, "{}"));
-        let of = |method: &Method| method.step(&StepBatch { small: None, ..batch(true) }, Moment::ONLY).unwrap();
+        let of = |method: &Method| method.step(&StepBatch { small: None, ..batch(true) }, Progress::ONLY).unwrap();
         let (with, plain) = (of(&with), of(&plain));
         assert_eq!(with.loss, plain.loss);
         let mut compared = 0;
@@ -145,9 +146,9 @@ fn the_target_network_follows() {
             store.iter().map(|(name, slot)| (name.to_owned(), values(slot.var.as_tensor()))).collect()
         };
         // A step so that running statistics differ; then one that is looked at.
-        method.step(&StepBatch::of_views(batch(false).views), Moment::ONLY).unwrap();
+        method.step(&StepBatch::of_views(batch(false).views), Progress::ONLY).unwrap();
         let (online, before) = (store(method.params()), store(method.target().unwrap().params()));
-        let moved = method.step(&StepBatch::of_views(batch(false).views), Moment::ONLY).unwrap();
+        let moved = method.step(&StepBatch::of_views(batch(false).views), Progress::ONLY).unwrap();
         assert!(moved.metrics.contains(&("target_momentum".into(), 0.75)));
         for (name, after) in store(method.target().unwrap().params()) {
             let kept = match (name.contains("running"), name.contains("num_batches"), buffers) {
@@ -270,7 +271,7 @@ fn modules_that_do_not_fit_together_are_refused_by_name() {
         let config: MethodConfig =
             serde_json::from_str(&format!(r#"{{"backbone": {{"width": 2}}, "objective": {SIMCLR}}}"#)).unwrap();
         let (collective, device, execution) = (SingleProcess::shared(), &Device::Cpu, Execution::default());
-        let placement = Placement { seed: 3, dtype: DType::F64, device, collective, execution };
+        let placement = Placement { seed: 3, dtype: DType::F64, device, image_size: 8, collective, execution };
         let more = |_: &BuildContext, _: &mut Scope| {
             let named = |(name, needs): &(&str, Needs)| NamedModule {
                 name: (*name).into(),

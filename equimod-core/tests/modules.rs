@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 use common::{fill, values};
-use equimod_core::ema::Targets;
 use equimod_core::equivariance::{Predictor, PredictorSpec};
+use equimod_core::step::Targets;
 use equimod_core::{
     BuildContext, EquivarianceConfig, EquivarianceModule, Mode, ObjectiveConfig, PairValue, ParamStore, Parameters,
     SingleProcess, StepContext, Term,
@@ -50,7 +50,7 @@ fn parameters() -> Parameters {
         value("brightness", "colour-jitter", 0.0, false),
         value("grayscale", "grayscale", 1.0, true),
     ];
-    Parameters { view: 4, pair }
+    Parameters { pair, ..Parameters::of_views(4) }
 }
 
 /// Normalised differences: flags are −1, 0 or 1 over their deviation.
@@ -294,7 +294,7 @@ fn what_cannot_go_together_is_told() {
     ] {
         assert!(problems(objective, modules).contains(part), "{objective} {modules}: {}", problems(objective, modules));
     }
-    for objective in ObjectiveConfig::LIST.map(|(name, _)| name) {
+    for objective in ObjectiveConfig::LIST.iter().map(|entry| entry.name) {
         assert_eq!(problems(objective, r#"{"equimod": {}, "augself": {}, "essl": {}, "split": {}, "care": {}}"#), "");
     }
 }

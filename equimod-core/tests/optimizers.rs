@@ -10,8 +10,8 @@ use candle_core::{DType, Device, Tensor};
 use common::{distances, fill, values};
 use equimod_core::checkpoint::{from_bytes, to_bytes};
 use equimod_core::optim::{Optimizer, OptimizerConfig, clip};
+use equimod_core::params::Gradients;
 use equimod_core::params::{Init, ParamStore, Role};
-use equimod_core::tape::Gradients;
 use serde::Deserialize;
 
 /// Values by name.

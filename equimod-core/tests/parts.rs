@@ -6,7 +6,7 @@ mod common;
 use candle_core::{DType, Device, Tensor};
 use common::{distances, fill, values};
 use equimod_core::{
-    Execution, Method, MethodConfig, Mode, Moment, Parameters, Placement, SingleProcess, StepBatch, StepOutcome,
+    Execution, Method, MethodConfig, Mode, Parameters, Placement, Progress, SingleProcess, StepBatch, StepOutcome,
 };
 
 /// The relative distance of gradients that are the same but for rounding.
@@ -31,8 +31,8 @@ fn method_in(dtype: DType, objective: &str, modules: &str, parts: usize) -> Meth
     let config: MethodConfig = serde_json::from_str(&text).unwrap();
     let (collective, device, execution) =
         (SingleProcess::shared(), &Device::Cpu, Execution { parts, ..Default::default() });
-    let placement = Placement { seed: 3, dtype, device, collective, execution };
-    let method = Method::new(&config, &Parameters { view: 3, pair: Vec::new() }, placement).unwrap();
+    let placement = Placement { seed: 3, dtype, device, image_size: 8, collective, execution };
+    let method = Method::new(&config, &Parameters::of_views(3), placement).unwrap();
     for (name, slot) in method.params().iter().filter(|(name, _)| name.ends_with("bn2.weight")) {
         let values = random(name, slot.var.dims()).affine(0.3, 0.7).unwrap();
         slot.var.set(&values.to_dtype(dtype).unwrap()).unwrap();
@@ -70,7 +70,7 @@ fn with_batch_norm_frozen_parts_give_the_gradients_of_the_whole_batch() {
         let of = |parts: usize| {
             let method = method(objective, modules, parts);
             let before = method.params().deep_copy().unwrap();
-            let outcome = method.gradients(&batch(&method, 5, 1), Moment::ONLY, Mode::Eval).unwrap();
+            let outcome = method.gradients(&batch(&method, 5, 1), Progress::ONLY, Mode::Eval).unwrap();
             for (name, slot) in method.params().iter() {
                 let after = slot.var.as_tensor().to_dtype(DType::F64).unwrap();
                 assert_eq!(values(&after), values(&before[name].to_dtype(DType::F64).unwrap()), "{name} moved");
@@ -89,7 +89,7 @@ fn with_batch_norm_frozen_gradients_in_f32_are_those_in_f64() {
     let of = |dtype: DType| {
         let method = method_in(dtype, SIMCLR, "{}", 1);
         let views = batch(&method, 5, 1).views.map(|view| view.to_dtype(dtype).unwrap());
-        method.gradients(&StepBatch::of_views(views), Moment::ONLY, Mode::Eval).unwrap().gradients
+        method.gradients(&StepBatch::of_views(views), Progress::ONLY, Mode::Eval).unwrap().gradients
     };
     let (narrow, wide) = (of(DType::F32), of(DType::F64));
     for (name, gradient) in wide.iter() {
@@ -105,7 +105,7 @@ fn parts_that_are_alike_give_the_gradients_of_the_whole_batch_in_training() {
     for (objective, modules) in [(SIMCLR, EQUIMOD), (BYOL, EQUIMOD), (BYOL, TAPPED)] {
         let of = |parts: usize| {
             let method = method(objective, modules, parts);
-            let outcome = method.step(&batch(&method, 4, 3), Moment { step: 1, total: 4 }).unwrap();
+            let outcome = method.step(&batch(&method, 4, 3), Progress { step: 1, total: 4 }).unwrap();
             let passes = method.params().get("backbone.bn1.num_batches_tracked").unwrap();
             let passes = passes.var.as_tensor().to_scalar::<i64>().unwrap();
             (outcome, passes)
@@ -121,7 +121,7 @@ fn parts_that_are_alike_give_the_gradients_of_the_whole_batch_in_training() {
 fn parts_that_differ_change_what_batch_norm_sees() {
     let of = |parts: usize| {
         let method = method(SIMCLR, EQUIMOD, parts);
-        method.step(&batch(&method, 6, 1), Moment::ONLY).unwrap().loss
+        method.step(&batch(&method, 6, 1), Progress::ONLY).unwrap().loss
     };
     assert!((of(1) - of(2)).abs() > 1e-6);
 }

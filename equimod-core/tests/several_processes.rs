@@ -5,8 +5,8 @@ use std::sync::{Arc, Barrier, Mutex};
 
 use candle_core::{DType, Device, Tensor};
 use equimod_core::{
-    Collective, EquivarianceConfig, Execution, Method, MethodConfig, Moment, ObjectiveConfig, PairValue, Parameters,
-    Placement, Result, SharedCollective, SingleProcess, StepBatch,
+    Collective, EquivarianceConfig, Execution, Method, MethodConfig, ObjectiveConfig, PairValue, Parameters, Placement,
+    Progress, Result, SharedCollective, SingleProcess, StepBatch,
 };
 
 /// What the threads share.
@@ -98,7 +98,7 @@ fn parameters() -> Parameters {
         reach: 2.0,
         flag: false,
     };
-    Parameters { view: PARAMETERS, pair: (0..PARAMETERS).map(value).collect() }
+    Parameters { pair: (0..PARAMETERS).map(value).collect(), ..Parameters::of_views(PARAMETERS) }
 }
 
 /// Loss and gradients, and the running statistics afterwards.
@@ -109,8 +109,8 @@ fn step((objective, modules): (&str, &str), collective: SharedCollective, batch:
         r#"{{"backbone": {{"width": 4}}, "objective": {objective}, "equivariance": {modules}}}"#,
     ))
     .unwrap();
-    let placement =
-        Placement { seed: 3, dtype: DType::F64, device: &Device::Cpu, collective, execution: Execution::default() };
+    let (device, execution) = (&Device::Cpu, Execution::default());
+    let placement = Placement { seed: 3, dtype: DType::F64, device, image_size: 8, collective, execution };
     let method = Method::new(&config, &parameters(), placement).unwrap();
     // Residual branches that do something.
     let target = method.target().iter().flat_map(|target| target.params().iter()).collect::<Vec<_>>();
@@ -118,7 +118,7 @@ fn step((objective, modules): (&str, &str), collective: SharedCollective, batch:
     for (name, slot) in all.filter(|(name, _)| name.ends_with("bn2.weight")) {
         slot.var.set(&(slot.var.ones_like().unwrap() * 0.7).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
     }
-    let outcome = method.step(batch, Moment::ONLY).unwrap();
+    let outcome = method.step(batch, Progress::ONLY).unwrap();
     let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let mut found: Vec<_> = outcome.gradients.iter().map(|(name, g)| (name.to_owned(), flat(g))).collect();
     // How spread out embeddings are is told of the process's own rows.
@@ -157,7 +157,7 @@ const MODULES: [&str; 8] = [
 #[test]
 fn several_processes_equal_one_with_the_whole_batch() {
     assert_eq!(OBJECTIVES.len(), ObjectiveConfig::LIST.len());
-    for (name, _) in EquivarianceConfig::LIST {
+    for name in EquivarianceConfig::LIST.iter().map(|entry| entry.name) {
         assert!(MODULES.iter().any(|module| module.starts_with(&format!("{{\"{name}\""))), "{name} is not tested");
     }
     let with_byol = MODULES.map(|modules| (OBJECTIVES[1], modules));

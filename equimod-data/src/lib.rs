@@ -36,6 +36,7 @@ pub mod loader;
 mod mapped;
 pub mod policy;
 mod random;
+pub mod rectangle;
 pub mod resample;
 pub mod rotate;
 pub mod sampler;

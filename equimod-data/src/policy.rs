@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{
-    Augmentation, AugmentationConfig, ColourJitter, GaussianBlur, Grayscale, HorizontalFlip, Params, RandomResizedCrop,
-    Solarize,
+    Augmentation, AugmentationConfig, Axis, ColourJitter, GaussianBlur, Grayscale, HorizontalFlip, Params,
+    RandomResizedCrop, Solarize,
 };
 use crate::image::{Image, Size};
 use crate::random::Rng;
@@ -85,17 +85,10 @@ impl ViewPolicy {
         }
     }
 
-    /// Whether the axis (`'x'` or `'y'`) is turned round.
-    pub(crate) fn is_mirrored(&self, params: &ViewParams, axis: char) -> bool {
-        let turned = |(config, params): &(&AugmentationConfig, &Params)| {
-            let flip = match config {
-                AugmentationConfig::HorizontalFlip(_) => axis == 'x',
-                AugmentationConfig::VerticalFlip(_) => axis == 'y',
-                _ => false,
-            };
-            flip && **params == Params::Switch(true)
-        };
-        self.0.iter().zip(&params.0).filter(turned).count() % 2 == 1
+    /// Whether the view is mirrored along `axis`.
+    pub(crate) fn is_mirrored(&self, params: &ViewParams, axis: Axis) -> bool {
+        let mirrors = self.0.iter().zip(&params.0).map(|(config, params)| config.as_augmentation().mirrors(params));
+        mirrors.filter(|mirrored| *mirrored == Some(axis)).count() % 2 == 1
     }
 
     /// `(name, value)` of what was done, for people.

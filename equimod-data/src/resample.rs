@@ -6,8 +6,8 @@ use std::ops::Range;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::augment::Rectangle;
 use crate::image::{Image, LONGEST_SIDE, Size};
+use crate::rectangle::Rectangle;
 use crate::simd::{truncated_within, vectorised, vectorised_widest};
 
 /// Bits after the point of a weight.

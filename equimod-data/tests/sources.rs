@@ -310,8 +310,13 @@ fn hostile_shards_are_refused() {
     }
     assert!(message(index(&[0; 1024])).contains("hold no pictures"));
     fs::write(folder.path().join("x.tar.gz"), b"\x1f\x8b").unwrap();
-    assert!(message(index_shards(&folder.path().join("x.tar.gz"), &IndexConfig::default(), &mut |_| {})).contains("gzip"));
-    assert!(message(index_shards(&folder.path().join("x-{5..2}.tar"), &IndexConfig::default(), &mut |_| {})).contains("count up"));
+    assert!(
+        message(index_shards(&folder.path().join("x.tar.gz"), &IndexConfig::default(), &mut |_| {})).contains("gzip")
+    );
+    assert!(
+        message(index_shards(&folder.path().join("x-{5..2}.tar"), &IndexConfig::default(), &mut |_| {}))
+            .contains("count up")
+    );
 }
 
 #[test]

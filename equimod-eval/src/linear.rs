@@ -6,7 +6,7 @@
 use candle_core::{DType, Device, Tensor};
 use equimod_core::nn::Linear;
 use equimod_core::optim::{Schedule, Sgd, SgdConfig, WarmupCosine};
-use equimod_core::tape::Gradients;
+use equimod_core::params::Gradients;
 use equimod_core::{Model, Optimizer, ParamStore};
 use equimod_data::{LoaderConfig, Pixels};
 use serde::{Deserialize, Serialize};

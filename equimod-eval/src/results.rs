@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::Estimate;
 
+/// Metric of classifiers: the share of images whose class is predicted.
+pub const TOP_1: &str = "top-1 accuracy";
+
 /// The version of the schema of [`Results`].
 pub const FORMAT: u32 = 1;
 

@@ -4,7 +4,7 @@ use equimod_data::Batches;
 use serde::Serialize;
 
 use crate::Result;
-use crate::trainer::{Taken, Trainer};
+use crate::trainer::{StepResult, Trainer};
 
 /// Weight of older losses in the smoothed loss.
 const SMOOTHING: f64 = 0.9;
@@ -73,8 +73,8 @@ impl Trainer {
             let Some(batch) = batches.next().transpose()? else { break };
             let learning_rate = least * (most / least).powf(number as f64 / (steps - 1).max(1) as f64);
             let loss = match self.take_step(&batch, learning_rate)? {
-                Taken::Whole { report, .. } => report.loss,
-                Taken::Diverged { .. } => return Ok(RateSearch::of(taken, true)),
+                StepResult::Whole { report, .. } => report.loss,
+                StepResult::Diverged { .. } => return Ok(RateSearch::of(taken, true)),
             };
             batches.recycle(batch);
             average = SMOOTHING * average + (1.0 - SMOOTHING) * loss;

@@ -6,7 +6,7 @@
 //! # fn main() -> equimod_train::Result<()> {
 //! let built_in = [BuiltIn { name: "small", text: "[backbone]\nwidth = 16" }];
 //! let recipe = resolve(&built_in, "mine.toml", "base = \"small\"", &["schedule.epochs=20".to_owned()])?;
-//! assert_eq!((recipe.backbone.0.width, recipe.schedule.epochs), (16, 20));
+//! assert_eq!((recipe.backbone.settings().describe(), recipe.schedule.epochs), ("resnet18, CIFAR stem, width 16".into(), 20));
 //! # Ok(())
 //! # }
 //! ```
@@ -53,4 +53,4 @@ pub use run_dir::{Origin, RunDirectory, RunInfo, Status};
 pub use saved::TakenOver;
 pub use schema::recipe_schema;
 pub use speed::{Pace, Shares, Spent};
-pub use trainer::{Ending, Surroundings, Trainer};
+pub use trainer::{Ending, TrainContext, Trainer};

@@ -5,7 +5,6 @@ use equimod_core::objective::SimClrConfig;
 use equimod_core::optim::{LarsConfig, LearningRates};
 use equimod_core::{
     BackboneConfig, EquivarianceConfig, Execution, MethodConfig, Normalisation, ObjectiveConfig, OptimizerConfig,
-    ResNetConfig,
 };
 use equimod_data::loader::SKIP_SHARE;
 use equimod_data::{Encoding, LayoutConfig, Policy, Size, Statistics};
@@ -213,7 +212,7 @@ impl Default for Recipe {
             data: DataRecipe::default(),
             augmentation: AugmentationRecipe::default(),
             normalisation: Normalisation::CIFAR10,
-            backbone: BackboneConfig(ResNetConfig::default()),
+            backbone: BackboneConfig::default(),
             objective: ObjectiveConfig::SimClr(SimClrConfig::default()),
             equivariance: EquivarianceConfig::default(),
             optimizer: OptimizerConfig::Lars(LarsConfig::default()),
@@ -287,7 +286,7 @@ impl Recipe {
 
     /// Every problem of the recipe: values out of range, and settings that contradict each other.
     pub fn validate(&self) -> Vec<String> {
-        let mut problems = self.method().validate();
+        let mut problems = self.method().validate(self.augmentation.size);
         problems.extend(self.optimizer.validate());
         problems.extend(self.normalisation.validate());
         problems.extend(self.augmentation.problems());
@@ -303,7 +302,10 @@ impl Recipe {
             !clip_norm.is_finite() || clip_norm < 0.0,
             format!("gradient.clip_norm is {clip_norm}; it must be above 0, or 0 for no clipping"),
         );
-        check(self.data.batch < 2, format!("data.batch is {}; a contrastive loss needs at least 2 images", self.data.batch));
+        check(
+            self.data.batch < 2,
+            format!("data.batch is {}; a contrastive loss needs at least 2 images", self.data.batch),
+        );
         check(
             !(0.0..=1.0).contains(&self.data.skip_share),
             format!("data.skip_share is {}; give a share from 0 to 1", self.data.skip_share),

@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use equimod_core::checkpoint::{from_bytes, load_strict, read_folder};
 use equimod_core::model::{MODEL_FILE, TARGET_FILE};
 use equimod_core::optim::squared_norm;
-use equimod_core::{Description, Execution, Method, Mode, Moment, ParamStore, Placement, SingleProcess, StepBatch};
+use equimod_core::{Description, Execution, Method, Mode, ParamStore, Placement, Progress, SingleProcess, StepBatch};
 use serde::Serialize;
 
 use crate::evidence::{BATCH_FILE, EVIDENCE_FILE, Evidence};
@@ -57,6 +57,7 @@ impl Replay {
             seed: evidence.seed,
             dtype,
             device,
+            image_size: description.preprocessing.size,
             collective: SingleProcess::shared(),
             execution: Execution { parts: evidence.parts, winograd: evidence.winograd, ..Execution::default() },
         };
@@ -80,8 +81,8 @@ impl Replay {
     pub fn run(self) -> Result<ReplayOutcome> {
         let Self { evidence, method, batch } = self;
         let broken_weights = broken(method.params())?;
-        let moment = Moment { step: evidence.step, total: evidence.total_steps };
-        let outcome = method.gradients(&batch, moment, Mode::Train)?;
+        let progress = Progress { step: evidence.step, total: evidence.total_steps };
+        let outcome = method.gradients(&batch, progress, Mode::Train)?;
         let mut metrics = vec![("loss".to_owned(), outcome.loss.to_string())];
         metrics.extend(outcome.metrics.into_iter().map(|(name, value)| (name, value.to_string())));
         let mut norms = Vec::new();

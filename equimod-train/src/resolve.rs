@@ -120,7 +120,7 @@ fn merge(table: &mut Table, over: Table) {
 
 /// Takes modules out that are set to false.
 fn turn_off(table: &mut Table) {
-    let known = |name: &str| EquivarianceConfig::LIST.iter().any(|(known, _)| *known == name);
+    let known = |name: &str| EquivarianceConfig::LIST.iter().any(|known| known.name == name);
     if let Some(Value::Table(modules)) = table.get_mut("equivariance") {
         modules.retain(|name, value| !(known(name) && *value == Value::Boolean(false)));
     }
@@ -233,7 +233,7 @@ fn deserialise(table: Table, problems: &mut Vec<String>) -> Option<Recipe> {
 
 #[cfg(test)]
 mod tests {
-    use equimod_core::ObjectiveConfig;
+    use equimod_core::{BackboneConfig, ObjectiveConfig};
 
     use super::*;
 
@@ -257,7 +257,8 @@ mod tests {
     fn later_layers_win() {
         let settings = ["data.batch=32".to_owned(), "data.source = a b".to_owned(), "data.batch=16".to_owned()];
         let recipe = resolve(&BUILT_IN, "test", "base = \"small\"\n[schedule]\nepochs = 20", &settings).unwrap();
-        assert_eq!((recipe.data.batch, recipe.backbone.0.width, recipe.schedule.epochs), (16, 8, 20));
+        assert_eq!((recipe.data.batch, recipe.schedule.epochs), (16, 20));
+        assert!(matches!(&recipe.backbone, BackboneConfig::ResNet(config) if config.width == 8));
         assert_eq!(recipe.data.source, "a b");
         assert_eq!(recipe.equivariance.equimod.as_ref().unwrap().weight, equimod_core::optim::Weight::Fixed(0.5));
         assert!(matches!(&recipe.objective, ObjectiveConfig::SimClr(config) if config.temperature == 0.3));

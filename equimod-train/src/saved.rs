@@ -61,7 +61,7 @@ impl Trainer {
     /// The network that a checkpoint of this moment would hold.
     pub fn model(&self) -> Result<Model> {
         let bytes = to_bytes(&self.method.params().tensors(""), &described(&self.description())?)?;
-        Ok(Model::from_bytes(&bytes, Path::new("the network in training"), &self.surroundings.device)?)
+        Ok(Model::from_bytes(&bytes, Path::new("the network in training"), &self.context.device)?)
     }
 
     /// Begins with the weights of another model: its backbone, which has to fit, and those heads that do.
@@ -82,7 +82,8 @@ impl Trainer {
             return Err(Error::Recipe(vec![text]));
         }
         // Settings that no shape shows: with others, the same weights are another network.
-        let (theirs, ours) = (model.backbone_config()?.to_string(), self.recipe.backbone.0.to_string());
+        let (theirs, ours) = (model.backbone_config()?, &self.recipe.backbone);
+        let (theirs, ours) = (theirs.settings().describe(), ours.settings().describe());
         if theirs != ours {
             let text = format!(
                 "the backbone of {} is a {theirs}, that of this recipe a {ours}; choose [backbone] as it is there",
@@ -176,7 +177,7 @@ impl Trainer {
         if state.data_fingerprint != self.fingerprint {
             return Err(self.other_images(run, folder, &state.data_fingerprint));
         }
-        let device = &self.surroundings.device;
+        let device = &self.context.device;
         let path = folder.join(MODEL_FILE);
         load_strict(self.method.params(), &from_bytes(file(MODEL_FILE)?, &path, device)?.tensors, &path)?;
         if let Some(target) = self.method.target() {

@@ -18,7 +18,10 @@ pub fn recipe_schema(built_in: &[BuiltIn]) -> Value {
     settings.inline_subschemas = true;
     let mut schema = settings.into_generator().into_root_schema_for::<Recipe>();
     schema.insert("title".into(), "equimod recipe".into());
-    schema.insert("description".into(), "Settings that a recipe leaves out come from its base, or else have their defaults.".into());
+    schema.insert(
+        "description".into(),
+        "Settings that a recipe leaves out come from its base, or else have their defaults.".into(),
+    );
     if let Some(Value::Object(sections)) = schema.get_mut("properties") {
         sections.values_mut().filter_map(Value::as_object_mut).for_each(make_partial);
         sections.get_mut("equivariance").into_iter().for_each(let_modules_be_off);

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
-use equimod_core::method::MoreModules;
+use equimod_core::backbone::BackboneBuilder;
+use equimod_core::method::ModuleBuilder;
 use equimod_core::optim::{Schedule, clip};
 use equimod_core::{
-    Description, Method, Moment, Optimizer, PairValue, Parameters, Placement, Preprocessing, SharedCollective,
-    SingleProcess, StepOutcome,
+    Description, Extensions, Method, Optimizer, PairValue, Parameters, Placement, Preprocessing, Progress,
+    SharedCollective, SingleProcess, StepOutcome, ViewValue,
 };
 use equimod_data::augment::FLAG;
 use equimod_data::{Batch, Dataset, Encoding, LayoutConfig, Loader, LoaderConfig, ParamLayout, ParamValue, Policy};
@@ -29,8 +30,8 @@ const PREFETCH: usize = 2;
 /// Pictures whose sizes the statistics of parameters are computed over, at most.
 const STATISTICS_PICTURES: usize = 10_000;
 
-/// Where a run is carried out.
-pub struct Surroundings {
+/// Device, processes and threads of a run, and the flag that stops it.
+pub struct TrainContext {
     /// Where tensors live.
     pub device: Device,
     /// The processes that train together.
@@ -43,7 +44,7 @@ pub struct Surroundings {
     pub version: String,
 }
 
-impl Surroundings {
+impl TrainContext {
     /// One process that nobody stops.
     pub fn alone(device: Device, loader_threads: usize, version: &str) -> Self {
         let (collective, stop) = (SingleProcess::shared(), Arc::default());
@@ -63,7 +64,7 @@ pub enum Ending {
 /// A method in training.
 pub struct Trainer {
     pub(crate) recipe: Recipe,
-    pub(crate) surroundings: Surroundings,
+    pub(crate) context: TrainContext,
     pub(crate) method: Method,
     pub(crate) optimizer: Box<dyn Optimizer>,
     loader: Loader,
@@ -81,7 +82,7 @@ pub struct Trainer {
 }
 
 /// How far a step got.
-pub(crate) enum Taken {
+pub(crate) enum StepResult {
     Whole {
         report: StepReport,
         spent: Spent,
@@ -95,18 +96,38 @@ pub(crate) enum Taken {
 
 impl Trainer {
     /// Prepares a run of `recipe` on `dataset`, at its first step.
-    pub fn new(recipe: Recipe, dataset: Arc<dyn Dataset>, surroundings: Surroundings) -> Result<Self> {
-        Self::with_modules(recipe, dataset, surroundings, &|_, _| Ok(Vec::new()))
+    pub fn new(recipe: Recipe, dataset: Arc<dyn Dataset>, context: TrainContext) -> Result<Self> {
+        Self::with_extensions(recipe, dataset, context, Extensions::default())
     }
 
-    /// As [`new`](Self::new), with `more` equivariance modules than the recipe names.
+    /// As [`new`](Self::new), with a backbone that the program brings along; the recipe's is `kind = "custom"`.
+    pub fn with_backbone(
+        recipe: Recipe,
+        dataset: Arc<dyn Dataset>,
+        context: TrainContext,
+        backbone: BackboneBuilder,
+    ) -> Result<Self> {
+        Self::with_extensions(recipe, dataset, context, Extensions::backbone(backbone))
+    }
+
+    /// As [`new`](Self::new), with equivariance modules beside those that the recipe names.
     pub fn with_modules(
         recipe: Recipe,
         dataset: Arc<dyn Dataset>,
-        surroundings: Surroundings,
-        more: MoreModules,
+        context: TrainContext,
+        modules: ModuleBuilder,
     ) -> Result<Self> {
-        if surroundings.collective.size() > 1 {
+        Self::with_extensions(recipe, dataset, context, Extensions::modules(modules))
+    }
+
+    /// As [`new`](Self::new), with parts of the method that the program brings along.
+    pub fn with_extensions(
+        recipe: Recipe,
+        dataset: Arc<dyn Dataset>,
+        context: TrainContext,
+        extensions: Extensions,
+    ) -> Result<Self> {
+        if context.collective.size() > 1 {
             return Err(Error::DataSet("training by several processes is not there yet; train with one".into()));
         }
         let a = &recipe.augmentation;
@@ -116,19 +137,21 @@ impl Trainer {
         let pairs = ParamLayout::new(&policy, &pairs, &sizes).map(ParamLayout::both_ways);
         // A method that needs them says so where there are none.
         let pair = pairs.as_ref().map_or_else(|_| Vec::new(), |layout| pair_values(&policy, layout));
-        let parameters = Parameters { view: layout.width(), pair };
+        let parameters = Parameters { view: view_values(&policy, &layout), pair };
         let placement = Placement {
             seed: recipe.seed,
             dtype: recipe.execution.precision.dtype(),
-            device: &surroundings.device,
-            collective: surroundings.collective.clone(),
+            device: &context.device,
+            image_size: recipe.augmentation.size,
+            collective: context.collective.clone(),
             execution: recipe.execution,
         };
-        let method =
-            Method::with_modules(&recipe.method(), &parameters, placement, more).map_err(|error| match error {
+        let method = Method::with_extensions(&recipe.method(), &parameters, placement, extensions).map_err(
+            |error| match error {
                 equimod_core::Error::Config(problem) => Error::Recipe(vec![problem]),
                 other => other.into(),
-            })?;
+            },
+        )?;
         let needs = method.needs();
         if needs.parameters && layout.encoding == Encoding::Pairwise {
             return Err(Error::Recipe(vec![
@@ -152,7 +175,7 @@ impl Trainer {
             pairs: pairs.clone(),
             small,
             shared_by: needs.shared_by,
-            threads: surroundings.loader_threads,
+            threads: context.loader_threads,
             prefetch: PREFETCH,
             window: Some(recipe.data.shuffle_window).filter(|&window| window > 0),
             skip_share: recipe.data.skip_share,
@@ -163,7 +186,7 @@ impl Trainer {
         let optimizer = recipe.optimizer.build();
         Ok(Self {
             recipe,
-            surroundings,
+            context,
             method,
             optimizer,
             loader,
@@ -241,8 +264,8 @@ impl Trainer {
             };
             let data = batches.take_waited();
             let (mut report, spent) = match self.take_step(&batch, self.learning_rate())? {
-                Taken::Whole { report, spent } => (report, spent),
-                Taken::Diverged { what, outcome } => {
+                StepResult::Whole { report, spent } => (report, spent),
+                StepResult::Diverged { what, outcome } => {
                     flush(sinks)?;
                     return Err(self.keep_evidence(run, &batch, what, &outcome));
                 }
@@ -260,7 +283,7 @@ impl Trainer {
                 log(sinks, &warning)?;
             }
             let probed = self.probe_if_due(sinks, probe.as_deref_mut())?;
-            let stop = self.surroundings.stop.load(Ordering::SeqCst);
+            let stop = self.context.stop.load(Ordering::SeqCst);
             if probed || stop || self.checkpoint_is_due() {
                 flush(sinks)?;
                 self.save(run)?;
@@ -319,19 +342,19 @@ impl Trainer {
         Ok(true)
     }
 
-    pub(crate) fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Taken> {
+    pub(crate) fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepResult> {
         let _step = tracing::trace_span!("step", number = self.step).entered();
         // Parts of a batch go to the device one by one.
-        let device = if self.recipe.execution.parts > 1 { &Device::Cpu } else { &self.surroundings.device };
+        let device = if self.recipe.execution.parts > 1 { &Device::Cpu } else { &self.context.device };
         let dtype = self.method.params().dtype();
         let tensors = step_batch(batch, &self.recipe.normalisation, device, dtype)?;
-        let mut outcome = self.method.step(&tensors, self.moment())?;
+        let mut outcome = self.method.step(&tensors, self.progress())?;
         drop(tensors);
         let _update = tracing::trace_span!("optimizer").entered();
         let start = Instant::now();
         let gradient_norm = match guard::check(&outcome)? {
             Verdict::Sound(norm) => norm,
-            Verdict::Diverged(what) => return Ok(Taken::Diverged { what, outcome }),
+            Verdict::Diverged(what) => return Ok(StepResult::Diverged { what, outcome }),
         };
         clip(&mut outcome.gradients, gradient_norm, self.recipe.gradient.clip_norm)?;
         self.optimizer.step(self.method.params(), &mut outcome.gradients, learning_rate)?;
@@ -354,7 +377,7 @@ impl Trainer {
             metrics: outcome.metrics,
             ..StepReport::default()
         };
-        Ok(Taken::Whole { report, spent })
+        Ok(StepResult::Whole { report, spent })
     }
 
     /// The rate of the next step.
@@ -363,14 +386,14 @@ impl Trainer {
     }
 
     /// Where in the run the next step is.
-    pub(crate) fn moment(&self) -> Moment {
-        Moment { step: self.step, total: self.total_steps() }
+    pub(crate) fn progress(&self) -> Progress {
+        Progress { step: self.step, total: self.total_steps() }
     }
 
     /// `run.json` of a run that begins; command line, host and device are left to whoever knows them.
     pub fn info(&self) -> RunInfo {
         RunInfo {
-            version: self.surroundings.version.clone(),
+            version: self.context.version.clone(),
             seed: self.recipe.seed,
             data_fingerprint: self.fingerprint.clone(),
             ..RunInfo::default()
@@ -385,7 +408,7 @@ impl Trainer {
     /// What is written beside the weights.
     pub fn description(&self) -> Description {
         Description {
-            version: self.surroundings.version.clone(),
+            version: self.context.version.clone(),
             method: self.recipe.method(),
             preprocessing: Preprocessing {
                 size: self.recipe.augmentation.size,
@@ -400,7 +423,19 @@ impl Trainer {
     }
 }
 
-/// What the values of a pairwise layout are, for modules.
+/// The values of a layout of views, for modules.
+fn view_values(policy: &Policy, layout: &ParamLayout) -> Vec<ViewValue> {
+    let value = |(value, (&mean, &std)): (ParamValue, (&f32, &f32))| ViewValue {
+        name: value.name.into(),
+        augmentation: value.augmentation.into(),
+        mean,
+        std,
+        flag: value.unit == FLAG,
+    };
+    layout.values(policy).into_iter().zip(layout.mean.iter().zip(&layout.std)).map(value).collect()
+}
+
+/// The values of a pairwise layout, for modules.
 fn pair_values(policy: &Policy, layout: &ParamLayout) -> Vec<PairValue> {
     let value = |(value, (&mean, &std)): (ParamValue, (&f32, &f32))| PairValue {
         name: value.name.into(),

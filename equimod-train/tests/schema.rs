@@ -74,7 +74,7 @@ fn whole_recipes_of_every_kind_are_taken_and_defaults_are_those_of_the_recipe() 
     let schema = recipe_schema(&BUILT_IN);
     let validator = Validator::new(schema.clone());
     let mut kinds = Vec::new();
-    for section in ["objective", "optimizer"] {
+    for section in ["objective", "optimizer", "backbone"] {
         for variant in schema["properties"][section]["anyOf"].as_array().unwrap() {
             let properties = variant["properties"].as_object().unwrap();
             let kind = properties["kind"]["const"].as_str().unwrap();
@@ -88,7 +88,10 @@ fn whole_recipes_of_every_kind_are_taken_and_defaults_are_those_of_the_recipe() 
             }
         }
     }
-    assert_eq!(kinds[..ObjectiveConfig::LIST.len()], ObjectiveConfig::LIST.map(|(name, _)| name));
+    assert_eq!(
+        kinds[..ObjectiveConfig::LIST.len()],
+        ObjectiveConfig::LIST.iter().map(|entry| entry.name).collect::<Vec<_>>()
+    );
     let head = schema["properties"]["objective"]["anyOf"][0]["properties"]["projection_head"]["description"].as_str();
     let parts = ["g_inv, from features", "widths joined by `-`", "e.g. `2048-2048-128 bn-`"];
     assert!(parts.iter().all(|part| head.unwrap().contains(part)), "{head:?}");

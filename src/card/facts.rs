@@ -5,25 +5,22 @@ use std::time::Duration;
 use anyhow::Context;
 use candle_core::Device;
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
-use equimod_core::{Description, MethodConfig, Model, Stem};
+use equimod_core::{BackboneConfig, Description, Entry, MethodConfig, Model, ResNetConfig, Stem};
 use equimod_eval::ResultRow;
-use equimod_eval::results::{Results, markdown};
+use equimod_eval::results::{Results, TOP_1, markdown};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::SHUFFLED;
 use super::front_matter::front_matter;
-use super::methods::{Part, has_equimod, modules, parts};
-use crate::evaluation::TOP_1;
-use crate::export::run::{RESULTS_FILE, TABLE_FILE};
-use crate::export::{Files, LibraryName, OTHERS, Training, library_name};
-use crate::hub::reference::PREFIX;
+use super::methods::{entries, modules};
+use crate::artifact::{Files, OTHERS, RESULTS_FILE, TABLE_FILE, Training};
 use crate::output::duration;
+use crate::reference::PREFIX;
 
 /// Protocols, those first whose number says most about a backbone.
 const CLAIMS: [&str; 3] = ["linear", "logistic", "knn"];
 const EQUIVARIANCE: &str = "absolute equivariance";
-/// The control of it.
-pub const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
 /// The licences of the bundled pictures.
 const BUNDLED: &str = "Noto Emoji (Apache-2.0) and Twemoji (CC-BY 4.0).";
 const UNKNOWN: &str = "their licence is not recorded here; ask whoever published them.";
@@ -66,9 +63,16 @@ struct NetworkFacts {
     /// Whether torchvision and candle know it by that name, too.
     in_torchvision: bool,
     in_candle: bool,
+    architecture: String,
+    /// How torchvision makes it, if it is a ResNet.
+    resnet: Option<ResNetFacts>,
+}
+
+/// The arguments of torchvision's ResNet.
+#[derive(Debug, Serialize)]
+struct ResNetFacts {
     /// Whether torchvision's network becomes it by changes of its layers.
     from_torchvision: bool,
-    architecture: &'static str,
     cifar: bool,
     stem_padding: usize,
     stem_relu: bool,
@@ -88,7 +92,7 @@ struct MethodFacts {
     step: u64,
     seed: u64,
     version: String,
-    citations: Vec<Part>,
+    citations: Vec<Entry>,
 }
 
 /// What training took, where a run directory said so.
@@ -130,7 +134,7 @@ impl Facts {
         let training = training.transpose()?.flatten().map(TrainingFacts::of).unwrap_or_default();
         let said = |key: &str| ours.or(config.get(OTHERS)).and_then(|said| Some(said.get(key)?.as_str()?.to_owned()));
         let licence = said("licence");
-        let short = display(network.architecture);
+        let short = display(&network.architecture);
         let title = match (repository, &method.method) {
             (Some(repository), _) => repository.rsplit('/').next().unwrap_or(repository).to_owned(),
             (None, Some(method)) => format!("{short}, {method}"),
@@ -164,16 +168,15 @@ impl NetworkFacts {
         let bytes = files.get(MODEL_FILE).context("an export has weights")?;
         let model = Model::from_bytes(bytes, MODEL_FILE.as_ref(), &Device::Cpu)?;
         let backbone = model.backbone_config()?;
-        let (architecture, stem) = (backbone.architecture, backbone.stem);
-        let known = library_name(&backbone);
+        let settings = backbone.settings();
+        let known = settings.library_name();
         let has = |library: fn(LibraryName) -> bool| known.is_some_and(library);
-        let standard = ResNetConfig::default();
-        let is_grouped = (backbone.groups, backbone.width_per_group) != (standard.groups, standard.width_per_group);
-        let shape = backbone.to_string();
-        let shape = shape.split_once(", ").map_or("", |(_, shape)| shape);
         let preprocessing = description.map_or(&model.preprocessing, |description| &description.preprocessing);
         Ok(Self {
-            network: format!("{} ({shape})", display(architecture.name())),
+            network: match settings.describe().split_once(", ") {
+                Some((name, variant)) => format!("{} ({variant})", display(name)),
+                None => display(&settings.describe()),
+            },
             features: model.backbone().features(),
             size: preprocessing.size,
             mean: list(&preprocessing.normalisation.mean),
@@ -181,25 +184,38 @@ impl NetworkFacts {
             timm: known.map(|known| known.name),
             in_torchvision: has(|known| known.torchvision),
             in_candle: has(|known| known.candle),
-            from_torchvision: stem != Stem::Deep && !backbone.average_shortcut && !is_grouped,
-            architecture: architecture.name(),
-            cifar: stem == Stem::Cifar,
-            stem_padding: backbone.padding(),
-            stem_relu: backbone.stem_relu,
-            max_pool: backbone.pools(),
-            width: backbone.width,
-            block: if architecture.expansion() == 1 { "BasicBlock" } else { "Bottleneck" },
-            blocks: format!("{:?}", architecture.blocks()),
+            architecture: settings.name().to_owned(),
+            resnet: match &backbone {
+                BackboneConfig::ResNet(config) => Some(ResNetFacts::of(config)),
+                _ => None,
+            },
         })
+    }
+}
+
+impl ResNetFacts {
+    fn of(config: &ResNetConfig) -> Self {
+        let standard = ResNetConfig::default();
+        let is_grouped = (config.groups, config.width_per_group) != (standard.groups, standard.width_per_group);
+        Self {
+            from_torchvision: config.stem != Stem::Deep && !config.average_shortcut && !is_grouped,
+            cifar: config.stem == Stem::Cifar,
+            stem_padding: config.padding(),
+            stem_relu: config.stem_relu,
+            max_pool: config.pools(),
+            width: config.width,
+            block: if config.architecture.expansion() == 1 { "BasicBlock" } else { "Bottleneck" },
+            blocks: format!("{:?}", config.architecture.blocks()),
+        }
     }
 }
 
 impl MethodFacts {
     fn of(description: &Description) -> Self {
-        let citations = parts(&description.method);
+        let citations = entries(&description.method);
         Self {
             method: Some(named(&citations)),
-            equimod: has_equimod(&description.method),
+            equimod: description.method.equivariance.equimod.is_some(),
             target: description.target,
             modules: heads(&description.method),
             step: description.step,
@@ -260,8 +276,8 @@ fn is_headline(row: &ResultRow) -> bool {
 }
 
 /// `SimCLR + EquiMod`
-fn named(parts: &[Part]) -> String {
-    parts.iter().map(|part| part.name).collect::<Vec<_>>().join(" + ")
+fn named(entries: &[Entry]) -> String {
+    entries.iter().map(|entry| entry.title).collect::<Vec<_>>().join(" + ")
 }
 
 /// `resnet18` as papers write it.
@@ -328,7 +344,7 @@ fn again(training: &Training) -> String {
 }
 
 fn heads(method: &MethodConfig) -> String {
-    let modules: Vec<&str> = modules(method).iter().map(|part| part.name).collect();
+    let modules: Vec<&str> = modules(method).iter().map(|module| module.title).collect();
     match modules.as_slice() {
         [] => "the objective's; there is no equivariance module".into(),
         names => format!("the objective's, and those of {}", names.join(", ")),

@@ -2,13 +2,13 @@
 
 use equimod_core::MethodConfig;
 use equimod_eval::ResultRow;
+use equimod_eval::results::TOP_1;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::facts::SHUFFLED;
-use super::methods::parts;
-use crate::evaluation::TOP_1;
-use crate::hub::reference::{PREFIX, Reference};
+use super::SHUFFLED;
+use super::methods::entries;
+use crate::reference::{PREFIX, Reference};
 
 #[derive(Serialize)]
 struct FrontMatter<'a> {
@@ -34,8 +34,8 @@ pub fn front_matter(
 ) -> anyhow::Result<String> {
     let mut tags: Vec<String> = ["equimod", "image-feature-extraction"].map(str::to_owned).into();
     tags.extend(method.map(|_| "self-supervised-learning".to_owned()));
-    let named = method.map(parts).unwrap_or_default();
-    tags.extend(named.iter().map(|part| format!("arxiv:{}", part.arxiv)));
+    let named = method.map(entries).unwrap_or_default();
+    tags.extend(named.iter().map(|entry| format!("arxiv:{}", entry.arxiv)));
     tags.dedup();
     let mut entries: Vec<Value> = Vec::new();
     for row in rows.iter().filter(|row| row.metric != SHUFFLED) {

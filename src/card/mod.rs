@@ -9,12 +9,11 @@ use equimod_core::checkpoint::sha256;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 
-use crate::export::Files;
+use crate::artifact::Files;
 use facts::Facts;
 
-/// The card.
-pub const CARD_FILE: &str = "README.md";
-
+/// Metric of equivariance with the parameters of other views: its control.
+const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
 const TEMPLATE: &str = include_str!("../../assets/card/README.md.jinja");
 /// The last line of a card, by which one that nobody edited is known.
 const SEAL: (&str, &str) = ("\n<!-- made by equimod, sha256 of what is above: ", " -->\n");

@@ -46,8 +46,11 @@ pub enum Command {
   equimod pretrain --out out/mine --resume")]
     Pretrain(Pretrain),
     /// Run a learning-rate range test of a recipe.
-    #[command(name = "find-lr", after_help = "Example:
-  equimod find-lr --recipe quick --least 0.01 --most 50")]
+    #[command(
+        name = "find-lr",
+        after_help = "Example:
+  equimod find-lr --recipe quick --least 0.01 --most 50"
+    )]
     FindRate(FindRate),
     /// Compare runs on one page: curves, recipe differences and results.
     #[command(after_help = "Example:

@@ -9,13 +9,14 @@ use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, MODEL_FILE};
 use serde_json::json;
 
-use crate::card::CARD_FILE;
+use crate::artifact::CARD_FILE;
+use crate::artifact::Files;
 use crate::cli::Export;
 use crate::exit::Usage;
 use crate::export::run::RunFiles;
 use crate::export::sums::SUMS_FILE;
 use crate::export::verify::{Verified, ensure_finite, verify};
-use crate::export::{Files, Told, files, folder};
+use crate::export::{Told, files, folder};
 use crate::hub::Weights;
 use crate::models::Local;
 use crate::{models, output};

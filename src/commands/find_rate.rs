@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::report::{Plot, ReportData, Section, Series, render};
-use equimod_train::{RateSearch, RateStep, Surroundings, Trainer};
+use equimod_train::{RateSearch, RateStep, TrainContext, Trainer};
 
 use crate::cli::FindRate;
 use crate::exit::Usage;
@@ -23,8 +23,8 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
     let (recipe, _) = asked(&arguments.recipe.recipe, &settings(&arguments.recipe))?;
     let (dataset, _) = training(&recipe.data.source, Reading { oriented: recipe.data.apply_orientation })?;
     let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
-    let surroundings = Surroundings::alone(device::open(&arguments.device.device)?, threads, version);
-    let mut trainer = Trainer::new(recipe.clone(), dataset, surroundings)?;
+    let context = TrainContext::alone(device::open(&arguments.device.device)?, threads, version);
+    let mut trainer = Trainer::new(recipe.clone(), dataset, context)?;
     let bar = Count::new("steps", arguments.steps as usize);
     let mut done = 0;
     let search = trainer.search_rates(least, most, arguments.steps as usize, |_| {

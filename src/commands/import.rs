@@ -45,10 +45,10 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
         output::json(&value)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let config = model.backbone_config()?;
     let mut text = format!(
-        "{}: {config}, {} features\nkeys      {}\n",
+        "{}: {}, {} features\nkeys      {}\n",
         out.display(),
+        model.backbone_config()?.settings().describe(),
         model.backbone().features(),
         report.summary()
     );

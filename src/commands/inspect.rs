@@ -6,8 +6,9 @@ use std::fs::File;
 use std::io::Read;
 use std::process::ExitCode;
 
+use equimod_core::Preprocessing;
 use equimod_core::checkpoint::LoadReport;
-use equimod_core::model::{Certainty, Choices, Preprocessing};
+use equimod_core::model::{Certainty, Choices};
 use equimod_core::torch_file::is_torch;
 use equimod_core::{Error, Model};
 use serde_json::json;
@@ -195,8 +196,7 @@ fn as_text(arguments: &Inspect, model: &Model) -> anyhow::Result<String> {
     if !parts.is_empty() {
         text += &format!(" ({})", parts.join(", "));
     }
-    let backbone = model.backbone_config()?;
-    text += &format!("\nbackbone    {backbone}");
+    text += &format!("\nbackbone    {}", model.backbone_config()?.settings().describe());
     if model.imported.is_some() {
         text += &format!("\n{}", assumptions(model, "code        ").trim_end());
     }

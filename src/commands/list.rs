@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use equimod_core::{Architecture, EquivarianceConfig, ObjectiveConfig};
+use equimod_core::{Architecture, BackboneConfig, Entry, EquivarianceConfig, ObjectiveConfig};
 use equimod_data::{AugmentationConfig, Policy};
 use equimod_eval::results::Results;
 use equimod_train::{find, recipe_schema};
@@ -85,15 +85,18 @@ fn as_text(lists: &[(&str, Entries)], what: Option<Listed>) -> String {
 
 /// The title and entries of a list; `None` for a schema, which is none.
 fn list(what: Listed) -> Option<(&'static str, Entries)> {
+    let entries = |list: &[Entry]| list.iter().map(|entry| (entry.name.to_owned(), entry.line())).collect();
     let owned = |list: &[(&str, &str)]| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
     Some(match what {
         Listed::Recipes => {
             ("Recipes", RECIPES.iter().map(|recipe| (recipe.name.to_owned(), about(recipe.text))).collect())
         }
-        Listed::Objectives => ("Objectives", owned(&ObjectiveConfig::LIST)),
-        Listed::Modules => ("Modules", owned(&EquivarianceConfig::LIST)),
+        Listed::Objectives => ("Objectives", entries(ObjectiveConfig::LIST)),
+        Listed::Modules => ("Modules", entries(EquivarianceConfig::LIST)),
         Listed::Backbones => {
-            ("Backbones", Architecture::ALL.iter().map(|a| (a.name().to_owned(), backbone(*a))).collect())
+            let resnets = Architecture::ALL.iter().map(|a| (a.name().to_owned(), backbone(*a)));
+            let others = BackboneConfig::LIST.iter().filter(|kind| kind.name != "resnet");
+            ("Backbones", resnets.chain(others.map(|kind| (format!("kind {}", kind.name), kind.line()))).collect())
         }
         Listed::Augmentations => {
             let mut list: Entries = owned(AugmentationConfig::LIST);

@@ -15,8 +15,8 @@ use equimod_eval::logistic::LogisticConfig;
 use equimod_eval::results::{FORMAT, Results, markdown, plain};
 use equimod_eval::{Crop, Input, ResultRow};
 use equimod_train::{
-    Ending, JsonLines, Origin, Pace, Probe, Recipe, RunDirectory, RunInfo, Sink, Status, Surroundings, TensorBoard,
-    TextLog, Trainer, changes, resolve,
+    Ending, JsonLines, Origin, Pace, Probe, Recipe, RunDirectory, RunInfo, Sink, Status, TensorBoard, TextLog,
+    TrainContext, Trainer, changes, resolve,
 };
 
 use crate::allocator::MEMORY;
@@ -55,9 +55,8 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     recipe.data.source = source;
     let signals = Signals::default();
     let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
-    let surroundings =
-        Surroundings { stop: signals.stop.clone(), ..Surroundings::alone(device.clone(), threads, version) };
-    let mut trainer = Trainer::new(recipe.clone(), dataset.clone(), surroundings)?;
+    let context = TrainContext { stop: signals.stop.clone(), ..TrainContext::alone(device.clone(), threads, version) };
+    let mut trainer = Trainer::new(recipe.clone(), dataset.clone(), context)?;
     if arguments.dry_run {
         return dry_run(arguments, &recipe, &trainer);
     }
@@ -145,11 +144,12 @@ fn dry_run(arguments: &Pretrain, recipe: &Recipe, trainer: &Trainer) -> anyhow::
     let Forecast { bytes, time, taken } = forecast(recipe, trainer.parameters())?;
     let all = time.mul_f64(trainer.total_steps() as f64);
     let (images, side) = (recipe.data.batch, recipe.augmentation.size);
+    let flops = trainer.method().flops(images, side);
+    let flops = flops.map_or_else(String::new, |flops| format!(" is about {flops:.3e} floating-point operations,"));
     output::note(&format!(
-        "a step of {images} images has {:.0} MiB at most, is about {:.3e} floating-point operations, and takes about {} on \
+        "a step of {images} images has {:.0} MiB at most,{flops} and takes about {} on \
          this machine's CPU ({} for all; from steps of up to {taken}), loading aside",
         bytes / f64::from(1 << 20),
-        trainer.method().operations(images, side),
         short(time),
         duration(all)
     ));

@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::card::{self, CARD_FILE, is_edited};
+use crate::artifact::{CARD_FILE, Files};
+use crate::card::{self, is_edited};
 use crate::cli::Publish;
 use crate::exit::Usage;
-use crate::export::Files;
 use crate::export::sums::{self, SUMS_FILE};
 use crate::export::verify::loads;
 use crate::hub::{self, Publication};
 use crate::output;
+use crate::reference::ModelReference;
 
 /// Puts an export on the Hub.
 pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
@@ -60,7 +61,7 @@ pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
 
 fn repository(text: &str) -> Result<(&str, &str), Usage> {
     let wrong = || Usage(format!("--repo {text} is no repository of the Hub; write OWNER/NAME"));
-    let reference = hub::reference::ModelReference::parse(&format!("hf:{text}")).map_err(|_| wrong())?;
+    let reference = ModelReference::parse(&format!("hf:{text}")).map_err(|_| wrong())?;
     match (text.split_once('/'), reference.file, reference.revision) {
         (Some(parts), None, None) => Ok(parts),
         _ => Err(wrong()),

@@ -36,8 +36,7 @@ pub enum Rows {
     All,
 }
 
-/// The names of the metrics of predictions.
-pub const TOP_1: &str = "top-1 accuracy";
+pub use equimod_eval::results::TOP_1;
 const TOP_5: &str = "top-5 accuracy";
 pub const MEAN_PER_CLASS: &str = "mean per class accuracy";
 const CALIBRATION: &str = "expected calibration error";

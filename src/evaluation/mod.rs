@@ -103,7 +103,7 @@ fn preprocessing(model: &Model, input: Input) -> String {
 /// The network, for people.
 fn network(model: &Model) -> String {
     match &model.description {
-        Some(description) => description.method.backbone.0.to_string(),
+        Some(description) => description.method.backbone.settings().describe(),
         None => format!("a ResNet under torchvision's names, {} features", model.backbone().features()),
     }
 }

@@ -82,9 +82,11 @@ impl Evaluation<'_> {
         }
         if found.is_empty() && self.splits.designs.is_none() {
             let text = match offered(self.splits.train.as_ref()) {
-                none if none.is_empty() => "; a folder has them by class sub-folders, a table by a column, a shard by .cls \
+                none if none.is_empty() => {
+                    "; a folder has them by class sub-folders, a table by a column, a shard by .cls \
                                             or .json members"
-                    .into(),
+                        .into()
+                }
                 offered => offered,
             };
             return Err(wrong(&self.splits.name, format!("it has no labels{text}")));

@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::Context;
 use equimod_core::checkpoint::{sha256, write_atomic, write_folder};
 
-use super::Files;
 use super::sums::{SUMS_FILE, listed};
-use crate::card::{CARD_FILE, is_edited};
+use crate::artifact::CARD_FILE;
+use crate::artifact::Files;
+use crate::card::is_edited;
 
 /// Writes a new folder at once. In one that is there, each file is replaced by itself, those of an earlier export that this
 /// one lacks are removed, the sums come last, and everything else stays.

@@ -6,19 +6,14 @@ pub mod run;
 pub mod sums;
 pub mod verify;
 
-use std::collections::BTreeMap;
-
 use equimod_core::checkpoint::{to_imported_bytes, to_torch_bytes};
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{Model, checkpoint};
 use serde_json::Value;
 
-use crate::card::{self, CARD_FILE};
-pub use config::{LibraryName, OTHERS, Training, library_name};
+use crate::artifact::{CARD_FILE, Files};
+use crate::card;
 use run::RunFiles;
-
-/// The files of an export, by their names in it.
-pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// What is said of an export that its files do not say.
 #[derive(Clone, Debug, Default)]

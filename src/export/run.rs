@@ -11,17 +11,13 @@ use equimod_eval::results::{Results, markdown};
 use equimod_train::{Recipe, RunInfo, Status};
 use serde_json::Value;
 
-use super::{Files, OTHERS, Training, sums};
-use crate::card::CARD_FILE;
+use super::sums;
+use crate::artifact::{CARD_FILE, Files, OTHERS, RESULTS_FILE, TABLE_FILE, Training};
 use crate::exit::Usage;
 use crate::scan::{argument_without_path, last_part, without_paths};
 
 /// The recipe of a run in an export.
 pub const RECIPE_FILE: &str = "recipe.toml";
-/// Numbers, here and in each folder of evaluations.
-pub const RESULTS_FILE: &str = "results.json";
-/// The same as a table.
-pub const TABLE_FILE: &str = "results.md";
 const METRICS_FILE: &str = "metrics.jsonl";
 
 /// Files of a run, and what is said of it.

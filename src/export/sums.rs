@@ -6,8 +6,8 @@ use std::path::{Component, Path};
 use anyhow::{Context, bail};
 use equimod_core::checkpoint::sha256;
 
-use super::Files;
-use crate::card::CARD_FILE;
+use crate::artifact::CARD_FILE;
+use crate::artifact::Files;
 
 /// The file.
 pub const SUMS_FILE: &str = "SHA256SUMS";

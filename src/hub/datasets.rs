@@ -6,9 +6,9 @@ use equimod_data::Error;
 
 use super::client::Hub;
 use super::layout::splits;
-use super::reference::Reference;
 use super::repository::Repository;
 use super::{Fetched, Wanted};
+use crate::reference::Reference;
 
 /// The branch on which the Hub keeps what it made of data sets in other formats.
 const CONVERTED: &str = "refs/convert/parquet";

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::reference::Reference;
+use crate::reference::Reference;
 use crate::split_names::split_of;
 
 /// A file's configuration, if it is in a folder of one, and its split.

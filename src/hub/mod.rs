@@ -18,7 +18,6 @@ mod patience;
 mod publish;
 #[cfg(feature = "hub")]
 mod record;
-pub mod reference;
 #[cfg(feature = "hub")]
 mod repository;
 #[cfg(feature = "hub")]
@@ -27,9 +26,8 @@ mod token;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use reference::{ModelReference, Reference};
-
-use crate::export::Files;
+use crate::artifact::Files;
+use crate::reference::{ModelReference, Reference};
 use crate::scan;
 
 /// Files on this machine.

@@ -6,9 +6,9 @@ use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
 use hf_hub::repository::RepoTypeModel;
 
 use super::client::Hub;
-use super::reference::ModelReference;
 use super::repository::{Kind, Located, Repository};
 use super::{FetchedModel, Weights};
+use crate::reference::ModelReference;
 
 /// How files of PyTorch end.
 const PYTORCH: [&str; 5] = [".bin", ".pth", ".pt", ".ckpt", ".pth.tar"];

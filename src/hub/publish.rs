@@ -10,7 +10,8 @@ use super::patience::{Heard, Trouble};
 use super::repository::{Bar, Kind, MAIN, unreachable};
 use super::token::Token;
 use super::{Publication, Published};
-use crate::card::{CARD_FILE, is_edited};
+use crate::artifact::CARD_FILE;
+use crate::card::is_edited;
 use crate::export::sums::{self, SUMS_FILE};
 use crate::output::{self, Count};
 

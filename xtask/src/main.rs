@@ -1,6 +1,8 @@
 //! Every check of the workspace in one command: `cargo xtask check`.
 #![allow(clippy::print_stderr)] // A tool for people at a terminal.
 
+mod modules;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Instant;
@@ -57,12 +59,15 @@ fn main() -> anyhow::Result<()> {
         ["check"] => check(),
         ["test"] => test(),
         ["dependencies"] => dependencies(),
+        ["modules"] => modules::check(),
         ["memory"] => memory(),
         ["endurance"] => endurance("200"),
         ["endurance", kills] => endurance(kills),
         ["fuzz"] => fuzz(FUZZ_SECONDS),
         ["fuzz", seconds] => fuzz(seconds.parse().context("give the seconds for each target as a whole number")?),
-        _ => bail!("usage: cargo xtask check | test | dependencies | memory | endurance [KILLS] | fuzz [SECONDS]"),
+        _ => bail!(
+            "usage: cargo xtask check | test | dependencies | modules | memory | endurance [KILLS] | fuzz [SECONDS]"
+        ),
     }
 }
 
@@ -71,6 +76,8 @@ const ALL: &str = "--features=mnist";
 
 fn check() -> anyhow::Result<()> {
     dependencies()?;
+    eprintln!("» circular dependencies of modules");
+    modules::check()?;
     cargo(&["fmt", "--all", "--check"], &[])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--release", ALL, "--", "-D", "warnings"], &[])?;
     // The command without the Hub and without MNIST.

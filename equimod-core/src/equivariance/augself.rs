@@ -8,15 +8,17 @@ use candle_core::{D, DType, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::build::{BuildContext, PairValue};
+use crate::build::BuildContext;
 use crate::collective::Collective;
 use crate::equivariance::cross_entropy::cross_entropy;
 use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs};
 use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::{ObjectiveConfig, mean_over_rows};
 use crate::optim::Weight;
+use crate::parameters::PairValue;
 use crate::params::Scope;
-use crate::step::{StepContext, Tap, Term, scalar};
+use crate::step::{StepContext, Term, scalar};
+use crate::tape::Tap;
 use crate::{Error, Result};
 
 /// An augmentation whose parameters are predicted, with the weight of its loss: `random-resized-crop 0.5`.

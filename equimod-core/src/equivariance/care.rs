@@ -12,7 +12,8 @@ use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::{ObjectiveConfig, mean_over_rows, normalise_rows, spread};
 use crate::optim::Weight;
 use crate::params::Scope;
-use crate::step::{StepContext, Tap, Term};
+use crate::step::{StepContext, Term};
+use crate::tape::Tap;
 
 /// Settings of [`Care`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

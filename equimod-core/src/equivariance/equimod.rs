@@ -18,7 +18,8 @@ use crate::objective::{
 };
 use crate::optim::Weight;
 use crate::params::Scope;
-use crate::step::{StepContext, Tap, Term};
+use crate::step::{StepContext, Term};
+use crate::tape::Tap;
 
 /// How predictions are compared with the embeddings of views.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,4 +1,7 @@
-//! Equivariance modules: what keeps in the features how an augmentation moves them.
+//! Equivariance modules, which keep in the features how an augmentation moves them.
+//!
+//! A new module is one file here and one line in the table of [`EquivarianceConfig`]. One that lives outside of this crate
+//! is given to [`Method::with_modules`](crate::Method::with_modules).
 
 mod augself;
 mod care;
@@ -32,7 +35,9 @@ use crate::head::HeadSpec;
 use crate::objective::ObjectiveConfig;
 use crate::optim::Weight;
 use crate::params::Scope;
-use crate::step::{StepContext, Tap, Term};
+use crate::registry::Entry;
+use crate::step::{StepContext, Term};
+use crate::tape::Tap;
 use crate::{Error, Result};
 
 /// What a module needs in a batch; the loader provides exactly that.
@@ -155,31 +160,46 @@ pub trait ModuleSettings {
     }
 }
 
-/// Which modules are on, with their settings. Empty: the plain objective.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct EquivarianceConfig {
-    /// Prediction of the view's embedding from the clean picture and the parameters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub equimod: Option<EquiModConfig>,
-    /// Prediction of the parameters from both views.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub augself: Option<AugSelfConfig>,
-    /// Prediction of a small view's rotation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub essl: Option<EsslConfig>,
-    /// Half of the features invariant, half equivariant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub split: Option<SplitConfig>,
-    /// The objective's predictor is told the parameters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub conditional: Option<ConditionalConfig>,
-    /// Augmentations that keep angles between embeddings.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub care: Option<CareConfig>,
-    /// Transformations coded by pairs of features.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stl: Option<StlConfig>,
+macro_rules! modules {
+    ($($name:ident($settings:ty) $title:literal $arxiv:literal $about:literal)*) => {
+        /// Which modules are on, with their settings. Empty: the plain objective.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct EquivarianceConfig {
+            $(#[doc = $about] #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$settings>,)*
+        }
+
+        impl EquivarianceConfig {
+            /// Every module.
+            pub const LIST: &[Entry] =
+                &[$(Entry { name: stringify!($name), title: $title, arxiv: $arxiv, about: $about }),*];
+
+            /// Every module on, with its defaults.
+            pub fn all() -> Self {
+                Self { $($name: Some(Default::default())),* }
+            }
+
+            /// The modules that are on, by name.
+            pub fn on(&self) -> Vec<(&'static str, &dyn ModuleSettings)> {
+                let mut on: Vec<(&'static str, &dyn ModuleSettings)> = Vec::new();
+                $(on.extend(self.$name.as_ref().map(|settings| (stringify!($name), settings as &dyn ModuleSettings)));)*
+                on
+            }
+        }
+    };
+}
+
+modules! {
+    equimod(EquiModConfig) "EquiMod" "2211.01244"
+        "predicts a view's embedding from the original image and the parameters"
+    augself(AugSelfConfig) "AugSelf" "2111.09613" "predicts the parameters from one view to the other from both"
+    essl(EsslConfig) "E-SSL" "2111.00899" "predicts by how many quarters a small view is rotated"
+    split(SplitConfig) "a feature split after SIE" "2302.10283"
+        "half of the features invariant, half moved by a hypernetwork"
+    conditional(ConditionalConfig) "a conditional predictor" "2211.01244"
+        "gives the parameters to the objective's predictor"
+    care(CareConfig) "CARE" "2306.13924" "augmentations that keep the angles between embeddings"
+    stl(StlConfig) "STL" "2501.08712" "codes a transformation from a pair and applies it to another image"
 }
 
 /// A built module with its name and weight.
@@ -193,53 +213,6 @@ pub struct NamedModule {
 }
 
 impl EquivarianceConfig {
-    /// Every module: name in recipes, one line.
-    pub const LIST: [(&'static str, &'static str); 7] = [
-        (
-            "equimod",
-            "predicts a view's embedding from the clean picture and the parameters (EquiMod, arXiv 2211.01244)",
-        ),
-        ("augself", "predicts the parameters from one view to the other from both (AugSelf, arXiv 2111.09613)"),
-        ("essl", "predicts by how many quarters a small view is turned (E-SSL, arXiv 2111.00899)"),
-        ("split", "half of the features invariant, half moved by a hypernetwork (after SIE, arXiv 2302.10283)"),
-        ("conditional", "tells the objective's predictor the parameters (conditional BYOL, see the documentation)"),
-        ("care", "augmentations that keep the angles between embeddings (CARE, arXiv 2306.13924)"),
-        ("stl", "codes a transformation from a pair and applies it to another picture (STL, arXiv 2501.08712)"),
-    ];
-
-    /// Every module on, with its defaults.
-    pub fn all() -> Self {
-        Self {
-            equimod: Some(Default::default()),
-            augself: Some(Default::default()),
-            essl: Some(Default::default()),
-            split: Some(Default::default()),
-            conditional: Some(Default::default()),
-            care: Some(Default::default()),
-            stl: Some(Default::default()),
-        }
-    }
-
-    /// The modules that are on, by name.
-    pub fn on(&self) -> Vec<(&'static str, &dyn ModuleSettings)> {
-        fn part<'a>(
-            name: &'static str,
-            settings: &'a Option<impl ModuleSettings>,
-        ) -> Option<(&'static str, &'a dyn ModuleSettings)> {
-            settings.as_ref().map(|settings| (name, settings as &dyn ModuleSettings))
-        }
-        let parts = [
-            part("equimod", &self.equimod),
-            part("augself", &self.augself),
-            part("essl", &self.essl),
-            part("split", &self.split),
-            part("conditional", &self.conditional),
-            part("care", &self.care),
-            part("stl", &self.stl),
-        ];
-        parts.into_iter().flatten().collect()
-    }
-
     /// Builds the modules, each under its name in `scope`.
     pub fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Vec<NamedModule>> {
         let mut modules = Vec::new();

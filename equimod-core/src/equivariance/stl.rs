@@ -12,7 +12,8 @@ use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::{ObjectiveConfig, negative_weights, nt_xent, spread, temperature_problems};
 use crate::optim::Weight;
 use crate::params::Scope;
-use crate::step::{StepContext, Tap, Term, scalars};
+use crate::step::{StepContext, Term, scalars};
+use crate::tape::Tap;
 
 /// Pictures that share a transformation.
 const PAIR: usize = 2;

@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use super::assumptions::{Choices, Imported, settle};
 use super::origin::{Origin, Traces, lookalike, recognize};
-use super::{Network, Preprocessing, new_backbone, stranger};
-use crate::backbone::{Architecture, ResNetConfig, Stem};
+use super::{Network, new_backbone, stranger};
+use crate::backbone::{Architecture, BackboneConfig, ResNetConfig, Stem};
 use crate::checkpoint::{self, LoadReport};
+use crate::images::Preprocessing;
 use crate::names::{Renamed, renamed};
 use crate::{Error, Result};
 
@@ -68,7 +69,8 @@ pub(super) fn from_names(
     let (config, preprocessing, assumptions) =
         settle(shapes, first_stage, (imported.as_ref(), origin.as_ref(), choices));
     check(&config, &preprocessing, path)?;
-    let (backbone, params) = new_backbone(&config, 0, device)?;
+    let network = BackboneConfig::ResNet(config.clone());
+    let (backbone, params) = new_backbone(&network, preprocessing.size, 0, device, None)?;
     for (name, slot) in params.iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
         // Absent from files of old PyTorch versions, and without effect here.
         if !tensors.contains_key(name) {
@@ -87,9 +89,8 @@ pub(super) fn from_names(
     };
     let code = origin.map(|origin| origin.code).or(imported.and_then(|imported| imported.code));
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let imported =
-        Imported { version, backbone: config.clone(), preprocessing: preprocessing.clone(), code, assumptions };
-    Ok(Found { network: Network::of((backbone, params), config), preprocessing, report, imported })
+    let imported = Imported { version, backbone: config, preprocessing: preprocessing.clone(), code, assumptions };
+    Ok(Found { network: Network::of((backbone, params), network), preprocessing, report, imported })
 }
 
 /// An error with the tensors that were not read, where there are any.

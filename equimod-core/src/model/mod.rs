@@ -20,14 +20,15 @@ pub use assumptions::{Assumption, Certainty, Choices, Imported};
 pub use folder::{CONFIG_FILE, Exported, HEADS_FILE};
 pub use locate::{checkpoint_folders, files_of_pytorch};
 
-use crate::backbone::{Backbone, BackboneConfig, ResNetConfig};
-use crate::build::Parameters;
+use crate::backbone::{Backbone, BackboneBuilder, BackboneConfig, BackboneContext};
+use crate::build::Placement;
 use crate::checkpoint::{self, LoadReport, TensorFile};
 use crate::collective::SingleProcess;
 use crate::execution::Execution;
-use crate::images::Normalisation;
-use crate::method::{Method, MethodConfig, Placement};
+use crate::images::Preprocessing;
+use crate::method::{Extensions, Method, MethodConfig};
 use crate::nn::Mode;
+use crate::parameters::Parameters;
 use crate::params::ParamStore;
 use crate::tape::Features;
 use crate::torch_file::{self, TorchFile};
@@ -45,15 +46,6 @@ pub const TARGET_FILE: &str = "target.safetensors";
 
 /// What the names of a method's backbone begin with.
 const BACKBONE: &str = "backbone.";
-
-/// How pictures enter the network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Preprocessing {
-    /// Side of the square input, in pixels.
-    pub size: usize,
-    /// Of pixel values in [0, 1].
-    pub normalisation: Normalisation,
-}
 
 /// What is written beside the weights, so that they can be used without the recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,11 +72,11 @@ pub struct Description {
 /// The network of a MODEL.
 enum Network {
     Method(Box<Method>),
-    Backbone { backbone: Box<dyn Backbone>, params: ParamStore, config: ResNetConfig },
+    Backbone { backbone: Box<dyn Backbone>, params: ParamStore, config: BackboneConfig },
 }
 
 impl Network {
-    fn of((backbone, params): (Box<dyn Backbone>, ParamStore), config: ResNetConfig) -> Self {
+    fn of((backbone, params): (Box<dyn Backbone>, ParamStore), config: BackboneConfig) -> Self {
         Self::Backbone { backbone, params, config }
     }
 }
@@ -108,29 +100,36 @@ pub struct Model {
     pub guessed: bool,
     /// Of weights of another code: what names and shapes do not say, and what was assumed.
     pub imported: Option<Imported>,
+    /// Builds the backbone, where it is a custom one.
+    custom: Option<BackboneBuilder>,
 }
 
 impl Model {
     /// Reads a MODEL onto `device`, in f32.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
-        Self::located(locate(path, MODEL_FILE)?, device)
+        Self::located(locate(path, MODEL_FILE)?, device, None)
+    }
+
+    /// As [`load`](Self::load), of a MODEL whose backbone is a custom one, which `backbone` builds.
+    pub fn load_with_backbone(path: &Path, device: &Device, backbone: BackboneBuilder) -> Result<Self> {
+        Self::located(locate(path, MODEL_FILE)?, device, Some(backbone))
     }
 
     /// Reads the target network of a run or a checkpoint.
     pub fn load_target(path: &Path, device: &Device) -> Result<Self> {
-        let model = Self::located(locate(path, TARGET_FILE)?, device)?;
+        let model = Self::located(locate(path, TARGET_FILE)?, device, None)?;
         match model.description.as_ref().is_some_and(|description| description.target) {
             true => Ok(model),
             false => Err(Error::checkpoint(&model.path, "it is no target network; give the run or the checkpoint")),
         }
     }
 
-    fn located(located: Located, device: &Device) -> Result<Self> {
+    fn located(located: Located, device: &Device, custom: Option<BackboneBuilder>) -> Result<Self> {
         let Located { file, bytes, config, mut skipped } = located;
         let config = config.map(|text| FolderConfig::read(&text, &file)).transpose()?.unwrap_or_default();
         let mut model = match &config.equimod {
-            Some(exported) => from_export(exported, &bytes, &file, device)?,
-            None => Self::read(&bytes, &file, config.described(), device)?,
+            Some(exported) => from_export(exported, &bytes, &file, device, custom)?,
+            None => Self::read(&bytes, &file, config.described(), device, custom)?,
         };
         skipped.append(&mut model.skipped);
         Ok(Self { skipped, ..model })
@@ -138,13 +137,20 @@ impl Model {
 
     /// As [`load`](Self::load), from the bytes of a `.safetensors` file; `path` is what it is called.
     pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Self> {
-        Self::read(bytes, path, None, device)
+        Self::read(bytes, path, None, device, None)
     }
 
-    fn read(bytes: &[u8], path: &Path, beside: Option<Origin>, device: &Device) -> Result<Self> {
+    fn read(
+        bytes: &[u8],
+        path: &Path,
+        beside: Option<Origin>,
+        device: &Device,
+        custom: Option<BackboneBuilder>,
+    ) -> Result<Self> {
         let read = checkpoint::from_bytes(bytes, path, device)?;
         if let Some(text) = read.description {
-            return Ok(from_description(&described(&text, path)?, read.tensors, path, device)?.of(path, bytes));
+            let description = described(&text, path)?;
+            return Ok(from_description(&description, read.tensors, path, device, custom)?.of(path, bytes));
         }
         let file = ForeignFile { described: beside, ..foreign(read, path)? };
         Ok(Self::of_others(file, (None, &Choices::default()), path, device)?.of(path, bytes))
@@ -176,8 +182,8 @@ impl Model {
         description: Option<Description>,
         report: LoadReport,
     ) -> Self {
-        let (path, sha256, skipped, imported) = Default::default();
-        Self { network, preprocessing, description, path, sha256, report, skipped, guessed: false, imported }
+        let (path, sha256, skipped, imported, custom) = Default::default();
+        Self { network, preprocessing, description, path, sha256, report, skipped, guessed: false, imported, custom }
     }
 
     fn of(self, path: &Path, bytes: &[u8]) -> Self {
@@ -187,19 +193,9 @@ impl Model {
     /// The same network before training: initial weights from the run's seed (0 where none is recorded).
     pub fn untrained(&self, device: &Device) -> Result<Self> {
         let seed = self.description.as_ref().map_or(0, |d| d.seed);
-        let placement = Placement {
-            seed,
-            dtype: DType::F32,
-            device,
-            collective: SingleProcess::shared(),
-            execution: Execution::default(),
-        };
         let network = match &self.description {
-            Some(d) => Network::Method(Box::new(Method::for_evaluation(&d.method, &d.parameters, &placement)?)),
-            None => {
-                let config = self.backbone_config()?;
-                Network::of(new_backbone(&config, seed, device)?, config)
-            }
+            Some(description) => Network::Method(Box::new(untrained_method(description, device, self.custom.clone())?)),
+            None => Network::of(self.new_backbone(seed, device)?, self.backbone_config()?),
         };
         Ok(Self {
             network,
@@ -211,7 +207,12 @@ impl Model {
             skipped: Vec::new(),
             guessed: self.guessed,
             imported: self.imported.clone(),
+            custom: self.custom.clone(),
         })
+    }
+
+    fn new_backbone(&self, seed: u64, device: &Device) -> Result<(Box<dyn Backbone>, ParamStore)> {
+        new_backbone(&self.backbone_config()?, self.preprocessing.size, seed, device, self.custom.as_ref())
     }
 
     /// The backbone.
@@ -238,10 +239,10 @@ impl Model {
         }
     }
 
-    /// What the backbone is.
-    pub fn backbone_config(&self) -> Result<ResNetConfig> {
+    /// Kind and settings of the backbone.
+    pub fn backbone_config(&self) -> Result<BackboneConfig> {
         match (&self.description, &self.network) {
-            (Some(description), _) => Ok(description.method.backbone.0.clone()),
+            (Some(description), _) => Ok(description.method.backbone.clone()),
             (None, Network::Backbone { config, .. }) => Ok(config.clone()),
             (None, Network::Method(_)) => Err(Error::checkpoint(&self.path, "it does not say what its backbone is")),
         }
@@ -251,7 +252,7 @@ impl Model {
     /// `seed` decides the initial values of whatever else is added to the store.
     pub fn backbone_copy(&self, seed: u64) -> Result<(Box<dyn Backbone>, ParamStore)> {
         let tensors = self.backbone_tensors();
-        let (backbone, params) = new_backbone(&self.backbone_config()?, seed, self.params().device())?;
+        let (backbone, params) = self.new_backbone(seed, self.params().device())?;
         checkpoint::load_strict(&params, &tensors, &self.path)?;
         Ok((backbone, params))
     }
@@ -304,7 +305,13 @@ fn described(text: &str, path: &Path) -> Result<Description> {
 }
 
 /// An export: the backbone in one file, described by another, heads in a third.
-fn from_export(exported: &Exported, bytes: &[u8], path: &Path, device: &Device) -> Result<Model> {
+fn from_export(
+    exported: &Exported,
+    bytes: &[u8],
+    path: &Path,
+    device: &Device,
+    custom: Option<BackboneBuilder>,
+) -> Result<Model> {
     let differs = |file: &Path| {
         let text = format!("it is not the file that {CONFIG_FILE} describes (its SHA-256 differs); use another copy");
         Error::checkpoint(file, text)
@@ -325,7 +332,7 @@ fn from_export(exported: &Exported, bytes: &[u8], path: &Path, device: &Device) 
         tensors.extend(checkpoint::from_bytes(&heads, &file, device)?.tensors);
     }
     description.target |= exported.heads_sha256.is_none();
-    let model = from_description(&description, tensors, path, device)?;
+    let model = from_description(&description, tensors, path, device, custom)?;
     Ok(Model { description: Some(exported.description.clone()), ..model }.of(path, bytes))
 }
 
@@ -334,21 +341,16 @@ fn from_description(
     mut tensors: BTreeMap<String, Tensor>,
     path: &Path,
     device: &Device,
+    custom: Option<BackboneBuilder>,
 ) -> Result<Model> {
-    if let Some(problem) = description.method.validate().into_iter().next() {
+    let size = description.preprocessing.size;
+    if let Some(problem) = description.method.validate(size).into_iter().next() {
         return Err(Error::checkpoint(path, problem));
     }
     let (network, report) = match description.target {
-        true => alone(description, tensors, path, device)?,
+        true => alone(description, tensors, path, device, custom.as_ref())?,
         false => {
-            let placement = Placement {
-                seed: description.seed,
-                dtype: DType::F32,
-                device,
-                collective: SingleProcess::shared(),
-                execution: Execution::default(),
-            };
-            let method = Method::for_evaluation(&description.method, &description.parameters, &placement)?;
+            let method = untrained_method(description, device, custom.clone())?;
             // A run may have trained modules of one's own, which this program does not know: they are left out.
             let named = |module: &str| description.method.equivariance.on().iter().any(|(name, _)| *name == module);
             tensors.retain(|name, _| match name.strip_prefix("equivariance.") {
@@ -359,7 +361,22 @@ fn from_description(
             (Network::Method(Box::new(method)), report)
         }
     };
-    Ok(Model::new(network, description.preprocessing.clone(), Some(description.clone()), report))
+    let model = Model::new(network, description.preprocessing.clone(), Some(description.clone()), report);
+    Ok(Model { custom, ..model })
+}
+
+/// The method of a description with its initial weights, without a target network.
+fn untrained_method(description: &Description, device: &Device, custom: Option<BackboneBuilder>) -> Result<Method> {
+    let placement = Placement {
+        seed: description.seed,
+        dtype: DType::F32,
+        device,
+        image_size: description.preprocessing.size,
+        collective: SingleProcess::shared(),
+        execution: Execution::default(),
+    };
+    let extensions = Extensions { backbone: custom, modules: None };
+    Method::for_evaluation(&description.method, &description.parameters, &placement, &extensions)
 }
 
 /// The backbone without heads: that of a target network, or one that was exported alone.
@@ -368,17 +385,25 @@ fn alone(
     tensors: BTreeMap<String, Tensor>,
     path: &Path,
     device: &Device,
+    custom: Option<&BackboneBuilder>,
 ) -> Result<(Network, LoadReport)> {
     let strip = |(name, tensor): (String, Tensor)| Some((name.strip_prefix(BACKBONE)?.to_owned(), tensor));
-    let (backbone, params) = new_backbone(&description.method.backbone.0, description.seed, device)?;
+    let (config, size) = (&description.method.backbone, description.preprocessing.size);
+    let (backbone, params) = new_backbone(config, size, description.seed, device, custom)?;
     let report = checkpoint::load_strict(&params, &tensors.into_iter().filter_map(strip).collect(), path)?;
-    Ok((Network::of((backbone, params), description.method.backbone.0.clone()), report))
+    Ok((Network::of((backbone, params), config.clone()), report))
 }
 
-fn new_backbone(config: &ResNetConfig, seed: u64, device: &Device) -> Result<(Box<dyn Backbone>, ParamStore)> {
+fn new_backbone(
+    config: &BackboneConfig,
+    image_size: usize,
+    seed: u64,
+    device: &Device,
+    custom: Option<&BackboneBuilder>,
+) -> Result<(Box<dyn Backbone>, ParamStore)> {
     let mut params = ParamStore::new(seed, DType::F32, device);
     let collective = SingleProcess::shared();
-    let config = BackboneConfig(config.clone());
-    let backbone = config.build(Execution::default(), &collective, &mut params.root())?;
+    let context = BackboneContext { image_size, execution: Execution::default(), collective: &collective };
+    let backbone = config.build(&context, custom, &mut params.root())?;
     Ok((backbone, params))
 }

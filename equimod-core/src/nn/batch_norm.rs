@@ -11,8 +11,7 @@ use crate::collective::{Collective, SharedCollective};
 use crate::kernels::{self, Input, Rectifier};
 use crate::nn::collector::collect;
 use crate::nn::{Mode, hand_written, hand_written_of_three};
-use crate::params::{Init, Role, Scope};
-use crate::tape::Gradients;
+use crate::params::{Gradients, Init, Role, Scope};
 use crate::{Error, Result};
 
 const EPSILON: f64 = 1e-5;
@@ -66,7 +65,7 @@ impl Statistics {
         let (mean, inverse_deviation) = (self.mean.to_dtype(dtype)?, self.inverse_deviation.to_dtype(dtype)?);
         let sums = kernels::batch_norm_backward_sums(dys, rectifier, xs, &mean, &inverse_deviation)?;
         let means = match self.mode {
-            Mode::Train | Mode::Still => (collective.all_reduce_sum(&sums)? / self.count)?,
+            Mode::Train | Mode::TrainFrozenStats => (collective.all_reduce_sum(&sums)? / self.count)?,
             // Sums may have more bits than running statistics.
             Mode::Eval => sums.zeros_like()?.to_dtype(self.mean.dtype())?,
         };
@@ -104,7 +103,7 @@ impl Running {
         collective: &dyn Collective,
     ) -> Result<Statistics> {
         match mode {
-            Mode::Train | Mode::Still => self.of_batch(xs, sums, mode, collective),
+            Mode::Train | Mode::TrainFrozenStats => self.of_batch(xs, sums, mode, collective),
             Mode::Eval => {
                 let inverse_deviation = (self.variance.as_tensor() + EPSILON)?.sqrt()?.recip()?.detach();
                 Ok(Statistics { mean: self.mean.as_detached_tensor(), inverse_deviation, count: 1.0, mode })

@@ -6,8 +6,7 @@ use candle_core::{Tensor, Var};
 
 use crate::Result;
 use crate::kernels::{self, Beside, Conv2dGeometry, Input};
-use crate::params::{Init, Role, Scope};
-use crate::tape::Gradients;
+use crate::params::{Gradients, Init, Role, Scope};
 
 /// Shape of a convolution.
 #[derive(Clone, Copy, Debug)]

@@ -17,13 +17,13 @@ pub use hand_written::{hand_written, hand_written_of_three, hand_written_pair};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 
-/// Which statistics batch norm uses, and whether its running ones move.
+/// Which statistics batch norm uses, and whether its running ones are updated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Batch statistics; running statistics are updated.
+    /// Batch statistics; running statistics are updated. PyTorch's `train()`.
     Train,
-    /// Batch statistics, nothing is updated.
-    Still,
-    /// Running statistics, nothing is updated.
+    /// Batch statistics; running statistics stay as they are. PyTorch's `train()` with a momentum of 0.
+    TrainFrozenStats,
+    /// Running statistics, which stay as they are. PyTorch's `eval()`.
     Eval,
 }

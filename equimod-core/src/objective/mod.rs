@@ -1,4 +1,6 @@
-//! Invariance objectives: what pulls the views of an image together.
+//! Invariance objectives, which pull the views of an image together.
+//!
+//! A new objective is one file here and one line in the table of [`ObjectiveConfig`].
 
 mod barlow_twins;
 mod byol;
@@ -6,6 +8,7 @@ mod embeddings;
 mod moco_v3;
 mod none;
 mod nt_xent;
+mod nt_xent_rows;
 mod predictor;
 mod simclr;
 mod simsiam;
@@ -21,6 +24,7 @@ pub use embeddings::spread;
 pub use moco_v3::{MocoV3, MocoV3Config, contrast};
 pub use none::NoneConfig;
 pub use nt_xent::{Negatives, normalise_rows, nt_xent, nt_xent_with};
+pub use nt_xent_rows::nt_xent_rows;
 pub use predictor::ViewPredictor;
 pub use simclr::{SimClr, SimClrConfig};
 pub use simsiam::{SimSiam, SimSiamConfig, simsiam};
@@ -34,6 +38,7 @@ use crate::build::BuildContext;
 use crate::ema::TargetConfig;
 use crate::head::HeadSpec;
 use crate::params::Scope;
+use crate::registry::Entry;
 use crate::step::{StepContext, Term};
 
 /// Where the projection head of an objective that has a target network lies, in both networks.
@@ -67,56 +72,49 @@ pub trait ObjectiveSettings {
     }
 }
 
-/// Which objective, with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub enum ObjectiveConfig {
-    /// Contrast of views (Chen et al., arXiv 2002.05709).
-    SimClr(SimClrConfig),
-    /// Prediction of a target network's embedding (Grill et al., arXiv 2006.07733).
-    Byol(ByolConfig),
-    /// Cross-correlation of views (Zbontar et al., arXiv 2103.03230).
-    #[serde(rename = "barlow-twins")]
-    BarlowTwins(BarlowTwinsConfig),
-    /// Invariance, variance and covariance (Bardes et al., arXiv 2105.04906).
-    VicReg(VicRegConfig),
-    /// Prediction of the other view's embedding (Chen and He, arXiv 2011.10566).
-    SimSiam(SimSiamConfig),
-    /// Contrast with a target network's embeddings (Chen, Xie and He, arXiv 2104.02057).
-    #[serde(rename = "moco-v3")]
-    MocoV3(MocoV3Config),
-    /// Equivariance alone.
-    None(NoneConfig),
+macro_rules! objectives {
+    ($($kind:ident($settings:ty) $name:literal $title:literal $arxiv:literal $about:literal)*) => {
+        /// Which objective, with its settings.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(tag = "kind")]
+        pub enum ObjectiveConfig {
+            $(#[doc = $about] #[serde(rename = $name)] $kind($settings),)*
+        }
+
+        impl ObjectiveConfig {
+            /// Every objective.
+            pub const LIST: &[Entry] = &[$(Entry { name: $name, title: $title, arxiv: $arxiv, about: $about }),*];
+
+            /// The settings of the objective.
+            pub fn settings(&self) -> &dyn ObjectiveSettings {
+                match self {
+                    $(Self::$kind(settings) => settings,)*
+                }
+            }
+
+            /// Its name in recipes.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$kind(_) => $name,)*
+                }
+            }
+        }
+    };
+}
+
+objectives! {
+    SimClr(SimClrConfig) "simclr" "SimCLR" "2002.05709" "contrast of the views of an image with all others"
+    Byol(ByolConfig) "byol" "BYOL" "2006.07733" "prediction of a target network's embedding of the other view"
+    BarlowTwins(BarlowTwinsConfig) "barlow-twins" "Barlow Twins" "2103.03230"
+        "features that correlate between views with themselves alone"
+    VicReg(VicRegConfig) "vicreg" "VICReg" "2105.04906" "near views, features that vary and do not covary"
+    SimSiam(SimSiamConfig) "simsiam" "SimSiam" "2011.10566"
+        "prediction of the other view's embedding behind a stop-gradient"
+    MocoV3(MocoV3Config) "moco-v3" "MoCo v3" "2104.02057" "contrast with a target network's embeddings of the batch"
+    None(NoneConfig) "none" "none" "" "no invariance: equivariance modules alone"
 }
 
 impl ObjectiveConfig {
-    /// Every objective: name in recipes, one line.
-    pub const LIST: [(&'static str, &'static str); 7] = [
-        ("simclr", "contrast of the views of an image with all others (SimCLR, arXiv 2002.05709)"),
-        ("byol", "prediction of a target network's embedding of the other view (BYOL, arXiv 2006.07733)"),
-        (
-            "barlow-twins",
-            "features that correlate between views with themselves alone (Barlow Twins, arXiv 2103.03230)",
-        ),
-        ("vicreg", "near views, features that vary and do not covary (VICReg, arXiv 2105.04906)"),
-        ("simsiam", "prediction of the other view's embedding behind a stop-gradient (SimSiam, arXiv 2011.10566)"),
-        ("moco-v3", "contrast with a target network's embeddings of the batch (MoCo v3, arXiv 2104.02057)"),
-        ("none", "no invariance: equivariance modules alone"),
-    ];
-
-    /// What every objective says of itself.
-    pub fn settings(&self) -> &dyn ObjectiveSettings {
-        match self {
-            Self::SimClr(config) => config,
-            Self::Byol(config) => config,
-            Self::BarlowTwins(config) => config,
-            Self::VicReg(config) => config,
-            Self::SimSiam(config) => config,
-            Self::MocoV3(config) => config,
-            Self::None(config) => config,
-        }
-    }
-
     /// Every problem of the configuration.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.settings().problems();

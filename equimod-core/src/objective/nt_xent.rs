@@ -57,14 +57,19 @@ pub fn nt_xent_with(
     negatives: Negatives,
     collective: &dyn Collective,
 ) -> Result<Tensor> {
-    let rows = zs.dim(0)?;
-    let divisor = if negatives == Negatives::ExcludeSibling { 4 } else { 2 };
-    if rows == 0 || rows % divisor != 0 {
-        return Err(Error::Config(format!("NT-Xent got {rows} rows; it needs a positive multiple of {divisor}")));
-    }
+    check_rows(zs.dim(0)?, negatives)?;
     let ys = normalise_rows(zs)?;
     let (loss, gradient) = value_and_gradient(&ys.detach(), temperature, negatives, collective)?;
     Ok(hand_written(&ys, &loss, move |g| gradient.broadcast_mul(g))?)
+}
+
+/// An error where a number of rows does not divide into views.
+pub(super) fn check_rows(rows: usize, negatives: Negatives) -> Result<()> {
+    let divisor = if negatives == Negatives::ExcludeSibling { 4 } else { 2 };
+    match rows > 0 && rows.is_multiple_of(divisor) {
+        true => Ok(()),
+        false => Err(Error::Config(format!("NT-Xent got {rows} rows; it needs a positive multiple of {divisor}"))),
+    }
 }
 
 /// The loss of all processes' rows and its gradient with respect to this process's `ys`.
@@ -107,7 +112,7 @@ pub(super) struct Target {
 
 impl Target {
     /// For row `row` of `local` rows that start at column `offset`.
-    fn of(row: usize, local: usize, offset: usize, negatives: Negatives) -> Self {
+    pub fn of(row: usize, local: usize, offset: usize, negatives: Negatives) -> Self {
         let (half, quarter) = (local / 2, local / 4);
         let positive = (row + half) % local;
         let mut excluded = vec![offset + row];

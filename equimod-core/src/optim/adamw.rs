@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Optimizer;
 use super::buffers::Buffers;
 use super::in_place::{Rule, constant};
-use crate::params::{ParamStore, Role, Slot};
-use crate::tape::Gradients;
+use crate::params::{Gradients, ParamStore, Role, Slot};
 use crate::{Error, Result};
 
 /// Settings of [`AdamW`]; the defaults are PyTorch's, but for what decays.

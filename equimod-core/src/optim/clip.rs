@@ -1,7 +1,8 @@
 //! Gradients that are too long.
 
 use crate::Result;
-use crate::tape::Gradients;
+use crate::optim::squared_norm;
+use crate::params::Gradients;
 
 /// Scales gradients whose norm is above `limit` down to it, all by one factor: `min(1, limit/(norm + 1e-6))`, as
 /// `torch.nn.utils.clip_grad_norm_` (Pascanu et al., arXiv 1211.5063). `norm` is what [`Gradients::norm`]
@@ -9,4 +10,12 @@ use crate::tape::Gradients;
 pub fn clip(gradients: &mut Gradients, norm: f64, limit: f64) -> Result<()> {
     let factor = limit / (norm + 1e-6);
     if limit > 0.0 && factor < 1.0 { gradients.scale(factor) } else { Ok(()) }
+}
+
+impl Gradients {
+    /// √(Σ ‖g‖²) over all tensors, in 64 bits.
+    pub fn norm(&self) -> Result<f64> {
+        let squares = self.iter().map(|(_, gradient)| squared_norm(gradient)).sum::<Result<f64>>()?;
+        Ok(squares.sqrt())
+    }
 }

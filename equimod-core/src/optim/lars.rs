@@ -11,8 +11,7 @@ use super::buffers::Buffers;
 use super::momentum::MomentumRule;
 use super::norms::squared_norms;
 use crate::Result;
-use crate::params::{ParamStore, Role, Slot};
-use crate::tape::Gradients;
+use crate::params::{Gradients, ParamStore, Role, Slot};
 
 /// Where the learning rate stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

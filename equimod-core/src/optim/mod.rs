@@ -21,12 +21,11 @@ pub use adamw::{AdamW, AdamWConfig};
 pub use clip::clip;
 pub use lars::{Lars, LarsConfig, LarsForm};
 pub use norms::squared_norm;
-pub use schedule::{LearningRates, Schedule, TargetMomentum, WarmupCosine, WarmupSteps, Weight};
+pub use schedule::{LearningRates, Progress, Schedule, TargetMomentum, WarmupCosine, WarmupSteps, Weight};
 pub use sgd::{Sgd, SgdConfig};
 
 use crate::Result;
-use crate::params::ParamStore;
-use crate::tape::Gradients;
+use crate::params::{Gradients, ParamStore};
 
 /// Moves parameters along their gradients.
 pub trait Optimizer: Send {

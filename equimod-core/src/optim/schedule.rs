@@ -7,7 +7,19 @@ use std::str::FromStr;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::step::Moment;
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The current step, from 0.
+    pub step: u64,
+    /// Steps of the whole run.
+    pub total: u64,
+}
+
+impl Progress {
+    /// The only step of a run.
+    pub const ONLY: Self = Self { step: 0, total: 1 };
+}
 
 /// A learning rate for each optimiser step, counted from 0.
 pub trait Schedule: Send + Sync {
@@ -105,7 +117,7 @@ pub enum TargetMomentum {
 
 impl TargetMomentum {
     /// τ at a step.
-    pub fn at(self, first: f64, Moment { step, total }: Moment) -> f64 {
+    pub fn at(self, first: f64, Progress { step, total }: Progress) -> f64 {
         match self {
             Self::Cosine => 1.0 - (1.0 - first) * ((PI * step as f64 / total.max(1) as f64).cos() + 1.0) / 2.0,
             Self::Constant => first,
@@ -131,7 +143,7 @@ pub enum Weight {
 
 impl Weight {
     /// λ at a step.
-    pub fn at(self, Moment { step, total }: Moment) -> f64 {
+    pub fn at(self, Progress { step, total }: Progress) -> f64 {
         match self {
             Self::Fixed(weight) => weight,
             Self::Line { from, to, until } => {
@@ -249,7 +261,7 @@ mod tests {
     #[test]
     fn a_weight_follows_its_line_and_reads_back() {
         let weight: Weight = "0.5 to 2 until 0.25".parse().unwrap();
-        let at = |step| weight.at(Moment { step, total: 8 });
+        let at = |step| weight.at(Progress { step, total: 8 });
         assert_eq!([at(0), at(1), at(2), at(7)], [0.5, 1.25, 2.0, 2.0]);
         assert_eq!(weight.to_string(), "0.5 to 2 until 0.25");
         let json = serde_json::to_string(&[Weight::Fixed(1.0), weight]).unwrap();

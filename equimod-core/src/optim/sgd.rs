@@ -9,8 +9,7 @@ use super::Optimizer;
 use super::buffers::Buffers;
 use super::momentum::MomentumRule;
 use crate::Result;
-use crate::params::{ParamStore, Role, Slot};
-use crate::tape::Gradients;
+use crate::params::{Gradients, ParamStore, Role, Slot};
 
 /// Settings of [`Sgd`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]

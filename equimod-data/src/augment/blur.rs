@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Augmentation, FLAG, Field, Params, SHARE, check_probability, check_range, field, flag, is_on, with_neutral,
+    Augmentation, Encoding, FLAG, Field, Moments, Params, SHARE, check_probability, check_range, field, flag, is_on,
+    with_neutral,
 };
 use crate::blur::gaussian_blur;
-use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
 

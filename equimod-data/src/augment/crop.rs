@@ -4,8 +4,7 @@ use rand::Rng as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Field, Params, Rectangle, check_range, check_side, field};
-use crate::encoding::{Encoding, Moments};
+use super::{Augmentation, Axis, Encoding, Field, Params, Rectangle, check_range, check_side, field};
 use crate::image::{Image, Size};
 use crate::random::{Rng, uniform};
 use crate::resample::{Filter, resize_part};
@@ -34,8 +33,8 @@ const PUBLISHED: [Field; 4] = [
     field("crop_width", "pixels"),
 ];
 const SHARES: [Field; 4] = [
-    field("crop_centre_y", "share of the height"),
-    field("crop_centre_x", "share of the width"),
+    field("crop_centre_y", "share of the height").along(Axis::Y),
+    field("crop_centre_x", "share of the width").along(Axis::X),
     field("crop_height_share", "share of the height"),
     field("crop_width_share", "share of the width"),
 ];
@@ -111,11 +110,6 @@ impl Augmentation for RandomResizedCrop {
 
     fn decode(&self, values: &[f32], size: Size, encoding: Encoding) -> Params {
         Params::Crop(Rectangle::decode(values, size, encoding))
-    }
-
-    /// They depend on the sizes of the pictures, on rounding and on rejected rectangles.
-    fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
-        vec![None; 4]
     }
 
     fn bounds(&self, encoding: Encoding) -> Vec<(f64, f64)> {

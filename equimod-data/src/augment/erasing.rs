@@ -4,8 +4,9 @@ use rand::Rng as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, FLAG, Field, Params, Rectangle, SHARE, check_probability, check_range, field, flag, is_on};
-use crate::encoding::{Encoding, Moments};
+use super::{
+    Augmentation, Encoding, FLAG, Field, Params, Rectangle, SHARE, check_probability, check_range, field, flag, is_on,
+};
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
 
@@ -95,11 +96,6 @@ impl Augmentation for RandomErasing {
     fn decode(&self, values: &[f32], size: Size, encoding: Encoding) -> Params {
         let part = values.get(1..).filter(|_| is_on(values));
         Params::Erasing(part.map(|part| Rectangle::decode(part, size, encoding)))
-    }
-
-    /// Misses depend on the size of the picture.
-    fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
-        vec![None; 5]
     }
 
     fn bounds(&self, encoding: Encoding) -> Vec<(f64, f64)> {

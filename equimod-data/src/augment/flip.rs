@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
-use super::{FLAG, Field, field};
+use super::{Axis, FLAG, Field, field};
 use crate::image::Image;
 
 /// torchvision's `RandomHorizontalFlip`.
@@ -26,6 +26,7 @@ pub struct VerticalFlip {
 impl Switch for HorizontalFlip {
     const FIELD: &'static [Field] = &[field("horizontal_flip", FLAG)];
     const TITLE: &'static str = "flip";
+    const MIRRORS: Option<Axis> = Some(Axis::X);
 
     fn probability(&self) -> f64 {
         self.probability
@@ -44,6 +45,7 @@ impl Switch for HorizontalFlip {
 impl Switch for VerticalFlip {
     const FIELD: &'static [Field] = &[field("vertical_flip", FLAG)];
     const TITLE: &'static str = "vertical flip";
+    const MIRRORS: Option<Axis> = Some(Axis::Y);
 
     fn probability(&self) -> f64 {
         self.probability

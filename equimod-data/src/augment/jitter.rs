@@ -4,9 +4,8 @@ use rand::seq::SliceRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, FLAG, Field, Params, SHARE, check_probability, field, flag, is_on};
+use super::{Augmentation, Encoding, FLAG, Field, Moments, Params, SHARE, check_probability, field, flag, is_on};
 use crate::colour;
-use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
 

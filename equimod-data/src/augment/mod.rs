@@ -18,6 +18,7 @@ mod resize;
 mod rotation;
 mod solarize;
 mod switch;
+mod values;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,10 +34,12 @@ pub use posterize::Posterize;
 pub use resize::{CentreCrop, Resize};
 pub use rotation::{QuarterTurns, Rotation};
 pub use solarize::Solarize;
+pub use values::{Axis, Encoding, FLAG, Field, Moments};
 
-use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
 use crate::random::Rng;
+pub use crate::rectangle::Rectangle;
+use values::field;
 
 /// What one augmentation sampled for one picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,39 +61,11 @@ pub enum Params {
     Rotation(Option<f32>),
     /// A rectangle that is painted over, if there is one.
     Erasing(Option<Rectangle>),
-}
-
-/// A rectangle in the pixels of a picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rectangle {
-    /// Row of the upper edge.
-    pub top: usize,
-    /// Column of the left edge.
-    pub left: usize,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
+    /// Numbers whose meaning is the augmentation's own.
+    Values(Vec<f32>),
 }
 
 impl Rectangle {
-    /// All of a picture.
-    pub fn whole(size: Size) -> Self {
-        Self { top: 0, left: 0, height: size.height, width: size.width }
-    }
-
-    /// Height and width.
-    pub fn size(&self) -> Size {
-        Size { height: self.height, width: self.width }
-    }
-
-    /// The part of it that lies in a picture of `size`; at least one pixel.
-    pub fn within(&self, size: Size) -> Self {
-        let (top, left) = (self.top.min(size.height - 1), self.left.min(size.width - 1));
-        let height = self.height.clamp(1, size.height - top);
-        Self { top, left, height, width: self.width.clamp(1, size.width - left) }
-    }
-
     /// Top, left, height and width in pixels, or centre and size in shares of a picture of `size` (method, section 8).
     fn encode(&self, size: Size, encoding: Encoding) -> [f32; 4] {
         let [top, left, height, width] = [self.top, self.left, self.height, self.width].map(|v| v as f64);
@@ -129,65 +104,77 @@ impl Rectangle {
     }
 }
 
-/// A value of a parameter vector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// Its name, the same in every checkpoint.
-    pub name: &'static str,
-    /// What it is measured in.
-    pub unit: &'static str,
-}
-
-/// The unit of a value that is only on or off.
-pub const FLAG: &str = "0 or 1";
-
-/// A field, for tables of them.
-const fn field(name: &'static str, unit: &'static str) -> Field {
-    Field { name, unit }
-}
-
-/// One random change of a picture.
+/// One random change of an image.
+///
+/// [`sample`](Self::sample), [`apply`](Self::apply), [`fields`](Self::fields) and [`encode`](Self::encode) are enough
+/// where parameters are [`Params::Values`]; the rest has defaults.
 pub trait Augmentation: Send + Sync {
-    /// Draws parameters for a picture of `size`.
+    /// Draws parameters for an image of `size`.
     fn sample(&self, size: Size, rng: &mut Rng) -> Params;
 
-    /// Changes a picture as `params` say; parameters of another augmentation change nothing.
+    /// Changes an image as `params` say; [`Params::Fixed`] and parameters of another augmentation change nothing.
     fn apply(&self, image: Image, params: &Params) -> Image;
-
-    /// As `apply`, on a picture that is needed further on.
-    fn apply_to(&self, image: &Image, params: &Params) -> Image {
-        self.apply(image.clone(), params)
-    }
-
-    /// The size of what `apply` makes of a picture of `size`.
-    fn output_size(&self, size: Size, _params: &Params) -> Size {
-        size
-    }
-
-    /// The parameters that change no pixel of a picture that already has the output's size.
-    fn identity(&self, size: Size) -> Params;
 
     /// The values that `encode` appends: their names and units.
     fn fields(&self, encoding: Encoding) -> &'static [Field];
 
-    /// Appends the values of `params`, drawn for a picture of `size`, to a parameter vector.
+    /// Appends the values of `params`, drawn for an image of `size`, to a parameter vector; of other parameters, those of a
+    /// view without the augmentation.
     fn encode(&self, params: &Params, size: Size, encoding: Encoding, out: &mut Vec<f32>);
 
+    /// As `apply`, on an image that is needed further on.
+    fn apply_to(&self, image: &Image, params: &Params) -> Image {
+        self.apply(image.clone(), params)
+    }
+
+    /// The size of the result of `apply` for an image of `size`.
+    fn output_size(&self, size: Size, _params: &Params) -> Size {
+        size
+    }
+
+    /// The axis along which `apply` mirrors an image.
+    fn mirrors(&self, _params: &Params) -> Option<Axis> {
+        None
+    }
+
+    /// The parameters that change no pixel of an image that already has the output's size.
+    fn identity(&self, _size: Size) -> Params {
+        Params::Fixed
+    }
+
     /// The inverse of `encode`, up to its rounding; values out of range are brought into it.
-    fn decode(&self, values: &[f32], size: Size, encoding: Encoding) -> Params;
+    fn decode(&self, values: &[f32], _size: Size, _encoding: Encoding) -> Params {
+        Params::Values(values.to_vec())
+    }
 
-    /// Mean and mean square of each value where they follow from the settings alone.
-    fn moments(&self, encoding: Encoding) -> Vec<Option<Moments>>;
+    /// Mean and mean square of each value where they follow from the settings alone; others are sampled.
+    fn moments(&self, encoding: Encoding) -> Vec<Option<Moments>> {
+        vec![None; self.fields(encoding).len()]
+    }
 
-    /// Least and largest of each value, that of a view without the augmentation included; without end where it depends on
-    /// the picture's size.
-    fn bounds(&self, encoding: Encoding) -> Vec<(f64, f64)>;
+    /// Smallest and largest of each value, that of a view without the augmentation included; infinite where there is no
+    /// bound, or where it depends on the size of the image.
+    fn bounds(&self, encoding: Encoding) -> Vec<(f64, f64)> {
+        vec![(f64::NEG_INFINITY, f64::INFINITY); self.fields(encoding).len()]
+    }
 
     /// `(name, value)` of what was done, for people.
-    fn describe(&self, params: &Params) -> (String, String);
+    fn describe(&self, params: &Params) -> (String, String) {
+        let fields = self.fields(Encoding::Published);
+        let title = fields.first().map_or("augmentation", |field| field.name).replace('_', " ");
+        match params {
+            Params::Values(values) => {
+                let named = fields.iter().zip(values).map(|(field, value)| format!("{} {value:.3}", field.name));
+                (title, named.collect::<Vec<_>>().join(", "))
+            }
+            _ => (title, "no".into()),
+        }
+    }
 
-    /// What is wrong with the settings.
-    fn problems(&self) -> Vec<String>;
+    /// Problems of the settings, one sentence each.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 macro_rules! augmentations {

@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Augmentation, Field, Params, check_side};
-use crate::encoding::{Encoding, Moments};
+use super::{Augmentation, Encoding, Field, Params, check_side};
 use crate::image::{Image, Size};
 use crate::random::Rng;
 use crate::resample::{self, Filter, shorter_side};
@@ -34,10 +33,6 @@ macro_rules! without_parameters {
             Params::Fixed
         }
 
-        fn identity(&self, _: Size) -> Params {
-            Params::Fixed
-        }
-
         fn fields(&self, _: Encoding) -> &'static [Field] {
             &[]
         }
@@ -46,14 +41,6 @@ macro_rules! without_parameters {
 
         fn decode(&self, _: &[f32], _: Size, _: Encoding) -> Params {
             Params::Fixed
-        }
-
-        fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
-            Vec::new()
-        }
-
-        fn bounds(&self, _: Encoding) -> Vec<(f64, f64)> {
-            Vec::new()
         }
 
         fn problems(&self) -> Vec<String> {

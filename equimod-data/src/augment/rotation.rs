@@ -5,9 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Augmentation, FLAG, Field, Params, SHARE, check_probability, check_range, field, flag, is_on, with_neutral,
+    Augmentation, Encoding, FLAG, Field, Moments, Params, SHARE, check_probability, check_range, field, flag, is_on,
+    with_neutral,
 };
-use crate::encoding::{Encoding, Moments};
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
 use crate::rotate::{quarter_turns, rotate};
@@ -41,7 +41,7 @@ impl Augmentation for QuarterTurns {
     }
 
     fn fields(&self, _: Encoding) -> &'static [Field] {
-        &[Field { name: "quarter_turns", unit: "90 degrees against the clock" }]
+        const { &[field("quarter_turns", "90 degrees against the clock")] }
     }
 
     fn encode(&self, params: &Params, _: Size, _: Encoding, out: &mut Vec<f32>) {
@@ -63,10 +63,6 @@ impl Augmentation for QuarterTurns {
     fn describe(&self, params: &Params) -> (String, String) {
         let turns = if let Params::QuarterTurns(turns) = params { turns % 4 } else { 0 };
         ("quarter turns".into(), format!("{}°", u32::from(turns) * 90))
-    }
-
-    fn problems(&self) -> Vec<String> {
-        Vec::new()
     }
 }
 

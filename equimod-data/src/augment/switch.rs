@@ -1,7 +1,6 @@
 //! What augmentations that are only on or off have in common.
 
-use super::{Augmentation, Field, Params, SHARE, check_probability, flag, is_on, yes_or_no};
-use crate::encoding::{Encoding, Moments};
+use super::{Augmentation, Axis, Encoding, Field, Moments, Params, SHARE, check_probability, flag, is_on, yes_or_no};
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance};
 
@@ -11,6 +10,9 @@ pub(crate) trait Switch: Send + Sync {
     const FIELD: &'static [Field];
     /// For people.
     const TITLE: &'static str;
+
+    /// The axis along which it mirrors an image.
+    const MIRRORS: Option<Axis> = None;
 
     /// How often it is done.
     fn probability(&self) -> f64;
@@ -34,6 +36,10 @@ impl<T: Switch> Augmentation for T {
             Params::Switch(true) => self.change(image),
             _ => image,
         }
+    }
+
+    fn mirrors(&self, params: &Params) -> Option<Axis> {
+        Self::MIRRORS.filter(|_| matches!(params, Params::Switch(true)))
     }
 
     fn identity(&self, _: Size) -> Params {

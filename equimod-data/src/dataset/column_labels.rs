@@ -36,7 +36,8 @@ impl ColumnLabels {
             classes if classes.count() == 0 => return Err(wrong(format!("its column {name} has no values"))),
             classes if classes.count() > MOST_CLASSES => {
                 let count = classes.count();
-                let text = format!("its column {name} has {count} different values; at most {MOST_CLASSES} are classes");
+                let text =
+                    format!("its column {name} has {count} different values; at most {MOST_CLASSES} are classes");
                 return Err(wrong(text));
             }
             classes => classes,

@@ -3,65 +3,15 @@
 mod published;
 mod statistics;
 
-use std::fmt;
-use std::str::FromStr;
-
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use statistics::{Measured, Moments, Statistics};
+pub use crate::augment::{Encoding, Moments};
+pub use statistics::{Measured, Statistics};
 
-use crate::augment::{AugmentationConfig, Field, Params};
+use crate::augment::{AugmentationConfig, Axis, Field, Params};
 use crate::image::Size;
 use crate::policy::{Policy, ViewParams, ViewPolicy};
 use crate::{Error, Result};
-
-/// How the values of a vector are made from parameters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Encoding {
-    /// As the authors do: crops in pixels of the picture; one vector a view.
-    #[default]
-    Published,
-    /// Crops as centre and size, in shares of the picture; one vector a view.
-    SizeNormalised,
-    /// From view 1 to view 2: differences of the size-normalised values, the centre mirrored where view 1 is (method,
-    /// section 8); one vector a pair.
-    Pairwise,
-}
-
-impl Encoding {
-    /// Every encoding: its name, and one line.
-    pub const LIST: [(&'static str, &'static str); 3] = [
-        ("published", "as the authors do: crops in pixels of the picture"),
-        ("size-normalised", "crops as centre and size, in shares of the picture"),
-        ("pairwise", "from view 1 to view 2: differences of the size-normalised values"),
-    ];
-}
-
-impl fmt::Display for Encoding {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(match self {
-            Self::Published => "published",
-            Self::SizeNormalised => "size-normalised",
-            Self::Pairwise => "pairwise",
-        })
-    }
-}
-
-impl FromStr for Encoding {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        [Self::Published, Self::SizeNormalised, Self::Pairwise]
-            .into_iter()
-            .find(|encoding| encoding.to_string() == text)
-            .ok_or_else(|| {
-                let names = Self::LIST.map(|(name, _)| name).join(", ");
-                Error::Config(format!("there is no encoding {text:?}; there are {names}"))
-            })
-    }
-}
 
 /// What a vector is to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -275,12 +225,22 @@ impl ParamLayout {
         let (mut from, mut to) = (Vec::with_capacity(self.width()), Vec::with_capacity(self.width()));
         self.encode(first, one, size, &mut from);
         self.encode(second, other, size, &mut to);
-        let mirrored = |axis: char| first.is_mirrored(one, axis);
-        let (x, y) = (mirrored('x'), mirrored('y'));
-        out.extend(self.names.iter().zip(from.iter().zip(&to)).map(|(name, (from, to))| {
-            let turn = (x && name == "crop_centre_x") || (y && name == "crop_centre_y");
-            if turn { from - to } else { to - from }
-        }));
+        let start = out.len();
+        out.extend(from.iter().zip(&to).map(|(from, to)| to - from));
+        for place in self.mirrored(first, one) {
+            // Not a change of sign: 0 stays 0.
+            out[start + place] = 0.0 - out[start + place];
+        }
+    }
+
+    /// The values whose difference from a view has the opposite sign, because the view is mirrored along their axis.
+    fn mirrored(&self, view: &ViewPolicy, params: &ViewParams) -> Vec<usize> {
+        if !view.is_mirrored(params, Axis::X) && !view.is_mirrored(params, Axis::Y) {
+            return Vec::new();
+        }
+        let fields = view.0.iter().flat_map(|augmentation| augmentation.as_augmentation().fields(self.encoding));
+        let mirrored = fields.filter(|field| field.axis.is_some_and(|axis| view.is_mirrored(params, axis)));
+        mirrored.filter_map(|field| self.names.iter().position(|name| name == field.name)).collect()
     }
 
     /// The parameters that encode to `values` (raw, one view), up to rounding. Not of a subset of the values, and not

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::published::{self, Constants};
 use super::{Encoding, ParamLayout};
-use crate::augment::AugmentationConfig;
+use crate::augment::{AugmentationConfig, Moments};
 use crate::image::Size;
 use crate::policy::{Policy, ViewPolicy};
 use crate::random::statistics_rng;
@@ -81,55 +81,6 @@ impl FromStr for Statistics {
             let names = Self::ALL.map(Self::name).join(", ");
             Error::Config(format!("there are no statistics {text:?}; there are {names}"))
         })
-    }
-}
-
-/// Mean and mean square of a random value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moments {
-    /// E\[x\]
-    pub mean: f64,
-    /// E\[x²\]
-    pub square: f64,
-}
-
-impl Moments {
-    /// Always `value`.
-    pub fn constant(value: f64) -> Self {
-        Self { mean: value, square: value * value }
-    }
-
-    /// 1 with `probability`, else 0.
-    pub fn flag(probability: f64) -> Self {
-        Self { mean: probability, square: probability }
-    }
-
-    /// Uniform over a range: E\[x²\] = (a² + ab + b²)/3.
-    pub fn uniform((low, high): (f64, f64)) -> Self {
-        Self { mean: (low + high) / 2.0, square: (low * low + low * high + high * high) / 3.0 }
-    }
-
-    /// One of 0 … count − 1, each as often.
-    pub fn one_of(count: u32) -> Self {
-        let n = f64::from(count);
-        Self { mean: (n - 1.0) / 2.0, square: (n - 1.0) * (2.0 * n - 1.0) / 6.0 }
-    }
-
-    /// `one` with `probability`, else `other`.
-    pub fn mix(probability: f64, one: Self, other: Self) -> Self {
-        let mix = |a: f64, b: f64| probability * a + (1.0 - probability) * b;
-        Self { mean: mix(one.mean, other.mean), square: mix(one.square, other.square) }
-    }
-
-    /// `other − self`, drawn independently.
-    fn difference(self, other: Self) -> Self {
-        let mean = other.mean - self.mean;
-        Self { mean, square: self.square + other.square - 2.0 * self.mean * other.mean }
-    }
-
-    /// √(E\[x²\] − E\[x\]²)
-    pub fn deviation(self) -> f64 {
-        (self.square - self.mean * self.mean).max(0.0).sqrt()
     }
 }
 

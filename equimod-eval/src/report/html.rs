@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::pictures::{pairs, picture_rows};
-use super::{Figure, ReportData, Table, figure};
+use super::{Figure, ReportData, Table, escape, figure};
 use crate::results::{cells, common_detail};
 
 const STYLE: &str = "
@@ -39,22 +39,6 @@ td.none{display:none}
 td::before{content:attr(data-label);color:var(--quiet);text-align:left}}
 @media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,.row,tr{break-inside:avoid}}
 ";
-
-/// The five characters that mean something in HTML, made harmless.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
 
 /// Nothing but this page's own style and pictures is loaded.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";

@@ -1,12 +1,14 @@
 //! One self-contained HTML file: results, curves, pictures. No script, no outside request.
 
+mod escape;
 mod html;
 mod pictures;
 mod plots;
 
 use serde::{Deserialize, Serialize};
 
-pub use html::{escape, render};
+pub use escape::escape;
+pub use html::render;
 pub use plots::figure;
 
 use crate::predictions::Bin;

@@ -8,8 +8,8 @@ use candle_core::{DType, Device, Tensor};
 use equimod_core::checkpoint::to_bytes;
 use equimod_core::optim::{AdamW, AdamWConfig};
 use equimod_core::{
-    Description, Execution, Method, MethodConfig, Model, Moment, Normalisation, Optimizer, PairValue, Parameters,
-    Placement, Preprocessing, SingleProcess, StepBatch,
+    Description, Execution, Method, MethodConfig, Model, Normalisation, Optimizer, PairValue, Parameters, Placement,
+    Preprocessing, Progress, SingleProcess, StepBatch,
 };
 use equimod_data::{Dataset, Image, Loader, LoaderConfig, MemoryDataset, Pixels, Policy, Size, Task};
 use equimod_eval::equivariance::Augmentation;
@@ -40,9 +40,9 @@ pub fn trained(policy: Policy, equivariance: &str, steps: u64) -> Model {
         flag: false,
     };
     let pairs = augmentation.pairs.as_ref().map_or_else(Vec::new, |layout| layout.names.iter().map(pair).collect());
-    let parameters = Parameters { view: augmentation.layout.width(), pair: pairs };
+    let parameters = Parameters { pair: pairs, ..Parameters::of_views(augmentation.layout.width()) };
     let (device, collective, execution) = (Device::Cpu, SingleProcess::shared(), Execution::default());
-    let placement = Placement { seed: 3, dtype: DType::F32, device: &device, collective, execution };
+    let placement = Placement { seed: 3, dtype: DType::F32, device: &device, image_size: SIDE, collective, execution };
     let built = Method::new(&method, &parameters, placement).unwrap();
     train(&built, &augmentation, steps);
     let description = Description {
@@ -81,7 +81,7 @@ fn train(method: &Method, Augmentation { policy, layout, pairs }: &Augmentation,
             params: Some(vectors(&batch.params, layout.width())),
             pairs: pairs.as_ref().map(|layout| vectors(&batch.pairs, layout.width())),
         };
-        let mut outcome = method.step(&step_batch, Moment { step, total: steps }).unwrap();
+        let mut outcome = method.step(&step_batch, Progress { step, total: steps }).unwrap();
         optimizer.step(method.params(), &mut outcome.gradients, 3e-3).unwrap();
     }
 }

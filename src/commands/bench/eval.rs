@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use equimod_core::{BackboneConfig, Execution, Mode, ParamStore, ResNetConfig, SingleProcess};
+use equimod_core::{Backbone, Execution, Mode, ParamStore, ResNet, ResNetConfig, SingleProcess};
 use equimod_eval::knn::{KnnConfig, vote};
 use equimod_eval::lbfgs::LbfgsConfig;
 use equimod_eval::logistic::fit;
@@ -62,10 +62,9 @@ pub fn run(arguments: &BenchEval) -> anyhow::Result<ExitCode> {
 /// Features of noise by an untrained backbone.
 fn features(arguments: &BenchEval, device: &Device) -> anyhow::Result<Features> {
     let (side, width) = (arguments.size as usize, arguments.width as usize);
-    let resnet = ResNetConfig { architecture: arguments.arch, stem: stem(arguments.size), width, ..Default::default() };
-    let config = BackboneConfig(resnet);
+    let config = ResNetConfig { architecture: arguments.arch, stem: stem(arguments.size), width, ..Default::default() };
     let mut store = ParamStore::new(0, DType::F32, device);
-    let backbone = config.build(Execution::default(), &SingleProcess::shared(), &mut store.root())?;
+    let backbone = ResNet::new(&config, Execution::default(), &SingleProcess::shared(), &mut store.root())?;
     let mut values = Vec::new();
     let pictures = arguments.pictures as usize;
     for first in (0..pictures).step_by(BATCH) {

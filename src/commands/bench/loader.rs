@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use candle_core::Device;
-use equimod_train::{Surroundings, Trainer};
+use equimod_train::{TrainContext, Trainer};
 use serde_json::json;
 
 use crate::cli::BenchLoader;
@@ -22,7 +22,7 @@ pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
     let (dataset, source) = training(&recipe.data.source, reading)?;
     let threads = rayon::current_num_threads();
     let batch = recipe.data.batch;
-    let trainer = Trainer::new(recipe, dataset, Surroundings::alone(Device::Cpu, threads, env!("CARGO_PKG_VERSION")))?;
+    let trainer = Trainer::new(recipe, dataset, TrainContext::alone(Device::Cpu, threads, env!("CARGO_PKG_VERSION")))?;
     let views = if trainer.method().needs().clean_view { 3 } else { 2 };
     let mut batches = trainer.loader().start(0)?;
     let mut take = |count: usize| -> anyhow::Result<()> {

@@ -9,8 +9,8 @@ use equimod_core::head::Ending;
 use equimod_core::objective::SimClrConfig;
 use equimod_core::optim::LarsConfig;
 use equimod_core::{
-    BackboneConfig, EquivarianceConfig, Execution, HeadSpec, Method, MethodConfig, Moment, ObjectiveConfig,
-    OptimizerConfig, Parameters, Placement, ResNetConfig, SingleProcess, Stem,
+    BackboneConfig, EquivarianceConfig, Execution, HeadSpec, Method, MethodConfig, ObjectiveConfig, OptimizerConfig,
+    Parameters, Placement, Progress, ResNetConfig, SingleProcess, Stem,
 };
 use serde_json::json;
 
@@ -37,11 +37,17 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
     let execution =
         Execution { recompute: arguments.recompute, winograd: !arguments.no_winograd, ..Default::default() };
     let before = MEMORY.current_usage();
-    let placement =
-        Placement { seed: 0, dtype: DType::F32, device: &device, collective: SingleProcess::shared(), execution };
+    let (images, side) = (arguments.batch as usize, arguments.size as usize);
+    let placement = Placement {
+        seed: 0,
+        dtype: DType::F32,
+        device: &device,
+        image_size: side,
+        collective: SingleProcess::shared(),
+        execution,
+    };
     let parameters = Parameters::of_views(PARAMETERS);
     let method = Method::new(&method_config(arguments), &parameters, placement)?;
-    let (images, side) = (arguments.batch as usize, arguments.size as usize);
     let batch = noise::batch(&method.needs(), images, side, &parameters, &device)?;
     let mut optimizer = OptimizerConfig::Lars(LarsConfig::default()).build();
     let mut measured = Vec::new();
@@ -50,7 +56,7 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
             MEMORY.reset_peak_usage();
         }
         let start = Instant::now();
-        let mut outcome = method.step(&batch, Moment::ONLY)?;
+        let mut outcome = method.step(&batch, Progress::ONLY)?;
         let stepped = Instant::now();
         optimizer.step(method.params(), &mut outcome.gradients, 1.0)?;
         device.synchronize()?;
@@ -78,7 +84,7 @@ fn method_config(arguments: &BenchStep) -> MethodConfig {
     let width = arguments.width as usize;
     let backbone = ResNetConfig { architecture: arguments.arch, stem, width, ..Default::default() };
     MethodConfig {
-        backbone: BackboneConfig(backbone),
+        backbone: BackboneConfig::ResNet(backbone),
         objective: ObjectiveConfig::SimClr(SimClrConfig { projection_head: head.clone(), ..Default::default() }),
         equivariance: EquivarianceConfig {
             equimod: Some(EquiModConfig { projection_head: head, ..Default::default() }),

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::cli::Fetch;
 use crate::exit::Usage;
-use crate::hub::reference::Reference;
 use crate::hub::{self, Fetched, Wanted};
 use crate::output;
+use crate::reference::Reference;
 
 /// Fetches a data set of the Hub, into the cache or also into a folder.
 pub fn run(arguments: &Fetch) -> anyhow::Result<ExitCode> {

@@ -38,7 +38,8 @@ fn plain(indexed: &Indexed) -> String {
         lines.push(format!("{without_picture} classes belong to no image of their shard"));
     }
     if *replaced > 0 {
-        lines.push(format!("{replaced} samples have several images, of which the last is taken; --picture chooses one"));
+        lines
+            .push(format!("{replaced} samples have several images, of which the last is taken; --picture chooses one"));
     }
     if !indexed.left_alone.is_empty() {
         lines.push(format!("left alone: {}", counted(&indexed.left_alone)));

@@ -8,8 +8,7 @@ use super::shapes::BlockShape;
 use crate::execution::Execution;
 use crate::kernels::{Beside, Input};
 use crate::nn::{BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Mode, Statistics, Then};
-use crate::params::{Init, Scope};
-use crate::tape::Gradients;
+use crate::params::{Gradients, Init, Scope};
 use crate::{Error, Result, SharedCollective};
 
 /// Sizes of a convolution that is followed by batch norm.
@@ -75,7 +74,7 @@ impl ConvNorm {
     /// The convolution's output and, if batch norm will ask for them, its sums.
     fn convolve(&self, xs: &Input, mode: Mode) -> Result<(Tensor, Option<Tensor>)> {
         match mode {
-            Mode::Train | Mode::Still => self.conv.forward_with_sums(xs).map(|(ys, sums)| (ys, Some(sums))),
+            Mode::Train | Mode::TrainFrozenStats => self.conv.forward_with_sums(xs).map(|(ys, sums)| (ys, Some(sums))),
             Mode::Eval => Ok((self.conv.forward(xs)?, None)),
         }
     }

@@ -5,6 +5,7 @@
 mod config;
 mod halved;
 mod layers;
+mod library;
 mod shapes;
 mod stem;
 
@@ -19,8 +20,8 @@ use crate::collective::SharedCollective;
 use crate::execution::Execution;
 use crate::kernels;
 use crate::nn::Mode;
-use crate::params::Scope;
-use crate::tape::{FeatureGradients, Features, Gradients, Record, Tape};
+use crate::params::{Gradients, Scope};
+use crate::tape::{FeatureGradients, Features, Record, Tape};
 use crate::{Error, Result};
 
 /// images `[batch, 3, height, width]` → pooled features `[batch, 8·width·expansion]`.
@@ -96,15 +97,15 @@ impl Backbone for ResNet {
         Ok(Features { pooled: kernels::global_average_pool(&xs)?, stages: outputs })
     }
 
-    fn multiplications(&self, side: usize) -> f64 {
-        self.config.multiplications(side)
+    fn macs(&self, side: usize) -> Option<f64> {
+        Some(self.config.macs(side))
     }
 
     fn features(&self) -> usize {
         self.channels.last().copied().unwrap_or(0)
     }
 
-    fn stage_channels(&self) -> Vec<usize> {
+    fn stage_widths(&self) -> Vec<usize> {
         self.channels.clone()
     }
 }

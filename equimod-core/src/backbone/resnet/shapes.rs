@@ -33,8 +33,8 @@ impl ResNetConfig {
         (0..self.architecture.blocks()[stage]).map(block).collect()
     }
 
-    /// Multiplications of all convolutions on one square picture of `side` pixels.
-    pub fn multiplications(&self, side: usize) -> f64 {
+    /// MACs of all convolutions on one square picture of `side` pixels.
+    pub fn macs(&self, side: usize) -> f64 {
         let (mut total, mut side, mut inputs) = (0.0, side, 3);
         for conv in self.stem_convolutions() {
             let kernel = self.stem.kernel();
@@ -137,24 +137,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn multiplications_are_those_that_papers_count() {
+    fn macs_are_those_that_papers_count() {
         // He et al. (arXiv 1512.03385, table 1) count 1.8e9, 3.6e9, 3.8e9 (stride on the first convolution of a
         // bottleneck), 7.6e9 and 11.3e9 with the classifier; torchvision's ResNet-50 has 4.1e9.
         let of = |architecture| {
             let config = ResNetConfig { architecture, stem: Stem::ImageNet, ..Default::default() };
-            config.multiplications(224) / 1e9
+            config.macs(224) / 1e9
         };
         let found = Architecture::ALL.map(of);
         for (found, want) in found.into_iter().zip([1.814, 3.663, 4.087, 7.799, 11.51]) {
             assert!((found / want - 1.0).abs() < 2e-3, "{found} {want}");
         }
         // One 3×3 convolution of 3 to 64 channels more or less decides nothing: 0.56e9 on CIFAR.
-        let cifar = ResNetConfig::default().multiplications(32) / 1e9;
+        let cifar = ResNetConfig::default().macs(32) / 1e9;
         assert!((cifar / 0.5556 - 1.0).abs() < 2e-3, "{cifar}");
     }
 
     #[test]
-    fn multiplications_of_variants_are_those_of_their_authors() {
+    fn macs_of_variants_are_those_of_their_authors() {
         // Xie et al. (arXiv 1611.05431, table 1) count 4.2e9 of ResNeXt-50 (32x4d); torchvision 4.23e9, 11.40e9 of
         // the wide ResNet-50-2; He et al. (arXiv 1812.01187, table 5) 4.3e9 of ResNet-50-D.
         let standard =
@@ -165,7 +165,7 @@ mod tests {
             (ResNetConfig { stem: Stem::Deep, average_shortcut: true, ..standard }, 4.33),
         ];
         for (config, want) in variants {
-            let found = config.multiplications(224) / 1e9;
+            let found = config.macs(224) / 1e9;
             assert!((found / want - 1.0f64).abs() < 5e-3, "{config}: {found} {want}");
         }
     }

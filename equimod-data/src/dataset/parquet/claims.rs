@@ -120,7 +120,9 @@ impl<R: ChunkReader> Claims<R> {
         let bytes = || self.source.get_bytes(start + claim.levels, packed as usize).map_err(broken);
         let fine = match self.codec {
             Compression::SNAPPY => times(SNAPPY),
-            Compression::GZIP(_) => times(DEFLATE) && unpacks_to(flate2::read::MultiGzDecoder::new(&*bytes()?), unpacked),
+            Compression::GZIP(_) => {
+                times(DEFLATE) && unpacks_to(flate2::read::MultiGzDecoder::new(&*bytes()?), unpacked)
+            }
             Compression::BROTLI(_) => unpacks_to(brotli::Decompressor::new(&*bytes()?, 1 << 12), unpacked),
             Compression::LZ4_RAW => times(LZ4),
             Compression::LZ4 => times(LZ4) && lz4(&bytes()?, unpacked),

@@ -57,7 +57,10 @@ fn check(fields: &[TypePtr], names: &[String], field: &TypePtr) -> Read<()> {
             true => "texts (paths and addresses are not followed)",
             false => "numbers",
         };
-        return Err(format!("its column {name} holds {holds}, neither bytes nor structures with bytes{}", hint(fields)));
+        return Err(format!(
+            "its column {name} holds {holds}, neither bytes nor structures with bytes{}",
+            hint(fields)
+        ));
     }
     let parts = field.get_fields();
     if parts.iter().any(|field| field.name() == "bytes" && holds_bytes(field)) {
@@ -78,7 +81,10 @@ fn hint(fields: &[TypePtr]) -> String {
     fields.iter().for_each(|field| candidates(field, "", false, &mut single, &mut lists));
     let mut text = String::new();
     if let Some(first) = single.first() {
-        text += &format!("; bytes are in {}: put # and the name behind the source, as in #{first}", listed(&single, LISTED));
+        text += &format!(
+            "; bytes are in {}: put # and the name behind the source, as in #{first}",
+            listed(&single, LISTED)
+        );
     }
     if !lists.is_empty() {
         text += &format!("; {} holds lists of bytes, of which none is chosen", listed(&lists, LISTED));

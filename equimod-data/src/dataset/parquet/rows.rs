@@ -45,7 +45,8 @@ impl Rows {
                 count += 1;
             }
         }
-        rows.columns = plain.into_iter().map(|(name, column): (String, ColumnBuilder)| (name, column.finish())).collect();
+        rows.columns =
+            plain.into_iter().map(|(name, column): (String, ColumnBuilder)| (name, column.finish())).collect();
         match (count, pictures && rows.pictures.len() != count) {
             (0, _) if pictures => Err("it holds no images".into()),
             (_, true) => Err("some of its rows have no image".into()),

@@ -50,7 +50,9 @@ impl Columns {
         let task = |field: &TypePtr| self.tasks.iter().any(|task| task.name == field.name());
         let wanted = |field: &TypePtr| match field.name() == self.picture[0] {
             true => pictures.then(|| only(field, &self.picture[1..])),
-            false => (field.is_primitive() && !repeated(field) && (task(field) || plain(field))).then(|| Ok(field.clone())),
+            false => {
+                (field.is_primitive() && !repeated(field) && (task(field) || plain(field))).then(|| Ok(field.clone()))
+            }
         };
         self.group(self.fields.iter().filter_map(wanted).collect::<std::result::Result<_, _>>()?)
     }

@@ -1,0 +1,101 @@
+//! Backbones in ordinary candle code, differentiated by candle.
+
+use std::sync::Arc;
+
+use candle_core::{Tensor, Var};
+use candle_nn::VarBuilder;
+
+use super::Backbone;
+use crate::Result;
+use crate::nn::Mode;
+use crate::params::{Gradients, Scope};
+use crate::tape::{FeatureGradients, Features, Record, Tape, differentiate};
+
+/// A network from images to features in ordinary candle code.
+pub trait Network: Send + Sync {
+    /// images `[batch, 3, height, width]` → features. `mode` says which statistics a batch norm uses.
+    fn forward(&self, images: &Tensor, mode: Mode) -> Result<Features>;
+
+    /// Width of the pooled features.
+    fn features(&self) -> usize;
+
+    /// Width of each stage's output, in the order of [`Features::stages`].
+    fn stage_widths(&self) -> Vec<usize> {
+        Vec::new()
+    }
+
+    /// Multiply-accumulate operations of a forward pass over one square image of `side` pixels, if they are counted.
+    fn macs(&self, _side: usize) -> Option<f64> {
+        None
+    }
+}
+
+/// A [`Backbone`] whose backward pass is candle's.
+///
+/// Every intermediate tensor stays in memory until the backward pass is done: `execution.recompute` has no effect, while
+/// `execution.parts` bounds the memory as for any backbone. A few operations of candle have no gradient or a wrong one:
+/// `max_pool2d`, `avg_pool2d` whose stride is not its kernel, the fused `softmax_last_dim`, `layer_norm` and `rms_norm`;
+/// use strided convolutions, `softmax` and `layer_norm_slow`.
+pub struct AutogradBackbone<N> {
+    network: N,
+    parameters: Arc<[(String, Var)]>,
+}
+
+impl<N: Network + 'static> AutogradBackbone<N> {
+    /// Builds a network from variables that live under `scope`. Their initial values are those that the layers ask for,
+    /// drawn from the seed and the name; they are trained, saved and loaded like those of any backbone.
+    pub fn build(scope: &mut Scope, network: impl FnOnce(VarBuilder) -> Result<N>) -> Result<Box<dyn Backbone>> {
+        let network = network(scope.var_builder())?;
+        Ok(Box::new(Self { network, parameters: scope.trainable().into() }))
+    }
+}
+
+impl<N: Network> Backbone for AutogradBackbone<N> {
+    fn forward(&self, images: &Tensor, mode: Mode) -> Result<(Features, Tape)> {
+        let features = self.network.forward(images, mode)?;
+        let detached = features.detached();
+        Ok((detached, Tape::new(AutogradRecord { features, parameters: self.parameters.clone() })))
+    }
+
+    fn infer(&self, images: &Tensor, mode: Mode) -> Result<Features> {
+        Ok(self.network.forward(images, mode)?.detached())
+    }
+
+    fn macs(&self, side: usize) -> Option<f64> {
+        self.network.macs(side)
+    }
+
+    fn features(&self) -> usize {
+        self.network.features()
+    }
+
+    fn stage_widths(&self) -> Vec<usize> {
+        self.network.stage_widths()
+    }
+}
+
+/// Features with their history, which candle differentiates.
+struct AutogradRecord {
+    features: Features,
+    parameters: Arc<[(String, Var)]>,
+}
+
+impl Record for AutogradRecord {
+    /// The gradient of `Σ features · gradients` is that of the loss.
+    fn backward(self: Box<Self>, gradients: FeatureGradients) -> Result<Gradients> {
+        let Self { features: Features { pooled, stages }, parameters } = *self;
+        let mut sum: Option<Tensor> = None;
+        let pairs = std::iter::once((pooled, gradients.pooled)).chain(stages.into_iter().zip(gradients.stages));
+        for (features, gradient) in pairs {
+            let Some(gradient) = gradient else { continue };
+            let product = (features * gradient)?.sum_all()?;
+            sum = Some(match sum {
+                Some(sum) => (sum + product)?,
+                None => product,
+            });
+        }
+        let Some(sum) = sum else { return Ok(Gradients::default()) };
+        let named = parameters.iter().map(|(name, var)| (name.as_str(), var));
+        Ok(differentiate(&sum, named)?.0)
+    }
+}

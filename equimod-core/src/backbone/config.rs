@@ -1,0 +1,92 @@
+//! Which backbone to build.
+
+use schemars::JsonSchema;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Backbone, BackboneBuilder, BackboneContext, BackboneSettings, CustomConfig, ResNetConfig};
+use crate::params::Scope;
+use crate::registry::Entry;
+use crate::{Error, Result};
+
+/// The kind of settings that do not name one: files written before there were kinds.
+const UNNAMED: &str = "resnet";
+
+macro_rules! backbones {
+    ($($kind:ident($settings:ty) $name:literal $title:literal $arxiv:literal $about:literal)*) => {
+        /// Which backbone, with its settings.
+        #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+        #[serde(tag = "kind")]
+        pub enum BackboneConfig {
+            $(#[doc = $about] #[serde(rename = $name)] $kind($settings),)*
+        }
+
+        impl BackboneConfig {
+            /// Every kind of backbone.
+            pub const LIST: &[Entry] =
+                &[$(Entry { name: $name, title: $title, arxiv: $arxiv, about: $about }),*];
+
+            /// The settings of the kind.
+            pub fn settings(&self) -> &dyn BackboneSettings {
+                match self {
+                    $(Self::$kind(settings) => settings,)*
+                }
+            }
+
+            fn read(kind: &str, settings: Value) -> serde_json::Result<Self> {
+                match kind {
+                    $($name => serde_json::from_value(settings).map(Self::$kind),)*
+                    _ => Err(serde_json::Error::unknown_variant(kind, &[$($name),*])),
+                }
+            }
+        }
+    };
+}
+
+backbones! {
+    ResNet(ResNetConfig) "resnet" "ResNet" "1512.03385" "Residual network of torchvision's form."
+    Custom(CustomConfig) "custom" "custom" "" "A backbone that a program brings along (examples/custom_backbone.rs)."
+}
+
+impl Default for BackboneConfig {
+    fn default() -> Self {
+        Self::ResNet(ResNetConfig::default())
+    }
+}
+
+/// Settings without `kind` are a ResNet's.
+impl<'de> Deserialize<'de> for BackboneConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut settings = Map::<String, Value>::deserialize(deserializer)?;
+        let kind = settings.remove("kind").unwrap_or_else(|| UNNAMED.into());
+        let Value::String(kind) = kind else {
+            return Err(D::Error::custom(format!("kind is {kind}, not a text such as \"{UNNAMED}\"")));
+        };
+        Self::read(&kind, settings.into()).map_err(D::Error::custom)
+    }
+}
+
+impl BackboneConfig {
+    /// Every problem of the configuration for images of `image_size` × `image_size` pixels.
+    pub fn validate(&self, image_size: usize) -> Vec<String> {
+        self.settings().problems(image_size)
+    }
+
+    /// Builds the backbone, its tensors under `scope`. `custom` builds the one of `kind = "custom"`.
+    pub fn build(
+        &self,
+        context: &BackboneContext,
+        custom: Option<&BackboneBuilder>,
+        scope: &mut Scope,
+    ) -> Result<Box<dyn Backbone>> {
+        match (self, custom) {
+            (Self::Custom(_), Some(custom)) => custom(context, scope),
+            (_, None) => self.settings().build(context, scope),
+            (_, Some(_)) => Err(Error::Config(format!(
+                "the program gives a backbone, but the recipe asks for {}; write kind = \"custom\" and a name under [backbone]",
+                self.settings().name()
+            ))),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! NT-Xent of each row, for losses that weigh rows differently.
+
+use candle_core::{Device, Tensor};
+
+use super::nt_xent::{BLOCK, Negatives, Target, check_rows, normalise_rows};
+use crate::collective::{Collective, SharedCollective};
+use crate::nn::hand_written;
+use crate::{Error, Result};
+
+/// Added to similarities that do not count.
+const EXCLUDED: f32 = f32::NEG_INFINITY;
+
+/// The NT-Xent loss of each row of `zs` `[2n, width]`, whose row i has row i ± n as its positive: `[2n]`, differentiable.
+/// Its mean, over the rows of all processes, is [`nt_xent_with`](super::nt_xent_with).
+///
+/// With several processes each gives its own rows and gets the losses of those; gradients are those of the losses of all
+/// processes, each weighed there. Similarities are made a block of rows at a time, and once more in the backward pass.
+/// Errors: a number of rows that does not fit `negatives`, or none left to compare a row with.
+pub fn nt_xent_rows(
+    zs: &Tensor,
+    temperature: f64,
+    negatives: Negatives,
+    collective: &SharedCollective,
+) -> Result<Tensor> {
+    check_rows(zs.dim(0)?, negatives)?;
+    let ys = normalise_rows(zs)?;
+    let rows = Rows::new(&ys.detach(), temperature, negatives, collective.as_ref())?;
+    let losses = rows.blocks().map(|block| Ok(rows.block(block)?.0)).collect::<Result<Vec<_>>>()?;
+    let losses = Tensor::cat(&losses, 0)?;
+    let collective = collective.clone();
+    let backward = move |g: &Tensor| rows.gradient(g, collective.as_ref()).map_err(candle_core::Error::wrap);
+    Ok(hand_written(&ys, &losses, backward)?)
+}
+
+/// Normalized rows and how they are compared.
+struct Rows {
+    /// Those of all processes, `[total, width]`.
+    all: Tensor,
+    local: usize,
+    /// Where this process's rows begin.
+    offset: usize,
+    temperature: f64,
+    negatives: Negatives,
+}
+
+impl Rows {
+    fn new(ys: &Tensor, temperature: f64, negatives: Negatives, collective: &dyn Collective) -> Result<Self> {
+        let (all, local) = (collective.all_gather(ys)?.contiguous()?, ys.dim(0)?);
+        if negatives == Negatives::Decoupled && all.dim(0)? == 2 {
+            return Err(Error::Config(
+                "decoupled NT-Xent of one image has no negatives; give at least two images".into(),
+            ));
+        }
+        Ok(Self { all, local, offset: collective.rank() * local, temperature, negatives })
+    }
+
+    /// `(start, length)` of each block of this process's rows.
+    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let local = self.local;
+        (0..local).step_by(BLOCK).map(move |start| (start, BLOCK.min(local - start)))
+    }
+
+    /// The losses `log Σ_j exp s_j − s_p` of a block, `[length]`, and their gradients with respect to the similarities,
+    /// `softmax(s) − onehot(p)`, `[length, total]`.
+    fn block(&self, (start, length): (usize, usize)) -> Result<(Tensor, Tensor)> {
+        let rows = self.all.narrow(0, self.offset + start, length)?;
+        let similarities = (rows.matmul(&self.all.t()?)? / self.temperature)?;
+        let (mask, positives) = self.masks(start, length, &similarities)?;
+        let masked = (&similarities + mask)?;
+        let highest = masked.max_keepdim(1)?;
+        let exponentials = masked.broadcast_sub(&highest)?.exp()?;
+        let sums = exponentials.sum_keepdim(1)?;
+        let positive = (similarities * &positives)?.sum_keepdim(1)?;
+        let losses = ((sums.log()? + highest)? - positive)?.squeeze(1)?;
+        Ok((losses, (exponentials.broadcast_div(&sums)? - positives)?))
+    }
+
+    /// −∞ where a similarity does not count, and 1 at the positive of each row; 0 elsewhere: `[length, total]` each.
+    fn masks(&self, start: usize, length: usize, like: &Tensor) -> Result<(Tensor, Tensor)> {
+        let total = self.all.dim(0)?;
+        let (mut mask, mut positives) = (vec![0f32; length * total], vec![0f32; length * total]);
+        for row in 0..length {
+            let target = Target::of(start + row, self.local, self.offset, self.negatives);
+            let own = (self.negatives == Negatives::Decoupled).then_some(target.positive);
+            target.excluded.iter().chain(&own).for_each(|column| mask[row * total + column] = EXCLUDED);
+            positives[row * total + target.positive] = 1.0;
+        }
+        let upload = |values: Vec<f32>| -> Result<Tensor> {
+            let values = Tensor::from_vec(values, (length, total), &Device::Cpu)?;
+            Ok(values.to_device(like.device())?.to_dtype(like.dtype())?)
+        };
+        Ok((upload(mask)?, upload(positives)?))
+    }
+
+    /// The gradient of this process's rows for gradients `[local]` of the losses.
+    fn gradient(&self, losses: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
+        let total = self.all.dim(0)?;
+        let mut gradient = self.all.zeros_like()?;
+        for (start, length) in self.blocks() {
+            let rows = self.all.narrow(0, self.offset + start, length)?;
+            let factors = (losses.narrow(0, start, length)? / self.temperature)?.unsqueeze(1)?;
+            let weights = self.block((start, length))?.1.broadcast_mul(&factors)?;
+            // S = Y·Yᵀ: a row of dS reaches its own row of Y and, transposed, every row that it was compared with.
+            let own = weights.matmul(&self.all)?;
+            let own = own.pad_with_zeros(0, self.offset + start, total - self.offset - start - length)?;
+            gradient = ((gradient + weights.t()?.matmul(&rows)?)? + own)?;
+        }
+        Ok(collective.all_reduce_sum(&gradient)?.narrow(0, self.offset, self.local)?.contiguous()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+    use crate::collective::SingleProcess;
+    use crate::objective::nt_xent_with;
+
+    const ALL: [Negatives; 3] = [Negatives::All, Negatives::ExcludeSibling, Negatives::Decoupled];
+
+    fn random(count: usize, width: usize) -> Tensor {
+        let value = |i: usize| ((i as f64 + 3.0) * 0.7391).sin() + ((i * i) as f64 * 0.113).cos();
+        Tensor::from_vec((0..count * width).map(value).collect::<Vec<f64>>(), (count, width), &Device::Cpu).unwrap()
+    }
+
+    fn losses(zs: &Tensor, negatives: Negatives) -> Tensor {
+        nt_xent_rows(zs, 0.3, negatives, &SingleProcess::shared()).unwrap()
+    }
+
+    #[test]
+    fn each_row_is_the_definition_and_the_mean_is_the_loss() {
+        // More rows than a block holds.
+        let count = 2 * (BLOCK / 2 + 10);
+        let zs = random(count, 3);
+        let ys = normalise_rows(&zs).unwrap();
+        let s = (ys.matmul(&ys.t().unwrap()).unwrap() / 0.3).unwrap().to_vec2::<f64>().unwrap();
+        for (i, loss) in losses(&zs, Negatives::All).to_vec1::<f64>().unwrap().into_iter().enumerate() {
+            let sum: f64 = (0..count).filter(|&j| j != i).map(|j| s[i][j].exp()).sum();
+            let want = sum.ln() - s[i][(i + count / 2) % count];
+            assert!((loss - want).abs() < 1e-11, "{i}: {loss} {want}");
+        }
+        for negatives in ALL {
+            let mean: f64 = losses(&zs, negatives).mean_all().unwrap().to_scalar().unwrap();
+            let want: f64 = nt_xent_with(&zs, 0.3, negatives, &SingleProcess).unwrap().to_scalar().unwrap();
+            assert!((mean - want).abs() < 1e-11, "{negatives:?}: {mean} {want}");
+        }
+    }
+
+    #[test]
+    fn gradients_of_weighted_rows_agree_with_finite_differences() {
+        let weights = Tensor::new(&[1.0, 0.5, -2.0, 0.0, 3.0, 0.1, 1.5, 0.7], &Device::Cpu).unwrap();
+        for negatives in ALL {
+            let weighted = |zs: &Tensor| (losses(zs, negatives) * &weights).unwrap().sum_all().unwrap();
+            let zs = Var::from_tensor(&random(8, 5)).unwrap();
+            let gradient = weighted(&zs).backward().unwrap().remove(&zs).unwrap();
+            let gradient = gradient.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            let values = zs.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            for i in 0..values.len() {
+                let moved = |by: f64| -> f64 {
+                    let mut values = values.clone();
+                    values[i] += by;
+                    weighted(&Tensor::from_vec(values, (8, 5), &Device::Cpu).unwrap()).to_scalar().unwrap()
+                };
+                // Central differences: error of order step² = 1e-10.
+                let want = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+                assert!((gradient[i] - want).abs() < 1e-8, "{negatives:?} {i}: {} {want}", gradient[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_cannot_be_compared_are_refused() {
+        let refused = |count: usize, negatives| {
+            nt_xent_rows(&random(count, 2), 0.3, negatives, &SingleProcess::shared()).unwrap_err().to_string()
+        };
+        assert!(refused(5, Negatives::All).contains("5 rows"));
+        assert!(refused(2, Negatives::Decoupled).contains("no negatives"));
+    }
+}
