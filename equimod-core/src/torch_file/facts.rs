@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::object::{Object, Pickle, Value};
+use super::object::{Made, Object, Pickle, Value};
 
 /// Objects in objects.
-const DEPTH: usize = 6;
+const DEPTH: usize = 12;
 /// Most values.
 const VALUES: usize = 1 << 12;
 /// Longer lists are of numbers, not of settings.
@@ -37,6 +37,10 @@ fn of_object(pickle: &Pickle, object: &Object, depth: usize, values: &mut usize)
         let mut map = Map::new();
         for (key, value) in entries {
             let Value::Text(key) = key else { continue };
+            // What modules and state dictionaries keep of themselves is no setting.
+            if key.starts_with('_') && !key.starts_with("__") {
+                continue;
+            }
             if let Some(value) = json(pickle, *value, depth, values) {
                 map.insert((*key).to_owned(), value);
             }
@@ -49,6 +53,9 @@ fn of_object(pickle: &Pickle, object: &Object, depth: usize, values: &mut usize)
         }
         Object::Dict(entries) => Some(Json::Object(map(entries))),
         Object::Made(made) => {
+            if let Some(inside) = inside_omegaconf(pickle, made) {
+                return json(pickle, inside, depth, values);
+            }
             let mut found = map(&made.entries);
             if let Some(Object::Dict(state)) = pickle.object(made.state) {
                 found.append(&mut map(state));
@@ -56,5 +63,33 @@ fn of_object(pickle: &Pickle, object: &Object, depth: usize, values: &mut usize)
             (!found.is_empty()).then_some(Json::Object(found))
         }
         _ => None,
+    }
+}
+
+/// What a node of OmegaConf holds: Hydra's configurations are trees of them.
+fn inside_omegaconf<'a>(pickle: &Pickle<'a>, made: &Made<'a>) -> Option<Value<'a>> {
+    let (module, _) = pickle.global(made.callable)?;
+    let Some(Object::Dict(state)) = pickle.object(made.state).filter(|_| module.starts_with("omegaconf.")) else {
+        return None;
+    };
+    let inside = |(key, _): &&(Value, Value)| matches!(key, Value::Text("_content" | "_val"));
+    state.iter().find(inside).map(|(_, value)| *value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pickle;
+    use super::*;
+
+    #[test]
+    fn settings_of_hydra_are_those_in_its_nodes() {
+        // DictConfig with _content {"name": AnyNode with _val "resnet18"}, each made by copyreg.__newobj__.
+        let text = |text: &str| [b"X".as_slice(), &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+        let open = |class: &str| [format!("comegaconf.x\n{class}\n").as_bytes(), b")\x81}"].concat();
+        let node = [open("AnyNode"), text("_val"), text("resnet18"), b"sb".to_vec()].concat();
+        let content = [b"}".to_vec(), text("name"), node, b"s".to_vec()].concat();
+        let config = [open("DictConfig"), text("_content"), content, b"sb".to_vec()].concat();
+        let bytes = [b"\x80\x02}".to_vec(), text("cfg"), config, b"s".to_vec(), b".".to_vec()].concat();
+        assert_eq!(facts(&pickle::read(&bytes).unwrap()), serde_json::json!({"cfg": {"name": "resnet18"}}));
     }
 }
