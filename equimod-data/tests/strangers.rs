@@ -170,7 +170,7 @@ fn jpegs_that_decode_with_errors_are_doubted() {
     assert!(doubts(&extraneous).contains("5 extraneous bytes"), "{}", doubts(&extraneous));
     let mut swapped = whole.clone();
     swapped[second + 1] = 0xD5;
-    assert!(doubts(&swapped).contains("2 of its restart markers out of order"), "{}", doubts(&swapped));
+    assert!(doubts(&swapped).contains("2 restart markers out of order"), "{}", doubts(&swapped));
     // Before the end marker, at the end of the compressed data and in the middle of it.
     let end = whole.len() - 2;
     let extraneous = [&whole[..end], &[7; 4], &whole[end..]].concat();
