@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use equimod_data::dataset::folder::{holds_file, is_image, is_leftover};
-use equimod_data::{Dataset, Error};
+use equimod_data::{Dataset, Error, Task};
 
 use crate::sources::Splits;
 use crate::split_names::split_of_folder;
@@ -100,7 +100,7 @@ fn children(folder: &Path) -> anyhow::Result<(Vec<Child>, Vec<String>)> {
     children.sort_by(|one, other| one.name.cmp(&other.name));
     left_out.sort();
     if images > 0 {
-        left_out.push(format!("{images} images in the folder itself"));
+        left_out.push(format!("{} in the folder itself", counted(images)));
     }
     Ok((children, left_out))
 }
@@ -142,28 +142,32 @@ fn listed(names: &[&str]) -> String {
 /// One line for people: what a folder was taken for.
 pub fn line(source: &str, splits: &Splits) -> String {
     let parts = [
-        (Some(&splits.train), "to train on"),
-        (splits.validation.as_ref(), "to choose settings on"),
-        (splits.test.as_ref(), "to test on"),
+        (Some(&splits.train), "training"),
+        (splits.validation.as_ref(), "validation"),
+        (splits.test.as_ref(), "testing"),
     ];
     let parts: Vec<_> = parts.into_iter().filter_map(|(dataset, role)| Some((dataset?.as_ref(), role))).collect();
     let mut text = match parts.as_slice() {
-        [(only, _)] => format!("{source}: {}", described(*only)),
+        [(only, _)] => format!("{source} is read as {}{}", described(*only, None), hint(source, *only)),
         _ => {
-            let each =
-                parts.iter().map(|(part, role)| format!("{} {role} ({})", short(source, *part), described(*part)));
-            format!("{source}: splits {}", each.collect::<Vec<_>>().join(", "))
+            let first = Some(splits.train.as_ref());
+            let each = parts.iter().enumerate().map(|(place, (part, role))| {
+                let described = described(*part, first.filter(|_| place > 0));
+                format!("{} for {role}, {described}", short(source, *part))
+            });
+            format!("{source} is read as splits: {}", each.collect::<Vec<_>>().join("; "))
         }
     };
-    if let [(only, _)] = parts.as_slice() {
-        text += &hint(source, *only);
-    }
     let mut left_out = splits.left_out.clone();
     left_out.extend(parts.iter().filter_map(|(part, _)| part.passed_over()).flat_map(|found| found.clauses()));
     if !left_out.is_empty() {
         text += &format!("; passed over: {}", left_out.join(", "));
     }
     text
+}
+
+fn counted(images: usize) -> String {
+    if images == 1 { "1 image".into() } else { format!("{images} images") }
 }
 
 /// The name of a split, without that of the folder that it lies in.
@@ -173,19 +177,20 @@ fn short<'a>(source: &str, part: &'a dyn Dataset) -> &'a str {
     name.strip_prefix(path).map_or(name, |rest| rest.trim_start_matches(['/', '\\', ' '])).trim_matches(['(', ')'])
 }
 
-fn described(part: &dyn Dataset) -> String {
-    let mut text = format!("{} images", part.len());
-    let labels: Vec<String> = part
-        .tasks()
-        .iter()
-        .map(|task| {
-            let names: Vec<&str> = task.classes.iter().map(String::as_str).collect();
-            let count = if names.len() == 1 { "1 class".into() } else { format!("{} classes", names.len()) };
-            let of = if task.name == "class" { String::new() } else { format!("{}: ", task.name) };
-            format!("{of}{count} ({})", listed(&names))
-        })
-        .collect();
-    text += &if labels.is_empty() { " without labels".into() } else { format!(" in {}", labels.join("; ")) };
+/// The number of images and their labels; where these are those of `first`, their names are not repeated.
+fn described(part: &dyn Dataset, first: Option<&dyn Dataset>) -> String {
+    let mut text = counted(part.len());
+    let of = |task: &Task| {
+        let names: Vec<&str> = task.classes.iter().map(String::as_str).collect();
+        let count = if names.len() == 1 { "1 class".into() } else { format!("{} classes", names.len()) };
+        let name = if task.name == "class" { String::new() } else { format!("{}: ", task.name) };
+        format!("{name}{count} ({})", listed(&names))
+    };
+    text += &match part.tasks() {
+        [] => " without labels".into(),
+        tasks if first.is_some_and(|first| first.tasks() == tasks) => " in the same classes".into(),
+        tasks => format!(" in {}", tasks.iter().map(of).collect::<Vec<_>>().join("; ")),
+    };
     let unread = part.unread();
     if !unread.is_empty() {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -229,7 +234,7 @@ mod tests {
     #[test]
     fn splits_are_recognized_by_name_and_the_rest_is_named() {
         let found = splits(&["Train/a/1.png", "VAL2017/a/1.png", "annotations/x.json", ".git/1.png", "0.png"], None);
-        let left_out = ["annotations/ (no images)", "1 images in the folder itself"].map(str::to_owned).to_vec();
+        let left_out = ["annotations/ (no images)", "1 image in the folder itself"].map(str::to_owned).to_vec();
         assert_eq!(found, Ok((vec!["train", "validation"], left_out)));
         assert_eq!(splits(&["cat/1.png", "dog/1.png", "test/labels.txt"], None).unwrap().0, [""; 0]);
         assert!(splits(&["train/1.png", "training_set/1.png"], None).unwrap_err().contains("train, training_set"));

@@ -40,8 +40,10 @@ fn a_folder_is_said_to_be_what_it_was_taken_for() {
     scratch.write("set/Train/class0/Thumbs.db", "");
     let (out, line) = said(&scratch, &["data", "stats", "set", "--json"]);
     assert_eq!(parsed(&out)["pictures"], 12);
-    let splits = ["Train to train on (12 images in 2 classes (class0, class1))", "val to test on (6 images"];
-    holds(&line, &["set: splits ", splits[0], splits[1], "annotations/ (no images)", "@eaDir, Thumbs.db"]);
+    let splits =
+        ["Train for training, 12 images in 2 classes (class0, class1)", "val for testing, 6 images in the same"];
+    let parts = ["set is read as splits: ", splits[0], splits[1], "annotations/ (no images)", "(@eaDir, Thumbs.db)"];
+    holds(&line, &parts);
     assert_eq!(line.lines().count(), 1, "{line}");
     let (out, _) = said(&scratch, &["data", "stats", "set", "--test", "--json"]);
     assert_eq!(parsed(&out)["pictures"], 6);
@@ -49,9 +51,9 @@ fn a_folder_is_said_to_be_what_it_was_taken_for() {
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let settings = ["--set", "data.batch=4", "--out", "run"];
     let (_, line) = said(&scratch, &[&["pretrain", "--recipe", &recipe, "--data", "set"], &settings[..]].concat());
-    assert_eq!(line.matches("set: splits").count(), 1, "{line}");
+    assert_eq!(line.matches("set is read as splits").count(), 1, "{line}");
     let (_, line) = said(&scratch, &["eval", "knn", "run", "--data", "set", "--k", "1"]);
-    assert_eq!(line.matches("set: splits").count(), 1, "{line}");
+    assert_eq!(line.matches("set is read as splits").count(), 1, "{line}");
     // With a further folder of images, it can be read in two ways.
     pictures("extra", 2);
     let ways = ["splits (Train, val)", "none (extra)", "3 classes", "set#splits", "set#classes"];
@@ -61,7 +63,7 @@ fn a_folder_is_said_to_be_what_it_was_taken_for() {
     holds(&line, &["extra/"]);
     let (out, line) = said(&scratch, &["data", "stats", "set#classes", "--json"]);
     assert_eq!(parsed(&out)["pictures"], 22);
-    holds(&line, &["set#classes: 22 images in 3 classes (Train, extra, val)"]);
+    holds(&line, &["set#classes is read as 22 images in 3 classes (Train, extra, val)"]);
     // One folder around all is rarely meant.
     scratch.pictures("around/inside", 1);
     holds(&said(&scratch, &["data", "stats", "around"]).1, &["1 class (inside)", "give around/inside"]);
@@ -111,13 +113,13 @@ fn verify_reports_a_folder_of_odd_files() {
     let report = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(3));
     let sections = [
-        "3 do not decode:\n  odd/class1/arithmetic.jpg: it is a JPEG with arithmetic coding",
+        "Not decoded: 3\n  odd/class1/arithmetic.jpg: it is a JPEG with arithmetic coding",
         "odd/class1/cut.jpg: it is cut short",
         "odd/class1/page.png: it is a web page",
-        "3 are in formats that are not read (1 AVIF, 2 HEIC):\n  odd/class2/1.avif: ",
-        "1 decode, but their files have errors:\n  odd/class1/extraneous.jpg: 5 extraneous bytes between",
-        "1 are named like another format, and read by their content:\n  odd/class1/really-a-png.jpg: its content is PNG",
-        "Passed over: 2 hidden or left by other programs (._*, .DS_Store), 1 no images (1 .txt)",
+        "In formats that are not read: 3 (1 AVIF, 2 HEIC)\n  odd/class2/1.avif: ",
+        "Decoded, but suspicious: 1\n  odd/class1/extraneous.jpg: 5 extraneous bytes between",
+        "Named like another format, and read by the content: 1\n  odd/class1/really-a-png.jpg: its content is PNG",
+        "Passed over: 2 hidden or left by other programs (._*, .DS_Store), 1 other file (1 .txt)",
         "odd: 14 of 20 images decode (1 GIF, 3 JPEG, 9 PNG, 1 TIFF)",
         "30.0 % fail, and training allows 0.1 %",
         "data.skip_share=0.3",
@@ -129,7 +131,7 @@ fn verify_reports_a_folder_of_odd_files() {
     assert_eq!((&found["others"], &found["leftovers"]), (&json!({ "txt": 1 }), &json!({ "._*": 1, ".DS_Store": 1 })));
     // The line that every command says names them, too.
     let line = String::from_utf8(output.stderr).unwrap();
-    holds(&line, &["odd: 20 images in 3 classes", "3 of them in formats that are not read (1 AVIF, 2 HEIC)"]);
+    holds(&line, &["odd is read as 20 images in 3 classes", "3 of them in formats that are not read (1 AVIF, 2 HEIC)"]);
 }
 
 #[test]

@@ -148,13 +148,12 @@ impl Found {
         let is_unread = |noted: &&Noted| self.unread_indices.binary_search(&noted.index).is_ok();
         let unread: Vec<&Noted> = self.failed.iter().filter(is_unread).collect();
         let failed: Vec<&Noted> = self.failed.iter().filter(|noted| !is_unread(noted)).collect();
-        let mut text = section("do not decode", &failed);
-        text += &section(&format!("are in formats that are not read ({})", listed(&self.unread)), &unread);
-        text += &section("decode, but their files have errors", &self.suspicious.iter().collect::<Vec<_>>());
-        text += &section(
-            "are named like another format, and read by their content",
-            &self.misnamed.iter().collect::<Vec<_>>(),
-        );
+        let suspicious: Vec<&Noted> = self.suspicious.iter().collect();
+        let misnamed: Vec<&Noted> = self.misnamed.iter().collect();
+        let mut text = section("Not decoded", "", &failed);
+        text += &section("In formats that are not read", &format!(" ({})", listed(&self.unread)), &unread);
+        text += &section("Decoded, but suspicious", "", &suspicious);
+        text += &section("Named like another format, and read by the content", "", &misnamed);
         if !self.passed_over.is_empty() {
             text += &format!("Passed over: {}\n\n", self.passed_over.join(", "));
         }
@@ -176,11 +175,11 @@ impl Found {
 /// Images of a section that are listed for people; JSON has all.
 const SHOWN: usize = 20;
 
-fn section(title: &str, noted: &[&Noted]) -> String {
+fn section(title: &str, details: &str, noted: &[&Noted]) -> String {
     if noted.is_empty() {
         return String::new();
     }
-    let mut text = format!("{} {title}:\n", noted.len());
+    let mut text = format!("{title}: {}{details}\n", noted.len());
     noted.iter().take(SHOWN).for_each(|noted| text += &format!("  {}: {}\n", noted.path, noted.reason));
     if noted.len() > SHOWN {
         text += &format!("  … and {} more (all with --json or --out)\n", noted.len() - SHOWN);

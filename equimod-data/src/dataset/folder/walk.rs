@@ -162,7 +162,9 @@ impl PassedOver {
                 extension => format!("{count} .{extension}"),
             };
             let counts: Vec<String> = self.others.iter().map(count).collect();
-            clauses.push(format!("{} no images ({})", total(&self.others), listed(counts.iter().map(String::as_str))));
+            let files = if total(&self.others) == 1 { "file" } else { "files" };
+            let counts = listed(counts.iter().map(String::as_str));
+            clauses.push(format!("{} other {files} ({counts})", total(&self.others)));
         }
         if !self.unopened.is_empty() {
             let each: Vec<String> =
