@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Description;
 use super::origin::Origin;
-use crate::images::{Normalisation, Preprocessing};
+use crate::images::Normalisation;
 use crate::{Error, Result};
 
 /// The file that describes the weights beside it.

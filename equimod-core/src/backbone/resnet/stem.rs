@@ -7,8 +7,7 @@ use super::layers::{ConvNorm, ConvNormMemory, Memory, Part, Shape, Surroundings,
 use crate::Result;
 use crate::kernels::{self, Input};
 use crate::nn::Then;
-use crate::params::{Init, Scope};
-use crate::tape::Gradients;
+use crate::params::{Gradients, Init, Scope};
 
 /// Window, stride and padding of the stem's max-pool.
 const POOL: (usize, usize, usize) = (3, 2, 1);
