@@ -1,90 +1,91 @@
-//! How much memory is in use, where it begins, and what the C library does with freed memory.
+//! Global allocator: counts memory in use, aligns large blocks to cache lines, and keeps freed memory for reuse.
 
 use std::alloc::{GlobalAlloc, Layout};
 
 use peak_alloc::PeakAlloc;
 
-/// Counts the bytes in use, and the most there have been.
+/// Allocator that counts the bytes in use and their peak.
 pub static MEMORY: PeakAlloc = PeakAlloc;
 
-/// The allocator of the program.
+/// Global allocator of the program.
 #[global_allocator]
 static ALLOCATOR: Aligned = Aligned;
 
-/// A line of the cache, in bytes: the length of the longest vectors.
+/// Alignment of large blocks in bytes: a cache line, which is also the longest vector.
 const LINE: usize = 64;
-/// Smaller blocks are left where they fall.
-const LEAST: usize = 1024;
+/// Size in bytes from which blocks are aligned.
+const SMALLEST_ALIGNED: usize = 1024;
 
-/// [`MEMORY`], whose larger blocks begin with a line of the cache: a vector that lies across two lines is read and written
-/// twice.
+/// [`MEMORY`] with large blocks aligned to cache lines, because a vector that straddles two lines takes two accesses.
 struct Aligned;
 
 impl Aligned {
-    /// The layout of a block with room to begin at the next line, or none if the block stays where it is.
-    fn moved(layout: Layout) -> Option<Layout> {
-        let moves = layout.size() >= LEAST && layout.align() <= align_of::<*mut u8>();
-        let size = layout.size().checked_add(LINE).filter(|_| moves)?;
+    /// Layout of a block with room for alignment, or `None` if the block is not aligned.
+    fn padded(layout: Layout) -> Option<Layout> {
+        let aligned = layout.size() >= SMALLEST_ALIGNED && layout.align() <= align_of::<*mut u8>();
+        let size = layout.size().checked_add(LINE).filter(|_| aligned)?;
         Layout::from_size_align(size, align_of::<*mut u8>()).ok()
     }
 }
 
-// SAFETY: blocks come from `MEMORY` and go back to it as they came; one that is moved lies within its block, whose place is
-// written before it.
+// SAFETY: every block comes from `MEMORY` and is returned to it unchanged. An aligned pointer lies within its block,
+// whose address is stored right before it.
 unsafe impl GlobalAlloc for Aligned {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let Some(whole) = Self::moved(layout) else {
+        let Some(whole) = Self::padded(layout) else {
             // SAFETY: the caller's promise.
             return unsafe { MEMORY.alloc(layout) };
         };
-        // SAFETY: the block has `LINE` bytes more than are asked for, and begins at a pointer's alignment: from 8 to 64 of them
-        // lie before the place.
+        // SAFETY: the block is `LINE` bytes longer than requested and aligned to a pointer, so that 8 to 64 bytes of it
+        // precede the aligned address.
         unsafe {
             let block = MEMORY.alloc(whole);
             if block.is_null() {
                 return block;
             }
-            let place = block.add(LINE - block.addr() % LINE);
-            place.cast::<*mut u8>().sub(1).write(block);
-            place
+            let aligned = block.add(LINE - block.addr() % LINE);
+            aligned.cast::<*mut u8>().sub(1).write(block);
+            aligned
         }
     }
 
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise; what was moved has its block's place before it.
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise; the address of a padded block is stored before its aligned pointer.
         unsafe {
-            match Self::moved(layout) {
-                None => MEMORY.dealloc(place, layout),
-                Some(whole) => MEMORY.dealloc(place.cast::<*mut u8>().sub(1).read(), whole),
+            match Self::padded(layout) {
+                None => MEMORY.dealloc(pointer, layout),
+                Some(whole) => MEMORY.dealloc(pointer.cast::<*mut u8>().sub(1).read(), whole),
             }
         }
     }
 }
 
-/// Keeps freed memory for the next step: by default glibc gives large blocks back to the system, and every step pays for
-/// having the same pages cleared again. What will be used comes in large pages where Linux allows that to whoever asks.
-/// Elsewhere nothing is changed.
+/// Keeps freed memory for the next step.
 ///
-/// Whoever sets `MALLOC_TRIM_THRESHOLD_` has chosen for themselves, and none of this is done.
+/// By default, glibc returns large blocks to the system, and every step pays for clearing the same pages again. On
+/// Linux, the heap also uses huge pages if the system allows them on request. Other systems are left as they are.
+///
+/// If `MALLOC_TRIM_THRESHOLD_` is set, this does nothing: the user has chosen other settings.
 pub fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     if std::env::var_os("MALLOC_TRIM_THRESHOLD_").is_none() {
-        // SAFETY: mallopt takes two numbers, may be called at any time, and ignores what it does not know.
+        // SAFETY: mallopt takes two numbers, may be called at any time, and ignores unknown parameters.
         unsafe {
             libc::mallopt(libc::M_MMAP_MAX, 0);
             libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
         }
-        ask_for_large_pages();
+        advise_huge_pages();
     }
 }
 
-/// Reserves addresses for half of the machine's memory, asks for large pages there, and gives them to the allocator. No
-/// memory is taken before it is used (unless the system promises no more than it has: then half of the memory is
-/// promised to this process).
+/// Reserves address space for half of the machine's memory, requests huge pages for it, and gives it to the allocator.
+///
+/// No memory is used before it is touched, except on systems without overcommit, where half of the memory is reserved
+/// for this process.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn ask_for_large_pages() {
-    // SAFETY: the range that is named lies in a block that is this function's until it is freed; advice changes no values,
-    // and a system that cannot follow it says so and does nothing.
+fn advise_huge_pages() {
+    // SAFETY: the advised range lies in a block that belongs to this function until it is freed. Advice changes no
+    // values, and a system that cannot follow it only returns an error.
     unsafe {
         let (pages, size) = (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE));
         let (Ok(pages), Ok(size)) = (usize::try_from(pages), usize::try_from(size)) else { return };
@@ -103,11 +104,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn larger_blocks_begin_with_a_line_and_keep_what_is_in_them() {
+    fn large_blocks_are_aligned_and_keep_their_content() {
         let mut kept: Vec<Vec<u8>> = Vec::new();
-        for size in (LEAST - 3..LEAST + 3).chain([4096, 100_001, 1 << 20]) {
+        for size in (SMALLEST_ALIGNED - 3..SMALLEST_ALIGNED + 3).chain([4096, 100_001, 1 << 20]) {
             let mut values = Vec::<u8>::with_capacity(size);
-            assert!(size < LEAST || values.as_ptr().addr().is_multiple_of(LINE), "{size}");
+            assert!(size < SMALLEST_ALIGNED || values.as_ptr().addr().is_multiple_of(LINE), "{size}");
             values.extend((0..size).map(|k| k as u8));
             values.reserve_exact(3 * size);
             assert!(values.as_ptr().addr().is_multiple_of(LINE), "{size}");
@@ -119,7 +120,7 @@ mod tests {
         }
         let zeros = vec![0u64; 5000];
         assert!(zeros.as_ptr().addr().is_multiple_of(LINE) && zeros.iter().all(|&value| value == 0));
-        // Blocks of more than a line's alignment are left to the system.
-        assert!(Aligned::moved(Layout::from_size_align(8192, 4096).unwrap()).is_none());
+        // Blocks with a larger alignment than a cache line are passed through.
+        assert!(Aligned::padded(Layout::from_size_align(8192, 4096).unwrap()).is_none());
     }
 }

@@ -1,46 +1,46 @@
-//! Files of an export: their names, and what `config.json` says beside the description.
+//! Files of an export: their names, and the training record in `config.json`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The files of an export, by their names in it.
+/// Files of an export, by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// The card.
+/// File name of the model card.
 pub const CARD_FILE: &str = "README.md";
-/// Numbers, here and in each folder of evaluations.
+/// File name of results, in the run directory and in each folder of evaluations.
 pub const RESULTS_FILE: &str = "results.json";
-/// The same as a table.
+/// File name of the table of results.
 pub const TABLE_FILE: &str = "results.md";
-/// The key of what is said of weights of others.
-pub const OTHERS: &str = "resnet";
+/// Key of the entries for imported weights in `config.json`.
+pub const IMPORTED_KEY: &str = "resnet";
 
-/// How the weights were trained, as far as a run directory says.
+/// Record of the training, from a run directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Training {
-    /// The pictures.
+    /// Data source.
     pub data: String,
-    /// Of the pictures.
+    /// Fingerprint of the images.
     pub data_fingerprint: String,
-    /// Passes over them.
+    /// Number of epochs.
     pub epochs: u64,
-    /// Pictures of a step.
+    /// Images per step.
     pub batch: usize,
-    /// What the recipe says of itself.
+    /// Description of the recipe.
     pub about: String,
-    /// The command, without the paths of the machine.
+    /// Command line, without absolute paths.
     pub command: String,
-    /// Where tensors lived.
+    /// Compute device.
     pub device: String,
-    /// Seconds of training.
+    /// Training time, in seconds.
     pub seconds: f64,
-    /// The most memory, in bytes.
+    /// Peak memory, in bytes.
     pub peak_memory: u64,
-    /// The weights that the run began with, if they were not drawn.
+    /// Weights that training started from, if they were not random.
     #[serde(default)]
     pub from: Option<String>,
-    /// Whether the weights are those at the end of it.
+    /// Whether the weights are those at the end of training.
     #[serde(default = "yes")]
     pub finished: bool,
 }

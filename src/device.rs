@@ -1,11 +1,15 @@
-//! From `--device` to a device.
+//! Parsing of `--device`.
 
 use candle_core::Device;
 use candle_core::utils::{cuda_is_available, metal_is_available};
 
 use crate::exit::Usage;
 
-/// The device called `name`: auto, cpu, cuda:N or metal:N.
+/// Opens the device `name`: auto, cpu, cuda:N or metal:N.
+///
+/// # Errors
+///
+/// If the name is unknown, or the build or machine lacks the device.
 pub fn open(name: &str) -> anyhow::Result<Device> {
     let (kind, number) = match name.split_once(':') {
         Some((kind, number)) => (kind, number.parse::<usize>().map_err(|_| unknown(name))?),
@@ -22,22 +26,22 @@ pub fn open(name: &str) -> anyhow::Result<Device> {
         let have = |feature: bool| if feature { "has" } else { "lacks" };
         let (cuda, metal) = (have(cfg!(feature = "cuda")), have(cfg!(feature = "metal")));
         let reason = reason.to_string().lines().next().unwrap_or_default().to_owned();
-        Usage(format!("the device {name} cannot be used ({reason}); this build {cuda} cuda and {metal} metal")).into()
+        Usage(format!("cannot use the device {name} ({reason}); this build {cuda} cuda and {metal} metal")).into()
     })
 }
 
 fn unknown(name: &str) -> Usage {
-    Usage(format!("there is no device {name:?}; write auto, cpu, cuda:N or metal:N"))
+    Usage(format!("there is no device {name:?}; use auto, cpu, cuda:N or metal:N"))
 }
 
-/// The first GPU that works, else the CPU.
+/// The first GPU that works, or else the CPU.
 fn automatic() -> Device {
     let cuda = cuda_is_available().then(|| Device::new_cuda(0).ok()).flatten();
     let metal = || metal_is_available().then(|| Device::new_metal(0).ok()).flatten();
     cuda.or_else(metal).unwrap_or(Device::Cpu)
 }
 
-/// A name for people and files.
+/// Name of a device for messages and files.
 pub fn describe(device: &Device) -> String {
     match device {
         Device::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),

@@ -1,4 +1,4 @@
-//! What a step of a recipe will take, found by taking smaller ones.
+//! Forecast of a recipe's memory and time per step, extrapolated from smaller steps.
 
 use std::time::{Duration, Instant};
 
@@ -9,49 +9,53 @@ use equimod_train::Recipe;
 use crate::allocator::MEMORY;
 use crate::noise;
 
-/// Images of the smallest step.
+/// Batch size of the smallest step.
 const SMALLEST: usize = 2;
-/// How little the memory of one more image has to change between steps for it to count as known.
-const KNOWN: f64 = 0.01;
+/// Relative change up to which the memory per additional image counts as constant.
+const CONSTANT: f64 = 0.01;
 
-/// The share of the memory that images have to have before the forecast goes by them.
-const DECIDING: f64 = 0.4;
+/// Share of memory that the images must account for before the forecast extrapolates.
+const DOMINANT: f64 = 0.4;
 
-/// What a step takes on this machine's CPU.
+/// Cost of a step on the CPU of this machine.
 pub struct Forecast {
-    /// The most memory that parameters, the optimiser's state and the step have together, in bytes.
+    /// Peak memory of parameters, optimizer state and step together, in bytes.
     pub bytes: f64,
-    /// How long it takes.
+    /// Duration of a step.
     pub time: Duration,
-    /// Images of the largest step that was taken.
-    pub taken: usize,
+    /// Batch size of the largest step that was run.
+    pub measured_batch: usize,
 }
 
-/// Forecasts a step on parameter vectors that hold `parameters`.
+/// Forecasts the cost of a step with parameter vectors of the widths in `parameters`.
 ///
-/// The most memory is the largest of what the parts of a step need, each linear in the number of images: steps are
-/// doubled until one more image costs the same three times running, and images have a good part of the memory: a part
-/// that decides later may need nearly the same at first.
+/// Peak memory is the maximum over the phases of a step, each of which is linear in the number of images. The batch
+/// size is doubled until the memory per image is constant three times in a row and images account for a large share of
+/// the memory. The second condition guards against a phase that dominates only at larger batches.
+///
+/// # Errors
+///
+/// If a step fails.
 pub fn forecast(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Forecast> {
     let mut trial = Trial::new(recipe, parameters)?;
-    let asked = recipe.data.batch;
-    let mut images = trial.method.needs().shared_by.unwrap_or(1).max(SMALLEST).min(asked);
+    let batch = recipe.data.batch;
+    let mut images = trial.method.needs().shared_by.unwrap_or(1).max(SMALLEST).min(batch);
     trial.step(images)?;
     let mut last = trial.step(images)?;
-    let (mut slope, mut known) = (None, 0);
-    while images < asked {
-        let next = (2 * images).min(asked);
-        let found = trial.step(next)?;
+    let (mut slope, mut constant) = (None, 0);
+    while images < batch {
+        let next = (2 * images).min(batch);
+        let measured = trial.step(next)?;
         let more = (next - images) as f64;
-        let of_one = (found.bytes - last.bytes) / more;
-        let time_of_one = (found.time.as_secs_f64() - last.time.as_secs_f64()).max(0.0) / more;
-        (images, last) = (next, found);
-        // Where images do not decide the most memory yet, a part that does may still come.
-        let decides = of_one * images as f64 >= DECIDING * last.bytes;
-        let same = decides && slope.is_some_and(|before: f64| (of_one - before).abs() <= KNOWN * of_one.abs());
-        known = if same { known + 1 } else { 0 };
-        if known == 2 {
-            let rest = (asked - images) as f64;
+        let of_one = (measured.bytes - last.bytes) / more;
+        let time_of_one = (measured.time.as_secs_f64() - last.time.as_secs_f64()).max(0.0) / more;
+        (images, last) = (next, measured);
+        // If images do not dominate the memory yet, another phase may dominate later.
+        let dominates = of_one * images as f64 >= DOMINANT * last.bytes;
+        let same = dominates && slope.is_some_and(|before: f64| (of_one - before).abs() <= CONSTANT * of_one.abs());
+        constant = if same { constant + 1 } else { 0 };
+        if constant == 2 {
+            let rest = (batch - images) as f64;
             last.bytes += of_one * rest;
             last.time += Duration::from_secs_f64(time_of_one * rest);
             break;
@@ -61,7 +65,7 @@ pub fn forecast(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Fore
     Ok(last)
 }
 
-/// A method that is trained on noise.
+/// A method that trains on noise.
 struct Trial {
     before: usize,
     method: Method,
@@ -81,7 +85,7 @@ impl Trial {
         Ok(Self { before, method, optimizer, size, parameters: parameters.clone() })
     }
 
-    /// Takes a step of so many images.
+    /// Runs one step with a batch of `images` images.
     fn step(&mut self, images: usize) -> anyhow::Result<Forecast> {
         let batch = noise::batch(&self.method.needs(), images, self.size, &self.parameters, &Device::Cpu)?;
         MEMORY.reset_peak_usage();
@@ -89,6 +93,6 @@ impl Trial {
         let mut outcome = self.method.step(&batch, Progress::ONLY)?;
         self.optimizer.step(self.method.params(), &mut outcome.gradients, 0.0)?;
         let bytes = MEMORY.peak_usage().saturating_sub(self.before) as f64;
-        Ok(Forecast { bytes, time: start.elapsed(), taken: images })
+        Ok(Forecast { bytes, time: start.elapsed(), measured_batch: images })
     }
 }

@@ -1,4 +1,4 @@
-//! From a MODEL, as it is named, to a network.
+//! Loading of a MODEL argument.
 
 use std::path::{Path, PathBuf};
 
@@ -6,20 +6,28 @@ use anyhow::bail;
 use candle_core::Device;
 use equimod_core::{Error, Model};
 
-use crate::hub::{self, Weights};
+use crate::hub::{self, WeightFormats};
 use crate::output;
 use crate::reference::{ModelReference, PREFIX};
 
-/// Opens a MODEL, fetching it if it is on the Hub, and tells what was passed over.
+/// Loads a MODEL, downloading it if it is on the Hub, and reports skipped checkpoints.
+///
+/// # Errors
+///
+/// If the model is not available or damaged.
 pub fn open(model: &Path, device: &Device) -> anyhow::Result<Model> {
-    load(&local(model, Weights::Safetensors)?, device)
+    load(&local(model, WeightFormats::Safetensors)?, device)
 }
 
-/// Opens a MODEL that is on this machine, and tells what was passed over.
-pub fn load(local: &Local, device: &Device) -> anyhow::Result<Model> {
+/// Loads a MODEL from local files, and reports skipped checkpoints.
+///
+/// # Errors
+///
+/// If the model is damaged.
+pub fn load(local: &LocalModel, device: &Device) -> anyhow::Result<Model> {
     let mut opened = match (Model::load(&local.path, device), &local.reference) {
         (Err(Error::Checkpoint { path, reason }), Some(reference)) => bail!(
-            "{} cannot be used: {reason} (it is {}; remove that to fetch it again)",
+            "cannot use {}: {reason} (its file is {}; remove it to download it again)",
             reference.display(),
             path.display()
         ),
@@ -28,36 +36,40 @@ pub fn load(local: &Local, device: &Device) -> anyhow::Result<Model> {
     if let Some(reference) = &local.reference {
         opened.path.clone_from(reference);
     }
-    opened.skipped.iter().for_each(|reason| output::note(&format!("passed over: {reason}")));
+    opened.skipped.iter().for_each(|reason| output::note(&format!("skipped: {reason}")));
     note_assumed(&opened);
     Ok(opened)
 }
 
-/// Says what was assumed of a network of another code, and how to say otherwise.
+/// Reports the assumptions about a network of another code base, and how to change them.
 pub fn note_assumed(model: &Model) {
     if let Some(assumed) = model.imported.as_ref().and_then(|imported| imported.assumed()) {
         let file = model.path.display();
         output::note(&format!(
-            "{file} does not say all of its network; assumed: {assumed}; `equimod import` takes these options"
+            "{file} does not describe its network completely; assumed: {assumed}; `equimod import` takes these options"
         ));
     }
 }
 
-/// A MODEL on this machine.
-pub struct Local {
-    /// Where it is.
+/// A MODEL in local files.
+pub struct LocalModel {
+    /// Path of the files.
     pub path: PathBuf,
-    /// As it is on the Hub, pinned to a commit, if it is there.
+    /// Reference to the Hub, pinned to a commit, if the model is from there.
     pub reference: Option<PathBuf>,
 }
 
-/// A MODEL on this machine, fetched if it is on the Hub.
-pub fn local(model: &Path, weights: Weights) -> anyhow::Result<Local> {
+/// Resolves a MODEL to local files, downloading it if it is on the Hub.
+///
+/// # Errors
+///
+/// If the reference is not valid, or the model is not available.
+pub fn local(model: &Path, weights: WeightFormats) -> anyhow::Result<LocalModel> {
     match model.to_str().filter(|name| name.starts_with(PREFIX)) {
         Some(name) => {
             let fetched = hub::fetch_model(&ModelReference::parse(name)?, weights)?;
-            Ok(Local { path: fetched.path, reference: Some(fetched.reference.to_string().into()) })
+            Ok(LocalModel { path: fetched.path, reference: Some(fetched.reference.to_string().into()) })
         }
-        None => Ok(Local { path: model.to_owned(), reference: None }),
+        None => Ok(LocalModel { path: model.to_owned(), reference: None }),
     }
 }

@@ -1,4 +1,4 @@
-//! A trace of the first steps of a run, in the format of chrome://tracing and Perfetto.
+//! Trace of the first steps of a run, in the format of chrome://tracing and Perfetto.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,14 +10,18 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Writes what the library crates do until a step is done.
+/// Sink that writes the spans of the library crates to a file until a given step.
 pub struct Profile {
     writing: Option<FlushGuard>,
     last: u64,
 }
 
 impl Profile {
-    /// From now on, up to and with step `last`.
+    /// Starts a trace that ends after step `last`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
     pub fn start(path: &Path, last: u64) -> anyhow::Result<Self> {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let (layer, guard) = ChromeLayerBuilder::new().writer(file).include_args(true).build();

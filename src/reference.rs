@@ -1,35 +1,40 @@
-//! `hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT][#COLUMN]`, a data set, and `hf:OWNER/NAME[/FILE][@REVISION]`, a model.
+//! References to the Hub: `hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT][#COLUMN]` for a data set, and
+//! `hf:OWNER/NAME[/FILE][@REVISION]` for a model.
 
 use std::fmt;
 
 use crate::exit::Usage;
 
-/// A data set on the Hub, or a part of it.
+/// Reference to a data set on the Hub, or to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// Whose it is.
+    /// Owner of the repository.
     pub owner: String,
-    /// Its name.
+    /// Name of the repository.
     pub name: String,
-    /// One of several configurations.
+    /// Configuration, if the data set has several.
     pub configuration: Option<String>,
-    /// A branch, a tag or a commit.
+    /// Branch, tag or commit.
     pub revision: Option<String>,
-    /// `train`, `test`, `validation`, or another.
+    /// Split: `train`, `test`, `validation` or another name.
     pub split: Option<String>,
-    /// The pictures' column.
+    /// Column of the images.
     pub column: Option<String>,
 }
 
-/// What every reference begins with.
+/// Prefix of every reference.
 pub const PREFIX: &str = "hf:";
 const FORM: &str = "hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT][#COLUMN]";
 
 impl Reference {
-    /// Reads a source that begins with [`PREFIX`].
+    /// Parses a data source that starts with [`PREFIX`].
+    ///
+    /// # Errors
+    ///
+    /// If it is not of the form above.
     pub fn parse(source: &str) -> Result<Self, Usage> {
-        let wrong = |why: &str| Usage(format!("{source} is not a data set on the Hub: {why}; write {FORM}"));
-        let rest = source.strip_prefix(PREFIX).ok_or_else(|| wrong("it does not begin with hf:"))?;
+        let wrong = |why: &str| Usage(format!("{source} is not a data set on the Hub: {why}; the form is {FORM}"));
+        let rest = source.strip_prefix(PREFIX).ok_or_else(|| wrong("it does not start with hf:"))?;
         let (rest, column) = cut(rest, '#');
         let (rest, split) = cut(rest, ':');
         let (path, revision) = cut(rest, '@');
@@ -40,46 +45,50 @@ impl Reference {
             return Err(wrong(NAMES));
         }
         let given = [&configuration, &revision, &split, &column];
-        // A revision becomes part of an address, never of a path.
+        // A revision becomes part of a URL, never of a file path.
         let empty = |part: &&Option<String>| part.as_ref().is_some_and(|part| part.is_empty() || part.contains(".."));
         if given.iter().any(empty) {
-            return Err(wrong("a part of it is empty or holds '..'"));
+            return Err(wrong("a part of it is empty or contains '..'"));
         }
         Ok(Self { owner, name, configuration, revision, split, column })
     }
 
-    /// `OWNER/NAME`
+    /// The id of the repository, `OWNER/NAME`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.owner, self.name)
     }
 
-    /// The same at a commit.
+    /// The same reference at a commit.
     #[cfg(feature = "hub")]
     pub fn pinned(&self, commit: &str) -> Self {
         Self { revision: Some(commit.to_owned()), ..self.clone() }
     }
 }
 
-/// Weights on the Hub.
+/// Reference to weights on the Hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelReference {
-    /// Whose they are.
+    /// Owner of the repository.
     pub owner: String,
-    /// The repository's name.
+    /// Name of the repository.
     pub name: String,
-    /// One of several files.
+    /// File in the repository, if it has several files of weights.
     pub file: Option<String>,
-    /// A branch, a tag or a commit.
+    /// Branch, tag or commit.
     pub revision: Option<String>,
 }
 
 const MODEL_FORM: &str = "hf:OWNER/NAME[/FILE][@REVISION]";
 
 impl ModelReference {
-    /// Reads a MODEL that begins with [`PREFIX`].
+    /// Parses a MODEL that starts with [`PREFIX`].
+    ///
+    /// # Errors
+    ///
+    /// If it is not of the form above.
     pub fn parse(model: &str) -> Result<Self, Usage> {
-        let wrong = |why: &str| Usage(format!("{model} is not a model on the Hub: {why}; write {MODEL_FORM}"));
-        let rest = model.strip_prefix(PREFIX).ok_or_else(|| wrong("it does not begin with hf:"))?;
+        let wrong = |why: &str| Usage(format!("{model} is not a model on the Hub: {why}; the form is {MODEL_FORM}"));
+        let rest = model.strip_prefix(PREFIX).ok_or_else(|| wrong("it does not start with hf:"))?;
         let (path, revision) = cut(rest, '@');
         let mut parts = path.splitn(3, '/').map(str::to_owned);
         let (Some(owner), Some(name)) = (parts.next(), parts.next()) else { return Err(wrong("it has no owner")) };
@@ -89,17 +98,17 @@ impl ModelReference {
         }
         let empty = |part: &&Option<String>| part.as_ref().is_some_and(|part| part.is_empty() || part.contains(".."));
         if [&file, &revision].iter().any(empty) {
-            return Err(wrong("a part of it is empty or holds '..'"));
+            return Err(wrong("a part of it is empty or contains '..'"));
         }
         Ok(Self { owner, name, file, revision })
     }
 
-    /// `OWNER/NAME`
+    /// The id of the repository, `OWNER/NAME`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.owner, self.name)
     }
 
-    /// The same at a commit.
+    /// The same reference at a commit.
     #[cfg(feature = "hub")]
     pub fn pinned(&self, commit: &str) -> Self {
         Self { revision: Some(commit.to_owned()), ..self.clone() }
@@ -114,9 +123,9 @@ impl fmt::Display for ModelReference {
     }
 }
 
-const NAMES: &str = "owner and name are letters, digits, '-', '_' and '.'";
+const NAMES: &str = "owner and name may contain letters, digits, '-', '_' and '.'";
 
-/// Whether the Hub could have somebody or something of this name.
+/// Whether `name` is a valid name of an owner or a repository.
 fn is_name(name: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     !name.is_empty() && !name.starts_with('.') && name.chars().all(known)

@@ -1,4 +1,4 @@
-//! The files of a run that reports are made of.
+//! Files of a run that reports read.
 
 use std::fs;
 use std::path::Path;
@@ -11,14 +11,18 @@ use serde_json::Value;
 pub struct Metrics(Vec<Value>);
 
 impl Metrics {
-    /// Reads those of the folder `run`.
+    /// Reads the metrics of the run directory `run`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
     pub fn read(run: &Path) -> anyhow::Result<Self> {
         let path = run.join("metrics.jsonl");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
     }
 
-    /// The names of all metrics, in the order in which they come first.
+    /// Names of all metrics, in order of first appearance.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for key in self.0.iter().filter_map(Value::as_object).flat_map(|line| line.keys()) {
@@ -29,7 +33,7 @@ impl Metrics {
         names
     }
 
-    /// One metric over steps.
+    /// The metric `key` over steps, as a series called `name`.
     pub fn series(&self, name: &str, key: &str) -> Series {
         let point = |line: &Value| Some((line.get("step")?.as_f64()?, line.get(key)?.as_f64()?));
         Series { name: name.into(), points: self.0.iter().filter_map(point).collect() }

@@ -1,4 +1,4 @@
-//! The report of a run: from its files and results to the page.
+//! HTML report of a run, made from its files and results.
 
 use std::path::Path;
 
@@ -9,33 +9,37 @@ use equimod_train::{Recipe, RunInfo};
 
 use crate::run_files::Metrics;
 
-/// Pictures whose views are shown.
+/// Number of images with views on the page.
 const SHOWN: usize = 6;
 
-/// What a report is made of.
+/// Content of a report.
 pub struct RunReport<'a> {
-    /// The run directory.
+    /// Run directory.
     pub run: &'a Path,
-    /// Its `run.json`.
+    /// Content of `run.json`.
     pub info: &'a RunInfo,
-    /// What was trained.
+    /// Recipe of the run.
     pub recipe: &'a Recipe,
-    /// How long training and evaluation took, for people.
+    /// Durations of training and evaluation, as text.
     pub times: Vec<(String, String)>,
-    /// The numbers.
+    /// Evaluation results.
     pub results: &'a [ResultRow],
-    /// The pictures that were trained on.
+    /// Training images.
     pub dataset: &'a dyn Dataset,
-    /// How their views were made.
+    /// Augmentation policy.
     pub policy: &'a Policy,
 }
 
 impl RunReport<'_> {
-    /// The page.
+    /// Renders the page.
+    ///
+    /// # Errors
+    ///
+    /// If the metrics or an image cannot be read.
     pub fn html(&self) -> anyhow::Result<String> {
         let info = self.info;
         let mut facts: Vec<(String, String)> = vec![
-            ("data".into(), format!("{}, {} pictures", self.dataset.name(), self.dataset.len())),
+            ("data".into(), format!("{}, {} images", self.dataset.name(), self.dataset.len())),
             ("seed".into(), info.seed.to_string()),
             ("version".into(), info.version.clone()),
             ("device".into(), info.device.clone()),
@@ -82,7 +86,7 @@ impl RunReport<'_> {
     }
 }
 
-/// Losses, equivariance, probes, gradient norm and learning rate over steps.
+/// Plots of losses, equivariance, probes, learning rate and gradient norm over steps.
 fn plots(run: &Path) -> anyhow::Result<Vec<Plot>> {
     let metrics = Metrics::read(run)?;
     let series = |key: &str| metrics.series(&key.replace('_', " ").replace('.', ": "), key);
@@ -91,8 +95,8 @@ fn plots(run: &Path) -> anyhow::Result<Vec<Plot>> {
     let named = |part: &str| -> Vec<Series> { names.iter().filter(|k| k.contains(part)).map(|k| series(k)).collect() };
     Ok(vec![
         plot("loss", named("loss")),
-        plot("absolute equivariance in training", named("absolute_equivariance")),
-        plot("accuracy of probes", named("probe.")),
+        plot("absolute equivariance during training", named("absolute_equivariance")),
+        plot("probe accuracy", named("probe.")),
         plot("learning rate", vec![series("learning_rate")]),
         plot("gradient norm", vec![series("gradient_norm")]),
     ])

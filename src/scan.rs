@@ -1,4 +1,4 @@
-//! What must not leave the machine: secrets, and paths that say who works where.
+//! Search for content that must not be published: secrets and absolute paths.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use regex::{Captures, Match, Regex};
 
 use crate::artifact::Files;
 
-/// Secrets by their usual forms, each with what it is.
+/// Patterns of common secrets, each with its description.
 const SECRETS: [(&str, &str); 13] = [
     ("a token of the Hugging Face Hub", r"\bhf_[A-Za-z0-9]{30,}"),
     ("a token of the Hugging Face Hub", r"\bapi_org_[A-Za-z0-9]{30,}"),
@@ -26,14 +26,14 @@ const SECRETS: [(&str, &str); 13] = [
     ("a password in an address", r"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/:@]+@"),
 ];
 
-/// Absolute paths: in quotes whatever they hold; else of Unix, of Windows (also of its servers), of home folders, and as an
-/// address.
+/// Absolute paths: anything in quotes; otherwise Unix, Windows (also UNC), home and `file:` paths.
 const PATH: &str = concat!(
     r#"(["'])((?:file://|~?/|[A-Za-z]:\\|\\\\)[^"'\n]*?[/\\][^"'\n]*)(["'])"#,
-    r#"|(^|[^\w/.:<>~-])((?:file://[\w.@+-]*|~|/[\w.@+-]+|[A-Za-z]:\\[\w.@+-]+|\\\\[\w.@+-]+)(?:[/\\][\w.@+-]+)+[/\\]?)"#
+    r#"|(^|[^\w/.:<>~-])"#,
+    r#"((?:file://[\w.@+-]*|~|/[\w.@+-]+|[A-Za-z]:\\[\w.@+-]+|\\\\[\w.@+-]+)(?:[/\\][\w.@+-]+)+[/\\]?)"#
 );
 
-#[allow(clippy::expect_used)] // The patterns are constants that compile: tests use them all.
+#[allow(clippy::expect_used)] // The patterns are constants; the tests compile all of them.
 static PATHS: LazyLock<Regex> = LazyLock::new(|| Regex::new(&format!("(?m){PATH}")).expect("a pattern that compiles"));
 
 #[allow(clippy::expect_used)]
@@ -44,34 +44,38 @@ static SECRET: LazyLock<Vec<(&str, BytesRegex)>> = LazyLock::new(|| {
     SECRETS.iter().map(compiled).collect()
 });
 
-/// The text with absolute paths cut down to their last part.
+/// The text with absolute paths shortened to their last part.
 pub fn without_paths(text: &str) -> String {
-    let last = |found: &Captures| {
-        let part = |number| found.get(number).map_or("", |part| part.as_str());
-        let path = path(found).map_or("", |path| path.as_str());
+    let last = |captures: &Captures| {
+        let part = |number| captures.get(number).map_or("", |part| part.as_str());
+        let path = path(captures).map_or("", |path| path.as_str());
         format!("{}{}{}{}", part(1), part(4), last_part(path), part(3))
     };
     PATHS.replace_all(text, last).into_owned()
 }
 
-/// The path that was found, in quotes or not.
-fn path<'a>(found: &Captures<'a>) -> Option<Match<'a>> {
-    found.get(2).or_else(|| found.get(5))
+/// The matched path, with or without quotes around it.
+fn path<'a>(captures: &Captures<'a>) -> Option<Match<'a>> {
+    captures.get(2).or_else(|| captures.get(5))
 }
 
-/// What a path leads to.
+/// Last component of a path.
 pub fn last_part(path: &str) -> &str {
     path.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default()
 }
 
-/// An argument of a command without the path before it.
+/// A command-line argument, shortened to its last component if it is an absolute path.
 pub fn argument_without_path(argument: &str) -> &str {
     let absolute = ["/", "~/", "\\\\", "file://"].iter().any(|start| argument.starts_with(start))
         || argument.get(1..3).is_some_and(|drive| drive == ":\\");
     if absolute { last_part(argument) } else { argument }
 }
 
-/// Refuses files that hold a secret or an absolute path, and says where; `is_token` knows the user's own token.
+/// Refuses files that contain a secret or an absolute path; `is_token` detects the user's own token.
+///
+/// # Errors
+///
+/// If there is any; the message lists all places.
 pub fn check(files: &Files, is_token: impl Fn(&[u8]) -> bool) -> anyhow::Result<()> {
     let mut found = String::new();
     for (name, bytes) in files {
@@ -92,7 +96,7 @@ pub fn check(files: &Files, is_token: impl Fn(&[u8]) -> bool) -> anyhow::Result<
     }
     match found.is_empty() {
         true => Ok(()),
-        false => bail!("nothing is published, because these would become public; take them out first:{found}"),
+        false => bail!("nothing is published, because these would become public; remove them first:{found}"),
     }
 }
 
@@ -127,9 +131,9 @@ mod tests {
             "aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into(),
             format!("eyJ{0}.eyJ{0}.{0}", "aB3dEf6hIj"),
         ] {
-            let told = scanned(&format!("first\ntoken = \"{secret}\"\n")).unwrap_err().to_string();
-            assert!(told.contains("file, line 2: a "), "{secret}: {told}");
-            assert!(!told.contains(&secret), "{told}");
+            let message = scanned(&format!("first\ntoken = \"{secret}\"\n")).unwrap_err().to_string();
+            assert!(message.contains("file, line 2: a "), "{secret}: {message}");
+            assert!(!message.contains(&secret), "{message}");
         }
         for path in [
             "/home/me/birds",
@@ -140,8 +144,8 @@ mod tests {
             "file:///home/x/y",
             r"\\server\share\x",
         ] {
-            let told = scanned(&format!("a\nb\nc {path}")).unwrap_err().to_string();
-            assert!(told.contains("line 3: the path"), "{path}: {told}");
+            let message = scanned(&format!("a\nb\nc {path}")).unwrap_err().to_string();
+            assert!(message.contains("line 3: the path"), "{path}: {message}");
         }
         assert!(scanned("mine").is_err());
         let fine = "hf:lab/net https://huggingface.co/a/b 1/2 and/or eval/knn-emoji/results.json </details> // a b: /x";
@@ -149,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_cut_down_to_their_last_part() {
+    fn paths_are_shortened_to_their_last_part() {
         for (text, cut) in [
             ("source = \"/home/me/data/birds\"", "source = \"birds\""),
             ("/usr/local/bin/equimod pretrain --out /scratch/me/run/", "equimod pretrain --out run"),

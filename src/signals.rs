@@ -1,4 +1,4 @@
-//! Signals while a run trains.
+//! Signal handling during training.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,21 +13,25 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, signal_hook::consts::SIGUSR1];
 #[cfg(not(unix))]
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// The first signal asks for a checkpoint and an end; a second one of the same kind ends at once.
+/// Signal state: the first signal requests a checkpoint and a stop; a second one of the same kind exits immediately.
 #[derive(Default)]
 pub struct Signals {
-    /// Set when an end is asked for.
+    /// Set when a stop is requested.
     pub stop: Arc<AtomicBool>,
     at_once: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// From now on signals do not end the program.
+    /// Installs the handlers.
+    ///
+    /// # Errors
+    ///
+    /// If a handler cannot be installed.
     pub fn listen(&self) -> anyhow::Result<()> {
         for signal in SIGNALS {
             let seen = Arc::new(AtomicBool::new(false));
             register_conditional_shutdown(signal, exit::KILLED, self.at_once.clone())?;
-            // Clusters warn by one signal and end by another: only the same one again is impatience.
+            // Clusters send one signal as a warning and another to stop: only a repeated signal exits immediately.
             register_conditional_shutdown(signal, exit::KILLED, seen.clone())?;
             register(signal, seen)?;
             register(signal, self.stop.clone())?;
@@ -35,7 +39,7 @@ impl Signals {
         Ok(())
     }
 
-    /// There is nothing left that an end would lose.
+    /// Lets the next signal exit immediately, once there is nothing to lose.
     pub fn end_at_once(&self) {
         self.at_once.store(true, Ordering::SeqCst);
     }

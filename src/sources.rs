@@ -12,7 +12,7 @@ use equimod_data::{
 };
 
 use crate::bundled::{Part, emoji};
-use crate::hub::{self, Wanted};
+use crate::hub::{self, SplitSelection};
 use crate::layout::{self, Asked, Layout};
 use crate::output;
 use crate::reference::{PREFIX, Reference};
@@ -58,7 +58,7 @@ pub fn task_name(column: &str) -> String {
 
 /// Pictures to train on, and their source; one on the Hub is pinned to the commit that was read.
 pub fn training(source: &str, reading: Reading) -> anyhow::Result<(Arc<dyn Dataset>, String)> {
-    let splits = read(source, reading, Wanted::Training)?;
+    let splits = read(source, reading, SplitSelection::Training)?;
     Ok((splits.pretraining.unwrap_or(splits.train), splits.name))
 }
 
@@ -144,7 +144,7 @@ pub fn with_labels(mut dataset: Arc<dyn Dataset>, tasks: &[String]) -> anyhow::R
 
 /// The splits of `source`.
 pub fn splits(source: &str, reading: Reading) -> anyhow::Result<Splits> {
-    read(source, reading, Wanted::Evaluation)
+    read(source, reading, SplitSelection::Evaluation)
 }
 
 /// Pictures from elsewhere that take the place of a source's own.
@@ -160,10 +160,10 @@ impl Elsewhere<'_> {
     /// The splits of `source` with these pictures.
     pub fn splits(self, source: &str, reading: Reading) -> anyhow::Result<Splits> {
         let mut splits = match self.test {
-            Some(_) => read(source, reading, Wanted::Training)?,
+            Some(_) => read(source, reading, SplitSelection::Training)?,
             None => splits(source, reading)?,
         };
-        let other = |source: &str| -> anyhow::Result<_> { Ok(read(source, reading, Wanted::Training)?.train) };
+        let other = |source: &str| -> anyhow::Result<_> { Ok(read(source, reading, SplitSelection::Training)?.train) };
         if let Some(test) = self.test {
             (splits.test, splits.designs) = (Some(other(test)?), None);
         }
@@ -174,7 +174,7 @@ impl Elsewhere<'_> {
     }
 }
 
-fn read(source: &str, reading: Reading, wanted: Wanted) -> anyhow::Result<Splits> {
+fn read(source: &str, reading: Reading, wanted: SplitSelection) -> anyhow::Result<Splits> {
     match source {
         "emoji" => emoji_splits(),
         _ if source.starts_with(PREFIX) => from_hub(&Reference::parse(source)?, reading, wanted),
@@ -182,7 +182,7 @@ fn read(source: &str, reading: Reading, wanted: Wanted) -> anyhow::Result<Splits
     }
 }
 
-fn from_hub(reference: &Reference, reading: Reading, wanted: Wanted) -> anyhow::Result<Splits> {
+fn from_hub(reference: &Reference, reading: Reading, wanted: SplitSelection) -> anyhow::Result<Splits> {
     let mut fetched = hub::fetch(reference, wanted)?;
     // A split that is alone, or was asked for by name, is what is trained on, whatever it is called.
     if fetched.splits.len() == 1 {

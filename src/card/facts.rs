@@ -1,4 +1,4 @@
-//! What the card's template is filled with.
+//! Values for the template of the model card.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use serde_json::Value;
 use super::SHUFFLED;
 use super::front_matter::front_matter;
 use super::methods::{entries, modules};
-use crate::artifact::{Files, OTHERS, RESULTS_FILE, TABLE_FILE, Training};
+use crate::artifact::{Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
 use crate::output::duration;
 use crate::reference::PREFIX;
 
-/// Protocols, those first whose number says most about a backbone.
+/// Protocols of the headline result, in order of preference.
 const CLAIMS: [&str; 3] = ["linear", "logistic", "knn"];
 const EQUIVARIANCE: &str = "absolute equivariance";
-/// The licences of the bundled pictures.
+/// Licenses of the bundled images.
 const BUNDLED: &str = "Noto Emoji (Apache-2.0) and Twemoji (CC-BY 4.0).";
-const UNKNOWN: &str = "their licence is not recorded here; ask whoever published them.";
+const UNKNOWN: &str = "their license is not recorded here; ask their publisher.";
 
-/// What the template knows.
+/// Values for the template.
 #[derive(Debug, Serialize)]
 pub struct Facts {
     front_matter: String,
@@ -33,7 +33,7 @@ pub struct Facts {
     claim: Option<String>,
     repo: Option<String>,
     branch: Option<String>,
-    /// As equimod takes it.
+    /// MODEL argument for equimod's commands.
     model: String,
     #[serde(flatten)]
     network: NetworkFacts,
@@ -42,7 +42,7 @@ pub struct Facts {
     #[serde(flatten)]
     training: TrainingFacts,
     table: Option<String>,
-    /// Files with every number.
+    /// Files with all results.
     all_results: Vec<String>,
     heads: bool,
     equivariance: Option<String>,
@@ -51,7 +51,7 @@ pub struct Facts {
     data_licence: String,
 }
 
-/// The backbone, and how pictures enter it.
+/// Backbone and preprocessing.
 #[derive(Debug, Serialize)]
 struct NetworkFacts {
     network: String,
@@ -82,7 +82,7 @@ struct ResNetFacts {
     blocks: String,
 }
 
-/// What it was trained by; of weights of others nothing is known.
+/// Training method; empty for imported weights without a description.
 #[derive(Debug, Default, Serialize)]
 struct MethodFacts {
     method: Option<String>,
@@ -95,19 +95,19 @@ struct MethodFacts {
     citations: Vec<Entry>,
 }
 
-/// What training took, where a run directory said so.
+/// Cost and data of training, if a run directory recorded them.
 #[derive(Debug, Default, Serialize)]
 struct TrainingFacts {
     training: Option<Training>,
     data: Option<String>,
-    /// The command that trains again.
-    again: String,
+    /// Command that reproduces the training.
+    command: String,
     time: String,
     memory: String,
     fingerprint: String,
 }
 
-/// A line of the table of parameters.
+/// Row of the table of augmentation parameters.
 #[derive(Debug, Serialize)]
 struct ParameterRow {
     name: String,
@@ -119,7 +119,11 @@ struct ParameterRow {
 }
 
 impl Facts {
-    /// Reads an export's files.
+    /// Values from the files of an export.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or damaged.
     pub fn of(files: &Files, repository: Option<&str>, branch: Option<&str>) -> anyhow::Result<Self> {
         let config: Value = read(files, CONFIG_FILE)?;
         let ours = config.get("equimod").filter(|ours| !ours.is_null());
@@ -132,7 +136,8 @@ impl Facts {
         let network = NetworkFacts::of(files, description)?;
         let method = description.map(MethodFacts::of).unwrap_or_default();
         let training = training.transpose()?.flatten().map(TrainingFacts::of).unwrap_or_default();
-        let said = |key: &str| ours.or(config.get(OTHERS)).and_then(|said| Some(said.get(key)?.as_str()?.to_owned()));
+        let said =
+            |key: &str| ours.or(config.get(IMPORTED_KEY)).and_then(|said| Some(said.get(key)?.as_str()?.to_owned()));
         let licence = said("licence");
         let short = display(&network.architecture);
         let title = match (repository, &method.method) {
@@ -165,7 +170,7 @@ impl Facts {
 
 impl NetworkFacts {
     fn of(files: &Files, description: Option<&Description>) -> anyhow::Result<Self> {
-        let bytes = files.get(MODEL_FILE).context("an export has weights")?;
+        let bytes = files.get(MODEL_FILE).context("the export has no weights")?;
         let model = Model::from_bytes(bytes, MODEL_FILE.as_ref(), &Device::Cpu)?;
         let backbone = model.backbone_config()?;
         let settings = backbone.settings();
@@ -214,10 +219,10 @@ impl MethodFacts {
     fn of(description: &Description) -> Self {
         let citations = entries(&description.method);
         Self {
-            method: Some(named(&citations)),
+            method: Some(method_name(&citations)),
             equimod: description.method.equivariance.equimod.is_some(),
             target: description.target,
-            modules: heads(&description.method),
+            modules: module_names(&description.method),
             step: description.step,
             seed: description.seed,
             version: description.version.clone(),
@@ -230,7 +235,7 @@ impl TrainingFacts {
     fn of(training: Training) -> Self {
         Self {
             data: Some(training.data.clone()),
-            again: again(&training),
+            command: command(&training),
             time: duration(Duration::from_secs_f64(training.seconds)),
             memory: format!("{:.0} MiB", training.peak_memory as f64 / f64::from(1 << 20)),
             fingerprint: training.data_fingerprint.clone(),
@@ -240,24 +245,24 @@ impl TrainingFacts {
 }
 
 fn read<T: serde::de::DeserializeOwned>(files: &Files, name: &str) -> anyhow::Result<T> {
-    let bytes = files.get(name).with_context(|| format!("the export holds no {name}"))?;
-    serde_json::from_slice(bytes).with_context(|| format!("{name} cannot be read"))
+    let bytes = files.get(name).with_context(|| format!("the export has no {name}"))?;
+    serde_json::from_slice(bytes).with_context(|| format!("cannot read {name}"))
 }
 
-/// The run's own results first.
+/// Results of the export; those of the run itself come first.
 fn results(files: &Files) -> anyhow::Result<Vec<Results>> {
     let mut names: Vec<&String> = files.keys().filter(|name| name.ends_with(RESULTS_FILE)).collect();
     names.sort_by_key(|name| (name.contains('/'), name.as_str()));
     names.into_iter().map(|name| read(files, name)).collect()
 }
 
-/// The rows that say most, each once: that of an evaluation of its own in place of the one at the end of the run.
+/// Headline rows without duplicates; a separate evaluation replaces the one at the end of the run.
 fn headlines(results: &[Results]) -> Vec<ResultRow> {
     let mut rows: Vec<ResultRow> = Vec::new();
     for row in results.iter().flat_map(|results| &results.rows).filter(|row| is_headline(row)) {
         let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
         match rows.iter_mut().find(|other| key(other) == key(row)) {
-            // One with its control says more.
+            // Prefer the row with an untrained control.
             Some(other) if row.untrained.is_some() || other.untrained.is_none() => *other = row.clone(),
             Some(_) => {}
             None => rows.push(row.clone()),
@@ -275,12 +280,12 @@ fn is_headline(row: &ResultRow) -> bool {
             || (whole && (metric == EQUIVARIANCE || metric == SHUFFLED)))
 }
 
-/// `SimCLR + EquiMod`
-fn named(entries: &[Entry]) -> String {
+/// Names of the objective and the modules of a method, e.g. `SimCLR + EquiMod`.
+fn method_name(entries: &[Entry]) -> String {
     entries.iter().map(|entry| entry.title).collect::<Vec<_>>().join(" + ")
 }
 
-/// `resnet18` as papers write it.
+/// Name of an architecture as in papers, e.g. `ResNet-18`.
 fn display(architecture: &str) -> String {
     architecture.replace("resnet", "ResNet-")
 }
@@ -289,19 +294,19 @@ fn list(values: &[f32; 3]) -> String {
     format!("[{}, {}, {}]", values[0], values[1], values[2])
 }
 
-/// One sentence with the number that says most.
+/// One sentence with the headline result.
 fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<String> {
     let of = |protocol: &&str| rows.iter().find(|row| row.protocol == *protocol && row.metric == TOP_1);
     let row = CLAIMS.iter().find_map(of)?;
     let protocol = match row.protocol.as_str() {
         "linear" => "a linear layer on frozen features",
         "logistic" => "logistic regression on frozen features",
-        _ => "a vote of nearest neighbours by frozen features",
+        _ => "k-nearest-neighbor classification of frozen features",
     };
     let mut also = Vec::new();
     also.extend(row.interval_text().map(|interval| format!("95 % interval {interval}")));
-    also.extend(row.untrained.map(|value| format!("{} without training", row.text(value))));
-    also.extend(row.chance.map(|value| format!("{} by guessing", row.text(value))));
+    also.extend(row.untrained.map(|value| format!("{} with random weights", row.text(value))));
+    also.extend(row.chance.map(|value| format!("chance {}", row.text(value))));
     let task = if row.task.is_empty() { String::new() } else { format!(", task {}", row.task) };
     let by = method.map_or_else(String::new, |method| format!(" trained by {method}"));
     Some(format!(
@@ -312,38 +317,38 @@ fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<Stri
     ))
 }
 
-/// What was measured of predictions.
+/// One sentence with the equivariance results.
 fn equivariance(rows: &[ResultRow]) -> Option<String> {
     let measured = |metric: &str| rows.iter().find(|row| row.protocol == "equivariance" && row.metric == metric);
     let row = measured(EQUIVARIANCE)?;
     let shuffled = measured(SHUFFLED)
         .map_or_else(String::new, |row| format!(" (with the parameters of other views: {})", row.text(row.value)));
     Some(format!(
-        "On `{}`, the prediction from a picture and the parameters of a view is nearer to the view's embedding than the picture's own \
-         embedding is, by {} in cosine{shuffled}.",
+        "On `{}`, the prediction from an image and the parameters of a view is closer to the embedding of the view \
+          than the embedding of the image is, by {} in cosine similarity{shuffled}.",
         row.data,
         row.text(row.value)
     ))
 }
 
-/// As equimod takes it.
+/// MODEL reference of a repository, with its branch.
 fn reference(repository: &str, branch: Option<&str>) -> String {
     format!("{PREFIX}{repository}{}", branch.map_or_else(String::new, |branch| format!("@{branch}")))
 }
 
-/// The command that trains again, with the pictures that are no longer where they were.
-fn again(training: &Training) -> String {
+/// Command that reproduces the training, with a placeholder for local images.
+fn command(training: &Training) -> String {
     let mut command = "equimod pretrain --recipe recipe.toml --out run".to_owned();
     if training.data != "emoji" && !training.data.starts_with(PREFIX) {
-        command += " --data PICTURES";
+        command += " --data IMAGES";
     }
     if training.from.is_some() {
-        command += " --from BEGINNING";
+        command += " --from MODEL";
     }
     command
 }
 
-fn heads(method: &MethodConfig) -> String {
+fn module_names(method: &MethodConfig) -> String {
     let modules: Vec<&str> = modules(method).iter().map(|module| module.title).collect();
     match modules.as_slice() {
         [] => "the objective's; there is no equivariance module".into(),
@@ -371,9 +376,9 @@ fn vector(values: &Value) -> Vec<ParameterRow> {
     values.as_array().map(|values| values.iter().map(row).collect()).unwrap_or_default()
 }
 
-fn data_licence(told: Option<String>, data: Option<&str>) -> String {
-    match (told, data) {
-        (Some(told), _) => format!("{}.", told.trim_end_matches('.')),
+fn data_licence(stated: Option<String>, data: Option<&str>) -> String {
+    match (stated, data) {
+        (Some(stated), _) => format!("{}.", stated.trim_end_matches('.')),
         (None, Some("emoji")) => BUNDLED.into(),
         (None, _) => UNKNOWN.into(),
     }

@@ -1,4 +1,4 @@
-//! The YAML at the beginning of a card: what the Hub's search and tables are made of.
+//! YAML front matter of a model card, which the Hub uses for search and result tables.
 
 use equimod_core::MethodConfig;
 use equimod_eval::ResultRow;
@@ -24,6 +24,10 @@ struct FrontMatter<'a> {
 }
 
 /// The lines between `---`.
+///
+/// # Errors
+///
+/// If the values cannot be written as YAML.
 pub fn front_matter(
     title: &str,
     timm: bool,
@@ -59,12 +63,12 @@ pub fn front_matter(
     })?)
 }
 
-/// The data set's name on the Hub, if it is there.
+/// Id of the data set on the Hub, if it is from there.
 fn dataset(source: &str) -> Option<String> {
     source.starts_with(PREFIX).then(|| Reference::parse(source).ok()).flatten().map(|reference| reference.id())
 }
 
-/// One number as the Hub's tables take it: what it is of, and the metric.
+/// One result as the Hub's tables expect it: task and data set, and the metric.
 fn entry(row: &ResultRow) -> (Value, Value) {
     let kind = if row.metric.contains("accuracy") { "image-classification" } else { "image-feature-extraction" };
     let metric = match row.metric.as_str() {

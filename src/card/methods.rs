@@ -1,8 +1,8 @@
-//! The objective and the modules of a method, and where they were published.
+//! Objective and modules of a method, with their papers.
 
 use equimod_core::{Entry, EquivarianceConfig, MethodConfig, ObjectiveConfig};
 
-/// The objective, unless it is none, and the modules of a method.
+/// The objective, if there is one, and the modules of a method, in this order.
 pub fn entries(method: &MethodConfig) -> Vec<Entry> {
     let kind = method.objective.name();
     let objective = ObjectiveConfig::LIST.iter().filter(|entry| entry.name == kind && !entry.arxiv.is_empty());

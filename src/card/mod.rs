@@ -1,4 +1,5 @@
-//! The model card: made of an export's files alone, so that it can be made again for the repository it goes to.
+//! Model card, made only from the files of an export, so that it can be made again for the repository it is published
+//! to.
 
 mod facts;
 mod front_matter;
@@ -12,25 +13,29 @@ use minijinja::{Environment, UndefinedBehavior};
 use crate::artifact::Files;
 use facts::Facts;
 
-/// Metric of equivariance with the parameters of other views: its control.
+/// Control of the equivariance metric: predictions with shuffled parameters.
 const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
 const TEMPLATE: &str = include_str!("../../assets/card/README.md.jinja");
-/// The last line of a card, by which one that nobody edited is known.
+/// Last line of a generated card, which shows whether it has been edited.
 const SEAL: (&str, &str) = ("\n<!-- made by equimod, sha256 of what is above: ", " -->\n");
 
-/// The card of an export, for the repository `OWNER/NAME` and its branch, if they are known.
+/// Renders the card of an export; `repository` (`OWNER/NAME`) and `branch` fill in its code snippets.
+///
+/// # Errors
+///
+/// If a file of the export is missing or damaged.
 pub fn render(files: &Files, repository: Option<&str>, branch: Option<&str>) -> anyhow::Result<String> {
     let facts = Facts::of(files, repository, branch)?;
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let text =
-        environment.render_str(TEMPLATE, Serde(&facts)).context("the model card cannot be made; please report it")?;
+        environment.render_str(TEMPLATE, Serde(&facts)).context("cannot render the model card; please report it")?;
     let text = format!("{}\n", text.trim_end());
     let (before, after) = SEAL;
     Ok(format!("{text}{before}{}{after}", sha256(text.as_bytes())))
 }
 
-/// Whether a card is not as equimod made it.
+/// Whether a card was edited by hand after it was generated.
 pub fn is_edited(card: &[u8]) -> bool {
     let (before, after) = SEAL;
     let made = std::str::from_utf8(card).ok().and_then(|text| {
@@ -45,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_person_wrote_is_known() {
+    fn edited_cards_are_recognized() {
         let text = "# Model\n";
         let sealed = format!("{text}{}{}{}", SEAL.0, sha256(text.as_bytes()), SEAL.1);
         assert!(!is_edited(sealed.as_bytes()));

@@ -8,7 +8,11 @@ use clap_complete::Shell;
 use crate::cli::Cli;
 use crate::output;
 
-/// Prints a completion script.
+/// Prints a shell completion script.
+///
+/// # Errors
+///
+/// If stdout cannot be written.
 pub fn run(shell: Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "equimod", &mut script);

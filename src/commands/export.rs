@@ -15,34 +15,38 @@ use crate::cli::Export;
 use crate::exit::Usage;
 use crate::export::run::RunFiles;
 use crate::export::sums::SUMS_FILE;
-use crate::export::verify::{Verified, ensure_finite, verify};
-use crate::export::{Told, files, folder};
-use crate::hub::Weights;
-use crate::models::Local;
+use crate::export::verify::{Verification, ensure_finite, verify};
+use crate::export::{Licenses, files, folder};
+use crate::hub::WeightFormats;
+use crate::models::LocalModel;
 use crate::{models, output};
 
-/// Writes weights for others.
+/// Exports weights for sharing.
+///
+/// # Errors
+///
+/// If the model is not available or damaged, or the folder cannot be written.
 pub fn run(arguments: &Export) -> anyhow::Result<ExitCode> {
     let out = &arguments.out;
     check(arguments)?;
-    let local = models::local(&arguments.model, Weights::Safetensors)?;
+    let local = models::local(&arguments.model, WeightFormats::Safetensors)?;
     let model = model(arguments, &local)?;
     ensure_finite(&model)?;
     let run = RunFiles::of(&local.path, &model, &arguments.results)?;
-    run.left_out.iter().for_each(|what| output::note(&format!("left out: {what}")));
-    let told = Told { licence: arguments.licence.clone(), data_licence: arguments.data_licence.clone() };
-    let mut files = files(&model, run, &told)?;
+    run.left_out.iter().for_each(|what| output::note(&format!("skipped: {what}")));
+    let licenses = Licenses { weights: arguments.licence.clone(), data: arguments.data_licence.clone() };
+    let mut files = files(&model, run, &licenses)?;
     if !arguments.force_card && folder::keep_card(&mut files, out)? {
         let card = out.join(CARD_FILE);
-        output::note(&format!("{} was edited and stays as it is; --force-card writes it anew", card.display()));
+        output::note(&format!("keeping {}, which was edited by hand; --force-card overwrites it", card.display()));
     }
     folder::write(out, &files)?;
     let verified = arguments.verify.then(|| verify(&model, out)).transpose()?;
-    tell(arguments, &files, verified)?;
+    print(arguments, &files, verified)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses a folder with something else in it, and words that are no licence.
+/// Refuses an output folder with other content, and invalid licenses.
 fn check(arguments: &Export) -> anyhow::Result<()> {
     let out = &arguments.out;
     if out.is_file() {
@@ -57,11 +61,11 @@ fn check(arguments: &Export) -> anyhow::Result<()> {
     let licence = arguments.licence.as_deref();
     if let Some(wrong) = licence.filter(|name| name.is_empty() || !name.chars().all(known)) {
         let text =
-            format!("--licence {wrong:?} is no name of the Hub's; write e.g. mit, apache-2.0, cc-by-4.0 or other");
+            format!("--licence {wrong:?} is not a license id of the Hub; use e.g. mit, apache-2.0, cc-by-4.0 or other");
         return Err(Usage(text).into());
     }
     if arguments.data_licence.as_deref().is_some_and(|text| text.chars().any(char::is_control)) {
-        return Err(Usage("--data-licence has more than one line; write it in one".into()).into());
+        return Err(Usage("--data-licence has more than one line; use a single line".into()).into());
     }
     Ok(())
 }
@@ -70,7 +74,7 @@ fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
 }
 
-fn model(arguments: &Export, local: &Local) -> anyhow::Result<Model> {
+fn model(arguments: &Export, local: &LocalModel) -> anyhow::Result<Model> {
     let model = models::load(local, &Device::Cpu)?;
     if !arguments.target {
         return Ok(model);
@@ -84,7 +88,7 @@ fn model(arguments: &Export, local: &Local) -> anyhow::Result<Model> {
     Ok(Model::load_target(&local.path, &Device::Cpu)?)
 }
 
-fn tell(arguments: &Export, files: &Files, verified: Option<Verified>) -> anyhow::Result<()> {
+fn print(arguments: &Export, files: &Files, verified: Option<Verification>) -> anyhow::Result<()> {
     let sizes = files.iter().map(|(name, bytes)| (name.as_str(), bytes.len()));
     if arguments.json {
         let files: Vec<_> = sizes.map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();

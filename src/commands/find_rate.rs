@@ -13,11 +13,15 @@ use crate::recipes::{asked, settings};
 use crate::sources::{Reading, training};
 use crate::{device, exit};
 
-/// Tries rates and writes the page.
+/// Runs a learning-rate range test, and writes the page with the plot.
+///
+/// # Errors
+///
+/// If the arguments or the recipe are not valid, the images cannot be read, or a step fails.
 pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
     let FindRate { least, most, .. } = *arguments;
     if !(least > 0.0 && most > least && most.is_finite()) {
-        let text = format!("rates from {least} to {most} cannot be tried; give --least above 0 and --most above that");
+        let text = format!("no learning rates from {least} to {most}; give --least above 0 and --most above --least");
         return Err(Usage(text).into());
     }
     let (recipe, _) = asked(&arguments.recipe.recipe, &settings(&arguments.recipe))?;
@@ -36,24 +40,25 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
     if arguments.json {
         output::json(&search)?;
     } else {
-        output::result(&format!("{}\nplot {}", told(arguments, &search), arguments.out.display()))?;
+        output::result(&format!("{}\nplot {}", summary(arguments, &search), arguments.out.display()))?;
     }
     let found = search.steepest.is_some();
     Ok(ExitCode::from(if found { 0 } else { exit::FAILED }))
 }
 
-fn told(arguments: &FindRate, search: &RateSearch) -> String {
+fn summary(arguments: &FindRate, search: &RateSearch) -> String {
     let steps = search.steps.len();
     let end = match search.steps.last() {
-        Some(last) if search.diverged => format!("the loss was no number after {:.3e}", last.learning_rate),
-        Some(last) if steps < arguments.steps as usize => format!("the loss had risen at {:.3e}", last.learning_rate),
-        _ => "the loss did not rise; try --most higher".into(),
+        Some(last) if search.diverged => format!("the loss was not finite after {:.3e}", last.learning_rate),
+        Some(last) if steps < arguments.steps as usize => format!("the loss rose at {:.3e}", last.learning_rate),
+        _ => "the loss did not rise; try a higher --most".into(),
     };
     let found = match (search.steepest, search.lowest) {
         (Some(steepest), Some(lowest)) => format!(
-            "the loss falls most steeply at {steepest:.3e} and is lowest at {lowest:.3e}: try schedule.learning_rate between them"
+            "the loss falls most steeply at {steepest:.3e} and is lowest at {lowest:.3e}: \
+             try a schedule.learning_rate between them"
         ),
-        _ => "the loss does not fall at any of these rates; look at the plot, or try --least lower".into(),
+        _ => "the loss does not fall at any of these learning rates; see the plot, or try a lower --least".into(),
     };
     format!("{steps} steps: {end}; {found}")
 }
@@ -65,12 +70,12 @@ fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
     };
     let plot = Plot {
         title: "loss".into(),
-        x_label: "logarithm of the learning rate (base 10)".into(),
+        x_label: "learning rate (log10)".into(),
         series: vec![line("loss", |step| step.loss), line("smoothed", |step| step.smoothed)],
     };
     render(&ReportData {
         title: format!("equimod: learning rates for {}", arguments.recipe.recipe),
-        summary: told(arguments, search),
+        summary: summary(arguments, search),
         sections: vec![Section::lines("Curves", vec![plot])],
         recipe,
         ..Default::default()

@@ -14,7 +14,7 @@ use crate::cli::Import;
 use crate::exit::Usage;
 use crate::export::verify::{ensure_finite, verify};
 use crate::export::weights;
-use crate::hub::Weights;
+use crate::hub::WeightFormats;
 use crate::models::{local, note_assumed};
 use crate::output;
 
@@ -30,7 +30,7 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     if arguments.file.is_dir() {
         return Err(Usage(folder(&arguments.file)).into());
     }
-    let file = local(&arguments.file, Weights::Any)?;
+    let file = local(&arguments.file, WeightFormats::Any)?;
     let model = Model::import(&file.path, arguments.prefix.as_deref(), &arguments.assumptions.choices(), &Device::Cpu)?;
     ensure_finite(&model)?;
     write_atomic(&out, &weights(&model)?)?;

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::cli::Inspect;
 use crate::exit::Usage;
-use crate::hub::Weights;
+use crate::hub::WeightFormats;
 use crate::{device, models, output};
 
 /// Loads a MODEL strictly and says what it holds, or which keys keep it from loading.
@@ -46,7 +46,7 @@ pub fn run(arguments: &Inspect) -> anyhow::Result<ExitCode> {
 /// Opens what is asked for; a file of PyTorch is read as `import` does.
 fn open(arguments: &Inspect) -> anyhow::Result<Model> {
     let device = device::open(&arguments.device.device)?;
-    let local = models::local(&arguments.model, Weights::Any)?;
+    let local = models::local(&arguments.model, WeightFormats::Any)?;
     let mut beginning = [0; 64];
     let read = File::open(&local.path).and_then(|mut file| file.read(&mut beginning));
     let choices = arguments.assumptions.choices();

@@ -141,14 +141,14 @@ fn dry_run(arguments: &Pretrain, recipe: &Recipe, trainer: &Trainer) -> anyhow::
     output::note(&difference(&arguments.recipe.recipe, recipe));
     output::note(&parts(trainer));
     output::result(&recipe.to_toml())?;
-    let Forecast { bytes, time, taken } = forecast(recipe, trainer.parameters())?;
+    let Forecast { bytes, time, measured_batch } = forecast(recipe, trainer.parameters())?;
     let all = time.mul_f64(trainer.total_steps() as f64);
     let (images, side) = (recipe.data.batch, recipe.augmentation.size);
     let flops = trainer.method().flops(images, side);
     let flops = flops.map_or_else(String::new, |flops| format!(" is about {flops:.3e} floating-point operations,"));
     output::note(&format!(
         "a step of {images} images has {:.0} MiB at most,{flops} and takes about {} on \
-         this machine's CPU ({} for all; from steps of up to {taken}), loading aside",
+         this machine's CPU ({} for all; from steps of up to {measured_batch}), loading aside",
         bytes / f64::from(1 << 20),
         short(time),
         duration(all)

@@ -14,20 +14,24 @@ use crate::hub::{self, Publication};
 use crate::output;
 use crate::reference::ModelReference;
 
-/// Puts an export on the Hub.
+/// Publishes an export on the Hub.
+///
+/// # Errors
+///
+/// If the folder is not a valid export, contains a secret, or cannot be published.
 pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
     let (owner, name) = repository(&arguments.repo)?;
     let branch = arguments.revision.as_deref().filter(|branch| *branch != "main");
     if let Some(branch) = branch.filter(|branch| !is_branch(branch)) {
-        return Err(Usage(format!("--revision {branch:?} is no name of a branch")).into());
+        return Err(Usage(format!("--revision {branch:?} is not a valid branch name")).into());
     }
     let mut files = sums::read(&arguments.folder)?;
     loads(&arguments.folder)?;
     if !is_edited(&files[CARD_FILE]) {
-        // The snippets name the repository.
+        // Render the card again, so that its code snippets name the repository.
         files.insert(CARD_FILE.into(), card::render(&files, Some(&arguments.repo), branch)?.into_bytes());
     }
-    others(arguments, &files)?;
+    report_others(arguments, &files)?;
     let publication = Publication {
         owner,
         name,
@@ -45,22 +49,22 @@ pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
     let published = hub::publish(&publication)?;
     if arguments.json {
         output::json(&json!({
-            "repository": arguments.repo, "commit": published.commit, "url": published.url, "pull_request": published.pull_request,
-            "model": published.reference, "files": published.files,
+            "repository": arguments.repo, "commit": published.commit, "url": published.url,
+            "pull_request": published.pull_request, "model": published.reference, "files": published.files,
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = format!("{} files, {}\n", published.files.len(), published.url);
     match &published.pull_request {
         Some(address) => text += &format!("pull request {address}\n"),
-        None => text += &format!("use it as {}\n", published.reference),
+        None => text += &format!("load it as {}\n", published.reference),
     }
     output::result(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn repository(text: &str) -> Result<(&str, &str), Usage> {
-    let wrong = || Usage(format!("--repo {text} is no repository of the Hub; write OWNER/NAME"));
+    let wrong = || Usage(format!("--repo {text} is not a repository of the Hub; use OWNER/NAME"));
     let reference = ModelReference::parse(&format!("hf:{text}")).map_err(|_| wrong())?;
     match (text.split_once('/'), reference.file, reference.revision) {
         (Some(parts), None, None) => Ok(parts),
@@ -68,7 +72,7 @@ fn repository(text: &str) -> Result<(&str, &str), Usage> {
     }
 }
 
-/// Whether Git would take a branch of this name.
+/// Whether `name` is a valid name of a Git branch.
 fn is_branch(name: &str) -> bool {
     let fine = |part: &str| {
         !part.is_empty() && !part.starts_with(['.', '-']) && !part.ends_with('.') && !part.ends_with(".lock")
@@ -77,13 +81,13 @@ fn is_branch(name: &str) -> bool {
     name.chars().all(known) && !name.contains("..") && name.split('/').all(fine)
 }
 
-/// Tells of files in the folder that are no part of the export.
-fn others(arguments: &Publish, files: &Files) -> anyhow::Result<()> {
+/// Reports files in the folder that are not part of the export.
+fn report_others(arguments: &Publish, files: &Files) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(&arguments.folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let within = format!("{name}/");
         if !files.keys().any(|file| *file == name || file.starts_with(&within)) {
-            output::note(&format!("left out: {name}, which {SUMS_FILE} does not list"));
+            output::note(&format!("skipped: {name}, which is not listed in {SUMS_FILE}"));
         }
     }
     Ok(())
@@ -97,10 +101,10 @@ fn dry_run(arguments: &Publish, files: &Files) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let branch = arguments.revision.as_deref().unwrap_or("main");
-    let how = if arguments.create_pr { "a pull request to" } else { "one commit to" };
-    let mut text = format!("would send in {how} {branch} of {}\n", arguments.repo);
+    let target = if arguments.create_pr { "a pull request to" } else { "one commit to" };
+    let mut text = format!("would publish in {target} {branch} of {}\n", arguments.repo);
     sizes.for_each(|(name, bytes)| text += &format!("  {name}  {bytes} bytes\n"));
-    text += "nothing was sent";
+    text += "nothing was published";
     output::result(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -8,18 +8,22 @@ use equimod_train::Replay as Step;
 use crate::cli::Replay;
 use crate::{device, output};
 
-/// Gradients that are listed.
+/// Number of gradients in the list.
 const LISTED: usize = 12;
 
-/// Takes a step again that went wrong.
+/// Repeats a diverged step.
+///
+/// # Errors
+///
+/// If the folder is not one of a diverged step.
 pub fn run(arguments: &Replay) -> anyhow::Result<ExitCode> {
     let dtype = if arguments.double { DType::F64 } else { DType::F32 };
-    let replayed = Step::load(&arguments.folder, &device::open(&arguments.device.device)?, dtype)?.run()?;
+    let outcome = Step::load(&arguments.folder, &device::open(&arguments.device.device)?, dtype)?.run()?;
     if arguments.json {
-        output::json(&replayed)?;
+        output::json(&outcome)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let evidence = &replayed.evidence;
+    let evidence = &outcome.evidence;
     let mut text = format!(
         "step {} of {} (batch {} of epoch {}, seed {}, learning rate {:.3e}): {}\n\n",
         evidence.step,
@@ -30,22 +34,23 @@ pub fn run(arguments: &Replay) -> anyhow::Result<ExitCode> {
         evidence.learning_rate,
         evidence.what
     );
-    text += &format!("{:40} {:>24} {:>24}\n", "", "then", "now");
-    for (name, now) in &replayed.metrics {
-        let then = evidence.metrics.iter().find(|(known, _)| known == name).map_or("–", |(_, then)| then);
-        text += &format!("{name:40} {then:>24} {now:>24}\n");
+    text += &format!("{:40} {:>24} {:>24}\n", "", "original", "replay");
+    for (name, replay) in &outcome.metrics {
+        let original = evidence.metrics.iter().find(|(known, _)| known == name).map_or("–", |(_, value)| value);
+        text += &format!("{name:40} {original:>24} {replay:>24}\n");
     }
-    text += &match replayed.broken_weights.as_slice() {
-        [] => "\nevery weight and statistic is a number\n".to_owned(),
+    text += &match outcome.broken_weights.as_slice() {
+        [] => "\nall weights and running statistics are finite\n".to_owned(),
         [first, ..] => {
             format!(
-                "\n{} tensors hold what is no number, {first} first (running statistics have seen the step already)\n",
-                replayed.broken_weights.len()
+                "\n{} tensors have non-finite values, the first is {first} \
+                 (running statistics already include this step)\n",
+                outcome.broken_weights.len()
             )
         }
     };
-    text += "\ngradients, the largest first\n";
-    for (name, norm) in replayed.gradient_norms.iter().take(LISTED) {
+    text += "\ngradient norms, the largest first\n";
+    for (name, norm) in outcome.gradient_norms.iter().take(LISTED) {
         text += &format!("{name:64} {norm}\n");
     }
     output::result(&text)?;

@@ -18,10 +18,10 @@ use crate::cli::Report;
 use crate::output::{self, duration};
 use crate::run_files::Metrics;
 
-/// Metrics that are plotted first.
+/// Metrics that are plotted first, in this order.
 const FIRST: [&str; 2] = ["loss", "invariance_loss"];
 
-/// What is read of a run.
+/// Files of one run.
 struct Run {
     name: String,
     info: RunInfo,
@@ -30,13 +30,17 @@ struct Run {
     results: Vec<ResultRow>,
 }
 
-/// Writes one page about runs.
+/// Writes one page that compares runs.
+///
+/// # Errors
+///
+/// If a run cannot be read, or the page cannot be written.
 pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     let runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let page = render(&ReportData {
         title: format!("equimod: {}", names.join(", ")),
-        summary: format!("{} runs beside each other", runs.len()),
+        summary: format!("comparison of {} runs", runs.len()),
         sections: vec![
             Section::table("Runs", about(&runs)),
             Section::table("Settings that differ", differences(&runs)),
@@ -60,7 +64,7 @@ fn read(path: &Path) -> anyhow::Result<Run> {
     Ok(Run { name, info, recipe, metrics: Metrics::read(path)?, results })
 }
 
-/// The numbers at the end of the run, if it is there, and those of every later evaluation.
+/// Results at the end of the run, if there are any, and of all later evaluations.
 fn all_results(run: &Path) -> anyhow::Result<Vec<ResultRow>> {
     let mut files = vec![run.join("results.json")];
     if let Ok(folders) = fs::read_dir(run.join("eval")) {
@@ -71,9 +75,9 @@ fn all_results(run: &Path) -> anyhow::Result<Vec<ResultRow>> {
     let mut rows = Vec::new();
     for file in files.iter().filter(|file| file.is_file()) {
         let read = fs::read(file).map_err(anyhow::Error::from).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-        let Results { rows: found, .. } = read
-            .with_context(|| format!("{} cannot be read; evaluate the run again with this version", file.display()))?;
-        rows.extend(found);
+        let Results { rows: more, .. } =
+            read.with_context(|| format!("cannot read {}; evaluate the run again with this version", file.display()))?;
+        rows.extend(more);
     }
     Ok(rows)
 }
@@ -90,15 +94,15 @@ fn about(runs: &[Run]) -> Table {
         row("about", &|run| run.recipe.about.clone()),
         row("status", &|run| format!("{:?}", run.info.status).to_lowercase()),
         row("training", &|run| duration(Duration::from_secs_f64(run.info.seconds))),
-        row("memory at most", &|run| format!("{:.0} MiB", run.info.peak_memory as f64 / f64::from(1 << 20))),
+        row("peak memory", &|run| format!("{:.0} MiB", run.info.peak_memory as f64 / f64::from(1 << 20))),
         row("device", &|run| run.info.device.clone()),
         row("version", &|run| run.info.version.clone()),
-        row("pictures", &|run| run.info.data_fingerprint.chars().take(16).collect()),
+        row("data fingerprint", &|run| run.info.data_fingerprint.chars().take(16).collect()),
     ];
     Table { headings: headings("run", runs), rows }
 }
 
-/// The settings that are not the same in all runs.
+/// Settings that differ between runs.
 fn differences(runs: &[Run]) -> Table {
     let settings: Vec<BTreeMap<String, String>> = runs.iter().map(|run| settings(&run.recipe)).collect();
     let mut names: Vec<&String> = settings.iter().flat_map(BTreeMap::keys).filter(|name| *name != "about").collect();
@@ -112,7 +116,7 @@ fn differences(runs: &[Run]) -> Table {
     Table { headings: headings("setting", runs), rows }
 }
 
-/// Every number that a run has, with its interval.
+/// Every result of every run, with confidence intervals.
 fn results(runs: &[Run]) -> Table {
     let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
     let mut keys: Vec<[String; 4]> = Vec::new();
@@ -136,7 +140,7 @@ fn results(runs: &[Run]) -> Table {
     Table { headings: headings("result", runs), rows: keys.iter().map(row).collect() }
 }
 
-/// A plot for each metric, a line for each run.
+/// One plot per metric, with one line per run.
 fn plots(runs: &[Run]) -> Vec<Plot> {
     let mut names: Vec<String> = FIRST.map(str::to_owned).to_vec();
     for name in runs.iter().flat_map(|run| run.metrics.names()) {

@@ -1,4 +1,4 @@
-//! `config.json`: timm's part for backbones that timm knows, and ours.
+//! `config.json` of an export: timm's entries for backbones that timm knows, and equimod's own.
 
 use equimod_core::model::Exported;
 use equimod_core::{BackboneConfig, Description, Model, Preprocessing, ResNetConfig, Stem};
@@ -6,38 +6,45 @@ use equimod_data::{ParamLayout, ParamValue, Policy};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Told;
-use crate::artifact::{OTHERS, Training};
+use super::Licenses;
+use crate::artifact::{IMPORTED_KEY, Training};
 
-/// The part of a resized picture's side that is cropped: all of it, as most protocols see pictures here.
+/// Crop ratio: the whole side of a resized image, as in most protocols here.
 const CROP: f64 = 1.0;
-/// By how much a ResNet with the ImageNet stem divides a picture's side.
+/// Total stride of a ResNet with the ImageNet stem.
 const STRIDE: usize = 32;
 
-/// The whole of `config.json`.
+/// Content of `config.json`.
+///
+/// # Errors
+///
+/// If a description cannot be written as JSON.
 pub fn config(
     model: &Model,
     exported: Option<&Exported>,
     training: Option<&Training>,
     earlier: Option<&Value>,
-    told: &Told,
+    licenses: &Licenses,
 ) -> anyhow::Result<Value> {
     let backbone = model.backbone_config()?;
     let mut config = match (backbone.settings().library_name(), &backbone) {
-        (Some(found), BackboneConfig::ResNet(resnet)) => plain(&timm(found.name, resnet, &model.preprocessing, told)?)?,
+        (Some(found), BackboneConfig::ResNet(resnet)) => {
+            plain(&timm(found.name, resnet, &model.preprocessing, licenses)?)?
+        }
         _ => json!({}),
     };
     let mut ours = match exported {
         Some(exported) => plain(exported)?,
-        // Weights of others, which have no description: what their shapes say.
+        // Imported weights have no description; the configuration is inferred from their shapes.
         None => {
-            config[OTHERS] = match &backbone {
+            config[IMPORTED_KEY] = match &backbone {
                 BackboneConfig::ResNet(resnet) => plain(resnet)?,
                 other => plain(other)?,
             };
-            config[OTHERS]["assumptions"] = plain(&model.imported.as_ref().map(|imported| &imported.assumptions))?;
-            config[OTHERS]["licence"] = json!(told.licence);
-            config[OTHERS]["data_licence"] = json!(told.data_licence);
+            config[IMPORTED_KEY]["assumptions"] =
+                plain(&model.imported.as_ref().map(|imported| &imported.assumptions))?;
+            config[IMPORTED_KEY]["licence"] = json!(licenses.weights);
+            config[IMPORTED_KEY]["data_licence"] = json!(licenses.data);
             return Ok(config);
         }
     };
@@ -47,19 +54,24 @@ pub fn config(
         ours["parameter_vector"] = layout;
     }
     ours["training"] = plain(&training)?;
-    ours["licence"] = json!(told.licence);
-    ours["data_licence"] = json!(told.data_licence);
+    ours["licence"] = json!(licenses.weights);
+    ours["data_licence"] = json!(licenses.data);
     config["equimod"] = ours;
     Ok(config)
 }
 
-/// As JSON, numbers of 32 bits with no more digits than they have.
+/// The value as JSON; through text, so that f32 values keep their short decimal form.
 fn plain(value: &impl Serialize) -> anyhow::Result<Value> {
     Ok(serde_json::from_str(&serde_json::to_string(value)?)?)
 }
 
-/// What timm reads: which network, and how pictures enter it.
-fn timm(name: &str, backbone: &ResNetConfig, preprocessing: &Preprocessing, told: &Told) -> anyhow::Result<Value> {
+/// timm's entries: architecture and preprocessing.
+fn timm(
+    name: &str,
+    backbone: &ResNetConfig,
+    preprocessing: &Preprocessing,
+    licenses: &Licenses,
+) -> anyhow::Result<Value> {
     let Preprocessing { size, normalisation } = preprocessing;
     Ok(json!({
         "architecture": name,
@@ -80,12 +92,12 @@ fn timm(name: &str, backbone: &ResNetConfig, preprocessing: &Preprocessing, told
             "pool_size": [size.div_ceil(STRIDE), size.div_ceil(STRIDE)],
             "first_conv": if backbone.stem == Stem::Deep { "conv1.0" } else { "conv1" },
             "classifier": "fc",
-            "license": told.licence,
+            "license": licenses.weights,
         },
     }))
 }
 
-/// A value of the vector; a bound without end is null, as JSON has no number for it.
+/// One value of the parameter vector; infinite bounds become null, because JSON cannot express them.
 #[derive(Serialize)]
 struct ParameterValue<'a> {
     name: &'a str,
@@ -98,7 +110,7 @@ struct ParameterValue<'a> {
     without_the_augmentation: f32,
 }
 
-/// Each value of the vector that describes a view, with its unit and the statistics that normalise it.
+/// Each value of a view's parameter vector, with its unit and normalization statistics.
 fn layout(description: &Description) -> anyhow::Result<Option<Value>> {
     let read = |key: &str| description.augmentation.get(key).filter(|value| !value.is_null()).cloned();
     let (Some(policy), Some(layout)) = (read("policy"), read("layout")) else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! An export's folder, new or there already.
+//! Writing the folder of an export.
 
 use std::fs;
 use std::path::Path;
@@ -11,8 +11,14 @@ use crate::artifact::CARD_FILE;
 use crate::artifact::Files;
 use crate::card::is_edited;
 
-/// Writes a new folder at once. In one that is there, each file is replaced by itself, those of an earlier export that this
-/// one lacks are removed, the sums come last, and everything else stays.
+/// Writes an export to `out`.
+///
+/// A new folder appears complete. In an existing one, each file is replaced atomically, unchanged files of an earlier
+/// export that this one lacks are removed, the checksums are written last, and all other files are kept.
+///
+/// # Errors
+///
+/// If a file cannot be written or removed.
 pub fn write(out: &Path, files: &Files) -> anyhow::Result<()> {
     if !out.exists() {
         write_folder(out, files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())))?;
@@ -23,16 +29,16 @@ pub fn write(out: &Path, files: &Files) -> anyhow::Result<()> {
     for (name, bytes) in others {
         let path = out.join(name);
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         write_atomic(&path, bytes)?;
     }
     for (name, sum) in earlier.into_iter().filter(|(name, _)| !files.contains_key(name)) {
         let path = out.join(&name);
-        // One that was changed is somebody's.
+        // Keep a file that was changed after the export.
         if fs::read(&path).is_ok_and(|bytes| sha256(&bytes) == sum) {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
-            // Folders that are empty now go, too; others stay.
+            // Remove folders that are empty now.
             let folders = path.ancestors().skip(1).take_while(|folder| *folder != out);
             folders.map_while(|folder| fs::remove_dir(folder).ok()).for_each(drop);
         }
@@ -43,7 +49,11 @@ pub fn write(out: &Path, files: &Files) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts the card of an earlier export in the place of the new one, and says so, if a person edited it.
+/// Keeps the card of an earlier export if it was edited by hand, and returns whether it was.
+///
+/// # Errors
+///
+/// If the card cannot be read.
 pub fn keep_card(files: &mut Files, out: &Path) -> anyhow::Result<bool> {
     let path = out.join(CARD_FILE);
     if !path.is_file() {

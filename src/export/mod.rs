@@ -1,4 +1,5 @@
-//! Weights for others: the backbone under torchvision's names, what describes it, and how it came about.
+//! Export of weights for sharing: the backbone with torchvision's names, its configuration, and records of its
+//! training.
 
 mod config;
 pub mod folder;
@@ -15,29 +16,33 @@ use crate::artifact::{CARD_FILE, Files};
 use crate::card;
 use run::RunFiles;
 
-/// What is said of an export that its files do not say.
+/// Licenses that the user stated.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
-    /// The licence of the weights, as the Hub abbreviates it.
-    pub licence: Option<String>,
-    /// The licence of the pictures, in words.
-    pub data_licence: Option<String>,
+pub struct Licenses {
+    /// License of the weights, as the Hub abbreviates it.
+    pub weights: Option<String>,
+    /// License of the images, in words.
+    pub data: Option<String>,
 }
 
-impl Told {
-    /// With what an earlier export says, where nothing else is said.
-    fn or(&self, earlier: Option<&Value>) -> Self {
-        let said = |key: &str| earlier.and_then(|earlier| Some(earlier.get(key)?.as_str()?.to_owned()));
+impl Licenses {
+    /// Fills in licenses that an earlier export states.
+    fn or_earlier(&self, earlier: Option<&Value>) -> Self {
+        let stated = |key: &str| earlier.and_then(|earlier| Some(earlier.get(key)?.as_str()?.to_owned()));
         Self {
-            licence: self.licence.clone().or_else(|| said("licence")),
-            data_licence: self.data_licence.clone().or_else(|| said("data_licence")),
+            weights: self.weights.clone().or_else(|| stated("licence")),
+            data: self.data.clone().or_else(|| stated("data_licence")),
         }
     }
 }
 
-/// Every file of the export of `model`; `run` is what its run directory adds.
-pub fn files(model: &Model, run: RunFiles, told: &Told) -> anyhow::Result<Files> {
-    let told = &told.or(run.earlier.as_ref());
+/// All files of the export of `model`, including those from its run directory.
+///
+/// # Errors
+///
+/// If a tensor or a description cannot be written.
+pub fn files(model: &Model, run: RunFiles, licenses: &Licenses) -> anyhow::Result<Files> {
+    let licenses = &licenses.or_earlier(run.earlier.as_ref());
     let mut files = run.files;
     let backbone = weights(model)?;
     let heads = heads(model)?;
@@ -46,7 +51,7 @@ pub fn files(model: &Model, run: RunFiles, told: &Told) -> anyhow::Result<Files>
         heads_sha256: heads.as_deref().map(checkpoint::sha256),
         description: description.clone(),
     });
-    let config = config::config(model, exported.as_ref(), run.training.as_ref(), run.earlier.as_ref(), told)?;
+    let config = config::config(model, exported.as_ref(), run.training.as_ref(), run.earlier.as_ref(), licenses)?;
     files.insert(CONFIG_FILE.into(), json(&config)?);
     files.insert(MODEL_FILE.into(), backbone);
     files.extend(heads.map(|bytes| (HEADS_FILE.to_owned(), bytes)));
@@ -55,7 +60,11 @@ pub fn files(model: &Model, run: RunFiles, told: &Told) -> anyhow::Result<Files>
     Ok(files)
 }
 
-/// The backbone as a file; of weights of another code, with what was assumed of them.
+/// The backbone as a file; for weights of another code base, with the assumptions that were made about them.
+///
+/// # Errors
+///
+/// If a tensor cannot be written.
 pub fn weights(model: &Model) -> anyhow::Result<Vec<u8>> {
     let tensors = model.backbone_tensors();
     Ok(match &model.imported {
@@ -64,7 +73,7 @@ pub fn weights(model: &Model) -> anyhow::Result<Vec<u8>> {
     })
 }
 
-/// Heads and predictors with the description, so that they can be used with the backbone.
+/// Projection heads and predictors with the description of the model, if there are any.
 fn heads(model: &Model) -> anyhow::Result<Option<Vec<u8>>> {
     let tensors = model.head_tensors();
     let Some(description) = model.description.as_ref().filter(|_| !tensors.is_empty()) else { return Ok(None) };

@@ -1,5 +1,5 @@
-//! What a run directory adds to an export: recipe, curves, results, and what training took; or an earlier export, which is
-//! carried over.
+//! Files that a run directory adds to an export (recipe, curves, results), or files that are carried over from an
+//! earlier export.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,29 +12,33 @@ use equimod_train::{Recipe, RunInfo, Status};
 use serde_json::Value;
 
 use super::sums;
-use crate::artifact::{CARD_FILE, Files, OTHERS, RESULTS_FILE, TABLE_FILE, Training};
+use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
 use crate::exit::Usage;
 use crate::scan::{argument_without_path, last_part, without_paths};
 
-/// The recipe of a run in an export.
+/// File name of a run's recipe in an export.
 pub const RECIPE_FILE: &str = "recipe.toml";
 const METRICS_FILE: &str = "metrics.jsonl";
 
-/// Files of a run, and what is said of it.
+/// Files and facts from a run directory or an earlier export.
 #[derive(Default)]
 pub struct RunFiles {
-    /// By their names in an export.
+    /// Files, by their names in the export.
     pub files: Files,
-    /// What training took.
+    /// Record of the training.
     pub training: Option<Training>,
-    /// What an earlier export says of the weights, if they come from one.
+    /// Description of the weights in an earlier export, if they come from one.
     pub earlier: Option<Value>,
-    /// What was not taken, and why.
+    /// Skipped files, with reasons.
     pub left_out: Vec<String>,
 }
 
 impl RunFiles {
-    /// Of the run or the export that `path` is, if it is one, and of more folders of evaluations of `model`.
+    /// Files of the run or export at `path`, if it is one, and further evaluation results of `model`.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, or a folder in `results` has no results.
     pub fn of(path: &Path, model: &Model, results: &[PathBuf]) -> anyhow::Result<Self> {
         let mut found = Self::default();
         let folder = if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path };
@@ -46,7 +50,7 @@ impl RunFiles {
         for folder in results {
             let file = folder.join(RESULTS_FILE);
             if !file.is_file() {
-                let text = format!("{} holds no {RESULTS_FILE}; give the --out of an evaluation", folder.display());
+                let text = format!("{} has no {RESULTS_FILE}; give the --out of an evaluation", folder.display());
                 return Err(Usage(text).into());
             }
             found.results(&file, Some(&name(&fs::canonicalize(folder)?)), model)?;
@@ -96,23 +100,23 @@ impl RunFiles {
         Ok(())
     }
 
-    /// Carries an earlier export over, all but the weights, what describes them, and the card.
+    /// Carries over the files of an earlier export, except weights, configuration and card.
     fn export(&mut self, folder: &Path) -> anyhow::Result<()> {
         let Ok(config) = fs::read(folder.join(CONFIG_FILE)) else { return Ok(()) };
-        let config: Value = serde_json::from_slice(&config).with_context(|| format!("{CONFIG_FILE} cannot be read"))?;
-        self.earlier = config.get("equimod").or(config.get(OTHERS)).filter(|said| said.is_object()).cloned();
+        let config: Value = serde_json::from_slice(&config).with_context(|| format!("cannot read {CONFIG_FILE}"))?;
+        self.earlier = config.get("equimod").or(config.get(IMPORTED_KEY)).filter(|entry| entry.is_object()).cloned();
         let training = self.earlier.as_ref().and_then(|ours| ours.get("training"));
         self.training = training.and_then(|training| serde_json::from_value(training.clone()).ok());
         if folder.join(sums::SUMS_FILE).is_file() {
             self.files = sums::read(folder)?;
-            for made_anew in [CONFIG_FILE, MODEL_FILE, HEADS_FILE, CARD_FILE, sums::SUMS_FILE] {
-                self.files.remove(made_anew);
+            for regenerated in [CONFIG_FILE, MODEL_FILE, HEADS_FILE, CARD_FILE, sums::SUMS_FILE] {
+                self.files.remove(regenerated);
             }
         }
         Ok(())
     }
 
-    /// Takes over a text without the paths of the machine.
+    /// Adds a text file with absolute paths removed, and returns its text.
     fn text(&mut self, path: &Path, name: &str) -> anyhow::Result<String> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = without_paths(&text);
@@ -120,15 +124,14 @@ impl RunFiles {
         Ok(text)
     }
 
-    /// Takes over results, if there are any and they are of these weights and no others; `within` is their folder of
-    /// evaluations.
+    /// Adds results if there are any and all of them are for these weights; `within` is the name of their folder.
     fn results(&mut self, path: &Path, within: Option<&str>, model: &Model) -> anyhow::Result<()> {
-        let shown = path.display();
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        let display = path.display();
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {display}"))?;
         let found: Results = match serde_json::from_str(&text) {
             Ok(found) => found,
             Err(error) => {
-                self.left_out.push(format!("{shown}, which this version cannot read ({error})"));
+                self.left_out.push(format!("{display}, which this version cannot read ({error})"));
                 return Ok(());
             }
         };
@@ -136,21 +139,21 @@ impl RunFiles {
             _ if found.rows.is_empty() => return Ok(()),
             [one] if one.sha256 == model.sha256 => {}
             [_] => {
-                self.left_out.push(format!("{shown}, which is of other weights"));
+                self.left_out.push(format!("{display}, which is for other weights"));
                 return Ok(());
             }
             several => {
-                self.left_out.push(format!("{shown}, which is of {} models", several.len()));
+                self.left_out.push(format!("{display}, which is for {} models", several.len()));
                 return Ok(());
             }
         }
         let folder = within.map(|folder| format!("eval/{}/", without_data_path(folder, &found))).unwrap_or_default();
         let name = format!("{folder}{RESULTS_FILE}");
         if self.files.contains_key(&name) {
-            bail!("{shown} would be {name} in the export, and there is another; rename its folder");
+            bail!("{display} would be {name} in the export, which already exists; rename its folder");
         }
         let results: Results =
-            serde_json::from_str(&without_paths(&text)).with_context(|| format!("{shown} cannot be read"))?;
+            serde_json::from_str(&without_paths(&text)).with_context(|| format!("cannot read {display}"))?;
         let mut bytes = serde_json::to_vec_pretty(&results)?;
         bytes.push(b'\n');
         self.files.insert(name, bytes);
@@ -159,7 +162,7 @@ impl RunFiles {
     }
 }
 
-/// The name of a folder of evaluations, without the path of the pictures that may be part of it.
+/// Name of a folder of evaluations, with the path to the data shortened to its last part.
 fn without_data_path(folder: &str, results: &Results) -> String {
     let dashed = |text: &str| -> String { text.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect() };
     let mut name = folder.to_owned();
@@ -172,7 +175,7 @@ fn without_data_path(folder: &str, results: &Results) -> String {
     name
 }
 
-/// The last step that a run's metrics tell of.
+/// Last step in the metrics of a run.
 fn last_step(metrics: &str) -> Option<u64> {
     let steps = metrics.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64());
     steps.max()

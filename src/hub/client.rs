@@ -1,39 +1,47 @@
-//! The Hub, as the environment describes it.
+//! Hub client, configured from the environment.
 
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use hf_hub::{HFClient, HFClientBuilder, HFClientSync};
 
-use super::patience::Patience;
+use super::timeout::Timeout;
 use super::token::Token;
 
-/// The Hub, where the environment names no other.
+/// Address of the Hub if `HF_ENDPOINT` is not set.
 const ADDRESS: &str = "https://huggingface.co";
-/// Attempts after the first, of every request.
+/// Number of retries of every request.
 const RETRIES: usize = 3;
 
-/// The Hub, as the environment describes it.
+/// A Hub client with its settings from the environment.
 pub struct Hub {
-    /// Asks, fetches and sends.
+    /// HTTP client of the Hub.
     pub client: HFClientSync,
-    /// What was fetched.
+    /// Cache folder of downloads.
     pub cache: PathBuf,
-    /// Whether nothing may be asked.
+    /// Whether network access is turned off (`HF_HUB_OFFLINE`).
     pub offline: bool,
-    /// Where people look at it.
+    /// Address of the Hub for links, without a trailing slash.
     pub address: String,
-    /// How long it may be silent.
-    pub patience: Patience,
+    /// Longest silence of the Hub before a request counts as failed.
+    pub timeout: Timeout,
 }
 
 impl Hub {
-    /// Reads the environment.
+    /// Client without a token of its own: hf-hub reads `HF_TOKEN` if it is set.
+    ///
+    /// # Errors
+    ///
+    /// If the settings in the environment are not usable.
     pub fn of_environment() -> anyhow::Result<Self> {
         Self::of(HFClient::builder())
     }
 
-    /// The same for somebody who may write.
+    /// Client that sends `token` with every request.
+    ///
+    /// # Errors
+    ///
+    /// If the settings in the environment are not usable.
     pub fn with_token(token: &Token) -> anyhow::Result<Self> {
         Self::of(HFClient::builder().token(token.exposed()))
     }
@@ -44,9 +52,9 @@ impl Hub {
             .user_agent(concat!("equimod/", env!("CARGO_PKG_VERSION")))
             .retry_max_attempts(RETRIES)
             .build_sync()
-            .map_err(|e| anyhow!("the Hub cannot be used ({e}); look at HF_ENDPOINT"))?;
+            .map_err(|e| anyhow!("cannot set up the Hub client ({e}); check HF_ENDPOINT"))?;
         let address = std::env::var("HF_ENDPOINT").ok().filter(|address| !address.is_empty());
         let address = address.unwrap_or_else(|| ADDRESS.into()).trim_end_matches('/').to_owned();
-        Ok(Self { address, client, cache: hf_hub::resolve_cache_dir(), offline, patience: Patience::of_environment() })
+        Ok(Self { address, client, cache: hf_hub::resolve_cache_dir(), offline, timeout: Timeout::of_environment() })
     }
 }

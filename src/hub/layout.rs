@@ -1,19 +1,20 @@
-//! Which parquet file of a repository belongs to which configuration and split, told by the paths as the Hub does.
+//! Configuration and split of each parquet file of a repository, inferred from its path as the Hub does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::reference::Reference;
 use crate::split_names::split_of;
 
-/// A file's configuration, if it is in a folder of one, and its split.
+/// Configuration (if the file is in a configuration's folder) and split of a parquet file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct FileLocation {
     configuration: Option<String>,
     split: String,
 }
 
-/// `data/train-0.parquet`, `CONFIGURATION/train-0.parquet`, `CONFIGURATION/SPLIT/0000.parquet`, `SPLIT/0.parquet`.
-fn place(path: &str) -> Place {
+/// Parses `data/train-0.parquet`, `CONFIGURATION/train-0.parquet`, `CONFIGURATION/SPLIT/0000.parquet` or
+/// `SPLIT/0.parquet`.
+fn location(path: &str) -> FileLocation {
     let (folders, file) = path.rsplit_once('/').unwrap_or(("", path));
     let mut folders: Vec<&str> = folders.split('/').filter(|folder| !folder.is_empty()).collect();
     let stem = file.strip_suffix(".parquet").unwrap_or(file);
@@ -24,21 +25,25 @@ fn place(path: &str) -> Place {
             folders.pop();
             split.to_owned()
         }
-        // A folder below a configuration is a split of its own name: `CONFIGURATION/unlabeled/0000.parquet`.
+        // A subfolder of a configuration is a split with the subfolder's name: `CONFIGURATION/unlabeled/0000.parquet`.
         (None, None) if folders.len() >= 2 => folders.pop().unwrap_or_default().to_owned(),
-        // `unlabeled-00000-of-00001` beside others; what has no such number is all there is to train on.
+        // `unlabeled-00000-of-00001` names its split; a file without such a number is training data.
         (None, None) => stem.split_once("-0").map_or("train", |(name, _)| name).to_owned(),
     };
     let configuration = folders.first().filter(|folder| **folder != "data").map(|folder| (*folder).to_owned());
-    Place { configuration, split }
+    FileLocation { configuration, split }
 }
 
-/// The paths of each split of the configuration that `reference` names, or of the only one there is.
+/// Paths of each split of the configuration that `reference` names, or of the default or only configuration.
+///
+/// # Errors
+///
+/// If there are no parquet files, or the configuration or split does not exist or is ambiguous.
 pub fn splits<'a>(
     reference: &Reference,
     paths: impl Iterator<Item = &'a str>,
 ) -> Result<BTreeMap<String, Vec<&'a str>>, String> {
-    let mut files: Vec<(Place, &str)> = paths.map(|path| (place(path), path)).collect();
+    let mut files: Vec<(FileLocation, &str)> = paths.map(|path| (location(path), path)).collect();
     files.sort();
     let configurations: BTreeSet<Option<&str>> = files.iter().map(|(p, _)| p.configuration.as_deref()).collect();
     let named = || configurations.iter().flatten().copied().collect::<Vec<_>>().join(", ");
@@ -52,7 +57,7 @@ pub fn splits<'a>(
             return Err(format!("it has no configuration called {wanted}; it has {}", named()));
         }
         (None, 1) => configurations.first().copied().flatten(),
-        // Files beside the folders, or a default.
+        // Files outside configuration folders, or the configuration `default`.
         (None, _) if configurations.contains(&None) => None,
         (None, _) if configurations.contains(&Some("default")) => Some("default"),
         (None, _) => {
@@ -61,9 +66,9 @@ pub fn splits<'a>(
         }
     };
     let mut splits: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (place, path) in &files {
-        if place.configuration.as_deref() == chosen {
-            splits.entry(place.split.clone()).or_default().push(path);
+    for (location, path) in &files {
+        if location.configuration.as_deref() == chosen {
+            splits.entry(location.split.clone()).or_default().push(path);
         }
     }
     match &reference.split {

@@ -1,9 +1,11 @@
-//! The Hugging Face Hub: data sets and models found, pinned to a commit, fetched into the Hub's own cache, checked.
+//! Hugging Face Hub: data sets and models are resolved to a commit, downloaded to the Hub's cache and verified.
 //!
-//! Endpoint, token and cache are those of the Hub's tools: `HF_ENDPOINT`, `HF_TOKEN` (or the token file), `HF_HOME`,
-//! `HF_HUB_CACHE`. With `HF_HUB_OFFLINE=1`, only what was fetched before is used; `HF_HUB_DOWNLOAD_TIMEOUT` says after how
-//! many seconds of silence the Hub counts as unreachable.
+//! Endpoint, token and cache follow the Hub's own tools: `HF_ENDPOINT`, `HF_TOKEN` (or the token file), `HF_HOME` and
+//! `HF_HUB_CACHE`. With `HF_HUB_OFFLINE=1`, only cached files are used. `HF_HUB_DOWNLOAD_TIMEOUT` is the number of
+//! seconds without an answer after which the Hub counts as unreachable.
 
+#[cfg(feature = "hub")]
+mod cache_index;
 #[cfg(feature = "hub")]
 mod client;
 #[cfg(feature = "hub")]
@@ -13,13 +15,11 @@ mod layout;
 #[cfg(feature = "hub")]
 mod models;
 #[cfg(feature = "hub")]
-mod patience;
-#[cfg(feature = "hub")]
 mod publish;
 #[cfg(feature = "hub")]
-mod record;
-#[cfg(feature = "hub")]
 mod repository;
+#[cfg(feature = "hub")]
+mod timeout;
 #[cfg(feature = "hub")]
 mod token;
 
@@ -30,129 +30,145 @@ use crate::artifact::Files;
 use crate::reference::{ModelReference, Reference};
 use crate::scan;
 
-/// Files on this machine.
-pub struct Fetched {
-    /// The reference, pinned to the commit.
+/// A data set in the local cache.
+pub struct FetchedDataset {
+    /// Reference, pinned to a commit.
     pub reference: Reference,
-    /// The files of each split.
+    /// Local files of each split.
     pub splits: BTreeMap<String, Vec<PathBuf>>,
-    /// Bytes in all.
+    /// Total size in bytes.
     pub bytes: u64,
 }
 
-/// Which splits are fetched.
+/// The splits to fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// What training takes: `train`, or the one that the reference names.
+pub enum SplitSelection {
+    /// Splits for training: `train`, or the one that the reference names.
     Training,
-    /// Also `validation` and `test`.
+    /// Splits for training and evaluation: `train`, `validation` and `test`.
     Evaluation,
     /// Every split.
     All,
 }
 
-/// Weights on this machine.
+/// Model weights in the local cache.
 pub struct FetchedModel {
-    /// The reference, pinned to the commit.
+    /// Reference, pinned to a commit.
     pub reference: ModelReference,
-    /// The file of weights; what describes them lies beside it.
+    /// File of weights; its `config.json` and heads, if any, are in the same folder.
     pub path: PathBuf,
 }
 
-/// Which files of weights will do.
+/// Accepted formats of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weights {
-    /// Those that load as they are.
+pub enum WeightFormats {
+    /// `.safetensors` only.
     Safetensors,
-    /// Also those of PyTorch.
+    /// `.safetensors` and PyTorch files.
     Any,
 }
 
-/// What is published.
-#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "a build without the Hub only says so"))]
+/// A request to publish an export.
+#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "a build without the Hub only reports an error"))]
 pub struct Publication<'a> {
-    /// Whose repository.
+    /// Owner of the repository.
     pub owner: &'a str,
-    /// Its name.
+    /// Name of the repository.
     pub name: &'a str,
-    /// An export's.
+    /// Files of the export.
     pub files: &'a Files,
-    /// Whether the repository is private, if it is made.
+    /// Whether a newly created repository is private.
     pub private: bool,
-    /// Whether a pull request is made in place of a commit.
+    /// Whether to open a pull request instead of committing directly.
     pub create_pr: bool,
-    /// The branch, if it is not `main`.
+    /// Target branch; `None` for `main`.
     pub revision: Option<&'a str>,
-    /// Whether a card that a person edited is overwritten.
+    /// Whether to overwrite a model card that was edited by hand.
     pub force_card: bool,
-    /// The commit's.
+    /// Commit message.
     pub message: &'a str,
 }
 
-/// What was published.
+/// Result of publishing.
 pub struct Published {
-    /// Forty hexadecimal digits.
+    /// SHA of the commit, forty hexadecimal digits.
     pub commit: String,
-    /// Where people look at it.
+    /// Web page of the files.
     pub url: String,
-    /// Where the pull request is, if one was made.
+    /// Web page of the pull request, if one was opened.
     pub pull_request: Option<String>,
-    /// The MODEL, pinned.
+    /// MODEL reference, pinned to the commit.
     pub reference: String,
-    /// The names of all files.
+    /// Names of all published files.
     pub files: Vec<String>,
 }
 
-/// Refuses what must not become public.
+/// Refuses to publish secrets and absolute paths.
+///
+/// # Errors
+///
+/// If a file contains one; the message lists all places.
 pub fn check(publication: &Publication) -> anyhow::Result<()> {
     #[cfg(feature = "hub")]
     {
         let token = token::Token::of_environment();
-        scan::check(publication.files, |bytes| token.as_ref().is_some_and(|token| token.is_in(bytes)))
+        scan::check(publication.files, |bytes| token.as_ref().is_some_and(|token| token.occurs_in(bytes)))
     }
     #[cfg(not(feature = "hub"))]
     scan::check(publication.files, |_| false)
 }
 
-/// Puts it on the Hub.
+/// Publishes an export on the Hub.
+///
+/// # Errors
+///
+/// If there is no valid token, or the Hub refuses the commit or cannot be reached.
 #[cfg(feature = "hub")]
 pub fn publish(publication: &Publication) -> anyhow::Result<Published> {
     publish::publish(publication)
 }
 
-/// Says that this build cannot.
+/// Reports that this build lacks the Hub.
 #[cfg(not(feature = "hub"))]
 pub fn publish(publication: &Publication) -> anyhow::Result<Published> {
     Err(without(&format!("{}/{}", publication.owner, publication.name)).into())
 }
 
-/// Fetches what is not here yet of a data set.
+/// Downloads the files of a data set that are not cached.
+///
+/// # Errors
+///
+/// If the data set is not available, or a file is damaged.
 #[cfg(feature = "hub")]
-pub fn fetch(reference: &Reference, wanted: Wanted) -> anyhow::Result<Fetched> {
+pub fn fetch(reference: &Reference, wanted: SplitSelection) -> anyhow::Result<FetchedDataset> {
     datasets::fetch(&client::Hub::of_environment()?, reference, wanted)
 }
 
-/// Fetches what is not here yet of a model.
+/// Downloads the files of a model that are not cached.
+///
+/// # Errors
+///
+/// If the model is not available, or a file is damaged.
 #[cfg(feature = "hub")]
-pub fn fetch_model(reference: &ModelReference, weights: Weights) -> anyhow::Result<FetchedModel> {
+pub fn fetch_model(reference: &ModelReference, weights: WeightFormats) -> anyhow::Result<FetchedModel> {
     models::fetch(&client::Hub::of_environment()?, reference, weights)
 }
 
-/// Says that this build cannot.
+/// Reports that this build lacks the Hub.
 #[cfg(not(feature = "hub"))]
-pub fn fetch(reference: &Reference, _: Wanted) -> anyhow::Result<Fetched> {
+pub fn fetch(reference: &Reference, _: SplitSelection) -> anyhow::Result<FetchedDataset> {
     Err(without(reference).into())
 }
 
-/// Says that this build cannot.
+/// Reports that this build lacks the Hub.
 #[cfg(not(feature = "hub"))]
-pub fn fetch_model(reference: &ModelReference, _: Weights) -> anyhow::Result<FetchedModel> {
+pub fn fetch_model(reference: &ModelReference, _: WeightFormats) -> anyhow::Result<FetchedModel> {
     Err(without(reference).into())
 }
 
 #[cfg(not(feature = "hub"))]
 fn without(reference: &dyn std::fmt::Display) -> crate::exit::Usage {
     let text =
-        "is on the Hub, but this build lacks the feature hub; build with it: cargo install --path . --features hub";
+        "is on the Hub, but this build lacks the feature hub; rebuild with: cargo install --path . --features hub";
     crate::exit::Usage(format!("{reference} {text}"))
 }

@@ -1,4 +1,4 @@
-//! A repository of the Hub: pinned to a commit, its files fetched into the Hub's own cache and checked.
+//! A repository of the Hub, resolved to a commit, with files that are downloaded to the Hub's cache and verified.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -11,28 +11,28 @@ use hf_hub::repository::{RepoTreeEntry, RepoType, RepoTypeDataset, RepoTypeModel
 use hf_hub::{HFError, HFRepositorySync};
 use sha2::{Digest, Sha256};
 
+use super::cache_index::{CacheIndex, RemoteFile};
 use super::client::Hub;
-use super::patience::{Heard, Trouble};
-use super::record::{Record, RemoteFile};
+use super::timeout::{LastActivity, RequestError};
 use crate::output::{self, Count};
 
-/// The branch where none is named.
+/// Default branch.
 pub const MAIN: &str = "main";
 
-/// A kind of repository.
+/// A type of repository.
 pub trait Kind: RepoType {
-    /// What one is called.
-    const WHAT: &'static str;
-    /// The command that fetches one.
-    const FETCH: &'static str;
+    /// Name of the type in messages.
+    const NAME: &'static str;
+    /// Command that downloads such a repository.
+    const FETCH_COMMAND: &'static str;
 
-    /// Asks for the commit of a revision.
+    /// Requests the commit of a revision.
     fn commit(repository: &HFRepositorySync<Self>, revision: &str) -> Result<Option<String>, HFError>;
 
-    /// Whether a file is of any use.
+    /// Whether a file of the repository is of use.
     fn is_useful(path: &str) -> bool;
 
-    /// That something is wrong with `name`.
+    /// Error about the repository `name`.
     fn error(name: &str, reason: String) -> anyhow::Error;
 }
 
@@ -66,196 +66,207 @@ impl Kind for RepoTypeModel {
     }
 
     fn error(name: &str, reason: String) -> anyhow::Error {
-        anyhow!("{name} cannot be used: {reason}")
+        anyhow!("cannot use {name}: {reason}")
     }
 }
 
-/// A repository as it is named.
+/// A repository at the revision that the user asked for.
 pub struct Repository<'a, T: Kind> {
     hub: &'a Hub,
     remote: HFRepositorySync<T>,
-    /// `OWNER/NAME`
+    /// Id, `OWNER/NAME`.
     id: String,
-    /// A branch, a tag or a commit.
+    /// Branch, tag or commit; `None` for the default branch.
     revision: Option<String>,
-    /// The whole reference, for people.
+    /// Complete reference, for messages.
     shown: String,
-    /// What is known of it.
-    record: Record,
+    /// Index of the repository's files in the cache.
+    index: CacheIndex,
 }
 
-/// A repository at a commit.
+/// Files of a repository at a commit.
 #[derive(Clone)]
-pub struct Located {
-    /// Forty hexadecimal digits.
+pub struct Snapshot {
+    /// SHA of the commit, forty hexadecimal digits.
     pub commit: String,
-    /// What it holds that is of use.
+    /// Files that are of use.
     pub files: Vec<RemoteFile>,
 }
 
-impl Located {
-    /// The file with this path.
+impl Snapshot {
+    /// The file with this path, if there is one.
     pub fn file(&self, path: &str) -> Option<&RemoteFile> {
         self.files.iter().find(|file| file.path == path)
     }
 }
 
 impl<'a, T: Kind> Repository<'a, T> {
-    /// The repository `owner/name` at `revision`, which people call `shown`.
+    /// The repository of `remote` at `revision`; messages call it `shown`.
     pub fn new(hub: &'a Hub, remote: HFRepositorySync<T>, revision: Option<&str>, shown: String) -> Self {
         let (owner, name) = (remote.owner(), remote.name());
         let id = format!("{owner}/{name}");
         let folder = format!("{}--{owner}--{name}", remote.repo_type().plural());
-        let record = Record::read(&hub.cache.join(folder));
-        Self { hub, id, revision: revision.map(str::to_owned), shown, record, remote }
+        let index = CacheIndex::read(&hub.cache.join(folder));
+        Self { hub, id, revision: revision.map(str::to_owned), shown, index, remote }
     }
 
-    /// The commit and its files: as recorded where it is pinned, or where the Hub cannot be reached. Where it has no file of
-    /// use, those of the revision `instead` are taken.
-    pub fn locate(&mut self, instead: Option<&str>) -> anyhow::Result<Located> {
-        let known = self.recorded();
-        match known {
-            Some(known) if self.hub.offline || self.revision.as_deref() == Some(&known.commit) => Ok(known),
-            None if self.hub.offline => Err(self.not_here("HF_HUB_OFFLINE is set")),
-            _ => match self.ask(instead) {
-                Ok(located) => Ok(located),
+    /// Resolves the revision to a commit and its files. A pinned commit, or an unreachable Hub, is answered from the
+    /// cache. If the revision has no file of use, the revision `fallback` is used instead.
+    ///
+    /// # Errors
+    ///
+    /// If the repository is not available.
+    pub fn resolve(&mut self, fallback: Option<&str>) -> anyhow::Result<Snapshot> {
+        let cached = self.cached();
+        match cached {
+            Some(cached) if self.hub.offline || self.revision.as_deref() == Some(&cached.commit) => Ok(cached),
+            None if self.hub.offline => Err(self.not_cached("HF_HUB_OFFLINE is set")),
+            _ => match self.request(fallback) {
+                Ok(snapshot) => Ok(snapshot),
                 Err(error) if error.is_unreachable() => {
-                    let known = known.ok_or_else(|| self.not_here(&unreachable(&error)))?;
+                    let cached = cached.ok_or_else(|| self.not_cached(&unreachable(&error)))?;
                     output::note(&format!(
-                        "{}: taking commit {} of {}, which was fetched before",
+                        "{}: using commit {} of {} from the cache",
                         unreachable(&error),
-                        known.commit,
+                        cached.commit,
                         self.shown
                     ));
-                    Ok(known)
+                    Ok(cached)
                 }
-                Err(error) => Err(self.told(&error)),
+                Err(error) => Err(self.describe(&error)),
             },
         }
     }
 
-    /// What the record knows of the commit that is asked for.
-    fn recorded(&self) -> Option<Located> {
+    /// The requested revision as of the cache index.
+    fn cached(&self) -> Option<Snapshot> {
         let revision = self.revision.as_deref().unwrap_or(MAIN);
-        let commit = if is_commit(revision) { revision } else { self.record.revisions.get(revision)? };
-        Some(Located { commit: commit.to_owned(), files: self.record.commits.get(commit)?.clone() })
+        let commit = if is_commit(revision) { revision } else { self.index.revisions.get(revision)? };
+        Some(Snapshot { commit: commit.to_owned(), files: self.index.commits.get(commit)?.clone() })
     }
 
-    fn ask(&mut self, instead: Option<&str>) -> Result<Located, Trouble> {
+    fn request(&mut self, fallback: Option<&str>) -> Result<Snapshot, RequestError> {
         let revision = self.revision.as_deref().unwrap_or(MAIN);
-        let mut located = self.at(revision)?;
-        if let (true, Some(instead)) = (located.files.is_empty(), instead) {
-            match self.at(instead) {
-                Ok(other) => located = other,
-                Err(Trouble::Hub(HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. })) => {}
+        let mut snapshot = self.snapshot_at(revision)?;
+        if let (true, Some(fallback)) = (snapshot.files.is_empty(), fallback) {
+            match self.snapshot_at(fallback) {
+                Ok(other) => snapshot = other,
+                Err(RequestError::Hub(HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. })) => {}
                 Err(other) => return Err(other),
             }
         }
-        located.files = self.record.keep(revision, &located.commit, located.files);
-        Ok(located)
+        snapshot.files = self.index.insert_commit(revision, &snapshot.commit, snapshot.files);
+        Ok(snapshot)
     }
 
-    fn at(&self, revision: &str) -> Result<Located, Trouble> {
+    fn snapshot_at(&self, revision: &str) -> Result<Snapshot, RequestError> {
         let (remote, asked) = (self.remote.clone(), revision.to_owned());
-        let ask = move || {
-            let missing = || HFError::Other(format!("the Hub names no commit for revision {asked}"));
+        let request = move || {
+            let missing = || HFError::Other(format!("the Hub reports no commit for revision {asked}"));
             let commit = T::commit(&remote, &asked)?.filter(|sha| is_commit(sha)).ok_or_else(missing)?;
             let tree = remote.list_tree().revision(commit.clone()).recursive(true).send()?;
             Ok((commit, tree))
         };
-        let (commit, tree) = self.hub.patience.wait(&Heard::now(), ask)?;
+        let (commit, tree) = self.hub.timeout.run(&LastActivity::now(), request)?;
         let file = |entry| match entry {
             RepoTreeEntry::File { path, size, .. } if T::is_useful(&path) && stays_inside(&path) => {
                 Some(RemoteFile { path, size, checked: None })
             }
             _ => None,
         };
-        Ok(Located { commit, files: tree.into_iter().filter_map(file).collect() })
+        Ok(Snapshot { commit, files: tree.into_iter().filter_map(file).collect() })
     }
 
-    /// A file on this machine, fetched if it is not here, and checked if it was not yet.
+    /// Local path of a file, downloaded if it is not cached and verified if it has not been yet.
+    ///
+    /// # Errors
+    ///
+    /// If the file is not available, or does not match the Hub's size and checksum.
     pub fn file(&mut self, commit: &str, file: &RemoteFile) -> anyhow::Result<PathBuf> {
-        let here = self.record.folder().join("snapshots").join(commit).join(&file.path);
-        let whole = |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.len() == file.size);
-        if file.checked.is_some() && whole(&here) {
-            return Ok(here);
+        let local = self.index.folder().join("snapshots").join(commit).join(&file.path);
+        let whole = |path: &Path| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == file.size);
+        if file.checked.is_some() && whole(&local) {
+            return Ok(local);
         }
-        if !here.is_file() && self.hub.offline {
-            return Err(self.not_here("HF_HUB_OFFLINE is set"));
+        if !local.is_file() && self.hub.offline {
+            return Err(self.not_cached("HF_HUB_OFFLINE is set"));
         }
-        let path = match here.is_file() {
-            true => here,
+        let path = match local.is_file() {
+            true => local,
             false => self.download(commit, file)?,
         };
         match check(&path, file.size) {
             Ok(sum) => {
-                self.record.check(commit, &file.path, sum);
-                self.record.write()?;
+                self.index.set_checksum(commit, &file.path, sum);
+                self.index.write()?;
                 Ok(path)
             }
             Err(reason) => {
                 discard(&path);
-                let reason = format!("{} {reason}; it was removed from the cache, fetch it again", file.path);
+                let reason = format!("{} {reason}; it was removed from the cache, download it again", file.path);
                 Err(T::error(&self.shown, reason))
             }
         }
     }
 
     fn download(&self, commit: &str, file: &RemoteFile) -> anyhow::Result<PathBuf> {
-        output::note(&format!("fetching {} of {}, {:.1} MB", file.path, self.id, file.size as f64 / 1e6));
+        output::note(&format!("downloading {} of {}, {:.1} MB", file.path, self.id, file.size as f64 / 1e6));
         let (remote, path, commit) = (self.remote.clone(), file.path.clone(), commit.to_owned());
-        let heard = Heard::now();
-        let bar = Bar { count: Count::of_bytes(file.size), heard: heard.clone() };
-        let fetch = move || {
+        let activity = LastActivity::now();
+        let bar = TransferBar { count: Count::of_bytes(file.size), activity: activity.clone() };
+        let download = move || {
             let request = remote.download_file().filename(path).revision(commit);
             request.progress(Progress::new(bar)).send()
         };
-        self.hub.patience.wait(&heard, fetch).map_err(|error| match error.is_unreachable() {
-            true => self.not_here(&unreachable(&error)),
-            false => self.told(&error),
+        self.hub.timeout.run(&activity, download).map_err(|error| match error.is_unreachable() {
+            true => self.not_cached(&unreachable(&error)),
+            false => self.describe(&error),
         })
     }
 
-    fn not_here(&self, why: &str) -> anyhow::Error {
-        let (cache, fetch, shown) = (self.hub.cache.display(), T::FETCH, &self.shown);
-        let reason =
-            format!("{why}, and it is not in the cache {cache}; run `{fetch} {shown}` where there is a network");
+    fn not_cached(&self, why: &str) -> anyhow::Error {
+        let (cache, fetch, shown) = (self.hub.cache.display(), T::FETCH_COMMAND, &self.shown);
+        let reason = format!("{why}, and it is not in the cache {cache}; run `{fetch} {shown}` with network access");
         T::error(shown, reason)
     }
 
-    /// One sentence that says what to do.
-    fn told(&self, error: &Trouble) -> anyhow::Error {
-        let Trouble::Hub(answer) = error else { return T::error(&self.shown, unreachable(error)) };
-        let (id, what) = (&self.id, T::WHAT);
+    /// Error message that says what to do.
+    fn describe(&self, error: &RequestError) -> anyhow::Error {
+        let RequestError::Hub(answer) = error else { return T::error(&self.shown, unreachable(error)) };
+        let (id, kind) = (&self.id, T::NAME);
         let reason = match answer {
             HFError::AuthRequired { .. } | HFError::Forbidden { .. } => format!(
-                "the Hub refuses access to it, or has no such {what}; if it is gated, accept its terms on its page, and set HF_TOKEN to a token that may read it{}",
-                if let HFError::Forbidden { .. } = answer { " (this token may not)" } else { "" }
+                "the Hub denies access to it, or has no such {kind}; if it is gated, accept its terms on its page, and \
+                 set HF_TOKEN to a token with read access{}",
+                if let HFError::Forbidden { .. } = answer { " (the current token has none)" } else { "" }
             ),
             HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => {
                 let revision = self.revision.as_deref().unwrap_or(MAIN);
-                format!("there is no {what} {id} on the Hub, or no revision {revision} of it")
+                format!("there is no {kind} {id} on the Hub, or no revision {revision} of it")
             }
-            HFError::RateLimited { .. } => "the Hub asks for a pause; try again later, or with HF_TOKEN set".into(),
-            other => format!("the Hub's answer cannot be used: {other}"),
+            HFError::RateLimited { .. } => {
+                "the Hub limits the rate of requests; try again later, or set HF_TOKEN".into()
+            }
+            other => format!("the Hub failed: {other}"),
         };
         T::error(&self.shown, reason)
     }
 }
 
-/// Whether a revision is a commit.
+/// Whether a revision is the SHA of a commit.
 fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Whether a path of the server stays in the folder that it is put into.
+/// Whether a path from the server stays inside the folder of the repository.
 fn stays_inside(path: &str) -> bool {
     Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Compares length and content with what the Hub promised; gives the SHA-256. In the cache, a large file is named by it.
+/// Compares a file with the size and checksum from the Hub, and returns its SHA-256. The cache names the blob of a
+/// large file by its SHA-256.
 fn check(path: &Path, size: u64) -> Result<String, String> {
-    let read = |e: std::io::Error| format!("cannot be read ({e})");
+    let read = |e: std::io::Error| format!("cannot be read: {e}");
     let mut file = BufReader::new(File::open(path).map_err(read)?);
     let (mut hash, mut block, mut length) = (Sha256::new(), vec![0; 1 << 20], 0);
     loop {
@@ -268,48 +279,48 @@ fn check(path: &Path, size: u64) -> Result<String, String> {
         }
     }
     if length != size {
-        return Err(format!("has {length} bytes in place of {size}"));
+        return Err(format!("has {length} bytes instead of {size}"));
     }
     let sum: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     let blob = std::fs::read_link(path).ok();
-    let promised = blob.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
-    match promised.len() == sum.len() && promised != sum {
-        true => Err("has another checksum than the Hub promised".into()),
+    let expected = blob.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+    match expected.len() == sum.len() && expected != sum {
+        true => Err("does not match the Hub's checksum".into()),
         false => Ok(sum),
     }
 }
 
-/// Removes a damaged file and what its name in the cache leads to.
+/// Removes a damaged file and the blob that it links to.
 fn discard(path: &Path) {
     if let Ok(blob) = path.canonicalize() {
-        // What cannot be removed is found again by the next check.
+        // The next check finds a file that could not be removed.
         let _ = std::fs::remove_file(blob);
     }
     let _ = std::fs::remove_file(path);
 }
 
-/// That nobody answered, in words.
-pub fn unreachable(error: &Trouble) -> String {
+/// Message for an unreachable Hub.
+pub fn unreachable(error: &RequestError) -> String {
     match error {
-        Trouble::Hub(HFError::Request { url: Some(url), .. }) => {
+        RequestError::Hub(HFError::Request { url: Some(url), .. }) => {
             format!("{} cannot be reached", url.split('/').take(3).collect::<Vec<_>>().join("/"))
         }
-        Trouble::Silent(time) => format!("the Hub gives no answer for {} s", time.as_secs_f64()),
-        Trouble::Hub(_) => "the Hub cannot be reached".into(),
+        RequestError::TimedOut(time) => format!("the Hub did not answer for {} s", time.as_secs_f64()),
+        RequestError::Hub(_) => "the Hub cannot be reached".into(),
     }
 }
 
-/// Shows how far files have come, either way.
-pub struct Bar {
-    /// Bytes.
+/// Progress bar of downloads and uploads.
+pub struct TransferBar {
+    /// Transferred bytes.
     pub count: Count,
-    /// When something was heard last.
-    pub heard: Heard,
+    /// Time of the last transfer.
+    pub activity: LastActivity,
 }
 
-impl ProgressHandler for Bar {
+impl ProgressHandler for TransferBar {
     fn on_progress(&self, event: &ProgressEvent) {
-        self.heard.again();
+        self.activity.update();
         match event {
             ProgressEvent::Download(DownloadEvent::Progress { files }) => {
                 self.count.set(files.iter().map(|file| file.bytes_completed).sum());

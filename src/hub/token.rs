@@ -1,15 +1,16 @@
-//! The token that says who publishes.
+//! Access token for the Hub.
 
 use std::fs;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// A token; it has no text that could be printed.
+/// An access token, which cannot be printed by accident.
 pub struct Token(SecretString);
 
 impl Token {
-    /// `HF_TOKEN`, the file that `HF_TOKEN_PATH` names, or the file `token` of `HF_HOME`, as the Hub's tools look for it.
+    /// The token from `HF_TOKEN`, the file at `HF_TOKEN_PATH`, or the file `token` in `HF_HOME`, as for the Hub's own
+    /// tools.
     pub fn of_environment() -> Option<Self> {
         let of_file = |path: PathBuf| fs::read_to_string(path).ok();
         let candidates = [
@@ -21,19 +22,19 @@ impl Token {
         found.map(|text| Self(text.into()))
     }
 
-    /// For the client, which sends it and tells nobody.
+    /// The text of the token, for the client that sends it.
     pub fn exposed(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// Whether it stands among the bytes.
-    pub fn is_in(&self, bytes: &[u8]) -> bool {
+    /// Whether `bytes` contain the token.
+    pub fn occurs_in(&self, bytes: &[u8]) -> bool {
         let token = self.exposed().as_bytes();
         bytes.windows(token.len()).any(|window| window == token)
     }
 
-    /// The text without it, should a server repeat it.
-    pub fn taken_out(&self, text: &str) -> String {
+    /// The text with the token removed, in case a server repeats it.
+    pub fn redact(&self, text: &str) -> String {
         text.replace(self.exposed(), "[token]")
     }
 }

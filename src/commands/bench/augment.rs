@@ -17,18 +17,22 @@ use crate::cli::{Augmented, BenchAugment};
 use crate::output;
 use crate::sources::all_images;
 
-/// Pictures in a batch: what a thread takes at a time.
+/// Batch size, which is the unit of work of a thread.
 const BATCH: usize = 20;
 
-/// Pictures of which the time of each part is taken.
-const PARTS_OF: usize = 200;
+/// Number of images for timing each stage.
+const STAGES_OF: usize = 200;
 
-/// Measures what was asked for.
+/// Runs the benchmark.
+///
+/// # Errors
+///
+/// If the images cannot be read.
 pub fn run(arguments: &BenchAugment) -> anyhow::Result<ExitCode> {
     let (name, dataset, policy, normalisation, count) = match arguments.what.as_ref().unwrap_or(&Augmented::Cifar) {
         Augmented::Cifar => {
             let policy = Policy::built_in("simclr-cifar10", 32)?;
-            ("cifar", small_pictures()?, policy, Normalisation::CIFAR10, 20_000)
+            ("cifar", small_images()?, policy, Normalisation::CIFAR10, 20_000)
         }
         Augmented::Folder { dir } => {
             let policy = Policy::built_in("simclr-imagenet", 224)?;
@@ -38,8 +42,8 @@ pub fn run(arguments: &BenchAugment) -> anyhow::Result<ExitCode> {
     let images = arguments.images.unwrap_or(count) as usize;
     let threads = rayon::current_num_threads();
     let (images, rate) = measure(dataset.clone(), policy.clone(), normalisation, images)?;
-    let parts = parts(dataset.as_ref(), &policy, &normalisation)?;
-    print(arguments, name, images, threads, rate, &parts)?;
+    let stages = stages(dataset.as_ref(), &policy, &normalisation)?;
+    print(arguments, name, images, threads, rate, &stages)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -49,38 +53,38 @@ fn print(
     images: usize,
     threads: usize,
     rate: f64,
-    parts: &[(&'static str, f64)],
+    stages: &[(&'static str, f64)],
 ) -> anyhow::Result<()> {
     if arguments.json {
         let rounded = (rate * 10.0).round() / 10.0;
-        let parts: serde_json::Map<_, _> = parts.iter().map(|(part, us)| ((*part).into(), json!(us))).collect();
-        let found = json!({
+        let stages: serde_json::Map<_, _> = stages.iter().map(|(stage, us)| ((*stage).into(), json!(us))).collect();
+        let result = json!({
             "what": "equimod", "pipeline": name, "images": images, "threads": threads, "images_per_s": rounded,
-            "microseconds_per_image": parts,
+            "microseconds_per_image": stages,
         });
-        return output::result(&found.to_string());
+        return output::result(&result.to_string());
     }
     let mut text = format!("{name}: {rate:.1} images/s, three views each, {threads} threads, {images} images\n");
-    let all: f64 = parts.iter().map(|(_, us)| us).sum();
-    text += "microseconds an image, one thread, by part:\n";
-    for (part, us) in parts {
-        text += &format!("  {part:22} {us:9.1}  {:4.1} %\n", 100.0 * us / all);
+    let all: f64 = stages.iter().map(|(_, us)| us).sum();
+    text += "microseconds per image in one thread, by stage:\n";
+    for (stage, us) in stages {
+        text += &format!("  {stage:22} {us:9.1}  {:4.1} %\n", 100.0 * us / all);
     }
     output::result(text.trim_end())
 }
 
-/// Microseconds that each part takes of an image's three views, in one thread.
-fn parts(
+/// Microseconds per image that each stage takes for all three views, in one thread.
+fn stages(
     dataset: &dyn Dataset,
     policy: &Policy,
     normalisation: &Normalisation,
 ) -> anyhow::Result<Vec<(&'static str, f64)>> {
-    let layout = ParamLayout::new(policy, &LayoutConfig::default(), &dataset.sample_sizes(PARTS_OF)?)?;
+    let layout = ParamLayout::new(policy, &LayoutConfig::default(), &dataset.sample_sizes(STAGES_OF)?)?;
     let mut clock = Clock::default();
-    let count = PARTS_OF.min(dataset.len());
+    let count = STAGES_OF.min(dataset.len());
     for sample in 0..count {
         let image = clock.time("decode", || dataset.image(sample))?;
-        let mut pictures = vec![clock.time("clean view", || clean_view(&image, &policy.clean))];
+        let mut views = vec![clock.time("clean view", || clean_view(&image, &policy.clean))];
         for (number, view) in policy.views.iter().enumerate() {
             let params = clock.time("sample and encode", || {
                 let params = view.sample(image.size(), &mut view_rng(0, 0, sample as u64, number as u64));
@@ -88,50 +92,50 @@ fn parts(
                 layout.encode(view, &params, image.size(), &mut values);
                 params
             });
-            let mut picture = image.clone();
+            let mut augmented = image.clone();
             for (augmentation, params) in view.0.iter().zip(&params.0) {
-                picture = clock.time(augmentation.name(), || augmentation.as_augmentation().apply(picture, params));
+                augmented = clock.time(augmentation.name(), || augmentation.as_augmentation().apply(augmented, params));
             }
-            pictures.push(picture);
+            views.push(augmented);
         }
-        for picture in pictures {
-            clock.time("normalise", || normalisation.planes(picture.pixels(), picture.size().area()));
+        for view in views {
+            clock.time("normalise", || normalisation.planes(view.pixels(), view.size().area()));
         }
     }
-    Ok(clock.0.into_iter().map(|(part, time)| (part, time.as_secs_f64() * 1e6 / count as f64)).collect())
+    Ok(clock.0.into_iter().map(|(stage, time)| (stage, time.as_secs_f64() * 1e6 / count as f64)).collect())
 }
 
-/// Time by part, in the order of their first appearance.
+/// Total time of each stage, in order of first appearance.
 #[derive(Default)]
 struct Clock(Vec<(&'static str, Duration)>);
 
 impl Clock {
-    fn time<T>(&mut self, part: &'static str, work: impl FnOnce() -> T) -> T {
+    fn time<T>(&mut self, stage: &'static str, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
-        let done = std::hint::black_box(work());
+        let result = std::hint::black_box(work());
         let time = start.elapsed();
-        match self.0.iter_mut().find(|(known, _)| *known == part) {
+        match self.0.iter_mut().find(|(known, _)| *known == stage) {
             Some((_, sum)) => *sum += time,
-            None => self.0.push((part, time)),
+            None => self.0.push((stage, time)),
         }
-        done
+        result
     }
 }
 
-/// Smooth noise of 32 × 32.
-fn small_pictures() -> anyhow::Result<Arc<dyn Dataset>> {
+/// Images of smooth noise, 32 × 32 pixels.
+fn small_images() -> anyhow::Result<Arc<dyn Dataset>> {
     use rand::RngCore;
     let mut rng = view_rng(0, 0, 0, 0);
-    let picture = |_| {
+    let image = |_| {
         let mut pixels = vec![0; 8 * 8 * 3];
         rng.fill_bytes(&mut pixels);
         Ok(resize(&Image::new(Size::square(8), pixels)?, Size::square(32), Filter::Bicubic))
     };
-    let pictures = (0..2000).map(picture).collect::<equimod_data::Result<Vec<Image>>>()?;
-    Ok(Arc::new(MemoryDataset::new("noise", pictures)?))
+    let images = (0..2000).map(image).collect::<equimod_data::Result<Vec<Image>>>()?;
+    Ok(Arc::new(MemoryDataset::new("noise", images)?))
 }
 
-/// How many images were taken, which is whole batches, and how many a second.
+/// Number of processed images, rounded up to whole batches, and images per second.
 fn measure(
     dataset: Arc<dyn Dataset>,
     policy: Policy,
@@ -142,28 +146,28 @@ fn measure(
     let batch = BATCH.min(dataset.len());
     let config = LoaderConfig { batch, clean: true, ..LoaderConfig::default() };
     let loader = Loader::new(dataset, policy, layout, &config)?;
-    let work = |number: usize| -> anyhow::Result<f32> {
+    let process = |number: usize| -> anyhow::Result<f32> {
         let batch = loader.batch((number / loader.batches()) as u64, number % loader.batches())?;
-        Ok(normalised(&batch, &normalisation))
+        Ok(normalize(&batch, &normalisation))
     };
-    work(0)?;
+    process(0)?;
     let (batches, next) = (images.div_ceil(batch), AtomicUsize::new(0));
     let start = Instant::now();
-    // In the pool's own threads, so that a thread is all that one thread uses.
-    let done = rayon::broadcast(|_| -> anyhow::Result<()> {
+    // Runs in the threads of the pool, so that `--threads 1` uses exactly one thread.
+    let results = rayon::broadcast(|_| -> anyhow::Result<()> {
         loop {
             match next.fetch_add(1, Ordering::Relaxed) {
-                number if number < batches => std::hint::black_box(work(number)?),
+                number if number < batches => std::hint::black_box(process(number)?),
                 _ => return Ok(()),
             };
         }
     });
-    done.into_iter().collect::<anyhow::Result<()>>()?;
+    results.into_iter().collect::<anyhow::Result<()>>()?;
     Ok((batches * batch, (batches * batch) as f64 / start.elapsed().as_secs_f64()))
 }
 
-/// Every view as f32, normalised; something of it, so that the work is not left out.
-fn normalised(batch: &Batch, normalisation: &Normalisation) -> f32 {
+/// Converts every view to normalized f32, and returns a sum that keeps the work from being optimized away.
+fn normalize(batch: &Batch, normalisation: &Normalisation) -> f32 {
     let views = batch.clean.iter().chain(&batch.views);
     views
         .map(|pixels: &Pixels| normalisation.planes(&pixels.bytes, pixels.size.area()).iter().step_by(997).sum::<f32>())

@@ -11,10 +11,10 @@ use super::median;
 use crate::cli::BenchConv;
 use crate::output;
 
-/// A layer of a ResNet-18 with the CIFAR stem.
+/// A convolution of a ResNet-18 with the CIFAR stem.
 struct Layer {
     name: &'static str,
-    /// In widths of the network; 0 for the three of a picture.
+    /// Input and output channels in multiples of the network's width; 0 stands for the three channels of an image.
     channels: (usize, usize),
     side: usize,
     kernel: usize,
@@ -39,10 +39,10 @@ const LAYERS: [Layer; 11] = [
     layer("stage 4", (8, 8), 4, 3, 1),
 ];
 
-/// Side of the matrices whose product stands for the machine's peak.
+/// Side of the matrices whose product approximates the machine's peak.
 const PEAK_SIDE: usize = 1536;
 
-/// GFLOP/s of a layer's three operations; one multiplication and one addition a tap, whatever the algorithm.
+/// GFLOP/s of a layer's three operations, counting two FLOPs per MAC of the direct algorithm.
 struct Rates {
     name: &'static str,
     forward: f64,
@@ -50,7 +50,11 @@ struct Rates {
     weight: f64,
 }
 
-/// Measures the layers.
+/// Runs the benchmark.
+///
+/// # Errors
+///
+/// If a tensor operation fails.
 pub fn run(arguments: &BenchConv) -> anyhow::Result<ExitCode> {
     let peak = product_rate(arguments.steps)?;
     let rates = LAYERS.iter().map(|layer| layer.rates(arguments)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -67,10 +71,10 @@ impl Layer {
             Conv2dGeometry { kernel: (kernel, kernel), stride, padding: kernel / 2, groups: 1, winograd: true };
         let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu);
         let weight = random(&[outputs, inputs, kernel, kernel])?;
-        // As they come from a layer before: in the kernels' own layout.
-        let xs = in_rows(&random(&[arguments.batch as usize, side, side, inputs])?)?;
+        // In the layout of the kernels, as a previous layer would produce it.
+        let xs = channels_last(&random(&[arguments.batch as usize, side, side, inputs])?)?;
         let ys = conv2d(&xs, &weight, &geometry)?;
-        let dys = in_rows(&ys.rand_like(-1.0, 1.0)?.permute((0, 2, 3, 1))?.contiguous()?)?;
+        let dys = channels_last(&ys.rand_like(-1.0, 1.0)?.permute((0, 2, 3, 1))?.contiguous()?)?;
         let work = 2e-9 * (ys.elem_count() * inputs * kernel * kernel) as f64;
         Ok(Rates {
             name,
@@ -81,19 +85,19 @@ impl Layer {
     }
 }
 
-/// `[N, H, W, C]` seen as `[N, C, H, W]`.
-fn in_rows(xs: &Tensor) -> candle_core::Result<Tensor> {
+/// View of `[N, H, W, C]` data as `[N, C, H, W]`.
+fn channels_last(xs: &Tensor) -> candle_core::Result<Tensor> {
     xs.permute((0, 3, 1, 2))
 }
 
-/// GFLOP/s of a product of large matrices.
+/// GFLOP/s of a product of two large matrices.
 fn product_rate(steps: u32) -> anyhow::Result<f64> {
     let square = || Tensor::randn(0f32, 1.0, (PEAK_SIDE, PEAK_SIDE), &Device::Cpu);
     let (a, b) = (square()?, square()?);
     Ok(2e-9 * (PEAK_SIDE as f64).powi(3) / seconds(steps, || a.matmul(&b))?)
 }
 
-/// The median time of `steps` calls, after one more.
+/// Median time of `steps` calls in seconds, after one warm-up call.
 fn seconds(steps: u32, mut call: impl FnMut() -> candle_core::Result<Tensor>) -> anyhow::Result<f64> {
     call()?;
     let mut times = Vec::new();
@@ -110,7 +114,10 @@ fn print(arguments: &BenchConv, peak: f64, rates: &[Rates]) -> anyhow::Result<()
     if arguments.json {
         let layers: Vec<_> = rates
             .iter()
-            .map(|r| json!({ "layer": r.name, "forward": r.forward, "backward_data": r.data, "backward_weight": r.weight }))
+            .map(|r| {
+                let Rates { name, forward, data, weight } = r;
+                json!({ "layer": name, "forward": forward, "backward_data": data, "backward_weight": weight })
+            })
             .collect();
         let (batch, width) = (arguments.batch, arguments.width);
         return output::result(
@@ -121,7 +128,7 @@ fn print(arguments: &BenchConv, peak: f64, rates: &[Rates]) -> anyhow::Result<()
             .to_string(),
         );
     }
-    let mut text = format!("GFLOP/s, {threads} threads, batch {}; a product of matrices: {peak:.0}\n", arguments.batch);
+    let mut text = format!("GFLOP/s, {threads} threads, batch {}; matrix product: {peak:.0}\n", arguments.batch);
     text += &format!("{:18} {:>8} {:>8} {:>8}", "layer", "forward", "data", "weight");
     for r in rates {
         text += &format!("\n{:18} {:8.0} {:8.0} {:8.0}", r.name, r.forward, r.data, r.weight);

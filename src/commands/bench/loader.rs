@@ -12,10 +12,14 @@ use crate::output;
 use crate::recipes::{asked, settings};
 use crate::sources::{Reading, training};
 
-/// Batches before the measured ones: as many as are made ahead, and one.
+/// Number of warm-up batches: one more than are prefetched.
 const WARM_UP: usize = 3;
 
-/// Takes a recipe's batches as training does, and does nothing with them.
+/// Runs the benchmark: takes the batches of a recipe as training does, and discards them.
+///
+/// # Errors
+///
+/// If the recipe is not valid, or its images cannot be read.
 pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
     let (recipe, _) = asked(&arguments.recipe.recipe, &settings(&arguments.recipe))?;
     let reading = Reading { oriented: recipe.data.apply_orientation };
@@ -48,9 +52,10 @@ pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
         )
         .map(|()| ExitCode::SUCCESS);
     }
-    let each = 1e3 * seconds / count as f64;
+    let milliseconds = 1e3 * seconds / count as f64;
     output::result(&format!(
-        "{rate:.1} images/s of {source}, {views} views each, {threads} threads; {each:.2} ms a batch of {batch}"
+        "{rate:.1} images/s of {source}, {views} views each, {threads} threads; \
+         {milliseconds:.2} ms per batch of {batch}"
     ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `equimod bench`: one file a subcommand.
+//! `equimod bench`, with one file per subcommand.
 
 mod augment;
 mod conv;
@@ -10,7 +10,11 @@ use std::process::ExitCode;
 
 use crate::cli::{Bench, BenchCommand};
 
-/// Measures what was asked for.
+/// Runs a benchmark.
+///
+/// # Errors
+///
+/// If the benchmark fails.
 pub fn run(arguments: &Bench) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         BenchCommand::Augment(arguments) => augment::run(arguments),
@@ -21,7 +25,7 @@ pub fn run(arguments: &Bench) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The middle of some measurements, 0 of none.
+/// Median of some values, or 0 if there are none.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()

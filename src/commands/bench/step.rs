@@ -19,19 +19,23 @@ use crate::allocator::MEMORY;
 use crate::cli::BenchStep;
 use crate::{device, noise, output};
 
-/// Width of the parameter vectors, as the published encoding of SimCLR on CIFAR-10.
+/// Width of the parameter vectors, as in the published encoding of SimCLR on CIFAR-10.
 const PARAMETERS: usize = 15;
 
-/// Steps before the measured ones.
+/// Number of warm-up steps.
 const WARM_UP: u32 = 2;
 
-/// Larger pictures meet the ImageNet stem.
-const CIFAR_STEM_UP_TO: u32 = 64;
+/// Largest image side with the CIFAR stem.
+const LARGEST_WITH_CIFAR_STEM: u32 = 64;
 
-/// What the parts of a step are called, in their order.
-const PARTS: [&str; 5] = ["backbone forward", "heads forward", "heads backward", "backbone backward", "optimiser"];
+/// Names of the phases of a step, in order.
+const PHASES: [&str; 5] = ["backbone forward", "heads forward", "heads backward", "backbone backward", "optimiser"];
 
-/// Measures steps.
+/// Runs the benchmark.
+///
+/// # Errors
+///
+/// If the device is not available, or a step fails.
 pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.device.device)?;
     let execution =
@@ -62,19 +66,20 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
         device.synchronize()?;
         if number >= WARM_UP {
             let t = outcome.times;
-            let parts = [t.backbone_forward, t.heads_forward, t.heads_backward, t.backbone_backward, stepped.elapsed()];
-            measured.push((start.elapsed(), parts));
+            let phases =
+                [t.backbone_forward, t.heads_forward, t.heads_backward, t.backbone_backward, stepped.elapsed()];
+            measured.push((start.elapsed(), phases));
         }
     }
-    // On a GPU, what counts is not this program's to count.
+    // The allocator only counts host memory.
     let allocated = device.is_cpu().then(|| MEMORY.peak_usage().saturating_sub(before) >> 20);
     print(arguments, &measured, allocated)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The stem for pictures of a size.
+/// Stem of the backbone for images with a side of `size` pixels.
 pub fn stem(size: u32) -> Stem {
-    if size > CIFAR_STEM_UP_TO { Stem::ImageNet } else { Stem::Cifar }
+    if size > LARGEST_WITH_CIFAR_STEM { Stem::ImageNet } else { Stem::Cifar }
 }
 
 fn method_config(arguments: &BenchStep) -> MethodConfig {
@@ -95,39 +100,40 @@ fn method_config(arguments: &BenchStep) -> MethodConfig {
 
 fn print(
     arguments: &BenchStep,
-    measured: &[(Duration, [Duration; PARTS.len()])],
+    measured: &[(Duration, [Duration; PHASES.len()])],
     allocated: Option<usize>,
 ) -> anyhow::Result<()> {
     let step = median(measured.iter().map(|(all, _)| all.as_secs_f64()).collect());
-    let part = |i: usize| median(measured.iter().map(|(_, parts)| parts[i].as_secs_f64()).collect());
+    let phase = |i: usize| median(measured.iter().map(|(_, phases)| phases[i].as_secs_f64()).collect());
     let (images, threads) = (f64::from(arguments.batch) / step, rayon::current_num_threads());
     let peak = peak_mib();
     if arguments.json {
-        let parts: serde_json::Map<_, _> = (0..PARTS.len()).map(|i| (PARTS[i].to_owned(), json!(part(i)))).collect();
+        let phases: serde_json::Map<_, _> =
+            (0..PHASES.len()).map(|i| (PHASES[i].to_owned(), json!(phase(i)))).collect();
         return output::result(
             &json!({
                 "what": "equimod", "arch": arguments.arch.name(), "size": arguments.size, "batch": arguments.batch,
                 "width": arguments.width, "hidden": arguments.hidden, "threads": threads, "step_s": step,
-                "images_per_s": images, "forward_s": part(0) + part(1), "backward_s": part(2) + part(3),
-                "peak_mib": peak, "allocated_mib": allocated, "parts_s": parts,
+                "images_per_s": images, "forward_s": phase(0) + phase(1), "backward_s": phase(2) + phase(3),
+                "peak_mib": peak, "allocated_mib": allocated, "parts_s": phases,
             })
             .to_string(),
         );
     }
-    let mut text = format!("{step:.4} s a step, {images:.1} images/s, {threads} threads");
+    let mut text = format!("{step:.4} s per step, {images:.1} images/s, {threads} threads");
     if let Some(peak) = peak {
-        text += &format!(", {peak} MiB at most");
+        text += &format!(", peak memory {peak} MiB");
     }
     if let Some(allocated) = allocated {
-        text += &format!(", {allocated} MiB of parameters and a step");
+        text += &format!(", {allocated} MiB allocated for parameters and a step");
     }
-    for (i, name) in PARTS.iter().enumerate() {
-        text += &format!("\n  {name:18} {:8.4} s  {:4.1} %", part(i), 100.0 * part(i) / step);
+    for (i, name) in PHASES.iter().enumerate() {
+        text += &format!("\n  {name:18} {:8.4} s  {:4.1} %", phase(i), 100.0 * phase(i) / step);
     }
     output::result(&text)
 }
 
-/// The most memory that this process has had, where the system tells it (Linux).
+/// Peak resident memory of this process in MiB, if the system reports it (Linux).
 fn peak_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Fetch;
 use crate::exit::Usage;
-use crate::hub::{self, Fetched, Wanted};
+use crate::hub::{self, FetchedDataset, SplitSelection};
 use crate::output;
 use crate::reference::Reference;
 
@@ -23,7 +23,7 @@ pub fn run(arguments: &Fetch) -> anyhow::Result<ExitCode> {
             return Err(Usage(format!("{folder} is not an empty folder; give one that is empty or new to --to")).into());
         }
     }
-    let mut fetched = hub::fetch(&reference, Wanted::All)?;
+    let mut fetched = hub::fetch(&reference, SplitSelection::All)?;
     if let Some(folder) = &arguments.to {
         copy(&mut fetched, folder).with_context(|| format!("cannot write {}", folder.display()))?;
     }
@@ -32,7 +32,7 @@ pub fn run(arguments: &Fetch) -> anyhow::Result<ExitCode> {
 }
 
 /// The files under names that say their split, so that the folder is a source.
-fn copy(fetched: &mut Fetched, folder: &Path) -> anyhow::Result<()> {
+fn copy(fetched: &mut FetchedDataset, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     for (split, files) in &mut fetched.splits {
         let count = files.len();
@@ -50,7 +50,7 @@ fn copy(fetched: &mut Fetched, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(arguments: &Fetch, fetched: &Fetched) -> anyhow::Result<()> {
+fn print(arguments: &Fetch, fetched: &FetchedDataset) -> anyhow::Result<()> {
     if arguments.json {
         let splits: Value = fetched.splits.iter().map(|(split, files)| (split.clone(), json!(files))).collect();
         let source = fetched.reference.to_string();

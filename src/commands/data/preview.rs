@@ -60,12 +60,12 @@ fn row(dataset: &dyn Dataset, policy: &Policy, seed: u64, (sample, image): (usiz
         (0..dataset.tasks().len()).filter_map(|task| Some(format!("{}: {}", dataset.tasks()[task].name, label(task)?)));
     let mut lines = vec![title.clone(), format!("{}", image.size())];
     lines.extend(labels);
-    let mut cells = vec![Cell { picture: clean_view(image, &policy.clean), lines }];
+    let mut cells = vec![Cell { image: clean_view(image, &policy.clean), lines }];
     let mut views: Vec<ViewParams> = Vec::new();
     for (number, view) in policy.views.iter().enumerate() {
         let params = view.sample(image.size(), &mut view_rng(seed, 0, sample as u64, number as u64));
         let lines = view.describe(&params).into_iter().map(|(name, value)| format!("{name}: {value}"));
-        cells.push(Cell { picture: view.apply(image, &params), lines: lines.collect() });
+        cells.push(Cell { image: view.apply(image, &params), lines: lines.collect() });
         views.push(params);
     }
     (cells, json!({ "index": sample, "key": dataset.key(sample), "title": title, "views": views }))
