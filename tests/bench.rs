@@ -1,4 +1,4 @@
-//! What `bench` prints of layers and steps.
+//! Output of `bench`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -10,28 +10,28 @@ fn parsed(text: &str) -> serde_json::Value {
 }
 
 #[test]
-fn a_step_prints_the_keys_of_the_reference_and_its_parts() {
+fn bench_step_prints_times_and_their_breakdown() {
     let small = ["--size", "16", "--batch", "3", "--width", "4", "--hidden", "8", "--steps", "2", "--threads", "1"];
     for arch in ["resnet18", "resnet50"] {
-        let told = parsed(&Scratch::new().done(&[&["bench", "step", "--arch", arch, "--json"], &small[..]].concat()));
-        assert_eq!((told["arch"].as_str(), told["threads"].as_u64()), (Some(arch), Some(1)));
-        let number = |key: &str| told[key].as_f64().unwrap();
+        let result = parsed(&Scratch::new().done(&[&["bench", "step", "--arch", arch, "--json"], &small[..]].concat()));
+        assert_eq!((result["arch"].as_str(), result["threads"].as_u64()), (Some(arch), Some(1)));
+        let number = |key: &str| result[key].as_f64().unwrap();
         assert!((number("images_per_s") * number("step_s") / 3.0 - 1.0).abs() < 1e-9);
         assert!(number("forward_s") > 0.0 && number("backward_s") > 0.0);
-        let parts = told["parts_s"].as_object().unwrap();
+        let parts = result["parts_s"].as_object().unwrap();
         assert_eq!(parts.len(), 5);
-        // Medians of parts do not add up to the median of the whole, but nearly.
+        // Medians of the phases add up only approximately to the median of the whole.
         let sum: f64 = parts.values().map(|part| part.as_f64().unwrap()).sum();
-        assert!(sum < 2.0 * number("step_s"), "{told}");
+        assert!(sum < 2.0 * number("step_s"), "{result}");
     }
     Scratch::new().refused(&["bench", "step", "--arch", "vgg"], 2, &["resnet18", "resnet152"]);
 }
 
 #[test]
-fn every_convolution_of_a_resnet_is_measured_in_three_ways() {
-    let told =
+fn bench_conv_measures_forward_and_backward_of_every_convolution() {
+    let result =
         parsed(&Scratch::new().done(&["bench", "conv", "--width", "2", "--batch", "1", "--steps", "1", "--json"]));
-    let layers = told["gflops"].as_array().unwrap();
+    let layers = result["gflops"].as_array().unwrap();
     assert_eq!(layers.len(), 11);
     for layer in layers {
         assert!(["forward", "backward_data", "backward_weight"].iter().all(|key| layer[key].as_f64().unwrap() > 0.0));
@@ -49,27 +49,27 @@ fn a_dry_run_forecasts_the_memory_of_a_step() {
     for (recompute, flag) in [("false", &[][..]), ("true", &["--recompute"])] {
         let setting = format!("execution.recompute={recompute}");
         let output = scratch.run(&["pretrain", "--recipe", "recipe.toml", "--set", &setting, "--dry-run"]);
-        let told = String::from_utf8(output.stderr).unwrap();
-        let (_, told) = told.split_once("a step of 80 images has ").unwrap();
-        let forecast: f64 = told.split(' ').next().unwrap().parse().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        let (_, log) = log.split_once("a step of 80 images has ").unwrap();
+        let forecast: f64 = log.split(' ').next().unwrap().parse().unwrap();
         let measured = parsed(&scratch.done(&[&["bench", "step", "--json"], &shape[..], flag].concat()));
         let measured = measured["allocated_mib"].as_f64().unwrap();
-        assert!((forecast / measured - 1.0).abs() < 0.05, "{forecast} MiB were forecast, {measured} were needed");
+        assert!((forecast / measured - 1.0).abs() < 0.05, "forecast {forecast} MiB, measured {measured} MiB");
         forecasts.push(forecast);
     }
     assert!(forecasts[1] < 0.55 * forecasts[0], "{forecasts:?}");
 }
 
 #[test]
-fn augmentations_are_measured() {
+fn bench_augment_measures_augmentations() {
     let scratch = Scratch::new();
     let options = ["--images", "20", "--json"];
-    // Pictures need not be named, and options may come before or after them.
+    // The subcommand may be left out, and options may precede or follow it.
     for arguments in [&[][..], &["cifar"]] {
         for ordered in [[&options[..], arguments], [arguments, &options]] {
-            let told = parsed(&scratch.done(&[&["bench", "augment"], &ordered.concat()[..]].concat()));
-            assert_eq!((told["pipeline"].as_str(), told["images"].as_u64()), (Some("cifar"), Some(20)));
-            assert!(told["images_per_s"].as_f64().unwrap() > 0.0);
+            let result = parsed(&scratch.done(&[&["bench", "augment"], &ordered.concat()[..]].concat()));
+            assert_eq!((result["pipeline"].as_str(), result["images"].as_u64()), (Some("cifar"), Some(20)));
+            assert!(result["images_per_s"].as_f64().unwrap() > 0.0);
         }
     }
     scratch.refused(&["bench", "augment", "--images", "19"], 2, &["19", "20"]);
@@ -77,15 +77,15 @@ fn augmentations_are_measured() {
 }
 
 #[test]
-fn loading_and_evaluation_are_measured() {
+fn bench_loader_and_bench_eval_measure_loading_and_evaluation() {
     let scratch = Scratch::new();
-    let told = parsed(&scratch.done(&["bench", "loader", "--set", "data.batch=8", "--batches", "2", "--json"]));
-    assert_eq!((told["batch"].as_u64(), told["data"].as_str()), (Some(8), Some("emoji")));
-    let number = |told: &serde_json::Value, key: &str| told[key].as_f64().unwrap();
-    assert!((number(&told, "images_per_s") * number(&told, "seconds_per_batch") / 8.0 - 1.0).abs() < 1e-9);
+    let result = parsed(&scratch.done(&["bench", "loader", "--set", "data.batch=8", "--batches", "2", "--json"]));
+    assert_eq!((result["batch"].as_u64(), result["data"].as_str()), (Some(8), Some("emoji")));
+    let number = |result: &serde_json::Value, key: &str| result[key].as_f64().unwrap();
+    assert!((number(&result, "images_per_s") * number(&result, "seconds_per_batch") / 8.0 - 1.0).abs() < 1e-9);
     let shape = ["--pictures", "24", "--width", "4", "--size", "16"];
-    let told = parsed(&scratch.done(&[&["bench", "eval", "--json"], &shape[..]].concat()));
-    assert_eq!((told["pictures"].as_u64(), told["features"].as_u64()), (Some(24), Some(32)));
-    assert!(["features_s", "knn_s", "logistic_s"].iter().all(|key| number(&told, key) > 0.0));
+    let result = parsed(&scratch.done(&[&["bench", "eval", "--json"], &shape[..]].concat()));
+    assert_eq!((result["pictures"].as_u64(), result["features"].as_u64()), (Some(24), Some(32)));
+    assert!(["features_s", "knn_s", "logistic_s"].iter().all(|key| number(&result, key) > 0.0));
     scratch.refused(&["bench", "loader", "--data", "nowhere"], 3, &["nowhere"]);
 }

@@ -1,4 +1,4 @@
-//! Every objective with every equivariance module, by the command: two steps of a tiny network, or a refusal that says why.
+//! Every objective with every equivariance module: two steps of a tiny network, or a refusal that gives the reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -9,7 +9,7 @@ use common::{Scratch, text};
 use equimod::core::{EquivarianceConfig, ObjectiveConfig};
 use serde_json::Value;
 
-/// Sizes that train in a moment; every objective's heads are named below.
+/// Sizes that train within a moment; the heads of each objective are set below.
 const RECIPE: &str = r#"
 [data]
 source = "pictures"
@@ -24,7 +24,7 @@ warmup_epochs = 0
 learning_rate = 0.1
 "#;
 
-/// Settings of every objective.
+/// Settings of each objective.
 const OBJECTIVES: [(&str, &[&str]); 7] = [
     ("simclr", &["projection_head=8-4 bn-"]),
     ("byol", &["projection_head=8-4 bias", "predictor=8-4 bias"]),
@@ -37,11 +37,11 @@ const OBJECTIVES: [(&str, &[&str]); 7] = [
 
 const EQUIMOD: &str = "equimod.projection_head=8-4 bn-|equimod.parameter_head=4 bn|equimod.predictor=4 bn-";
 
-/// Settings of `equivariance`, a metric that tells them, and a word of the refusal beside objectives that they do not fit.
-type Form = (&'static str, &'static str, Option<(&'static str, &'static [&'static str])>);
+/// Settings of `equivariance`, a metric of theirs, and the reason and objectives of an expected refusal.
+type ModuleCase = (&'static str, &'static str, Option<(&'static str, &'static [&'static str])>);
 
-/// Modules in their forms.
-const MODULES: [Form; 15] = [
+/// Cases of each module.
+const MODULES: [ModuleCase; 15] = [
     (EQUIMOD, "equimod.loss", None),
     ("EQUIMOD|equimod.predictor=residual 4", "equimod.loss", None),
     ("EQUIMOD|equimod.predictor=hypernetwork|equimod.parameter_head=none", "equimod.loss", None),
@@ -65,7 +65,8 @@ const MODULES: [Form; 15] = [
     ("care.projection_head=8-4|care.chunk=4", "care.loss", None),
     ("stl.projection_head=8-4|stl.code_head=4", "stl.transformation_loss", None),
     (
-        "EQUIMOD|augself.hidden=[4]|essl.hidden=4|essl.size=8|split.projection_head=8-4|care.chunk=4|care.projection_head=4",
+        "EQUIMOD|augself.hidden=[4]|essl.hidden=4|essl.size=8|split.projection_head=8-4|\
+         care.chunk=4|care.projection_head=4",
         "care.loss",
         None,
     ),
@@ -109,7 +110,7 @@ fn every_objective_with_every_module() {
 }
 
 #[test]
-fn what_is_not_legal_is_refused_by_name() {
+fn invalid_settings_are_refused_by_name() {
     let scratch = Scratch::new();
     scratch.pictures("pictures", 16);
     let recipe = text(&scratch.write("recipe.toml", RECIPE));
@@ -141,18 +142,19 @@ fn what_is_not_legal_is_refused_by_name() {
     refused(&["objective.kind=moco-v3", "objective.temperature=0"], &["temperature is 0"]);
 }
 
-/// A module of the base turned off, another in its place, and a policy one of whose values never varies.
+/// A module of the base recipe is turned off, another one is added, and one value of the policy never varies.
 #[test]
-fn modules_change_places() {
+fn modules_can_be_replaced() {
     let scratch = Scratch::new();
     scratch.pictures("pictures", 16);
-    let jitter = "{ kind = \"colour-jitter\", probability = 0.8, brightness = 0.4, contrast = 0.4, saturation = 0.0, hue = 0.0 }";
+    let jitter = "{ kind = \"colour-jitter\", \
+        probability = 0.8, brightness = 0.4, contrast = 0.4, saturation = 0.0, hue = 0.0 }";
     let crop =
         "{ kind = \"random-resized-crop\", size = 16, scale = [0.2, 1.0], ratio = [0.75, 1.33], filter = \"bicubic\" }";
     let clean = "{ resize = 16, crop = 16, filter = \"bilinear\" }";
     let text_of = format!(
-        "base = \"quick\"\n[data]\nsource = \"pictures\"\nbatch = 16\n[backbone]\nwidth = 2\n[schedule]\nepochs = 1\n[equivariance]\n\
-         equimod = false\n[equivariance.augself]\nhidden = [4]\n[augmentation]\nsize = 16\n\
+        "base = \"quick\"\n[data]\nsource = \"pictures\"\nbatch = 16\n[backbone]\nwidth = 2\n[schedule]\nepochs = 1\n\
+         [equivariance]\nequimod = false\n[equivariance.augself]\nhidden = [4]\n[augmentation]\nsize = 16\n\
          policy = {{ name = \"mine\", clean = {clean}, views = [[{crop}, {jitter}], [{crop}, {jitter}]] }}\n"
     );
     let recipe = text(&scratch.write("recipe.toml", text_of));
@@ -160,7 +162,7 @@ fn modules_change_places() {
     let metrics = fs::read_to_string(scratch.path("run/metrics.jsonl")).unwrap();
     let last: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
     assert!(last["augself.colour-jitter_loss"].is_f64() && last.get("equimod.loss").is_none(), "{metrics}");
-    // Numbers come back from a checkpoint as they were.
+    // Numbers are restored exactly from a checkpoint.
     let odd = ["pretrain", "--recipe", &recipe, "--out", "odd", "--no-eval", "--set"];
     scratch.done(&[&odd[..], &["schedule.learning_rate=0.061538366549328004"]].concat());
     let folder =
@@ -170,7 +172,7 @@ fn modules_change_places() {
 }
 
 #[test]
-fn a_target_network_is_saved_and_goes_on_exactly() {
+fn a_target_network_is_saved_and_resumed_exactly() {
     let scratch = Scratch::new();
     scratch.pictures("pictures", 40);
     let recipe = text(&scratch.write("recipe.toml", RECIPE));
@@ -191,11 +193,11 @@ fn a_target_network_is_saved_and_goes_on_exactly() {
             ["model", "target", "optimizer"].map(|name| fs::read(newest.join(format!("{name}.safetensors"))).unwrap())
         };
         let whole = state(&one);
-        assert!(whole == state(&two), "{buffers}: 2 threads give another result than 1");
+        assert!(whole == state(&two), "{buffers}: 2 threads give a different result than 1");
         let checkpoints = scratch.path(&two).join("checkpoints");
         fs::remove_dir_all(checkpoints.join(fs::read_to_string(checkpoints.join("latest")).unwrap())).unwrap();
         scratch.done(&["pretrain", "--out", &two, "--resume", "--no-eval"]);
-        assert!(whole == state(&two), "{buffers}: a resumed run ends elsewhere");
+        assert!(whole == state(&two), "{buffers}: a resumed run ends differently");
         let target = text(&checkpoints.join("step-00000015/target.safetensors"));
         let inspected: Value = serde_json::from_str(&scratch.done(&["inspect", &target, "--json"])).unwrap();
         assert_eq!(inspected["features"], 16);

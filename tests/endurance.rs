@@ -1,4 +1,4 @@
-//! Runs that are killed, stopped, damaged and gone on with: the real binary, end to end.
+//! Runs of the real binary that are killed, stopped, damaged and resumed.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use common::{Scratch, TINY, text};
 
-/// BYOL + EquiMod: there is a target network to lose. Probes go on beside it.
+/// BYOL + EquiMod, so that there is a target network to restore, with probes during training.
 const RECIPE: &str = r#"
 [objective]
 kind = "byol"
@@ -24,7 +24,7 @@ every_epochs = 2
 k = 3
 "#;
 
-/// Times that runs are killed, if `EQUIMOD_KILLS` does not say otherwise.
+/// Default number of kills, overridden by `EQUIMOD_KILLS`.
 const KILLS: u64 = 20;
 
 fn scratch() -> Scratch {
@@ -43,7 +43,7 @@ fn train(scratch: &Scratch, out: &str, more: &[&str]) {
     scratch.done(&[&ARGUMENTS[..], &["--out", out], more].concat());
 }
 
-/// Starts, or goes on where there is something to go on with.
+/// Starts a run, or resumes it if it exists.
 fn start(scratch: &Scratch, out: &str, threads: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
     match scratch.path(out).join("run.json").is_file() {
@@ -65,7 +65,7 @@ fn newest(scratch: &Scratch, out: &str) -> PathBuf {
 
 const FILES: [&str; 4] = ["model.safetensors", "target.safetensors", "optimizer.safetensors", "state.json"];
 
-/// What has to be the same, bit for bit, whatever happened on the way.
+/// Content that must be identical bit for bit, whatever interrupted the run.
 fn outcome(scratch: &Scratch, out: &str) -> Vec<(String, Vec<u8>)> {
     let checkpoint = newest(scratch, out);
     let mut files: Vec<PathBuf> = FILES.iter().map(|file| checkpoint.join(file)).collect();
@@ -88,7 +88,7 @@ fn is_saving(folder: &Path) -> bool {
     entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".saving-"))
 }
 
-/// Waits for a moment: while a checkpoint is written, or after some time. Whether it came before the end.
+/// Waits until a checkpoint is being written or some time has passed; returns false if the process ended before.
 fn wait(child: &mut Child, saving: Option<&Path>, time: Duration) -> bool {
     let start = Instant::now();
     loop {
@@ -104,7 +104,7 @@ fn wait(child: &mut Child, saving: Option<&Path>, time: Duration) -> bool {
 }
 
 #[test]
-fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
+fn a_run_that_is_killed_again_and_again_equals_an_uninterrupted_one() {
     let kills = std::env::var("EQUIMOD_KILLS").ok().map_or(KILLS, |kills| kills.parse().unwrap());
     let scratch = scratch();
     train(&scratch, "whole", &[]);
@@ -113,7 +113,7 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
     let (mut killed, mut ended, mut while_saving) = (0, 0, 0);
     let mut draw = 88_172_645_463_325_252u64;
     while killed < kills || ended == 0 {
-        // Xorshift: arbitrary moments, the same in every test.
+        // Xorshift: arbitrary but reproducible times.
         draw ^= draw << 13;
         draw ^= draw >> 7;
         draw ^= draw << 17;
@@ -131,16 +131,19 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
         }
         assert!(child.wait().unwrap().success(), "{out}");
         assert_same(&want, &outcome(&scratch, &out), &format!("{out} after {killed} kills"));
-        assert!(!is_saving(&folder), "{out}: what a crash left is still there");
+        assert!(!is_saving(&folder), "{out}: leftovers of a crash remain");
         ended += 1;
     }
-    eprintln!("{killed} kills, {while_saving} within a checkpoint, {ended} runs that ended as the whole one");
+    eprintln!(
+        "{killed} kills, {while_saving} while a checkpoint was written, {ended} runs \
+         equal to the uninterrupted one"
+    );
     assert!(while_saving > 0, "no kill hit a checkpoint");
 }
 
-/// Without its probes a run has the same weights, and a collapse is told without an end to the run.
+/// Probes do not change weights, and a collapse is reported without ending the run.
 #[test]
-fn probes_and_alarms_change_nothing() {
+fn probes_and_warnings_change_nothing() {
     let scratch = scratch();
     train(&scratch, "probed", &[]);
     let quiet = ["--set", "probe.every_epochs=0", "--set", "guard.least_rank=1000", "--set", "guard.patience=3"];
@@ -156,7 +159,7 @@ fn probes_and_alarms_change_nothing() {
 }
 
 #[test]
-fn a_flipped_byte_in_any_file_of_the_newest_checkpoint_is_noticed_and_the_one_before_is_taken() {
+fn a_damaged_checkpoint_is_detected_and_the_previous_one_resumed() {
     let scratch = scratch();
     train(&scratch, "whole", &[]);
     let want = outcome(&scratch, "whole");
@@ -168,32 +171,32 @@ fn a_flipped_byte_in_any_file_of_the_newest_checkpoint_is_noticed_and_the_one_be
         bytes[middle] ^= 1;
         fs::write(&path, bytes).unwrap();
         let output = scratch.run(&["pretrain", "--out", "whole", "--resume", "--no-eval"]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && told.contains("passed over") && told.contains("after step 35"), "{told}");
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && log.contains("passed over") && log.contains("after step 35"), "{log}");
         assert_same(&want, &outcome(&scratch, "whole"), file);
     }
-    // Of `latest`, which only people read.
+    // Only people read `latest`; damage to it does not matter.
     fs::write(checkpoints(&scratch, "whole").join("latest"), "step-9").unwrap();
     scratch.done(&["pretrain", "--out", "whole", "--resume", "--no-eval"]);
 }
 
 #[test]
-fn a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on_when_there_is_room() {
+fn a_full_disk_keeps_the_previous_checkpoint_and_the_run_resumes_later() {
     let scratch = scratch();
     train(&scratch, "whole", &[]);
     let want = outcome(&scratch, "whole");
-    // Stopped after some checkpoints, as if by a clock.
+    // Some checkpoints are removed, as if the run had stopped earlier.
     train(&scratch, "full", &["--set", "checkpoint.keep=9"]);
     for step in [25, 30, 35, 40] {
         fs::remove_dir_all(checkpoints(&scratch, "full").join(format!("step-{step:08}"))).unwrap();
     }
-    // Metrics and events fit; weights, of more than 40 blocks of 1024 bytes, do not.
+    // Metrics and events fit in the limit of 120 KiB; weights do not.
     let binary = env!("CARGO_BIN_EXE_equimod");
     let script = format!("trap '' XFSZ; ulimit -f 120; exec {binary} pretrain --out full --resume --no-eval");
     let output = Command::new("bash").args(["-c", &script]).current_dir(scratch.folder()).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("after step 20") && told.contains("cannot write") && told.contains("checkpoints"), "{told}");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(log.contains("after step 20") && log.contains("cannot write") && log.contains("checkpoints"), "{log}");
     assert!(!is_saving(&checkpoints(&scratch, "full")));
     scratch.done(&["pretrain", "--out", "full", "--resume", "--no-eval"]);
     let got = outcome(&scratch, "full");
@@ -203,7 +206,7 @@ fn a_full_disk_leaves_the_checkpoint_before_and_the_run_goes_on_when_there_is_ro
 }
 
 #[test]
-fn a_second_process_in_the_same_folder_is_refused_and_each_signal_stops_after_a_checkpoint() {
+fn a_second_process_is_refused_and_each_signal_stops_after_a_checkpoint() {
     let scratch = scratch();
     for signal in ["TERM", "INT", "USR1"] {
         let out = format!("run-{signal}");
@@ -222,7 +225,7 @@ fn a_second_process_in_the_same_folder_is_refused_and_each_signal_stops_after_a_
 }
 
 #[test]
-fn what_is_no_number_ends_the_run_and_can_be_replayed() {
+fn non_finite_values_end_the_run_and_can_be_replayed() {
     let scratch = scratch();
     let broken =
         ["--set", "optimizer.kind=sgd", "--set", "schedule.learning_rate=1e25", "--set", "schedule.warmup_epochs=0"];
@@ -233,14 +236,14 @@ fn what_is_no_number_ends_the_run_and_can_be_replayed() {
     let bundle = fs::read_dir(scratch.path("run/diverged")).unwrap().next().unwrap().unwrap().path();
     let bundle = text(&bundle);
     let replayed: Value = serde_json::from_str(&scratch.done(&["replay", &bundle, "--json"])).unwrap();
-    assert_eq!(replayed["metrics"][0], replayed["evidence"]["metrics"][0], "another loss than then");
+    assert_eq!(replayed["metrics"][0], replayed["evidence"]["metrics"][0], "the replayed loss differs");
     assert!(replayed["gradient_norms"].to_string().contains("NaN"));
-    assert!(scratch.done(&["replay", &bundle, "--double"]).contains("gradients"));
+    assert!(scratch.done(&["replay", &bundle, "--double"]).contains("gradient norms"));
     scratch.refused(&["replay", &text(&scratch.path("run"))], 1, &["run"]);
 }
 
 #[test]
-fn settings_that_decide_weights_stay_and_others_may_change() {
+fn settings_that_affect_weights_are_fixed_and_others_may_change() {
     let scratch = scratch();
     train(&scratch, "run", &["--set", "checkpoint.keep_every_epochs=3"]);
     train(&scratch, "steps", &["--set", "checkpoint.every_steps=7", "--set", "checkpoint.keep=99"]);
@@ -256,25 +259,25 @@ fn settings_that_decide_weights_stay_and_others_may_change() {
     let resume = ["pretrain", "--out", "run", "--resume", "--no-eval"];
     let refused = [&resume[..], &["--set", "optimizer.momentum=0.5", "--epochs", "9"]].concat();
     scratch.refused(&refused, 2, &["optimizer.momentum", "schedule.epochs", "--from"]);
-    // The pictures have moved.
+    // The images were moved.
     fs::rename(scratch.path("pictures"), scratch.path("moved")).unwrap();
     scratch.refused(&resume, 3, &["pictures"]);
     scratch.done(&[&resume[..], &["--data", "moved", "--set", "checkpoint.keep=4"]].concat());
     assert!(fs::read_to_string(scratch.path("run/recipe.resolved.toml")).unwrap().contains("keep = 4"));
-    // Another format is refused before anything is read by names that it may not have.
+    // Another format is refused before any field that it may lack is read.
     fs::write(scratch.path("run/run.json"), r#"{"format": 0, "state": "old"}"#).unwrap();
     scratch.refused(&[&resume[..], &["--data", "moved"]].concat(), 2, &["format 0", "older version"]);
 }
 
 #[test]
-fn a_run_begins_with_weights_of_another() {
+fn a_run_starts_from_the_weights_of_another() {
     let scratch = scratch();
     train(&scratch, "first", &[]);
     let from = [&ARGUMENTS[..3], &["--epochs", "1", "--no-eval", "--from", "first", "--out", "second"]].concat();
     let output = scratch.run(&[&from[..], &["--set", "objective.predictor=12-16 bias"]].concat());
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{told}");
-    assert!(told.contains("tensors of the backbone taken over") && told.contains("objective.predictor"), "{told}");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{log}");
+    assert!(log.contains("tensors of the backbone taken over") && log.contains("objective.predictor"), "{log}");
     let info: Value = serde_json::from_slice(&fs::read(scratch.path("second/run.json")).unwrap()).unwrap();
     assert_eq!((info["from"]["model"].as_str(), info["from"]["sha256"].as_str().unwrap().len()), (Some("first"), 64));
     let other = [&from[..6], &["--from", "first", "--out", "third", "--set", "backbone.width=8"]].concat();
@@ -282,7 +285,7 @@ fn a_run_begins_with_weights_of_another() {
 }
 
 #[test]
-fn rates_are_searched_runs_compared_and_steps_traced() {
+fn range_tests_reports_and_traces_work() {
     let scratch = scratch();
     train(&scratch, "one", &["--profile", "4"]);
     train(&scratch, "two", &["--seed", "1", "--set", "optimizer.kind=adamw", "--set", "schedule.learning_rate=0.001"]);
@@ -306,9 +309,9 @@ fn rates_are_searched_runs_compared_and_steps_traced() {
     scratch.refused(&["find-lr", "--least", "1", "--most", "0.1"], 2, &["--least", "--most"]);
 }
 
-/// The script that requeues, with a scheduler that only writes down what it is asked.
+/// Tests the SLURM script with a scheduler that only records its calls.
 #[test]
-fn the_slurm_script_starts_goes_on_and_requeues_when_it_is_stopped() {
+fn the_slurm_script_starts_resumes_and_requeues() {
     let scratch = scratch();
     let bin = Path::new(env!("CARGO_BIN_EXE_equimod")).parent().unwrap();
     scratch.write("bin/scontrol", "#!/bin/sh\necho \"$@\" >> requeued\n");

@@ -1,4 +1,4 @@
-//! Data sets of the Hub, against a stand-in that speaks its protocol on this machine.
+//! Data sets of the Hub, tested against a stand-in that speaks its protocol on this machine.
 #![cfg(feature = "hub")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -15,7 +15,7 @@ use common::{Scratch, TINY, text};
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const CONVERTED: &str = "fedcba9876543210fedcba9876543210fedcba98";
 
-/// The Hub with these data sets.
+/// A Hub with the data sets of these tests.
 fn hub() -> Hub {
     let hub = Hub::start();
     let asset =
@@ -54,23 +54,26 @@ fn a_data_set_is_fetched_once_pinned_and_used_without_a_network() {
     assert_eq!(fetched["source"], pinned.as_str());
     assert_eq!(fetched["splits"]["train"].as_array().unwrap().len(), 2);
     assert_eq!(fetched["splits"]["test"].as_array().unwrap().len(), 1);
-    let asked = hub.asked();
-    assert!(asked.iter().any(|a| a.starts_with("GET") && a.contains("train-00000-of-00002.parquet")), "{asked:?}");
-    // Two files of the same content are fetched once.
-    assert_eq!(asked.iter().filter(|a| a.starts_with("GET") && a.contains("/resolve/")).count(), 2);
-    // Pinned and complete: nothing is asked.
+    let requests = hub.requests();
+    assert!(
+        requests.iter().any(|a| a.starts_with("GET") && a.contains("train-00000-of-00002.parquet")),
+        "{requests:?}"
+    );
+    // Files with the same content are downloaded once.
+    assert_eq!(requests.iter().filter(|a| a.starts_with("GET") && a.contains("/resolve/")).count(), 2);
+    // A pinned and complete data set needs no request.
     let stats = parsed(&scratch.done(&["data", "stats", &pinned, "--json"]));
     assert_eq!(stats["pictures"], 2 * 697);
-    assert!(hub.asked().is_empty());
-    // A branch is asked for, but nothing is fetched again.
+    assert!(hub.requests().is_empty());
+    // A branch is resolved again, but no file is downloaded again.
     assert_eq!(parsed(&scratch.done(&["data", "stats", "hf:lab/emoji", "--test", "--json"]))["pictures"], 697);
-    assert!(hub.asked().iter().all(|a| !a.contains("/resolve/")));
-    // The part and the column that are asked for.
+    assert!(hub.requests().iter().all(|a| !a.contains("/resolve/")));
+    // The requested split and column are used.
     let part = parsed(&scratch.done(&["data", "stats", "hf:lab/emoji:test#image", "--json"]));
     assert_eq!(part["pictures"], 697);
     scratch.refused(&["data", "stats", "hf:lab/emoji#photo"], 3, &["no column called photo", "image"]);
     scratch.refused(&["data", "stats", "hf:lab/emoji:extra"], 3, &["no split called extra", "test, train"]);
-    // Without the Hub: what was fetched is taken, and it is said.
+    // Offline, cached data are used.
     let (address, folder) = (hub.address(), scratch.path("hf"));
     drop(hub);
     let alone = Scratch::new().with("HF_ENDPOINT", &address).with("HF_HOME", &text(&folder));
@@ -80,27 +83,27 @@ fn a_data_set_is_fetched_once_pinned_and_used_without_a_network() {
 }
 
 #[test]
-fn a_run_is_pinned_to_the_commit_that_it_began_with() {
+fn a_run_is_pinned_to_the_commit_that_it_started_from() {
     let hub = hub();
     let scratch = hub.scratch();
     scratch.write("tiny.toml", TINY);
     let arguments = ["pretrain", "--recipe", "tiny.toml", "--data", "hf:lab/emoji", "--out", "run", "--no-eval"];
     scratch.done(&[&arguments[..], &["--epochs", "1"]].concat());
-    // Training fetches what it trains on alone.
-    assert!(hub.asked().iter().all(|a| !a.contains("test-00000")));
+    // Training downloads only the training split.
+    assert!(hub.requests().iter().all(|a| !a.contains("test-00000")));
     let resolved = fs::read_to_string(scratch.path("run/recipe.resolved.toml")).unwrap();
     assert!(resolved.contains(&format!("source = \"hf:lab/emoji@{COMMIT}\"")), "{resolved}");
     let knn = scratch.done(&["eval", "knn", "run", "--data", "hf:lab/emoji", "--task", "category", "--json"]);
     assert!(knn.contains("hf:lab/emoji@"), "{knn}");
-    assert!(hub.asked().iter().any(|a| a.contains("test-00000")));
+    assert!(hub.requests().iter().any(|a| a.contains("test-00000")));
 }
 
 #[test]
 fn a_fetched_folder_is_a_source_elsewhere() {
     let hub = hub();
     let scratch = hub.scratch();
-    let told = scratch.done(&["data", "fetch", "hf:lab/emoji", "--to", "carried"]);
-    assert!(told.contains("--data carried") && told.contains("train 2"), "{told}");
+    let output = scratch.done(&["data", "fetch", "hf:lab/emoji", "--to", "carried"]);
+    assert!(output.contains("--data carried") && output.contains("train 2"), "{output}");
     let mut names: Vec<String> = fs::read_dir(scratch.path("carried"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -116,21 +119,21 @@ fn a_fetched_folder_is_a_source_elsewhere() {
 }
 
 #[test]
-fn damage_is_found_removed_and_told() {
+fn damaged_files_are_detected_removed_and_reported() {
     let hub = hub();
     let scratch = hub.scratch();
     scratch.refused(
         &["data", "fetch", "hf:lab/damaged"],
         3,
-        &["train-0.parquet", "another checksum", "fetch it again"],
+        &["train-0.parquet", "does not match the Hub's checksum", "download it again"],
     );
     let left = walk(&scratch.path("hf")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "parquet"));
     assert_eq!(left.count(), 0);
-    // A file that was damaged on this disk later, in length.
+    // A cached file that was truncated later.
     scratch.done(&["data", "fetch", "hf:lab/emoji:test"]);
     let blob = walk(&scratch.path("hf")).into_iter().find(|path| text(path).contains("test-00000")).unwrap();
     fs::write(blob.canonicalize().unwrap(), b"PAR1").unwrap();
-    scratch.refused(&["data", "stats", "hf:lab/emoji:test"], 3, &["has 4 bytes in place of"]);
+    scratch.refused(&["data", "stats", "hf:lab/emoji:test"], 3, &["has 4 bytes instead of"]);
     assert_eq!(parsed(&scratch.done(&["data", "stats", "hf:lab/emoji:test", "--json"]))["pictures"], 697);
 }
 
@@ -141,7 +144,7 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_cannot_be_had_is_told_with_what_to_do() {
+fn errors_say_what_to_do() {
     let hub = hub();
     let scratch = hub.scratch();
     scratch.refused(&["data", "fetch", "hf:lab/none"], 3, &["no data set lab/none"]);
@@ -152,21 +155,21 @@ fn what_cannot_be_had_is_told_with_what_to_do() {
     scratch.refused(&["data", "fetch", "emoji"], 2, &["hf:OWNER/NAME"]);
     scratch.refused(&["data", "fetch", "hf:lab/gated"], 3, &["gated", "HF_TOKEN"]);
     let wrong = hub.scratch().with("HF_TOKEN", "hf_other");
-    wrong.refused(&["data", "fetch", "hf:lab/gated"], 3, &["gated", "this token may not"]);
-    let told = hub.scratch().with("HF_TOKEN", TOKEN).done(&["data", "fetch", "hf:lab/gated"]);
-    assert!(told.contains(&format!("hf:lab/gated@{COMMIT}")) && !told.contains(TOKEN), "{told}");
-    // What the Hub made of a data set in another format.
-    let told = scratch.done(&["data", "fetch", "hf:lab/scripted"]);
-    assert!(told.contains(CONVERTED), "{told}");
+    wrong.refused(&["data", "fetch", "hf:lab/gated"], 3, &["gated", "the current token has none"]);
+    let output = hub.scratch().with("HF_TOKEN", TOKEN).done(&["data", "fetch", "hf:lab/gated"]);
+    assert!(output.contains(&format!("hf:lab/gated@{COMMIT}")) && !output.contains(TOKEN), "{output}");
+    // The Hub's own conversion of a data set in another format.
+    let output = scratch.done(&["data", "fetch", "hf:lab/scripted"]);
+    assert!(output.contains(CONVERTED), "{output}");
     assert_eq!(parsed(&scratch.done(&["data", "stats", "hf:lab/scripted", "--json"]))["pictures"], 697);
-    // Somebody who takes calls and says nothing.
+    // A server that accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());
     let waiting = Scratch::new().with("HF_ENDPOINT", &address).with("HF_HUB_DOWNLOAD_TIMEOUT", "0.3");
-    waiting.refused(&["data", "fetch", "hf:lab/emoji"], 3, &["no answer for 0.3 s", "where there is a network"]);
-    // Nobody there.
+    waiting.refused(&["data", "fetch", "hf:lab/emoji"], 3, &["did not answer for 0.3 s", "with network access"]);
+    // No server at all.
     let address = hub.address();
     drop(hub);
     let lost = Scratch::new().with("HF_ENDPOINT", &address);
-    lost.refused(&["data", "fetch", "hf:lab/emoji"], 3, &["cannot be reached", "where there is a network"]);
+    lost.refused(&["data", "fetch", "hf:lab/emoji"], 3, &["cannot be reached", "with network access"]);
 }

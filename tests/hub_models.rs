@@ -1,4 +1,4 @@
-//! Models of the Hub: published, loaded, evaluated, against a stand-in that speaks its protocol on this machine.
+//! Models of the Hub, published, loaded and evaluated against a stand-in that speaks its protocol on this machine.
 #![cfg(feature = "hub")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -14,7 +14,7 @@ use common::{Scratch, TINY, text};
 
 const NET: &str = "models/lab/net";
 
-/// A run on pictures of two colours, and its export.
+/// A run on images of two colors, and its export.
 fn exported(scratch: &Scratch) {
     scratch.pictures("pictures", 40);
     scratch.write("tiny.toml", TINY);
@@ -24,7 +24,7 @@ fn exported(scratch: &Scratch) {
     scratch.done(&["export", "run", "--out", "export", "--verify"]);
 }
 
-/// In a folder, the binary knows the Hub, and who publishes.
+/// A folder in which the binary uses the Hub with write access.
 fn writer(hub: &Hub) -> Scratch {
     hub.scratch().with("HF_TOKEN", TOKEN)
 }
@@ -49,7 +49,7 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
-/// The token is in no file of the folder, and in nothing that the binary said.
+/// Checks that no file in the folder and no output of the binary contains a token.
 fn keeps_the_token(scratch: &Scratch) {
     let holds = |bytes: &[u8], token: &str| bytes.windows(token.len()).any(|window| window == token.as_bytes());
     for token in [TOKEN, READER] {
@@ -61,7 +61,7 @@ fn keeps_the_token(scratch: &Scratch) {
 }
 
 #[test]
-fn what_is_published_loads_and_gives_the_same_numbers() {
+fn published_models_load_and_give_the_same_results() {
     let hub = Hub::start();
     let scratch = writer(&hub);
     exported(&scratch);
@@ -70,8 +70,8 @@ fn what_is_published_loads_and_gives_the_same_numbers() {
     assert_eq!(published["commit"], commit.as_str());
     assert_eq!(published["model"], format!("hf:lab/net@{commit}").as_str());
     assert!(!hub.is_private(NET));
-    // One commit, on top of what the Hub had made, with what lies in the folder.
-    let commits = hub.asked().iter().filter(|asked| asked.contains("/commit/main")).count();
+    // One commit on top of the Hub's initial one, with the files of the export.
+    let commits = hub.requests().iter().filter(|line| line.contains("/commit/main")).count();
     assert_eq!(commits, 1);
     let there = hub.files(NET, &commit);
     for path in walk(&scratch.path("export")) {
@@ -83,34 +83,33 @@ fn what_is_published_loads_and_gives_the_same_numbers() {
     let card = String::from_utf8(there["README.md"].clone()).unwrap();
     assert!(card.contains("hf_hub_download(\"lab/net\"") && card.contains("equimod embed hf:lab/net"), "{card}");
 
-    // Elsewhere, without a token.
+    // On another machine, without a token.
     let other = hub.scratch();
-    let pictures = text(&scratch.path("pictures"));
-    let evaluate = |scratch: &Scratch, model: &str| {
-        scratch.done(&["eval", "knn", model, "--data", &pictures, "--k", "5", "--json"])
-    };
+    let images = text(&scratch.path("pictures"));
+    let evaluate =
+        |scratch: &Scratch, model: &str| scratch.done(&["eval", "knn", model, "--data", &images, "--k", "5", "--json"]);
     let here = accuracy(&evaluate(&scratch, "run"));
     let there = evaluate(&other, "hf:lab/net");
     assert_eq!(accuracy(&there), here);
     assert!(parsed(&there)["models"][0]["path"].as_str().unwrap().starts_with(&format!("hf:lab/net@{commit}")));
-    // With its heads.
+    // The heads are published, too.
     let of = |scratch: &Scratch, model: &str| {
-        let found = parsed(&scratch.done(&["eval", "equivariance", model, "--data", &pictures, "--json"]));
+        let found = parsed(&scratch.done(&["eval", "equivariance", model, "--data", &images, "--json"]));
         found["rows"].as_array().unwrap().iter().map(|row| row["value"].as_f64()).collect::<Vec<_>>()
     };
     assert_eq!(of(&other, "hf:lab/net"), of(&scratch, "run"));
-    // It begins another training, pinned.
+    // Another training can start from the published weights; they are pinned.
     other.write("tiny.toml", TINY);
-    let arguments = ["pretrain", "--recipe", "tiny.toml", "--data", &pictures, "--out", "next", "--no-eval"];
+    let arguments = ["pretrain", "--recipe", "tiny.toml", "--data", &images, "--out", "next", "--no-eval"];
     other.done(&[&arguments[..], &["--set", "data.batch=16", "--epochs", "1", "--from", "hf:lab/net"]].concat());
     let info = fs::read_to_string(other.path("next/run.json")).unwrap();
     assert!(info.contains(&format!("hf:lab/net@{commit}")), "{info}");
 
-    // Pinned and complete: nothing is asked. Offline: the branch is the commit that it was.
-    hub.asked();
+    // A pinned and complete model needs no request. Offline, a branch is the commit that it was last resolved to.
+    hub.requests();
     let pinned = format!("hf:lab/net@{commit}");
     assert_eq!(accuracy(&evaluate(&other, &pinned)), here);
-    assert!(hub.asked().is_empty());
+    assert!(hub.requests().is_empty());
     let (address, folder) = (hub.address(), other.path("hf"));
     drop(hub);
     let offline =
@@ -119,25 +118,25 @@ fn what_is_published_loads_and_gives_the_same_numbers() {
     offline.refused(&["inspect", "hf:lab/other"], 1, &["HF_HUB_OFFLINE", "equimod inspect hf:lab/other"]);
     offline.refused(&["publish", &text(&scratch.path("export")), "--repo", "lab/net"], 1, &["token"]);
     let lost = Scratch::new().with("HF_ENDPOINT", &address);
-    lost.refused(&["inspect", "hf:lab/net"], 1, &["cannot be reached", "where there is a network"]);
+    lost.refused(&["inspect", "hf:lab/net"], 1, &["cannot be reached", "with network access"]);
     keeps_the_token(&scratch);
     keeps_the_token(&other);
 }
 
 #[test]
-fn who_may_not_publish_is_told_what_to_do() {
+fn errors_of_authorization_say_what_to_do() {
     let hub = Hub::start();
     let scratch = hub.scratch();
     exported(&scratch);
     let arguments = ["publish", "export", "--repo", "lab/net"];
     scratch.refused(&arguments, 1, &["needs a token", "HF_TOKEN"]);
-    assert!(hub.asked().is_empty());
+    assert!(hub.requests().is_empty());
     let unknown = scratch.again_with("HF_TOKEN", "hf_nobody");
     unknown.refused(&arguments, 1, &["does not accept the token", "HF_TOKEN"]);
     let reader = scratch.again_with("HF_TOKEN", READER);
     reader.refused(&arguments, 1, &["may not write to lab/net", "--create-pr"]);
     assert!(hub.head(NET, "main").is_none());
-    // A token in the Hub's file.
+    // The token may be in a file.
     let writer = scratch.again_with("HF_TOKEN_PATH", &text(&scratch.path("token")));
     scratch.write("token", format!("{TOKEN}\n"));
     writer.done(&arguments);
@@ -145,19 +144,19 @@ fn who_may_not_publish_is_told_what_to_do() {
     for bad in ["net", "lab/net/more", "lab/net@main", "/net", "../net"] {
         scratch.refused(&["publish", "export", "--repo", bad], 2, &["OWNER/NAME"]);
     }
-    scratch.refused(&["publish", "run", "--repo", "lab/net"], 1, &["no export", "equimod export"]);
+    scratch.refused(&["publish", "run", "--repo", "lab/net"], 1, &["not an export", "equimod export"]);
     keeps_the_token(&scratch);
     keeps_the_token(&unknown);
     keeps_the_token(&reader);
 }
 
 #[test]
-fn faults_of_the_way_are_survived_or_told() {
+fn transient_faults_are_retried_and_permanent_ones_reported() {
     let hub = Hub::start();
     let scratch = writer(&hub);
     exported(&scratch);
     let arguments = ["publish", "export", "--repo", "lab/net"];
-    // Each request once, in every way that may pass.
+    // Each request fails once, in every transient way.
     for (part, fault) in [
         ("POST /api/repos/create", Fault::Status(500)),
         ("POST /api/repos/create", Fault::Cut),
@@ -173,32 +172,32 @@ fn faults_of_the_way_are_survived_or_told() {
     scratch.done(&arguments);
     let first = hub.head(NET, "main").unwrap();
 
-    // What stays so is told, and nothing is changed.
-    for (part, fault, told) in [
-        ("/commit/main", Fault::Status(500), "answers 500 to every attempt"),
-        ("/commit/main", Fault::Status(429), "asks for a pause"),
-        ("/commit/main", Fault::Cut, "publish again"),
+    // A permanent fault is reported, and nothing changes.
+    for (part, fault, message) in [
+        ("/commit/main", Fault::Status(500), "answered every attempt with status 500"),
+        ("/commit/main", Fault::Status(429), "limits the rate of requests"),
+        ("/commit/main", Fault::Cut, "try again later"),
         ("/commit/main", Fault::Status(403), "may not write"),
         ("/preupload/", Fault::Status(401), "does not accept the token"),
     ] {
         hub.fault(part, fault, 4);
-        scratch.refused(&arguments, 1, &[told]);
+        scratch.refused(&arguments, 1, &[message]);
         hub.clear_faults();
         assert_eq!(hub.head(NET, "main").unwrap(), first, "{fault:?}");
     }
 
-    // The branch moved between looking and sending something new.
+    // The branch moves between reading and writing.
     fs::remove_dir_all(scratch.path("run/eval")).unwrap();
     scratch.done(&["export", "run", "--out", "export"]);
     hub.fault("/commit/main", Fault::Moved, 1);
-    scratch.refused(&arguments, 1, &["somebody has changed main of lab/net", "publish again"]);
+    scratch.refused(&arguments, 1, &["main of lab/net was changed", "publish again"]);
     let theirs = hub.head(NET, "main").unwrap();
     assert!(hub.files(NET, &theirs).contains_key("their-file.txt"));
     hub.fault("/commit/main", Fault::Status(412), 1);
-    scratch.refused(&arguments, 1, &["somebody has changed main"]);
+    scratch.refused(&arguments, 1, &["main of lab/net was changed"]);
 
-    // It was done, but nobody heard: the second attempt finds its own commit.
-    hub.asked();
+    // The commit succeeds but its answer is lost: the second attempt finds its own commit.
+    hub.requests();
     hub.fault("/commit/main", Fault::LostAnswer, 1);
     scratch.done(&arguments);
     let now = hub.head(NET, "main").unwrap();
@@ -208,17 +207,17 @@ fn faults_of_the_way_are_survived_or_told() {
 }
 
 #[test]
-fn damaged_weights_are_found_removed_and_told() {
+fn damaged_weights_are_detected_removed_and_reported() {
     let hub = Hub::start();
     let scratch = writer(&hub);
     exported(&scratch);
     publish(&scratch, &[]);
     let other = hub.scratch();
     hub.fault("/resolve/", Fault::Damaged, 20);
-    other.refused(&["inspect", "hf:lab/net"], 1, &["another checksum", "fetch it again"]);
+    other.refused(&["inspect", "hf:lab/net"], 1, &["does not match the Hub's checksum", "download it again"]);
     hub.clear_faults();
     other.done(&["inspect", "hf:lab/net"]);
-    // On this disk, later.
+    // A cached file is damaged later.
     let weights = walk(&other.path("hf")).into_iter().find(|path| path.ends_with("model.safetensors")).unwrap();
     let mut bytes = fs::read(&weights).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -227,7 +226,7 @@ fn damaged_weights_are_found_removed_and_told() {
 }
 
 #[test]
-fn a_card_that_a_person_edited_stays_and_old_files_go() {
+fn edited_cards_are_kept_and_old_files_deleted() {
     let hub = Hub::start();
     let scratch = writer(&hub);
     exported(&scratch);
@@ -238,19 +237,19 @@ fn a_card_that_a_person_edited_stays_and_old_files_go() {
     let made = card(&hub);
     hub.commit(NET, "main", "README.md", b"# Our model\n");
     hub.commit(NET, "main", "notes.txt", b"ours");
-    // Another export, with fewer files.
+    // A new export with fewer files.
     fs::remove_dir_all(scratch.path("run/eval")).unwrap();
     scratch.done(&["export", "run", "--out", "export"]);
-    let told = scratch.run(&["publish", "export", "--repo", "lab/net"]);
-    let told = String::from_utf8(told.stderr).unwrap();
-    assert!(told.contains("edited by a person") && told.contains("--force-card"), "{told}");
-    assert!(told.contains("removing eval/knn-pictures/results.json"), "{told}");
+    let output = scratch.run(&["publish", "export", "--repo", "lab/net"]);
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("edited by hand") && log.contains("--force-card"), "{log}");
+    assert!(log.contains("deleting eval/knn-pictures/results.json"), "{log}");
     assert_eq!(card(&hub), "# Our model\n");
     let files = hub.files(NET, &hub.head(NET, "main").unwrap());
     assert!(files.contains_key("notes.txt") && !files.contains_key("eval/knn-pictures/results.json"));
     publish(&scratch, &["--force-card"]);
     assert!(card(&hub).contains("made by equimod") && card(&hub) != made);
-    // Edited here, it goes as it is, and a new export keeps it.
+    // A card edited in the export is published as it is, and kept by a new export.
     scratch.write("export/README.md", "# Mine\n");
     scratch.done(&["export", "run", "--out", "export"]);
     publish(&scratch, &[]);
@@ -264,9 +263,9 @@ fn branches_pull_requests_and_dry_runs() {
     let hub = Hub::start();
     let scratch = writer(&hub);
     exported(&scratch);
-    let told = scratch.done(&["publish", "export", "--repo", "lab/net", "--dry-run"]);
-    assert!(told.contains("model.safetensors") && told.contains("nothing was sent"), "{told}");
-    assert!(hub.asked().is_empty());
+    let output = scratch.done(&["publish", "export", "--repo", "lab/net", "--dry-run"]);
+    assert!(output.contains("model.safetensors") && output.contains("nothing was published"), "{output}");
+    assert!(hub.requests().is_empty());
     scratch.refused(&["publish", "export", "--repo", "lab/net", "--create-pr"], 1, &["no repository lab/net"]);
     publish(&scratch, &[]);
     let main = hub.head(NET, "main").unwrap();
@@ -276,7 +275,7 @@ fn branches_pull_requests_and_dry_runs() {
     assert!(card.contains("revision=\"v2\"") && card.contains("hf:lab/net@v2"), "{card}");
     for bad in ["a b", "../x", "x..y", "-x", "x/", "x.lock"] {
         let revision = format!("--revision={bad}");
-        scratch.refused(&["publish", "export", "--repo", "lab/net", &revision], 2, &["no name of a branch"]);
+        scratch.refused(&["publish", "export", "--repo", "lab/net", &revision], 2, &["not a valid branch name"]);
     }
     let proposed = publish(&scratch, &["--create-pr"]);
     assert_eq!(proposed["pull_request"], "http://hub/discussions/1");
@@ -286,11 +285,11 @@ fn branches_pull_requests_and_dry_runs() {
 }
 
 #[test]
-fn secrets_and_paths_do_not_leave() {
+fn secrets_and_paths_are_not_published() {
     let hub = Hub::start();
     let scratch = writer(&hub);
     exported(&scratch);
-    // The run's own files name where pictures and binary lie; the export does not.
+    // Files of the run contain absolute paths of images and binary; those of the export do not.
     let info = fs::read_to_string(scratch.path("run/run.json")).unwrap();
     assert!(info.contains(env!("CARGO_BIN_EXE_equimod")));
     for path in walk(&scratch.path("export")) {
@@ -301,19 +300,19 @@ fn secrets_and_paths_do_not_leave() {
     let card = fs::read_to_string(scratch.path("export/README.md")).unwrap();
     let edited = |line: &str| drop(scratch.write("export/README.md", format!("{card}\n{line}\n")));
     let last = card.lines().count() + 2;
-    for (line, told) in [
+    for (line, found) in [
         (format!("My token is {TOKEN}."), "your own token"),
         (format!("hf_{}", "aB3".repeat(12)), "a token of the Hugging Face Hub"),
         ("See /home/me/private/notes.txt.".to_owned(), "the path /home/me/private/notes.txt"),
     ] {
         edited(&line);
         let place = format!("line {last}");
-        let at: &[&str] = if told.contains("your own") { &["README.md"] } else { &["README.md", &place] };
-        scratch.refused(&["publish", "export", "--repo", "lab/net"], 1, &[&[told], at].concat());
+        let at: &[&str] = if found.contains("your own") { &["README.md"] } else { &["README.md", &place] };
+        scratch.refused(&["publish", "export", "--repo", "lab/net"], 1, &[&[found], at].concat());
     }
-    assert!(hub.asked().is_empty());
+    assert!(hub.requests().is_empty());
     scratch.write("export/README.md", &card);
-    // A file that was changed after the export, and one that is not of it.
+    // A file that was changed after the export, and one that is not part of it.
     let recipe = fs::read(scratch.path("export/recipe.toml")).unwrap();
     scratch.write("export/recipe.toml", "seed = 1\n");
     scratch.refused(&["publish", "export", "--repo", "lab/net"], 1, &["recipe.toml", "SHA256SUMS"]);
@@ -325,7 +324,7 @@ fn secrets_and_paths_do_not_leave() {
 }
 
 #[test]
-fn networks_of_others_load_with_a_report() {
+fn models_of_other_libraries_load_with_a_report() {
     let hub = Hub::start();
     let scratch = hub.scratch();
     let fixture = |name: &str| {
@@ -337,19 +336,22 @@ fn networks_of_others_load_with_a_report() {
     put("models/lab/pytorch", "pytorch_model.bin", fixture("plain.pth"));
     put("models/lab/pytorch", "config.json", b"{}".to_vec());
     let embed = ["embed", "hf:lab/pytorch", "--out", "features.npy"];
-    scratch.refused(&embed, 1, &["files of PyTorch", "equimod import hf:lab/pytorch"]);
+    scratch.refused(&embed, 1, &["PyTorch files", "equimod import hf:lab/pytorch"]);
     assert!(scratch.done(&["inspect", "hf:lab/pytorch"]).contains("120 matched"));
-    let told = parsed(&scratch.done(&["import", "hf:lab/pytorch", "--json"]));
-    assert_eq!(told["out"], "pytorch.safetensors");
-    // As timm has it: the same tensors, and how pictures enter.
+    let imported = parsed(&scratch.done(&["import", "hf:lab/pytorch", "--json"]));
+    assert_eq!(imported["out"], "pytorch.safetensors");
+    // The same tensors with timm's preprocessing configuration.
     let config = r#"{"architecture": "resnet18", "num_classes": 1000, "pretrained_cfg": {"input_size": [3, 48, 48],
         "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "crop_pct": 0.95}}"#;
     put("models/lab/timm", "model.safetensors", fs::read(scratch.path("pytorch.safetensors")).unwrap());
     put("models/lab/timm", "config.json", config.as_bytes().to_vec());
-    let told = parsed(&scratch.done(&["inspect", "hf:lab/timm", "--json"]));
-    assert_eq!(told["preprocessing"]["size"], 48);
-    assert_eq!((&told["preprocessing_guessed"], &told["report"]["missing"]), (&false.into(), &Value::Array(vec![])));
-    // Several, one of which is named; none at all.
+    let inspected = parsed(&scratch.done(&["inspect", "hf:lab/timm", "--json"]));
+    assert_eq!(inspected["preprocessing"]["size"], 48);
+    assert_eq!(
+        (&inspected["preprocessing_guessed"], &inspected["report"]["missing"]),
+        (&false.into(), &Value::Array(vec![]))
+    );
+    // Several files of weights, of which one is named; no weights at all.
     put("models/lab/two", "a.safetensors", fs::read(scratch.path("pytorch.safetensors")).unwrap());
     put("models/lab/two", "b/b.safetensors", fs::read(scratch.path("pytorch.safetensors")).unwrap());
     scratch.refused(&["inspect", "hf:lab/two"], 1, &["a.safetensors, b/b.safetensors", "hf:lab/two/FILE"]);

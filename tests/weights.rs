@@ -265,10 +265,10 @@ fn the_card_has_front_matter_that_is_yaml_with_the_numbers_of_the_results() {
     for part in [
         percent.as_str(),
         "SimCLR + EquiMod",
-        "without training",
+        "with random weights",
         "| crop_top | random-resized-crop | pixels |",
         "equimod pretrain --recipe recipe.toml",
-        "Pictures: CC0: drawn by us.",
+        "Images: CC0: drawn by us.",
         "devillers2023equimod",
         "eval/knn-pictures/results.md",
     ] {
@@ -415,8 +415,8 @@ fn keys_that_do_not_fit_are_listed_one_by_one() {
         tensors.insert("layer3.0.conv1.weight".into(), broken);
     });
     assert!(told.contains("not finite in layer3.0.conv1.weight"), "{told}");
-    scratch.refused(&["export", "odd.safetensors", "--out", "x"], 1, &["no finite numbers in layer3.0.conv1.weight"]);
-    scratch.refused(&["import", "odd.safetensors", "--out", "x.safetensors"], 1, &["no finite numbers"]);
+    scratch.refused(&["export", "odd.safetensors", "--out", "x"], 1, &["non-finite values in layer3.0.conv1.weight"]);
+    scratch.refused(&["import", "odd.safetensors", "--out", "x.safetensors"], 1, &["non-finite values"]);
     assert!(!scratch.path("x").exists() && !scratch.path("x.safetensors").exists());
     // A file of PyTorch is looked at as it is.
     let told = scratch.done(&["inspect", &fixture("whole.pt")]);
@@ -467,7 +467,7 @@ fn an_export_of_an_export_carries_everything_over() {
     assert!(scratch.path("three/eval/more/results.json").is_file());
     scratch.done(&["eval", "knn", "two", "--data", "pictures", "--k", "5", "--out", "other/more"]);
     let twice = ["export", "two", "--out", "four", "--results", "more", "--results", "other/more"];
-    scratch.refused(&twice, 1, &["there is another", "rename"]);
+    scratch.refused(&twice, 1, &["already exists", "rename"]);
     assert!(!scratch.path("four").exists());
 }
 
@@ -489,9 +489,9 @@ fn cards_say_what_they_are_not() {
     scratch.done(&["export", "second", "--out", "out"]);
     let card = fs::read_to_string(scratch.path("out/README.md")).unwrap();
     for part in [
-        "--data PICTURES --from BEGINNING",
-        "Training began with first (sha256",
-        "before the end of that training",
+        "--data IMAGES --from MODEL",
+        "Training started from the weights of first (sha256",
+        "before the end of training",
         "`birds of mine`",
         "eval/knn-birds-of-mine/results.md",
     ] {
@@ -513,7 +513,7 @@ fn cards_say_what_they_are_not() {
     let card = fs::read_to_string(scratch.path("plain/README.md")).unwrap();
     assert!(card.contains("Weights: apache-2.0") && card.contains("license: apache-2.0"), "{card}");
     assert!(
-        card.contains("Nothing was measured") && !card.contains("self-supervised") && !card.contains("learned"),
+        card.contains("have not been evaluated") && !card.contains("self-supervised") && !card.contains("learned"),
         "{card}"
     );
 }

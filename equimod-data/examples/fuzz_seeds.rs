@@ -61,7 +61,7 @@ fn pictures() -> Done {
         let path = file?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !name.ends_with("expected.png") && path.is_file() {
-            keep("picture", &name, &fs::read(&path)?)?;
+            keep("image", &name, &fs::read(&path)?)?;
         }
     }
     for entry in tar::Archive::new(flate2::read::GzDecoder::new(fs::File::open(STRANGERS)?)).entries()? {

@@ -1,5 +1,5 @@
-//! A stand-in for the Hub on this machine: repositories with branches and commits, over the Hub's HTTP protocol, and with
-//! faults when they are asked for.
+//! A stand-in for the Hub on this machine: repositories with branches and commits behind the Hub's HTTP protocol, with
+//! faults on request.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,33 +13,33 @@ use sha2::{Digest, Sha256};
 
 use super::Scratch;
 
-/// May read and write everything.
+/// Token with access to read and write everything.
 pub const TOKEN: &str = "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";
-/// May read.
+/// Token with read access.
 pub const READER: &str = "hf_standInTokenThatMayOnlyReadThings";
 
-/// Files from this size on go the way of large ones.
+/// Size in bytes from which files are uploaded as LFS files.
 const LARGE: u64 = 100_000;
 
-/// What goes wrong with requests whose `METHOD path` holds a text.
+/// Fault of the requests whose `METHOD path` contains a given text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// This answer, and nothing is done.
+    /// The server answers with this status and does nothing.
     Status(u16),
-    /// The connection ends in the middle of the request, and nothing is done.
+    /// The connection is closed in the middle of the request, and nothing is done.
     Cut,
-    /// It is done, but the connection ends before the answer.
+    /// The request is carried out, but the connection is closed before the answer.
     LostAnswer,
-    /// A byte of the answer is another.
+    /// One byte of the answer is flipped.
     Damaged,
-    /// The branch moves before the commit is looked at.
+    /// The branch moves before the commit is checked.
     Moved,
 }
 
 #[derive(Clone)]
 struct Blob {
     bytes: Vec<u8>,
-    /// Differs from the content's where the transfer is damaged.
+    /// SHA-256 that the server reports; differs from the content's if the transfer is damaged.
     sum: String,
 }
 
@@ -55,14 +55,14 @@ struct Repository {
 
 #[derive(Default)]
 struct State {
-    /// By `models/OWNER/NAME` or `datasets/OWNER/NAME`.
+    /// Repositories by `models/OWNER/NAME` or `datasets/OWNER/NAME`.
     repositories: BTreeMap<String, Repository>,
     faults: Vec<(&'static str, Fault, usize)>,
-    asked: Vec<String>,
+    requests: Vec<String>,
     commits: usize,
 }
 
-/// A server on this machine, and what it was asked.
+/// A server on this machine with a record of its requests.
 pub struct Hub {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -85,7 +85,7 @@ impl Hub {
                     return;
                 }
                 let shared = shared.clone();
-                // A client that went away is its own affair.
+                // A client that disconnected is not an error.
                 std::thread::spawn(move || stream.ok().and_then(|stream| serve(stream, &shared)));
             }
         });
@@ -100,27 +100,27 @@ impl Hub {
         format!("http://{}", self.address)
     }
 
-    /// The requests since the last call.
-    pub fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.state().asked)
+    /// Requests since the last call.
+    pub fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().requests)
     }
 
-    /// A folder in which the binary knows this Hub and no token.
+    /// A folder in which the binary uses this Hub, without a token.
     pub fn scratch(&self) -> Scratch {
         Scratch::new().with("HF_ENDPOINT", &self.address())
     }
 
-    /// From now on, `times` requests whose `METHOD path` holds `part` go wrong.
+    /// From now on, `times` requests whose `METHOD path` contains `part` fail.
     pub fn fault(&self, part: &'static str, fault: Fault, times: usize) {
         self.state().faults.push((part, fault, times));
     }
 
-    /// Everything goes well from now on.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.state().faults.clear();
     }
 
-    /// Puts a file into a repository, at a commit that a branch leads to.
+    /// Puts a file into a repository, at a commit that becomes the head of a branch.
     pub fn put(&self, repository: &str, (branch, commit): (&str, &str), path: &str, bytes: Vec<u8>, sum: String) {
         let mut state = self.state();
         let repository = state.repositories.entry(repository.into()).or_default();
@@ -128,7 +128,7 @@ impl Hub {
         repository.commits.entry(commit.into()).or_default().insert(path.into(), Blob { bytes, sum });
     }
 
-    /// Only those with a token read it.
+    /// Restricts a repository to requests with a token.
     pub fn gate(&self, repository: &str) {
         self.state().repositories.get_mut(repository).unwrap().gated = true;
     }
@@ -138,7 +138,7 @@ impl Hub {
         self.state().repositories.get(repository)?.branches.get(branch).cloned()
     }
 
-    /// What a commit holds.
+    /// Files of a commit.
     pub fn files(&self, repository: &str, commit: &str) -> BTreeMap<String, Vec<u8>> {
         let state = self.state();
         let tree = &state.repositories[repository].commits[commit];
@@ -149,16 +149,16 @@ impl Hub {
         self.state().repositories[repository].private
     }
 
-    /// Somebody else commits a file.
+    /// Commits a file as another user would.
     pub fn commit(&self, repository: &str, branch: &str, path: &str, bytes: &[u8]) {
-        self.state().somebody_commits(repository, branch, path, bytes);
+        self.state().commit_as_another_user(repository, branch, path, bytes);
     }
 }
 
 impl Drop for Hub {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         drop(TcpStream::connect(self.address));
     }
 }
@@ -186,13 +186,13 @@ impl Answer {
     }
 
     fn refused(status: u16, token: Option<&str>) -> Self {
-        // A careless server that repeats what it was told.
+        // Like a careless server, it repeats the token.
         let error = format!("no, {}", token.unwrap_or("stranger"));
         Self { status, ..Self::json(&json!({ "error": error })) }
     }
 }
 
-/// Answers one request, and closes the connection.
+/// Answers one request and closes the connection.
 fn serve(stream: TcpStream, shared: &Mutex<State>) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut line = String::new();
@@ -210,8 +210,8 @@ fn serve(stream: TcpStream, shared: &Mutex<State>) -> Option<()> {
             _ => {}
         }
     }
-    let asked = format!("{method} {url}");
-    let fault = shared.lock().unwrap().fault(&asked);
+    let line = format!("{method} {url}");
+    let fault = shared.lock().unwrap().fault(&line);
     let mut body = vec![0; if fault == Some(Fault::Cut) { length / 2 } else { length }];
     reader.read_exact(&mut body).ok()?;
     if fault == Some(Fault::Cut) {
@@ -220,7 +220,7 @@ fn serve(stream: TcpStream, shared: &Mutex<State>) -> Option<()> {
     let request = Request { method, url, token, body };
     let mut answer = {
         let mut state = shared.lock().unwrap();
-        state.asked.push(asked);
+        state.requests.push(line);
         match fault {
             Some(Fault::Status(status)) => Answer::refused(status, request.token.as_deref()),
             _ => state.answer(&request, fault == Some(Fault::Moved)),
@@ -243,8 +243,8 @@ fn serve(stream: TcpStream, shared: &Mutex<State>) -> Option<()> {
 }
 
 impl State {
-    fn fault(&mut self, asked: &str) -> Option<Fault> {
-        let found = self.faults.iter_mut().find(|(part, _, times)| *times > 0 && asked.contains(part))?;
+    fn fault(&mut self, line: &str) -> Option<Fault> {
+        let found = self.faults.iter_mut().find(|(part, _, times)| *times > 0 && line.contains(part))?;
         found.2 -= 1;
         Some(found.1)
     }
@@ -306,9 +306,9 @@ impl State {
             ("POST", ["commit", branch @ ..]) => {
                 let branch = branch.join("/");
                 if moved {
-                    self.somebody_commits(&key, &branch, "their-file.txt", b"theirs");
+                    self.commit_as_another_user(&key, &branch, "their-file.txt", b"theirs");
                 }
-                self.take(&key, &branch, request)
+                self.apply_commit(&key, &branch, request)
             }
             _ => refused(404),
         }
@@ -324,16 +324,17 @@ impl State {
     }
 
     fn create(&mut self, request: &Request) -> Answer {
-        let asked = parsed(&request.body);
-        let text = |key: &str| asked[key].as_str().unwrap();
+        let options = parsed(&request.body);
+        let text = |key: &str| options[key].as_str().unwrap();
         let id = format!("{}/{}", text("organization"), text("name"));
         let key = format!("{}s/{id}", text("type"));
         if self.repositories.contains_key(&key) {
             return Answer::refused(409, request.token.as_deref());
         }
-        let private = asked["private"].as_bool().unwrap();
+        let private = options["private"].as_bool().unwrap();
         self.repositories.insert(key.clone(), Repository { private, ..Default::default() });
-        self.somebody_commits(&key, "main", ".gitattributes", b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n");
+        let attributes = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n";
+        self.commit_as_another_user(&key, "main", ".gitattributes", attributes);
         Answer::json(&json!({ "url": format!("http://hub/{id}"), "name": id }))
     }
 
@@ -342,7 +343,7 @@ impl State {
         sum(&self.commits.to_le_bytes())[..40].to_owned()
     }
 
-    fn somebody_commits(&mut self, key: &str, branch: &str, path: &str, bytes: &[u8]) {
+    fn commit_as_another_user(&mut self, key: &str, branch: &str, path: &str, bytes: &[u8]) {
         let commit = self.new_commit();
         let repository = self.repositories.get_mut(key).unwrap();
         let before = repository.branches.get(branch);
@@ -352,8 +353,8 @@ impl State {
         repository.commits.insert(commit, tree);
     }
 
-    /// One commit: all of its operations, or none.
-    fn take(&mut self, key: &str, branch: &str, request: &Request) -> Answer {
+    /// Applies all operations of a commit, or none.
+    fn apply_commit(&mut self, key: &str, branch: &str, request: &Request) -> Answer {
         let lines: Vec<Value> =
             request.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(parsed).collect();
         let pull_request = request.url.contains("create_pr=1");
@@ -382,9 +383,9 @@ impl State {
         let branch = if pull_request { "refs/pr/1" } else { branch };
         repository.branches.insert(branch.into(), commit.clone());
         let address = pull_request.then_some("http://hub/discussions/1");
-        Answer::json(
-            &json!({ "success": true, "commitOid": commit, "commitUrl": "http://hub/commit", "prUrl": address, "prNum": 1 }),
-        )
+        Answer::json(&json!({
+            "success": true, "commitOid": commit, "commitUrl": "http://hub/commit", "prUrl": address, "prNum": 1,
+        }))
     }
 }
 
@@ -395,16 +396,17 @@ fn parsed(bytes: &(impl AsRef<[u8]> + ?Sized)) -> Value {
 fn tree(files: &Tree) -> Value {
     let entry = |(path, blob): (&String, &Blob)| {
         let size = blob.bytes.len();
-        json!({ "type": "file", "oid": "1", "size": size, "path": path, "lfs": { "oid": blob.sum, "size": size, "pointerSize": 130 } })
+        let lfs = json!({ "oid": blob.sum, "size": size, "pointerSize": 130 });
+        json!({ "type": "file", "oid": "1", "size": size, "path": path, "lfs": lfs })
     };
     files.iter().map(entry).collect()
 }
 
-fn preupload(asked: &Value) -> Answer {
+fn preupload(body: &Value) -> Answer {
     let mode = |file: &Value| {
         let large = file["size"].as_u64().unwrap() >= LARGE;
         json!({ "path": file["path"], "uploadMode": if large { "lfs" } else { "regular" }, "shouldIgnore": false })
     };
-    let files: Vec<Value> = asked["files"].as_array().unwrap().iter().map(mode).collect();
+    let files: Vec<Value> = body["files"].as_array().unwrap().iter().map(mode).collect();
     Answer::json(&json!({ "files": files }))
 }

@@ -1,5 +1,5 @@
-//! Every check of the workspace in one command: `cargo xtask check`.
-#![allow(clippy::print_stderr)] // A tool for people at a terminal.
+//! Developer tasks; `cargo xtask check` runs every check of the workspace.
+#![allow(clippy::print_stderr)] // A command-line tool.
 
 mod modules;
 
@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-/// Licences under which a dependency may be used; an expression is fine if one of its alternatives is made of these.
-const LICENCES: [&str; 14] = [
+/// Accepted licenses of dependencies; an expression is accepted if one of its alternatives uses only these.
+const LICENSES: [&str; 14] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -27,30 +27,30 @@ const LICENCES: [&str; 14] = [
     "bzip2-1.0.6",
 ];
 
-/// Crates under a licence that is not on the list, each with the reason that it can be used all the same.
+/// Crates with other licenses, each with the reason for accepting it.
 const EXCEPTIONS: [(&str, &str, &str); 2] = [
-    ("colored", "MPL-2.0", "comes with hf-hub's transfers; the licence is that of its own files, which are unchanged"),
-    ("option-ext", "MPL-2.0", "the same"),
+    ("colored", "MPL-2.0", "dependency of hf-hub's transfers; its license covers only its own files, unchanged here"),
+    ("option-ext", "MPL-2.0", "same as above"),
 ];
 
-/// Crates that several versions of are linked into the command, each with the reason that it cannot be helped.
+/// Crates that are linked in several versions, each with the reason.
 const DUPLICATES: [(&str, &str); 16] = [
-    ("base64", "old ones come with candle's tokenizers and with hyper"),
-    ("block-buffer", "with digest"),
-    ("constant_time_eq", "blake3 and zip ask for different ones"),
-    ("cpufeatures", "with digest"),
-    ("crypto-common", "with digest"),
-    ("darling", "build time only: derive_builder and bon ask for different ones"),
-    ("darling_core", "with darling"),
-    ("darling_macro", "with darling"),
-    ("digest", "crc-fast, of hf-hub's transfers, and sha2 ask for different ones"),
-    ("lz4_flex", "parquet and hf-hub's transfers ask for different ones"),
-    ("rand", "candle and hf-hub ask for different ones"),
-    ("rand_core", "with rand"),
-    ("getrandom", "rand 0.9 of candle and tempfile ask for different ones"),
-    ("hashbrown", "indexmap and parquet ask for different ones"),
-    ("miniz_oxide", "png and zip ask for different ones"),
-    ("syn", "build time only: macro crates ask for different ones"),
+    ("base64", "candle's tokenizers and hyper require older versions"),
+    ("block-buffer", "dependency of digest"),
+    ("constant_time_eq", "blake3 and zip require different versions"),
+    ("cpufeatures", "dependency of digest"),
+    ("crypto-common", "dependency of digest"),
+    ("darling", "build time only: derive_builder and bon require different versions"),
+    ("darling_core", "dependency of darling"),
+    ("darling_macro", "dependency of darling"),
+    ("digest", "sha2 and crc-fast (of hf-hub's transfers) require different versions"),
+    ("lz4_flex", "parquet and hf-hub's transfers require different versions"),
+    ("rand", "candle and hf-hub require different versions"),
+    ("rand_core", "dependency of rand"),
+    ("getrandom", "rand 0.9 of candle and tempfile require different versions"),
+    ("hashbrown", "indexmap and parquet require different versions"),
+    ("miniz_oxide", "png and zip require different versions"),
+    ("syn", "build time only: macro crates require different versions"),
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -60,7 +60,7 @@ fn main() -> anyhow::Result<()> {
         ["test"] => test(),
         ["dependencies"] => dependencies(),
         ["modules"] => modules::check(),
-        ["memory"] => memory(),
+        ["memory"] => valgrind(),
         ["endurance"] => endurance("200"),
         ["endurance", kills] => endurance(kills),
         ["fuzz"] => fuzz(FUZZ_SECONDS),
@@ -71,7 +71,7 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// What the default build has, and MNIST.
+/// Features of the default build and MNIST.
 const ALL: &str = "--features=mnist";
 
 fn check() -> anyhow::Result<()> {
@@ -80,39 +80,39 @@ fn check() -> anyhow::Result<()> {
     modules::check()?;
     cargo(&["fmt", "--all", "--check"], &[])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--release", ALL, "--", "-D", "warnings"], &[])?;
-    // The command without the Hub and without MNIST.
+    // The command without the Hub and MNIST.
     cargo(&["clippy", "--release", "--no-default-features", "--", "-D", "warnings"], &[])?;
     let deny = ("RUSTDOCFLAGS", "-D warnings");
     cargo(&["doc", "--workspace", "--no-deps", "--release", ALL], &[deny])?;
     test()?;
-    memory()?;
+    valgrind()?;
     fuzz(FUZZ_SECONDS)
 }
 
-/// The kernels' tests on small shapes under Valgrind: no value is read before it is written, or outside its memory.
-/// Valgrind shows programs a processor with AVX2 and without AVX-512.
-fn memory() -> anyhow::Result<()> {
+/// Runs the kernels' tests on small shapes under Valgrind, which detects reads of uninitialized or foreign memory.
+/// Under Valgrind, programs see a processor with AVX2 and without AVX-512.
+fn valgrind() -> anyhow::Result<()> {
     if !Command::new("valgrind").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        eprintln!("» memory: there is no valgrind on this machine; left out");
+        eprintln!("» memory: skipped, because valgrind is not installed");
         return Ok(());
     }
     let runner = "target.'cfg(unix)'.runner = ['valgrind', '--quiet', '--error-exitcode=9']";
     let tests = ["test", "--release", "-p", "equimod-core", "--lib", "--config", runner, "kernels::"];
-    // Nothing is looked at there that smaller tests do not look at.
+    // The larger tests run the same code.
     let large = ["--skip", "any_number_of_threads", "--skip", "shapes_of_a_resnet"];
     cargo(&[&tests[..], &["--", "--test-threads", "1"], &large].concat(), &[])
 }
 
-/// Kills runs more often than the tests do.
+/// Runs the endurance test with more kills than the default.
 fn endurance(kills: &str) -> anyhow::Result<()> {
     let test = ["test", "--release", "-p", "equimod", "--test", "endurance", "killed_again", "--", "--nocapture"];
     cargo(&test, &[("EQUIMOD_KILLS", kills)])
 }
 
-/// Seconds for each fuzz target, if nothing else is said.
+/// Default time for each fuzz target, in seconds.
 const FUZZ_SECONDS: u64 = 10;
 
-/// Runs every fuzz target for some seconds, from whole inputs. Coverage without a sanitizer: the stable compiler does.
+/// Runs every fuzz target, starting from valid inputs. Coverage comes without a sanitizer, which needs nightly Rust.
 fn fuzz(seconds: u64) -> anyhow::Result<()> {
     if !Command::new(env!("CARGO")).args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success()) {
         cargo(&["install", "cargo-fuzz", "--locked", "--version", "0.13.2"], &[])?;
@@ -133,8 +133,8 @@ fn fuzz_all(folder: &str, seconds: u64) -> anyhow::Result<()> {
         let run = ["fuzz", "run", "--sanitizer", "none"];
         let output = Command::new(env!("CARGO")).args(run).args(folder).arg(target).args(flags).output()?;
         if !output.status.success() {
-            let told = String::from_utf8_lossy(&output.stderr);
-            let end: Vec<&str> = told.lines().rev().take(60).collect();
+            let log = String::from_utf8_lossy(&output.stderr);
+            let end: Vec<&str> = log.lines().rev().take(60).collect();
             bail!("fuzz target {target} failed:\n{}", end.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
     }
@@ -150,7 +150,7 @@ fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()>
     let start = Instant::now();
     let mut command = Command::new(env!("CARGO"));
     command.args(arguments).envs(environment.iter().copied());
-    let status = command.status().with_context(|| format!("cargo {} cannot be started", arguments[0]))?;
+    let status = command.status().with_context(|| format!("cannot start cargo {}", arguments[0]))?;
     if !status.success() {
         bail!("cargo {} failed", arguments.join(" "));
     }
@@ -158,9 +158,9 @@ fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Licences of everything that is built for this platform, and crates in several versions.
+/// Checks the licenses of everything that is built for this platform, and duplicate crates.
 fn dependencies() -> anyhow::Result<()> {
-    eprintln!("» licences and duplicates");
+    eprintln!("» licenses and duplicates");
     let mut command = Command::new(env!("CARGO"));
     command.args([
         "tree",
@@ -174,7 +174,7 @@ fn dependencies() -> anyhow::Result<()> {
         "--format",
         "{p}|{l}",
     ]);
-    let output = command.output().context("cargo tree cannot be started")?;
+    let output = command.output().context("cannot start cargo tree")?;
     if !output.status.success() {
         bail!("cargo tree failed: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -182,14 +182,14 @@ fn dependencies() -> anyhow::Result<()> {
     let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut problems = BTreeSet::new();
     for line in listed.lines() {
-        let Some((package, licence)) = line.split_once('|') else { continue };
+        let Some((package, license)) = line.split_once('|') else { continue };
         let mut words = package.split_whitespace();
         let (Some(name), Some(version)) = (words.next(), words.next()) else { continue };
         versions.entry(name).or_default().insert(version);
-        let licence = licence.trim_end_matches(" (*)");
-        let excepted = EXCEPTIONS.iter().any(|(known, theirs, _)| *known == name && *theirs == licence);
-        if !excepted && !is_allowed(licence) {
-            problems.insert(format!("{name} {version} has the licence {licence:?}, which is not on the list"));
+        let license = license.trim_end_matches(" (*)");
+        let excepted = EXCEPTIONS.iter().any(|(known, theirs, _)| *known == name && *theirs == license);
+        if !excepted && !is_allowed(license) {
+            problems.insert(format!("{name} {version} has the license {license:?}, which is not on the list"));
         }
     }
     for (name, versions) in versions.iter().filter(|(_, versions)| versions.len() > 1) {
@@ -204,11 +204,11 @@ fn dependencies() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether one alternative of an expression such as `(MIT OR Apache-2.0) AND ISC` is made of allowed licences.
+/// Whether one alternative of an expression such as `(MIT OR Apache-2.0) AND ISC` uses only accepted licenses.
 fn is_allowed(expression: &str) -> bool {
     let plain = expression.replace('/', " OR ").replace(['(', ')'], " ");
-    // Without brackets, each AND part must have one allowed alternative: true of every expression in use.
-    plain.split(" AND ").all(|part| part.split(" OR ").any(|one| LICENCES.contains(&one.trim())))
+    // Without parentheses, each AND part needs one accepted alternative, which is right for every expression in use.
+    plain.split(" AND ").all(|part| part.split(" OR ").any(|one| LICENSES.contains(&one.trim())))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Archives and unpacked files of CIFAR-10 and CIFAR-100, and of STL-10's labels.
+//! Archives and unpacked files of CIFAR-10 and CIFAR-100, and labels of STL-10.
 #![no_main]
 
 use std::cell::LazyCell;
 
 use equimod_data::{CifarDataset, Split, Stl10Dataset, Stl10Split};
-use equimod_data_fuzz::{Folder, look};
+use equimod_data_fuzz::{Folder, exercise};
 
 thread_local! {
     static FOLDER: LazyCell<Folder> = const { LazyCell::new(Folder::new) };
@@ -18,11 +18,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         }
         for path in [archive.as_path(), folder.path()] {
             if let Ok(cifar) = CifarDataset::open(path, Split::Test) {
-                look(&cifar);
+                exercise(&cifar);
             }
         }
         if let Ok(stl) = Stl10Dataset::open(folder.path(), Stl10Split::Test) {
-            look(&stl);
+            exercise(&stl);
         }
     });
 });

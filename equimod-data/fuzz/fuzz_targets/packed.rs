@@ -4,7 +4,7 @@
 use std::cell::LazyCell;
 
 use equimod_data::PackedDataset;
-use equimod_data_fuzz::{Folder, look};
+use equimod_data_fuzz::{Folder, exercise};
 
 thread_local! {
     static FOLDER: LazyCell<Folder> = const { LazyCell::new(Folder::new) };
@@ -13,7 +13,7 @@ thread_local! {
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     FOLDER.with(|folder| {
         if let Ok(packed) = PackedDataset::open(&folder.write("x.equimod", bytes)) {
-            look(&packed);
+            exercise(&packed);
             let _ = packed.verify();
         }
     });

@@ -2,11 +2,11 @@
 #![no_main]
 
 use equimod_data::ParquetDataset;
-use equimod_data_fuzz::look;
+use equimod_data_fuzz::exercise;
 
-// Panics inside the parquet crate are errors of ours; one that gets out still ends the run.
+// Panics inside the parquet crate become errors; one that escapes still ends the run.
 libfuzzer_sys::fuzz_target!(init: drop(std::panic::take_hook()), |bytes: &[u8]| {
     if let Ok(table) = ParquetDataset::from_bytes("fuzz", bytes::Bytes::copy_from_slice(bytes), None) {
-        look(&table);
+        exercise(&table);
     }
 });

@@ -1,13 +1,13 @@
-//! Policies as data, and parameters that were written down.
+//! Policies and recorded parameters, deserialized from JSON.
 #![no_main]
 
 use equimod_data::{Image, LayoutConfig, ParamLayout, Policy, Size, ViewParams, clean_view, view_rng};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let size = Size { height: 5, width: 7 };
-    let image = Image::new(size, (0..size.area() * 3).map(|k| k as u8).collect()).expect("a picture");
-    let Ok((policy, written)) = serde_json::from_slice::<(Policy, ViewParams)>(bytes) else { return };
-    // What passes the check must do whatever it says; large views would only be slow.
+    let image = Image::new(size, (0..size.area() * 3).map(|k| k as u8).collect()).expect("an image");
+    let Ok((policy, recorded)) = serde_json::from_slice::<(Policy, ViewParams)>(bytes) else { return };
+    // A policy that passes the check must not fail; large views would only be slow.
     if policy.check().is_err() || policy.clean.resize.max(policy.clean.crop) > 64 {
         return;
     }
@@ -18,7 +18,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = clean_view(&image, &policy.clean);
     for view in &policy.views {
         let params = view.sample(size, &mut view_rng(0, 0, 0, 0));
-        for params in [&params, &written] {
+        for params in [&params, &recorded] {
             let _ = (view.apply(&image, params), view.describe(params));
         }
     }

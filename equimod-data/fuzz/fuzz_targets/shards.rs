@@ -1,11 +1,11 @@
-//! Tar shards, as they are indexed and then read.
+//! Tar shards, indexed and then read.
 #![no_main]
 
 use std::cell::LazyCell;
 
 use equimod_data::ShardsDataset;
 use equimod_data::dataset::{IndexConfig, index_shards};
-use equimod_data_fuzz::{Folder, look};
+use equimod_data_fuzz::{Folder, exercise};
 
 thread_local! {
     static FOLDER: LazyCell<Folder> = const { LazyCell::new(Folder::new) };
@@ -16,7 +16,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let path = folder.write("x.tar", bytes);
         for dotted_keys in [false, true] {
             if index_shards(&path, &IndexConfig { dotted_keys, ..Default::default() }, &mut |_| {}).is_ok() {
-                look(&ShardsDataset::open(&path).expect("what was just indexed"));
+                exercise(&ShardsDataset::open(&path).expect("a shard that was just indexed"));
             }
         }
     });

@@ -4,7 +4,7 @@
 use std::cell::LazyCell;
 
 use equimod_data::ShardsDataset;
-use equimod_data_fuzz::{Folder, look};
+use equimod_data_fuzz::{Folder, exercise};
 
 thread_local! {
     static FOLDER: LazyCell<Folder> = const { LazyCell::new(Folder::new) };
@@ -15,7 +15,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let path = folder.write("x.tar", &[0; 4096]);
         folder.write("x.tar.index.json", bytes);
         if let Ok(shards) = ShardsDataset::open(&path) {
-            look(&shards);
+            exercise(&shards);
         }
     });
 });
