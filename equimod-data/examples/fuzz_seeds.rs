@@ -70,7 +70,7 @@ fn pictures() -> Done {
         if !name.ends_with("expected.png") {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes)?;
-            keep("picture", &name, &bytes)?;
+            keep("image", &name, &bytes)?;
         }
     }
     Ok(())

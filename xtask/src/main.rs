@@ -121,7 +121,7 @@ fn fuzz(seconds: u64) -> anyhow::Result<()> {
     ["equimod-core/fuzz", "equimod-data/fuzz"].into_iter().try_for_each(|folder| fuzz_all(folder, seconds))
 }
 
-/// Every target in a folder of them.
+/// Runs every target in a folder of fuzz targets.
 fn fuzz_all(folder: &str, seconds: u64) -> anyhow::Result<()> {
     let folder = ["--fuzz-dir", folder];
     cargo(&[&["fuzz", "build", "--sanitizer", "none"], &folder[..]].concat(), &[])?;
