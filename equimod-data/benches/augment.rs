@@ -4,9 +4,7 @@
 use divan::{Bencher, black_box};
 use equimod_data::blur::gaussian_blur;
 use equimod_data::resample::{Filter, resize, resize_part};
-use equimod_data::{
-    CleanView, Image, LayoutConfig, ParamLayout, Policy, Rectangle, Size, clean_view, colour, view_rng,
-};
+use equimod_data::{CleanView, Image, LayoutConfig, ParamLayout, Policy, Rectangle, Size, clean_view, color, view_rng};
 
 fn main() {
     divan::main();
@@ -30,27 +28,27 @@ fn in_place(bencher: Bencher, side: usize, change: impl Fn(&mut Image) + Sync) {
 
 #[divan::bench(args = SIDES)]
 fn brightness(bencher: Bencher, side: usize) {
-    in_place(bencher, side, |image| colour::brightness(image, 1.3));
+    in_place(bencher, side, |image| color::brightness(image, 1.3));
 }
 
 #[divan::bench(args = SIDES)]
 fn contrast(bencher: Bencher, side: usize) {
-    in_place(bencher, side, |image| colour::contrast(image, 1.3));
+    in_place(bencher, side, |image| color::contrast(image, 1.3));
 }
 
 #[divan::bench(args = SIDES)]
 fn saturation(bencher: Bencher, side: usize) {
-    in_place(bencher, side, |image| colour::saturation(image, 1.3));
+    in_place(bencher, side, |image| color::saturation(image, 1.3));
 }
 
 #[divan::bench(args = SIDES)]
 fn hue(bencher: Bencher, side: usize) {
-    in_place(bencher, side, |image| colour::hue(image, 0.07));
+    in_place(bencher, side, |image| color::hue(image, 0.07));
 }
 
 #[divan::bench(args = SIDES)]
 fn grayscale(bencher: Bencher, side: usize) {
-    in_place(bencher, side, colour::grayscale);
+    in_place(bencher, side, color::grayscale);
 }
 
 #[divan::bench(args = [(32, 3, 1.0), (224, 23, 0.5), (224, 23, 1.0), (224, 23, 2.0)])]

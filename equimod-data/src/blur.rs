@@ -1,15 +1,16 @@
-//! torchvision's Gaussian blur on 8-bit pixels: weights and sums in f32, halves rounded to even.
+//! torchvision's Gaussian blur on 8-bit pixels: weights and sums in f32, ties rounded to even.
 //!
-//! The reference convolves with the outer product of the weights; here the two passes are separate, so that a value
-//! whose exact result lies within rounding of a half may come out one step off (the golden files allow 0.1 % of them).
+//! The reference convolves with the outer product of the weights. Here the two passes are separate, so that a value
+//! whose exact result is close to a tie may differ by one level (the golden files allow 0.1 % of them).
 
 use crate::image::{Image, Size};
-use crate::simd::vectorised;
+use crate::simd::vectorized;
 
-/// Weights below this share of the sum cannot move a value by more than 255 times as much: they are left out.
+/// Weights below this share of the sum are left out: they cannot change a value by more than 255 times this much.
 const NEGLIGIBLE: f32 = 1e-9;
 
-/// The `kernel` weights of a Gaussian with deviation `sigma` pixels: `exp(−½(x/σ)²)` at x = −k/2 … k/2 over their sum.
+/// The `kernel` weights of a Gaussian with standard deviation `sigma` in pixels: `exp(−½(x/σ)²)` at x = −k/2 … k/2,
+/// divided by their sum.
 pub fn weights(kernel: usize, sigma: f32) -> Vec<f32> {
     let half = (kernel / 2) as f32;
     let density = |x: usize| (-0.5 * ((x as f32 - half) / sigma).powi(2)).exp();
@@ -18,8 +19,10 @@ pub fn weights(kernel: usize, sigma: f32) -> Vec<f32> {
     densities.into_iter().map(|d| d / sum).collect()
 }
 
-/// Blurs a picture with a square kernel of odd side `kernel` and deviation `sigma` pixels (not above 0: not at all); edges
-/// are reflected without repeating the outermost pixel.
+/// Blurs an image with a square kernel with the odd side `kernel` and the standard deviation `sigma` in pixels.
+///
+/// Edges are reflected without repeating the outermost pixel. If `sigma` is not positive, the image is returned
+/// unchanged.
 pub fn gaussian_blur(image: &Image, kernel: usize, sigma: f32) -> Image {
     if sigma.is_nan() || sigma <= 0.0 {
         return image.clone();
@@ -34,16 +37,17 @@ pub fn gaussian_blur(image: &Image, kernel: usize, sigma: f32) -> Image {
     let Size { height, width } = image.size();
     let row = width * 3;
     let mut out = vec![0; image.pixels().len()];
-    // Lines blurred along their length, each made once: line y of the picture is kept at y modulo their number.
+    // Ring buffer of horizontally blurred rows, each computed once: row y of the image is at y modulo the buffer's
+    // length.
     let mut lines = vec![0f32; weights.len() * row];
     let mut padded = vec![0f32; row + 6 * half];
     let mut blurred = 0;
     for (y, out) in out.chunks_exact_mut(row).enumerate() {
         while blurred < height.min(y + half + 1) {
             pad(&image.pixels()[blurred * row..][..row], half, &mut padded);
-            let place = blurred % weights.len();
-            let line = &mut lines[place * row..][..row];
-            vectorised(
+            let slot = blurred % weights.len();
+            let line = &mut lines[slot * row..][..row];
+            vectorized(
                 #[inline(always)]
                 || along(&padded, weights, line),
             );
@@ -51,7 +55,7 @@ pub fn gaussian_blur(image: &Image, kernel: usize, sigma: f32) -> Image {
         }
         let reach = (0..weights.len()).map(|k| reflect((y + k) as isize - half as isize, height));
         let sources: Vec<usize> = reach.map(|source| source % weights.len() * row).collect();
-        vectorised(
+        vectorized(
             #[inline(always)]
             || across(&lines, &sources, weights, out),
         );
@@ -59,14 +63,14 @@ pub fn gaussian_blur(image: &Image, kernel: usize, sigma: f32) -> Image {
     Image::made(image.size(), out)
 }
 
-/// An index beyond the ends, mirrored at the outermost pixel as often as needed.
+/// Index of the source pixel for `index`, reflected at the outermost pixels as often as needed.
 fn reflect(index: isize, length: usize) -> usize {
     let period = (2 * (length as isize - 1)).max(1);
     let index = index.rem_euclid(period);
     index.min(period - index) as usize
 }
 
-/// A line as f32 with `half` mirrored pixels at either end.
+/// A row in f32 with `half` reflected pixels at both ends.
 fn pad(line: &[u8], half: usize, padded: &mut [f32]) {
     let width = line.len() / 3;
     for (value, &byte) in padded[3 * half..].iter_mut().zip(line) {
@@ -84,10 +88,10 @@ fn pad(line: &[u8], half: usize, padded: &mut [f32]) {
     }
 }
 
-/// Values that are summed at a time.
+/// Number of values that are summed at a time.
 const BLOCK: usize = 64;
 
-/// `out[i] = Σ_k w_k · padded[i + 3k]`
+/// Horizontal pass: `out[i] = Σ_k w_k · padded[i + 3k]`.
 #[inline(always)]
 fn along(padded: &[f32], weights: &[f32], out: &mut [f32]) {
     for (block, out) in out.chunks_mut(BLOCK).enumerate() {
@@ -103,7 +107,7 @@ fn along(padded: &[f32], weights: &[f32], out: &mut [f32]) {
     }
 }
 
-/// `out[i] = round(Σ_k w_k · lines[sources_k + i])`
+/// Vertical pass: `out[i] = round(Σ_k w_k · lines[sources_k + i])`.
 #[inline(always)]
 fn across(lines: &[f32], sources: &[usize], weights: &[f32], out: &mut [u8]) {
     for (block, out) in out.chunks_mut(BLOCK).enumerate() {
@@ -126,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn edges_are_mirrored_however_small_the_picture() {
+    fn edges_are_reflected_for_images_of_any_size() {
         assert_eq!([-3, -2, -1, 0, 1, 2, 3, 4, 5].map(|i| reflect(i, 3)), [1, 2, 1, 0, 1, 2, 1, 0, 1]);
         assert_eq!([-2, 0, 2].map(|i| reflect(i, 1)), [0, 0, 0]);
         for (height, width) in [(1, 1), (2, 3), (5, 1), (7, 40)] {
@@ -136,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_spreads_as_the_weights_say() {
+    fn a_point_spreads_in_proportion_to_the_weights() {
         let mut pixels = vec![0; 9 * 9 * 3];
         pixels[(4 * 9 + 4) * 3] = 255;
         let blurred = gaussian_blur(&Image::made(Size::square(9), pixels), 5, 1.0);

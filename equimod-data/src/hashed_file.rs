@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Files that appear complete or not at all.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
@@ -9,8 +9,8 @@ use tempfile::NamedTempFile;
 
 use crate::{Error, Result};
 
-/// A file in the making, beside its place: it counts and hashes what is written, and is renamed into place at the end.
-/// Dropped before that, it leaves nothing behind.
+/// A file that is written under a temporary name in the same folder, counted and hashed, and renamed into place at the
+/// end. If it is dropped before that, it leaves nothing behind.
 pub(crate) struct HashedFile {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
@@ -19,7 +19,7 @@ pub(crate) struct HashedFile {
 }
 
 impl HashedFile {
-    /// Begins a file that is to be at `path`.
+    /// Starts a file that will be at `path`.
     pub fn create(path: &Path) -> Result<Self> {
         let file = NamedTempFile::new_in(folder(path)).map_err(|e| Error::write(path, e))?;
         Ok(Self { path: path.into(), file: BufWriter::new(file), hash: Sha256::new(), written: 0 })
@@ -31,7 +31,7 @@ impl HashedFile {
         self.file.write_all(bytes).map_err(|e| Error::write(&self.path, e))
     }
 
-    /// Bytes so far.
+    /// Number of bytes so far.
     pub fn written(&self) -> u64 {
         self.written
     }
@@ -41,7 +41,7 @@ impl HashedFile {
         self.hash.clone().finalize().into()
     }
 
-    /// Puts the file in its place: synced, renamed, the folder synced.
+    /// Syncs the file, renames it into place, and syncs the folder.
     pub fn commit(self) -> Result<()> {
         let Self { path, file, .. } = self;
         let finish = || -> io::Result<()> {
@@ -50,7 +50,7 @@ impl HashedFile {
             #[cfg(unix)]
             {
                 use std::os::unix::fs::PermissionsExt;
-                // A temporary file is private; what takes its name is as open as any new file.
+                // Temporary files are private; the final file gets the usual permissions.
                 fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644))?;
             }
             file.persist(&path).map_err(|e| e.error)?;

@@ -16,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! - [`image`], [`resample`], [`colour`], [`blur`], [`rotate`]: pictures and operations on them, bit for bit Pillow's
+//! - [`image`], [`resample`], [`color`], [`blur`], [`rotate`]: pictures and operations on them, bit for bit Pillow's
 //! - [`augment`], [`policy`], [`encoding`]: what is sampled, applied and written into parameter vectors
 //! - [`dataset`]: sources; [`sampler`], [`loader`]: which picture is when, and batches of them
 //!
@@ -24,7 +24,7 @@
 
 pub mod augment;
 pub mod blur;
-pub mod colour;
+pub mod color;
 pub mod dataset;
 mod decode;
 pub mod encoding;

@@ -1,7 +1,7 @@
-//! Batches from several threads, in order, a bounded number ahead.
+//! Batches in order, made by several threads a bounded number ahead.
 //!
-//! Batch k of epoch e depends on (seed, e, k) alone: the threads decide when a piece of a batch is made, never what is
-//! in it.
+//! Batch k of epoch e depends only on (seed, e, k): threads determine when a piece of a batch is made, but not its
+//! content.
 
 mod pieces;
 mod queue;
@@ -27,42 +27,43 @@ use pieces::join;
 use queue::{Queue, Task};
 use skipped::SkippedList;
 
-/// Pictures that a thread takes at a time.
+/// Number of images that a thread processes at a time.
 const PIECE: usize = 16;
 
-/// What batches hold and how they are made.
+/// Settings of a loader.
 #[derive(Clone, Debug)]
 pub struct LoaderConfig {
-    /// Decides order and augmentations.
+    /// Seed of order and augmentations.
     pub seed: u64,
-    /// Pictures in a global batch.
+    /// Images per global batch.
     pub batch: usize,
-    /// Whether batches hold the clean pictures.
+    /// Whether batches include the original (un-augmented) images.
     pub clean: bool,
-    /// Whether batches hold the parameter vectors of views.
+    /// Whether batches include the parameter vectors of views.
     pub params: bool,
-    /// The layout of the vectors from each of the first two views to the other, if batches hold them: pairwise.
+    /// Layout of the pairwise vectors between the first two views; `None` if batches do not include them.
     pub pairs: Option<ParamLayout>,
-    /// One more view that batches hold, apart from the others and without parameters.
+    /// Policy of one additional view, separate from the others and without parameters.
     pub small: Option<ViewPolicy>,
-    /// Threads that decode and augment; they change nothing but the time.
+    /// Number of threads that decode and augment; it does not affect results.
     pub threads: usize,
-    /// Batches made ahead.
+    /// Number of batches made ahead.
     pub prefetch: usize,
-    /// Whether an epoch ends with a smaller batch of what is left over.
+    /// Whether an epoch ends with a smaller batch of the remaining images.
     pub keep_remainder: bool,
-    /// Which process this is, from 0, and how many there are.
+    /// Rank of this process, from 0, and number of processes.
     pub process: (usize, usize),
-    /// Pictures of the global batch that share one draw of the augmentations, if they do (method, section 9: CARE).
+    /// Number of consecutive images of the global batch that share one draw of the augmentations (CARE); `None` for one
+    /// draw per image.
     pub shared_by: Option<usize>,
-    /// Samples within which the order is random, if not all.
+    /// Number of samples within which the order is random; `None` for all.
     pub window: Option<usize>,
-    /// Share of the data set that may fail to decode before it is an error.
+    /// Largest share of the data set that may fail to decode.
     pub skip_share: f64,
 }
 
 impl Default for LoaderConfig {
-    /// Batches of one picture by one thread; remainders dropped, one process, every picture with its own draw.
+    /// Batches of one image, made by one thread; remainders are dropped, one process, one draw per image.
     fn default() -> Self {
         Self {
             seed: 0,
@@ -104,16 +105,20 @@ struct Source {
     orders: Mutex<VecDeque<(u64, Arc<Vec<usize>>)>>,
 }
 
-/// Epochs whose order is kept: threads work on two where one ends.
-const KEPT_ORDERS: usize = 2;
+/// Number of epochs whose order is cached; threads work on two at the end of an epoch.
+const CACHED_ORDERS: usize = 2;
 
 impl Loader {
-    /// A loader over `dataset`, which must fill at least one batch.
+    /// Creates a loader over `dataset`.
+    ///
+    /// # Errors
+    ///
+    /// If the policy or the settings are not valid, or the data set does not fill one batch.
     pub fn new(dataset: Arc<dyn Dataset>, policy: Policy, layout: ParamLayout, config: &LoaderConfig) -> Result<Self> {
         policy.check()?;
         let (rank, ranks) = config.process;
         if rank >= ranks {
-            return Err(Error::Config(format!("process {rank} of {ranks} cannot be; processes count from 0")));
+            return Err(Error::Config(format!("there is no process {rank} of {ranks}; ranks start at 0")));
         }
         let sampler = Sampler {
             seed: config.seed,
@@ -126,7 +131,7 @@ impl Loader {
         };
         if sampler.batches() == 0 {
             let text =
-                format!("its {} pictures do not fill a batch of {}; use a smaller batch", dataset.len(), config.batch);
+                format!("its {} images do not fill a batch of {}; use a smaller batch", dataset.len(), config.batch);
             return Err(Error::data_set(dataset.name(), text));
         }
         let skipped = SkippedList::new(dataset.as_ref(), config.skip_share)?;
@@ -138,17 +143,21 @@ impl Loader {
         Ok(Self { shared, threads: config.threads.max(1), prefetch: config.prefetch.max(1) })
     }
 
-    /// The images that batches are made of.
+    /// Data set of the images.
     pub fn dataset(&self) -> &dyn Dataset {
         self.shared.dataset.as_ref()
     }
 
-    /// Batches in an epoch.
+    /// Number of batches per epoch.
     pub fn batches(&self) -> usize {
         self.shared.sampler.batches()
     }
 
-    /// Makes batch `index` of epoch `epoch` in this thread.
+    /// Makes batch `index` of epoch `epoch` in the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such batch, or too many images do not decode.
     pub fn batch(&self, epoch: u64, index: usize) -> Result<Batch> {
         if index >= self.batches() {
             let text = format!("an epoch has {} batches, there is no batch {index}", self.batches());
@@ -157,7 +166,11 @@ impl Loader {
         self.shared.piece(epoch, index, self.shared.sampler.share(index), None)
     }
 
-    /// Batches from batch `first` on, counted over all epochs from 0; without end.
+    /// Starts the threads, and returns batches from batch `first` on, counted over all epochs from 0, without an end.
+    ///
+    /// # Errors
+    ///
+    /// If a thread cannot be started.
     pub fn start(&self, first: u64) -> Result<Batches> {
         let queue = Arc::new(Queue::new(first, self.prefetch as u64));
         let mut batches = Batches { queue, workers: Vec::new(), next: first, waited: Duration::ZERO, spare: None };
@@ -165,26 +178,26 @@ impl Loader {
             let (queue, source) = (batches.queue.clone(), self.shared.clone());
             let thread = std::thread::Builder::new().name(format!("loader-{number}"));
             let worker = thread.spawn(move || work(&queue, &source));
-            batches.workers.push(worker.map_err(|e| Error::Config(format!("a loader thread cannot be started: {e}")))?);
+            batches.workers.push(worker.map_err(|e| Error::Config(format!("cannot start a loader thread: {e}")))?);
         }
         Ok(batches)
     }
 }
 
 impl Source {
-    /// The order of an epoch, made once.
+    /// Order of an epoch, computed once.
     fn order(&self, epoch: u64) -> Arc<Vec<usize>> {
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, order)) = orders.iter().find(|(known, _)| *known == epoch) {
             return order.clone();
         }
         let order = Arc::new(self.sampler.order(epoch));
-        orders.truncate(KEPT_ORDERS - 1);
+        orders.truncate(CACHED_ORDERS - 1);
         orders.push_front((epoch, order.clone()));
         order
     }
 
-    /// The part `range` of the epoch's order, which lies in batch `index`.
+    /// Makes the piece of batch `index` at `range` in the order of the epoch.
     fn piece(&self, epoch: u64, index: usize, range: Range<usize>, spare: Option<Batch>) -> Result<Batch> {
         let _piece = tracing::trace_span!("make a piece of a batch", epoch, batch = index).entered();
         let order = self.order(epoch);
@@ -210,8 +223,8 @@ impl Source {
                 pixels.push(&view.apply(&image, params))?;
             }
             if let Some(layout) = &self.pairs {
-                for (ways, out) in [(0, 1), (1, 0)].into_iter().zip(&mut batch.pairs) {
-                    layout.encode_pair(&self.policy, &drawn, image.size(), ways, out);
+                for (direction, out) in [(0, 1), (1, 0)].into_iter().zip(&mut batch.pairs) {
+                    layout.encode_pair(&self.policy, &drawn, image.size(), direction, out);
                 }
             }
             if let (Some(view), Some(pixels)) = (&self.small, &mut batch.small) {
@@ -226,7 +239,7 @@ impl Source {
         Ok(batch)
     }
 
-    /// A batch with room for `capacity` pictures.
+    /// An empty batch with capacity for `capacity` images.
     fn empty(&self, capacity: usize) -> Batch {
         let pixels = |size: Size| Pixels::empty(size, capacity);
         let vectors = |layout: &ParamLayout, count: usize| {
@@ -247,7 +260,7 @@ impl Source {
         }
     }
 
-    /// What a view of the sample at `place` in the epoch's order is drawn from.
+    /// Generator of a view of the sample at `place` in the order of the epoch.
     fn rng(&self, epoch: u64, index: usize, place: usize, sample: usize, view: u64) -> Rng {
         let seed = self.sampler.seed;
         match self.shared_by {
@@ -259,7 +272,7 @@ impl Source {
         }
     }
 
-    /// The places of batch `index` that one thread takes at a time.
+    /// Ranges of batch `index` that are the units of work of a thread.
     fn pieces(&self, index: usize) -> Vec<Range<usize>> {
         let share = self.sampler.share(index);
         let end = share.end;
@@ -269,7 +282,7 @@ impl Source {
 }
 
 impl Source {
-    /// Tells the data set what this process wants of the batch with this number, counted over all epochs.
+    /// Lets the data set read ahead this process's share of a batch, counted over all epochs.
     fn read_ahead(&self, number: u64) {
         let batches = self.sampler.batches() as u64;
         let order = self.order(number / batches);
@@ -286,13 +299,13 @@ fn work(queue: &Queue, source: &Source) {
             source.read_ahead(batch + 1);
         }
         let make = || source.piece(epoch, index, source.pieces(index)[piece].clone(), queue.take_spare());
-        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
         let failed = || Err(Error::Config("a loader thread failed while making a batch".into()));
-        queue.put(Task { batch, piece }, made.unwrap_or_else(|_| failed()));
+        queue.put(Task { batch, piece }, result.unwrap_or_else(|_| failed()));
     }
 }
 
-/// Batches in order. Dropping it stops the threads.
+/// Batches in order. Dropping this stops the threads.
 pub struct Batches {
     queue: Arc<Queue>,
     workers: Vec<JoinHandle<()>>,
@@ -302,12 +315,12 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// How long batches were waited for since the last call.
+    /// Time spent waiting for batches since the last call.
     pub fn take_waited(&mut self) -> Duration {
         std::mem::take(&mut self.waited)
     }
 
-    /// Gives a batch back whose buffers the next one may use.
+    /// Returns a batch whose buffers can be reused.
     pub fn recycle(&mut self, batch: Batch) {
         self.spare = Some(batch);
     }
@@ -334,7 +347,7 @@ impl Drop for Batches {
     fn drop(&mut self) {
         self.queue.stop();
         for worker in self.workers.drain(..) {
-            // A thread that panicked has already reported through its batch.
+            // A thread that panicked has already reported an error in its batch.
             let _ = worker.join();
         }
     }

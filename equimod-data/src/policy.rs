@@ -10,7 +10,7 @@ use crate::augment::{
 };
 use crate::image::{Image, Size};
 use crate::random::Rng;
-use crate::resample::{Filter, resize_and_centre_crop};
+use crate::resample::{Filter, resize_and_center_crop};
 use crate::{Error, Result};
 
 /// What one view of one picture sampled: the parameters of each augmentation, in order.
@@ -114,7 +114,7 @@ pub fn clean_view(image: &Image, clean: &CleanView) -> Image {
     if clean.resize == clean.crop && image.size() == Size::square(clean.crop) {
         return image.clone();
     }
-    resize_and_centre_crop(image, clean.resize, clean.crop, clean.filter)
+    resize_and_center_crop(image, clean.resize, clean.crop, clean.filter)
 }
 
 /// How the views of a picture are made.

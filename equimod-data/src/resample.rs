@@ -1,5 +1,5 @@
-//! Pillow's antialiased resize on 8-bit pixels, bit for bit: two separable passes, horizontal first, weights in 22-bit
-//! fixed point, rounding to 8 bits after each pass.
+//! Pillow's antialiased resize on 8-bit pixels, bit for bit: two separable passes, horizontal first, with weights in
+//! 22-bit fixed point and rounding to 8 bits after each pass.
 
 use std::ops::Range;
 
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{Image, LONGEST_SIDE, Size};
 use crate::rectangle::Rectangle;
-use crate::simd::{truncated_within, vectorised, vectorised_widest};
+use crate::simd::{truncated_within, vectorized, vectorized_widest};
 
-/// Bits after the point of a weight.
+/// Fractional bits of a fixed-point weight.
 const PRECISION: u32 = 22;
 
-/// The interpolation filter.
+/// Interpolation filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Filter {
-    /// Triangle of support 1.
+    /// Bilinear: a triangle of support 1.
     Bilinear,
-    /// Keys' cubic with a = −0.5, support 2.
+    /// Bicubic: Keys' cubic with a = −0.5, of support 2.
     Bicubic,
 }
 
@@ -46,19 +46,19 @@ impl Filter {
     }
 }
 
-/// The weights of one line's output pixels.
+/// Resampling weights along one axis.
 struct Weights {
-    /// First input pixel and number of weights of each output pixel.
+    /// Index of the first input pixel and number of weights, for each output pixel.
     bounds: Vec<(usize, usize)>,
-    /// `longest` places for each output pixel.
+    /// Fixed-point weights, `longest` slots for each output pixel.
     values: Vec<i32>,
     longest: usize,
-    /// Whether the length stays, so that the pass is left out.
+    /// Whether the length does not change, so that the pass can be skipped.
     identity: bool,
 }
 
 impl Weights {
-    /// The weights of the output pixels `window`, of `outputs`.
+    /// Weights of the output pixels `window` out of `outputs`.
     fn new(inputs: usize, outputs: usize, window: Range<usize>, filter: Filter) -> Self {
         if inputs == outputs {
             let bounds = window.map(|x| (x, 1)).collect();
@@ -68,18 +68,18 @@ impl Weights {
         let filter_scale = scale.max(1.0);
         let support = filter.support() * filter_scale;
         let longest = support.ceil() as usize * 2 + 1;
-        let centres: Vec<f64> = window.map(|x| (x as f64 + 0.5) * scale).collect();
-        let bounds = centres.iter().map(|centre| {
-            let low = ((centre - support + 0.5).max(0.0)) as usize;
-            (low, ((centre + support + 0.5) as usize).min(inputs) - low)
+        let centers: Vec<f64> = window.map(|x| (x as f64 + 0.5) * scale).collect();
+        let bounds = centers.iter().map(|center| {
+            let low = ((center - support + 0.5).max(0.0)) as usize;
+            (low, ((center + support + 0.5) as usize).min(inputs) - low)
         });
         let bounds: Vec<(usize, usize)> = bounds.collect();
         let mut values = vec![0; longest * bounds.len()];
-        vectorised_widest(
+        vectorized_widest(
             #[inline(always)]
             || match filter {
-                Filter::Bilinear => fill(Filter::Bilinear, &centres, &bounds, filter_scale, &mut values),
-                Filter::Bicubic => fill(Filter::Bicubic, &centres, &bounds, filter_scale, &mut values),
+                Filter::Bilinear => fill(Filter::Bilinear, &centers, &bounds, filter_scale, &mut values),
+                Filter::Bicubic => fill(Filter::Bicubic, &centers, &bounds, filter_scale, &mut values),
             },
         );
         Self { bounds, values, longest, identity: false }
@@ -90,7 +90,7 @@ impl Weights {
         (low, &self.values[x * self.longest..][..count])
     }
 
-    /// First input pixel that is read, and the one after the last.
+    /// Range of the input pixels that are read: the first one, and the one after the last.
     fn reach(&self) -> (usize, usize) {
         let first = self.bounds.first().map_or(0, |b| b.0);
         (first, self.bounds.last().map_or(first, |b| b.0 + b.1))
@@ -101,31 +101,31 @@ impl Weights {
     }
 }
 
-/// Output pixels whose weights are made at a time.
-const TOGETHER: usize = 32;
+/// Number of output pixels whose weights are computed at a time.
+const GROUP: usize = 32;
 
-/// The weights of output pixels with the given centres, in fixed point; places beyond their number stay 0.
+/// Fixed-point weights of output pixels with the given centers; unused slots stay 0.
 #[inline(always)]
-fn fill(filter: Filter, centres: &[f64], bounds: &[(usize, usize)], filter_scale: f64, values: &mut [i32]) {
-    let longest = values.len() / centres.len().max(1);
-    let mut exact = vec![[0f64; TOGETHER]; longest];
-    let groups = centres.chunks(TOGETHER).zip(bounds.chunks(TOGETHER)).zip(values.chunks_mut(TOGETHER * longest));
-    for ((centres, bounds), values) in groups {
-        let (mut starts, mut counts) = ([0f64; TOGETHER], [0f64; TOGETHER]);
-        for (k, (centre, &(low, count))) in centres.iter().zip(bounds).enumerate() {
-            (starts[k], counts[k]) = (low as f64 - centre + 0.5, count as f64);
+fn fill(filter: Filter, centers: &[f64], bounds: &[(usize, usize)], filter_scale: f64, values: &mut [i32]) {
+    let longest = values.len() / centers.len().max(1);
+    let mut exact = vec![[0f64; GROUP]; longest];
+    let groups = centers.chunks(GROUP).zip(bounds.chunks(GROUP)).zip(values.chunks_mut(GROUP * longest));
+    for ((centers, bounds), values) in groups {
+        let (mut starts, mut counts) = ([0f64; GROUP], [0f64; GROUP]);
+        for (k, (center, &(low, count))) in centers.iter().zip(bounds).enumerate() {
+            (starts[k], counts[k]) = (low as f64 - center + 0.5, count as f64);
         }
-        let mut sums = [0f64; TOGETHER];
+        let mut sums = [0f64; GROUP];
         for (tap, exact) in exact.iter_mut().enumerate() {
-            for k in 0..TOGETHER {
+            for k in 0..GROUP {
                 let weight = filter.value((starts[k] + tap as f64) * (1.0 / filter_scale));
                 exact[k] = if (tap as f64) < counts[k] { weight } else { 0.0 };
                 sums[k] += exact[k];
             }
         }
         for (tap, exact) in exact.iter().enumerate() {
-            let mut fixed = [0i32; TOGETHER];
-            for k in 0..TOGETHER {
+            let mut fixed = [0i32; GROUP];
+            for k in 0..GROUP {
                 let scaled = exact[k] / sums[k] * f64::from(1 << PRECISION);
                 fixed[k] = truncated_within(scaled + if scaled < 0.0 { -0.5 } else { 0.5 }, -LARGEST, LARGEST);
             }
@@ -136,7 +136,7 @@ fn fill(filter: Filter, centres: &[f64], bounds: &[(usize, usize)], filter_scale
     }
 }
 
-/// No weight in fixed point is larger.
+/// Bound of the magnitude of fixed-point weights.
 const LARGEST: i32 = 1 << 30;
 
 fn round(sum: i32) -> u8 {
@@ -145,22 +145,22 @@ fn round(sum: i32) -> u8 {
 
 const HALF: i32 = 1 << (PRECISION - 1);
 
-/// Resizes a picture; a pass whose length does not change is left out. A side of 0 counts as 1.
+/// Resizes an image; a pass that does not change the length is skipped. A side of 0 counts as 1.
 pub fn resize(image: &Image, size: Size, filter: Filter) -> Image {
     resize_part(image, Rectangle::whole(image.size()), size, filter)
 }
 
-/// Cuts `part`, as far as it lies inside, out of a picture and resizes it: torchvision's `resized_crop`.
+/// Crops the rectangle `part`, clipped to the image, and resizes it: torchvision's `resized_crop`.
 pub fn resize_part(image: &Image, part: Rectangle, size: Size, filter: Filter) -> Image {
     let size = Size { height: size.height.max(1), width: size.width.max(1) };
     resize_window(image, part.within(image.size()), size, Rectangle::whole(size), filter)
 }
 
-/// Of `part` resized to `size`, the rectangle `window`: what resizing and then cropping gives, without the rest.
+/// The rectangle `window` of `part` resized to `size`: equal to resizing and cropping, without computing the rest.
 fn resize_window(image: &Image, part: Rectangle, size: Size, window: Rectangle, filter: Filter) -> Image {
     let columns = Weights::new(part.width, size.width, window.left..window.left + window.width, filter);
     let rows = Weights::new(part.height, size.height, window.top..window.top + window.height, filter);
-    // Only the lines that the second pass reads.
+    // Only the rows that the second pass reads.
     let (first, last) = rows.reach();
     let mut lines = vec![0; (last - first) * window.width * 3];
     let source = image.pixels().chunks_exact(image.size().width * 3).skip(part.top + first);
@@ -171,7 +171,7 @@ fn resize_window(image: &Image, part: Rectangle, size: Size, window: Rectangle, 
         rows.for_each(|(line, out)| out.copy_from_slice(&line[low..low + out.len()]));
     } else {
         let spread = Spread::new(&columns);
-        vectorised(
+        vectorized(
             #[inline(always)]
             || horizontal(source.clone(), &columns, &spread, &mut lines),
         );
@@ -180,20 +180,20 @@ fn resize_window(image: &Image, part: Rectangle, size: Size, window: Rectangle, 
         return Image::made(window.size(), lines);
     }
     let mut pixels = vec![0; window.size().area() * 3];
-    vectorised(
+    vectorized(
         #[inline(always)]
         || vertical(&lines, first, &rows, &mut pixels, window.width * 3),
     );
     Image::made(window.size(), pixels)
 }
 
-/// Pixels whose three channels fill a vector of [`LANES`] but for one.
+/// Number of pixels whose three channels fill a vector of [`LANES`], except for one lane.
 const TAPS: usize = 5;
 const LANES: usize = 16;
 
-/// The weights of the first pass, each three times, for vectors of five pixels.
+/// Weights of the first pass, each repeated three times, in vectors of five pixels.
 struct Spread {
-    /// Vectors of each output pixel.
+    /// Number of vectors for each output pixel.
     vectors: usize,
     values: Vec<[i32; LANES]>,
 }
@@ -211,20 +211,20 @@ impl Spread {
     }
 }
 
-/// The first pass: lines of the picture into lines as long as the window.
+/// First pass: rows of the image to rows of the window's width.
 #[inline(always)]
 fn horizontal<'a>(source: impl Iterator<Item = &'a [u8]>, columns: &Weights, spread: &Spread, out: &mut [u8]) {
     let row = columns.bounds.len() * 3;
     let mut padded: Vec<u8> = Vec::new();
     let mut products = vec![[0i32; LANES]; columns.bounds.len()];
     for (line, out) in source.zip(out.chunks_exact_mut(row)) {
-        // Vectors reach beyond the end, where their weights are 0.
+        // Vectors reach beyond the end of the row, where their weights are 0.
         padded.resize(line.len() + (spread.vectors + 1) * LANES, 0);
         padded[..line.len()].copy_from_slice(line);
         multiply(&padded, columns, spread, &mut products);
         let (out, _) = out.as_chunks_mut::<3>();
         for (out, sums) in out.iter_mut().zip(&products) {
-            // Every third of fifteen; the fourth lane is there to make it a vector.
+            // Sums every third of fifteen lanes; the fourth channel fills the vector.
             let mut channels = [HALF; 4];
             for (c, channel) in channels.iter_mut().enumerate() {
                 *channel += sums[c] + sums[c + 3] + sums[c + 6] + sums[c + 9] + sums[c + 12];
@@ -235,7 +235,7 @@ fn horizontal<'a>(source: impl Iterator<Item = &'a [u8]>, columns: &Weights, spr
     }
 }
 
-/// For each output pixel, the products of its weights and the line's values, five pixels apart summed up.
+/// Products of weights and values for each output pixel, added up over vectors of five pixels.
 #[inline(always)]
 fn multiply(padded: &[u8], columns: &Weights, spread: &Spread, products: &mut [[i32; LANES]]) {
     let vectors = spread.values.chunks_exact(spread.vectors);
@@ -251,10 +251,10 @@ fn multiply(padded: &[u8], columns: &Weights, spread: &Spread, products: &mut [[
     }
 }
 
-/// Values that are summed at a time.
+/// Number of values that are summed at a time.
 const BLOCK: usize = 32;
 
-/// The second pass, over `lines` of `row` bytes that the first pass made from line `first` on.
+/// Second pass, over `lines` of `row` bytes each, the output of the first pass from row `first` on.
 #[inline(always)]
 fn vertical(lines: &[u8], first: usize, rows: &Weights, out: &mut [u8], row: usize) {
     for (y, out) in out.chunks_exact_mut(row).enumerate() {
@@ -280,7 +280,7 @@ fn vertical(lines: &[u8], first: usize, rows: &Weights, out: &mut [u8], row: usi
     }
 }
 
-/// The part of a picture with its top left corner at (`top`, `left`), as far as it lies inside.
+/// Crops an image at (`top`, `left`) to `size`, clipped to the image.
 pub fn crop(image: &Image, top: usize, left: usize, size: Size) -> Image {
     let part = Rectangle { top, left, height: size.height, width: size.width }.within(image.size());
     let (Rectangle { top, left, .. }, size) = (part, part.size());
@@ -293,8 +293,8 @@ pub fn crop(image: &Image, top: usize, left: usize, size: Size) -> Image {
     Image::made(size, pixels)
 }
 
-/// The size with the shorter side `side`, as torchvision's `Resize(side)`; the longer side ends at [`LONGEST_SIDE`],
-/// where a picture is so long and thin that it would fill the memory.
+/// The size whose shorter side is `side`, as torchvision's `Resize(side)`. The longer side is limited to
+/// [`LONGEST_SIDE`], so that extremely elongated images do not exhaust memory.
 pub fn shorter_side(size: Size, side: usize) -> Size {
     let longer = |long: usize, short: usize| (side * long / short).clamp(1, side.max(LONGEST_SIDE as usize));
     match size.height <= size.width {
@@ -303,25 +303,25 @@ pub fn shorter_side(size: Size, side: usize) -> Size {
     }
 }
 
-/// Resized so that the shorter side is `side`, then the middle square of `crop`: torchvision's `Resize`, `CenterCrop`.
-pub fn resize_and_centre_crop(image: &Image, side: usize, crop: usize, filter: Filter) -> Image {
+/// Resizes the shorter side to `side`, then crops the center square of `crop`: torchvision's `Resize` and `CenterCrop`.
+pub fn resize_and_center_crop(image: &Image, side: usize, crop: usize, filter: Filter) -> Image {
     let (size, target) = (shorter_side(image.size(), side), Size::square(crop));
     if size.height < crop || size.width < crop {
-        return centre_crop(&resize(image, size, filter), target);
+        return center_crop(&resize(image, size, filter), target);
     }
     let window =
         Rectangle { top: middle(crop, size.height), left: middle(crop, size.width), height: crop, width: crop };
     resize_window(image, Rectangle::whole(image.size()), size, window, filter)
 }
 
-/// Offset of the middle `inner` of `outer`: half of what is left, rounded to even.
+/// Offset of a centered `inner` in `outer`: half of the difference, ties rounded to even.
 fn middle(inner: usize, outer: usize) -> usize {
     ((outer - inner) as f64 / 2.0).round_ties_even() as usize
 }
 
-/// The middle of a picture, as torchvision's `CenterCrop`: offsets are halves rounded to even. A side that is shorter
-/// than asked for is padded with black.
-pub fn centre_crop(image: &Image, size: Size) -> Image {
+/// Crops the center, as torchvision's `CenterCrop`: offsets are halves rounded to even. Sides shorter than requested
+/// are padded with black.
+pub fn center_crop(image: &Image, size: Size) -> Image {
     let padded = pad_to(image, size);
     let image = padded.as_ref().unwrap_or(image);
     let (top, left) = (middle(size.height, image.size().height), middle(size.width, image.size().width));

@@ -2,7 +2,7 @@
 
 use crate::image::{Image, Size};
 
-/// Turns a picture by `turns` times 90 degrees against the clock; no value changes.
+/// Rotates an image counterclockwise by `turns` times 90 degrees, without changing any value.
 pub fn quarter_turns(image: Image, turns: u8) -> Image {
     let Size { height, width } = image.size();
     let (pixels, _) = image.pixels().as_chunks::<3>();
@@ -22,32 +22,35 @@ pub fn quarter_turns(image: Image, turns: u8) -> Image {
     }
 }
 
-/// Turns a picture about its centre by `degrees` against the clock: bilinear, values truncated to 8 bits, the size kept,
-/// black where nothing comes from. Multiples of 90 degrees that keep the size are exact turns.
+/// Rotates an image counterclockwise about its center by `degrees`, with bilinear interpolation.
+///
+/// The size is kept, uncovered pixels are black, and values are truncated to 8 bits. Multiples of 90 degrees that keep
+/// the size are exact.
 pub fn rotate(image: &Image, degrees: f64) -> Image {
     let Size { height, width } = image.size();
     let angle = degrees.rem_euclid(360.0);
     if angle == 0.0 || angle == 180.0 || (height == width && (angle == 90.0 || angle == 270.0)) {
         return quarter_turns(image.clone(), (angle / 90.0) as u8);
     }
-    // Output to input: (x, y) ↦ (a·x + b·y + c, −b·x + a·y + f), the centre staying where it is.
-    // To 15 decimals, as Pillow: by way of text, where rounding is right to the last bit.
+    // Maps output to input coordinates: (x, y) ↦ (a·x + b·y + c, −b·x + a·y + f), with the center fixed.
+    // Rounded to 15 decimals as in Pillow; through text, because formatting rounds correctly.
     let round = |x: f64| format!("{x:.15}").parse().unwrap_or(x);
-    let turn = -angle.to_radians();
-    let (a, b): (f64, f64) = (round(turn.cos()), round(turn.sin()));
-    let (d, e) = (round(-turn.sin()), a);
-    let (centre_x, centre_y) = (width as f64 / 2.0, height as f64 / 2.0);
-    let c = a * -centre_x + b * -centre_y + centre_x;
-    let f = d * -centre_x + e * -centre_y + centre_y;
+    let radians = -angle.to_radians();
+    let (a, b): (f64, f64) = (round(radians.cos()), round(radians.sin()));
+    let (d, e) = (round(-radians.sin()), a);
+    let (center_x, center_y) = (width as f64 / 2.0, height as f64 / 2.0);
+    let c = a * -center_x + b * -center_y + center_x;
+    let f = d * -center_x + e * -center_y + center_y;
     let mut out = vec![0; height * width * 3];
-    for (place, pixel) in out.chunks_exact_mut(3).enumerate() {
-        let (x, y) = ((place % width) as f64 + 0.5, (place / width) as f64 + 0.5);
+    for (index, pixel) in out.chunks_exact_mut(3).enumerate() {
+        let (x, y) = ((index % width) as f64 + 0.5, (index / width) as f64 + 0.5);
         sample(image, a * x + b * y + c, d * x + e * y + f, pixel);
     }
     Image::made(image.size(), out)
 }
 
-/// The value at (`x`, `y`), pixel centres at halves; untouched where that is outside.
+/// Interpolates the value at (`x`, `y`), where pixel centers are at halves; leaves `out` unchanged outside of the
+/// image.
 fn sample(image: &Image, x: f64, y: f64, out: &mut [u8]) {
     let Size { height, width } = image.size();
     if !(0.0..width as f64).contains(&x) || !(0.0..height as f64).contains(&y) {

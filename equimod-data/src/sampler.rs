@@ -1,4 +1,4 @@
-//! Which sample is where in which batch: a pure function.
+//! Order of samples in epochs, batches and processes, as a pure function.
 
 use std::ops::Range;
 
@@ -6,35 +6,35 @@ use rand::seq::SliceRandom;
 
 use crate::random::order_rng;
 
-/// The order of samples in every epoch, and the share of every process in every global batch.
+/// Order of samples in every epoch, and each process's share of every global batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampler {
-    /// Decides the order.
+    /// Seed of the order.
     pub seed: u64,
-    /// Samples of the data set.
+    /// Number of samples in the data set.
     pub samples: usize,
-    /// Samples in a global batch.
+    /// Samples per global batch.
     pub batch: usize,
-    /// Whether an epoch ends with a smaller batch of what is left over; else that is dropped.
+    /// Whether an epoch ends with a smaller batch of the remaining samples; otherwise they are dropped.
     pub keep_remainder: bool,
-    /// Which process this is, from 0.
+    /// Rank of this process, from 0.
     pub rank: usize,
-    /// Processes.
+    /// Number of processes.
     pub ranks: usize,
-    /// Samples within which the order is random, if not all: see [`order`](Self::order).
+    /// Number of samples within which the order is random; `None` for all. See [`order`](Self::order).
     pub window: Option<usize>,
 }
 
-/// Runs of neighbouring samples that a window is made of.
+/// Number of runs of neighboring samples in a window.
 const RUNS: usize = 16;
 
 impl Sampler {
-    /// For one process, the remainder dropped.
+    /// Sampler for one process that drops the remainder.
     pub fn new(seed: u64, samples: usize, batch: usize) -> Self {
         Self { seed, samples, batch, keep_remainder: false, rank: 0, ranks: 1, window: None }
     }
 
-    /// Batches in an epoch.
+    /// Number of batches per epoch.
     pub fn batches(&self) -> usize {
         match (self.batch, self.keep_remainder) {
             (0, _) => 0,
@@ -43,10 +43,10 @@ impl Sampler {
         }
     }
 
-    /// The order of epoch `epoch`: global batch k is its k-th run of `batch` samples.
+    /// Order of the samples in an epoch: global batch k is its k-th run of `batch` samples.
     ///
-    /// With a window, runs of neighbours (sixteen to a window) are put in random order first and then samples within
-    /// each window: a reader of slow storage goes through few places at a time.
+    /// With a window, runs of neighboring samples (sixteen per window) are shuffled first, and then the samples within
+    /// each window. A reader of slow storage therefore visits only a few places at a time.
     pub fn order(&self, epoch: u64) -> Vec<usize> {
         let mut rng = order_rng(self.seed, epoch);
         let Some(window) = self.window.filter(|window| (1..self.samples).contains(window)) else {
@@ -63,8 +63,8 @@ impl Sampler {
         order
     }
 
-    /// Where in an epoch's order this process's share of global batch `batch` lies: processes take consecutive shares
-    /// that differ by at most one sample.
+    /// Range of this process's share of global batch `batch` in the order of an epoch. Processes have consecutive
+    /// shares whose lengths differ by at most one.
     pub fn share(&self, batch: usize) -> Range<usize> {
         let start = (batch * self.batch).min(self.samples);
         let length = self.batch.min(self.samples - start);
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_epoch_is_a_permutation_and_depends_on_seed_and_epoch_alone() {
+    fn an_epoch_is_a_permutation_that_depends_only_on_seed_and_epoch() {
         let sampler = Sampler::new(3, 103, 10);
         let order = sampler.order(5);
         assert_eq!(order, sampler.order(5));
@@ -90,12 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn a_window_keeps_reading_local_and_the_epoch_whole() {
+    fn a_window_keeps_reads_local_and_epochs_complete() {
         let sampler = Sampler { window: Some(64), ..Sampler::new(3, 1003, 10) };
         let order = sampler.order(0);
         assert_ne!(order, sampler.order(1));
         for window in order.chunks(64) {
-            // Sixteen runs of four, apart from the shorter one at the end of the data.
+            // Sixteen runs of four, except for the shorter run at the end of the data.
             let runs: std::collections::BTreeSet<usize> = window.iter().map(|sample| sample / 4).collect();
             assert!(runs.len() <= 17, "{}", runs.len());
         }
@@ -105,14 +105,14 @@ mod tests {
     }
 
     #[test]
-    fn processes_cover_every_sample_once_an_epoch() {
+    fn processes_cover_every_sample_once_per_epoch() {
         for (samples, batch, ranks) in [(103, 10, 1), (103, 10, 3), (7, 20, 4), (64, 16, 4), (5, 2, 3)] {
             for keep_remainder in [false, true] {
                 let of = |rank| Sampler { keep_remainder, rank, ranks, ..Sampler::new(1, samples, batch) };
                 let order = of(0).order(0);
                 let mut seen = Vec::new();
                 for k in 0..of(0).batches() {
-                    // Shares lie one after the other: several processes see what one would.
+                    // Shares are consecutive: several processes together see the batches of one.
                     let shares: Vec<_> = (0..ranks).flat_map(|rank| order[of(rank).share(k)].to_vec()).collect();
                     assert_eq!(shares, order[Sampler { ranks: 1, ..of(0) }.share(k)]);
                     let lengths: Vec<usize> = (0..ranks).map(|rank| of(rank).share(k).len()).collect();

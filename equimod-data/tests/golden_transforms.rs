@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use equimod_data::blur::gaussian_blur;
-use equimod_data::resample::{Filter, centre_crop, crop, resize, shorter_side};
+use equimod_data::resample::{Filter, center_crop, crop, resize, shorter_side};
 use equimod_data::{
     CleanView, Encoding, Image, LayoutConfig, ParamLayout, Params, Policy, Rectangle, Size, Statistics, clean_view,
 };
-use equimod_data::{blur, colour, view_rng};
+use equimod_data::{blur, color, view_rng};
 use safetensors::{Dtype, SafeTensors};
 
 fn folder() -> (PathBuf, bool) {
@@ -138,7 +138,7 @@ fn golden_resizes_and_flips_are_exact() {
             view.0[1].as_augmentation().apply(image, &Params::Switch(true))
         } else if kind.contains("centercrop") {
             let resized = resize(&image, shorter_side(image.size(), number_after(kind, "resize")), filter_in(kind));
-            centre_crop(&resized, Size::square(number_after(kind, "centercrop")))
+            center_crop(&resized, Size::square(number_after(kind, "centercrop")))
         } else if let Some(size) = kind.strip_prefix("resize") {
             let target = size.split('_').next().unwrap();
             let size = match target.split_once('x') {
@@ -196,7 +196,7 @@ fn golden_large_pictures_have_the_same_checksums() {
             resize(&part, Size::square(number_after(kind, "crop")), filter_in(kind))
         } else {
             let resized = resize(&image, shorter_side(image.size(), number_after(kind, "resize")), filter_in(kind));
-            centre_crop(&resized, Size::square(number_after(kind, "centercrop")))
+            center_crop(&resized, Size::square(number_after(kind, "centercrop")))
         };
         assert_eq!(crc32fast::hash(got.pixels()), sum(name), "{name}");
         cases += 1;
@@ -223,12 +223,12 @@ fn golden_colours_are_exact() {
         for (k, factor) in factors.into_iter().map(|f| f as f32).enumerate() {
             let mut got = image.clone();
             match kind {
-                "brightness" => colour::brightness(&mut got, factor),
-                "contrast" => colour::contrast(&mut got, factor),
-                "saturation" => colour::saturation(&mut got, factor),
-                "grayscale3" => colour::grayscale(&mut got),
-                "solarize128" => colour::solarize(&mut got, 128),
-                _ => colour::hue(&mut got, factor),
+                "brightness" => color::brightness(&mut got, factor),
+                "contrast" => color::contrast(&mut got, factor),
+                "saturation" => color::saturation(&mut got, factor),
+                "grayscale3" => color::grayscale(&mut got),
+                "solarize128" => color::solarize(&mut got, 128),
+                _ => color::hue(&mut got, factor),
             }
             assert_same(&got, &golden.image(name, k), &format!("{name} {factor}"));
             cases += 1;
@@ -254,8 +254,8 @@ fn golden_every_colour_is_exact() {
     };
     let want = |value: &serde_json::Value| value["crc32"].as_u64().unwrap() as u32;
     assert_eq!(checksum(&|_| {}), sums["input_crc32"].as_u64().unwrap() as u32);
-    assert_eq!(checksum(&|image| colour::hue(image, 0.0)), want(&sums["HSV_roundtrip_RGB"]));
-    for (kind, change) in [("hue", colour::hue as fn(&mut Image, f32)), ("saturation", colour::saturation)] {
+    assert_eq!(checksum(&|image| color::hue(image, 0.0)), want(&sums["HSV_roundtrip_RGB"]));
+    for (kind, change) in [("hue", color::hue as fn(&mut Image, f32)), ("saturation", color::saturation)] {
         for (factor, sum) in sums[kind].as_object().unwrap() {
             let factor: f32 = factor.parse().unwrap();
             assert_eq!(checksum(&|image| change(image, factor)), want(sum), "{kind} {factor}");
@@ -263,7 +263,7 @@ fn golden_every_colour_is_exact() {
     }
     for case in sums["blend"]["cases"].as_array().unwrap() {
         let alpha = case["alpha"].as_f64().unwrap() as f32;
-        let bytes: Vec<u8> = (0..1usize << 16).map(|k| colour::blend((k >> 8) as u8, k as u8, alpha)).collect();
+        let bytes: Vec<u8> = (0..1usize << 16).map(|k| color::blend((k >> 8) as u8, k as u8, alpha)).collect();
         assert_eq!(crc32fast::hash(&bytes), want(case), "blend {alpha}");
     }
 }

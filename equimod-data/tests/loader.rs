@@ -274,7 +274,7 @@ fn processes_and_batches_that_are_not_there_are_refused() {
         Loader::new(shards.clone(), policy, layout, &config)
     };
     for process in [(2, 2), (0, 0)] {
-        assert!(loader(process).err().unwrap().to_string().contains("count from 0"));
+        assert!(loader(process).err().unwrap().to_string().contains("ranks start at 0"));
     }
     assert!(loader((0, 1)).unwrap().batch(0, 2).unwrap_err().to_string().contains("no batch 2"));
 }
@@ -312,5 +312,5 @@ fn pictures_that_do_not_decode_are_replaced_the_same_way_and_listed() {
     // Two of forty are more than 4 %.
     let strict = loader(2, 0.04);
     let failed = strict.start(0).unwrap().take(2).find_map(Result::err).unwrap().to_string();
-    assert!(failed.contains("2 of its 40 pictures") && failed.contains("4 %"), "{failed}");
+    assert!(failed.contains("2 of its 40 images") && failed.contains("4 %"), "{failed}");
 }

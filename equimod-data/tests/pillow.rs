@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use equimod_data::rotate::{quarter_turns, rotate};
-use equimod_data::{Augmentation, Image, Params, colour};
+use equimod_data::{Augmentation, Image, Params, color};
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/pillow").join(name)
@@ -59,10 +59,10 @@ fn operations_are_exact() {
         change(&mut image);
         image
     };
-    assert_eq!(changed(&colour::equalise), expected("equalize"));
-    assert_eq!(changed(&|image| colour::posterize(image, 3)), expected("posterize3"));
+    assert_eq!(changed(&color::equalize), expected("equalize"));
+    assert_eq!(changed(&|image| color::posterize(image, 3)), expected("posterize3"));
     let mut dark = expected("dark");
-    colour::equalise(&mut dark);
+    color::equalize(&mut dark);
     assert_eq!(dark, expected("dark_equalize"));
     let flip = equimod_data::augment::VerticalFlip { probability: 1.0 };
     assert_eq!(flip.apply(source.clone(), &Params::Switch(true)), expected("flip"));

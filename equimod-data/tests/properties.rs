@@ -5,10 +5,10 @@ use equimod_data::augment::{
     CentreCrop, ColourJitter, Equalise, GaussianBlur, Grayscale, HorizontalFlip, Posterize, QuarterTurns,
     RandomErasing, RandomResizedCrop, Resize, Rotation, Solarize, VerticalFlip,
 };
-use equimod_data::resample::{Filter, resize, resize_and_centre_crop, resize_part};
+use equimod_data::resample::{Filter, resize, resize_and_center_crop, resize_part};
 use equimod_data::{
-    AugmentationConfig, Encoding, Image, LayoutConfig, ParamLayout, Params, Policy, Rectangle, Size, ViewPolicy,
-    colour, view_rng,
+    AugmentationConfig, Encoding, Image, LayoutConfig, ParamLayout, Params, Policy, Rectangle, Size, ViewPolicy, color,
+    view_rng,
 };
 use proptest::prelude::*;
 
@@ -151,8 +151,8 @@ proptest! {
     fn a_middle_is_that_of_the_whole(size in sizes(), side in 1usize..50, crop in 1usize..50, seed: u64) {
         let image = picture(size, seed);
         let whole = resize(&image, equimod_data::resample::shorter_side(size, side), Filter::Bilinear);
-        let middle = equimod_data::resample::centre_crop(&whole, Size::square(crop));
-        prop_assert_eq!(resize_and_centre_crop(&image, side, crop, Filter::Bilinear), middle);
+        let middle = equimod_data::resample::center_crop(&whole, Size::square(crop));
+        prop_assert_eq!(resize_and_center_crop(&image, side, crop, Filter::Bilinear), middle);
     }
 
     /// Pictures of any length, so that vectors and what is left over are met.
@@ -165,11 +165,11 @@ proptest! {
             pixel.into_pixels()
         };
         let changes: [&dyn Fn(&mut Image); 5] = [
-            &|image| colour::saturation(image, factor),
-            &|image| colour::hue(image, shift),
-            &|image| colour::brightness(image, factor),
-            &|image| colour::solarize(image, 77),
-            &colour::grayscale,
+            &|image| color::saturation(image, factor),
+            &|image| color::hue(image, shift),
+            &|image| color::brightness(image, factor),
+            &|image| color::solarize(image, 77),
+            &color::grayscale,
         ];
         for change in changes {
             let mut changed = image.clone();
@@ -276,8 +276,8 @@ fn a_pairwise_difference_to_a_view_without_an_augmentation_is_that_to_its_identi
     assert!(others.clone().all(|(_, &value)| value == 0.0), "{:?}", others.collect::<Vec<_>>());
 }
 
-/// From view to view and back: the same differences with the sign turned, but for centres where one view alone is mirrored;
-/// none is larger than its reach.
+/// From view to view and back: the same differences with the sign turned, but for centres where one view alone is
+/// mirrored; none is larger than its reach.
 #[test]
 fn both_ways_between_views_are_opposite() {
     let policy = Policy::built_in("byol-cifar10", 32).unwrap();

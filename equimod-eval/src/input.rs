@@ -1,7 +1,7 @@
 //! How pictures are brought to a network's input.
 
 use equimod_core::Model;
-use equimod_data::resample::{Filter, resize, resize_and_centre_crop};
+use equimod_data::resample::{Filter, resize, resize_and_center_crop};
 use equimod_data::{Image, Size};
 use serde::{Deserialize, Serialize};
 
@@ -64,9 +64,9 @@ impl Input {
     pub fn view(self, image: &Image) -> Image {
         let square = Size::square(self.size);
         match self.crop {
-            Crop::Inset => resize_and_centre_crop(image, Self::inset(self.size), self.size, Filter::Bicubic),
+            Crop::Inset => resize_and_center_crop(image, Self::inset(self.size), self.size, Filter::Bicubic),
             Crop::Centre | Crop::Whole if image.size() == square => image.clone(),
-            Crop::Centre => resize_and_centre_crop(image, self.size, self.size, Filter::Bicubic),
+            Crop::Centre => resize_and_center_crop(image, self.size, self.size, Filter::Bicubic),
             Crop::Whole => resize(image, square, Filter::Bicubic),
         }
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
 use super::{FLAG, Field, field};
-use crate::colour;
+use crate::color;
 use crate::image::Image;
 
 /// torchvision's `RandomGrayscale`.
@@ -25,7 +25,7 @@ impl Switch for Grayscale {
     }
 
     fn change(&self, mut image: Image) -> Image {
-        colour::grayscale(&mut image);
+        color::grayscale(&mut image);
         image
     }
 }

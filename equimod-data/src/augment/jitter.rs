@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, Encoding, FLAG, Field, Moments, Params, SHARE, check_probability, field, flag, is_on};
-use crate::colour;
+use crate::color;
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
 
@@ -96,12 +96,12 @@ impl Augmentation for ColourJitter {
         if let Params::ColourJitter(Some(jitter)) = params {
             for step in jitter.order {
                 match step {
-                    JitterStep::Brightness => colour::brightness(&mut image, jitter.brightness),
-                    JitterStep::Contrast => colour::contrast(&mut image, jitter.contrast),
-                    JitterStep::Saturation => colour::saturation(&mut image, jitter.saturation),
+                    JitterStep::Brightness => color::brightness(&mut image, jitter.brightness),
+                    JitterStep::Contrast => color::contrast(&mut image, jitter.contrast),
+                    JitterStep::Saturation => color::saturation(&mut image, jitter.saturation),
                     // By way of hue, saturation and value and back, a turn by 0 would round; torchvision leaves it out too.
                     JitterStep::Hue if jitter.hue == 0.0 => {}
-                    JitterStep::Hue => colour::hue(&mut image, jitter.hue),
+                    JitterStep::Hue => color::hue(&mut image, jitter.hue),
                 }
             }
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
 use super::{FLAG, Field, field};
-use crate::colour;
+use crate::color;
 use crate::image::Image;
 
 /// torchvision's `RandomPosterize`.
@@ -27,7 +27,7 @@ impl Switch for Posterize {
     }
 
     fn change(&self, mut image: Image) -> Image {
-        colour::posterize(&mut image, self.bits);
+        color::posterize(&mut image, self.bits);
         image
     }
 

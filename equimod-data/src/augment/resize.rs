@@ -74,7 +74,7 @@ impl Augmentation for CentreCrop {
     fn apply(&self, image: Image, _: &Params) -> Image {
         match Size::square(self.size) {
             size if size == image.size() => image,
-            size => resample::centre_crop(&image, size),
+            size => resample::center_crop(&image, size),
         }
     }
 

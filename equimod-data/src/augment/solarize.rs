@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::switch::Switch;
 use super::{FLAG, Field, field};
-use crate::colour;
+use crate::color;
 use crate::image::Image;
 
 /// torchvision's `RandomSolarize`.
@@ -27,7 +27,7 @@ impl Switch for Solarize {
     }
 
     fn change(&self, mut image: Image) -> Image {
-        colour::solarize(&mut image, self.threshold);
+        color::solarize(&mut image, self.threshold);
         image
     }
 }

@@ -1,5 +1,5 @@
-//! CIFAR-10 and CIFAR-100, binary version: records of a label (two for CIFAR-100) and 3072 bytes, the red, green and
-//! blue planes of 32 × 32 pixels one after the other.
+//! CIFAR-10 and CIFAR-100, binary version. A record is one label (two for CIFAR-100) and 3072 bytes: the red, green and
+//! blue planes of 32 × 32 pixels.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,18 +15,18 @@ use crate::{Error, Result};
 
 const SIDE: usize = 32;
 const PIXELS: usize = 3 * SIDE * SIDE;
-/// Entries that are looked at in an archive, and bytes that are taken from one.
+/// Limits on an archive: number of entries that are read, and number of decompressed bytes.
 const MOST_ENTRIES: usize = 64;
 const MOST_BYTES: u64 = 1 << 29;
 
 const CIFAR10_CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
-/// One of the two sets.
+/// Files and labels of one of the two data sets.
 struct Layout {
     train: &'static [&'static str],
     test: &'static [&'static str],
-    /// Name, number of classes, and the file with their names, in the order of a record's labels.
+    /// Name, number of classes and file of class names of each task, in the order of a record's labels.
     tasks: &'static [(&'static str, usize, &'static str)],
 }
 
@@ -42,7 +42,7 @@ const CIFAR100: Layout = Layout {
     tasks: &[("coarse_label", 20, "coarse_label_names.txt"), ("fine_label", 100, "fine_label_names.txt")],
 };
 
-/// CIFAR-10 or CIFAR-100, told apart by their files; held in memory (180 MB).
+/// CIFAR-10 or CIFAR-100, recognized by file names and held in memory (180 MB).
 pub struct CifarDataset {
     name: String,
     records: Vec<u8>,
@@ -50,7 +50,7 @@ pub struct CifarDataset {
 }
 
 impl CifarDataset {
-    /// Whether `path` looks like one of the two sets: a folder with their files, or their archive.
+    /// Whether `path` is one of the two data sets: a folder with their files, or their archive.
     pub fn is_at(path: &Path) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let archive = path.is_file() && name.starts_with("cifar-10") && name.ends_with(".tar.gz");
@@ -58,10 +58,14 @@ impl CifarDataset {
     }
 
     /// Reads a split of the unpacked binary version, or of its `.tar.gz`.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or damaged, or the data set is the Python version.
     pub fn open(path: &Path, split: Split) -> Result<Self> {
         let name = path.display().to_string();
         if is_pickled(path) {
-            let reason = "it is the Python version, which holds pickled objects; take the binary version";
+            let reason = "it is the Python version with pickled objects; use the binary version";
             return Err(Error::data_set(name, reason));
         }
         let files = if path.is_dir() { Files::Folder(path.into()) } else { Files::Archive(unpack(path)?) };
@@ -69,9 +73,9 @@ impl CifarDataset {
         let mut records = Vec::new();
         let record = PIXELS + layout.tasks.len();
         for file in if split == Split::Train { layout.train } else { layout.test } {
-            let bytes = files.read(file).map_err(|e| Error::data_set(&name, format!("{file} cannot be read: {e}")))?;
+            let bytes = files.read(file).map_err(|e| Error::data_set(&name, format!("cannot read {file}: {e}")))?;
             if bytes.is_empty() || bytes.len() % record != 0 {
-                let reason = format!("{file} holds {} bytes, not records of {record}; fetch it again", bytes.len());
+                let reason = format!("{file} has {} bytes, not a multiple of {record}; download it again", bytes.len());
                 return Err(Error::data_set(name, reason));
             }
             records.extend_from_slice(&bytes);
@@ -88,7 +92,7 @@ impl CifarDataset {
     fn record(&self, index: usize) -> Result<&[u8]> {
         let length = PIXELS + self.tasks.len();
         let record = index.checked_mul(length).and_then(|start| self.records.get(start..start + length));
-        record.ok_or_else(|| Error::data_set(&self.name, format!("it has no picture {index}")))
+        record.ok_or_else(|| Error::data_set(&self.name, format!("it has no image {index}")))
     }
 }
 
@@ -96,7 +100,7 @@ fn is_pickled(path: &Path) -> bool {
     path.join("data_batch_1").is_file() || path.join("meta").is_file() && path.join("train").is_file()
 }
 
-/// Where the set's files are.
+/// Source of the files.
 enum Files {
     Folder(PathBuf),
     Archive(BTreeMap<String, Vec<u8>>),
@@ -118,9 +122,9 @@ impl Files {
     }
 }
 
-/// The files of an archive by their last name, in memory: nothing is written anywhere.
+/// The files of an archive by their last path component, unpacked in memory.
 fn unpack(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
-    let broken = |e: std::io::Error| Error::data_set(path.display().to_string(), format!("it does not unpack: {e}"));
+    let broken = |e: std::io::Error| Error::data_set(path.display().to_string(), format!("cannot unpack it: {e}"));
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(file)).take(MOST_BYTES));
     let mut files = BTreeMap::new();
@@ -136,7 +140,7 @@ fn unpack(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(files)
 }
 
-/// Class names from the set's own file; without one, the well-known names, or numbers.
+/// Class names from the data set's own file; without it, the well-known names or numbers.
 fn classes(files: &Files, file: &str, count: usize) -> Vec<String> {
     let text = files.read(file).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let names: Vec<String> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! Data sets one after the other.
+//! Concatenation of data sets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::{Dataset, Entries, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
-/// Several data sets as one; tasks are those of the first, and the others' must be the same.
+/// Several data sets as one, with the tasks that all of them have in common.
 pub struct Concat {
     name: String,
     parts: Vec<Arc<dyn Dataset>>,
@@ -17,10 +17,14 @@ pub struct Concat {
 }
 
 impl Concat {
-    /// Joins `parts`, which must agree on tasks and classes.
+    /// Concatenates `parts`.
+    ///
+    /// # Errors
+    ///
+    /// If there are no parts, or their tasks and classes differ.
     pub fn new(name: &str, parts: Vec<Arc<dyn Dataset>>) -> Result<Self> {
         let Some(first) = parts.first() else {
-            return Err(Error::data_set(name, "it is made of no parts"));
+            return Err(Error::data_set(name, "it has no parts"));
         };
         let tasks = first.tasks().to_vec();
         if let Some(other) = parts.iter().find(|part| part.tasks() != tasks) {
@@ -30,7 +34,7 @@ impl Concat {
         Ok(Self { name: name.into(), parts, tasks })
     }
 
-    /// The part that holds a picture, and its index there.
+    /// The part that contains an image, and the image's index in it.
     fn locate(&self, mut index: usize) -> Option<(&dyn Dataset, usize)> {
         for part in &self.parts {
             if index < part.len() {
@@ -42,12 +46,12 @@ impl Concat {
     }
 
     fn at(&self, index: usize) -> Result<(&dyn Dataset, usize)> {
-        self.locate(index).ok_or_else(|| Error::data_set(&self.name, format!("it has no picture {index}")))
+        self.locate(index).ok_or_else(|| Error::data_set(&self.name, format!("it has no image {index}")))
     }
 }
 
 impl Concat {
-    /// A hash of what `of` gives for each part.
+    /// Hash of the results of `of` for all parts.
     fn hashed(&self, of: fn(&dyn Dataset) -> Result<String>) -> Result<String> {
         let mut hash = Sha256::new();
         for part in &self.parts {

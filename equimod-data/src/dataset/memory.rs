@@ -1,4 +1,4 @@
-//! Pictures in memory.
+//! Images in memory.
 
 use sha2::{Digest, Sha256};
 
@@ -6,29 +6,37 @@ use super::{Dataset, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
-/// Decoded pictures with labels: for sources that another library reads, tests and benchmarks.
+/// Decoded images with labels: for sources that another library reads, tests and benchmarks.
 pub struct MemoryDataset {
     name: String,
-    pictures: Vec<Image>,
+    images: Vec<Image>,
     tasks: Vec<Task>,
     labels: Vec<Vec<Option<u32>>>,
 }
 
 impl MemoryDataset {
-    /// Pictures without labels.
-    pub fn new(name: &str, pictures: Vec<Image>) -> Result<Self> {
-        match pictures.is_empty() {
-            true => Err(Error::data_set(name, "it holds no pictures")),
-            false => Ok(Self { name: name.into(), pictures, tasks: Vec::new(), labels: Vec::new() }),
+    /// Creates a data set of images without labels.
+    ///
+    /// # Errors
+    ///
+    /// If there are no images.
+    pub fn new(name: &str, images: Vec<Image>) -> Result<Self> {
+        match images.is_empty() {
+            true => Err(Error::data_set(name, "it has no images")),
+            false => Ok(Self { name: name.into(), images, tasks: Vec::new(), labels: Vec::new() }),
         }
     }
 
-    /// Adds a column of labels, one a picture, each below the number of classes.
+    /// Adds a task with one label per image, each smaller than the number of classes.
+    ///
+    /// # Errors
+    ///
+    /// If the labels do not match the images and classes.
     pub fn with_task(mut self, task: Task, labels: Vec<Option<u32>>) -> Result<Self> {
-        let fit = labels.len() == self.pictures.len()
+        let fit = labels.len() == self.images.len()
             && labels.iter().flatten().all(|&label| (label as usize) < task.classes.len());
         if !fit {
-            let text = format!("its labels {} do not fit its pictures and classes", task.name);
+            let text = format!("its labels {} do not match its images and classes", task.name);
             return Err(Error::data_set(self.name, text));
         }
         self.tasks.push(task);
@@ -36,8 +44,8 @@ impl MemoryDataset {
         Ok(self)
     }
 
-    fn picture(&self, index: usize) -> Result<&Image> {
-        self.pictures.get(index).ok_or_else(|| Error::data_set(&self.name, format!("it has no picture {index}")))
+    fn get(&self, index: usize) -> Result<&Image> {
+        self.images.get(index).ok_or_else(|| Error::data_set(&self.name, format!("it has no image {index}")))
     }
 }
 
@@ -47,15 +55,15 @@ impl Dataset for MemoryDataset {
     }
 
     fn len(&self) -> usize {
-        self.pictures.len()
+        self.images.len()
     }
 
     fn image(&self, index: usize) -> Result<Image> {
-        self.picture(index).cloned()
+        self.get(index).cloned()
     }
 
     fn size(&self, index: usize) -> Result<Size> {
-        self.picture(index).map(Image::size)
+        self.get(index).map(Image::size)
     }
 
     fn tasks(&self) -> &[Task] {
@@ -67,14 +75,14 @@ impl Dataset for MemoryDataset {
     }
 
     fn key(&self, index: usize) -> String {
-        format!("{}, picture {index}", self.name)
+        format!("{}, image {index}", self.name)
     }
 
     fn fingerprint(&self) -> Result<String> {
         let mut hash = Sha256::new();
-        for picture in &self.pictures {
-            hash.update(format!("{} ", picture.size()));
-            hash.update(picture.pixels());
+        for image in &self.images {
+            hash.update(format!("{} ", image.size()));
+            hash.update(image.pixels());
         }
         Ok(crate::hexadecimal(&hash.finalize()))
     }

@@ -1,13 +1,13 @@
-//! The packed format: one memory-mapped file of pictures, decoded or encoded, with their labels, an index and a
-//! checksum.
+//! Packed format: one memory-mapped file with decoded or encoded images, their labels, an index and a checksum.
 //!
 //! ```text
-//! "EQUIPACK" · version u32 · length of the header u32 · header (JSON) · pictures one after the other
-//! index: for each picture offset u64, length u32, height u32, width u32, offset and length of its key u64, u32,
-//!        one i32 a task (−1: not part of it) · keys
-//! trailer: offset of the index u64 · offset of the keys u64 · number of pictures u64 · SHA-256 of all before · "EQUIPEND"
+//! "EQUIPACK" · version u32 · length of the header u32 · header (JSON) · contiguous images
+//! index: for each image offset u64, length u32, height u32, width u32, offset and length of its key u64, u32,
+//!        one i32 per task (−1: no label) · keys
+//! trailer: offset of the index u64 · offset of the keys u64 · number of images u64 · SHA-256 of all before ·
+//!          "EQUIPEND"
 //! ```
-//! Numbers are little endian. A decoded picture is height × width × 3 bytes.
+//! Numbers are little-endian. A decoded image has height × width × 3 bytes.
 
 mod write;
 
@@ -26,26 +26,26 @@ pub use write::{PackConfig, PackSummary, Storage, pack};
 const MAGIC: &[u8; 8] = b"EQUIPACK";
 const END: &[u8; 8] = b"EQUIPEND";
 const VERSION: u32 = 1;
-/// Bytes of the trailer: three numbers, the checksum, the mark.
+/// Size of the trailer in bytes: three numbers, the checksum and the end mark.
 const TRAILER: usize = 3 * 8 + 32 + 8;
-/// Bytes of an index entry without labels.
+/// Size of an index entry without labels, in bytes.
 const ENTRY: usize = 32;
-/// Longest header, in bytes, and most tasks.
+/// Limits: size of the header in bytes, and number of tasks.
 const LONGEST_HEADER: usize = 1 << 26;
 const MOST_TASKS: usize = 64;
 
-/// What a file says about itself.
+/// JSON header of a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Header {
     name: String,
     tasks: Vec<Task>,
     notice: Option<String>,
     storage: Storage,
-    /// Of the data set that was packed.
+    /// Fingerprint of the data set that was packed.
     source_fingerprint: String,
 }
 
-/// An index entry.
+/// Index entry of one image.
 #[derive(Clone, Debug, PartialEq)]
 struct Entry {
     offset: u64,
@@ -67,14 +67,18 @@ pub struct PackedDataset {
 }
 
 impl PackedDataset {
-    /// Whether a file begins like a packed one.
+    /// Whether a file starts with the mark of the packed format.
     pub fn is_at(path: &Path) -> bool {
         use std::io::Read;
         let mut start = [0; 8];
         std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && &start == MAGIC
     }
 
-    /// Opens a file; its frame is checked, its checksum only by [`verify`](Self::verify).
+    /// Opens a file and checks its structure; only [`verify`](Self::verify) checks its checksum.
+    ///
+    /// # Errors
+    ///
+    /// If the file is not a packed file, damaged, or of another version.
     pub fn open(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let map = Mapped::open(path)?;
@@ -83,19 +87,23 @@ impl PackedDataset {
         Ok(Self { name, map, header, index, keys, count })
     }
 
-    /// Compares the checksum with the content, and looks at every index entry.
+    /// Checks the checksum of the file and every index entry.
+    ///
+    /// # Errors
+    ///
+    /// If the file is damaged.
     pub fn verify(&self) -> Result<()> {
         let content = self.map.len() - 40;
         let found = Sha256::digest(&self.map[..content]);
         if found[..] != self.map[content..content + 32] {
-            return Err(Error::data_set(&self.name, "its checksum is wrong: it was damaged; pack it again"));
+            return Err(Error::data_set(&self.name, "its checksum does not match: the file is damaged; pack it again"));
         }
         (0..self.count).try_for_each(|index| self.bytes(index).map(|_| ()))
     }
 
     fn entry(&self, index: usize) -> Result<Entry> {
         if index >= self.count {
-            return Err(Error::data_set(&self.name, format!("it has no picture {index}")));
+            return Err(Error::data_set(&self.name, format!("it has no image {index}")));
         }
         let length = ENTRY + 4 * self.header.tasks.len();
         let bytes = &self.map[self.index + index * length..][..length];
@@ -110,38 +118,36 @@ impl PackedDataset {
         })
     }
 
-    /// The entry and the bytes of a picture.
+    /// Index entry and bytes of an image.
     fn bytes(&self, index: usize) -> Result<(Entry, &[u8])> {
         let entry = self.entry(index)?;
         let start = usize::try_from(entry.offset).unwrap_or(usize::MAX);
         let bytes = start.checked_add(entry.length as usize).filter(|&end| end <= self.index);
         match bytes.and_then(|end| self.map.get(start..end)) {
             Some(bytes) => Ok((entry, bytes)),
-            None => {
-                Err(Error::Picture { key: self.key(index), reason: "its index entry leads out of the file".into() })
-            }
+            None => Err(Error::Picture { key: self.key(index), reason: "its index entry leaves the file".into() }),
         }
     }
 }
 
-/// A little-endian number of up to eight bytes.
+/// Decodes a little-endian number of up to eight bytes.
 fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, &byte| (number << 8) | u64::from(byte))
 }
 
-/// Header, offsets of index and keys, and number of pictures, consistent with each other and the file's length.
+/// Header, offsets of index and keys, and number of images, checked against each other and the length of the file.
 fn frame(map: &[u8]) -> std::result::Result<(Header, usize, usize, usize), String> {
-    const CUT: &str = "it is cut short or not a packed file; pack it again";
+    const CUT: &str = "it is truncated or not a packed file; pack it again";
     if map.len() < 16 + TRAILER || &map[..8] != MAGIC || &map[map.len() - 8..] != END {
         return Err(CUT.into());
     }
     let version = number(&map[8..12]);
     if version != u64::from(VERSION) {
-        return Err(format!("it has version {version} of the packed format, this program reads {VERSION}"));
+        return Err(format!("it has version {version} of the packed format, but this program reads version {VERSION}"));
     }
     let length = number(&map[12..16]) as usize;
     let header = map.get(16..16 + length).filter(|_| length <= LONGEST_HEADER).ok_or(CUT)?;
-    let header: Header = serde_json::from_slice(header).map_err(|e| format!("its header cannot be read: {e}"))?;
+    let header: Header = serde_json::from_slice(header).map_err(|e| format!("cannot read its header: {e}"))?;
     if header.tasks.len() > MOST_TASKS {
         return Err(format!("it has {} label columns, more than {MOST_TASKS}", header.tasks.len()));
     }
@@ -177,9 +183,10 @@ impl Dataset for PackedDataset {
         let size = self.entry(index)?.size;
         match size.is_sound() {
             true => Ok(size),
-            false => {
-                Err(Error::Picture { key: self.key(index), reason: format!("its index entry says {size} pixels") })
-            }
+            false => Err(Error::Picture {
+                key: self.key(index),
+                reason: format!("its index entry has the invalid size {size}"),
+            }),
         }
     }
 
@@ -192,14 +199,14 @@ impl Dataset for PackedDataset {
         ((label as usize) < self.header.tasks[task].classes.len()).then_some(label)
     }
 
-    /// The key that the picture had where it was packed from.
+    /// Key of the image in the original data set.
     fn key(&self, index: usize) -> String {
         let keys = &self.map[self.keys..self.map.len() - TRAILER];
         let key = self.entry(index).ok().and_then(|entry| {
             let start = usize::try_from(entry.key_offset).ok()?;
             keys.get(start..start.checked_add(entry.key_length as usize)?)
         });
-        key.map_or_else(|| format!("{}, picture {index}", self.name), |key| String::from_utf8_lossy(key).into_owned())
+        key.map_or_else(|| format!("{}, image {index}", self.name), |key| String::from_utf8_lossy(key).into_owned())
     }
 
     fn notice(&self) -> Option<&str> {
@@ -214,7 +221,7 @@ impl Dataset for PackedDataset {
         }
     }
 
-    /// The checksum in the trailer.
+    /// Checksum from the trailer.
     fn fingerprint(&self) -> Result<String> {
         let end = self.map.len() - 8;
         Ok(crate::hexadecimal(&self.map[end - 32..end]))

@@ -1,5 +1,5 @@
-//! STL-10, binary version: pictures of 96 × 96 pixels as three planes that run down the columns, labels from 1 to 10 in
-//! a file of their own, 100 000 pictures without labels.
+//! STL-10, binary version: images of 96 × 96 pixels as three column-major planes, labels from 1 to 10 in a separate
+//! file, and 100 000 unlabeled images.
 
 use std::fs;
 use std::path::Path;
@@ -15,16 +15,16 @@ const SIDE: usize = 96;
 const PLANE: usize = SIDE * SIDE;
 const CLASSES: [&str; 10] = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"];
 
-/// A part of STL-10.
+/// Split of STL-10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stl10Split {
-    /// 5000 labelled pictures.
+    /// 5000 labeled images.
     Train,
-    /// 8000 labelled pictures.
+    /// 8000 labeled images.
     Test,
-    /// 100 000 pictures without labels.
+    /// 100 000 unlabeled images.
     Unlabelled,
-    /// What pretraining uses: `Train`, then `Unlabelled`.
+    /// Data for pretraining: `Train`, then `Unlabelled`.
     TrainAndUnlabelled,
 }
 
@@ -44,26 +44,30 @@ impl Stl10Split {
 /// STL-10 from its unpacked folder, memory-mapped.
 pub struct Stl10Dataset {
     name: String,
-    pictures: Vec<Mapped>,
+    images: Vec<Mapped>,
     labels: Vec<Option<u32>>,
     tasks: Vec<Task>,
 }
 
 impl Stl10Dataset {
-    /// Whether `folder` holds the set.
+    /// Whether `folder` contains STL-10.
     pub fn is_at(folder: &Path) -> bool {
         folder.join("train_X.bin").is_file() || folder.join("unlabeled_X.bin").is_file()
     }
 
-    /// Opens a part of the set in `folder`.
+    /// Opens a split of the data set in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or damaged.
     pub fn open(folder: &Path, split: Stl10Split) -> Result<Self> {
         let name = folder.display().to_string();
         let wrong = |reason: String| Error::data_set(&name, reason);
-        let (mut pictures, mut labels) = (Vec::new(), Vec::new());
+        let (mut images, mut labels) = (Vec::new(), Vec::new());
         for &(file, label_file) in split.files() {
             let map = Mapped::open(&folder.join(file))?;
             if map.is_empty() || map.len() % (3 * PLANE) != 0 {
-                return Err(wrong(format!("{file} holds {} bytes, not pictures of {}", map.len(), 3 * PLANE)));
+                return Err(wrong(format!("{file} has {} bytes, not a multiple of {}", map.len(), 3 * PLANE)));
             }
             let count = map.len() / (3 * PLANE);
             match label_file {
@@ -72,19 +76,19 @@ impl Stl10Dataset {
                     let path = folder.join(label_file);
                     let bytes = fs::read(&path).map_err(|e| Error::io(path, e))?;
                     if bytes.len() != count || bytes.iter().any(|label| !(1..=10).contains(label)) {
-                        return Err(wrong(format!("{label_file} is not {count} labels from 1 to 10")));
+                        return Err(wrong(format!("{label_file} does not contain {count} labels from 1 to 10")));
                     }
                     labels.extend(bytes.iter().map(|&label| Some(u32::from(label) - 1)));
                 }
             }
-            pictures.push(map);
+            images.push(map);
         }
         let named = fs::read_to_string(folder.join("class_names.txt")).unwrap_or_default();
         let named: Vec<String> = named.split_whitespace().map(str::to_owned).collect();
         let classes = if named.len() == CLASSES.len() { named } else { CLASSES.map(str::to_owned).to_vec() };
-        let labelled = labels.iter().any(Option::is_some);
-        let tasks = if labelled { vec![Task { name: "label".into(), classes }] } else { Vec::new() };
-        Ok(Self { name, pictures, labels, tasks })
+        let labeled = labels.iter().any(Option::is_some);
+        let tasks = if labeled { vec![Task { name: "label".into(), classes }] } else { Vec::new() };
+        Ok(Self { name, images, labels, tasks })
     }
 }
 
@@ -99,7 +103,7 @@ impl Dataset for Stl10Dataset {
 
     fn image(&self, index: usize) -> Result<Image> {
         let mut place = index;
-        for map in &self.pictures {
+        for map in &self.images {
             let count = map.len() / (3 * PLANE);
             if place < count {
                 let planes = &map[place * 3 * PLANE..][..3 * PLANE];
@@ -108,7 +112,7 @@ impl Dataset for Stl10Dataset {
             }
             place -= count;
         }
-        Err(Error::data_set(&self.name, format!("it has no picture {index}")))
+        Err(Error::data_set(&self.name, format!("it has no image {index}")))
     }
 
     fn size(&self, _: usize) -> Result<Size> {
@@ -125,12 +129,12 @@ impl Dataset for Stl10Dataset {
     }
 
     fn key(&self, index: usize) -> String {
-        format!("{}, picture {index}", self.name)
+        format!("{}, image {index}", self.name)
     }
 
     fn fingerprint(&self) -> Result<String> {
         let mut hash = Sha256::new();
-        self.pictures.iter().for_each(|map| hash.update(&**map));
+        self.images.iter().for_each(|map| hash.update(&**map));
         hash.update(self.labels.iter().map(|label| label.map_or(0, |l| l as u8 + 1)).collect::<Vec<u8>>());
         Ok(crate::hexadecimal(&hash.finalize()))
     }

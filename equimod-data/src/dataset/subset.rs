@@ -1,4 +1,4 @@
-//! Some pictures of a data set.
+//! Selection of images of a data set.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,42 +9,50 @@ use super::{Dataset, Entries, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
-/// The pictures at given places of another data set, in this order, with its labels and texts.
+/// Images of another data set at given indices, in this order, with their labels and texts.
 pub struct Subset {
     whole: Arc<dyn Dataset>,
     indices: Vec<usize>,
 }
 
 impl Subset {
-    /// Takes the pictures of `whole` at `indices`; there must be one, and all must exist.
+    /// Selects the images of `whole` at `indices`.
+    ///
+    /// # Errors
+    ///
+    /// If there are no indices, or one is out of range.
     pub fn new(whole: Arc<dyn Dataset>, indices: Vec<usize>) -> Result<Self> {
         if indices.is_empty() {
-            return Err(Error::data_set(whole.name(), "no picture of it was chosen; choose at least one"));
+            return Err(Error::data_set(whole.name(), "no image of it was selected; select at least one"));
         }
         if let Some(beyond) = indices.iter().find(|&&index| index >= whole.len()) {
-            let text = format!("it has {} pictures, there is no picture {beyond} to choose", whole.len());
+            let text = format!("it has {} images, but no image {beyond}", whole.len());
             return Err(Error::data_set(whole.name(), text));
         }
         Ok(Self { whole, indices })
     }
 
-    /// The pictures that have a label in the task number `task`.
+    /// Selects the images that have a label in the task with index `task`.
+    ///
+    /// # Errors
+    ///
+    /// If there are none.
     pub fn labelled(whole: Arc<dyn Dataset>, task: usize) -> Result<Self> {
         let indices = (0..whole.len()).filter(|&index| whole.label(task, index).is_some()).collect();
         Self::new(whole, indices)
     }
 
-    /// The places of the pictures in the whole data set.
+    /// Indices of the selected images in the whole data set.
     pub fn indices(&self) -> &[usize] {
         &self.indices
     }
 
     fn at(&self, index: usize) -> Result<usize> {
-        let missing = || Error::data_set(self.name(), format!("{} pictures were chosen, not {index}", self.len()));
+        let missing = || Error::data_set(self.name(), format!("{} images were selected, not {index}", self.len()));
         self.indices.get(index).copied().ok_or_else(missing)
     }
 
-    /// `whole`, a hash of all pictures, with the places of those that were chosen.
+    /// Hash of `whole`, a hash of all images, and the selected indices.
     fn hashed(&self, whole: &str) -> String {
         let mut hash = Sha256::new();
         hash.update(whole);
@@ -109,7 +117,7 @@ impl Dataset for Subset {
         self.whole.notice()
     }
 
-    /// Covers the whole data set and which of its pictures were chosen.
+    /// Hash that covers the whole data set and the selected indices.
     fn fingerprint(&self) -> Result<String> {
         Ok(self.hashed(&self.whole.fingerprint()?))
     }
@@ -130,15 +138,15 @@ mod tests {
     use crate::dataset::MemoryDataset;
 
     fn five() -> Arc<dyn Dataset> {
-        let picture = |shade: u8| Image::new(Size::square(1), vec![shade; 3]).unwrap();
+        let image = |shade: u8| Image::new(Size::square(1), vec![shade; 3]).unwrap();
         let task = Task { name: "shade".into(), classes: vec!["dark".into(), "light".into()] };
         let labels = vec![Some(0), None, Some(1), None, Some(1)];
-        let pictures = (0..5).map(picture).collect();
-        Arc::new(MemoryDataset::new("five", pictures).unwrap().with_task(task, labels).unwrap())
+        let images = (0..5).map(image).collect();
+        Arc::new(MemoryDataset::new("five", images).unwrap().with_task(task, labels).unwrap())
     }
 
     #[test]
-    fn pictures_and_labels_follow_the_indices() {
+    fn images_and_labels_follow_the_indices() {
         let subset = Subset::new(five(), vec![4, 0, 4]).unwrap();
         assert_eq!(subset.len(), 3);
         assert_eq!((0..3).map(|i| subset.image(i).unwrap().pixels()[0]).collect::<Vec<_>>(), [4, 0, 4]);
@@ -147,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn pictures_without_a_label_are_left_out() {
+    fn unlabeled_images_are_left_out() {
         assert_eq!(Subset::labelled(five(), 0).unwrap().indices(), [0, 2, 4]);
-        assert!(Subset::labelled(five(), 1).err().unwrap().to_string().contains("no picture"));
-        assert!(Subset::new(five(), vec![5]).err().unwrap().to_string().contains("no picture 5"));
+        assert!(Subset::labelled(five(), 1).err().unwrap().to_string().contains("no image"));
+        assert!(Subset::new(five(), vec![5]).err().unwrap().to_string().contains("no image 5"));
     }
 
     #[test]
-    fn the_fingerprint_covers_the_choice() {
+    fn the_fingerprint_covers_the_selection() {
         let of = |indices| Subset::new(five(), indices).unwrap().fingerprint().unwrap();
         assert_eq!(of(vec![0, 1]), of(vec![0, 1]));
         assert_ne!(of(vec![0, 1]), of(vec![1, 0]));

@@ -1,17 +1,17 @@
-//! Batches, and pieces of them.
+//! Batches and their pieces.
 
 use super::skipped::Skipped;
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
-/// Pictures of one size: `count` × height × width × 3 bytes, one after the other.
+/// Images of one size: `count` × height × width × 3 bytes, contiguous.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pixels {
-    /// Number of pictures.
+    /// Number of images.
     pub count: usize,
-    /// Of each.
+    /// Size of each image, in pixels.
     pub size: Size,
-    /// Row by row, red, green, blue.
+    /// Bytes of the images, row by row, in the order red, green, blue.
     pub bytes: Vec<u8>,
 }
 
@@ -22,8 +22,7 @@ impl Pixels {
 
     pub(super) fn push(&mut self, image: &Image) -> Result<()> {
         if image.size() != self.size {
-            let text =
-                format!("a view came out as {}, not {}; let the policy end in one size", image.size(), self.size);
+            let text = format!("a view is {} instead of {}; end the policy with one size", image.size(), self.size);
             return Err(Error::Config(text));
         }
         self.bytes.extend_from_slice(image.pixels());
@@ -35,29 +34,30 @@ impl Pixels {
 /// One batch, or this process's share of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// From 0.
+    /// Epoch, from 0.
     pub epoch: u64,
-    /// Batch of the epoch, from 0.
+    /// Index of the batch in the epoch, from 0.
     pub index: usize,
-    /// The pictures without augmentation, if asked for.
+    /// Original (un-augmented) images, if requested.
     pub clean: Option<Pixels>,
-    /// One entry a view.
+    /// Augmented images, one entry per view.
     pub views: Vec<Pixels>,
-    /// Normalised parameter vectors, `count × width` values: one entry a view, or one for the pair of views; none if not
-    /// asked for.
+    /// Normalized parameter vectors, `count × width` values per entry: one entry per view, or one for the pair of
+    /// views; empty if not requested.
     pub params: Vec<Vec<f32>>,
-    /// One more view, if asked for.
+    /// Images of the additional view, if requested.
     pub small: Option<Pixels>,
-    /// If asked for, normalised vectors from view 1 to view 2 and from view 2 to view 1, `count × width` values each.
+    /// Normalized vectors from view 1 to view 2 and from view 2 to view 1, `count × width` values each; empty if not
+    /// requested.
     pub pairs: Vec<Vec<f32>>,
-    /// Which pictures of the data set.
+    /// Indices of the images in the data set.
     pub indices: Vec<usize>,
-    /// Pictures that did not decode and were replaced, in the order of their places.
+    /// Images that did not decode and were replaced, in order.
     pub skipped: Vec<Skipped>,
 }
 
 impl Batch {
-    /// Takes the pictures out and leaves the buffers.
+    /// Removes all images but keeps the buffers.
     pub(super) fn clear(&mut self) {
         for pixels in self.views.iter_mut().chain(&mut self.clean).chain(&mut self.small) {
             pixels.bytes.clear();
@@ -69,9 +69,9 @@ impl Batch {
     }
 }
 
-/// Pieces one after the other, in the buffers of `spare` if there is one.
+/// Concatenates pieces, in the buffers of `spare` if there is one.
 pub(super) fn join(pieces: &[Batch], spare: Option<Batch>) -> Result<Batch> {
-    let Some(first) = pieces.first() else { return Err(Error::Config("a batch came without pictures".into())) };
+    let Some(first) = pieces.first() else { return Err(Error::Config("a batch has no images".into())) };
     let mut batch = spare.unwrap_or_else(|| first.clone());
     (batch.epoch, batch.index) = (first.epoch, first.index);
     batch.clear();

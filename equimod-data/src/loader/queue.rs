@@ -1,4 +1,4 @@
-//! What the threads of a loader agree on.
+//! Work queue of a loader's threads.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -6,28 +6,28 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::pieces::Batch;
 use crate::Result;
 
-/// A piece of a batch to be made.
+/// A piece of a batch to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Task {
-    /// Counted over all epochs.
+    /// Index of the batch, counted over all epochs.
     pub batch: u64,
-    /// Within the batch.
+    /// Index of the piece in the batch.
     pub piece: usize,
 }
 
 struct State {
-    /// What a thread takes up next.
+    /// Next piece to make.
     next: Task,
-    /// The next batch that is handed out.
+    /// Next batch to hand out.
     consumed: u64,
-    /// Pieces of batches that are taken up; `None` while one is being made.
+    /// Pieces of started batches; `None` while a piece is being made.
     made: BTreeMap<u64, Vec<Option<Result<Batch>>>>,
-    /// Pieces whose buffers are free.
+    /// Pieces whose buffers can be reused.
     spare: Vec<Batch>,
     stop: bool,
 }
 
-/// Pieces in the order in which they are wanted, `ahead` batches at most.
+/// Pieces in order, at most `ahead` batches in advance.
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
@@ -42,7 +42,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A thread that panics leaves the state whole: it is changed in single steps.
+        // A thread that panics leaves a consistent state, which only changes in single steps.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -50,7 +50,8 @@ impl Queue {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What to make next, once it is wanted; `pieces` says how many a batch has. `None` at the end.
+    /// Waits for the next piece to make; `pieces` is the number of pieces of a batch. `None` after
+    /// [`stop`](Self::stop).
     pub fn take(&self, pieces: impl Fn(u64) -> usize) -> Option<Task> {
         let mut state = self.lock();
         while !state.stop && state.next.batch >= state.consumed + self.ahead {
@@ -78,7 +79,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// The pieces of `batch` once all are made.
+    /// Waits until all pieces of `batch` are made, and returns them.
     pub fn wait_for(&self, batch: u64) -> Vec<Result<Batch>> {
         let mut state = self.lock();
         while !state.made.get(&batch).is_some_and(|pieces| pieces.iter().all(Option::is_some)) {
@@ -91,17 +92,17 @@ impl Queue {
         pieces.into_iter().flatten().collect()
     }
 
-    /// A piece whose buffers are free.
+    /// A piece whose buffers can be reused.
     pub fn take_spare(&self) -> Option<Batch> {
         self.lock().spare.pop()
     }
 
-    /// Gives the buffers of pieces back.
+    /// Returns pieces whose buffers can be reused.
     pub fn give_back(&self, pieces: impl IntoIterator<Item = Batch>) {
         self.lock().spare.extend(pieces);
     }
 
-    /// Sends the threads home.
+    /// Stops the threads.
     pub fn stop(&self) {
         self.lock().stop = true;
         self.changed.notify_all();

@@ -1,4 +1,4 @@
-//! Pictures that do not decode: replaced by others, listed, and too many are an error.
+//! Images that do not decode are replaced and listed; too many of them are an error.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -12,46 +12,49 @@ use crate::image::Image;
 use crate::random::replacement_rng;
 use crate::{Error, Result};
 
-/// Share of a data set that may fail to decode, if nothing else is said.
+/// Default of the largest share of a data set that may fail to decode.
 pub const SKIP_SHARE: f64 = 0.001;
-/// Replacements that are tried for one picture.
-const TRIES: usize = 16;
+/// Number of attempts to find a replacement for one image.
+const ATTEMPTS: usize = 16;
 
-/// A picture that did not decode.
+/// An image that did not decode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
-    /// Its index in the data set.
+    /// Index of the image in the data set.
     pub index: usize,
-    /// Its path or row.
+    /// Path or row of the image.
     pub path: String,
-    /// Why.
+    /// Reason of the failure.
     pub reason: String,
 }
 
-/// Counts what was skipped so far.
+/// Count of the skipped images of a data set.
 pub(super) struct SkippedList {
     name: String,
     samples: usize,
     share: f64,
-    /// Every picture that failed.
-    known: Mutex<BTreeSet<usize>>,
+    /// Indices of the images that failed to decode.
+    failed: Mutex<BTreeSet<usize>>,
 }
 
 impl SkippedList {
-    /// For a data set of which `share` may fail. Images that are known not to decode count at once; too many of them
-    /// are an error.
+    /// List for a data set of which the share `share` may fail. Images in unsupported formats count from the start.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many of those.
     pub fn new(dataset: &dyn Dataset, share: f64) -> Result<Self> {
         let unread = dataset.unread();
-        let known = Mutex::new(unread.keys().copied().collect());
-        let list = Self { name: dataset.name().into(), samples: dataset.len(), share, known };
+        let failed = Mutex::new(unread.keys().copied().collect());
+        let list = Self { name: dataset.name().into(), samples: dataset.len(), share, failed };
         if let Some((&index, format)) = unread.last_key_value() {
             list.check(unread.len(), &dataset.key(index), &formats::not_read(format))?;
         }
         Ok(list)
     }
 
-    /// Picture `sample`, or, where it does not decode, another that (seed, epoch, sample) decides; those that do not
-    /// are added to `skipped`.
+    /// Image `sample`, or a replacement that (seed, epoch, sample) determines if it does not decode. Images that do not
+    /// decode are added to `skipped`.
     pub fn image(
         &self,
         dataset: &dyn Dataset,
@@ -62,7 +65,7 @@ impl SkippedList {
     ) -> Result<(usize, Image)> {
         let mut rng = replacement_rng(seed, epoch, sample as u64);
         let mut chosen = sample;
-        for _ in 0..TRIES {
+        for _ in 0..ATTEMPTS {
             match dataset.image(chosen) {
                 Ok(image) => return Ok((chosen, image)),
                 Err(Error::Picture { key, reason }) => {
@@ -74,23 +77,24 @@ impl SkippedList {
             }
             chosen = rng.random_range(0..self.samples);
         }
-        Err(Error::data_set(&self.name, format!("{TRIES} pictures in a row do not decode; see `equimod data verify`")))
+        let text = format!("{ATTEMPTS} consecutive images do not decode; see `equimod data verify`");
+        Err(Error::data_set(&self.name, text))
     }
 
     fn count(&self, last: &Skipped) -> Result<()> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(last.index);
-        self.check(known.len(), &last.path, &last.reason)
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.insert(last.index);
+        self.check(failed.len(), &last.path, &last.reason)
     }
 
-    /// Refuses more than the share that may fail.
+    /// Checks the number of failed images against the limit.
     fn check(&self, failed: usize, last: &str, reason: &str) -> Result<()> {
         if failed as f64 <= self.share * self.samples as f64 {
             return Ok(());
         }
         let text = format!(
-            "{failed} of its {} images do not decode (the last: {last}: {reason}), more than {} %; \
-             `equimod data verify` lists them all, data.skip_share allows more",
+            "{failed} of its {} images do not decode (most recently {last}: {reason}), more than {} %; \
+             `equimod data verify` lists all of them, and data.skip_share raises the limit",
             self.samples,
             self.share * 100.0
         );

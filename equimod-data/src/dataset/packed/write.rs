@@ -1,4 +1,4 @@
-//! Packing a data set.
+//! Packing of a data set.
 
 use std::path::Path;
 
@@ -12,57 +12,62 @@ use crate::image::{Image, Size};
 use crate::resample::{Filter, resize, shorter_side};
 use crate::{Error, Result};
 
-/// How pictures are stored.
+/// Storage of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Storage {
-    /// Decoded: the fastest to read, height × width × 3 bytes each.
+    /// Decoded: fastest to read, height × width × 3 bytes each.
     Raw,
-    /// Without loss.
+    /// PNG, lossless.
     Png,
-    /// With loss.
+    /// JPEG, lossy.
     Jpeg {
-        /// 1 to 100.
+        /// Quality from 1 to 100.
         quality: u8,
     },
 }
 
-/// How a data set is packed.
+/// Settings for packing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackConfig {
-    /// The shorter side of every picture, in pixels (bicubic); smaller pictures, and all if nothing is said, stay.
+    /// Length in pixels to which the shorter side of larger images is resized (bicubic); `None` keeps all sizes.
     pub resize: Option<usize>,
-    /// How pictures are stored.
+    /// Storage of images.
     pub storage: Storage,
-    /// Threads that decode and encode.
+    /// Number of threads that decode and encode.
     pub threads: usize,
 }
 
-/// What was packed.
+/// Result of packing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PackSummary {
-    /// Pictures in the file.
+    /// Number of images in the file.
     pub pictures: usize,
-    /// Pictures that did not decode: where, and why.
+    /// Key and reason for each image that did not decode.
     pub left_out: Vec<(String, String)>,
-    /// Length of the file.
+    /// Size of the file in bytes.
     pub bytes: u64,
-    /// Its checksum, in hexadecimal digits.
+    /// Checksum of the file, in hexadecimal digits.
     pub fingerprint: String,
 }
 
-/// Pictures that a thread takes at a time.
+/// Number of images that a thread processes at a time.
 const CHUNK: usize = 32;
 
-/// A picture ready to be written.
+/// An encoded image.
 struct Packed {
     index: usize,
     size: Size,
     bytes: Vec<u8>,
 }
 
-/// Writes every picture of `source` that decodes into one file at `path`, in order and with its labels; `progress` is
-/// told how many were looked at. The file appears when it is complete.
+/// Packs all images of `source` that decode, in order and with their labels, into one file at `path`.
+///
+/// `progress` receives the number of processed images. The file appears when it is complete.
+///
+/// # Errors
+///
+/// If no image decodes, the source cannot be read, or the file cannot be written.
 pub fn pack(
     source: &dyn Dataset,
     path: &Path,
@@ -90,16 +95,16 @@ pub fn pack(
             match prepared {
                 Err(Error::Picture { key, reason }) => left_out.push((key, reason)),
                 Err(other) => return Err(other),
-                Ok(picture) => {
-                    entries.push(entry(source, &picture, file.written(), &mut keys));
-                    file.write(&picture.bytes)?;
+                Ok(image) => {
+                    entries.push(entry(source, &image, file.written(), &mut keys));
+                    file.write(&image.bytes)?;
                 }
             }
         }
         progress(end);
     }
     if entries.is_empty() {
-        return Err(Error::data_set(source.name(), "none of its pictures decodes; there is nothing to pack"));
+        return Err(Error::data_set(source.name(), "none of its images can be decoded"));
     }
     let index = file.written();
     entries.iter().try_for_each(|entry| file.write(&entry.to_bytes()))?;
@@ -116,7 +121,7 @@ pub fn pack(
     Ok(PackSummary { pictures: entries.len(), left_out, bytes, fingerprint: crate::hexadecimal(&checksum) })
 }
 
-/// The pictures of a range, in order.
+/// Prepares the images of a range in several threads; the results are in order.
 fn in_threads(
     source: &dyn Dataset,
     range: std::ops::Range<usize>,
@@ -157,19 +162,19 @@ fn jpeg(image: &Image, quality: u8) -> Result<Vec<u8>> {
     let (width, height) = (image.size().width as u32, image.size().height as u32);
     JpegEncoder::new_with_quality(&mut bytes, quality)
         .encode(image.pixels(), width, height, image::ExtendedColorType::Rgb8)
-        .map_err(|e| Error::Config(format!("a picture cannot be written as JPEG: {e}")))?;
+        .map_err(|e| Error::Config(format!("cannot encode an image as JPEG: {e}")))?;
     Ok(bytes)
 }
 
-fn entry(source: &dyn Dataset, picture: &Packed, offset: u64, keys: &mut Vec<u8>) -> Entry {
-    let key = source.key(picture.index);
+fn entry(source: &dyn Dataset, image: &Packed, offset: u64, keys: &mut Vec<u8>) -> Entry {
+    let key = source.key(image.index);
     let key_offset = keys.len() as u64;
     keys.extend_from_slice(key.as_bytes());
-    let label = |task: usize| source.label(task, picture.index).and_then(|label| i32::try_from(label).ok());
+    let label = |task: usize| source.label(task, image.index).and_then(|label| i32::try_from(label).ok());
     Entry {
         offset,
-        length: picture.bytes.len() as u32,
-        size: picture.size,
+        length: image.bytes.len() as u32,
+        size: image.size,
         key_offset,
         key_length: key.len() as u32,
         labels: (0..source.tasks().len()).map(|task| label(task).unwrap_or(-1)).collect(),

@@ -1,9 +1,9 @@
-//! Pillow's colour arithmetic on 8-bit pixels, bit for bit.
+//! Pillow's color operations on 8-bit pixels, bit for bit.
 
 use crate::image::Image;
-use crate::simd::{truncated_to_byte, truncated_within, vectorised, vectorised_widest};
+use crate::simd::{truncated_to_byte, truncated_within, vectorized, vectorized_widest};
 
-/// Luminance, `(19595·R + 38470·G + 7471·B + 32768) >> 16`.
+/// Luminance of an RGB pixel, `(19595·R + 38470·G + 7471·B + 32768) >> 16`.
 pub fn luminance(pixel: &[u8]) -> u8 {
     luminance_of(pixel[0].into(), pixel[1].into(), pixel[2].into()) as u8
 }
@@ -13,7 +13,7 @@ fn luminance_of(r: i32, g: i32, b: i32) -> i32 {
     (19595 * r + 38470 * g + 7471 * b + 32768) >> 16
 }
 
-/// `a + factor·(b − a)` in f32, truncated; clipped where the factor leaves [0, 1].
+/// Linear interpolation `a + factor·(b − a)` in f32, truncated and clipped to `[0, 255]`.
 pub fn blend(a: u8, b: u8, factor: f32) -> u8 {
     if factor == 0.0 {
         return a;
@@ -22,20 +22,20 @@ pub fn blend(a: u8, b: u8, factor: f32) -> u8 {
         return b;
     }
     let value = f32::from(a) + factor * f32::from(i16::from(b) - i16::from(a));
-    // Casting truncates and, outside [0, 255], clips.
+    // The cast truncates, and clips outside of [0, 255].
     value as u8
 }
 
-/// Scales every value: blends black with the picture.
+/// Scales the brightness: blends black with the image.
 pub fn brightness(image: &mut Image, factor: f32) {
     apply_table(image, |value| blend(0, value, factor));
 }
 
-/// Blends the mean luminance, rounded, with the picture.
+/// Scales the contrast: blends the rounded mean luminance with the image.
 pub fn contrast(image: &mut Image, factor: f32) {
     let pixels = image.pixels().as_chunks::<3>().0;
     let mut sum = 0u64;
-    vectorised(
+    vectorized(
         #[inline(always)]
         || sum = luminance_sum(pixels),
     );
@@ -45,58 +45,59 @@ pub fn contrast(image: &mut Image, factor: f32) {
 
 #[inline(always)]
 fn luminance_sum(pixels: &[[u8; 3]]) -> u64 {
-    // Short sums, which fit 32 bits, of which the compiler makes vectors.
+    // Partial sums fit 32 bits, so that the compiler can vectorize them.
     let sum =
         |pixels: &[[u8; 3]]| pixels.iter().map(|&[r, g, b]| luminance_of(r.into(), g.into(), b.into())).sum::<i32>();
     pixels.chunks(1 << 12).map(|pixels| sum(pixels) as u64).sum()
 }
 
-/// Blends the luminance of each pixel with the picture.
+/// Scales the saturation: blends the luminance of each pixel with the image.
 pub fn saturation(image: &mut Image, factor: f32) {
     if factor == 1.0 {
         return;
     }
     let pixels = image.pixels_mut().as_chunks_mut::<3>().0;
-    vectorised(
+    vectorized(
         #[inline(always)]
         || each(pixels, |pixel| saturated(pixel, factor)),
     );
 }
 
-/// Turns the hue by `shift` of a full circle, in steps of 1/255.
+/// Shifts the hue by `shift` of a full circle, in steps of 1/255.
 pub fn hue(image: &mut Image, shift: f32) {
-    let turn = i32::from((f64::from(shift) * 255.0) as i32 as u8);
+    let steps = i32::from((f64::from(shift) * 255.0) as i32 as u8);
     let pixels = image.pixels_mut().as_chunks_mut::<3>().0;
-    vectorised_widest(
+    vectorized_widest(
         #[inline(always)]
         || {
             let (blocks, rest) = pixels.as_chunks_mut::<BLOCK>();
             for block in blocks {
-                turn_block(block, turn);
+                shift_block(block, steps);
             }
-            each(rest, |pixel| turned(pixel, turn));
+            each(rest, |pixel| hue_shifted(pixel, steps));
         },
     );
 }
 
-/// Exact for the factor 0 too: grey + 0·(value − grey).
+/// Saturation change of one pixel. It is exact for the factor 0, too: gray + 0·(value − gray).
 #[inline(always)]
 fn saturated([r, g, b]: [i32; 3], factor: f32) -> [i32; 3] {
-    let grey = luminance_of(r, g, b) as f32;
+    let gray = luminance_of(r, g, b) as f32;
     [r, g, b].map(
         #[inline(always)]
-        |value| truncated_to_byte(grey + factor * (value as f32 - grey)),
+        |value| truncated_to_byte(gray + factor * (value as f32 - gray)),
     )
 }
 
-/// [`rgb_to_hsv`], `turn` added to the hue, [`hsv_to_rgb`], without branches and with one rounding fewer to do: every
-/// step rounds as there (a test compares all colours).
+/// Hue change of one pixel, equal to [`rgb_to_hsv`], an addition of `steps` to the hue, and [`hsv_to_rgb`].
+///
+/// It is branch-free and skips one rounding; every step rounds as in those functions (a test compares all colors).
 #[inline(always)]
-fn turned([r, g, b]: [i32; 3], turn: i32) -> [i32; 3] {
+fn hue_shifted([r, g, b]: [i32; 3], steps: i32) -> [i32; 3] {
     let (highest, lowest) = (r.max(g).max(b), r.min(g).min(b));
     let middle = r + g + b - highest - lowest;
     let range = (highest - lowest) as f32;
-    // Of the two quotients that a hue is made of, that of the lowest channel is 1.
+    // A hue is the difference of two quotients, of which that of the lowest channel is 1.
     let other = (highest - middle) as f32 / range;
     let (of_red, of_green) = (r == highest, g == highest);
     let (rising, base) = if of_red {
@@ -112,7 +113,7 @@ fn turned([r, g, b]: [i32; 3], turn: i32) -> [i32; 3] {
     let hue = truncated_within(f64::from(circle as f32) * 255.0, 0, 255);
     let saturation = truncated_within(f64::from(range / highest as f32) * 255.0, 0, 255);
 
-    let in_sixths = ((hue + turn) & 255) * 6;
+    let in_sixths = ((hue + steps) & 255) * 6;
     let sector = in_sixths / 255;
     let f = (f64::from(in_sixths - 255 * sector) * (1.0 / 255.0)) as f32;
     let fs = (f64::from(saturation) * (1.0 / 255.0)) as f32;
@@ -130,29 +131,29 @@ fn turned([r, g, b]: [i32; 3], turn: i32) -> [i32; 3] {
         1 => [p, first, second],
         _ => [second, p, first],
     };
-    let grey = highest == lowest;
+    let gray = highest == lowest;
     out.map(
         #[inline(always)]
-        |channel| if grey { highest } else { channel },
+        |channel| if gray { highest } else { channel },
     )
 }
 
-/// Pixels whose hue is turned at a time.
+/// Number of pixels whose hue is shifted at a time.
 const BLOCK: usize = 32;
 
-/// By planes: a loop as long as [`turned`] becomes vectors only where neighbours lie side by side.
+/// Hue change of a block in planar layout, in which the compiler can vectorize the long loop of [`hue_shifted`].
 #[inline(always)]
-fn turn_block(block: &mut [[u8; 3]; BLOCK], turn: i32) {
+fn shift_block(block: &mut [[u8; 3]; BLOCK], steps: i32) {
     let mut planes = [[0; BLOCK]; 3];
     for (k, pixel) in block.iter().enumerate() {
         for c in 0..3 {
             planes[c][k] = i32::from(pixel[c]);
         }
     }
-    // Into planes of their own: in place, the compiler sees no independent loop turns.
+    // Separate output planes: in place, the compiler does not see that the iterations are independent.
     let mut out = [[0; BLOCK]; 3];
     for k in 0..BLOCK {
-        let pixel = turned([planes[0][k], planes[1][k], planes[2][k]], turn);
+        let pixel = hue_shifted([planes[0][k], planes[1][k], planes[2][k]], steps);
         for c in 0..3 {
             out[c][k] = pixel[c];
         }
@@ -162,7 +163,7 @@ fn turn_block(block: &mut [[u8; 3]; BLOCK], turn: i32) {
     }
 }
 
-/// Changes every pixel by itself: a plain loop, of which the compiler makes vectors.
+/// Changes each pixel independently, in a plain loop that the compiler vectorizes.
 #[inline(always)]
 fn each(pixels: &mut [[u8; 3]], change: impl Fn([i32; 3]) -> [i32; 3]) {
     for pixel in pixels {
@@ -171,28 +172,28 @@ fn each(pixels: &mut [[u8; 3]], change: impl Fn([i32; 3]) -> [i32; 3]) {
     }
 }
 
-/// Luminance in all three channels.
+/// Replaces all three channels by the luminance.
 pub fn grayscale(image: &mut Image) {
     let pixels = image.pixels_mut().as_chunks_mut::<3>().0;
-    vectorised(
+    vectorized(
         #[inline(always)]
         || each(pixels, |[r, g, b]| [luminance_of(r, g, b); 3]),
     );
 }
 
-/// Inverts values from `threshold` on.
+/// Inverts values at or above `threshold`.
 pub fn solarize(image: &mut Image, threshold: u8) {
     apply_table(image, |value| if value < threshold { value } else { 255 - value });
 }
 
-/// Keeps the upper `bits` of every value.
+/// Keeps the upper `bits` bits of every value.
 pub fn posterize(image: &mut Image, bits: u8) {
     let mask = 255u8.checked_shl(8 - u32::from(bits.min(8))).unwrap_or(0);
     apply_table(image, |value| value & mask);
 }
 
-/// Flattens the histogram of each channel, as Pillow's `ImageOps.equalize`.
-pub fn equalise(image: &mut Image) {
+/// Equalizes the histogram of each channel, as Pillow's `ImageOps.equalize`.
+pub fn equalize(image: &mut Image) {
     let mut histograms = [[0usize; 256]; 3];
     let (pixels, _) = image.pixels_mut().as_chunks_mut::<3>();
     for pixel in pixels.iter() {
@@ -200,7 +201,7 @@ pub fn equalise(image: &mut Image) {
             histogram[usize::from(value)] += 1;
         }
     }
-    let tables = histograms.map(|histogram| equalising_table(&histogram));
+    let tables = histograms.map(|histogram| equalization_table(&histogram));
     for pixel in pixels {
         for (table, value) in tables.iter().zip(pixel) {
             *value = table[usize::from(*value)];
@@ -208,8 +209,9 @@ pub fn equalise(image: &mut Image) {
     }
 }
 
-/// `(step/2 + number of darker pixels) / step`, where a step is 1/255 of all pixels but those of the brightest value.
-fn equalising_table(histogram: &[usize; 256]) -> [u8; 256] {
+/// Lookup table `(step/2 + number of darker pixels) / step`, where `step` is 1/255 of all pixels except those of the
+/// brightest value.
+fn equalization_table(histogram: &[usize; 256]) -> [u8; 256] {
     let total: usize = histogram.iter().sum();
     let brightest = histogram.iter().rev().copied().find(|&count| count > 0).unwrap_or(0);
     let step = (total - brightest) / 255;
@@ -231,7 +233,7 @@ fn apply_table(image: &mut Image, value: impl Fn(u8) -> u8) {
     }
 }
 
-/// Hue, saturation and value as bytes.
+/// Converts RGB to hue, saturation and value, all in bytes.
 pub fn rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     let (highest, lowest) = (r.max(g).max(b), r.min(g).min(b));
     if highest == lowest {
@@ -252,7 +254,7 @@ pub fn rgb_to_hsv([r, g, b]: [u8; 3]) -> [u8; 3] {
     [(f64::from(hue) * 255.0) as u8, (f64::from(saturation) * 255.0) as u8, highest]
 }
 
-/// The inverse of [`rgb_to_hsv`], up to rounding.
+/// Inverse of [`rgb_to_hsv`], up to rounding.
 pub fn hsv_to_rgb([h, s, v]: [u8; 3]) -> [u8; 3] {
     if s == 0 {
         return [v; 3];
