@@ -77,26 +77,26 @@ pub fn argument_without_path(argument: &str) -> &str {
 ///
 /// If there is any; the message lists all places.
 pub fn check(files: &Files, is_token: impl Fn(&[u8]) -> bool) -> anyhow::Result<()> {
-    let mut found = String::new();
+    let mut findings = String::new();
     for (name, bytes) in files {
         if is_token(bytes) {
             // Writing to a string does not fail.
-            let _ = write!(found, "\n  {name}: your own token");
+            let _ = write!(findings, "\n  {name}: your own token");
         }
         for (what, pattern) in SECRET.iter() {
             if let Some(place) = pattern.find(bytes) {
-                let _ = write!(found, "\n  {name}, line {}: {what}", line(bytes, place.start()));
+                let _ = write!(findings, "\n  {name}, line {}: {what}", line(bytes, place.start()));
             }
         }
         if let Ok(text) = std::str::from_utf8(bytes)
-            && let Some(path) = PATHS.captures(text).and_then(|found| path(&found))
+            && let Some(path) = PATHS.captures(text).and_then(|captures| path(&captures))
         {
-            let _ = write!(found, "\n  {name}, line {}: the path {}", line(bytes, path.start()), path.as_str());
+            let _ = write!(findings, "\n  {name}, line {}: the path {}", line(bytes, path.start()), path.as_str());
         }
     }
-    match found.is_empty() {
+    match findings.is_empty() {
         true => Ok(()),
-        false => bail!("nothing is published, because these would become public; remove them first:{found}"),
+        false => bail!("nothing is published, because these would become public; remove them first:{findings}"),
     }
 }
 

@@ -227,7 +227,7 @@ fn bad_data_is_told_in_one_sentence_and_nothing_stays_behind() {
     assert!(!scratch.path("run").exists());
     scratch.pictures("broken", 20);
     scratch.write("broken/class1/cut.png", b"\x89PNG\r\n\x1a\n cut");
-    pretrain("broken", &["1 of its 41 pictures", "cut.png", "more than 0.1 %", "data.skip_share"]);
+    pretrain("broken", &["1 of its 41 images", "cut.png", "more than 0.1 %", "data.skip_share"]);
 }
 
 #[test]

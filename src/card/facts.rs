@@ -47,8 +47,8 @@ pub struct Facts {
     heads: bool,
     equivariance: Option<String>,
     vector: Vec<ParameterRow>,
-    licence: Option<String>,
-    data_licence: String,
+    license: Option<String>,
+    data_license: String,
 }
 
 /// Backbone and preprocessing.
@@ -136,9 +136,9 @@ impl Facts {
         let network = NetworkFacts::of(files, description)?;
         let method = description.map(MethodFacts::of).unwrap_or_default();
         let training = training.transpose()?.flatten().map(TrainingFacts::of).unwrap_or_default();
-        let said =
-            |key: &str| ours.or(config.get(IMPORTED_KEY)).and_then(|said| Some(said.get(key)?.as_str()?.to_owned()));
-        let licence = said("licence");
+        let stated =
+            |key: &str| ours.or(config.get(IMPORTED_KEY)).and_then(|entry| Some(entry.get(key)?.as_str()?.to_owned()));
+        let license = stated("licence");
         let short = display(&network.architecture);
         let title = match (repository, &method.method) {
             (Some(repository), _) => repository.rsplit('/').next().unwrap_or(repository).to_owned(),
@@ -148,7 +148,7 @@ impl Facts {
         let known = description.map(|description| &description.method);
         let data = training.data.as_deref();
         Ok(Self {
-            front_matter: front_matter(&title, network.timm.is_some(), known, data, licence.as_deref(), &rows)?,
+            front_matter: front_matter(&title, network.timm.is_some(), known, data, license.as_deref(), &rows)?,
             claim: claim(&rows, &short, method.method.as_deref()),
             repo: repository.map(str::to_owned),
             branch: branch.map(str::to_owned),
@@ -158,12 +158,12 @@ impl Facts {
             heads: files.contains_key(HEADS_FILE),
             equivariance: equivariance(&rows),
             vector: ours.and_then(|ours| ours.get("parameter_vector")).map(vector).unwrap_or_default(),
-            data_licence: data_licence(said("data_licence"), data),
+            data_license: data_license(stated("data_licence"), data),
             title,
             network,
             method,
             training,
-            licence,
+            license,
         })
     }
 }
@@ -308,7 +308,7 @@ fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<Stri
     also.extend(row.untrained.map(|value| format!("{} with random weights", row.text(value))));
     also.extend(row.chance.map(|value| format!("chance {}", row.text(value))));
     let task = if row.task.is_empty() { String::new() } else { format!(", task {}", row.task) };
-    let by = method.map_or_else(String::new, |method| format!(" trained by {method}"));
+    let by = method.map_or_else(String::new, |method| format!(" trained with {method}"));
     Some(format!(
         "**{} top-1 accuracy** ({}) with {protocol} of a {network}{by}, on `{}`{task}.",
         row.text(row.value),
@@ -351,8 +351,8 @@ fn command(training: &Training) -> String {
 fn module_names(method: &MethodConfig) -> String {
     let modules: Vec<&str> = modules(method).iter().map(|module| module.title).collect();
     match modules.as_slice() {
-        [] => "the objective's; there is no equivariance module".into(),
-        names => format!("the objective's, and those of {}", names.join(", ")),
+        [] => "those of the objective; there is no equivariance module".into(),
+        names => format!("those of the objective and of {}", names.join(", ")),
     }
 }
 
@@ -376,7 +376,7 @@ fn vector(values: &Value) -> Vec<ParameterRow> {
     values.as_array().map(|values| values.iter().map(row).collect()).unwrap_or_default()
 }
 
-fn data_licence(stated: Option<String>, data: Option<&str>) -> String {
+fn data_license(stated: Option<String>, data: Option<&str>) -> String {
     match (stated, data) {
         (Some(stated), _) => format!("{}.", stated.trim_end_matches('.')),
         (None, Some("emoji")) => BUNDLED.into(),

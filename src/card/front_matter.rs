@@ -33,7 +33,7 @@ pub fn front_matter(
     timm: bool,
     method: Option<&MethodConfig>,
     data: Option<&str>,
-    licence: Option<&str>,
+    license: Option<&str>,
     rows: &[ResultRow],
 ) -> anyhow::Result<String> {
     let mut tags: Vec<String> = ["equimod", "image-feature-extraction"].map(str::to_owned).into();
@@ -54,7 +54,7 @@ pub fn front_matter(
         false => vec![json!({ "name": title, "results": entries })],
     };
     Ok(serde_saphyr::to_string(&FrontMatter {
-        license: licence,
+        license,
         library_name: if timm { "timm" } else { "equimod" },
         pipeline_tag: "image-feature-extraction",
         tags,

@@ -117,10 +117,10 @@ pub struct Export {
     #[arg(long, value_name = "DIR")]
     pub results: Vec<PathBuf>,
     /// The licence of the weights, as the Hub abbreviates it, e.g. mit or cc-by-4.0.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "license", value_name = "NAME")]
     pub licence: Option<String>,
     /// The licence of the pictures, in words.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, visible_alias = "data-license", value_name = "TEXT")]
     pub data_licence: Option<String>,
     /// Write the card anew even if a person edited it.
     #[arg(long)]

@@ -58,8 +58,8 @@ fn check(arguments: &Export) -> anyhow::Result<()> {
         return Err(Usage(text).into());
     }
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.+".contains(c);
-    let licence = arguments.licence.as_deref();
-    if let Some(wrong) = licence.filter(|name| name.is_empty() || !name.chars().all(known)) {
+    let license = arguments.licence.as_deref();
+    if let Some(wrong) = license.filter(|name| name.is_empty() || !name.chars().all(known)) {
         let text =
             format!("--licence {wrong:?} is not a license id of the Hub; use e.g. mit, apache-2.0, cc-by-4.0 or other");
         return Err(Usage(text).into());

@@ -40,12 +40,12 @@ impl RunFiles {
     ///
     /// If a file cannot be read, or a folder in `results` has no results.
     pub fn of(path: &Path, model: &Model, results: &[PathBuf]) -> anyhow::Result<Self> {
-        let mut found = Self::default();
+        let mut run_files = Self::default();
         let folder = if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path };
         if path.join("run.json").is_file() {
-            found.run(path, model)?;
+            run_files.run(path, model)?;
         } else if path.is_dir() && folder.join(CONFIG_FILE).is_file() || path.ends_with(MODEL_FILE) {
-            found.export(folder)?;
+            run_files.export(folder)?;
         }
         for folder in results {
             let file = folder.join(RESULTS_FILE);
@@ -53,9 +53,9 @@ impl RunFiles {
                 let text = format!("{} has no {RESULTS_FILE}; give the --out of an evaluation", folder.display());
                 return Err(Usage(text).into());
             }
-            found.results(&file, Some(&name(&fs::canonicalize(folder)?)), model)?;
+            run_files.results(&file, Some(&name(&fs::canonicalize(folder)?)), model)?;
         }
-        Ok(found)
+        Ok(run_files)
     }
 
     fn run(&mut self, run: &Path, model: &Model) -> anyhow::Result<()> {
@@ -128,15 +128,15 @@ impl RunFiles {
     fn results(&mut self, path: &Path, within: Option<&str>, model: &Model) -> anyhow::Result<()> {
         let display = path.display();
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {display}"))?;
-        let found: Results = match serde_json::from_str(&text) {
-            Ok(found) => found,
+        let results: Results = match serde_json::from_str(&text) {
+            Ok(results) => results,
             Err(error) => {
                 self.left_out.push(format!("{display}, which this version cannot read ({error})"));
                 return Ok(());
             }
         };
-        match found.models.as_slice() {
-            _ if found.rows.is_empty() => return Ok(()),
+        match results.models.as_slice() {
+            _ if results.rows.is_empty() => return Ok(()),
             [one] if one.sha256 == model.sha256 => {}
             [_] => {
                 self.left_out.push(format!("{display}, which is for other weights"));
@@ -147,7 +147,7 @@ impl RunFiles {
                 return Ok(());
             }
         }
-        let folder = within.map(|folder| format!("eval/{}/", without_data_path(folder, &found))).unwrap_or_default();
+        let folder = within.map(|folder| format!("eval/{}/", without_data_path(folder, &results))).unwrap_or_default();
         let name = format!("{folder}{RESULTS_FILE}");
         if self.files.contains_key(&name) {
             bail!("{display} would be {name} in the export, which already exists; rename its folder");

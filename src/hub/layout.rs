@@ -87,7 +87,7 @@ pub fn splits<'a>(
 mod tests {
     use super::*;
 
-    fn found(reference: &str, paths: &[&str]) -> Result<Vec<String>, String> {
+    fn layout(reference: &str, paths: &[&str]) -> Result<Vec<String>, String> {
         let splits = splits(&Reference::parse(reference).unwrap(), paths.iter().copied())?;
         Ok(splits.iter().map(|(split, paths)| format!("{split}: {}", paths.join(" "))).collect())
     }
@@ -96,28 +96,28 @@ mod tests {
     fn files_are_found_in_every_usual_layout() {
         let cifar = ["plain_text/test-00000-of-00001.parquet", "plain_text/train-00000-of-00001.parquet"];
         let both = [format!("test: {}", cifar[0]), format!("train: {}", cifar[1])];
-        assert_eq!(found("hf:uoft-cs/cifar10", &cifar).unwrap(), both);
-        assert_eq!(found("hf:uoft-cs/cifar10/plain_text:train", &cifar).unwrap(), both[1..]);
+        assert_eq!(layout("hf:uoft-cs/cifar10", &cifar).unwrap(), both);
+        assert_eq!(layout("hf:uoft-cs/cifar10/plain_text:train", &cifar).unwrap(), both[1..]);
         let data = ["data/train-1-of-2.parquet", "data/train-0-of-2.parquet", "data/unlabeled-00000-of-00001.parquet"];
         assert_eq!(
-            found("hf:a/b", &data).unwrap(),
+            layout("hf:a/b", &data).unwrap(),
             [format!("train: {} {}", data[1], data[0]), format!("unlabeled: {}", data[2])]
         );
         let converted = ["default/validation/0000.parquet", "default/train/0000.parquet", "other/train/0000.parquet"];
         assert_eq!(
-            found("hf:a/b", &converted).unwrap(),
+            layout("hf:a/b", &converted).unwrap(),
             [format!("train: {}", converted[1]), format!("validation: {}", converted[0])]
         );
-        assert_eq!(found("hf:a/b/other", &converted).unwrap(), [format!("train: {}", converted[2])]);
-        assert_eq!(found("hf:a/b", &["pictures.parquet"]).unwrap(), ["train: pictures.parquet"]);
+        assert_eq!(layout("hf:a/b/other", &converted).unwrap(), [format!("train: {}", converted[2])]);
+        assert_eq!(layout("hf:a/b", &["pictures.parquet"]).unwrap(), ["train: pictures.parquet"]);
     }
 
     #[test]
     fn what_is_not_there_is_told_with_what_is() {
         let paths = ["one/train-0.parquet", "two/train-0.parquet"];
-        assert!(found("hf:a/b", &paths).unwrap_err().contains("one, two"));
-        assert!(found("hf:a/b/three", &paths).unwrap_err().contains("one, two"));
-        assert!(found("hf:a/b/one:test", &paths).unwrap_err().contains("it has train"));
-        assert!(found("hf:a/b", &[]).unwrap_err().contains("no parquet files"));
+        assert!(layout("hf:a/b", &paths).unwrap_err().contains("one, two"));
+        assert!(layout("hf:a/b/three", &paths).unwrap_err().contains("one, two"));
+        assert!(layout("hf:a/b/one:test", &paths).unwrap_err().contains("it has train"));
+        assert!(layout("hf:a/b", &[]).unwrap_err().contains("no parquet files"));
     }
 }

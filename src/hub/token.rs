@@ -18,8 +18,8 @@ impl Token {
             std::env::var_os("HF_TOKEN_PATH").and_then(|path| of_file(path.into())),
             of_file(hf_hub::hf_home().join("token")),
         ];
-        let found = candidates.into_iter().flatten().map(|text| text.trim().to_owned()).find(|text| !text.is_empty());
-        found.map(|text| Self(text.into()))
+        let token = candidates.into_iter().flatten().map(|text| text.trim().to_owned()).find(|text| !text.is_empty());
+        token.map(|text| Self(text.into()))
     }
 
     /// The text of the token, for the client that sends it.
