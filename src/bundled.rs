@@ -1,11 +1,13 @@
-//! The bytes that the command brings along: the emoji pictures and the built-in recipes.
+//! Files that are compiled in: the emoji images, the built-in recipes and the suites.
+//!
+//! They belong to this package, not to the libraries, so that a program that uses a library alone does not carry them.
 
 use std::sync::Arc;
 
-use equimod_data::{Concat, Dataset, ParquetDataset, Result};
+use equimod_data::{Concat, Dataset, Designs, ParquetDataset, Result, Splits};
 use equimod_train::BuiltIn;
 
-/// The licence notice of the bundled pictures.
+/// License notice of the emoji images.
 pub const NOTICE: &str = include_str!("../assets/emoji/NOTICE.md");
 
 macro_rules! recipe {
@@ -36,39 +38,52 @@ pub const RECIPES: [BuiltIn; 18] = [
     recipe!("byol-matched-imagenet"),
 ];
 
-/// The built-in suites: names and texts.
+/// The built-in suites: names and TOML texts.
 pub const SUITES: [(&str, &str); 3] = [
     ("emoji", include_str!("../assets/suites/emoji.toml")),
     ("fine-grained-11", include_str!("../assets/suites/fine-grained-11.toml")),
     ("cub-dogs-stl-eurosat", include_str!("../assets/suites/cub-dogs-stl-eurosat.toml")),
 ];
 
-/// One design's pictures of one split.
+/// One design's images of one split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Google's.
+pub enum EmojiPart {
+    /// Noto (Google), training images.
     NotoTrain,
-    /// Google's.
+    /// Noto (Google), test images.
     NotoTest,
-    /// Twitter's.
+    /// Twemoji (Twitter), training images.
     TwemojiTrain,
-    /// Twitter's.
+    /// Twemoji (Twitter), test images.
     TwemojiTest,
 }
 
-/// Reads one part.
-pub fn emoji_part(part: Part) -> Result<Arc<dyn Dataset>> {
+/// One part of the emoji.
+///
+/// # Errors
+/// If the table cannot be read, which the tests rule out.
+pub fn emoji_part(part: EmojiPart) -> Result<Arc<dyn Dataset>> {
     let (name, bytes): (&str, &'static [u8]) = match part {
-        Part::NotoTrain => ("emoji noto-train", include_bytes!("../assets/emoji/noto-train.parquet")),
-        Part::NotoTest => ("emoji noto-test", include_bytes!("../assets/emoji/noto-test.parquet")),
-        Part::TwemojiTrain => ("emoji twemoji-train", include_bytes!("../assets/emoji/twemoji-train.parquet")),
-        Part::TwemojiTest => ("emoji twemoji-test", include_bytes!("../assets/emoji/twemoji-test.parquet")),
+        EmojiPart::NotoTrain => ("emoji noto-train", include_bytes!("../assets/emoji/noto-train.parquet")),
+        EmojiPart::NotoTest => ("emoji noto-test", include_bytes!("../assets/emoji/noto-test.parquet")),
+        EmojiPart::TwemojiTrain => ("emoji twemoji-train", include_bytes!("../assets/emoji/twemoji-train.parquet")),
+        EmojiPart::TwemojiTest => ("emoji twemoji-test", include_bytes!("../assets/emoji/twemoji-test.parquet")),
     };
     Ok(Arc::new(ParquetDataset::from_bytes(name, bytes.into(), None)?.with_notice(NOTICE)))
 }
 
-/// Parts one after the other.
-pub fn emoji(name: &str, parts: &[Part]) -> Result<Arc<dyn Dataset>> {
-    let parts = parts.iter().map(|&part| emoji_part(part)).collect::<Result<Vec<_>>>()?;
-    Ok(Arc::new(Concat::new(name, parts)?))
+/// The emoji as splits: 32 × 32 pixels, first all Noto images, then the same emoji in Twemoji; labels `category`,
+/// `subgroup`, `skin_tone` and `flag`.
+///
+/// # Errors
+/// As [`emoji_part`].
+pub fn emoji() -> Result<Splits> {
+    use EmojiPart::{NotoTest, NotoTrain, TwemojiTest, TwemojiTrain};
+    let both = |name: &str, parts: [EmojiPart; 2]| -> Result<Arc<dyn Dataset>> {
+        Ok(Arc::new(Concat::new(name, parts.map(emoji_part).into_iter().collect::<Result<_>>()?)?))
+    };
+    let train = both("emoji-train", [NotoTrain, TwemojiTrain])?;
+    let test = both("emoji-test", [NotoTest, TwemojiTest])?;
+    let designs = Some(Designs { about: "Noto ↔ Twemoji".into(), one_shot: "flag".into() });
+    Ok(Splits { designs, ..Splits::of("emoji", train, Some(test)) })
 }

@@ -1,14 +1,15 @@
 //! Self-supervised representations that keep what augmentations would erase: EquiMod (arXiv 2211.01244) on candle.
 //!
-//! This crate re-exports the four libraries; its binary is the command `equimod`.
+//! This crate re-exports the four libraries and adds the bundled data and recipes; its binary is the command `equimod`.
 //!
-//! ```
-//! use equimod::data::{Policy, Size, view_rng};
+//! ```no_run
+//! use candle_core::Device;
+//! use equimod::eval::{Evaluation, results::plain};
 //!
-//! # fn main() -> equimod::data::Result<()> {
-//! let policy = Policy::built_in("simclr-cifar10", 32)?;
-//! let params = policy.views[0].sample(Size::square(32), &mut view_rng(0, 0, 0, 0));
-//! assert_eq!(params.0.len(), 4);
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = equimod::core::Model::load("out/quick-1".as_ref(), &Device::Cpu)?;
+//! let splits = equimod::bundled::emoji()?;
+//! println!("{}", plain(&Evaluation::new(&model, &splits).knn()?.rows, true));
 //! # Ok(())
 //! # }
 //! ```
@@ -16,6 +17,10 @@
 //! - [`data`]: images in, batches out
 //! - [`core`]: tensors in, losses and gradients out
 //! - [`train`]: a recipe in, a run directory out
-//! - [`eval`]: a frozen backbone in, numbers and pictures out
+//! - [`eval`]: a frozen backbone in, numbers and figures out
+//! - [`bundled`]: emoji images, recipes and suites that are compiled in; [`recipes`]: recipes by name
+
+pub mod bundled;
+pub mod recipes;
 
 pub use {equimod_core as core, equimod_data as data, equimod_eval as eval, equimod_train as train};

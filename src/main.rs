@@ -2,18 +2,15 @@
 
 mod allocator;
 mod artifact;
-mod bundled;
 mod card;
 mod cli;
 mod commands;
 mod contact_sheet;
 mod device;
-mod evaluation;
 mod exit;
 mod export;
 mod forecast;
 mod hub;
-mod layout;
 #[cfg(feature = "mnist")]
 mod mnist;
 mod models;
@@ -21,7 +18,6 @@ mod noise;
 mod output;
 mod probe;
 mod profile;
-mod recipes;
 mod record;
 mod reference;
 mod run_files;
@@ -29,7 +25,6 @@ mod run_report;
 mod scan;
 mod signals;
 mod sources;
-mod split_names;
 
 use std::process::ExitCode;
 

@@ -1,10 +1,12 @@
 //! Output for people: results on stdout, progress and messages on stderr.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use equimod_eval::Observer;
 use equimod_train::{ProbeReport, Result, Sink, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -114,6 +116,30 @@ impl Count {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Messages of an evaluation on stderr, and a bar for its training.
+#[derive(Default)]
+pub struct Console(RefCell<Option<Count>>);
+
+impl Observer for Console {
+    fn log(&self, message: &str) {
+        note(message);
+    }
+
+    fn progress(&self, protocol: &'static str, step: u64, steps: u64) {
+        let mut bar = self.0.borrow_mut();
+        bar.get_or_insert_with(|| Count::new(protocol, steps as usize)).set(step);
+        if step == steps {
+            bar.take().iter().for_each(Count::finish);
+        }
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.0.take().iter().for_each(Count::finish);
     }
 }
 

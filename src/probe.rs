@@ -1,18 +1,21 @@
 //! The probe of a recipe: frozen features of labelled pictures, looked at during training.
 
 use equimod_core::Model;
+use equimod_data::Splits;
+use equimod_data::source::ReadOptions;
+use equimod_eval::Evaluation;
+use equimod_eval::evaluation::Classification;
 use equimod_eval::knn::KnnConfig;
 use equimod_eval::lbfgs::LbfgsConfig;
 use equimod_eval::logistic::LogisticConfig;
 use equimod_train::recipe::{ProbeRecipe, Score};
 use equimod_train::{Error, Probe, Recipe, Result};
 
-use crate::evaluation::{Evaluation, Outcome, Settings};
-use crate::sources::{Reading, Splits, splits};
+use crate::sources::splits;
 
-/// Penalties of the linear probe, and when its fits end: a look on the way.
-const PENALTIES: [f64; 3] = [1e-2, 1e-1, 1.0];
-const LOOK: LbfgsConfig = LbfgsConfig { history: 10, iterations: 50, tolerance: 1e-3, change: 0.0 };
+/// L2 strengths of the linear probe, and the limits of its fits: a quick look, not the published protocol.
+const L2_STRENGTHS: [f64; 3] = [1e-2, 1e-1, 1.0];
+const QUICK: LbfgsConfig = LbfgsConfig { history: 10, iterations: 50, tolerance: 1e-3, change: 0.0 };
 
 /// k-NN and a linear probe on one task of labelled pictures.
 pub struct LabelledProbe {
@@ -30,9 +33,9 @@ impl LabelledProbe {
             return Ok(None);
         }
         let source = if config.data.is_empty() { &recipe.data.source } else { &config.data };
-        let splits = splits(source, Reading { oriented: recipe.data.apply_orientation })?;
+        let splits = splits(source, ReadOptions { apply_orientation: recipe.data.apply_orientation })?;
         let splits = splits.with_labels(std::slice::from_ref(&config.task))?;
-        let one_shot = splits.designs.as_ref().map(|designs| designs.one_shot);
+        let one_shot = splits.designs.as_ref().map(|designs| designs.one_shot.as_str());
         let first = splits.train.tasks().iter().find(|task| Some(task.name.as_str()) != one_shot);
         let task = match (config.task.as_str(), first) {
             ("", Some(first)) => first.name.clone(),
@@ -45,18 +48,16 @@ impl LabelledProbe {
     }
 
     fn scores(&self, model: &Model) -> anyhow::Result<Vec<(String, f64)>> {
-        let tasks = [self.task.clone()];
-        let settings = Settings { tasks: &tasks, seed: self.seed, input: None, cache: None };
-        let evaluation = Evaluation::new(model, &self.splits, settings)?;
-        let score = |kind: Score, outcomes: Vec<Outcome>| {
-            let right = outcomes.first()?.predictions.hits(1);
-            Some((kind.name().to_owned(), right.iter().sum::<f64>() / right.len().max(1) as f64))
+        let evaluation = Evaluation::new(model, &self.splits).tasks([self.task.as_str()]).seed(self.seed);
+        let score = |kind: Score, classifications: Vec<Classification>| {
+            let hits = classifications.first()?.predictions.hits(1);
+            Some((kind.name().to_owned(), hits.iter().sum::<f64>() / hits.len().max(1) as f64))
         };
         let knn = KnnConfig { k: self.config.k, ..KnnConfig::default() };
-        let mut scores = Vec::from_iter(score(Score::Knn, evaluation.knn(&knn)?));
+        let mut scores = Vec::from_iter(score(Score::Knn, evaluation.classify(&knn)?));
         if self.config.linear {
-            let config = LogisticConfig { penalties: PENALTIES.to_vec(), lbfgs: LOOK, ..Default::default() };
-            scores.extend(score(Score::Linear, evaluation.logistic(&config)?));
+            let config = LogisticConfig { l2_strengths: L2_STRENGTHS.to_vec(), lbfgs: QUICK, ..Default::default() };
+            scores.extend(score(Score::Linear, evaluation.classify(&config)?));
         }
         Ok(scores)
     }

@@ -1,52 +1,73 @@
-//! From the name of a recipe to the recipe.
+//! Built-in recipes, and recipes in files that build on them.
+//!
+//! ```
+//! let recipe = equimod::recipes::built_in("quick", &["schedule.epochs=5"])?;
+//! assert_eq!(recipe.schedule.epochs, 5);
+//! # Ok::<(), equimod::train::Error>(())
+//! ```
 
 use std::path::Path;
 
-use anyhow::Context;
-use equimod_train::{Recipe, assemble, base_of, find, resolve};
+use equimod_train::{Error, Recipe, Result, assemble, base_of, find, resolve};
 
 use crate::bundled::RECIPES;
-use crate::cli::RecipeArgs;
 
-/// The settings that arguments put on top of a recipe.
-pub fn settings(arguments: &RecipeArgs) -> Vec<String> {
-    let data = arguments.data.iter().map(|data| format!("data.source={data:?}"));
-    arguments.settings.iter().cloned().chain(data).collect()
+/// The built-in recipe `name` with `settings` of the form `key=value` on top.
+///
+/// # Errors
+/// If there is no such recipe, or a setting is unknown or invalid; all problems at once.
+pub fn built_in(name: &str, settings: &[&str]) -> Result<Recipe> {
+    let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
+    resolve(&RECIPES, name, &base_text(name)?, &settings)
 }
 
-/// The recipe `name` (built in, or a file) with `settings` on top, and the text that was asked for.
-pub fn asked(name: &str, settings: &[String]) -> anyhow::Result<(Recipe, String)> {
+/// The recipe `name`, a file or a built-in recipe, with `settings` on top. The second value is the recipe's text as
+/// it was given, with the settings as comments.
+///
+/// # Errors
+/// If there is no such file or recipe, or a setting is unknown or invalid; all problems at once.
+pub fn named(name: &str, settings: &[String]) -> Result<(Recipe, String)> {
     let text = text(name)?;
     let mut recipe = resolve(&RECIPES, name, &text, settings)?;
     if !settings.is_empty() {
-        // The recipe's own words no longer hold.
+        // The description of the recipe no longer holds.
         recipe.about = format!("{name} with {}", settings.join(", "));
     }
     Ok((recipe, text + &as_comments(settings)))
 }
 
-/// Settings that were given beside a file, as comments behind it.
-pub fn as_comments(settings: &[String]) -> String {
-    settings.iter().map(|setting| format!("# --set {setting}\n")).collect()
+/// As [`named`], without a check of what only training needs.
+///
+/// # Errors
+/// As [`named`].
+pub fn unchecked(name: &str, settings: &[String]) -> Result<Recipe> {
+    assemble(&RECIPES, name, &text(name)?, settings)
 }
 
-/// What the recipe `name` builds on: itself if it is built in, its base, or the defaults.
-pub fn base(name: &str) -> anyhow::Result<(String, Recipe)> {
+/// The base of the recipe `name` with its name: a built-in recipe is its own base; without a base, the defaults.
+///
+/// # Errors
+/// If there is no such file or recipe.
+pub fn base(name: &str) -> Result<(String, Recipe)> {
     match base_of(&text(name)?) {
         Some(base) => Ok((base.clone(), assemble(&RECIPES, &base, &format!("base = {base:?}\n"), &[])?)),
         None => Ok(("the defaults".into(), Recipe::default())),
     }
 }
 
-/// As [`asked`], for a look at parts of a recipe: what only training asks for is not checked.
-pub fn unchecked(name: &str, settings: &[String]) -> anyhow::Result<Recipe> {
-    Ok(assemble(&RECIPES, name, &text(name)?, settings)?)
+/// Settings of a command line as comments of a recipe file.
+pub fn as_comments(settings: &[String]) -> String {
+    settings.iter().map(|setting| format!("# --set {setting}\n")).collect()
 }
 
-fn text(name: &str) -> anyhow::Result<String> {
+fn text(name: &str) -> Result<String> {
     let path = Path::new(name);
     match path.is_file() {
-        true => std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())),
-        false => Ok(format!("base = {:?}\n", find(&RECIPES, name)?.name)),
+        true => std::fs::read_to_string(path).map_err(|source| Error::Io { action: "read", path: path.into(), source }),
+        false => base_text(name),
     }
+}
+
+fn base_text(name: &str) -> Result<String> {
+    Ok(format!("base = {:?}\n", find(&RECIPES, name)?.name))
 }

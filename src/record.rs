@@ -1,46 +1,30 @@
-//! What is kept of an evaluation: results, the page, predictions, splits.
+//! The files of an evaluation: results, the page, predictions, splits.
 
 use std::path::Path;
 
 use anyhow::Context;
 use equimod_core::checkpoint::write_atomic;
+use equimod_data::Splits;
+use equimod_eval::evaluation::{Classification, DrawnImages};
 use equimod_eval::report::{ReportData, Section, render};
-use equimod_eval::results::{DrawnSplit, Results, markdown};
-use serde_json::json;
+use equimod_eval::results::{Results, markdown};
 
-use crate::evaluation::Outcome;
-use crate::sources::Splits;
-
-/// An evaluation that is over.
+/// A finished evaluation.
 pub struct Record<'a> {
-    /// What the page is called.
+    /// Title of the page.
     pub title: String,
-    /// The numbers.
+    /// Numbers.
     pub results: &'a Results,
-    /// What is shown of them.
+    /// Sections of the page.
     pub sections: Vec<Section>,
-    /// What classifiers said of each picture.
-    pub outcomes: &'a [Outcome],
-    /// The splits that were drawn.
-    pub drawn: &'a [Drawn],
-    /// The pictures, if they are of one source.
+    /// Predictions for each image.
+    pub classifications: &'a [Classification],
+    /// Splits that were drawn.
+    pub drawn: &'a [DrawnImages],
+    /// The data set, if there is one only.
     pub splits: Option<&'a Splits>,
-    /// What intervals and chance are.
+    /// Meaning of intervals and chance levels.
     pub summary: &'static str,
-}
-
-/// A split that was drawn here, with the places of its pictures.
-pub type Drawn = (DrawnSplit, Vec<usize>);
-
-/// The splits that were drawn for `outcomes`, each once.
-pub fn drawn<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<Drawn> {
-    let mut splits: Vec<Drawn> = Vec::new();
-    for one in outcomes.into_iter().flat_map(Outcome::drawn) {
-        if !splits.contains(one) {
-            splits.push(one.clone());
-        }
-    }
-    splits
 }
 
 impl Record<'_> {
@@ -59,11 +43,11 @@ impl Record<'_> {
             facts.push(("input".into(), model.preprocessing.clone()));
         }
         for split in &results.splits {
-            let what = format!("{}: {} pictures drawn from {}", split.task, split.pictures, split.of);
+            let what = format!("{}: {} images drawn from {}", split.task, split.images, split.of);
             facts.push((split.part.clone(), format!("{what} (sha256 {:.16}…)", split.sha256)));
         }
         let datasets = self.splits.map_or_else(Vec::new, |splits| vec![&splits.train]);
-        // Several models are seen best beside each other, before the list of all numbers.
+        // Of several models, the comparison comes before the list of all numbers.
         let sections = std::mem::take(&mut self.sections);
         let (lead, sections) = if self.splits.is_none() { (sections, Vec::new()) } else { (Vec::new(), sections) };
         render(&ReportData {
@@ -88,21 +72,20 @@ pub fn write(folder: &Path, mut record: Record) -> anyhow::Result<()> {
     put("results.json", &serde_json::to_vec_pretty(record.results)?)?;
     put("results.md", markdown(&record.results.rows).as_bytes())?;
     put("report.html", record.page().as_bytes())?;
-    for outcome in record.outcomes {
-        let name = file_name(&outcome.title());
+    for classification in record.classifications {
+        let name = file_name(&classification.title());
         if let Some(splits) = record.splits {
-            put(&format!("predictions-{name}.csv"), &predictions(outcome, splits)?)?;
+            put(&format!("predictions-{name}.csv"), &predictions(classification, splits)?)?;
         }
-        put(&format!("confusion-{name}.csv"), &confusion(outcome)?)?;
+        put(&format!("confusion-{name}.csv"), &confusion(classification)?)?;
     }
     if !record.drawn.is_empty() {
-        let list = |(split, indices): &Drawn| json!({"split": split, "indices": indices});
-        put("splits.json", &serde_json::to_vec(&record.drawn.iter().map(list).collect::<Vec<_>>())?)?;
+        put("splits.json", &serde_json::to_vec(record.drawn)?)?;
     }
     Ok(())
 }
 
-/// Removes what an earlier evaluation left that this one may not write anew.
+/// Removes files of an earlier evaluation that this one may not replace.
 fn remove_older(folder: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -119,36 +102,35 @@ fn file_name(title: &str) -> String {
     title.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
-/// A line a test picture: what it is, what was said, and how surely.
-fn predictions(outcome: &Outcome, splits: &Splits) -> anyhow::Result<Vec<u8>> {
-    let dataset = outcome.task.test_pictures(splits).as_ref();
-    let class = |label: u32| outcome.task.classes.get(label as usize).map_or("", String::as_str);
+/// A line a test image: its index and key, its class, the predicted class and probabilities.
+fn predictions(classification: &Classification, splits: &Splits) -> anyhow::Result<Vec<u8>> {
+    let (task, predictions) = (&classification.task, &classification.predictions);
+    let dataset = task.test_dataset(splits).as_ref();
+    let class = |label: u32| task.classes.get(label as usize).map_or("", String::as_str);
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record(["picture", "key", "class", "predicted", "right", "probability", "probability of its class"])?;
-    let said = outcome.predictions.first();
-    for (row, (&picture, &label)) in outcome.predictions.pictures().iter().zip(outcome.predictions.labels()).enumerate()
-    {
-        let probabilities = outcome.predictions.row(row);
-        let said = said[row];
+    let predicted = predictions.first();
+    for (row, (&index, &label)) in predictions.indices().iter().zip(predictions.labels()).enumerate() {
+        let (probabilities, predicted) = (predictions.row(row), predicted[row]);
         table.write_record([
-            picture.to_string(),
-            dataset.key(picture),
+            index.to_string(),
+            dataset.key(index),
             class(label).to_owned(),
-            class(said).to_owned(),
-            u8::from(said == label).to_string(),
-            format!("{:.6}", probabilities[said as usize]),
+            class(predicted).to_owned(),
+            u8::from(predicted == label).to_string(),
+            format!("{:.6}", probabilities[predicted as usize]),
             format!("{:.6}", probabilities[label as usize]),
         ])?;
     }
     Ok(table.into_inner()?)
 }
 
-/// True classes in rows, what was said in columns.
-fn confusion(outcome: &Outcome) -> anyhow::Result<Vec<u8>> {
-    let classes = &outcome.task.classes;
+/// The confusion matrix: true classes in rows, predicted classes in columns.
+fn confusion(classification: &Classification) -> anyhow::Result<Vec<u8>> {
+    let classes = &classification.task.classes;
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record(std::iter::once("true class \\ predicted").chain(classes.iter().map(String::as_str)))?;
-    for (class, counts) in classes.iter().zip(outcome.predictions.confusion()) {
+    for (class, counts) in classes.iter().zip(classification.predictions.confusion()) {
         table.write_record(std::iter::once(class.clone()).chain(counts.iter().map(usize::to_string)))?;
     }
     Ok(table.into_inner()?)

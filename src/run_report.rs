@@ -4,7 +4,7 @@ use std::path::Path;
 
 use equimod_data::{Dataset, Policy, clean_view, view_rng};
 use equimod_eval::ResultRow;
-use equimod_eval::report::{Figure, Picture, PictureRow, Plot, ReportData, Section, Series, render};
+use equimod_eval::report::{Figure, ImageRow, Plot, ReportData, ReportImage, Section, Series, render};
 use equimod_train::{Recipe, RunInfo};
 
 use crate::run_files::Metrics;
@@ -56,33 +56,33 @@ impl RunReport<'_> {
             results: self.results.to_vec(),
             sections: vec![
                 Section::lines("Curves", plots(self.run)?),
-                Section::new("Views and their parameters", vec![Figure::Pictures(self.pictures()?)]),
+                Section::new("Views and their parameters", vec![Figure::Images(self.images()?)]),
             ],
             recipe: self.recipe.to_toml(),
             notices: self.dataset.notice().map(str::to_owned).into_iter().collect(),
         }))
     }
 
-    fn pictures(&self) -> anyhow::Result<Vec<PictureRow>> {
+    fn images(&self) -> anyhow::Result<Vec<ImageRow>> {
         let count = SHOWN.min(self.dataset.len());
-        (0..count).map(|i| self.picture_row(i * self.dataset.len() / count)).collect()
+        (0..count).map(|i| self.image_row(i * self.dataset.len() / count)).collect()
     }
 
-    fn picture_row(&self, sample: usize) -> anyhow::Result<PictureRow> {
+    fn image_row(&self, sample: usize) -> anyhow::Result<ImageRow> {
         let image = self.dataset.image(sample)?;
         let title = self.dataset.text("name", sample).map_or_else(|| self.dataset.key(sample), str::to_lowercase);
         let clean = clean_view(&image, &self.policy.clean);
-        let mut pictures = vec![Picture { title, png: clean.encode_png()?, ..Default::default() }];
+        let mut images = vec![ReportImage { title, png: clean.encode_png()?, ..Default::default() }];
         for (number, view) in self.policy.views.iter().enumerate() {
             let params = view.sample(image.size(), &mut view_rng(self.info.seed, 0, sample as u64, number as u64));
-            pictures.push(Picture {
+            images.push(ReportImage {
                 title: format!("view {}", number + 1),
                 png: view.apply(&image, &params).encode_png()?,
                 parameters: view.describe(&params),
-                right: None,
+                correct: None,
             });
         }
-        Ok(PictureRow { pictures })
+        Ok(ImageRow { images })
     }
 }
 

@@ -117,7 +117,7 @@ fn verify_lists_what_fails_and_training_replaces_it() {
     // The evaluation leaves it out, and says so.
     let output = scratch.run(&["eval", "knn", "run", "--data", "pictures", "--k", "3"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && told.contains("1 pictures do not decode") && told.contains("cut.png"), "{told}");
+    assert!(output.status.success() && told.contains("1 images do not decode") && told.contains("cut.png"), "{told}");
     scratch.done(&["eval", "equivariance", "run", "--data", "pictures"]);
     scratch.done(&["data", "preview", "pictures", "--pictures", "64"]);
     // How long training waited for pictures is told beside its speed.

@@ -47,7 +47,7 @@ fn every_protocol_gives_numbers_a_page_and_files() {
     // The colour of these pictures says their class: every classifier finds it.
     for (protocol, more) in [
         ("knn", &["--k", "5", "--untrained"][..]),
-        ("logistic", &["--penalties", "9", "--map", "tsne"]),
+        ("logistic", &["--l2-strengths", "9", "--map", "tsne"]),
         ("linear", &["--epochs", "30", "--batch", "32"]),
         ("finetune", &["--labels", "50", "--epochs", "10", "--batch", "16"]),
     ] {
@@ -160,7 +160,7 @@ fn models_are_compared_and_carried_over_to_suites() {
                  protocol = 'knn'\nmetric = 'mean-per-class'\n";
     let suite = text(&scratch.write("suite.toml", suite));
     let arguments =
-        ["eval", "transfer", &model, "--suite", &suite, "--untrained", "--penalties", "3", "--out", "moved"];
+        ["eval", "transfer", &model, "--suite", &suite, "--untrained", "--l2-strengths", "3", "--out", "moved"];
     let table = scratch.done(&arguments);
     assert!(table.contains("colour") && table.contains("mean rank") && table.lines().count() == 3, "{table}");
     let found = results(&fs::read_to_string(scratch.path("moved/results.json")).unwrap());
@@ -182,7 +182,7 @@ fn features_are_written_in_every_form() {
         [("f.safetensors", None), ("f.npy", Some("f.labels.csv")), ("g.csv", None), ("f.parquet", None)]
     {
         let told = scratch.done(&["embed", "run", "--data", "pictures", "--out", file]);
-        assert!(told.contains("120 pictures, 32 features each"), "{told}");
+        assert!(told.contains("120 images, 32 features each"), "{told}");
         assert!(scratch.path(file).is_file() && beside.is_none_or(|beside| scratch.path(beside).is_file()));
     }
     let table = fs::read_to_string(scratch.path("g.csv")).unwrap();
@@ -213,7 +213,7 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     for name in ["gap/train/a/1.png", "gap/train/b/1.png", "gap/test/a/2.png", "gap/test/c/2.png"] {
         put(name);
     }
-    scratch.refused(&["eval", "knn", "run", "--data", "gap"], 3, &["gap", "\"c\"", "no training pictures"]);
+    scratch.refused(&["eval", "knn", "run", "--data", "gap"], 3, &["gap", "\"c\"", "no training images"]);
     ["few/a/1.png", "few/b/1.png", "few/c/1.png"].into_iter().for_each(|name| drop(put(name)));
     scratch.refused(&["eval", "knn", "run", "--data", "few"], 3, &["few", "to spare for test"]);
     scratch.refused(&["eval", "knn", "run", "--data", "pictures", "--task", "species"], 3, &["species"]);
@@ -250,7 +250,7 @@ fn the_schema_of_results_describes_every_field() {
     };
     assert!(described(&schema) >= 7);
     let parts = schema["$defs"].as_object().unwrap();
-    assert!(["DrawnSplit", "Evaluated", "ResultRow"].iter().all(|part| parts.contains_key(*part)));
+    assert!(["DrawnSplit", "EvaluatedModel", "ResultRow"].iter().all(|part| parts.contains_key(*part)));
     assert!(parts.values().map(described).sum::<usize>() >= 20);
 }
 
@@ -325,7 +325,7 @@ fn a_network_of_others_loads_without_counters() {
     let foreign = written("foreign.safetensors", "", "");
     let output = scratch.run(&["eval", "knn", &foreign, "--data", "pictures", "--size", "16", "--json"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && told.contains("does not say how pictures enter it"), "{told}");
+    assert!(output.status.success() && told.contains("does not record its preprocessing"), "{told}");
     let found = results(&String::from_utf8(output.stdout).unwrap());
     assert!(found["models"][0]["preprocessing"].as_str().unwrap().contains("guessed"), "{found}");
 }

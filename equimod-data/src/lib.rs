@@ -18,7 +18,7 @@
 //!
 //! - [`image`], [`resample`], [`color`], [`blur`], [`rotate`]: pictures and operations on them, bit for bit Pillow's
 //! - [`augment`], [`policy`], [`encoding`]: what is sampled, applied and written into parameter vectors
-//! - [`dataset`]: sources; [`sampler`], [`loader`]: which picture is when, and batches of them
+//! - [`dataset`]: data sets; [`source`]: from a path to the splits of a data set; [`sampler`], [`loader`]: which picture is when, and batches of them
 //!
 //! It knows no tensors and no networks, and never prints or opens the network.
 
@@ -41,6 +41,7 @@ pub mod resample;
 pub mod rotate;
 pub mod sampler;
 mod simd;
+pub mod source;
 
 pub use augment::{Augmentation, AugmentationConfig, Params, Rectangle};
 pub use dataset::{
@@ -54,6 +55,7 @@ pub use loader::{Batch, Batches, Loader, LoaderConfig, Pixels, Skipped};
 pub use policy::{CleanView, Policy, ViewParams, ViewPolicy, clean_view};
 pub use random::{Rng, view_rng};
 pub use sampler::Sampler;
+pub use source::{Designs, Splits, task_name};
 
 /// Lower-case hexadecimal digits.
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! Features as a file: safetensors, npy, csv or parquet.
+//! Files of features: safetensors, npy, csv or parquet.
 
 mod tables;
 
@@ -12,22 +12,26 @@ use crate::error::refuse;
 use crate::features::Features;
 use crate::{Error, Result};
 
-/// A kind of file, told by its ending.
+/// File format, chosen by the file extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// `.safetensors`: `features` `[pictures, features]` in f32, `labels.<task>` `[pictures]` in i64 (−1: no label), `split`
-    /// `[pictures]` in i64 (places in the metadata's `splits`); keys, splits and class names as JSON in the metadata.
+    /// `.safetensors`: `features` `[images, features]` in f32, `labels.<task>` `[images]` in i64 (−1 for no label)
+    /// and `split` `[images]` in i64 (indices into the metadata's `splits`). Keys, splits and class names are JSON in
+    /// the metadata.
     Safetensors,
-    /// `.npy`: the features in f32; splits, keys and labels in a table beside it, `.labels.csv`.
+    /// `.npy`: features `[images, features]` in f32. Splits, keys and labels are in a table beside it, `.labels.csv`.
     Npy,
-    /// `.csv`: split, key, the class of each task, and a column a feature.
+    /// `.csv`: split, key, the class in each task, and a column for each feature.
     Csv,
-    /// `.parquet`: the same columns, features in f32.
+    /// `.parquet`: the columns of the CSV file, with features in f32.
     Parquet,
 }
 
 impl Format {
-    /// The kind that the ending of `path` names.
+    /// The format of the extension of `path`.
+    ///
+    /// # Errors
+    /// If the extension is none of the four.
     pub fn of(path: &Path) -> Result<Self> {
         let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
         match ending.as_str() {
@@ -36,75 +40,89 @@ impl Format {
             "csv" => Ok(Self::Csv),
             "parquet" => Ok(Self::Parquet),
             _ => refuse(format!(
-                "{} does not say what kind of file is wanted; end it in .safetensors, .npy, .csv or .parquet",
+                "{} has no known file extension; use .safetensors, .npy, .csv or .parquet",
                 path.display()
             )),
         }
     }
 }
 
-/// The labels of one task.
+/// The labels of one task, a column of the table.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Labels {
-    /// Its name.
+pub struct LabelColumn {
+    /// Name of the task.
     pub task: String,
-    /// The name of each class.
+    /// Class names.
     pub classes: Vec<String>,
-    /// The class of each picture, if it has one.
-    pub of: Vec<Option<u32>>,
+    /// Class index of each image, if it has a label.
+    pub labels: Vec<Option<u32>>,
 }
 
-impl Labels {
-    /// The name of a picture's class; empty without one.
-    fn name(&self, row: usize) -> &str {
-        self.of[row].and_then(|label| self.classes.get(label as usize)).map_or("", String::as_str)
+impl LabelColumn {
+    /// The class name of a row; empty without a label.
+    fn class(&self, row: usize) -> &str {
+        self.labels[row].and_then(|label| self.classes.get(label as usize)).map_or("", String::as_str)
     }
 }
 
-/// Features with what is known of their pictures.
+/// Features with splits, keys and labels of their images.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Embedded {
-    /// One row a picture.
+pub struct EmbeddingTable {
+    /// Features, one row an image.
     pub features: Features,
-    /// The split of each.
+    /// Split of each image.
     splits: Vec<String>,
     keys: Vec<String>,
-    labels: Vec<Labels>,
+    columns: Vec<LabelColumn>,
 }
 
-impl Default for Embedded {
+impl Default for EmbeddingTable {
     fn default() -> Self {
-        Self { features: Features::none(), splits: Vec::new(), keys: Vec::new(), labels: Vec::new() }
+        Self { features: Features::empty(), splits: Vec::new(), keys: Vec::new(), columns: Vec::new() }
     }
 }
 
-impl Embedded {
-    /// Number of pictures.
+impl EmbeddingTable {
+    /// Number of images.
     pub fn rows(&self) -> usize {
         self.keys.len()
     }
 
-    /// Adds the pictures of a split, whose tasks must be those of the splits before.
-    pub fn add(&mut self, split: &str, features: &Features, keys: Vec<String>, labels: Vec<Labels>) -> Result<()> {
+    /// Appends the images of a split: features `[images, features]`, a key for each image, and label columns.
+    ///
+    /// # Errors
+    /// If the features or the label columns differ from those of earlier splits.
+    pub fn add(
+        &mut self,
+        split: &str,
+        features: &Features,
+        keys: Vec<String>,
+        columns: Vec<LabelColumn>,
+    ) -> Result<()> {
         if self.keys.is_empty() {
-            (self.features, self.labels) = (features.clone(), labels);
+            (self.features, self.columns) = (features.clone(), columns);
         } else {
-            self.features = self.features.joined(features)?;
-            let same = |(a, b): (&Labels, &Labels)| a.task == b.task && a.classes == b.classes;
-            if self.labels.len() != labels.len() || !self.labels.iter().zip(&labels).all(same) {
-                return refuse(format!("the pictures of the split {split} have other labels; write it by itself"));
+            self.features = self.features.concat(features)?;
+            let same = |(a, b): (&LabelColumn, &LabelColumn)| a.task == b.task && a.classes == b.classes;
+            if self.columns.len() != columns.len() || !self.columns.iter().zip(&columns).all(same) {
+                return refuse(format!(
+                    "the split {split} has other labels than the splits before; write it by itself"
+                ));
             }
-            self.labels.iter_mut().zip(labels).for_each(|(all, more)| all.of.extend(more.of));
+            self.columns.iter_mut().zip(columns).for_each(|(all, more)| all.labels.extend(more.labels));
         }
         self.splits.extend(std::iter::repeat_n(split.to_owned(), keys.len()));
         self.keys.extend(keys);
         Ok(())
     }
 
-    /// Writes the file at once, or not at all.
+    /// Writes the file atomically.
+    ///
+    /// # Errors
+    /// If there are no rows, or the file cannot be written.
     pub fn write(&self, path: &Path, format: Format) -> Result<()> {
         if self.rows() == 0 {
-            return refuse("there is no picture of these splits to write features of");
+            return refuse("there are no images in these splits, so there are no features to write");
         }
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|source| Error::Io {
@@ -129,29 +147,29 @@ impl Embedded {
         let (rows, columns) = (self.features.rows(), self.features.columns());
         let features = Tensor::from_slice(self.features.values(), (rows, columns), &Device::Cpu)?;
         let mut tensors = BTreeMap::from([("features".to_owned(), features)]);
-        for labels in &self.labels {
-            let places: Vec<i64> = labels.of.iter().map(|label| label.map_or(-1, i64::from)).collect();
-            tensors.insert(format!("labels.{}", labels.task), Tensor::new(places, &Device::Cpu)?);
+        for column in &self.columns {
+            let labels: Vec<i64> = column.labels.iter().map(|label| label.map_or(-1, i64::from)).collect();
+            tensors.insert(format!("labels.{}", column.task), Tensor::new(labels, &Device::Cpu)?);
         }
         let mut names: Vec<&String> = Vec::new();
-        let mut places = Vec::with_capacity(self.splits.len());
+        let mut indices = Vec::with_capacity(self.splits.len());
         for split in &self.splits {
-            let place = names.iter().position(|name| *name == split).unwrap_or_else(|| {
+            let index = names.iter().position(|name| *name == split).unwrap_or_else(|| {
                 names.push(split);
                 names.len() - 1
             });
-            places.push(place as i64);
+            indices.push(index as i64);
         }
-        tensors.insert("split".into(), Tensor::new(places, &Device::Cpu)?);
+        tensors.insert("split".into(), Tensor::new(indices, &Device::Cpu)?);
         let classes: BTreeMap<&str, &Vec<String>> =
-            self.labels.iter().map(|labels| (labels.task.as_str(), &labels.classes)).collect();
-        let about = serde_json::json!({ "splits": names, "keys": self.keys, "classes": classes });
-        Ok(to_bytes(&tensors, &about.to_string())?)
+            self.columns.iter().map(|column| (column.task.as_str(), &column.classes)).collect();
+        let metadata = serde_json::json!({ "splits": names, "keys": self.keys, "classes": classes });
+        Ok(to_bytes(&tensors, &metadata.to_string())?)
     }
 }
 
-/// What writing a table into memory can fail with, as this crate's error.
-fn unwritten(error: impl std::fmt::Display) -> Error {
+/// The error of writing a table into memory.
+fn table_error(error: impl std::fmt::Display) -> Error {
     Error::Protocol(format!("the table of features cannot be written: {error}"))
 }
 
@@ -159,16 +177,16 @@ fn unwritten(error: impl std::fmt::Display) -> Error {
 mod tests {
     use super::*;
 
-    /// Three pictures of two splits, one without a label.
-    pub(super) fn three() -> Embedded {
-        let mut all = Embedded::default();
-        let labels = |of: Vec<Option<u32>>| {
-            vec![Labels { task: "kind".into(), classes: vec!["a".into(), "b, \"c\"".into()], of }]
+    /// Three images of two splits, one without a label.
+    pub(super) fn three() -> EmbeddingTable {
+        let mut all = EmbeddingTable::default();
+        let columns = |labels: Vec<Option<u32>>| {
+            vec![LabelColumn { task: "kind".into(), classes: vec!["a".into(), "b, \"c\"".into()], labels }]
         };
         let features = Features::new(2, 2, vec![0.5, -1.25, 3.0e-8, 4.0]).unwrap();
-        all.add("train", &features, vec!["x".into(), "y".into()], labels(vec![Some(1), None])).unwrap();
+        all.add("train", &features, vec!["x".into(), "y".into()], columns(vec![Some(1), None])).unwrap();
         let features = Features::new(1, 2, vec![7.0, 8.0]).unwrap();
-        all.add("test", &features, vec!["z".into()], labels(vec![Some(0)])).unwrap();
+        all.add("test", &features, vec!["z".into()], columns(vec![Some(0)])).unwrap();
         all
     }
 
@@ -186,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn endings_say_the_kind() {
+    fn extensions_choose_the_format() {
         assert_eq!(Format::of(Path::new("a/b.NPY")).unwrap(), Format::Npy);
         assert!(Format::of(Path::new("b.txt")).unwrap_err().to_string().contains(".parquet"));
     }

@@ -1,9 +1,9 @@
-//! How equivariant the embeddings of a trained module are (method, section 6), overall and by one augmentation at a time,
-//! with the shuffled-parameter control.
+//! Equivariance of the embeddings of trained modules (EquiMod, arXiv 2211.01244), overall and for each augmentation
+//! alone, with a shuffled-parameter control.
 //!
-//! With yt the embedding of a view, y0 that of the picture it starts from and ŷt the prediction:
-//! absolute `mean[cos(yt, ŷt) − cos(yt, y0)]`, relative `mean[(1 − cos(yt, y0)) / (1 − cos(yt, ŷt))]`, the denominator at
-//! least 1e-12.
+//! Let yt be the embedding of a view, y0 that of the image it starts from, and ŷt the prediction of yt. Absolute
+//! equivariance is `mean[cos(yt, ŷt) − cos(yt, y0)]`, relative equivariance
+//! `mean[(1 − cos(yt, y0)) / (1 − cos(yt, ŷt))]` with a denominator of at least 1e-12.
 
 use candle_core::{Device, Tensor};
 use equimod_core::equivariance::{Equivariance, EquivarianceRow, Start, equivariance_rows};
@@ -14,79 +14,87 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::error::refuse;
 use crate::features::Extractor;
-pub use crate::views::Augmentation;
-use crate::views::{EPOCH, Looks, Way};
+pub use crate::views::AugmentationSpec;
+use crate::views::{EPOCH, Transition, ViewSet};
 
-/// Pictures that are augmented and predicted together.
+/// Images that are augmented and embedded together.
 const BATCH: usize = 64;
 
-/// The measures of one module.
+/// Equivariance of one module.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModuleEquivariance {
-    /// The module's name.
+    /// Name of the module.
     pub module: String,
-    /// With each view's own parameters.
+    /// Equivariance with each view's own parameters.
     pub measured: Equivariance,
-    /// With the parameters of another picture; where all pictures have the same, with those of no change.
+    /// Equivariance with the parameters of another image or, where all images have the same parameters, those of no
+    /// change.
     pub shuffled: Equivariance,
-    /// The cosines behind `measured`, one row a view, picture by picture.
+    /// The cosines behind `measured`: a row a view, image by image.
     pub rows: Vec<EquivarianceRow>,
-    /// Pictures that were used.
-    pub pictures: usize,
+    /// Number of images.
+    pub images: usize,
 }
 
-/// The measures by one augmentation alone.
+/// Equivariance with one augmentation alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AugmentationEquivariance {
-    /// The augmentation's name, as in policies.
+    /// Name of the augmentation, as in policies.
     pub augmentation: &'static str,
-    /// Each module that makes explicit predictions.
+    /// Equivariance of each module that predicts embeddings.
     pub modules: Vec<ModuleEquivariance>,
 }
 
-/// Cosines with the right and with wrong parameters.
+/// Cosines with the right and with shuffled parameters.
 #[derive(Default)]
 struct Rows {
     own: Vec<EquivarianceRow>,
     shuffled: Vec<EquivarianceRow>,
-    pictures: usize,
+    images: usize,
 }
 
-/// Measures every module of `model` that makes explicit predictions, on up to `pictures` pictures drawn from `seed`, 64 by 64; a
-/// last one that stands alone is left out.
-pub fn measure(model: &Model, dataset: &dyn Dataset, pictures: usize, seed: u64) -> Result<Vec<ModuleEquivariance>> {
+/// Equivariance of every module of `model` that predicts embeddings, on up to `images` images drawn from `seed`, in
+/// batches of
+/// 64. A last batch of one image is left out.
+///
+/// # Errors
+/// If the model has no such module, does not record its augmentation, or fewer than two images decode.
+pub fn measure(model: &Model, dataset: &dyn Dataset, images: usize, seed: u64) -> Result<Vec<ModuleEquivariance>> {
     predicting(model)?;
-    let augmentation = Augmentation::of(model)?;
-    let look = |image: &Image, sample: usize| augmentation.looks(image, sample, seed);
-    measure_looks(model, dataset, &chosen(dataset, pictures, seed)?, &look)
+    let augmentation = AugmentationSpec::of(model)?;
+    let views = |image: &Image, sample: usize| augmentation.view_set(image, sample, seed);
+    measure_views(model, dataset, &chosen(dataset, images, seed)?, &views)
 }
 
-/// As [`measure`], once for each augmentation of the policy that can change a picture, with that one alone: it is drawn
-/// again until it changes something (a flip always flips), all others do nothing, and instead of a random crop there is
-/// the clean view's part of the picture.
+/// As [`measure`], once for each augmentation of the policy that can change an image, with that one alone: it is
+/// sampled again until it changes something (a flip always flips), all others do nothing, and the clean view's center
+/// crop replaces a random crop.
 ///
 /// A module that predicts from view to view goes from the clean view to the augmented one and back. The control of an
-/// augmentation that is only on or off takes the parameters of no change, because all pictures have the same.
+/// augmentation that is only on or off takes the parameters of no change, because all images have the same.
+///
+/// # Errors
+/// As [`measure`].
 pub fn measure_each(
     model: &Model,
     dataset: &dyn Dataset,
-    pictures: usize,
+    images: usize,
     seed: u64,
 ) -> Result<Vec<AugmentationEquivariance>> {
     predicting(model)?;
-    let augmentation = Augmentation::of(model)?;
-    let chosen = chosen(dataset, pictures, seed)?;
+    let augmentation = AugmentationSpec::of(model)?;
+    let chosen = chosen(dataset, images, seed)?;
     let of = |(name, numbers): (&'static str, Vec<usize>)| {
-        let look = |image: &Image, sample: usize| augmentation.looks_by(name, &numbers, image, sample, seed);
-        Ok(AugmentationEquivariance { augmentation: name, modules: measure_looks(model, dataset, &chosen, &look)? })
+        let views = |image: &Image, sample: usize| augmentation.view_set_of(name, &numbers, image, sample, seed);
+        Ok(AugmentationEquivariance { augmentation: name, modules: measure_views(model, dataset, &chosen, &views)? })
     };
     augmentation.active().into_iter().map(of).collect()
 }
 
-/// The method of a model with a module that predicts embeddings.
+/// The method of a model that has a module that predicts embeddings.
 pub(crate) fn predicting(model: &Model) -> Result<&Method> {
     let Some(method) = model.method() else {
-        return refuse(format!("{} holds no heads, only a backbone; use a checkpoint of a run", model.path.display()));
+        return refuse(format!("{} holds a backbone without heads; use a checkpoint of a run", model.path.display()));
     };
     match method.modules().iter().any(|module| module.module.start().is_some()) {
         true => Ok(method),
@@ -94,116 +102,118 @@ pub(crate) fn predicting(model: &Model) -> Result<&Method> {
     }
 }
 
-/// Up to `pictures` pictures, drawn from `seed`.
-fn chosen(dataset: &dyn Dataset, pictures: usize, seed: u64) -> Result<Vec<usize>> {
+/// Indices of up to `images` images, drawn from `seed`.
+fn chosen(dataset: &dyn Dataset, images: usize, seed: u64) -> Result<Vec<usize>> {
     let mut order = Sampler::new(seed, dataset.len(), 1).order(EPOCH);
-    order.truncate(pictures);
+    order.truncate(images);
     if order.len() < 2 {
-        return refuse("equivariance is measured on at least two pictures");
+        return refuse("equivariance is measured on at least two images; give more");
     }
     Ok(order)
 }
 
-/// How a picture, with its number, is looked at.
-type Look<'a> = &'a (dyn Fn(&Image, usize) -> Looks + Sync);
+/// The views of an image with its index.
+type MakeViews<'a> = &'a (dyn Fn(&Image, usize) -> ViewSet + Sync);
 
-fn measure_looks(
+fn measure_views(
     model: &Model,
     dataset: &dyn Dataset,
     chosen: &[usize],
-    look: Look,
+    views: MakeViews,
 ) -> Result<Vec<ModuleEquivariance>> {
     let method = predicting(model)?;
     let mut rows: Vec<Rows> = method.modules().iter().map(|_| Rows::default()).collect();
     let extractor = Extractor::new(model, None);
     for batch in chosen.chunks(BATCH) {
-        let Some(prepared) = prepare(model.params().device(), dataset, batch, look)? else { continue };
+        let Some(batch) = prepare(model.params().device(), dataset, batch, views)? else { continue };
         for (module, rows) in method.modules().iter().zip(&mut rows) {
             if let Some(start) = module.module.start() {
-                prepared.measure(&extractor, module.module.as_ref(), start, rows)?;
+                batch.measure(&extractor, module.module.as_ref(), start, rows)?;
             }
         }
     }
     let named = method.modules().iter().zip(rows).filter(|(_, rows)| !rows.own.is_empty());
-    let found: Vec<ModuleEquivariance> = named
+    let modules: Vec<ModuleEquivariance> = named
         .map(|(module, rows)| ModuleEquivariance {
             module: module.name.clone(),
             measured: Equivariance::of(&rows.own),
             shuffled: Equivariance::of(&rows.shuffled),
             rows: rows.own,
-            pictures: rows.pictures,
+            images: rows.images,
         })
         .collect();
-    if found.is_empty() {
-        return refuse("too few pictures decode to measure equivariance on");
+    if modules.is_empty() {
+        return refuse("fewer than two images decode; equivariance needs at least two");
     }
-    Ok(found)
+    Ok(modules)
 }
 
-/// A [`Way`] of every picture of a batch.
-struct Ways {
+/// The same [`Transition`] for every image of a batch.
+struct TransitionBatch {
     from: usize,
     to: usize,
-    /// `[pictures, parameters]`, normalised.
+    /// Normalized parameters `[images, parameters]`.
     params: Tensor,
-    /// Wrong ones, for comparison.
-    others: Tensor,
+    /// Parameters of the control, `[images, parameters]`.
+    shuffled: Tensor,
 }
 
-/// The pictures of a batch that decode, and what leads from one view to the other.
-struct Prepared {
-    pictures: usize,
-    /// The clean view of every picture, then each other view.
-    images: Vec<Vec<Image>>,
-    from_clean: Vec<Ways>,
-    between: Vec<Ways>,
+/// The images of a batch that decode, and the parameters from one view to another.
+struct PreparedBatch {
+    images: usize,
+    /// The clean view of every image, then every augmented view.
+    views: Vec<Vec<Image>>,
+    from_clean: Vec<TransitionBatch>,
+    between: Vec<TransitionBatch>,
 }
 
-fn prepare(device: &Device, dataset: &dyn Dataset, batch: &[usize], look: Look) -> Result<Option<Prepared>> {
+fn prepare(device: &Device, dataset: &dyn Dataset, batch: &[usize], views: MakeViews) -> Result<Option<PreparedBatch>> {
     let make = |&sample: &usize| match dataset.image(sample) {
         Err(equimod_data::Error::Picture { .. }) => Ok(None),
-        image => Ok(Some(look(&image?, sample))),
+        image => Ok(Some(views(&image?, sample))),
     };
-    let looks = batch.par_iter().map(make).collect::<Result<Vec<Option<Looks>>>>()?;
-    let looks: Vec<Looks> = looks.into_iter().flatten().collect();
-    // The parameters of another picture are taken for comparison.
-    let Some(first) = looks.first().filter(|_| looks.len() > 1) else { return Ok(None) };
-    let ways = |of: fn(&Looks) -> &Vec<Way>| -> Result<Vec<Ways>> {
-        let of_way =
-            |number: usize| Ways::new(&looks.iter().map(|looks| &of(looks)[number]).collect::<Vec<_>>(), device);
-        (0..of(first).len()).map(of_way).collect()
+    let sets = batch.par_iter().map(make).collect::<Result<Vec<Option<ViewSet>>>>()?;
+    let sets: Vec<ViewSet> = sets.into_iter().flatten().collect();
+    // The control takes the parameters of another image.
+    let Some(first) = sets.first().filter(|_| sets.len() > 1) else { return Ok(None) };
+    let transitions = |of: fn(&ViewSet) -> &Vec<Transition>| -> Result<Vec<TransitionBatch>> {
+        let numbered = |number: usize| {
+            let transitions: Vec<&Transition> = sets.iter().map(|set| &of(set)[number]).collect();
+            TransitionBatch::new(&transitions, device)
+        };
+        (0..of(first).len()).map(numbered).collect()
     };
-    let (from_clean, between) = (ways(|looks| &looks.from_clean)?, ways(|looks| &looks.between)?);
-    let mut images = vec![Vec::with_capacity(looks.len()); first.images.len()];
-    let pictures = looks.len();
-    for looks in looks {
-        images.iter_mut().zip(looks.images).for_each(|(images, image)| images.push(image));
+    let (from_clean, between) = (transitions(|set| &set.from_clean)?, transitions(|set| &set.between)?);
+    let mut views = vec![Vec::with_capacity(sets.len()); first.images.len()];
+    let images = sets.len();
+    for set in sets {
+        views.iter_mut().zip(set.images).for_each(|(view, image)| view.push(image));
     }
-    Ok(Some(Prepared { pictures, images, from_clean, between }))
+    Ok(Some(PreparedBatch { images, views, from_clean, between }))
 }
 
-impl Ways {
-    /// The others are those of the next picture, or of no change where all pictures have the same.
-    fn new(ways: &[&Way], device: &Device) -> Result<Self> {
-        let Some(first) = ways.first() else { return refuse("there are no pictures to compare") };
+impl TransitionBatch {
+    /// The control takes the parameters of the next image or, where all images have the same, those of no change.
+    fn new(transitions: &[&Transition], device: &Device) -> Result<Self> {
+        let Some(first) = transitions.first() else { return refuse("there are no images to compare") };
         let tensor = |rows: Vec<&Vec<f32>>| -> Result<Tensor> {
             let shape = (rows.len(), first.params.len());
             let values = rows.into_iter().flatten().copied().collect();
             Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
         };
-        let same = ways.iter().all(|way| way.params == first.params);
-        let next = |place: usize| &ways[(place + 1) % ways.len()].params;
-        let other = |place: usize| if same { &ways[place].still } else { next(place) };
+        let same = transitions.iter().all(|transition| transition.params == first.params);
+        let next = |row: usize| &transitions[(row + 1) % transitions.len()].params;
+        let other = |row: usize| if same { &transitions[row].identity } else { next(row) };
         Ok(Self {
             from: first.from,
             to: first.to,
-            params: tensor(ways.iter().map(|way| &way.params).collect())?,
-            others: tensor((0..ways.len()).map(other).collect())?,
+            params: tensor(transitions.iter().map(|transition| &transition.params).collect())?,
+            shuffled: tensor((0..transitions.len()).map(other).collect())?,
         })
     }
 }
 
-impl Prepared {
+impl PreparedBatch {
     fn measure(
         &self,
         extractor: &Extractor,
@@ -211,34 +221,37 @@ impl Prepared {
         start: Start,
         rows: &mut Rows,
     ) -> Result<()> {
-        let ways = match start {
+        let transitions = match start {
             Start::Clean => &self.from_clean,
             Start::View => &self.between,
         };
-        if ways.is_empty() {
-            return refuse("the model does not say how it encodes parameters from view to view");
+        if transitions.is_empty() {
+            return refuse(
+                "the model does not record how parameters from view to view are encoded; use a checkpoint of a run",
+            );
         }
-        let used = |number: usize| ways.iter().any(|way| way.from == number || way.to == number);
+        let used = |number: usize| transitions.iter().any(|pair| pair.from == number || pair.to == number);
         let features = |(number, images): (usize, &Vec<Image>)| {
-            used(number).then(|| extractor.at(module.tap(), images)).transpose()
+            used(number).then(|| extractor.tap_features(module.tap(), images)).transpose()
         };
-        let features = self.images.iter().enumerate().map(features).collect::<Result<Vec<Option<Tensor>>>>()?;
-        let at = |end: fn(&Ways) -> usize| -> Result<Tensor> {
-            let tensors: Vec<&Tensor> = ways.iter().filter_map(|way| features.get(end(way))?.as_ref()).collect();
+        let features = self.views.iter().enumerate().map(features).collect::<Result<Vec<Option<Tensor>>>>()?;
+        let at = |end: fn(&TransitionBatch) -> usize| -> Result<Tensor> {
+            let tensors = transitions.iter().filter_map(|pair| features.get(end(pair))?.as_ref());
+            let tensors: Vec<&Tensor> = tensors.collect();
             Ok(Tensor::cat(&tensors, 0)?)
         };
-        let (starts, targets) = (at(|way| way.from)?, at(|way| way.to)?);
+        let (starts, targets) = (at(|pair| pair.from)?, at(|pair| pair.to)?);
         let (Some(from), Some(to)) = (module.embed(&starts)?, module.embed(&targets)?) else { return Ok(()) };
-        let params: Vec<&Tensor> = ways.iter().map(|way| &way.params).collect();
-        let others: Vec<&Tensor> = ways.iter().map(|way| &way.others).collect();
-        for (params, rows) in [(params, &mut rows.own), (others, &mut rows.shuffled)] {
+        let params: Vec<&Tensor> = transitions.iter().map(|pair| &pair.params).collect();
+        let shuffled: Vec<&Tensor> = transitions.iter().map(|pair| &pair.shuffled).collect();
+        for (params, rows) in [(params, &mut rows.own), (shuffled, &mut rows.shuffled)] {
             if let Some(predicted) = module.predict(&starts, &Tensor::cat(&params, 0)?)? {
-                let found = equivariance_rows(&from, &to, &predicted)?;
-                // They come way by way; here the ways of a picture follow each other.
-                rows.extend((0..self.pictures).flat_map(|i| found.iter().skip(i).step_by(self.pictures)).cloned());
+                let cosines = equivariance_rows(&from, &to, &predicted)?;
+                // From pair by pair to image by image.
+                rows.extend((0..self.images).flat_map(|i| cosines.iter().skip(i).step_by(self.images)).cloned());
             }
         }
-        rows.pictures += self.pictures;
+        rows.images += self.images;
         Ok(())
     }
 }

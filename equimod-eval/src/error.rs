@@ -1,4 +1,4 @@
-//! What can go wrong in this crate.
+//! The error type of this crate.
 
 use std::path::PathBuf;
 
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The pictures cannot be read.
+    /// Images cannot be read, or a data set cannot be used.
     #[error(transparent)]
     Data(#[from] equimod_data::Error),
-    /// The network cannot be used.
+    /// A network or a file of weights cannot be used.
     #[error(transparent)]
     Core(#[from] equimod_core::Error),
     /// A tensor operation failed.
@@ -21,11 +21,11 @@ pub enum Error {
     /// A file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was attempted, e.g. `"write"`.
+        /// The failed action, e.g. `"write"`.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
@@ -33,7 +33,7 @@ pub enum Error {
 /// `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An [`Error::Protocol`].
+/// An [`Error::Protocol`] with this text.
 pub(crate) fn refuse<T>(text: impl Into<String>) -> Result<T> {
     Err(Error::Protocol(text.into()))
 }

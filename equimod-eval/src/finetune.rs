@@ -1,7 +1,8 @@
-//! Fine-tuning: the whole network and a linear layer on top, `mean cross-entropy` minimised on all labels or a share of them.
+//! Fine-tuning of the whole network with a linear layer on top, by the mean cross-entropy on all labels or a share of
+//! them.
 //!
-//! By default as SimCLR does it (Chen et al., arXiv 2002.05709, appendix B): Nesterov's momentum 0.9, a rate of 0.05 for
-//! batches of 256, no weight decay, crops and flips alone. The rate falls to 0 along half a cosine.
+//! The defaults are SimCLR's (Chen et al., arXiv 2002.05709, appendix B): Nesterov momentum 0.9, a learning rate of
+//! 0.05 for batches of 256, no weight decay, only crops and flips. The learning rate decays to 0 along half a cosine.
 
 use candle_core::{Tensor, Var};
 use equimod_core::backbone::Backbone;
@@ -15,16 +16,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::error::refuse;
-use crate::supervised::{Progress, StepRecord, SupervisedOutcome, SupervisedTask, check, judge, train};
+use crate::supervised::{
+    StepRecord, SupervisedTask, TrainedClassifier, TrainingProgress, check, loss_and_record, train,
+};
 
-/// Which statistics batch norm uses while the network is trained.
+/// Batch-norm statistics during fine-tuning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchNormStatistics {
-    /// Those of the batch; the running ones move.
+    /// Statistics of the batch; running statistics are updated.
     #[default]
     Batch,
-    /// The running ones of pretraining, which stay: better where batches are small.
+    /// Running statistics of pretraining, which stay fixed: better for small batches.
     Frozen,
 }
 
@@ -32,25 +35,26 @@ pub enum BatchNormStatistics {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FinetuneConfig {
-    /// Which optimiser, with its weight decay. By default SGD with Nesterov's momentum 0.9 and no decay.
+    /// Optimizer with its weight decay. Default: SGD with Nesterov momentum 0.9 and no weight decay.
     pub optimizer: OptimizerConfig,
-    /// The highest learning rate, that of the linear layer; it is not scaled with the batch. 0.05 by default.
+    /// Highest learning rate, that of the linear layer; it is not scaled with the batch. Default: 0.05.
     pub learning_rate: f64,
-    /// Passes over the training pictures. 30 by default, as SimCLR for a tenth of the labels (60 for a hundredth).
+    /// Epochs. Default: 30, as SimCLR for 10 % of the labels (60 for 1 %).
     pub epochs: usize,
-    /// Epochs in which the rate rises from near 0. 0 by default.
+    /// Epochs of linear warm-up. Default: 0.
     pub warmup_epochs: usize,
-    /// Pictures a step. What is left of an epoch is dropped, unless it is all there is: batch norm needs full batches.
+    /// Images a batch. The incomplete batch at the end of an epoch is dropped, unless it is the only one. Default: 256.
     pub batch: usize,
-    /// The share of each class that is trained on, above 0 and at most 1; at least one picture a class.
+    /// Share of each class to train on, above 0 and at most 1; at least one image a class. Default: 1.
     pub label_fraction: f64,
-    /// d: the rate of the linear layer is multiplied by d for stage 4, d² for stage 3, … and d⁵ for the stem. 1 by default.
+    /// Layer-wise learning-rate decay d: the rate of the linear layer times d for stage 4, d² for stage 3, … and d⁵
+    /// for the stem. Default: 1.
     pub layer_decay: f64,
-    /// Which statistics batch norm uses in training.
+    /// Batch-norm statistics in training. Default: those of the batch.
     pub batch_norm: BatchNormStatistics,
-    /// Decides the share of labels, the linear layer's initial weights, order and views.
+    /// Seed of the share of labels, the linear layer's initial weights, the order and the augmentation.
     pub seed: u64,
-    /// Threads that decode and augment; they change nothing but the time.
+    /// Threads that decode and augment; results do not depend on them.
     pub threads: usize,
 }
 
@@ -78,11 +82,17 @@ impl FinetuneConfig {
             return refuse(problem);
         }
         if !(self.layer_decay > 0.0 && self.layer_decay <= 1.0) {
-            return refuse(format!("the decay of rates is {}; give a number above 0 and at most 1", self.layer_decay));
+            return refuse(format!(
+                "the layer-wise learning-rate decay is {}; give a number above 0 and at most 1",
+                self.layer_decay
+            ));
         }
         match self.warmup_epochs < self.epochs {
             true => Ok(()),
-            false => refuse(format!("{} epochs of warm-up leave none of {}", self.warmup_epochs, self.epochs)),
+            false => refuse(format!(
+                "{} epochs of warm-up are not fewer than {} epochs in all; give fewer",
+                self.warmup_epochs, self.epochs
+            )),
         }
     }
 
@@ -92,21 +102,21 @@ impl FinetuneConfig {
         WarmupCosine { base: self.learning_rate, last: 0.0, warmup_steps, total_steps }
     }
 
-    fn loading(&self, pictures: usize) -> LoaderConfig {
+    fn loading(&self, images: usize) -> LoaderConfig {
         LoaderConfig {
             seed: self.seed,
             batch: self.batch,
             threads: self.threads,
-            keep_remainder: pictures < self.batch,
+            keep_remainder: images < self.batch,
             ..LoaderConfig::default()
         }
     }
 }
 
-/// The name under which the linear layer's tensors are kept.
+/// Name prefix of the linear layer's parameters.
 const HEAD: &str = "head";
 
-/// How far below the linear layer a tensor is: 0 for its own, 1 for stage 4 to 4 for stage 1, 5 for the stem.
+/// Depth of a parameter: 0 for the linear layer, 1 for stage 4 to 4 for stage 1, 5 for the stem.
 fn depth(name: &str) -> usize {
     if name.starts_with("head.") {
         return 0;
@@ -115,10 +125,10 @@ fn depth(name: &str) -> usize {
     DEPTHS - 1 - stage.unwrap_or(0).min(DEPTHS - 2)
 }
 
-/// The linear layer, four stages, the stem.
+/// Number of depths: the linear layer, four stages, the stem.
 const DEPTHS: usize = 6;
 
-/// An optimiser for the tensors of each depth.
+/// An optimizer for the parameters of each depth.
 struct Optimizers {
     of_depth: Vec<Box<dyn Optimizer>>,
     decay: f64,
@@ -129,7 +139,7 @@ impl Optimizers {
         Self { of_depth: (0..DEPTHS).map(|_| config.optimizer.build()).collect(), decay: config.layer_decay }
     }
 
-    /// Tensors at depth k move at `rate·dᵏ`.
+    /// Updates parameters at depth k with the learning rate `rate·dᵏ`.
     fn step(&mut self, params: &ParamStore, mut gradients: Gradients, rate: f64) -> Result<()> {
         let mut of_depth = vec![Gradients::default(); DEPTHS];
         for (name, _) in params.trainable() {
@@ -169,12 +179,12 @@ impl Classifier {
         Ok(self.normalisation.tensor(&pixels.bytes, size, self.params.device(), self.params.dtype())?)
     }
 
-    /// The gradients of every tensor: candle differentiates down to the features, the tape carries on from there.
+    /// The gradients of every parameter: candle differentiates down to the features, the tape from there on.
     fn gradients(&self, pixels: &Pixels, labels: &[u32], rate: f64) -> Result<(Gradients, StepRecord)> {
         let (features, tape) = self.backbone.forward(&self.images(pixels)?, self.mode)?;
         let leaf = Var::from_tensor(&features.pooled)?;
         drop(features);
-        let (loss, record) = judge(&self.head.forward(&leaf)?, labels, rate)?;
+        let (loss, record) = loss_and_record(&self.head.forward(&leaf)?, labels, rate)?;
         let mut store = loss.backward()?;
         let pooled = store.remove(leaf.as_tensor()).map(|gradient| gradient.contiguous()).transpose()?;
         let mut gradients = tape.backward(FeatureGradients { pooled, stages: Vec::new() })?;
@@ -186,32 +196,34 @@ impl Classifier {
         Ok((gradients, record))
     }
 
-    /// Logits `[pictures, classes]` in evaluation mode.
+    /// Logits `[images, classes]` in evaluation mode.
     fn logits(&self, pixels: &Pixels) -> Result<Tensor> {
         let features = self.backbone.infer(&self.images(pixels)?, Mode::Eval)?;
         Ok(self.head.forward(&features.pooled)?.detach())
     }
 }
 
-/// Fine-tunes a copy of `model`'s backbone; the model is not changed.
+/// Fine-tunes a copy of `model`'s backbone. `progress` is called after each step.
 ///
 /// # Errors
-/// If a setting cannot be, if too many pictures do not decode, or if the loss is no longer a number.
+/// If a setting is invalid, if too many images do not decode, or if the loss is not finite.
 pub fn finetune(
     model: &Model,
     task: &SupervisedTask,
     config: &FinetuneConfig,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<SupervisedOutcome> {
+    progress: &mut dyn FnMut(TrainingProgress),
+) -> Result<TrainedClassifier> {
     config.check()?;
     let task = task.with_fraction(config.label_fraction, config.seed)?;
-    let pictures = task.training_pictures();
+    let images = task.training_images();
     let classifier = Classifier::new(model, task.classes(), config)?;
-    let loader = task.loader(&config.loading(pictures))?;
+    let loader = task.loader(&config.loading(images))?;
     let (mut optimizers, schedule) = (Optimizers::new(config), config.schedule(loader.batches()));
     let mut batches = loader.start(0)?;
     let curve = train(config.epochs, loader.batches(), progress, &mut |step| {
-        let Some(batch) = batches.next().transpose()? else { return refuse("the pictures ended before the training") };
+        let Some(batch) = batches.next().transpose()? else {
+            return refuse("the data loader ended before the training; report this as a bug");
+        };
         let (labels, rate) = (task.labels(&batch.indices), schedule.rate(step));
         let (gradients, record) = classifier.gradients(&batch.views[0], &labels, rate)?;
         batches.recycle(batch);
@@ -219,7 +231,7 @@ pub fn finetune(
         Ok(record)
     })?;
     let predictions = task.predict(&mut |pixels| classifier.logits(pixels))?;
-    Ok(SupervisedOutcome { predictions, curve, pictures })
+    Ok(TrainedClassifier { predictions, curve, images })
 }
 
 #[cfg(test)]
@@ -234,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_be_are_refused() {
+    fn invalid_settings_are_refused() {
         let fine = FinetuneConfig::default();
         assert!(fine.check().is_ok());
         for wrong in [

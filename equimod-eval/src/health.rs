@@ -1,4 +1,4 @@
-//! The health of a representation without any label: spread, rank, alignment, uniformity.
+//! Label-free properties of features: standard deviation, effective rank, alignment, uniformity.
 
 use rayon::prelude::*;
 
@@ -7,8 +7,8 @@ use crate::error::refuse;
 use crate::features::Features;
 use crate::matrix::{BLOCK, Matrix, Real, dot_here, eigen, gram, matmul};
 
-/// The standard deviation of each feature.
-pub fn deviations(features: &Features) -> Vec<f64> {
+/// Standard deviation of each feature, `[features]`.
+pub fn feature_stds(features: &Features) -> Vec<f64> {
     let (rows, columns) = (features.rows().max(1) as f64, features.columns());
     let mut sums = vec![0.0; columns];
     for row in features.values().chunks_exact(columns) {
@@ -21,18 +21,18 @@ pub fn deviations(features: &Features) -> Vec<f64> {
     squares.into_iter().map(f64::sqrt).collect()
 }
 
-/// The mean of the deviations of rows of length 1, times √columns: 1 if they spread evenly, 0 if they have collapsed
-/// (Chen & He, arXiv 2011.10566, section 4.1).
-pub fn spread(features: &Features) -> f64 {
-    let deviations = deviations(&features.normalised());
-    deviations.iter().sum::<f64>() / (deviations.len() as f64).sqrt()
+/// Mean standard deviation of the features of unit-norm rows, times √features: 1 if rows spread evenly over the
+/// sphere, 0 if they have collapsed (Chen & He, arXiv 2011.10566, section 4.1).
+pub fn normalized_std(features: &Features) -> f64 {
+    let stds = feature_stds(&features.normalized());
+    stds.iter().sum::<f64>() / (stds.len() as f64).sqrt()
 }
 
-/// RankMe, the effective rank (Garrido et al., arXiv 2210.02885, equation 1): `exp(−Σ p·ln p)` with
-/// `p = σ / Σσ + 1e-7`, σ the singular values of the features as they are.
+/// Effective rank RankMe (Garrido et al., arXiv 2210.02885, equation 1): `exp(−Σ p·ln p)` with `p = σ / Σσ + 1e-7`
+/// and σ the singular values of the features, neither centered nor normalized.
 ///
-/// The σ are roots of the eigenvalues of `XᵀX` in 64 bits, so those below 1e-8 of the largest are noise; such ones count
-/// as 0.
+/// The σ are square roots of the eigenvalues of `XᵀX` in f64. Those below 1e-7 of the largest are rounding errors and
+/// count as 0.
 pub fn effective_rank(features: &Features) -> f64 {
     let (eigenvalues, _) = eigen(gram(&f64::of(features.values()), features.columns()), features.columns());
     let least = eigenvalues.first().map_or(0.0, |largest| largest * 1e-14);
@@ -46,31 +46,37 @@ pub fn effective_rank(features: &Features) -> f64 {
     (-shares.map(|p| p * p.ln()).sum::<f64>()).exp()
 }
 
-/// `mean ‖x − y‖²` of rows of length 1 with the same number: two views of a picture (Wang & Isola, arXiv 2005.10242,
-/// equation 4 with α = 2). 0 is best.
+/// Alignment (Wang & Isola, arXiv 2005.10242, equation 4 with α = 2): `mean ‖x − y‖²` of the unit-norm rows x of `a`
+/// and y of `b`, two views of the same images, both `[images, features]`. 0 is best.
+///
+/// # Errors
+/// If the shapes differ or there are no rows.
 pub fn alignment(a: &Features, b: &Features) -> Result<f64> {
     if (a.rows(), a.columns()) != (b.rows(), b.columns()) || a.rows() == 0 {
         return refuse(format!(
-            "alignment takes two views of the same pictures, got {} × {} and {} × {} features",
+            "alignment compares two views of the same images, not {} × {} and {} × {} features",
             a.rows(),
             a.columns(),
             b.rows(),
             b.columns()
         ));
     }
-    let (a, b) = (a.normalised(), b.normalised());
+    let (a, b) = (a.normalized(), b.normalized());
     let square = |(&x, &y): (&f32, &f32)| (f64::from(x) - f64::from(y)).powi(2);
     Ok(a.values().iter().zip(b.values()).map(square).sum::<f64>() / a.rows() as f64)
 }
 
-/// `ln mean exp(−2‖x − y‖²)` over all pairs of different rows, of length 1 (Wang & Isola, equation 5 with t = 2); −4 is
-/// about the best, 0 is collapse.
+/// Uniformity (Wang & Isola, arXiv 2005.10242, equation 5 with t = 2): `ln mean exp(−2‖x − y‖²)` over all pairs of
+/// different unit-norm rows. About −4 is best, 0 is collapse.
+///
+/// # Errors
+/// If there are fewer than two rows.
 pub fn uniformity(features: &Features) -> Result<f64> {
     let (rows, columns) = (features.rows(), features.columns());
     if rows < 2 {
-        return refuse(format!("uniformity compares pictures, and there are {rows}"));
+        return refuse(format!("uniformity needs at least two images, not {rows}"));
     }
-    let unit = features.normalised();
+    let unit = features.normalized();
     let values = f64::of(unit.values());
     let squares: Vec<f64> = values.chunks_exact(columns).map(|row| dot_here(row, row)).collect();
     let starts: Vec<usize> = (0..rows).step_by(BLOCK).collect();
@@ -116,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn orthonormal_rows_lie_two_apart_and_equal_ones_nowhere() {
+    fn uniformity_of_orthonormal_and_of_equal_rows() {
         assert!((uniformity(&identity(600)).unwrap() + 4.0).abs() < 1e-9);
         assert!(uniformity(&collapsed()).unwrap().abs() < 1e-6);
         assert!(uniformity(&identity(1)).is_err());
     }
 
     #[test]
-    fn views_that_agree_are_aligned_and_opposite_ones_lie_four_apart() {
+    fn alignment_of_equal_and_of_opposite_views() {
         let a = identity(5);
         let negative = Features::new(5, 5, a.values().iter().map(|v| -2.0 * v).collect()).unwrap();
         assert_eq!(alignment(&a, &a).unwrap(), 0.0);
@@ -132,11 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn deviations_and_spread_have_closed_forms() {
+    fn standard_deviations_have_closed_forms() {
         let two = Features::new(2, 2, vec![1.0, 5.0, 3.0, 5.0]).unwrap();
-        assert_eq!(deviations(&two), [1.0, 0.0]);
-        // Each column of the identity has deviation √(1/n·(1 − 1/n)).
-        assert!((spread(&identity(100)) - (0.99f64).sqrt()).abs() < 1e-6);
-        assert!(spread(&collapsed()) < 1e-6);
+        assert_eq!(feature_stds(&two), [1.0, 0.0]);
+        // Each column of the identity has standard deviation √(1/n·(1 − 1/n)).
+        assert!((normalized_std(&identity(100)) - (0.99f64).sqrt()).abs() < 1e-6);
+        assert!(normalized_std(&collapsed()) < 1e-6);
     }
 }

@@ -7,16 +7,16 @@ use crate::Result;
 use crate::error::refuse;
 use crate::matrix::{add_scaled, dot};
 
-/// Settings of [`minimise`].
+/// Settings of [`minimize`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LbfgsConfig {
-    /// Pairs of steps and gradient differences that are kept. Published: 100.
+    /// Number of stored pairs of steps and gradient differences. Published: 100.
     pub history: usize,
-    /// Most iterations. Published: 5000.
+    /// Maximum number of iterations. Published: 5000.
     pub iterations: usize,
-    /// The end is reached when no entry of the gradient exceeds this.
+    /// Converged when no entry of the gradient exceeds this. Default: 1e-5.
     pub tolerance: f64,
-    /// So is it when a step lowers the objective by less than this share of max(1, |objective|).
+    /// Converged when a step lowers the objective by no more than this share of max(1, |objective|). Default: 0.
     pub change: f64,
 }
 
@@ -26,11 +26,11 @@ impl Default for LbfgsConfig {
     }
 }
 
-/// Sufficient decrease and curvature of a step (strong Wolfe conditions).
+/// Constants of sufficient decrease and of curvature (strong Wolfe conditions).
 const DECREASE: f64 = 1e-4;
 const CURVATURE: f64 = 0.9;
-/// Evaluations in one line search.
-const TRIES: usize = 30;
+/// Maximum number of evaluations in a line search.
+const EVALUATIONS: usize = 30;
 
 /// A point with its value and gradient.
 struct Point {
@@ -46,28 +46,34 @@ struct Pair {
     inverse: f64,
 }
 
-/// A product with a symmetric positive matrix.
-pub type Precondition<'a> = dyn Fn(&[f64]) -> Vec<f64> + 'a;
+/// A product with a symmetric positive definite matrix.
+pub type Preconditioner<'a> = dyn Fn(&[f64]) -> Vec<f64> + 'a;
 
-/// Where [`minimise`] ended.
+/// The end point of [`minimize`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Minimum {
     /// The point.
     pub at: Vec<f64>,
-    /// The objective there.
+    /// The objective at the point.
     pub value: f64,
-    /// Steps that were taken.
+    /// Number of steps.
     pub iterations: usize,
-    /// Whether the tolerance or the change ended it, not the number of iterations or a line search that found nothing.
+    /// Whether the tolerance or the change was reached, rather than the maximum number of iterations or a failed line
+    /// search.
     pub converged: bool,
 }
 
-/// Minimises `evaluate` (value and gradient) from `start`. `precondition` multiplies by a symmetric positive matrix near
-/// the inverse of the second derivative, where the recursion starts; `None` takes a multiple of the identity.
-pub fn minimise(
+/// Minimizes `evaluate`, which gives value and gradient at a point, from `start`.
+///
+/// `preconditioner` multiplies by a symmetric positive definite approximation of the inverse Hessian, from which the
+/// recursion starts; `None` stands for a multiple of the identity.
+///
+/// # Errors
+/// If the objective is not finite at `start`, or if an evaluation fails.
+pub fn minimize(
     start: Vec<f64>,
     config: &LbfgsConfig,
-    precondition: Option<&Precondition>,
+    preconditioner: Option<&Preconditioner>,
     mut evaluate: impl FnMut(&[f64]) -> Result<(f64, Vec<f64>)>,
 ) -> Result<Minimum> {
     let (value, gradient) = evaluate(&start)?;
@@ -82,12 +88,12 @@ pub fn minimise(
             converged = true;
             break;
         }
-        let mut direction = descent(&point.gradient, &pairs, precondition);
+        let mut direction = descent(&point.gradient, &pairs, preconditioner);
         if dot(&direction, &point.gradient) >= 0.0 {
             pairs.clear();
             direction = point.gradient.iter().map(|g| -g).collect();
         }
-        let known = !pairs.is_empty() || precondition.is_some();
+        let known = !pairs.is_empty() || preconditioner.is_some();
         let first = if known { 1.0 } else { 1.0 / dot(&direction, &direction).sqrt().max(1.0) };
         let Some(next) = line_search(&point, &direction, first, &mut evaluate)? else { break };
         iterations += 1;
@@ -115,7 +121,7 @@ fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
 }
 
 /// −H·gradient by the two-loop recursion.
-fn descent(gradient: &[f64], pairs: &VecDeque<Pair>, precondition: Option<&Precondition>) -> Vec<f64> {
+fn descent(gradient: &[f64], pairs: &VecDeque<Pair>, preconditioner: Option<&Preconditioner>) -> Vec<f64> {
     let mut q: Vec<f64> = gradient.iter().map(|g| -g).collect();
     let mut shares = Vec::with_capacity(pairs.len());
     for pair in pairs.iter().rev() {
@@ -123,8 +129,8 @@ fn descent(gradient: &[f64], pairs: &VecDeque<Pair>, precondition: Option<&Preco
         add_scaled(&mut q, -share, &pair.change);
         shares.push(share);
     }
-    if let Some(precondition) = precondition {
-        q = precondition(&q);
+    if let Some(preconditioner) = preconditioner {
+        q = preconditioner(&q);
     } else if let Some(last) = pairs.back() {
         let scale = 1.0 / (last.inverse * dot(&last.change, &last.change));
         q.iter_mut().for_each(|q| *q *= scale);
@@ -136,7 +142,7 @@ fn descent(gradient: &[f64], pairs: &VecDeque<Pair>, precondition: Option<&Preco
     q
 }
 
-/// A point along the direction: step length, value, slope.
+/// A point along the search direction: step length, value, slope.
 #[derive(Clone, Copy)]
 struct Trial {
     length: f64,
@@ -144,7 +150,8 @@ struct Trial {
     slope: f64,
 }
 
-/// A point that satisfies the strong Wolfe conditions, or the best that was found; `None` if nothing is lower.
+/// A point that satisfies the strong Wolfe conditions, or else the lowest point; `None` if no point is lower than the
+/// start.
 fn line_search(
     point: &Point,
     direction: &[f64],
@@ -154,7 +161,7 @@ fn line_search(
     let start = Trial { length: 0.0, value: point.value, slope: dot(&point.gradient, direction) };
     let (mut low, mut high): (Trial, Option<Trial>) = (start, None);
     let (mut length, mut best): (f64, Option<Point>) = (first, None);
-    for _ in 0..TRIES {
+    for _ in 0..EVALUATIONS {
         let mut at = point.at.clone();
         add_scaled(&mut at, length, direction);
         let (value, gradient) = evaluate(&at)?;
@@ -182,7 +189,8 @@ fn line_search(
     Ok(best)
 }
 
-/// The minimum of the parabola through the lower trial's value and slope and the other's value, kept away from the ends.
+/// The minimum of the parabola through the lower trial's value and slope and the other's value, clamped away from the
+/// ends.
 fn between(low: Trial, high: Trial) -> f64 {
     let width = high.length - low.length;
     let curvature = (high.value - low.value - low.slope * width) / (width * width);
@@ -201,7 +209,7 @@ mod tests {
             Ok((a * a + 100.0 * b * b, vec![-2.0 * a - 400.0 * x[0] * b, 200.0 * b]))
         };
         let config = LbfgsConfig { tolerance: 1e-10, change: 0.0, ..Default::default() };
-        let Minimum { at, value, converged, .. } = minimise(vec![-1.2, 1.0], &config, None, rosenbrock).unwrap();
+        let Minimum { at, value, converged, .. } = minimize(vec![-1.2, 1.0], &config, None, rosenbrock).unwrap();
         assert!(
             converged && value < 1e-16 && (at[0] - 1.0).abs() < 1e-7 && (at[1] - 1.0).abs() < 1e-7,
             "{at:?} {value:e}"
@@ -209,8 +217,8 @@ mod tests {
     }
 
     #[test]
-    fn an_objective_that_is_no_number_is_refused() {
-        let error = minimise(vec![0.0], &LbfgsConfig::default(), None, |_| Ok((f64::NAN, vec![0.0]))).unwrap_err();
+    fn an_objective_that_is_not_finite_is_refused() {
+        let error = minimize(vec![0.0], &LbfgsConfig::default(), None, |_| Ok((f64::NAN, vec![0.0]))).unwrap_err();
         assert!(error.to_string().contains("NaN"));
     }
 }

@@ -1,24 +1,34 @@
-//! A frozen backbone in, numbers and pictures out: features, nearest neighbours, logistic regression, equivariance,
-//! reports.
+//! A frozen backbone in, numbers and figures out: features, downstream protocols, equivariance, reports.
 //!
-//! ```
-//! use equimod_eval::{Features, Labelled, knn};
+//! ```no_run
+//! use std::sync::Arc;
+//! use candle_core::Device;
+//! use equimod_core::Model;
+//! use equimod_data::{FolderDataset, Splits};
+//! use equimod_eval::Evaluation;
+//! use equimod_eval::results::plain;
 //!
-//! # fn main() -> equimod_eval::Result<()> {
-//! let features = Features::new(4, 2, vec![1.0, 0.0, 0.9, 0.1, 0.0, 1.0, 0.1, 0.9])?;
-//! let bank = Labelled::new(features.clone(), vec![0, 0, 1, 1], 2)?;
-//! let votes = knn::vote(&bank, &features, &knn::KnnConfig { k: 2, temperature: 0.07 })?;
-//! assert_eq!(votes[3].ranked[0], 1);
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = Model::load("out/quick-1".as_ref(), &Device::Cpu)?;
+//! // Images in a sub-folder for each class; a fifth of each class is held out to test on.
+//! let splits = Splits::new("birds", Arc::new(FolderDataset::open("birds".as_ref())?));
+//! let evaluation = Evaluation::new(&model, &splits).seed(1);
+//! let mut rows = evaluation.knn()?.rows;
+//! rows.extend(evaluation.logistic()?.rows);
+//! println!("{}", plain(&rows, true));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! - [`features`]: what a backbone gives for a data set, cached
-//! - [`knn`], [`logistic`], [`lbfgs`], [`equivariance`]: protocols; [`predictions`], [`metrics`]: their numbers with intervals
-//! - [`few_shot`], [`ridge`]: episodes, probes of parameters; [`health`], [`projection`]: features without labels
-//! - [`linear`], [`finetune`]: classifiers that are trained on pictures; [`supervised`]: what they have in common
-//! - [`parameter_probe`], [`predictor_retrieval`]: what features and predictors know of augmentations
-//! - [`results`], [`report`]: rows, tables, the page
+//! - [`evaluation`]: protocols on the splits of a data set, and your own ([`Protocol`]); start here
+//! - [`features`], [`input`]: pooled features of a data set, cached; how images are resized and cropped
+//! - [`knn`], [`logistic`], [`few_shot`], [`linear`], [`finetune`], [`supervised`]: classifiers
+//! - [`predictions`], [`metrics`], [`compare`]: metrics with intervals, paired comparison of two models
+//! - [`equivariance`], [`predictor_retrieval`], [`parameter_probe`], [`ridge`]: augmentations in features and
+//!   predictions
+//! - [`health`], [`recall`], [`projection`], [`view_pairs`]: features without labels, retrieval, maps
+//! - [`suite`], [`results`], [`report`], [`embedding`]: transfer suites, rows of numbers, pages, files of features
+//! - [`lbfgs`], [`stratified`]: the minimizer, random splits
 //!
 //! It does not train backbones, and never prints, reads the environment or opens the network.
 
@@ -26,6 +36,7 @@ pub mod compare;
 pub mod embedding;
 pub mod equivariance;
 mod error;
+pub mod evaluation;
 pub mod features;
 pub mod few_shot;
 pub mod finetune;
@@ -45,13 +56,15 @@ pub mod recall;
 pub mod report;
 pub mod results;
 pub mod ridge;
+pub mod stratified;
 pub mod suite;
 pub mod supervised;
 pub mod view_pairs;
 mod views;
 
 pub use error::{Error, Result};
-pub use features::{Extractor, Features, Labelled};
-pub use input::{Crop, Input};
+pub use evaluation::{Evaluation, Observer, Protocol};
+pub use features::{Extractor, Features, Labeled};
+pub use input::{Crop, InputTransform};
 pub use predictions::Predictions;
 pub use results::ResultRow;

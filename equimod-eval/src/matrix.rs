@@ -1,4 +1,4 @@
-//! Matrix products on slices, and sums over rows that are the same for any number of threads.
+//! Matrix products on slices, and sums over rows that do not depend on the number of threads.
 
 use std::borrow::Cow;
 
@@ -15,10 +15,10 @@ pub(crate) trait Real: Float + NumAssign + Send + Sync + 'static {
     /// The value nearest to a 64-bit one.
     fn near(value: f64) -> Self;
 
-    /// In 64 bits.
+    /// The value in f64.
     fn wide(self) -> f64;
 
-    /// `e` to a power that is not above 0.
+    /// `e^x` for x of at most 0.
     fn exponential(self) -> Self;
 }
 
@@ -54,8 +54,8 @@ impl Real for f32 {
         f64::from(self)
     }
 
-    /// `2^n · e^r` with `|r| ≤ ln 2 / 2` and e^r by its series: within 3e-7 of the truth, and loops over it become vector
-    /// instructions, which the library's own function prevents.
+    /// `2^n · e^r` with `|r| ≤ ln 2 / 2` and e^r by its series, with a relative error below 3e-7. Unlike the standard
+    /// library's function, it can be vectorized.
     #[inline(always)]
     fn exponential(self) -> Self {
         const ROUND: f32 = 12_582_912.0;
@@ -69,17 +69,18 @@ impl Real for f32 {
     }
 }
 
-/// Rows that one task takes; fixed, so that sums do not depend on the number of threads.
+/// Rows of a block of work; fixed, so that sums do not depend on the number of threads.
 pub(crate) const BLOCK: usize = 512;
 
-/// `Σ share(block)` over blocks of [`BLOCK`] rows, a number and a vector, added in their order.
+/// `Σ share(block)` over blocks of [`BLOCK`] rows, a number and a vector of `length` values, added in the order of
+/// the blocks.
 pub(crate) fn sum_over_blocks<T: Real>(
     rows: usize,
     length: usize,
     share: impl Fn(std::ops::Range<usize>) -> (f64, Vec<T>) + Sync,
 ) -> (f64, Vec<f64>) {
     let (mut value, mut sum) = (0.0, vec![0f64; length]);
-    // As many blocks at a time as are worth holding.
+    // Few enough blocks at a time to keep their sums in memory.
     let blocks: Vec<usize> = (0..rows).step_by(BLOCK).collect();
     for group in blocks.chunks(64) {
         let parts: Vec<(f64, Vec<T>)> = group.par_iter().map(|&start| share(start..rows.min(start + BLOCK))).collect();
@@ -94,7 +95,7 @@ pub(crate) fn sum_over_blocks<T: Real>(
     (value, sum)
 }
 
-/// `XᵀX` of `[rows, columns]` values; `[columns, columns]`.
+/// `XᵀX`, `[columns, columns]`, of values X `[rows, columns]`.
 pub(crate) fn gram<T: Real>(values: &[T], columns: usize) -> Vec<f64> {
     sum_over_blocks(values.len() / columns, columns * columns, |block| {
         let rows = Matrix::rows(&values[block.start * columns..block.end * columns], columns);
@@ -105,15 +106,15 @@ pub(crate) fn gram<T: Real>(values: &[T], columns: usize) -> Vec<f64> {
     .1
 }
 
-/// Eigenvalues of a symmetric `[n, n]` matrix, falling, and its eigenvectors, one a row; the largest entry of each is
-/// positive.
+/// Eigenvalues of a symmetric `[n, n]` matrix in descending order, and its eigenvectors `[n, n]`, one a row; the
+/// largest entry of each is positive.
 pub(crate) fn eigen(matrix: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
-    let found = SymmetricEigen::new(DMatrix::from_vec(n, n, matrix));
+    let decomposition = SymmetricEigen::new(DMatrix::from_vec(n, n, matrix));
     let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|&a, &b| found.eigenvalues[b].total_cmp(&found.eigenvalues[a]));
-    let values = order.iter().map(|&i| found.eigenvalues[i]).collect();
+    order.sort_by(|&a, &b| decomposition.eigenvalues[b].total_cmp(&decomposition.eigenvalues[a]));
+    let values = order.iter().map(|&i| decomposition.eigenvalues[i]).collect();
     let vector = |&i: &usize| {
-        let column = found.eigenvectors.column(i);
+        let column = decomposition.eigenvectors.column(i);
         let sign =
             column.iter().fold(0.0, |largest: f64, v| if v.abs() > largest.abs() { *v } else { largest }).signum();
         column.iter().map(|v| v * sign).collect::<Vec<f64>>()
@@ -121,10 +122,10 @@ pub(crate) fn eigen(matrix: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>) {
     (values, order.iter().flat_map(vector).collect())
 }
 
-/// Values of a vector that one task takes.
+/// Values of a vector in a chunk of work.
 const CHUNK: usize = 8192;
 
-/// `Σ a·b`, the same for any number of threads.
+/// `Σ a·b`, independent of the number of threads.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     if a.len() <= CHUNK {
         return dot_here(a, b);
@@ -133,7 +134,7 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     parts.iter().sum()
 }
 
-/// `Σ a·b` on this thread, in eight sums, which the compiler can keep side by side.
+/// `Σ a·b` on this thread, in eight partial sums that can be vectorized.
 pub(crate) fn dot_here<T: Real>(a: &[T], b: &[T]) -> f64 {
     let mut sums = [0f64; 8];
     let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));

@@ -3,16 +3,16 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A share or mean with its 95 % interval.
+/// A mean with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// The value.
+    /// The mean.
     pub value: f64,
     /// Lower and upper end of the bootstrap interval.
     pub interval: (f64, f64),
 }
 
-/// Resamples for an interval.
+/// Number of bootstrap resamples.
 const RESAMPLES: usize = 1000;
 
 /// The mean of `values` and the 2.5 and 97.5 percentiles of the means of 1000 resamples; zeros if there are none.
@@ -34,8 +34,8 @@ fn middle(mut values: Vec<f64>) -> (f64, f64) {
     (at(0.025), at(0.975))
 }
 
-/// The mean over classes of the share that is right, as [`mean_per_class`], with the interval of 1000 resamples in which each
-/// class keeps its number of pictures.
+/// The mean over classes of their accuracy, as [`mean_per_class`], with the interval of 1000 resamples in which each
+/// class keeps its number of images.
 pub fn bootstrap_mean_per_class(correct: &[f64], labels: &[u32], classes: usize, seed: u64) -> Estimate {
     let mut by_class = vec![Vec::new(); classes];
     correct.iter().zip(labels).for_each(|(&value, &label)| by_class[label as usize].push(value));
@@ -53,20 +53,20 @@ pub fn bootstrap_mean_per_class(correct: &[f64], labels: &[u32], classes: usize,
     Estimate { value: mean_per_class(correct, labels, classes), interval }
 }
 
-/// 1 where the label is among the first `k` of the ranked classes, else 0.
+/// 1 for each image whose label is among the first `k` of its ranked classes, else 0.
 pub fn hits(ranked: &[Vec<u32>], labels: &[u32], k: usize) -> Vec<f64> {
     let hit = |(ranked, label): (&Vec<u32>, &u32)| if ranked.iter().take(k).any(|c| c == label) { 1.0 } else { 0.0 };
     ranked.iter().zip(labels).map(hit).collect()
 }
 
-/// Classes by falling score; of equal scores the lower class first.
+/// Class indices in descending order of their score; of equal scores the lower class first.
 pub fn rank(scores: &[f64]) -> Vec<u32> {
     let mut classes: Vec<u32> = (0..scores.len() as u32).collect();
     classes.sort_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]).then(a.cmp(&b)));
     classes
 }
 
-/// The mean over classes that are present of the share of their items that are right.
+/// The mean of the accuracy of each class that has images.
 pub fn mean_per_class(correct: &[f64], labels: &[u32], classes: usize) -> f64 {
     let (mut right, mut count) = (vec![0.0; classes], vec![0.0; classes]);
     for (value, &label) in correct.iter().zip(labels) {
@@ -77,8 +77,8 @@ pub fn mean_per_class(correct: &[f64], labels: &[u32], classes: usize) -> f64 {
     if shares.is_empty() { 0.0 } else { shares.iter().sum::<f64>() / shares.len() as f64 }
 }
 
-/// The share of the `k` most frequent classes: what guessing them would give.
-pub fn guessing(labels: &[u32], classes: usize, k: usize) -> f64 {
+/// The share of the `k` most frequent classes: the accuracy of always guessing them.
+pub fn majority_share(labels: &[u32], classes: usize, k: usize) -> f64 {
     let mut count = vec![0usize; classes];
     labels.iter().for_each(|&label| count[label as usize] += 1);
     count.sort_unstable_by(|a, b| b.cmp(a));
@@ -94,7 +94,7 @@ mod tests {
         let coin: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
         let estimate = bootstrap_mean(&coin, 1);
         assert_eq!(estimate.value, 0.5);
-        // The deviation of the mean is 0.025: 95 % lie within 1.96 of it, here give or take a fifth.
+        // The standard deviation of the mean is 0.025: 95 % lie within 1.96 of it, here give or take a fifth.
         let (low, high) = estimate.interval;
         assert!((high - low - 0.098).abs() < 0.02 && low < 0.5 && high > 0.5, "{low} {high}");
         assert_eq!(bootstrap_mean(&coin, 1), estimate);
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(hits(&ranked, &[2, 0], 1), [0.0, 1.0]);
         assert_eq!(hits(&ranked, &[2, 0], 2), [1.0, 1.0]);
         assert_eq!(mean_per_class(&[1.0, 0.0, 1.0], &[0, 0, 3], 5), 0.75);
-        assert_eq!(guessing(&[0, 0, 3], 5, 1), 2.0 / 3.0);
-        assert_eq!(guessing(&[0, 0, 3], 5, 2), 1.0);
+        assert_eq!(majority_share(&[0, 0, 3], 5, 1), 2.0 / 3.0);
+        assert_eq!(majority_share(&[0, 0, 3], 5, 2), 1.0);
     }
 }

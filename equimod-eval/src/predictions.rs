@@ -6,70 +6,71 @@ use crate::Result;
 use crate::error::refuse;
 use crate::metrics::mean_per_class;
 
-/// A probability of each class for each test image, beside the truth.
+/// Probabilities of the classes for each test image, with the true class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Predictions {
     probabilities: Vec<f64>,
-    /// The most likely class of each image.
+    /// Predicted class of each image.
     first: Vec<u32>,
-    /// How many classes are ranked before the true one of each image; `None` where the true one is not ranked at all.
-    places: Vec<Option<u32>>,
+    /// Number of classes ranked before the true one of each image; `None` if the true class got no score.
+    ranks: Vec<Option<u32>>,
     labels: Vec<u32>,
-    pictures: Vec<usize>,
+    indices: Vec<usize>,
     classes: usize,
 }
 
-/// Pictures whose confidence lies in one interval.
+/// Images whose confidence lies in one interval, a bin of a reliability diagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bin {
-    /// Their number.
+    /// Number of images.
     pub count: usize,
-    /// Their mean confidence.
+    /// Mean confidence.
     pub confidence: f64,
-    /// The share of them that is right.
+    /// Accuracy.
     pub accuracy: f64,
 }
 
 impl Predictions {
-    /// From logits, `labels.len() × classes`, row-major: softmax of each row. `pictures` are the places of the rows in their
-    /// data set.
+    /// Softmax of logits `[images, classes]`, row-major. `indices` are those of the images in their data set.
     ///
     /// # Errors
-    /// If the numbers do not fit each other, or a logit is not finite.
-    pub fn from_logits(logits: Vec<f64>, labels: Vec<u32>, pictures: Vec<usize>, classes: usize) -> Result<Self> {
+    /// If the shapes do not match, or a logit is not finite.
+    pub fn from_logits(logits: Vec<f64>, labels: Vec<u32>, indices: Vec<usize>, classes: usize) -> Result<Self> {
         if let Some(row) = logits.chunks_exact(classes.max(1)).position(|row| row.iter().any(|v| !v.is_finite())) {
-            return refuse(format!("the logits of image {row} are not finite; check the weights or lower the rate"));
+            return refuse(format!(
+                "the logits of image {row} are not finite; check the weights or lower the learning rate"
+            ));
         }
-        Self::from_log_scores(logits, labels, pictures, classes)
+        Self::from_log_scores(logits, labels, indices, classes)
     }
 
-    /// From logarithms of scores, as [`from_logits`](Self::from_logits); a class whose score is 0 has −∞ and is never
-    /// predicted, at no rank.
+    /// Softmax of logarithms of scores `[images, classes]`, row-major. A class whose score is 0 has −∞; it is never
+    /// predicted and has no rank.
     ///
     /// # Errors
-    /// If the numbers do not fit each other, or no class of an image has a finite value.
-    pub fn from_log_scores(scores: Vec<f64>, labels: Vec<u32>, pictures: Vec<usize>, classes: usize) -> Result<Self> {
-        if classes == 0 || scores.len() != labels.len() * classes || pictures.len() != labels.len() {
+    /// If the shapes do not match, or no class of an image has a finite value.
+    pub fn from_log_scores(scores: Vec<f64>, labels: Vec<u32>, indices: Vec<usize>, classes: usize) -> Result<Self> {
+        if classes == 0 || scores.len() != labels.len() * classes || indices.len() != labels.len() {
             return refuse(format!("{} scores do not fit {} images of {classes} classes", scores.len(), labels.len()));
         }
         if let Some(label) = labels.iter().find(|label| **label as usize >= classes) {
             return refuse(format!("there are {classes} classes, and an image of class {label}"));
         }
         let mut probabilities = scores;
-        let (mut first, mut places) = (Vec::with_capacity(labels.len()), Vec::with_capacity(labels.len()));
+        let (mut first, mut ranks) = (Vec::with_capacity(labels.len()), Vec::with_capacity(labels.len()));
         for (row, &label) in probabilities.chunks_exact_mut(classes).zip(&labels) {
             let highest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             if !highest.is_finite() || row.iter().any(|v| v.is_nan()) {
                 return refuse("the scores of some images are not finite numbers; check the features");
             }
-            // Before the softmax, which makes small ones equal.
+            // Before the softmax, in which small scores underflow to the same value.
             first.push(row.iter().position(|v| *v == highest).unwrap_or(0) as u32);
-            places.push(place(row, label as usize));
+            ranks.push(rank(row, label as usize));
             row.iter_mut().for_each(|v| *v = (*v - highest).exp());
             let sum: f64 = row.iter().sum();
             row.iter_mut().for_each(|v| *v /= sum);
         }
-        Ok(Self { probabilities, first, places, labels, pictures, classes })
+        Ok(Self { probabilities, first, ranks, labels, indices, classes })
     }
 
     /// Number of images.
@@ -77,7 +78,7 @@ impl Predictions {
         self.labels.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -87,75 +88,75 @@ impl Predictions {
         self.classes
     }
 
-    /// The true class of each image.
+    /// True class of each image.
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
 
-    /// The places of the images in their data set.
-    pub fn pictures(&self) -> &[usize] {
-        &self.pictures
+    /// Index of each image in its data set.
+    pub fn indices(&self) -> &[usize] {
+        &self.indices
     }
 
-    /// The probabilities of one image's classes.
+    /// Probabilities of the classes of one image, `[classes]`.
     pub fn row(&self, index: usize) -> &[f64] {
         &self.probabilities[index * self.classes..][..self.classes]
     }
 
-    /// The most likely class of each image; of equal ones the lowest.
+    /// Predicted class of each image: the most likely one, of equally likely ones the lowest.
     pub fn first(&self) -> &[u32] {
         &self.first
     }
 
-    /// 1 for each image whose class is among its `k` most likely ones, else 0; a class that got no score is not among them,
-    /// of equal ones the lowest come first.
+    /// 1 for each image whose class is among its `k` most likely ones, else 0. Of equally likely classes the lower
+    /// come first; classes without a score do not count.
     pub fn hits(&self, k: usize) -> Vec<f64> {
-        let hit = |place: &Option<u32>| f64::from(u8::from(place.is_some_and(|place| (place as usize) < k)));
-        self.places.iter().map(hit).collect()
+        let hit = |rank: &Option<u32>| f64::from(u8::from(rank.is_some_and(|rank| (rank as usize) < k)));
+        self.ranks.iter().map(hit).collect()
     }
 
-    /// The mean over the classes that are present of the share of their images that are right.
+    /// Mean over the classes with images of their accuracy.
     pub fn mean_per_class(&self) -> f64 {
         mean_per_class(&self.hits(1), &self.labels, self.classes)
     }
 
-    /// Confidence beside accuracy in `bins` intervals of equal width, from 0 to 1; the upper end belongs to an interval.
+    /// Confidence and accuracy in `bins` intervals of equal width from 0 to 1; the upper end belongs to an interval.
     pub fn reliability(&self, bins: usize) -> Vec<Bin> {
-        let mut found = vec![Bin::default(); bins.max(1)];
-        for ((row, right), first) in self.probabilities.chunks_exact(self.classes).zip(self.hits(1)).zip(&self.first) {
+        let mut all = vec![Bin::default(); bins.max(1)];
+        for ((row, hit), first) in self.probabilities.chunks_exact(self.classes).zip(self.hits(1)).zip(&self.first) {
             let confidence = row[*first as usize];
-            let place = ((confidence * found.len() as f64).ceil() as usize).clamp(1, found.len()) - 1;
-            found[place].count += 1;
-            found[place].confidence += confidence;
-            found[place].accuracy += right;
+            let bin = ((confidence * all.len() as f64).ceil() as usize).clamp(1, all.len()) - 1;
+            all[bin].count += 1;
+            all[bin].confidence += confidence;
+            all[bin].accuracy += hit;
         }
-        for bin in found.iter_mut().filter(|bin| bin.count > 0) {
+        for bin in all.iter_mut().filter(|bin| bin.count > 0) {
             bin.confidence /= bin.count as f64;
             bin.accuracy /= bin.count as f64;
         }
-        found
+        all
     }
 
-    /// Expected calibration error (Guo et al., arXiv 1706.04599, equation 3): `Σ count/n · |accuracy − confidence|` over
-    /// 15 intervals.
+    /// Expected calibration error (Guo et al., arXiv 1706.04599, equation 3): `Σ count/n · |accuracy − confidence|`
+    /// over 15 intervals.
     pub fn calibration_error(&self) -> f64 {
         let gap = |bin: &Bin| bin.count as f64 * (bin.accuracy - bin.confidence).abs();
         self.reliability(15).iter().map(gap).sum::<f64>() / self.len().max(1) as f64
     }
 
-    /// `classes × classes` counts: rows are true classes, columns what was said.
+    /// Confusion matrix `[classes, classes]`: true classes in rows, predicted classes in columns.
     pub fn confusion(&self) -> Vec<Vec<usize>> {
         let mut counts = vec![vec![0; self.classes]; self.classes];
-        for (said, &label) in self.first.iter().zip(&self.labels) {
-            counts[label as usize][*said as usize] += 1;
+        for (predicted, &label) in self.first.iter().zip(&self.labels) {
+            counts[label as usize][*predicted as usize] += 1;
         }
         counts
     }
 }
 
-/// How many classes are ranked before `label`: those of a higher score, and lower ones of the same score. `None` for a score
-/// of −∞.
-fn place(scores: &[f64], label: usize) -> Option<u32> {
+/// Number of classes ranked before `label`: those with a higher score, and lower ones with the same score. `None` for
+/// a score of −∞.
+fn rank(scores: &[f64], label: usize) -> Option<u32> {
     let own = scores[label];
     let before = |(class, score): &(usize, &f64)| **score > own || (**score == own && *class < label);
     (own > f64::NEG_INFINITY).then(|| scores.iter().enumerate().filter(before).count() as u32)

@@ -1,13 +1,15 @@
-//! Retrieval by the predictor (Garrido et al., arXiv 2302.10283): of M views of a picture, the prediction for one is to
-//! find that one.
+//! Retrieval by the predictor (Garrido et al., arXiv 2302.10283): among M views of an image, the prediction of one
+//! view should retrieve that view.
 //!
-//! With embeddings yₘ of the views and predictions ŷₘ from the picture and each view's parameters, the rank of view m is its
-//! place among all M views by falling cos(ŷₘ, y): 1 + those above it + half of the others that are equal. Reported are
-//! `MRR = mean 1/rank` and `H@k = share of ranks ≤ k`. A uniformly random order gives `MRR = (1 + 1/2 + … + 1/M)/M` and
-//! `H@k = k/M`. A prediction that ignores the parameters gives less, because one view is found for all.
+//! Let yₘ be the embeddings of the views and ŷₘ the predictions from the image and each view's parameters. The rank
+//! of view m is its position among all M views in descending order of cos(ŷₘ, y): 1, plus the views above it, plus
+//! half of the other views with the same cosine. Reported are `MRR = mean 1/rank` and `H@k = share of ranks ≤ k`.
 //!
-//! What the prediction starts from (the clean view, or one more view for modules that predict from view to view) is none of
-//! the M views: the identity pair is left out.
+//! A uniformly random order gives `MRR = (1 + 1/2 + … + 1/M)/M` and `H@k = k/M`. A prediction that ignores the
+//! parameters gives less, because it retrieves the same view every time.
+//!
+//! The prediction starts from the clean view or, for modules that predict from view to view, from one more view. That
+//! image is none of the M views: the identity pair is left out.
 
 use candle_core::{DType, Device, Tensor};
 use equimod_core::equivariance::Start;
@@ -19,41 +21,41 @@ use crate::Result;
 use crate::equivariance::predicting;
 use crate::error::refuse;
 use crate::features::Extractor;
-use crate::views::{Augmentation, Drawn, EPOCH, Way};
+use crate::views::{AugmentationSpec, EPOCH, SampledView, Transition};
 
-/// Views come from this epoch of the generator.
+/// Epoch of the random streams of views.
 const RETRIEVAL: u64 = EPOCH - 2;
 
-/// What retrieval takes.
+/// Settings of the retrieval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PredictorRetrievalConfig {
-    /// Pictures, at most.
-    pub pictures: usize,
-    /// M, the views of each. 50 as Garrido et al. have views of an object.
+    /// Maximum number of images. Default: 200.
+    pub images: usize,
+    /// M, the number of views of each image. Default: 50, as the views of an object of Garrido et al.
     pub views: usize,
-    /// Decides pictures and views.
+    /// Seed of the choice of images and of their views.
     pub seed: u64,
 }
 
 impl Default for PredictorRetrievalConfig {
     fn default() -> Self {
-        Self { pictures: 200, views: 50, seed: 0 }
+        Self { images: 200, views: 50, seed: 0 }
     }
 }
 
-/// How well the predictions of one module find their views.
+/// The ranks of the views that one module's predictions retrieve.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PredictorRetrieval {
-    /// The module's name.
+    /// Name of the module.
     pub module: String,
-    /// M, the views that each prediction chooses among.
+    /// M, the number of views that each prediction ranks.
     pub views: usize,
-    /// The rank of each view, from 1 to M, picture by picture; of equal ones the mean.
+    /// Rank of each view, from 1 to M, image by image; equal cosines share their mean rank.
     pub ranks: Vec<f64>,
 }
 
 impl PredictorRetrieval {
-    /// 1/rank of each view.
+    /// Reciprocal rank of each view.
     pub fn reciprocal_ranks(&self) -> Vec<f64> {
         self.ranks.iter().map(|rank| rank.recip()).collect()
     }
@@ -63,7 +65,7 @@ impl PredictorRetrieval {
         self.ranks.iter().map(|&rank| if rank <= k as f64 { 1.0 } else { 0.0 }).collect()
     }
 
-    /// The mean of 1/rank.
+    /// Mean reciprocal rank.
     pub fn mean_reciprocal_rank(&self) -> f64 {
         self.reciprocal_ranks().iter().sum::<f64>() / self.ranks.len().max(1) as f64
     }
@@ -73,7 +75,7 @@ impl PredictorRetrieval {
         self.hits(k).iter().sum::<f64>() / self.ranks.len().max(1) as f64
     }
 
-    /// The mean of 1/rank in random order: `(1 + 1/2 + … + 1/M)/M`.
+    /// Mean reciprocal rank in random order: `(1 + 1/2 + … + 1/M)/M`.
     pub fn chance_of_mean_reciprocal_rank(&self) -> f64 {
         (1..=self.views).map(|rank| (rank as f64).recip()).sum::<f64>() / self.views.max(1) as f64
     }
@@ -84,10 +86,11 @@ impl PredictorRetrieval {
     }
 }
 
-/// Retrieval by every module of `model` that makes explicit predictions, on pictures that decode.
+/// Retrieval by every module of `model` that predicts embeddings. Images that do not decode are left out.
 ///
 /// # Errors
-/// If the model has no such module or does not say how views are made, or if fewer than two views are asked for.
+/// If the model has no such module or does not record its augmentation, if fewer than two views are asked for, or if
+/// no image decodes.
 pub fn retrieve(
     model: &Model,
     dataset: &dyn Dataset,
@@ -95,85 +98,81 @@ pub fn retrieve(
 ) -> Result<Vec<PredictorRetrieval>> {
     let method = predicting(model)?;
     if config.views < 2 {
-        return refuse(format!("retrieval among {} views says nothing; take at least 2", config.views));
+        return refuse(format!("retrieval needs at least 2 views of an image, not {}", config.views));
     }
-    let (augmentation, extractor) = (Augmentation::of(model)?, Extractor::new(model, None));
+    let (augmentation, extractor) = (AugmentationSpec::of(model)?, Extractor::new(model, None));
     let modules = method.modules().iter().filter_map(|module| Some((module, module.module.start()?)));
-    let mut found: Vec<(PredictorRetrieval, Start, &dyn EquivarianceModule)> = modules
+    let mut retrievals: Vec<(PredictorRetrieval, Start, &dyn EquivarianceModule)> = modules
         .map(|(named, start)| {
             let retrieval = PredictorRetrieval { module: named.name.clone(), views: config.views, ranks: Vec::new() };
             (retrieval, start, named.module.as_ref())
         })
         .collect();
     let mut order = Sampler::new(config.seed, dataset.len(), 1).order(RETRIEVAL);
-    order.truncate(config.pictures);
+    order.truncate(config.images);
     for sample in order {
         let image = match dataset.image(sample) {
             Err(equimod_data::Error::Picture { .. }) => continue,
             image => image?,
         };
         let gallery = Gallery::new(&augmentation, &image, sample, config);
-        for (retrieval, start, module) in &mut found {
+        for (retrieval, start, module) in &mut retrievals {
             retrieval.ranks.extend(gallery.ranks(&extractor, *module, *start)?);
         }
     }
-    if found.iter().all(|(retrieval, ..)| retrieval.ranks.is_empty()) {
-        return refuse("no picture decodes to retrieve views of; check the data set");
+    if retrievals.iter().all(|(retrieval, ..)| retrieval.ranks.is_empty()) {
+        return refuse("no image of the data set decodes; check the data set");
     }
-    Ok(found.into_iter().map(|(retrieval, ..)| retrieval).collect())
+    Ok(retrievals.into_iter().map(|(retrieval, ..)| retrieval).collect())
 }
 
-/// The views of one picture to choose among, and what predictions of them start from.
+/// The views of one image that predictions rank, and the image that predictions start from.
 struct Gallery {
     clean: Image,
     /// The view that predictions from view to view start from.
     start: Image,
     views: Vec<Image>,
-    from_clean: Vec<Way>,
-    /// Empty if the layout of pairs is not known.
-    from_start: Vec<Way>,
+    from_clean: Vec<Transition>,
+    /// Parameters from `start` to each view; empty if the layout of pairs is not known.
+    from_start: Vec<Transition>,
 }
 
 impl Gallery {
-    /// Views 1 and 2 of the policy in turn; the start is one more of view 1.
-    fn new(augmentation: &Augmentation, image: &Image, sample: usize, config: &PredictorRetrievalConfig) -> Self {
+    /// Samples views 1 and 2 of the policy in turn, and one more view 1 as the start.
+    fn new(augmentation: &AugmentationSpec, image: &Image, sample: usize, config: &PredictorRetrievalConfig) -> Self {
         let size = image.size();
         let policies = augmentation.policy.views.len().min(2);
-        let draw = |number: usize| {
-            let rng = &mut view_rng(config.seed, RETRIEVAL, sample as u64, number as u64);
-            augmentation.draw(number % policies, size, rng)
-        };
-        let drawn: Vec<Drawn> = (0..config.views).map(draw).collect();
-        let start = Drawn {
-            view: &augmentation.policy.views[0],
-            params: augmentation
-                .draw(0, size, &mut view_rng(config.seed, RETRIEVAL, sample as u64, config.views as u64))
-                .params,
-        };
-        let numbered = || drawn.iter().enumerate();
-        let from_clean = numbered().map(|(m, view)| augmentation.way_from_clean(view, m % policies, m, size)).collect();
-        let from_start = numbered().filter_map(|(m, view)| augmentation.way_between((&start, 0), (view, m), size));
+        let rng = |number: usize| view_rng(config.seed, RETRIEVAL, sample as u64, number as u64);
+        let sample = |number: usize| augmentation.sample(number % policies, size, &mut rng(number));
+        let views: Vec<SampledView> = (0..config.views).map(sample).collect();
+        let start = augmentation.sample(0, size, &mut rng(config.views));
+        let numbered = || views.iter().enumerate();
+        let from_clean = numbered().map(|(m, view)| augmentation.from_clean(view, m % policies, m, size)).collect();
+        let from_start = numbered().filter_map(|(m, view)| augmentation.between((&start, 0), (view, m), size));
         Self {
             clean: equimod_data::clean_view(image, &augmentation.policy.clean),
             start: start.view.apply(image, &start.params),
             from_clean,
             from_start: from_start.collect(),
-            views: drawn.par_iter().map(|drawn| drawn.view.apply(image, &drawn.params)).collect(),
+            views: views.par_iter().map(|view| view.view.apply(image, &view.params)).collect(),
         }
     }
 
     fn ranks(&self, extractor: &Extractor, module: &dyn EquivarianceModule, start: Start) -> Result<Vec<f64>> {
-        let (image, ways) = match start {
+        let (image, transitions) = match start {
             Start::Clean => (&self.clean, &self.from_clean),
             Start::View => (&self.start, &self.from_start),
         };
-        let Some(first) = ways.first() else {
-            return refuse("the model does not say how it encodes parameters from view to view");
+        let Some(first) = transitions.first() else {
+            return refuse(
+                "the model does not record how parameters from view to view are encoded; use a checkpoint of a run",
+            );
         };
-        let views = extractor.at(module.tap(), &self.views)?;
-        let starts = extractor.at(module.tap(), std::slice::from_ref(image))?.repeat((ways.len(), 1))?;
-        let values = ways.iter().flat_map(|way| way.params.iter().copied()).collect();
-        let params = Tensor::from_vec(values, (ways.len(), first.params.len()), &Device::Cpu)?;
+        let views = extractor.tap_features(module.tap(), &self.views)?;
+        let start = extractor.tap_features(module.tap(), std::slice::from_ref(image))?;
+        let starts = start.repeat((transitions.len(), 1))?;
+        let values = transitions.iter().flat_map(|transition| transition.params.iter().copied()).collect();
+        let params = Tensor::from_vec(values, (transitions.len(), first.params.len()), &Device::Cpu)?;
         let predicted = module.predict(&starts, &params.to_device(views.device())?)?;
         match (predicted, module.embed(&views)?) {
             (Some(predicted), Some(embedded)) => ranks(&cosines(&predicted, &embedded)?),
@@ -182,20 +181,20 @@ impl Gallery {
     }
 }
 
-/// The cosine of each row of `a` with each of `b`, `[rows, width]` both, in 64 bits.
+/// The cosine of each row of `a` with each of `b`, both `[rows, width]`, in f64.
 fn cosines(a: &Tensor, b: &Tensor) -> Result<Vec<Vec<f64>>> {
     let unit = |t: &Tensor| -> Result<Tensor> {
         let t = t.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-        let length = t.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
-        Ok(t.broadcast_div(&length)?)
+        let norm = t.sqr()?.sum_keepdim(1)?.sqrt()?.maximum(1e-12)?;
+        Ok(t.broadcast_div(&norm)?)
     };
     Ok(unit(a)?.matmul(&unit(b)?.t()?.contiguous()?)?.to_vec2()?)
 }
 
-/// The rank of entry m in row m, from 1 for the highest; of equal entries the mean.
+/// The rank of entry m in row m, from 1 for the highest; equal entries share their mean rank.
 fn ranks(similarities: &[Vec<f64>]) -> Result<Vec<f64>> {
     let rank = |(own, row): (usize, &Vec<f64>)| {
-        let Some(&value) = row.get(own) else { return refuse("there are more predictions than views") };
+        let Some(&value) = row.get(own) else { return refuse("there are more predictions than views to rank") };
         if row.iter().any(|other| !other.is_finite()) {
             return refuse("embeddings or predictions of views are not finite; check the weights");
         }
@@ -218,7 +217,7 @@ mod tests {
         let found = PredictorRetrieval { module: "m".into(), views: 3, ranks: vec![1.0, 2.0, 3.0] };
         let thirds = (1.0 + 0.5 + 1.0 / 3.0) / 3.0;
         assert!((found.mean_reciprocal_rank() - thirds).abs() < 1e-12);
-        // Every rank once is what chance gives.
+        // Chance gives every rank once.
         assert!((found.chance_of_mean_reciprocal_rank() - thirds).abs() < 1e-12);
         assert_eq!([1, 2, 5].map(|k| found.chance_of_hit(k)), [1.0 / 3.0, 2.0 / 3.0, 1.0]);
         assert_eq!([1, 2, 5].map(|k| found.hit_share(k)), [1.0 / 3.0, 2.0 / 3.0, 1.0]);

@@ -1,4 +1,4 @@
-//! Maps of features in few dimensions, to look at: principal components and t-SNE.
+//! Low-dimensional maps of features: principal components and t-SNE.
 
 use bhtsne::{Neighbor, tSNE};
 use rayon::ThreadPoolBuilder;
@@ -9,23 +9,26 @@ use crate::features::Features;
 use crate::knn::nearest;
 use crate::matrix::{Matrix, Real, eigen, gram, matmul};
 
-/// Rows on their first principal components.
+/// Coordinates of rows on their first principal components.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Components {
-    /// `[rows, count]`, row-major.
+    /// Coordinates `[rows, count]`, row-major.
     pub coordinates: Vec<f64>,
-    /// The share of the variance that each component explains.
+    /// Share of the variance that each component explains.
     pub explained: Vec<f64>,
 }
 
-/// The first `count` principal components; the largest weight of each is positive.
+/// Coordinates on the first `count` principal components; the largest weight of each component is positive.
+///
+/// # Errors
+/// If there are fewer than two rows, or fewer than `count` features.
 pub fn pca(features: &Features, count: usize) -> Result<Components> {
     let (rows, columns) = (features.rows(), features.columns());
     if count == 0 || count > columns || rows < 2 {
         return refuse(format!("{rows} rows of {columns} features have no {count} principal components"));
     }
-    let centred = features.centred();
-    let inputs = f64::of(centred.values());
+    let centered = features.centered();
+    let inputs = f64::of(centered.values());
     let (values, vectors) = eigen(gram(&inputs, columns), columns);
     let mut coordinates = vec![0.0; rows * count];
     let axes = Matrix::rows(&vectors, columns).transposed();
@@ -37,9 +40,9 @@ pub fn pca(features: &Features, count: usize) -> Result<Components> {
 /// Settings of [`t_sne`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TsneConfig {
-    /// About how many neighbours a row has. Usual: 30.
+    /// Effective number of neighbors of a row. Default: 30.
     pub perplexity: f32,
-    /// Steps of gradient descent. Usual: 1000.
+    /// Steps of gradient descent. Default: 1000.
     pub steps: usize,
 }
 
@@ -49,30 +52,33 @@ impl Default for TsneConfig {
     }
 }
 
-/// Most rows of a t-SNE map: minutes on one core.
+/// Maximum number of rows of a t-SNE map, which take minutes on one core.
 pub const MOST_ROWS: usize = 20_000;
 
-/// t-SNE in two dimensions, `[rows, 2]` (van der Maaten, Accelerating t-SNE using tree-based algorithms, 2014, θ = 0.5),
-/// of rows of length 1.
+/// t-SNE map `[rows, 2]` of unit-norm rows (van der Maaten, Accelerating t-SNE using tree-based algorithms, 2014, θ =
+/// 0.5).
 ///
-/// There is no seed, for nothing is drawn: it starts from the first two principal components (Kobak & Berens, arXiv
-/// 1812.02637 by its DOI 10.1038/s41467-019-13056-x) with deviation 1e-4 of the first, and takes exact neighbours. Sums of
-/// the `bhtsne` crate depend on the order of its threads, so it gets one.
+/// There is no seed, because nothing is random: it starts from the first two principal components (Kobak & Berens,
+/// doi 10.1038/s41467-019-13056-x) with a standard deviation of 1e-4 of the first, and uses exact neighbors. Sums of
+/// the `bhtsne` crate depend on the order of its threads, so it runs on one.
+///
+/// # Errors
+/// If there are fewer than 8 or more than [`MOST_ROWS`] rows, or if the perplexity does not fit their number.
 pub fn t_sne(features: &Features, config: &TsneConfig) -> Result<Vec<f32>> {
     let rows = features.rows();
     if !(8..=MOST_ROWS).contains(&rows) {
-        return refuse(format!("a t-SNE map takes 8 to {MOST_ROWS} pictures, got {rows}; select some"));
+        return refuse(format!("a t-SNE map takes 8 to {MOST_ROWS} images, not {rows}; select some"));
     }
     let most = ((rows - 1) / 3) as f32;
     if !(1.0..=most).contains(&config.perplexity) || features.columns() < 2 {
         return refuse(format!(
-            "the perplexity is {}; for {rows} pictures it is from 1 to {most}, and features must be two at least",
+            "the perplexity is {}; {rows} images allow 1 to {most}, with at least two features",
             config.perplexity
         ));
     }
-    let unit = features.normalised();
+    let unit = features.normalized();
     let start = start(&unit)?;
-    let neighbours = neighbours(&unit, (3.0 * config.perplexity) as usize)?;
+    let neighbors = neighbors(&unit, (3.0 * config.perplexity) as usize)?;
     let samples: Vec<&[f32]> = unit.values().chunks_exact(unit.columns()).collect();
     let Ok(pool) = ThreadPoolBuilder::new().num_threads(1).build() else {
         return refuse("no thread can be started for the t-SNE map; end other programs and try again");
@@ -80,11 +86,11 @@ pub fn t_sne(features: &Features, config: &TsneConfig) -> Result<Vec<f32>> {
     Ok(pool.install(|| {
         let mut map: tSNE<f32, &[f32], 2> = tSNE::new(&samples);
         map.perplexity(config.perplexity).epochs(config.steps).initial_embedding(start);
-        map.barnes_hut_with_neighbors(0.5, &neighbours).embedding()
+        map.barnes_hut_with_neighbors(0.5, &neighbors).embedding()
     }))
 }
 
-/// The first two principal components, small.
+/// The first two principal components, scaled to a standard deviation of 1e-4.
 fn start(features: &Features) -> Result<Vec<f32>> {
     let components = pca(features, 2)?.coordinates;
     let square = components.iter().step_by(2).map(|v| v * v).sum::<f64>() / features.rows() as f64;
@@ -92,16 +98,16 @@ fn start(features: &Features) -> Result<Vec<f32>> {
     Ok(components.iter().map(|v| (v * scale) as f32).collect())
 }
 
-/// The nearest `count` other rows of each and their distances.
-fn neighbours(unit: &Features, count: usize) -> Result<Vec<Vec<Neighbor<f32>>>> {
-    let found = nearest(unit, unit, count + 1)?.into_iter().enumerate();
+/// The `count` nearest other rows of each row, with their distances.
+fn neighbors(unit: &Features, count: usize) -> Result<Vec<Vec<Neighbor<f32>>>> {
+    let nearest = nearest(unit, unit, count + 1)?.into_iter().enumerate();
     let others = |(own, row): (usize, Vec<(usize, f64)>)| {
         let others = row.into_iter().filter(|(index, _)| *index != own).take(count);
         others
             .map(|(index, cosine)| Neighbor { index, distance: (2.0 - 2.0 * cosine).max(0.0).sqrt() as f32 })
             .collect()
     };
-    Ok(found.map(others).collect())
+    Ok(nearest.map(others).collect())
 }
 
 #[cfg(test)]
@@ -111,10 +117,10 @@ mod tests {
     #[test]
     fn points_on_a_line_have_one_component() {
         let values = (0..10).flat_map(|i| [i as f32, 2.0 * i as f32, 1.0]).collect();
-        let found = pca(&Features::new(10, 3, values).unwrap(), 2).unwrap();
-        assert!((found.explained[0] - 1.0).abs() < 1e-12 && found.explained[1] < 1e-12);
+        let components = pca(&Features::new(10, 3, values).unwrap(), 2).unwrap();
+        assert!((components.explained[0] - 1.0).abs() < 1e-12 && components.explained[1] < 1e-12);
         // Row 9 lies 4.5 steps of length √5 from the mean.
-        assert!((found.coordinates[18] - 4.5 * 5f64.sqrt()).abs() < 1e-6);
+        assert!((components.coordinates[18] - 4.5 * 5f64.sqrt()).abs() < 1e-6);
     }
 
     fn clusters() -> Features {

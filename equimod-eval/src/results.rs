@@ -1,4 +1,4 @@
-//! Results as rows: one schema for files, tables and reports.
+//! Results as rows, with one schema for files, tables and reports.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,95 +14,96 @@ pub const FORMAT: u32 = 1;
 /// The file `results.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Results {
-    /// The version of this schema, 1: a field is never taken away or renamed within a version.
+    /// Version of this schema, 1: no field is removed or renamed within a version.
     pub format: u32,
-    /// The version of equimod.
+    /// Version of equimod.
     pub version: String,
-    /// The command line.
+    /// Command line.
     pub command: Vec<String>,
-    /// What decided splits, views and intervals.
+    /// Seed of drawn splits, views and bootstrap intervals.
     pub seed: u64,
-    /// Who was evaluated.
-    pub models: Vec<Evaluated>,
-    /// One number each.
+    /// Evaluated models.
+    pub models: Vec<EvaluatedModel>,
+    /// Numbers, one a row.
     pub rows: Vec<ResultRow>,
-    /// Splits that were drawn here because the pictures have none of their own.
+    /// Splits that were drawn because the data set has none of its own.
     pub splits: Vec<DrawnSplit>,
 }
 
 /// A model that was evaluated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Evaluated {
-    /// As it is called in the rows.
+pub struct EvaluatedModel {
+    /// Name in the rows.
     pub name: String,
-    /// The file of weights.
+    /// Path of the file of weights.
     pub path: String,
     /// Hexadecimal SHA-256 of that file.
     pub sha256: String,
-    /// The network, e.g. `resnet18, CIFAR stem, width 64`.
+    /// Network, e.g. `resnet18, CIFAR stem, width 64`.
     pub backbone: String,
-    /// How pictures entered it.
+    /// Resizing, cropping and normalization of images.
     pub preprocessing: String,
 }
 
-/// A split of a task's pictures that was drawn from the seed; `splits.json` beside the results lists the pictures.
+/// A split of a task's images that was drawn from the seed; `splits.json` beside the results lists its images.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DrawnSplit {
-    /// The data set.
+    /// Data set.
     pub data: String,
-    /// The labels.
+    /// Task, i.e. label column.
     pub task: String,
     /// `validation` or `test`.
     pub part: String,
-    /// What it was drawn from: `train`.
+    /// Split that it was drawn from: `train`.
     pub of: String,
-    /// Number of its pictures.
-    pub pictures: usize,
-    /// Hexadecimal SHA-256 of their places in the data set, written in decimal with a line feed after each.
+    /// Number of images.
+    #[serde(rename = "pictures", alias = "images")]
+    pub images: usize,
+    /// Hexadecimal SHA-256 of the images' indices in the data set, written in decimal with a line feed after each.
     pub sha256: String,
 }
 
-/// One number with its protocol.
+/// One number with its protocol, data set, task and metric.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResultRow {
-    /// The model, where there are several.
+    /// Model, where there are several.
     #[serde(default)]
     pub model: String,
     /// `knn`, `logistic`, `equivariance`, …
     pub protocol: String,
-    /// The pictures.
+    /// Data set.
     pub data: String,
-    /// The labels, the module or the augmentation.
+    /// Label column, module or augmentation.
     pub task: String,
-    /// What the number is.
+    /// Metric, e.g. `top-1 accuracy`.
     pub metric: String,
-    /// The number; shares lie between 0 and 1.
+    /// Value; shares lie between 0 and 1.
     pub value: f64,
-    /// Its 95 % interval.
+    /// 95 % interval of the value.
     pub interval: Option<(f64, f64)>,
-    /// The same for the network before training.
+    /// Value of the same network before training.
     pub untrained: Option<f64>,
-    /// What guessing gives.
+    /// Chance level.
     pub chance: Option<f64>,
-    /// The hyper-parameter that was chosen, and how.
+    /// Chosen hyper-parameter, and how it was chosen.
     #[serde(default)]
     pub chosen: Option<String>,
-    /// Settings, the split, numbers of pictures.
+    /// Settings, split and numbers of images.
     pub detail: String,
 }
 
 impl ResultRow {
-    /// Takes over a value and its interval.
+    /// The row with this value and interval.
     pub fn with(self, estimate: Estimate) -> Self {
         Self { value: estimate.value, interval: Some(estimate.interval), ..self }
     }
 
-    /// `value` as text: shares in per cent.
+    /// `value` as text, shares in per cent.
     pub fn text(&self, value: f64) -> String {
         if self.is_share() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.3}") }
     }
 
-    /// Whether the number lies in [0, 1] (a difference of such in [−1, 1]) and reads best in per cent.
+    /// Whether the metric is a share in [0, 1], or a difference of shares, to be shown in per cent.
     fn is_share(&self) -> bool {
         ["accuracy", "recall", "H@", "mean over tasks"].iter().any(|share| self.metric.contains(share))
     }
@@ -117,28 +118,28 @@ impl ResultRow {
     }
 }
 
-/// A column of a table of rows: its heading, and its cell where there is one.
+/// A column of a table of rows: its heading and its optional cell.
 type Column = (&'static str, fn(&ResultRow) -> Option<String>);
 
-fn named(text: &str) -> Option<String> {
+fn non_empty(text: &str) -> Option<String> {
     if text.is_empty() { None } else { Some(text.to_owned()) }
 }
 
 const COLUMNS: [Column; 11] = [
-    ("model", |row| named(&row.model)),
-    ("protocol", |row| named(&row.protocol)),
-    ("data", |row| named(&row.data)),
-    ("task", |row| named(&row.task)),
-    ("metric", |row| named(&row.metric)),
+    ("model", |row| non_empty(&row.model)),
+    ("protocol", |row| non_empty(&row.protocol)),
+    ("data", |row| non_empty(&row.data)),
+    ("task", |row| non_empty(&row.task)),
+    ("metric", |row| non_empty(&row.metric)),
     ("value", |row| Some(row.text(row.value))),
     ("95 % interval", ResultRow::interval_text),
     ("untrained", |row| row.optional(row.untrained)),
     ("chance", |row| row.optional(row.chance)),
     ("chosen", |row| row.chosen.clone()),
-    ("detail", |row| named(&row.detail)),
+    ("detail", |row| non_empty(&row.detail)),
 ];
 
-/// The detail that several rows have in common.
+/// The detail that several rows share.
 pub fn common_detail(rows: &[ResultRow]) -> Option<&str> {
     match rows {
         [first, rest @ ..] if !rest.is_empty() && rest.iter().all(|row| row.detail == first.detail) => {
@@ -148,8 +149,10 @@ pub fn common_detail(rows: &[ResultRow]) -> Option<&str> {
     }
 }
 
-/// The headings and cells of `rows`: columns without any cell are left out, and so are data set and detail where all rows
-/// have the same; `details` keeps the last two.
+/// The headings and cells of a table of `rows`.
+///
+/// Columns without any cell are left out, and so are the data set and the detail where all rows share them. `details`
+/// adds the columns `chosen` and `detail`.
 pub fn cells(rows: &[ResultRow], details: bool) -> (Vec<String>, Vec<Vec<String>>) {
     let one_set = rows.windows(2).all(|pair| pair[0].data == pair[1].data);
     let wanted = |(heading, cell): &&Column| match *heading {
@@ -163,7 +166,7 @@ pub fn cells(rows: &[ResultRow], details: bool) -> (Vec<String>, Vec<Vec<String>
     (columns.iter().map(|(heading, _)| (*heading).to_owned()).collect(), rows.iter().map(line).collect())
 }
 
-/// A Markdown table of any cells.
+/// A Markdown table with these headings and cells.
 pub fn markdown_table(headings: &[String], rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| {
         format!("| {} |\n", cells.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
@@ -174,14 +177,14 @@ pub fn markdown_table(headings: &[String], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The rows as a Markdown table.
+/// A Markdown table of result rows.
 pub fn markdown(rows: &[ResultRow]) -> String {
     let (headings, lines) = cells(rows, true);
     let below = common_detail(rows).map_or_else(String::new, |detail| format!("\n{detail}\n"));
     markdown_table(&headings, &lines) + &below
 }
 
-/// Cells as aligned text for a terminal.
+/// Aligned text for a terminal with these headings and cells.
 pub fn aligned(headings: &[String], rows: &[Vec<String>]) -> String {
     let lines = || std::iter::once(headings).chain(rows.iter().map(Vec::as_slice));
     let width = |column: usize| lines().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
@@ -195,11 +198,22 @@ pub fn aligned(headings: &[String], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The rows as aligned text for a terminal; `details` adds what was chosen, and how.
+/// Aligned text of result rows for a terminal; `details` adds chosen hyper-parameters and details.
 pub fn plain(rows: &[ResultRow], details: bool) -> String {
     let (headings, lines) = cells(rows, details);
     let below = common_detail(rows).filter(|_| details).map_or_else(String::new, |detail| format!("{detail}\n"));
     aligned(&headings, &lines) + &below
+}
+
+/// Sets [`ResultRow::untrained`] from the rows of the same protocols on the network before training.
+pub fn with_untrained(mut rows: Vec<ResultRow>, untrained: &[ResultRow]) -> Vec<ResultRow> {
+    for row in &mut rows {
+        let same = |other: &&ResultRow| {
+            (&other.protocol, &other.task, &other.metric) == (&row.protocol, &row.task, &row.metric)
+        };
+        row.untrained = untrained.iter().find(same).map(|other| other.value);
+    }
+    rows
 }
 
 #[cfg(test)]
@@ -207,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_have_a_line_a_row_and_no_empty_column() {
+    fn tables_have_a_line_for_each_row_and_no_empty_column() {
         let row = ResultRow {
             protocol: "knn".into(),
             data: "d".into(),

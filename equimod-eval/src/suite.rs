@@ -1,17 +1,17 @@
-//! Suites: several data sets, one table. A suite is a TOML file.
+//! Transfer suites: several data sets in one table, described by a TOML file.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::error::refuse;
 
-/// Several tasks that models are compared on.
+/// A list of tasks to compare models on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suite {
-    /// One line about it.
+    /// Description of the suite in one line.
     pub about: String,
-    /// The tasks, in the order of the table.
+    /// Tasks in the order of the table.
     #[serde(rename = "task")]
     pub tasks: Vec<SuiteTask>,
 }
@@ -20,20 +20,20 @@ pub struct Suite {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SuiteTask {
-    /// Its column of the table.
+    /// Name of the task, the heading of its column.
     pub name: String,
-    /// The pictures: a source of `equimod list datasets`.
+    /// Source of the images, as `equimod list datasets` lists them.
     pub data: String,
-    /// Test pictures from another source.
+    /// Source of the test images, if it is another one.
     pub test: Option<String>,
-    /// Validation pictures from another source.
+    /// Source of the validation images, if it is another one.
     pub validation: Option<String>,
-    /// The labels; the first of the source if left out. Of `cross-design`: `flags` or `cross-design`.
+    /// Label column; by default the first of the source. For the protocol `cross-design`: `flags` or `cross-design`.
     pub labels: Option<String>,
-    /// How it is evaluated.
+    /// Protocol. Default: logistic regression.
     #[serde(default)]
     pub protocol: SuiteProtocol,
-    /// The number that counts.
+    /// Metric of the table. Default: top-1 accuracy.
     #[serde(default)]
     pub metric: SuiteMetric,
 }
@@ -42,35 +42,39 @@ pub struct SuiteTask {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SuiteProtocol {
-    /// Logistic regression by L-BFGS, the penalty chosen on validation.
+    /// Logistic regression by L-BFGS, with the L2 strength chosen on validation.
     #[default]
     Logistic,
-    /// Weighted vote of the nearest neighbours.
+    /// Weighted k-nearest-neighbor classification.
     Knn,
-    /// The partner of a picture in the other of two designs: recall@1 on centred features, both directions.
+    /// Retrieval of an image's partner in the other of two designs: recall@1 on centered features, over both
+    /// directions.
     CrossDesign,
 }
 
-/// The number that counts for a task.
+/// Metric of a task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SuiteMetric {
-    /// Share of test pictures that are right; of `cross-design`, recall@1.
+    /// Top-1 accuracy; for `cross-design`, recall@1.
     #[default]
     Top1,
-    /// Its mean over classes.
+    /// Mean over classes of their accuracy.
     MeanPerClass,
 }
 
 impl SuiteTask {
-    /// Where its pictures are.
+    /// All sources of its images.
     pub fn sources(&mut self) -> impl Iterator<Item = &mut String> {
         std::iter::once(&mut self.data).chain(&mut self.test).chain(&mut self.validation)
     }
 }
 
 impl Suite {
-    /// Reads the text of a suite that is called `name`; every problem that its form shows at once.
+    /// Parses the TOML text of a suite; `name` is for messages.
+    ///
+    /// # Errors
+    /// If the text is not a suite; all problems at once.
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         let suite: Self = match toml::from_str(text) {
             Ok(suite) => suite,
@@ -82,18 +86,18 @@ impl Suite {
         }
         for (i, task) in suite.tasks.iter().enumerate() {
             if suite.tasks[..i].iter().any(|other| other.name == task.name) {
-                problems.push(format!("two of its tasks are called {:?}", task.name));
+                problems.push(format!("two of its tasks are named {:?}", task.name));
             }
             if task.protocol == SuiteProtocol::CrossDesign && task.metric == SuiteMetric::MeanPerClass {
-                problems.push(format!("the task {:?} has no classes to take a mean over; leave metric out", task.name));
+                problems.push(format!("the task {:?} has no classes to average over; leave metric out", task.name));
             }
         }
         if problems.is_empty() { Ok(suite) } else { refuse(format!("the suite {name}: {}", problems.join("; "))) }
     }
 }
 
-/// The rank of each model on one task, 1 the best; equal values share the mean of their ranks. A value that is missing has no
-/// rank.
+/// The rank of each model on one task, 1 for the highest value; equal values share their mean rank, missing ones have
+/// none.
 pub fn ranks(values: &[Option<f64>]) -> Vec<Option<f64>> {
     let rank = |value: f64| {
         let above = values.iter().flatten().filter(|other| **other > value).count() as f64;
@@ -108,14 +112,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn suites_are_read_and_their_problems_told() {
+    fn suites_are_parsed_and_their_problems_reported() {
         let text = "about = 'a'\n[[task]]\nname = 'one'\ndata = 'emoji'\nmetric = 'mean-per-class'\n";
         let suite = Suite::parse("s", text).unwrap();
         assert_eq!((suite.tasks.len(), suite.tasks[0].protocol), (1, SuiteProtocol::Logistic));
-        let told = |text: &str| Suite::parse("s", text).unwrap_err().to_string();
-        assert!(told(&(text.to_owned() + &text[12..])).contains("two of its tasks are called \"one\""));
-        assert!(told("about = 'a'\ntask = []").contains("no [[task]]"));
-        assert!(told("about = 'a'\n[[task]]\nname = 'x'\ndata = 'e'\nprotocol = 'svm'").contains("unknown variant"));
+        let problem = |text: &str| Suite::parse("s", text).unwrap_err().to_string();
+        assert!(problem(&(text.to_owned() + &text[12..])).contains("two of its tasks are named \"one\""));
+        assert!(problem("about = 'a'\ntask = []").contains("no [[task]]"));
+        assert!(problem("about = 'a'\n[[task]]\nname = 'x'\ndata = 'e'\nprotocol = 'svm'").contains("unknown variant"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What protocols that train a classifier on pictures have in common: the pictures and their labels, the views of the
-//! published linear evaluation (method, section 5), and what is reported of a training.
+//! Common parts of the protocols that train a classifier on images: labeled images, their augmentation, and the
+//! training loop.
 //!
-//! To train on: a random resized crop of 8 to 100 % of the area and a flip. To test on: as the input says, by the published
-//! protocol an inset crop; bicubic throughout.
+//! Training uses a random resized crop of 8 to 100 % of the area and a horizontal flip. The test uses the transform
+//! of the task, in the published protocol an inset crop. Resizing is bicubic.
 
 use std::sync::Arc;
 
@@ -20,54 +20,55 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::refuse;
-use crate::features::seen;
-use crate::{Input, Predictions, Result};
+use crate::features::load_inputs;
+use crate::{InputTransform, Predictions, Result};
 
-/// Test pictures that go through the network together.
+/// Test images a forward pass.
 const TEST_BATCH: usize = 128;
 
-/// Labelled pictures to train on and others to test on, with the same classes.
+/// Labeled images to train on and to test on, with the same classes.
 pub struct SupervisedTask {
-    train: LabelledPictures,
-    test: LabelledPictures,
+    train: LabeledImages,
+    test: LabeledImages,
     classes: usize,
-    input: Input,
+    input: InputTransform,
 }
 
-/// Pictures of a data set with a label each.
+/// Images of a data set with a label each.
 #[derive(Clone)]
-pub struct LabelledPictures {
-    pictures: Arc<Subset>,
+pub struct LabeledImages {
+    images: Arc<Subset>,
     labels: Vec<u32>,
 }
 
-impl LabelledPictures {
-    /// The pictures at `places` of a data set, and the label of each.
+impl LabeledImages {
+    /// The images at `indices` of a data set with their labels.
     ///
     /// # Errors
-    /// If there are none, if a place is not in the data set, or if the numbers of places and labels differ.
-    pub fn new(dataset: &Arc<dyn Dataset>, places: Vec<usize>, labels: Vec<u32>) -> Result<Self> {
-        if places.len() != labels.len() {
-            return refuse(format!("{} pictures have {} labels", places.len(), labels.len()));
+    /// If there are none, if an index is outside of the data set, or if the numbers of indices and labels differ.
+    pub fn new(dataset: &Arc<dyn Dataset>, indices: Vec<usize>, labels: Vec<u32>) -> Result<Self> {
+        if indices.len() != labels.len() {
+            return refuse(format!("{} images have {} labels", indices.len(), labels.len()));
         }
-        Ok(Self { pictures: Arc::new(Subset::new(dataset.clone(), places)?), labels })
+        Ok(Self { images: Arc::new(Subset::new(dataset.clone(), indices)?), labels })
     }
 
-    fn select(&self, places: Vec<usize>) -> Result<Self> {
-        let labels = places.iter().map(|&place| self.labels[place]).collect();
-        Ok(Self { pictures: Arc::new(Subset::new(self.pictures.clone(), places)?), labels })
+    fn select(&self, indices: Vec<usize>) -> Result<Self> {
+        let labels = indices.iter().map(|&index| self.labels[index]).collect();
+        Ok(Self { images: Arc::new(Subset::new(self.images.clone(), indices)?), labels })
     }
 }
 
 impl SupervisedTask {
-    /// Pictures of `classes` classes, brought to `input`, in training by a random crop.
+    /// A task of `classes` classes. Test images are transformed by `input`, training images by a random crop to its
+    /// size.
     ///
     /// # Errors
     /// If a label is not below `classes`.
-    pub fn new(train: LabelledPictures, test: LabelledPictures, classes: usize, input: Input) -> Result<Self> {
+    pub fn new(train: LabeledImages, test: LabeledImages, classes: usize, input: InputTransform) -> Result<Self> {
         let wrong = train.labels.iter().chain(&test.labels).find(|&&label| label as usize >= classes);
         match wrong {
-            Some(label) => refuse(format!("a picture has the label {label}, and there are {classes} classes")),
+            Some(label) => refuse(format!("an image has the label {label}, and there are {classes} classes")),
             None => Ok(Self { train, test, classes, input }),
         }
     }
@@ -77,173 +78,177 @@ impl SupervisedTask {
         self.classes
     }
 
-    /// Number of pictures to train on.
-    pub fn training_pictures(&self) -> usize {
-        self.train.pictures.len()
+    /// Number of training images.
+    pub fn training_images(&self) -> usize {
+        self.train.images.len()
     }
 
-    /// The same test with the share `fraction` of each class to train on, drawn from `seed`; at least one picture of each
-    /// class that has any.
+    /// The same task with the share `fraction` of the training images of each class, drawn from `seed`; at least one
+    /// image of each class that has any.
+    ///
+    /// # Errors
+    /// If the share is not above 0 and at most 1.
     pub fn with_fraction(&self, fraction: f64, seed: u64) -> Result<Self> {
         if !(fraction > 0.0 && fraction <= 1.0) {
             return refuse(format!("the share of labels is {fraction}; give a number above 0 and at most 1"));
         }
         let mut of_class: Vec<Vec<usize>> = vec![Vec::new(); self.classes];
-        (0..self.training_pictures()).for_each(|place| of_class[self.train.labels[place] as usize].push(place));
+        (0..self.training_images()).for_each(|index| of_class[self.train.labels[index] as usize].push(index));
         let mut generator = ChaCha8Rng::seed_from_u64(seed);
-        let mut kept = Vec::new();
-        for mut places in of_class.into_iter().filter(|places| !places.is_empty()) {
-            places.shuffle(&mut generator);
-            places.truncate(((places.len() as f64 * fraction).round() as usize).max(1));
-            kept.extend(places);
+        let mut chosen = Vec::new();
+        for mut indices in of_class.into_iter().filter(|indices| !indices.is_empty()) {
+            indices.shuffle(&mut generator);
+            indices.truncate(((indices.len() as f64 * fraction).round() as usize).max(1));
+            chosen.extend(indices);
         }
-        kept.sort_unstable();
-        Ok(Self { train: self.train.select(kept)?, test: self.test.clone(), ..*self })
+        chosen.sort_unstable();
+        Ok(Self { train: self.train.select(chosen)?, test: self.test.clone(), ..*self })
     }
 
-    /// Batches of training views.
+    /// A loader of augmented training images.
     pub(crate) fn loader(&self, config: &LoaderConfig) -> Result<Loader> {
         let config = LoaderConfig { params: false, ..config.clone() };
-        Ok(Loader::new(self.train.pictures.clone(), training_policy(self.input.size), no_parameters(), &config)?)
+        Ok(Loader::new(self.train.images.clone(), training_policy(self.input.size), no_parameters(), &config)?)
     }
 
-    /// The labels of training pictures at these places.
-    pub(crate) fn labels(&self, places: &[usize]) -> Vec<u32> {
-        places.iter().map(|&place| self.train.labels[place]).collect()
+    /// The labels of the training images at `indices`.
+    pub(crate) fn labels(&self, indices: &[usize]) -> Vec<u32> {
+        indices.iter().map(|&index| self.train.labels[index]).collect()
     }
 
-    /// What `logits` (`[pictures, classes]` of pixels) says of the test pictures that decode.
+    /// Predictions for the test images that decode; `logits` gives `[images, classes]` for pixels.
     pub(crate) fn predict(&self, logits: &mut dyn FnMut(&Pixels) -> Result<Tensor>) -> Result<Predictions> {
-        let (mut scores, mut labels, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
-        let places: Vec<usize> = (0..self.test.pictures.len()).collect();
-        for batch in places.chunks(TEST_BATCH) {
-            let images = seen(self.test.pictures.as_ref(), batch, self.input)?;
-            let decoded = batch.iter().zip(images).filter_map(|(&place, image)| Some((place, image?)));
+        let (mut scores, mut labels, mut tested) = (Vec::new(), Vec::new(), Vec::new());
+        let indices: Vec<usize> = (0..self.test.images.len()).collect();
+        for batch in indices.chunks(TEST_BATCH) {
+            let images = load_inputs(self.test.images.as_ref(), batch, self.input)?;
+            let decoded = batch.iter().zip(images).filter_map(|(&index, image)| Some((index, image?)));
             let (decoded, images): (Vec<usize>, Vec<Image>) = decoded.unzip();
             let Some(first) = images.first() else { continue };
             let bytes = images.iter().flat_map(|image| image.pixels()).copied().collect();
             let pixels = Pixels { count: images.len(), size: first.size(), bytes };
             scores.extend(logits(&pixels)?.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from));
-            labels.extend(decoded.iter().map(|&place| self.test.labels[place]));
-            pictures.extend(decoded.iter().map(|&place| self.test.pictures.indices()[place]));
+            labels.extend(decoded.iter().map(|&index| self.test.labels[index]));
+            tested.extend(decoded.iter().map(|&index| self.test.images.indices()[index]));
         }
         if labels.is_empty() {
-            return refuse("none of the test pictures decodes; check the data set");
+            return refuse("no test image decodes; check the data set");
         }
-        Predictions::from_logits(scores, labels, pictures, self.classes)
+        Predictions::from_logits(scores, labels, tested, self.classes)
     }
 }
 
-/// One view: a random resized crop and a flip.
+/// A policy of one view: a random resized crop to `side` pixels and a horizontal flip.
 pub fn training_policy(side: usize) -> Policy {
     let crop =
         RandomResizedCrop { size: side, scale: (0.08, 1.0), ratio: (3.0 / 4.0, 4.0 / 3.0), filter: Filter::Bicubic };
     let flip = HorizontalFlip { probability: 0.5 };
-    let clean = CleanView { resize: Input::inset(side), crop: side, filter: Filter::Bicubic };
+    let clean = CleanView { resize: InputTransform::inset(side), crop: side, filter: Filter::Bicubic };
     let view = vec![AugmentationConfig::RandomResizedCrop(crop), AugmentationConfig::HorizontalFlip(flip)];
     Policy { name: "linear-evaluation".into(), views: vec![ViewPolicy(view)], clean }
 }
 
-/// A layout for batches that hold no parameters.
+/// The layout of batches without parameters.
 fn no_parameters() -> ParamLayout {
     let (names, mean, std, neutral) = Default::default();
     ParamLayout { encoding: Encoding::Published, statistics: Statistics::Computed, names, mean, std, neutral }
 }
 
-/// How far a training is.
+/// Progress of a training.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Progress {
-    /// Steps that are done.
+pub struct TrainingProgress {
+    /// Number of steps done.
     pub step: u64,
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: u64,
-    /// Cross-entropy of the last one.
+    /// Cross-entropy of the last step.
     pub loss: f64,
 }
 
-/// One epoch of a training. Each picture counts as the classifier was before the step on its batch.
+/// Loss and accuracy over one epoch. Each image is evaluated before the step on its batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct EpochRecord {
-    /// Mean cross-entropy of the pictures, in nats.
+    /// Mean cross-entropy, in nats.
     pub loss: f64,
-    /// The share of the pictures that was right.
+    /// Top-1 accuracy.
     pub accuracy: f64,
 }
 
-/// How a training went.
+/// Loss, learning rate and accuracy over a training.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainingCurve {
     /// Mean cross-entropy of each step's batch, in nats.
     pub losses: Vec<f64>,
-    /// The learning rate of each step.
+    /// Learning rate of each step.
     pub rates: Vec<f64>,
-    /// Each epoch.
+    /// Loss and accuracy of each epoch.
     pub epochs: Vec<EpochRecord>,
 }
 
-/// What a training gave.
+/// The result of a training.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SupervisedOutcome {
-    /// Of the test pictures that decode, after the last epoch.
+pub struct TrainedClassifier {
+    /// Predictions for the test images that decode, after the last epoch.
     pub predictions: Predictions,
-    /// How the training went.
+    /// Loss, learning rate and accuracy over the training.
     pub curve: TrainingCurve,
-    /// Labelled pictures that were trained on.
-    pub pictures: usize,
+    /// Number of labeled training images.
+    pub images: usize,
 }
 
-/// What one step found, before it changed anything.
+/// Loss and accuracy of the batch of one step, before its update.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StepRecord {
     pub rate: f64,
     pub loss: f64,
-    pub right: usize,
-    pub pictures: usize,
+    pub correct: usize,
+    pub images: usize,
 }
 
-/// Takes `epochs × batches` steps, counted from 0, and keeps what they found.
+/// Takes `epochs × batches` steps, counted from 0, and collects their records.
 pub(crate) fn train(
     epochs: usize,
     batches: usize,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(TrainingProgress),
     step: &mut dyn FnMut(u64) -> Result<StepRecord>,
 ) -> Result<TrainingCurve> {
     let mut curve = TrainingCurve::default();
     let steps = (epochs * batches) as u64;
     for epoch in 0..epochs {
-        let (mut sum, mut right, mut pictures) = (0.0, 0, 0);
+        let (mut sum, mut correct, mut images) = (0.0, 0, 0);
         for batch in 0..batches {
             let number = (epoch * batches + batch) as u64;
-            let found = step(number)?;
-            if !found.loss.is_finite() {
-                return refuse(format!("the loss of step {number} is {}; lower the learning rate", found.loss));
+            let record = step(number)?;
+            if !record.loss.is_finite() {
+                return refuse(format!("the loss of step {number} is {}; lower the learning rate", record.loss));
             }
-            (sum, right) = (sum + found.loss * found.pictures as f64, right + found.right);
-            pictures += found.pictures;
-            curve.losses.push(found.loss);
-            curve.rates.push(found.rate);
-            progress(Progress { step: number + 1, steps, loss: found.loss });
+            sum += record.loss * record.images as f64;
+            correct += record.correct;
+            images += record.images;
+            curve.losses.push(record.loss);
+            curve.rates.push(record.rate);
+            progress(TrainingProgress { step: number + 1, steps, loss: record.loss });
         }
-        let count = pictures.max(1) as f64;
-        curve.epochs.push(EpochRecord { loss: sum / count, accuracy: right as f64 / count });
+        let count = images.max(1) as f64;
+        curve.epochs.push(EpochRecord { loss: sum / count, accuracy: correct as f64 / count });
     }
     Ok(curve)
 }
 
-/// The mean cross-entropy of logits `[pictures, classes]`, to be differentiated, and what to keep of it.
-pub(crate) fn judge(logits: &Tensor, labels: &[u32], rate: f64) -> Result<(Tensor, StepRecord)> {
+/// The mean cross-entropy of logits `[images, classes]`, a tensor to differentiate, and its record.
+pub(crate) fn loss_and_record(logits: &Tensor, labels: &[u32], rate: f64) -> Result<(Tensor, StepRecord)> {
     let classes = Tensor::from_slice(labels, labels.len(), logits.device())?;
     let loss = cross_entropy(logits, &classes, SingleProcess::shared().as_ref())?;
-    let said = logits.detach().argmax(D::Minus1)?.to_vec1::<u32>()?;
-    let right = said.iter().zip(labels).filter(|(said, label)| said == label).count();
+    let predicted = logits.detach().argmax(D::Minus1)?.to_vec1::<u32>()?;
+    let correct = predicted.iter().zip(labels).filter(|(predicted, label)| predicted == label).count();
     let value = loss.detach().to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?;
-    Ok((loss, StepRecord { rate, loss: value, right, pictures: labels.len() }))
+    Ok((loss, StepRecord { rate, loss: value, correct, images: labels.len() }))
 }
 
-/// What is wrong with the numbers of a training, as an error.
+/// Refuses numbers that cannot be trained with.
 pub(crate) fn check(epochs: usize, batch: usize, rates: &[f64]) -> Result<()> {
     if epochs == 0 || batch == 0 {
-        return refuse(format!("{epochs} epochs of batches of {batch} train nothing; give at least 1 of each"));
+        return refuse(format!("{epochs} epochs of batches of {batch} images train nothing; give at least 1 of each"));
     }
     match rates.iter().find(|rate| !rate.is_finite() || **rate < 0.0) {
         Some(rate) => refuse(format!("a learning rate is {rate}; give a finite number of at least 0")),

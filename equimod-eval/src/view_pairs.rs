@@ -1,4 +1,4 @@
-//! Two augmented views of each picture, as features.
+//! Features of two augmented views of each image.
 
 use equimod_core::{Model, Tap};
 use equimod_data::{Dataset, Image, Policy, Sampler, view_rng};
@@ -9,29 +9,29 @@ use crate::features::{Extractor, Features};
 use crate::views::EPOCH;
 use crate::{Error, Result};
 
-/// Views come from this epoch of the generator.
+/// Epoch of the random streams of views.
 const PAIRS: u64 = EPOCH - 3;
-/// Pictures that go through the backbone together.
+/// Images a forward pass.
 const BATCH: usize = 64;
 
-/// The features of the first two views by `policy` of up to `pictures` pictures that decode, drawn from `seed`: both
-/// `[pictures, features]`.
+/// Pooled features `[images, features]` of views 1 and 2 by `policy`, of up to `images` images of `dataset`, drawn
+/// from `seed`. Images that do not decode are left out.
 ///
 /// # Errors
-/// If the policy has one view, or if fewer than two pictures decode.
+/// If the policy has one view, or if fewer than two images decode.
 pub fn view_pairs(
     model: &Model,
     policy: &Policy,
     dataset: &dyn Dataset,
-    pictures: usize,
+    images: usize,
     seed: u64,
 ) -> Result<[Features; 2]> {
     if policy.views.len() < 2 {
-        return refuse(format!("the policy {} makes one view of a picture, and alignment takes two", policy.name));
+        return refuse(format!("the policy {} has one view of an image, and alignment compares two", policy.name));
     }
     let extractor = Extractor::new(model, None);
     let mut order = Sampler::new(seed, dataset.len(), 1).order(PAIRS);
-    order.truncate(pictures);
+    order.truncate(images);
     let mut values = [Vec::new(), Vec::new()];
     for batch in order.chunks(BATCH) {
         let draw = |&sample: &usize| match dataset.image(sample) {
@@ -43,14 +43,14 @@ pub fn view_pairs(
         let drawn: Vec<[Image; 2]> = drawn.into_iter().flatten().collect();
         for (number, values) in values.iter_mut().enumerate().filter(|_| !drawn.is_empty()) {
             let images: Vec<Image> = drawn.iter().map(|pair| pair[number].clone()).collect();
-            values.extend(extractor.at(Tap::Pooled, &images)?.flatten_all()?.to_vec1::<f32>()?);
+            values.extend(extractor.tap_features(Tap::Pooled, &images)?.flatten_all()?.to_vec1::<f32>()?);
         }
     }
     let columns = model.backbone().features();
     let [one, other] = values.map(|values| Features::new(values.len() / columns, columns, values));
     let pair = [one?, other?];
     if pair[0].rows() < 2 {
-        return refuse("fewer than two pictures decode, and alignment compares several");
+        return refuse("fewer than two images decode; alignment needs at least two");
     }
     Ok(pair)
 }

@@ -1,9 +1,9 @@
-//! What a small trained model knows of augmentations, beside what it cannot know.
+//! Equivariance, retrieval and parameter probes of a small trained model, against chance.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
 
-use common::{SIDE, colours, model, trained};
+use common::{SIDE, colors, model, trained};
 use equimod_core::Model;
 use equimod_data::augment::{ColourJitter, HorizontalFlip, Solarize};
 use equimod_data::resample::Filter;
@@ -13,7 +13,7 @@ use equimod_eval::parameter_probe::{ProbeConfig, ProbeKind, collect, policy_of};
 use equimod_eval::predictor_retrieval::{PredictorRetrievalConfig, retrieve};
 
 /// Strong jitter, a flip, and a solarization that never happens in view 1.
-fn colourful() -> Policy {
+fn colorful() -> Policy {
     let view = |solarized: f64| {
         ViewPolicy(vec![
             AugmentationConfig::HorizontalFlip(HorizontalFlip { probability: 0.5 }),
@@ -28,7 +28,7 @@ fn colourful() -> Policy {
         ])
     };
     let clean = CleanView { resize: SIDE, crop: SIDE, filter: Filter::Bilinear };
-    Policy { name: "colourful".into(), views: vec![view(0.0), view(0.3)], clean }
+    Policy { name: "colorful".into(), views: vec![view(0.0), view(0.3)], clean }
 }
 
 fn heads(more: &str) -> String {
@@ -41,12 +41,12 @@ const STEPS: u64 = 150;
 
 /// Against wrong parameters and against chance.
 fn assert_predicts(model: &Model) {
-    let pictures = colours(30, 5000, false);
-    let overall = &measure(model, pictures.as_ref(), 30, 1).unwrap()[0];
-    assert_eq!((overall.rows.len(), overall.pictures), (60, 30));
+    let images = colors(30, 5000, false);
+    let overall = &measure(model, images.as_ref(), 30, 1).unwrap()[0];
+    assert_eq!((overall.rows.len(), overall.images), (60, 30));
     assert!(overall.measured.absolute > overall.shuffled.absolute + 0.1, "{overall:?}");
-    let config = PredictorRetrievalConfig { pictures: 12, views: 20, seed: 2 };
-    let found = &retrieve(model, pictures.as_ref(), &config).unwrap()[0];
+    let config = PredictorRetrievalConfig { images: 12, views: 20, seed: 2 };
+    let found = &retrieve(model, images.as_ref(), &config).unwrap()[0];
     assert_eq!((found.ranks.len(), found.views), (240, 20));
     assert!(found.ranks.iter().all(|rank| (1.0..=20.0).contains(rank)));
     assert!(found.mean_reciprocal_rank() > 1.3 * found.chance_of_mean_reciprocal_rank(), "{found:?}");
@@ -55,52 +55,52 @@ fn assert_predicts(model: &Model) {
 
 /// `rows`: of the flip, the jitter, the solarization.
 fn assert_measured_alone(model: &Model, rows: [usize; 3]) {
-    let pictures = colours(20, 5000, false);
-    let found = measure_each(model, pictures.as_ref(), 20, 1).unwrap();
+    let images = colors(20, 5000, false);
+    let found = measure_each(model, images.as_ref(), 20, 1).unwrap();
     let names: Vec<&str> = found.iter().map(|found| found.augmentation).collect();
     assert_eq!(names, ["horizontal-flip", "colour-jitter", "solarize"]);
     assert_eq!(found.iter().map(|found| found.modules[0].rows.len()).collect::<Vec<_>>(), rows);
     let jitter = &found[1].modules[0];
     assert!(jitter.measured.absolute > jitter.shuffled.absolute, "{jitter:?}");
     assert!(found.iter().all(|found| found.modules[0].measured.relative.is_finite()));
-    assert_eq!(found, measure_each(model, pictures.as_ref(), 20, 1).unwrap());
+    assert_eq!(found, measure_each(model, images.as_ref(), 20, 1).unwrap());
 }
 
 #[test]
-fn a_trained_predictor_knows_views_from_the_clean_picture() {
-    let model = trained(colourful(), &heads(""), STEPS);
+fn a_trained_predictor_predicts_views_from_the_original_image() {
+    let model = trained(colorful(), &heads(""), STEPS);
     assert_predicts(&model);
-    // Twenty pictures in each view that the augmentation can change.
+    // Twenty images in each view that the augmentation can change.
     assert_measured_alone(&model, [40, 40, 20]);
 }
 
 #[test]
-fn a_trained_predictor_knows_views_from_each_other() {
-    let model = trained(colourful(), &heads(r#", "start": "view""#), STEPS);
+fn a_trained_predictor_predicts_views_from_each_other() {
+    let model = trained(colorful(), &heads(r#", "start": "view""#), STEPS);
     assert_predicts(&model);
-    // The same, from the clean picture and back.
+    // The same, from the original image and back.
     assert_measured_alone(&model, [80, 80, 40]);
 }
 
 #[test]
 fn a_predictor_that_was_not_trained_is_near_chance() {
-    let model = model(colourful(), &heads(""));
-    let config = PredictorRetrievalConfig { pictures: 12, views: 20, seed: 2 };
-    let found = &retrieve(&model, colours(12, 0, false).as_ref(), &config).unwrap()[0];
+    let model = model(colorful(), &heads(""));
+    let config = PredictorRetrievalConfig { images: 12, views: 20, seed: 2 };
+    let found = &retrieve(&model, colors(12, 0, false).as_ref(), &config).unwrap()[0];
     assert!(found.mean_reciprocal_rank() < 1.5 * found.chance_of_mean_reciprocal_rank(), "{found:?}");
-    assert_eq!(found, &retrieve(&model, colours(12, 0, false).as_ref(), &config).unwrap()[0]);
-    let plain = common::model(colourful(), "{}");
+    assert_eq!(found, &retrieve(&model, colors(12, 0, false).as_ref(), &config).unwrap()[0]);
+    let plain = common::model(colorful(), "{}");
     assert!(
-        retrieve(&plain, colours(12, 0, false).as_ref(), &config).unwrap_err().to_string().contains("no equivariance")
+        retrieve(&plain, colors(12, 0, false).as_ref(), &config).unwrap_err().to_string().contains("no equivariance")
     );
 }
 
 #[test]
 fn probes_hold_every_value_that_changes_with_its_augmentation_and_unit() {
     let model = model(Policy::built_in("simclr-cifar10", SIDE).unwrap(), "{}");
-    let config = ProbeConfig { pictures: 50, ..ProbeConfig::default() };
-    let pictures = colours(60, 0, false);
-    let of = |policy, kind| collect(&model, policy, pictures.as_ref(), kind, &config).unwrap();
+    let config = ProbeConfig { images: 50, ..ProbeConfig::default() };
+    let images = colors(60, 0, false);
+    let of = |policy, kind| collect(&model, policy, images.as_ref(), kind, &config).unwrap();
     let parts = of(policy_of(&model).unwrap(), ProbeKind::Absolute);
     assert!(parts.constant.is_empty());
     let width = model.backbone().features();
@@ -119,9 +119,9 @@ fn probes_hold_every_value_that_changes_with_its_augmentation_and_unit() {
 #[test]
 fn pairs_of_views_hold_both_features_and_differences() {
     let model = model(Policy::built_in("simclr-cifar10", SIDE).unwrap(), "{}");
-    let pictures = colours(60, 0, false);
-    let config = ProbeConfig { pictures: 60, ..ProbeConfig::default() };
-    let parts = collect(&model, colourful(), pictures.as_ref(), ProbeKind::Relative, &config).unwrap();
+    let images = colors(60, 0, false);
+    let config = ProbeConfig { images: 60, ..ProbeConfig::default() };
+    let parts = collect(&model, colorful(), images.as_ref(), ProbeKind::Relative, &config).unwrap();
     assert_eq!(parts.train.features.columns(), 2 * model.backbone().features());
     // Neither contrast nor hue is jittered.
     let constant =
@@ -130,6 +130,6 @@ fn pairs_of_views_hold_both_features_and_differences() {
     assert!(parts.train.binary.iter().all(|binary| !binary));
     let solarize = parts.train.names.iter().position(|name| name.starts_with("solarize")).unwrap();
     assert!(parts.train.targets[solarize].iter().all(|v| *v == 0.0 || *v == 1.0), "view 1 is never solarized");
-    let few = ProbeConfig { pictures: 2, ..config };
-    assert!(collect(&model, colourful(), pictures.as_ref(), ProbeKind::Relative, &few).is_err());
+    let few = ProbeConfig { images: 2, ..config };
+    assert!(collect(&model, colorful(), images.as_ref(), ProbeKind::Relative, &few).is_err());
 }

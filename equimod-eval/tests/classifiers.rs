@@ -1,37 +1,37 @@
-//! Classifiers that are trained on pictures: they find what is planted and nothing else, and repeat themselves.
+//! Classifiers that are trained on images: they find what is planted and nothing else, and repeat themselves.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
 
 use std::sync::Arc;
 
-use common::{SIDE, colours, model};
+use common::{SIDE, colors, model};
 use equimod_core::optim::AdamWConfig;
 use equimod_core::{Model, OptimizerConfig};
 use equimod_data::{Dataset, Policy};
 use equimod_eval::finetune::{BatchNormStatistics, FinetuneConfig, finetune};
 use equimod_eval::linear::{LinearConfig, linear};
-use equimod_eval::supervised::{LabelledPictures, SupervisedOutcome, SupervisedTask};
-use equimod_eval::{Crop, Input};
+use equimod_eval::supervised::{LabeledImages, SupervisedTask, TrainedClassifier};
+use equimod_eval::{Crop, InputTransform};
 
-const INPUT: Input = Input { size: SIDE, crop: Crop::Inset };
+const INPUT: InputTransform = InputTransform { size: SIDE, crop: Crop::Inset };
 
 fn plain() -> Model {
     model(Policy::built_in("simclr-cifar10", SIDE).unwrap(), "{}")
 }
 
-/// All pictures with the labels of their only task.
-fn labelled(dataset: &Arc<dyn Dataset>) -> LabelledPictures {
+/// All images with the labels of their only task.
+fn labeled(dataset: &Arc<dyn Dataset>) -> LabeledImages {
     let labels = (0..dataset.len()).map(|place| dataset.label(0, place).unwrap()).collect();
-    LabelledPictures::new(dataset, (0..dataset.len()).collect(), labels).unwrap()
+    LabeledImages::new(dataset, (0..dataset.len()).collect(), labels).unwrap()
 }
 
 fn task(shuffled: bool) -> SupervisedTask {
-    let (train, test) = (colours(72, 0, shuffled), colours(60, 1000, shuffled));
-    SupervisedTask::new(labelled(&train), labelled(&test), 3, INPUT).unwrap()
+    let (train, test) = (colors(72, 0, shuffled), colors(60, 1000, shuffled));
+    SupervisedTask::new(labeled(&train), labeled(&test), 3, INPUT).unwrap()
 }
 
-fn accuracy(outcome: &SupervisedOutcome) -> f64 {
+fn accuracy(outcome: &TrainedClassifier) -> f64 {
     outcome.predictions.hits(1).iter().sum::<f64>() / outcome.predictions.len() as f64
 }
 
@@ -39,7 +39,7 @@ fn quick() -> FinetuneConfig {
     FinetuneConfig { epochs: 6, batch: 16, ..FinetuneConfig::default() }
 }
 
-/// Chance is a third; over 60 test pictures its deviation is 0.061.
+/// Chance is a third; over 60 test images the standard deviation is 0.061.
 const NEAR_CHANCE: f64 = 1.0 / 3.0 + 4.0 * 0.061;
 
 #[test]
@@ -48,7 +48,7 @@ fn fine_tuning_finds_planted_labels_and_no_shuffled_ones() {
     let before = model.params().deep_copy().unwrap();
     let found = finetune(&model, &task(false), &quick(), &mut |_| {}).unwrap();
     assert!(accuracy(&found) > 0.95, "{}", accuracy(&found));
-    assert_eq!((found.pictures, found.curve.epochs.len()), (72, 6));
+    assert_eq!((found.images, found.curve.epochs.len()), (72, 6));
     assert!(found.curve.epochs[5].loss < found.curve.epochs[0].loss);
     let shuffled = finetune(&model, &task(true), &quick(), &mut |_| {}).unwrap();
     assert!(accuracy(&shuffled) < NEAR_CHANCE, "{}", accuracy(&shuffled));
@@ -87,14 +87,14 @@ fn options_of_fine_tuning_learn_too() {
 
 #[test]
 fn a_share_of_labels_is_stratified_and_keeps_every_class() {
-    // 24 pictures a class.
-    let share = |fraction: f64| task(false).with_fraction(fraction, 1).unwrap().training_pictures();
+    // 24 images a class.
+    let share = |fraction: f64| task(false).with_fraction(fraction, 1).unwrap().training_images();
     assert_eq!([1.0, 0.5, 0.1, 0.001].map(share), [72, 36, 6, 3]);
     assert!(task(false).with_fraction(0.0, 1).is_err());
     let config = FinetuneConfig { label_fraction: 0.1, epochs: 1, ..quick() };
     let mut steps = Vec::new();
     let outcome = finetune(&plain(), &task(false), &config, &mut |progress| steps.push(progress.step)).unwrap();
-    assert_eq!((outcome.pictures, steps), (6, vec![1]));
+    assert_eq!((outcome.images, steps), (6, vec![1]));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn the_linear_evaluation_finds_planted_labels_and_no_shuffled_ones() {
     let config = LinearConfig { epochs: 30, batch: 16, learning_rate: 2.0, ..LinearConfig::default() };
     let found = linear(&model, &task(false), &config, &mut |_| {}).unwrap();
     assert!(accuracy(&found) > 0.9, "{}", accuracy(&found));
-    // 72 pictures in batches of 16 are five steps an epoch.
+    // 72 images in batches of 16 are five steps an epoch.
     assert_eq!((found.curve.losses.len(), found.curve.epochs.len()), (150, 30));
     let shuffled = linear(&model, &task(true), &config, &mut |_| {}).unwrap();
     assert!(accuracy(&shuffled) < NEAR_CHANCE, "{}", accuracy(&shuffled));
@@ -112,15 +112,15 @@ fn the_linear_evaluation_finds_planted_labels_and_no_shuffled_ones() {
 }
 
 #[test]
-fn predictions_name_the_places_in_the_data_set_that_was_given() {
-    let all = colours(12, 0, false);
+fn predictions_hold_indices_into_the_data_set_that_was_given() {
+    let all = colors(12, 0, false);
     let part = |places: Vec<usize>| {
         let labels = places.iter().map(|&place| all.label(0, place).unwrap()).collect();
-        LabelledPictures::new(&all, places, labels).unwrap()
+        LabeledImages::new(&all, places, labels).unwrap()
     };
     let task = SupervisedTask::new(part((0..9).collect()), part(vec![11, 9, 10]), 3, INPUT).unwrap();
     let config = LinearConfig { epochs: 1, batch: 4, ..LinearConfig::default() };
     let outcome = linear(&plain(), &task, &config, &mut |_| {}).unwrap();
     assert_eq!(outcome.predictions.labels(), [2, 0, 1]);
-    assert_eq!(outcome.predictions.pictures(), [11, 9, 10]);
+    assert_eq!(outcome.predictions.indices(), [11, 9, 10]);
 }

@@ -1,11 +1,11 @@
-//! Nearest neighbours, metrics and logistic regression against the reference.
+//! Nearest neighbors, metrics and logistic regression against the reference.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod golden;
 
 use equimod_eval::few_shot::{self, Episodes};
 use equimod_eval::lbfgs::LbfgsConfig;
-use equimod_eval::logistic::{Classifier, Link, fit, fit_linked};
+use equimod_eval::logistic::{Link, LogisticClassifier, fit, fit_linked};
 use equimod_eval::metrics::{hits, mean_per_class, rank};
 use equimod_eval::{Predictions, knn};
 use golden::Golden;
@@ -23,7 +23,7 @@ fn share(right: &[f64]) -> f64 {
 #[test]
 fn golden_weighted_votes() {
     let Some(golden) = Golden::open("knn_metrics.safetensors") else { return };
-    let bank = golden.labelled("knn/X_bank", "knn/y_bank");
+    let bank = golden.labeled("knn/X_bank", "knn/y_bank");
     let (queries, labels) = (golden.features("knn/X_query"), golden.labels("knn/y_query"));
     let cases: Vec<String> = golden.0.keys().filter_map(|k| k.strip_suffix("/scores").map(str::to_owned)).collect();
     assert!(!cases.is_empty());
@@ -39,7 +39,7 @@ fn golden_weighted_votes() {
                 "pred_sorted",
                 votes.iter().map(|v| v.ranked.iter().map(|&c| f64::from(c)).collect()).collect::<Vec<Vec<f64>>>(),
             ),
-            ("neighbours", votes.iter().map(|v| v.neighbours.iter().map(|&c| c as f64).collect()).collect()),
+            ("neighbors", votes.iter().map(|v| v.neighbors.iter().map(|&c| c as f64).collect()).collect()),
         ] {
             let name = format!("{case}/{name}");
             if golden.0.contains_key(&name) {
@@ -81,15 +81,15 @@ fn golden_metrics() {
     let loss = |(row, &label): (&Vec<f64>, &u32)| row.iter().map(|v| v.exp()).sum::<f64>().ln() - row[label as usize];
     let losses: Vec<f64> = logits.iter().zip(&labels).map(loss).collect();
     let predictions = logits.iter().flatten().copied().collect();
-    let pictures = (0..labels.len()).collect();
-    let predictions = Predictions::from_logits(predictions, labels.clone(), pictures, logits[0].len()).unwrap();
+    let images = (0..labels.len()).collect();
+    let predictions = Predictions::from_logits(predictions, labels.clone(), images, logits[0].len()).unwrap();
     let own = labels.iter().enumerate().map(|(i, &label)| -predictions.row(i)[label as usize].ln());
     let want = golden.values("metrics/cross_entropy_mean")[0];
     assert!((share(&losses) - want).abs() < 1e-5 && (own.sum::<f64>() / losses.len() as f64 - want).abs() < 1e-5);
 }
 
 /// Rows without the last column, and the last column.
-fn parts(classifier: &Classifier) -> (Vec<f64>, Vec<f64>) {
+fn parts(classifier: &LogisticClassifier) -> (Vec<f64>, Vec<f64>) {
     let columns = classifier.weights.len() / classifier.classes;
     let rows = classifier.weights.chunks(columns);
     (rows.clone().flat_map(|r| r[..columns - 1].to_vec()).collect(), rows.map(|r| r[columns - 1]).collect())
@@ -107,7 +107,7 @@ fn golden_logistic_regression_with_a_free_bias() {
     assert!(!sets.is_empty());
     for set in sets {
         let get = |name: &str| format!("{set}/{name}");
-        let train = golden.labelled(&get("X_train"), &get("y_train"));
+        let train = golden.labeled(&get("X_train"), &get("y_train"));
         let (test, labels) = (golden.features(&get("X_test")), golden.labels(&get("y_test")));
         let (_, classes, width) = golden.tensor(&get("coef")).dims3().unwrap();
         for (i, c) in golden.values(&get("C")).into_iter().enumerate() {
@@ -128,17 +128,17 @@ fn golden_logistic_regression_with_a_free_bias() {
 #[test]
 fn golden_logistic_regression_with_a_penalised_bias() {
     let Some(golden) = Golden::open("logreg.safetensors") else { return };
-    let data = golden.labelled("augself/X", "augself/y");
+    let data = golden.labeled("augself/X", "augself/y");
     let (_, classes, width) = golden.tensor("augself/weight").dims3().unwrap();
-    for (i, penalty) in golden.values("augself/w").into_iter().enumerate() {
-        let classifier = fit(&data, penalty, true, &exact()).unwrap();
+    for (i, l2) in golden.values("augself/w").into_iter().enumerate() {
+        let classifier = fit(&data, l2, true, &exact()).unwrap();
         let objective = golden.values("augself/objective")[i];
-        assert!((classifier.objective / objective - 1.0).abs() < 1e-5, "w {penalty}: {objective}");
+        assert!((classifier.objective / objective - 1.0).abs() < 1e-5, "w {l2}: {objective}");
         let (weights, bias) = parts(&classifier);
         let want = &golden.values("augself/weight")[i * classes * width..][..classes * width];
-        assert!(relative(&weights, want) < 1e-3, "w {penalty}: {}", relative(&weights, want));
+        assert!(relative(&weights, want) < 1e-3, "w {l2}: {}", relative(&weights, want));
         let want = &golden.values("augself/bias")[i * classes..][..classes];
-        assert!(relative(&bias, want) < 1e-3, "w {penalty}: {bias:?} {want:?}");
+        assert!(relative(&bias, want) < 1e-3, "w {l2}: {bias:?} {want:?}");
     }
 }
 
@@ -146,7 +146,7 @@ fn golden_logistic_regression_with_a_penalised_bias() {
 #[test]
 fn golden_logistic_regression_of_two_classes() {
     let Some(golden) = Golden::open("logreg.safetensors") else { return };
-    let data = golden.labelled("binary/X", "binary/y");
+    let data = golden.labeled("binary/X", "binary/y");
     let width = data.features.columns();
     for (i, c) in golden.values("binary/C").into_iter().enumerate() {
         let classifier = fit_linked(&data, 0.5 / c, false, Link::OneVersusRest, &exact()).unwrap();
@@ -161,7 +161,7 @@ fn golden_logistic_regression_of_two_classes() {
 #[test]
 fn golden_few_shot_episodes() {
     let Some(golden) = Golden::open("fewshot.safetensors") else { return };
-    let data = golden.labelled("X", "y");
+    let data = golden.labeled("X", "y");
     let cases: Vec<&str> = golden.0.keys().filter_map(|key| key.strip_suffix("/episode_indices")).collect();
     assert!(!cases.is_empty());
     for case in cases {
@@ -171,13 +171,13 @@ fn golden_few_shot_episodes() {
         let episodes = drawn.into_iter().map(|e| e.into_iter().map(rows).collect()).collect();
         let episodes = Episodes { episodes, shots, left_out: Vec::new() };
         for (classifier, name) in [
-            (few_shot::Classifier::Logistic, "lbfgs_multinomial"),
-            (few_shot::Classifier::OneVersusRest, "liblinear_ovr"),
+            (few_shot::EpisodeClassifier::Logistic, "lbfgs_multinomial"),
+            (few_shot::EpisodeClassifier::OneVersusRest, "liblinear_ovr"),
         ] {
             let predictions = golden.rows(&format!("{case}/{name}_pred"));
             let mut differ = 0;
             for (episode, want) in episodes.episodes.iter().zip(&predictions) {
-                let got = few_shot::answers(&data.features, episode, shots, classifier).unwrap();
+                let got = few_shot::predict_queries(&data.features, episode, shots, classifier).unwrap();
                 differ += got.iter().zip(want).filter(|(a, b)| f64::from(**a) != **b).count();
             }
             assert!(differ <= 1, "{case} {name}: {differ} predictions differ");

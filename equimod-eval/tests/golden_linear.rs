@@ -4,13 +4,13 @@
 mod golden;
 
 use candle_core::{DType, Tensor};
-use equimod_eval::Labelled;
+use equimod_eval::Labeled;
 use equimod_eval::linear::{LinearConfig, LinearHead, train_on_features};
 use golden::Golden;
 
 /// The rows `X` with their labels `y`, of the names that end in `suffix`.
-fn labelled(golden: &Golden, suffix: &str, classes: usize) -> Labelled {
-    Labelled::new(golden.features(&format!("X{suffix}")), golden.labels(&format!("y{suffix}")), classes).unwrap()
+fn labeled(golden: &Golden, suffix: &str, classes: usize) -> Labeled {
+    Labeled::new(golden.features(&format!("X{suffix}")), golden.labels(&format!("y{suffix}")), classes).unwrap()
 }
 
 fn flat(tensor: &Tensor) -> Vec<f64> {
@@ -29,7 +29,7 @@ fn close(got: &[f64], want: &[f64], what: &str) {
 fn golden_linear_evaluation_on_fixed_features() {
     let Some(golden) = Golden::open("linear_eval_sgd.safetensors") else { return };
     let classes = golden.tensor("W0").dim(0).unwrap();
-    let (train, test) = (labelled(&golden, "", classes), labelled(&golden, "_test", classes));
+    let (train, test) = (labeled(&golden, "", classes), labeled(&golden, "_test", classes));
     let orders: Vec<Vec<usize>> = (golden.tensor("epoch_permutations").to_vec2::<i64>().unwrap().into_iter())
         .map(|order| order.into_iter().map(|place| place as usize).collect())
         .collect();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use equimod_eval::Crop;
+use equimod_eval::evaluation::FeatureMap;
 
 use super::{DeviceArgs, ReadingArgs};
 
@@ -19,21 +20,21 @@ pub struct Eval {
 pub enum EvalCommand {
     /// The published linear evaluation: a linear layer trained by SGD on random crops and flips.
     Linear(Linear),
-    /// Logistic regression on frozen features by L-BFGS, the penalty chosen on validation.
+    /// Logistic regression on frozen features by L-BFGS, with the L2 strength chosen on validation.
     Logistic(Logistic),
     /// Weighted vote of the nearest neighbours by cosine.
     Knn(Knn),
-    /// Episodes of few classes and pictures: logistic regression and nearest prototype.
+    /// Few-shot episodes: logistic regression and nearest prototype.
     FewShot(FewShot),
-    /// Train the whole network on all labels or a share of them.
+    /// Fine-tune the whole network on all labels or a share of them.
     Finetune(Finetune),
-    /// How much nearer to a view its prediction is than the clean picture, overall and by each augmentation.
+    /// How much nearer to a view its prediction is than the original image, overall and for each augmentation.
     Equivariance(Equivariance),
-    /// How much of each augmentation parameter features keep: ridge regression, R².
+    /// Ridge regression from features to each augmentation parameter: R².
     Params(Params),
-    /// Find views by their predictions, pictures of the same class and other designs by features.
+    /// Retrieve views by their predictions, and images of the same class or of the other design by features.
     Retrieval(Retrieval),
-    /// Spread, effective rank, alignment and uniformity of features.
+    /// Standard deviation, effective rank, alignment and uniformity of features.
     Health(Health),
     /// A suite of data sets: one table of models, with mean and rank.
     Transfer(Transfer),
@@ -92,13 +93,13 @@ pub struct PictureArgs {
     pub reading: ReadingArgs,
 }
 
-/// How pictures enter the network.
+/// How images enter the network.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct InputArgs {
     /// Side of the network's input in pixels, e.g. 224 or 448 [default: that of training].
     #[arg(long, value_name = "PIXELS")]
     pub size: Option<usize>,
-    /// Which part of a picture is seen [default: centre; of linear and finetune: inset].
+    /// Part of an image that enters the network [default: center; for linear and finetune: inset].
     #[arg(long, value_enum)]
     pub crop: Option<CropKind>,
 }
@@ -106,33 +107,44 @@ pub struct InputArgs {
 /// A crop, as an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CropKind {
-    /// The shorter side resized to the size, the middle taken.
-    Centre,
-    /// The shorter side resized to somewhat more (32 → 36, 224 → 256), the middle taken.
+    /// Resize the shorter side to the size, then crop the center.
+    #[value(alias = "centre")]
+    Center,
+    /// Resize the shorter side to 8/7 of the size (32 → 36, 224 → 256), then crop the center.
     Inset,
-    /// The whole picture resized to the square.
+    /// Resize the whole image to the square.
     Whole,
 }
 
 impl From<CropKind> for Crop {
     fn from(kind: CropKind) -> Self {
         match kind {
-            CropKind::Centre => Self::Centre,
+            CropKind::Center => Self::Center,
             CropKind::Inset => Self::Inset,
             CropKind::Whole => Self::Whole,
         }
     }
 }
 
-/// A map, as an argument.
+/// A map of features, as an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MapKind {
     /// No map.
     None,
-    /// The two principal components.
+    /// The first two principal components.
     Pca,
-    /// t-SNE as well: takes longer.
+    /// Principal components and t-SNE, which takes longer.
     Tsne,
+}
+
+impl From<MapKind> for FeatureMap {
+    fn from(kind: MapKind) -> Self {
+        match kind {
+            MapKind::None => Self::None,
+            MapKind::Pca => Self::Pca,
+            MapKind::Tsne => Self::Tsne,
+        }
+    }
 }
 
 /// `eval logistic`.
@@ -140,10 +152,10 @@ pub enum MapKind {
 pub struct Logistic {
     #[command(flatten)]
     pub common: EvalArgs,
-    /// Penalties that are tried, evenly in the logarithm from 1e-6 to 1e5; published: 45.
-    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub penalties: u32,
-    /// Choose the penalty by the mean over classes of the accuracy on validation, not by the accuracy.
+    /// Number of L2 strengths to try, evenly spaced in the logarithm from 1e-6 to 1e5 (published: 45).
+    #[arg(long, alias = "penalties", default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub l2_strengths: u32,
+    /// Choose the L2 strength by the mean over classes of their accuracy on validation instead of the accuracy.
     #[arg(long)]
     pub by_class: bool,
 }
@@ -179,9 +191,9 @@ pub struct Transfer {
     /// Leave tasks out, and say so, whose pictures cannot be had.
     #[arg(long)]
     pub skip_missing: bool,
-    /// Penalties that are tried, evenly in the logarithm from 1e-6 to 1e5; published: 45.
-    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub penalties: u32,
+    /// Number of L2 strengths to try, evenly spaced in the logarithm from 1e-6 to 1e5 (published: 45).
+    #[arg(long, alias = "penalties", default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub l2_strengths: u32,
     /// Also evaluate the first model's network before training.
     #[arg(long)]
     pub untrained: bool,
@@ -200,9 +212,9 @@ pub struct Compare {
     pub by: Compared,
     #[command(flatten)]
     pub pictures: PictureArgs,
-    /// Penalties that are tried (logistic).
-    #[arg(long, default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub penalties: u32,
+    /// Number of L2 strengths to try, for --by logistic.
+    #[arg(long, alias = "penalties", default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub l2_strengths: u32,
     #[command(flatten)]
     pub shared: SharedArgs,
 }

@@ -15,7 +15,7 @@ pub use data::{
 };
 pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
-    FinetuneOptimizer, Health, Knn, Linear, Logistic, MapKind, Params, Retrieval, SharedArgs, Transfer,
+    FinetuneOptimizer, Health, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
 pub use weights::{Export, Import, Inspect, Publish};
 
@@ -131,6 +131,14 @@ pub struct RecipeArgs {
     /// Override a setting of the recipe, e.g. schedule.epochs=20; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+}
+
+impl RecipeArgs {
+    /// The settings of the arguments, in the order in which they override the recipe.
+    pub fn settings(&self) -> Vec<String> {
+        let data = self.data.iter().map(|data| format!("data.source={data:?}"));
+        self.settings.iter().cloned().chain(data).collect()
+    }
 }
 
 /// Arguments of `pretrain`.

@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use equimod_data::Dataset;
-use equimod_eval::embedding::{Embedded, Format, Labels};
-use equimod_eval::{Extractor, Input};
+use equimod_data::{Dataset, Splits, task_name};
+use equimod_eval::embedding::{EmbeddingTable, Format, LabelColumn};
+use equimod_eval::{Extractor, InputTransform};
 
 use crate::cli::{CropKind, Embed, EmbeddedSplit};
-use crate::evaluation::task_name;
-use crate::sources::{Splits, splits};
+use crate::sources::splits;
 use crate::{device, models, output};
 
 /// Computes features and writes them.
@@ -18,20 +17,21 @@ pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let splits = splits(&arguments.data, arguments.reading.reading())?;
     let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
     let cache = arguments.cache.clone().or(run);
-    let input = Input::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(CropKind::Centre).into())?;
+    let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();
+    let input = InputTransform::of(&model, arguments.input.size, crop)?;
     let extractor = Extractor::new(&model, cache.as_deref()).with_input(input);
-    let mut embedded = Embedded::default();
-    for (name, dataset) in parts(&splits, &arguments.split) {
-        add(&mut embedded, name, dataset, &extractor)?;
+    let mut table = EmbeddingTable::default();
+    for (name, dataset) in chosen(&splits, &arguments.split) {
+        add(&mut table, name, dataset, &extractor)?;
     }
-    embedded.write(&arguments.out, format)?;
-    let (rows, columns) = (embedded.rows(), embedded.features.columns());
-    output::result(&format!("{rows} pictures, {columns} features each: {}", arguments.out.display()))?;
+    table.write(&arguments.out, format)?;
+    let (rows, columns) = (table.rows(), table.features.columns());
+    output::result(&format!("{rows} images, {columns} features each: {}", arguments.out.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The splits that are wanted and there.
-fn parts<'a>(splits: &'a Splits, wanted: &[EmbeddedSplit]) -> Vec<(&'static str, &'a dyn Dataset)> {
+/// The selected splits that the data set has.
+fn chosen<'a>(splits: &'a Splits, wanted: &[EmbeddedSplit]) -> Vec<(&'static str, &'a dyn Dataset)> {
     let all = [
         (EmbeddedSplit::Train, "train", Some(&splits.train)),
         (EmbeddedSplit::Validation, "validation", splits.validation.as_ref()),
@@ -44,19 +44,19 @@ fn parts<'a>(splits: &'a Splits, wanted: &[EmbeddedSplit]) -> Vec<(&'static str,
         .collect()
 }
 
-/// Adds the pictures of a split that decode.
-fn add(embedded: &mut Embedded, split: &str, dataset: &dyn Dataset, extractor: &Extractor) -> anyhow::Result<()> {
+/// Adds the images of a split that decode.
+fn add(table: &mut EmbeddingTable, split: &str, dataset: &dyn Dataset, extractor: &Extractor) -> anyhow::Result<()> {
     let features = extractor.features(dataset)?;
-    let places: Vec<usize> = (0..features.rows()).filter(|i| features.left_out().binary_search(i).is_err()).collect();
-    if let Some(&first) = features.left_out().first() {
+    let indices = features.decoded();
+    if let Some(&first) = features.undecoded().first() {
         let key = dataset.key(first);
-        output::note(&format!("{} pictures do not decode and are left out: {key}, …", features.left_out().len()));
+        output::note(&format!("{} images do not decode and are left out: {key}, …", features.undecoded().len()));
     }
-    let keys = places.iter().map(|&place| dataset.key(place)).collect();
-    let labels = dataset.tasks().iter().enumerate().map(|(number, task)| Labels {
+    let keys = indices.iter().map(|&index| dataset.key(index)).collect();
+    let labels = dataset.tasks().iter().enumerate().map(|(number, task)| LabelColumn {
         task: task_name(&task.name),
         classes: task.classes.clone(),
-        of: places.iter().map(|&place| dataset.label(number, place)).collect(),
+        labels: indices.iter().map(|&index| dataset.label(number, index)).collect(),
     });
-    Ok(embedded.add(split, &features.select(&places), keys, labels.collect())?)
+    Ok(table.add(split, &features.select(&indices), keys, labels.collect())?)
 }

@@ -2,15 +2,16 @@
 
 use std::process::ExitCode;
 
+use equimod::recipes::named;
 use equimod_core::checkpoint::write_atomic;
+use equimod_data::source::ReadOptions;
 use equimod_eval::report::{Plot, ReportData, Section, Series, render};
 use equimod_train::{RateSearch, RateStep, TrainContext, Trainer};
 
 use crate::cli::FindRate;
 use crate::exit::Usage;
 use crate::output::{self, Count};
-use crate::recipes::{asked, settings};
-use crate::sources::{Reading, training};
+use crate::sources::training;
 use crate::{device, exit};
 
 /// Runs a learning-rate range test, and writes the page with the plot.
@@ -24,8 +25,8 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
         let text = format!("no learning rates from {least} to {most}; give --least above 0 and --most above --least");
         return Err(Usage(text).into());
     }
-    let (recipe, _) = asked(&arguments.recipe.recipe, &settings(&arguments.recipe))?;
-    let (dataset, _) = training(&recipe.data.source, Reading { oriented: recipe.data.apply_orientation })?;
+    let (recipe, _) = named(&arguments.recipe.recipe, &arguments.recipe.settings())?;
+    let (dataset, _) = training(&recipe.data.source, ReadOptions { apply_orientation: recipe.data.apply_orientation })?;
     let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
     let context = TrainContext::alone(device::open(&arguments.device.device)?, threads, version);
     let mut trainer = Trainer::new(recipe.clone(), dataset, context)?;

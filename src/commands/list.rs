@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
+use equimod::bundled::{NOTICE, RECIPES, SUITES};
 use equimod_core::{Architecture, BackboneConfig, Entry, EquivarianceConfig, ObjectiveConfig};
 use equimod_data::{AugmentationConfig, Policy};
 use equimod_eval::results::Results;
 use equimod_train::{find, recipe_schema};
 use serde_json::json;
 
-use crate::bundled::{NOTICE, RECIPES, SUITES};
 use crate::cli::{List, Listed};
 use crate::exit::Usage;
 use crate::output;

@@ -7,38 +7,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use candle_core::Device;
+use equimod::bundled::RECIPES;
+use equimod::recipes::{as_comments, base, named};
 use equimod_core::{Model, ObjectiveConfig};
 use equimod_data::Dataset;
-use equimod_eval::knn::KnnConfig;
-use equimod_eval::lbfgs::LbfgsConfig;
-use equimod_eval::logistic::LogisticConfig;
-use equimod_eval::results::{FORMAT, Results, markdown, plain};
-use equimod_eval::{Crop, Input, ResultRow};
+use equimod_data::source::ReadOptions;
+use equimod_eval::evaluation::{EquivarianceProtocol, SummaryProtocol};
+use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown, plain};
+use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
 use equimod_train::{
     Ending, JsonLines, Origin, Pace, Probe, Recipe, RunDirectory, RunInfo, Sink, Status, TensorBoard, TextLog,
     TrainContext, Trainer, changes, resolve,
 };
 
 use crate::allocator::MEMORY;
-use crate::bundled::RECIPES;
 use crate::cli::Pretrain;
-use crate::evaluation::{Evaluation, Pictures, Rows, Settings, beside, equivariance, evaluated};
 use crate::forecast::{Forecast, forecast};
-use crate::output::{self, Progress, duration};
+use crate::output::{self, Console, Progress, duration};
 use crate::probe::LabelledProbe;
 use crate::profile::Profile;
-use crate::recipes::{as_comments, asked, base, settings};
 use crate::run_report::RunReport;
 use crate::signals::Signals;
-use crate::sources::{Reading, Splits, splits, training};
+use crate::sources::{splits, training};
 use crate::{device, exit, models};
-
-/// Penalties of the logistic regression at the end of a run, and when its fits end: a look, not the published
-/// protocol, which is `eval logistic`.
-const PENALTIES: [f64; 4] = [1e-2, 1e-1, 1.0, 10.0];
-const LOOK: LbfgsConfig = LbfgsConfig { history: 20, iterations: 80, tolerance: 1e-4, change: 0.0 };
-/// Pictures on which equivariance is measured at the end of a run.
-const PICTURES: usize = 512;
 
 /// Trains, evaluates, reports.
 pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
@@ -114,7 +105,7 @@ fn cost(pace: Pace, peak_memory: u64) -> String {
 
 /// The resolved recipe, and the text that was asked for.
 fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
-    let mut settings = settings(&arguments.recipe);
+    let mut settings = arguments.recipe.settings();
     settings.extend(arguments.seed.iter().map(|seed| format!("seed={seed}")));
     settings.extend(arguments.epochs.iter().map(|epochs| format!("schedule.epochs={epochs}")));
     if arguments.resume {
@@ -129,12 +120,12 @@ fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
         let asked = read(&out.join("recipe.toml")).unwrap_or_default() + &as_comments(&settings);
         return Ok((resolve(&RECIPES, &path.display().to_string(), &text, &settings)?, asked));
     }
-    asked(&arguments.recipe.recipe, &settings)
+    Ok(named(&arguments.recipe.recipe, &settings)?)
 }
 
 /// How the recipe's pictures are read.
-fn reading(recipe: &Recipe) -> Reading {
-    Reading { oriented: recipe.data.apply_orientation }
+fn reading(recipe: &Recipe) -> ReadOptions {
+    ReadOptions { apply_orientation: recipe.data.apply_orientation }
 }
 
 fn dry_run(arguments: &Pretrain, recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
@@ -344,18 +335,17 @@ impl Finished<'_> {
         output::note("evaluating");
         let splits = splits(&self.recipe.data.source, reading(self.recipe))?;
         let model = Model::load(self.run.path(), device)?;
-        let untrained = model.untrained(device)?;
+        let (console, cache) = (Console::default(), self.run.path().join("eval/features"));
+        let evaluation = || Evaluation::new(&model, &splits).seed(self.info.seed).cache(&cache).observer(&console);
         let mut rows = Vec::new();
         if splits.train.tasks().is_empty() {
-            output::note("the pictures have no labels: only equivariance is measured");
+            output::note("the images have no labels: only equivariance is measured");
         } else {
-            rows = beside(self.labelled(&model, &splits)?, &self.labelled(&untrained, &splits)?);
+            rows = evaluation().with_untrained(true).measure(&SummaryProtocol::default())?.rows;
         }
         if self.trainer.method().modules().iter().any(|module| module.module.start().is_some()) {
-            let pictures = splits.test.as_ref().unwrap_or(&splits.train);
-            let pictures =
-                Pictures { name: &splits.name, dataset: pictures.as_ref(), most: PICTURES, seed: self.info.seed };
-            rows.extend(equivariance(&model, &pictures)?);
+            let overall = EquivarianceProtocol { each_augmentation: false, ..Default::default() };
+            rows.extend(evaluation().measure(&overall)?.rows);
         }
         Ok(rows)
     }
@@ -363,29 +353,15 @@ impl Finished<'_> {
     /// The numbers with what they are of, as they are written.
     fn results(&self, rows: Vec<ResultRow>, device: &Device) -> anyhow::Result<Results> {
         let model = Model::load(self.run.path(), device)?;
-        let input = Input::of(&model, None, Crop::Centre)?;
+        let input = InputTransform::of(&model, None, Crop::Center)?;
         Ok(Results {
             format: FORMAT,
             version: self.info.version.clone(),
             command: self.info.command.clone(),
             seed: self.info.seed,
-            models: vec![evaluated(&self.run.path().display().to_string(), &model, input)],
+            models: vec![EvaluatedModel::of(&self.run.path().display().to_string(), &model, input)],
             rows,
             splits: Vec::new(),
         })
-    }
-
-    fn labelled(&self, model: &Model, splits: &Splits) -> anyhow::Result<Vec<ResultRow>> {
-        let cache = self.run.path().join("eval/features");
-        let seed = self.info.seed;
-        let settings = Settings { tasks: &[], seed, input: None, cache: Some(&cache) };
-        let evaluation = Evaluation::new(model, splits, settings)?;
-        let config = LogisticConfig { penalties: PENALTIES.to_vec(), lbfgs: LOOK, ..Default::default() };
-        let mut outcomes = evaluation.knn(&KnnConfig::default())?;
-        outcomes.extend(evaluation.logistic(&config)?);
-        let mut rows: Vec<ResultRow> =
-            outcomes.iter().flat_map(|outcome| outcome.rows(&splits.name, seed, Rows::First)).collect();
-        rows.extend(evaluation.cross_design()?);
-        Ok(rows)
     }
 }

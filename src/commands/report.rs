@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use equimod::bundled::RECIPES;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
 use equimod_eval::report::{Plot, ReportData, Section, Table, render};
 use equimod_eval::results::Results;
 use equimod_train::{Recipe, RunInfo, resolve, settings};
 
-use crate::bundled::RECIPES;
 use crate::cli::Report;
 use crate::output::{self, duration};
 use crate::run_files::Metrics;

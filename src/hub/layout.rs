@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use equimod_data::source::split_of;
+
 use crate::reference::Reference;
-use crate::split_names::split_of;
 
 /// Configuration (if the file is in a configuration's folder) and split of a parquet file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,4 +1,4 @@
-//! The table forms: csv, parquet, npy.
+//! Tables of features: csv, parquet, npy.
 
 use std::sync::Arc;
 
@@ -9,65 +9,65 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::Type;
 
-use super::{Embedded, unwritten};
+use super::{EmbeddingTable, table_error};
 use crate::Result;
 
-/// Rows of a group of a parquet file.
+/// Rows of a row group of a parquet file.
 const GROUP: usize = 65_536;
 
-impl Embedded {
-    /// `split,key,<task>…` and, `with_features`, a column a feature.
+impl EmbeddingTable {
+    /// Columns `split`, `key`, one for each task and, if `with_features`, one for each feature.
     pub(super) fn csv(&self, with_features: bool) -> Result<Vec<u8>> {
         let columns = if with_features { self.features.columns() } else { 0 };
         let mut table = csv::Writer::from_writer(Vec::new());
         let mut line = vec!["split".to_owned(), "key".to_owned()];
-        line.extend(self.labels.iter().map(|labels| labels.task.clone()));
+        line.extend(self.columns.iter().map(|column| column.task.clone()));
         line.extend((0..columns).map(feature_name));
-        table.write_record(&line).map_err(unwritten)?;
+        table.write_record(&line).map_err(table_error)?;
         for row in 0..self.rows() {
             line.clear();
             line.extend([self.splits[row].clone(), self.keys[row].clone()]);
-            line.extend(self.labels.iter().map(|labels| labels.name(row).to_owned()));
-            // Written so that it reads back as the same f32.
+            line.extend(self.columns.iter().map(|column| column.class(row).to_owned()));
+            // The shortest text that parses to the same f32.
             line.extend(self.features.row(row)[..columns].iter().map(f32::to_string));
-            table.write_record(&line).map_err(unwritten)?;
+            table.write_record(&line).map_err(table_error)?;
         }
-        table.into_inner().map_err(unwritten)
+        table.into_inner().map_err(table_error)
     }
 
-    /// `[pictures, features]` in f32.
+    /// Features `[images, features]` in f32.
     pub(super) fn npy(&self) -> Result<Vec<u8>> {
         let shape = (self.features.rows(), self.features.columns());
         let features = Tensor::from_slice(self.features.values(), shape, &Device::Cpu)?;
-        // It writes by path alone.
-        let file = tempfile::NamedTempFile::new().map_err(unwritten)?;
+        // `write_npy` takes a path only.
+        let file = tempfile::NamedTempFile::new().map_err(table_error)?;
         features.write_npy(file.path())?;
-        std::fs::read(file.path()).map_err(unwritten)
+        std::fs::read(file.path()).map_err(table_error)
     }
 
-    /// `split`, `key` and the class of each task as text, a float column a feature.
+    /// Text columns `split`, `key` and one for each task, and a float column for each feature.
     pub(super) fn parquet(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
         let mut file =
-            SerializedFileWriter::new(&mut bytes, Arc::new(self.schema()?), properties).map_err(unwritten)?;
+            SerializedFileWriter::new(&mut bytes, Arc::new(self.schema()?), properties).map_err(table_error)?;
         for start in (0..self.rows()).step_by(GROUP) {
             let rows = start..(start + GROUP).min(self.rows());
-            let mut group = file.next_row_group().map_err(unwritten)?;
+            let mut group = file.next_row_group().map_err(table_error)?;
             texts(&mut group, rows.clone().map(|row| self.splits[row].as_str()))?;
             texts(&mut group, rows.clone().map(|row| self.keys[row].as_str()))?;
-            for labels in &self.labels {
-                texts(&mut group, rows.clone().map(|row| labels.name(row)))?;
+            for column in &self.columns {
+                texts(&mut group, rows.clone().map(|row| column.class(row)))?;
             }
             for column in 0..self.features.columns() {
                 let values: Vec<f32> = rows.clone().map(|row| self.features.row(row)[column]).collect();
-                let mut writer = group.next_column().map_err(unwritten)?.ok_or_else(|| unwritten("no column"))?;
-                writer.typed::<FloatType>().write_batch(&values, None, None).map_err(unwritten)?;
-                writer.close().map_err(unwritten)?;
+                let mut writer = group.next_column().map_err(table_error)?.ok_or_else(|| table_error("no column"))?;
+                writer.typed::<FloatType>().write_batch(&values, None, None).map_err(table_error)?;
+                writer.close().map_err(table_error)?;
             }
-            group.close().map_err(unwritten)?;
+            group.close().map_err(table_error)?;
         }
-        file.close().map_err(unwritten)?;
+        file.close().map_err(table_error)?;
         Ok(bytes)
     }
 
@@ -80,10 +80,10 @@ impl Embedded {
             let name = feature_name(column);
             Type::primitive_type_builder(&name, Physical::FLOAT).with_repetition(Repetition::REQUIRED).build()
         };
-        let names = ["split", "key"].into_iter().chain(self.labels.iter().map(|labels| labels.task.as_str()));
+        let names = ["split", "key"].into_iter().chain(self.columns.iter().map(|column| column.task.as_str()));
         let columns = names.map(text).chain((0..self.features.columns()).map(number));
-        let columns = columns.map(|column| Ok(Arc::new(column.map_err(unwritten)?))).collect::<Result<Vec<_>>>()?;
-        Type::group_type_builder("features").with_fields(columns).build().map_err(unwritten)
+        let columns = columns.map(|column| Ok(Arc::new(column.map_err(table_error)?))).collect::<Result<Vec<_>>>()?;
+        Type::group_type_builder("features").with_fields(columns).build().map_err(table_error)
     }
 }
 
@@ -96,9 +96,9 @@ fn texts<'a, W: std::io::Write + Send>(
     values: impl Iterator<Item = &'a str>,
 ) -> Result<()> {
     let values: Vec<ByteArray> = values.map(ByteArray::from).collect();
-    let mut writer = group.next_column().map_err(unwritten)?.ok_or_else(|| unwritten("no column"))?;
-    writer.typed::<ByteArrayType>().write_batch(&values, None, None).map_err(unwritten)?;
-    writer.close().map_err(unwritten)
+    let mut writer = group.next_column().map_err(table_error)?.ok_or_else(|| table_error("no column"))?;
+    writer.typed::<ByteArrayType>().write_batch(&values, None, None).map_err(table_error)?;
+    writer.close().map_err(table_error)
 }
 
 #[cfg(test)]
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_npy_file_has_its_shape_and_values() {
+    fn an_npy_file_has_shape_and_values() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), three().npy().unwrap()).unwrap();
         let read = Tensor::read_npy(file.path()).unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parquet_file_has_a_column_a_feature() {
+    fn a_parquet_file_has_a_column_for_each_feature() {
         let bytes = three().parquet().unwrap();
         let file = SerializedFileReader::new(bytes::Bytes::from(bytes)).unwrap();
         let rows: Vec<String> = file.get_row_iter(None).unwrap().map(|row| row.unwrap().to_string()).collect();

@@ -1,8 +1,8 @@
-//! The page.
+//! The HTML page.
 
 use std::fmt::Write;
 
-use super::pictures::{pairs, picture_rows};
+use super::images::{image_rows, pairs};
 use super::{Figure, ReportData, Table, escape, figure};
 use crate::results::{cells, common_detail};
 
@@ -40,10 +40,10 @@ td::before{content:attr(data-label);color:var(--quiet);text-align:left}}
 @media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,.row,tr{break-inside:avoid}}
 ";
 
-/// Nothing but this page's own style and pictures is loaded.
+/// Content-Security-Policy: only the page's own style and images are allowed.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
-/// The whole page.
+/// The report as an HTML page.
 pub fn render(data: &ReportData) -> String {
     let mut body = format!("<h1>{}</h1><p class=\"summary\">{}</p>", escape(&data.title), escape(&data.summary));
     data.lead.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
@@ -56,10 +56,11 @@ pub fn render(data: &ReportData) -> String {
         section(&mut body, "Recipe", &format!("<pre>{}</pre>", escape(&data.recipe)));
     }
     let notices: String = data.notices.iter().map(|n| format!("<pre class=\"notice\">{}</pre>", escape(n))).collect();
-    section(&mut body, "Pictures: notice", &notices);
+    section(&mut body, "License notice of the images", &notices);
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\
+         content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" \
+          content=\"{POLICY}\">\
          <link rel=\"icon\" href=\"data:,\"><title>{}</title>\
          <style>{STYLE}</style></head><body><main>{body}</main></body></html>\n",
         escape(&data.title)
@@ -73,13 +74,13 @@ fn section(body: &mut String, title: &str, content: &str) {
     }
 }
 
-/// Drawings that follow each other stand beside each other; everything else has its own line.
+/// Consecutive drawings share a grid; every other figure has a line of its own.
 fn figures(all: &[Figure]) -> String {
     let mut text = String::new();
     for group in all.chunk_by(|a, b| is_drawing(a) && is_drawing(b)) {
         match &group[0] {
             Figure::Table(one) => text += &table(one, ""),
-            Figure::Pictures(rows) => text += &picture_rows(rows),
+            Figure::Images(rows) => text += &image_rows(rows),
             Figure::Text(one) => text += &format!("<p>{}</p>", escape(one)),
             _ => {
                 let drawn: String = group.iter().filter_map(figure).collect();
@@ -93,7 +94,7 @@ fn figures(all: &[Figure]) -> String {
 }
 
 fn is_drawing(figure: &Figure) -> bool {
-    !matches!(figure, Figure::Table(_) | Figure::Pictures(_) | Figure::Text(_))
+    !matches!(figure, Figure::Table(_) | Figure::Images(_) | Figure::Text(_))
 }
 
 fn table(Table { headings, rows }: &Table, class: &str) -> String {
@@ -113,7 +114,8 @@ fn table(Table { headings, rows }: &Table, class: &str) -> String {
     let row = |cells: &Vec<String>| cells.iter().zip(headings).map(cell).collect::<String>();
     let rows: String = rows.iter().map(|cells| format!("<tr>{}</tr>", row(cells))).collect();
     format!(
-        "<div class=\"scroll\"><table class=\"{class}\"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+        "<div class=\"scroll\"><table \
+         class=\"{class}\"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 }
 
@@ -128,7 +130,7 @@ fn facts(facts: &[(String, String)]) -> String {
 mod tests {
     use super::*;
     use crate::predictions::Bin;
-    use crate::report::{Bar, Bars, Map, Picture, PictureRow, Plot, Reliability, Section, Series};
+    use crate::report::{Bar, Bars, ImageRow, Map, Plot, Reliability, ReportImage, Section, Series};
 
     #[test]
     fn nothing_of_the_data_becomes_markup_and_nothing_is_fetched() {
@@ -142,8 +144,8 @@ mod tests {
             Figure::Bars(Bars {
                 title: evil.into(),
                 name: evil.into(),
-                beside: Some(evil.into()),
-                bars: vec![Bar { label: evil.into(), value: -0.5, interval: Some((-0.7, -0.3)), beside: Some(0.1) }],
+                reference: Some(evil.into()),
+                bars: vec![Bar { label: evil.into(), value: -0.5, interval: Some((-0.7, -0.3)), reference: Some(0.1) }],
             }),
             Figure::Reliability(Reliability {
                 title: evil.into(),
@@ -152,12 +154,12 @@ mod tests {
             Figure::Map(Map { title: evil.into(), classes: vec![(evil.into(), vec![(0.0, 1.0), (2.0, 3.0)])] }),
             Figure::Table(Table { headings: vec![evil.into()], rows: vec![vec![evil.into()]] }),
             Figure::Text(evil.into()),
-            Figure::Pictures(vec![PictureRow {
-                pictures: vec![Picture {
+            Figure::Images(vec![ImageRow {
+                images: vec![ReportImage {
                     title: evil.into(),
                     png: vec![1, 2],
                     parameters: vec![(evil.into(), evil.into())],
-                    right: Some(false),
+                    correct: Some(false),
                 }],
             }]),
         ];

@@ -1,8 +1,8 @@
-//! One self-contained HTML file: results, curves, pictures. No script, no outside request.
+//! A report as one self-contained HTML file with results, curves and images, without scripts or outside requests.
 
 mod escape;
 mod html;
-mod pictures;
+mod images;
 mod plots;
 
 use serde::{Deserialize, Serialize};
@@ -14,33 +14,33 @@ pub use plots::figure;
 use crate::predictions::Bin;
 use crate::results::ResultRow;
 
-/// Everything a report shows.
+/// The contents of a report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReportData {
-    /// Heading.
+    /// Title.
     pub title: String,
-    /// A sentence below it.
+    /// Sentence below the title.
     pub summary: String,
-    /// `(name, value)`: recipe, seed, version, device, time.
+    /// `(name, value)` pairs: recipe, seed, version, device, time.
     pub facts: Vec<(String, String)>,
-    /// What is shown before the numbers.
+    /// Sections above the numbers.
     pub lead: Vec<Section>,
-    /// Numbers.
+    /// Rows of numbers.
     pub results: Vec<ResultRow>,
-    /// What is shown below them, in this order.
+    /// Sections below the numbers.
     pub sections: Vec<Section>,
-    /// The recipe as TOML.
+    /// Recipe as TOML; empty for none.
     pub recipe: String,
     /// Licence notices.
     pub notices: Vec<String>,
 }
 
-/// Figures under one heading; one without anything to show is left out.
+/// Figures under one heading. A section without anything to show is left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Section {
-    /// The heading.
+    /// Heading.
     pub title: String,
-    /// Below it.
+    /// Figures below the heading.
     pub figures: Vec<Figure>,
 }
 
@@ -50,125 +50,125 @@ impl Section {
         Self { title: title.into(), figures }
     }
 
-    /// A table that is a section of its own.
+    /// A section with one table.
     pub fn table(title: &str, table: Table) -> Self {
         Self::new(title, vec![Figure::Table(table)])
     }
 
-    /// Line plots beside each other.
+    /// A section with line plots side by side.
     pub fn lines(title: &str, plots: Vec<Plot>) -> Self {
         Self::new(title, plots.into_iter().map(Figure::Lines).collect())
     }
 }
 
-/// One thing to look at.
+/// A figure of a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Figure {
-    /// Texts in rows and columns.
+    /// Table of texts.
     Table(Table),
-    /// Lines over a common axis.
+    /// Line plot.
     Lines(Plot),
-    /// A bar a value.
+    /// Bar chart.
     Bars(Bars),
-    /// Confidence beside accuracy.
+    /// Reliability diagram.
     Reliability(Reliability),
-    /// Points in the plane, coloured by class.
+    /// Scatter plot, colored by class.
     Map(Map),
-    /// Rows of pictures.
-    Pictures(Vec<PictureRow>),
-    /// A paragraph.
+    /// Rows of images.
+    Images(Vec<ImageRow>),
+    /// Paragraph.
     Text(String),
 }
 
 /// A table of texts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Table {
-    /// Of its columns.
+    /// Column headings.
     pub headings: Vec<String>,
-    /// Each as long as the headings.
+    /// Rows of cells, each as long as the headings.
     pub rows: Vec<Vec<String>>,
 }
 
-/// Lines over a common axis.
+/// A line plot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plot {
-    /// Above the plot.
+    /// Title above the plot.
     pub title: String,
-    /// Below its horizontal axis.
+    /// Label of the horizontal axis.
     pub x_label: String,
-    /// One or more lines.
+    /// Lines.
     pub series: Vec<Series>,
 }
 
-/// One line.
+/// A line of a plot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// In the legend.
+    /// Name in the legend.
     pub name: String,
-    /// In the order of x; points that are not finite are left out.
+    /// Points `(x, y)` in ascending order of x; those that are not finite are left out.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Horizontal bars from 0, each with another value beside it if there is one.
+/// A chart of horizontal bars from 0, each with a thin bar of a reference value if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bars {
-    /// Above the plot.
+    /// Title above the plot.
     pub title: String,
-    /// What the bars are.
+    /// Name of the values in the legend.
     pub name: String,
-    /// What is beside them, e.g. a control.
-    pub beside: Option<String>,
-    /// From the top.
+    /// Name of the reference values in the legend, e.g. a control.
+    pub reference: Option<String>,
+    /// Bars from top to bottom.
     pub bars: Vec<Bar>,
 }
 
-/// One bar.
+/// A bar of a chart.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bar {
-    /// Before it.
+    /// Label on the left.
     pub label: String,
-    /// Its length.
+    /// Length of the bar.
     pub value: f64,
-    /// A 95 % interval.
+    /// 95 % interval.
     pub interval: Option<(f64, f64)>,
-    /// The value beside it.
-    pub beside: Option<f64>,
+    /// Reference value.
+    pub reference: Option<f64>,
 }
 
 /// A reliability diagram (Guo et al., arXiv 1706.04599).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reliability {
-    /// Above the plot.
+    /// Title above the plot.
     pub title: String,
-    /// Intervals of confidence of equal width.
+    /// Bins of equal width in confidence.
     pub bins: Vec<Bin>,
 }
 
 /// A two-dimensional map of features.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Map {
-    /// Above the plot.
+    /// Title above the plot.
     pub title: String,
-    /// One a class: its name and its points.
+    /// Name and points `(x, y)` of each class.
     pub classes: Vec<(String, Vec<(f64, f64)>)>,
 }
 
-/// A picture and what belongs to it: its views, its nearest neighbours, the classes it is taken for.
+/// A row of related images: an image with its views, its nearest neighbors, or what its class is confused with.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PictureRow {
-    /// What it is about first.
-    pub pictures: Vec<Picture>,
+pub struct ImageRow {
+    /// Images, the main one first.
+    pub images: Vec<ReportImage>,
 }
 
-/// One picture.
+/// An image of a report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Picture {
-    /// Above it.
+pub struct ReportImage {
+    /// Title above the image.
     pub title: String,
-    /// A PNG file.
+    /// Bytes of a PNG file.
     pub png: Vec<u8>,
-    /// `(name, value)` of what was done, or is known of it.
+    /// `(name, value)` pairs below the image, e.g. its augmentation parameters.
     pub parameters: Vec<(String, String)>,
-    /// Whether it is right, where that is the question.
-    pub right: Option<bool>,
+    /// Whether a prediction for it is correct; `None` if it is not about a prediction.
+    pub correct: Option<bool>,
 }

@@ -1,4 +1,4 @@
-//! Small models and pictures.
+//! Small models and images.
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
 use std::path::Path;
@@ -12,9 +12,9 @@ use equimod_core::{
     Preprocessing, Progress, SingleProcess, StepBatch,
 };
 use equimod_data::{Dataset, Image, Loader, LoaderConfig, MemoryDataset, Pixels, Policy, Size, Task};
-use equimod_eval::equivariance::Augmentation;
+use equimod_eval::equivariance::AugmentationSpec;
 
-/// Side of the pictures and of the networks' input, in pixels.
+/// Side of the images and of the networks' input, in pixels.
 pub const SIDE: usize = 16;
 
 /// A network of width 4 as it is before training, with the modules of `equivariance` (JSON), for views of `policy`.
@@ -22,9 +22,9 @@ pub fn model(policy: Policy, equivariance: &str) -> Model {
     trained(policy, equivariance, 0)
 }
 
-/// The same after `steps` steps on pictures in three colours, with the equivariance modules alone if there are any.
+/// The same after `steps` steps on images in three colors, with the equivariance modules alone if there are any.
 pub fn trained(policy: Policy, equivariance: &str, steps: u64) -> Model {
-    let augmentation = Augmentation::of_policy(policy, &[Size::square(SIDE)]).unwrap();
+    let augmentation = AugmentationSpec::of_policy(policy, &[Size::square(SIDE)]).unwrap();
     let objective = match equivariance {
         "{}" => r#"{"kind": "simclr", "projection_head": "16-8 bn-"}"#,
         _ => r#"{"kind": "none"}"#,
@@ -61,9 +61,9 @@ pub fn trained(policy: Policy, equivariance: &str, steps: u64) -> Model {
     Model::from_bytes(&bytes, Path::new("test.safetensors"), &device).unwrap()
 }
 
-fn train(method: &Method, Augmentation { policy, layout, pairs }: &Augmentation, steps: u64) {
+fn train(method: &Method, AugmentationSpec { policy, layout, pairs }: &AugmentationSpec, steps: u64) {
     let config = LoaderConfig { batch: 32, clean: true, pairs: pairs.clone(), ..LoaderConfig::default() };
-    let loader = Loader::new(colours(96, 0, false), policy.clone(), layout.clone(), &config).unwrap();
+    let loader = Loader::new(colors(96, 0, false), policy.clone(), layout.clone(), &config).unwrap();
     let mut optimizer = AdamW::new(AdamWConfig::default());
     for (step, batch) in (0..steps).zip(loader.start(0).unwrap()) {
         let batch = batch.unwrap();
@@ -95,23 +95,23 @@ pub fn noise(key: u64) -> f32 {
     (mixed % 1000) as f32 / 1000.0
 }
 
-/// A noisy picture of one colour: red, green or blue.
-pub fn coloured(colour: usize, number: u64) -> Image {
+/// A noisy image of one color: red, green or blue.
+pub fn colored(color: usize, number: u64) -> Image {
     let value = |i: usize| {
-        let base = if i % 3 == colour { 170.0 } else { 60.0 };
+        let base = if i % 3 == color { 170.0 } else { 60.0 };
         (base + 60.0 * noise(number * 10_000 + i as u64)) as u8
     };
     Image::new(Size::square(SIDE), (0..SIDE * SIDE * 3).map(value).collect()).unwrap()
 }
 
-/// `count` pictures in three colours; their labels are the colours, or drawn at random.
-pub fn colours(count: usize, first: u64, shuffled: bool) -> Arc<dyn Dataset> {
-    let pictures = (0..count).map(|i| coloured(i % 3, first + i as u64)).collect();
+/// `count` images in three colors; their labels are the colors, or drawn at random.
+pub fn colors(count: usize, first: u64, shuffled: bool) -> Arc<dyn Dataset> {
+    let images = (0..count).map(|i| colored(i % 3, first + i as u64)).collect();
     let label = |i: usize| match shuffled {
         true => (noise(77 * (first + i as u64) + 5) * 3.0) as u32,
         false => (i % 3) as u32,
     };
-    let task = Task { name: "colour".into(), classes: ["red", "green", "blue"].map(String::from).into() };
+    let task = Task { name: "color".into(), classes: ["red", "green", "blue"].map(String::from).into() };
     let labels = (0..count).map(|i| Some(label(i))).collect();
-    Arc::new(MemoryDataset::new("colours", pictures).unwrap().with_task(task, labels).unwrap())
+    Arc::new(MemoryDataset::new("colors", images).unwrap().with_task(task, labels).unwrap())
 }

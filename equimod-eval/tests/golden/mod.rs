@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
-use equimod_eval::{Features, Labelled};
+use equimod_eval::{Features, Labeled};
 use safetensors::SafeTensors;
 
 /// The tensors of one file of reference numbers.
@@ -51,9 +51,9 @@ impl Golden {
         Features::new(rows, columns, self.values(name).into_iter().map(|v| v as f32).collect()).unwrap()
     }
 
-    pub fn labelled(&self, features: &str, labels: &str) -> Labelled {
+    pub fn labeled(&self, features: &str, labels: &str) -> Labeled {
         let labels = self.labels(labels);
         let classes = *labels.iter().max().unwrap() as usize + 1;
-        Labelled::new(self.features(features), labels, classes).unwrap()
+        Labeled::new(self.features(features), labels, classes).unwrap()
     }
 }

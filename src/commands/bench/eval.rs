@@ -8,7 +8,7 @@ use equimod_core::{Backbone, Execution, Mode, ParamStore, ResNet, ResNetConfig, 
 use equimod_eval::knn::{KnnConfig, vote};
 use equimod_eval::lbfgs::LbfgsConfig;
 use equimod_eval::logistic::fit;
-use equimod_eval::{Features, Labelled};
+use equimod_eval::{Features, Labeled};
 use serde_json::json;
 
 use super::step::stem;
@@ -34,7 +34,7 @@ pub fn run(arguments: &BenchEval) -> anyhow::Result<ExitCode> {
     let features = features(arguments, &device)?;
     let seconds = start.elapsed().as_secs_f64();
     let labels = (0..features.rows()).map(|row| (row % CLASSES) as u32).collect();
-    let bank = Labelled::new(features, labels, CLASSES)?;
+    let bank = Labeled::new(features, labels, CLASSES)?;
     let start = Instant::now();
     vote(&bank, &bank.features, &KnnConfig::default())?;
     let knn_seconds = start.elapsed().as_secs_f64();

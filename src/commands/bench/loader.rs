@@ -4,13 +4,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use candle_core::Device;
+use equimod::recipes::named;
+use equimod_data::source::ReadOptions;
 use equimod_train::{TrainContext, Trainer};
 use serde_json::json;
 
 use crate::cli::BenchLoader;
 use crate::output;
-use crate::recipes::{asked, settings};
-use crate::sources::{Reading, training};
+use crate::sources::training;
 
 /// Number of warm-up batches: one more than are prefetched.
 const WARM_UP: usize = 3;
@@ -21,8 +22,8 @@ const WARM_UP: usize = 3;
 ///
 /// If the recipe is not valid, or its images cannot be read.
 pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
-    let (recipe, _) = asked(&arguments.recipe.recipe, &settings(&arguments.recipe))?;
-    let reading = Reading { oriented: recipe.data.apply_orientation };
+    let (recipe, _) = named(&arguments.recipe.recipe, &arguments.recipe.settings())?;
+    let reading = ReadOptions { apply_orientation: recipe.data.apply_orientation };
     let (dataset, source) = training(&recipe.data.source, reading)?;
     let threads = rayon::current_num_threads();
     let batch = recipe.data.batch;

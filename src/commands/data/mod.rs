@@ -11,12 +11,13 @@ mod verify;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use equimod::recipes::unchecked;
+use equimod_data::source::ReadOptions;
 use equimod_data::{Dataset, LayoutConfig, Policy};
 
 use crate::cli::{Data, DataCommand, PolicyArgs, ReadingArgs, SourceArgs};
 use crate::exit::Usage;
-use crate::recipes::unchecked;
-use crate::sources::{Reading, splits, training};
+use crate::sources::{splits, training};
 
 /// Does what was asked for.
 pub fn run(arguments: &Data) -> anyhow::Result<ExitCode> {
@@ -33,8 +34,8 @@ pub fn run(arguments: &Data) -> anyhow::Result<ExitCode> {
 
 impl ReadingArgs {
     /// The same for the sources.
-    pub fn reading(self) -> Reading {
-        Reading { oriented: self.apply_orientation }
+    pub fn reading(self) -> ReadOptions {
+        ReadOptions { apply_orientation: self.apply_orientation }
     }
 }
 

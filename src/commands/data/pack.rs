@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use equimod_data::dataset::{PackConfig, Storage, pack};
+use equimod_data::source::with_labels;
 use serde_json::json;
 
 use crate::cli::{Pack, PackStorage};
 use crate::output::{self, Count};
-use crate::sources::with_labels;
 
 /// Writes a packed file.
 pub fn run(arguments: &Pack) -> anyhow::Result<ExitCode> {

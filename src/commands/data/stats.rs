@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use equimod_data::dataset::likely_labels;
+use equimod_data::source::with_labels;
 use equimod_data::{Dataset, Size};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::cli::DataStats;
 use crate::output;
-use crate::sources::with_labels;
 
 /// Prints sizes, channel statistics and label counts.
 pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {

@@ -4,25 +4,26 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use equimod_core::Model;
-use equimod_eval::Input;
-use equimod_eval::ResultRow;
+use equimod_data::Splits;
+use equimod_eval::evaluation::DrawnImages;
 use equimod_eval::report::Section;
-use equimod_eval::results::{Evaluated, FORMAT, Results};
+use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
+use equimod_eval::{Evaluation, InputTransform, ResultRow};
 
-use super::session::tell_guess;
+use super::session::report_guess;
 use crate::cli::{CropKind, SharedArgs};
-use crate::evaluation::{Settings, evaluated};
-use crate::record::{Drawn, Record, write};
+use crate::output::Console;
+use crate::record::{Record, write};
 use crate::{models, output};
 
 /// One of several models.
 pub struct Contender {
-    /// As it is called in tables.
+    /// Name in tables.
     pub name: String,
     /// The model.
     pub model: Model,
-    /// How pictures enter it.
-    pub input: Input,
+    /// Resizing and cropping of images.
+    pub input: InputTransform,
     cache: Option<PathBuf>,
 }
 
@@ -30,13 +31,14 @@ impl Contender {
     /// Loads the model at `path`.
     pub fn load(path: &Path, name: String, arguments: &SharedArgs, device: &Device) -> anyhow::Result<Self> {
         let model = models::open(path, device)?;
-        tell_guess(&model);
+        report_guess(&model);
         let run = path.join("run.json").is_file().then(|| path.join("eval/features"));
         Self::of(model, name, arguments, arguments.cache.clone().or(run))
     }
 
     fn of(model: Model, name: String, arguments: &SharedArgs, cache: Option<PathBuf>) -> anyhow::Result<Self> {
-        let input = Input::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(CropKind::Centre).into())?;
+        let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();
+        let input = InputTransform::of(&model, arguments.input.size, crop)?;
         Ok(Self { name, model, input, cache })
     }
 
@@ -46,17 +48,21 @@ impl Contender {
         Self::of(self.model.untrained(device)?, name, arguments, self.cache.clone())
     }
 
-    /// What decides its evaluation on `tasks`.
-    pub fn settings<'a>(&'a self, tasks: &'a [String], seed: u64) -> Settings<'a> {
-        Settings { tasks, seed, input: Some(self.input), cache: self.cache.as_deref() }
+    /// The evaluation of the model on `splits`.
+    pub fn evaluation<'a>(&'a self, splits: &'a Splits, seed: u64, console: &'a Console) -> Evaluation<'a> {
+        let evaluation = Evaluation::new(&self.model, splits).seed(seed).input(self.input).observer(console);
+        match &self.cache {
+            Some(folder) => evaluation.cache(folder),
+            None => evaluation,
+        }
     }
 
-    fn evaluated(&self) -> Evaluated {
-        evaluated(&self.name, &self.model, self.input)
+    fn description(&self) -> EvaluatedModel {
+        EvaluatedModel::of(&self.name, &self.model, self.input)
     }
 }
 
-/// The shortest ends of the paths that tell them apart; of equal paths the later ones are numbered.
+/// The shortest ends of the paths that distinguish them; later ones of equal paths are numbered.
 pub fn names(paths: &[PathBuf]) -> Vec<String> {
     let ends = |count: usize| {
         let end = |path: &PathBuf| {
@@ -84,36 +90,36 @@ fn numbered(names: Vec<String>) -> Vec<String> {
     (0..names.len()).map(name).collect()
 }
 
-/// What was found of several models.
+/// The results of several models.
 pub struct Comparison {
-    /// What the page is called.
+    /// Title of the page.
     pub title: String,
-    /// What intervals are.
+    /// Meaning of the intervals.
     pub summary: &'static str,
-    /// The numbers.
+    /// Numbers.
     pub rows: Vec<ResultRow>,
-    /// What is shown of them.
+    /// Sections of the page.
     pub sections: Vec<Section>,
-    /// The splits that were drawn.
-    pub drawn: Vec<Drawn>,
+    /// Splits that were drawn.
+    pub drawn: Vec<DrawnImages>,
 }
 
 impl Comparison {
-    /// Keeps what was found, if it is kept, and gives it as it is written.
-    pub fn keep(self, arguments: &SharedArgs, contenders: &[Contender]) -> anyhow::Result<Results> {
+    /// Writes the results into `--out`, if it is given, and returns them.
+    pub fn write(self, arguments: &SharedArgs, contenders: &[Contender]) -> anyhow::Result<Results> {
         let Self { title, summary, rows, sections, drawn } = self;
         let results = Results {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             command: std::env::args().collect(),
             seed: arguments.seed,
-            models: contenders.iter().map(Contender::evaluated).collect(),
+            models: contenders.iter().map(Contender::description).collect(),
             rows,
-            splits: drawn.iter().map(|(split, _)| split.clone()).collect(),
+            splits: drawn.iter().map(|drawn| drawn.split.clone()).collect(),
         };
         if let Some(folder) = &arguments.out {
-            let record =
-                Record { title, results: &results, sections, outcomes: &[], drawn: &drawn, splits: None, summary };
+            let (results, drawn) = (&results, drawn.as_slice());
+            let record = Record { title, results, sections, classifications: &[], drawn, splits: None, summary };
             write(folder, record)?;
             output::note(&format!("report {}", folder.join("report.html").display()));
         }
@@ -126,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_models_apart() {
+    fn names_distinguish_models() {
         let named = |paths: &[&str]| names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(named(&["out/a", "out/b"]), ["a", "b"]);
         assert_eq!(named(&["x/run", "y/run"]), ["x/run", "y/run"]);

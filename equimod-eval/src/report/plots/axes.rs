@@ -1,4 +1,4 @@
-//! Axes with round ticks.
+//! Axes with ticks at round values.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::escape;
 
 pub const WIDTH: f64 = 480.0;
 pub const HEIGHT: f64 = 260.0;
-/// Left, right, top, bottom.
+/// Margins: left, right, top, bottom.
 pub const MARGINS: (f64, f64, f64, f64) = (52.0, 12.0, 10.0, 36.0);
 
 /// A range of values on an axis.
@@ -25,12 +25,12 @@ impl Range {
         }
     }
 
-    /// Where `value` lies from `low` (0) to `high` (1).
+    /// The position of `value` between `low` (0) and `high` (1).
     pub fn share(self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 
-    /// Round values, about five of them.
+    /// About five round values in the range.
     pub fn ticks(self) -> Vec<f64> {
         let rough = (self.high - self.low) / 5.0;
         let magnitude = 10f64.powf(rough.log10().floor());
@@ -42,19 +42,19 @@ impl Range {
     }
 }
 
-pub fn x_place(range: Range, x: f64) -> f64 {
+pub fn x_position(range: Range, x: f64) -> f64 {
     MARGINS.0 + range.share(x) * (WIDTH - MARGINS.0 - MARGINS.1)
 }
 
-pub fn y_place(range: Range, y: f64) -> f64 {
+pub fn y_position(range: Range, y: f64) -> f64 {
     HEIGHT - MARGINS.3 - range.share(y) * (HEIGHT - MARGINS.2 - MARGINS.3)
 }
 
-/// Both axes; writing to a string does not fail.
+/// Draws both axes. (Writing to a string does not fail.)
 pub fn axes(svg: &mut String, xs: Range, ys: Range, label: &str) {
     let (right, bottom) = (WIDTH - MARGINS.1, HEIGHT - MARGINS.3);
     for tick in ys.ticks() {
-        let y = y_place(ys, tick);
+        let y = y_position(ys, tick);
         let _ = write!(
             svg,
             "<line class=\"axis\" x1=\"{left}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
@@ -66,7 +66,7 @@ pub fn axes(svg: &mut String, xs: Range, ys: Range, label: &str) {
         );
     }
     for tick in xs.ticks() {
-        let x = x_place(xs, tick);
+        let x = x_position(xs, tick);
         let _ = write!(
             svg,
             "<line class=\"axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom}\" y2=\"{end}\"/>\
@@ -80,7 +80,7 @@ pub fn axes(svg: &mut String, xs: Range, ys: Range, label: &str) {
     let _ = write!(svg, "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>", HEIGHT - 4.0, escape(label));
 }
 
-/// A value for people, without zeros at its end.
+/// A value as short text, without trailing zeros.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     match value {

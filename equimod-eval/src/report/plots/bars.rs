@@ -7,14 +7,14 @@ use super::{entry, escape, framed, open};
 use crate::report::{Bar, Bars};
 
 const WIDTH: f64 = 480.0;
-/// Where bars begin, where they end, and the height of one with the space below it.
+/// Left and right end of the longest bar, and the height of a bar with the space below it.
 const LEFT: f64 = 176.0;
 const RIGHT: f64 = WIDTH - 56.0;
 const STEP: f64 = 26.0;
-/// Most characters of a label.
+/// Maximum number of characters of a label.
 const LABEL: usize = 30;
 
-/// The bars from 0, `None` if there are none.
+/// The bar chart; `None` if there is no bar.
 pub fn draw(bars: &Bars) -> Option<String> {
     let finite: Vec<&Bar> = bars.bars.iter().filter(|bar| bar.value.is_finite()).collect();
     if finite.is_empty() {
@@ -22,34 +22,34 @@ pub fn draw(bars: &Bars) -> Option<String> {
     }
     let ends = |bar: &&Bar| {
         let (low, high) = bar.interval.unwrap_or((bar.value, bar.value));
-        [0.0, bar.value, low, high, bar.beside.unwrap_or(0.0)]
+        [0.0, bar.value, low, high, bar.reference.unwrap_or(0.0)]
     };
     let range = Range::of(finite.iter().flat_map(ends).filter(|v| v.is_finite()));
-    let place = |value: f64| LEFT + range.share(value) * (RIGHT - LEFT);
+    let position = |value: f64| LEFT + range.share(value) * (RIGHT - LEFT);
     let height = STEP * finite.len() as f64 + 8.0;
     let mut svg = open(&bars.title, WIDTH, height);
     for (i, bar) in finite.into_iter().enumerate() {
-        one(&mut svg, bar, 4.0 + STEP * i as f64, place);
+        one(&mut svg, bar, 4.0 + STEP * i as f64, position);
     }
-    let zero = place(0.0);
+    let zero = position(0.0);
     // Writing to a string does not fail.
     let _ = write!(svg, "<line class=\"axis\" x1=\"{zero:.1}\" x2=\"{zero:.1}\" y1=\"0\" y2=\"{height}\"/></svg>");
-    let beside = bars.beside.as_ref().map_or_else(String::new, |name| entry("var(--c1)", name));
-    Some(framed(&bars.title, &svg, &(entry("var(--c0)", &bars.name) + &beside)))
+    let reference = bars.reference.as_ref().map_or_else(String::new, |name| entry("var(--c1)", name));
+    Some(framed(&bars.title, &svg, &(entry("var(--c0)", &bars.name) + &reference)))
 }
 
-fn one(svg: &mut String, bar: &Bar, top: f64, place: impl Fn(f64) -> f64) {
-    let rectangle = |value: f64, y: f64, thick: f64, colour: &str| {
-        let (from, to) = (place(value.min(0.0)), place(value.max(0.0)));
+fn one(svg: &mut String, bar: &Bar, top: f64, position: impl Fn(f64) -> f64) {
+    let rectangle = |value: f64, y: f64, thick: f64, color: &str| {
+        let (from, to) = (position(value.min(0.0)), position(value.max(0.0)));
         let length = to - from;
-        format!("<rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{length:.1}\" height=\"{thick}\" fill=\"var({colour})\"/>")
+        format!("<rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{length:.1}\" height=\"{thick}\" fill=\"var({color})\"/>")
     };
     *svg += &rectangle(bar.value, top, 12.0, "--c0");
-    if let Some(beside) = bar.beside.filter(|v| v.is_finite()) {
-        *svg += &rectangle(beside, top + 13.0, 5.0, "--c1");
+    if let Some(reference) = bar.reference.filter(|v| v.is_finite()) {
+        *svg += &rectangle(reference, top + 13.0, 5.0, "--c1");
     }
     if let Some((low, high)) = bar.interval {
-        let (low, high, y) = (place(low), place(high), top + 6.0);
+        let (low, high, y) = (position(low), position(high), top + 6.0);
         let _ = write!(svg, "<line class=\"interval\" x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
     }
     let label: String = match bar.label.chars().count() > LABEL {

@@ -1,15 +1,15 @@
-//! Lines over a common axis.
+//! Line plots.
 
 use std::fmt::Write;
 
-use super::axes::{HEIGHT, Range, WIDTH, axes, x_place, y_place};
-use super::{COLOURS, entry, framed, open};
+use super::axes::{HEIGHT, Range, WIDTH, axes, x_position, y_position};
+use super::{COLORS, entry, framed, open};
 use crate::report::{Plot, Series};
 
-/// Most points of a line; longer ones are averaged in equal runs.
+/// Maximum number of points of a line; longer lines are averaged over equal intervals.
 const POINTS: usize = 400;
 
-/// The plot, `None` if no line has a point.
+/// The line plot; `None` if no line has a point.
 pub fn draw(plot: &Plot) -> Option<String> {
     let lines: Vec<(String, Vec<(f64, f64)>)> =
         plot.series.iter().map(|s| (s.name.clone(), thinned(s))).filter(|(_, points)| !points.is_empty()).collect();
@@ -22,16 +22,17 @@ pub fn draw(plot: &Plot) -> Option<String> {
     axes(&mut svg, xs, ys, &plot.x_label);
     let mut legend = String::new();
     for (i, (name, points)) in lines.iter().enumerate() {
-        let colour = format!("var(--c{})", i % COLOURS);
+        let color = format!("var(--c{})", i % COLORS);
         let path: Vec<String> =
-            points.iter().map(|&(x, y)| format!("{:.1},{:.1}", x_place(xs, x), y_place(ys, y))).collect();
+            points.iter().map(|&(x, y)| format!("{:.1},{:.1}", x_position(xs, x), y_position(ys, y))).collect();
         // Writing to a string does not fail.
         let _ = write!(
             svg,
-            "<polyline fill=\"none\" stroke-width=\"1.6\" stroke-linejoin=\"round\" style=\"stroke:{colour}\" points=\"{}\"/>",
+            "<polyline fill=\"none\" stroke-width=\"1.6\" stroke-linejoin=\"round\" style=\"stroke:{color}\" \
+             points=\"{}\"/>",
             path.join(" ")
         );
-        legend += &entry(&colour, name);
+        legend += &entry(&color, name);
     }
     svg += "</svg>";
     Some(framed(&plot.title, &svg, &legend))

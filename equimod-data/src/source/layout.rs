@@ -1,26 +1,25 @@
-//! The layout of a folder of images: its splits, or its classes.
+//! The layout of a folder of images: splits or classes.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use equimod_data::dataset::folder::{holds_file, is_image, is_leftover};
-use equimod_data::{Dataset, Error, Task};
+use super::split_names::split_of_folder;
+use super::splits::Splits;
+use crate::dataset::folder::{holds_file, is_image, is_leftover};
+use crate::{Dataset, Error, Result, Task};
 
-use crate::sources::Splits;
-use crate::split_names::split_of_folder;
-
-/// How a folder of images is read, where its names do not say so.
+/// How a folder of images is read, as the `#` of a source says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum FolderReading {
     /// Its sub-folders with the names of splits are splits, and all others are left out.
     Splits,
     /// Its sub-folders are classes, whatever their names.
     Classes,
 }
 
-impl Asked {
-    /// The reading that stands behind the `#` of a source.
+impl FolderReading {
+    /// The reading that the word behind the `#` of a source names.
     pub fn of(word: &str) -> Option<Self> {
         match word {
             "splits" => Some(Self::Splits),
@@ -30,12 +29,12 @@ impl Asked {
     }
 }
 
-/// What a folder is taken for.
+/// The splits of a folder, and its other parts.
 #[derive(Debug, Default)]
 pub struct Layout {
-    /// The folders of the splits `train`, `test` and `validation`; none where the folder itself holds the images.
+    /// The folders of the splits `train`, `test` and `validation`; none if the folder itself holds the images.
     pub splits: BTreeMap<&'static str, PathBuf>,
-    /// What lies beside the splits and is not read, for people.
+    /// Parts of the folder beside its splits that are not read, for messages.
     pub left_out: Vec<String>,
 }
 
@@ -47,21 +46,24 @@ struct Child {
 }
 
 impl Layout {
-    /// Recognizes splits by the names of the sub-folders that hold images. Where others hold images too, `asked` has to
-    /// say whether all of them are classes.
-    pub fn of(folder: &Path, asked: Option<Asked>) -> anyhow::Result<Self> {
-        if asked == Some(Asked::Classes) {
+    /// Recognizes splits by the names of the sub-folders that hold images. Where others hold images too, `reading`
+    /// has to say whether all of them are classes.
+    ///
+    /// # Errors
+    /// If the folder can be read in two ways, or two of its folders are the same split.
+    pub fn of(folder: &Path, reading: Option<FolderReading>) -> Result<Self> {
+        if reading == Some(FolderReading::Classes) {
             return Ok(Self::default());
         }
         let (children, mut left_out) = children(folder)?;
         let (splits, others): (Vec<_>, Vec<_>) = children.into_iter().partition(|child| child.split.is_some());
         if splits.is_empty() {
-            return match asked {
+            return match reading {
                 None => Ok(Self::default()),
-                Some(_) => Err(wrong(folder, "none of its sub-folders with images is called like a split".into())),
+                Some(_) => Err(wrong(folder, "none of its sub-folders with images has the name of a split".into())),
             };
         }
-        if !others.is_empty() && asked.is_none() {
+        if !others.is_empty() && reading.is_none() {
             return Err(ambiguous(folder, &splits, &others));
         }
         left_out.extend(others.iter().map(|child| format!("{}/", child.name)));
@@ -78,8 +80,8 @@ impl Layout {
     }
 }
 
-/// The sub-folders that hold images, and what else lies in the folder that could be meant.
-fn children(folder: &Path) -> anyhow::Result<(Vec<Child>, Vec<String>)> {
+/// The sub-folders that hold images, and other parts of the folder that a user may miss.
+fn children(folder: &Path) -> Result<(Vec<Child>, Vec<String>)> {
     let failed = |source| Error::Io { path: folder.into(), source };
     let (mut children, mut left_out, mut images) = (Vec::new(), Vec::new(), 0);
     for entry in std::fs::read_dir(folder).map_err(failed)? {
@@ -116,11 +118,11 @@ pub fn holds_images(folder: &Path) -> bool {
     holds_file(folder, is_image)
 }
 
-fn wrong(folder: &Path, reason: String) -> anyhow::Error {
-    Error::DataSet { name: folder.display().to_string(), reason }.into()
+fn wrong(folder: &Path, reason: String) -> Error {
+    Error::data_set(folder.display().to_string(), reason)
 }
 
-fn ambiguous(folder: &Path, splits: &[Child], others: &[Child]) -> anyhow::Error {
+fn ambiguous(folder: &Path, splits: &[Child], others: &[Child]) -> Error {
     let names = |children: &[Child]| listed(&children.iter().map(|child| child.name.as_str()).collect::<Vec<_>>());
     let (count, shown) = (splits.len() + others.len(), folder.display());
     let text = format!(
@@ -132,15 +134,15 @@ fn ambiguous(folder: &Path, splits: &[Child], others: &[Child]) -> anyhow::Error
     wrong(folder, text)
 }
 
-/// Up to six names, and how many more there are.
+/// Up to six names, and the number of further ones.
 fn listed(names: &[&str]) -> String {
     const SHOWN: usize = 6;
     let shown = names[..names.len().min(SHOWN)].join(", ");
     if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
-/// One line for people: what a folder was taken for.
-pub fn line(source: &str, splits: &Splits) -> String {
+/// One line about how the folder `source` was read: its splits, their classes, and what was passed over.
+pub fn describe(source: &str, splits: &Splits) -> String {
     let parts = [
         (Some(&splits.train), "training"),
         (splits.validation.as_ref(), "validation"),
@@ -201,7 +203,7 @@ fn described(part: &dyn Dataset, first: Option<&dyn Dataset>) -> String {
     text
 }
 
-/// What may have been meant instead.
+/// A hint if a folder inside of the only class may be meant.
 fn hint(source: &str, only: &dyn Dataset) -> String {
     let Some([class]) = only.tasks().first().map(|task| task.classes.as_slice()) else { return String::new() };
     if only.passed_over().is_none() {
@@ -225,9 +227,11 @@ mod tests {
         folder
     }
 
-    fn splits(files: &[&str], asked: Option<Asked>) -> Result<(Vec<&'static str>, Vec<String>), String> {
+    type Parts = std::result::Result<(Vec<&'static str>, Vec<String>), String>;
+
+    fn splits(files: &[&str], reading: Option<FolderReading>) -> Parts {
         let folder = folder(files);
-        let layout = Layout::of(folder.path(), asked).map_err(|error| error.to_string())?;
+        let layout = Layout::of(folder.path(), reading).map_err(|error| error.to_string())?;
         Ok((layout.splits.keys().copied().collect(), layout.left_out))
     }
 
@@ -243,12 +247,12 @@ mod tests {
     #[test]
     fn what_stays_ambiguous_is_an_error_with_both_readings() {
         let files = ["train/a/1.png", "test/a/1.png", "extra/a/1.png"];
-        let told = splits(&files, None).unwrap_err();
+        let text = splits(&files, None).unwrap_err();
         for part in ["splits (test, train)", "none (extra)", "3 classes", "#splits", "#classes"] {
-            assert!(told.contains(part), "{part} is not in {told}");
+            assert!(text.contains(part), "{part} is not in {text}");
         }
-        assert_eq!(splits(&files, Some(Asked::Splits)), Ok((vec!["test", "train"], vec!["extra/".to_owned()])));
-        assert_eq!(splits(&files, Some(Asked::Classes)), Ok((vec![], vec![])));
-        assert!(splits(&["cat/1.png"], Some(Asked::Splits)).unwrap_err().contains("called like a split"));
+        assert_eq!(splits(&files, Some(FolderReading::Splits)), Ok((vec!["test", "train"], vec!["extra/".to_owned()])));
+        assert_eq!(splits(&files, Some(FolderReading::Classes)), Ok((vec![], vec![])));
+        assert!(splits(&["cat/1.png"], Some(FolderReading::Splits)).unwrap_err().contains("the name of a split"));
     }
 }

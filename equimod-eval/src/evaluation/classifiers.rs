@@ -1,0 +1,66 @@
+//! Classifiers on frozen features.
+
+use super::{Classification, Classify, Evaluation, LabeledTask};
+use crate::Result;
+use crate::knn::{self, KnnConfig};
+use crate::logistic::{LogisticConfig, sweep};
+use crate::report::{Plot, Series};
+
+impl Classify for KnnConfig {
+    fn protocol(&self) -> &'static str {
+        "knn"
+    }
+
+    fn classify(&self, evaluation: &Evaluation) -> Result<Vec<Classification>> {
+        let classification = |task: LabeledTask| {
+            Ok(Classification {
+                predictions: knn::predict(&task.train, &task.test, self)?,
+                protocol: self.protocol().into(),
+                variant: String::new(),
+                chosen: None,
+                detail: format!("k {}, T {}", self.k, self.temperature),
+                curves: Vec::new(),
+                task,
+            })
+        };
+        evaluation.labeled_tasks()?.into_iter().map(classification).collect()
+    }
+}
+
+impl Classify for LogisticConfig {
+    fn protocol(&self) -> &'static str {
+        "logistic"
+    }
+
+    fn classify(&self, evaluation: &Evaluation) -> Result<Vec<Classification>> {
+        let classification = |task: LabeledTask| {
+            let sweep = sweep(&task.fit, &task.validation, self)?;
+            let ends = [self.l2_strengths.first(), self.l2_strengths.last()];
+            let at_an_end = self.l2_strengths.len() > 1 && ends.contains(&Some(&sweep.l2_strength));
+            let chosen = format!(
+                "w {:.2e}, the best of {} on {}: {:.1} %{}",
+                sweep.l2_strength,
+                self.l2_strengths.len(),
+                task.validation_description(),
+                100.0 * sweep.validation_accuracy,
+                if at_an_end { ", at an end of the range" } else { "" }
+            );
+            let point = |&(strength, accuracy): &(f64, f64)| (strength.log10(), accuracy);
+            let series = Series { name: "validation".into(), points: sweep.curve.iter().map(point).collect() };
+            Ok(Classification {
+                predictions: sweep.classifier.predict(&task.test)?,
+                protocol: self.protocol().into(),
+                variant: String::new(),
+                chosen: Some(chosen),
+                detail: "L-BFGS".into(),
+                curves: vec![Plot {
+                    title: format!("{}: accuracy on validation", task.name),
+                    x_label: "log10 of the L2 strength w".into(),
+                    series: vec![series],
+                }],
+                task,
+            })
+        };
+        evaluation.labeled_tasks()?.into_iter().map(classification).collect()
+    }
+}

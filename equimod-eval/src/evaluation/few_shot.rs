@@ -1,0 +1,116 @@
+//! Few-shot episodes on test images.
+
+use super::{Evaluation, LabeledTask, Measurement, Protocol, page};
+use crate::few_shot::{EpisodeClassifier, EpisodeConfig, Episodes, episodes, evaluate};
+use crate::report::Section;
+use crate::{Result, ResultRow};
+
+/// Few-shot classification of episodes drawn from the test images of each task.
+///
+/// A task with too few classes is skipped with a warning, unless it is the only one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FewShotProtocol {
+    /// Classes of an episode. Default: 5.
+    pub ways: usize,
+    /// Support images of each class; one set of episodes for each number. Default: 1 and 5.
+    pub shots: Vec<usize>,
+    /// Query images of each class. Default: 16.
+    pub queries: usize,
+    /// Episodes of each set. Default: 2000.
+    pub episodes: usize,
+}
+
+impl Default for FewShotProtocol {
+    fn default() -> Self {
+        let EpisodeConfig { ways, queries, episodes, .. } = EpisodeConfig::default();
+        Self { ways, shots: vec![1, 5], queries, episodes }
+    }
+}
+
+/// The classifiers of an episode, and their names in results.
+const CLASSIFIERS: [(&str, EpisodeClassifier); 3] = [
+    ("logistic", EpisodeClassifier::Logistic),
+    ("one versus rest", EpisodeClassifier::OneVersusRest),
+    ("prototype", EpisodeClassifier::Prototype),
+];
+
+impl Protocol for FewShotProtocol {
+    fn name(&self) -> &'static str {
+        "few-shot"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Intervals are 95 % intervals of the mean over episodes, which share images."
+    }
+
+    fn measure(&self, evaluation: &Evaluation) -> Result<Measurement> {
+        let tasks = evaluation.labeled_tasks()?;
+        let mut rows = Vec::new();
+        for &shots in &self.shots {
+            let Self { ways, queries, episodes, .. } = *self;
+            rows.extend(of_shots(evaluation, &tasks, &EpisodeConfig { ways, shots, queries, episodes })?);
+        }
+        Ok(rows.into())
+    }
+
+    fn sections(
+        &self,
+        evaluation: &Evaluation,
+        _measurement: &Measurement,
+        _untrained: Option<&Measurement>,
+    ) -> Result<Vec<Section>> {
+        page::neighbor_sections(evaluation, &evaluation.labeled_tasks()?.iter().collect::<Vec<_>>())
+    }
+}
+
+/// The rows of all tasks for one number of shots.
+fn of_shots(evaluation: &Evaluation, tasks: &[LabeledTask], config: &EpisodeConfig) -> Result<Vec<ResultRow>> {
+    let mut rows = Vec::new();
+    let mut failed = None;
+    for task in tasks {
+        match episodes(&task.test.labels, config, evaluation.seed) {
+            Ok(drawn) => rows.extend(of_task(evaluation, task, config, &drawn)?),
+            Err(error) => {
+                evaluation.observer.log(&format!("{} is left out: {error}", task.name));
+                failed = Some(error);
+            }
+        }
+    }
+    match failed {
+        Some(error) if rows.is_empty() => Err(error),
+        _ => Ok(rows),
+    }
+}
+
+fn of_task(
+    evaluation: &Evaluation,
+    task: &LabeledTask,
+    config: &EpisodeConfig,
+    drawn: &Episodes,
+) -> Result<Vec<ResultRow>> {
+    let small: Vec<&str> = drawn.left_out.iter().map(|&class| task.classes[class as usize].as_str()).collect();
+    if !small.is_empty() {
+        evaluation.observer.log(&format!("{}: classes with too few images: {}", task.name, small.join(", ")));
+    }
+    let left_out = if small.is_empty() { "no class".into() } else { small.join(", ") };
+    let row = |(name, classifier): (&str, EpisodeClassifier)| {
+        let scores = evaluate(&task.test, drawn, classifier)?;
+        Ok(ResultRow {
+            protocol: format!("few-shot, {name}"),
+            data: evaluation.splits.name.clone(),
+            task: task.name.clone(),
+            metric: format!("{}-way {}-shot accuracy", config.ways, config.shots),
+            value: scores.mean,
+            interval: Some((scores.mean - scores.half_width, scores.mean + scores.half_width)),
+            chance: Some(1.0 / config.ways as f64),
+            detail: format!(
+                "{} episodes of {} queries a class; {}; left out: {left_out}",
+                config.episodes,
+                config.queries,
+                task.test_description(),
+            ),
+            ..Default::default()
+        })
+    };
+    CLASSIFIERS.into_iter().map(row).collect()
+}

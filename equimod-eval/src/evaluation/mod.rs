@@ -1,0 +1,269 @@
+//! Evaluation of one model on the splits of one data set: from a frozen backbone to rows of results and sections of a
+//! page.
+//!
+//! A [`Protocol`] is a settings struct that says how it measures and what it shows. Every built-in protocol with its
+//! default settings has a method of [`Evaluation`]; [`Evaluation::run`] takes other settings, or a protocol of your
+//! own.
+//!
+//! Data flows one way: [`Splits`] and a [`Model`] give features, features with labels give a [`LabeledTask`] for each
+//! label column, tasks give a [`Classification`] or numbers, and those give [`ResultRow`](crate::ResultRow)s and
+//! [`Section`](crate::report::Section)s.
+
+mod classification;
+mod classifiers;
+mod comparison;
+mod cross_design;
+mod describe;
+mod equivariance;
+mod features;
+mod few_shot;
+mod health;
+mod maps;
+mod page;
+mod parameters;
+mod protocol;
+mod retrieval;
+mod summary;
+mod tasks;
+mod trained;
+mod transfer;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use equimod_core::Model;
+use equimod_data::Splits;
+
+pub use classification::{Classification, MEAN_PER_CLASS, TOP_1, distinct_draws};
+pub use comparison::{ComparedModel, compare};
+pub use cross_design::DesignPairs;
+pub use equivariance::{ABSOLUTE, EquivarianceProtocol, SHUFFLED};
+pub use few_shot::FewShotProtocol;
+pub use health::HealthProtocol;
+pub use maps::FeatureMap;
+pub use parameters::ParameterProtocol;
+pub use protocol::{Classify, Measurement, Observer, Protocol, Report};
+pub use retrieval::RetrievalProtocol;
+pub use summary::SummaryProtocol;
+pub use tasks::{DrawnImages, LabeledTask};
+pub use trained::FinetuneProtocol;
+pub use transfer::SuiteTable;
+
+use crate::knn::KnnConfig;
+use crate::linear::LinearConfig;
+use crate::logistic::LogisticConfig;
+use crate::results::with_untrained;
+use crate::{InputTransform, Result};
+use features::SplitFeatures;
+
+/// The evaluation of one model on the splits of one data set.
+///
+/// The setters come first, then any number of protocols: features are computed once, when a protocol first needs them.
+pub struct Evaluation<'a> {
+    model: &'a Model,
+    splits: &'a Splits,
+    tasks: Vec<String>,
+    seed: u64,
+    input: Option<InputTransform>,
+    cache: Option<PathBuf>,
+    map: FeatureMap,
+    untrained: bool,
+    observer: &'a dyn Observer,
+    features: OnceLock<SplitFeatures>,
+}
+
+impl<'a> Evaluation<'a> {
+    /// The evaluation of `model` on `splits`: all tasks, seed 0, the input size of training, no cache, no map of
+    /// features.
+    pub fn new(model: &'a Model, splits: &'a Splits) -> Self {
+        Self {
+            model,
+            splits,
+            tasks: Vec::new(),
+            seed: 0,
+            input: None,
+            cache: None,
+            map: FeatureMap::None,
+            untrained: false,
+            observer: &(),
+            features: OnceLock::new(),
+        }
+    }
+
+    /// Restricts the evaluation to the tasks (label columns) called `tasks`; none of them stands for all.
+    pub fn tasks<T: Into<String>>(self, tasks: impl IntoIterator<Item = T>) -> Self {
+        Self { tasks: tasks.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Sets the seed of drawn splits, views and bootstrap intervals.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// Sets how images are resized and cropped. By default a center crop of the size of training; for protocols that
+    /// train on images, an inset crop.
+    pub fn input(self, input: InputTransform) -> Self {
+        Self { input: Some(input), ..self }
+    }
+
+    /// Caches features in the folder `folder`.
+    pub fn cache(self, folder: impl Into<PathBuf>) -> Self {
+        Self { cache: Some(folder.into()), ..self }
+    }
+
+    /// Sets the two-dimensional map of features that pages show.
+    pub fn map(self, map: FeatureMap) -> Self {
+        Self { map, ..self }
+    }
+
+    /// Also evaluates the same network before training, and sets [`ResultRow::untrained`](crate::ResultRow::untrained).
+    pub fn with_untrained(self, untrained: bool) -> Self {
+        Self { untrained, ..self }
+    }
+
+    /// Sends warnings and progress to `observer`.
+    pub fn observer(self, observer: &'a dyn Observer) -> Self {
+        Self { observer, ..self }
+    }
+
+    /// Runs a protocol: its numbers, and the sections of its page.
+    ///
+    /// # Errors
+    /// If the data set has no labels or images that the protocol can use, if the model lacks what it measures, or if
+    /// an image or a file cannot be read.
+    pub fn run(&self, protocol: &dyn Protocol) -> Result<Report> {
+        let (measurement, untrained) = self.measure_both(protocol)?;
+        let sections = protocol.sections(self, &measurement, untrained.as_ref())?;
+        let Measurement { rows, classifications, .. } = measurement;
+        Ok(Report { rows, classifications, sections, summary: protocol.summary() })
+    }
+
+    /// Runs a protocol for its numbers alone, without the sections of a page.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn measure(&self, protocol: &dyn Protocol) -> Result<Measurement> {
+        Ok(self.measure_both(protocol)?.0)
+    }
+
+    /// The predictions of a classifier on the test images of each task.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn classify(&self, classifier: &dyn Classify) -> Result<Vec<Classification>> {
+        classifier.classify(self)
+    }
+
+    /// The measurement of the model and, if it is wanted, of the same network before training.
+    fn measure_both(&self, protocol: &dyn Protocol) -> Result<(Measurement, Option<Measurement>)> {
+        tasks::check(self.splits, &self.tasks)?;
+        let mut measurement = protocol.measure(self)?;
+        if !self.untrained {
+            return Ok((measurement, None));
+        }
+        let model = self.model.untrained(self.model.params().device())?;
+        let other = protocol.measure(&self.of_model(&model))?;
+        measurement.rows = with_untrained(measurement.rows, &other.rows);
+        Ok((measurement, Some(other)))
+    }
+
+    /// The same evaluation of another model.
+    fn of_model<'b>(&'b self, model: &'b Model) -> Evaluation<'b> {
+        Evaluation {
+            model,
+            splits: self.splits,
+            tasks: self.tasks.clone(),
+            seed: self.seed,
+            input: self.input,
+            cache: self.cache.clone(),
+            map: self.map,
+            untrained: false,
+            observer: self.observer,
+            features: OnceLock::new(),
+        }
+    }
+}
+
+/// Every built-in protocol with its default settings and the evaluation's seed. All fail as [`Evaluation::run`] does.
+impl Evaluation<'_> {
+    /// Weighted k-nearest-neighbor classification on frozen features (Wu et al., arXiv 1805.01978).
+    pub fn knn(&self) -> Result<Report> {
+        self.run(&KnnConfig::default())
+    }
+
+    /// Logistic regression on frozen features by L-BFGS (Kornblith et al., arXiv 1805.08974).
+    pub fn logistic(&self) -> Result<Report> {
+        self.run(&LogisticConfig::default())
+    }
+
+    /// The published linear evaluation: a linear layer trained by SGD on random crops and flips.
+    pub fn linear(&self) -> Result<Report> {
+        let threads = rayon::current_num_threads();
+        self.run(&LinearConfig { seed: self.seed, threads, ..LinearConfig::default() })
+    }
+
+    /// Fine-tuning of the whole network on 1, 10 and 100 % of the labels.
+    pub fn finetune(&self) -> Result<Report> {
+        let mut protocol = FinetuneProtocol::default();
+        (protocol.settings.seed, protocol.settings.threads) = (self.seed, rayon::current_num_threads());
+        self.run(&protocol)
+    }
+
+    /// Few-shot episodes: 5-way, 1-shot and 5-shot.
+    pub fn few_shot(&self) -> Result<Report> {
+        self.run(&FewShotProtocol::default())
+    }
+
+    /// Absolute and relative equivariance of every module that predicts embeddings, overall and by augmentation.
+    pub fn equivariance(&self) -> Result<Report> {
+        self.run(&EquivarianceProtocol::default())
+    }
+
+    /// Ridge regression from features to augmentation parameters: R² of each.
+    pub fn params(&self) -> Result<Report> {
+        self.run(&ParameterProtocol::default())
+    }
+
+    /// Retrieval of views by predictions, of images of the same class and of the other design by features.
+    pub fn retrieval(&self) -> Result<Report> {
+        self.run(&RetrievalProtocol::default())
+    }
+
+    /// Label-free properties of features: standard deviation, effective rank, alignment, uniformity.
+    pub fn health(&self) -> Result<Report> {
+        self.run(&HealthProtocol::default())
+    }
+}
+
+/// Accessors for protocols.
+impl<'a> Evaluation<'a> {
+    /// The model under evaluation.
+    pub fn model(&self) -> &'a Model {
+        self.model
+    }
+
+    /// The data set's splits.
+    pub fn splits(&self) -> &'a Splits {
+        self.splits
+    }
+
+    /// The seed of drawn splits, views and bootstrap intervals.
+    pub fn chosen_seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The names of the selected tasks; empty for all.
+    pub fn chosen_tasks(&self) -> &[String] {
+        &self.tasks
+    }
+
+    /// The receiver of warnings and progress.
+    pub fn reporter(&self) -> &'a dyn Observer {
+        self.observer
+    }
+
+    /// The folder of cached features.
+    pub fn cache_folder(&self) -> Option<&Path> {
+        self.cache.as_deref()
+    }
+}

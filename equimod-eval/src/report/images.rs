@@ -1,0 +1,32 @@
+//! Rows of images in a page.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{ImageRow, ReportImage, escape};
+
+/// `(name, value)` pairs as the entries of a definition list.
+pub fn pairs(pairs: &[(String, String)]) -> String {
+    pairs.iter().map(|(k, v)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(k), escape(v))).collect()
+}
+
+/// Rows of images, each image with its title above and its parameters below.
+pub fn image_rows(rows: &[ImageRow]) -> String {
+    let row = |row: &ImageRow| format!("<div class=\"row\">{}</div>", row.images.iter().map(image).collect::<String>());
+    rows.iter().map(row).collect()
+}
+
+fn image(image: &ReportImage) -> String {
+    let (class, mark) = match image.correct {
+        None => ("", ""),
+        Some(true) => (" class=\"right\"", "✓ "),
+        Some(false) => (" class=\"wrong\"", "✗ "),
+    };
+    format!(
+        "<figure{class}><figcaption>{mark}{title}</figcaption><img alt=\"{title}\" \
+         src=\"data:image/png;base64,{}\"><dl>{}</dl></figure>",
+        STANDARD.encode(&image.png),
+        pairs(&image.parameters),
+        title = escape(&image.title),
+    )
+}
