@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use equimod_data::dataset::{PackConfig, Storage, index_shards, pack};
+use equimod_data::dataset::{IndexConfig, PackConfig, Storage, index_shards, pack};
 use equimod_data::{
     Batch, Concat, Dataset, Encoding, FolderDataset, Image, LayoutConfig, Loader, LoaderConfig, PackedDataset,
     ParamLayout, ParquetDataset, Policy, ShardsDataset, Size, Statistics,
@@ -143,7 +143,7 @@ fn shards(folder: &Path, count: usize) -> Arc<dyn Dataset> {
         }
         builder.finish().unwrap();
     }
-    index_shards(folder, None, &mut |_| {}).unwrap();
+    index_shards(folder, &IndexConfig::default(), &mut |_| {}).unwrap();
     Arc::new(ShardsDataset::open(folder).unwrap())
 }
 

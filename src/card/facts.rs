@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use candle_core::Device;
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
-use equimod_core::{BackboneConfig, Description, Entry, MethodConfig, Model, ResNetConfig, Stem};
+use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig, Model, ResNetConfig, Stem};
 use equimod_eval::ResultRow;
 use equimod_eval::results::{Results, TOP_1, markdown};
 use serde::Serialize;

@@ -37,8 +37,8 @@ pub trait Kind: RepoType {
 }
 
 impl Kind for RepoTypeDataset {
-    const WHAT: &'static str = "data set";
-    const FETCH: &'static str = "equimod data fetch";
+    const NAME: &'static str = "data set";
+    const FETCH_COMMAND: &'static str = "equimod data fetch";
 
     fn commit(repository: &HFRepositorySync<Self>, revision: &str) -> Result<Option<String>, HFError> {
         Ok(repository.info().revision(revision).send()?.sha)
@@ -54,8 +54,8 @@ impl Kind for RepoTypeDataset {
 }
 
 impl Kind for RepoTypeModel {
-    const WHAT: &'static str = "model";
-    const FETCH: &'static str = "equimod inspect";
+    const NAME: &'static str = "model";
+    const FETCH_COMMAND: &'static str = "equimod inspect";
 
     fn commit(repository: &HFRepositorySync<Self>, revision: &str) -> Result<Option<String>, HFError> {
         Ok(repository.info().revision(revision).send()?.sha)
