@@ -23,8 +23,8 @@ pub struct Classification {
     pub curves: Vec<Plot>,
 }
 
-/// Metric name of top-1 accuracy.
-pub const TOP_1: &str = "top-1 accuracy";
+pub use crate::results::TOP_1;
+
 const TOP_5: &str = "top-5 accuracy";
 /// Metric name of the mean over classes of their accuracy.
 pub const MEAN_PER_CLASS: &str = "mean per class accuracy";

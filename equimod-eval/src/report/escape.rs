@@ -1,6 +1,6 @@
 //! Text in HTML.
 
-/// The five characters that mean something in HTML, made harmless.
+/// `text` with the five special characters of HTML escaped.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
