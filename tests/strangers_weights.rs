@@ -18,7 +18,7 @@ use common::{Scratch, text};
 /// Largest difference of a feature, of the largest feature where that is above 1: sums of f32 in another order.
 const TOLERANCE: f32 = 1e-5;
 
-/// What PyTorch says of the files that `tests/python/make_weights.py` wrote.
+/// PyTorch's reading of the files that `tests/python/make_weights.py` wrote.
 #[derive(Deserialize)]
 struct Said {
     torch: String,

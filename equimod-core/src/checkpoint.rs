@@ -73,7 +73,7 @@ fn with_metadata(tensors: &BTreeMap<String, Tensor>, key: &str, value: &str) -> 
         .map_err(|e| Error::Config(format!("the tensors cannot be written as safetensors: {e}")))
 }
 
-/// Why bytes are not read as safetensors: truncated only where the file's own lengths say so.
+/// The reason that bytes are not read as safetensors: truncation only where the file's own lengths prove it.
 fn unreadable(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
     let header = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
     match header {

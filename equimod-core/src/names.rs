@@ -57,7 +57,7 @@ pub(crate) struct Renamed {
     pub prefix: String,
     /// The names of the file's other tensors.
     pub left_out: Vec<String>,
-    /// Where layers have numbers: that of the first stage.
+    /// The number of the first stage, where layers have numbers.
     pub first_stage: Option<usize>,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::torch_file;
 
-/// How a file begins, what it then is, and what to do.
+/// Beginnings of files, each with the kind of file and the remedy.
 const BEGINNINGS: [(&[u8], &str); 14] = [
     (
         b"version https://git-lfs",
@@ -23,10 +23,10 @@ const BEGINNINGS: [(&[u8], &str); 14] = [
     (b"{", "it is JSON, perhaps the index of several files of weights; give a file of weights"),
 ];
 const WEB_PAGE: &str = "it is a web page, probably what a server said in place of the file; fetch it again";
-/// Where a tar archive says what it is, and how.
+/// Offset and text of a tar archive's signature.
 const TAR: (usize, &[u8]) = (257, b"ustar");
 
-/// What stands where weights should, if it is something that often does.
+/// The kind of a file that often stands where weights should, and the remedy.
 pub(crate) fn what_it_is(bytes: &[u8]) -> Option<String> {
     let beginning = bytes.trim_ascii_start();
     if beginning.is_empty() {

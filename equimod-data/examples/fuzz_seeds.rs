@@ -16,7 +16,7 @@ const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/p
 const STRANGERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/strangers/images.tar.gz");
 /// Files of PyTorch.
 const TORCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../equimod-core/tests/fixtures/torch");
-/// Where the targets are: those of this crate, and that for files of PyTorch.
+/// Folders of the targets: those of this crate, and the one for files of PyTorch.
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 const FUZZ_TORCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../equimod-core/fuzz");
 

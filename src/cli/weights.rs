@@ -47,7 +47,7 @@ pub struct Import {
     pub json: bool,
 }
 
-/// What names and shapes do not say of a network of another code.
+/// Properties of a network of another code that names and shapes do not show.
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "What names and shapes do not say")]
 pub struct AssumptionArgs {
@@ -78,7 +78,7 @@ pub struct AssumptionArgs {
 }
 
 impl AssumptionArgs {
-    /// What was chosen.
+    /// The choices that were made.
     pub fn choices(&self) -> Choices {
         let either = |yes: bool, no: bool| (yes || no).then_some(yes);
         Choices {

@@ -65,7 +65,7 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What to give in place of a folder.
+/// A hint at the file to give in place of a folder.
 fn folder(path: &Path) -> String {
     match files_of_pytorch(path).as_slice() {
         [one] => format!("{} is a folder; give {}", path.display(), one.display()),

@@ -111,7 +111,7 @@ fn keys(report: &LoadReport) -> String {
     text + &beside(report, "beside      ")
 }
 
-/// What is not read, and what lies beside the tensors, behind a heading.
+/// The tensors that are not read, and the content beside tensors, behind a heading.
 pub fn beside(report: &LoadReport, heading: &str) -> String {
     let mut text = String::new();
     if !report.not_read.is_empty() {
@@ -128,7 +128,7 @@ pub fn beside(report: &LoadReport, heading: &str) -> String {
     text
 }
 
-/// The code that made weights, behind a heading, and what names and shapes do not say of them.
+/// The code that made weights, behind a heading, and each property that names and shapes do not show.
 pub fn assumptions(model: &Model, heading: &str) -> String {
     let Some(imported) = &model.imported else { return String::new() };
     let mut text = format!("{heading}{}\n", imported.code.as_deref().unwrap_or("unknown"));

@@ -1,4 +1,4 @@
-//! What names and shapes do not say of a network of another code, what is assumed of it, and why.
+//! Properties of a network of another code that names and shapes do not show, and the assumptions made about them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::origin::Origin;
 use crate::backbone::{ResNetConfig, Stem};
 use crate::images::Normalisation;
 
-/// What a user says of a network whose file does not; absent where it is to be found out or assumed.
+/// A user's settings for a network whose file does not state them; absent where they are to be found or assumed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Choices {
     /// Zeros around the input of the first convolution.
@@ -24,7 +24,7 @@ pub struct Choices {
     pub std: Option<[f32; 3]>,
 }
 
-/// How certain it is.
+/// Grade of certainty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Certainty {
@@ -38,40 +38,40 @@ pub enum Certainty {
     Assumed,
 }
 
-/// One of the things that names and shapes do not say.
+/// One property that names and shapes do not show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assumption {
-    /// Which: `stem padding`, `normalization`, …
+    /// Name of the property: `stem padding`, `mean`, …
     pub what: String,
-    /// As it is taken to be.
+    /// The value used.
     pub value: String,
-    /// How certain that is.
+    /// Grade of certainty of the value.
     pub certainty: Certainty,
-    /// Why.
+    /// The reason for the value.
     pub reason: String,
     /// The option that says otherwise, if there is one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub option: String,
 }
 
-/// What is written beside imported weights, so that they mean the same wherever they are read.
+/// The record written into imported weights, so that they mean the same wherever they are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Imported {
     /// Version of the program that wrote it.
     pub version: String,
-    /// The network, with all that names and shapes do not say.
+    /// The network, with every property that names and shapes do not show.
     pub backbone: ResNetConfig,
-    /// How images enter it.
+    /// Input size and normalization.
     pub preprocessing: Preprocessing,
     /// The code that made the weights, where it is known by its traces.
     #[serde(default)]
     pub code: Option<String>,
-    /// What was assumed, and why.
+    /// Each property, with its value and the reason.
     pub assumptions: Vec<Assumption>,
 }
 
 impl Imported {
-    /// What was assumed though nothing says so, with the options that say otherwise; none where there is nothing.
+    /// The properties that nothing states, with the options that change them; none where there are none.
     pub fn assumed(&self) -> Option<String> {
         let assumed = self.assumptions.iter().filter(|a| a.certainty == Certainty::Assumed && !a.option.is_empty());
         let each: Vec<String> = assumed.map(|a| format!("{} {} ({})", a.what, a.value, a.option)).collect();
@@ -84,7 +84,7 @@ impl Imported {
         self.assumptions.iter().filter(is_input).any(|a| a.certainty == Certainty::Assumed)
     }
 
-    /// Why this was taken to be so when the file was imported.
+    /// The reason for the same value when the file was imported.
     fn reason(&self, now: &Assumption) -> Option<String> {
         let earlier = self.assumptions.iter().find(|a| a.what == now.what && a.value == now.value)?;
         Some(match earlier.certainty {
@@ -96,7 +96,7 @@ impl Imported {
     }
 }
 
-/// What a value is, and why.
+/// A value and the reason for it.
 struct Settled<T> {
     value: T,
     certainty: Certainty,
@@ -218,7 +218,7 @@ impl Evidence<'_> {
         Settled::new(value, Certainty::Assumed, reason)
     }
 
-    /// How images enter the network.
+    /// Input size and normalization of the network.
     fn preprocessing(&self, stem: Stem, choices: &Choices) -> (Preprocessing, Vec<Assumption>) {
         let (usual_size, usual, whose) = match stem {
             Stem::Cifar => (32, Normalisation::CIFAR10, "CIFAR-10's"),

@@ -59,7 +59,7 @@ impl FolderConfig {
         }
     }
 
-    /// What timm says of a network: its name, and how images enter it.
+    /// timm's description of a network: its name, input size and normalization.
     pub fn described(&self) -> Option<Origin> {
         let pretrained = self.pretrained_cfg.as_ref();
         if pretrained.is_none() && self.architecture.is_none() {

@@ -23,17 +23,17 @@ pub(super) struct ForeignFile {
     pub tensors: BTreeMap<String, Tensor>,
     /// Tensors that are not read, each with the reason.
     pub not_read: Vec<String>,
-    /// What it holds beside tensors, in words.
+    /// Its content beside tensors, in words.
     pub beside: Vec<String>,
     /// The settings in it.
     pub settings: Value,
-    /// What `equimod import` wrote into it.
+    /// The record that `equimod import` wrote into it.
     pub imported: Option<Imported>,
-    /// What a file beside it says, where that describes the weights.
+    /// The description in a file beside it.
     pub described: Option<Origin>,
 }
 
-/// What became of it.
+/// The network in such a file.
 pub(super) struct Found {
     pub network: Network,
     pub preprocessing: Preprocessing,

@@ -1,4 +1,4 @@
-//! Which code made a file, by its traces: hyper-parameters and arguments beside the weights, and names.
+//! Recognition of the code that made a file, by its traces: hyper-parameters, arguments and names.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use crate::images::Normalisation;
 
-/// A code that is known by its traces, and what it does that names and shapes do not say.
+/// A code that is known by its traces, with the properties of its networks that names and shapes do not show.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Origin {
     /// Its name.
     pub code: String,
-    /// By what it is known.
+    /// The traces, in words.
     pub evidence: String,
     /// Whether the traces are a description of the weights, rather than habits of the code.
     pub is_record: bool,
@@ -30,7 +30,7 @@ pub struct Origin {
     pub normalisation: Option<Normalisation>,
 }
 
-/// What is known of a file beside its ResNet's tensors.
+/// Traces in a file beside its ResNet's tensors.
 pub(super) struct Traces<'a> {
     /// Settings in the file: hyper-parameters, arguments.
     pub settings: &'a Value,
@@ -40,7 +40,7 @@ pub(super) struct Traces<'a> {
     pub names: BTreeSet<&'a str>,
     /// Whether the first convolution is a 3×3 one.
     pub is_small_stem: bool,
-    /// What the first stage is numbered by.
+    /// The number of the first stage, where layers have numbers.
     pub first_stage: Option<usize>,
     pub path: &'a Path,
 }
@@ -183,7 +183,7 @@ fn of_imagenet(traces: &Traces, code: &str, by: &str, architecture: Option<&str>
     }
 }
 
-/// Architectures with the names and shapes of a ResNet that compute something else, and what.
+/// Architectures with the names and shapes of a ResNet that compute something else, each with the difference.
 const LOOKALIKES: [(&str, &str); 4] = [
     ("resnetblur", "blurs before it subsamples"),
     ("resnetaa", "averages before it subsamples"),
@@ -191,7 +191,7 @@ const LOOKALIKES: [(&str, &str); 4] = [
     ("resnet_ibn", "has instance norms"),
 ];
 
-/// Why a network that is called `architecture` is not a ResNet as it is built here, if it is not.
+/// The reason that a network called `architecture` is none of the ResNets that are built here, if it is none.
 pub(super) fn lookalike(architecture: &str) -> Option<String> {
     let name = architecture.to_lowercase();
     let (start, why) =

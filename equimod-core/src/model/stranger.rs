@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-/// What marks a network: a part of its names, and what it is then.
+/// Marks of networks: parts of their names, and the kind of network.
 const MARKS: [(&[&str], &str); 14] = [
     (&[".se.", ".se_module."], "a ResNet with squeeze-and-excitation (SE-ResNet)"),
     (&[".eca."], "a ResNet with efficient channel attention (ECA-ResNet)"),
@@ -25,7 +25,7 @@ const MARKS: [(&[&str], &str); 14] = [
     (&["text_model.", "lm_head."], "a language model"),
 ];
 
-/// What a network is, by the names of its tensors.
+/// The kind of a network, by the names of its tensors.
 pub(super) fn named(tensors: &BTreeMap<String, Tensor>) -> Option<&'static str> {
     let has = |marks: &[&str]| tensors.keys().any(|name| marks.iter().any(|mark| name.contains(mark)));
     let marked = MARKS.iter().find(|(marks, _)| has(marks)).map(|(_, what)| *what);

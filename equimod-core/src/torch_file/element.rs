@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-/// How the elements of a type become those of a tensor.
+/// Conversion of the elements of a type to those of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     /// The same type.
@@ -20,7 +20,7 @@ enum Reading {
 struct Float8 {
     /// Bits of the fraction.
     fraction: u32,
-    /// What is taken off the exponent.
+    /// Bias of the exponent.
     bias: i32,
     /// Whether all ones are infinities and NaN, as in IEEE 754.
     infinities: bool,

@@ -1,4 +1,4 @@
-//! What a pickle says beside its tensors, as JSON: hyper-parameters, arguments, names.
+//! The settings in a pickle beside its tensors, as JSON: hyper-parameters, arguments, names.
 
 use serde_json::{Map, Value as Json};
 
@@ -66,7 +66,7 @@ fn of_object(pickle: &Pickle, object: &Object, depth: usize, values: &mut usize)
     }
 }
 
-/// What a node of OmegaConf holds: Hydra's configurations are trees of them.
+/// The content of a node of OmegaConf; Hydra's configurations are trees of such nodes.
 fn inside_omegaconf<'a>(pickle: &Pickle<'a>, made: &Made<'a>) -> Option<Value<'a>> {
     let (module, _) = pickle.global(made.callable)?;
     let Some(Object::Dict(state)) = pickle.object(made.state).filter(|_| module.starts_with("omegaconf.")) else {

@@ -1,4 +1,4 @@
-//! Why a file of PyTorch is not read.
+//! Reasons that a file of PyTorch is not read.
 
 /// A reason, and how certain it is that the file itself is at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]

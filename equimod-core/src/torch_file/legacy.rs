@@ -11,7 +11,7 @@ use super::pickle;
 const MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19";
 /// The same in the digits of protocol 1.
 const DIGITS: &[u8] = b"L119547037146038801333356L\n";
-/// Where it ends at the latest: behind the protocol and a frame.
+/// Bytes within which it ends, behind the protocol and a frame.
 const WITHIN: usize = 64;
 
 /// Whether a file begins with PyTorch's magic number.

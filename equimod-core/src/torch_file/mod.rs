@@ -27,10 +27,10 @@ use fault::{Fault, Read, not_read};
 use object::Pickle;
 use walk::{Found, walk};
 
-/// How a zip archive begins.
+/// Signature at the beginning of a zip archive.
 const ZIP: &[u8] = b"PK\x03\x04";
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Debug, Default)]
 pub struct TorchFile {
     /// Every tensor that has a name, on the CPU. Numbers of 8 bits are widened: signed integers to 16 bits,
@@ -38,7 +38,7 @@ pub struct TorchFile {
     pub tensors: BTreeMap<String, Tensor>,
     /// Tensors and arrays that are not read, each with the reason: `name: why`.
     pub not_read: Vec<String>,
-    /// What the outermost dictionary, list or tuple holds beside tensors, in words: `epoch (3)`.
+    /// The content of the outermost dictionary, list or tuple beside tensors, in words: `epoch (3)`.
     pub beside: Vec<String>,
     /// The settings in it (hyper-parameters, arguments, …), as JSON.
     pub settings: serde_json::Value,

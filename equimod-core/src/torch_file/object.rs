@@ -1,7 +1,7 @@
-//! What a pickle describes, as plain objects that refer to each other by number: shared and circular references cost
+//! The content of a pickle as plain objects that refer to each other by number: shared and circular references cost
 //! nothing, and no depth overflows a stack.
 
-/// Where an object is among those of its pickle.
+/// Number of an object among those of its pickle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Id(pub(super) u32);
 
@@ -39,9 +39,9 @@ pub enum Object<'a> {
     Dict(Vec<(Value<'a>, Value<'a>)>),
     /// A class or a function by its name.
     Global(&'a str, &'a str),
-    /// What a class or a function would make.
+    /// The product of a call that never happens.
     Made(Box<Made<'a>>),
-    /// What lies outside the pickle: a storage.
+    /// A reference to something outside the pickle: a storage.
     Outside(Value<'a>),
 }
 
@@ -100,7 +100,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// What a call would make.
+    /// The call that would make a value.
     pub fn made(&self, value: Value<'a>) -> Option<&Made<'a>> {
         match self.object(value)? {
             Object::Made(made) => Some(made),

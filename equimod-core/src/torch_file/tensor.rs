@@ -1,4 +1,4 @@
-//! From what a pickle says of a tensor, and its storage, to the tensor.
+//! From a pickle's description of a tensor, and its storage, to the tensor.
 
 use candle_core::Tensor;
 
@@ -9,20 +9,20 @@ use super::object::{Object, Pickle, Value};
 /// Functions of PyTorch in functions of PyTorch.
 const DEPTH: usize = 8;
 
-/// What a pickle says of a tensor.
+/// A pickle's description of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorInfo<'a> {
     /// Its elements' type.
     pub element: Element,
     /// The name of its storage.
     pub storage: &'a str,
-    /// Where it begins in the storage, in elements.
+    /// Its beginning in the storage, in elements.
     offset: usize,
     dims: Vec<usize>,
     stride: Vec<usize>,
 }
 
-/// What an object is, as far as tensors are concerned.
+/// The meaning of an object, as far as tensors are concerned.
 pub enum Described<'a> {
     /// A tensor.
     Tensor(TensorInfo<'a>),
@@ -32,7 +32,7 @@ pub enum Described<'a> {
     Other,
 }
 
-/// What PyTorch would make of an object.
+/// The meaning that PyTorch would give to an object.
 pub fn describe<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Described<'a> {
     let Some(made) = pickle.made(value) else { return Described::Other };
     of_call(pickle, made.callable, made.arguments, DEPTH)
@@ -157,7 +157,7 @@ impl TensorInfo<'_> {
         })
     }
 
-    /// Where the element `number` of the row is, in elements.
+    /// The place of the element `number` of the row, in elements.
     fn place(&self, number: usize) -> usize {
         let (mut rest, mut place) = (number, 0);
         for (dim, stride) in self.dims.iter().zip(&self.stride).rev() {

@@ -10,14 +10,14 @@ const DEPTH: usize = 200;
 /// Objects that are looked at: references may make a small pickle endless.
 const VISITS: usize = 1 << 21;
 
-/// What a pickle holds.
+/// The content of a pickle.
 #[derive(Default)]
 pub struct Found<'a> {
     /// Tensors by name.
     pub tensors: Vec<(String, TensorInfo<'a>)>,
     /// Tensors and arrays that are not read, each with the reason.
     pub not_read: Vec<String>,
-    /// What the outermost dictionary or tuple holds beside tensors, in words.
+    /// The content of the outermost dictionary or tuple beside tensors, in words.
     pub beside: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Walk<'_, 'a> {
     }
 }
 
-/// How a part is called in what it is a part of.
+/// The name of a part within its whole.
 enum Key<'a> {
     Text(&'a str),
     Number(usize),
@@ -141,7 +141,7 @@ fn paired<'a>(pickle: &Pickle<'a>, arguments: Value<'a>) -> Vec<(Key<'a>, Value<
     pairs.iter().filter_map(pair).collect()
 }
 
-/// What a value is, in words.
+/// A description of a value in words.
 fn kind(pickle: &Pickle, value: Value) -> String {
     match value {
         Value::None => "None".into(),

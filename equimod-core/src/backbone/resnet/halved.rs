@@ -20,7 +20,7 @@ pub fn halved_backward(dys: &Tensor, (height, width): (usize, usize)) -> Result<
     folded(&folded(&even, 2, height)?, 3, width)
 }
 
-/// What lies beyond the first `side` of a dimension added to the last of them.
+/// The first `side` of a dimension, with everything beyond them added to the last.
 fn folded(xs: &Tensor, dim: usize, side: usize) -> Result<Tensor> {
     if xs.dim(dim)? == side {
         return Ok(xs.clone());

@@ -33,7 +33,7 @@ impl ResNetConfig {
         (0..self.architecture.blocks()[stage]).map(block).collect()
     }
 
-    /// MACs of all convolutions on one square picture of `side` pixels.
+    /// MACs of all convolutions on one square image of `side` pixels.
     pub fn macs(&self, side: usize) -> f64 {
         let (mut total, mut side, mut inputs) = (0.0, side, 3);
         for conv in self.stem_convolutions() {

@@ -21,7 +21,7 @@ pub struct StemLayers {
     pub pool: bool,
 }
 
-/// Where a max-pool found its maxima, in pictures of `size`.
+/// The places of a max-pool's maxima, in images of `size`.
 pub struct Pooled {
     winners: Tensor,
     size: (usize, usize),
@@ -64,7 +64,7 @@ impl StemLayers {
     }
 
     /// From the gradient of the output before the ReLU, if there is one. The backward pass ends here: nothing needs the
-    /// gradient of the pictures.
+    /// gradient of the images.
     pub fn backward(&self, memory: Memory<Option<Pooled>>, dys: Tensor, gradients: &mut Gradients) -> Result<()> {
         let (mut memories, pooled) = self.recall(memory)?;
         let mut dys = match pooled {
