@@ -60,18 +60,18 @@ struct NetworkFacts {
     mean: String,
     std: String,
     timm: Option<&'static str>,
-    /// Whether torchvision and candle know it by that name, too.
+    /// Whether torchvision and candle have it under the same name.
     in_torchvision: bool,
     in_candle: bool,
     architecture: String,
-    /// How torchvision makes it, if it is a ResNet.
+    /// Arguments of torchvision, if it is a ResNet.
     resnet: Option<ResNetFacts>,
 }
 
-/// The arguments of torchvision's ResNet.
+/// Arguments of the ResNet in torchvision.
 #[derive(Debug, Serialize)]
 struct ResNetFacts {
-    /// Whether torchvision's network becomes it by changes of its layers.
+    /// Whether torchvision can build it with changes to individual layers.
     from_torchvision: bool,
     cifar: bool,
     stem_padding: usize,

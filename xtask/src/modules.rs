@@ -1,8 +1,8 @@
-//! No circular dependencies between the modules of a crate.
+//! Check for circular dependencies between the modules of a crate.
 //!
-//! Every path that begins with `crate`, `self` or `super` is a dependency of the module that it stands in; names that a
-//! module re-exports belong to where they come from. Modules are compared with their siblings: a folder and the files in it
-//! may use each other. Tests are left out.
+//! Every path that starts with `crate`, `self` or `super` is a dependency of the module that contains it; re-exported
+//! names belong to the module that defines them. Cycles are sought among siblings: a folder and the files in it may use
+//! each other. Tests are ignored.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -12,29 +12,33 @@ use anyhow::{Context, bail};
 use syn::visit::{self, Visit};
 use syn::{Attribute, ItemMod, ItemUse, UseTree};
 
-/// Names of modules from the root of the crate, and of an item in the last one.
+/// Path from the root of the crate to a module or an item.
 type Names = Vec<String>;
 
 /// Checks every crate of the workspace in the current folder.
+///
+/// # Errors
+///
+/// If there is a cycle, or a file cannot be parsed.
 pub fn check() -> anyhow::Result<()> {
-    let mut circles = Vec::new();
+    let mut cycles = Vec::new();
     for folder in crates()? {
         let source = Source::read(&folder.join("src"))?;
-        circles.extend(source.circles().into_iter().map(|circle| format!("{}: {circle}", folder.display())));
+        cycles.extend(source.cycles().into_iter().map(|cycle| format!("{}: {cycle}", folder.display())));
     }
-    match circles.is_empty() {
+    match cycles.is_empty() {
         true => Ok(()),
         false => bail!(
-            "modules that depend on each other in a circle; move what they share below them\n{}",
-            circles.join("\n")
+            "circular dependencies between modules; move their shared items to a lower module\n{}",
+            cycles.join("\n")
         ),
     }
 }
 
-/// Folders that hold a package.
+/// Folders of the packages.
 fn crates() -> anyhow::Result<Vec<PathBuf>> {
     let mut folders = vec![PathBuf::from(".")];
-    for entry in fs::read_dir(".").context("the workspace cannot be listed")? {
+    for entry in fs::read_dir(".").context("cannot list the workspace")? {
         let path = entry?.path();
         if path.join("Cargo.toml").is_file() && path.join("src").is_dir() {
             folders.push(path);
@@ -44,14 +48,14 @@ fn crates() -> anyhow::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// The modules of a crate and the paths in them.
+/// Modules of a crate with the paths in them.
 #[derive(Default)]
 struct Source {
     modules: BTreeSet<Names>,
     tests: BTreeSet<Names>,
-    /// Module and name → the path that is re-exported under it.
+    /// Module and name → the path that is re-exported under this name.
     exports: BTreeMap<Names, Names>,
-    /// Module and the path that stands in it.
+    /// Module and a path in it.
     uses: BTreeSet<(Names, Names)>,
 }
 
@@ -63,7 +67,7 @@ impl Source {
     }
 
     fn read_folder(&mut self, folder: &Path, module: &[String]) -> anyhow::Result<()> {
-        let entries = fs::read_dir(folder).with_context(|| format!("{} cannot be listed", folder.display()))?;
+        let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
         for entry in entries {
             let path = entry?.path();
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -75,7 +79,7 @@ impl Source {
                 self.read_folder(&path, &inside)?;
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path)?;
-                self.read_file(&text, inside).with_context(|| format!("{} cannot be parsed", path.display()))?;
+                self.read_file(&text, inside).with_context(|| format!("cannot parse {}", path.display()))?;
             }
         }
         Ok(())
@@ -89,10 +93,10 @@ impl Source {
         Ok(())
     }
 
-    /// The module in which the item at `path` is written.
+    /// Module that defines the item at `path`.
     fn module_of(&self, path: &[String]) -> Names {
         let mut path = path.to_vec();
-        // A name may be re-exported several times over.
+        // A name may be re-exported through several modules.
         for _ in 0..8 {
             let depth = (0..=path.len()).rev().find(|&depth| self.modules.contains(&path[..depth])).unwrap_or(0);
             let target = path.get(..depth + 1).and_then(|name| self.exports.get(name));
@@ -109,9 +113,9 @@ impl Source {
         (1..=module.len()).any(|depth| self.tests.contains(&module[..depth]))
     }
 
-    /// Each circle as text, e.g. `a -> b -> a`.
-    fn circles(&self) -> Vec<String> {
-        // Parent module → sibling → the siblings that it uses.
+    /// Each cycle as text, e.g. `a -> b -> a`.
+    fn cycles(&self) -> Vec<String> {
+        // Parent module → child → the siblings that the child uses.
         let mut graphs: BTreeMap<Names, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
         for (module, path) in self.uses.iter().filter(|(module, _)| !self.is_test(module)) {
             let target = self.module_of(path);
@@ -121,17 +125,17 @@ impl Source {
                 graph.entry(from.clone()).or_default().insert(to.clone());
             }
         }
-        let mut circles = Vec::new();
+        let mut cycles = Vec::new();
         for (parent, graph) in &graphs {
             let mut seen = BTreeSet::new();
             for start in graph.keys() {
-                if let Some(circle) = circle_through(graph, start).filter(|_| !seen.contains(start)) {
-                    seen.extend(circle.iter().cloned());
-                    circles.push(format!("{}{}", prefix(parent), circle.join(" -> ")));
+                if let Some(cycle) = cycle_through(graph, start).filter(|_| !seen.contains(start)) {
+                    seen.extend(cycle.iter().cloned());
+                    cycles.push(format!("{}{}", prefix(parent), cycle.join(" -> ")));
                 }
             }
         }
-        circles
+        cycles
     }
 }
 
@@ -139,8 +143,8 @@ fn prefix(parent: &[String]) -> String {
     if parent.is_empty() { String::new() } else { format!("in {}: ", parent.join("::")) }
 }
 
-/// A shortest circle from `start` back to it.
-fn circle_through(graph: &BTreeMap<String, BTreeSet<String>>, start: &String) -> Option<Vec<String>> {
+/// A shortest cycle through `start`.
+fn cycle_through(graph: &BTreeMap<String, BTreeSet<String>>, start: &String) -> Option<Vec<String>> {
     let mut paths = VecDeque::from([vec![start]]);
     let mut seen = BTreeSet::new();
     while let Some(path) = paths.pop_front() {
@@ -157,14 +161,14 @@ fn circle_through(graph: &BTreeMap<String, BTreeSet<String>>, start: &String) ->
     None
 }
 
-/// Collects the paths of a file.
+/// Visitor that collects the paths in a file.
 struct Reader<'a> {
     source: &'a mut Source,
     module: Names,
 }
 
 impl Reader<'_> {
-    /// From the root of the crate, if the path says where it begins.
+    /// The path from the root of the crate, if `path` starts with `crate`, `self` or `super`.
     fn absolute(&self, path: &[String]) -> Option<Names> {
         let (first, rest) = path.split_first()?;
         match first.as_str() {
@@ -185,16 +189,16 @@ impl Reader<'_> {
         }
     }
 
-    /// Every path of a `use`, and the name that it brings into the module.
-    fn flatten(&mut self, tree: &UseTree, before: &[String], found: &mut Vec<(String, Names)>) {
+    /// Collects the paths in a `use`, each with the name that it imports.
+    fn flatten(&mut self, tree: &UseTree, before: &[String], imports: &mut Vec<(String, Names)>) {
         let with = |name: &dyn ToString| [before, &[name.to_string()]].concat();
         match tree {
-            UseTree::Path(path) => self.flatten(&path.tree, &with(&path.ident), found),
-            UseTree::Name(name) if name.ident == "self" => found.push((String::new(), before.to_vec())),
-            UseTree::Name(name) => found.push((name.ident.to_string(), with(&name.ident))),
-            UseTree::Rename(rename) => found.push((rename.rename.to_string(), with(&rename.ident))),
-            UseTree::Glob(_) => found.push((String::new(), before.to_vec())),
-            UseTree::Group(group) => group.items.iter().for_each(|tree| self.flatten(tree, before, found)),
+            UseTree::Path(path) => self.flatten(&path.tree, &with(&path.ident), imports),
+            UseTree::Name(name) if name.ident == "self" => imports.push((String::new(), before.to_vec())),
+            UseTree::Name(name) => imports.push((name.ident.to_string(), with(&name.ident))),
+            UseTree::Rename(rename) => imports.push((rename.rename.to_string(), with(&rename.ident))),
+            UseTree::Glob(_) => imports.push((String::new(), before.to_vec())),
+            UseTree::Group(group) => group.items.iter().for_each(|tree| self.flatten(tree, before, imports)),
         }
     }
 }
@@ -219,11 +223,11 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
-        let mut found = Vec::new();
-        self.flatten(&item.tree, &[], &mut found);
-        for (name, path) in found {
+        let mut imports = Vec::new();
+        self.flatten(&item.tree, &[], &mut imports);
+        for (name, path) in imports {
             self.note(&path);
-            // `pub use child::Name`: a path that begins in the module itself.
+            // The path in `pub use child::Name` is relative to the module itself.
             let from = self.absolute(&path).unwrap_or_else(|| [self.module.as_slice(), &path].concat());
             if !matches!(item.vis, syn::Visibility::Inherited) && !name.is_empty() {
                 self.source.exports.insert([self.module.as_slice(), &[name]].concat(), from);
@@ -237,7 +241,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         visit::visit_path(self, path);
     }
 
-    /// Of a macro's tokens, paths that begin with `crate`.
+    /// Collects paths that start with `crate` from the tokens of a macro.
     fn visit_macro(&mut self, item: &'ast syn::Macro) {
         let tokens = item.tokens.to_string();
         for path in tokens.split("crate ::").skip(1) {
@@ -255,39 +259,39 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 mod tests {
     use super::*;
 
-    fn circles(files: &[(&str, &str)]) -> Vec<String> {
+    fn cycles(files: &[(&str, &str)]) -> Vec<String> {
         let mut source = Source::default();
         for (module, text) in files {
             let module = module.split("::").filter(|name| !name.is_empty()).map(str::to_owned).collect();
             source.read_file(text, module).unwrap();
         }
-        source.circles()
+        source.cycles()
     }
 
     #[test]
-    fn circles_are_found_through_uses_paths_and_re_exports() {
+    fn cycles_are_found_through_uses_paths_and_re_exports() {
         let root = ("", "mod a; mod b; mod c; pub use c::Thing;");
         let one_way =
             [root, ("a", "use crate::b::B;"), ("b", "use crate::Thing; pub struct B;"), ("c", "pub struct Thing;")];
-        assert!(circles(&one_way).is_empty());
+        assert!(cycles(&one_way).is_empty());
         let back =
             [root, ("a", "use crate::b::B;"), ("b", "fn f() -> crate::Thing { todo!() }"), ("c", "use super::a;")];
-        assert_eq!(circles(&back), ["a -> b -> c -> a"]);
+        assert_eq!(cycles(&back), ["a -> b -> c -> a"]);
         let in_macro = [root, ("a", "fn f() { println!(\"{}\", crate::b::B) }"), ("b", "use crate::a::{self, A};")];
-        assert_eq!(circles(&in_macro), ["a -> b -> a"]);
+        assert_eq!(cycles(&in_macro), ["a -> b -> a"]);
     }
 
     #[test]
-    fn a_folder_and_its_files_may_use_each_other_but_not_in_a_circle_of_files() {
+    fn a_folder_and_its_files_may_use_each_other_but_not_in_a_cycle_of_files() {
         let parent = ("a", "mod x; mod y; use x::X; pub struct A;");
-        assert!(circles(&[parent, ("a::x", "use super::A; use super::y::Y;"), ("a::y", "use super::A;")]).is_empty());
-        let circle = [parent, ("a::x", "use super::y::Y;"), ("a::y", "use super::x::X;")];
-        assert_eq!(circles(&circle), ["in a: x -> y -> x"]);
+        assert!(cycles(&[parent, ("a::x", "use super::A; use super::y::Y;"), ("a::y", "use super::A;")]).is_empty());
+        let cycle = [parent, ("a::x", "use super::y::Y;"), ("a::y", "use super::x::X;")];
+        assert_eq!(cycles(&cycle), ["in a: x -> y -> x"]);
     }
 
     #[test]
-    fn tests_are_left_out() {
+    fn tests_are_ignored() {
         let test = "#[cfg(test)] mod tests { use crate::b::B; }";
-        assert!(circles(&[("a", test), ("b", "use crate::a::A;")]).is_empty());
+        assert!(cycles(&[("a", test), ("b", "use crate::a::A;")]).is_empty());
     }
 }
