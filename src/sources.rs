@@ -27,7 +27,10 @@ pub const SOURCES: [(&str, &str); 9] = [
         "FOLDER of parquet files[#COLUMN]",
         "tables in the Hugging Face layout, splits by their names: train-….parquet, test-….parquet",
     ),
-    ("FILE.parquet[#COLUMN]", "one such table: a column of images, labels by ClassLabel columns"),
+    (
+        "FILE.parquet[#COLUMN]",
+        "one such table: images in COLUMN, or by a path such as sample.image; labels by ClassLabel columns or --task",
+    ),
     (
         "FOLDER of .tar, FILE.tar, x-{000..012}.tar, FILE.index.json",
         "shards in the WebDataset layout, after `equimod data index`",

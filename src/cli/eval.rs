@@ -86,7 +86,8 @@ pub struct PictureArgs {
     /// Validation pictures from another source [default: the data's own, else a fifth of its training pictures].
     #[arg(long, value_name = "DATA")]
     pub validation: Option<String>,
-    /// Only these labels; may be given several times [default: all].
+    /// Only these labels; may be given several times [default: all]. Also a column of a table or shard that holds words or
+    /// whole numbers.
     #[arg(long)]
     pub task: Vec<String>,
     #[command(flatten)]
