@@ -4,12 +4,12 @@
 use candle_core::{Device, Tensor, Var};
 use divan::{Bencher, black_box};
 use equimod_core::SingleProcess;
-use equimod_core::kernels::{
-    Beside, Conv2dGeometry, Input, Rectifier, batch_norm_apply, batch_norm_backward, batch_norm_backward_sums, conv2d,
-    conv2d_backward_data, conv2d_backward_data_before_relu, conv2d_backward_weight, conv2d_with_sums, max_pool2d,
-    max_pool2d_backward, times, times_transposed, transposed_times,
-};
 use equimod_core::objective::nt_xent;
+use equimod_core::ops::{
+    Accumulate, Conv2dGeometry, ConvInput, ScaleShiftRelu, batch_norm_apply, batch_norm_backward,
+    batch_norm_backward_sums, conv2d, conv2d_backward_data, conv2d_backward_data_relu, conv2d_backward_weight,
+    conv2d_with_sums, matmul, matmul_nt, matmul_tn, max_pool2d, max_pool2d_backward,
+};
 
 fn main() {
     // As the command does, large pages aside: else it is the system's clearing of pages that is measured.
@@ -22,7 +22,7 @@ fn main() {
     divan::main();
 }
 
-/// Pictures a batch.
+/// Images of a batch.
 const BATCH: usize = 96;
 
 fn noise(shape: &[usize]) -> Tensor {
@@ -30,7 +30,7 @@ fn noise(shape: &[usize]) -> Tensor {
 }
 
 /// `[N, C, side, side]` whose memory is rows of channels, as it comes from a layer.
-fn pictures(channels: usize, side: usize) -> Tensor {
+fn images(channels: usize, side: usize) -> Tensor {
     noise(&[BATCH, side, side, channels]).permute((0, 3, 1, 2)).unwrap()
 }
 
@@ -56,8 +56,8 @@ impl Conv {
     fn new((inputs, outputs, side, kernel, stride): (usize, usize, usize, usize, usize)) -> Self {
         let (kernels, padding, groups, winograd) = ((kernel, kernel), kernel / 2, 1, true);
         let geometry = Conv2dGeometry { kernel: kernels, stride, padding, groups, winograd };
-        let (xs, weight) = (pictures(inputs, side), noise(&[outputs, inputs, kernel, kernel]));
-        Self { xs, weight, dys: pictures(outputs, side.div_ceil(stride)), geometry, side }
+        let (xs, weight) = (images(inputs, side), noise(&[outputs, inputs, kernel, kernel]));
+        Self { xs, weight, dys: images(outputs, side.div_ceil(stride)), geometry, side }
     }
 }
 
@@ -68,10 +68,10 @@ fn conv_forward(bencher: Bencher, layer: (usize, usize, usize, usize, usize)) {
 }
 
 #[divan::bench(args = LAYERS)]
-fn conv_forward_of_rectified(bencher: Bencher, layer: (usize, usize, usize, usize, usize)) {
+fn conv_forward_of_activated(bencher: Bencher, layer: (usize, usize, usize, usize, usize)) {
     let c = Conv::new(layer);
-    let rectifier = Some(Rectifier { scale: noise(&[layer.0]), shift: noise(&[layer.0]) });
-    let input = Input { values: c.xs, rectifier };
+    let activation = Some(ScaleShiftRelu { scale: noise(&[layer.0]), shift: noise(&[layer.0]) });
+    let input = ConvInput { values: c.xs, activation };
     bencher.bench_local(|| conv2d_with_sums(&input, &c.weight, &c.geometry).unwrap());
 }
 
@@ -88,10 +88,10 @@ fn conv_backward_data(bencher: Bencher, layer: (usize, usize, usize, usize, usiz
 }
 
 #[divan::bench(args = LAYERS)]
-fn conv_backward_data_before_relu(bencher: Bencher, layer: (usize, usize, usize, usize, usize)) {
+fn conv_backward_data_relu(bencher: Bencher, layer: (usize, usize, usize, usize, usize)) {
     let c = Conv::new(layer);
-    bencher.with_inputs(|| Beside::Behind(c.xs.copy().unwrap())).bench_local_values(|beside| {
-        conv2d_backward_data_before_relu(&c.dys, &c.weight, &c.geometry, beside, &c.xs).unwrap()
+    bencher.with_inputs(|| Accumulate::AddThenMask(c.xs.copy().unwrap())).bench_local_values(|accumulate| {
+        conv2d_backward_data_relu(&c.dys, &c.weight, &c.geometry, &c.xs, accumulate).unwrap()
     });
 }
 
@@ -103,17 +103,17 @@ fn conv_backward_weight(bencher: Bencher, layer: (usize, usize, usize, usize, us
 
 #[divan::bench]
 fn batch_norm_forward(bencher: Bencher) {
-    let (xs, scale, shift) = (pictures(64, 32), noise(&[64]), noise(&[64]));
+    let (xs, scale, shift) = (images(64, 32), noise(&[64]), noise(&[64]));
     bencher.bench_local(|| batch_norm_apply(&xs, &scale, &shift, None, true).unwrap());
 }
 
 #[divan::bench]
 fn batch_norm_back(bencher: Bencher) {
-    let (xs, dys, [a, b, c]) = (pictures(64, 32), pictures(64, 32), [noise(&[64]), noise(&[64]), noise(&[64])]);
-    let rectifier = Some(&Rectifier { scale: a.clone(), shift: b.clone() });
+    let (xs, dys, [a, b, c]) = (images(64, 32), images(64, 32), [noise(&[64]), noise(&[64]), noise(&[64])]);
+    let activation = Some(&ScaleShiftRelu { scale: a.clone(), shift: b.clone() });
     bencher.bench_local(|| {
-        black_box(batch_norm_backward_sums(&dys, rectifier, &xs, &a, &b).unwrap());
-        batch_norm_backward(&dys, rectifier, &xs, [&a, &b, &c]).unwrap()
+        black_box(batch_norm_backward_sums(&dys, activation, &xs, &a, &b).unwrap());
+        batch_norm_backward(&dys, activation, &xs, [&a, &b, &c]).unwrap()
     });
 }
 
@@ -122,22 +122,22 @@ fn batch_norm_back(bencher: Bencher) {
 fn linear_layer(bencher: Bencher) {
     let (xs, dys, weight) = (noise(&[96, 2048]), noise(&[96, 2048]), noise(&[2048, 2048]));
     bencher.bench_local(|| {
-        black_box(times_transposed(&xs, &weight).unwrap());
-        black_box(times(&dys, &weight).unwrap());
-        transposed_times(&dys, &xs).unwrap()
+        black_box(matmul_nt(&xs, &weight).unwrap());
+        black_box(matmul(&dys, &weight).unwrap());
+        matmul_tn(&dys, &xs).unwrap()
     });
 }
 
 #[divan::bench]
 fn max_pool(bencher: Bencher) {
-    let xs = pictures(64, 64);
+    let xs = images(64, 64);
     bencher.bench_local(|| {
         let (ys, winners) = max_pool2d(&xs, 3, 2, 1).unwrap();
         max_pool2d_backward(&ys, &winners, (64, 64)).unwrap()
     });
 }
 
-/// Rows as a batch of 64, 512 and 4096 pictures gives EquiMod: its own and the predicted embeddings of two views each.
+/// Rows as a batch of 64, 512 and 4096 images gives EquiMod: its own and the predicted embeddings of two views each.
 #[divan::bench(args = [256, 2048, 16384], sample_count = 5, sample_size = 1)]
 fn nt_xent_with_gradient(bencher: Bencher, rows: usize) {
     let zs = Var::from_tensor(&noise(&[rows, 128])).unwrap();

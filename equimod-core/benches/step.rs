@@ -12,8 +12,11 @@ fn main() {
     divan::main();
 }
 
-/// Steps of the size of the quick recipe: width 16, 64 pictures of 32 pixels.
-#[divan::bench(args = ["simclr", "byol", "barlow-twins", "vicreg", "simsiam", "moco-v3"], sample_count = 10, sample_size = 1)]
+/// Objectives that are measured.
+const OBJECTIVES: [&str; 6] = ["simclr", "byol", "barlow-twins", "vicreg", "simsiam", "moco-v3"];
+
+/// Steps of the size of the quick recipe: width 16, 64 images of 32 pixels.
+#[divan::bench(args = OBJECTIVES, sample_count = 10, sample_size = 1)]
 fn with_equimod(bencher: Bencher, objective: &str) {
     let heads = match objective {
         "simclr" => r#""projection_head": "512-512-128 bn-""#,

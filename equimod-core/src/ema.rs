@@ -8,6 +8,7 @@ use crate::backbone::Backbone;
 use crate::build::Placement;
 use crate::head::{Head, HeadSpec};
 use crate::nn::Mode;
+use crate::ops;
 use crate::optim::{Progress, TargetMomentum};
 use crate::params::{ParamStore, Role, Scope};
 use crate::passes::{MicroBatch, join_rows, micro_batches};
@@ -116,12 +117,11 @@ impl TargetNetwork {
             let Some(kept) = kept else { continue };
             let theirs = online.get(name).ok_or_else(|| Error::Config(format!("the trained network has no {name}")))?;
             let theirs = theirs.var.as_detached_tensor();
-            let mixed = match theirs.dtype().is_float() {
-                true => (slot.var.as_detached_tensor().affine(kept, 0.0)? + theirs.affine(1.0 - kept, 0.0)?)?,
+            match theirs.dtype().is_float() {
+                true => ops::move_towards(&slot.var, &theirs, kept)?,
                 // Counts of batches.
-                false => theirs,
-            };
-            slot.var.set(&mixed)?;
+                false => slot.var.set(&theirs)?,
+            }
         }
         Ok(momentum)
     }

@@ -8,16 +8,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Execution {
-    /// Whether the backbone forgets what is inside its blocks and computes it again on the way back (Chen et al.,
-    /// arXiv 1604.06174): less than half the memory for activations, more time, the same result bit for bit. Default: no.
+    /// Whether the backbone uses activation checkpointing (Chen et al., arXiv 1604.06174): activations inside of its
+    /// blocks are recomputed in the backward pass and not saved. Less than half the memory for activations, more time,
+    /// the same result bit for bit. Default: no.
     pub recompute: bool,
-    /// Whether the CPU convolves 3×3 windows by Winograd's algorithm (Lavin and Gray, arXiv 1509.09308) in f32: a quarter of
-    /// the multiplications at stride 1, nine sixteenths at stride 2, and a rounding error of at most 4e-6 instead of 2e-6.
-    /// Default: yes.
+    /// Whether the CPU convolves 3×3 windows by Winograd's algorithm (Lavin and Gray, arXiv 1509.09308) in f32: a
+    /// quarter of the MACs at stride 1, nine sixteenths at stride 2, and a rounding error of at most 4e-6 instead of
+    /// 2e-6. Default: yes.
     pub winograd: bool,
-    /// Parts in which a batch goes through the backbone: with more than one the activations of a part are all that memory has
-    /// to hold, and every part is computed twice (Gao et al., arXiv 2101.06983). Losses are over the whole batch; batch norm
-    /// sees a part at a time, and its running statistics move once a part. Default: 1.
+    /// Parts in which a batch goes through the backbone: with more than one the activations of a part are all that
+    /// memory has to hold, and every part is computed twice (Gao et al., arXiv 2101.06983). Losses are over the whole
+    /// batch; batch norm sees a part at a time, and its running statistics move once a part. Default: 1.
     pub parts: usize,
     /// What numbers are computed in. Default: `f32`.
     pub precision: Precision,

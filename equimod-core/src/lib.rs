@@ -20,14 +20,18 @@
 //! # }
 //! ```
 //!
-//! - [`params`]: named parameters and buffers; [`nn`], [`kernels`]: layers and what they call; [`tape`]: features and the backward pass
-//! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): what is trained; [`step`]: what passes between them
-//! - [`execution`]: how the work is done; [`optim`]: optimisers and schedules; [`collective`]: processes that work together
+//! - [`params`]: named parameters and buffers; [`nn`], [`ops`], [`backend`]: layers, the operations that they call, and
+//!   who computes them; [`tape`]: features and the backward pass
+//! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): what is trained;
+//!   [`step`]: what passes between them
+//! - [`execution`]: how the work is done; [`optim`]: optimisers and schedules; [`collective`]: processes that work
+//!   together
 //! - [`images`]: from pixels to tensors; [`checkpoint`], [`model`], [`torch_file`]: weights on disk
 //!
 //! It does not read pictures, draw augmentations, or run the training loop, and it never prints or opens the network.
 
 pub mod backbone;
+pub mod backend;
 mod build;
 pub mod checkpoint;
 pub mod collective;
@@ -37,13 +41,13 @@ mod error;
 pub mod execution;
 pub mod head;
 pub mod images;
-pub mod kernels;
 mod load_report;
 pub mod method;
 pub mod model;
 mod names;
 pub mod nn;
 pub mod objective;
+pub mod ops;
 pub mod optim;
 mod other_files;
 pub mod parameters;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use candle_core::{DType, Device, Tensor};
 
 use crate::collective::SharedCollective;
-use crate::kernels;
 use crate::nn::{Mode, hand_written};
+use crate::ops;
 use crate::tape::{Tap, pool_stage};
 use crate::{Error, Result};
 
@@ -131,8 +131,8 @@ impl<'a> StepContext<'a> {
         let missing = || Error::Config(format!("the backbone's stage {number} is not tapped, or there is none"));
         let stage = self.stages.get(tap.index()).and_then(Option::as_ref).ok_or_else(missing)?;
         let &[_, _, height, width] = stage.dims() else { return pool_stage(stage) };
-        let pooled = kernels::global_average_pool(&stage.detach())?;
-        let backward = move |dys: &Tensor| kernels::global_average_pool_backward(dys, (height, width));
+        let pooled = ops::global_average_pool(&stage.detach())?;
+        let backward = move |dys: &Tensor| ops::global_average_pool_backward(dys, (height, width));
         Ok(hand_written(stage, &pooled, backward)?)
     }
 

@@ -5,8 +5,8 @@ use candle_core::{Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernels;
 use crate::nn::collecting;
+use crate::ops;
 use crate::params::Gradients;
 use crate::{Error, Result};
 
@@ -84,7 +84,7 @@ pub(crate) fn pool_stage(stage: &Tensor) -> Result<Tensor> {
     match stage.rank() {
         2 => Ok(stage.clone()),
         3 => Ok(stage.mean(1)?),
-        4 => Ok(kernels::global_average_pool(stage)?),
+        4 => Ok(ops::global_average_pool(stage)?),
         _ => Err(Error::Config(format!(
             "a stage of the backbone has the shape {:?}; give [batch, channels, height, width] or [batch, tokens, channels]",
             stage.dims()

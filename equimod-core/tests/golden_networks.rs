@@ -6,7 +6,7 @@ mod common;
 use candle_core::{DType, Device, Tensor};
 use common::{Golden, files, fill, filled_state, values};
 use equimod_core::collective::SingleProcess;
-use equimod_core::nn::{BatchNorm, Conv2d, Conv2dConfig, Mode, Then};
+use equimod_core::nn::{BatchNorm, Conv2d, Conv2dConfig, Epilogue, Mode};
 use equimod_core::params::Init;
 use equimod_core::tape::FeatureGradients;
 use equimod_core::{Architecture, Backbone, Execution, ParamStore, ResNet, ResNetConfig, Stem};
@@ -107,7 +107,7 @@ impl Case {
             slot.var.set(self.store.get(name).unwrap().var.as_tensor()).unwrap();
         }
         let ys = conv.forward(input).unwrap();
-        self.check_activation("bn1", &norm.forward(ys, None, Then::Nothing, Mode::Train).unwrap().0.values);
+        self.check_activation("bn1", &norm.forward(ys, None, Epilogue::Identity, Mode::Train).unwrap().0.values);
     }
 
     fn check_activation(&self, name: &str, activation: &Tensor) {

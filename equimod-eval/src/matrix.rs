@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-pub(crate) use equimod_core::kernels::{Matrix, matmul};
+pub(crate) use equimod_core::backend::cpu::{Matrix, gemm as matmul};
 use nalgebra::{DMatrix, SymmetricEigen};
 use num_traits::{Float, NumAssign};
 use rayon::prelude::*;

@@ -97,7 +97,7 @@ fn valgrind() -> anyhow::Result<()> {
         return Ok(());
     }
     let runner = "target.'cfg(unix)'.runner = ['valgrind', '--quiet', '--error-exitcode=9']";
-    let tests = ["test", "--release", "-p", "equimod-core", "--lib", "--config", runner, "kernels::"];
+    let tests = ["test", "--release", "-p", "equimod-core", "--lib", "--config", runner, "backend::"];
     // The larger tests run the same code.
     let large = ["--skip", "any_number_of_threads", "--skip", "shapes_of_a_resnet"];
     cargo(&[&tests[..], &["--", "--test-threads", "1"], &large].concat(), &[])

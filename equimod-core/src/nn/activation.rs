@@ -1,4 +1,4 @@
-//! The rectifier.
+//! ReLU.
 
 use candle_core::Tensor;
 

@@ -1,69 +1,70 @@
-//! Batch norm: biased variance to normalise, unbiased into the running statistics (PyTorch's `BatchNorm1d/2d`).
+//! Batch norm: biased variance to normalize, unbiased into the running statistics (PyTorch's `BatchNorm1d/2d`).
 //!
 //! Forward and backward are split at their per-channel sums, which go through the [`Collective`]: N processes
-//! normalise with the statistics of the whole batch.
+//! normalize with the statistics of the whole batch.
 
 use std::sync::Arc;
 
 use candle_core::{DType, Tensor, Var};
 
 use crate::collective::{Collective, SharedCollective};
-use crate::kernels::{self, Input, Rectifier};
 use crate::nn::collector::collect;
 use crate::nn::{Mode, hand_written, hand_written_of_three};
+use crate::ops::{self, ConvInput, ScaleShiftRelu};
 use crate::params::{Gradients, Init, Role, Scope};
 use crate::{Error, Result};
 
 const EPSILON: f64 = 1e-5;
 const MOMENTUM: f64 = 0.1;
 
-/// Mean and inverse deviation per channel, `[channels]` each, and how many values they were taken over.
+/// Mean and inverse standard deviation of each channel, `[C]` each, and the number of values behind them.
 #[derive(Clone)]
 pub struct Statistics {
     mean: Tensor,
-    inverse_deviation: Tensor,
+    inverse_std: Tensor,
     count: f64,
     mode: Mode,
 }
 
 impl Statistics {
-    /// σ⁻¹, times the weight where there is one.
+    /// σ⁻¹, times the weight where there is one, `[C]`.
     fn scale(&self, weight: Option<&Tensor>) -> Result<Tensor> {
         match weight {
-            Some(weight) => Ok((&self.inverse_deviation * weight.to_dtype(self.mean.dtype())?)?),
-            None => Ok(self.inverse_deviation.clone()),
+            Some(weight) => Ok((&self.inverse_std * weight.to_dtype(self.mean.dtype())?)?),
+            None => Ok(self.inverse_std.clone()),
         }
     }
 
-    /// `(scale, shift)` so that `xs·scale + shift` is the normalised, and where given scaled and shifted, input.
-    fn affine(&self, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
+    /// Scale and shift, `[C]` each and of type `dtype`: `xs·scale + shift` is the normalized input, times the weight
+    /// and plus the bias where they are given.
+    fn affine(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, dtype: DType) -> Result<ScaleShiftRelu> {
         let scale = self.scale(weight)?;
         let shift = (&self.mean * &scale)?.neg()?;
         let shift = match bias {
             Some(bias) => (shift + bias.to_dtype(self.mean.dtype())?)?,
             None => shift,
         };
-        Ok((scale, shift))
+        Ok(ScaleShiftRelu { scale: scale.to_dtype(dtype)?, shift: shift.to_dtype(dtype)? })
     }
 
-    /// The sums of [`kernels::batch_norm_backward_sums`], which are the gradients of bias and weight, and the coefficients of the
-    /// input's gradient, which is linear in the output's and in the input itself:
+    /// The sums of [`ops::batch_norm_backward_sums`], `[2, C]`, which are the gradients of bias and weight, and the
+    /// coefficients of the input's gradient, which is linear in the output's and in the input:
     ///
     /// `dx = weight·σ⁻¹·(dy − mean(dy) − x̂·mean(dy·x̂)) = scale·dy + slope·x + offset`
     ///
-    /// with means over the whole batch, from every process's sums, and zero where the statistics did not depend on the batch.
-    /// Scale, slope and offset are `[channels]` each, of the input's type.
-    fn way_back(
+    /// with means over the whole batch, from every process's sums, and zero where the statistics did not depend on the
+    /// batch. Scale, slope and offset are `[C]` each, of the input's type.
+    fn backward(
         &self,
         dys: &Tensor,
-        rectifier: Option<&Rectifier>,
+        activation: Option<&ScaleShiftRelu>,
         xs: &Tensor,
         weight: Option<&Tensor>,
         collective: &dyn Collective,
     ) -> Result<(Tensor, [Tensor; 3])> {
         let dtype = xs.dtype();
-        let (mean, inverse_deviation) = (self.mean.to_dtype(dtype)?, self.inverse_deviation.to_dtype(dtype)?);
-        let sums = kernels::batch_norm_backward_sums(dys, rectifier, xs, &mean, &inverse_deviation)?;
+        let (mean, inverse_std) = (self.mean.to_dtype(dtype)?, self.inverse_std.to_dtype(dtype)?);
+        let sums = ops::batch_norm_backward_sums(dys, activation, xs, &mean, &inverse_std)?;
         let means = match self.mode {
             Mode::Train | Mode::TrainFrozenStats => (collective.all_reduce_sum(&sums)? / self.count)?,
             // Sums may have more bits than running statistics.
@@ -71,7 +72,7 @@ impl Statistics {
         };
         let (mean_dy, mean_dy_xhat) = (means.get(0)?, means.get(1)?);
         let scale = self.scale(weight)?;
-        let slope = ((&scale * &self.inverse_deviation)? * mean_dy_xhat)?.neg()?;
+        let slope = ((&scale * &self.inverse_std)? * mean_dy_xhat)?.neg()?;
         let offset = ((&scale * mean_dy)?.neg()? - (&slope * &self.mean)?)?;
         Ok((sums, [scale.to_dtype(dtype)?, slope.to_dtype(dtype)?, offset.to_dtype(dtype)?]))
     }
@@ -94,7 +95,7 @@ impl Running {
         })
     }
 
-    /// Statistics for `xs`, whose [`kernels::batch_norm_sums`] may be known already.
+    /// Statistics for xs `[N, C, …]`, whose [`ops::batch_norm_sums`] may be known already.
     fn statistics(
         &self,
         xs: &Tensor,
@@ -105,8 +106,8 @@ impl Running {
         match mode {
             Mode::Train | Mode::TrainFrozenStats => self.of_batch(xs, sums, mode, collective),
             Mode::Eval => {
-                let inverse_deviation = (self.variance.as_tensor() + EPSILON)?.sqrt()?.recip()?.detach();
-                Ok(Statistics { mean: self.mean.as_detached_tensor(), inverse_deviation, count: 1.0, mode })
+                let inverse_std = (self.variance.as_tensor() + EPSILON)?.sqrt()?.recip()?.detach();
+                Ok(Statistics { mean: self.mean.as_detached_tensor(), inverse_std, count: 1.0, mode })
             }
         }
     }
@@ -120,18 +121,18 @@ impl Running {
     ) -> Result<Statistics> {
         let count = (xs.elem_count() / xs.dim(1)? * collective.size()) as f64;
         if count < 2.0 {
-            let text = "batch norm in training needs more than one value per channel; use a larger batch or picture";
+            let text = "batch norm in training needs more than one value per channel; use a larger batch or image";
             return Err(Error::Config(text.into()));
         }
-        let sums = sums.map_or_else(|| kernels::batch_norm_sums(xs), Ok)?;
+        let sums = sums.map_or_else(|| ops::batch_norm_sums(xs), Ok)?;
         let means = (collective.all_reduce_sum(&sums)? / count)?;
         let mean = means.get(0)?;
         let variance = (means.get(1)? - mean.sqr()?)?.relu()?;
         if mode == Mode::Train {
             self.update(&mean, &(&variance * (count / (count - 1.0)))?)?;
         }
-        let inverse_deviation = (variance + EPSILON)?.sqrt()?.recip()?;
-        Ok(Statistics { mean, inverse_deviation, count, mode })
+        let inverse_std = (variance + EPSILON)?.sqrt()?.recip()?;
+        Ok(Statistics { mean, inverse_std, count, mode })
     }
 
     fn update(&self, mean: &Tensor, unbiased_variance: &Tensor) -> Result<()> {
@@ -144,7 +145,7 @@ impl Running {
     }
 }
 
-/// Batch norm over `[batch, channels, height, width]`, with the ReLU and the residual addition that may follow it.
+/// Batch norm over `[N, C, H, W]`, with the ReLU and the residual addition that may follow it.
 #[derive(Clone)]
 pub struct BatchNorm {
     weight: (Arc<str>, Var),
@@ -153,42 +154,43 @@ pub struct BatchNorm {
     collective: SharedCollective,
 }
 
-/// What batch norm remembers: its input, whose memory the way back uses, the ReLU behind it, and the statistics.
-pub struct BatchNormMemory {
+/// Saved activations of a batch norm: its input, whose memory the backward pass uses, and its statistics.
+pub struct SavedBatchNorm {
     xs: Tensor,
-    /// The ReLU through which gradients have still to go.
-    rectifier: Option<Rectifier>,
+    /// The activation through which the backward pass of the norm still has to go.
+    activation: Option<ScaleShiftRelu>,
     statistics: Statistics,
 }
 
-impl BatchNormMemory {
-    /// That of a pass whose output is not needed any more, and whose ReLU, if it had one, is not on this norm's way back.
+impl SavedBatchNorm {
+    /// Saved activations of a pass whose output nobody needs, and whose ReLU, if it had one, is not the norm's to go
+    /// back through.
     pub fn without_output(xs: Tensor, statistics: Statistics) -> Self {
-        Self { xs, rectifier: None, statistics }
+        Self { xs, activation: None, statistics }
     }
 }
 
-/// What follows a batch norm.
+/// Operations fused behind a batch norm.
 #[derive(Clone, Copy)]
-pub enum Then<'a> {
-    /// Nothing.
-    Nothing,
-    /// A ReLU. Whoever reads its output has the gradient go back through it.
+pub enum Epilogue<'a> {
+    /// None.
+    Identity,
+    /// A ReLU, whose backward pass belongs to the layer that reads its output.
     Relu,
-    /// A ReLU, and a convolution that can take the input of both. The norm's own way back goes through the ReLU.
-    ReluAndConvolution,
-    /// The addition of a residual, and a ReLU, with which it is as with [`Relu`](Self::Relu).
-    ResidualAndRelu(&'a Tensor),
+    /// A ReLU in front of a convolution that can take the input of both. Its backward pass belongs to the norm.
+    ReluIntoConvolution,
+    /// The addition of a residual `[N, C, H, W]`, and a ReLU as in [`Relu`](Self::Relu).
+    AddRelu(&'a Tensor),
 }
 
-impl<'a> Then<'a> {
-    /// What is added.
+impl<'a> Epilogue<'a> {
+    /// The tensor that is added.
     fn residual(self) -> Option<&'a Tensor> {
-        if let Self::ResidualAndRelu(residual) = self { Some(residual) } else { None }
+        if let Self::AddRelu(residual) = self { Some(residual) } else { None }
     }
 
-    fn is_relu(self) -> bool {
-        !matches!(self, Self::Nothing)
+    fn has_relu(self) -> bool {
+        !matches!(self, Self::Identity)
     }
 }
 
@@ -203,73 +205,77 @@ impl BatchNorm {
         Ok(Self { weight, bias, running: Running::new(channels, scope)?, collective: collective.clone() })
     }
 
-    /// What `xs` becomes by the norm and what comes `then`, and the memory of it; `sums` are the [`kernels::batch_norm_sums`]
-    /// of `xs`, where they are known. The way back overwrites `xs`: until then no other tensor may share its memory but the
-    /// input of a convolution that comes `then`, which is used up first.
+    /// Norm and epilogue of xs `[N, C, H, W]`, and the activations that the backward pass needs; `sums` are the
+    /// [`ops::batch_norm_sums`] of `xs`, where they are known.
+    ///
+    /// The backward pass overwrites `xs`: until then no other tensor may share its memory but the input of a
+    /// convolution behind [`Epilogue::ReluIntoConvolution`], which has been used by then.
     pub fn forward(
         &self,
         xs: Tensor,
         sums: Option<Tensor>,
-        then: Then,
+        epilogue: Epilogue,
         mode: Mode,
-    ) -> Result<(Input, BatchNormMemory)> {
+    ) -> Result<(ConvInput, SavedBatchNorm)> {
         let statistics = self.running.statistics(&xs, sums, mode, self.collective.as_ref())?;
-        self.apply(xs, statistics, then)
+        self.apply(xs, statistics, epilogue)
     }
 
-    /// The output of [`forward`](Self::forward), in the memory of `xs` where that can be, and the statistics alone: with
-    /// them, [`apply`](Self::apply) gives the rest once more.
-    pub fn forward_and_forget(
+    /// The output of [`forward`](Self::forward), in the memory of `xs` where possible, and the statistics alone: with
+    /// them [`apply`](Self::apply) computes the rest again.
+    pub fn forward_without_saving(
         &self,
         xs: Tensor,
         sums: Option<Tensor>,
-        then: Then,
+        epilogue: Epilogue,
         mode: Mode,
-    ) -> Result<(Input, Statistics)> {
+    ) -> Result<(ConvInput, Statistics)> {
         let statistics = self.running.statistics(&xs, sums, mode, self.collective.as_ref())?;
-        let Rectifier { scale, shift } = self.rectifier(&statistics, xs.dtype())?;
-        if let Then::ReluAndConvolution = then {
-            return Ok((Input { values: xs, rectifier: Some(Rectifier { scale, shift }) }, statistics));
+        let activation = self.activation(&statistics, xs.dtype())?;
+        if let Epilogue::ReluIntoConvolution = epilogue {
+            return Ok((ConvInput { values: xs, activation: Some(activation) }, statistics));
         }
-        let ys = kernels::batch_norm_apply_in_place(xs, &scale, &shift, then.residual(), then.is_relu())?;
+        let ScaleShiftRelu { scale, shift } = &activation;
+        let ys = ops::batch_norm_apply_in_place(xs, scale, shift, epilogue.residual(), epilogue.has_relu())?;
         Ok((ys.into(), statistics))
     }
 
-    /// Scale and shift of the input.
-    fn rectifier(&self, statistics: &Statistics, dtype: DType) -> Result<Rectifier> {
+    /// Scale and shift of the input, of type `dtype`.
+    fn activation(&self, statistics: &Statistics, dtype: DType) -> Result<ScaleShiftRelu> {
         let (weight, bias) = (self.weight.1.as_detached_tensor(), self.bias.1.as_detached_tensor());
-        let (scale, shift) = statistics.affine(Some(&weight), Some(&bias))?;
-        Ok(Rectifier { scale: scale.to_dtype(dtype)?, shift: shift.to_dtype(dtype)? })
+        statistics.affine(Some(&weight), Some(&bias), dtype)
     }
 
-    /// [`forward`](Self::forward) with statistics that are known: nothing running changes.
-    pub fn apply(&self, xs: Tensor, statistics: Statistics, then: Then) -> Result<(Input, BatchNormMemory)> {
-        let rectifier = self.rectifier(&statistics, xs.dtype())?;
-        if let Then::ReluAndConvolution = then {
-            let input = Input { values: xs.clone(), rectifier: Some(rectifier.clone()) };
-            return Ok((input, BatchNormMemory { xs, rectifier: Some(rectifier), statistics }));
+    /// [`forward`](Self::forward) with known statistics; running statistics stay as they are.
+    pub fn apply(&self, xs: Tensor, statistics: Statistics, epilogue: Epilogue) -> Result<(ConvInput, SavedBatchNorm)> {
+        let activation = self.activation(&statistics, xs.dtype())?;
+        if let Epilogue::ReluIntoConvolution = epilogue {
+            let input = ConvInput { values: xs.clone(), activation: Some(activation.clone()) };
+            return Ok((input, SavedBatchNorm { xs, activation: Some(activation), statistics }));
         }
-        let Rectifier { scale, shift } = &rectifier;
-        let ys = kernels::batch_norm_apply(&xs, scale, shift, then.residual(), then.is_relu())?;
-        Ok((ys.into(), BatchNormMemory::without_output(xs, statistics)))
+        let ScaleShiftRelu { scale, shift } = &activation;
+        let ys = ops::batch_norm_apply(&xs, scale, shift, epilogue.residual(), epilogue.has_relu())?;
+        Ok((ys.into(), SavedBatchNorm::without_output(xs, statistics)))
     }
 
-    /// Records the gradients of weight and bias and returns that of the input, in whose memory it lies where that can be.
-    /// `dys` is the gradient of what the norm gives; where a residual was added, that of the sum, which is the residual's too;
-    /// where a ReLU and a convolution follow, that of the convolution's input. What stands before a ReLU comes from
-    /// [`kernels::relu_backward`] or [`kernels::conv2d_backward_data_before_relu`].
-    pub fn backward(&self, memory: BatchNormMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
-        let BatchNormMemory { xs, rectifier, statistics } = memory;
-        let (dtype, rectifier, weight) = (xs.dtype(), rectifier.as_ref(), self.weight.1.as_detached_tensor());
+    /// Records the gradients of weight and bias and returns that of the input, `[N, C, H, W]`, in the input's memory
+    /// where possible.
+    ///
+    /// `dys` is the gradient of the norm's output before its ReLU, which [`ops::relu_backward`] and
+    /// [`ops::conv2d_backward_data_relu`] give; with a residual it is the residual's gradient too. Behind
+    /// [`Epilogue::ReluIntoConvolution`] it is the gradient of the convolution's input.
+    pub fn backward(&self, saved: SavedBatchNorm, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let SavedBatchNorm { xs, activation, statistics } = saved;
+        let (dtype, activation, weight) = (xs.dtype(), activation.as_ref(), self.weight.1.as_detached_tensor());
         let (sums, [scale, slope, offset]) =
-            statistics.way_back(dys, rectifier, &xs, Some(&weight), self.collective.as_ref())?;
+            statistics.backward(dys, activation, &xs, Some(&weight), self.collective.as_ref())?;
         gradients.insert(&self.bias.0, sums.get(0)?.to_dtype(dtype)?)?;
         gradients.insert(&self.weight.0, sums.get(1)?.to_dtype(dtype)?)?;
-        Ok(kernels::batch_norm_backward_in_place(dys, rectifier, xs, [&scale, &slope, &offset])?)
+        Ok(ops::batch_norm_backward_in_place(dys, activation, xs, [&scale, &slope, &offset])?)
     }
 }
 
-/// Batch norm over `[batch, features]`, in candle's automatic differentiation: for heads.
+/// Batch norm over `[batch, features]` in candle's automatic differentiation: for heads.
 #[derive(Clone)]
 pub struct BatchNorm1d {
     affine: Option<(Var, Var)>,
@@ -293,44 +299,44 @@ impl BatchNorm1d {
         let values = xs.detach().contiguous()?;
         let statistics = self.running.statistics(&values, None, mode, self.collective.as_ref())?;
         let parts = self.affine.as_ref().map(|(weight, bias)| (weight.as_detached_tensor(), bias.as_detached_tensor()));
-        let (scale, shift) = match &parts {
-            Some((weight, bias)) => statistics.affine(Some(weight), Some(bias))?,
-            None => statistics.affine(None, None)?,
-        };
         let dtype = xs.dtype();
-        let rectifier = Rectifier { scale: scale.to_dtype(dtype)?, shift: shift.to_dtype(dtype)? };
-        let ys = kernels::batch_norm_apply(&values, &rectifier.scale, &rectifier.shift, None, relu)?;
-        let (rectifier, weight) = (relu.then_some(rectifier), parts.map(|(weight, _)| weight));
-        let way_back = WayBack { xs: values, rectifier, statistics, weight, collective: self.collective.clone() };
+        let activation = match &parts {
+            Some((weight, bias)) => statistics.affine(Some(weight), Some(bias), dtype)?,
+            None => statistics.affine(None, None, dtype)?,
+        };
+        let ys = ops::batch_norm_apply(&values, &activation.scale, &activation.shift, None, relu)?;
+        let (activation, weight) = (relu.then_some(activation), parts.map(|(weight, _)| weight));
+        let backward = Backward { xs: values, activation, statistics, weight, collective: self.collective.clone() };
         let Some((weight, bias)) = &self.affine else {
-            let backward = move |dys: &Tensor| way_back.gradients(dys).map(|(dxs, _)| dxs);
-            return Ok(hand_written(xs, &ys, move |dys| backward(dys).map_err(candle_core::Error::wrap))?);
+            let of_input = move |dys: &Tensor| backward.gradients(dys).map(|(dxs, _)| dxs);
+            return Ok(hand_written(xs, &ys, move |dys| of_input(dys).map_err(candle_core::Error::wrap))?);
         };
         let ids = (weight.id(), bias.id());
         Ok(hand_written_of_three([xs, weight, bias], &ys, move |dys| {
-            let (dxs, sums) = way_back.gradients(dys).map_err(candle_core::Error::wrap)?;
+            let (dxs, sums) = backward.gradients(dys).map_err(candle_core::Error::wrap)?;
             let sum = |row: usize| sums.get(row)?.to_dtype(dtype);
             Ok((Some(dxs), collect(ids.0, sum(1)?)?, collect(ids.1, sum(0)?)?))
         })?)
     }
 }
 
-/// What a [`BatchNorm1d`]'s way back needs.
-struct WayBack {
+/// The backward pass of a [`BatchNorm1d`] and its saved activations.
+struct Backward {
     xs: Tensor,
-    rectifier: Option<Rectifier>,
+    activation: Option<ScaleShiftRelu>,
     statistics: Statistics,
     weight: Option<Tensor>,
     collective: SharedCollective,
 }
 
-impl WayBack {
-    /// The gradient of the input; and those of bias and weight, `[2, features]`, in more bits perhaps.
+impl Backward {
+    /// The gradient of the input, `[batch, features]`, and those of bias and weight, `[2, features]`, which may have
+    /// more bits.
     fn gradients(&self, dys: &Tensor) -> Result<(Tensor, Tensor)> {
-        let Self { xs, rectifier, statistics, weight, collective } = self;
-        let rectifier = rectifier.as_ref();
+        let Self { xs, activation, statistics, weight, collective } = self;
+        let activation = activation.as_ref();
         let (sums, [scale, slope, offset]) =
-            statistics.way_back(dys, rectifier, xs, weight.as_ref(), collective.as_ref())?;
-        Ok((kernels::batch_norm_backward(dys, rectifier, xs, [&scale, &slope, &offset])?, sums))
+            statistics.backward(dys, activation, xs, weight.as_ref(), collective.as_ref())?;
+        Ok((ops::batch_norm_backward(dys, activation, xs, [&scale, &slope, &offset])?, sums))
     }
 }

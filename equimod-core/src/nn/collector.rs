@@ -1,7 +1,8 @@
 //! Gradients of large weights, kept where they are made.
 //!
-//! Candle starts every gradient as zeros and adds to a copy of them: for a weight of a head that is three more passes over
-//! memory, and most of what its way back costs. A layer that has made the gradient of its own weight hands it over here.
+//! Candle starts every gradient as zeros and adds to a copy of them: for a weight of a head that is three more passes
+//! over memory, and most of the cost of its backward pass. A layer that has made the gradient of its own weight hands
+//! it over here.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,8 +13,9 @@ thread_local! {
     static COLLECTED: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
 }
 
-/// Runs a backward pass. Gives what was handed over meanwhile by the layers on this thread, by the tensor whose gradient it
-/// is; the rest is where candle puts it, and the gradient of a tensor may be in both places: their sum.
+/// Runs a backward pass, and returns its result with the gradients that layers on this thread handed over meanwhile, by
+/// the tensor that they belong to. Others are where candle puts them; a tensor may have gradients in both places, whose
+/// sum is the whole.
 pub fn collecting<T>(backward: impl FnOnce() -> Result<T>) -> Result<(T, HashMap<TensorId, Tensor>)> {
     let outer = COLLECTED.replace(Some(HashMap::new()));
     let result = backward();
@@ -21,7 +23,7 @@ pub fn collecting<T>(backward: impl FnOnce() -> Result<T>) -> Result<(T, HashMap
     Ok((result?, collected))
 }
 
-/// Hands over a gradient of `of`, or gives it back where nobody collects: then it is candle's to add.
+/// Hands over a gradient of `of`, or returns it where nobody collects, so that candle adds it.
 pub fn collect(of: TensorId, gradient: Tensor) -> Result<Option<Tensor>> {
     COLLECTED.with_borrow_mut(|collected| {
         let Some(collected) = collected else { return Ok(Some(gradient)) };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Tensor, Var};
 
 use crate::Result;
-use crate::kernels::{self, Beside, Conv2dGeometry, Input};
+use crate::ops::{self, Accumulate, Conv2dGeometry, ConvInput};
 use crate::params::{Gradients, Init, Role, Scope};
 
 /// Shape of a convolution.
@@ -17,7 +17,7 @@ pub struct Conv2dConfig {
     pub out_channels: usize,
     /// Side of the square kernel.
     pub kernel: usize,
-    /// Step between windows.
+    /// Stride along both sides.
     pub stride: usize,
     /// Zeros added on each side.
     pub padding: usize,
@@ -47,37 +47,38 @@ impl Conv2d {
         Ok(Self { name: scope.full("weight").into(), weight, geometry })
     }
 
-    /// Applies the convolution. What its way back needs beside the gradient of the output is `xs`.
-    pub fn forward(&self, xs: impl Into<Input>) -> Result<Tensor> {
-        Ok(kernels::conv2d(xs, self.weight.as_tensor(), &self.geometry)?)
+    /// The convolution of xs, `[N, O, H', W']`. Its backward pass needs `xs` and the gradient of the output.
+    pub fn forward(&self, xs: impl Into<ConvInput>) -> Result<Tensor> {
+        Ok(ops::conv2d(xs, self.weight.as_tensor(), &self.geometry)?)
     }
 
-    /// [`forward`](Self::forward), and the sums of the output that a batch norm behind it asks for in training.
-    pub fn forward_with_sums(&self, xs: impl Into<Input>) -> Result<(Tensor, Tensor)> {
-        Ok(kernels::conv2d_with_sums(xs, self.weight.as_tensor(), &self.geometry)?)
+    /// [`forward`](Self::forward), and the [sums](ops::batch_norm_sums) of its output, `[2, O]`.
+    pub fn forward_with_sums(&self, xs: impl Into<ConvInput>) -> Result<(Tensor, Tensor)> {
+        Ok(ops::conv2d_with_sums(xs, self.weight.as_tensor(), &self.geometry)?)
     }
 
-    /// Records the weight's gradient and returns that of the input.
-    pub fn backward(&self, xs: Input, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+    /// Records the weight's gradient and returns that of the input, `[N, C, H, W]`.
+    pub fn backward(&self, xs: ConvInput, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let (_, _, height, width) = xs.values.dims4()?;
         self.backward_weight(xs, dys, gradients)?;
-        Ok(kernels::conv2d_backward_data(dys, self.weight.as_tensor(), &self.geometry, (height, width))?)
+        Ok(ops::conv2d_backward_data(dys, self.weight.as_tensor(), &self.geometry, (height, width))?)
     }
 
-    /// [`backward`](Self::backward) where `xs` is the output of a ReLU, and on [through it](kernels::conv2d_backward_data_before_relu).
-    pub fn backward_before_relu(
+    /// [`backward`](Self::backward) where xs is the output of a ReLU, and on [through
+    /// it](ops::conv2d_backward_data_relu).
+    pub fn backward_relu(
         &self,
         xs: &Tensor,
         dys: &Tensor,
-        beside: Beside,
+        accumulate: Accumulate,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
         self.backward_weight(xs, dys, gradients)?;
-        Ok(kernels::conv2d_backward_data_before_relu(dys, self.weight.as_tensor(), &self.geometry, beside, xs)?)
+        Ok(ops::conv2d_backward_data_relu(dys, self.weight.as_tensor(), &self.geometry, xs, accumulate)?)
     }
 
     /// Records the weight's gradient alone: for the first layer, whose input needs none.
-    pub fn backward_weight(&self, xs: impl Into<Input>, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
-        gradients.insert(&self.name, kernels::conv2d_backward_weight(xs, dys, &self.geometry)?)
+    pub fn backward_weight(&self, xs: impl Into<ConvInput>, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
+        gradients.insert(&self.name, ops::conv2d_backward_weight(xs, dys, &self.geometry)?)
     }
 }

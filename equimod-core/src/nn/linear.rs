@@ -3,9 +3,9 @@
 use candle_core::{Tensor, TensorId, Var};
 
 use crate::Result;
-use crate::kernels;
 use crate::nn::collector::collect;
 use crate::nn::{hand_written_of_three, hand_written_pair};
+use crate::ops;
 use crate::params::{Init, Role, Scope};
 
 /// xs `[batch, in]` → `xs · weightᵀ (+ bias)` `[batch, out]`.
@@ -16,7 +16,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Creates `weight` `[out, in]` and, if asked for, `bias` `[out]`, with PyTorch's default initialisation.
+    /// Creates `weight` `[out, in]` and, if asked for, `bias` `[out]`, with PyTorch's default initialization.
     pub fn new(inputs: usize, outputs: usize, bias: bool, scope: &mut Scope) -> Result<Self> {
         let weight = scope.parameter("weight", (outputs, inputs), Init::KaimingUniformFanIn, Role::Weight)?;
         let bound = (inputs.max(1) as f64).sqrt().recip();
@@ -24,35 +24,35 @@ impl Linear {
         Ok(Self { weight, bias })
     }
 
-    /// Applies the layer.
+    /// xs `[batch, in]` → `[batch, out]`.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let way_back = WayBack { xs: xs.detach(), weight: self.weight.as_detached_tensor(), id: self.weight.id() };
-        let ys = kernels::times_transposed(&way_back.xs, &way_back.weight)?;
+        let backward = Backward { xs: xs.detach(), weight: self.weight.as_detached_tensor(), id: self.weight.id() };
+        let ys = ops::matmul_nt(&backward.xs, &backward.weight)?;
         let Some(bias) = &self.bias else {
-            return Ok(hand_written_pair(xs, &self.weight, &ys, move |dys| way_back.gradients(dys))?);
+            return Ok(hand_written_pair(xs, &self.weight, &ys, move |dys| backward.gradients(dys))?);
         };
         let (ys, id) = (ys.broadcast_add(&bias.as_detached_tensor())?, bias.id());
         Ok(hand_written_of_three([xs, &self.weight, bias], &ys, move |dys| {
-            let (dxs, weight) = way_back.gradients(dys)?;
-            // The first of batch norm's two sums is that over rows.
-            let sum = kernels::batch_norm_sums(dys)?.get(0)?.to_dtype(dys.dtype())?;
+            let (dxs, weight) = backward.gradients(dys)?;
+            // The first of batch norm's two sums is the sum over rows.
+            let sum = ops::batch_norm_sums(dys)?.get(0)?.to_dtype(dys.dtype())?;
             Ok((dxs, weight, collect(id, sum)?))
         })?)
     }
 }
 
-/// What the way back needs.
-struct WayBack {
+/// The backward pass and its saved activations.
+struct Backward {
     xs: Tensor,
     weight: Tensor,
-    /// Whose gradient the weight's is.
+    /// Variable whose gradient the weight's is.
     id: TensorId,
 }
 
-impl WayBack {
+impl Backward {
     /// The gradients of the input and of the weight, as [`hand_written_pair`] takes them.
     fn gradients(&self, dys: &Tensor) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let dxs = kernels::times(dys, &self.weight)?;
-        Ok((Some(dxs), collect(self.id, kernels::transposed_times(dys, &self.xs)?)?))
+        let dxs = ops::matmul(dys, &self.weight)?;
+        Ok((Some(dxs), collect(self.id, ops::matmul_tn(dys, &self.xs)?)?))
     }
 }

@@ -1,5 +1,5 @@
-//! Layers. Those of the backbone have a `forward` that returns what to remember and a `backward` that consumes it;
-//! those of the heads ([`Linear`], [`BatchNorm1d`], [`LayerNorm`]) live in candle's automatic differentiation.
+//! Layers. Those of the backbone have a `forward` that returns its saved activations and a `backward` that consumes
+//! them; those of the heads ([`Linear`], [`BatchNorm1d`], [`LayerNorm`]) live in candle's automatic differentiation.
 
 mod activation;
 mod batch_norm;
@@ -10,7 +10,7 @@ mod layer_norm;
 mod linear;
 
 pub use activation::relu;
-pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNormMemory, Statistics, Then};
+pub use batch_norm::{BatchNorm, BatchNorm1d, Epilogue, SavedBatchNorm, Statistics};
 pub use collector::collecting;
 pub use conv2d::{Conv2d, Conv2dConfig};
 pub use hand_written::{hand_written, hand_written_of_three, hand_written_pair};

@@ -20,7 +20,7 @@ pub fn spread(zs: &Tensor) -> Result<Metrics> {
     let zs = centred(&normalise_rows(&zs)?)?.contiguous()?;
     let deviation = zs.sqr()?.mean(0)?.sqrt()?.mean_all()?;
     // Rows' products have the eigenvalues of features' products.
-    let products = crate::kernels::times_transposed(&zs, &zs)?;
+    let products = crate::ops::matmul_nt(&zs, &zs)?;
     let trace = scalar(&zs.sqr()?.sum_all()?)?;
     let squares = scalar(&products.sqr()?.sum_all()?)?;
     let rank = if squares > 0.0 { trace * trace / squares } else { 0.0 };

@@ -8,13 +8,13 @@ use crate::build::BuildContext;
 use crate::collective::Collective;
 use crate::ema::TargetConfig;
 use crate::head::{Ending, Head, HeadSpec};
-use crate::kernels;
 use crate::nn::hand_written;
 use crate::objective::embeddings::spread;
-use crate::objective::nt_xent::{BLOCK, Target, cross_entropy};
+use crate::objective::nt_xent::BLOCK;
 use crate::objective::predictor::{ViewPredictor, predictor_problems};
 use crate::objective::two_views::{swapped, views};
 use crate::objective::{Objective, ObjectiveSettings, PROJECTION_HEAD, normalise_rows, temperature_problems};
+use crate::ops::{self, Positives, RowTargets};
 use crate::params::Scope;
 use crate::step::{StepContext, Term};
 use crate::{Error, Result};
@@ -114,13 +114,13 @@ pub fn contrast(qs: &Tensor, ks: &Tensor, temperature: f64, collective: &dyn Col
     for start in (0..rows).step_by(BLOCK) {
         let length = BLOCK.min(rows - start);
         let block = values.narrow(0, start, length)?.contiguous()?;
-        let similarities = kernels::times_transposed(&(block / temperature)?, &keys)?;
-        let positive = |row: usize| Target { positive: collective.rank() * rows + row, excluded: Vec::new() };
-        let targets: Vec<_> = (start..start + length).map(positive).collect();
-        let (loss, weights) = cross_entropy(similarities, &targets, false)?;
-        losses.push(loss);
+        let similarities = ops::matmul_nt(&(block / temperature)?, &keys)?;
+        let (offset, positives) = (collective.rank() * rows, Positives::SameRow);
+        let targets = RowTargets { first: start, local: rows, offset, positives, decoupled: false };
+        let (of_rows, weights) = ops::cross_entropy_rows(similarities, &targets)?;
+        losses.push(of_rows.sum_all()?.to_dtype(values.dtype())?);
         // d/dq of q·k/T times 2T.
-        gradients.push((kernels::times(&weights, &keys)? * (2.0 / total as f64))?);
+        gradients.push((ops::matmul(&weights, &keys)? * (2.0 / total as f64))?);
     }
     let loss = collective.all_reduce_sum(&Tensor::stack(&losses, 0)?.sum_all()?)?;
     let loss = (loss * (2.0 * temperature / total as f64))?;

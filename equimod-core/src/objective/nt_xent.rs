@@ -1,28 +1,23 @@
-//! NT-Xent, the normalised temperature-scaled cross-entropy (Chen et al., arXiv 2002.05709, equation 1).
+//! NT-Xent, the normalized temperature-scaled cross-entropy (Chen et al., arXiv 2002.05709, equation 1).
 //!
-//! Rows are normalised to length 1 (as `F.normalize`, with 1e-12 as the least length), `S = Y·Yᵀ/T`, and the loss is
+//! Rows are normalized to length 1 (as `F.normalize`, with 1e-12 as the least length), `S = Y·Yᵀ/T`, and the loss is
 //! the mean over rows of `log Σ_j exp S_ij − S_ip`, `p` the positive of row `i` and `j` over all rows but `i`.
-//! The similarities are made a block of rows at a time, forward and backward at once, so that memory grows with the
+//! The similarities are computed a block of rows at a time, forward and backward at once, so that memory grows with the
 //! number of rows and not with its square.
 
-use std::cell::Cell;
-
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor, bail};
-use num_traits::Float;
-use rayon::prelude::*;
+use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::collective::Collective;
-use crate::kernels;
 use crate::nn::hand_written;
+use crate::ops::{self, Positives, RowTargets};
 use crate::{Error, Result};
 
-/// Rows of the similarity matrix that are held at once.
+/// Rows of the similarity matrix that are in memory at once.
 pub(super) const BLOCK: usize = 1024;
 
-/// Which rows a row is compared with, beside its positive.
+/// Rows that a row is compared with, beside its positive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Negatives {
@@ -35,7 +30,7 @@ pub enum Negatives {
     Decoupled,
 }
 
-/// xs `[rows, width]` → the rows divided by max(length, 1e-12), as `torch.nn.functional.normalize`.
+/// xs `[rows, width]` → the same shape, each row divided by max(length, 1e-12), as `torch.nn.functional.normalize`.
 pub fn normalise_rows(xs: &Tensor) -> Result<Tensor> {
     // The bound is inside the root: the derivative of ‖x‖ at 0 is never taken.
     let lengths = xs.sqr()?.sum_keepdim(1)?.maximum(1e-24)?.sqrt()?;
@@ -72,7 +67,7 @@ pub(super) fn check_rows(rows: usize, negatives: Negatives) -> Result<()> {
     }
 }
 
-/// The loss of all processes' rows and its gradient with respect to this process's `ys`.
+/// The loss of all processes' rows, a scalar, and its gradient with respect to this process's `ys` `[local, width]`.
 fn value_and_gradient(
     ys: &Tensor,
     temperature: f64,
@@ -89,13 +84,13 @@ fn value_and_gradient(
     for start in (0..local).step_by(BLOCK) {
         let length = BLOCK.min(local - start);
         let block = all.narrow(0, offset + start, length)?.contiguous()?;
-        let similarities = kernels::times(&(&block / temperature)?, &transposed)?;
-        let targets: Vec<_> = (start..start + length).map(|r| Target::of(r, local, offset, negatives)).collect();
-        let (loss, weights) = cross_entropy(similarities, &targets, negatives == Negatives::Decoupled)?;
-        losses.push(loss);
+        let similarities = ops::matmul(&(&block / temperature)?, &transposed)?;
+        let targets = RowTargets { first: start, local, offset, ..targets_of(negatives) };
+        let (of_rows, weights) = ops::cross_entropy_rows(similarities, &targets)?;
+        losses.push(of_rows.sum_all()?.to_dtype(ys.dtype())?);
         // S = Y·Yᵀ: a row of dS reaches its own row of Y and, transposed, every row it was compared with.
-        let own = kernels::times(&weights, &all)?;
-        gradient = (gradient + kernels::transposed_times(&weights, &block)?)?;
+        let own = ops::matmul(&weights, &all)?;
+        gradient = (gradient + ops::matmul_tn(&weights, &block)?)?;
         let own = own.pad_with_zeros(0, offset + start, total - offset - start - length)?;
         gradient = (gradient + own)?;
     }
@@ -104,123 +99,14 @@ fn value_and_gradient(
     Ok((loss, (gradient * scale)?.contiguous()?))
 }
 
-/// The columns that matter to one row.
-pub(super) struct Target {
-    pub positive: usize,
-    pub excluded: Vec<usize>,
-}
-
-impl Target {
-    /// For row `row` of `local` rows that start at column `offset`.
-    pub fn of(row: usize, local: usize, offset: usize, negatives: Negatives) -> Self {
-        let (half, quarter) = (local / 2, local / 4);
-        let positive = (row + half) % local;
-        let mut excluded = vec![offset + row];
-        if negatives == Negatives::ExcludeSibling {
-            let sibling = |r: usize| if r % half < quarter { r + quarter } else { r - quarter };
-            excluded.extend([offset + sibling(row), offset + sibling(positive)]);
-        }
-        Self { positive: offset + positive, excluded }
-    }
-}
-
-/// For each row of `s` `[rows, columns]`: the loss `log Σ_j exp s_j − s_p`, summed over rows, and the weights
-/// `softmax(s) − onehot(p)`, `[rows, columns]`. `decoupled` leaves the positive out of the sum.
-pub(super) fn cross_entropy(s: Tensor, targets: &[Target], decoupled: bool) -> Result<(Tensor, Tensor)> {
-    if !s.device().is_cpu() {
-        return composed_cross_entropy(&s, targets, decoupled);
-    }
-    let kernel = CrossEntropy { targets, decoupled, sum: Cell::new(0.0) };
-    // The similarities are this function's own, and fresh: the weights take their place.
-    s.inplace_op1(&kernel)?;
-    Ok((Tensor::new(kernel.sum.get(), s.device())?.to_dtype(s.dtype())?, s))
-}
-
-/// [`cross_entropy`] of rows in place; keeps the sum of their losses.
-struct CrossEntropy<'a> {
-    targets: &'a [Target],
-    decoupled: bool,
-    sum: Cell<f64>,
-}
-
-impl CrossEntropy<'_> {
-    fn run<T: Float + Send + Sync>(&self, values: &mut [T], columns: usize) {
-        let (rows, decoupled) = (values.par_chunks_mut(columns).zip(self.targets), self.decoupled);
-        let losses: Vec<f64> = rows.map(|(row, target)| cross_entropy_row(row, target, decoupled)).collect();
-        self.sum.set(losses.iter().sum());
-    }
-}
-
-impl InplaceOp1 for CrossEntropy<'_> {
-    fn name(&self) -> &'static str {
-        "cross entropy"
-    }
-
-    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
-        let (Some((start, end)), columns) = (layout.contiguous_offsets(), layout.dims()[1]) else {
-            bail!("NT-Xent needs contiguous similarities")
-        };
-        match storage {
-            CpuStorage::F32(values) => self.run(&mut values[start..end], columns),
-            CpuStorage::F64(values) => self.run(&mut values[start..end], columns),
-            other => bail!("NT-Xent is computed in f32 or f64, not {:?}", other.dtype()),
-        }
-        Ok(())
-    }
-}
-
-fn cross_entropy_row<T: Float>(row: &mut [T], target: &Target, decoupled: bool) -> f64 {
-    let positive = row[target.positive];
-    for &column in &target.excluded {
-        row[column] = T::neg_infinity();
-    }
-    if decoupled {
-        row[target.positive] = T::neg_infinity();
-    }
-    let highest = row.iter().copied().fold(T::neg_infinity(), T::max);
-    if highest == T::neg_infinity() {
-        // Nothing to be compared with: the loss is the similarity alone.
-        row.fill(T::zero());
-        row[target.positive] = -T::one();
-        return (-positive).to_f64().unwrap_or(f64::NAN);
-    }
-    let mut sum = 0.0;
-    for value in row.iter_mut() {
-        *value = (*value - highest).exp();
-        sum += value.to_f64().unwrap_or(f64::NAN);
-    }
-    let inverse = T::from(1.0 / sum).unwrap_or_else(T::nan);
-    for value in row.iter_mut() {
-        *value = *value * inverse;
-    }
-    row[target.positive] = row[target.positive] - T::one();
-    sum.ln() + (highest - positive).to_f64().unwrap_or(f64::NAN)
-}
-
-/// The same from candle's operations, for other devices.
-fn composed_cross_entropy(s: &Tensor, targets: &[Target], decoupled: bool) -> Result<(Tensor, Tensor)> {
-    let (rows, columns) = s.dims2()?;
-    let (mut mask, mut onehot) = (vec![0f32; rows * columns], vec![0f32; rows * columns]);
-    for (r, target) in targets.iter().enumerate() {
-        let own = decoupled.then_some(target.positive);
-        for &column in target.excluded.iter().chain(own.iter()) {
-            mask[r * columns + column] = -1e8;
-        }
-        onehot[r * columns + target.positive] = 1.0;
-    }
-    let upload = |values: Vec<f32>| -> Result<Tensor> {
-        Ok(Tensor::from_vec(values, (rows, columns), &candle_core::Device::Cpu)?
-            .to_device(s.device())?
-            .to_dtype(s.dtype())?)
+/// The positive of every row, and the columns that it is compared with.
+pub(super) fn targets_of(negatives: Negatives) -> RowTargets {
+    let positives = match negatives {
+        Negatives::All | Negatives::Decoupled => Positives::OtherHalf,
+        Negatives::ExcludeSibling => Positives::OtherHalfWithoutSiblings,
     };
-    let (mask, onehot) = (upload(mask)?, upload(onehot)?);
-    let masked = (s + mask)?;
-    let highest = masked.max_keepdim(1)?;
-    let exponentials = masked.broadcast_sub(&highest)?.exp()?;
-    let sums = exponentials.sum_keepdim(1)?;
-    let positives = (s * &onehot)?.sum_keepdim(1)?;
-    let loss = ((sums.log()? + highest)? - positives)?.to_dtype(DType::F32)?.sum_all()?.to_dtype(s.dtype())?;
-    Ok((loss, (exponentials.broadcast_div(&sums)? - onehot)?))
+    let decoupled = negatives == Negatives::Decoupled;
+    RowTargets { first: 0, local: 0, offset: 0, positives, decoupled }
 }
 
 #[cfg(test)]
@@ -270,20 +156,6 @@ mod tests {
         let permuted = order([2, 0, 1, 5, 4, 3, 8, 6, 7, 11, 10, 9]);
         for other in [scaled, swapped, permuted] {
             assert!((loss(&other, Negatives::All) - value).abs() < 1e-12);
-        }
-    }
-
-    #[test]
-    fn composed_form_equals_the_kernel() {
-        let s = rows(5, 6, 6);
-        let targets = |_| (0..6).map(|r| Target::of(r, 6, 0, Negatives::All)).collect::<Vec<_>>();
-        for decoupled in [false, true] {
-            let (a, ga) = cross_entropy(s.copy().unwrap(), &targets(()), decoupled).unwrap();
-            let (b, gb) = composed_cross_entropy(&s, &targets(()), decoupled).unwrap();
-            // The composed sum of losses is rounded to f32.
-            assert!((a.to_scalar::<f64>().unwrap() - b.to_scalar::<f64>().unwrap()).abs() < 1e-5);
-            let difference = (ga - gb).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
-            assert!(difference < 1e-12, "{difference}");
         }
     }
 

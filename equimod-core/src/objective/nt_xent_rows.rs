@@ -1,14 +1,12 @@
 //! NT-Xent of each row, for losses that weigh rows differently.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
-use super::nt_xent::{BLOCK, Negatives, Target, check_rows, normalise_rows};
+use super::nt_xent::{BLOCK, Negatives, check_rows, normalise_rows, targets_of};
 use crate::collective::{Collective, SharedCollective};
 use crate::nn::hand_written;
+use crate::ops::{self, RowTargets};
 use crate::{Error, Result};
-
-/// Added to similarities that do not count.
-const EXCLUDED: f32 = f32::NEG_INFINITY;
 
 /// The NT-Xent loss of each row of `zs` `[2n, width]`, whose row i has row i ± n as its positive: `[2n]`, differentiable.
 /// Its mean, over the rows of all processes, is [`nt_xent_with`](super::nt_xent_with).
@@ -64,32 +62,10 @@ impl Rows {
     /// `softmax(s) − onehot(p)`, `[length, total]`.
     fn block(&self, (start, length): (usize, usize)) -> Result<(Tensor, Tensor)> {
         let rows = self.all.narrow(0, self.offset + start, length)?;
-        let similarities = (rows.matmul(&self.all.t()?)? / self.temperature)?;
-        let (mask, positives) = self.masks(start, length, &similarities)?;
-        let masked = (&similarities + mask)?;
-        let highest = masked.max_keepdim(1)?;
-        let exponentials = masked.broadcast_sub(&highest)?.exp()?;
-        let sums = exponentials.sum_keepdim(1)?;
-        let positive = (similarities * &positives)?.sum_keepdim(1)?;
-        let losses = ((sums.log()? + highest)? - positive)?.squeeze(1)?;
-        Ok((losses, (exponentials.broadcast_div(&sums)? - positives)?))
-    }
-
-    /// −∞ where a similarity does not count, and 1 at the positive of each row; 0 elsewhere: `[length, total]` each.
-    fn masks(&self, start: usize, length: usize, like: &Tensor) -> Result<(Tensor, Tensor)> {
-        let total = self.all.dim(0)?;
-        let (mut mask, mut positives) = (vec![0f32; length * total], vec![0f32; length * total]);
-        for row in 0..length {
-            let target = Target::of(start + row, self.local, self.offset, self.negatives);
-            let own = (self.negatives == Negatives::Decoupled).then_some(target.positive);
-            target.excluded.iter().chain(&own).for_each(|column| mask[row * total + column] = EXCLUDED);
-            positives[row * total + target.positive] = 1.0;
-        }
-        let upload = |values: Vec<f32>| -> Result<Tensor> {
-            let values = Tensor::from_vec(values, (length, total), &Device::Cpu)?;
-            Ok(values.to_device(like.device())?.to_dtype(like.dtype())?)
-        };
-        Ok((upload(mask)?, upload(positives)?))
+        let similarities = (ops::matmul_nt(&rows, &self.all)? / self.temperature)?;
+        let targets = RowTargets { first: start, local: self.local, offset: self.offset, ..targets_of(self.negatives) };
+        let (losses, weights) = ops::cross_entropy_rows(similarities, &targets)?;
+        Ok((losses.to_dtype(weights.dtype())?, weights))
     }
 
     /// The gradient of this process's rows for gradients `[local]` of the losses.
@@ -101,9 +77,9 @@ impl Rows {
             let factors = (losses.narrow(0, start, length)? / self.temperature)?.unsqueeze(1)?;
             let weights = self.block((start, length))?.1.broadcast_mul(&factors)?;
             // S = Y·Yᵀ: a row of dS reaches its own row of Y and, transposed, every row that it was compared with.
-            let own = weights.matmul(&self.all)?;
+            let own = ops::matmul(&weights, &self.all)?;
             let own = own.pad_with_zeros(0, self.offset + start, total - self.offset - start - length)?;
-            gradient = ((gradient + weights.t()?.matmul(&rows)?)? + own)?;
+            gradient = ((gradient + ops::matmul_tn(&weights, &rows)?)? + own)?;
         }
         Ok(collective.all_reduce_sum(&gradient)?.narrow(0, self.offset, self.local)?.contiguous()?)
     }
@@ -111,7 +87,7 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Var;
+    use candle_core::{Device, Var};
 
     use super::*;
     use crate::collective::SingleProcess;

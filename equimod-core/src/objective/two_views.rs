@@ -3,9 +3,9 @@
 use candle_core::{D, Device, Tensor, Var};
 
 use crate::collective::Collective;
-use crate::kernels;
 use crate::nn::hand_written;
 use crate::objective::normalise_rows;
+use crate::ops;
 use crate::step::{Term, scalar};
 use crate::{Error, Result};
 
@@ -100,7 +100,7 @@ pub fn sum_over_features(
     for first in (0..features).step_by(BLOCK) {
         let count = BLOCK.min(features - first);
         let part = a.narrow(1, first, count)?.contiguous()?;
-        let m = (kernels::transposed_times(&part, &b)? / divisor)?;
+        let m = (ops::matmul_tn(&part, &b)? / divisor)?;
         let on_diagonal = unit_rows(first, count, features, &m)?;
         let (values, derivatives) = diagonal(&(&m * &on_diagonal)?.sum(D::Minus1)?)?;
         let others = (&m * (1.0 - &on_diagonal)?)?;
@@ -108,8 +108,8 @@ pub fn sum_over_features(
         // dL/dM over this part's rows.
         let slope = ((others * (2.0 * weight))? + on_diagonal.broadcast_mul(&derivatives.unsqueeze(1)?)?)?;
         let slope = (slope / divisor)?;
-        gradients_of_a.push(kernels::times_transposed(&b, &slope)?);
-        gradient_of_b = (gradient_of_b + kernels::times(&part, &slope)?)?;
+        gradients_of_a.push(ops::matmul_nt(&b, &slope)?);
+        gradient_of_b = (gradient_of_b + ops::matmul(&part, &slope)?)?;
     }
     let gradient = Tensor::cat(&[Tensor::cat(&gradients_of_a, 1)?, gradient_of_b], 0)?;
     let total = (&sums[0] + (&sums[1] * weight)?)?;

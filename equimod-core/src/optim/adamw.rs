@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, Device, Tensor};
-use num_traits::Float;
+use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Optimizer;
 use super::buffers::Buffers;
-use super::in_place::{Rule, constant};
+use crate::ops::{self, AdamWRule};
 use crate::params::{Gradients, ParamStore, Role, Slot};
 use crate::{Error, Result};
 
@@ -35,12 +34,13 @@ impl Default for AdamWConfig {
     }
 }
 
-/// At step t, counted from 1: `m = β1·m + (1 − β1)·grad`; `v = β2·v + (1 − β2)·grad²`; `w = w − lr·decay·w −
-/// lr·m̂/(√v̂ + ε)` with `m̂ = m/(1 − β1ᵗ)` and `v̂ = v/(1 − β2ᵗ)` (arXiv 1711.05101, the decay multiplied by the
-/// learning rate as PyTorch does). One count of steps serves all parameters: it fits those that have a gradient at every step.
+/// At step t, counted from 1: `m = β1·m + (1 − β1)·grad`; `v = β2·v + (1 − β2)·grad²`;
+/// `w = w − lr·decay·w − lr·m̂/(√v̂ + ε)` with `m̂ = m/(1 − β1ᵗ)` and `v̂ = v/(1 − β2ᵗ)` (arXiv 1711.05101, the decay
+/// multiplied by the learning rate as in PyTorch). One count of steps serves all parameters: it fits those that have a
+/// gradient at every step.
 pub struct AdamW {
     config: AdamWConfig,
-    moments: Buffers<2>,
+    moments: Buffers,
     steps: u64,
 }
 
@@ -48,9 +48,9 @@ pub struct AdamW {
 const STEPS: &str = "steps";
 
 impl AdamW {
-    /// An optimiser that has taken no step yet.
+    /// An optimizer that has taken no step yet.
     pub fn new(config: AdamWConfig) -> Self {
-        Self { config, moments: Buffers::new("moments"), steps: 0 }
+        Self { config, moments: Buffers::new("moments", Some(2)), steps: 0 }
     }
 
     fn rule(&self, slot: &Slot, learning_rate: f64) -> AdamWRule {
@@ -74,8 +74,8 @@ impl Optimizer for AdamW {
         self.steps += 1;
         for (name, slot) in params.trainable() {
             if let Some(gradient) = gradients.take(name) {
-                let rule = self.rule(slot, learning_rate);
-                self.moments.update(name, slot, &gradient, rule)?;
+                let (rule, moments) = (self.rule(slot, learning_rate), self.moments.of(name, &slot.var)?);
+                ops::adamw_step(&slot.var, &moments, &gradient, &rule)?;
             }
         }
         Ok(())
@@ -93,39 +93,5 @@ impl Optimizer for AdamW {
         let negative = |_| Error::Config(format!("the optimizer's state counts {steps} steps"));
         self.steps = steps.try_into().map_err(negative)?;
         self.moments.load(state)
-    }
-}
-
-/// [`AdamW`]'s step with what is the same for all values worked out; a value's moments are m and v.
-#[derive(Clone, Copy)]
-pub(super) struct AdamWRule {
-    pub(super) beta1: f64,
-    pub(super) beta2: f64,
-    pub(super) epsilon: f64,
-    /// 1 − lr·decay.
-    pub(super) kept: f64,
-    /// lr/(1 − β1ᵗ).
-    pub(super) rate: f64,
-    /// √(1 − β2ᵗ).
-    pub(super) root: f64,
-}
-
-impl Rule<2> for AdamWRule {
-    #[inline(always)]
-    fn step<T: Float>(&self, weight: &mut T, [mean, square]: &mut [T; 2], gradient: T) {
-        *mean = constant::<T>(self.beta1) * *mean + constant::<T>(1.0 - self.beta1) * gradient;
-        *square = constant::<T>(self.beta2) * *square + constant::<T>(1.0 - self.beta2) * gradient * gradient;
-        let size = square.sqrt() / constant::<T>(self.root) + constant::<T>(self.epsilon);
-        *weight = constant::<T>(self.kept) * *weight - constant::<T>(self.rate) * *mean / size;
-    }
-
-    fn composed(&self, weight: &Tensor, moments: &Tensor, gradient: &Tensor) -> Result<(Tensor, Tensor)> {
-        let last = moments.rank() - 1;
-        let [mean, square] = [moments.narrow(last, 0, 1)?.squeeze(last)?, moments.narrow(last, 1, 1)?.squeeze(last)?];
-        let mean = ((mean * self.beta1)? + (gradient * (1.0 - self.beta1))?)?;
-        let square = ((square * self.beta2)? + (gradient.sqr()? * (1.0 - self.beta2))?)?;
-        let size = ((square.sqrt()? / self.root)? + self.epsilon)?;
-        let weight = ((weight * self.kept)? - ((&mean * self.rate)? / size)?)?;
-        Ok((weight, Tensor::stack(&[mean, square], D::Minus1)?))
     }
 }

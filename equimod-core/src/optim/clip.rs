@@ -1,8 +1,9 @@
 //! Gradients that are too long.
 
-use crate::Result;
-use crate::optim::squared_norm;
+use candle_core::{DType, Device, Tensor};
+
 use crate::params::Gradients;
+use crate::{Result, ops};
 
 /// Scales gradients whose norm is above `limit` down to it, all by one factor: `min(1, limit/(norm + 1e-6))`, as
 /// `torch.nn.utils.clip_grad_norm_` (Pascanu et al., arXiv 1211.5063). `norm` is what [`Gradients::norm`]
@@ -13,9 +14,14 @@ pub fn clip(gradients: &mut Gradients, norm: f64, limit: f64) -> Result<()> {
 }
 
 impl Gradients {
-    /// √(Σ ‖g‖²) over all tensors, in 64 bits.
+    /// √(Σ ‖g‖²) over all tensors, in 64 bits: one transfer from the device.
     pub fn norm(&self) -> Result<f64> {
-        let squares = self.iter().map(|(_, gradient)| squared_norm(gradient)).sum::<Result<f64>>()?;
-        Ok(squares.sqrt())
+        let squares = self.iter().map(|(_, gradient)| ops::squared_norm(gradient));
+        let squares = squares.collect::<candle_core::Result<Vec<_>>>()?;
+        if squares.is_empty() {
+            return Ok(0.0);
+        }
+        let squares = Tensor::stack(&squares, 0)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+        Ok(squares.to_vec1::<f64>()?.iter().sum::<f64>().sqrt())
     }
 }

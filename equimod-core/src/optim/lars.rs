@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Optimizer;
 use super::buffers::Buffers;
-use super::momentum::MomentumRule;
-use super::norms::squared_norms;
 use crate::Result;
+use crate::ops::{self, LarsRule, MomentumRule};
 use crate::params::{Gradients, ParamStore, Role, Slot};
 
 /// Where the learning rate stands.
@@ -20,7 +19,7 @@ pub enum LarsForm {
     /// Inside the momentum, as in the code of EquiMod's authors: a new rate leaves the old updates as they are.
     #[default]
     Authors,
-    /// Outside the momentum, as in the code of Barlow Twins, VICReg and MoCo v3: a new rate changes the old updates too.
+    /// Outside the momentum, as in the code of Barlow Twins, VICReg and MoCo v3: a new rate changes old updates too.
     Common,
 }
 
@@ -58,46 +57,36 @@ impl Default for LarsConfig {
 /// For linear and convolution weights `g = grad + decay·w` and trust `η‖w‖/‖g‖`, for all others `g = grad` and trust 1.
 ///
 /// - [`LarsForm::Authors`]: `buffer = momentum·buffer + (lr·(1 − a) + lr·trust·a)·g`, `w −= buffer`.
-/// - [`LarsForm::Common`]: `d = ((1 − a) + trust·a)·g`, `buffer = momentum·buffer + d`, `w −= lr·buffer`, with Nesterov's
-///   rule `w −= lr·(d + momentum·buffer)` (with a = 1 `moco/optimizer.py` of MoCo v3, arXiv 2104.02057).
+/// - [`LarsForm::Common`]: `d = ((1 − a) + trust·a)·g`, `buffer = momentum·buffer + d`, `w −= lr·buffer`, or by
+///   Nesterov's rule `w −= lr·(d + momentum·buffer)` (with a = 1 `moco/optimizer.py` of MoCo v3, arXiv 2104.02057).
 ///
-/// Trust is 1 where a norm is 0: in the authors' form where the product of the norms is, in the parameters' own precision.
+/// Trust is 1 where a norm is 0: in the authors' form where the product of the norms is, in the parameters' own
+/// precision.
 pub struct Lars {
     config: LarsConfig,
-    momentum: Buffers<1>,
+    momentum: Buffers,
 }
 
 impl Lars {
-    /// An optimiser without momentum yet.
+    /// An optimizer without momentum yet.
     pub fn new(config: LarsConfig) -> Self {
-        Self { config, momentum: Buffers::new("momentum") }
-    }
-
-    /// `η‖w‖/‖g‖`, or 1.
-    fn trust(&self, weight: &Tensor, gradient: &Tensor) -> Result<f64> {
-        let [w, g] = squared_norms(weight, self.config.weight_decay, gradient)?.map(f64::sqrt);
-        let positive = match (self.config.form, weight.dtype()) {
-            (LarsForm::Common, _) => w > 0.0 && g > 0.0,
-            (LarsForm::Authors, DType::F64) => w * g > 0.0,
-            (LarsForm::Authors, _) => (w as f32) * (g as f32) > 0.0,
-        };
-        Ok(if positive { self.config.trust_coefficient * w / g } else { 1.0 })
+        Self { config, momentum: Buffers::new("momentum", None) }
     }
 
     fn step_one(&mut self, name: &str, slot: &Slot, gradient: &Tensor, learning_rate: f64) -> Result<()> {
-        let LarsConfig { form, momentum, nesterov, adaptation, weight_decay, .. } = self.config;
-        let (inside, outer) = match form {
+        let LarsConfig { form, momentum, nesterov, adaptation, weight_decay, trust_coefficient } = self.config;
+        let (inner, outer) = match form {
             LarsForm::Authors => (learning_rate, 1.0),
             LarsForm::Common => (1.0, learning_rate),
         };
-        let (inner, decay) = match slot.role {
-            Role::Weight => {
-                let trust = self.trust(&slot.var.as_detached_tensor(), gradient)?;
-                (inside * (1.0 - adaptation) + inside * trust * adaptation, weight_decay)
-            }
-            _ => (inside, 0.0),
-        };
-        self.momentum.update(name, slot, gradient, MomentumRule { momentum, decay, inner, outer, nesterov })
+        let buffer = self.momentum.of(name, &slot.var)?;
+        let step = MomentumRule { momentum, decay: 0.0, inner, outer, nesterov };
+        if slot.role != Role::Weight {
+            return Ok(ops::momentum_step(&slot.var, &buffer, gradient, &step)?);
+        }
+        let step = MomentumRule { decay: weight_decay, ..step };
+        let rule = LarsRule { step, trust_coefficient, adaptation, by_product: form == LarsForm::Authors };
+        Ok(ops::lars_step(&slot.var, &buffer, gradient, &rule)?)
     }
 }
 

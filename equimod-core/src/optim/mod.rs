@@ -1,26 +1,21 @@
-//! Optimisers that step in place and whose state can be saved, and what changes with the step: their learning rate, momentum, weights.
+//! Optimizers that step in place and whose state can be saved, and the schedules of learning rates, momentum and
+//! weights.
 
 mod adamw;
 mod buffers;
 mod clip;
-mod in_place;
 mod lars;
-mod momentum;
-mod norms;
 mod schedule;
 mod sgd;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use clip::clip;
 pub use lars::{Lars, LarsConfig, LarsForm};
-pub use norms::squared_norm;
 pub use schedule::{LearningRates, Progress, Schedule, TargetMomentum, WarmupCosine, WarmupSteps, Weight};
 pub use sgd::{Sgd, SgdConfig};
 
@@ -32,14 +27,14 @@ pub trait Optimizer: Send {
     /// Updates every parameter that has a gradient in place; each gradient is freed as it is used.
     fn step(&mut self, params: &ParamStore, gradients: &mut Gradients, learning_rate: f64) -> Result<()>;
 
-    /// What a checkpoint has to hold, named after the parameters.
+    /// Everything that a checkpoint has to hold, named after the parameters.
     fn state(&self) -> BTreeMap<String, Tensor>;
 
-    /// Takes over what [`Optimizer::state`] gave.
+    /// Replaces the state by one that [`Optimizer::state`] gave.
     fn load_state(&mut self, state: BTreeMap<String, Tensor>) -> Result<()>;
 }
 
-/// Which optimiser, with its settings.
+/// An optimizer with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum OptimizerConfig {
@@ -51,8 +46,13 @@ pub enum OptimizerConfig {
     AdamW(AdamWConfig),
 }
 
+/// Σ v² of a tensor, in 64 bits on the CPU and in 32 elsewhere.
+pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
+    Ok(crate::ops::squared_norm(tensor)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar()?)
+}
+
 impl OptimizerConfig {
-    /// Builds the optimiser, its state empty.
+    /// Builds the optimizer, its state empty.
     pub fn build(&self) -> Box<dyn Optimizer> {
         match self {
             Self::Lars(config) => Box::new(Lars::new(config.clone())),

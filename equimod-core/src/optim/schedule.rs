@@ -108,7 +108,8 @@ impl Schedule for LearningRates {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetMomentum {
-    /// `τ(s) = 1 − (1 − τ0)·(cos(πs/S) + 1)/2` at step s of S: 1 at the end (Grill et al., arXiv 2006.07733, section 3).
+    /// `τ(s) = 1 − (1 − τ0)·(cos(πs/S) + 1)/2` at step s of S: 1 at the end (Grill et al., arXiv
+    /// 2006.07733, section 3).
     #[default]
     Cosine,
     /// τ0 throughout.

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Optimizer;
 use super::buffers::Buffers;
-use super::momentum::MomentumRule;
 use crate::Result;
+use crate::ops::{self, MomentumRule};
 use crate::params::{Gradients, ParamStore, Role, Slot};
 
 /// Settings of [`Sgd`].
@@ -35,20 +35,21 @@ impl Default for SgdConfig {
 /// `w −= lr·(g + momentum·buffer)`.
 pub struct Sgd {
     config: SgdConfig,
-    momentum: Buffers<1>,
+    momentum: Buffers,
 }
 
 impl Sgd {
-    /// An optimiser without momentum yet.
+    /// An optimizer without momentum yet.
     pub fn new(config: SgdConfig) -> Self {
-        Self { config, momentum: Buffers::new("momentum") }
+        Self { config, momentum: Buffers::new("momentum", None) }
     }
 
     fn step_one(&mut self, name: &str, slot: &Slot, gradient: &Tensor, learning_rate: f64) -> Result<()> {
         let SgdConfig { momentum, nesterov, weight_decay, decay_all } = self.config;
         let decay = if slot.role == Role::Weight || decay_all { weight_decay } else { 0.0 };
         let rule = MomentumRule { momentum, decay, inner: 1.0, outer: learning_rate, nesterov };
-        self.momentum.update(name, slot, gradient, rule)
+        let buffer = self.momentum.of(name, &slot.var)?;
+        Ok(ops::momentum_step(&slot.var, &buffer, gradient, &rule)?)
     }
 }
 

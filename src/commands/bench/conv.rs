@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use equimod_core::kernels::{Conv2dGeometry, conv2d, conv2d_backward_data, conv2d_backward_weight};
+use equimod_core::ops::{Conv2dGeometry, conv2d, conv2d_backward_data, conv2d_backward_weight};
 use serde_json::json;
 
 use super::median;

@@ -1,13 +1,13 @@
-//! Convolutions with batch norm, and the blocks made of them, forward and backward; a block can forget its inside and
-//! compute it again.
+//! Convolutions with batch norm, and the blocks made of them, forward and backward, with saved activations or activation
+//! checkpointing.
 
 use candle_core::Tensor;
 
 use super::halved::{halved, halved_backward};
 use super::shapes::BlockShape;
 use crate::execution::Execution;
-use crate::kernels::{Beside, Input};
-use crate::nn::{BatchNorm, BatchNormMemory, Conv2d, Conv2dConfig, Mode, Statistics, Then};
+use crate::nn::{BatchNorm, Conv2d, Conv2dConfig, Epilogue, Mode, SavedBatchNorm, Statistics};
+use crate::ops::{self, Accumulate, ConvInput};
 use crate::params::{Gradients, Init, Scope};
 use crate::{Error, Result, SharedCollective};
 
@@ -37,10 +37,11 @@ pub struct ConvNorm {
     pub norm: BatchNorm,
 }
 
-pub struct ConvNormMemory {
+/// Saved activations of a [`ConvNorm`].
+pub struct SavedConvNorm {
     /// The convolution's input.
-    pub xs: Input,
-    pub norm: BatchNormMemory,
+    pub xs: ConvInput,
+    pub norm: SavedBatchNorm,
 }
 
 impl ConvNorm {
@@ -59,103 +60,115 @@ impl ConvNorm {
         Ok(Self { conv, norm })
     }
 
-    fn forward(&self, xs: &Input, then: Then, mode: Mode) -> Result<(Input, ConvNormMemory)> {
+    fn forward(&self, xs: &ConvInput, epilogue: Epilogue, mode: Mode) -> Result<(ConvInput, SavedConvNorm)> {
         let (ys, sums) = self.convolve(xs, mode)?;
-        let (ys, norm) = self.norm.forward(ys, sums, then, mode)?;
-        Ok((ys, ConvNormMemory { xs: xs.clone(), norm }))
+        let (ys, norm) = self.norm.forward(ys, sums, epilogue, mode)?;
+        Ok((ys, SavedConvNorm { xs: xs.clone(), norm }))
     }
 
-    /// The output alone, and what it takes to do the [same once more](Self::again).
-    fn forward_and_forget(&self, xs: &Input, then: Then, mode: Mode) -> Result<(Input, Statistics)> {
+    /// The output, and the statistics that [`recompute`](Self::recompute) needs.
+    fn forward_without_saving(
+        &self,
+        xs: &ConvInput,
+        epilogue: Epilogue,
+        mode: Mode,
+    ) -> Result<(ConvInput, Statistics)> {
         let (ys, sums) = self.convolve(xs, mode)?;
-        self.norm.forward_and_forget(ys, sums, then, mode)
+        self.norm.forward_without_saving(ys, sums, epilogue, mode)
     }
 
     /// The convolution's output and, if batch norm will ask for them, its sums.
-    fn convolve(&self, xs: &Input, mode: Mode) -> Result<(Tensor, Option<Tensor>)> {
+    fn convolve(&self, xs: &ConvInput, mode: Mode) -> Result<(Tensor, Option<Tensor>)> {
         match mode {
             Mode::Train | Mode::TrainFrozenStats => self.conv.forward_with_sums(xs).map(|(ys, sums)| (ys, Some(sums))),
             Mode::Eval => Ok((self.conv.forward(xs)?, None)),
         }
     }
 
-    /// The same once more, with the statistics of the first time. Where a residual is added, which ends a part, nobody
-    /// asks for the output, and so not for the residual: then they are the convolution's.
-    fn again(&self, xs: &Input, then: Then, statistics: Statistics) -> Result<(Input, ConvNormMemory)> {
+    /// [`forward`](Self::forward) once more, with the statistics of the first time. A residual is added where a block
+    /// ends, and nobody asks for that output again: it is the convolution's then.
+    fn recompute(
+        &self,
+        xs: &ConvInput,
+        epilogue: Epilogue,
+        statistics: Statistics,
+    ) -> Result<(ConvInput, SavedConvNorm)> {
         let ys = self.conv.forward(xs)?;
-        let (ys, norm) = match then {
-            Then::Nothing | Then::ResidualAndRelu(_) => {
-                (ys.clone().into(), BatchNormMemory::without_output(ys, statistics))
+        let (ys, norm) = match epilogue {
+            Epilogue::Identity | Epilogue::AddRelu(_) => {
+                (ys.clone().into(), SavedBatchNorm::without_output(ys, statistics))
             }
-            Then::Relu | Then::ReluAndConvolution => self.norm.apply(ys, statistics, then)?,
+            Epilogue::Relu | Epilogue::ReluIntoConvolution => self.norm.apply(ys, statistics, epilogue)?,
         };
-        Ok((ys, ConvNormMemory { xs: xs.clone(), norm }))
+        Ok((ys, SavedConvNorm { xs: xs.clone(), norm }))
     }
 
-    /// The gradient of the input, which a ReLU made, before that ReLU.
-    fn backward_before_relu(
+    /// The gradient of the input before the ReLU that gave it.
+    fn backward_relu(
         &self,
-        ConvNormMemory { xs, norm }: ConvNormMemory,
+        SavedConvNorm { xs, norm }: SavedConvNorm,
         dys: Tensor,
-        beside: Beside,
+        accumulate: Accumulate,
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
         let dys_of_conv = self.norm.backward(norm, &dys, gradients)?;
         drop(dys);
-        self.conv.backward_before_relu(&xs.made()?, &dys_of_conv, beside, gradients)
+        self.conv.backward_relu(&ops::materialize(&xs)?, &dys_of_conv, accumulate, gradients)
     }
 
     /// The gradient of the input.
-    pub fn backward(&self, memory: ConvNormMemory, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
-        let ConvNormMemory { xs, norm } = memory;
+    pub fn backward(&self, saved: SavedConvNorm, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let SavedConvNorm { xs, norm } = saved;
         let dys = self.norm.backward(norm, dys, gradients)?;
         self.conv.backward(xs, &dys, gradients)
     }
 }
 
 pub fn too_little() -> Error {
-    Error::Config("a part of the network remembers too little of its pass for the way back".into())
+    Error::Config("a segment of the network saved too few activations for its backward pass".into())
 }
 
-/// What a part remembers.
-pub enum Memory<E> {
-    /// All that its way back needs: that of its layers, and more.
-    Whole(Vec<ConvNormMemory>, E),
-    /// What it takes to compute that again: its input, and the statistics of its layers.
-    Start(Tensor, Vec<Statistics>),
+/// Saved activations of a segment.
+pub enum SavedSegment<E> {
+    /// Those of all layers, and more.
+    All(Vec<SavedConvNorm>, E),
+    /// Activation checkpointing: the input and the statistics of all layers, with which the others are recomputed.
+    Checkpoint(Tensor, Vec<Statistics>),
 }
 
-/// A part of the network between whose input and output something can be forgotten.
-pub trait Part {
-    /// What the way back needs beside the memory of the layers.
+/// A segment of the network whose inner activations can be saved or recomputed.
+pub trait Segment {
+    /// Saved activations beside those of the layers.
     type Extra;
 
-    /// Computes the output; every layer by `layer(which, input, what follows)`, always in the same order.
-    fn pass<M>(
+    /// Computes the output; every layer by `layer(which, input, epilogue)`, always in the same order.
+    fn pass<S>(
         &self,
         xs: &Tensor,
-        layer: impl FnMut(&ConvNorm, &Input, Then) -> Result<(Input, M)>,
-    ) -> Result<(Tensor, Vec<M>, Self::Extra)>;
+        layer: impl FnMut(&ConvNorm, &ConvInput, Epilogue) -> Result<(ConvInput, S)>,
+    ) -> Result<(Tensor, Vec<S>, Self::Extra)>;
 
-    /// The output and what is remembered of it: with `forget`, little.
-    fn forward(&self, xs: &Tensor, mode: Mode, forget: bool) -> Result<(Tensor, Memory<Self::Extra>)> {
-        if forget {
-            let (ys, statistics, _) = self.pass(xs, |layer, xs, then| layer.forward_and_forget(xs, then, mode))?;
-            return Ok((ys, Memory::Start(xs.clone(), statistics)));
+    /// The output and its saved activations: few with `checkpoint`.
+    fn forward(&self, xs: &Tensor, mode: Mode, checkpoint: bool) -> Result<(Tensor, SavedSegment<Self::Extra>)> {
+        if checkpoint {
+            let (ys, statistics, _) =
+                self.pass(xs, |layer, xs, epilogue| layer.forward_without_saving(xs, epilogue, mode))?;
+            return Ok((ys, SavedSegment::Checkpoint(xs.clone(), statistics)));
         }
-        let (ys, layers, extra) = self.pass(xs, |layer, xs, then| layer.forward(xs, then, mode))?;
-        Ok((ys, Memory::Whole(layers, extra)))
+        let (ys, layers, extra) = self.pass(xs, |layer, xs, epilogue| layer.forward(xs, epilogue, mode))?;
+        Ok((ys, SavedSegment::All(layers, extra)))
     }
 
-    /// All that the way back needs, computed again if it was forgotten: bit for bit the same, since the statistics are.
-    fn recall(&self, memory: Memory<Self::Extra>) -> Result<(Vec<ConvNormMemory>, Self::Extra)> {
-        match memory {
-            Memory::Whole(layers, extra) => Ok((layers, extra)),
-            Memory::Start(xs, statistics) => {
+    /// All activations that the backward pass needs, recomputed from a checkpoint: bit for bit the same, since the
+    /// statistics are.
+    fn activations(&self, saved: SavedSegment<Self::Extra>) -> Result<(Vec<SavedConvNorm>, Self::Extra)> {
+        match saved {
+            SavedSegment::All(layers, extra) => Ok((layers, extra)),
+            SavedSegment::Checkpoint(xs, statistics) => {
                 let mut statistics = statistics.into_iter();
-                let (_, layers, extra) = self.pass(&xs, |layer, xs, then| {
-                    let missing = || Error::Config("a part of the network has more layers than before".into());
-                    layer.again(xs, then, statistics.next().ok_or_else(missing)?)
+                let (_, layers, extra) = self.pass(&xs, |layer, xs, epilogue| {
+                    let missing = || Error::Config("a segment of the network has more layers than before".into());
+                    layer.recompute(xs, epilogue, statistics.next().ok_or_else(missing)?)
                 })?;
                 Ok((layers, extra))
             }
@@ -168,7 +181,7 @@ pub trait Part {
 pub struct Block {
     main: Vec<ConvNorm>,
     downsample: Option<Downsample>,
-    /// Whether a ReLU made its input.
+    /// Whether its input is the output of a ReLU.
     after_relu: bool,
 }
 
@@ -208,33 +221,33 @@ impl Block {
     }
 
     /// From the gradient of the sum of both branches, before the ReLU behind it, to that of the input, before the ReLU
-    /// that made it.
-    pub fn backward(&self, memory: Memory<()>, dys: Tensor, gradients: &mut Gradients) -> Result<Tensor> {
-        let (mut layers, ()) = self.recall(memory)?;
+    /// that gave it, if one did.
+    pub fn backward(&self, saved: SavedSegment<()>, dys: Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+        let (mut layers, ()) = self.activations(saved)?;
         let (first, others) = self.main.split_first().ok_or_else(too_little)?;
         let mut dxs: Option<Tensor> = None;
         // A convolution has read its input, the output of the one before, when the norm between them overwrites that.
         for layer in others.iter().rev() {
-            let memory = layers.pop().ok_or_else(too_little)?;
-            dxs = Some(layer.backward(memory, dxs.take().as_ref().unwrap_or(&dys), gradients)?);
+            let saved = layers.pop().ok_or_else(too_little)?;
+            dxs = Some(layer.backward(saved, dxs.take().as_ref().unwrap_or(&dys), gradients)?);
         }
-        let (memory, dxs) = (layers.pop().ok_or_else(too_little)?, dxs.ok_or_else(too_little)?);
+        let (saved, dxs) = (layers.pop().ok_or_else(too_little)?, dxs.ok_or_else(too_little)?);
         let dys = match &self.downsample {
-            // With neither a pool nor a missing ReLU, the ReLU is passed on the way.
+            // Without a pool, the shortcut's convolution passes the input's ReLU for both branches.
             Some(Downsample { layer, pool: false }) if self.after_relu => {
-                let dxs = first.backward_before_relu(memory, dxs, Beside::Nothing, gradients)?;
-                let memory = layers.pop().ok_or_else(too_little)?;
-                return layer.backward_before_relu(memory, dys, Beside::Before(dxs), gradients);
+                let dxs = first.backward_relu(saved, dxs, Accumulate::Overwrite, gradients)?;
+                let saved = layers.pop().ok_or_else(too_little)?;
+                return layer.backward_relu(saved, dys, Accumulate::MaskThenAdd(dxs), gradients);
             }
             Some(downsample) => {
-                let (_, _, height, width) = memory.xs.values.dims4()?;
+                let (_, _, height, width) = saved.xs.values.dims4()?;
                 downsample.backward(layers.pop().ok_or_else(too_little)?, &dys, (height, width), gradients)?
             }
             None => dys,
         };
         match self.after_relu {
-            true => first.backward_before_relu(memory, dxs, Beside::Behind(dys), gradients),
-            false => Ok((first.backward(memory, &dxs, gradients)? + dys)?),
+            true => first.backward_relu(saved, dxs, Accumulate::AddThenMask(dys), gradients),
+            false => Ok((first.backward(saved, &dxs, gradients)? + dys)?),
         }
     }
 }
@@ -260,38 +273,40 @@ impl Downsample {
     /// The gradient of the block's input, of this size.
     fn backward(
         &self,
-        memory: ConvNormMemory,
+        saved: SavedConvNorm,
         dys: &Tensor,
         size: (usize, usize),
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
-        let dxs = self.layer.backward(memory, dys, gradients)?;
+        let dxs = self.layer.backward(saved, dys, gradients)?;
         if self.pool { halved_backward(&dxs, size) } else { Ok(dxs) }
     }
 }
 
-impl Part for Block {
+impl Segment for Block {
     type Extra = ();
 
-    fn pass<M>(
+    fn pass<S>(
         &self,
         xs: &Tensor,
-        mut layer: impl FnMut(&ConvNorm, &Input, Then) -> Result<(Input, M)>,
-    ) -> Result<(Tensor, Vec<M>, ())> {
-        let mut memories = Vec::with_capacity(self.main.len() + 1);
+        mut layer: impl FnMut(&ConvNorm, &ConvInput, Epilogue) -> Result<(ConvInput, S)>,
+    ) -> Result<(Tensor, Vec<S>, ())> {
+        let mut saved = Vec::with_capacity(self.main.len() + 1);
         let mut shortcut = xs.clone();
         if let Some(downsample) = &self.downsample {
             let pooled = if downsample.pool { halved(xs)? } else { xs.clone() };
-            let (ys, memory) = layer(&downsample.layer, &pooled.into(), Then::Nothing)?;
-            (shortcut, _) = (ys.values, memories.push(memory));
+            let (ys, saved_layer) = layer(&downsample.layer, &pooled.into(), Epilogue::Identity)?;
+            shortcut = ys.values;
+            saved.push(saved_layer);
         }
-        let mut ys = Input::from(xs);
+        let mut ys = ConvInput::from(xs);
         for (i, conv) in self.main.iter().enumerate() {
             let last = i + 1 == self.main.len();
-            let then = if last { Then::ResidualAndRelu(&shortcut) } else { Then::ReluAndConvolution };
-            let (next, memory) = layer(conv, &ys, then)?;
-            (ys, _) = (next, memories.push(memory));
+            let epilogue = if last { Epilogue::AddRelu(&shortcut) } else { Epilogue::ReluIntoConvolution };
+            let (next, saved_layer) = layer(conv, &ys, epilogue)?;
+            ys = next;
+            saved.push(saved_layer);
         }
-        Ok((ys.values, memories, ()))
+        Ok((ys.values, saved, ()))
     }
 }

@@ -12,14 +12,14 @@ mod stem;
 use candle_core::Tensor;
 
 pub use config::{Architecture, ResNetConfig, Stem};
-use layers::{Block, Memory, Part, Surroundings};
+use layers::{Block, SavedSegment, Segment, Surroundings};
 use stem::{Pooled, StemLayers};
 
 use crate::backbone::Backbone;
 use crate::collective::SharedCollective;
 use crate::execution::Execution;
-use crate::kernels;
 use crate::nn::Mode;
+use crate::ops;
 use crate::params::{Gradients, Scope};
 use crate::tape::{FeatureGradients, Features, Record, Tape};
 use crate::{Error, Result};
@@ -67,34 +67,34 @@ impl ResNet {
 impl Backbone for ResNet {
     fn forward(&self, images: &Tensor, mode: Mode) -> Result<(Features, Tape)> {
         let (mut xs, stem) = self.stem.forward(images, mode, self.recompute && self.stem.can_be_recomputed())?;
-        let (mut memories, mut outputs) = (Vec::new(), Vec::new());
+        let (mut saved, mut outputs) = (Vec::new(), Vec::new());
         for (number, stage) in (1..).zip(&self.stages) {
             let _stage = tracing::trace_span!("stage forward", number).entered();
-            let mut stage_memories = Vec::with_capacity(stage.len());
+            let mut saved_stage = Vec::with_capacity(stage.len());
             for block in stage {
-                let (ys, memory) = block.forward(&xs, mode, self.recompute)?;
-                stage_memories.push(memory);
+                let (ys, saved_block) = block.forward(&xs, mode, self.recompute)?;
+                saved_stage.push(saved_block);
                 xs = ys;
             }
-            memories.push(stage_memories);
+            saved.push(saved_stage);
             outputs.push(xs.clone());
         }
-        let features = Features { pooled: kernels::global_average_pool(&xs)?, stages: outputs.clone() };
-        let stages = memories.into_iter().zip(outputs).collect();
+        let features = Features { pooled: ops::global_average_pool(&xs)?, stages: outputs.clone() };
+        let stages = saved.into_iter().zip(outputs).collect();
         Ok((features, Tape::new(ResNetRecord { net: self.clone(), stem, stages })))
     }
 
     fn infer(&self, images: &Tensor, mode: Mode) -> Result<Features> {
-        let forget = true;
-        let (mut xs, _) = self.stem.forward(images, mode, forget)?;
+        let checkpoint = true;
+        let (mut xs, _) = self.stem.forward(images, mode, checkpoint)?;
         let mut outputs = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
             for block in stage {
-                xs = block.forward(&xs, mode, forget)?.0;
+                xs = block.forward(&xs, mode, checkpoint)?.0;
             }
             outputs.push(xs.clone());
         }
-        Ok(Features { pooled: kernels::global_average_pool(&xs)?, stages: outputs })
+        Ok(Features { pooled: ops::global_average_pool(&xs)?, stages: outputs })
     }
 
     fn macs(&self, side: usize) -> Option<f64> {
@@ -112,9 +112,9 @@ impl Backbone for ResNet {
 
 struct ResNetRecord {
     net: ResNet,
-    stem: Memory<Option<Pooled>>,
-    /// What the blocks of each stage remember, and its output.
-    stages: Vec<(Vec<Memory<()>>, Tensor)>,
+    stem: SavedSegment<Option<Pooled>>,
+    /// Saved activations of the blocks of each stage, and its output.
+    stages: Vec<(Vec<SavedSegment<()>>, Tensor)>,
 }
 
 impl Record for ResNetRecord {
@@ -124,25 +124,25 @@ impl Record for ResNetRecord {
         let mut dys = match (features.pooled, stages.last()) {
             (Some(pooled), Some((_, last))) => {
                 let (_, _, height, width) = last.dims4()?;
-                let dys = kernels::global_average_pool_backward(&pooled, (height, width))?;
-                Some(kernels::relu_backward(dys, None, last)?)
+                let dys = ops::global_average_pool_backward(&pooled, (height, width))?;
+                Some(ops::relu_backward(dys, None, last)?)
             }
             _ => None,
         };
         let mut tapped = features.stages;
         tapped.resize(net.stages.len(), None);
         for (blocks, tap) in net.stages.iter().zip(tapped).rev() {
-            let Some((memories, ys)) = stages.pop() else { break };
+            let Some((saved, ys)) = stages.pop() else { break };
             let _stage = tracing::trace_span!("stage backward", number = stages.len() + 1).entered();
-            // What is tapped has not passed the stage's last ReLU; what comes from behind has.
+            // The tap's gradient has not passed the stage's last ReLU; that of the next stage has.
             dys = match (dys, tap) {
-                (Some(dys), Some(tap)) => Some(kernels::relu_backward(dys, Some(&tap), &ys)?),
-                (None, Some(tap)) => Some(kernels::relu_backward(tap.copy()?, None, &ys)?),
+                (Some(dys), Some(tap)) => Some(ops::relu_backward(dys, Some(&tap), &ys)?),
+                (None, Some(tap)) => Some(ops::relu_backward(tap.copy()?, None, &ys)?),
                 (dys, None) => dys,
             };
             drop(ys);
-            for (block, memory) in blocks.iter().zip(memories).rev() {
-                dys = dys.map(|dys| block.backward(memory, dys, &mut gradients)).transpose()?;
+            for (block, saved) in blocks.iter().zip(saved).rev() {
+                dys = dys.map(|dys| block.backward(saved, dys, &mut gradients)).transpose()?;
             }
         }
         if let Some(dys) = dys {

@@ -3,10 +3,10 @@
 use candle_core::Tensor;
 
 use super::config::{ResNetConfig, Stem};
-use super::layers::{ConvNorm, ConvNormMemory, Memory, Part, Shape, Surroundings, too_little};
+use super::layers::{ConvNorm, SavedConvNorm, SavedSegment, Segment, Shape, Surroundings, too_little};
 use crate::Result;
-use crate::kernels::{self, Input};
-use crate::nn::Then;
+use crate::nn::Epilogue;
+use crate::ops::{self, ConvInput};
 use crate::params::{Gradients, Init, Scope};
 
 /// Window, stride and padding of the stem's max-pool.
@@ -21,7 +21,7 @@ pub struct StemLayers {
     pub pool: bool,
 }
 
-/// The places of a max-pool's maxima, in images of `size`.
+/// Indices of a max-pool's maxima, in images of `size`.
 pub struct Pooled {
     winners: Tensor,
     size: (usize, usize),
@@ -57,54 +57,55 @@ impl StemLayers {
         Ok(Self { layers, relu: config.stem_relu, pool: config.pools() })
     }
 
-    /// Whether all that its backward pass needs comes from its input and the statistics: not the maxima of what a
-    /// batch norm without ReLU gave.
+    /// Whether its input and the statistics are enough to recompute its activations: not those of a max-pool behind a
+    /// batch norm without ReLU.
     pub fn can_be_recomputed(&self) -> bool {
         self.relu || !self.pool
     }
 
     /// From the gradient of the output before the ReLU, if there is one. The backward pass ends here: nothing needs the
     /// gradient of the images.
-    pub fn backward(&self, memory: Memory<Option<Pooled>>, dys: Tensor, gradients: &mut Gradients) -> Result<()> {
-        let (mut memories, pooled) = self.recall(memory)?;
+    pub fn backward(&self, saved: SavedSegment<Option<Pooled>>, dys: Tensor, gradients: &mut Gradients) -> Result<()> {
+        let (mut layers, pooled) = self.activations(saved)?;
         let mut dys = match pooled {
-            Some(Pooled { winners, size }) => kernels::max_pool2d_backward(&dys, &winners, size)?,
+            Some(Pooled { winners, size }) => ops::max_pool2d_backward(&dys, &winners, size)?,
             None => dys,
         };
         let (first, others) = self.layers.split_first().ok_or_else(too_little)?;
         for layer in others.iter().rev() {
-            dys = layer.backward(memories.pop().ok_or_else(too_little)?, &dys, gradients)?;
+            dys = layer.backward(layers.pop().ok_or_else(too_little)?, &dys, gradients)?;
         }
-        let ConvNormMemory { xs, norm } = memories.pop().ok_or_else(too_little)?;
+        let SavedConvNorm { xs, norm } = layers.pop().ok_or_else(too_little)?;
         let dys = first.norm.backward(norm, &dys, gradients)?;
         first.conv.backward_weight(xs, &dys, gradients)
     }
 }
 
-impl Part for StemLayers {
+impl Segment for StemLayers {
     type Extra = Option<Pooled>;
 
-    fn pass<M>(
+    fn pass<S>(
         &self,
         xs: &Tensor,
-        mut layer: impl FnMut(&ConvNorm, &Input, Then) -> Result<(Input, M)>,
-    ) -> Result<(Tensor, Vec<M>, Option<Pooled>)> {
-        let (mut ys, mut memories) = (Input::from(xs), Vec::with_capacity(self.layers.len()));
+        mut layer: impl FnMut(&ConvNorm, &ConvInput, Epilogue) -> Result<(ConvInput, S)>,
+    ) -> Result<(Tensor, Vec<S>, Option<Pooled>)> {
+        let (mut ys, mut saved) = (ConvInput::from(xs), Vec::with_capacity(self.layers.len()));
         for (i, conv) in self.layers.iter().enumerate() {
-            let then = match (i + 1 == self.layers.len(), self.relu) {
-                (false, _) => Then::ReluAndConvolution,
-                (true, true) => Then::Relu,
-                (true, false) => Then::Nothing,
+            let epilogue = match (i + 1 == self.layers.len(), self.relu) {
+                (false, _) => Epilogue::ReluIntoConvolution,
+                (true, true) => Epilogue::Relu,
+                (true, false) => Epilogue::Identity,
             };
-            let (next, memory) = layer(conv, &ys, then)?;
-            (ys, _) = (next, memories.push(memory));
+            let (next, saved_layer) = layer(conv, &ys, epilogue)?;
+            ys = next;
+            saved.push(saved_layer);
         }
         let xs = ys.values;
         if !self.pool {
-            return Ok((xs, memories, None));
+            return Ok((xs, saved, None));
         }
         let (_, _, height, width) = xs.dims4()?;
-        let (ys, winners) = kernels::max_pool2d(&xs, POOL.0, POOL.1, POOL.2)?;
-        Ok((ys, memories, Some(Pooled { winners, size: (height, width) })))
+        let (ys, winners) = ops::max_pool2d(&xs, POOL.0, POOL.1, POOL.2)?;
+        Ok((ys, saved, Some(Pooled { winners, size: (height, width) })))
     }
 }

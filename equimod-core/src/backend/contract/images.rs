@@ -1,0 +1,35 @@
+//! From 8-bit pixels to normalized tensors.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+/// Number, height and width of images with three channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PixelShape {
+    /// Number of images.
+    pub count: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+}
+
+/// Pixels to tensors.
+pub trait ImageOps {
+    /// `(pixel/255 − mean)/std` for each channel: pixels `[count, height, width, 3]` → `[count, 3, height, width]`.
+    ///
+    /// The bytes cross to the device as they are.
+    fn normalized(
+        &self,
+        pixels: &[u8],
+        shape: PixelShape,
+        [mean, std]: [[f32; 3]; 2],
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Tensor> {
+        let PixelShape { count, height, width } = shape;
+        let bytes = Tensor::from_slice(pixels, (count, height, width, 3), device)?;
+        let values = (bytes.permute((0, 3, 1, 2))?.contiguous()?.to_dtype(DType::F32)? / 255.0)?;
+        let channels = |values: [f32; 3]| Tensor::new(&values, device)?.reshape((1, 3, 1, 1));
+        values.broadcast_sub(&channels(mean)?)?.broadcast_div(&channels(std)?)?.to_dtype(dtype)
+    }
+}

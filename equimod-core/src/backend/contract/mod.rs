@@ -1,0 +1,42 @@
+//! What a backend has to do: one trait for each kind of layer or computation, and the types that they share.
+//!
+//! Arguments have been checked by [`ops`](crate::ops): shapes fit, tensors of one call share device and element type.
+//! Methods take tensors of any layout and of no history, return fresh tensors unless they are said to work in place,
+//! and give the same bits for any number of threads. Sums over many values are taken in more bits than the values have.
+//!
+//! | trait | required | provided, for a backend to override |
+//! | --- | --- | --- |
+//! | [`ConvolutionOps`] | forward, gradients of data and weight | the forms fused with batch norm, ReLU and addition |
+//! | [`BatchNormOps`] | sums, apply, backward sums and backward; ReLU backward | in place; backward through a ReLU |
+//! | [`PoolingOps`] | max-pool, both ways | global average pool, both ways |
+//! | [`LossOps`] | cross-entropy of rows | |
+//! | [`MatrixOps`], [`OptimizerOps`], [`ImageOps`] | | everything, by candle's operations |
+
+mod batch_norm;
+mod convolution;
+mod images;
+mod loss;
+mod matrix;
+mod optimizer;
+mod pooling;
+mod shapes;
+
+pub use batch_norm::{BatchNormOps, ScaleShiftRelu};
+pub use convolution::{Accumulate, ConvInput, ConvolutionOps};
+pub use images::{ImageOps, PixelShape};
+pub use loss::{LossOps, Positives, RowTargets};
+pub use matrix::MatrixOps;
+pub use optimizer::{AdamWRule, LarsRule, MomentumRule, OptimizerOps};
+pub use pooling::PoolingOps;
+pub use shapes::{Conv2dGeometry, ConvShape, PoolShape};
+
+/// Everything that layers, losses, optimizers and inputs need of a device and an element type.
+pub trait Backend:
+    ConvolutionOps + BatchNormOps + PoolingOps + MatrixOps + LossOps + OptimizerOps + ImageOps + Send + Sync
+{
+}
+
+impl<B> Backend for B where
+    B: ConvolutionOps + BatchNormOps + PoolingOps + MatrixOps + LossOps + OptimizerOps + ImageOps + Send + Sync
+{
+}

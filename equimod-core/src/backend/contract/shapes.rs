@@ -1,0 +1,148 @@
+//! Sizes of convolutions and pools.
+
+use std::ops::Range;
+
+use candle_core::{Result, bail};
+
+/// Kernel, stride, padding and channel groups of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2dGeometry {
+    /// Height and width of the kernel.
+    pub kernel: (usize, usize),
+    /// Stride along both sides.
+    pub stride: usize,
+    /// Zeros added on each side.
+    pub padding: usize,
+    /// Number of channel groups.
+    pub groups: usize,
+    /// Whether [Winograd's algorithm](crate::Execution::winograd) may be used where it is faster.
+    pub winograd: bool,
+}
+
+impl Conv2dGeometry {
+    /// Height and width of the output for an input of `size`; an error where not one window fits.
+    pub fn out_size(&self, size: (usize, usize)) -> Result<(usize, usize)> {
+        let along = |size: usize, kernel: usize| match (size + 2 * self.padding).checked_sub(kernel) {
+            Some(rest) if self.stride > 0 && kernel > 0 => Ok(rest / self.stride + 1),
+            _ => bail!(
+                "a window of {kernel} with stride {} does not fit {size} pixels padded by {}",
+                self.stride,
+                self.padding
+            ),
+        };
+        Ok((along(size.0, self.kernel.0)?, along(size.1, self.kernel.1)?))
+    }
+}
+
+/// All sizes of one convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// N, the number of images.
+    pub batch: usize,
+    /// C, the channels of the input.
+    pub in_channels: usize,
+    /// O, the channels of the output.
+    pub out_channels: usize,
+    /// Height and width of the input.
+    pub in_size: (usize, usize),
+    /// Height and width of the output.
+    pub out_size: (usize, usize),
+    /// Height and width of the kernel.
+    pub kernel: (usize, usize),
+    /// Stride along both sides.
+    pub stride: usize,
+    /// Zeros added on each side.
+    pub padding: usize,
+    /// Number of channel groups.
+    pub groups: usize,
+    /// Whether Winograd's algorithm may be used.
+    pub winograd: bool,
+}
+
+impl ConvShape {
+    /// Sizes of a convolution over images of `in_size`; an error where channels do not divide into the groups, a
+    /// dimension is 0 or no window fits.
+    pub fn new(
+        batch: usize,
+        in_channels: usize,
+        out_channels: usize,
+        in_size: (usize, usize),
+        geometry: &Conv2dGeometry,
+    ) -> Result<Self> {
+        let Conv2dGeometry { kernel, stride, padding, groups, winograd } = *geometry;
+        if groups == 0 || !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
+            bail!("{in_channels} input and {out_channels} output channels do not divide into {groups} groups");
+        }
+        if batch * in_channels * out_channels * in_size.0 * in_size.1 == 0 {
+            bail!(
+                "a convolution needs images, channels and pixels, got {batch} × {in_channels} × {in_size:?} to \
+                 {out_channels} channels"
+            );
+        }
+        let out_size = geometry.out_size(in_size)?;
+        Ok(Self { batch, in_channels, out_channels, in_size, out_size, kernel, stride, padding, groups, winograd })
+    }
+
+    /// `[N, C, H, W]`.
+    pub fn in_dims(&self) -> [usize; 4] {
+        [self.batch, self.in_channels, self.in_size.0, self.in_size.1]
+    }
+
+    /// `[N, O, H', W']`.
+    pub fn out_dims(&self) -> [usize; 4] {
+        [self.batch, self.out_channels, self.out_size.0, self.out_size.1]
+    }
+
+    /// `[O, C/groups, kh, kw]`.
+    pub fn weight_dims(&self) -> [usize; 4] {
+        [self.out_channels, self.in_channels / self.groups, self.kernel.0, self.kernel.1]
+    }
+
+    /// Number of values of the input.
+    pub fn inputs(&self) -> usize {
+        self.in_dims().iter().product()
+    }
+
+    /// Number of values of the output.
+    pub fn outputs(&self) -> usize {
+        self.out_dims().iter().product()
+    }
+}
+
+/// All sizes of one pool over windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolShape {
+    /// Side of the window.
+    pub kernel: usize,
+    /// Stride along both sides.
+    pub stride: usize,
+    /// Pixels added on each side, which are never the maximum.
+    pub padding: usize,
+    /// Height and width of the input.
+    pub in_size: (usize, usize),
+    /// Height and width of the output.
+    pub out_size: (usize, usize),
+}
+
+impl PoolShape {
+    /// Rows of the input that output row `row` looks at.
+    pub fn rows(&self, row: usize) -> Range<usize> {
+        self.window(row, self.in_size.0)
+    }
+
+    /// Columns of the input that output column `column` looks at.
+    pub fn columns(&self, column: usize) -> Range<usize> {
+        self.window(column, self.in_size.1)
+    }
+
+    /// The same window and stride as those of a convolution.
+    pub fn geometry(&self) -> Conv2dGeometry {
+        let Self { kernel, stride, padding, .. } = *self;
+        Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups: 1, winograd: false }
+    }
+
+    fn window(&self, place: usize, size: usize) -> Range<usize> {
+        let start = place * self.stride;
+        start.saturating_sub(self.padding)..(start + self.kernel).saturating_sub(self.padding).min(size)
+    }
+}

@@ -1,0 +1,36 @@
+//! Element types of the CPU's kernels.
+
+use candle_core::WithDType;
+use num_traits::Float;
+
+/// f32 or f64.
+pub trait Element: WithDType + Float + Send + Sync + 'static {
+    /// The nearest value of this type.
+    fn narrow(value: f64) -> Self;
+    /// The same value in 64 bits.
+    fn wide(self) -> f64;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn narrow(value: f64) -> Self {
+        value as f32
+    }
+
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        self.into()
+    }
+}
+
+impl Element for f64 {
+    #[inline(always)]
+    fn narrow(value: f64) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn wide(self) -> f64 {
+        self
+    }
+}

@@ -1,0 +1,47 @@
+//! Tensors of the CPU as slices.
+
+use std::ops::Deref;
+
+use candle_core::{Result, Storage, Tensor, bail};
+
+use super::element::Element;
+
+/// A tensor's storage, locked for reading.
+pub struct Values<'a> {
+    storage: Box<dyn Deref<Target = Storage> + 'a>,
+    range: (usize, usize),
+}
+
+impl<'a> Values<'a> {
+    /// Locks a contiguous tensor on the CPU.
+    pub fn of(tensor: &'a Tensor) -> Result<Self> {
+        let (storage, layout) = tensor.storage_and_layout();
+        match layout.contiguous_offsets() {
+            Some(range) => Ok(Self { storage: Box::new(storage), range }),
+            None => bail!("a kernel needs contiguous tensors, got strides {:?}", layout.stride()),
+        }
+    }
+
+    /// The values, row-major; an error where the tensor has another element type or device.
+    pub fn get<T: Element>(&self) -> Result<&[T]> {
+        match &**self.storage {
+            Storage::Cpu(storage) => Ok(&T::cpu_storage_as_slice(storage)?[self.range.0..self.range.1]),
+            _ => bail!("a CPU kernel got a tensor of another device"),
+        }
+    }
+}
+
+/// The tensor without history and contiguous, a copy only where it is not so already.
+pub fn plain(tensor: &Tensor) -> Result<Tensor> {
+    tensor.detach().contiguous()
+}
+
+/// Indices of a max-pool's winners, row-major; an error if one lies outside of the plane of `in_size`.
+pub fn winners_of(winners: &Tensor, in_size: (usize, usize)) -> Result<Vec<u32>> {
+    let (height, width) = in_size;
+    let winners = winners.flatten_all()?.to_vec1::<u32>()?;
+    match winners.iter().any(|&winner| winner as usize >= height * width) {
+        true => bail!("a max-pool's winners lie outside {height} × {width}"),
+        false => Ok(winners),
+    }
+}

@@ -1,0 +1,249 @@
+//! Vectors of f32, as long as the processor's, and memory that tasks share.
+
+use pulp::Simd;
+
+/// Most values of a vector, with any instruction set.
+pub const LANES: usize = 16;
+
+/// A vector at `from`.
+///
+/// # Safety
+/// As many values as a vector has can be read there.
+#[inline(always)]
+pub unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
+    // SAFETY: the caller's promise; vectors are plain values of any alignment.
+    unsafe { from.cast::<S::f32s>().read_unaligned() }
+}
+
+/// Puts a vector at `to`.
+///
+/// # Safety
+/// As many values as a vector has can be written there.
+#[inline(always)]
+pub unsafe fn store<S: Simd>(to: *mut f32, values: S::f32s) {
+    // SAFETY: the caller's promise; vectors are plain values of any alignment.
+    unsafe { to.cast::<S::f32s>().write_unaligned(values) }
+}
+
+/// Writes vectors of a result: past the caches (streaming stores) if the result is so large that its first values would
+/// have left the caches before anybody reads them. Then no line is fetched only to be overwritten.
+#[derive(Clone, Copy)]
+pub struct Writer {
+    past_caches: bool,
+}
+
+impl Writer {
+    /// Values of a result that goes past the caches, at least: 8 MiB.
+    const LARGE: usize = 1 << 21;
+
+    /// For a result of `count` values.
+    pub fn of(count: usize) -> Self {
+        Self { past_caches: count >= Self::LARGE }
+    }
+
+    /// For a result in the place of what it is made of, which is in the cache.
+    pub fn in_place() -> Self {
+        Self { past_caches: false }
+    }
+
+    /// Puts a vector at `to`. Before another thread reads it: [`finish`](Self::finish).
+    ///
+    /// # Safety
+    /// As [`store`]'s.
+    #[inline(always)]
+    pub unsafe fn store<S: Simd>(self, to: *mut f32, values: S::f32s) {
+        #[cfg(target_arch = "x86_64")]
+        if self.past_caches && to.addr().is_multiple_of(size_of::<S::f32s>()) {
+            use std::arch::x86_64::{__m256, __m512, _mm256_stream_ps, _mm512_stream_ps};
+            use std::mem::transmute_copy;
+
+            // SAFETY: the caller's promise; the place is aligned, and vectors have this size where the instruction
+            // exists.
+            unsafe {
+                match size_of::<S::f32s>() {
+                    64 => return _mm512_stream_ps(to, transmute_copy::<_, __m512>(&values)),
+                    32 => return _mm256_stream_ps(to, transmute_copy::<_, __m256>(&values)),
+                    _ => {}
+                }
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { store::<S>(to, values) }
+    }
+
+    /// [`store`](Self::store) of the first `count` values, as [`store_some`].
+    ///
+    /// # Safety
+    /// As [`store_some`]'s.
+    #[inline(always)]
+    pub unsafe fn store_some<S: Simd>(self, simd: S, to: *mut f32, values: S::f32s, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match count >= S::F32_LANES {
+                true => self.store::<S>(to, values),
+                false => store_some(simd, to, values, count),
+            }
+        }
+    }
+
+    /// Makes everything that was written visible to other threads.
+    pub fn finish(self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.past_caches {
+            // SAFETY: every x86-64 has it.
+            unsafe { std::arch::x86_64::_mm_sfence() };
+        }
+    }
+}
+
+/// The first `count` values of a vector at `from`, zeros behind them.
+///
+/// # Safety
+/// `count` values, or a whole vector if that is less, can be read there.
+#[inline(always)]
+pub unsafe fn load_some<S: Simd>(simd: S, from: *const f32, count: usize) -> S::f32s {
+    if count >= S::F32_LANES {
+        // SAFETY: the caller's promise.
+        return unsafe { load::<S>(from) };
+    }
+    // SAFETY: the caller's promise.
+    simd.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, count) })
+}
+
+/// Puts the first `count` values of a vector at `to`.
+///
+/// # Safety
+/// `count` values, or a whole vector if that is less, can be written there.
+#[inline(always)]
+pub unsafe fn store_some<S: Simd>(simd: S, to: *mut f32, values: S::f32s, count: usize) {
+    if count >= S::F32_LANES {
+        // SAFETY: the caller's promise.
+        return unsafe { store::<S>(to, values) };
+    }
+    // SAFETY: the caller's promise; a partial store reads nothing.
+    simd.partial_store_f32s(unsafe { std::slice::from_raw_parts_mut(to, count) }, values);
+}
+
+/// Asks for the line of the cache at `place`, which may be anywhere.
+#[inline(always)]
+pub fn prefetch(place: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint that reads nothing and never faults; every x86-64 has it.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+/// Memory into which tasks write at places of their own.
+#[derive(Clone, Copy)]
+pub struct Shared(*mut f32);
+
+// SAFETY: a pointer by itself; whoever writes through it promises that tasks do not meet.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The memory of `values`.
+    pub fn new(values: &mut [f32]) -> Self {
+        Self(values.as_mut_ptr())
+    }
+
+    /// The place `offset` values on, wherever that is.
+    #[inline(always)]
+    pub fn wrapping_at(self, offset: usize) -> *const f32 {
+        self.0.wrapping_add(offset)
+    }
+
+    /// The place `offset` values on.
+    ///
+    /// # Safety
+    /// It lies in the memory.
+    #[inline(always)]
+    pub unsafe fn at(self, offset: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(offset) }
+    }
+}
+
+/// Values of a line of the cache.
+pub const LINE: usize = 16;
+
+/// `count` values and some more: an odd number of the cache's lines, so that rows one behind the other, or every second
+/// of them, do not meet in one of its sets.
+pub const fn spread(count: usize) -> usize {
+    (count.div_ceil(LINE) | 1) * LINE
+}
+
+/// `count` values that the caller is about to write, all of them, before anything reads them.
+///
+/// Kernels write every value of their result: filling it first would be another pass over memory.
+#[allow(clippy::uninit_vec)] // Valgrind watches over the promise, in CI.
+pub fn unwritten(count: usize) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count);
+    // SAFETY: the capacity is there, every bit pattern is an f32, and callers write each value before they read it.
+    unsafe { values.set_len(count) };
+    values
+}
+
+/// Memory of a task that is kept for its next one.
+#[derive(Default)]
+pub struct Scratch(Vec<f32>);
+
+impl Scratch {
+    /// `count` values of any content.
+    pub fn take(&mut self, count: usize) -> &mut [f32] {
+        if self.0.len() < count {
+            self.0 = unwritten(count);
+        }
+        &mut self.0[..count]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::{Simd, WithSimd};
+
+    use super::*;
+    use crate::backend::tests::instruction_sets;
+
+    /// Copies values in vectors, the last not full.
+    struct Copy<'a> {
+        from: &'a [f32],
+        to: &'a mut [f32],
+        writer: Writer,
+    }
+
+    impl WithSimd for Copy<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            for start in (0..self.from.len()).step_by(S::F32_LANES) {
+                let count = (self.from.len() - start).min(S::F32_LANES);
+                // SAFETY: so many values are left in both.
+                unsafe {
+                    let values = load_some(simd, self.from[start..].as_ptr(), count);
+                    self.writer.store_some(simd, self.to[start..].as_mut_ptr(), values, count);
+                }
+            }
+            self.writer.finish();
+        }
+    }
+
+    #[test]
+    fn results_are_the_same_past_the_caches_wherever_they_begin() {
+        assert!(Writer::of(Writer::LARGE).past_caches && !Writer::of(Writer::LARGE - 1).past_caches);
+        let from: Vec<f32> = (1..=1000u16).map(f32::from).collect();
+        for (arch, shift) in instruction_sets().into_iter().flat_map(|arch| (0..LINE).map(move |shift| (arch, shift))) {
+            for writer in [Writer::in_place(), Writer::of(Writer::LARGE)] {
+                let mut to = vec![0.0; LINE + from.len() + 1];
+                arch.dispatch(Copy { from: &from, to: &mut to[shift..][..from.len()], writer });
+                assert_eq!(to[shift..][..from.len()], from, "{arch:?} {shift}");
+                assert_eq!(to.iter().filter(|&&value| value == 0.0).count(), LINE + 1, "{arch:?} {shift}");
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Tensors `[N, C, …]` as rows of channels, `[N, …, C]`, and back.
+
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Tensor, WithDType, bail};
+
+use super::kernels::transposed;
+use crate::backend::cpu::Values;
+
+/// A tensor `[N, C, …]` as contiguous rows of channels, `[N, …, C]`: a view where its memory is so already (it came
+/// from these kernels, or is `[N, C]`), else a copy.
+pub fn rows(tensor: &Tensor) -> Result<Tensor> {
+    let tensor = tensor.detach();
+    let rank = tensor.rank();
+    if rank < 2 {
+        bail!("a kernel needs a batch and channels, got {:?}", tensor.dims());
+    }
+    let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    let view = tensor.permute(order)?;
+    if view.is_contiguous() {
+        return Ok(view);
+    }
+    if !tensor.is_contiguous() || tensor.dtype() != candle_core::DType::F32 {
+        return view.contiguous();
+    }
+    let (batch, channels) = (tensor.dim(0)?, tensor.dim(1)?);
+    let area = tensor.elem_count() / (batch * channels).max(1);
+    let values = transposed(Values::of(&tensor)?.get()?, batch, channels, area);
+    Tensor::from_vec(values, view.shape(), &Device::Cpu)
+}
+
+/// The tensor `[N, C, …]` of `dims` whose memory is rows of channels.
+pub fn from_rows<T: WithDType>(values: Vec<T>, dims: &[usize]) -> Result<Tensor> {
+    let shape: Vec<usize> = [dims[0]].into_iter().chain(dims[2..].iter().copied()).chain([dims[1]]).collect();
+    channels_second(&Tensor::from_vec(values, shape, &Device::Cpu)?)
+}
+
+/// `change` of a tensor's rows of channels: in its own memory if they lie there, else in a copy's.
+pub fn changed_in_place(tensor: &Tensor, change: impl Fn(&mut [f32])) -> Result<Tensor> {
+    let target = rows(tensor)?;
+    target.inplace_op1(&Change(change))?;
+    channels_second(&target)
+}
+
+/// `[N, …, C]` viewed as `[N, C, …]`.
+fn channels_second(rows: &Tensor) -> Result<Tensor> {
+    let rank = rows.rank();
+    let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    rows.permute(order)
+}
+
+/// A change of rows in place.
+struct Change<F>(F);
+
+impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {
+    fn name(&self) -> &'static str {
+        "change in place"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        match (storage, layout.contiguous_offsets()) {
+            (CpuStorage::F32(values), Some((start, end))) => {
+                (self.0)(&mut values[start..end]);
+                Ok(())
+            }
+            _ => bail!("rows of channels are contiguous f32"),
+        }
+    }
+}

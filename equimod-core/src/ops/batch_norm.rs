@@ -1,0 +1,128 @@
+//! Batch norm over `[N, C, …]`, the ReLU behind it and the additions around it.
+
+use candle_core::{Result, Tensor, bail};
+
+use crate::backend;
+use crate::backend::contract::ScaleShiftRelu;
+
+fn channels(xs: &Tensor) -> Result<usize> {
+    match xs.dims() {
+        [_, channels, ..] => Ok(*channels),
+        dims => bail!("batch norm needs a batch and channels, got {dims:?}"),
+    }
+}
+
+fn per_channel(channels: usize, tensors: &[&Tensor]) -> Result<()> {
+    match tensors.iter().find(|t| t.dims() != [channels]) {
+        Some(t) => bail!("batch norm over {channels} channels got a tensor of shape {:?}", t.dims()),
+        None => Ok(()),
+    }
+}
+
+/// Checks that all have the shape of `xs`.
+pub fn same_shape(xs: &Tensor, others: &[Option<&Tensor>]) -> Result<()> {
+    match others.iter().flatten().find(|t| t.dims() != xs.dims()) {
+        Some(t) => bail!("tensors of shapes {:?} and {:?} should have one shape", xs.dims(), t.dims()),
+        None => Ok(()),
+    }
+}
+
+/// Checks that an activation is for so many channels.
+pub fn fits_activation(activation: Option<&ScaleShiftRelu>, channels: usize) -> Result<()> {
+    activation.map_or(Ok(()), |activation| per_channel(channels, &[&activation.scale, &activation.shift]))
+}
+
+/// Checks the arguments that both halves of the backward pass have.
+fn fits_backward(
+    dys: &Tensor,
+    activation: Option<&ScaleShiftRelu>,
+    xs: &Tensor,
+    coefficients: &[&Tensor],
+) -> Result<()> {
+    let channels = channels(xs)?;
+    per_channel(channels, coefficients)?;
+    same_shape(xs, &[Some(dys)])?;
+    fits_activation(activation, channels)
+}
+
+/// Σx and Σx² of each channel of xs `[N, C, …]`, `[2, C]`, in a fixed order; in f64 on the CPU.
+pub fn batch_norm_sums(xs: &Tensor) -> Result<Tensor> {
+    channels(xs)?;
+    backend::of(xs).batch_norm_sums(xs)
+}
+
+/// `relu?(xs·scale + shift + residual?)` with scale and shift `[C]`; all else has the shape of xs `[N, C, …]`.
+pub fn batch_norm_apply(
+    xs: &Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+    residual: Option<&Tensor>,
+    relu: bool,
+) -> Result<Tensor> {
+    per_channel(channels(xs)?, &[scale, shift])?;
+    same_shape(xs, &[residual])?;
+    backend::of(xs).batch_norm_apply(xs, scale, shift, residual, relu)
+}
+
+/// [`batch_norm_apply`], which may use the memory of `xs`: no other tensor may share it, least of all another argument.
+pub fn batch_norm_apply_in_place(
+    xs: Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+    residual: Option<&Tensor>,
+    relu: bool,
+) -> Result<Tensor> {
+    per_channel(channels(&xs)?, &[scale, shift])?;
+    same_shape(&xs, &[residual])?;
+    backend::of(&xs).batch_norm_apply_in_place(xs, scale, shift, residual, relu)
+}
+
+/// `relu(xs·scale + shift)`, of the shape of xs `[N, C, …]`.
+pub fn scale_shift_relu(xs: &Tensor, activation: &ScaleShiftRelu) -> Result<Tensor> {
+    fits_activation(Some(activation), channels(xs)?)?;
+    backend::of(xs).scale_shift_relu(xs, activation)
+}
+
+/// Σdy' and Σdy'·x̂ of each channel, `[2, C]`, in f64 on the CPU: dy' is dys `[N, C, …]` where the activation, if there
+/// is one, is above 0, and else 0; x̂ is `(xs − mean)·inverse_std`, with mean and inverse_std `[C]`.
+pub fn batch_norm_backward_sums(
+    dys: &Tensor,
+    activation: Option<&ScaleShiftRelu>,
+    xs: &Tensor,
+    mean: &Tensor,
+    inverse_std: &Tensor,
+) -> Result<Tensor> {
+    fits_backward(dys, activation, xs, &[mean, inverse_std])?;
+    backend::of(xs).activated_backward_sums(dys, activation, xs, mean, inverse_std)
+}
+
+/// Gradient of a batch norm's input, of the shape of xs `[N, C, …]`: `scale·dy' + slope·xs + offset` with
+/// `coefficients` scale, slope and offset, `[C]` each, and dy' as for [`batch_norm_backward_sums`].
+pub fn batch_norm_backward(
+    dys: &Tensor,
+    activation: Option<&ScaleShiftRelu>,
+    xs: &Tensor,
+    coefficients: [&Tensor; 3],
+) -> Result<Tensor> {
+    fits_backward(dys, activation, xs, &coefficients)?;
+    backend::of(xs).activated_backward(dys, activation, xs, coefficients)
+}
+
+/// [`batch_norm_backward`], which may use the memory of `xs`: no other tensor may share it, least of all another
+/// argument.
+pub fn batch_norm_backward_in_place(
+    dys: &Tensor,
+    activation: Option<&ScaleShiftRelu>,
+    xs: Tensor,
+    coefficients: [&Tensor; 3],
+) -> Result<Tensor> {
+    fits_backward(dys, activation, &xs, &coefficients)?;
+    backend::of(&xs).activated_backward_in_place(dys, activation, xs, coefficients)
+}
+
+/// `(dys + more?)·[ys > 0]`, the gradient of the input of a ReLU whose output is `ys`, all of one shape. `more` is the
+/// gradient of `ys` on another path. The memory of `dys` may be used for the result: no other tensor may share it.
+pub fn relu_backward(dys: Tensor, more: Option<&Tensor>, ys: &Tensor) -> Result<Tensor> {
+    same_shape(&dys, &[more, Some(ys)])?;
+    backend::of(&dys).relu_backward_in_place(dys, more, ys)
+}

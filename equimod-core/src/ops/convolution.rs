@@ -1,0 +1,104 @@
+//! Convolution, forward and backward; the weight is `[O, C/groups, kh, kw]` everywhere.
+
+use candle_core::{Result, Tensor, bail};
+
+use super::batch_norm::{fits_activation, same_shape};
+use crate::backend;
+use crate::backend::contract::{Accumulate, Conv2dGeometry, ConvInput, ConvShape};
+
+/// Output channels of a weight that fits `in_channels` and the geometry.
+fn out_channels(weight: &Tensor, in_channels: usize, g: &Conv2dGeometry) -> Result<usize> {
+    let (out_channels, channels, kh, kw) = weight.dims4()?;
+    if channels * g.groups != in_channels || (kh, kw) != g.kernel {
+        bail!(
+            "a kernel of shape {:?} does not fit {in_channels} channels in {} groups with windows {:?}",
+            weight.shape(),
+            g.groups,
+            g.kernel
+        );
+    }
+    Ok(out_channels)
+}
+
+fn fits_output(dys: &Tensor, s: &ConvShape) -> Result<()> {
+    match dys.dims() == s.out_dims() {
+        true => Ok(()),
+        false => bail!("a gradient of shape {:?} does not fit an output of shape {:?}", dys.dims(), s.out_dims()),
+    }
+}
+
+/// Batch, channels, and height and width of an input whose activation fits.
+fn sizes(xs: &ConvInput) -> Result<(usize, usize, (usize, usize))> {
+    let (batch, channels, height, width) = xs.values.dims4()?;
+    fits_activation(xs.activation.as_ref(), channels)?;
+    Ok((batch, channels, (height, width)))
+}
+
+fn shape_of(xs: &ConvInput, weight: &Tensor, g: &Conv2dGeometry) -> Result<ConvShape> {
+    let (batch, channels, size) = sizes(xs)?;
+    ConvShape::new(batch, channels, out_channels(weight, channels, g)?, size, g)
+}
+
+/// The tensor that a convolution reads, `[N, C, H, W]`: the input's values, through its activation if it has one.
+pub fn materialize(xs: &ConvInput) -> Result<Tensor> {
+    sizes(xs)?;
+    backend::of(&xs.values).materialize(xs)
+}
+
+/// xs `[N, C, H, W]` → `[N, O, H', W']`.
+pub fn conv2d(xs: impl Into<ConvInput>, weight: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
+    let xs = xs.into();
+    let s = shape_of(&xs, weight, g)?;
+    backend::of(&xs.values).conv2d_of_activated(&xs, weight, &s)
+}
+
+/// [`conv2d`], and [`batch_norm_sums`](super::batch_norm_sums) of its output, which cost little while it is computed.
+pub fn conv2d_with_sums(xs: impl Into<ConvInput>, weight: &Tensor, g: &Conv2dGeometry) -> Result<(Tensor, Tensor)> {
+    let xs = xs.into();
+    let s = shape_of(&xs, weight, g)?;
+    backend::of(&xs.values).conv2d_with_sums(&xs, weight, &s)
+}
+
+/// Gradient of a convolution's input: dys `[N, O, H', W']` → `[N, C, H, W]` with H × W of `in_size`.
+pub fn conv2d_backward_data(
+    dys: &Tensor,
+    weight: &Tensor,
+    g: &Conv2dGeometry,
+    in_size: (usize, usize),
+) -> Result<Tensor> {
+    let channels = weight.dim(1)? * g.groups;
+    let s = ConvShape::new(dys.dim(0)?, channels, out_channels(weight, channels, g)?, in_size, g)?;
+    fits_output(dys, &s)?;
+    backend::of(dys).conv2d_backward_data(dys, weight, &s)
+}
+
+/// [`conv2d_backward_data`], and the backward pass of the ReLU whose output `relu_output` `[N, C, H, W]` was the
+/// convolution's input. Where dx is the gradient of that output and mask is `[relu_output > 0]`, it is
+///
+/// - `dx·mask` with [`Overwrite`](Accumulate::Overwrite),
+/// - `(dx + other)·mask` with [`AddThenMask`](Accumulate::AddThenMask),
+/// - `dx·mask + other` with [`MaskThenAdd`](Accumulate::MaskThenAdd).
+///
+/// The memory of `other` may be used for the result: no other tensor may share it, least of all another argument.
+pub fn conv2d_backward_data_relu(
+    dys: &Tensor,
+    weight: &Tensor,
+    g: &Conv2dGeometry,
+    relu_output: &Tensor,
+    accumulate: Accumulate,
+) -> Result<Tensor> {
+    let (batch, channels, height, width) = relu_output.dims4()?;
+    let s = ConvShape::new(batch, channels, out_channels(weight, channels, g)?, (height, width), g)?;
+    fits_output(dys, &s)?;
+    same_shape(relu_output, &[accumulate.existing()])?;
+    backend::of(dys).conv2d_backward_data_relu(dys, weight, &s, relu_output, accumulate)
+}
+
+/// Gradient of a convolution's weight: xs `[N, C, H, W]`, dys `[N, O, H', W']` → `[O, C/groups, kh, kw]`.
+pub fn conv2d_backward_weight(xs: impl Into<ConvInput>, dys: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
+    let xs = xs.into();
+    let (batch, channels, size) = sizes(&xs)?;
+    let s = ConvShape::new(batch, channels, dys.dim(1)?, size, g)?;
+    fits_output(dys, &s)?;
+    backend::of(&xs.values).conv2d_backward_weight_of_activated(&xs, dys, &s)
+}

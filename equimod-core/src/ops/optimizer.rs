@@ -1,0 +1,50 @@
+//! Steps of optimizers, sums of squares and moving averages of parameters.
+
+use candle_core::{Result, Tensor, Var, bail};
+
+use crate::backend;
+use crate::backend::contract::{AdamWRule, LarsRule, MomentumRule};
+
+/// Checks that a gradient and a buffer of `each` values for each value fit a weight.
+fn fits(weight: &Tensor, buffer: &Tensor, gradient: &Tensor, each: &[usize]) -> Result<()> {
+    if buffer.dims() != [weight.dims(), each].concat() || gradient.dims() != weight.dims() {
+        bail!(
+            "an optimizer step for a weight of shape {:?} got a buffer of shape {:?} and a gradient of shape {:?}",
+            weight.dims(),
+            buffer.dims(),
+            gradient.dims()
+        );
+    }
+    Ok(())
+}
+
+/// Steps a weight and its momentum, of one shape with the gradient.
+pub fn momentum_step(weight: &Var, buffer: &Var, gradient: &Tensor, rule: &MomentumRule) -> Result<()> {
+    fits(weight, buffer, gradient, &[])?;
+    backend::of(weight).momentum_step(weight, buffer, gradient, rule)
+}
+
+/// Steps a weight and its momentum, of one shape with the gradient, at the rate that its trust ratio allows.
+pub fn lars_step(weight: &Var, buffer: &Var, gradient: &Tensor, rule: &LarsRule) -> Result<()> {
+    fits(weight, buffer, gradient, &[])?;
+    backend::of(weight).lars_step(weight, buffer, gradient, rule)
+}
+
+/// Steps a weight and its moments, of the weight's shape with a last dimension of 2.
+pub fn adamw_step(weight: &Var, moments: &Var, gradient: &Tensor, rule: &AdamWRule) -> Result<()> {
+    fits(weight, moments, gradient, &[2])?;
+    backend::of(weight).adamw_step(weight, moments, gradient, rule)
+}
+
+/// Σ v² of a tensor, a scalar on its device (f64 on the CPU, f32 elsewhere).
+pub fn squared_norm(tensor: &Tensor) -> Result<Tensor> {
+    backend::of(tensor).squared_norm(tensor)
+}
+
+/// `target = kept·target + (1 − kept)·source`, in place; tensors of one shape.
+pub fn move_towards(target: &Var, source: &Tensor, kept: f64) -> Result<()> {
+    if target.dims() != source.dims() {
+        bail!("a moving average of shape {:?} got values of shape {:?}", target.dims(), source.dims());
+    }
+    backend::of(target).move_towards(target, source, kept)
+}

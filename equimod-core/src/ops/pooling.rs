@@ -1,0 +1,51 @@
+//! Pooling of `[N, C, H, W]`, forward and backward.
+
+use candle_core::{Result, Tensor, bail};
+
+use crate::backend;
+use crate::backend::contract::{Conv2dGeometry, PoolShape};
+
+fn not_empty(xs: &Tensor) -> Result<()> {
+    match xs.elem_count() {
+        0 => bail!("a pool needs images, channels and pixels, got {:?}", xs.dims()),
+        _ => Ok(()),
+    }
+}
+
+/// xs `[N, C, H, W]` → the maximum of each window `[N, C, H', W']` and its index in the H × W plane (u32, the same
+/// shape); of equal values the first wins, as in PyTorch.
+pub fn max_pool2d(xs: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<(Tensor, Tensor)> {
+    let (_, _, height, width) = xs.dims4()?;
+    not_empty(xs)?;
+    if 2 * padding > kernel {
+        bail!("max-pool pads by {padding}, more than half its window of {kernel}");
+    }
+    let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups: 1, winograd: false };
+    let in_size = (height, width);
+    let s = PoolShape { kernel, stride, padding, in_size, out_size: geometry.out_size(in_size)? };
+    backend::of(xs).max_pool2d(xs, &s)
+}
+
+/// Gradient of a max-pool's input `[N, C, H, W]`, from dys and the winners of [`max_pool2d`], `[N, C, H', W']` each.
+pub fn max_pool2d_backward(dys: &Tensor, winners: &Tensor, in_size: (usize, usize)) -> Result<Tensor> {
+    if dys.dims() != winners.dims() {
+        bail!("a gradient of shape {:?} does not fit winners of shape {:?}", dys.dims(), winners.dims());
+    }
+    not_empty(dys)?;
+    dys.dims4()?;
+    backend::of(dys).max_pool2d_backward(dys, winners, in_size)
+}
+
+/// xs `[N, C, H, W]` → the mean of each plane, `[N, C]`.
+pub fn global_average_pool(xs: &Tensor) -> Result<Tensor> {
+    not_empty(xs)?;
+    xs.dims4()?;
+    backend::of(xs).global_average_pool(xs)
+}
+
+/// Gradient of the input `[N, C, H, W]` of [`global_average_pool`], H × W of `in_size`, from dys `[N, C]`.
+pub fn global_average_pool_backward(dys: &Tensor, in_size: (usize, usize)) -> Result<Tensor> {
+    not_empty(dys)?;
+    dys.dims2()?;
+    backend::of(dys).global_average_pool_backward(dys, in_size)
+}
