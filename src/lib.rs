@@ -24,3 +24,8 @@ pub mod bundled;
 pub mod recipes;
 
 pub use {equimod_core as core, equimod_data as data, equimod_eval as eval, equimod_train as train};
+
+/// The example of the README, which compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

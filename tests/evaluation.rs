@@ -67,16 +67,16 @@ fn every_protocol_gives_numbers_a_page_and_files() {
         assert_eq!(splits[0]["indices"].as_array().unwrap().len(), 24);
     }
 
-    let found = eval("equivariance", &["--pictures", "32"]);
+    let found = eval("equivariance", &["--images", "32"]);
     let alone =
         |task: &str| found["rows"].as_array().unwrap().iter().any(|row| row["task"].as_str().unwrap().ends_with(task));
     assert!(alone("equimod") && alone("horizontal-flip alone") && alone("colour-jitter alone"), "{found}");
-    let found = eval("params", &["--pictures", "100", "--untrained"]);
+    let found = eval("params", &["--images", "100", "--untrained"]);
     assert!(rows(&found, "R²").len() > 10 && rows(&found, "pooled R²").len() == 2, "{found}");
-    let found = eval("retrieval", &["--pictures", "5", "--views", "8"]);
+    let found = eval("retrieval", &["--images", "5", "--views", "8"]);
     assert!((number(rows(&found, "H@2")[0], "chance") - 0.25).abs() < 1e-12);
     assert!(number(rows(&found, "recall@1")[0], "value") > 0.8);
-    let found = eval("health", &["--pictures", "50", "--untrained"]);
+    let found = eval("health", &["--images", "50", "--untrained"]);
     assert!(number(rows(&found, "effective rank (RankMe)")[0], "value") >= 1.0);
     let found = eval("few-shot", &["--ways", "2", "--queries", "4", "--episodes", "50"]);
     assert!(number(rows(&found, "2-way 5-shot accuracy")[0], "value") > 0.8, "{found}");
@@ -131,8 +131,8 @@ fn threads_do_not_matter() {
         &["logistic", "--penalties", "5"],
         &["linear", "--epochs", "2", "--batch", "32"],
         &["few-shot", "--ways", "2", "--queries", "4", "--episodes", "20"],
-        &["params", "--pictures", "60"],
-        &["health", "--pictures", "40"],
+        &["params", "--images", "60"],
+        &["health", "--images", "40"],
     ] {
         let rows = |threads: &str| {
             let arguments = ["run", "--data", "pictures", "--json", "--map", "tsne", "--threads", threads];

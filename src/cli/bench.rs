@@ -36,7 +36,7 @@ pub enum BenchCommand {
     Loader(BenchLoader),
     /// Evaluation on noise: features of an untrained ResNet, k-NN and logistic regression.
     #[command(after_help = "Example:
-  equimod bench eval --pictures 2048")]
+  equimod bench eval --images 2048")]
     Eval(BenchEval),
 }
 
@@ -114,8 +114,8 @@ pub struct BenchEval {
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub size: u32,
     /// Number of images.
-    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
-    pub pictures: u32,
+    #[arg(long, alias = "pictures", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    pub images: u32,
     /// Number of channels of the backbone's first stage.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub width: u32,

@@ -1,4 +1,4 @@
-//! The arguments of `data`.
+//! Arguments of `data`.
 
 use std::path::PathBuf;
 
@@ -6,76 +6,83 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::ReadingArgs;
 
-/// `data`.
+/// Arguments of `data`.
 #[derive(Args, Debug)]
 pub struct Data {
     #[command(subcommand)]
     pub command: DataCommand,
 }
 
-/// What to do with pictures.
+/// The subcommands of `data`.
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Draw a contact sheet: pictures, their views, and the parameters of each.
+    /// Draw a contact sheet: images, their views and the parameters of each view.
+    #[command(after_help = "Example:\n  equimod data preview images/ --policy byol-imagenet --size 224")]
     Preview(Preview),
-    /// Sizes, channel means and deviations, label counts.
+    /// Print image sizes, channel means and standard deviations, and label counts.
+    #[command(after_help = "Example:\n  equimod data stats images/")]
     Stats(DataStats),
-    /// Measured and analytic statistics of every value of the parameter vector.
+    /// Print measured and analytic statistics of each value of the parameter vector.
+    #[command(after_help = "Example:\n  equimod data params images/ --set augmentation.encoding=pairwise")]
     Params(DataParams),
-    /// Decode every image; report what fails, what is suspicious and what was passed over, and print a fingerprint.
+    /// Decode every image; report failures, suspicious files and skipped files, and print a fingerprint.
+    #[command(after_help = "Example:\n  equimod data verify images/")]
     Verify(Verify),
-    /// Write pictures into one memory-mapped file.
+    /// Pack images into one memory-mapped file.
+    #[command(after_help = "Example:\n  equimod data pack images/ --out images.equimod --resize 256 --storage jpeg")]
     Pack(Pack),
     /// Index tar shards in the WebDataset layout.
+    #[command(after_help = "Example:\n  equimod data index 'shards/x-{000..012}.tar'")]
     Index(Index),
-    /// Fetch a data set from the Hugging Face Hub, for use without a network.
+    /// Download a data set from the Hugging Face Hub, for use without a network.
+    #[command(after_help = "Example:\n  equimod data fetch hf:uoft-cs/cifar10")]
     Fetch(Fetch),
 }
 
-/// Which pictures.
+/// A source of images.
 #[derive(Args, Debug)]
 pub struct SourceArgs {
-    /// A source of `equimod list datasets`.
+    /// Data source of `equimod list datasets`.
     #[arg(default_value = "emoji")]
     pub source: String,
-    /// The source's test pictures instead of those to train on.
+    /// Use the source's test images instead of its training images.
     #[arg(long)]
     pub test: bool,
     #[command(flatten)]
     pub reading: ReadingArgs,
 }
 
-/// How pictures are augmented.
+/// An augmentation policy.
 #[derive(Args, Debug)]
 pub struct PolicyArgs {
-    /// The recipe whose augmentations are meant: built in, or a TOML file.
+    /// Recipe with the augmentations: name of a built-in recipe, or a TOML file.
     #[arg(long, default_value = "simclr-equimod-cifar10", value_name = "NAME|FILE")]
     pub recipe: String,
-    /// A built-in policy in place of the recipe's.
+    /// Built-in policy that replaces the recipe's.
     #[arg(long)]
     pub policy: Option<String>,
-    /// Side of the views in pixels, in place of the recipe's.
+    /// Side of the views in pixels; replaces the recipe's.
     #[arg(long)]
     pub size: Option<usize>,
-    /// Change a setting of the recipe, e.g. augmentation.encoding=pairwise; may be given several times.
+    /// Override a setting of the recipe, e.g. augmentation.encoding=pairwise; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
 }
 
-/// `data preview`.
+/// Arguments of `data preview`.
 #[derive(Args, Debug)]
 pub struct Preview {
     #[command(flatten)]
     pub source: SourceArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Pictures that are drawn.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub pictures: u32,
-    /// Decides which pictures and which views.
+    /// Number of images.
+    #[arg(long, alias = "pictures", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub images: u32,
+    /// Seed of the choice of images and views.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// The contact sheet, a PNG file.
+    /// PNG file of the contact sheet.
     #[arg(long, default_value = "preview.png", value_name = "FILE")]
     pub out: PathBuf,
     /// Print the parameters as JSON.
@@ -83,30 +90,30 @@ pub struct Preview {
     pub json: bool,
 }
 
-/// `data stats`.
+/// Arguments of `data stats`.
 #[derive(Args, Debug)]
 pub struct DataStats {
     #[command(flatten)]
     pub source: SourceArgs,
-    /// Also count a column of texts or whole numbers as labels; may be given several times.
+    /// Also count a column of strings or integers as labels; may be repeated.
     #[arg(long, value_name = "COLUMN")]
     pub task: Vec<String>,
-    /// Pictures that are decoded for the channel statistics, evenly spaced; 0 for all.
-    #[arg(long, default_value_t = 10_000)]
-    pub pictures: usize,
+    /// Number of images that are decoded for the channel statistics, evenly spaced; 0 for all.
+    #[arg(long, alias = "pictures", default_value_t = 10_000)]
+    pub images: usize,
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
 }
 
-/// `data params`.
+/// Arguments of `data params`.
 #[derive(Args, Debug)]
 pub struct DataParams {
     #[command(flatten)]
     pub source: SourceArgs,
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Draws that are measured.
+    /// Number of parameter draws to measure.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2..))]
     pub draws: u32,
     /// Print as JSON.
@@ -114,12 +121,12 @@ pub struct DataParams {
     pub json: bool,
 }
 
-/// `data verify`.
+/// Arguments of `data verify`.
 #[derive(Args, Debug)]
 pub struct Verify {
     #[command(flatten)]
     pub source: SourceArgs,
-    /// Also write what is printed with --json into this file.
+    /// Also write the JSON report to this file.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Print as JSON.
@@ -127,21 +134,21 @@ pub struct Verify {
     pub json: bool,
 }
 
-/// `data pack`.
+/// Arguments of `data pack`.
 #[derive(Args, Debug)]
 pub struct Pack {
     #[command(flatten)]
     pub source: SourceArgs,
-    /// Also pack a column of texts or whole numbers as labels; may be given several times.
+    /// Also pack a column of strings or integers as labels; may be repeated.
     #[arg(long, value_name = "COLUMN")]
     pub task: Vec<String>,
-    /// The packed file, usually NAME.equimod.
+    /// Packed file to write, usually NAME.equimod.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Bring the shorter side down to this many pixels (bicubic).
+    /// Downscale the shorter side to this many pixels (bicubic).
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..))]
     pub resize: Option<u32>,
-    /// How pictures are stored.
+    /// Storage format of the images.
     #[arg(long, value_enum, default_value = "raw")]
     pub storage: PackStorage,
     /// Quality of JPEG storage.
@@ -152,30 +159,30 @@ pub struct Pack {
     pub json: bool,
 }
 
-/// How packed pictures are stored.
+/// Storage format of packed images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PackStorage {
-    /// Decoded: the fastest to read.
+    /// Decoded pixels, the fastest to read.
     Raw,
-    /// Without loss.
+    /// Lossless compression.
     Png,
-    /// With loss, the smallest.
+    /// Lossy compression, the smallest.
     Jpeg,
 }
 
-/// `data index`.
+/// Arguments of `data index`.
 #[derive(Args, Debug)]
 pub struct Index {
-    /// A folder of .tar files, one such file, or a pattern such as x-{000..012}.tar.
+    /// Folder of .tar files, one such file, or a pattern such as x-{000..012}.tar.
     pub location: PathBuf,
-    /// Write the index here instead of beside the shards, as NAME.index.json; it is a source itself.
+    /// Write the index to this file, NAME.index.json, instead of next to the shards; it is a data source itself.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Take the members KEY.ENDING as images, such as input.jpg [default: KEY.jpg and the like, else the only longer
-    /// ending that there is].
-    #[arg(long, value_name = "ENDING", conflicts_with = "dotted_keys")]
+    /// Extension of the images behind KEY, such as input.jpg [default: jpg and other image extensions, else the only
+    /// longer one].
+    #[arg(long, value_name = "EXTENSION", conflicts_with = "dotted_keys")]
     pub picture: Option<String>,
-    /// Keys go up to the last dot of a name, instead of the first: photo.0001.jpg and photo.0002.jpg are two samples.
+    /// Let keys end at the last dot of a name instead of the first: photo.0001.jpg and photo.0002.jpg are two samples.
     #[arg(long)]
     pub dotted_keys: bool,
     /// Print as JSON.
@@ -183,12 +190,12 @@ pub struct Index {
     pub json: bool,
 }
 
-/// `data fetch`.
+/// Arguments of `data fetch`.
 #[derive(Args, Debug)]
 pub struct Fetch {
-    /// hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT]; every split if none is named.
+    /// Data set hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT]; all splits if none is named.
     pub source: String,
-    /// Also put the files into this folder, new or empty, to be carried elsewhere: the folder is a source itself.
+    /// Also copy the files to this folder, new or empty, which is a data source itself.
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
     /// Print as JSON.

@@ -1,4 +1,4 @@
-//! The arguments of `eval` and `embed`.
+//! Arguments of `eval` and `embed`.
 
 use std::path::PathBuf;
 
@@ -8,48 +8,59 @@ use equimod_eval::evaluation::FeatureMap;
 
 use super::{DeviceArgs, ReadingArgs};
 
-/// `eval`.
+/// Arguments of `eval`.
 #[derive(Args, Debug)]
 pub struct Eval {
     #[command(subcommand)]
     pub command: EvalCommand,
 }
 
-/// A protocol.
+/// The evaluation protocols.
 #[derive(Debug, Subcommand)]
 pub enum EvalCommand {
-    /// The published linear evaluation: a linear layer trained by SGD on random crops and flips.
+    /// Linear probe as published: a linear layer trained by SGD on random crops and flips.
+    #[command(after_help = "Example:\n  equimod eval linear out/mine --data birds/")]
     Linear(Linear),
-    /// Logistic regression on frozen features by L-BFGS, with the L2 strength chosen on validation.
+    /// Logistic regression on frozen features by L-BFGS, with the L2 strength chosen on validation images.
+    #[command(after_help = "Example:\n  equimod eval logistic out/mine --data birds/ --untrained")]
     Logistic(Logistic),
-    /// Weighted vote of the nearest neighbours by cosine.
+    /// k-NN classification: weighted vote of the nearest neighbors by cosine similarity.
+    #[command(after_help = "Example:\n  equimod eval knn weights.safetensors --data birds/ --size 224")]
     Knn(Knn),
-    /// Few-shot episodes: logistic regression and nearest prototype.
+    /// Few-shot classification: logistic regression and nearest prototype.
+    #[command(after_help = "Example:\n  equimod eval few-shot out/mine --data birds/ --shots 1 --shots 5")]
     FewShot(FewShot),
-    /// Fine-tune the whole network on all labels or a share of them.
+    /// Fine-tuning of the whole network on all labels or a share of them.
+    #[command(after_help = "Example:\n  equimod eval finetune out/mine --data birds/ --labels 10")]
     Finetune(Finetune),
-    /// How much nearer to a view its prediction is than the original image, overall and for each augmentation.
+    /// Equivariance: how much closer to a view its prediction is than the original image, overall and by augmentation.
+    #[command(after_help = "Example:\n  equimod eval equivariance out/mine")]
     Equivariance(Equivariance),
-    /// Ridge regression from features to each augmentation parameter: R².
+    /// Parameter probes: R² of a ridge regression from features to each augmentation parameter.
+    #[command(after_help = "Example:\n  equimod eval params out/mine --untrained")]
     Params(Params),
-    /// Retrieve views by their predictions, and images of the same class or of the other design by features.
+    /// Retrieval of views by their predictions, and of images by their features.
+    #[command(after_help = "Example:\n  equimod eval retrieval out/mine --images 500")]
     Retrieval(Retrieval),
     /// Standard deviation, effective rank, alignment and uniformity of features.
+    #[command(after_help = "Example:\n  equimod eval health out/mine")]
     Health(Health),
-    /// A suite of data sets: one table of models, with mean and rank.
+    /// Transfer to a suite of data sets: one table of models, with their mean and mean rank.
+    #[command(after_help = "Example:\n  equimod eval transfer out/simclr out/mine --suite emoji --out transfer")]
     Transfer(Transfer),
-    /// Two models on the same test pictures, paired; also over several seeds.
+    /// Paired comparison of two models on the same test images, also over several seeds.
+    #[command(after_help = "Example:\n  equimod eval compare out/simclr out/mine --data birds/ --out comparison")]
     Compare(Compare),
 }
 
-/// What every protocol takes.
+/// Arguments of every protocol.
 #[derive(Args, Debug)]
 pub struct EvalArgs {
-    /// A run directory, a checkpoint, an export, a .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
+    /// Run directory, checkpoint, export, .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
     #[command(flatten)]
-    pub pictures: PictureArgs,
-    /// Decides splits, views and intervals.
+    pub images: ImageArgs,
+    /// Seed of splits, views and intervals.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Also evaluate the same network before training.
@@ -57,44 +68,44 @@ pub struct EvalArgs {
     pub untrained: bool,
     #[command(flatten)]
     pub input: InputArgs,
-    /// Keep features in this folder [default: eval/features of a run directory, else nowhere].
+    /// Cache features in this folder [default: eval/features of a run directory, else none].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// Write results.json, results.md, report.html and what belongs to them into this folder
-    /// [default: eval/<protocol>-<data> of a run directory, else nowhere].
+    /// Write results.json, results.md, report.html and their companions to this folder
+    /// [default: eval/<protocol>-<data> of a run directory, else none].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// The two-dimensional map of features in the report.
+    /// Two-dimensional map of features in the report.
     #[arg(long, value_enum, default_value_t = MapKind::Pca)]
     pub map: MapKind,
-    /// Print the results as JSON.
+    /// Print results as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
 }
 
-/// Which pictures are evaluated on.
+/// Images of an evaluation.
 #[derive(Args, Debug)]
-pub struct PictureArgs {
-    /// The pictures, a source of `equimod list datasets`; without test pictures of its own, a part is held out.
+pub struct ImageArgs {
+    /// Data source of `equimod list datasets`; without test images of its own, a part is held out.
     #[arg(long, default_value = "emoji")]
     pub data: String,
-    /// Test pictures from another source.
+    /// Another data source for the test images.
     #[arg(long, value_name = "DATA")]
     pub test: Option<String>,
-    /// Validation pictures from another source [default: the data's own, else a fifth of its training pictures].
+    /// Another data source for the validation images [default: the data's own, else a fifth of its training images].
     #[arg(long, value_name = "DATA")]
     pub validation: Option<String>,
-    /// Only these labels; may be given several times [default: all]. Also a column of a table or shard that holds words or
-    /// whole numbers.
+    /// Evaluate only these labels; may be repeated [default: all]. A column of strings or integers in a table or shard will
+    /// do as well.
     #[arg(long)]
     pub task: Vec<String>,
     #[command(flatten)]
     pub reading: ReadingArgs,
 }
 
-/// How images enter the network.
+/// Resizing and cropping of images.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct InputArgs {
     /// Side of the network's input in pixels, e.g. 224 or 448 [default: that of training].
@@ -105,7 +116,7 @@ pub struct InputArgs {
     pub crop: Option<CropKind>,
 }
 
-/// A crop, as an argument.
+/// Crop of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CropKind {
     /// Resize the shorter side to the size, then crop the center.
@@ -127,7 +138,7 @@ impl From<CropKind> for Crop {
     }
 }
 
-/// A map of features, as an argument.
+/// Map of features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MapKind {
     /// No map.
@@ -148,7 +159,7 @@ impl From<MapKind> for FeatureMap {
     }
 }
 
-/// `eval logistic`.
+/// Arguments of `eval logistic`.
 #[derive(Args, Debug)]
 pub struct Logistic {
     #[command(flatten)]
@@ -161,12 +172,12 @@ pub struct Logistic {
     pub by_class: bool,
 }
 
-/// `eval knn`.
+/// Arguments of `eval knn`.
 #[derive(Args, Debug)]
 pub struct Knn {
     #[command(flatten)]
     pub common: EvalArgs,
-    /// Neighbours that vote.
+    /// Number of nearest neighbors that vote.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub k: u32,
     /// Temperature of the vote.
@@ -174,22 +185,22 @@ pub struct Knn {
     pub temperature: f64,
 }
 
-/// `eval transfer`.
+/// Arguments of `eval transfer`.
 #[derive(Args, Debug)]
 pub struct Transfer {
-    /// Models: run directories, checkpoints, or .safetensors files.
+    /// Models: run directories, checkpoints, exports, .safetensors files, or hf: names.
     #[arg(required = true, value_name = "MODEL")]
     pub models: Vec<PathBuf>,
-    /// A built-in suite (see `equimod list suites`) or a TOML file.
+    /// Name of a built-in suite (see `equimod list suites`), or a TOML file.
     #[arg(long, default_value = "emoji", value_name = "NAME|FILE")]
     pub suite: String,
-    /// Only these tasks of the suite; may be given several times.
+    /// Evaluate only these tasks of the suite; may be repeated.
     #[arg(long, value_name = "TASK")]
     pub only: Vec<String>,
-    /// Take the pictures of a task from elsewhere, e.g. MIT-67=FOLDER; may be given several times.
+    /// Data source of a task, e.g. MIT-67=FOLDER; may be repeated.
     #[arg(long, value_name = "TASK=DATA")]
     pub data: Vec<String>,
-    /// Leave tasks out, and say so, whose pictures cannot be had.
+    /// Skip tasks whose images are not available, and name them.
     #[arg(long)]
     pub skip_missing: bool,
     /// Number of L2 strengths to try, evenly spaced in the logarithm from 1e-6 to 1e5 (published: 45).
@@ -202,17 +213,17 @@ pub struct Transfer {
     pub shared: SharedArgs,
 }
 
-/// `eval compare`.
+/// Arguments of `eval compare`.
 #[derive(Args, Debug)]
 pub struct Compare {
-    /// Two models A and B, or pairs of them, A1 B1 A2 B2 …, one pair a seed.
+    /// Two models A and B, or one pair per seed: A1 B1 A2 B2 …
     #[arg(required = true, num_args = 2.., value_name = "MODEL")]
     pub models: Vec<PathBuf>,
-    /// How they are evaluated.
+    /// Classifier for the comparison.
     #[arg(long, value_enum, default_value_t = Compared::Logistic)]
     pub by: Compared,
     #[command(flatten)]
-    pub pictures: PictureArgs,
+    pub images: ImageArgs,
     /// Number of L2 strengths to try, for --by logistic.
     #[arg(long, alias = "penalties", default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub l2_strengths: u32,
@@ -220,193 +231,192 @@ pub struct Compare {
     pub shared: SharedArgs,
 }
 
-/// By what models are compared.
+/// Classifier of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Compared {
     /// Logistic regression on frozen features.
     Logistic,
-    /// Weighted vote of the 20 nearest neighbours.
+    /// Weighted vote of the 20 nearest neighbors.
     Knn,
 }
 
-/// What evaluations of several models take.
+/// Arguments of evaluations of several models.
 #[derive(Args, Debug)]
 pub struct SharedArgs {
-    /// Decides splits and intervals.
+    /// Seed of splits and intervals.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
     pub input: InputArgs,
-    /// Keep features in this folder [default: eval/features of each run directory, else nowhere].
+    /// Cache features in this folder [default: eval/features of each run directory, else none].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// Write results.json, results.md and report.html into this folder.
+    /// Write results.json, results.md and report.html to this folder.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Print the results as JSON.
+    /// Print results as JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
 }
 
-/// `embed`.
+/// Arguments of `embed`.
 #[derive(Args, Debug)]
 pub struct Embed {
-    /// A run directory, a checkpoint, an export, a .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
+    /// Run directory, checkpoint, export, .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
-    /// The pictures, a source of `equimod list datasets`.
+    /// Data source of `equimod list datasets`.
     #[arg(long, default_value = "emoji")]
     pub data: String,
-    /// Only the pictures of these splits; may be given several times [default: all].
+    /// Embed only the images of these splits; may be repeated [default: all].
     #[arg(long, value_enum)]
     pub split: Vec<EmbeddedSplit>,
-    /// The file, whose ending says what it is: .safetensors, .npy, .csv or .parquet.
+    /// File to write; its extension selects the format: .safetensors, .npy, .csv or .parquet.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     #[command(flatten)]
     pub input: InputArgs,
     #[command(flatten)]
     pub reading: ReadingArgs,
-    /// Keep features in this folder, too [default: eval/features of a run directory, else nowhere].
+    /// Also cache features in this folder [default: eval/features of a run directory, else none].
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
 }
 
-/// A split of the pictures.
+/// Splits of the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EmbeddedSplit {
-    /// What is fitted on.
+    /// Training split.
     Train,
-    /// What hyper-parameters are chosen on.
+    /// Validation split.
     Validation,
-    /// What is tested on.
+    /// Test split.
     Test,
 }
 
-/// `eval linear`.
+/// Arguments of `eval linear`.
 #[derive(Args, Debug)]
 pub struct Linear {
     #[command(flatten)]
     pub common: EvalArgs,
-    /// Passes over the training pictures.
+    /// Number of passes over the training images.
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: u32,
-    /// Pictures a step.
+    /// Batch size.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
-    /// Learning rate of the first step; it falls along half a cosine to 1e-4.
+    /// Learning rate of the first step; decays along half a cosine to 1e-4.
     #[arg(long, default_value_t = 0.2)]
     pub learning_rate: f64,
 }
 
-/// `eval few-shot`.
+/// Arguments of `eval few-shot`.
 #[derive(Args, Debug)]
 pub struct FewShot {
     #[command(flatten)]
     pub common: EvalArgs,
-    /// Classes of an episode.
+    /// Number of classes per episode.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..))]
     pub ways: u32,
-    /// Pictures a class to learn from; may be given several times [default: 1 and 5].
+    /// Number of support images per class; may be repeated [default: 1 and 5].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub shots: Vec<u32>,
-    /// Pictures a class to tell.
+    /// Number of query images per class.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     pub queries: u32,
-    /// Episodes.
+    /// Number of episodes.
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
     pub episodes: u32,
 }
 
-/// `eval finetune`.
+/// Arguments of `eval finetune`.
 #[derive(Args, Debug)]
 pub struct Finetune {
     #[command(flatten)]
     pub common: EvalArgs,
-    /// Per cent of the labels of each class; may be given several times [default: 1, 10 and 100].
-    #[arg(long, value_name = "PER CENT")]
+    /// Percentage of each class's labels; may be repeated [default: 1, 10 and 100].
+    #[arg(long, value_name = "PERCENT")]
     pub labels: Vec<f64>,
-    /// Passes over the labelled pictures.
+    /// Number of passes over the labeled images.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: u32,
-    /// Of them, those in which the learning rate rises.
+    /// Number of warm-up epochs among them.
     #[arg(long, default_value_t = 0)]
     pub warmup_epochs: u32,
-    /// Pictures a step [default: 256, or what makes 40 steps an epoch, 16 at least].
+    /// Batch size [default: 256, or fewer for at least 40 steps per epoch, but not below 16].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: Option<u32>,
-    /// Optimiser.
+    /// Optimizer.
     #[arg(long, value_enum, default_value_t = FinetuneOptimizer::Sgd)]
     pub optimizer: FinetuneOptimizer,
-    /// The highest learning rate; it falls along half a cosine to 0 [default: of sgd 0.05 for a batch of
-    /// 256, in proportion to the batch; of adamw 0.001].
+    /// Peak learning rate; decays along half a cosine to 0 [default: 0.05·batch/256 for sgd, 0.001 for adamw].
     #[arg(long)]
     pub learning_rate: Option<f64>,
     /// Weight decay.
     #[arg(long, default_value_t = 0.0)]
     pub weight_decay: f64,
-    /// The rate of each stage, as a share of that of the stage above.
+    /// Learning rate of each stage as a share of that of the next stage.
     #[arg(long, default_value_t = 1.0)]
     pub layer_decay: f64,
-    /// Leave the running statistics of batch norm as pretraining left them.
+    /// Keep the running statistics of batch norm from pretraining.
     #[arg(long)]
     pub frozen_batch_norm: bool,
 }
 
-/// Optimisers of fine-tuning.
+/// Optimizers of fine-tuning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FinetuneOptimizer {
-    /// Nesterov's momentum 0.9.
+    /// SGD with Nesterov momentum 0.9.
     Sgd,
     /// Adam with decoupled weight decay.
     Adamw,
 }
 
-/// `eval equivariance`.
+/// Arguments of `eval equivariance`.
 #[derive(Args, Debug)]
 pub struct Equivariance {
     #[command(flatten)]
     pub common: EvalArgs,
-    /// Pictures that are augmented.
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
-    pub pictures: u32,
-    /// Only overall, not by each augmentation alone.
+    /// Number of images to augment.
+    #[arg(long, alias = "pictures", default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
+    pub images: u32,
+    /// Measure only overall, not by each augmentation alone.
     #[arg(long)]
     pub overall: bool,
 }
 
-/// `eval params`.
+/// Arguments of `eval params`.
 #[derive(Args, Debug)]
 pub struct Params {
     #[command(flatten)]
     pub common: EvalArgs,
-    /// Pictures that are augmented; a fifth validates, a fifth is held out.
-    #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(20..))]
-    pub pictures: u32,
+    /// Number of images to augment; a fifth is for validation, a fifth is held out.
+    #[arg(long, alias = "pictures", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(20..))]
+    pub images: u32,
 }
 
-/// `eval retrieval`.
+/// Arguments of `eval retrieval`.
 #[derive(Args, Debug)]
 pub struct Retrieval {
     #[command(flatten)]
     pub common: EvalArgs,
-    /// Pictures whose views are predicted.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
-    pub pictures: u32,
-    /// Views of each picture.
+    /// Number of images whose views are predicted.
+    #[arg(long, alias = "pictures", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub images: u32,
+    /// Number of views per image.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(2..))]
     pub views: u32,
 }
 
-/// `eval health`.
+/// Arguments of `eval health`.
 #[derive(Args, Debug)]
 pub struct Health {
     #[command(flatten)]
     pub common: EvalArgs,
-    /// Pictures whose views are compared.
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
-    pub pictures: u32,
+    /// Number of images whose views are compared.
+    #[arg(long, alias = "pictures", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub images: u32,
 }

@@ -1,4 +1,4 @@
-//! The arguments of `inspect`, `import`, `export` and `publish`.
+//! Arguments of `inspect`, `import`, `export` and `publish`.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,15 @@ use equimod_core::model::Choices;
 
 use super::DeviceArgs;
 
-/// `inspect`.
+/// Arguments of `inspect`.
 #[derive(Args, Debug)]
 pub struct Inspect {
-    /// A run directory, a checkpoint, an export, a .safetensors file, a file of PyTorch, or
-    /// hf:OWNER/NAME[/FILE][@REVISION].
+    /// Run directory, checkpoint, export, .safetensors file, PyTorch checkpoint, or hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
-    /// Which of several networks in a file of PyTorch, by what stands before its names.
+    /// Prefix of the names of one of several networks in a PyTorch checkpoint.
     #[arg(long)]
     pub prefix: Option<String>,
-    /// Also list every tensor with its shape.
+    /// List every tensor with its shape.
     #[arg(long)]
     pub tensors: bool,
     #[command(flatten)]
@@ -28,16 +27,16 @@ pub struct Inspect {
     pub device: DeviceArgs,
 }
 
-/// `import`.
+/// Arguments of `import`.
 #[derive(Args, Debug)]
 pub struct Import {
-    /// A file of PyTorch (.pth, .pt, .ckpt, .bin) or a .safetensors file with a ResNet in it, or
+    /// PyTorch checkpoint (.pth, .pt, .ckpt, .bin) or .safetensors file that holds a ResNet, or
     /// hf:OWNER/NAME[/FILE][@REVISION].
     pub file: PathBuf,
-    /// The .safetensors file to write [default: the file's name, in this folder].
+    /// File to write, .safetensors [default: the input's name, in the current folder].
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Which of several networks, by what stands before its names, e.g. state_dict.module.encoder_q.
+    /// Prefix of the names of one of several networks, e.g. state_dict.module.encoder_q.
     #[arg(long)]
     pub prefix: Option<String>,
     #[command(flatten)]
@@ -100,32 +99,32 @@ fn three(text: &str) -> Result<[f32; 3], String> {
     finite.ok_or_else(|| "give three numbers with commas between them, e.g. 0.485,0.456,0.406".into())
 }
 
-/// `export`.
+/// Arguments of `export`.
 #[derive(Args, Debug)]
 pub struct Export {
-    /// A run directory, a checkpoint, an export (whose other files are carried over), a .safetensors file, or
+    /// Run directory, checkpoint, export (whose other files are carried over), .safetensors file, or
     /// hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
-    /// The folder to write: new, empty, or an earlier export, whose files are replaced; a card that a person edited,
-    /// and whatever else is there, stays.
+    /// Folder to write: new, empty, or an earlier export, whose files are replaced. An edited model card and all other
+    /// files stay.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Take the target network (BYOL, MoCo v3) in place of the trained one.
+    /// Export the target network (BYOL, MoCo v3) instead of the online network.
     #[arg(long)]
     pub target: bool,
-    /// Also take the results in this folder, the --out of an evaluation of these weights; may be given several times.
+    /// Add the results in this folder, the --out of an evaluation of these weights; may be repeated.
     #[arg(long, value_name = "DIR")]
     pub results: Vec<PathBuf>,
-    /// The licence of the weights, as the Hub abbreviates it, e.g. mit or cc-by-4.0.
+    /// License of the weights as an identifier of the Hub, e.g. mit or cc-by-4.0.
     #[arg(long, visible_alias = "license", value_name = "NAME")]
     pub licence: Option<String>,
-    /// The licence of the pictures, in words.
+    /// License of the images, in words.
     #[arg(long, visible_alias = "data-license", value_name = "TEXT")]
     pub data_licence: Option<String>,
-    /// Write the card anew even if a person edited it.
+    /// Overwrite the model card even if a person edited it.
     #[arg(long)]
     pub force_card: bool,
-    /// Load what was written, compare its features on fixed pictures, and report every key.
+    /// Load the written files, compare features on fixed images, and report every key.
     #[arg(long)]
     pub verify: bool,
     /// Print as JSON.
@@ -133,30 +132,30 @@ pub struct Export {
     pub json: bool,
 }
 
-/// `publish`.
+/// Arguments of `publish`.
 #[derive(Args, Debug)]
 pub struct Publish {
-    /// What `equimod export` wrote.
+    /// Folder that `equimod export` wrote.
     pub folder: PathBuf,
-    /// The repository on the Hub; made if it is not there.
+    /// Repository on the Hub; created if it does not exist.
     #[arg(long, value_name = "OWNER/NAME")]
     pub repo: String,
-    /// Make it private, if it is made.
+    /// Create the repository as private.
     #[arg(long)]
     pub private: bool,
-    /// Propose the files in a pull request.
+    /// Open a pull request instead of committing.
     #[arg(long)]
     pub create_pr: bool,
-    /// The branch; made if it is not there.
+    /// Branch; created if it does not exist.
     #[arg(long, value_name = "BRANCH")]
     pub revision: Option<String>,
-    /// Overwrite the card even if a person edited it on the Hub.
+    /// Overwrite the model card even if a person edited it on the Hub.
     #[arg(long)]
     pub force_card: bool,
-    /// Check everything, say what would be sent, and ask nothing of the Hub.
+    /// Check everything and list the files to send, without contacting the Hub.
     #[arg(long)]
     pub dry_run: bool,
-    /// The commit's message.
+    /// Commit message.
     #[arg(long, short, value_name = "TEXT")]
     pub message: Option<String>,
     /// Print as JSON.

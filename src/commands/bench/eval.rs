@@ -73,7 +73,7 @@ fn features(arguments: &BenchEval, device: &Device) -> anyhow::Result<Features> 
     let mut store = ParamStore::new(0, DType::F32, device);
     let backbone = ResNet::new(&config, Execution::default(), &SingleProcess::shared(), &mut store.root())?;
     let mut values = Vec::new();
-    let images = arguments.pictures as usize;
+    let images = arguments.images as usize;
     for first in (0..images).step_by(BATCH) {
         let noise = Tensor::randn(0f32, 1.0, (BATCH.min(images - first), 3, side, side), device)?;
         values.extend(backbone.infer(&noise, Mode::Eval)?.pooled.flatten_all()?.to_vec1::<f32>()?);

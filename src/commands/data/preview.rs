@@ -17,7 +17,7 @@ pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
     let order = Sampler::new(arguments.seed, dataset.len(), 1).order(0);
     let (mut rows, mut described) = (Vec::new(), Vec::new());
     for sample in order {
-        if rows.len() == arguments.pictures as usize {
+        if rows.len() == arguments.images as usize {
             break;
         }
         let image = match dataset.image(sample) {

@@ -16,7 +16,7 @@ use crate::output;
 pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
     let dataset = with_labels(arguments.source.open()?, &arguments.task)?;
     let sizes = dataset.sample_sizes(usize::MAX)?;
-    let channels = channels(dataset.as_ref(), arguments.pictures)?;
+    let channels = channels(dataset.as_ref(), arguments.images)?;
     let labels: Vec<Value> = (0..dataset.tasks().len()).map(|task| labels(dataset.as_ref(), task)).collect();
     let described = json!({
         "name": dataset.name(),

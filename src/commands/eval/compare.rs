@@ -22,7 +22,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         return Err(Usage(text).into());
     }
     let device = device::open(&arguments.shared.device.device)?;
-    let images = &arguments.pictures;
+    let images = &arguments.images;
     let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
     let splits = others.splits(&images.data, images.reading.reading())?.with_labels(&images.task)?;
     let seed = arguments.shared.seed;

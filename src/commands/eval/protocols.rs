@@ -97,22 +97,22 @@ pub fn few_shot(arguments: &FewShot) -> anyhow::Result<ExitCode> {
 
 /// `eval equivariance`.
 pub fn equivariance(arguments: &Equivariance) -> anyhow::Result<ExitCode> {
-    let (images, each_augmentation) = (arguments.pictures as usize, !arguments.overall);
+    let (images, each_augmentation) = (arguments.images as usize, !arguments.overall);
     run(&arguments.common, CropKind::Center, &EquivarianceProtocol { images, each_augmentation })
 }
 
 /// `eval params`.
 pub fn params(arguments: &Params) -> anyhow::Result<ExitCode> {
-    run(&arguments.common, CropKind::Center, &ParameterProtocol { images: arguments.pictures as usize })
+    run(&arguments.common, CropKind::Center, &ParameterProtocol { images: arguments.images as usize })
 }
 
 /// `eval retrieval`.
 pub fn retrieval(arguments: &Retrieval) -> anyhow::Result<ExitCode> {
-    let protocol = RetrievalProtocol { images: arguments.pictures as usize, views: arguments.views as usize };
+    let protocol = RetrievalProtocol { images: arguments.images as usize, views: arguments.views as usize };
     run(&arguments.common, CropKind::Center, &protocol)
 }
 
 /// `eval health`.
 pub fn health(arguments: &Health) -> anyhow::Result<ExitCode> {
-    run(&arguments.common, CropKind::Center, &HealthProtocol { images: arguments.pictures as usize })
+    run(&arguments.common, CropKind::Center, &HealthProtocol { images: arguments.images as usize })
 }

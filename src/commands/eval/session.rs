@@ -40,7 +40,7 @@ impl<'a> Session<'a> {
         report_guess(&model);
         let crop = arguments.input.crop.unwrap_or(crop).into();
         let input = InputTransform::of(&model, arguments.input.size, crop)?;
-        let images = &arguments.pictures;
+        let images = &arguments.images;
         let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
         let splits = others.splits(&images.data, images.reading.reading())?.with_labels(&images.task)?;
         let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
@@ -50,7 +50,7 @@ impl<'a> Session<'a> {
 
     fn evaluation<'b>(&'b self, console: &'b Console) -> Evaluation<'b> {
         let evaluation = Evaluation::new(&self.model, &self.splits)
-            .tasks(&self.arguments.pictures.task)
+            .tasks(&self.arguments.images.task)
             .seed(self.arguments.seed)
             .input(self.input)
             .map(self.arguments.map.into())
@@ -66,11 +66,11 @@ impl<'a> Session<'a> {
     fn folder(&self, protocol: &str) -> Option<PathBuf> {
         let model = &self.arguments.model;
         let in_run = || {
-            let data = &self.arguments.pictures.data;
+            let data = &self.arguments.images.data;
             let data: String = data.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
             let mut name = format!("{protocol}-{}", data.trim_matches('-'));
             // Evaluations of other tasks or at other sizes have folders of their own.
-            let tasks = self.arguments.pictures.task.iter().map(|task| task_name(task));
+            let tasks = self.arguments.images.task.iter().map(|task| task_name(task));
             let input = &self.arguments.input;
             let other = input.size.map(|size| size.to_string()).into_iter();
             let other = other.chain(input.crop.map(|crop| Crop::from(crop).name().to_owned()));
