@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use equimod_data::{Dataset, Policy, clean_view, view_rng};
+use equimod_data::{Dataset, Image, Policy, clean_view, view_rng};
 use equimod_eval::ResultRow;
 use equimod_eval::report::{Figure, ImageRow, Plot, ReportData, ReportImage, Section, Series, render};
 use equimod_train::{Recipe, RunInfo};
@@ -11,6 +11,8 @@ use crate::run_files::Metrics;
 
 /// Number of images with views on the page.
 const SHOWN: usize = 6;
+/// Number of images that are tried for each row.
+const TRIES: usize = 100;
 
 /// Content of a report.
 pub struct RunReport<'a> {
@@ -63,21 +65,26 @@ impl RunReport<'_> {
         }))
     }
 
+    /// Rows of evenly spaced images; an image that does not decode gives way to the next one.
     fn images(&self) -> anyhow::Result<Vec<ImageRow>> {
-        let count = SHOWN.min(self.dataset.len());
-        (0..count).map(|i| self.image_row(i * self.dataset.len() / count)).collect()
+        let (len, count) = (self.dataset.len(), SHOWN.min(self.dataset.len()));
+        let decoded = |from: usize| {
+            let decode = |sample: usize| Some((sample, self.dataset.image(sample).ok()?));
+            (from..len.min(from + TRIES)).find_map(decode)
+        };
+        let samples = (0..count).filter_map(|row| decoded(row * len / count));
+        samples.map(|(sample, image)| self.image_row(sample, &image)).collect()
     }
 
-    fn image_row(&self, sample: usize) -> anyhow::Result<ImageRow> {
-        let image = self.dataset.image(sample)?;
+    fn image_row(&self, sample: usize, image: &Image) -> anyhow::Result<ImageRow> {
         let title = self.dataset.text("name", sample).map_or_else(|| self.dataset.key(sample), str::to_lowercase);
-        let clean = clean_view(&image, &self.policy.clean);
+        let clean = clean_view(image, &self.policy.clean);
         let mut images = vec![ReportImage { title, png: clean.encode_png()?, ..Default::default() }];
         for (number, view) in self.policy.views.iter().enumerate() {
             let params = view.sample(image.size(), &mut view_rng(self.info.seed, 0, sample as u64, number as u64));
             images.push(ReportImage {
                 title: format!("view {}", number + 1),
-                png: view.apply(&image, &params).encode_png()?,
+                png: view.apply(image, &params).encode_png()?,
                 parameters: view.describe(&params),
                 correct: None,
             });

@@ -219,7 +219,7 @@ fn bad_data_is_told_in_one_sentence_and_nothing_stays_behind() {
     };
     pretrain("missing", &["missing", "no such file or folder"]);
     fs::create_dir(scratch.path("empty")).unwrap();
-    pretrain("empty", &["empty", "holds no pictures"]);
+    pretrain("empty", &["empty", "holds no images"]);
     scratch.write("rows.parquet", b"PAR1 not really PAR1");
     pretrain("rows.parquet", &["rows.parquet", "not a parquet file"]);
     scratch.pictures("few", 3);

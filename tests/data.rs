@@ -203,7 +203,7 @@ fn a_stream_without_an_index_is_refused_with_the_command_that_makes_one() {
     let source = "x-{000..001}.tar";
     let command = format!("equimod data index {source}");
     scratch.refused(&["data", "stats", source], 3, &["without an index", &command]);
-    assert!(scratch.done(&["data", "index", source]).contains("20 pictures in 2 shards"));
+    assert!(scratch.done(&["data", "index", source]).contains("20 images in 2 shards"));
     let stats = parsed(&scratch.done(&["data", "stats", source, "--json"]));
     assert_eq!(stats["labels"][0]["classes"], json!([{"class": "0", "pictures": 10}, {"class": "1", "pictures": 10}]));
     // A shard that changed since.

@@ -343,7 +343,9 @@ fn models_of_other_libraries_load_with_a_report() {
     // The same tensors with timm's preprocessing configuration.
     let config = r#"{"architecture": "resnet18", "num_classes": 1000, "pretrained_cfg": {"input_size": [3, 48, 48],
         "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "crop_pct": 0.95}}"#;
-    put("models/lab/timm", "model.safetensors", fs::read(scratch.path("pytorch.safetensors")).unwrap());
+    let imported = fs::read(scratch.path("pytorch.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&imported).unwrap().tensors();
+    put("models/lab/timm", "model.safetensors", safetensors::serialize(tensors, None).unwrap());
     put("models/lab/timm", "config.json", config.as_bytes().to_vec());
     let inspected = parsed(&scratch.done(&["inspect", "hf:lab/timm", "--json"]));
     assert_eq!(inspected["preprocessing"]["size"], 48);

@@ -60,7 +60,7 @@ fn exported(scratch: &Scratch, name: &str, settings: &[&str]) {
     }
     scratch.done(&arguments);
     let told = scratch.done(&["export", name, "--out", &format!("{name}-export"), "--verify", "--licence", "mit"]);
-    assert!(told.contains("0 missing, 0 unexpected") && told.contains("largest difference 0e0"), "{told}");
+    assert!(told.contains("0 missing, 0 unexpected") && told.contains("fixed images: 0e0"), "{told}");
 }
 
 fn standard(scratch: &Scratch) {
@@ -308,7 +308,7 @@ fn the_target_network_is_exported_where_there_is_one() {
     let of_checkpoint: Vec<f32> =
         Tensor::read_npy(scratch.path("checkpoint.npy")).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     assert_eq!(of_export, of_checkpoint);
-    scratch.refused(&["eval", "equivariance", "target", "--data", "pictures"], 3, &["holds no heads"]);
+    scratch.refused(&["eval", "equivariance", "target", "--data", "pictures"], 3, &["without heads"]);
     exported(&scratch, "plain", &[]);
     scratch.refused(&["export", "plain", "--out", "none", "--target"], 2, &["no target network"]);
 }
@@ -326,7 +326,7 @@ fn weights_of_other_codes_are_imported_with_a_report() {
         "state_dict.module.encoder_q.",
         "state_dict.module.queue",
         "encoder_k.…  122 tensors",
-        "largest difference 0e0",
+        "fixed images: 0e0",
     ] {
         assert!(told.contains(part), "{part} is not in {told}");
     }

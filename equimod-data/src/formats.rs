@@ -140,7 +140,7 @@ mod tests {
             (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
             (b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ", "JPEG 2000"),
             (b"P6\n1 1\n255\nabc", "PPM"),
-            (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+            (b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl ", "JPEG XL"),
             (&page[..], "web page"),
             (b"%PDF-1.4 ", "application/pdf"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),

@@ -87,7 +87,7 @@ fn bad_sources_are_told_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let open = |path: &Path| FolderDataset::open(path).err().unwrap().to_string();
     assert!(open(&folder.path().join("none")).contains("no such folder"));
-    assert!(open(folder.path()).contains("holds no pictures"));
+    assert!(open(folder.path()).contains("holds no images"));
     let file = folder.path().join("broken.jpg");
     fs::write(&file, b"\xff\xd8\xff\xe0 cut").unwrap();
     assert!(open(&file).contains("not a folder"));

@@ -1,7 +1,7 @@
 //! From what a user asked for to a complete recipe: base < file < `--set` < flag, unknown keys with the nearest name,
 //! all problems at once.
 
-use equimod_core::EquivarianceConfig;
+use equimod_core::{EquivarianceConfig, ResNetConfig};
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -161,6 +161,7 @@ fn apply_setting(table: &mut Table, setting: &str) -> std::result::Result<(), St
 /// The default recipe with every module on, and the variants that `table` chose by `kind`.
 fn known_keys(table: &Table) -> Table {
     let mut known = to_table(&Recipe { equivariance: EquivarianceConfig::all(), ..Recipe::default() });
+    let kind = table.get("backbone").and_then(|backbone| backbone.get("kind")).and_then(Value::as_str);
     for (section, part) in known.iter_mut() {
         let Some(kind) = table.get(section).and_then(|t| t.get("kind")) else { continue };
         let chosen = Table::from_iter([("kind".to_owned(), kind.clone())]);
@@ -168,7 +169,19 @@ fn known_keys(table: &Table) -> Table {
             *part = Value::Table(defaults);
         }
     }
+    if let Some(Value::Table(backbone)) = known.get_mut("backbone").filter(|_| kind.is_none_or(|kind| kind == "resnet"))
+    {
+        backbone.extend(unwritten_resnet_settings(backbone));
+    }
     known
+}
+
+/// The settings of a ResNet that a resolved recipe leaves out where they have their defaults, with placeholder values.
+fn unwritten_resnet_settings(written: &Table) -> Table {
+    let schema = schemars::schema_for!(ResNetConfig);
+    let names = schema.get("properties").and_then(|properties| properties.as_object());
+    let names = names.into_iter().flat_map(|properties| properties.keys());
+    names.filter(|name| !written.contains_key(*name)).map(|name| (name.clone(), Value::Boolean(false))).collect()
 }
 
 /// The settings of a variant with their defaults; `None` where there is no such variant.
@@ -251,6 +264,15 @@ mod tests {
             Err(Error::Recipe(problems)) => problems,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn settings_that_are_not_written_by_default_are_known() {
+        let text = "[backbone]\narchitecture = \"resnet50\"\nstem_padding = 2\nwidth_per_group = 4\ngroups = 32";
+        let recipe = resolve(&BUILT_IN, "test", text, &[]).unwrap();
+        let BackboneConfig::ResNet(config) = &recipe.backbone else { panic!("{recipe:?}") };
+        assert_eq!((config.stem_padding, config.width_per_group, config.groups), (Some(2), 4, 32));
+        assert!(problems("[backbone]\nstem_pading = 2", &[])[0].contains("did you mean backbone.stem_padding?"));
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Float8 {
     fn value(self, byte: u32) -> f32 {
         let (sign, rest) = (if byte & 0x80 == 0 { 1.0 } else { -1.0 }, byte & 0x7f);
         let (exponent, fraction) = ((rest >> self.fraction) as i32, rest & ((1 << self.fraction) - 1));
-        let largest = (0x7f >> self.fraction) as i32;
+        let largest: i32 = 0x7f >> self.fraction;
         if self.unsigned_zero && byte == 0x80 || !self.unsigned_zero && !self.infinities && rest == 0x7f {
             return f32::NAN;
         }
