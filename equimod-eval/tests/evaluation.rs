@@ -18,7 +18,7 @@ use equimod_eval::linear::LinearConfig;
 use equimod_eval::logistic::{LogisticConfig, l2_strengths};
 use equimod_eval::{Evaluation, Observer, Protocol, Result, ResultRow};
 
-const EQUIMOD: &str = r#"{"equimod": {"projection_head": "16-8", "parameter_head": "16", "predictor": "linear"}}"#;
+const EQUIMOD: &str = r#"{"equimod": {"projection_head": "16-8", "parameter_head": "16", "predictor": "8 bn-"}}"#;
 
 fn network() -> Model {
     model(Policy::built_in("simclr-cifar10", SIDE).unwrap(), EQUIMOD)
