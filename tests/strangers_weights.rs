@@ -206,7 +206,8 @@ fn what_is_no_network_is_named_for_what_it_is() {
 fn other_networks_are_named() {
     let scratch = Scratch::new();
     let tensor = |shape: &[usize]| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
-    let cases: [(&str, &[(&str, &[usize])], &str); 4] = [
+    type Tensors<'a> = &'a [(&'a str, &'a [usize])];
+    let cases: [(&str, Tensors, &str); 4] = [
         ("se.safetensors", &[("layer1.0.se.fc1.weight", &[4, 4])], "squeeze-and-excitation"),
         ("vit.safetensors", &[("patch_embed.proj.weight", &[4, 3, 4, 4])], "vision transformer"),
         ("v2.safetensors", &[("stages.0.blocks.0.conv1.weight", &[4, 4, 1, 1])], "activations first"),

@@ -6,19 +6,41 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::formats;
-use crate::image::{Examined, Image, Size};
+use crate::image::{Examined, Image, LONGEST_SIDE, MOST_MEMORY, Size};
+use crate::{Error, Result};
 
 mod gif;
 mod jpeg;
 
-/// Longest side of a picture that is decoded.
-pub const LONGEST_SIDE: u32 = 1 << 15;
-/// Most memory that decoding a picture may take, in bytes.
-pub const MOST_MEMORY: u64 = 1 << 29;
 /// Most pixels: their channels, and as much again for the decoder, fit the memory.
 const MOST_PIXELS: u64 = MOST_MEMORY / 6;
 
 type Decoded<T> = std::result::Result<T, String>;
+
+impl Image {
+    /// Decodes a file (BMP, GIF, JPEG, PNG, TIFF, WebP, recognized by its content) as Pillow's `convert("RGB")` does:
+    /// alpha is dropped, palettes and CMYK are converted, of 16 bits the upper 8 stay, of several frames or pages the
+    /// first. EXIF orientation is ignored. `key` names the image in errors.
+    pub fn decode(bytes: &[u8], key: &str) -> Result<Self> {
+        picture(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
+    }
+
+    /// Decodes a file, and rotates and flips the image as its EXIF orientation says.
+    pub fn decode_oriented(bytes: &[u8], key: &str) -> Result<Self> {
+        oriented(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
+    }
+
+    /// Size of an encoded image, from its header; EXIF orientation is ignored.
+    pub fn decode_size(bytes: &[u8], key: &str) -> Result<Size> {
+        size(Cursor::new(bytes)).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
+    }
+
+    /// Looks for errors in an encoded image that decoding passes over, at the cost of decoding it once more; `None` where
+    /// its format is not read.
+    pub fn examine(bytes: &[u8]) -> Option<Examined> {
+        examine(bytes)
+    }
+}
 
 /// Decodes a file; EXIF orientation is ignored.
 pub(crate) fn picture(bytes: &[u8]) -> Decoded<Image> {

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::io::Cursor;
 
-use crate::{Error, Result, decode};
+use crate::{Error, Result};
 
-pub use crate::decode::{LONGEST_SIDE, MOST_MEMORY};
+/// Longest side of an image that is decoded, in pixels.
+pub const LONGEST_SIDE: u32 = 1 << 15;
+/// Most memory that decoding an image may take, in bytes.
+pub const MOST_MEMORY: u64 = 1 << 29;
 
 /// Height and width in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,29 +73,6 @@ impl Image {
     pub(crate) fn made(size: Size, pixels: Vec<u8>) -> Self {
         debug_assert_eq!(pixels.len(), 3 * size.area());
         Self { size, pixels }
-    }
-
-    /// Decodes a file (BMP, GIF, JPEG, PNG, TIFF, WebP, recognized by its content) as Pillow's `convert("RGB")` does:
-    /// alpha is dropped, palettes and CMYK are converted, of 16 bits the upper 8 stay, of several frames or pages the
-    /// first. EXIF orientation is ignored. `key` names the image in errors.
-    pub fn decode(bytes: &[u8], key: &str) -> Result<Self> {
-        decode::picture(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
-    }
-
-    /// Decodes a file and turns the picture as its EXIF orientation says.
-    pub fn decode_oriented(bytes: &[u8], key: &str) -> Result<Self> {
-        decode::oriented(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
-    }
-
-    /// The size of an encoded picture, from its header; EXIF orientation is ignored.
-    pub fn decode_size(bytes: &[u8], key: &str) -> Result<Size> {
-        decode::size(Cursor::new(bytes)).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
-    }
-
-    /// Looks for errors in an encoded image that decoding passes over, at the cost of decoding it once more; `None` where
-    /// its format is not read.
-    pub fn examine(bytes: &[u8]) -> Option<Examined> {
-        decode::examine(bytes)
     }
 
     /// The picture as a PNG file.

@@ -147,7 +147,8 @@ impl Gallery {
         let views: Vec<SampledView> = (0..config.views).map(sample).collect();
         let start = augmentation.sample(0, size, &mut rng(config.views));
         let numbered = || views.iter().enumerate();
-        let from_clean = numbered().map(|(m, view)| augmentation.from_clean(view, m % policies, m, size)).collect();
+        let from_clean =
+            numbered().map(|(m, view)| augmentation.transition_from_clean(view, m % policies, m, size)).collect();
         let from_start = numbered().filter_map(|(m, view)| augmentation.between((&start, 0), (view, m), size));
         Self {
             clean: equimod_data::clean_view(image, &augmentation.policy.clean),

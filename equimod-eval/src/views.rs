@@ -162,7 +162,7 @@ impl AugmentationSpec {
     }
 
     /// From the clean view to `view`, which is image number `to` of the set.
-    pub(crate) fn from_clean(&self, view: &SampledView, number: usize, to: usize, size: Size) -> Transition {
+    pub(crate) fn transition_from_clean(&self, view: &SampledView, number: usize, to: usize, size: Size) -> Transition {
         let identity = self.encode_view(&self.identity(number, size), size);
         Transition { from: 0, to, params: self.encode_view(view, size), identity }
     }
@@ -193,7 +193,8 @@ impl AugmentationSpec {
         let views: Vec<SampledView> =
             (0..self.policy.views.len()).map(|number| self.sample(number, size, &mut rng(number))).collect();
         let numbered = views.iter().enumerate();
-        let from_clean = numbered.map(|(number, view)| self.from_clean(view, number, number + 1, size)).collect();
+        let from_clean =
+            numbered.map(|(number, view)| self.transition_from_clean(view, number, number + 1, size)).collect();
         let between = match views.as_slice() {
             [one, other, ..] => {
                 let ends = [((one, 1), (other, 2)), ((other, 2), (one, 1))];
@@ -221,7 +222,7 @@ impl AugmentationSpec {
         let (mut from_clean, mut between) = (Vec::new(), Vec::new());
         for ((&number, view), index) in numbers.iter().zip(&views).zip(1..) {
             let clean = self.identity(number, size);
-            from_clean.push(self.from_clean(view, number, index, size));
+            from_clean.push(self.transition_from_clean(view, number, index, size));
             between.extend(self.between((&clean, 0), (view, index), size));
             between.extend(self.between((view, index), (&clean, 0), size));
         }

@@ -9,6 +9,7 @@ mod index;
 mod locate;
 mod naming;
 mod scan;
+mod shard;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -40,7 +41,7 @@ pub struct ShardsDataset {
 struct Shard {
     path: PathBuf,
     before: usize,
-    entries: index::Shard,
+    entries: shard::Shard,
 }
 
 impl Shard {

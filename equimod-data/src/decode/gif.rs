@@ -2,8 +2,8 @@
 
 use gif::{ColorOutput, DecodeOptions, Decoder, MemoryLimit};
 
-use super::{Decoded, MOST_MEMORY, check_size, finish};
-use crate::image::{Image, Size};
+use super::{Decoded, check_size, finish};
+use crate::image::{Image, MOST_MEMORY, Size};
 
 const NO_FRAME: &str = "it holds no frame";
 

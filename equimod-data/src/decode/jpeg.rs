@@ -7,8 +7,8 @@ use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 
-use super::{Decoded, LONGEST_SIDE, check_size, finish};
-use crate::image::{Image, Size};
+use super::{Decoded, check_size, finish};
+use crate::image::{Image, LONGEST_SIDE, Size};
 
 /// Decodes a file straight from the decoder, without a copy.
 pub fn decode(bytes: &[u8]) -> Decoded<Image> {

@@ -6,13 +6,6 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ResNet;
-use super::library::library_name;
-use crate::Result;
-use crate::backbone::{Backbone, BackboneContext, BackboneSettings, LibraryName};
-use crate::images::{Normalisation, Preprocessing};
-use crate::params::Scope;
-
 /// Depth of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -270,35 +263,6 @@ impl ResNetConfig {
     pub fn deep_widths(&self) -> [usize; 3] {
         let half = self.width.div_ceil(2);
         self.stem_widths.unwrap_or([half, half, self.width])
-    }
-}
-
-impl BackboneSettings for ResNetConfig {
-    fn problems(&self, _image_size: usize) -> Vec<String> {
-        self.validate()
-    }
-
-    fn name(&self) -> &str {
-        self.architecture.name()
-    }
-
-    fn describe(&self) -> String {
-        self.to_string()
-    }
-
-    fn library_name(&self) -> Option<LibraryName> {
-        library_name(self)
-    }
-
-    fn default_preprocessing(&self) -> Preprocessing {
-        match self.stem {
-            Stem::Cifar => Preprocessing { size: 32, normalisation: Normalisation::CIFAR10 },
-            Stem::ImageNet | Stem::Deep => Preprocessing { size: 224, normalisation: Normalisation::IMAGENET },
-        }
-    }
-
-    fn build(&self, context: &BackboneContext, scope: &mut Scope) -> Result<Box<dyn Backbone>> {
-        Ok(Box::new(ResNet::new(self, context.execution, context.collective, scope)?))
     }
 }
 

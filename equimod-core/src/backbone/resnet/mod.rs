@@ -6,6 +6,7 @@ mod config;
 mod halved;
 mod layers;
 mod library;
+mod settings;
 mod shapes;
 mod stem;
 

@@ -34,3 +34,9 @@ impl Element for f64 {
         self
     }
 }
+
+/// A constant in the element type.
+#[inline(always)]
+pub(super) fn constant<T: Float>(value: f64) -> T {
+    T::from(value).unwrap_or_else(T::nan)
+}

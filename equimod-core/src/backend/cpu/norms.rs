@@ -4,8 +4,7 @@ use candle_core::{DType, Result, Tensor};
 use num_traits::Float;
 use rayon::prelude::*;
 
-use super::element::Element;
-use super::optimizer::constant;
+use super::element::{Element, constant};
 use super::slices::{Values, plain};
 use super::vectorize::vectorized;
 

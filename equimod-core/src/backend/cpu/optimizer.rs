@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Result, Ten
 use num_traits::Float;
 use rayon::prelude::*;
 
+use super::element::constant;
 use super::norms::squared_norms;
 use super::vectorize::vectorized;
 use crate::backend::contract::{AdamWRule, LarsRule, MomentumRule};
@@ -62,12 +63,6 @@ impl Rule<2> for AdamWRule {
         let size = square.sqrt() / constant::<T>(self.root) + constant::<T>(self.epsilon);
         *weight = constant::<T>(self.kept) * *weight - constant::<T>(self.rate) * *mean / size;
     }
-}
-
-/// A constant in the element type.
-#[inline(always)]
-pub(super) fn constant<T: Float>(value: f64) -> T {
-    T::from(value).unwrap_or_else(T::nan)
 }
 
 /// Applies `rule` to contiguous tensors. The buffer's N values of a value are neighbors.

@@ -10,12 +10,11 @@ use sha2::{Digest, Sha256};
 use super::locate::{index_path, is_index, shard_paths};
 use super::naming::Naming;
 use super::scan::{Scanner, endings};
+use super::shard::{MOST_ENTRY_BYTES, Shard};
 use crate::dataset::values::{Column, listed};
 use crate::hashed_file::HashedFile;
 use crate::{Error, Result};
 
-/// Bytes that an entry may have.
-pub(super) const MOST_ENTRY_BYTES: u64 = 1 << 28;
 /// Largest class.
 const LARGEST_CLASS: u32 = 1 << 20;
 const VERSION: u32 = 2;
@@ -30,20 +29,6 @@ pub(super) struct Index {
     /// Fields of the samples' JSON members, over all shards; an index of an earlier version has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub columns: BTreeMap<String, Column>,
-}
-
-/// The samples of a shard, column by column.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Shard {
-    /// The file, from the index's folder.
-    pub file: PathBuf,
-    /// Its length.
-    pub bytes: u64,
-    pub keys: Vec<String>,
-    /// Of the picture in the file.
-    pub offsets: Vec<u64>,
-    pub lengths: Vec<u32>,
-    pub labels: Vec<Option<u32>>,
 }
 
 /// How shards are indexed.

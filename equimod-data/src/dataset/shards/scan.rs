@@ -8,9 +8,9 @@ use std::path::{Component, Path};
 use serde_json::Value;
 use tar::{Archive, Entry, EntryType};
 
-use super::index::{MOST_ENTRY_BYTES, Shard};
 use super::locate::check_uncompressed;
 use super::naming::Naming;
+use super::shard::{MOST_ENTRY_BYTES, Shard};
 use crate::dataset::MOST_CLASSES;
 use crate::dataset::values::{Column, ColumnBuilder};
 use crate::{Error, Result};
@@ -48,8 +48,11 @@ pub(super) fn endings(path: &Path) -> Result<BTreeMap<String, usize>> {
     Ok(endings.0)
 }
 
+/// Called with each file in a tar file, and its path.
+type Visit<'a> = dyn FnMut(&mut Entry<BufReader<File>>, &Path) -> Scan<()> + 'a;
+
 /// Visits every file in a tar file; refuses what no writer of shards makes.
-fn walk(path: &Path, visit: &mut dyn FnMut(&mut Entry<BufReader<File>>, &Path) -> Scan<()>) -> Result<u64> {
+fn walk(path: &Path, visit: &mut Visit) -> Result<u64> {
     let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
     let bytes = file.metadata().map_err(|e| Error::io(path, e))?.len();
     let walked = check_uncompressed(&mut file).and_then(|()| entries(file, bytes, visit));
@@ -57,11 +60,7 @@ fn walk(path: &Path, visit: &mut dyn FnMut(&mut Entry<BufReader<File>>, &Path) -
     Ok(bytes)
 }
 
-fn entries(
-    mut file: File,
-    bytes: u64,
-    visit: &mut dyn FnMut(&mut Entry<BufReader<File>>, &Path) -> Scan<()>,
-) -> Scan<()> {
+fn entries(mut file: File, bytes: u64, visit: &mut Visit) -> Scan<()> {
     let broken = |e: std::io::Error| format!("it is cut short or not a tar file ({e})");
     file.seek(SeekFrom::Start(0)).map_err(broken)?;
     let mut archive = Archive::new(BufReader::new(file));

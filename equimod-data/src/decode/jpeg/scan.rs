@@ -135,7 +135,7 @@ impl Blocks<'_> {
             let read = blocks.by_ref().take_while(|(dc, ac)| reader.block(dc, ac).is_some()).count();
             let short = (end - done) * self.unit.len() - read;
             *missing += short;
-            let rest = reader.to_marker();
+            let rest = reader.skip_to_marker();
             extraneous += if short == 0 { rest } else { 0 };
             done = end;
             if done < self.units && !reader.pass_restart() {
@@ -203,7 +203,7 @@ impl Reader<'_> {
     }
 
     /// Goes on to the next marker, and gives the number of bytes before it.
-    fn to_marker(&mut self) -> usize {
+    fn skip_to_marker(&mut self) -> usize {
         let start = self.at;
         self.bits = 0;
         while let Some(two) = self.bytes.get(self.at..self.at + 2) {
