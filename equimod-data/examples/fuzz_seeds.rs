@@ -14,6 +14,9 @@ use equimod_data::{FolderDataset, Policy, Size, view_rng};
 const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/pillow/decode");
 /// Images as other people's programs write them.
 const STRANGERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/strangers/images.tar.gz");
+/// Tables that pyarrow wrote, in every codec, and shards.
+const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/strangers/tables");
+const SHARDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/strangers/shards");
 /// Files of PyTorch.
 const TORCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../equimod-core/tests/fixtures/torch");
 /// Folders of the targets: those of this crate, and the one for files of PyTorch.
@@ -25,10 +28,9 @@ type Done = Result<(), Box<dyn Error>>;
 fn main() -> Done {
     torch_files()?;
     pictures()?;
-    for file in fs::read_dir(Path::new(FUZZ).join("seeds/parquet"))? {
-        let path = file?.path();
-        keep("parquet", &path.file_name().unwrap_or_default().to_string_lossy(), &fs::read(&path)?)?;
-    }
+    folder("parquet", &Path::new(FUZZ).join("seeds/parquet"))?;
+    folder("parquet", Path::new(TABLES))?;
+    folder("shards", Path::new(SHARDS))?;
     shards()?;
     packed()?;
     cifar()?;
@@ -42,6 +44,15 @@ fn torch_files() -> Done {
         if [".pth", ".pt", ".ckpt", ".tar"].iter().any(|ending| name.ends_with(ending)) {
             keep_in(FUZZ_TORCH, "torch_file", &name, &fs::read(&path)?)?;
         }
+    }
+    Ok(())
+}
+
+/// Keeps every file of a folder.
+fn folder(target: &str, folder: &Path) -> Done {
+    for file in fs::read_dir(folder)? {
+        let path = file?.path();
+        keep(target, &path.file_name().unwrap_or_default().to_string_lossy(), &fs::read(&path)?)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use equimod_data::dataset::likely_labels;
 use equimod_data::{Dataset, Policy, view_rng};
 
 /// Number of images of a data set to read.
@@ -21,8 +22,11 @@ pub fn exercise(dataset: &dyn Dataset) {
             }
         }
     }
+    for column in dataset.columns() {
+        let _ = [0, last, dataset.len(), usize::MAX].map(|index| dataset.text(column, index));
+    }
     dataset.will_need(&[0, last, usize::MAX]);
-    let _ = (dataset.sample_sizes(CHECKED), dataset.fingerprint());
+    let _ = (dataset.sample_sizes(CHECKED), dataset.fingerprint(), likely_labels(dataset));
 }
 
 /// Folder for the input files of a target, reused by all calls in a process.
