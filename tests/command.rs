@@ -223,7 +223,7 @@ fn bad_data_is_told_in_one_sentence_and_nothing_stays_behind() {
     scratch.write("rows.parquet", b"PAR1 not really PAR1");
     pretrain("rows.parquet", &["rows.parquet", "not a parquet file"]);
     scratch.pictures("few", 3);
-    pretrain("few", &["6 pictures", "batch of 32"]);
+    pretrain("few", &["6 images", "batch of 32"]);
     assert!(!scratch.path("run").exists());
     scratch.pictures("broken", 20);
     scratch.write("broken/class1/cut.png", b"\x89PNG\r\n\x1a\n cut");

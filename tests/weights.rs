@@ -229,7 +229,7 @@ fn an_export_is_the_same_byte_for_byte_and_complete() {
     // Results of other weights are not taken.
     exported(&scratch, "other", &["seed=1"]);
     let output = scratch.run(&["export", "other", "--out", "three", "--results", "elsewhere"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("which is of other weights"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("which is for other weights"));
     assert!(!scratch.path("three/eval").exists());
 }
 
@@ -338,7 +338,10 @@ fn weights_of_other_codes_are_imported_with_a_report() {
     );
     // A MODEL like any other, a beginning, and something to export.
     let told = scratch.done(&["inspect", "lightning.safetensors"]);
-    assert!(told.contains("120 matched, 0 missing, 0 unexpected") && told.contains("guessed from the stem"), "{told}");
+    assert!(
+        told.contains("120 matched, 0 missing, 0 unexpected") && told.contains("assumed when it was imported"),
+        "{told}"
+    );
     scratch.pictures("pictures", 12);
     scratch.done(&["eval", "knn", "lightning.safetensors", "--data", "pictures", "--k", "3"]);
     scratch.write("tiny.toml", TINY);

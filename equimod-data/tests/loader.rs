@@ -93,7 +93,7 @@ fn bad_sources_are_told_in_one_sentence() {
     assert!(open(&file).contains("not a folder"));
     let data = Arc::new(FolderDataset::open(folder.path()).unwrap());
     assert!(data.image(0).unwrap_err().to_string().contains("broken.jpg"));
-    assert!(data.image(1).unwrap_err().to_string().contains("no picture 1"));
+    assert!(data.image(1).unwrap_err().to_string().contains("no image 1"));
     // The loader hands the error on and stops cleanly.
     let mut batches = loader(data.clone(), 1, 2).unwrap().start(0).unwrap();
     assert!(batches.next().unwrap().unwrap_err().to_string().contains("broken.jpg"));
