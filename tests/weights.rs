@@ -356,7 +356,7 @@ fn weights_of_other_codes_are_imported_with_a_report() {
     scratch.write("broken.pth", &fs::read(fixture("plain.pth")).unwrap()[..5000]);
     scratch.refused(&["import", "broken.pth", "--out", "x.safetensors"], 1, &["broken.pth", "truncated"]);
     for (content, told) in [
-        ("hello there, this is text", "not a safetensors file"),
+        ("hello there, this is text", "neither a safetensors file nor one of PyTorch"),
         ("", "it is empty"),
         ("version https://git-lfs.github.com/spec/v1\noid", "pointer of Git LFS"),
         ("<!DOCTYPE html><html>", "a web page"),
