@@ -58,7 +58,7 @@ def run_snippets(folder, inputs, expected, picture, its_features):
     before = os.getcwd()
     pixels = Image.open(picture)
     os.chdir(folder)
-    copy = pathlib.Path("picture.jpg")
+    copy = pathlib.Path("image.jpg")
     pixels.save(copy, "PNG")
     try:
         for snippet in snippets("."):
