@@ -27,7 +27,9 @@ impl Case {
             let values = filled_state(name, slot.var.shape(), 7, config.architecture.expansion() == 4);
             slot.var.set(&values.to_dtype(slot.var.dtype()).unwrap()).unwrap();
         }
-        let images = random("images", &[3, 3, 16, 16]);
+        // At 16 pixels, batch norm behind an average-pooled shortcut sees values too close to each other.
+        let size = if config.average_shortcut { 48 } else { 16 };
+        let images = random("images", &[3, 3, size, size]);
         Self { store, net, images, pooled, taps }
     }
 
@@ -85,12 +87,14 @@ fn gradients_may_enter_at_any_stage() {
     let networks = [
         small.clone(),
         config(Architecture::ResNet50, Stem::ImageNet),
-        // Of other codes: solo-learn's, lightly's, that one with a max-pool, and those of timm and torchvision.
+        // As other code bases build them: solo-learn, lightly (also with a max-pool), timm and torchvision.
         ResNetConfig { stem_padding: Some(2), ..small.clone() },
         ResNetConfig { stem_relu: false, ..small.clone() },
         ResNetConfig { stem_relu: false, max_pool: Some(true), ..small.clone() },
         ResNetConfig { stem_relu: false, average_shortcut: true, ..small },
-        ResNetConfig { average_shortcut: true, stem_widths: Some([2, 3, 4]), ..deep.clone() },
+        ResNetConfig { architecture: Architecture::ResNet18, stem_widths: Some([2, 3, 4]), ..deep.clone() },
+        ResNetConfig { average_shortcut: true, ..config(Architecture::ResNet50, Stem::ImageNet) },
+        ResNetConfig { average_shortcut: true, ..deep.clone() },
         ResNetConfig { groups: 2, width_per_group: 32, max_pool: Some(false), ..deep },
     ];
     let taps = [(false, vec![0]), (true, vec![1]), (true, vec![0, 2, 3]), (false, vec![3])];
@@ -98,12 +102,10 @@ fn gradients_may_enter_at_any_stage() {
         for recompute in [false, true] {
             let execution = Execution { recompute, ..Default::default() };
             let case = Case::new(config.clone(), execution, pooled, taps.clone());
-            // Central differences: an error of about 1e-7 of the slope, but for ReLUs and pools that switch between the two
-            // points, which a shorter step leaves behind.
-            let slope = case.slope();
-            let numeric = [1e-7, 1e-8, 1e-9].map(|step| (case.moved(step) - case.moved(-step)) / (2.0 * step));
-            let [want, ..] = numeric;
-            let error = numeric.map(|want| (slope - want).abs() / want.abs()).into_iter().fold(f64::INFINITY, f64::min);
+            // Central differences: an error of about 1e-7 of the slope, but for ReLUs that switch between the two points.
+            let step = 1e-7;
+            let (slope, want) = (case.slope(), (case.moved(step) - case.moved(-step)) / (2.0 * step));
+            let error = (slope - want).abs() / want.abs();
             assert!(error < 1e-5, "{config} pooled {pooled}, stages {taps:?}: {slope} {want} ({error:e})");
         }
     }

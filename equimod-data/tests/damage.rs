@@ -162,7 +162,7 @@ fn a_page_that_claims_other_bytes_than_it_holds_is_refused_before_there_is_room_
             let foreseen = other > 8_000_000 || unbounded;
             let refused = text.as_ref().is_some_and(|text| !foreseen || text.contains("image: a page claims"));
             assert!(refused, "{codec}, {other}: {text:?}");
-            // The sliding window of brotli's decoder.
+            // Brotli's decoder holds the window that the stream names: 4 MiB as the crate's writer is set here.
             let window = if matches!(codec, Compression::BROTLI(_)) { 1 << 22 } else { 0 };
             let most = if foreseen { MOST + window } else { other + MOST };
             assert!(asked < most, "{codec}, {other}: {asked} bytes");

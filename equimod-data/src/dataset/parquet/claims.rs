@@ -20,6 +20,9 @@ const SNAPPY: u64 = 22;
 const LZ4: u64 = 255;
 const DEFLATE: u64 = 1032;
 const ZSTD: u64 = 32_768;
+/// The lowest seven bits of a brotli stream with a window above the 16 MiB of RFC 7932, up to 1 GiB, for which the
+/// decoder makes room. The Parquet format has no such streams.
+const LARGE_WINDOW: u8 = 0b001_0001;
 /// What any page may claim.
 const FREE: u64 = 1 << 20;
 /// The first bytes of an LZ4 frame, which some writers put where the format has none.
@@ -123,7 +126,7 @@ impl<R: ChunkReader> Claims<R> {
             Compression::GZIP(_) => {
                 times(DEFLATE) && unpacks_to(flate2::read::MultiGzDecoder::new(&*bytes()?), unpacked)
             }
-            Compression::BROTLI(_) => unpacks_to(brotli::Decompressor::new(&*bytes()?, 1 << 12), unpacked),
+            Compression::BROTLI(_) => brotli(&bytes()?, unpacked),
             Compression::LZ4_RAW => times(LZ4),
             Compression::LZ4 => times(LZ4) && lz4(&bytes()?, unpacked),
             Compression::ZSTD(_) => times(WHOLE) || zstd(&bytes()?).is_some_and(|most| unpacked <= most),
@@ -172,6 +175,11 @@ fn unpacks_to(stream: impl io::Read, bytes: u64) -> bool {
     io::copy(&mut io::Read::take(stream, bytes.saturating_add(1)), &mut io::sink()).is_ok_and(|held| held == bytes)
 }
 
+fn brotli(packed: &Bytes, unpacked: u64) -> bool {
+    let large = packed.first().is_some_and(|first| first & 0x7f == LARGE_WINDOW);
+    !large && unpacks_to(brotli::Decompressor::new(&**packed, 1 << 12), unpacked)
+}
+
 /// Hadoop's blocks and bare ones end with the room that was claimed; a frame ends where it says.
 fn lz4(packed: &Bytes, unpacked: u64) -> bool {
     !packed.starts_with(&LZ4_FRAME) || unpacks_to(lz4_flex::frame::FrameDecoder::new(&**packed), unpacked)
@@ -187,4 +195,27 @@ fn zstd(mut frames: &[u8]) -> Option<u64> {
         frames = frames.get(length..)?;
     }
     Some(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 4096 zeros as a brotli stream.
+    fn stream(large_window: bool, lgwin: i32) -> Bytes {
+        let mut packed = Vec::new();
+        let settings = brotli::enc::BrotliEncoderParams { large_window, lgwin, ..Default::default() };
+        brotli::BrotliCompress(&mut [0; 4096].as_slice(), &mut packed, &settings).unwrap();
+        packed.into()
+    }
+
+    #[test]
+    fn brotli_windows_are_those_of_the_standard() {
+        for lgwin in 10..=24 {
+            assert!(brotli(&stream(false, lgwin), 4096), "{lgwin}");
+        }
+        let large = stream(true, 28);
+        assert!(unpacks_to(brotli::Decompressor::new(&*large, 1 << 12), 4096));
+        assert!(!brotli(&large, 4096));
+    }
 }
