@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use crate::Result;
 
@@ -21,15 +21,6 @@ pub trait Collective: Send + Sync {
     fn all_gather(&self, tensor: &Tensor) -> Result<Tensor>;
     /// `tensor` as rank `root` has it.
     fn broadcast(&self, tensor: &Tensor, root: usize) -> Result<Tensor>;
-}
-
-/// Sums of scalars over ranks, in 64 bits.
-pub fn sums_over_processes(values: Vec<f64>, collective: &dyn Collective) -> Result<Vec<f64>> {
-    if collective.size() == 1 {
-        return Ok(values);
-    }
-    let count = values.len();
-    Ok(collective.all_reduce_sum(&Tensor::from_vec(values, count, &Device::Cpu)?)?.to_vec1()?)
 }
 
 /// A shared handle to the run's collective.

@@ -8,7 +8,7 @@ use crate::backbone::Backbone;
 use crate::build::Placement;
 use crate::head::{Head, HeadSpec};
 use crate::nn::Mode;
-use crate::ops;
+use crate::ops::{self, Gate};
 use crate::optim::{Progress, TargetMomentum};
 use crate::params::{ParamStore, Role, Scope};
 use crate::passes::{MicroBatch, join_rows, micro_batches};
@@ -104,8 +104,13 @@ impl TargetNetwork {
         &self.params
     }
 
-    /// Moves towards `online`: `θ_target ← τ·θ_target + (1 − τ)·θ` with τ of this step, which it returns.
-    pub fn follow(&self, online: &ParamStore, progress: Progress) -> Result<f64> {
+    /// Moves towards `online`, unless `gate` is closed: `θ_target ← τ·θ_target + (1 − τ)·θ` with τ of this step, which is
+    /// returned.
+    ///
+    /// # Errors
+    ///
+    /// If `online` lacks a tensor of this network, or a tensor operation fails.
+    pub fn follow(&self, online: &ParamStore, progress: Progress, gate: &Gate) -> Result<f64> {
         let momentum = self.config.momentum_at(progress);
         let buffers = match self.config.buffers {
             TargetBuffers::Own => None,
@@ -117,11 +122,11 @@ impl TargetNetwork {
             let Some(kept) = kept else { continue };
             let theirs = online.get(name).ok_or_else(|| Error::Config(format!("the trained network has no {name}")))?;
             let theirs = theirs.var.as_detached_tensor();
-            match theirs.dtype().is_float() {
-                true => ops::move_towards(&slot.var, &theirs, kept)?,
+            gate.apply(&[&slot.var], || match theirs.dtype().is_float() {
+                true => ops::move_towards(&slot.var, &theirs, kept),
                 // Counts of batches.
-                false => slot.var.set(&theirs)?,
-            }
+                false => slot.var.set(&theirs),
+            })?;
         }
         Ok(momentum)
     }

@@ -3,7 +3,8 @@
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
-//! use equimod_core::{MethodConfig, Method, Progress, Parameters, Placement, SingleProcess, StepBatch};
+//! use equimod_core::optim::SgdConfig;
+//! use equimod_core::{Method, MethodConfig, OptimizerConfig, Parameters, Placement, Progress, SingleProcess, StepBatch};
 //!
 //! # fn main() -> equimod_core::Result<()> {
 //! let config: MethodConfig = serde_json::from_str(
@@ -13,9 +14,18 @@
 //! let (collective, execution) = (SingleProcess::shared(), Default::default());
 //! let placement = Placement { seed: 0, dtype: DType::F32, device: &device, image_size: 16, collective, execution };
 //! let method = Method::new(&config, &Parameters::default(), placement)?;
+//! let mut optimizer = OptimizerConfig::Sgd(SgdConfig::default()).build();
+//! let (total, mut losses) = (5, Vec::new());
 //! let view = Tensor::randn(0f32, 1.0, (4, 3, 16, 16), &device)?;
-//! let step = method.step(&StepBatch::of_views([view.clone(), view]), Progress::ONLY)?;
-//! assert!(step.loss.is_finite() && step.gradients.get("backbone.conv1.weight").is_some());
+//! for step in 0..total {
+//!     let noise = Tensor::randn(0f32, 0.1, (4, 3, 16, 16), &device)?;
+//!     let batch = StepBatch::of_views([view.clone(), (&view + noise)?]);
+//!     let mut outcome = method.step(&batch, Progress { step, total })?;
+//!     optimizer.step(method.params(), &mut outcome.gradients, 0.01)?;
+//!     losses.push(outcome.loss); // stays on the device
+//! }
+//! let losses = equimod_core::host::read(&losses.iter().collect::<Vec<_>>())?; // one transfer
+//! assert!(losses.iter().all(|loss| loss.is_finite()));
 //! # Ok(())
 //! # }
 //! ```
@@ -28,7 +38,9 @@
 //!   together
 //! - [`images`]: from pixels to tensors; [`checkpoint`], [`model`], [`torch_file`]: weights on disk
 //!
-//! It does not read pictures, draw augmentations, or run the training loop, and it never prints or opens the network.
+//! It does not read images, draw augmentations, or run the training loop, and it never prints or opens the network.
+//! Loss and metrics of a step stay on the device until [`host::read`] transfers them.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod backbone;
 pub mod backend;
@@ -40,6 +52,7 @@ pub mod equivariance;
 mod error;
 pub mod execution;
 pub mod head;
+pub mod host;
 pub mod images;
 mod load_report;
 pub mod method;
@@ -71,7 +84,7 @@ pub use error::{Error, Result};
 pub use execution::{Execution, Precision};
 pub use head::{Head, HeadSpec};
 pub use images::{Normalisation, Preprocessing};
-pub use method::{Extensions, Method, MethodConfig, StepOutcome};
+pub use method::{Extensions, Method, MethodConfig, StepOutcome, StepValues};
 pub use model::{Description, Model};
 pub use nn::Mode;
 pub use objective::ObjectiveConfig;

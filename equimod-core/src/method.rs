@@ -13,13 +13,14 @@ use crate::ema::{TargetConfig, TargetHead, TargetNetwork};
 use crate::equivariance::{EquivarianceConfig, NamedModule, Needs};
 use crate::nn::Mode;
 use crate::objective::{Objective, ObjectiveConfig, PROJECTION_HEAD};
+use crate::ops::Gate;
 use crate::optim::{Progress, Weight};
 use crate::parameters::Parameters;
 use crate::params::{Gradients, ParamStore, Scope};
 use crate::passes::{PassFeatures, Passes};
-use crate::step::{Metrics, StepBatch, StepContext, StepTimes, Targets, Term, scalar};
+use crate::step::{Metrics, StepBatch, StepContext, StepTimes, Targets, Term, known};
 use crate::tape::{FeatureGradients, differentiate};
-use crate::{Error, Result};
+use crate::{Error, Result, host};
 
 /// The parts of a method and their settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,16 +69,47 @@ pub struct Method {
     collective: SharedCollective,
 }
 
-/// Loss, metrics and gradients of one step, before anything is changed.
+/// Loss, metrics and gradients of one step, before anything is changed. All of them stay on the device.
 pub struct StepOutcome {
-    /// The loss of the whole batch.
-    pub loss: f64,
+    /// The loss of the whole batch, a scalar.
+    pub loss: Tensor,
     /// Named scalars: loss terms, equivariance, the target network's momentum, how spread out embeddings are.
     pub metrics: Metrics,
     /// Gradients of every trained tensor, summed over processes.
     pub gradients: Gradients,
     /// Where the time went.
     pub times: StepTimes,
+}
+
+/// The values of a step's loss and metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepValues {
+    /// The loss of the whole batch.
+    pub loss: f64,
+    /// The metrics, by name.
+    pub metrics: Vec<(String, f64)>,
+}
+
+impl StepValues {
+    /// The value of the metric `name`.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        self.metrics.iter().find(|(n, _)| n == name).map(|(_, value)| *value)
+    }
+}
+
+impl StepOutcome {
+    /// Reads loss and metrics in one transfer from the device.
+    ///
+    /// # Errors
+    ///
+    /// If the transfer fails.
+    pub fn read(&self) -> Result<StepValues> {
+        let scalars = self.metrics.iter().map(|(_, scalar)| scalar);
+        let values = host::read(&std::iter::once(&self.loss).chain(scalars).collect::<Vec<_>>())?;
+        let names = self.metrics.iter().map(|(name, _)| name.clone());
+        let metrics = names.zip(values.iter().skip(1).copied()).collect();
+        Ok(StepValues { loss: values[0], metrics })
+    }
 }
 
 /// Inputs of losses and heads beside features.
@@ -89,7 +121,7 @@ struct HeadInputs<'a> {
 
 /// Results of losses and heads, a part of [`StepOutcome`].
 struct HeadsOutcome {
-    loss: f64,
+    loss: Tensor,
     metrics: Metrics,
     gradients: Gradients,
     times: StepTimes,
@@ -277,10 +309,26 @@ impl Method {
     ///
     /// candle differentiates losses and heads down to the features; the tape carries those gradients through the
     /// backbone.
+    ///
+    /// # Errors
+    ///
+    /// If the batch lacks what objective or modules need, or a tensor operation fails.
     pub fn step(&self, batch: &StepBatch, progress: Progress) -> Result<StepOutcome> {
-        let momentum = self.target.as_ref().map(|target| target.follow(&self.params, progress)).transpose()?;
+        self.gated_step(batch, progress, &Gate::Open)
+    }
+
+    /// As [`step`](Self::step); the target network moves only if `gate` is open.
+    ///
+    /// # Errors
+    ///
+    /// Those of `step`.
+    pub fn gated_step(&self, batch: &StepBatch, progress: Progress, gate: &Gate) -> Result<StepOutcome> {
+        let follow = |target: &TargetNetwork| target.follow(&self.params, progress, gate);
+        let momentum = self.target.as_ref().map(follow).transpose()?;
         let mut outcome = self.gradients(batch, progress, Mode::Train)?;
-        outcome.metrics.extend(momentum.map(|momentum| ("target_momentum".to_owned(), momentum)));
+        if let Some(momentum) = momentum {
+            outcome.metrics.push(("target_momentum".to_owned(), known(momentum)?));
+        }
         Ok(outcome)
     }
 
@@ -341,20 +389,20 @@ impl Method {
         let (gradients, mut store) = backward.in_scope(|| differentiate(&loss, named))?;
         let features = leaves.into_iter().map(|leaves| leaves.gradients(&mut store)).collect::<Result<Vec<_>>>()?;
         times.heads_backward = start.elapsed();
-        Ok((HeadsOutcome { loss: scalar(&loss)?, metrics, gradients, times }, features))
+        Ok((HeadsOutcome { loss: loss.detach(), metrics, gradients, times }, features))
     }
 
     /// The weighted sum of all terms and what to log.
     fn loss(&self, step: &StepContext, progress: Progress) -> Result<(Tensor, Metrics)> {
         let term = self.invariance(step)?;
-        let mut metrics = vec![("invariance_loss".to_owned(), scalar(&term.loss)?)];
+        let mut metrics = vec![("invariance_loss".to_owned(), term.loss.detach())];
         metrics.extend(term.metrics);
         let mut loss = (term.loss * self.objective_weight)?;
         for NamedModule { name, weight, module } in &self.modules {
             let term = module.forward(step)?;
-            metrics.push((format!("{name}.loss"), scalar(&term.loss)?));
+            metrics.push((format!("{name}.loss"), term.loss.detach()));
             if let Weight::Line { .. } = weight {
-                metrics.push((format!("{name}.weight"), weight.at(progress)));
+                metrics.push((format!("{name}.weight"), known(weight.at(progress))?));
             }
             metrics.extend(term.metrics.into_iter().map(|(metric, value)| (format!("{name}.{metric}"), value)));
             loss = (loss + (term.loss * weight.at(progress))?)?;

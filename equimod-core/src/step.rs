@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use crate::collective::SharedCollective;
 use crate::nn::{Mode, hand_written};
 use crate::ops;
 use crate::tape::{Tap, pool_stage};
-use crate::{Error, Result};
+use crate::{Error, Result, host};
 
-/// Named scalars, in the order in which they were added.
-pub type Metrics = Vec<(String, f64)>;
+/// Named scalars `[]`, in the order in which they were added. They stay on their device until [`host::read`] transfers
+/// many of them at once; those that the host knows are on the CPU.
+pub type Metrics = Vec<(String, Tensor)>;
 
 /// One batch as tensors; B images, two views each.
 #[derive(Clone, Debug)]
@@ -185,15 +186,22 @@ pub struct StepTimes {
     pub backbone_backward: Duration,
 }
 
-/// The values of named scalars.
-pub(crate) fn scalars<const N: usize>(named: [(&str, &Tensor); N]) -> Result<Metrics> {
-    named.into_iter().map(|(name, tensor)| Ok((name.to_owned(), scalar(tensor)?))).collect()
+/// Metrics of losses and their terms.
+pub(crate) fn scalars<const N: usize>(named: [(&str, &Tensor); N]) -> Metrics {
+    named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.detach())).collect()
 }
 
-/// The value of a scalar.
-pub(crate) fn scalar(tensor: &Tensor) -> Result<f64> {
-    match tensor.dtype() {
-        DType::F64 => Ok(tensor.to_scalar::<f64>()?),
-        _ => Ok(tensor.to_dtype(DType::F32)?.to_scalar::<f32>()?.into()),
-    }
+/// A scalar that the host knows.
+pub(crate) fn known(value: f64) -> Result<Tensor> {
+    Ok(Tensor::new(value, &Device::Cpu)?)
+}
+
+/// The values of metrics, in one transfer from their device.
+///
+/// # Errors
+///
+/// If the transfer fails.
+pub fn read_metrics(metrics: &Metrics) -> Result<Vec<(String, f64)>> {
+    let values = host::read(&metrics.iter().map(|(_, scalar)| scalar).collect::<Vec<_>>())?;
+    Ok(metrics.iter().map(|(name, _)| name.clone()).zip(values).collect())
 }

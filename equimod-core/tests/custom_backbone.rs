@@ -270,7 +270,7 @@ fn a_method_on_tokens_has_the_gradients_of_finite_differences() {
                 }
             };
             shift(by);
-            let loss = step().loss;
+            let loss = step().read().unwrap().loss;
             shift(-by);
             loss
         };

@@ -299,10 +299,11 @@ fn check_step(
 ) {
     let Embeddings { start, views, predicted } = &outputs.embeddings;
     let measured = Equivariance::of(&equivariance_rows(start, views, predicted).unwrap());
-    let metric = |name: &str| outcome.metrics.iter().find(|(n, _)| n == name).unwrap().1;
+    let read = outcome.read().unwrap();
+    let metric = |name: &str| read.metric(name).unwrap();
     assert!((metric("equimod.absolute_equivariance") - measured.absolute).abs() < 1e-9);
     for (name, value) in [
-        ("loss", outcome.loss),
+        ("loss", read.loss),
         ("loss_z", metric("invariance_loss")),
         ("loss_eq_y", metric("equimod.loss")),
         ("eqgain", measured.absolute),
@@ -400,8 +401,9 @@ fn check_full(file: &str, precision: Precision) {
     check_outputs(&golden, "", &built.outputs(&batch, Mode::Train));
     check_target(&golden, "", &built.method, &batch);
     let outcome = built.method.step(&batch, Progress::ONLY).unwrap();
-    let metric = |name: &str| outcome.metrics.iter().find(|(n, _)| n == name).unwrap().1;
-    let losses = [("loss", outcome.loss), ("loss_z", metric("invariance_loss")), ("loss_eq_y", metric("equimod.loss"))];
+    let read = outcome.read().unwrap();
+    let metric = |name: &str| read.metric(name).unwrap();
+    let losses = [("loss", read.loss), ("loss_z", metric("invariance_loss")), ("loss_eq_y", metric("equimod.loss"))];
     for (name, value) in losses.into_iter().filter(|(name, _)| golden.has(name)) {
         golden.check(name, &scalar(value, dtype));
     }

@@ -106,7 +106,7 @@ fn gradients_of_whole_methods_agree_with_finite_differences() {
                 }
             };
             shift(by);
-            let loss = step(&method).loss;
+            let loss = step(&method).read().unwrap().loss;
             shift(-by);
             loss
         };
@@ -124,7 +124,7 @@ fn a_weight_of_zero_is_the_matched_baseline() {
         let (with, plain) = (method(objective, &format!(r#"{{"equimod": {zero}}}"#)), method(objective, "{}"));
         let of = |method: &Method| method.step(&StepBatch { small: None, ..batch(true) }, Progress::ONLY).unwrap();
         let (with, plain) = (of(&with), of(&plain));
-        assert_eq!(with.loss, plain.loss);
+        assert_eq!(with.read().unwrap().loss, plain.read().unwrap().loss);
         let mut compared = 0;
         for (name, gradient) in plain.gradients.iter() {
             assert_eq!(values(with.gradients.get(name).unwrap()), values(gradient), "{name}");
@@ -149,7 +149,7 @@ fn the_target_network_follows() {
         method.step(&StepBatch::of_views(batch(false).views), Progress::ONLY).unwrap();
         let (online, before) = (store(method.params()), store(method.target().unwrap().params()));
         let moved = method.step(&StepBatch::of_views(batch(false).views), Progress::ONLY).unwrap();
-        assert!(moved.metrics.contains(&("target_momentum".into(), 0.75)));
+        assert_eq!(moved.read().unwrap().metric("target_momentum"), Some(0.75));
         for (name, after) in store(method.target().unwrap().params()) {
             let kept = match (name.contains("running"), name.contains("num_batches"), buffers) {
                 (false, false, _) | (true, _, "ema") => Some(0.75),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use candle_core::{DType, Device, Tensor};
 use equimod_core::{
     Collective, EquivarianceConfig, Execution, Method, MethodConfig, ObjectiveConfig, PairValue, Parameters, Placement,
-    Progress, Result, SharedCollective, SingleProcess, StepBatch,
+    Progress, Result, SharedCollective, SingleProcess, StepBatch, StepValues,
 };
 
 /// What the threads share.
@@ -121,13 +121,14 @@ fn step((objective, modules): (&str, &str), collective: SharedCollective, batch:
     let outcome = method.step(batch, Progress::ONLY).unwrap();
     let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let mut found: Vec<_> = outcome.gradients.iter().map(|(name, g)| (name.to_owned(), flat(g))).collect();
-    // How spread out embeddings are is told of the process's own rows.
-    let told =
-        outcome.metrics.iter().filter(|(name, _)| !name.contains("embedding_std") && !name.contains("effective_rank"));
-    found.extend(told.map(|(name, value)| (name.clone(), vec![*value])));
+    let StepValues { loss, metrics } = outcome.read().unwrap();
+    // The spread of embeddings is that of the process's own rows.
+    let shared =
+        metrics.into_iter().filter(|(name, _)| !name.contains("embedding_std") && !name.contains("effective_rank"));
+    found.extend(shared.map(|(name, value)| (name, vec![value])));
     let running = method.params().iter().filter(|(name, _)| name.contains("running"));
     found.extend(running.map(|(name, slot)| (name.to_owned(), flat(slot.var.as_tensor()))));
-    (outcome.loss, found)
+    (loss, found)
 }
 
 const OBJECTIVES: [&str; 7] = [

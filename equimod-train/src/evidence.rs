@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use equimod_core::Execution;
 use equimod_core::checkpoint::{commit_folder, to_bytes};
-use equimod_core::{Execution, StepOutcome};
-use equimod_data::Batch;
 use serde::{Deserialize, Serialize};
 
+use crate::pending::Divergence;
 use crate::run_dir::RunDirectory;
 use crate::saved::json;
 use crate::tensors::to_tensors;
@@ -47,38 +47,36 @@ fn by_default() -> bool {
 }
 
 impl Trainer {
-    /// Writes the evidence of a diverged step, and returns the error that ends the run.
-    pub(crate) fn keep_evidence(
-        &self,
-        run: &RunDirectory,
-        batch: &Batch,
-        what: String,
-        outcome: &StepOutcome,
-    ) -> Error {
-        let step = self.step;
-        match self.evidence(run, batch, &what, outcome) {
+    /// Writes the evidence of a diverged step, and returns the error that ends the run. Weights are those before the step.
+    pub(crate) fn keep_evidence(&mut self, run: &RunDirectory, divergence: Divergence) -> Error {
+        // Later steps, up to the one at which the divergence was read, changed nothing.
+        self.step = divergence.report.step - 1;
+        let (step, what) = (self.step, divergence.what.clone());
+        match self.evidence(run, divergence) {
             Ok(bundle) => Error::Diverged { step, what, bundle },
             Err(error) => error,
         }
     }
 
-    fn evidence(&self, run: &RunDirectory, batch: &Batch, what: &str, outcome: &StepOutcome) -> Result<PathBuf> {
-        let mut metrics = vec![("loss".to_owned(), outcome.loss.to_string())];
-        metrics.extend(outcome.metrics.iter().map(|(name, value)| (name.clone(), value.to_string())));
+    fn evidence(&self, run: &RunDirectory, Divergence { report, what }: Divergence) -> Result<PathBuf> {
+        let batch = self.loader().start(self.step)?.next().transpose()?;
+        let batch = batch.ok_or_else(|| Error::DataSet(format!("the data ended before step {}", self.step)))?;
+        let mut metrics = vec![("loss".to_owned(), report.loss.to_string())];
+        metrics.extend(report.metrics.into_iter().map(|(name, value)| (name, value.to_string())));
         let evidence = Evidence {
             step: self.step,
-            total_steps: self.total_steps(),
+            total_steps: report.total_steps,
             epoch: batch.epoch,
             batch: batch.index,
             seed: self.recipe.seed,
             parts: self.recipe.execution.parts,
             winograd: self.recipe.execution.winograd,
-            learning_rate: self.learning_rate(),
-            what: what.into(),
+            learning_rate: report.learning_rate,
+            what,
             metrics,
         };
         let mut files = self.weights()?;
-        files.push((BATCH_FILE, to_bytes(&to_tensors(batch)?, "{}")?));
+        files.push((BATCH_FILE, to_bytes(&to_tensors(&batch)?, "{}")?));
         files.push((EVIDENCE_FILE, json(&evidence)?));
         Ok(commit_folder(&run.path().join("diverged"), &RunDirectory::name_of(self.step), &files)?)
     }

@@ -4,7 +4,8 @@ use equimod_data::Batches;
 use serde::Serialize;
 
 use crate::Result;
-use crate::trainer::{StepResult, Trainer};
+use crate::metrics::StepReport;
+use crate::trainer::Trainer;
 
 /// Weight of older losses in the smoothed loss.
 const SMOOTHING: f64 = 0.9;
@@ -72,10 +73,10 @@ impl Trainer {
         for number in 0..steps {
             let Some(batch) = batches.next().transpose()? else { break };
             let learning_rate = least * (most / least).powf(number as f64 / (steps - 1).max(1) as f64);
-            let loss = match self.take_step(&batch, learning_rate)? {
-                StepResult::Whole { report, .. } => report.loss,
-                StepResult::Diverged { .. } => return Ok(RateSearch::of(taken, true)),
-            };
+            self.take_step(&batch, learning_rate)?;
+            let read = self.pending.read()?;
+            let Some(StepReport { loss, .. }) = read.sound.first() else { return Ok(RateSearch::of(taken, true)) };
+            let loss = *loss;
             batches.recycle(batch);
             average = SMOOTHING * average + (1.0 - SMOOTHING) * loss;
             let smoothed = average / (1.0 - SMOOTHING.powi(number as i32 + 1));

@@ -1,36 +1,7 @@
-//! Checks of loss and gradient before any weight changes, and of collapsed embeddings.
+//! Detection of collapsed embeddings.
 
-use equimod_core::StepOutcome;
-
-use crate::Result;
 use crate::metrics::StepReport;
 use crate::recipe::GuardRecipe;
-
-/// Result of checking a step's outcome.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// Loss and gradient are finite; holds the norm of the gradient.
-    Sound(f64),
-    /// Loss or gradient is not finite; names which one, with its value.
-    Diverged(String),
-}
-
-/// Checks that loss and gradient are finite.
-///
-/// # Errors
-///
-/// If a tensor operation fails.
-pub fn check(outcome: &StepOutcome) -> Result<Verdict> {
-    if !outcome.loss.is_finite() {
-        return Ok(Verdict::Diverged(format!("the loss is {}", outcome.loss)));
-    }
-    let norm = outcome.gradients.norm()?;
-    Ok(if norm.is_finite() {
-        Verdict::Sound(norm)
-    } else {
-        Verdict::Diverged(format!("the gradient's norm is {norm}"))
-    })
-}
 
 /// Detector of collapsed embeddings.
 #[derive(Clone, Debug, Default)]

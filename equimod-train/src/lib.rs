@@ -26,6 +26,7 @@ mod find_rate;
 pub mod guard;
 mod listing;
 pub mod metrics;
+mod pending;
 mod policy_choice;
 pub mod probe;
 pub mod recipe;

@@ -22,6 +22,10 @@ pub struct Recipe {
     pub about: String,
     /// Seed of the initial weights, the order of the images and every augmentation.
     pub seed: u64,
+    /// Number of steps between transfers of losses and metrics from the device; every step is logged in any case. A GPU
+    /// waits for the host only there, so that 20 to 100 keeps it busy, and a step whose loss or gradient is not finite is
+    /// noticed that much later (its update, and all that follow, are not applied). Default: 1.
+    pub log_every_steps: u64,
     /// Training images.
     pub data: DataRecipe,
     /// Augmentations of the views, and the encoding of their parameters.
@@ -209,6 +213,7 @@ impl Default for Recipe {
         Self {
             about: String::new(),
             seed: 0,
+            log_every_steps: 1,
             data: DataRecipe::default(),
             augmentation: AugmentationRecipe::default(),
             normalisation: Normalisation::CIFAR10,
@@ -297,6 +302,7 @@ impl Recipe {
                 problems.push(text);
             }
         };
+        check(self.log_every_steps == 0, "log_every_steps is 0; give at least 1".into());
         let clip_norm = self.gradient.clip_norm;
         check(
             !clip_norm.is_finite() || clip_norm < 0.0,

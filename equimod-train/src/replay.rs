@@ -83,8 +83,9 @@ impl Replay {
         let broken_weights = broken(method.params())?;
         let progress = Progress { step: evidence.step, total: evidence.total_steps };
         let outcome = method.gradients(&batch, progress, Mode::Train)?;
-        let mut metrics = vec![("loss".to_owned(), outcome.loss.to_string())];
-        metrics.extend(outcome.metrics.into_iter().map(|(name, value)| (name, value.to_string())));
+        let values = outcome.read()?;
+        let mut metrics = vec![("loss".to_owned(), values.loss.to_string())];
+        metrics.extend(values.metrics.into_iter().map(|(name, value)| (name, value.to_string())));
         let mut norms = Vec::new();
         for (name, gradient) in outcome.gradients.iter() {
             norms.push((name.to_owned(), squared_norm(gradient)?.sqrt()));

@@ -11,13 +11,14 @@ use equimod_core::method::ModuleBuilder;
 use equimod_core::optim::{Schedule, clip};
 use equimod_core::{
     Description, Extensions, Method, Optimizer, PairValue, Parameters, Placement, Preprocessing, Progress,
-    SharedCollective, SingleProcess, StepOutcome, ViewValue,
+    SharedCollective, SingleProcess, ViewValue,
 };
 use equimod_data::augment::FLAG;
 use equimod_data::{Batch, Dataset, Encoding, LayoutConfig, Loader, LoaderConfig, ParamLayout, ParamValue, Policy};
 
-use crate::guard::{self, Collapse, Verdict};
+use crate::guard::Collapse;
 use crate::metrics::{ProbeReport, Sink, StepReport};
+use crate::pending::{PendingSteps, ReadSteps};
 use crate::probe::{Best, Probe};
 use crate::recipe::Recipe;
 use crate::run_dir::{RunDirectory, RunInfo};
@@ -75,23 +76,12 @@ pub struct Trainer {
     parameters: Parameters,
     pub(crate) fingerprint: String,
     pub(crate) step: u64,
+    /// Steps whose loss and metrics are still on the device.
+    pub(crate) pending: PendingSteps,
     pub(crate) best: Option<Best>,
     /// Pictures that did not decode and were written down.
     told: Option<BTreeSet<usize>>,
     pace: Pace,
-}
-
-/// How far a step got.
-pub(crate) enum StepResult {
-    Whole {
-        report: StepReport,
-        spent: Spent,
-    },
-    /// Weights are as before.
-    Diverged {
-        what: String,
-        outcome: StepOutcome,
-    },
 }
 
 impl Trainer {
@@ -196,6 +186,7 @@ impl Trainer {
             parameters,
             fingerprint,
             step: 0,
+            pending: PendingSteps::default(),
             best: None,
             told: None,
             pace: Pace::default(),
@@ -263,27 +254,20 @@ impl Trainer {
                 break;
             };
             let data = batches.take_waited();
-            let (mut report, spent) = match self.take_step(&batch, self.learning_rate())? {
-                StepResult::Whole { report, spent } => (report, spent),
-                StepResult::Diverged { what, outcome } => {
-                    flush(sinks)?;
-                    return Err(self.keep_evidence(run, &batch, what, &outcome));
-                }
-            };
+            let spent = self.take_step(&batch, self.learning_rate())?;
             speed.tick(Spent { data, ..spent });
             self.pace = speed.overall();
-            report.pace = speed.recent();
-            report.remaining = remaining(&report);
+            if let Some(report) = self.pending.newest() {
+                report.pace = speed.recent();
+                report.remaining = remaining(report);
+            }
             run.note_skipped(&batch.skipped, &mut self.told)?;
             batches.recycle(batch);
-            for sink in sinks.iter_mut() {
-                sink.step(&report)?;
-            }
-            if let Some(warning) = collapse.check(&report, &self.recipe.guard) {
-                log(sinks, &warning)?;
+            let stop = self.context.stop.load(Ordering::SeqCst);
+            if stop || self.log_is_due() {
+                self.log_steps(run, sinks, &mut collapse)?;
             }
             let probed = self.probe_if_due(sinks, probe.as_deref_mut())?;
-            let stop = self.context.stop.load(Ordering::SeqCst);
             if probed || stop || self.checkpoint_is_due() {
                 flush(sinks)?;
                 self.save(run)?;
@@ -307,6 +291,32 @@ impl Trainer {
         self.step.is_multiple_of(steps).then(|| self.step / steps)
     }
 
+    /// Whether the steps so far are read from the device: at every log step, and before anything that they decide on.
+    fn log_is_due(&self) -> bool {
+        let every = self.recipe.log_every_steps.max(1);
+        self.step.is_multiple_of(every) || self.checkpoint_is_due() || self.probe_is_due().is_some()
+    }
+
+    /// Reads the steps since the last time from the device, and hands them to the loggers.
+    fn log_steps(&mut self, run: &RunDirectory, sinks: &mut [Box<dyn Sink>], collapse: &mut Collapse) -> Result<()> {
+        let ReadSteps { sound, diverged } = self.pending.read()?;
+        for report in sound {
+            for sink in sinks.iter_mut() {
+                sink.step(&report)?;
+            }
+            if let Some(warning) = collapse.check(&report, &self.recipe.guard) {
+                log(sinks, &warning)?;
+            }
+        }
+        match diverged {
+            None => Ok(()),
+            Some(divergence) => {
+                flush(sinks)?;
+                Err(self.keep_evidence(run, divergence))
+            }
+        }
+    }
+
     fn checkpoint_is_due(&self) -> bool {
         let checkpoint = &self.recipe.checkpoint;
         let epoch = self.epoch_done();
@@ -316,11 +326,15 @@ impl Trainer {
         of_epoch(checkpoint.every_epochs) || kept || of_steps || self.step == self.total_steps()
     }
 
+    /// The number of epochs that are done, if it is time for a probe.
+    fn probe_is_due(&self) -> Option<u64> {
+        let every = self.recipe.probe.every_epochs;
+        self.epoch_done().filter(|epoch| every > 0 && epoch.is_multiple_of(every))
+    }
+
     /// Has the probe look at the network if it is time; whether it did.
     fn probe_if_due(&mut self, sinks: &mut [Box<dyn Sink>], probe: Option<&mut (dyn Probe + '_)>) -> Result<bool> {
-        let every = self.recipe.probe.every_epochs;
-        let due = self.epoch_done().filter(|epoch| every > 0 && epoch.is_multiple_of(every));
-        let (Some(epoch), Some(probe)) = (due, probe) else { return Ok(false) };
+        let (Some(epoch), Some(probe)) = (self.probe_is_due(), probe) else { return Ok(false) };
         let _probe = tracing::trace_span!("probe").entered();
         let scores = match probe.evaluate(&self.model()?) {
             Ok(scores) => scores,
@@ -342,42 +356,37 @@ impl Trainer {
         Ok(true)
     }
 
-    pub(crate) fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<StepResult> {
+    /// Takes a step, whose report is then among the pending ones: nothing is read from the device.
+    pub(crate) fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Spent> {
         let _step = tracing::trace_span!("step", number = self.step).entered();
         // Parts of a batch go to the device one by one.
         let device = if self.recipe.execution.parts > 1 { &Device::Cpu } else { &self.context.device };
         let dtype = self.method.params().dtype();
         let tensors = step_batch(batch, &self.recipe.normalisation, device, dtype)?;
-        let mut outcome = self.method.step(&tensors, self.progress())?;
+        let mut outcome = self.method.gated_step(&tensors, self.progress(), &self.pending.gate()?)?;
         drop(tensors);
         let _update = tracing::trace_span!("optimizer").entered();
         let start = Instant::now();
-        let gradient_norm = match guard::check(&outcome)? {
-            Verdict::Sound(norm) => norm,
-            Verdict::Diverged(what) => return Ok(StepResult::Diverged { what, outcome }),
-        };
-        clip(&mut outcome.gradients, gradient_norm, self.recipe.gradient.clip_norm)?;
-        self.optimizer.step(self.method.params(), &mut outcome.gradients, learning_rate)?;
-        self.step += 1;
-        let times = outcome.times;
-        let spent = Spent {
-            data: Duration::ZERO,
-            forward: times.backbone_forward + times.heads_forward,
-            backward: times.heads_backward + times.backbone_backward,
-            optimizer: start.elapsed(),
-        };
         let report = StepReport {
-            step: self.step,
+            step: self.step + 1,
             total_steps: self.total_steps(),
             epoch: batch.epoch + 1,
             epochs: self.recipe.schedule.epochs,
             learning_rate,
-            loss: outcome.loss,
-            gradient_norm,
-            metrics: outcome.metrics,
             ..StepReport::default()
         };
-        Ok(StepResult::Whole { report, spent })
+        let norm = outcome.gradients.norm()?;
+        let gate = self.pending.push(report, &outcome, &norm)?;
+        clip(&mut outcome.gradients, &norm, self.recipe.gradient.clip_norm)?;
+        self.optimizer.gated_step(self.method.params(), &mut outcome.gradients, learning_rate, &gate)?;
+        self.step += 1;
+        let times = outcome.times;
+        Ok(Spent {
+            data: Duration::ZERO,
+            forward: times.backbone_forward + times.heads_forward,
+            backward: times.heads_backward + times.backbone_backward,
+            optimizer: start.elapsed(),
+        })
     }
 
     /// The rate of the next step.

@@ -17,7 +17,7 @@ use crate::objective::{ObjectiveConfig, mean_over_rows};
 use crate::optim::Weight;
 use crate::parameters::PairValue;
 use crate::params::Scope;
-use crate::step::{StepContext, Term, scalar};
+use crate::step::{StepContext, Term};
 use crate::tape::Tap;
 use crate::{Error, Result};
 
@@ -239,7 +239,7 @@ impl EquivarianceModule for AugSelf {
         let (mut total, mut metrics) = (Tensor::zeros((), both.dtype(), both.device())?, Vec::new());
         for Predictor { name, weight, head, task } in &self.predictors {
             let loss = task.loss(&head.forward(&both, step.mode)?, &params, step.collective.as_ref())?;
-            metrics.push((format!("{name}_loss"), scalar(&loss)?));
+            metrics.push((format!("{name}_loss"), loss.detach()));
             total = (total + (loss * *weight)?)?;
         }
         Ok(Term { loss: total, metrics })

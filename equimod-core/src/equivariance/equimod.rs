@@ -9,7 +9,7 @@ use crate::Result;
 use crate::build::BuildContext;
 use crate::ema::TargetHead;
 use crate::equivariance::{
-    Equivariance, EquivarianceModule, ModuleSettings, Needs, Predictor, PredictorSpec, Start, equivariance_rows,
+    EquivarianceModule, ModuleSettings, Needs, Predictor, PredictorSpec, Start, equivariance_metrics,
 };
 use crate::head::{Ending, Head, HeadSpec};
 use crate::nn::Mode;
@@ -221,8 +221,7 @@ impl EquivarianceModule for EquiMod {
         let embeddings = self.embeddings(step)?;
         let Term { loss, mut metrics } = self.loss(&embeddings, step)?;
         let Embeddings { start, views, predicted } = &embeddings;
-        let measured = Equivariance::over(&equivariance_rows(start, views, predicted)?, step.collective.as_ref())?;
-        metrics.extend(measured.metrics());
+        metrics.extend(equivariance_metrics(start, views, predicted, step.collective.as_ref())?);
         metrics.extend(spread(views)?);
         Ok(Term { loss, metrics })
     }

@@ -1,18 +1,17 @@
 //! E-SSL (Dangovski et al., arXiv 2111.00899): by how many quarters a small view is turned is predicted from its features.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build::BuildContext;
-use crate::collective::sums_over_processes;
 use crate::equivariance::cross_entropy::cross_entropy;
 use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs, SmallView};
 use crate::nn::{LayerNorm, Linear, relu};
-use crate::objective::ObjectiveConfig;
+use crate::objective::{ObjectiveConfig, mean_over_rows};
 use crate::optim::Weight;
 use crate::params::Scope;
-use crate::step::{StepContext, Term};
+use crate::step::{StepContext, Term, scalars};
 use crate::{Error, Result};
 
 /// Rotations that are told apart.
@@ -98,11 +97,10 @@ impl EquivarianceModule for Essl {
         }
         let logits = self.last.forward(&xs)?;
         let turns: Vec<u32> = (0..TURNS as u32).flat_map(|turn| std::iter::repeat_n(turn, images)).collect();
-        let guessed = logits.detach().to_device(&Device::Cpu)?.argmax(1)?.to_vec1::<u32>()?;
-        let right = guessed.iter().zip(&turns).filter(|(a, b)| a == b).count() as f64;
-        let sums = sums_over_processes(vec![right, turns.len() as f64], step.collective.as_ref())?;
         let classes = Tensor::new(turns, logits.device())?;
+        let correct = logits.detach().argmax(1)?.eq(&classes)?.to_dtype(DType::F32)?;
+        let accuracy = mean_over_rows(&correct, step.collective.as_ref())?;
         let loss = cross_entropy(&logits, &classes, step.collective.as_ref())?;
-        Ok(Term { loss, metrics: vec![("accuracy".into(), sums[0] / sums[1].max(1.0))] })
+        Ok(Term { loss, metrics: scalars([("accuracy", &accuracy)]) })
     }
 }

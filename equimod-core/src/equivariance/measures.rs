@@ -2,10 +2,10 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::Result;
-use crate::collective::{Collective, sums_over_processes};
-use crate::objective::normalise_rows;
-use crate::step::Metrics;
+use crate::collective::Collective;
+use crate::objective::{mean_over_rows, normalise_rows};
+use crate::step::{Metrics, scalars};
+use crate::{Result, host};
 
 /// Distances below this count as this in the relative measure, so that a perfect prediction gives a finite value.
 const LEAST_DISTANCE: f64 = 1e-12;
@@ -45,34 +45,17 @@ pub struct Equivariance {
 impl Equivariance {
     /// Averages over rows; zeros if there are none.
     pub fn of(rows: &[EquivarianceRow]) -> Self {
-        Self::of_sums(&Self::sums(rows))
-    }
-
-    /// Averages over the rows of all processes.
-    pub fn over(rows: &[EquivarianceRow], collective: &dyn Collective) -> Result<Self> {
-        Ok(Self::of_sums(&sums_over_processes(Self::sums(rows), collective)?))
-    }
-
-    /// Both measures by name.
-    pub fn metrics(self) -> Metrics {
-        vec![("absolute_equivariance".to_owned(), self.absolute), ("relative_equivariance".to_owned(), self.relative)]
-    }
-
-    /// Of both measures, the distances to the clean picture and to the prediction, and the number of rows.
-    fn sums(rows: &[EquivarianceRow]) -> Vec<f64> {
-        let sum = |f: &dyn Fn(&EquivarianceRow) -> f64| rows.iter().map(f).sum::<f64>();
-        let measures = [sum(&EquivarianceRow::absolute), sum(&EquivarianceRow::relative)];
-        let distances = [sum(&|r| 1.0 - r.clean), sum(&|r| 1.0 - r.predicted)];
-        measures.into_iter().chain(distances).chain([rows.len() as f64]).collect()
-    }
-
-    fn of_sums(sums: &[f64]) -> Self {
-        let &[absolute, relative, clean, predicted, rows] = sums else { return Self::default() };
-        if rows == 0.0 {
+        if rows.is_empty() {
             return Self::default();
         }
-        let ratio_of_means = clean / predicted.max(LEAST_DISTANCE * rows);
-        Self { absolute: absolute / rows, relative: relative / rows, ratio_of_means }
+        let count = rows.len() as f64;
+        let mean = |f: &dyn Fn(&EquivarianceRow) -> f64| rows.iter().map(f).sum::<f64>() / count;
+        let (clean, predicted) = (mean(&|row| 1.0 - row.clean), mean(&|row| 1.0 - row.predicted));
+        Self {
+            absolute: mean(&EquivarianceRow::absolute),
+            relative: mean(&EquivarianceRow::relative),
+            ratio_of_means: clean / predicted.max(LEAST_DISTANCE),
+        }
     }
 }
 
@@ -82,9 +65,33 @@ pub fn equivariance_rows(clean: &Tensor, views: &Tensor, predicted: &Tensor) -> 
     Ok(predicted.into_iter().zip(clean).map(|(predicted, clean)| EquivarianceRow { predicted, clean }).collect())
 }
 
+/// `absolute_equivariance` and `relative_equivariance`, the means of both measures over the rows of all processes, on the
+/// device; from embeddings `[rows, width]` as [`equivariance_rows`] takes them.
+///
+/// # Errors
+///
+/// If shapes do not fit, or a tensor operation fails.
+pub fn equivariance_metrics(
+    clean: &Tensor,
+    views: &Tensor,
+    predicted: &Tensor,
+    collective: &dyn Collective,
+) -> Result<Metrics> {
+    let [predicted, clean] = [cosines(views, predicted)?, cosines(views, clean)?];
+    let absolute = mean_over_rows(&(&predicted - &clean)?, collective)?;
+    let distance = (1.0 - predicted)?.maximum(LEAST_DISTANCE)?;
+    let relative = mean_over_rows(&((1.0 - clean)? / distance)?, collective)?;
+    Ok(scalars([("absolute_equivariance", &absolute), ("relative_equivariance", &relative)]))
+}
+
 /// The cosine of each row of `a` with that of `b`, `[rows, width]` both.
+#[allow(clippy::disallowed_methods, reason = "for evaluation: training calls `equivariance_metrics`")]
 pub fn cosine_rows(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
-    // In 64 bits on the CPU: not every device has them, and rows are few.
-    let unit = |t: &Tensor| normalise_rows(&t.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?);
-    Ok((unit(a)? * unit(b)?)?.sum(1)?.to_vec1()?)
+    Ok(cosines(a, b)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?)
+}
+
+/// The cosine of each row of `a` with that of `b`, `[rows]`, in the widest type of the device.
+fn cosines(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let unit = |t: &Tensor| normalise_rows(&t.detach().to_dtype(host::widest(t.device()))?);
+    Ok((unit(a)? * unit(b)?)?.sum(1)?)
 }

@@ -24,7 +24,7 @@ pub use conditional::ConditionalConfig;
 pub use cross_entropy::cross_entropy;
 pub use equimod::{Embeddings, EquiMod, EquiModConfig, EquiModLoss};
 pub use essl::{Essl, EsslConfig};
-pub use measures::{Equivariance, EquivarianceRow, cosine_rows, equivariance_rows};
+pub use measures::{Equivariance, EquivarianceRow, cosine_rows, equivariance_metrics, equivariance_rows};
 pub use predictor::{Predictor, PredictorSpec};
 pub use split::{Split, SplitConfig};
 pub use stl::{Stl, StlConfig};

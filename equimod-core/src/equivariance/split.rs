@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::BuildContext;
 use crate::equivariance::{
-    Equivariance, EquivarianceModule, ModuleSettings, Needs, Predictor, PredictorSpec, Start, equivariance_rows,
+    EquivarianceModule, ModuleSettings, Needs, Predictor, PredictorSpec, Start, equivariance_metrics,
 };
 use crate::head::{Ending, Head, HeadSpec};
 use crate::nn::Mode;
@@ -133,7 +133,7 @@ impl EquivarianceModule for Split {
         let targets = swapped(&y)?;
         let predicted = self.predict_from(&y, step.pairs()?, step.mode)?;
         let collective = step.collective.as_ref();
-        let measured = Equivariance::over(&equivariance_rows(&y, &targets, &predicted)?, collective)?;
+        let measured = equivariance_metrics(&y, &targets, &predicted, collective)?;
         let (of_variance, of_covariance) = (self.variance, self.covariance);
         let mut term = over_all_rows(&Tensor::cat(&[&targets, &predicted], 0)?, collective, |targets, predicted| {
             if targets.dim(0)? < 2 {
@@ -143,11 +143,11 @@ impl EquivarianceModule for Split {
             let (targets, predicted) = (centred(targets)?, centred(predicted)?);
             let variance = ((shortage(&targets)? + shortage(&predicted)?)? / 2.0)?;
             let covariance = (covariances(&targets)? + covariances(&predicted)?)?;
-            let metrics = scalars([("distance", &distance), ("variance", &variance), ("covariance", &covariance)])?;
+            let metrics = scalars([("distance", &distance), ("variance", &variance), ("covariance", &covariance)]);
             let loss = ((distance + (variance * of_variance)?)? + (covariance * of_covariance)?)?;
             Ok(Term { loss, metrics })
         })?;
-        term.metrics.extend(measured.metrics());
+        term.metrics.extend(measured);
         term.metrics.extend(spread(&y)?);
         Ok(term)
     }

@@ -123,7 +123,7 @@ impl EquivarianceModule for Stl {
         let (y1, y2) = (y.narrow(0, 0, images)?, y.narrow(0, images, images)?);
         let predicted = self.predictor.forward(&y1, &exchanged, step.mode)?;
         let equivariance = nt_xent(&Tensor::cat(&[&y2, &predicted], 0)?, self.temperature, collective)?;
-        let mut metrics = scalars([("transformation_loss", &transformation), ("equivariance_loss", &equivariance)])?;
+        let mut metrics = scalars([("transformation_loss", &transformation), ("equivariance_loss", &equivariance)]);
         metrics.extend(spread(&y)?);
         let loss = ((transformation * self.transformation)? + (equivariance * self.equivariance)?)?;
         Ok(Term { loss, metrics })

@@ -32,7 +32,7 @@ use crate::parameters::Parameters;
 use crate::params::ParamStore;
 use crate::tape::Features;
 use crate::torch_file::{self, TorchFile};
-use crate::{Error, Result};
+use crate::{Error, Result, host};
 use folder::FolderConfig;
 use foreign::{ForeignFile, Found, from_names};
 use locate::{Located, locate};
@@ -264,14 +264,14 @@ impl Model {
 
     /// The names of tensors that hold something else than finite numbers.
     pub fn not_finite(&self) -> Result<Vec<String>> {
-        let mut names = Vec::new();
+        let (mut names, mut sums) = (Vec::new(), Vec::new());
         for (name, slot) in self.params().iter().filter(|(_, slot)| slot.var.dtype().is_float()) {
-            let sum = slot.var.as_tensor().to_dtype(DType::F64)?.abs()?.sum_all()?.to_scalar::<f64>()?;
-            if !sum.is_finite() {
-                names.push(name.to_owned());
-            }
+            names.push(name);
+            let values = slot.var.as_detached_tensor();
+            sums.push(values.to_dtype(host::widest(values.device()))?.abs()?.sum_all()?);
         }
-        Ok(names)
+        let sums = host::read(&sums.iter().collect::<Vec<_>>())?;
+        Ok(names.into_iter().zip(sums).filter(|(_, sum)| !sum.is_finite()).map(|(name, _)| name.to_owned()).collect())
     }
 
     /// The tensors of heads and predictors under their full names; none where there is only a backbone.

@@ -10,7 +10,7 @@ use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::two_views::{FeatureSums, centred, over_all_rows, sum_over_features};
 use crate::objective::{Objective, ObjectiveSettings, negative_weights, spread};
 use crate::params::Scope;
-use crate::step::{StepContext, Term};
+use crate::step::{StepContext, Term, scalars};
 use crate::{Error, Result};
 
 /// Added to variances, as in PyTorch's batch norm.
@@ -91,7 +91,7 @@ pub fn barlow_twins(zs: &Tensor, redundancy: f64, collective: &dyn Collective) -
             let missing = (1.0 - c)?;
             Ok((missing.sqr()?, (missing * -2.0)?))
         })?;
-        let metrics = vec![("on_diagonal".to_owned(), diagonal), ("off_diagonal".to_owned(), others)];
+        let metrics = scalars([("on_diagonal", &diagonal), ("off_diagonal", &others)]);
         Ok(Term { loss: total, metrics })
     })
 }

@@ -1,11 +1,11 @@
 //! How spread out embeddings are: what tells a collapse.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
-use crate::Result;
 use crate::objective::normalise_rows;
 use crate::objective::two_views::centred;
-use crate::step::{Metrics, scalar};
+use crate::step::{Metrics, scalars};
+use crate::{Result, host};
 
 /// Rows that are looked at, at most.
 const ROWS: usize = 256;
@@ -16,13 +16,15 @@ const ROWS: usize = 256;
 /// width, and 0 where all rows are one.
 pub fn spread(zs: &Tensor) -> Result<Metrics> {
     let rows = zs.dim(0)?.min(ROWS);
-    let zs = zs.narrow(0, 0, rows)?.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
+    let zs = zs.narrow(0, 0, rows)?.detach().to_dtype(DType::F32)?;
     let zs = centred(&normalise_rows(&zs)?)?.contiguous()?;
-    let deviation = zs.sqr()?.mean(0)?.sqrt()?.mean_all()?;
+    let std = zs.sqr()?.mean(0)?.sqrt()?.mean_all()?;
     // Rows' products have the eigenvalues of features' products.
     let products = crate::ops::matmul_nt(&zs, &zs)?;
-    let trace = scalar(&zs.sqr()?.sum_all()?)?;
-    let squares = scalar(&products.sqr()?.sum_all()?)?;
-    let rank = if squares > 0.0 { trace * trace / squares } else { 0.0 };
-    Ok(vec![("embedding_std".into(), scalar(&deviation)?), ("effective_rank".into(), rank)])
+    let wide = host::widest(zs.device());
+    let trace = zs.sqr()?.sum_all()?.to_dtype(wide)?;
+    // Where all rows are equal both are 0, and so is the rank.
+    let squares = products.sqr()?.sum_all()?.to_dtype(wide)?.maximum(f64::from(f32::MIN_POSITIVE))?;
+    let rank = (trace.sqr()? / squares)?;
+    Ok(scalars([("embedding_std", &std), ("effective_rank", &rank)]))
 }

@@ -1,12 +1,12 @@
 //! What losses over two views share: the rows of all processes, and sums over a matrix of features by features.
 
-use candle_core::{D, Device, Tensor, Var};
+use candle_core::{D, Tensor, Var};
 
 use crate::collective::Collective;
 use crate::nn::hand_written;
 use crate::objective::normalise_rows;
 use crate::ops;
-use crate::step::{Term, scalar};
+use crate::step::Term;
 use crate::{Error, Result};
 
 /// Rows of a matrix of features by features that are held at once.
@@ -78,10 +78,10 @@ pub fn centred(xs: &Tensor) -> Result<Tensor> {
 pub struct FeatureSums {
     /// The whole sum, a scalar that candle can differentiate.
     pub total: Tensor,
-    /// `Σ_i diagonal(M_ii)`.
-    pub diagonal: f64,
-    /// `Σ_{i≠j} M_ij²`, without its weight.
-    pub others: f64,
+    /// `Σ_i diagonal(M_ii)`, a scalar.
+    pub diagonal: Tensor,
+    /// `Σ_{i≠j} M_ij²`, without its weight, a scalar.
+    pub others: Tensor,
 }
 
 /// Of `M = aᵀ·b/divisor` (a and b `[rows, features]`): `Σ_i diagonal(M_ii) + weight·Σ_{i≠j} M_ij²`; `diagonal` gives value
@@ -113,14 +113,13 @@ pub fn sum_over_features(
     }
     let gradient = Tensor::cat(&[Tensor::cat(&gradients_of_a, 1)?, gradient_of_b], 0)?;
     let total = (&sums[0] + (&sums[1] * weight)?)?;
-    let [diagonal, others] = [scalar(&sums[0])?, scalar(&sums[1])?];
+    let [diagonal, others] = sums;
     let total = hand_written(&both, &total, move |g| gradient.broadcast_mul(g))?;
     Ok(FeatureSums { total, diagonal, others })
 }
 
 /// Rows `first` to `first + count` of the unit matrix of `size`.
 fn unit_rows(first: usize, count: usize, size: usize, like: &Tensor) -> Result<Tensor> {
-    let mut values = vec![0u8; count * size];
-    (0..count).for_each(|row| values[row * size + first + row] = 1);
-    Ok(Tensor::from_vec(values, (count, size), &Device::Cpu)?.to_device(like.device())?.to_dtype(like.dtype())?)
+    let columns = (first..first + count).map(|column| column as u32).collect();
+    Ok(ops::one_hot(columns, size, like.device(), like.dtype())?)
 }

@@ -115,7 +115,7 @@ pub fn vicreg(zs: &Tensor, weights: VicRegWeights, collective: &dyn Collective) 
         let (z1, z2) = (centred(z1)?, centred(z2)?);
         let variance = ((shortage(&z1)? + shortage(&z2)?)? / 2.0)?;
         let covariance = (covariances(&z1)? + covariances(&z2)?)?;
-        let metrics = scalars([("invariance", &invariance), ("variance", &variance), ("covariance", &covariance)])?;
+        let metrics = scalars([("invariance", &invariance), ("variance", &variance), ("covariance", &covariance)]);
         let VicRegWeights { invariance: of_invariance, variance: of_variance, covariance: of_covariance } = weights;
         let loss = (((invariance * of_invariance)? + (variance * of_variance)?)? + (covariance * of_covariance)?)?;
         Ok(Term { loss, metrics })

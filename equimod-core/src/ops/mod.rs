@@ -6,6 +6,7 @@
 
 mod batch_norm;
 mod convolution;
+mod gate;
 mod loss;
 mod matmul;
 mod optimizer;
@@ -18,11 +19,13 @@ pub use batch_norm::{
 pub use convolution::{
     conv2d, conv2d_backward_data, conv2d_backward_data_relu, conv2d_backward_weight, conv2d_with_sums, materialize,
 };
+pub use gate::{Gate, all_finite};
 pub use loss::cross_entropy_rows;
 pub use matmul::{matmul, matmul_nt, matmul_tn};
 pub use optimizer::{adamw_step, lars_step, momentum_step, move_towards, squared_norm};
 pub use pooling::{global_average_pool, global_average_pool_backward, max_pool2d, max_pool2d_backward};
 
+pub use crate::backend::composed::one_hot;
 pub use crate::backend::contract::{
     Accumulate, AdamWRule, Conv2dGeometry, ConvInput, LarsRule, MomentumRule, Positives, RowTargets, ScaleShiftRelu,
 };

@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, Var, bail};
 
+use super::Gate;
 use crate::backend;
 use crate::backend::contract::{AdamWRule, LarsRule, MomentumRule};
 
@@ -18,22 +19,35 @@ fn fits(weight: &Tensor, buffer: &Tensor, gradient: &Tensor, each: &[usize]) -> 
     Ok(())
 }
 
-/// Steps a weight and its momentum, of one shape with the gradient.
-pub fn momentum_step(weight: &Var, buffer: &Var, gradient: &Tensor, rule: &MomentumRule) -> Result<()> {
+/// Steps a weight and its momentum, of one shape with the gradient, unless `gate` is closed.
+///
+/// # Errors
+///
+/// If shapes differ, or a tensor operation fails.
+pub fn momentum_step(weight: &Var, buffer: &Var, gradient: &Tensor, rule: &MomentumRule, gate: &Gate) -> Result<()> {
     fits(weight, buffer, gradient, &[])?;
-    backend::of(weight).momentum_step(weight, buffer, gradient, rule)
+    gate.apply(&[weight, buffer], || backend::of(weight).momentum_step(weight, buffer, gradient, rule))
 }
 
-/// Steps a weight and its momentum, of one shape with the gradient, at the rate that its trust ratio allows.
-pub fn lars_step(weight: &Var, buffer: &Var, gradient: &Tensor, rule: &LarsRule) -> Result<()> {
+/// Steps a weight and its momentum, of one shape with the gradient, at the rate that its trust ratio allows, unless
+/// `gate` is closed.
+///
+/// # Errors
+///
+/// If shapes differ, or a tensor operation fails.
+pub fn lars_step(weight: &Var, buffer: &Var, gradient: &Tensor, rule: &LarsRule, gate: &Gate) -> Result<()> {
     fits(weight, buffer, gradient, &[])?;
-    backend::of(weight).lars_step(weight, buffer, gradient, rule)
+    gate.apply(&[weight, buffer], || backend::of(weight).lars_step(weight, buffer, gradient, rule))
 }
 
-/// Steps a weight and its moments, of the weight's shape with a last dimension of 2.
-pub fn adamw_step(weight: &Var, moments: &Var, gradient: &Tensor, rule: &AdamWRule) -> Result<()> {
+/// Steps a weight and its moments, of the weight's shape with a last dimension of 2, unless `gate` is closed.
+///
+/// # Errors
+///
+/// If shapes differ, or a tensor operation fails.
+pub fn adamw_step(weight: &Var, moments: &Var, gradient: &Tensor, rule: &AdamWRule, gate: &Gate) -> Result<()> {
     fits(weight, moments, gradient, &[2])?;
-    backend::of(weight).adamw_step(weight, moments, gradient, rule)
+    gate.apply(&[weight, moments], || backend::of(weight).adamw_step(weight, moments, gradient, rule))
 }
 
 /// Σ v² of a tensor, a scalar on its device (f64 on the CPU, f32 elsewhere).

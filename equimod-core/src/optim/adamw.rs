@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Optimizer;
 use super::buffers::Buffers;
-use crate::ops::{self, AdamWRule};
+use crate::ops::{self, AdamWRule, Gate};
 use crate::params::{Gradients, ParamStore, Role, Slot};
 use crate::{Error, Result};
 
@@ -70,12 +70,18 @@ impl AdamW {
 }
 
 impl Optimizer for AdamW {
-    fn step(&mut self, params: &ParamStore, gradients: &mut Gradients, learning_rate: f64) -> Result<()> {
+    fn gated_step(
+        &mut self,
+        params: &ParamStore,
+        gradients: &mut Gradients,
+        learning_rate: f64,
+        gate: &Gate,
+    ) -> Result<()> {
         self.steps += 1;
         for (name, slot) in params.trainable() {
             if let Some(gradient) = gradients.take(name) {
                 let (rule, moments) = (self.rule(slot, learning_rate), self.moments.of(name, &slot.var)?);
-                ops::adamw_step(&slot.var, &moments, &gradient, &rule)?;
+                ops::adamw_step(&slot.var, &moments, &gradient, &rule, gate)?;
             }
         }
         Ok(())
@@ -87,6 +93,7 @@ impl Optimizer for AdamW {
         self.moments.state().into_iter().chain(steps.map(|steps| (STEPS.to_owned(), steps))).collect()
     }
 
+    #[allow(clippy::disallowed_methods, reason = "once, when a run is resumed")]
     fn load_state(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
         let missing = || Error::Config("the optimizer's state holds no count of steps; AdamW did not save it".into());
         let steps = state.remove(STEPS).ok_or_else(missing)?.to_scalar::<i64>()?;

@@ -1,27 +1,43 @@
-//! Gradients that are too long.
+//! Clipping of the gradient's norm.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::params::Gradients;
-use crate::{Result, ops};
+use crate::{Result, host, ops};
 
-/// Scales gradients whose norm is above `limit` down to it, all by one factor: `min(1, limit/(norm + 1e-6))`, as
-/// `torch.nn.utils.clip_grad_norm_` (Pascanu et al., arXiv 1211.5063). `norm` is what [`Gradients::norm`]
-/// gives, finite; a `limit` of 0 leaves all as they are.
-pub fn clip(gradients: &mut Gradients, norm: f64, limit: f64) -> Result<()> {
-    let factor = limit / (norm + 1e-6);
-    if limit > 0.0 && factor < 1.0 { gradients.scale(factor) } else { Ok(()) }
+/// Scales all gradients by `min(1, limit/(norm + 1e-6))`, so that their norm is at most `limit`, as
+/// `torch.nn.utils.clip_grad_norm_` (Pascanu et al., arXiv 1211.5063).
+///
+/// `norm` is the scalar that [`Gradients::norm`] gives; a `limit` of 0 leaves the gradients as they are. Nothing is read
+/// back from a device.
+///
+/// # Errors
+///
+/// If a tensor operation fails.
+pub fn clip(gradients: &mut Gradients, norm: &Tensor, limit: f64) -> Result<()> {
+    if limit <= 0.0 {
+        return Ok(());
+    }
+    match host::at_hand(norm)? {
+        Some(norm) => {
+            let factor = limit / (norm + 1e-6);
+            if factor < 1.0 { gradients.scale(factor) } else { Ok(()) }
+        }
+        None => gradients.scale_by(&((norm + 1e-6)?.recip()? * limit)?.minimum(1.0)?),
+    }
 }
 
 impl Gradients {
-    /// √(Σ ‖g‖²) over all tensors, in 64 bits: one transfer from the device.
-    pub fn norm(&self) -> Result<f64> {
+    /// √(Σ ‖g‖²) over all tensors, a scalar on their device (f64, or f32 on Metal); 0 without tensors.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    pub fn norm(&self) -> Result<Tensor> {
         let squares = self.iter().map(|(_, gradient)| ops::squared_norm(gradient));
         let squares = squares.collect::<candle_core::Result<Vec<_>>>()?;
-        if squares.is_empty() {
-            return Ok(0.0);
-        }
-        let squares = Tensor::stack(&squares, 0)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-        Ok(squares.to_vec1::<f64>()?.iter().sum::<f64>().sqrt())
+        let Some(first) = squares.first() else { return Ok(Tensor::new(0f64, &candle_core::Device::Cpu)?) };
+        let wide: DType = host::widest(first.device());
+        Ok(Tensor::stack(&squares, 0)?.to_dtype(wide)?.sum_all()?.sqrt()?)
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Optimizer;
 use super::buffers::Buffers;
 use crate::Result;
-use crate::ops::{self, LarsRule, MomentumRule};
+use crate::ops::{self, Gate, LarsRule, MomentumRule};
 use crate::params::{Gradients, ParamStore, Role, Slot};
 
 /// Where the learning rate stands.
@@ -73,7 +73,7 @@ impl Lars {
         Self { config, momentum: Buffers::new("momentum", None) }
     }
 
-    fn step_one(&mut self, name: &str, slot: &Slot, gradient: &Tensor, learning_rate: f64) -> Result<()> {
+    fn step_one(&mut self, name: &str, slot: &Slot, gradient: &Tensor, learning_rate: f64, gate: &Gate) -> Result<()> {
         let LarsConfig { form, momentum, nesterov, adaptation, weight_decay, trust_coefficient } = self.config;
         let (inner, outer) = match form {
             LarsForm::Authors => (learning_rate, 1.0),
@@ -82,19 +82,25 @@ impl Lars {
         let buffer = self.momentum.of(name, &slot.var)?;
         let step = MomentumRule { momentum, decay: 0.0, inner, outer, nesterov };
         if slot.role != Role::Weight {
-            return Ok(ops::momentum_step(&slot.var, &buffer, gradient, &step)?);
+            return Ok(ops::momentum_step(&slot.var, &buffer, gradient, &step, gate)?);
         }
         let step = MomentumRule { decay: weight_decay, ..step };
         let rule = LarsRule { step, trust_coefficient, adaptation, by_product: form == LarsForm::Authors };
-        Ok(ops::lars_step(&slot.var, &buffer, gradient, &rule)?)
+        Ok(ops::lars_step(&slot.var, &buffer, gradient, &rule, gate)?)
     }
 }
 
 impl Optimizer for Lars {
-    fn step(&mut self, params: &ParamStore, gradients: &mut Gradients, learning_rate: f64) -> Result<()> {
+    fn gated_step(
+        &mut self,
+        params: &ParamStore,
+        gradients: &mut Gradients,
+        learning_rate: f64,
+        gate: &Gate,
+    ) -> Result<()> {
         for (name, slot) in params.trainable() {
             if let Some(gradient) = gradients.take(name) {
-                self.step_one(name, slot, &gradient, learning_rate)?;
+                self.step_one(name, slot, &gradient, learning_rate, gate)?;
             }
         }
         Ok(())

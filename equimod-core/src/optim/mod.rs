@@ -10,7 +10,7 @@ mod sgd;
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use adamw::{AdamW, AdamWConfig};
@@ -19,13 +19,34 @@ pub use lars::{Lars, LarsConfig, LarsForm};
 pub use schedule::{LearningRates, Progress, Schedule, TargetMomentum, WarmupCosine, WarmupSteps, Weight};
 pub use sgd::{Sgd, SgdConfig};
 
-use crate::Result;
+use crate::ops::Gate;
 use crate::params::{Gradients, ParamStore};
+use crate::{Result, host};
 
 /// Moves parameters along their gradients.
 pub trait Optimizer: Send {
-    /// Updates every parameter that has a gradient in place; each gradient is freed as it is used.
-    fn step(&mut self, params: &ParamStore, gradients: &mut Gradients, learning_rate: f64) -> Result<()>;
+    /// Updates every parameter that has a gradient in place, unless `gate` is closed; each gradient is freed as it is
+    /// used.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes of a parameter, its gradient and its buffers differ, or a tensor operation fails.
+    fn gated_step(
+        &mut self,
+        params: &ParamStore,
+        gradients: &mut Gradients,
+        learning_rate: f64,
+        gate: &Gate,
+    ) -> Result<()>;
+
+    /// [`gated_step`](Self::gated_step) with an open gate.
+    ///
+    /// # Errors
+    ///
+    /// Those of `gated_step`.
+    fn step(&mut self, params: &ParamStore, gradients: &mut Gradients, learning_rate: f64) -> Result<()> {
+        self.gated_step(params, gradients, learning_rate, &Gate::Open)
+    }
 
     /// Everything that a checkpoint has to hold, named after the parameters.
     fn state(&self) -> BTreeMap<String, Tensor>;
@@ -48,7 +69,7 @@ pub enum OptimizerConfig {
 
 /// Σ v² of a tensor, in 64 bits on the CPU and in 32 elsewhere.
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
-    Ok(crate::ops::squared_norm(tensor)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar()?)
+    Ok(host::read(&[&crate::ops::squared_norm(tensor)?])?[0])
 }
 
 impl OptimizerConfig {

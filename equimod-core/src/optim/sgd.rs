@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Optimizer;
 use super::buffers::Buffers;
 use crate::Result;
-use crate::ops::{self, MomentumRule};
+use crate::ops::{self, Gate, MomentumRule};
 use crate::params::{Gradients, ParamStore, Role, Slot};
 
 /// Settings of [`Sgd`].
@@ -44,20 +44,26 @@ impl Sgd {
         Self { config, momentum: Buffers::new("momentum", None) }
     }
 
-    fn step_one(&mut self, name: &str, slot: &Slot, gradient: &Tensor, learning_rate: f64) -> Result<()> {
+    fn step_one(&mut self, name: &str, slot: &Slot, gradient: &Tensor, learning_rate: f64, gate: &Gate) -> Result<()> {
         let SgdConfig { momentum, nesterov, weight_decay, decay_all } = self.config;
         let decay = if slot.role == Role::Weight || decay_all { weight_decay } else { 0.0 };
         let rule = MomentumRule { momentum, decay, inner: 1.0, outer: learning_rate, nesterov };
         let buffer = self.momentum.of(name, &slot.var)?;
-        Ok(ops::momentum_step(&slot.var, &buffer, gradient, &rule)?)
+        Ok(ops::momentum_step(&slot.var, &buffer, gradient, &rule, gate)?)
     }
 }
 
 impl Optimizer for Sgd {
-    fn step(&mut self, params: &ParamStore, gradients: &mut Gradients, learning_rate: f64) -> Result<()> {
+    fn gated_step(
+        &mut self,
+        params: &ParamStore,
+        gradients: &mut Gradients,
+        learning_rate: f64,
+        gate: &Gate,
+    ) -> Result<()> {
         for (name, slot) in params.trainable() {
             if let Some(gradient) = gradients.take(name) {
-                self.step_one(name, slot, &gradient, learning_rate)?;
+                self.step_one(name, slot, &gradient, learning_rate, gate)?;
             }
         }
         Ok(())

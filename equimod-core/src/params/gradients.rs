@@ -46,6 +46,18 @@ impl Gradients {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
+    /// Multiplies every gradient by a scalar that stays on its device.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    pub fn scale_by(&mut self, factor: &Tensor) -> Result<()> {
+        for gradient in self.0.values_mut() {
+            *gradient = gradient.detach().broadcast_mul(&factor.to_dtype(gradient.dtype())?)?;
+        }
+        Ok(())
+    }
+
     /// Multiplies every gradient by `factor`, into new tensors: their storage may be shared.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
         for gradient in self.0.values_mut() {

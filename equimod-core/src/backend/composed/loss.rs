@@ -1,8 +1,8 @@
-//! Cross-entropy of rows by masks.
+//! Cross-entropy of rows by masks, which are made on the device.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
-use super::Composed;
+use super::{Composed, one_hot};
 use crate::backend::contract::{LossOps, RowTargets};
 
 /// Stands in for −∞: finite, and its exponential is 0 beside any similarity.
@@ -11,20 +11,17 @@ const LOWEST: f32 = -1e8;
 impl LossOps for Composed {
     fn cross_entropy_rows(&self, similarities: Tensor, targets: &RowTargets) -> Result<(Tensor, Tensor)> {
         let s = similarities.detach();
-        let (rows, columns) = s.dims2()?;
-        let (mut mask, mut onehot) = (vec![0f32; rows * columns], vec![0f32; rows * columns]);
-        for row in 0..rows {
-            let positive = targets.positive(row);
-            let decoupled = targets.decoupled.then_some(positive);
-            for column in targets.excluded(row).chain(decoupled) {
-                mask[row * columns + column] = LOWEST;
-            }
-            onehot[row * columns + positive] = 1.0;
+        let (rows, columns_of_all) = s.dims2()?;
+        let one_hot = |columns: Vec<u32>| one_hot(columns, columns_of_all, s.device(), s.dtype());
+        let positives = (0..rows).map(|row| targets.positive(row) as u32).collect();
+        let onehot = one_hot(positives)?;
+        let mut mask = if targets.decoupled { &onehot * f64::from(LOWEST) } else { onehot.zeros_like() }?;
+        for number in 0..targets.exclusions() {
+            let excluded = |row| targets.excluded(row).nth(number).map(|column| column as u32);
+            // Every row has as many.
+            let columns: Vec<u32> = (0..rows).filter_map(excluded).collect();
+            mask = (mask + (one_hot(columns)? * f64::from(LOWEST))?)?;
         }
-        let upload = |values: Vec<f32>| {
-            Tensor::from_vec(values, (rows, columns), &Device::Cpu)?.to_device(s.device())?.to_dtype(s.dtype())
-        };
-        let (mask, onehot) = (upload(mask)?, upload(onehot)?);
         let masked = (&s + mask)?;
         let highest = masked.max_keepdim(1)?;
         let exponentials = masked.broadcast_sub(&highest)?.exp()?;

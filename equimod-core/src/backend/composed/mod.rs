@@ -5,8 +5,11 @@
 mod batch_norm;
 mod convolution;
 mod loss;
+mod one_hot;
 mod pooling;
 mod unfold;
+
+pub use one_hot::one_hot;
 
 use crate::backend::contract::{ImageOps, MatrixOps, OptimizerOps};
 

@@ -38,7 +38,17 @@ impl RowTargets {
         self.offset + self.partner(self.first + row)
     }
 
-    /// Columns that a row of the matrix leaves out of its sum, the positive aside.
+    /// Number of columns that every row leaves out of its sum, the positive aside.
+    pub fn exclusions(&self) -> usize {
+        match self.positives {
+            Positives::SameRow => 0,
+            Positives::OtherHalf => 1,
+            Positives::OtherHalfWithoutSiblings => 3,
+        }
+    }
+
+    /// Columns that a row of the matrix leaves out of its sum, the positive aside; [`exclusions`](Self::exclusions) in
+    /// number.
     pub fn excluded(&self, row: usize) -> impl Iterator<Item = usize> {
         let row = self.first + row;
         let own = (self.positives != Positives::SameRow).then_some(row);

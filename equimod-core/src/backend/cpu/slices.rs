@@ -37,6 +37,7 @@ pub fn plain(tensor: &Tensor) -> Result<Tensor> {
 }
 
 /// Indices of a max-pool's winners, row-major; an error if one lies outside of the plane of `in_size`.
+#[allow(clippy::disallowed_methods, reason = "the tensor is in the host's memory")]
 pub fn winners_of(winners: &Tensor, in_size: (usize, usize)) -> Result<Vec<u32>> {
     let (height, width) = in_size;
     let winners = winners.flatten_all()?.to_vec1::<u32>()?;

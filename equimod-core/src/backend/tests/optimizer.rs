@@ -4,6 +4,7 @@ use candle_core::{D, Var};
 
 use super::super::contract::OptimizerOps;
 use super::*;
+use crate::ops::Gate;
 
 /// Values in ±1 of a number that neither vectors nor tasks divide.
 fn wave(seed: f64, dtype: DType) -> Tensor {
@@ -111,9 +112,9 @@ fn norms_agree() {
 #[test]
 fn steps_whose_shapes_do_not_fit_are_refused() {
     let of = |count: usize| Var::zeros(count, DType::F32, &Device::Cpu).unwrap();
-    let error = momentum_step(&of(3), &of(2), &of(3), &INSIDE).unwrap_err().to_string();
+    let error = momentum_step(&of(3), &of(2), &of(3), &INSIDE, &Gate::Open).unwrap_err().to_string();
     assert!(error.contains("[3]") && error.contains("[2]"), "{error}");
     let rule = AdamWRule { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, kept: 1.0, rate: 0.1, root: 0.03 };
-    assert!(adamw_step(&of(3), &of(3), &of(3), &rule).is_err());
+    assert!(adamw_step(&of(3), &of(3), &of(3), &rule, &Gate::Open).is_err());
     assert!(move_towards(&of(3), &of(2), 0.5).is_err());
 }

@@ -1,0 +1,144 @@
+//! Transfers from the device to the host in a training step: none, and one for any number of steps at a log step.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use candle_core::{DType, Device, Tensor};
+use common::{fill, values};
+use equimod_core::ops::{Gate, all_finite};
+use equimod_core::optim::{AdamWConfig, LarsConfig, SgdConfig, clip};
+use equimod_core::{
+    EquivarianceConfig, Execution, Method, MethodConfig, OptimizerConfig, PairValue, Parameters, Placement, Progress,
+    SingleProcess, StepBatch, StepOutcome, host,
+};
+
+const IMAGES: usize = 4;
+
+const OBJECTIVES: [&str; 7] = [
+    r#"{"kind": "simclr", "projection_head": "8-4 bn-"}"#,
+    r#"{"kind": "byol", "projection_head": "8-4 bias", "predictor": "6-4 bias"}"#,
+    r#"{"kind": "barlow-twins", "projection_head": "8-4"}"#,
+    r#"{"kind": "vicreg", "projection_head": "8-4"}"#,
+    r#"{"kind": "simsiam", "projection_head": "8-4 bn-", "predictor": "2-4 bias"}"#,
+    r#"{"kind": "moco-v3", "projection_head": "8-4 bn-", "predictor": "6-4 bn-"}"#,
+    r#"{"kind": "none"}"#,
+];
+
+const MODULES: [&str; 6] = [
+    r#"{"equimod": {"projection_head": "8-4 bn-", "parameter_head": "3 bn", "predictor": "4 bn-"}}"#,
+    r#"{"augself": {"hidden": [4], "predictions": [{"augmentation": "horizontal-flip", "weight": 1}]}}"#,
+    r#"{"essl": {"size": 6, "hidden": 4}}"#,
+    r#"{"care": {"projection_head": "8-4", "chunk": 2}}"#,
+    r#"{"stl": {"projection_head": "8-4"}}"#,
+    r#"{"split": {"projection_head": "8-4"}}"#,
+];
+
+fn method(objective: &str, modules: &str) -> Method {
+    let text = format!(r#"{{"backbone": {{"width": 2}}, "objective": {objective}, "equivariance": {modules}}}"#);
+    let config: MethodConfig = serde_json::from_str(&text).unwrap();
+    assert_eq!(config.validate(8), [""; 0], "{text}");
+    let flag = |name: &str, augmentation: &str, flag: bool| PairValue {
+        name: name.into(),
+        augmentation: augmentation.into(),
+        mean: 0.0,
+        std: 1.0,
+        reach: 1.0,
+        flag,
+    };
+    let pair = vec![flag("top", "crop", false), flag("flip", "horizontal-flip", true)];
+    let parameters = Parameters { pair, ..Parameters::of_views(3) };
+    let (collective, device, execution) = (SingleProcess::shared(), &Device::Cpu, Execution::default());
+    let placement = Placement { seed: 3, dtype: DType::F32, device, image_size: 8, collective, execution };
+    Method::new(&config, &parameters, placement).unwrap()
+}
+
+fn random(name: &str, dims: &[usize]) -> Tensor {
+    fill(name, dims, 1.0, 0.0, 5)
+}
+
+fn batch(method: &Method) -> StepBatch {
+    let needs = method.needs();
+    let images = |name: &str, side: usize| random(name, &[IMAGES, 3, side, side]);
+    let flags = (0..2 * IMAGES).flat_map(|row| [(row as f32 * 0.7).sin(), (row % 3) as f32 - 1.0]).collect::<Vec<_>>();
+    StepBatch {
+        clean: needs.clean_view.then(|| images("clean", 8)),
+        small: needs.small.map(|small| images("small", small.size)),
+        params: Some(random("params", &[2 * IMAGES, 3])),
+        pairs: Some(Tensor::from_vec(flags, (2 * IMAGES, 2), &Device::Cpu).unwrap()),
+        ..StepBatch::of_views([images("view 1", 8), images("view 2", 8)])
+    }
+}
+
+fn optimizers() -> [OptimizerConfig; 3] {
+    [
+        OptimizerConfig::Lars(LarsConfig::default()),
+        OptimizerConfig::Sgd(SgdConfig::default()),
+        OptimizerConfig::AdamW(AdamWConfig::default()),
+    ]
+}
+
+#[test]
+fn a_step_reads_nothing_and_a_log_step_reads_once() {
+    assert_eq!(EquivarianceConfig::LIST.len(), MODULES.len(), "a new module belongs here");
+    let cases = OBJECTIVES.iter().flat_map(|objective| MODULES.iter().map(move |modules| (*objective, *modules)));
+    for ((objective, modules), optimizer) in cases.zip(optimizers().into_iter().cycle()) {
+        let method = method(objective, modules);
+        let (batch, mut optimizer) = (batch(&method), optimizer.build());
+        let (before, mut outcomes) = (host::reads(), Vec::new());
+        for step in 0..3 {
+            let mut outcome = method.step(&batch, Progress { step, total: 3 }).unwrap();
+            let norm = outcome.gradients.norm().unwrap();
+            clip(&mut outcome.gradients, &norm, 0.1).unwrap();
+            let gate = Gate::new(&all_finite(&[&outcome.loss, &norm]).unwrap()).unwrap();
+            optimizer.gated_step(method.params(), &mut outcome.gradients, 0.01, &gate).unwrap();
+            outcomes.push(outcome);
+        }
+        assert_eq!(host::reads() - before, 0, "{objective} {modules}");
+        let scalars = |outcome: &StepOutcome| {
+            let metrics = outcome.metrics.iter().map(|(_, scalar)| scalar.clone());
+            std::iter::once(outcome.loss.clone()).chain(metrics).collect::<Vec<_>>()
+        };
+        let scalars: Vec<Tensor> = outcomes.iter().flat_map(scalars).collect();
+        let read = host::read(&scalars.iter().collect::<Vec<_>>()).unwrap();
+        assert!(read.iter().all(|value| value.is_finite()), "{objective} {modules}: {read:?}");
+        assert_eq!(host::reads() - before, 1, "{objective} {modules}");
+    }
+}
+
+/// A flag as a device has it: the update is computed and undone.
+#[test]
+fn an_update_is_undone_by_a_flag_on_the_device() {
+    for optimizer in optimizers() {
+        let method = method(OBJECTIVES[0], MODULES[0]);
+        let mut optimizer = optimizer.build();
+        let weights = || method.params().trainable().map(|(_, slot)| values(slot.var.as_tensor())).collect::<Vec<_>>();
+        for (flag, moves) in [(1u8, true), (0, false), (0, false)] {
+            let before = weights();
+            let mut outcome = method.step(&batch(&method), Progress::ONLY).unwrap();
+            if !moves {
+                outcome.gradients.scale(f64::NAN).unwrap();
+            }
+            let gate = Gate::Flag(Tensor::new(flag, &Device::Cpu).unwrap());
+            optimizer.gated_step(method.params(), &mut outcome.gradients, 0.1, &gate).unwrap();
+            assert_eq!(weights() != before, moves, "{flag}");
+            assert!(weights().iter().flatten().all(|value| value.is_finite()));
+        }
+    }
+}
+
+#[test]
+fn a_factor_on_the_device_clips_as_one_on_the_host() {
+    let gradients = || {
+        let mut gradients = equimod_core::params::Gradients::default();
+        gradients.insert("a", random("a", &[40])).unwrap();
+        gradients
+    };
+    let (mut host, mut device) = (gradients(), gradients());
+    let norm = host.norm().unwrap();
+    clip(&mut host, &norm, 0.5).unwrap();
+    let factor = ((norm + 1e-6).unwrap().recip().unwrap() * 0.5).unwrap();
+    device.scale_by(&factor).unwrap();
+    let pairs = values(host.get("a").unwrap()).into_iter().zip(values(device.get("a").unwrap()));
+    // One rounding of the factor to f32.
+    assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() <= 2e-7 * a.abs().max(1e-3)));
+}

@@ -1,0 +1,126 @@
+//! Steps whose loss and metrics are still on the device.
+
+use candle_core::Tensor;
+use equimod_core::ops::{Gate, all_finite};
+use equimod_core::{StepOutcome, host};
+
+use crate::Result;
+use crate::metrics::StepReport;
+
+/// A step that was taken, and the scalars that complete its report.
+struct PendingStep {
+    report: StepReport,
+    names: Vec<String>,
+    /// Loss, norm of the gradient, then metrics in the order of `names`.
+    scalars: Vec<Tensor>,
+}
+
+/// Steps since the last transfer from the device, and a flag on the device that is 0 from the first step on whose loss
+/// or gradient was not finite.
+#[derive(Default)]
+pub(crate) struct PendingSteps {
+    steps: Vec<PendingStep>,
+    finite: Option<Tensor>,
+}
+
+/// Steps that were read from the device.
+pub(crate) struct ReadSteps {
+    /// Reports of the steps whose update was applied, in order.
+    pub sound: Vec<StepReport>,
+    /// The first step whose update was not applied.
+    pub diverged: Option<Divergence>,
+}
+
+/// A step whose update was not applied because a number was not finite.
+pub(crate) struct Divergence {
+    pub report: StepReport,
+    /// Name of the quantity, with its value.
+    pub what: String,
+}
+
+impl PendingSteps {
+    /// The gate of updates before a step is taken: closed from the first diverged step on.
+    pub fn gate(&self) -> Result<Gate> {
+        Ok(self.finite.as_ref().map(Gate::new).transpose()?.unwrap_or_default())
+    }
+
+    /// Adds a step, and gives the gate of its own update. `report` lacks loss, norm and metrics.
+    pub fn push(&mut self, report: StepReport, outcome: &StepOutcome, gradient_norm: &Tensor) -> Result<Gate> {
+        let finite = all_finite(&[&outcome.loss, gradient_norm])?;
+        let finite = match &self.finite {
+            Some(before) => (before * finite)?,
+            None => finite,
+        };
+        let gate = Gate::new(&finite)?;
+        self.finite = Some(finite);
+        let (names, metrics): (Vec<String>, Vec<Tensor>) = outcome.metrics.iter().cloned().unzip();
+        let scalars = [outcome.loss.clone(), gradient_norm.clone()].into_iter().chain(metrics).collect();
+        self.steps.push(PendingStep { report, names, scalars });
+        Ok(gate)
+    }
+
+    /// The report of the newest step, to be completed by the loop.
+    pub fn newest(&mut self) -> Option<&mut StepReport> {
+        self.steps.last_mut().map(|step| &mut step.report)
+    }
+
+    /// Reads all steps in one transfer.
+    pub fn read(&mut self) -> Result<ReadSteps> {
+        let mut values = host::read(&self.steps.iter().flat_map(|step| &step.scalars).collect::<Vec<_>>())?.into_iter();
+        let mut sound = Vec::new();
+        for PendingStep { mut report, names, .. } in self.steps.drain(..) {
+            report.loss = values.next().unwrap_or(f64::NAN);
+            report.gradient_norm = values.next().unwrap_or(f64::NAN);
+            report.metrics = names.into_iter().zip(values.by_ref()).collect();
+            if let Some(what) = fault(&report) {
+                return Ok(ReadSteps { sound, diverged: Some(Divergence { report, what }) });
+            }
+            sound.push(report);
+        }
+        Ok(ReadSteps { sound, diverged: None })
+    }
+}
+
+/// The quantity of a step that is not finite.
+fn fault(report: &StepReport) -> Option<String> {
+    let (loss, norm) = (report.loss, report.gradient_norm);
+    match (loss.is_finite(), norm.is_finite()) {
+        (false, _) => Some(format!("the loss is {loss}")),
+        (true, false) => Some(format!("the gradient's norm is {norm}")),
+        (true, true) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use equimod_core::step::StepTimes;
+
+    use super::*;
+
+    fn scalar(value: f64) -> Tensor {
+        Tensor::new(value, &Device::Cpu).unwrap()
+    }
+
+    fn push(pending: &mut PendingSteps, step: u64, loss: f64, norm: f64) -> Gate {
+        let metrics = vec![("step".to_owned(), scalar(step as f64))];
+        let outcome =
+            StepOutcome { loss: scalar(loss), metrics, gradients: Default::default(), times: StepTimes::default() };
+        pending.push(StepReport { step, ..StepReport::default() }, &outcome, &scalar(norm)).unwrap()
+    }
+
+    #[test]
+    fn steps_are_read_at_once_and_the_gate_stays_closed() {
+        let mut pending = PendingSteps::default();
+        assert!(matches!(push(&mut pending, 1, 0.5, 2.0), Gate::Open));
+        assert!(matches!(push(&mut pending, 2, 0.25, f64::INFINITY), Gate::Closed));
+        assert!(matches!(push(&mut pending, 3, 0.125, 1.0), Gate::Closed), "sound, but after a diverged step");
+        let before = host::reads();
+        let ReadSteps { sound, diverged } = pending.read().unwrap();
+        assert_eq!(host::reads() - before, 1);
+        let [first] = sound.as_slice() else { panic!("one sound step") };
+        assert_eq!((first.step, first.loss, first.gradient_norm, first.metric("step")), (1, 0.5, 2.0, Some(1.0)));
+        let Divergence { report, what } = diverged.unwrap();
+        assert_eq!((report.step, what.as_str()), (2, "the gradient's norm is inf"));
+    }
+}
