@@ -12,7 +12,8 @@
 //! ```
 //!
 //! - [`recipe`], [`resolve`](mod@resolve): every setting, and how layers of them become a recipe
-//! - [`trainer`]: the loop; [`guard`]: what it looks at before weights change; [`probe`]: what looks at the network on the way
+//! - [`trainer`]: assembly of a run, and the training loop; [`guard`]: checks before weights change; [`probe`]: evaluation
+//!   during training
 //! - [`replay`]: a step that went wrong, once more; [`RateSearch`]: rates that can be trained with; [`changes`]: how recipes differ
 //! - [`recipe_schema`]: what editors check recipes against
 //! - [`run_dir`]: files of a run; [`metrics`]: where numbers go

@@ -1,0 +1,215 @@
+//! Assembly of a trainer from a recipe: policy, layouts of parameter vectors, method, loader, optimizer.
+
+use std::sync::Arc;
+
+use equimod_core::backbone::BackboneBuilder;
+use equimod_core::method::ModuleBuilder;
+use equimod_core::{Extensions, Method, Needs, PairValue, Parameters, Placement, ViewValue};
+use equimod_data::augment::FLAG;
+use equimod_data::{Dataset, Encoding, LayoutConfig, Loader, LoaderConfig, ParamLayout, ParamValue, Policy};
+
+use super::{TrainContext, Trainer};
+use crate::pending::PendingSteps;
+use crate::recipe::Recipe;
+use crate::speed::Pace;
+use crate::{Error, Result};
+
+/// Number of batches made ahead.
+const PREFETCH: usize = 2;
+/// Largest number of images whose sizes enter the statistics of parameters.
+const STATISTICS_IMAGES: usize = 10_000;
+
+impl Trainer {
+    /// Assembles a run of `recipe` on `dataset`, at its first step.
+    ///
+    /// # Errors
+    ///
+    /// If the recipe contradicts itself or the data set, or the data set cannot be read.
+    pub fn new(recipe: Recipe, dataset: Arc<dyn Dataset>, context: TrainContext) -> Result<Self> {
+        Self::with_extensions(recipe, dataset, context, Extensions::default())
+    }
+
+    /// Like [`new`](Self::new), with the backbone of a recipe that says `kind = "custom"`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and if `backbone` fails.
+    pub fn with_backbone(
+        recipe: Recipe,
+        dataset: Arc<dyn Dataset>,
+        context: TrainContext,
+        backbone: BackboneBuilder,
+    ) -> Result<Self> {
+        Self::with_extensions(recipe, dataset, context, Extensions::backbone(backbone))
+    }
+
+    /// Like [`new`](Self::new), with equivariance modules in addition to those of the recipe.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and if `modules` fails.
+    pub fn with_modules(
+        recipe: Recipe,
+        dataset: Arc<dyn Dataset>,
+        context: TrainContext,
+        modules: ModuleBuilder,
+    ) -> Result<Self> {
+        Self::with_extensions(recipe, dataset, context, Extensions::modules(modules))
+    }
+
+    /// Like [`new`](Self::new), with parts of the method that the program provides.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and if a builder of `extensions` fails.
+    pub fn with_extensions(
+        recipe: Recipe,
+        dataset: Arc<dyn Dataset>,
+        context: TrainContext,
+        extensions: Extensions,
+    ) -> Result<Self> {
+        if context.collective.size() > 1 {
+            return Err(Error::DataSet("training by several processes is not there yet; train with one".into()));
+        }
+        let policy = recipe.augmentation.policy()?;
+        let layouts = Layouts::new(&recipe, &policy, dataset.as_ref())?;
+        let parameters = layouts.parameters(&policy);
+        let method = build_method(&recipe, &parameters, &context, extensions)?;
+        let needs = method.needs();
+        check_needs(&needs, &recipe, &layouts.view)?;
+        let layout = layouts.view;
+        let pairs = if needs.pairs { Some(layouts.pairs?) } else { None };
+        let config = loader_config(&needs, &recipe, &policy, pairs.clone(), context.loader_threads)?;
+        let fingerprint = dataset.fingerprint()?;
+        let loader = Loader::new(dataset, policy.clone(), layout.clone(), &config)?;
+        let optimizer = recipe.optimizer.build();
+        let (step, best, skipped, pace) = (0, None, None, Pace::default());
+        Ok(Self {
+            recipe,
+            context,
+            method,
+            optimizer,
+            loader,
+            policy,
+            layout,
+            pairs,
+            parameters,
+            fingerprint,
+            step,
+            pending: PendingSteps::default(),
+            best,
+            skipped,
+            pace,
+        })
+    }
+}
+
+/// Layouts of the parameter vectors.
+struct Layouts {
+    /// Layout of the vectors of views.
+    view: ParamLayout,
+    /// Layout of the vectors from view to view, or the reason why the policy has none. Only a method that needs them
+    /// makes that an error.
+    pairs: equimod_data::Result<ParamLayout>,
+}
+
+impl Layouts {
+    fn new(recipe: &Recipe, policy: &Policy, dataset: &dyn Dataset) -> Result<Self> {
+        let (config, sizes) = (recipe.augmentation.layout()?, dataset.sample_sizes(STATISTICS_IMAGES)?);
+        let view = ParamLayout::new(policy, &config, &sizes)?;
+        let config = LayoutConfig { encoding: Encoding::Pairwise, fields: config.fields, ..LayoutConfig::default() };
+        let pairs = ParamLayout::new(policy, &config, &sizes).map(ParamLayout::both_ways);
+        Ok(Self { view, pairs })
+    }
+
+    /// Names and statistics of the values in both kinds of vectors.
+    fn parameters(&self, policy: &Policy) -> Parameters {
+        let pair = self.pairs.as_ref().map_or_else(|_| Vec::new(), |layout| pair_values(policy, layout));
+        Parameters { view: view_values(policy, &self.view), pair }
+    }
+}
+
+fn build_method(
+    recipe: &Recipe,
+    parameters: &Parameters,
+    context: &TrainContext,
+    extensions: Extensions,
+) -> Result<Method> {
+    let placement = Placement {
+        seed: recipe.seed,
+        dtype: recipe.execution.precision.dtype(),
+        device: &context.device,
+        image_size: recipe.augmentation.size,
+        collective: context.collective.clone(),
+        execution: recipe.execution,
+    };
+    Method::with_extensions(&recipe.method(), parameters, placement, extensions).map_err(|error| match error {
+        equimod_core::Error::Config(problem) => Error::Recipe(vec![problem]),
+        other => other.into(),
+    })
+}
+
+/// Checks that encoding and batch size suit the modules.
+fn check_needs(needs: &Needs, recipe: &Recipe, layout: &ParamLayout) -> Result<()> {
+    if needs.parameters && layout.encoding == Encoding::Pairwise {
+        let text =
+            "a module needs the parameters of views; give augmentation.encoding = \"published\" or \"size-normalised\"";
+        return Err(Error::Recipe(vec![text.into()]));
+    }
+    let batch = recipe.data.batch;
+    match needs.shared_by.filter(|chunk| !batch.is_multiple_of(*chunk)) {
+        Some(chunk) => Err(Error::Recipe(vec![format!(
+            "data.batch is {batch}, but a module shares augmentations {chunk} by {chunk}; give a multiple of {chunk}"
+        )])),
+        None => Ok(()),
+    }
+}
+
+fn loader_config(
+    needs: &Needs,
+    recipe: &Recipe,
+    policy: &Policy,
+    pairs: Option<ParamLayout>,
+    threads: usize,
+) -> Result<LoaderConfig> {
+    let small = needs.small.map(|small| policy.views[0].with_crop(small.size, small.scale)).transpose()?;
+    Ok(LoaderConfig {
+        seed: recipe.seed,
+        batch: recipe.data.batch,
+        clean: needs.clean_view,
+        params: needs.parameters,
+        pairs,
+        small,
+        shared_by: needs.shared_by,
+        threads,
+        prefetch: PREFETCH,
+        window: Some(recipe.data.shuffle_window).filter(|&window| window > 0),
+        skip_share: recipe.data.skip_share,
+        ..LoaderConfig::default()
+    })
+}
+
+/// Values of the vectors of views, for the modules.
+fn view_values(policy: &Policy, layout: &ParamLayout) -> Vec<ViewValue> {
+    let value = |(value, (&mean, &std)): (ParamValue, (&f32, &f32))| ViewValue {
+        name: value.name.into(),
+        augmentation: value.augmentation.into(),
+        mean,
+        std,
+        flag: value.unit == FLAG,
+    };
+    layout.values(policy).into_iter().zip(layout.mean.iter().zip(&layout.std)).map(value).collect()
+}
+
+/// Values of the vectors from view to view, for the modules.
+fn pair_values(policy: &Policy, layout: &ParamLayout) -> Vec<PairValue> {
+    let value = |(value, (&mean, &std)): (ParamValue, (&f32, &f32))| PairValue {
+        name: value.name.into(),
+        augmentation: value.augmentation.into(),
+        mean,
+        std,
+        reach: value.largest - value.least,
+        flag: value.unit == FLAG,
+    };
+    layout.values(policy).into_iter().zip(layout.mean.iter().zip(&layout.std)).map(value).collect()
+}

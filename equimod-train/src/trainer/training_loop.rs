@@ -1,0 +1,202 @@
+//! The training loop: batches in; steps, logs, probes and checkpoints out.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use candle_core::Device;
+use equimod_core::optim::clip;
+use equimod_data::{Batch, Batches};
+
+use super::{Ending, Trainer};
+use crate::Result;
+use crate::guard::Collapse;
+use crate::metrics::{ProbeReport, Sink, StepReport};
+use crate::pending::ReadSteps;
+use crate::probe::{Best, Probe};
+use crate::run_dir::RunDirectory;
+use crate::speed::{Speed, Spent};
+use crate::tensors::step_batch;
+
+impl Trainer {
+    /// Trains until the last step, or until the stop flag is set. Saves checkpoints on schedule and before it returns.
+    ///
+    /// # Errors
+    ///
+    /// If the data cannot be read, a file cannot be written, or training diverges. The run directory then keeps its
+    /// last checkpoint and, after divergence, the evidence for a replay.
+    pub fn run(
+        &mut self,
+        run: &RunDirectory,
+        sinks: &mut [Box<dyn Sink>],
+        mut probe: Option<&mut dyn Probe>,
+    ) -> Result<Ending> {
+        let total = self.total_steps();
+        self.keep_listing(run)?;
+        let mut batches = self.loader.start(self.step)?;
+        let (mut speed, mut collapse) = (Speed::new(self.recipe.data.batch), Collapse::default());
+        while self.step < total {
+            if !self.next_step(run, &mut batches, &mut speed)? {
+                break;
+            }
+            let stop = self.context.stop.load(Ordering::SeqCst);
+            if stop || self.log_is_due() {
+                self.log_steps(run, sinks, &mut collapse)?;
+            }
+            let probed = self.probe_if_due(sinks, probe.as_deref_mut())?;
+            if probed || stop || self.checkpoint_is_due() {
+                flush(sinks)?;
+                self.save(run)?;
+            }
+            speed.pause();
+            if stop && self.step < total {
+                return Ok(Ending::Interrupted);
+            }
+        }
+        Ok(Ending::Finished)
+    }
+
+    /// Takes a step on the next batch; returns whether there was one.
+    fn next_step(&mut self, run: &RunDirectory, batches: &mut Batches, speed: &mut Speed) -> Result<bool> {
+        let batch = tracing::trace_span!("wait for data").in_scope(|| batches.next()).transpose()?;
+        let Some(batch) = batch else { return Ok(false) };
+        let data = batches.take_waited();
+        let spent = self.take_step(&batch, self.learning_rate())?;
+        speed.tick(Spent { data, ..spent });
+        self.pace = speed.overall();
+        if let Some(report) = self.pending.newest() {
+            report.pace = speed.recent();
+            report.remaining = remaining(report);
+        }
+        run.note_skipped(&batch.skipped, &mut self.skipped)?;
+        batches.recycle(batch);
+        Ok(true)
+    }
+
+    /// Takes one optimizer step on `batch` and adds its report to the pending ones. Nothing is read from the device; a
+    /// step whose loss or gradient is not finite leaves the weights unchanged, as do all later ones.
+    pub(crate) fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Spent> {
+        let _step = tracing::trace_span!("step", number = self.step).entered();
+        // A batch in several parts is copied to the device part by part.
+        let device = if self.recipe.execution.parts > 1 { &Device::Cpu } else { &self.context.device };
+        let dtype = self.method.params().dtype();
+        let tensors = step_batch(batch, &self.recipe.normalisation, device, dtype)?;
+        let mut outcome = self.method.gated_step(&tensors, self.progress(), &self.pending.gate()?)?;
+        drop(tensors);
+        let _update = tracing::trace_span!("optimizer").entered();
+        let start = Instant::now();
+        let norm = outcome.gradients.norm()?;
+        let gate = self.pending.push(self.report(batch, learning_rate), &outcome, &norm)?;
+        clip(&mut outcome.gradients, &norm, self.recipe.gradient.clip_norm)?;
+        self.optimizer.gated_step(self.method.params(), &mut outcome.gradients, learning_rate, &gate)?;
+        self.step += 1;
+        let times = outcome.times;
+        Ok(Spent {
+            data: Duration::ZERO,
+            forward: times.backbone_forward + times.heads_forward,
+            backward: times.heads_backward + times.backbone_backward,
+            optimizer: start.elapsed(),
+        })
+    }
+
+    /// Report of the next step, without the numbers that are on the device.
+    fn report(&self, batch: &Batch, learning_rate: f64) -> StepReport {
+        StepReport {
+            step: self.step + 1,
+            total_steps: self.total_steps(),
+            epoch: batch.epoch + 1,
+            epochs: self.recipe.schedule.epochs,
+            learning_rate,
+            ..StepReport::default()
+        }
+    }
+
+    /// Whether pending steps are read from the device now: at every log step, and before a checkpoint or a probe.
+    fn log_is_due(&self) -> bool {
+        let every = self.recipe.log_every_steps.max(1);
+        self.step.is_multiple_of(every) || self.checkpoint_is_due() || self.probe_is_due().is_some()
+    }
+
+    /// Reads the pending steps from the device and passes them to the loggers.
+    fn log_steps(&mut self, run: &RunDirectory, sinks: &mut [Box<dyn Sink>], collapse: &mut Collapse) -> Result<()> {
+        let ReadSteps { sound, diverged } = self.pending.read()?;
+        for report in sound {
+            for sink in sinks.iter_mut() {
+                sink.step(&report)?;
+            }
+            if let Some(warning) = collapse.check(&report, &self.recipe.guard) {
+                log(sinks, &warning)?;
+            }
+        }
+        match diverged {
+            None => Ok(()),
+            Some(divergence) => {
+                flush(sinks)?;
+                Err(self.keep_evidence(run, divergence))
+            }
+        }
+    }
+
+    /// Number of completed epochs, if the last step ended one.
+    fn epoch_done(&self) -> Option<u64> {
+        let steps = self.steps_per_epoch();
+        self.step.is_multiple_of(steps).then(|| self.step / steps)
+    }
+
+    fn checkpoint_is_due(&self) -> bool {
+        let checkpoint = &self.recipe.checkpoint;
+        let epoch = self.epoch_done();
+        let by_epochs = |every: u64| every > 0 && epoch.is_some_and(|epoch| epoch.is_multiple_of(every));
+        let by_steps = checkpoint.every_steps > 0 && self.step.is_multiple_of(checkpoint.every_steps);
+        let kept = by_epochs(checkpoint.keep_every_epochs);
+        by_epochs(checkpoint.every_epochs) || kept || by_steps || self.step == self.total_steps()
+    }
+
+    /// Number of completed epochs, if a probe is due.
+    fn probe_is_due(&self) -> Option<u64> {
+        let every = self.recipe.probe.every_epochs;
+        self.epoch_done().filter(|epoch| every > 0 && epoch.is_multiple_of(every))
+    }
+
+    /// Evaluates the network with the probe if one is due, and updates the best score; returns whether it did. A probe
+    /// that fails is logged, and training continues, because the weights do not depend on it.
+    fn probe_if_due(&mut self, sinks: &mut [Box<dyn Sink>], probe: Option<&mut (dyn Probe + '_)>) -> Result<bool> {
+        let (Some(epoch), Some(probe)) = (self.probe_is_due(), probe) else { return Ok(false) };
+        let _probe = tracing::trace_span!("probe").entered();
+        let scores = match probe.evaluate(&self.model()?) {
+            Ok(scores) => scores,
+            Err(error) => {
+                log(sinks, &format!("the probe after epoch {epoch} failed, training goes on: {error}"))?;
+                return Ok(false);
+            }
+        };
+        let report = ProbeReport { step: self.step, epoch, scores };
+        for sink in sinks.iter_mut() {
+            sink.probe(&report)?;
+        }
+        self.update_best(&report);
+        Ok(true)
+    }
+
+    /// Keeps the step of the highest score; of equal scores, the earlier one.
+    fn update_best(&mut self, report: &ProbeReport) {
+        let name = self.recipe.probe.best_by.name();
+        let score = report.scores.iter().find(|(score, _)| score == name).map(|(_, score)| *score);
+        if let Some(score) = score.filter(|&score| self.best.is_none_or(|best| score > best.score)) {
+            self.best = Some(Best { step: self.step, score });
+        }
+    }
+}
+
+fn flush(sinks: &mut [Box<dyn Sink>]) -> Result<()> {
+    sinks.iter_mut().try_for_each(|sink| sink.flush())
+}
+
+fn log(sinks: &mut [Box<dyn Sink>], text: &str) -> Result<()> {
+    sinks.iter_mut().try_for_each(|sink| sink.note(text))
+}
+
+/// Estimated time to the end of the run, at the throughput of the most recent steps.
+fn remaining(report: &StepReport) -> Duration {
+    let of_one = report.pace.seconds / report.pace.steps.max(1) as f64;
+    Duration::from_secs_f64(of_one * (report.total_steps - report.step) as f64)
+}
