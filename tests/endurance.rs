@@ -158,6 +158,17 @@ fn probes_and_warnings_change_nothing() {
     assert!(log.contains("images/s over 40 steps; of a step: data") && log.contains("MiB of memory"), "{log}");
 }
 
+/// Neither weights nor the log depend on how often losses and metrics are read from the device.
+#[test]
+fn the_interval_of_log_steps_changes_nothing() {
+    let scratch = scratch();
+    train(&scratch, "each", &[]);
+    train(&scratch, "seldom", &["--set", "log_every_steps=7"]);
+    let found =
+        |out: &str| -> Vec<_> { outcome(&scratch, out).into_iter().filter(|(name, _)| name != "state.json").collect() };
+    assert_same(&found("each"), &found("seldom"), "log_every_steps = 7");
+}
+
 #[test]
 fn a_damaged_checkpoint_is_detected_and_the_previous_one_resumed() {
     let scratch = scratch();
@@ -226,20 +237,33 @@ fn a_second_process_is_refused_and_each_signal_stops_after_a_checkpoint() {
 
 #[test]
 fn non_finite_values_end_the_run_and_can_be_replayed() {
-    let scratch = scratch();
+    let [(at_once, want), (later, got)] = ["1", "7"].map(|every| diverge(&scratch(), every));
+    assert_eq!(at_once, later);
+    assert_same(&want, &got, "evidence at log_every_steps = 7");
+}
+
+/// Trains until the run diverges, replays the step, and gives the name and the files of the evidence.
+fn diverge(scratch: &Scratch, log_every_steps: &str) -> (String, Vec<(String, Vec<u8>)>) {
+    let every = format!("log_every_steps={log_every_steps}");
     let broken =
         ["--set", "optimizer.kind=sgd", "--set", "schedule.learning_rate=1e25", "--set", "schedule.warmup_epochs=0"];
-    let arguments = [&ARGUMENTS[..], &["--out", "run"], &broken].concat();
+    let arguments = [&ARGUMENTS[..], &["--out", "run", "--set", &every], &broken].concat();
     scratch.refused(&arguments, 4, &["diverged at step", "equimod replay"]);
     let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
     assert_eq!(info["status"], "diverged");
     let bundle = fs::read_dir(scratch.path("run/diverged")).unwrap().next().unwrap().unwrap().path();
+    let name = bundle.file_name().unwrap().to_string_lossy().into_owned();
+    let files =
+        ["model.safetensors", "target.safetensors", "optimizer.safetensors", "batch.safetensors", "diverged.json"];
+    let files = files.into_iter().filter(|file| !file.starts_with("optimizer") || bundle.join(file).is_file());
+    let files = files.map(|file| (file.to_owned(), fs::read(bundle.join(file)).unwrap())).collect();
     let bundle = text(&bundle);
     let replayed: Value = serde_json::from_str(&scratch.done(&["replay", &bundle, "--json"])).unwrap();
     assert_eq!(replayed["metrics"][0], replayed["evidence"]["metrics"][0], "the replayed loss differs");
     assert!(replayed["gradient_norms"].to_string().contains("NaN"));
     assert!(scratch.done(&["replay", &bundle, "--double"]).contains("gradient norms"));
     scratch.refused(&["replay", &text(&scratch.path("run"))], 1, &["run"]);
+    (name, files)
 }
 
 #[test]
