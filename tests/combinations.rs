@@ -127,13 +127,13 @@ fn invalid_settings_are_refused_by_name() {
     refused(&["equivariance.equimod.tap=layer1"], &["layer1", "stage1"]);
     refused(&["equivariance.equimod.start=there"], &["there", "view"]);
     refused(&["augmentation.encoding=pairwise", "equivariance.equimod.weight=1"], &["size-normalised"]);
-    refused(&["equivariance.augself.predictions=['blur']"], &["cannot predict \"blur\"", "colour-jitter"]);
+    refused(&["equivariance.augself.predictions=['blur']"], &["augself.predictions is \"blur\"", "colour-jitter"]);
     refused(&["equivariance.equimod.tap=stage9"], &["4 stages"]);
     refused(&["equivariance.split.invariant_share=0.001"], &["without features"]);
     let subset = ["equivariance.equimod.start=view", "augmentation.parameters=['crop_top']"];
     refused(&subset, &["from one view to the other", "augmentations' names"]);
     let conditional = ["objective.kind=byol", "objective.predictor=none", "equivariance.conditional.parameter_head=4"];
-    refused(&conditional, &["predictor \"none\"", "end it in 256"]);
+    refused(&conditional, &["objective.predictor is \"none\"", "end it in 256"]);
     refused(&["equivariance.augself=true"], &["equivariance.augself", "table"]);
     refused(&["equivariance.augsel=false"], &["equivariance.augself?"]);
     refused(&["equivariance.augsel.weight=1"], &["equivariance.augself?"]);

@@ -8,7 +8,7 @@ use crate::execution::Execution;
 use crate::head::{Head, HeadSpec};
 use crate::parameters::Parameters;
 use crate::params::Scope;
-use crate::tape::Tap;
+use crate::tape::{Tap, no_stage};
 use crate::{Error, Result};
 
 /// Where and how to build a [`Method`](crate::Method).
@@ -59,11 +59,10 @@ impl BuildContext<'_> {
     /// Width of the vectors of views, which a part needs.
     pub fn view_width(&self) -> Result<usize> {
         match self.parameters.view.len() {
-            0 => Err(Error::Config(
-                "a part of the method needs the parameters of views, and there are none; use a policy whose augmentations \
-                 draw some"
-                    .into(),
-            )),
+            0 => Err(Error::MissingInput {
+                input: "the parameters of views",
+                remedy: "use a policy whose augmentations draw some",
+            }),
             width => Ok(width),
         }
     }
@@ -71,11 +70,11 @@ impl BuildContext<'_> {
     /// Width of the vectors from view to view, which a part needs.
     pub fn pair_width(&self) -> Result<usize> {
         match self.parameters.pair.len() {
-            0 => Err(Error::Config(
-                "a part of the method needs the parameters from one view to the other, and there are none; use a policy of \
-                 two views whose augmentations draw some, and in augmentation.parameters augmentations' names"
-                    .into(),
-            )),
+            0 => Err(Error::MissingInput {
+                input: "the parameters from one view to the other",
+                remedy: "use a policy of two views whose augmentations draw some, and in augmentation.parameters \
+                         augmentations' names",
+            }),
             width => Ok(width),
         }
     }
@@ -84,9 +83,9 @@ impl BuildContext<'_> {
     pub fn width(&self, tap: Tap) -> Result<usize> {
         match tap {
             Tap::Pooled => Ok(self.features),
-            Tap::Stage(number) => self.stages.get(tap.index()).copied().ok_or_else(|| {
-                Error::Config(format!("the backbone has {} stages, there is no stage {number}", self.stages.len()))
-            }),
+            Tap::Stage(number) => {
+                self.stages.get(tap.index()).copied().ok_or_else(|| no_stage(number, self.stages.len()))
+            }
         }
     }
 }

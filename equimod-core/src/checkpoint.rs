@@ -53,7 +53,7 @@ pub fn to_torch_bytes(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
 /// [`to_torch_bytes`] of weights of another code, with what was assumed of them as JSON in the metadata.
 pub fn to_imported_bytes(tensors: &BTreeMap<String, Tensor>, imported: &str) -> Result<Vec<u8>> {
     let bytes = to_torch_bytes(tensors)?;
-    let unwritable = |e: String| Error::Config(format!("the tensors cannot be written as safetensors: {e}"));
+    let unwritable = |e: String| Error::internal(format!("tensors cannot be written as safetensors: {e}"));
     // The library writes keys in the order of a hash map, and so one key; the second goes into its header.
     let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| unwritable("no header".into()))?;
     let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
@@ -70,7 +70,7 @@ fn with_metadata(tensors: &BTreeMap<String, Tensor>, key: &str, value: &str) -> 
     let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
     let contiguous = tensors.iter().map(|(name, t)| Ok((name, t.contiguous()?))).collect::<Result<Vec<_>>>()?;
     safetensors::serialize(contiguous.iter().map(|(name, t)| (name, t)), Some(metadata))
-        .map_err(|e| Error::Config(format!("the tensors cannot be written as safetensors: {e}")))
+        .map_err(|e| Error::internal(format!("tensors cannot be written as safetensors: {e}")))
 }
 
 /// The reason that bytes are not read as safetensors: truncation only where the file's own lengths prove it.
@@ -198,7 +198,8 @@ pub fn commit_folder(parent: &Path, name: &str, files: &[(&str, Vec<u8>)]) -> Re
         sha256: sha256(bytes),
     };
     let manifest = Manifest { format: FORMAT, files: files.iter().map(entry).collect() };
-    let text = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::Config(e.to_string()))?;
+    let text = serde_json::to_vec_pretty(&manifest)
+        .map_err(|e| Error::internal(format!("a manifest cannot be written as JSON: {e}")))?;
     let target = parent.join(name);
     let files = files.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
     let staged = stage(&target, files.chain([(MANIFEST, text.as_slice())]))?;

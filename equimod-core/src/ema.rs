@@ -120,7 +120,11 @@ impl TargetNetwork {
         for (name, slot) in self.params.iter() {
             let kept = if slot.role == Role::Buffer { buffers } else { Some(momentum) };
             let Some(kept) = kept else { continue };
-            let theirs = online.get(name).ok_or_else(|| Error::Config(format!("the trained network has no {name}")))?;
+            let theirs = online.get(name).ok_or_else(|| Error::NotFound {
+                kind: "tensor",
+                name: name.into(),
+                known: "the target network can follow only a network of the same settings".into(),
+            })?;
             let theirs = theirs.var.as_detached_tensor();
             gate.apply(&[&slot.var], || match theirs.dtype().is_float() {
                 true => ops::move_towards(&slot.var, &theirs, kept),

@@ -139,7 +139,8 @@ impl Head {
     /// Builds the head of `spec` for inputs of width `inputs`.
     pub fn new(spec: &HeadSpec, inputs: usize, collective: &SharedCollective, scope: &mut Scope) -> Result<Self> {
         if inputs == 0 {
-            return Err(Error::Config(format!("the head {spec} has inputs of width 0")));
+            let (what, expected) = (format!("the inputs of the head {spec}"), "a width of at least 1".into());
+            return Err(Error::ShapeMismatch { what, expected, found: "0".into() });
         }
         let (mut layers, mut width) = (Vec::<Layer>::new(), inputs);
         let place = |layers: &[Layer]| layers.iter().map(Layer::places).sum::<usize>().to_string();

@@ -60,9 +60,11 @@ impl Normalisation {
     ) -> Result<Tensor> {
         let expected = count * height * width * 3;
         if pixels.len() != expected || expected == 0 {
-            let text =
-                format!("{count} images of {height} × {width} need {expected} bytes above 0, got {}", pixels.len());
-            return Err(Error::Config(text));
+            return Err(Error::ShapeMismatch {
+                what: format!("the pixels of {count} images of {height} × {width}"),
+                expected: if expected == 0 { "at least one image".into() } else { format!("{expected} bytes") },
+                found: format!("{} bytes", pixels.len()),
+            });
         }
         let shape = PixelShape { count, height, width };
         Ok(backend::on(device, dtype).normalized(pixels, shape, [self.mean, self.std], device, dtype)?)

@@ -11,6 +11,7 @@ use crate::build::{BuildContext, Placement};
 use crate::collective::SharedCollective;
 use crate::ema::{TargetConfig, TargetHead, TargetNetwork};
 use crate::equivariance::{EquivarianceConfig, NamedModule, Needs};
+use crate::error::listed;
 use crate::nn::Mode;
 use crate::objective::{Objective, ObjectiveConfig, PROJECTION_HEAD};
 use crate::ops::Gate;
@@ -233,10 +234,11 @@ impl Method {
         let (target, collective) = (None, collective.clone());
         fit_together(&modules)?;
         if matches!(config.objective, ObjectiveConfig::None(_)) && modules.iter().all(|m| m.weight.is_zero()) {
-            return Err(Error::Config(
-                "there is nothing to train for: objective.kind is \"none\" and no equivariance module has a weight; turn one \
-                 on, e.g. [equivariance.equimod]"
-                    .into(),
+            return Err(Error::setting(
+                "objective.kind",
+                "\"none\"",
+                "there is nothing to train for, because no equivariance module has a weight; turn one on, e.g. \
+                 [equivariance.equimod]",
             ));
         }
         Ok(Self {
@@ -363,7 +365,7 @@ impl Method {
         let start = Instant::now();
         let leaves = passes.into_iter().map(Leaves::new).collect::<Result<Vec<_>>>()?;
         let Some((first, others)) = leaves.split_first() else {
-            return Err(Error::Config("a step has no features".into()));
+            return Err(Error::internal("a step has no features"));
         };
         let stages = first.stages();
         let turned = others.first().map(|leaves| leaves.pooled.as_tensor().clone());
@@ -432,10 +434,11 @@ impl Method {
 
     /// The module called `name`.
     pub fn module(&self, name: &str) -> Result<&NamedModule> {
-        self.modules
-            .iter()
-            .find(|module| module.name == name)
-            .ok_or_else(|| Error::Config(format!("the method has no equivariance module called {name}")))
+        self.modules.iter().find(|module| module.name == name).ok_or_else(|| Error::NotFound {
+            kind: "equivariance module",
+            name: name.into(),
+            known: format!("the method has: {}", listed(self.modules.iter().map(|module| module.name.as_str()))),
+        })
     }
 }
 
@@ -444,11 +447,10 @@ fn fit_together(modules: &[NamedModule]) -> Result<()> {
     for (number, one) in modules.iter().enumerate() {
         for two in &modules[number + 1..] {
             if one.name == two.name {
-                return Err(Error::Config(format!("there are two modules called {}", one.name)));
+                return Err(Error::Duplicate { kind: "module", name: one.name.clone() });
             }
-            if let Some(conflict) = one.module.needs().conflict(&two.module.needs()) {
-                let (one, two) = (&one.name, &two.name);
-                return Err(Error::Config(format!("{one} and {two} {conflict}; turn one of them off")));
+            if let Some(reason) = one.module.needs().conflict(&two.module.needs()) {
+                return Err(Error::Conflict { first: one.name.clone(), second: two.name.clone(), reason });
             }
         }
     }

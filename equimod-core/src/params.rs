@@ -130,7 +130,7 @@ impl ParamStore {
 
     fn insert(&mut self, name: String, role: Role, tensor: Tensor) -> Result<Var> {
         if self.slots.contains_key(&name) {
-            return Err(Error::Config(format!("the parameter {name} is declared twice; give each part its own scope")));
+            return Err(Error::Duplicate { kind: "parameter", name });
         }
         let var = Var::from_tensor(&tensor)?;
         self.slots.insert(name, Slot { var: var.clone(), role });
@@ -149,6 +149,11 @@ impl Scope<'_> {
     pub fn scope(&mut self, name: impl AsRef<str>) -> Scope<'_> {
         let prefix = self.full(name.as_ref());
         Scope { store: self.store, prefix }
+    }
+
+    /// The name of this scope; empty at the root.
+    pub fn name(&self) -> &str {
+        &self.prefix
     }
 
     /// The full name of `name` here: parts joined by dots, as in PyTorch's state dictionaries.
@@ -216,8 +221,9 @@ fn symmetric(bound: f64) -> (f64, f64) {
 }
 
 fn uniform(count: usize, (low, high): (f64, f64), generator: &mut ChaCha8Rng) -> Result<Vec<f64>> {
-    let range = Uniform::new_inclusive(low, high)
-        .map_err(|e| Error::Config(format!("initial values cannot be uniform from {low} to {high}: {e}")))?;
+    let range = Uniform::new_inclusive(low, high).map_err(|e| {
+        Error::setting("the range of uniform initial values", format!("{low} to {high}"), e.to_string())
+    })?;
     Ok((0..count).map(|_| range.sample(generator)).collect())
 }
 
@@ -261,6 +267,6 @@ mod tests {
     fn a_name_is_declared_once() {
         let mut store = ParamStore::new(1, DType::F32, &Device::Cpu);
         store.root().counter("n").unwrap();
-        assert!(store.root().counter("n").unwrap_err().to_string().contains("declared twice"));
+        assert!(store.root().counter("n").unwrap_err().to_string().contains("two parameters called n"));
     }
 }

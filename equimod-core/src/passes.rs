@@ -137,7 +137,7 @@ fn joined(passed: &[&PassFeatures], parts: &[MicroBatch]) -> Result<PassFeatures
         let pictures: Vec<usize> = parts.iter().map(MicroBatch::pictures).collect();
         join_rows(&tensors, &pictures).map(Some)
     };
-    let missing = || Error::Config("a micro-batch has no features".into());
+    let missing = || Error::internal("a micro-batch has no features");
     let pooled = join(&|passed| Some(passed.pooled.clone()))?.ok_or_else(missing)?;
     let stages = passed.first().map_or(0, |passed| passed.stages.len());
     let stages = (0..stages).map(|stage| join(&|passed| passed.stages.get(stage)?.clone())).collect::<Result<_>>()?;

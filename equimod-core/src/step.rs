@@ -7,6 +7,7 @@ use std::time::Duration;
 use candle_core::{Device, Tensor};
 
 use crate::collective::SharedCollective;
+use crate::error::listed;
 use crate::nn::{Mode, hand_written};
 use crate::ops;
 use crate::tape::{Tap, pool_stage};
@@ -82,7 +83,11 @@ impl Targets {
 
     /// The embeddings of the head at `name`.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.0.get(name).ok_or_else(|| Error::Config(format!("the target network has no head {name}")))
+        self.0.get(name).ok_or_else(|| Error::NotFound {
+            kind: "head",
+            name: name.into(),
+            known: format!("the target network has: {}", listed(self.0.keys().copied())),
+        })
     }
 }
 
@@ -121,7 +126,8 @@ impl<'a> StepContext<'a> {
         let parts = if self.has_clean { 3 } else { 2 };
         let rows = self.pooled.dim(0)?;
         if rows == 0 || rows % parts != 0 {
-            return Err(Error::Config(format!("a step got {rows} rows of features for {parts} pictures a sample")));
+            let part = if self.has_clean { "a step with original images" } else { "a step of two views" };
+            return Err(Error::uneven(part, "rows of features", parts, rows));
         }
         Ok(rows / parts)
     }
@@ -129,7 +135,11 @@ impl<'a> StepContext<'a> {
     /// Features where they are tapped, `[rows, width]`, in the order of [`pooled`](Self::pooled).
     pub fn at(&self, tap: Tap) -> Result<Tensor> {
         let Tap::Stage(number) = tap else { return Ok(self.pooled.clone()) };
-        let missing = || Error::Config(format!("the backbone's stage {number} is not tapped, or there is none"));
+        let missing = || Error::NotFound {
+            kind: "stage",
+            name: number.to_string(),
+            known: "a step keeps the stages that modules declare in their needs".into(),
+        };
         let stage = self.stages.get(tap.index()).and_then(Option::as_ref).ok_or_else(missing)?;
         let &[_, _, height, width] = stage.dims() else { return pool_stage(stage) };
         let pooled = ops::global_average_pool(&stage.detach())?;
@@ -151,17 +161,20 @@ impl<'a> StepContext<'a> {
 
     /// [`params`](Self::params), which are there.
     pub fn params(&self) -> Result<&'a Tensor> {
-        self.params.ok_or_else(|| Error::Config("a step came without the parameters of its views".into()))
+        let (input, remedy) = ("the parameters of views", "fill StepBatch::params");
+        self.params.ok_or(Error::MissingInput { input, remedy })
     }
 
     /// [`pairs`](Self::pairs), which are there.
     pub fn pairs(&self) -> Result<&'a Tensor> {
-        self.pairs.ok_or_else(|| Error::Config("a step came without the parameters from view to view".into()))
+        let (input, remedy) = ("the parameters from one view to the other", "fill StepBatch::pairs");
+        self.pairs.ok_or(Error::MissingInput { input, remedy })
     }
 
     /// What the target network's head at `name` makes of the views, `[2B, width]`, view 1 before view 2.
     pub fn target(&self, name: &str) -> Result<&'a Tensor> {
-        self.target.ok_or_else(|| Error::Config("a step came without a target network".into()))?.get(name)
+        let (input, remedy) = ("embeddings of a target network", "use an objective with a target network");
+        self.target.ok_or(Error::MissingInput { input, remedy })?.get(name)
     }
 }
 

@@ -68,7 +68,7 @@ impl Features {
     /// The features at `tap`, `[batch, features]`; those of a stage are averaged over positions or tokens.
     pub fn at(&self, tap: Tap) -> Result<Tensor> {
         let Tap::Stage(number) = tap else { return Ok(self.pooled.clone()) };
-        let missing = || Error::Config(format!("the backbone has no stage {number}"));
+        let missing = || no_stage(number, self.stages.len());
         pool_stage(self.stages.get(tap.index()).ok_or_else(missing)?)
     }
 
@@ -85,10 +85,20 @@ pub(crate) fn pool_stage(stage: &Tensor) -> Result<Tensor> {
         2 => Ok(stage.clone()),
         3 => Ok(stage.mean(1)?),
         4 => Ok(ops::global_average_pool(stage)?),
-        _ => Err(Error::Config(format!(
-            "a stage of the backbone has the shape {:?}; give [batch, channels, height, width] or [batch, tokens, channels]",
-            stage.dims()
-        ))),
+        _ => Err(Error::ShapeMismatch {
+            what: "a stage of the backbone".into(),
+            expected: "[batch, channels, height, width] or [batch, tokens, channels]".into(),
+            found: format!("{:?}", stage.dims()),
+        }),
+    }
+}
+
+/// The error of a stage that a backbone with `stages` stages does not have.
+pub(crate) fn no_stage(number: usize, stages: usize) -> Error {
+    Error::NotFound {
+        kind: "stage",
+        name: number.to_string(),
+        known: format!("the backbone has {stages} stages, counted from 1"),
     }
 }
 

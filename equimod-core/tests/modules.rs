@@ -269,7 +269,7 @@ fn uneven_batches_and_unknown_parts_are_refused() {
     let case = Case::new("care", r#"{"chunk": 4, "projection_head": "5"}"#);
     let (inputs, collective) = (inputs(), SingleProcess::shared());
     let step = StepContext::of_features(&inputs["pooled"], true, Mode::Train, &collective);
-    assert!(case.module.forward(&step).is_err_and(|e| e.to_string().contains("4 by 4")));
+    assert!(case.module.forward(&step).is_err_and(|e| e.to_string().contains("multiple of 4 images")));
 }
 
 #[test]

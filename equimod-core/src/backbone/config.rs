@@ -83,10 +83,11 @@ impl BackboneConfig {
         match (self, custom) {
             (Self::Custom(_), Some(custom)) => custom(context, scope),
             (_, None) => self.settings().build(context, scope),
-            (_, Some(_)) => Err(Error::Config(format!(
-                "the program gives a backbone, but the recipe asks for {}; write kind = \"custom\" and a name under [backbone]",
-                self.settings().name()
-            ))),
+            (_, Some(_)) => Err(Error::setting(
+                "backbone",
+                self.settings().name(),
+                "the program provides another one; write kind = \"custom\" and a name under [backbone]",
+            )),
         }
     }
 }

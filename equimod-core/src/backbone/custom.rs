@@ -48,10 +48,11 @@ impl BackboneSettings for CustomConfig {
 
     /// An error: nothing but the program that brings the backbone along can build it.
     fn build(&self, _context: &BackboneContext, _scope: &mut Scope) -> Result<Box<dyn Backbone>> {
-        Err(Error::Config(format!(
-            "the backbone {:?} is a custom one, which only the program that brings it along can build; use that program \
+        Err(Error::setting(
+            "backbone.name",
+            format!("{:?}", self.name),
+            "only the program that defines this custom backbone can build it; use that program \
              (Trainer::with_backbone, Model::load_with_backbone), or another kind of backbone",
-            self.name
-        )))
+        ))
     }
 }

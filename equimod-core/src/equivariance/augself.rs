@@ -12,6 +12,7 @@ use crate::build::BuildContext;
 use crate::collective::Collective;
 use crate::equivariance::cross_entropy::cross_entropy;
 use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs};
+use crate::error::listed;
 use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::{ObjectiveConfig, mean_over_rows};
 use crate::optim::Weight;
@@ -212,10 +213,9 @@ impl AugSelf {
         for Prediction { augmentation: name, weight } in wanted {
             let own: Vec<_> = values.iter().filter(|(_, value)| value.augmentation == name).copied().collect();
             if own.is_empty() {
-                return Err(Error::Config(format!(
-                    "augself cannot predict {name:?}: the parameters that vary are those of {}",
-                    known.join(", ")
-                )));
+                let reason =
+                    format!("only parameters that vary can be predicted: those of {}", listed(known.iter().copied()));
+                return Err(Error::setting("equivariance.augself.predictions", format!("{name:?}"), reason));
             }
             let task = Task::of(&name, &own);
             let widths = config.hidden.iter().copied().chain([task.outputs()]).collect();

@@ -5,15 +5,15 @@ use candle_core::{D, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::build::BuildContext;
-use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs, uneven};
+use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs};
 use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::{ObjectiveConfig, mean_over_rows, normalise_rows, spread};
 use crate::optim::Weight;
 use crate::params::Scope;
 use crate::step::{StepContext, Term};
 use crate::tape::Tap;
+use crate::{Error, Result};
 
 /// Settings of [`Care`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,7 +80,7 @@ impl EquivarianceModule for Care {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let (images, chunk) = (step.images()?, self.chunk);
         if images % chunk != 0 {
-            return Err(uneven("care", images, chunk));
+            return Err(Error::uneven("care", "images", chunk, images));
         }
         let embedded = self.projection_head.forward(&step.views_of(&step.at(self.tap)?)?, step.mode)?;
         let ys = normalise_rows(&embedded)?;

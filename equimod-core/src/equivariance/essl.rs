@@ -89,7 +89,8 @@ impl EquivarianceModule for Essl {
     }
 
     fn forward(&self, step: &StepContext) -> Result<Term> {
-        let turned = step.turned.ok_or_else(|| Error::Config("essl needs small views".into()))?;
+        let turned =
+            step.turned.ok_or_else(|| Error::MissingInput { input: "small views", remedy: "fill StepBatch::small" })?;
         let images = turned.dim(0)? / TURNS;
         let mut xs = turned.clone();
         for (linear, norm) in &self.hidden {

@@ -29,6 +29,7 @@ pub use predictor::{Predictor, PredictorSpec};
 pub use split::{Split, SplitConfig};
 pub use stl::{Stl, StlConfig};
 
+use crate::Result;
 use crate::build::BuildContext;
 use crate::ema::TargetHead;
 use crate::head::HeadSpec;
@@ -38,7 +39,6 @@ use crate::params::Scope;
 use crate::registry::Entry;
 use crate::step::{StepContext, Term};
 use crate::tape::Tap;
-use crate::{Error, Result};
 
 /// What a module needs in a batch; the loader provides exactly that.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -243,9 +243,4 @@ impl EquivarianceConfig {
         }
         problems
     }
-}
-
-/// An error of a module whose batch does not divide as it has to.
-fn uneven(name: &str, images: usize, chunk: usize) -> Error {
-    Error::Config(format!("{name} takes pictures {chunk} by {chunk}, a batch of {images} does not divide so"))
 }

@@ -122,10 +122,8 @@ impl Predictor {
         scope: &mut Scope,
     ) -> Result<Self> {
         if !spec.fits(width) {
-            return Err(Error::Config(format!(
-                "the predictor {:?} does not end in {width} values, as wide as the embeddings are",
-                spec.to_string()
-            )));
+            let reason = format!("it does not end in {width}, the width of the embeddings; end it in {width}");
+            return Err(Error::setting(scope.name(), format!("\"{spec}\""), reason));
         }
         let (form, head, inputs) = match spec {
             PredictorSpec::Head(head) => (Form::Head, head.clone(), width + parameters),

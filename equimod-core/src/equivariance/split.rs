@@ -59,10 +59,11 @@ impl SplitConfig {
         let count = (features as f64 * self.invariant_share).round() as usize;
         match (1..features).contains(&count) {
             true => Ok(count),
-            false => Err(Error::Config(format!(
-                "split leaves one side without features: a share of {} of {features}",
-                self.invariant_share
-            ))),
+            false => Err(Error::setting(
+                "equivariance.split.invariant_share",
+                self.invariant_share,
+                format!("of {features} features, it leaves one side without features; give a share nearer to 0.5"),
+            )),
         }
     }
 }
@@ -136,8 +137,9 @@ impl EquivarianceModule for Split {
         let measured = equivariance_metrics(&y, &targets, &predicted, collective)?;
         let (of_variance, of_covariance) = (self.variance, self.covariance);
         let mut term = over_all_rows(&Tensor::cat(&[&targets, &predicted], 0)?, collective, |targets, predicted| {
-            if targets.dim(0)? < 2 {
-                return Err(Error::Config("split needs a batch of more than one image".into()));
+            let rows = targets.dim(0)?;
+            if rows < 2 {
+                return Err(Error::fewer_than_two("split", "images", rows));
             }
             let distance = (predicted - targets)?.sqr()?.mean_all()?;
             let (targets, predicted) = (centred(targets)?, centred(predicted)?);

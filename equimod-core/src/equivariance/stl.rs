@@ -5,15 +5,15 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::build::BuildContext;
-use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs, Predictor, PredictorSpec, uneven};
+use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs, Predictor, PredictorSpec};
 use crate::head::{Ending, Head, HeadSpec};
 use crate::objective::{ObjectiveConfig, negative_weights, nt_xent, spread, temperature_problems};
 use crate::optim::Weight;
 use crate::params::Scope;
 use crate::step::{StepContext, Term, scalars};
 use crate::tape::Tap;
+use crate::{Error, Result};
 
 /// Pictures that share a transformation.
 const PAIR: usize = 2;
@@ -107,7 +107,7 @@ impl EquivarianceModule for Stl {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let images = step.images()?;
         if images % PAIR != 0 {
-            return Err(uneven("stl", images, PAIR));
+            return Err(Error::uneven("stl", "images", PAIR, images));
         }
         let collective = step.collective.as_ref();
         let features = step.views_of(&step.at(self.tap)?)?;

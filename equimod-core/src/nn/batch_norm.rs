@@ -119,11 +119,11 @@ impl Running {
         mode: Mode,
         collective: &dyn Collective,
     ) -> Result<Statistics> {
-        let count = (xs.elem_count() / xs.dim(1)? * collective.size()) as f64;
-        if count < 2.0 {
-            let text = "batch norm in training needs more than one value per channel; use a larger batch or image";
-            return Err(Error::Config(text.into()));
+        let count = xs.elem_count() / xs.dim(1)? * collective.size();
+        if count < 2 {
+            return Err(Error::fewer_than_two("batch norm in training", "values per channel", count));
         }
+        let count = count as f64;
         let sums = sums.map_or_else(|| ops::batch_norm_sums(xs), Ok)?;
         let means = (collective.all_reduce_sum(&sums)? / count)?;
         let mean = means.get(0)?;

@@ -84,7 +84,7 @@ pub fn barlow_twins(zs: &Tensor, redundancy: f64, collective: &dyn Collective) -
     over_all_rows(zs, collective, |z1, z2| {
         let rows = z1.dim(0)?;
         if rows < 2 {
-            return Err(Error::Config("Barlow Twins needs a batch of more than one image".into()));
+            return Err(Error::fewer_than_two("Barlow Twins", "images", rows));
         }
         let (z1, z2) = (standardised(z1)?, standardised(z2)?);
         let FeatureSums { total, diagonal, others } = sum_over_features((&z1, &z2), rows as f64, redundancy, |c| {

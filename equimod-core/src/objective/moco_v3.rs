@@ -103,9 +103,13 @@ impl Objective for MocoV3 {
 ///
 /// qs and ks `[rows, width]`; j runs over the keys of all processes, and so does the mean; no gradient reaches ks.
 pub fn contrast(qs: &Tensor, ks: &Tensor, temperature: f64, collective: &dyn Collective) -> Result<Tensor> {
-    let rows = qs.dim(0)?;
-    if rows == 0 || ks.dim(0)? != rows {
-        return Err(Error::Config(format!("a contrast got {rows} queries and {} keys", ks.dim(0)?)));
+    let (rows, keys) = (qs.dim(0)?, ks.dim(0)?);
+    if rows == 0 {
+        return Err(Error::BatchSize { part: "a contrast", unit: "queries", least: 1, multiple_of: 1, found: rows });
+    }
+    if keys != rows {
+        let (what, expected) = ("the keys of a contrast".into(), format!("{rows} rows, one for each query"));
+        return Err(Error::ShapeMismatch { what, expected, found: format!("{keys} rows") });
     }
     let qs = normalise_rows(qs)?;
     let keys = collective.all_gather(&normalise_rows(&ks.detach())?.contiguous()?)?.contiguous()?;

@@ -63,7 +63,7 @@ pub(super) fn check_rows(rows: usize, negatives: Negatives) -> Result<()> {
     let divisor = if negatives == Negatives::ExcludeSibling { 4 } else { 2 };
     match rows > 0 && rows.is_multiple_of(divisor) {
         true => Ok(()),
-        false => Err(Error::Config(format!("NT-Xent got {rows} rows; it needs a positive multiple of {divisor}"))),
+        false => Err(Error::uneven("NT-Xent", "rows", divisor, rows)),
     }
 }
 

@@ -45,9 +45,7 @@ impl Rows {
     fn new(ys: &Tensor, temperature: f64, negatives: Negatives, collective: &dyn Collective) -> Result<Self> {
         let (all, local) = (collective.all_gather(ys)?.contiguous()?, ys.dim(0)?);
         if negatives == Negatives::Decoupled && all.dim(0)? == 2 {
-            return Err(Error::Config(
-                "decoupled NT-Xent of one image has no negatives; give at least two images".into(),
-            ));
+            return Err(Error::fewer_than_two("decoupled NT-Xent", "images", 1));
         }
         Ok(Self { all, local, offset: collective.rank() * local, temperature, negatives })
     }

@@ -25,10 +25,8 @@ impl ViewPredictor {
         let head = context.head(spec, inputs, "predictor", scope)?;
         if head.outputs() != width {
             let outputs = head.outputs();
-            return Err(Error::Config(format!(
-                "the objective's predictor {:?} gives {outputs} values for embeddings of {width}; end it in {width}",
-                spec.to_string()
-            )));
+            let reason = format!("it gives {outputs} values for embeddings of {width}; end it in {width}");
+            return Err(Error::setting("objective.predictor", format!("\"{spec}\""), reason));
         }
         Ok(Self { head, condition })
     }

@@ -16,7 +16,7 @@ const BLOCK: usize = 1024;
 pub fn views(zs: &Tensor) -> Result<[Tensor; 2]> {
     let rows = zs.dim(0)?;
     if rows == 0 || !rows.is_multiple_of(2) {
-        return Err(Error::Config(format!("a loss over two views got {rows} rows")));
+        return Err(Error::uneven("a loss over two views", "rows", 2, rows));
     }
     Ok([zs.narrow(0, 0, rows / 2)?, zs.narrow(0, rows / 2, rows / 2)?])
 }

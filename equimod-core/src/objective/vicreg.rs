@@ -108,8 +108,9 @@ impl Objective for VicReg {
 /// embeddings of view 1, then view 2; N counts the rows of a view in all processes.
 pub fn vicreg(zs: &Tensor, weights: VicRegWeights, collective: &dyn Collective) -> Result<Term> {
     over_all_rows(zs, collective, |z1, z2| {
-        if z1.dim(0)? < 2 {
-            return Err(Error::Config("VICReg needs a batch of more than one image".into()));
+        let rows = z1.dim(0)?;
+        if rows < 2 {
+            return Err(Error::fewer_than_two("VICReg", "images", rows));
         }
         let invariance = (z1 - z2)?.sqr()?.mean_all()?;
         let (z1, z2) = (centred(z1)?, centred(z2)?);

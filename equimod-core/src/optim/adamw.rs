@@ -95,9 +95,10 @@ impl Optimizer for AdamW {
 
     #[allow(clippy::disallowed_methods, reason = "once, when a run is resumed")]
     fn load_state(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
-        let missing = || Error::Config("the optimizer's state holds no count of steps; AdamW did not save it".into());
+        let unusable = |problem: String| Error::OptimizerState { entry: STEPS.into(), problem };
+        let missing = || unusable("holds no number of steps, so AdamW did not save it".into());
         let steps = state.remove(STEPS).ok_or_else(missing)?.to_scalar::<i64>()?;
-        let negative = |_| Error::Config(format!("the optimizer's state counts {steps} steps"));
+        let negative = |_| unusable(format!("is that after {steps} steps"));
         self.steps = steps.try_into().map_err(negative)?;
         self.moments.load(state)
     }

@@ -43,11 +43,8 @@ impl Buffers {
         for (name, buffer) in state {
             let parameter = name.strip_prefix(self.prefix).and_then(|rest| rest.strip_prefix('.'));
             let Some(parameter) = parameter else {
-                return Err(Error::Config(format!(
-                    "the optimizer's state holds {name}, but this optimizer has {}.<parameter> alone; resume with the \
-                     optimizer that saved it",
-                    self.prefix
-                )));
+                let problem = format!("holds {name}, but this optimizer has {}.<parameter> alone", self.prefix);
+                return Err(Error::OptimizerState { entry: name, problem });
             };
             self.by_name.insert(parameter.to_owned(), Var::from_tensor(&buffer)?);
         }

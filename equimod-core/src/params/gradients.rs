@@ -15,7 +15,7 @@ impl Gradients {
     pub fn insert(&mut self, name: &str, gradient: Tensor) -> Result<()> {
         match self.0.insert(name.to_owned(), gradient) {
             None => Ok(()),
-            Some(_) => Err(Error::Config(format!("the gradient of {name} was recorded twice"))),
+            Some(_) => Err(Error::Duplicate { kind: "gradient", name: name.into() }),
         }
     }
 

@@ -144,7 +144,7 @@ fn build_method(
         execution: recipe.execution,
     };
     Method::with_extensions(&recipe.method(), parameters, placement, extensions).map_err(|error| match error {
-        equimod_core::Error::Config(problem) => Error::Recipe(vec![problem]),
+        problem if problem.concerns_settings() => Error::Recipe(vec![problem.to_string()]),
         other => other.into(),
     })
 }

@@ -125,7 +125,7 @@ impl ConvNorm {
 }
 
 pub fn too_little() -> Error {
-    Error::Config("a segment of the network saved too few activations for its backward pass".into())
+    Error::internal("a segment of the network saved too few activations for its backward pass")
 }
 
 /// Saved activations of a segment.
@@ -167,7 +167,7 @@ pub trait Segment {
             SavedSegment::Checkpoint(xs, statistics) => {
                 let mut statistics = statistics.into_iter();
                 let (_, layers, extra) = self.pass(&xs, |layer, xs, epilogue| {
-                    let missing = || Error::Config("a segment of the network has more layers than before".into());
+                    let missing = || Error::internal("a segment of the network has more layers than before");
                     layer.recompute(xs, epilogue, statistics.next().ok_or_else(missing)?)
                 })?;
                 Ok((layers, extra))

@@ -16,7 +16,7 @@ pub use config::{Architecture, ResNetConfig, Stem};
 use layers::{Block, SavedSegment, Segment, Surroundings};
 use stem::{Pooled, StemLayers};
 
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, BackboneSettings};
 use crate::collective::SharedCollective;
 use crate::execution::Execution;
 use crate::nn::Mode;
@@ -44,7 +44,7 @@ impl ResNet {
         scope: &mut Scope,
     ) -> Result<Self> {
         if let Some(problem) = config.validate().into_iter().next() {
-            return Err(Error::Config(problem));
+            return Err(Error::setting("backbone", config.describe(), problem));
         }
         let surroundings = Surroundings { execution, collective };
         let stem = StemLayers::new(config, surroundings, scope)?;
