@@ -1,6 +1,7 @@
 //! The target network: a second network whose parameters are a moving average of the trained one's (Grill et al., BYOL,
 //! arXiv 2006.07733; He et al., MoCo, arXiv 1911.05722).
 
+use candle_core::DType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,7 @@ use crate::nn::Mode;
 use crate::ops::{self, Gate};
 use crate::optim::{Progress, TargetMomentum};
 use crate::params::{ParamStore, Role, Scope};
-use crate::passes::{MicroBatch, join_rows, micro_batches};
+use crate::passes::{ImagePlacement, MicroBatch, join_rows, micro_batches};
 use crate::step::{StepBatch, Targets};
 use crate::{Error, Result};
 
@@ -78,6 +79,8 @@ pub struct TargetNetwork {
     params: ParamStore,
     backbone: Box<dyn Backbone>,
     heads: Vec<(&'static str, Head, usize)>,
+    /// Element type of the backbone's computation.
+    compute: DType,
 }
 
 impl TargetNetwork {
@@ -89,14 +92,14 @@ impl TargetNetwork {
         heads: &[TargetHead],
         placement: &Placement,
     ) -> Result<Self> {
-        let Placement { seed, dtype, device, ref collective, .. } = *placement;
+        let Placement { seed, dtype, device, ref collective, execution, .. } = *placement;
         let mut params = ParamStore::new(seed, dtype, device);
         let backbone = backbone(&mut params.root().scope("backbone"))?;
         let head = |&TargetHead { name, spec, features }: &TargetHead| -> Result<_> {
             Ok((name, Head::new(spec, features, collective, &mut params.root().scope(name))?, features))
         };
         let heads = heads.iter().map(head).collect::<Result<Vec<_>>>()?;
-        Ok(Self { config, params, backbone, heads })
+        Ok(Self { config, params, backbone, heads, compute: execution.precision.compute(dtype) })
     }
 
     /// All named tensors.
@@ -139,9 +142,11 @@ impl TargetNetwork {
     pub fn forward(&self, batch: &StepBatch, parts: usize) -> Result<Targets> {
         let mode = if self.config.buffers == TargetBuffers::Own { Mode::Train } else { Mode::TrainFrozenStats };
         let parts = micro_batches(batch, parts)?;
-        let pool = |part: &MicroBatch| Ok(self.backbone.infer(&part.views(self.params.device())?, mode)?.pooled);
+        let placement = ImagePlacement { device: self.params.device(), dtype: self.compute };
+        let pool = |part: &MicroBatch| Ok(self.backbone.infer(&part.views(placement)?, mode)?.pooled);
         let pooled = parts.iter().map(pool).collect::<Result<Vec<_>>>()?;
         let pooled = join_rows(&pooled, &parts.iter().map(MicroBatch::pictures).collect::<Vec<_>>())?;
+        let pooled = pooled.to_dtype(self.params.dtype())?;
         let embed = |(name, head, features): &(&'static str, Head, usize)| -> Result<_> {
             Ok((*name, head.forward(&pooled.narrow(1, 0, *features)?, mode)?.detach()))
         };

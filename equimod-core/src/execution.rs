@@ -20,24 +20,28 @@ pub struct Execution {
     /// memory has to hold, and every part is computed twice (Gao et al., arXiv 2101.06983). Losses are over the whole
     /// batch; batch norm sees a part at a time, and its running statistics move once a part. Default: 1.
     pub parts: usize,
-    /// What numbers are computed in. Default: `f32`.
+    /// Element type of the backbone's activations, and of the weights that it computes with. Default: `f32`.
     pub precision: Precision,
 }
 
-/// What numbers are computed in.
+/// Element type of the backbone's computation. Parameters, batch-norm statistics, heads, losses and the optimizer are f32
+/// (f64 in proofs) in any case, and sums are accumulated in at least f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// 32 bits throughout.
+    /// The parameters' own type: f32, or f64 in proofs.
     #[default]
     F32,
+    /// bfloat16: activations, their gradients, and the weights of each step are rounded to 8 significant bits.
+    Bf16,
 }
 
 impl Precision {
-    /// The element type of weights and activations.
-    pub fn dtype(self) -> DType {
+    /// Element type of the backbone's activations for parameters of type `params`.
+    pub fn compute(self, params: DType) -> DType {
         match self {
-            Self::F32 => DType::F32,
+            Self::F32 => params,
+            Self::Bf16 => DType::BF16,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{Backbone, BackboneBuilder, BackboneConfig};
@@ -12,13 +12,14 @@ use crate::collective::SharedCollective;
 use crate::ema::{TargetConfig, TargetHead, TargetNetwork};
 use crate::equivariance::{EquivarianceConfig, NamedModule, Needs};
 use crate::error::listed;
+use crate::execution::Execution;
 use crate::nn::Mode;
 use crate::objective::{Objective, ObjectiveConfig, PROJECTION_HEAD};
 use crate::ops::Gate;
 use crate::optim::{Progress, Weight};
 use crate::parameters::Parameters;
 use crate::params::{Gradients, ParamStore, Scope};
-use crate::passes::{PassFeatures, Passes};
+use crate::passes::{ImagePlacement, PassFeatures, Passes};
 use crate::step::{Metrics, StepBatch, StepContext, StepTimes, Targets, Term, known};
 use crate::tape::{FeatureGradients, differentiate};
 use crate::{Error, Result, host};
@@ -65,8 +66,8 @@ pub struct Method {
     conditioned: bool,
     modules: Vec<NamedModule>,
     target: Option<TargetNetwork>,
-    /// Micro-batches in which a batch goes through the backbone.
-    parts: usize,
+    /// Settings of the computation.
+    execution: Execution,
     collective: SharedCollective,
 }
 
@@ -250,7 +251,7 @@ impl Method {
             conditioned,
             modules,
             target,
-            parts: execution.parts,
+            execution: *execution,
             collective,
         })
     }
@@ -258,6 +259,11 @@ impl Method {
     /// All named tensors that are trained, and their buffers.
     pub fn params(&self) -> &ParamStore {
         &self.params
+    }
+
+    /// Element type of the backbone's computation, to which a step casts its images.
+    pub fn compute_dtype(&self) -> DType {
+        self.execution.precision.compute(self.params.dtype())
     }
 
     /// The target network, where the objective has one.
@@ -301,7 +307,7 @@ impl Method {
         let backbone = of_image * rows as f64 + rotated;
         let trained = backbone + linear("objective.", views) + linear("equivariance.", views);
         // Every part of a batch goes forward once more for its backward pass.
-        let twice = if self.parts > 1 { backbone } else { 0.0 };
+        let twice = if self.execution.parts > 1 { backbone } else { 0.0 };
         let target = self.target.as_ref().map_or(0.0, |_| of_image * views as f64);
         Some(2.0 * (FORWARD_AND_BACKWARD * trained + twice + target))
     }
@@ -338,9 +344,10 @@ impl Method {
     pub fn gradients(&self, batch: &StepBatch, progress: Progress, mode: Mode) -> Result<StepOutcome> {
         let start = Instant::now();
         let (needs, device) = (self.needs(), self.params.device());
-        let (backbone, parts) = (self.backbone.as_ref(), self.parts);
+        let (backbone, parts) = (self.backbone.as_ref(), self.execution.parts);
         let targets = self.target.as_ref().map(|target| target.forward(batch, parts)).transpose()?;
-        let passes = Passes { backbone, device, parts, tapped: &needs.stages, mode };
+        let placement = ImagePlacement { device, dtype: self.compute_dtype() };
+        let passes = Passes { backbone, placement, parts, tapped: &needs.stages, mode };
         let (features, saved) = tracing::trace_span!("backbone forward").in_scope(|| passes.forward(batch))?;
         let backbone_forward = start.elapsed();
         let inputs = HeadInputs { batch, targets: targets.as_ref(), mode };
@@ -363,7 +370,8 @@ impl Method {
     ) -> Result<(HeadsOutcome, Vec<FeatureGradients>)> {
         let mut times = StepTimes::default();
         let start = Instant::now();
-        let leaves = passes.into_iter().map(Leaves::new).collect::<Result<Vec<_>>>()?;
+        let leaves =
+            passes.into_iter().map(|pass| Leaves::new(pass, self.params.dtype())).collect::<Result<Vec<_>>>()?;
         let Some((first, others)) = leaves.split_first() else {
             return Err(Error::internal("a step has no features"));
         };
@@ -457,17 +465,20 @@ fn fit_together(modules: &[NamedModule]) -> Result<()> {
     Ok(())
 }
 
-/// The features of a pass as the variables at which candle's differentiation ends.
+/// The features of a pass as the variables at which candle's differentiation ends, in the parameters' type.
 struct Leaves {
+    /// Element type of the backbone's features.
+    compute: DType,
     pooled: Var,
     /// Those of stages that are tapped.
     stages: Vec<Option<Var>>,
 }
 
 impl Leaves {
-    fn new(PassFeatures { pooled, stages }: PassFeatures) -> Result<Self> {
-        let stage = |stage: &Option<Tensor>| -> Result<_> { Ok(stage.as_ref().map(Var::from_tensor).transpose()?) };
-        Ok(Self { pooled: Var::from_tensor(&pooled)?, stages: stages.iter().map(stage).collect::<Result<_>>()? })
+    fn new(PassFeatures { pooled, stages }: PassFeatures, params: DType) -> Result<Self> {
+        let leaf = |xs: &Tensor| -> Result<Var> { Ok(Var::from_tensor(&xs.to_dtype(params)?)?) };
+        let stages = stages.iter().map(|stage| stage.as_ref().map(leaf).transpose()).collect::<Result<_>>()?;
+        Ok(Self { compute: pooled.dtype(), pooled: leaf(&pooled)?, stages })
     }
 
     /// For losses and heads.
@@ -476,7 +487,9 @@ impl Leaves {
     }
 
     fn gradients(self, store: &mut GradStore) -> Result<FeatureGradients> {
-        let mut of = |leaf: &Var| store.remove(leaf.as_tensor()).map(|gradient| gradient.contiguous()).transpose();
+        let mut of = |leaf: &Var| {
+            store.remove(leaf.as_tensor()).map(|gradient| gradient.contiguous()?.to_dtype(self.compute)).transpose()
+        };
         let pooled = of(&self.pooled)?;
         let stages = self.stages.iter().map(|stage| Ok(stage.as_ref().map(&mut of).transpose()?.flatten()));
         Ok(FeatureGradients { pooled, stages: stages.collect::<Result<_>>()? })

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::backbone::Backbone;
 use crate::nn::Mode;
@@ -17,11 +17,18 @@ use crate::step::StepBatch;
 use crate::tape::{FeatureGradients, Features, Tape};
 use crate::{Error, Result};
 
+/// Device and element type of a backbone's input.
+#[derive(Clone, Copy)]
+pub(crate) struct ImagePlacement<'a> {
+    pub device: &'a Device,
+    pub dtype: DType,
+}
+
 /// How batches go through the backbone.
 pub(crate) struct Passes<'a> {
     pub backbone: &'a dyn Backbone,
-    /// Where the backbone lives; batches may be elsewhere.
-    pub device: &'a Device,
+    /// Device and element type of the backbone's input; batches may have others.
+    pub placement: ImagePlacement<'a>,
     /// Micro-batches of a batch.
     pub parts: usize,
     /// Stages whose output is asked for, from 1.
@@ -59,15 +66,20 @@ impl MicroBatch<'_> {
     }
 
     /// View 1, then view 2.
-    pub fn views(&self, device: &Device) -> Result<Tensor> {
-        let part = self.batch.part(self.pictures.clone(), device)?;
-        Ok(Tensor::cat(&part.views, 0)?)
+    pub fn views(&self, placement: ImagePlacement) -> Result<Tensor> {
+        let part = self.batch.part(self.pictures.clone(), placement.device)?;
+        Ok(Tensor::cat(&part.views, 0)?.to_dtype(placement.dtype)?)
     }
 
     /// Images of each pass: original images and views, and rotated small views where a module needs them.
-    fn images(&self, device: &Device) -> Result<Vec<Tensor>> {
-        let part = self.batch.part(self.pictures.clone(), device)?;
-        Ok([Some(part.images()?), part.turned()?].into_iter().flatten().collect())
+    fn images(&self, placement: ImagePlacement) -> Result<Vec<Tensor>> {
+        let part = self.batch.part(self.pictures.clone(), placement.device)?;
+        let passes = [Some(part.images()?), part.turned()?];
+        Ok(passes
+            .into_iter()
+            .flatten()
+            .map(|images| images.to_dtype(placement.dtype))
+            .collect::<candle_core::Result<_>>()?)
     }
 }
 
@@ -84,7 +96,7 @@ impl<'a> Passes<'a> {
     pub fn forward<'b>(&self, batch: &'b StepBatch) -> Result<(Vec<PassFeatures>, SavedPass<'b>)> {
         let parts = micro_batches(batch, self.parts)?;
         if let [whole] = parts.as_slice() {
-            let passes = whole.images(self.device)?;
+            let passes = whole.images(self.placement)?;
             let passes: Vec<_> =
                 passes.iter().map(|images| self.backbone.forward(images, self.mode)).collect::<Result<_>>()?;
             let (features, tapes): (Vec<Features>, Vec<Tape>) = passes.into_iter().unzip();
@@ -93,7 +105,7 @@ impl<'a> Passes<'a> {
         // Running statistics move on the second pass.
         let mode = if self.mode == Mode::Train { Mode::TrainFrozenStats } else { self.mode };
         let infer = |images: &Tensor| -> Result<PassFeatures> { Ok(self.kept(self.backbone.infer(images, mode)?)) };
-        let of_part = |part: &MicroBatch| part.images(self.device)?.iter().map(infer).collect::<Result<Vec<_>>>();
+        let of_part = |part: &MicroBatch| part.images(self.placement)?.iter().map(infer).collect::<Result<Vec<_>>>();
         let passed = parts.iter().map(of_part).collect::<Result<Vec<_>>>()?;
         let passes = passed.first().map_or(0, Vec::len);
         let of_pass = |pass: usize| passed.iter().filter_map(|part| part.get(pass)).collect::<Vec<_>>();
@@ -117,7 +129,7 @@ impl<'a> Passes<'a> {
             }
             SavedPass::MicroBatches(parts) => {
                 for part in parts {
-                    for (images, features) in part.images(self.device)?.iter().zip(&features) {
+                    for (images, features) in part.images(self.placement)?.iter().zip(&features) {
                         let (_, tape) = self.backbone.forward(images, self.mode)?;
                         gradients.add(tape.backward(rows_of(features, &part)?)?)?;
                     }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use equimod_core::Execution;
 use equimod_core::checkpoint::{commit_folder, to_bytes};
+use equimod_core::{Execution, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::pending::Divergence;
@@ -34,6 +34,9 @@ pub struct Evidence {
     /// Whether the CPU's convolutions used Winograd's algorithm.
     #[serde(default = "by_default")]
     pub winograd: bool,
+    /// Element type of the backbone's computation.
+    #[serde(default)]
+    pub precision: Precision,
     /// Learning rate of the step.
     pub learning_rate: f64,
     /// Name of the non-finite quantity.
@@ -71,6 +74,7 @@ impl Trainer {
             seed: self.recipe.seed,
             parts: self.recipe.execution.parts,
             winograd: self.recipe.execution.winograd,
+            precision: self.recipe.execution.precision,
             learning_rate: report.learning_rate,
             what,
             metrics,

@@ -6,7 +6,9 @@ use candle_core::{DType, Device};
 use equimod_core::checkpoint::{from_bytes, load_strict, read_folder};
 use equimod_core::model::{MODEL_FILE, TARGET_FILE};
 use equimod_core::optim::squared_norm;
-use equimod_core::{Description, Execution, Method, Mode, ParamStore, Placement, Progress, SingleProcess, StepBatch};
+use equimod_core::{
+    Description, Execution, Method, Mode, ParamStore, Placement, Precision, Progress, SingleProcess, StepBatch,
+};
 use serde::Serialize;
 
 use crate::evidence::{BATCH_FILE, EVIDENCE_FILE, Evidence};
@@ -59,7 +61,13 @@ impl Replay {
             device,
             image_size: description.preprocessing.size,
             collective: SingleProcess::shared(),
-            execution: Execution { parts: evidence.parts, winograd: evidence.winograd, ..Execution::default() },
+            execution: Execution {
+                parts: evidence.parts,
+                winograd: evidence.winograd,
+                // In f64 the replay shows whether precision is to blame.
+                precision: if dtype == DType::F64 { Precision::F32 } else { evidence.precision },
+                ..Execution::default()
+            },
         };
         let method = Method::new(&description.method, &description.parameters, placement)?;
         load_strict(method.params(), &model.tensors, &path)?;

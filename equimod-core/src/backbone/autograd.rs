@@ -33,7 +33,7 @@ pub trait Network: Send + Sync {
 /// A [`Backbone`] whose backward pass is candle's.
 ///
 /// Every intermediate tensor stays in memory until the backward pass is done: `execution.recompute` has no effect, while
-/// `execution.parts` bounds the memory as for any backbone. A few operations of candle have no gradient or a wrong one:
+/// `execution.parts` bounds the memory as for any backbone. `execution.precision` has no effect either. A few operations of candle have no gradient or a wrong one:
 /// `max_pool2d`, `avg_pool2d` whose stride is not its kernel, the fused `softmax_last_dim`, `layer_norm` and `rms_norm`;
 /// use strided convolutions, `softmax` and `layer_norm_slow`.
 pub struct AutogradBackbone<N> {
@@ -50,15 +50,25 @@ impl<N: Network + 'static> AutogradBackbone<N> {
     }
 }
 
+impl<N: Network> AutogradBackbone<N> {
+    /// candle's operations take tensors of one type: the network computes in that of its parameters.
+    fn features_of(&self, images: &Tensor, mode: Mode) -> Result<Features> {
+        match self.parameters.first() {
+            Some((_, parameter)) => self.network.forward(&images.to_dtype(parameter.dtype())?, mode),
+            None => self.network.forward(images, mode),
+        }
+    }
+}
+
 impl<N: Network> Backbone for AutogradBackbone<N> {
     fn forward(&self, images: &Tensor, mode: Mode) -> Result<(Features, Tape)> {
-        let features = self.network.forward(images, mode)?;
+        let features = self.features_of(images, mode)?;
         let detached = features.detached();
         Ok((detached, Tape::new(AutogradRecord { features, parameters: self.parameters.clone() })))
     }
 
     fn infer(&self, images: &Tensor, mode: Mode) -> Result<Features> {
-        Ok(self.network.forward(images, mode)?.detached())
+        Ok(self.features_of(images, mode)?.detached())
     }
 
     fn macs(&self, side: usize) -> Option<f64> {

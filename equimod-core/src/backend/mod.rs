@@ -2,7 +2,8 @@
 //!
 //! - [`contract`]: the traits that a backend implements; [`of`] and [`on`] choose one
 //! - [`cpu_fast`]: f32 on the CPU, channels-last; [`cpu_portable`]: f64 on the CPU, for proofs; [`composed`]: any other
-//!   device, by candle's operations; [`cpu`]: what both of the CPU's share
+//!   device, by candle's operations; [`cpu`]: code that both of the CPU's share
+//! - [`rounded`]: bf16, by f32 operations of one of them whose results are rounded
 //!
 //! Layers do not call backends but [`ops`](crate::ops), which checks shapes first. A new backend is a folder here and
 //! an arm in [`on`].
@@ -12,6 +13,7 @@ pub mod contract;
 pub mod cpu;
 pub mod cpu_fast;
 pub mod cpu_portable;
+pub mod rounded;
 #[cfg(test)]
 mod tests;
 
@@ -21,12 +23,15 @@ use composed::Composed;
 pub use contract::Backend;
 use cpu_fast::CpuFast;
 use cpu_portable::CpuPortable;
+use rounded::Rounded;
 
 /// The backend for tensors of an element type on a device.
 pub fn on(device: &Device, dtype: DType) -> &'static dyn Backend {
     match (device, dtype) {
         (Device::Cpu, DType::F32) => &CpuFast,
         (Device::Cpu, DType::F64) => &CpuPortable,
+        (Device::Cpu, DType::BF16) => &Rounded(CpuFast),
+        (_, DType::BF16) => &Rounded(Composed),
         _ => &Composed,
     }
 }

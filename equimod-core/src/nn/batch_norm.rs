@@ -17,6 +17,11 @@ use crate::{Error, Result};
 const EPSILON: f64 = 1e-5;
 const MOMENTUM: f64 = 0.1;
 
+/// Element type of the coefficients of each channel, `[C]`, for activations `xs`: f32 for bf16.
+fn coefficients_dtype(xs: &Tensor) -> DType {
+    if xs.dtype() == DType::BF16 { DType::F32 } else { xs.dtype() }
+}
+
 /// Mean and inverse standard deviation of each channel, `[C]` each, and the number of values behind them.
 #[derive(Clone)]
 pub struct Statistics {
@@ -53,7 +58,7 @@ impl Statistics {
     /// `dx = weight·σ⁻¹·(dy − mean(dy) − x̂·mean(dy·x̂)) = scale·dy + slope·x + offset`
     ///
     /// with means over the whole batch, from every process's sums, and zero where the statistics did not depend on the
-    /// batch. Scale, slope and offset are `[C]` each, of the input's type.
+    /// batch. Scale, slope and offset are `[C]` each, of the input's type, or f32 for bf16.
     fn backward(
         &self,
         dys: &Tensor,
@@ -62,7 +67,7 @@ impl Statistics {
         weight: Option<&Tensor>,
         collective: &dyn Collective,
     ) -> Result<(Tensor, [Tensor; 3])> {
-        let dtype = xs.dtype();
+        let dtype = coefficients_dtype(xs);
         let (mean, inverse_std) = (self.mean.to_dtype(dtype)?, self.inverse_std.to_dtype(dtype)?);
         let sums = ops::batch_norm_backward_sums(dys, activation, xs, &mean, &inverse_std)?;
         let means = match self.mode {
@@ -231,7 +236,7 @@ impl BatchNorm {
         mode: Mode,
     ) -> Result<(ConvInput, Statistics)> {
         let statistics = self.running.statistics(&xs, sums, mode, self.collective.as_ref())?;
-        let activation = self.activation(&statistics, xs.dtype())?;
+        let activation = self.activation(&statistics, coefficients_dtype(&xs))?;
         if let Epilogue::ReluIntoConvolution = epilogue {
             return Ok((ConvInput { values: xs, activation: Some(activation) }, statistics));
         }
@@ -248,7 +253,7 @@ impl BatchNorm {
 
     /// [`forward`](Self::forward) with known statistics; running statistics stay as they are.
     pub fn apply(&self, xs: Tensor, statistics: Statistics, epilogue: Epilogue) -> Result<(ConvInput, SavedBatchNorm)> {
-        let activation = self.activation(&statistics, xs.dtype())?;
+        let activation = self.activation(&statistics, coefficients_dtype(&xs))?;
         if let Epilogue::ReluIntoConvolution = epilogue {
             let input = ConvInput { values: xs.clone(), activation: Some(activation.clone()) };
             return Ok((input, SavedBatchNorm { xs, activation: Some(activation), statistics }));
@@ -266,11 +271,11 @@ impl BatchNorm {
     /// [`Epilogue::ReluIntoConvolution`] it is the gradient of the convolution's input.
     pub fn backward(&self, saved: SavedBatchNorm, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let SavedBatchNorm { xs, activation, statistics } = saved;
-        let (dtype, activation, weight) = (xs.dtype(), activation.as_ref(), self.weight.1.as_detached_tensor());
+        let (activation, weight) = (activation.as_ref(), self.weight.1.as_detached_tensor());
         let (sums, [scale, slope, offset]) =
             statistics.backward(dys, activation, &xs, Some(&weight), self.collective.as_ref())?;
-        gradients.insert(&self.bias.0, sums.get(0)?.to_dtype(dtype)?)?;
-        gradients.insert(&self.weight.0, sums.get(1)?.to_dtype(dtype)?)?;
+        gradients.insert(&self.bias.0, sums.get(0)?.to_dtype(weight.dtype())?)?;
+        gradients.insert(&self.weight.0, sums.get(1)?.to_dtype(weight.dtype())?)?;
         Ok(ops::batch_norm_backward_in_place(dys, activation, xs, [&scale, &slope, &offset])?)
     }
 }

@@ -49,19 +49,23 @@ impl Conv2d {
 
     /// The convolution of xs, `[N, O, H', W']`. Its backward pass needs `xs` and the gradient of the output.
     pub fn forward(&self, xs: impl Into<ConvInput>) -> Result<Tensor> {
-        Ok(ops::conv2d(xs, self.weight.as_tensor(), &self.geometry)?)
+        let xs = xs.into();
+        let weight = self.weight_for(&xs.values)?;
+        Ok(ops::conv2d(xs, &weight, &self.geometry)?)
     }
 
     /// [`forward`](Self::forward), and the [sums](ops::batch_norm_sums) of its output, `[2, O]`.
     pub fn forward_with_sums(&self, xs: impl Into<ConvInput>) -> Result<(Tensor, Tensor)> {
-        Ok(ops::conv2d_with_sums(xs, self.weight.as_tensor(), &self.geometry)?)
+        let xs = xs.into();
+        let weight = self.weight_for(&xs.values)?;
+        Ok(ops::conv2d_with_sums(xs, &weight, &self.geometry)?)
     }
 
     /// Records the weight's gradient and returns that of the input, `[N, C, H, W]`.
     pub fn backward(&self, xs: ConvInput, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let (_, _, height, width) = xs.values.dims4()?;
         self.backward_weight(xs, dys, gradients)?;
-        Ok(ops::conv2d_backward_data(dys, self.weight.as_tensor(), &self.geometry, (height, width))?)
+        Ok(ops::conv2d_backward_data(dys, &self.weight_for(dys)?, &self.geometry, (height, width))?)
     }
 
     /// [`backward`](Self::backward) where xs is the output of a ReLU, and on [through
@@ -74,11 +78,17 @@ impl Conv2d {
         gradients: &mut Gradients,
     ) -> Result<Tensor> {
         self.backward_weight(xs, dys, gradients)?;
-        Ok(ops::conv2d_backward_data_relu(dys, self.weight.as_tensor(), &self.geometry, xs, accumulate)?)
+        Ok(ops::conv2d_backward_data_relu(dys, &self.weight_for(dys)?, &self.geometry, xs, accumulate)?)
     }
 
     /// Records the weight's gradient alone: for the first layer, whose input needs none.
     pub fn backward_weight(&self, xs: impl Into<ConvInput>, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
-        gradients.insert(&self.name, ops::conv2d_backward_weight(xs, dys, &self.geometry)?)
+        let gradient = ops::conv2d_backward_weight(xs, dys, &self.geometry)?;
+        gradients.insert(&self.name, gradient.to_dtype(self.weight.dtype())?)
+    }
+
+    /// The weight in the element type of `xs`, without history.
+    fn weight_for(&self, xs: &Tensor) -> Result<Tensor> {
+        Ok(self.weight.as_detached_tensor().to_dtype(xs.dtype())?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use candle_core::DType;
 use equimod_core::backbone::BackboneBuilder;
 use equimod_core::method::ModuleBuilder;
 use equimod_core::{Extensions, Method, Needs, PairValue, Parameters, Placement, ViewValue};
@@ -137,7 +138,7 @@ fn build_method(
 ) -> Result<Method> {
     let placement = Placement {
         seed: recipe.seed,
-        dtype: recipe.execution.precision.dtype(),
+        dtype: DType::F32,
         device: &context.device,
         image_size: recipe.augmentation.size,
         collective: context.collective.clone(),
