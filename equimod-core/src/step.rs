@@ -132,6 +132,16 @@ impl<'a> StepContext<'a> {
         Ok(rows / parts)
     }
 
+    /// B: the number of original images, whose features are the first rows.
+    ///
+    /// # Errors
+    ///
+    /// If the step has no original images, or rows that do not divide into images.
+    pub fn clean_images(&self) -> Result<usize> {
+        let (input, remedy) = ("the original images", "fill StepBatch::clean");
+        if self.has_clean { self.images() } else { Err(Error::MissingInput { input, remedy }) }
+    }
+
     /// Features where they are tapped, `[rows, width]`, in the order of [`pooled`](Self::pooled).
     pub fn at(&self, tap: Tap) -> Result<Tensor> {
         let Tap::Stage(number) = tap else { return Ok(self.pooled.clone()) };

@@ -164,7 +164,7 @@ impl EquiMod {
         let features = step.at(self.config.tap)?;
         match self.config.start {
             Start::Clean => {
-                let (images, params) = (step.images()?, step.params()?);
+                let (images, params) = (step.clean_images()?, step.params()?);
                 let y = self.projection_head.forward(&features, step.mode)?;
                 let y0 = y.narrow(0, 0, images)?;
                 let start = Tensor::cat(&[&y0, &y0], 0)?;
