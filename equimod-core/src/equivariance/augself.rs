@@ -1,5 +1,5 @@
-//! AugSelf (Lee et al., arXiv 2111.09613): the parameters from one view to the other are predicted from the features of
-//! both.
+//! AugSelf (Lee et al., arXiv 2111.09613): prediction of the difference between two views' augmentation parameters from
+//! the features of both.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,12 +22,12 @@ use crate::step::{StepContext, Term};
 use crate::tape::Tap;
 use crate::{Error, Result};
 
-/// An augmentation whose parameters are predicted, with the weight of its loss: `random-resized-crop 0.5`.
+/// An augmentation whose parameters are predicted, with the weight of its loss, written `random-resized-crop 0.5`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// The augmentation's name.
+    /// Name of the augmentation.
     pub augmentation: String,
-    /// The weight; 1 if none is written.
+    /// Weight of its loss; 1 if none is written.
     pub weight: f64,
 }
 
@@ -71,11 +71,12 @@ impl<'de> Deserialize<'de> for Prediction {
 pub struct AugSelfConfig {
     /// λ, the weight of this term in the loss. Published: 0.5 to 1.
     pub weight: Weight,
-    /// Which features are taken. Published: `pooled`.
+    /// Features from which the parameters are predicted. Published: `pooled`.
     pub tap: Tap,
-    /// Whose parameters are predicted, each with the weight of its loss; all, with 1 each, if there are none.
+    /// Augmentations whose parameters are predicted, with the weights of their losses. If empty, all augmentations with
+    /// weight 1.
     pub predictions: Vec<Prediction>,
-    /// Hidden layers of the predictors. Published: two of 512.
+    /// Widths of the predictors' hidden layers. Published: two layers of 512.
     pub hidden: Vec<usize>,
 }
 
@@ -107,14 +108,14 @@ impl ModuleSettings for AugSelfConfig {
     }
 }
 
-/// `Σ_a w_a·L_a(φ_a(cat[h1, h2]), p12)` over augmentations a: squared errors of values, which are
-/// scaled to [−1, 1]; cross-entropies of what is only on or off.
+/// The AugSelf module: `Σ_a w_a·L_a(φ_a(cat[h1, h2]), p12)` over augmentations a. L_a is the mean squared error for
+/// continuous parameters, whose differences are scaled to [−1, 1], and the cross-entropy for binary ones.
 pub struct AugSelf {
     tap: Tap,
     predictors: Vec<Predictor>,
 }
 
-/// φ of one augmentation.
+/// Predictor φ_a of one augmentation.
 struct Predictor {
     name: String,
     weight: f64,
@@ -123,18 +124,21 @@ struct Predictor {
 }
 
 enum Task {
-    /// Places in the parameter vector, `[places]` each: what gives the scaled difference, `(p·std + mean)/reach`.
+    /// Regression of the differences scaled to [−1, 1], `slope·p + offset = (p·std + mean)/reach`, of the values at
+    /// `places`
+    /// in the parameter vector; `[places]` each.
     Values { places: Vec<usize>, slope: Vec<f64>, offset: Vec<f64> },
-    /// The place of a flag, and its scale.
+    /// Classification of the difference of the flag at `place` in the parameter vector, scaled the same way.
     Flag { place: usize, slope: f64, offset: f64, classes: Classes },
 }
 
-/// What a difference of flags is told apart as.
+/// Classes of the difference between two flags.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Classes {
-    /// Off and on, both the same, on and off.
+    /// Off then on, equal, on then off.
     Three,
-    /// The same or not: nobody can tell a picture from its mirror image.
+    /// Equal or different. Used for flips: an image and its mirror image are indistinguishable, so the direction is
+    /// unknown.
     Two,
 }
 
@@ -148,14 +152,15 @@ impl Classes {
 }
 
 impl Task {
-    /// Of the values of one augmentation, none of which is always the same: those that are more than on or off, where
-    /// there are any.
+    /// The task for the values of one augmentation, none of them constant: regression of the continuous values or,
+    /// without
+    /// any, classification of the first flag.
     fn of(augmentation: &str, values: &[(usize, &PairValue)]) -> Self {
         let scale = |value: &PairValue| {
             let reach = f64::from(value.reach);
             (f64::from(value.std) / reach, f64::from(value.mean) / reach)
         };
-        // The order of jitter's steps is a name for each, not a quantity.
+        // The order of color jitter's operations is categorical.
         let measured: Vec<_> = values.iter().filter(|(_, v)| !v.flag && !v.name.contains("order")).collect();
         if let (true, Some((place, value))) = (measured.is_empty(), values.first()) {
             let (slope, offset) = scale(value);
@@ -173,7 +178,7 @@ impl Task {
         }
     }
 
-    /// The loss of `outputs` `[B, outputs]` for parameters `[B, parameters]`.
+    /// Loss of predictions `[B, outputs]` for parameters `[B, parameters]`, a scalar: the mean over all processes.
     fn loss(&self, outputs: &Tensor, params: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
         let (dtype, device) = (outputs.dtype(), outputs.device());
         match self {
@@ -198,10 +203,16 @@ impl Task {
 }
 
 impl AugSelf {
-    /// Builds one predictor for each augmentation, its tensors under the augmentation's name in `scope`.
+    /// Builds one predictor for each augmentation, under the augmentation's name in `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the policy gives no parameters from view to view, a named augmentation has none that vary, the backbone lacks
+    /// the
+    /// tapped stage, or a parameter of the same name already exists.
     pub fn new(config: &AugSelfConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         context.pair_width()?;
-        // What is always the same, as a hue that is not jittered, is known already.
+        // Constant values, such as the hue when it is not jittered, need no prediction.
         let all = context.parameters.pair.iter().enumerate();
         let values: Vec<(usize, &PairValue)> = all.filter(|(_, value)| value.reach > 0.0).collect();
         let mut known: Vec<&str> = values.iter().map(|(_, value)| value.augmentation.as_str()).collect();

@@ -1,5 +1,6 @@
-//! CARE (Gupta et al., arXiv 2306.13924): one augmentation moves the embeddings of all pictures by one orthogonal map, so
-//! that it keeps the angles between them.
+//! CARE (Gupta et al., arXiv 2306.13924): an augmentation acts on the embeddings of all images as one orthogonal map,
+//! and
+//! so preserves the angles between them.
 
 use candle_core::{D, Tensor};
 use schemars::JsonSchema;
@@ -21,13 +22,14 @@ use crate::{Error, Result};
 pub struct CareConfig {
     /// λ, the weight of this term in the loss. Published: 0.01.
     pub weight: Weight,
-    /// Which features are taken. Default: `pooled`.
+    /// Features that are embedded. Default: `pooled`.
     pub tap: Tap,
-    /// Pictures of a batch that share the augmentations of view 1, and those of view 2; the batch is a multiple of it.
-    /// Default: 16.
+    /// Number of images that share one draw of the augmentations of view 1, and one of view 2. The batch size must be a
+    /// multiple of it. Default: 16.
     pub chunk: usize,
-    /// From features to the embedding. Default: `2048-2048-128 bn-`; the paper has one head for this term and the
-    /// objective.
+    /// Projection head from the features to the embedding. Default: `2048-2048-128 bn-`; the paper shares one head
+    /// between
+    /// this term and the objective.
     pub projection_head: HeadSpec,
 }
 
@@ -45,7 +47,7 @@ impl ModuleSettings for CareConfig {
 
     fn problems(&self, _: &ObjectiveConfig) -> Vec<String> {
         match self.chunk {
-            0 | 1 => vec![format!("care's chunk is {}; angles are between at least 2 pictures", self.chunk)],
+            0 | 1 => vec![format!("care's chunk is {}; angles need at least 2 images", self.chunk)],
             _ => Vec::new(),
         }
     }
@@ -55,8 +57,8 @@ impl ModuleSettings for CareConfig {
     }
 }
 
-/// The mean over pairs i ≠ j of a chunk of `(f(a1 x_i)·f(a1 x_j) − f(a2 x_i)·f(a2 x_j))²` with embeddings f of length 1
-/// (the term that the paper adds to its contrast).
+/// The CARE module: the mean over pairs i ≠ j within a chunk of `(f(a1 x_i)·f(a1 x_j) − f(a2 x_i)·f(a2 x_j))²` with
+/// embeddings f normalized to length 1 (the equivariance term that the paper adds to the contrastive loss).
 pub struct Care {
     tap: Tap,
     chunk: usize,
@@ -64,7 +66,11 @@ pub struct Care {
 }
 
 impl Care {
-    /// Builds the projection head under `scope`.
+    /// Builds the projection head under `projection_head` in `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the backbone lacks the tapped stage, or a parameter of the same name already exists.
     pub fn new(config: &CareConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let width = context.width(config.tap)?;
         let projection_head = context.head(&config.projection_head, width, "projection_head", scope)?;
@@ -88,7 +94,7 @@ impl EquivarianceModule for Care {
             let view = ys.narrow(0, first, images)?.reshape((images / chunk, chunk, ys.dim(1)?))?;
             Ok(view.matmul(&view.t()?)?)
         };
-        // Pairs of a picture with itself have no angle in either view: they add nothing.
+        // Pairs i = j have the similarity 1 in both views, and contribute nothing.
         let changes = (angles(0)? - angles(images)?)?.sqr()?;
         let of_chunk = (changes.sum((D::Minus2, D::Minus1))? / (chunk * (chunk - 1)) as f64)?;
         let loss = mean_over_rows(&of_chunk, step.collective.as_ref())?;

@@ -1,5 +1,5 @@
-//! Conditional BYOL: the predictor of the objective is told the parameters from one view to the other, so that what it
-//! predicts from need not forget them (method, section 9).
+//! Conditional BYOL: the objective's predictor receives the augmentation parameters from one view to the other, so that
+//! the embeddings need not become invariant to them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,12 +12,12 @@ use crate::objective::ObjectiveConfig;
 use crate::optim::Weight;
 use crate::params::Scope;
 
-/// The objective's predictor takes `cat[z, g_t(p12)]` in place of z (see
-/// [`ViewPredictor`](crate::objective::ViewPredictor)); there is no term of its own.
+/// Settings of the conditional predictor: the objective's predictor takes `cat[z, g_t(p12)]` instead of z (see
+/// [`ViewPredictor`](crate::objective::ViewPredictor)). The module adds no term to the loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConditionalConfig {
-    /// g_t, from the normalised parameters from view to view to their embedding. Default: `128 bn`, as EquiMod's.
+    /// g_t, the head on the normalized parameters from view to view. Default: `128 bn`, as in EquiMod.
     pub parameter_head: HeadSpec,
 }
 

@@ -1,5 +1,5 @@
-//! EquiMod (Devillers & Lefort, arXiv 2211.01244): the embedding of a view is predicted from the embedding of the
-//! clean picture and the parameters of the augmentation.
+//! EquiMod (Devillers & Lefort, arXiv 2211.01244): prediction of a view's embedding from the embedding of the original
+//! (un-augmented) image and the parameters of the augmentation.
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
@@ -21,18 +21,18 @@ use crate::params::Scope;
 use crate::step::{StepContext, Term};
 use crate::tape::Tap;
 
-/// How predictions are compared with the embeddings of views.
+/// Loss between the predicted embeddings and the embeddings of the views.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EquiModLoss {
     /// `NTXent(cat[yt, ŷt], T)` (published).
     #[default]
     NtXent,
-    /// `−mean cos(ŷt, sg(yt))`.
+    /// `−mean cos(ŷt, sg(yt))`, with a stop-gradient on the views' embeddings.
     Cosine,
-    /// `−mean cos(ŷt, mt)` with the target network's embeddings m of the views.
+    /// `−mean cos(ŷt, mt)`, with the target network's embeddings m of the views.
     CosineTarget,
-    /// VICReg's loss (arXiv 2105.04906) on ŷt and yt.
+    /// VICReg's loss (arXiv 2105.04906) between ŷt and yt.
     #[serde(rename = "vicreg")]
     VicReg,
 }
@@ -41,29 +41,31 @@ pub enum EquiModLoss {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EquiModConfig {
-    /// λ, the weight of this term in the loss; 0 gives the baseline with the same batches. Published: 1.
+    /// λ, the weight of this term in the loss; 0 gives the baseline, trained on the same batches. Published: 1.
     pub weight: Weight,
-    /// From where views are predicted. Published: `clean`.
+    /// Starting point of the prediction. Published: `clean`, the original image.
     pub start: Start,
-    /// Which features are embedded. Published: `pooled`.
+    /// Features that are embedded. Published: `pooled`.
     pub tap: Tap,
-    /// How predictions are compared with embeddings. Published: `nt-xent`.
+    /// Loss between predictions and embeddings. Published: `nt-xent`.
     pub loss: EquiModLoss,
-    /// T of NT-Xent between embeddings and predictions. Published: 0.2.
+    /// Temperature T of NT-Xent between embeddings and predictions. Published: 0.2.
     pub temperature: f64,
-    /// What a row is contrasted with in NT-Xent. Published: `all`.
+    /// Negatives of each row in NT-Xent. Published: `all`.
     pub negatives: Negatives,
-    /// The weight of VICReg's invariance term, under that loss. VICReg's: 25.
+    /// Weight of the invariance term of the loss `vicreg`. Published for VICReg: 25.
     pub invariance: f64,
-    /// That of its variance term. VICReg's: 25.
+    /// Weight of the variance term of the loss `vicreg`. Published for VICReg: 25.
     pub variance: f64,
-    /// That of its covariance term. VICReg's: 1.
+    /// Weight of the covariance term of the loss `vicreg`. Published for VICReg: 1.
     pub covariance: f64,
-    /// g_eq, from features to the embedding y. Published: `2048-2048-128 bn-`.
+    /// g_eq, the projection head from the features to the embedding y. Published: `2048-2048-128 bn-`.
     pub projection_head: HeadSpec,
-    /// g_t, from normalised parameters to their embedding p'. Published: `128 bn`.
+    /// g_t, the head from the normalized parameters to their embedding p'. Published: `128 bn`.
     pub parameter_head: HeadSpec,
-    /// u, from y and p' to the predicted embedding, as wide as y. Published: `128 bn-`, one linear layer.
+    /// u, the predictor from y and p' to the predicted embedding, whose width is that of y. Published: `128 bn-`, one
+    /// linear
+    /// layer.
     pub predictor: PredictorSpec,
 }
 
@@ -87,7 +89,7 @@ impl Default for EquiModConfig {
     }
 }
 
-/// Where the projection head lies.
+/// Scope of the projection head.
 const PROJECTION_HEAD: &str = "equivariance.equimod.projection_head";
 
 impl ModuleSettings for EquiModConfig {
@@ -123,9 +125,13 @@ impl ModuleSettings for EquiModConfig {
     }
 }
 
-/// With y0, yt the embeddings of clean pictures and views and p' = g_t(p): `ŷt = u(y0, p')`, by default `u(cat[y0, p'])`, and
-/// `L_eq = NTXent(cat[yt, ŷt], T)`; no gradient is stopped, but for that of the views in the cosine losses. Started from views, y0 is the embedding of the other view and
-/// p leads from it to this one.
+/// The EquiMod module: `ŷt = u(y0, p')`, by default `u(cat[y0, p'])`, and by default `L_eq = NTXent(cat[yt, ŷt], T)`.
+/// y0
+/// and yt are the embeddings of the original images and of the views, and p' = g_t(p).
+///
+/// Gradients flow through predictions and embeddings; only the cosine losses stop the gradient of the views'
+/// embeddings.
+/// With [`Start::View`], y0 is the embedding of the other view, and p the parameters from that view to this one.
 pub struct EquiMod {
     config: EquiModConfig,
     projection_head: Head,
@@ -133,19 +139,25 @@ pub struct EquiMod {
     predictor: Predictor,
 }
 
-/// The embeddings of a step, `[2B, width]` each, in the same order: from clean pictures view 1 before view 2, from views
-/// view 2 before view 1.
+/// Embeddings of a step, `[2B, width]` each, in the order of the predicted views: view 1 before view 2 with
+/// [`Start::Clean`], view 2 before view 1 with [`Start::View`].
 pub struct Embeddings {
-    /// Of what each prediction starts from: the clean picture, or the other view.
+    /// Embeddings from which the prediction starts: those of the original images, or of the other views.
     pub start: Tensor,
-    /// Of the views.
+    /// Embeddings of the views.
     pub views: Tensor,
-    /// Predicted for the views.
+    /// Predicted embeddings of the views.
     pub predicted: Tensor,
 }
 
 impl EquiMod {
-    /// Builds the heads under `scope`.
+    /// Builds the projection head, the parameter head and the predictor under `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the policy gives no parameters, the backbone lacks the tapped stage, the predictor's output is not as wide as
+    /// the
+    /// embedding, or a parameter of the same name already exists.
     pub fn new(config: &EquiModConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let parameters = match config.start {
             Start::Clean => context.view_width()?,
@@ -159,7 +171,11 @@ impl EquiMod {
         Ok(Self { config: config.clone(), projection_head, parameter_head, predictor })
     }
 
-    /// The embeddings and predictions of a step.
+    /// Embeddings and predictions of a step, `[2B, width]` each.
+    ///
+    /// # Errors
+    ///
+    /// If the step lacks the tapped features or the parameters, or a tensor operation fails.
     pub fn embeddings(&self, step: &StepContext) -> Result<Embeddings> {
         let features = step.at(self.config.tap)?;
         match self.config.start {

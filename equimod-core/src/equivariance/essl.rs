@@ -1,4 +1,4 @@
-//! E-SSL (Dangovski et al., arXiv 2111.00899): by how many quarters a small view is turned is predicted from its features.
+//! E-SSL (Dangovski et al., arXiv 2111.00899): four-way rotation prediction on small views.
 
 use candle_core::{DType, Tensor};
 use schemars::JsonSchema;
@@ -14,7 +14,7 @@ use crate::params::Scope;
 use crate::step::{StepContext, Term, scalars};
 use crate::{Error, Result};
 
-/// Rotations that are told apart.
+/// Number of rotations that are classified: 0, 90, 180 and 270 degrees.
 const TURNS: usize = 4;
 
 /// Settings of [`Essl`].
@@ -23,10 +23,11 @@ const TURNS: usize = 4;
 pub struct EsslConfig {
     /// λ, the weight of this term in the loss. Published: 0.4.
     pub weight: Weight,
-    /// Side of the small view in pixels; its augmentations are those of view 1, but for the crop. Published: 96 beside
+    /// Side of the small view in pixels. Its augmentations are those of view 1, except for the crop. Published: 96,
+    /// with
     /// views of 224 pixels.
     pub size: usize,
-    /// Least and largest share of the area that it shows. Published: 0.05 to 0.14.
+    /// Smallest and largest fraction of the image's area that the small view covers. Published: 0.05 to 0.14.
     pub scale: (f64, f64),
     /// Width of the two hidden layers. Published: 2048.
     pub hidden: usize,
@@ -61,8 +62,9 @@ impl ModuleSettings for EsslConfig {
     }
 }
 
-/// The cross-entropy of the four rotations of a small view, over a head of three linear layers with layer norm and ReLU
-/// between them, on the pooled features.
+/// The E-SSL module: cross-entropy over the four rotations of a small view, predicted from its pooled features by a
+/// head
+/// of three linear layers with layer norm and ReLU between them.
 pub struct Essl {
     small: SmallView,
     hidden: Vec<(Linear, LayerNorm)>,
@@ -70,7 +72,11 @@ pub struct Essl {
 }
 
 impl Essl {
-    /// Builds the head: under `head` in `scope`, linear layers 0, 3 and 6, layer norms 1 and 4.
+    /// Builds the head under `head` in `scope`: linear layers 0, 3 and 6, layer norms 1 and 4.
+    ///
+    /// # Errors
+    ///
+    /// If a parameter of the same name already exists.
     pub fn new(config: &EsslConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let (width, mut scope) = (config.hidden, scope.scope("head"));
         let mut hidden = Vec::new();

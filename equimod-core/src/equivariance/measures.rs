@@ -1,4 +1,6 @@
-//! Measures of equivariance (method, section 6): how much nearer to a view its prediction is than the clean picture.
+//! Measures of equivariance (Devillers & Lefort, arXiv 2211.01244): how much closer the prediction is to the embedding
+//! of
+//! a view than the embedding of the original image is.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -7,10 +9,10 @@ use crate::objective::{mean_over_rows, normalise_rows};
 use crate::step::{Metrics, scalars};
 use crate::{Result, host};
 
-/// Distances below this count as this in the relative measure, so that a perfect prediction gives a finite value.
+/// Lower bound of the denominator in the relative measure, which keeps it finite for a perfect prediction.
 const LEAST_DISTANCE: f64 = 1e-12;
 
-/// The cosines of one view: with its prediction and with the clean picture.
+/// Cosine similarities of one view's embedding with its prediction and with the embedding of the original image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EquivarianceRow {
     /// cos(yt, ŷt).
@@ -20,30 +22,33 @@ pub struct EquivarianceRow {
 }
 
 impl EquivarianceRow {
-    /// cos(yt, ŷt) − cos(yt, y0), in [−2, 2]; above 0 the prediction beats the clean embedding.
+    /// Absolute equivariance cos(yt, ŷt) − cos(yt, y0), in [−2, 2]. Above 0, the prediction is closer to the view than
+    /// the
+    /// original image is.
     pub fn absolute(&self) -> f64 {
         self.predicted - self.clean
     }
 
-    /// (1 − cos(yt, y0)) / (1 − cos(yt, ŷt)), the denominator at least 1e-12; above 1 is good.
+    /// Relative equivariance (1 − cos(yt, y0)) / (1 − cos(yt, ŷt)), with a denominator of at least 1e-12. Above 1, the
+    /// prediction is closer to the view than the original image is.
     pub fn relative(&self) -> f64 {
         (1.0 - self.clean) / (1.0 - self.predicted).max(LEAST_DISTANCE)
     }
 }
 
-/// The measures over many views.
+/// Averages of the measures over many views.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Equivariance {
-    /// Mean of the absolute measure.
+    /// Mean absolute equivariance.
     pub absolute: f64,
-    /// Mean of the relative measure.
+    /// Mean relative equivariance.
     pub relative: f64,
-    /// Mean distance to the clean picture over mean distance to the prediction.
+    /// Mean cosine distance between view and original image, divided by the mean between view and prediction.
     pub ratio_of_means: f64,
 }
 
 impl Equivariance {
-    /// Averages over rows; zeros if there are none.
+    /// Averages over rows; zeros for no rows.
     pub fn of(rows: &[EquivarianceRow]) -> Self {
         if rows.is_empty() {
             return Self::default();
@@ -59,18 +64,23 @@ impl Equivariance {
     }
 }
 
-/// The cosines of each view, from embeddings `[rows, width]` of clean pictures, views and predictions.
+/// Cosine similarities of each view, from embeddings `[rows, width]` of original images, views and predictions.
+///
+/// # Errors
+///
+/// If the shapes differ, or a tensor operation fails.
 pub fn equivariance_rows(clean: &Tensor, views: &Tensor, predicted: &Tensor) -> Result<Vec<EquivarianceRow>> {
     let (predicted, clean) = (cosine_rows(views, predicted)?, cosine_rows(views, clean)?);
     Ok(predicted.into_iter().zip(clean).map(|(predicted, clean)| EquivarianceRow { predicted, clean }).collect())
 }
 
-/// `absolute_equivariance` and `relative_equivariance`, the means of both measures over the rows of all processes, on the
-/// device; from embeddings `[rows, width]` as [`equivariance_rows`] takes them.
+/// Metrics `absolute_equivariance` and `relative_equivariance`: means of both measures over the rows of all processes,
+/// as
+/// scalars on the device. The embeddings are `[rows, width]`, as in [`equivariance_rows`].
 ///
 /// # Errors
 ///
-/// If shapes do not fit, or a tensor operation fails.
+/// If the shapes differ, or a tensor operation fails.
 pub fn equivariance_metrics(
     clean: &Tensor,
     views: &Tensor,
@@ -84,13 +94,17 @@ pub fn equivariance_metrics(
     Ok(scalars([("absolute_equivariance", &absolute), ("relative_equivariance", &relative)]))
 }
 
-/// The cosine of each row of `a` with that of `b`, `[rows, width]` both.
+/// Cosine similarity of each row of `a` with the same row of `b`, both `[rows, width]`.
+///
+/// # Errors
+///
+/// If the shapes differ, or a tensor operation fails.
 #[allow(clippy::disallowed_methods, reason = "for evaluation: training calls `equivariance_metrics`")]
 pub fn cosine_rows(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
     Ok(cosines(a, b)?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?)
 }
 
-/// The cosine of each row of `a` with that of `b`, `[rows]`, in the widest type of the device.
+/// Cosine similarity of each row of `a` with the same row of `b`, `[rows]`, in the widest float type of the device.
 fn cosines(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let unit = |t: &Tensor| normalise_rows(&t.detach().to_dtype(host::widest(t.device()))?);
     Ok((unit(a)? * unit(b)?)?.sum(1)?)

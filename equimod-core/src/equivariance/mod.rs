@@ -1,7 +1,7 @@
-//! Equivariance modules, which keep in the features how an augmentation moves them.
+//! Equivariance modules: terms of the loss that make the effect of augmentations predictable in the features.
 //!
-//! A new module is one file here and one line in the table of [`EquivarianceConfig`]. One that lives outside of this crate
-//! is given to [`Method::with_modules`](crate::Method::with_modules).
+//! A new module takes one file here and one line in the table of [`EquivarianceConfig`]. A module from another crate is
+//! passed to [`Method::with_modules`](crate::Method::with_modules).
 
 mod augself;
 mod care;
@@ -40,25 +40,25 @@ use crate::registry::Entry;
 use crate::step::{StepContext, Term};
 use crate::tape::Tap;
 
-/// What a module needs in a batch; the loader provides exactly that.
+/// Inputs that a module needs in a batch; the loader provides exactly these.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Needs {
-    /// The pictures without augmentation.
+    /// The original (un-augmented) images.
     pub clean_view: bool,
-    /// The parameters of each view.
+    /// The augmentation parameters of each view.
     pub parameters: bool,
-    /// The parameters from each view to the other.
+    /// The augmentation parameters from each view to the other.
     pub pairs: bool,
-    /// Small views that are turned by quarters.
+    /// Small views, rotated by multiples of 90 degrees.
     pub small: Option<SmallView>,
-    /// Neighbours in the batch that share one draw of the augmentations: this many.
+    /// Number of consecutive images that share one draw of the augmentations.
     pub shared_by: Option<usize>,
-    /// The outputs of stages, from 1.
+    /// Stages whose outputs are tapped, counted from 1.
     pub stages: Vec<usize>,
 }
 
 impl Needs {
-    /// What both need.
+    /// The inputs that either of two modules needs.
     pub fn and(mut self, other: Self) -> Self {
         self.stages.extend(other.stages);
         self.stages.sort_unstable();
@@ -73,7 +73,7 @@ impl Needs {
         }
     }
 
-    /// Why one batch cannot be for both, if it cannot.
+    /// Reason why one batch cannot serve both modules; `None` if it can.
     pub fn conflict(&self, other: &Self) -> Option<&'static str> {
         match (self.shared_by, other.shared_by, self.small, other.small) {
             (Some(one), Some(two), ..) if one != two => Some("share augmentations in different ways"),
@@ -82,7 +82,7 @@ impl Needs {
         }
     }
 
-    /// The same with what `tap` takes.
+    /// These inputs and the features at `tap`.
     pub fn at(mut self, tap: Tap) -> Self {
         if let Tap::Stage(number) = tap {
             self.stages.push(number);
@@ -91,70 +91,89 @@ impl Needs {
     }
 }
 
-/// A small view: the augmentations of view 1 with another crop.
+/// A small view, made by the augmentations of view 1 with another crop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SmallView {
-    /// Its side in pixels.
+    /// Side in pixels.
     pub size: usize,
-    /// Least and largest share of the picture's area.
+    /// Smallest and largest fraction of the image's area that the crop covers.
     pub scale: (f64, f64),
 }
 
-/// From where a module predicts the embedding of a view.
+/// Starting point from which a module predicts the embedding of a view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Start {
-    /// The clean picture, with the parameters of the view.
+    /// The original image, with the parameters of the view.
     #[default]
     Clean,
-    /// The other view, with the parameters from it to this one.
+    /// The other view, with the parameters from that view to this one.
     View,
 }
 
-/// A part of the loss that keeps the effect of augmentations in the features.
+/// A term of the loss that makes the effect of augmentations predictable in the features, with its own heads.
 pub trait EquivarianceModule: Send + Sync {
-    /// What it needs in a batch.
+    /// Inputs that the module needs in a batch.
     fn needs(&self) -> Needs;
 
-    /// The loss of a step and what to log of it.
+    /// Loss of a step, a scalar, and its metrics.
+    ///
+    /// # Errors
+    ///
+    /// If the step lacks an input that the module needs, or a tensor operation fails.
     fn forward(&self, step: &StepContext) -> Result<Term>;
 
-    /// From where [`predict`](Self::predict) predicts; `None` for a module that makes no explicit prediction.
+    /// Starting point of [`predict`](Self::predict); `None` for a module that makes no explicit prediction.
     fn start(&self) -> Option<Start> {
         None
     }
 
-    /// Which features it takes.
+    /// Features that the module takes.
     fn tap(&self) -> Tap {
         Tap::Pooled
     }
 
-    /// Features at its tap `[rows, features]` → the embeddings in which the module predicts, in evaluation mode;
+    /// Features at the module's tap `[rows, features]` → embeddings `[rows, width]` in which it predicts, in evaluation
+    /// mode;
     /// `None` for a module that makes no explicit prediction.
+    ///
+    /// # Errors
+    ///
+    /// If the width does not fit, or a tensor operation fails.
     fn embed(&self, _features: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
     }
 
-    /// Features at its tap of what it starts from `[rows, features]` and normalised parameters `[rows, parameters]` → the
-    /// predicted embeddings of the views, in evaluation mode; `None` for a module that makes no explicit prediction.
+    /// Features `[rows, features]` of the starting point, at the module's tap, and normalized parameters
+    /// `[rows, parameters]`
+    /// → predicted embeddings of the views `[rows, width]`, in evaluation mode; `None` for a module that makes no
+    /// explicit
+    /// prediction.
+    ///
+    /// # Errors
+    ///
+    /// If the widths do not fit, or a tensor operation fails.
     fn predict(&self, _features: &Tensor, _params: &Tensor) -> Result<Option<Tensor>> {
         Ok(None)
     }
 }
 
-/// Settings of a module.
+/// Settings from which a module is built.
 pub trait ModuleSettings {
-    /// λ of its term.
+    /// λ, the weight of the module's term in the loss.
     fn weight(&self) -> Weight;
 
-    /// Every problem of the settings beside this objective, but for that of the weight.
+    /// One sentence for each setting other than the weight that is invalid or does not fit the objective.
     fn problems(&self, objective: &ObjectiveConfig) -> Vec<String>;
 
-    /// Builds the module, its tensors under `scope`; `None` for one that changes what the objective sees and adds no
-    /// term.
+    /// Builds the module with its parameters under `scope`; `None` for one that changes the objective and adds no term.
+    ///
+    /// # Errors
+    ///
+    /// If the settings do not fit the context, or a parameter of the same name already exists.
     fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Option<Box<dyn EquivarianceModule>>>;
 
-    /// The head that the target network has to have for it.
+    /// Head that the target network needs for this module, on `features` pooled features.
     fn target_head(&self, _features: usize) -> Option<TargetHead<'_>> {
         None
     }
@@ -162,7 +181,7 @@ pub trait ModuleSettings {
 
 macro_rules! modules {
     ($($name:ident($settings:ty) $title:literal $arxiv:literal $about:literal)*) => {
-        /// Which modules are on, with their settings. Empty: the plain objective.
+        /// The enabled modules with their settings; none by default, which leaves the plain objective.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct EquivarianceConfig {
@@ -170,16 +189,16 @@ macro_rules! modules {
         }
 
         impl EquivarianceConfig {
-            /// Every module.
+            /// Table of all modules.
             pub const LIST: &[Entry] =
                 &[$(Entry { name: stringify!($name), title: $title, arxiv: $arxiv, about: $about }),*];
 
-            /// Every module on, with its defaults.
+            /// All modules, enabled with their defaults.
             pub fn all() -> Self {
                 Self { $($name: Some(Default::default())),* }
             }
 
-            /// The modules that are on, by name.
+            /// The enabled modules with their names.
             pub fn on(&self) -> Vec<(&'static str, &dyn ModuleSettings)> {
                 let mut on: Vec<(&'static str, &dyn ModuleSettings)> = Vec::new();
                 $(on.extend(self.$name.as_ref().map(|settings| (stringify!($name), settings as &dyn ModuleSettings)));)*
@@ -202,18 +221,22 @@ modules! {
     stl(StlConfig) "STL" "2501.08712" "codes a transformation from a pair and applies it to another image"
 }
 
-/// A built module with its name and weight.
+/// A module with its name and weight.
 pub struct NamedModule {
-    /// The name in recipes.
+    /// Name in recipes.
     pub name: String,
-    /// λ of its term.
+    /// λ, the weight of the module's term in the loss.
     pub weight: Weight,
     /// The module.
     pub module: Box<dyn EquivarianceModule>,
 }
 
 impl EquivarianceConfig {
-    /// Builds the modules, each under its name in `scope`.
+    /// Builds the enabled modules, each under its name in `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the settings of a module do not fit the context, or a parameter of the same name already exists.
     pub fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Vec<NamedModule>> {
         let mut modules = Vec::new();
         for (name, settings) in self.on() {
@@ -224,17 +247,21 @@ impl EquivarianceConfig {
         Ok(modules)
     }
 
-    /// How many of `features` the objective sees, from the first on.
+    /// Number of features that the objective sees: the first so many of `features`.
+    ///
+    /// # Errors
+    ///
+    /// If the split leaves one side without features.
     pub fn objective_features(&self, features: usize) -> Result<usize> {
         self.split.as_ref().map_or(Ok(features), |split| split.invariant(features))
     }
 
-    /// The head on parameters that the objective's predictor has.
+    /// Specification of the parameter head that conditions the objective's predictor; `None` without one.
     pub fn condition(&self) -> Option<&HeadSpec> {
         self.conditional.as_ref().map(|conditional| &conditional.parameter_head)
     }
 
-    /// Every problem of the configuration beside this objective.
+    /// One sentence for each setting that is invalid or does not fit the objective; empty if all are valid.
     pub fn validate(&self, objective: &ObjectiveConfig) -> Vec<String> {
         let mut problems = Vec::new();
         for (name, settings) in self.on() {

@@ -1,4 +1,4 @@
-//! How a view's embedding is predicted from the clean picture's and the parameters'.
+//! Predictor of a view's embedding from the embeddings of the original image and of the parameters.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,10 +12,11 @@ use crate::nn::Mode;
 use crate::params::Scope;
 use crate::{Error, Result};
 
-/// The form of the predictor u, written as a head (`128 bn-`), `residual` and a head (`residual 512-128`), or
-/// `hypernetwork`, with the widths of hidden layers if there are any (`hypernetwork 256`).
+/// Architecture of the predictor u, written as a head (`128 bn-`), as `residual` and a head (`residual 512-128`), or as
+/// `hypernetwork`, with the widths of its hidden layers if it has any (`hypernetwork 256`).
 ///
-/// The first is EquiMod's (arXiv 2211.01244): with one layer the effect of the parameters does not depend on the picture.
+/// The first is EquiMod's (arXiv 2211.01244): with one layer, the effect of the parameters does not depend on the
+/// image.
 /// Later work uses the other two (see the documentation of recipes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PredictorSpec {
@@ -23,13 +24,14 @@ pub enum PredictorSpec {
     Head(HeadSpec),
     /// `y0 + u(cat[y0, p'])`.
     Residual(HeadSpec),
-    /// `W·y0/√width + b`, where W and b come from p' through hidden layers of these widths and a linear layer with a bias;
-    /// so scaled, predictions begin about as long as embeddings.
+    /// `W·y0/√width + b`, where W and b are computed from p' by hidden layers of these widths and a linear layer with
+    /// bias.
+    /// The factor 1/√width gives predictions about the norm of the embeddings at initialization.
     Hypernetwork(Vec<usize>),
 }
 
 impl PredictorSpec {
-    /// Whether predictions for embeddings of `width` are as wide.
+    /// Whether the predictions for embeddings of width `width` have the same width.
     pub fn fits(&self, width: usize) -> bool {
         match self {
             Self::Head(head) | Self::Residual(head) => head.widths.last() == Some(&width),
@@ -39,11 +41,12 @@ impl PredictorSpec {
 }
 
 impl PredictorSpec {
-    /// What is wrong with it in the module called `module`, behind this projection head.
+    /// A sentence if the predictor does not fit the projection head of the module called `module`; empty otherwise.
     pub(super) fn problems(&self, module: &str, projection_head: &HeadSpec) -> Vec<String> {
         match projection_head.widths.last() {
             Some(&width) if !self.fits(width) => vec![format!(
-                "{module}'s predictor is {:?} but its projection head ends in {width}; give the predictor the same last width",
+                "{module}'s predictor is {:?} but its projection head ends in {width}; give the predictor the same last \
+                 width",
                 self.to_string()
             )],
             _ => Vec::new(),
@@ -58,8 +61,8 @@ impl FromStr for PredictorSpec {
         let text = text.trim();
         let hints = || {
             format!(
-                "{text:?} is no predictor; write a head (\"128 bn-\"), \"residual\" and a head (\"residual 512-128\"), or \
-                 \"hypernetwork\" with or without widths of hidden layers (\"hypernetwork 256\")"
+                "{text:?} is no predictor; write a head (\"128 bn-\"), \"residual\" and a head (\"residual 512-128\"), \
+                 or \"hypernetwork\" with or without widths of hidden layers (\"hypernetwork 256\")"
             )
         };
         let head = |text: &str| text.parse::<HeadSpec>().map_err(|_| hints());
@@ -100,7 +103,7 @@ impl<'de> Deserialize<'de> for PredictorSpec {
     }
 }
 
-/// A built predictor: y0 `[rows, width]` and p' `[rows, parameters]` → ŷ `[rows, width]`.
+/// Predictor u with its parameters.
 pub struct Predictor {
     form: Form,
     head: Head,
@@ -113,8 +116,11 @@ enum Form {
 }
 
 impl Predictor {
-    /// Builds the predictor for embeddings of `width`, which the form has to fit, and parameters' embeddings of `parameters`
-    /// values.
+    /// Builds the predictor for embeddings of width `width` and parameter embeddings of width `parameters`.
+    ///
+    /// # Errors
+    ///
+    /// If the predictions would not be as wide as the embeddings, or a parameter of the same name already exists.
     pub fn new(
         spec: &PredictorSpec,
         (width, parameters): (usize, usize),
@@ -136,7 +142,12 @@ impl Predictor {
         Ok(Self { form, head: Head::new(&head, inputs, collective, scope)? })
     }
 
-    /// Predicts.
+    /// Embeddings y0 `[rows, width]` and parameter embeddings p' `[rows, parameters]` → predicted embeddings ŷ
+    /// `[rows, width]`.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit, or a tensor operation fails.
     pub fn forward(&self, clean: &Tensor, params: &Tensor, mode: Mode) -> Result<Tensor> {
         let of_both = || self.head.forward(&Tensor::cat(&[clean, params], 1)?, mode);
         match self.form {

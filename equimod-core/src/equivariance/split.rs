@@ -1,5 +1,5 @@
-//! Features in two halves, after SIE (Garrido et al., arXiv 2302.10283): the objective sees the first; in the second, a
-//! hypernetwork made of the parameters leads from one view to the other.
+//! Split features, after SIE (Garrido et al., arXiv 2302.10283): the objective sees the first, invariant part; in the
+//! second, equivariant part, a hypernetwork driven by the parameters predicts one view from the other.
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
@@ -23,19 +23,20 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SplitConfig {
-    /// λ, the weight of this term in the loss. Published: 4.5 to the invariance term's 10.
+    /// λ, the weight of this term in the loss. Published: 4.5, with an invariance term of weight 10.
     pub weight: Weight,
-    /// The share of the features, from the first on, that the objective sees. Published: one half.
+    /// Fraction of the features, counted from the first, that the objective sees. Published: one half.
     pub invariant_share: f64,
-    /// The weight of deviations below 1 beside that of squared distances. Published: 10 to 10.
+    /// Weight of the variance term relative to the squared distance. Published: 10 to 10.
     pub variance: f64,
-    /// The weight of covariances. Published: 1 to 10.
+    /// Weight of the covariance term relative to the squared distance. Published: 1 to 10.
     pub covariance: f64,
-    /// g, from the other features to the embedding y. Default: `512-512-128`; the paper's are wider.
+    /// g, the projection head from the equivariant features to the embedding y. Default: `512-512-128`; wider in the
+    /// paper.
     pub projection_head: HeadSpec,
-    /// From normalised parameters to what the predictor takes. Default: `none`.
+    /// Head from the normalized parameters to the predictor's input. Default: `none`, the parameters themselves.
     pub parameter_head: HeadSpec,
-    /// W, from y of a view to the other's. Published: `hypernetwork`.
+    /// W, the predictor from the embedding of one view to that of the other. Published: `hypernetwork`.
     pub predictor: PredictorSpec,
 }
 
@@ -54,7 +55,11 @@ impl Default for SplitConfig {
 }
 
 impl SplitConfig {
-    /// How many of `features` the objective sees.
+    /// Number of the `features` that the objective sees.
+    ///
+    /// # Errors
+    ///
+    /// If the invariant or the equivariant part would be empty.
     pub fn invariant(&self, features: usize) -> Result<usize> {
         let count = (features as f64 * self.invariant_share).round() as usize;
         match (1..features).contains(&count) {
@@ -89,8 +94,13 @@ impl ModuleSettings for SplitConfig {
     }
 }
 
-/// `mse(ŷ, y) + μ·(v(y) + v(ŷ))/2 + ν·(c(y) + c(ŷ))` with `y = g(h_e)` of both views, `ŷ2 = W(p12)(y1)` and `ŷ1 = W(p21)(y2)`
-/// (the paper goes one way), and v and c VICReg's variance and covariance terms.
+/// The split module: `mse(ŷ, y) + μ·(v(y) + v(ŷ))/2 + ν·(c(y) + c(ŷ))`, with v and c the variance and covariance terms
+/// of
+/// VICReg.
+///
+/// `y = g(h_e)` are the embeddings of the equivariant features of both views, `ŷ2 = W(p12)(y1)` and `ŷ1 = W(p21)(y2)`.
+/// The
+/// paper predicts in one direction only.
 pub struct Split {
     first: usize,
     variance: f64,
@@ -101,7 +111,13 @@ pub struct Split {
 }
 
 impl Split {
-    /// Builds the heads under `scope`.
+    /// Builds the projection head, the parameter head and the predictor under `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If a part of the features would be empty, the policy gives no parameters from view to view, the predictor's
+    /// output is
+    /// not as wide as the embedding, or a parameter of the same name already exists.
     pub fn new(config: &SplitConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let first = config.invariant(context.features)?;
         let parameters = context.pair_width()?;

@@ -1,5 +1,6 @@
-//! STL (Yu et al., arXiv 2501.08712): a transformation is coded by the features of a picture before and after it, and the
-//! code applied to another picture.
+//! STL (Yu et al., arXiv 2501.08712): a transformation is encoded from the features of an image before and after it,
+//! and
+//! this code is applied to another image.
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
@@ -15,28 +16,31 @@ use crate::step::{StepContext, Term, scalars};
 use crate::tape::Tap;
 use crate::{Error, Result};
 
-/// Pictures that share a transformation.
+/// Number of images that share a transformation.
 const PAIR: usize = 2;
 
 /// Settings of [`Stl`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StlConfig {
-    /// λ, the weight of this term in the loss: of both of its parts, beside an objective that the paper weighs with 0.2.
+    /// λ, the weight of this term in the loss, a factor of both of its parts. The paper weights the invariance
+    /// objective with
+    /// 0.2.
     pub weight: Weight,
-    /// The weight of the contrast of codes. Published: 1.
+    /// Weight of the contrastive loss between codes. Published: 1.
     pub transformation: f64,
-    /// The weight of the contrast of predictions. Published: 1.
+    /// Weight of the contrastive loss between predictions and views. Published: 1.
     pub equivariance: f64,
-    /// Which features are taken. Published: `pooled`.
+    /// Features that are encoded and embedded. Published: `pooled`.
     pub tap: Tap,
-    /// T of both contrasts. Default: 0.2.
+    /// Temperature T of both contrastive losses. Default: 0.2.
     pub temperature: f64,
-    /// ψ, from the features of both views to the code. Default: `512-128 bn-`.
+    /// ψ, the head from the features of both views to the code. Default: `512-128 bn-`.
     pub code_head: HeadSpec,
-    /// From features to the embedding in which views are predicted. Default: `2048-2048-128 bn-`.
+    /// Projection head from the features to the embedding in which views are predicted. Default: `2048-2048-128 bn-`.
     pub projection_head: HeadSpec,
-    /// From the embedding of a view and a code to the other's. Published: `hypernetwork`.
+    /// Predictor from the embedding of one view and a code to the embedding of the other view. Published:
+    /// `hypernetwork`.
     pub predictor: PredictorSpec,
 }
 
@@ -74,8 +78,9 @@ impl ModuleSettings for StlConfig {
     }
 }
 
-/// Pictures 2k and 2k + 1 have the same augmentations. With codes `c = ψ(cat[h1, h2])`: NT-Xent between the codes of both,
-/// and NT-Xent between y of view 2 and `u(y of view 1, c of the other picture)`.
+/// The STL module: NT-Xent between the codes `c = ψ(cat[h1, h2])` of images 2k and 2k + 1, which share their
+/// augmentations,
+/// and NT-Xent between y2 and `u(y1, c')` with c' the code of the other image of the pair.
 pub struct Stl {
     transformation: f64,
     equivariance: f64,
@@ -87,7 +92,13 @@ pub struct Stl {
 }
 
 impl Stl {
-    /// Builds the heads under `scope`.
+    /// Builds the code head, the projection head and the predictor under `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the backbone lacks the tapped stage, the predictor's output is not as wide as the embedding, or a parameter
+    /// of the
+    /// same name already exists.
     pub fn new(config: &StlConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let width = context.width(config.tap)?;
         let code_head = context.head(&config.code_head, 2 * width, "code_head", scope)?;
@@ -113,7 +124,7 @@ impl EquivarianceModule for Stl {
         let features = step.views_of(&step.at(self.tap)?)?;
         let both = Tensor::cat(&[features.narrow(0, 0, images)?, features.narrow(0, images, images)?], 1)?;
         let codes = self.code_head.forward(&both, step.mode)?;
-        // [pairs, picture of the pair, width]
+        // [pairs, 2 images, width]
         let paired = codes.reshape((images / PAIR, PAIR, codes.dim(1)?))?;
         let of_picture = |which: usize| -> Result<Tensor> { Ok(paired.narrow(1, which, 1)?.squeeze(1)?) };
         let (one, other) = (of_picture(0)?, of_picture(1)?);
