@@ -1,7 +1,8 @@
-//! What processes that train together exchange: sums, gathered rows, broadcasts.
+//! Collective communication between the processes of a run: all-reduce, all-gather and broadcast.
 //!
-//! Batch norm's per-channel sums and the contrastive losses go through a [`Collective`], so that N processes compute
-//! what one process with the whole batch would. [`SingleProcess`] is the form for one.
+//! Batch norm's per-channel sums and the losses use a [`Collective`], so that N processes compute the same result as
+//! one
+//! process with the whole batch. [`SingleProcess`] is the collective of a run in one process.
 
 use std::sync::Arc;
 
@@ -9,29 +10,43 @@ use candle_core::Tensor;
 
 use crate::Result;
 
-/// Communication between the processes of one run. Every rank calls the same operations in the same order.
+/// Communication between the processes of one run. Every rank must call the same operations in the same order.
 pub trait Collective: Send + Sync {
-    /// This process's number, from 0.
+    /// Rank of this process, counted from 0.
     fn rank(&self) -> usize;
-    /// The number of processes.
+    /// Number of processes (the world size).
     fn size(&self) -> usize;
-    /// The sum over ranks of `tensor` (same shape everywhere), added in the order of ranks.
+    /// Sum of `tensor`, which has the same shape on every rank, over all ranks, added in the order of ranks; same
+    /// shape.
+    ///
+    /// # Errors
+    ///
+    /// If communication with another process fails.
     fn all_reduce_sum(&self, tensor: &Tensor) -> Result<Tensor>;
-    /// The ranks' tensors (same shape everywhere) concatenated along the first dimension, in the order of ranks.
+    /// Tensors `[rows, …]` of all ranks, with the same shape on each, concatenated to `[size·rows, …]` in the order of
+    /// ranks.
+    ///
+    /// # Errors
+    ///
+    /// If communication with another process fails.
     fn all_gather(&self, tensor: &Tensor) -> Result<Tensor>;
-    /// `tensor` as rank `root` has it.
+    /// The tensor of rank `root`, which has the shape of `tensor` on every rank.
+    ///
+    /// # Errors
+    ///
+    /// If communication with another process fails.
     fn broadcast(&self, tensor: &Tensor, root: usize) -> Result<Tensor>;
 }
 
-/// A shared handle to the run's collective.
+/// Shared handle to the collective of a run.
 pub type SharedCollective = Arc<dyn Collective>;
 
-/// One process: every operation returns its input.
+/// Collective of a single process: every operation returns its input.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SingleProcess;
 
 impl SingleProcess {
-    /// A shared handle.
+    /// Shared handle to the collective of a single process.
     pub fn shared() -> SharedCollective {
         Arc::new(Self)
     }

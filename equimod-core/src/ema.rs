@@ -1,5 +1,6 @@
-//! The target network: a second network whose parameters are a moving average of the trained one's (Grill et al., BYOL,
-//! arXiv 2006.07733; He et al., MoCo, arXiv 1911.05722).
+//! The target network (momentum encoder): a copy of the online network whose parameters are an exponential moving
+//! average
+//! of the online ones (Grill et al., BYOL, arXiv 2006.07733; He et al., MoCo, arXiv 1911.05722).
 
 use candle_core::DType;
 use schemars::JsonSchema;
@@ -16,17 +17,17 @@ use crate::passes::{ImagePlacement, MicroBatch, join_rows, micro_batches};
 use crate::step::{StepBatch, Targets};
 use crate::{Error, Result};
 
-/// What becomes of batch norm's running statistics in the target network. It normalises with the statistics of its own
-/// batch in any case.
+/// Source of batch norm's running statistics in the target network. In training, the network always normalizes with the
+/// statistics of its own batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetBuffers {
-    /// Moved by its own batches, as in the authors' code.
+    /// Updated from the target network's own batches, as in the authors' code.
     #[default]
     Own,
-    /// Those of the trained network.
+    /// Copied from the online network.
     Copy,
-    /// Their moving average.
+    /// Exponential moving average of the online network's running statistics.
     Ema,
 }
 
@@ -34,11 +35,11 @@ pub enum TargetBuffers {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetConfig {
-    /// τ0, the momentum at the first step. Published: 0.996 (BYOL), 0.99 (MoCo v3).
+    /// τ0, the momentum of the moving average at the first step. Published: 0.996 (BYOL), 0.99 (MoCo v3).
     pub momentum: f64,
-    /// How τ goes on. Published: `cosine`.
+    /// Schedule of τ. Published: `cosine`.
     pub schedule: TargetMomentum,
-    /// Running statistics. Published: `own`.
+    /// Source of batch norm's running statistics. Published: `own`.
     pub buffers: TargetBuffers,
 }
 
@@ -49,7 +50,7 @@ impl Default for TargetConfig {
 }
 
 impl TargetConfig {
-    /// Every problem of the configuration.
+    /// One sentence for each invalid setting; empty if all are valid.
     pub fn validate(&self) -> Vec<String> {
         match (0.0..=1.0).contains(&self.momentum) {
             true => Vec::new(),
@@ -63,17 +64,17 @@ impl TargetConfig {
     }
 }
 
-/// A head that the target network has a copy of.
+/// A head of which the target network has a copy.
 pub struct TargetHead<'a> {
-    /// The scope of the trained head, e.g. `objective.projection_head`.
+    /// Scope of the online head, e.g. `objective.projection_head`.
     pub name: &'static str,
-    /// Its layers.
+    /// Layers of the head.
     pub spec: &'a HeadSpec,
-    /// How many of the pooled features it takes, from the first on.
+    /// Number of pooled features that the head takes, counted from the first.
     pub features: usize,
 }
 
-/// A backbone and heads under the names of those that are trained.
+/// The target network: a backbone and heads under the parameter names of the online network.
 pub struct TargetNetwork {
     config: TargetConfig,
     params: ParamStore,
@@ -84,8 +85,13 @@ pub struct TargetNetwork {
 }
 
 impl TargetNetwork {
-    /// Builds the network, its backbone in the scope that `backbone` gets. It begins equal to the trained one, since
-    /// initial values depend on the seed and on names alone.
+    /// Builds the network, with the backbone that `backbone` creates in the scope it receives. It starts equal to the
+    /// online
+    /// network, because initial values depend only on the seed and the names.
+    ///
+    /// # Errors
+    ///
+    /// If the backbone or a head cannot be built.
     pub fn new(
         config: TargetConfig,
         backbone: &dyn Fn(&mut Scope) -> Result<Box<dyn Backbone>>,
@@ -102,13 +108,13 @@ impl TargetNetwork {
         Ok(Self { config, params, backbone, heads, compute: execution.precision.compute(dtype) })
     }
 
-    /// All named tensors.
+    /// All named tensors of the network.
     pub fn params(&self) -> &ParamStore {
         &self.params
     }
 
-    /// Moves towards `online`, unless `gate` is closed: `θ_target ← τ·θ_target + (1 − τ)·θ` with τ of this step, which is
-    /// returned.
+    /// Updates the moving average, unless `gate` is closed: `θ_target ← τ·θ_target + (1 − τ)·θ`, with θ of the `online`
+    /// network. Returns τ of this step.
     ///
     /// # Errors
     ///
@@ -131,14 +137,19 @@ impl TargetNetwork {
             let theirs = theirs.var.as_detached_tensor();
             gate.apply(&[&slot.var], || match theirs.dtype().is_float() {
                 true => ops::move_towards(&slot.var, &theirs, kept),
-                // Counts of batches.
+                // Batch norm's `num_batches_tracked`.
                 false => slot.var.set(&theirs),
             })?;
         }
         Ok(momentum)
     }
 
-    /// The embeddings of both views, which go through the backbone in `parts` parts.
+    /// Embeddings of both views, `[2B, width]` for each head. The batch goes through the backbone in `parts`
+    /// micro-batches.
+    ///
+    /// # Errors
+    ///
+    /// If the views' shape does not fit the network, or a tensor operation fails.
     pub fn forward(&self, batch: &StepBatch, parts: usize) -> Result<Targets> {
         let mode = if self.config.buffers == TargetBuffers::Own { Mode::Train } else { Mode::TrainFrozenStats };
         let parts = micro_batches(batch, parts)?;

@@ -1,4 +1,4 @@
-//! Transfers of scalars to the host: the only place where training waits for a device.
+//! Transfers of scalars to the host, the only place where training waits for a device.
 //!
 //! Losses, norms and metrics stay on the device as scalars until [`read`] transfers many of them at once. `clippy.toml`
 //! disallows candle's own transfers, such as `to_scalar`, in the rest of the crate.
@@ -14,7 +14,8 @@ thread_local! {
     static READS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The values of scalars, `[]` or `[1]` each, of any element type, in one transfer from each device that holds some.
+/// Values of scalars, `[]` or `[1]` each, of any element type, in one transfer from each device that holds some of
+/// them.
 ///
 /// # Errors
 ///
@@ -40,7 +41,7 @@ pub fn read(scalars: &[&Tensor]) -> Result<Vec<f64>> {
     Ok(values)
 }
 
-/// The value of a scalar that is in the host's memory; `None` where it would have to be transferred.
+/// Value of a scalar in host memory; `None` for one that would have to be transferred.
 ///
 /// # Errors
 ///
@@ -49,12 +50,12 @@ pub fn at_hand(scalar: &Tensor) -> Result<Option<f64>> {
     if scalar.device().is_cpu() { value(scalar).map(Some) } else { Ok(None) }
 }
 
-/// The widest floating type of a device: f64, or f32 on Metal.
+/// Widest float type of a device: f64, or f32 on Metal.
 pub fn widest(device: &Device) -> DType {
     if device.is_metal() { DType::F32 } else { DType::F64 }
 }
 
-/// The number of calls of [`read`] by this thread.
+/// Number of calls of [`read`] by this thread so far.
 pub fn reads() -> u64 {
     READS.get()
 }

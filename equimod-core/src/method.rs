@@ -1,4 +1,4 @@
-//! The trained method: a backbone, an objective and any number of equivariance modules.
+//! The trainable method: a backbone, an objective and any number of equivariance modules.
 
 use std::time::Instant;
 
@@ -24,20 +24,20 @@ use crate::step::{Metrics, StepBatch, StepContext, StepTimes, Targets, Term, kno
 use crate::tape::{FeatureGradients, differentiate};
 use crate::{Error, Result, host};
 
-/// The parts of a method and their settings.
+/// Settings of a method and its parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MethodConfig {
-    /// From images to features.
+    /// The backbone, from images to features.
     pub backbone: BackboneConfig,
-    /// What pulls views together.
+    /// The invariance objective.
     pub objective: ObjectiveConfig,
-    /// What keeps the effect of augmentations.
+    /// The equivariance modules.
     #[serde(default)]
     pub equivariance: EquivarianceConfig,
 }
 
 impl MethodConfig {
-    /// Every problem of the configuration for images of `image_size` × `image_size` pixels.
+    /// One sentence for each invalid setting for images of `image_size` × `image_size` pixels; empty if all are valid.
     pub fn validate(&self, image_size: usize) -> Vec<String> {
         let mut problems = self.backbone.validate(image_size);
         problems.extend(self.objective.validate());
@@ -45,7 +45,9 @@ impl MethodConfig {
         problems
     }
 
-    /// Settings and heads of the target network, if the objective has one; `features` are those that the objective sees.
+    /// Settings and heads of the target network; `None` if the objective has none. The objective sees the first
+    /// `features` of
+    /// `all` pooled features.
     fn target(&self, features: usize, all: usize) -> Option<(TargetConfig, Vec<TargetHead<'_>>)> {
         let (config, spec) = self.objective.settings().target()?;
         let mut heads = vec![TargetHead { name: PROJECTION_HEAD, spec, features }];
@@ -54,13 +56,13 @@ impl MethodConfig {
     }
 }
 
-/// A built method with its parameters: `backbone.*`, `objective.*`, `equivariance.<module>.*`.
+/// A method with its parameters: `backbone.*`, `objective.*`, `equivariance.<module>.*`.
 pub struct Method {
     params: ParamStore,
     backbone: Box<dyn Backbone>,
     objective: Box<dyn Objective>,
     objective_weight: f64,
-    /// Number of the pooled features that the objective sees.
+    /// Number of pooled features that the objective sees.
     objective_features: usize,
     /// Whether the objective's predictor takes the parameters from view to view.
     conditioned: bool,
@@ -71,36 +73,36 @@ pub struct Method {
     collective: SharedCollective,
 }
 
-/// Loss, metrics and gradients of one step, before anything is changed. All of them stay on the device.
+/// Loss, metrics and gradients of one step, before the optimizer step. All of them stay on the device.
 pub struct StepOutcome {
     /// The loss of the whole batch, a scalar.
     pub loss: Tensor,
-    /// Named scalars: loss terms, equivariance, the target network's momentum, how spread out embeddings are.
+    /// Named scalars: loss terms, equivariance, the target network's momentum, spread of the embeddings.
     pub metrics: Metrics,
-    /// Gradients of every trained tensor, summed over processes.
+    /// Gradient of every trainable tensor, summed over processes.
     pub gradients: Gradients,
-    /// Where the time went.
+    /// Wall-clock time of each part of the step.
     pub times: StepTimes,
 }
 
-/// The values of a step's loss and metrics.
+/// Loss and metrics of a step as numbers on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepValues {
     /// The loss of the whole batch.
     pub loss: f64,
-    /// The metrics, by name.
+    /// The metrics with their names.
     pub metrics: Vec<(String, f64)>,
 }
 
 impl StepValues {
-    /// The value of the metric `name`.
+    /// Value of the metric `name`; `None` if there is none.
     pub fn metric(&self, name: &str) -> Option<f64> {
         self.metrics.iter().find(|(n, _)| n == name).map(|(_, value)| *value)
     }
 }
 
 impl StepOutcome {
-    /// Reads loss and metrics in one transfer from the device.
+    /// Transfers loss and metrics from the device, all at once.
     ///
     /// # Errors
     ///
@@ -114,7 +116,7 @@ impl StepOutcome {
     }
 }
 
-/// Inputs of losses and heads beside features.
+/// Inputs of losses and heads other than the features.
 struct HeadInputs<'a> {
     batch: &'a StepBatch,
     targets: Option<&'a Targets>,
@@ -129,38 +131,47 @@ struct HeadsOutcome {
     times: StepTimes,
 }
 
-/// Builds equivariance modules beside those of the configuration, each with a name and a weight. Their tensors belong
-/// under a scope of that name.
+/// Function that builds equivariance modules in addition to those of the configuration, each with a name and a weight.
+/// Their tensors belong under a scope of that name.
 pub type ModuleBuilder<'a> = &'a dyn Fn(&BuildContext, &mut Scope) -> Result<Vec<NamedModule>>;
 
-/// Parts of a method that live outside of this crate.
+/// Parts of a method that are defined outside of this crate.
 #[derive(Clone, Default)]
 pub struct Extensions<'a> {
-    /// Builds the backbone of `kind = "custom"`.
+    /// Builder of the backbone for `kind = "custom"`.
     pub backbone: Option<BackboneBuilder>,
-    /// Builds further modules.
+    /// Builder of additional modules.
     pub modules: Option<ModuleBuilder<'a>>,
 }
 
 impl<'a> Extensions<'a> {
-    /// A backbone alone.
+    /// Extensions with a backbone alone.
     pub fn backbone(backbone: BackboneBuilder) -> Self {
         Self { backbone: Some(backbone), ..Self::default() }
     }
 
-    /// Modules alone.
+    /// Extensions with modules alone.
     pub fn modules(modules: ModuleBuilder<'a>) -> Self {
         Self { modules: Some(modules), ..Self::default() }
     }
 }
 
 impl Method {
-    /// Builds the method for parameter vectors that hold `parameters`.
+    /// Builds the method for augmentation parameter vectors with the values `parameters`.
+    ///
+    /// # Errors
+    ///
+    /// If a part of the configuration cannot be built, two modules conflict, or no term of the loss has a weight.
     pub fn new(config: &MethodConfig, parameters: &Parameters, placement: Placement) -> Result<Self> {
         Self::with_extensions(config, parameters, placement, Extensions::default())
     }
 
-    /// As [`new`](Self::new), with a backbone that lives outside of this crate; the configuration's is `kind = "custom"`.
+    /// As [`new`](Self::new), with a backbone defined outside of this crate. The configuration's backbone has
+    /// `kind = "custom"`.
+    ///
+    /// # Errors
+    ///
+    /// As for `new`, and if the builder fails.
     pub fn with_backbone(
         config: &MethodConfig,
         parameters: &Parameters,
@@ -170,7 +181,11 @@ impl Method {
         Self::with_extensions(config, parameters, placement, Extensions::backbone(backbone))
     }
 
-    /// As [`new`](Self::new), with further modules.
+    /// As [`new`](Self::new), with additional modules.
+    ///
+    /// # Errors
+    ///
+    /// As for `new`, and if the builder fails.
     pub fn with_modules(
         config: &MethodConfig,
         parameters: &Parameters,
@@ -180,7 +195,11 @@ impl Method {
         Self::with_extensions(config, parameters, placement, Extensions::modules(modules))
     }
 
-    /// As [`new`](Self::new), with parts that live outside of this crate.
+    /// As [`new`](Self::new), with parts defined outside of this crate.
+    ///
+    /// # Errors
+    ///
+    /// As for `new`, and if a builder fails.
     pub fn with_extensions(
         config: &MethodConfig,
         parameters: &Parameters,
@@ -196,8 +215,11 @@ impl Method {
         Ok(method)
     }
 
-    /// As [`with_extensions`](Self::with_extensions) without a target network: for looking at what was trained, not for
-    /// training.
+    /// As [`with_extensions`](Self::with_extensions), without a target network: for evaluation only, not for training.
+    ///
+    /// # Errors
+    ///
+    /// Those of `with_extensions`.
     pub fn for_evaluation(
         config: &MethodConfig,
         parameters: &Parameters,
@@ -256,7 +278,7 @@ impl Method {
         })
     }
 
-    /// All named tensors that are trained, and their buffers.
+    /// All trainable tensors and buffers with their names.
     pub fn params(&self) -> &ParamStore {
         &self.params
     }
@@ -266,7 +288,7 @@ impl Method {
         self.execution.precision.compute(self.params.dtype())
     }
 
-    /// The target network, where the objective has one.
+    /// The target network; `None` if the objective has none.
     pub fn target(&self) -> Option<&TargetNetwork> {
         self.target.as_ref()
     }
@@ -276,20 +298,24 @@ impl Method {
         self.backbone.as_ref()
     }
 
-    /// The equivariance modules that are on.
+    /// The enabled equivariance modules.
     pub fn modules(&self) -> &[NamedModule] {
         &self.modules
     }
 
-    /// What objective and modules together need in a batch.
+    /// Inputs that objective and modules together need in a batch.
     pub fn needs(&self) -> Needs {
         let objective = Needs { pairs: self.conditioned, ..Needs::default() };
         self.modules.iter().map(|m| m.module.needs()).fold(objective, Needs::and)
     }
 
-    /// About how many floating-point operations (FLOPs = 2 × MACs) a step on `images` images of `side` pixels takes: those of
-    /// the backbone, and of linear layers as if all took both views; forward and, where gradients flow, twice as many
-    /// backward. Losses, norms and the optimizer are left out. `None` if the backbone does not count its own.
+    /// Approximate number of floating-point operations (FLOPs = 2 × MACs) of a step on `images` images of `side`
+    /// pixels;
+    /// `None` if the backbone does not count its own.
+    ///
+    /// It covers the backbone, and linear layers as if each took both views. The backward pass counts twice the forward
+    /// pass.
+    /// Losses, norms and the optimizer are left out.
     pub fn flops(&self, images: usize, side: usize) -> Option<f64> {
         const FORWARD_AND_BACKWARD: f64 = 3.0;
         let needs = self.needs();
@@ -306,26 +332,27 @@ impl Method {
         };
         let backbone = of_image * rows as f64 + rotated;
         let trained = backbone + linear("objective.", views) + linear("equivariance.", views);
-        // Every part of a batch goes forward once more for its backward pass.
+        // With micro-batches, every part goes forward once more for its backward pass.
         let twice = if self.execution.parts > 1 { backbone } else { 0.0 };
         let target = self.target.as_ref().map_or(0.0, |_| of_image * views as f64);
         Some(2.0 * (FORWARD_AND_BACKWARD * trained + twice + target))
     }
 
-    /// `loss = λ_inv · invariance + Σ λ · equivariance` of a batch and its gradients; the target network moves before it,
-    /// running statistics are updated.
+    /// Loss `λ_inv · invariance + Σ λ · equivariance` of a batch, and its gradients. First the target network is
+    /// updated; the
+    /// forward pass updates the running statistics.
     ///
-    /// candle differentiates losses and heads down to the features; the tape carries those gradients through the
+    /// candle differentiates losses and heads down to the features; the tape propagates those gradients through the
     /// backbone.
     ///
     /// # Errors
     ///
-    /// If the batch lacks what objective or modules need, or a tensor operation fails.
+    /// If the batch lacks an input that the objective or a module needs, or a tensor operation fails.
     pub fn step(&self, batch: &StepBatch, progress: Progress) -> Result<StepOutcome> {
         self.gated_step(batch, progress, &Gate::Open)
     }
 
-    /// As [`step`](Self::step); the target network moves only if `gate` is open.
+    /// As [`step`](Self::step), but the target network is updated only if `gate` is open.
     ///
     /// # Errors
     ///
@@ -340,7 +367,12 @@ impl Method {
         Ok(outcome)
     }
 
-    /// As [`step`](Self::step), from the target network as it is; `mode` is the backbone's and the heads'.
+    /// As [`step`](Self::step), without the update of the target network. `mode` is the mode of the backbone and the
+    /// heads.
+    ///
+    /// # Errors
+    ///
+    /// Those of `step`.
     pub fn gradients(&self, batch: &StepBatch, progress: Progress, mode: Mode) -> Result<StepOutcome> {
         let start = Instant::now();
         let (needs, device) = (self.needs(), self.params.device());
@@ -361,7 +393,7 @@ impl Method {
         Ok(StepOutcome { loss, metrics, gradients: self.reduced(gradients)?, times })
     }
 
-    /// Losses and heads, forward and back to the features of each pass.
+    /// Forward and backward pass of losses and heads, down to the features of each pass.
     fn heads(
         &self,
         &HeadInputs { batch, targets: target, mode }: &HeadInputs,
@@ -402,7 +434,7 @@ impl Method {
         Ok((HeadsOutcome { loss: loss.detach(), metrics, gradients, times }, features))
     }
 
-    /// The weighted sum of all terms and what to log.
+    /// Weighted sum of all terms, a scalar, and the metrics.
     fn loss(&self, step: &StepContext, progress: Progress) -> Result<(Tensor, Metrics)> {
         let term = self.invariance(step)?;
         let mut metrics = vec![("invariance_loss".to_owned(), term.loss.detach())];
@@ -420,7 +452,7 @@ impl Method {
         Ok((loss, metrics))
     }
 
-    /// The objective's term, of the features that it sees.
+    /// The objective's term on the features that it sees.
     fn invariance(&self, step: &StepContext) -> Result<Term> {
         if self.objective_features == step.pooled.dim(1)? {
             return self.objective.forward(step);
@@ -441,6 +473,10 @@ impl Method {
     }
 
     /// The module called `name`.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
     pub fn module(&self, name: &str) -> Result<&NamedModule> {
         self.modules.iter().find(|module| module.name == name).ok_or_else(|| Error::NotFound {
             kind: "equivariance module",
@@ -450,7 +486,7 @@ impl Method {
     }
 }
 
-/// Whether modules can be on at once.
+/// Checks that the modules have distinct names and can share one batch.
 fn fit_together(modules: &[NamedModule]) -> Result<()> {
     for (number, one) in modules.iter().enumerate() {
         for two in &modules[number + 1..] {
@@ -465,12 +501,12 @@ fn fit_together(modules: &[NamedModule]) -> Result<()> {
     Ok(())
 }
 
-/// The features of a pass as the variables at which candle's differentiation ends, in the parameters' type.
+/// Features of a pass as leaf variables of the parameters' type, at which candle's backward pass ends.
 struct Leaves {
     /// Element type of the backbone's features.
     compute: DType,
     pooled: Var,
-    /// Those of stages that are tapped.
+    /// Outputs of the tapped stages.
     stages: Vec<Option<Var>>,
 }
 
@@ -481,7 +517,7 @@ impl Leaves {
         Ok(Self { compute: pooled.dtype(), pooled: leaf(&pooled)?, stages })
     }
 
-    /// For losses and heads.
+    /// Outputs of the tapped stages as tensors, for losses and heads.
     fn stages(&self) -> Vec<Option<Tensor>> {
         self.stages.iter().map(|stage| stage.as_ref().map(|stage| stage.as_tensor().clone())).collect()
     }

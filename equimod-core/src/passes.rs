@@ -1,10 +1,13 @@
-//! The backbone's forward and backward pass over a batch: at once, or by micro-batches, so that the activations of one
-//! micro-batch are all that memory has to hold.
+//! Forward and backward pass of the backbone over a batch, either at once or in micro-batches with gradient caching,
+//! which needs memory for the activations of only one micro-batch.
 //!
-//! By micro-batches (Gao et al., arXiv 2101.06983), the backbone first runs over each without saving activations; losses
-//! and heads see the features of the whole batch; then each runs once more, now with a tape, and takes its rows of the
-//! features' gradients. Losses and gradients are those of the whole batch, but for batch norm, which sees one micro-batch
-//! at a time, as many times a step as there are micro-batches.
+//! With micro-batches (GradCache, Gao et al., arXiv 2101.06983), the backbone first runs over each one without saving
+//! activations. Losses and heads see the features of the whole batch. Then each micro-batch runs forward again with a
+//! tape, and backward from its rows of the features' gradients.
+//!
+//! Losses and gradients are those of the whole batch, except for batch norm: its statistics are those of one
+//! micro-batch,
+//! and its running statistics are updated once for each micro-batch.
 
 use std::ops::Range;
 
@@ -24,36 +27,37 @@ pub(crate) struct ImagePlacement<'a> {
     pub dtype: DType,
 }
 
-/// How batches go through the backbone.
+/// Settings of the backbone's passes over a batch.
 pub(crate) struct Passes<'a> {
     pub backbone: &'a dyn Backbone,
     /// Device and element type of the backbone's input; batches may have others.
     pub placement: ImagePlacement<'a>,
-    /// Micro-batches of a batch.
+    /// Number of micro-batches of a batch.
     pub parts: usize,
-    /// Stages whose output is asked for, from 1.
+    /// Stages whose outputs are tapped, counted from 1.
     pub tapped: &'a [usize],
     pub mode: Mode,
 }
 
 /// Features of one pass of the backbone over the whole batch.
 pub(crate) struct PassFeatures {
-    /// `[rows, features]`.
+    /// Pooled features, `[rows, features]`.
     pub pooled: Tensor,
-    /// The output of each stage that is tapped: maps `[rows, channels, height, width]`, or tokens
+    /// Output of each stage, `None` for stages that are not tapped: feature maps `[rows, channels, height, width]`, or
+    /// tokens
     /// `[rows, tokens, channels]`.
     pub stages: Vec<Option<Tensor>>,
 }
 
-/// What a forward pass saves for the backward pass.
+/// State that a forward pass saves for the backward pass.
 pub(crate) enum SavedPass<'a> {
-    /// The record of each pass over the whole batch.
+    /// Tape of each pass over the whole batch.
     Whole(Vec<Tape>),
-    /// The images of each micro-batch.
+    /// The micro-batches, which are recomputed.
     MicroBatches(Vec<MicroBatch<'a>>),
 }
 
-/// Some images of a batch.
+/// A range of a batch's samples.
 pub(crate) struct MicroBatch<'a> {
     batch: &'a StepBatch,
     pictures: Range<usize>,
@@ -65,13 +69,13 @@ impl MicroBatch<'_> {
         self.pictures.len()
     }
 
-    /// View 1, then view 2.
+    /// View 1, then view 2, of this micro-batch, `[2·images, 3, height, width]`.
     pub fn views(&self, placement: ImagePlacement) -> Result<Tensor> {
         let part = self.batch.part(self.pictures.clone(), placement.device)?;
         Ok(Tensor::cat(&part.views, 0)?.to_dtype(placement.dtype)?)
     }
 
-    /// Images of each pass: original images and views, and rotated small views where a module needs them.
+    /// Images of each pass: original images and views, then the rotated small views if a module needs them.
     fn images(&self, placement: ImagePlacement) -> Result<Vec<Tensor>> {
         let part = self.batch.part(self.pictures.clone(), placement.device)?;
         let passes = [Some(part.images()?), part.turned()?];
@@ -83,7 +87,7 @@ impl MicroBatch<'_> {
     }
 }
 
-/// The batch in `parts` micro-batches, as equal as can be.
+/// Divides the batch into `parts` micro-batches of nearly equal size.
 pub(crate) fn micro_batches(batch: &StepBatch, parts: usize) -> Result<Vec<MicroBatch<'_>>> {
     let pictures = batch.pictures()?;
     let parts = parts.clamp(1, pictures.max(1));
@@ -92,7 +96,7 @@ pub(crate) fn micro_batches(batch: &StepBatch, parts: usize) -> Result<Vec<Micro
 }
 
 impl<'a> Passes<'a> {
-    /// Features of original images and views, and of rotated small views where there are any.
+    /// Features of the original images and views, and of the rotated small views if there are any.
     pub fn forward<'b>(&self, batch: &'b StepBatch) -> Result<(Vec<PassFeatures>, SavedPass<'b>)> {
         let parts = micro_batches(batch, self.parts)?;
         if let [whole] = parts.as_slice() {
@@ -102,7 +106,7 @@ impl<'a> Passes<'a> {
             let (features, tapes): (Vec<Features>, Vec<Tape>) = passes.into_iter().unzip();
             return Ok((features.into_iter().map(|f| self.kept(f)).collect(), SavedPass::Whole(tapes)));
         }
-        // Running statistics move on the second pass.
+        // Running statistics are updated in the second pass.
         let mode = if self.mode == Mode::Train { Mode::TrainFrozenStats } else { self.mode };
         let infer = |images: &Tensor| -> Result<PassFeatures> { Ok(self.kept(self.backbone.infer(images, mode)?)) };
         let of_part = |part: &MicroBatch| part.images(self.placement)?.iter().map(infer).collect::<Result<Vec<_>>>();
@@ -118,7 +122,7 @@ impl<'a> Passes<'a> {
         PassFeatures { pooled, stages: stages.into_iter().enumerate().map(kept).collect() }
     }
 
-    /// The gradients of the backbone's parameters for those of its features.
+    /// Gradients of the backbone's parameters from those of its features.
     pub fn backward(&self, saved: SavedPass, features: Vec<FeatureGradients>) -> Result<Gradients> {
         let mut gradients = Gradients::default();
         match saved {
@@ -140,7 +144,7 @@ impl<'a> Passes<'a> {
     }
 }
 
-/// The rows of all micro-batches in the order of the whole batch: all original images, all first views, all second views.
+/// Joins the rows of all micro-batches in the order of the whole batch: original images, first views, second views.
 fn joined(passed: &[&PassFeatures], parts: &[MicroBatch]) -> Result<PassFeatures> {
     let join = |of: &dyn Fn(&PassFeatures) -> Option<Tensor>| -> Result<Option<Tensor>> {
         let Some(tensors) = passed.iter().map(|passed| of(passed)).collect::<Option<Vec<Tensor>>>() else {
@@ -156,7 +160,8 @@ fn joined(passed: &[&PassFeatures], parts: &[MicroBatch]) -> Result<PassFeatures
     Ok(PassFeatures { pooled, stages })
 }
 
-/// Tensors that each hold `kinds × pictures` rows, kind after kind, as one of that order.
+/// Joins tensors of `kinds × pictures` rows each, ordered by kind (original images, view 1, view 2), into one tensor in
+/// the same order.
 pub(crate) fn join_rows(tensors: &[Tensor], pictures: &[usize]) -> Result<Tensor> {
     let kinds = match (tensors.first(), pictures.first()) {
         (Some(tensor), Some(&pictures)) => tensor.dim(0)? / pictures.max(1),
@@ -171,7 +176,7 @@ pub(crate) fn join_rows(tensors: &[Tensor], pictures: &[usize]) -> Result<Tensor
     Ok(Tensor::cat(&rows, 0)?)
 }
 
-/// The gradients of a micro-batch's rows.
+/// Gradients of the rows of a micro-batch.
 fn rows_of(FeatureGradients { pooled, stages }: &FeatureGradients, part: &MicroBatch) -> Result<FeatureGradients> {
     let pictures = part.batch.pictures()?;
     let rows = |gradient: &Tensor| -> Result<Tensor> {

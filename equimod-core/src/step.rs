@@ -1,4 +1,4 @@
-//! What the parts of a method see of one training step, and what they give back.
+//! Inputs and outputs of a training step: the batch, the context that objectives and modules receive, and their terms.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,37 +14,47 @@ use crate::tape::{Tap, pool_stage};
 use crate::{Error, Result, host};
 
 /// Named scalars `[]`, in the order in which they were added. They stay on their device until [`host::read`] transfers
-/// many of them at once; those that the host knows are on the CPU.
+/// many of them at once. Values that originate on the host are CPU tensors.
 pub type Metrics = Vec<(String, Tensor)>;
 
-/// One batch as tensors; B images, two views each.
+/// One batch as tensors: B images with two views each. Images are normalized by the channels' mean and std.
 #[derive(Clone, Debug)]
 pub struct StepBatch {
-    /// The pictures without augmentation, `[B, 3, height, width]`, normalised; absent where nothing needs them.
+    /// The original (un-augmented) images, `[B, 3, height, width]`; `None` if no part needs them.
     pub clean: Option<Tensor>,
-    /// The two augmented views, `[B, 3, height, width]` each, normalised.
+    /// The two augmented views, `[B, 3, height, width]` each.
     pub views: [Tensor; 2],
-    /// Small views, `[B, 3, side, side]`, normalised, to be turned by quarters; absent where nothing needs them.
+    /// Small views before their rotation by multiples of 90 degrees, `[B, 3, side, side]`; `None` if no part needs
+    /// them.
     pub small: Option<Tensor>,
-    /// Normalised parameter vectors of view 1, then of view 2, `[2B, parameters]`; absent where nothing needs them.
+    /// Normalized augmentation parameters of view 1, then of view 2, `[2B, parameters]`; `None` if no part needs them.
     pub params: Option<Tensor>,
-    /// Normalised parameter vectors from view 1 to view 2, then from view 2 to view 1, `[2B, parameters]`; absent where
-    /// nothing needs them.
+    /// Normalized augmentation parameters from view 1 to view 2, then from view 2 to view 1, `[2B, parameters]`; `None`
+    /// if no
+    /// part needs them.
     pub pairs: Option<Tensor>,
 }
 
 impl StepBatch {
-    /// Views alone.
+    /// A batch of views alone, `[B, 3, height, width]` each.
     pub fn of_views(views: [Tensor; 2]) -> Self {
         Self { clean: None, views, small: None, params: None, pairs: None }
     }
 
-    /// B.
+    /// Number of images B.
+    ///
+    /// # Errors
+    ///
+    /// If the views are scalars.
     pub fn pictures(&self) -> Result<usize> {
         Ok(self.views[0].dim(0)?)
     }
 
-    /// Images of some pictures alone, on `device`; parameters are left out.
+    /// The samples in the range `pictures`, with their images on `device` and without parameters.
+    ///
+    /// # Errors
+    ///
+    /// If the range exceeds the batch, or the transfer fails.
     pub fn part(&self, pictures: Range<usize>, device: &Device) -> Result<Self> {
         let part = |images: &Tensor| -> Result<Tensor> {
             Ok(images.narrow(0, pictures.start, pictures.len())?.to_device(device)?)
@@ -54,13 +64,24 @@ impl StepBatch {
         Ok(Self { clean, views, small, params: None, pairs: None })
     }
 
-    /// Clean images (if any), view 1, view 2, one after the other, so that one pass of the backbone takes all.
+    /// Original images (if any), view 1 and view 2, concatenated for one pass of the backbone:
+    /// `[3B or 2B, 3, height, width]`.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes differ, or a tensor operation fails.
     pub fn images(&self) -> Result<Tensor> {
         let parts: Vec<&Tensor> = self.clean.iter().chain(&self.views).collect();
         Ok(Tensor::cat(&parts, 0)?)
     }
 
-    /// The small views turned counter-clockwise by 0, 90, 180 and 270 degrees, `[4B, 3, side, side]`.
+    /// The small views rotated counterclockwise by 0, 90, 180 and 270 degrees, `[4B, 3, side, side]`; `None` without
+    /// small
+    /// views.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     pub fn turned(&self) -> Result<Option<Tensor>> {
         let Some(small) = &self.small else { return Ok(None) };
         let quarter = |images: &Tensor| images.transpose(2, 3)?.contiguous()?.flip(&[2]);
@@ -71,17 +92,21 @@ impl StepBatch {
     }
 }
 
-/// The target network's embeddings of both views, by the scope of the head: `[2B, width]`, view 1 before view 2. They
-/// carry no gradient.
+/// The target network's embeddings of both views by the scope of their head, `[2B, width]` each, view 1 before view 2.
+/// They carry no gradient.
 pub struct Targets(BTreeMap<&'static str, Tensor>);
 
 impl Targets {
-    /// Embeddings by the scope of their head.
+    /// Collects embeddings `[2B, width]`, each with the scope of its head.
     pub fn new(embeddings: impl IntoIterator<Item = (&'static str, Tensor)>) -> Self {
         Self(embeddings.into_iter().collect())
     }
 
-    /// The embeddings of the head at `name`.
+    /// Embeddings `[2B, width]` of the head at the scope `name`.
+    ///
+    /// # Errors
+    ///
+    /// If the target network has no such head.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
         self.0.get(name).ok_or_else(|| Error::NotFound {
             kind: "head",
@@ -91,37 +116,43 @@ impl Targets {
     }
 }
 
-/// What an objective or a module sees of a step.
+/// Inputs of an objective or a module in one step.
 pub struct StepContext<'a> {
-    /// Pooled features of clean images (if any), view 1, view 2, in this order of rows: `[3B or 2B, features]`.
+    /// Pooled features of the original images (if any), view 1 and view 2, in this order: `[3B or 2B, features]`.
     pub pooled: &'a Tensor,
-    /// The output of each stage that a module taps: maps `[3B or 2B, channels, height, width]`, or tokens
-    /// `[3B or 2B, tokens, channels]`.
+    /// Output of each stage, `None` for stages that no module taps: feature maps `[3B or 2B, channels, height, width]`,
+    /// or
+    /// tokens `[3B or 2B, tokens, channels]`.
     pub stages: &'a [Option<Tensor>],
-    /// Whether the first B rows are clean images.
+    /// Whether the first B rows belong to the original images.
     pub has_clean: bool,
-    /// Pooled features of the small views turned by 0, 90, 180 and 270 degrees, `[4B, features]`.
+    /// Pooled features of the small views rotated by 0, 90, 180 and 270 degrees, `[4B, features]`.
     pub turned: Option<&'a Tensor>,
-    /// Normalised parameters of view 1, then view 2, `[2B, parameters]`.
+    /// Normalized augmentation parameters of view 1, then view 2, `[2B, parameters]`.
     pub params: Option<&'a Tensor>,
-    /// Normalised parameters from view 1 to view 2, then from view 2 to view 1, `[2B, parameters]`.
+    /// Normalized augmentation parameters from view 1 to view 2, then from view 2 to view 1, `[2B, parameters]`.
     pub pairs: Option<&'a Tensor>,
-    /// What the target network makes of the views.
+    /// The target network's embeddings of the views.
     pub target: Option<&'a Targets>,
-    /// Whether batch norm trains.
+    /// Mode of batch norm in the heads.
     pub mode: Mode,
-    /// The processes that share the batch.
+    /// Collective of the processes that share the batch.
     pub collective: &'a SharedCollective,
 }
 
 impl<'a> StepContext<'a> {
-    /// Of pooled features alone, those of clean images first if `has_clean`.
+    /// A context of pooled features alone, `[3B, features]` with the original images first if `has_clean`, else
+    /// `[2B, features]`.
     pub fn of_features(pooled: &'a Tensor, has_clean: bool, mode: Mode, collective: &'a SharedCollective) -> Self {
         let (turned, params, pairs, target) = (None, None, None, None);
         Self { pooled, stages: &[], has_clean, turned, params, pairs, target, mode, collective }
     }
 
-    /// B: the number of images.
+    /// Number of images B.
+    ///
+    /// # Errors
+    ///
+    /// If the rows of features do not divide into views.
     pub fn images(&self) -> Result<usize> {
         let parts = if self.has_clean { 3 } else { 2 };
         let rows = self.pooled.dim(0)?;
@@ -142,7 +173,11 @@ impl<'a> StepContext<'a> {
         if self.has_clean { self.images() } else { Err(Error::MissingInput { input, remedy }) }
     }
 
-    /// Features where they are tapped, `[rows, width]`, in the order of [`pooled`](Self::pooled).
+    /// Features at `tap`, `[rows, width]`, in the order of [`pooled`](Self::pooled).
+    ///
+    /// # Errors
+    ///
+    /// If the stage does not exist or is not tapped, its shape is not supported, or a tensor operation fails.
     pub fn at(&self, tap: Tap) -> Result<Tensor> {
         let Tap::Stage(number) = tap else { return Ok(self.pooled.clone()) };
         let missing = || Error::NotFound {
@@ -158,68 +193,88 @@ impl<'a> StepContext<'a> {
     }
 
     /// Pooled features of view 1, then view 2, `[2B, features]`.
+    ///
+    /// # Errors
+    ///
+    /// If the rows of features do not divide into views.
     pub fn view_features(&self) -> Result<Tensor> {
         self.views_of(self.pooled)
     }
 
-    /// Of rows in the order of [`pooled`](Self::pooled), those of view 1, then view 2: `[2B, width]`.
+    /// The rows of view 1, then view 2, `[2B, width]`, from rows in the order of [`pooled`](Self::pooled).
+    ///
+    /// # Errors
+    ///
+    /// If the number of rows does not fit.
     pub fn views_of(&self, rows: &Tensor) -> Result<Tensor> {
         let images = self.images()?;
         let start = if self.has_clean { images } else { 0 };
         Ok(rows.narrow(0, start, 2 * images)?)
     }
 
-    /// [`params`](Self::params), which are there.
+    /// Parameters of the views, `[2B, parameters]`.
+    ///
+    /// # Errors
+    ///
+    /// If the step has none.
     pub fn params(&self) -> Result<&'a Tensor> {
         let (input, remedy) = ("the parameters of views", "fill StepBatch::params");
         self.params.ok_or(Error::MissingInput { input, remedy })
     }
 
-    /// [`pairs`](Self::pairs), which are there.
+    /// Parameters from view to view, `[2B, parameters]`.
+    ///
+    /// # Errors
+    ///
+    /// If the step has none.
     pub fn pairs(&self) -> Result<&'a Tensor> {
         let (input, remedy) = ("the parameters from one view to the other", "fill StepBatch::pairs");
         self.pairs.ok_or(Error::MissingInput { input, remedy })
     }
 
-    /// What the target network's head at `name` makes of the views, `[2B, width]`, view 1 before view 2.
+    /// The target network's embeddings of the views from its head at `name`, `[2B, width]`, view 1 before view 2.
+    ///
+    /// # Errors
+    ///
+    /// If the step has no target network, or the network has no such head.
     pub fn target(&self, name: &str) -> Result<&'a Tensor> {
         let (input, remedy) = ("embeddings of a target network", "use an objective with a target network");
         self.target.ok_or(Error::MissingInput { input, remedy })?.get(name)
     }
 }
 
-/// A part's contribution to the loss.
+/// A term of the loss with its metrics.
 pub struct Term {
-    /// A scalar.
+    /// Unweighted loss, a scalar.
     pub loss: Tensor,
-    /// Named scalars to log beside it.
+    /// Named scalars to log with the loss.
     pub metrics: Metrics,
 }
 
-/// Where the time of a step went. A GPU works on after a call returns: there only the sum means something.
+/// Wall-clock time of each part of a step. GPU kernels run asynchronously, so on a GPU only the sum is meaningful.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepTimes {
-    /// Pictures through the backbone.
+    /// Forward pass of the backbone.
     pub backbone_forward: Duration,
-    /// Features through heads and losses.
+    /// Forward pass of heads and losses.
     pub heads_forward: Duration,
-    /// The way back from the losses to the features.
+    /// Backward pass from the losses to the features.
     pub heads_backward: Duration,
-    /// The way back from the features through the backbone.
+    /// Backward pass from the features through the backbone.
     pub backbone_backward: Duration,
 }
 
-/// Metrics of losses and their terms.
+/// Detached scalars as metrics.
 pub(crate) fn scalars<const N: usize>(named: [(&str, &Tensor); N]) -> Metrics {
     named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.detach())).collect()
 }
 
-/// A scalar that the host knows.
+/// A host value as a scalar on the CPU.
 pub(crate) fn known(value: f64) -> Result<Tensor> {
     Ok(Tensor::new(value, &Device::Cpu)?)
 }
 
-/// The values of metrics, in one transfer from their device.
+/// Values of the metrics, in one transfer from their device.
 ///
 /// # Errors
 ///

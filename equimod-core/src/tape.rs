@@ -1,4 +1,5 @@
-//! Features of a backbone, the places in it where they are taken, and the record of a pass that gives gradients.
+//! Features of a backbone, the points where they are tapped, and the tape that a forward pass records for the backward
+//! pass.
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
@@ -10,15 +11,15 @@ use crate::ops;
 use crate::params::Gradients;
 use crate::{Error, Result};
 
-/// Where in the backbone a module takes its features.
+/// Point in the backbone from which features are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(extend("enum" = ["pooled", "stage1", "stage2", "stage3", "stage4"]))]
 pub enum Tap {
-    /// The pooled output.
+    /// The pooled output of the backbone.
     #[default]
     Pooled,
-    /// The averaged output of a stage, from 1.
+    /// The globally averaged output of a stage, counted from 1.
     Stage(usize),
 }
 
@@ -54,32 +55,38 @@ impl TryFrom<String> for Tap {
     }
 }
 
-/// The output of a backbone for a batch.
+/// Output of a backbone for a batch.
 #[derive(Clone, Debug)]
 pub struct Features {
-    /// The pooled output, `[batch, features]`.
+    /// Pooled output, `[batch, features]`.
     pub pooled: Tensor,
-    /// The output of each stage: maps `[batch, channels, height, width]` of a convolutional network, or tokens
+    /// Output of each stage: feature maps `[batch, channels, height, width]` of a convolutional network, or tokens
     /// `[batch, tokens, channels]` of a transformer.
     pub stages: Vec<Tensor>,
 }
 
 impl Features {
-    /// The features at `tap`, `[batch, features]`; those of a stage are averaged over positions or tokens.
+    /// Features at `tap`, `[batch, features]`; the output of a stage is averaged over positions or tokens.
+    ///
+    /// # Errors
+    ///
+    /// If the stage does not exist, its shape is not supported, or a tensor operation fails.
     pub fn at(&self, tap: Tap) -> Result<Tensor> {
         let Tap::Stage(number) = tap else { return Ok(self.pooled.clone()) };
         let missing = || no_stage(number, self.stages.len());
         pool_stage(self.stages.get(tap.index()).ok_or_else(missing)?)
     }
 
-    /// The same values without their history.
+    /// The same features, detached from the graph.
     pub fn detached(&self) -> Self {
         Self { pooled: self.pooled.detach(), stages: self.stages.iter().map(Tensor::detach).collect() }
     }
 }
 
-/// The average of a stage's output over its positions, `[batch, channels]`: maps `[batch, channels, height, width]`,
-/// tokens `[batch, tokens, channels]`, or `[batch, channels]`, which stays as it is. candle differentiates it but for maps.
+/// Output of a stage averaged over its positions, `[batch, channels]`: feature maps `[batch, channels, height, width]`,
+/// tokens `[batch, tokens, channels]`, or `[batch, channels]`, which is returned unchanged. candle differentiates all
+/// but
+/// the average of feature maps.
 pub(crate) fn pool_stage(stage: &Tensor) -> Result<Tensor> {
     match stage.rank() {
         2 => Ok(stage.clone()),
@@ -102,23 +109,29 @@ pub(crate) fn no_stage(number: usize, stages: usize) -> Error {
     }
 }
 
-/// Gradients of the loss with respect to [`Features`]; `None` where nothing reads them.
+/// Gradients of the loss with respect to [`Features`]; `None` for features that the loss does not use.
 #[derive(Clone, Debug, Default)]
 pub struct FeatureGradients {
-    /// `[batch, features]`.
+    /// Gradient of the pooled output, `[batch, features]`.
     pub pooled: Option<Tensor>,
-    /// One for each stage, of the stage's shape.
+    /// Gradient of each stage's output, in the shape of that output.
     pub stages: Vec<Option<Tensor>>,
 }
 
-/// The backward pass of a backbone after one forward pass. Implemented beside each backbone.
+/// Saved activations of one forward pass, from which the backward pass of a backbone is computed. Implemented by each
+/// backbone.
 pub trait Record {
-    /// Consumes the record, freeing saved activations as it goes, and gives the gradients of the backbone's parameters
+    /// Consumes the record, freeing saved activations on the way, and returns the gradients of the backbone's
+    /// parameters
     /// under their full names.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes of the gradients do not fit, or a tensor operation fails.
     fn backward(self: Box<Self>, features: FeatureGradients) -> Result<Gradients>;
 }
 
-/// The record of one forward pass.
+/// Tape of one forward pass.
 pub struct Tape(Box<dyn Record>);
 
 impl Tape {
@@ -127,14 +140,19 @@ impl Tape {
         Self(Box::new(record))
     }
 
-    /// The gradients of the backbone's parameters for given gradients of its features.
+    /// Gradients of the backbone's parameters from the gradients of its features.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes of the gradients do not fit, or a tensor operation fails.
     pub fn backward(self, features: FeatureGradients) -> Result<Gradients> {
         self.0.backward(features)
     }
 }
 
-/// candle's backward pass from a scalar `loss`: the gradients of `parameters` that it depends on, and candle's store with
-/// the gradients of every other variable.
+/// candle's backward pass from a scalar `loss`: the gradients of those `parameters` that it depends on, and candle's
+/// store
+/// with the gradients of all other variables.
 pub(crate) fn differentiate<'a>(
     loss: &Tensor,
     parameters: impl Iterator<Item = (&'a str, &'a Var)>,

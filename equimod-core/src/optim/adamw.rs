@@ -1,4 +1,4 @@
-//! Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101), as `torch.optim.AdamW`.
+//! Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101), equivalent to `torch.optim.AdamW`.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use crate::ops::{self, AdamWRule, Gate};
 use crate::params::{Gradients, ParamStore, Role, Slot};
 use crate::{Error, Result};
 
-/// Settings of [`AdamW`]; the defaults are PyTorch's, but for what decays.
+/// Settings of [`AdamW`]. The defaults are PyTorch's, except that only weights decay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamWConfig {
-    /// β1: share of the old mean of gradients that is kept.
+    /// β1, the decay rate of the running average of gradients.
     pub beta1: f64,
-    /// β2: share of the old mean of their squares that is kept.
+    /// β2, the decay rate of the running average of squared gradients.
     pub beta2: f64,
-    /// ε, added to the root of that mean.
+    /// ε, added to the denominator for numerical stability.
     pub epsilon: f64,
     /// Weight decay of linear and convolution weights, multiplied by the learning rate. PyTorch's default: 0.01.
     pub weight_decay: f64,
-    /// Whether biases and batch norm decay too, as every parameter of one PyTorch group does.
+    /// Whether weight decay also applies to biases and batch norm, as in a single PyTorch parameter group.
     pub decay_all: bool,
 }
 
@@ -34,21 +34,23 @@ impl Default for AdamWConfig {
     }
 }
 
-/// At step t, counted from 1: `m = β1·m + (1 − β1)·grad`; `v = β2·v + (1 − β2)·grad²`;
-/// `w = w − lr·decay·w − lr·m̂/(√v̂ + ε)` with `m̂ = m/(1 − β1ᵗ)` and `v̂ = v/(1 − β2ᵗ)` (arXiv 1711.05101, the decay
-/// multiplied by the learning rate as in PyTorch). One count of steps serves all parameters: it fits those that have a
-/// gradient at every step.
+/// AdamW. At step t, counted from 1: `m = β1·m + (1 − β1)·grad`; `v = β2·v + (1 − β2)·grad²`;
+/// `w = w − lr·decay·w − lr·m̂/(√v̂ + ε)` with `m̂ = m/(1 − β1ᵗ)` and `v̂ = v/(1 − β2ᵗ)` (arXiv 1711.05101, with the
+/// decay
+/// multiplied by the learning rate as in PyTorch).
+///
+/// All parameters share one step counter, which is exact for parameters that have a gradient at every step.
 pub struct AdamW {
     config: AdamWConfig,
     moments: Buffers,
     steps: u64,
 }
 
-/// The name of the count of steps in a checkpoint.
+/// Name of the step counter in a checkpoint.
 const STEPS: &str = "steps";
 
 impl AdamW {
-    /// An optimizer that has taken no step yet.
+    /// Creates the optimizer before its first step.
     pub fn new(config: AdamWConfig) -> Self {
         Self { config, moments: Buffers::new("moments", Some(2)), steps: 0 }
     }
@@ -56,7 +58,7 @@ impl AdamW {
     fn rule(&self, slot: &Slot, learning_rate: f64) -> AdamWRule {
         let AdamWConfig { beta1, beta2, epsilon, weight_decay, decay_all } = self.config;
         let decay = if slot.role == Role::Weight || decay_all { weight_decay } else { 0.0 };
-        // A power beyond the range of i32 is 0 whatever the exponent.
+        // β < 1 raised to a power beyond the range of i32 is 0.
         let share = |beta: f64| 1.0 - beta.powi(self.steps.try_into().unwrap_or(i32::MAX));
         AdamWRule {
             beta1,
@@ -88,7 +90,7 @@ impl Optimizer for AdamW {
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {
-        // Making a tensor of one number on the CPU does not fail.
+        // A scalar tensor on the CPU cannot fail.
         let steps = Tensor::new(self.steps as i64, &Device::Cpu).ok();
         self.moments.state().into_iter().chain(steps.map(|steps| (STEPS.to_owned(), steps))).collect()
     }

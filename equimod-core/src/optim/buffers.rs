@@ -1,4 +1,4 @@
-//! Values that an optimizer keeps for each parameter.
+//! Per-parameter state of optimizers.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use candle_core::{Tensor, Var};
 
 use crate::{Error, Result};
 
-/// Buffers by the name of their parameter: of its shape, with `each` as a last dimension if a value has several.
+/// Buffers by parameter name. A buffer has the shape of its parameter, with a last dimension `each` if there is one.
 pub(super) struct Buffers {
-    /// First part of their names in a checkpoint.
+    /// Prefix of their names in a checkpoint.
     prefix: &'static str,
     each: Option<usize>,
     by_name: BTreeMap<String, Var>,
 }
 
 impl Buffers {
-    /// No buffers yet; in a checkpoint they are called `<prefix>.<parameter>`.
+    /// Creates an empty set of buffers, named `<prefix>.<parameter>` in a checkpoint.
     pub(super) fn new(prefix: &'static str, each: Option<usize>) -> Self {
         Self { prefix, each, by_name: BTreeMap::new() }
     }
 
-    /// The buffer of the parameter `name`; zeros at first.
+    /// Buffer of the parameter `name`, created as zeros on first use.
     pub(super) fn of(&mut self, name: &str, weight: &Tensor) -> Result<Var> {
         if let Some(buffer) = self.by_name.get(name) {
             return Ok(buffer.clone());
@@ -31,13 +31,13 @@ impl Buffers {
         Ok(buffer)
     }
 
-    /// All buffers under their names in a checkpoint.
+    /// All buffers by their names in a checkpoint.
     pub(super) fn state(&self) -> BTreeMap<String, Tensor> {
         let named = |(name, buffer): (&String, &Var)| (format!("{}.{name}", self.prefix), buffer.as_detached_tensor());
         self.by_name.iter().map(named).collect()
     }
 
-    /// Replaces all buffers by those that [`Buffers::state`] gave; an error where a name is not theirs.
+    /// Replaces all buffers by a state from [`Buffers::state`]; an error if a name lacks the prefix.
     pub(super) fn load(&mut self, state: BTreeMap<String, Tensor>) -> Result<()> {
         self.by_name.clear();
         for (name, buffer) in state {

@@ -1,15 +1,15 @@
-//! Clipping of the gradient's norm.
+//! Gradient clipping by global norm.
 
 use candle_core::{DType, Tensor};
 
 use crate::params::Gradients;
 use crate::{Result, host, ops};
 
-/// Scales all gradients by `min(1, limit/(norm + 1e-6))`, so that their norm is at most `limit`, as
-/// `torch.nn.utils.clip_grad_norm_` (Pascanu et al., arXiv 1211.5063).
+/// Scales all gradients by `min(1, limit/(norm + 1e-6))`, so that their global norm is at most `limit`, as
+/// `torch.nn.utils.clip_grad_norm_` does (Pascanu et al., arXiv 1211.5063).
 ///
-/// `norm` is the scalar that [`Gradients::norm`] gives; a `limit` of 0 leaves the gradients as they are. Nothing is read
-/// back from a device.
+/// `norm` is the scalar from [`Gradients::norm`]. A `limit` of 0 leaves the gradients unchanged. Nothing is read back
+/// from a device.
 ///
 /// # Errors
 ///
@@ -28,7 +28,8 @@ pub fn clip(gradients: &mut Gradients, norm: &Tensor, limit: f64) -> Result<()> 
 }
 
 impl Gradients {
-    /// √(Σ ‖g‖²) over all tensors, a scalar on their device (f64, or f32 on Metal); 0 without tensors.
+    /// Global norm √(Σ ‖g‖²) over all tensors, a scalar on their device (f64, or f32 on Metal); 0 if there are no
+    /// tensors.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Layer-wise adaptive rate scaling (You et al., arXiv 1708.03888), in two forms.
+//! LARS: layer-wise adaptive rate scaling (You et al., arXiv 1708.03888), in the two variants that are in use.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,17 @@ use crate::Result;
 use crate::ops::{self, Gate, LarsRule, MomentumRule};
 use crate::params::{Gradients, ParamStore, Role, Slot};
 
-/// Where the learning rate stands.
+/// Position of the learning rate in the LARS update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LarsForm {
-    /// Inside the momentum, as in the code of EquiMod's authors: a new rate leaves the old updates as they are.
+    /// Inside the momentum buffer, as in the code of EquiMod's authors: a change of the rate does not rescale past
+    /// updates.
     #[default]
     Authors,
-    /// Outside the momentum, as in the code of Barlow Twins, VICReg and MoCo v3: a new rate changes old updates too.
+    /// Outside the momentum buffer, as in the code of Barlow Twins, VICReg and MoCo v3: a change of the rate also
+    /// rescales
+    /// past updates.
     Common,
 }
 
@@ -27,17 +30,18 @@ pub enum LarsForm {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LarsConfig {
-    /// Where the learning rate stands. Published: `authors`.
+    /// Position of the learning rate in the update. Published: `authors`.
     pub form: LarsForm,
-    /// Share of the old update that is kept. Published: 0.9.
+    /// Momentum factor. Published: 0.9.
     pub momentum: f64,
     /// η of the trust ratio `η‖w‖/‖g‖`. Published: 1e-3.
     pub trust_coefficient: f64,
     /// Weight decay of linear and convolution weights. Published: 1e-6 (BYOL on ImageNet: 1.5e-6).
     pub weight_decay: f64,
-    /// a: how much of the rate is adapted, `rate·(1 − a) + rate·trust·a`. Published: 1.
+    /// a, the interpolation between the plain rate (0) and the rate scaled by the trust ratio (1):
+    /// `rate·(1 − a) + rate·trust·a`. Published: 1.
     pub adaptation: f64,
-    /// Whether to look ahead by Nesterov's rule. Published: no.
+    /// Whether to use Nesterov momentum. Published: no.
     pub nesterov: bool,
 }
 
@@ -54,21 +58,23 @@ impl Default for LarsConfig {
     }
 }
 
-/// For linear and convolution weights `g = grad + decay·w` and trust `η‖w‖/‖g‖`, for all others `g = grad` and trust 1.
+/// LARS. Linear and convolution weights use `g = grad + decay·w` and the trust ratio `η‖w‖/‖g‖`; all other parameters
+/// use
+/// `g = grad` and the trust ratio 1.
 ///
 /// - [`LarsForm::Authors`]: `buffer = momentum·buffer + (lr·(1 − a) + lr·trust·a)·g`, `w −= buffer`.
-/// - [`LarsForm::Common`]: `d = ((1 − a) + trust·a)·g`, `buffer = momentum·buffer + d`, `w −= lr·buffer`, or by
-///   Nesterov's rule `w −= lr·(d + momentum·buffer)` (with a = 1 `moco/optimizer.py` of MoCo v3, arXiv 2104.02057).
+/// - [`LarsForm::Common`]: `d = ((1 − a) + trust·a)·g`, `buffer = momentum·buffer + d`, `w −= lr·buffer`, or with
+///   Nesterov momentum `w −= lr·(d + momentum·buffer)` (for a = 1, `moco/optimizer.py` of MoCo v3, arXiv 2104.02057).
 ///
-/// Trust is 1 where a norm is 0: in the authors' form where the product of the norms is, in the parameters' own
-/// precision.
+/// The trust ratio is 1 if either norm is 0. The authors' form tests the product of the norms in the parameters'
+/// precision, where it can underflow to 0.
 pub struct Lars {
     config: LarsConfig,
     momentum: Buffers,
 }
 
 impl Lars {
-    /// An optimizer without momentum yet.
+    /// Creates the optimizer with empty momentum buffers.
     pub fn new(config: LarsConfig) -> Self {
         Self { config, momentum: Buffers::new("momentum", None) }
     }

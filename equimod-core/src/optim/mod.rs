@@ -1,5 +1,5 @@
-//! Optimizers that step in place and whose state can be saved, and the schedules of learning rates, momentum and
-//! weights.
+//! Optimizers that update parameters in place and whose state can be saved, and schedules of learning rates, target
+//! momentum and loss weights.
 
 mod adamw;
 mod buffers;
@@ -23,10 +23,10 @@ use crate::ops::Gate;
 use crate::params::{Gradients, ParamStore};
 use crate::{Result, host};
 
-/// Moves parameters along their gradients.
+/// An optimizer, which updates parameters from their gradients.
 pub trait Optimizer: Send {
-    /// Updates every parameter that has a gradient in place, unless `gate` is closed; each gradient is freed as it is
-    /// used.
+    /// Updates every parameter that has a gradient in place, unless `gate` is closed. Each gradient is freed after its
+    /// use.
     ///
     /// # Errors
     ///
@@ -48,18 +48,22 @@ pub trait Optimizer: Send {
         self.gated_step(params, gradients, learning_rate, &Gate::Open)
     }
 
-    /// Everything that a checkpoint has to hold, named after the parameters.
+    /// State for a checkpoint, as tensors named after the parameters.
     fn state(&self) -> BTreeMap<String, Tensor>;
 
-    /// Replaces the state by one that [`Optimizer::state`] gave.
+    /// Replaces the state by one from [`Optimizer::state`].
+    ///
+    /// # Errors
+    ///
+    /// If the state has been saved by another kind of optimizer, or a tensor operation fails.
     fn load_state(&mut self, state: BTreeMap<String, Tensor>) -> Result<()>;
 }
 
-/// An optimizer with its settings.
+/// Choice of the optimizer, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum OptimizerConfig {
-    /// Layer-wise adaptive rates.
+    /// LARS, layer-wise adaptive rate scaling.
     Lars(LarsConfig),
     /// Stochastic gradient descent with momentum.
     Sgd(SgdConfig),
@@ -67,13 +71,17 @@ pub enum OptimizerConfig {
     AdamW(AdamWConfig),
 }
 
-/// Σ v² of a tensor, in 64 bits on the CPU and in 32 elsewhere.
+/// Squared norm Σ v² of a tensor of any shape, accumulated in f64 on the CPU and in f32 elsewhere.
+///
+/// # Errors
+///
+/// If a tensor operation or the transfer from the device fails.
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
     Ok(host::read(&[&crate::ops::squared_norm(tensor)?])?[0])
 }
 
 impl OptimizerConfig {
-    /// Builds the optimizer, its state empty.
+    /// Builds the optimizer with empty state.
     pub fn build(&self) -> Box<dyn Optimizer> {
         match self {
             Self::Lars(config) => Box::new(Lars::new(config.clone())),
@@ -82,7 +90,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// Every problem of the configuration.
+    /// One sentence for each invalid setting; empty if all are valid.
     pub fn validate(&self) -> Vec<String> {
         let (shares, weight_decay) = match self {
             Self::Lars(c) => (vec![("momentum", c.momentum)], c.weight_decay),

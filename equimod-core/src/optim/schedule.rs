@@ -1,4 +1,4 @@
-//! What changes with the step: learning rates, the target network's momentum, weights of terms.
+//! Schedules of the learning rate, the target network's momentum and the weights of loss terms.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -7,42 +7,41 @@ use std::str::FromStr;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// How far a run is.
+/// Position of a step within its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// The current step, from 0.
+    /// Current step, counted from 0.
     pub step: u64,
-    /// Steps of the whole run.
+    /// Number of steps of the whole run.
     pub total: u64,
 }
 
 impl Progress {
-    /// The only step of a run.
+    /// Progress of a run with a single step.
     pub const ONLY: Self = Self { step: 0, total: 1 };
 }
 
-/// A learning rate for each optimiser step, counted from 0.
+/// A schedule of learning rates over optimizer steps.
 pub trait Schedule: Send + Sync {
-    /// The rate used at step `step`.
+    /// Learning rate at step `step`, counted from 0.
     fn rate(&self, step: u64) -> f64;
 }
 
-/// Linear warm-up, then half a cosine (method, section 5):
-/// with W warm-up steps and T steps after it, at step k ≤ W `base·(1e-8 + (1 − 1e-8)·k/W)`, and later
-/// `last + (base − last)·(1 + cos(π(k − W)/T))/2`.
+/// Linear warm-up followed by cosine decay. With W warm-up steps and T steps after them, the rate at step k is
+/// `base·(1e-8 + (1 − 1e-8)·k/W)` for k ≤ W, then `last + (base − last)·(1 + cos(π(k − W)/T))/2`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WarmupCosine {
-    /// The highest rate.
+    /// Peak learning rate.
     pub base: f64,
-    /// The rate at the end. Published: 1e-8 in pretraining, 1e-4 in the linear evaluation.
+    /// Final learning rate. Published: 1e-8 in pretraining, 1e-4 in the linear evaluation.
     pub last: f64,
-    /// Steps of warm-up (W).
+    /// Number of warm-up steps (W).
     pub warmup_steps: u64,
-    /// Steps in all (W + T).
+    /// Total number of steps (W + T).
     pub total_steps: u64,
 }
 
-/// The warm-up starts at this share of the base rate, as the reference's `LinearLR` does.
+/// Fraction of the base rate at which the warm-up starts, as in the reference's `LinearLR`.
 const START: f64 = 1e-8;
 
 impl Schedule for WarmupCosine {
@@ -61,17 +60,17 @@ fn warm_up(base: f64, step: u64, steps: u64) -> f64 {
     base * (START + (1.0 - START) * step as f64 / steps as f64)
 }
 
-/// The warm-up of [`WarmupCosine`], then `base·factorⁿ` where n milestones have been reached, as
-/// `torch.optim.lr_scheduler.MultiStepLR`; without milestones the rate stays.
+/// The warm-up of [`WarmupCosine`], then `base·factorⁿ` after n milestones, as `torch.optim.lr_scheduler.MultiStepLR`.
+/// Without milestones, the rate stays constant after the warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WarmupSteps {
-    /// The highest rate.
+    /// Peak learning rate.
     pub base: f64,
-    /// What the rate is multiplied by at each milestone.
+    /// Factor by which the rate is multiplied at each milestone (`gamma` in PyTorch).
     pub factor: f64,
-    /// The first step of each new rate.
+    /// First step of each new rate.
     pub milestones: Vec<u64>,
-    /// Steps of warm-up.
+    /// Number of warm-up steps.
     pub warmup_steps: u64,
 }
 
@@ -85,13 +84,13 @@ impl Schedule for WarmupSteps {
     }
 }
 
-/// The learning rates of a run.
+/// Choice of the learning rate schedule of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LearningRates {
-    /// Down along half a cosine.
+    /// Cosine decay.
     Cosine(WarmupCosine),
-    /// Down at milestones, if there are any.
+    /// Step decay at milestones; a constant rate without any.
     Steps(WarmupSteps),
 }
 
@@ -104,12 +103,13 @@ impl Schedule for LearningRates {
     }
 }
 
-/// How the target network's momentum goes on from τ0.
+/// Schedule of the target network's momentum τ, starting from τ0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetMomentum {
-    /// `τ(s) = 1 − (1 − τ0)·(cos(πs/S) + 1)/2` at step s of S: 1 at the end (Grill et al., arXiv
-    /// 2006.07733, section 3).
+    /// `τ(s) = 1 − (1 − τ0)·(cos(πs/S) + 1)/2` at step s of S, which reaches 1 at the end (Grill et al., arXiv
+    /// 2006.07733,
+    /// section 3).
     #[default]
     Cosine,
     /// τ0 throughout.
@@ -117,7 +117,7 @@ pub enum TargetMomentum {
 }
 
 impl TargetMomentum {
-    /// τ at a step.
+    /// τ at a step, where `first` is τ0.
     pub fn at(self, first: f64, Progress { step, total }: Progress) -> f64 {
         match self {
             Self::Cosine => 1.0 - (1.0 - first) * ((PI * step as f64 / total.max(1) as f64).cos() + 1.0) / 2.0,
@@ -126,18 +126,18 @@ impl TargetMomentum {
     }
 }
 
-/// λ, the weight of a term in the loss: a number, or a line such as `0 to 1 until 0.1`.
+/// λ, the weight of a term in the loss: a constant, or a linear ramp such as `0 to 1 until 0.1`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Weight {
-    /// The same throughout.
+    /// A constant weight.
     Fixed(f64),
-    /// Along a straight line between two values, the second of which is reached after a share of all steps and kept.
+    /// A linear ramp between two values over the first part of the run; constant afterwards.
     Line {
-        /// At the first step.
+        /// Weight at the first step.
         from: f64,
-        /// From then on.
+        /// Weight at the end of the ramp, and from then on.
         to: f64,
-        /// The share of steps, above 0 and at most 1.
+        /// Fraction of all steps that the ramp takes, above 0 and at most 1.
         until: f64,
     },
 }
@@ -154,7 +154,7 @@ impl Weight {
         }
     }
 
-    /// Whether the term never counts.
+    /// Whether the weight is 0 at every step.
     pub fn is_zero(self) -> bool {
         match self {
             Self::Fixed(weight) => weight == 0.0,
@@ -162,7 +162,7 @@ impl Weight {
         }
     }
 
-    /// What is wrong with it as the weight of the part called `part`.
+    /// A sentence if this is no valid weight of the part called `part`; empty otherwise.
     pub fn problems(self, part: &str) -> Vec<String> {
         let fine = |value: f64| value.is_finite() && value >= 0.0;
         match self {

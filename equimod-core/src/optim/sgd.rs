@@ -1,4 +1,5 @@
-//! Stochastic gradient descent with momentum, as `torch.optim.SGD`: the learning rate is outside the momentum.
+//! Stochastic gradient descent with momentum, equivalent to `torch.optim.SGD`: the learning rate is applied outside the
+//! momentum buffer.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +16,13 @@ use crate::params::{Gradients, ParamStore, Role, Slot};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SgdConfig {
-    /// Share of the old direction that is kept. Published for the linear evaluation: 0.9.
+    /// Momentum factor. Published for the linear evaluation: 0.9.
     pub momentum: f64,
-    /// Whether to look ahead by Nesterov's rule. Published for the linear evaluation: yes.
+    /// Whether to use Nesterov momentum. Published for the linear evaluation: yes.
     pub nesterov: bool,
     /// Weight decay. Published for the linear evaluation: 0.
     pub weight_decay: f64,
-    /// Whether biases and batch norm decay too, as every parameter of one PyTorch group does.
+    /// Whether weight decay also applies to biases and batch norm, as in a single PyTorch parameter group.
     pub decay_all: bool,
 }
 
@@ -31,7 +32,7 @@ impl Default for SgdConfig {
     }
 }
 
-/// `g = grad + decay·w`; `buffer = momentum·buffer + g`; `w −= lr·buffer`, or with Nesterov's rule
+/// SGD: `g = grad + decay·w`; `buffer = momentum·buffer + g`; `w −= lr·buffer`, or with Nesterov momentum
 /// `w −= lr·(g + momentum·buffer)`.
 pub struct Sgd {
     config: SgdConfig,
@@ -39,7 +40,7 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// An optimizer without momentum yet.
+    /// Creates the optimizer with empty momentum buffers.
     pub fn new(config: SgdConfig) -> Self {
         Self { config, momentum: Buffers::new("momentum", None) }
     }
