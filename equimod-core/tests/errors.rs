@@ -74,7 +74,7 @@ fn an_absent_input_says_where_it_comes_from() {
     batch.clean = Some(random(&[4, 3, 8, 8]));
     assert_eq!(missing(&batch), ("the parameters of views", "fill StepBatch::params"));
     batch.params = Some(random(&[8, 3]));
-    assert!(method.step(&batch, Progress::ONLY).unwrap().loss.is_finite());
+    assert!(method.step(&batch, Progress::ONLY).unwrap().read().unwrap().loss.is_finite());
 }
 
 #[test]
