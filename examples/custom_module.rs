@@ -19,7 +19,7 @@ impl EquivarianceModule for ReadOff {
         Needs { parameters: true, ..Needs::default() }
     }
 
-    /// The mean squared error of normalised parameters: about 1 for a layer that knows nothing.
+    /// The mean squared error of normalized parameters: about 1 for a layer that knows nothing.
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let errors = (self.0.forward(&step.view_features()?)? - step.params()?)?.sqr()?.mean(1)?;
         Ok(Term { loss: mean_over_rows(&errors, step.collective.as_ref())?, metrics: Vec::new() })

@@ -1,4 +1,4 @@
-//! The probe of a recipe: frozen features of labelled pictures, looked at during training.
+//! The probe of a recipe: frozen features of labeled pictures, looked at during training.
 
 use equimod_core::Model;
 use equimod_data::Splits;
@@ -17,15 +17,15 @@ use crate::sources::splits;
 const L2_STRENGTHS: [f64; 3] = [1e-2, 1e-1, 1.0];
 const QUICK: LbfgsConfig = LbfgsConfig { history: 10, iterations: 50, tolerance: 1e-3, change: 0.0 };
 
-/// k-NN and a linear probe on one task of labelled pictures.
-pub struct LabelledProbe {
+/// k-NN and a linear probe on one task of labeled pictures.
+pub struct LabeledProbe {
     config: ProbeRecipe,
     splits: Splits,
     task: String,
     seed: u64,
 }
 
-impl LabelledProbe {
+impl LabeledProbe {
     /// The probe that the recipe asks for, if it does.
     pub fn of(recipe: &Recipe) -> anyhow::Result<Option<Self>> {
         let config = recipe.probe.clone();
@@ -40,7 +40,7 @@ impl LabelledProbe {
         let task = match (config.task.as_str(), first) {
             ("", Some(first)) => first.name.clone(),
             ("", None) => anyhow::bail!(equimod_data::Error::Config(format!(
-                "{source} has no labels to probe with; name a labelled source in probe.data, or set probe.every_epochs to 0"
+                "{source} has no labels to probe with; name a labeled source in probe.data, or set probe.every_epochs to 0"
             ))),
             (task, _) => splits.train.tasks()[splits.train.task(task)?].name.clone(),
         };
@@ -63,7 +63,7 @@ impl LabelledProbe {
     }
 }
 
-impl Probe for LabelledProbe {
+impl Probe for LabeledProbe {
     fn evaluate(&mut self, model: &Model) -> Result<Vec<(String, f64)>> {
         self.scores(model).map_err(|error| Error::Probe(error.into()))
     }

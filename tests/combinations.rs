@@ -53,7 +53,7 @@ const MODULES: [ModuleCase; 15] = [
         Some(("target network", &["simclr", "barlow-twins", "vicreg", "simsiam", "none"])),
     ),
     ("EQUIMOD|equimod.weight=0 to 1 until 0.5", "equimod.weight", None),
-    ("augself.hidden=[4]", "augself.colour-jitter_loss", None),
+    ("augself.hidden=[4]", "augself.color-jitter_loss", None),
     ("augself.hidden=[4]|augself.predictions=['horizontal-flip 0.5']", "augself.horizontal-flip_loss", None),
     ("essl.hidden=4|essl.size=8", "essl.accuracy", None),
     ("split.projection_head=8-4", "split.distance", None),
@@ -126,8 +126,8 @@ fn invalid_settings_are_refused_by_name() {
     refused(&["equivariance.equimod.weight=fast"], &["fast", "is no weight"]);
     refused(&["equivariance.equimod.tap=layer1"], &["layer1", "stage1"]);
     refused(&["equivariance.equimod.start=there"], &["there", "view"]);
-    refused(&["augmentation.encoding=pairwise", "equivariance.equimod.weight=1"], &["size-normalised"]);
-    refused(&["equivariance.augself.predictions=['blur']"], &["augself.predictions is \"blur\"", "colour-jitter"]);
+    refused(&["augmentation.encoding=pairwise", "equivariance.equimod.weight=1"], &["size-normalized"]);
+    refused(&["equivariance.augself.predictions=['blur']"], &["augself.predictions is \"blur\"", "color-jitter"]);
     refused(&["equivariance.equimod.tap=stage9"], &["4 stages"]);
     refused(&["equivariance.split.invariant_share=0.001"], &["without features"]);
     let subset = ["equivariance.equimod.start=view", "augmentation.parameters=['crop_top']"];
@@ -147,7 +147,7 @@ fn invalid_settings_are_refused_by_name() {
 fn modules_can_be_replaced() {
     let scratch = Scratch::new();
     scratch.pictures("pictures", 16);
-    let jitter = "{ kind = \"colour-jitter\", \
+    let jitter = "{ kind = \"color-jitter\", \
         probability = 0.8, brightness = 0.4, contrast = 0.4, saturation = 0.0, hue = 0.0 }";
     let crop =
         "{ kind = \"random-resized-crop\", size = 16, scale = [0.2, 1.0], ratio = [0.75, 1.33], filter = \"bicubic\" }";
@@ -161,7 +161,7 @@ fn modules_can_be_replaced() {
     scratch.done(&["pretrain", "--recipe", &recipe, "--out", "run", "--no-eval"]);
     let metrics = fs::read_to_string(scratch.path("run/metrics.jsonl")).unwrap();
     let last: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
-    assert!(last["augself.colour-jitter_loss"].is_f64() && last.get("equimod.loss").is_none(), "{metrics}");
+    assert!(last["augself.color-jitter_loss"].is_f64() && last.get("equimod.loss").is_none(), "{metrics}");
     // Numbers are restored exactly from a checkpoint.
     let odd = ["pretrain", "--recipe", &recipe, "--out", "odd", "--no-eval", "--set"];
     scratch.done(&[&odd[..], &["schedule.learning_rate=0.061538366549328004"]].concat());

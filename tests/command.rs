@@ -275,8 +275,7 @@ fn a_full_disk_is_told_and_leaves_no_half_checkpoint() {
 fn lists_completions_and_dry_runs_answer() {
     let scratch = Scratch::new();
     let all = scratch.done(&["list"]);
-    for part in ["quick", "simclr-equimod-cifar10", "equimod", "resnet152", "colour-jitter", "CC-BY 4.0", "2211.01244"]
-    {
+    for part in ["quick", "simclr-equimod-cifar10", "equimod", "resnet152", "color-jitter", "CC-BY 4.0", "2211.01244"] {
         assert!(all.contains(part), "{part}");
     }
     let json: Value = serde_json::from_str(&scratch.done(&["list", "recipes", "--json"])).unwrap();

@@ -60,7 +60,7 @@ fn statistics_are_those_of_the_pictures() {
 #[test]
 fn parameters_are_measured_beside_their_analytic_statistics() {
     let scratch = Scratch::new();
-    for encoding in ["published", "size-normalised", "pairwise"] {
+    for encoding in ["published", "size-normalized", "pairwise"] {
         let setting = format!("augmentation.encoding={encoding:?}");
         let told = parsed(&scratch.done(&["data", "params", "--set", &setting, "--draws", "20000", "--json"]));
         let values = told["values"].as_array().unwrap();
@@ -78,7 +78,7 @@ fn parameters_are_measured_beside_their_analytic_statistics() {
     let names: Vec<&str> = told["values"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["crop_top", "crop_left", "crop_height", "crop_width", "horizontal_flip", "grayscale"]);
     let unknown = ["data", "params", "--set", "augmentation.parameters=[\"blur\"]"];
-    scratch.refused(&unknown, 2, &["no parameter \"blur\"", "colour-jitter"]);
+    scratch.refused(&unknown, 2, &["no parameter \"blur\"", "color-jitter"]);
     let preset =
         ["data", "params", "--policy", "byol-cifar10", "--set", "augmentation.statistics=published-byol-cifar10"];
     assert!(scratch.done(&preset).contains("published-byol-cifar10"));

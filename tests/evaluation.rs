@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use common::{Scratch, TINY, text};
 
-/// A run on pictures of two colours in class folders, trained for a few steps.
+/// A run on pictures of two colors in class folders, trained for a few steps.
 fn trained(scratch: &Scratch) {
     scratch.pictures("pictures", 60);
     let recipe = text(&scratch.write("tiny.toml", TINY));
@@ -44,7 +44,7 @@ fn every_protocol_gives_numbers_a_page_and_files() {
     };
     let folder = |protocol: &str| scratch.path("run/eval").join(format!("{protocol}-pictures"));
 
-    // The colour of these pictures says their class: every classifier finds it.
+    // The color of these pictures says their class: every classifier finds it.
     for (protocol, more) in [
         ("knn", &["--k", "5", "--untrained"][..]),
         ("logistic", &["--l2-strengths", "9", "--map", "tsne"]),
@@ -70,7 +70,7 @@ fn every_protocol_gives_numbers_a_page_and_files() {
     let found = eval("equivariance", &["--images", "32"]);
     let alone =
         |task: &str| found["rows"].as_array().unwrap().iter().any(|row| row["task"].as_str().unwrap().ends_with(task));
-    assert!(alone("equimod") && alone("horizontal-flip alone") && alone("colour-jitter alone"), "{found}");
+    assert!(alone("equimod") && alone("horizontal-flip alone") && alone("color-jitter alone"), "{found}");
     let found = eval("params", &["--images", "100", "--untrained"]);
     assert!(rows(&found, "R²").len() > 10 && rows(&found, "pooled R²").len() == 2, "{found}");
     let found = eval("retrieval", &["--images", "5", "--views", "8"]);
@@ -156,16 +156,16 @@ fn models_are_compared_and_carried_over_to_suites() {
     looked_at(&scratch.path("compared/report.html"), &scratch.path("browser"));
     scratch.refused(&["eval", "compare", &model, &model, &model], 2, &["3 models are no pairs"]);
 
-    let suite = "about = 'two'\n[[task]]\nname = 'colour'\ndata = 'pictures'\n[[task]]\nname = 'near'\ndata = 'pictures'\n\
+    let suite = "about = 'two'\n[[task]]\nname = 'color'\ndata = 'pictures'\n[[task]]\nname = 'near'\ndata = 'pictures'\n\
                  protocol = 'knn'\nmetric = 'mean-per-class'\n";
     let suite = text(&scratch.write("suite.toml", suite));
     let arguments =
         ["eval", "transfer", &model, "--suite", &suite, "--untrained", "--l2-strengths", "3", "--out", "moved"];
     let table = scratch.done(&arguments);
-    assert!(table.contains("colour") && table.contains("mean rank") && table.lines().count() == 3, "{table}");
+    assert!(table.contains("color") && table.contains("mean rank") && table.lines().count() == 3, "{table}");
     let found = results(&fs::read_to_string(scratch.path("moved/results.json")).unwrap());
     assert_eq!(rows(&found, "mean rank").len(), 2);
-    assert!(fs::read_to_string(scratch.path("moved/table.md")).unwrap().starts_with("| model | colour | near |"));
+    assert!(fs::read_to_string(scratch.path("moved/table.md")).unwrap().starts_with("| model | color | near |"));
     looked_at(&scratch.path("moved/report.html"), &scratch.path("browser"));
 
     let unknown = text(&scratch.write("unknown.toml", "about = 'x'\n[[task]]\nname = 'a'\ndata = 'nowhere'\n"));
@@ -258,7 +258,7 @@ fn the_schema_of_results_describes_every_field() {
 fn features_are_kept_by_the_contents_of_pictures() {
     let scratch = Scratch::new();
     trained(&scratch);
-    let grey = |level: u8| {
+    let gray = |level: u8| {
         let size = equimod::data::Size { height: 16, width: 16 };
         // A bitmap's size says nothing of what it shows.
         let mut bytes = vec![0u8; 54];
@@ -274,12 +274,12 @@ fn features_are_kept_by_the_contents_of_pictures() {
     };
     let fill = |dark: &str, light: &str| {
         for i in 0..6u8 {
-            scratch.write(&format!("grey/{dark}/{i}.bmp"), grey(i));
-            scratch.write(&format!("grey/{light}/{i}.bmp"), grey(250 - i));
+            scratch.write(&format!("gray/{dark}/{i}.bmp"), gray(i));
+            scratch.write(&format!("gray/{light}/{i}.bmp"), gray(250 - i));
         }
     };
     let embed = |out: &str| {
-        scratch.done(&["embed", "run", "--data", "grey", "--cache", "kept", "--out", out]);
+        scratch.done(&["embed", "run", "--data", "gray", "--cache", "kept", "--out", out]);
         fs::read(scratch.path(out)).unwrap()
     };
     fill("a", "b");

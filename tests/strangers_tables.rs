@@ -126,7 +126,7 @@ fn members_that_stand_apart_keep_their_labels() {
     for name in ["adjacent", "apart"] {
         let file = shard(&scratch, name);
         let told = indexed(&scratch, &[&file]);
-        assert_eq!((&told["samples"], &told["labelled"]), (&json!(8), &json!(8)), "{told}");
+        assert_eq!((&told["samples"], &told["labeled"]), (&json!(8), &json!(8)), "{told}");
         assert_eq!(told["columns"], json!({ "species": 3 }));
         let shards = ShardsDataset::open(&scratch.path(&file)).unwrap();
         let classes = (0..8).map(|k| shards.label(0, k)).collect::<Vec<_>>();
@@ -146,15 +146,15 @@ fn longer_endings_and_dotted_keys_are_read_or_named() {
     let reds_of = |file: &str| reds(&ShardsDataset::open(&scratch.path(file)).unwrap());
     let tens: Vec<u64> = (0..8).map(|k| 10 * k).collect();
     let told = indexed(&scratch, &[&one]);
-    assert_eq!((&told["pictures"], &told["labelled"]), (&json!({ "input.png": 8 }), &json!(8)));
+    assert_eq!((&told["pictures"], &told["labeled"]), (&json!({ "input.png": 8 }), &json!(8)));
     assert_eq!(reds_of(&one), tens);
     let sides = ["8 KEY.left.png, 8 KEY.right.png", "--picture left.png", "--dotted-keys"];
     scratch.refused(&["data", "index", &two], 3, &sides);
     let told = indexed(&scratch, &[&two, "--picture", "right.png"]);
-    assert_eq!((&told["left_alone"], &told["labelled"]), (&json!({ "left.png": 8 }), &json!(8)));
+    assert_eq!((&told["left_alone"], &told["labeled"]), (&json!({ "left.png": 8 }), &json!(8)));
     assert_eq!(reds_of(&two), tens.iter().map(|red| red + 1).collect::<Vec<_>>());
     scratch.refused(&["data", "index", &dotted], 3, &["1 KEY.000.png, 1 KEY.001.png", "and 2 more", "--dotted-keys"]);
-    assert_eq!(indexed(&scratch, &[&dotted, "--dotted-keys"])["labelled"], 8);
+    assert_eq!(indexed(&scratch, &[&dotted, "--dotted-keys"])["labeled"], 8);
     assert_eq!(reds_of(&dotted), tens);
     scratch.refused(&["data", "index", &dotted, "--picture", "gif"], 3, &["hold no pictures; they hold"]);
 }

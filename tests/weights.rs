@@ -59,7 +59,7 @@ fn exported(scratch: &Scratch, name: &str, settings: &[&str]) {
         arguments.extend(["--set", *setting]);
     }
     scratch.done(&arguments);
-    let told = scratch.done(&["export", name, "--out", &format!("{name}-export"), "--verify", "--licence", "mit"]);
+    let told = scratch.done(&["export", name, "--out", &format!("{name}-export"), "--verify", "--license", "mit"]);
     assert!(told.contains("0 missing, 0 unexpected") && told.contains("fixed images: 0e0"), "{told}");
 }
 
@@ -243,9 +243,9 @@ fn the_card_has_front_matter_that_is_yaml_with_the_numbers_of_the_results() {
         "run",
         "--out",
         "run-export",
-        "--licence",
+        "--license",
         "cc-by-4.0",
-        "--data-licence",
+        "--data-license",
         "CC0: drawn by us",
     ]);
     let card = fs::read_to_string(scratch.path("run-export/README.md")).unwrap();
@@ -457,7 +457,7 @@ fn an_export_of_an_export_carries_everything_over() {
     let scratch = Scratch::new();
     exported(&scratch, "run", &[]);
     scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3"]);
-    scratch.done(&["export", "run", "--out", "one", "--licence", "mit", "--data-licence", "ours"]);
+    scratch.done(&["export", "run", "--out", "one", "--license", "mit", "--data-license", "ours"]);
     scratch.done(&["export", "one", "--out", "two"]);
     scratch.done(&["export", "two", "--out", "two"]);
     let sums = |folder: &str| fs::read_to_string(scratch.path(folder).join("SHA256SUMS")).unwrap();
@@ -511,7 +511,7 @@ fn cards_say_what_they_are_not() {
     scratch.done(&["publish", "out", "--repo", "lab/net", "--dry-run"]);
     // Weights of others: nothing is said of how they were learned.
     scratch.done(&["import", &fixture("plain.pth")]);
-    scratch.done(&["export", "plain.safetensors", "--out", "plain-first", "--licence", "apache-2.0"]);
+    scratch.done(&["export", "plain.safetensors", "--out", "plain-first", "--license", "apache-2.0"]);
     scratch.done(&["export", "plain-first", "--out", "plain"]);
     let card = fs::read_to_string(scratch.path("plain/README.md")).unwrap();
     assert!(card.contains("Weights: apache-2.0") && card.contains("license: apache-2.0"), "{card}");
@@ -529,7 +529,7 @@ fn nothing_is_overwritten_and_damage_is_told() {
     scratch.refused(&["export", "run", "--out", "mine"], 2, &["neither empty nor an export"]);
     scratch.write("file", "mine");
     scratch.refused(&["export", "run", "--out", "file"], 2, &["is a file"]);
-    for (option, bad) in [("--licence", "MIT License"), ("--licence", ""), ("--data-licence", "a\n# b")] {
+    for (option, bad) in [("--license", "MIT License"), ("--license", ""), ("--data-license", "a\n# b")] {
         scratch.refused(&["export", "run", "--out", "x", option, bad], 2, &[option]);
     }
     let weights = scratch.path("run-export/model.safetensors");

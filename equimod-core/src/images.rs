@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// Means and standard deviations of the channels of pixel values in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Normalisation {
+pub struct Normalization {
     /// Means of red, green, blue.
     pub mean: [f32; 3],
     /// Standard deviations of red, green, blue.
@@ -23,10 +23,11 @@ pub struct Preprocessing {
     /// Side of the square input, in pixels.
     pub size: usize,
     /// Of pixel values in [0, 1].
-    pub normalisation: Normalisation,
+    #[serde(alias = "normalisation")]
+    pub normalization: Normalization,
 }
 
-impl Normalisation {
+impl Normalization {
     /// CIFAR-10's, as in the reference code.
     pub const CIFAR10: Self = Self { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243, 0.261] };
     /// ImageNet's, as in torchvision.

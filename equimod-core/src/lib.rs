@@ -1,4 +1,4 @@
-//! Tensors in, losses and gradients out: backbones, heads, objectives, equivariance modules and optimisers for
+//! Tensors in, losses and gradients out: backbones, heads, objectives, equivariance modules and optimizers for
 //! self-supervised learning on candle.
 //!
 //! ```
@@ -34,7 +34,7 @@
 //!   who computes them; [`tape`]: features and the backward pass
 //! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): what is trained;
 //!   [`step`]: what passes between them
-//! - [`execution`]: how the work is done; [`optim`]: optimisers and schedules; [`collective`]: processes that work
+//! - [`execution`]: how the work is done; [`optim`]: optimizers and schedules; [`collective`]: processes that work
 //!   together
 //! - [`images`]: from pixels to tensors; [`checkpoint`], [`model`], [`torch_file`]: weights on disk
 //!
@@ -68,6 +68,7 @@ pub mod params;
 mod passes;
 pub mod registry;
 mod schema;
+mod spelling;
 pub mod step;
 pub mod tape;
 pub mod torch_file;
@@ -83,7 +84,7 @@ pub use equivariance::{Equivariance, EquivarianceConfig, EquivarianceModule, Nam
 pub use error::{Error, Result};
 pub use execution::{Execution, Precision};
 pub use head::{Head, HeadSpec};
-pub use images::{Normalisation, Preprocessing};
+pub use images::{Normalization, Preprocessing};
 pub use method::{Extensions, Method, MethodConfig, StepOutcome, StepValues};
 pub use model::{Description, Model};
 pub use nn::Mode;

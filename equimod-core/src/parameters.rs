@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::spelling;
+
 /// The values of parameter vectors, as they come in a batch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
@@ -16,8 +18,10 @@ pub struct Parameters {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ViewValue {
     /// Its name, e.g. `crop_top`.
+    #[serde(deserialize_with = "spelling::deserialize")]
     pub name: String,
     /// The augmentation it belongs to, e.g. `random-resized-crop`.
+    #[serde(deserialize_with = "spelling::deserialize")]
     pub augmentation: String,
     /// Mean that was subtracted.
     pub mean: f32,
@@ -31,8 +35,10 @@ pub struct ViewValue {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PairValue {
     /// Its name.
+    #[serde(deserialize_with = "spelling::deserialize")]
     pub name: String,
     /// The augmentation it belongs to.
+    #[serde(deserialize_with = "spelling::deserialize")]
     pub augmentation: String,
     /// Mean that was subtracted.
     pub mean: f32,

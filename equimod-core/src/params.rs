@@ -40,7 +40,7 @@ pub enum Init {
     },
 }
 
-/// What a named tensor is for the optimiser.
+/// What a named tensor is for the optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The weight of a linear or convolution layer: weight decay and trust ratio apply.
@@ -56,7 +56,7 @@ pub enum Role {
 pub struct Slot {
     /// The values; trained or updated in place.
     pub var: Var,
-    /// What it is for the optimiser.
+    /// What it is for the optimizer.
     pub role: Role,
 }
 

@@ -84,7 +84,7 @@ impl JsonSchema for Prediction {
         json_schema!({
             "type": "string",
             "pattern": whole(&format!(r"\S+(\s+{NUMBER})?")),
-            "examples": ["random-resized-crop 0.5", "colour-jitter"],
+            "examples": ["random-resized-crop 0.5", "color-jitter"],
             "$comment": "An augmentation, and a weight if it is not 1, e.g. `random-resized-crop 0.5`.",
         })
     }

@@ -16,7 +16,7 @@ use equimod_core::checkpoint::to_bytes;
 use equimod_core::tape::{FeatureGradients, Features};
 use equimod_core::{
     AutogradBackbone, Backbone, BackboneConfig, Description, Execution, Method, MethodConfig, Mode, Model, Network,
-    Normalisation, ParamStore, Parameters, Placement, Preprocessing, Progress, ResNet, ResNetConfig, Result,
+    Normalization, ParamStore, Parameters, Placement, Preprocessing, Progress, ResNet, ResNetConfig, Result,
     SingleProcess, StepBatch, Tap,
 };
 
@@ -303,7 +303,7 @@ fn a_file_with_a_custom_backbone_is_read_by_whoever_brings_the_backbone() {
     let description = Description {
         version: "test".into(),
         method: config(CUSTOM),
-        preprocessing: Preprocessing { size: 8, normalisation: Normalisation::CIFAR10 },
+        preprocessing: Preprocessing { size: 8, normalization: Normalization::CIFAR10 },
         parameters: Parameters::of_views(3),
         augmentation: serde_json::Value::Null,
         target: false,

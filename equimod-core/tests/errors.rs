@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use equimod_core::objective::barlow_twins;
 use equimod_core::optim::OptimizerConfig;
 use equimod_core::{
-    Error, Execution, Method, MethodConfig, Model, Normalisation, ParamStore, Parameters, Placement, Progress,
+    Error, Execution, Method, MethodConfig, Model, Normalization, ParamStore, Parameters, Placement, Progress,
     SingleProcess, StepBatch,
 };
 
@@ -89,7 +89,7 @@ fn a_batch_that_is_too_small_or_uneven_says_by_how_much() {
 
 #[test]
 fn pixels_that_are_not_whole_images_say_both_sizes() {
-    let refused = error(Normalisation::CIFAR10.tensor(&[0; 100], (2, 8, 8), &Device::Cpu, DType::F32));
+    let refused = error(Normalization::CIFAR10.tensor(&[0; 100], (2, 8, 8), &Device::Cpu, DType::F32));
     let Error::ShapeMismatch { what, expected, found } = refused else { panic!("{refused:?}") };
     assert_eq!((expected.as_str(), found.as_str()), ("384 bytes", "100 bytes"));
     assert!(what.contains("2 images of 8 × 8"), "{what}");

@@ -1,18 +1,18 @@
-//! Normalised pixels against the reference, bit for bit.
+//! Normalized pixels against the reference, bit for bit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use candle_core::{DType, Device};
 use common::{Golden, values};
-use equimod_core::Normalisation;
+use equimod_core::Normalization;
 
-fn normalisation(name: &str) -> Normalisation {
-    if name.ends_with("/cifar") { Normalisation::CIFAR10 } else { Normalisation::IMAGENET }
+fn normalization(name: &str) -> Normalization {
+    if name.ends_with("/cifar") { Normalization::CIFAR10 } else { Normalization::IMAGENET }
 }
 
 #[test]
-fn golden_normalised_pixels_are_exact() {
+fn golden_normalized_pixels_are_exact() {
     let (Some(golden), Some(images)) = (Golden::open("tf_normalize.safetensors"), Golden::open("images.safetensors"))
     else {
         return;
@@ -22,11 +22,11 @@ fn golden_normalised_pixels_are_exact() {
         let (picture, _) = name.split_once('/').unwrap();
         let got: Vec<f64> = match images.tensors.get(picture) {
             // Every pixel value in every channel.
-            None => normalisation(name).table().iter().flatten().map(|&v| f64::from(v)).collect(),
+            None => normalization(name).table().iter().flatten().map(|&v| f64::from(v)).collect(),
             Some(picture) => {
                 let (height, width, _) = picture.dims3().unwrap();
                 let pixels = picture.flatten_all().unwrap().to_vec1::<u8>().unwrap();
-                let tensor = normalisation(name).tensor(&pixels, (1, height, width), &Device::Cpu, DType::F32);
+                let tensor = normalization(name).tensor(&pixels, (1, height, width), &Device::Cpu, DType::F32);
                 values(&tensor.unwrap())
             }
         };

@@ -1,4 +1,4 @@
-//! SimCLR + EquiMod and BYOL + EquiMod against the reference: outputs, losses, gradients, and five optimiser steps.
+//! SimCLR + EquiMod and BYOL + EquiMod against the reference: outputs, losses, gradients, and five optimizer steps.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

@@ -32,7 +32,7 @@ fn parameters() -> Parameters {
         reach: 1.0,
         flag,
     };
-    let pair = vec![value("hue", "colour-jitter", false), value("flip", "horizontal-flip", true)];
+    let pair = vec![value("hue", "color-jitter", false), value("flip", "horizontal-flip", true)];
     Parameters { pair, ..Parameters::of_views(3) }
 }
 

@@ -30,7 +30,7 @@ fn dot(a: &Tensor, b: &Tensor) -> f64 {
     (a * b).unwrap().sum_all().unwrap().to_scalar().unwrap()
 }
 
-/// A crop's centre, a flip, jitter with an order, and a grayscale.
+/// A crop's center, a flip, jitter with an order, and a grayscale.
 fn parameters() -> Parameters {
     let value = |name: &str, augmentation: &str, reach: f32, flag: bool| PairValue {
         name: name.into(),
@@ -41,19 +41,19 @@ fn parameters() -> Parameters {
         flag,
     };
     let pair = vec![
-        value("crop_centre_y", "random-resized-crop", 1.0, false),
-        value("crop_centre_x", "random-resized-crop", 1.0, false),
+        value("crop_center_y", "random-resized-crop", 1.0, false),
+        value("crop_center_x", "random-resized-crop", 1.0, false),
         value("horizontal_flip", "horizontal-flip", 1.0, true),
-        value("jitter_applied", "colour-jitter", 1.0, true),
-        value("jitter_order_0", "colour-jitter", 3.0, false),
-        value("hue", "colour-jitter", 0.2, false),
-        value("brightness", "colour-jitter", 0.0, false),
+        value("jitter_applied", "color-jitter", 1.0, true),
+        value("jitter_order_0", "color-jitter", 3.0, false),
+        value("hue", "color-jitter", 0.2, false),
+        value("brightness", "color-jitter", 0.0, false),
         value("grayscale", "grayscale", 1.0, true),
     ];
     Parameters { pair, ..Parameters::of_views(4) }
 }
 
-/// Normalised differences: flags are −1, 0 or 1 over their deviation.
+/// Normalized differences: flags are −1, 0 or 1 over their deviation.
 fn pairs() -> Tensor {
     let parameters = parameters();
     let values = (0..2 * IMAGES).flat_map(|row| {
@@ -145,7 +145,7 @@ fn forms() -> Vec<(&'static str, String)> {
     forms.push(equimod(r#", "start": "view", "loss": "vicreg", "tap": "stage2""#));
     forms.extend([
         ("augself", r#"{"hidden": [5]}"#.into()),
-        ("augself", r#"{"hidden": [5], "predictions": ["grayscale 0.3", "colour-jitter"], "tap": "stage1"}"#.into()),
+        ("augself", r#"{"hidden": [5], "predictions": ["grayscale 0.3", "color-jitter"], "tap": "stage1"}"#.into()),
         ("essl", r#"{"hidden": 5}"#.into()),
         ("split", r#"{"projection_head": "6-4", "variance": 3.0, "covariance": 2.0}"#.into()),
         ("split", r#"{"projection_head": "4", "parameter_head": "5 bn", "predictor": "residual 4"}"#.into()),
@@ -263,7 +263,7 @@ fn closed_forms_of_modules() {
 #[test]
 fn uneven_batches_and_unknown_parts_are_refused() {
     let of = |name: &str, settings: &str| Case::build(name, settings).err().map(|e| e.to_string()).unwrap_or_default();
-    assert!(of("augself", r#"{"predictions": ["blur"]}"#).contains("colour-jitter"));
+    assert!(of("augself", r#"{"predictions": ["blur"]}"#).contains("color-jitter"));
     assert!(of("equimod", r#"{"tap": "stage3"}"#).contains("there is no stage 3"));
     assert!(of("split", r#"{"invariant_share": 0.01}"#).contains("without features"));
     let case = Case::new("care", r#"{"chunk": 4, "projection_head": "5"}"#);

@@ -1,4 +1,4 @@
-//! LARS in its common form, AdamW, SGD and clipping against PyTorch; every optimiser against itself, saved and with threads.
+//! LARS in its common form, AdamW, SGD and clipping against PyTorch; every optimizer against itself, saved and with threads.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

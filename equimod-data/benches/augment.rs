@@ -10,7 +10,7 @@ fn main() {
     divan::main();
 }
 
-/// Smooth noise: neighbours are alike, as in pictures.
+/// Smooth noise: neighbors are alike, as in pictures.
 fn picture(height: usize, width: usize) -> Image {
     use rand::RngCore;
     let low = Size { height: height / 4, width: width / 4 };

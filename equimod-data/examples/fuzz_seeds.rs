@@ -96,7 +96,7 @@ fn append(builder: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) -> Done
 
 fn shards() -> Done {
     let mut builder = tar::Builder::new(Vec::new());
-    for name in ["grey.png", "420.jpg", "palette.bmp"] {
+    for name in ["gray.png", "420.jpg", "palette.bmp"] {
         append(&mut builder, name, &fs::read(Path::new(PICTURES).join(name))?)?;
         append(&mut builder, &format!("{}.cls", name.split('.').next().unwrap_or_default()), b"3")?;
     }
@@ -115,7 +115,7 @@ fn shards() -> Done {
 fn packed() -> Done {
     let folder = tempfile::tempdir()?;
     fs::create_dir(folder.path().join("class"))?;
-    for name in ["grey.png", "420.jpg"] {
+    for name in ["gray.png", "420.jpg"] {
         fs::copy(Path::new(PICTURES).join(name), folder.path().join("class").join(name))?;
     }
     let source = FolderDataset::open(folder.path())?;

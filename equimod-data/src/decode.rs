@@ -186,7 +186,7 @@ fn finish(size: Size, pixels: Vec<u8>) -> Decoded<Image> {
     Image::new(size, pixels).map_err(|e| e.to_string())
 }
 
-/// Alpha dropped, greys repeated, of 16 bits the upper 8.
+/// Alpha dropped, grays repeated, of 16 bits the upper 8.
 fn to_rgb(decoded: DynamicImage) -> Vec<u8> {
     let upper = |value: u16| (value >> 8) as u8;
     match decoded {

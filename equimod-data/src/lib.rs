@@ -42,6 +42,7 @@ pub mod rotate;
 pub mod sampler;
 mod simd;
 pub mod source;
+mod spelling;
 
 pub use augment::{Augmentation, AugmentationConfig, Params, Rectangle};
 pub use dataset::{
@@ -56,6 +57,7 @@ pub use policy::{CleanView, Policy, ViewParams, ViewPolicy, clean_view};
 pub use random::{Rng, view_rng};
 pub use sampler::Sampler;
 pub use source::{Designs, Splits, task_name};
+pub use spelling::modern as modern_name;
 
 /// Lower-case hexadecimal digits.
 fn hexadecimal(bytes: &[u8]) -> String {

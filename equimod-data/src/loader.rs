@@ -232,9 +232,9 @@ impl Source {
                 pixels.push(&view.apply(&image, &drawn))?;
             }
         }
-        batch.params.iter_mut().for_each(|values| self.layout.normalise(values));
+        batch.params.iter_mut().for_each(|values| self.layout.normalize(values));
         if let Some(layout) = &self.pairs {
-            batch.pairs.iter_mut().for_each(|values| layout.normalise(values));
+            batch.pairs.iter_mut().for_each(|values| layout.normalize(values));
         }
         Ok(batch)
     }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{
-    Augmentation, AugmentationConfig, Axis, ColourJitter, GaussianBlur, Grayscale, HorizontalFlip, Params,
+    Augmentation, AugmentationConfig, Axis, ColorJitter, GaussianBlur, Grayscale, HorizontalFlip, Params,
     RandomResizedCrop, Solarize,
 };
 use crate::image::{Image, Size};
@@ -135,8 +135,8 @@ const MOST_VIEWS: usize = 64;
 impl Policy {
     /// Every built-in policy: its name, and one line.
     pub const LIST: [(&'static str, &'static str); 5] = [
-        ("simclr-cifar10", "random resized crop, flip, colour jitter of strength 0.5, grayscale (SimCLR on CIFAR-10)"),
-        ("simclr-imagenet", "the same with colour jitter of strength 1, and blur (SimCLR on ImageNet)"),
+        ("simclr-cifar10", "random resized crop, flip, color jitter of strength 0.5, grayscale (SimCLR on CIFAR-10)"),
+        ("simclr-imagenet", "the same with color jitter of strength 1, and blur (SimCLR on ImageNet)"),
         (
             "byol-cifar10",
             "two different views: blur always or seldom, the second solarized at times (BYOL on CIFAR-10)",
@@ -165,7 +165,7 @@ impl Policy {
 
     /// Method, section 4.
     fn simclr_cifar10(size: usize) -> Self {
-        let jitter = ColourJitter { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
+        let jitter = ColorJitter { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
         let view = ViewPolicy(common(size, 0.2, jitter));
         Self { name: "simclr-cifar10".into(), views: vec![view.clone(), view], clean: Self::clean_small(size) }
     }
@@ -181,7 +181,7 @@ impl Policy {
     /// Method, section 4.
     fn byol(name: &str, size: usize, least_scale: f64, clean: CleanView) -> Self {
         let view = |blurred: f64, solarized: f64| {
-            let jitter = ColourJitter { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1 };
+            let jitter = ColorJitter { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1 };
             let mut view = common(size, least_scale, jitter);
             view.push(blur(size, blurred));
             view.push(AugmentationConfig::Solarize(Solarize { probability: solarized, threshold: 128 }));
@@ -190,7 +190,7 @@ impl Policy {
         Self { name: name.into(), views: vec![view(1.0, 0.0), view(0.1, 0.2)], clean }
     }
 
-    /// SwAV's two crops of 14 to 100 % at full size and six of 5 to 14 % at 96 of 224 pixels, with SimCLR's colours.
+    /// SwAV's two crops of 14 to 100 % at full size and six of 5 to 14 % at 96 of 224 pixels, with SimCLR's colors.
     fn multi_crop_imagenet(size: usize) -> Self {
         let view = |size: usize, scale: (f64, f64)| {
             let mut view = common(size, 0.08, strong_jitter());
@@ -260,19 +260,19 @@ impl Policy {
 /// Longest side of a clean view, in pixels.
 const MOST_PIXELS: usize = 4096;
 
-/// SimCLR's colours at full strength.
-fn strong_jitter() -> ColourJitter {
-    ColourJitter { probability: 0.8, brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2 }
+/// SimCLR's colors at full strength.
+fn strong_jitter() -> ColorJitter {
+    ColorJitter { probability: 0.8, brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2 }
 }
 
 /// What all published policies begin with.
-fn common(size: usize, least_scale: f64, jitter: ColourJitter) -> Vec<AugmentationConfig> {
+fn common(size: usize, least_scale: f64, jitter: ColorJitter) -> Vec<AugmentationConfig> {
     let crop =
         RandomResizedCrop { size, scale: (least_scale, 1.0), ratio: (3.0 / 4.0, 4.0 / 3.0), filter: Filter::Bicubic };
     vec![
         AugmentationConfig::RandomResizedCrop(crop),
         AugmentationConfig::HorizontalFlip(HorizontalFlip { probability: 0.5 }),
-        AugmentationConfig::ColourJitter(jitter),
+        AugmentationConfig::ColorJitter(jitter),
         AugmentationConfig::Grayscale(Grayscale { probability: 0.2 }),
     ]
 }

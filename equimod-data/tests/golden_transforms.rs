@@ -205,7 +205,7 @@ fn golden_large_pictures_have_the_same_checksums() {
 }
 
 #[test]
-fn golden_colours_are_exact() {
+fn golden_colors_are_exact() {
     let (Some(images), Some(golden)) = (Golden::open("images.safetensors"), Golden::open("tf_color.safetensors"))
     else {
         return;
@@ -237,9 +237,9 @@ fn golden_colours_are_exact() {
     assert!(cases > 0);
 }
 
-/// All 2^24 colours, a slab of red at a time.
+/// All 2^24 colors, a slab of red at a time.
 #[test]
-fn golden_every_colour_is_exact() {
+fn golden_every_color_is_exact() {
     let Some(bytes) = read("tf_exhaustive_checksums.json") else { return };
     let sums: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     let checksum = |change: &dyn Fn(&mut Image)| {
@@ -421,7 +421,7 @@ fn sampled_parameters_stay_in_range_and_replay() {
         let Params::Crop(Rectangle { top, left, height, width }) = params.0[0] else { panic!() };
         assert!(height > 0 && width > 0 && top + height <= size.height && left + width <= size.width);
         let mut shares = Vec::new();
-        view.0[0].as_augmentation().encode(&params.0[0], size, Encoding::SizeNormalised, &mut shares);
+        view.0[0].as_augmentation().encode(&params.0[0], size, Encoding::SizeNormalized, &mut shares);
         assert!(shares.iter().all(|s| (0.0..=1.0).contains(s)), "{shares:?}");
         let image = Image::new(size, (0..size.area() * 3).map(|i| (i * 89 % 256) as u8).collect()).unwrap();
         let (one, other) = (view.apply(&image, &params), view.apply(&image, &params));

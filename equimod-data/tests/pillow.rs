@@ -32,7 +32,7 @@ fn pictures_enter_as_pillow_gives_them() {
             continue;
         }
         let want = open(&expected);
-        // JPEG decoders may differ in the rounding of the inverse transform and of the colour conversion.
+        // JPEG decoders may differ in the rounding of the inverse transform and of the color conversion.
         let allowed = if name.ends_with("jpg") { 3 } else { 0 };
         let off = off(&open(&path), &want, &name);
         assert!(off <= allowed, "{name}: off by {off}");

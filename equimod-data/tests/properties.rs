@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use equimod_data::augment::{
-    CentreCrop, ColourJitter, Equalise, GaussianBlur, Grayscale, HorizontalFlip, Posterize, QuarterTurns,
-    RandomErasing, RandomResizedCrop, Resize, Rotation, Solarize, VerticalFlip,
+    CenterCrop, ColorJitter, Equalize, GaussianBlur, Grayscale, HorizontalFlip, Posterize, QuarterTurns, RandomErasing,
+    RandomResizedCrop, Resize, Rotation, Solarize, VerticalFlip,
 };
 use equimod_data::resample::{Filter, resize, resize_and_center_crop, resize_part};
 use equimod_data::{
@@ -12,7 +12,7 @@ use equimod_data::{
 };
 use proptest::prelude::*;
 
-const ENCODINGS: [Encoding; 3] = [Encoding::Published, Encoding::SizeNormalised, Encoding::Pairwise];
+const ENCODINGS: [Encoding; 3] = [Encoding::Published, Encoding::SizeNormalized, Encoding::Pairwise];
 
 fn picture(size: Size, salt: u64) -> Image {
     use rand::RngCore;
@@ -28,15 +28,15 @@ fn every(side: usize, s: f64) -> Vec<AugmentationConfig> {
     let all = vec![
         A::RandomResizedCrop(RandomResizedCrop { size: side, scale, ratio: (0.6, 1.7), filter: Filter::Bicubic }),
         A::Resize(Resize { size: side, filter: Filter::Bilinear }),
-        A::CentreCrop(CentreCrop { size: side }),
+        A::CenterCrop(CenterCrop { size: side }),
         A::HorizontalFlip(HorizontalFlip { probability }),
         A::VerticalFlip(VerticalFlip { probability }),
-        A::ColourJitter(ColourJitter { probability, brightness: s, contrast: s, saturation: s, hue: s / 2.0 }),
+        A::ColorJitter(ColorJitter { probability, brightness: s, contrast: s, saturation: s, hue: s / 2.0 }),
         A::Grayscale(Grayscale { probability }),
         A::GaussianBlur(GaussianBlur { probability, kernel: 5, sigma: (0.1, 0.2 + 3.0 * s) }),
         A::Solarize(Solarize { probability, threshold: (255.0 * s) as u8 }),
         A::Posterize(Posterize { probability, bits: (8.0 * s) as u8 }),
-        A::Equalise(Equalise { probability }),
+        A::Equalize(Equalize { probability }),
         A::QuarterTurns(QuarterTurns {}),
         A::Rotation(Rotation { probability, degrees: (-170.0 * s, 10.0 + 170.0 * s) }),
         A::RandomErasing(RandomErasing { probability, scale: (0.02, 0.33), ratio: (0.3, 3.3), value: [9, 8, 7] }),
@@ -157,7 +157,7 @@ proptest! {
 
     /// Pictures of any length, so that vectors and what is left over are met.
     #[test]
-    fn colours_do_not_depend_on_their_place(size in sizes(), seed: u64, factor in 0.0..2.0f32, shift in -0.5..0.5f32) {
+    fn colors_do_not_depend_on_their_place(size in sizes(), seed: u64, factor in 0.0..2.0f32, shift in -0.5..0.5f32) {
         let image = picture(size, seed);
         let single = |change: &dyn Fn(&mut Image), place: usize| {
             let mut pixel = Image::new(Size::square(1), image.pixels()[place * 3..][..3].to_vec()).unwrap();
@@ -216,16 +216,16 @@ fn weights(inputs: usize, outputs: usize, place: usize, filter: Filter) -> (usiz
     let scale = inputs as f64 / outputs as f64;
     let stretch = scale.max(1.0);
     let support = stretch * if filter == Filter::Bicubic { 2.0 } else { 1.0 };
-    let centre = (place as f64 + 0.5) * scale;
-    let low = (centre - support + 0.5).max(0.0) as usize;
-    let high = ((centre + support + 0.5) as usize).min(inputs);
+    let center = (place as f64 + 0.5) * scale;
+    let low = (center - support + 0.5).max(0.0) as usize;
+    let high = ((center + support + 0.5) as usize).min(inputs);
     let weight = |x: f64| match filter {
         Filter::Bilinear if x < 1.0 => 1.0 - x,
         Filter::Bicubic if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
         Filter::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5,
         _ => 0.0,
     };
-    let exact: Vec<f64> = (low..high).map(|x| weight((x as f64 - centre + 0.5).abs() / stretch)).collect();
+    let exact: Vec<f64> = (low..high).map(|x| weight((x as f64 - center + 0.5).abs() / stretch)).collect();
     let sum: f64 = exact.iter().sum();
     let fixed = |w: &f64| (w / sum * f64::from(1 << 22) + if *w < 0.0 { -0.5 } else { 0.5 }) as i64;
     (low, exact.iter().map(fixed).collect())
@@ -266,7 +266,7 @@ fn a_pairwise_difference_to_a_view_without_an_augmentation_is_that_to_its_identi
     let layout = ParamLayout::new(&policy, &config, &[Size::square(32)]).unwrap();
     let mean = |name: &str| layout.mean[layout.names.iter().position(|known| known == name).unwrap()];
     assert_eq!((mean("brightness"), mean("hue")), (0.0, 0.0));
-    assert!(mean("crop_centre_x").abs() < 0.01 && mean("crop_height_share") < 0.0);
+    assert!(mean("crop_center_x").abs() < 0.01 && mean("crop_height_share") < 0.0);
     // Of two views that change nothing but one flip, nothing but the flip differs.
     let identity = policy.views[1].identity(Size::square(32));
     let mut out = vec![Vec::new()];
@@ -276,7 +276,7 @@ fn a_pairwise_difference_to_a_view_without_an_augmentation_is_that_to_its_identi
     assert!(others.clone().all(|(_, &value)| value == 0.0), "{:?}", others.collect::<Vec<_>>());
 }
 
-/// From view to view and back: the same differences with the sign turned, but for centres where one view alone is
+/// From view to view and back: the same differences with the sign turned, but for centers where one view alone is
 /// mirrored; none is larger than its reach.
 #[test]
 fn both_ways_between_views_are_opposite() {
@@ -285,7 +285,7 @@ fn both_ways_between_views_are_opposite() {
     let size = Size { height: 40, width: 60 };
     let layout = ParamLayout::new(&policy, &config, &[size]).unwrap();
     let values = layout.values(&policy);
-    assert_eq!((values[0].augmentation, values[1].name), ("random-resized-crop", "crop_centre_x"));
+    assert_eq!((values[0].augmentation, values[1].name), ("random-resized-crop", "crop_center_x"));
     let (mut mirrored, mut largest) = (0, vec![0f32; layout.width()]);
     for sample in 0..400 {
         let view = |number: usize| policy.views[number].sample(size, &mut view_rng(1, 0, sample, number as u64));
@@ -298,7 +298,7 @@ fn both_ways_between_views_are_opposite() {
         let (there, back) = (way((0, 1)), way((1, 0)));
         let flipped = drawn.clone().map(|view| view.0[1] == Params::Switch(true));
         for (place, value) in values.iter().enumerate() {
-            let sign = if value.name == "crop_centre_x" && flipped[0] != flipped[1] { 1.0 } else { -1.0 };
+            let sign = if value.name == "crop_center_x" && flipped[0] != flipped[1] { 1.0 } else { -1.0 };
             assert_eq!(there[place], sign * back[place], "{}", value.name);
             largest[place] = largest[place].max(there[place].abs());
         }
@@ -307,7 +307,7 @@ fn both_ways_between_views_are_opposite() {
     assert!(mirrored > 100);
     for (value, largest) in values.iter().zip(largest) {
         let reach = value.largest - value.least;
-        // A crop's centre stays away from the edges: the least is the loosest of the bounds.
+        // A crop's center stays away from the edges: the least is the loosest of the bounds.
         assert!(largest <= reach + 1e-6 && largest > 0.25 * reach, "{}: {largest} of {reach}", value.name);
     }
 }
@@ -315,8 +315,8 @@ fn both_ways_between_views_are_opposite() {
 #[test]
 fn a_jitter_without_hue_turns_no_hue() {
     let image = picture(Size::square(16), 4);
-    let jitter = ColourJitter { probability: 1.0, brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 };
-    let jitter = AugmentationConfig::ColourJitter(jitter);
+    let jitter = ColorJitter { probability: 1.0, brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 };
+    let jitter = AugmentationConfig::ColorJitter(jitter);
     let params = jitter.as_augmentation().sample(image.size(), &mut view_rng(0, 0, 0, 0));
     assert_eq!(jitter.as_augmentation().apply_to(&image, &params), image);
 }

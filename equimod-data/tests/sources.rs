@@ -203,13 +203,13 @@ fn stl10_runs_down_the_columns() {
     fs::write(folder.path().join("test_y.bin"), [2]).unwrap();
     assert!(Stl10Dataset::is_at(folder.path()));
     let open = |split| Stl10Dataset::open(folder.path(), split);
-    let both = open(Stl10Split::TrainAndUnlabelled).unwrap();
+    let both = open(Stl10Split::TrainAndUnlabeled).unwrap();
     assert_eq!(both.len(), 5);
     for (k, salt) in [1, 2, 4, 5, 6].into_iter().enumerate() {
         assert_eq!(both.image(k).unwrap(), picture(96, 96, salt));
     }
     assert_eq!((both.label(0, 0), both.label(0, 1), both.label(0, 2)), (Some(9), Some(0), None));
-    assert!(open(Stl10Split::Unlabelled).unwrap().tasks().is_empty());
+    assert!(open(Stl10Split::Unlabeled).unwrap().tasks().is_empty());
     assert!(both.image(5).is_err());
     fs::write(folder.path().join("test_y.bin"), [11]).unwrap();
     assert!(message(open(Stl10Split::Test)).contains("labels from 1 to 10"));
@@ -386,7 +386,7 @@ fn a_packed_file_whose_index_says_an_impossible_size_is_told() {
     }
 }
 
-/// A picture of one colour, 62 kB that become half a gigabyte.
+/// A picture of one color, 62 kB that become half a gigabyte.
 #[test]
 fn a_bomb_of_one_bit_a_pixel_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ use equimod_core::nn::Linear;
 use equimod_core::optim::{Schedule, SgdConfig, WarmupCosine};
 use equimod_core::params::Gradients;
 use equimod_core::tape::FeatureGradients;
-use equimod_core::{Mode, Model, Normalisation, Optimizer, OptimizerConfig, ParamStore};
+use equimod_core::{Mode, Model, Normalization, Optimizer, OptimizerConfig, ParamStore};
 use equimod_data::{LoaderConfig, Pixels};
 use serde::{Deserialize, Serialize};
 
@@ -159,7 +159,7 @@ struct Classifier {
     params: ParamStore,
     backbone: Box<dyn Backbone>,
     head: Linear,
-    normalisation: Normalisation,
+    normalization: Normalization,
     mode: Mode,
 }
 
@@ -171,12 +171,12 @@ impl Classifier {
             BatchNormStatistics::Batch => Mode::Train,
             BatchNormStatistics::Frozen => Mode::Eval,
         };
-        Ok(Self { params, backbone, head, normalisation: model.preprocessing.normalisation, mode })
+        Ok(Self { params, backbone, head, normalization: model.preprocessing.normalization, mode })
     }
 
     fn images(&self, pixels: &Pixels) -> Result<Tensor> {
         let size = (pixels.count, pixels.size.height, pixels.size.width);
-        Ok(self.normalisation.tensor(&pixels.bytes, size, self.params.device(), self.params.dtype())?)
+        Ok(self.normalization.tensor(&pixels.bytes, size, self.params.device(), self.params.dtype())?)
     }
 
     /// The gradients of every parameter: candle differentiates down to the features, the tape from there on.

@@ -77,7 +77,7 @@ impl AugmentationSpec {
     /// If the policy cannot be encoded.
     pub fn of_policy(policy: Policy, sizes: &[Size]) -> Result<Self> {
         let config = |encoding| LayoutConfig { encoding, ..LayoutConfig::default() };
-        let layout = ParamLayout::new(&policy, &config(Encoding::SizeNormalised), sizes)?;
+        let layout = ParamLayout::new(&policy, &config(Encoding::SizeNormalized), sizes)?;
         let pairs = match policy.views.len() {
             0 | 1 => None,
             _ => Some(ParamLayout::new(&policy, &config(Encoding::Pairwise), sizes)?.both_ways()),
@@ -150,14 +150,14 @@ impl AugmentationSpec {
     fn encode_view(&self, view: &SampledView, size: Size) -> Vec<f32> {
         let mut values = Vec::with_capacity(self.layout.width());
         self.layout.encode(view.view, &view.params, size, &mut values);
-        self.layout.normalise(&mut values);
+        self.layout.normalize(&mut values);
         values
     }
 
     /// The normalized parameters from one view of an image of `size` to another.
     fn encode_pair(&self, layout: &ParamLayout, from: &SampledView, to: &SampledView, size: Size) -> Vec<f32> {
         let mut values = raw_pair(layout, &self.policy, [from, to], size);
-        layout.normalise(&mut values);
+        layout.normalize(&mut values);
         values
     }
 
@@ -259,7 +259,7 @@ mod tests {
     fn one_augmentation_alone_changes_its_own_values_alone() {
         let augmentation = of("byol-cifar10");
         let names: Vec<&str> = augmentation.active().iter().map(|(name, _)| *name).collect();
-        let all = ["random-resized-crop", "horizontal-flip", "colour-jitter", "grayscale", "gaussian-blur", "solarize"];
+        let all = ["random-resized-crop", "horizontal-flip", "color-jitter", "grayscale", "gaussian-blur", "solarize"];
         assert_eq!(names, all);
         // View 1 is never solarized.
         assert_eq!(augmentation.active()[5].1, [1]);

@@ -5,7 +5,7 @@ mod common;
 
 use common::{SIDE, colors, model, trained};
 use equimod_core::Model;
-use equimod_data::augment::{ColourJitter, HorizontalFlip, Solarize};
+use equimod_data::augment::{ColorJitter, HorizontalFlip, Solarize};
 use equimod_data::resample::Filter;
 use equimod_data::{AugmentationConfig, CleanView, Policy, ViewPolicy};
 use equimod_eval::equivariance::{measure, measure_each};
@@ -17,7 +17,7 @@ fn colorful() -> Policy {
     let view = |solarized: f64| {
         ViewPolicy(vec![
             AugmentationConfig::HorizontalFlip(HorizontalFlip { probability: 0.5 }),
-            AugmentationConfig::ColourJitter(ColourJitter {
+            AugmentationConfig::ColorJitter(ColorJitter {
                 probability: 0.8,
                 brightness: 0.8,
                 contrast: 0.0,
@@ -58,7 +58,7 @@ fn assert_measured_alone(model: &Model, rows: [usize; 3]) {
     let images = colors(20, 5000, false);
     let found = measure_each(model, images.as_ref(), 20, 1).unwrap();
     let names: Vec<&str> = found.iter().map(|found| found.augmentation).collect();
-    assert_eq!(names, ["horizontal-flip", "colour-jitter", "solarize"]);
+    assert_eq!(names, ["horizontal-flip", "color-jitter", "solarize"]);
     assert_eq!(found.iter().map(|found| found.modules[0].rows.len()).collect::<Vec<_>>(), rows);
     let jitter = &found[1].modules[0];
     assert!(jitter.measured.absolute > jitter.shuffled.absolute, "{jitter:?}");
@@ -108,8 +108,8 @@ fn probes_hold_every_value_that_changes_with_its_augmentation_and_unit() {
         assert_eq!((part.features.rows(), part.features.columns()), (rows, width));
         assert!(part.targets.len() == 15 && part.targets.iter().all(|column| column.len() == rows));
     }
-    assert_eq!(parts.train.names[5], "colour-jitter: jitter_applied (0 or 1)");
-    assert_eq!(parts.train.names[0], "random-resized-crop: crop_centre_y (share of the height)");
+    assert_eq!(parts.train.names[5], "color-jitter: jitter_applied (0 or 1)");
+    assert_eq!(parts.train.names[0], "random-resized-crop: crop_center_y (share of the height)");
     let flags: Vec<usize> = (0..15).filter(|&column| parts.train.binary[column]).collect();
     assert_eq!(flags, [4, 5, 14]);
     assert!(flags.iter().all(|&column| parts.train.targets[column].iter().all(|v| *v == 0.0 || *v == 1.0)));
@@ -125,7 +125,7 @@ fn pairs_of_views_hold_both_features_and_differences() {
     assert_eq!(parts.train.features.columns(), 2 * model.backbone().features());
     // Neither contrast nor hue is jittered.
     let constant =
-        ["colour-jitter: contrast, difference (factor)", "colour-jitter: hue, difference (share of the circle)"];
+        ["color-jitter: contrast, difference (factor)", "color-jitter: hue, difference (share of the circle)"];
     assert_eq!(parts.constant, constant);
     assert!(parts.train.binary.iter().all(|binary| !binary));
     let solarize = parts.train.names.iter().position(|name| name.starts_with("solarize")).unwrap();

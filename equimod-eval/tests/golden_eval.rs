@@ -39,7 +39,7 @@ fn golden_weighted_votes() {
                 "pred_sorted",
                 votes.iter().map(|v| v.ranked.iter().map(|&c| f64::from(c)).collect()).collect::<Vec<Vec<f64>>>(),
             ),
-            ("neighbours", votes.iter().map(|v| v.neighbors.iter().map(|&c| c as f64).collect()).collect()),
+            ("neighbors", votes.iter().map(|v| v.neighbors.iter().map(|&c| c as f64).collect()).collect()),
         ] {
             let name = format!("{case}/{name}");
             if golden.0.contains_key(&name) {

@@ -16,8 +16,7 @@ impl Collapse {
     pub fn check(&mut self, report: &StepReport, guard: &GuardRecipe) -> Option<String> {
         let collapsed = report.metrics.iter().find(|(name, value)| {
             let is = |metric: &str| name.rsplit('.').next() == Some(metric);
-            (is("effective_rank") && *value < guard.least_rank)
-                || (is("embedding_std") && *value < guard.least_deviation)
+            (is("effective_rank") && *value < guard.least_rank) || (is("embedding_std") && *value < guard.least_std)
         });
         let Some((name, value)) = collapsed else {
             self.steps = 0;

@@ -4,7 +4,7 @@
 use equimod_core::objective::SimClrConfig;
 use equimod_core::optim::{LarsConfig, LearningRates};
 use equimod_core::{
-    BackboneConfig, EquivarianceConfig, Execution, MethodConfig, Normalisation, ObjectiveConfig, OptimizerConfig,
+    BackboneConfig, EquivarianceConfig, Execution, MethodConfig, Normalization, ObjectiveConfig, OptimizerConfig,
 };
 use equimod_data::loader::SKIP_SHARE;
 use equimod_data::{Encoding, LayoutConfig, Policy, Size, Statistics};
@@ -31,7 +31,8 @@ pub struct Recipe {
     /// Augmentations of the views, and the encoding of their parameters.
     pub augmentation: AugmentationRecipe,
     /// Per-channel mean and standard deviation that normalize the network's input.
-    pub normalisation: Normalisation,
+    #[serde(alias = "normalisation")]
+    pub normalization: Normalization,
     /// Network from images to features.
     pub backbone: BackboneConfig,
     /// Invariance objective: the loss that pulls the two views of an image together.
@@ -203,7 +204,8 @@ pub struct GuardRecipe {
     pub least_rank: f64,
     /// Mean standard deviation of unit-length embeddings below which they count as collapsed; 1/√width for embeddings that
     /// fill all directions.
-    pub least_deviation: f64,
+    #[serde(alias = "least_deviation")]
+    pub least_std: f64,
     /// Number of consecutive steps for which one of them has to be too small.
     pub patience: u64,
 }
@@ -216,7 +218,7 @@ impl Default for Recipe {
             log_every_steps: 1,
             data: DataRecipe::default(),
             augmentation: AugmentationRecipe::default(),
-            normalisation: Normalisation::CIFAR10,
+            normalization: Normalization::CIFAR10,
             backbone: BackboneConfig::default(),
             objective: ObjectiveConfig::SimClr(SimClrConfig::default()),
             equivariance: EquivarianceConfig::default(),
@@ -264,7 +266,7 @@ impl Default for ProbeRecipe {
 
 impl Default for GuardRecipe {
     fn default() -> Self {
-        Self { least_rank: 2.0, least_deviation: 0.002, patience: 50 }
+        Self { least_rank: 2.0, least_std: 0.002, patience: 50 }
     }
 }
 
@@ -293,7 +295,7 @@ impl Recipe {
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.method().validate(self.augmentation.size);
         problems.extend(self.optimizer.validate());
-        problems.extend(self.normalisation.validate());
+        problems.extend(self.normalization.validate());
         problems.extend(self.augmentation.problems());
         problems.extend(self.schedule.problems());
         problems.extend(self.execution.validate());
@@ -323,10 +325,10 @@ impl Recipe {
             self.probe.best_by == Score::Linear && !self.probe.linear,
             "probe.best_by is \"linear\" but probe.linear is false; turn it on, or choose by \"knn\"".into(),
         );
-        let GuardRecipe { least_rank, least_deviation, patience } = self.guard;
+        let GuardRecipe { least_rank, least_std, patience } = self.guard;
         check(
-            !(least_rank >= 0.0 && least_deviation >= 0.0),
-            format!("guard.least_rank is {least_rank} and guard.least_deviation {least_deviation}; give 0 or more"),
+            !(least_rank >= 0.0 && least_std >= 0.0),
+            format!("guard.least_rank is {least_rank} and guard.least_std {least_std}; give 0 or more"),
         );
         check(patience == 0, "guard.patience is 0; give at least 1 step".into());
         check(

@@ -2,6 +2,7 @@
 //! all problems at once.
 
 use equimod_core::{EquivarianceConfig, ResNetConfig};
+use equimod_data::modern_name;
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -54,7 +55,7 @@ fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> 
     fill_in(&mut table);
     let known = known_keys(&table);
     check_keys(&mut table, &known, "", &mut problems);
-    let recipe = deserialise(table, &mut problems);
+    let recipe = deserialize(table, &mut problems);
     Ok((recipe, problems))
 }
 
@@ -94,11 +95,42 @@ fn with_bases(built_in: &[BuiltIn], origin: &str, text: &str) -> Result<Table> {
 }
 
 fn parse(origin: &str, text: &str) -> Result<Table> {
-    text.parse::<Table>().map_err(|e| {
+    text.parse::<Table>().map(modern_keys).map_err(|e| {
         let place = e.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         let place = place.map_or(String::new(), |line| format!(", line {line}"));
         Error::Recipe(vec![format!("{origin}{place}: {}", e.message().trim().replace('\n', "; "))])
     })
+}
+
+/// Settings that earlier versions wrote in another spelling: section, old key, new key.
+const OLD_KEYS: [(&str, &str, &str); 2] =
+    [("", "normalisation", "normalization"), ("guard", "least_deviation", "least_std")];
+
+/// The layer of a recipe with old keys and names replaced; a new key beside its old one wins.
+fn modern_keys(mut layer: Table) -> Table {
+    for (section, old, new) in OLD_KEYS {
+        let table =
+            if section.is_empty() { Some(&mut layer) } else { layer.get_mut(section).and_then(Value::as_table_mut) };
+        let Some(table) = table else { continue };
+        if let Some(value) = table.remove(old) {
+            table.entry(new).or_insert(value);
+        }
+    }
+    if let Some(Value::Table(augmentation)) = layer.get_mut("augmentation") {
+        for key in ["encoding", "parameters"] {
+            augmentation.get_mut(key).into_iter().for_each(modern_names);
+        }
+    }
+    layer
+}
+
+/// Replaces a name, or each name of a list, by that of today's spelling.
+fn modern_names(value: &mut Value) {
+    match value {
+        Value::String(name) => *name = modern_name(name).to_owned(),
+        Value::Array(names) => names.iter_mut().for_each(modern_names),
+        _ => {}
+    }
 }
 
 /// `over` wins; tables are merged key by key. A table with another `kind` replaces the old one.
@@ -153,7 +185,7 @@ fn apply_setting(table: &mut Table, setting: &str) -> std::result::Result<(), St
         layer = Value::Table(Table::from_iter([((*part).to_owned(), layer)]));
     }
     if let Value::Table(layer) = layer {
-        merge(table, layer);
+        merge(table, modern_keys(layer));
     }
     Ok(())
 }
@@ -232,7 +264,7 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&
 
 /// Reads every section for itself, so that a problem in one does not hide those of the others. A recipe with one in it cannot
 /// be asked for more: what belongs together would be compared with defaults.
-fn deserialise(table: Table, problems: &mut Vec<String>) -> Option<Recipe> {
+fn deserialize(table: Table, problems: &mut Vec<String>) -> Option<Recipe> {
     let mut unread = Vec::new();
     for (key, value) in &table {
         if let Err(e) = Table::from_iter([(key.clone(), value.clone())]).try_into::<Recipe>() {
@@ -341,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn optimisers_schedules_and_clipping_are_read() {
+    fn optimizers_schedules_and_clipping_are_read() {
         let text = "[optimizer]\nkind = \"adamw\"\nbeta2 = 0.95\n[gradient]\nclip_norm = 1\n[schedule]\nshape = \"step\"\nmilestones = [120, 160.5]\nbatch_scaling = \"square-root\"";
         let recipe = resolve(&BUILT_IN, "test", text, &[]).unwrap();
         assert!(matches!(&recipe.optimizer, equimod_core::OptimizerConfig::AdamW(config) if config.beta2 == 0.95));

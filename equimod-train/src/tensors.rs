@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
-use equimod_core::{Normalisation, StepBatch};
+use equimod_core::{Normalization, StepBatch};
 use equimod_data::{Batch, Pixels, Size};
 
 use crate::{Error, Result};
@@ -11,13 +11,13 @@ use crate::{Error, Result};
 /// The batch on `device`: normalized images `[rows, 3, height, width]` and parameter vectors `[rows, width]`.
 pub(crate) fn step_batch(
     batch: &Batch,
-    normalisation: &Normalisation,
+    normalization: &Normalization,
     device: &Device,
     dtype: DType,
 ) -> Result<StepBatch> {
     let images = |pixels: &Pixels| -> Result<Tensor> {
         let shape = (pixels.count, pixels.size.height, pixels.size.width);
-        Ok(normalisation.tensor(&pixels.bytes, shape, device, dtype)?)
+        Ok(normalization.tensor(&pixels.bytes, shape, device, dtype)?)
     };
     let [first, second] = batch.views.as_slice() else {
         return Err(Error::DataSet(format!("the policy makes {} views, training needs two", batch.views.len())));

@@ -95,8 +95,8 @@ fn whole_recipes_of_every_kind_are_taken_and_defaults_are_those_of_the_recipe() 
     let head = schema["properties"]["objective"]["anyOf"][0]["properties"]["projection_head"]["description"].as_str();
     let parts = ["g_inv, from features", "widths joined by `-`", "e.g. `2048-2048-128 bn-`"];
     assert!(parts.iter().all(|part| head.unwrap().contains(part)), "{head:?}");
-    let normalisation = &schema["properties"]["normalisation"]["default"];
-    assert_eq!(normalisation["std"].to_string(), "[0.247,0.243,0.261]");
+    let normalization = &schema["properties"]["normalization"]["default"];
+    assert_eq!(normalization["std"].to_string(), "[0.247,0.243,0.261]");
 }
 
 #[test]
@@ -147,8 +147,8 @@ fn parts_of_recipes_are_taken() {
         "base = \"small\"\n[equivariance]\nequimod = false",
         "[objective]\nweight = 2",
         "[objective]\nkind = \"vicreg\"\nvariance = 10",
-        "[normalisation]\nmean = [0.5, 0.5, 0.5]",
-        "[augmentation]\npolicy = \"simclr-imagenet\"\nencoding = \"size-normalised\"\nparameters = [\"brightness\"]",
+        "[normalization]\nmean = [0.5, 0.5, 0.5]",
+        "[augmentation]\npolicy = \"simclr-imagenet\"\nencoding = \"size-normalized\"\nparameters = [\"brightness\"]",
         POLICY,
     ];
     agree(&texts.map(String::from), true);
@@ -158,7 +158,7 @@ fn parts_of_recipes_are_taken() {
     agree(&settings("equimod", "predictor", &predictors), true);
     agree(&settings("stl", "predictor", &["\"hypernetwork 256-64\""]), true);
     agree(&settings("equimod", "parameter_head", &["64", "\"none\"", "\" 64-32  bias \""]), true);
-    agree(&settings("augself", "predictions", &["[]", "[\"random-resized-crop 0.5\", \"colour-jitter\"]"]), true);
+    agree(&settings("augself", "predictions", &["[]", "[\"random-resized-crop 0.5\", \"color-jitter\"]"]), true);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn mistakes_are_told() {
         "[optimizer]\nmomentun = 0.9",
         "[equivariance]\nequimood = false",
         "[equivariance]\nequimod = true",
-        "[normalisation]\nmean = [0.5]",
+        "[normalization]\nmean = [0.5]",
         "[augmentation]\npolicy = \"simclr\"",
         "[augmentation]\nencoding = \"size\"",
         "[augmentation]\nstatistics = \"measured\"",
@@ -189,5 +189,5 @@ fn mistakes_are_told() {
     let predictors = ["0", "\"residual\"", "\"hypernetwork 256 bn\"", "\"hypernetwork none\"", "\"linear\""];
     agree(&settings("equimod", "predictor", &predictors), false);
     agree(&settings("equimod", "parameter_head", &["0", "\"0\"", "\"64-\"", "\"64 norm\"", "[64]"]), false);
-    agree(&settings("augself", "predictions", &["\"colour-jitter\"", "[\"colour-jitter much\"]"]), false);
+    agree(&settings("augself", "predictions", &["\"color-jitter\"", "[\"color-jitter much\"]"]), false);
 }

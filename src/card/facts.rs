@@ -138,7 +138,7 @@ impl Facts {
         let training = training.transpose()?.flatten().map(TrainingFacts::of).unwrap_or_default();
         let stated =
             |key: &str| ours.or(config.get(IMPORTED_KEY)).and_then(|entry| Some(entry.get(key)?.as_str()?.to_owned()));
-        let license = stated("licence");
+        let license = stated("license").or_else(|| stated("licence"));
         let short = display(&network.architecture);
         let title = match (repository, &method.method) {
             (Some(repository), _) => repository.rsplit('/').next().unwrap_or(repository).to_owned(),
@@ -158,7 +158,7 @@ impl Facts {
             heads: files.contains_key(HEADS_FILE),
             equivariance: equivariance(&rows),
             vector: ours.and_then(|ours| ours.get("parameter_vector")).map(vector).unwrap_or_default(),
-            data_license: data_license(stated("data_licence"), data),
+            data_license: data_license(stated("data_license").or_else(|| stated("data_licence")), data),
             title,
             network,
             method,
@@ -184,8 +184,8 @@ impl NetworkFacts {
             },
             features: model.backbone().features(),
             size: preprocessing.size,
-            mean: list(&preprocessing.normalisation.mean),
-            std: list(&preprocessing.normalisation.std),
+            mean: list(&preprocessing.normalization.mean),
+            std: list(&preprocessing.normalization.std),
             timm: known.map(|known| known.name),
             in_torchvision: has(|known| known.torchvision),
             in_candle: has(|known| known.candle),

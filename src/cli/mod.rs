@@ -80,7 +80,7 @@ pub enum Command {
     Import(Import),
     /// Export weights for sharing: the backbone with torchvision's names, heads, model card and results.
     #[command(after_help = "Example:
-  equimod export out/mine --out mine --licence mit --verify")]
+  equimod export out/mine --out mine --license mit --verify")]
     Export(Export),
     /// Publish an export on the Hugging Face Hub.
     #[command(after_help = "Examples:

@@ -116,11 +116,11 @@ pub struct Export {
     #[arg(long, value_name = "DIR")]
     pub results: Vec<PathBuf>,
     /// License of the weights as an identifier of the Hub, e.g. mit or cc-by-4.0.
-    #[arg(long, visible_alias = "license", value_name = "NAME")]
-    pub licence: Option<String>,
+    #[arg(long, alias = "licence", value_name = "NAME")]
+    pub license: Option<String>,
     /// License of the images, in words.
-    #[arg(long, visible_alias = "data-license", value_name = "TEXT")]
-    pub data_licence: Option<String>,
+    #[arg(long, alias = "data-licence", value_name = "TEXT")]
+    pub data_license: Option<String>,
     /// Overwrite the model card even if a person edited it.
     #[arg(long)]
     pub force_card: bool,

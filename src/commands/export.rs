@@ -34,7 +34,7 @@ pub fn run(arguments: &Export) -> anyhow::Result<ExitCode> {
     ensure_finite(&model)?;
     let run = RunFiles::of(&local.path, &model, &arguments.results)?;
     run.left_out.iter().for_each(|what| output::note(&format!("skipped: {what}")));
-    let licenses = Licenses { weights: arguments.licence.clone(), data: arguments.data_licence.clone() };
+    let licenses = Licenses { weights: arguments.license.clone(), data: arguments.data_license.clone() };
     let mut files = files(&model, run, &licenses)?;
     if !arguments.force_card && folder::keep_card(&mut files, out)? {
         let card = out.join(CARD_FILE);
@@ -58,14 +58,14 @@ fn check(arguments: &Export) -> anyhow::Result<()> {
         return Err(Usage(text).into());
     }
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.+".contains(c);
-    let license = arguments.licence.as_deref();
+    let license = arguments.license.as_deref();
     if let Some(wrong) = license.filter(|name| name.is_empty() || !name.chars().all(known)) {
         let text =
-            format!("--licence {wrong:?} is not a license id of the Hub; use e.g. mit, apache-2.0, cc-by-4.0 or other");
+            format!("--license {wrong:?} is not a license id of the Hub; use e.g. mit, apache-2.0, cc-by-4.0 or other");
         return Err(Usage(text).into());
     }
-    if arguments.data_licence.as_deref().is_some_and(|text| text.chars().any(char::is_control)) {
-        return Err(Usage("--data-licence has more than one line; use a single line".into()).into());
+    if arguments.data_license.as_deref().is_some_and(|text| text.chars().any(char::is_control)) {
+        return Err(Usage("--data-license has more than one line; use a single line".into()).into());
     }
     Ok(())
 }

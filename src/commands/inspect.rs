@@ -187,10 +187,10 @@ fn as_text(arguments: &Inspect, model: &Model) -> anyhow::Result<String> {
         text += &format!("numbers     not finite in {}\n", not_finite.join(", "));
     }
     text += &format!("features    {} values a picture\n", model.backbone().features());
-    let Preprocessing { size, normalisation } = &model.preprocessing;
+    let Preprocessing { size, normalization } = &model.preprocessing;
     let guessed = if model.guessed { " (guessed from the stem)" } else { "" };
     text +=
-        &format!("input       {size} × {size}, mean {:?}, std {:?}{guessed}\n", normalisation.mean, normalisation.std);
+        &format!("input       {size} × {size}, mean {:?}, std {:?}{guessed}\n", normalization.mean, normalization.std);
     text += &format!("parameters  {}", model.params().count(""));
     let parts: Vec<String> = parts(model).iter().map(|(part, count)| format!("{part} {count}")).collect();
     if !parts.is_empty() {

@@ -24,7 +24,7 @@ use crate::allocator::MEMORY;
 use crate::cli::Pretrain;
 use crate::forecast::{Forecast, forecast};
 use crate::output::{self, Console, Progress, duration};
-use crate::probe::LabelledProbe;
+use crate::probe::LabeledProbe;
 use crate::profile::Profile;
 use crate::run_report::RunReport;
 use crate::signals::Signals;
@@ -51,7 +51,7 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     if arguments.dry_run {
         return dry_run(arguments, &recipe, &trainer);
     }
-    let mut probe = LabelledProbe::of(&recipe)?;
+    let mut probe = LabeledProbe::of(&recipe)?;
     signals.listen()?;
     let (run, mut info) = open_run(arguments, &recipe, &asked, &mut trainer, &device)?;
     let start = Instant::now();

@@ -43,8 +43,8 @@ pub fn config(
             };
             config[IMPORTED_KEY]["assumptions"] =
                 plain(&model.imported.as_ref().map(|imported| &imported.assumptions))?;
-            config[IMPORTED_KEY]["licence"] = json!(licenses.weights);
-            config[IMPORTED_KEY]["data_licence"] = json!(licenses.data);
+            config[IMPORTED_KEY]["license"] = json!(licenses.weights);
+            config[IMPORTED_KEY]["data_license"] = json!(licenses.data);
             return Ok(config);
         }
     };
@@ -54,8 +54,8 @@ pub fn config(
         ours["parameter_vector"] = layout;
     }
     ours["training"] = plain(&training)?;
-    ours["licence"] = json!(licenses.weights);
-    ours["data_licence"] = json!(licenses.data);
+    ours["license"] = json!(licenses.weights);
+    ours["data_license"] = json!(licenses.data);
     config["equimod"] = ours;
     Ok(config)
 }
@@ -72,7 +72,7 @@ fn timm(
     preprocessing: &Preprocessing,
     licenses: &Licenses,
 ) -> anyhow::Result<Value> {
-    let Preprocessing { size, normalisation } = preprocessing;
+    let Preprocessing { size, normalization } = preprocessing;
     Ok(json!({
         "architecture": name,
         "num_classes": 0,
@@ -86,8 +86,8 @@ fn timm(
             "interpolation": "bicubic",
             "crop_pct": CROP,
             "crop_mode": "center",
-            "mean": plain(&normalisation.mean)?,
-            "std": plain(&normalisation.std)?,
+            "mean": plain(&normalization.mean)?,
+            "std": plain(&normalization.std)?,
             "num_classes": 0,
             "pool_size": [size.div_ceil(STRIDE), size.div_ceil(STRIDE)],
             "first_conv": if backbone.stem == Stem::Deep { "conv1.0" } else { "conv1" },

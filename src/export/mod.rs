@@ -30,8 +30,8 @@ impl Licenses {
     fn or_earlier(&self, earlier: Option<&Value>) -> Self {
         let stated = |key: &str| earlier.and_then(|earlier| Some(earlier.get(key)?.as_str()?.to_owned()));
         Self {
-            weights: self.weights.clone().or_else(|| stated("licence")),
-            data: self.data.clone().or_else(|| stated("data_licence")),
+            weights: self.weights.clone().or_else(|| stated("license").or_else(|| stated("licence"))),
+            data: self.data.clone().or_else(|| stated("data_license").or_else(|| stated("data_licence"))),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Scratch {
         path
     }
 
-    /// Pictures of two colours in class folders.
+    /// Pictures of two colors in class folders.
     pub fn pictures(&self, name: &str, each: usize) -> PathBuf {
         for class in 0..2u8 {
             for i in 0..each {

@@ -31,8 +31,8 @@ def has(name):
 
 
 def pictures(folder, config):
-    normalisation = config["equimod"]["preprocessing"]["normalisation"]
-    mean, std = (torch.tensor(normalisation[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+    normalization = config["equimod"]["preprocessing"]["normalization"]
+    mean, std = (torch.tensor(normalization[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
     files = sorted(pathlib.Path(folder).rglob("*.png"))
     pixels = torch.stack([torch.from_numpy(numpy.array(Image.open(f).convert("RGB"))) for f in files])
     return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std

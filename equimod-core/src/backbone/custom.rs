@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Backbone, BackboneContext, BackboneSettings, LibraryName};
-use crate::images::{Normalisation, Preprocessing};
+use crate::images::{Normalization, Preprocessing};
 use crate::params::Scope;
 use crate::{Error, Result};
 
@@ -43,7 +43,7 @@ impl BackboneSettings for CustomConfig {
     }
 
     fn default_preprocessing(&self) -> Preprocessing {
-        Preprocessing { size: 224, normalisation: Normalisation::IMAGENET }
+        Preprocessing { size: 224, normalization: Normalization::IMAGENET }
     }
 
     /// An error: nothing but the program that brings the backbone along can build it.

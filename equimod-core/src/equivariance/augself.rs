@@ -18,6 +18,7 @@ use crate::objective::{ObjectiveConfig, mean_over_rows};
 use crate::optim::Weight;
 use crate::parameters::PairValue;
 use crate::params::Scope;
+use crate::spelling::{modern, stored};
 use crate::step::{StepContext, Term};
 use crate::tape::Tap;
 use crate::{Error, Result};
@@ -35,11 +36,10 @@ impl FromStr for Prediction {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let problem =
-            || format!("{text:?} is no prediction; write an augmentation and a weight: \"colour-jitter 0.5\"");
+        let problem = || format!("{text:?} is no prediction; write an augmentation and a weight: \"color-jitter 0.5\"");
         let (name, weight) = match text.split_whitespace().collect::<Vec<_>>().as_slice() {
-            [name] => ((*name).to_owned(), Some(1.0)),
-            [name, weight] => ((*name).to_owned(), weight.parse().ok()),
+            [name] => (modern(name).to_owned(), Some(1.0)),
+            [name, weight] => (modern(name).to_owned(), weight.parse().ok()),
             _ => return Err(problem()),
         };
         let weight = weight.filter(|weight: &f64| weight.is_finite() && *weight >= 0.0).ok_or_else(problem)?;
@@ -208,8 +208,7 @@ impl AugSelf {
     /// # Errors
     ///
     /// If the policy gives no parameters from view to view, a named augmentation has none that vary, the backbone lacks
-    /// the
-    /// tapped stage, or a parameter of the same name already exists.
+    /// the tapped stage, or a parameter of the same name already exists.
     pub fn new(config: &AugSelfConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         context.pair_width()?;
         // Constant values, such as the hue when it is not jittered, need no prediction.
@@ -230,7 +229,7 @@ impl AugSelf {
             }
             let task = Task::of(&name, &own);
             let widths = config.hidden.iter().copied().chain([task.outputs()]).collect();
-            let head = context.head(&HeadSpec { widths, ending: Ending::Bias }, width, &name, scope)?;
+            let head = context.head(&HeadSpec { widths, ending: Ending::Bias }, width, stored(&name), scope)?;
             predictors.push(Predictor { name, weight, head, task });
         }
         Ok(Self { tap: config.tap, predictors })

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::build::BuildContext;
 use crate::equivariance::{EquivarianceModule, ModuleSettings, Needs};
 use crate::head::{Ending, Head, HeadSpec};
-use crate::objective::{ObjectiveConfig, mean_over_rows, normalise_rows, spread};
+use crate::objective::{ObjectiveConfig, mean_over_rows, normalize_rows, spread};
 use crate::optim::Weight;
 use crate::params::Scope;
 use crate::step::{StepContext, Term};
@@ -89,7 +89,7 @@ impl EquivarianceModule for Care {
             return Err(Error::uneven("care", "images", chunk, images));
         }
         let embedded = self.projection_head.forward(&step.views_of(&step.at(self.tap)?)?, step.mode)?;
-        let ys = normalise_rows(&embedded)?;
+        let ys = normalize_rows(&embedded)?;
         let angles = |first: usize| -> Result<Tensor> {
             let view = ys.narrow(0, first, images)?.reshape((images / chunk, chunk, ys.dim(1)?))?;
             Ok(view.matmul(&view.t()?)?)

@@ -5,7 +5,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::collective::Collective;
-use crate::objective::{mean_over_rows, normalise_rows};
+use crate::objective::{mean_over_rows, normalize_rows};
 use crate::step::{Metrics, scalars};
 use crate::{Result, host};
 
@@ -106,6 +106,6 @@ pub fn cosine_rows(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
 
 /// Cosine similarity of each row of `a` with the same row of `b`, `[rows]`, in the widest float type of the device.
 fn cosines(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let unit = |t: &Tensor| normalise_rows(&t.detach().to_dtype(host::widest(t.device()))?);
+    let unit = |t: &Tensor| normalize_rows(&t.detach().to_dtype(host::widest(t.device()))?);
     Ok((unit(a)? * unit(b)?)?.sum(1)?)
 }

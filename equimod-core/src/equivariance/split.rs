@@ -12,7 +12,7 @@ use crate::equivariance::{
 use crate::head::{Ending, Head, HeadSpec};
 use crate::nn::Mode;
 use crate::objective::{
-    ObjectiveConfig, VicRegWeights, centred, covariances, over_all_rows, shortage, spread, swapped,
+    ObjectiveConfig, VicRegWeights, centered, covariances, over_all_rows, shortage, spread, swapped,
 };
 use crate::optim::Weight;
 use crate::params::Scope;
@@ -158,7 +158,7 @@ impl EquivarianceModule for Split {
                 return Err(Error::fewer_than_two("split", "images", rows));
             }
             let distance = (predicted - targets)?.sqr()?.mean_all()?;
-            let (targets, predicted) = (centred(targets)?, centred(predicted)?);
+            let (targets, predicted) = (centered(targets)?, centered(predicted)?);
             let variance = ((shortage(&targets)? + shortage(&predicted)?)? / 2.0)?;
             let covariance = (covariances(&targets)? + covariances(&predicted)?)?;
             let metrics = scalars([("distance", &distance), ("variance", &variance), ("covariance", &covariance)]);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Preprocessing;
 use super::origin::Origin;
 use crate::backbone::{ResNetConfig, Stem};
-use crate::images::Normalisation;
+use crate::images::Normalization;
 
 /// A user's settings for a network whose file does not state them; absent where they are to be found or assumed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -221,11 +221,11 @@ impl Evidence<'_> {
     /// Input size and normalization of the network.
     fn preprocessing(&self, stem: Stem, choices: &Choices) -> (Preprocessing, Vec<Assumption>) {
         let (usual_size, usual, whose) = match stem {
-            Stem::Cifar => (32, Normalisation::CIFAR10, "CIFAR-10's"),
-            Stem::ImageNet | Stem::Deep => (224, Normalisation::IMAGENET, "ImageNet's"),
+            Stem::Cifar => (32, Normalization::CIFAR10, "CIFAR-10's"),
+            Stem::ImageNet | Stem::Deep => (224, Normalization::IMAGENET, "ImageNet's"),
         };
         let reason = format!("{whose}, by the stem");
-        let of = |origin: &Origin| origin.normalisation;
+        let of = |origin: &Origin| origin.normalization;
         let size = self.settle(
             choices.input_size,
             |recorded| recorded.preprocessing.size,
@@ -234,18 +234,18 @@ impl Evidence<'_> {
         );
         let mean = self.settle(
             choices.mean,
-            |recorded| recorded.preprocessing.normalisation.mean,
+            |recorded| recorded.preprocessing.normalization.mean,
             |origin| of(origin).map(|n| n.mean),
             || (usual.mean, reason.clone()),
         );
         let std = self.settle(
             choices.std,
-            |recorded| recorded.preprocessing.normalisation.std,
+            |recorded| recorded.preprocessing.normalization.std,
             |origin| of(origin).map(|n| n.std),
             || (usual.std, reason.clone()),
         );
-        let normalisation = Normalisation { mean: mean.value, std: std.value };
-        let preprocessing = Preprocessing { size: size.value, normalisation };
+        let normalization = Normalization { mean: mean.value, std: std.value };
+        let preprocessing = Preprocessing { size: size.value, normalization };
         let three = |[red, green, blue]: [f32; 3]| format!("{red}, {green}, {blue}");
         let assumptions = vec![
             assumption("mean", shown(mean, three), "--mean"),
@@ -296,7 +296,7 @@ mod tests {
         };
         let (config, preprocessing, found) = settle(shapes(), None, (Some(&recorded), Some(&origin), &given));
         assert_eq!(config, ResNetConfig { stem_relu: false, ..shapes() });
-        assert_eq!(preprocessing.normalisation, Normalisation { mean: [0.5; 3], std: Normalisation::CIFAR10.std });
+        assert_eq!(preprocessing.normalization, Normalization { mean: [0.5; 3], std: Normalization::CIFAR10.std });
         assert_eq!(value(&found, "ReLU after the stem"), ("no".into(), Certainty::Given));
     }
 

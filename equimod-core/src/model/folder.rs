@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Description;
 use super::origin::Origin;
-use crate::images::Normalisation;
+use crate::images::Normalization;
 use crate::{Error, Result};
 
 /// The file that describes the weights beside it.
@@ -71,7 +71,7 @@ impl FolderConfig {
             is_record: true,
             architecture: self.architecture.clone(),
             size: pretrained.map(|found| found.input_size[1]),
-            normalisation: pretrained.map(|found| Normalisation { mean: found.mean, std: found.std }),
+            normalization: pretrained.map(|found| Normalization { mean: found.mean, std: found.std }),
             ..Origin::default()
         })
     }

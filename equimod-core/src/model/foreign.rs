@@ -129,7 +129,7 @@ fn refuse_lookalikes(origin: Option<&Origin>, traces: &Traces) -> Result<()> {
 }
 
 fn check(config: &ResNetConfig, preprocessing: &Preprocessing, path: &Path) -> Result<()> {
-    let mut problems = [config.validate(), preprocessing.normalisation.validate()].concat();
+    let mut problems = [config.validate(), preprocessing.normalization.validate()].concat();
     if preprocessing.size == 0 {
         problems.push("the input size is 0; give at least 1".into());
     }

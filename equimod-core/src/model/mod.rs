@@ -63,7 +63,7 @@ pub struct Description {
     /// Whether the tensors are the target network's: its backbone and the heads it needs.
     #[serde(default)]
     pub target: bool,
-    /// Optimiser steps taken.
+    /// Optimizer steps taken.
     pub step: u64,
     /// The run's seed.
     pub seed: u64,
@@ -284,7 +284,7 @@ impl Model {
     /// Pixels (`count` pictures of `height` × `width` × 3 bytes) → features in evaluation mode.
     pub fn features(&self, pixels: &[u8], size: (usize, usize, usize)) -> Result<Features> {
         let params = self.params();
-        let images = self.preprocessing.normalisation.tensor(pixels, size, params.device(), params.dtype())?;
+        let images = self.preprocessing.normalization.tensor(pixels, size, params.device(), params.dtype())?;
         self.backbone().infer(&images, Mode::Eval)
     }
 }

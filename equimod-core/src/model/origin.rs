@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::images::Normalisation;
+use crate::images::Normalization;
 
 /// A code that is known by its traces, with the properties of its networks that names and shapes do not show.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,7 +27,7 @@ pub struct Origin {
     /// Side of the square input.
     pub size: Option<usize>,
     /// Of pixel values in [0, 1].
-    pub normalisation: Option<Normalisation>,
+    pub normalization: Option<Normalization>,
 }
 
 /// Traces in a file beside its ResNet's tensors.
@@ -46,7 +46,7 @@ pub(super) struct Traces<'a> {
 }
 
 /// solo-learn's statistics of CIFAR-100.
-const CIFAR100: Normalisation = Normalisation { mean: [0.5071, 0.4865, 0.4409], std: [0.2673, 0.2564, 0.2762] };
+const CIFAR100: Normalization = Normalization { mean: [0.5071, 0.4865, 0.4409], std: [0.2673, 0.2564, 0.2762] };
 
 /// The code that made a file, if it is one of those that are known.
 pub(super) fn recognize(traces: &Traces) -> Option<Origin> {
@@ -78,7 +78,7 @@ fn solo_learn(traces: &Traces) -> Option<Origin> {
     let data = text(found, &["data", "dataset"]).or_else(|| text(found, &["dataset"]))?;
     let method = text(found, &["method"])?;
     let cifar = match data {
-        "cifar10" => Some(Normalisation::CIFAR10),
+        "cifar10" => Some(Normalization::CIFAR10),
         "cifar100" => Some(CIFAR100),
         _ => None,
     };
@@ -90,7 +90,7 @@ fn solo_learn(traces: &Traces) -> Option<Origin> {
         stem_padding: is_cifar.then_some(2),
         max_pool: is_cifar.then_some(false),
         size: is_cifar.then_some(32),
-        normalisation: cifar.or_else(|| data.starts_with("imagenet").then_some(Normalisation::IMAGENET)),
+        normalization: cifar.or_else(|| data.starts_with("imagenet").then_some(Normalization::IMAGENET)),
         ..Origin::default()
     })
 }
@@ -107,7 +107,7 @@ fn bolts(traces: &Traces) -> Option<Origin> {
         stem_padding: Some(if first { 3 } else { 1 }),
         stem_relu: Some(true),
         max_pool: Some(pool),
-        normalisation: (text(found, &["dataset"]) == Some("imagenet")).then_some(Normalisation::IMAGENET),
+        normalization: (text(found, &["dataset"]) == Some("imagenet")).then_some(Normalization::IMAGENET),
         ..Origin::default()
     })
 }
@@ -140,7 +140,7 @@ fn timm(traces: &Traces) -> Option<Origin> {
         architecture: Some(architecture.into()),
         stem_relu: Some(true),
         size: side("img_size").or_else(input),
-        normalisation: three("mean").zip(three("std")).map(|(mean, std)| Normalisation { mean, std }),
+        normalization: three("mean").zip(three("std")).map(|(mean, std)| Normalization { mean, std }),
         ..Origin::default()
     })
 }
@@ -178,7 +178,7 @@ fn of_imagenet(traces: &Traces, code: &str, by: &str, architecture: Option<&str>
         max_pool: usual.then_some(true),
         stem_padding: usual.then_some(3),
         size: usual.then_some(224),
-        normalisation: usual.then_some(Normalisation::IMAGENET),
+        normalization: usual.then_some(Normalization::IMAGENET),
         ..Origin::default()
     }
 }
@@ -217,10 +217,10 @@ mod tests {
             "method": "byol", "backbone": {"name": "resnet18"}, "data": {"dataset": "cifar100"},
         }});
         let old = json!({"hyper_parameters": {"method": "byol", "encoder": "resnet18", "dataset": "cifar10"}});
-        for (settings, mean) in [(new, CIFAR100.mean), (old, Normalisation::CIFAR10.mean)] {
+        for (settings, mean) in [(new, CIFAR100.mean), (old, Normalization::CIFAR10.mean)] {
             let found = of(&settings, &[], true).unwrap();
             assert_eq!((found.code.as_str(), found.stem_padding, found.max_pool), ("solo-learn", Some(2), Some(false)));
-            assert_eq!(found.normalisation.unwrap().mean, mean);
+            assert_eq!(found.normalization.unwrap().mean, mean);
         }
         let bolts = json!({"hyper_parameters": {
             "arch": "resnet18", "first_conv": false, "maxpool1": true, "dataset": "cifar10",
@@ -230,7 +230,7 @@ mod tests {
             "aug_repeats": 0, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "img_size": 160,
         }});
         let found = of(&timm, &[], false).unwrap();
-        assert_eq!((found.code.as_str(), found.size, found.normalisation.unwrap().std), ("timm", Some(160), [0.5; 3]));
+        assert_eq!((found.code.as_str(), found.size, found.normalization.unwrap().std), ("timm", Some(160), [0.5; 3]));
         let none = Value::Null;
         assert_eq!(of(&none, &["module.encoder_q.conv1.weight", "module.queue"], false).unwrap().code, "MoCo");
         assert_eq!(of(&none, &["trunk._feature_blocks.conv1.weight"], false).unwrap().code, "VISSL");

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::build::BuildContext;
 use crate::collective::Collective;
 use crate::head::{Ending, Head, HeadSpec};
-use crate::objective::two_views::{FeatureSums, centred, over_all_rows, sum_over_features};
+use crate::objective::two_views::{FeatureSums, centered, over_all_rows, sum_over_features};
 use crate::objective::{Objective, ObjectiveSettings, negative_weights, spread};
 use crate::params::Scope;
 use crate::step::{StepContext, Term, scalars};
@@ -86,7 +86,7 @@ pub fn barlow_twins(zs: &Tensor, redundancy: f64, collective: &dyn Collective) -
         if rows < 2 {
             return Err(Error::fewer_than_two("Barlow Twins", "images", rows));
         }
-        let (z1, z2) = (standardised(z1)?, standardised(z2)?);
+        let (z1, z2) = (standardized(z1)?, standardized(z2)?);
         let FeatureSums { total, diagonal, others } = sum_over_features((&z1, &z2), rows as f64, redundancy, |c| {
             let missing = (1.0 - c)?;
             Ok((missing.sqr()?, (missing * -2.0)?))
@@ -96,8 +96,8 @@ pub fn barlow_twins(zs: &Tensor, redundancy: f64, collective: &dyn Collective) -
     })
 }
 
-fn standardised(z: &Tensor) -> Result<Tensor> {
-    let centred = centred(z)?;
-    let deviation = (centred.sqr()?.mean_keepdim(0)? + EPSILON)?.sqrt()?;
-    Ok(centred.broadcast_div(&deviation)?)
+fn standardized(z: &Tensor) -> Result<Tensor> {
+    let centered = centered(z)?;
+    let deviation = (centered.sqr()?.mean_keepdim(0)? + EPSILON)?.sqrt()?;
+    Ok(centered.broadcast_div(&deviation)?)
 }

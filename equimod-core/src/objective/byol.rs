@@ -99,7 +99,7 @@ impl Objective for Byol {
     }
 }
 
-/// `2·mean_i(2 − 2·cos(q_i, m_i))` (method, section 1), a scalar in [0, 8]: equation 2 of the paper, symmetrised.
+/// `2·mean_i(2 − 2·cos(q_i, m_i))` (method, section 1), a scalar in [0, 8]: equation 2 of the paper, symmetrized.
 ///
 /// qs and ms `[rows, width]` are predictions and, in the same rows, the target's embeddings of the other view; no gradient
 /// reaches ms. The mean is over the rows of all processes.

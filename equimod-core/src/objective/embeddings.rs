@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::objective::normalise_rows;
-use crate::objective::two_views::centred;
+use crate::objective::normalize_rows;
+use crate::objective::two_views::centered;
 use crate::step::{Metrics, scalars};
 use crate::{Result, host};
 
@@ -17,7 +17,7 @@ const ROWS: usize = 256;
 pub fn spread(zs: &Tensor) -> Result<Metrics> {
     let rows = zs.dim(0)?.min(ROWS);
     let zs = zs.narrow(0, 0, rows)?.detach().to_dtype(DType::F32)?;
-    let zs = centred(&normalise_rows(&zs)?)?.contiguous()?;
+    let zs = centered(&normalize_rows(&zs)?)?.contiguous()?;
     let std = zs.sqr()?.mean(0)?.sqrt()?.mean_all()?;
     // Rows' products have the eigenvalues of features' products.
     let products = crate::ops::matmul_nt(&zs, &zs)?;

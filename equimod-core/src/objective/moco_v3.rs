@@ -13,7 +13,7 @@ use crate::objective::embeddings::spread;
 use crate::objective::nt_xent::BLOCK;
 use crate::objective::predictor::{ViewPredictor, predictor_problems};
 use crate::objective::two_views::{swapped, views};
-use crate::objective::{Objective, ObjectiveSettings, PROJECTION_HEAD, normalise_rows, temperature_problems};
+use crate::objective::{Objective, ObjectiveSettings, PROJECTION_HEAD, normalize_rows, temperature_problems};
 use crate::ops::{self, Positives, RowTargets};
 use crate::params::Scope;
 use crate::step::{StepContext, Term};
@@ -111,8 +111,8 @@ pub fn contrast(qs: &Tensor, ks: &Tensor, temperature: f64, collective: &dyn Col
         let (what, expected) = ("the keys of a contrast".into(), format!("{rows} rows, one for each query"));
         return Err(Error::ShapeMismatch { what, expected, found: format!("{keys} rows") });
     }
-    let qs = normalise_rows(qs)?;
-    let keys = collective.all_gather(&normalise_rows(&ks.detach())?.contiguous()?)?.contiguous()?;
+    let qs = normalize_rows(qs)?;
+    let keys = collective.all_gather(&normalize_rows(&ks.detach())?.contiguous()?)?.contiguous()?;
     let (values, total) = (qs.detach().contiguous()?, rows * collective.size());
     let (mut losses, mut gradients) = (Vec::new(), Vec::new());
     for start in (0..rows).step_by(BLOCK) {

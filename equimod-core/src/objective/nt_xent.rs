@@ -31,7 +31,7 @@ pub enum Negatives {
 }
 
 /// xs `[rows, width]` → the same shape, each row divided by max(length, 1e-12), as `torch.nn.functional.normalize`.
-pub fn normalise_rows(xs: &Tensor) -> Result<Tensor> {
+pub fn normalize_rows(xs: &Tensor) -> Result<Tensor> {
     // The bound is inside the root: the derivative of ‖x‖ at 0 is never taken.
     let lengths = xs.sqr()?.sum_keepdim(1)?.maximum(1e-24)?.sqrt()?;
     Ok(xs.broadcast_div(&lengths)?)
@@ -53,7 +53,7 @@ pub fn nt_xent_with(
     collective: &dyn Collective,
 ) -> Result<Tensor> {
     check_rows(zs.dim(0)?, negatives)?;
-    let ys = normalise_rows(zs)?;
+    let ys = normalize_rows(zs)?;
     let (loss, gradient) = value_and_gradient(&ys.detach(), temperature, negatives, collective)?;
     Ok(hand_written(&ys, &loss, move |g| gradient.broadcast_mul(g))?)
 }
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn blocks_change_nothing() {
         // More rows than a block holds, against the definition.
-        let z = normalise_rows(&rows(9, 2 * BLOCK + 20, 3)).unwrap();
+        let z = normalize_rows(&rows(9, 2 * BLOCK + 20, 3)).unwrap();
         let n = BLOCK + 10;
         let s = (z.matmul(&z.t().unwrap()).unwrap() / 0.3).unwrap().to_vec2::<f64>().unwrap();
         let row_loss = |i: usize| {

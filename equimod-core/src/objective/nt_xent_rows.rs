@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::nt_xent::{BLOCK, Negatives, check_rows, normalise_rows, targets_of};
+use super::nt_xent::{BLOCK, Negatives, check_rows, normalize_rows, targets_of};
 use crate::collective::{Collective, SharedCollective};
 use crate::nn::hand_written;
 use crate::ops::{self, RowTargets};
@@ -21,7 +21,7 @@ pub fn nt_xent_rows(
     collective: &SharedCollective,
 ) -> Result<Tensor> {
     check_rows(zs.dim(0)?, negatives)?;
-    let ys = normalise_rows(zs)?;
+    let ys = normalize_rows(zs)?;
     let rows = Rows::new(&ys.detach(), temperature, negatives, collective.as_ref())?;
     let losses = rows.blocks().map(|block| Ok(rows.block(block)?.0)).collect::<Result<Vec<_>>>()?;
     let losses = Tensor::cat(&losses, 0)?;
@@ -107,7 +107,7 @@ mod tests {
         // More rows than a block holds.
         let count = 2 * (BLOCK / 2 + 10);
         let zs = random(count, 3);
-        let ys = normalise_rows(&zs).unwrap();
+        let ys = normalize_rows(&zs).unwrap();
         let s = (ys.matmul(&ys.t().unwrap()).unwrap() / 0.3).unwrap().to_vec2::<f64>().unwrap();
         for (i, loss) in losses(&zs, Negatives::All).to_vec1::<f64>().unwrap().into_iter().enumerate() {
             let sum: f64 = (0..count).filter(|&j| j != i).map(|j| s[i][j].exp()).sum();

@@ -4,7 +4,7 @@ use candle_core::{D, Tensor, Var};
 
 use crate::collective::Collective;
 use crate::nn::hand_written;
-use crate::objective::normalise_rows;
+use crate::objective::normalize_rows;
 use crate::ops;
 use crate::step::Term;
 use crate::{Error, Result};
@@ -39,7 +39,7 @@ pub fn mean_over_rows(values: &Tensor, collective: &dyn Collective) -> Result<Te
 
 /// The mean of cos(p, t) over the rows of all processes, of ps and ts `[rows, width]`; a scalar. No gradient reaches ts.
 pub fn mean_cosine(ps: &Tensor, ts: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
-    let cosines = (normalise_rows(ps)? * normalise_rows(&ts.detach())?)?.sum(1)?;
+    let cosines = (normalize_rows(ps)? * normalize_rows(&ts.detach())?)?.sum(1)?;
     mean_over_rows(&cosines, collective)
 }
 
@@ -70,7 +70,7 @@ pub fn over_all_rows(
 }
 
 /// Columns with mean 0: `xs − mean(xs)`.
-pub fn centred(xs: &Tensor) -> Result<Tensor> {
+pub fn centered(xs: &Tensor) -> Result<Tensor> {
     Ok(xs.broadcast_sub(&xs.mean_keepdim(0)?)?)
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::build::BuildContext;
 use crate::collective::Collective;
 use crate::head::{Ending, Head, HeadSpec};
-use crate::objective::two_views::{centred, over_all_rows, sum_over_features};
+use crate::objective::two_views::{centered, over_all_rows, sum_over_features};
 use crate::objective::{Objective, ObjectiveSettings, negative_weights, spread};
 use crate::params::Scope;
 use crate::step::{StepContext, Term, scalars};
@@ -113,7 +113,7 @@ pub fn vicreg(zs: &Tensor, weights: VicRegWeights, collective: &dyn Collective) 
             return Err(Error::fewer_than_two("VICReg", "images", rows));
         }
         let invariance = (z1 - z2)?.sqr()?.mean_all()?;
-        let (z1, z2) = (centred(z1)?, centred(z2)?);
+        let (z1, z2) = (centered(z1)?, centered(z2)?);
         let variance = ((shortage(&z1)? + shortage(&z2)?)? / 2.0)?;
         let covariance = (covariances(&z1)? + covariances(&z2)?)?;
         let metrics = scalars([("invariance", &invariance), ("variance", &variance), ("covariance", &covariance)]);
@@ -123,14 +123,14 @@ pub fn vicreg(zs: &Tensor, weights: VicRegWeights, collective: &dyn Collective) 
     })
 }
 
-/// v of centred rows `[rows, width]`: `mean_d max(0, 1 − √(Var z_d + 1e-4))`.
+/// v of centered rows `[rows, width]`: `mean_d max(0, 1 − √(Var z_d + 1e-4))`.
 pub(crate) fn shortage(z: &Tensor) -> Result<Tensor> {
     let variance = (z.sqr()?.sum(0)? / (z.dim(0)? - 1) as f64)?;
     let deviation = (variance + EPSILON)?.sqrt()?;
     Ok((1.0 - deviation)?.relu()?.mean_all()?)
 }
 
-/// c of centred rows `[rows, width]`: `Σ_{i≠j} Cov(z)_ij²/D`.
+/// c of centered rows `[rows, width]`: `Σ_{i≠j} Cov(z)_ij²/D`.
 pub(crate) fn covariances(z: &Tensor) -> Result<Tensor> {
     let (rows, width) = z.dims2()?;
     let nothing = |diagonal: &Tensor| Ok((diagonal.zeros_like()?, diagonal.zeros_like()?));

@@ -33,8 +33,8 @@ const PUBLISHED: [Field; 4] = [
     field("crop_width", "pixels"),
 ];
 const SHARES: [Field; 4] = [
-    field("crop_centre_y", "share of the height").along(Axis::Y),
-    field("crop_centre_x", "share of the width").along(Axis::X),
+    field("crop_center_y", "share of the height").along(Axis::Y),
+    field("crop_center_x", "share of the width").along(Axis::X),
     field("crop_height_share", "share of the height"),
     field("crop_width_share", "share of the width"),
 ];
@@ -99,7 +99,7 @@ impl Augmentation for RandomResizedCrop {
     fn fields(&self, encoding: Encoding) -> &'static [Field] {
         match encoding {
             Encoding::Published => &PUBLISHED,
-            Encoding::SizeNormalised | Encoding::Pairwise => &SHARES,
+            Encoding::SizeNormalized | Encoding::Pairwise => &SHARES,
         }
     }
 

@@ -21,7 +21,7 @@ pub struct RandomErasing {
     pub scale: (f64, f64),
     /// Least and largest height over width. torchvision's: 0.3–3.3.
     pub ratio: (f64, f64),
-    /// The colour of the rectangle: red, green, blue.
+    /// The color of the rectangle: red, green, blue.
     pub value: [u8; 3],
 }
 
@@ -36,8 +36,8 @@ const PUBLISHED: [Field; 5] = [
 ];
 const SHARES: [Field; 5] = [
     field("erasing_applied", FLAG),
-    field("erasing_centre_y", "share of the height"),
-    field("erasing_centre_x", "share of the width"),
+    field("erasing_center_y", "share of the height"),
+    field("erasing_center_x", "share of the width"),
     field("erasing_height_share", "share of the height"),
     field("erasing_width_share", "share of the width"),
 ];
@@ -82,7 +82,7 @@ impl Augmentation for RandomErasing {
     fn fields(&self, encoding: Encoding) -> &'static [Field] {
         match encoding {
             Encoding::Published => &PUBLISHED,
-            Encoding::SizeNormalised | Encoding::Pairwise => &SHARES,
+            Encoding::SizeNormalized | Encoding::Pairwise => &SHARES,
         }
     }
 

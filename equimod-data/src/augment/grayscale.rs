@@ -1,4 +1,4 @@
-//! Colour removed.
+//! Color removed.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -12,7 +12,7 @@ use crate::random::{Rng, chance, uniform};
 /// torchvision's `ColorJitter` inside a `RandomApply`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ColourJitter {
+pub struct ColorJitter {
     /// How often there is any. Published: 0.8.
     pub probability: f64,
     /// s of the factor in U(1 − s, 1 + s). Published: 0.4 on CIFAR-10, 0.8 on ImageNet (SimCLR).
@@ -78,10 +78,10 @@ fn factors(strength: f64) -> (f64, f64) {
     ((1.0 - strength).max(0.0), 1.0 + strength)
 }
 
-impl Augmentation for ColourJitter {
+impl Augmentation for ColorJitter {
     fn sample(&self, _: Size, rng: &mut Rng) -> Params {
         if !chance(self.probability, rng) {
-            return Params::ColourJitter(None);
+            return Params::ColorJitter(None);
         }
         let mut order = STEPS;
         order.shuffle(rng);
@@ -89,11 +89,11 @@ impl Augmentation for ColourJitter {
         let (brightness, contrast, saturation) =
             (factor(self.brightness), factor(self.contrast), factor(self.saturation));
         let hue = uniform((-self.hue, self.hue), rng) as f32;
-        Params::ColourJitter(Some(Jitter { order, brightness, contrast, saturation, hue }))
+        Params::ColorJitter(Some(Jitter { order, brightness, contrast, saturation, hue }))
     }
 
     fn apply(&self, mut image: Image, params: &Params) -> Image {
-        if let Params::ColourJitter(Some(jitter)) = params {
+        if let Params::ColorJitter(Some(jitter)) = params {
             for step in jitter.order {
                 match step {
                     JitterStep::Brightness => color::brightness(&mut image, jitter.brightness),
@@ -109,7 +109,7 @@ impl Augmentation for ColourJitter {
     }
 
     fn identity(&self, _: Size) -> Params {
-        Params::ColourJitter(None)
+        Params::ColorJitter(None)
     }
 
     fn fields(&self, _: Encoding) -> &'static [Field] {
@@ -117,7 +117,7 @@ impl Augmentation for ColourJitter {
     }
 
     fn encode(&self, params: &Params, _: Size, _: Encoding, out: &mut Vec<f32>) {
-        let jitter = if let Params::ColourJitter(jitter) = params { *jitter } else { None };
+        let jitter = if let Params::ColorJitter(jitter) = params { *jitter } else { None };
         out.push(flag(jitter.is_some()));
         let jitter = jitter.unwrap_or(Jitter::NEUTRAL);
         out.extend(jitter.order.map(|step| step as u8 as f32));
@@ -125,9 +125,9 @@ impl Augmentation for ColourJitter {
     }
 
     fn decode(&self, values: &[f32], _: Size, _: Encoding) -> Params {
-        let &[_, a, b, c, d, brightness, contrast, saturation, hue] = values else { return Params::ColourJitter(None) };
+        let &[_, a, b, c, d, brightness, contrast, saturation, hue] = values else { return Params::ColorJitter(None) };
         let order = [a, b, c, d].map(|step| STEPS[step.round().clamp(0.0, 3.0) as usize]);
-        Params::ColourJitter(is_on(values).then_some(Jitter { order, brightness, contrast, saturation, hue }))
+        Params::ColorJitter(is_on(values).then_some(Jitter { order, brightness, contrast, saturation, hue }))
     }
 
     fn moments(&self, _: Encoding) -> Vec<Option<Moments>> {
@@ -148,7 +148,7 @@ impl Augmentation for ColourJitter {
 
     fn describe(&self, params: &Params) -> (String, String) {
         let text = match params {
-            Params::ColourJitter(Some(jitter)) => {
+            Params::ColorJitter(Some(jitter)) => {
                 let step = |step: &JitterStep| match step {
                     JitterStep::Brightness => format!("brightness × {:.2}", jitter.brightness),
                     JitterStep::Contrast => format!("contrast × {:.2}", jitter.contrast),
@@ -159,7 +159,7 @@ impl Augmentation for ColourJitter {
             }
             _ => "no".into(),
         };
-        ("colour jitter".into(), text)
+        ("color jitter".into(), text)
     }
 
     fn problems(&self) -> Vec<String> {

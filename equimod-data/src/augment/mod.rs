@@ -8,7 +8,7 @@
 
 mod blur;
 mod crop;
-mod equalise;
+mod equalize;
 mod erasing;
 mod flip;
 mod grayscale;
@@ -25,13 +25,13 @@ use serde::{Deserialize, Serialize};
 
 pub use blur::GaussianBlur;
 pub use crop::RandomResizedCrop;
-pub use equalise::Equalise;
+pub use equalize::Equalize;
 pub use erasing::RandomErasing;
 pub use flip::{HorizontalFlip, VerticalFlip};
 pub use grayscale::Grayscale;
-pub use jitter::{ColourJitter, Jitter, JitterStep};
+pub use jitter::{ColorJitter, Jitter, JitterStep};
 pub use posterize::Posterize;
-pub use resize::{CentreCrop, Resize};
+pub use resize::{CenterCrop, Resize};
 pub use rotation::{QuarterTurns, Rotation};
 pub use solarize::Solarize;
 pub use values::{Axis, Encoding, FLAG, Field, Moments};
@@ -52,7 +52,8 @@ pub enum Params {
     /// A rectangle that is cut out.
     Crop(Rectangle),
     /// The jitter, if there is one.
-    ColourJitter(Option<Jitter>),
+    #[serde(alias = "colour-jitter")]
+    ColorJitter(Option<Jitter>),
     /// The deviation of the blur in pixels, if there is one.
     GaussianBlur(Option<f32>),
     /// Quarter turns against the clock, 0 to 3.
@@ -66,15 +67,15 @@ pub enum Params {
 }
 
 impl Rectangle {
-    /// Top, left, height and width in pixels, or centre and size in shares of a picture of `size` (method, section 8).
+    /// Top, left, height and width in pixels, or center and size in shares of a picture of `size` (method, section 8).
     fn encode(&self, size: Size, encoding: Encoding) -> [f32; 4] {
         let [top, left, height, width] = [self.top, self.left, self.height, self.width].map(|v| v as f64);
         let (rows, columns) = (size.height as f64, size.width as f64);
         match encoding {
             Encoding::Published => [top, left, height, width].map(|v| v as f32),
-            Encoding::SizeNormalised | Encoding::Pairwise => {
-                let centre = ((top + height / 2.0) / rows, (left + width / 2.0) / columns);
-                [centre.0, centre.1, height / rows, width / columns].map(|v| v as f32)
+            Encoding::SizeNormalized | Encoding::Pairwise => {
+                let center = ((top + height / 2.0) / rows, (left + width / 2.0) / columns);
+                [center.0, center.1, height / rows, width / columns].map(|v| v as f32)
             }
         }
     }
@@ -83,7 +84,7 @@ impl Rectangle {
     fn bounds(encoding: Encoding) -> [(f64, f64); 4] {
         match encoding {
             Encoding::Published => [(0.0, f64::INFINITY); 4],
-            Encoding::SizeNormalised | Encoding::Pairwise => [SHARE; 4],
+            Encoding::SizeNormalized | Encoding::Pairwise => [SHARE; 4],
         }
     }
 
@@ -93,7 +94,7 @@ impl Rectangle {
         let (rows, columns) = (size.height as f64, size.width as f64);
         let [top, left, height, width] = match encoding {
             Encoding::Published => v,
-            Encoding::SizeNormalised | Encoding::Pairwise => {
+            Encoding::SizeNormalized | Encoding::Pairwise => {
                 let (height, width) = (v[2] * rows, v[3] * columns);
                 [v[0] * rows - height / 2.0, v[1] * columns - width / 2.0, height, width]
             }
@@ -178,12 +179,12 @@ pub trait Augmentation: Send + Sync {
 }
 
 macro_rules! augmentations {
-    ($($kind:ident $name:literal $about:literal)*) => {
+    ($($kind:ident $name:literal $(alias $old:literal)? $about:literal)*) => {
         /// An augmentation as data, in a policy.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "kind", rename_all = "kebab-case")]
         pub enum AugmentationConfig {
-            $(#[doc = $about] $kind($kind),)*
+            $(#[doc = $about] $(#[serde(alias = $old)])? $kind($kind),)*
         }
 
         impl AugmentationConfig {
@@ -210,15 +211,15 @@ macro_rules! augmentations {
 augmentations! {
     RandomResizedCrop "random-resized-crop" "a random part of the picture, resized (torchvision's RandomResizedCrop)"
     Resize "resize" "the shorter side brought to a size (torchvision's Resize)"
-    CentreCrop "centre-crop" "the middle of the picture (torchvision's CenterCrop)"
+    CenterCrop "center-crop" alias "centre-crop" "the middle of the picture (torchvision's CenterCrop)"
     HorizontalFlip "horizontal-flip" "left and right exchanged (torchvision's RandomHorizontalFlip)"
     VerticalFlip "vertical-flip" "top and bottom exchanged (torchvision's RandomVerticalFlip)"
-    ColourJitter "colour-jitter" "brightness, contrast, saturation and hue in random order (torchvision's ColorJitter)"
-    Grayscale "grayscale" "colour removed (torchvision's RandomGrayscale)"
+    ColorJitter "color-jitter" alias "colour-jitter" "brightness, contrast, saturation and hue in random order (torchvision's ColorJitter)"
+    Grayscale "grayscale" "color removed (torchvision's RandomGrayscale)"
     GaussianBlur "gaussian-blur" "a blur of random width (torchvision's GaussianBlur)"
     Solarize "solarize" "values from a threshold on inverted (torchvision's RandomSolarize)"
     Posterize "posterize" "the lower bits of every value removed (torchvision's RandomPosterize)"
-    Equalise "equalise" "the histogram of each channel flattened (torchvision's RandomEqualize)"
+    Equalize "equalize" alias "equalise" "the histogram of each channel flattened (torchvision's RandomEqualize)"
     QuarterTurns "quarter-turns" "0, 90, 180 or 270 degrees against the clock (E-SSL, arXiv 2111.00899)"
     Rotation "rotation" "a random angle, bilinear, black corners (torchvision's RandomRotation)"
     RandomErasing "random-erasing" "a random rectangle painted over (torchvision's RandomErasing)"

@@ -21,7 +21,7 @@ pub struct Resize {
 /// torchvision's `CenterCrop(size)`: the middle, padded with black where the picture is smaller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CentreCrop {
+pub struct CenterCrop {
     /// Side of the result, in pixels.
     pub size: usize,
 }
@@ -68,7 +68,7 @@ impl Augmentation for Resize {
     }
 }
 
-impl Augmentation for CentreCrop {
+impl Augmentation for CenterCrop {
     without_parameters!();
 
     fn apply(&self, image: Image, _: &Params) -> Image {
@@ -83,6 +83,6 @@ impl Augmentation for CentreCrop {
     }
 
     fn describe(&self, _: &Params) -> (String, String) {
-        ("centre crop".into(), format!("{0} × {0}", self.size))
+        ("center crop".into(), format!("{0} × {0}", self.size))
     }
 }

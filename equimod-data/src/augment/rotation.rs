@@ -66,7 +66,7 @@ impl Augmentation for QuarterTurns {
     }
 }
 
-/// torchvision's `RandomRotation` with bilinear interpolation, about the centre, the size kept and corners black,
+/// torchvision's `RandomRotation` with bilinear interpolation, about the center, the size kept and corners black,
 /// inside a `RandomApply`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

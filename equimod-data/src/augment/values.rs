@@ -6,6 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::spelling::modern;
 use crate::{Error, Result};
 
 /// A value of a parameter vector.
@@ -50,9 +51,10 @@ pub enum Encoding {
     /// As the authors do: crops in pixels of the picture; one vector a view.
     #[default]
     Published,
-    /// Crops as centre and size, in shares of the picture; one vector a view.
-    SizeNormalised,
-    /// From view 1 to view 2: differences of the size-normalised values, the centre mirrored where view 1 is (method,
+    /// Crops as center and size, in shares of the image; one vector per view.
+    #[serde(alias = "size-normalised")]
+    SizeNormalized,
+    /// From view 1 to view 2: differences of the size-normalized values, the center mirrored where view 1 is (method,
     /// section 8); one vector a pair.
     Pairwise,
 }
@@ -61,8 +63,8 @@ impl Encoding {
     /// Every encoding: its name, and one line.
     pub const LIST: [(&'static str, &'static str); 3] = [
         ("published", "as the authors do: crops in pixels of the picture"),
-        ("size-normalised", "crops as centre and size, in shares of the picture"),
-        ("pairwise", "from view 1 to view 2: differences of the size-normalised values"),
+        ("size-normalized", "crops as center and size, in shares of the picture"),
+        ("pairwise", "from view 1 to view 2: differences of the size-normalized values"),
     ];
 }
 
@@ -70,7 +72,7 @@ impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str(match self {
             Self::Published => "published",
-            Self::SizeNormalised => "size-normalised",
+            Self::SizeNormalized => "size-normalized",
             Self::Pairwise => "pairwise",
         })
     }
@@ -80,9 +82,9 @@ impl FromStr for Encoding {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        [Self::Published, Self::SizeNormalised, Self::Pairwise]
+        [Self::Published, Self::SizeNormalized, Self::Pairwise]
             .into_iter()
-            .find(|encoding| encoding.to_string() == text)
+            .find(|encoding| encoding.to_string() == modern(text))
             .ok_or_else(|| {
                 let names = Self::LIST.map(|(name, _)| name).join(", ");
                 Error::Config(format!("there is no encoding {text:?}; there are {names}"))

@@ -110,7 +110,7 @@ pub trait Dataset: Send + Sync {
     /// The picture's path or row, for messages and logs.
     fn key(&self, index: usize) -> String;
 
-    /// The licence notice of the pictures.
+    /// The license notice of the pictures.
     fn notice(&self) -> Option<&str> {
         None
     }

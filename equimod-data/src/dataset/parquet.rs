@@ -139,7 +139,7 @@ impl ParquetDataset {
         Self { name: name.into(), pictures, tasks, labels, columns, notice: None, fingerprint, oriented: false }
     }
 
-    /// The same table with the licence notice of its pictures.
+    /// The same table with the license notice of its pictures.
     pub fn with_notice(mut self, notice: &str) -> Self {
         self.notice = Some(notice.into());
         self

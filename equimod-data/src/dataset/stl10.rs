@@ -23,20 +23,20 @@ pub enum Stl10Split {
     /// 8000 labeled images.
     Test,
     /// 100 000 unlabeled images.
-    Unlabelled,
-    /// Data for pretraining: `Train`, then `Unlabelled`.
-    TrainAndUnlabelled,
+    Unlabeled,
+    /// Data for pretraining: `Train`, then `Unlabeled`.
+    TrainAndUnlabeled,
 }
 
 impl Stl10Split {
     fn files(self) -> &'static [(&'static str, Option<&'static str>)] {
         const TRAIN: (&str, Option<&str>) = ("train_X.bin", Some("train_y.bin"));
-        const UNLABELLED: (&str, Option<&str>) = ("unlabeled_X.bin", None);
+        const UNLABELED: (&str, Option<&str>) = ("unlabeled_X.bin", None);
         match self {
             Self::Train => &[TRAIN],
             Self::Test => &[("test_X.bin", Some("test_y.bin"))],
-            Self::Unlabelled => &[UNLABELLED],
-            Self::TrainAndUnlabelled => &[TRAIN, UNLABELLED],
+            Self::Unlabeled => &[UNLABELED],
+            Self::TrainAndUnlabeled => &[TRAIN, UNLABELED],
         }
     }
 }

@@ -37,7 +37,7 @@ impl Subset {
     /// # Errors
     ///
     /// If there are none.
-    pub fn labelled(whole: Arc<dyn Dataset>, task: usize) -> Result<Self> {
+    pub fn labeled(whole: Arc<dyn Dataset>, task: usize) -> Result<Self> {
         let indices = (0..whole.len()).filter(|&index| whole.label(task, index).is_some()).collect();
         Self::new(whole, indices)
     }
@@ -156,8 +156,8 @@ mod tests {
 
     #[test]
     fn unlabeled_images_are_left_out() {
-        assert_eq!(Subset::labelled(five(), 0).unwrap().indices(), [0, 2, 4]);
-        assert!(Subset::labelled(five(), 1).err().unwrap().to_string().contains("no image"));
+        assert_eq!(Subset::labeled(five(), 0).unwrap().indices(), [0, 2, 4]);
+        assert!(Subset::labeled(five(), 1).err().unwrap().to_string().contains("no image"));
         assert!(Subset::new(five(), vec![5]).err().unwrap().to_string().contains("no image 5"));
     }
 

@@ -1,4 +1,4 @@
-//! From sampled parameters to normalised vectors: names, layout, means and deviations.
+//! From sampled parameters to normalized vectors: names, layout, means and deviations.
 
 mod published;
 mod statistics;
@@ -11,6 +11,7 @@ pub use statistics::{Measured, Statistics};
 use crate::augment::{AugmentationConfig, Axis, Field, Params};
 use crate::image::Size;
 use crate::policy::{Policy, ViewParams, ViewPolicy};
+use crate::spelling::{deserialize_names, modern};
 use crate::{Error, Result};
 
 /// What a vector is to hold.
@@ -20,7 +21,7 @@ pub struct LayoutConfig {
     pub encoding: Encoding,
     /// Where their means and deviations come from.
     pub statistics: Statistics,
-    /// Names of values (`blur_sigma`) or of augmentations (`colour-jitter`); all values if there are none.
+    /// Names of values (`blur_sigma`) or of augmentations (`color-jitter`); all values if there are none.
     pub fields: Vec<String>,
 }
 
@@ -32,6 +33,7 @@ pub struct ParamLayout {
     /// Where the statistics come from.
     pub statistics: Statistics,
     /// The name of each value.
+    #[serde(deserialize_with = "deserialize_names")]
     pub names: Vec<String>,
     /// Its mean.
     pub mean: Vec<f32>,
@@ -119,7 +121,7 @@ impl ParamLayout {
         let augmentations = || policy.views.iter().flat_map(|view| &view.0);
         let names_of = |augmentation: &AugmentationConfig| augmentation.as_augmentation().fields(self.encoding);
         let mut keep = vec![false; self.names.len()];
-        for name in wanted {
+        for name in wanted.iter().map(|name| modern(name)) {
             let group = augmentations().find(|a| a.name() == name).map(names_of).unwrap_or_default();
             let mut found = false;
             for (keep, known) in keep.iter_mut().zip(&self.names) {
@@ -267,7 +269,7 @@ impl ParamLayout {
     }
 
     /// `(value − mean) / std` for vectors one after the other.
-    pub fn normalise(&self, values: &mut [f32]) {
+    pub fn normalize(&self, values: &mut [f32]) {
         for vector in values.chunks_exact_mut(self.width().max(1)) {
             for ((value, mean), std) in vector.iter_mut().zip(&self.mean).zip(&self.std) {
                 *value = (*value - mean) / std;

@@ -82,12 +82,12 @@ fn stl10(source: &str, path: &Path) -> Result<Splits> {
     let open = |split| Ok::<Arc<dyn Dataset>, Error>(Arc::new(Stl10Dataset::open(path, split)?));
     let has = |file: &str| path.join(file).is_file();
     if !has("train_X.bin") {
-        return Ok(Splits::of(source, open(Stl10Split::Unlabelled)?, None));
+        return Ok(Splits::of(source, open(Stl10Split::Unlabeled)?, None));
     }
     let test = if has("test_X.bin") { Some(open(Stl10Split::Test)?) } else { None };
     let mut splits = Splits::of(source, open(Stl10Split::Train)?, test);
     if has("unlabeled_X.bin") {
-        splits.pretraining = Some(open(Stl10Split::TrainAndUnlabelled)?);
+        splits.pretraining = Some(open(Stl10Split::TrainAndUnlabeled)?);
     }
     Ok(splits)
 }

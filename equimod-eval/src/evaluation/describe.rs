@@ -19,7 +19,7 @@ impl EvaluatedModel {
 }
 
 fn preprocessing(model: &Model, input: InputTransform) -> String {
-    let normalization = &model.preprocessing.normalisation;
+    let normalization = &model.preprocessing.normalization;
     let guessed = if model.guessed { " (guessed from the stem)" } else { "" };
     format!("{}, mean {:?}, std {:?}{guessed}", input.describe(), normalization.mean, normalization.std)
 }

@@ -47,7 +47,7 @@ pub fn neighbor_sections(evaluation: &Evaluation, tasks: &[&LabeledTask]) -> Res
 }
 
 /// A task's name without its unit and the augmentation or module it belongs to: `equimod, grayscale alone` → `grayscale
-/// alone`, `colour-jitter: hue (share of the circle)` → `hue`.
+/// alone`, `color-jitter: hue (share of the circle)` → `hue`.
 pub fn short_name(task: &str) -> String {
     let name = task.split(" (").next().unwrap_or(task);
     let name = name.split_once(": ").map_or(name, |(_, rest)| rest);
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn names_lose_units_and_owners() {
         assert_eq!(short_name("equimod, grayscale alone"), "grayscale alone");
-        assert_eq!(short_name("colour-jitter: hue (share of the circle)"), "hue");
-        assert_eq!(short_name("colour-jitter: hue, difference (share of the circle)"), "hue");
+        assert_eq!(short_name("color-jitter: hue (share of the circle)"), "hue");
+        assert_eq!(short_name("color-jitter: hue, difference (share of the circle)"), "hue");
         assert_eq!(short_name("equimod"), "equimod");
     }
 }

@@ -31,7 +31,7 @@ pub struct ReportData {
     pub sections: Vec<Section>,
     /// Recipe as TOML; empty for none.
     pub recipe: String,
-    /// Licence notices.
+    /// License notices.
     pub notices: Vec<String>,
 }
 

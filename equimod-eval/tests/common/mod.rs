@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use equimod_core::checkpoint::to_bytes;
 use equimod_core::optim::{AdamW, AdamWConfig};
 use equimod_core::{
-    Description, Execution, Method, MethodConfig, Model, Normalisation, Optimizer, PairValue, Parameters, Placement,
+    Description, Execution, Method, MethodConfig, Model, Normalization, Optimizer, PairValue, Parameters, Placement,
     Preprocessing, Progress, SingleProcess, StepBatch,
 };
 use equimod_data::{Dataset, Image, Loader, LoaderConfig, MemoryDataset, Pixels, Policy, Size, Task};
@@ -48,7 +48,7 @@ pub fn trained(policy: Policy, equivariance: &str, steps: u64) -> Model {
     let description = Description {
         version: "test".into(),
         method,
-        preprocessing: Preprocessing { size: SIDE, normalisation: Normalisation::CIFAR10 },
+        preprocessing: Preprocessing { size: SIDE, normalization: Normalization::CIFAR10 },
         parameters,
         augmentation: serde_json::json!({
             "policy": augmentation.policy, "layout": augmentation.layout, "pairs": augmentation.pairs
@@ -69,7 +69,7 @@ fn train(method: &Method, AugmentationSpec { policy, layout, pairs }: &Augmentat
         let batch = batch.unwrap();
         let images = |pixels: &Pixels| {
             let size = (pixels.count, SIDE, SIDE);
-            Normalisation::CIFAR10.tensor(&pixels.bytes, size, &Device::Cpu, DType::F32).unwrap()
+            Normalization::CIFAR10.tensor(&pixels.bytes, size, &Device::Cpu, DType::F32).unwrap()
         };
         let vectors = |vectors: &[Vec<f32>], width: usize| {
             Tensor::from_vec(vectors.concat(), (2 * batch.indices.len(), width), &Device::Cpu).unwrap()

@@ -154,7 +154,7 @@ fn build_method(
 fn check_needs(needs: &Needs, recipe: &Recipe, layout: &ParamLayout) -> Result<()> {
     if needs.parameters && layout.encoding == Encoding::Pairwise {
         let text =
-            "a module needs the parameters of views; give augmentation.encoding = \"published\" or \"size-normalised\"";
+            "a module needs the parameters of views; give augmentation.encoding = \"published\" or \"size-normalized\"";
         return Err(Error::Recipe(vec![text.into()]));
     }
     let batch = recipe.data.batch;

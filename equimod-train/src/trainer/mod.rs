@@ -156,7 +156,7 @@ impl Trainer {
             method: self.recipe.method(),
             preprocessing: Preprocessing {
                 size: self.recipe.augmentation.size,
-                normalisation: self.recipe.normalisation,
+                normalization: self.recipe.normalization,
             },
             parameters: self.parameters.clone(),
             augmentation: serde_json::json!({ "policy": self.policy, "layout": self.layout, "pairs": self.pairs }),

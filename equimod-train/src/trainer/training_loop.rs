@@ -79,7 +79,7 @@ impl Trainer {
         // A batch in several parts is copied to the device part by part.
         let device = if self.recipe.execution.parts > 1 { &Device::Cpu } else { &self.context.device };
         let dtype = self.method.params().dtype();
-        let tensors = step_batch(batch, &self.recipe.normalisation, device, dtype)?;
+        let tensors = step_batch(batch, &self.recipe.normalization, device, dtype)?;
         let mut outcome = self.method.gated_step(&tensors, self.progress(), &self.pending.gate()?)?;
         drop(tensors);
         let _update = tracing::trace_span!("optimizer").entered();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use equimod_core::Normalisation;
+use equimod_core::Normalization;
 use equimod_data::resample::{Filter, resize};
 use equimod_data::{
     Batch, Dataset, Image, LayoutConfig, Loader, LoaderConfig, MemoryDataset, ParamLayout, Pixels, Policy, Size,
@@ -29,20 +29,20 @@ const STAGES_OF: usize = 200;
 ///
 /// If the images cannot be read.
 pub fn run(arguments: &BenchAugment) -> anyhow::Result<ExitCode> {
-    let (name, dataset, policy, normalisation, count) = match arguments.what.as_ref().unwrap_or(&Augmented::Cifar) {
+    let (name, dataset, policy, normalization, count) = match arguments.what.as_ref().unwrap_or(&Augmented::Cifar) {
         Augmented::Cifar => {
             let policy = Policy::built_in("simclr-cifar10", 32)?;
-            ("cifar", small_images()?, policy, Normalisation::CIFAR10, 20_000)
+            ("cifar", small_images()?, policy, Normalization::CIFAR10, 20_000)
         }
         Augmented::Folder { dir } => {
             let policy = Policy::built_in("simclr-imagenet", 224)?;
-            ("folder", all_images(dir)?, policy, Normalisation::IMAGENET, 400)
+            ("folder", all_images(dir)?, policy, Normalization::IMAGENET, 400)
         }
     };
     let images = arguments.images.unwrap_or(count) as usize;
     let threads = rayon::current_num_threads();
-    let (images, rate) = measure(dataset.clone(), policy.clone(), normalisation, images)?;
-    let stages = stages(dataset.as_ref(), &policy, &normalisation)?;
+    let (images, rate) = measure(dataset.clone(), policy.clone(), normalization, images)?;
+    let stages = stages(dataset.as_ref(), &policy, &normalization)?;
     print(arguments, name, images, threads, rate, &stages)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -77,7 +77,7 @@ fn print(
 fn stages(
     dataset: &dyn Dataset,
     policy: &Policy,
-    normalisation: &Normalisation,
+    normalization: &Normalization,
 ) -> anyhow::Result<Vec<(&'static str, f64)>> {
     let layout = ParamLayout::new(policy, &LayoutConfig::default(), &dataset.sample_sizes(STAGES_OF)?)?;
     let mut clock = Clock::default();
@@ -99,7 +99,7 @@ fn stages(
             views.push(augmented);
         }
         for view in views {
-            clock.time("normalise", || normalisation.planes(view.pixels(), view.size().area()));
+            clock.time("normalize", || normalization.planes(view.pixels(), view.size().area()));
         }
     }
     Ok(clock.0.into_iter().map(|(stage, time)| (stage, time.as_secs_f64() * 1e6 / count as f64)).collect())
@@ -139,7 +139,7 @@ fn small_images() -> anyhow::Result<Arc<dyn Dataset>> {
 fn measure(
     dataset: Arc<dyn Dataset>,
     policy: Policy,
-    normalisation: Normalisation,
+    normalization: Normalization,
     images: usize,
 ) -> anyhow::Result<(usize, f64)> {
     let layout = ParamLayout::new(&policy, &LayoutConfig::default(), &dataset.sample_sizes(1000)?)?;
@@ -148,7 +148,7 @@ fn measure(
     let loader = Loader::new(dataset, policy, layout, &config)?;
     let process = |number: usize| -> anyhow::Result<f32> {
         let batch = loader.batch((number / loader.batches()) as u64, number % loader.batches())?;
-        Ok(normalize(&batch, &normalisation))
+        Ok(normalize(&batch, &normalization))
     };
     process(0)?;
     let (batches, next) = (images.div_ceil(batch), AtomicUsize::new(0));
@@ -167,9 +167,9 @@ fn measure(
 }
 
 /// Converts every view to normalized f32, and returns a sum that keeps the work from being optimized away.
-fn normalize(batch: &Batch, normalisation: &Normalisation) -> f32 {
+fn normalize(batch: &Batch, normalization: &Normalization) -> f32 {
     let views = batch.clean.iter().chain(&batch.views);
     views
-        .map(|pixels: &Pixels| normalisation.planes(&pixels.bytes, pixels.size.area()).iter().step_by(997).sum::<f32>())
+        .map(|pixels: &Pixels| normalization.planes(&pixels.bytes, pixels.size.area()).iter().step_by(997).sum::<f32>())
         .sum()
 }

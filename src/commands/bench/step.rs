@@ -29,7 +29,7 @@ const WARM_UP: u32 = 2;
 const LARGEST_WITH_CIFAR_STEM: u32 = 64;
 
 /// Names of the phases of a step, in order.
-const PHASES: [&str; 5] = ["backbone forward", "heads forward", "heads backward", "backbone backward", "optimiser"];
+const PHASES: [&str; 5] = ["backbone forward", "heads forward", "heads backward", "backbone backward", "optimizer"];
 
 /// Runs the benchmark.
 ///

@@ -25,10 +25,10 @@ pub fn run(arguments: &Index) -> anyhow::Result<ExitCode> {
 }
 
 fn plain(indexed: &Indexed) -> String {
-    let Indexed { samples, shards, labelled, without_picture, replaced, .. } = indexed;
+    let Indexed { samples, shards, labeled, without_picture, replaced, .. } = indexed;
     let mut lines = vec![
         format!("{}: {samples} images in {shards} shards", indexed.index.display()),
-        format!("images: {}; with a class: {labelled}", counted(&indexed.pictures)),
+        format!("images: {}; with a class: {labeled}", counted(&indexed.pictures)),
     ];
     if !indexed.columns.is_empty() {
         let columns = indexed.columns.iter().map(|(name, count)| format!("{name} ({count} values)"));

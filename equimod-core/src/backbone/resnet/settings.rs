@@ -4,7 +4,7 @@ use super::library::library_name;
 use super::{ResNet, ResNetConfig, Stem};
 use crate::Result;
 use crate::backbone::{Backbone, BackboneContext, BackboneSettings, LibraryName};
-use crate::images::{Normalisation, Preprocessing};
+use crate::images::{Normalization, Preprocessing};
 use crate::params::Scope;
 
 impl BackboneSettings for ResNetConfig {
@@ -26,8 +26,8 @@ impl BackboneSettings for ResNetConfig {
 
     fn default_preprocessing(&self) -> Preprocessing {
         match self.stem {
-            Stem::Cifar => Preprocessing { size: 32, normalisation: Normalisation::CIFAR10 },
-            Stem::ImageNet | Stem::Deep => Preprocessing { size: 224, normalisation: Normalisation::IMAGENET },
+            Stem::Cifar => Preprocessing { size: 32, normalization: Normalization::CIFAR10 },
+            Stem::ImageNet | Stem::Deep => Preprocessing { size: 224, normalization: Normalization::IMAGENET },
         }
     }
 

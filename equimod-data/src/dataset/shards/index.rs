@@ -53,7 +53,7 @@ pub struct Indexed {
     /// Number of samples, each with an image.
     pub samples: usize,
     /// Number of samples with a `.cls` member.
-    pub labelled: usize,
+    pub labeled: usize,
     /// Number of `.cls` members without an image in their shard.
     pub without_picture: usize,
     /// Number of images whose place another one of the same sample took.
@@ -94,8 +94,8 @@ pub fn index_shards(location: &Path, config: &IndexConfig, progress: &mut dyn Fn
     if samples == 0 {
         return Err(wrong(format!("its tar files hold no pictures{}", found(&scanner))));
     }
-    let labelled = texts.iter().flatten().flatten().count();
-    if let (0, Some(key)) = (labelled, &scanner.first_without_picture) {
+    let labeled = texts.iter().flatten().flatten().count();
+    if let (0, Some(key)) = (labeled, &scanner.first_without_picture) {
         let (count, image) = (scanner.without_picture, shards.iter().find_map(|shard| shard.keys.first()));
         return Err(wrong(format!(
             "none of its {count} classes (the first is {key}.cls) belongs to an image (the first is {}); members of a sample \
@@ -113,7 +113,7 @@ pub fn index_shards(location: &Path, config: &IndexConfig, progress: &mut dyn Fn
         index: path.clone(),
         shards: shards.len(),
         samples,
-        labelled,
+        labeled,
         without_picture: scanner.without_picture,
         replaced: scanner.replaced,
         pictures: std::mem::take(&mut scanner.pictures.0),

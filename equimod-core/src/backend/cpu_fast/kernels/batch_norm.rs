@@ -115,7 +115,7 @@ impl WithSimd for BackwardSums<'_> {
             let rows = SHORT.min((self.x.len() - start) / channels);
             let mut c = 0;
             while c < channels {
-                // Neighbours in a row together, so that memory is read as it lies.
+                // Neighbors in a row together, so that memory is read as it lies.
                 let (part, left) = ((start, rows), channels - c);
                 c += match left / lanes {
                     0 => self.add::<S, 1>(simd, part, (c, left), &mut sums),

@@ -11,14 +11,14 @@ use crate::image::Image;
 /// torchvision's `RandomEqualize`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Equalise {
+pub struct Equalize {
     /// How often.
     pub probability: f64,
 }
 
-impl Switch for Equalise {
-    const FIELD: &'static [Field] = &[field("equalise", FLAG)];
-    const TITLE: &'static str = "equalise";
+impl Switch for Equalize {
+    const FIELD: &'static [Field] = &[field("equalize", FLAG)];
+    const TITLE: &'static str = "equalize";
 
     fn probability(&self) -> f64 {
         self.probability

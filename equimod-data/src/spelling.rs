@@ -1,0 +1,25 @@
+//! American spelling of names that earlier versions wrote in British spelling, in recipes and descriptions of models.
+
+use serde::{Deserialize, Deserializer};
+
+/// Names of augmentations, of their parameters and of encodings, old and new.
+const NAMES: [(&str, &str); 8] = [
+    ("colour-jitter", "color-jitter"),
+    ("centre-crop", "center-crop"),
+    ("equalise", "equalize"),
+    ("crop_centre_x", "crop_center_x"),
+    ("crop_centre_y", "crop_center_y"),
+    ("erasing_centre_x", "erasing_center_x"),
+    ("erasing_centre_y", "erasing_center_y"),
+    ("size-normalised", "size-normalized"),
+];
+
+/// The name of an augmentation, a parameter or an encoding in today's spelling.
+pub fn modern(name: &str) -> &str {
+    NAMES.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new)
+}
+
+/// Deserializes names in either spelling.
+pub(crate) fn deserialize_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Vec::<String>::deserialize(deserializer)?.iter().map(|name| modern(name).to_owned()).collect())
+}
