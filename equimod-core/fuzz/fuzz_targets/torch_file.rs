@@ -1,6 +1,6 @@
 //! Zip archives and pickles as `torch.save` writes them: whatever they hold, there is an answer, and no panic.
 #![no_main]
-#![allow(dead_code)]
+#![allow(dead_code, reason = "the reader's modules are included whole")]
 
 #[path = "../../src/torch_file/archive.rs"]
 mod archive;
