@@ -39,7 +39,7 @@ fn golden_weighted_votes() {
                 "pred_sorted",
                 votes.iter().map(|v| v.ranked.iter().map(|&c| f64::from(c)).collect()).collect::<Vec<Vec<f64>>>(),
             ),
-            ("neighbors", votes.iter().map(|v| v.neighbors.iter().map(|&c| c as f64).collect()).collect()),
+            ("neighbours", votes.iter().map(|v| v.neighbors.iter().map(|&c| c as f64).collect()).collect()),
         ] {
             let name = format!("{case}/{name}");
             if golden.0.contains_key(&name) {
@@ -50,7 +50,8 @@ fn golden_weighted_votes() {
         let want = golden.values(&format!("{case}/top1_top5"));
         let scale = if want.iter().any(|v| *v > 1.0) { 100.0 } else { 1.0 };
         for (k, want) in [1, 5].into_iter().zip(want) {
-            // The reference fills up its top 5 with classes that got no vote, in an order of chance.
+            // Only classes that got a vote count. The reference fills its top 5 up with others, in arbitrary order, so it is
+            // compared by its own classes with a vote.
             let want = if votes.iter().all(|vote| vote.ranked.len() >= k) {
                 want / scale
             } else {
