@@ -13,7 +13,7 @@ use crate::params::Scope;
 use crate::step::{StepContext, Term, scalars};
 use crate::{Error, Result};
 
-/// Added to variances, as in PyTorch's batch norm.
+/// ε added to the variance of each feature, as in PyTorch's batch norm.
 const EPSILON: f64 = 1e-5;
 
 /// Settings of [`BarlowTwins`].
@@ -22,11 +22,12 @@ const EPSILON: f64 = 1e-5;
 pub struct BarlowTwinsConfig {
     /// λ_inv, the weight of this term in the loss. Published: 1.
     pub weight: f64,
-    /// λ, how much features that correlate with others count beside those that do not with themselves. Published: 0.005.
+    /// λ, the weight of the redundancy reduction term (off-diagonal correlations) relative to the invariance term
+    /// (diagonal). Published: 0.005.
     pub redundancy: f64,
-    /// Multiplies the loss. Published: 1 in the paper, 0.024 in the authors' code.
+    /// Factor of the whole loss. Published: 1 in the paper, 0.024 in the authors' code.
     pub scale: f64,
-    /// From features to the embedding. Published: `8192-8192-8192`.
+    /// Projection head, from the features to the embedding. Published: `8192-8192-8192`.
     pub projection_head: HeadSpec,
 }
 
@@ -51,7 +52,7 @@ impl ObjectiveSettings for BarlowTwinsConfig {
     }
 }
 
-/// [`barlow_twins`] over embeddings of both views.
+/// The Barlow Twins objective: [`barlow_twins`] over the projected embeddings of both views.
 pub struct BarlowTwins {
     redundancy: f64,
     scale: f64,
@@ -59,7 +60,11 @@ pub struct BarlowTwins {
 }
 
 impl BarlowTwins {
-    /// Builds the projection head under `scope`.
+    /// Builds the projection head under `projection_head` in `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the features have width 0, or a parameter of that name already exists.
     pub fn new(config: &BarlowTwinsConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
         Ok(Self { redundancy: config.redundancy, scale: config.scale, projection_head })
@@ -75,11 +80,16 @@ impl Objective for BarlowTwins {
     }
 }
 
-/// `Σ_i (1 − C_ii)² + λ·Σ_{i≠j} C_ij²` with `C = ẑ1ᵀ·ẑ2/N` (equations 1 and 2 of the paper), and both sums as metrics
-/// `on_diagonal` and `off_diagonal`.
+/// Barlow Twins loss `Σ_i (1 − C_ii)² + λ·Σ_{i≠j} C_ij²` with `C = ẑ1ᵀ·ẑ2/N` (equations 1 and 2 of the paper), a
+/// scalar.
+/// Its two sums, without λ, are the metrics `on_diagonal` and `off_diagonal`.
 ///
-/// zs `[2n, width]` are the embeddings of view 1, then view 2; ẑ are they with mean 0 and (biased) variance 1 over all N
-/// rows of a view, those of other processes included.
+/// zs `[2n, width]` holds the embeddings of view 1, then those of view 2. ẑ is z standardized to mean 0 and (biased)
+/// variance 1 for each feature. N is the number of rows of one view over all processes, which the statistics cover.
+///
+/// # Errors
+///
+/// If the number of rows is 0 or odd, a view has only one row over all processes, or a tensor operation fails.
 pub fn barlow_twins(zs: &Tensor, redundancy: f64, collective: &dyn Collective) -> Result<Term> {
     over_all_rows(zs, collective, |z1, z2| {
         let rows = z1.dim(0)?;

@@ -22,11 +22,12 @@ use crate::step::{StepContext, Term};
 pub struct ByolConfig {
     /// λ_inv, the weight of this term in the loss. Published: 1.
     pub weight: f64,
-    /// g_inv, from features to the embedding z, in the trained and in the target network. Published: `4096-256 bias`.
+    /// g_inv, the projection head from the features to the embedding z, in both the online and the target network.
+    /// Published: `4096-256 bias`.
     pub projection_head: HeadSpec,
-    /// q, from z to the target's embedding of the other view. Published: `4096-256 bias`.
+    /// q, the predictor from z to the target network's embedding of the other view. Published: `4096-256 bias`.
     pub predictor: HeadSpec,
-    /// The target network.
+    /// Settings of the target network.
     pub target: TargetConfig,
 }
 
@@ -61,29 +62,38 @@ impl ObjectiveSettings for ByolConfig {
     }
 }
 
-/// [`byol`] over predictions and the target's embeddings of both views.
+/// The BYOL objective: [`byol`] over the predictions and the target network's embeddings of both views.
 pub struct Byol {
     projection_head: Head,
     predictor: ViewPredictor,
 }
 
-/// The embeddings of a step, `[2B, width]` each, view 1 before view 2.
+/// Online embeddings and predictions of a step, `[2B, width]` each, view 1 before view 2.
 pub struct ByolEmbeddings {
-    /// z.
+    /// Embeddings z.
     pub embedded: Tensor,
-    /// q(z).
+    /// Predictions q(z).
     pub predicted: Tensor,
 }
 
 impl Byol {
-    /// Builds both heads under `scope`.
+    /// Builds the projection head and the predictor under `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the predictor's output is not as wide as the embedding, or a parameter of the same name already exists.
     pub fn new(config: &ByolConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
         let predictor = ViewPredictor::new(&config.predictor, projection_head.outputs(), context, scope)?;
         Ok(Self { projection_head, predictor })
     }
 
-    /// The embeddings and predictions of a step.
+    /// Online embeddings and predictions of a step, `[2B, width]` each.
+    ///
+    /// # Errors
+    ///
+    /// If the step lacks the parameters from view to view that a conditional predictor needs, or a tensor operation
+    /// fails.
     pub fn embeddings(&self, step: &StepContext) -> Result<ByolEmbeddings> {
         let embedded = self.projection_head.forward(&step.view_features()?, step.mode)?;
         let predicted = self.predictor.forward(&embedded, step)?;
@@ -99,10 +109,15 @@ impl Objective for Byol {
     }
 }
 
-/// `2·mean_i(2 − 2·cos(q_i, m_i))` (method, section 1), a scalar in [0, 8]: equation 2 of the paper, symmetrized.
+/// BYOL loss `2·mean_i(2 − 2·cos(q_i, m_i))`, a scalar in [0, 8]: equation 2 of the paper, symmetrized over both views.
 ///
-/// qs and ms `[rows, width]` are predictions and, in the same rows, the target's embeddings of the other view; no gradient
-/// reaches ms. The mean is over the rows of all processes.
+/// qs `[rows, width]` holds predictions, and ms `[rows, width]` the target network's embeddings of the other view in
+/// the
+/// same rows. No gradient reaches ms. The mean is over the rows of all processes.
+///
+/// # Errors
+///
+/// If the shapes differ, or a tensor operation fails.
 pub fn byol(qs: &Tensor, ms: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
     Ok((4.0 - (mean_cosine(qs, ms, collective)? * 4.0)?)?)
 }

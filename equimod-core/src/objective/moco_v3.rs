@@ -1,4 +1,5 @@
-//! MoCo v3 (Chen, Xie and He, arXiv 2104.02057): contrast with the target network's embeddings of the batch, no queue.
+//! MoCo v3 (Chen, Xie and He, arXiv 2104.02057): InfoNCE against the target (momentum) network's embeddings of the same
+//! batch, without a queue.
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
@@ -25,14 +26,15 @@ use crate::{Error, Result};
 pub struct MocoV3Config {
     /// λ_inv, the weight of this term in the loss. Published: 1.
     pub weight: f64,
-    /// T. Published: 0.2 in the paper; 1.0 for ResNet-50 in the authors' code.
+    /// Softmax temperature T. Published: 0.2 in the paper; 1.0 for ResNet-50 in the authors' code.
     pub temperature: f64,
-    /// From features to the embedding, in the trained and in the target network. Published for ResNet-50:
-    /// `4096-256 bn-`.
+    /// Projection head from the features to the embedding, in both the online and the target network. Published for
+    /// ResNet-50: `4096-256 bn-`.
     pub projection_head: HeadSpec,
-    /// From the embedding to the target's of the other view. Published for ResNet-50: `4096-256`.
+    /// Predictor from the embedding to the target network's embedding of the other view. Published for ResNet-50:
+    /// `4096-256`.
     pub predictor: HeadSpec,
-    /// The target network. Published: momentum 0.99.
+    /// Settings of the target network. Published: momentum 0.99.
     pub target: TargetConfig,
 }
 
@@ -73,7 +75,8 @@ impl ObjectiveSettings for MocoV3Config {
     }
 }
 
-/// [`contrast`] of each view's predictions with the target's embeddings of the other.
+/// The MoCo v3 objective: [`contrast`] between each view's predictions and the target network's embeddings of the other
+/// view.
 pub struct MocoV3 {
     temperature: f64,
     projection_head: Head,
@@ -81,7 +84,11 @@ pub struct MocoV3 {
 }
 
 impl MocoV3 {
-    /// Builds both heads under `scope`.
+    /// Builds the projection head and the predictor under `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the predictor's output is not as wide as the embedding, or a parameter of the same name already exists.
     pub fn new(config: &MocoV3Config, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
         let predictor = ViewPredictor::new(&config.predictor, projection_head.outputs(), context, scope)?;
@@ -99,9 +106,15 @@ impl Objective for MocoV3 {
     }
 }
 
-/// `ctr(q, k) = 2T·mean_i(log Σ_j exp(q_i·k_j/T) − q_i·k_i/T)` on rows of length 1 (algorithm 1 of the paper), a scalar.
+/// InfoNCE loss `ctr(q, k) = 2T·mean_i(log Σ_j exp(q_i·k_j/T) − q_i·k_i/T)` (algorithm 1 of the paper), a scalar.
 ///
-/// qs and ks `[rows, width]`; j runs over the keys of all processes, and so does the mean; no gradient reaches ks.
+/// Queries qs and keys ks `[rows, width]` are normalized to length 1; row i of ks is the positive of row i of qs. j
+/// runs
+/// over the keys of all processes and i over their queries. No gradient reaches ks.
+///
+/// # Errors
+///
+/// If there are no rows, qs and ks have different numbers of rows, or a tensor operation fails.
 pub fn contrast(qs: &Tensor, ks: &Tensor, temperature: f64, collective: &dyn Collective) -> Result<Tensor> {
     let (rows, keys) = (qs.dim(0)?, ks.dim(0)?);
     if rows == 0 {
@@ -123,7 +136,7 @@ pub fn contrast(qs: &Tensor, ks: &Tensor, temperature: f64, collective: &dyn Col
         let targets = RowTargets { first: start, local: rows, offset, positives, decoupled: false };
         let (of_rows, weights) = ops::cross_entropy_rows(similarities, &targets)?;
         losses.push(of_rows.sum_all()?.to_dtype(values.dtype())?);
-        // d/dq of q·k/T times 2T.
+        // The derivative of q·k/T with respect to q is k/T; times 2T, it is 2k.
         gradients.push((ops::matmul(&weights, &keys)? * (2.0 / total as f64))?);
     }
     let loss = collective.all_reduce_sum(&Tensor::stack(&losses, 0)?.sum_all()?)?;

@@ -1,6 +1,6 @@
-//! Invariance objectives, which pull the views of an image together.
+//! Invariance objectives: self-supervised losses that pull the embeddings of two views of an image together.
 //!
-//! A new objective is one file here and one line in the table of [`ObjectiveConfig`].
+//! A new objective takes one file here and one line in the table of [`ObjectiveConfig`].
 
 mod barlow_twins;
 mod byol;
@@ -41,32 +41,40 @@ use crate::params::Scope;
 use crate::registry::Entry;
 use crate::step::{StepContext, Term};
 
-/// Where the projection head of an objective that has a target network lies, in both networks.
+/// Scope of the projection head of an objective with a target network, the same in the online and the target network.
 pub const PROJECTION_HEAD: &str = "objective.projection_head";
 
-/// A loss over the features of two views.
+/// A loss over the features of two views, with its own heads.
 pub trait Objective: Send + Sync {
-    /// The loss of a step and what to log of it.
+    /// Loss of a step, a scalar, and its metrics.
+    ///
+    /// # Errors
+    ///
+    /// If the step lacks an input that the objective needs, or a tensor operation fails.
     fn forward(&self, step: &StepContext) -> Result<Term>;
 }
 
-/// Settings of an objective.
+/// Settings from which an objective is built.
 pub trait ObjectiveSettings {
-    /// Builds the objective, its tensors under `scope`.
+    /// Builds the objective with its parameters under `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the settings do not fit the context, or a parameter of the same name already exists.
     fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Box<dyn Objective>>;
 
-    /// Every problem of the settings, but for that of the weight.
+    /// One sentence for each invalid setting other than the weight; empty if all are valid.
     fn problems(&self) -> Vec<String>;
 
-    /// λ of the invariance term.
+    /// λ_inv, the weight of the invariance term in the loss.
     fn weight(&self) -> f64;
 
-    /// Whether it predicts one view's embedding from the other's.
+    /// Whether the objective predicts the embedding of one view from that of the other.
     fn has_predictor(&self) -> bool {
         false
     }
 
-    /// The target network and the head at [`PROJECTION_HEAD`] that it needs, if it does.
+    /// Settings of the target network and of its head at [`PROJECTION_HEAD`]; `None` for an objective without one.
     fn target(&self) -> Option<(TargetConfig, &HeadSpec)> {
         None
     }
@@ -74,7 +82,7 @@ pub trait ObjectiveSettings {
 
 macro_rules! objectives {
     ($($kind:ident($settings:ty) $name:literal $title:literal $arxiv:literal $about:literal)*) => {
-        /// Which objective, with its settings.
+        /// Choice of the invariance objective, with its settings.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "kind")]
         pub enum ObjectiveConfig {
@@ -82,17 +90,17 @@ macro_rules! objectives {
         }
 
         impl ObjectiveConfig {
-            /// Every objective.
+            /// Table of all objectives.
             pub const LIST: &[Entry] = &[$(Entry { name: $name, title: $title, arxiv: $arxiv, about: $about }),*];
 
-            /// The settings of the objective.
+            /// Settings of the chosen objective.
             pub fn settings(&self) -> &dyn ObjectiveSettings {
                 match self {
                     $(Self::$kind(settings) => settings,)*
                 }
             }
 
-            /// Its name in recipes.
+            /// Name of the objective in recipes.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$kind(_) => $name,)*
@@ -115,7 +123,7 @@ objectives! {
 }
 
 impl ObjectiveConfig {
-    /// Every problem of the configuration.
+    /// One sentence for each invalid setting, the weight included; empty if all are valid.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.settings().problems();
         problems.extend(negative_weights("the objective", &[("weight", self.settings().weight())]));
@@ -123,13 +131,13 @@ impl ObjectiveConfig {
     }
 }
 
-/// A problem for every weight of the part called `part` that is no weight.
+/// One sentence for each weight of the part called `part` that is negative or not finite.
 pub(crate) fn negative_weights(part: &str, weights: &[(&str, f64)]) -> Vec<String> {
     let bad = weights.iter().filter(|(_, value)| !(value.is_finite() && *value >= 0.0));
     bad.map(|(name, value)| format!("{part}'s {name} is {value}; it must be 0 or more")).collect()
 }
 
-/// What is wrong with the temperature of the part called `part`.
+/// A sentence if the temperature of the part called `part` is not positive and finite; empty otherwise.
 pub(crate) fn temperature_problems(part: &str, temperature: f64) -> Vec<String> {
     match temperature > 0.0 && temperature.is_finite() {
         true => Vec::new(),

@@ -1,4 +1,4 @@
-//! No objective: equivariance alone.
+//! The empty objective, for training with equivariance modules alone.
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use crate::objective::{Objective, ObjectiveSettings};
 use crate::params::Scope;
 use crate::step::{StepContext, Term};
 
-/// No settings.
+/// Settings of the empty objective, which has none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NoneConfig {}
@@ -29,7 +29,7 @@ impl ObjectiveSettings for NoneConfig {
     }
 }
 
-/// A term that is 0.
+/// An objective whose loss is 0.
 struct Nothing;
 
 impl Objective for Nothing {

@@ -1,9 +1,11 @@
 //! NT-Xent, the normalized temperature-scaled cross-entropy (Chen et al., arXiv 2002.05709, equation 1).
 //!
-//! Rows are normalized to length 1 (as `F.normalize`, with 1e-12 as the least length), `S = Y·Yᵀ/T`, and the loss is
-//! the mean over rows of `log Σ_j exp S_ij − S_ip`, `p` the positive of row `i` and `j` over all rows but `i`.
-//! The similarities are computed a block of rows at a time, forward and backward at once, so that memory grows with the
-//! number of rows and not with its square.
+//! Rows are normalized to length 1 (as `F.normalize` does, with eps = 1e-12), and `S = Y·Yᵀ/T`. The loss is the mean
+//! over
+//! rows of `log Σ_j exp S_ij − S_ip`, where `p` is the positive of row `i` and `j` runs over all rows but `i`.
+//!
+//! Similarities are computed one block of rows at a time, and their gradient together with the loss, so that memory is
+//! linear in the number of rows rather than quadratic.
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
@@ -14,38 +16,56 @@ use crate::nn::hand_written;
 use crate::ops::{self, Positives, RowTargets};
 use crate::{Error, Result};
 
-/// Rows of the similarity matrix that are in memory at once.
+/// Number of rows of the similarity matrix that are in memory at once.
 pub(super) const BLOCK: usize = 1024;
 
-/// Rows that a row is compared with, beside its positive.
+/// Choice of each row's negatives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Negatives {
-    /// Every other row (published).
+    /// All other rows (published).
     #[default]
     All,
-    /// Every other row but the sibling view of the same image and what belongs to it.
+    /// All other rows except those of the sibling view (the other view of the same image): its embedding and its
+    /// prediction.
     ExcludeSibling,
-    /// As `all`, with the positive left out of the sum (Yeh et al., arXiv 2110.06848).
+    /// As `all`, with the positive left out of the denominator: decoupled contrastive learning (Yeh et al., arXiv
+    /// 2110.06848).
     Decoupled,
 }
 
-/// xs `[rows, width]` → the same shape, each row divided by max(length, 1e-12), as `torch.nn.functional.normalize`.
+/// Rows of xs `[rows, width]`, each divided by max(‖row‖, 1e-12), as by `torch.nn.functional.normalize`; same shape.
+///
+/// # Errors
+///
+/// If xs is not a matrix, or a tensor operation fails.
 pub fn normalize_rows(xs: &Tensor) -> Result<Tensor> {
-    // The bound is inside the root: the derivative of ‖x‖ at 0 is never taken.
+    // The lower bound is applied under the root, so that the derivative of ‖x‖ at 0 is never needed.
     let lengths = xs.sqr()?.sum_keepdim(1)?.maximum(1e-24)?.sqrt()?;
     Ok(xs.broadcast_div(&lengths)?)
 }
 
-/// The loss of `zs` `[2n, width]`, whose row i has row i ± n as its positive; a scalar.
+/// NT-Xent loss of the embeddings `zs` `[2n, width]` with all other rows as negatives, a scalar. Row i ± n is the
+/// positive
+/// of row i.
 ///
-/// With several processes each gives its own rows; the loss and its gradient are those of all rows together.
+/// With several processes, each passes its own rows; the loss and its gradient are those of all rows together.
+///
+/// # Errors
+///
+/// If the number of rows is 0 or odd, or a tensor operation fails.
 pub fn nt_xent(zs: &Tensor, temperature: f64, collective: &dyn Collective) -> Result<Tensor> {
     nt_xent_with(zs, temperature, Negatives::All, collective)
 }
 
-/// [`nt_xent`] with a choice of negatives. For [`Negatives::ExcludeSibling`] each half of `zs` must itself be two
-/// halves (view 1, view 2): the sibling of a row is the row of the other view in either half.
+/// [`nt_xent`] with a choice of negatives. For [`Negatives::ExcludeSibling`], each half of `zs` must itself consist of
+/// two
+/// halves (view 1, view 2); the siblings of a row are the rows of the other view of its image, in both halves.
+///
+/// # Errors
+///
+/// If the number of rows is 0 or no multiple of 2 (of 4 for [`Negatives::ExcludeSibling`]), or a tensor operation
+/// fails.
 pub fn nt_xent_with(
     zs: &Tensor,
     temperature: f64,
@@ -58,7 +78,7 @@ pub fn nt_xent_with(
     Ok(hand_written(&ys, &loss, move |g| gradient.broadcast_mul(g))?)
 }
 
-/// An error where a number of rows does not divide into views.
+/// Checks that the number of rows divides into views.
 pub(super) fn check_rows(rows: usize, negatives: Negatives) -> Result<()> {
     let divisor = if negatives == Negatives::ExcludeSibling { 4 } else { 2 };
     match rows > 0 && rows.is_multiple_of(divisor) {
@@ -67,7 +87,8 @@ pub(super) fn check_rows(rows: usize, negatives: Negatives) -> Result<()> {
     }
 }
 
-/// The loss of all processes' rows, a scalar, and its gradient with respect to this process's `ys` `[local, width]`.
+/// Loss over the rows of all processes, a scalar, and its gradient with respect to this process's `ys`
+/// `[local, width]`.
 fn value_and_gradient(
     ys: &Tensor,
     temperature: f64,
@@ -88,7 +109,7 @@ fn value_and_gradient(
         let targets = RowTargets { first: start, local, offset, ..targets_of(negatives) };
         let (of_rows, weights) = ops::cross_entropy_rows(similarities, &targets)?;
         losses.push(of_rows.sum_all()?.to_dtype(ys.dtype())?);
-        // S = Y·Yᵀ: a row of dS reaches its own row of Y and, transposed, every row it was compared with.
+        // S = Y·Yᵀ: a row of dS contributes to its own row of dY and, transposed, to every row it was compared with.
         let own = ops::matmul(&weights, &all)?;
         gradient = (gradient + ops::matmul_tn(&weights, &block)?)?;
         let own = own.pad_with_zeros(0, offset + start, total - offset - start - length)?;
@@ -99,7 +120,7 @@ fn value_and_gradient(
     Ok((loss, (gradient * scale)?.contiguous()?))
 }
 
-/// The positive of every row, and the columns that it is compared with.
+/// Positive of each row and the columns it is compared with.
 pub(super) fn targets_of(negatives: Negatives) -> RowTargets {
     let positives = match negatives {
         Negatives::All | Negatives::Decoupled => Positives::OtherHalf,
@@ -138,7 +159,7 @@ mod tests {
                     v[i] += by;
                     loss(&Tensor::from_vec(v, (8, 5), &Device::Cpu).unwrap(), negatives)
                 };
-                // Central differences: error of order step² = 1e-10.
+                // Central differences have an error of order step² = 1e-10.
                 let expected = (moved(1e-5) - moved(-1e-5)) / 2e-5;
                 assert!((gradient[i] - expected).abs() < 1e-8, "{negatives:?} {i}: {} {expected}", gradient[i]);
             }
@@ -161,7 +182,7 @@ mod tests {
 
     #[test]
     fn blocks_change_nothing() {
-        // More rows than a block holds, against the definition.
+        // More rows than fit in one block, against the definition.
         let z = normalize_rows(&rows(9, 2 * BLOCK + 20, 3)).unwrap();
         let n = BLOCK + 10;
         let s = (z.matmul(&z.t().unwrap()).unwrap() / 0.3).unwrap().to_vec2::<f64>().unwrap();

@@ -1,4 +1,4 @@
-//! NT-Xent of each row, for losses that weigh rows differently.
+//! NT-Xent of each row, for losses that weight rows differently.
 
 use candle_core::Tensor;
 
@@ -8,12 +8,16 @@ use crate::nn::hand_written;
 use crate::ops::{self, RowTargets};
 use crate::{Error, Result};
 
-/// The NT-Xent loss of each row of `zs` `[2n, width]`, whose row i has row i ± n as its positive: `[2n]`, differentiable.
-/// Its mean, over the rows of all processes, is [`nt_xent_with`](super::nt_xent_with).
+/// NT-Xent loss of each row of the embeddings `zs` `[2n, width]`, as a differentiable tensor `[2n]`. Row i ± n is the
+/// positive of row i. The mean over the rows of all processes is [`nt_xent_with`](super::nt_xent_with).
 ///
-/// With several processes each gives its own rows and gets the losses of those; gradients are those of the losses of all
-/// processes, each weighed there. Similarities are made a block of rows at a time, and once more in the backward pass.
-/// Errors: a number of rows that does not fit `negatives`, or none left to compare a row with.
+/// With several processes, each passes its own rows and receives their losses; the gradient sums the contributions of
+/// the losses on all processes, with the weight that each process gave to its rows. Similarities are computed one block
+/// of rows at a time, and recomputed in the backward pass.
+///
+/// # Errors
+///
+/// If the number of rows does not fit `negatives`, a row is left without negatives, or a tensor operation fails.
 pub fn nt_xent_rows(
     zs: &Tensor,
     temperature: f64,
@@ -30,12 +34,12 @@ pub fn nt_xent_rows(
     Ok(hand_written(&ys, &losses, backward)?)
 }
 
-/// Normalized rows and how they are compared.
+/// Normalized rows, with the settings of their comparison.
 struct Rows {
-    /// Those of all processes, `[total, width]`.
+    /// Rows of all processes, `[total, width]`.
     all: Tensor,
     local: usize,
-    /// Where this process's rows begin.
+    /// Index of this process's first row in `all`.
     offset: usize,
     temperature: f64,
     negatives: Negatives,
@@ -56,7 +60,7 @@ impl Rows {
         (0..local).step_by(BLOCK).map(move |start| (start, BLOCK.min(local - start)))
     }
 
-    /// The losses `log Σ_j exp s_j − s_p` of a block, `[length]`, and their gradients with respect to the similarities,
+    /// Losses `log Σ_j exp s_j − s_p` of a block, `[length]`, and their gradients with respect to the similarities,
     /// `softmax(s) − onehot(p)`, `[length, total]`.
     fn block(&self, (start, length): (usize, usize)) -> Result<(Tensor, Tensor)> {
         let rows = self.all.narrow(0, self.offset + start, length)?;
@@ -66,7 +70,7 @@ impl Rows {
         Ok((losses.to_dtype(weights.dtype())?, weights))
     }
 
-    /// The gradient of this process's rows for gradients `[local]` of the losses.
+    /// Gradient of this process's rows, `[local, width]`, from the gradients `[local]` of their losses.
     fn gradient(&self, losses: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
         let total = self.all.dim(0)?;
         let mut gradient = self.all.zeros_like()?;
@@ -74,7 +78,8 @@ impl Rows {
             let rows = self.all.narrow(0, self.offset + start, length)?;
             let factors = (losses.narrow(0, start, length)? / self.temperature)?.unsqueeze(1)?;
             let weights = self.block((start, length))?.1.broadcast_mul(&factors)?;
-            // S = Y·Yᵀ: a row of dS reaches its own row of Y and, transposed, every row that it was compared with.
+            // S = Y·Yᵀ: a row of dS contributes to its own row of dY and, transposed, to every row it was compared
+            // with.
             let own = ops::matmul(&weights, &self.all)?;
             let own = own.pad_with_zeros(0, self.offset + start, total - self.offset - start - length)?;
             gradient = ((gradient + ops::matmul_tn(&weights, &rows)?)? + own)?;
@@ -104,7 +109,7 @@ mod tests {
 
     #[test]
     fn each_row_is_the_definition_and_the_mean_is_the_loss() {
-        // More rows than a block holds.
+        // More rows than fit in one block.
         let count = 2 * (BLOCK / 2 + 10);
         let zs = random(count, 3);
         let ys = normalize_rows(&zs).unwrap();
@@ -136,7 +141,7 @@ mod tests {
                     values[i] += by;
                     weighted(&Tensor::from_vec(values, (8, 5), &Device::Cpu).unwrap()).to_scalar().unwrap()
                 };
-                // Central differences: error of order step² = 1e-10.
+                // Central differences have an error of order step² = 1e-10.
                 let want = (moved(1e-5) - moved(-1e-5)) / 2e-5;
                 assert!((gradient[i] - want).abs() < 1e-8, "{negatives:?} {i}: {} {want}", gradient[i]);
             }

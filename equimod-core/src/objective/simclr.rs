@@ -18,9 +18,9 @@ use crate::step::{StepContext, Term};
 pub struct SimClrConfig {
     /// λ_inv, the weight of this term in the loss. Published: 1.
     pub weight: f64,
-    /// T of NT-Xent. Published: 0.5 on CIFAR-10, 0.2 on ImageNet.
+    /// Temperature T of NT-Xent. Published: 0.5 on CIFAR-10, 0.2 on ImageNet.
     pub temperature: f64,
-    /// g_inv, from features to the embedding that is contrasted. Published: `2048-2048-128 bn-`.
+    /// g_inv, the projection head from the features to the embedding. Published: `2048-2048-128 bn-`.
     pub projection_head: HeadSpec,
 }
 
@@ -45,20 +45,28 @@ impl ObjectiveSettings for SimClrConfig {
     }
 }
 
-/// `L_inv = NTXent(z, T)` over `z = g_inv(h)` of both views.
+/// The SimCLR objective: `L_inv = NTXent(z, T)` over the embeddings `z = g_inv(h)` of both views.
 pub struct SimClr {
     temperature: f64,
     projection_head: Head,
 }
 
 impl SimClr {
-    /// Builds the projection head under `scope`.
+    /// Builds the projection head under `projection_head` in `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the features have width 0, or a parameter of that name already exists.
     pub fn new(config: &SimClrConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
         Ok(Self { temperature: config.temperature, projection_head })
     }
 
     /// Features `[rows, features]` → embeddings z `[rows, width]`.
+    ///
+    /// # Errors
+    ///
+    /// If the width does not fit, or a tensor operation fails.
     pub fn embed(&self, features: &Tensor, mode: Mode) -> Result<Tensor> {
         self.projection_head.forward(features, mode)
     }

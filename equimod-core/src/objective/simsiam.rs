@@ -20,9 +20,10 @@ use crate::step::{StepContext, Term};
 pub struct SimSiamConfig {
     /// λ_inv, the weight of this term in the loss. Published: 1.
     pub weight: f64,
-    /// From features to the embedding. Published: `2048-2048-2048 bn-`.
+    /// Projection head from the features to the embedding. Published: `2048-2048-2048 bn-`.
     pub projection_head: HeadSpec,
-    /// From the embedding of a view to the other's, which it ends as wide as. Published: `512-2048 bias`.
+    /// Predictor from the embedding of one view to that of the other, whose width it must end in. Published:
+    /// `512-2048 bias`.
     pub predictor: HeadSpec,
 }
 
@@ -51,14 +52,18 @@ impl ObjectiveSettings for SimSiamConfig {
     }
 }
 
-/// [`simsiam`] over embeddings and predictions of both views.
+/// The SimSiam objective: [`simsiam`] over the predictions and embeddings of both views.
 pub struct SimSiam {
     projection_head: Head,
     predictor: ViewPredictor,
 }
 
 impl SimSiam {
-    /// Builds both heads under `scope`.
+    /// Builds the projection head and the predictor under `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the predictor's output is not as wide as the embedding, or a parameter of the same name already exists.
     pub fn new(config: &SimSiamConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
         let predictor = ViewPredictor::new(&config.predictor, projection_head.outputs(), context, scope)?;
@@ -74,11 +79,15 @@ impl Objective for SimSiam {
     }
 }
 
-/// `−(mean cos(p1, sg z2) + mean cos(p2, sg z1))/2` (equations 1 to 3 of the paper), a scalar in [−1, 1].
+/// SimSiam loss `−(mean cos(p1, sg z2) + mean cos(p2, sg z1))/2` (equations 1 to 3 of the paper), a scalar in [−1, 1].
 ///
-/// ps and zs `[2n, width]` are predictions and embeddings of view 1, then view 2; no gradient reaches zs (sg). The means
-/// are over the rows of all processes.
+/// ps and zs `[2n, width]` hold the predictions and the embeddings of view 1, then view 2. No gradient reaches zs
+/// (stop-gradient, sg). The means are over the rows of all processes.
+///
+/// # Errors
+///
+/// If the number of rows is 0 or odd, the shapes differ, or a tensor operation fails.
 pub fn simsiam(ps: &Tensor, zs: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
-    // Views have as many rows each: the mean of their means is that of all rows.
+    // Both views have the same number of rows, so the mean of their means is the mean over all rows.
     Ok(mean_cosine(ps, &swapped(zs)?, collective)?.neg()?)
 }

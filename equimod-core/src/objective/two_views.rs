@@ -1,4 +1,5 @@
-//! What losses over two views share: the rows of all processes, and sums over a matrix of features by features.
+//! Shared parts of losses over two views: gathering the rows of all processes, and sums over a cross-correlation or
+//! covariance matrix of features.
 
 use candle_core::{D, Tensor, Var};
 
@@ -9,10 +10,14 @@ use crate::ops;
 use crate::step::Term;
 use crate::{Error, Result};
 
-/// Rows of a matrix of features by features that are held at once.
+/// Number of rows of a `[features, features]` matrix that are in memory at once.
 const BLOCK: usize = 1024;
 
-/// zs `[2n, width]` → its halves: view 1 and view 2.
+/// Halves of zs `[2n, width]`: view 1 and view 2, `[n, width]` each.
+///
+/// # Errors
+///
+/// If the number of rows is 0 or odd.
 pub fn views(zs: &Tensor) -> Result<[Tensor; 2]> {
     let rows = zs.dim(0)?;
     if rows == 0 || !rows.is_multiple_of(2) {
@@ -21,13 +26,21 @@ pub fn views(zs: &Tensor) -> Result<[Tensor; 2]> {
     Ok([zs.narrow(0, 0, rows / 2)?, zs.narrow(0, rows / 2, rows / 2)?])
 }
 
-/// zs `[2n, width]` → the same with its halves exchanged: in the rows of each view, the other.
+/// zs `[2n, width]` with its halves exchanged, so that each row holds the other view of its image; same shape.
+///
+/// # Errors
+///
+/// If the number of rows is 0 or odd.
 pub fn swapped(zs: &Tensor) -> Result<Tensor> {
     let [z1, z2] = views(zs)?;
     Ok(Tensor::cat(&[z2, z1], 0)?)
 }
 
-/// The mean of `values` `[rows]` over the rows of all processes, which have as many each; a scalar.
+/// Mean of `values` `[rows]` over the rows of all processes, a scalar. Each process must have the same number of rows.
+///
+/// # Errors
+///
+/// If the collective or a tensor operation fails.
 pub fn mean_over_rows(values: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
     if collective.size() == 1 {
         return Ok(values.mean_all()?);
@@ -37,14 +50,24 @@ pub fn mean_over_rows(values: &Tensor, collective: &dyn Collective) -> Result<Te
     Ok(hand_written(values, &mean, move |g| (g / total)?.broadcast_as(shape.clone()))?)
 }
 
-/// The mean of cos(p, t) over the rows of all processes, of ps and ts `[rows, width]`; a scalar. No gradient reaches ts.
+/// Mean cosine similarity of ps and ts `[rows, width]`, row by row, over the rows of all processes; a scalar. No
+/// gradient
+/// reaches ts.
+///
+/// # Errors
+///
+/// If the shapes differ, or the collective or a tensor operation fails.
 pub fn mean_cosine(ps: &Tensor, ts: &Tensor, collective: &dyn Collective) -> Result<Tensor> {
     let cosines = (normalize_rows(ps)? * normalize_rows(&ts.detach())?)?.sum(1)?;
     mean_over_rows(&cosines, collective)
 }
 
-/// The term that `of(view 1, view 2)` makes of the rows of all processes, `zs` `[2n, width]` being this one's: the same
-/// scalars everywhere, and for each process the gradient of its own rows.
+/// The term `of(view 1, view 2)` over the rows of all processes, where `zs` `[2n, width]` holds those of this process.
+/// Every process gets the same scalars, and the gradient with respect to its own rows.
+///
+/// # Errors
+///
+/// If the number of rows is 0 or odd, or `of`, the collective or a tensor operation fails.
 pub fn over_all_rows(
     zs: &Tensor,
     collective: &dyn Collective,
@@ -69,14 +92,18 @@ pub fn over_all_rows(
     Ok(Term { loss: hand_written(zs, &loss.detach(), move |g| gradient.broadcast_mul(g))?, metrics })
 }
 
-/// Columns with mean 0: `xs − mean(xs)`.
+/// xs `[rows, width]` with the mean of each column subtracted; same shape.
+///
+/// # Errors
+///
+/// If a tensor operation fails.
 pub fn centered(xs: &Tensor) -> Result<Tensor> {
     Ok(xs.broadcast_sub(&xs.mean_keepdim(0)?)?)
 }
 
-/// What [`sum_over_features`] found.
+/// Result of [`sum_over_features`].
 pub struct FeatureSums {
-    /// The whole sum, a scalar that candle can differentiate.
+    /// Weighted total, a differentiable scalar.
     pub total: Tensor,
     /// `Σ_i diagonal(M_ii)`, a scalar.
     pub diagonal: Tensor,
@@ -84,8 +111,15 @@ pub struct FeatureSums {
     pub others: Tensor,
 }
 
-/// Of `M = aᵀ·b/divisor` (a and b `[rows, features]`): `Σ_i diagonal(M_ii) + weight·Σ_{i≠j} M_ij²`; `diagonal` gives value
-/// and derivative. M is made some rows at a time and never held whole.
+/// `Σ_i diagonal(M_ii) + weight·Σ_{i≠j} M_ij²` of the matrix `M = aᵀ·b/divisor`, with a and b `[rows, features]`.
+///
+/// `diagonal` maps diagonal elements `[count]` to their values and derivatives, `[count]` each. M
+/// `[features, features]`
+/// is computed one block of rows at a time and never held in full.
+///
+/// # Errors
+///
+/// If the shapes differ, or a tensor operation fails.
 pub fn sum_over_features(
     (a, b): (&Tensor, &Tensor),
     divisor: f64,
@@ -105,7 +139,7 @@ pub fn sum_over_features(
         let (values, derivatives) = diagonal(&(&m * &on_diagonal)?.sum(D::Minus1)?)?;
         let others = (&m * (1.0 - &on_diagonal)?)?;
         sums = [(&sums[0] + values.sum_all()?)?, (&sums[1] + others.sqr()?.sum_all()?)?];
-        // dL/dM over this part's rows.
+        // dL/dM for the rows of this block.
         let slope = ((others * (2.0 * weight))? + on_diagonal.broadcast_mul(&derivatives.unsqueeze(1)?)?)?;
         let slope = (slope / divisor)?;
         gradients_of_a.push(ops::matmul_nt(&b, &slope)?);
@@ -118,7 +152,7 @@ pub fn sum_over_features(
     Ok(FeatureSums { total, diagonal, others })
 }
 
-/// Rows `first` to `first + count` of the unit matrix of `size`.
+/// Rows `first` to `first + count` of the identity matrix, `[count, size]`.
 fn unit_rows(first: usize, count: usize, size: usize, like: &Tensor) -> Result<Tensor> {
     let columns = (first..first + count).map(|column| column as u32).collect();
     Ok(ops::one_hot(columns, size, like.device(), like.dtype())?)

@@ -13,7 +13,7 @@ use crate::params::Scope;
 use crate::step::{StepContext, Term, scalars};
 use crate::{Error, Result};
 
-/// ε of the deviation.
+/// ε under the root of the standard deviation.
 const EPSILON: f64 = 1e-4;
 
 /// Settings of [`VicReg`].
@@ -22,13 +22,14 @@ const EPSILON: f64 = 1e-4;
 pub struct VicRegConfig {
     /// λ_inv, the weight of this term in the loss. Published: 1.
     pub weight: f64,
-    /// λ, the weight of the squared distance of both views. Published: 25.
+    /// λ, the weight of the invariance term: the mean squared distance between the views. Published: 25.
     pub invariance: f64,
-    /// μ, the weight of deviations below 1, the mean of both views'. Published: 25.
+    /// μ, the weight of the variance term: the hinge on standard deviations below 1, averaged over the views.
+    /// Published: 25.
     pub variance: f64,
-    /// ν, the weight of covariances, the sum of both views'. Published: 1.
+    /// ν, the weight of the covariance term, summed over the views. Published: 1.
     pub covariance: f64,
-    /// From features to the embedding. Published: `8192-8192-8192`.
+    /// Projection head (expander) from the features to the embedding. Published: `8192-8192-8192`.
     pub projection_head: HeadSpec,
 }
 
@@ -62,30 +63,34 @@ impl VicRegConfig {
 /// Weights of the terms of [`vicreg`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VicRegWeights {
-    /// λ.
+    /// λ, of the invariance term.
     pub invariance: f64,
-    /// μ.
+    /// μ, of the variance term.
     pub variance: f64,
-    /// ν.
+    /// ν, of the covariance term.
     pub covariance: f64,
 }
 
 impl VicRegWeights {
-    /// What is wrong with them as weights of the part called `part`.
+    /// One sentence for each weight of the part called `part` that is negative or not finite.
     pub(crate) fn problems(self, part: &str) -> Vec<String> {
         let Self { invariance, variance, covariance } = self;
         negative_weights(part, &[("invariance", invariance), ("variance", variance), ("covariance", covariance)])
     }
 }
 
-/// [`vicreg`] over embeddings of both views.
+/// The VICReg objective: [`vicreg`] over the embeddings of both views.
 pub struct VicReg {
     weights: VicRegWeights,
     projection_head: Head,
 }
 
 impl VicReg {
-    /// Builds the projection head under `scope`.
+    /// Builds the projection head under `projection_head` in `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If the features have width 0, or a parameter of that name already exists.
     pub fn new(config: &VicRegConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let projection_head = context.head(&config.projection_head, context.features, "projection_head", scope)?;
         Ok(Self { weights: config.weights(), projection_head })
@@ -101,11 +106,16 @@ impl Objective for VicReg {
     }
 }
 
-/// `λ·mse(z1, z2) + μ·(v(z1) + v(z2))/2 + ν·(c(z1) + c(z2))` (equation 6 of the paper, the variance halved as in the
-/// authors' code), and the three terms without their weights as metrics `invariance`, `variance` and `covariance`.
+/// VICReg loss `λ·mse(z1, z2) + μ·(v(z1) + v(z2))/2 + ν·(c(z1) + c(z2))`, a scalar: equation 6 of the paper, with the
+/// variance term halved as in the authors' code. The three terms, without their weights, are the metrics `invariance`,
+/// `variance` and `covariance`.
 ///
-/// `v(z) = mean_d max(0, 1 − √(Var z_d + 1e-4))` and `c(z) = Σ_{i≠j} Cov(z)_ij²/D`, both with N − 1. zs `[2n, D]` are the
-/// embeddings of view 1, then view 2; N counts the rows of a view in all processes.
+/// `v(z) = mean_d max(0, 1 − √(Var z_d + 1e-4))` and `c(z) = Σ_{i≠j} Cov(z)_ij²/D`, both unbiased (divided by N − 1).
+/// zs `[2n, D]` holds the embeddings of view 1, then view 2. N is the number of rows of one view over all processes.
+///
+/// # Errors
+///
+/// If the number of rows is 0 or odd, a view has only one row over all processes, or a tensor operation fails.
 pub fn vicreg(zs: &Tensor, weights: VicRegWeights, collective: &dyn Collective) -> Result<Term> {
     over_all_rows(zs, collective, |z1, z2| {
         let rows = z1.dim(0)?;
@@ -123,14 +133,14 @@ pub fn vicreg(zs: &Tensor, weights: VicRegWeights, collective: &dyn Collective) 
     })
 }
 
-/// v of centered rows `[rows, width]`: `mean_d max(0, 1 − √(Var z_d + 1e-4))`.
+/// Variance term v of centered rows `[rows, width]`, a scalar: `mean_d max(0, 1 − √(Var z_d + 1e-4))`.
 pub(crate) fn shortage(z: &Tensor) -> Result<Tensor> {
     let variance = (z.sqr()?.sum(0)? / (z.dim(0)? - 1) as f64)?;
     let deviation = (variance + EPSILON)?.sqrt()?;
     Ok((1.0 - deviation)?.relu()?.mean_all()?)
 }
 
-/// c of centered rows `[rows, width]`: `Σ_{i≠j} Cov(z)_ij²/D`.
+/// Covariance term c of centered rows `[rows, width]`, a scalar: `Σ_{i≠j} Cov(z)_ij²/D`.
 pub(crate) fn covariances(z: &Tensor) -> Result<Tensor> {
     let (rows, width) = z.dims2()?;
     let nothing = |diagonal: &Tensor| Ok((diagonal.zeros_like()?, diagonal.zeros_like()?));
