@@ -1,11 +1,17 @@
-//! ReLU.
+//! Activation functions.
 
 use candle_core::Tensor;
 
 use crate::Result;
 use crate::nn::hand_written;
 
-/// max(xs, 0), with derivative 0 at 0 as in PyTorch (candle's own `relu` has 1 there).
+/// ReLU of a tensor of any shape: max(xs, 0), differentiable, with derivative 0 at 0 as in PyTorch (candle's `relu` has
+/// 1
+/// there).
+///
+/// # Errors
+///
+/// If a tensor operation fails.
 pub fn relu(xs: &Tensor) -> Result<Tensor> {
     let ys = xs.detach().relu()?;
     let held = ys.clone();

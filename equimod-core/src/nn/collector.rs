@@ -1,8 +1,9 @@
-//! Gradients of large weights, kept where they are made.
+//! Collection of weight gradients outside of candle's gradient store.
 //!
-//! Candle starts every gradient as zeros and adds to a copy of them: for a weight of a head that is three more passes
-//! over memory, and most of the cost of its backward pass. A layer that has made the gradient of its own weight hands
-//! it over here.
+//! candle initializes every gradient to zeros and accumulates into a copy. For a large weight of a head, these are
+//! three
+//! more passes over memory and most of the cost of its backward pass. A layer that has computed the gradient of its own
+//! weight stores it here instead.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,9 +14,13 @@ thread_local! {
     static COLLECTED: RefCell<Option<HashMap<TensorId, Tensor>>> = const { RefCell::new(None) };
 }
 
-/// Runs a backward pass, and returns its result with the gradients that layers on this thread handed over meanwhile, by
-/// the tensor that they belong to. Others are where candle puts them; a tensor may have gradients in both places, whose
-/// sum is the whole.
+/// Runs a backward pass and returns its result, with the gradients that layers on this thread stored during it, by the
+/// tensor they belong to. All other gradients are in candle's store. If a tensor has a gradient in both, the sum is its
+/// full gradient.
+///
+/// # Errors
+///
+/// If `backward` fails.
 pub fn collecting<T>(backward: impl FnOnce() -> Result<T>) -> Result<(T, HashMap<TensorId, Tensor>)> {
     let outer = COLLECTED.replace(Some(HashMap::new()));
     let result = backward();
@@ -23,7 +28,13 @@ pub fn collecting<T>(backward: impl FnOnce() -> Result<T>) -> Result<(T, HashMap
     Ok((result?, collected))
 }
 
-/// Hands over a gradient of `of`, or returns it where nobody collects, so that candle adds it.
+/// Stores a gradient of the tensor `of`, in that tensor's shape. Outside of [`collecting`], returns the gradient
+/// instead,
+/// for candle to accumulate.
+///
+/// # Errors
+///
+/// If the shapes of two gradients of the same tensor differ.
 pub fn collect(of: TensorId, gradient: Tensor) -> Result<Option<Tensor>> {
     COLLECTED.with_borrow_mut(|collected| {
         let Some(collected) = collected else { return Ok(Some(gradient)) };
@@ -46,7 +57,7 @@ mod tests {
 
     #[test]
     fn what_is_collected_and_what_candle_keeps_make_the_whole_gradient() {
-        // y = W·x twice over, and ‖W‖² beside it: dW = 2·(1·xᵀ) + 2·W.
+        // The loss is the sum over W·x, twice, plus ‖W‖², so that dW = 2·(1·xᵀ) + 2·W.
         let mut store = ParamStore::new(3, candle_core::DType::F64, &Device::Cpu);
         let linear = Linear::new(3, 2, false, &mut store.root()).unwrap();
         let weight = store.get("weight").unwrap().var.as_tensor().clone();

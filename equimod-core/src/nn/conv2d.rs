@@ -8,28 +8,28 @@ use crate::Result;
 use crate::ops::{self, Accumulate, Conv2dGeometry, ConvInput};
 use crate::params::{Gradients, Init, Role, Scope};
 
-/// Shape of a convolution.
+/// Settings of a [`Conv2d`].
 #[derive(Clone, Copy, Debug)]
 pub struct Conv2dConfig {
-    /// Channels of the input.
+    /// Number of input channels.
     pub in_channels: usize,
-    /// Channels of the output.
+    /// Number of output channels.
     pub out_channels: usize,
     /// Side of the square kernel.
     pub kernel: usize,
-    /// Stride along both sides.
+    /// Stride along height and width.
     pub stride: usize,
-    /// Zeros added on each side.
+    /// Zero padding on each side, in pixels.
     pub padding: usize,
     /// Number of channel groups.
     pub groups: usize,
     /// Whether [Winograd's algorithm](crate::Execution::winograd) may be used.
     pub winograd: bool,
-    /// Initial weights.
+    /// Initialization of the weight.
     pub init: Init,
 }
 
-/// A convolution: xs `[batch, in, height, width]` → `[batch, out, height', width']`.
+/// Two-dimensional convolution without bias: `[N, C, H, W]` → `[N, O, H', W']`.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
     name: Arc<str>,
@@ -38,7 +38,11 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// Creates `weight` of shape `[out, in / groups, kernel, kernel]` under `scope`.
+    /// Creates `weight` `[out, in / groups, kernel, kernel]` under `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If a parameter of the same name already exists.
     pub fn new(config: &Conv2dConfig, scope: &mut Scope) -> Result<Self> {
         let &Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, winograd, init } = config;
         let shape = (out_channels, in_channels / groups, kernel, kernel);
@@ -47,7 +51,12 @@ impl Conv2d {
         Ok(Self { name: scope.full("weight").into(), weight, geometry })
     }
 
-    /// The convolution of xs, `[N, O, H', W']`. Its backward pass needs `xs` and the gradient of the output.
+    /// xs `[N, C, H, W]` → its convolution `[N, O, H', W']`. The backward pass needs `xs` and the gradient of the
+    /// output.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit, or a tensor operation fails.
     pub fn forward(&self, xs: impl Into<ConvInput>) -> Result<Tensor> {
         let xs = xs.into();
         let weight = self.weight_for(&xs.values)?;
@@ -55,21 +64,35 @@ impl Conv2d {
     }
 
     /// [`forward`](Self::forward), and the [sums](ops::batch_norm_sums) of its output, `[2, O]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `forward`.
     pub fn forward_with_sums(&self, xs: impl Into<ConvInput>) -> Result<(Tensor, Tensor)> {
         let xs = xs.into();
         let weight = self.weight_for(&xs.values)?;
         Ok(ops::conv2d_with_sums(xs, &weight, &self.geometry)?)
     }
 
-    /// Records the weight's gradient and returns that of the input, `[N, C, H, W]`.
+    /// Adds the weight's gradient to `gradients` and returns that of the input, `[N, C, H, W]`, from the gradient of
+    /// the
+    /// output, `dys` `[N, O, H', W']`.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit, or a tensor operation fails.
     pub fn backward(&self, xs: ConvInput, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let (_, _, height, width) = xs.values.dims4()?;
         self.backward_weight(xs, dys, gradients)?;
         Ok(ops::conv2d_backward_data(dys, &self.weight_for(dys)?, &self.geometry, (height, width))?)
     }
 
-    /// [`backward`](Self::backward) where xs is the output of a ReLU, and on [through
-    /// it](ops::conv2d_backward_data_relu).
+    /// [`backward`](Self::backward) for an input that is the output of a ReLU, including [the backward pass of that
+    /// ReLU](ops::conv2d_backward_data_relu).
+    ///
+    /// # Errors
+    ///
+    /// Those of `backward`.
     pub fn backward_relu(
         &self,
         xs: &Tensor,
@@ -81,7 +104,11 @@ impl Conv2d {
         Ok(ops::conv2d_backward_data_relu(dys, &self.weight_for(dys)?, &self.geometry, xs, accumulate)?)
     }
 
-    /// Records the weight's gradient alone: for the first layer, whose input needs none.
+    /// Adds the weight's gradient to `gradients`, without computing that of the input. Used for the first layer.
+    ///
+    /// # Errors
+    ///
+    /// Those of `backward`.
     pub fn backward_weight(&self, xs: impl Into<ConvInput>, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
         let gradient = ops::conv2d_backward_weight(xs, dys, &self.geometry)?;
         gradients.insert(&self.name, gradient.to_dtype(self.weight.dtype())?)

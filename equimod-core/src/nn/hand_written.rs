@@ -1,4 +1,4 @@
-//! A hand-written backward inside candle's automatic differentiation, on any device.
+//! Operations with a custom backward pass in candle's autograd (as `torch.autograd.Function`), on any device.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{
@@ -11,11 +11,16 @@ type PairBackward = Box<dyn Fn(&Tensor) -> candle_core::Result<Pair> + Send + Sy
 type Three = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 type ThreeBackward = Box<dyn Fn(&Tensor) -> candle_core::Result<Three> + Send + Sync>;
 
-/// Makes `output`, computed by any means from the values of `input`, a function of `input` for candle's
-/// differentiation: where the gradient of the loss with respect to the result is `g` (shape of `output`), that with
-/// respect to `input` is `backward(g)` (shape of `input`).
+/// Registers `output`, computed in any way from the values of `input`, as a function of `input` in candle's autograd.
+/// Both
+/// may have any shape. `backward` maps the gradient of the output (shape of `output`) to that of the input (shape of
+/// `input`).
 ///
-/// `output` is copied once. The backward runs only if something upstream of `input` is a variable.
+/// `output` is copied once. `backward` runs only if `input` depends on a variable.
+///
+/// # Errors
+///
+/// If `input` and `output` are on different devices, or the copy fails.
 pub fn hand_written(
     input: &Tensor,
     output: &Tensor,
@@ -25,7 +30,7 @@ pub fn hand_written(
     input.apply_op1(HandWritten::<Backward> { output, backward: Box::new(backward) })
 }
 
-/// `tensor` without history and at the start of its own storage, so that the storage can be handed on.
+/// `tensor`, detached and contiguous from the start of its storage, so that the storage can be passed on.
 fn whole(tensor: &Tensor) -> candle_core::Result<Tensor> {
     let tensor = tensor.detach();
     match tensor.is_contiguous() && tensor.layout().start_offset() == 0 {
@@ -34,7 +39,11 @@ fn whole(tensor: &Tensor) -> candle_core::Result<Tensor> {
     }
 }
 
-/// [`hand_written`] with two inputs: `backward(g)` is the gradient with respect to each, or none.
+/// [`hand_written`] with two inputs. `backward` returns the gradient of each input, or `None` for an input without one.
+///
+/// # Errors
+///
+/// Those of `hand_written`.
 pub fn hand_written_pair(
     first: &Tensor,
     second: &Tensor,
@@ -44,7 +53,12 @@ pub fn hand_written_pair(
     first.apply_op2(second, HandWritten::<PairBackward> { output: whole(output)?, backward: Box::new(backward) })
 }
 
-/// [`hand_written`] with three inputs: `backward(g)` is the gradient with respect to each, or none.
+/// [`hand_written`] with three inputs. `backward` returns the gradient of each input, or `None` for an input without
+/// one.
+///
+/// # Errors
+///
+/// Those of `hand_written`.
 pub fn hand_written_of_three(
     [first, second, third]: [&Tensor; 3],
     output: &Tensor,
@@ -203,7 +217,7 @@ mod tests {
 
     #[test]
     fn each_of_a_pair_gets_its_own_gradient() {
-        // y = a·b by hand: the gradients are b and a.
+        // For y = a·b, the gradients are b and a.
         let a = Var::from_slice(&[1.0f64, -2.0], 2, &Device::Cpu).unwrap();
         let b = Var::from_slice(&[3.0f64, 0.5], 2, &Device::Cpu).unwrap();
         let (x, y) = (a.as_detached_tensor(), b.as_detached_tensor());
@@ -216,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_given_gradient_is_used_and_chained() {
-        // y = x² by hand, then 3·y: the gradient is 6·x, whatever the layout of the input.
+        // For y = x² by hand and the loss 3·y, the gradient is 6·x for any layout of the input.
         let x = Var::from_slice(&[1.0f64, -2.0, 0.5, 4.0], (2, 2), &Device::Cpu).unwrap();
         let input = x.t().unwrap();
         let held = input.detach();

@@ -1,4 +1,4 @@
-//! Fully connected layer.
+//! Linear (fully connected) layer in candle's autograd, for heads.
 
 use candle_core::{Tensor, TensorId, Var};
 
@@ -8,7 +8,7 @@ use crate::nn::{hand_written_of_three, hand_written_pair};
 use crate::ops;
 use crate::params::{Init, Role, Scope};
 
-/// xs `[batch, in]` → `xs · weightᵀ (+ bias)` `[batch, out]`.
+/// Linear layer `xs · weightᵀ (+ bias)`, as PyTorch's `Linear`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Var,
@@ -16,7 +16,11 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Creates `weight` `[out, in]` and, if asked for, `bias` `[out]`, with PyTorch's default initialization.
+    /// Creates `weight` `[out, in]` and, with `bias`, a `bias` `[out]`, with PyTorch's default initialization.
+    ///
+    /// # Errors
+    ///
+    /// If a parameter of the same name already exists.
     pub fn new(inputs: usize, outputs: usize, bias: bool, scope: &mut Scope) -> Result<Self> {
         let weight = scope.parameter("weight", (outputs, inputs), Init::KaimingUniformFanIn, Role::Weight)?;
         let bound = (inputs.max(1) as f64).sqrt().recip();
@@ -25,6 +29,10 @@ impl Linear {
     }
 
     /// xs `[batch, in]` → `[batch, out]`.
+    ///
+    /// # Errors
+    ///
+    /// If the width does not fit, or a tensor operation fails.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let backward = Backward { xs: xs.detach(), weight: self.weight.as_detached_tensor(), id: self.weight.id() };
         let ys = ops::matmul_nt(&backward.xs, &backward.weight)?;
@@ -34,23 +42,23 @@ impl Linear {
         let (ys, id) = (ys.broadcast_add(&bias.as_detached_tensor())?, bias.id());
         Ok(hand_written_of_three([xs, &self.weight, bias], &ys, move |dys| {
             let (dxs, weight) = backward.gradients(dys)?;
-            // The first of batch norm's two sums is the sum over rows.
+            // The first of batch norm's sums is the sum over rows, the bias's gradient.
             let sum = ops::batch_norm_sums(dys)?.get(0)?.to_dtype(dys.dtype())?;
             Ok((dxs, weight, collect(id, sum)?))
         })?)
     }
 }
 
-/// The backward pass and its saved activations.
+/// Backward pass with its saved activations.
 struct Backward {
     xs: Tensor,
     weight: Tensor,
-    /// Variable whose gradient the weight's is.
+    /// Variable of the weight, under which its gradient is collected.
     id: TensorId,
 }
 
 impl Backward {
-    /// The gradients of the input and of the weight, as [`hand_written_pair`] takes them.
+    /// Gradients of the input `[batch, in]` and of the weight `[out, in]`, as [`hand_written_pair`] expects them.
     fn gradients(&self, dys: &Tensor) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let dxs = ops::matmul(dys, &self.weight)?;
         Ok((Some(dxs), collect(self.id, ops::matmul_tn(dys, &self.xs)?)?))

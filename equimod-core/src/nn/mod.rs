@@ -1,5 +1,5 @@
-//! Layers. Those of the backbone have a `forward` that returns its saved activations and a `backward` that consumes
-//! them; those of the heads ([`Linear`], [`BatchNorm1d`], [`LayerNorm`]) live in candle's automatic differentiation.
+//! Neural network layers. Layers of the backbone have a `forward` that returns saved activations and a `backward` that
+//! consumes them. Layers of heads ([`Linear`], [`BatchNorm1d`], [`LayerNorm`]) use candle's autograd.
 
 mod activation;
 mod batch_norm;
@@ -17,13 +17,13 @@ pub use hand_written::{hand_written, hand_written_of_three, hand_written_pair};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 
-/// Which statistics batch norm uses, and whether its running ones are updated.
+/// Statistics with which batch norm normalizes, and whether its running statistics are updated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Batch statistics; running statistics are updated. PyTorch's `train()`.
     Train,
-    /// Batch statistics; running statistics stay as they are. PyTorch's `train()` with a momentum of 0.
+    /// Batch statistics; running statistics are not updated. PyTorch's `train()` with a momentum of 0.
     TrainFrozenStats,
-    /// Running statistics, which stay as they are. PyTorch's `eval()`.
+    /// Running statistics, which are not updated. PyTorch's `eval()`.
     Eval,
 }

@@ -1,4 +1,4 @@
-//! Which ResNet to build.
+//! Settings of a ResNet.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Depth of the network.
+/// Depth and block type of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
@@ -24,10 +24,10 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// Every architecture, in the order of depth.
+    /// All architectures in the order of depth.
     pub const ALL: [Self; 5] = [Self::ResNet18, Self::ResNet34, Self::ResNet50, Self::ResNet101, Self::ResNet152];
 
-    /// The name in recipes and in torchvision.
+    /// Name in recipes and in torchvision.
     pub fn name(self) -> &'static str {
         match self {
             Self::ResNet18 => "resnet18",
@@ -48,7 +48,7 @@ impl Architecture {
         }
     }
 
-    /// Output channels of a block over its inner width: 1 for basic blocks, 4 for bottlenecks.
+    /// Ratio of a block's output channels to its inner width: 1 for basic blocks, 4 for bottlenecks.
     pub fn expansion(self) -> usize {
         match self {
             Self::ResNet18 | Self::ResNet34 => 1,
@@ -66,22 +66,22 @@ impl FromStr for Architecture {
     }
 }
 
-/// The first layers.
+/// First layers of the network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stem {
-    /// One 3×3 convolution of stride 1, no pooling: for pictures of 32 pixels.
+    /// One 3×3 convolution of stride 1 without pooling, for images of 32 pixels.
     #[default]
     Cifar,
-    /// A 7×7 convolution of stride 2 and a 3×3 max-pool of stride 2: torchvision's.
+    /// A 7×7 convolution of stride 2 and a 3×3 max-pool of stride 2, as in torchvision.
     ImageNet,
-    /// Three 3×3 convolutions, the first of stride 2, and a 3×3 max-pool of stride 2: that of timm's `resnet50c` and
+    /// Three 3×3 convolutions, the first of stride 2, and a 3×3 max-pool of stride 2, as in timm's `resnet50c` and
     /// `resnet50d` (He et al., arXiv 1812.01187, ResNet-C).
     Deep,
 }
 
 impl Stem {
-    /// As people write it.
+    /// Human-readable name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cifar => "CIFAR",
@@ -90,7 +90,7 @@ impl Stem {
         }
     }
 
-    /// Side of the kernels.
+    /// Side of the convolution kernels.
     pub fn kernel(self) -> usize {
         match self {
             Self::ImageNet => 7,
@@ -99,44 +99,48 @@ impl Stem {
     }
 }
 
-/// Shape of a [`ResNet`](super::ResNet).
+/// Settings of a [`ResNet`](super::ResNet).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResNetConfig {
-    /// Depth. Published: `resnet18` on CIFAR-10, `resnet50` on ImageNet.
+    /// Depth of the network. Published: `resnet18` on CIFAR-10, `resnet50` on ImageNet.
     pub architecture: Architecture,
-    /// First layers. Published: `cifar` on CIFAR-10, `imagenet` on ImageNet.
+    /// First layers of the network. Published: `cifar` on CIFAR-10, `imagenet` on ImageNet.
     pub stem: Stem,
-    /// Channels of the first stage; the stages have 1, 2, 4, 8 times as many (times 4 with bottlenecks). Published: 64.
+    /// Channels of the first stage. The four stages have 1, 2, 4 and 8 times as many (times 4 with bottlenecks).
+    /// Published: 64.
     pub width: usize,
-    /// Zeros around the input of the stem's first convolution; half its kernel if absent (1 for `cifar` and `deep`, 3
-    /// for `imagenet`). The CIFAR ResNets of solo-learn have 2.
+    /// Zero padding of the stem's first convolution. If absent, half its kernel (1 for `cifar` and `deep`, 3 for
+    /// `imagenet`). The CIFAR ResNets of solo-learn have 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem_padding: Option<usize>,
-    /// Channels of the three convolutions of the stem `deep`; half, half and the whole of `width` if absent.
+    /// Channels of the three convolutions of the stem `deep`. If absent, `width`/2, `width`/2 and `width`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem_widths: Option<[usize; 3]>,
-    /// Whether a ReLU follows the stem's last batch norm. It is missing where a ResNet that calls its ReLUs as
-    /// functions was taken apart into a Sequential, as in lightly.
+    /// Whether a ReLU follows the stem's last batch norm. It is missing if the children of a ResNet with functional
+    /// ReLUs
+    /// were put into a Sequential, as in lightly.
     #[serde(skip_serializing_if = "is_true")]
     pub stem_relu: bool,
-    /// Whether the stem ends with a max-pool; that of the stem if absent (none for `cifar`).
+    /// Whether the stem ends with a max-pool. If absent, it does for `imagenet` and `deep` but not for `cifar`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_pool: Option<bool>,
-    /// Channel groups of the 3×3 convolutions of bottlenecks. ResNeXt-50 (32x4d): 32.
+    /// Number of channel groups of the 3×3 convolutions of bottlenecks. ResNeXt-50 (32x4d): 32.
     #[serde(skip_serializing_if = "is_one")]
     pub groups: usize,
-    /// Channels of a group in the first stage where `width` is 64, as torchvision counts them. ResNeXt-50 (32x4d): 4;
-    /// a wide ResNet: 128.
+    /// Channels of each group in the first stage for a `width` of 64, as in torchvision. ResNeXt-50 (32x4d): 4; wide
+    /// ResNet:
+    /// 128.
     #[serde(skip_serializing_if = "is_standard_width")]
     pub width_per_group: usize,
-    /// Whether shortcuts halve the resolution by a 2×2 average pool before a 1×1 convolution of stride 1, in place of
-    /// that convolution's stride (arXiv 1812.01187, ResNet-D; timm's `resnet50d`).
+    /// Whether shortcuts halve the resolution with a 2×2 average pool before a 1×1 convolution of stride 1, instead of
+    /// a
+    /// strided convolution (arXiv 1812.01187, ResNet-D; timm's `resnet50d`).
     #[serde(skip_serializing_if = "is_false")]
     pub average_shortcut: bool,
 }
 
-/// Channels of a group, and of the first stage, in the published networks.
+/// Channels of a group and of the first stage in the published networks.
 pub(super) const STANDARD_WIDTH: usize = 64;
 
 fn is_true(value: &bool) -> bool {
@@ -172,7 +176,7 @@ impl Default for ResNetConfig {
     }
 }
 
-/// As people say it: `resnet50, ImageNet stem, width 64`, and what differs from that.
+/// Human-readable description: `resnet50, ImageNet stem, width 64`, followed by all non-standard settings.
 impl fmt::Display for ResNetConfig {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}, {} stem, width {}", self.architecture.name(), self.stem.name(), self.width)?;
@@ -203,7 +207,7 @@ impl fmt::Display for ResNetConfig {
 }
 
 impl ResNetConfig {
-    /// Every problem of the configuration.
+    /// One sentence for each invalid setting; empty if all are valid.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.width == 0 {
@@ -241,7 +245,7 @@ impl ResNetConfig {
         self.width * 8 * self.architecture.expansion()
     }
 
-    /// Zeros around the input of the first convolution.
+    /// Zero padding of the first convolution.
     pub fn padding(&self) -> usize {
         self.stem_padding.unwrap_or(self.stem.kernel() / 2)
     }
@@ -251,7 +255,7 @@ impl ResNetConfig {
         self.max_pool.unwrap_or(self.stem != Stem::Cifar)
     }
 
-    /// Channels between the convolutions of a block of a stage, counted from 0.
+    /// Inner width of the blocks of a stage, counted from 0: the channels between their convolutions.
     pub fn inner(&self, stage: usize) -> usize {
         match self.architecture.expansion() {
             1 => self.width << stage,

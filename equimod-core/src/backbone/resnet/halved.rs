@@ -1,26 +1,34 @@
-//! The average pool of a shortcut: half the resolution, rounded up.
+//! Average pool of a shortcut, which halves the resolution, rounding up.
 
 use candle_core::Tensor;
 
 use crate::Result;
 
-/// Means of 2×2 windows, `[N, C, H, W]` → `[N, C, ⌈H / 2⌉, ⌈W / 2⌉]`. Windows at the end of an odd side hold fewer
+/// Average over 2×2 windows, `[N, C, H, W]` → `[N, C, ⌈H / 2⌉, ⌈W / 2⌉]`. Windows at the end of an odd side cover fewer
 /// pixels, as in PyTorch's `AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)`.
+///
+/// # Errors
+///
+/// If xs does not have four dimensions, or a tensor operation fails.
 pub fn halved(xs: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = xs.dims4()?;
-    // The mean of a pixel and itself is that pixel.
+    // Replicating the last pixel gives the mean over the pixels that exist.
     let even = xs.contiguous()?.pad_with_same(2, 0, height % 2)?.pad_with_same(3, 0, width % 2)?;
     Ok(even.avg_pool2d(2)?)
 }
 
-/// The gradient of the input, of this size, from that of the output.
+/// Gradient of the input, `[N, C, height, width]`, from that of the output, `[N, C, ⌈height / 2⌉, ⌈width / 2⌉]`.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn halved_backward(dys: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
     let (_, _, rows, columns) = dys.dims4()?;
     let even = (dys.contiguous()? * 0.25)?.upsample_nearest2d(2 * rows, 2 * columns)?;
     folded(&folded(&even, 2, height)?, 3, width)
 }
 
-/// The first `side` of a dimension, with everything beyond them added to the last.
+/// The first `side` entries of a dimension, with the one beyond them, if any, added to the last.
 fn folded(xs: &Tensor, dim: usize, side: usize) -> Result<Tensor> {
     if xs.dim(dim)? == side {
         return Ok(xs.clone());

@@ -1,4 +1,4 @@
-//! Convolutions with batch norm, and the blocks made of them, forward and backward, with saved activations or activation
+//! Convolutions with batch norm and residual blocks: forward and backward pass, with saved activations or activation
 //! checkpointing.
 
 use candle_core::Tensor;
@@ -11,7 +11,7 @@ use crate::ops::{self, Accumulate, ConvInput};
 use crate::params::{Gradients, Init, Scope};
 use crate::{Error, Result, SharedCollective};
 
-/// Sizes of a convolution that is followed by batch norm.
+/// Settings of a convolution followed by batch norm.
 pub struct Shape {
     pub in_channels: usize,
     pub out_channels: usize,
@@ -19,18 +19,18 @@ pub struct Shape {
     pub stride: usize,
     pub padding: usize,
     pub groups: usize,
-    /// Initial weights of the convolution, and scale of the batch norm.
+    /// Initialization of the convolution's weight, and initial scale of the batch norm.
     pub init: (Init, f64),
 }
 
-/// What layers are built with.
+/// Execution settings and collective with which layers are built.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
     pub execution: Execution,
     pub collective: &'a SharedCollective,
 }
 
-/// One convolution followed by batch norm.
+/// A convolution followed by batch norm.
 #[derive(Clone)]
 pub struct ConvNorm {
     pub conv: Conv2d,
@@ -39,13 +39,17 @@ pub struct ConvNorm {
 
 /// Saved activations of a [`ConvNorm`].
 pub struct SavedConvNorm {
-    /// The convolution's input.
+    /// Input of the convolution.
     pub xs: ConvInput,
     pub norm: SavedBatchNorm,
 }
 
 impl ConvNorm {
-    /// Convolution and batch norm under the two names.
+    /// Builds convolution and batch norm under the two names in `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If a parameter of the same name already exists.
     pub fn new(
         shape: &Shape,
         (conv, norm): (&str, &str),
@@ -66,7 +70,7 @@ impl ConvNorm {
         Ok((ys, SavedConvNorm { xs: xs.clone(), norm }))
     }
 
-    /// The output, and the statistics that [`recompute`](Self::recompute) needs.
+    /// Output, and the statistics that [`recompute`](Self::recompute) needs.
     fn forward_without_saving(
         &self,
         xs: &ConvInput,
@@ -77,7 +81,7 @@ impl ConvNorm {
         self.norm.forward_without_saving(ys, sums, epilogue, mode)
     }
 
-    /// The convolution's output and, if batch norm will ask for them, its sums.
+    /// Output of the convolution and, if batch norm needs them, its sums.
     fn convolve(&self, xs: &ConvInput, mode: Mode) -> Result<(Tensor, Option<Tensor>)> {
         match mode {
             Mode::Train | Mode::TrainFrozenStats => self.conv.forward_with_sums(xs).map(|(ys, sums)| (ys, Some(sums))),
@@ -85,8 +89,9 @@ impl ConvNorm {
         }
     }
 
-    /// [`forward`](Self::forward) once more, with the statistics of the first time. A residual is added where a block
-    /// ends, and nobody asks for that output again: it is the convolution's then.
+    /// Recomputes [`forward`](Self::forward) with the statistics of the first pass. At the end of a block, where a
+    /// residual is
+    /// added, the output is not needed again, so the output of the convolution is returned instead.
     fn recompute(
         &self,
         xs: &ConvInput,
@@ -103,7 +108,7 @@ impl ConvNorm {
         Ok((ys, SavedConvNorm { xs: xs.clone(), norm }))
     }
 
-    /// The gradient of the input before the ReLU that gave it.
+    /// Gradient of the input before the ReLU that produced it, `[N, C, H, W]`.
     fn backward_relu(
         &self,
         SavedConvNorm { xs, norm }: SavedConvNorm,
@@ -116,7 +121,11 @@ impl ConvNorm {
         self.conv.backward_relu(&ops::materialize(&xs)?, &dys_of_conv, accumulate, gradients)
     }
 
-    /// The gradient of the input.
+    /// Gradient of the input, `[N, C, H, W]`, from that of the output before its ReLU, `[N, O, H', W']`.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit, or a tensor operation fails.
     pub fn backward(&self, saved: SavedConvNorm, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let SavedConvNorm { xs, norm } = saved;
         let dys = self.norm.backward(norm, dys, gradients)?;
@@ -124,31 +133,43 @@ impl ConvNorm {
     }
 }
 
+/// Error of a segment whose saved activations do not fit its layers.
 pub fn too_little() -> Error {
     Error::internal("a segment of the network saved too few activations for its backward pass")
 }
 
 /// Saved activations of a segment.
 pub enum SavedSegment<E> {
-    /// Those of all layers, and more.
+    /// Saved activations of all layers, and additional ones.
     All(Vec<SavedConvNorm>, E),
-    /// Activation checkpointing: the input and the statistics of all layers, with which the others are recomputed.
+    /// Activation checkpointing: the input and the statistics of all layers, from which the other activations are
+    /// recomputed.
     Checkpoint(Tensor, Vec<Statistics>),
 }
 
-/// A segment of the network whose inner activations can be saved or recomputed.
+/// A segment of the network, whose inner activations can be saved or recomputed.
 pub trait Segment {
-    /// Saved activations beside those of the layers.
+    /// Saved activations other than those of the layers.
     type Extra;
 
-    /// Computes the output; every layer by `layer(which, input, epilogue)`, always in the same order.
+    /// Output of the segment for xs `[N, C, H, W]`, with each layer computed by `layer(which, input, epilogue)`, always
+    /// in the
+    /// same order.
+    ///
+    /// # Errors
+    ///
+    /// If `layer` or a tensor operation fails.
     fn pass<S>(
         &self,
         xs: &Tensor,
         layer: impl FnMut(&ConvNorm, &ConvInput, Epilogue) -> Result<(ConvInput, S)>,
     ) -> Result<(Tensor, Vec<S>, Self::Extra)>;
 
-    /// The output and its saved activations: few with `checkpoint`.
+    /// Output for xs `[N, C, H, W]` and its saved activations, or only a checkpoint with `checkpoint`.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit, or a tensor operation fails.
     fn forward(&self, xs: &Tensor, mode: Mode, checkpoint: bool) -> Result<(Tensor, SavedSegment<Self::Extra>)> {
         if checkpoint {
             let (ys, statistics, _) =
@@ -159,8 +180,13 @@ pub trait Segment {
         Ok((ys, SavedSegment::All(layers, extra)))
     }
 
-    /// All activations that the backward pass needs, recomputed from a checkpoint: bit for bit the same, since the
-    /// statistics are.
+    /// All activations for the backward pass, recomputed from a checkpoint if necessary. They are bitwise identical,
+    /// because
+    /// the statistics are.
+    ///
+    /// # Errors
+    ///
+    /// If the checkpoint does not fit the segment, or a tensor operation fails.
     fn activations(&self, saved: SavedSegment<Self::Extra>) -> Result<(Vec<SavedConvNorm>, Self::Extra)> {
         match saved {
             SavedSegment::All(layers, extra) => Ok((layers, extra)),
@@ -176,30 +202,37 @@ pub trait Segment {
     }
 }
 
-/// A residual block: two (basic) or three (bottleneck) convolutions, and a 1×1 one on the shortcut where shapes change.
+/// A residual block: two (basic) or three (bottleneck) convolutions, and a 1×1 convolution on the shortcut if the shape
+/// changes.
 #[derive(Clone)]
 pub struct Block {
     main: Vec<ConvNorm>,
     downsample: Option<Downsample>,
-    /// Whether its input is the output of a ReLU.
+    /// Whether the input is the output of a ReLU.
     after_relu: bool,
 }
 
-/// The convolution of a shortcut.
+/// Convolution of a shortcut.
 #[derive(Clone)]
 struct Downsample {
     layer: ConvNorm,
-    /// Whether an average pool before it halves the resolution, in place of its stride.
+    /// Whether an average pool before the convolution halves the resolution, instead of a stride.
     pool: bool,
 }
 
 impl Block {
+    /// Builds the block under torchvision's names in `scope`: `conv1`, `bn1`, …, `downsample`.
+    ///
+    /// # Errors
+    ///
+    /// If a parameter of the same name already exists.
     pub fn new(shape: &BlockShape, surroundings: Surroundings, scope: &mut Scope) -> Result<Self> {
         let convolutions = shape.convolutions();
         let last = convolutions.len();
         let mut main = Vec::with_capacity(last);
         for (i, conv) in (1..).zip(convolutions) {
-            // The last scale of each residual branch starts at zero (Goyal et al., arXiv 1706.02677, section 5.1).
+            // The last batch norm of each residual branch is initialized to 0 (Goyal et al., arXiv 1706.02677, section
+            // 5.1).
             let scale = if i == last { 0.0 } else { 1.0 };
             let shape = Shape {
                 in_channels: conv.inputs,
@@ -220,20 +253,26 @@ impl Block {
         Ok(Self { main, downsample, after_relu: shape.after_relu })
     }
 
-    /// From the gradient of the sum of both branches, before the ReLU behind it, to that of the input, before the ReLU
-    /// that gave it, if one did.
+    /// Gradient of the input, `[N, C, H, W]`, from `dys` `[N, O, H', W']`, the gradient of the sum of both branches
+    /// before its
+    /// ReLU. If a ReLU produced the input, the result is the gradient before that ReLU.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit, or a tensor operation fails.
     pub fn backward(&self, saved: SavedSegment<()>, dys: Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let (mut layers, ()) = self.activations(saved)?;
         let (first, others) = self.main.split_first().ok_or_else(too_little)?;
         let mut dxs: Option<Tensor> = None;
-        // A convolution has read its input, the output of the one before, when the norm between them overwrites that.
+        // When a norm overwrites its saved input, the backward pass of the next convolution has already read it.
         for layer in others.iter().rev() {
             let saved = layers.pop().ok_or_else(too_little)?;
             dxs = Some(layer.backward(saved, dxs.take().as_ref().unwrap_or(&dys), gradients)?);
         }
         let (saved, dxs) = (layers.pop().ok_or_else(too_little)?, dxs.ok_or_else(too_little)?);
         let dys = match &self.downsample {
-            // Without a pool, the shortcut's convolution passes the input's ReLU for both branches.
+            // Without a pool, the shortcut's convolution applies the backward pass of the input's ReLU for both
+            // branches.
             Some(Downsample { layer, pool: false }) if self.after_relu => {
                 let dxs = first.backward_relu(saved, dxs, Accumulate::Overwrite, gradients)?;
                 let saved = layers.pop().ok_or_else(too_little)?;
@@ -254,7 +293,7 @@ impl Block {
 
 impl Downsample {
     fn new(shape: &BlockShape, surroundings: Surroundings, scope: &mut Scope) -> Result<Self> {
-        // The pool comes first in timm's Sequential, and is nothing there where the resolution stays.
+        // The pool is the first entry of timm's Sequential, an identity if the resolution stays the same.
         let names =
             if shape.average_shortcut { ("downsample.1", "downsample.2") } else { ("downsample.0", "downsample.1") };
         let pool = shape.average_shortcut && shape.stride != 1;
@@ -270,7 +309,7 @@ impl Downsample {
         Ok(Self { layer: ConvNorm::new(&shape, names, surroundings, scope)?, pool })
     }
 
-    /// The gradient of the block's input, of this size.
+    /// Gradient of the block's input, `[N, C, height, width]` with the given size.
     fn backward(
         &self,
         saved: SavedConvNorm,

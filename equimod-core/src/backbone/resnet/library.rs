@@ -1,26 +1,26 @@
-//! Names of ResNets in timm, torchvision and candle.
+//! Names of ResNets in timm, torchvision and candle-transformers.
 
 use super::config::STANDARD_WIDTH;
 use super::{Architecture, ResNetConfig, Stem};
 use crate::backbone::LibraryName;
 
-/// A variant of a ResNet that libraries have a name for.
+/// A ResNet variant that has a name in libraries.
 struct Variant {
     name: &'static str,
     architecture: Architecture,
     stem: Stem,
-    /// Channel groups, and channels of each in the first stage.
+    /// Number of channel groups, and channels of each group in the first stage.
     groups: (usize, usize),
     average_shortcut: bool,
     torchvision: bool,
 }
 
-/// ResNeXt and wide ResNets; whether torchvision has them, too.
+/// A ResNeXt or wide ResNet of timm; `torchvision` if torchvision has it, too.
 const fn grouped(name: &'static str, architecture: Architecture, groups: (usize, usize), torchvision: bool) -> Variant {
     Variant { name, architecture, stem: Stem::ImageNet, groups, average_shortcut: false, torchvision }
 }
 
-/// ResNet-C and -D, which timm has.
+/// A ResNet-C or ResNet-D, which only timm has.
 const fn deep(name: &'static str, architecture: Architecture, average_shortcut: bool) -> Variant {
     Variant { name, architecture, stem: Stem::Deep, groups: (1, STANDARD_WIDTH), average_shortcut, torchvision: false }
 }
@@ -42,9 +42,9 @@ const VARIANTS: [Variant; 14] = [
     deep("resnet152d", Architecture::ResNet152, true),
 ];
 
-/// The name by which libraries know a backbone, if they do.
+/// Name of a backbone in libraries; `None` if it has none.
 pub(super) fn library_name(backbone: &ResNetConfig) -> Option<LibraryName> {
-    // As it is, whether standard settings are written out or absent.
+    // Compares after filling in absent settings, so that explicit and absent defaults are equal.
     let is = |config: ResNetConfig| {
         let written = ResNetConfig {
             stem_padding: Some(backbone.padding()),

@@ -1,6 +1,8 @@
-//! ResNet-18/34/50/101/152 under torchvision's parameter names (He et al., arXiv 1512.03385; the stride of a
-//! bottleneck is on its 3×3 convolution, as in torchvision), with any width, and the variants that are settings of
-//! the same network: wide ResNets, ResNeXt, and the stems and shortcuts of ResNet-C and -D.
+//! ResNet-18/34/50/101/152 of any width (He et al., arXiv 1512.03385), under torchvision's parameter names. As in
+//! torchvision, the stride of a bottleneck is on its 3×3 convolution.
+//!
+//! Variants are settings of the same network: wide ResNets, ResNeXt, and the stems and shortcuts of ResNet-C and
+//! ResNet-D.
 
 mod config;
 mod halved;
@@ -25,7 +27,7 @@ use crate::params::{Gradients, Scope};
 use crate::tape::{FeatureGradients, Features, Record, Tape};
 use crate::{Error, Result};
 
-/// images `[batch, 3, height, width]` → pooled features `[batch, 8·width·expansion]`.
+/// ResNet: images `[batch, 3, height, width]` → pooled features `[batch, 8·width·expansion]`.
 #[derive(Clone)]
 pub struct ResNet {
     stem: StemLayers,
@@ -37,6 +39,10 @@ pub struct ResNet {
 
 impl ResNet {
     /// Builds the network under torchvision's names: `conv1`, `bn1`, `layer1.0.conv1`, …, without the classifier `fc`.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is invalid, or a parameter of the same name already exists.
     pub fn new(
         config: &ResNetConfig,
         execution: Execution,
@@ -114,7 +120,7 @@ impl Backbone for ResNet {
 struct ResNetRecord {
     net: ResNet,
     stem: SavedSegment<Option<Pooled>>,
-    /// Saved activations of the blocks of each stage, and its output.
+    /// Saved activations of the blocks of each stage, and the output of the stage.
     stages: Vec<(Vec<SavedSegment<()>>, Tensor)>,
 }
 
@@ -135,7 +141,8 @@ impl Record for ResNetRecord {
         for (blocks, tap) in net.stages.iter().zip(tapped).rev() {
             let Some((saved, ys)) = stages.pop() else { break };
             let _stage = tracing::trace_span!("stage backward", number = stages.len() + 1).entered();
-            // The tap's gradient has not passed the stage's last ReLU; that of the next stage has.
+            // The gradient of the tap is that of the stage's output; the gradient from the next stage is already before
+            // its ReLU.
             dys = match (dys, tap) {
                 (Some(dys), Some(tap)) => Some(ops::relu_backward(dys, Some(&tap), &ys)?),
                 (None, Some(tap)) => Some(ops::relu_backward(tap.copy()?, None, &ys)?),

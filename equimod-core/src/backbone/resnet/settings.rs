@@ -1,4 +1,4 @@
-//! A ResNet as one of the kinds of backbones.
+//! ResNet as a kind of backbone.
 
 use super::library::library_name;
 use super::{ResNet, ResNetConfig, Stem};

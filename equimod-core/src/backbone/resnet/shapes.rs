@@ -1,9 +1,9 @@
-//! The convolutions of a ResNet, one by one.
+//! Shapes of all convolutions of a ResNet.
 
 use super::config::{ResNetConfig, Stem};
 
 impl ResNetConfig {
-    /// Each convolution of the stem, in order.
+    /// Convolutions of the stem, in order.
     pub(super) fn stem_convolutions(&self) -> Vec<StemConvolution> {
         let conv = |inputs, outputs, stride, padding| StemConvolution { inputs, outputs, stride, padding };
         match self.stem {
@@ -16,7 +16,7 @@ impl ResNetConfig {
         }
     }
 
-    /// Each block of a stage, counted from 0, whose input has so many channels.
+    /// Blocks of a stage, counted from 0, whose input has `inputs` channels.
     pub(super) fn blocks(&self, stage: usize, inputs: usize) -> Vec<BlockShape> {
         let expansion = self.architecture.expansion();
         let (inner, outputs) = (self.inner(stage), (self.width << stage) * expansion);
@@ -33,7 +33,7 @@ impl ResNetConfig {
         (0..self.architecture.blocks()[stage]).map(block).collect()
     }
 
-    /// MACs of all convolutions on one square image of `side` pixels.
+    /// Multiply-accumulate operations (MACs) of all convolutions for one square image of `side` pixels.
     pub fn macs(&self, side: usize) -> f64 {
         let (mut total, mut side, mut inputs) = (0.0, side, 3);
         for conv in self.stem_convolutions() {
@@ -69,7 +69,7 @@ fn products(side: usize, kernel: usize, (inputs, outputs): (usize, usize)) -> f6
     (side * side * kernel * kernel) as f64 * (inputs * outputs) as f64
 }
 
-/// A convolution of the stem.
+/// Shape of a convolution of the stem.
 pub(super) struct StemConvolution {
     pub inputs: usize,
     pub outputs: usize,
@@ -77,34 +77,34 @@ pub(super) struct StemConvolution {
     pub padding: usize,
 }
 
-/// A residual block.
+/// Shape of a residual block.
 #[derive(Clone, Copy)]
 pub(super) struct BlockShape {
     pub inputs: usize,
-    /// Channels between its convolutions.
+    /// Channels between the convolutions.
     pub inner: usize,
     pub outputs: usize,
     pub stride: usize,
     pub groups: usize,
     pub is_bottleneck: bool,
     pub average_shortcut: bool,
-    /// Whether a ReLU made its input.
+    /// Whether the input is the output of a ReLU.
     pub after_relu: bool,
 }
 
-/// A convolution of a block's main branch.
+/// Shape of a convolution of a block's main branch.
 pub(super) struct BlockConvolution {
     pub inputs: usize,
     pub outputs: usize,
     pub kernel: usize,
     pub stride: usize,
     pub groups: usize,
-    /// Whether its output has the resolution of the block's input.
+    /// Whether the output has the resolution of the block's input.
     pub before_stride: bool,
 }
 
 impl BlockShape {
-    /// Each convolution of the main branch, in order.
+    /// Convolutions of the main branch, in order.
     pub fn convolutions(&self) -> Vec<BlockConvolution> {
         let &Self { inputs, inner, outputs, stride, groups, .. } = self;
         let conv = |inputs, outputs, kernel, stride, groups| BlockConvolution {
@@ -125,7 +125,7 @@ impl BlockShape {
         }
     }
 
-    /// Whether shapes change, so that the shortcut has a convolution.
+    /// Whether the shortcut has a convolution, because the shape changes.
     pub fn has_convolution_on_shortcut(&self) -> bool {
         self.stride != 1 || self.inputs != self.outputs
     }
@@ -148,7 +148,7 @@ mod tests {
         for (found, want) in found.into_iter().zip([1.814, 3.663, 4.087, 7.799, 11.51]) {
             assert!((found / want - 1.0).abs() < 2e-3, "{found} {want}");
         }
-        // One 3×3 convolution of 3 to 64 channels more or less decides nothing: 0.56e9 on CIFAR.
+        // 0.56e9 with the CIFAR stem, whose 3×3 convolution from 3 to 64 channels hardly counts.
         let cifar = ResNetConfig::default().macs(32) / 1e9;
         assert!((cifar / 0.5556 - 1.0).abs() < 2e-3, "{cifar}");
     }

@@ -1,4 +1,4 @@
-//! The stem, forward and backward.
+//! Forward and backward pass of the stem.
 
 use candle_core::Tensor;
 
@@ -9,30 +9,35 @@ use crate::nn::Epilogue;
 use crate::ops::{self, ConvInput};
 use crate::params::{Gradients, Init, Scope};
 
-/// Window, stride and padding of the stem's max-pool.
+/// Kernel, stride and padding of the stem's max-pool.
 const POOL: (usize, usize, usize) = (3, 2, 1);
 
-/// The first convolutions, and the max-pool that most stems have behind them.
+/// The first convolutions, and the max-pool that follows them in most stems.
 #[derive(Clone)]
 pub struct StemLayers {
     pub layers: Vec<ConvNorm>,
-    /// Whether a ReLU follows the last of them; one follows each other.
+    /// Whether a ReLU follows the last layer; one always follows the others.
     pub relu: bool,
     pub pool: bool,
 }
 
-/// Indices of a max-pool's maxima, in images of `size`.
+/// Indices of a max-pool's maxima in an input of `size` (height, width).
 pub struct Pooled {
     winners: Tensor,
     size: (usize, usize),
 }
 
 impl StemLayers {
-    /// The layers of a network's stem: `conv1` and `bn1`; those of a deep stem as timm names them, `conv1.0`,
-    /// `conv1.1`, `conv1.3`, `conv1.4`, `conv1.6` and `bn1`.
+    /// Builds the stem under torchvision's names `conv1` and `bn1`, or a deep stem under timm's names `conv1.0`,
+    /// `conv1.1`,
+    /// `conv1.3`, `conv1.4`, `conv1.6` and `bn1`.
+    ///
+    /// # Errors
+    ///
+    /// If a parameter of the same name already exists.
     pub fn new(config: &ResNetConfig, surroundings: Surroundings, scope: &mut Scope) -> Result<Self> {
-        // The CIFAR stem keeps the default initialization of convolutions, because the reference replaces torchvision's
-        // first layer after torchvision has initialized its own.
+        // The CIFAR stem has PyTorch's default initialization, because the reference replaces torchvision's first layer
+        // after torchvision has initialized the network.
         let init = match config.stem {
             Stem::Cifar => Init::KaimingUniformFanIn,
             Stem::ImageNet | Stem::Deep => Init::KaimingNormalFanOut,
@@ -57,14 +62,20 @@ impl StemLayers {
         Ok(Self { layers, relu: config.stem_relu, pool: config.pools() })
     }
 
-    /// Whether its input and the statistics are enough to recompute its activations: not those of a max-pool behind a
-    /// batch norm without ReLU.
+    /// Whether all activations can be recomputed from the input and the statistics. The exception is a max-pool that
+    /// follows
+    /// a batch norm without ReLU.
     pub fn can_be_recomputed(&self) -> bool {
         self.relu || !self.pool
     }
 
-    /// From the gradient of the output before the ReLU, if there is one. The backward pass ends here: nothing needs the
-    /// gradient of the images.
+    /// Gradients of the stem's parameters from `dys` `[N, C, H, W]`, the gradient of its output before the ReLU, if
+    /// there is
+    /// one. The gradient of the images is not computed.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes do not fit, or a tensor operation fails.
     pub fn backward(&self, saved: SavedSegment<Option<Pooled>>, dys: Tensor, gradients: &mut Gradients) -> Result<()> {
         let (mut layers, pooled) = self.activations(saved)?;
         let mut dys = match pooled {
