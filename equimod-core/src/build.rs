@@ -1,4 +1,4 @@
-//! What a method, its objective and its modules are built for.
+//! Contexts in which a method, its objective and its modules are built.
 
 use candle_core::{DType, Device};
 
@@ -11,52 +11,62 @@ use crate::params::Scope;
 use crate::tape::{Tap, no_stage};
 use crate::{Error, Result};
 
-/// Where and how to build a [`Method`](crate::Method).
+/// Seed, device and execution settings with which a [`Method`](crate::Method) is built.
 pub struct Placement<'a> {
-    /// Decides the initial weights.
+    /// Seed of the initial weights.
     pub seed: u64,
-    /// f32, or f64 for proofs.
+    /// Element type of parameters and activations: f32, or f64 for numerical checks.
     pub dtype: DType,
-    /// Where the tensors live.
+    /// Device of the tensors.
     pub device: &'a Device,
     /// Side of the square views and original images, in pixels.
     pub image_size: usize,
-    /// The processes that train together.
+    /// Collective of the processes that train together.
     pub collective: SharedCollective,
-    /// How the work is done.
+    /// Execution settings, which change memory and speed.
     pub execution: Execution,
 }
 
 impl Placement<'_> {
-    /// What the backbone is built for.
+    /// Context in which the backbone is built.
     pub(crate) fn backbone(&self) -> BackboneContext<'_> {
         let &Self { image_size, ref collective, execution, .. } = self;
         BackboneContext { image_size, execution, collective }
     }
 }
 
-/// What an objective or a module is built for.
+/// Context in which an objective or a module is built.
 #[derive(Clone, Copy)]
 pub struct BuildContext<'a> {
     /// Width of the pooled features.
     pub features: usize,
     /// Width of each stage's output.
     pub stages: &'a [usize],
-    /// The values of parameter vectors.
+    /// Values of the augmentation parameter vectors.
     pub parameters: &'a Parameters,
-    /// The processes that train together.
+    /// Collective of the processes that train together.
     pub collective: &'a SharedCollective,
-    /// What predictors of objectives are conditioned on, if they are: a head on the parameters from view to view.
+    /// Specification of the head on the parameters from view to view that conditions the objective's predictor; `None`
+    /// for
+    /// an unconditional predictor.
     pub condition: Option<&'a HeadSpec>,
 }
 
 impl BuildContext<'_> {
-    /// A head on inputs of width `inputs`, its tensors under `name` in `scope`.
+    /// Builds a head for inputs of width `inputs`, under `name` in `scope`.
+    ///
+    /// # Errors
+    ///
+    /// If `inputs` is 0, or a parameter of the same name already exists.
     pub fn head(&self, spec: &HeadSpec, inputs: usize, name: &str, scope: &mut Scope) -> Result<Head> {
         Head::new(spec, inputs, self.collective, &mut scope.scope(name))
     }
 
-    /// Width of the vectors of views, which a part needs.
+    /// Width of the parameter vector of a view.
+    ///
+    /// # Errors
+    ///
+    /// If views have no parameters.
     pub fn view_width(&self) -> Result<usize> {
         match self.parameters.view.len() {
             0 => Err(Error::MissingInput {
@@ -67,7 +77,11 @@ impl BuildContext<'_> {
         }
     }
 
-    /// Width of the vectors from view to view, which a part needs.
+    /// Width of the parameter vector from one view to the other.
+    ///
+    /// # Errors
+    ///
+    /// If there are no parameters from view to view.
     pub fn pair_width(&self) -> Result<usize> {
         match self.parameters.pair.len() {
             0 => Err(Error::MissingInput {
@@ -79,7 +93,11 @@ impl BuildContext<'_> {
         }
     }
 
-    /// Width of what is tapped.
+    /// Width of the features at `tap`.
+    ///
+    /// # Errors
+    ///
+    /// If the backbone has no such stage.
     pub fn width(&self, tap: Tap) -> Result<usize> {
         match tap {
             Tap::Pooled => Ok(self.features),

@@ -1,4 +1,4 @@
-//! Multi-layer heads from a specification such as `"2048-2048-128 bn-"`.
+//! Multi-layer heads (MLPs), built from a specification such as `"2048-2048-128 bn-"`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,12 +11,12 @@ use crate::nn::{BatchNorm1d, Linear, Mode};
 use crate::params::Scope;
 use crate::{Error, Result};
 
-/// What follows the last linear layer of a head.
+/// Ending of a head, after its last linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Nothing.
+    /// No further layer, and no bias.
     Plain,
-    /// The layer has a bias.
+    /// A bias.
     Bias,
     /// Batch norm with scale and shift, no ReLU.
     BatchNorm,
@@ -24,20 +24,20 @@ pub enum Ending {
     PlainBatchNorm,
 }
 
-/// The layers of a head: every layer but the last is linear without bias, batch norm, ReLU.
+/// Specification of a head. Every layer but the last consists of a linear layer without bias, batch norm and ReLU.
 ///
-/// Written as widths joined by `-`, then a word for the ending: none, `bias`, `bn`, or `bn-` (batch norm without affine
-/// parameters). `"none"` is the identity.
+/// It is written as widths joined by `-`, followed by the ending: nothing, `bias`, `bn`, or `bn-` (batch norm without
+/// affine parameters). `"none"` is the identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeadSpec {
     /// Output width of each linear layer; empty for the identity.
     pub widths: Vec<usize>,
-    /// What follows the last of them.
+    /// Ending after the last linear layer.
     pub ending: Ending,
 }
 
 impl HeadSpec {
-    /// The width a head of this kind gives for inputs of width `inputs`.
+    /// Output width of the head for inputs of width `inputs`.
     pub fn outputs(&self, inputs: usize) -> usize {
         self.widths.last().copied().unwrap_or(inputs)
     }
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for HeadSpec {
     }
 }
 
-/// How a head comes in a recipe: a text, or the number alone where it is one layer.
+/// A head in a recipe: a string, or a number for a single layer.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a head such as \"2048-2048-128 bn-\"")]
 pub(crate) enum Written {
@@ -122,13 +122,13 @@ enum Layer {
 }
 
 impl Layer {
-    /// Places that it takes in PyTorch's `Sequential`.
+    /// Number of positions in PyTorch's `Sequential`.
     fn places(&self) -> usize {
         if let Self::NormAndRelu(_) = self { 2 } else { 1 }
     }
 }
 
-/// xs `[batch, in]` → `[batch, out]`. Tensors are named by their place, as in PyTorch's `Sequential`: `0.weight`, …
+/// A multi-layer head. Tensors are named by their position, as in PyTorch's `Sequential`: `0.weight`, …
 #[derive(Clone)]
 pub struct Head {
     layers: Vec<Layer>,
@@ -137,6 +137,10 @@ pub struct Head {
 
 impl Head {
     /// Builds the head of `spec` for inputs of width `inputs`.
+    ///
+    /// # Errors
+    ///
+    /// If `inputs` is 0, or a parameter of the same name already exists.
     pub fn new(spec: &HeadSpec, inputs: usize, collective: &SharedCollective, scope: &mut Scope) -> Result<Self> {
         if inputs == 0 {
             let (what, expected) = (format!("the inputs of the head {spec}"), "a width of at least 1".into());
@@ -163,7 +167,11 @@ impl Head {
         self.outputs
     }
 
-    /// Applies the head.
+    /// xs `[batch, in]` → `[batch, out]`.
+    ///
+    /// # Errors
+    ///
+    /// If the width does not fit, or a tensor operation fails.
     pub fn forward(&self, xs: &Tensor, mode: Mode) -> Result<Tensor> {
         let mut xs = xs.clone();
         for layer in &self.layers {

@@ -1,4 +1,4 @@
-//! From 8-bit pixels to normalized tensors.
+//! Conversion of 8-bit pixels to normalized tensors.
 
 use candle_core::{DType, Device, Tensor};
 use schemars::JsonSchema;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{self, contract::PixelShape};
 use crate::{Error, Result};
 
-/// Means and standard deviations of the channels of pixel values in [0, 1].
+/// Normalization by the mean and standard deviation of each channel, for pixel values in [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Normalization {
@@ -17,28 +17,29 @@ pub struct Normalization {
     pub std: [f32; 3],
 }
 
-/// How images enter a network.
+/// Preprocessing of a network's input images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessing {
     /// Side of the square input, in pixels.
     pub size: usize,
-    /// Of pixel values in [0, 1].
+    /// Normalization of pixel values in [0, 1].
     #[serde(alias = "normalisation")]
     pub normalization: Normalization,
 }
 
 impl Normalization {
-    /// CIFAR-10's, as in the reference code.
+    /// CIFAR-10 statistics, as in the reference code.
     pub const CIFAR10: Self = Self { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.243, 0.261] };
-    /// ImageNet's, as in torchvision.
+    /// ImageNet statistics, as in torchvision.
     pub const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
-    /// `((pixel / 255) − mean) / std` in f32, for every channel and pixel value; bit for bit PyTorch's.
+    /// Lookup table of `((pixel / 255) − mean) / std` in f32 for each channel and pixel value; bitwise equal to
+    /// PyTorch.
     pub fn table(&self) -> [[f32; 256]; 3] {
         std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[c]) / self.std[c]))
     }
 
-    /// Every problem of the values.
+    /// A sentence if a mean is not finite or a standard deviation not positive; empty otherwise.
     pub fn validate(&self) -> Vec<String> {
         let fine = self.mean.iter().all(|m| m.is_finite()) && self.std.iter().all(|s| s.is_finite() && *s > 0.0);
         if fine {
@@ -48,10 +49,14 @@ impl Normalization {
         }
     }
 
-    /// pixels (`count` images of `height` × `width` × 3 bytes, one after the other) → `[count, 3, height, width]`.
+    /// 8-bit RGB pixels of `count` images, `count·height·width·3` bytes → normalized tensor
+    /// `[count, 3, height, width]`.
     ///
-    /// The bytes cross to the device as they are and are normalized there. An error if there are none, or more or
-    /// fewer.
+    /// The bytes are transferred to the device and normalized there.
+    ///
+    /// # Errors
+    ///
+    /// If the number of bytes is 0 or does not match, or a tensor operation fails.
     pub fn tensor(
         &self,
         pixels: &[u8],
@@ -71,8 +76,7 @@ impl Normalization {
         Ok(backend::on(device, dtype).normalized(pixels, shape, [self.mean, self.std], device, dtype)?)
     }
 
-    /// pixels (images of `area` × 3 bytes, one after the other) → the normalized red, green and blue plane of each
-    /// image.
+    /// 8-bit RGB pixels of images of `area` pixels each → normalized red, green and blue planes of each image, in f32.
     pub fn planes(&self, pixels: &[u8], area: usize) -> Vec<f32> {
         backend::cpu::planes_of(pixels, area, [self.mean, self.std])
     }

@@ -1,5 +1,6 @@
-//! Tensors in, losses and gradients out: backbones, heads, objectives, equivariance modules and optimizers for
-//! self-supervised learning on candle.
+//! Backbones, heads, objectives, equivariance modules and optimizers for self-supervised learning on candle: from
+//! tensors
+//! to losses and gradients.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -30,16 +31,16 @@
 //! # }
 //! ```
 //!
-//! - [`params`]: named parameters and buffers; [`nn`], [`ops`], [`backend`]: layers, the operations that they call, and
-//!   who computes them; [`tape`]: features and the backward pass
-//! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): what is trained;
-//!   [`step`]: what passes between them
-//! - [`execution`]: how the work is done; [`optim`]: optimizers and schedules; [`collective`]: processes that work
-//!   together
-//! - [`images`]: from pixels to tensors; [`checkpoint`], [`model`], [`torch_file`]: weights on disk
+//! - [`params`]: named parameters and buffers; [`nn`], [`ops`], [`backend`]: layers, tensor operations, and their
+//!   implementations; [`tape`]: features and the backward pass
+//! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): the trainable parts;
+//!   [`step`]: the data that passes between them
+//! - [`execution`]: execution settings; [`optim`]: optimizers and schedules; [`collective`]: communication between
+//!   processes
+//! - [`images`]: conversion of pixels to tensors; [`checkpoint`], [`model`], [`torch_file`]: weights on disk
 //!
-//! It does not read images, draw augmentations, or run the training loop, and it never prints or opens the network.
-//! Loss and metrics of a step stay on the device until [`host::read`] transfers them.
+//! This crate does not decode images, draw augmentations or run the training loop. It never prints, and never accesses
+//! the internet. Loss and metrics of a step stay on the device until [`host::read`] transfers them.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod backbone;

@@ -1,40 +1,40 @@
-//! Report of a comparison between a file and a network.
+//! Comparison of a file's tensors with a network.
 
 use std::path::Path;
 
 use serde::Serialize;
 
-/// Which names and shapes of a file fit a store.
+/// Result of the comparison between a file's tensors and a store, by names and shapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LoadReport {
-    /// Read into the store.
+    /// Names that match in file and store.
     pub matched: Vec<String>,
-    /// In the store, not in the file.
+    /// Names in the store but not in the file.
     pub missing: Vec<String>,
-    /// In the file, not in the store.
+    /// Names in the file but not in the store.
     pub unexpected: Vec<String>,
-    /// `name: shape in the file, shape in the store`.
+    /// Names with different shapes, as `name: shape in the file, shape in the store`.
     pub reshaped: Vec<String>,
-    /// Prefix of the names in a foreign file that was removed, e.g. `module.encoder_q.`.
+    /// Prefix that was removed from the names of a file from another codebase, e.g. `module.encoder_q.`.
     pub prefix: String,
-    /// Tensors of a foreign file that are not the ResNet's (a classifier, heads).
+    /// Tensors of such a file that are not part of the ResNet (a classifier, heads).
     pub left_out: Vec<String>,
-    /// Tensors and arrays of a foreign file that are not read, each with the reason.
+    /// Tensors and arrays of such a file that are not supported, each with the reason.
     pub not_read: Vec<String>,
-    /// Contents of a foreign file beside tensors, in words.
+    /// Content of such a file other than tensors, in words.
     pub beside: Vec<String>,
-    /// The other network that the file holds, where it is known.
+    /// Kind of the unsupported network that the file holds, if it is recognized.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stranger: Option<String>,
 }
 
 impl LoadReport {
-    /// Whether the file and the store hold the same names and shapes.
+    /// Whether file and store have the same names and shapes.
     pub fn is_exact(&self) -> bool {
         self.missing.is_empty() && self.unexpected.is_empty() && self.reshaped.is_empty()
     }
 
-    /// What is worth telling of a file that loaded: the prefix, and what was left out.
+    /// Remarks to log for a file that loaded: the removed prefix, and the tensors left out.
     pub fn told(&self, path: &Path) -> Vec<String> {
         let mut told = Vec::new();
         if !self.prefix.is_empty() {
@@ -52,7 +52,7 @@ impl LoadReport {
         told
     }
 
-    /// One sentence: how many fit and the first few that do not.
+    /// One sentence with the number of matching tensors and the first few mismatches.
     pub fn summary(&self) -> String {
         let mut parts = vec![format!("{} tensors fit", self.matched.len())];
         for (what, names) in

@@ -1,8 +1,8 @@
-//! The names that other codes give to a ResNet's tensors, and torchvision's.
+//! Translation of a ResNet's tensor names in other codebases to those of torchvision.
 //!
-//! Other codes put something before the names (`module.`, `encoder.`, `backbone.`, …), number the layers of a
-//! `Sequential` made of a ResNet's children (`0.weight` for `conv1.weight`, `4.0.conv1.weight` for
-//! `layer1.0.conv1.weight`), or say `shortcut` for `downsample`.
+//! Other codebases add a prefix (`module.`, `encoder.`, `backbone.`, …), number the layers of a `Sequential` of the
+//! ResNet's children (`0.weight` for `conv1.weight`, `4.0.conv1.weight` for `layer1.0.conv1.weight`), or use `shortcut`
+//! for `downsample`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,20 +11,20 @@ use candle_core::Tensor;
 
 use crate::{Error, Result};
 
-/// The parts of a ResNet that have tensors; what else stands beside them (a classifier, heads, prototypes) is not its.
+/// Parts of a ResNet that have tensors. Anything else in a file (a classifier, heads, prototypes) is not part of it.
 const PARTS: [&str; 6] = ["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"];
-/// The end of the name of a tensor that every ResNet has in its first block.
+/// Name ending of a tensor that every ResNet has in its first block.
 const BLOCK: &str = ".0.conv1.weight";
 
-/// How the layers of a network are called.
+/// Naming scheme of a network's layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Naming {
     Torchvision,
-    /// By their numbers; the first stage has this one.
+    /// Numbered layers, with the number of the first stage.
     Numbered(usize),
 }
 
-/// A ResNet in a file.
+/// A ResNet found in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Network {
     prefix: String,
@@ -32,7 +32,7 @@ struct Network {
 }
 
 impl Network {
-    /// torchvision's name of the tensor that the file calls `name`, if it is this network's.
+    /// torchvision's name of the tensor `name` of the file; `None` if it is not part of this network.
     fn rename(&self, name: &str) -> Option<String> {
         let inside = name.strip_prefix(&self.prefix)?;
         let (part, rest) = inside.split_once('.')?;
@@ -49,20 +49,21 @@ impl Network {
     }
 }
 
-/// A ResNet's tensors under torchvision's names.
+/// Tensors of a ResNet under torchvision's names.
 pub(crate) struct Renamed {
-    /// By name.
+    /// Tensors by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// What stood before the names.
+    /// Prefix that was removed from the names.
     pub prefix: String,
-    /// The names of the file's other tensors.
+    /// Names of the file's other tensors.
     pub left_out: Vec<String>,
-    /// The number of the first stage, where layers have numbers.
+    /// Number of the first stage, if layers are numbered.
     pub first_stage: Option<usize>,
 }
 
-/// Finds the ResNet of a file, or that of several whose names begin with `prefix`; `path` is named in errors. Where
-/// there is none, the tensors are left as they are.
+/// Finds the ResNet in a file and renames its tensors; if there are several, `prefix` selects one. `path` names the
+/// file in
+/// errors. Without a ResNet and a prefix, the tensors are returned unchanged.
 pub(crate) fn renamed(tensors: BTreeMap<String, Tensor>, prefix: Option<&str>, path: &Path) -> Result<Renamed> {
     let networks = networks(&tensors);
     let chosen = chosen(&networks, prefix);
@@ -99,7 +100,7 @@ pub(crate) fn renamed(tensors: BTreeMap<String, Tensor>, prefix: Option<&str>, p
     Ok(found)
 }
 
-/// The networks with this prefix, or else those whose prefix ends with it.
+/// The networks with this prefix or, if there are none, those whose prefix ends with it.
 fn chosen<'a>(networks: &'a [Network], prefix: Option<&str>) -> Vec<&'a Network> {
     let Some(prefix) = prefix.map(trimmed) else { return networks.iter().collect() };
     let exact: Vec<&Network> = networks.iter().filter(|network| trimmed(&network.prefix) == prefix).collect();
@@ -125,7 +126,7 @@ fn listed(networks: &[Network]) -> String {
     }
 }
 
-/// Every ResNet among the tensors.
+/// All ResNets among the tensors.
 fn networks(tensors: &BTreeMap<String, Tensor>) -> Vec<Network> {
     let mut found = BTreeSet::new();
     for start in tensors.keys().filter_map(|name| name.strip_suffix(BLOCK)) {
@@ -139,11 +140,11 @@ fn networks(tensors: &BTreeMap<String, Tensor>) -> Vec<Network> {
     found.into_iter().collect()
 }
 
-/// `stage` as a number, if it is the first of four numbered stages behind a numbered convolution.
+/// The number `stage`, if it is that of the first of four numbered stages that follow a numbered convolution.
 fn first_numbered(tensors: &BTreeMap<String, Tensor>, prefix: &str, stage: &str) -> Option<usize> {
     let first: usize = stage.parse().ok()?;
     let is_stage = |number: usize| tensors.contains_key(&format!("{prefix}{number}{BLOCK}"));
-    // A deep stem is a Sequential itself.
+    // A deep stem is a nested Sequential.
     let convolution = |name: &str| tensors.get(&format!("{prefix}{name}")).is_some_and(|weight| weight.rank() == 4);
     let stem = convolution("0.weight") || convolution("0.0.weight");
     (stem && first >= 2 && !is_stage(first - 1) && (first..first + 4).all(is_stage)).then_some(first)

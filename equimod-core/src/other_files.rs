@@ -1,8 +1,8 @@
-//! Files that people take for weights, named for what they are.
+//! Recognition of files that are often mistaken for weights, for clear error messages.
 
 use crate::torch_file;
 
-/// Beginnings of files, each with the kind of file and the remedy.
+/// First bytes of files, each with the kind of file and the remedy.
 const BEGINNINGS: [(&[u8], &str); 14] = [
     (
         b"version https://git-lfs",
@@ -23,16 +23,16 @@ const BEGINNINGS: [(&[u8], &str); 14] = [
     (b"{", "it is JSON, perhaps the index of several files of weights; give a file of weights"),
 ];
 const WEB_PAGE: &str = "it is a web page, probably what a server said in place of the file; fetch it again";
-/// Offset and text of a tar archive's signature.
+/// Offset and bytes of a tar archive's signature.
 const TAR: (usize, &[u8]) = (257, b"ustar");
 
-/// The kind of a file that often stands where weights should, and the remedy.
+/// Kind of a file that is often mistaken for weights, and the remedy; `None` if it is not recognized.
 pub(crate) fn what_it_is(bytes: &[u8]) -> Option<String> {
     let beginning = bytes.trim_ascii_start();
     if beginning.is_empty() {
         return Some("it is empty; fetch it again".into());
     }
-    // A header of safetensors, whose length may begin like anything.
+    // A safetensors header, whose length field may have any first bytes.
     if matches!(bytes, [_, _, _, _, _, 0, 0, 0, b'{', ..]) {
         return None;
     }

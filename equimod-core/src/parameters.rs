@@ -1,57 +1,57 @@
-//! The values of augmentations' parameter vectors, by name.
+//! Names and statistics of the values in augmentation parameter vectors.
 
 use serde::{Deserialize, Serialize};
 
 use crate::spelling;
 
-/// The values of parameter vectors, as they come in a batch.
+/// Values of the augmentation parameter vectors of a batch, in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Parameters {
-    /// The values of the vector of a view; empty if there is none.
+    /// Values of the vector of a view; empty if there is none.
     pub view: Vec<ViewValue>,
-    /// The values of the vector from one view to the other; empty if there is none.
+    /// Values of the vector from one view to the other; empty if there is none.
     pub pair: Vec<PairValue>,
 }
 
-/// A parameter of a view, as it comes in a batch: `(value − mean)/std`.
+/// A parameter of a view, normalized in a batch as `(value − mean)/std`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ViewValue {
-    /// Its name, e.g. `crop_top`.
+    /// Name, e.g. `crop_top`.
     #[serde(deserialize_with = "spelling::deserialize")]
     pub name: String,
-    /// The augmentation it belongs to, e.g. `random-resized-crop`.
+    /// Augmentation to which the parameter belongs, e.g. `random-resized-crop`.
     #[serde(deserialize_with = "spelling::deserialize")]
     pub augmentation: String,
-    /// Mean that was subtracted.
+    /// Mean that is subtracted.
     pub mean: f32,
-    /// Standard deviation that it was divided by.
+    /// Standard deviation by which the difference is divided.
     pub std: f32,
-    /// Whether it is a flag: 0 or 1.
+    /// Whether the parameter is a flag, 0 or 1.
     pub flag: bool,
 }
 
-/// A difference between the parameters of two views, as it comes in a batch: `(difference − mean)/std`.
+/// A difference between the parameters of two views, normalized in a batch as `(difference − mean)/std`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PairValue {
-    /// Its name.
+    /// Name of the parameter.
     #[serde(deserialize_with = "spelling::deserialize")]
     pub name: String,
-    /// The augmentation it belongs to.
+    /// Augmentation to which the parameter belongs.
     #[serde(deserialize_with = "spelling::deserialize")]
     pub augmentation: String,
-    /// Mean that was subtracted.
+    /// Mean that is subtracted.
     pub mean: f32,
-    /// Standard deviation that it was divided by.
+    /// Standard deviation by which the result is divided.
     pub std: f32,
-    /// The largest difference there can be.
+    /// Largest possible absolute difference.
     pub reach: f32,
-    /// Whether it is the difference of two flags: −1, 0 or 1.
+    /// Whether this is the difference of two flags: −1, 0 or 1.
     pub flag: bool,
 }
 
 impl Parameters {
-    /// Parameters of views alone: `width` values without a name.
+    /// `width` unnamed parameters of views, and none from view to view.
     pub fn of_views(width: usize) -> Self {
         let value = |number: usize| ViewValue {
             name: format!("parameter_{number}"),
@@ -64,7 +64,7 @@ impl Parameters {
     }
 }
 
-/// As it is written: files from before values of views had names hold their number alone.
+/// Serialized form. Older files, written before the parameters of views had names, hold only their number.
 #[derive(Serialize, Deserialize)]
 struct Written {
     view: usize,

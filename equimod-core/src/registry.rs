@@ -1,22 +1,22 @@
-//! Entries of the tables from which lists, help and model cards are made.
+//! Entries of the tables from which lists, help texts and model cards are generated.
 
 use serde::Serialize;
 
-/// One choice of a setting: an objective, a module, a backbone.
+/// One choice of a setting, such as an objective, a module or a backbone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// Its name in recipes.
+    /// Name in recipes.
     pub name: &'static str,
-    /// Its name in papers.
+    /// Name in papers.
     pub title: &'static str,
-    /// Number of the paper on arXiv; empty if there is none.
+    /// arXiv identifier of the paper; empty if there is none.
     pub arxiv: &'static str,
-    /// What it does, in one line.
+    /// Description in one line.
     pub about: &'static str,
 }
 
 impl Entry {
-    /// What it does and where it was published, e.g. `contrast of views (SimCLR, arXiv 2002.05709)`.
+    /// Description and publication, e.g. `contrast of views (SimCLR, arXiv 2002.05709)`.
     pub fn line(&self) -> String {
         match self.arxiv {
             "" => self.about.to_owned(),

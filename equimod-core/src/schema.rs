@@ -1,4 +1,6 @@
-//! Schemas of the settings that are read by hand: what their `FromStr` and `Deserialize` take, said to editors of recipes.
+//! JSON schemas of settings with hand-written parsers, so that editors of recipes accept the same values as `FromStr`
+//! and
+//! `Deserialize`.
 
 use std::borrow::Cow;
 
@@ -8,22 +10,22 @@ use crate::equivariance::{Prediction, PredictorSpec};
 use crate::head::HeadSpec;
 use crate::optim::Weight;
 
-/// Whole numbers above 0, joined.
+/// Positive integers joined by `-`.
 const WIDTHS: &str = "0*[1-9][0-9]*(-0*[1-9][0-9]*)*";
-/// A number that is not negative.
+/// A nonnegative number.
 const NUMBER: &str = r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?";
 
 fn head() -> String {
     format!(r"(none|{WIDTHS}(\s+(bias|bn-?))?)")
 }
 
-/// The pattern of a whole text.
+/// Pattern that matches a whole string, with optional spaces around it.
 fn whole(pattern: &str) -> String {
     format!(r"^\s*{pattern}\s*$")
 }
 
-/// As a head is written: a text, or the number alone where it is one layer. The comment says how, beside what the
-/// setting's own description says.
+/// Schema of a head: a string, or a number for a single layer. The comment explains the syntax; the setting has its own
+/// description.
 fn text_or_width(pattern: &str, comment: &str, examples: &[&str]) -> Schema {
     json_schema!({
         "type": ["string", "integer"],

@@ -1,4 +1,5 @@
-//! Properties of a network of another code that names and shapes do not show, and the assumptions made about them.
+//! Properties of a network from another codebase that its tensor names and shapes do not determine, and the assumptions
+//! made about them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +8,10 @@ use super::origin::Origin;
 use crate::backbone::{ResNetConfig, Stem};
 use crate::images::Normalization;
 
-/// A user's settings for a network whose file does not state them; absent where they are to be found or assumed.
+/// A user's settings for a network whose file does not state them; `None` for those to be recognized or assumed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Choices {
-    /// Zeros around the input of the first convolution.
+    /// Zero padding of the first convolution.
     pub stem_padding: Option<usize>,
     /// Whether a ReLU follows the stem's last batch norm.
     pub stem_relu: Option<bool>,
@@ -24,67 +25,67 @@ pub struct Choices {
     pub std: Option<[f32; 3]>,
 }
 
-/// Grade of certainty.
+/// Source of a property's value, from the most to the least certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Certainty {
-    /// A user said so.
+    /// Given by the user.
     Given,
-    /// It is written in the file, or in one beside it.
+    /// Recorded in the file or in one next to it.
     Recorded,
-    /// The code that made the file always does so.
+    /// Implied by the codebase that wrote the file.
     Recognized,
-    /// Nothing says so.
+    /// Assumed, without any evidence.
     Assumed,
 }
 
-/// One property that names and shapes do not show.
+/// A property that names and shapes do not determine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assumption {
     /// Name of the property: `stem padding`, `mean`, …
     pub what: String,
     /// The value used.
     pub value: String,
-    /// Grade of certainty of the value.
+    /// Source of the value.
     pub certainty: Certainty,
-    /// The reason for the value.
+    /// Reason for the value.
     pub reason: String,
-    /// The option that says otherwise, if there is one.
+    /// Command-line option that overrides the value; empty if there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub option: String,
 }
 
-/// The record written into imported weights, so that they mean the same wherever they are read.
+/// Record stored with imported weights, so that they are interpreted the same everywhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Imported {
     /// Version of the program that wrote it.
     pub version: String,
-    /// The network, with every property that names and shapes do not show.
+    /// Settings of the network, including all properties that names and shapes do not determine.
     pub backbone: ResNetConfig,
     /// Input size and normalization.
     pub preprocessing: Preprocessing,
-    /// The code that made the weights, where it is known by its traces.
+    /// Codebase that wrote the weights, if it was recognized.
     #[serde(default)]
     pub code: Option<String>,
-    /// Each property, with its value and the reason.
+    /// All properties with their values and reasons.
     pub assumptions: Vec<Assumption>,
 }
 
 impl Imported {
-    /// The properties that nothing states, with the options that change them; none where there are none.
+    /// The assumed properties with the options that override them, in words; `None` if nothing was assumed.
     pub fn assumed(&self) -> Option<String> {
         let assumed = self.assumptions.iter().filter(|a| a.certainty == Certainty::Assumed && !a.option.is_empty());
         let each: Vec<String> = assumed.map(|a| format!("{} {} ({})", a.what, a.value, a.option)).collect();
         (!each.is_empty()).then(|| each.join(", "))
     }
 
-    /// Whether nothing says how images enter the network.
+    /// Whether the input size or the normalization was assumed.
     pub fn is_input_assumed(&self) -> bool {
         let is_input = |a: &&Assumption| ["--mean", "--std", "--input-size"].contains(&a.option.as_str());
         self.assumptions.iter().filter(is_input).any(|a| a.certainty == Certainty::Assumed)
     }
 
-    /// The reason for the same value when the file was imported.
+    /// Reason for the same value at the time of the import.
     fn reason(&self, now: &Assumption) -> Option<String> {
         let earlier = self.assumptions.iter().find(|a| a.what == now.what && a.value == now.value)?;
         Some(match earlier.certainty {
@@ -96,7 +97,7 @@ impl Imported {
     }
 }
 
-/// A value and the reason for it.
+/// A value with its source and reason.
 struct Settled<T> {
     value: T,
     certainty: Certainty,
@@ -109,9 +110,10 @@ impl<T> Settled<T> {
     }
 }
 
-/// Decides each of them: by what a user gave, what is recorded, what the code is known to do, what the names say, and
-/// else what most networks do. `first_stage` is the number of the layer that the stages begin with, where layers have
-/// numbers.
+/// Settles each property, in this order: the user's choice, the record in the file, the habits of the recognized
+/// codebase, the tensor names, and the most common value. `first_stage` is the index of the first stage's layer if
+/// layers
+/// are numbered.
 pub(super) fn settle(
     shapes: ResNetConfig,
     first_stage: Option<usize>,

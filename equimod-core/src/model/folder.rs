@@ -1,4 +1,4 @@
-//! `config.json` beside weights: that of an export, or that of a repository of timm's.
+//! The `config.json` next to weights, from an export or a timm repository.
 
 use std::path::Path;
 
@@ -9,34 +9,34 @@ use super::origin::Origin;
 use crate::images::Normalization;
 use crate::{Error, Result};
 
-/// The file that describes the weights beside it.
+/// Name of the file that describes the weights next to it.
 pub const CONFIG_FILE: &str = "config.json";
-/// The file beside the backbone that holds heads and predictors.
+/// Name of the file next to the backbone that holds heads and predictors.
 pub const HEADS_FILE: &str = "heads.safetensors";
 
-/// What an export says of its weights, under the key `equimod` of [`CONFIG_FILE`].
+/// Description of an export's weights, under the key `equimod` of [`CONFIG_FILE`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exported {
-    /// Hexadecimal SHA-256 of the backbone's file.
+    /// SHA-256 of the backbone's file, in hexadecimal.
     pub sha256: String,
-    /// Hexadecimal SHA-256 of [`HEADS_FILE`], where there is one.
+    /// SHA-256 of [`HEADS_FILE`], in hexadecimal, if there is one.
     #[serde(default)]
     pub heads_sha256: Option<String>,
-    /// How the weights came about.
+    /// Method and preprocessing with which the weights were trained.
     #[serde(flatten)]
     pub description: Description,
 }
 
-/// What is read of [`CONFIG_FILE`].
+/// The parts of [`CONFIG_FILE`] that are read.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct FolderConfig {
-    /// Of an export.
+    /// Description of an export.
     pub equimod: Option<Exported>,
     architecture: Option<String>,
     pretrained_cfg: Option<Pretrained>,
 }
 
-/// How pictures enter a network of timm's.
+/// Preprocessing of a timm network.
 #[derive(Debug, Deserialize)]
 struct Pretrained {
     input_size: [usize; 3],
@@ -45,7 +45,7 @@ struct Pretrained {
 }
 
 impl FolderConfig {
-    /// Reads the text of a `config.json` beside `weights`; one of a program that is neither is none.
+    /// Parses the text of a `config.json` next to `weights`. A file of any other program counts as empty.
     pub fn read(text: &str, weights: &Path) -> Result<Self> {
         let unusable = |e: serde_json::Error| {
             let text =
@@ -59,7 +59,7 @@ impl FolderConfig {
         }
     }
 
-    /// timm's description of a network: its name, input size and normalization.
+    /// timm's description of a network: architecture, input size and normalization; `None` if there is none.
     pub fn described(&self) -> Option<Origin> {
         let pretrained = self.pretrained_cfg.as_ref();
         if pretrained.is_none() && self.architecture.is_none() {

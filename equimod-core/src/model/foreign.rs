@@ -1,4 +1,4 @@
-//! ResNets of other codes: names and shapes decide the architecture, traces and assumptions what they do not say.
+//! ResNets from other codebases: names and shapes determine the architecture; traces and assumptions settle the rest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,24 +16,24 @@ use crate::images::Preprocessing;
 use crate::names::{Renamed, renamed};
 use crate::{Error, Result};
 
-/// A file of another code.
+/// Content of a file from another codebase.
 #[derive(Default)]
 pub(super) struct ForeignFile {
-    /// By name.
+    /// Tensors by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Tensors that are not read, each with the reason.
+    /// Tensors that are not supported, each with the reason.
     pub not_read: Vec<String>,
-    /// Its content beside tensors, in words.
+    /// Content other than tensors, in words.
     pub beside: Vec<String>,
-    /// The settings in it.
+    /// Settings stored with the tensors.
     pub settings: Value,
-    /// The record that `equimod import` wrote into it.
+    /// Record that `equimod import` wrote into the file.
     pub imported: Option<Imported>,
-    /// The description in a file beside it.
+    /// Description in a file next to it.
     pub described: Option<Origin>,
 }
 
-/// The network in such a file.
+/// The network found in such a file.
 pub(super) struct Found {
     pub network: Network,
     pub preprocessing: Preprocessing,
@@ -41,8 +41,8 @@ pub(super) struct Found {
     pub imported: Imported,
 }
 
-/// A ResNet of another code; what stands beside it in the file (a classifier, heads) is left out. Of several,
-/// `prefix` says which.
+/// The ResNet in a file from another codebase, without its classifier or heads. If there are several, `prefix` selects
+/// one.
 pub(super) fn from_names(
     file: ForeignFile,
     (prefix, choices): (Option<&str>, &Choices),
@@ -72,13 +72,13 @@ pub(super) fn from_names(
     let network = BackboneConfig::ResNet(config.clone());
     let (backbone, params) = new_backbone(&network, preprocessing.size, 0, device, None)?;
     for (name, slot) in params.iter().filter(|(name, _)| name.ends_with("num_batches_tracked")) {
-        // Absent from files of old PyTorch versions, and without effect here.
+        // Missing from files of old PyTorch versions, and without effect here.
         if !tensors.contains_key(name) {
             tensors.insert(name.to_owned(), slot.var.as_tensor().zeros_like()?);
         }
     }
     let complete = |report: LoadReport| LoadReport { prefix, left_out, not_read: not_read.clone(), beside, ..report };
-    // Where something does not fit, the report says what was taken off and left out, too.
+    // For a mismatch, the report also lists the removed prefix and the tensors left out.
     let report = match checkpoint::load_strict(&params, &tensors, path) {
         Ok(report) => complete(report),
         Err(Error::Mismatch { path, report }) => {
@@ -93,7 +93,7 @@ pub(super) fn from_names(
     Ok(Found { network: Network::of((backbone, params), network), preprocessing, report, imported })
 }
 
-/// An error with the tensors that were not read, where there are any.
+/// Adds the tensors that are not supported, if any, to an error.
 fn explained(error: Error, not_read: &[String], path: &Path) -> Error {
     match (error, not_read) {
         (Error::Checkpoint { reason, .. }, [first, rest @ ..]) => {
@@ -104,16 +104,16 @@ fn explained(error: Error, not_read: &[String], path: &Path) -> Error {
     }
 }
 
-/// solo-learn's arguments, which lie beside its checkpoints.
+/// Arguments of solo-learn, which it stores next to its checkpoints.
 fn arguments_beside(path: &Path) -> Option<Value> {
-    /// More than any arguments take.
+    /// Upper bound on the size of such a file, in bytes.
     const MOST: u64 = 1 << 20;
     let file = path.with_file_name("args.json");
     let is_small = fs::metadata(&file).is_ok_and(|found| found.is_file() && found.len() <= MOST);
     is_small.then(|| serde_json::from_slice(&fs::read(&file).ok()?).ok()).flatten()
 }
 
-/// Refuses what computes something else under a ResNet's names, by what it is called.
+/// Rejects networks that have the tensor names of a ResNet but compute something else, by their name.
 fn refuse_lookalikes(origin: Option<&Origin>, traces: &Traces) -> Result<()> {
     let called = origin.and_then(|origin| origin.architecture.clone());
     if let Some(what) = called.as_deref().and_then(lookalike) {
@@ -136,11 +136,11 @@ fn check(config: &ResNetConfig, preprocessing: &Preprocessing, path: &Path) -> R
     problems.into_iter().next().map_or(Ok(()), |problem| Err(Error::checkpoint(path, problem)))
 }
 
-/// Blocks that may be missing or too many for a file to be compared with an architecture, key by key.
+/// Largest number of missing or extra blocks for which a file is still compared with an architecture.
 const NEAR: usize = 2;
 
-/// The ResNet whose names and shapes a file has, or the nearest where some are missing: what does not fit is told by
-/// the comparison with it.
+/// The ResNet with the names and shapes of a file, or the closest one if some are missing. The comparison with it then
+/// reports the mismatches.
 fn resnet_config(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<ResNetConfig> {
     let shapes = Shapes(tensors);
     let Some(&[_, first, ..]) = shapes.of("layer1.0.conv1.weight").or_else(|| shapes.of("layer1.1.conv1.weight"))
@@ -181,7 +181,7 @@ impl Shapes<'_> {
         self.0.get(name).map(Tensor::dims)
     }
 
-    /// The stem, and the widths of a deep one.
+    /// The stem, and its widths if it is a deep one.
     fn stem(&self) -> (Stem, Option<[usize; 3]>) {
         let outputs = |name: &str| self.of(name).map(|dims| dims[0]);
         let deep = [outputs("conv1.0.weight"), outputs("conv1.3.weight"), outputs("conv1.6.weight")];
@@ -192,7 +192,7 @@ impl Shapes<'_> {
         }
     }
 
-    /// Channels of the first stage: those behind its first block's last convolution, by the expansion.
+    /// Channels of the first stage: the output channels of its first block, divided by the expansion.
     fn width(&self, expansion: usize) -> Option<usize> {
         let last = if expansion == 1 { "layer1.0.conv2.weight" } else { "layer1.0.conv3.weight" };
         match *self.of(last)? {
@@ -201,7 +201,7 @@ impl Shapes<'_> {
         }
     }
 
-    /// Groups of the 3×3 convolutions of bottlenecks, and channels of each where the width is 64.
+    /// Number of groups of the bottlenecks' 3×3 convolutions, and channels of each group for a width of 64.
     fn groups(&self, expansion: usize, width: usize) -> (usize, usize) {
         let standard = ResNetConfig::default();
         let convolution = self.of("layer1.0.conv2.weight").filter(|_| expansion > 1);
@@ -212,7 +212,7 @@ impl Shapes<'_> {
         (groups, (each * standard.width_per_group).div_ceil(width))
     }
 
-    /// Blocks of a stage, counted up to the last of which any tensor is there.
+    /// Number of blocks of a stage, up to the last one that has any tensor.
     fn blocks(&self, stage: usize) -> usize {
         let start = format!("layer{stage}.");
         let number = |name: &String| name.strip_prefix(&start)?.split('.').next()?.parse::<usize>().ok();

@@ -1,4 +1,4 @@
-//! Where the weights of a MODEL are.
+//! Location of the weights of a MODEL.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use super::MODEL_FILE;
 use super::folder::CONFIG_FILE;
 use crate::{Error, Result, checkpoint};
 
-/// What to give where there is no MODEL.
+/// Remedy for a path that is no MODEL.
 const WHAT: &str = "give a run directory, a checkpoint, an export or a .safetensors file";
 
-/// A file of weights and what lies beside it.
+/// A file of weights with its description.
 pub(super) struct Located {
     /// The file.
     pub file: PathBuf,
     /// Its content.
     pub bytes: Vec<u8>,
-    /// The text of `config.json`, if the file is one of a folder that is described by it.
+    /// Text of the `config.json` next to the file, if it describes the file.
     pub config: Option<String>,
-    /// Checkpoints that were passed over, each with the reason.
+    /// Skipped checkpoints, each with the reason.
     pub skipped: Vec<String>,
 }
 
@@ -28,8 +28,8 @@ impl Located {
     }
 }
 
-/// Finds the weights: a file as it is; of an export the backbone; of a checkpoint the file `name`, of a run that of the
-/// newest checkpoint that verifies.
+/// Finds and reads the weights: a file itself, the backbone of an export, the file `name` of a checkpoint, or that of a
+/// run's newest valid checkpoint.
 pub(super) fn locate(path: &Path, name: &str) -> Result<Located> {
     if path.is_file() {
         return of_file(path);
@@ -46,7 +46,7 @@ pub(super) fn locate(path: &Path, name: &str) -> Result<Located> {
     }
 }
 
-/// A file; one under the name that exports give it is described by the `config.json` beside it.
+/// Reads a file. The `config.json` next to it applies if the file has the name that exports use.
 fn of_file(path: &Path) -> Result<Located> {
     let config = path.with_file_name(CONFIG_FILE);
     let described = path.file_name().is_some_and(|name| name == MODEL_FILE) && config.is_file();
@@ -64,7 +64,11 @@ fn file_of(folder: &Path, name: &str) -> Result<Vec<u8>> {
     checkpoint::read_folder(folder)?.remove(name).ok_or_else(missing)
 }
 
-/// The folders `checkpoints/step-…` of a run, newest first.
+/// Folders `checkpoints/step-…` of a run, newest first.
+///
+/// # Errors
+///
+/// If the run has no checkpoints, or a folder cannot be read.
 pub fn checkpoint_folders(run: &Path) -> Result<Vec<PathBuf>> {
     let folder = run.join("checkpoints");
     if let ([first, ..], false) = (files_of_pytorch(run).as_slice(), folder.is_dir()) {
@@ -88,10 +92,10 @@ pub fn checkpoint_folders(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Endings of the names of files of PyTorch.
+/// Name endings of PyTorch files.
 const OF_PYTORCH: [&str; 5] = [".bin", ".pth", ".pt", ".ckpt", ".pth.tar"];
 
-/// The files of PyTorch in a folder, in the order of their names.
+/// PyTorch files in a folder, sorted by name.
 pub fn files_of_pytorch(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let is_one = |path: &PathBuf| {
@@ -103,7 +107,7 @@ pub fn files_of_pytorch(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The newest checkpoint of a run that verifies.
+/// The newest valid checkpoint of a run.
 fn newest(run: &Path, name: &str) -> Result<Located> {
     let mut skipped = Vec::new();
     for folder in checkpoint_folders(run)? {

@@ -1,7 +1,8 @@
-//! From a MODEL on disk to a network with its preprocessing.
+//! Loading of a MODEL from disk, as a network with its preprocessing.
 //!
-//! A MODEL is a run directory, a checkpoint folder, an export, or a `.safetensors` file: one of ours, or any ResNet
-//! under torchvision's names or those that other codes make of them.
+//! A MODEL is a run directory, a checkpoint folder, an export, or a `.safetensors` file. Such a file was written by
+//! this
+//! crate, or holds any ResNet under torchvision's tensor names or variants of them from other codebases.
 
 mod assumptions;
 mod folder;
@@ -38,38 +39,38 @@ use foreign::{ForeignFile, Found, from_names};
 use locate::{Located, locate};
 use origin::Origin;
 
-/// The file of a checkpoint folder that holds every tensor of the method.
+/// Name of the file in a checkpoint folder that holds all tensors of the method.
 pub const MODEL_FILE: &str = "model.safetensors";
 
-/// The file of a checkpoint folder that holds the target network, where there is one.
+/// Name of the file in a checkpoint folder that holds the target network, if there is one.
 pub const TARGET_FILE: &str = "target.safetensors";
 
-/// What the names of a method's backbone begin with.
+/// Prefix of the tensor names of a method's backbone.
 const BACKBONE: &str = "backbone.";
 
-/// What is written beside the weights, so that they can be used without the recipe.
+/// Description stored with the weights, so that they can be used without the recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// Version of the program that wrote it.
     pub version: String,
-    /// Backbone, objective and modules.
+    /// Settings of backbone, objective and modules.
     pub method: MethodConfig,
-    /// How pictures enter the network.
+    /// Input size and normalization.
     pub preprocessing: Preprocessing,
-    /// What parameter vectors hold.
+    /// Values of the augmentation parameter vectors.
     pub parameters: Parameters,
-    /// Augmentation policy and parameter layout (names, statistics), as the data crate writes them.
+    /// Augmentation policy and parameter layout (names, statistics), as serialized by the data crate.
     pub augmentation: serde_json::Value,
-    /// Whether the tensors are the target network's: its backbone and the heads it needs.
+    /// Whether the tensors belong to the target network: its backbone and heads.
     #[serde(default)]
     pub target: bool,
-    /// Optimizer steps taken.
+    /// Number of optimizer steps taken.
     pub step: u64,
-    /// The run's seed.
+    /// Seed of the run.
     pub seed: u64,
 }
 
-/// The network of a MODEL.
+/// Network of a MODEL.
 enum Network {
     Method(Box<Method>),
     Backbone { backbone: Box<dyn Backbone>, params: ParamStore, config: BackboneConfig },
@@ -81,41 +82,57 @@ impl Network {
     }
 }
 
-/// A network read from disk.
+/// A network loaded from disk.
 pub struct Model {
     network: Network,
-    /// How pictures enter it.
+    /// Input size and normalization.
     pub preprocessing: Preprocessing,
-    /// What was written beside the weights; absent in files of others.
+    /// Description stored with the weights; `None` for files from other codebases.
     pub description: Option<Description>,
-    /// The file that was read.
+    /// File that was read.
     pub path: PathBuf,
-    /// Hexadecimal SHA-256 of that file.
+    /// SHA-256 of that file, in hexadecimal.
     pub sha256: String,
-    /// Which tensors were found.
+    /// Comparison of the file's tensors with the network.
     pub report: LoadReport,
-    /// What was passed over: checkpoints, each with the reason, and of files of others what is not the ResNet's.
+    /// Skipped parts: checkpoints, each with the reason, and content of files from other codebases that is not part of
+    /// the
+    /// ResNet.
     pub skipped: Vec<String>,
-    /// Whether nothing says how pictures enter the network, so that its stem decided.
+    /// Whether the preprocessing is unknown and was guessed from the stem.
     pub guessed: bool,
-    /// Of weights of another code: what names and shapes do not say, and what was assumed.
+    /// Properties of weights from another codebase that names and shapes do not determine, and the assumptions made.
     pub imported: Option<Imported>,
-    /// Builds the backbone, where it is a custom one.
+    /// Builder of a custom backbone.
     custom: Option<BackboneBuilder>,
 }
 
 impl Model {
-    /// Reads a MODEL onto `device`, in f32.
+    /// Loads a MODEL onto `device` in f32.
+    ///
+    /// # Errors
+    ///
+    /// If there is no valid MODEL at `path`, a file cannot be read, its tensors do not fit the network, or the backbone
+    /// is a
+    /// custom one.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         Self::located(locate(path, MODEL_FILE)?, device, None)
     }
 
-    /// As [`load`](Self::load), of a MODEL whose backbone is a custom one, which `backbone` builds.
+    /// As [`load`](Self::load), for a MODEL with a custom backbone, which `backbone` builds.
+    ///
+    /// # Errors
+    ///
+    /// As for `load`, and if the MODEL has another kind of backbone or the builder fails.
     pub fn load_with_backbone(path: &Path, device: &Device, backbone: BackboneBuilder) -> Result<Self> {
         Self::located(locate(path, MODEL_FILE)?, device, Some(backbone))
     }
 
-    /// Reads the target network of a run or a checkpoint.
+    /// Loads the target network of a run or a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// As for `load`, and if there is no target network.
     pub fn load_target(path: &Path, device: &Device) -> Result<Self> {
         let model = Self::located(locate(path, TARGET_FILE)?, device, None)?;
         match model.description.as_ref().is_some_and(|description| description.target) {
@@ -135,7 +152,11 @@ impl Model {
         Ok(Self { skipped, ..model })
     }
 
-    /// As [`load`](Self::load), from the bytes of a `.safetensors` file; `path` is what it is called.
+    /// As [`load`](Self::load), from the bytes of a `.safetensors` file; `path` names the file in errors.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no safetensors file, or its tensors do not fit a network.
     pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<Self> {
         Self::read(bytes, path, None, device, None)
     }
@@ -156,8 +177,13 @@ impl Model {
         Ok(Self::of_others(file, (None, &Choices::default()), path, device)?.of(path, bytes))
     }
 
-    /// A ResNet of another code, from a file of PyTorch ([`torch_file`]) or a `.safetensors` file; of several
-    /// networks in it, `prefix` says which. `choices` go before what the file says or is assumed of it.
+    /// Loads a ResNet from another codebase, from a PyTorch file ([`torch_file`]) or a `.safetensors` file. If the file
+    /// holds
+    /// several networks, `prefix` selects one. `choices` override what the file records and what would be assumed.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, holds no ResNet or several without a `prefix`, or its tensors do not fit.
     pub fn import(path: &Path, prefix: Option<&str>, choices: &Choices, device: &Device) -> Result<Self> {
         let bytes = checkpoint::read_file(path)?;
         let file = match torch_file::is_torch(&bytes) {
@@ -190,7 +216,11 @@ impl Model {
         Self { path: path.to_owned(), sha256: checkpoint::sha256(bytes), ..self }
     }
 
-    /// The same network before training: initial weights from the run's seed (0 where none is recorded).
+    /// The same network before training, with initial weights from the run's seed (0 if none is recorded).
+    ///
+    /// # Errors
+    ///
+    /// If the network cannot be built.
     pub fn untrained(&self, device: &Device) -> Result<Self> {
         let seed = self.description.as_ref().map_or(0, |d| d.seed);
         let network = match &self.description {
@@ -223,7 +253,7 @@ impl Model {
         }
     }
 
-    /// The whole method, where the file holds one.
+    /// The whole method; `None` if the file holds only a backbone.
     pub fn method(&self) -> Option<&Method> {
         match &self.network {
             Network::Method(method) => Some(method),
@@ -231,7 +261,7 @@ impl Model {
         }
     }
 
-    /// Every tensor of the network.
+    /// All tensors of the network.
     pub fn params(&self) -> &ParamStore {
         match &self.network {
             Network::Method(method) => method.params(),
@@ -240,6 +270,10 @@ impl Model {
     }
 
     /// Kind and settings of the backbone.
+    ///
+    /// # Errors
+    ///
+    /// If the model does not record them.
     pub fn backbone_config(&self) -> Result<BackboneConfig> {
         match (&self.description, &self.network) {
             (Some(description), _) => Ok(description.method.backbone.clone()),
@@ -248,8 +282,12 @@ impl Model {
         }
     }
 
-    /// A copy of the backbone and of its tensors, under torchvision's names: to train it changes nothing of this model.
-    /// `seed` decides the initial values of whatever else is added to the store.
+    /// A deep copy of the backbone and its tensors, under torchvision's names, so that training it leaves this model
+    /// unchanged. `seed` determines the initial values of anything else that is added to the store.
+    ///
+    /// # Errors
+    ///
+    /// If the backbone cannot be built, or a tensor operation fails.
     pub fn backbone_copy(&self, seed: u64) -> Result<(Box<dyn Backbone>, ParamStore)> {
         let tensors = self.backbone_tensors();
         let (backbone, params) = self.new_backbone(seed, self.params().device())?;
@@ -257,12 +295,16 @@ impl Model {
         Ok((backbone, params))
     }
 
-    /// The backbone's tensors under torchvision's names.
+    /// The backbone's tensors by their names in torchvision.
     pub fn backbone_tensors(&self) -> BTreeMap<String, Tensor> {
         self.params().tensors(if self.method().is_some() { BACKBONE } else { "" })
     }
 
-    /// The names of tensors that hold something else than finite numbers.
+    /// Names of the tensors that hold NaN or infinite values.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation or the transfer from the device fails.
     pub fn not_finite(&self) -> Result<Vec<String>> {
         let (mut names, mut sums) = (Vec::new(), Vec::new());
         for (name, slot) in self.params().iter().filter(|(_, slot)| slot.var.dtype().is_float()) {
@@ -274,14 +316,20 @@ impl Model {
         Ok(names.into_iter().zip(sums).filter(|(_, sum)| !sum.is_finite()).map(|(name, _)| name.to_owned()).collect())
     }
 
-    /// The tensors of heads and predictors under their full names; none where there is only a backbone.
+    /// The tensors of heads and predictors by their full names; empty if there is only a backbone.
     pub fn head_tensors(&self) -> BTreeMap<String, Tensor> {
         let mut tensors = self.params().tensors("");
         tensors.retain(|name, _| self.method().is_some() && !name.starts_with(BACKBONE));
         tensors
     }
 
-    /// Pixels (`count` pictures of `height` × `width` × 3 bytes) → features in evaluation mode.
+    /// 8-bit RGB pixels of images of `size` (count, height, width), `count·height·width·3` bytes → features in
+    /// evaluation
+    /// mode, `[count, features]` pooled.
+    ///
+    /// # Errors
+    ///
+    /// If the number of bytes does not match `size`, or a tensor operation fails.
     pub fn features(&self, pixels: &[u8], size: (usize, usize, usize)) -> Result<Features> {
         let params = self.params();
         let images = self.preprocessing.normalization.tensor(pixels, size, params.device(), params.dtype())?;
@@ -289,7 +337,7 @@ impl Model {
     }
 }
 
-/// Tensors of another code with what `equimod import` wrote beside them.
+/// Tensors from another codebase with the record of `equimod import`, if there is one.
 fn foreign(file: TensorFile, path: &Path) -> Result<ForeignFile> {
     let unusable = |e| {
         let text = format!("what `equimod import` wrote into it cannot be read ({e}); import the weights again");
@@ -304,7 +352,7 @@ fn described(text: &str, path: &Path) -> Result<Description> {
         .map_err(|e| Error::checkpoint(path, format!("its description cannot be read ({e}); use a matching version")))
 }
 
-/// An export: the backbone in one file, described by another, heads in a third.
+/// Loads an export: the backbone in one file, its description in a second, heads in a third.
 fn from_export(
     exported: &Exported,
     bytes: &[u8],
@@ -351,7 +399,7 @@ fn from_description(
         true => alone(description, tensors, path, device, custom.as_ref())?,
         false => {
             let method = untrained_method(description, device, custom.clone())?;
-            // A run may have trained modules of one's own, which this program does not know: they are left out.
+            // Modules defined outside of this crate are unknown here; their tensors are left out.
             let named = |module: &str| description.method.equivariance.on().iter().any(|(name, _)| *name == module);
             tensors.retain(|name, _| match name.strip_prefix("equivariance.") {
                 Some(rest) => rest.split('.').next().is_some_and(named),
@@ -365,7 +413,7 @@ fn from_description(
     Ok(Model { custom, ..model })
 }
 
-/// The method of a description with its initial weights, without a target network.
+/// The method of a description with initial weights, without a target network.
 fn untrained_method(description: &Description, device: &Device, custom: Option<BackboneBuilder>) -> Result<Method> {
     let placement = Placement {
         seed: description.seed,
@@ -379,7 +427,7 @@ fn untrained_method(description: &Description, device: &Device, custom: Option<B
     Method::for_evaluation(&description.method, &description.parameters, &placement, &extensions)
 }
 
-/// The backbone without heads: that of a target network, or one that was exported alone.
+/// The backbone without heads, from a target network or an export without heads.
 fn alone(
     description: &Description,
     tensors: BTreeMap<String, Tensor>,

@@ -1,4 +1,4 @@
-//! Recognition of the code that made a file, by its traces: hyper-parameters, arguments and names.
+//! Recognition of the codebase that wrote a file, by its traces: hyperparameters, arguments and tensor names.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,48 +7,48 @@ use serde_json::Value;
 
 use crate::images::Normalization;
 
-/// A code that is known by its traces, with the properties of its networks that names and shapes do not show.
+/// A recognized codebase, with the properties of its networks that names and shapes do not determine.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Origin {
-    /// Its name.
+    /// Name of the codebase.
     pub code: String,
-    /// The traces, in words.
+    /// Traces by which it was recognized, in words.
     pub evidence: String,
-    /// Whether the traces are a description of the weights, rather than habits of the code.
+    /// Whether the traces describe these weights, rather than the habits of the codebase.
     pub is_record: bool,
-    /// The architecture by the code's name for it.
+    /// Architecture, as the codebase names it.
     pub architecture: Option<String>,
-    /// Zeros around the input of the first convolution.
+    /// Zero padding of the first convolution.
     pub stem_padding: Option<usize>,
     /// Whether a ReLU follows the stem.
     pub stem_relu: Option<bool>,
     /// Whether the stem ends with a max-pool.
     pub max_pool: Option<bool>,
-    /// Side of the square input.
+    /// Side of the square input, in pixels.
     pub size: Option<usize>,
-    /// Of pixel values in [0, 1].
+    /// Normalization of pixel values in [0, 1].
     pub normalization: Option<Normalization>,
 }
 
-/// Traces in a file beside its ResNet's tensors.
+/// Traces in and next to a file of a ResNet.
 pub(super) struct Traces<'a> {
-    /// Settings in the file: hyper-parameters, arguments.
+    /// Settings in the file: hyperparameters, arguments.
     pub settings: &'a Value,
-    /// `args.json` beside the file, where there is one.
+    /// Content of the `args.json` next to the file, if there is one.
     pub arguments: Option<Value>,
     /// Names of all tensors.
     pub names: BTreeSet<&'a str>,
-    /// Whether the first convolution is a 3×3 one.
+    /// Whether the stem is one 3×3 convolution.
     pub is_small_stem: bool,
-    /// The number of the first stage, where layers have numbers.
+    /// Index of the first stage's layer, if layers are numbered.
     pub first_stage: Option<usize>,
     pub path: &'a Path,
 }
 
-/// solo-learn's statistics of CIFAR-100.
+/// CIFAR-100 statistics of solo-learn.
 const CIFAR100: Normalization = Normalization { mean: [0.5071, 0.4865, 0.4409], std: [0.2673, 0.2564, 0.2762] };
 
-/// The code that made a file, if it is one of those that are known.
+/// The codebase that wrote a file; `None` if it is not recognized.
 pub(super) fn recognize(traces: &Traces) -> Option<Origin> {
     let known = [solo_learn, bolts, lightly, timm, vissl, dino, moco, mmselfsup];
     known.into_iter().find_map(|recognize| recognize(traces))
@@ -59,7 +59,7 @@ impl Traces<'_> {
         self.names.iter().any(|name| name.contains(part))
     }
 
-    /// Hyper-parameters of Lightning, or the arguments beside the file.
+    /// Hyperparameters stored by Lightning, or the arguments next to the file, with their place in words.
     fn hyper_parameters(&self) -> Option<(&Value, &'static str)> {
         let inside = self.settings.get("hyper_parameters").map(|found| (found, "hyper_parameters"));
         inside.or(self.arguments.as_ref().map(|found| (found, "args.json beside it")))
@@ -70,7 +70,7 @@ fn text<'v>(value: &'v Value, path: &[&str]) -> Option<&'v str> {
     path.iter().try_fold(value, |value, key| value.get(key))?.as_str()
 }
 
-/// The CIFAR ResNets of solo-learn have a first convolution of padding 2, and no max-pool.
+/// Recognizes solo-learn, whose CIFAR ResNets have a first convolution with padding 2 and no max-pool.
 fn solo_learn(traces: &Traces) -> Option<Origin> {
     let (found, place) = traces.hyper_parameters()?;
     let network = [&["backbone", "name"][..], &["backbone"], &["encoder"]];
@@ -95,7 +95,7 @@ fn solo_learn(traces: &Traces) -> Option<Origin> {
     })
 }
 
-/// Lightning Bolts says of its ResNets whether they have the ImageNet stem and a max-pool.
+/// Recognizes Lightning Bolts, which records whether its ResNets have the ImageNet stem and a max-pool.
 fn bolts(traces: &Traces) -> Option<Origin> {
     let (found, place) = traces.hyper_parameters()?;
     let pool = found.get("maxpool1")?.as_bool()?;
@@ -112,7 +112,7 @@ fn bolts(traces: &Traces) -> Option<Origin> {
     })
 }
 
-/// lightly's `ResNetGenerator` calls its ReLUs as functions; as a Sequential it has none after the stem.
+/// Recognizes lightly, whose `ResNetGenerator` has functional ReLUs: as a Sequential, it has none after the stem.
 fn lightly(traces: &Traces) -> Option<Origin> {
     let is_it = traces.first_stage == Some(2) && traces.any_name(".shortcut.");
     is_it.then(|| Origin {
@@ -125,11 +125,11 @@ fn lightly(traces: &Traces) -> Option<Origin> {
     })
 }
 
-/// timm's training script keeps its arguments; its `arch` names the network.
+/// Recognizes timm, whose training script saves its arguments; `arch` names the network.
 fn timm(traces: &Traces) -> Option<Origin> {
     let architecture = text(traces.settings, &["arch"])?;
     let arguments = traces.settings.get("args")?;
-    // Arguments that only this script has.
+    // Arguments that only timm's script has.
     arguments.get("aug_repeats").or(arguments.get("model_ema_decay")).or(arguments.get("smoothing"))?;
     let three = |key: &str| -> Option<[f32; 3]> { serde_json::from_value(arguments.get(key)?.clone()).ok() };
     let side = |key: &str| arguments.get(key)?.as_u64().and_then(|side| usize::try_from(side).ok());
@@ -167,7 +167,7 @@ fn mmselfsup(traces: &Traces) -> Option<Origin> {
     Some(of_imagenet(traces, "OpenMMLab", "the versions in `meta`", None))
 }
 
-/// A code whose published networks were trained on ImageNet.
+/// Origin of a codebase whose published networks were trained on ImageNet.
 fn of_imagenet(traces: &Traces, code: &str, by: &str, architecture: Option<&str>) -> Origin {
     let usual = !traces.is_small_stem;
     Origin {
@@ -183,7 +183,7 @@ fn of_imagenet(traces: &Traces, code: &str, by: &str, architecture: Option<&str>
     }
 }
 
-/// Architectures with the names and shapes of a ResNet that compute something else, each with the difference.
+/// Architectures that have the names and shapes of a ResNet but compute something else, each with the difference.
 const LOOKALIKES: [(&str, &str); 4] = [
     ("resnetblur", "blurs before it subsamples"),
     ("resnetaa", "averages before it subsamples"),
@@ -191,7 +191,7 @@ const LOOKALIKES: [(&str, &str); 4] = [
     ("resnet_ibn", "has instance norms"),
 ];
 
-/// The reason that a network called `architecture` is none of the ResNets that are built here, if it is none.
+/// Reason why a network called `architecture` is not supported, despite a ResNet's names; `None` if it may be.
 pub(super) fn lookalike(architecture: &str) -> Option<String> {
     let name = architecture.to_lowercase();
     let (start, why) =

@@ -1,10 +1,10 @@
-//! Networks that are no ResNet as it is built here, named for what they are.
+//! Recognition of networks that are not supported, for clear error messages.
 
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-/// Marks of networks: parts of their names, and the kind of network.
+/// Parts of tensor names that identify a kind of network.
 const MARKS: [(&[&str], &str); 14] = [
     (&[".se.", ".se_module."], "a ResNet with squeeze-and-excitation (SE-ResNet)"),
     (&[".eca."], "a ResNet with efficient channel attention (ECA-ResNet)"),
@@ -25,7 +25,7 @@ const MARKS: [(&[&str], &str); 14] = [
     (&["text_model.", "lm_head."], "a language model"),
 ];
 
-/// The kind of a network, by the names of its tensors.
+/// Kind of a network by the names and shapes of its tensors; `None` if it is not recognized.
 pub(super) fn named(tensors: &BTreeMap<String, Tensor>) -> Option<&'static str> {
     let has = |marks: &[&str]| tensors.keys().any(|name| marks.iter().any(|mark| name.contains(mark)));
     let marked = MARKS.iter().find(|(marks, _)| has(marks)).map(|(_, what)| *what);

@@ -1,4 +1,4 @@
-//! Gradients by the names of their parameters.
+//! Gradients by parameter name.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,16 @@ use candle_core::Tensor;
 
 use crate::{Error, Result};
 
-/// Gradients of the trained tensors by name, in the order of names.
+/// Gradients of the trainable tensors by name, in the order of names. Each has the shape of its parameter.
 #[derive(Clone, Debug, Default)]
 pub struct Gradients(BTreeMap<String, Tensor>);
 
 impl Gradients {
-    /// Records the gradient of the parameter `name`; a second one for the same name is an error.
+    /// Adds the gradient of the parameter `name`, in the parameter's shape.
+    ///
+    /// # Errors
+    ///
+    /// If there already is a gradient of that name.
     pub fn insert(&mut self, name: &str, gradient: Tensor) -> Result<()> {
         match self.0.insert(name.to_owned(), gradient) {
             None => Ok(()),
@@ -19,7 +23,11 @@ impl Gradients {
         }
     }
 
-    /// Adds the gradients of another pass over the same parameters.
+    /// Accumulates the gradients of another pass over the same parameters.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes of two gradients of the same parameter differ.
     pub fn add(&mut self, other: Self) -> Result<()> {
         for (name, gradient) in other.0 {
             let sum = match self.0.remove(&name) {
@@ -31,22 +39,22 @@ impl Gradients {
         Ok(())
     }
 
-    /// The gradient of the parameter `name`.
+    /// Gradient of the parameter `name`; `None` if there is none.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.0.get(name)
     }
 
-    /// Removes and returns the gradient of `name`, so that it is freed after use.
+    /// Removes and returns the gradient of the parameter `name`, so that it is freed after use.
     pub fn take(&mut self, name: &str) -> Option<Tensor> {
         self.0.remove(name)
     }
 
-    /// Every gradient, in the order of names.
+    /// All gradients in the order of names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Multiplies every gradient by a scalar that stays on its device.
+    /// Multiplies every gradient by the scalar `factor` `[]`, which stays on its device.
     ///
     /// # Errors
     ///
@@ -58,7 +66,11 @@ impl Gradients {
         Ok(())
     }
 
-    /// Multiplies every gradient by `factor`, into new tensors: their storage may be shared.
+    /// Multiplies every gradient by `factor`. The results are new tensors, because the gradients may share storage.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     pub fn scale(&mut self, factor: f64) -> Result<()> {
         for gradient in self.0.values_mut() {
             *gradient = (gradient.detach() * factor)?;

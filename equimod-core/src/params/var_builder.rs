@@ -1,4 +1,4 @@
-//! A scope as candle's [`VarBuilder`], so that layers of candle-nn create their variables in it.
+//! A scope as candle's [`VarBuilder`], in which layers of candle-nn create their variables.
 
 use std::sync::Mutex;
 
@@ -9,13 +9,15 @@ use candle_nn::var_builder::SimpleBackend;
 
 use super::{Init, ParamStore, Role, Scope};
 
-/// Names of candle-nn's running statistics, which are not trained.
+/// Names of candle-nn's running statistics, which are buffers.
 const BUFFERS: [&str; 2] = ["running_mean", "running_var"];
 
 impl Scope<'_> {
-    /// A builder whose variables are created in this scope under their dotted names, with the initial values that layers
-    /// ask for: matrices and convolutions are weights for the optimizer, vectors are not, running statistics are buffers.
-    /// A name that is asked for again is the same variable.
+    /// A builder that creates variables in this scope under their dotted names, with the initialization that layers
+    /// request.
+    ///
+    /// For the optimizer, matrices and convolutions are weights and vectors are not; running statistics are buffers. A
+    /// repeated name returns the same variable.
     pub fn var_builder(&mut self) -> VarBuilder<'_> {
         let (dtype, device) = (self.store.dtype, self.store.device.clone());
         let variables = Variables { store: Mutex::new(&mut *self.store), prefix: self.prefix.clone() };
@@ -31,7 +33,7 @@ struct Variables<'a> {
 impl Variables<'_> {
     /// Calls `f` with the scope of the variables and the last part of `name`.
     fn with<T>(&self, name: &str, f: impl FnOnce(&mut Scope, &str) -> T) -> T {
-        // A lock is poisoned where a layer panicked; the store is whole all the same.
+        // If a layer panicked, the lock is poisoned, but the store is still consistent.
         let mut store = self.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         f(&mut Scope { store: &mut store, prefix: self.prefix.clone() }, name)
     }
@@ -72,7 +74,7 @@ impl SimpleBackend for Variables<'_> {
     }
 }
 
-/// The same distribution for this crate's own generator.
+/// The same distribution as an [`Init`] of this crate.
 fn translate(init: candle_nn::Init, shape: &Shape) -> Init {
     match init {
         candle_nn::Init::Const(value) => Init::Constant(value),

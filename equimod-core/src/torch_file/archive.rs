@@ -1,6 +1,6 @@
-//! The zip archive of PyTorch 1.6 and later, by its central directory.
+//! The zip archive of PyTorch 1.6 and later, read by its central directory.
 //!
-//! PyTorch pads each local header so that storages are aligned, in a field that may be empty; nothing of it is needed.
+//! PyTorch pads each local header to align the storages; the padding is skipped.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -15,12 +15,16 @@ pub struct Archive<'a> {
     bytes: &'a [u8],
     zip: ZipSliceArchive<&'a [u8]>,
     entries: HashMap<Vec<u8>, (ZipArchiveEntryWayfinder, CompressionMethod)>,
-    /// The names, in the order of the central directory.
+    /// Entry names in the order of the central directory.
     names: Vec<Vec<u8>>,
 }
 
 impl<'a> Archive<'a> {
     /// Reads the central directory.
+    ///
+    /// # Errors
+    ///
+    /// If the archive is truncated, damaged or not supported.
     pub fn open(bytes: &'a [u8]) -> Read<Self> {
         let zip = ZipArchive::from_slice(bytes).map_err(|e| match e.kind() {
             rawzip::ErrorKind::MissingEndOfCentralDirectory | rawzip::ErrorKind::Eof => {
@@ -33,18 +37,22 @@ impl<'a> Archive<'a> {
             let entry = entry.map_err(|e| Fault::Damaged(format!("the directory of its zip archive: {e}")))?;
             let name = entry.file_path().as_ref().to_vec();
             names.push(name.clone());
-            // Of several with one name, readers take the first.
+            // Of several entries with one name, readers take the first.
             entries.entry(name).or_insert((entry.wayfinder(), entry.compression_method()));
         }
         Ok(Self { bytes, zip, entries, names })
     }
 
-    /// The first name for which `wanted` holds.
+    /// The first name that satisfies `wanted`; `None` if there is none.
     pub fn find(&self, wanted: impl Fn(&str) -> bool) -> Option<&str> {
         self.names.iter().filter_map(|name| std::str::from_utf8(name).ok()).find(|name| wanted(name))
     }
 
-    /// The content of an entry, compared with its length and its CRC-32.
+    /// Content of an entry, verified by its length and its CRC-32.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such entry, or it is damaged or not supported.
     pub fn read(&self, name: &str) -> Read<Cow<'a, [u8]>> {
         let Some((wayfinder, method)) = self.entries.get(name.as_bytes()) else {
             return not_read(format!("it holds no {name}"));
@@ -64,7 +72,7 @@ impl<'a> Archive<'a> {
             let text = format!("{name} has {} bytes in place of {}", content.len(), expected.uncompressed_size);
             return Err(Fault::Damaged(text));
         }
-        // `torch.serialization.set_crc32_options(False)` writes zeros in place of checksums.
+        // `torch.serialization.set_crc32_options(False)` writes zeros instead of checksums.
         if expected.crc != 0 && crc32fast::hash(&content) != expected.crc {
             return Err(Fault::Damaged(format!("the checksum of {name} differs from its content")));
         }
@@ -72,7 +80,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// The bytes of a compressed entry; at most one more than announced.
+/// Bytes of a compressed entry, at most one more than its declared length.
 fn inflated(stored: &[u8], size: u64, name: &str) -> Read<Vec<u8>> {
     let mut content = Vec::new();
     let mut decoder = flate2::bufread::DeflateDecoder::new(stored).take(size.saturating_add(1));

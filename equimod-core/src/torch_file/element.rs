@@ -1,39 +1,39 @@
-//! The types of PyTorch's elements, and how each is read.
+//! PyTorch's element types and their conversion to candle's.
 
 use candle_core::{DType, Device, Tensor};
 
-/// Conversion of the elements of a type to those of a tensor.
+/// Conversion of an element type to candle's types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
-    /// The same type.
+    /// The same type in candle.
     As(DType),
-    /// 8-bit signed integers, as 16-bit ones.
+    /// 8-bit signed integers, read as 16-bit ones.
     Signed8,
-    /// 8-bit floating-point numbers, as 32-bit ones.
+    /// 8-bit floating-point numbers, read as f32.
     Float8(Float8),
-    /// A type that candle has not, and that no network's weights have.
+    /// A type that candle lacks and that weights do not use.
     Unknown,
 }
 
-/// An 8-bit floating-point format (Micikevicius et al., arXiv 2209.05433; the `fnuz` ones: arXiv 2206.02915).
+/// An 8-bit floating-point format (Micikevicius et al., arXiv 2209.05433; the `fnuz` formats: arXiv 2206.02915).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Float8 {
-    /// Bits of the fraction.
+    /// Number of mantissa bits.
     fraction: u32,
-    /// Bias of the exponent.
+    /// Exponent bias.
     bias: i32,
-    /// Whether all ones are infinities and NaN, as in IEEE 754.
+    /// Whether an exponent of all ones encodes infinities and NaN, as in IEEE 754.
     infinities: bool,
-    /// Whether the only NaN is where the negative zero would be.
+    /// Whether the only NaN has the encoding of negative zero.
     unsigned_zero: bool,
 }
 
-/// The type of a tensor's elements.
+/// Element type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Element {
-    /// PyTorch's name, without `torch.`.
+    /// Name in PyTorch, without `torch.`.
     pub name: &'static str,
-    /// Bytes of an element.
+    /// Size of an element, in bytes.
     pub size: usize,
     reading: Reading,
 }
@@ -46,7 +46,7 @@ const fn float8(name: &'static str, fraction: u32, bias: i32, infinities: bool, 
     element(name, 1, Reading::Float8(Float8 { fraction, bias, infinities, unsigned_zero }))
 }
 
-/// Each type with the name of its storage, where it has one of its own.
+/// Element types with the names of their storage classes, if they have one.
 const ELEMENTS: [(&str, Element); 23] = [
     ("DoubleStorage", element("float64", 8, Reading::As(DType::F64))),
     ("FloatStorage", element("float32", 4, Reading::As(DType::F32))),
@@ -73,23 +73,27 @@ const ELEMENTS: [(&str, Element); 23] = [
     ("QInt32Storage", element("qint32", 4, Reading::Unknown)),
 ];
 
-/// The elements of a storage that has a type.
+/// Element type of a storage class such as `FloatStorage`; `None` if it is unknown.
 pub fn of_storage(class: &str) -> Option<Element> {
     ELEMENTS.iter().find(|(storage, _)| *storage == class).map(|(_, element)| *element)
 }
 
-/// The elements that `torch.NAME` stands for.
+/// Element type `torch.NAME`; `None` if it is unknown.
 pub fn of_type(name: &str) -> Option<Element> {
     ELEMENTS.iter().find(|(_, element)| element.name == name).map(|(_, element)| *element)
 }
 
 impl Element {
-    /// Whether tensors of this type are read.
+    /// Whether tensors of this type are supported.
     pub fn is_read(self) -> bool {
         self.reading != Reading::Unknown
     }
 
-    /// A tensor of elements that lie in a row.
+    /// A tensor of shape `dims` from the bytes of its elements in row-major order.
+    ///
+    /// # Errors
+    ///
+    /// If the type is not supported, or the number of bytes does not match the shape.
     pub fn tensor(self, bytes: &[u8], dims: &[usize]) -> candle_core::Result<Tensor> {
         let device = &Device::Cpu;
         match self.reading {
@@ -109,7 +113,7 @@ impl Element {
 }
 
 impl Float8 {
-    /// The number that a byte stands for; each of them is exact in 32 bits.
+    /// Value of a byte in this format, exact in f32.
     fn value(self, byte: u32) -> f32 {
         let (sign, rest) = (if byte & 0x80 == 0 { 1.0 } else { -1.0 }, byte & 0x7f);
         let (exponent, fraction) = ((rest >> self.fraction) as i32, rest & ((1 << self.fraction) - 1));
@@ -136,7 +140,7 @@ mod tests {
 
     #[test]
     fn numbers_of_eight_bits_are_those_of_the_formats_definitions() {
-        // Zero, the least subnormal and normal numbers, one, the largest number (arXiv 2209.05433, table 1).
+        // Zero, the smallest subnormal and normal numbers, one, the largest number (arXiv 2209.05433, table 1).
         let least = [0x00, 0x01, 0x08, 0x38, 0x7e, 0xfe];
         let expected = [0.0, 2f32.powi(-9), 2f32.powi(-6), 1.0, 448.0, -448.0];
         assert_eq!(values("float8_e4m3fn", &least), expected);

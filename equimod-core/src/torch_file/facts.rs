@@ -1,20 +1,19 @@
-//! The settings in a pickle beside its tensors, as JSON: hyper-parameters, arguments, names.
+//! Settings stored with the tensors in a pickle, as JSON: hyperparameters, arguments, names.
 
 use serde_json::{Map, Value as Json};
 
 use super::object::{Made, Object, Pickle, Value};
 
-/// Objects in objects.
+/// Largest nesting depth.
 const DEPTH: usize = 12;
-/// Most values.
+/// Largest number of values.
 const VALUES: usize = 1 << 12;
-/// Longer lists are of numbers, not of settings.
+/// Largest length of a list; longer ones hold data, not settings.
 const LIST: usize = 64;
-/// Longer texts are none of settings.
+/// Largest length of a string; longer ones are not settings.
 const TEXT: usize = 1 << 10;
 
-/// The settings in a pickle, whatever is no setting left out: dictionaries and objects as maps, lists and tuples as
-/// lists.
+/// Settings in a pickle: dictionaries and objects as maps, lists and tuples as lists. Everything else is left out.
 pub fn facts(pickle: &Pickle) -> Json {
     json(pickle, pickle.root, DEPTH, &mut VALUES.clone()).unwrap_or(Json::Null)
 }
@@ -37,7 +36,7 @@ fn of_object(pickle: &Pickle, object: &Object, depth: usize, values: &mut usize)
         let mut map = Map::new();
         for (key, value) in entries {
             let Value::Text(key) = key else { continue };
-            // What modules and state dictionaries keep of themselves is no setting.
+            // Internal attributes of modules and state dicts are not settings.
             if key.starts_with('_') && !key.starts_with("__") {
                 continue;
             }
@@ -66,7 +65,7 @@ fn of_object(pickle: &Pickle, object: &Object, depth: usize, values: &mut usize)
     }
 }
 
-/// The content of a node of OmegaConf; Hydra's configurations are trees of such nodes.
+/// Content of an OmegaConf node; Hydra's configurations are trees of such nodes.
 fn inside_omegaconf<'a>(pickle: &Pickle<'a>, made: &Made<'a>) -> Option<Value<'a>> {
     let (module, _) = pickle.global(made.callable)?;
     let Some(Object::Dict(state)) = pickle.object(made.state).filter(|_| module.starts_with("omegaconf.")) else {

@@ -1,9 +1,9 @@
-//! Reasons that a file of PyTorch is not read.
+//! Reasons why a PyTorch file cannot be read.
 
-/// A reason, and how certain it is that the file itself is at fault.
+/// Reason, by whether the file itself is at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The file ends before what it announces.
+    /// The file is shorter than it declares.
     Truncated(String),
     /// A checksum or a length contradicts the content.
     Damaged(String),
@@ -11,11 +11,11 @@ pub enum Fault {
     NotRead(String),
 }
 
-/// The result of reading a part of a file.
+/// Result of reading a part of a file.
 pub type Read<T> = std::result::Result<T, Fault>;
 
 impl Fault {
-    /// One sentence for people: the reason and what to do.
+    /// One sentence with the reason and the remedy.
     pub fn sentence(&self) -> String {
         match self {
             Self::Truncated(what) => format!("it is truncated ({what}); fetch it again"),
@@ -25,7 +25,7 @@ impl Fault {
     }
 }
 
-/// A [`Fault::NotRead`].
+/// [`Fault::NotRead`] as an error.
 pub fn not_read<T>(what: impl Into<String>) -> Read<T> {
     Err(Fault::NotRead(what.into()))
 }

@@ -1,4 +1,4 @@
-//! The layout before PyTorch 1.6: pickles in a row, then the storages.
+//! The file layout before PyTorch 1.6: consecutive pickles, followed by the storages.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use super::fault::{Fault, Read, not_read};
 use super::object::{Object, Pickle, Value};
 use super::pickle;
 
-/// PyTorch's magic number, as pickles of protocol 2 and later hold it.
+/// PyTorch's magic number, as encoded by pickle protocol 2 and later.
 const MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19";
-/// The same in the digits of protocol 1.
+/// The same number in the decimal digits of protocol 1.
 const DIGITS: &[u8] = b"L119547037146038801333356L\n";
-/// Bytes within which it ends, behind the protocol and a frame.
+/// Number of bytes within which the magic number ends, after the protocol and a frame.
 const WITHIN: usize = 64;
 
 /// Whether a file begins with PyTorch's magic number.
@@ -20,7 +20,11 @@ pub fn begins(beginning: &[u8]) -> bool {
     beginning.starts_with(DIGITS) || memchr::memmem::find(beginning, MAGIC).is_some_and(|place| place <= 11)
 }
 
-/// The object of a file, and its storages by name.
+/// Root object of a file, and its storages by name.
+///
+/// # Errors
+///
+/// If the file is truncated, damaged or not supported.
 pub fn read(bytes: &[u8]) -> Read<(Pickle<'_>, HashMap<&str, &[u8]>)> {
     let mut rest = bytes;
     let mut next = || -> Read<Pickle<'_>> {
@@ -49,7 +53,7 @@ pub fn read(bytes: &[u8]) -> Read<(Pickle<'_>, HashMap<&str, &[u8]>)> {
     Ok((saved, storages))
 }
 
-/// Bytes of an element of each storage.
+/// Element size of each storage, in bytes.
 fn element_sizes<'a>(saved: &Pickle<'a>) -> HashMap<&'a str, u64> {
     let mut sizes = HashMap::new();
     for object in saved.objects() {

@@ -1,9 +1,9 @@
-//! Files that `torch.save` wrote: read without running the pickle in them.
+//! Reader of files written by `torch.save`, which does not execute the pickle in them.
 //!
-//! Both layouts are read: the zip archive of PyTorch 1.6 and later, and the older one of pickles in a row. The pickle
-//! becomes plain objects; of whatever it holds (a state dictionary, a checkpoint of several, a tuple of a model and an
-//! optimizer, a whole module), the tensors under names are taken, each name with those of the dictionaries around it
-//! before it: `state_dict.module.conv1.weight`.
+//! Both layouts are supported: the zip archive of PyTorch 1.6 and later, and the older one of consecutive pickles. The
+//! pickle is parsed into plain objects. It may hold a state dict, a checkpoint with several of them, a tuple of a model
+//! and an optimizer, or a whole module. All named tensors are read; the keys of the surrounding dictionaries become
+//! prefixes of their names: `state_dict.module.conv1.weight`.
 
 mod archive;
 mod element;
@@ -27,33 +27,33 @@ use fault::{Fault, Read, not_read};
 use object::Pickle;
 use walk::{Found, walk};
 
-/// Signature at the beginning of a zip archive.
+/// Signature at the start of a zip archive.
 const ZIP: &[u8] = b"PK\x03\x04";
 
-/// The content of a file.
+/// Content of a file.
 #[derive(Clone, Debug, Default)]
 pub struct TorchFile {
-    /// Every tensor that has a name, on the CPU. Numbers of 8 bits are widened: signed integers to 16 bits,
-    /// floating-point numbers to 32.
+    /// All named tensors, on the CPU. Signed 8-bit integers are widened to 16 bits, and 8-bit floating-point numbers to
+    /// 32.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Tensors and arrays that are not read, each with the reason: `name: why`.
+    /// Tensors and arrays that are not supported, each with the reason: `name: why`.
     pub not_read: Vec<String>,
-    /// The content of the outermost dictionary, list or tuple beside tensors, in words: `epoch (3)`.
+    /// Content of the outermost dictionary, list or tuple other than tensors, in words: `epoch (3)`.
     pub beside: Vec<String>,
-    /// The settings in it (hyper-parameters, arguments, …), as JSON.
+    /// Settings stored in the file (hyperparameters, arguments, …), as JSON.
     pub settings: serde_json::Value,
 }
 
-/// Whether the bytes at a file's beginning are those of `torch.save`; 64 of them are enough.
+/// Whether a file was written by `torch.save`, by its first bytes; 64 of them are enough.
 pub fn is_torch(beginning: &[u8]) -> bool {
     beginning.starts_with(ZIP) || legacy::begins(beginning)
 }
 
-/// Reads the content of a file; `path` is named in errors.
+/// Reads the content of a file; `path` names the file in errors.
 ///
 /// # Errors
 ///
-/// When the file is truncated, damaged, or was not written by `torch.save`.
+/// If the file is truncated or damaged, or was not written by `torch.save`.
 pub fn read(bytes: &[u8], path: &Path) -> Result<TorchFile> {
     let read = match bytes {
         zip if zip.starts_with(ZIP) => from_zip(zip),
@@ -63,7 +63,7 @@ pub fn read(bytes: &[u8], path: &Path) -> Result<TorchFile> {
     read.map_err(|fault| Error::checkpoint(path, fault.sentence()))
 }
 
-/// Who wrote a pickle that is not `torch.save`'s, where it says so, as those of Detectron2's model zoo do.
+/// Author of a pickle that `torch.save` did not write, if it records one, as those of Detectron2's model zoo do.
 pub(crate) fn writer_of_pickle(bytes: &[u8]) -> Option<String> {
     Some(facts::facts(&pickle::read(bytes).ok()?).get("__author__")?.as_str()?.to_owned())
 }
@@ -97,7 +97,7 @@ fn from_pickles(bytes: &[u8]) -> Read<TorchFile> {
     })
 }
 
-/// Everything that a pickle holds, with the storages by their names.
+/// Content of a pickle, with the storages by name.
 fn tensors<'s>(pickle: &Pickle, mut storage: impl FnMut(&str) -> Read<Cow<'s, [u8]>>) -> Read<TorchFile> {
     let Found { tensors: infos, not_read, beside } = walk(pickle);
     let mut file = TorchFile { not_read, beside, settings: facts::facts(pickle), ..TorchFile::default() };

@@ -1,11 +1,12 @@
-//! The content of a pickle as plain objects that refer to each other by number: shared and circular references cost
-//! nothing, and no depth overflows a stack.
+//! Content of a pickle as plain objects that refer to each other by index. Shared and circular references are cheap,
+//! and
+//! no nesting depth overflows the stack.
 
-/// Number of an object among those of its pickle.
+/// Index of an object in its pickle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Id(pub(super) u32);
 
-/// A value: small ones as they are, others by number.
+/// A value: small ones inline, others by index.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     /// `None`.
@@ -14,19 +15,19 @@ pub enum Value<'a> {
     Bool(bool),
     /// An integer of at most 64 bits.
     Int(i64),
-    /// An integer beyond 64 bits, as it is stored: little-endian two's complement, or digits.
+    /// An integer beyond 64 bits, as stored: little-endian two's complement, or digits.
     Long(&'a [u8]),
-    /// A number.
+    /// A floating-point number.
     Float(f64),
     /// A string.
     Text(&'a str),
     /// Bytes.
     Bytes(&'a [u8]),
-    /// Anything else.
+    /// Any other object.
     Object(Id),
 }
 
-/// An object that holds others.
+/// An object that contains or refers to others.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Object<'a> {
     /// A list.
@@ -35,24 +36,24 @@ pub enum Object<'a> {
     Tuple(Vec<Value<'a>>),
     /// A set or a frozen set.
     Set(Vec<Value<'a>>),
-    /// A dictionary, its entries in the order of the file.
+    /// A dictionary, with its entries in the order of the file.
     Dict(Vec<(Value<'a>, Value<'a>)>),
-    /// A class or a function by its name.
+    /// A class or function, by module and name.
     Global(&'a str, &'a str),
-    /// The product of a call that never happens.
+    /// The result of a call, which is never executed.
     Made(Box<Made<'a>>),
     /// A reference to something outside the pickle: a storage.
     Outside(Value<'a>),
 }
 
-/// An object that would be made by a call, which never happens here.
+/// An object that a call would construct; the call is never executed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made<'a> {
-    /// The class or function.
+    /// Class or function.
     pub callable: Value<'a>,
-    /// Its arguments.
+    /// Arguments of the call.
     pub arguments: Value<'a>,
-    /// Its attributes, if any were set.
+    /// Attributes of the object, if any were set.
     pub state: Value<'a>,
     /// Elements that were appended.
     pub items: Vec<Value<'a>>,
@@ -64,14 +65,14 @@ pub struct Made<'a> {
 #[derive(Debug)]
 pub struct Pickle<'a> {
     pub(super) objects: Vec<Object<'a>>,
-    /// The outermost value.
+    /// Outermost value.
     pub root: Value<'a>,
-    /// Bytes that the pickle takes.
+    /// Length of the pickle, in bytes.
     pub length: usize,
 }
 
 impl<'a> Pickle<'a> {
-    /// The object that a value refers to, if it does.
+    /// Object that a value refers to; `None` for inline values.
     pub fn object(&self, value: Value<'a>) -> Option<&Object<'a>> {
         match value {
             Value::Object(Id(id)) => self.objects.get(id as usize),
@@ -79,12 +80,12 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// Every object, in the order of the file.
+    /// All objects in the order of the file.
     pub fn objects(&self) -> impl Iterator<Item = &Object<'a>> {
         self.objects.iter()
     }
 
-    /// The elements of a tuple.
+    /// Elements of a tuple; `None` for any other value.
     pub fn tuple(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
         match self.object(value)? {
             Object::Tuple(items) => Some(items),
@@ -92,7 +93,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// Module and name of a class or function.
+    /// Module and name of a class or function; `None` for any other value.
     pub fn global(&self, value: Value<'a>) -> Option<(&'a str, &'a str)> {
         match self.object(value)? {
             Object::Global(module, name) => Some((module, name)),
@@ -100,7 +101,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The call that would make a value.
+    /// Call that would construct a value; `None` for any other value.
     pub fn made(&self, value: Value<'a>) -> Option<&Made<'a>> {
         match self.object(value)? {
             Object::Made(made) => Some(made),

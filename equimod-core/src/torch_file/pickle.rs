@@ -1,20 +1,20 @@
-//! A reader of pickles of protocols 0 to 5 (PEP 307, PEP 3154, PEP 574), which builds plain objects and runs nothing.
+//! Parser of pickles of protocols 0 to 5 (PEP 307, PEP 3154, PEP 574), which builds plain objects and executes nothing.
 
 use std::collections::HashMap;
 
 use super::fault::{Fault, Read, not_read};
 use super::object::{Id, Made, Object, Pickle, Value};
 
-/// Most objects of a pickle: a checkpoint has some thousands.
+/// Largest number of objects in a pickle; a checkpoint has some thousands.
 const OBJECTS: usize = 1 << 24;
-/// Most values on the stack and in the objects: those of a list of 64 million numbers.
+/// Largest number of values on the stack and in objects: those of a list of 64 million numbers.
 const VALUES: usize = 1 << 26;
 
-/// Reads the pickle that `bytes` begin with.
+/// Parses the pickle at the start of `bytes`.
 ///
 /// # Errors
 ///
-/// When it ends in the middle, is no pickle, or holds more objects than fit into memory.
+/// If it is truncated, is no pickle, or exceeds the largest number of objects or values.
 pub fn read(bytes: &[u8]) -> Read<Pickle<'_>> {
     let mut machine = Machine {
         bytes,
@@ -34,21 +34,21 @@ struct Machine<'a> {
     bytes: &'a [u8],
     place: usize,
     stack: Vec<Value<'a>>,
-    /// Heights of the stack.
+    /// Stack heights at the marks.
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
     objects: Vec<Object<'a>>,
-    /// Values so far.
+    /// Number of values so far.
     values: usize,
 }
 
 impl<'a> Machine<'a> {
-    /// Executes an instruction; whether it was the last one.
+    /// Interprets one opcode; returns whether it was the last one.
     fn step(&mut self) -> Read<bool> {
         let code = self.take(1)?[0];
         match code {
             b'.' => return Ok(true),
-            // Protocol, frame: nothing to do, the bytes lie in one piece.
+            // Protocol and frame need no action, because all bytes are in memory.
             0x80 => drop(self.take(1)?),
             0x95 => drop(self.take(8)?),
             b'N' | b'I' | b'J' | b'K' | b'M' | b'L' | 0x8a | 0x8b | 0x88 | 0x89 | b'F' | b'G' => self.number(code)?,
@@ -57,7 +57,7 @@ impl<'a> Machine<'a> {
             b')' | b't' | 0x85..=0x87 | b']' | b'l' | b'}' | b'd' | 0x8f | 0x91 => self.collection(code)?,
             b'a' | b'e' | b's' | b'u' | 0x90 => self.fill(code)?,
             b'c' | 0x93 | b'i' | b'o' | b'R' | 0x81 | 0x92 | b'b' | b'P' | b'Q' => self.construct(code)?,
-            // Buffers outside the pickle, which `torch.save` never makes.
+            // Out-of-band buffers, which `torch.save` never writes.
             0x97 | 0x98 => return not_read("its pickle refers to buffers outside the file"),
             0x82..=0x84 => return not_read("its pickle uses the extension registry, which no file of PyTorch does"),
             other => return not_read(format!("byte {} of its pickle is no instruction: {other:#04x}", self.place - 1)),
@@ -101,14 +101,14 @@ impl<'a> Machine<'a> {
         self.push(if matches!(code, b'B' | b'C' | 0x8e | 0x96) { Value::Bytes(content) } else { text(content) })
     }
 
-    /// The stack, the marks and the memo.
+    /// Opcodes of the stack, the marks and the memo.
     fn shuffle(&mut self, code: u8) -> Read<()> {
         match code {
             b'(' => {
                 self.count(1)?;
                 self.marks.push(self.stack.len());
             }
-            // Python takes a mark off where one is on top.
+            // Python pops a mark if it is on top.
             b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()),
             b'0' => drop(self.pop()?),
             b'1' => drop(self.since_mark()?),
@@ -160,7 +160,7 @@ impl<'a> Machine<'a> {
         self.push_object(object)
     }
 
-    /// Elements and entries of the object below them.
+    /// Opcodes that add elements or entries to the object below them on the stack.
     fn fill(&mut self, code: u8) -> Read<()> {
         let values = match code {
             b'a' => vec![self.pop()?],
@@ -231,14 +231,14 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// From a callable and its arguments to what they would make.
+    /// Opcodes that call a function or class: the result is recorded, and the call is not executed.
     fn make(&mut self) -> Read<()> {
         let (arguments, callable) = (self.pop()?, self.pop()?);
         let (state, items, entries) = (Value::None, Vec::new(), Vec::new());
         self.push_object(Object::Made(Box::new(Made { callable, arguments, state, items, entries })))
     }
 
-    /// Attributes of the object below them.
+    /// Sets the attributes of the object below them on the stack.
     fn build(&mut self) -> Read<()> {
         let (state, below) = (self.pop()?, self.top()?);
         let Value::Object(Id(id)) = below else { return not_read("its pickle sets attributes of a number or a text") };
@@ -246,7 +246,7 @@ impl<'a> Machine<'a> {
             made.state = state;
             return Ok(());
         }
-        // A class, or what is outside: as if it had made the object.
+        // A class or an external reference, treated as the call that constructs the object.
         let (items, entries) = (Vec::new(), Vec::new());
         self.pop()?;
         let made = Made { callable: below, arguments: Value::None, state, items, entries };
@@ -266,7 +266,7 @@ impl<'a> Machine<'a> {
         Ok(array)
     }
 
-    /// Up to a line feed, without it.
+    /// Bytes up to a line feed, without it.
     fn line(&mut self) -> Read<&'a [u8]> {
         let rest = &self.bytes[self.place..];
         let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
@@ -302,7 +302,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The top of the stack, which may not lie below the last mark.
+    /// Top of the stack, which must be above the last mark.
     fn top(&self) -> Read<Value<'a>> {
         let floor = self.marks.last().copied().unwrap_or(0);
         self.stack.get(floor..).and_then(<[_]>::last).copied().map_or_else(empty, Ok)
@@ -341,12 +341,12 @@ fn pairs<'a>(values: &[Value<'a>]) -> Read<Vec<(Value<'a>, Value<'a>)>> {
     }
 }
 
-/// Text, or bytes where it is not UTF-8 (strings of Python 2).
+/// A string, or bytes if it is not UTF-8 (strings of Python 2).
 fn text(content: &[u8]) -> Value<'_> {
     std::str::from_utf8(content).map_or(Value::Bytes(content), Value::Text)
 }
 
-/// A little-endian integer in two's complement.
+/// A little-endian two's complement integer.
 fn long(content: &[u8]) -> Value<'_> {
     if content.len() > 8 {
         return Value::Long(content);
@@ -357,7 +357,7 @@ fn long(content: &[u8]) -> Value<'_> {
     Value::Int(i64::from_le_bytes(bytes))
 }
 
-/// A number in the digits of protocol 0.
+/// An integer in the decimal digits of protocol 0.
 fn digits(code: u8, line: &[u8]) -> Read<Value<'_>> {
     let shown = std::str::from_utf8(line).unwrap_or_default();
     let value = match (code, line) {

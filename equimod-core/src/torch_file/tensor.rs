@@ -1,4 +1,4 @@
-//! From a pickle's description of a tensor, and its storage, to the tensor.
+//! Construction of a tensor from its description in a pickle and its storage.
 
 use candle_core::Tensor;
 
@@ -6,33 +6,33 @@ use super::element::{self, Element};
 use super::fault::{Fault, Read};
 use super::object::{Object, Pickle, Value};
 
-/// Functions of PyTorch in functions of PyTorch.
+/// Largest nesting depth of PyTorch's rebuild functions.
 const DEPTH: usize = 8;
 
-/// A pickle's description of a tensor.
+/// Description of a tensor in a pickle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorInfo<'a> {
-    /// Its elements' type.
+    /// Element type.
     pub element: Element,
-    /// The name of its storage.
+    /// Name of the storage.
     pub storage: &'a str,
-    /// Its beginning in the storage, in elements.
+    /// Offset in the storage, in elements.
     offset: usize,
     dims: Vec<usize>,
     stride: Vec<usize>,
 }
 
-/// The meaning of an object, as far as tensors are concerned.
+/// Classification of an object as tensor or not.
 pub enum Described<'a> {
     /// A tensor.
     Tensor(TensorInfo<'a>),
-    /// A tensor or an array, and why it is not read.
+    /// A tensor or array that is not supported, with the reason.
     NotRead(String),
-    /// Something else.
+    /// Any other object.
     Other,
 }
 
-/// The meaning that PyTorch would give to an object.
+/// Classifies a value by the object that PyTorch would construct.
 pub fn describe<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Described<'a> {
     let Some(made) = pickle.made(value) else { return Described::Other };
     of_call(pickle, made.callable, made.arguments, DEPTH)
@@ -47,7 +47,7 @@ fn of_call<'a>(pickle: &Pickle<'a>, callable: Value<'a>, arguments: Value<'a>, d
     };
     match (module, name) {
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => inner(arguments.first()),
-        // A function, the class, and the function's arguments.
+        // The arguments are a function, the class, and the function's arguments.
         ("torch._tensor", "_rebuild_from_type_v2" | "_rebuild_from_type") => match (arguments, depth) {
             ([function, _, inner, ..], 1..) => of_call(pickle, *function, *inner, depth - 1),
             _ => Described::NotRead("a tensor of a class of its own".into()),
@@ -70,7 +70,7 @@ fn of_call<'a>(pickle: &Pickle<'a>, callable: Value<'a>, arguments: Value<'a>, d
     }
 }
 
-/// Of the arguments storage, offset, size, stride, …; `element` where they name the elements' type.
+/// Description from the arguments storage, offset, size, stride, …; `element` is the element type if they name it.
 fn info<'a>(
     pickle: &Pickle<'a>,
     arguments: &[Value<'a>],
@@ -81,7 +81,7 @@ fn info<'a>(
     let (Object::Outside(storage), Value::Int(offset)) = (pickle.object(storage).ok_or_else(unknown)?, offset) else {
         return Err(unknown());
     };
-    // The word "storage", its class, its name, the device, its length, and in old files what it is a part of.
+    // The word "storage", its class, name, device and length, and in old files its parent storage.
     let parts = pickle.tuple(*storage).ok_or_else(unknown)?;
     let [_, class, Value::Text(storage), ..] = *parts else { return Err(unknown()) };
     let class = pickle.global(class).ok_or_else(unknown)?.1;
@@ -110,7 +110,11 @@ fn info<'a>(
 }
 
 impl TensorInfo<'_> {
-    /// The tensor whose elements lie in `storage`, in whatever order of strides; `name` is the tensor's.
+    /// The tensor with its elements in `storage`, for any strides; `name` is used in errors.
+    ///
+    /// # Errors
+    ///
+    /// If the storage is too short, or the element type or the size is not supported.
     pub fn tensor(&self, storage: &[u8], name: &str) -> Read<Tensor> {
         let cut = || Fault::Truncated(format!("the storage of {name} is shorter than the tensor"));
         let count = self.dims.iter().try_fold(1usize, |all, dim| all.checked_mul(*dim)).ok_or_else(cut)?;
@@ -119,12 +123,12 @@ impl TensorInfo<'_> {
             _ => self.elements(storage, count).ok_or_else(cut)?,
         };
         self.element.tensor(&bytes, &self.dims).map_err(|e| {
-            // What follows the first line is a trace, where one is asked for.
+            // The lines after the first are a backtrace, if enabled.
             Fault::NotRead(format!("{name}: {}", e.to_string().lines().next().unwrap_or_default()))
         })
     }
 
-    /// The bytes of the elements in a row, if all lie in the storage.
+    /// Bytes of the elements in row-major order; `None` unless all are within the storage.
     fn elements<'s>(&self, storage: &'s [u8], count: usize) -> Option<std::borrow::Cow<'s, [u8]>> {
         let size = self.element.size;
         let storage = storage.get(self.offset.checked_mul(size)?..)?;
@@ -136,7 +140,7 @@ impl TensorInfo<'_> {
         if self.is_contiguous() {
             return storage.get(..count.checked_mul(size)?).map(Into::into);
         }
-        // With strides of zero, few bytes can stand for more elements than there is memory.
+        // With strides of zero, a few bytes can describe more elements than fit into memory.
         if count > storage.len().saturating_mul(64) {
             return None;
         }
@@ -157,7 +161,7 @@ impl TensorInfo<'_> {
         })
     }
 
-    /// The place of the element `number` of the row, in elements.
+    /// Position in the storage, in elements, of the element with the row-major index `number`.
     fn place(&self, number: usize) -> usize {
         let (mut rest, mut place) = (number, 0);
         for (dim, stride) in self.dims.iter().zip(&self.stride).rev() {

@@ -1,28 +1,28 @@
-//! The tensors of a pickle under their names, and what else it holds.
+//! Search for the named tensors of a pickle, and for its other content.
 
 use super::object::{Object, Pickle, Value};
 use super::tensor::{Described, TensorInfo, describe};
 
-/// Names of a module's parts that are not parts of its tensors' names.
+/// Attributes of a module that do not appear in the names of its tensors.
 const INSIDE_MODULES: [&str; 3] = ["_modules", "_parameters", "_buffers"];
-/// Objects in objects.
+/// Largest nesting depth.
 const DEPTH: usize = 200;
-/// Objects that are looked at: references may make a small pickle endless.
+/// Largest number of visited objects: circular references would make the search endless.
 const VISITS: usize = 1 << 21;
 
-/// The content of a pickle.
+/// Content of a pickle.
 #[derive(Default)]
 pub struct Found<'a> {
     /// Tensors by name.
     pub tensors: Vec<(String, TensorInfo<'a>)>,
-    /// Tensors and arrays that are not read, each with the reason.
+    /// Tensors and arrays that are not supported, each with the reason.
     pub not_read: Vec<String>,
-    /// The content of the outermost dictionary or tuple beside tensors, in words.
+    /// Content of the outermost dictionary or tuple other than tensors, in words.
     pub beside: Vec<String>,
 }
 
-/// Looks for tensors in dictionaries, lists, tuples and modules; the name of each has those of what is around it before
-/// it, elements of lists and tuples by their number.
+/// Searches dictionaries, lists, tuples and modules for tensors. The name of a tensor is prefixed by the keys of the
+/// objects around it; elements of lists and tuples are named by their index.
 pub fn walk<'a>(pickle: &Pickle<'a>) -> Found<'a> {
     let mut walk = Walk { pickle, found: Found::default(), visits: VISITS, cut: false };
     walk.outermost();
@@ -36,7 +36,7 @@ struct Walk<'p, 'a> {
     pickle: &'p Pickle<'a>,
     found: Found<'a>,
     visits: usize,
-    /// Whether something was not looked at.
+    /// Whether some objects were not visited.
     cut: bool,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Walk<'_, 'a> {
         };
         self.visits = visits;
         match describe(self.pickle, value) {
-            // A tensor alone has no name.
+            // A tensor on its own has no name.
             Described::Tensor(info) if !name.is_empty() => self.found.tensors.push((name.to_owned(), info)),
             Described::NotRead(why) if !name.is_empty() => self.found.not_read.push(format!("{name}: {why}")),
             Described::Tensor(_) | Described::NotRead(_) => {}
@@ -78,11 +78,11 @@ impl<'a> Walk<'_, 'a> {
     }
 }
 
-/// The name of a part within its whole.
+/// Name of a part within its container.
 enum Key<'a> {
     Text(&'a str),
     Number(usize),
-    /// The part of a module that holds all others.
+    /// The attribute of a module that holds all others.
     Transparent,
 }
 
@@ -96,8 +96,9 @@ fn name(before: &str, key: &Key) -> String {
     }
 }
 
-/// The parts of a dictionary, a list, a tuple or a module; entries under keys that are no text are not looked at
-/// (those of an optimizer's state are numbers).
+/// Parts of a dictionary, list, tuple or module. Entries whose keys are not strings are skipped (those of an
+/// optimizer's
+/// state are numbers).
 fn parts<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Vec<(Key<'a>, Value<'a>)> {
     let of_entries = |entries: &[(Value<'a>, Value<'a>)]| -> Vec<(Key<'a>, Value<'a>)> {
         let keyed = entries.iter().filter_map(|(key, value)| match key {
@@ -117,7 +118,7 @@ fn parts<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Vec<(Key<'a>, Value<'a>)>
             parts.extend(paired(pickle, made.arguments));
             match pickle.object(made.state) {
                 Some(Object::Dict(entries)) => parts.extend(of_entries(entries)),
-                // Attributes of a class with slots: those of its dictionary, and those of its slots.
+                // Attributes of a class with slots: first those in its `__dict__`, then those in its slots.
                 Some(Object::Tuple(both)) => parts.extend(both.iter().map(|state| (Key::Transparent, *state))),
                 _ => {}
             }
@@ -127,7 +128,7 @@ fn parts<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Vec<(Key<'a>, Value<'a>)>
     }
 }
 
-/// The entries of an `OrderedDict` of Python 2, which is made of a list of pairs.
+/// Entries of an `OrderedDict` of Python 2, which is constructed from a list of pairs.
 fn paired<'a>(pickle: &Pickle<'a>, arguments: Value<'a>) -> Vec<(Key<'a>, Value<'a>)> {
     let Some([list]) = pickle.tuple(arguments) else { return Vec::new() };
     let Some(Object::List(pairs)) = pickle.object(*list) else { return Vec::new() };
@@ -141,7 +142,7 @@ fn paired<'a>(pickle: &Pickle<'a>, arguments: Value<'a>) -> Vec<(Key<'a>, Value<
     pairs.iter().filter_map(pair).collect()
 }
 
-/// A description of a value in words.
+/// Description of a value in words.
 fn kind(pickle: &Pickle, value: Value) -> String {
     match value {
         Value::None => "None".into(),
