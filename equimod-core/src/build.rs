@@ -47,8 +47,7 @@ pub struct BuildContext<'a> {
     /// Collective of the processes that train together.
     pub collective: &'a SharedCollective,
     /// Specification of the head on the parameters from view to view that conditions the objective's predictor; `None`
-    /// for
-    /// an unconditional predictor.
+    /// for an unconditional predictor.
     pub condition: Option<&'a HeadSpec>,
 }
 

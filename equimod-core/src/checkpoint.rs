@@ -1,4 +1,4 @@
-//! Tensors and checkpoint folders on disk: safetensors with metadata, atomic writes, strict reading.
+//! Tensors and checkpoint folders on disk: safetensors with metadata, atomic writes, strict loading.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
@@ -16,45 +16,58 @@ use crate::params::ParamStore;
 use crate::torch_file;
 use crate::{Error, Result};
 
-/// The key of a safetensors file's metadata that holds this crate's description, as JSON.
+/// Metadata key of this crate's description, as JSON.
 const METADATA_KEY: &str = "equimod";
-/// The key of the metadata that says what was assumed of weights of another code, as JSON.
+/// Metadata key of the assumptions about weights from another codebase, as JSON.
 const IMPORT_KEY: &str = "equimod_import";
-/// The file that completes a checkpoint folder.
+/// Name of the file that marks a checkpoint folder as complete.
 pub const MANIFEST: &str = "MANIFEST.json";
-/// The version of the folder's layout that this code writes and reads.
+/// Version of the folder layout that this crate writes and reads.
 pub const FORMAT: u32 = 1;
-/// How the name of a folder begins that is not yet complete.
+/// Name prefix of folders that are not yet complete.
 pub const SAVING: &str = ".saving-";
 
-/// Tensors of a file and the description beside them.
+/// Tensors and metadata of a file.
 pub struct TensorFile {
-    /// By name.
+    /// Tensors by name.
     pub tensors: BTreeMap<String, Tensor>,
-    /// The JSON text under the key `equimod` of the metadata.
+    /// JSON text under the metadata key `equimod`.
     pub description: Option<String>,
-    /// The JSON text under the key `equimod_import` of the metadata: what was assumed of weights of another code.
+    /// JSON text under the metadata key `equimod_import`: the assumptions about weights from another codebase.
     pub imported: Option<String>,
-    /// Tensors of types that are not read, each with its type.
+    /// Tensors of unsupported types, each with its type.
     pub not_read: Vec<String>,
 }
 
-/// safetensors bytes of `tensors`, with a JSON text in the metadata; the same input gives the same bytes.
+/// Serializes `tensors` of any shapes as safetensors, with a JSON text in the metadata. The same input gives the same
+/// bytes.
+///
+/// # Errors
+///
+/// If a tensor cannot be read from its device or has an unsupported type.
 pub fn to_bytes(tensors: &BTreeMap<String, Tensor>, description: &str) -> Result<Vec<u8>> {
     with_metadata(tensors, METADATA_KEY, description)
 }
 
-/// safetensors bytes as the libraries of PyTorch expect them, `{"format": "pt"}` in the metadata; the same input gives the
-/// same bytes.
+/// Serializes `tensors` of any shapes as safetensors with the metadata `{"format": "pt"}`, which PyTorch libraries
+/// expect. The same input gives the same bytes.
+///
+/// # Errors
+///
+/// Those of [`to_bytes`].
 pub fn to_torch_bytes(tensors: &BTreeMap<String, Tensor>) -> Result<Vec<u8>> {
     with_metadata(tensors, "format", "pt")
 }
 
-/// [`to_torch_bytes`] of weights of another code, with what was assumed of them as JSON in the metadata.
+/// [`to_torch_bytes`] for weights from another codebase, with the assumptions about them as JSON in the metadata.
+///
+/// # Errors
+///
+/// Those of [`to_bytes`].
 pub fn to_imported_bytes(tensors: &BTreeMap<String, Tensor>, imported: &str) -> Result<Vec<u8>> {
     let bytes = to_torch_bytes(tensors)?;
     let unwritable = |e: String| Error::internal(format!("tensors cannot be written as safetensors: {e}"));
-    // The library writes keys in the order of a hash map, and so one key; the second goes into its header.
+    // The library writes metadata in the order of a hash map, so it gets one key; the second is added to the header.
     let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| unwritable("no header".into()))?;
     let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
     let (header, values) = rest.split_at_checked(length).ok_or_else(|| unwritable("no header".into()))?;
@@ -66,18 +79,18 @@ pub fn to_imported_bytes(tensors: &BTreeMap<String, Tensor>, imported: &str) -> 
 }
 
 fn with_metadata(tensors: &BTreeMap<String, Tensor>, key: &str, value: &str) -> Result<Vec<u8>> {
-    // One key only: the metadata's order is that of a hash map.
+    // One key only, because the metadata is written in the order of a hash map.
     let metadata = HashMap::from([(key.to_owned(), value.to_owned())]);
     let contiguous = tensors.iter().map(|(name, t)| Ok((name, t.contiguous()?))).collect::<Result<Vec<_>>>()?;
     safetensors::serialize(contiguous.iter().map(|(name, t)| (name, t)), Some(metadata))
         .map_err(|e| Error::internal(format!("tensors cannot be written as safetensors: {e}")))
 }
 
-/// The reason that bytes are not read as safetensors: truncation only where the file's own lengths prove it.
+/// Reason why bytes cannot be read as safetensors. Truncation is reported only if the declared lengths prove it.
 fn unreadable(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
     let header = bytes.first_chunk::<8>().map(|length| u64::from_le_bytes(*length));
     match header {
-        // The header is JSON; what follows it has the length that it announces.
+        // The header is JSON; it declares the length of the data after it.
         Some(length) if bytes.get(8) == Some(&b'{') && length < 1 << 40 => {
             if length > bytes.len() as u64 - 8
                 || matches!(error, safetensors::SafeTensorError::MetadataIncompleteBuffer)
@@ -90,7 +103,11 @@ fn unreadable(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
     }
 }
 
-/// Reads tensors and description; `path` is named in errors.
+/// Reads tensors and metadata from the bytes of a safetensors file; `path` names the file in errors.
+///
+/// # Errors
+///
+/// If the bytes are no safetensors file, or a tensor operation fails.
 pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<TensorFile> {
     use candle_core::safetensors::Load;
     let foreign = |e: safetensors::SafeTensorError| match (torch_file::is_torch(bytes), what_it_is(bytes)) {
@@ -117,7 +134,7 @@ pub fn from_bytes(bytes: &[u8], path: &Path, device: &Device) -> Result<TensorFi
     Ok(TensorFile { tensors, description: text(METADATA_KEY), imported: text(IMPORT_KEY), not_read })
 }
 
-/// Whether a tensor is of a type that candle lacks.
+/// Whether the error is a tensor type that candle lacks.
 fn is_unknown_type(error: &candle_core::Error) -> bool {
     match error {
         candle_core::Error::UnsupportedSafeTensorDtype(_) => true,
@@ -127,12 +144,20 @@ fn is_unknown_type(error: &candle_core::Error) -> bool {
 }
 
 /// Reads a whole file.
+///
+/// # Errors
+///
+/// If the file cannot be read.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| Error::io("read", path, e))
 }
 
-/// Writes a file so that after a crash either the old or the new content is there: temporary sibling, fsync, rename,
-/// fsync of the folder.
+/// Writes a file atomically: after a crash, it has either the old or the new content. It writes a temporary file in the
+/// same folder, then calls fsync, renames it, and calls fsync on the folder.
+///
+/// # Errors
+///
+/// If writing, syncing or renaming fails.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = parent(path);
     let fail = |e| Error::io("write", path, e);
@@ -142,7 +167,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // A temporary file is private; what replaces it is as open as any new file.
+        // Temporary files are private; the final file has the usual permissions.
         fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).map_err(fail)?;
     }
     file.persist(path).map_err(|e| fail(e.error))?;
@@ -157,40 +182,44 @@ fn parent(path: &Path) -> &Path {
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {
-    // Only Unix lets a folder be opened and synced.
+    // Folders can be opened and synced only on Unix.
     if cfg!(unix) {
         File::open(folder).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", folder, e))?;
     }
     Ok(())
 }
 
-/// What a finished checkpoint folder holds.
+/// Manifest of a complete checkpoint folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`FORMAT`] of the writer.
+    /// [`FORMAT`] with which the folder was written.
     pub format: u32,
-    /// Every file but this one.
+    /// All files except the manifest.
     pub files: Vec<ManifestFile>,
 }
 
 /// One file of a checkpoint folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestFile {
-    /// Name inside the folder.
+    /// Name within the folder.
     pub name: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Hexadecimal.
+    /// SHA-256 of the content, in hexadecimal.
     pub sha256: String,
 }
 
-/// Hexadecimal SHA-256.
+/// SHA-256 of `bytes`, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Commits a folder `name` in `parent` with the given files and a manifest of them: everything goes to a temporary sibling
-/// that is synced and renamed; on failure nothing stays behind.
+/// Writes a folder `name` in `parent` with the given files and their manifest. All files go to a temporary folder
+/// first, which is synced and renamed; on failure, nothing remains. An existing folder is replaced.
+///
+/// # Errors
+///
+/// If writing, syncing or renaming fails.
 pub fn commit_folder(parent: &Path, name: &str, files: &[(&str, Vec<u8>)]) -> Result<PathBuf> {
     let entry = |(name, bytes): &(&str, Vec<u8>)| ManifestFile {
         name: (*name).into(),
@@ -209,13 +238,16 @@ pub fn commit_folder(parent: &Path, name: &str, files: &[(&str, Vec<u8>)]) -> Re
     place(&staged, &target)
 }
 
-/// Writes a folder that is not there yet, or is empty; names of files may have folders in them. On failure nothing stays
-/// behind.
+/// Writes a folder that does not exist yet or is empty. File names may contain folders. On failure, nothing remains.
+///
+/// # Errors
+///
+/// If the folder is not empty, or writing, syncing or renaming fails.
 pub fn write_folder<'a>(target: &Path, files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<PathBuf> {
     place(&stage(target, files)?, target)
 }
 
-/// Writes files into a temporary sibling of `target`, and syncs them.
+/// Writes files to a temporary folder next to `target` and syncs them.
 fn stage<'a>(target: &Path, files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<tempfile::TempDir> {
     let parent = parent(target);
     fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e))?;
@@ -233,7 +265,7 @@ fn stage<'a>(target: &Path, files: impl Iterator<Item = (&'a str, &'a [u8])>) ->
     Ok(folder)
 }
 
-/// Gives a staged folder its name.
+/// Renames a staged folder to its final name.
 fn place(staged: &tempfile::TempDir, target: &Path) -> Result<PathBuf> {
     let fail = |e| Error::io("write", target, e);
     fs::rename(staged.path(), target).map_err(fail)?;
@@ -253,7 +285,11 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     file.sync_all().map_err(fail)
 }
 
-/// Reads the files of a checkpoint folder and checks each against the manifest.
+/// Reads the files of a checkpoint folder and verifies each against the manifest.
+///
+/// # Errors
+///
+/// If the folder has no manifest or one of another format, or a file is missing or differs from its entry.
 pub fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let path = folder.join(MANIFEST);
     if !path.is_file() {
@@ -280,7 +316,7 @@ pub fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(files)
 }
 
-/// Compares the names and shapes of `tensors` with those of the store.
+/// Compares the names and shapes of `tensors` with those in the store.
 pub fn compare(store: &ParamStore, tensors: &BTreeMap<String, Tensor>) -> LoadReport {
     let mut report = LoadReport::default();
     for (name, slot) in store.iter() {
@@ -296,12 +332,16 @@ pub fn compare(store: &ParamStore, tensors: &BTreeMap<String, Tensor>) -> LoadRe
     report
 }
 
-/// Scalars are stored by some writers with one dimension.
+/// Whether the shapes are equal; some writers store scalars with one dimension.
 fn same_shape(a: &Tensor, b: &Tensor) -> bool {
     a.dims() == b.dims() || (a.elem_count() == 1 && b.elem_count() == 1)
 }
 
-/// Reads `tensors` into the store; nothing is changed unless every name and shape fits. `path` is named in errors.
+/// Copies `tensors` into the store, as `load_state_dict(strict=True)`. `path` names the file in errors.
+///
+/// # Errors
+///
+/// If a name or shape does not match, in which case the store is unchanged, or a copy fails.
 pub fn load_strict(store: &ParamStore, tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<LoadReport> {
     let report = compare(store, tensors);
     if !report.is_exact() {

@@ -1,8 +1,7 @@
 //! Collective communication between the processes of a run: all-reduce, all-gather and broadcast.
 //!
 //! Batch norm's per-channel sums and the losses use a [`Collective`], so that N processes compute the same result as
-//! one
-//! process with the whole batch. [`SingleProcess`] is the collective of a run in one process.
+//! one process with the whole batch. [`SingleProcess`] is the collective of a run in one process.
 
 use std::sync::Arc;
 

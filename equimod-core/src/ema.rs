@@ -1,6 +1,5 @@
 //! The target network (momentum encoder): a copy of the online network whose parameters are an exponential moving
-//! average
-//! of the online ones (Grill et al., BYOL, arXiv 2006.07733; He et al., MoCo, arXiv 1911.05722).
+//! average of the online ones (Grill et al., BYOL, arXiv 2006.07733; He et al., MoCo, arXiv 1911.05722).
 
 use candle_core::DType;
 use schemars::JsonSchema;
@@ -86,8 +85,7 @@ pub struct TargetNetwork {
 
 impl TargetNetwork {
     /// Builds the network, with the backbone that `backbone` creates in the scope it receives. It starts equal to the
-    /// online
-    /// network, because initial values depend only on the seed and the names.
+    /// online network, because initial values depend only on the seed and the names.
     ///
     /// # Errors
     ///

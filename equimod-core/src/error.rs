@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use crate::load_report::LoadReport;
 
-/// The error of `equimod-core`.
+/// Error of `equimod-core`.
 ///
 /// Every message is one sentence that says what is wrong, where, and what to do. The fields hold the same facts for
 /// programs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A tensor operation failed: shapes, element types or devices that do not fit.
+    /// A tensor operation failed, because shapes, element types or devices do not fit.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
     /// A setting has a value that nothing can be built with.
@@ -97,7 +97,7 @@ pub enum Error {
     Io {
         /// The attempted action, e.g. `"read"`.
         action: &'static str,
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
         /// Error of the operating system.
         source: std::io::Error,
@@ -105,7 +105,7 @@ pub enum Error {
     /// A file is not a usable checkpoint.
     #[error("{} is not a usable checkpoint: {reason}", path.display())]
     Checkpoint {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
         /// Reason, and the remedy.
         reason: String,
@@ -113,7 +113,7 @@ pub enum Error {
     /// The tensors of a file do not fit the network.
     #[error("the weights in {} do not fit the network: {}", path.display(), report.summary())]
     Mismatch {
-        /// The file.
+        /// File.
         path: PathBuf,
         /// Names and shapes that fit, and those that differ.
         report: Box<LoadReport>,
@@ -142,7 +142,7 @@ impl Error {
         )
     }
 
-    /// Wraps an input/output error with the path and the action it belongs to.
+    /// Wraps an I/O error with its path and action.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io { action, path: path.into(), source }
     }

@@ -1,35 +1,37 @@
-//! How the work of a step is done.
+//! Execution settings of a step.
 
 use candle_core::DType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Ways to the same result, bit for bit or but for rounding; `parts` alone changes what batch norm sees.
+/// Execution settings. They change memory and speed but not the result, except for rounding; only `parts` changes the
+/// statistics of batch norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Execution {
-    /// Whether the backbone uses activation checkpointing (Chen et al., arXiv 1604.06174): activations inside of its
-    /// blocks are recomputed in the backward pass and not saved. Less than half the memory for activations, more time,
-    /// the same result bit for bit. Default: no.
+    /// Whether the backbone uses activation checkpointing (Chen et al., arXiv 1604.06174): activations inside its
+    /// blocks are recomputed in the backward pass instead of saved. It takes less than half the memory for activations
+    /// and more time, and gives bitwise the same result. Default: no.
     pub recompute: bool,
-    /// Whether the CPU convolves 3×3 windows by Winograd's algorithm (Lavin and Gray, arXiv 1509.09308) in f32: a
-    /// quarter of the MACs at stride 1, nine sixteenths at stride 2, and a rounding error of at most 4e-6 instead of
-    /// 2e-6. Default: yes.
+    /// Whether the CPU computes 3×3 convolutions with Winograd's algorithm (Lavin and Gray, arXiv 1509.09308) in f32.
+    /// It takes a quarter of the MACs at stride 1 and nine sixteenths at stride 2, with a rounding error of at most
+    /// 4e-6 instead of 2e-6. Default: yes.
     pub winograd: bool,
-    /// Parts in which a batch goes through the backbone: with more than one the activations of a part are all that
-    /// memory has to hold, and every part is computed twice (Gao et al., arXiv 2101.06983). Losses are over the whole
-    /// batch; batch norm sees a part at a time, and its running statistics move once a part. Default: 1.
+    /// Number of micro-batches in which a batch goes through the backbone (GradCache, Gao et al., arXiv 2101.06983).
+    /// With more than one, memory holds the activations of only one micro-batch, and each is computed twice. Losses are
+    /// over the whole batch; batch norm sees one micro-batch at a time and updates its running statistics once for
+    /// each. Default: 1.
     pub parts: usize,
     /// Element type of the backbone's activations, and of the weights that it computes with. Default: `f32`.
     pub precision: Precision,
 }
 
-/// Element type of the backbone's computation. Parameters, batch-norm statistics, heads, losses and the optimizer are f32
-/// (f64 in proofs) in any case, and sums are accumulated in at least f32.
+/// Element type of the backbone's computation. Parameters, batch-norm statistics, heads, losses and the optimizer are
+/// always f32 (f64 in numerical checks), and sums are accumulated in at least f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// The parameters' own type: f32, or f64 in proofs.
+    /// The type of the parameters: f32, or f64 in numerical checks.
     #[default]
     F32,
     /// bfloat16: activations, their gradients, and the weights of each step are rounded to 8 significant bits.
@@ -47,7 +49,7 @@ impl Precision {
 }
 
 impl Execution {
-    /// Every problem of the configuration.
+    /// One sentence for each invalid setting; empty if all are valid.
     pub fn validate(&self) -> Vec<String> {
         match self.parts {
             0 => vec!["execution.parts is 0; give at least 1".into()],

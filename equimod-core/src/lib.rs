@@ -1,11 +1,12 @@
 //! Backbones, heads, objectives, equivariance modules and optimizers for self-supervised learning on candle: from
-//! tensors
-//! to losses and gradients.
+//! tensors to losses and gradients.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
 //! use equimod_core::optim::SgdConfig;
-//! use equimod_core::{Method, MethodConfig, OptimizerConfig, Parameters, Placement, Progress, SingleProcess, StepBatch};
+//! use equimod_core::{
+//!     Method, MethodConfig, OptimizerConfig, Parameters, Placement, Progress, SingleProcess, StepBatch,
+//! };
 //!
 //! # fn main() -> equimod_core::Result<()> {
 //! let config: MethodConfig = serde_json::from_str(

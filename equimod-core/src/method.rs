@@ -46,8 +46,7 @@ impl MethodConfig {
     }
 
     /// Settings and heads of the target network; `None` if the objective has none. The objective sees the first
-    /// `features` of
-    /// `all` pooled features.
+    /// `features` of `all` pooled features.
     fn target(&self, features: usize, all: usize) -> Option<(TargetConfig, Vec<TargetHead<'_>>)> {
         let (config, spec) = self.objective.settings().target()?;
         let mut heads = vec![TargetHead { name: PROJECTION_HEAD, spec, features }];
@@ -310,12 +309,10 @@ impl Method {
     }
 
     /// Approximate number of floating-point operations (FLOPs = 2 × MACs) of a step on `images` images of `side`
-    /// pixels;
-    /// `None` if the backbone does not count its own.
+    /// pixels; `None` if the backbone does not count its own.
     ///
     /// It covers the backbone, and linear layers as if each took both views. The backward pass counts twice the forward
-    /// pass.
-    /// Losses, norms and the optimizer are left out.
+    /// pass. Losses, norms and the optimizer are left out.
     pub fn flops(&self, images: usize, side: usize) -> Option<f64> {
         const FORWARD_AND_BACKWARD: f64 = 3.0;
         let needs = self.needs();
@@ -339,8 +336,7 @@ impl Method {
     }
 
     /// Loss `λ_inv · invariance + Σ λ · equivariance` of a batch, and its gradients. First the target network is
-    /// updated; the
-    /// forward pass updates the running statistics.
+    /// updated; the forward pass updates the running statistics.
     ///
     /// candle differentiates losses and heads down to the features; the tape propagates those gradients through the
     /// backbone.

@@ -62,8 +62,7 @@ pub(crate) struct Renamed {
 }
 
 /// Finds the ResNet in a file and renames its tensors; if there are several, `prefix` selects one. `path` names the
-/// file in
-/// errors. Without a ResNet and a prefix, the tensors are returned unchanged.
+/// file in errors. Without a ResNet and a prefix, the tensors are returned unchanged.
 pub(crate) fn renamed(tensors: BTreeMap<String, Tensor>, prefix: Option<&str>, path: &Path) -> Result<Renamed> {
     let networks = networks(&tensors);
     let chosen = chosen(&networks, prefix);

@@ -1,7 +1,7 @@
 //! Named parameters and buffers with seeded initialization, and their gradients.
 //!
-//! A tensor's initial values depend on the seed and on its full name alone, so the order in which a network is built,
-//! or what else is built beside it, changes nothing.
+//! The initial values of a tensor depend only on the seed and its full name, not on the order of construction or on
+//! other parts of the network.
 
 mod gradients;
 mod var_builder;
@@ -18,14 +18,15 @@ pub use gradients::Gradients;
 
 use crate::{Error, Result};
 
-/// How a tensor is filled before training.
+/// Initialization of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
-    /// The same value everywhere.
+    /// A constant value.
     Constant(f64),
-    /// Kaiming normal, fan-out: standard deviation √(2 / (out-channels · kernel area)). torchvision's convolutions.
+    /// Kaiming normal with fan-out: standard deviation √(2 / (out-channels · kernel area)), as torchvision's
+    /// convolutions.
     KaimingNormalFanOut,
-    /// PyTorch's default of linear and convolution layers: uniform in ±1/√fan-in (Kaiming uniform with a = √5).
+    /// PyTorch's default for linear and convolution layers: uniform in ±1/√fan-in (Kaiming uniform with a = √5).
     KaimingUniformFanIn,
     /// Uniform in ±bound, e.g. PyTorch's linear bias with bound = 1/√fan-in.
     Uniform(f64),
@@ -40,10 +41,10 @@ pub enum Init {
     },
 }
 
-/// What a named tensor is for the optimizer.
+/// Role of a named tensor in the optimizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The weight of a linear or convolution layer: weight decay and trust ratio apply.
+    /// Weight of a linear or convolution layer: weight decay and trust ratio apply.
     Weight,
     /// Biases and batch norm's scale and shift: neither applies.
     Other,
@@ -51,16 +52,16 @@ pub enum Role {
     Buffer,
 }
 
-/// A tensor of the store with its role.
+/// A tensor of the store and its role.
 #[derive(Clone, Debug)]
 pub struct Slot {
-    /// The values; trained or updated in place.
+    /// Values, which are updated in place.
     pub var: Var,
-    /// What it is for the optimizer.
+    /// Role in the optimizer.
     pub role: Role,
 }
 
-/// All named tensors of a network, in the order of their names.
+/// All named tensors of a network, in the order of names.
 #[derive(Clone, Debug)]
 pub struct ParamStore {
     slots: BTreeMap<String, Slot>,
@@ -70,12 +71,12 @@ pub struct ParamStore {
 }
 
 impl ParamStore {
-    /// An empty store; `seed` decides every initial value.
+    /// Creates an empty store; `seed` determines all initial values.
     pub fn new(seed: u64, dtype: DType, device: &Device) -> Self {
         Self { slots: BTreeMap::new(), seed, dtype, device: device.clone() }
     }
 
-    /// The scope under which top-level parts are created.
+    /// Root scope, in which top-level parts are created.
     pub fn root(&mut self) -> Scope<'_> {
         Scope { store: self, prefix: String::new() }
     }
@@ -85,38 +86,42 @@ impl ParamStore {
         self.dtype
     }
 
-    /// Where the tensors live.
+    /// Device of the tensors.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// The slot called `name`.
+    /// Tensor and role of `name`; `None` if there is none.
     pub fn get(&self, name: &str) -> Option<&Slot> {
         self.slots.get(name)
     }
 
-    /// Every tensor, in the order of names.
+    /// All tensors in the order of names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Slot)> {
         self.slots.iter().map(|(name, slot)| (name.as_str(), slot))
     }
 
-    /// The trained tensors, in the order of names.
+    /// Trainable tensors in the order of names.
     pub fn trainable(&self) -> impl Iterator<Item = (&str, &Slot)> {
         self.iter().filter(|(_, slot)| slot.role != Role::Buffer)
     }
 
-    /// Number of trained values under a prefix (`""` for all).
+    /// Number of trainable values under a prefix (`""` for all).
     pub fn count(&self, prefix: &str) -> usize {
         self.trainable().filter(|(name, _)| name.starts_with(prefix)).map(|(_, s)| s.var.elem_count()).sum()
     }
 
-    /// The tensors under `prefix`, keyed without it: what a checkpoint or an export holds.
+    /// Tensors under `prefix` by their names without it, as stored in a checkpoint or an export.
     pub fn tensors(&self, prefix: &str) -> BTreeMap<String, Tensor> {
         let strip = |name: &str| name.strip_prefix(prefix).map(str::to_owned);
         self.iter().filter_map(|(n, s)| Some((strip(n)?, s.var.as_tensor().clone()))).collect()
     }
 
-    /// A copy whose tensors share nothing with this one.
+    /// Deep copy of all tensors, which shares no memory with the store.
+    ///
+    /// # Errors
+    ///
+    /// If a copy fails.
     pub fn deep_copy(&self) -> Result<BTreeMap<String, Tensor>> {
         self.iter().map(|(name, slot)| Ok((name.to_owned(), slot.var.copy()?))).collect()
     }
@@ -138,7 +143,7 @@ impl ParamStore {
     }
 }
 
-/// A prefix in a [`ParamStore`] under which a layer creates its tensors.
+/// A name prefix in a [`ParamStore`], under which a layer creates its tensors.
 pub struct Scope<'a> {
     store: &'a mut ParamStore,
     prefix: String,
@@ -156,12 +161,16 @@ impl Scope<'_> {
         &self.prefix
     }
 
-    /// The full name of `name` here: parts joined by dots, as in PyTorch's state dictionaries.
+    /// Full name of `name` in this scope: parts joined by dots, as in PyTorch's state dicts.
     pub fn full(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
     }
 
-    /// Creates a trained tensor.
+    /// Creates a trainable tensor of the given shape.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor of that name already exists, or the bounds of `init` are invalid.
     pub fn parameter(&mut self, name: &str, shape: impl Into<Shape>, init: Init, role: Role) -> Result<Var> {
         let name = self.full(name);
         let values = initial_values(&shape.into(), init, &mut self.store.generator(&name))?;
@@ -169,27 +178,35 @@ impl Scope<'_> {
         self.store.insert(name, role, tensor)
     }
 
-    /// The trained tensors in this scope so far, by their full names.
+    /// Trainable tensors created in this scope so far, with their full names.
     pub fn trainable(&self) -> Vec<(String, Var)> {
         let inside = |name: &str| self.prefix.is_empty() || name.starts_with(&format!("{}.", self.prefix));
         let trained = self.store.trainable().filter(|(name, _)| inside(name));
         trained.map(|(name, slot)| (name.to_owned(), slot.var.clone())).collect()
     }
 
-    /// Creates a buffer of one value everywhere.
+    /// Creates a buffer of the given shape, filled with `value`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor of that name already exists.
     pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, value: f64) -> Result<Var> {
         let tensor = Tensor::full(value, shape, &self.store.device)?.to_dtype(self.store.dtype)?;
         self.store.insert(self.full(name), Role::Buffer, tensor)
     }
 
-    /// Creates a counter (64-bit integer scalar), e.g. batch norm's `num_batches_tracked`.
+    /// Creates a counter (a 64-bit integer scalar `[]`), e.g. batch norm's `num_batches_tracked`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor of that name already exists.
     pub fn counter(&mut self, name: &str) -> Result<Var> {
         let tensor = Tensor::zeros((), DType::I64, &self.store.device)?;
         self.store.insert(self.full(name), Role::Buffer, tensor)
     }
 }
 
-/// Draws in 64 bits on the CPU whatever the device, so that every device starts from the same weights.
+/// Draws in f64 on the CPU for every device, so that all devices start from the same weights.
 fn initial_values(shape: &Shape, init: Init, generator: &mut ChaCha8Rng) -> Result<Tensor> {
     let count = shape.elem_count();
     let dims = shape.dims();
@@ -256,7 +273,8 @@ mod tests {
         store.root().parameter("n", (64, 32, 3, 3), Init::KaimingNormalFanOut, Role::Weight).unwrap();
         store.root().parameter("u", (256, 128), Init::KaimingUniformFanIn, Role::Weight).unwrap();
         let variance = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>() / v.len() as f64;
-        // fan-out 64·9; uniform in ±1/√128 has variance 1/(3·128). Relative error of a sample variance here is about 1 %.
+        // The fan-out is 64·9; the uniform distribution in ±1/√128 has variance 1/(3·128). The relative standard error
+        // of the sample variance is about 1 %.
         let (n, u) = (variance(&values(&store, "n")), variance(&values(&store, "u")));
         assert!((n * 576.0 / 2.0 - 1.0).abs() < 0.05, "{n}");
         assert!((u * 384.0 - 1.0).abs() < 0.05, "{u}");

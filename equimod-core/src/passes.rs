@@ -6,8 +6,7 @@
 //! tape, and backward from its rows of the features' gradients.
 //!
 //! Losses and gradients are those of the whole batch, except for batch norm: its statistics are those of one
-//! micro-batch,
-//! and its running statistics are updated once for each micro-batch.
+//! micro-batch, and its running statistics are updated once for each micro-batch.
 
 use std::ops::Range;
 
@@ -44,8 +43,7 @@ pub(crate) struct PassFeatures {
     /// Pooled features, `[rows, features]`.
     pub pooled: Tensor,
     /// Output of each stage, `None` for stages that are not tapped: feature maps `[rows, channels, height, width]`, or
-    /// tokens
-    /// `[rows, tokens, channels]`.
+    /// tokens `[rows, tokens, channels]`.
     pub stages: Vec<Option<Tensor>>,
 }
 

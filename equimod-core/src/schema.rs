@@ -1,6 +1,5 @@
 //! JSON schemas of settings with hand-written parsers, so that editors of recipes accept the same values as `FromStr`
-//! and
-//! `Deserialize`.
+//! and `Deserialize`.
 
 use std::borrow::Cow;
 

@@ -30,8 +30,7 @@ pub struct StepBatch {
     /// Normalized augmentation parameters of view 1, then of view 2, `[2B, parameters]`; `None` if no part needs them.
     pub params: Option<Tensor>,
     /// Normalized augmentation parameters from view 1 to view 2, then from view 2 to view 1, `[2B, parameters]`; `None`
-    /// if no
-    /// part needs them.
+    /// if no part needs them.
     pub pairs: Option<Tensor>,
 }
 
@@ -76,8 +75,7 @@ impl StepBatch {
     }
 
     /// The small views rotated counterclockwise by 0, 90, 180 and 270 degrees, `[4B, 3, side, side]`; `None` without
-    /// small
-    /// views.
+    /// small views.
     ///
     /// # Errors
     ///
@@ -121,8 +119,7 @@ pub struct StepContext<'a> {
     /// Pooled features of the original images (if any), view 1 and view 2, in this order: `[3B or 2B, features]`.
     pub pooled: &'a Tensor,
     /// Output of each stage, `None` for stages that no module taps: feature maps `[3B or 2B, channels, height, width]`,
-    /// or
-    /// tokens `[3B or 2B, tokens, channels]`.
+    /// or tokens `[3B or 2B, tokens, channels]`.
     pub stages: &'a [Option<Tensor>],
     /// Whether the first B rows belong to the original images.
     pub has_clean: bool,

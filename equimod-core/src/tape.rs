@@ -85,8 +85,7 @@ impl Features {
 
 /// Output of a stage averaged over its positions, `[batch, channels]`: feature maps `[batch, channels, height, width]`,
 /// tokens `[batch, tokens, channels]`, or `[batch, channels]`, which is returned unchanged. candle differentiates all
-/// but
-/// the average of feature maps.
+/// but the average of feature maps.
 pub(crate) fn pool_stage(stage: &Tensor) -> Result<Tensor> {
     match stage.rank() {
         2 => Ok(stage.clone()),
@@ -122,8 +121,7 @@ pub struct FeatureGradients {
 /// backbone.
 pub trait Record {
     /// Consumes the record, freeing saved activations on the way, and returns the gradients of the backbone's
-    /// parameters
-    /// under their full names.
+    /// parameters under their full names.
     ///
     /// # Errors
     ///
@@ -151,8 +149,7 @@ impl Tape {
 }
 
 /// candle's backward pass from a scalar `loss`: the gradients of those `parameters` that it depends on, and candle's
-/// store
-/// with the gradients of all other variables.
+/// store with the gradients of all other variables.
 pub(crate) fn differentiate<'a>(
     loss: &Tensor,
     parameters: impl Iterator<Item = (&'a str, &'a Var)>,

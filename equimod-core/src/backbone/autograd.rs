@@ -1,4 +1,4 @@
-//! Backbones in ordinary candle code, differentiated by candle.
+//! Backbones written in plain candle code and differentiated by candle's autograd.
 
 use std::sync::Arc;
 
@@ -11,9 +11,14 @@ use crate::nn::Mode;
 use crate::params::{Gradients, Scope};
 use crate::tape::{FeatureGradients, Features, Record, Tape, differentiate};
 
-/// A network from images to features in ordinary candle code.
+/// A network from images to features, written in plain candle code.
 pub trait Network: Send + Sync {
-    /// images `[batch, 3, height, width]` → features. `mode` says which statistics a batch norm uses.
+    /// Images `[batch, 3, height, width]` → features, `[batch, features]` pooled. `mode` selects the statistics of
+    /// batch norm.
+    ///
+    /// # Errors
+    ///
+    /// If the images do not fit the network, or a tensor operation fails.
     fn forward(&self, images: &Tensor, mode: Mode) -> Result<Features>;
 
     /// Width of the pooled features.
@@ -24,26 +29,33 @@ pub trait Network: Send + Sync {
         Vec::new()
     }
 
-    /// Multiply-accumulate operations of a forward pass over one square image of `side` pixels, if they are counted.
+    /// Multiply-accumulate operations (MACs) of a forward pass over one square image of `side` pixels; `None` if they
+    /// are not counted.
     fn macs(&self, _side: usize) -> Option<f64> {
         None
     }
 }
 
-/// A [`Backbone`] whose backward pass is candle's.
+/// A [`Backbone`] whose backward pass is candle's autograd.
 ///
-/// Every intermediate tensor stays in memory until the backward pass is done: `execution.recompute` has no effect, while
-/// `execution.parts` bounds the memory as for any backbone. `execution.precision` has no effect either. A few operations of candle have no gradient or a wrong one:
-/// `max_pool2d`, `avg_pool2d` whose stride is not its kernel, the fused `softmax_last_dim`, `layer_norm` and `rms_norm`;
-/// use strided convolutions, `softmax` and `layer_norm_slow`.
+/// Every intermediate tensor stays in memory until the backward pass is done. `execution.recompute` and
+/// `execution.precision` have no effect, but `execution.parts` bounds the memory as for any backbone.
+///
+/// A few operations of candle have no gradient or a wrong one: `max_pool2d`, `avg_pool2d` whose stride differs from its
+/// kernel, and the fused `softmax_last_dim`, `layer_norm` and `rms_norm`. Use strided convolutions, `softmax` and
+/// `layer_norm_slow` instead.
 pub struct AutogradBackbone<N> {
     network: N,
     parameters: Arc<[(String, Var)]>,
 }
 
 impl<N: Network + 'static> AutogradBackbone<N> {
-    /// Builds a network from variables that live under `scope`. Their initial values are those that the layers ask for,
-    /// drawn from the seed and the name; they are trained, saved and loaded like those of any backbone.
+    /// Builds a network whose variables are created under `scope`, and are trained, saved and loaded like those of any
+    /// backbone. They have the initialization that the layers request, drawn from the seed and the name.
+    ///
+    /// # Errors
+    ///
+    /// If `network` fails.
     pub fn build(scope: &mut Scope, network: impl FnOnce(VarBuilder) -> Result<N>) -> Result<Box<dyn Backbone>> {
         let network = network(scope.var_builder())?;
         Ok(Box::new(Self { network, parameters: scope.trainable().into() }))
@@ -84,14 +96,14 @@ impl<N: Network> Backbone for AutogradBackbone<N> {
     }
 }
 
-/// Features with their history, which candle differentiates.
+/// Features with their graph, which candle differentiates.
 struct AutogradRecord {
     features: Features,
     parameters: Arc<[(String, Var)]>,
 }
 
 impl Record for AutogradRecord {
-    /// The gradient of `Σ features · gradients` is that of the loss.
+    /// Differentiates `Σ features · gradients`, whose gradient with respect to the parameters is that of the loss.
     fn backward(self: Box<Self>, gradients: FeatureGradients) -> Result<Gradients> {
         let Self { features: Features { pooled, stages }, parameters } = *self;
         let mut sum: Option<Tensor> = None;

@@ -1,4 +1,4 @@
-//! Which backbone to build.
+//! Choice of the backbone.
 
 use schemars::JsonSchema;
 use serde::de::Error as _;
@@ -10,12 +10,12 @@ use crate::params::Scope;
 use crate::registry::Entry;
 use crate::{Error, Result};
 
-/// The kind of settings that do not name one: files written before there were kinds.
+/// Kind of settings that do not name one, in files written before backbones had kinds.
 const UNNAMED: &str = "resnet";
 
 macro_rules! backbones {
     ($($kind:ident($settings:ty) $name:literal $title:literal $arxiv:literal $about:literal)*) => {
-        /// Which backbone, with its settings.
+        /// Choice of the backbone, with its settings.
         #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
         #[serde(tag = "kind")]
         pub enum BackboneConfig {
@@ -23,11 +23,11 @@ macro_rules! backbones {
         }
 
         impl BackboneConfig {
-            /// Every kind of backbone.
+            /// Table of all kinds of backbones.
             pub const LIST: &[Entry] =
                 &[$(Entry { name: $name, title: $title, arxiv: $arxiv, about: $about }),*];
 
-            /// The settings of the kind.
+            /// Settings of the chosen kind.
             pub fn settings(&self) -> &dyn BackboneSettings {
                 match self {
                     $(Self::$kind(settings) => settings,)*
@@ -55,7 +55,7 @@ impl Default for BackboneConfig {
     }
 }
 
-/// Settings without `kind` are a ResNet's.
+/// Settings without `kind` are those of a ResNet.
 impl<'de> Deserialize<'de> for BackboneConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let mut settings = Map::<String, Value>::deserialize(deserializer)?;
@@ -68,12 +68,17 @@ impl<'de> Deserialize<'de> for BackboneConfig {
 }
 
 impl BackboneConfig {
-    /// Every problem of the configuration for images of `image_size` × `image_size` pixels.
+    /// One sentence for each invalid setting for images of `image_size` × `image_size` pixels; empty if all are valid.
     pub fn validate(&self, image_size: usize) -> Vec<String> {
         self.settings().problems(image_size)
     }
 
-    /// Builds the backbone, its tensors under `scope`. `custom` builds the one of `kind = "custom"`.
+    /// Builds the backbone with its parameters under `scope`. `custom` is the builder for `kind = "custom"`.
+    ///
+    /// # Errors
+    ///
+    /// If the settings do not fit the context, a custom backbone comes without a builder, or a builder comes with
+    /// another kind of backbone.
     pub fn build(
         &self,
         context: &BackboneContext,

@@ -1,4 +1,4 @@
-//! Settings of a backbone that a program brings along.
+//! Settings of a backbone that is defined outside of this crate.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,11 +8,11 @@ use crate::images::{Normalization, Preprocessing};
 use crate::params::Scope;
 use crate::{Error, Result};
 
-/// Settings of a backbone that lives outside of this crate.
+/// Settings of a backbone that is defined outside of this crate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CustomConfig {
-    /// Name of the architecture, for reports and for whoever loads the weights.
+    /// Name of the architecture, for reports and for loading the weights elsewhere.
     pub name: String,
 }
 
@@ -46,7 +46,7 @@ impl BackboneSettings for CustomConfig {
         Preprocessing { size: 224, normalization: Normalization::IMAGENET }
     }
 
-    /// An error: nothing but the program that brings the backbone along can build it.
+    /// Always an error: only the program that defines the backbone can build it.
     fn build(&self, _context: &BackboneContext, _scope: &mut Scope) -> Result<Box<dyn Backbone>> {
         Err(Error::setting(
             "backbone.name",

@@ -125,8 +125,7 @@ struct Predictor {
 
 enum Task {
     /// Regression of the differences scaled to [−1, 1], `slope·p + offset = (p·std + mean)/reach`, of the values at
-    /// `places`
-    /// in the parameter vector; `[places]` each.
+    /// `places` in the parameter vector; `[places]` each.
     Values { places: Vec<usize>, slope: Vec<f64>, offset: Vec<f64> },
     /// Classification of the difference of the flag at `place` in the parameter vector, scaled the same way.
     Flag { place: usize, slope: f64, offset: f64, classes: Classes },
@@ -153,8 +152,7 @@ impl Classes {
 
 impl Task {
     /// The task for the values of one augmentation, none of them constant: regression of the continuous values or,
-    /// without
-    /// any, classification of the first flag.
+    /// without any, classification of the first flag.
     fn of(augmentation: &str, values: &[(usize, &PairValue)]) -> Self {
         let scale = |value: &PairValue| {
             let reach = f64::from(value.reach);

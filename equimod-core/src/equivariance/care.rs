@@ -1,6 +1,5 @@
 //! CARE (Gupta et al., arXiv 2306.13924): an augmentation acts on the embeddings of all images as one orthogonal map,
-//! and
-//! so preserves the angles between them.
+//! and so preserves the angles between them.
 
 use candle_core::{D, Tensor};
 use schemars::JsonSchema;
@@ -28,8 +27,7 @@ pub struct CareConfig {
     /// multiple of it. Default: 16.
     pub chunk: usize,
     /// Projection head from the features to the embedding. Default: `2048-2048-128 bn-`; the paper shares one head
-    /// between
-    /// this term and the objective.
+    /// between this term and the objective.
     pub projection_head: HeadSpec,
 }
 

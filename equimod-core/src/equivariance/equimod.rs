@@ -64,8 +64,7 @@ pub struct EquiModConfig {
     /// g_t, the head from the normalized parameters to their embedding p'. Published: `128 bn`.
     pub parameter_head: HeadSpec,
     /// u, the predictor from y and p' to the predicted embedding, whose width is that of y. Published: `128 bn-`, one
-    /// linear
-    /// layer.
+    /// linear layer.
     pub predictor: PredictorSpec,
 }
 
@@ -126,12 +125,11 @@ impl ModuleSettings for EquiModConfig {
 }
 
 /// The EquiMod module: `ŷt = u(y0, p')`, by default `u(cat[y0, p'])`, and by default `L_eq = NTXent(cat[yt, ŷt], T)`.
-/// y0
-/// and yt are the embeddings of the original images and of the views, and p' = g_t(p).
+/// y0 and yt are the embeddings of the original images and of the views, and p' = g_t(p).
 ///
 /// Gradients flow through predictions and embeddings; only the cosine losses stop the gradient of the views'
-/// embeddings.
-/// With [`Start::View`], y0 is the embedding of the other view, and p the parameters from that view to this one.
+/// embeddings. With [`Start::View`], y0 is the embedding of the other view, and p the parameters from that view to this
+/// one.
 pub struct EquiMod {
     config: EquiModConfig,
     projection_head: Head,
@@ -156,8 +154,7 @@ impl EquiMod {
     /// # Errors
     ///
     /// If the policy gives no parameters, the backbone lacks the tapped stage, the predictor's output is not as wide as
-    /// the
-    /// embedding, or a parameter of the same name already exists.
+    /// the embedding, or a parameter of the same name already exists.
     pub fn new(config: &EquiModConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let parameters = match config.start {
             Start::Clean => context.view_width()?,

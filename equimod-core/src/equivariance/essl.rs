@@ -24,8 +24,7 @@ pub struct EsslConfig {
     /// λ, the weight of this term in the loss. Published: 0.4.
     pub weight: Weight,
     /// Side of the small view in pixels. Its augmentations are those of view 1, except for the crop. Published: 96,
-    /// with
-    /// views of 224 pixels.
+    /// with views of 224 pixels.
     pub size: usize,
     /// Smallest and largest fraction of the image's area that the small view covers. Published: 0.05 to 0.14.
     pub scale: (f64, f64),
@@ -63,8 +62,7 @@ impl ModuleSettings for EsslConfig {
 }
 
 /// The E-SSL module: cross-entropy over the four rotations of a small view, predicted from its pooled features by a
-/// head
-/// of three linear layers with layer norm and ReLU between them.
+/// head of three linear layers with layer norm and ReLU between them.
 pub struct Essl {
     small: SmallView,
     hidden: Vec<(Linear, LayerNorm)>,

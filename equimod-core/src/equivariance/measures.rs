@@ -1,6 +1,5 @@
 //! Measures of equivariance (Devillers & Lefort, arXiv 2211.01244): how much closer the prediction is to the embedding
-//! of
-//! a view than the embedding of the original image is.
+//! of a view than the embedding of the original image is.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -23,8 +22,7 @@ pub struct EquivarianceRow {
 
 impl EquivarianceRow {
     /// Absolute equivariance cos(yt, ŷt) − cos(yt, y0), in [−2, 2]. Above 0, the prediction is closer to the view than
-    /// the
-    /// original image is.
+    /// the original image is.
     pub fn absolute(&self) -> f64 {
         self.predicted - self.clean
     }
@@ -75,8 +73,7 @@ pub fn equivariance_rows(clean: &Tensor, views: &Tensor, predicted: &Tensor) -> 
 }
 
 /// Metrics `absolute_equivariance` and `relative_equivariance`: means of both measures over the rows of all processes,
-/// as
-/// scalars on the device. The embeddings are `[rows, width]`, as in [`equivariance_rows`].
+/// as scalars on the device. The embeddings are `[rows, width]`, as in [`equivariance_rows`].
 ///
 /// # Errors
 ///

@@ -134,8 +134,7 @@ pub trait EquivarianceModule: Send + Sync {
     }
 
     /// Features at the module's tap `[rows, features]` → embeddings `[rows, width]` in which it predicts, in evaluation
-    /// mode;
-    /// `None` for a module that makes no explicit prediction.
+    /// mode; `None` for a module that makes no explicit prediction.
     ///
     /// # Errors
     ///
@@ -145,10 +144,8 @@ pub trait EquivarianceModule: Send + Sync {
     }
 
     /// Features `[rows, features]` of the starting point, at the module's tap, and normalized parameters
-    /// `[rows, parameters]`
-    /// → predicted embeddings of the views `[rows, width]`, in evaluation mode; `None` for a module that makes no
-    /// explicit
-    /// prediction.
+    /// `[rows, parameters]` → predicted embeddings of the views `[rows, width]`, in evaluation mode; `None` for a
+    /// module that makes no explicit prediction.
     ///
     /// # Errors
     ///

@@ -16,8 +16,7 @@ use crate::{Error, Result};
 /// `hypernetwork`, with the widths of its hidden layers if it has any (`hypernetwork 256`).
 ///
 /// The first is EquiMod's (arXiv 2211.01244): with one layer, the effect of the parameters does not depend on the
-/// image.
-/// Later work uses the other two (see the documentation of recipes).
+/// image. Later work uses the other two (see the documentation of recipes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PredictorSpec {
     /// `u(cat[y0, p'])`.
@@ -25,8 +24,7 @@ pub enum PredictorSpec {
     /// `y0 + u(cat[y0, p'])`.
     Residual(HeadSpec),
     /// `W·y0/√width + b`, where W and b are computed from p' by hidden layers of these widths and a linear layer with
-    /// bias.
-    /// The factor 1/√width gives predictions about the norm of the embeddings at initialization.
+    /// bias. The factor 1/√width gives predictions about the norm of the embeddings at initialization.
     Hypernetwork(Vec<usize>),
 }
 
@@ -45,8 +43,8 @@ impl PredictorSpec {
     pub(super) fn problems(&self, module: &str, projection_head: &HeadSpec) -> Vec<String> {
         match projection_head.widths.last() {
             Some(&width) if !self.fits(width) => vec![format!(
-                "{module}'s predictor is {:?} but its projection head ends in {width}; give the predictor the same last \
-                 width",
+                "{module}'s predictor is {:?} but its projection head ends in {width}; give the predictor the \
+                 same last width",
                 self.to_string()
             )],
             _ => Vec::new(),

@@ -95,12 +95,10 @@ impl ModuleSettings for SplitConfig {
 }
 
 /// The split module: `mse(ŷ, y) + μ·(v(y) + v(ŷ))/2 + ν·(c(y) + c(ŷ))`, with v and c the variance and covariance terms
-/// of
-/// VICReg.
+/// of VICReg.
 ///
 /// `y = g(h_e)` are the embeddings of the equivariant features of both views, `ŷ2 = W(p12)(y1)` and `ŷ1 = W(p21)(y2)`.
-/// The
-/// paper predicts in one direction only.
+/// The paper predicts in one direction only.
 pub struct Split {
     first: usize,
     variance: f64,
@@ -116,8 +114,7 @@ impl Split {
     /// # Errors
     ///
     /// If a part of the features would be empty, the policy gives no parameters from view to view, the predictor's
-    /// output is
-    /// not as wide as the embedding, or a parameter of the same name already exists.
+    /// output is not as wide as the embedding, or a parameter of the same name already exists.
     pub fn new(config: &SplitConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let first = config.invariant(context.features)?;
         let parameters = context.pair_width()?;

@@ -1,6 +1,5 @@
 //! STL (Yu et al., arXiv 2501.08712): a transformation is encoded from the features of an image before and after it,
-//! and
-//! this code is applied to another image.
+//! and this code is applied to another image.
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
@@ -24,8 +23,7 @@ const PAIR: usize = 2;
 #[serde(deny_unknown_fields, default)]
 pub struct StlConfig {
     /// λ, the weight of this term in the loss, a factor of both of its parts. The paper weights the invariance
-    /// objective with
-    /// 0.2.
+    /// objective with 0.2.
     pub weight: Weight,
     /// Weight of the contrastive loss between codes. Published: 1.
     pub transformation: f64,
@@ -79,8 +77,7 @@ impl ModuleSettings for StlConfig {
 }
 
 /// The STL module: NT-Xent between the codes `c = ψ(cat[h1, h2])` of images 2k and 2k + 1, which share their
-/// augmentations,
-/// and NT-Xent between y2 and `u(y1, c')` with c' the code of the other image of the pair.
+/// augmentations, and NT-Xent between y2 and `u(y1, c')` with c' the code of the other image of the pair.
 pub struct Stl {
     transformation: f64,
     equivariance: f64,
@@ -97,8 +94,7 @@ impl Stl {
     /// # Errors
     ///
     /// If the backbone lacks the tapped stage, the predictor's output is not as wide as the embedding, or a parameter
-    /// of the
-    /// same name already exists.
+    /// of the same name already exists.
     pub fn new(config: &StlConfig, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let width = context.width(config.tap)?;
         let code_head = context.head(&config.code_head, 2 * width, "code_head", scope)?;

@@ -112,8 +112,7 @@ impl<T> Settled<T> {
 
 /// Settles each property, in this order: the user's choice, the record in the file, the habits of the recognized
 /// codebase, the tensor names, and the most common value. `first_stage` is the index of the first stage's layer if
-/// layers
-/// are numbered.
+/// layers are numbered.
 pub(super) fn settle(
     shapes: ResNetConfig,
     first_stage: Option<usize>,

@@ -1,8 +1,7 @@
 //! Loading of a MODEL from disk, as a network with its preprocessing.
 //!
 //! A MODEL is a run directory, a checkpoint folder, an export, or a `.safetensors` file. Such a file was written by
-//! this
-//! crate, or holds any ResNet under torchvision's tensor names or variants of them from other codebases.
+//! this crate, or holds any ResNet under torchvision's tensor names or variants of them from other codebases.
 
 mod assumptions;
 mod folder;
@@ -96,8 +95,7 @@ pub struct Model {
     /// Comparison of the file's tensors with the network.
     pub report: LoadReport,
     /// Skipped parts: checkpoints, each with the reason, and content of files from other codebases that is not part of
-    /// the
-    /// ResNet.
+    /// the ResNet.
     pub skipped: Vec<String>,
     /// Whether the preprocessing is unknown and was guessed from the stem.
     pub guessed: bool,
@@ -113,8 +111,7 @@ impl Model {
     /// # Errors
     ///
     /// If there is no valid MODEL at `path`, a file cannot be read, its tensors do not fit the network, or the backbone
-    /// is a
-    /// custom one.
+    /// is a custom one.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         Self::located(locate(path, MODEL_FILE)?, device, None)
     }
@@ -178,8 +175,8 @@ impl Model {
     }
 
     /// Loads a ResNet from another codebase, from a PyTorch file ([`torch_file`]) or a `.safetensors` file. If the file
-    /// holds
-    /// several networks, `prefix` selects one. `choices` override what the file records and what would be assumed.
+    /// holds several networks, `prefix` selects one. `choices` override what the file records and what would be
+    /// assumed.
     ///
     /// # Errors
     ///
@@ -324,8 +321,7 @@ impl Model {
     }
 
     /// 8-bit RGB pixels of images of `size` (count, height, width), `count·height·width·3` bytes → features in
-    /// evaluation
-    /// mode, `[count, features]` pooled.
+    /// evaluation mode, `[count, features]` pooled.
     ///
     /// # Errors
     ///

@@ -6,8 +6,7 @@ use crate::Result;
 use crate::nn::hand_written;
 
 /// ReLU of a tensor of any shape: max(xs, 0), differentiable, with derivative 0 at 0 as in PyTorch (candle's `relu` has
-/// 1
-/// there).
+/// 1 there).
 ///
 /// # Errors
 ///

@@ -1,7 +1,8 @@
-//! Batch norm: biased variance to normalize, unbiased into the running statistics (PyTorch's `BatchNorm1d/2d`).
+//! Batch norm as PyTorch's `BatchNorm1d` and `BatchNorm2d`: the biased variance normalizes, the unbiased one updates
+//! the running statistics.
 //!
-//! Forward and backward are split at their per-channel sums, which go through the [`Collective`]: N processes
-//! normalize with the statistics of the whole batch.
+//! Per-channel sums of the forward and the backward pass are reduced over the [`Collective`], so that N processes
+//! normalize with the statistics of the whole batch (synchronized batch norm).
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ fn coefficients_dtype(xs: &Tensor) -> DType {
     if xs.dtype() == DType::BF16 { DType::F32 } else { xs.dtype() }
 }
 
-/// Mean and inverse standard deviation of each channel, `[C]` each, and the number of values behind them.
+/// Mean and inverse standard deviation of each channel, `[C]` each, and the number of values from which they were
+/// computed.
 #[derive(Clone)]
 pub struct Statistics {
     mean: Tensor,
@@ -32,7 +34,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// σ⁻¹, times the weight where there is one, `[C]`.
+    /// Scale σ⁻¹, multiplied by the weight if there is one, `[C]`.
     fn scale(&self, weight: Option<&Tensor>) -> Result<Tensor> {
         match weight {
             Some(weight) => Ok((&self.inverse_std * weight.to_dtype(self.mean.dtype())?)?),
@@ -40,8 +42,8 @@ impl Statistics {
         }
     }
 
-    /// Scale and shift, `[C]` each and of type `dtype`: `xs·scale + shift` is the normalized input, times the weight
-    /// and plus the bias where they are given.
+    /// Scale and shift, `[C]` each and of type `dtype`, such that `xs·scale + shift` is the normalized input, with
+    /// weight and bias applied if they are given.
     fn affine(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, dtype: DType) -> Result<ScaleShiftRelu> {
         let scale = self.scale(weight)?;
         let shift = (&self.mean * &scale)?.neg()?;
@@ -52,13 +54,14 @@ impl Statistics {
         Ok(ScaleShiftRelu { scale: scale.to_dtype(dtype)?, shift: shift.to_dtype(dtype)? })
     }
 
-    /// The sums of [`ops::batch_norm_backward_sums`], `[2, C]`, which are the gradients of bias and weight, and the
-    /// coefficients of the input's gradient, which is linear in the output's and in the input:
+    /// Sums of [`ops::batch_norm_backward_sums`], `[2, C]`, which are the gradients of bias and weight, and the
+    /// coefficients of the input's gradient, which is linear in the output's gradient and the input:
     ///
     /// `dx = weight·σ⁻¹·(dy − mean(dy) − x̂·mean(dy·x̂)) = scale·dy + slope·x + offset`
     ///
-    /// with means over the whole batch, from every process's sums, and zero where the statistics did not depend on the
-    /// batch. Scale, slope and offset are `[C]` each, of the input's type, or f32 for bf16.
+    /// The means are over the whole batch, from the sums of all processes; they are 0 in evaluation mode, where the
+    /// statistics do not depend on the batch. Scale, slope and offset are `[C]` each, of the input's type, or f32 for
+    /// bf16.
     fn backward(
         &self,
         dys: &Tensor,
@@ -72,7 +75,7 @@ impl Statistics {
         let sums = ops::batch_norm_backward_sums(dys, activation, xs, &mean, &inverse_std)?;
         let means = match self.mode {
             Mode::Train | Mode::TrainFrozenStats => (collective.all_reduce_sum(&sums)? / self.count)?,
-            // Sums may have more bits than running statistics.
+            // The sums may have a wider type than the running statistics.
             Mode::Eval => sums.zeros_like()?.to_dtype(self.mean.dtype())?,
         };
         let (mean_dy, mean_dy_xhat) = (means.get(0)?, means.get(1)?);
@@ -83,7 +86,7 @@ impl Statistics {
     }
 }
 
-/// The running statistics and their update.
+/// Running statistics and their update.
 #[derive(Clone, Debug)]
 struct Running {
     mean: Var,
@@ -100,7 +103,7 @@ impl Running {
         })
     }
 
-    /// Statistics for xs `[N, C, …]`, whose [`ops::batch_norm_sums`] may be known already.
+    /// Statistics for xs `[N, C, …]`; `sums` are its [`ops::batch_norm_sums`] if they are known.
     fn statistics(
         &self,
         xs: &Tensor,
@@ -150,7 +153,7 @@ impl Running {
     }
 }
 
-/// Batch norm over `[N, C, H, W]`, with the ReLU and the residual addition that may follow it.
+/// Batch norm over `[N, C, H, W]`, fused with the residual addition and the ReLU that may follow it.
 #[derive(Clone)]
 pub struct BatchNorm {
     weight: (Arc<str>, Var),
@@ -159,37 +162,38 @@ pub struct BatchNorm {
     collective: SharedCollective,
 }
 
-/// Saved activations of a batch norm: its input, whose memory the backward pass uses, and its statistics.
+/// Saved activations of a batch norm: its input, whose memory the backward pass reuses, and its statistics.
 pub struct SavedBatchNorm {
     xs: Tensor,
-    /// The activation through which the backward pass of the norm still has to go.
+    /// Fused activation that the norm's own backward pass includes.
     activation: Option<ScaleShiftRelu>,
     statistics: Statistics,
 }
 
 impl SavedBatchNorm {
-    /// Saved activations of a pass whose output nobody needs, and whose ReLU, if it had one, is not the norm's to go
-    /// back through.
+    /// Saved activations of a pass whose output is not needed, and whose ReLU, if any, is not part of the norm's
+    /// backward pass. xs `[N, C, H, W]` is the norm's input.
     pub fn without_output(xs: Tensor, statistics: Statistics) -> Self {
         Self { xs, activation: None, statistics }
     }
 }
 
-/// Operations fused behind a batch norm.
+/// Operations fused into the output of a batch norm.
 #[derive(Clone, Copy)]
 pub enum Epilogue<'a> {
-    /// None.
+    /// No operation.
     Identity,
-    /// A ReLU, whose backward pass belongs to the layer that reads its output.
+    /// A ReLU whose backward pass belongs to the next layer, which reads its output.
     Relu,
-    /// A ReLU in front of a convolution that can take the input of both. Its backward pass belongs to the norm.
+    /// A ReLU before a convolution that applies norm and ReLU to its own input. The ReLU's backward pass belongs to the
+    /// norm.
     ReluIntoConvolution,
-    /// The addition of a residual `[N, C, H, W]`, and a ReLU as in [`Relu`](Self::Relu).
+    /// The addition of a residual `[N, C, H, W]`, then a ReLU as in [`Relu`](Self::Relu).
     AddRelu(&'a Tensor),
 }
 
 impl<'a> Epilogue<'a> {
-    /// The tensor that is added.
+    /// The residual that is added, if any.
     fn residual(self) -> Option<&'a Tensor> {
         if let Self::AddRelu(residual) = self { Some(residual) } else { None }
     }
@@ -201,6 +205,10 @@ impl<'a> Epilogue<'a> {
 
 impl BatchNorm {
     /// Creates `weight` (filled with `scale`), `bias` (0) and the running statistics, `[channels]` each.
+    ///
+    /// # Errors
+    ///
+    /// If a parameter of the same name already exists.
     pub fn new(channels: usize, scale: f64, collective: &SharedCollective, scope: &mut Scope) -> Result<Self> {
         let mut part = |name: &str, value| -> Result<(Arc<str>, Var)> {
             let var = scope.parameter(name, channels, Init::Constant(value), Role::Other)?;
@@ -210,11 +218,15 @@ impl BatchNorm {
         Ok(Self { weight, bias, running: Running::new(channels, scope)?, collective: collective.clone() })
     }
 
-    /// Norm and epilogue of xs `[N, C, H, W]`, and the activations that the backward pass needs; `sums` are the
-    /// [`ops::batch_norm_sums`] of `xs`, where they are known.
+    /// Norm and epilogue of xs `[N, C, H, W]`, and the saved activations for the backward pass. `sums` `[2, C]` are the
+    /// [`ops::batch_norm_sums`] of `xs` if they are known.
     ///
-    /// The backward pass overwrites `xs`: until then no other tensor may share its memory but the input of a
-    /// convolution behind [`Epilogue::ReluIntoConvolution`], which has been used by then.
+    /// The backward pass overwrites `xs`. Until then, no other tensor may share its memory, except the input of a
+    /// convolution after [`Epilogue::ReluIntoConvolution`], whose backward pass runs first.
+    ///
+    /// # Errors
+    ///
+    /// If a training mode has only one value per channel, or the collective or a tensor operation fails.
     pub fn forward(
         &self,
         xs: Tensor,
@@ -226,8 +238,12 @@ impl BatchNorm {
         self.apply(xs, statistics, epilogue)
     }
 
-    /// The output of [`forward`](Self::forward), in the memory of `xs` where possible, and the statistics alone: with
-    /// them [`apply`](Self::apply) computes the rest again.
+    /// Output of [`forward`](Self::forward), in the memory of `xs` if possible, and the statistics alone, from which
+    /// [`apply`](Self::apply) recomputes the rest (activation checkpointing).
+    ///
+    /// # Errors
+    ///
+    /// Those of `forward`.
     pub fn forward_without_saving(
         &self,
         xs: Tensor,
@@ -245,13 +261,17 @@ impl BatchNorm {
         Ok((ys.into(), statistics))
     }
 
-    /// Scale and shift of the input, of type `dtype`.
+    /// Scale and shift of the input, `[C]` each, of type `dtype`.
     fn activation(&self, statistics: &Statistics, dtype: DType) -> Result<ScaleShiftRelu> {
         let (weight, bias) = (self.weight.1.as_detached_tensor(), self.bias.1.as_detached_tensor());
         statistics.affine(Some(&weight), Some(&bias), dtype)
     }
 
-    /// [`forward`](Self::forward) with known statistics; running statistics stay as they are.
+    /// [`forward`](Self::forward) with given statistics; running statistics are not updated.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     pub fn apply(&self, xs: Tensor, statistics: Statistics, epilogue: Epilogue) -> Result<(ConvInput, SavedBatchNorm)> {
         let activation = self.activation(&statistics, coefficients_dtype(&xs))?;
         if let Epilogue::ReluIntoConvolution = epilogue {
@@ -263,12 +283,16 @@ impl BatchNorm {
         Ok((ys.into(), SavedBatchNorm::without_output(xs, statistics)))
     }
 
-    /// Records the gradients of weight and bias and returns that of the input, `[N, C, H, W]`, in the input's memory
-    /// where possible.
+    /// Adds the gradients of weight and bias to `gradients` and returns that of the input, `[N, C, H, W]`, in the
+    /// input's memory if possible.
     ///
-    /// `dys` is the gradient of the norm's output before its ReLU, which [`ops::relu_backward`] and
-    /// [`ops::conv2d_backward_data_relu`] give; with a residual it is the residual's gradient too. Behind
-    /// [`Epilogue::ReluIntoConvolution`] it is the gradient of the convolution's input.
+    /// `dys` `[N, C, H, W]` is the gradient of the output before its ReLU, as computed by [`ops::relu_backward`] and
+    /// [`ops::conv2d_backward_data_relu`]; it is also the gradient of a residual. After
+    /// [`Epilogue::ReluIntoConvolution`], it is the gradient of the convolution's input.
+    ///
+    /// # Errors
+    ///
+    /// If the shapes differ, or the collective or a tensor operation fails.
     pub fn backward(&self, saved: SavedBatchNorm, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
         let SavedBatchNorm { xs, activation, statistics } = saved;
         let (activation, weight) = (activation.as_ref(), self.weight.1.as_detached_tensor());
@@ -280,7 +304,7 @@ impl BatchNorm {
     }
 }
 
-/// Batch norm over `[batch, features]` in candle's automatic differentiation: for heads.
+/// Batch norm over `[batch, features]` in candle's autograd, for heads.
 #[derive(Clone)]
 pub struct BatchNorm1d {
     affine: Option<(Var, Var)>,
@@ -290,6 +314,10 @@ pub struct BatchNorm1d {
 
 impl BatchNorm1d {
     /// Creates the running statistics and, if `affine`, `weight` (1) and `bias` (0), `[features]` each.
+    ///
+    /// # Errors
+    ///
+    /// If a parameter of the same name already exists.
     pub fn new(features: usize, affine: bool, collective: &SharedCollective, scope: &mut Scope) -> Result<Self> {
         let mut part = |name, value| scope.parameter(name, features, Init::Constant(value), Role::Other);
         let affine = match affine {
@@ -299,7 +327,11 @@ impl BatchNorm1d {
         Ok(Self { affine, running: Running::new(features, scope)?, collective: collective.clone() })
     }
 
-    /// xs `[batch, features]` → the same shape, with a ReLU behind it if `relu`.
+    /// xs `[batch, features]` → normalized xs of the same shape, followed by a ReLU if `relu`.
+    ///
+    /// # Errors
+    ///
+    /// If a training mode has a batch of only one row, or the collective or a tensor operation fails.
     pub fn forward(&self, xs: &Tensor, relu: bool, mode: Mode) -> Result<Tensor> {
         let values = xs.detach().contiguous()?;
         let statistics = self.running.statistics(&values, None, mode, self.collective.as_ref())?;
@@ -325,7 +357,7 @@ impl BatchNorm1d {
     }
 }
 
-/// The backward pass of a [`BatchNorm1d`] and its saved activations.
+/// Backward pass of a [`BatchNorm1d`] with its saved activations.
 struct Backward {
     xs: Tensor,
     activation: Option<ScaleShiftRelu>,
@@ -335,8 +367,8 @@ struct Backward {
 }
 
 impl Backward {
-    /// The gradient of the input, `[batch, features]`, and those of bias and weight, `[2, features]`, which may have
-    /// more bits.
+    /// Gradients of the input, `[batch, features]`, and of bias and weight, `[2, features]`, which may have a wider
+    /// type.
     fn gradients(&self, dys: &Tensor) -> Result<(Tensor, Tensor)> {
         let Self { xs, activation, statistics, weight, collective } = self;
         let activation = activation.as_ref();

@@ -1,9 +1,8 @@
 //! Collection of weight gradients outside of candle's gradient store.
 //!
 //! candle initializes every gradient to zeros and accumulates into a copy. For a large weight of a head, these are
-//! three
-//! more passes over memory and most of the cost of its backward pass. A layer that has computed the gradient of its own
-//! weight stores it here instead.
+//! three more passes over memory and most of the cost of its backward pass. A layer that has computed the gradient of
+//! its own weight stores it here instead.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -29,8 +28,7 @@ pub fn collecting<T>(backward: impl FnOnce() -> Result<T>) -> Result<(T, HashMap
 }
 
 /// Stores a gradient of the tensor `of`, in that tensor's shape. Outside of [`collecting`], returns the gradient
-/// instead,
-/// for candle to accumulate.
+/// instead, for candle to accumulate.
 ///
 /// # Errors
 ///

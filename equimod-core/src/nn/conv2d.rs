@@ -75,8 +75,7 @@ impl Conv2d {
     }
 
     /// Adds the weight's gradient to `gradients` and returns that of the input, `[N, C, H, W]`, from the gradient of
-    /// the
-    /// output, `dys` `[N, O, H', W']`.
+    /// the output, `dys` `[N, O, H', W']`.
     ///
     /// # Errors
     ///

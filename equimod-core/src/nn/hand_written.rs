@@ -12,9 +12,8 @@ type Three = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 type ThreeBackward = Box<dyn Fn(&Tensor) -> candle_core::Result<Three> + Send + Sync>;
 
 /// Registers `output`, computed in any way from the values of `input`, as a function of `input` in candle's autograd.
-/// Both
-/// may have any shape. `backward` maps the gradient of the output (shape of `output`) to that of the input (shape of
-/// `input`).
+/// Both may have any shape. `backward` maps the gradient of the output (shape of `output`) to that of the input (shape
+/// of `input`).
 ///
 /// `output` is copied once. `backward` runs only if `input` depends on a variable.
 ///

@@ -81,8 +81,7 @@ impl Objective for BarlowTwins {
 }
 
 /// Barlow Twins loss `Σ_i (1 − C_ii)² + λ·Σ_{i≠j} C_ij²` with `C = ẑ1ᵀ·ẑ2/N` (equations 1 and 2 of the paper), a
-/// scalar.
-/// Its two sums, without λ, are the metrics `on_diagonal` and `off_diagonal`.
+/// scalar. Its two sums, without λ, are the metrics `on_diagonal` and `off_diagonal`.
 ///
 /// zs `[2n, width]` holds the embeddings of view 1, then those of view 2. ẑ is z standardized to mean 0 and (biased)
 /// variance 1 for each feature. N is the number of rows of one view over all processes, which the statistics cover.

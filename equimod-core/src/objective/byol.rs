@@ -112,8 +112,7 @@ impl Objective for Byol {
 /// BYOL loss `2·mean_i(2 − 2·cos(q_i, m_i))`, a scalar in [0, 8]: equation 2 of the paper, symmetrized over both views.
 ///
 /// qs `[rows, width]` holds predictions, and ms `[rows, width]` the target network's embeddings of the other view in
-/// the
-/// same rows. No gradient reaches ms. The mean is over the rows of all processes.
+/// the same rows. No gradient reaches ms. The mean is over the rows of all processes.
 ///
 /// # Errors
 ///

@@ -109,8 +109,7 @@ impl Objective for MocoV3 {
 /// InfoNCE loss `ctr(q, k) = 2T·mean_i(log Σ_j exp(q_i·k_j/T) − q_i·k_i/T)` (algorithm 1 of the paper), a scalar.
 ///
 /// Queries qs and keys ks `[rows, width]` are normalized to length 1; row i of ks is the positive of row i of qs. j
-/// runs
-/// over the keys of all processes and i over their queries. No gradient reaches ks.
+/// runs over the keys of all processes and i over their queries. No gradient reaches ks.
 ///
 /// # Errors
 ///

@@ -1,8 +1,7 @@
 //! NT-Xent, the normalized temperature-scaled cross-entropy (Chen et al., arXiv 2002.05709, equation 1).
 //!
 //! Rows are normalized to length 1 (as `F.normalize` does, with eps = 1e-12), and `S = Y·Yᵀ/T`. The loss is the mean
-//! over
-//! rows of `log Σ_j exp S_ij − S_ip`, where `p` is the positive of row `i` and `j` runs over all rows but `i`.
+//! over rows of `log Σ_j exp S_ij − S_ip`, where `p` is the positive of row `i` and `j` runs over all rows but `i`.
 //!
 //! Similarities are computed one block of rows at a time, and their gradient together with the loss, so that memory is
 //! linear in the number of rows rather than quadratic.
@@ -46,8 +45,7 @@ pub fn normalize_rows(xs: &Tensor) -> Result<Tensor> {
 }
 
 /// NT-Xent loss of the embeddings `zs` `[2n, width]` with all other rows as negatives, a scalar. Row i ± n is the
-/// positive
-/// of row i.
+/// positive of row i.
 ///
 /// With several processes, each passes its own rows; the loss and its gradient are those of all rows together.
 ///
@@ -59,8 +57,7 @@ pub fn nt_xent(zs: &Tensor, temperature: f64, collective: &dyn Collective) -> Re
 }
 
 /// [`nt_xent`] with a choice of negatives. For [`Negatives::ExcludeSibling`], each half of `zs` must itself consist of
-/// two
-/// halves (view 1, view 2); the siblings of a row are the rows of the other view of its image, in both halves.
+/// two halves (view 1, view 2); the siblings of a row are the rows of the other view of its image, in both halves.
 ///
 /// # Errors
 ///

@@ -17,14 +17,12 @@ pub struct ViewPredictor {
 
 impl ViewPredictor {
     /// Builds the head for embeddings of width `width` under `predictor` in `scope` and, if the method has a condition,
-    /// the
-    /// head on the parameters under `condition`.
+    /// the head on the parameters under `condition`.
     ///
     /// # Errors
     ///
     /// If the output is not as wide as the embedding, the condition has no parameters from view to view to work on, or
-    /// a
-    /// parameter of the same name already exists.
+    /// a parameter of the same name already exists.
     pub fn new(spec: &HeadSpec, width: usize, context: &BuildContext, scope: &mut Scope) -> Result<Self> {
         let condition = context.condition.map(|spec| context.head(spec, context.pair_width()?, "condition", scope));
         let condition = condition.transpose()?;
@@ -39,8 +37,7 @@ impl ViewPredictor {
     }
 
     /// Embeddings zs `[2B, width]` of view 1, then view 2 → predictions `[2B, width]` of the other view's embedding:
-    /// `q(z)`,
-    /// or `q(cat[z, g_t(p)])` with p the parameters from the row's view to the other.
+    /// `q(z)`, or `q(cat[z, g_t(p)])` with p the parameters from the row's view to the other.
     ///
     /// # Errors
     ///

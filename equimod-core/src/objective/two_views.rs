@@ -51,8 +51,7 @@ pub fn mean_over_rows(values: &Tensor, collective: &dyn Collective) -> Result<Te
 }
 
 /// Mean cosine similarity of ps and ts `[rows, width]`, row by row, over the rows of all processes; a scalar. No
-/// gradient
-/// reaches ts.
+/// gradient reaches ts.
 ///
 /// # Errors
 ///
@@ -114,8 +113,7 @@ pub struct FeatureSums {
 /// `Σ_i diagonal(M_ii) + weight·Σ_{i≠j} M_ij²` of the matrix `M = aᵀ·b/divisor`, with a and b `[rows, features]`.
 ///
 /// `diagonal` maps diagonal elements `[count]` to their values and derivatives, `[count]` each. M
-/// `[features, features]`
-/// is computed one block of rows at a time and never held in full.
+/// `[features, features]` is computed one block of rows at a time and never held in full.
 ///
 /// # Errors
 ///

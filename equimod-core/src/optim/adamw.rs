@@ -36,8 +36,7 @@ impl Default for AdamWConfig {
 
 /// AdamW. At step t, counted from 1: `m = β1·m + (1 − β1)·grad`; `v = β2·v + (1 − β2)·grad²`;
 /// `w = w − lr·decay·w − lr·m̂/(√v̂ + ε)` with `m̂ = m/(1 − β1ᵗ)` and `v̂ = v/(1 − β2ᵗ)` (arXiv 1711.05101, with the
-/// decay
-/// multiplied by the learning rate as in PyTorch).
+/// decay multiplied by the learning rate as in PyTorch).
 ///
 /// All parameters share one step counter, which is exact for parameters that have a gradient at every step.
 pub struct AdamW {

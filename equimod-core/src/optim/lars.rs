@@ -21,8 +21,7 @@ pub enum LarsForm {
     #[default]
     Authors,
     /// Outside the momentum buffer, as in the code of Barlow Twins, VICReg and MoCo v3: a change of the rate also
-    /// rescales
-    /// past updates.
+    /// rescales past updates.
     Common,
 }
 
@@ -59,8 +58,7 @@ impl Default for LarsConfig {
 }
 
 /// LARS. Linear and convolution weights use `g = grad + decay·w` and the trust ratio `η‖w‖/‖g‖`; all other parameters
-/// use
-/// `g = grad` and the trust ratio 1.
+/// use `g = grad` and the trust ratio 1.
 ///
 /// - [`LarsForm::Authors`]: `buffer = momentum·buffer + (lr·(1 − a) + lr·trust·a)·g`, `w −= buffer`.
 /// - [`LarsForm::Common`]: `d = ((1 − a) + trust·a)·g`, `buffer = momentum·buffer + d`, `w −= lr·buffer`, or with

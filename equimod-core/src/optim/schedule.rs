@@ -108,8 +108,7 @@ impl Schedule for LearningRates {
 #[serde(rename_all = "lowercase")]
 pub enum TargetMomentum {
     /// `τ(s) = 1 − (1 − τ0)·(cos(πs/S) + 1)/2` at step s of S, which reaches 1 at the end (Grill et al., arXiv
-    /// 2006.07733,
-    /// section 3).
+    /// 2006.07733, section 3).
     #[default]
     Cosine,
     /// τ0 throughout.

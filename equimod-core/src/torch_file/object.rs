@@ -1,6 +1,5 @@
 //! Content of a pickle as plain objects that refer to each other by index. Shared and circular references are cheap,
-//! and
-//! no nesting depth overflows the stack.
+//! and no nesting depth overflows the stack.
 
 /// Index of an object in its pickle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -97,8 +97,7 @@ fn name(before: &str, key: &Key) -> String {
 }
 
 /// Parts of a dictionary, list, tuple or module. Entries whose keys are not strings are skipped (those of an
-/// optimizer's
-/// state are numbers).
+/// optimizer's state are numbers).
 fn parts<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Vec<(Key<'a>, Value<'a>)> {
     let of_entries = |entries: &[(Value<'a>, Value<'a>)]| -> Vec<(Key<'a>, Value<'a>)> {
         let keyed = entries.iter().filter_map(|(key, value)| match key {

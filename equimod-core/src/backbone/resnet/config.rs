@@ -118,8 +118,7 @@ pub struct ResNetConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem_widths: Option<[usize; 3]>,
     /// Whether a ReLU follows the stem's last batch norm. It is missing if the children of a ResNet with functional
-    /// ReLUs
-    /// were put into a Sequential, as in lightly.
+    /// ReLUs were put into a Sequential, as in lightly.
     #[serde(skip_serializing_if = "is_true")]
     pub stem_relu: bool,
     /// Whether the stem ends with a max-pool. If absent, it does for `imagenet` and `deep` but not for `cifar`.
@@ -129,13 +128,11 @@ pub struct ResNetConfig {
     #[serde(skip_serializing_if = "is_one")]
     pub groups: usize,
     /// Channels of each group in the first stage for a `width` of 64, as in torchvision. ResNeXt-50 (32x4d): 4; wide
-    /// ResNet:
-    /// 128.
+    /// ResNet: 128.
     #[serde(skip_serializing_if = "is_standard_width")]
     pub width_per_group: usize,
     /// Whether shortcuts halve the resolution with a 2×2 average pool before a 1×1 convolution of stride 1, instead of
-    /// a
-    /// strided convolution (arXiv 1812.01187, ResNet-D; timm's `resnet50d`).
+    /// a strided convolution (arXiv 1812.01187, ResNet-D; timm's `resnet50d`).
     #[serde(skip_serializing_if = "is_false")]
     pub average_shortcut: bool,
 }

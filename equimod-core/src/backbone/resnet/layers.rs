@@ -90,8 +90,7 @@ impl ConvNorm {
     }
 
     /// Recomputes [`forward`](Self::forward) with the statistics of the first pass. At the end of a block, where a
-    /// residual is
-    /// added, the output is not needed again, so the output of the convolution is returned instead.
+    /// residual is added, the output is not needed again, so the output of the convolution is returned instead.
     fn recompute(
         &self,
         xs: &ConvInput,
@@ -153,8 +152,7 @@ pub trait Segment {
     type Extra;
 
     /// Output of the segment for xs `[N, C, H, W]`, with each layer computed by `layer(which, input, epilogue)`, always
-    /// in the
-    /// same order.
+    /// in the same order.
     ///
     /// # Errors
     ///
@@ -181,8 +179,7 @@ pub trait Segment {
     }
 
     /// All activations for the backward pass, recomputed from a checkpoint if necessary. They are bitwise identical,
-    /// because
-    /// the statistics are.
+    /// because the statistics are.
     ///
     /// # Errors
     ///
@@ -254,8 +251,7 @@ impl Block {
     }
 
     /// Gradient of the input, `[N, C, H, W]`, from `dys` `[N, O, H', W']`, the gradient of the sum of both branches
-    /// before its
-    /// ReLU. If a ReLU produced the input, the result is the gradient before that ReLU.
+    /// before its ReLU. If a ReLU produced the input, the result is the gradient before that ReLU.
     ///
     /// # Errors
     ///

@@ -29,8 +29,7 @@ pub struct Pooled {
 
 impl StemLayers {
     /// Builds the stem under torchvision's names `conv1` and `bn1`, or a deep stem under timm's names `conv1.0`,
-    /// `conv1.1`,
-    /// `conv1.3`, `conv1.4`, `conv1.6` and `bn1`.
+    /// `conv1.1`, `conv1.3`, `conv1.4`, `conv1.6` and `bn1`.
     ///
     /// # Errors
     ///
@@ -63,15 +62,13 @@ impl StemLayers {
     }
 
     /// Whether all activations can be recomputed from the input and the statistics. The exception is a max-pool that
-    /// follows
-    /// a batch norm without ReLU.
+    /// follows a batch norm without ReLU.
     pub fn can_be_recomputed(&self) -> bool {
         self.relu || !self.pool
     }
 
     /// Gradients of the stem's parameters from `dys` `[N, C, H, W]`, the gradient of its output before the ReLU, if
-    /// there is
-    /// one. The gradient of the images is not computed.
+    /// there is one. The gradient of the images is not computed.
     ///
     /// # Errors
     ///
