@@ -31,19 +31,19 @@ struct SavedState {
 
 /// Weights that a run begins with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TakenOver {
-    /// Names of tensors that were taken over.
-    pub taken: Vec<String>,
+pub struct LoadedWeights {
+    /// Names of the tensors that were loaded.
+    pub loaded: Vec<String>,
     /// Names of those that begin fresh.
     pub fresh: Vec<String>,
 }
 
-impl TakenOver {
+impl LoadedWeights {
     /// One sentence for people.
     pub fn summary(&self) -> String {
-        let backbone = self.taken.iter().filter(|name| name.starts_with("backbone.")).count();
+        let backbone = self.loaded.iter().filter(|name| name.starts_with("backbone.")).count();
         let mut text = format!("{backbone} tensors of the backbone taken over");
-        let heads = self.taken.len() - backbone;
+        let heads = self.loaded.len() - backbone;
         // Writing to a string does not fail.
         let _ = match (heads, self.fresh.as_slice()) {
             (0, []) => Ok(()),
@@ -65,14 +65,14 @@ impl Trainer {
     }
 
     /// Begins with the weights of another model: its backbone, which has to fit, and those heads that do.
-    pub fn begin_from(&mut self, model: &Model) -> Result<TakenOver> {
+    pub fn begin_from(&mut self, model: &Model) -> Result<LoadedWeights> {
         let bare = model.method().is_none();
         let named = |name: String| if bare { format!("backbone.{name}") } else { name };
         let tensors: BTreeMap<_, _> = model.params().tensors("").into_iter().map(|(n, t)| (named(n), t)).collect();
-        let mut found = TakenOver::default();
+        let mut found = LoadedWeights::default();
         for (name, slot) in self.method.params().iter() {
             let fits = tensors.get(name).is_some_and(|tensor| tensor.dims() == slot.var.dims());
-            if fits { &mut found.taken } else { &mut found.fresh }.push(name.to_owned());
+            if fits { &mut found.loaded } else { &mut found.fresh }.push(name.to_owned());
         }
         if let Some(missing) = found.fresh.iter().find(|name| name.starts_with("backbone.")) {
             let text = format!(

@@ -34,7 +34,7 @@ pub(super) struct ForeignFile {
 }
 
 /// The network found in such a file.
-pub(super) struct Found {
+pub(super) struct ImportedNetwork {
     pub network: Network,
     pub preprocessing: Preprocessing,
     pub report: LoadReport,
@@ -48,7 +48,7 @@ pub(super) fn from_names(
     (prefix, choices): (Option<&str>, &Choices),
     path: &Path,
     device: &Device,
-) -> Result<Found> {
+) -> Result<ImportedNetwork> {
     let ForeignFile { tensors, not_read, beside, settings, imported, described } = file;
     let names: Vec<String> = tensors.keys().cloned().collect();
     let renamed = renamed(tensors, prefix, path)?;
@@ -90,7 +90,7 @@ pub(super) fn from_names(
     let code = origin.map(|origin| origin.code).or(imported.and_then(|imported| imported.code));
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let imported = Imported { version, backbone: config, preprocessing: preprocessing.clone(), code, assumptions };
-    Ok(Found { network: Network::of((backbone, params), network), preprocessing, report, imported })
+    Ok(ImportedNetwork { network: Network::of((backbone, params), network), preprocessing, report, imported })
 }
 
 /// Adds the tensors that are not supported, if any, to an error.

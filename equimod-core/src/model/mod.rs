@@ -34,7 +34,7 @@ use crate::tape::Features;
 use crate::torch_file::{self, TorchFile};
 use crate::{Error, Result, host};
 use folder::FolderConfig;
-use foreign::{ForeignFile, Found, from_names};
+use foreign::{ForeignFile, ImportedNetwork, from_names};
 use locate::{Located, locate};
 use origin::Origin;
 
@@ -194,7 +194,7 @@ impl Model {
     }
 
     fn of_others(file: ForeignFile, chosen: (Option<&str>, &Choices), path: &Path, device: &Device) -> Result<Self> {
-        let Found { network, preprocessing, report, imported } = from_names(file, chosen, path, device)?;
+        let ImportedNetwork { network, preprocessing, report, imported } = from_names(file, chosen, path, device)?;
         let (skipped, guessed) = (report.told(path), imported.is_input_assumed());
         Ok(Self { guessed, skipped, imported: Some(imported), ..Self::new(network, preprocessing, None, report) })
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::object::{Made, Object, Pickle, Value};
+use super::object::{Instance, Object, Pickle, Value};
 
 /// Largest nesting depth.
 const DEPTH: usize = 12;
@@ -51,12 +51,12 @@ fn of_object(pickle: &Pickle, object: &Object, depth: usize, values: &mut usize)
             Some(items.iter().filter_map(|item| json(pickle, *item, depth, values)).collect())
         }
         Object::Dict(entries) => Some(Json::Object(map(entries))),
-        Object::Made(made) => {
-            if let Some(inside) = inside_omegaconf(pickle, made) {
+        Object::Instance(instance) => {
+            if let Some(inside) = inside_omegaconf(pickle, instance) {
                 return json(pickle, inside, depth, values);
             }
-            let mut found = map(&made.entries);
-            if let Some(Object::Dict(state)) = pickle.object(made.state) {
+            let mut found = map(&instance.entries);
+            if let Some(Object::Dict(state)) = pickle.object(instance.state) {
                 found.append(&mut map(state));
             }
             (!found.is_empty()).then_some(Json::Object(found))
@@ -66,9 +66,9 @@ fn of_object(pickle: &Pickle, object: &Object, depth: usize, values: &mut usize)
 }
 
 /// Content of an OmegaConf node; Hydra's configurations are trees of such nodes.
-fn inside_omegaconf<'a>(pickle: &Pickle<'a>, made: &Made<'a>) -> Option<Value<'a>> {
-    let (module, _) = pickle.global(made.callable)?;
-    let Some(Object::Dict(state)) = pickle.object(made.state).filter(|_| module.starts_with("omegaconf.")) else {
+fn inside_omegaconf<'a>(pickle: &Pickle<'a>, instance: &Instance<'a>) -> Option<Value<'a>> {
+    let (module, _) = pickle.global(instance.callable)?;
+    let Some(Object::Dict(state)) = pickle.object(instance.state).filter(|_| module.starts_with("omegaconf.")) else {
         return None;
     };
     let inside = |(key, _): &&(Value, Value)| matches!(key, Value::Text("_content" | "_val"));

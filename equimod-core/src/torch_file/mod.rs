@@ -25,7 +25,7 @@ use crate::{Error, Result};
 use archive::Archive;
 use fault::{Fault, Read, not_read};
 use object::Pickle;
-use walk::{Found, walk};
+use walk::{PickleContent, walk};
 
 /// Signature at the start of a zip archive.
 const ZIP: &[u8] = b"PK\x03\x04";
@@ -99,7 +99,7 @@ fn from_pickles(bytes: &[u8]) -> Read<TorchFile> {
 
 /// Content of a pickle, with the storages by name.
 fn tensors<'s>(pickle: &Pickle, mut storage: impl FnMut(&str) -> Read<Cow<'s, [u8]>>) -> Read<TorchFile> {
-    let Found { tensors: infos, not_read, beside } = walk(pickle);
+    let PickleContent { tensors: infos, not_read, beside } = walk(pickle);
     let mut file = TorchFile { not_read, beside, settings: facts::facts(pickle), ..TorchFile::default() };
     for (name, info) in infos {
         let tensor = info.tensor(&storage(info.storage)?, &name)?;

@@ -40,14 +40,14 @@ pub enum Object<'a> {
     /// A class or function, by module and name.
     Global(&'a str, &'a str),
     /// The result of a call, which is never executed.
-    Made(Box<Made<'a>>),
+    Instance(Box<Instance<'a>>),
     /// A reference to something outside the pickle: a storage.
     Outside(Value<'a>),
 }
 
 /// An object that a call would construct; the call is never executed.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Made<'a> {
+pub struct Instance<'a> {
     /// Class or function.
     pub callable: Value<'a>,
     /// Arguments of the call.
@@ -101,9 +101,9 @@ impl<'a> Pickle<'a> {
     }
 
     /// Call that would construct a value; `None` for any other value.
-    pub fn made(&self, value: Value<'a>) -> Option<&Made<'a>> {
+    pub fn instance(&self, value: Value<'a>) -> Option<&Instance<'a>> {
         match self.object(value)? {
-            Object::Made(made) => Some(made),
+            Object::Instance(instance) => Some(instance),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::fault::{Fault, Read, not_read};
-use super::object::{Id, Made, Object, Pickle, Value};
+use super::object::{Id, Instance, Object, Pickle, Value};
 
 /// Largest number of objects in a pickle; a checkpoint has some thousands.
 const OBJECTS: usize = 1 << 24;
@@ -177,8 +177,8 @@ impl<'a> Machine<'a> {
         match (object, code) {
             (Some(Object::List(items)), b'a' | b'e') | (Some(Object::Set(items)), 0x90) => items.extend(values),
             (Some(Object::Dict(entries)), b's' | b'u') => entries.extend(pairs(&values)?),
-            (Some(Object::Made(made)), b's' | b'u') => made.entries.extend(pairs(&values)?),
-            (Some(Object::Made(made)), _) => made.items.extend(values),
+            (Some(Object::Instance(instance)), b's' | b'u') => instance.entries.extend(pairs(&values)?),
+            (Some(Object::Instance(instance)), _) => instance.items.extend(values),
             _ => return not_read("its pickle puts elements into something that holds none"),
         }
         Ok(())
@@ -235,22 +235,22 @@ impl<'a> Machine<'a> {
     fn make(&mut self) -> Read<()> {
         let (arguments, callable) = (self.pop()?, self.pop()?);
         let (state, items, entries) = (Value::None, Vec::new(), Vec::new());
-        self.push_object(Object::Made(Box::new(Made { callable, arguments, state, items, entries })))
+        self.push_object(Object::Instance(Box::new(Instance { callable, arguments, state, items, entries })))
     }
 
     /// Sets the attributes of the object below them on the stack.
     fn build(&mut self) -> Read<()> {
         let (state, below) = (self.pop()?, self.top()?);
         let Value::Object(Id(id)) = below else { return not_read("its pickle sets attributes of a number or a text") };
-        if let Some(Object::Made(made)) = self.objects.get_mut(id as usize) {
-            made.state = state;
+        if let Some(Object::Instance(instance)) = self.objects.get_mut(id as usize) {
+            instance.state = state;
             return Ok(());
         }
         // A class or an external reference, treated as the call that constructs the object.
         let (items, entries) = (Vec::new(), Vec::new());
         self.pop()?;
-        let made = Made { callable: below, arguments: Value::None, state, items, entries };
-        self.push_object(Object::Made(Box::new(made)))
+        let instance = Instance { callable: below, arguments: Value::None, state, items, entries };
+        self.push_object(Object::Instance(Box::new(instance)))
     }
 
     fn take(&mut self, length: usize) -> Read<&'a [u8]> {

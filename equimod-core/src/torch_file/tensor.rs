@@ -34,15 +34,15 @@ pub enum Described<'a> {
 
 /// Classifies a value by the object that PyTorch would construct.
 pub fn describe<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Described<'a> {
-    let Some(made) = pickle.made(value) else { return Described::Other };
-    of_call(pickle, made.callable, made.arguments, DEPTH)
+    let Some(instance) = pickle.instance(value) else { return Described::Other };
+    of_call(pickle, instance.callable, instance.arguments, DEPTH)
 }
 
 fn of_call<'a>(pickle: &Pickle<'a>, callable: Value<'a>, arguments: Value<'a>, depth: usize) -> Described<'a> {
     let Some((module, name)) = pickle.global(callable) else { return Described::Other };
     let arguments = pickle.tuple(arguments).unwrap_or_default();
-    let inner = |value: Option<&Value<'a>>| match (value.and_then(|value| pickle.made(*value)), depth) {
-        (Some(made), 1..) => of_call(pickle, made.callable, made.arguments, depth - 1),
+    let inner = |value: Option<&Value<'a>>| match (value.and_then(|value| pickle.instance(*value)), depth) {
+        (Some(instance), 1..) => of_call(pickle, instance.callable, instance.arguments, depth - 1),
         _ => Described::NotRead("a parameter without its tensor".into()),
     };
     match (module, name) {

@@ -12,7 +12,7 @@ const VISITS: usize = 1 << 21;
 
 /// Content of a pickle.
 #[derive(Default)]
-pub struct Found<'a> {
+pub struct PickleContent<'a> {
     /// Tensors by name.
     pub tensors: Vec<(String, TensorInfo<'a>)>,
     /// Tensors and arrays that are not supported, each with the reason.
@@ -23,8 +23,8 @@ pub struct Found<'a> {
 
 /// Searches dictionaries, lists, tuples and modules for tensors. The name of a tensor is prefixed by the keys of the
 /// objects around it; elements of lists and tuples are named by their index.
-pub fn walk<'a>(pickle: &Pickle<'a>) -> Found<'a> {
-    let mut walk = Walk { pickle, found: Found::default(), visits: VISITS, cut: false };
+pub fn walk<'a>(pickle: &Pickle<'a>) -> PickleContent<'a> {
+    let mut walk = Walk { pickle, found: PickleContent::default(), visits: VISITS, cut: false };
     walk.outermost();
     if walk.cut {
         walk.found.not_read.push("what is nested too deep, or refers to itself too often".into());
@@ -34,7 +34,7 @@ pub fn walk<'a>(pickle: &Pickle<'a>) -> Found<'a> {
 
 struct Walk<'p, 'a> {
     pickle: &'p Pickle<'a>,
-    found: Found<'a>,
+    found: PickleContent<'a>,
     visits: usize,
     /// Whether some objects were not visited.
     cut: bool,
@@ -112,10 +112,10 @@ fn parts<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Vec<(Key<'a>, Value<'a>)>
         Some(Object::List(items) | Object::Tuple(items)) => {
             items.iter().enumerate().map(|(number, item)| (Key::Number(number), *item)).collect()
         }
-        Some(Object::Made(made)) => {
-            let mut parts = of_entries(&made.entries);
-            parts.extend(paired(pickle, made.arguments));
-            match pickle.object(made.state) {
+        Some(Object::Instance(instance)) => {
+            let mut parts = of_entries(&instance.entries);
+            parts.extend(paired(pickle, instance.arguments));
+            match pickle.object(instance.state) {
                 Some(Object::Dict(entries)) => parts.extend(of_entries(entries)),
                 // Attributes of a class with slots: first those in its `__dict__`, then those in its slots.
                 Some(Object::Tuple(both)) => parts.extend(both.iter().map(|state| (Key::Transparent, *state))),
@@ -158,7 +158,7 @@ fn kind(pickle: &Pickle, value: Value) -> String {
             Some(Object::Set(items)) => format!("a set of {}", items.len()),
             Some(Object::Dict(entries)) => format!("a dictionary of {}", entries.len()),
             Some(Object::Global(module, name)) => format!("{module}.{name}"),
-            Some(Object::Made(made)) => match pickle.global(made.callable) {
+            Some(Object::Instance(instance)) => match pickle.global(instance.callable) {
                 Some((module, name)) => format!("an object of {module}.{name}"),
                 None => "an object".into(),
             },

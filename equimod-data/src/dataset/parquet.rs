@@ -23,7 +23,7 @@ use super::values::Column;
 use super::{Dataset, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
-use groups::{Groups, Kept};
+use groups::{GroupCache, Groups};
 use rows::Rows;
 use schema::Columns;
 
@@ -95,7 +95,7 @@ impl ParquetDataset {
             };
             return paths.iter().map(whole).collect();
         }
-        let kept = Kept::new(held);
+        let kept = GroupCache::new(held);
         let mut grouped = Vec::with_capacity(paths.len());
         for (number, (path, (reader, columns))) in paths.iter().zip(tables).enumerate() {
             let name = path.display().to_string();
@@ -113,7 +113,7 @@ impl ParquetDataset {
         name: &str,
         (reader, source): (SerializedFileReader<File>, Arc<File>),
         columns: Columns,
-        (kept, number): (Arc<Kept>, usize),
+        (kept, number): (Arc<GroupCache>, usize),
     ) -> Read<Self> {
         let rows = Rows::read(&reader, &source, &columns, false)?;
         let fingerprint = schema::fingerprint(&reader);

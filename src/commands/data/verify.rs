@@ -21,7 +21,7 @@ pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
         PackedDataset::open(path)?.verify()?;
     }
     let dataset = arguments.source.open()?;
-    let found = Found::of(dataset.as_ref())?;
+    let found = VerifyReport::of(dataset.as_ref())?;
     if let Some(out) = &arguments.out {
         write_atomic(out, &serde_json::to_vec_pretty(&found)?)?;
     }
@@ -44,7 +44,7 @@ struct Noted {
 
 /// Everything that was found.
 #[derive(Serialize)]
-struct Found {
+struct VerifyReport {
     name: String,
     pictures: usize,
     decoded: usize,
@@ -92,7 +92,7 @@ fn look(dataset: &dyn Dataset, index: usize) -> Result<Decoded, Noted> {
     Ok(Decoded { pixels, format: examined.map(|examined| examined.format), doubts })
 }
 
-impl Found {
+impl VerifyReport {
     fn of(dataset: &dyn Dataset) -> anyhow::Result<Self> {
         let looked: Vec<_> = (0..dataset.len()).into_par_iter().map(|index| look(dataset, index)).collect();
         let unread = dataset.unread();

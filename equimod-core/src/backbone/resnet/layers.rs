@@ -25,7 +25,7 @@ pub struct Shape {
 
 /// Execution settings and collective with which layers are built.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct LayerContext<'a> {
     pub execution: Execution,
     pub collective: &'a SharedCollective,
 }
@@ -50,17 +50,12 @@ impl ConvNorm {
     /// # Errors
     ///
     /// If a parameter of the same name already exists.
-    pub fn new(
-        shape: &Shape,
-        (conv, norm): (&str, &str),
-        surroundings: Surroundings,
-        scope: &mut Scope,
-    ) -> Result<Self> {
+    pub fn new(shape: &Shape, (conv, norm): (&str, &str), context: LayerContext, scope: &mut Scope) -> Result<Self> {
         let &Shape { in_channels, out_channels, kernel, stride, padding, groups, init: (init, scale) } = shape;
-        let winograd = surroundings.execution.winograd;
+        let winograd = context.execution.winograd;
         let config = Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, winograd, init };
         let conv = Conv2d::new(&config, &mut scope.scope(conv))?;
-        let norm = BatchNorm::new(out_channels, scale, surroundings.collective, &mut scope.scope(norm))?;
+        let norm = BatchNorm::new(out_channels, scale, context.collective, &mut scope.scope(norm))?;
         Ok(Self { conv, norm })
     }
 
@@ -223,7 +218,7 @@ impl Block {
     /// # Errors
     ///
     /// If a parameter of the same name already exists.
-    pub fn new(shape: &BlockShape, surroundings: Surroundings, scope: &mut Scope) -> Result<Self> {
+    pub fn new(shape: &BlockShape, context: LayerContext, scope: &mut Scope) -> Result<Self> {
         let convolutions = shape.convolutions();
         let last = convolutions.len();
         let mut main = Vec::with_capacity(last);
@@ -241,10 +236,10 @@ impl Block {
                 init: (Init::KaimingNormalFanOut, scale),
             };
             let names = (format!("conv{i}"), format!("bn{i}"));
-            main.push(ConvNorm::new(&shape, (&names.0, &names.1), surroundings, scope)?);
+            main.push(ConvNorm::new(&shape, (&names.0, &names.1), context, scope)?);
         }
         let downsample = match shape.has_convolution_on_shortcut() {
-            true => Some(Downsample::new(shape, surroundings, scope)?),
+            true => Some(Downsample::new(shape, context, scope)?),
             false => None,
         };
         Ok(Self { main, downsample, after_relu: shape.after_relu })
@@ -288,7 +283,7 @@ impl Block {
 }
 
 impl Downsample {
-    fn new(shape: &BlockShape, surroundings: Surroundings, scope: &mut Scope) -> Result<Self> {
+    fn new(shape: &BlockShape, context: LayerContext, scope: &mut Scope) -> Result<Self> {
         // The pool is the first entry of timm's Sequential, an identity if the resolution stays the same.
         let names =
             if shape.average_shortcut { ("downsample.1", "downsample.2") } else { ("downsample.0", "downsample.1") };
@@ -302,7 +297,7 @@ impl Downsample {
             groups: 1,
             init: (Init::KaimingNormalFanOut, 1.0),
         };
-        Ok(Self { layer: ConvNorm::new(&shape, names, surroundings, scope)?, pool })
+        Ok(Self { layer: ConvNorm::new(&shape, names, context, scope)?, pool })
     }
 
     /// Gradient of the block's input, `[N, C, height, width]` with the given size.

@@ -15,7 +15,7 @@ mod stem;
 use candle_core::Tensor;
 
 pub use config::{Architecture, ResNetConfig, Stem};
-use layers::{Block, SavedSegment, Segment, Surroundings};
+use layers::{Block, LayerContext, SavedSegment, Segment};
 use stem::{Pooled, StemLayers};
 
 use crate::backbone::{Backbone, BackboneSettings};
@@ -52,8 +52,8 @@ impl ResNet {
         if let Some(problem) = config.validate().into_iter().next() {
             return Err(Error::setting("backbone", config.describe(), problem));
         }
-        let surroundings = Surroundings { execution, collective };
-        let stem = StemLayers::new(config, surroundings, scope)?;
+        let context = LayerContext { execution, collective };
+        let stem = StemLayers::new(config, context, scope)?;
         let (mut stages, mut channels) = (Vec::new(), Vec::new());
         let mut inputs = config.stem_convolutions().last().map_or(config.width, |conv| conv.outputs);
         for stage in 0..config.architecture.blocks().len() {
@@ -61,7 +61,7 @@ impl ResNet {
             let mut layers = Vec::new();
             for (block, shape) in config.blocks(stage, inputs).iter().enumerate() {
                 let mut scope = scope.scope(block.to_string());
-                layers.push(Block::new(shape, surroundings, &mut scope)?);
+                layers.push(Block::new(shape, context, &mut scope)?);
                 inputs = shape.outputs;
             }
             stages.push(layers);

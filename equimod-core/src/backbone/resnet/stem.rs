@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::config::{ResNetConfig, Stem};
-use super::layers::{ConvNorm, SavedConvNorm, SavedSegment, Segment, Shape, Surroundings, too_little};
+use super::layers::{ConvNorm, LayerContext, SavedConvNorm, SavedSegment, Segment, Shape, too_little};
 use crate::Result;
 use crate::nn::Epilogue;
 use crate::ops::{self, ConvInput};
@@ -34,7 +34,7 @@ impl StemLayers {
     /// # Errors
     ///
     /// If a parameter of the same name already exists.
-    pub fn new(config: &ResNetConfig, surroundings: Surroundings, scope: &mut Scope) -> Result<Self> {
+    pub fn new(config: &ResNetConfig, context: LayerContext, scope: &mut Scope) -> Result<Self> {
         // The CIFAR stem has PyTorch's default initialization, because the reference replaces torchvision's first layer
         // after torchvision has initialized the network.
         let init = match config.stem {
@@ -56,7 +56,7 @@ impl StemLayers {
                 groups: 1,
                 init: (init, 1.0),
             };
-            layers.push(ConvNorm::new(&shape, *names, surroundings, scope)?);
+            layers.push(ConvNorm::new(&shape, *names, context, scope)?);
         }
         Ok(Self { layers, relu: config.stem_relu, pool: config.pools() })
     }

@@ -16,7 +16,7 @@ use super::{Read, broken};
 type Group = Arc<Vec<Bytes>>;
 
 /// Row groups that several tables keep together: those used last, as many as fit.
-pub(super) struct Kept {
+pub(super) struct GroupCache {
     most: u64,
     state: Mutex<State>,
 }
@@ -28,7 +28,7 @@ struct State {
     bytes: u64,
 }
 
-impl Kept {
+impl GroupCache {
     /// Room for so many bytes; one group always has a place.
     pub fn new(most: u64) -> Arc<Self> {
         Arc::new(Self { most, state: Mutex::default() })
@@ -60,7 +60,7 @@ pub(super) struct Groups {
     columns: Columns,
     /// First row of each group, and the number of rows.
     starts: Vec<usize>,
-    kept: Arc<Kept>,
+    kept: Arc<GroupCache>,
     /// Number of the table among those that keep their groups together.
     table: usize,
 }
@@ -70,7 +70,7 @@ impl Groups {
         reader: SerializedFileReader<File>,
         source: Arc<File>,
         columns: Columns,
-        kept: Arc<Kept>,
+        kept: Arc<GroupCache>,
         table: usize,
     ) -> Read<Self> {
         let mut starts = vec![0];

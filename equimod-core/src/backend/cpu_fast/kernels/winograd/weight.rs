@@ -62,7 +62,7 @@ impl<F: WeightFamily> Work<'_, F> {
         let jobs: Vec<_> = (0..parts).flat_map(|part| panels.iter().map(move |panel| (part, panel))).collect();
         let task = |scratch: &mut [Scratch; 3], (part, panel): (usize, &Range<usize>)| {
             let range = part * count / parts..(part + 1) * count / parts;
-            self.arch.dispatch(Part { work: self, range, panel: panel.clone(), scratch })
+            self.arch.dispatch(WeightSums { work: self, range, panel: panel.clone(), scratch })
         };
         let partials: Vec<Vec<f32>> = jobs.into_par_iter().map_init(Default::default, task).collect();
         let add = |panel: usize, values: &mut Vec<f32>| {
@@ -198,14 +198,14 @@ unsafe fn put_taps<S: Simd, F: WeightFamily>(simd: S, sums: Transformed, out: &m
 }
 
 /// The sums over a part of the tiles for a panel of outputs, `[input][tap][columns]`.
-struct Part<'a, F> {
+struct WeightSums<'a, F> {
     work: Work<'a, F>,
     range: Range<usize>,
     panel: Range<usize>,
     scratch: &'a mut [Scratch; 3],
 }
 
-impl<F: WeightFamily> WithSimd for Part<'_, F> {
+impl<F: WeightFamily> WithSimd for WeightSums<'_, F> {
     type Output = Vec<f32>;
 
     #[inline(always)]
