@@ -1,6 +1,6 @@
-//! A backbone in ordinary candle code: a small vision transformer (Dosovitskiy et al., arXiv 2010.11929), differentiated by
-//! candle. `cargo run --release --example custom_backbone` trains it with SimCLR and EquiMod on bundled images, saves it,
-//! and reads it back.
+//! A backbone in ordinary candle code: a small vision transformer (Dosovitskiy et al., arXiv 2010.11929),
+//! differentiated by candle. `cargo run --release --example custom_backbone` trains it with SimCLR and EquiMod on
+//! bundled images, saves it, and reads it back.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;

@@ -33,8 +33,8 @@ impl std::error::Error for Usage {}
 /// Message of the last panic.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// Keeps panic messages for [`of_panic`] instead of printing them, since most panics become errors on their way, such as
-/// those of another crate on a damaged file. With `RUST_BACKTRACE` set, they are printed as usual.
+/// Keeps panic messages for [`of_panic`] instead of printing them, since most panics become errors on their way, such
+/// as those of another crate on a damaged file. With `RUST_BACKTRACE` set, they are printed as usual.
 pub fn keep_panics() {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         std::panic::set_hook(Box::new(|panic| {

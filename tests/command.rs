@@ -339,8 +339,8 @@ fn the_schema_is_alone_and_not_among_the_lists(scratch: &Scratch, all: &str, rec
     assert!(!all.contains("$schema") && all.contains("`equimod list recipe-schema`"), "{all}");
 }
 
-/// Each resolves, says its parts, and is the published one: trained values of ResNet-18 with the CIFAR stem (11 168 832) and
-/// ResNet-50 (23 508 032) and of the published heads, bias and batch norm included.
+/// Each resolves, says its parts, and is the published one: trained values of ResNet-18 with the CIFAR stem (11 168
+/// 832) and ResNet-50 (23 508 032) and of the published heads, bias and batch norm included.
 fn every_built_in_recipe_is_whole(scratch: &Scratch, recipes: &[Value]) {
     scratch.pictures("pictures", 4);
     // inputs → 2048 → 2048 → 128, batch norm between; p → 128 with batch norm; 256 → 128.

@@ -92,8 +92,8 @@ fn every_protocol_gives_numbers_a_page_and_files() {
     assert!(page.contains("2-way 5-shot accuracy") && page.contains("few-shot, prototype"));
 }
 
-/// Opens a page in a headless browser, if there is one: its console must stay silent, and everything must be drawn. (Its
-/// Content-Security-Policy forbids every outside request, and what it forbids is told on the console.)
+/// Opens a page in a headless browser, if there is one: its console must stay silent, and everything must be drawn.
+/// (Its Content-Security-Policy forbids every outside request, and what it forbids is told on the console.)
 fn looked_at(page: &Path, profile: &Path) {
     let html = fs::read_to_string(page).unwrap();
     assert!(

@@ -150,7 +150,8 @@ fn a_page_that_claims_other_bytes_than_it_holds_is_refused_before_there_is_room_
         assert_eq!(table.len(), 1);
         drop(table);
         let place = bytes.windows(4).position(|four| four == claim).unwrap();
-        // More than there is, and less: the parquet crate makes room for the one, and unpacks all of some codecs for both.
+        // More than there is, and less: the parquet crate makes room for the one, and unpacks all of some codecs for
+        // both.
         for other in [130_000_000, 5_000_000] {
             let mut damaged = bytes.clone();
             damaged[place..place + 4].copy_from_slice(&count(other));

@@ -225,8 +225,8 @@ fn a_chunk_of_the_batch_shares_its_augmentation_on_every_process() {
     assert_eq!(split, all);
 }
 
-/// Vectors from view to view and a small view: there where they are asked for, the same for any number of threads, and the
-/// other views as they are without.
+/// Vectors from view to view and a small view: there where they are asked for, the same for any number of threads, and
+/// the other views as they are without.
 #[test]
 fn what_is_asked_for_beside_views_is_made_and_changes_nothing_else() {
     let data = Arc::new(ParquetDataset::open(&emoji("noto-test.parquet"), None).unwrap());

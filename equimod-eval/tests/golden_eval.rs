@@ -50,8 +50,8 @@ fn golden_weighted_votes() {
         let want = golden.values(&format!("{case}/top1_top5"));
         let scale = if want.iter().any(|v| *v > 1.0) { 100.0 } else { 1.0 };
         for (k, want) in [1, 5].into_iter().zip(want) {
-            // Only classes that got a vote count. The reference fills its top 5 up with others, in arbitrary order, so it is
-            // compared by its own classes with a vote.
+            // Only classes that got a vote count. The reference fills its top 5 up with others, in arbitrary order, so
+            // it is compared by its own classes with a vote.
             let want = if votes.iter().all(|vote| vote.ranked.len() >= k) {
                 want / scale
             } else {

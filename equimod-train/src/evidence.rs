@@ -50,7 +50,8 @@ fn by_default() -> bool {
 }
 
 impl Trainer {
-    /// Writes the evidence of a diverged step, and returns the error that ends the run. Weights are those before the step.
+    /// Writes the evidence of a diverged step, and returns the error that ends the run. Weights are those before the
+    /// step.
     pub(crate) fn keep_evidence(&mut self, run: &RunDirectory, divergence: Divergence) -> Error {
         // Later steps, up to the one at which the divergence was read, changed nothing.
         self.step = divergence.report.step - 1;

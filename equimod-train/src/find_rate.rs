@@ -1,4 +1,5 @@
-//! Learning-rate range test (Smith, arXiv 1506.01186): the learning rate rises from step to step until the loss diverges.
+//! Learning-rate range test (Smith, arXiv 1506.01186): the learning rate rises from step to step until the loss
+//! diverges.
 
 use equimod_data::Batches;
 use serde::Serialize;
@@ -9,8 +10,8 @@ use crate::trainer::Trainer;
 
 /// Weight of older losses in the smoothed loss.
 const SMOOTHING: f64 = 0.9;
-/// Number of first steps in which the smoothed loss still follows single batches: they neither end the search nor are its
-/// result.
+/// Number of first steps in which the smoothed loss still follows single batches: they neither end the search nor are
+/// its result.
 const SETTLED: usize = 10;
 /// Rise of the smoothed loss above its minimum that ends the search, as a share of its total fall.
 const TOO_HIGH: f64 = 1.0;
@@ -54,8 +55,8 @@ impl RateSearch {
 }
 
 impl Trainer {
-    /// Takes up to `steps` steps at learning rates from `least` to `most`, evenly spaced in the logarithm, and passes each to
-    /// `on_step`. The weights are of no use afterwards.
+    /// Takes up to `steps` steps at learning rates from `least` to `most`, evenly spaced in the logarithm, and passes
+    /// each to `on_step`. The weights are of no use afterwards.
     ///
     /// # Errors
     ///

@@ -25,8 +25,8 @@ impl Trainer {
         run.write(FILE, &bytes)
     }
 
-    /// The refusal of a resume whose images have another fingerprint than `before`: it names what changed, as far as the
-    /// listing in the run directory can say.
+    /// The refusal of a resume whose images have another fingerprint than `before`: it names what changed, as far as
+    /// the listing in the run directory can say.
     pub(crate) fn other_images(&self, run: &RunDirectory, checkpoint: &Path, before: &str) -> Error {
         let short = |fingerprint: &str| fingerprint.chars().take(SHOWN).collect::<String>();
         let reason = match self.changes(run) {

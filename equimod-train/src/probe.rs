@@ -7,8 +7,8 @@ use crate::Result;
 
 /// Evaluates the network during training.
 pub trait Probe {
-    /// Named scores of the network that a checkpoint would hold now; higher is better. Any randomness must come from seeds of
-    /// the probe's own, so that training does not depend on it.
+    /// Named scores of the network that a checkpoint would hold now; higher is better. Any randomness must come from
+    /// seeds of the probe's own, so that training does not depend on it.
     ///
     /// # Errors
     ///

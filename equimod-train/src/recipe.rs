@@ -1,5 +1,5 @@
-//! Every setting of a run. The defaults are the published SimCLR recipe on CIFAR-10 without an equivariance module; naming
-//! a module's table turns it on.
+//! Every setting of a run. The defaults are the published SimCLR recipe on CIFAR-10 without an equivariance module;
+//! naming a module's table turns it on.
 
 use equimod_core::objective::SimClrConfig;
 use equimod_core::optim::{LarsConfig, LearningRates};
@@ -23,8 +23,8 @@ pub struct Recipe {
     /// Seed of the initial weights, the order of the images and every augmentation.
     pub seed: u64,
     /// Number of steps between transfers of losses and metrics from the device; every step is logged in any case. A GPU
-    /// waits for the host only there, so that 20 to 100 keeps it busy, and a step whose loss or gradient is not finite is
-    /// noticed that much later (its update, and all that follow, are not applied). Default: 1.
+    /// waits for the host only there, so that 20 to 100 keeps it busy, and a step whose loss or gradient is not finite
+    /// is noticed that much later (its update, and all that follow, are not applied). Default: 1.
     pub log_every_steps: u64,
     /// Training images.
     pub data: DataRecipe,
@@ -66,8 +66,9 @@ pub struct DataRecipe {
     /// Largest share of the images that may fail to decode; failed images are replaced and listed in `skipped.jsonl`.
     /// Default: 0.001.
     pub skip_share: f64,
-    /// Number of images within which the order is random; 0 (published) shuffles the whole data set. With a window, slow
-    /// storage and tables too large for memory are read in runs of neighbors, and every epoch is still a permutation.
+    /// Number of images within which the order is random; 0 (published) shuffles the whole data set. With a window,
+    /// slow storage and tables too large for memory are read in runs of neighbors, and every epoch is still a
+    /// permutation.
     pub shuffle_window: usize,
     /// Whether images are rotated and flipped as their EXIF orientation says. Published: false.
     pub apply_orientation: bool,
@@ -80,7 +81,8 @@ pub struct AugmentationRecipe {
     /// Augmentation policy: the name of a built-in policy, or a table with `name`, `views` and `clean`. Published:
     /// `simclr-cifar10`.
     pub policy: PolicyChoice,
-    /// Side of the views and of the original (un-augmented) image in pixels. Published: 32 on CIFAR-10, 224 on ImageNet.
+    /// Side of the views and of the original (un-augmented) image in pixels. Published: 32 on CIFAR-10, 224 on
+    /// ImageNet.
     pub size: usize,
     /// Encoding of augmentation parameters as a vector. Published: `published`.
     #[schemars(with = "Encoding")]
@@ -202,8 +204,8 @@ impl Score {
 pub struct GuardRecipe {
     /// Effective rank of the embeddings below which they count as collapsed.
     pub least_rank: f64,
-    /// Mean standard deviation of unit-length embeddings below which they count as collapsed; 1/√width for embeddings that
-    /// fill all directions.
+    /// Mean standard deviation of unit-length embeddings below which they count as collapsed; 1/√width for embeddings
+    /// that fill all directions.
     #[serde(alias = "least_deviation")]
     pub least_std: f64,
     /// Number of consecutive steps for which one of them has to be too small.

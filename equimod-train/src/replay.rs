@@ -81,7 +81,8 @@ impl Replay {
         Ok(Self { evidence, method, batch })
     }
 
-    /// Repeats the step up to its gradients. The target network is in its state at that step: it had already been updated.
+    /// Repeats the step up to its gradients. The target network is in its state at that step: it had already been
+    /// updated.
     ///
     /// # Errors
     ///

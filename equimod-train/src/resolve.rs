@@ -262,8 +262,8 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&
     scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
 }
 
-/// Reads every section for itself, so that a problem in one does not hide those of the others. A recipe with one in it cannot
-/// be asked for more: what belongs together would be compared with defaults.
+/// Reads every section for itself, so that a problem in one does not hide those of the others. A recipe with one in it
+/// cannot be asked for more: what belongs together would be compared with defaults.
 fn deserialize(table: Table, problems: &mut Vec<String>) -> Option<Recipe> {
     let mut unread = Vec::new();
     for (key, value) in &table {

@@ -225,8 +225,8 @@ impl RunDirectory {
         Ok(write_atomic(&self.parent().join("best"), Self::name_of(best.step).as_bytes())?)
     }
 
-    /// Removes all but the newest `keep` checkpoints and those of steps that are worth it. A checkpoint that is being removed
-    /// has another name, so that nobody takes a part of it for the whole.
+    /// Removes all but the newest `keep` checkpoints and those of steps that are worth it. A checkpoint that is being
+    /// removed has another name, so that nobody takes a part of it for the whole.
     pub(crate) fn prune(&self, keep: usize, worth: impl Fn(u64) -> bool) -> Result<()> {
         for old in self.checkpoints()?.into_iter().skip(keep.max(2)) {
             let name = old.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -257,7 +257,8 @@ impl RunDirectory {
 /// How the names of checkpoints begin that are being removed.
 const REMOVING: &str = ".removing-";
 
-/// Keeps others from training in the folder, where its file system knows locks; the system takes them back from whoever dies.
+/// Keeps others from training in the folder, where its file system knows locks; the system takes them back from whoever
+/// dies.
 fn lock(path: &Path) -> Result<Arc<Option<File>>> {
     let file = path.join(".lock");
     let open = || fs::OpenOptions::new().create(true).append(true).open(&file);

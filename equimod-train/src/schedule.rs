@@ -18,7 +18,8 @@ pub struct ScheduleRecipe {
     pub learning_rate: f64,
     /// Scaling of the peak learning rate with the batch size. Published: `none`.
     pub batch_scaling: BatchScaling,
-    /// Learning rate at the end of `cosine`, not scaled by the batch size; ignored by the other shapes. Published: 1e-8.
+    /// Learning rate at the end of `cosine`, not scaled by the batch size; ignored by the other shapes. Published:
+    /// 1e-8.
     pub final_learning_rate: f64,
     /// For `step`: epochs at which the learning rate falls, in increasing order; may be fractions.
     pub milestones: Vec<f64>,

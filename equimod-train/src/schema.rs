@@ -1,7 +1,7 @@
 //! JSON Schema of recipe files, for editors, derived from the settings: doc comments become descriptions.
 //!
-//! A recipe file differs from a resolved recipe in three ways, which are added here as [`resolve`](mod@crate::resolve) reads
-//! them: it may name a `base`, it may leave out any setting, and it may turn a module off with `false`.
+//! A recipe file differs from a resolved recipe in three ways, which are added here as [`resolve`](mod@crate::resolve)
+//! reads them: it may name a `base`, it may leave out any setting, and it may turn a module off with `false`.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -58,7 +58,8 @@ fn let_modules_be_off(section: &mut Value) {
     }
 }
 
-/// Rewrites a schema for editors: one-line descriptions, choices as an `enum`, and defaults with the digits of the source.
+/// Rewrites a schema for editors: one-line descriptions, choices as an `enum`, and defaults with the digits of the
+/// source.
 fn tidy(schema: &mut Schema) {
     let Some(schema) = schema.as_object_mut() else { return };
     describe(schema);

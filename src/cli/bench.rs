@@ -17,7 +17,8 @@ pub struct Bench {
 /// The benchmarks.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Augmentation: the original image and two augmented views, with their parameters, normalized to f32 [default: cifar].
+    /// Augmentation: the original image and two augmented views, with their parameters, normalized to f32 [default:
+    /// cifar].
     #[command(after_help = "Examples:
   equimod bench augment cifar --threads 1 --json
   equimod bench augment folder images/")]

@@ -97,8 +97,8 @@ pub struct ImageArgs {
     /// Another data source for the validation images [default: the data's own, else a fifth of its training images].
     #[arg(long, value_name = "DATA")]
     pub validation: Option<String>,
-    /// Evaluate only these labels; may be repeated [default: all]. A column of strings or integers in a table or shard will
-    /// do as well.
+    /// Evaluate only these labels; may be repeated [default: all]. A column of strings or integers in a table or shard
+    /// will do as well.
     #[arg(long)]
     pub task: Vec<String>,
     #[command(flatten)]

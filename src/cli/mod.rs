@@ -114,7 +114,8 @@ pub enum Command {
 /// Compute device.
 #[derive(Args, Debug)]
 pub struct DeviceArgs {
-    /// Device: auto, cpu, cuda:N or metal:N; auto takes the first GPU that the build and the machine support, else the CPU.
+    /// Device: auto, cpu, cuda:N or metal:N; auto takes the first GPU that the build and the machine support, else the
+    /// CPU.
     #[arg(long, default_value = "auto")]
     pub device: String,
 }
@@ -155,8 +156,8 @@ pub struct Pretrain {
     /// Override the recipe's number of epochs.
     #[arg(long)]
     pub epochs: Option<u64>,
-    /// Resume the run in --out from its newest checkpoint. Only settings that affect no weight may change: the location of
-    /// the images (--data), `execution.recompute`, [checkpoint], [probe] and [guard] (--set).
+    /// Resume the run in --out from its newest checkpoint. Only settings that affect no weight may change: the location
+    /// of the images (--data), `execution.recompute`, [checkpoint], [probe] and [guard] (--set).
     #[arg(long, requires = "out", conflicts_with_all = ["dry_run", "from"])]
     pub resume: bool,
     /// Start from the weights of a MODEL: its backbone, and the heads whose names and shapes match.

@@ -1,8 +1,8 @@
 //! Event files for TensorBoard.
 //!
-//! A file is a sequence of TFRecords: each holds the length of an `Event` (tensorflow/core/util/event.proto), its encoding in
-//! Protocol Buffers, and checksums of both. No maintained crate writes them without a `protoc` program, so `prost` encodes
-//! and `crc32c` computes the checksums.
+//! A file is a sequence of TFRecords: each holds the length of an `Event` (tensorflow/core/util/event.proto), its
+//! encoding in Protocol Buffers, and checksums of both. No maintained crate writes them without a `protoc` program, so
+//! `prost` encodes and `crc32c` computes the checksums.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -62,8 +62,8 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Appends to the event file of the folder `run` after the events of `step`; later events are removed, since their steps
-    /// will be repeated. Creates the file if there is none.
+    /// Appends to the event file of the folder `run` after the events of `step`; later events are removed, since their
+    /// steps will be repeated. Creates the file if there is none.
     ///
     /// # Errors
     ///
