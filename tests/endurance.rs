@@ -357,10 +357,15 @@ fn the_slurm_script_starts_resumes_and_requeues() {
     assert_eq!(fs::read_to_string(scratch.path("requeued")).unwrap(), "requeue 7\n");
     let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
     assert_eq!(info["status"], "interrupted");
+    let resumptions = || {
+        let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
+        info["resumed_at"].as_array().unwrap().len()
+    };
     let mut child = run("400");
-    wait(&mut child, None, Duration::from_millis(600));
+    while resumptions() == 0 && child.try_wait().unwrap().is_none() {
+        wait(&mut child, None, Duration::from_millis(100));
+    }
     Command::new("kill").args(["-USR1", &child.id().to_string()]).status().unwrap();
     child.wait().unwrap();
-    let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
-    assert_eq!(info["resumed_at"].as_array().unwrap().len(), 1);
+    assert_eq!(resumptions(), 1);
 }

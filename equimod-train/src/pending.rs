@@ -44,6 +44,11 @@ impl PendingSteps {
         Ok(self.finite.as_ref().map(Gate::new).transpose()?.unwrap_or_default())
     }
 
+    /// Whether a step is known to have diverged without a transfer: on the CPU, whose flag is in host memory.
+    pub fn has_diverged(&self) -> Result<bool> {
+        Ok(matches!(self.gate()?, Gate::Closed))
+    }
+
     /// Adds a step, and gives the gate of its own update. `report` lacks loss, norm and metrics.
     pub fn push(&mut self, report: StepReport, outcome: &StepOutcome, gradient_norm: &Tensor) -> Result<Gate> {
         let finite = all_finite(&[&outcome.loss, gradient_norm])?;
@@ -113,8 +118,10 @@ mod tests {
     fn steps_are_read_at_once_and_the_gate_stays_closed() {
         let mut pending = PendingSteps::default();
         assert!(matches!(push(&mut pending, 1, 0.5, 2.0), Gate::Open));
+        assert!(!pending.has_diverged().unwrap());
         assert!(matches!(push(&mut pending, 2, 0.25, f64::INFINITY), Gate::Closed));
         assert!(matches!(push(&mut pending, 3, 0.125, 1.0), Gate::Closed), "sound, but after a diverged step");
+        assert!(pending.has_diverged().unwrap());
         let before = host::reads();
         let ReadSteps { sound, diverged } = pending.read().unwrap();
         assert_eq!(host::reads() - before, 1);

@@ -24,7 +24,8 @@ pub struct Recipe {
     pub seed: u64,
     /// Number of steps between transfers of losses and metrics from the device; every step is logged in any case. A GPU
     /// waits for the host only there, so that 20 to 100 keeps it busy, and a step whose loss or gradient is not finite
-    /// is noticed that much later (its update, and all that follow, are not applied). Default: 1.
+    /// is noticed that much later (its update, and all that follow, are not applied); a CPU notices it at once.
+    /// Default: 1.
     pub log_every_steps: u64,
     /// Training images.
     pub data: DataRecipe,

@@ -39,7 +39,7 @@ impl Trainer {
                 break;
             }
             let stop = self.context.stop.load(Ordering::SeqCst);
-            if stop || self.log_is_due() {
+            if stop || self.log_is_due() || self.pending.has_diverged()? {
                 self.log_steps(run, sinks, &mut collapse)?;
             }
             let probed = self.probe_if_due(sinks, probe.as_deref_mut())?;
