@@ -1,7 +1,8 @@
 //! bf16 by rounding: every operation computes in f32 on another backend and rounds its result to bf16.
 //!
-//! That is what hardware with bf16 inputs and f32 accumulation does, but for the order of sums, so that a run on the CPU
-//! shows what bf16 does to training. Operations that a backend fuses are separate here and round in between.
+//! Except for the order of sums, this is the arithmetic of hardware with bf16 inputs and f32 accumulation, so that a
+//! run on the CPU shows the effect of bf16 on training. Operations that a backend fuses are separate here, with
+//! rounding between them.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -113,7 +114,8 @@ impl<B: Backend> MatrixOps for Rounded<B> {
     }
 }
 
-/// Parameters and their optimizer's buffers are f32 or f64 and have another backend; only norms of bf16 tensors come here.
+/// Parameters and optimizer buffers are f32 or f64 and use another backend; only norms of bf16 tensors are computed
+/// here.
 impl<B: Backend> OptimizerOps for Rounded<B> {
     fn squared_norm(&self, tensor: &Tensor) -> Result<Tensor> {
         self.0.squared_norm(&wide(tensor)?)

@@ -1,4 +1,4 @@
-//! Batch norm over `[N, C, …]`, the ReLU behind it and the additions around it.
+//! Batch norm over `[N, C, …]`, fused with a residual addition and a ReLU.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -19,7 +19,11 @@ fn per_channel(channels: usize, tensors: &[&Tensor]) -> Result<()> {
     }
 }
 
-/// Checks that all have the shape of `xs`.
+/// Checks that all `others` have the shape of `xs`.
+///
+/// # Errors
+///
+/// If one has another shape.
 pub fn same_shape(xs: &Tensor, others: &[Option<&Tensor>]) -> Result<()> {
     match others.iter().flatten().find(|t| t.dims() != xs.dims()) {
         Some(t) => bail!("tensors of shapes {:?} and {:?} should have one shape", xs.dims(), t.dims()),
@@ -27,12 +31,16 @@ pub fn same_shape(xs: &Tensor, others: &[Option<&Tensor>]) -> Result<()> {
     }
 }
 
-/// Checks that an activation is for so many channels.
+/// Checks that an activation has `channels` channels.
+///
+/// # Errors
+///
+/// If it has another number of channels.
 pub fn fits_activation(activation: Option<&ScaleShiftRelu>, channels: usize) -> Result<()> {
     activation.map_or(Ok(()), |activation| per_channel(channels, &[&activation.scale, &activation.shift]))
 }
 
-/// Checks the arguments that both halves of the backward pass have.
+/// Checks the arguments that both halves of the backward pass share.
 fn fits_backward(
     dys: &Tensor,
     activation: Option<&ScaleShiftRelu>,
@@ -45,13 +53,22 @@ fn fits_backward(
     fits_activation(activation, channels)
 }
 
-/// Σx and Σx² of each channel of xs `[N, C, …]`, `[2, C]`, in a fixed order; in f64 on the CPU.
+/// Σx and Σx² of each channel of xs `[N, C, …]`, `[2, C]`, added in a fixed order; in f64 on the CPU.
+///
+/// # Errors
+///
+/// If xs has fewer than two dimensions, or a tensor operation fails.
 pub fn batch_norm_sums(xs: &Tensor) -> Result<Tensor> {
     channels(xs)?;
     backend::of(xs).batch_norm_sums(xs)
 }
 
-/// `relu?(xs·scale + shift + residual?)` with scale and shift `[C]`; all else has the shape of xs `[N, C, …]`.
+/// `relu?(xs·scale + shift + residual?)` with scale and shift `[C]`. The residual and the result have the shape of xs
+/// `[N, C, …]`.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn batch_norm_apply(
     xs: &Tensor,
     scale: &Tensor,
@@ -64,7 +81,12 @@ pub fn batch_norm_apply(
     backend::of(xs).batch_norm_apply(xs, scale, shift, residual, relu)
 }
 
-/// [`batch_norm_apply`], which may use the memory of `xs`: no other tensor may share it, least of all another argument.
+/// [`batch_norm_apply`], whose result may overwrite the memory of `xs`. No other tensor may share that memory, in
+/// particular no other argument.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn batch_norm_apply_in_place(
     xs: Tensor,
     scale: &Tensor,
@@ -77,14 +99,22 @@ pub fn batch_norm_apply_in_place(
     backend::of(&xs).batch_norm_apply_in_place(xs, scale, shift, residual, relu)
 }
 
-/// `relu(xs·scale + shift)`, of the shape of xs `[N, C, …]`.
+/// `relu(xs·scale + shift)` of xs `[N, C, …]`; same shape.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn scale_shift_relu(xs: &Tensor, activation: &ScaleShiftRelu) -> Result<Tensor> {
     fits_activation(Some(activation), channels(xs)?)?;
     backend::of(xs).scale_shift_relu(xs, activation)
 }
 
-/// Σdy' and Σdy'·x̂ of each channel, `[2, C]`, in f64 on the CPU: dy' is dys `[N, C, …]` where the activation, if there
-/// is one, is above 0, and else 0; x̂ is `(xs − mean)·inverse_std`, with mean and inverse_std `[C]`.
+/// Σdy' and Σdy'·x̂ of each channel, `[2, C]`; in f64 on the CPU. dy' is dys `[N, C, …]`, set to 0 where the
+/// activation, if there is one, is 0; x̂ is `(xs − mean)·inverse_std` with mean and inverse_std `[C]`.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn batch_norm_backward_sums(
     dys: &Tensor,
     activation: Option<&ScaleShiftRelu>,
@@ -96,8 +126,12 @@ pub fn batch_norm_backward_sums(
     backend::of(xs).activated_backward_sums(dys, activation, xs, mean, inverse_std)
 }
 
-/// Gradient of a batch norm's input, of the shape of xs `[N, C, …]`: `scale·dy' + slope·xs + offset` with
-/// `coefficients` scale, slope and offset, `[C]` each, and dy' as for [`batch_norm_backward_sums`].
+/// Gradient of a batch norm's input xs `[N, C, …]`, same shape: `scale·dy' + slope·xs + offset` with the `coefficients`
+/// scale, slope and offset, `[C]` each, and dy' as in [`batch_norm_backward_sums`].
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn batch_norm_backward(
     dys: &Tensor,
     activation: Option<&ScaleShiftRelu>,
@@ -108,8 +142,12 @@ pub fn batch_norm_backward(
     backend::of(xs).activated_backward(dys, activation, xs, coefficients)
 }
 
-/// [`batch_norm_backward`], which may use the memory of `xs`: no other tensor may share it, least of all another
-/// argument.
+/// [`batch_norm_backward`], whose result may overwrite the memory of `xs`. No other tensor may share that memory, in
+/// particular no other argument.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn batch_norm_backward_in_place(
     dys: &Tensor,
     activation: Option<&ScaleShiftRelu>,
@@ -120,8 +158,12 @@ pub fn batch_norm_backward_in_place(
     backend::of(&xs).activated_backward_in_place(dys, activation, xs, coefficients)
 }
 
-/// `(dys + more?)·[ys > 0]`, the gradient of the input of a ReLU whose output is `ys`, all of one shape. `more` is the
-/// gradient of `ys` on another path. The memory of `dys` may be used for the result: no other tensor may share it.
+/// Gradient of the input of a ReLU with output `ys`: `(dys + more?)·[ys > 0]`, all of the same shape. `more` is the
+/// gradient of `ys` from another path. The result may overwrite the memory of `dys`, which no other tensor may share.
+///
+/// # Errors
+///
+/// If the shapes differ, or a tensor operation fails.
 pub fn relu_backward(dys: Tensor, more: Option<&Tensor>, ys: &Tensor) -> Result<Tensor> {
     same_shape(&dys, &[more, Some(ys)])?;
     backend::of(&dys).relu_backward_in_place(dys, more, ys)

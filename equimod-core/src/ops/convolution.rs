@@ -1,4 +1,4 @@
-//! Convolution, forward and backward; the weight is `[O, C/groups, kh, kw]` everywhere.
+//! Forward and backward pass of convolutions. The weight is `[O, C/groups, kh, kw]` in all functions.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -6,7 +6,7 @@ use super::batch_norm::{fits_activation, same_shape};
 use crate::backend;
 use crate::backend::contract::{Accumulate, Conv2dGeometry, ConvInput, ConvShape};
 
-/// Output channels of a weight that fits `in_channels` and the geometry.
+/// Number of output channels of a weight; an error unless it fits `in_channels` and the geometry.
 fn out_channels(weight: &Tensor, in_channels: usize, g: &Conv2dGeometry) -> Result<usize> {
     let (out_channels, channels, kh, kw) = weight.dims4()?;
     if channels * g.groups != in_channels || (kh, kw) != g.kernel {
@@ -27,7 +27,7 @@ fn fits_output(dys: &Tensor, s: &ConvShape) -> Result<()> {
     }
 }
 
-/// Batch, channels, and height and width of an input whose activation fits.
+/// Batch size, channels, and height and width of an input; an error unless its activation fits.
 fn sizes(xs: &ConvInput) -> Result<(usize, usize, (usize, usize))> {
     let (batch, channels, height, width) = xs.values.dims4()?;
     fits_activation(xs.activation.as_ref(), channels)?;
@@ -39,27 +39,44 @@ fn shape_of(xs: &ConvInput, weight: &Tensor, g: &Conv2dGeometry) -> Result<ConvS
     ConvShape::new(batch, channels, out_channels(weight, channels, g)?, size, g)
 }
 
-/// The tensor that a convolution reads, `[N, C, H, W]`: the input's values, through its activation if it has one.
+/// The tensor that a convolution reads, `[N, C, H, W]`: the input's values, with its activation applied if it has one.
+///
+/// # Errors
+///
+/// If the activation does not fit the input, or a tensor operation fails.
 pub fn materialize(xs: &ConvInput) -> Result<Tensor> {
     sizes(xs)?;
     backend::of(&xs.values).materialize(xs)
 }
 
-/// xs `[N, C, H, W]` → `[N, O, H', W']`.
+/// Convolution of xs `[N, C, H, W]` → `[N, O, H', W']`.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn conv2d(xs: impl Into<ConvInput>, weight: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
     let xs = xs.into();
     let s = shape_of(&xs, weight, g)?;
     backend::of(&xs.values).conv2d_of_activated(&xs, weight, &s)
 }
 
-/// [`conv2d`], and [`batch_norm_sums`](super::batch_norm_sums) of its output, which cost little while it is computed.
+/// [`conv2d`] together with the [`batch_norm_sums`](super::batch_norm_sums) of its output, `[2, O]`, which are cheap to
+/// compute along with it.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn conv2d_with_sums(xs: impl Into<ConvInput>, weight: &Tensor, g: &Conv2dGeometry) -> Result<(Tensor, Tensor)> {
     let xs = xs.into();
     let s = shape_of(&xs, weight, g)?;
     backend::of(&xs.values).conv2d_with_sums(&xs, weight, &s)
 }
 
-/// Gradient of a convolution's input: dys `[N, O, H', W']` → `[N, C, H, W]` with H × W of `in_size`.
+/// Gradient of a convolution's input: dys `[N, O, H', W']` → `[N, C, H, W]`, with (H, W) = `in_size`.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn conv2d_backward_data(
     dys: &Tensor,
     weight: &Tensor,
@@ -72,14 +89,18 @@ pub fn conv2d_backward_data(
     backend::of(dys).conv2d_backward_data(dys, weight, &s)
 }
 
-/// [`conv2d_backward_data`], and the backward pass of the ReLU whose output `relu_output` `[N, C, H, W]` was the
-/// convolution's input. Where dx is the gradient of that output and mask is `[relu_output > 0]`, it is
+/// [`conv2d_backward_data`] followed by the backward pass of the ReLU whose output `relu_output` `[N, C, H, W]` was the
+/// convolution's input. With dx the gradient of that output and mask `[relu_output > 0]`, the result `[N, C, H, W]` is
 ///
 /// - `dx·mask` with [`Overwrite`](Accumulate::Overwrite),
 /// - `(dx + other)·mask` with [`AddThenMask`](Accumulate::AddThenMask),
 /// - `dx·mask + other` with [`MaskThenAdd`](Accumulate::MaskThenAdd).
 ///
-/// The memory of `other` may be used for the result: no other tensor may share it, least of all another argument.
+/// The result may overwrite the memory of `other`, which no other tensor may share, in particular no other argument.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn conv2d_backward_data_relu(
     dys: &Tensor,
     weight: &Tensor,
@@ -95,6 +116,10 @@ pub fn conv2d_backward_data_relu(
 }
 
 /// Gradient of a convolution's weight: xs `[N, C, H, W]`, dys `[N, O, H', W']` → `[O, C/groups, kh, kw]`.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn conv2d_backward_weight(xs: impl Into<ConvInput>, dys: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
     let xs = xs.into();
     let (batch, channels, size) = sizes(&xs)?;

@@ -4,8 +4,8 @@ use candle_core::{DType, Tensor, Var};
 
 use crate::{Result, host};
 
-/// The decision whether parameters are updated. On a device it is a flag that the host does not read: an update is
-/// computed in any case, and undone where the flag is 0.
+/// Decision whether parameters are updated. On a device, it is a flag that the host does not read: the update is always
+/// computed, and undone if the flag is 0.
 #[derive(Clone, Debug, Default)]
 pub enum Gate {
     /// Updates are applied.
@@ -13,12 +13,12 @@ pub enum Gate {
     Open,
     /// Updates are not applied.
     Closed,
-    /// Updates are applied where this scalar (u8) is not 0.
+    /// Updates are applied if this scalar (u8) is not 0.
     Flag(Tensor),
 }
 
 impl Gate {
-    /// The gate of a flag, a scalar that is 0 or 1.
+    /// Gate of a flag, a scalar `[]` that is 0 or 1.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// Those of `update`, and of tensor operations.
+    /// If `update` or a tensor operation fails.
     pub fn apply<E>(
         &self,
         vars: &[&Var],
@@ -61,7 +61,7 @@ impl Gate {
     }
 }
 
-/// 1 where the values of every scalar are finite and 0 elsewhere: a scalar (u8) on the device of the first.
+/// Flag whether all `scalars`, `[]` each, are finite: a scalar (u8), 1 or 0, on the device of the first.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ impl Gate {
 pub fn all_finite(scalars: &[&Tensor]) -> candle_core::Result<Tensor> {
     let mut flags = scalars.iter().map(|scalar| {
         let scalar = scalar.detach().reshape(())?;
-        // 0 times infinity or NaN is NaN, which equals nothing.
+        // 0 times infinity or NaN is NaN, which is not equal to 0.
         (scalar * 0.0)?.eq(0.0)
     });
     let Some(first) = flags.next() else { candle_core::bail!("there is no scalar to check") };

@@ -1,10 +1,10 @@
-//! Products of matrices.
+//! Matrix products.
 
 use candle_core::{Result, Tensor, bail};
 
 use crate::backend;
 
-/// Rows and columns of a matrix.
+/// Number of rows and columns of a matrix.
 fn sizes(tensor: &Tensor) -> Result<[usize; 2]> {
     match tensor.dims() {
         &[rows, columns] => Ok([rows, columns]),
@@ -12,7 +12,7 @@ fn sizes(tensor: &Tensor) -> Result<[usize; 2]> {
     }
 }
 
-/// Checks that the dimensions over which two matrices are multiplied are one.
+/// Checks that the inner dimensions of two matrices are equal.
 fn same_depth(a: &Tensor, dim_of_a: usize, b: &Tensor, dim_of_b: usize) -> Result<()> {
     let (a, b) = (sizes(a)?[dim_of_a], sizes(b)?[dim_of_b]);
     match a == b {
@@ -21,19 +21,31 @@ fn same_depth(a: &Tensor, dim_of_a: usize, b: &Tensor, dim_of_b: usize) -> Resul
     }
 }
 
-/// a `[M, K]`, b `[K, N]` → a·b `[M, N]`.
+/// Product of a `[M, K]` and b `[K, N]` → a·b `[M, N]`.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_depth(a, 1, b, 0)?;
     backend::of(a).matmul(a, b)
 }
 
-/// a `[M, K]`, b `[N, K]` → a·bᵀ `[M, N]`.
+/// Product of a `[M, K]` and b `[N, K]` → a·bᵀ `[M, N]`.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn matmul_nt(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_depth(a, 1, b, 1)?;
     backend::of(a).matmul_nt(a, b)
 }
 
-/// a `[K, M]`, b `[K, N]` → aᵀ·b `[M, N]`.
+/// Product of a `[K, M]` and b `[K, N]` → aᵀ·b `[M, N]`.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn matmul_tn(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     same_depth(a, 0, b, 0)?;
     backend::of(a).matmul_tn(a, b)

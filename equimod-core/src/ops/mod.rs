@@ -1,8 +1,8 @@
-//! Operations that layers and losses call: shapes are checked here, and the [backend](crate::backend) of the tensors'
-//! device and element type does the work.
+//! Tensor operations of layers and losses. Shapes are checked here; the [backend](crate::backend) for the device and
+//! element type of the tensors computes the result.
 //!
-//! Any layout is taken, results are fresh unless a function says that it uses an argument's memory, no operation is
-//! tracked by candle's differentiation, and results do not depend on the number of threads.
+//! Arguments may have any memory layout. Results are new tensors unless a function overwrites an argument's memory. No
+//! operation is tracked by candle's autograd, and results do not depend on the number of threads.
 
 mod batch_norm;
 mod convolution;

@@ -1,4 +1,4 @@
-//! Steps of optimizers, sums of squares and moving averages of parameters.
+//! Optimizer steps, sums of squares and moving averages of parameters.
 
 use candle_core::{Result, Tensor, Var, bail};
 
@@ -6,7 +6,7 @@ use super::Gate;
 use crate::backend;
 use crate::backend::contract::{AdamWRule, LarsRule, MomentumRule};
 
-/// Checks that a gradient and a buffer of `each` values for each value fit a weight.
+/// Checks that a gradient, and a buffer with `each` values per element, fit a weight.
 fn fits(weight: &Tensor, buffer: &Tensor, gradient: &Tensor, each: &[usize]) -> Result<()> {
     if buffer.dims() != [weight.dims(), each].concat() || gradient.dims() != weight.dims() {
         bail!(
@@ -19,7 +19,7 @@ fn fits(weight: &Tensor, buffer: &Tensor, gradient: &Tensor, each: &[usize]) -> 
     Ok(())
 }
 
-/// Steps a weight and its momentum, of one shape with the gradient, unless `gate` is closed.
+/// Updates a weight and its momentum, both of the gradient's shape, in place, unless `gate` is closed.
 ///
 /// # Errors
 ///
@@ -29,7 +29,7 @@ pub fn momentum_step(weight: &Var, buffer: &Var, gradient: &Tensor, rule: &Momen
     gate.apply(&[weight, buffer], || backend::of(weight).momentum_step(weight, buffer, gradient, rule))
 }
 
-/// Steps a weight and its momentum, of one shape with the gradient, at the rate that its trust ratio allows, unless
+/// Updates a weight and its momentum, both of the gradient's shape, in place with the trust ratio of LARS, unless
 /// `gate` is closed.
 ///
 /// # Errors
@@ -40,7 +40,8 @@ pub fn lars_step(weight: &Var, buffer: &Var, gradient: &Tensor, rule: &LarsRule,
     gate.apply(&[weight, buffer], || backend::of(weight).lars_step(weight, buffer, gradient, rule))
 }
 
-/// Steps a weight and its moments, of the weight's shape with a last dimension of 2, unless `gate` is closed.
+/// Updates a weight and its moments, of the weight's shape with a last dimension of 2, in place, unless `gate` is
+/// closed.
 ///
 /// # Errors
 ///
@@ -50,12 +51,20 @@ pub fn adamw_step(weight: &Var, moments: &Var, gradient: &Tensor, rule: &AdamWRu
     gate.apply(&[weight, moments], || backend::of(weight).adamw_step(weight, moments, gradient, rule))
 }
 
-/// Σ v² of a tensor, a scalar on its device (f64 on the CPU, f32 elsewhere).
+/// Squared norm Σ v² of a tensor of any shape, a scalar on its device (f64 on the CPU, f32 elsewhere).
+///
+/// # Errors
+///
+/// If a tensor operation fails.
 pub fn squared_norm(tensor: &Tensor) -> Result<Tensor> {
     backend::of(tensor).squared_norm(tensor)
 }
 
-/// `target = kept·target + (1 − kept)·source`, in place; tensors of one shape.
+/// `target = kept·target + (1 − kept)·source` in place, for tensors of the same shape.
+///
+/// # Errors
+///
+/// If the shapes differ, or a tensor operation fails.
 pub fn move_towards(target: &Var, source: &Tensor, kept: f64) -> Result<()> {
     if target.dims() != source.dims() {
         bail!("a moving average of shape {:?} got values of shape {:?}", target.dims(), source.dims());

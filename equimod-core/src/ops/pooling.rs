@@ -1,4 +1,4 @@
-//! Pooling of `[N, C, H, W]`, forward and backward.
+//! Forward and backward pass of pooling over `[N, C, H, W]`.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -12,8 +12,12 @@ fn not_empty(xs: &Tensor) -> Result<()> {
     }
 }
 
-/// xs `[N, C, H, W]` → the maximum of each window `[N, C, H', W']` and its index in the H × W plane (u32, the same
-/// shape); of equal values the first wins, as in PyTorch.
+/// Max-pool of xs `[N, C, H, W]` → maximum of each window, `[N, C, H', W']`, and its index in the H × W plane (u32,
+/// same shape). The first of equal values wins, as in PyTorch.
+///
+/// # Errors
+///
+/// If no window fits, or a tensor operation fails.
 pub fn max_pool2d(xs: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<(Tensor, Tensor)> {
     let (_, _, height, width) = xs.dims4()?;
     not_empty(xs)?;
@@ -26,7 +30,11 @@ pub fn max_pool2d(xs: &Tensor, kernel: usize, stride: usize, padding: usize) -> 
     backend::of(xs).max_pool2d(xs, &s)
 }
 
-/// Gradient of a max-pool's input `[N, C, H, W]`, from dys and the winners of [`max_pool2d`], `[N, C, H', W']` each.
+/// Gradient of a max-pool's input, `[N, C, H, W]`, from dys and the indices of [`max_pool2d`], `[N, C, H', W']` each.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
 pub fn max_pool2d_backward(dys: &Tensor, winners: &Tensor, in_size: (usize, usize)) -> Result<Tensor> {
     if dys.dims() != winners.dims() {
         bail!("a gradient of shape {:?} does not fit winners of shape {:?}", dys.dims(), winners.dims());
@@ -36,14 +44,22 @@ pub fn max_pool2d_backward(dys: &Tensor, winners: &Tensor, in_size: (usize, usiz
     backend::of(dys).max_pool2d_backward(dys, winners, in_size)
 }
 
-/// xs `[N, C, H, W]` → the mean of each plane, `[N, C]`.
+/// Global average pool of xs `[N, C, H, W]` → `[N, C]`.
+///
+/// # Errors
+///
+/// If xs does not have four dimensions, or a tensor operation fails.
 pub fn global_average_pool(xs: &Tensor) -> Result<Tensor> {
     not_empty(xs)?;
     xs.dims4()?;
     backend::of(xs).global_average_pool(xs)
 }
 
-/// Gradient of the input `[N, C, H, W]` of [`global_average_pool`], H × W of `in_size`, from dys `[N, C]`.
+/// Gradient of the input of [`global_average_pool`], `[N, C, H, W]` with (H, W) = `in_size`, from dys `[N, C]`.
+///
+/// # Errors
+///
+/// If dys does not have two dimensions, or a tensor operation fails.
 pub fn global_average_pool_backward(dys: &Tensor, in_size: (usize, usize)) -> Result<Tensor> {
     not_empty(dys)?;
     dys.dims2()?;

@@ -1,18 +1,18 @@
-//! Batch norm and ReLU by broadcasts over channels.
+//! Batch norm and ReLU with broadcasts over channels.
 
 use candle_core::{D, DType, Result, Tensor};
 
 use super::Composed;
 use crate::backend::contract::BatchNormOps;
 
-/// `[C]` in the shape that broadcasts over `like` `[N, C, …]`.
+/// A tensor `[C]`, reshaped to broadcast over `like` `[N, C, …]`.
 fn along_channels(values: &Tensor, like: &Tensor) -> Result<Tensor> {
     let mut dims = vec![1; like.rank()];
     dims[1] = values.elem_count();
     values.detach().reshape(dims)
 }
 
-/// Sums over everything but the channels, `[C]`, in f32.
+/// Sums over all dimensions except the channels, `[C]`, in f32.
 fn channel_sum(xs: &Tensor) -> Result<Tensor> {
     xs.to_dtype(DType::F32)?.transpose(0, 1)?.flatten_from(1)?.sum(D::Minus1)
 }

@@ -1,5 +1,5 @@
-//! Convolution in GEMM form: a product with the unfolded windows. Unfolding is padding and strided slices, and its
-//! adjoint adds the slices back.
+//! Convolution as a matrix product with the unfolded windows (im2col). Unfolding consists of padding and strided
+//! slices; its adjoint adds the slices back.
 
 use candle_core::{Result, Tensor};
 
@@ -20,7 +20,7 @@ fn matrices(windows: &Tensor, groups: usize) -> Result<Tensor> {
     windows.reshape((batch, groups, channels / groups * window, area))
 }
 
-/// The weight as matrices `[1, groups, O/groups, C/groups·kh·kw]`.
+/// The weight as matrices `[1, groups, O/groups, C/groups·kh·kw]`, one for each group.
 fn weight_matrices(weight: &Tensor, groups: usize) -> Result<Tensor> {
     let (out, channels, kh, kw) = weight.dims4()?;
     weight.reshape((1, groups, out / groups, channels * kh * kw))

@@ -1,11 +1,11 @@
-//! Cross-entropy of rows by masks, which are made on the device.
+//! Cross-entropy of rows with masks that are computed on the device.
 
 use candle_core::{DType, Result, Tensor};
 
 use super::{Composed, one_hot};
 use crate::backend::contract::{LossOps, RowTargets};
 
-/// Stands in for −∞: finite, and its exponential is 0 beside any similarity.
+/// Finite value in place of −∞, whose exponential is 0 relative to that of any similarity.
 const LOWEST: f32 = -1e8;
 
 impl LossOps for Composed {
@@ -18,7 +18,7 @@ impl LossOps for Composed {
         let mut mask = if targets.decoupled { &onehot * f64::from(LOWEST) } else { onehot.zeros_like() }?;
         for number in 0..targets.exclusions() {
             let excluded = |row| targets.excluded(row).nth(number).map(|column| column as u32);
-            // Every row has as many.
+            // All rows have the same number.
             let columns: Vec<u32> = (0..rows).filter_map(excluded).collect();
             mask = (mask + (one_hot(columns)? * f64::from(LOWEST))?)?;
         }
@@ -27,7 +27,7 @@ impl LossOps for Composed {
         let exponentials = masked.broadcast_sub(&highest)?.exp()?;
         let sums = exponentials.sum_keepdim(1)?;
         let positives = (&s * &onehot)?.sum_keepdim(1)?;
-        // 0 for rows that leave every column out.
+        // 0 for rows without any column.
         let compared = highest.ge(f64::from(LOWEST) / 2.0)?.to_dtype(s.dtype())?;
         let losses = (((sums.log()? + highest)? * &compared)? - positives)?;
         let weights = (exponentials.broadcast_mul(&(compared / sums)?)? - onehot)?;

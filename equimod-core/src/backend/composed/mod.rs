@@ -1,6 +1,6 @@
-//! Any device and element type, composed of candle's operations: what runs on CUDA and Metal.
+//! Backend for any device and element type, composed of candle's operations; it runs on CUDA and Metal.
 //!
-//! No backward of candle is used. Tests on the CPU hold it against the kernels.
+//! It does not use candle's autograd. Tests on the CPU compare it with the kernels.
 
 mod batch_norm;
 mod convolution;
@@ -13,7 +13,7 @@ pub use one_hot::one_hot;
 
 use crate::backend::contract::{ImageOps, MatrixOps, OptimizerOps};
 
-/// The backend of every device and element type that has no own one.
+/// Backend for all devices and element types that have no specialized one.
 pub struct Composed;
 
 impl MatrixOps for Composed {}

@@ -1,9 +1,9 @@
-//! Rows with a single 1, made on the device.
+//! One-hot rows, computed on the device.
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// Row i has a 1 in column `columns[i]` and 0 elsewhere: `[columns, width]`. Only `columns` and the numbers of all
-/// columns cross to the device.
+/// One-hot matrix `[rows, width]`, with a 1 in column `columns[i]` of row i. Only `columns` and the column indices are
+/// transferred to the device.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Max-pool by unfolding and gathering.
+//! Max-pool, by unfolding and gathering.
 
 use candle_core::{D, DType, Device, Result, Tensor};
 
@@ -6,7 +6,7 @@ use super::Composed;
 use super::unfold::unfold;
 use crate::backend::contract::{PoolShape, PoolingOps};
 
-/// Stands in for −∞ around the image: below every finite activation, and finite when added and subtracted.
+/// Padding value in place of −∞: below every finite activation, and finite itself in sums and differences.
 const LOWEST: f64 = -1e30;
 
 impl PoolingOps for Composed {

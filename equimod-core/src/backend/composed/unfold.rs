@@ -1,10 +1,10 @@
-//! Windows of images as tensors, by padding and strided slices.
+//! Unfolding of images into windows, by padding and strided slices.
 
 use candle_core::{Result, Tensor};
 
 use crate::backend::contract::Conv2dGeometry;
 
-/// xs `[N, C, H, W]` → the windows `[N, C, kh·kw, H'·W']`, with zeros around the image.
+/// Windows of xs `[N, C, H, W]`, `[N, C, kh·kw, H'·W']`, with zero padding around the image.
 pub fn unfold(xs: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
     let (batch, channels, height, width) = xs.dims4()?;
     let (out_height, out_width) = g.out_size((height, width))?;
@@ -20,13 +20,13 @@ pub fn unfold(xs: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
     Tensor::stack(&windows, 2)
 }
 
-/// Pads so that every strided slice of [`strided`] has whole steps.
+/// Pads a dimension so that [`strided`] slices consist of whole steps.
 fn pad(xs: &Tensor, g: &Conv2dGeometry) -> Result<Tensor> {
     let after = g.padding + g.stride - 1;
     xs.pad_with_zeros(2, g.padding, after)?.pad_with_zeros(3, g.padding, after)
 }
 
-/// `count` elements of dimension `dim`, `stride` apart from `start` on.
+/// `count` elements along dimension `dim`, from `start`, with the given `stride`.
 fn strided(xs: &Tensor, dim: usize, start: usize, count: usize, stride: usize) -> Result<Tensor> {
     let run = xs.narrow(dim, start, count * stride)?.contiguous()?;
     if stride == 1 {
@@ -38,7 +38,7 @@ fn strided(xs: &Tensor, dim: usize, start: usize, count: usize, stride: usize) -
     run.reshape(dims)?.narrow(dim + 1, 0, 1)?.squeeze(dim + 1)?.contiguous()
 }
 
-/// The adjoint of [`strided`] in a dimension of `length` elements.
+/// Adjoint of [`strided`] for a dimension of `length` elements.
 fn spread(xs: &Tensor, dim: usize, start: usize, stride: usize, length: usize) -> Result<Tensor> {
     let count = xs.dim(dim)?;
     let spaced = match stride {
@@ -52,7 +52,7 @@ fn spread(xs: &Tensor, dim: usize, start: usize, stride: usize, length: usize) -
     spaced.pad_with_zeros(dim, start, length - start - count * stride)
 }
 
-/// The adjoint of [`unfold`]: windows `[N, C, kh·kw, H'·W']` → `[N, C, H, W]`.
+/// Adjoint of [`unfold`]: windows `[N, C, kh·kw, H'·W']` → `[N, C, H, W]`.
 pub fn fold(windows: &Tensor, g: &Conv2dGeometry, (height, width): (usize, usize)) -> Result<Tensor> {
     let (batch, channels, _, _) = windows.dims4()?;
     let (out_height, out_width) = g.out_size((height, width))?;

@@ -1,27 +1,35 @@
-//! Batch norm over tensors `[N, C, …]`, the ReLU behind it and the additions around it.
+//! Batch norm over tensors `[N, C, …]`, fused with a residual addition and a ReLU.
 
 use candle_core::{Result, Tensor};
 
-/// A batch norm and the ReLU behind it as one function, `relu(xs·scale + shift)`.
+/// A batch norm and the ReLU after it as one function, `relu(xs·scale + shift)`.
 ///
-/// Gradients pass the ReLU where `xs·scale + shift` is above 0, so that its output need not be kept.
+/// Its backward pass recomputes the mask `xs·scale + shift > 0`, so that the output need not be saved.
 #[derive(Clone, Debug)]
 pub struct ScaleShiftRelu {
-    /// Factor of each channel, `[C]`.
+    /// Scale of each channel, `[C]`.
     pub scale: Tensor,
-    /// Summand of each channel, `[C]`.
+    /// Shift of each channel, `[C]`.
     pub shift: Tensor,
 }
 
-/// Batch norm, forward and backward, split at its sums over a batch so that processes can add theirs.
+/// Forward and backward pass of batch norm, split at the sums over the batch, which are reduced over processes.
 ///
 /// Sums are in f64 on the CPU and in f32 elsewhere; per-channel arguments have the element type of `xs`.
 pub trait BatchNormOps {
     /// Σx and Σx² of each channel of xs `[N, C, …]`, `[2, C]`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn batch_norm_sums(&self, xs: &Tensor) -> Result<Tensor>;
 
-    /// `relu?(xs·scale + shift + residual?)` with scale and shift `[C]`; the residual and the result have the shape of
-    /// `xs`.
+    /// `relu?(xs·scale + shift + residual?)` with scale and shift `[C]`. The residual and the result have the shape of
+    /// xs `[N, C, …]`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn batch_norm_apply(
         &self,
         xs: &Tensor,
@@ -31,7 +39,12 @@ pub trait BatchNormOps {
         relu: bool,
     ) -> Result<Tensor>;
 
-    /// Σdy and Σdy·x̂ of each channel, `[2, C]`, with `x̂ = (xs − mean)·inverse_std`; mean and inverse_std are `[C]`.
+    /// Σdy and Σdy·x̂ of each channel, `[2, C]`, with `x̂ = (xs − mean)·inverse_std`, where mean and inverse_std are
+    /// `[C]`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn batch_norm_backward_sums(
         &self,
         dys: &Tensor,
@@ -40,13 +53,27 @@ pub trait BatchNormOps {
         inverse_std: &Tensor,
     ) -> Result<Tensor>;
 
-    /// `scale·dys + slope·xs + offset` with `coefficients` scale, slope and offset, `[C]` each.
+    /// `scale·dys + slope·xs + offset`, of the shape of xs `[N, C, …]`, with the `coefficients` scale, slope and
+    /// offset, `[C]` each.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn batch_norm_backward(&self, dys: &Tensor, xs: &Tensor, coefficients: [&Tensor; 3]) -> Result<Tensor>;
 
-    /// `(dys + more?)·[ys > 0]`, the gradient of a ReLU's input where `ys` is its output; all of one shape.
+    /// Gradient of the input of a ReLU with output `ys`: `(dys + more?)·[ys > 0]`, all of the same shape.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn relu_backward(&self, dys: &Tensor, more: Option<&Tensor>, ys: &Tensor) -> Result<Tensor>;
 
-    /// [`batch_norm_apply`](Self::batch_norm_apply), which may use the memory of `xs`: no other tensor shares it.
+    /// [`batch_norm_apply`](Self::batch_norm_apply), whose result may overwrite the memory of `xs`; no other tensor
+    /// shares it.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn batch_norm_apply_in_place(
         &self,
         xs: Tensor,
@@ -58,17 +85,30 @@ pub trait BatchNormOps {
         self.batch_norm_apply(&xs, scale, shift, residual, relu)
     }
 
-    /// [`relu_backward`](Self::relu_backward), which may use the memory of `dys`: no other tensor shares it.
+    /// [`relu_backward`](Self::relu_backward), whose result may overwrite the memory of `dys`; no other tensor shares
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn relu_backward_in_place(&self, dys: Tensor, more: Option<&Tensor>, ys: &Tensor) -> Result<Tensor> {
         self.relu_backward(&dys, more, ys)
     }
 
-    /// `relu(xs·scale + shift)`, of the shape of `xs`.
+    /// `relu(xs·scale + shift)`, of the shape of xs `[N, C, …]`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn scale_shift_relu(&self, xs: &Tensor, activation: &ScaleShiftRelu) -> Result<Tensor> {
         self.batch_norm_apply(xs, &activation.scale, &activation.shift, None, true)
     }
 
-    /// The gradient of the activation's input before scale and shift: `dys` where the ReLU was above 0.
+    /// Gradient `dys` masked by the activation's ReLU: 0 where `xs·scale + shift` is not above 0; same shape.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn through_activation(&self, dys: &Tensor, activation: Option<&ScaleShiftRelu>, xs: &Tensor) -> Result<Tensor> {
         match activation {
             Some(activation) => self.relu_backward(dys, None, &self.scale_shift_relu(xs, activation)?),
@@ -76,7 +116,11 @@ pub trait BatchNormOps {
         }
     }
 
-    /// [`batch_norm_backward_sums`](Self::batch_norm_backward_sums) where `dys` is the gradient behind the activation.
+    /// [`batch_norm_backward_sums`](Self::batch_norm_backward_sums) for the gradient `dys` of the activation's output.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn activated_backward_sums(
         &self,
         dys: &Tensor,
@@ -89,7 +133,11 @@ pub trait BatchNormOps {
         self.batch_norm_backward_sums(&dys, xs, mean, inverse_std)
     }
 
-    /// [`batch_norm_backward`](Self::batch_norm_backward) where `dys` is the gradient behind the activation.
+    /// [`batch_norm_backward`](Self::batch_norm_backward) for the gradient `dys` of the activation's output.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn activated_backward(
         &self,
         dys: &Tensor,
@@ -101,7 +149,12 @@ pub trait BatchNormOps {
         self.batch_norm_backward(&dys, xs, coefficients)
     }
 
-    /// [`activated_backward`](Self::activated_backward), which may use the memory of `xs`: no other tensor shares it.
+    /// [`activated_backward`](Self::activated_backward), whose result may overwrite the memory of `xs`; no other tensor
+    /// shares it.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn activated_backward_in_place(
         &self,
         dys: &Tensor,

@@ -1,16 +1,17 @@
-//! Convolution, forward and backward, alone and fused with what surrounds it in a residual block.
+//! Forward and backward pass of convolutions, alone and fused with the operations around them in a residual block.
 
 use candle_core::{Result, Tensor};
 
 use super::batch_norm::{BatchNormOps, ScaleShiftRelu};
 use super::shapes::ConvShape;
 
-/// Input of a convolution, `[N, C, H, W]`: a tensor, or a batch norm and ReLU of it that need not be held in memory.
+/// Input of a convolution, `[N, C, H, W]`: a tensor, optionally with a batch norm and ReLU that need not be
+/// materialized.
 #[derive(Clone, Debug)]
 pub struct ConvInput {
-    /// The tensor, before the activation.
+    /// Values before the activation.
     pub values: Tensor,
-    /// Batch norm and ReLU through which the convolution reads the tensor.
+    /// Batch norm and ReLU that are applied to the values as the convolution reads them.
     pub activation: Option<ScaleShiftRelu>,
 }
 
@@ -32,21 +33,21 @@ impl From<&Self> for ConvInput {
     }
 }
 
-/// The order in which the gradient of a ReLU's output is added to that of another path, and masked by the ReLU.
+/// Combination of the gradient of a ReLU's output with the gradient from another path, and the ReLU's mask.
 ///
-/// `T` is the gradient that is already there, whose memory may be used for the result.
+/// `T` is the existing gradient of the other path, whose memory the result may overwrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accumulate<T = Tensor> {
-    /// There is no other gradient: `dx·mask`.
+    /// No other gradient: `dx·mask`.
     Overwrite,
-    /// The other gradient is that of the ReLU's output: `(dx + other)·mask`.
+    /// Another gradient of the ReLU's output: `(dx + other)·mask`.
     AddThenMask(T),
-    /// The other gradient is that of the ReLU's input, and so 0 where the mask is: `dx·mask + other`.
+    /// Another gradient of the ReLU's input, which is already masked: `dx·mask + other`.
     MaskThenAdd(T),
 }
 
 impl<T> Accumulate<T> {
-    /// The gradient that is already there.
+    /// The existing gradient, if any.
     pub fn existing(&self) -> Option<&T> {
         match self {
             Self::Overwrite => None,
@@ -54,7 +55,7 @@ impl<T> Accumulate<T> {
         }
     }
 
-    /// The same without that gradient.
+    /// The same variant without the existing gradient.
     pub fn order(&self) -> Accumulate<()> {
         match self {
             Self::Overwrite => Accumulate::Overwrite,
@@ -65,7 +66,11 @@ impl<T> Accumulate<T> {
 }
 
 impl Accumulate {
-    /// The gradient of a ReLU's input, where `dxs` arrived at its output `relu_output`; all of one shape.
+    /// Gradient of a ReLU's input from the gradient `dxs` of its output `relu_output`, all of the same shape.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     pub fn through_relu(
         self,
         backend: &(impl BatchNormOps + ?Sized),
@@ -80,18 +85,34 @@ impl Accumulate {
     }
 }
 
-/// Two-dimensional convolution; the weight is `[O, C/groups, kh, kw]` in every method.
+/// Two-dimensional convolution. The weight is `[O, C/groups, kh, kw]` in all methods, and all shapes fit `s`.
 pub trait ConvolutionOps: BatchNormOps {
-    /// xs `[N, C, H, W]` → `[N, O, H', W']`.
+    /// Convolution of xs `[N, C, H, W]` → `[N, O, H', W']`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn conv2d(&self, xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor>;
 
     /// Gradient of the input: dys `[N, O, H', W']` → `[N, C, H, W]`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn conv2d_backward_data(&self, dys: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor>;
 
     /// Gradient of the weight: xs `[N, C, H, W]`, dys `[N, O, H', W']` → `[O, C/groups, kh, kw]`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn conv2d_backward_weight(&self, xs: &Tensor, dys: &Tensor, s: &ConvShape) -> Result<Tensor>;
 
-    /// The tensor that a convolution reads, `[N, C, H, W]`.
+    /// The tensor that a convolution reads, `[N, C, H, W]`, with its activation applied.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn materialize(&self, xs: &ConvInput) -> Result<Tensor> {
         match &xs.activation {
             Some(activation) => self.scale_shift_relu(&xs.values, activation),
@@ -100,11 +121,20 @@ pub trait ConvolutionOps: BatchNormOps {
     }
 
     /// [`conv2d`](Self::conv2d) of an input with its activation.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn conv2d_of_activated(&self, xs: &ConvInput, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
         self.conv2d(&self.materialize(xs)?, weight, s)
     }
 
-    /// [`conv2d_of_activated`](Self::conv2d_of_activated), and the [sums](BatchNormOps::batch_norm_sums) of its output.
+    /// [`conv2d_of_activated`](Self::conv2d_of_activated), and the [sums](BatchNormOps::batch_norm_sums) of its output,
+    /// `[2, O]`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn conv2d_with_sums(&self, xs: &ConvInput, weight: &Tensor, s: &ConvShape) -> Result<(Tensor, Tensor)> {
         let ys = self.conv2d_of_activated(xs, weight, s)?;
         let sums = self.batch_norm_sums(&ys)?;
@@ -112,12 +142,20 @@ pub trait ConvolutionOps: BatchNormOps {
     }
 
     /// [`conv2d_backward_weight`](Self::conv2d_backward_weight) for an input with its activation.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn conv2d_backward_weight_of_activated(&self, xs: &ConvInput, dys: &Tensor, s: &ConvShape) -> Result<Tensor> {
         self.conv2d_backward_weight(&self.materialize(xs)?, dys, s)
     }
 
-    /// [`conv2d_backward_data`](Self::conv2d_backward_data) and the backward pass of the ReLU whose output
+    /// [`conv2d_backward_data`](Self::conv2d_backward_data) followed by the backward pass of the ReLU whose output
     /// `relu_output` `[N, C, H, W]` was the convolution's input.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn conv2d_backward_data_relu(
         &self,
         dys: &Tensor,

@@ -1,8 +1,8 @@
-//! From 8-bit pixels to normalized tensors.
+//! Conversion of 8-bit pixels to normalized tensors.
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// Number, height and width of images with three channels.
+/// Number, height and width of RGB images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PixelShape {
     /// Number of images.
@@ -13,11 +13,16 @@ pub struct PixelShape {
     pub width: usize,
 }
 
-/// Pixels to tensors.
+/// Conversion of pixels to tensors.
 pub trait ImageOps {
-    /// `(pixel/255 − mean)/std` for each channel: pixels `[count, height, width, 3]` → `[count, 3, height, width]`.
+    /// Normalization `(pixel/255 − mean)/std` of each channel: pixels `[count, height, width, 3]` →
+    /// `[count, 3, height, width]`.
     ///
-    /// The bytes cross to the device as they are.
+    /// The bytes are transferred to the device before they are normalized.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn normalized(
         &self,
         pixels: &[u8],

@@ -1,4 +1,4 @@
-//! What a backend has to do: one trait for each kind of layer or computation, and the types that they share.
+//! Interface of backends: one trait for each kind of layer or computation, and the types that they share.
 //!
 //! Arguments have been checked by [`ops`](crate::ops): shapes fit, tensors of one call share device and element type.
 //! Methods take tensors of any layout and of no history, return fresh tensors unless they are said to work in place,

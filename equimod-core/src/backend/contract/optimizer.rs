@@ -1,39 +1,39 @@
-//! Steps of optimizers, sums of squares and moving averages of parameters.
+//! Optimizer steps, sums of squares and moving averages of parameters.
 
 use candle_core::{D, DType, Result, Tensor, Var};
 
-/// A step with momentum, which SGD and LARS share: `d = inner·(gradient + decay·w)`; `buffer = momentum·buffer + d`;
-/// `w −= outer·buffer`, or by Nesterov's rule `w −= outer·(d + momentum·buffer)`.
+/// Momentum step, shared by SGD and LARS: `d = inner·(gradient + decay·w)`; `buffer = momentum·buffer + d`;
+/// `w −= outer·buffer`, or with Nesterov momentum `w −= outer·(d + momentum·buffer)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MomentumRule {
-    /// Share of the old buffer that is kept.
+    /// Momentum factor.
     pub momentum: f64,
     /// Weight decay.
     pub decay: f64,
-    /// Factor of what enters the buffer.
+    /// Factor of the gradient as it enters the buffer.
     pub inner: f64,
-    /// Factor of what leaves it.
+    /// Factor of the update, outside of the buffer.
     pub outer: f64,
-    /// Whether to look ahead.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
 }
 
-/// A [`MomentumRule`] whose `inner` is multiplied by `(1 − a) + trust·a`, where the trust ratio is `η‖w‖/‖g‖` with
-/// `g = gradient + decay·w`, or 1 where a norm is 0.
+/// LARS step: a [`MomentumRule`] whose `inner` is multiplied by `(1 − a) + trust·a`. The trust ratio is `η‖w‖/‖g‖` with
+/// `g = gradient + decay·w`, or 1 if a norm is 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LarsRule {
-    /// The step, before trust.
+    /// Momentum step before the trust ratio is applied.
     pub step: MomentumRule,
-    /// η.
+    /// Trust coefficient η.
     pub trust_coefficient: f64,
-    /// a, the share of the rate that is adapted.
+    /// Interpolation a between the plain rate (0) and the adapted rate (1).
     pub adaptation: f64,
-    /// Whether the product of the norms decides, in the parameters' own precision, and not each norm.
+    /// Whether the product of the norms is compared with 0, in the parameters' precision, instead of each norm.
     pub by_product: bool,
 }
 
-/// A step of AdamW with everything worked out that is the same for all values: `m = β1·m + (1 − β1)·gradient`;
-/// `v = β2·v + (1 − β2)·gradient²`; `w = kept·w − rate·m/(√v/root + ε)`.
+/// AdamW step with precomputed constants: `m = β1·m + (1 − β1)·gradient`; `v = β2·v + (1 − β2)·gradient²`;
+/// `w = kept·w − rate·m/(√v/root + ε)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWRule {
     /// β1.
@@ -50,23 +50,35 @@ pub struct AdamWRule {
     pub root: f64,
 }
 
-/// Updates of parameters in place and sums of their squares. Weights, buffers and gradients are of one shape but for
-/// AdamW's moments, which have m and v side by side in a last dimension of 2.
+/// In-place updates of parameters, and sums of squares. Weights, buffers and gradients have the same shape, except for
+/// AdamW's moments, which hold m and v in an additional last dimension of 2.
 ///
-/// The provided forms are composed of candle's operations and read nothing back from the device.
+/// The default methods are composed of candle's operations and read nothing back from the device.
 pub trait OptimizerOps {
-    /// Σ v² of a tensor, a scalar (f64 on the CPU, f32 elsewhere).
+    /// Squared norm Σ v² of a tensor of any shape, a scalar (f64 on the CPU, f32 elsewhere).
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn squared_norm(&self, tensor: &Tensor) -> Result<Tensor> {
         tensor.detach().to_dtype(DType::F32)?.sqr()?.sum_all()
     }
 
-    /// Steps a weight and its momentum.
+    /// Updates a weight and its momentum in place.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn momentum_step(&self, weight: &Var, buffer: &Var, gradient: &Tensor, rule: &MomentumRule) -> Result<()> {
         let decayed = decayed(weight, gradient, rule.decay)?;
         along(weight, buffer, times(decayed, rule.inner)?, rule)
     }
 
-    /// Steps a weight and its momentum at the rate that its trust ratio allows.
+    /// Updates a weight and its momentum in place, with the trust ratio of LARS.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn lars_step(&self, weight: &Var, buffer: &Var, gradient: &Tensor, rule: &LarsRule) -> Result<()> {
         let &LarsRule { ref step, trust_coefficient, adaptation, by_product } = rule;
         let decayed = decayed(weight, gradient, step.decay)?;
@@ -81,7 +93,11 @@ pub trait OptimizerOps {
         along(weight, buffer, decayed.broadcast_mul(&inner.to_dtype(decayed.dtype())?)?, step)
     }
 
-    /// Steps a weight and its moments.
+    /// Updates a weight and its moments in place.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn adamw_step(&self, weight: &Var, moments: &Var, gradient: &Tensor, rule: &AdamWRule) -> Result<()> {
         let (values, both, last) = (weight.as_detached_tensor(), moments.as_detached_tensor(), moments.rank() - 1);
         let [mean, square] = [both.narrow(last, 0, 1)?.squeeze(last)?, both.narrow(last, 1, 1)?.squeeze(last)?];
@@ -92,7 +108,11 @@ pub trait OptimizerOps {
         moments.set(&Tensor::stack(&[mean, square], D::Minus1)?)
     }
 
-    /// `target = kept·target + (1 − kept)·source`, of one shape and a floating type.
+    /// `target = kept·target + (1 − kept)·source` in place, for float tensors of the same shape.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn move_towards(&self, target: &Var, source: &Tensor, kept: f64) -> Result<()> {
         target.set(&(target.as_detached_tensor().affine(kept, 0.0)? + source.affine(1.0 - kept, 0.0)?)?)
     }
@@ -103,7 +123,7 @@ fn decayed(weight: &Var, gradient: &Tensor, decay: f64) -> Result<Tensor> {
     gradient + (weight.as_detached_tensor() * decay)?
 }
 
-/// Adds a direction to the momentum, and moves the weight along it.
+/// Adds `direction` to the momentum and updates the weight.
 fn along(weight: &Var, buffer: &Var, direction: Tensor, rule: &MomentumRule) -> Result<()> {
     let momentum = ((buffer.as_detached_tensor() * rule.momentum)? + &direction)?;
     let step = match rule.nesterov {
@@ -114,7 +134,7 @@ fn along(weight: &Var, buffer: &Var, direction: Tensor, rule: &MomentumRule) -> 
     buffer.set(&momentum)
 }
 
-/// The product, without a pass for a factor of 1.
+/// Product with a factor, without a pass over memory for a factor of 1.
 fn times(tensor: Tensor, factor: f64) -> Result<Tensor> {
     if factor == 1.0 { Ok(tensor) } else { tensor * factor }
 }

@@ -1,4 +1,4 @@
-//! Sizes of convolutions and pools.
+//! Shapes of convolutions and pools.
 
 use std::ops::Range;
 
@@ -9,18 +9,22 @@ use candle_core::{Result, bail};
 pub struct Conv2dGeometry {
     /// Height and width of the kernel.
     pub kernel: (usize, usize),
-    /// Stride along both sides.
+    /// Stride along height and width.
     pub stride: usize,
-    /// Zeros added on each side.
+    /// Zero padding on each side.
     pub padding: usize,
     /// Number of channel groups.
     pub groups: usize,
-    /// Whether [Winograd's algorithm](crate::Execution::winograd) may be used where it is faster.
+    /// Whether [Winograd's algorithm](crate::Execution::winograd) may be used when it is faster.
     pub winograd: bool,
 }
 
 impl Conv2dGeometry {
-    /// Height and width of the output for an input of `size`; an error where not one window fits.
+    /// Height and width of the output for an input of `size` (height, width).
+    ///
+    /// # Errors
+    ///
+    /// If no window fits.
     pub fn out_size(&self, size: (usize, usize)) -> Result<(usize, usize)> {
         let along = |size: usize, kernel: usize| match (size + 2 * self.padding).checked_sub(kernel) {
             Some(rest) if self.stride > 0 && kernel > 0 => Ok(rest / self.stride + 1),
@@ -34,14 +38,14 @@ impl Conv2dGeometry {
     }
 }
 
-/// All sizes of one convolution.
+/// All dimensions of one convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
-    /// N, the number of images.
+    /// Number of images N.
     pub batch: usize,
-    /// C, the channels of the input.
+    /// Number of input channels C.
     pub in_channels: usize,
-    /// O, the channels of the output.
+    /// Number of output channels O.
     pub out_channels: usize,
     /// Height and width of the input.
     pub in_size: (usize, usize),
@@ -49,9 +53,9 @@ pub struct ConvShape {
     pub out_size: (usize, usize),
     /// Height and width of the kernel.
     pub kernel: (usize, usize),
-    /// Stride along both sides.
+    /// Stride along height and width.
     pub stride: usize,
-    /// Zeros added on each side.
+    /// Zero padding on each side.
     pub padding: usize,
     /// Number of channel groups.
     pub groups: usize,
@@ -60,8 +64,11 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
-    /// Sizes of a convolution over images of `in_size`; an error where channels do not divide into the groups, a
-    /// dimension is 0 or no window fits.
+    /// Dimensions of a convolution over images of `in_size` (height, width).
+    ///
+    /// # Errors
+    ///
+    /// If channels do not divide into the groups, a dimension is 0, or no window fits.
     pub fn new(
         batch: usize,
         in_channels: usize,
@@ -83,17 +90,17 @@ impl ConvShape {
         Ok(Self { batch, in_channels, out_channels, in_size, out_size, kernel, stride, padding, groups, winograd })
     }
 
-    /// `[N, C, H, W]`.
+    /// Shape of the input, `[N, C, H, W]`.
     pub fn in_dims(&self) -> [usize; 4] {
         [self.batch, self.in_channels, self.in_size.0, self.in_size.1]
     }
 
-    /// `[N, O, H', W']`.
+    /// Shape of the output, `[N, O, H', W']`.
     pub fn out_dims(&self) -> [usize; 4] {
         [self.batch, self.out_channels, self.out_size.0, self.out_size.1]
     }
 
-    /// `[O, C/groups, kh, kw]`.
+    /// Shape of the weight, `[O, C/groups, kh, kw]`.
     pub fn weight_dims(&self) -> [usize; 4] {
         [self.out_channels, self.in_channels / self.groups, self.kernel.0, self.kernel.1]
     }
@@ -109,14 +116,14 @@ impl ConvShape {
     }
 }
 
-/// All sizes of one pool over windows.
+/// All dimensions of one pool over windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolShape {
     /// Side of the window.
     pub kernel: usize,
-    /// Stride along both sides.
+    /// Stride along height and width.
     pub stride: usize,
-    /// Pixels added on each side, which are never the maximum.
+    /// Padding on each side, in pixels, which are never the maximum.
     pub padding: usize,
     /// Height and width of the input.
     pub in_size: (usize, usize),
@@ -125,17 +132,17 @@ pub struct PoolShape {
 }
 
 impl PoolShape {
-    /// Rows of the input that output row `row` looks at.
+    /// Rows of the input in the windows of output row `row`.
     pub fn rows(&self, row: usize) -> Range<usize> {
         self.window(row, self.in_size.0)
     }
 
-    /// Columns of the input that output column `column` looks at.
+    /// Columns of the input in the windows of output column `column`.
     pub fn columns(&self, column: usize) -> Range<usize> {
         self.window(column, self.in_size.1)
     }
 
-    /// The same window and stride as those of a convolution.
+    /// Geometry of a convolution with the same window and stride.
     pub fn geometry(&self) -> Conv2dGeometry {
         let Self { kernel, stride, padding, .. } = *self;
         Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups: 1, winograd: false }

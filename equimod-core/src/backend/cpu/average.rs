@@ -1,4 +1,4 @@
-//! The moving average of a target network, in place.
+//! In-place moving average of a target network.
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
 use rayon::prelude::*;
@@ -7,7 +7,7 @@ use super::element::Element;
 use super::slices::plain;
 use super::vectorize::vectorized;
 
-/// Values of a task.
+/// Number of values of a task.
 const CHUNK: usize = 1 << 15;
 
 /// [`OptimizerOps::move_towards`](crate::backend::contract::OptimizerOps::move_towards).

@@ -1,4 +1,4 @@
-//! Losses, optimizers and pixels of both backends of the CPU.
+//! Losses, optimizers and pixel conversion of both CPU backends.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 
@@ -7,7 +7,7 @@ use crate::backend::contract::{
     AdamWRule, ImageOps, LarsRule, LossOps, MomentumRule, OptimizerOps, PixelShape, RowTargets,
 };
 
-/// A backend of f32 or f64 tensors on the CPU.
+/// A backend for f32 or f64 tensors on the CPU.
 pub trait CpuBackend {}
 
 impl<B: CpuBackend> LossOps for B {

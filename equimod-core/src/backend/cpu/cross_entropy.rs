@@ -1,4 +1,4 @@
-//! Cross-entropy of rows and its gradient, in the memory of the similarities.
+//! Cross-entropy of rows and its gradient, computed in place.
 
 use std::cell::RefCell;
 
@@ -18,7 +18,7 @@ pub fn cross_entropy_rows(similarities: Tensor, targets: &RowTargets) -> Result<
     Ok((Tensor::from_vec(losses, rows, &Device::Cpu)?, similarities))
 }
 
-/// The operation in place, and the losses that it gives.
+/// In-place operation, with the losses that it computes.
 struct CrossEntropy<'a> {
     targets: &'a RowTargets,
     losses: RefCell<Vec<f64>>,
@@ -64,7 +64,7 @@ fn cross_entropy_row<T: Float>(values: &mut [T], row: usize, targets: &RowTarget
     }
     let highest = values.iter().copied().fold(T::neg_infinity(), T::max);
     if highest == T::neg_infinity() {
-        // No column is left: the loss is the similarity alone.
+        // Without any column in the sum, the loss is the similarity alone.
         values.fill(T::zero());
         values[at] = -T::one();
         return (-positive).to_f64().unwrap_or(f64::NAN);

@@ -3,11 +3,11 @@
 use candle_core::WithDType;
 use num_traits::Float;
 
-/// f32 or f64.
+/// An element type of the kernels: f32 or f64.
 pub trait Element: WithDType + Float + Send + Sync + 'static {
-    /// The nearest value of this type.
+    /// Nearest value of this type.
     fn narrow(value: f64) -> Self;
-    /// The same value in 64 bits.
+    /// The same value in f64.
     fn wide(self) -> f64;
 }
 

@@ -1,35 +1,35 @@
-//! Products of matrices in slices on one thread; callers split the work.
+//! Single-threaded matrix products of slices; callers split the work.
 
 use num_traits::Float;
 
-/// A matrix inside a slice: element (r, c) is at `r·row + c·column`.
+/// A matrix in a slice: element (r, c) is at `r·row + c·column`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a, T> {
     /// The slice.
     pub values: &'a [T],
-    /// Stride from a row to the next.
+    /// Stride between rows.
     pub row: usize,
-    /// Stride from a column to the next.
+    /// Stride between columns.
     pub column: usize,
 }
 
 impl<'a, T> Matrix<'a, T> {
-    /// A row-major matrix whose rows are `columns` values apart.
+    /// A row-major matrix with a row stride of `columns`.
     pub fn rows(values: &'a [T], columns: usize) -> Self {
         Self { values, row: columns, column: 1 }
     }
 
-    /// The same values, transposed.
+    /// The transposed matrix, over the same values.
     pub fn transposed(self) -> Self {
         Self { values: self.values, row: self.column, column: self.row }
     }
 }
 
-/// `out = a·b`, or `out += a·b` if `accumulate`, on this thread; a `[m, k]`, b `[k, n]`, out `[m, n]` row-major, its
-/// rows `stride` values apart.
+/// `out = a·b`, or `out += a·b` if `accumulate`, on this thread: a `[m, k]`, b `[k, n]`, and out `[m, n]` row-major
+/// with a row stride of `stride`.
 ///
 /// # Panics
-/// If a matrix reaches out of its slice.
+/// If a matrix exceeds its slice.
 pub fn gemm<T: Float + 'static>(
     (m, k, n): (usize, usize, usize),
     a: Matrix<T>,

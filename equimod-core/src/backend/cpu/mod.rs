@@ -1,5 +1,5 @@
-//! What the two backends of the CPU share: tensors as slices, products of matrices on one thread, loops compiled for
-//! the instruction sets found at run time, and the computations that are the same in f32 and f64.
+//! Shared parts of the two CPU backends: tensors as slices, single-threaded matrix products, loops compiled for the
+//! instruction sets found at run time, and computations that are the same in f32 and f64.
 
 mod average;
 mod backend;

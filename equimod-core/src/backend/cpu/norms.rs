@@ -1,4 +1,4 @@
-//! Sums of squares: in 64 bits, but for the shortest runs, in a fixed order.
+//! Sums of squares, in f64 except for the shortest runs, in a fixed order.
 
 use candle_core::{DType, Result, Tensor};
 use num_traits::Float;
@@ -8,16 +8,16 @@ use super::element::{Element, constant};
 use super::slices::{Values, plain};
 use super::vectorize::vectorized;
 
-/// Values that are summed in one go.
+/// Number of values that are summed at once.
 const CHUNK: usize = 1 << 14;
 
-/// Partial sums of a chunk: a processor adds them side by side.
+/// Number of partial sums of a chunk, which the processor computes in parallel.
 const LANES: usize = 16;
 
-/// Values whose squares are added in their own precision, eight to a lane, before 64 bits take over.
+/// Number of values whose squares are added in their own precision, eight per lane, before they are added in f64.
 const RUN: usize = 8 * LANES;
 
-/// Σ v² of an f32 or f64 tensor.
+/// Squared norm Σ v² of an f32 or f64 tensor.
 pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
     let tensor = plain(tensor)?;
     match tensor.dtype() {
@@ -26,7 +26,8 @@ pub fn squared_norm(tensor: &Tensor) -> Result<f64> {
     }
 }
 
-/// Σ w² and Σ (decay·w + g)² of f32 or f64 tensors, each summand rounded to their precision, in one pass over both.
+/// Σ w² and Σ (decay·w + g)² of f32 or f64 tensors of the same shape, each summand rounded to their precision, in one
+/// pass over both.
 pub fn squared_norms(weight: &Tensor, decay: f64, gradient: &Tensor) -> Result<[f64; 2]> {
     let (weight, gradient) = (plain(weight)?, plain(gradient)?);
     match weight.dtype() {
@@ -50,7 +51,7 @@ fn of_two<T: Element>(weight: &Tensor, decay: f64, gradient: &Tensor) -> Result<
     Ok([sums.iter().map(|s| s[0]).sum(), sums.iter().map(|s| s[1]).sum()])
 }
 
-/// Sum of the squares of `value(a, b)`; let `value` own what it captures, or it is read for every pair.
+/// Sum of the squares of `value(a, b)`. `value` should own its captures, or they are read again for every pair.
 fn squares<T: Float>(a: &[T], b: &[T], value: impl Fn(T, T) -> T) -> f64 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<RUN>(), b.as_chunks::<RUN>());
     let lanes = vectorized(

@@ -11,7 +11,7 @@ use super::norms::squared_norms;
 use super::vectorize::vectorized;
 use crate::backend::contract::{AdamWRule, LarsRule, MomentumRule};
 
-/// Values of a task: large enough to be worth one, small enough to share.
+/// Number of values of a task: large enough to amortize its overhead, small enough to balance the load.
 const CHUNK: usize = 1 << 15;
 
 /// [`OptimizerOps::momentum_step`](crate::backend::contract::OptimizerOps::momentum_step).
@@ -38,9 +38,9 @@ pub fn adamw_step(weight: &Var, moments: &Var, gradient: &Tensor, rule: &AdamWRu
     step::<2, _>(weight, moments, gradient, *rule)
 }
 
-/// The change of one value of a parameter that has N buffered values for each value.
+/// Update of one element of a parameter that has N buffered values per element.
 trait Rule<const N: usize>: Sync {
-    /// Changes a value of the parameter and its buffered values. Mark it `#[inline(always)]`, as [`vectorized`] asks.
+    /// Updates an element and its buffered values. Must be `#[inline(always)]`, as [`vectorized`] requires.
     fn step<T: Float>(&self, weight: &mut T, buffers: &mut [T; N], gradient: T);
 }
 
@@ -65,12 +65,12 @@ impl Rule<2> for AdamWRule {
     }
 }
 
-/// Applies `rule` to contiguous tensors. The buffer's N values of a value are neighbors.
+/// Applies `rule` to contiguous tensors. The N buffered values of an element are adjacent.
 fn step<const N: usize, R: Rule<N>>(weight: &Tensor, buffer: &Tensor, gradient: &Tensor, rule: R) -> Result<()> {
     weight.inplace_op2(&gradient.detach().contiguous()?, &Outer { rule, buffer })
 }
 
-/// Candle lends one tensor for writing at a time: the parameter here, the buffer in [`Inner`].
+/// candle lends one tensor at a time for writing: the parameter here, the buffer in [`Inner`].
 struct Outer<'a, const N: usize, R: Rule<N>> {
     rule: R,
     buffer: &'a Tensor,

@@ -1,4 +1,4 @@
-//! Pixels to normalized planes.
+//! Conversion of pixels to normalized planes.
 
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
@@ -6,15 +6,15 @@ use rayon::prelude::*;
 use super::vectorize::vectorized;
 use crate::backend::contract::PixelShape;
 
-/// [`ImageOps::normalized`](crate::backend::contract::ImageOps::normalized), in f32 and from there to `dtype`.
+/// [`ImageOps::normalized`](crate::backend::contract::ImageOps::normalized), computed in f32 and converted to `dtype`.
 pub fn normalized(pixels: &[u8], shape: PixelShape, channels: [[f32; 3]; 2], dtype: DType) -> Result<Tensor> {
     let PixelShape { count, height, width } = shape;
     let values = planes_of(pixels, height * width, channels);
     Tensor::from_vec(values, (count, 3, height, width), &Device::Cpu)?.to_dtype(dtype)
 }
 
-/// pixels (images of `area` × 3 bytes) → the normalized red, green and blue plane of each image; `channels` are means
-/// and standard deviations.
+/// Pixels (images of `area` × 3 bytes) → normalized red, green and blue planes of each image. `channels` are the means
+/// and the standard deviations.
 pub fn planes_of(pixels: &[u8], area: usize, channels: [[f32; 3]; 2]) -> Vec<f32> {
     let area = area.max(1);
     let mut values = vec![0f32; pixels.len()];
@@ -27,7 +27,7 @@ pub fn planes_of(pixels: &[u8], area: usize, channels: [[f32; 3]; 2]) -> Vec<f32
     values
 }
 
-/// One image: `((pixel / 255) − mean) / std` in f32, bit for bit PyTorch's.
+/// Normalizes one image as `((pixel / 255) − mean) / std` in f32, bitwise equal to PyTorch.
 #[inline(always)]
 fn split(pixels: &[u8], planes: &mut [f32], area: usize, [mean, std]: [[f32; 3]; 2]) {
     const BLOCK: usize = 32;

@@ -1,4 +1,4 @@
-//! Tensors of the CPU as slices.
+//! CPU tensors as slices.
 
 use std::ops::Deref;
 
@@ -6,7 +6,7 @@ use candle_core::{Result, Storage, Tensor, bail};
 
 use super::element::Element;
 
-/// A tensor's storage, locked for reading.
+/// Storage of a tensor, locked for reading.
 pub struct Values<'a> {
     storage: Box<dyn Deref<Target = Storage> + 'a>,
     range: (usize, usize),
@@ -22,7 +22,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The values, row-major; an error where the tensor has another element type or device.
+    /// Values in row-major order; an error if the tensor has another element type or device.
     pub fn get<T: Element>(&self) -> Result<&[T]> {
         match &**self.storage {
             Storage::Cpu(storage) => Ok(&T::cpu_storage_as_slice(storage)?[self.range.0..self.range.1]),
@@ -31,12 +31,12 @@ impl<'a> Values<'a> {
     }
 }
 
-/// The tensor without history and contiguous, a copy only where it is not so already.
+/// The tensor, detached and contiguous; copied only if it is not contiguous.
 pub fn plain(tensor: &Tensor) -> Result<Tensor> {
     tensor.detach().contiguous()
 }
 
-/// Indices of a max-pool's winners, row-major; an error if one lies outside of the plane of `in_size`.
+/// Indices of a max-pool's maxima in row-major order; an error if one is outside of the plane of `in_size`.
 #[allow(clippy::disallowed_methods, reason = "the tensor is in the host's memory")]
 pub fn winners_of(winners: &Tensor, in_size: (usize, usize)) -> Result<Vec<u32>> {
     let (height, width) = in_size;

@@ -1,10 +1,10 @@
-//! Plain loops, compiled for the instruction sets that the machine turns out to have.
+//! Plain loops, compiled for the instruction sets found at run time.
 
 use pulp::{Arch, NullaryFnOnce};
 
-/// Runs `f` as compiled for the best instruction set found at run time.
+/// Runs `f`, compiled for the best instruction set found at run time.
 ///
-/// Mark `f` and what it calls `#[inline(always)]`: only what is inlined here is compiled anew.
+/// `f` and the functions it calls must be `#[inline(always)]`: only inlined code is compiled for that instruction set.
 pub fn vectorized<R>(f: impl FnMut() -> R) -> R {
     vectorized_for(Arch::new(), f)
 }
@@ -14,7 +14,7 @@ pub fn vectorized_for<R>(arch: Arch, f: impl FnMut() -> R) -> R {
     arch.dispatch(Inlined(f))
 }
 
-// A closure passed as it is would be called through a shim that is not inlined.
+// A closure passed directly would be called through a shim that is not inlined.
 struct Inlined<F>(F);
 
 impl<R, F: FnMut() -> R> NullaryFnOnce for Inlined<F> {

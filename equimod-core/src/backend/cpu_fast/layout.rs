@@ -1,12 +1,12 @@
-//! Tensors `[N, C, …]` as rows of channels, `[N, …, C]`, and back.
+//! Conversion of tensors `[N, C, …]` to rows of channels, `[N, …, C]`, and back.
 
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Tensor, WithDType, bail};
 
 use super::kernels::transposed;
 use crate::backend::cpu::Values;
 
-/// A tensor `[N, C, …]` as contiguous rows of channels, `[N, …, C]`: a view where its memory is so already (it came
-/// from these kernels, or is `[N, C]`), else a copy.
+/// A tensor `[N, C, …]` as contiguous rows of channels, `[N, …, C]`. It is a view if its memory already has that layout
+/// (as results of these kernels, or `[N, C]`), else a copy.
 pub fn rows(tensor: &Tensor) -> Result<Tensor> {
     let tensor = tensor.detach();
     let rank = tensor.rank();
@@ -27,13 +27,13 @@ pub fn rows(tensor: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, view.shape(), &Device::Cpu)
 }
 
-/// The tensor `[N, C, …]` of `dims` whose memory is rows of channels.
+/// A tensor `[N, C, …]` of shape `dims` from values in rows of channels.
 pub fn from_rows<T: WithDType>(values: Vec<T>, dims: &[usize]) -> Result<Tensor> {
     let shape: Vec<usize> = [dims[0]].into_iter().chain(dims[2..].iter().copied()).chain([dims[1]]).collect();
     channels_second(&Tensor::from_vec(values, shape, &Device::Cpu)?)
 }
 
-/// `change` of a tensor's rows of channels: in its own memory if they lie there, else in a copy's.
+/// Applies `change` to a tensor's rows of channels, in its own memory if it has that layout, else in a copy.
 pub fn changed_in_place(tensor: &Tensor, change: impl Fn(&mut [f32])) -> Result<Tensor> {
     let target = rows(tensor)?;
     target.inplace_op1(&Change(change))?;
@@ -47,7 +47,7 @@ fn channels_second(rows: &Tensor) -> Result<Tensor> {
     rows.permute(order)
 }
 
-/// A change of rows in place.
+/// In-place change of rows.
 struct Change<F>(F);
 
 impl<F: Fn(&mut [f32])> InplaceOp1 for Change<F> {

@@ -1,4 +1,4 @@
-//! Products of matrices of tensors.
+//! Matrix products of tensors.
 
 use candle_core::{Device, Result, Tensor};
 use pulp::Arch;
@@ -8,7 +8,7 @@ use super::kernels::{matmul, transposed};
 use crate::backend::contract::MatrixOps;
 use crate::backend::cpu::{Values, plain};
 
-/// The matrix `[rows, columns]` that `product` makes of the values of two others.
+/// The matrix `[rows, columns]` that `product` computes from the values of two others.
 fn multiply(
     [a, b]: [&Tensor; 2],
     shape: (usize, usize),
@@ -27,7 +27,7 @@ impl MatrixOps for CpuFast {
 
     fn matmul_nt(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let ((rows, depth), columns) = (a.dims2()?, b.dim(0)?);
-        // Either b is transposed, or a and the result of (b·aᵀ)ᵀ: whichever has fewer values.
+        // Transposes either b, or a and the result of (b·aᵀ)ᵀ, whichever has fewer values.
         multiply([a, b], (rows, columns), |a, b| match b.len() <= a.len() + rows * columns {
             true => matmul(Arch::new(), a, &transposed(b, 1, columns, depth), (rows, depth, columns)),
             false => {
@@ -39,7 +39,7 @@ impl MatrixOps for CpuFast {
 
     fn matmul_tn(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let ((depth, rows), columns) = (a.dims2()?, b.dim(1)?);
-        // Either a is transposed, or b and the result of (bᵀ·a)ᵀ: whichever has fewer values.
+        // Transposes either a, or b and the result of (bᵀ·a)ᵀ, whichever has fewer values.
         multiply([a, b], (rows, columns), |a, b| match a.len() <= b.len() + rows * columns {
             true => matmul(Arch::new(), &transposed(a, 1, depth, rows), b, (rows, depth, columns)),
             false => {

@@ -1,8 +1,8 @@
-//! f32 on the CPU, over rows of channels: tensors `[N, C, H, W]` whose memory is `[N, H, W, C]` (PyTorch's
-//! channels-last).
+//! f32 backend for the CPU, over rows of channels: tensors `[N, C, H, W]` whose memory layout is `[N, H, W, C]`
+//! (PyTorch's channels-last).
 //!
-//! Results stay in that layout from layer to layer. Fused forms are kernels of their own, and what may work in place
-//! does. Convolutions with groups go to the [portable](super::cpu_portable) kernels.
+//! Results keep that layout from layer to layer. Fused operations have separate kernels, and work in place if they may.
+//! Convolutions with groups use the [portable](super::cpu_portable) kernels.
 
 mod batch_norm;
 mod convolution;
@@ -13,7 +13,7 @@ mod pooling;
 
 use crate::backend::cpu::CpuBackend;
 
-/// The backend of f32 tensors on the CPU.
+/// Backend for f32 tensors on the CPU.
 pub struct CpuFast;
 
 impl CpuBackend for CpuFast {}

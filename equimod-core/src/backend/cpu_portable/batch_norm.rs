@@ -1,4 +1,4 @@
-//! Batch norm of tensors over planes.
+//! Batch norm of tensors by the kernels over planes.
 
 use candle_core::{Device, Result, Tensor, bail};
 
@@ -7,7 +7,7 @@ use super::kernels::batch_norm::{self as kernels, Planes};
 use crate::backend::contract::BatchNormOps;
 use crate::backend::cpu::{Values, plain};
 
-/// Batch, channels and the product of the other sizes of `[N, C, …]`.
+/// Batch size, channels and the product of the other dimensions of `[N, C, …]`.
 fn planes(xs: &Tensor) -> Result<Planes> {
     match xs.dims() {
         [batch, channels, rest @ ..] => Ok(Planes { batch: *batch, channels: *channels, area: rest.iter().product() }),

@@ -1,4 +1,4 @@
-//! Convolution of tensors over planes, in f32 and f64.
+//! Convolution of tensors by the kernels over planes, in f32 and f64.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -21,7 +21,7 @@ impl ConvolutionOps for CpuPortable {
     }
 }
 
-/// [`ConvolutionOps::conv2d`] of tensors of `T`.
+/// [`ConvolutionOps::conv2d`] for tensors of type `T`.
 pub fn conv2d<T: Element>(xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let (xs, weight) = (plain(xs)?, plain(weight)?);
     let mut ys = vec![T::zero(); s.outputs()];
@@ -29,7 +29,7 @@ pub fn conv2d<T: Element>(xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result
     Tensor::from_vec(ys, s.out_dims().as_slice(), &Device::Cpu)
 }
 
-/// [`ConvolutionOps::conv2d_backward_data`] of tensors of `T`.
+/// [`ConvolutionOps::conv2d_backward_data`] for tensors of type `T`.
 pub fn conv2d_backward_data<T: Element>(dys: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let (dys, weight) = (plain(dys)?, plain(weight)?);
     let mut dxs = vec![T::zero(); s.inputs()];
@@ -37,7 +37,7 @@ pub fn conv2d_backward_data<T: Element>(dys: &Tensor, weight: &Tensor, s: &ConvS
     Tensor::from_vec(dxs, s.in_dims().as_slice(), &Device::Cpu)
 }
 
-/// [`ConvolutionOps::conv2d_backward_weight`] of tensors of `T`.
+/// [`ConvolutionOps::conv2d_backward_weight`] for tensors of type `T`.
 pub fn conv2d_backward_weight<T: Element>(xs: &Tensor, dys: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let (xs, dys) = (plain(xs)?, plain(dys)?);
     let dims = s.weight_dims();

@@ -1,4 +1,5 @@
-//! f64 on the CPU, over planes (`[N, C, H, W]`): plain kernels that prove the fast ones, and take what those do not.
+//! f64 backend for the CPU, over planes (`[N, C, H, W]`). Its plain kernels verify the fast ones, and handle the cases
+//! that those do not support.
 
 mod batch_norm;
 mod convolution;
@@ -10,7 +11,7 @@ pub use convolution::{conv2d, conv2d_backward_data, conv2d_backward_weight};
 use crate::backend::contract::MatrixOps;
 use crate::backend::cpu::CpuBackend;
 
-/// The backend of f64 tensors on the CPU.
+/// Backend for f64 tensors on the CPU.
 pub struct CpuPortable;
 
 impl CpuBackend for CpuPortable {}

@@ -1,4 +1,4 @@
-//! Pooling of tensors over planes.
+//! Pooling of tensors by the kernels over planes.
 
 use candle_core::{Device, Result, Tensor};
 

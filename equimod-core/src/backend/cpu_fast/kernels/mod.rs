@@ -30,17 +30,17 @@ use vectors::{Shared, unwritten};
 
 use crate::backend::contract::{Accumulate, ConvShape};
 
-/// Algorithm that convolves a shape.
+/// Algorithm of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// Products over windows in place, without unfolding them.
+    /// Direct convolution: products over windows in place, without unfolding.
     Direct,
-    /// Winograd's: F(4×4, 3×3) at stride 1, F(4, 2) at stride 2.
+    /// Winograd's algorithm: F(4×4, 3×3) at stride 1, F(4, 2) at stride 2.
     Winograd,
 }
 
 impl Algorithm {
-    /// The faster one of those that may be used.
+    /// The fastest algorithm that may be used.
     pub fn of(s: &ConvShape) -> Self {
         if s.winograd && winograd::takes(s) { Self::Winograd } else { Self::Direct }
     }
@@ -49,14 +49,14 @@ impl Algorithm {
 /// Input of a convolution, `[N, H, W, C]`: values, or a batch norm and ReLU of them.
 #[derive(Clone, Copy)]
 pub struct ConvInputRows<'a> {
-    /// The values, before the activation.
+    /// Values before the activation.
     pub values: &'a [f32],
-    /// Batch norm and ReLU through which the convolution reads the values.
+    /// Batch norm and ReLU that are applied to the values as the convolution reads them.
     pub activation: Option<ScaleShiftReluRows<'a>>,
 }
 
 impl<'a> ConvInputRows<'a> {
-    /// The values that the convolution reads, computed beforehand.
+    /// The values that the convolution reads, materialized.
     fn materialized(self, arch: Arch) -> Cow<'a, [f32]> {
         match self.activation {
             Some(ScaleShiftReluRows { scale, shift }) => {
@@ -67,7 +67,7 @@ impl<'a> ConvInputRows<'a> {
     }
 }
 
-/// x, w `[O, C, kh, kw]` → `[N, H', W', O]` and, with `sums`, Σ and Σ² per channel, `[2, O]`.
+/// Convolution: x, w `[O, C, kh, kw]` → `[N, H', W', O]` and, with `sums`, Σ and Σ² of each channel, `[2, O]`.
 pub fn conv2d(
     arch: Arch,
     algorithm: Algorithm,
@@ -82,7 +82,8 @@ pub fn conv2d(
     }
 }
 
-/// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`, masked by the ReLU whose output `relu` the input was, if there is one.
+/// Gradient of the input: dy `[N, H', W', O]`, w → dx `[N, H, W, C]`, masked by the ReLU whose output `relu` was the
+/// input, if there is one.
 pub fn conv2d_backward_data(
     arch: Arch,
     algorithm: Algorithm,
@@ -95,7 +96,7 @@ pub fn conv2d_backward_data(
     dx
 }
 
-/// [`conv2d_backward_data`] into `dx`, together with the gradient that is there.
+/// [`conv2d_backward_data`] into `dx`, combined with the gradient that it holds.
 pub fn conv2d_backward_data_onto(
     arch: Arch,
     algorithm: Algorithm,
@@ -111,7 +112,7 @@ pub fn conv2d_backward_data_onto(
     }
 }
 
-/// x, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
+/// Gradient of the weight: x, dy `[N, H', W', O]` → dw `[O, C, kh, kw]`.
 pub fn conv2d_backward_weight(
     arch: Arch,
     algorithm: Algorithm,

@@ -25,8 +25,8 @@ pub fn maximum(arch: Arch, x: &[f32], channels: usize, s: PoolShape) -> (Vec<f32
                         for place in s.columns(ox).map(|x| y * s.in_size.1 + x) {
                             let values = &x[place * channels..][..channels];
                             for ((best, winner), &value) in out.iter_mut().zip(winners.iter_mut()).zip(values) {
-                                // A value that is not a number wins, so that it is not lost.
-                                // Without branches, so that neighbors are compared side by side.
+                                // A value that is not a number wins, so that it is not lost. Without branches, so that
+                                // neighbors are compared side by side.
                                 let wins = first | (value > *best) | (value.is_nan() & !best.is_nan());
                                 *best = if wins { value } else { *best };
                                 *winner = if wins { place as u32 } else { *winner };

@@ -46,7 +46,7 @@ impl Target<'_> {
     /// The first `count` values of a vector for the places from `place` on, added to what is there and masked.
     ///
     /// # Safety
-    /// Accumulate are so many places, or as many as a vector has if that is less.
+    /// There are `count` places from `place` on, or at least as many as a vector has values.
     #[inline(always)]
     pub unsafe fn accumulated<S: Simd>(&self, simd: S, place: usize, count: usize, values: S::f32s) -> S::f32s {
         // SAFETY: the caller's promise.
@@ -72,7 +72,7 @@ impl Target<'_> {
     /// Masks the gradients at `count` places from `place` on.
     ///
     /// # Safety
-    /// Accumulate are so many places, and nobody else reads or writes them now.
+    /// There are `count` places from `place` on, and no other task reads or writes them at the same time.
     #[inline(always)]
     pub unsafe fn mask<S: Simd>(&self, simd: S, place: usize, count: usize) {
         if self.relu.is_none() {

@@ -1,11 +1,11 @@
-//! Tasks side by side, or one after the other where that is sooner done.
+//! Parallel execution of tasks, or sequential execution if that is faster.
 
 use rayon::prelude::*;
 
-/// Values below which work is done before other threads have woken up.
+/// Number of values below which sequential execution is faster than waking up other threads.
 const FEW: usize = 1 << 17;
 
-/// Does every task; together they go over `values` values. What they do must not depend on their order.
+/// Runs all tasks, which process `values` values together. Their results must not depend on their order.
 pub fn each<T: Send>(tasks: Vec<T>, values: usize, work: impl Fn(T) + Sync + Send) {
     match values < FEW {
         true => tasks.into_iter().for_each(work),

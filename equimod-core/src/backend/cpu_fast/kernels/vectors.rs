@@ -1,55 +1,55 @@
-//! Vectors of f32, as long as the processor's, and memory that tasks share.
+//! SIMD vectors of f32, and memory shared by tasks.
 
 use pulp::Simd;
 
-/// Most values of a vector, with any instruction set.
+/// Largest number of values of a vector in any instruction set.
 pub const LANES: usize = 16;
 
-/// A vector at `from`.
+/// Loads a vector at `from`.
 ///
 /// # Safety
-/// As many values as a vector has can be read there.
+/// A whole vector can be read there.
 #[inline(always)]
 pub unsafe fn load<S: Simd>(from: *const f32) -> S::f32s {
     // SAFETY: the caller's promise; vectors are plain values of any alignment.
     unsafe { from.cast::<S::f32s>().read_unaligned() }
 }
 
-/// Puts a vector at `to`.
+/// Stores a vector at `to`.
 ///
 /// # Safety
-/// As many values as a vector has can be written there.
+/// A whole vector can be written there.
 #[inline(always)]
 pub unsafe fn store<S: Simd>(to: *mut f32, values: S::f32s) {
     // SAFETY: the caller's promise; vectors are plain values of any alignment.
     unsafe { to.cast::<S::f32s>().write_unaligned(values) }
 }
 
-/// Writes vectors of a result: past the caches (streaming stores) if the result is so large that its first values would
-/// have left the caches before anybody reads them. Then no line is fetched only to be overwritten.
+/// Writes vectors of a result. Results that do not fit into the caches are written with streaming stores, so that cache
+/// lines are not fetched only to be overwritten.
 #[derive(Clone, Copy)]
 pub struct Writer {
     past_caches: bool,
 }
 
 impl Writer {
-    /// Values of a result that goes past the caches, at least: 8 MiB.
+    /// Smallest number of values of a result that is written with streaming stores: 8 MiB.
     const LARGE: usize = 1 << 21;
 
-    /// For a result of `count` values.
+    /// Writer for a result of `count` values.
     pub fn of(count: usize) -> Self {
         Self { past_caches: count >= Self::LARGE }
     }
 
-    /// For a result in the place of what it is made of, which is in the cache.
+    /// Writer for an in-place result, whose memory is in the cache.
     pub fn in_place() -> Self {
         Self { past_caches: false }
     }
 
-    /// Puts a vector at `to`. Before another thread reads it: [`finish`](Self::finish).
+    /// Stores a vector at `to`. [`finish`](Self::finish) must be called before another thread reads it.
     ///
     /// # Safety
-    /// As [`store`]'s.
+    /// Those of [`store`].
     #[inline(always)]
     pub unsafe fn store<S: Simd>(self, to: *mut f32, values: S::f32s) {
         #[cfg(target_arch = "x86_64")]
@@ -71,10 +71,10 @@ impl Writer {
         unsafe { store::<S>(to, values) }
     }
 
-    /// [`store`](Self::store) of the first `count` values, as [`store_some`].
+    /// [`store`](Self::store) for the first `count` values, as [`store_some`].
     ///
     /// # Safety
-    /// As [`store_some`]'s.
+    /// Those of [`store_some`].
     #[inline(always)]
     pub unsafe fn store_some<S: Simd>(self, simd: S, to: *mut f32, values: S::f32s, count: usize) {
         // SAFETY: the caller's promise.
@@ -86,7 +86,7 @@ impl Writer {
         }
     }
 
-    /// Makes everything that was written visible to other threads.
+    /// Makes all written values visible to other threads.
     pub fn finish(self) {
         #[cfg(target_arch = "x86_64")]
         if self.past_caches {
@@ -96,7 +96,7 @@ impl Writer {
     }
 }
 
-/// The first `count` values of a vector at `from`, zeros behind them.
+/// Loads the first `count` values of a vector at `from`, followed by zeros.
 ///
 /// # Safety
 /// `count` values, or a whole vector if that is less, can be read there.
@@ -110,7 +110,7 @@ pub unsafe fn load_some<S: Simd>(simd: S, from: *const f32, count: usize) -> S::
     simd.partial_load_f32s(unsafe { std::slice::from_raw_parts(from, count) })
 }
 
-/// Puts the first `count` values of a vector at `to`.
+/// Stores the first `count` values of a vector at `to`.
 ///
 /// # Safety
 /// `count` values, or a whole vector if that is less, can be written there.
@@ -124,7 +124,7 @@ pub unsafe fn store_some<S: Simd>(simd: S, to: *mut f32, values: S::f32s, count:
     simd.partial_store_f32s(unsafe { std::slice::from_raw_parts_mut(to, count) }, values);
 }
 
-/// Asks for the line of the cache at `place`, which may be anywhere.
+/// Prefetches the cache line at `place`, which may be any address.
 #[inline(always)]
 pub fn prefetch(place: *const f32) {
     #[cfg(target_arch = "x86_64")]
@@ -136,11 +136,11 @@ pub fn prefetch(place: *const f32) {
     let _ = place;
 }
 
-/// Memory into which tasks write at places of their own.
+/// Memory into which tasks write at disjoint places.
 #[derive(Clone, Copy)]
 pub struct Shared(*mut f32);
 
-// SAFETY: a pointer by itself; whoever writes through it promises that tasks do not meet.
+// SAFETY: only a pointer; callers that write through it guarantee that tasks write at disjoint places.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -151,13 +151,13 @@ impl Shared {
         Self(values.as_mut_ptr())
     }
 
-    /// The place `offset` values on, wherever that is.
+    /// Address `offset` values after the start, which may be outside of the memory.
     #[inline(always)]
     pub fn wrapping_at(self, offset: usize) -> *const f32 {
         self.0.wrapping_add(offset)
     }
 
-    /// The place `offset` values on.
+    /// Address `offset` values after the start.
     ///
     /// # Safety
     /// It lies in the memory.
@@ -168,18 +168,18 @@ impl Shared {
     }
 }
 
-/// Values of a line of the cache.
+/// Number of values of a cache line.
 pub const LINE: usize = 16;
 
-/// `count` values and some more: an odd number of the cache's lines, so that rows one behind the other, or every second
-/// of them, do not meet in one of its sets.
+/// `count` rounded up to an odd number of cache lines, so that consecutive rows, or every second row, do not compete
+/// for the same cache set.
 pub const fn spread(count: usize) -> usize {
     (count.div_ceil(LINE) | 1) * LINE
 }
 
-/// `count` values that the caller is about to write, all of them, before anything reads them.
+/// Uninitialized memory for `count` values, all of which the caller must write before any is read.
 ///
-/// Kernels write every value of their result: filling it first would be another pass over memory.
+/// Kernels write every value of their result; filling it with zeros first would be another pass over memory.
 #[allow(clippy::uninit_vec)] // Valgrind watches over the promise, in CI.
 pub fn unwritten(count: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(count);
@@ -188,12 +188,12 @@ pub fn unwritten(count: usize) -> Vec<f32> {
     values
 }
 
-/// Memory of a task that is kept for its next one.
+/// Scratch memory of a thread that is reused by its next task.
 #[derive(Default)]
 pub struct Scratch(Vec<f32>);
 
 impl Scratch {
-    /// `count` values of any content.
+    /// `count` values with arbitrary content.
     pub fn take(&mut self, count: usize) -> &mut [f32] {
         if self.0.len() < count {
             self.0 = unwritten(count);
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::backend::tests::instruction_sets;
 
-    /// Copies values in vectors, the last not full.
+    /// Copies values in vectors, of which the last may be partial.
     struct Copy<'a> {
         from: &'a [f32],
         to: &'a mut [f32],
@@ -223,7 +223,7 @@ mod tests {
         fn with_simd<S: Simd>(self, simd: S) {
             for start in (0..self.from.len()).step_by(S::F32_LANES) {
                 let count = (self.from.len() - start).min(S::F32_LANES);
-                // SAFETY: so many values are left in both.
+                // SAFETY: both slices have that many values left.
                 unsafe {
                     let values = load_some(simd, self.from[start..].as_ptr(), count);
                     self.writer.store_some(simd, self.to[start..].as_mut_ptr(), values, count);

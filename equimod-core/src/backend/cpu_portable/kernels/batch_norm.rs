@@ -1,6 +1,6 @@
-//! Batch norm over `[batch, channels, area]`: sums, application and backward, one pass over memory each.
+//! Batch norm over `[batch, channels, area]`: sums, application and backward pass, with one pass over memory each.
 //!
-//! Per-channel sums are taken plane by plane in 64 bits and added in the order of images.
+//! Per-channel sums are computed plane by plane in f64 and added in the order of images.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::backend::cpu::Element;
 use crate::backend::cpu::vectorized;
 
-/// Batch, channels, and values of a channel in an image.
+/// Batch size, channels, and number of values of a channel in an image.
 #[derive(Clone, Copy)]
 pub struct Planes {
     pub batch: usize,
@@ -17,12 +17,12 @@ pub struct Planes {
     pub area: usize,
 }
 
-/// Rows that are summed together where a channel has one value per image.
+/// Number of rows that are summed together if a channel has one value per image.
 const ROWS: usize = 64;
-/// Running sums of a plane: a fixed number, so that they fill vectors and give the same result on every machine.
+/// Number of partial sums of a plane: fixed, so that they fill vectors and give the same result on every machine.
 const LANES: usize = 8;
 
-/// The sums of two quantities over the elements of a plane of two tensors.
+/// Sums of two quantities over the elements of a plane of two tensors.
 #[inline(always)]
 fn plane_sums<T: Element>(a: &[T], b: &[T], both: impl Fn(T, T) -> (f64, f64)) -> (f64, f64) {
     let (mut first, mut second) = ([0.0; LANES], [0.0; LANES]);
@@ -41,7 +41,7 @@ fn plane_sums<T: Element>(a: &[T], b: &[T], both: impl Fn(T, T) -> (f64, f64)) -
     (first.iter().sum(), second.iter().sum())
 }
 
-/// Per channel the sums over images and area of two quantities of the elements of two tensors, `[2, channels]`.
+/// Per-channel sums over images and area of two quantities of the elements of two tensors, `[2, channels]`.
 fn channel_sums<T: Element>(
     p: Planes,
     (a, b): (&[T], &[T]),
@@ -93,7 +93,7 @@ fn row_sums(batch: usize, channels: usize, both: impl Fn(usize, usize) -> (f64, 
     total
 }
 
-/// Σx and Σx².
+/// Σx and Σx² of each channel, `[2, channels]`.
 pub fn sums<T: Element>(x: &[T], p: Planes) -> Vec<f64> {
     channel_sums(
         p,
@@ -106,7 +106,7 @@ pub fn sums<T: Element>(x: &[T], p: Planes) -> Vec<f64> {
     )
 }
 
-/// Σdy and Σdy·x̂.
+/// Σdy and Σdy·x̂ of each channel, `[2, channels]`.
 pub fn backward_sums<T: Element>(dy: &[T], x: &[T], mean: &[T], inverse_std: &[T], p: Planes) -> Vec<f64> {
     let mean: Vec<f64> = mean.iter().map(|v| v.wide()).collect();
     let inverse: Vec<f64> = inverse_std.iter().map(|v| v.wide()).collect();
@@ -128,7 +128,7 @@ pub fn apply<T: Element>(
     p: Planes,
     out: &mut [T],
 ) {
-    // Not a number stays what it is.
+    // NaN is preserved.
     let least = if relu { T::zero() } else { T::neg_infinity() };
     let scale_shift = |v: T| if v <= least { least } else { v };
     each_plane(
@@ -153,7 +153,7 @@ pub fn apply<T: Element>(
     );
 }
 
-/// `scale·dy + slope·x + offset`, each per channel.
+/// `scale·dy + slope·x + offset` with per-channel coefficients.
 pub fn backward<T: Element>(dy: &[T], x: &[T], [scale, slope, offset]: [&[T]; 3], p: Planes, dx: &mut [T]) {
     each_plane(
         p,
@@ -168,7 +168,7 @@ pub fn backward<T: Element>(dy: &[T], x: &[T], [scale, slope, offset]: [&[T]; 3]
     );
 }
 
-/// Values that one task of an element-wise pass handles.
+/// Number of values of a task in an element-wise pass.
 const CHUNK: usize = 1 << 14;
 
 /// `(dy + more?)·[y > 0]`.

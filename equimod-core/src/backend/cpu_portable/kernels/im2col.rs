@@ -1,20 +1,20 @@
-//! Convolution as matrix products over unfolded windows, a few images at a time.
+//! Convolution as matrix products with unfolded windows (im2col), a few images at a time.
 //!
-//! Work is split into groups of images whose size depends on the shapes alone, and sums over groups are added in their
-//! order: results do not depend on the number of threads.
+//! Work is split into groups of images whose size depends only on the shapes, and sums over groups are added in their
+//! order. Results therefore do not depend on the number of threads.
 
 use rayon::prelude::*;
 
 use crate::backend::contract::ConvShape;
 use crate::backend::cpu::{Element, Matrix, gemm};
 
-/// Columns a group should have at least, so that the products are efficient for small maps.
+/// Smallest number of columns of a group, so that the products are efficient for small feature maps.
 const COLUMNS: usize = 256;
-/// Most partial sums of a weight gradient.
+/// Largest number of partial sums of a weight gradient.
 const PARTIALS: usize = 8;
 
 impl ConvShape {
-    /// Rows of the unfolded matrix of one channel group.
+    /// Number of rows of the unfolded matrix of one channel group.
     fn window(&self) -> usize {
         self.in_channels / self.groups * self.kernel.0 * self.kernel.1
     }
@@ -27,7 +27,7 @@ impl ConvShape {
         self.in_size.0 * self.in_size.1
     }
 
-    /// Images in a group.
+    /// Number of images in a group.
     fn group(&self) -> usize {
         COLUMNS.div_ceil(self.out_area().max(1)).clamp(1, self.batch.max(1))
     }
@@ -38,7 +38,7 @@ impl ConvShape {
     }
 }
 
-/// x `[N, C, H, W]`, w `[O, C/g, kh, kw]` → out `[N, O, H', W']`.
+/// Convolution: x `[N, C, H, W]`, w `[O, C/g, kh, kw]` → out `[N, O, H', W']`.
 pub fn forward<T: Element>(x: &[T], w: &[T], s: &ConvShape, out: &mut [T]) {
     let (image_len, out_image_len) = (s.in_channels * s.in_plane(), s.out_channels * s.out_area());
     let group = s.group();
@@ -77,7 +77,7 @@ pub fn forward<T: Element>(x: &[T], w: &[T], s: &ConvShape, out: &mut [T]) {
     );
 }
 
-/// dy `[N, O, H', W']`, w → dx `[N, C, H, W]`.
+/// Gradient of the input: dy `[N, O, H', W']`, w → dx `[N, C, H, W]`.
 pub fn backward_data<T: Element>(dy: &[T], w: &[T], s: &ConvShape, dx: &mut [T]) {
     let (image_len, out_image_len) = (s.in_channels * s.in_plane(), s.out_channels * s.out_area());
     let group = s.group();
@@ -98,11 +98,11 @@ pub fn backward_data<T: Element>(dy: &[T], w: &[T], s: &ConvShape, dx: &mut [T])
     );
 }
 
-/// x, dy → dw `[O, C/g, kh, kw]`.
+/// Gradient of the weight: x, dy → dw `[O, C/g, kh, kw]`.
 pub fn backward_weight<T: Element>(x: &[T], dy: &[T], s: &ConvShape, dw: &mut [T]) {
     let (image_len, out_image_len) = (s.in_channels * s.in_plane(), s.out_channels * s.out_area());
     let (rows, window) = (s.out_channels / s.groups, s.window());
-    // Whole groups to each partial sum.
+    // Each partial sum covers whole groups.
     let group = s.group();
     let groups = s.batch.div_ceil(group);
     let share = groups.div_ceil(PARTIALS).max(1) * group;
@@ -151,7 +151,7 @@ fn sized<T: Element>(buffer: &mut Vec<T>, length: usize) -> &mut [T] {
     &mut buffer[..length]
 }
 
-/// The windows of channel group `g` of some images as a matrix `[window, images · H' · W']`.
+/// Unfolds channel group `g` of some images into a matrix `[window, images · H' · W']`.
 fn unfold<'a, T: Element>(x: &'a [T], images: usize, g: usize, s: &ConvShape, buffer: &'a mut Vec<T>) -> &'a [T] {
     let channels = s.in_channels / s.groups;
     let (plane, area) = (s.in_plane(), s.out_area());
@@ -175,8 +175,8 @@ fn unfold<'a, T: Element>(x: &'a [T], images: usize, g: usize, s: &ConvShape, bu
     out
 }
 
-/// For one offset in the kernel and one output row: the first and last-plus-one column inside the image, and the
-/// input column of the first.
+/// Range of output columns inside the image for one kernel offset and one output row, and the input column of the
+/// first.
 fn span(kx: usize, s: &ConvShape) -> (usize, usize, usize) {
     let (width, out_width) = (s.in_size.1, s.out_size.1);
     let first = s.padding.saturating_sub(kx).div_ceil(s.stride);
@@ -208,7 +208,7 @@ fn unfold_plane<T: Element>(plane: &[T], (ky, kx): (usize, usize), s: &ConvShape
     }
 }
 
-/// The adjoint of [`unfold`]: adds every window back to its place.
+/// Adjoint of [`unfold`], which adds every window back to its pixels.
 fn fold<T: Element>(unfolded: &[T], dx: &mut [T], images: usize, g: usize, s: &ConvShape) {
     let channels = s.in_channels / s.groups;
     let (plane, area) = (s.in_plane(), s.out_area());
@@ -270,7 +270,7 @@ fn gather<'a, T: Element>(dy: &'a [T], images: usize, g: usize, s: &ConvShape, b
     out
 }
 
-/// The adjoint of [`gather`].
+/// Adjoint of [`gather`].
 fn scatter<T: Element>(product: &[T], out: &mut [T], images: usize, g: usize, s: &ConvShape) {
     let (rows, area) = (s.out_channels / s.groups, s.out_area());
     let columns = images * area;

@@ -1,11 +1,11 @@
-//! Pooling: maximum with the place of the winner, and global average.
+//! Max-pool with the indices of the maxima, and global average pool.
 
 use rayon::prelude::*;
 
 use crate::backend::contract::PoolShape;
 use crate::backend::cpu::Element;
 
-/// The maximum of each window and its index in the plane; of equal values the first.
+/// Maximum of each window and its index in the plane; the first of equal values.
 pub fn maximum<T: Element>(x: &[T], s: PoolShape, out: &mut [T], winners: &mut [u32]) {
     let (plane, area) = (s.in_size.0 * s.in_size.1, s.out_size.0 * s.out_size.1);
     out.par_chunks_mut(area).zip(winners.par_chunks_mut(area)).zip(x.par_chunks(plane)).for_each(
@@ -26,7 +26,7 @@ fn winner<T: Element>(x: &[T], (oy, ox): (usize, usize), s: PoolShape) -> usize 
     let mut best: Option<usize> = None;
     for y in s.rows(oy) {
         for index in y * s.in_size.1 + columns.start..y * s.in_size.1 + columns.end {
-            // A value that is not a number wins, so that it is not lost.
+            // NaN wins, so that it propagates.
             if best.is_none_or(|best| x[index] > x[best] || (x[index].is_nan() && !x[best].is_nan())) {
                 best = Some(index);
             }
@@ -35,7 +35,7 @@ fn winner<T: Element>(x: &[T], (oy, ox): (usize, usize), s: PoolShape) -> usize 
     best.unwrap_or(0)
 }
 
-/// Adds each gradient to the place of its winner.
+/// Adds each gradient at the index of its maximum.
 pub fn maximum_backward<T: Element>(dy: &[T], winners: &[u32], plane: usize, area: usize, dx: &mut [T]) {
     dx.par_chunks_mut(plane).zip(dy.par_chunks(area).zip(winners.par_chunks(area))).for_each(|(dx, (dy, winners))| {
         for (&dy, &winner) in dy.iter().zip(winners) {
@@ -45,14 +45,14 @@ pub fn maximum_backward<T: Element>(dy: &[T], winners: &[u32], plane: usize, are
     });
 }
 
-/// The mean of each plane.
+/// Mean of each plane.
 pub fn average<T: Element>(x: &[T], area: usize, out: &mut [T]) {
     out.par_iter_mut().zip(x.par_chunks(area)).for_each(|(out, x)| {
         *out = T::narrow(x.iter().map(|v| v.wide()).sum::<f64>() / area as f64);
     });
 }
 
-/// The gradient of each mean, shared out over its plane.
+/// Gradient of each mean, distributed evenly over its plane.
 pub fn average_backward<T: Element>(dy: &[T], area: usize, dx: &mut [T]) {
     let share = T::narrow(1.0 / area as f64);
     dx.par_chunks_mut(area).zip(dy.par_iter()).for_each(|(dx, &dy)| dx.fill(dy * share));

@@ -383,7 +383,7 @@ impl Pixels {
     }
 
     /// Transforms `count` channels from `c` on, through an activation's scale and shift if there are any, into `wide`
-    /// values of every point. Accumulate may be some only with `ACTIVATE`.
+    /// values of every point. Scale and shift may be given only with `ACTIVATE`.
     ///
     /// # Safety
     /// Pixels have so many channels, `to` has room; `WHOLE` vectors are so.
@@ -428,7 +428,7 @@ impl Place {
     /// Address of a point.
     ///
     /// # Safety
-    /// Accumulate is one.
+    /// The point exists.
     #[inline(always)]
     unsafe fn at(self, point: usize) -> *mut f32 {
         // SAFETY: the caller's promise.
