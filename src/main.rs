@@ -1,34 +1,20 @@
 //! The command `equimod`.
 
-mod allocator;
-mod artifact;
 mod card;
 mod cli;
 mod commands;
-mod contact_sheet;
-mod device;
-mod exit;
 mod export;
-mod forecast;
 mod hub;
-#[cfg(feature = "mnist")]
-mod mnist;
-mod models;
-mod noise;
-mod output;
-mod probe;
-mod profile;
-mod record;
-mod reference;
-mod run_files;
-mod run_report;
-mod scan;
-mod signals;
-mod sources;
+mod inputs;
+mod outputs;
+mod process;
+mod run;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use process::{allocator, exit};
 
 fn main() -> ExitCode {
     allocator::keep_memory();

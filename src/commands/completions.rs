@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::Cli;
-use crate::output;
+use crate::outputs::console;
 
 /// Prints a shell completion script.
 ///
@@ -16,6 +16,6 @@ use crate::output;
 pub fn run(shell: Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "equimod", &mut script);
-    output::result(&String::from_utf8_lossy(&script))?;
+    console::result(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }

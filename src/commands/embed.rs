@@ -7,13 +7,15 @@ use equimod_eval::embedding::{EmbeddingTable, Format, LabelColumn};
 use equimod_eval::{Extractor, InputTransform};
 
 use crate::cli::{CropKind, Embed, EmbeddedSplit};
-use crate::sources::splits;
-use crate::{device, models, output};
+use crate::inputs::model_argument;
+use crate::inputs::sources::splits;
+use crate::outputs::console;
+use crate::process::device;
 
 /// Computes features and writes them.
 pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let format = Format::of(&arguments.out)?;
-    let model = models::open(&arguments.model, &device::open(&arguments.device.device)?)?;
+    let model = model_argument::open(&arguments.model, &device::open(&arguments.device.device)?)?;
     let splits = splits(&arguments.data, arguments.reading.reading())?;
     let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
     let cache = arguments.cache.clone().or(run);
@@ -26,7 +28,7 @@ pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     }
     table.write(&arguments.out, format)?;
     let (rows, columns) = (table.rows(), table.features.columns());
-    output::result(&format!("{rows} images, {columns} features each: {}", arguments.out.display()))?;
+    console::result(&format!("{rows} images, {columns} features each: {}", arguments.out.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -50,7 +52,7 @@ fn add(table: &mut EmbeddingTable, split: &str, dataset: &dyn Dataset, extractor
     let indices = features.decoded();
     if let Some(&first) = features.undecoded().first() {
         let key = dataset.key(first);
-        output::note(&format!("{} images do not decode and are left out: {key}, …", features.undecoded().len()));
+        console::note(&format!("{} images do not decode and are left out: {key}, …", features.undecoded().len()));
     }
     let keys = indices.iter().map(|&index| dataset.key(index)).collect();
     let labels = dataset.tasks().iter().enumerate().map(|(number, task)| LabelColumn {

@@ -9,17 +9,18 @@ use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, MODEL_FILE};
 use serde_json::json;
 
-use crate::artifact::CARD_FILE;
-use crate::artifact::Files;
 use crate::cli::Export;
-use crate::exit::Usage;
+use crate::export::artifact::CARD_FILE;
+use crate::export::artifact::Files;
 use crate::export::run::RunFiles;
 use crate::export::sums::SUMS_FILE;
 use crate::export::verify::{Verification, ensure_finite, verify};
 use crate::export::{Licenses, files, folder};
 use crate::hub::WeightFormats;
-use crate::models::LocalModel;
-use crate::{models, output};
+use crate::inputs::model_argument;
+use crate::inputs::model_argument::LocalModel;
+use crate::outputs::console;
+use crate::process::exit::Usage;
 
 /// Exports weights for sharing.
 ///
@@ -29,16 +30,16 @@ use crate::{models, output};
 pub fn run(arguments: &Export) -> anyhow::Result<ExitCode> {
     let out = &arguments.out;
     check(arguments)?;
-    let local = models::local(&arguments.model, WeightFormats::Safetensors)?;
+    let local = model_argument::local(&arguments.model, WeightFormats::Safetensors)?;
     let model = model(arguments, &local)?;
     ensure_finite(&model)?;
     let run = RunFiles::of(&local.path, &model, &arguments.results)?;
-    run.left_out.iter().for_each(|what| output::note(&format!("skipped: {what}")));
+    run.left_out.iter().for_each(|what| console::note(&format!("skipped: {what}")));
     let licenses = Licenses { weights: arguments.license.clone(), data: arguments.data_license.clone() };
     let mut files = files(&model, run, &licenses)?;
     if !arguments.force_card && folder::keep_card(&mut files, out)? {
         let card = out.join(CARD_FILE);
-        output::note(&format!("keeping {}, which was edited by hand; --force-card overwrites it", card.display()));
+        console::note(&format!("keeping {}, which was edited by hand; --force-card overwrites it", card.display()));
     }
     folder::write(out, &files)?;
     let verified = arguments.verify.then(|| verify(&model, out)).transpose()?;
@@ -75,7 +76,7 @@ fn is_empty(folder: &Path) -> bool {
 }
 
 fn model(arguments: &Export, local: &LocalModel) -> anyhow::Result<Model> {
-    let model = models::load(local, &Device::Cpu)?;
+    let model = model_argument::load(local, &Device::Cpu)?;
     if !arguments.target {
         return Ok(model);
     }
@@ -92,7 +93,7 @@ fn print(arguments: &Export, files: &Files, verified: Option<Verification>) -> a
     let sizes = files.iter().map(|(name, bytes)| (name.as_str(), bytes.len()));
     if arguments.json {
         let files: Vec<_> = sizes.map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
-        return output::json(&json!({ "folder": arguments.out, "files": files, "verified": verified }));
+        return console::json(&json!({ "folder": arguments.out, "files": files, "verified": verified }));
     }
     let mut text = format!("{}\n", arguments.out.display());
     sizes.for_each(|(name, bytes)| text += &format!("  {name}  {bytes} bytes\n"));
@@ -102,7 +103,7 @@ fn print(arguments: &Export, files: &Files, verified: Option<Verification>) -> a
             names.iter().for_each(|name| text += &format!("  {what} {name}\n"));
         }
     }
-    output::result(&text)?;
-    output::note(&format!("publish it with: equimod publish {} --repo OWNER/NAME", arguments.out.display()));
+    console::result(&text)?;
+    console::note(&format!("publish it with: equimod publish {} --repo OWNER/NAME", arguments.out.display()));
     Ok(())
 }

@@ -9,10 +9,11 @@ use equimod_eval::report::{Plot, ReportData, Section, Series, render};
 use equimod_train::{RateSearch, RateStep, TrainContext, Trainer};
 
 use crate::cli::FindRate;
-use crate::exit::Usage;
-use crate::output::{self, Count};
-use crate::sources::training;
-use crate::{device, exit};
+use crate::inputs::sources::training;
+use crate::outputs::console::{self, Count};
+use crate::process::device;
+use crate::process::exit;
+use crate::process::exit::Usage;
 
 /// Runs a learning-rate range test, and writes the page with the plot.
 ///
@@ -39,9 +40,9 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
     bar.finish();
     write_atomic(&arguments.out, page(arguments, &search, recipe.to_toml()).as_bytes())?;
     if arguments.json {
-        output::json(&search)?;
+        console::json(&search)?;
     } else {
-        output::result(&format!("{}\nplot {}", summary(arguments, &search), arguments.out.display()))?;
+        console::result(&format!("{}\nplot {}", summary(arguments, &search), arguments.out.display()))?;
     }
     let found = search.steepest.is_some();
     Ok(ExitCode::from(if found { 0 } else { exit::FAILED }))

@@ -11,12 +11,12 @@ use serde_json::json;
 
 use super::inspect::{assumptions, beside, left_out};
 use crate::cli::Import;
-use crate::exit::Usage;
 use crate::export::verify::{ensure_finite, verify};
 use crate::export::weights;
 use crate::hub::WeightFormats;
-use crate::models::{local, note_assumed};
-use crate::output;
+use crate::inputs::model_argument::{local, note_assumed};
+use crate::outputs::console;
+use crate::process::exit::Usage;
 
 /// Reads a ResNet of another code, and writes it under torchvision's names.
 pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
@@ -42,7 +42,7 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
             "file": arguments.file, "out": out, "backbone": backbone, "report": report, "written": verified,
             "preprocessing": model.preprocessing, "imported": model.imported,
         });
-        output::json(&value)?;
+        console::json(&value)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = format!(
@@ -59,9 +59,9 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     text += &beside(report, "beside    ");
     text += &assumptions(&model, "code      ");
     text += &format!("written   {}\n", verified.summary());
-    output::result(&text)?;
+    console::result(&text)?;
     note_assumed(&model);
-    output::note(&format!("use it as a MODEL, or to begin with: equimod pretrain --from {} …", out.display()));
+    console::note(&format!("use it as a MODEL, or to begin with: equimod pretrain --from {} …", out.display()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,15 +14,17 @@ use equimod_core::{Error, Model};
 use serde_json::json;
 
 use crate::cli::Inspect;
-use crate::exit::Usage;
 use crate::hub::WeightFormats;
-use crate::{device, models, output};
+use crate::inputs::model_argument;
+use crate::outputs::console;
+use crate::process::device;
+use crate::process::exit::Usage;
 
 /// Loads a MODEL strictly and says what it holds, or which keys keep it from loading.
 pub fn run(arguments: &Inspect) -> anyhow::Result<ExitCode> {
     match open(arguments) {
         Ok(model) => {
-            if arguments.json { as_json(arguments, &model) } else { output::result(&as_text(arguments, &model)?) }?;
+            if arguments.json { as_json(arguments, &model) } else { console::result(&as_text(arguments, &model)?) }?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -34,9 +36,9 @@ pub fn run(arguments: &Inspect) -> anyhow::Result<ExitCode> {
                 let value = json!({
                     "file": arguments.model, "loads": false, "report": report, "reason": error.to_string(),
                 });
-                output::json(&value)?;
+                console::json(&value)?;
             } else if let Some(report) = report {
-                output::result(&format!("file        {}\n{}", arguments.model.display(), keys(report)))?;
+                console::result(&format!("file        {}\n{}", arguments.model.display(), keys(report)))?;
             }
             Err(error)
         }
@@ -46,7 +48,7 @@ pub fn run(arguments: &Inspect) -> anyhow::Result<ExitCode> {
 /// Opens what is asked for; a file of PyTorch is read as `import` does.
 fn open(arguments: &Inspect) -> anyhow::Result<Model> {
     let device = device::open(&arguments.device.device)?;
-    let local = models::local(&arguments.model, WeightFormats::Any)?;
+    let local = model_argument::local(&arguments.model, WeightFormats::Any)?;
     let mut beginning = [0; 64];
     let read = File::open(&local.path).and_then(|mut file| file.read(&mut beginning));
     let choices = arguments.assumptions.choices();
@@ -58,15 +60,15 @@ fn open(arguments: &Inspect) -> anyhow::Result<Model> {
     if chosen || local.path.is_file() && read.is_ok_and(|length| is_torch(&beginning[..length])) {
         let mut imported = Model::import(&local.path, arguments.prefix.as_deref(), &choices, &device)?;
         imported.path = local.reference.unwrap_or(local.path);
-        models::note_assumed(&imported);
+        model_argument::note_assumed(&imported);
         return Ok(imported);
     }
-    models::load(&local, &device)
+    model_argument::load(&local, &device)
 }
 
 fn as_json(arguments: &Inspect, model: &Model) -> anyhow::Result<()> {
     let listed = arguments.tensors.then(|| tensors(model));
-    output::json(&json!({
+    console::json(&json!({
         "file": model.path, "sha256": model.sha256, "loads": true, "report": model.report,
         "not_finite": model.not_finite()?,
         "features": model.backbone().features(), "parameters": model.params().count(""),

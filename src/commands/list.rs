@@ -10,9 +10,9 @@ use equimod_train::{find, recipe_schema};
 use serde_json::json;
 
 use crate::cli::{List, Listed};
-use crate::exit::Usage;
-use crate::output;
-use crate::sources::SOURCES;
+use crate::inputs::sources::SOURCES;
+use crate::outputs::console;
+use crate::process::exit::Usage;
 
 const ALL: [Listed; 7] = [
     Listed::Recipes,
@@ -38,10 +38,10 @@ pub fn run(arguments: &List) -> anyhow::Result<ExitCode> {
     let asked = arguments.what.map_or_else(|| ALL.to_vec(), |what| vec![what]);
     let lists: Vec<_> = asked.into_iter().filter_map(list).collect();
     match arguments.what {
-        Some(Listed::RecipeSchema) => output::json(&recipe_schema(&RECIPES))?,
-        Some(Listed::ResultsSchema) => output::json(&schemars::schema_for!(Results))?,
-        _ if arguments.json => output::json(&as_json(lists))?,
-        what => output::result(&as_text(&lists, what))?,
+        Some(Listed::RecipeSchema) => console::json(&recipe_schema(&RECIPES))?,
+        Some(Listed::ResultsSchema) => console::json(&schemars::schema_for!(Results))?,
+        _ if arguments.json => console::json(&as_json(lists))?,
+        what => console::result(&as_text(&lists, what))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -53,8 +53,8 @@ fn recipe(arguments: &List, name: &str) -> anyhow::Result<ExitCode> {
     }
     let recipe = find(&RECIPES, name)?;
     match arguments.json {
-        true => output::json(&json!({ "name": recipe.name, "text": recipe.text }))?,
-        false => output::result(recipe.text.trim_end())?,
+        true => console::json(&json!({ "name": recipe.name, "text": recipe.text }))?,
+        false => console::result(recipe.text.trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
 }

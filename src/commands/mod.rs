@@ -18,7 +18,7 @@ mod report;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
-use crate::exit::Usage;
+use crate::process::exit::Usage;
 
 /// Does what was asked for.
 pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {

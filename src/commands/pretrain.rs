@@ -20,16 +20,18 @@ use equimod_train::{
     TrainContext, Trainer, changes, resolve,
 };
 
-use crate::allocator::MEMORY;
 use crate::cli::Pretrain;
-use crate::forecast::{Forecast, forecast};
-use crate::output::{self, Console, Progress, duration};
-use crate::probe::LabeledProbe;
-use crate::profile::Profile;
-use crate::run_report::RunReport;
-use crate::signals::Signals;
-use crate::sources::{splits, training};
-use crate::{device, exit, models};
+use crate::inputs::model_argument;
+use crate::inputs::sources::{splits, training};
+use crate::outputs::console::{self, Console, Progress, duration};
+use crate::process::allocator::MEMORY;
+use crate::process::device;
+use crate::process::exit;
+use crate::process::signals::Signals;
+use crate::run::forecast::{Forecast, forecast};
+use crate::run::probe::LabeledProbe;
+use crate::run::report::RunReport;
+use crate::run::trace::Profile;
 
 /// Trains, evaluates, reports.
 pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
@@ -38,7 +40,7 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     let (dataset, source) = match training(&recipe.data.source, reading(&recipe)) {
         Err(error) if arguments.dry_run => {
             // The recipe can be looked at all the same.
-            output::result(&recipe.to_toml())?;
+            console::result(&recipe.to_toml())?;
             return Err(error);
         }
         opened => opened?,
@@ -69,7 +71,7 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     written?;
     if ending == Ending::Interrupted {
         let folder = run.path().display();
-        output::note(&format!(
+        console::note(&format!(
             "stopped after step {}; go on with: equimod pretrain --out {folder} --resume",
             trainer.step()
         ));
@@ -129,15 +131,15 @@ fn reading(recipe: &Recipe) -> ReadOptions {
 }
 
 fn dry_run(arguments: &Pretrain, recipe: &Recipe, trainer: &Trainer) -> anyhow::Result<ExitCode> {
-    output::note(&difference(&arguments.recipe.recipe, recipe));
-    output::note(&parts(trainer));
-    output::result(&recipe.to_toml())?;
+    console::note(&difference(&arguments.recipe.recipe, recipe));
+    console::note(&parts(trainer));
+    console::result(&recipe.to_toml())?;
     let Forecast { bytes, time, measured_batch } = forecast(recipe, trainer.parameters())?;
     let all = time.mul_f64(trainer.total_steps() as f64);
     let (images, side) = (recipe.data.batch, recipe.augmentation.size);
     let flops = trainer.method().flops(images, side);
     let flops = flops.map_or_else(String::new, |flops| format!(" is about {flops:.3e} floating-point operations,"));
-    output::note(&format!(
+    console::note(&format!(
         "a step of {images} images has {:.0} MiB at most,{flops} and takes about {} on \
          this machine's CPU ({} for all; from steps of up to {measured_batch}), loading aside",
         bytes / f64::from(1 << 20),
@@ -196,8 +198,8 @@ fn open_run(
     let folder = arguments.out.clone().unwrap_or_else(|| next_folder(&arguments.recipe.recipe));
     let run = RunDirectory::create(&folder, &info, asked, recipe)?;
     let (steps, about) = (trainer.total_steps(), &recipe.about);
-    output::note(&format!("{about}: {steps} steps into {}", run.path().display()));
-    output::note(&difference(&arguments.recipe.recipe, recipe));
+    console::note(&format!("{about}: {steps} steps into {}", run.path().display()));
+    console::note(&difference(&arguments.recipe.recipe, recipe));
     Ok((run, info))
 }
 
@@ -209,7 +211,7 @@ fn resume(
 ) -> anyhow::Result<(RunDirectory, RunInfo)> {
     let (run, mut info) = RunDirectory::open(&arguments.out.clone().unwrap_or_default())?;
     for reason in trainer.resume(&run)? {
-        output::note(&format!("passed over: {reason}"));
+        console::note(&format!("passed over: {reason}"));
     }
     if let (0, Some(from)) = (trainer.step(), &info.from) {
         // There is no checkpoint yet.
@@ -221,15 +223,15 @@ fn resume(
     info.status = Status::Running;
     info.resumed_at.push(trainer.step());
     run.write_info(&info)?;
-    output::note(&format!("going on with {} after step {}", run.path().display(), trainer.step()));
+    console::note(&format!("going on with {} after step {}", run.path().display(), trainer.step()));
     Ok((run, info))
 }
 
 /// Takes weights over, and says which.
 fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Result<Origin> {
-    let model = models::open(path, device)?;
+    let model = model_argument::open(path, device)?;
     let taken = trainer.begin_from(&model)?;
-    output::note(&format!("from {}: {}", model.path.display(), taken.summary()));
+    console::note(&format!("from {}: {}", model.path.display(), taken.summary()));
     // What is on the Hub is named with its commit.
     let named = if model.path.starts_with(path) { path } else { &model.path };
     Ok(Origin { model: named.display().to_string(), sha256: model.sha256 })
@@ -307,7 +309,7 @@ impl Finished<'_> {
         };
         self.run.write("report.html", report.html()?.as_bytes())?;
         if arguments.json {
-            return output::json(&serde_json::json!({ "run": self.run.path(), "results": results }));
+            return console::json(&serde_json::json!({ "run": self.run.path(), "results": results }));
         }
         self.print(rows, &times.join(", "))
     }
@@ -327,19 +329,19 @@ impl Finished<'_> {
             ),
             _ => format!("  {program} list recipes\n"),
         };
-        output::result(&text)
+        console::result(&text)
     }
 
     /// Every protocol that the pictures allow, on the checkpoint that was written, beside the untrained network.
     fn evaluate(&self, device: &Device) -> anyhow::Result<Vec<ResultRow>> {
-        output::note("evaluating");
+        console::note("evaluating");
         let splits = splits(&self.recipe.data.source, reading(self.recipe))?;
         let model = Model::load(self.run.path(), device)?;
         let (console, cache) = (Console::default(), self.run.path().join("eval/features"));
         let evaluation = || Evaluation::new(&model, &splits).seed(self.info.seed).cache(&cache).observer(&console);
         let mut rows = Vec::new();
         if splits.train.tasks().is_empty() {
-            output::note("the images have no labels: only equivariance is measured");
+            console::note("the images have no labels: only equivariance is measured");
         } else {
             rows = evaluation().with_untrained(true).measure(&SummaryProtocol::default())?.rows;
         }

@@ -4,15 +4,15 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::artifact::{CARD_FILE, Files};
 use crate::card::{self, is_edited};
 use crate::cli::Publish;
-use crate::exit::Usage;
+use crate::export::artifact::{CARD_FILE, Files};
 use crate::export::sums::{self, SUMS_FILE};
 use crate::export::verify::loads;
 use crate::hub::{self, Publication};
-use crate::output;
-use crate::reference::ModelReference;
+use crate::inputs::reference::ModelReference;
+use crate::outputs::console;
+use crate::process::exit::Usage;
 
 /// Publishes an export on the Hub.
 ///
@@ -48,7 +48,7 @@ pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
     }
     let published = hub::publish(&publication)?;
     if arguments.json {
-        output::json(&json!({
+        console::json(&json!({
             "repository": arguments.repo, "commit": published.commit, "url": published.url,
             "pull_request": published.pull_request, "model": published.reference, "files": published.files,
         }))?;
@@ -59,7 +59,7 @@ pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
         Some(address) => text += &format!("pull request {address}\n"),
         None => text += &format!("load it as {}\n", published.reference),
     }
-    output::result(&text)?;
+    console::result(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,7 +87,7 @@ fn report_others(arguments: &Publish, files: &Files) -> anyhow::Result<()> {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let within = format!("{name}/");
         if !files.keys().any(|file| *file == name || file.starts_with(&within)) {
-            output::note(&format!("skipped: {name}, which is not listed in {SUMS_FILE}"));
+            console::note(&format!("skipped: {name}, which is not listed in {SUMS_FILE}"));
         }
     }
     Ok(())
@@ -97,7 +97,7 @@ fn dry_run(arguments: &Publish, files: &Files) -> anyhow::Result<ExitCode> {
     let sizes = files.iter().map(|(name, bytes)| (name.as_str(), bytes.len()));
     if arguments.json {
         let files: Vec<_> = sizes.map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
-        output::json(&json!({ "repository": arguments.repo, "files": files, "dry_run": true }))?;
+        console::json(&json!({ "repository": arguments.repo, "files": files, "dry_run": true }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let branch = arguments.revision.as_deref().unwrap_or("main");
@@ -105,6 +105,6 @@ fn dry_run(arguments: &Publish, files: &Files) -> anyhow::Result<ExitCode> {
     let mut text = format!("would publish in {target} {branch} of {}\n", arguments.repo);
     sizes.for_each(|(name, bytes)| text += &format!("  {name}  {bytes} bytes\n"));
     text += "nothing was published";
-    output::result(&text)?;
+    console::result(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,8 @@ use candle_core::DType;
 use equimod_train::Replay as Step;
 
 use crate::cli::Replay;
-use crate::{device, output};
+use crate::outputs::console;
+use crate::process::device;
 
 /// Number of gradients in the list.
 const LISTED: usize = 12;
@@ -20,7 +21,7 @@ pub fn run(arguments: &Replay) -> anyhow::Result<ExitCode> {
     let dtype = if arguments.double { DType::F64 } else { DType::F32 };
     let outcome = Step::load(&arguments.folder, &device::open(&arguments.device.device)?, dtype)?.run()?;
     if arguments.json {
-        output::json(&outcome)?;
+        console::json(&outcome)?;
         return Ok(ExitCode::SUCCESS);
     }
     let evidence = &outcome.evidence;
@@ -53,6 +54,6 @@ pub fn run(arguments: &Replay) -> anyhow::Result<ExitCode> {
     for (name, norm) in outcome.gradient_norms.iter().take(LISTED) {
         text += &format!("{name:64} {norm}\n");
     }
-    output::result(&text)?;
+    console::result(&text)?;
     Ok(ExitCode::SUCCESS)
 }

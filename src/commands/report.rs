@@ -15,8 +15,8 @@ use equimod_eval::results::Results;
 use equimod_train::{Recipe, RunInfo, resolve, settings};
 
 use crate::cli::Report;
-use crate::output::{self, duration};
-use crate::run_files::Metrics;
+use crate::outputs::console::{self, duration};
+use crate::run::files::Metrics;
 
 /// Metrics that are plotted first, in this order.
 const FIRST: [&str; 2] = ["loss", "invariance_loss"];
@@ -50,7 +50,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         ..Default::default()
     });
     write_atomic(&arguments.out, page.as_bytes())?;
-    output::result(&format!("report {}", arguments.out.display()))?;
+    console::result(&format!("report {}", arguments.out.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,8 +13,6 @@ mod datasets;
 #[cfg(feature = "hub")]
 mod layout;
 #[cfg(feature = "hub")]
-mod models;
-#[cfg(feature = "hub")]
 mod publish;
 #[cfg(feature = "hub")]
 mod repository;
@@ -22,13 +20,15 @@ mod repository;
 mod timeout;
 #[cfg(feature = "hub")]
 mod token;
+#[cfg(feature = "hub")]
+mod weights;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::artifact::Files;
-use crate::reference::{ModelReference, Reference};
-use crate::scan;
+use crate::export::artifact::Files;
+use crate::export::scan;
+use crate::inputs::reference::{ModelReference, Reference};
 
 /// A data set in the local cache.
 pub struct FetchedDataset {
@@ -151,7 +151,7 @@ pub fn fetch(reference: &Reference, wanted: SplitSelection) -> anyhow::Result<Fe
 /// If the model is not available, or a file is damaged.
 #[cfg(feature = "hub")]
 pub fn fetch_model(reference: &ModelReference, weights: WeightFormats) -> anyhow::Result<FetchedModel> {
-    models::fetch(&client::Hub::of_environment()?, reference, weights)
+    weights::fetch(&client::Hub::of_environment()?, reference, weights)
 }
 
 /// Reports that this build lacks the Hub.
@@ -167,8 +167,8 @@ pub fn fetch_model(reference: &ModelReference, _: WeightFormats) -> anyhow::Resu
 }
 
 #[cfg(not(feature = "hub"))]
-fn without(reference: &dyn std::fmt::Display) -> crate::exit::Usage {
+fn without(reference: &dyn std::fmt::Display) -> crate::process::exit::Usage {
     let text =
         "is on the Hub, but this build lacks the feature hub; rebuild with: cargo install --path . --features hub";
-    crate::exit::Usage(format!("{reference} {text}"))
+    crate::process::exit::Usage(format!("{reference} {text}"))
 }

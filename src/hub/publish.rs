@@ -10,10 +10,10 @@ use super::repository::{Kind, MAIN, TransferBar, unreachable};
 use super::timeout::{LastActivity, RequestError};
 use super::token::Token;
 use super::{Publication, Published};
-use crate::artifact::CARD_FILE;
 use crate::card::is_edited;
+use crate::export::artifact::CARD_FILE;
 use crate::export::sums::{self, SUMS_FILE};
-use crate::output::{self, Count};
+use crate::outputs::console::{self, Count};
 
 type Remote = HFRepositorySync<RepoTypeModel>;
 
@@ -97,7 +97,7 @@ impl Publisher<'_> {
                     let (name, start) = (branch.to_owned(), commit.clone());
                     self.request(move |remote| remote.create_branch().branch(&name).revision(start).send())
                         .map_err(|error| self.describe(&error))?;
-                    output::note(&format!("created the branch {branch} of {}", self.id()));
+                    console::note(&format!("created the branch {branch} of {}", self.id()));
                     commit
                 }
             },
@@ -112,7 +112,7 @@ impl Publisher<'_> {
         };
         self.hub.timeout.run(&LastActivity::now(), create).map_err(|error| self.describe(&error))?;
         let visible = if self.publication.private { "private" } else { "public" };
-        output::note(&format!("created the {visible} repository {}", self.id()));
+        console::note(&format!("created the {visible} repository {}", self.id()));
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl Publisher<'_> {
         let kept = !self.publication.force_card
             && card.is_some_and(|card| is_edited(&card) && self.publication.files.get(CARD_FILE) != Some(&card));
         if kept {
-            output::note(&format!(
+            console::note(&format!(
                 "keeping {CARD_FILE} of {}, which was edited by hand; --force-card overwrites it",
                 self.id()
             ));
@@ -165,7 +165,7 @@ impl Publisher<'_> {
             let earlier = String::from_utf8_lossy(&earlier).into_owned();
             for (name, _) in sums::parse(&earlier) {
                 if !self.publication.files.contains_key(name) && before.paths.iter().any(|path| path == name) {
-                    output::note(&format!("deleting {name}, which is not in this export"));
+                    console::note(&format!("deleting {name}, which is not in this export"));
                     operations.push(CommitOperation::delete(name));
                 }
             }
@@ -176,7 +176,7 @@ impl Publisher<'_> {
     /// Sends one commit on top of `before`; the Hub applies all of it or nothing.
     fn commit(&self, before: &BranchState, operations: Vec<CommitOperation>) -> anyhow::Result<CommitInfo> {
         let bytes: u64 = self.publication.files.values().map(|bytes| bytes.len() as u64).sum();
-        output::note(&format!("uploading {} files to {}, {:.1} MB", operations.len(), self.id(), bytes as f64 / 1e6));
+        console::note(&format!("uploading {} files to {}, {:.1} MB", operations.len(), self.id(), bytes as f64 / 1e6));
         let activity = LastActivity::now();
         let bar = TransferBar { count: Count::of_bytes(bytes), activity: activity.clone() };
         let (remote, parent) = (self.remote.clone(), before.commit.clone());
@@ -202,7 +202,7 @@ impl Publisher<'_> {
         if self.read(&now, SUMS_FILE)?.as_ref() != self.publication.files.get(SUMS_FILE) {
             return Err(self.describe(error));
         }
-        output::note("the Hub's answer was lost, but the commit arrived");
+        console::note("the Hub's answer was lost, but the commit arrived");
         Ok(CommitInfo {
             commit_oid: Some(commit),
             commit_url: None,

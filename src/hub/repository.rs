@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::cache_index::{CacheIndex, RemoteFile};
 use super::client::Hub;
 use super::timeout::{LastActivity, RequestError};
-use crate::output::{self, Count};
+use crate::outputs::console::{self, Count};
 
 /// Default branch.
 pub const MAIN: &str = "main";
@@ -125,7 +125,7 @@ impl<'a, T: Kind> Repository<'a, T> {
                 Ok(snapshot) => Ok(snapshot),
                 Err(error) if error.is_unreachable() => {
                     let cached = cached.ok_or_else(|| self.not_cached(&unreachable(&error)))?;
-                    output::note(&format!(
+                    console::note(&format!(
                         "{}: using commit {} of {} from the cache",
                         unreachable(&error),
                         cached.commit,
@@ -210,7 +210,7 @@ impl<'a, T: Kind> Repository<'a, T> {
     }
 
     fn download(&self, commit: &str, file: &RemoteFile) -> anyhow::Result<PathBuf> {
-        output::note(&format!("downloading {} of {}, {:.1} MB", file.path, self.id, file.size as f64 / 1e6));
+        console::note(&format!("downloading {} of {}, {:.1} MB", file.path, self.id, file.size as f64 / 1e6));
         let (remote, path, commit) = (self.remote.clone(), file.path.clone(), commit.to_owned());
         let activity = LastActivity::now();
         let bar = TransferBar { count: Count::of_bytes(file.size), activity: activity.clone() };

@@ -14,8 +14,8 @@ use equimod_data::{
 use serde_json::json;
 
 use crate::cli::{Augmented, BenchAugment};
-use crate::output;
-use crate::sources::all_images;
+use crate::inputs::sources::all_images;
+use crate::outputs::console;
 
 /// Batch size, which is the unit of work of a thread.
 const BATCH: usize = 20;
@@ -62,7 +62,7 @@ fn print(
             "what": "equimod", "pipeline": name, "images": images, "threads": threads, "images_per_s": rounded,
             "microseconds_per_image": stages,
         });
-        return output::result(&result.to_string());
+        return console::result(&result.to_string());
     }
     let mut text = format!("{name}: {rate:.1} images/s, three views each, {threads} threads, {images} images\n");
     let all: f64 = stages.iter().map(|(_, us)| us).sum();
@@ -70,7 +70,7 @@ fn print(
     for (stage, us) in stages {
         text += &format!("  {stage:22} {us:9.1}  {:4.1} %\n", 100.0 * us / all);
     }
-    output::result(text.trim_end())
+    console::result(text.trim_end())
 }
 
 /// Microseconds per image that each stage takes for all three views, in one thread.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::median;
 use crate::cli::BenchConv;
-use crate::output;
+use crate::outputs::console;
 
 /// A convolution of a ResNet-18 with the CIFAR stem.
 struct Layer {
@@ -120,7 +120,7 @@ fn print(arguments: &BenchConv, peak: f64, rates: &[Rates]) -> anyhow::Result<()
             })
             .collect();
         let (batch, width) = (arguments.batch, arguments.width);
-        return output::result(
+        return console::result(
             &json!({
                 "what": "equimod", "batch": batch, "width": width, "threads": threads, "product_gflops": peak,
                 "gflops": layers,
@@ -133,5 +133,5 @@ fn print(arguments: &BenchConv, peak: f64, rates: &[Rates]) -> anyhow::Result<()
     for r in rates {
         text += &format!("\n{:18} {:8.0} {:8.0} {:8.0}", r.name, r.forward, r.data, r.weight);
     }
-    output::result(&text)
+    console::result(&text)
 }

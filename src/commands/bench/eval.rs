@@ -13,7 +13,8 @@ use serde_json::json;
 
 use super::step::stem;
 use crate::cli::BenchEval;
-use crate::{device, output};
+use crate::outputs::console;
+use crate::process::device;
 
 /// Batch size of the backbone.
 const BATCH: usize = 128;
@@ -44,7 +45,7 @@ pub fn run(arguments: &BenchEval) -> anyhow::Result<ExitCode> {
     let images = bank.features.rows();
     let (threads, rate) = (rayon::current_num_threads(), images as f64 / seconds);
     if arguments.json {
-        return output::result(
+        return console::result(
             &json!({
                 "what": "equimod", "arch": arguments.arch.name(), "size": arguments.size, "width": arguments.width,
                 "pictures": images, "features": bank.features.columns(), "threads": threads,
@@ -56,7 +57,7 @@ pub fn run(arguments: &BenchEval) -> anyhow::Result<ExitCode> {
         .map(|()| ExitCode::SUCCESS);
     }
     let columns = bank.features.columns();
-    output::result(&format!(
+    console::result(&format!(
         "{images} images, {columns} features, {threads} threads\n  \
          features  {seconds:9.3} s  {rate:.1} images/s\n  \
          k-NN      {knn_seconds:9.3} s  every image against all\n  \

@@ -10,8 +10,8 @@ use equimod_train::{TrainContext, Trainer};
 use serde_json::json;
 
 use crate::cli::BenchLoader;
-use crate::output;
-use crate::sources::training;
+use crate::inputs::sources::training;
+use crate::outputs::console;
 
 /// Number of warm-up batches: one more than are prefetched.
 const WARM_UP: usize = 3;
@@ -44,7 +44,7 @@ pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
     let seconds = start.elapsed().as_secs_f64();
     let rate = (count * batch) as f64 / seconds;
     if arguments.json {
-        return output::result(
+        return console::result(
             &json!({
                 "what": "equimod", "data": source, "batch": batch, "batches": count, "threads": threads,
                 "seconds_per_batch": seconds / count as f64, "images_per_s": rate,
@@ -54,7 +54,7 @@ pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
         .map(|()| ExitCode::SUCCESS);
     }
     let milliseconds = 1e3 * seconds / count as f64;
-    output::result(&format!(
+    console::result(&format!(
         "{rate:.1} images/s of {source}, {views} views each, {threads} threads; \
          {milliseconds:.2} ms per batch of {batch}"
     ))?;

@@ -15,9 +15,11 @@ use equimod_core::{
 use serde_json::json;
 
 use super::median;
-use crate::allocator::MEMORY;
 use crate::cli::BenchStep;
-use crate::{device, noise, output};
+use crate::outputs::console;
+use crate::process::allocator::MEMORY;
+use crate::process::device;
+use crate::run::noise;
 
 /// Width of the parameter vectors, as in the published encoding of SimCLR on CIFAR-10.
 const PARAMETERS: usize = 15;
@@ -110,7 +112,7 @@ fn print(
     if arguments.json {
         let phases: serde_json::Map<_, _> =
             (0..PHASES.len()).map(|i| (PHASES[i].to_owned(), json!(phase(i)))).collect();
-        return output::result(
+        return console::result(
             &json!({
                 "what": "equimod", "arch": arguments.arch.name(), "size": arguments.size, "batch": arguments.batch,
                 "width": arguments.width, "hidden": arguments.hidden, "threads": threads, "step_s": step,
@@ -130,7 +132,7 @@ fn print(
     for (i, name) in PHASES.iter().enumerate() {
         text += &format!("\n  {name:18} {:8.4} s  {:4.1} %", phase(i), 100.0 * phase(i) / step);
     }
-    output::result(&text)
+    console::result(&text)
 }
 
 /// Peak resident memory of this process in MiB, if the system reports it (Linux).

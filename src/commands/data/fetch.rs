@@ -8,10 +8,10 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::cli::Fetch;
-use crate::exit::Usage;
 use crate::hub::{self, FetchedDataset, SplitSelection};
-use crate::output;
-use crate::reference::Reference;
+use crate::inputs::reference::Reference;
+use crate::outputs::console;
+use crate::process::exit::Usage;
 
 /// Fetches a data set of the Hub, into the cache or also into a folder.
 pub fn run(arguments: &Fetch) -> anyhow::Result<ExitCode> {
@@ -54,7 +54,7 @@ fn print(arguments: &Fetch, fetched: &FetchedDataset) -> anyhow::Result<()> {
     if arguments.json {
         let splits: Value = fetched.splits.iter().map(|(split, files)| (split.clone(), json!(files))).collect();
         let source = fetched.reference.to_string();
-        return output::json(&json!({ "source": source, "bytes": fetched.bytes, "splits": splits }));
+        return console::json(&json!({ "source": source, "bytes": fetched.bytes, "splits": splits }));
     }
     let counts = fetched.splits.iter().map(|(split, files)| format!("{split} {}", files.len()));
     let mut text = format!(
@@ -68,5 +68,5 @@ fn print(arguments: &Fetch, fetched: &FetchedDataset) -> anyhow::Result<()> {
         text += &format!("\nin {}", folder.display());
     }
     let source = arguments.to.as_ref().map_or(fetched.reference.to_string(), |folder| folder.display().to_string());
-    output::result(&format!("{text}\nuse it with: --data {source}"))
+    console::result(&format!("{text}\nuse it with: --data {source}"))
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use equimod_data::dataset::{IndexConfig, Indexed, index_shards};
 
 use crate::cli::Index;
-use crate::output;
+use crate::outputs::console;
 
 /// Indexes tar shards, and reports what they hold.
 pub fn run(arguments: &Index) -> anyhow::Result<ExitCode> {
@@ -17,9 +17,9 @@ pub fn run(arguments: &Index) -> anyhow::Result<ExitCode> {
     };
     let indexed = index_shards(&arguments.location, &config, &mut |_| {})?;
     if arguments.json {
-        output::json(&serde_json::to_value(&indexed)?)?;
+        console::json(&serde_json::to_value(&indexed)?)?;
     } else {
-        output::result(&plain(&indexed))?;
+        console::result(&plain(&indexed))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -16,8 +16,8 @@ use equimod_data::source::ReadOptions;
 use equimod_data::{Dataset, LayoutConfig, Policy};
 
 use crate::cli::{Data, DataCommand, PolicyArgs, ReadingArgs, SourceArgs};
-use crate::exit::Usage;
-use crate::sources::{splits, training};
+use crate::inputs::sources::{splits, training};
+use crate::process::exit::Usage;
 
 /// Does what was asked for.
 pub fn run(arguments: &Data) -> anyhow::Result<ExitCode> {

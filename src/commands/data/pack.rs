@@ -7,7 +7,7 @@ use equimod_data::source::with_labels;
 use serde_json::json;
 
 use crate::cli::{Pack, PackStorage};
-use crate::output::{self, Count};
+use crate::outputs::console::{self, Count};
 
 /// Writes a packed file.
 pub fn run(arguments: &Pack) -> anyhow::Result<ExitCode> {
@@ -23,11 +23,11 @@ pub fn run(arguments: &Pack) -> anyhow::Result<ExitCode> {
     let summary = pack(dataset.as_ref(), &arguments.out, &config, &mut |done| progress.set(done as u64))?;
     progress.finish();
     if arguments.json {
-        output::json(&json!({ "file": arguments.out, "summary": summary }))?;
+        console::json(&json!({ "file": arguments.out, "summary": summary }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    summary.left_out.iter().for_each(|(key, reason)| output::note(&format!("left out: {key}: {reason}")));
-    output::result(&format!(
+    summary.left_out.iter().for_each(|(key, reason)| console::note(&format!("left out: {key}: {reason}")));
+    console::result(&format!(
         "{}: {} pictures, {:.1} MB, {} left out, fingerprint {}",
         arguments.out.display(),
         summary.pictures,

@@ -6,7 +6,7 @@ use equimod_data::ParamLayout;
 use serde_json::json;
 
 use crate::cli::DataParams;
-use crate::output;
+use crate::outputs::console;
 
 /// Pictures whose sizes are taken, at most.
 const PICTURES: usize = 10_000;
@@ -29,7 +29,7 @@ pub fn run(arguments: &DataParams) -> anyhow::Result<ExitCode> {
             })
         };
         let values: Vec<_> = (0..layout.width()).map(value).collect();
-        output::json(&json!({
+        console::json(&json!({
             "policy": policy.name, "encoding": layout.encoding, "statistics": layout.statistics,
             "draws": arguments.draws, "values": values,
         }))?;
@@ -57,6 +57,6 @@ pub fn run(arguments: &DataParams) -> anyhow::Result<ExitCode> {
         text +=
             &format!("{:width$}  {measured:>20}  {analytic:>20}  {used:>20}  {}\n", layout.names[k], values[k].unit);
     }
-    output::result(&text)?;
+    console::result(&text)?;
     Ok(ExitCode::SUCCESS)
 }

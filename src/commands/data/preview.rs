@@ -7,8 +7,8 @@ use equimod_data::{Dataset, Error, Image, Policy, Sampler, ViewParams, clean_vie
 use serde_json::{Value, json};
 
 use crate::cli::Preview;
-use crate::contact_sheet::{Cell, draw};
-use crate::output;
+use crate::outputs::console;
+use crate::outputs::contact_sheet::{Cell, draw};
 
 /// Draws pictures with their views.
 pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
@@ -22,7 +22,7 @@ pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
         }
         let image = match dataset.image(sample) {
             Err(error @ Error::Picture { .. }) => {
-                output::note(&format!("left out: {error}"));
+                console::note(&format!("left out: {error}"));
                 continue;
             }
             image => image?,
@@ -38,11 +38,11 @@ pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
     write_atomic(&arguments.out, &draw(&rows)?.encode_png()?)?;
     let folder = arguments.out.display();
     if arguments.json {
-        output::json(
+        console::json(
             &json!({ "file": arguments.out, "policy": policy, "seed": arguments.seed, "pictures": described }),
         )?;
     } else {
-        output::result(&format!(
+        console::result(&format!(
             "{folder}: {} pictures, {} views each, policy {}",
             rows.len(),
             policy.views.len(),

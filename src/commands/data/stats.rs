@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::cli::DataStats;
-use crate::output;
+use crate::outputs::console;
 
 /// Prints sizes, channel statistics and label counts.
 pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
@@ -30,9 +30,9 @@ pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
             .collect::<Vec<_>>(),
     });
     if arguments.json {
-        output::json(&described)?;
+        console::json(&described)?;
     } else {
-        output::result(&plain(&described))?;
+        console::result(&plain(&described))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::cli::Verify;
-use crate::{exit, output};
+use crate::outputs::console;
+use crate::process::exit;
 
 /// Decodes every image and reports what fails, what is suspicious, and what was passed over.
 pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
@@ -26,9 +27,9 @@ pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
         write_atomic(out, &serde_json::to_vec_pretty(&found)?)?;
     }
     if arguments.json {
-        output::json(&found)?;
+        console::json(&found)?;
     } else {
-        output::result(&found.text())?;
+        console::result(&found.text())?;
     }
     let sound = found.failed.is_empty() && found.unopened.is_empty();
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) })

@@ -8,12 +8,13 @@ use equimod_eval::knn::KnnConfig;
 use equimod_eval::logistic::{LogisticConfig, l2_strengths};
 use equimod_eval::results::plain;
 
-use super::models::{Comparison, Contender, names};
+use super::contenders::{Comparison, Contender, names};
 use crate::cli::{Compare, Compared};
-use crate::exit::Usage;
-use crate::output::Console;
-use crate::sources::OtherSources;
-use crate::{device, output};
+use crate::inputs::sources::OtherSources;
+use crate::outputs::console;
+use crate::outputs::console::Console;
+use crate::process::device;
+use crate::process::exit::Usage;
 
 /// Compares pairs of models on the same test pictures.
 pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
@@ -48,9 +49,9 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     let drawn = distinct_draws(&classifications[0]);
     let results = Comparison { title, summary, rows, sections, drawn }.write(&arguments.shared, &contenders)?;
     if arguments.shared.json {
-        output::json(&results)?;
+        console::json(&results)?;
     } else {
-        output::result(&plain(&results.rows, true))?;
+        console::result(&plain(&results.rows, true))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! `equimod eval`.
 
 mod compare;
-mod models;
+mod contenders;
 mod protocols;
 mod session;
 mod transfer;

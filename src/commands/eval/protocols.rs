@@ -16,7 +16,7 @@ use super::session::run;
 use crate::cli::{
     CropKind, Equivariance, FewShot, Finetune, FinetuneOptimizer, Health, Knn, Linear, Logistic, Params, Retrieval,
 };
-use crate::exit::Usage;
+use crate::process::exit::Usage;
 
 /// `eval knn`.
 pub fn knn(arguments: &Knn) -> anyhow::Result<ExitCode> {

@@ -10,10 +10,12 @@ use equimod_eval::results::{EvaluatedModel, FORMAT, Results, plain};
 use equimod_eval::{Crop, Evaluation, InputTransform, Protocol};
 
 use crate::cli::{CropKind, EvalArgs};
-use crate::output::Console;
-use crate::record::{Record, write};
-use crate::sources::OtherSources;
-use crate::{device, models, output};
+use crate::inputs::model_argument;
+use crate::inputs::sources::OtherSources;
+use crate::outputs::console;
+use crate::outputs::console::Console;
+use crate::outputs::evaluation::{Record, write};
+use crate::process::device;
 
 /// Runs a protocol on the model and the data set of `arguments`; `crop` is the protocol's default.
 pub fn run(arguments: &EvalArgs, crop: CropKind, protocol: &dyn Protocol) -> anyhow::Result<ExitCode> {
@@ -36,7 +38,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn open(arguments: &'a EvalArgs, crop: CropKind) -> anyhow::Result<Self> {
         let device = device::open(&arguments.device.device)?;
-        let model = models::open(&arguments.model, &device)?;
+        let model = model_argument::open(&arguments.model, &device)?;
         report_guess(&model);
         let crop = arguments.input.crop.unwrap_or(crop).into();
         let input = InputTransform::of(&model, arguments.input.size, crop)?;
@@ -107,12 +109,12 @@ impl<'a> Session<'a> {
             write(folder, record)?;
         }
         if self.arguments.json {
-            output::json(&results)?;
+            console::json(&results)?;
         } else {
-            output::result(&plain(&results.rows, true))?;
+            console::result(&plain(&results.rows, true))?;
         }
         if let Some(folder) = folder {
-            output::note(&format!("report {}", folder.join("report.html").display()));
+            console::note(&format!("report {}", folder.join("report.html").display()));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -123,6 +125,6 @@ pub fn report_guess(model: &Model) {
     if model.guessed {
         let stem = if model.preprocessing.size == 32 { "CIFAR-10's" } else { "ImageNet's" };
         let path = model.path.display();
-        output::note(&format!("{path} does not record its preprocessing: {stem} is used, by its stem"));
+        console::note(&format!("{path} does not record its preprocessing: {stem} is used, by its stem"));
     }
 }

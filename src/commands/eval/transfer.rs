@@ -13,12 +13,13 @@ use equimod_eval::report::Section;
 use equimod_eval::results::{aligned, markdown_table};
 use equimod_eval::suite::{Suite, SuiteTask};
 
-use super::models::{Comparison, Contender, names};
+use super::contenders::{Comparison, Contender, names};
 use crate::cli::Transfer;
-use crate::exit::Usage;
-use crate::output::Console;
-use crate::sources::OtherSources;
-use crate::{device, output};
+use crate::inputs::sources::OtherSources;
+use crate::outputs::console;
+use crate::outputs::console::Console;
+use crate::process::device;
+use crate::process::exit::Usage;
 
 /// Evaluates models on every task of a suite.
 pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
@@ -36,7 +37,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let (mut rows, mut drawn) = (Vec::new(), Vec::new());
     for (number, contender) in contenders.iter().enumerate() {
         for (task, splits) in &tasks {
-            output::note(&format!("{}: {}", contender.name, task.name));
+            console::note(&format!("{}: {}", contender.name, task.name));
             let evaluation = contender.evaluation(splits, arguments.shared.seed, &console);
             let (row, draws) = evaluation.suite_task(task, strengths)?;
             rows.push(ResultRow { model: contender.name.clone(), ..row });
@@ -62,9 +63,9 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
         equimod_core::checkpoint::write_atomic(&folder.join("table.md"), markdown.as_bytes())?;
     }
     if arguments.shared.json {
-        output::json(&results)?;
+        console::json(&results)?;
     } else {
-        output::result(&aligned(&table.headings, &table.rows))?;
+        console::result(&aligned(&table.headings, &table.rows))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -135,7 +136,7 @@ fn opened<'a>(suite: &'a Suite, arguments: &Transfer) -> anyhow::Result<Vec<(&'a
         return Err(equimod_eval::Error::Protocol(text).into());
     }
     if !missing.is_empty() {
-        output::note(&format!("left out:{list}"));
+        console::note(&format!("left out:{list}"));
     }
     Ok(tasks)
 }

@@ -6,8 +6,8 @@ use candle_core::{DType, Device};
 use equimod_core::{Method, Optimizer, Parameters, Placement, Progress, SingleProcess};
 use equimod_train::Recipe;
 
-use crate::allocator::MEMORY;
-use crate::noise;
+use crate::process::allocator::MEMORY;
+use crate::run::noise;
 
 /// Batch size of the smallest step.
 const SMALLEST: usize = 2;

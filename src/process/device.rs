@@ -3,7 +3,7 @@
 use candle_core::Device;
 use candle_core::utils::{cuda_is_available, metal_is_available};
 
-use crate::exit::Usage;
+use crate::process::exit::Usage;
 
 /// Opens the device `name`: auto, cpu, cuda:N or metal:N.
 ///

@@ -11,7 +11,7 @@ use equimod_eval::logistic::LogisticConfig;
 use equimod_train::recipe::{ProbeRecipe, Score};
 use equimod_train::{Error, Probe, Recipe, Result};
 
-use crate::sources::splits;
+use crate::inputs::sources::splits;
 
 /// L2 strengths of the linear probe, and the limits of its fits: a quick look, not the published protocol.
 const L2_STRENGTHS: [f64; 3] = [1e-2, 1e-1, 1.0];

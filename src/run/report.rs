@@ -7,7 +7,7 @@ use equimod_eval::ResultRow;
 use equimod_eval::report::{Figure, ImageRow, Plot, ReportData, ReportImage, Section, Series, render};
 use equimod_train::{Recipe, RunInfo};
 
-use crate::run_files::Metrics;
+use crate::run::files::Metrics;
 
 /// Number of images with views on the page.
 const SHOWN: usize = 6;

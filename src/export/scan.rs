@@ -7,7 +7,7 @@ use anyhow::bail;
 use regex::bytes::Regex as BytesRegex;
 use regex::{Captures, Match, Regex};
 
-use crate::artifact::Files;
+use crate::export::artifact::Files;
 
 /// Patterns of common secrets, each with its description.
 const SECRETS: [(&str, &str); 13] = [

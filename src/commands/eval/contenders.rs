@@ -12,9 +12,10 @@ use equimod_eval::{Evaluation, InputTransform, ResultRow};
 
 use super::session::report_guess;
 use crate::cli::{CropKind, SharedArgs};
-use crate::output::Console;
-use crate::record::{Record, write};
-use crate::{models, output};
+use crate::inputs::model_argument;
+use crate::outputs::console;
+use crate::outputs::console::Console;
+use crate::outputs::evaluation::{Record, write};
 
 /// One of several models.
 pub struct Contender {
@@ -30,7 +31,7 @@ pub struct Contender {
 impl Contender {
     /// Loads the model at `path`.
     pub fn load(path: &Path, name: String, arguments: &SharedArgs, device: &Device) -> anyhow::Result<Self> {
-        let model = models::open(path, device)?;
+        let model = model_argument::open(path, device)?;
         report_guess(&model);
         let run = path.join("run.json").is_file().then(|| path.join("eval/features"));
         Self::of(model, name, arguments, arguments.cache.clone().or(run))
@@ -121,7 +122,7 @@ impl Comparison {
             let (results, drawn) = (&results, drawn.as_slice());
             let record = Record { title, results, sections, classifications: &[], drawn, splits: None, summary };
             write(folder, record)?;
-            output::note(&format!("report {}", folder.join("report.html").display()));
+            console::note(&format!("report {}", folder.join("report.html").display()));
         }
         Ok(results)
     }

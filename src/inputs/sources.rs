@@ -7,8 +7,8 @@ use equimod_data::source::{ReadOptions, describe, from_tables, images, open};
 use equimod_data::{Dataset, Splits};
 
 use crate::hub::{self, SplitSelection};
-use crate::output;
-use crate::reference::{PREFIX, Reference};
+use crate::inputs::reference::{PREFIX, Reference};
+use crate::outputs::console;
 
 /// The kinds of sources, each with a description in one line.
 pub const SOURCES: [(&str, &str); 9] = [
@@ -106,7 +106,7 @@ fn local(source: &str, options: ReadOptions) -> anyhow::Result<Splits> {
     let splits = open(source, options)?;
     let path = if Path::new(source).exists() { source } else { source.split('#').next().unwrap_or(source) };
     if Path::new(path).is_dir() {
-        output::note_once(&describe(source, &splits));
+        console::note_once(&describe(source, &splits));
     }
     Ok(splits)
 }
@@ -114,10 +114,10 @@ fn local(source: &str, options: ReadOptions) -> anyhow::Result<Splits> {
 /// The splits of a folder in the format of MNIST.
 #[cfg(feature = "mnist")]
 fn mnist(source: &str) -> anyhow::Result<Option<Splits>> {
-    if !crate::mnist::is_at(Path::new(source)) {
+    if !crate::inputs::mnist::is_at(Path::new(source)) {
         return Ok(None);
     }
-    let (train, test) = crate::mnist::open(Path::new(source))?;
+    let (train, test) = crate::inputs::mnist::open(Path::new(source))?;
     Ok(Some(Splits::of(source, train, Some(test))))
 }
 
@@ -127,7 +127,7 @@ fn mnist(source: &str) -> anyhow::Result<Option<Splits>> {
     if Path::new(source).join("train-images-idx3-ubyte").is_file() {
         let text = "is a data set in the format of MNIST, but this build lacks the feature mnist; build with it: cargo \
                     install --path . --features mnist";
-        return Err(crate::exit::Usage(format!("{source} {text}")).into());
+        return Err(crate::process::exit::Usage(format!("{source} {text}")).into());
     }
     Ok(None)
 }
@@ -136,6 +136,6 @@ fn mnist(source: &str) -> anyhow::Result<Option<Splits>> {
 pub fn all_images(path: &Path) -> anyhow::Result<Arc<dyn Dataset>> {
     let source = path.display().to_string();
     let splits = Splits::of(source.as_str(), images(path, ReadOptions::default())?, None);
-    output::note_once(&describe(&source, &splits));
+    console::note_once(&describe(&source, &splits));
     Ok(splits.train)
 }

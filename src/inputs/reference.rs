@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::exit::Usage;
+use crate::process::exit::Usage;
 
 /// Reference to a data set on the Hub, or to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use crate::output;
+use crate::outputs::console;
 
 /// Interrupted after a checkpoint: a batch system may requeue the run (`EX_TEMPFAIL`).
 pub const INTERRUPTED: u8 = 75;
@@ -46,14 +46,14 @@ pub fn keep_panics() {
 /// Reports an uncaught panic.
 pub fn of_panic() -> ExitCode {
     let panic = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-    output::error(&format!("a defect of equimod, please report it: {panic}"));
+    console::error(&format!("a defect of equimod, please report it: {panic}"));
     ExitCode::from(FAILED)
 }
 
 /// Prints clap's message, and returns the exit code: success for help and version.
 pub fn of_usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
-        output::error(error.render().to_string().trim_end().trim_start_matches("error: "));
+        console::error(error.render().to_string().trim_end().trim_start_matches("error: "));
         return ExitCode::from(USAGE);
     }
     // Printing help fails only if the output is closed.
@@ -63,12 +63,12 @@ pub fn of_usage(error: &clap::Error) -> ExitCode {
 
 /// Prints the error (with `verbose`, also its causes), and returns the exit code.
 pub fn of_error(error: &anyhow::Error, verbose: bool) -> ExitCode {
-    if output::is_broken_pipe(error) {
+    if console::is_broken_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    output::error(&error.to_string());
+    console::error(&error.to_string());
     if verbose {
-        error.chain().skip(1).for_each(|reason| output::error(&format!("because: {reason}")));
+        error.chain().skip(1).for_each(|reason| console::error(&format!("because: {reason}")));
     }
     ExitCode::from(error.chain().find_map(code).unwrap_or(FAILED))
 }

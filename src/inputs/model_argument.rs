@@ -7,8 +7,8 @@ use candle_core::Device;
 use equimod_core::{Error, Model};
 
 use crate::hub::{self, WeightFormats};
-use crate::output;
-use crate::reference::{ModelReference, PREFIX};
+use crate::inputs::reference::{ModelReference, PREFIX};
+use crate::outputs::console;
 
 /// Loads a MODEL, downloading it if it is on the Hub, and reports skipped checkpoints.
 ///
@@ -36,7 +36,7 @@ pub fn load(local: &LocalModel, device: &Device) -> anyhow::Result<Model> {
     if let Some(reference) = &local.reference {
         opened.path.clone_from(reference);
     }
-    opened.skipped.iter().for_each(|reason| output::note(&format!("skipped: {reason}")));
+    opened.skipped.iter().for_each(|reason| console::note(&format!("skipped: {reason}")));
     note_assumed(&opened);
     Ok(opened)
 }
@@ -45,7 +45,7 @@ pub fn load(local: &LocalModel, device: &Device) -> anyhow::Result<Model> {
 pub fn note_assumed(model: &Model) {
     if let Some(assumed) = model.imported.as_ref().and_then(|imported| imported.assumed()) {
         let file = model.path.display();
-        output::note(&format!(
+        console::note(&format!(
             "{file} does not describe its network completely; assumed: {assumed}; `equimod import` takes these options"
         ));
     }

@@ -1,0 +1,7 @@
+//! Arguments that name images or a model: local paths and references to the Hub.
+
+#[cfg(feature = "mnist")]
+mod mnist;
+pub mod model_argument;
+pub mod reference;
+pub mod sources;

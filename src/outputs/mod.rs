@@ -1,0 +1,5 @@
+//! Output for people: the console, files of an evaluation, images.
+
+pub mod console;
+pub mod contact_sheet;
+pub mod evaluation;

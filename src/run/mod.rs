@@ -1,0 +1,8 @@
+//! A training run: its forecast, probe, trace, files and report.
+
+pub mod files;
+pub mod forecast;
+pub mod noise;
+pub mod probe;
+pub mod report;
+pub mod trace;
