@@ -1,5 +1,6 @@
 //! The command `equimod`.
 
+mod artifact;
 mod card;
 mod cli;
 mod commands;
@@ -8,6 +9,7 @@ mod hub;
 mod inputs;
 mod outputs;
 mod process;
+mod reference;
 mod run;
 
 use std::process::ExitCode;

@@ -138,7 +138,7 @@ fn states_are_named_after_the_parameters_and_told_apart() {
     assert_eq!((moments["moments.layer.weight"].dims(), moments.len()), (&[3, 7, 2][..], 6));
     assert_eq!((momentum["momentum.layer.weight"].dims(), momentum.len()), (&[3, 7][..], 5));
     assert!(momentum.keys().eq(same.keys()) && lars.load_state(momentum.clone()).is_ok());
-    assert!(adamw.load_state(momentum).unwrap_err().to_string().contains("no count of steps"));
+    assert!(adamw.load_state(momentum).unwrap_err().to_string().contains("no number of steps"));
     assert!(sgd.load_state(moments).unwrap_err().to_string().contains("moments.layer.bias"));
 }
 

@@ -14,9 +14,9 @@ use serde_json::Value;
 use super::SHUFFLED;
 use super::front_matter::front_matter;
 use super::methods::{entries, modules};
-use crate::export::artifact::{Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
-use crate::inputs::reference::PREFIX;
+use crate::artifact::{Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
 use crate::outputs::console::duration;
+use crate::reference::PREFIX;
 
 /// Protocols of the headline result, in order of preference.
 const CLAIMS: [&str; 3] = ["linear", "logistic", "knn"];

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::SHUFFLED;
 use super::methods::entries;
-use crate::inputs::reference::{PREFIX, Reference};
+use crate::reference::{PREFIX, Reference};
 
 #[derive(Serialize)]
 struct FrontMatter<'a> {

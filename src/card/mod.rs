@@ -10,7 +10,7 @@ use equimod_core::checkpoint::sha256;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 
-use crate::export::artifact::Files;
+use crate::artifact::Files;
 use facts::Facts;
 
 /// Control of the equivariance metric: predictions with shuffled parameters.

@@ -9,9 +9,9 @@ use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, MODEL_FILE};
 use serde_json::json;
 
+use crate::artifact::CARD_FILE;
+use crate::artifact::Files;
 use crate::cli::Export;
-use crate::export::artifact::CARD_FILE;
-use crate::export::artifact::Files;
 use crate::export::run::RunFiles;
 use crate::export::sums::SUMS_FILE;
 use crate::export::verify::{Verification, ensure_finite, verify};

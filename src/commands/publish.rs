@@ -4,15 +4,15 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::artifact::{CARD_FILE, Files};
 use crate::card::{self, is_edited};
 use crate::cli::Publish;
-use crate::export::artifact::{CARD_FILE, Files};
 use crate::export::sums::{self, SUMS_FILE};
 use crate::export::verify::loads;
 use crate::hub::{self, Publication};
-use crate::inputs::reference::ModelReference;
 use crate::outputs::console;
 use crate::process::exit::Usage;
+use crate::reference::ModelReference;
 
 /// Publishes an export on the Hub.
 ///

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Licenses;
-use crate::export::artifact::{IMPORTED_KEY, Training};
+use crate::artifact::{IMPORTED_KEY, Training};
 
 /// Crop ratio: the whole side of a resized image, as in most protocols here.
 const CROP: f64 = 1.0;

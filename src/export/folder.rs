@@ -7,9 +7,9 @@ use anyhow::Context;
 use equimod_core::checkpoint::{sha256, write_atomic, write_folder};
 
 use super::sums::{SUMS_FILE, listed};
+use crate::artifact::CARD_FILE;
+use crate::artifact::Files;
 use crate::card::is_edited;
-use crate::export::artifact::CARD_FILE;
-use crate::export::artifact::Files;
 
 /// Writes an export to `out`.
 ///

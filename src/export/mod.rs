@@ -1,7 +1,6 @@
 //! Export of weights for sharing: the backbone with torchvision's names, its configuration, and records of its
 //! training.
 
-pub mod artifact;
 mod config;
 pub mod folder;
 pub mod run;
@@ -14,8 +13,8 @@ use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{Model, checkpoint};
 use serde_json::Value;
 
+use crate::artifact::{CARD_FILE, Files};
 use crate::card;
-use crate::export::artifact::{CARD_FILE, Files};
 use run::RunFiles;
 
 /// Licenses that the user stated.

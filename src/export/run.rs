@@ -12,7 +12,7 @@ use equimod_train::{Recipe, RunInfo, Status};
 use serde_json::Value;
 
 use super::sums;
-use crate::export::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
+use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
 use crate::export::scan::{argument_without_path, last_part, without_paths};
 use crate::process::exit::Usage;
 

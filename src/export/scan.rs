@@ -7,7 +7,7 @@ use anyhow::bail;
 use regex::bytes::Regex as BytesRegex;
 use regex::{Captures, Match, Regex};
 
-use crate::export::artifact::Files;
+use crate::artifact::Files;
 
 /// Patterns of common secrets, each with its description.
 const SECRETS: [(&str, &str); 13] = [

@@ -6,8 +6,8 @@ use std::path::{Component, Path};
 use anyhow::{Context, bail};
 use equimod_core::checkpoint::sha256;
 
-use crate::export::artifact::CARD_FILE;
-use crate::export::artifact::Files;
+use crate::artifact::CARD_FILE;
+use crate::artifact::Files;
 
 /// File name of the checksums.
 pub const SUMS_FILE: &str = "SHA256SUMS";

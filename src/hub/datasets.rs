@@ -8,7 +8,7 @@ use super::client::Hub;
 use super::layout::splits;
 use super::repository::Repository;
 use super::{FetchedDataset, SplitSelection};
-use crate::inputs::reference::Reference;
+use crate::reference::Reference;
 
 /// Branch on which the Hub keeps parquet conversions of data sets in other formats.
 const CONVERTED: &str = "refs/convert/parquet";

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use equimod_data::source::split_of;
 
-use crate::inputs::reference::Reference;
+use crate::reference::Reference;
 
 /// Configuration (if the file is in a configuration's folder) and split of a parquet file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -26,9 +26,9 @@ mod weights;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::export::artifact::Files;
+use crate::artifact::Files;
 use crate::export::scan;
-use crate::inputs::reference::{ModelReference, Reference};
+use crate::reference::{ModelReference, Reference};
 
 /// A data set in the local cache.
 pub struct FetchedDataset {

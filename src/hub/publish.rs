@@ -10,8 +10,8 @@ use super::repository::{Kind, MAIN, TransferBar, unreachable};
 use super::timeout::{LastActivity, RequestError};
 use super::token::Token;
 use super::{Publication, Published};
+use crate::artifact::CARD_FILE;
 use crate::card::is_edited;
-use crate::export::artifact::CARD_FILE;
 use crate::export::sums::{self, SUMS_FILE};
 use crate::outputs::console::{self, Count};
 

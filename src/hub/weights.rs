@@ -8,7 +8,7 @@ use hf_hub::repository::RepoTypeModel;
 use super::client::Hub;
 use super::repository::{Kind, Repository, Snapshot};
 use super::{FetchedModel, WeightFormats};
-use crate::inputs::reference::ModelReference;
+use crate::reference::ModelReference;
 
 /// File extensions of PyTorch checkpoints.
 const PYTORCH: [&str; 5] = [".bin", ".pth", ".pt", ".ckpt", ".pth.tar"];

@@ -3,5 +3,4 @@
 #[cfg(feature = "mnist")]
 mod mnist;
 pub mod model_argument;
-pub mod reference;
 pub mod sources;

@@ -7,8 +7,8 @@ use candle_core::Device;
 use equimod_core::{Error, Model};
 
 use crate::hub::{self, WeightFormats};
-use crate::inputs::reference::{ModelReference, PREFIX};
 use crate::outputs::console;
+use crate::reference::{ModelReference, PREFIX};
 
 /// Loads a MODEL, downloading it if it is on the Hub, and reports skipped checkpoints.
 ///

@@ -7,8 +7,8 @@ use equimod_data::source::{ReadOptions, describe, from_tables, images, open};
 use equimod_data::{Dataset, Splits};
 
 use crate::hub::{self, SplitSelection};
-use crate::inputs::reference::{PREFIX, Reference};
 use crate::outputs::console;
+use crate::reference::{PREFIX, Reference};
 
 /// The kinds of sources, each with a description in one line.
 pub const SOURCES: [(&str, &str); 9] = [

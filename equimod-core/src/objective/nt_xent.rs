@@ -194,6 +194,6 @@ mod tests {
     #[test]
     fn an_odd_number_of_rows_is_refused() {
         let error = nt_xent(&rows(0, 5, 2), 0.5, &SingleProcess).unwrap_err().to_string();
-        assert!(error.contains("5 rows"), "{error}");
+        assert!(error.contains("multiple of 2 rows, got 5"), "{error}");
     }
 }

@@ -153,7 +153,7 @@ mod tests {
         let refused = |count: usize, negatives| {
             nt_xent_rows(&random(count, 2), 0.3, negatives, &SingleProcess::shared()).unwrap_err().to_string()
         };
-        assert!(refused(5, Negatives::All).contains("5 rows"));
+        assert!(refused(5, Negatives::All).contains("rows, got 5"));
         assert!(refused(2, Negatives::Decoupled).contains("no negatives"));
     }
 }

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use crate::cli::Fetch;
 use crate::hub::{self, FetchedDataset, SplitSelection};
-use crate::inputs::reference::Reference;
 use crate::outputs::console;
 use crate::process::exit::Usage;
+use crate::reference::Reference;
 
 /// Fetches a data set of the Hub, into the cache or also into a folder.
 pub fn run(arguments: &Fetch) -> anyhow::Result<ExitCode> {
