@@ -1,34 +1,34 @@
-//! Cross-entropy over rows of a matrix of similarities, the core of NT-Xent and of MoCo's contrast.
+//! Cross-entropy over the rows of a similarity matrix, the core of NT-Xent and MoCo's InfoNCE.
 
 use candle_core::{Result, Tensor};
 
-/// Positive and excluded columns of each row of a matrix of similarities `[rows, columns]`: a rule and not a mask, so
-/// that a device needs a few numbers only.
+/// Positive and excluded columns of each row of a similarity matrix `[rows, columns]`, as a rule instead of a mask, so
+/// that only a few numbers are transferred to a device.
 ///
-/// Rows are some of this process's `local` embeddings, columns those of all processes.
+/// Rows are some of this process's `local` embeddings; columns are the embeddings of all processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowTargets {
-    /// Number of the matrix's first row among this process's embeddings.
+    /// Index of the matrix's first row among this process's embeddings.
     pub first: usize,
-    /// Embeddings of this process.
+    /// Number of embeddings of this process.
     pub local: usize,
     /// Column of this process's first embedding.
     pub offset: usize,
-    /// The rule for a row's positive.
+    /// Rule for the positive of a row.
     pub positives: Positives,
     /// Whether the positive is left out of the sum over columns (Yeh et al., arXiv 2110.06848).
     pub decoupled: bool,
 }
 
-/// The positive of a row, and the columns that are left out of its sum.
+/// Positive of a row, and the columns that are excluded from its sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Positives {
-    /// The row's own number, queries against keys; nothing is left out.
+    /// The column with the row's own index, for queries against keys; no column is excluded.
     SameRow,
-    /// The same place in the other half of the embeddings; the row itself is left out.
+    /// The same position in the other half of the embeddings; the row itself is excluded.
     OtherHalf,
-    /// As [`OtherHalf`](Self::OtherHalf), where each half is itself two halves (view 1, view 2): the same image's other
-    /// view is left out too, in both halves.
+    /// As [`OtherHalf`](Self::OtherHalf), for halves that consist of two halves each (view 1, view 2): the other view
+    /// of the same image is excluded, too, in both halves.
     OtherHalfWithoutSiblings,
 }
 
@@ -38,7 +38,7 @@ impl RowTargets {
         self.offset + self.partner(self.first + row)
     }
 
-    /// Number of columns that every row leaves out of its sum, the positive aside.
+    /// Number of columns that every row excludes from its sum, apart from the positive.
     pub fn exclusions(&self) -> usize {
         match self.positives {
             Positives::SameRow => 0,
@@ -47,8 +47,8 @@ impl RowTargets {
         }
     }
 
-    /// Columns that a row of the matrix leaves out of its sum, the positive aside; [`exclusions`](Self::exclusions) in
-    /// number.
+    /// Columns that a row of the matrix excludes from its sum, apart from the positive; their number is
+    /// [`exclusions`](Self::exclusions).
     pub fn excluded(&self, row: usize) -> impl Iterator<Item = usize> {
         let row = self.first + row;
         let own = (self.positives != Positives::SameRow).then_some(row);
@@ -60,7 +60,7 @@ impl RowTargets {
         own.into_iter().chain(siblings.into_iter().flatten()).map(move |column| offset + column)
     }
 
-    /// The embedding that belongs to embedding `row`.
+    /// Index of the positive of embedding `row`.
     fn partner(&self, row: usize) -> usize {
         match self.positives {
             Positives::SameRow => row,
@@ -68,17 +68,22 @@ impl RowTargets {
         }
     }
 
-    /// The other view's embedding in the half of embedding `row`.
+    /// Index of the other view of the same image, in the half of embedding `row`.
     fn sibling(&self, row: usize) -> usize {
         let (half, quarter) = (self.local / 2, self.local / 4);
         if row % half < quarter { row + quarter } else { row - quarter }
     }
 }
 
-/// Losses that have kernels of their own.
+/// Losses with specialized kernels.
 pub trait LossOps {
-    /// For each row s of `similarities` `[rows, columns]`, with positive p: the loss `log Σ_j exp s_j − s_p`, `[rows]`
-    /// (f64 on the CPU, f32 elsewhere), and its gradient `softmax(s) − onehot(p)`, `[rows, columns]`, which may take
-    /// the memory of `similarities`. Where every column is left out, the loss is −s_p.
+    /// Loss `log Σ_j exp s_j − s_p` of each row s of `similarities` `[rows, columns]` with positive p, as `[rows]` (f64
+    /// on the CPU, f32 elsewhere), and its gradient `softmax(s) − onehot(p)`, `[rows, columns]`.
+    ///
+    /// The gradient may overwrite the memory of `similarities`. If all columns are excluded, the loss is −s_p.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     fn cross_entropy_rows(&self, similarities: Tensor, targets: &RowTargets) -> Result<(Tensor, Tensor)>;
 }

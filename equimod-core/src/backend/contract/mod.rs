@@ -1,7 +1,7 @@
 //! Interface of backends: one trait for each kind of layer or computation, and the types that they share.
 //!
 //! Arguments have been checked by [`ops`](crate::ops): shapes fit, tensors of one call share device and element type.
-//! Methods take tensors of any layout and of no history, return fresh tensors unless they are said to work in place,
+//! Methods take detached tensors of any layout, and return new tensors unless they are documented to work in place,
 //! and give the same bits for any number of threads. Sums over many values are taken in more bits than the values have.
 //!
 //! | trait | required | provided, for a backend to override |

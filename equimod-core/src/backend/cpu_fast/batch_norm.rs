@@ -20,7 +20,7 @@ pub fn with_activation<T>(
     f(Some(ScaleShiftReluRows { scale: scale.get()?, shift: shift.get()? }))
 }
 
-/// Calls `f` with an optional tensor as rows of channels.
+/// Calls `f` with an optional tensor in rows of channels.
 fn with_rows<T>(tensor: Option<&Tensor>, f: impl FnOnce(Option<&[f32]>) -> Result<T>) -> Result<T> {
     let tensor = tensor.map(rows).transpose()?;
     let values = tensor.as_ref().map(Values::of).transpose()?;

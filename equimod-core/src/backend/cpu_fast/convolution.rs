@@ -94,7 +94,7 @@ fn convolve(xs: &ConvInput, weight: &Tensor, s: &ConvShape, sums: bool) -> Resul
     Ok((from_rows(ys, &s.out_dims())?, sums))
 }
 
-/// Calls `f` with an input as rows of channels.
+/// Calls `f` with an input in rows of channels.
 fn over_rows<T>(xs: &ConvInput, f: impl FnOnce(ConvInputRows) -> Result<T>) -> Result<T> {
     let values = rows(&xs.values)?;
     let values = Values::of(&values)?;

@@ -1,6 +1,6 @@
-//! Batch norm over rows of channels: sums, application and backward, one pass over memory each.
+//! Batch norm over rows of channels: sums, application and backward pass, with one pass over memory each.
 //!
-//! [Sums](super::channel_sums) and tasks are split by shape alone.
+//! The split of [sums](super::channel_sums) and tasks depends only on the shape.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -9,15 +9,15 @@ use super::channel_sums::{Partials, SHORT, Sums};
 use super::vectors::{Writer, load_some, unwritten};
 use crate::backend::cpu::vectorized_for;
 
-/// Values of a task, about.
+/// Approximate number of values of a task.
 const TASK: usize = 1 << 16;
 
-/// Values of a task, in whole runs of rows.
+/// Number of values of a task, in whole runs of rows.
 fn task(channels: usize) -> usize {
     (TASK / channels.max(1)).max(1).next_multiple_of(SHORT) * channels.max(1)
 }
 
-/// Σx and Σx² per channel, `[2, channels]`.
+/// Σx and Σx² of each channel, `[2, channels]`.
 pub fn sums(arch: Arch, x: &[f32], channels: usize) -> Vec<f64> {
     let partials = x.par_chunks(task(channels)).map(|x| arch.dispatch(ForwardSums { x, channels })).collect();
     Partials(partials).sum(channels)
@@ -47,7 +47,7 @@ pub struct ScaleShiftReluRows<'a> {
     pub shift: &'a [f32],
 }
 
-/// `count` values, of a vector at most, from `from` on.
+/// Loads `count` values from `from` on, at most one vector.
 #[inline(always)]
 fn at<S: Simd>(simd: S, values: &[f32], from: usize, count: usize) -> S::f32s {
     // SAFETY: they lie in the slice.
@@ -61,7 +61,7 @@ impl ScaleShiftReluRows<'_> {
         relu_of(simd, simd.mul_add_e_f32s(x, scale, shift))
     }
 
-    /// The gradients `dy` where the activation of the inputs `x` is above 0, else 0: `count` channels from `c` on.
+    /// Gradients `dy`, set to 0 where the activation of the inputs `x` is 0, for `count` channels from `c` on.
     #[inline(always)]
     fn passed<S: Simd>(self, simd: S, dy: S::f32s, x: S::f32s, (c, count): (usize, usize)) -> S::f32s {
         let zero = simd.splat_f32s(0.0);
@@ -70,14 +70,14 @@ impl ScaleShiftReluRows<'_> {
     }
 }
 
-/// `relu(y)`; a value that is not a number stays so.
+/// `relu(y)`, which preserves NaN.
 #[inline(always)]
 fn relu_of<S: Simd>(simd: S, y: S::f32s) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
     simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, y)
 }
 
-/// Σdy' and Σdy'·x̂ per channel, `[2, channels]`, where dy' is dy where the activation is above 0, else 0.
+/// Σdy' and Σdy'·x̂ of each channel, `[2, channels]`, where dy' is dy, set to 0 where the activation is 0.
 pub fn backward_sums(
     arch: Arch,
     dy: &[f32],
@@ -115,7 +115,7 @@ impl WithSimd for BackwardSums<'_> {
             let rows = SHORT.min((self.x.len() - start) / channels);
             let mut c = 0;
             while c < channels {
-                // Neighbors in a row together, so that memory is read as it lies.
+                // Adjacent vectors of a row together, so that memory is read sequentially.
                 let (part, left) = ((start, rows), channels - c);
                 c += match left / lanes {
                     0 => self.add::<S, 1>(simd, part, (c, left), &mut sums),
@@ -133,8 +133,8 @@ impl WithSimd for BackwardSums<'_> {
 }
 
 impl BackwardSums<'_> {
-    /// Adds those of `V` vectors of `count` channels from `c` on, over `rows` rows from the value `start` on; gives the
-    /// number of the channels.
+    /// Adds the sums of `V` vectors of `count` channels from `c` on, over `rows` rows starting at the value `start`.
+    /// Returns the number of channels.
     #[inline(always)]
     fn add<S: Simd, const V: usize>(
         &self,
@@ -177,7 +177,7 @@ pub fn apply(arch: Arch, x: &[f32], scale: &[f32], shift: &[f32], residual: Opti
     out
 }
 
-/// [`apply`] in the input's place.
+/// In-place [`apply`].
 pub fn apply_in_place(arch: Arch, x: &mut [f32], scale: &[f32], shift: &[f32], residual: Option<&[f32]>, relu: bool) {
     Places::in_place(x).each(scale.len(), |places, start| {
         let residual = residual.map(|residual| &residual[start..][..places.count]);
@@ -185,7 +185,7 @@ pub fn apply_in_place(arch: Arch, x: &mut [f32], scale: &[f32], shift: &[f32], r
     });
 }
 
-/// Memory that values are read from and results are written to, at the same offsets: two pieces, or one.
+/// Memory from which values are read and to which results are written, at the same offsets: two buffers, or one.
 #[derive(Clone, Copy)]
 struct Places {
     from: *const f32,
@@ -194,7 +194,7 @@ struct Places {
     writer: Writer,
 }
 
-// SAFETY: pointers by themselves; tasks read and write at places of their own.
+// SAFETY: only pointers; tasks read and write at disjoint places.
 unsafe impl Send for Places {}
 // SAFETY: as above.
 unsafe impl Sync for Places {}
@@ -205,7 +205,7 @@ impl Places {
         Self { from: to, to, count: values.len(), writer: Writer::in_place() }
     }
 
-    /// Calls `work` with the places of every task, and the number of the first of them.
+    /// Calls `work` with the places of every task, and the index of the first of them.
     fn each(self, channels: usize, work: impl Fn(Self, usize) + Sync) {
         let length = task(channels);
         (0..self.count.div_ceil(length)).into_par_iter().for_each(|k| {
@@ -252,7 +252,7 @@ impl WithSimd for Apply<'_> {
     }
 }
 
-/// `scale·dy' + slope·x + offset`, each per channel: batch norm's backward.
+/// Backward pass of batch norm: `scale·dy' + slope·x + offset` with per-channel coefficients.
 pub fn backward(
     arch: Arch,
     dy: &[f32],
@@ -266,7 +266,7 @@ pub fn backward(
     out
 }
 
-/// [`backward`] in the input's place.
+/// In-place [`backward`].
 pub fn backward_in_place(
     arch: Arch,
     dy: &[f32],
@@ -292,7 +292,7 @@ fn backward_at(
 struct Backward<'a> {
     dy: &'a [f32],
     activation: Option<ScaleShiftReluRows<'a>>,
-    /// Of the inputs.
+    /// Activation of the inputs, if any.
     places: Places,
     coefficients: [&'a [f32]; 3],
 }
@@ -323,7 +323,7 @@ impl WithSimd for Backward<'_> {
     }
 }
 
-/// `(dy + more?)·[y > 0]`, into `dy`.
+/// In-place `dy = (dy + more?)·[y > 0]`.
 pub fn relu_backward(arch: Arch, dy: &mut [f32], more: Option<&[f32]>, y: &[f32]) {
     dy.par_chunks_mut(TASK).zip(y.par_chunks(TASK)).enumerate().for_each(|(k, (dy, y))| {
         let more = more.map(|more| &more[k * TASK..][..y.len()]);

@@ -1,5 +1,5 @@
-//! Two sums of each column over rows, in a fixed order: over short runs of rows in registers, over some runs in 32
-//! bits, and from there on in 64.
+//! Two sums of each column over rows, in a fixed order: short runs of rows are summed in registers, some runs in f32,
+//! and the rest in f64.
 
 use std::ops::Range;
 
@@ -7,19 +7,19 @@ use pulp::Simd;
 
 use super::vectors::{load_some, store_some};
 
-/// Rows of a run, and runs that are summed in 32 bits.
+/// Number of rows of a run, and of runs that are summed in f32.
 pub const SHORT: usize = 16;
 
-/// Sums of tasks, `[2, channels]` each, in the order of tasks.
+/// Sums of all tasks, `[2, channels]` each, in the order of tasks.
 pub struct Partials(pub Vec<Vec<f64>>);
 
 impl Partials {
-    /// Sums of all tasks, if every task has some.
+    /// Sums of all tasks; `None` if a task has none.
     pub fn of(tasks: Vec<Option<Vec<f64>>>) -> Option<Self> {
         tasks.into_iter().collect::<Option<_>>().map(Self)
     }
 
-    /// Their sum.
+    /// Total over all tasks, `[2, channels]`.
     pub fn sum(self, channels: usize) -> Vec<f64> {
         let mut total = vec![0.0; 2 * channels];
         for partial in self.0 {
@@ -29,23 +29,23 @@ impl Partials {
     }
 }
 
-/// The two sums of a task.
+/// Two sums of a task.
 pub struct Sums {
     columns: usize,
-    /// Of the last runs, `[2, columns]`.
+    /// Sums of the last runs in f32, `[2, columns]`.
     runs: Vec<f32>,
-    /// Of all runs before, `[2, columns]`.
+    /// Sums of all earlier runs in f64, `[2, columns]`.
     total: Vec<f64>,
 }
 
 impl Sums {
-    /// Zeros for so many columns.
+    /// Zeros for `columns` columns.
     pub fn new(columns: usize) -> Self {
         Self { columns, runs: vec![0.0; 2 * columns], total: vec![0.0; 2 * columns] }
     }
 
-    /// Adds the two sums of a run for the `count` columns from `c` on. After [`SHORT`] runs of a column,
-    /// [`carry`](Self::carry).
+    /// Adds the two sums of a run for the `count` columns from `c` on. [`carry`](Self::carry) must follow after
+    /// [`SHORT`] runs of a column.
     #[inline(always)]
     pub fn add<S: Simd>(&mut self, simd: S, (c, count): (usize, usize), sums: [S::f32s; 2]) {
         for (row, sum) in sums.into_iter().enumerate() {
@@ -55,7 +55,7 @@ impl Sums {
         }
     }
 
-    /// Takes the sums of the last runs for these columns over into 64 bits.
+    /// Adds the sums of the last runs for these columns to those in f64.
     #[inline(always)]
     pub fn carry(&mut self, columns: Range<usize>) {
         for row in 0..2 {
@@ -70,7 +70,7 @@ impl Sums {
     /// Adds Σx and Σx² over `rows` rows, the first of them at `x`.
     ///
     /// # Safety
-    /// As many values as there are columns can be read in each row; rows follow each other.
+    /// All columns of each row are readable; rows are contiguous.
     #[inline(always)]
     pub unsafe fn add_rows<S: Simd>(&mut self, simd: S, x: *const f32, rows: usize) {
         for start in (0..rows).step_by(SHORT * SHORT) {
@@ -99,7 +99,7 @@ impl Sums {
         }
     }
 
-    /// Both, `[2, columns]`.
+    /// Both sums, `[2, columns]`.
     pub fn total(mut self) -> Vec<f64> {
         self.carry(0..self.columns);
         self.total

@@ -8,17 +8,17 @@ use rayon::prelude::*;
 use super::microkernel::{Panel, Walk, multiply, padded, panels};
 use super::vectors::{Scratch, Shared, unwritten};
 
-/// Most rows of a task.
+/// Largest number of rows of a task.
 const ROWS: usize = 384;
-/// Rows of `b` that are multiplied in one go: a panel of them stays in the second cache, and those of `a` are read in
-/// runs that are long enough for the processor to fetch ahead.
+/// Number of rows of `b` that are multiplied at once: a panel of them stays in the L2 cache, and `a` is read in runs
+/// that are long enough for hardware prefetching.
 const DEPTH: usize = 512;
 
-/// a `[rows, depth]` times b `[depth, columns]` → `[rows, columns]`.
+/// Product of a `[rows, depth]` and b `[depth, columns]` → `[rows, columns]`.
 pub fn matmul(arch: Arch, a: &[f32], b: &[f32], (rows, depth, columns): (usize, usize, usize)) -> Vec<f32> {
     let mut out = unwritten(rows * columns);
     let shared = Shared::new(&mut out);
-    // Blocks of rows that differ by one at most.
+    // Blocks of rows, whose sizes differ by at most one.
     let blocks = rows.div_ceil(ROWS);
     let block = |k: usize| k * rows / blocks..(k + 1) * rows / blocks;
     let tasks: Vec<_> =

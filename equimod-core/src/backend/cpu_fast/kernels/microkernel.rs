@@ -1,7 +1,7 @@
-//! The product at the bottom of everything: a few rows times a panel of columns, held in registers.
+//! Microkernel of all products: a few rows times a panel of columns, accumulated in registers.
 //!
-//! `out[m][n] (+)= Σ_i Σ_j Σ_p a_m[i·A₀ + j·A₁ + p·A₂] · b[i·B₀ + j·B₁ + p·B₂ + n]`: three nested walks, so that
-//! windows of an image, rows of a matrix and columns of one are the same to it and nothing has to be unfolded.
+//! `out[m][n] (+)= Σ_i Σ_j Σ_p a_m[i·A₀ + j·A₁ + p·A₂] · b[i·B₀ + j·B₁ + p·B₂ + n]`: three nested loops with arbitrary
+//! strides cover windows of an image as well as rows and columns of a matrix, without unfolding.
 
 use std::ops::Range;
 
@@ -9,34 +9,34 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::vectors::{load, store};
 
-/// Most rows at once.
+/// Largest number of rows at once.
 const ROWS: usize = 12;
 
-/// Rows at once that fill the registers, for so many columns.
+/// Number of rows at once that fill the registers, for a number of columns.
 #[inline(always)]
 fn rows_at_once<S: Simd>(columns: usize) -> usize {
     if columns.div_ceil(S::F32_LANES) * 2 <= panel_vectors::<S>() { ROWS } else { ROWS / 2 }
 }
 
-/// Columns of a panel: what is multiplied by the same rows while they are in the cache.
+/// Number of columns of a panel, which are multiplied by the same rows while those are in the cache.
 pub const PANEL: usize = 64;
 
-/// Most vectors of a row at once: with six rows they fill the registers.
+/// Largest number of vectors of a row at once, which fill the registers for six rows.
 const fn panel_vectors<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 4 } else { 2 }
 }
 
-/// Columns of `columns`, filled up to whole vectors.
+/// Number of columns, rounded up to whole vectors.
 pub const fn padded<S: Simd>(columns: usize) -> usize {
     columns.div_ceil(S::F32_LANES) * S::F32_LANES
 }
 
-/// A panel's columns, filled up to whole vectors.
+/// Columns of a panel, rounded up to whole vectors.
 pub fn whole<S: Simd>(panel: &Range<usize>) -> Range<usize> {
     panel.start..panel.start + padded::<S>(panel.len())
 }
 
-/// [`padded`], outside an operation.
+/// [`padded`] for the instruction set found at run time.
 pub fn padded_for(arch: Arch, columns: usize) -> usize {
     struct Columns(usize);
 
@@ -57,38 +57,38 @@ pub fn panels(columns: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     (0..columns).step_by(PANEL).map(move |first| first..(first + PANEL).min(columns))
 }
 
-/// Counts and steps of the three walks, the outermost first.
+/// Counts and strides of the three nested loops, the outermost first.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
     /// Number of steps.
     pub count: [usize; 3],
-    /// From one value of a row to the next.
+    /// Stride between values of a row.
     pub a: [usize; 3],
-    /// From one row of columns to the next.
+    /// Stride between rows of columns.
     pub b: [usize; 3],
 }
 
-/// A panel of columns that rows are multiplied with.
+/// A panel of columns by which rows are multiplied.
 #[derive(Clone, Copy)]
 pub struct Panel {
-    /// The walks.
+    /// The three nested loops.
     pub walk: Walk,
-    /// The first row of columns, which can be read in whole vectors.
+    /// First row of columns, readable in whole vectors.
     pub b: *const f32,
-    /// Columns, at most [`PANEL`].
+    /// Number of columns, at most [`PANEL`].
     pub columns: usize,
     /// Whether results are added to the output.
     pub add: bool,
 }
 
-/// Multiplies `rows` rows with a panel; `place(row)` says where the row's first value is and where its result goes.
+/// Multiplies `rows` rows by a panel; `place(row)` returns the addresses of the row's first value and of its result.
 ///
 /// # Safety
-/// Every place that the walks lead to can be read (columns in whole vectors), and the panel's columns be written at
-/// every row's result and, with `add`, read.
+/// All addresses of the loops are readable (columns in whole vectors), and the panel's columns are writable at every
+/// row's result and, with `add`, readable.
 #[inline(always)]
 pub unsafe fn multiply<S: Simd>(simd: S, panel: Panel, rows: usize, place: impl Fn(usize) -> (*const f32, *mut f32)) {
-    // A function of its own, compiled once for each instruction set.
+    // A separate function, compiled once for each instruction set.
     simd.vectorize(Run { simd, panel, rows, place });
 }
 
@@ -122,7 +122,7 @@ impl<S: Simd, F: Fn(usize) -> (*const f32, *mut f32)> pulp::NullaryFnOnce for Ru
     }
 }
 
-/// Rows that the registers hold at once, and a panel.
+/// Rows that fit into the registers at once, and a panel.
 struct Multiply {
     a: [*const f32; ROWS],
     out: [*mut f32; ROWS],
@@ -130,7 +130,7 @@ struct Multiply {
     panel: Panel,
 }
 
-/// A product whose last vector is not full: into a buffer of whole vectors, and from there to the output.
+/// A product whose last vector is partial: computed in a buffer of whole vectors, then copied to the output.
 #[inline(always)]
 unsafe fn by_way_of_whole_vectors<S: Simd>(simd: S, product: &Multiply) {
     let mut memory = [[0f32; PANEL]; ROWS];
@@ -168,7 +168,7 @@ unsafe fn by_vectors<S: Simd>(simd: S, product: &Multiply) {
     }
 }
 
-/// Columns that the registers hold.
+/// Columns that fit into the registers.
 #[inline(always)]
 unsafe fn at_once_by_vectors<S: Simd>(simd: S, product: &Multiply) {
     // SAFETY: the promise to `multiply`.
@@ -211,7 +211,7 @@ unsafe fn by_rows<S: Simd, const V: usize>(simd: S, product: &Multiply) {
     }
 }
 
-/// Columns in whole vectors: then sums stay in registers.
+/// Columns in whole vectors, whose sums stay in registers.
 #[inline(always)]
 unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Multiply) {
     let Panel { walk: Walk { count, a: a_steps, b: b_steps }, b: columns, add, .. } = product.panel;
@@ -254,17 +254,17 @@ unsafe fn block<S: Simd, const M: usize, const V: usize>(simd: S, product: &Mult
     }
 }
 
-/// `count` rows in groups of at most [`rows_at_once`] for so many columns, whose sizes differ by one at most.
+/// Splits `count` rows into groups of at most [`rows_at_once`] for the number of columns; sizes differ by at most one.
 #[inline(always)]
 fn groups<S: Simd>(count: usize, columns: usize) -> impl Iterator<Item = Range<usize>> {
     let number = count.div_ceil(rows_at_once::<S>(columns));
     (0..number).map(move |g| g * count / number..(g + 1) * count / number)
 }
 
-/// `out` `[rows, columns]` `(+)=` a `[rows, depth]` times b `[depth, columns]`, one row right behind the other.
+/// `out` `[rows, columns]` `(+)=` a `[rows, depth]` times b `[depth, columns]`, all with contiguous rows.
 ///
 /// # Safety
-/// The matrices are as large as that says; columns are whole vectors.
+/// The matrices have these shapes; columns are whole vectors.
 #[inline(always)]
 pub unsafe fn product<S: Simd>(
     simd: S,

@@ -1,4 +1,4 @@
-//! Pooling over rows of channels: maximum with the place of the winner, and global average.
+//! Pooling over rows of channels: max-pool with the indices of the maxima, and global average pool.
 
 use pulp::Arch;
 use rayon::prelude::*;
@@ -7,7 +7,7 @@ use super::vectors::unwritten;
 use crate::backend::contract::PoolShape;
 use crate::backend::cpu::vectorized_for;
 
-/// The maximum of each window and its pixel in the image; of equal values the first.
+/// Maximum of each window and the index of its pixel in the image; the first of equal values.
 pub fn maximum(arch: Arch, x: &[f32], channels: usize, s: PoolShape) -> (Vec<f32>, Vec<u32>) {
     let (image_len, line) = (s.in_size.0 * s.in_size.1 * channels, s.out_size.1 * channels);
     let lines = x.len() / image_len.max(1) * s.out_size.0;
@@ -41,7 +41,7 @@ pub fn maximum(arch: Arch, x: &[f32], channels: usize, s: PoolShape) -> (Vec<f32
     (out, winners)
 }
 
-/// Adds each gradient to the place of its winner, in images of `area` pixels.
+/// Adds each gradient at the index of its maximum, in images of `area` pixels.
 pub fn maximum_backward(dy: &[f32], winners: &[u32], channels: usize, area: usize, out_area: usize) -> Vec<f32> {
     let (image_len, out_image_len) = (area * channels, out_area * channels);
     let mut dx = vec![0.0; dy.len() / out_image_len.max(1) * image_len];
@@ -57,7 +57,7 @@ pub fn maximum_backward(dy: &[f32], winners: &[u32], channels: usize, area: usiz
     dx
 }
 
-/// The mean of each channel over the `area` pixels of an image.
+/// Mean of each channel over the `area` pixels of an image.
 pub fn average(arch: Arch, x: &[f32], channels: usize, area: usize) -> Vec<f32> {
     let mut out = unwritten(x.len() / area.max(1));
     out.par_chunks_mut(channels).zip(x.par_chunks(area * channels)).for_each(|(out, x)| {
@@ -80,7 +80,7 @@ pub fn average(arch: Arch, x: &[f32], channels: usize, area: usize) -> Vec<f32> 
     out
 }
 
-/// The gradient of each mean, shared out over its image.
+/// Gradient of each mean, distributed evenly over its image.
 pub fn average_backward(dy: &[f32], channels: usize, area: usize) -> Vec<f32> {
     let share = 1.0 / area as f32;
     let mut dx = unwritten(dy.len() * area);

@@ -1,38 +1,39 @@
-//! Where the gradients of a convolution's input are written: onto others, and through the ReLU that gave the input.
+//! Destination of the gradients of a convolution's input, combined with existing gradients and masked by the ReLU that
+//! produced the input.
 
 use pulp::Simd;
 
 use super::vectors::{Shared, Writer, load_some, prefetch, store_some};
 use crate::backend::contract::Accumulate;
 
-/// Memory that gradients are written to.
+/// Destination of gradients.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
-    /// The memory.
+    /// Memory of the gradients.
     pub out: Shared,
-    /// What happens to the gradients that are there.
+    /// Combination with the existing gradients.
     pub accumulate: Accumulate<()>,
-    /// Output of the ReLU at every place: gradients pass where it is above 0, and everywhere if there is no ReLU.
+    /// Output of the ReLU, which masks the gradients to where it is above 0; no mask without a ReLU.
     pub relu: Option<&'a [f32]>,
 }
 
 impl Target<'_> {
-    /// Memory that is overwritten, without a ReLU.
+    /// Destination that is overwritten, without a ReLU.
     pub fn new(out: Shared) -> Self {
         Self { out, accumulate: Accumulate::Overwrite, relu: None }
     }
 
-    /// Whether gradients are added to those that are there.
+    /// Whether gradients are added to existing ones.
     pub fn adds(&self) -> bool {
         self.accumulate != Accumulate::Overwrite
     }
 
-    /// The way to write `count` gradients in all.
+    /// Writer for `count` gradients in total.
     pub fn writer(&self, count: usize) -> Writer {
         if self.adds() { Writer::in_place() } else { Writer::of(count) }
     }
 
-    /// Prefetches what will be read at a place, which may lie outside of the memory.
+    /// Prefetches the values that will be read at a place, which may be outside of the memory.
     #[inline(always)]
     pub fn prefetch(&self, place: usize) {
         if self.adds() {
@@ -43,7 +44,8 @@ impl Target<'_> {
         }
     }
 
-    /// The first `count` values of a vector for the places from `place` on, added to what is there and masked.
+    /// The first `count` values of a vector for the places from `place` on, combined with the existing values and
+    /// masked.
     ///
     /// # Safety
     /// There are `count` places from `place` on, or at least as many as a vector has values.
@@ -59,7 +61,7 @@ impl Target<'_> {
         }
     }
 
-    /// The values where the ReLU is above 0, else 0.
+    /// Values masked by the ReLU: 0 where its output is 0.
     #[inline(always)]
     unsafe fn masked<S: Simd>(&self, simd: S, place: usize, count: usize, values: S::f32s) -> S::f32s {
         let Some(relu) = self.relu else { return values };

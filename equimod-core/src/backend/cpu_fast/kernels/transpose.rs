@@ -1,13 +1,13 @@
-//! From planes, `[N, C, H, W]`, to rows of channels, `[N, H, W, C]`, and back.
+//! Conversion between planes, `[N, C, H, W]`, and rows of channels, `[N, H, W, C]`.
 
 use rayon::prelude::*;
 
 use super::vectors::unwritten;
 
-/// Side of the squares in which an image is transposed, so that both sides of the copy stay in the cache.
+/// Side of the blocks in which an image is transposed, so that source and destination stay in the cache.
 const SQUARE: usize = 16;
 
-/// `images` matrices `[rows, width]` one after the other, each transposed.
+/// Transposes each of `images` consecutive matrices `[rows, width]`.
 pub fn transposed(values: &[f32], images: usize, rows: usize, width: usize) -> Vec<f32> {
     let mut out = unwritten(images * rows * width);
     let image_len = (rows * width).max(1);

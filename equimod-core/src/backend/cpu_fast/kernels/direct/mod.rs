@@ -1,5 +1,5 @@
-//! Convolution of any window and stride as products over the windows where they lie: in rows of channels, the values
-//! of a window's row are neighbors, so that nothing is unfolded. Images are copied only where padding surrounds them.
+//! Direct convolution for any window and stride. In rows of channels, the values of a window's row are adjacent, so the
+//! products read windows in place, without unfolding. Images are copied only if they need padding.
 
 mod weight;
 
@@ -17,13 +17,13 @@ use super::tasks::each;
 use super::vectors::{Scratch, Shared, unwritten};
 use crate::backend::contract::{Accumulate, ConvShape};
 
-/// Values of the input that a task goes over, about, and the least and most pixels that it makes.
+/// Approximate number of input values of a task, and the smallest and largest number of pixels that it computes.
 const TASK: usize = 1 << 15;
 const PIXELS: Range<usize> = 48..384;
-/// Values of a window that are multiplied in one go.
+/// Number of window values that are multiplied at once.
 const PIECE: usize = 128;
 
-/// Windows of an image: output (i, j) is made of the taps from (i·step + first.0, j·step + first.1) on.
+/// Windows of an image: output (i, j) is computed from the taps starting at (i·step + first.0, j·step + first.1).
 struct Plan {
     images: usize,
     taps: (usize, usize),
@@ -31,11 +31,11 @@ struct Plan {
     first: (isize, isize),
     in_size: (usize, usize),
     channels: usize,
-    /// Outputs (i, j) that are made.
+    /// Number of outputs (i, j) that are computed.
     count: (usize, usize),
-    /// Channels of the output.
+    /// Number of output channels.
     outputs: usize,
-    /// Pixels of an output image, that of output (0, 0), and from one i or j to the next.
+    /// Number of pixels of an output image, pixel of output (0, 0), and strides in pixels along i and j.
     out_area: usize,
     out_first: usize,
     out_step: (usize, usize),
@@ -60,7 +60,7 @@ impl Plan {
         plan
     }
 
-    /// The input's pixels (ry + s·i, rx + s·j) are made of the taps that meet them, in reverse order.
+    /// The input's pixels (ry + s·i, rx + s·j) are computed from the taps that cover them, in reverse order.
     fn backward(s: &ConvShape, (ry, rx): (usize, usize)) -> Option<Self> {
         let along = |rest: usize, kernel: usize, size: usize| {
             // Taps k with (rest + padding − k) divisible by the stride; the last of them reads the first output.
@@ -91,7 +91,7 @@ impl Plan {
         Some(plan)
     }
 
-    /// Merges images and lines into one long column of pixels where a window is one pixel.
+    /// Merges images and lines into one long column of pixels if a window is one pixel.
     fn flatten(&mut self) {
         let plain = self.taps == (1, 1) && self.step == 1 && self.first == (0, 0) && self.count == self.in_size;
         if plain && self.out_step == (self.in_size.1, 1) && self.out_area == self.in_size.0 * self.in_size.1 {
@@ -101,12 +101,12 @@ impl Plan {
         }
     }
 
-    /// Values of a window.
+    /// Number of values of a window.
     fn depth(&self) -> usize {
         self.taps.0 * self.taps.1 * self.channels
     }
 
-    /// Lines of outputs in a task.
+    /// Number of output lines of a task.
     fn lines(&self) -> usize {
         self.pixels().div_ceil(self.count.1.max(1)).clamp(1, self.count.0)
     }
@@ -126,13 +126,13 @@ impl Plan {
         (0..self.images).step_by(together).flat_map(of).collect()
     }
 
-    /// Outputs that a task aims at.
+    /// Target number of outputs of a task.
     fn pixels(&self) -> usize {
         (TASK / self.channels.max(1)).clamp(PIXELS.start, PIXELS.end)
     }
 }
 
-/// Weights as panels of columns: `[panel][window][columns of a panel]`, the last panel as wide as it needs.
+/// Weights as panels of columns: `[panel][window][columns of a panel]`; the last panel may be narrower.
 struct Panels {
     values: Vec<f32>,
     depth: usize,
@@ -157,7 +157,7 @@ impl Panels {
     }
 }
 
-/// x `[N, H, W, C]`, w `[O, C, kh, kw]` → `[N, H', W', O]`, and its sums if they are wanted.
+/// Convolution: x `[N, H, W, C]`, w `[O, C, kh, kw]` → `[N, H', W', O]`, and its sums if requested.
 pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (Vec<f32>, Option<Vec<f64>>) {
     let plan = Plan::forward(s);
     let taps = s.kernel.0 * s.kernel.1;
@@ -175,7 +175,7 @@ pub fn forward(arch: Arch, x: &[f32], w: &[f32], s: &ConvShape, sums: bool) -> (
     (out, partials.map(|partials| partials.sum(s.out_channels)))
 }
 
-/// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`.
+/// Gradient of the input: dy `[N, H', W', O]`, w → dx `[N, H, W, C]`.
 pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape, dx: Target) {
     for (ry, rx) in (0..s.stride).flat_map(|ry| (0..s.stride).map(move |rx| (ry, rx))) {
         let Some(plan) = Plan::backward(s, (ry, rx)) else { continue };
@@ -203,14 +203,14 @@ pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape, dx: Targe
     }
 }
 
-/// Handles the pixels that no tap meets, which receive no gradient.
+/// Handles the pixels that no tap covers, which receive no gradient.
 fn unmet(arch: Arch, plan: &Plan, target: Target) {
     if !matches!(target.accumulate, Accumulate::MaskThenAdd(())) {
         (0..plan.images).into_par_iter().for_each(|image| arch.dispatch(Unmet { image, plan, target }));
     }
 }
 
-/// The pixels of one image that no tap meets.
+/// Pixels of one image that no tap covers.
 struct Unmet<'a> {
     image: usize,
     plan: &'a Plan,
@@ -304,7 +304,7 @@ impl WithSimd for Task<'_> {
         // SAFETY: as above.
         pixels.iter().for_each(|pixel| unsafe { target.mask(simd, pixel.to, plan.outputs) });
         if let Some(sums) = sums {
-            // Lines of a forward pass lie side by side.
+            // Lines of a forward pass are adjacent.
             // SAFETY: this task has written the pixels.
             unsafe { sums.add_rows(simd, target.out.at(pixels[0].to), pixels.len()) };
         }
@@ -324,7 +324,7 @@ struct Piece {
     values: Range<usize>,
 }
 
-/// A window of `taps` lines of `line` values in pieces whose rows of a panel stay in the first cache.
+/// A window of `taps` lines of `line` values, in pieces whose panel rows fit into the L1 cache.
 fn pieces(taps: usize, line: usize) -> impl Iterator<Item = Piece> {
     let (together, parts) = ((PIECE / line.max(1)).clamp(1, taps), line.div_ceil(PIECE).max(1));
     let values = move |part: usize| part * line / parts..(part + 1) * line / parts;
@@ -333,8 +333,8 @@ fn pieces(taps: usize, line: usize) -> impl Iterator<Item = Piece> {
     })
 }
 
-/// The part of each image from line and column `first` on, of `size`, with zeros where it leaves the image; the
-/// images themselves where it does not. Also gives the values from one line, and from one image, to the next.
+/// The part of each image of `size` from line and column `first` on, with zeros outside of the image; the images
+/// themselves if no padding is needed. Also returns the strides between lines and between images.
 fn surrounded<'a>(
     x: &'a [f32],
     plan: &Plan,

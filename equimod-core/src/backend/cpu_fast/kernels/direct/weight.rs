@@ -1,4 +1,4 @@
-//! The weight gradient: values of windows times gradients, summed over all pixels.
+//! Weight gradient: products of window values and gradients, summed over all pixels.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::super::tasks::each;
 use super::super::vectors::{LINE, Scratch, Shared, spread};
 use crate::backend::contract::ConvShape;
 
-/// Tasks, about, if the shares of the gradient are fewer.
+/// Approximate number of tasks, if the gradient has fewer parts.
 const TASKS: usize = 16;
 /// Pixels that are summed in registers; values of a window's line, and outputs, that are summed at once.
 const DEPTH: usize = 96;
@@ -55,14 +55,14 @@ pub fn backward_weight(arch: Arch, x: &[f32], dy: &[f32], s: &ConvShape) -> Vec<
     dw
 }
 
-/// A part of a weight gradient: some outputs, and some values of a line `tap` of the window.
+/// A part of a weight gradient: some output channels, and some values of the window's line `tap`.
 struct Share {
     columns: Range<usize>,
     tap: usize,
     values: Range<usize>,
 }
 
-/// Adds columns of `sums` `[value][wide]`, from `column` on, to as many rows `[channel][tap]`: a line of the cache at a
+/// Adds columns of `sums` `[value][wide]`, from `column` on, to as many rows `[channel][tap]`, one cache line at a
 /// time.
 fn add_columns(dw: &mut [f32], sums: &[f32], share: &Share, column: usize, s: &ConvShape) {
     let (taps, channels) = (s.kernel.0 * s.kernel.1, s.in_channels);
@@ -75,7 +75,7 @@ fn add_columns(dw: &mut [f32], sums: &[f32], share: &Share, column: usize, s: &C
     }
 }
 
-/// The share's sums over some output pixels, counted over all images: `sums` `[value, columns]`.
+/// Sums of this part over some output pixels, counted over all images: `sums` `[value, columns]`.
 struct AddWeights<'a> {
     x: &'a [f32],
     dy: &'a [f32],
@@ -114,7 +114,7 @@ impl WithSimd for AddWeights<'_> {
     }
 }
 
-/// The share's values of the window of each pixel, zeros outside the image, in rows of `step`.
+/// Window values of this part for each pixel, with zeros outside of the image, in rows of `step`.
 fn windows<'a>(
     x: &[f32],
     s: &ConvShape,
@@ -138,7 +138,7 @@ fn windows<'a>(
                 row.fill(0.0);
                 continue;
             };
-            // The window's line begins `padding` pixels before the image's.
+            // The window's line starts `padding` pixels before that of the image.
             let (from, end) = (j * s.stride * c + share.values.start, s.padding * c);
             let before = end.saturating_sub(from).min(row.len());
             let inside = (end + width * c).saturating_sub(from).min(row.len()).max(before);
@@ -153,7 +153,7 @@ fn windows<'a>(
     copy
 }
 
-/// Some columns of `count` pixels of dy, padded with zeros to whole vectors: dy itself where nothing is to pad.
+/// Some columns of `count` pixels of dy, padded with zeros to whole vectors; dy itself if no padding is needed.
 fn rows_of_vectors<'a>(
     dy: &'a [f32],
     columns: Range<usize>,

@@ -8,16 +8,16 @@ use super::super::vectors::{LANES, load, store};
 use super::tiles::Transformed;
 use super::{Family, SIDE, TAPS, Transform};
 
-/// The weights of a convolution, `[O, C, 3, 3]`.
+/// Weights of a convolution, `[O, C, 3, 3]`.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
-    /// The values.
+    /// Values.
     pub w: &'a [f32],
-    /// Channels that are read.
+    /// Number of channels that are read.
     pub inputs: usize,
-    /// Channels that are made.
+    /// Number of channels that are computed.
     pub outputs: usize,
-    /// Whether inputs are O, outputs are C, and windows are rotated by 180 degrees, as the backward pass needs.
+    /// Whether O and C are exchanged and windows rotated by 180 degrees, as in the backward pass.
     pub rotated: bool,
 }
 
@@ -29,8 +29,8 @@ impl Weights<'_> {
         &self.w[place * TAPS..][..TAPS]
     }
 
-    /// Transforms the windows from channels `inputs` to channels `columns`: G·g·Gᵀ as a row for each input in `out`,
-    /// whose "tiles" are the inputs; its columns beyond become 0.
+    /// Transforms the windows from channels `inputs` to channels `columns`: G·g·Gᵀ, as one row for each input in `out`,
+    /// whose "tiles" are the inputs. Further columns become 0.
     ///
     /// # Safety
     /// `out` has a row of whole vectors for each input.

@@ -1,4 +1,4 @@
-//! From tiles of inputs to tiles of outputs.
+//! Computation of output tiles from input tiles.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -16,17 +16,17 @@ use super::source::Source;
 use super::tiles::{Tiles, Transformed};
 use super::{CHANNELS, Family, MATRICES, TASK_TILES};
 
-/// Rows of all matrices of a block of tiles, about: with the weights of 64 channels, they fit into a second cache of 1
-/// MiB.
+/// Approximate number of rows of all matrices of a block of tiles. With the weights of 64 channels, they fit into an L2
+/// cache of 1 MiB.
 const BLOCK: usize = 864;
-/// Transformed weights of more values than this are made where they are needed, by panels, if that is once: if there
-/// are no more tiles than these.
+/// Transformed weights with more values than the first number are computed by panels when they are needed, if there are
+/// at most as many tiles as the second number, so that each panel is needed only once.
 const KEPT_WEIGHTS: usize = 5 << 20;
 const HELD_TILES: usize = 96;
-/// Input channels whose weights a task keeps.
+/// Number of input channels whose weights a task keeps.
 const KEPT_CHANNELS: usize = 16;
 
-/// x `[N, H, W, inputs]` → target `[N, H', W', outputs]`, every value of it, and the sums if they are wanted.
+/// Convolution: x `[N, H, W, inputs]` → all values of the target `[N, H', W', outputs]`, and the sums if requested.
 pub fn convolve<F: Family>(
     arch: Arch,
     x: &Source,
@@ -55,10 +55,11 @@ struct Work<'a, F> {
 }
 
 impl<F: Family> Work<'_, F> {
-    /// Tiles of a block, in whole groups of rows.
+    /// Number of tiles of a block, in whole groups of rows.
     const BLOCK: usize = (BLOCK / F::POINTS).next_multiple_of(6);
 
-    /// The transformed weights are made once, and each task takes a block of tiles from the input to the output.
+    /// Strategy for few channels: weights are transformed once, and each task processes a block of tiles from input to
+    /// output.
     fn by_blocks(self) -> Vec<Option<Vec<f64>>> {
         let Weights { inputs, outputs, .. } = *self.weights;
         let mut transformed = unwritten(Transformed::size_of_groups((MATRICES, inputs), outputs, PANEL));
@@ -83,8 +84,8 @@ impl<F: Family> Work<'_, F> {
         blocks.into_par_iter().map_init(Default::default, block).collect()
     }
 
-    /// For many channels and few tiles: tiles are transformed first, and each task makes a panel of channels of all of
-    /// them; the weights of a panel are transformed when they are needed and never leave the cache.
+    /// Strategy for many channels and few tiles: tiles are transformed first, and each task computes a panel of
+    /// channels of all tiles. The weights of a panel are transformed when they are needed and stay in the cache.
     fn by_panels(self) -> Vec<Option<Vec<f64>>> {
         let Weights { inputs, outputs, .. } = *self.weights;
         let mut held = unwritten(Transformed::size_of_groups((F::POINTS, self.tiles.count()), inputs, CHANNELS));
@@ -110,7 +111,7 @@ fn blocks(count: usize, block: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count).step_by(block).map(move |first| first..(first + block).min(count))
 }
 
-/// Transforms some weights into their place in `[panel][point][input][columns]`.
+/// Transforms some weights to their position in `[panel][point][input][columns]`.
 struct KeepWeights<'a, F> {
     work: Work<'a, F>,
     panel: Range<usize>,
@@ -132,7 +133,7 @@ impl<F: Family> WithSimd for KeepWeights<'_, F> {
     }
 }
 
-/// A block of tiles from the input to the output.
+/// Processes a block of tiles from input to output.
 struct Block<'a, F> {
     work: Work<'a, F>,
     transformed: Shared,
@@ -152,7 +153,7 @@ impl<F: Family> WithSimd for Block<'_, F> {
         let held = held.take(Transformed::size(F::POINTS, count, inputs)).as_mut_ptr();
         let made = made.take(Transformed::size(F::POINTS, count, PANEL)).as_mut_ptr();
         let held = Transformed::new(held, count, inputs);
-        // SAFETY: the matrices have the sizes that are said; blocks write outputs of their own.
+        // SAFETY: the matrices have the declared sizes; blocks write disjoint outputs.
         unsafe {
             let x = work.tiles.inputs(work.x, inputs);
             work.tiles.transform::<S, F::Inputs>(simd, x, 0..inputs, range.clone(), held);
@@ -186,7 +187,7 @@ impl<F: Family> WithSimd for HoldInputs<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { work: Work { tiles, x, weights, .. }, range, channels, out } = self;
-        // SAFETY: so much is held; tiles are written by one task each.
+        // SAFETY: the memory has that size; each tile is written by one task.
         unsafe {
             let out = Transformed::group(out, (F::POINTS, tiles.count()), channels.clone(), CHANNELS);
             let out = out.starting_at(range.start);
@@ -195,7 +196,7 @@ impl<F: Family> WithSimd for HoldInputs<'_, F> {
     }
 }
 
-/// A panel of the output's channels of all tiles.
+/// Computes a panel of output channels of all tiles.
 struct HeldTiles<'a, F> {
     work: Work<'a, F>,
     held: Shared,
@@ -215,7 +216,7 @@ impl<F: Family> WithSimd for HeldTiles<'_, F> {
         let weights = weights.take(Transformed::size(MATRICES, CHANNELS, wide)).as_mut_ptr();
         let made = made.take(Transformed::size(F::POINTS, count, wide)).as_mut_ptr();
         let products = Transformed::new(made, count, wide);
-        // SAFETY: the matrices have the sizes that are said; tasks write outputs of their own.
+        // SAFETY: the matrices have the declared sizes; tasks write disjoint outputs.
         unsafe {
             for channel in (0..inputs).step_by(CHANNELS) {
                 let channels = channel..(channel + CHANNELS).min(inputs);

@@ -1,9 +1,9 @@
-//! 3×3 convolution by Winograd's algorithm: of stride 1 by F(4×4, 3×3), a quarter of the MACs; of stride 2 by
-//! F(4, 2) where two taps meet inputs of one parity, nine sixteenths.
+//! 3×3 convolution with Winograd's algorithm. Stride 1 uses F(4×4, 3×3), with a quarter of the MACs. Stride 2 uses F(4,
+//! 2) for the two taps on inputs of the same parity, with nine sixteenths of the MACs.
 //!
-//! Tiles of outputs and the inputs that they are made of are transformed, and what was a convolution is one product of
-//! matrices for each value of a transformed tile: tiles × channels times channels × channels. Blocks of tiles stay in
-//! the cache from the input to the output. The weight gradient goes over the same tiles.
+//! Input tiles and weights are transformed, and the convolution becomes one matrix product for each value of a
+//! transformed tile: `[tiles, channels]` times `[channels, channels]`. Blocks of tiles stay in the cache from input to
+//! output. The weight gradient uses the same tiles.
 
 mod filters;
 mod forward;
@@ -22,31 +22,32 @@ use super::target::Target;
 use super::vectors::{Shared, unwritten};
 use crate::backend::contract::ConvShape;
 
-/// Values along a side of a transformed window, and how many that is in all.
+/// Number of values along a side of a transformed window, and in total.
 const SIDE: usize = 6;
 const MATRICES: usize = SIDE * SIDE;
-/// Values of a window.
+/// Number of values of a window.
 const TAPS: usize = 9;
-/// Tiles that a task transforms, and channels that are held together.
+/// Number of tiles that a task transforms, and of channels that are stored together.
 const TASK_TILES: usize = 16;
 const CHANNELS: usize = 64;
-/// Fewest channels on either side: below, the transforms cost more than the products save.
+/// Smallest number of input or output channels; below it, the transforms cost more than the products save.
 const LEAST_CHANNELS: usize = 8;
-/// Outputs along a side of a tile.
+/// Number of outputs along a side of a tile.
 const OUTPUTS: usize = 4;
 
 /// A family of transforms: outputs = Outputs(Weights(w) · Inputs(x)), value by value of a transformed tile.
 pub trait Family: Copy + Send + Sync {
-    /// Of what is read.
+    /// Transform of the inputs.
     type Inputs: Transform;
-    /// Of the windows, [`SIDE`] values along a side.
+    /// Transform of the weights, with [`SIDE`] values along a side.
     type Weights: Transform;
-    /// Of the products.
+    /// Transform of the products.
     type Outputs: Transform;
-    /// Values of a transformed tile.
+    /// Number of values of a transformed tile.
     const POINTS: usize = Self::Inputs::TO * Self::Inputs::TO;
 
-    /// The matrix of weights that a value is multiplied with: behind the first of them, all share the last.
+    /// Index of the weight matrix by which the value `point` is multiplied. Along each side, all values from index
+    /// `SIDE − 1` on share one weight.
     #[inline(always)]
     fn matrix(point: usize) -> usize {
         let (i, j) = (point / Self::Inputs::TO, point % Self::Inputs::TO);
@@ -54,15 +55,15 @@ pub trait Family: Copy + Send + Sync {
     }
 }
 
-/// A family that gives the gradient of the weights: Taps of the sums of Inputs(x) · Gradients(dy).
+/// A family for the gradient of the weights: Taps(Σ Inputs(x) · Gradients(dy)).
 pub trait WeightFamily: Family {
-    /// Of the outputs' gradients.
+    /// Transform of the outputs' gradients.
     type Gradients: Transform;
-    /// Of the sums.
+    /// Transform of the sums.
     type Taps: Transform;
 }
 
-/// Stride 1, forward and backward.
+/// Forward and backward pass of stride 1.
 #[derive(Clone, Copy)]
 struct Unit;
 
@@ -77,7 +78,7 @@ impl WeightFamily for Unit {
     type Taps = unit::Taps;
 }
 
-/// Stride 2.
+/// Forward pass of stride 2.
 #[derive(Clone, Copy)]
 struct Strided;
 
@@ -92,7 +93,7 @@ impl WeightFamily for Strided {
     type Taps = strided::Taps;
 }
 
-/// The backward pass of stride 2.
+/// Backward pass of stride 2.
 #[derive(Clone, Copy)]
 struct StridedBack;
 
@@ -102,21 +103,21 @@ impl Family for StridedBack {
     type Outputs = strided::BackOutputs;
 }
 
-/// The tiles of a convolution.
+/// Tiles of a convolution.
 fn tiles(s: &ConvShape) -> Tiles {
     Tiles::new(s.batch, Plane { size: s.in_size, padding: s.padding }, s.out_size, OUTPUTS)
 }
 
-/// Whether the algorithm takes a shape.
+/// Whether the algorithm supports a shape and is worth its transforms.
 pub fn takes(s: &ConvShape) -> bool {
     let shape = s.kernel == (3, 3) && s.groups == 1;
     let stride = (s.stride == 1 && s.padding <= 2) || (s.stride == 2 && s.padding == 1);
-    // Tiles that stand out far over the edge do useless work: up to twice as much, it still pays.
+    // Tiles that extend far over the edge do useless work; up to twice the work, the algorithm is still faster.
     let (outputs, pixels) = (OUTPUTS * OUTPUTS * tiles(s).per_image(), s.out_size.0 * s.out_size.1);
     shape && stride && s.in_channels.min(s.out_channels) >= LEAST_CHANNELS && outputs <= 2 * pixels
 }
 
-/// x `[N, H, W, C]`, w `[O, C, 3, 3]` → `[N, H', W', O]`, and its sums if they are wanted.
+/// Convolution: x `[N, H, W, C]`, w `[O, C, 3, 3]` → `[N, H', W', O]`, and its sums if requested.
 pub fn forward(arch: Arch, x: ConvInputRows, w: &[f32], s: &ConvShape, sums: bool) -> (Vec<f32>, Option<Vec<f64>>) {
     let tiles = tiles(s);
     let weights = filters::Weights { w, inputs: s.in_channels, outputs: s.out_channels, rotated: false };
@@ -130,7 +131,8 @@ pub fn forward(arch: Arch, x: ConvInputRows, w: &[f32], s: &ConvShape, sums: boo
     (out, partials.map(|partials| partials.sum(s.out_channels)))
 }
 
-/// dy `[N, H', W', O]`, w → dx `[N, H, W, C]`: the same with channels exchanged and the window rotated by 180 degrees.
+/// Gradient of the input: dy `[N, H', W', O]`, w → dx `[N, H, W, C]`, a convolution with exchanged channels and the
+/// window rotated by 180 degrees.
 pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape, dx: Target) {
     let weights = filters::Weights { w, inputs: s.out_channels, outputs: s.in_channels, rotated: true };
     let dy = &Source::plain(dy);
@@ -142,7 +144,7 @@ pub fn backward_data(arch: Arch, dy: &[f32], w: &[f32], s: &ConvShape, dx: Targe
     };
 }
 
-/// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
+/// Gradient of the weight: x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
 pub fn backward_weight(arch: Arch, x: ConvInputRows, dy: &[f32], s: &ConvShape) -> Vec<f32> {
     let (x, dy) = (&Source::of(arch, x), &Source::plain(dy));
     let channels = (s.in_channels, s.out_channels);

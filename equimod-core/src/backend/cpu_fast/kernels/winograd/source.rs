@@ -1,4 +1,4 @@
-//! Source of the tiles: values, or an activation of them that is computed while they are read.
+//! Source of the tiles: values, or their activation, which is computed as they are read.
 
 use std::borrow::Cow;
 
@@ -8,9 +8,9 @@ use super::super::ConvInputRows;
 use super::super::batch_norm::ScaleShiftReluRows;
 use super::super::vectors::load_some;
 
-/// Values that are read, and the activation that they go through.
+/// Values that are read, and the activation that is applied to them.
 pub struct Source<'a> {
-    /// The values.
+    /// Values before the activation.
     pub values: Cow<'a, [f32]>,
     /// Activation that is applied before the transform.
     pub activated: Option<Activated<'a>>,
@@ -29,7 +29,8 @@ impl<'a> Source<'a> {
         Self { values: values.into(), activated: None }
     }
 
-    /// The source of a convolution's input. An activation that gives 0 for no value is computed beforehand.
+    /// Source of a convolution's input. An activation that is 0 for no input cannot produce the zero padding, so it is
+    /// computed beforehand.
     pub fn of(arch: Arch, x: ConvInputRows<'a>) -> Self {
         match x.activation {
             Some(activation) if activation.reaches_zero() => {
@@ -50,7 +51,7 @@ impl ScaleShiftReluRows<'_> {
 }
 
 impl Activated<'_> {
-    /// The values outside, from a channel on.
+    /// Values outside of the images, from a channel on.
     pub fn outside(&self, channel: usize) -> *const f32 {
         self.outside[channel..].as_ptr()
     }
@@ -59,7 +60,7 @@ impl Activated<'_> {
     #[inline(always)]
     pub fn vectors<S: Simd>(&self, simd: S, c: usize, count: usize) -> [S::f32s; 2] {
         let (scale, shift) = (&self.activation.scale[c..c + count], &self.activation.shift[c..c + count]);
-        // SAFETY: they are so long.
+        // SAFETY: they have that many channels.
         unsafe { [load_some(simd, scale.as_ptr(), count), load_some(simd, shift.as_ptr(), count)] }
     }
 }

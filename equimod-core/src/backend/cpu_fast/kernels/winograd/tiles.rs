@@ -1,4 +1,4 @@
-//! Tiles of images, and their transforms.
+//! Tiles of images and their transforms.
 
 use std::hint::select_unpredictable;
 use std::ops::Range;
@@ -12,16 +12,16 @@ use super::super::vectors::{Shared, Writer, load, load_some, prefetch, spread, s
 use super::source::Source;
 use super::{CHANNELS, Transform};
 
-/// Size and padding of the images that tiles are cut from.
+/// Size and padding of the images from which tiles are taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Plane {
-    /// Lines and columns.
+    /// Number of lines and columns.
     pub size: (usize, usize),
-    /// Pixels before the edge that belong to the first tile.
+    /// Number of pixels before the edge that belong to the first tile.
     pub padding: usize,
 }
 
-/// The tiles of all images, line by line.
+/// Tiles of all images, line by line.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiles {
     images: usize,
@@ -30,7 +30,7 @@ pub struct Tiles {
     grid: (usize, usize),
 }
 
-/// Images of which tiles are transformed, `[N, H, W, all]`.
+/// Images whose tiles are transformed, `[N, H, W, all]`.
 #[derive(Clone, Copy)]
 pub struct Images<'a> {
     source: &'a Source<'a>,
@@ -41,67 +41,66 @@ pub struct Images<'a> {
 /// A transformed matrix of tiles: value `point` of channel c of the k-th tile is at `point·step + k·width + c`.
 #[derive(Clone, Copy)]
 pub struct Transformed {
-    /// The first value.
+    /// First value.
     values: *mut f32,
-    /// Tiles.
+    /// Number of tiles.
     pub tiles: usize,
-    /// Values of a tile's row.
+    /// Number of values of a tile's row.
     pub width: usize,
-    /// Values from one point to the next, [`spread`].
+    /// Stride between points, [`spread`].
     step: usize,
 }
 
 impl Transformed {
-    /// A matrix of `tiles` tiles at `values`, where [`size`](Self::size) values are.
+    /// A matrix of `tiles` tiles at `values`, which has room for [`size`](Self::size) values.
     pub fn new(values: *mut f32, tiles: usize, width: usize) -> Self {
         Self { values, tiles, width, step: spread(tiles * width) }
     }
 
-    /// Values of `points` such matrices.
+    /// Number of values of `points` such matrices.
     pub const fn size(points: usize, tiles: usize, width: usize) -> usize {
         points * spread(tiles * width)
     }
 
-    /// Channels `channels` of tiles, so many points and tiles, that are held in groups of `each` channels, one group
-    /// after the other.
+    /// Channels `channels` of transformed tiles, which are stored in consecutive groups of `each` channels.
     ///
     /// # Safety
-    /// The memory holds so many values.
+    /// The memory has room for that many values.
     pub unsafe fn group(held: Shared, (points, tiles): (usize, usize), channels: Range<usize>, each: usize) -> Self {
         // SAFETY: the caller's promise.
         let values = unsafe { held.at(channels.start / each * Self::size(points, tiles, each)) };
         Self::new(values, tiles, channels.len())
     }
 
-    /// Values that so many channels take in such groups.
+    /// Number of values of all channels in such groups.
     pub fn size_of_groups((points, tiles): (usize, usize), channels: usize, each: usize) -> usize {
         channels.div_ceil(each) * Self::size(points, tiles, each)
     }
 
-    /// The row of a point of a tile.
+    /// Row of a point of a tile.
     ///
     /// # Safety
-    /// It lies in the matrix.
+    /// It is within the matrix.
     #[inline(always)]
     pub unsafe fn row(&self, point: usize, tile: usize) -> *mut f32 {
         // SAFETY: the caller's promise.
         unsafe { self.values.add(point * self.step + tile * self.width) }
     }
 
-    /// Place of channel `c` of a tile.
+    /// Address of channel `c` of a tile.
     ///
     /// # Safety
-    /// They lie in the matrix.
+    /// It is within the matrix.
     #[inline(always)]
     unsafe fn place(&self, tile: usize, c: usize) -> Place {
         // SAFETY: the caller's promise.
         Place { first: unsafe { self.row(0, tile).add(c) }, step: self.step }
     }
 
-    /// The same matrix, its tiles counted from `tile` on.
+    /// The same matrix, starting at `tile`.
     ///
     /// # Safety
-    /// The tile lies in the matrix.
+    /// The tile is within the matrix.
     pub unsafe fn starting_at(self, tile: usize) -> Self {
         // SAFETY: the caller's promise.
         unsafe { Self { values: self.values.add(tile * self.width), ..self } }
@@ -109,33 +108,33 @@ impl Transformed {
 }
 
 impl Tiles {
-    /// The tiles of outputs of that size, `side` of them along a tile's side.
+    /// Tiles that cover outputs of the given size, with `side` outputs along a tile's side.
     pub fn new(images: usize, inputs: Plane, outputs: (usize, usize), side: usize) -> Self {
         let grid = (outputs.0.div_ceil(side), outputs.1.div_ceil(side));
         Self { images, inputs, outputs: Plane { size: outputs, padding: 0 }, grid }
     }
 
-    /// Tiles of an image.
+    /// Number of tiles of an image.
     pub fn per_image(&self) -> usize {
         self.grid.0 * self.grid.1
     }
 
-    /// All tiles.
+    /// Number of all tiles.
     pub fn count(&self) -> usize {
         self.images * self.per_image()
     }
 
-    /// The images `x` `[N, H, W, all]` on the side of the inputs.
+    /// Input images `x` `[N, H, W, all]`.
     pub fn inputs<'a>(&self, x: &'a Source, all: usize) -> Images<'a> {
         Images { source: x, all, plane: self.inputs }
     }
 
-    /// The images `dy` `[N, H', W', all]` on the side of the outputs.
+    /// Output images `dy` `[N, H', W', all]`.
     pub fn gradients<'a>(&self, dy: &'a Source, all: usize) -> Images<'a> {
         Images { source: dy, all, plane: self.outputs }
     }
 
-    /// Image, line and column, in tiles, of the tiles `range`.
+    /// Image, line and column, in units of tiles, of the tiles `range`.
     fn places(&self, range: Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> {
         let (lines, line) = self.grid;
         let (mut image, within) = (range.start / self.per_image(), range.start % self.per_image());
@@ -153,12 +152,12 @@ impl Tiles {
         })
     }
 
-    /// Transforms the tiles `range` of what a source makes of images, zeros beyond the edges: their channels
-    /// `channels`; columns of `out` beyond them become 0.
+    /// Transforms the channels `channels` of the tiles `range` of a source, with zeros outside of the images. Further
+    /// columns of `out` become 0.
     ///
     /// # Safety
-    /// `out` has a tile for each of `range`, as wide as `channels` or up to whole vectors; images are as large as they
-    /// say.
+    /// `out` has a tile for each of `range`, as wide as `channels` or rounded up to whole vectors; images have the
+    /// declared size.
     #[inline(always)]
     pub unsafe fn transform<S: Simd, T: Transform>(
         &self,
@@ -170,7 +169,7 @@ impl Tiles {
     ) {
         let ((height, width), steps) = (size, (size.1 * all, all));
         let start = |place: usize| (place * T::STEP) as isize - padding as isize;
-        // The first pixel may lie outside; the pointer is only followed inside.
+        // The first pixel may be outside of the image; the pointer is dereferenced only inside.
         let first = |(image, y, x): (usize, usize, usize)| {
             let pixel = ((image * height) as isize + start(y)) * width as isize + start(x);
             values.as_ptr().wrapping_offset(pixel * all as isize + channels.start as isize)
@@ -210,12 +209,12 @@ impl Tiles {
         }
     }
 
-    /// Makes the outputs of the tiles `range` of their products, for channels `channels` of `target` `[N, H', W',
-    /// all]`; adds their Σ and Σ² to `sums`, if they are wanted.
+    /// Computes the outputs of the tiles `range` from their products, for channels `channels` of `target`
+    /// `[N, H', W', all]`, and adds their Σ and Σ² to `sums` if requested.
     ///
     /// # Safety
     /// `products` has a tile for each of `range`, in whole vectors; `channels` are in `target`, whose places for these
-    /// tiles are nobody else's now.
+    /// tiles no other task accesses at the same time.
     #[inline(always)]
     pub unsafe fn outputs<S: Simd, T: Transform>(
         &self,
@@ -255,7 +254,7 @@ impl Tiles {
                     sums.add(simd, (to, count), found);
                 }
             }
-            // A tile is a run.
+            // Each tile is one run.
             if let Some(sums) = &mut sums
                 && k % SHORT == SHORT - 1
             {
@@ -269,28 +268,28 @@ impl Tiles {
     }
 }
 
-/// The lines of a tile, or pixels of a line, inside an image of `size`, if the first is at `start`.
+/// Lines of a tile, or pixels of a line, that are inside an image of `size` if the first is at `start`.
 fn inside(start: isize, size: usize) -> Range<usize> {
     (-start).max(0) as usize..(size as isize - start).max(0) as usize
 }
 
-/// The tile after this one.
+/// The next tile.
 struct Next {
     first: *const f32,
     lines: usize,
-    /// Columns that this tile does not share.
+    /// Columns that this tile does not share with the previous one.
     columns: Range<usize>,
 }
 
 impl Next {
-    /// At `first`, on the same line of tiles or at the beginning of another.
+    /// The tile at `first`, on the same line of tiles or at the start of another line.
     #[inline(always)]
     fn new<T: Transform>(first: *const f32, other_line: bool) -> Self {
         let shared = if other_line { 0 } else { T::FROM - T::STEP };
         Self { first, lines: T::FROM, columns: shared..T::FROM }
     }
 
-    /// Fetches a vector from channel `c` on of its pixels.
+    /// Prefetches a vector from channel `c` on of its pixels.
     #[inline(always)]
     fn prefetch(&self, c: usize, steps: (usize, usize)) {
         for i in 0..self.lines {
@@ -301,16 +300,16 @@ impl Next {
     }
 }
 
-/// Memory that a vector of a tile's outputs is written to.
+/// Memory to which a vector of a tile's outputs is written.
 struct Outputs<'a> {
     target: Target<'a>,
-    /// The place of the first.
+    /// Address of the first output.
     first: usize,
-    /// From one line, and from one pixel, to the next.
+    /// Strides between lines and between pixels.
     steps: (usize, usize),
-    /// Lines, and pixels of a line, inside the image.
+    /// Number of lines, and of pixels of a line, inside the image.
     size: (usize, usize),
-    /// Channels.
+    /// Number of channels.
     count: usize,
     writer: Writer,
 }
@@ -319,8 +318,8 @@ impl Outputs<'_> {
     /// Writes the transformed products and returns their Σ and Σ² over the pixels.
     ///
     /// # Safety
-    /// The pixels have so many channels; `WHOLE` vectors and tiles that lie `INSIDE` are so; whole vectors of products
-    /// can be read.
+    /// The pixels have that many channels; with `WHOLE`, vectors are whole, and with `INSIDE`, tiles are inside of the
+    /// image; whole vectors of products are readable.
     #[inline(always)]
     unsafe fn make<S: Simd, T: Transform, const WHOLE: bool, const INSIDE: bool>(
         &self,
@@ -352,17 +351,17 @@ impl Outputs<'_> {
     }
 }
 
-/// A pixel outside of an image without an activation, for a group of channels.
+/// Zeros for pixels outside of an image without an activation, for a group of channels.
 static ZEROS: [f32; CHANNELS] = [0.0; CHANNELS];
 
-/// Most pixels along a side of a tile.
+/// Largest number of pixels along a side of a tile.
 const MOST: usize = 9;
 
 /// Addresses of the pixels of a tile.
 struct Pixels([[*const f32; MOST]; MOST]);
 
 impl Pixels {
-    /// From `first` on, with `steps` from one line and from one pixel to the next; the one `outside` where they are not
+    /// Addresses from `first` on, with strides `steps` between lines and pixels; `outside` for pixels that are not
     /// `inside`.
     #[inline(always)]
     fn new<T: Transform>(
@@ -382,11 +381,11 @@ impl Pixels {
         Self(places)
     }
 
-    /// Transforms `count` channels from `c` on, through an activation's scale and shift if there are any, into `wide`
-    /// values of every point. Scale and shift may be given only with `ACTIVATE`.
+    /// Transforms `count` channels from `c` on, with an activation's scale and shift if given, into `wide` values of
+    /// every point. Scale and shift may be given only with `ACTIVATE`.
     ///
     /// # Safety
-    /// Pixels have so many channels, `to` has room; `WHOLE` vectors are so.
+    /// Pixels have that many channels, `to` has room for the results, and with `WHOLE`, vectors are whole.
     #[inline(always)]
     unsafe fn transform<S: Simd, T: Transform, const WHOLE: bool, const ACTIVATE: bool>(
         &self,

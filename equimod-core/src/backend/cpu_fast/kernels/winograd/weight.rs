@@ -1,4 +1,4 @@
-//! The weight gradient: tiles of inputs times tiles of gradients, summed over all tiles.
+//! Weight gradient: products of transformed input tiles and gradient tiles, summed over all tiles.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -13,18 +13,18 @@ use super::source::Source;
 use super::tiles::{Images, Tiles, Transformed};
 use super::{CHANNELS, MATRICES, SIDE, TAPS, TASK_TILES, Transform, WeightFamily};
 
-/// Rows of all matrices of a block of tiles that is summed while it is in the cache.
+/// Number of rows of all matrices of a block of tiles that is summed while it is in the cache.
 const BLOCK: usize = 1728;
-/// Most values of the sums of one task that stays with its tiles.
+/// Largest number of values of a task's sums for which the task sums its own tiles.
 const KEPT_SUMS: usize = MATRICES * 128 * 64;
-/// Most parts that tiles are summed in.
+/// Largest number of parts in which tiles are summed.
 const PARTS: usize = 16;
-/// Values of transformed tiles that are held at once.
+/// Number of values of transformed tiles that are in memory at once.
 const HELD: usize = 1 << 23;
-/// Tiles whose products are summed in registers: their panel stays in the first cache.
+/// Number of tiles whose products are summed in registers, so that their panel stays in the L1 cache.
 const DEPTH: usize = 64;
 
-/// x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
+/// Gradient of the weight: x `[N, H, W, C]`, dy `[N, H', W', O]` → dw `[O, C, 3, 3]`.
 pub fn gradient<F: WeightFamily>(
     arch: Arch,
     x: &Source,
@@ -51,10 +51,10 @@ struct Work<'a, F> {
 }
 
 impl<F: WeightFamily> Work<'_, F> {
-    /// Tiles of a block.
+    /// Number of tiles of a block.
     const BLOCK: usize = (BLOCK / F::POINTS).next_multiple_of(8);
 
-    /// For few channels: each task sums a part of the tiles, for a panel of outputs.
+    /// Strategy for few channels: each task sums a part of the tiles for a panel of outputs.
     fn by_parts(self) -> Vec<f32> {
         let count = self.tiles.count();
         let parts = count.div_ceil(Self::BLOCK).clamp(1, PARTS);
@@ -76,8 +76,8 @@ impl<F: WeightFamily> Work<'_, F> {
         self.gathered(&sums)
     }
 
-    /// For many channels: tiles are transformed first, and each task sums all of them for some inputs and a panel of
-    /// outputs.
+    /// Strategy for many channels: tiles are transformed first, and each task sums all of them for some inputs and a
+    /// panel of outputs.
     fn by_channels(self) -> Vec<f32> {
         let panels: Vec<_> = panels(self.outputs).collect();
         let row = |panel: &Range<usize>| TAPS * padded_for(self.arch, panel.len());
@@ -123,7 +123,7 @@ impl<F: WeightFamily> Work<'_, F> {
         (self.tiles.inputs(self.x, self.inputs), self.tiles.gradients(self.dy, self.outputs))
     }
 
-    /// From `[panel][input][tap][columns]` to `[output][input][tap]`.
+    /// Reorders `[panel][input][tap][columns]` to `[output][input][tap]`.
     fn gathered(&self, sums: &[Vec<f32>]) -> Vec<f32> {
         let row = self.inputs * TAPS;
         let mut dw = unwritten(self.outputs * row);
@@ -144,7 +144,7 @@ impl<F: WeightFamily> Work<'_, F> {
 /// `sums[ξ][input][column] (+)= Σ_tiles inputs[ξ][tile][input] · gradients[ξ][tile][column]`.
 ///
 /// # Safety
-/// The matrices are as large as they say, gradients and sums in whole vectors.
+/// The matrices have these shapes; gradients and sums are whole vectors.
 #[inline(always)]
 unsafe fn add_products<S: Simd, F: WeightFamily>(
     simd: S,
@@ -172,10 +172,10 @@ unsafe fn add_products<S: Simd, F: WeightFamily>(
     }
 }
 
-/// Aᵀ·m·A of the sums: `out[input][tap][column] (+)=`.
+/// Adds or writes Aᵀ·m·A of the sums to `out[input][tap][column]`.
 ///
 /// # Safety
-/// `sums` is in whole vectors, `out` has `inputs · 9` rows as wide.
+/// `sums` consists of whole vectors; `out` has `inputs · 9` rows of the same width.
 #[inline(always)]
 unsafe fn put_taps<S: Simd, F: WeightFamily>(simd: S, sums: Transformed, out: &mut [f32], add: bool) {
     let wide = sums.width;
@@ -197,7 +197,7 @@ unsafe fn put_taps<S: Simd, F: WeightFamily>(simd: S, sums: Transformed, out: &m
     }
 }
 
-/// The sums over a part of the tiles for a panel of outputs, `[input][tap][columns]`.
+/// Sums over a part of the tiles for a panel of outputs, `[input][tap][columns]`.
 struct WeightSums<'a, F> {
     work: Work<'a, F>,
     range: Range<usize>,
@@ -223,7 +223,7 @@ impl<F: WeightFamily> WithSimd for WeightSums<'_, F> {
             let count = tiles.len();
             let inputs = Transformed::new(inputs, count, work.inputs);
             let gradients = Transformed::new(gradients, count, wide);
-            // SAFETY: the matrices have the sizes that are said.
+            // SAFETY: the matrices have the declared sizes.
             unsafe {
                 let (x, dy) = work.images();
                 work.tiles.transform::<S, F::Inputs>(simd, x, 0..work.inputs, tiles.clone(), inputs);
@@ -278,7 +278,7 @@ impl<F: WeightFamily> WithSimd for Hold<'_, F> {
     }
 }
 
-/// Adds the sums over all held tiles for some inputs and a panel of outputs.
+/// Adds the sums over all tiles in memory for some inputs and a panel of outputs.
 struct Channels<'a, F> {
     family: PhantomData<F>,
     tiles: usize,
@@ -299,7 +299,7 @@ impl<F: WeightFamily> WithSimd for Channels<'_, F> {
         let made = scratch.take(Transformed::size(MATRICES, count, wide)).as_mut_ptr();
         let tiles = (F::POINTS, tiles);
         let made = Transformed::new(made, count, wide);
-        // SAFETY: the held matrices have a row for every tile.
+        // SAFETY: the matrices have a row for every tile.
         unsafe {
             let inputs = Transformed::group(held.inputs, tiles, channels, CHANNELS);
             let gradients = Transformed::group(held.gradients, tiles, whole::<S>(&panel), PANEL);

@@ -1,4 +1,4 @@
-//! Transforms of tiles, along both sides.
+//! Transforms of tiles along both dimensions.
 
 pub mod strided;
 pub mod unit;
@@ -7,20 +7,20 @@ use std::mem::MaybeUninit;
 
 use pulp::Simd;
 
-/// A linear transform M along both sides of a tile t: M·t·Mᵀ.
+/// A linear transform M along both dimensions of a tile t: M·t·Mᵀ.
 pub trait Transform {
-    /// Values along a side of t.
+    /// Number of values along a side of t.
     const FROM: usize;
-    /// Values along a side of the result.
+    /// Number of values along a side of the result.
     const TO: usize;
-    /// Values along a side from one tile t to the next, which share the others.
+    /// Stride between tiles along a side; neighboring tiles share the other values.
     const STEP: usize = Self::FROM;
 
-    /// `value(i, j)` reads t, as often as that suits; `put(i, j, value)` takes each value of the result once.
+    /// `value(i, j)` reads t, possibly more than once; `put(i, j, value)` receives each value of the result once.
     fn both_sides<S: Simd>(simd: S, value: impl Fn(usize, usize) -> S::f32s, put: impl FnMut(usize, usize, S::f32s));
 }
 
-/// `along` turns `I` values into `O`: columns first, then rows.
+/// Applies `along`, which maps `I` values to `O`, to columns, then rows.
 #[inline(always)]
 fn columns_then_rows<S: Simd, const I: usize, const O: usize>(
     simd: S,
@@ -28,7 +28,7 @@ fn columns_then_rows<S: Simd, const I: usize, const O: usize>(
     value: impl Fn(usize, usize) -> S::f32s,
     mut put: impl FnMut(usize, usize, S::f32s),
 ) {
-    // Filled with zeros first, large tiles would be written twice.
+    // Uninitialized, because zeros would write large tiles twice.
     let mut between = [MaybeUninit::<[S::f32s; O]>::uninit(); I];
     for j in 0..I {
         let mut column = [simd.splat_f32s(0.0); I];
@@ -55,7 +55,7 @@ fn put_row<V: Copy, const N: usize>(i: usize, row: [V; N], put: &mut impl FnMut(
     }
 }
 
-/// Names a [`Transform`] that goes columns first, then rows; `every` gives its step.
+/// Defines a [`Transform`] of columns first, then rows; `every` is its stride.
 macro_rules! transform {
     ($(#[$doc:meta])* $name:ident, $from:literal to $to:literal $(every $step:literal)? by $along:ident) => {
         $(#[$doc])*

@@ -1,6 +1,6 @@
-//! Stride 2 with a padding of 1. Output i of a line is made of the inputs 2i − 1, 2i and 2i + 1: the odd inputs o are
-//! convolved with two taps at stride 1, by F(4, 2) and, for weight gradients, F(2, 4); the even ones e are multiplied
-//! with the middle tap.
+//! Stride 2 with a padding of 1. Output i of a line depends on the inputs 2i − 1, 2i and 2i + 1. The odd inputs o are
+//! convolved with two taps at stride 1, with F(4, 2) and, for weight gradients, F(2, 4); the even inputs e are
+//! multiplied by the middle tap.
 //!
 //! ```text
 //! yᵢ = g₀·oᵢ + g₂·oᵢ₊₁ + g₁·eᵢ        four outputs: 9 MACs instead of 12
@@ -12,11 +12,11 @@
 //!      ⎣ 0    1  −3/2 −3/2  1 ⎦       ⎣   0    1   ⎦
 //! ```
 //!
-//! The points are 0, 1/2, −1, 2 and ∞. The backward pass goes from gradients to inputs in the same manner: input 2i is
-//! g₁·dyᵢ, input 2i + 1 is g₂·dyᵢ + g₀·dyᵢ₊₁.
+//! The points are 0, 1/2, −1, 2 and ∞. The backward pass computes gradients of inputs in the same way: that of input 2i
+//! is g₁·dyᵢ, and that of input 2i + 1 is g₂·dyᵢ + g₀·dyᵢ₊₁.
 //!
-//! Of the nine values along a side of a transformed tile the last four are those of the middle tap, whose weight is one
-//! and the same: transformed weights have six values along a side.
+//! A transformed tile has nine values along a side. The last four belong to the middle tap and share its weight, so
+//! transformed weights have only six values along a side.
 
 use pulp::Simd;
 
@@ -40,15 +40,15 @@ transform!(
     Weights, 3 to 6 by weights
 );
 transform!(
-    /// G·g·Gᵀ for 4 × 4 gradients, beside [`Inputs`].
+    /// G·g·Gᵀ for 4 × 4 gradients, the counterpart of [`Inputs`].
     Gradients, 4 to 9 by gradients
 );
 transform!(
-    /// Aᵀ·m·A for the gradients of 3 × 3 taps, of sums like the weights'.
+    /// Aᵀ·m·A for the gradients of 3 × 3 taps, from sums in the layout of transformed weights.
     Taps, 6 to 3 by taps
 );
 transform!(
-    /// Bᵀ·d·B for the 5 × 5 gradients that 8 × 8 inputs' are made of.
+    /// Bᵀ·d·B for the 5 × 5 gradients from which those of 8 × 8 inputs are computed.
     BackInputs, 5 to 9 every 4 by back_inputs
 );
 transform!(
@@ -111,7 +111,7 @@ fn back_outputs<S: Simd>(simd: S, m: [S::f32s; 9]) -> [S::f32s; 8] {
     [m[5], y[0], m[6], y[1], m[7], y[2], m[8], y[3]]
 }
 
-/// G·g for the outer taps, the middle one behind.
+/// G·g for the outer taps, followed by the middle tap.
 #[inline(always)]
 fn weights<S: Simd>(simd: S, g: [S::f32s; 3]) -> [S::f32s; 6] {
     let outer = [g[0], g[2]];
@@ -124,7 +124,7 @@ fn two_taps<S: Simd>(simd: S, g: [S::f32s; 2], (point, norm): (f32, f32)) -> S::
     simd.mul_add_e_f32s(simd.splat_f32s(norm * point), g[1], simd.mul_f32s(simd.splat_f32s(norm), g[0]))
 }
 
-/// G·g for four gradients, and they themselves behind.
+/// G·g for four gradients, followed by the gradients themselves.
 #[inline(always)]
 fn gradients<S: Simd>(simd: S, g: [S::f32s; 4]) -> [S::f32s; 9] {
     let [half, minus_one, two] = [four_taps(simd, g, HALF), four_taps(simd, g, MINUS_ONE), four_taps(simd, g, TWO)];

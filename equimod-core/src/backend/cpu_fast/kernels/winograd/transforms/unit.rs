@@ -12,7 +12,7 @@
 //! Aᵀ: row i, from 0, is (1 in the first row, else 0; pⁱ, (−p)ⁱ, qⁱ, (−q)ⁱ; 1 in the last row, else 0)
 //! ```
 //!
-//! p = 2/3 and q = 3/2 round less than the usual 1 and 2, and p²q² is 1.
+//! p = 2/3 and q = 3/2 have smaller rounding errors than the usual 1 and 2, and p²q² = 1.
 
 use pulp::Simd;
 
@@ -33,17 +33,17 @@ fn data<S: Simd>(simd: S, d: [S::f32s; 6]) -> [S::f32s; 6] {
     [data_end(simd, [d[0], d[2], d[4]]), plus_p, minus_p, plus_q, minus_q, data_end(simd, [d[1], d[3], d[5]])]
 }
 
-/// The first or the last value of Bᵀ·d, by every second value of d.
+/// First or last value of Bᵀ·d, from every second value of d.
 #[inline(always)]
 fn data_end<S: Simd>(simd: S, d: [S::f32s; 3]) -> S::f32s {
     simd.add_f32s(d[0], simd.mul_add_e_f32s(simd.splat_f32s(-(P2 + Q2)), d[1], d[2]))
 }
 
-/// A point, and the square of the other.
+/// A point, and the square of the other point.
 const AT_P: (f32, f32) = (P, Q2);
 const AT_Q: (f32, f32) = (Q, P2);
 
-/// The values of Bᵀ·d at a point and at its opposite, by the inner values of d.
+/// Values of Bᵀ·d at a point and its negative, from the inner values of d.
 #[inline(always)]
 fn data_at<S: Simd>(simd: S, d: [S::f32s; 4], (point, square): (f32, f32)) -> [S::f32s; 2] {
     let square = simd.splat_f32s(-square);
@@ -51,7 +51,7 @@ fn data_at<S: Simd>(simd: S, d: [S::f32s; 4], (point, square): (f32, f32)) -> [S
     [simd.mul_add_e_f32s(simd.splat_f32s(point), odd, even), simd.mul_add_e_f32s(simd.splat_f32s(-point), odd, even)]
 }
 
-/// Bᵀ·d·B, two rows at a time so that registers hold them.
+/// Bᵀ·d·B, two rows at a time, so that they fit into registers.
 pub struct Inputs;
 
 impl Transform for Inputs {
@@ -137,7 +137,7 @@ fn four_taps<S: Simd>(simd: S, g: [S::f32s; 4]) -> [S::f32s; 6] {
     [g[0], plus_p, minus_p, plus_q, minus_q, g[3]]
 }
 
-/// The values of G·g for four taps at a point, with its norm, and at its opposite.
+/// Values of G·g for four taps at a point, with its norm N, and at its negative.
 #[inline(always)]
 fn taps_at<S: Simd>(simd: S, g: [S::f32s; 4], (point, norm): (f32, f32)) -> [S::f32s; 2] {
     let (first, second) = (norm * point, norm * point * point);
@@ -147,7 +147,7 @@ fn taps_at<S: Simd>(simd: S, g: [S::f32s; 4], (point, norm): (f32, f32)) -> [S::
     [simd.add_f32s(even, odd), simd.sub_f32s(even, odd)]
 }
 
-/// G·g·Gᵀ for 4 × 4 gradients, two rows at a time so that registers hold them.
+/// G·g·Gᵀ for 4 × 4 gradients, two rows at a time, so that they fit into registers.
 pub struct Gradients;
 
 impl Transform for Gradients {
