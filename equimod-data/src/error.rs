@@ -1,44 +1,44 @@
-//! What can go wrong in this crate.
+//! Errors of this crate.
 
 use std::path::PathBuf;
 
-/// The error of `equimod-data`.
+/// Error of `equimod-data`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder could not be read.
     #[error("cannot read {}: {source}", path.display())]
     Io {
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// Reason given by the operating system.
         source: std::io::Error,
     },
     /// A file could not be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The system's reason.
+        /// Reason given by the operating system.
         source: std::io::Error,
     },
-    /// A picture does not decode.
-    #[error("the picture {key} does not decode: {reason}; remove or replace it")]
+    /// An image cannot be decoded.
+    #[error("the image {key} does not decode: {reason}; remove or replace it")]
     Picture {
-        /// Its path, or its row in a table.
+        /// Path of the image, or its row in a table.
         key: String,
-        /// Why.
+        /// Reason, as a clause.
         reason: String,
     },
-    /// A data set is not what it should be.
+    /// A data set cannot be used.
     #[error("the data set {name} cannot be used: {reason}")]
     DataSet {
-        /// Its name or path.
+        /// Name or path of the data set.
         name: String,
-        /// Why, and what to do.
+        /// Reason and remedy.
         reason: String,
     },
-    /// A setting that cannot be.
+    /// A setting is invalid.
     #[error("{0}")]
     Config(String),
 }

@@ -1,15 +1,15 @@
-//! File formats of images: those that are read, and those that are known but not read.
+//! File formats of images: supported formats, and known formats that are not supported.
 
-/// Extensions of image files that are read, in lower case.
+/// Extensions of supported image files, in lower case.
 pub const EXTENSIONS: [&str; 16] = [
     "apng", "bmp", "dib", "gif", "jfi", "jfif", "jif", "jpe", "jpeg", "jpg", "pjp", "pjpeg", "png", "tif", "tiff",
     "webp",
 ];
 
-/// The formats that are read, for messages.
+/// Supported formats, for messages.
 pub const READ: &str = "BMP, GIF, JPEG, PNG, TIFF, WebP";
 
-/// Extensions of image files that are not read, with the name of their format.
+/// Known formats that are not supported, with the extensions of their files.
 const UNREAD: [(&str, &[&str]); 24] = [
     ("AVIF", &["avif", "avifs"]),
     ("HEIC", &["heic", "heif", "heics", "heifs", "hif"]),
@@ -37,18 +37,18 @@ const UNREAD: [(&str, &[&str]); 24] = [
     ("camera raw", &["3fr", "arw", "cr2", "cr3", "crw", "dng", "nef", "nrw", "orf", "pef", "raf", "rw2", "srw"]),
 ];
 
-/// A file, by the extension of its name.
+/// Kind of a file, by its extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An image in a format that is read, with the format's name.
+    /// Image in a supported format, with the format's name.
     Read(&'static str),
-    /// An image in a format that is not read, with the format's name.
+    /// Image in an unsupported format, with the format's name.
     Unread(&'static str),
     /// Not an image.
     Other,
 }
 
-/// The kind of a file with this extension, in any case.
+/// Kind of a file with this extension, in upper or lower case.
 pub fn of_extension(extension: &str) -> Kind {
     let extension = extension.to_lowercase();
     match extension.as_str() {
@@ -65,12 +65,12 @@ pub fn of_extension(extension: &str) -> Kind {
     }
 }
 
-/// The sentence about a file in a format that is not read.
+/// Reason for rejecting a file in an unsupported format, as a sentence.
 pub(crate) fn not_read(format: &str) -> String {
     format!("it is in the format {format}, which is not read; convert it to PNG or JPEG")
 }
 
-/// What bytes that are in no format that is read are instead, as a sentence.
+/// Description of bytes that are not in a supported format, as a sentence.
 pub(crate) fn what_else(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "the file is empty".into();
@@ -94,7 +94,7 @@ pub(crate) fn what_else(bytes: &[u8]) -> String {
     }
 }
 
-/// The name of a format by an extension.
+/// Name of a format, by an extension.
 fn name(extension: &'static str) -> &'static str {
     match of_extension(extension) {
         Kind::Unread(format) => format,
@@ -102,7 +102,7 @@ fn name(extension: &'static str) -> &'static str {
     }
 }
 
-/// Formats that begin with too few fixed bytes for a general list.
+/// Formats with too short a signature for a general list.
 fn netpbm_or_codestream(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [b'P', b'1'..=b'7', space, ..] if space.is_ascii_whitespace() => Some("PPM"),
@@ -148,8 +148,8 @@ mod tests {
             (&[0; 100], "zeros"),
             (b"no image", "BMP, GIF, JPEG"),
         ] {
-            let told = what_else(bytes);
-            assert!(told.contains(part), "{part} is not in {told}");
+            let text = what_else(bytes);
+            assert!(text.contains(part), "{part} is not in {text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures of 8-bit red, green and blue.
+//! 8-bit RGB images.
 
 use std::fmt;
 use std::io::Cursor;
@@ -13,25 +13,25 @@ pub const MOST_MEMORY: u64 = 1 << 29;
 /// Height and width in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Size {
-    /// Rows.
+    /// Number of rows.
     pub height: usize,
-    /// Columns.
+    /// Number of columns.
     pub width: usize,
 }
 
 impl Size {
-    /// A square.
+    /// Size of a square.
     pub fn square(side: usize) -> Self {
         Self { height: side, width: side }
     }
 
-    /// Whether it is that of a picture: neither empty nor with a side above [`LONGEST_SIDE`].
+    /// Whether an image can have this size: neither side is 0 or above [`LONGEST_SIDE`].
     pub(crate) fn is_sound(self) -> bool {
         let side = 1..=LONGEST_SIDE as usize;
         side.contains(&self.height) && side.contains(&self.width)
     }
 
-    /// Pixels.
+    /// Number of pixels.
     pub fn area(self) -> usize {
         self.height * self.width
     }
@@ -43,16 +43,16 @@ impl fmt::Display for Size {
     }
 }
 
-/// What can be said of an encoded image beside its pixels.
+/// Result of examining an encoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examined {
-    /// The name of its format.
+    /// Name of the format.
     pub format: &'static str,
-    /// Errors in the file that decoding passes over, each as a clause; only JPEG files are looked at.
+    /// Errors in the file that decoding ignores, each as a clause; only JPEG files are examined.
     pub doubts: Vec<String>,
 }
 
-/// A picture: height × width × 3 bytes, row by row, red, green, blue.
+/// Decoded image: height × width × 3 bytes, row by row, in the order red, green, blue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     size: Size,
@@ -60,22 +60,26 @@ pub struct Image {
 }
 
 impl Image {
-    /// Wraps pixels; their number must fit the size, which must not be empty.
+    /// Creates an image from `pixels`.
+    ///
+    /// # Errors
+    ///
+    /// If the size is empty or too large, or does not match the number of bytes.
     pub fn new(size: Size, pixels: Vec<u8>) -> Result<Self> {
         let bytes = size.height.checked_mul(size.width).and_then(|area| area.checked_mul(3));
         if bytes != Some(pixels.len()) || pixels.is_empty() {
-            return Err(Error::Config(format!("a picture of {size} does not have {} bytes", pixels.len())));
+            return Err(Error::Config(format!("an image of {size} does not have {} bytes", pixels.len())));
         }
         Ok(Self { size, pixels })
     }
 
-    /// For pixels that are made to fit.
+    /// Creates an image from pixels that are known to match the size.
     pub(crate) fn made(size: Size, pixels: Vec<u8>) -> Self {
         debug_assert_eq!(pixels.len(), 3 * size.area());
         Self { size, pixels }
     }
 
-    /// The picture as a PNG file.
+    /// Encodes the image as a PNG file.
     pub fn encode_png(&self) -> Result<Vec<u8>> {
         let mut bytes = Cursor::new(Vec::new());
         let (width, height) = (self.size.width as u32, self.size.height as u32);
@@ -87,7 +91,7 @@ impl Image {
             image::ExtendedColorType::Rgb8,
             image::ImageFormat::Png,
         )
-        .map_err(|e| Error::Config(format!("a picture cannot be written as PNG: {e}")))?;
+        .map_err(|e| Error::Config(format!("an image cannot be encoded as PNG: {e}")))?;
         Ok(bytes.into_inner())
     }
 
@@ -96,17 +100,17 @@ impl Image {
         self.size
     }
 
-    /// Row by row, red, green, blue.
+    /// Bytes of the pixels, row by row, in the order red, green, blue.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }
 
-    /// The pixels, to be changed in place.
+    /// Mutable pixels.
     pub(crate) fn pixels_mut(&mut self) -> &mut [u8] {
         &mut self.pixels
     }
 
-    /// The pixels alone.
+    /// Takes the pixels out of the image.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels
     }
@@ -123,7 +127,7 @@ mod tests {
         let file = picture.encode_png().unwrap();
         assert_eq!(Image::decode(&file, "a").unwrap(), picture);
         assert_eq!(Image::decode_size(&file, "a").unwrap(), picture.size());
-        for bytes in [&file[..20], b"not a picture", &[]] {
+        for bytes in [&file[..20], b"not an image", &[]] {
             assert!(Image::decode(bytes, "bad.png").unwrap_err().to_string().contains("bad.png"));
         }
         assert!(Image::new(Size::square(2), vec![0; 11]).is_err());

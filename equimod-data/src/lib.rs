@@ -1,14 +1,14 @@
-//! Images in, batches out: data sets, augmentations that return their parameters, the parameter encoding, the loader.
+//! From image files to batches: data sets, augmentations that return their parameters, parameter encodings, the loader.
 //!
 //! ```
 //! use equimod_data::{Image, Policy, Size, view_rng};
 //!
 //! # fn main() -> equimod_data::Result<()> {
 //! let policy = Policy::built_in("simclr-cifar10", 32)?;
-//! let picture = Image::new(Size { height: 40, width: 48 }, vec![127; 40 * 48 * 3])?;
+//! let image = Image::new(Size { height: 40, width: 48 }, vec![127; 40 * 48 * 3])?;
 //! let view = &policy.views[0];
-//! let params = view.sample(picture.size(), &mut view_rng(0, 0, 0, 0));
-//! assert_eq!(view.apply(&picture, &params).size(), Size::square(32));
+//! let params = view.sample(image.size(), &mut view_rng(0, 0, 0, 0));
+//! assert_eq!(view.apply(&image, &params).size(), Size::square(32));
 //! for (name, value) in view.describe(&params) {
 //!     println!("{name}: {value}");
 //! }
@@ -16,11 +16,12 @@
 //! # }
 //! ```
 //!
-//! - [`image`], [`resample`], [`color`], [`blur`], [`rotate`]: pictures and operations on them, bit for bit Pillow's
-//! - [`augment`], [`policy`], [`encoding`]: what is sampled, applied and written into parameter vectors
-//! - [`dataset`]: data sets; [`source`]: from a path to the splits of a data set; [`sampler`], [`loader`]: which picture is when, and batches of them
+//! - [`image`], [`resample`], [`color`], [`blur`], [`rotate`]: images and image operations, bit for bit as in Pillow
+//! - [`augment`], [`policy`], [`encoding`]: sampling, application and encoding of augmentation parameters
+//! - [`dataset`], [`source`]: data sets, and opening a path as the splits of one
+//! - [`sampler`], [`loader`]: the order of images, and batches of them
 //!
-//! It knows no tensors and no networks, and never prints or opens the network.
+//! The crate has no tensors and no networks. It does not print, and does not use the network.
 
 pub mod augment;
 pub mod blur;

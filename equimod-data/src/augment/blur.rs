@@ -1,4 +1,4 @@
-//! A blur of random width.
+//! Gaussian blur with a random standard deviation.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,21 +15,21 @@ use crate::random::{Rng, chance, uniform};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GaussianBlur {
-    /// How often there is any. Published: 0.5 (SimCLR on ImageNet), 1.0 and 0.1 (BYOL's views).
+    /// Probability that the blur is applied, 0 to 1. Published: 0.5 (SimCLR on ImageNet), 1.0 and 0.1 (BYOL's views).
     pub probability: f64,
     /// Side of the kernel in pixels, odd. Published: 2·round((x − 10)/20) + 1 for views of x pixels.
     pub kernel: usize,
-    /// Least and largest deviation in pixels, drawn uniformly. Published: 0.1–2.
+    /// Range of the standard deviation in pixels, sampled uniformly. Published: 0.1–2.
     pub sigma: (f64, f64),
 }
 
-/// Largest kernel, in pixels.
+/// Upper limit of the kernel's side, in pixels.
 const LARGEST_KERNEL: usize = 255;
 
 const FIELDS: [Field; 2] = [field("blur_applied", FLAG), field("blur_sigma", "pixels")];
 
 impl GaussianBlur {
-    /// The published side of the kernel for views of `size` pixels.
+    /// Published side of the kernel for views of `size` pixels.
     pub fn published_kernel(size: usize) -> usize {
         // Python rounds halves to even.
         let half = ((size as f64 - 10.0) / 20.0).round_ties_even().max(0.0) as usize;

@@ -1,4 +1,4 @@
-//! A random part of the picture, resized.
+//! Random crop of the image, resized.
 
 use rand::Rng as _;
 use schemars::JsonSchema;
@@ -9,18 +9,19 @@ use crate::image::{Image, Size};
 use crate::random::{Rng, uniform};
 use crate::resample::{Filter, resize_part};
 
-/// torchvision's `RandomResizedCrop`: a rectangle with a share of the area in `scale` and an aspect ratio in `ratio`
-/// (uniform in the logarithm), resized to a square of `size`. After ten misses the largest fitting middle is taken.
+/// torchvision's `RandomResizedCrop`: a rectangle whose area is a share in `scale` of the image and whose aspect ratio
+/// is in `ratio` (log-uniform), resized to a square of side `size`. After ten rectangles that do not fit, the largest
+/// centered rectangle with an aspect ratio in `ratio` is used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandomResizedCrop {
-    /// Side of the result, in pixels.
+    /// Side of the output, in pixels.
     pub size: usize,
-    /// Least and largest share of the area. Published: 0.2–1 on CIFAR-10, 0.08–1 on ImageNet.
+    /// Range of the crop's area as a share of the image. Published: 0.2–1 on CIFAR-10, 0.08–1 on ImageNet.
     pub scale: (f64, f64),
-    /// Least and largest width over height. Published: 3/4–4/3.
+    /// Range of the aspect ratio, width over height. Published: 3/4–4/3.
     pub ratio: (f64, f64),
-    /// Interpolation. Published: bicubic.
+    /// Interpolation filter. Published: bicubic.
     pub filter: Filter,
 }
 

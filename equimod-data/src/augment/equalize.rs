@@ -1,4 +1,4 @@
-//! The histogram of each channel flattened.
+//! Histogram equalization of each channel.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::image::Image;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Equalize {
-    /// How often.
+    /// Probability that it is applied, 0 to 1.
     pub probability: f64,
 }
 

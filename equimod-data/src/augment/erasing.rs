@@ -1,4 +1,4 @@
-//! A random rectangle painted over.
+//! Random erasing of a rectangle.
 
 use rand::Rng as _;
 use schemars::JsonSchema;
@@ -10,18 +10,18 @@ use super::{
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
 
-/// torchvision's `RandomErasing` with a constant value: a rectangle with a share of the area in `scale` and a height
-/// over width in `ratio` (uniform in the logarithm). After ten misses nothing is erased.
+/// torchvision's `RandomErasing` with a constant value: a rectangle whose area is a share in `scale` of the image and
+/// whose height over width is in `ratio` (log-uniform). After ten rectangles that do not fit, nothing is erased.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandomErasing {
-    /// How often.
+    /// Probability that it is applied, 0 to 1.
     pub probability: f64,
-    /// Least and largest share of the area. torchvision's: 0.02–0.33.
+    /// Range of the rectangle's area as a share of the image. torchvision's default: 0.02–0.33.
     pub scale: (f64, f64),
-    /// Least and largest height over width. torchvision's: 0.3–3.3.
+    /// Range of height over width. torchvision's default: 0.3–3.3.
     pub ratio: (f64, f64),
-    /// The color of the rectangle: red, green, blue.
+    /// Fill color: red, green, blue.
     pub value: [u8; 3],
 }
 
@@ -86,7 +86,7 @@ impl Augmentation for RandomErasing {
         }
     }
 
-    /// Zeros where nothing is erased.
+    /// Appends zeros if nothing is erased.
     fn encode(&self, params: &Params, size: Size, encoding: Encoding, out: &mut Vec<f32>) {
         let part = if let Params::Erasing(part) = params { *part } else { None };
         out.push(flag(part.is_some()));

@@ -1,4 +1,4 @@
-//! Left and right, or top and bottom, exchanged.
+//! Horizontal and vertical flips.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::image::Image;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HorizontalFlip {
-    /// How often. Published: 0.5.
+    /// Probability of a flip, 0 to 1. Published: 0.5.
     pub probability: f64,
 }
 
@@ -19,7 +19,7 @@ pub struct HorizontalFlip {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerticalFlip {
-    /// How often.
+    /// Probability of a flip, 0 to 1.
     pub probability: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Color removed.
+//! Conversion to grayscale.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::image::Image;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grayscale {
-    /// How often. Published: 0.2.
+    /// Probability that it is applied, 0 to 1. Published: 0.2.
     pub probability: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Brightness, contrast, saturation and hue, in random order.
+//! Color jitter: brightness, contrast, saturation and hue, in random order.
 
 use rand::seq::SliceRandom;
 use schemars::JsonSchema;
@@ -13,51 +13,53 @@ use crate::random::{Rng, chance, uniform};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ColorJitter {
-    /// How often there is any. Published: 0.8.
+    /// Probability that the jitter is applied, 0 to 1. Published: 0.8.
     pub probability: f64,
-    /// s of the factor in U(1 − s, 1 + s). Published: 0.4 on CIFAR-10, 0.8 on ImageNet (SimCLR).
+    /// Strength s of the brightness factor, which is uniform in [max(0, 1 − s), 1 + s]. Published: 0.4 on CIFAR-10, 0.8
+    /// on ImageNet (SimCLR).
     pub brightness: f64,
-    /// As brightness.
+    /// Strength of the contrast factor, as for brightness.
     pub contrast: f64,
-    /// As brightness.
+    /// Strength of the saturation factor, as for brightness.
     pub saturation: f64,
-    /// h of the shift in U(−h, h), as a share of the full circle. Published: 0.1 on CIFAR-10, 0.2 on ImageNet (SimCLR).
+    /// Largest hue shift h as a share of the full circle; the shift is uniform in [−h, h]. Published: 0.1 on CIFAR-10,
+    /// 0.2 on ImageNet (SimCLR).
     pub hue: f64,
 }
 
-/// One of the four operations.
+/// One of the four operations of a color jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JitterStep {
-    /// 0 in the published encoding.
+    /// Brightness; 0 in the published encoding.
     Brightness,
-    /// 1.
+    /// Contrast; 1 in the published encoding.
     Contrast,
-    /// 2.
+    /// Saturation; 2 in the published encoding.
     Saturation,
-    /// 3.
+    /// Hue; 3 in the published encoding.
     Hue,
 }
 
 const STEPS: [JitterStep; 4] = [JitterStep::Brightness, JitterStep::Contrast, JitterStep::Saturation, JitterStep::Hue];
 
-/// A sampled jitter.
+/// Sampled parameters of a color jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Jitter {
-    /// The operations in the order in which they are done.
+    /// Order in which the operations are applied.
     pub order: [JitterStep; 4],
-    /// Factor; 1 changes nothing.
+    /// Brightness factor; 1 is the identity.
     pub brightness: f32,
-    /// Factor; 1 changes nothing.
+    /// Contrast factor; 1 is the identity.
     pub contrast: f32,
-    /// Factor; 1 changes nothing.
+    /// Saturation factor; 1 is the identity.
     pub saturation: f32,
-    /// Share of the full circle; 0 changes nothing.
+    /// Hue shift as a share of the full circle; 0 is the identity.
     pub hue: f32,
 }
 
 impl Jitter {
-    /// Changes nothing.
+    /// Parameters that change nothing.
     const NEUTRAL: Self = Self { order: STEPS, brightness: 1.0, contrast: 1.0, saturation: 1.0, hue: 0.0 };
 }
 
@@ -73,7 +75,7 @@ const FIELDS: [Field; 9] = [
     field("hue", "share of the circle"),
 ];
 
-/// U(max(0, 1 − s), 1 + s).
+/// Range of a factor with strength s: [max(0, 1 − s), 1 + s].
 fn factors(strength: f64) -> (f64, f64) {
     ((1.0 - strength).max(0.0), 1.0 + strength)
 }
@@ -99,7 +101,8 @@ impl Augmentation for ColorJitter {
                     JitterStep::Brightness => color::brightness(&mut image, jitter.brightness),
                     JitterStep::Contrast => color::contrast(&mut image, jitter.contrast),
                     JitterStep::Saturation => color::saturation(&mut image, jitter.saturation),
-                    // By way of hue, saturation and value and back, a turn by 0 would round; torchvision leaves it out too.
+                    // Even a hue shift of 0 would round the values on the way to HSV and back; torchvision skips it,
+                    // too.
                     JitterStep::Hue if jitter.hue == 0.0 => {}
                     JitterStep::Hue => color::hue(&mut image, jitter.hue),
                 }

@@ -1,10 +1,10 @@
-//! Augmentations that return what they sampled.
+//! Augmentations that return the parameters they sampled.
 //!
 //! `sample`, `apply` and `encode` are separate, so that parameters can be replayed, logged, swept and tested without
-//! pixels. Pixel operations are torchvision's on 8-bit Pillow pictures.
+//! pixels. Pixel operations match torchvision's on 8-bit Pillow images.
 //!
-//! A new augmentation is one file here and one line in the table at [`AugmentationConfig`]; one that is only on or off
-//! says what it does through `Switch`.
+//! A new augmentation is one file here and one line in the table at [`AugmentationConfig`]. An augmentation that is
+//! only on or off implements `Switch`.
 
 mod blur;
 mod crop;
@@ -41,33 +41,34 @@ use crate::random::Rng;
 pub use crate::rectangle::Rectangle;
 use values::field;
 
-/// What one augmentation sampled for one picture.
+/// Parameters that one augmentation sampled for one image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Params {
-    /// Nothing is sampled.
+    /// No parameters: the augmentation is not random.
     Fixed,
-    /// Whether an operation that is only on or off is done.
+    /// Whether an operation without further parameters is applied.
     Switch(bool),
-    /// A rectangle that is cut out.
+    /// Rectangle that is cropped.
     Crop(Rectangle),
-    /// The jitter, if there is one.
+    /// Color jitter, if it is applied.
     #[serde(alias = "colour-jitter")]
     ColorJitter(Option<Jitter>),
-    /// The deviation of the blur in pixels, if there is one.
+    /// Standard deviation of the blur in pixels, if it is applied.
     GaussianBlur(Option<f32>),
-    /// Quarter turns against the clock, 0 to 3.
+    /// Number of counterclockwise quarter turns, 0 to 3.
     QuarterTurns(u8),
-    /// The angle against the clock in degrees, if there is a rotation.
+    /// Counterclockwise angle in degrees, if a rotation is applied.
     Rotation(Option<f32>),
-    /// A rectangle that is painted over, if there is one.
+    /// Rectangle that is erased, if any.
     Erasing(Option<Rectangle>),
-    /// Numbers whose meaning is the augmentation's own.
+    /// Numbers whose meaning the augmentation defines.
     Values(Vec<f32>),
 }
 
 impl Rectangle {
-    /// Top, left, height and width in pixels, or center and size in shares of a picture of `size` (method, section 8).
+    /// Encodes the rectangle as top, left, height and width in pixels, or as center and size in shares of an image of
+    /// `size` (method, section 8).
     fn encode(&self, size: Size, encoding: Encoding) -> [f32; 4] {
         let [top, left, height, width] = [self.top, self.left, self.height, self.width].map(|v| v as f64);
         let (rows, columns) = (size.height as f64, size.width as f64);
@@ -80,7 +81,7 @@ impl Rectangle {
         }
     }
 
-    /// Least and largest of what `encode` gives.
+    /// Lower and upper bound of each value of `encode`.
     fn bounds(encoding: Encoding) -> [(f64, f64); 4] {
         match encoding {
             Encoding::Published => [(0.0, f64::INFINITY); 4],
@@ -88,7 +89,7 @@ impl Rectangle {
         }
     }
 
-    /// The inverse of `encode`, cut to the picture.
+    /// Inverse of `encode`, clipped to the image.
     fn decode(values: &[f32], size: Size, encoding: Encoding) -> Self {
         let v: [f64; 4] = std::array::from_fn(|i| values.get(i).copied().map_or(0.0, f64::from));
         let (rows, columns) = (size.height as f64, size.width as f64);
@@ -105,61 +106,61 @@ impl Rectangle {
     }
 }
 
-/// One random change of an image.
+/// A random transformation of an image.
 ///
-/// [`sample`](Self::sample), [`apply`](Self::apply), [`fields`](Self::fields) and [`encode`](Self::encode) are enough
-/// where parameters are [`Params::Values`]; the rest has defaults.
+/// Only [`sample`](Self::sample), [`apply`](Self::apply), [`fields`](Self::fields) and [`encode`](Self::encode) are
+/// required if the parameters are [`Params::Values`]; the other methods have defaults.
 pub trait Augmentation: Send + Sync {
-    /// Draws parameters for an image of `size`.
+    /// Samples parameters for an image of `size`.
     fn sample(&self, size: Size, rng: &mut Rng) -> Params;
 
-    /// Changes an image as `params` say; [`Params::Fixed`] and parameters of another augmentation change nothing.
+    /// Applies `params` to an image. [`Params::Fixed`] and parameters of another augmentation leave it unchanged.
     fn apply(&self, image: Image, params: &Params) -> Image;
 
-    /// The values that `encode` appends: their names and units.
+    /// Names and units of the values that `encode` appends.
     fn fields(&self, encoding: Encoding) -> &'static [Field];
 
-    /// Appends the values of `params`, drawn for an image of `size`, to a parameter vector; of other parameters, those of a
-    /// view without the augmentation.
+    /// Appends the values of `params`, sampled for an image of `size`, to a parameter vector. For parameters of another
+    /// augmentation, it appends the values of a view without this augmentation.
     fn encode(&self, params: &Params, size: Size, encoding: Encoding, out: &mut Vec<f32>);
 
-    /// As `apply`, on an image that is needed further on.
+    /// Like `apply`, for an image that the caller keeps.
     fn apply_to(&self, image: &Image, params: &Params) -> Image {
         self.apply(image.clone(), params)
     }
 
-    /// The size of the result of `apply` for an image of `size`.
+    /// Size of the output of `apply` for an image of `size`.
     fn output_size(&self, size: Size, _params: &Params) -> Size {
         size
     }
 
-    /// The axis along which `apply` mirrors an image.
+    /// Axis along which `apply` mirrors an image, if any.
     fn mirrors(&self, _params: &Params) -> Option<Axis> {
         None
     }
 
-    /// The parameters that change no pixel of an image that already has the output's size.
+    /// Parameters that leave an image unchanged if it already has the output's size.
     fn identity(&self, _size: Size) -> Params {
         Params::Fixed
     }
 
-    /// The inverse of `encode`, up to its rounding; values out of range are brought into it.
+    /// Inverse of `encode`, up to rounding. Values out of range are clipped.
     fn decode(&self, values: &[f32], _size: Size, _encoding: Encoding) -> Params {
         Params::Values(values.to_vec())
     }
 
-    /// Mean and mean square of each value where they follow from the settings alone; others are sampled.
+    /// Mean and mean square of each value where the settings determine them; the others are estimated by sampling.
     fn moments(&self, encoding: Encoding) -> Vec<Option<Moments>> {
         vec![None; self.fields(encoding).len()]
     }
 
-    /// Smallest and largest of each value, that of a view without the augmentation included; infinite where there is no
-    /// bound, or where it depends on the size of the image.
+    /// Lower and upper bound of each value, including its value in a view without the augmentation. Bounds are infinite
+    /// if there are none, or if they depend on the size of the image.
     fn bounds(&self, encoding: Encoding) -> Vec<(f64, f64)> {
         vec![(f64::NEG_INFINITY, f64::INFINITY); self.fields(encoding).len()]
     }
 
-    /// `(name, value)` of what was done, for people.
+    /// Human-readable `(name, value)` of an application with `params`.
     fn describe(&self, params: &Params) -> (String, String) {
         let fields = self.fields(Encoding::Published);
         let title = fields.first().map_or("augmentation", |field| field.name).replace('_', " ");
@@ -172,7 +173,7 @@ pub trait Augmentation: Send + Sync {
         }
     }
 
-    /// Problems of the settings, one sentence each.
+    /// Problems of the settings, one sentence each; empty if they are valid.
     fn problems(&self) -> Vec<String> {
         Vec::new()
     }
@@ -180,7 +181,7 @@ pub trait Augmentation: Send + Sync {
 
 macro_rules! augmentations {
     ($($kind:ident $name:literal $(alias $old:literal)? $about:literal)*) => {
-        /// An augmentation as data, in a policy.
+        /// Configuration of an augmentation in a policy.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "kind", rename_all = "kebab-case")]
         pub enum AugmentationConfig {
@@ -188,17 +189,17 @@ macro_rules! augmentations {
         }
 
         impl AugmentationConfig {
-            /// Every augmentation: its name, and one line.
+            /// Name and one-line description of every augmentation.
             pub const LIST: &[(&str, &str)] = &[$(($name, $about)),*];
 
-            /// The augmentation.
+            /// The augmentation as a trait object.
             pub fn as_augmentation(&self) -> &dyn Augmentation {
                 match self {
                     $(Self::$kind(augmentation) => augmentation,)*
                 }
             }
 
-            /// Its name.
+            /// Name of the augmentation in recipes.
             pub fn name(&self) -> &'static str {
                 match self {
                     $(Self::$kind(_) => $name,)*
@@ -209,36 +210,36 @@ macro_rules! augmentations {
 }
 
 augmentations! {
-    RandomResizedCrop "random-resized-crop" "a random part of the picture, resized (torchvision's RandomResizedCrop)"
-    Resize "resize" "the shorter side brought to a size (torchvision's Resize)"
-    CenterCrop "center-crop" alias "centre-crop" "the middle of the picture (torchvision's CenterCrop)"
-    HorizontalFlip "horizontal-flip" "left and right exchanged (torchvision's RandomHorizontalFlip)"
-    VerticalFlip "vertical-flip" "top and bottom exchanged (torchvision's RandomVerticalFlip)"
-    ColorJitter "color-jitter" alias "colour-jitter" "brightness, contrast, saturation and hue in random order (torchvision's ColorJitter)"
-    Grayscale "grayscale" "color removed (torchvision's RandomGrayscale)"
-    GaussianBlur "gaussian-blur" "a blur of random width (torchvision's GaussianBlur)"
-    Solarize "solarize" "values from a threshold on inverted (torchvision's RandomSolarize)"
-    Posterize "posterize" "the lower bits of every value removed (torchvision's RandomPosterize)"
-    Equalize "equalize" alias "equalise" "the histogram of each channel flattened (torchvision's RandomEqualize)"
-    QuarterTurns "quarter-turns" "0, 90, 180 or 270 degrees against the clock (E-SSL, arXiv 2111.00899)"
-    Rotation "rotation" "a random angle, bilinear, black corners (torchvision's RandomRotation)"
-    RandomErasing "random-erasing" "a random rectangle painted over (torchvision's RandomErasing)"
+    RandomResizedCrop "random-resized-crop" "random crop, resized (torchvision's RandomResizedCrop)"
+    Resize "resize" "resize of the shorter side (torchvision's Resize)"
+    CenterCrop "center-crop" alias "centre-crop" "crop of the center (torchvision's CenterCrop)"
+    HorizontalFlip "horizontal-flip" "random horizontal flip (torchvision's RandomHorizontalFlip)"
+    VerticalFlip "vertical-flip" "random vertical flip (torchvision's RandomVerticalFlip)"
+    ColorJitter "color-jitter" alias "colour-jitter" "random brightness, contrast, saturation, hue (torchvision's ColorJitter)"
+    Grayscale "grayscale" "random conversion to grayscale (torchvision's RandomGrayscale)"
+    GaussianBlur "gaussian-blur" "Gaussian blur with a random sigma (torchvision's GaussianBlur)"
+    Solarize "solarize" "inversion of values at or above a threshold (torchvision's RandomSolarize)"
+    Posterize "posterize" "fewer bits per channel (torchvision's RandomPosterize)"
+    Equalize "equalize" alias "equalise" "histogram equalization of each channel (torchvision's RandomEqualize)"
+    QuarterTurns "quarter-turns" "rotation by 0, 90, 180 or 270 degrees counterclockwise (E-SSL, arXiv 2111.00899)"
+    Rotation "rotation" "rotation by a random angle, bilinear, black corners (torchvision's RandomRotation)"
+    RandomErasing "random-erasing" "erasing of a random rectangle (torchvision's RandomErasing)"
 }
 
-/// The bounds of a flag, and of a share.
+/// Bounds of a flag or a share.
 const SHARE: (f64, f64) = (0.0, 1.0);
 
-/// The bounds of a value that is in a range or, without the augmentation, `neutral`.
+/// Bounds of a value in a range that is `neutral` without the augmentation.
 fn with_neutral((low, high): (f64, f64), neutral: f64) -> (f64, f64) {
     (low.min(neutral), high.max(neutral))
 }
 
-/// 1 or 0.
+/// A flag as a number: 1 or 0.
 fn flag(value: bool) -> f32 {
     if value { 1.0 } else { 0.0 }
 }
 
-/// The inverse of [`flag`].
+/// Inverse of [`flag`].
 fn is_on(values: &[f32]) -> bool {
     values.first().is_some_and(|&value| value >= 0.5)
 }
@@ -247,21 +248,21 @@ fn yes_or_no(value: bool) -> String {
     if value { "yes".into() } else { "no".into() }
 }
 
-/// What is wrong with a probability.
+/// The problem of a probability, if it is not in [0, 1].
 fn check_probability(probability: f64) -> Option<String> {
     (!(0.0..=1.0).contains(&probability)).then(|| format!("probability is {probability}; give a number from 0 to 1"))
 }
 
-/// What is wrong with a range that must lie within `[least, most]`.
+/// The problem of a range, if it is not ordered and within `[least, most]`.
 fn check_range(name: &str, (low, high): (f64, f64), least: f64, most: f64) -> Option<String> {
     let fine = least <= low && low <= high && high <= most;
     (!fine).then(|| format!("{name} is {low} to {high}; give two numbers from {least} to {most}, the smaller first"))
 }
 
-/// Longest side that views can have, in pixels.
+/// Longest side of a view, in pixels.
 const LONGEST_VIEW: usize = 4096;
 
-/// What is wrong with a side in pixels.
+/// The problem of a side in pixels, if it is out of range.
 fn check_side(side: usize) -> Option<String> {
     let fine = (1..=LONGEST_VIEW).contains(&side);
     (!fine).then(|| format!("size is {side}; give a side from 1 to {LONGEST_VIEW} pixels"))

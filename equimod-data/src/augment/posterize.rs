@@ -1,4 +1,4 @@
-//! Fewer shades.
+//! Reduction of the bits per channel.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,9 @@ use crate::image::Image;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Posterize {
-    /// How often.
+    /// Probability that it is applied, 0 to 1.
     pub probability: f64,
-    /// Upper bits of a value that stay, 0 to 8.
+    /// Number of upper bits that are kept of each value, 0 to 8.
     pub bits: u8,
 }
 

@@ -1,4 +1,4 @@
-//! What brings a picture to a size, without chance.
+//! Resize and center crop, without randomness.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,25 +8,25 @@ use crate::image::{Image, Size};
 use crate::random::Rng;
 use crate::resample::{self, Filter, shorter_side};
 
-/// torchvision's `Resize(size)`: the shorter side becomes `size`, antialiased.
+/// torchvision's `Resize(size)`: the shorter side is resized to `size`, with antialiasing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resize {
-    /// The shorter side of the result, in pixels.
+    /// Shorter side of the output, in pixels.
     pub size: usize,
-    /// Interpolation.
+    /// Interpolation filter.
     pub filter: Filter,
 }
 
-/// torchvision's `CenterCrop(size)`: the middle, padded with black where the picture is smaller.
+/// torchvision's `CenterCrop(size)`: the center of the image, padded with black if the image is smaller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CenterCrop {
-    /// Side of the result, in pixels.
+    /// Side of the output, in pixels.
     pub size: usize,
 }
 
-/// The parts of [`Augmentation`] that are empty where nothing is sampled.
+/// Methods of [`Augmentation`] that are trivial for augmentations without parameters.
 macro_rules! without_parameters {
     () => {
         fn sample(&self, _: Size, _: &mut Rng) -> Params {

@@ -12,7 +12,7 @@ use crate::image::{Image, Size};
 use crate::random::{Rng, chance, uniform};
 use crate::rotate::{quarter_turns, rotate};
 
-/// 0, 90, 180 or 270 degrees against the clock, each as often.
+/// Rotation by 0, 90, 180 or 270 degrees counterclockwise, with equal probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QuarterTurns {}
@@ -41,7 +41,7 @@ impl Augmentation for QuarterTurns {
     }
 
     fn fields(&self, _: Encoding) -> &'static [Field] {
-        const { &[field("quarter_turns", "90 degrees against the clock")] }
+        const { &[field("quarter_turns", "90 degrees counterclockwise")] }
     }
 
     fn encode(&self, params: &Params, _: Size, _: Encoding, out: &mut Vec<f32>) {
@@ -66,18 +66,18 @@ impl Augmentation for QuarterTurns {
     }
 }
 
-/// torchvision's `RandomRotation` with bilinear interpolation, about the center, the size kept and corners black,
-/// inside a `RandomApply`.
+/// torchvision's `RandomRotation` with bilinear interpolation inside a `RandomApply`. It rotates about the center,
+/// keeps the size, and fills corners with black.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    /// How often there is any.
+    /// Probability that a rotation is applied, 0 to 1.
     pub probability: f64,
-    /// Least and largest angle in degrees against the clock, drawn uniformly.
+    /// Range of the counterclockwise angle in degrees, sampled uniformly.
     pub degrees: (f64, f64),
 }
 
-const FIELDS: [Field; 2] = [field("rotation_applied", FLAG), field("rotation_angle", "degrees against the clock")];
+const FIELDS: [Field; 2] = [field("rotation_applied", FLAG), field("rotation_angle", "degrees counterclockwise")];
 
 impl Augmentation for Rotation {
     fn sample(&self, _: Size, rng: &mut Rng) -> Params {

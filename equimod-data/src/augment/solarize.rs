@@ -1,4 +1,4 @@
-//! Bright values inverted.
+//! Solarization: inversion of bright values.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,9 @@ use crate::image::Image;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Solarize {
-    /// How often. Published: 0.2 in BYOL's second view, else 0.
+    /// Probability that it is applied, 0 to 1. Published: 0.2 in BYOL's second view, 0 elsewhere.
     pub probability: f64,
-    /// The first value that is inverted. Published: 128.
+    /// Lowest value that is inverted. Published: 128.
     pub threshold: u8,
 }
 

@@ -1,26 +1,26 @@
-//! What augmentations that are only on or off have in common.
+//! Implementation shared by augmentations that are only on or off.
 
 use super::{Augmentation, Axis, Encoding, Field, Moments, Params, SHARE, check_probability, flag, is_on, yes_or_no};
 use crate::image::{Image, Size};
 use crate::random::{Rng, chance};
 
-/// An operation that is done with some probability and has no other parameter.
+/// An operation that is applied with some probability and has no other random parameter.
 pub(crate) trait Switch: Send + Sync {
-    /// Its one value.
+    /// Name and unit of the single value.
     const FIELD: &'static [Field];
-    /// For people.
+    /// Human-readable name.
     const TITLE: &'static str;
 
-    /// The axis along which it mirrors an image.
+    /// Axis along which the operation mirrors an image, if any.
     const MIRRORS: Option<Axis> = None;
 
-    /// How often it is done.
+    /// Probability that the operation is applied.
     fn probability(&self) -> f64;
 
-    /// Does it.
+    /// Applies the operation.
     fn change(&self, image: Image) -> Image;
 
-    /// What is wrong with further settings.
+    /// Problems of settings other than the probability.
     fn further_problems(&self) -> Vec<String> {
         Vec::new()
     }

@@ -1,4 +1,4 @@
-//! The values of a parameter vector: their names, how they are made, and their first two moments.
+//! Values of parameter vectors: names, units, encodings and moments.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,59 +12,59 @@ use crate::{Error, Result};
 /// A value of a parameter vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Its name, the same in every checkpoint.
+    /// Name, the same in every checkpoint.
     pub name: &'static str,
-    /// What it is measured in.
+    /// Unit, in words.
     pub unit: &'static str,
-    /// The axis along which it is a position: from a mirrored view, its difference has the opposite sign.
+    /// Axis of a position. The difference from a mirrored view changes its sign along this axis.
     pub axis: Option<Axis>,
 }
 
-/// An axis of an image.
+/// Axis of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axis {
-    /// Left to right.
+    /// Horizontal axis, left to right.
     X,
-    /// Top to bottom.
+    /// Vertical axis, top to bottom.
     Y,
 }
 
-/// The unit of a value that is only on or off.
+/// Unit of a flag.
 pub const FLAG: &str = "0 or 1";
 
-/// A field, for tables of them.
+/// Creates a field in a constant table.
 pub(super) const fn field(name: &'static str, unit: &'static str) -> Field {
     Field { name, unit, axis: None }
 }
 
 impl Field {
-    /// The same, a position along `axis`.
+    /// The same field as a position along `axis`.
     pub(super) const fn along(self, axis: Axis) -> Self {
         Self { axis: Some(axis), ..self }
     }
 }
 
-/// How the values of a vector are made from parameters.
+/// Encoding of sampled parameters as the values of a vector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Encoding {
-    /// As the authors do: crops in pixels of the picture; one vector a view.
+    /// The authors' encoding: crops in pixels of the image; one vector per view.
     #[default]
     Published,
     /// Crops as center and size, in shares of the image; one vector per view.
     #[serde(alias = "size-normalised")]
     SizeNormalized,
-    /// From view 1 to view 2: differences of the size-normalized values, the center mirrored where view 1 is (method,
-    /// section 8); one vector a pair.
+    /// Differences of the size-normalized values from view 1 to view 2, with centers mirrored if view 1 is (method,
+    /// section 8); one vector per pair.
     Pairwise,
 }
 
 impl Encoding {
-    /// Every encoding: its name, and one line.
+    /// Name and one-line description of every encoding.
     pub const LIST: [(&'static str, &'static str); 3] = [
-        ("published", "as the authors do: crops in pixels of the picture"),
-        ("size-normalized", "crops as center and size, in shares of the picture"),
-        ("pairwise", "from view 1 to view 2: differences of the size-normalized values"),
+        ("published", "the authors' encoding: crops in pixels of the image"),
+        ("size-normalized", "crops as center and size, in shares of the image"),
+        ("pairwise", "differences of the size-normalized values from view 1 to view 2"),
     ];
 }
 
@@ -95,48 +95,48 @@ impl FromStr for Encoding {
 /// Mean and mean square of a random value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moments {
-    /// E\[x\]
+    /// Mean E\[x\].
     pub mean: f64,
-    /// E\[x²\]
+    /// Mean square E\[x²\].
     pub square: f64,
 }
 
 impl Moments {
-    /// Always `value`.
+    /// Moments of a constant.
     pub fn constant(value: f64) -> Self {
         Self { mean: value, square: value * value }
     }
 
-    /// 1 with `probability`, else 0.
+    /// Moments of a flag that is 1 with `probability` and 0 otherwise.
     pub fn flag(probability: f64) -> Self {
         Self { mean: probability, square: probability }
     }
 
-    /// Uniform over a range: E\[x²\] = (a² + ab + b²)/3.
+    /// Moments of a uniform distribution over a range: E\[x²\] = (a² + ab + b²)/3.
     pub fn uniform((low, high): (f64, f64)) -> Self {
         Self { mean: (low + high) / 2.0, square: (low * low + low * high + high * high) / 3.0 }
     }
 
-    /// One of 0 … count − 1, each as often.
+    /// Moments of a uniform distribution over 0 … count − 1.
     pub fn one_of(count: u32) -> Self {
         let n = f64::from(count);
         Self { mean: (n - 1.0) / 2.0, square: (n - 1.0) * (2.0 * n - 1.0) / 6.0 }
     }
 
-    /// `one` with `probability`, else `other`.
+    /// Moments of a mixture: `one` with `probability`, otherwise `other`.
     pub fn mix(probability: f64, one: Self, other: Self) -> Self {
         let mix = |a: f64, b: f64| probability * a + (1.0 - probability) * b;
         Self { mean: mix(one.mean, other.mean), square: mix(one.square, other.square) }
     }
 
-    /// `other − self`, drawn independently.
+    /// Moments of `other − self` for independent values.
     pub(crate) fn difference(self, other: Self) -> Self {
         let mean = other.mean - self.mean;
         Self { mean, square: self.square + other.square - 2.0 * self.mean * other.mean }
     }
 
-    /// √(E\[x²\] − E\[x\]²)
-    pub fn deviation(self) -> f64 {
+    /// Standard deviation √(E\[x²\] − E\[x\]²).
+    pub fn std(self) -> f64 {
         (self.square - self.mean * self.mean).max(0.0).sqrt()
     }
 }

@@ -284,7 +284,7 @@ impl ParamLayout {
 
     /// Mean and deviation of each value where they follow from the settings alone.
     pub fn analytic(&self, policy: &Policy) -> Vec<Option<(f64, f64)>> {
-        statistics::analytic(policy, self).into_iter().map(|m| m.map(|m| (m.mean, m.deviation()))).collect()
+        statistics::analytic(policy, self).into_iter().map(|m| m.map(|m| (m.mean, m.std()))).collect()
     }
 
     /// Each value: what it belongs to and is measured in, and how far it goes.

@@ -106,7 +106,7 @@ pub(super) fn computed(policy: &Policy, layout: &ParamLayout, sizes: &[Size]) ->
         false => measure(policy, layout, sizes, DRAWS)?,
     };
     let values = analytic.iter().zip(sampled.mean.iter().zip(&sampled.std));
-    let values = values.map(|(known, (&mean, &std))| known.map_or((mean, std), |m| (m.mean, m.deviation())));
+    let values = values.map(|(known, (&mean, &std))| known.map_or((mean, std), |m| (m.mean, m.std())));
     let rounded = |(mean, std): (f64, f64)| (mean as f32, if std > CONSTANT { std as f32 } else { 1.0 });
     Ok(values.map(rounded).unzip())
 }
@@ -179,6 +179,6 @@ mod tests {
         assert_eq!((mixed.mean, mixed.square), (1.0, 4.0));
         let difference = Moments::flag(0.5).difference(Moments::flag(0.5));
         assert_eq!((difference.mean, difference.square), (0.0, 0.5));
-        assert_eq!(Moments::constant(0.3).deviation(), 0.0);
+        assert_eq!(Moments::constant(0.3).std(), 0.0);
     }
 }
