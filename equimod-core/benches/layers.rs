@@ -1,4 +1,4 @@
-//! Layers and losses by themselves: `cargo bench -p equimod-core --bench layers`.
+//! Benchmarks of single layers and losses: `cargo bench -p equimod-core --bench layers`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use candle_core::{Device, Tensor, Var};
@@ -12,7 +12,8 @@ use equimod_core::ops::{
 };
 
 fn main() {
-    // As the command does, large pages aside: else it is the system's clearing of pages that is measured.
+    // As in the command, except for large pages; otherwise the benchmark would measure the clearing of pages by the
+    // system.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: mallopt takes two numbers and may be called at any time.
     unsafe {
@@ -22,14 +23,14 @@ fn main() {
     divan::main();
 }
 
-/// Images of a batch.
+/// Number of images of a batch.
 const BATCH: usize = 96;
 
 fn noise(shape: &[usize]) -> Tensor {
     Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap()
 }
 
-/// `[N, C, side, side]` whose memory is rows of channels, as it comes from a layer.
+/// A tensor `[N, C, side, side]` in rows of channels, as produced by a layer.
 fn images(channels: usize, side: usize) -> Tensor {
     noise(&[BATCH, side, side, channels]).permute((0, 3, 1, 2)).unwrap()
 }
@@ -137,7 +138,7 @@ fn max_pool(bencher: Bencher) {
     });
 }
 
-/// Rows as a batch of 64, 512 and 4096 images gives EquiMod: its own and the predicted embeddings of two views each.
+/// Rows of EquiMod for batches of 64, 512 and 4096 images: embeddings and predicted embeddings of two views each.
 #[divan::bench(args = [256, 2048, 16384], sample_count = 5, sample_size = 1)]
 fn nt_xent_with_gradient(bencher: Bencher, rows: usize) {
     let zs = Var::from_tensor(&noise(&[rows, 128])).unwrap();

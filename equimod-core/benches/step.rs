@@ -1,11 +1,12 @@
-//! Whole steps on noise: `cargo bench -p equimod-core --bench step`. `equimod bench step` shows their parts.
+//! Benchmarks of whole steps on noise: `cargo bench -p equimod-core --bench step`. `equimod bench step` times their
+//! parts.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use candle_core::{DType, Device, Tensor};
 use divan::Bencher;
 use equimod_core::{Method, MethodConfig, OptimizerConfig, Parameters, Placement, Progress, SingleProcess, StepBatch};
 
-/// Width of the parameter vectors of SimCLR on CIFAR-10.
+/// Width of the augmentation parameter vectors of SimCLR on CIFAR-10.
 const PARAMETERS: usize = 15;
 
 fn main() {

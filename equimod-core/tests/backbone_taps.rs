@@ -1,4 +1,4 @@
-//! Gradients that enter a backbone at its stages, against finite differences.
+//! Gradients that enter a backbone at its tapped stages, against finite differences.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -10,7 +10,7 @@ use equimod_core::nn::Mode;
 use equimod_core::tape::{FeatureGradients, Features};
 use equimod_core::{Architecture, Backbone, Execution, ParamStore, ResNet, ResNetConfig, Stem};
 
-/// A small network in f64, and random weights for the loss `Σ features·weights` over what is tapped.
+/// A small network in f64, and random weights for the loss `Σ features·weights` over the tapped features.
 struct Case {
     store: ParamStore,
     net: ResNet,
@@ -27,13 +27,13 @@ impl Case {
             let values = filled_state(name, slot.var.shape(), 7, config.architecture.expansion() == 4);
             slot.var.set(&values.to_dtype(slot.var.dtype()).unwrap()).unwrap();
         }
-        // At 16 pixels, batch norm behind an average-pooled shortcut sees values too close to each other.
+        // At 16 pixels, batch norm after an average-pooled shortcut would see values too close to each other.
         let size = if config.average_shortcut { 48 } else { 16 };
         let images = random("images", &[3, 3, size, size]);
         Self { store, net, images, pooled, taps }
     }
 
-    /// The gradients of the loss with respect to the features: its random weights.
+    /// Gradients of the loss with respect to the features, which are its random weights.
     fn weights(&self, features: &Features) -> FeatureGradients {
         let of = |(stage, xs): (usize, &Tensor)| {
             self.taps.contains(&stage).then(|| random(&format!("stage {stage}"), xs.dims()))
@@ -51,7 +51,7 @@ impl Case {
         pairs.filter_map(|(xs, weights)| Some(dot(xs, weights.as_ref()?))).sum()
     }
 
-    /// The loss with every parameter moved by `by` times its random direction.
+    /// The loss with every parameter shifted by `by` times its random direction.
     fn moved(&self, by: f64) -> f64 {
         let shift = |by: f64| {
             for (name, slot) in self.store.trainable() {
@@ -87,7 +87,7 @@ fn gradients_may_enter_at_any_stage() {
     let networks = [
         small.clone(),
         config(Architecture::ResNet50, Stem::ImageNet),
-        // As other code bases build them: solo-learn, lightly (also with a max-pool), timm and torchvision.
+        // Variants of other codebases: solo-learn, lightly (also with a max-pool), timm and torchvision.
         ResNetConfig { stem_padding: Some(2), ..small.clone() },
         ResNetConfig { stem_relu: false, ..small.clone() },
         ResNetConfig { stem_relu: false, max_pool: Some(true), ..small.clone() },
@@ -102,7 +102,8 @@ fn gradients_may_enter_at_any_stage() {
         for recompute in [false, true] {
             let execution = Execution { recompute, ..Default::default() };
             let case = Case::new(config.clone(), execution, pooled, taps.clone());
-            // Central differences: an error of about 1e-7 of the slope, but for ReLUs that switch between the two points.
+            // Central differences have an error of about 1e-7 of the slope, except for ReLUs that switch between the
+            // two points.
             let step = 1e-7;
             let (slope, want) = (case.slope(), (case.moved(step) - case.moved(-step)) / (2.0 * step));
             let error = (slope - want).abs() / want.abs();

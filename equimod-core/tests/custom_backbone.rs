@@ -1,5 +1,5 @@
-//! Backbones in ordinary candle code: gradients against the hand-written ResNet and finite differences, whole methods with
-//! a target network, files. In f64.
+//! Backbones in plain candle code, in f64: gradients against the hand-written ResNet and finite differences, whole
+//! methods with a target network, files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -24,7 +24,7 @@ fn random(name: &str, dims: &[usize]) -> Tensor {
     fill(name, dims, 1.0, 0.0, 5).to_dtype(DType::F64).unwrap()
 }
 
-/// Batch norm with the statistics of the batch, as operations of candle.
+/// Batch norm with batch statistics, in candle's operations.
 struct Norm {
     weight: Tensor,
     bias: Tensor,
@@ -32,7 +32,7 @@ struct Norm {
 
 impl Norm {
     fn new(channels: usize, vb: VarBuilder) -> Result<Self> {
-        // Those that the hand-written network has, too.
+        // Buffers that the hand-written network has, too.
         vb.get(channels, "running_mean")?;
         vb.get_with_hints(channels, "running_var", candle_nn::init::ONE)?;
         Ok(Self { weight: vb.get(channels, "weight")?, bias: vb.get(channels, "bias")? })
@@ -82,7 +82,7 @@ impl Block {
     }
 }
 
-/// A ResNet-18 with the CIFAR stem, under the names of the hand-written one.
+/// A ResNet-18 with the CIFAR stem, under the parameter names of the hand-written one.
 struct PlainResNet {
     stem: (Conv2d, Norm),
     stages: Vec<Vec<Block>>,
@@ -159,14 +159,14 @@ fn gradients_agree_with_those_of_the_hand_written_resnet() {
     assert_eq!((compared, found.iter().count()), (60, 60));
 }
 
-/// Within `tolerance` of the largest value.
+/// Asserts that differences are within `tolerance` of the largest value.
 fn near(want: &Tensor, found: &Tensor, tolerance: f64, name: &str) {
     let largest = |xs: &Tensor| xs.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
     let error = largest(&(want - found).unwrap()) / largest(want);
     assert!(error < tolerance, "{name}: {error:e}");
 }
 
-/// Patches as tokens and two layers that mix them: stages are `[batch, tokens, width]`.
+/// Patches as tokens, and two layers that mix them; stages are `[batch, tokens, width]`.
 struct Tokens {
     patches: Conv2d,
     positions: Tensor,
@@ -259,7 +259,7 @@ fn a_method_on_tokens_has_the_gradients_of_finite_differences() {
         let directions: BTreeMap<&str, Tensor> =
             trained().map(|(name, slot)| (name, random(&format!("d {name}"), slot.var.dims()))).collect();
         let gradients = step().gradients;
-        // Patches with bias, positions, two mixers of two layers with bias.
+        // Patch embedding with bias, position embedding, two mixers of two layers with bias.
         assert_eq!(gradients.iter().filter(|(name, _)| name.starts_with("backbone.")).count(), 11);
         let slope: f64 = gradients.iter().map(|(name, g)| sum(&(g * &directions[name]).unwrap())).sum();
         let moved = |by: f64| {
@@ -274,7 +274,7 @@ fn a_method_on_tokens_has_the_gradients_of_finite_differences() {
             shift(-by);
             loss
         };
-        // Central differences; ReLUs of the heads that change sides within the step leave an error of their own.
+        // Central differences; ReLUs of the heads that switch within the step add an error.
         let want = (moved(1e-6) - moved(-1e-6)) / 2e-6;
         assert!((slope - want).abs() < 1e-5 * want.abs(), "{parts}: {slope} {want}");
     }
@@ -324,7 +324,7 @@ fn a_file_with_a_custom_backbone_is_read_by_whoever_brings_the_backbone() {
     let want = features(method.backbone());
     assert_eq!(features(model.backbone()), want);
     assert_eq!(features(model.backbone_copy(0).unwrap().0.as_ref()), want);
-    // Another seed in the description: other initial weights.
+    // Another seed in the description gives other initial weights.
     assert_ne!(features(model.untrained(&device).unwrap().backbone()), want);
 }
 

@@ -1,4 +1,5 @@
-//! Typical mistakes through the public API: their errors can be matched on, and say what, where and what to do.
+//! Typical mistakes in the public API: their errors can be matched on, and their messages name the problem, its place
+//! and the remedy.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::path::Path;
@@ -14,7 +15,7 @@ use equimod_core::{
 const SIMCLR: &str = r#"{"kind": "simclr", "projection_head": "8-4 bn-"}"#;
 const EQUIMOD: &str = r#"{"projection_head": "8-4 bn-", "parameter_head": "3 bn", "predictor": "4 bn-"}"#;
 
-/// A method on a small ResNet, with parameter vectors of `parameters` values.
+/// A method on a small ResNet, with augmentation parameter vectors of `parameters` values.
 fn method(objective: &str, equimod: Option<&str>, parameters: usize) -> equimod_core::Result<Method> {
     let modules = equimod.map_or_else(|| "{}".to_owned(), |settings| format!(r#"{{"equimod": {settings}}}"#));
     let text = format!(r#"{{"backbone": {{"width": 2}}, "objective": {objective}, "equivariance": {modules}}}"#);
@@ -41,7 +42,7 @@ fn a_setting_that_builds_nothing_is_named_with_its_value() {
     assert_eq!((setting.as_str(), value.as_str()), ("objective.kind", "\"none\""));
     assert!(reason.contains("turn one on"), "{reason}");
     assert!(message.contains(&setting) && message.contains(&value) && message.contains(&reason), "{message}");
-    // A predictor's key is that of its module.
+    // The key of a predictor is in its module.
     let settings = EQUIMOD.replace("4 bn-\"}", "5 bn-\"}");
     let refused = error(method(SIMCLR, Some(&settings), 3));
     let Error::InvalidSetting { setting, value, .. } = refused else { panic!("{refused:?}") };

@@ -1,4 +1,4 @@
-//! Normalized pixels against the reference, bit for bit.
+//! Normalized pixels, bitwise equal to the reference.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -21,7 +21,7 @@ fn golden_normalized_pixels_are_exact() {
         let want = values(golden.get(name));
         let (picture, _) = name.split_once('/').unwrap();
         let got: Vec<f64> = match images.tensors.get(picture) {
-            // Every pixel value in every channel.
+            // All pixel values in all channels.
             None => normalization(name).table().iter().flatten().map(|&v| f64::from(v)).collect(),
             Some(picture) => {
                 let (height, width, _) = picture.dims3().unwrap();

@@ -1,4 +1,4 @@
-//! Losses and the measures of equivariance against the reference.
+//! Losses and equivariance measures against the reference.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -27,14 +27,14 @@ fn golden_nt_xent() {
         let (loss, gradient) = loss_and_gradient(&golden, name, DType::F32);
         golden.check_f32(&format!("{name}/loss"), &loss);
         check_gradient(&golden, name, &gradient);
-        // The metadata holds the loss in 64 bits.
+        // The metadata holds the loss in f64.
         let (loss, _) = loss_and_gradient(&golden, name, DType::F64);
         let (got, want) = (values(&loss)[0], case["loss"].as_f64().unwrap());
         assert!((got - want).abs() <= 2e-6 * want.abs().max(1.0), "{name}: {got} {want}");
     }
 }
 
-/// Rows shorter than the least length of `F.normalize` hold values of order 1e10: those are compared to 1e-3.
+/// Rows with a norm below the eps of `F.normalize` have gradients of order 1e10, which are compared to 1e-3.
 fn check_gradient(golden: &Golden, case: &str, gradient: &Tensor) {
     let rows_name = format!("{case}/degenerate_rows");
     let name = format!("{case}/grad_z");
@@ -72,7 +72,7 @@ fn golden_measures_of_equivariance() {
     }
 }
 
-/// Value and gradients, by halves of the rows, of a loss over `first` and `second` on top of each other.
+/// Value and gradients, by halves of the rows, of a loss over `first` and `second`, concatenated.
 fn two_views(
     golden: &Golden,
     case: &str,
@@ -96,7 +96,7 @@ fn each_case(golden: &Golden, objective: &str, check: impl Fn(&str)) {
     cases.into_iter().for_each(check);
 }
 
-/// In f32 against the file's tolerances; in f64 the loss, to the rounding of the f32 that is stored.
+/// Compares in f32 with the file's tolerances, and the loss in f64 with the rounding of the stored f32.
 fn check_two_views(golden: &Golden, case: &str, names: [&str; 2], loss: impl Fn(&Tensor) -> Tensor) {
     let (value, gradients) = two_views(golden, case, names, DType::F32, &loss);
     golden.check_f32(&format!("{case}/loss"), &value);
@@ -125,7 +125,7 @@ fn golden_barlow_twins() {
 fn golden_vicreg() {
     let Some(golden) = Golden::open("ssl_losses.safetensors") else { return };
     each_case(&golden, "vicreg", |case| {
-        // One of the two codes adds the variance terms of both views, the other takes their mean.
+        // One codebase adds the variance terms of both views, the other averages them.
         let settings = golden.meta_json(case);
         let of = |name: &str| settings[name].as_f64().unwrap();
         let views = if case.contains("sololearn") { 2.0 } else { 1.0 };

@@ -1,4 +1,4 @@
-//! ResNets against the reference: forward in both modes, running statistics, gradients.
+//! ResNets against the reference: forward pass in both modes, running statistics, gradients.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -93,7 +93,7 @@ impl Case {
         }
     }
 
-    /// The first batch norm's output before the ReLU, from the layers themselves.
+    /// Output of the first batch norm before the ReLU, computed by the layers themselves.
     fn check_stem(&self, input: &Tensor) {
         let (kernel, stride, padding) = if self.config.stem == Stem::Cifar { (3, 1, 1) } else { (7, 2, 3) };
         let (width, init) = (self.config.width, Init::KaimingNormalFanOut);

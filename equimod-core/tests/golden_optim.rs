@@ -1,4 +1,4 @@
-//! LARS, SGD and the learning-rate schedules against the reference.
+//! LARS, SGD and learning rate schedules against the reference.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -12,7 +12,7 @@ use equimod_core::params::Gradients;
 use equimod_core::params::{Init, Role};
 use equimod_core::{ParamStore, Progress};
 
-/// A store with the file's initial values.
+/// A store with the initial values of the file.
 fn store(golden: &Golden, weights: &[String], others: &[String]) -> ParamStore {
     let mut store = ParamStore::new(0, DType::F32, &Device::Cpu);
     for (names, role) in [(weights, Role::Weight), (others, Role::Other)] {
@@ -25,7 +25,7 @@ fn store(golden: &Golden, weights: &[String], others: &[String]) -> ParamStore {
     store
 }
 
-/// Five steps, each compared.
+/// Compares each of five steps.
 fn run(golden: &Golden, config: &str, store: &ParamStore, optimizer: &mut dyn Optimizer) {
     for (step, rate) in golden.values("f64/lr").into_iter().enumerate() {
         let mut gradients = Gradients::default();
@@ -37,7 +37,7 @@ fn run(golden: &Golden, config: &str, store: &ParamStore, optimizer: &mut dyn Op
             golden.check_f32(&format!("{config}/step{}/{name}", step + 1), slot.var.as_tensor());
         }
         if step == 1 {
-            // State that is saved and read back changes nothing.
+            // Saving and loading the state changes nothing.
             let saved: BTreeMap<_, _> =
                 optimizer.state().into_iter().map(|(name, tensor)| (name, tensor.copy().unwrap())).collect();
             optimizer.load_state(saved).unwrap();
@@ -136,7 +136,7 @@ fn golden_momentum_of_the_target_network() {
     assert_eq!(TargetMomentum::Constant.at(0.9, Progress { step: 7, total: 9 }), 0.9);
 }
 
-/// Cases that carry their settings in their name only: `…_spe97_ep800_warm10_lr4…`.
+/// Settings of cases that have them only in their name: `…_spe97_ep800_warm10_lr4…`.
 fn from_name(name: &str) -> Option<(u64, u64, u64, f64)> {
     if name.starts_with("official_resume") {
         return None;

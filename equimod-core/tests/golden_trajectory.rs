@@ -16,7 +16,7 @@ use equimod_core::{
     Parameters, Placement, Progress, ResNet, ResNetConfig, StepBatch, StepContext, TargetConfig,
 };
 
-/// The reference's names → ours.
+/// Parameter names of the reference with those of this crate.
 const PARTS: [(&str, &str); 6] = [
     ("resnet.", "backbone."),
     ("proj_head_inv.", "objective.projection_head."),
@@ -36,7 +36,8 @@ fn theirs(name: &str) -> String {
     name.replacen(ours, theirs, 1)
 }
 
-/// "32-24-16" of the reference's `arch`, without its input width, and our word for the ending; "(bias)" says its own.
+/// A head from the reference's `arch` such as "32-24-16", without its input width, with this crate's word for the
+/// ending; "(bias)" overrides it.
 fn head(arch: &serde_json::Value, key: &str, ending: &str) -> equimod_core::HeadSpec {
     let text = arch[key].as_str().unwrap();
     let (_, widths) = text.split_once('-').unwrap();
@@ -46,7 +47,7 @@ fn head(arch: &serde_json::Value, key: &str, ending: &str) -> equimod_core::Head
     }
 }
 
-/// How numbers are computed.
+/// Element type and execution settings of a run.
 #[derive(Clone, Copy)]
 struct Precision {
     dtype: DType,
@@ -68,7 +69,7 @@ struct Settings {
 }
 
 impl Settings {
-    /// Of a trajectory file.
+    /// Settings of a trajectory file.
     fn of_steps(golden: &Golden) -> Self {
         let (arch, conf) = (golden.meta_json("arch"), golden.meta_json("conf"));
         let number = |key: &str| conf[key].as_f64().unwrap();
@@ -121,7 +122,7 @@ impl Settings {
             execution,
         };
         let method = Method::new(&self.method, &self.parameters, placement()).unwrap();
-        // The target network begins as a copy.
+        // The target network starts as a copy.
         let stores = [Some(method.params()), method.target().map(|target| target.params())];
         for (name, slot) in stores.into_iter().flatten().flat_map(ParamStore::iter) {
             match state(&theirs(name), slot.var.shape()) {
@@ -153,8 +154,8 @@ struct Outputs {
 }
 
 impl Built {
-    /// Features and embeddings of a batch, from a second copy of the parts with the same values: nothing of the
-    /// method under test changes.
+    /// Features and embeddings of a batch from a second copy of the parts with the same values, so that the method
+    /// under test is unchanged.
     fn outputs(&self, batch: &StepBatch, mode: Mode) -> Outputs {
         let mut store = ParamStore::new(0, self.dtype, &Device::Cpu);
         let collective = SingleProcess::shared();
@@ -187,7 +188,7 @@ impl Built {
     }
 }
 
-/// What the objective embeds.
+/// Embeddings of the objective.
 enum Embedder {
     SimClr(SimClr),
     Byol(Byol),
@@ -204,7 +205,7 @@ impl Embedder {
         }
     }
 
-    /// z, and q if there is a predictor.
+    /// Embeddings z, and predictions q if there is a predictor.
     fn embed(&self, step: &StepContext) -> (Tensor, Option<Tensor>) {
         match self {
             Self::SimClr(simclr) => (simclr.embed(&step.view_features().unwrap(), step.mode).unwrap(), None),
@@ -232,13 +233,13 @@ fn check_outputs(golden: &Golden, prefix: &str, outputs: &Outputs) {
     }
 }
 
-/// The steps of a trajectory file.
+/// Steps of a trajectory file.
 struct Trajectory {
     golden: Golden,
     built: Built,
     optimizer: Lars,
     rates: Vec<f64>,
-    /// Steps of the whole run, on which the target network's momentum depends.
+    /// Number of steps of the whole run, on which the target network's momentum depends.
     total: u64,
 }
 
@@ -261,7 +262,7 @@ impl Trajectory {
         StepBatch { clean, params, ..StepBatch::of_views([get("img1"), get("img2")]) }
     }
 
-    /// Takes a step; `look` sees its outcome before anything has moved.
+    /// Takes a step; `look` receives its outcome before the update.
     fn advance(&mut self, step: usize, look: impl FnOnce(&Self, &equimod_core::StepOutcome)) {
         let progress = Progress { step: step as u64, total: self.total };
         let mut outcome = self.built.method.step(&self.batch(step), progress).unwrap();
@@ -288,7 +289,7 @@ fn check_trajectory(file: &str, precision: Precision) {
     check_outputs(&trajectory.golden, "eval_after5/", &outputs);
 }
 
-/// Losses, measures and gradients before the update.
+/// Compares losses, measures and gradients before the update.
 fn check_step(
     golden: &Golden,
     prefix: &str,
@@ -326,7 +327,7 @@ fn check_step(
     golden.check(&format!("{prefix}grad_norms"), &Tensor::new(norms, &Device::Cpu).unwrap().to_dtype(dtype).unwrap());
 }
 
-/// Weights and running statistics after `step` updates, and how far each weight has moved.
+/// Compares weights and running statistics after `step` updates, and the change of each weight.
 fn check_state(
     golden: &Golden,
     step: usize,
@@ -359,7 +360,7 @@ fn check_state(
     }
 }
 
-/// What the target network makes of the views; its running statistics move, and are set back.
+/// The target network's embeddings of the views; its running statistics are restored afterwards.
 fn check_target(golden: &Golden, prefix: &str, method: &Method, batch: &StepBatch) {
     let Some(target) = method.target() else { return };
     let before = target.params().deep_copy().unwrap();
@@ -370,13 +371,13 @@ fn check_target(golden: &Golden, prefix: &str, method: &Method, batch: &StepBatc
     }
 }
 
-/// The full-size model, its weights by the fill rule.
+/// The full-size model, with weights from the fill rule.
 fn check_full(file: &str, precision: Precision) {
     let dtype = precision.dtype;
     let golden = Golden::open(file).unwrap();
     let temperature = |key: &str| golden.meta(key).parse().unwrap();
     let objective = match is_byol(&golden) {
-        // No step before: the target network is a copy.
+        // Before the first step, the target network is a copy.
         true => ObjectiveConfig::Byol(ByolConfig {
             target: TargetConfig { momentum: 1.0, schedule: TargetMomentum::Constant, ..Default::default() },
             ..Default::default()
@@ -420,7 +421,7 @@ fn check_full(file: &str, precision: Precision) {
     }
 }
 
-/// `fill('input',[12,3,32,32],scale 2)` → shape and scale.
+/// Shape and scale of a text such as `fill('input',[12,3,32,32],scale 2)`.
 fn fill_call(text: &str) -> (Vec<usize>, f64) {
     let (start, end) = (text.find('[').unwrap(), text.find(']').unwrap());
     let shape = serde_json::from_str(&text[start..=end]).unwrap();
@@ -476,7 +477,7 @@ fn trained(file: &str, precision: Precision) -> Method {
     trajectory.built.method
 }
 
-/// What the steps changed in each 3×3 layer's weights.
+/// Changes of each 3×3 layer's weights over the steps.
 fn moved(file: &str, precision: Precision) -> Vec<Vec<f64>> {
     let initial = Trajectory::new(file, precision).built.method.params().deep_copy().unwrap();
     let method = trained(file, precision);
@@ -488,7 +489,8 @@ fn moved(file: &str, precision: Precision) -> Vec<Vec<f64>> {
     weights.map(moved).collect()
 }
 
-/// What five steps change in each layer, in f32 against f64, relative L2: the bounds that docs/architecture.md names.
+/// Changes of each layer after five steps, in f32 against f64, as relative L2 errors with the bounds in
+/// docs/architecture.md.
 #[test]
 fn five_steps_by_winograd_stay_close_to_f64() {
     each("_step", |file| {
@@ -502,7 +504,7 @@ fn five_steps_by_winograd_stay_close_to_f64() {
     });
 }
 
-/// Forgotten insides are made again bit for bit, and running statistics move once.
+/// Activation checkpointing recomputes activations bitwise equally, and updates running statistics once.
 #[test]
 fn what_is_computed_again_is_the_same() {
     each("_step", |file| {

@@ -1,4 +1,4 @@
-//! Transfers from the device to the host in a training step: none, and one for any number of steps at a log step.
+//! Transfers from the device to the host: none in a training step, and one at a log step for any number of steps.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -111,7 +111,7 @@ fn a_step_reads_nothing_and_a_log_step_reads_once() {
     }
 }
 
-/// A flag as a device has it: the update is computed and undone.
+/// A flag as on a device: the update is computed and undone.
 #[test]
 fn an_update_is_undone_by_a_flag_on_the_device() {
     for optimizer in optimizers() {
@@ -145,6 +145,6 @@ fn a_factor_on_the_device_clips_as_one_on_the_host() {
     let factor = ((norm + 1e-6).unwrap().recip().unwrap() * 0.5).unwrap();
     device.scale_by(&factor).unwrap();
     let pairs = values(host.get("a").unwrap()).into_iter().zip(values(device.get("a").unwrap()));
-    // One rounding of the factor to f32.
+    // The factor is rounded once to f32.
     assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() <= 2e-7 * a.abs().max(1e-3)));
 }

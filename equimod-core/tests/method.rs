@@ -1,4 +1,4 @@
-//! Whole methods: gradients against finite differences, the matched baseline, the target network, names. In f64.
+//! Whole methods in f64: gradients against finite differences, the matched baseline, the target network, names.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -43,7 +43,7 @@ fn method(objective: &str, modules: &str) -> Method {
     let (collective, device, execution) = (SingleProcess::shared(), &Device::Cpu, Execution::default());
     let placement = Placement { seed: 3, dtype: DType::F64, device, image_size: 8, collective, execution };
     let method = Method::new(&config, &parameters(), placement).unwrap();
-    // Residual branches that do something, and a target network that is another.
+    // Residual branches with nonzero scale, and a target network that differs from the online one.
     for (name, slot) in method.params().iter().filter(|(name, _)| name.ends_with("bn2.weight")) {
         slot.var.set(&random(name, slot.var.dims()).affine(0.3, 0.7).unwrap()).unwrap();
     }
@@ -95,7 +95,7 @@ fn gradients_of_whole_methods_agree_with_finite_differences() {
             trained().map(|(name, slot)| random(&format!("d {name}"), slot.var.dims())).collect();
         let gradients = step(&method).gradients;
         let slope = trained().zip(&directions).map(|((name, _), direction)| {
-            // What has no part in the loss has no gradient.
+            // Parameters that do not affect the loss have no gradient.
             gradients.get(name).map_or(0.0, |g| (g * direction).unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap())
         });
         let slope: f64 = slope.sum();
@@ -110,7 +110,7 @@ fn gradients_of_whole_methods_agree_with_finite_differences() {
             shift(-by);
             loss
         };
-        // ReLUs that change sides within the step leave an error of their own.
+        // ReLUs that switch within the step add an error.
         let want = (moved(1e-6) - moved(-1e-6)) / 2e-6;
         assert!((slope - want).abs() < 1e-4 * want.abs().max(1e-2), "{objective} {modules}: {slope} {want}");
     }
@@ -134,7 +134,7 @@ fn a_weight_of_zero_is_the_matched_baseline() {
     }
 }
 
-/// `θ_target ← τ·θ_target + (1 − τ)·θ`, and running statistics as they are asked for.
+/// `θ_target ← τ·θ_target + (1 − τ)·θ`, and running statistics by the setting.
 #[test]
 fn the_target_network_follows() {
     for buffers in ["own", "copy", "ema"] {
@@ -145,7 +145,7 @@ fn the_target_network_follows() {
         let store = |store: &ParamStore| -> std::collections::BTreeMap<String, Vec<f64>> {
             store.iter().map(|(name, slot)| (name.to_owned(), values(slot.var.as_tensor()))).collect()
         };
-        // A step so that running statistics differ; then one that is looked at.
+        // A first step makes running statistics differ; the second one is checked.
         method.step(&StepBatch::of_views(batch(false).views), Progress::ONLY).unwrap();
         let (online, before) = (store(method.params()), store(method.target().unwrap().params()));
         let moved = method.step(&StepBatch::of_views(batch(false).views), Progress::ONLY).unwrap();
@@ -162,7 +162,7 @@ fn the_target_network_follows() {
                 Some(kept) => {
                     assert!(after.iter().zip(mixed(kept)).all(|(a, b)| (a - b).abs() < 1e-14), "{buffers} {name}")
                 }
-                // Its own batches move them.
+                // They are updated from the target network's own batches.
                 None => assert_ne!(after, before[&name], "{buffers} {name}"),
             }
         }
@@ -235,7 +235,8 @@ fn names_and_counts_are_those_of_the_reference_and_stay() {
             "6.weight [4, 5]",
         ]
     );
-    // The hypernetwork makes a 4×4 matrix and an offset of two differences; objective and module share the features.
+    // The hypernetwork computes a 4×4 matrix and an offset from two differences; objective and module split the
+    // features.
     let split = r#"{"split": {"projection_head": "4"}}"#;
     assert_eq!(
         names(SIMCLR, split, "equivariance.split."),
@@ -252,7 +253,7 @@ fn names_and_counts_are_those_of_the_reference_and_stay() {
     );
 }
 
-/// A module of one's own that needs what it is told to and has no loss.
+/// An external module with given needs and no loss.
 struct Idle(Needs);
 
 impl EquivarianceModule for Idle {

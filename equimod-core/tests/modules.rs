@@ -19,7 +19,7 @@ const FEATURES: usize = 6;
 const STAGES: [usize; 2] = [3, 5];
 const PREDICTORS: [&str; 6] = ["7 bn-", "9-7", "residual 9-7", "residual 7 bn-", "hypernetwork", "hypernetwork 5"];
 
-/// Heads of EquiMod that finite differences can follow.
+/// Heads of EquiMod that are smooth enough for finite differences.
 const HEADS: &str = r#""projection_head": "8-7 bn-", "parameter_head": "6 bn""#;
 
 fn random(name: &str, dims: &[usize]) -> Tensor {
@@ -30,7 +30,7 @@ fn dot(a: &Tensor, b: &Tensor) -> f64 {
     (a * b).unwrap().sum_all().unwrap().to_scalar().unwrap()
 }
 
-/// A crop's center, a flip, jitter with an order, and a grayscale.
+/// Values of a crop's center, a flip, jitter with an order, and a grayscale.
 fn parameters() -> Parameters {
     let value = |name: &str, augmentation: &str, reach: f32, flag: bool| PairValue {
         name: name.into(),
@@ -53,7 +53,7 @@ fn parameters() -> Parameters {
     Parameters { pair, ..Parameters::of_views(4) }
 }
 
-/// Normalized differences: flags are −1, 0 or 1 over their deviation.
+/// Normalized differences; flags are −1, 0 or 1 divided by their standard deviation.
 fn pairs() -> Tensor {
     let parameters = parameters();
     let values = (0..2 * IMAGES).flat_map(|row| {
@@ -71,7 +71,7 @@ struct Case {
     module: Box<dyn EquivarianceModule>,
 }
 
-/// What a step has, by name: pooled features, stages, turned.
+/// Inputs of a step by name: pooled features, stages, features of rotated views.
 type Inputs = BTreeMap<&'static str, Tensor>;
 
 fn inputs() -> Inputs {
@@ -85,7 +85,7 @@ fn inputs() -> Inputs {
 }
 
 impl Case {
-    /// Of a module by its name and settings, as they are in recipes.
+    /// Builds a module from its name and settings, as in recipes.
     fn new(name: &str, settings: &str) -> Self {
         Self::build(name, settings).unwrap_or_else(|e| panic!("{name} {settings}: {e}"))
     }
@@ -127,7 +127,7 @@ impl Case {
     }
 }
 
-/// Every module in every form, but for EquiMod's predictors.
+/// All modules in all variants, except for EquiMod's predictors.
 fn forms() -> Vec<(&'static str, String)> {
     let equimod = |more: &str| ("equimod", format!(r#"{{{HEADS}, "predictor": "7 bn-"{more}}}"#));
     let mut forms = vec![
@@ -178,7 +178,7 @@ fn gradients_of_every_module_agree_with_finite_differences() {
             let gradient = gradient.unwrap_or_else(|| panic!("{name} {settings}: no gradient of {parameter}"));
             slope += dot(gradient, &direction(parameter, slot.var.dims()));
         }
-        // What is behind a stop-gradient stands still.
+        // Inputs behind a stop-gradient are constant.
         let stopped = settings.contains("\"cosine\"");
         let moved = |by: f64| -> f64 {
             let shift = |by: f64| {
@@ -193,7 +193,7 @@ fn gradients_of_every_module_agree_with_finite_differences() {
             shift(-by);
             loss
         };
-        // Central differences: an error of about 1e-9 from rounding and curvature.
+        // Central differences have an error of about 1e-9 from rounding and curvature.
         let want = (moved(1e-6) - moved(-1e-6)) / 2e-6;
         let off = (slope - want).abs() / want.abs().max(1e-2);
         assert!((off < 1e-6) != stopped, "{name} {settings}: {slope} {want}");
@@ -202,7 +202,7 @@ fn gradients_of_every_module_agree_with_finite_differences() {
 
 #[test]
 fn a_stop_gradient_stops() {
-    // Without batch norm, which connects rows, the features of views enter by the stopped side alone.
+    // Without batch norm, which couples rows, the features of views enter only through the stopped side.
     let heads = r#"{"projection_head": "7", "parameter_head": "6", "predictor": "7", "loss": "cosine"}"#;
     let (case, mut inputs) = (Case::new("equimod", heads), inputs());
     let part = |start, rows| Var::from_tensor(&inputs["pooled"].narrow(0, start, rows).unwrap()).unwrap();
@@ -215,7 +215,7 @@ fn a_stop_gradient_stops() {
 
 #[test]
 fn closed_forms_of_modules() {
-    // CARE: views whose embeddings differ by a rotation keep every angle.
+    // CARE: views whose embeddings differ by a rotation preserve all angles.
     let care = Case::new("care", r#"{"chunk": 3, "projection_head": "none"}"#);
     let mut inputs = inputs();
     let view1 = random("view1", &[IMAGES, FEATURES]);
@@ -223,7 +223,7 @@ fn closed_forms_of_modules() {
     let view2 = Tensor::cat(&rotated, 1).unwrap();
     inputs.insert("pooled", Tensor::cat(&[&view1, &view1, &view2], 0).unwrap());
     assert!(care.loss(&inputs).abs() < 1e-20);
-    // One angle of 0 in view 1 that is a right one in view 2: two of the six pairs of a chunk, in one of two chunks.
+    // One angle of 0 in view 1 is a right angle in view 2: two of the six pairs of a chunk, in one of two chunks.
     let unit = |places: [usize; IMAGES]| {
         let mut values = vec![0.0; IMAGES * FEATURES];
         places.iter().enumerate().for_each(|(row, &place)| values[row * FEATURES + place] = 2.0 + row as f64);
@@ -232,14 +232,15 @@ fn closed_forms_of_modules() {
     let (one, other) = (unit([0, 0, 1, 2, 3, 4]), unit([0, 1, 2, 2, 3, 4]));
     inputs.insert("pooled", Tensor::cat(&[&one, &one, &other], 0).unwrap());
     assert!((care.loss(&inputs) - 2.0 / 6.0 / 2.0).abs() < 1e-12);
-    // E-SSL: equal logits are worth ln 4.
+    // E-SSL: equal logits have the loss ln 4.
     let essl = Case::new("essl", r#"{"hidden": 5}"#);
     for name in ["essl.head.6.weight", "essl.head.6.bias"] {
         let var = &essl.store.get(name).unwrap().var;
         var.set(&var.zeros_like().unwrap()).unwrap();
     }
     assert!((essl.loss(&inputs) - 4f64.ln()).abs() < 1e-12);
-    // AugSelf: predictors that say nothing leave the mean square of the scaled values, and ln 3 and ln 2 of flags.
+    // AugSelf: for constant predictors, the losses are the mean square of the scaled values, and ln 3 and ln 2 for
+    // flags.
     let augself = Case::new("augself", r#"{"hidden": []}"#);
     for (_, slot) in augself.store.iter() {
         slot.var.set(&slot.var.zeros_like().unwrap()).unwrap();
@@ -249,9 +250,9 @@ fn closed_forms_of_modules() {
         values(&differences.narrow(1, place, 1).unwrap()).iter().map(|v| v * v).sum::<f64>() / IMAGES as f64
     };
     let want = (square(0) + square(1)) / 2.0 + square(5) / 0.04 + 2f64.ln() + 3f64.ln();
-    // The scale of hue is stored in 32 bits.
+    // The scale of hue is stored in f32.
     assert!((augself.loss(&inputs) - want).abs() < 1e-6, "{} {want}", augself.loss(&inputs));
-    // Split: nothing but the distance is left where all embeddings are 0, and deviations of √1e-4.
+    // Split: if all embeddings are 0, the distance and covariances are 0, and standard deviations are √1e-4.
     let split = Case::new("split", r#"{"projection_head": "4", "variance": 3.0, "covariance": 2.0}"#);
     for (_, slot) in split.store.iter() {
         slot.var.set(&slot.var.zeros_like().unwrap()).unwrap();
@@ -259,7 +260,7 @@ fn closed_forms_of_modules() {
     assert!((split.loss(&inputs) - 3.0 * 0.99).abs() < 1e-12);
 }
 
-/// Every term of a module is over pairs that the module states; a batch that does not divide so is refused.
+/// Batches that do not divide into a module's groups are rejected, and so are unknown parts.
 #[test]
 fn uneven_batches_and_unknown_parts_are_refused() {
     let of = |name: &str, settings: &str| Case::build(name, settings).err().map(|e| e.to_string()).unwrap_or_default();

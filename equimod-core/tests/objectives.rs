@@ -9,17 +9,17 @@ use equimod_core::SingleProcess;
 use equimod_core::objective::{VicRegWeights, barlow_twins, byol, contrast, nt_xent, simsiam, spread, vicreg};
 use equimod_core::step::read_metrics;
 
-/// How far values are moved for finite differences.
+/// Step of the finite differences.
 const STEP: f64 = 1e-5;
 
 type Loss = fn(&Tensor) -> Tensor;
 
 const WEIGHTS: VicRegWeights = VicRegWeights { invariance: 25.0, variance: 25.0, covariance: 1.0 };
 
-/// Losses whose second side stands still: predictions against targets.
+/// Losses with a stop-gradient on the second argument: predictions against targets.
 const AGAINST_TARGETS: [&str; 3] = ["simsiam", "byol", "moco v3"];
 
-/// Every loss over embeddings of view 1, then view 2.
+/// Losses over embeddings of view 1, then view 2.
 fn losses() -> [(&'static str, Loss); 6] {
     [
         ("nt-xent", |zs| nt_xent(zs, 0.3, &SingleProcess).unwrap()),
@@ -41,7 +41,7 @@ fn scalar(tensor: &Tensor) -> f64 {
 
 #[test]
 fn gradients_agree_with_finite_differences() {
-    // The last is wider than the part of a matrix over features that is held at once.
+    // The last one is wider than the block of a feature matrix that is in memory at once.
     for dims in [[6, 5], [16, 33], [8, 1500]] {
         let (zs, direction) = (random("embeddings", &dims), random("direction", &dims));
         for (name, loss) in losses() {
@@ -49,7 +49,7 @@ fn gradients_agree_with_finite_differences() {
             let gradient = loss(var.as_tensor()).backward().unwrap().remove(&var).unwrap();
             let slope = scalar(&(gradient * &direction).unwrap().sum_all().unwrap());
             let moved = |by: f64| scalar(&loss(&(&zs + (&direction * by).unwrap()).unwrap()));
-            // Central differences: errors from curvature, and from rounding in sums of up to two million terms.
+            // Central differences have errors from curvature, and from rounding in sums of up to two million terms.
             let want = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
             let allowed = 1e-6 * want.abs() + 1e-13 * moved(0.0).abs() / STEP;
             assert!((slope - want).abs() < allowed, "{name} {dims:?}: {slope} {want} ({allowed:e})");
@@ -57,7 +57,7 @@ fn gradients_agree_with_finite_differences() {
     }
 }
 
-/// Four rows whose columns have mean 0, length 2 and no correlation.
+/// Four rows whose columns have mean 0, norm 2 and no correlation.
 fn independent() -> Tensor {
     let rows = [[1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0f64]];
     Tensor::new(&rows, &Device::Cpu).unwrap()
@@ -69,16 +69,16 @@ fn twice(z: &Tensor) -> Tensor {
 
 #[test]
 fn barlow_twins_has_its_closed_forms() {
-    // Independent features, the same in both views: C is the unit matrix, but for ε.
+    // Independent features, equal in both views: C is the identity matrix, except for ε.
     let term = barlow_twins(&twice(&independent()), 0.005, &SingleProcess).unwrap();
     assert!(scalar(&term.loss) < 1e-9, "{}", term.loss);
-    // The same feature three times: every entry of C is 1.
+    // The same feature three times: all entries of C are 1.
     let same = independent().narrow(1, 0, 1).unwrap().repeat((1, 3)).unwrap();
     let term = barlow_twins(&twice(&same), 0.005, &SingleProcess).unwrap();
     assert!((scalar(&term.loss) - 6.0 * 0.005).abs() < 1e-6);
     assert_eq!(term.metrics.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["on_diagonal", "off_diagonal"]);
     assert!((scalar(&term.metrics[1].1) - 6.0).abs() < 1e-3);
-    // Views without relation: the diagonal of C is 0.
+    // Unrelated views: the diagonal of C is 0.
     let (z1, z2) = (independent().narrow(1, 0, 1).unwrap(), independent().narrow(1, 1, 1).unwrap());
     let term = barlow_twins(&Tensor::cat(&[z1, z2], 0).unwrap(), 0.005, &SingleProcess).unwrap();
     assert!((scalar(&term.loss) - 1.0).abs() < 1e-12);
@@ -86,15 +86,15 @@ fn barlow_twins_has_its_closed_forms() {
 
 #[test]
 fn vicreg_has_its_closed_forms() {
-    // All rows alike: no covariance, and deviations of √1e-4.
+    // Equal rows: no covariance, and standard deviations of √1e-4.
     let alike = Tensor::ones((8, 3), DType::F64, &Device::Cpu).unwrap();
     let term = vicreg(&alike, WEIGHTS, &SingleProcess).unwrap();
     assert!((scalar(&term.loss) - 25.0 * 0.99).abs() < 1e-12);
     assert_eq!((term.metrics[0].0.as_str(), scalar(&term.metrics[0].1)), ("invariance", 0.0));
-    // Independent features with a deviation above 1: nothing is left but the distance of the views.
+    // Independent features with a standard deviation above 1: only the distance of the views remains.
     let apart = Tensor::cat(&[&independent(), &(independent() + 2.0).unwrap()], 0).unwrap();
     assert!((scalar(&vicreg(&apart, WEIGHTS, &SingleProcess).unwrap().loss) - 25.0 * 4.0).abs() < 1e-12);
-    // The same feature three times: each of six covariances is 4/3, in both views.
+    // The same feature three times: each of the six covariances is 4/3, in both views.
     let same = independent().narrow(1, 0, 1).unwrap().repeat((1, 3)).unwrap();
     let term = vicreg(&twice(&same), WEIGHTS, &SingleProcess).unwrap();
     assert!((scalar(&term.loss) - 2.0 * 6.0 * (16.0 / 9.0) / 3.0).abs() < 1e-12, "{}", term.loss);
@@ -118,11 +118,11 @@ fn byol_and_moco_v3_have_their_closed_forms_and_stop_gradients() {
     let ms = random("targets", &[8, 5]);
     let of = |qs: &Tensor| scalar(&byol(qs, &ms, &SingleProcess).unwrap());
     assert!(of(&(&ms * 3.0).unwrap()).abs() < 1e-12 && (of(&ms.neg().unwrap()) - 8.0).abs() < 1e-12);
-    // Orthogonal keys, each found: ctr = 2T·log(1 + (N − 1)·e^(−1/T)).
+    // Orthogonal keys that equal their queries: ctr = 2T·log(1 + (N − 1)·e^(−1/T)).
     let ks = (Tensor::eye(4, DType::F64, &Device::Cpu).unwrap() * 5.0).unwrap();
     let got = scalar(&contrast(&ks, &ks, 0.5, &SingleProcess).unwrap());
     assert!((got - (1.0 + 3.0 * (-2.0f64).exp()).ln()).abs() < 1e-12, "{got}");
-    // All keys alike: log N.
+    // Equal keys: log N.
     let alike = Tensor::ones((4, 3), DType::F64, &Device::Cpu).unwrap();
     let got = scalar(&contrast(&random("queries", &[4, 3]), &alike, 0.5, &SingleProcess).unwrap());
     assert!((got - 4f64.ln()).abs() < 1e-12, "{got}");
@@ -141,7 +141,7 @@ fn a_collapse_shows_in_how_spread_out_embeddings_are() {
     let of = |zs: &Tensor| -> Vec<f64> {
         read_metrics(&spread(zs).unwrap()).unwrap().into_iter().map(|(_, value)| value).collect()
     };
-    // Independent features of one length fill every direction.
+    // Independent features of equal norm fill all directions.
     let (all, one) = (of(&independent()), of(&Tensor::ones((8, 3), DType::F64, &Device::Cpu).unwrap()));
     assert!((all[0] - 3f64.sqrt().recip()).abs() < 1e-6 && (all[1] - 3.0).abs() < 1e-5, "{all:?}");
     assert!(one[0] < 1e-6 && one[1] < 1.0 + 1e-6, "{one:?}");

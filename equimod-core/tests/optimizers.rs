@@ -1,4 +1,5 @@
-//! LARS in its common form, AdamW, SGD and clipping against PyTorch; every optimizer against itself, saved and with threads.
+//! LARS in its common form, AdamW, SGD and clipping against PyTorch; every optimizer after saving and loading, and with
+//! several threads.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -79,7 +80,7 @@ impl Fixture {
     }
 }
 
-/// f64 to its rounding; f32 to the floor of the golden tolerances, 4e-6 of the largest value, here at most about 1.
+/// Tolerances: rounding in f64; in f32 the floor of the golden tolerances, 4e-6 of the largest value, here about 1.
 fn tolerance(dtype: DType) -> f64 {
     if dtype == DType::F64 { 1e-14 } else { 4e-6 }
 }
@@ -147,7 +148,7 @@ fn steps_are_the_same_bits_for_any_number_of_threads() {
     let with = |config: &OptimizerConfig, dtype: DType, threads: usize| -> Vec<f64> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            // More than two tasks' worth, and not a multiple of one.
+            // More values than two tasks process, and not a multiple of a task.
             let values = |name: &str| fill(name, (7, 10_007), 1.0, 0.0, 0).to_dtype(dtype).unwrap();
             let mut store = ParamStore::new(0, dtype, &Device::Cpu);
             let var = store.root().parameter("w", (7, 10_007), Init::Constant(0.0), Role::Weight).unwrap();

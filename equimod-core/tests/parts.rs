@@ -1,4 +1,4 @@
-//! Batches that go through the backbone part by part: the whole batch's losses and gradients, but for batch norm. In f64.
+//! Micro-batches, in f64: losses and gradients are those of the whole batch, except for batch norm.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -9,7 +9,7 @@ use equimod_core::{
     Execution, Method, MethodConfig, Mode, Parameters, Placement, Progress, SingleProcess, StepBatch, StepOutcome,
 };
 
-/// The relative distance of gradients that are the same but for rounding.
+/// Relative distance of gradients that are equal up to rounding.
 const ROUNDING: f64 = 1e-10;
 
 const SIMCLR: &str = r#"{"kind": "simclr", "projection_head": "8-4 bn-"}"#;
@@ -60,7 +60,7 @@ fn assert_same(case: &str, whole: &StepOutcome, parts: &StepOutcome) {
     assert_eq!(whole.gradients.iter().count(), parts.gradients.iter().count());
     for (name, gradient) in whole.gradients.iter() {
         let (most, relative) = distances(&values(parts.gradients.get(name).unwrap()), &values(gradient));
-        // Gradients that are zero but for rounding, as those before a batch norm, have no relative distance.
+        // Gradients that are zero up to rounding, as those before a batch norm, have no relative distance.
         assert!(relative < ROUNDING || most < 1e-12, "{case}: {name} is off by {relative:e}, {most:e} at most");
     }
 }

@@ -1,4 +1,4 @@
-//! Steps in bf16 beside the same steps in f32.
+//! Steps in bf16 compared with the same steps in f32.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -40,7 +40,7 @@ fn bf16(recompute: bool, parts: usize) -> Execution {
     Execution { precision: Precision::Bf16, recompute, parts, ..Execution::default() }
 }
 
-/// Distance of two lists of values, relative to the length of the first.
+/// Distance of two lists of values, relative to the norm of the first.
 fn distance(a: &[f64], b: &[f64]) -> f64 {
     let length = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
     length(&mut a.iter().zip(b).map(|(a, b)| a - b)) / length(&mut a.iter().copied())
@@ -54,7 +54,7 @@ fn a_step_in_bf16_differs_from_f32_by_its_rounding() {
         assert_eq!((full.compute_dtype(), half.compute_dtype()), (DType::F32, DType::BF16));
         let (full_step, half_step) = (step(&full), step(&half));
         let (want, got) = (full_step.read().unwrap(), half_step.read().unwrap());
-        // bf16 has 8 significant bits: one rounding is off by up to 2⁻⁹ = 0.002.
+        // bf16 has 8 significant bits, so one rounding has an error of up to 2⁻⁹ = 0.002.
         assert!((want.loss / got.loss - 1.0).abs() < 0.01, "{stem:?}: {} {}", want.loss, got.loss);
         assert!(want.loss != got.loss, "{stem:?}: nothing was rounded");
         let (mut wants, mut gots) = (Vec::new(), Vec::new());
@@ -64,13 +64,13 @@ fn a_step_in_bf16_differs_from_f32_by_its_rounding() {
             wants.extend(values(gradient));
             gots.extend(values(other));
         }
-        // About the square root of the number of layers times the rounding of one.
+        // About the rounding of one layer times the square root of the number of layers.
         let off = distance(&wants, &gots);
         assert!(off < 0.1, "{stem:?}: gradients are off by {off}");
         for (name, slot) in half.params().iter().filter(|(_, slot)| slot.var.dtype().is_float()) {
             assert_eq!(slot.var.dtype(), DType::F32, "{name}");
             let other = values(full.params().get(name).unwrap().var.as_tensor());
-            // Running statistics moved by a tenth of the batch's.
+            // Running statistics have been updated with a momentum of 0.1.
             assert!(values(slot.var.as_tensor()).iter().zip(other).all(|(a, b)| (a - b).abs() < 0.02), "{name}");
         }
     }
@@ -86,7 +86,7 @@ fn recomputed_activations_are_rounded_alike() {
     assert!(gradients(bf16(false, 2)).iter().all(|value| value.is_finite()));
 }
 
-/// The backend's bf16 tensors are those of f32, rounded.
+/// Results of the bf16 backend are those of f32, rounded.
 #[test]
 fn a_convolution_rounds_its_result_once() {
     use equimod_core::ops::{Conv2dGeometry, conv2d};

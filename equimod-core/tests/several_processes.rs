@@ -1,4 +1,4 @@
-//! N processes compute what one process with the whole batch does: threads stand in for processes.
+//! N processes compute the same as one process with the whole batch; threads simulate the processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::sync::{Arc, Barrier, Mutex};
@@ -9,13 +9,13 @@ use equimod_core::{
     Progress, Result, SharedCollective, SingleProcess, StepBatch, StepValues,
 };
 
-/// What the threads share.
+/// State that the threads share.
 struct Board {
     barrier: Barrier,
     places: Mutex<Vec<Option<Tensor>>>,
 }
 
-/// One thread's handle.
+/// Collective of one thread.
 struct Threads {
     rank: usize,
     board: Arc<Board>,
@@ -28,7 +28,7 @@ impl Threads {
         (0..size).map(|rank| Self { rank, board: board.clone() }).collect()
     }
 
-    /// Every rank's tensor, in the order of ranks.
+    /// Tensors of all ranks, in the order of ranks.
     fn exchange(&self, tensor: &Tensor) -> Vec<Tensor> {
         self.board.places.lock().unwrap()[self.rank] = Some(tensor.detach().copy().unwrap());
         self.board.barrier.wait();
@@ -74,7 +74,7 @@ fn values(shape: &[usize], seed: usize) -> Tensor {
     Tensor::from_vec((0..count).map(value).collect::<Vec<f64>>(), shape, &Device::Cpu).unwrap()
 }
 
-/// The images of one rank of `size`.
+/// Images of one rank of `size`.
 fn batch(rank: usize, size: usize) -> StepBatch {
     let part = IMAGES / size;
     let images =
@@ -101,7 +101,7 @@ fn parameters() -> Parameters {
     Parameters { pair: (0..PARAMETERS).map(value).collect(), ..Parameters::of_views(PARAMETERS) }
 }
 
-/// Loss and gradients, and the running statistics afterwards.
+/// Loss, gradients and updated running statistics.
 type Found = (f64, Vec<(String, Vec<f64>)>);
 
 fn step((objective, modules): (&str, &str), collective: SharedCollective, batch: &StepBatch) -> Found {
@@ -112,7 +112,7 @@ fn step((objective, modules): (&str, &str), collective: SharedCollective, batch:
     let (device, execution) = (&Device::Cpu, Execution::default());
     let placement = Placement { seed: 3, dtype: DType::F64, device, image_size: 8, collective, execution };
     let method = Method::new(&config, &parameters(), placement).unwrap();
-    // Residual branches that do something.
+    // Residual branches with nonzero scale.
     let target = method.target().iter().flat_map(|target| target.params().iter()).collect::<Vec<_>>();
     let all = method.params().iter().chain(target);
     for (name, slot) in all.filter(|(name, _)| name.ends_with("bn2.weight")) {
@@ -122,7 +122,7 @@ fn step((objective, modules): (&str, &str), collective: SharedCollective, batch:
     let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
     let mut found: Vec<_> = outcome.gradients.iter().map(|(name, g)| (name.to_owned(), flat(g))).collect();
     let StepValues { loss, metrics } = outcome.read().unwrap();
-    // The spread of embeddings is that of the process's own rows.
+    // The spread of embeddings covers only the rows of this process.
     let shared =
         metrics.into_iter().filter(|(name, _)| !name.contains("embedding_std") && !name.contains("effective_rank"));
     found.extend(shared.map(|(name, value)| (name, vec![value])));
@@ -143,7 +143,7 @@ const OBJECTIVES: [&str; 7] = [
 
 const EQUIMOD: &str = r#"{"equimod": {"projection_head": "16-8 bn-", "parameter_head": "6 bn", "predictor": "8 bn-"}}"#;
 
-/// The other modules, and EquiMod's other forms; with BYOL.
+/// The other modules and variants of EquiMod, with BYOL.
 const MODULES: [&str; 8] = [
     r#"{"equimod": {"projection_head": "8", "parameter_head": "6", "predictor": "8", "loss": "vicreg", "start": "view"}}"#,
     r#"{"equimod": {"projection_head": "8 bn-", "parameter_head": "6", "predictor": "8", "loss": "cosine-target"}}"#,
@@ -170,7 +170,7 @@ fn several_processes_equal_one_with_the_whole_batch() {
         });
         for (rank, thread) in threads.collect::<Vec<_>>().into_iter().enumerate() {
             let (other_loss, other) = thread.join().unwrap();
-            // 64 bits and another order of sums.
+            // f64, with another order of sums.
             let off = (loss - other_loss).abs() / loss.abs();
             assert!(off < 1e-12, "{objective:?}, rank {rank} of {size}: {other_loss} {loss}");
             assert_eq!(reference.len(), other.len());

@@ -9,7 +9,7 @@ use equimod_core::model::Choices;
 use equimod_core::nn::Mode;
 use equimod_core::{Error, Model, torch_file};
 
-/// Largest difference of a feature: sums of f32 in another order.
+/// Largest difference of a feature, from f32 sums in another order.
 const TOLERANCE: f32 = 1e-5;
 
 fn fixture(name: &str) -> PathBuf {
@@ -64,10 +64,10 @@ fn what_was_taken_off_and_left_out_is_told() {
     let model = import("moco.pth.tar", Some("state_dict.module.encoder_k.")).unwrap();
     assert_eq!(model.report.prefix, "state_dict.module.encoder_k.");
     assert_eq!(model.report.matched.len(), model.params().iter().count());
-    // The other network, the classifier of this one, and the queue.
+    // The other network, the classifier of this one, and the queue are left out.
     assert!(model.report.left_out.contains(&"state_dict.module.queue".to_owned()));
     assert!(model.report.left_out.contains(&"state_dict.module.encoder_k.fc.weight".to_owned()));
-    // MoCo is recognized by the names of its encoders, and with it how images enter the network.
+    // MoCo is recognized by the names of its encoders, and its preprocessing with it.
     assert!(!model.guessed);
     let lightning = import("lightning.ckpt", None).unwrap();
     assert_eq!(lightning.report.prefix, "state_dict.backbone.");
@@ -96,7 +96,7 @@ fn damaged_files_are_errors() {
             let text = read(&whole[..length]).err().unwrap().to_string();
             assert!(text.contains("damaged.pth") && text.lines().count() == 1, "{name} cut at {length}: {text}");
         }
-        // Wherever a byte of the beginning is wrong, there is an answer, and no panic.
+        // For any wrong byte near the start, the reader returns a result and does not panic.
         for place in (0..4000).step_by(3) {
             let mut bytes = whole.clone();
             bytes[place] ^= 0x41;
@@ -107,7 +107,7 @@ fn damaged_files_are_errors() {
 
 #[test]
 fn objects_may_be_nested_to_any_depth() {
-    // None in a tuple in a tuple in …, kept for later; and dictionaries in dictionaries.
+    // Deeply nested tuples, memoized, and deeply nested dictionaries.
     let tuples = |depth: usize| [b"\x80\x02N".to_vec(), vec![0x85; depth], b"q\x00.".to_vec()].concat();
     let dictionaries = |depth: usize| {
         let (open, close) = (b"}X\x01\x00\x00\x00a".repeat(depth), vec![b's'; depth]);
@@ -117,14 +117,14 @@ fn objects_may_be_nested_to_any_depth() {
         let read = torch_file::read(&legacy(&object), Path::new("deep.pth")).unwrap();
         assert!(read.tensors.is_empty() && read.not_read[0].contains("nested too deep"), "{:?}", read.not_read);
     }
-    // More objects than fit into memory are refused, in a sentence.
+    // Too many objects are rejected with a sentence.
     let text = torch_file::read(&legacy(&tuples(17 << 20)), Path::new("deep.pth")).err().unwrap().to_string();
     assert!(text.contains("objects") && !text.contains("damaged"), "{text}");
 }
 
 #[test]
 fn objects_that_hold_themselves_end() {
-    // A list in itself twice, and ten lists of which each holds the one before ten times.
+    // A list that contains itself twice, and ten lists each of which contains the previous one ten times.
     let itself = b"\x80\x02]q\x00(h\x00h\x00e.".to_vec();
     let mut tenfold = b"\x80\x02]q\x00".to_vec();
     for number in 1..40u8 {
@@ -138,7 +138,7 @@ fn objects_that_hold_themselves_end() {
     }
 }
 
-/// A file in the older layout: a pickle of the machine, the object, and the list of storages.
+/// A file in the older layout: pickles of the system information, the object, and the list of storages.
 fn legacy(object: &[u8]) -> Vec<u8> {
     let magic: &[u8] = &fs::read(fixture("moco.pth.tar")).unwrap()[..21];
     [magic, b"\x80\x02}.", object, b"\x80\x02]."].concat()

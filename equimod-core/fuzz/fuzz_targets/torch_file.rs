@@ -1,4 +1,4 @@
-//! Zip archives and pickles as `torch.save` writes them: whatever they hold, there is an answer, and no panic.
+//! Zip archives and pickles as written by `torch.save`: the reader returns a result for any content and never panics.
 #![no_main]
 #![allow(dead_code, reason = "the reader's modules are included whole")]
 
@@ -15,7 +15,7 @@ mod pickle;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut rest = bytes;
-    // Pickles in a row, as in the older layout.
+    // Consecutive pickles, as in the older layout.
     while let Ok(read) = pickle::read(rest) {
         let _ = facts::facts(&read);
         rest = &rest[read.length..];

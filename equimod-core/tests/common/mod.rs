@@ -1,4 +1,4 @@
-//! Reading the reference numbers: files, tolerances, the rule that fills large networks.
+//! Access to the reference numbers: files, tolerances, and the rule that fills large networks.
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,7 +8,7 @@ use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Shape, Tensor};
 use safetensors::SafeTensors;
 
-/// The reference folder, and whether it is another set than the project's own.
+/// Folder of the reference files, and whether it is another set than the project's.
 fn folder() -> (PathBuf, bool) {
     match std::env::var_os("EQUIMOD_GOLDEN_DIR") {
         Some(folder) => (folder.into(), true),
@@ -16,7 +16,7 @@ fn folder() -> (PathBuf, bool) {
     }
 }
 
-/// The path of a reference file; `None`, with a word, if another set lacks it.
+/// Path of a reference file; `None`, with a message, if another set lacks it.
 pub fn path(name: &str) -> Option<PathBuf> {
     let (folder, other) = folder();
     let path = folder.join(name);
@@ -28,7 +28,7 @@ pub fn path(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// Every reference file whose name starts with `prefix` and ends with `suffix`.
+/// Reference files whose names start with `prefix` and end with `suffix`.
 pub fn files(prefix: &str, suffix: &str) -> Vec<String> {
     let (folder, other) = folder();
     let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -93,9 +93,9 @@ impl Golden {
         serde_json::from_str(self.meta(key)).unwrap()
     }
 
-    /// f32 against the file's own tolerance: the largest difference, or the relative L2 where given.
+    /// Compares f32 values with the tolerance of the file: the largest difference, or the relative L2 error if given.
     pub fn check_f32(&self, name: &str, got: &Tensor) {
-        // Without an entry of its own: the floor of every tolerance, 4e-6 relative.
+        // Without an entry, the floor of all tolerances: 4e-6 relative.
         let tolerance = &self.tolerances[name];
         let relative = tolerance["tol_rel_l2"].as_f64().unwrap_or(if tolerance.is_null() { 4e-6 } else { 0.0 });
         let largest = tolerance["tol_linf"].as_f64().unwrap_or(0.0);
@@ -108,7 +108,7 @@ impl Golden {
         );
     }
 
-    /// f64 against `f64/<name>`: relative L2 of at most 1e-7, the strict test (its README).
+    /// Compares f64 values with `f64/<name>`, with a relative L2 error of at most 1e-7 (the strict test in its README).
     pub fn check_f64(&self, name: &str, got: &Tensor) {
         let want = self.values(&format!("f64/{name}"));
         let (linf, l2) = distances(&values(got), &want);
@@ -119,7 +119,7 @@ impl Golden {
         );
     }
 
-    /// The comparison that fits the element type, where the file has numbers for it.
+    /// Comparison for the element type, if the file has numbers for it.
     pub fn check(&self, name: &str, got: &Tensor) {
         match got.dtype() {
             DType::F64 if self.has(&format!("f64/{name}")) => self.check_f64(name, got),
@@ -133,7 +133,7 @@ pub fn values(t: &Tensor) -> Vec<f64> {
     t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The largest difference, and ‖a − b‖/‖b‖.
+/// Largest difference, and ‖a − b‖/‖b‖.
 pub fn distances(a: &[f64], b: &[f64]) -> (f64, f64) {
     assert_eq!(a.len(), b.len(), "numbers of values differ");
     assert!(a.iter().all(|v| v.is_finite()), "not finite");
@@ -143,7 +143,7 @@ pub fn distances(a: &[f64], b: &[f64]) -> (f64, f64) {
     (linf, if square == 0.0 { 0.0 } else { (square / norm).sqrt() })
 }
 
-/// The fill rule of the reference's README: the first `count` values of the stream `name`, in [-1, 1).
+/// Fill rule of the reference's README: the first `count` values of the stream `name`, in [-1, 1).
 fn stream(name: &str, seed: u64, count: usize) -> impl Iterator<Item = f64> {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in name.bytes() {
@@ -159,14 +159,14 @@ fn stream(name: &str, seed: u64, count: usize) -> impl Iterator<Item = f64> {
     })
 }
 
-/// A tensor by the fill rule, rounded once to f32.
+/// A tensor from the fill rule, rounded once to f32.
 pub fn fill(name: &str, shape: impl Into<Shape>, scale: f64, offset: f64, seed: u64) -> Tensor {
     let shape = shape.into();
     let values: Vec<f32> = stream(name, seed, shape.elem_count()).map(|v| (v * scale + offset) as f32).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-/// The value of the parameter or buffer `name` by the fill rule; `bottleneck` says which batch norm ends a branch.
+/// Value of the parameter or buffer `name` from the fill rule; `bottleneck` determines which batch norm ends a branch.
 pub fn filled_state(name: &str, shape: &Shape, seed: u64, bottleneck: bool) -> Tensor {
     let last = if bottleneck { "bn3.weight" } else { "bn2.weight" };
     let fan_in: usize = shape.dims().iter().skip(1).product();

@@ -1,16 +1,16 @@
 //! Interface of backends: one trait for each kind of layer or computation, and the types that they share.
 //!
-//! Arguments have been checked by [`ops`](crate::ops): shapes fit, tensors of one call share device and element type.
-//! Methods take detached tensors of any layout, and return new tensors unless they are documented to work in place,
-//! and give the same bits for any number of threads. Sums over many values are taken in more bits than the values have.
+//! [`ops`](crate::ops) checks the arguments: shapes fit, and the tensors of a call share device and element type.
+//! Methods take detached tensors of any layout, and return new tensors unless they are documented to work in place.
+//! Results are bitwise equal for any number of threads. Sums over many values are accumulated in a wider type.
 //!
 //! | trait | required | provided, for a backend to override |
 //! | --- | --- | --- |
-//! | [`ConvolutionOps`] | forward, gradients of data and weight | the forms fused with batch norm, ReLU and addition |
+//! | [`ConvolutionOps`] | forward, gradients of input and weight | variants fused with batch norm, ReLU and addition |
 //! | [`BatchNormOps`] | sums, apply, backward sums and backward; ReLU backward | in place; backward through a ReLU |
-//! | [`PoolingOps`] | max-pool, both ways | global average pool, both ways |
+//! | [`PoolingOps`] | max-pool, forward and backward | global average pool, forward and backward |
 //! | [`LossOps`] | cross-entropy of rows | |
-//! | [`MatrixOps`], [`OptimizerOps`], [`ImageOps`] | | everything, by candle's operations |
+//! | [`MatrixOps`], [`OptimizerOps`], [`ImageOps`] | | everything, composed of candle's operations |
 
 mod batch_norm;
 mod convolution;

@@ -1,8 +1,8 @@
-//! Batch norm, the ReLU behind it and the additions around it.
+//! Batch norm with residual additions and ReLU.
 
 use super::*;
 
-/// Everything that batch norm needs, for a shape.
+/// Inputs of batch norm for a shape.
 struct Norm {
     x: Tensor,
     dy: Tensor,
@@ -25,7 +25,7 @@ impl Norm {
         Self { weight: values(&shape[1..2], 7), bias: values(&shape[1..2], 8), x, dy, residual, mean, inverse }
     }
 
-    /// relu(x̂·weight + bias + residual) with statistics of `x` itself.
+    /// relu(x̂·weight + bias + residual) with the statistics of `x`.
     fn output(x: &Tensor, this: &Self) -> Tensor {
         let sums = (batch_norm_sums(x).unwrap() / (x.elem_count() / x.dim(1).unwrap()) as f64).unwrap();
         let mean = sums.get(0).unwrap();
@@ -36,7 +36,7 @@ impl Norm {
         batch_norm_apply(x, &scale, &shift, Some(&this.residual), true).unwrap()
     }
 
-    /// scale, slope and offset of the input's gradient, from sums.
+    /// Scale, slope and offset of the input's gradient, from sums.
     fn coefficients(&self, sums: &Tensor) -> [Tensor; 3] {
         let means = (sums / (self.x.elem_count() / self.x.dim(1).unwrap()) as f64).unwrap();
         let scale = (&self.inverse * &self.weight).unwrap();
@@ -55,10 +55,10 @@ impl Norm {
 }
 
 const NORM_SHAPES: [&[usize]; 4] = [&[3, 4, 3, 5], &[70, 5], &[4, 3, 9, 2], &[3, 2, 1, 1]];
-/// More than a task, and whole vectors with some channels left over.
+/// Shapes with more values than a task, and with channels that do not fill whole vectors.
 const LARGE_NORM: &[usize] = &[5, 33, 23, 29];
 
-/// The sums that the f32 kernels find for every shape.
+/// Sums of the f32 kernels for every shape.
 pub(super) fn results() -> Vec<Vec<f64>> {
     let of_shape = |shape: &[usize]| {
         let Norm { x, dy, mean, inverse, .. } = Norm::new(shape);
@@ -84,7 +84,7 @@ fn batch_norm_gradients_agree_with_finite_differences() {
                 let moved = Tensor::from_vec(moved, shape, &Device::Cpu).unwrap();
                 dot(&Norm::output(&moved, &norm), &norm.dy)
             };
-            // Central differences with steps of 1e-6: an error of about 1e-8 from rounding, where no ReLU turns.
+            // Central differences with steps of 1e-6 have an error of about 1e-8 from rounding if no ReLU switches.
             let want = (loss(1e-6) - loss(-1e-6)) / 2e-6;
             assert!((dx[i] - want).abs() < 1e-6, "{shape:?} {i}: {} {want}", dx[i]);
         }
@@ -125,7 +125,7 @@ fn batch_norm_in_f32_and_composed_is_near_f64() {
             assert!(distance(&fast_sums, &sums) < 1e-6, "{shape:?} {activation:?}");
             let coefficients = [&low(&scale), &low(&slope), &low(&offset)];
             let fast_dx = batch_norm_backward(&low(dy), narrow_activation, &low(x), coefficients).unwrap();
-            // Where terms cancel, their roundings stay.
+            // If terms cancel, their rounding errors remain.
             assert!(distance(&fast_dx, &dx) < 1e-5, "{shape:?} {activation:?} {:e}", distance(&fast_dx, &dx));
             let in_place = batch_norm_backward_in_place(&low(dy), narrow_activation, low(x), coefficients).unwrap();
             assert_eq!(vector(&in_place), vector(&fast_dx));

@@ -1,4 +1,4 @@
-//! Convolutions, forward and both backwards, by every algorithm and instruction set.
+//! Forward and backward passes of convolutions with every algorithm and instruction set.
 
 use super::super::contract::ConvShape;
 use super::super::cpu_fast::kernels::{self as fast, Algorithm, ConvInputRows, ScaleShiftReluRows};
@@ -11,7 +11,8 @@ struct Case {
     geometry: Conv2dGeometry,
 }
 
-/// Batch ≥ 3, strides 1 and 2, paddings 0, 1 and 3, odd and rectangular sizes, groups, channels that fill no vector.
+/// Cases: batch ≥ 3, strides 1 and 2, paddings 0, 1 and 3, odd and rectangular sizes, groups, channels that do not fill
+/// a vector.
 fn cases() -> Vec<Case> {
     let case = |shape, out_channels, kernel, stride, padding, groups| Case {
         shape,
@@ -106,7 +107,7 @@ fn convolutions_are_their_definition_and_their_backwards_are_adjoint() {
         for (i, got) in ys.iter().enumerate().step_by(7) {
             let place = [i / (o * h * width) % n, i / (h * width) % o, i / width % h, i % width];
             let want = defined(&case, &xs, &ws, place);
-            // Sums of at most 600 products in 64 bits.
+            // Sums of at most 600 products in f64.
             assert!((got - want).abs() < 1e-12, "{:?} {place:?}: {got} {want}", case.geometry);
         }
         // ⟨conv(x, w), dy⟩ = ⟨x, dx⟩ = ⟨w, dw⟩: a convolution is linear in both.
@@ -148,7 +149,7 @@ pub(super) fn results() -> Vec<Vec<f64>> {
     results
 }
 
-/// Forward with its sums, backward-data and backward-weight of a shape, as one list of results.
+/// Forward pass with sums, input gradient and weight gradient of a shape, as one list of results.
 fn all_of(arch: Arch, algorithm: Algorithm, s: &ConvShape, [x, w, dy]: [&Tensor; 3]) -> [Vec<f64>; 4] {
     let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
     let (x, dy) = (rows(x).unwrap(), rows(dy).unwrap());
@@ -163,7 +164,7 @@ fn plain(values: &[f32]) -> ConvInputRows<'_> {
     ConvInputRows { values, activation: None }
 }
 
-/// The same in f64, by the portable kernels, over rows.
+/// The same in f64, by the portable kernels, in rows of channels.
 fn exact(case: &Case, [x, w, dy]: [&Tensor; 3]) -> [Vec<f64>; 4] {
     let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
     let [y, dx, dw] = case.all(&wide(x), &wide(w), &wide(dy));
@@ -171,8 +172,8 @@ fn exact(case: &Case, [x, w, dy]: [&Tensor; 3]) -> [Vec<f64>; 4] {
     [vector(&rows(&y).unwrap()), sums, vector(&rows(&dx).unwrap()), vector(&dw)]
 }
 
-/// Relative errors (root of the sum of squares) that an algorithm may have in f32: a random walk of
-/// roundings of 6e-8 for the products alone, ten times as much for Winograd's transforms.
+/// Bounds on an algorithm's relative L2 errors in f32: a random walk of roundings of 6e-8 for plain products, ten times
+/// as much for Winograd's transforms.
 fn bound(algorithm: Algorithm) -> f64 {
     match algorithm {
         Algorithm::Direct => 2e-6,
@@ -221,7 +222,7 @@ fn an_input_activated_while_it_is_read_gives_the_same_bits_as_one_that_was_activ
         }
         let [x, dy] = [x, dy].map(|t| flat(&rows(&narrow(&t)).unwrap()));
         let w = flat(&narrow(&w));
-        // Any not-a-number is as good as another.
+        // All NaNs are equal here.
         let bits = |values: Vec<f32>| values.into_iter().map(|v| (!v.is_nan()).then(|| v.to_bits()));
         let instructions = instruction_sets().into_iter();
         for (arch, (scale, shift)) in instructions.flat_map(|arch| activations.iter().map(move |r| (arch, r))) {
@@ -257,7 +258,7 @@ fn every_backend_takes_an_input_with_its_activation() {
     }
 }
 
-/// The gradient of a convolution's input through the ReLU that gave it, by its definition: alone and with another
+/// Gradient of a convolution's input through the ReLU that produced it, by its definition: alone and with another
 /// gradient.
 fn accumulated(dx: &Tensor, more: &Tensor, y: &Tensor) -> [(Accumulate, Tensor); 3] {
     let passed = y.gt(0.0).unwrap().to_dtype(y.dtype()).unwrap();
@@ -315,7 +316,7 @@ fn gradients_pass_the_relu_with_every_instruction_set() {
     }
 }
 
-/// Winograd's error for the stages of a ResNet-18: the bounds that docs/architecture.md names.
+/// Winograd's error for the stages of a ResNet-18, with the bounds in docs/architecture.md.
 #[test]
 fn winograds_error_stays_in_its_bounds_for_the_shapes_of_a_resnet() {
     let unit = [(32, 16), (32, 64), (16, 128), (8, 256), (4, 512), (14, 64), (7, 128)].map(|shape| (shape, 1));

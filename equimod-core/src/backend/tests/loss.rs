@@ -25,7 +25,7 @@ fn defined(values: &[f64], row: usize, targets: &RowTargets) -> f64 {
 fn targets_are_the_pairs_of_nt_xent() {
     let rule =
         RowTargets { first: 0, local: 8, offset: 10, positives: Positives::OtherHalfWithoutSiblings, decoupled: false };
-    // Embeddings 0 and 1 are view 1 and 2 and 3 view 2 of two images, 4 to 7 the same again.
+    // Embeddings 0 and 1 are view 1, and 2 and 3 view 2, of two images; 4 to 7 repeat them.
     assert_eq!((rule.positive(1), rule.excluded(1).collect::<Vec<_>>()), (15, vec![11, 13, 17]));
     assert_eq!((rule.positive(6), rule.excluded(6).collect::<Vec<_>>()), (12, vec![16, 14, 10]));
 }
@@ -52,7 +52,7 @@ fn cross_entropies_are_their_definition_and_gradients_its_differences() {
             });
             (largest(vector(&losses), loss(&exact)), largest(vector(&weights), slopes.collect()))
         };
-        // Central differences are within 1e-9; composed losses are rounded to f32.
+        // Central differences have an error of 1e-9; composed losses are rounded to f32.
         let backends: [(&dyn Backend, &Tensor, f64, f64); 3] = [
             (super::super::of(&s), &s, 1e-14, 1e-9),
             (super::super::of(&narrow_s), &narrow_s, 1e-6, 1e-6),
@@ -67,7 +67,7 @@ fn cross_entropies_are_their_definition_and_gradients_its_differences() {
 
 #[test]
 fn a_row_that_is_compared_with_nothing_has_the_loss_of_its_similarity() {
-    // One image: the row itself is left out, and so is its positive.
+    // One image: both the row itself and its positive are excluded.
     let rule = RowTargets { first: 0, local: 2, offset: 0, positives: Positives::OtherHalf, decoupled: true };
     let s = Tensor::new(&[[1.0f64, 0.25], [0.5, 1.0]], &Device::Cpu).unwrap();
     for backend in [super::super::of(&s), &Composed as &dyn Backend] {

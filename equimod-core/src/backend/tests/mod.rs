@@ -1,5 +1,5 @@
-//! Every backend against definitions: adjoints and finite differences in f64, f32 and the composed form against f64,
-//! any number of threads against one.
+//! All backends against definitions: adjoints and finite differences in f64, f32 and the composed backend against f64,
+//! and any number of threads against one.
 
 mod batch_norm;
 mod convolution;
@@ -14,7 +14,7 @@ use super::composed::Composed;
 use super::contract::{BatchNormOps, ConvolutionOps, PoolShape, PoolingOps};
 use crate::ops::*;
 
-/// Values without structure, in about ±1.
+/// Irregular values of about ±1.
 fn values(shape: &[usize], seed: u64) -> Tensor {
     let count: usize = shape.iter().product();
     let value = |i: usize| {
@@ -45,7 +45,7 @@ fn narrow(t: &Tensor) -> Tensor {
     t.to_dtype(DType::F32).unwrap()
 }
 
-/// Every instruction set of this machine, and code without one.
+/// All instruction sets of this machine, and scalar code.
 pub(super) fn instruction_sets() -> Vec<Arch> {
     let mut all = vec![Arch::Scalar, Arch::new()];
     #[cfg(target_arch = "x86_64")]
@@ -66,8 +66,8 @@ fn off(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn products_in_f32_are_near_f64() {
-    // Fewer than a vector, more than a panel, a task and a run, nothing at all; and with either side the smaller to
-    // transpose.
+    // Fewer values than a vector; more than a panel, a task and a run; none at all; and either matrix the smaller one
+    // to transpose.
     for (m, k, n) in [(3, 5, 7), (70, 33, 130), (5, 1030, 400), (400, 1030, 5), (1, 1, 1), (390, 17, 3), (0, 4, 2)] {
         let (a, b) = (values(&[m, k], 20), values(&[k, n], 21));
         let transposed = |t: &Tensor| t.t().unwrap().contiguous().unwrap();
@@ -89,12 +89,12 @@ fn products_in_f32_are_near_f64() {
     }
 }
 
-/// PyTorch's answer where a window holds equal values: the first one wins.
+/// For equal values in a window, the first one wins, as in PyTorch.
 #[test]
 fn pools_agree_with_their_definitions_and_the_composed_form() {
     for (shape, kernel, stride, padding) in [([3, 2, 7, 8], 3, 2, 1), ([3, 1, 6, 6], 2, 2, 0), ([4, 19, 5, 9], 3, 1, 1)]
     {
-        // Few distinct values, so that there are ties.
+        // Few distinct values cause ties.
         let x = (values(&shape, 9) * 2.0).unwrap().round().unwrap();
         let (y, winners) = max_pool2d(&x, kernel, stride, padding).unwrap();
         let (in_size, out_size) = ((shape[2], shape[3]), (y.dim(2).unwrap(), y.dim(3).unwrap()));

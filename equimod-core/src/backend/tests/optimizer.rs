@@ -1,4 +1,4 @@
-//! Steps in place against the same steps composed of candle's operations.
+//! In-place steps against the same steps composed of candle's operations.
 
 use candle_core::{D, Var};
 
@@ -6,7 +6,7 @@ use super::super::contract::OptimizerOps;
 use super::*;
 use crate::ops::Gate;
 
-/// Values in ±1 of a number that neither vectors nor tasks divide.
+/// Values in ±1, whose number is a multiple of neither vectors nor tasks.
 fn wave(seed: f64, dtype: DType) -> Tensor {
     let values: Vec<f64> = (0..37_037).map(|i| (f64::from(i) * 0.7311 + seed).sin()).collect();
     Tensor::from_vec(values, (37, 7, 11, 13), &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
@@ -14,7 +14,8 @@ fn wave(seed: f64, dtype: DType) -> Tensor {
 
 type Step<'a> = &'a dyn Fn(&dyn OptimizerOps, &Var, &Var, &Tensor);
 
-/// Three steps by both backends from the same values. They round in another order: some ulps (6e-8, 1e-16) are allowed.
+/// Three steps of both backends from the same values. They round in different orders, so a few ulps (6e-8, 1e-16) are
+/// allowed.
 fn check(steps: &[Step], buffer: impl Fn(DType) -> Tensor, tolerances: [f64; 2]) {
     for (dtype, tolerance) in [DType::F32, DType::F64].into_iter().zip(tolerances) {
         for (number, step) in steps.iter().enumerate() {
@@ -68,7 +69,7 @@ fn trust_is_one_without_a_norm() {
             backend.lars_step(&w, &buffer, &of(gradient), &rule).unwrap();
             vector(&w)
         };
-        // −lr·inner·(gradient + decay·w), of which the second gradient makes 0.
+        // −lr·inner·(gradient + decay·w), which is 0 for the second gradient.
         let moved = f64::from(weight) - 0.4 * 0.01 * (f64::from(gradient) + 0.01 * f64::from(weight));
         for found in [step(&Composed), step(super::super::of(&of(weight)))] {
             assert!(found.iter().all(|value| (value - moved).abs() < 1e-7), "{found:?} {moved}");

@@ -1,4 +1,4 @@
-//! The seam: a backend of the required methods alone agrees with the fast one in everything that the contract provides.
+//! Default methods of the backend traits: a backend with only the required methods agrees with the fast one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,7 +6,7 @@ use super::super::contract::*;
 use super::super::cpu_fast::CpuFast;
 use super::*;
 
-/// The required methods by candle's operations, counted; all others are the contract's.
+/// The required methods in candle's operations, with a count of calls; all others are the default methods.
 #[derive(Default)]
 struct Smallest {
     calls: AtomicUsize,
@@ -84,7 +84,7 @@ impl OptimizerOps for Smallest {}
 
 impl ImageOps for Smallest {}
 
-/// Everything that a block of a network asks of a backend, by the fused methods.
+/// All operations of a network's block, by the fused methods.
 fn block(backend: &dyn Backend) -> Vec<Tensor> {
     let g = Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 1, groups: 1, winograd: true };
     let s = &ConvShape::new(3, 16, 24, (8, 9), &g).unwrap();
@@ -118,7 +118,7 @@ fn block(backend: &dyn Backend) -> Vec<Tensor> {
     results
 }
 
-/// Pools, products, losses and pixels.
+/// Pools, matrix products, losses and pixel conversion.
 fn rest(backend: &dyn Backend) -> Vec<Tensor> {
     let xs = narrow(&values(&[2, 5, 7, 8], 20));
     let s = PoolShape { kernel: 3, stride: 2, padding: 1, in_size: (7, 8), out_size: (4, 4) };
@@ -159,7 +159,7 @@ fn a_backend_of_the_required_methods_alone_agrees_with_the_fast_one() {
 
 #[test]
 fn the_cpus_other_element_types_go_to_the_composed_backend() {
-    // Sums are in f64 with the kernels of the CPU alone.
+    // Only the CPU kernels compute sums in f64.
     let sums = |dtype: DType| {
         let xs = values(&[2, 3, 4, 4], 1).to_dtype(dtype).unwrap();
         super::super::of(&xs).batch_norm_sums(&xs).unwrap().dtype()
