@@ -1,6 +1,6 @@
-//! A backbone in ordinary candle code: a small vision transformer (Dosovitskiy et al., arXiv 2010.11929),
-//! differentiated by candle. `cargo run --release --example custom_backbone` trains it with SimCLR and EquiMod on
-//! bundled images, saves it, and reads it back.
+//! A backbone in plain candle code: a small vision transformer (Dosovitskiy et al., arXiv 2010.11929), differentiated
+//! by candle's autograd. `cargo run --release --example custom_backbone` trains it with SimCLR and EquiMod on bundled
+//! images, saves it, and loads it again.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ const HEADS: usize = 4;
 const DEPTH: usize = 2;
 const PATCH: usize = 4;
 
-/// The fused layer norm of candle has no gradient; this form has.
+/// Layer norm without fusion, because candle's fused layer norm has no gradient.
 struct LayerNorm(Tensor, Tensor);
 
 impl LayerNorm {
@@ -87,7 +87,7 @@ impl Vit {
 }
 
 impl Network for Vit {
-    /// images `[batch, 3, height, width]` → the mean token, and the tokens after each block.
+    /// Images `[batch, 3, height, width]` → the mean token `[batch, WIDTH]`, and the tokens after each block.
     fn forward(&self, images: &Tensor, _: Mode) -> Result<Features> {
         let tokens = self.patches.forward(images)?.flatten_from(2)?.transpose(1, 2)?;
         let mut xs = tokens.broadcast_add(&self.positions)?;
@@ -153,7 +153,7 @@ fn it_trains() {
     };
     let (first, last) = (loss(losses.lines().next()), loss(losses.lines().last()));
     assert!(last < first, "the loss went from {first} to {last}");
-    // A program that does not bring the backbone along says so.
+    // Without the custom backbone, loading fails with its name.
     let error = Model::load(&folder, &Device::Cpu).map(|_| ()).map_err(|error| error.to_string());
     assert!(error.is_err_and(|error| error.contains("vit-nano")));
 }

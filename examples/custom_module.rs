@@ -1,5 +1,6 @@
-//! An equivariance module of one's own beside SimCLR: a linear layer that reads a view's parameters off its features.
-//! `cargo run --release --example custom_module` trains it on bundled pictures and prints the first and the last step.
+//! A custom equivariance module with SimCLR: a linear layer that predicts a view's augmentation parameters from its
+//! features. `cargo run --release --example custom_module` trains it on bundled images and prints the first and the
+//! last step.
 #![allow(clippy::print_stdout)]
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ impl EquivarianceModule for ReadOff {
         Needs { parameters: true, ..Needs::default() }
     }
 
-    /// The mean squared error of normalized parameters: about 1 for a layer that knows nothing.
+    /// Mean squared error of the normalized parameters; about 1 for a layer that predicts their mean.
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let errors = (self.0.forward(&step.view_features()?)? - step.params()?)?.sqr()?.mean(1)?;
         Ok(Term { loss: mean_over_rows(&errors, step.collective.as_ref())?, metrics: Vec::new() })
@@ -55,7 +56,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 #[test]
 fn it_trains() {
     main().unwrap_or_else(|error| panic!("{error}"));
-    // The command reads its run like any other.
+    // The run can be loaded like any other.
     let folder = std::env::temp_dir().join(format!("equimod-custom-module-{}", std::process::id()));
     let model = equimod::core::Model::load(&folder, &Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
     assert!(model.params().iter().all(|(name, _)| !name.starts_with("equivariance.")));

@@ -40,6 +40,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn it_prints_numbers_with_intervals() {
     let table = evaluate(None, None).unwrap_or_else(|error| panic!("{error}"));
     assert!(table.contains("95 % interval") && table.contains("L-BFGS"), "{table}");
-    // Three label columns by two protocols, four numbers each, below a heading.
+    // A heading, then three label columns by two protocols with four numbers each.
     assert_eq!(table.lines().count(), 1 + 3 * 2 * 4, "{table}");
 }

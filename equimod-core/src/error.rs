@@ -6,7 +6,7 @@ use crate::load_report::LoadReport;
 
 /// Error of `equimod-core`.
 ///
-/// Every message is one sentence that says what is wrong, where, and what to do. The fields hold the same facts for
+/// Every message is one sentence that names the problem, its place and the remedy. The fields hold the same facts for
 /// programs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -57,7 +57,7 @@ pub enum Error {
     MissingInput {
         /// The absent input, in the plural.
         input: &'static str,
-        /// Where the input comes from.
+        /// Source of the input.
         remedy: &'static str,
     },
     /// A batch has too few rows, or does not divide as it must.

@@ -13,13 +13,13 @@ const NAMES: [(&str, &str); 7] = [
     ("erasing_centre_y", "erasing_center_y"),
 ];
 
-/// The name in today's spelling.
+/// The name in American spelling.
 pub(crate) fn modern(name: &str) -> &str {
     NAMES.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new)
 }
 
-/// The name as tensors are called after it. Initial values depend on names, and checkpoints hold them, so that tensors
-/// keep the name that they first had.
+/// The name as used in tensor names. Initial values depend on tensor names and checkpoints hold them, so these keep the
+/// earlier spelling.
 pub(crate) fn stored(name: &str) -> &str {
     NAMES.iter().find(|(_, new)| *new == name).map_or(name, |(old, _)| old)
 }

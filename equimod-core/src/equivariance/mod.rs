@@ -207,15 +207,15 @@ macro_rules! modules {
 
 modules! {
     equimod(EquiModConfig) "EquiMod" "2211.01244"
-        "predicts a view's embedding from the original image and the parameters"
-    augself(AugSelfConfig) "AugSelf" "2111.09613" "predicts the parameters from one view to the other from both"
-    essl(EsslConfig) "E-SSL" "2111.00899" "predicts by how many quarters a small view is rotated"
+        "predicts a view's embedding from the original image and the augmentation parameters"
+    augself(AugSelfConfig) "AugSelf" "2111.09613" "predicts the differences of two views' augmentation parameters"
+    essl(EsslConfig) "E-SSL" "2111.00899" "predicts the rotation of a small view among four"
     split(SplitConfig) "a feature split after SIE" "2302.10283"
-        "half of the features invariant, half moved by a hypernetwork"
+        "half of the features invariant, half transformed by a hypernetwork"
     conditional(ConditionalConfig) "a conditional predictor" "2211.01244"
-        "gives the parameters to the objective's predictor"
-    care(CareConfig) "CARE" "2306.13924" "augmentations that keep the angles between embeddings"
-    stl(StlConfig) "STL" "2501.08712" "codes a transformation from a pair and applies it to another image"
+        "gives the augmentation parameters to the objective's predictor"
+    care(CareConfig) "CARE" "2306.13924" "augmentations that preserve the angles between embeddings"
+    stl(StlConfig) "STL" "2501.08712" "encodes a transformation from one image and applies it to another"
 }
 
 /// A module with its name and weight.
@@ -244,7 +244,7 @@ impl EquivarianceConfig {
         Ok(modules)
     }
 
-    /// Number of features that the objective sees: the first so many of `features`.
+    /// Number of features that the objective sees, counted from the first of `features`.
     ///
     /// # Errors
     ///

@@ -49,7 +49,7 @@ impl FolderConfig {
     pub fn read(text: &str, weights: &Path) -> Result<Self> {
         let unusable = |e: serde_json::Error| {
             let text =
-                format!("the {CONFIG_FILE} beside it cannot be read ({e}); use a matching version, or take it away");
+                format!("the {CONFIG_FILE} next to it cannot be read ({e}); use a matching version, or remove it");
             Error::checkpoint(weights, text)
         };
         let value: serde_json::Value = serde_json::from_str(text).map_err(unusable)?;
@@ -67,7 +67,7 @@ impl FolderConfig {
         }
         Some(Origin {
             code: "timm".into(),
-            evidence: format!("{CONFIG_FILE} beside it"),
+            evidence: format!("{CONFIG_FILE} next to it"),
             is_record: true,
             architecture: self.architecture.clone(),
             size: pretrained.map(|found| found.input_size[1]),

@@ -62,7 +62,7 @@ impl Traces<'_> {
     /// Hyperparameters stored by Lightning, or the arguments next to the file, with their place in words.
     fn hyper_parameters(&self) -> Option<(&Value, &'static str)> {
         let inside = self.settings.get("hyper_parameters").map(|found| (found, "hyper_parameters"));
-        inside.or(self.arguments.as_ref().map(|found| (found, "args.json beside it")))
+        inside.or(self.arguments.as_ref().map(|found| (found, "args.json next to it")))
     }
 }
 

@@ -111,15 +111,15 @@ macro_rules! objectives {
 }
 
 objectives! {
-    SimClr(SimClrConfig) "simclr" "SimCLR" "2002.05709" "contrast of the views of an image with all others"
+    SimClr(SimClrConfig) "simclr" "SimCLR" "2002.05709" "contrastive loss between the views of an image and all others"
     Byol(ByolConfig) "byol" "BYOL" "2006.07733" "prediction of a target network's embedding of the other view"
     BarlowTwins(BarlowTwinsConfig) "barlow-twins" "Barlow Twins" "2103.03230"
-        "features that correlate between views with themselves alone"
-    VicReg(VicRegConfig) "vicreg" "VICReg" "2105.04906" "near views, features that vary and do not covary"
+        "cross-correlation of the views' features close to the identity matrix"
+    VicReg(VicRegConfig) "vicreg" "VICReg" "2105.04906" "similar views, with variance and covariance regularization"
     SimSiam(SimSiamConfig) "simsiam" "SimSiam" "2011.10566"
         "prediction of the other view's embedding behind a stop-gradient"
-    MocoV3(MocoV3Config) "moco-v3" "MoCo v3" "2104.02057" "contrast with a target network's embeddings of the batch"
-    None(NoneConfig) "none" "none" "" "no invariance: equivariance modules alone"
+    MocoV3(MocoV3Config) "moco-v3" "MoCo v3" "2104.02057" "contrastive loss against a target network's embeddings"
+    None(NoneConfig) "none" "none" "" "no invariance term: equivariance modules alone"
 }
 
 impl ObjectiveConfig {

@@ -34,7 +34,7 @@ impl WithSimd for ForwardSums<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f64> {
         let mut sums = Sums::new(self.channels);
-        // SAFETY: the rows lie in the slice.
+        // SAFETY: the rows are within the slice.
         unsafe { sums.add_rows(simd, self.x.as_ptr(), self.x.len() / self.channels) };
         sums.total()
     }
@@ -50,7 +50,7 @@ pub struct ScaleShiftReluRows<'a> {
 /// Loads `count` values from `from` on, at most one vector.
 #[inline(always)]
 fn at<S: Simd>(simd: S, values: &[f32], from: usize, count: usize) -> S::f32s {
-    // SAFETY: they lie in the slice.
+    // SAFETY: they are within the slice.
     unsafe { load_some(simd, values[from..from + count].as_ptr(), count) }
 }
 

@@ -159,7 +159,7 @@ unsafe fn by_vectors<S: Simd>(simd: S, product: &Multiply) {
         return unsafe { at_once_by_vectors(simd, product) };
     }
     for first in (0..columns).step_by(at_once) {
-        // SAFETY: these columns lie in the panel.
+        // SAFETY: these columns are within the panel.
         unsafe {
             let (b, columns) = (product.panel.b.add(first), at_once.min(columns - first));
             let out = product.out.map(|row| row.wrapping_add(first));

@@ -160,7 +160,7 @@ impl Shared {
     /// Address `offset` values after the start.
     ///
     /// # Safety
-    /// It lies in the memory.
+    /// The address is within the memory.
     #[inline(always)]
     pub unsafe fn at(self, offset: usize) -> *mut f32 {
         // SAFETY: the caller's promise.
