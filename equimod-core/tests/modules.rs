@@ -239,8 +239,7 @@ fn closed_forms_of_modules() {
         var.set(&var.zeros_like().unwrap()).unwrap();
     }
     assert!((essl.loss(&inputs) - 4f64.ln()).abs() < 1e-12);
-    // AugSelf: for constant predictors, the losses are the mean square of the scaled values, and ln 3 and ln 2 for
-    // flags.
+    // AugSelf: for predictions of 0, the losses are the mean square of the scaled values, and ln 3 and ln 2 for flags.
     let augself = Case::new("augself", r#"{"hidden": []}"#);
     for (_, slot) in augself.store.iter() {
         slot.var.set(&slot.var.zeros_like().unwrap()).unwrap();

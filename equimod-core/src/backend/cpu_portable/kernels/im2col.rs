@@ -175,8 +175,7 @@ fn unfold<'a, T: Element>(x: &'a [T], images: usize, g: usize, s: &ConvShape, bu
     out
 }
 
-/// Range of output columns inside the image for one kernel offset and one output row, and the input column of the
-/// first.
+/// Range of output columns inside the image for column `kx` of the kernel, and the input column of the first.
 fn span(kx: usize, s: &ConvShape) -> (usize, usize, usize) {
     let (width, out_width) = (s.in_size.1, s.out_size.1);
     let first = s.padding.saturating_sub(kx).div_ceil(s.stride);
