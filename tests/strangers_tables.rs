@@ -156,7 +156,7 @@ fn longer_endings_and_dotted_keys_are_read_or_named() {
     scratch.refused(&["data", "index", &dotted], 3, &["1 KEY.000.png, 1 KEY.001.png", "and 2 more", "--dotted-keys"]);
     assert_eq!(indexed(&scratch, &[&dotted, "--dotted-keys"])["labeled"], 8);
     assert_eq!(reds_of(&dotted), tens);
-    scratch.refused(&["data", "index", &dotted, "--picture", "gif"], 3, &["hold no pictures; they hold"]);
+    scratch.refused(&["data", "index", &dotted, "--picture", "gif"], 3, &["hold no images; they hold"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! From the bytes of a file to 8-bit red, green and blue.
+//! Decoding of image files to 8-bit RGB.
 
 use std::io::{BufRead, Cursor, Read, Seek};
 
@@ -12,31 +12,44 @@ use crate::{Error, Result};
 mod gif;
 mod jpeg;
 
-/// Most pixels: their channels, and as much again for the decoder, fit the memory.
+/// Upper limit of an image's pixels: its channels and a decoder's working memory of the same size fit [`MOST_MEMORY`].
 const MOST_PIXELS: u64 = MOST_MEMORY / 6;
 
 type Decoded<T> = std::result::Result<T, String>;
 
 impl Image {
-    /// Decodes a file (BMP, GIF, JPEG, PNG, TIFF, WebP, recognized by its content) as Pillow's `convert("RGB")` does:
-    /// alpha is dropped, palettes and CMYK are converted, of 16 bits the upper 8 stay, of several frames or pages the
-    /// first. EXIF orientation is ignored. `key` names the image in errors.
+    /// Decodes a file (BMP, GIF, JPEG, PNG, TIFF, WebP, recognized by its content) as Pillow's `convert("RGB")` does.
+    ///
+    /// Alpha is dropped, palettes and CMYK are converted, 16-bit values are reduced to their upper 8 bits, and only the
+    /// first frame or page is decoded. EXIF orientation is ignored. `key` names the image in errors.
+    ///
+    /// # Errors
+    ///
+    /// If the format is not supported, the file is damaged, or the image is too large.
     pub fn decode(bytes: &[u8], key: &str) -> Result<Self> {
         picture(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
     }
 
-    /// Decodes a file, and rotates and flips the image as its EXIF orientation says.
+    /// Decodes a file, then rotates and flips the image according to its EXIF orientation.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode`](Self::decode).
     pub fn decode_oriented(bytes: &[u8], key: &str) -> Result<Self> {
         oriented(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
     }
 
     /// Size of an encoded image, from its header; EXIF orientation is ignored.
+    ///
+    /// # Errors
+    ///
+    /// If the format is not supported, or the header is damaged.
     pub fn decode_size(bytes: &[u8], key: &str) -> Result<Size> {
         size(Cursor::new(bytes)).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
     }
 
-    /// Looks for errors in an encoded image that decoding passes over, at the cost of decoding it once more; `None` where
-    /// its format is not read.
+    /// Checks an encoded image for errors that decoding ignores; this decodes it once more. `None` if its format is not
+    /// supported.
     pub fn examine(bytes: &[u8]) -> Option<Examined> {
         examine(bytes)
     }
@@ -52,12 +65,12 @@ pub(crate) fn picture(bytes: &[u8]) -> Decoded<Image> {
     }
 }
 
-/// The format of a file by its first bytes, if it is one that is read.
+/// Format of a file by its first bytes, if it is supported.
 fn format(bytes: &[u8]) -> Option<ImageFormat> {
     image::guess_format(bytes).ok().filter(|format| name(*format).is_some())
 }
 
-/// The name of a format that is read.
+/// Name of a supported format.
 fn name(format: ImageFormat) -> Option<&'static str> {
     Some(match format {
         ImageFormat::Bmp => "BMP",
@@ -70,14 +83,14 @@ fn name(format: ImageFormat) -> Option<&'static str> {
     })
 }
 
-/// The format of an encoded image, and the errors in it that decoding passes over.
+/// Format of an encoded image, and the errors in it that decoding ignores.
 pub(crate) fn examine(bytes: &[u8]) -> Option<Examined> {
     let format = format(bytes)?;
     let doubts = if format == ImageFormat::Jpeg { jpeg::doubts(bytes) } else { Vec::new() };
     Some(Examined { format: name(format)?, doubts })
 }
 
-/// Decodes a file in one of the formats that have no file of their own here.
+/// Decodes a file in one of the formats without a module of their own here.
 fn other(bytes: &[u8]) -> Decoded<Image> {
     let decoder = reader(Cursor::new(bytes))?.into_decoder().map_err(in_words)?;
     let (width, height) = decoder.dimensions();
@@ -90,7 +103,7 @@ fn other(bytes: &[u8]) -> Decoded<Image> {
     finish(size, to_rgb(decoded))
 }
 
-/// A decoder's error as a clause.
+/// Error of a decoder, as a clause.
 fn in_words(error: ImageError) -> String {
     match &error {
         ImageError::Unsupported(what) if what.format_hint().to_string().contains("Tiff") => {
@@ -104,7 +117,7 @@ fn unread_tiff(kind: &str) -> String {
     format!("it is a TIFF of a kind that is not read ({kind}); convert it to PNG")
 }
 
-/// Decodes a file and turns the picture as its EXIF orientation says.
+/// Decodes a file, then rotates and flips the image according to its EXIF orientation.
 pub(crate) fn oriented(bytes: &[u8]) -> Decoded<Image> {
     let picture = picture(bytes)?;
     let orientation = orientation(bytes).map_err(|e| e.to_string())?;
@@ -118,7 +131,7 @@ pub(crate) fn oriented(bytes: &[u8]) -> Decoded<Image> {
     finish(Size { height: turned.height() as usize, width: turned.width() as usize }, turned.into_rgb8().into_raw())
 }
 
-/// The orientation in a file's EXIF data, before which some programs write JPEG's prefix also in other formats.
+/// Orientation in a file's EXIF data. Some programs write JPEG's prefix before the data in other formats, too.
 fn orientation(bytes: &[u8]) -> image::ImageResult<Orientation> {
     const PREFIX: &[u8] = b"Exif\0\0";
     let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format()?.into_decoder()?;
@@ -127,12 +140,12 @@ fn orientation(bytes: &[u8]) -> image::ImageResult<Orientation> {
             let exif = exif.strip_prefix(PREFIX).unwrap_or(&exif);
             Ok(Orientation::from_exif_chunk(exif).unwrap_or(Orientation::NoTransforms))
         }
-        // A TIFF file has the orientation among its own tags.
+        // A TIFF file has the orientation among its regular tags.
         None => decoder.orientation(),
     }
 }
 
-/// The size that a file's header says; EXIF orientation is ignored.
+/// Size in a file's header; EXIF orientation is ignored.
 pub(crate) fn size(mut source: impl BufRead + Seek) -> Decoded<Size> {
     let read = |e: std::io::Error| e.to_string();
     let reader = reader(&mut source)?;
@@ -152,7 +165,7 @@ pub(crate) fn size(mut source: impl BufRead + Seek) -> Decoded<Size> {
     Ok(Size { height: height as usize, width: width as usize })
 }
 
-/// Why a file is not read, where its content says so.
+/// Reason why a file is not supported, if its content shows one.
 fn why_not(mut source: impl BufRead + Seek, format: Option<ImageFormat>) -> Option<String> {
     let mut bytes = Vec::new();
     source.rewind().and_then(|()| source.take(MOST_MEMORY).read_to_end(&mut bytes)).ok()?;
@@ -186,7 +199,7 @@ fn finish(size: Size, pixels: Vec<u8>) -> Decoded<Image> {
     Image::new(size, pixels).map_err(|e| e.to_string())
 }
 
-/// Alpha dropped, grays repeated, of 16 bits the upper 8.
+/// Converts to RGB: drops alpha, repeats grays, and keeps the upper 8 of 16 bits.
 fn to_rgb(decoded: DynamicImage) -> Vec<u8> {
     let upper = |value: u16| (value >> 8) as u8;
     match decoded {

@@ -1,4 +1,4 @@
-//! Batches in order, made by several threads a bounded number ahead.
+//! Batches in order, made by several threads a limited number ahead.
 //!
 //! Batch k of epoch e depends only on (seed, e, k): threads determine when a piece of a batch is made, but not its
 //! content.

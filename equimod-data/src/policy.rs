@@ -1,4 +1,4 @@
-//! Policies: an ordered list of augmentations for each view, and how the clean picture is made. Policies are data.
+//! Policies as data: an ordered list of augmentations for each view, and the preprocessing of the original image.
 
 use rand::SeedableRng;
 use schemars::JsonSchema;
@@ -13,21 +13,21 @@ use crate::random::Rng;
 use crate::resample::{Filter, resize_and_center_crop};
 use crate::{Error, Result};
 
-/// What one view of one picture sampled: the parameters of each augmentation, in order.
+/// Sampled parameters of one view of one image: those of each augmentation, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ViewParams(pub Vec<Params>);
 
-/// The augmentations of one view, in order.
+/// Augmentations of one view, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ViewPolicy(pub Vec<AugmentationConfig>);
 
 impl ViewPolicy {
-    /// Draws the parameters of every augmentation for a picture of `size`.
+    /// Samples the parameters of every augmentation for an image of `size`.
     ///
-    /// Each augmentation has a generator of its own: how much one draws (a crop tries again where it does not fit) changes
-    /// nothing in the others.
+    /// Each augmentation has its own random generator. The number of values that one consumes (a crop retries if it
+    /// does not fit) does not affect the others.
     pub fn sample(&self, size: Size, rng: &mut Rng) -> ViewParams {
         let mut size = size;
         let draw = |augmentation: &AugmentationConfig| {
@@ -47,7 +47,7 @@ impl ViewPolicy {
         steps.fold(first, |image, (augmentation, params)| augmentation.apply(image, params))
     }
 
-    /// Each augmentation with its parameters and the size of the picture that it gets.
+    /// Calls `f` for each augmentation, with its parameters and the size of its input image.
     pub(crate) fn each(&self, params: &ViewParams, size: Size, mut f: impl FnMut(&dyn Augmentation, &Params, Size)) {
         let mut size = size;
         for (augmentation, params) in self.0.iter().map(AugmentationConfig::as_augmentation).zip(&params.0) {
@@ -56,12 +56,12 @@ impl ViewPolicy {
         }
     }
 
-    /// The parameters that change nothing of a picture that has the output's size already.
+    /// Parameters that leave an image unchanged if it already has the output's size.
     pub fn identity(&self, size: Size) -> ViewParams {
         ViewParams(self.0.iter().map(|a| a.as_augmentation().identity(size)).collect())
     }
 
-    /// The size of the view of a square picture with sides of `side` pixels.
+    /// Size of the view of a square image with sides of `side` pixels.
     pub(crate) fn output_size(&self, side: usize) -> Size {
         let square = Size::square(side);
         let step =
@@ -69,7 +69,11 @@ impl ViewPolicy {
         self.0.iter().fold(square, step)
     }
 
-    /// The same with its random crop of another size and share of the area.
+    /// The same policy with another size and area range of its random crop.
+    ///
+    /// # Errors
+    ///
+    /// If the policy has no random crop, or the settings are not valid.
     pub fn with_crop(&self, size: usize, scale: (f64, f64)) -> Result<Self> {
         let mut view = self.clone();
         let crop = view.0.iter_mut().find_map(|augmentation| match augmentation {
@@ -91,25 +95,26 @@ impl ViewPolicy {
         mirrors.filter(|mirrored| *mirrored == Some(axis)).count() % 2 == 1
     }
 
-    /// `(name, value)` of what was done, for people.
+    /// Human-readable `(name, value)` of each application.
     pub fn describe(&self, params: &ViewParams) -> Vec<(String, String)> {
         self.0.iter().zip(&params.0).map(|(a, params)| a.as_augmentation().describe(params)).collect()
     }
 }
 
-/// How the picture without augmentation is brought to the views' size.
+/// Preprocessing of the original (un-augmented) image to the size of the views.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CleanView {
-    /// The shorter side is resized to this many pixels.
+    /// Length in pixels to which the shorter side is resized.
     pub resize: usize,
-    /// Then the middle of this side is taken.
+    /// Side of the center crop in pixels.
     pub crop: usize,
-    /// Interpolation.
+    /// Interpolation filter.
     pub filter: Filter,
 }
 
-/// The clean view of a picture; one that is square and of the crop's size already stays as it is.
+/// Clean view of an image: resized and center-cropped without augmentation. A square image of the crop's size stays
+/// unchanged.
 pub fn clean_view(image: &Image, clean: &CleanView) -> Image {
     if clean.resize == clean.crop && image.size() == Size::square(clean.crop) {
         return image.clone();
@@ -117,35 +122,39 @@ pub fn clean_view(image: &Image, clean: &CleanView) -> Image {
     resize_and_center_crop(image, clean.resize, clean.crop, clean.filter)
 }
 
-/// How the views of a picture are made.
+/// Augmentation policy for all views of an image.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// Its name.
+    /// Name of the policy.
     pub name: String,
-    /// One list of augmentations a view; they may differ.
+    /// One list of augmentations per view; the lists may differ.
     pub views: Vec<ViewPolicy>,
-    /// The picture without augmentation.
+    /// Preprocessing of the original (un-augmented) image.
     pub clean: CleanView,
 }
 
-/// Most views of a picture.
+/// Upper limit of the number of views.
 const MOST_VIEWS: usize = 64;
 
 impl Policy {
-    /// Every built-in policy: its name, and one line.
+    /// Name and one-line description of every built-in policy.
     pub const LIST: [(&'static str, &'static str); 5] = [
         ("simclr-cifar10", "random resized crop, flip, color jitter of strength 0.5, grayscale (SimCLR on CIFAR-10)"),
-        ("simclr-imagenet", "the same with color jitter of strength 1, and blur (SimCLR on ImageNet)"),
+        ("simclr-imagenet", "as simclr-cifar10, with color jitter of strength 1 and blur (SimCLR on ImageNet)"),
         (
             "byol-cifar10",
-            "two different views: blur always or seldom, the second solarized at times (BYOL on CIFAR-10)",
+            "two different views: blur always or rarely, the second sometimes solarized (BYOL on CIFAR-10)",
         ),
-        ("byol-imagenet", "the same with small crops and a wide blur (BYOL on ImageNet)"),
+        ("byol-imagenet", "as byol-cifar10, with smaller crops and a wider blur (BYOL on ImageNet)"),
         ("multi-crop-imagenet", "two large and six small crops (SwAV on ImageNet, arXiv 2006.09882)"),
     ];
 
     /// The built-in policy `name` with views of `size` pixels.
+    ///
+    /// # Errors
+    ///
+    /// If there is no policy of this name, or the size is not valid.
     pub fn built_in(name: &str, size: usize) -> Result<Self> {
         let policy = match name {
             "simclr-cifar10" => Self::simclr_cifar10(size),
@@ -163,14 +172,14 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Method, section 4.
+    /// Policy of SimCLR on CIFAR-10 (method, section 4).
     fn simclr_cifar10(size: usize) -> Self {
         let jitter = ColorJitter { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
         let view = ViewPolicy(common(size, 0.2, jitter));
         Self { name: "simclr-cifar10".into(), views: vec![view.clone(), view], clean: Self::clean_small(size) }
     }
 
-    /// Method, section 4.
+    /// Policy of SimCLR on ImageNet (method, section 4).
     fn simclr_imagenet(size: usize) -> Self {
         let mut view = common(size, 0.08, strong_jitter());
         view.push(blur(size, 0.5));
@@ -178,7 +187,7 @@ impl Policy {
         Self { name: "simclr-imagenet".into(), views, clean: Self::clean_large(size) }
     }
 
-    /// Method, section 4.
+    /// Policy of BYOL (method, section 4).
     fn byol(name: &str, size: usize, least_scale: f64, clean: CleanView) -> Self {
         let view = |blurred: f64, solarized: f64| {
             let jitter = ColorJitter { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1 };
@@ -190,7 +199,8 @@ impl Policy {
         Self { name: name.into(), views: vec![view(1.0, 0.0), view(0.1, 0.2)], clean }
     }
 
-    /// SwAV's two crops of 14 to 100 % at full size and six of 5 to 14 % at 96 of 224 pixels, with SimCLR's colors.
+    /// SwAV's multi-crop: two crops of 14 to 100 % of the area at full size and six of 5 to 14 % at 96/224 of it, with
+    /// SimCLR's color augmentations.
     fn multi_crop_imagenet(size: usize) -> Self {
         let view = |size: usize, scale: (f64, f64)| {
             let mut view = common(size, 0.08, strong_jitter());
@@ -205,12 +215,12 @@ impl Policy {
         Self { name: "multi-crop-imagenet".into(), views, clean: Self::clean_large(size) }
     }
 
-    /// Pictures that already have the views' size stay as they are.
+    /// Clean view that leaves images of the views' size unchanged.
     fn clean_small(size: usize) -> CleanView {
         CleanView { resize: size, crop: size, filter: Filter::Bilinear }
     }
 
-    /// 256 of 224 pixels, then the middle.
+    /// Clean view with the usual proportions: a resize to 256, then a center crop of 224 pixels.
     fn clean_large(size: usize) -> CleanView {
         CleanView { resize: size * 256 / 224, crop: size, filter: Filter::Bilinear }
     }
@@ -220,12 +230,12 @@ impl Policy {
         self.clean.crop
     }
 
-    /// The size of each view.
+    /// Size of each view.
     pub fn view_sizes(&self) -> Vec<Size> {
         self.views.iter().map(|view| view.output_size(self.size())).collect()
     }
 
-    /// Everything that is wrong with the settings.
+    /// Problems of the settings, one sentence each; empty if they are valid.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !(1..=MOST_VIEWS).contains(&self.views.len()) {
@@ -245,13 +255,17 @@ impl Policy {
         problems
     }
 
-    /// An error that names everything that is wrong with the settings.
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// If settings are not valid; the error lists all problems.
     pub fn check(&self) -> Result<()> {
         let problems = self.problems();
         match problems.is_empty() {
             true => Ok(()),
             false => {
-                Err(Error::Config(format!("augmentation policy {} cannot be: {}", self.name, problems.join("; "))))
+                Err(Error::Config(format!("augmentation policy {} is not valid: {}", self.name, problems.join("; "))))
             }
         }
     }
@@ -260,12 +274,12 @@ impl Policy {
 /// Longest side of a clean view, in pixels.
 const MOST_PIXELS: usize = 4096;
 
-/// SimCLR's colors at full strength.
+/// SimCLR's color jitter at full strength.
 fn strong_jitter() -> ColorJitter {
     ColorJitter { probability: 0.8, brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2 }
 }
 
-/// What all published policies begin with.
+/// Augmentations that all published policies start with.
 fn common(size: usize, least_scale: f64, jitter: ColorJitter) -> Vec<AugmentationConfig> {
     let crop =
         RandomResizedCrop { size, scale: (least_scale, 1.0), ratio: (3.0 / 4.0, 4.0 / 3.0), filter: Filter::Bicubic };

@@ -293,8 +293,8 @@ pub fn crop(image: &Image, top: usize, left: usize, size: Size) -> Image {
     Image::made(size, pixels)
 }
 
-/// The size whose shorter side is `side`, as torchvision's `Resize(side)`. The longer side is limited to
-/// [`LONGEST_SIDE`], so that extremely elongated images do not exhaust memory.
+/// Size whose shorter side is `side`, as torchvision's `Resize(side)`. The longer side is limited to [`LONGEST_SIDE`],
+/// so that extremely elongated images do not exhaust memory.
 pub fn shorter_side(size: Size, side: usize) -> Size {
     let longer = |long: usize, short: usize| (side * long / short).clamp(1, side.max(LONGEST_SIDE as usize));
     match size.height <= size.width {

@@ -308,7 +308,7 @@ fn hostile_shards_are_refused() {
     for cut in [1, 300, 512, 600, 700] {
         assert!(index(&whole[..cut]).is_err(), "cut at {cut}");
     }
-    assert!(message(index(&[0; 1024])).contains("hold no pictures"));
+    assert!(message(index(&[0; 1024])).contains("hold no images"));
     fs::write(folder.path().join("x.tar.gz"), b"\x1f\x8b").unwrap();
     assert!(
         message(index_shards(&folder.path().join("x.tar.gz"), &IndexConfig::default(), &mut |_| {})).contains("gzip")

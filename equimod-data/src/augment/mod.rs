@@ -215,7 +215,7 @@ augmentations! {
     CenterCrop "center-crop" alias "centre-crop" "crop of the center (torchvision's CenterCrop)"
     HorizontalFlip "horizontal-flip" "random horizontal flip (torchvision's RandomHorizontalFlip)"
     VerticalFlip "vertical-flip" "random vertical flip (torchvision's RandomVerticalFlip)"
-    ColorJitter "color-jitter" alias "colour-jitter" "random brightness, contrast, saturation, hue (torchvision's ColorJitter)"
+    ColorJitter "color-jitter" alias "colour-jitter" "color changes in random order (torchvision's ColorJitter)"
     Grayscale "grayscale" "random conversion to grayscale (torchvision's RandomGrayscale)"
     GaussianBlur "gaussian-blur" "Gaussian blur with a random sigma (torchvision's GaussianBlur)"
     Solarize "solarize" "inversion of values at or above a threshold (torchvision's RandomSolarize)"

@@ -7,13 +7,13 @@ use super::{Dataset, Task};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
-/// Classes that a column of plain values may have.
+/// Upper limit of the number of classes in a column of plain values.
 pub const MOST_CLASSES: usize = 32_768;
 
-/// A data set with one more task: the values of a column of texts or whole numbers as classes.
+/// A data set with one more task: the values of a column of strings or integers as classes.
 ///
-/// Classes stand in the order of their names, numbers by value. An image without a value is not part of the task, nor is one
-/// with the number −1, as in the ClassLabel columns of the Hugging Face `datasets` library.
+/// Classes are sorted by name, integers by value. An image without a value is not part of the task, nor is one with the
+/// integer −1, as in the ClassLabel columns of the Hugging Face `datasets` library.
 pub struct ColumnLabels {
     whole: Arc<dyn Dataset>,
     tasks: Vec<Task>,
@@ -21,7 +21,7 @@ pub struct ColumnLabels {
 }
 
 impl ColumnLabels {
-    /// Takes the column called `name` of `whole` as a task.
+    /// Adds the column called `name` of `whole` as a task.
     ///
     /// # Errors
     /// If there is no such column, if it has no values, or more than [`MOST_CLASSES`] different ones.
@@ -49,7 +49,7 @@ impl ColumnLabels {
     }
 }
 
-/// Different values in order.
+/// Different values, sorted.
 enum Classes<'a> {
     Numbers(Vec<i64>),
     Words(Vec<&'a str>),
@@ -57,7 +57,7 @@ enum Classes<'a> {
 
 impl<'a> Classes<'a> {
     fn of(different: HashSet<&'a str>) -> Self {
-        // Only as they are written by programs: 007 is a word.
+        // Only canonical integers count as such: 007 is a string.
         let number = |text: &&str| text.parse().ok().filter(|number: &i64| number.to_string() == *text);
         if let Some(mut numbers) = different.iter().map(number).collect::<Option<Vec<i64>>>() {
             numbers.retain(|number| *number != -1);
@@ -92,8 +92,8 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// The columns of a data set that look like labels, with the number of their different values: from two to
-/// [`MOST_CLASSES`], and no more than one for every two images.
+/// Columns of a data set that look like labels, with the number of their different values: at least two, at most
+/// [`MOST_CLASSES`], and at most one for every two images.
 pub fn likely_labels(dataset: &dyn Dataset) -> Vec<(String, usize)> {
     let different = |name: &str| -> Option<usize> {
         let mut values = HashSet::new();

@@ -1,4 +1,4 @@
-//! A folder of images: class sub-folders, or unlabeled, of any nesting.
+//! Folder of images: class sub-folders, or unlabeled images at any depth.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,11 +18,11 @@ pub use crate::formats::EXTENSIONS as ENDINGS;
 use walk::File;
 pub use walk::{PassedOver, holds_file, is_leftover};
 
-/// The images below a folder, in the order of their paths.
+/// Images below a folder, sorted by path.
 ///
-/// Where no image lies in the folder itself, its sub-folders are the classes of the task `class` (and may be nested
-/// further); where one does, the images are unlabeled. Hidden files and folders, and what other programs leave behind,
-/// are passed over. Images in formats that are not read are among the others, but do not decode.
+/// If no image is in the folder itself, its sub-folders are the classes of the task `class` (and may be nested
+/// further); otherwise, the images are unlabeled. Hidden files and folders, and leftovers of other programs, are
+/// ignored. Images in unsupported formats are included, but do not decode.
 pub struct FolderDataset {
     root: PathBuf,
     name: String,
@@ -33,7 +33,11 @@ pub struct FolderDataset {
 }
 
 impl FolderDataset {
-    /// Lists the images below `root`; at least one must be in a format that is read.
+    /// Lists the images below `root`.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be read, or has no image in a supported format.
     pub fn open(root: &Path) -> Result<Self> {
         let name = root.display().to_string();
         if !root.is_dir() {
@@ -48,13 +52,13 @@ impl FolderDataset {
         Ok(Self { root: root.into(), name, files, tasks, passed_over, oriented: false })
     }
 
-    /// The same folder with pictures turned as their EXIF orientation says, if `oriented`.
+    /// The same folder, whose images are rotated and flipped according to their EXIF orientation if `oriented`.
     pub fn oriented(mut self, oriented: bool) -> Self {
         self.oriented = oriented;
         self
     }
 
-    /// The path of an image in a format that is read.
+    /// Path of an image in a supported format.
     fn path(&self, index: usize) -> Result<PathBuf> {
         let file = self.files.get(index);
         let file = file.ok_or_else(|| Error::data_set(&self.name, format!("it has no image {index}")))?;
@@ -65,7 +69,7 @@ impl FolderDataset {
         }
     }
 
-    /// The bytes of a file, and its key.
+    /// Bytes of a file, and its key.
     fn read(&self, index: usize) -> Result<(Vec<u8>, String)> {
         let path = self.path(index)?;
         let key = path.display().to_string();
@@ -76,14 +80,14 @@ impl FolderDataset {
     }
 }
 
-/// Numbers of images in formats that are not read.
+/// Number of images in each unsupported format.
 fn unread_formats(files: &[File]) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     files.iter().filter_map(|file| file.unread).for_each(|format| *counts.entry(format).or_default() += 1);
     counts
 }
 
-/// Why a folder without an image that is read is refused.
+/// Reason why a folder without a supported image is rejected.
 fn nothing_to_read(files: &[File], passed_over: &PassedOver) -> String {
     let mut found: Vec<String> =
         unread_formats(files).into_iter().map(|(format, count)| format!("{count} in the format {format}")).collect();
@@ -92,12 +96,12 @@ fn nothing_to_read(files: &[File], passed_over: &PassedOver) -> String {
     format!("it holds no images in a format that is read ({}){found}", formats::READ)
 }
 
-/// Whether a file is an image by the extension of its name, in a format that is read or not.
+/// Whether a file is an image by the extension of its name, in a supported format or not.
 pub fn is_image(path: &Path) -> bool {
     walk::kind(path) != formats::Kind::Other
 }
 
-/// Labels files by their first folder, unless one lies in none.
+/// Labels files by their first folder, unless one is in the root folder.
 fn label(files: &mut [File]) -> Vec<Task> {
     let class = |file: &File| {
         let mut parts = file.path.components();
@@ -141,7 +145,7 @@ impl Dataset for FolderDataset {
         Some(&self.passed_over)
     }
 
-    /// The paths below the folder, with the lengths of the files in bytes.
+    /// Paths below the folder, with the lengths of the files in bytes.
     fn entries(&self) -> Result<Entries<'_>> {
         let entry = |file: &File| (file.path.to_string_lossy().into_owned(), file.bytes.to_string());
         Ok(Box::new(self.files.iter().map(entry)))
@@ -170,7 +174,8 @@ impl Dataset for FolderDataset {
         self.files.get(index).map(|file| self.root.join(&file.path).display().to_string()).unwrap_or_default()
     }
 
-    /// Paths and sizes do not tell contents apart; with the folder and the times of the last changes, they do on one machine.
+    /// Hash that also covers the folder's path and modification times: paths and lengths alone do not identify
+    /// contents.
     fn contents(&self) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(self.fingerprint()?);
@@ -183,7 +188,7 @@ impl Dataset for FolderDataset {
         Ok(crate::hexadecimal(&hash.finalize()))
     }
 
-    /// Of the paths below the folder and the sizes of the files, not of their content.
+    /// Hash of the paths below the folder and the lengths of the files, not of their contents.
     fn fingerprint(&self) -> Result<String> {
         let mut hash = Sha256::new();
         for file in &self.files {

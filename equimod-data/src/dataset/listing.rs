@@ -1,4 +1,4 @@
-//! Listings of what data sets are made of, kept to say later what changed.
+//! Listings of the parts of data sets, saved to report later what changed.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -8,18 +8,18 @@ use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
-/// Names with something that tells their contents apart.
+/// Names of parts, each with a string that identifies its content.
 pub type Entries<'a> = Box<dyn Iterator<Item = (String, String)> + 'a>;
 
-/// Names that [`Changes`] shows of each kind.
+/// Number of names that [`Changes`] shows of each kind.
 const SHOWN: usize = 10;
 
-/// What a data set was made of: the content by the name.
+/// Parts of a data set: content by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing(BTreeMap<String, String>);
 
 impl Listing {
-    /// Writes entries as compressed lines of JSON, one `[name, content]` each.
+    /// Serializes entries as compressed JSON lines, one `[name, content]` each.
     pub fn write(entries: Entries<'_>) -> std::io::Result<Vec<u8>> {
         let mut file = GzEncoder::new(Vec::new(), Compression::fast());
         for entry in entries {
@@ -29,13 +29,13 @@ impl Listing {
         file.finish()
     }
 
-    /// Reads what [`Listing::write`] wrote.
+    /// Parses the output of [`Listing::write`].
     pub fn read(bytes: &[u8]) -> std::io::Result<Self> {
         let lines = BufReader::new(GzDecoder::new(bytes)).lines();
         lines.map(|line| Ok(serde_json::from_str(&line?)?)).collect::<std::io::Result<_>>().map(Self)
     }
 
-    /// The changes from this listing to `now`.
+    /// Changes from this listing to `now`.
     pub fn changes(&self, now: &Self) -> Changes {
         let beyond =
             |of: &Self, other: &Self| of.0.keys().filter(|name| !other.0.contains_key(*name)).cloned().collect();
@@ -54,19 +54,19 @@ impl FromIterator<(String, String)> for Listing {
     }
 }
 
-/// The differences of two listings; shown as one line a kind, with the count and the first names.
+/// Differences between two listings; displayed as one line per kind, with the count and the first names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Names that are new.
+    /// New names.
     pub added: Vec<String>,
-    /// Names that are gone.
+    /// Missing names.
     pub removed: Vec<String>,
-    /// Names whose content is another.
+    /// Names with different content.
     pub other_content: Vec<String>,
 }
 
 impl Changes {
-    /// Whether there are none.
+    /// Whether there are no differences.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.other_content.is_empty()
     }
@@ -113,9 +113,9 @@ mod tests {
         let numbered: Vec<String> = (10..22).map(|k| format!("n{k}")).collect();
         let mut now: Vec<(&str, &str)> = numbered.iter().map(|name| (name.as_str(), "0")).collect();
         now.extend([("a", "1"), ("b", "5")]);
-        let told = before.changes(&listing(&now)).to_string();
+        let text = before.changes(&listing(&now)).to_string();
         assert_eq!(
-            told,
+            text,
             "  12 added: n10, n11, n12, n13, n14, n15, n16, n17, n18, n19 and 2 more\n  1 removed: c\n  \
              1 with other content: b"
         );

@@ -1,4 +1,4 @@
-//! Sources of pictures with labels.
+//! Data sets: sources of images with labels.
 
 mod cifar;
 mod column_labels;
@@ -32,107 +32,123 @@ use serde::{Deserialize, Serialize};
 use crate::image::{Image, Size};
 use crate::{Error, Result};
 
-/// A part of a data set.
+/// Split of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// To train or fit on.
+    /// Images to train or fit on.
     Train,
-    /// To test on.
+    /// Images to test on.
     Test,
 }
 
 /// A column of labels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// Its name.
+    /// Name of the task.
     pub name: String,
-    /// The name of each class; a label is an index into them.
+    /// Name of each class; labels are indices into this list.
     pub classes: Vec<String>,
 }
 
-/// Pictures in a fixed order, with labels for any number of tasks.
+/// Images in a fixed order, with labels for any number of tasks.
 pub trait Dataset: Send + Sync {
-    /// For people and messages.
+    /// Human-readable name, also used in messages.
     fn name(&self) -> &str;
 
-    /// Number of pictures.
+    /// Number of images.
     fn len(&self) -> usize;
 
-    /// Whether there are none.
+    /// Whether there are no images.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Decodes a picture.
+    /// Decodes an image.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such image, or it cannot be read or decoded.
     fn image(&self, index: usize) -> Result<Image>;
 
-    /// The bytes of an image's file; `None` where it is not kept as one.
+    /// Bytes of an image's file; `None` if the data set does not store files.
     fn encoded(&self, _index: usize) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
 
-    /// The images that are known not to decode because of their format, each with the format's name.
+    /// Images that are known not to decode because of their format, each with the format's name.
     fn unread(&self) -> BTreeMap<usize, &'static str> {
         BTreeMap::new()
     }
 
-    /// The contents of a folder that are not images; `None` for other sources.
+    /// Contents of a folder that are not images; `None` for other sources.
     fn passed_over(&self) -> Option<&PassedOver> {
         None
     }
 
-    /// The parts that the fingerprint is made of, to say later which of them changed: for a folder its files with their
-    /// lengths, for other sources each table or the whole with its fingerprint.
+    /// Parts that the fingerprint covers, to report later which of them changed: for a folder, its files with their
+    /// lengths; for other sources, each table or the whole with its fingerprint.
     fn entries(&self) -> Result<Entries<'_>> {
         let name = self.name().rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
         Ok(Box::new(std::iter::once((name, self.fingerprint()?))))
     }
 
-    /// The size of a picture, from its header.
+    /// Size of an image, from its header.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such image, or its header cannot be read.
     fn size(&self, index: usize) -> Result<Size>;
 
-    /// The label columns.
+    /// Label columns.
     fn tasks(&self) -> &[Task];
 
-    /// The label of a picture in a task; `None` where it is not part of the task.
+    /// Label of an image in a task; `None` if the image is not part of the task.
     fn label(&self, task: usize, index: usize) -> Option<u32>;
 
-    /// The columns of plain values that go with the images: texts, whole numbers and truth values.
+    /// Names of the columns of plain values that belong to the images: strings, integers and booleans.
     fn columns(&self) -> Vec<&str> {
         Vec::new()
     }
 
-    /// The value that goes with an image in one of the [`columns`](Self::columns), as text.
+    /// Value of an image in one of the [`columns`](Self::columns), as text.
     fn text(&self, _column: &str, _index: usize) -> Option<&str> {
         None
     }
 
-    /// The picture's path or row, for messages and logs.
+    /// Path or row of an image, for messages and logs.
     fn key(&self, index: usize) -> String;
 
-    /// The license notice of the pictures.
+    /// License notice of the images.
     fn notice(&self) -> Option<&str> {
         None
     }
 
-    /// Hexadecimal SHA-256 of what decides a run on these pictures.
+    /// Hexadecimal SHA-256 of everything that determines a run on these images.
+    ///
+    /// # Errors
+    ///
+    /// If the source cannot be read.
     fn fingerprint(&self) -> Result<String>;
 
-    /// The fingerprint, or more where that does not tell contents apart: by what is computed from the pictures on this machine
-    /// may be kept.
+    /// Key of caches on this machine for results computed from the images: the fingerprint, or a stricter hash if the
+    /// fingerprint does not identify contents.
     fn contents(&self) -> Result<String> {
         self.fingerprint()
     }
 
-    /// Says that these pictures are wanted soon, so that slow storage can read ahead; changes nothing but the time.
+    /// Announces that these images are needed soon, so that slow storage can read ahead; has no effect on results.
     fn will_need(&self, _indices: &[usize]) {}
 
-    /// The sizes of all pictures.
+    /// Sizes of all images.
     fn sizes(&self) -> Result<Vec<Size>> {
         (0..self.len()).map(|index| self.size(index)).collect()
     }
 
-    /// The sizes of up to `most` pictures, evenly spaced, without those that cannot be read; at least one must be.
+    /// Sizes of up to `most` images, evenly spaced, without images that cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// If none of them can be read.
     fn sample_sizes(&self, most: usize) -> Result<Vec<Size>> {
         let count = self.len().min(most);
         let mut failed = None;
@@ -149,7 +165,11 @@ pub trait Dataset: Send + Sync {
         }
     }
 
-    /// The task called `name`.
+    /// Index of the task called `name`.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
     fn task(&self, name: &str) -> Result<usize> {
         self.tasks().iter().position(|task| task.name == name).ok_or_else(|| {
             let names: Vec<&str> = self.tasks().iter().map(|task| task.name.as_str()).collect();

@@ -1,5 +1,5 @@
-//! Parquet tables in the Hugging Face layout: an image column of encoded bytes, label columns whose class names stand
-//! in the schema's metadata, and columns of texts and whole numbers.
+//! Parquet tables in the Hugging Face layout: an image column of encoded bytes, label columns with class names in the
+//! schema's metadata, and columns of strings and integers.
 
 mod claims;
 mod footer;
@@ -27,8 +27,8 @@ use groups::{GroupCache, Groups};
 use rows::Rows;
 use schema::Columns;
 
-/// Tables whose pictures together take no more than this many bytes are held in memory; of others, so many bytes of row
-/// groups, as they are needed.
+/// Memory limit for encoded images in bytes. Tables whose images together fit it are held in memory; of larger tables,
+/// row groups are loaded as needed, up to this limit.
 const HELD_BYTES: u64 = 1 << 30;
 
 /// Rows of a table.
@@ -43,7 +43,7 @@ pub struct ParquetDataset {
     oriented: bool,
 }
 
-/// Where the encoded pictures are.
+/// Location of the encoded images.
 enum Pictures {
     Held(Vec<bytes::Bytes>),
     Grouped(Groups),
@@ -55,26 +55,30 @@ fn broken(error: parquet::errors::ParquetError) -> String {
     format!("it is truncated or not a parquet file ({error})")
 }
 
-/// The parquet crate is not made for damaged schemas and pages: where it panics, they are.
+/// The parquet crate may panic on damaged schemas and pages; a panic is reported as damage.
 fn guarded<T>(read: impl FnOnce() -> Read<T>) -> Read<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err("it is damaged; fetch it again".into()))
 }
 
 impl ParquetDataset {
-    /// Reads a table from a file; `column` names the images' column, or leads to a field in a structure
-    /// (`sample.image`). Without it, the column is the one that the metadata name, or `image`, or `img`.
+    /// Reads a table from a file. `column` names the image column, or the path to a field in a structure
+    /// (`sample.image`). By default, the column is the one that the metadata name, or `image`, or `img`.
+    ///
+    /// # Errors
+    ///
+    /// If the file is damaged, or has no such column of images.
     pub fn open(path: &Path, column: Option<&str>) -> Result<Self> {
         let mut tables = Self::open_all(&[path.to_owned()], column)?;
         tables.pop().ok_or_else(|| Error::Config("no table was asked for".into()))
     }
 
-    /// Reads several tables, as [`open`](Self::open); what of them is held in memory does not grow with their number.
+    /// Reads several tables, like [`open`](Self::open). Their memory use does not grow with their number.
     pub fn open_all(paths: &[PathBuf], column: Option<&str>) -> Result<Vec<Self>> {
         Self::open_within(paths, column, HELD_BYTES)
     }
 
-    /// As [`open_all`](Self::open_all), holding at most `held` bytes of pictures.
+    /// Like [`open_all`](Self::open_all), but holds at most `held` bytes of images.
     fn open_within(paths: &[PathBuf], column: Option<&str>, held: u64) -> Result<Vec<Self>> {
         let unreadable = |e: std::io::Error| format!("it cannot be read: {e}");
         let frame = |path: &PathBuf| -> Read<(SerializedFileReader<File>, Columns)> {
@@ -108,7 +112,7 @@ impl ParquetDataset {
         Ok(grouped)
     }
 
-    /// A table whose pictures stay in its file.
+    /// A table whose images stay in its file.
     fn grouped(
         name: &str,
         (reader, source): (SerializedFileReader<File>, Arc<File>),
@@ -139,19 +143,19 @@ impl ParquetDataset {
         Self { name: name.into(), pictures, tasks, labels, columns, notice: None, fingerprint, oriented: false }
     }
 
-    /// The same table with the license notice of its pictures.
+    /// The same table with the license notice of its images.
     pub fn with_notice(mut self, notice: &str) -> Self {
         self.notice = Some(notice.into());
         self
     }
 
-    /// The same table with pictures turned as their EXIF orientation says, if `oriented`.
+    /// The same table, whose images are rotated and flipped according to their EXIF orientation if `oriented`.
     pub fn oriented(mut self, oriented: bool) -> Self {
         self.oriented = oriented;
         self
     }
 
-    /// The encoded picture in a row.
+    /// Encoded image in a row.
     fn with_bytes<T>(&self, index: usize, decode: impl FnOnce(&[u8], &str) -> Result<T>) -> Result<T> {
         let key = self.key(index);
         let decode = |bytes: &[u8], key: &str| match bytes.is_empty() {
@@ -161,7 +165,7 @@ impl ParquetDataset {
             }),
             false => decode(bytes, key),
         };
-        let missing = || Error::data_set(&self.name, format!("it has no picture {index}"));
+        let missing = || Error::data_set(&self.name, format!("it has no image {index}"));
         match &self.pictures {
             Pictures::Held(held) => decode(held.get(index).ok_or_else(missing)?, &key),
             Pictures::Grouped(groups) => {
@@ -227,7 +231,7 @@ impl Dataset for ParquetDataset {
         self.notice.as_deref()
     }
 
-    /// Of the file; of its metadata where it is too large to be held.
+    /// Hash of the file, or of its metadata if the file is too large to be held in memory.
     fn fingerprint(&self) -> Result<String> {
         Ok(self.fingerprint.clone())
     }
@@ -241,7 +245,7 @@ mod tests {
     fn a_table_too_large_to_be_held_reads_the_same() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/emoji/noto-test.parquet");
         let held = ParquetDataset::open(&path, None).unwrap();
-        // Two tables that share the room of less than one group.
+        // Two tables that share the memory of less than one group.
         let grouped = ParquetDataset::open_within(&[path.clone(), path], Some("image"), 1000).unwrap().pop().unwrap();
         assert!(matches!(grouped.pictures, Pictures::Grouped(_)));
         assert_eq!((grouped.len(), grouped.tasks()), (held.len(), held.tasks()));

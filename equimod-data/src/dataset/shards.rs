@@ -1,9 +1,9 @@
 //! Tar shards in the WebDataset layout: members of one sample share the part of their name before the first dot.
-//! `KEY.jpg` (or another format) is the image, `KEY.cls` its class as a number or a word, and the plain fields of
+//! `KEY.jpg` (or another format) is the image, `KEY.cls` its class as an integer or a string, and the scalar fields of
 //! `KEY.json` may be labels. Members of a sample need not be adjacent.
 //!
-//! Shards are indexed once. With the index, sample k is a place in a file like any other, so that every order is a
-//! permutation and nothing but the pictures of a batch is read; without one they would be a stream.
+//! Shards are indexed once. With the index, every sample has a known position in its file. Samples can be read in any
+//! order, and only the images of a batch are read. Without an index, shards could only be streamed.
 
 mod index;
 mod locate;
@@ -27,7 +27,7 @@ use index::Index;
 pub use index::{IndexConfig, Indexed, index_shards};
 use locate::{is_index, shard_paths};
 
-/// Indexed tar shards. Memory use is that of the index, about a hundred bytes a sample.
+/// Indexed tar shards. Memory use is that of the index, about a hundred bytes per sample.
 pub struct ShardsDataset {
     name: String,
     shards: Vec<Shard>,
@@ -45,12 +45,12 @@ struct Shard {
 }
 
 impl Shard {
-    /// Asks the system to read a picture ahead, where it can be asked.
+    /// Asks the system to read an image ahead, if the system supports it.
     fn read_ahead(&self, file: &File, place: usize) {
         #[cfg(target_os = "linux")]
         {
             let (offset, length) = (self.entries.offsets[place], u64::from(self.entries.lengths[place]));
-            // Advice that is not taken costs time alone.
+            // Ignored advice only costs time.
             let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), rustix::fs::Advice::WillNeed);
         }
         #[cfg(not(target_os = "linux"))]
@@ -59,13 +59,18 @@ impl Shard {
 }
 
 impl ShardsDataset {
-    /// Whether `location` names shards: a `.tar`, a brace pattern of them, a folder that holds some, or an index.
+    /// Whether `location` names shards: a `.tar` file, a brace pattern of such files, a folder that contains some, or
+    /// an index.
     pub fn is_at(location: &Path) -> bool {
         is_index(location) || shard_paths(location).map_or(true, |paths| !paths.is_empty())
     }
 
-    /// Opens the shards at `location` (a folder of `.tar` files, one such file, or a pattern `name-{000..012}.tar`),
-    /// which [`index_shards`] must have indexed, or those of an index.
+    /// Opens the shards at `location`: a folder of `.tar` files, one such file, or a pattern `name-{000..012}.tar`,
+    /// which [`index_shards`] has indexed; or an index.
+    ///
+    /// # Errors
+    ///
+    /// If there are no shards or no index, or the shards changed since they were indexed.
     pub fn open(location: &Path) -> Result<Self> {
         let name = location.display().to_string();
         let command = format!("run `equimod data index {name}`");
@@ -103,13 +108,13 @@ impl ShardsDataset {
         Ok(Self { name, shards, tasks, columns: index.columns, fingerprint, oriented: false })
     }
 
-    /// The same shards with pictures turned as their EXIF orientation says, if `oriented`.
+    /// The same shards, whose images are rotated and flipped according to their EXIF orientation if `oriented`.
     pub fn oriented(mut self, oriented: bool) -> Self {
         self.oriented = oriented;
         self
     }
 
-    /// The shard of a sample, and its place there.
+    /// Shard of a sample, and the index of the sample in it.
     fn locate(&self, index: usize) -> Option<(&Shard, usize)> {
         let shard = &self.shards[self.shards.partition_point(|shard| shard.before <= index).checked_sub(1)?];
         let place = index - shard.before;
@@ -117,7 +122,7 @@ impl ShardsDataset {
     }
 
     fn read(&self, index: usize) -> Result<(Vec<u8>, String)> {
-        let missing = || Error::data_set(&self.name, format!("it has no picture {index}"));
+        let missing = || Error::data_set(&self.name, format!("it has no image {index}"));
         let (shard, place) = self.locate(index).ok_or_else(missing)?;
         let mut bytes = vec![0; shard.entries.lengths[place] as usize];
         let mut file = File::open(&shard.path).map_err(|e| Error::io(&shard.path, e))?;
@@ -176,7 +181,7 @@ impl Dataset for ShardsDataset {
         let mut wanted: Vec<(&Shard, usize)> = indices.iter().filter_map(|&index| self.locate(index)).collect();
         wanted.sort_by_key(|(shard, place)| (shard.before, *place));
         for places in wanted.chunk_by(|(one, _), (other, _)| one.before == other.before) {
-            // What cannot be opened now is told when it is read.
+            // A file that cannot be opened now causes an error when it is read.
             let Ok(file) = File::open(&places[0].0.path) else { continue };
             places.iter().for_each(|&(shard, place)| shard.read_ahead(&file, place));
         }
@@ -187,7 +192,7 @@ impl Dataset for ShardsDataset {
         self.locate(index).map(key).unwrap_or_default()
     }
 
-    /// Of the index: the shards' names and lengths, and every sample's key, place and label.
+    /// Hash of the index: names and lengths of the shards; key, position and label of every sample.
     fn fingerprint(&self) -> Result<String> {
         Ok(self.fingerprint.clone())
     }

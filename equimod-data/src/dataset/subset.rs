@@ -84,7 +84,7 @@ impl Dataset for Subset {
         self.indices.iter().enumerate().filter_map(of).collect()
     }
 
-    /// Those of the whole data set.
+    /// Parts of the whole data set.
     fn entries(&self) -> Result<Entries<'_>> {
         self.whole.entries()
     }

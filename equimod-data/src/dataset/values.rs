@@ -1,11 +1,12 @@
-//! Columns of plain values: texts and numbers that belong to images, each different value held once.
+//! Columns of plain values: strings and numbers that belong to images, with each different value stored once.
 
 use std::collections::HashMap;
 use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-/// One column: the different values in the order in which they occur, and the place of each row's value among them.
+/// One column: the different values in the order of their first occurrence, and the index of each row's value among
+/// them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Column {
     values: Vec<String>,
@@ -13,7 +14,7 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    /// The value of a row.
+    /// Value of a row.
     pub fn get(&self, row: usize) -> Option<&str> {
         let place = (*self.rows.get(row)?)?;
         self.values.get(place as usize).map(String::as_str)
@@ -29,13 +30,13 @@ impl Column {
         self.values.len()
     }
 
-    /// Whether every row's value is there.
+    /// Whether every index refers to an existing value.
     pub fn is_whole(&self) -> bool {
         self.rows.iter().flatten().all(|&place| (place as usize) < self.values.len())
     }
 }
 
-/// A column in the making.
+/// Builder of a column.
 #[derive(Default)]
 pub(crate) struct ColumnBuilder {
     column: Column,
@@ -54,7 +55,7 @@ impl ColumnBuilder {
         self.column.rows.push(place);
     }
 
-    /// Adds rows without a value until there are `rows`.
+    /// Adds rows without a value up to `rows` rows.
     pub fn fill(&mut self, rows: usize) {
         self.column.rows.resize(rows.max(self.column.len()), None);
     }
@@ -75,7 +76,7 @@ impl ColumnBuilder {
         place
     }
 
-    /// The column.
+    /// Returns the finished column.
     pub fn finish(mut self) -> Column {
         let mut values: Vec<(String, u32)> = self.places.into_iter().collect();
         values.sort_unstable_by_key(|(_, place)| *place);
@@ -84,7 +85,7 @@ impl ColumnBuilder {
     }
 }
 
-/// Names in a sentence, at most `most` of them.
+/// Joins up to `most` names for a sentence, followed by the number of further ones.
 pub(crate) fn listed<T: Display>(names: impl IntoIterator<Item = T>, most: usize) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     let mut text = names.iter().take(most).cloned().collect::<Vec<_>>().join(", ");

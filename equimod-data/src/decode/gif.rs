@@ -1,4 +1,4 @@
-//! The first frame of a GIF file, as Pillow's `convert("RGB")` gives it.
+//! First frame of a GIF file, decoded as Pillow's `convert("RGB")` does.
 
 use gif::{ColorOutput, DecodeOptions, Decoder, MemoryLimit};
 
@@ -7,8 +7,8 @@ use crate::image::{Image, MOST_MEMORY, Size};
 
 const NO_FRAME: &str = "it holds no frame";
 
-/// Decodes the first frame onto the screen. Around the frame lies its transparent color or, without one, the palette's
-/// first; a frame that reaches beyond the screen enlarges it.
+/// Decodes the first frame onto the screen. The area around the frame has its transparent color or, without one, the
+/// first color of the palette. A frame that extends beyond the screen enlarges it.
 pub fn first_frame(bytes: &[u8]) -> Decoded<Image> {
     let (mut decoder, size) = open(bytes)?;
     let frame = decoder.current_frame_info().ok_or(NO_FRAME)?;
@@ -27,7 +27,7 @@ pub fn first_frame(bytes: &[u8]) -> Decoded<Image> {
     finish(size, pixels)
 }
 
-/// The size of the first frame's screen.
+/// Size of the first frame's screen.
 pub fn size(source: impl std::io::Read) -> Decoded<Size> {
     open(source).map(|(_, size)| size)
 }

@@ -1,4 +1,4 @@
-//! JPEG files: decoding, and a walk over their markers.
+//! JPEG files: decoding, and a survey of their markers.
 
 mod scan;
 
@@ -10,10 +10,10 @@ use zune_jpeg::JpegDecoder;
 use super::{Decoded, check_size, finish};
 use crate::image::{Image, LONGEST_SIDE, Size};
 
-/// Decodes a file straight from the decoder, without a copy.
+/// Decodes a file without an intermediate copy of the pixels.
 pub fn decode(bytes: &[u8]) -> Decoded<Image> {
     let (size, pixels) = pixels(bytes, false).map_err(|reason| Survey::of(bytes).not_read().unwrap_or(reason))?;
-    // The decoder fills what is missing with gray.
+    // The decoder fills missing data with gray.
     if Survey::of(bytes).complete { finish(size, pixels) } else { Err("it is cut short".into()) }
 }
 
@@ -31,7 +31,7 @@ fn pixels(bytes: &[u8], strict: bool) -> Decoded<(Size, Vec<u8>)> {
     Ok((Size { height, width }, pixels))
 }
 
-/// The errors of a file that decodes all the same, each as a clause.
+/// Errors of a file that can be decoded nevertheless, each as a clause.
 pub fn doubts(bytes: &[u8]) -> Vec<String> {
     let (survey, faults) = (Survey::of(bytes), scan::faults(bytes));
     let mut doubts = Vec::new();
@@ -52,16 +52,16 @@ pub fn doubts(bytes: &[u8]) -> Vec<String> {
     doubts
 }
 
-/// What the markers of a file say.
+/// Contents of a file according to its markers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// The frame's marker and its bits a sample.
+    /// Marker of the frame, and number of bits per sample.
     frame: Option<(u8, u8)>,
-    /// Whether the file goes on until its end marker.
+    /// Whether the file continues to its end marker.
     pub complete: bool,
-    /// Bytes between segments that belong to none.
+    /// Number of bytes between segments that belong to none.
     extraneous: usize,
-    /// Restart markers that have another number than their turn, or that no interval announced.
+    /// Number of restart markers out of order or without a restart interval.
     misplaced_restarts: usize,
 }
 
@@ -69,23 +69,23 @@ const END: u8 = 0xD9;
 const SCAN: u8 = 0xDA;
 const RESTART_INTERVAL: u8 = 0xDD;
 
-/// What is expected of the bytes that come next.
+/// Expected kind of the next bytes.
 #[derive(Clone, Copy)]
 enum Place {
     BetweenSegments,
-    /// In compressed data, before the restart marker of this number.
+    /// Compressed data before the restart marker with this number.
     InScan(u8),
 }
 
 impl Survey {
-    /// Walks over the segments and the compressed data, in which 0xFF stands before a 0 or a restart marker.
+    /// Surveys the segments and the compressed data, in which a 0 or a restart marker follows each 0xFF.
     pub fn of(bytes: &[u8]) -> Self {
         let mut survey = Self::default();
         survey.complete = survey.walk(bytes).is_some();
         survey
     }
 
-    /// `None` where the file ends before its end marker.
+    /// Surveys the bytes; `None` if the file ends before its end marker.
     fn walk(&mut self, bytes: &[u8]) -> Option<()> {
         let mut rest = bytes.get(2..)?;
         let (mut place, mut interval) = (Place::BetweenSegments, 0);
@@ -97,7 +97,7 @@ impl Survey {
             rest = &rest[gap + 1..];
             match *rest.first()? {
                 END => return Some(()),
-                // A fill byte.
+                // Fill byte.
                 0xFF => continue,
                 restart @ 0xD0..=0xD7 => {
                     rest = &rest[1..];
@@ -110,7 +110,7 @@ impl Survey {
                         Place::BetweenSegments => self.misplaced_restarts += 1,
                     }
                 }
-                // A stuffed zero, and other markers without a length.
+                // Stuffed zero, or another marker without a length.
                 marker @ (0 | 1 | 0xD8) => {
                     if let (0, Place::BetweenSegments) = (marker, place) {
                         self.extraneous += 2;
@@ -132,12 +132,13 @@ impl Survey {
         }
     }
 
-    /// Why a sound file of this kind is not read, as a sentence; `None` where it should be.
+    /// Reason why an undamaged file of this kind is not supported, as a sentence; `None` if it is supported.
     pub fn not_read(&self) -> Option<String> {
         let (marker, bits) = self.frame?;
         let text = match marker {
             0xC9 | 0xCA | 0xCD | 0xCE => {
-                "it is a JPEG with arithmetic coding, which is not read; save it with Huffman coding, as `jpegtran` does"
+                "it is a JPEG with arithmetic coding, which is not read; save it with Huffman coding, \
+                 as `jpegtran` does"
             }
             0xC3 | 0xC7 | 0xCB | 0xCF => "it is a lossless JPEG, which is not read; convert it to PNG",
             0xC5 | 0xC6 => "it is a hierarchical JPEG, which is not read; convert it to PNG",

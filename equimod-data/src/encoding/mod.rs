@@ -1,4 +1,4 @@
-//! From sampled parameters to normalized vectors: names, layout, means and deviations.
+//! Encoding of sampled parameters as normalized vectors: names, layout, means and standard deviations.
 
 mod published;
 mod statistics;
@@ -14,52 +14,56 @@ use crate::policy::{Policy, ViewParams, ViewPolicy};
 use crate::spelling::{deserialize_names, modern};
 use crate::{Error, Result};
 
-/// What a vector is to hold.
+/// Settings of a parameter vector.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayoutConfig {
-    /// How values are made.
+    /// Encoding of the values.
     pub encoding: Encoding,
-    /// Where their means and deviations come from.
+    /// Source of the means and standard deviations.
     pub statistics: Statistics,
-    /// Names of values (`blur_sigma`) or of augmentations (`color-jitter`); all values if there are none.
+    /// Names of values (`blur_sigma`) or of augmentations (`color-jitter`) to include; empty for all values.
     pub fields: Vec<String>,
 }
 
-/// The layout of a parameter vector and its statistics; written beside the weights.
+/// Layout of a parameter vector with its statistics; saved with the weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ParamLayout {
-    /// How values are made.
+    /// Encoding of the values.
     pub encoding: Encoding,
-    /// Where the statistics come from.
+    /// Source of the statistics.
     pub statistics: Statistics,
-    /// The name of each value.
+    /// Name of each value.
     #[serde(deserialize_with = "deserialize_names")]
     pub names: Vec<String>,
-    /// Its mean.
+    /// Mean of each value.
     pub mean: Vec<f32>,
-    /// Its deviation; 1 for a value that never changes.
+    /// Standard deviation of each value; 1 for a constant value.
     pub std: Vec<f32>,
-    /// Its value in a view that lacks the augmentation; under the pairwise encoding, before differences are taken.
+    /// Each value in a view without the augmentation; under the pairwise encoding, before differences are computed.
     pub neutral: Vec<f32>,
 }
 
-/// A value of a parameter vector, under a policy; under the pairwise encoding, that which differences are taken of.
+/// A value of a parameter vector under a policy; under the pairwise encoding, the value whose difference is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ParamValue<'a> {
-    /// Its name.
+    /// Name of the value.
     pub name: &'a str,
-    /// The augmentation it belongs to.
+    /// Name of the augmentation that samples it.
     pub augmentation: &'static str,
-    /// What it is measured in.
+    /// Unit, in words.
     pub unit: &'static str,
-    /// The least it can be.
+    /// Lower bound.
     pub least: f32,
-    /// The most it can be; without end where that depends on the picture's size.
+    /// Upper bound; infinite if it depends on the size of the image.
     pub largest: f32,
 }
 
 impl ParamLayout {
-    /// The layout for a policy over pictures of the given sizes (repeated as often as they occur).
+    /// Creates the layout for a policy over images of the given sizes, each repeated as often as it occurs.
+    ///
+    /// # Errors
+    ///
+    /// If the policy is not valid or lacks a requested value, or the published statistics do not match the layout.
     pub fn new(policy: &Policy, config: &LayoutConfig, sizes: &[Size]) -> Result<Self> {
         policy.check()?;
         let mut layout = Self::without_statistics(policy, config.encoding)?;
@@ -78,8 +82,8 @@ impl ParamLayout {
         Ok(layout)
     }
 
-    /// For differences that are taken both ways between two views: the way back has the opposite mean, so that over both it
-    /// is 0, and what the deviation is about.
+    /// Layout for differences in both directions between two views. The opposite direction has the opposite mean, so
+    /// that the mean over both is 0 and the standard deviation is about 0.
     pub fn both_ways(mut self) -> Self {
         for (mean, std) in self.mean.iter_mut().zip(&mut self.std) {
             (*mean, *std) = (0.0, mean.hypot(*std));
@@ -87,7 +91,7 @@ impl ParamLayout {
         self
     }
 
-    /// Every value of every view, in the order of their first appearance.
+    /// Layout of all values of all views, in the order of their first appearance.
     fn without_statistics(policy: &Policy, encoding: Encoding) -> Result<Self> {
         let (mut names, mut neutral): (Vec<String>, Vec<f32>) = (Vec::new(), Vec::new());
         let size = Size::square(policy.size());
@@ -99,7 +103,7 @@ impl ParamLayout {
                 for (Field { name, .. }, value) in augmentation.fields(encoding).iter().zip(values) {
                     if seen.contains(name) {
                         let text = format!("a view of policy {} has the parameter {name} twice", policy.name);
-                        return Err(Error::Config(text + "; use each augmentation once a view"));
+                        return Err(Error::Config(text + "; use each augmentation once per view"));
                     }
                     seen.push(name);
                     if !names.iter().any(|known| known == name) {
@@ -113,7 +117,7 @@ impl ParamLayout {
         Ok(Self { encoding, statistics, names, mean: Vec::new(), std: Vec::new(), neutral })
     }
 
-    /// Keeps the values in `wanted`, by their own name or that of their augmentation.
+    /// Keeps the values in `wanted`, which lists names of values or of augmentations.
     fn select(&mut self, policy: &Policy, wanted: &[String]) -> Result<()> {
         if wanted.is_empty() {
             return Ok(());
@@ -148,7 +152,7 @@ impl ParamLayout {
         Ok(())
     }
 
-    /// The authors' constants for the values in the layout.
+    /// The authors' means and standard deviations of the values in the layout.
     fn published_statistics(&self, published: published::Constants) -> Result<(Vec<f32>, Vec<f32>)> {
         let place = |name: &String| published::NAMES.iter().position(|known| known == name);
         let places: Option<Vec<usize>> = match self.encoding {
@@ -158,7 +162,8 @@ impl ParamLayout {
         let places = places.filter(|places| places.iter().all(|&place| place < published.mean.len()));
         let Some(places) = places else {
             return Err(Error::Config(format!(
-                "the statistics {} are for {} values in the published encoding, this layout is {} and has {}; set augmentation.statistics = \"computed\"",
+                "the statistics {} are for {} values in the published encoding, this layout is {} and has {}; \
+                 set augmentation.statistics = \"computed\"",
                 self.statistics,
                 published.mean.len(),
                 self.encoding,
@@ -169,18 +174,18 @@ impl ParamLayout {
         Ok((of(&published.mean), of(&published.std)))
     }
 
-    /// Values in a vector.
+    /// Number of values in a vector.
     pub fn width(&self) -> usize {
         self.names.len()
     }
 
-    /// Vectors that a picture has: one a view, or one for the pair.
+    /// Number of vectors per image: one per view, or one for the pair of views.
     pub fn vectors(&self, policy: &Policy) -> usize {
         if self.encoding == Encoding::Pairwise { 1 } else { policy.views.len() }
     }
 
-    /// Appends the raw values of one view's parameters, drawn for a picture of `size`; under the pairwise encoding,
-    /// those that differences are taken of.
+    /// Appends the raw values of one view's parameters, sampled for an image of `size`. Under the pairwise encoding,
+    /// these are the values whose differences are computed.
     pub fn encode(&self, view: &ViewPolicy, params: &ViewParams, size: Size, out: &mut Vec<f32>) {
         let start = out.len();
         out.extend_from_slice(&self.neutral);
@@ -190,7 +195,7 @@ impl ParamLayout {
             values.clear();
             augmentation.encode(params, size, self.encoding, &mut values);
             for (field, &value) in augmentation.fields(self.encoding).iter().zip(&values) {
-                // Mostly the next one.
+                // Usually, the next name matches.
                 let (before, from) = self.names.split_at(cursor);
                 let after = from.iter().position(|name| name == field.name).map(|k| cursor + k);
                 if let Some(place) = after.or_else(|| before.iter().position(|name| name == field.name)) {
@@ -201,7 +206,7 @@ impl ParamLayout {
         });
     }
 
-    /// Appends the raw values of a picture's views to `out`, which has [`vectors`](Self::vectors) entries.
+    /// Appends the raw values of an image's views to `out`, which has [`vectors`](Self::vectors) entries.
     pub fn encode_views(&self, policy: &Policy, drawn: &[ViewParams], size: Size, out: &mut [Vec<f32>]) {
         let views = policy.views.iter().zip(drawn);
         if self.encoding != Encoding::Pairwise {
@@ -213,7 +218,8 @@ impl ParamLayout {
         }
     }
 
-    /// Appends the raw values from one view of a picture to another under the pairwise encoding, views by their numbers.
+    /// Appends the raw values from one view of an image to another under the pairwise encoding; `from` and `to` are
+    /// indices of views.
     pub fn encode_pair(
         &self,
         policy: &Policy,
@@ -230,12 +236,13 @@ impl ParamLayout {
         let start = out.len();
         out.extend(from.iter().zip(&to).map(|(from, to)| to - from));
         for place in self.mirrored(first, one) {
-            // Not a change of sign: 0 stays 0.
+            // A subtraction instead of a negation keeps 0 from becoming −0.
             out[start + place] = 0.0 - out[start + place];
         }
     }
 
-    /// The values whose difference from a view has the opposite sign, because the view is mirrored along their axis.
+    /// Indices of the values whose difference from a view changes its sign because the view is mirrored along their
+    /// axis.
     fn mirrored(&self, view: &ViewPolicy, params: &ViewParams) -> Vec<usize> {
         if !view.is_mirrored(params, Axis::X) && !view.is_mirrored(params, Axis::Y) {
             return Vec::new();
@@ -245,11 +252,16 @@ impl ParamLayout {
         mirrored.filter_map(|field| self.names.iter().position(|name| name == field.name)).collect()
     }
 
-    /// The parameters that encode to `values` (raw, one view), up to rounding. Not of a subset of the values, and not
-    /// of differences.
+    /// Inverse of [`encode`](Self::encode) for the raw `values` of one view, up to rounding.
+    ///
+    /// # Errors
+    ///
+    /// If the layout lacks a value of one of the augmentations, or has the pairwise encoding.
     pub fn decode(&self, view: &ViewPolicy, values: &[f32], size: Size) -> Result<ViewParams> {
         if self.encoding == Encoding::Pairwise {
-            return Err(Error::Config("differences between views do not say what either view was".into()));
+            return Err(Error::Config(
+                "parameters of a view cannot be recovered from differences between views".into(),
+            ));
         }
         let mut size = size;
         let decode = |augmentation: &AugmentationConfig| {
@@ -257,7 +269,7 @@ impl ParamLayout {
             let value = |field: &Field| -> Result<f32> {
                 let place = self.names.iter().position(|name| name == field.name);
                 place.and_then(|place| values.get(place).copied()).ok_or_else(|| {
-                    Error::Config(format!("parameters cannot be read back without the value {}", field.name))
+                    Error::Config(format!("parameters cannot be decoded without the value {}", field.name))
                 })
             };
             let values = augmentation.fields(self.encoding).iter().map(value).collect::<Result<Vec<f32>>>()?;
@@ -268,7 +280,7 @@ impl ParamLayout {
         Ok(ViewParams(view.0.iter().map(decode).collect::<Result<Vec<Params>>>()?))
     }
 
-    /// `(value − mean) / std` for vectors one after the other.
+    /// Replaces each value by `(value − mean) / std`; `values` holds vectors one after the other.
     pub fn normalize(&self, values: &mut [f32]) {
         for vector in values.chunks_exact_mut(self.width().max(1)) {
             for ((value, mean), std) in vector.iter_mut().zip(&self.mean).zip(&self.std) {
@@ -277,17 +289,17 @@ impl ParamLayout {
         }
     }
 
-    /// Means and deviations over `draws` draws, the sizes taken in turn.
+    /// Means and standard deviations over `draws` samples, cycling through `sizes`.
     pub fn measure(&self, policy: &Policy, sizes: &[Size], draws: usize) -> Result<Measured> {
         statistics::measure(policy, self, sizes, draws)
     }
 
-    /// Mean and deviation of each value where they follow from the settings alone.
+    /// Mean and standard deviation of each value where the settings determine them.
     pub fn analytic(&self, policy: &Policy) -> Vec<Option<(f64, f64)>> {
         statistics::analytic(policy, self).into_iter().map(|m| m.map(|m| (m.mean, m.std()))).collect()
     }
 
-    /// Each value: what it belongs to and is measured in, and how far it goes.
+    /// Name, augmentation, unit and bounds of each value.
     pub fn values(&self, policy: &Policy) -> Vec<ParamValue<'_>> {
         let augmentations = || policy.views.iter().flat_map(|view| &view.0);
         let names = self.names.iter().zip(&self.neutral);

@@ -1,29 +1,29 @@
-//! The authors' constants (method, section 3). Those for BYOL do not fit BYOL's own augmentations (section 8).
+//! The authors' constants (method, section 3). The constants for BYOL do not match BYOL's augmentations (section 8).
 
-/// Means and deviations of the first values of [`NAMES`].
+/// Means and standard deviations of the first values of [`NAMES`].
 #[derive(Clone, Debug)]
 pub(super) struct Constants {
     pub mean: Vec<f32>,
     pub std: Vec<f32>,
 }
 
-/// SimCLR on CIFAR-10: 15 values.
+/// Constants for SimCLR on CIFAR-10: 15 values.
 pub(super) fn simclr_cifar10() -> Constants {
     Constants { mean: CIFAR10_MEAN.to_vec(), std: CIFAR10_STD.to_vec() }
 }
 
-/// SimCLR on ImageNet: 17 values.
+/// Constants for SimCLR on ImageNet: 17 values.
 pub(super) fn simclr_imagenet() -> Constants {
     Constants { mean: IMAGENET_MEAN.to_vec(), std: IMAGENET_STD.to_vec() }
 }
 
-/// BYOL: the first 15 values of SimCLR on the same data, then its own three.
+/// Constants for BYOL: the first 15 values of SimCLR on the same data, then three of its own.
 pub(super) fn byol(simclr: Constants) -> Constants {
     let join = |first: &[f32], last: &[f32]| [&first[..15], last].concat();
     Constants { mean: join(&simclr.mean, &BYOL_MEAN), std: join(&simclr.std, &BYOL_STD) }
 }
 
-/// The published vector: 15, 17 or 18 values.
+/// Names in the published vector, which has 15, 17 or 18 values.
 pub(super) const NAMES: [&str; 18] = [
     "crop_top",
     "crop_left",

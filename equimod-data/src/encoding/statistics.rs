@@ -1,4 +1,4 @@
-//! Means and deviations of encoded values: analytic where they follow from the settings, sampled elsewhere.
+//! Means and standard deviations of encoded values: analytic where the settings determine them, otherwise sampled.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,29 +14,29 @@ use crate::policy::{Policy, ViewPolicy};
 use crate::random::statistics_rng;
 use crate::{Error, Result};
 
-/// Where means and deviations come from.
+/// Source of means and standard deviations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Statistics {
-    /// From the policy and the pictures' sizes.
+    /// Computed from the policy and the sizes of the images.
     #[default]
     #[serde(rename = "computed")]
     Computed,
     /// The authors' constants for SimCLR on CIFAR-10 (method, section 3).
     #[serde(rename = "published-simclr-cifar10")]
     PublishedSimClrCifar10,
-    /// Those for SimCLR on ImageNet.
+    /// The authors' constants for SimCLR on ImageNet.
     #[serde(rename = "published-simclr-imagenet")]
     PublishedSimClrImageNet,
-    /// Those for BYOL on CIFAR-10.
+    /// The authors' constants for BYOL on CIFAR-10.
     #[serde(rename = "published-byol-cifar10")]
     PublishedByolCifar10,
-    /// Those for BYOL on ImageNet.
+    /// The authors' constants for BYOL on ImageNet.
     #[serde(rename = "published-byol-imagenet")]
     PublishedByolImageNet,
 }
 
 impl Statistics {
-    /// Every source of statistics.
+    /// All sources of statistics.
     pub const ALL: [Self; 5] = [
         Self::Computed,
         Self::PublishedSimClrCifar10,
@@ -45,7 +45,7 @@ impl Statistics {
         Self::PublishedByolImageNet,
     ];
 
-    /// Its name in recipes.
+    /// Name in recipes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Computed => "computed",
@@ -84,21 +84,21 @@ impl FromStr for Statistics {
     }
 }
 
-/// Means and unbiased deviations that were measured.
+/// Measured means and unbiased standard deviations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
-    /// Of each value.
+    /// Mean of each value.
     pub mean: Vec<f64>,
-    /// Of each value.
+    /// Standard deviation of each value.
     pub std: Vec<f64>,
 }
 
-/// Draws from which statistics are taken: their relative error is about 1/√this.
+/// Number of samples for the statistics; their relative error is about 1/√DRAWS.
 const DRAWS: usize = 100_000;
-/// A deviation below this is that of a value that never changes.
+/// Values with a standard deviation below this are constant.
 const CONSTANT: f64 = 1e-7;
 
-/// Mean and deviation of every value; 1 for the deviation of one that never changes.
+/// Mean and standard deviation of every value; the standard deviation of a constant value is 1.
 pub(super) fn computed(policy: &Policy, layout: &ParamLayout, sizes: &[Size]) -> Result<(Vec<f32>, Vec<f32>)> {
     let analytic = analytic(policy, layout);
     let sampled = match analytic.iter().all(Option::is_some) {
@@ -111,7 +111,7 @@ pub(super) fn computed(policy: &Policy, layout: &ParamLayout, sizes: &[Size]) ->
     Ok(values.map(rounded).unzip())
 }
 
-/// The moments of each value where they follow from the settings alone, over all views.
+/// Moments of each value over all views where the settings determine them.
 pub(super) fn analytic(policy: &Policy, layout: &ParamLayout) -> Vec<Option<Moments>> {
     let of_view = |view: &ViewPolicy, place: usize| -> Option<Moments> {
         let name = &layout.names[place];
@@ -133,18 +133,18 @@ pub(super) fn analytic(policy: &Policy, layout: &ParamLayout) -> Vec<Option<Mome
     (0..layout.width()).map(of).collect()
 }
 
-/// Means and unbiased deviations over draws from every view, the sizes taken in turn.
+/// Means and unbiased standard deviations over samples of every view, cycling through `sizes`.
 pub(super) fn measure(policy: &Policy, layout: &ParamLayout, sizes: &[Size], draws: usize) -> Result<Measured> {
     let vectors = layout.vectors(policy);
     if sizes.is_empty() || vectors == 0 || draws < 2 {
-        return Err(Error::Config("statistics need at least one picture, one view and two draws".into()));
+        return Err(Error::Config("statistics need at least one image, one view and two draws".into()));
     }
     let mut rng = statistics_rng();
     let width = layout.width();
     let (mut mean, mut square) = (vec![0f64; width], vec![0f64; width]);
     let mut vector = Vec::with_capacity(width);
     for draw in 0..draws {
-        // Every view of every size in turn, or, of more sizes than there are draws for, of evenly spaced ones.
+        // Cycles through every view of every size; if there are more sizes than samples, through evenly spaced sizes.
         let (turn, turns) = (draw / vectors, draws.div_ceil(vectors));
         let size = sizes[if sizes.len() <= turns { turn % sizes.len() } else { turn * sizes.len() / turns }];
         vector.clear();
@@ -155,7 +155,7 @@ pub(super) fn measure(policy: &Policy, layout: &ParamLayout, sizes: &[Size], dra
             let view = &policy.views[draw % vectors];
             layout.encode(view, &view.sample(size, &mut rng), size, &mut vector);
         }
-        // Welford's update: no cancellation.
+        // Welford's update, which avoids cancellation.
         for ((mean, square), &value) in mean.iter_mut().zip(&mut square).zip(&vector) {
             let off = f64::from(value) - *mean;
             *mean += off / (draw + 1) as f64;

@@ -12,7 +12,7 @@ use crate::{Dataset, Error, Result, Task};
 /// How a folder of images is read, as the `#` of a source says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FolderReading {
-    /// Its sub-folders with the names of splits are splits, and all others are left out.
+    /// Sub-folders with the names of splits are splits; all others are ignored.
     Splits,
     /// Its sub-folders are classes, whatever their names.
     Classes,
@@ -34,7 +34,7 @@ impl FolderReading {
 pub struct Layout {
     /// The folders of the splits `train`, `test` and `validation`; none if the folder itself holds the images.
     pub splits: BTreeMap<&'static str, PathBuf>,
-    /// Parts of the folder beside its splits that are not read, for messages.
+    /// Ignored parts of the folder besides its splits, for messages.
     pub left_out: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ impl Layout {
     }
 }
 
-/// The sub-folders that hold images, and other parts of the folder that a user may miss.
+/// Sub-folders with images, and other parts of the folder that a user may expect to be read.
 fn children(folder: &Path) -> Result<(Vec<Child>, Vec<String>)> {
     let failed = |source| Error::Io { path: folder.into(), source };
     let (mut children, mut left_out, mut images) = (Vec::new(), Vec::new(), 0);
@@ -141,7 +141,7 @@ fn listed(names: &[&str]) -> String {
     if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }
 
-/// One line about how the folder `source` was read: its splits, their classes, and what was passed over.
+/// One line about how the folder `source` was read: its splits, their classes, and the ignored files.
 pub fn describe(source: &str, splits: &Splits) -> String {
     let parts = [
         (Some(&splits.train), "training"),

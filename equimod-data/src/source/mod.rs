@@ -29,7 +29,7 @@ use crate::{
 };
 use layout::{FolderReading, Layout};
 
-/// Options of reading images.
+/// Options for reading images.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadOptions {
     /// Whether images are rotated and flipped by their EXIF orientation. Default: no, as in torchvision.
@@ -37,11 +37,11 @@ pub struct ReadOptions {
 }
 
 /// Opens a source on this machine: a folder of images, CIFAR-10, CIFAR-100, STL-10, parquet tables, WebDataset shards
-/// or a packed file. A `#` behind a path names the image column of a table, or says how a folder is read (`#splits`,
+/// or a packed file. A `#` after a path names the image column of a table, or selects how a folder is read (`#splits`,
 /// `#classes`).
 ///
 /// # Errors
-/// If there is nothing of the kind at the path, or if it cannot be read.
+/// If there is no data set at the path, or it cannot be read.
 pub fn open(source: &str, options: ReadOptions) -> Result<Splits> {
     let (path, column) = match source.rsplit_once('#') {
         Some((path, column)) if !Path::new(source).exists() => (Path::new(path), Some(column)),
@@ -62,7 +62,7 @@ pub fn open(source: &str, options: ReadOptions) -> Result<Splits> {
     table(source, path, column, options)
 }
 
-/// A data set in a format of its own: its folder, the folder around it, or its archive.
+/// A data set in its own format: its folder, the folder around it, or its archive.
 fn known_set(source: &str, path: &Path) -> Result<Option<Splits>> {
     const UNPACKED: [&str; 3] = ["cifar-10-batches-bin", "cifar-100-binary", "stl10_binary"];
     let inside = UNPACKED.into_iter().map(|name| path.join(name)).find(|path| path.is_dir());
@@ -161,8 +161,8 @@ fn tables_below(path: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
     Ok(tables)
 }
 
-/// The splits `train`, `validation` and `test` of parquet files, which `tables` lists by split. A split that is alone
-/// is what is trained on; without a test split, validation images are tested on.
+/// The splits `train`, `validation` and `test` of parquet files, which `tables` lists by split. A single split is used
+/// for training. Without a test split, the validation images are the test images.
 ///
 /// # Errors
 /// If there are no files, or if one cannot be read.

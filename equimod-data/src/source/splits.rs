@@ -33,7 +33,7 @@ pub struct Splits {
     /// Set where each split holds two designs of the same things: first all of one design, then all of the other in the
     /// same order.
     pub designs: Option<Designs>,
-    /// Parts of a folder beside its splits that are not read, for messages.
+    /// Ignored parts of a folder besides its splits, for messages.
     pub left_out: Vec<String>,
 }
 

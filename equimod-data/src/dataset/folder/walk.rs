@@ -1,4 +1,4 @@
-//! The walk below a folder: its images, and everything else that lies there.
+//! Walk below a folder: its images, and all other files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,26 +12,27 @@ use crate::{Error, Result};
 
 /// An image file.
 pub(super) struct File {
-    /// Below the root.
+    /// Path relative to the root.
     pub path: PathBuf,
     pub bytes: u64,
-    /// The name of its format, if that is one that is not read.
+    /// Name of its format, if that is not supported.
     pub unread: Option<&'static str>,
     pub class: Option<u32>,
 }
 
-/// The contents of a folder that are not images.
+/// Contents of a folder that are not images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassedOver {
-    /// Hidden files and folders, and those that file managers, notebooks and archive tools leave behind, by name.
+    /// Hidden files and folders, and leftovers of file managers, notebooks and archive tools: count by name.
     pub leftovers: BTreeMap<String, usize>,
-    /// Files that are no images, by extension in lower case.
+    /// Files that are not images: count by extension in lower case.
     pub others: BTreeMap<String, usize>,
-    /// Files and folders that cannot be opened, below the folder, each with the reason.
+    /// Files and folders that cannot be opened, relative to the folder, each with the reason.
     pub unopened: Vec<(PathBuf, String)>,
 }
 
-/// Names that file managers, notebooks, archive tools and systems give to their own files and folders, in lower case.
+/// Names, in lower case, of files and folders that file managers, notebooks, archive tools and operating systems
+/// create.
 const LEFTOVERS: [&str; 16] = [
     "#recycle",
     "#snapshot",
@@ -51,13 +52,13 @@ const LEFTOVERS: [&str; 16] = [
     "thumbs.db",
 ];
 
-/// Whether a file or folder of this name is hidden, or was left behind by another program.
+/// Whether a file or folder with this name is hidden, or a leftover of another program.
 pub fn is_leftover(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with('.') || LEFTOVERS.contains(&name.to_lowercase().as_str())
 }
 
-/// The image files below `root` in the order of their paths, and everything else.
+/// The image files below `root` sorted by path, and everything else.
 pub(super) fn walk(root: &Path) -> Result<(Vec<File>, PassedOver)> {
     let (mut files, mut passed_over) = (Vec::new(), PassedOver::default());
     let mut entries = WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
@@ -79,7 +80,7 @@ pub(super) fn walk(root: &Path) -> Result<(Vec<File>, PassedOver)> {
                 let path = error.path().unwrap_or(root).to_owned();
                 match (kind(&path), path.file_name()) {
                     (_, Some(name)) if is_leftover(name) => passed_over.leave(name),
-                    // A link to nowhere is an image that does not decode.
+                    // A broken link is an image that does not decode.
                     (kind @ (Kind::Read(_) | Kind::Unread(_)), _) if error.loop_ancestor().is_none() => {
                         files.push(File::new(below(root, &path), 0, kind));
                     }
@@ -91,14 +92,14 @@ pub(super) fn walk(root: &Path) -> Result<(Vec<File>, PassedOver)> {
     Ok((files, passed_over))
 }
 
-/// Whether a file that is meant lies below `root` at any depth, what other programs left behind aside.
+/// Whether a file that satisfies `is_meant` is below `root` at any depth, except for leftovers of other programs.
 pub fn holds_file(root: &Path, is_meant: impl Fn(&Path) -> bool) -> bool {
     let entries = WalkDir::new(root).follow_links(true).into_iter();
     let entries = entries.filter_entry(|entry| entry.depth() == 0 || !is_leftover(entry.file_name()));
     entries.filter_map(|entry| entry.ok()).any(|entry| !entry.file_type().is_dir() && is_meant(entry.path()))
 }
 
-/// The kind of a file by its name.
+/// Kind of a file, by its name.
 pub(super) fn kind(path: &Path) -> Kind {
     formats::of_extension(&path.extension().unwrap_or_default().to_string_lossy())
 }
@@ -107,7 +108,7 @@ fn below(root: &Path, path: &Path) -> PathBuf {
     path.strip_prefix(root).unwrap_or(path).to_owned()
 }
 
-/// A file that vanishes during the walk is one that does not decode.
+/// Length of a file in bytes; a file that disappears during the walk is one that does not decode.
 fn length(entry: &DirEntry) -> u64 {
     entry.metadata().map_or(0, |about| about.len())
 }
@@ -138,7 +139,7 @@ impl File {
 impl PassedOver {
     fn leave(&mut self, name: &OsStr) {
         let name = name.to_string_lossy();
-        // macOS writes one of these beside every file on foreign disks.
+        // macOS creates such a file for every file on foreign disks.
         let name = if name.starts_with("._") { "._*".into() } else { name.into_owned() };
         *self.leftovers.entry(name).or_default() += 1;
     }
@@ -148,7 +149,7 @@ impl PassedOver {
         *self.others.entry(extension.unwrap_or_default()).or_default() += 1;
     }
 
-    /// What was found as clauses for people; empty where there was nothing.
+    /// Human-readable clauses about the contents; empty if there are none.
     pub fn clauses(&self) -> Vec<String> {
         let mut clauses = Vec::new();
         let total = |counts: &BTreeMap<String, usize>| counts.values().sum::<usize>();
@@ -176,7 +177,7 @@ impl PassedOver {
     }
 }
 
-/// Up to eight names, and how many more there are.
+/// Up to eight names, and the number of further ones.
 fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     const SHOWN: usize = 8;
     let more = names.len().saturating_sub(SHOWN);

@@ -1,5 +1,7 @@
-//! What pages claim to unpack to, looked at before the parquet crate makes room for it: that one takes the size in a page's
-//! header at its word, and unpacks GZIP, BROTLI and LZ4 frames until they end.
+//! Checks of the uncompressed sizes that page headers declare.
+//!
+//! They run before the parquet crate allocates memory: the crate trusts the size in a page's header, and decompresses
+//! GZIP, BROTLI and LZ4 frames until they end.
 
 use std::io;
 use std::sync::Arc;
@@ -14,57 +16,59 @@ use super::thrift::{NESTED, field, kind, skip};
 use super::wire::Wire;
 use super::{Read, broken};
 
-/// The most bytes that one byte unpacks to: a copy of 64 bytes takes 3 in Snappy, a longer match one byte for each 255 in
-/// LZ4, one of 258 bytes two bits in DEFLATE, and a block of 128 KiB four bytes in Zstandard.
+/// Upper limits of the number of bytes to which one byte can decompress. In Snappy, a copy of 64 bytes takes 3. In LZ4,
+/// a longer match takes one byte for each 255. In DEFLATE, a match of 258 bytes takes two bits. In Zstandard, a block
+/// of 128 KiB takes four bytes.
 const SNAPPY: u64 = 22;
 const LZ4: u64 = 255;
 const DEFLATE: u64 = 1032;
 const ZSTD: u64 = 32_768;
-/// The lowest seven bits of a brotli stream with a window above the 16 MiB of RFC 7932, up to 1 GiB, for which the
-/// decoder makes room. The Parquet format has no such streams.
+/// Lowest seven bits of a brotli stream with a window above the 16 MiB of RFC 7932, up to 1 GiB, which the decoder
+/// would allocate. The Parquet format has no such streams.
 const LARGE_WINDOW: u8 = 0b001_0001;
-/// What any page may claim.
+/// Size that any page may declare.
 const FREE: u64 = 1 << 20;
-/// The first bytes of an LZ4 frame, which some writers put where the format has none.
+/// First bytes of an LZ4 frame, which some writers use where the format has none.
 const LZ4_FRAME: [u8; 4] = [4, 34, 77, 24];
-/// How many times its length a column chunk may unpack to, whatever the footer says of it.
+/// Largest ratio of a column chunk's uncompressed size to its length, whatever the footer declares.
 const WHOLE: u64 = 32;
-/// Bytes of a header that are read first; statistics in it may make it longer.
+/// Number of bytes of a header that are read first; statistics in it may make it longer.
 const HEADER: usize = 512;
-/// The type of pages that the parquet crate passes over.
+/// Type of pages that the parquet crate skips.
 const INDEX_PAGE: i64 = 1;
 
-/// Refuses a column in a codec that is not read, by its name.
+/// Rejects a column with an unsupported codec.
 pub(super) fn readable(chunk: &ColumnChunkMetaData) -> Read<()> {
     match chunk.compression() {
         Compression::LZO => Err(format!(
-            "its column {} is compressed with LZO, which is not read; write the table with SNAPPY, GZIP, BROTLI, LZ4 or ZSTD",
+            "its column {} is compressed with LZO, which is not read; write the table with SNAPPY, GZIP, BROTLI, LZ4 \
+             or ZSTD",
             chunk.column_path().string()
         )),
         _ => Ok(()),
     }
 }
 
-/// The claims of a column chunk's pages.
+/// Declared sizes of a column chunk's pages.
 pub(super) struct Claims<R> {
     source: Arc<R>,
     codec: Compression,
-    /// Where the next page begins, and where the last one ends.
+    /// Offsets of the next page, and of the end of the last page.
     at: u64,
     end: u64,
-    /// Bytes that the pages from there on may unpack to.
+    /// Number of bytes to which the remaining pages may decompress.
     left: u64,
 }
 
-/// What a page's header says of its length.
+/// Sizes that a page's header declares.
 struct Claim {
-    /// Bytes of the header.
+    /// Length of the header in bytes.
     header: usize,
     kind: i64,
-    /// Bytes behind the header, and what they are unpacked.
+    /// Number of bytes after the header, compressed and uncompressed.
     packed: u64,
     unpacked: u64,
-    /// Bytes of levels, which are not packed.
+    /// Number of bytes of levels, which are not compressed.
     levels: u64,
     is_packed: bool,
 }
@@ -77,7 +81,7 @@ impl<R: ChunkReader> Claims<R> {
         Self { source, codec: chunk.compression(), at, end: at.saturating_add(length), left }
     }
 
-    /// Checks the next page that is read.
+    /// Checks the next page.
     pub fn next(&mut self) -> Read<()> {
         if self.codec == Compression::UNCOMPRESSED {
             return Ok(());
@@ -136,7 +140,7 @@ impl<R: ChunkReader> Claims<R> {
     }
 }
 
-/// The claim in a page's header; `None` if it is damaged, or not all there.
+/// Sizes in a page's header; `None` if it is damaged or incomplete.
 fn header(bytes: &[u8]) -> Option<Claim> {
     let mut wire = Wire(bytes);
     let mut claim = Claim { header: 0, kind: 0, packed: 0, unpacked: 0, levels: 0, is_packed: true };
@@ -155,7 +159,7 @@ fn header(bytes: &[u8]) -> Option<Claim> {
     Some(claim)
 }
 
-/// The header of a data page of the format's second version: levels are not packed, and values need not be.
+/// Header of a data page in version 2 of the format: levels are not compressed, and values need not be.
 fn second_version(wire: &mut Wire, claim: &mut Claim) -> Option<()> {
     let mut last = 0;
     while let Some((id, of)) = field(wire, last)? {
@@ -170,7 +174,7 @@ fn second_version(wire: &mut Wire, claim: &mut Claim) -> Option<()> {
     Some(())
 }
 
-/// Whether a stream holds so many bytes and no more; nothing of them is kept.
+/// Whether a stream contains exactly this number of bytes; they are not stored.
 fn unpacks_to(stream: impl io::Read, bytes: u64) -> bool {
     io::copy(&mut io::Read::take(stream, bytes.saturating_add(1)), &mut io::sink()).is_ok_and(|held| held == bytes)
 }
@@ -180,12 +184,12 @@ fn brotli(packed: &Bytes, unpacked: u64) -> bool {
     !large && unpacks_to(brotli::Decompressor::new(&**packed, 1 << 12), unpacked)
 }
 
-/// Hadoop's blocks and bare ones end with the room that was claimed; a frame ends where it says.
+/// Hadoop's blocks and bare blocks end with the declared size; a frame defines its own end.
 fn lz4(packed: &Bytes, unpacked: u64) -> bool {
     !packed.starts_with(&LZ4_FRAME) || unpacks_to(lz4_flex::frame::FrameDecoder::new(&**packed), unpacked)
 }
 
-/// The most bytes that Zstandard frames unpack to.
+/// Upper limit of the number of bytes to which Zstandard frames decompress.
 fn zstd(mut frames: &[u8]) -> Option<u64> {
     let mut most = 0u64;
     while !frames.is_empty() {

@@ -1,5 +1,5 @@
-//! A table's schema, looked at before the parquet crate reads it: that one makes room for as many columns as a group
-//! claims, and calls itself for each group within a group.
+//! Checks of a table's schema, which run before the parquet crate reads it: the crate allocates memory for the declared
+//! number of columns, and recurses into each nested group.
 
 use parquet::file::reader::ChunkReader;
 
@@ -7,14 +7,14 @@ use super::thrift::{NESTED, field, kind, list, skip};
 use super::wire::Wire;
 use super::{Read, broken};
 
-/// Groups within groups that a schema may have.
+/// Largest nesting depth of groups in a schema.
 const DEEPEST: usize = 64;
 
-/// Fields of `FileMetaData`, from the first.
+/// Kinds of the fields of `FileMetaData`, in order.
 const METADATA: [u8; 7] = [kind::I32, kind::LIST, kind::I64, kind::LIST, kind::LIST, kind::BINARY, kind::LIST];
 const SCHEMA: i64 = 2;
 
-/// Fields of `SchemaElement`, from the first.
+/// Kinds of the fields of `SchemaElement`, in order.
 const ELEMENT: [u8; 10] = [
     kind::I32,
     kind::I32,
@@ -29,15 +29,15 @@ const ELEMENT: [u8; 10] = [
 ];
 const CHILDREN: i64 = 5;
 
-/// Refuses a table whose schema no writer makes.
+/// Rejects a table with an invalid schema.
 pub(super) fn check<R: ChunkReader>(source: &R) -> Read<()> {
-    // Where no footer is found, the parquet crate tells what is amiss.
+    // If there is no footer, the parquet crate reports the problem.
     let Some((start, length)) = place(source)? else { return Ok(()) };
     let footer = source.get_bytes(start, length).map_err(broken)?;
     sound(&footer).ok_or_else(|| "it is truncated or not a parquet file (its schema is damaged)".into())
 }
 
-/// Where the footer lies: its length and four letters end the file.
+/// Position of the footer; its length and four magic bytes end the file.
 fn place<R: ChunkReader>(source: &R) -> Read<Option<(u64, usize)>> {
     let Some(end) = source.len().checked_sub(8) else { return Ok(None) };
     let tail = source.get_bytes(end, 8).map_err(broken)?;
@@ -47,7 +47,7 @@ fn place<R: ChunkReader>(source: &R) -> Read<Option<(u64, usize)>> {
     Ok(end.checked_sub(u64::from(length)).map(|start| (start, length as usize)))
 }
 
-/// Reads through the footer's fields.
+/// Reads all fields of the footer.
 fn sound(footer: &[u8]) -> Option<()> {
     let mut wire = Wire(footer);
     let mut last = 0;
@@ -62,11 +62,11 @@ fn sound(footer: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// A tree's elements, each before its children.
+/// Reads the elements of a tree, each before its children.
 fn schema(wire: &mut Wire) -> Option<()> {
     let (elements, of) = list(wire)?;
     (elements == 0 || of == kind::STRUCT).then_some(())?;
-    // Children that the groups around the next element still miss, never 0.
+    // Numbers of children that the groups around the next element still lack, never 0.
     let mut missing: Vec<usize> = Vec::new();
     for _ in 0..elements {
         if let Some(around) = missing.last_mut() {
@@ -87,7 +87,7 @@ fn schema(wire: &mut Wire) -> Option<()> {
     Some(())
 }
 
-/// An element's number of children.
+/// Number of children of an element.
 fn element(wire: &mut Wire) -> Option<usize> {
     let (mut last, mut children) = (0, 0);
     while let Some((id, kind)) = field(wire, last)? {
@@ -101,7 +101,7 @@ fn element(wire: &mut Wire) -> Option<usize> {
     Some(children)
 }
 
-/// A known field has the kind that the format gives it.
+/// Checks that a known field has the kind that the format defines.
 fn expected(kinds: &[u8], id: i64, kind: u8) -> Option<()> {
     let known = usize::try_from(id).ok()?.checked_sub(1).and_then(|place| kinds.get(place));
     known.is_none_or(|known| *known == kind).then_some(())

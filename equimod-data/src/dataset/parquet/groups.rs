@@ -1,4 +1,4 @@
-//! The images of large tables, a row group at a time.
+//! Images of large tables, read one row group at a time.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,10 +12,10 @@ use super::pages::Checked;
 use super::schema::Columns;
 use super::{Read, broken};
 
-/// The encoded pictures of a row group.
+/// Encoded images of a row group.
 type Group = Arc<Vec<Bytes>>;
 
-/// Row groups that several tables keep together: those used last, as many as fit.
+/// Cache of row groups that several tables share; the most recently used groups are kept.
 pub(super) struct GroupCache {
     most: u64,
     state: Mutex<State>,
@@ -23,13 +23,13 @@ pub(super) struct GroupCache {
 
 #[derive(Default)]
 struct State {
-    /// `(table, group)`, its pictures and their bytes; the newest in front.
+    /// `(table, group)`, its images and their size in bytes; the most recent in front.
     groups: VecDeque<((usize, usize), Group, u64)>,
     bytes: u64,
 }
 
 impl GroupCache {
-    /// Room for so many bytes; one group always has a place.
+    /// Creates a cache of up to `most` bytes; one group always fits.
     pub fn new(most: u64) -> Arc<Self> {
         Arc::new(Self { most, state: Mutex::default() })
     }
@@ -53,15 +53,15 @@ impl GroupCache {
     }
 }
 
-/// A table whose row groups are loaded as they are needed.
+/// A table whose row groups are loaded as needed.
 pub(super) struct Groups {
     reader: SerializedFileReader<File>,
     source: Arc<File>,
     columns: Columns,
-    /// First row of each group, and the number of rows.
+    /// First row of each group, and the total number of rows.
     starts: Vec<usize>,
     kept: Arc<GroupCache>,
-    /// Number of the table among those that keep their groups together.
+    /// Index of the table among the tables that share the cache.
     table: usize,
 }
 
@@ -80,7 +80,7 @@ impl Groups {
         }
         match starts.last() {
             Some(&rows) if rows > 0 => Ok(Self { reader, source, columns, starts, kept, table }),
-            _ => Err("it holds no pictures".into()),
+            _ => Err("it contains no images".into()),
         }
     }
 
@@ -88,13 +88,13 @@ impl Groups {
         self.starts.last().copied().unwrap_or(0)
     }
 
-    /// The group of a row, and its place there.
+    /// Row group of a row, and the index of the row in it.
     pub fn locate(&self, row: usize) -> Option<(usize, usize)> {
         let group = self.starts.partition_point(|&start| start <= row).checked_sub(1)?;
         (row < self.rows()).then(|| (group, row - self.starts[group]))
     }
 
-    /// The pictures of a group.
+    /// Reads the images of a group.
     pub fn load(&self, group: usize) -> Read<Group> {
         let key = (self.table, group);
         if let Some(found) = self.kept.find(key) {

@@ -1,5 +1,5 @@
-//! Row groups whose pages are looked at before they are decoded: the parquet crate makes room for as many values as a
-//! page claims.
+//! Row groups whose pages are checked before they are decoded, because the parquet crate allocates memory for the
+//! declared number of values.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use parquet::schema::types::{ColumnDescPtr, Type as SchemaType};
 use super::claims::Claims;
 use super::wire::Wire;
 
-/// A row group of which no page claims to unpack to more than it can, nor more values than it can hold, or than there are
-/// rows: no column that is read holds lists.
+/// A row group whose pages declare neither a larger uncompressed size nor more values than they can contain, nor more
+/// values than rows: none of the columns that are read contain lists.
 pub(super) struct Checked<'a, R> {
     pub group: Box<dyn RowGroupReader + 'a>,
-    /// The bytes of the file that the group is in.
+    /// Bytes of the file with the group.
     pub source: Arc<R>,
 }
 
@@ -49,12 +49,12 @@ impl<R: ChunkReader + 'static> RowGroupReader for Checked<'_, R> {
     }
 }
 
-/// The pages of a column in a row group.
+/// Pages of a column in a row group.
 struct CheckedPages<R> {
     pages: Box<dyn PageReader>,
     claims: Claims<R>,
     column: ColumnDescPtr,
-    /// Values that the pages after this one may hold.
+    /// Number of values that the remaining pages may contain.
     left: usize,
 }
 
@@ -69,7 +69,7 @@ impl<R> CheckedPages<R> {
         let mut wire = Wire(encoded);
         match encoding {
             Encoding::DELTA_BINARY_PACKED | Encoding::DELTA_LENGTH_BYTE_ARRAY => delta(&mut wire, values),
-            // The lengths that a value shares with the one before it, then those of the rest.
+            // Lengths of the prefix shared with the previous value, then lengths of the suffixes.
             Encoding::DELTA_BYTE_ARRAY => {
                 skip_deltas(&mut wire, values)?;
                 delta(&mut wire, values)
@@ -111,7 +111,7 @@ impl<R: ChunkReader> Iterator for CheckedPages<R> {
     }
 }
 
-/// Values that so many bytes can hold, as they are or behind their lengths.
+/// Upper limit of the number of plain values in `bytes` bytes.
 fn most_plain(column: &ColumnDescPtr, bytes: usize) -> usize {
     match column.physical_type() {
         Type::BOOLEAN => bytes.saturating_mul(8),
@@ -122,7 +122,7 @@ fn most_plain(column: &ColumnDescPtr, bytes: usize) -> usize {
     }
 }
 
-/// A data page's values, without the levels before them.
+/// Values of a data page, without the levels before them.
 fn values_of<'a>(page: &'a Page, column: &ColumnDescPtr) -> Option<(&'a [u8], Encoding)> {
     match page {
         Page::DataPage { buf, encoding, def_level_encoding, num_values, .. } => {
@@ -138,7 +138,8 @@ fn values_of<'a>(page: &'a Page, column: &ColumnDescPtr) -> Option<(&'a [u8], En
     }
 }
 
-/// Levels in a page of the format's first version: behind their length, or a fixed number of bits for each.
+/// Skips the levels in a page of version 1 of the format: their length precedes them, or each has a fixed number of
+/// bits.
 #[expect(deprecated, reason = "old files hold bit-packed levels")]
 fn skip_levels(wire: &mut Wire, most: i16, encoding: Encoding, values: usize) -> Option<()> {
     if most == 0 {
@@ -155,7 +156,7 @@ fn skip_levels(wire: &mut Wire, most: i16, encoding: Encoding, values: usize) ->
     wire.skip(bytes)
 }
 
-/// The head of delta-encoded numbers: `(values in a block, parts of a block, numbers)`.
+/// Header of delta-encoded numbers: `(values per block, miniblocks per block, number of values)`.
 fn delta_head(wire: &mut Wire, most: usize) -> Option<(usize, usize, usize)> {
     let (block, parts, numbers) = (wire.count()?, wire.count()?, wire.count()?);
     wire.signed()?;
@@ -166,8 +167,8 @@ fn delta(wire: &mut Wire, most: usize) -> Option<()> {
     delta_head(wire, most).map(drop)
 }
 
-/// Passes over delta-encoded numbers: the first in the head, then blocks of differences, of which each part has its own
-/// number of bits.
+/// Skips delta-encoded numbers: the first is in the header, then blocks of differences, whose miniblocks have bit
+/// widths of their own.
 fn skip_deltas(wire: &mut Wire, most: usize) -> Option<()> {
     let (block, parts, numbers) = delta_head(wire, most)?;
     let part = block / parts;

@@ -1,4 +1,4 @@
-//! The way to the images of a table: a column, or a field of a structure in it.
+//! Location of the images in a table: a column, or a field of a structure in it.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use parquet::schema::types::{Type, TypePtr};
 use super::Read;
 use crate::dataset::values::listed;
 
-/// Names that an error lists.
+/// Number of names that an error lists.
 const LISTED: usize = 12;
 
-/// The names that lead to the image: of a column called `wanted`, or of fields within a structure, joined by dots.
+/// Names that lead to the image: a column called `wanted`, or fields within a structure, joined by dots.
 pub(super) fn find(fields: &[TypePtr], wanted: &str) -> Read<Vec<String>> {
     let column = |name: &str| fields.iter().find(|field| field.name() == name);
     let (names, field) = match (column(wanted), wanted.split_once('.')) {
@@ -27,7 +27,7 @@ pub(super) fn find(fields: &[TypePtr], wanted: &str) -> Read<Vec<String>> {
     Ok(names)
 }
 
-/// The field at the end of a path of names joined by dots.
+/// Field at the end of a path of names joined by dots.
 fn within<'a>(field: &'a TypePtr, path: &str) -> Option<&'a TypePtr> {
     path.split('.').try_fold(field, |field, name| {
         let fields = if field.is_group() { field.get_fields() } else { &[] };
@@ -35,7 +35,7 @@ fn within<'a>(field: &'a TypePtr, path: &str) -> Option<&'a TypePtr> {
     })
 }
 
-/// Refuses what holds no image in each row.
+/// Rejects a field that does not contain one image per row.
 fn check(fields: &[TypePtr], names: &[String], field: &TypePtr) -> Read<()> {
     let name = names.join(".");
     let mut along = fields.iter().find(|field| field.name() == names[0]);
@@ -75,7 +75,7 @@ fn missing(fields: &[TypePtr], wanted: &str) -> String {
     format!("it has no column called {wanted}; it has {names}{}", hint(fields))
 }
 
-/// The paths that may lead to images.
+/// Hint with the paths that may lead to images.
 fn hint(fields: &[TypePtr]) -> String {
     let (mut single, mut lists) = (Vec::new(), Vec::new());
     fields.iter().for_each(|field| candidates(field, "", false, &mut single, &mut lists));
@@ -109,7 +109,7 @@ fn holds_bytes(field: &Type) -> bool {
     field.is_primitive() && field.get_physical_type() == Physical::BYTE_ARRAY && !is_text(field)
 }
 
-/// Whether a column holds texts.
+/// Whether a column contains strings.
 pub(super) fn is_text(field: &Type) -> bool {
     let info = field.get_basic_info();
     let kind = info.logical_type_ref();
@@ -124,12 +124,12 @@ fn is_repeated(field: &Type) -> bool {
     info.has_repetition() && info.repetition() == Repetition::REPEATED
 }
 
-/// Whether a row may hold any number of values of a column.
+/// Whether a row may contain any number of values of a column.
 pub(super) fn repeated(field: &Type) -> bool {
     is_repeated(field) || (field.is_group() && field.get_fields().iter().any(|field| repeated(field)))
 }
 
-/// A column with nothing but the field at the end of a path, and with all of it.
+/// The column restricted to the field at the end of a path, with all its children.
 pub(super) fn only(field: &TypePtr, path: &[String]) -> Result<TypePtr, ParquetError> {
     let Some((name, path)) = path.split_first() else { return Ok(field.clone()) };
     let inside = field.get_fields().iter().filter(|field| field.name() == name);

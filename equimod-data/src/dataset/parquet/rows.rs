@@ -1,4 +1,4 @@
-//! The rows of a table: labels, plain values and, if they are wanted, images.
+//! Rows of a table: labels, plain values and, if requested, images.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,19 +14,19 @@ use super::schema::Columns;
 use super::{Read, broken};
 use crate::dataset::values::{Column, ColumnBuilder};
 
-/// Everything that is kept of the rows.
+/// Data that is kept of the rows.
 #[derive(Default)]
 pub(super) struct Rows {
-    /// The encoded images, if they were wanted.
+    /// Encoded images, if requested.
     pub pictures: Vec<Bytes>,
-    /// Of each task, the label of each row.
+    /// Labels of all rows, one vector per task.
     pub labels: Vec<Vec<Option<u32>>>,
     /// Plain values by the name of their column.
     pub columns: BTreeMap<String, Column>,
 }
 
 impl Rows {
-    /// Reads every row of `reader`, whose bytes are those of `source`.
+    /// Reads every row of `reader`, which reads from `source`.
     pub fn read<R: ChunkReader + 'static>(
         reader: &SerializedFileReader<R>,
         source: &Arc<R>,
@@ -74,7 +74,7 @@ impl Rows {
     }
 }
 
-/// A whole number.
+/// An integer.
 fn whole(field: &Field) -> Option<i128> {
     match *field {
         Field::Byte(v) => Some(v.into()),
@@ -89,7 +89,7 @@ fn whole(field: &Field) -> Option<i128> {
     }
 }
 
-/// A text, a whole number or a truth value, as text.
+/// A string, an integer or a boolean, as text.
 fn value(field: &Field) -> Option<Cow<'_, str>> {
     match field {
         Field::Str(text) => Some(text.as_str().into()),
@@ -99,7 +99,7 @@ fn value(field: &Field) -> Option<Cow<'_, str>> {
     }
 }
 
-/// A null, and −1, mean: not part of the task.
+/// Label of a row; a null or −1 means that the image is not part of the task.
 fn label(field: &Field, classes: usize) -> Read<Option<u32>> {
     if let Field::Null = field {
         return Ok(None);

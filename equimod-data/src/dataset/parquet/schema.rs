@@ -1,4 +1,4 @@
-//! The roles of a table's columns.
+//! Roles of a table's columns.
 
 use bytes::Bytes;
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
@@ -14,12 +14,12 @@ use super::path::{find, only, repeated};
 use super::{Read, broken};
 use crate::dataset::Task;
 
-/// Names of the image column where the metadata name none.
+/// Names of the image column if the metadata name none.
 const USUAL: [&str; 2] = ["image", "img"];
 
-/// The columns that are read.
+/// Columns that are read.
 pub(super) struct Columns {
-    /// The image column: its name, and those of the fields that lead to the image if it is a structure.
+    /// Path of the image column: its name, then the fields that lead to the image if it is a structure.
     pub picture: Vec<String>,
     pub tasks: Vec<Task>,
     root: String,
@@ -27,7 +27,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// The columns of a table; `wanted` names the image column, or leads to the image by a path such as `sample.image`.
+    /// Finds the columns of a table; `wanted` names the image column, or the path to the image, such as `sample.image`.
     pub fn of<R: ChunkReader + 'static>(reader: &SerializedFileReader<R>, wanted: Option<&str>) -> Read<Self> {
         let metadata = reader.metadata().file_metadata();
         let root = metadata.schema_descr().root_schema();
@@ -45,7 +45,7 @@ impl Columns {
         Ok(Self { picture, tasks, root: root.name().into(), fields: fields.clone() })
     }
 
-    /// The columns that are read: labels and plain values, and the images if they are wanted.
+    /// Projection to the columns that are read: labels and plain values, and the images if requested.
     pub fn projection(&self, pictures: bool) -> std::result::Result<Type, ParquetError> {
         let task = |field: &TypePtr| self.tasks.iter().any(|task| task.name == field.name());
         let wanted = |field: &TypePtr| match field.name() == self.picture[0] {
@@ -57,7 +57,7 @@ impl Columns {
         self.group(self.fields.iter().filter_map(wanted).collect::<std::result::Result<_, _>>()?)
     }
 
-    /// The images alone.
+    /// Projection to the images alone.
     pub fn pictures(&self) -> std::result::Result<Type, ParquetError> {
         let column = self.fields.iter().filter(|field| field.name() == self.picture[0]);
         self.group(column.map(|field| only(field, &self.picture[1..])).collect::<std::result::Result<_, _>>()?)
@@ -67,20 +67,20 @@ impl Columns {
         Type::group_type_builder(&self.root).with_fields(fields).build()
     }
 
-    /// Bytes of the image column, unpacked.
+    /// Uncompressed size of the image column in bytes.
     pub fn picture_bytes<R: ChunkReader + 'static>(&self, reader: &SerializedFileReader<R>) -> u64 {
         self.picture_bytes_of(reader.metadata().row_groups())
     }
 
-    /// Bytes of the image column in some row groups, unpacked.
+    /// Uncompressed size of the image column in some row groups, in bytes.
     pub fn picture_bytes_of(&self, groups: &[RowGroupMetaData]) -> u64 {
         let columns = groups.iter().flat_map(|group| group.columns());
         let of_pictures = columns.filter(|column| column.column_path().parts().first() == Some(&self.picture[0]));
         of_pictures.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(0)).sum()
     }
 
-    /// The encoded image in the field of the image column: bytes, or a structure with a field of that name; empty where
-    /// there is none. The page that it was read from is shared, not copied.
+    /// Encoded image in the field of the image column, which is bytes or a structure with a field of that name; empty
+    /// if there is no image. It shares the memory of its page.
     pub fn picture_in(&self, field: &Field) -> Option<Bytes> {
         follow(field, &self.picture[1..])
     }
@@ -99,7 +99,7 @@ fn follow(field: &Field, path: &[String]) -> Option<Bytes> {
     }
 }
 
-/// Whether a column holds texts, whole numbers, or truth values.
+/// Whether a column contains strings, integers or booleans.
 fn plain(field: &Type) -> bool {
     use ConvertedType::{INT_8, INT_16, INT_32, INT_64, NONE, UINT_8, UINT_16, UINT_32, UINT_64};
     let converted = field.get_basic_info().converted_type();
@@ -114,7 +114,8 @@ fn plain(field: &Type) -> bool {
     }
 }
 
-/// Opens a table: its metadata are read, no column leads out of it, and it has no more rows than bytes.
+/// Opens a table: reads its metadata, and checks that no column extends beyond the file and that it has no more rows
+/// than bytes.
 pub(super) fn open<R: ChunkReader + 'static>(source: R) -> Read<SerializedFileReader<R>> {
     let length = source.len();
     super::footer::check(&source)?;
@@ -137,7 +138,7 @@ pub(super) fn open<R: ChunkReader + 'static>(source: R) -> Read<SerializedFileRe
     }
 }
 
-/// Of the schema and of every column chunk's place, length and number of values.
+/// Hash of the schema and of every column chunk's position, length and number of values.
 pub(super) fn fingerprint<R: ChunkReader + 'static>(reader: &SerializedFileReader<R>) -> String {
     let mut hash = Sha256::new();
     let metadata = reader.metadata();
@@ -151,7 +152,7 @@ pub(super) fn fingerprint<R: ChunkReader + 'static>(reader: &SerializedFileReade
     crate::hexadecimal(&hash.finalize())
 }
 
-/// The columns as the Hub's `datasets` library describes them.
+/// Column descriptions of the Hub's `datasets` library.
 fn features(metadata: Option<&str>) -> Map<String, Value> {
     metadata
         .and_then(|text| serde_json::from_str::<Value>(text).ok())
@@ -159,7 +160,7 @@ fn features(metadata: Option<&str>) -> Map<String, Value> {
         .unwrap_or_default()
 }
 
-/// The label columns: those with names of classes.
+/// Label columns: those with class names.
 fn tasks(features: &Map<String, Value>) -> Vec<Task> {
     let classes = |feature: &Value| -> Option<Vec<String>> {
         feature.get("names")?.as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()

@@ -1,8 +1,8 @@
-//! Structures in Thrift's compact protocol, of which only what is needed is looked at.
+//! Structures in Thrift's compact protocol; only the required fields are parsed.
 
 use super::wire::Wire;
 
-/// Structures within structures that are skipped.
+/// Largest nesting depth of structures that are skipped.
 pub(super) const NESTED: usize = 64;
 
 /// Kinds of fields in Thrift's compact protocol.
@@ -16,7 +16,7 @@ pub(super) mod kind {
     pub const STRUCT: u8 = 12;
 }
 
-/// The next field's number and kind; `Some(None)` where the structure ends.
+/// Number and kind of the next field; `Some(None)` at the end of the structure.
 pub(super) fn field(wire: &mut Wire, last: i64) -> Option<Option<(i64, u8)>> {
     let header = wire.byte()?;
     if header & 15 == 0 {
@@ -29,22 +29,22 @@ pub(super) fn field(wire: &mut Wire, last: i64) -> Option<Option<(i64, u8)>> {
     Some(Some((id, header & 15)))
 }
 
-/// A list's length and the kind of its elements.
+/// Length of a list, and kind of its elements.
 pub(super) fn list(wire: &mut Wire) -> Option<(usize, u8)> {
     let header = wire.byte()?;
     let length = match header >> 4 {
         15 => wire.count()?,
         length => usize::from(length),
     };
-    // Every element takes a byte at least.
+    // Every element takes at least one byte.
     (length <= wire.0.len()).then_some((length, header & 15))
 }
 
-/// Skips a value; `depth` structures may lie in one another.
+/// Skips a value with up to `depth` levels of nested structures.
 pub(super) fn skip(wire: &mut Wire, kind: u8, depth: usize) -> Option<()> {
     let depth = depth.checked_sub(1)?;
     match kind {
-        // A boolean's value is in its field's header.
+        // The field's header contains the value of a boolean.
         1 | 2 => Some(()),
         3 => wire.skip(1),
         4..=6 => wire.unsigned().map(drop),

@@ -1,6 +1,6 @@
-//! Numbers of variable length, which Thrift's compact protocol and Parquet's delta encoding share.
+//! Variable-length numbers, which Thrift's compact protocol and Parquet's delta encoding share.
 
-/// Bytes that are read from the front; `None` where they end too early.
+/// Bytes that are consumed from the front; methods return `None` if there are too few.
 pub(super) struct Wire<'a>(pub &'a [u8]);
 
 impl Wire<'_> {
@@ -15,7 +15,7 @@ impl Wire<'_> {
         Some(())
     }
 
-    /// Seven bits in each byte, the lowest first; the last byte's highest bit is 0.
+    /// Unsigned number: seven bits per byte, lowest first; the highest bit of the last byte is 0.
     pub fn unsigned(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -28,7 +28,7 @@ impl Wire<'_> {
         None
     }
 
-    /// As [`unsigned`](Self::unsigned), the sign in the lowest bit.
+    /// Signed number: like [`unsigned`](Self::unsigned), with the sign in the lowest bit (zigzag encoding).
     pub fn signed(&mut self) -> Option<i64> {
         let value = self.unsigned()?;
         Some((value >> 1) as i64 ^ -((value & 1) as i64))

@@ -1,4 +1,4 @@
-//! The index: the place of every sample in the shards.
+//! Index of shards: the position of every sample.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,15 +15,15 @@ use crate::dataset::values::{Column, listed};
 use crate::hashed_file::HashedFile;
 use crate::{Error, Result};
 
-/// Largest class.
+/// Largest class number.
 const LARGEST_CLASS: u32 = 1 << 20;
 const VERSION: u32 = 2;
 
-/// The samples of all shards.
+/// Samples of all shards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Index {
     version: u32,
-    /// Names of classes, where labels are words; numbers name themselves.
+    /// Names of classes if labels are strings; empty if they are integers.
     pub classes: Vec<String>,
     pub shards: Vec<Shard>,
     /// Fields of the samples' JSON members, over all shards; an index of an earlier version has none.
@@ -31,22 +31,22 @@ pub(super) struct Index {
     pub columns: BTreeMap<String, Column>,
 }
 
-/// How shards are indexed.
+/// Settings for indexing shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexConfig {
-    /// Where the index is written; beside the shards, if left out. It is a source itself.
+    /// Path of the index; by default, next to the shards. The path can be used as a source.
     pub out: Option<PathBuf>,
-    /// The ending of the images behind the first dot of their names, such as `input.jpg`. Without it, `KEY.jpg` and the
-    /// other formats, or the only longer ending that there is.
+    /// Suffix of the images after the first dot of their names, such as `input.jpg`. By default, `KEY.jpg` and the
+    /// other formats, or the only longer suffix that occurs.
     pub picture: Option<String>,
-    /// Whether keys go up to the last dot of a name, instead of the first.
+    /// Whether keys extend to the last dot of a name, instead of the first.
     pub dotted_keys: bool,
 }
 
-/// What was indexed.
+/// Result of indexing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Indexed {
-    /// The index.
+    /// Path of the index.
     pub index: PathBuf,
     /// Number of tar files.
     pub shards: usize,
@@ -56,27 +56,28 @@ pub struct Indexed {
     pub labeled: usize,
     /// Number of `.cls` members without an image in their shard.
     pub without_picture: usize,
-    /// Number of images whose place another one of the same sample took.
+    /// Number of images that another image of the same sample replaced.
     pub replaced: usize,
-    /// Number of images by their endings.
+    /// Number of images by suffix.
     pub pictures: BTreeMap<String, usize>,
-    /// Number of members that were left alone, by their endings.
+    /// Number of ignored members by suffix.
     pub left_alone: BTreeMap<String, usize>,
-    /// Fields of JSON members that were kept, with the number of their different values.
+    /// Indexed fields of JSON members, with the number of their different values.
     pub columns: BTreeMap<String, usize>,
 }
 
-/// Reads every header of the shards at `location` and writes the index. Nothing is unpacked; `progress` is told the number
-/// of shards that are done.
+/// Reads every header of the shards at `location` and writes the index. Nothing is unpacked; `progress` receives the
+/// number of finished shards.
 ///
 /// # Errors
-/// If there are no shards or images, if a tar file is damaged or hostile, if the images are not told apart by their names,
-/// or if no class belongs to an image.
+///
+/// If there are no shards or images, a tar file is damaged or malicious, names do not distinguish images, or no class
+/// belongs to an image.
 pub fn index_shards(location: &Path, config: &IndexConfig, progress: &mut dyn FnMut(usize)) -> Result<Indexed> {
     let wrong = |reason: String| Error::data_set(location.display().to_string(), reason);
     let paths = shard_paths(location)?;
     if paths.is_empty() {
-        return Err(wrong("there is no such tar file, nor a folder or a pattern of some".into()));
+        return Err(wrong("there is no such tar file, and no such folder or pattern of tar files".into()));
     }
     let naming = naming(&paths, config)?;
     let mut scanner = Scanner::default();
@@ -92,14 +93,14 @@ pub fn index_shards(location: &Path, config: &IndexConfig, progress: &mut dyn Fn
     }
     let samples = shards.iter().map(|shard| shard.offsets.len()).sum();
     if samples == 0 {
-        return Err(wrong(format!("its tar files hold no pictures{}", found(&scanner))));
+        return Err(wrong(format!("its tar files hold no images{}", found(&scanner))));
     }
     let labeled = texts.iter().flatten().flatten().count();
     if let (0, Some(key)) = (labeled, &scanner.first_without_picture) {
         let (count, image) = (scanner.without_picture, shards.iter().find_map(|shard| shard.keys.first()));
         return Err(wrong(format!(
-            "none of its {count} classes (the first is {key}.cls) belongs to an image (the first is {}); members of a sample \
-             must be in one shard and share their names up to the {} dot",
+            "none of its {count} classes (the first is {key}.cls) belongs to an image (the first is {}); members of a \
+             sample must be in one shard and share their names up to the {} dot",
             image.map_or("", String::as_str),
             if naming == Naming::LastDot { "last" } else { "first" }
         )));
@@ -128,7 +129,7 @@ pub fn index_shards(location: &Path, config: &IndexConfig, progress: &mut dyn Fn
     Ok(indexed)
 }
 
-/// The naming of the shards' members: as it was asked for, or that of the first shard with images.
+/// Naming of the shards' members: the configured one, or that of the first shard with images.
 fn naming(paths: &[PathBuf], config: &IndexConfig) -> Result<Naming> {
     match &config.picture {
         Some(_) if config.dotted_keys => {
@@ -147,7 +148,7 @@ fn naming(paths: &[PathBuf], config: &IndexConfig) -> Result<Naming> {
     Ok(Naming::Plain)
 }
 
-/// The members of shards without images.
+/// Members of shards without images, for a message.
 fn found(scanner: &Scanner) -> String {
     let found = scanner.left_alone.0.iter().map(|(ending, count)| format!("{count} .{ending}"));
     match scanner.left_alone.0.is_empty() {
@@ -156,7 +157,7 @@ fn found(scanner: &Scanner) -> String {
     }
 }
 
-/// The words among the labels, sorted; none where all are numbers of classes.
+/// Sorted class names among the labels; empty if all labels are integers.
 fn classes(texts: &[Vec<Option<String>>]) -> Vec<String> {
     let all = || texts.iter().flatten().flatten();
     let is_number = |text: &String| text.parse().is_ok_and(|label: u32| label < LARGEST_CLASS);
@@ -175,7 +176,7 @@ fn number(text: &str, classes: &[String]) -> Option<u32> {
 }
 
 impl Index {
-    /// The index of `location`, if there is one.
+    /// Reads the index of `location`, if there is one.
     pub fn read(location: &Path) -> Result<Option<Self>> {
         let path = if is_index(location) { location.to_owned() } else { index_path(location) };
         let bytes = match fs::read(&path) {
@@ -200,15 +201,15 @@ impl Index {
         serde_json::to_vec(self).map_err(|e| Error::Config(e.to_string()))
     }
 
-    /// Of the shards' names and lengths, and of every sample's key, place and class. Fields of JSON members are no part of
-    /// it: an index with them, and one of an earlier version, say the same of the images.
+    /// Hash of the shards' names and lengths, and of every sample's key, position and class. It does not cover fields
+    /// of JSON members, so that it equals the hash of an index of an earlier version without them.
     pub fn fingerprint(&self) -> Result<String> {
         let Self { version, classes, shards, .. } = self.clone();
         let plain = Self { version, classes, shards, columns: BTreeMap::new() };
         Ok(crate::hexadecimal(&Sha256::digest(plain.to_json()?)))
     }
 
-    /// Whether the columns fit the samples.
+    /// Checks that the columns have one row per sample.
     pub fn check_columns(&self) -> std::result::Result<(), String> {
         let samples: usize = self.shards.iter().map(|shard| shard.offsets.len()).sum();
         match self.columns.iter().find(|(_, column)| column.len() != samples || !column.is_whole()) {
@@ -219,7 +220,7 @@ impl Index {
 }
 
 impl Shard {
-    /// Whether the columns fit each other and the file.
+    /// Checks that the columns match each other and the file.
     pub fn check(&self) -> std::result::Result<(), String> {
         let count = self.offsets.len();
         if [self.keys.len(), self.lengths.len(), self.labels.len()] != [count; 3] {

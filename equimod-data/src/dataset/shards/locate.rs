@@ -1,4 +1,4 @@
-//! Where shards and their indices are.
+//! Locations of shards and their indices.
 
 use std::fs;
 use std::io::Read;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::dataset::folder::ENDINGS;
 use crate::{Error, Result};
 
-/// Shards that a pattern may name.
+/// Upper limit of the number of shards that a pattern may name.
 const MOST_SHARDS: u64 = 100_000;
 
-/// A compression around a tar file: its name, endings of names, the first bytes, and the command that takes it off.
+/// Compression of a tar file: its name, file suffixes, magic bytes, and the command that removes it.
 struct Layer {
     name: &'static str,
     endings: &'static [&'static str],
@@ -26,12 +26,12 @@ const LAYERS: [Layer; 5] = [
     Layer { name: "lz4", endings: &[".tar.lz4"], magic: &[4, 34, 77, 24], command: "unlz4" },
 ];
 
-/// The reason for which a compressed tar file is refused, and the remedy.
+/// Reason why a compressed tar file is rejected, and the remedy.
 fn compressed(layer: &Layer) -> String {
     let Layer { name, command, .. } = layer;
     format!(
-        "it is a tar file compressed by {name}, which can only be read from the start; unpack that layer with {command}, \
-         then run `equimod data index` on the .tar file"
+        "it is a tar file compressed by {name}, which can only be read from the start; unpack that layer \
+         with {command}, then run `equimod data index` on the .tar file"
     )
 }
 
@@ -39,7 +39,7 @@ fn layer_of(name: &str) -> Option<&'static Layer> {
     LAYERS.iter().find(|layer| layer.endings.iter().any(|ending| name.ends_with(ending)))
 }
 
-/// Refuses a file that is compressed whatever its name says.
+/// Rejects a file that is compressed, whatever its name.
 pub(super) fn check_uncompressed(file: &mut fs::File) -> std::result::Result<(), String> {
     let mut head = [0; 8];
     let mut length = 0;
@@ -60,7 +60,7 @@ pub(super) fn is_index(path: &Path) -> bool {
     path.to_string_lossy().ends_with("index.json") && path.is_file()
 }
 
-/// Where the index of `location` is.
+/// Path of the index of `location`.
 pub(super) fn index_path(location: &Path) -> PathBuf {
     if location.is_dir() {
         return location.join("equimod-index.json");
@@ -69,7 +69,7 @@ pub(super) fn index_path(location: &Path) -> PathBuf {
     location.with_file_name(format!("{name}.index.json"))
 }
 
-/// The shards that `location` names, in order.
+/// Shards that `location` names, in order.
 pub(super) fn shard_paths(location: &Path) -> Result<Vec<PathBuf>> {
     if location.is_dir() {
         return in_folder(location);
@@ -97,7 +97,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut entries = entries.collect::<Result<Vec<_>>>()?;
     entries.sort();
     let shards: Vec<PathBuf> = entries.iter().filter(|path| is_shard(path) && path.is_file()).cloned().collect();
-    // Beside anything else that can be read, a compressed archive is a left-over.
+    // A compressed archive next to readable files is a leftover.
     let readable = |path: &PathBuf| {
         let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
         path.is_dir() || ending == "parquet" || ENDINGS.contains(&ending.as_str())
@@ -111,7 +111,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(shards)
 }
 
-/// `a-{08..11}.tar` as `a-08.tar` … `a-11.tar`.
+/// Expands a pattern: `a-{08..11}.tar` to `a-08.tar` … `a-11.tar`.
 fn braces(pattern: &str) -> Option<Result<Vec<PathBuf>>> {
     let (before, rest) = pattern.split_once('{')?;
     let (range, after) = rest.split_once('}')?;

@@ -1,4 +1,4 @@
-//! How the names of a shard's members divide into the key of a sample and an ending.
+//! Division of the names of a shard's members into the key of a sample and a suffix.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,23 +6,23 @@ use std::path::Path;
 use crate::dataset::folder::ENDINGS;
 use crate::dataset::values::listed;
 
-/// Endings that an error lists.
+/// Number of suffixes that an error lists.
 const LISTED: usize = 6;
 
-/// Which members are images.
+/// Rule for which members are images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Naming {
-    /// Those named `KEY.ENDING` with the ending of an image; the key ends at the first dot, as in the webdataset library.
+    /// Members `KEY.SUFFIX` with the suffix of an image; the key ends at the first dot, as in the webdataset library.
     Plain,
-    /// Those whose name has exactly this text behind the first dot, such as `input.jpg`.
+    /// Members with exactly this text after the first dot, such as `input.jpg`.
     Only(String),
-    /// Those with the ending of an image; the key ends at the last dot.
+    /// Members with the suffix of an image; the key ends at the last dot.
     LastDot,
 }
 
 impl Naming {
-    /// The key of a member, with its folders, and its ending in lower case: of `7.jpg` and `7.mask.png`, only the first is
-    /// an image unless the other is asked for.
+    /// Key of a member, with its folders, and its suffix in lower case. Of `7.jpg` and `7.mask.png`, only the first is
+    /// an image unless the other is requested.
     pub fn split(&self, path: &Path) -> (String, String) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let parts = if *self == Self::LastDot { name.rsplit_once('.') } else { name.split_once('.') };
@@ -30,7 +30,7 @@ impl Naming {
         (path.with_file_name(stem).to_string_lossy().into_owned(), ending.to_lowercase())
     }
 
-    /// Whether members with this ending are images.
+    /// Whether members with this suffix are images.
     pub fn is_picture(&self, ending: &str) -> bool {
         match self {
             Self::Only(only) => ending == only,
@@ -38,8 +38,8 @@ impl Naming {
         }
     }
 
-    /// The naming that a shard's members follow, by the number of members with each ending behind the first dot; `None`
-    /// where none is an image.
+    /// Naming of a shard's members, by the number of members with each suffix after the first dot; `None` if none is an
+    /// image.
     pub fn guess(endings: &BTreeMap<String, usize>) -> Result<Option<Self>, String> {
         if endings.keys().any(|ending| ENDINGS.contains(&ending.as_str())) {
             return Ok(Some(Self::Plain));
@@ -52,8 +52,8 @@ impl Naming {
             [(first, _), ..] => {
                 let found = listed(longer.iter().map(|(ending, count)| format!("{count} KEY.{ending}")), LISTED);
                 Err(format!(
-                    "the images of its samples have several endings: {found}; choose one, as in `equimod data index LOCATION \
-                     --picture {first}`, or say by --dotted-keys that keys go up to the last dot"
+                    "the images of its samples have several endings: {found}; choose one, as in `equimod data index \
+                     LOCATION --picture {first}`, or give --dotted-keys if keys extend to the last dot"
                 ))
             }
         }

@@ -1,4 +1,4 @@
-//! The samples of a tar file: members are grouped by their keys, wherever they stand.
+//! Samples of a tar file: members are grouped by their keys, whatever their order.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -15,19 +15,19 @@ use crate::dataset::MOST_CLASSES;
 use crate::dataset::values::{Column, ColumnBuilder};
 use crate::{Error, Result};
 
-/// Entries that a shard may have.
+/// Upper limit of the number of entries of a shard.
 const MOST_ENTRIES: usize = 10_000_000;
 /// Longest name of a class, and longest value of a field, in bytes.
 const LONGEST_LABEL: usize = 64;
-/// Longest JSON member that is looked into, in bytes, and fields that are kept.
+/// Longest JSON member that is parsed, in bytes, and upper limit of the number of fields.
 const LONGEST_JSON: u64 = 1 << 20;
 const MOST_COLUMNS: usize = 64;
-/// Endings that are counted one by one.
+/// Upper limit of the number of suffixes that are counted separately.
 const MOST_ENDINGS: usize = 1000;
 
 type Scan<T> = std::result::Result<T, String>;
 
-/// Numbers of members by their endings.
+/// Number of members by suffix.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Endings(pub BTreeMap<String, usize>);
 
@@ -38,7 +38,7 @@ impl Endings {
     }
 }
 
-/// The numbers of members of a tar file by the text behind the first dot of their names.
+/// Numbers of members of a tar file by the text after the first dot of their names.
 pub(super) fn endings(path: &Path) -> Result<BTreeMap<String, usize>> {
     let mut endings = Endings::default();
     walk(path, &mut |_, name| {
@@ -48,10 +48,10 @@ pub(super) fn endings(path: &Path) -> Result<BTreeMap<String, usize>> {
     Ok(endings.0)
 }
 
-/// Called with each file in a tar file, and its path.
+/// Callback for each file in a tar file, with its path.
 type Visit<'a> = dyn FnMut(&mut Entry<BufReader<File>>, &Path) -> Scan<()> + 'a;
 
-/// Visits every file in a tar file; refuses what no writer of shards makes.
+/// Visits every file in a tar file; rejects archives that no writer of shards creates.
 fn walk(path: &Path, visit: &mut Visit) -> Result<u64> {
     let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
     let bytes = file.metadata().map_err(|e| Error::io(path, e))?.len();
@@ -85,7 +85,7 @@ fn entries(mut file: File, bytes: u64, visit: &mut Visit) -> Scan<()> {
     Ok(())
 }
 
-/// No name may lead out of a folder, although nothing is unpacked: such an archive is not what it says.
+/// Rejects a path that leads out of the folder. Nothing is unpacked, but such an archive is suspicious.
 fn check_path(path: &Path) -> Scan<()> {
     match path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         true => Ok(()),
@@ -93,7 +93,7 @@ fn check_path(path: &Path) -> Scan<()> {
     }
 }
 
-/// Adjacent members of one key.
+/// Adjacent members with the same key.
 #[derive(Default)]
 struct Members {
     key: String,
@@ -102,33 +102,33 @@ struct Members {
     values: Vec<(String, String)>,
 }
 
-/// What is gathered over all shards.
+/// State collected over all shards.
 #[derive(Default)]
 pub(super) struct Scanner {
-    /// Columns of plain values, by the field's name.
+    /// Columns of plain values, by the name of their field.
     columns: BTreeMap<String, ColumnBuilder>,
-    /// Fields with more values than labels have.
+    /// Fields with too many values for labels.
     dropped: HashSet<String>,
-    /// Samples so far.
+    /// Number of samples so far.
     samples: usize,
     /// Members that are images, and members that are neither images nor labels.
     pub pictures: Endings,
     pub left_alone: Endings,
-    /// Samples in which another image takes the place of the one before it.
+    /// Number of samples in which another image replaced the previous one.
     pub replaced: usize,
-    /// Keys with a label and without an image, and the first of them.
+    /// Number of keys with a label but no image, and the first of them.
     pub without_picture: usize,
     pub first_without_picture: Option<String>,
 }
 
-/// A shard in the making.
+/// State of the shard that is being read.
 struct Open<'a> {
     scanner: &'a mut Scanner,
     shard: Shard,
     labels: Vec<Option<String>>,
-    /// The last sample of each key.
+    /// Index of the last sample with each key.
     places: HashMap<String, usize>,
-    /// Labels whose images have not come yet.
+    /// Labels whose images have not been read yet.
     waiting: HashMap<String, Members>,
 }
 
@@ -159,7 +159,7 @@ impl Scanner {
         Ok((shard, labels))
     }
 
-    /// The columns of all shards.
+    /// Returns the columns of all shards.
     pub fn columns(self) -> BTreeMap<String, Column> {
         let samples = self.samples;
         let finish = |(name, mut column): (String, ColumnBuilder)| {
@@ -204,7 +204,7 @@ impl Open<'_> {
         Ok(())
     }
 
-    /// Adds adjacent members: a sample, or labels of one before or after it.
+    /// Adds adjacent members: a sample, or labels of a sample before or after them.
     fn close(&mut self, mut members: Members) -> Scan<()> {
         let Some((offset, length)) = members.picture else {
             if members.label.is_none() && members.values.is_empty() {
@@ -233,7 +233,7 @@ impl Open<'_> {
         one_label(&waiting.key, &mut waiting.label, members.label)
     }
 
-    /// Gives a sample the labels of members that stand elsewhere.
+    /// Adds the labels of non-adjacent members to a sample.
     fn describe(&mut self, place: usize, members: Members) -> Scan<()> {
         for (name, value) in members.values {
             self.scanner.set(self.scanner.samples + place, name, &value);
@@ -255,7 +255,7 @@ fn one_label(key: &str, known: &mut Option<String>, other: Option<String>) -> Sc
     }
 }
 
-/// A number or a word.
+/// Class of a sample: an integer or a string.
 fn label(entry: &mut Entry<impl Read>, path: &Path) -> Scan<String> {
     let mut text = String::new();
     let wrong =
@@ -265,7 +265,7 @@ fn label(entry: &mut Entry<impl Read>, path: &Path) -> Scan<String> {
     if fits { Ok(text.trim().to_owned()) } else { Err(wrong()) }
 }
 
-/// The fields of a JSON object that may be labels: short texts, whole numbers and truth values. Anything else has none.
+/// Fields of a JSON object that may be labels: short strings, integers and booleans. Empty for any other content.
 fn fields(entry: &mut Entry<impl Read>) -> Vec<(String, String)> {
     let mut bytes = Vec::new();
     if entry.take(LONGEST_JSON).read_to_end(&mut bytes).is_err() {

@@ -1,4 +1,4 @@
-//! The samples of one shard.
+//! Samples of one shard.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 /// Largest size of an entry, in bytes.
 pub(super) const MOST_ENTRY_BYTES: u64 = 1 << 28;
 
-/// The samples of a shard, column by column.
+/// Samples of a shard, as columns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Shard {
-    /// The file, from the index's folder.
+    /// Path of the file, relative to the index's folder.
     pub file: PathBuf,
-    /// Its length.
+    /// Length of the file in bytes.
     pub bytes: u64,
     pub keys: Vec<String>,
     /// Offset of each image in the file, in bytes.

@@ -1,18 +1,18 @@
-//! A walk over the compressed data of a sequential JPEG with Huffman coding, as far as it takes to know whether every block
-//! is there and nothing else (ITU-T T.81, annexes B and F).
+//! Parser of the compressed data of a sequential JPEG with Huffman coding. It checks that all blocks are present and
+//! nothing else is (ITU-T T.81, annexes B and F).
 
-/// Errors in compressed data that decoders pass over.
+/// Errors in compressed data that decoders ignore.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Bytes after the last block of a scan or an interval that belong to nothing.
+    /// Number of bytes after the last block of a scan or an interval.
     pub extraneous: usize,
-    /// Blocks that are not there, because the data end before them or hold no valid code.
+    /// Number of missing blocks: the data end before them or contain no valid code.
     pub missing: usize,
 }
 
 struct Component {
     id: u8,
-    /// Horizontal and vertical sampling.
+    /// Horizontal and vertical sampling factors.
     sampling: (usize, usize),
 }
 
@@ -22,14 +22,14 @@ struct Frame {
     components: Vec<Component>,
 }
 
-/// Codes of one length begin at `first`, and their symbols at `place`.
+/// Codes of one length start at `first`, and their symbols at `place`.
 #[derive(Clone, Default)]
 struct Table {
     lengths: [(u32, u32, usize); 16],
     symbols: Vec<u8>,
 }
 
-/// The faults of a file; `None` where it is not sequential with Huffman coding, or its headers do not say what it takes.
+/// Faults of a file; `None` if it is not sequential with Huffman coding, or its headers are incomplete.
 pub fn faults(bytes: &[u8]) -> Option<Faults> {
     let mut tables: [[Option<Table>; 4]; 2] = Default::default();
     let (mut frame, mut interval) = (None, 0);
@@ -94,7 +94,7 @@ impl Frame {
         (frame.height > 0 && frame.width > 0 && !frame.components.is_empty()).then_some(frame)
     }
 
-    /// The blocks of a scan, by its header.
+    /// Blocks of a scan, according to its header.
     fn blocks<'a>(&self, segment: &[u8], tables: &'a [[Option<Table>; 4]; 2]) -> Option<Blocks<'a>> {
         let most = |of: fn(&Component) -> usize| self.components.iter().map(of).max();
         let (across, down) = (most(|c| c.sampling.0)?, most(|c| c.sampling.1)?);
@@ -106,7 +106,7 @@ impl Frame {
             let pair = (table(0, selectors >> 4)?, table(1, selectors & 15)?);
             let (h, v) = component.sampling;
             if let [_] = chosen {
-                // A component alone is cut into its own blocks.
+                // A scan of a single component has a block grid of its own.
                 let columns = (self.width * h).div_ceil(across).div_ceil(8);
                 let rows = (self.height * v).div_ceil(down).div_ceil(8);
                 return Some(Blocks { units: columns * rows, unit: vec![pair] });
@@ -118,14 +118,15 @@ impl Frame {
     }
 }
 
-/// A scan: units, each of the same blocks, with the tables of their first and their other coefficients.
+/// Blocks of a scan: the layout of its units, and each block's Huffman tables for the DC and AC coefficients.
 struct Blocks<'a> {
     units: usize,
     unit: Vec<(&'a Table, &'a Table)>,
 }
 
 impl Blocks<'_> {
-    /// Reads every block, and gives the number of extraneous bytes; after an error the rest of the interval is missing.
+    /// Reads every block and returns the number of extraneous bytes. After an error, the rest of the interval counts as
+    /// missing.
     fn walk(&self, reader: &mut Reader, interval: usize, missing: &mut usize) -> usize {
         let interval = if interval == 0 { self.units } else { interval };
         let (mut extraneous, mut done) = (0, 0);
@@ -155,7 +156,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The next bit; `None` at a marker or the end.
+    /// Next bit; `None` at a marker or at the end.
     fn bit(&mut self) -> Option<u32> {
         if self.bits == 0 {
             self.byte = *self.bytes.get(self.at)?;
@@ -182,7 +183,7 @@ impl Reader<'_> {
         None
     }
 
-    /// The 64 coefficients of a block.
+    /// Reads the 64 coefficients of a block.
     fn block(&mut self, dc: &Table, ac: &Table) -> Option<()> {
         let bits = self.symbol(dc)?;
         (0..bits).try_for_each(|_| self.bit().map(drop))?;
@@ -202,7 +203,7 @@ impl Reader<'_> {
         (place <= 64).then_some(())
     }
 
-    /// Goes on to the next marker, and gives the number of bytes before it.
+    /// Skips to the next marker and returns the number of bytes before it.
     fn skip_to_marker(&mut self) -> usize {
         let start = self.at;
         self.bits = 0;
@@ -217,7 +218,7 @@ impl Reader<'_> {
         self.at - start
     }
 
-    /// Steps over a restart marker, if there is one.
+    /// Skips a restart marker, if there is one.
     fn pass_restart(&mut self) -> bool {
         let found = matches!(self.bytes.get(self.at..self.at + 2), Some([0xFF, 0xD0..=0xD7]));
         self.at += if found { 2 } else { 0 };
