@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::collective::CollectiveError;
 use crate::load_report::LoadReport;
 
 /// Error of `equimod-core`.
@@ -13,7 +14,10 @@ use crate::load_report::LoadReport;
 pub enum Error {
     /// A tensor operation failed, because shapes, element types or devices do not fit.
     #[error("tensor operation failed: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(#[source] candle_core::Error),
+    /// Communication between the processes of a run failed.
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
     /// A setting has a value that nothing can be built with.
     #[error("{setting} is {value}: {reason}")]
     InvalidSetting {
@@ -129,7 +133,31 @@ pub enum Error {
 /// `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
+impl From<candle_core::Error> for Error {
+    /// An [`Error::Tensor`], or the error that [`Error::into_candle`] wrapped.
+    fn from(error: candle_core::Error) -> Self {
+        match error {
+            candle_core::Error::WrappedContext { wrapped, context } => match wrapped.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(wrapped) => Self::Tensor(candle_core::Error::WrappedContext { wrapped, context }),
+            },
+            other => Self::Tensor(other),
+        }
+    }
+}
+
 impl Error {
+    /// The error in a form that passes through candle's backward pass; `From` restores it behind that.
+    pub(crate) fn into_candle(self) -> candle_core::Error {
+        match self {
+            Self::Tensor(error) => error,
+            own => {
+                let context = "in a backward pass".into();
+                candle_core::Error::WrappedContext { wrapped: Box::new(own), context }
+            }
+        }
+    }
+
     /// Whether settings caused the error, so that another recipe avoids it; not files, data or a defect.
     pub fn concerns_settings(&self) -> bool {
         matches!(

@@ -44,8 +44,10 @@
 //! the internet. Loss and metrics of a step stay on the device until [`host::read`] transfers them.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+pub mod agreement;
 pub mod backbone;
 pub mod backend;
+pub mod buckets;
 mod build;
 pub mod checkpoint;
 pub mod collective;
@@ -75,12 +77,16 @@ pub mod step;
 pub mod tape;
 pub mod torch_file;
 
+pub use agreement::Agreement;
 pub use backbone::{
     Architecture, AutogradBackbone, Backbone, BackboneConfig, BackboneContext, BackboneSettings, CustomConfig,
     LibraryName, Network, ResNet, ResNetConfig, Stem,
 };
+pub use buckets::Buckets;
 pub use build::{BuildContext, Placement};
-pub use collective::{Collective, SharedCollective, SingleProcess};
+pub use collective::{
+    Collective, CollectiveError, CollectiveResult, Exchange, Reduction, SharedCollective, SingleProcess,
+};
 pub use ema::{TargetConfig, TargetNetwork};
 pub use equivariance::{Equivariance, EquivarianceConfig, EquivarianceModule, NamedModule, Needs};
 pub use error::{Error, Result};

@@ -7,6 +7,7 @@ use candle_core::{DType, Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::{Backbone, BackboneBuilder, BackboneConfig};
+use crate::buckets::Buckets;
 use crate::build::{BuildContext, Placement};
 use crate::collective::SharedCollective;
 use crate::ema::{TargetConfig, TargetHead, TargetNetwork};
@@ -18,7 +19,7 @@ use crate::objective::{Objective, ObjectiveConfig, PROJECTION_HEAD};
 use crate::ops::Gate;
 use crate::optim::{Progress, Weight};
 use crate::parameters::Parameters;
-use crate::params::{Gradients, ParamStore, Scope};
+use crate::params::{GradientSink, Gradients, ParamStore, Scope};
 use crate::passes::{ImagePlacement, PassFeatures, Passes};
 use crate::step::{Metrics, StepBatch, StepContext, StepTimes, Targets, Term, known};
 use crate::tape::{FeatureGradients, differentiate};
@@ -383,10 +384,13 @@ impl Method {
             self.heads(&inputs, progress, features)?;
         times.backbone_forward = backbone_forward;
         let start = Instant::now();
-        let mut gradients = tracing::trace_span!("backbone backward").in_scope(|| passes.backward(saved, features))?;
+        let mut buckets = Buckets::new(self.collective.as_ref());
+        let of_backbone = hand_over_heads(heads, &mut buckets)?;
+        let backward = tracing::trace_span!("backbone backward");
+        backward.in_scope(|| passes.backward(saved, features, of_backbone, &mut buckets))?;
+        let gradients = buckets.finish()?;
         times.backbone_backward = start.elapsed();
-        gradients.add(heads)?;
-        Ok(StepOutcome { loss, metrics, gradients: self.reduced(gradients)?, times })
+        Ok(StepOutcome { loss, metrics, gradients, times })
     }
 
     /// Forward and backward pass of losses and heads, down to the features of each pass.
@@ -457,17 +461,6 @@ impl Method {
         self.objective.forward(&StepContext { pooled: &pooled, ..*step })
     }
 
-    fn reduced(&self, gradients: Gradients) -> Result<Gradients> {
-        if self.collective.size() == 1 {
-            return Ok(gradients);
-        }
-        let mut reduced = Gradients::default();
-        for (name, gradient) in gradients.iter() {
-            reduced.insert(name, self.collective.all_reduce_sum(gradient)?)?;
-        }
-        Ok(reduced)
-    }
-
     /// The module called `name`.
     ///
     /// # Errors
@@ -480,6 +473,18 @@ impl Method {
             known: format!("the method has: {}", listed(self.modules.iter().map(|module| module.name.as_str()))),
         })
     }
+}
+
+/// Passes the gradients of losses and heads to `sink`. Returns those of the backbone's own parameters, to which its
+/// backward pass adds: there are some if a loss uses such a parameter directly.
+fn hand_over_heads(gradients: Gradients, sink: &mut dyn GradientSink) -> Result<Gradients> {
+    let (mut of_backbone, mut of_heads) = (Gradients::default(), Gradients::default());
+    for (name, gradient) in gradients {
+        let part = if name.starts_with("backbone.") { &mut of_backbone } else { &mut of_heads };
+        part.insert(&name, gradient)?;
+    }
+    of_heads.hand_over(sink)?;
+    Ok(of_backbone)
 }
 
 /// Checks that the modules have distinct names and can share one batch.

@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal, Uniform};
 use sha2::{Digest, Sha256};
 
-pub use gradients::Gradients;
+pub use gradients::{GradientSink, Gradients};
 
 use crate::{Error, Result};
 

@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::backbone::Backbone;
 use crate::nn::Mode;
-use crate::params::Gradients;
+use crate::params::{GradientSink, Gradients};
 use crate::step::StepBatch;
 use crate::tape::{FeatureGradients, Features, Tape};
 use crate::{Error, Result};
@@ -120,25 +120,59 @@ impl<'a> Passes<'a> {
         PassFeatures { pooled, stages: stages.into_iter().enumerate().map(kept).collect() }
     }
 
-    /// Gradients of the backbone's parameters from those of its features.
-    pub fn backward(&self, saved: SavedPass, features: Vec<FeatureGradients>) -> Result<Gradients> {
-        let mut gradients = Gradients::default();
+    /// Passes the gradients of the backbone's parameters to `sink`, computed from those of its features. They are added
+    /// to the gradients in `before`, and each is passed on as soon as the last pass has computed it.
+    pub fn backward(
+        &self,
+        saved: SavedPass,
+        features: Vec<FeatureGradients>,
+        before: Gradients,
+        sink: &mut dyn GradientSink,
+    ) -> Result<()> {
+        let mut sums = PassSums { before, sink };
         match saved {
             SavedPass::Whole(tapes) => {
-                for (tape, features) in tapes.into_iter().zip(features) {
-                    gradients.add(tape.backward(features)?)?;
+                let last = tapes.len();
+                for (number, (tape, features)) in (1..).zip(tapes.into_iter().zip(features)) {
+                    sums.add(tape, features, number == last)?;
                 }
             }
             SavedPass::MicroBatches(parts) => {
+                let last = parts.len() * features.len();
+                let mut number = 0;
                 for part in parts {
                     for (images, features) in part.images(self.placement)?.iter().zip(&features) {
+                        number += 1;
                         let (_, tape) = self.backbone.forward(images, self.mode)?;
-                        gradients.add(tape.backward(rows_of(features, &part)?)?)?;
+                        sums.add(tape, rows_of(features, &part)?, number == last)?;
                     }
                 }
             }
         }
-        Ok(gradients)
+        sums.before.hand_over(sums.sink)
+    }
+}
+
+/// Sums of the gradients of several passes, handed over in the last one.
+struct PassSums<'a> {
+    /// Sums over the passes so far, without those that were handed over.
+    before: Gradients,
+    sink: &'a mut dyn GradientSink,
+}
+
+impl PassSums<'_> {
+    fn add(&mut self, tape: Tape, features: FeatureGradients, last: bool) -> Result<()> {
+        if last { tape.backward_into(features, self) } else { self.before.add(tape.backward(features)?) }
+    }
+}
+
+impl GradientSink for PassSums<'_> {
+    fn insert(&mut self, name: &str, gradient: Tensor) -> Result<()> {
+        let sum = match self.before.take(name) {
+            Some(before) => (before + gradient)?,
+            None => gradient,
+        };
+        self.sink.insert(name, sum)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nn::collecting;
 use crate::ops;
-use crate::params::Gradients;
+use crate::params::{GradientSink, Gradients};
 use crate::{Error, Result};
 
 /// Point in the backbone from which features are taken.
@@ -125,8 +125,8 @@ pub trait Record {
     ///
     /// # Errors
     ///
-    /// If the shapes of the gradients do not fit, or a tensor operation fails.
-    fn backward(self: Box<Self>, features: FeatureGradients) -> Result<Gradients>;
+    /// If the shapes of the gradients do not fit, a tensor operation fails, or the sink does.
+    fn backward(self: Box<Self>, features: FeatureGradients, sink: &mut dyn GradientSink) -> Result<()>;
 }
 
 /// Tape of one forward pass.
@@ -144,7 +144,18 @@ impl Tape {
     ///
     /// If the shapes of the gradients do not fit, or a tensor operation fails.
     pub fn backward(self, features: FeatureGradients) -> Result<Gradients> {
-        self.0.backward(features)
+        let mut gradients = Gradients::default();
+        self.backward_into(features, &mut gradients)?;
+        Ok(gradients)
+    }
+
+    /// As [`backward`](Self::backward), with each gradient passed to `sink` as soon as it is final.
+    ///
+    /// # Errors
+    ///
+    /// Those of `backward` and of the sink.
+    pub fn backward_into(self, features: FeatureGradients, sink: &mut dyn GradientSink) -> Result<()> {
+        self.0.backward(features, sink)
     }
 }
 

@@ -1,69 +1,16 @@
 //! N processes compute the same as one process with the whole batch; threads simulate the processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::sync::{Arc, Barrier, Mutex};
+mod threads;
+
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use equimod_core::{
     Collective, EquivarianceConfig, Execution, Method, MethodConfig, ObjectiveConfig, PairValue, Parameters, Placement,
-    Progress, Result, SharedCollective, SingleProcess, StepBatch, StepValues,
+    Progress, SharedCollective, SingleProcess, StepBatch, StepValues,
 };
-
-/// State that the threads share.
-struct Board {
-    barrier: Barrier,
-    places: Mutex<Vec<Option<Tensor>>>,
-}
-
-/// Collective of one thread.
-struct Threads {
-    rank: usize,
-    board: Arc<Board>,
-}
-
-impl Threads {
-    fn group(size: usize) -> Vec<Self> {
-        let board = Board { barrier: Barrier::new(size), places: Mutex::new(vec![None; size]) };
-        let board = Arc::new(board);
-        (0..size).map(|rank| Self { rank, board: board.clone() }).collect()
-    }
-
-    /// Tensors of all ranks, in the order of ranks.
-    fn exchange(&self, tensor: &Tensor) -> Vec<Tensor> {
-        self.board.places.lock().unwrap()[self.rank] = Some(tensor.detach().copy().unwrap());
-        self.board.barrier.wait();
-        let all = self.board.places.lock().unwrap().iter().map(|t| t.clone().unwrap()).collect();
-        self.board.barrier.wait();
-        all
-    }
-}
-
-impl Collective for Threads {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-
-    fn size(&self) -> usize {
-        self.board.places.lock().unwrap().len()
-    }
-
-    fn all_reduce_sum(&self, tensor: &Tensor) -> Result<Tensor> {
-        let all = self.exchange(tensor);
-        let mut sum = all[0].clone();
-        for other in &all[1..] {
-            sum = (sum + other)?;
-        }
-        Ok(sum)
-    }
-
-    fn all_gather(&self, tensor: &Tensor) -> Result<Tensor> {
-        Ok(Tensor::cat(&self.exchange(tensor), 0)?)
-    }
-
-    fn broadcast(&self, tensor: &Tensor, root: usize) -> Result<Tensor> {
-        Ok(self.exchange(tensor)[root].clone())
-    }
-}
+use threads::Threads;
 
 const IMAGES: usize = 12;
 const PARAMETERS: usize = 5;
@@ -165,12 +112,12 @@ fn several_processes_equal_one_with_the_whole_batch() {
     let methods = OBJECTIVES.map(|objective| (objective, EQUIMOD)).into_iter().chain(with_byol);
     for (objective, size) in methods.flat_map(|method| [(method, 2), (method, 3)]) {
         let (loss, reference) = step(objective, SingleProcess::shared(), &batch(0, 1));
-        let threads = Threads::group(size).into_iter().enumerate().map(|(rank, collective)| {
-            std::thread::spawn(move || step(objective, Arc::new(collective), &batch(rank, size)))
+        let others = Threads::run(size, |collective| {
+            let batch = batch(collective.rank(), size);
+            step(objective, Arc::new(collective), &batch)
         });
-        for (rank, thread) in threads.collect::<Vec<_>>().into_iter().enumerate() {
-            let (other_loss, other) = thread.join().unwrap();
-            // f64, with another order of sums.
+        for (rank, (other_loss, other)) in others.into_iter().enumerate() {
+            // 64 bits and another order of sums.
             let off = (loss - other_loss).abs() / loss.abs();
             assert!(off < 1e-12, "{objective:?}, rank {rank} of {size}: {other_loss} {loss}");
             assert_eq!(reference.len(), other.len());

@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use super::Backbone;
 use crate::Result;
 use crate::nn::Mode;
-use crate::params::{Gradients, Scope};
+use crate::params::{GradientSink, Scope};
 use crate::tape::{FeatureGradients, Features, Record, Tape, differentiate};
 
 /// A network from images to features, written in plain candle code.
@@ -104,7 +104,7 @@ struct AutogradRecord {
 
 impl Record for AutogradRecord {
     /// Differentiates `Σ features · gradients`, whose gradient with respect to the parameters is that of the loss.
-    fn backward(self: Box<Self>, gradients: FeatureGradients) -> Result<Gradients> {
+    fn backward(self: Box<Self>, gradients: FeatureGradients, sink: &mut dyn GradientSink) -> Result<()> {
         let Self { features: Features { pooled, stages }, parameters } = *self;
         let mut sum: Option<Tensor> = None;
         let pairs = std::iter::once((pooled, gradients.pooled)).chain(stages.into_iter().zip(gradients.stages));
@@ -116,8 +116,8 @@ impl Record for AutogradRecord {
                 None => product,
             });
         }
-        let Some(sum) = sum else { return Ok(Gradients::default()) };
+        let Some(sum) = sum else { return Ok(()) };
         let named = parameters.iter().map(|(name, var)| (name.as_str(), var));
-        Ok(differentiate(&sum, named)?.0)
+        differentiate(&sum, named)?.0.hand_over(sink)
     }
 }

@@ -12,7 +12,7 @@ use crate::collective::{Collective, SharedCollective};
 use crate::nn::collector::collect;
 use crate::nn::{Mode, hand_written, hand_written_of_three};
 use crate::ops::{self, ConvInput, ScaleShiftRelu};
-use crate::params::{Gradients, Init, Role, Scope};
+use crate::params::{GradientSink, Init, Role, Scope};
 use crate::{Error, Result};
 
 const EPSILON: f64 = 1e-5;
@@ -293,7 +293,7 @@ impl BatchNorm {
     /// # Errors
     ///
     /// If the shapes differ, or the collective or a tensor operation fails.
-    pub fn backward(&self, saved: SavedBatchNorm, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+    pub fn backward(&self, saved: SavedBatchNorm, dys: &Tensor, gradients: &mut dyn GradientSink) -> Result<Tensor> {
         let SavedBatchNorm { xs, activation, statistics } = saved;
         let (activation, weight) = (activation.as_ref(), self.weight.1.as_detached_tensor());
         let (sums, [scale, slope, offset]) =
@@ -346,11 +346,11 @@ impl BatchNorm1d {
         let backward = Backward { xs: values, activation, statistics, weight, collective: self.collective.clone() };
         let Some((weight, bias)) = &self.affine else {
             let of_input = move |dys: &Tensor| backward.gradients(dys).map(|(dxs, _)| dxs);
-            return Ok(hand_written(xs, &ys, move |dys| of_input(dys).map_err(candle_core::Error::wrap))?);
+            return Ok(hand_written(xs, &ys, move |dys| of_input(dys).map_err(Error::into_candle))?);
         };
         let ids = (weight.id(), bias.id());
         Ok(hand_written_of_three([xs, weight, bias], &ys, move |dys| {
-            let (dxs, sums) = backward.gradients(dys).map_err(candle_core::Error::wrap)?;
+            let (dxs, sums) = backward.gradients(dys).map_err(Error::into_candle)?;
             let sum = |row: usize| sums.get(row)?.to_dtype(dtype);
             Ok((Some(dxs), collect(ids.0, sum(1)?)?, collect(ids.1, sum(0)?)?))
         })?)

@@ -6,7 +6,7 @@ use candle_core::{Tensor, Var};
 
 use crate::Result;
 use crate::ops::{self, Accumulate, Conv2dGeometry, ConvInput};
-use crate::params::{Gradients, Init, Role, Scope};
+use crate::params::{GradientSink, Init, Role, Scope};
 
 /// Settings of a [`Conv2d`].
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +80,7 @@ impl Conv2d {
     /// # Errors
     ///
     /// If the shapes do not fit, or a tensor operation fails.
-    pub fn backward(&self, xs: ConvInput, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+    pub fn backward(&self, xs: ConvInput, dys: &Tensor, gradients: &mut dyn GradientSink) -> Result<Tensor> {
         let (_, _, height, width) = xs.values.dims4()?;
         self.backward_weight(xs, dys, gradients)?;
         Ok(ops::conv2d_backward_data(dys, &self.weight_for(dys)?, &self.geometry, (height, width))?)
@@ -97,7 +97,7 @@ impl Conv2d {
         xs: &Tensor,
         dys: &Tensor,
         accumulate: Accumulate,
-        gradients: &mut Gradients,
+        gradients: &mut dyn GradientSink,
     ) -> Result<Tensor> {
         self.backward_weight(xs, dys, gradients)?;
         Ok(ops::conv2d_backward_data_relu(dys, &self.weight_for(dys)?, &self.geometry, xs, accumulate)?)
@@ -108,7 +108,12 @@ impl Conv2d {
     /// # Errors
     ///
     /// Those of `backward`.
-    pub fn backward_weight(&self, xs: impl Into<ConvInput>, dys: &Tensor, gradients: &mut Gradients) -> Result<()> {
+    pub fn backward_weight(
+        &self,
+        xs: impl Into<ConvInput>,
+        dys: &Tensor,
+        gradients: &mut dyn GradientSink,
+    ) -> Result<()> {
         let gradient = ops::conv2d_backward_weight(xs, dys, &self.geometry)?;
         gradients.insert(&self.name, gradient.to_dtype(self.weight.dtype())?)
     }

@@ -30,7 +30,7 @@ pub fn nt_xent_rows(
     let losses = rows.blocks().map(|block| Ok(rows.block(block)?.0)).collect::<Result<Vec<_>>>()?;
     let losses = Tensor::cat(&losses, 0)?;
     let collective = collective.clone();
-    let backward = move |g: &Tensor| rows.gradient(g, collective.as_ref()).map_err(candle_core::Error::wrap);
+    let backward = move |g: &Tensor| rows.gradient(g, collective.as_ref()).map_err(Error::into_candle);
     Ok(hand_written(&ys, &losses, backward)?)
 }
 

@@ -6,6 +6,17 @@ use candle_core::Tensor;
 
 use crate::{Error, Result};
 
+/// Receiver of gradients, in the order in which a backward pass computes them.
+pub trait GradientSink {
+    /// Takes the gradient of the parameter `name`, in the shape of the parameter. Each parameter has one gradient in a
+    /// backward pass.
+    ///
+    /// # Errors
+    ///
+    /// If there is a gradient of that name already, or the sink fails to pass it on.
+    fn insert(&mut self, name: &str, gradient: Tensor) -> Result<()>;
+}
+
 /// Gradients of the trainable tensors by name, in the order of names. Each has the shape of its parameter.
 #[derive(Clone, Debug, Default)]
 pub struct Gradients(BTreeMap<String, Tensor>);
@@ -21,6 +32,15 @@ impl Gradients {
             None => Ok(()),
             Some(_) => Err(Error::Duplicate { kind: "gradient", name: name.into() }),
         }
+    }
+
+    /// Passes every gradient to `sink`, in the order of names.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sink.
+    pub fn hand_over(self, sink: &mut dyn GradientSink) -> Result<()> {
+        self.0.into_iter().try_for_each(|(name, gradient)| sink.insert(&name, gradient))
     }
 
     /// Accumulates the gradients of another pass over the same parameters.
@@ -76,5 +96,20 @@ impl Gradients {
             *gradient = (gradient.detach() * factor)?;
         }
         Ok(())
+    }
+}
+
+impl IntoIterator for Gradients {
+    type Item = (String, Tensor);
+    type IntoIter = std::collections::btree_map::IntoIter<String, Tensor>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl GradientSink for Gradients {
+    fn insert(&mut self, name: &str, gradient: Tensor) -> Result<()> {
+        Self::insert(self, name, gradient)
     }
 }

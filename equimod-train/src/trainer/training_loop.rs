@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
+use equimod_core::Agreement;
 use equimod_core::optim::clip;
 use equimod_data::{Batch, Batches};
 
-use super::{Ending, Trainer};
+use super::{Ending, TrainContext, Trainer};
 use crate::Result;
 use crate::guard::Collapse;
 use crate::metrics::{ProbeReport, Sink, StepReport};
@@ -31,28 +32,49 @@ impl Trainer {
         mut probe: Option<&mut dyn Probe>,
     ) -> Result<Ending> {
         let total = self.total_steps();
-        self.keep_listing(run)?;
+        let is_first = self.context.collective.is_first();
+        // The first process alone writes.
+        let sinks = if is_first { sinks } else { &mut [] };
+        if is_first {
+            self.keep_listing(run)?;
+        }
         let mut batches = self.loader.start(self.step)?;
         let (mut speed, mut collapse) = (Speed::new(self.recipe.data.batch), Collapse::default());
         while self.step < total {
             if !self.next_step(run, &mut batches, &mut speed)? {
                 break;
             }
-            let stop = self.context.stop.load(Ordering::SeqCst);
+            let Agreement { stop, has_batch } = self.agreed_state()?;
             if stop || self.log_is_due() || self.pending.has_diverged()? {
                 self.log_steps(run, sinks, &mut collapse)?;
             }
             let probed = self.probe_if_due(sinks, probe.as_deref_mut())?;
             if probed || stop || self.checkpoint_is_due() {
                 flush(sinks)?;
-                self.save(run)?;
+                if is_first {
+                    self.save(run)?;
+                }
             }
             speed.pause();
-            if stop && self.step < total {
+            if !has_batch {
+                break;
+            }
+            if stop {
                 return Ok(Ending::Interrupted);
             }
         }
         Ok(Ending::Finished)
+    }
+
+    /// The stop flag and whether steps are left, on which all processes agree at every log step. One process needs no
+    /// agreement, and notices the stop flag after every step.
+    fn agreed_state(&self) -> Result<Agreement> {
+        let TrainContext { collective, device, stop, .. } = &self.context;
+        let own = Agreement { stop: stop.load(Ordering::SeqCst), has_batch: self.step < self.total_steps() };
+        match collective.size() > 1 && !self.log_is_due() {
+            true => Ok(Agreement { stop: false, ..own }),
+            false => Ok(own.reach(collective.as_ref(), device)?),
+        }
     }
 
     /// Takes a step on the next batch; returns whether there was one.
@@ -85,7 +107,8 @@ impl Trainer {
         let _update = tracing::trace_span!("optimizer").entered();
         let start = Instant::now();
         let norm = outcome.gradients.norm()?;
-        let gate = self.pending.push(self.report(batch, learning_rate), &outcome, &norm)?;
+        let gate =
+            self.pending.push(self.report(batch, learning_rate), &outcome, &norm, self.context.collective.as_ref())?;
         clip(&mut outcome.gradients, &norm, self.recipe.gradient.clip_norm)?;
         self.optimizer.gated_step(self.method.params(), &mut outcome.gradients, learning_rate, &gate)?;
         self.step += 1;

@@ -8,7 +8,7 @@ use super::shapes::BlockShape;
 use crate::execution::Execution;
 use crate::nn::{BatchNorm, Conv2d, Conv2dConfig, Epilogue, Mode, SavedBatchNorm, Statistics};
 use crate::ops::{self, Accumulate, ConvInput};
-use crate::params::{Gradients, Init, Scope};
+use crate::params::{GradientSink, Init, Scope};
 use crate::{Error, Result, SharedCollective};
 
 /// Settings of a convolution followed by batch norm.
@@ -108,7 +108,7 @@ impl ConvNorm {
         SavedConvNorm { xs, norm }: SavedConvNorm,
         dys: Tensor,
         accumulate: Accumulate,
-        gradients: &mut Gradients,
+        gradients: &mut dyn GradientSink,
     ) -> Result<Tensor> {
         let dys_of_conv = self.norm.backward(norm, &dys, gradients)?;
         drop(dys);
@@ -120,7 +120,7 @@ impl ConvNorm {
     /// # Errors
     ///
     /// If the shapes do not fit, or a tensor operation fails.
-    pub fn backward(&self, saved: SavedConvNorm, dys: &Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+    pub fn backward(&self, saved: SavedConvNorm, dys: &Tensor, gradients: &mut dyn GradientSink) -> Result<Tensor> {
         let SavedConvNorm { xs, norm } = saved;
         let dys = self.norm.backward(norm, dys, gradients)?;
         self.conv.backward(xs, &dys, gradients)
@@ -251,7 +251,7 @@ impl Block {
     /// # Errors
     ///
     /// If the shapes do not fit, or a tensor operation fails.
-    pub fn backward(&self, saved: SavedSegment<()>, dys: Tensor, gradients: &mut Gradients) -> Result<Tensor> {
+    pub fn backward(&self, saved: SavedSegment<()>, dys: Tensor, gradients: &mut dyn GradientSink) -> Result<Tensor> {
         let (mut layers, ()) = self.activations(saved)?;
         let (first, others) = self.main.split_first().ok_or_else(too_little)?;
         let mut dxs: Option<Tensor> = None;
@@ -306,7 +306,7 @@ impl Downsample {
         saved: SavedConvNorm,
         dys: &Tensor,
         size: (usize, usize),
-        gradients: &mut Gradients,
+        gradients: &mut dyn GradientSink,
     ) -> Result<Tensor> {
         let dxs = self.layer.backward(saved, dys, gradients)?;
         if self.pool { halved_backward(&dxs, size) } else { Ok(dxs) }

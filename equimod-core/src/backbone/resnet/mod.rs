@@ -23,7 +23,7 @@ use crate::collective::SharedCollective;
 use crate::execution::Execution;
 use crate::nn::Mode;
 use crate::ops;
-use crate::params::{Gradients, Scope};
+use crate::params::{GradientSink, Scope};
 use crate::tape::{FeatureGradients, Features, Record, Tape};
 use crate::{Error, Result};
 
@@ -125,9 +125,8 @@ struct ResNetRecord {
 }
 
 impl Record for ResNetRecord {
-    fn backward(self: Box<Self>, features: FeatureGradients) -> Result<Gradients> {
+    fn backward(self: Box<Self>, features: FeatureGradients, sink: &mut dyn GradientSink) -> Result<()> {
         let Self { net, stem, mut stages } = *self;
-        let mut gradients = Gradients::default();
         let mut dys = match (features.pooled, stages.last()) {
             (Some(pooled), Some((_, last))) => {
                 let (_, _, height, width) = last.dims4()?;
@@ -150,12 +149,12 @@ impl Record for ResNetRecord {
             };
             drop(ys);
             for (block, saved) in blocks.iter().zip(saved).rev() {
-                dys = dys.map(|dys| block.backward(saved, dys, &mut gradients)).transpose()?;
+                dys = dys.map(|dys| block.backward(saved, dys, sink)).transpose()?;
             }
         }
         if let Some(dys) = dys {
-            net.stem.backward(stem, dys, &mut gradients)?;
+            net.stem.backward(stem, dys, sink)?;
         }
-        Ok(gradients)
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::layers::{ConvNorm, LayerContext, SavedConvNorm, SavedSegment, Segment
 use crate::Result;
 use crate::nn::Epilogue;
 use crate::ops::{self, ConvInput};
-use crate::params::{Gradients, Init, Scope};
+use crate::params::{GradientSink, Init, Scope};
 
 /// Kernel, stride and padding of the stem's max-pool.
 const POOL: (usize, usize, usize) = (3, 2, 1);
@@ -73,7 +73,12 @@ impl StemLayers {
     /// # Errors
     ///
     /// If the shapes do not fit, or a tensor operation fails.
-    pub fn backward(&self, saved: SavedSegment<Option<Pooled>>, dys: Tensor, gradients: &mut Gradients) -> Result<()> {
+    pub fn backward(
+        &self,
+        saved: SavedSegment<Option<Pooled>>,
+        dys: Tensor,
+        gradients: &mut dyn GradientSink,
+    ) -> Result<()> {
         let (mut layers, pooled) = self.activations(saved)?;
         let mut dys = match pooled {
             Some(Pooled { winners, size }) => ops::max_pool2d_backward(&dys, &winners, size)?,
