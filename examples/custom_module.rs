@@ -38,8 +38,8 @@ schedule = { epochs = 8, warmup_epochs = 0.2, learning_rate = 0.05 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let recipe = resolve(&[], "the example", RECIPE, &[])?;
-    let pictures = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/emoji/noto-test.parquet");
-    let dataset = Arc::new(ParquetDataset::open(pictures.as_ref(), None)?);
+    let images = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/emoji/noto-test.parquet");
+    let dataset = Arc::new(ParquetDataset::open(images.as_ref(), None)?);
     let context = TrainContext::alone(Device::Cpu, 2, "example");
     let mut trainer = Trainer::with_modules(recipe, dataset, context, &|build, scope| {
         let layer = Linear::new(build.features, build.view_width()?, true, &mut scope.scope("read_off"))?;

@@ -35,7 +35,7 @@ impl LoadReport {
     }
 
     /// Remarks to log for a file that loaded: the removed prefix, and the tensors left out.
-    pub fn told(&self, path: &Path) -> Vec<String> {
+    pub fn warnings(&self, path: &Path) -> Vec<String> {
         let mut told = Vec::new();
         if !self.prefix.is_empty() {
             told.push(format!("the prefix {} of names in {}", self.prefix, path.display()));

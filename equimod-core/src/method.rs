@@ -408,13 +408,13 @@ impl Method {
             return Err(Error::internal("a step has no features"));
         };
         let stages = first.stages();
-        let turned = others.first().map(|leaves| leaves.pooled.as_tensor().clone());
+        let rotated = others.first().map(|leaves| leaves.pooled.as_tensor().clone());
         let (loss, metrics) = self.loss(
             &StepContext {
                 pooled: &first.pooled,
                 stages: &stages,
                 has_clean: batch.clean.is_some(),
-                turned: turned.as_ref(),
+                rotated: rotated.as_ref(),
                 params: batch.params.as_ref(),
                 pairs: batch.pairs.as_ref(),
                 target,

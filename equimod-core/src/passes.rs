@@ -58,25 +58,25 @@ pub(crate) enum SavedPass<'a> {
 /// A range of a batch's samples.
 pub(crate) struct MicroBatch<'a> {
     batch: &'a StepBatch,
-    pictures: Range<usize>,
+    samples: Range<usize>,
 }
 
 impl MicroBatch<'_> {
     /// Number of images.
-    pub fn pictures(&self) -> usize {
-        self.pictures.len()
+    pub fn samples(&self) -> usize {
+        self.samples.len()
     }
 
     /// View 1, then view 2, of this micro-batch, `[2·images, 3, height, width]`.
     pub fn views(&self, placement: ImagePlacement) -> Result<Tensor> {
-        let part = self.batch.part(self.pictures.clone(), placement.device)?;
+        let part = self.batch.part(self.samples.clone(), placement.device)?;
         Ok(Tensor::cat(&part.views, 0)?.to_dtype(placement.dtype)?)
     }
 
     /// Images of each pass: original images and views, then the rotated small views if a module needs them.
     fn images(&self, placement: ImagePlacement) -> Result<Vec<Tensor>> {
-        let part = self.batch.part(self.pictures.clone(), placement.device)?;
-        let passes = [Some(part.images()?), part.turned()?];
+        let part = self.batch.part(self.samples.clone(), placement.device)?;
+        let passes = [Some(part.images()?), part.rotated()?];
         Ok(passes
             .into_iter()
             .flatten()
@@ -87,10 +87,10 @@ impl MicroBatch<'_> {
 
 /// Divides the batch into `parts` micro-batches of nearly equal size.
 pub(crate) fn micro_batches(batch: &StepBatch, parts: usize) -> Result<Vec<MicroBatch<'_>>> {
-    let pictures = batch.pictures()?;
-    let parts = parts.clamp(1, pictures.max(1));
-    let bound = |number: usize| number * pictures / parts;
-    Ok((0..parts).map(|number| MicroBatch { batch, pictures: bound(number)..bound(number + 1) }).collect())
+    let samples = batch.samples()?;
+    let parts = parts.clamp(1, samples.max(1));
+    let bound = |number: usize| number * samples / parts;
+    Ok((0..parts).map(|number| MicroBatch { batch, samples: bound(number)..bound(number + 1) }).collect())
 }
 
 impl<'a> Passes<'a> {
@@ -182,8 +182,8 @@ fn joined(passed: &[&PassFeatures], parts: &[MicroBatch]) -> Result<PassFeatures
         let Some(tensors) = passed.iter().map(|passed| of(passed)).collect::<Option<Vec<Tensor>>>() else {
             return Ok(None);
         };
-        let pictures: Vec<usize> = parts.iter().map(MicroBatch::pictures).collect();
-        join_rows(&tensors, &pictures).map(Some)
+        let samples: Vec<usize> = parts.iter().map(MicroBatch::samples).collect();
+        join_rows(&tensors, &samples).map(Some)
     };
     let missing = || Error::internal("a micro-batch has no features");
     let pooled = join(&|passed| Some(passed.pooled.clone()))?.ok_or_else(missing)?;
@@ -192,17 +192,17 @@ fn joined(passed: &[&PassFeatures], parts: &[MicroBatch]) -> Result<PassFeatures
     Ok(PassFeatures { pooled, stages })
 }
 
-/// Joins tensors of `kinds × pictures` rows each, ordered by kind (original images, view 1, view 2), into one tensor in
+/// Joins tensors of `kinds × samples` rows each, ordered by kind (original images, view 1, view 2), into one tensor in
 /// the same order.
-pub(crate) fn join_rows(tensors: &[Tensor], pictures: &[usize]) -> Result<Tensor> {
-    let kinds = match (tensors.first(), pictures.first()) {
-        (Some(tensor), Some(&pictures)) => tensor.dim(0)? / pictures.max(1),
+pub(crate) fn join_rows(tensors: &[Tensor], samples: &[usize]) -> Result<Tensor> {
+    let kinds = match (tensors.first(), samples.first()) {
+        (Some(tensor), Some(&samples)) => tensor.dim(0)? / samples.max(1),
         _ => 0,
     };
     let mut rows = Vec::with_capacity(kinds * tensors.len());
     for kind in 0..kinds {
-        for (tensor, &pictures) in tensors.iter().zip(pictures) {
-            rows.push(tensor.narrow(0, kind * pictures, pictures)?);
+        for (tensor, &samples) in tensors.iter().zip(samples) {
+            rows.push(tensor.narrow(0, kind * samples, samples)?);
         }
     }
     Ok(Tensor::cat(&rows, 0)?)
@@ -210,10 +210,10 @@ pub(crate) fn join_rows(tensors: &[Tensor], pictures: &[usize]) -> Result<Tensor
 
 /// Gradients of the rows of a micro-batch.
 fn rows_of(FeatureGradients { pooled, stages }: &FeatureGradients, part: &MicroBatch) -> Result<FeatureGradients> {
-    let pictures = part.batch.pictures()?;
+    let samples = part.batch.samples()?;
     let rows = |gradient: &Tensor| -> Result<Tensor> {
-        let kinds = gradient.dim(0)? / pictures;
-        let kind = |kind: usize| gradient.narrow(0, kind * pictures + part.pictures.start, part.pictures.len());
+        let kinds = gradient.dim(0)? / samples;
+        let kind = |kind: usize| gradient.narrow(0, kind * samples + part.samples.start, part.samples.len());
         Ok(Tensor::cat(&(0..kinds).map(kind).collect::<candle_core::Result<Vec<_>>>()?, 0)?)
     };
     let of = |gradient: &Option<Tensor>| gradient.as_ref().map(rows).transpose();

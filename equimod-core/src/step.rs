@@ -45,18 +45,18 @@ impl StepBatch {
     /// # Errors
     ///
     /// If the views are scalars.
-    pub fn pictures(&self) -> Result<usize> {
+    pub fn samples(&self) -> Result<usize> {
         Ok(self.views[0].dim(0)?)
     }
 
-    /// The samples in the range `pictures`, with their images on `device` and without parameters.
+    /// The samples in the range `samples`, with their images on `device` and without parameters.
     ///
     /// # Errors
     ///
     /// If the range exceeds the batch, or the transfer fails.
-    pub fn part(&self, pictures: Range<usize>, device: &Device) -> Result<Self> {
+    pub fn part(&self, samples: Range<usize>, device: &Device) -> Result<Self> {
         let part = |images: &Tensor| -> Result<Tensor> {
-            Ok(images.narrow(0, pictures.start, pictures.len())?.to_device(device)?)
+            Ok(images.narrow(0, samples.start, samples.len())?.to_device(device)?)
         };
         let views = [part(&self.views[0])?, part(&self.views[1])?];
         let (clean, small) = (self.clean.as_ref().map(part).transpose()?, self.small.as_ref().map(part).transpose()?);
@@ -80,7 +80,7 @@ impl StepBatch {
     /// # Errors
     ///
     /// If a tensor operation fails.
-    pub fn turned(&self) -> Result<Option<Tensor>> {
+    pub fn rotated(&self) -> Result<Option<Tensor>> {
         let Some(small) = &self.small else { return Ok(None) };
         let quarter = |images: &Tensor| images.transpose(2, 3)?.contiguous()?.flip(&[2]);
         let quarter1 = quarter(small)?;
@@ -124,7 +124,7 @@ pub struct StepContext<'a> {
     /// Whether the first B rows belong to the original images.
     pub has_clean: bool,
     /// Pooled features of the small views rotated by 0, 90, 180 and 270 degrees, `[4B, features]`.
-    pub turned: Option<&'a Tensor>,
+    pub rotated: Option<&'a Tensor>,
     /// Normalized augmentation parameters of view 1, then view 2, `[2B, parameters]`.
     pub params: Option<&'a Tensor>,
     /// Normalized augmentation parameters from view 1 to view 2, then from view 2 to view 1, `[2B, parameters]`.
@@ -141,8 +141,8 @@ impl<'a> StepContext<'a> {
     /// A context of pooled features alone, `[3B, features]` with the original images first if `has_clean`, else
     /// `[2B, features]`.
     pub fn of_features(pooled: &'a Tensor, has_clean: bool, mode: Mode, collective: &'a SharedCollective) -> Self {
-        let (turned, params, pairs, target) = (None, None, None, None);
-        Self { pooled, stages: &[], has_clean, turned, params, pairs, target, mode, collective }
+        let (rotated, params, pairs, target) = (None, None, None, None);
+        Self { pooled, stages: &[], has_clean, rotated, params, pairs, target, mode, collective }
     }
 
     /// Number of images B.

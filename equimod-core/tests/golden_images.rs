@@ -19,13 +19,13 @@ fn golden_normalized_pixels_are_exact() {
     };
     for name in golden.tensors.keys() {
         let want = values(golden.get(name));
-        let (picture, _) = name.split_once('/').unwrap();
-        let got: Vec<f64> = match images.tensors.get(picture) {
+        let (image, _) = name.split_once('/').unwrap();
+        let got: Vec<f64> = match images.tensors.get(image) {
             // All pixel values in all channels.
             None => normalization(name).table().iter().flatten().map(|&v| f64::from(v)).collect(),
-            Some(picture) => {
-                let (height, width, _) = picture.dims3().unwrap();
-                let pixels = picture.flatten_all().unwrap().to_vec1::<u8>().unwrap();
+            Some(image) => {
+                let (height, width, _) = image.dims3().unwrap();
+                let pixels = image.flatten_all().unwrap().to_vec1::<u8>().unwrap();
                 let tensor = normalization(name).tensor(&pixels, (1, height, width), &Device::Cpu, DType::F32);
                 values(&tensor.unwrap())
             }

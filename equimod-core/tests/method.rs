@@ -116,7 +116,7 @@ fn gradients_of_whole_methods_agree_with_finite_differences() {
     }
 }
 
-/// λ = 0, the clean pictures in the batch: the same gradients as the plain objective's on that batch, bit for bit.
+/// λ = 0, the original images in the batch: the same gradients as the plain objective's on that batch, bit for bit.
 #[test]
 fn a_weight_of_zero_is_the_matched_baseline() {
     for objective in [SIMCLR, BYOL] {
@@ -294,10 +294,10 @@ fn modules_that_do_not_fit_together_are_refused_by_name() {
 
 #[test]
 fn small_views_are_turned_against_the_clock() {
-    let picture = Tensor::new(&[[[[1.0, 2.0], [3.0, 4.0f64]]]], &Device::Cpu).unwrap().repeat((1, 3, 1, 1)).unwrap();
-    let batch = StepBatch { small: Some(picture), ..batch(false) };
-    let turned = batch.turned().unwrap().unwrap();
-    let first_channel = |turn: usize| values(&turned.narrow(0, turn, 1).unwrap().narrow(1, 0, 1).unwrap());
+    let image = Tensor::new(&[[[[1.0, 2.0], [3.0, 4.0f64]]]], &Device::Cpu).unwrap().repeat((1, 3, 1, 1)).unwrap();
+    let batch = StepBatch { small: Some(image), ..batch(false) };
+    let rotated = batch.rotated().unwrap().unwrap();
+    let first_channel = |turn: usize| values(&rotated.narrow(0, turn, 1).unwrap().narrow(1, 0, 1).unwrap());
     let want = [[1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 1.0, 3.0], [4.0, 3.0, 2.0, 1.0], [3.0, 1.0, 4.0, 2.0]];
     for (turn, want) in want.iter().enumerate() {
         assert_eq!(first_channel(turn), want);

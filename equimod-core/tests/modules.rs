@@ -80,7 +80,7 @@ fn inputs() -> Inputs {
         ("pooled", random("features", &[rows, FEATURES])),
         ("stage1", random("stage1", &[rows, STAGES[0], 4, 2])),
         ("stage2", random("stage2", &[rows, STAGES[1], 2, 2])),
-        ("turned", random("turned", &[4 * IMAGES, FEATURES])),
+        ("rotated", random("rotated", &[4 * IMAGES, FEATURES])),
     ])
 }
 
@@ -113,7 +113,7 @@ impl Case {
         let stages = [Some(inputs["stage1"].clone()), Some(inputs["stage2"].clone())];
         let step = StepContext {
             stages: &stages,
-            turned: Some(&inputs["turned"]),
+            rotated: Some(&inputs["rotated"]),
             params: Some(&params),
             pairs: Some(&pairs),
             target: Some(&target),

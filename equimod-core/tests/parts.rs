@@ -40,12 +40,12 @@ fn method_in(dtype: DType, objective: &str, modules: &str, parts: usize) -> Meth
     method
 }
 
-/// `pictures` different pictures, all of them `times` times.
-fn batch(method: &Method, pictures: usize, times: usize) -> StepBatch {
+/// `distinct` different images, all of them `times` times.
+fn batch(method: &Method, distinct: usize, times: usize) -> StepBatch {
     let needs = method.needs();
     let repeated = |one: Tensor| Tensor::cat(&vec![one; times], 0).unwrap();
-    let images = |name: &str, side: usize| repeated(random(name, &[pictures, 3, side, side]));
-    let params = ["params 1", "params 2"].map(|name| repeated(random(name, &[pictures, 3])));
+    let images = |name: &str, side: usize| repeated(random(name, &[distinct, 3, side, side]));
+    let params = ["params 1", "params 2"].map(|name| repeated(random(name, &[distinct, 3])));
     StepBatch {
         clean: needs.clean_view.then(|| images("clean", 8)),
         small: needs.small.is_some().then(|| images("small", 6)),
@@ -100,7 +100,7 @@ fn with_batch_norm_frozen_gradients_in_f32_are_those_in_f64() {
     }
 }
 
-/// Batch norm sees the same in every part as in the whole where every part holds the same pictures.
+/// Batch norm sees the same in every part as in the whole where every part holds the same images.
 #[test]
 fn parts_that_are_alike_give_the_gradients_of_the_whole_batch_in_training() {
     for (objective, modules) in [(SIMCLR, EQUIMOD), (BYOL, EQUIMOD), (BYOL, TAPPED)] {

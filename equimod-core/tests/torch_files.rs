@@ -1,4 +1,4 @@
-//! Files of PyTorch, against what PyTorch says the networks in them make of one picture (`fixtures/torch/make.py`).
+//! Files of PyTorch, against what PyTorch says the networks in them make of one image (`fixtures/torch/make.py`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
@@ -22,9 +22,9 @@ fn import(name: &str, prefix: Option<&str>) -> Result<Model, Error> {
 
 fn features(model: &Model, side: usize) -> Vec<f32> {
     let value = |i: usize| ((i * 7) % 23) as f32 / 11.5 - 1.0;
-    let picture: Vec<f32> = (0..3 * side * side).map(value).collect();
-    let picture = Tensor::from_vec(picture, (1, 3, side, side), &Device::Cpu).unwrap();
-    model.backbone().infer(&picture, Mode::Eval).unwrap().pooled.flatten_all().unwrap().to_vec1().unwrap()
+    let image: Vec<f32> = (0..3 * side * side).map(value).collect();
+    let image = Tensor::from_vec(image, (1, 3, side, side), &Device::Cpu).unwrap();
+    model.backbone().infer(&image, Mode::Eval).unwrap().pooled.flatten_all().unwrap().to_vec1().unwrap()
 }
 
 #[test]

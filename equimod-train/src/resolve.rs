@@ -1,5 +1,5 @@
-//! From what a user asked for to a complete recipe: base < file < `--set` < flag, unknown keys with the nearest name,
-//! all problems at once.
+//! Resolution of a recipe from its layers: defaults < base < file < `--set` < flags. Unknown keys are reported with the
+//! nearest known name, and all problems at once.
 
 use equimod_core::{EquivarianceConfig, ResNetConfig};
 use equimod_data::modern_name;
@@ -9,27 +9,31 @@ use toml::{Table, Value};
 use crate::recipe::Recipe;
 use crate::{Error, Result};
 
-/// A recipe that the program brings along.
+/// A built-in recipe.
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltIn {
-    /// Its name.
+    /// Name.
     pub name: &'static str,
-    /// Its TOML text.
+    /// TOML text.
     pub text: &'static str,
 }
 
-/// How deep recipes may build on each other.
+/// Largest number of recipes that build on each other.
 const LONGEST_CHAIN: usize = 8;
 
-/// Resolves the recipe in `text` (`origin` names it in messages) with `settings` of the form `a.b=value` on top, later
-/// ones over earlier ones.
+/// Resolves the recipe in `text`, overridden by `settings` of the form `a.b=value`, of which later ones win. Messages call
+/// the text `origin`.
+///
+/// # Errors
+///
+/// With every problem of the recipe: unknown keys, values that cannot be read, and settings that contradict each other.
 pub fn resolve(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
     let (recipe, mut problems) = read(built_in, origin, text, settings)?;
     problems.extend(recipe.iter().flat_map(Recipe::validate));
     sound(recipe, problems)
 }
 
-/// As [`resolve`], without asking whether the recipe can be trained.
+/// [`resolve`] without validation of the values.
 pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
     let (recipe, problems) = read(built_in, origin, text, settings)?;
     sound(recipe, problems)
@@ -42,7 +46,7 @@ fn sound(recipe: Option<Recipe>, problems: Vec<String>) -> Result<Recipe> {
     }
 }
 
-/// The recipe without the settings that there are not, unless a value cannot be read; and every problem so far.
+/// The recipe without its unknown settings, and every problem; no recipe if a value cannot be read.
 fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<(Option<Recipe>, Vec<String>)> {
     let mut problems = Vec::new();
     let mut table = with_bases(built_in, origin, text)?;
@@ -59,12 +63,16 @@ fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> 
     Ok((recipe, problems))
 }
 
-/// The name of the built-in recipe that the recipe in `text` builds on, if it does.
+/// Name of the built-in recipe on which the recipe in `text` builds, if it does.
 pub fn base_of(text: &str) -> Option<String> {
     Some(text.parse::<Table>().ok()?.get("base")?.as_str()?.to_owned())
 }
 
 /// The built-in recipe called `name`.
+///
+/// # Errors
+///
+/// If there is none; the message suggests the nearest name.
 pub fn find<'a>(built_in: &'a [BuiltIn], name: &str) -> Result<&'a BuiltIn> {
     built_in.iter().find(|recipe| recipe.name == name).ok_or_else(|| {
         let names: Vec<&str> = built_in.iter().map(|r| r.name).collect();
@@ -74,7 +82,7 @@ pub fn find<'a>(built_in: &'a [BuiltIn], name: &str) -> Result<&'a BuiltIn> {
     })
 }
 
-/// The table of a text, merged over those it builds on, and all over the defaults.
+/// The table of a recipe, merged over its bases and the defaults.
 fn with_bases(built_in: &[BuiltIn], origin: &str, text: &str) -> Result<Table> {
     let mut layers = vec![parse(origin, text)?];
     while let Some(base) = layers.last_mut().and_then(|layer| layer.remove("base")) {
@@ -133,7 +141,7 @@ fn modern_names(value: &mut Value) {
     }
 }
 
-/// `over` wins; tables are merged key by key. A table with another `kind` replaces the old one.
+/// Merges `over` into `table` key by key; values of `over` win. A table with another `kind` replaces the old one.
 fn merge(table: &mut Table, over: Table) {
     for (key, value) in over {
         match (table.get_mut(&key), value) {
@@ -150,7 +158,7 @@ fn merge(table: &mut Table, over: Table) {
     }
 }
 
-/// Takes modules out that are set to false.
+/// Removes modules that are set to false.
 fn turn_off(table: &mut Table) {
     let known = |name: &str| EquivarianceConfig::LIST.iter().any(|known| known.name == name);
     if let Some(Value::Table(modules)) = table.get_mut("equivariance") {
@@ -158,7 +166,7 @@ fn turn_off(table: &mut Table) {
     }
 }
 
-/// Adds to each section with a `kind` what that kind has where nothing was said, also inside its tables.
+/// Adds the defaults of its `kind` to each section that has one, also inside its tables.
 fn fill_in(table: &mut Table) {
     for (name, section) in table.iter_mut() {
         let Value::Table(said) = section else { continue };
@@ -190,7 +198,7 @@ fn apply_setting(table: &mut Table, setting: &str) -> std::result::Result<(), St
     Ok(())
 }
 
-/// The default recipe with every module on, and the variants that `table` chose by `kind`.
+/// The default recipe with every module on and the variants that `table` selects by `kind`.
 fn known_keys(table: &Table) -> Table {
     let mut known = to_table(&Recipe { equivariance: EquivarianceConfig::all(), ..Recipe::default() });
     let kind = table.get("backbone").and_then(|backbone| backbone.get("kind")).and_then(Value::as_str);
@@ -208,7 +216,7 @@ fn known_keys(table: &Table) -> Table {
     known
 }
 
-/// The settings of a ResNet that a resolved recipe leaves out where they have their defaults, with placeholder values.
+/// Settings of a ResNet that a resolved recipe omits at their defaults, with placeholder values.
 fn unwritten_resnet_settings(written: &Table) -> Table {
     let schema = schemars::schema_for!(ResNetConfig);
     let names = schema.get("properties").and_then(|properties| properties.as_object());
@@ -216,7 +224,7 @@ fn unwritten_resnet_settings(written: &Table) -> Table {
     names.filter(|name| !written.contains_key(*name)).map(|name| (name.clone(), Value::Boolean(false))).collect()
 }
 
-/// The settings of a variant with their defaults; `None` where there is no such variant.
+/// Default settings of a variant; `None` if there is no such variant.
 fn defaults_of(section: &str, chosen: Table) -> Option<Table> {
     let mut recipe = Table::new();
     recipe.insert(section.to_owned(), Value::Table(chosen));
@@ -231,7 +239,7 @@ fn to_table(value: &impl Serialize) -> Table {
     Table::try_from(value).unwrap_or_default()
 }
 
-/// Takes the settings out that there are not, and tells them.
+/// Removes unknown settings and reports them.
 fn check_keys(table: &mut Table, known: &Table, prefix: &str, problems: &mut Vec<String>) {
     table.retain(|key, value| {
         let full = format!("{prefix}{key}");
@@ -256,14 +264,14 @@ fn check_keys(table: &mut Table, known: &Table, prefix: &str, problems: &mut Vec
     });
 }
 
-/// The nearest of `names`, if one is near.
+/// The name most similar to `name`, if one is similar enough.
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let scored = names.map(|n| (strsim::jaro_winkler(name, n), n));
     scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
 }
 
-/// Reads every section for itself, so that a problem in one does not hide those of the others. A recipe with one in it
-/// cannot be asked for more: what belongs together would be compared with defaults.
+/// Reads every section by itself, so that a problem in one does not hide those of the others. With a problem there is no
+/// recipe, since its settings would be compared with defaults.
 fn deserialize(table: Table, problems: &mut Vec<String>) -> Option<Recipe> {
     let mut unread = Vec::new();
     for (key, value) in &table {

@@ -16,65 +16,65 @@ use crate::probe::Best;
 use crate::recipe::Recipe;
 use crate::{Error, Result};
 
-/// Where a run stands.
+/// Status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Training, or stopped without having said so.
+    /// Training, or killed.
     Running,
     /// All epochs are done.
     Finished,
-    /// Stopped on request, after a checkpoint.
+    /// Stopped by a signal, after a checkpoint.
     Interrupted,
-    /// Loss or gradient was no longer a number.
+    /// Stopped because loss or gradient was not finite.
     Diverged,
     /// Stopped by an error.
     Failed,
 }
 
-/// `run.json`.
+/// Contents of `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunInfo {
     /// Version of the directory's layout.
     pub format: u32,
-    /// Where the run stands.
+    /// Status of the run.
     pub status: Status,
     /// Version of the program.
     pub version: String,
-    /// As it was typed.
+    /// Command line.
     pub command: Vec<String>,
-    /// The machine's name.
+    /// Host name.
     pub host: String,
-    /// Where tensors lived.
+    /// Device of the tensors.
     pub device: String,
-    /// The recipe's seed.
+    /// Seed of the recipe.
     pub seed: u64,
-    /// Of the pictures.
+    /// Hash of the training images.
     pub data_fingerprint: String,
     /// Steps after which the run was resumed.
     pub resumed_at: Vec<u64>,
-    /// The weights that the run began with, if they were not drawn.
+    /// Initial weights, if they were loaded from another model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Origin>,
-    /// Seconds of training over all calls that ended by themselves.
+    /// Training time in seconds, over all calls that were not killed.
     #[serde(default)]
     pub seconds: f64,
-    /// The most memory that one of them had, in bytes.
+    /// Peak memory of these calls, in bytes.
     #[serde(default)]
     pub peak_memory: u64,
 }
 
-/// Weights of another run or of others.
+/// Model from which initial weights were loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// As it was named.
+    /// MODEL argument.
     pub model: String,
-    /// Hexadecimal, of its file.
+    /// SHA-256 of its file, in hexadecimal.
     pub sha256: String,
 }
 
 impl Default for RunInfo {
-    /// Of a run that begins, nothing being known about it.
+    /// Contents for a new run.
     fn default() -> Self {
         Self {
             format: FORMAT,
@@ -178,20 +178,20 @@ impl RunDirectory {
         cut(&self.path.join("metrics.jsonl"), step)
     }
 
-    /// Adds pictures that did not decode to `skipped.jsonl`, each once: one object a line with index, path and reason.
-    /// `told` are those that this call or an earlier one wrote; `None` before the first.
-    pub fn note_skipped(&self, skipped: &[Skipped], told: &mut Option<BTreeSet<usize>>) -> Result<()> {
+    /// Adds images that did not decode to `skipped.jsonl`, each once: one object a line with index, path and reason.
+    /// `listed` holds the indices that this call or an earlier one wrote; `None` before the first.
+    pub fn note_skipped(&self, skipped: &[Skipped], listed: &mut Option<BTreeSet<usize>>) -> Result<()> {
         if skipped.is_empty() {
             return Ok(());
         }
         let path = self.path.join("skipped.jsonl");
-        let told = told.get_or_insert_with(|| {
+        let listed = listed.get_or_insert_with(|| {
             let known = fs::read_to_string(&path).unwrap_or_default();
             known.lines().filter_map(|line| Some(serde_json::from_str::<Skipped>(line).ok()?.index)).collect()
         });
         let mut text = String::new();
-        for picture in skipped.iter().filter(|picture| told.insert(picture.index)) {
-            text += &serde_json::to_string(picture).map_err(|e| Error::RunDirectory(e.to_string()))?;
+        for image in skipped.iter().filter(|image| listed.insert(image.index)) {
+            text += &serde_json::to_string(image).map_err(|e| Error::RunDirectory(e.to_string()))?;
             text.push('\n');
         }
         let file = fs::OpenOptions::new().create(true).append(true).open(&path);
@@ -254,7 +254,7 @@ impl RunDirectory {
     }
 }
 
-/// How the names of checkpoints begin that are being removed.
+/// Prefix of the names of checkpoints that are being removed.
 const REMOVING: &str = ".removing-";
 
 /// Keeps others from training in the folder, where its file system knows locks; the system takes them back from whoever

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
 
-/// What a checkpoint holds beside tensors.
+/// State of a run in a checkpoint, besides tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct SavedState {
     step: u64,

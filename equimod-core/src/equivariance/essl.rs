@@ -93,10 +93,11 @@ impl EquivarianceModule for Essl {
     }
 
     fn forward(&self, step: &StepContext) -> Result<Term> {
-        let turned =
-            step.turned.ok_or_else(|| Error::MissingInput { input: "small views", remedy: "fill StepBatch::small" })?;
-        let images = turned.dim(0)? / TURNS;
-        let mut xs = turned.clone();
+        let rotated = step
+            .rotated
+            .ok_or_else(|| Error::MissingInput { input: "small views", remedy: "fill StepBatch::small" })?;
+        let images = rotated.dim(0)? / TURNS;
+        let mut xs = rotated.clone();
         for (linear, norm) in &self.hidden {
             xs = relu(&norm.forward(&linear.forward(&xs)?)?)?;
         }

@@ -195,7 +195,7 @@ impl Model {
 
     fn of_others(file: ForeignFile, chosen: (Option<&str>, &Choices), path: &Path, device: &Device) -> Result<Self> {
         let ImportedNetwork { network, preprocessing, report, imported } = from_names(file, chosen, path, device)?;
-        let (skipped, guessed) = (report.told(path), imported.is_input_assumed());
+        let (skipped, guessed) = (report.warnings(path), imported.is_input_assumed());
         Ok(Self { guessed, skipped, imported: Some(imported), ..Self::new(network, preprocessing, None, report) })
     }
 
