@@ -58,7 +58,7 @@ pub enum EmojiPart {
     TwemojiTest,
 }
 
-/// One part of the emoji.
+/// One part of the emoji images.
 ///
 /// # Errors
 /// If the table cannot be read, which the tests rule out.
@@ -72,8 +72,8 @@ pub fn emoji_part(part: EmojiPart) -> Result<Arc<dyn Dataset>> {
     Ok(Arc::new(ParquetDataset::from_bytes(name, bytes.into(), None)?.with_notice(NOTICE)))
 }
 
-/// The emoji as splits: 32 × 32 pixels, first all Noto images, then the same emoji in Twemoji; labels `category`,
-/// `subgroup`, `skin_tone` and `flag`.
+/// The emoji images as splits: 32 × 32 pixels, first all Noto images, then the same emoji in Twemoji; labels
+/// `category`, `subgroup`, `skin_tone` and `flag`.
 ///
 /// # Errors
 /// As [`emoji_part`].

@@ -85,7 +85,7 @@ fn bench_loader_and_bench_eval_measure_loading_and_evaluation() {
     assert!((number(&result, "images_per_s") * number(&result, "seconds_per_batch") / 8.0 - 1.0).abs() < 1e-9);
     let shape = ["--images", "24", "--width", "4", "--size", "16"];
     let result = parsed(&scratch.done(&[&["bench", "eval", "--json"], &shape[..]].concat()));
-    assert_eq!((result["pictures"].as_u64(), result["features"].as_u64()), (Some(24), Some(32)));
+    assert_eq!((result["images"].as_u64(), result["features"].as_u64()), (Some(24), Some(32)));
     assert!(["features_s", "knn_s", "logistic_s"].iter().all(|key| number(&result, key) > 0.0));
     scratch.refused(&["bench", "loader", "--data", "nowhere"], 3, &["nowhere"]);
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 /// Sizes that train within a moment; the heads of each objective are set below.
 const RECIPE: &str = r#"
 [data]
-source = "pictures"
+source = "images"
 batch = 16
 [backbone]
 width = 2
@@ -81,7 +81,7 @@ fn every_objective_with_every_module() {
         assert!(MODULES.iter().any(|(settings, ..)| tested(settings)), "{name} is not tested");
     }
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 16);
+    scratch.images("images", 16);
     let recipe = text(&scratch.write("recipe.toml", RECIPE));
     for (number, (modules, metric, unfit)) in MODULES.into_iter().enumerate() {
         for (objective, settings) in OBJECTIVES {
@@ -112,7 +112,7 @@ fn every_objective_with_every_module() {
 #[test]
 fn invalid_settings_are_refused_by_name() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 16);
+    scratch.images("images", 16);
     let recipe = text(&scratch.write("recipe.toml", RECIPE));
     let refused = |settings: &[&str], parts: &[&str]| {
         let mut arguments = vec!["pretrain", "--recipe", &recipe, "--dry-run"];
@@ -146,14 +146,14 @@ fn invalid_settings_are_refused_by_name() {
 #[test]
 fn modules_can_be_replaced() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 16);
+    scratch.images("images", 16);
     let jitter = "{ kind = \"color-jitter\", \
         probability = 0.8, brightness = 0.4, contrast = 0.4, saturation = 0.0, hue = 0.0 }";
     let crop =
         "{ kind = \"random-resized-crop\", size = 16, scale = [0.2, 1.0], ratio = [0.75, 1.33], filter = \"bicubic\" }";
     let clean = "{ resize = 16, crop = 16, filter = \"bilinear\" }";
     let text_of = format!(
-        "base = \"quick\"\n[data]\nsource = \"pictures\"\nbatch = 16\n[backbone]\nwidth = 2\n[schedule]\nepochs = 1\n\
+        "base = \"quick\"\n[data]\nsource = \"images\"\nbatch = 16\n[backbone]\nwidth = 2\n[schedule]\nepochs = 1\n\
          [equivariance]\nequimod = false\n[equivariance.augself]\nhidden = [4]\n[augmentation]\nsize = 16\n\
          policy = {{ name = \"mine\", clean = {clean}, views = [[{crop}, {jitter}], [{crop}, {jitter}]] }}\n"
     );
@@ -174,7 +174,7 @@ fn modules_can_be_replaced() {
 #[test]
 fn a_target_network_is_saved_and_resumed_exactly() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 40);
+    scratch.images("images", 40);
     let recipe = text(&scratch.write("recipe.toml", RECIPE));
     for buffers in ["own", "copy", "ema"] {
         let set = format!("objective.target.buffers={buffers}");
@@ -201,6 +201,6 @@ fn a_target_network_is_saved_and_resumed_exactly() {
         let target = text(&checkpoints.join("step-00000015/target.safetensors"));
         let inspected: Value = serde_json::from_str(&scratch.done(&["inspect", &target, "--json"])).unwrap();
         assert_eq!(inspected["features"], 16);
-        scratch.done(&["eval", "knn", &target, "--data", "pictures"]);
+        scratch.done(&["eval", "knn", &target, "--data", "images"]);
     }
 }

@@ -67,7 +67,7 @@ fn a_run_trains_evaluates_and_reports_and_its_model_is_usable() {
     let logistic: Value = serde_json::from_str(&scratch.done(&logistic)).unwrap();
     assert!(value(&logistic, "logistic", "skin-tone", "top-1 accuracy", "value") > 0.3);
     assert!(value(&logistic, "logistic", "skin-tone", "top-1 accuracy", "untrained") > 0.2);
-    assert!(scratch.done(&["eval", "equivariance", "run", "--pictures", "64"]).contains("shuffled parameters"));
+    assert!(scratch.done(&["eval", "equivariance", "run", "--images", "64"]).contains("shuffled parameters"));
     damaged_checkpoints(&scratch);
 }
 
@@ -92,8 +92,11 @@ fn damaged_checkpoints(scratch: &Scratch) {
     flipped[middle] ^= 1;
     fs::write(&file, flipped).unwrap();
     let output = scratch.run(&["inspect", "run"]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && told.contains("skipped") && told.contains("model.safetensors"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && printed.contains("skipped") && printed.contains("model.safetensors"),
+        "{printed}"
+    );
 }
 
 /// A safetensors file with one tensor of another network.
@@ -109,7 +112,7 @@ const SHORT: [&str; 4] = ["--set", "data.batch=16", "--epochs", "3"];
 
 /// Trains on a folder; gives the bytes of the last checkpoint's files and of the metrics.
 fn train(scratch: &Scratch, recipe: &str, out: &str, more: &[&str]) -> Vec<Vec<u8>> {
-    let mut arguments = vec!["pretrain", "--recipe", recipe, "--data", "pictures", "--out", out, "--no-eval"];
+    let mut arguments = vec!["pretrain", "--recipe", recipe, "--data", "images", "--out", out, "--no-eval"];
     arguments.extend(SHORT);
     arguments.extend(more);
     scratch.done(&arguments);
@@ -126,7 +129,7 @@ fn state(scratch: &Scratch, out: &str) -> Vec<Vec<u8>> {
 #[test]
 fn threads_do_not_matter_and_resume_is_exact() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 40);
+    scratch.images("images", 40);
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let reference = train(&scratch, &recipe, "one", &["--threads", "1"]);
     assert!(reference == train(&scratch, &recipe, "two", &["--threads", "2"]), "2 threads give another result than 1");
@@ -147,7 +150,7 @@ fn threads_do_not_matter_and_resume_is_exact() {
 #[test]
 fn every_objective_trains_with_a_module_and_alone_whatever_the_threads() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 40);
+    scratch.images("images", 40);
     let with_module = text(&scratch.write("with.toml", TINY));
     // No module in the base, and no clean view in the batch.
     let (sizes, rest) = TINY.split_once("[equivariance.equimod]").unwrap();
@@ -181,13 +184,13 @@ fn every_objective_trains_with_a_module_and_alone_whatever_the_threads() {
 #[test]
 fn a_signal_stops_after_a_checkpoint_and_the_run_goes_on_exactly() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 40);
+    scratch.images("images", 40);
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let long = ["--epochs", "40"];
     let reference = train(&scratch, &recipe, "whole", &long[..0]);
     assert!(!reference.is_empty());
     let mut arguments =
-        vec!["pretrain", "--recipe", &recipe, "--data", "pictures", "--no-eval", "--set", "data.batch=16"];
+        vec!["pretrain", "--recipe", &recipe, "--data", "images", "--no-eval", "--set", "data.batch=16"];
     arguments.extend(long);
     let start = |out: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
@@ -210,7 +213,7 @@ fn a_signal_stops_after_a_checkpoint_and_the_run_goes_on_exactly() {
 }
 
 #[test]
-fn bad_data_is_told_in_one_sentence_and_nothing_stays_behind() {
+fn bad_data_is_reported_in_one_sentence_and_nothing_stays_behind() {
     let scratch = Scratch::new();
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let pretrain = |data: &str, parts: &[&str]| {
@@ -222,16 +225,16 @@ fn bad_data_is_told_in_one_sentence_and_nothing_stays_behind() {
     pretrain("empty", &["empty", "holds no images"]);
     scratch.write("rows.parquet", b"PAR1 not really PAR1");
     pretrain("rows.parquet", &["rows.parquet", "not a parquet file"]);
-    scratch.pictures("few", 3);
+    scratch.images("few", 3);
     pretrain("few", &["6 images", "batch of 32"]);
     assert!(!scratch.path("run").exists());
-    scratch.pictures("broken", 20);
+    scratch.images("broken", 20);
     scratch.write("broken/class1/cut.png", b"\x89PNG\r\n\x1a\n cut");
     pretrain("broken", &["1 of its 41 images", "cut.png", "more than 0.1 %", "data.skip_share"]);
 }
 
 #[test]
-fn bad_recipes_are_told_all_at_once() {
+fn bad_recipes_are_reported_all_at_once() {
     let scratch = Scratch::new();
     scratch.refused(&["pretrain", "--recipe", "quik"], 2, &["did you mean \"quick\""]);
     let settings = ["--set", "schedule.epoch=3", "--set", "backbone.widht=8"];
@@ -253,19 +256,19 @@ fn bad_recipes_are_told_all_at_once() {
 /// A limit on the size of files stands in for a full disk: both fail while a checkpoint is written.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_told_and_leaves_no_half_checkpoint() {
+fn a_full_disk_is_reported_and_leaves_no_half_checkpoint() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 20);
+    scratch.images("images", 20);
     scratch.write("tiny.toml", TINY);
     let binary = env!("CARGO_BIN_EXE_equimod");
     // 40 blocks of 1024 bytes: recipes and metrics fit, weights do not.
     let script = format!(
-        "trap '' XFSZ; ulimit -f 40; exec {binary} pretrain --recipe tiny.toml --data pictures --out run --set data.batch=16 --no-eval"
+        "trap '' XFSZ; ulimit -f 40; exec {binary} pretrain --recipe tiny.toml --data images --out run --set data.batch=16 --no-eval"
     );
     let output = Command::new("bash").args(["-c", &script]).current_dir(scratch.folder()).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("cannot write") && told.contains("checkpoints"), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("cannot write") && printed.contains("checkpoints"), "{printed}");
     assert_eq!(fs::read_dir(scratch.path("run/checkpoints")).unwrap().count(), 0);
     let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
     assert_eq!(info["status"], "failed");
@@ -342,7 +345,7 @@ fn the_schema_is_alone_and_not_among_the_lists(scratch: &Scratch, all: &str, rec
 /// Each resolves, says its parts, and is the published one: trained values of ResNet-18 with the CIFAR stem (11 168
 /// 832) and ResNet-50 (23 508 032) and of the published heads, bias and batch norm included.
 fn every_built_in_recipe_is_whole(scratch: &Scratch, recipes: &[Value]) {
-    scratch.pictures("pictures", 4);
+    scratch.images("images", 4);
     // inputs → 2048 → 2048 → 128, batch norm between; p → 128 with batch norm; 256 → 128.
     let simclr = |h: u64| h * 2048 + 4096 + 2048 * 2048 + 4096 + 2048 * 128;
     let byol = |h: u64| (h * 4096 + 8192 + 4096 * 256 + 256) + (256 * 4096 + 8192 + 4096 * 256 + 256);
@@ -350,19 +353,19 @@ fn every_built_in_recipe_is_whole(scratch: &Scratch, recipes: &[Value]) {
     let parts =
         [("simclr", "cifar10", 15), ("simclr", "imagenet", 17), ("byol", "cifar10", 18), ("byol", "imagenet", 18)];
     for name in recipes.iter().map(|recipe| recipe["name"].as_str().unwrap()) {
-        let small = ["--set", "data.batch=2", "--data", "pictures"];
+        let small = ["--set", "data.batch=2", "--data", "images"];
         let output = scratch.run(&[&["pretrain", "--recipe", name, "--dry-run"], &small[..]].concat());
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{name}: {told}");
-        assert!(told.contains("floating-point operations"), "{told}");
+        let printed = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{name}: {printed}");
+        assert!(printed.contains("floating-point operations"), "{printed}");
         for (objective, data, p) in parts {
             let (h, backbone) = if data == "cifar10" { (512, 11_168_832) } else { (2048, 23_508_032) };
             let plain = backbone + if objective == "simclr" { simclr(h) } else { byol(h) };
             for (kind, want) in [("", plain), ("-equimod", plain + equimod(h, p)), ("-matched", plain + equimod(h, p))]
             {
                 if name == format!("{objective}{kind}-{data}") {
-                    assert!(told.contains(&format!("{want} parameters")), "{name}: {want} in {told}");
-                    assert_eq!(told.contains("target network"), objective == "byol");
+                    assert!(printed.contains(&format!("{want} parameters")), "{name}: {want} in {printed}");
+                    assert_eq!(printed.contains("target network"), objective == "byol");
                 }
             }
         }

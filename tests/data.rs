@@ -18,43 +18,43 @@ fn parsed(text: &str) -> Value {
 #[test]
 fn a_preview_draws_what_training_sees_and_writes_its_parameters_down() {
     let scratch = Scratch::new();
-    let arguments = ["data", "preview", "--pictures", "3", "--policy", "byol-cifar10", "--out", "sheet.png", "--json"];
-    let told = parsed(&scratch.done(&arguments));
+    let arguments = ["data", "preview", "--images", "3", "--policy", "byol-cifar10", "--out", "sheet.png", "--json"];
+    let report = parsed(&scratch.done(&arguments));
     let sheet = Image::decode(&fs::read(scratch.path("sheet.png")).unwrap(), "sheet").unwrap();
     assert!(sheet.size().height > 3 * 32 && sheet.size().width > 3 * 32);
-    let pictures = told["pictures"].as_array().unwrap();
-    assert_eq!(pictures.len(), 3);
+    let images = report["images"].as_array().unwrap();
+    assert_eq!(images.len(), 3);
     // The parameters can be read back: crop, flip, jitter, grayscale, blur, solarize.
-    for view in pictures.iter().flat_map(|picture| picture["views"].as_array().unwrap()) {
+    for view in images.iter().flat_map(|image| image["views"].as_array().unwrap()) {
         let params: ViewParams = serde_json::from_value(view.clone()).unwrap();
         assert_eq!(params.0.len(), 6);
     }
-    assert_eq!(told, parsed(&scratch.done(&arguments)));
+    assert_eq!(report, parsed(&scratch.done(&arguments)));
     let other = parsed(&scratch.done(&[&arguments[..], &["--seed", "1"]].concat()));
-    assert_ne!(told["pictures"], other["pictures"]);
+    assert_ne!(report["images"], other["images"]);
     scratch.refused(&["data", "preview", "--policy", "simclr-cifar"], 2, &["simclr-cifar10"]);
 }
 
 #[test]
-fn statistics_are_those_of_the_pictures() {
+fn statistics_are_those_of_the_images() {
     let scratch = Scratch::new();
     for (name, shade) in [("a/1", 0u8), ("a/2", 255), ("b/1", 51)] {
         let size = equimod::data::Size { height: 2, width: 3 };
         let image = Image::new(size, [shade, 51, 102].repeat(6)).unwrap();
-        scratch.write(&format!("pictures/{name}.png"), image.encode_png().unwrap());
+        scratch.write(&format!("images/{name}.png"), image.encode_png().unwrap());
     }
-    let told = parsed(&scratch.done(&["data", "stats", "pictures", "--json"]));
-    let value = |at: &str| told.pointer(at).unwrap().as_f64().unwrap();
+    let report = parsed(&scratch.done(&["data", "stats", "images", "--json"]));
+    let value = |at: &str| report.pointer(at).unwrap().as_f64().unwrap();
     // Red is 0, 1 and 0.2.
     assert!((value("/channels/mean/0") - 0.4).abs() < 1e-12);
     assert!((value("/channels/std/0") - (1.04f64 / 3.0 - 0.16).sqrt()).abs() < 1e-12);
     assert!((value("/channels/mean/2") - 0.4).abs() < 1e-12 && value("/channels/std/2") < 1e-9);
-    assert_eq!(told["labels"][0]["classes"], json!([{"class": "a", "pictures": 2}, {"class": "b", "pictures": 1}]));
+    assert_eq!(report["labels"][0]["classes"], json!([{"class": "a", "images": 2}, {"class": "b", "images": 1}]));
     assert_eq!(
-        (told["sizes"]["height"]["median"].as_u64(), told["sizes"]["width"]["largest"].as_u64()),
+        (report["sizes"]["height"]["median"].as_u64(), report["sizes"]["width"]["largest"].as_u64()),
         (Some(2), Some(3))
     );
-    assert!(scratch.done(&["data", "stats"]).contains("6168 pictures"));
+    assert!(scratch.done(&["data", "stats"]).contains("6168 images"));
 }
 
 #[test]
@@ -62,9 +62,9 @@ fn parameters_are_measured_beside_their_analytic_statistics() {
     let scratch = Scratch::new();
     for encoding in ["published", "size-normalized", "pairwise"] {
         let setting = format!("augmentation.encoding={encoding:?}");
-        let told = parsed(&scratch.done(&["data", "params", "--set", &setting, "--draws", "20000", "--json"]));
-        let values = told["values"].as_array().unwrap();
-        assert_eq!((values.len(), told["encoding"].as_str()), (15, Some(encoding)));
+        let report = parsed(&scratch.done(&["data", "params", "--set", &setting, "--draws", "20000", "--json"]));
+        let values = report["values"].as_array().unwrap();
+        assert_eq!((values.len(), report["encoding"].as_str()), (15, Some(encoding)));
         for value in values.iter().filter(|value| !value["analytic"].is_null()) {
             let of = |kind: &str, what: &str| value[kind][what].as_f64().unwrap();
             // Five standard errors.
@@ -74,8 +74,8 @@ fn parameters_are_measured_beside_their_analytic_statistics() {
     }
     // A subset by name, and by the augmentation's.
     let subset = "augmentation.parameters=[\"grayscale\", \"horizontal_flip\", \"random-resized-crop\"]";
-    let told = parsed(&scratch.done(&["data", "params", "--set", subset, "--draws", "100", "--json"]));
-    let names: Vec<&str> = told["values"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
+    let report = parsed(&scratch.done(&["data", "params", "--set", subset, "--draws", "100", "--json"]));
+    let names: Vec<&str> = report["values"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["crop_top", "crop_left", "crop_height", "crop_width", "horizontal_flip", "grayscale"]);
     let unknown = ["data", "params", "--set", "augmentation.parameters=[\"blur\"]"];
     scratch.refused(&unknown, 2, &["no parameter \"blur\"", "color-jitter"]);
@@ -90,14 +90,14 @@ fn parameters_are_measured_beside_their_analytic_statistics() {
 #[test]
 fn verify_lists_what_fails_and_training_replaces_it() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 30);
-    let fine = parsed(&scratch.done(&["data", "verify", "pictures", "--json"]));
+    scratch.images("images", 30);
+    let fine = parsed(&scratch.done(&["data", "verify", "images", "--json"]));
     assert_eq!((fine["decoded"].as_u64(), fine["failed"].as_array().unwrap().len()), (Some(60), 0));
-    scratch.write("pictures/class1/cut.png", b"\x89PNG\r\n\x1a\n cut");
-    let output = scratch.run(&["data", "verify", "pictures", "--out", "found.json"]);
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    scratch.write("images/class1/cut.png", b"\x89PNG\r\n\x1a\n cut");
+    let output = scratch.run(&["data", "verify", "images", "--out", "found.json"]);
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(3));
-    assert!(told.contains("cut.png") && told.contains("60 of 61 images decode"), "{told}");
+    assert!(report.contains("cut.png") && report.contains("60 of 61 images decode"), "{report}");
     let found = parsed(&fs::read_to_string(scratch.path("found.json")).unwrap());
     assert!(found["failed"][0]["path"].as_str().unwrap().ends_with("cut.png"));
     assert_ne!(found["fingerprint"], fine["fingerprint"]);
@@ -105,7 +105,7 @@ fn verify_lists_what_fails_and_training_replaces_it() {
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let train = |out: &str| {
         let settings = ["--set", "data.batch=16", "--set", "data.skip_share=0.05", "--no-eval"];
-        let arguments = ["pretrain", "--recipe", &recipe, "--data", "pictures", "--out", out];
+        let arguments = ["pretrain", "--recipe", &recipe, "--data", "images", "--out", out];
         scratch.done(&[&arguments[..], &settings].concat());
         let lines = fs::read_to_string(scratch.path(out).join("skipped.jsonl")).unwrap();
         lines.lines().map(parsed).collect::<Vec<Value>>()
@@ -115,51 +115,54 @@ fn verify_lists_what_fails_and_training_replaces_it() {
     assert!(skipped[0]["path"].as_str().unwrap().ends_with("cut.png") && !skipped[0]["reason"].is_null());
     assert_eq!(skipped, train("again"));
     // The evaluation leaves it out, and says so.
-    let output = scratch.run(&["eval", "knn", "run", "--data", "pictures", "--k", "3"]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && told.contains("1 images do not decode") && told.contains("cut.png"), "{told}");
-    scratch.done(&["eval", "equivariance", "run", "--data", "pictures"]);
-    scratch.done(&["data", "preview", "pictures", "--pictures", "64"]);
-    // How long training waited for pictures is told beside its speed.
+    let output = scratch.run(&["eval", "knn", "run", "--data", "images", "--k", "3"]);
+    let report = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && report.contains("1 images do not decode") && report.contains("cut.png"),
+        "{report}"
+    );
+    scratch.done(&["eval", "equivariance", "run", "--data", "images"]);
+    scratch.done(&["data", "preview", "images", "--images", "64"]);
+    // How long training waited for images is reported next to its speed.
     let log = fs::read_to_string(scratch.path("run/train.log")).unwrap();
     assert!(log.contains("wait ") && log.contains("images/s"), "{log}");
 }
 
 #[test]
-fn folders_of_splits_and_of_sets_are_told_by_their_names() {
+fn folders_of_splits_and_of_sets_are_reported_by_their_names() {
     let scratch = Scratch::new();
     for (split, each) in [("train", 6), ("val", 3)] {
-        scratch.pictures(&format!("imagenet/{split}"), each);
-        scratch.pictures(&format!("three/{split}"), each);
+        scratch.images(&format!("imagenet/{split}"), each);
+        scratch.images(&format!("three/{split}"), each);
     }
-    scratch.pictures("three/other", 2);
+    scratch.images("three/other", 2);
     let stats = |arguments: &[&str]| parsed(&scratch.done(&[&["data", "stats"], arguments, &["--json"]].concat()));
-    assert_eq!(stats(&["imagenet"])["pictures"], 12);
+    assert_eq!(stats(&["imagenet"])["images"], 12);
     assert_eq!(stats(&["imagenet"])["labels"][0]["classes"].as_array().unwrap().len(), 2);
-    assert_eq!(stats(&["imagenet", "--test"])["pictures"], 6);
-    scratch.pictures("twice/val", 1);
-    scratch.pictures("twice/dev", 1);
+    assert_eq!(stats(&["imagenet", "--test"])["images"], 6);
+    scratch.images("twice/val", 1);
+    scratch.images("twice/dev", 1);
     scratch.refused(&["data", "stats", "twice"], 3, &["several of its folders are the split validation"]);
     // With a folder that is no split, all three may be classes.
     scratch.refused(&["data", "stats", "three"], 3, &["as splits (train, val)", "3 classes"]);
     assert_eq!(stats(&["three#classes"])["labels"][0]["classes"].as_array().unwrap().len(), 3);
     scratch.refused(&["data", "stats", "imagenet/train/class0/1.png"], 3, &["one image", "folder that it is in"]);
     scratch.refused(&["data", "index", "nothing"], 3, &["no such tar file"]);
-    // Tables with another column of pictures than the usual one, alone and in a folder.
+    // Tables with another column of images than the usual one, alone and in a folder.
     let table = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tables/photo.parquet");
     scratch.write("tables/train-0.parquet", fs::read(&table).unwrap());
     scratch.write("tables/test-0.parquet", fs::read(table).unwrap());
-    assert_eq!(stats(&["tables#photo"])["pictures"], 2);
-    assert_eq!(stats(&["tables/test-0.parquet#photo"])["pictures"], 2);
+    assert_eq!(stats(&["tables#photo"])["images"], 2);
+    assert_eq!(stats(&["tables/test-0.parquet#photo"])["images"], 2);
     scratch.refused(&["data", "stats", "tables"], 3, &["no column called image", "photo"]);
 }
 
 #[test]
-fn packed_pictures_train_as_the_ones_they_were_made_of() {
+fn packed_images_train_as_the_ones_they_were_made_of() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 20);
-    let told = parsed(&scratch.done(&["data", "pack", "pictures", "--out", "x.equimod", "--json"]));
-    assert_eq!(told["summary"]["pictures"], 40);
+    scratch.images("images", 20);
+    let report = parsed(&scratch.done(&["data", "pack", "images", "--out", "x.equimod", "--json"]));
+    assert_eq!(report["summary"]["images"], 40);
     assert!(scratch.done(&["data", "verify", "x.equimod"]).contains("40 of 40"));
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let metrics = |data: &str, out: &str| {
@@ -169,14 +172,14 @@ fn packed_pictures_train_as_the_ones_they_were_made_of() {
         let lines = fs::read_to_string(scratch.path(out).join("metrics.jsonl")).unwrap();
         lines.lines().map(|line| parsed(line)["loss"].as_f64().unwrap()).collect::<Vec<f64>>()
     };
-    assert_eq!(metrics("pictures", "one"), metrics("x.equimod", "other"));
+    assert_eq!(metrics("images", "one"), metrics("x.equimod", "other"));
     // A flipped bit is found by the checksum.
     let mut bytes = fs::read(scratch.path("x.equimod")).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     scratch.write("x.equimod", bytes);
     scratch.refused(&["data", "verify", "x.equimod"], 3, &["checksum does not match"]);
-    let small = ["data", "pack", "pictures", "--out", "small.equimod", "--resize", "8", "--storage", "jpeg"];
+    let small = ["data", "pack", "images", "--out", "small.equimod", "--resize", "8", "--storage", "jpeg"];
     scratch.done(&small);
     let stats = parsed(&scratch.done(&["data", "stats", "small.equimod", "--json"]));
     assert_eq!(stats["sizes"]["width"]["least"], 8);
@@ -187,12 +190,12 @@ fn packed_pictures_train_as_the_ones_they_were_made_of() {
 #[test]
 fn a_stream_without_an_index_is_refused_with_the_command_that_makes_one() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 20);
+    scratch.images("images", 20);
     for shard in 0..2 {
         let mut builder = tar::Builder::new(fs::File::create(scratch.path(&format!("x-{shard:03}.tar"))).unwrap());
         for k in 0..10 {
-            let picture = scratch.path(&format!("pictures/class{shard}/{k}.png"));
-            builder.append_path_with_name(&picture, format!("{shard}{k}.png")).unwrap();
+            let image = scratch.path(&format!("images/class{shard}/{k}.png"));
+            builder.append_path_with_name(&image, format!("{shard}{k}.png")).unwrap();
             let mut header = tar::Header::new_gnu();
             header.set_size(1);
             header.set_mode(0o644);
@@ -205,7 +208,7 @@ fn a_stream_without_an_index_is_refused_with_the_command_that_makes_one() {
     scratch.refused(&["data", "stats", source], 3, &["without an index", &command]);
     assert!(scratch.done(&["data", "index", source]).contains("20 images in 2 shards"));
     let stats = parsed(&scratch.done(&["data", "stats", source, "--json"]));
-    assert_eq!(stats["labels"][0]["classes"], json!([{"class": "0", "pictures": 10}, {"class": "1", "pictures": 10}]));
+    assert_eq!(stats["labels"][0]["classes"], json!([{"class": "0", "images": 10}, {"class": "1", "images": 10}]));
     // A shard that changed since.
     fs::write(scratch.path("x-001.tar"), [0; 1024]).unwrap();
     scratch.refused(&["data", "stats", source], 3, &["changed since it was indexed", &command]);
@@ -228,11 +231,11 @@ fn mnist_is_read_by_way_of_candle_datasets() {
         scratch.write(&format!("mnist/{split}-labels-idx1-ubyte"), idx(2049, &[count], &labels));
     }
     let stats = parsed(&scratch.done(&["data", "stats", "mnist", "--json"]));
-    assert_eq!((stats["pictures"].as_u64(), stats["sizes"]["height"]["least"].as_u64()), (Some(12), Some(28)));
+    assert_eq!((stats["images"].as_u64(), stats["sizes"]["height"]["least"].as_u64()), (Some(12), Some(28)));
     let mean = (0..12 * 28 * 28).map(|k| f64::from(k % 251)).sum::<f64>() / f64::from(12 * 28 * 28) / 255.0;
     assert!((stats["channels"]["mean"][1].as_f64().unwrap() - mean).abs() < 1e-12);
-    assert_eq!(parsed(&scratch.done(&["data", "stats", "mnist", "--test", "--json"]))["pictures"], 6);
-    // A header that promises four billion pictures.
+    assert_eq!(parsed(&scratch.done(&["data", "stats", "mnist", "--test", "--json"]))["images"], 6);
+    // A header that promises four billion images.
     scratch.write("mnist/train-images-idx3-ubyte", idx(2051, &[u32::MAX, 28, 28], &[0; 784]));
     scratch.refused(&["data", "stats", "mnist"], 3, &["train-images-idx3-ubyte", "not a complete idx file"]);
 }
@@ -240,13 +243,13 @@ fn mnist_is_read_by_way_of_candle_datasets() {
 #[test]
 fn the_augmentation_benchmark_prints_one_object() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 3);
+    scratch.images("images", 3);
     // Whole batches are measured: of twenty, and of the three that there are.
-    for (what, images) in [(&["cifar"][..], 40), (&["folder", "pictures"], 42)] {
+    for (what, images) in [(&["cifar"][..], 40), (&["folder", "images"], 42)] {
         let arguments = [&["bench", "augment"], what, &["--images", "40", "--threads", "1", "--json"]].concat();
-        let told = parsed(&scratch.done(&arguments));
-        assert!(told["images_per_s"].as_f64().unwrap() > 0.0);
-        assert_eq!((told["images"].as_u64(), told["threads"].as_u64()), (Some(images), Some(1)));
+        let report = parsed(&scratch.done(&arguments));
+        assert!(report["images_per_s"].as_f64().unwrap() > 0.0);
+        assert_eq!((report["images"].as_u64(), report["threads"].as_u64()), (Some(images), Some(1)));
     }
     scratch.refused(&["bench", "augment", "folder", "none"], 3, &["none", "no such folder"]);
 }

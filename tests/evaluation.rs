@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use common::{Scratch, TINY, text};
 
-/// A run on pictures of two colors in class folders, trained for a few steps.
+/// A run on images of two colors in class folders, trained for a few steps.
 fn trained(scratch: &Scratch) {
-    scratch.pictures("pictures", 60);
+    scratch.images("images", 60);
     let recipe = text(&scratch.write("tiny.toml", TINY));
-    let arguments = ["pretrain", "--recipe", &recipe, "--data", "pictures", "--out", "run", "--no-eval"];
+    let arguments = ["pretrain", "--recipe", &recipe, "--data", "images", "--out", "run", "--no-eval"];
     scratch.done(&[&arguments[..], &["--set", "data.batch=16", "--epochs", "1"]].concat());
 }
 
@@ -39,12 +39,12 @@ fn every_protocol_gives_numbers_a_page_and_files() {
     let scratch = Scratch::new();
     trained(&scratch);
     let eval = |protocol: &str, more: &[&str]| {
-        let arguments = ["eval", protocol, "run", "--data", "pictures", "--json"];
+        let arguments = ["eval", protocol, "run", "--data", "images", "--json"];
         results(&scratch.done(&[&arguments[..], more].concat()))
     };
-    let folder = |protocol: &str| scratch.path("run/eval").join(format!("{protocol}-pictures"));
+    let folder = |protocol: &str| scratch.path("run/eval").join(format!("{protocol}-images"));
 
-    // The color of these pictures says their class: every classifier finds it.
+    // The color of these images says their class: every classifier finds it.
     for (protocol, more) in [
         ("knn", &["--k", "5", "--untrained"][..]),
         ("logistic", &["--l2-strengths", "9", "--map", "tsne"]),
@@ -61,7 +61,7 @@ fn every_protocol_gives_numbers_a_page_and_files() {
             let file = file.replace("label", &format!("{}{variant}", first["task"].as_str().unwrap()));
             assert!(folder(protocol).join(&file).is_file(), "{protocol}: {file}");
         }
-        // These pictures have no test split: what was held out is written down, with its hash.
+        // These images have no test split: what was held out is written down, with its hash.
         let splits: Value = serde_json::from_slice(&fs::read(folder(protocol).join("splits.json")).unwrap()).unwrap();
         assert_eq!(splits[0]["split"]["sha256"], found["splits"][0]["sha256"]);
         assert_eq!(splits[0]["indices"].as_array().unwrap().len(), 24);
@@ -93,7 +93,7 @@ fn every_protocol_gives_numbers_a_page_and_files() {
 }
 
 /// Opens a page in a headless browser, if there is one: its console must stay silent, and everything must be drawn.
-/// (Its Content-Security-Policy forbids every outside request, and what it forbids is told on the console.)
+/// (Its Content-Security-Policy forbids every outside request, and what it forbids is reported on the console.)
 fn looked_at(page: &Path, profile: &Path) {
     let html = fs::read_to_string(page).unwrap();
     assert!(
@@ -117,9 +117,9 @@ fn looked_at(page: &Path, profile: &Path) {
         .arg(format!("file://{}", page.display()))
         .output()
         .unwrap();
-    let (dom, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && dom.contains("</html>"), "{told}");
-    assert!(!told.contains("CONSOLE"), "{page:?}: {told}");
+    let (dom, printed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && dom.contains("</html>"), "{printed}");
+    assert!(!printed.contains("CONSOLE"), "{page:?}: {printed}");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn threads_do_not_matter() {
         &["health", "--images", "40"],
     ] {
         let rows = |threads: &str| {
-            let arguments = ["run", "--data", "pictures", "--json", "--map", "tsne", "--threads", threads];
+            let arguments = ["run", "--data", "images", "--json", "--map", "tsne", "--threads", threads];
             let arguments = [&["eval"], protocol, &arguments[..]].concat();
             results(&scratch.done(&arguments))["rows"].clone()
         };
@@ -148,7 +148,7 @@ fn models_are_compared_and_carried_over_to_suites() {
     let scratch = Scratch::new();
     trained(&scratch);
     let model = text(&scratch.path("run"));
-    let same = ["eval", "compare", &model, &model, "--data", "pictures", "--by", "knn", "--json", "--out", "compared"];
+    let same = ["eval", "compare", &model, &model, "--data", "images", "--by", "knn", "--json", "--out", "compared"];
     let found = results(&scratch.done(&same));
     let difference = rows(&found, "difference of top-1 accuracy")[0];
     assert_eq!((number(difference, "value"), &difference["interval"]), (0.0, &serde_json::json!([0.0, 0.0])));
@@ -156,7 +156,7 @@ fn models_are_compared_and_carried_over_to_suites() {
     looked_at(&scratch.path("compared/report.html"), &scratch.path("browser"));
     scratch.refused(&["eval", "compare", &model, &model, &model], 2, &["3 models are no pairs"]);
 
-    let suite = "about = 'two'\n[[task]]\nname = 'color'\ndata = 'pictures'\n[[task]]\nname = 'near'\ndata = 'pictures'\n\
+    let suite = "about = 'two'\n[[task]]\nname = 'color'\ndata = 'images'\n[[task]]\nname = 'near'\ndata = 'images'\n\
                  protocol = 'knn'\nmetric = 'mean-per-class'\n";
     let suite = text(&scratch.write("suite.toml", suite));
     let arguments =
@@ -181,31 +181,27 @@ fn features_are_written_in_every_form() {
     for (file, beside) in
         [("f.safetensors", None), ("f.npy", Some("f.labels.csv")), ("g.csv", None), ("f.parquet", None)]
     {
-        let told = scratch.done(&["embed", "run", "--data", "pictures", "--out", file]);
-        assert!(told.contains("120 images, 32 features each"), "{told}");
+        let printed = scratch.done(&["embed", "run", "--data", "images", "--out", file]);
+        assert!(printed.contains("120 images, 32 features each"), "{printed}");
         assert!(scratch.path(file).is_file() && beside.is_none_or(|beside| scratch.path(beside).is_file()));
     }
     let table = fs::read_to_string(scratch.path("g.csv")).unwrap();
     assert_eq!(table.lines().count(), 121);
     assert_eq!(table.lines().next().unwrap().split(',').count(), 3 + 32);
     // At another size, features are others.
-    scratch.done(&["embed", "run", "--data", "pictures", "--size", "24", "--crop", "whole", "--out", "h.csv"]);
+    scratch.done(&["embed", "run", "--data", "images", "--size", "24", "--crop", "whole", "--out", "h.csv"]);
     assert_ne!(table, fs::read_to_string(scratch.path("h.csv")).unwrap());
-    scratch.refused(&["embed", "run", "--data", "pictures", "--out", "f.txt"], 3, &["f.txt", ".parquet"]);
-    scratch.refused(
-        &["embed", "run", "--data", "pictures", "--size", "3", "--out", "f.npy"],
-        3,
-        &["3 pixels", "from 8"],
-    );
+    scratch.refused(&["embed", "run", "--data", "images", "--out", "f.txt"], 3, &["f.txt", ".parquet"]);
+    scratch.refused(&["embed", "run", "--data", "images", "--size", "3", "--out", "f.npy"], 3, &["3 pixels", "from 8"]);
 }
 
 #[test]
 fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     let scratch = Scratch::new();
     trained(&scratch);
-    let png = fs::read(scratch.path("pictures/class0/0.png")).unwrap();
+    let png = fs::read(scratch.path("images/class0/0.png")).unwrap();
     let put = |name: &str| scratch.write(name, &png);
-    // No labels at all; one class; a class without training pictures.
+    // No labels at all; one class; a class without training images.
     ["plain/a.png", "plain/b.png"].into_iter().for_each(|name| drop(put(name)));
     scratch.refused(&["eval", "knn", "run", "--data", "plain"], 3, &["plain", "labels"]);
     ["one/a/1.png", "one/a/2.png", "one/a/3.png"].into_iter().for_each(|name| drop(put(name)));
@@ -216,10 +212,10 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     scratch.refused(&["eval", "knn", "run", "--data", "gap"], 3, &["gap", "\"c\"", "no training images"]);
     ["few/a/1.png", "few/b/1.png", "few/c/1.png"].into_iter().for_each(|name| drop(put(name)));
     scratch.refused(&["eval", "knn", "run", "--data", "few"], 3, &["few", "to spare for test"]);
-    scratch.refused(&["eval", "knn", "run", "--data", "pictures", "--task", "species"], 3, &["species"]);
+    scratch.refused(&["eval", "knn", "run", "--data", "images", "--task", "species"], 3, &["species"]);
     scratch.refused(&["eval", "knn", "run", "--task", "flag"], 3, &["flag", "eval retrieval"]);
-    scratch.refused(&["eval", "few-shot", "run", "--data", "pictures"], 3, &["only 0 classes"]);
-    scratch.refused(&["eval", "finetune", "run", "--data", "pictures", "--labels", "0"], 2, &["--labels 0"]);
+    scratch.refused(&["eval", "few-shot", "run", "--data", "images"], 3, &["only 0 classes"]);
+    scratch.refused(&["eval", "finetune", "run", "--data", "images", "--labels", "0"], 2, &["--labels 0"]);
     // Weights that are no numbers, and weights of another shape.
     let checkpoint = fs::read_to_string(scratch.path("run/checkpoints/latest")).unwrap();
     let file = scratch.path("run/checkpoints").join(checkpoint).join("model.safetensors");
@@ -228,7 +224,7 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     let not_a_number = f32::NAN.to_le_bytes();
     bytes[header..].chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&not_a_number));
     let broken = text(&scratch.write("nan.safetensors", bytes));
-    scratch.refused(&["eval", "knn", &broken, "--data", "pictures"], 3, &["not finite"]);
+    scratch.refused(&["eval", "knn", &broken, "--data", "images"], 3, &["not finite"]);
     let text_of_header = String::from_utf8_lossy(&fs::read(&file).unwrap()[8..header]).into_owned();
     let narrower = text_of_header.replacen("\\\"width\\\":4", "\\\"width\\\":8", 1);
     assert_ne!(narrower, text_of_header, "{text_of_header:.400}");
@@ -236,7 +232,7 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     bytes.extend_from_slice(narrower.as_bytes());
     bytes.extend_from_slice(&fs::read(&file).unwrap()[header..]);
     let wrong = text(&scratch.write("wrong.safetensors", bytes));
-    scratch.refused(&["eval", "knn", &wrong, "--data", "pictures"], 1, &["wrong.safetensors"]);
+    scratch.refused(&["eval", "knn", &wrong, "--data", "images"], 1, &["wrong.safetensors"]);
 }
 
 #[test]
@@ -255,7 +251,7 @@ fn the_schema_of_results_describes_every_field() {
 }
 
 #[test]
-fn features_are_kept_by_the_contents_of_pictures() {
+fn features_are_kept_by_the_contents_of_images() {
     let scratch = Scratch::new();
     trained(&scratch);
     let gray = |level: u8| {
@@ -287,7 +283,7 @@ fn features_are_kept_by_the_contents_of_pictures() {
     assert!(first == embed("2.npy"));
     std::thread::sleep(std::time::Duration::from_millis(20));
     fill("b", "a");
-    assert!(first != embed("3.npy"), "features of other pictures were taken from the cache");
+    assert!(first != embed("3.npy"), "features of other images were taken from the cache");
 }
 
 #[test]
@@ -312,34 +308,34 @@ fn a_network_of_others_loads_without_counters() {
     // Under another code's prefix, beside a head; and with a tensor missing.
     let prefixed = written("prefixed.safetensors", "module.encoder.", "");
     let output = scratch.run(&["inspect", &prefixed]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        output.status.success() && told.contains("prefix module.encoder.") && told.contains("module.head.weight"),
-        "{told}"
+        output.status.success() && printed.contains("prefix module.encoder.") && printed.contains("module.head.weight"),
+        "{printed}"
     );
     let missing = written("missing.safetensors", "", "layer2.0.conv1.weight");
     let output = scratch.run(&["inspect", &missing]);
-    let told = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(told.contains("1 missing") && told.contains("missing\n  layer2.0.conv1.weight"), "{told}");
+    assert!(printed.contains("1 missing") && printed.contains("missing\n  layer2.0.conv1.weight"), "{printed}");
     let foreign = written("foreign.safetensors", "", "");
-    let output = scratch.run(&["eval", "knn", &foreign, "--data", "pictures", "--size", "16", "--json"]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && told.contains("does not record its preprocessing"), "{told}");
+    let output = scratch.run(&["eval", "knn", &foreign, "--data", "images", "--size", "16", "--json"]);
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && printed.contains("does not record its preprocessing"), "{printed}");
     let found = results(&String::from_utf8(output.stdout).unwrap());
     assert!(found["models"][0]["preprocessing"].as_str().unwrap().contains("guessed"), "{found}");
 }
 
 #[test]
-fn test_pictures_of_another_source_are_matched_by_the_names_of_their_classes() {
+fn test_images_of_another_source_are_matched_by_the_names_of_their_classes() {
     let scratch = Scratch::new();
     trained(&scratch);
     // One class alone: its number differs from the one that it has in training.
-    scratch.pictures("all", 20);
+    scratch.images("all", 20);
     fs::create_dir(scratch.path("some")).unwrap();
     fs::rename(scratch.path("all/class1"), scratch.path("some/class1")).unwrap();
     for (protocol, more) in [("knn", &["--k", "5"][..]), ("linear", &["--epochs", "30", "--batch", "32"])] {
-        let arguments = ["eval", protocol, "run", "--data", "pictures", "--test", "some", "--out", protocol, "--json"];
+        let arguments = ["eval", protocol, "run", "--data", "images", "--test", "some", "--out", protocol, "--json"];
         let found = results(&scratch.done(&[&arguments[..], more].concat()));
         assert!(number(rows(&found, "top-1 accuracy")[0], "value") >= 0.9, "{protocol}");
         let predictions = fs::read_to_string(scratch.path(protocol).join("predictions-class.csv")).unwrap();

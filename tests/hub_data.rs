@@ -63,14 +63,14 @@ fn a_data_set_is_fetched_once_pinned_and_used_without_a_network() {
     assert_eq!(requests.iter().filter(|a| a.starts_with("GET") && a.contains("/resolve/")).count(), 2);
     // A pinned and complete data set needs no request.
     let stats = parsed(&scratch.done(&["data", "stats", &pinned, "--json"]));
-    assert_eq!(stats["pictures"], 2 * 697);
+    assert_eq!(stats["images"], 2 * 697);
     assert!(hub.requests().is_empty());
     // A branch is resolved again, but no file is downloaded again.
-    assert_eq!(parsed(&scratch.done(&["data", "stats", "hf:lab/emoji", "--test", "--json"]))["pictures"], 697);
+    assert_eq!(parsed(&scratch.done(&["data", "stats", "hf:lab/emoji", "--test", "--json"]))["images"], 697);
     assert!(hub.requests().iter().all(|a| !a.contains("/resolve/")));
     // The requested split and column are used.
     let part = parsed(&scratch.done(&["data", "stats", "hf:lab/emoji:test#image", "--json"]));
-    assert_eq!(part["pictures"], 697);
+    assert_eq!(part["images"], 697);
     scratch.refused(&["data", "stats", "hf:lab/emoji#photo"], 3, &["no column called photo", "image"]);
     scratch.refused(&["data", "stats", "hf:lab/emoji:extra"], 3, &["no split called extra", "test, train"]);
     // Offline, cached data are used.
@@ -78,7 +78,7 @@ fn a_data_set_is_fetched_once_pinned_and_used_without_a_network() {
     drop(hub);
     let alone = Scratch::new().with("HF_ENDPOINT", &address).with("HF_HOME", &text(&folder));
     let offline = alone.with("HF_HUB_OFFLINE", "1");
-    assert_eq!(parsed(&offline.done(&["data", "stats", "hf:lab/emoji", "--json"]))["pictures"], 2 * 697);
+    assert_eq!(parsed(&offline.done(&["data", "stats", "hf:lab/emoji", "--json"]))["images"], 2 * 697);
     offline.refused(&["data", "stats", "hf:lab/other"], 3, &["HF_HUB_OFFLINE", "equimod data fetch hf:lab/other"]);
 }
 
@@ -114,8 +114,8 @@ fn a_fetched_folder_is_a_source_elsewhere() {
     scratch.refused(&["data", "fetch", "hf:lab/emoji", "--to", "carried"], 2, &["carried", "not an empty folder"]);
     let elsewhere = Scratch::new().with("HF_HUB_OFFLINE", "1");
     let folder = text(&scratch.path("carried"));
-    assert_eq!(parsed(&elsewhere.done(&["data", "stats", &folder, "--json"]))["pictures"], 2 * 697);
-    assert_eq!(parsed(&elsewhere.done(&["data", "stats", &folder, "--test", "--json"]))["pictures"], 697);
+    assert_eq!(parsed(&elsewhere.done(&["data", "stats", &folder, "--json"]))["images"], 2 * 697);
+    assert_eq!(parsed(&elsewhere.done(&["data", "stats", &folder, "--test", "--json"]))["images"], 697);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn damaged_files_are_detected_removed_and_reported() {
     let blob = walk(&scratch.path("hf")).into_iter().find(|path| text(path).contains("test-00000")).unwrap();
     fs::write(blob.canonicalize().unwrap(), b"PAR1").unwrap();
     scratch.refused(&["data", "stats", "hf:lab/emoji:test"], 3, &["has 4 bytes instead of"]);
-    assert_eq!(parsed(&scratch.done(&["data", "stats", "hf:lab/emoji:test", "--json"]))["pictures"], 697);
+    assert_eq!(parsed(&scratch.done(&["data", "stats", "hf:lab/emoji:test", "--json"]))["images"], 697);
 }
 
 /// Every file below a folder.
@@ -161,7 +161,7 @@ fn errors_say_what_to_do() {
     // The Hub's own conversion of a data set in another format.
     let output = scratch.done(&["data", "fetch", "hf:lab/scripted"]);
     assert!(output.contains(CONVERTED), "{output}");
-    assert_eq!(parsed(&scratch.done(&["data", "stats", "hf:lab/scripted", "--json"]))["pictures"], 697);
+    assert_eq!(parsed(&scratch.done(&["data", "stats", "hf:lab/scripted", "--json"]))["images"], 697);
     // A server that accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", silent.local_addr().unwrap());

@@ -16,11 +16,11 @@ const NET: &str = "models/lab/net";
 
 /// A run on images of two colors, and its export.
 fn exported(scratch: &Scratch) {
-    scratch.pictures("pictures", 40);
+    scratch.images("images", 40);
     scratch.write("tiny.toml", TINY);
-    let arguments = ["pretrain", "--recipe", "tiny.toml", "--data", "pictures", "--out", "run", "--no-eval"];
+    let arguments = ["pretrain", "--recipe", "tiny.toml", "--data", "images", "--out", "run", "--no-eval"];
     scratch.done(&[&arguments[..], &["--set", "data.batch=16", "--epochs", "1"]].concat());
-    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "5"]);
+    scratch.done(&["eval", "knn", "run", "--data", "images", "--k", "5"]);
     scratch.done(&["export", "run", "--out", "export", "--verify"]);
 }
 
@@ -85,7 +85,7 @@ fn published_models_load_and_give_the_same_results() {
 
     // On another machine, without a token.
     let other = hub.scratch();
-    let images = text(&scratch.path("pictures"));
+    let images = text(&scratch.path("images"));
     let evaluate =
         |scratch: &Scratch, model: &str| scratch.done(&["eval", "knn", model, "--data", &images, "--k", "5", "--json"]);
     let here = accuracy(&evaluate(&scratch, "run"));
@@ -243,10 +243,10 @@ fn edited_cards_are_kept_and_old_files_deleted() {
     let output = scratch.run(&["publish", "export", "--repo", "lab/net"]);
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(log.contains("edited by hand") && log.contains("--force-card"), "{log}");
-    assert!(log.contains("deleting eval/knn-pictures/results.json"), "{log}");
+    assert!(log.contains("deleting eval/knn-images/results.json"), "{log}");
     assert_eq!(card(&hub), "# Our model\n");
     let files = hub.files(NET, &hub.head(NET, "main").unwrap());
-    assert!(files.contains_key("notes.txt") && !files.contains_key("eval/knn-pictures/results.json"));
+    assert!(files.contains_key("notes.txt") && !files.contains_key("eval/knn-images/results.json"));
     publish(&scratch, &["--force-card"]);
     assert!(card(&hub).contains("made by equimod") && card(&hub) != made);
     // A card edited in the export is published as it is, and kept by a new export.

@@ -32,21 +32,21 @@ fn holds(text: &str, parts: &[&str]) {
 #[test]
 fn a_folder_is_said_to_be_what_it_was_taken_for() {
     let scratch = Scratch::new();
-    let pictures = |folder: &str, each| scratch.pictures(&format!("set/{folder}"), each);
+    let images = |folder: &str, each| scratch.images(&format!("set/{folder}"), each);
     for (folder, each) in [("Train", 6), ("val", 3), (".ipynb_checkpoints", 1), ("__MACOSX", 1), ("Train/@eaDir", 1)] {
-        pictures(folder, each);
+        images(folder, each);
     }
     scratch.write("set/annotations/all.json", "{}");
     scratch.write("set/Train/class0/Thumbs.db", "");
     let (out, line) = said(&scratch, &["data", "stats", "set", "--json"]);
-    assert_eq!(parsed(&out)["pictures"], 12);
+    assert_eq!(parsed(&out)["images"], 12);
     let splits =
         ["Train for training, 12 images in 2 classes (class0, class1)", "val for testing, 6 images in the same"];
     let parts = ["set is read as splits: ", splits[0], splits[1], "annotations/ (no images)", "(@eaDir, Thumbs.db)"];
     holds(&line, &parts);
     assert_eq!(line.lines().count(), 1, "{line}");
     let (out, _) = said(&scratch, &["data", "stats", "set", "--test", "--json"]);
-    assert_eq!(parsed(&out)["pictures"], 6);
+    assert_eq!(parsed(&out)["images"], 6);
     // Evaluations and training say it once.
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let settings = ["--set", "data.batch=4", "--out", "run"];
@@ -55,23 +55,23 @@ fn a_folder_is_said_to_be_what_it_was_taken_for() {
     let (_, line) = said(&scratch, &["eval", "knn", "run", "--data", "set", "--k", "1"]);
     assert_eq!(line.matches("set is read as splits").count(), 1, "{line}");
     // With a further folder of images, it can be read in two ways.
-    pictures("extra", 2);
+    images("extra", 2);
     let ways = ["splits (Train, val)", "none (extra)", "3 classes", "set#splits", "set#classes"];
     scratch.refused(&["data", "stats", "set"], 3, &ways);
     let (out, line) = said(&scratch, &["data", "stats", "set#splits", "--json"]);
-    assert_eq!(parsed(&out)["pictures"], 12);
+    assert_eq!(parsed(&out)["images"], 12);
     holds(&line, &["extra/"]);
     let (out, line) = said(&scratch, &["data", "stats", "set#classes", "--json"]);
-    assert_eq!(parsed(&out)["pictures"], 22);
+    assert_eq!(parsed(&out)["images"], 22);
     holds(&line, &["set#classes is read as 22 images in 3 classes (Train, extra, val)"]);
     // One folder around all is rarely meant.
-    scratch.pictures("around/inside", 1);
+    scratch.images("around/inside", 1);
     holds(&said(&scratch, &["data", "stats", "around"]).1, &["1 class (inside)", "give around/inside"]);
 }
 
 /// One small file of each kind that a person may find among images.
 fn odd(scratch: &Scratch) {
-    scratch.pictures("odd", 4);
+    scratch.images("odd", 4);
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/strangers/images.tar.gz");
     let file = flate2::read::GzDecoder::new(fs::File::open(fixtures).unwrap());
     let mut jpeg = Vec::new();
@@ -137,14 +137,14 @@ fn verify_reports_a_folder_of_odd_files() {
 #[test]
 fn what_is_not_read_counts_towards_the_share_that_may_fail() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 10);
+    scratch.images("images", 10);
     for k in 0..5 {
-        scratch.write(&format!("pictures/class2/{k}.heic"), "");
+        scratch.write(&format!("images/class2/{k}.heic"), "");
     }
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let pretrain = |share: &'static str, out: &'static str| {
         let settings = ["--set", "data.batch=4", "--set", share, "--no-eval", "--out", out];
-        [&["pretrain", "--recipe", recipe.as_str(), "--data", "pictures"], &settings[..]].concat()
+        [&["pretrain", "--recipe", recipe.as_str(), "--data", "images"], &settings[..]].concat()
     };
     // Before the first step, and with all of them.
     let parts = ["5 of its 25 images do not decode", "4.heic", "the format HEIC, which is not read", "data.skip_share"];
@@ -157,24 +157,24 @@ fn what_is_not_read_counts_towards_the_share_that_may_fail() {
 #[test]
 fn a_refused_resume_names_the_images_that_changed() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 12);
+    scratch.images("images", 12);
     let recipe = text(&scratch.write("tiny.toml", TINY));
-    let data = ["--data", "pictures", "--set", "data.batch=8", "--no-eval", "--out", "run"];
+    let data = ["--data", "images", "--set", "data.batch=8", "--no-eval", "--out", "run"];
     scratch.done(&[&["pretrain", "--recipe", &recipe], &data[..]].concat());
     let resume = ["pretrain", "--out", "run", "--resume", "--no-eval"];
     scratch.done(&resume);
     for k in 0..11 {
-        fs::remove_file(scratch.path(&format!("pictures/class0/{k}.png"))).unwrap();
+        fs::remove_file(scratch.path(&format!("images/class0/{k}.png"))).unwrap();
     }
-    scratch.write("pictures/class1/new.png", "new");
-    scratch.write("pictures/class1/0.png", "another length");
+    scratch.write("images/class1/new.png", "new");
+    scratch.write("images/class1/0.png", "another length");
     let shown = "class0/0.png, class0/1.png, class0/10.png, class0/2.png, class0/3.png";
     let kinds =
         ["1 added: class1/new.png\n", "11 removed: ", shown, " and 1 more\n", "1 with other content: class1/0.png\n"];
     scratch.refused(&resume, 3, &["not those that the run was started with", kinds[0], kinds[1], kinds[2], kinds[3]]);
     scratch.refused(&resume, 3, &[kinds[4], "--from run/checkpoints/"]);
     // Of a table, the fingerprint is all that there is.
-    let packed = |out: &str| scratch.done(&["data", "pack", "pictures", "--out", out]);
+    let packed = |out: &str| scratch.done(&["data", "pack", "images", "--out", out]);
     packed("x.equimod");
     let resume = [&resume[..], &["--data", "x.equimod"]].concat();
     scratch.refused(&resume, 3, &["1 added: x.equimod", "24 removed"]);
@@ -189,14 +189,14 @@ fn a_class_folder_that_cannot_be_opened_is_left_out_and_named() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::os::unix::process::CommandExt;
     let scratch = Scratch::new();
-    let folder = scratch.pictures("pictures", 3);
+    let folder = scratch.images("images", 3);
     let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    scratch.write("pictures/secret/1.png", "");
+    scratch.write("images/secret/1.png", "");
     symlink("self", folder.join("self")).unwrap();
     allow(scratch.folder(), 0o755);
     allow(&folder.join("secret"), 0o000);
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_equimod"));
-    command.args(["data", "verify", "pictures"]).current_dir(scratch.folder());
+    command.args(["data", "verify", "images"]).current_dir(scratch.folder());
     if fs::read_dir(folder.join("secret")).is_ok() {
         // The administrator may open everything; somebody else may not.
         command.uid(65534);

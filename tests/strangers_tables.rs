@@ -64,8 +64,8 @@ fn columns_of_words_and_numbers_are_offered_and_taken_as_labels() {
     let scratch = Scratch::new();
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let table = text(&fixture("tables/gzip-1.parquet"));
-    scratch.pictures("pictures", 20);
-    let train = ["pretrain", "--recipe", &recipe, "--data", "pictures", "--out", "run", "--no-eval"];
+    scratch.images("images", 20);
+    let train = ["pretrain", "--recipe", &recipe, "--data", "images", "--out", "run", "--no-eval"];
     scratch.done(&[&train[..], &["--set", "data.batch=16", "--epochs", "1"]].concat());
     let eval = ["eval", "knn", "run", "--k", "1", "--data", &table];
     scratch.refused(
@@ -73,9 +73,9 @@ fn columns_of_words_and_numbers_are_offered_and_taken_as_labels() {
         3,
         &["no labels; --task takes as labels: species (3 values), tame (2 values), year (3 values)"],
     );
-    let told = |more: &[&str]| parsed(&scratch.done(&[&eval[..], more, &["--json"]].concat()));
+    let report = |more: &[&str]| parsed(&scratch.done(&[&eval[..], more, &["--json"]].concat()));
     for task in ["species", "year"] {
-        let rows = told(&["--task", task])["rows"].clone();
+        let rows = report(&["--task", task])["rows"].clone();
         assert!(rows.as_array().unwrap().iter().all(|row| row["task"] == task), "{rows}");
     }
     scratch.refused(
@@ -85,12 +85,14 @@ fn columns_of_words_and_numbers_are_offered_and_taken_as_labels() {
     );
     // A column of another source is its own; the classes are the same by their names.
     let other = text(&fixture("tables/zstd-2.parquet"));
-    assert!(told(&["--task", "species", "--test", &other])["rows"][0]["detail"].as_str().unwrap().contains("12 test"));
+    assert!(
+        report(&["--task", "species", "--test", &other])["rows"][0]["detail"].as_str().unwrap().contains("12 test")
+    );
 
     let stats = |more: &[&str]| parsed(&scratch.done(&[&["data", "stats"], more, &["--json"]].concat()));
     assert_eq!(stats(&[&table])["likely_labels"][0], json!({ "column": "species", "values": 3 }));
     let classes =
-        json!([{"class": "ant", "pictures": 6}, {"class": "lynx", "pictures": 3}, {"class": "zebra", "pictures": 3}]);
+        json!([{"class": "ant", "images": 6}, {"class": "lynx", "images": 3}, {"class": "zebra", "images": 3}]);
     assert_eq!(stats(&[&table, "--task", "species"])["labels"][0]["classes"], classes);
     // A missing number is no label.
     assert_eq!(stats(&[&table, "--task", "year"])["labels"][0]["without"], 1);
@@ -125,16 +127,16 @@ fn members_that_stand_apart_keep_their_labels() {
     let expected = expected();
     for name in ["adjacent", "apart"] {
         let file = shard(&scratch, name);
-        let told = indexed(&scratch, &[&file]);
-        assert_eq!((&told["samples"], &told["labeled"]), (&json!(8), &json!(8)), "{told}");
-        assert_eq!(told["columns"], json!({ "species": 3 }));
+        let report = indexed(&scratch, &[&file]);
+        assert_eq!((&report["samples"], &report["labeled"]), (&json!(8), &json!(8)), "{report}");
+        assert_eq!(report["columns"], json!({ "species": 3 }));
         let shards = ShardsDataset::open(&scratch.path(&file)).unwrap();
         let classes = (0..8).map(|k| shards.label(0, k)).collect::<Vec<_>>();
         let species = (0..8).map(|k| shards.text("species", k)).collect::<Vec<_>>();
         let found: Vec<Value> = (0..8).map(|k| json!([reds(&shards)[k], classes[k], species[k]])).collect();
         assert_eq!(json!(found), expected["shards"]["adjacent"], "{name}");
         let stats = parsed(&scratch.done(&["data", "stats", &file, "--task", "species", "--json"]));
-        assert_eq!(stats["labels"][1]["classes"][0], json!({ "class": "ant", "pictures": 4 }));
+        assert_eq!(stats["labels"][1]["classes"][0], json!({ "class": "ant", "images": 4 }));
     }
     assert!(scratch.done(&["data", "index", "apart.tar"]).contains("for --task: species (3 values)"));
 }
@@ -145,18 +147,18 @@ fn longer_endings_and_dotted_keys_are_read_or_named() {
     let (one, two, dotted) = (shard(&scratch, "one-side"), shard(&scratch, "two-sides"), shard(&scratch, "dotted"));
     let reds_of = |file: &str| reds(&ShardsDataset::open(&scratch.path(file)).unwrap());
     let tens: Vec<u64> = (0..8).map(|k| 10 * k).collect();
-    let told = indexed(&scratch, &[&one]);
-    assert_eq!((&told["pictures"], &told["labeled"]), (&json!({ "input.png": 8 }), &json!(8)));
+    let report = indexed(&scratch, &[&one]);
+    assert_eq!((&report["images"], &report["labeled"]), (&json!({ "input.png": 8 }), &json!(8)));
     assert_eq!(reds_of(&one), tens);
-    let sides = ["8 KEY.left.png, 8 KEY.right.png", "--picture left.png", "--dotted-keys"];
+    let sides = ["8 KEY.left.png, 8 KEY.right.png", "--image left.png", "--dotted-keys"];
     scratch.refused(&["data", "index", &two], 3, &sides);
-    let told = indexed(&scratch, &[&two, "--picture", "right.png"]);
-    assert_eq!((&told["left_alone"], &told["labeled"]), (&json!({ "left.png": 8 }), &json!(8)));
+    let report = indexed(&scratch, &[&two, "--image", "right.png"]);
+    assert_eq!((&report["left_alone"], &report["labeled"]), (&json!({ "left.png": 8 }), &json!(8)));
     assert_eq!(reds_of(&two), tens.iter().map(|red| red + 1).collect::<Vec<_>>());
     scratch.refused(&["data", "index", &dotted], 3, &["1 KEY.000.png, 1 KEY.001.png", "and 2 more", "--dotted-keys"]);
     assert_eq!(indexed(&scratch, &[&dotted, "--dotted-keys"])["labeled"], 8);
     assert_eq!(reds_of(&dotted), tens);
-    scratch.refused(&["data", "index", &dotted, "--picture", "gif"], 3, &["hold no images; they hold"]);
+    scratch.refused(&["data", "index", &dotted, "--image", "gif"], 3, &["hold no images; they hold"]);
 }
 
 #[test]
@@ -175,17 +177,17 @@ fn compressed_shards_are_refused_with_the_remedy() {
     scratch.write("c.tar", gzip);
     scratch.refused(&["data", "index", "c.tar"], 3, &["c.tar", "compressed by gzip"]);
     // Beside images, an archive is a left-over.
-    scratch.pictures("set/images", 2);
-    assert!(scratch.done(&["data", "stats", "set"]).contains("4 pictures"));
+    scratch.images("set/images", 2);
+    assert!(scratch.done(&["data", "stats", "set"]).contains("4 images"));
 }
 
 #[test]
 fn an_index_of_an_earlier_version_still_opens_with_the_same_fingerprint() {
     let scratch = Scratch::new();
     let file = shard(&scratch, "adjacent");
-    let told = indexed(&scratch, &[&file]);
+    let report = indexed(&scratch, &[&file]);
     let index = scratch.path("adjacent.tar.index.json");
-    assert_eq!(Path::new(told["index"].as_str().unwrap()).file_name(), index.file_name());
+    assert_eq!(Path::new(report["index"].as_str().unwrap()).file_name(), index.file_name());
     let fingerprint = || parsed(&scratch.done(&["data", "verify", &file, "--json"]))["fingerprint"].clone();
     let new = fingerprint();
     let mut old = parsed(&fs::read_to_string(&index).unwrap());
@@ -212,7 +214,7 @@ fn classes_without_their_images_are_refused_and_named() {
         header.set_mode(0o644);
         builder.append_data(&mut header, name, bytes).unwrap();
     };
-    let image = fs::read(scratch.pictures("pictures", 1).join("class0/0.png")).unwrap();
+    let image = fs::read(scratch.images("images", 1).join("class0/0.png")).unwrap();
     add("images/1.png", &image);
     add("labels/1.cls", b"3");
     add("labels/2.cls", b"4");

@@ -105,14 +105,14 @@ fn files_of_pytorch_hold_what_pytorch_says() {
     let large: Value = parsed(&scratch.done(&["inspect", "large.ckpt", "--json"]));
     assert_eq!(large["report"]["not_read"], serde_json::json!(["bank: an array of NumPy is not read"]));
     assert_eq!(large["report"]["beside"], serde_json::json!(["epoch (3)", "losses (a list of 400000)"]));
-    what_was_assumed_is_told(&scratch);
+    what_was_assumed_is_reported(&scratch);
 }
 
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-fn what_was_assumed_is_told(scratch: &Scratch) {
+fn what_was_assumed_is_reported(scratch: &Scratch) {
     let report = parsed(&scratch.done(&["inspect", "solo.ckpt", "--json"]));
     assert_eq!(report["imported"]["code"], "solo-learn");
     assert_eq!(assumption(&report, "stem padding"), ("2", "recognized"));
@@ -123,8 +123,8 @@ fn what_was_assumed_is_told(scratch: &Scratch) {
     // Without traces it is assumed, and said so; what was given is written into the file and its exports.
     let before = scratch.said().len();
     scratch.done(&["import", "padded.pth", "--out", "assumed.safetensors"]);
-    let told = scratch.said()[before..].to_owned();
-    assert!(told.contains("assumed: stem padding 1 (--stem-padding)"), "{told}");
+    let printed = scratch.said()[before..].to_owned();
+    assert!(printed.contains("assumed: stem padding 1 (--stem-padding)"), "{printed}");
     let options = "--stem-padding 2 --no-stem-max-pool --stem-relu --input-size 48 --mean 0.5,0.4,0.3";
     let given: Vec<&str> = options.split(' ').collect();
     scratch.done(&[&["import", "padded.pth", "--out", "given.safetensors"], &given[..]].concat());
@@ -176,9 +176,9 @@ fn what_is_no_network_is_named_for_what_it_is() {
         scratch.write(name, bytes);
         for command in ["import", "inspect"] {
             let output = scratch.run(&[command, name]);
-            let told = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(!output.status.success() && told.contains(words), "{command} {name}: {told}");
-            assert!(!told.contains("damaged") && !told.contains("panicked"), "{told}");
+            let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && printed.contains(words), "{command} {name}: {printed}");
+            assert!(!printed.contains("damaged") && !printed.contains("panicked"), "{printed}");
         }
     }
     // A folder of transformers with a file of PyTorch alone.
@@ -226,8 +226,8 @@ fn other_networks_are_named() {
         let bytes = equimod_core::checkpoint::to_torch_bytes(&tensors).unwrap();
         scratch.write(name, bytes);
         let output = scratch.run(&["inspect", name]);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(1) && told.contains(words), "{name}: {told}");
+        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && printed.contains(words), "{name}: {printed}");
     }
 }
 
@@ -248,13 +248,13 @@ fn types_that_are_not_read_are_named_and_other_tensors_are_used() {
 #[test]
 fn weights_of_another_function_do_not_begin_a_run() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 12);
+    scratch.images("images", 12);
     scratch.write("tiny.toml", common::TINY);
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("equimod-core/tests/fixtures/torch/lightning.ckpt");
     scratch.done(&["import", &text(&fixture), "--out", "padded.safetensors", "--stem-padding", "2"]);
     let train = |more: &[&str]| -> Vec<String> {
         let all =
-            ["pretrain", "--recipe", "tiny.toml", "--data", "pictures", "--from", "padded.safetensors", "--no-eval"];
+            ["pretrain", "--recipe", "tiny.toml", "--data", "images", "--from", "padded.safetensors", "--no-eval"];
         let set = ["--set", "data.batch=8", "--set", "schedule.epochs=1", "--set", "backbone.width=2"];
         [&all[..], &set[..], more].concat().into_iter().map(str::to_owned).collect()
     };
@@ -268,7 +268,7 @@ fn weights_of_another_function_do_not_begin_a_run() {
 #[test]
 fn settings_of_the_same_network_are_trained_like_any() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 12);
+    scratch.images("images", 12);
     scratch.write("tiny.toml", common::TINY);
     let settings = [
         "data.batch=8",
@@ -280,11 +280,11 @@ fn settings_of_the_same_network_are_trained_like_any() {
         "backbone.average_shortcut=true",
         "augmentation.size=32",
     ];
-    let mut arguments = vec!["pretrain", "--recipe", "tiny.toml", "--data", "pictures", "--out", "run", "--no-eval"];
+    let mut arguments = vec!["pretrain", "--recipe", "tiny.toml", "--data", "images", "--out", "run", "--no-eval"];
     settings.iter().for_each(|setting| arguments.extend(["--set", *setting]));
     scratch.done(&arguments);
-    let told = scratch.done(&["export", "run", "--out", "exported", "--verify"]);
-    assert!(told.contains("fixed images: 0e0"), "{told}");
+    let printed = scratch.done(&["export", "run", "--out", "exported", "--verify"]);
+    assert!(printed.contains("fixed images: 0e0"), "{printed}");
     let shown = scratch.done(&["inspect", "exported"]);
     assert!(shown.contains("deep stem") && shown.contains("average-pool shortcuts"), "{shown}");
 }

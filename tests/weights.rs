@@ -16,7 +16,7 @@ use common::hub::{Hub, TOKEN};
 use common::python::{python, run};
 use common::{Scratch, TINY, text};
 
-/// Side of the pictures that standard networks are tried on: 8/7 of it is whole, too.
+/// Side of the images that standard networks are tried on: 8/7 of it is whole, too.
 const SIDE: usize = 56;
 /// Largest difference of a feature between libraries, of the largest feature where that is above 1.
 const TOLERANCE: f32 = 1e-5;
@@ -37,30 +37,30 @@ fn json_of(path: PathBuf) -> Value {
     parsed(&fs::read(path).unwrap())
 }
 
-/// Pictures of the network's size, so that none is resized.
+/// Images of the network's size, so that none is resized.
 fn squares(scratch: &Scratch, side: usize) {
     let size = equimod::data::Size { height: 90, width: 123 };
     let odd = equimod::data::Image::new(size, (0..90 * 123 * 3).map(|i| (i * 29 % 253) as u8).collect()).unwrap();
-    scratch.write("odd/picture.png", odd.encode_png().unwrap());
+    scratch.write("odd/image.png", odd.encode_png().unwrap());
     for number in 0..3usize {
         let size = equimod::data::Size::square(side);
         let pixels = (0..side * side * 3).map(|i| (i * (13 + number) % 251) as u8).collect();
-        let picture = equimod::data::Image::new(size, pixels).unwrap();
-        scratch.write(&format!("squares/{number}.png"), picture.encode_png().unwrap());
+        let image = equimod::data::Image::new(size, pixels).unwrap();
+        scratch.write(&format!("squares/{number}.png"), image.encode_png().unwrap());
     }
 }
 
 /// A run of a few steps, and its export `NAME-export`.
 fn exported(scratch: &Scratch, name: &str, settings: &[&str]) {
-    scratch.pictures("pictures", 12);
+    scratch.images("images", 12);
     scratch.write("tiny.toml", TINY);
-    let mut arguments = vec!["pretrain", "--recipe", "tiny.toml", "--data", "pictures", "--out", name, "--no-eval"];
+    let mut arguments = vec!["pretrain", "--recipe", "tiny.toml", "--data", "images", "--out", name, "--no-eval"];
     for setting in ["data.batch=8", "schedule.epochs=1"].iter().chain(settings) {
         arguments.extend(["--set", *setting]);
     }
     scratch.done(&arguments);
-    let told = scratch.done(&["export", name, "--out", &format!("{name}-export"), "--verify", "--license", "mit"]);
-    assert!(told.contains("0 missing, 0 unexpected") && told.contains("fixed images: 0e0"), "{told}");
+    let printed = scratch.done(&["export", name, "--out", &format!("{name}-export"), "--verify", "--license", "mit"]);
+    assert!(printed.contains("0 missing, 0 unexpected") && printed.contains("fixed images: 0e0"), "{printed}");
 }
 
 fn standard(scratch: &Scratch) {
@@ -68,7 +68,7 @@ fn standard(scratch: &Scratch) {
     exported(scratch, "standard", &["backbone.stem=imagenet", "backbone.width=64", &size]);
 }
 
-/// Features of pictures as a file of numpy, and their values.
+/// Features of images as a file of numpy, and their values.
 fn features(scratch: &Scratch, export: &str, data: &str) -> (PathBuf, Vec<f32>) {
     let out = format!("{export}-{data}.npy");
     scratch.done(&["embed", export, "--data", data, "--out", &out]);
@@ -136,9 +136,9 @@ fn other_libraries_give_the_same_features() {
     let folders = |export: &str| [text(&scratch.path(export)), text(&scratch.path("squares"))];
     let environment = [("HF_ENDPOINT", hub.address()), ("HF_HOME", text(&scratch.path("python-hub")))];
     let load = |export: &str, of_squares: &Path, more: &[&str]| {
-        let ([folder, pictures], of_squares) = (folders(export), text(of_squares));
-        let (odd, of_odd) = (text(&scratch.path("odd/picture.png")), text(&features(&scratch, export, "odd").0));
-        let arguments = [&[script.as_str(), &folder, &pictures, &of_squares, &odd, &of_odd], more].concat();
+        let ([folder, images], of_squares) = (folders(export), text(of_squares));
+        let (odd, of_odd) = (text(&scratch.path("odd/image.png")), text(&features(&scratch, export, "odd").0));
+        let arguments = [&[script.as_str(), &folder, &images, &of_squares, &odd, &of_odd], more].concat();
         let output = run(&python, &arguments, &environment).unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -146,7 +146,7 @@ fn other_libraries_give_the_same_features() {
         said
     };
     let said = load("standard-export", &npy, &["lab/net"]);
-    assert!(said.contains("torchvision: features of 3 pictures"), "{said}");
+    assert!(said.contains("torchvision: features of 3 images"), "{said}");
 
     // Stems and widths that no library has a name for: the card's snippet makes them.
     for (name, settings) in [
@@ -160,7 +160,7 @@ fn other_libraries_give_the_same_features() {
         assert!(config.get("architecture").is_none() && config.get("pretrained_cfg").is_none(), "{config}");
         let (npy, _) = features(&scratch, &export, "squares");
         let said = load(&export, &npy, &[]);
-        assert!(said.contains("snippet of torch: features of 3 pictures"), "{said}");
+        assert!(said.contains("snippet of torch: features of 3 images"), "{said}");
     }
 }
 
@@ -172,9 +172,9 @@ fn inputs(scratch: &Scratch) -> Tensor {
     let mut values = Vec::new();
     for number in 0..3 {
         let bytes = fs::read(scratch.path(&format!("squares/{number}.png"))).unwrap();
-        let picture = equimod::data::Image::decode(&bytes, "square").unwrap();
+        let image = equimod::data::Image::decode(&bytes, "square").unwrap();
         for channel in 0..3 {
-            let pixels = picture.pixels().iter().skip(channel).step_by(3);
+            let pixels = image.pixels().iter().skip(channel).step_by(3);
             values.extend(pixels.map(|&pixel| (f32::from(pixel) / 255.0 - mean[channel]) / std[channel]));
         }
     }
@@ -185,8 +185,8 @@ fn inputs(scratch: &Scratch) -> Tensor {
 fn an_export_is_the_same_byte_for_byte_and_complete() {
     let scratch = Scratch::new();
     exported(&scratch, "run", &[]);
-    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3"]);
-    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3", "--out", "elsewhere"]);
+    scratch.done(&["eval", "knn", "run", "--data", "images", "--k", "3"]);
+    scratch.done(&["eval", "knn", "run", "--data", "images", "--k", "3", "--out", "elsewhere"]);
     for out in ["one", "two"] {
         scratch.done(&["export", "run", "--out", out, "--results", "elsewhere"]);
     }
@@ -199,8 +199,8 @@ fn an_export_is_the_same_byte_for_byte_and_complete() {
         "config.json",
         "eval/elsewhere/results.json",
         "eval/elsewhere/results.md",
-        "eval/knn-pictures/results.json",
-        "eval/knn-pictures/results.md",
+        "eval/knn-images/results.json",
+        "eval/knn-images/results.md",
         events.as_str(),
         "heads.safetensors",
         "metrics.jsonl",
@@ -237,7 +237,7 @@ fn an_export_is_the_same_byte_for_byte_and_complete() {
 fn the_card_has_front_matter_that_is_yaml_with_the_numbers_of_the_results() {
     let scratch = Scratch::new();
     exported(&scratch, "run", &[]);
-    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3", "--untrained"]);
+    scratch.done(&["eval", "knn", "run", "--data", "images", "--k", "3", "--untrained"]);
     scratch.done(&[
         "export",
         "run",
@@ -253,7 +253,7 @@ fn the_card_has_front_matter_that_is_yaml_with_the_numbers_of_the_results() {
     let front_matter: Value = serde_saphyr::from_str(front_matter).unwrap();
     assert_eq!(front_matter["license"], "cc-by-4.0");
     assert_eq!(front_matter["pipeline_tag"], "image-feature-extraction");
-    let results = json_of(scratch.path("run/eval/knn-pictures/results.json"));
+    let results = json_of(scratch.path("run/eval/knn-images/results.json"));
     let row = &results["rows"][0];
     let entry = &front_matter["model-index"][0]["results"][0];
     assert_eq!(
@@ -270,7 +270,7 @@ fn the_card_has_front_matter_that_is_yaml_with_the_numbers_of_the_results() {
         "equimod pretrain --recipe recipe.toml",
         "Images: CC0: drawn by us.",
         "devillers2023equimod",
-        "eval/knn-pictures/results.md",
+        "eval/knn-images/results.md",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
@@ -279,7 +279,7 @@ fn the_card_has_front_matter_that_is_yaml_with_the_numbers_of_the_results() {
 #[test]
 fn the_target_network_is_exported_where_there_is_one() {
     let scratch = Scratch::new();
-    scratch.pictures("pictures", 12);
+    scratch.images("images", 12);
     let small = [
         "data.batch=8",
         "backbone.width=4",
@@ -288,7 +288,7 @@ fn the_target_network_is_exported_where_there_is_one() {
         "objective.predictor=\"16-8 bn-\"",
     ];
     let mut arguments =
-        vec!["pretrain", "--recipe", "quick-byol", "--data", "pictures", "--out", "byol", "--no-eval", "--epochs", "1"];
+        vec!["pretrain", "--recipe", "quick-byol", "--data", "images", "--out", "byol", "--no-eval", "--epochs", "1"];
     small.iter().for_each(|setting| arguments.extend(["--set", *setting]));
     scratch.done(&arguments);
     scratch.done(&["export", "byol", "--out", "online"]);
@@ -296,8 +296,8 @@ fn the_target_network_is_exported_where_there_is_one() {
     let weights = |name: &str| fs::read(scratch.path(name).join("model.safetensors")).unwrap();
     assert_ne!(weights("online"), weights("target"));
     assert!(scratch.path("online/heads.safetensors").is_file() && !scratch.path("target/heads.safetensors").exists());
-    let told = scratch.done(&["inspect", "target"]);
-    assert!(told.contains("target network"), "{told}");
+    let printed = scratch.done(&["inspect", "target"]);
+    assert!(printed.contains("target network"), "{printed}");
     let checkpoint = fs::read_dir(scratch.path("byol/checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     let target = checkpoint.map(|folder| folder.join("target.safetensors")).find(|file| file.is_file()).unwrap();
     squares(&scratch, 16);
@@ -308,7 +308,7 @@ fn the_target_network_is_exported_where_there_is_one() {
     let of_checkpoint: Vec<f32> =
         Tensor::read_npy(scratch.path("checkpoint.npy")).unwrap().flatten_all().unwrap().to_vec1().unwrap();
     assert_eq!(of_export, of_checkpoint);
-    scratch.refused(&["eval", "equivariance", "target", "--data", "pictures"], 3, &["without heads"]);
+    scratch.refused(&["eval", "equivariance", "target", "--data", "images"], 3, &["without heads"]);
     exported(&scratch, "plain", &[]);
     scratch.refused(&["export", "plain", "--out", "none", "--target"], 2, &["no target network"]);
 }
@@ -318,7 +318,7 @@ fn weights_of_other_codes_are_imported_with_a_report() {
     let scratch = Scratch::new();
     let several = fixture("moco.pth.tar");
     scratch.refused(&["import", &several], 1, &["several networks", "encoder_k", "--prefix"]);
-    let told =
+    let printed =
         scratch.done(&["import", &several, "--prefix", "state_dict.module.encoder_q", "--out", "moco.safetensors"]);
     for part in [
         "resnet18",
@@ -328,25 +328,25 @@ fn weights_of_other_codes_are_imported_with_a_report() {
         "encoder_k.…  122 tensors",
         "fixed images: 0e0",
     ] {
-        assert!(told.contains(part), "{part} is not in {told}");
+        assert!(printed.contains(part), "{part} is not in {printed}");
     }
     scratch.refused(&["import", &several, "--out", "moco.safetensors"], 2, &["is there already"]);
-    let told = parsed(scratch.done(&["import", &fixture("lightning.ckpt"), "--json"]).as_bytes());
+    let printed = parsed(scratch.done(&["import", &fixture("lightning.ckpt"), "--json"]).as_bytes());
     assert_eq!(
-        (&told["out"], &told["report"]["prefix"]),
+        (&printed["out"], &printed["report"]["prefix"]),
         (&"lightning.safetensors".into(), &"state_dict.backbone.".into())
     );
     // A MODEL like any other, a beginning, and something to export.
-    let told = scratch.done(&["inspect", "lightning.safetensors"]);
+    let printed = scratch.done(&["inspect", "lightning.safetensors"]);
     assert!(
-        told.contains("120 matched, 0 missing, 0 unexpected") && told.contains("assumed when it was imported"),
-        "{told}"
+        printed.contains("120 matched, 0 missing, 0 unexpected") && printed.contains("assumed when it was imported"),
+        "{printed}"
     );
-    scratch.pictures("pictures", 12);
-    scratch.done(&["eval", "knn", "lightning.safetensors", "--data", "pictures", "--k", "3"]);
+    scratch.images("images", 12);
+    scratch.done(&["eval", "knn", "lightning.safetensors", "--data", "images", "--k", "3"]);
     scratch.write("tiny.toml", TINY);
     let arguments =
-        ["pretrain", "--recipe", "tiny.toml", "--data", "pictures", "--no-eval", "--from", "lightning.safetensors"];
+        ["pretrain", "--recipe", "tiny.toml", "--data", "images", "--no-eval", "--from", "lightning.safetensors"];
     let output = scratch
         .run(&[&arguments[..], &["--set", "backbone.width=2", "--set", "data.batch=8", "--epochs", "1"]].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -355,17 +355,17 @@ fn weights_of_other_codes_are_imported_with_a_report() {
     // What is no network, damaged, or not there.
     scratch.write("broken.pth", &fs::read(fixture("plain.pth")).unwrap()[..5000]);
     scratch.refused(&["import", "broken.pth", "--out", "x.safetensors"], 1, &["broken.pth", "truncated"]);
-    for (content, told) in [
+    for (content, printed) in [
         ("hello there, this is text", "neither a safetensors file nor one of PyTorch"),
         ("", "it is empty"),
         ("version https://git-lfs.github.com/spec/v1\noid", "pointer of Git LFS"),
         ("<!DOCTYPE html><html>", "a web page"),
     ] {
         scratch.write("text.pth", content);
-        scratch.refused(&["import", "text.pth", "--out", "x.safetensors"], 1, &["text.pth", told]);
+        scratch.refused(&["import", "text.pth", "--out", "x.safetensors"], 1, &["text.pth", printed]);
     }
     scratch.refused(&["import", &several, "--out", "x.pth"], 2, &[".safetensors"]);
-    scratch.refused(&["import", "pictures", "--out", "x.safetensors"], 2, &["is a folder"]);
+    scratch.refused(&["import", "images", "--out", "x.safetensors"], 2, &["is a folder"]);
     scratch.refused(&["import", "nothing.pth", "--out", "x.safetensors"], 1, &["nothing.pth"]);
     assert!(!scratch.path("x.safetensors").exists());
 }
@@ -384,7 +384,7 @@ fn keys_that_do_not_fit_are_listed_one_by_one() {
     tensors.insert("module.bn1.bias".into(), changed);
     scratch.write("odd.safetensors", safetensors::serialize(tensors, None).unwrap());
     let output = scratch.run(&["inspect", "odd.safetensors"]);
-    let told = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
     for part in [
         "1 missing, 1 unexpected, 1 of another shape",
@@ -393,10 +393,10 @@ fn keys_that_do_not_fit_are_listed_one_by_one() {
         "bn1.bias: [16] in the file, [2] here",
         "prefix      module. taken off the names",
     ] {
-        assert!(told.contains(part), "{part} is not in {told}");
+        assert!(printed.contains(part), "{part} is not in {printed}");
     }
-    let told = parsed(&scratch.run(&["inspect", "odd.safetensors", "--json"]).stdout);
-    assert_eq!((&told["loads"], &told["report"]["missing"][0]), (&false.into(), &"layer4.1.conv2.weight".into()));
+    let printed = parsed(&scratch.run(&["inspect", "odd.safetensors", "--json"]).stdout);
+    assert_eq!((&printed["loads"], &printed["report"]["missing"][0]), (&false.into(), &"layer4.1.conv2.weight".into()));
     // Without its first tensor, or a whole block; and what is not a number.
     let of = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
         let mut tensors: BTreeMap<String, Tensor> =
@@ -409,28 +409,28 @@ fn keys_that_do_not_fit_are_listed_one_by_one() {
         scratch.write("odd.safetensors", bytes);
         String::from_utf8(scratch.run(&["inspect", "odd.safetensors"]).stdout).unwrap()
     };
-    let told = of(&|tensors| drop(tensors.remove("conv1.weight")));
-    assert!(told.contains("119 matched, 1 missing") && told.contains("missing\n  conv1.weight"), "{told}");
-    let told = of(&|tensors| tensors.retain(|name, _| !name.starts_with("layer2.1.")));
-    assert!(told.contains("10 missing") && told.contains("layer2.1.bn2.weight"), "{told}");
-    let told = of(&|tensors| {
+    let printed = of(&|tensors| drop(tensors.remove("conv1.weight")));
+    assert!(printed.contains("119 matched, 1 missing") && printed.contains("missing\n  conv1.weight"), "{printed}");
+    let printed = of(&|tensors| tensors.retain(|name, _| !name.starts_with("layer2.1.")));
+    assert!(printed.contains("10 missing") && printed.contains("layer2.1.bn2.weight"), "{printed}");
+    let printed = of(&|tensors| {
         let broken = tensors["layer3.0.conv1.weight"].affine(f64::NAN, 0.0).unwrap();
         tensors.insert("layer3.0.conv1.weight".into(), broken);
     });
-    assert!(told.contains("not finite in layer3.0.conv1.weight"), "{told}");
+    assert!(printed.contains("not finite in layer3.0.conv1.weight"), "{printed}");
     scratch.refused(&["export", "odd.safetensors", "--out", "x"], 1, &["non-finite values in layer3.0.conv1.weight"]);
     scratch.refused(&["import", "odd.safetensors", "--out", "x.safetensors"], 1, &["non-finite values"]);
     assert!(!scratch.path("x").exists() && !scratch.path("x.safetensors").exists());
     // A file of PyTorch is looked at as it is.
-    let told = scratch.done(&["inspect", &fixture("whole.pt")]);
-    assert!(told.contains("120 matched") && told.contains("fc.weight"), "{told}");
+    let printed = scratch.done(&["inspect", &fixture("whole.pt")]);
+    assert!(printed.contains("120 matched") && printed.contains("fc.weight"), "{printed}");
 }
 
 #[test]
 fn what_else_is_in_the_folder_stays() {
     let scratch = Scratch::new();
     exported(&scratch, "run", &[]);
-    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3"]);
+    scratch.done(&["eval", "knn", "run", "--data", "images", "--k", "3"]);
     scratch.done(&["export", "run", "--out", "one"]);
     scratch.write("one/.git/config", "mine");
     scratch.write("one/eval/mine/results.txt", "mine");
@@ -441,22 +441,22 @@ fn what_else_is_in_the_folder_stays() {
     for kept in ["one/.git/config", "one/eval/mine/results.txt", "one/run/run.json", "one/SHA256SUMS"] {
         assert!(scratch.path(kept).is_file(), "{kept}");
     }
-    assert!(!scratch.path("one/eval/knn-pictures").exists());
+    assert!(!scratch.path("one/eval/knn-images").exists());
     // A file of the earlier export that somebody changed since is no longer the export's to remove.
-    scratch.done(&["eval", "knn", "one/run", "--data", "pictures", "--k", "3"]);
+    scratch.done(&["eval", "knn", "one/run", "--data", "images", "--k", "3"]);
     scratch.done(&["export", "one/run", "--out", "one"]);
-    scratch.write("one/eval/knn-pictures/results.md", "mine");
+    scratch.write("one/eval/knn-images/results.md", "mine");
     fs::remove_dir_all(scratch.path("one/run/eval")).unwrap();
     scratch.done(&["export", "one/run", "--out", "one"]);
-    assert_eq!(fs::read_to_string(scratch.path("one/eval/knn-pictures/results.md")).unwrap(), "mine");
-    assert!(!scratch.path("one/eval/knn-pictures/results.json").exists());
+    assert_eq!(fs::read_to_string(scratch.path("one/eval/knn-images/results.md")).unwrap(), "mine");
+    assert!(!scratch.path("one/eval/knn-images/results.json").exists());
 }
 
 #[test]
 fn an_export_of_an_export_carries_everything_over() {
     let scratch = Scratch::new();
     exported(&scratch, "run", &[]);
-    scratch.done(&["eval", "knn", "run", "--data", "pictures", "--k", "3"]);
+    scratch.done(&["eval", "knn", "run", "--data", "images", "--k", "3"]);
     scratch.done(&["export", "run", "--out", "one", "--license", "mit", "--data-license", "ours"]);
     scratch.done(&["export", "one", "--out", "two"]);
     scratch.done(&["export", "two", "--out", "two"]);
@@ -465,10 +465,10 @@ fn an_export_of_an_export_carries_everything_over() {
     let card = |folder: &str| fs::read_to_string(scratch.path(folder).join("README.md")).unwrap();
     assert_eq!(card("one"), card("two"));
     // With what was measured of the export itself.
-    scratch.done(&["eval", "knn", "two", "--data", "pictures", "--k", "3", "--out", "more"]);
+    scratch.done(&["eval", "knn", "two", "--data", "images", "--k", "3", "--out", "more"]);
     scratch.done(&["export", "two", "--out", "three", "--results", "more"]);
     assert!(scratch.path("three/eval/more/results.json").is_file());
-    scratch.done(&["eval", "knn", "two", "--data", "pictures", "--k", "5", "--out", "other/more"]);
+    scratch.done(&["eval", "knn", "two", "--data", "images", "--k", "5", "--out", "other/more"]);
     let twice = ["export", "two", "--out", "four", "--results", "more", "--results", "other/more"];
     scratch.refused(&twice, 1, &["already exists", "rename"]);
     assert!(!scratch.path("four").exists());
@@ -477,16 +477,16 @@ fn an_export_of_an_export_carries_everything_over() {
 #[test]
 fn cards_say_what_they_are_not() {
     let scratch = Scratch::new();
-    // Pictures under a path with a space, training that begins with other weights, and stops early.
-    let pictures = text(&scratch.pictures("some where/birds of mine", 12));
+    // Images under a path with a space, training that begins with other weights, and stops early.
+    let images = text(&scratch.images("some where/birds of mine", 12));
     scratch.write("tiny.toml", TINY);
     let train = |out: &str, more: &[&str]| {
-        let arguments = ["pretrain", "--recipe", "tiny.toml", "--data", &pictures, "--out", out, "--no-eval"];
+        let arguments = ["pretrain", "--recipe", "tiny.toml", "--data", &images, "--out", out, "--no-eval"];
         scratch.done(&[&arguments[..], &["--set", "data.batch=8", "--set", "schedule.epochs=2"], more].concat());
     };
     train("first", &[]);
     train("second", &["--from", &text(&scratch.path("first"))]);
-    scratch.done(&["eval", "knn", "second", "--data", &pictures, "--k", "3"]);
+    scratch.done(&["eval", "knn", "second", "--data", &images, "--k", "3"]);
     let info = fs::read_to_string(scratch.path("second/run.json")).unwrap();
     scratch.write("second/run.json", info.replace("\"finished\"", "\"interrupted\""));
     scratch.done(&["export", "second", "--out", "out"]);
@@ -522,7 +522,7 @@ fn cards_say_what_they_are_not() {
 }
 
 #[test]
-fn nothing_is_overwritten_and_damage_is_told() {
+fn nothing_is_overwritten_and_damage_is_reported() {
     let scratch = Scratch::new();
     exported(&scratch, "run", &[]);
     scratch.write("mine/notes.txt", "mine");

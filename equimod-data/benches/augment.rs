@@ -1,4 +1,4 @@
-//! Every operation on pictures by itself: `cargo bench -p equimod-data --bench augment`.
+//! Every operation on images by itself: `cargo bench -p equimod-data --bench augment`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use divan::{Bencher, black_box};
@@ -10,8 +10,8 @@ fn main() {
     divan::main();
 }
 
-/// Smooth noise: neighbors are alike, as in pictures.
-fn picture(height: usize, width: usize) -> Image {
+/// Smooth noise: neighbors are alike, as in images.
+fn test_image(height: usize, width: usize) -> Image {
     use rand::RngCore;
     let low = Size { height: height / 4, width: width / 4 };
     let mut pixels = vec![0; low.area() * 3];
@@ -22,7 +22,7 @@ fn picture(height: usize, width: usize) -> Image {
 const SIDES: [usize; 2] = [32, 224];
 
 fn in_place(bencher: Bencher, side: usize, change: impl Fn(&mut Image) + Sync) {
-    let image = picture(side, side);
+    let image = test_image(side, side);
     bencher.with_inputs(|| image.clone()).bench_local_refs(|image| change(image));
 }
 
@@ -53,20 +53,20 @@ fn grayscale(bencher: Bencher, side: usize) {
 
 #[divan::bench(args = [(32, 3, 1.0), (224, 23, 0.5), (224, 23, 1.0), (224, 23, 2.0)])]
 fn blur(bencher: Bencher, (side, kernel, sigma): (usize, usize, f32)) {
-    let image = picture(side, side);
+    let image = test_image(side, side);
     bencher.bench_local(|| gaussian_blur(black_box(&image), kernel, sigma));
 }
 
 #[divan::bench(args = [(32, 24, 32), (375, 240, 224), (375, 120, 224)])]
 fn resized_crop(bencher: Bencher, (from, part, to): (usize, usize, usize)) {
-    let image = picture(from, from * 4 / 3);
+    let image = test_image(from, from * 4 / 3);
     let part = Rectangle { top: 3, left: 5, height: part, width: part };
     bencher.bench_local(|| resize_part(black_box(&image), part, Size::square(to), Filter::Bicubic));
 }
 
 #[divan::bench]
 fn clean_view_of_375_by_500(bencher: Bencher) {
-    let image = picture(375, 500);
+    let image = test_image(375, 500);
     let clean = CleanView { resize: 256, crop: 224, filter: Filter::Bilinear };
     bencher.bench_local(|| clean_view(black_box(&image), &clean));
 }
@@ -86,11 +86,11 @@ fn sample_and_encode(bencher: Bencher) {
     });
 }
 
-/// Views of a picture with the policy, parameters drawn anew each time.
+/// Views of an image with the policy, parameters drawn anew each time.
 #[divan::bench(args = [("simclr-cifar10", 32), ("simclr-imagenet", 224)])]
 fn view(bencher: Bencher, (name, side): (&str, usize)) {
     let policy = Policy::built_in(name, side).unwrap();
-    let image = if side == 32 { picture(32, 32) } else { picture(375, 500) };
+    let image = if side == 32 { test_image(32, 32) } else { test_image(375, 500) };
     let mut sample = 0;
     bencher.bench_local(|| {
         sample += 1;

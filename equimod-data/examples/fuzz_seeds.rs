@@ -10,8 +10,8 @@ use std::path::Path;
 use equimod_data::dataset::{IndexConfig, PackConfig, Storage, index_shards, pack};
 use equimod_data::{FolderDataset, Policy, Size, view_rng};
 
-/// Whole pictures of every format.
-const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/pillow/decode");
+/// Whole images of every format.
+const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/pillow/decode");
 /// Images as other people's programs write them.
 const STRANGERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/strangers/images.tar.gz");
 /// Tables that pyarrow wrote, in every codec, and shards.
@@ -27,7 +27,7 @@ type Done = Result<(), Box<dyn Error>>;
 
 fn main() -> Done {
     torch_files()?;
-    pictures()?;
+    images()?;
     folder("parquet", &Path::new(FUZZ).join("seeds/parquet"))?;
     folder("parquet", Path::new(TABLES))?;
     folder("shards", Path::new(SHARDS))?;
@@ -67,8 +67,8 @@ fn keep_in(fuzz: &str, target: &str, name: &str, bytes: &[u8]) -> Done {
     Ok(fs::write(folder.join(name), bytes)?)
 }
 
-fn pictures() -> Done {
-    for file in fs::read_dir(PICTURES)? {
+fn images() -> Done {
+    for file in fs::read_dir(IMAGES)? {
         let path = file?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !name.ends_with("expected.png") && path.is_file() {
@@ -97,7 +97,7 @@ fn append(builder: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) -> Done
 fn shards() -> Done {
     let mut builder = tar::Builder::new(Vec::new());
     for name in ["gray.png", "420.jpg", "palette.bmp"] {
-        append(&mut builder, name, &fs::read(Path::new(PICTURES).join(name))?)?;
+        append(&mut builder, name, &fs::read(Path::new(IMAGES).join(name))?)?;
         append(&mut builder, &format!("{}.cls", name.split('.').next().unwrap_or_default()), b"3")?;
     }
     let bytes = builder.into_inner()?;
@@ -116,7 +116,7 @@ fn packed() -> Done {
     let folder = tempfile::tempdir()?;
     fs::create_dir(folder.path().join("class"))?;
     for name in ["gray.png", "420.jpg"] {
-        fs::copy(Path::new(PICTURES).join(name), folder.path().join("class").join(name))?;
+        fs::copy(Path::new(IMAGES).join(name), folder.path().join("class").join(name))?;
     }
     let source = FolderDataset::open(folder.path())?;
     for (name, storage) in [("raw", Storage::Raw), ("png", Storage::Png), ("jpeg", Storage::Jpeg { quality: 80 })] {

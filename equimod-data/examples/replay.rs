@@ -1,5 +1,5 @@
-//! Augments the pictures of a folder, writes what was sampled into `parameters.json`, and makes the same views from that
-//! file again: `cargo run --release -p equimod-data --example replay -- PICTURES OUT`.
+//! Augments the images of a folder, writes what was sampled into `parameters.json`, and makes the same views from that
+//! file again: `cargo run --release -p equimod-data --example replay -- IMAGES OUT`.
 #![allow(missing_docs, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -11,15 +11,15 @@ use equimod_data::{Dataset, FolderDataset, Policy, ViewParams, view_rng};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [pictures, out] = arguments.as_slice() else { return Err("usage: replay PICTURES OUT".into()) };
+    let [images, out] = arguments.as_slice() else { return Err("usage: replay IMAGES OUT".into()) };
     let out = Path::new(out);
     fs::create_dir_all(out)?;
-    let pictures = FolderDataset::open(Path::new(pictures))?;
+    let images = FolderDataset::open(Path::new(images))?;
     let policy = Policy::built_in("byol-cifar10", 96)?;
 
     let mut sampled: BTreeMap<String, Vec<ViewParams>> = BTreeMap::new();
-    for index in 0..pictures.len() {
-        let size = pictures.size(index)?;
+    for index in 0..images.len() {
+        let size = images.size(index)?;
         let views = policy.views.iter().zip(0..);
         let draw =
             |(view, number)| equimod_data::ViewPolicy::sample(view, size, &mut view_rng(7, 0, index as u64, number));
@@ -29,11 +29,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let written: BTreeMap<String, Vec<ViewParams>> = serde_json::from_slice(&fs::read(out.join("parameters.json"))?)?;
     for (index, views) in &written {
-        let picture = pictures.image(index.parse()?)?;
+        let image = images.image(index.parse()?)?;
         for (number, (view, params)) in policy.views.iter().zip(views).enumerate() {
-            fs::write(out.join(format!("{index}-{number}.png")), view.apply(&picture, params).encode_png()?)?;
+            fs::write(out.join(format!("{index}-{number}.png")), view.apply(&image, params).encode_png()?)?;
         }
     }
-    println!("{} views of {} pictures in {}", written.len() * policy.views.len(), written.len(), out.display());
+    println!("{} views of {} images in {}", written.len() * policy.views.len(), written.len(), out.display());
     Ok(())
 }

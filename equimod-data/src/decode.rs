@@ -27,7 +27,7 @@ impl Image {
     ///
     /// If the format is not supported, the file is damaged, or the image is too large.
     pub fn decode(bytes: &[u8], key: &str) -> Result<Self> {
-        picture(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
+        image(bytes).map_err(|reason| Error::Image { key: key.to_owned(), reason })
     }
 
     /// Decodes a file, then rotates and flips the image according to its EXIF orientation.
@@ -36,7 +36,7 @@ impl Image {
     ///
     /// As for [`decode`](Self::decode).
     pub fn decode_oriented(bytes: &[u8], key: &str) -> Result<Self> {
-        oriented(bytes).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
+        oriented(bytes).map_err(|reason| Error::Image { key: key.to_owned(), reason })
     }
 
     /// Size of an encoded image, from its header; EXIF orientation is ignored.
@@ -45,7 +45,7 @@ impl Image {
     ///
     /// If the format is not supported, or the header is damaged.
     pub fn decode_size(bytes: &[u8], key: &str) -> Result<Size> {
-        size(Cursor::new(bytes)).map_err(|reason| Error::Picture { key: key.to_owned(), reason })
+        size(Cursor::new(bytes)).map_err(|reason| Error::Image { key: key.to_owned(), reason })
     }
 
     /// Checks an encoded image for errors that decoding ignores; this decodes it once more. `None` if its format is not
@@ -56,7 +56,7 @@ impl Image {
 }
 
 /// Decodes a file; EXIF orientation is ignored.
-pub(crate) fn picture(bytes: &[u8]) -> Decoded<Image> {
+pub(crate) fn image(bytes: &[u8]) -> Decoded<Image> {
     match format(bytes) {
         Some(ImageFormat::Jpeg) => jpeg::decode(bytes),
         Some(ImageFormat::Gif) => gif::first_frame(bytes),
@@ -119,13 +119,13 @@ fn unread_tiff(kind: &str) -> String {
 
 /// Decodes a file, then rotates and flips the image according to its EXIF orientation.
 pub(crate) fn oriented(bytes: &[u8]) -> Decoded<Image> {
-    let picture = picture(bytes)?;
+    let image = image(bytes)?;
     let orientation = orientation(bytes).map_err(|e| e.to_string())?;
     if orientation == Orientation::NoTransforms {
-        return Ok(picture);
+        return Ok(image);
     }
-    let (height, width) = (picture.size().height as u32, picture.size().width as u32);
-    let buffer = image::RgbImage::from_raw(width, height, picture.into_pixels()).ok_or("its size overflows")?;
+    let (height, width) = (image.size().height as u32, image.size().width as u32);
+    let buffer = image::RgbImage::from_raw(width, height, image.into_pixels()).ok_or("its size overflows")?;
     let mut turned = DynamicImage::ImageRgb8(buffer);
     turned.apply_orientation(orientation);
     finish(Size { height: turned.height() as usize, width: turned.width() as usize }, turned.into_rgb8().into_raw())
@@ -203,10 +203,10 @@ fn finish(size: Size, pixels: Vec<u8>) -> Decoded<Image> {
 fn to_rgb(decoded: DynamicImage) -> Vec<u8> {
     let upper = |value: u16| (value >> 8) as u8;
     match decoded {
-        DynamicImage::ImageLuma16(picture) => picture.iter().flat_map(|&value| [upper(value); 3]).collect(),
-        DynamicImage::ImageLumaA16(picture) => picture.pixels().flat_map(|pixel| [upper(pixel[0]); 3]).collect(),
-        DynamicImage::ImageRgb16(picture) => picture.iter().map(|&value| upper(value)).collect(),
-        DynamicImage::ImageRgba16(picture) => picture.pixels().flat_map(|p| [p[0], p[1], p[2]].map(upper)).collect(),
+        DynamicImage::ImageLuma16(image) => image.iter().flat_map(|&value| [upper(value); 3]).collect(),
+        DynamicImage::ImageLumaA16(image) => image.pixels().flat_map(|pixel| [upper(pixel[0]); 3]).collect(),
+        DynamicImage::ImageRgb16(image) => image.iter().map(|&value| upper(value)).collect(),
+        DynamicImage::ImageRgba16(image) => image.pixels().flat_map(|p| [p[0], p[1], p[2]].map(upper)).collect(),
         other => other.into_rgb8().into_raw(),
     }
 }

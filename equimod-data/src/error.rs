@@ -24,7 +24,7 @@ pub enum Error {
     },
     /// An image cannot be decoded.
     #[error("the image {key} does not decode: {reason}; remove or replace it")]
-    Picture {
+    Image {
         /// Path of the image, or its row in a table.
         key: String,
         /// Reason, as a clause.

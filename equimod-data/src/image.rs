@@ -123,10 +123,10 @@ mod tests {
     #[test]
     fn png_reads_back_and_rubbish_is_refused_by_name() {
         let pixels: Vec<u8> = (0..5 * 4 * 3).map(|i| (i * 7) as u8).collect();
-        let picture = Image::new(Size { height: 5, width: 4 }, pixels).unwrap();
-        let file = picture.encode_png().unwrap();
-        assert_eq!(Image::decode(&file, "a").unwrap(), picture);
-        assert_eq!(Image::decode_size(&file, "a").unwrap(), picture.size());
+        let image = Image::new(Size { height: 5, width: 4 }, pixels).unwrap();
+        let file = image.encode_png().unwrap();
+        assert_eq!(Image::decode(&file, "a").unwrap(), image);
+        assert_eq!(Image::decode_size(&file, "a").unwrap(), image.size());
         for bytes in [&file[..20], b"not an image", &[]] {
             assert!(Image::decode(bytes, "bad.png").unwrap_err().to_string().contains("bad.png"));
         }

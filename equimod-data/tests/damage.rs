@@ -42,7 +42,7 @@ fn table(version: WriterVersion, encodings: Option<[Encoding; 3]>) -> Vec<u8> {
     packed(version, encodings, Compression::UNCOMPRESSED)
 }
 
-/// A table of pictures (no real ones), labels and names; of every third row the latter are missing.
+/// A table of images (no real ones), labels and names; of every third row the latter are missing.
 fn packed(version: WriterVersion, encodings: Option<[Encoding; 3]>, codec: Compression) -> Vec<u8> {
     let schema = "message table { required binary image; optional int64 label; optional binary name (UTF8); }";
     let features = r#"{"info": {"features": {"label": {"names": ["a", "b", "c"]}}}}"#;
@@ -62,8 +62,8 @@ fn packed(version: WriterVersion, encodings: Option<[Encoding; 3]>, codec: Compr
     let rows = || (0..ROWS).filter(|row| row % 3 != 2);
 
     let mut column = group.next_column().unwrap().unwrap();
-    let pictures: Vec<ByteArray> = (0..ROWS).map(|row| vec![row as u8; 5 + row].into()).collect();
-    column.typed::<ByteArrayType>().write_batch(&pictures, None, None).unwrap();
+    let images: Vec<ByteArray> = (0..ROWS).map(|row| vec![row as u8; 5 + row].into()).collect();
+    column.typed::<ByteArrayType>().write_batch(&images, None, None).unwrap();
     column.close().unwrap();
     let mut column = group.next_column().unwrap().unwrap();
     let labels: Vec<i64> = rows().map(|row| row as i64 % 3).collect();
@@ -118,7 +118,7 @@ fn tables_of_every_codec_are_read_with_levels_beside_packed_values() {
     }
 }
 
-/// A table of one picture of 8 MB of zeros, and what its page claims, as it is written there.
+/// A table of one image of 8 MB of zeros, and what its page claims, as it is written there.
 fn large(codec: Compression) -> (Vec<u8>, [u8; 4]) {
     const BYTES: usize = 8_000_000;
     let schema = Arc::new(parse_message_type("message table { required binary image; }").unwrap());
@@ -199,7 +199,7 @@ fn a_damaged_file_is_an_error_or_a_table() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("table.parquet");
     let whole = table(WriterVersion::PARQUET_1_0, None);
-    let (mut tried, mut told, mut read) = (0, 0, 0);
+    let (mut tried, mut refused, mut read) = (0, 0, 0);
     for place in (0..whole.len()).step_by(3) {
         for bit in 0..8 {
             let mut bytes = whole.clone();
@@ -208,12 +208,12 @@ fn a_damaged_file_is_an_error_or_a_table() {
             tried += 1;
             match ParquetDataset::open(&path, None) {
                 Ok(_) => read += 1,
-                Err(error) => told += usize::from(error.to_string().contains("table.parquet")),
+                Err(error) => refused += usize::from(error.to_string().contains("table.parquet")),
             }
         }
     }
-    assert_eq!(told + read, tried);
-    assert!(told > 1000, "{told} told, {read} read");
+    assert_eq!(refused + read, tried);
+    assert!(refused > 1000, "{refused} refused, {read} read");
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn a_damaged_count_asks_for_no_more_memory_than_there_are_bytes_for() {
     // Where the parquet crate panics, errors are made of it.
     panic::set_hook(Box::new(|_| {}));
     let mut worst = (0, String::new());
-    for (which, bytes) in tables().into_iter().chain([("pictures".into(), fs::read(seed).unwrap())]) {
+    for (which, bytes) in tables().into_iter().chain([("images".into(), fs::read(seed).unwrap())]) {
         for (place, count) in (0..bytes.len()).flat_map(|place| COUNTS.map(|count| (place, count))) {
             let bytes = damaged(&bytes, place, count);
             MEMORY.reset_peak_usage();

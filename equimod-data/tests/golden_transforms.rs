@@ -61,7 +61,7 @@ impl Golden {
         (shape, values)
     }
 
-    /// One picture, or the k-th of a stack.
+    /// One image, or the k-th of a stack.
     fn image(&self, name: &str, k: usize) -> Image {
         let (shape, values) = self.get(name);
         let &[.., height, width, 3] = shape else { panic!("{name}: {shape:?}") };
@@ -75,7 +75,7 @@ impl Golden {
     }
 }
 
-/// The source pictures, and those that other files bring along.
+/// The source images, and those that other files contain.
 fn source(images: &Golden, file: &Golden, name: &str) -> Image {
     if images.tensors.contains_key(name) { images.image(name, 0) } else { file.image(name, 0) }
 }
@@ -105,8 +105,8 @@ fn golden_crops_are_exact() {
     let mut cases = 0;
     for name in golden.tensors.keys().filter(|n| n.starts_with("resized_crop") && n.ends_with("/out")) {
         let prefix = name.strip_suffix("/out").unwrap();
-        let (kind, picture) = prefix.split_once('/').unwrap();
-        let (side, image) = (number_after(kind, "resized_crop"), source(&images, &golden, picture));
+        let (kind, source_name) = prefix.split_once('/').unwrap();
+        let (side, image) = (number_after(kind, "resized_crop"), source(&images, &golden, source_name));
         let (shape, rectangles) = golden.get(&format!("{prefix}/ijhw"));
         for k in 0..shape[0] {
             let r: Vec<usize> = rectangles[4 * k..][..4].iter().map(|&v| v as usize).collect();
@@ -127,12 +127,12 @@ fn golden_resizes_and_flips_are_exact() {
     };
     let mut cases = 0;
     for (name, (shape, _)) in &golden.tensors {
-        let (kind, picture) = name.split_once('/').unwrap_or((name, ""));
-        let picture = picture.split('/').next().unwrap();
-        if !images.tensors.contains_key(picture) || shape.len() != 3 {
+        let (kind, source_name) = name.split_once('/').unwrap_or((name, ""));
+        let source_name = source_name.split('/').next().unwrap();
+        if !images.tensors.contains_key(source_name) || shape.len() != 3 {
             continue;
         }
-        let image = images.image(picture, 0);
+        let image = images.image(source_name, 0);
         let got = if kind == "hflip" {
             let view = &Policy::built_in("simclr-cifar10", 32).unwrap().views[0];
             view.0[1].as_augmentation().apply(image, &Params::Switch(true))
@@ -155,7 +155,7 @@ fn golden_resizes_and_flips_are_exact() {
     assert!(cases > 0);
 }
 
-/// The large picture by the rule in the file's metadata (`… of name 'bigimage' seed 0 … size W=500 H=375`): a stream
+/// The large image by the rule in the file's metadata (`… of name 'bigimage' seed 0 … size W=500 H=375`): a stream
 /// of pseudo-random bits and a gradient.
 fn big_image(rule: &str) -> Image {
     let number = |word: &str| number_after(rule, word);
@@ -180,7 +180,7 @@ fn big_image(rule: &str) -> Image {
 }
 
 #[test]
-fn golden_large_pictures_have_the_same_checksums() {
+fn golden_large_images_have_the_same_checksums() {
     let Some(golden) = Golden::open("tf_geometric.safetensors") else { return };
     let Some(rule) = golden.metadata.get("bigimage") else { return };
     let image = big_image(rule);
@@ -212,8 +212,8 @@ fn golden_colors_are_exact() {
     };
     let mut cases = 0;
     for name in golden.tensors.keys() {
-        let Some((kind, picture)) = name.split_once('/') else { continue };
-        let image = source(&images, &golden, picture);
+        let Some((kind, source_name)) = name.split_once('/') else { continue };
+        let image = source(&images, &golden, source_name);
         let factors = match kind {
             "brightness" | "contrast" | "saturation" => golden.get("factors").1.to_vec(),
             "hue" => golden.get("hue_factors").1.to_vec(),
@@ -286,16 +286,16 @@ fn golden_blurs() {
     let sigmas = golden.get("sigmas").1;
     let mut cases = 0;
     for name in golden.tensors.keys() {
-        let Some((kind, picture)) = name.split_once('/') else { continue };
-        if let (Some(kernel), true) = (kind.strip_prefix("blur_k"), images.tensors.contains_key(picture)) {
-            let image = images.image(picture, 0);
+        let Some((kind, source_name)) = name.split_once('/') else { continue };
+        if let (Some(kernel), true) = (kind.strip_prefix("blur_k"), images.tensors.contains_key(source_name)) {
+            let image = images.image(source_name, 0);
             for (k, &sigma) in sigmas.iter().enumerate() {
                 let got = gaussian_blur(&image, kernel.parse().unwrap(), sigma as f32);
                 assert_blurred(&got, &golden.image(name, k), 1e-3, &format!("{name} {sigma}"));
                 cases += 1;
             }
         }
-        if let Some(kernel) = picture.strip_prefix('k').filter(|_| kind == "kernel1d") {
+        if let Some(kernel) = source_name.strip_prefix('k').filter(|_| kind == "kernel1d") {
             let (shape, values) = golden.get(name);
             for (k, &sigma) in sigmas.iter().enumerate() {
                 let got = blur::weights(kernel.parse().unwrap(), sigma as f32);

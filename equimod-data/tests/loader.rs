@@ -23,14 +23,14 @@ fn loader(dataset: Arc<dyn Dataset>, batch: usize, threads: usize) -> equimod_da
     Loader::new(dataset, policy, layout, &config)
 }
 
-fn write_picture(path: &Path, side: usize, shade: u8) {
+fn write_image(path: &Path, side: usize, shade: u8) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let image = Image::new(Size { height: side, width: side + 3 }, vec![shade; side * (side + 3) * 3]).unwrap();
     fs::write(path, image.encode_png().unwrap()).unwrap();
 }
 
 #[test]
-fn the_bundled_table_has_pictures_tasks_and_texts() {
+fn the_bundled_table_has_images_tasks_and_texts() {
     let data = ParquetDataset::open(&emoji("noto-test.parquet"), None).unwrap();
     assert_eq!(data.len(), 697);
     let count = |task: &str| {
@@ -67,14 +67,14 @@ fn batches_are_the_same_for_any_number_of_threads_and_any_start() {
 #[test]
 fn folders_give_classes_or_none() {
     let folder = tempfile::tempdir().unwrap();
-    write_picture(&folder.path().join("b/deep/x.png"), 20, 3);
-    write_picture(&folder.path().join("a/y.PNG"), 30, 200);
-    fs::write(folder.path().join("a/notes.txt"), "no picture").unwrap();
+    write_image(&folder.path().join("b/deep/x.png"), 20, 3);
+    write_image(&folder.path().join("a/y.PNG"), 30, 200);
+    fs::write(folder.path().join("a/notes.txt"), "no image").unwrap();
     let data = FolderDataset::open(folder.path()).unwrap();
     assert_eq!((data.len(), data.tasks()[0].classes.clone()), (2, vec!["a".to_owned(), "b".to_owned()]));
     assert_eq!((data.label(0, 0), data.label(0, 1)), (Some(0), Some(1)));
     let before = data.fingerprint().unwrap();
-    write_picture(&folder.path().join("z.png"), 9, 1);
+    write_image(&folder.path().join("z.png"), 9, 1);
     let data = FolderDataset::open(folder.path()).unwrap();
     assert_eq!((data.len(), data.tasks().len(), data.label(0, 0)), (3, 0, None));
     assert_ne!(data.fingerprint().unwrap(), before);
@@ -83,7 +83,7 @@ fn folders_give_classes_or_none() {
 }
 
 #[test]
-fn bad_sources_are_told_in_one_sentence() {
+fn bad_sources_are_reported_in_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let open = |path: &Path| FolderDataset::open(path).err().unwrap().to_string();
     assert!(open(&folder.path().join("none")).contains("no such folder"));
@@ -102,7 +102,7 @@ fn bad_sources_are_told_in_one_sentence() {
 }
 
 #[test]
-fn bad_tables_are_told_in_one_sentence() {
+fn bad_tables_are_reported_in_one_sentence() {
     let bytes = fs::read(emoji("noto-test.parquet")).unwrap();
     let open = |bytes: &[u8]| ParquetDataset::from_bytes("t", bytes.to_vec().into(), None).err().map(|e| e.to_string());
     for cut in [0, 3, bytes.len() / 2, bytes.len() - 9] {
@@ -124,12 +124,12 @@ fn joined_sets_count_on_and_must_agree() {
         (0..noto.len()).all(|i| noto.text("emoji", i).is_some() && noto.text("emoji", i) == twemoji.text("emoji", i))
     );
     let folder = tempfile::tempdir().unwrap();
-    write_picture(&folder.path().join("x.png"), 20, 3);
+    write_image(&folder.path().join("x.png"), 20, 3);
     let other = Arc::new(FolderDataset::open(folder.path()).unwrap());
     assert!(Concat::new("mixed", vec![noto, other]).err().unwrap().to_string().contains("different labels"));
 }
 
-/// `count` pictures in tar shards of seven, indexed.
+/// `count` images in tar shards of seven, indexed.
 fn shards(folder: &Path, count: usize) -> Arc<dyn Dataset> {
     for (number, first) in (0..count).step_by(7).enumerate() {
         let mut builder = tar::Builder::new(fs::File::create(folder.join(format!("x-{number:03}.tar"))).unwrap());
@@ -147,7 +147,7 @@ fn shards(folder: &Path, count: usize) -> Arc<dyn Dataset> {
     Arc::new(ShardsDataset::open(folder).unwrap())
 }
 
-/// The same pictures as a packed file.
+/// The same images as a packed file.
 fn packed(folder: &Path, source: &dyn Dataset) -> Arc<dyn Dataset> {
     let path = folder.join("x.equimod");
     pack(source, &path, &PackConfig { resize: None, storage: Storage::Raw, threads: 1 }, &mut |_| {}).unwrap();
@@ -280,10 +280,10 @@ fn processes_and_batches_that_are_not_there_are_refused() {
 }
 
 #[test]
-fn pictures_that_do_not_decode_are_replaced_the_same_way_and_listed() {
+fn images_that_do_not_decode_are_replaced_the_same_way_and_listed() {
     let folder = tempfile::tempdir().unwrap();
     for k in 0..40 {
-        write_picture(&folder.path().join(format!("{k:02}.png")), 20, k);
+        write_image(&folder.path().join(format!("{k:02}.png")), 20, k);
     }
     for k in [7, 23] {
         fs::write(folder.path().join(format!("{k:02}.png")), b"\x89PNG\r\n\x1a\n cut").unwrap();

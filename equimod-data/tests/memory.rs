@@ -17,9 +17,9 @@ fn own_memory() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// 4000 pictures of 96 × 96 take 110 MB decoded; an epoch over them may take a tenth of it beside the index.
+/// 4000 images of 96 × 96 take 110 MB decoded; an epoch over them may take a tenth of it beside the index.
 #[test]
-fn an_epoch_over_packed_pictures_does_not_hold_them() {
+fn an_epoch_over_packed_images_does_not_hold_them() {
     let folder = tempfile::tempdir().unwrap();
     let source =
         MemoryDataset::new("noise", vec![Image::new(Size::square(96), vec![7; 96 * 96 * 3]).unwrap()]).unwrap();

@@ -22,7 +22,7 @@ fn off(got: &Image, want: &Image, what: &str) -> u8 {
 }
 
 #[test]
-fn pictures_enter_as_pillow_gives_them() {
+fn images_enter_as_pillow_gives_them() {
     let mut cases = 0;
     for entry in fs::read_dir(folder("decode")).unwrap() {
         let path = entry.unwrap().path();

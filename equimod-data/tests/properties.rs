@@ -1,4 +1,4 @@
-//! What holds for every augmentation, and the fast resize against its definition, over random pictures and settings.
+//! What holds for every augmentation, and the fast resize against its definition, over random images and settings.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use equimod_data::augment::{
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 const ENCODINGS: [Encoding; 3] = [Encoding::Published, Encoding::SizeNormalized, Encoding::Pairwise];
 
-fn picture(size: Size, salt: u64) -> Image {
+fn test_image(size: Size, salt: u64) -> Image {
     use rand::RngCore;
     let mut pixels = vec![0; size.area() * 3];
     view_rng(salt, 0, 0, 0).fill_bytes(&mut pixels);
@@ -54,7 +54,7 @@ proptest! {
 
     #[test]
     fn parameters_replay_encode_and_decode(size in sizes(), side in 1usize..30, s in 0.0..=1.0f64, seed: u64) {
-        let image = picture(size, seed);
+        let image = test_image(size, seed);
         for config in every(side, s) {
             let (name, augmentation) = (config.name(), config.as_augmentation());
             prop_assert!(augmentation.problems().is_empty(), "{:?}", augmentation.problems());
@@ -97,7 +97,7 @@ proptest! {
     #[test]
     fn identity_changes_no_pixel(side in 1usize..30, s in 0.0..=1.0f64, seed: u64) {
         let size = Size::square(side);
-        let image = picture(size, seed);
+        let image = test_image(size, seed);
         for config in every(side, s) {
             let augmentation = config.as_augmentation();
             let identity = augmentation.identity(size);
@@ -110,7 +110,7 @@ proptest! {
 
     #[test]
     fn any_numbers_are_read_as_parameters(size in sizes(), values in prop::collection::vec(prop::num::f32::ANY, 0..12)) {
-        let image = picture(size, 1);
+        let image = test_image(size, 1);
         for config in every(8, 0.5) {
             let augmentation = config.as_augmentation();
             for encoding in ENCODINGS {
@@ -124,7 +124,7 @@ proptest! {
     /// Foreign parameters change nothing but the size that was asked for.
     #[test]
     fn parameters_of_another_augmentation_are_no_accident(size in sizes(), seed: u64) {
-        let image = picture(size, seed);
+        let image = test_image(size, seed);
         let all = every(8, 0.5);
         for (config, other) in all.iter().flat_map(|one| all.iter().map(move |other| (one, other))) {
             let params = other.as_augmentation().sample(size, &mut view_rng(seed, 0, 0, 0));
@@ -138,7 +138,7 @@ proptest! {
         size in sizes(), target in sizes(), bicubic: bool, seed: u64, corner in (0.0..1.0f64, 0.0..1.0f64),
     ) {
         let filter = if bicubic { Filter::Bicubic } else { Filter::Bilinear };
-        let image = picture(size, seed);
+        let image = test_image(size, seed);
         prop_assert_eq!(resize(&image, target, filter), defined(&image, target, filter));
         let (top, left) = ((corner.0 * size.height as f64) as usize, (corner.1 * size.width as f64) as usize);
         let part = Rectangle { top, left, height: size.height - top, width: size.width - left };
@@ -149,16 +149,16 @@ proptest! {
     /// Only what the middle needs is made of it.
     #[test]
     fn a_middle_is_that_of_the_whole(size in sizes(), side in 1usize..50, crop in 1usize..50, seed: u64) {
-        let image = picture(size, seed);
+        let image = test_image(size, seed);
         let whole = resize(&image, equimod_data::resample::shorter_side(size, side), Filter::Bilinear);
         let middle = equimod_data::resample::center_crop(&whole, Size::square(crop));
         prop_assert_eq!(resize_and_center_crop(&image, side, crop, Filter::Bilinear), middle);
     }
 
-    /// Pictures of any length, so that vectors and what is left over are met.
+    /// Images of any length, so that vectors and what is left over are met.
     #[test]
     fn colors_do_not_depend_on_their_place(size in sizes(), seed: u64, factor in 0.0..2.0f32, shift in -0.5..0.5f32) {
-        let image = picture(size, seed);
+        let image = test_image(size, seed);
         let single = |change: &dyn Fn(&mut Image), place: usize| {
             let mut pixel = Image::new(Size::square(1), image.pixels()[place * 3..][..3].to_vec()).unwrap();
             change(&mut pixel);
@@ -231,9 +231,9 @@ fn weights(inputs: usize, outputs: usize, place: usize, filter: Filter) -> (usiz
     (low, exact.iter().map(fixed).collect())
 }
 
-/// How often a crop tries depends on the picture; nothing else may.
+/// How often a crop tries depends on the image; nothing else may.
 #[test]
-fn other_augmentations_do_not_depend_on_the_pictures_size() {
+fn other_augmentations_do_not_depend_on_the_images_size() {
     let view = &Policy::built_in("byol-imagenet", 32).unwrap().views[1];
     let draw = |height, width| view.sample(Size { height, width }, &mut view_rng(1, 2, 3, 4)).0[1..].to_vec();
     let reference = draw(40, 60);
@@ -314,7 +314,7 @@ fn both_ways_between_views_are_opposite() {
 
 #[test]
 fn a_jitter_without_hue_turns_no_hue() {
-    let image = picture(Size::square(16), 4);
+    let image = test_image(Size::square(16), 4);
     let jitter = ColorJitter { probability: 1.0, brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0 };
     let jitter = AugmentationConfig::ColorJitter(jitter);
     let params = jitter.as_augmentation().sample(image.size(), &mut view_rng(0, 0, 0, 0));

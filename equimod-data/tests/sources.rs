@@ -15,7 +15,7 @@ fn emoji() -> ParquetDataset {
     ParquetDataset::open(&path, None).unwrap()
 }
 
-fn picture(height: usize, width: usize, salt: usize) -> Image {
+fn test_image(height: usize, width: usize, salt: usize) -> Image {
     let pixels = (0..height * width * 3).map(|i| (i * 31 + salt * 97) as u8).collect();
     Image::new(Size { height, width }, pixels).unwrap()
 }
@@ -48,7 +48,7 @@ fn packed_files_hold_what_was_packed() {
         let path = folder.path().join("emoji.equimod");
         let mut seen = 0;
         let summary = pack(&source, &path, &config(storage, None), &mut |done| seen = done).unwrap();
-        assert_eq!((summary.pictures, seen, summary.left_out.len()), (source.len(), source.len(), 0));
+        assert_eq!((summary.images, seen, summary.left_out.len()), (source.len(), source.len(), 0));
         assert_eq!(summary.bytes, fs::metadata(&path).unwrap().len());
         assert!(PackedDataset::is_at(&path));
         let packed = PackedDataset::open(&path).unwrap();
@@ -74,13 +74,13 @@ fn packed_files_hold_what_was_packed() {
 #[test]
 fn packing_resizes_leaves_out_what_is_broken_and_is_the_same_for_any_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();
-    let pictures = folder.path().join("pictures");
-    fs::create_dir(&pictures).unwrap();
+    let images = folder.path().join("images");
+    fs::create_dir(&images).unwrap();
     for (k, (height, width)) in [(40, 60), (20, 10), (33, 33)].into_iter().enumerate() {
-        fs::write(pictures.join(format!("{k}.png")), picture(height, width, k).encode_png().unwrap()).unwrap();
+        fs::write(images.join(format!("{k}.png")), test_image(height, width, k).encode_png().unwrap()).unwrap();
     }
-    fs::write(pictures.join("broken.jpg"), b"no picture").unwrap();
-    let source = FolderDataset::open(&pictures).unwrap();
+    fs::write(images.join("broken.jpg"), b"no image").unwrap();
+    let source = FolderDataset::open(&images).unwrap();
     let path = folder.path().join("small.equimod");
     let mut files = Vec::new();
     for threads in [1, 2, 7] {
@@ -108,10 +108,10 @@ fn packing_resizes_leaves_out_what_is_broken_and_is_the_same_for_any_number_of_t
 fn damaged_packed_files_are_refused_or_caught_by_the_checksum() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.equimod");
-    let pictures = folder.path().join("pictures");
-    fs::create_dir(&pictures).unwrap();
-    fs::write(pictures.join("a.png"), picture(3, 5, 1).encode_png().unwrap()).unwrap();
-    pack(&FolderDataset::open(&pictures).unwrap(), &path, &config(Storage::Raw, None), &mut |_| {}).unwrap();
+    let images = folder.path().join("images");
+    fs::create_dir(&images).unwrap();
+    fs::write(images.join("a.png"), test_image(3, 5, 1).encode_png().unwrap()).unwrap();
+    pack(&FolderDataset::open(&images).unwrap(), &path, &config(Storage::Raw, None), &mut |_| {}).unwrap();
     let whole = fs::read(&path).unwrap();
     let look = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
@@ -136,7 +136,7 @@ fn damaged_packed_files_are_refused_or_caught_by_the_checksum() {
 }
 
 fn write_cifar10(folder: &Path) -> Vec<(u8, Image)> {
-    let records: Vec<(u8, Image)> = (0..6).map(|k| ((k * 3 % 10) as u8, picture(32, 32, k))).collect();
+    let records: Vec<(u8, Image)> = (0..6).map(|k| ((k * 3 % 10) as u8, test_image(32, 32, k))).collect();
     fs::create_dir_all(folder).unwrap();
     let bytes = |record: &(u8, Image)| [vec![record.0], planes(&record.1, false)].concat();
     for (k, record) in records.iter().enumerate() {
@@ -167,13 +167,13 @@ fn cifar_folders_and_archives() {
     }
     let hundred = folder.path().join("cifar-100-binary");
     fs::create_dir(&hundred).unwrap();
-    let record = [vec![7, 93], planes(&picture(32, 32, 9), false)].concat();
+    let record = [vec![7, 93], planes(&test_image(32, 32, 9), false)].concat();
     fs::write(hundred.join("train.bin"), &record).unwrap();
     fs::write(hundred.join("test.bin"), &record).unwrap();
     let data = CifarDataset::open(&hundred, Split::Train).unwrap();
     let names: Vec<&str> = data.tasks().iter().map(|task| task.name.as_str()).collect();
     assert_eq!((names, data.label(0, 0), data.label(1, 0)), (vec!["coarse_label", "fine_label"], Some(7), Some(93)));
-    assert_eq!(data.image(0).unwrap(), picture(32, 32, 9));
+    assert_eq!(data.image(0).unwrap(), test_image(32, 32, 9));
 
     fs::write(hundred.join("train.bin"), &record[1..]).unwrap();
     assert!(message(CifarDataset::open(&hundred, Split::Train)).contains("train.bin has 3073 bytes"));
@@ -192,8 +192,8 @@ fn cifar_folders_and_archives() {
 #[test]
 fn stl10_runs_down_the_columns() {
     let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, pictures: &[usize]| {
-        let bytes: Vec<u8> = pictures.iter().flat_map(|&salt| planes(&picture(96, 96, salt), true)).collect();
+    let write = |name: &str, images: &[usize]| {
+        let bytes: Vec<u8> = images.iter().flat_map(|&salt| planes(&test_image(96, 96, salt), true)).collect();
         fs::write(folder.path().join(name), bytes).unwrap();
     };
     write("train_X.bin", &[1, 2]);
@@ -206,7 +206,7 @@ fn stl10_runs_down_the_columns() {
     let both = open(Stl10Split::TrainAndUnlabeled).unwrap();
     assert_eq!(both.len(), 5);
     for (k, salt) in [1, 2, 4, 5, 6].into_iter().enumerate() {
-        assert_eq!(both.image(k).unwrap(), picture(96, 96, salt));
+        assert_eq!(both.image(k).unwrap(), test_image(96, 96, salt));
     }
     assert_eq!((both.label(0, 0), both.label(0, 1), both.label(0, 2)), (Some(9), Some(0), None));
     assert!(open(Stl10Split::Unlabeled).unwrap().tasks().is_empty());
@@ -229,7 +229,7 @@ fn add(builder: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) {
 fn shard(first: usize) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for k in first..first + 3 {
-        add(&mut builder, &format!("train/{k:05}.png"), &picture(8 + k, 9, k).encode_png().unwrap());
+        add(&mut builder, &format!("train/{k:05}.png"), &test_image(8 + k, 9, k).encode_png().unwrap());
         if k % 2 == 0 {
             add(&mut builder, &format!("train/{k:05}.cls"), format!("{k}\n").as_bytes());
         }
@@ -256,7 +256,7 @@ fn shards_are_read_anywhere_once_indexed() {
         assert_eq!(data.len(), samples);
         for k in (0..samples).rev() {
             let salt = first + k;
-            assert_eq!(data.image(k).unwrap(), picture(8 + salt, 9, salt));
+            assert_eq!(data.image(k).unwrap(), test_image(8 + salt, 9, salt));
             assert_eq!(data.label(0, k), (salt % 2 == 0).then_some(salt as u32));
             assert!(data.key(k).ends_with(&format!(":train/{salt:05}")), "{}", data.key(k));
         }
@@ -276,11 +276,11 @@ fn hostile_shards_are_refused() {
         fs::write(&path, bytes).unwrap();
         index_shards(&path, &IndexConfig::default(), &mut |_| {})
     };
-    let picture = picture(4, 4, 0).encode_png().unwrap();
+    let image = test_image(4, 4, 0).encode_png().unwrap();
     let escaping = |name: &str| {
         // The builder refuses such a name: write it over a harmless one.
         let mut builder = tar::Builder::new(Vec::new());
-        add(&mut builder, &"a".repeat(name.len()), &picture);
+        add(&mut builder, &"a".repeat(name.len()), &image);
         let mut bytes = builder.into_inner().unwrap();
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         let sum: u32 = bytes[..512]
@@ -301,7 +301,7 @@ fn hostile_shards_are_refused() {
     link.append_link(&mut header, "x.png", "/etc/passwd").unwrap();
     assert!(message(index(&link.into_inner().unwrap())).contains("is a link"));
     let mut wrong = tar::Builder::new(Vec::new());
-    add(&mut wrong, "x.png", &picture);
+    add(&mut wrong, "x.png", &image);
     add(&mut wrong, "x.cls", &[b'a'; 65]);
     assert!(message(index(&wrong.into_inner().unwrap())).contains("not a class"));
     let whole = shard(0);
@@ -320,9 +320,9 @@ fn hostile_shards_are_refused() {
 }
 
 #[test]
-fn a_sample_is_its_picture_whatever_stands_beside_it_and_its_class_may_be_a_word() {
+fn a_sample_is_its_image_whatever_stands_beside_it_and_its_class_may_be_a_word() {
     let folder = tempfile::tempdir().unwrap();
-    let (photo, mask) = (picture(6, 5, 1), picture(9, 9, 2));
+    let (photo, mask) = (test_image(6, 5, 1), test_image(9, 9, 2));
     let mut builder = tar::Builder::new(Vec::new());
     for (key, class) in [("a/1", "zebra"), ("a/2", "ant")] {
         add(&mut builder, &format!("{key}.png"), &photo.encode_png().unwrap());
@@ -349,7 +349,7 @@ fn a_sample_is_its_picture_whatever_stands_beside_it_and_its_class_may_be_a_word
 fn links_to_nowhere_and_hidden_files_do_no_harm() {
     use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("a.png"), picture(4, 4, 0).encode_png().unwrap()).unwrap();
+    fs::write(folder.path().join("a.png"), test_image(4, 4, 0).encode_png().unwrap()).unwrap();
     fs::write(folder.path().join("._a.png"), b"a shadow").unwrap();
     symlink("nowhere", folder.path().join("notes.txt")).unwrap();
     symlink("nowhere", folder.path().join("b.png")).unwrap();
@@ -360,7 +360,7 @@ fn links_to_nowhere_and_hidden_files_do_no_harm() {
 }
 
 #[test]
-fn a_row_without_a_picture_is_one_that_does_not_decode() {
+fn a_row_without_an_image_is_one_that_does_not_decode() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tables/null-picture.parquet");
     let table = ParquetDataset::open(&path, None).unwrap();
     assert_eq!(table.len(), 3);
@@ -369,9 +369,9 @@ fn a_row_without_a_picture_is_one_that_does_not_decode() {
 }
 
 #[test]
-fn a_packed_file_whose_index_says_an_impossible_size_is_told() {
+fn a_packed_file_whose_index_says_an_impossible_size_is_reported() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("a.png"), picture(3, 5, 1).encode_png().unwrap()).unwrap();
+    fs::write(folder.path().join("a.png"), test_image(3, 5, 1).encode_png().unwrap()).unwrap();
     let path = folder.path().join("x.equimod");
     let source = FolderDataset::open(folder.path()).unwrap();
     pack(&source, &path, &config(Storage::Png, None), &mut |_| {}).unwrap();
@@ -386,7 +386,7 @@ fn a_packed_file_whose_index_says_an_impossible_size_is_told() {
     }
 }
 
-/// A picture of one color, 62 kB that become half a gigabyte.
+/// An image of one color, 62 kB that become half a gigabyte.
 #[test]
 fn a_bomb_of_one_bit_a_pixel_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -404,7 +404,7 @@ fn a_bomb_of_one_bit_a_pixel_is_refused() {
 fn a_decompression_bomb_is_refused_before_it_is_unpacked() {
     let folder = tempfile::tempdir().unwrap();
     // A PNG header that promises 30 000 × 30 000 pixels: 2.7 GB.
-    let mut png = picture(4, 4, 0).encode_png().unwrap();
+    let mut png = test_image(4, 4, 0).encode_png().unwrap();
     png[16..20].copy_from_slice(&30_000u32.to_be_bytes());
     png[20..24].copy_from_slice(&30_000u32.to_be_bytes());
     let sum = crc32fast::hash(&png[12..29]);

@@ -87,8 +87,11 @@ fn tiff_files_of_kinds_that_are_not_read_are_named() {
         let unread: Vec<_> = files.iter().filter(|(name, _)| name.starts_with("unread/")).collect();
         assert_eq!(unread.len(), 3);
         for (name, bytes) in unread {
-            let told = Image::decode(bytes, name).unwrap_err().to_string();
-            assert!(told.contains("a TIFF of a kind that is not read") && told.contains("convert it to PNG"), "{told}");
+            let message = Image::decode(bytes, name).unwrap_err().to_string();
+            assert!(
+                message.contains("a TIFF of a kind that is not read") && message.contains("convert it to PNG"),
+                "{message}"
+            );
         }
     }
 }
@@ -150,8 +153,8 @@ fn jpegs_of_kinds_that_are_not_read_are_named() {
         }
         assert!(Image::decode(&bytes, "x.jpg").is_err(), "{part}");
     }
-    let told = Image::decode(&committed("arithmetic.jpg"), "x.jpg").unwrap_err().to_string();
-    assert!(told.contains("it is a JPEG with arithmetic coding, which is not read"), "{told}");
+    let message = Image::decode(&committed("arithmetic.jpg"), "x.jpg").unwrap_err().to_string();
+    assert!(message.contains("it is a JPEG with arithmetic coding, which is not read"), "{message}");
 }
 
 #[test]
@@ -252,7 +255,7 @@ fn a_fingerprint_stays_what_it_was() {
 }
 
 #[test]
-fn formats_are_told_by_extension_and_what_is_not_read_fails_by_name() {
+fn formats_are_reported_by_extension_and_what_is_not_read_fails_by_name() {
     let folder = folder(&["a/1.JPE", "a/2.jfif", "a/3.heic", "b/4.avif", "b/5.ppm", "c/6.tiff", "c/7.gif"]);
     let data = FolderDataset::open(folder.path()).unwrap();
     assert_eq!((data.len(), data.tasks()[0].classes.len()), (7, 3));
@@ -262,12 +265,12 @@ fn formats_are_told_by_extension_and_what_is_not_read_fails_by_name() {
         assert_eq!(data.image(index).is_ok(), !data.unread().contains_key(&index));
         assert_eq!(data.size(index).is_ok(), !data.unread().contains_key(&index));
     }
-    let told = data.image(3).unwrap_err().to_string();
-    assert!(told.contains("4.avif") && told.contains("AVIF, which is not read"), "{told}");
+    let message = data.image(3).unwrap_err().to_string();
+    assert!(message.contains("4.avif") && message.contains("AVIF, which is not read"), "{message}");
     let folder = self::folder(&["a/1.heic", "a/2.heic", "b/3.avif", "notes.txt"]);
-    let told = FolderDataset::open(folder.path()).err().unwrap().to_string();
+    let message = FolderDataset::open(folder.path()).err().unwrap().to_string();
     for part in ["no images in a format that is read", "2 in the format HEIC", "1 in the format AVIF", "1 .txt"] {
-        assert!(told.contains(part), "{part} is not in {told}");
+        assert!(message.contains(part), "{part} is not in {message}");
     }
 }
 

@@ -169,7 +169,7 @@ struct PreparedBatch {
 
 fn prepare(device: &Device, dataset: &dyn Dataset, batch: &[usize], views: MakeViews) -> Result<Option<PreparedBatch>> {
     let make = |&sample: &usize| match dataset.image(sample) {
-        Err(equimod_data::Error::Picture { .. }) => Ok(None),
+        Err(equimod_data::Error::Image { .. }) => Ok(None),
         image => Ok(Some(views(&image?, sample))),
     };
     let sets = batch.par_iter().map(make).collect::<Result<Vec<Option<ViewSet>>>>()?;

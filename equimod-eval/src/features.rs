@@ -230,7 +230,7 @@ pub(crate) fn load_inputs(
 ) -> Result<Vec<Option<Image>>> {
     let load = |&index: &usize| match dataset.image(index) {
         Ok(image) => Ok(Some(input.apply(&image))),
-        Err(equimod_data::Error::Picture { .. }) => Ok(None),
+        Err(equimod_data::Error::Image { .. }) => Ok(None),
         Err(other) => Err(other.into()),
     };
     indices.par_iter().map(load).collect()

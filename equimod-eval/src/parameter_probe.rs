@@ -158,7 +158,7 @@ impl<'a> Probe<'a> {
 
     fn sample(&self, dataset: &dyn Dataset, batch: &[usize]) -> Result<Vec<Sampled>> {
         let sample = |&sample: &usize| match dataset.image(sample) {
-            Err(equimod_data::Error::Picture { .. }) => Ok(None),
+            Err(equimod_data::Error::Image { .. }) => Ok(None),
             image => Ok(Some(self.sample_one(&image?, sample))),
         };
         Ok(batch.par_iter().map(sample).collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())

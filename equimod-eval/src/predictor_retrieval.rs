@@ -112,7 +112,7 @@ pub fn retrieve(
     order.truncate(config.images);
     for sample in order {
         let image = match dataset.image(sample) {
-            Err(equimod_data::Error::Picture { .. }) => continue,
+            Err(equimod_data::Error::Image { .. }) => continue,
             image => image?,
         };
         let gallery = Gallery::new(&augmentation, &image, sample, config);

@@ -36,7 +36,7 @@ pub fn view_pairs(
     for batch in order.chunks(BATCH) {
         let draw = |&sample: &usize| match dataset.image(sample) {
             Ok(image) => Ok(Some([0, 1].map(|number| view(policy, &image, sample, number, seed)))),
-            Err(equimod_data::Error::Picture { .. }) => Ok(None),
+            Err(equimod_data::Error::Image { .. }) => Ok(None),
             Err(other) => Err(Error::from(other)),
         };
         let drawn = batch.par_iter().map(draw).collect::<Result<Vec<_>>>()?;

@@ -26,8 +26,8 @@ pub enum Error {
     RunDirectory(String),
     /// The loss or the gradient is not finite.
     #[error(
-        "training diverged at step {step}: {what}; lower the learning rate or lengthen the warm-up (`equimod replay {}` \
-         repeats the step)",
+        "training diverged at step {step}: {what}; lower the learning rate or lengthen the warm-up (`equimod replay \
+         {}` repeats the step)",
         bundle.display()
     )]
     Diverged {

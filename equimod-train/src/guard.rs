@@ -28,9 +28,10 @@ impl Collapse {
         }
         self.reported = true;
         Some(format!(
-            "embeddings have collapsed: {name} has been too small for {} steps and is {value:.2e} at step {}; try a lower \
-             learning rate or a longer warm-up, a larger batch, and, by objective, a target network or a predictor that \
-             learns faster (byol, simsiam), a higher temperature (simclr, moco-v3), or more weight on variance (vicreg)",
+            "embeddings have collapsed: {name} has been too small for {} steps and is {value:.2e} at step {}; try a \
+             lower learning rate or a longer warm-up, a larger batch, and, by objective, a target network or a \
+             predictor that learns faster (byol, simsiam), a higher temperature (simclr, moco-v3), or more weight on \
+             variance (vicreg)",
             self.steps, report.step
         ))
     }

@@ -1,4 +1,4 @@
-//! A recipe in, a run directory out: the trainer, the run directory, metrics, the guard.
+//! Training from a recipe to a run directory: the trainer, the run directory, metrics, the guard.
 //!
 //! ```
 //! use equimod_train::{BuiltIn, resolve};
@@ -12,15 +12,14 @@
 //! # }
 //! ```
 //!
-//! - [`recipe`], [`resolve`](mod@resolve): every setting, and how layers of them become a recipe
-//! - [`trainer`]: assembly of a run, and the training loop; [`guard`]: checks before weights change; [`probe`]:
-//!   evaluation during training
-//! - [`replay`]: a step that went wrong, once more; [`RateSearch`]: rates that can be trained with; [`changes`]: how
-//!   recipes differ
-//! - [`recipe_schema`]: what editors check recipes against
-//! - [`run_dir`]: files of a run; [`metrics`]: where numbers go
+//! - [`recipe`], [`resolve`](mod@resolve): all settings, and their resolution from layers
+//! - [`trainer`]: assembly of a run, and the training loop
+//! - [`guard`]: checks before weights change; [`probe`]: evaluation during training
+//! - [`replay`]: repetition of a diverged step; [`RateSearch`]: learning-rate range test
+//! - [`changes`]: differences between recipes; [`recipe_schema`]: JSON Schema of recipes for editors
+//! - [`run_dir`]: files of a run; [`metrics`]: sinks of metrics
 //!
-//! It does not evaluate, and never prints, reads the environment or opens the network.
+//! The crate does not evaluate or print, and does not read the environment or use the network.
 
 mod changes;
 mod error;

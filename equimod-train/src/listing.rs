@@ -39,7 +39,8 @@ impl Trainer {
             ),
         };
         Error::DataSet(format!(
-            "the images are not those that the run was started with:{reason}\nrestore them, or begin a new run with --from {}",
+            "the images are not those that the run was started with:{reason}\nrestore them, or begin a new run with \
+             --from {}",
             checkpoint.display()
         ))
     }

@@ -129,8 +129,11 @@ impl AugmentationRecipe {
                 if sizes != [Size::square(side); 2] || policy.size() != side {
                     let sizes: Vec<String> = sizes.iter().map(Size::to_string).collect();
                     problems.push(format!(
-                        "policy {} makes views of {} pixels and original images of {}; training needs two views and an original image of augmentation.size = {side}",
-                        policy.name, sizes.join(", "), Size::square(policy.size())
+                        "policy {} makes views of {} pixels and original images of {}; training needs two views and an \
+                         original image of augmentation.size = {side}",
+                        policy.name,
+                        sizes.join(", "),
+                        Size::square(policy.size())
                     ));
                 }
             }

@@ -110,11 +110,11 @@ fn parse(origin: &str, text: &str) -> Result<Table> {
     })
 }
 
-/// Settings that earlier versions wrote in another spelling: section, old key, new key.
+/// Settings that earlier versions spelled differently: section, old key, new key.
 const OLD_KEYS: [(&str, &str, &str); 2] =
     [("", "normalisation", "normalization"), ("guard", "least_deviation", "least_std")];
 
-/// The layer of a recipe with old keys and names replaced; a new key beside its old one wins.
+/// The layer of a recipe with old keys and names replaced; a new key overrides its old spelling.
 fn modern_keys(mut layer: Table) -> Table {
     for (section, old, new) in OLD_KEYS {
         let table =
@@ -132,7 +132,7 @@ fn modern_keys(mut layer: Table) -> Table {
     layer
 }
 
-/// Replaces a name, or each name of a list, by that of today's spelling.
+/// Replaces a name, or each name in a list, with its current spelling.
 fn modern_names(value: &mut Value) {
     match value {
         Value::String(name) => *name = modern_name(name).to_owned(),
@@ -324,12 +324,12 @@ mod tests {
         assert_eq!(recipe.data.source, "a b");
         assert_eq!(recipe.equivariance.equimod.as_ref().unwrap().weight, equimod_core::optim::Weight::Fixed(0.5));
         assert!(matches!(&recipe.objective, ObjectiveConfig::SimClr(config) if config.temperature == 0.3));
-        // Another kind begins with its own defaults.
+        // Another kind starts with its own defaults.
         let other = ["objective.kind=vicreg".to_owned(), "objective.variance=10".to_owned()];
         let recipe = resolve(&BUILT_IN, "test", "base = \"small\"", &other).unwrap();
         assert!(matches!(&recipe.objective, ObjectiveConfig::VicReg(config) if config.variance == 10.0));
-        let told = problems("base = \"small\"", &["objective.kind=vicreg", "objective.temperature=0.1"]).join("\n");
-        assert!(told.contains("there is no setting objective.temperature"), "{told}");
+        let text = problems("base = \"small\"", &["objective.kind=vicreg", "objective.temperature=0.1"]).join("\n");
+        assert!(text.contains("there is no setting objective.temperature"), "{text}");
     }
 
     #[test]
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told_at_once_with_the_nearest_name() {
+    fn every_problem_is_reported_at_once_with_the_nearest_name() {
         let text = "[data]\nbatsch = 3\n[schedule]\nepochs = \"many\"\n[equivariance.equimood]\nweight = 1";
         let found = problems(text, &["optimizer.momentun=0.5", "nonsense"]);
         assert_eq!(found.len(), 5, "{found:#?}");
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_inside_a_policy_are_told() {
+    fn unknown_names_inside_a_policy_are_reported() {
         let view = "views = [[{ kind = \"gaussian-blur\", probablity = 0.5, kernel = 3, sigma = [0.1, 2.0] }]]";
         let text = format!(
             "[augmentation]\npolicy = {{ name = \"mine\", clean = {{ resize = 32, crop = 32, filter = \"bilinear\" }}, {view} }}"
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_told() {
+    fn contradictions_are_reported() {
         let found = problems(
             "base = \"small\"\n[schedule]\nepochs = 3\nwarmup_epochs = 5",
             &["equivariance.equimod.predictor=64 bn-"],
@@ -395,13 +395,13 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_told_beside_unknown_settings() {
+    fn contradictions_are_reported_beside_unknown_settings() {
         let found = problems("base = \"small\"\n[data]\nbatsch = 3", &["checkpoint.keep=1", "nonsense"]);
         assert_eq!(found.len(), 3, "{found:#?}");
         assert!(
             found[0].contains("nonsense") && found[1].contains("data.batch?") && found[2].contains("checkpoint.keep")
         );
-        // What cannot be read is not replaced by a default that would contradict the rest.
+        // A value that cannot be parsed is not replaced by a default, which would contradict the rest.
         let unread = problems("[data]\nbatch = \"many\"", &["execution.parts=600"]);
         assert_eq!(unread.len(), 1, "{unread:#?}");
     }
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_bases_syntax_errors_and_endless_chains_are_told() {
+    fn unknown_bases_syntax_errors_and_endless_chains_are_reported() {
         assert!(problems("base = \"smal\"", &[])[0].contains("did you mean \"small\""));
         assert!(problems("[data\n", &[])[0].contains("test, line 1"));
         let endless = [BuiltIn { name: "loop", text: "base = \"loop\"" }];

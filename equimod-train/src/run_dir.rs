@@ -1,4 +1,4 @@
-//! The run directory: what was asked for, what happened, checkpoints.
+//! Run directory: recipe, metadata, logs and checkpoints.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 pub enum Status {
     /// Training, or killed.
     Running,
-    /// All epochs are done.
+    /// All epochs were trained.
     Finished,
     /// Stopped by a signal, after a checkpoint.
     Interrupted,
@@ -94,7 +94,11 @@ impl Default for RunInfo {
 }
 
 impl RunInfo {
-    /// Reads `run.json` of the folder `run`.
+    /// Reads `run.json` in the folder `run`.
+    ///
+    /// # Errors
+    ///
+    /// If the file is missing or damaged, or has another format.
     pub fn read(run: &Path) -> Result<Self> {
         #[derive(Deserialize)]
         struct Format {
@@ -103,7 +107,7 @@ impl RunInfo {
         let file = run.join("run.json");
         let bytes = fs::read(&file).map_err(|e| Error::io("read", &file, e))?;
         let unreadable = |e| Error::RunDirectory(format!("{} cannot be read: {e}", file.display()));
-        // Before anything else, which another format may call by other names.
+        // The version is checked first, because other versions may have other fields.
         let Format { format } = serde_json::from_slice(&bytes).map_err(unreadable)?;
         if format != FORMAT {
             let (run, other) = (run.display(), if format > FORMAT { "a newer" } else { "an older" });
@@ -116,19 +120,23 @@ impl RunInfo {
     }
 }
 
-/// The version of the layout that this code writes.
+/// Version of the layout that this code writes.
 pub const FORMAT: u32 = 1;
 
-/// A run's folder.
+/// Folder of a run.
 #[derive(Clone, Debug)]
 pub struct RunDirectory {
     path: PathBuf,
-    /// Held as long as somebody trains here.
+    /// Held as long as a process trains in the folder.
     _lock: Arc<Option<File>>,
 }
 
 impl RunDirectory {
-    /// Creates the folder and writes down what was asked for. A folder that is not empty is refused.
+    /// Creates the folder and writes the recipe.
+    ///
+    /// # Errors
+    ///
+    /// If the folder is not empty, or cannot be written.
     pub fn create(path: &Path, info: &RunInfo, asked: &str, recipe: &Recipe) -> Result<Self> {
         if path.exists() && !is_empty(path)? {
             let text = format!(
@@ -140,29 +148,33 @@ impl RunDirectory {
         fs::create_dir_all(path).map_err(|e| Error::io("create", path, e))?;
         let run = Self { path: path.into(), _lock: lock(path)? };
         run.write_recipe(asked, recipe)?;
-        // Last: a folder with it is a run that can be resumed.
+        // Written last: a folder with this file is a run that can be resumed.
         run.write_info(info)?;
         Ok(run)
     }
 
-    /// Opens the folder of an earlier run to go on with it.
+    /// Opens the folder of an earlier run to resume it.
+    ///
+    /// # Errors
+    ///
+    /// If the folder is not a run, or another process trains in it.
     pub fn open(path: &Path) -> Result<(Self, RunInfo)> {
         let info = RunInfo::read(path)?;
         Ok((Self { path: path.into(), _lock: lock(path)? }, info))
     }
 
-    /// Writes what was asked for, and what that comes to.
+    /// Writes the recipe as it was given, and the resolved recipe.
     pub fn write_recipe(&self, asked: &str, recipe: &Recipe) -> Result<()> {
         self.write("recipe.toml", asked.as_bytes())?;
         self.write("recipe.resolved.toml", recipe.to_toml().as_bytes())
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a file of the folder so that it is never half there.
+    /// Writes a file of the folder atomically.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         Ok(write_atomic(&self.path.join(name), bytes)?)
     }
@@ -173,7 +185,7 @@ impl RunDirectory {
         self.write("run.json", &text)
     }
 
-    /// Removes the lines of `metrics.jsonl` after `step`: those steps will be taken again.
+    /// Removes the lines of `metrics.jsonl` after `step`, because these steps will be repeated.
     pub fn cut_metrics(&self, step: u64) -> Result<()> {
         cut(&self.path.join("metrics.jsonl"), step)
     }
@@ -198,7 +210,7 @@ impl RunDirectory {
         file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| Error::io("write", &path, e))
     }
 
-    /// The name of the checkpoint of a step.
+    /// Name of the checkpoint of a step.
     pub(crate) fn name_of(step: u64) -> String {
         format!("step-{step:08}")
     }
@@ -207,19 +219,19 @@ impl RunDirectory {
         self.path.join("checkpoints")
     }
 
-    /// The folders of checkpoints, newest first.
+    /// Folders of the checkpoints, newest first.
     pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
         if self.parent().is_dir() { Ok(checkpoint_folders(&self.path)?) } else { Ok(Vec::new()) }
     }
 
-    /// Commits a checkpoint of `step` and checks it.
+    /// Writes a checkpoint of `step` and verifies it.
     pub(crate) fn save(&self, step: u64, files: &[(&str, Vec<u8>)]) -> Result<()> {
         let name = Self::name_of(step);
         read_folder(&commit_folder(&self.parent(), &name, files)?)?;
         Ok(write_atomic(&self.parent().join("latest"), name.as_bytes())?)
     }
 
-    /// Has `best` name the checkpoint of the best probe.
+    /// Lets `best` name the checkpoint of the best probe result.
     pub(crate) fn point_to_best(&self, best: Option<&Best>) -> Result<()> {
         let Some(best) = best else { return Ok(()) };
         Ok(write_atomic(&self.parent().join("best"), Self::name_of(best.step).as_bytes())?)
@@ -241,7 +253,7 @@ impl RunDirectory {
         Ok(())
     }
 
-    /// Removes what a crash left of checkpoints that were being written or removed.
+    /// Removes incomplete checkpoints that a crash left.
     pub(crate) fn clean_up(&self) -> Result<()> {
         let Ok(entries) = fs::read_dir(self.parent()) else { return Ok(()) };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {

@@ -1,4 +1,4 @@
-//! What a trainer writes into checkpoints and takes over from them, or from another model.
+//! Contents of checkpoints: saving, resuming, and starting from the weights of another model.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -29,7 +29,7 @@ struct SavedState {
     best: Option<Best>,
 }
 
-/// Weights that a run begins with.
+/// Weights that a run starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadedWeights {
     /// Names of the tensors that were loaded.
@@ -58,7 +58,7 @@ impl LoadedWeights {
 }
 
 impl Trainer {
-    /// The network that a checkpoint of this moment would hold.
+    /// Network that a checkpoint of the current step would contain.
     pub fn model(&self) -> Result<Model> {
         let bytes = to_bytes(&self.method.params().tensors(""), &described(&self.description())?)?;
         Ok(Model::from_bytes(&bytes, Path::new("the network in training"), &self.context.device)?)
@@ -76,12 +76,13 @@ impl Trainer {
         }
         if let Some(missing) = found.fresh.iter().find(|name| name.starts_with("backbone.")) {
             let text = format!(
-                "the backbone of {} is not this recipe's: it has no {missing} of this shape; choose [backbone] as it is there",
+                "the backbone of {} is not this recipe's: it has no {missing} of this shape; choose [backbone] as it \
+                 is there",
                 model.path.display()
             );
             return Err(Error::Recipe(vec![text]));
         }
-        // Settings that no shape shows: with others, the same weights are another network.
+        // These settings do not change shapes, but change the network that the weights define.
         let (theirs, ours) = (model.backbone_config()?, &self.recipe.backbone);
         let (theirs, ours) = (theirs.settings().describe(), ours.settings().describe());
         if theirs != ours {
@@ -96,7 +97,7 @@ impl Trainer {
                 slot.var.set(&tensor.to_dtype(slot.var.dtype())?.to_device(slot.var.device())?.copy()?)?;
             }
         }
-        // The target network begins equal to the trained one.
+        // The target network starts equal to the trained one.
         for (name, slot) in self.method.target().iter().flat_map(|target| target.params().iter()) {
             if let Some(own) = self.method.params().get(name) {
                 slot.var.set(&own.var.as_tensor().copy()?)?;
@@ -117,7 +118,7 @@ impl Trainer {
         Ok(files)
     }
 
-    /// Commits a checkpoint, and removes those that need not be kept.
+    /// Writes a checkpoint, and removes those that need not be kept.
     pub(crate) fn save(&self, run: &RunDirectory) -> Result<()> {
         let _checkpoint = tracing::trace_span!("checkpoint").entered();
         let Self { step, recipe, best, fingerprint, .. } = self;
@@ -133,8 +134,8 @@ impl Trainer {
         })
     }
 
-    /// Takes over the newest checkpoint of `run` that verifies; returns why newer ones were passed over. A run that was
-    /// stopped before its first checkpoint begins anew.
+    /// Loads the newest checkpoint of `run` that can be verified, and returns the reasons why newer ones were skipped.
+    /// A run without a checkpoint starts from the beginning.
     pub fn resume(&mut self, run: &RunDirectory) -> Result<Vec<String>> {
         run.clean_up()?;
         let mut skipped = Vec::new();

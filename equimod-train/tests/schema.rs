@@ -129,8 +129,8 @@ fn agree(texts: &[String], taken: bool) {
     for text in texts {
         let resolved = resolve(&BUILT_IN, "test", text, &[]);
         assert_eq!(resolved.is_ok(), taken, "resolve: {resolved:?} of {text}");
-        let told = validator.problem(&json(text));
-        assert_eq!(told.is_none(), taken, "schema: {told:?} of {text}");
+        let problem = validator.problem(&json(text));
+        assert_eq!(problem.is_none(), taken, "schema: {problem:?} of {text}");
     }
 }
 
@@ -162,7 +162,7 @@ fn parts_of_recipes_are_taken() {
 }
 
 #[test]
-fn mistakes_are_told() {
+fn mistakes_are_reported() {
     let texts = [
         "base = \"smal\"",
         "about = 3",

@@ -180,8 +180,8 @@ pub struct Index {
     pub out: Option<PathBuf>,
     /// Extension of the images behind KEY, such as input.jpg [default: jpg and other image extensions, else the only
     /// longer one].
-    #[arg(long, value_name = "EXTENSION", conflicts_with = "dotted_keys")]
-    pub picture: Option<String>,
+    #[arg(long, alias = "picture", value_name = "EXTENSION", conflicts_with = "dotted_keys")]
+    pub image: Option<String>,
     /// Let keys end at the last dot of a name instead of the first: photo.0001.jpg and photo.0002.jpg are two samples.
     #[arg(long)]
     pub dotted_keys: bool,

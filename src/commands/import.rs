@@ -18,7 +18,7 @@ use crate::inputs::model_argument::{local, note_assumed};
 use crate::outputs::console;
 use crate::process::exit::Usage;
 
-/// Reads a ResNet of another code, and writes it under torchvision's names.
+/// Reads a ResNet from another code base, and writes it with torchvision's names.
 pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     let out = arguments.out.clone().unwrap_or_else(|| named_after(&arguments.file));
     if out.exists() {
@@ -65,7 +65,7 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A hint at the file to give in place of a folder.
+/// Hint at the file to give instead of a folder.
 fn folder(path: &Path) -> String {
     match files_of_pytorch(path).as_slice() {
         [one] => format!("{} is a folder; give {}", path.display(), one.display()),
@@ -73,7 +73,7 @@ fn folder(path: &Path) -> String {
     }
 }
 
-/// `weights.pth.tar` becomes `weights.safetensors` in this folder.
+/// Output path: `weights.pth.tar` becomes `weights.safetensors` in this folder.
 fn named_after(file: &Path) -> PathBuf {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = name.split('@').next().unwrap_or_default();

@@ -20,7 +20,7 @@ use crate::outputs::console;
 use crate::process::device;
 use crate::process::exit::Usage;
 
-/// Loads a MODEL strictly and says what it holds, or which keys keep it from loading.
+/// Loads a MODEL strictly and reports its contents, or the keys that keep it from loading.
 pub fn run(arguments: &Inspect) -> anyhow::Result<ExitCode> {
     match open(arguments) {
         Ok(model) => {
@@ -45,7 +45,7 @@ pub fn run(arguments: &Inspect) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Opens what is asked for; a file of PyTorch is read as `import` does.
+/// Opens the model; PyTorch files are read as by `import`.
 fn open(arguments: &Inspect) -> anyhow::Result<Model> {
     let device = device::open(&arguments.device.device)?;
     let local = model_argument::local(&arguments.model, WeightFormats::Any)?;
@@ -89,7 +89,7 @@ fn tensors(model: &Model) -> Vec<(String, Vec<usize>)> {
     model.params().iter().map(|(name, slot)| (name.to_owned(), slot.var.dims().to_vec())).collect()
 }
 
-/// How many keys fit, and each that does not.
+/// Number of matching keys, and the list of those that do not match.
 fn keys(report: &LoadReport) -> String {
     let counts =
         [(&report.missing, "missing"), (&report.unexpected, "unexpected"), (&report.reshaped, "of another shape")];
@@ -113,7 +113,7 @@ fn keys(report: &LoadReport) -> String {
     text + &beside(report, "beside      ")
 }
 
-/// The tensors that are not read, and the content beside tensors, behind a heading.
+/// Tensors that are not read, and content other than tensors, after a heading.
 pub fn beside(report: &LoadReport, heading: &str) -> String {
     let mut text = String::new();
     if !report.not_read.is_empty() {
@@ -130,7 +130,7 @@ pub fn beside(report: &LoadReport, heading: &str) -> String {
     text
 }
 
-/// The code that made weights, behind a heading, and each property that names and shapes do not show.
+/// Code base that produced the weights, after a heading, and each property that names and shapes do not show.
 pub fn assumptions(model: &Model, heading: &str) -> String {
     let Some(imported) = &model.imported else { return String::new() };
     let mut text = format!("{heading}{}\n", imported.code.as_deref().unwrap_or("unknown"));
@@ -151,7 +151,7 @@ pub fn assumptions(model: &Model, heading: &str) -> String {
     text
 }
 
-/// What is not the ResNet's, behind a heading: a line for each part that the names differ in.
+/// Tensors that do not belong to the ResNet, after a heading: one line per group of names.
 pub fn left_out(report: &LoadReport, heading: &str) -> String {
     let names = &report.left_out;
     if names.is_empty() {
@@ -167,7 +167,7 @@ pub fn left_out(report: &LoadReport, heading: &str) -> String {
     text
 }
 
-/// Names by the first part, of those between dots, in which any two of them differ.
+/// Groups names by their first dot-separated part in which any two of them differ.
 fn grouped(names: &[String]) -> BTreeMap<String, Vec<&String>> {
     let parts = |name: &str| name.split('.').map(str::to_owned).collect::<Vec<String>>();
     let first = parts(&names[0]);
@@ -188,7 +188,7 @@ fn as_text(arguments: &Inspect, model: &Model) -> anyhow::Result<String> {
     if !not_finite.is_empty() {
         text += &format!("numbers     not finite in {}\n", not_finite.join(", "));
     }
-    text += &format!("features    {} values a picture\n", model.backbone().features());
+    text += &format!("features    {} values per image\n", model.backbone().features());
     let Preprocessing { size, normalization } = &model.preprocessing;
     let guessed = if model.guessed { " (guessed from the stem)" } else { "" };
     text +=

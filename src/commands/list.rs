@@ -24,10 +24,11 @@ const ALL: [Listed; 7] = [
     Listed::Suites,
 ];
 
-/// Stands below all lists.
-const MORE: &str = "`equimod list recipe-schema` prints a JSON Schema of recipe files, for editors; `list results-schema` that of results.json.";
+/// Text below all lists.
+const MORE: &str = "`equimod list recipe-schema` prints a JSON Schema of recipe files, for editors; \
+                    `list results-schema` that of results.json.";
 
-/// `(name, one line)` of each entry.
+/// Name and one-line description of each entry.
 type Entries = Vec<(String, String)>;
 
 /// Prints the lists, or a schema.
@@ -75,7 +76,7 @@ fn as_text(lists: &[(&str, Entries)], what: Option<Listed>) -> String {
         text.push('\n');
     }
     if what.is_none_or(|what| what == Listed::Datasets) {
-        text += &format!("Notice of the bundled pictures\n\n{NOTICE}\n");
+        text += &format!("Notice of the bundled images\n\n{NOTICE}\n");
     }
     if what.is_none() {
         text += MORE;
@@ -83,7 +84,7 @@ fn as_text(lists: &[(&str, Entries)], what: Option<Listed>) -> String {
     text.trim_end().to_owned()
 }
 
-/// The title and entries of a list; `None` for a schema, which is none.
+/// Title and entries of a list; `None` for a schema.
 fn list(what: Listed) -> Option<(&'static str, Entries)> {
     let entries = |list: &[Entry]| list.iter().map(|entry| (entry.name.to_owned(), entry.line())).collect();
     let owned = |list: &[(&str, &str)]| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();

@@ -1,4 +1,4 @@
-//! One file a subcommand.
+//! Subcommands, one per file.
 
 mod bench;
 mod completions;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use crate::cli::{Cli, Command};
 use crate::process::exit::Usage;
 
-/// Does what was asked for.
+/// Runs the subcommand.
 pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
     if let Some(threads) = arguments.threads {
         rayon::ThreadPoolBuilder::new()

@@ -33,13 +33,13 @@ use crate::run::probe::LabeledProbe;
 use crate::run::report::RunReport;
 use crate::run::trace::Profile;
 
-/// Trains, evaluates, reports.
+/// Trains, evaluates and reports.
 pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.device.device)?;
     let (mut recipe, asked) = recipe(arguments)?;
     let (dataset, source) = match training(&recipe.data.source, reading(&recipe)) {
         Err(error) if arguments.dry_run => {
-            // The recipe can be looked at all the same.
+            // The recipe can be printed nevertheless.
             console::result(&recipe.to_toml())?;
             return Err(error);
         }
@@ -60,13 +60,13 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     let mut sinks = sinks(arguments, &run, &trainer)?;
     let ending = trainer.run(&run, &mut sinks, probe.as_mut().map(|probe| probe as &mut dyn Probe));
     let cost = cost(trainer.pace(), MEMORY.peak_usage() as u64);
-    let told = sinks.iter_mut().try_for_each(|sink| sink.note(&cost).and_then(|()| sink.flush()));
+    let noted = sinks.iter_mut().try_for_each(|sink| sink.note(&cost).and_then(|()| sink.flush()));
     drop(sinks);
     info.status = status(&ending);
     info.seconds += start.elapsed().as_secs_f64();
     info.peak_memory = info.peak_memory.max(MEMORY.peak_usage() as u64);
-    let written = told.and_then(|()| run.write_info(&info));
-    // What ended the run is the error to tell, not what that kept from being written.
+    let written = noted.and_then(|()| run.write_info(&info));
+    // The reason why the run ended takes precedence over a failure to write the files.
     let ending = ending?;
     written?;
     if ending == Ending::Interrupted {
@@ -77,7 +77,7 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
         ));
         return Ok(ExitCode::from(exit::INTERRUPTED));
     }
-    // What is left can be done again with --resume.
+    // The remaining work can be repeated with --resume.
     signals.end_at_once();
     let times = vec![("training".to_owned(), duration(Duration::from_secs_f64(info.seconds)))];
     let finished = Finished { run: &run, info: &info, recipe: &recipe, dataset: dataset.as_ref(), trainer: &trainer };
@@ -94,7 +94,7 @@ fn status(ending: &equimod_train::Result<Ending>) -> Status {
     }
 }
 
-/// Memory, speed, and where the time of steps went.
+/// Memory, speed, and share of each phase in the time of a step.
 fn cost(pace: Pace, peak_memory: u64) -> String {
     let shares = pace.shares.named().map(|(part, share)| format!("{part} {:.0} %", 100.0 * share)).join(", ");
     format!(
@@ -105,7 +105,7 @@ fn cost(pace: Pace, peak_memory: u64) -> String {
     )
 }
 
-/// The resolved recipe, and the text that was asked for.
+/// Resolved recipe, and its text as it was given.
 fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
     let mut settings = arguments.recipe.settings();
     settings.extend(arguments.seed.iter().map(|seed| format!("seed={seed}")));
@@ -125,7 +125,7 @@ fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
     Ok(named(&arguments.recipe.recipe, &settings)?)
 }
 
-/// How the recipe's pictures are read.
+/// Options for reading the recipe's images.
 fn reading(recipe: &Recipe) -> ReadOptions {
     ReadOptions { apply_orientation: recipe.data.apply_orientation }
 }
@@ -149,12 +149,12 @@ fn dry_run(arguments: &Pretrain, recipe: &Recipe, trainer: &Trainer) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many parameters each part has: the backbone, each head, the target network.
+/// Number of parameters of each part: the backbone, each head, the target network.
 fn parts(trainer: &Trainer) -> String {
     let method = trainer.method();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for (name, slot) in method.params().trainable() {
-        // equivariance.equimod.predictor.0.weight is of equivariance.equimod.predictor.
+        // equivariance.equimod.predictor.0.weight belongs to equivariance.equimod.predictor.
         let depth = if name.starts_with("equivariance.") { 3 } else { 2 };
         let part = if name.starts_with("backbone.") { 1 } else { depth };
         let part = name.split('.').take(part).collect::<Vec<_>>().join(".");
@@ -168,7 +168,7 @@ fn parts(trainer: &Trainer) -> String {
     format!("{all} parameters, {steps} steps{}{target}", list.join(""))
 }
 
-/// Seconds and their tenths, or milliseconds.
+/// Duration with one decimal in seconds, or in milliseconds.
 fn short(time: Duration) -> String {
     match time.as_secs_f64() {
         seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
@@ -227,17 +227,17 @@ fn resume(
     Ok((run, info))
 }
 
-/// Takes weights over, and says which.
+/// Loads initial weights, and reports which.
 fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Result<Origin> {
     let model = model_argument::open(path, device)?;
     let taken = trainer.begin_from(&model)?;
     console::note(&format!("from {}: {}", model.path.display(), taken.summary()));
-    // What is on the Hub is named with its commit.
+    // A model on the Hub is named with its commit.
     let named = if model.path.starts_with(path) { path } else { &model.path };
     Ok(Origin { model: named.display().to_string(), sha256: model.sha256 })
 }
 
-/// In which settings the recipe differs from the built-in one it builds on.
+/// Settings in which the recipe differs from the built-in one that it builds on.
 fn difference(name: &str, recipe: &Recipe) -> String {
     let Ok((base, original)) = base(name) else { return String::new() };
     let changes = changes(&original, recipe);
@@ -249,7 +249,7 @@ fn difference(name: &str, recipe: &Recipe) -> String {
     format!("settings that differ from {base}:{}", lines.collect::<String>())
 }
 
-/// `out/<recipe>-<number>`, the first that is not there.
+/// First unused path `out/<recipe>-<number>`.
 fn next_folder(recipe: &str) -> PathBuf {
     let name = Path::new(recipe).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = |number: u64| Path::new("out").join(format!("{name}-{number}"));
@@ -269,7 +269,7 @@ fn sinks(arguments: &Pretrain, run: &RunDirectory, trainer: &Trainer) -> anyhow:
     Ok(sinks)
 }
 
-/// A run whose last step is done.
+/// A run after its last step.
 struct Finished<'a> {
     run: &'a RunDirectory,
     info: &'a RunInfo,
@@ -279,7 +279,7 @@ struct Finished<'a> {
 }
 
 impl Finished<'_> {
-    /// Evaluates, writes results and report, prints both and what to try next.
+    /// Evaluates, writes results and the report, prints both, and suggests next steps.
     fn report(
         &self,
         arguments: &Pretrain,
@@ -317,14 +317,14 @@ impl Finished<'_> {
     fn print(&self, rows: &[ResultRow], times: &str) -> anyhow::Result<()> {
         let folder = self.run.path().display();
         let mut text = format!("\n{}\nreport {folder}/report.html ({times})\n", plain(rows, false));
-        // As it was called: whoever runs it through cargo has no `equimod` in the path.
+        // The name as it was called: with cargo, `equimod` is not in the search path.
         let program = std::env::args().next().unwrap_or_else(|| "equimod".into());
         text += &format!("\nNext:\n  {program} inspect {folder}\n");
         text += &format!("  {program} eval knn {folder} --data {} --k 5 --untrained\n", self.recipe.data.source);
         text += &match self.trainer.method().modules().first() {
             Some(module) if !matches!(self.recipe.objective, ObjectiveConfig::None(_)) => format!(
-                "  {program} pretrain --recipe {folder}/recipe.resolved.toml --set equivariance.{0}.weight=0   # the same \
-                 batches without {0}'s loss\n",
+                "  {program} pretrain --recipe {folder}/recipe.resolved.toml --set equivariance.{0}.weight=0   # the \
+                 same batches without {0}'s loss\n",
                 module.name
             ),
             _ => format!("  {program} list recipes\n"),
@@ -332,7 +332,7 @@ impl Finished<'_> {
         console::result(&text)
     }
 
-    /// Every protocol that the pictures allow, on the checkpoint that was written, beside the untrained network.
+    /// Evaluates the last checkpoint and the untrained network with every protocol that the images support.
     fn evaluate(&self, device: &Device) -> anyhow::Result<Vec<ResultRow>> {
         console::note("evaluating");
         let splits = splits(&self.recipe.data.source, reading(self.recipe))?;
@@ -352,7 +352,7 @@ impl Finished<'_> {
         Ok(rows)
     }
 
-    /// The numbers with what they are of, as they are written.
+    /// Results with their metadata, as they are written.
     fn results(&self, rows: Vec<ResultRow>, device: &Device) -> anyhow::Result<Results> {
         let model = Model::load(self.run.path(), device)?;
         let input = InputTransform::of(&model, None, Crop::Center)?;

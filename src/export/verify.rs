@@ -21,7 +21,7 @@ pub struct Verification {
     /// Keys of the file that the network lacks.
     pub unexpected: Vec<String>,
     /// Number of compared images.
-    pub pictures: usize,
+    pub images: usize,
     /// Largest absolute difference of a feature.
     pub largest_difference: f32,
 }
@@ -34,7 +34,7 @@ impl Verification {
             self.matched,
             self.missing.len(),
             self.unexpected.len(),
-            self.pictures,
+            self.images,
             self.largest_difference
         )
     }
@@ -95,7 +95,7 @@ pub fn verify(model: &Model, path: &Path) -> anyhow::Result<Verification> {
         matched: report.matched.len(),
         missing: report.missing.clone(),
         unexpected: report.unexpected.clone(),
-        pictures: IMAGES,
+        images: IMAGES,
         largest_difference,
     })
 }

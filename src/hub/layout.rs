@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_with_what_is() {
+    fn what_is_not_there_is_reported_with_what_is() {
         let paths = ["one/train-0.parquet", "two/train-0.parquet"];
         assert!(layout("hf:a/b", &paths).unwrap_err().contains("one, two"));
         assert!(layout("hf:a/b/three", &paths).unwrap_err().contains("one, two"));

@@ -1,4 +1,4 @@
-//! From the name of a source to its images: the bundled set, the Hub, MNIST, and whatever lies on this machine.
+//! Opening of a source by its name: the bundled set, the Hub, MNIST, or files on this machine.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::hub::{self, SplitSelection};
 use crate::outputs::console;
 use crate::reference::{PREFIX, Reference};
 
-/// The kinds of sources, each with a description in one line.
+/// Kinds of sources, each with a one-line description.
 pub const SOURCES: [(&str, &str); 9] = [
     (
         "emoji",
@@ -18,8 +18,8 @@ pub const SOURCES: [(&str, &str); 9] = [
     ),
     (
         "FOLDER",
-        "images (JPEG, PNG, WebP, BMP, GIF, TIFF) in class sub-folders, or unlabeled; train/, val/, test/ are splits (say \
-         FOLDER#classes or FOLDER#splits where other folders of images lie beside them)",
+        "images (JPEG, PNG, WebP, BMP, GIF, TIFF) in class sub-folders, or unlabeled; train/, val/, test/ are splits \
+         (write FOLDER#classes or FOLDER#splits if there are other folders of images next to them)",
     ),
     ("FOLDER of CIFAR-10, CIFAR-100, STL-10", "their binary versions, unpacked (CIFAR also as its .tar.gz)"),
     ("FOLDER of MNIST, Fashion-MNIST", "their four idx files, unpacked (a build with the feature mnist)"),
@@ -42,13 +42,13 @@ pub const SOURCES: [(&str, &str); 9] = [
     ),
 ];
 
-/// The images to train on and the name of their source; a data set on the Hub is pinned to the commit that was read.
+/// Training images and the name of their source; a data set on the Hub is pinned to the commit that was read.
 pub fn training(source: &str, options: ReadOptions) -> anyhow::Result<(Arc<dyn Dataset>, String)> {
     let splits = read(source, options, SplitSelection::Training)?;
     Ok((splits.pretraining.unwrap_or(splits.train), splits.name))
 }
 
-/// The splits of `source`.
+/// Splits of `source`.
 pub fn splits(source: &str, options: ReadOptions) -> anyhow::Result<Splits> {
     read(source, options, SplitSelection::Evaluation)
 }
@@ -63,7 +63,7 @@ pub struct OtherSources<'a> {
 }
 
 impl OtherSources<'_> {
-    /// The splits of `source` with these validation and test images.
+    /// Splits of `source` with these validation and test images.
     pub fn splits(self, source: &str, options: ReadOptions) -> anyhow::Result<Splits> {
         let mut splits = match self.test {
             Some(_) => read(source, options, SplitSelection::Training)?,
@@ -90,7 +90,7 @@ fn read(source: &str, options: ReadOptions, wanted: SplitSelection) -> anyhow::R
 
 fn from_hub(reference: &Reference, options: ReadOptions, wanted: SplitSelection) -> anyhow::Result<Splits> {
     let mut fetched = hub::fetch(reference, wanted)?;
-    // A single split, also one that was selected by name, is what is trained on, whatever its name.
+    // A single split is used for training, whatever its name.
     if fetched.splits.len() == 1 {
         fetched.splits = fetched.splits.into_values().map(|files| ("train".into(), files)).collect();
     }
@@ -111,7 +111,7 @@ fn local(source: &str, options: ReadOptions) -> anyhow::Result<Splits> {
     Ok(splits)
 }
 
-/// The splits of a folder in the format of MNIST.
+/// Splits of a folder in the format of MNIST.
 #[cfg(feature = "mnist")]
 fn mnist(source: &str) -> anyhow::Result<Option<Splits>> {
     if !crate::inputs::mnist::is_at(Path::new(source)) {
@@ -121,7 +121,7 @@ fn mnist(source: &str) -> anyhow::Result<Option<Splits>> {
     Ok(Some(Splits::of(source, train, Some(test))))
 }
 
-/// Refuses a folder in the format of MNIST.
+/// Rejects a folder in the format of MNIST.
 #[cfg(not(feature = "mnist"))]
 fn mnist(source: &str) -> anyhow::Result<Option<Splits>> {
     if Path::new(source).join("train-images-idx3-ubyte").is_file() {
@@ -132,7 +132,7 @@ fn mnist(source: &str) -> anyhow::Result<Option<Splits>> {
     Ok(None)
 }
 
-/// All images below a folder, with its sub-folders as classes whatever their names. Prints how it was read.
+/// All images below a folder, with its sub-folders as classes, whatever their names. Prints how it was read.
 pub fn all_images(path: &Path) -> anyhow::Result<Arc<dyn Dataset>> {
     let source = path.display().to_string();
     let splits = Splits::of(source.as_str(), images(path, ReadOptions::default())?, None);

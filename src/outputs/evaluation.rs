@@ -1,4 +1,4 @@
-//! The files of an evaluation: results, the page, predictions, splits.
+//! Files of an evaluation: results, report page, predictions, splits.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// The page.
+    /// Renders the report page.
     fn page(&mut self) -> String {
         let results = self.results;
         let mut facts = vec![
@@ -47,7 +47,7 @@ impl Record<'_> {
             facts.push((split.part.clone(), format!("{what} (sha256 {:.16}…)", split.sha256)));
         }
         let datasets = self.splits.map_or_else(Vec::new, |splits| vec![&splits.train]);
-        // Of several models, the comparison comes before the list of all numbers.
+        // The comparison of several models precedes the list of all numbers.
         let sections = std::mem::take(&mut self.sections);
         let (lead, sections) = if self.splits.is_none() { (sections, Vec::new()) } else { (Vec::new(), sections) };
         render(&ReportData {
@@ -63,8 +63,12 @@ impl Record<'_> {
     }
 }
 
-/// Writes an evaluation into `folder`: `results.json`, `results.md`, `report.html`; for classifiers also
-/// `predictions-<task>.csv`, `confusion-<task>.csv` and, where splits were drawn, `splits.json`.
+/// Writes an evaluation into `folder`: `results.json`, `results.md` and `report.html`; for classifiers also
+/// `predictions-<task>.csv` and `confusion-<task>.csv`; if splits were drawn, `splits.json`.
+///
+/// # Errors
+///
+/// If a file cannot be written.
 pub fn write(folder: &Path, mut record: Record) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
     remove_older(folder)?;
@@ -97,18 +101,18 @@ fn remove_older(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Letters and digits, joined by hyphens.
+/// Letters and digits of a title, joined by hyphens.
 fn file_name(title: &str) -> String {
     title.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
-/// A line a test image: its index and key, its class, the predicted class and probabilities.
+/// Table with one row per test image: index, key, class, predicted class and probabilities.
 fn predictions(classification: &Classification, splits: &Splits) -> anyhow::Result<Vec<u8>> {
     let (task, predictions) = (&classification.task, &classification.predictions);
     let dataset = task.test_dataset(splits).as_ref();
     let class = |label: u32| task.classes.get(label as usize).map_or("", String::as_str);
     let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(["picture", "key", "class", "predicted", "right", "probability", "probability of its class"])?;
+    table.write_record(["image", "key", "class", "predicted", "right", "probability", "probability of its class"])?;
     let predicted = predictions.first();
     for (row, (&index, &label)) in predictions.indices().iter().zip(predictions.labels()).enumerate() {
         let (probabilities, predicted) = (predictions.row(row), predicted[row]);
@@ -125,7 +129,7 @@ fn predictions(classification: &Classification, splits: &Splits) -> anyhow::Resu
     Ok(table.into_inner()?)
 }
 
-/// The confusion matrix: true classes in rows, predicted classes in columns.
+/// Confusion matrix: true classes in rows, predicted classes in columns.
 fn confusion(classification: &Classification) -> anyhow::Result<Vec<u8>> {
     let classes = &classification.task.classes;
     let mut table = csv::Writer::from_writer(Vec::new());

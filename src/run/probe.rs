@@ -1,4 +1,4 @@
-//! The probe of a recipe: frozen features of labeled pictures, looked at during training.
+//! Probe of a recipe: k-NN and a linear probe on frozen features of labeled images during training.
 
 use equimod_core::Model;
 use equimod_data::Splits;
@@ -13,11 +13,11 @@ use equimod_train::{Error, Probe, Recipe, Result};
 
 use crate::inputs::sources::splits;
 
-/// L2 strengths of the linear probe, and the limits of its fits: a quick look, not the published protocol.
+/// L2 strengths of the linear probe and limits of its fits, for a quick estimate instead of the published protocol.
 const L2_STRENGTHS: [f64; 3] = [1e-2, 1e-1, 1.0];
 const QUICK: LbfgsConfig = LbfgsConfig { history: 10, iterations: 50, tolerance: 1e-3, change: 0.0 };
 
-/// k-NN and a linear probe on one task of labeled pictures.
+/// k-NN and a linear probe on one task of labeled images.
 pub struct LabeledProbe {
     config: ProbeRecipe,
     splits: Splits,
@@ -26,7 +26,7 @@ pub struct LabeledProbe {
 }
 
 impl LabeledProbe {
-    /// The probe that the recipe asks for, if it does.
+    /// Creates the recipe's probe, if it has one.
     pub fn of(recipe: &Recipe) -> anyhow::Result<Option<Self>> {
         let config = recipe.probe.clone();
         if config.every_epochs == 0 {
@@ -40,7 +40,8 @@ impl LabeledProbe {
         let task = match (config.task.as_str(), first) {
             ("", Some(first)) => first.name.clone(),
             ("", None) => anyhow::bail!(equimod_data::Error::Config(format!(
-                "{source} has no labels to probe with; name a labeled source in probe.data, or set probe.every_epochs to 0"
+                "{source} has no labels to probe with; name a labeled source in probe.data, or set probe.every_epochs \
+                 to 0"
             ))),
             (task, _) => splits.train.tasks()[splits.train.task(task)?].name.clone(),
         };

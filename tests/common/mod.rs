@@ -80,8 +80,8 @@ impl Scratch {
         path
     }
 
-    /// Pictures of two colors in class folders.
-    pub fn pictures(&self, name: &str, each: usize) -> PathBuf {
+    /// Images of two colors in class folders.
+    pub fn images(&self, name: &str, each: usize) -> PathBuf {
         for class in 0..2u8 {
             for i in 0..each {
                 let size = equimod::data::Size { height: 18, width: 16 + i % 5 };

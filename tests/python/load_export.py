@@ -1,9 +1,9 @@
 """Loads an export as others would, and compares its features with those that equimod wrote.
 
-    python3 load_export.py EXPORT PICTURES FEATURES PICTURE ITS_FEATURES [HUB_REPOSITORY]
+    python3 load_export.py EXPORT IMAGES FEATURES IMAGE ITS_FEATURES [HUB_REPOSITORY]
 
-EXPORT is a folder of `equimod export`; PICTURES a folder of PNG files of the network's input size; FEATURES what
-`equimod embed EXPORT --data PICTURES --out FEATURES.npy` wrote; PICTURE a PNG file of any size, ITS_FEATURES the same of it: every
+EXPORT is a folder of `equimod export`; IMAGES a folder of PNG files of the network's input size; FEATURES what
+`equimod embed EXPORT --data IMAGES --out FEATURES.npy` wrote; IMAGE a PNG file of any size, ITS_FEATURES the same of it: every
 Python snippet of the card has to give them, too. With HUB_REPOSITORY (and HF_ENDPOINT), timm loads the same weights from
 there. Prints one line for each thing that was done.
 """
@@ -30,7 +30,7 @@ def has(name):
     return importlib.util.find_spec(name) is not None
 
 
-def pictures(folder, config):
+def images(folder, config):
     normalization = config["equimod"]["preprocessing"]["normalization"]
     mean, std = (torch.tensor(normalization[key]).reshape(1, 3, 1, 1) for key in ("mean", "std"))
     files = sorted(pathlib.Path(folder).rglob("*.png"))
@@ -44,7 +44,7 @@ def compare(what, model, inputs, expected):
     worst = (found.reshape(expected.shape) - expected).abs().max().item()
     assert worst <= TOLERANCE * max(1.0, expected.abs().max().item()), f"{what}: features differ by up to {worst}"
     assert expected.abs().max().item() > 0.01, f"{what}: nothing to compare"
-    print(f"{what}: features of {len(inputs)} pictures differ by up to {worst:.1e}")
+    print(f"{what}: features of {len(inputs)} images differ by up to {worst:.1e}")
 
 
 def snippets(folder):
@@ -54,9 +54,9 @@ def snippets(folder):
     return found
 
 
-def run_snippets(folder, inputs, expected, picture, its_features):
+def run_snippets(folder, inputs, expected, image, its_features):
     before = os.getcwd()
-    pixels = Image.open(picture)
+    pixels = Image.open(image)
     os.chdir(folder)
     copy = pathlib.Path("image.jpg")
     pixels.save(copy, "PNG")
@@ -73,15 +73,15 @@ def run_snippets(folder, inputs, expected, picture, its_features):
                 continue
             compare(f"snippet of {libraries[0]}", names["model"], inputs, expected)
             worst = (names["features"].reshape(its_features.shape) - its_features).abs().max().item()
-            assert worst <= TOLERANCE * max(1.0, its_features.abs().max().item()), f"a picture as the snippet takes it: {worst}"
-            print(f"snippet of {libraries[0]}: features of a picture of {pixels.size} differ by up to {worst:.1e}")
+            assert worst <= TOLERANCE * max(1.0, its_features.abs().max().item()), f"an image as the snippet takes it: {worst}"
+            print(f"snippet of {libraries[0]}: features of an image of {pixels.size} differ by up to {worst:.1e}")
     finally:
         copy.unlink()
         os.chdir(before)
 
 
 class Pooled(torch.nn.Module):
-    """A model of transformers as a function from pictures to features."""
+    """A model of transformers as a function from images to features."""
 
     def __init__(self, model):
         super().__init__()
@@ -92,14 +92,14 @@ class Pooled(torch.nn.Module):
 
 
 def main():
-    folder, data, features, picture, its_features = sys.argv[1:6]
+    folder, data, features, image, its_features = sys.argv[1:6]
     config = json.loads((pathlib.Path(folder) / "config.json").read_text())
     weights = pathlib.Path(folder) / "model.safetensors"
-    inputs = pictures(data, config)
+    inputs = images(data, config)
     expected = torch.from_numpy(numpy.load(features))
     with safe_open(str(weights), "pt") as file:
         assert file.metadata() == {"format": "pt"}, file.metadata()
-    run_snippets(folder, inputs, expected, os.path.abspath(picture), torch.from_numpy(numpy.load(its_features)))
+    run_snippets(folder, inputs, expected, os.path.abspath(image), torch.from_numpy(numpy.load(its_features)))
     if "architecture" in config:
         model = getattr(torchvision.models, config["architecture"])()
         missing, unexpected = model.load_state_dict(load_file(str(weights)), strict=False)

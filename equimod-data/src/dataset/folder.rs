@@ -65,7 +65,7 @@ impl FolderDataset {
         let path = self.root.join(&file.path);
         match file.unread {
             None => Ok(path),
-            Some(format) => Err(Error::Picture { key: path.display().to_string(), reason: formats::not_read(format) }),
+            Some(format) => Err(Error::Image { key: path.display().to_string(), reason: formats::not_read(format) }),
         }
     }
 
@@ -75,7 +75,7 @@ impl FolderDataset {
         let key = path.display().to_string();
         match fs::read(&path) {
             Ok(bytes) => Ok((bytes, key)),
-            Err(error) => Err(Error::Picture { key, reason: error.to_string() }),
+            Err(error) => Err(Error::Image { key, reason: error.to_string() }),
         }
     }
 }
@@ -156,7 +156,7 @@ impl Dataset for FolderDataset {
             return Ok(self.image(index)?.size());
         }
         let path = self.path(index)?;
-        let fail = |reason: String| Error::Picture { key: path.display().to_string(), reason };
+        let fail = |reason: String| Error::Image { key: path.display().to_string(), reason };
         let file = fs::File::open(&path).map_err(|e| fail(e.to_string()))?;
         crate::decode::size(BufReader::new(file)).map_err(fail)
     }

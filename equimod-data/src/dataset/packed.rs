@@ -125,7 +125,7 @@ impl PackedDataset {
         let bytes = start.checked_add(entry.length as usize).filter(|&end| end <= self.index);
         match bytes.and_then(|end| self.map.get(start..end)) {
             Some(bytes) => Ok((entry, bytes)),
-            None => Err(Error::Picture { key: self.key(index), reason: "its index entry leaves the file".into() }),
+            None => Err(Error::Image { key: self.key(index), reason: "its index entry leaves the file".into() }),
         }
     }
 }
@@ -174,7 +174,7 @@ impl Dataset for PackedDataset {
         let (entry, bytes) = self.bytes(index)?;
         match self.header.storage {
             Storage::Raw => Image::new(entry.size, bytes.to_vec())
-                .map_err(|e| Error::Picture { key: self.key(index), reason: e.to_string() }),
+                .map_err(|e| Error::Image { key: self.key(index), reason: e.to_string() }),
             Storage::Png | Storage::Jpeg { .. } => Image::decode(bytes, &self.key(index)),
         }
     }
@@ -183,7 +183,7 @@ impl Dataset for PackedDataset {
         let size = self.entry(index)?.size;
         match size.is_sound() {
             true => Ok(size),
-            false => Err(Error::Picture {
+            false => Err(Error::Image {
                 key: self.key(index),
                 reason: format!("its index entry has the invalid size {size}"),
             }),

@@ -34,7 +34,7 @@ const HELD_BYTES: u64 = 1 << 30;
 /// Rows of a table.
 pub struct ParquetDataset {
     name: String,
-    pictures: Pictures,
+    images: Images,
     tasks: Vec<Task>,
     labels: Vec<Vec<Option<u32>>>,
     columns: BTreeMap<String, Column>,
@@ -44,7 +44,7 @@ pub struct ParquetDataset {
 }
 
 /// Location of the encoded images.
-enum Pictures {
+enum Images {
     Held(Vec<bytes::Bytes>),
     Grouped(Groups),
 }
@@ -86,12 +86,12 @@ impl ParquetDataset {
             let columns = Columns::of(&reader, column)?;
             Ok((reader, columns))
         };
-        let told = |path: &Path, reason: String| Error::data_set(path.display().to_string(), reason);
+        let error = |path: &Path, reason: String| Error::data_set(path.display().to_string(), reason);
         let mut tables = Vec::with_capacity(paths.len());
         for path in paths {
-            tables.push(guarded(|| frame(path)).map_err(|reason| told(path, reason))?);
+            tables.push(guarded(|| frame(path)).map_err(|reason| error(path, reason))?);
         }
-        let bytes = tables.iter().map(|(reader, columns)| columns.picture_bytes(reader)).fold(0, u64::saturating_add);
+        let bytes = tables.iter().map(|(reader, columns)| columns.image_bytes(reader)).fold(0, u64::saturating_add);
         if bytes <= held {
             let whole = |path: &PathBuf| {
                 let bytes = fs::read(path).map_err(|e| Error::io(path, e))?;
@@ -107,7 +107,7 @@ impl ParquetDataset {
                 let source = Arc::new(File::open(path).map_err(unreadable)?);
                 Self::grouped(&name, (reader, source), columns, (kept.clone(), number))
             });
-            grouped.push(table.map_err(|reason| told(path, reason))?);
+            grouped.push(table.map_err(|reason| error(path, reason))?);
         }
         Ok(grouped)
     }
@@ -122,7 +122,7 @@ impl ParquetDataset {
         let rows = Rows::read(&reader, &source, &columns, false)?;
         let fingerprint = schema::fingerprint(&reader);
         let (tasks, groups) = (columns.tasks.clone(), Groups::new(reader, source, columns, kept, number)?);
-        Ok(Self::of(name, Pictures::Grouped(groups), tasks, rows, fingerprint))
+        Ok(Self::of(name, Images::Grouped(groups), tasks, rows, fingerprint))
     }
 
     /// Reads a table from memory.
@@ -132,15 +132,15 @@ impl ParquetDataset {
             let reader = schema::open(bytes.clone())?;
             let columns = Columns::of(&reader, column)?;
             let mut rows = Rows::read(&reader, &Arc::new(bytes), &columns, true)?;
-            let pictures = Pictures::Held(std::mem::take(&mut rows.pictures));
-            Ok(Self::of(name, pictures, columns.tasks, rows, fingerprint))
+            let images = Images::Held(std::mem::take(&mut rows.images));
+            Ok(Self::of(name, images, columns.tasks, rows, fingerprint))
         };
         guarded(read).map_err(|reason| Error::data_set(name, reason))
     }
 
-    fn of(name: &str, pictures: Pictures, tasks: Vec<Task>, rows: Rows, fingerprint: String) -> Self {
+    fn of(name: &str, images: Images, tasks: Vec<Task>, rows: Rows, fingerprint: String) -> Self {
         let Rows { labels, columns, .. } = rows;
-        Self { name: name.into(), pictures, tasks, labels, columns, notice: None, fingerprint, oriented: false }
+        Self { name: name.into(), images, tasks, labels, columns, notice: None, fingerprint, oriented: false }
     }
 
     /// The same table with the license notice of its images.
@@ -159,16 +159,16 @@ impl ParquetDataset {
     fn with_bytes<T>(&self, index: usize, decode: impl FnOnce(&[u8], &str) -> Result<T>) -> Result<T> {
         let key = self.key(index);
         let decode = |bytes: &[u8], key: &str| match bytes.is_empty() {
-            true => Err(Error::Picture {
+            true => Err(Error::Image {
                 key: key.into(),
                 reason: "its row holds no bytes (a path alone is not followed)".into(),
             }),
             false => decode(bytes, key),
         };
         let missing = || Error::data_set(&self.name, format!("it has no image {index}"));
-        match &self.pictures {
-            Pictures::Held(held) => decode(held.get(index).ok_or_else(missing)?, &key),
-            Pictures::Grouped(groups) => {
+        match &self.images {
+            Images::Held(held) => decode(held.get(index).ok_or_else(missing)?, &key),
+            Images::Grouped(groups) => {
                 let (group, place) = groups.locate(index).ok_or_else(missing)?;
                 let group = guarded(|| groups.load(group)).map_err(|reason| Error::data_set(&self.name, reason))?;
                 decode(group.get(place).ok_or_else(missing)?, &key)
@@ -183,9 +183,9 @@ impl Dataset for ParquetDataset {
     }
 
     fn len(&self) -> usize {
-        match &self.pictures {
-            Pictures::Held(held) => held.len(),
-            Pictures::Grouped(groups) => groups.rows(),
+        match &self.images {
+            Images::Held(held) => held.len(),
+            Images::Grouped(groups) => groups.rows(),
         }
     }
 
@@ -247,7 +247,7 @@ mod tests {
         let held = ParquetDataset::open(&path, None).unwrap();
         // Two tables that share the memory of less than one group.
         let grouped = ParquetDataset::open_within(&[path.clone(), path], Some("image"), 1000).unwrap().pop().unwrap();
-        assert!(matches!(grouped.pictures, Pictures::Grouped(_)));
+        assert!(matches!(grouped.images, Images::Grouped(_)));
         assert_eq!((grouped.len(), grouped.tasks()), (held.len(), held.tasks()));
         for index in [0, 1, 300, held.len() - 1] {
             assert_eq!(grouped.image(index).unwrap(), held.image(index).unwrap());
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_is_not_there_is_told_with_those_that_are() {
+    fn a_column_that_is_not_there_is_reported_with_those_that_are() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/emoji/noto-test.parquet");
         let text = ParquetDataset::open(&path, Some("photo")).err().unwrap().to_string();
         assert!(text.contains("no column called photo; it has image"), "{text}");

@@ -68,7 +68,7 @@ impl SkippedList {
         for _ in 0..ATTEMPTS {
             match dataset.image(chosen) {
                 Ok(image) => return Ok((chosen, image)),
-                Err(Error::Picture { key, reason }) => {
+                Err(Error::Image { key, reason }) => {
                     let failed = Skipped { index: chosen, path: key, reason };
                     self.count(&failed)?;
                     skipped.push(failed);

@@ -48,7 +48,7 @@ pub fn run(arguments: &BenchEval) -> anyhow::Result<ExitCode> {
         return console::result(
             &json!({
                 "what": "equimod", "arch": arguments.arch.name(), "size": arguments.size, "width": arguments.width,
-                "pictures": images, "features": bank.features.columns(), "threads": threads,
+                "images": images, "features": bank.features.columns(), "threads": threads,
                 "features_s": seconds, "images_per_s": rate, "knn_s": knn_seconds,
                 "logistic_s": fit_seconds, "logistic_iterations": FIT.iterations,
             })

@@ -13,7 +13,7 @@ use crate::outputs::console;
 use crate::process::exit::Usage;
 use crate::reference::Reference;
 
-/// Fetches a data set of the Hub, into the cache or also into a folder.
+/// Downloads a data set from the Hub, into the cache or also into a folder.
 pub fn run(arguments: &Fetch) -> anyhow::Result<ExitCode> {
     let reference = Reference::parse(&arguments.source)?;
     if let Some(folder) = &arguments.to {
@@ -31,7 +31,7 @@ pub fn run(arguments: &Fetch) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The files under names that say their split, so that the folder is a source.
+/// Copies the files under names with their split, so that the folder is a source.
 fn copy(fetched: &mut FetchedDataset, folder: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     for (split, files) in &mut fetched.splits {

@@ -8,13 +8,10 @@ use equimod_data::dataset::{IndexConfig, Indexed, index_shards};
 use crate::cli::Index;
 use crate::outputs::console;
 
-/// Indexes tar shards, and reports what they hold.
+/// Indexes tar shards, and reports their contents.
 pub fn run(arguments: &Index) -> anyhow::Result<ExitCode> {
-    let config = IndexConfig {
-        out: arguments.out.clone(),
-        picture: arguments.picture.clone(),
-        dotted_keys: arguments.dotted_keys,
-    };
+    let config =
+        IndexConfig { out: arguments.out.clone(), image: arguments.image.clone(), dotted_keys: arguments.dotted_keys };
     let indexed = index_shards(&arguments.location, &config, &mut |_| {})?;
     if arguments.json {
         console::json(&serde_json::to_value(&indexed)?)?;
@@ -25,24 +22,23 @@ pub fn run(arguments: &Index) -> anyhow::Result<ExitCode> {
 }
 
 fn plain(indexed: &Indexed) -> String {
-    let Indexed { samples, shards, labeled, without_picture, replaced, .. } = indexed;
+    let Indexed { samples, shards, labeled, without_image, replaced, .. } = indexed;
     let mut lines = vec![
         format!("{}: {samples} images in {shards} shards", indexed.index.display()),
-        format!("images: {}; with a class: {labeled}", counted(&indexed.pictures)),
+        format!("images: {}; with a class: {labeled}", counted(&indexed.images)),
     ];
     if !indexed.columns.is_empty() {
         let columns = indexed.columns.iter().map(|(name, count)| format!("{name} ({count} values)"));
         lines.push(format!("fields of .json members, for --task: {}", columns.collect::<Vec<_>>().join(", ")));
     }
-    if *without_picture > 0 {
-        lines.push(format!("{without_picture} classes belong to no image of their shard"));
+    if *without_image > 0 {
+        lines.push(format!("{without_image} classes belong to no image of their shard"));
     }
     if *replaced > 0 {
-        lines
-            .push(format!("{replaced} samples have several images, of which the last is taken; --picture chooses one"));
+        lines.push(format!("{replaced} samples have several images, of which the last is used; --image selects one"));
     }
     if !indexed.left_alone.is_empty() {
-        lines.push(format!("left alone: {}", counted(&indexed.left_alone)));
+        lines.push(format!("ignored: {}", counted(&indexed.left_alone)));
     }
     lines.join("\n")
 }

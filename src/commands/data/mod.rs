@@ -1,4 +1,4 @@
-//! `equimod data`: one file a subcommand.
+//! `equimod data`, with one file per subcommand.
 
 mod fetch;
 mod index;
@@ -19,7 +19,7 @@ use crate::cli::{Data, DataCommand, PolicyArgs, ReadingArgs, SourceArgs};
 use crate::inputs::sources::{splits, training};
 use crate::process::exit::Usage;
 
-/// Does what was asked for.
+/// Runs the subcommand.
 pub fn run(arguments: &Data) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         DataCommand::Preview(arguments) => preview::run(arguments),
@@ -33,26 +33,26 @@ pub fn run(arguments: &Data) -> anyhow::Result<ExitCode> {
 }
 
 impl ReadingArgs {
-    /// The same for the sources.
+    /// Options for opening a source.
     pub fn reading(self) -> ReadOptions {
         ReadOptions { apply_orientation: self.apply_orientation }
     }
 }
 
 impl SourceArgs {
-    /// The pictures.
+    /// Opens the training or test images.
     fn open(&self) -> anyhow::Result<Arc<dyn Dataset>> {
         let reading = self.reading.reading();
         if !self.test {
-            return training(&self.source, reading).map(|(pictures, _)| pictures);
+            return training(&self.source, reading).map(|(images, _)| images);
         }
         let test = splits(&self.source, reading)?.test;
-        Ok(test.ok_or_else(|| Usage(format!("{} has no test pictures of its own", self.source)))?)
+        Ok(test.ok_or_else(|| Usage(format!("{} has no test images of its own", self.source)))?)
     }
 }
 
 impl PolicyArgs {
-    /// The recipe's policy and layout with what was asked for on top.
+    /// Policy and layout of the recipe, overridden by the arguments.
     fn open(&self) -> anyhow::Result<(Policy, LayoutConfig)> {
         let mut settings = self.settings.clone();
         settings.extend(self.policy.iter().map(|name| format!("augmentation.policy={name:?}")));

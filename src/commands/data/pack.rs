@@ -19,7 +19,7 @@ pub fn run(arguments: &Pack) -> anyhow::Result<ExitCode> {
     };
     let resize = arguments.resize.map(|side| side as usize);
     let config = PackConfig { resize, storage, threads: rayon::current_num_threads() };
-    let progress = Count::new("pictures", dataset.len());
+    let progress = Count::new("images", dataset.len());
     let summary = pack(dataset.as_ref(), &arguments.out, &config, &mut |done| progress.set(done as u64))?;
     progress.finish();
     if arguments.json {
@@ -28,9 +28,9 @@ pub fn run(arguments: &Pack) -> anyhow::Result<ExitCode> {
     }
     summary.left_out.iter().for_each(|(key, reason)| console::note(&format!("left out: {key}: {reason}")));
     console::result(&format!(
-        "{}: {} pictures, {:.1} MB, {} left out, fingerprint {}",
+        "{}: {} images, {:.1} MB, {} left out, fingerprint {}",
         arguments.out.display(),
-        summary.pictures,
+        summary.images,
         summary.bytes as f64 / 1e6,
         summary.left_out.len(),
         summary.fingerprint

@@ -8,14 +8,14 @@ use serde_json::json;
 use crate::cli::DataParams;
 use crate::outputs::console;
 
-/// Pictures whose sizes are taken, at most.
-const PICTURES: usize = 10_000;
+/// Largest number of images whose sizes are read.
+const IMAGES: usize = 10_000;
 
-/// Prints measured statistics of every encoded value beside the analytic ones and those that training uses.
+/// Prints measured statistics of every encoded value next to the analytic ones and those that training uses.
 pub fn run(arguments: &DataParams) -> anyhow::Result<ExitCode> {
     let dataset = arguments.source.open()?;
     let (policy, config) = arguments.policy.open()?;
-    let sizes = dataset.sample_sizes(PICTURES)?;
+    let sizes = dataset.sample_sizes(IMAGES)?;
     let layout = ParamLayout::new(&policy, &config, &sizes)?;
     let measured = layout.measure(&policy, &sizes, arguments.draws as usize)?;
     let (analytic, values) = (layout.analytic(&policy), layout.values(&policy));
@@ -36,7 +36,7 @@ pub fn run(arguments: &DataParams) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let mut text = format!(
-        "policy {}, encoding {}, statistics {}, {} draws over the sizes of {} pictures of {}\n\n",
+        "policy {}, encoding {}, statistics {}, {} draws over the sizes of {} images of {}\n\n",
         policy.name,
         layout.encoding,
         layout.statistics,

@@ -10,7 +10,7 @@ use crate::cli::Preview;
 use crate::outputs::console;
 use crate::outputs::contact_sheet::{Cell, draw};
 
-/// Draws pictures with their views.
+/// Draws images with their views.
 pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
     let dataset = arguments.source.open()?;
     let (policy, _) = arguments.policy.open()?;
@@ -21,7 +21,7 @@ pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
             break;
         }
         let image = match dataset.image(sample) {
-            Err(error @ Error::Picture { .. }) => {
+            Err(error @ Error::Image { .. }) => {
                 console::note(&format!("left out: {error}"));
                 continue;
             }
@@ -32,18 +32,16 @@ pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
         described.push(parameters);
     }
     if rows.is_empty() {
-        let reason = "none of its pictures decodes; see `equimod data verify`".to_owned();
+        let reason = "none of its images decodes; see `equimod data verify`".to_owned();
         return Err(Error::DataSet { name: dataset.name().into(), reason }.into());
     }
     write_atomic(&arguments.out, &draw(&rows)?.encode_png()?)?;
     let folder = arguments.out.display();
     if arguments.json {
-        console::json(
-            &json!({ "file": arguments.out, "policy": policy, "seed": arguments.seed, "pictures": described }),
-        )?;
+        console::json(&json!({ "file": arguments.out, "policy": policy, "seed": arguments.seed, "images": described }))?;
     } else {
         console::result(&format!(
-            "{folder}: {} pictures, {} views each, policy {}",
+            "{folder}: {} images, {} views each, policy {}",
             rows.len(),
             policy.views.len(),
             policy.name
@@ -52,7 +50,7 @@ pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The clean picture and its views, as they are in the first epoch of a run with this seed.
+/// Original image and its views, as in the first epoch of a run with this seed.
 fn row(dataset: &dyn Dataset, policy: &Policy, seed: u64, (sample, image): (usize, &Image)) -> (Vec<Cell>, Value) {
     let title = dataset.text("name", sample).map_or_else(|| dataset.key(sample), str::to_lowercase);
     let label = |task: usize| dataset.label(task, sample).map(|label| &dataset.tasks()[task].classes[label as usize]);

@@ -20,9 +20,9 @@ pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
     let labels: Vec<Value> = (0..dataset.tasks().len()).map(|task| labels(dataset.as_ref(), task)).collect();
     let described = json!({
         "name": dataset.name(),
-        "pictures": dataset.len(),
+        "images": dataset.len(),
         "sizes": sizes_of(&sizes),
-        "channels": { "pictures": channels.pictures, "mean": channels.mean(), "std": channels.std() },
+        "channels": { "images": channels.images, "mean": channels.mean(), "std": channels.std() },
         "labels": labels,
         "likely_labels": likely_labels(dataset.as_ref())
             .into_iter()
@@ -37,7 +37,7 @@ pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Least, median and largest sides, and the most frequent sizes.
+/// Smallest, median and largest sides, and the most frequent sizes.
 fn sizes_of(sizes: &[Size]) -> Value {
     let side = |side: fn(&Size) -> usize| {
         let mut sides: Vec<usize> = sizes.iter().map(side).collect();
@@ -53,14 +53,20 @@ fn sizes_of(sizes: &[Size]) -> Value {
     let frequent = counts
         .iter()
         .take(5)
-        .map(|(size, count)| json!({ "height": size.height, "width": size.width, "pictures": count }));
-    json!({ "readable": sizes.len(), "height": side(|s| s.height), "width": side(|s| s.width), "different": counts.len(), "frequent": frequent.collect::<Vec<_>>() })
+        .map(|(size, count)| json!({ "height": size.height, "width": size.width, "images": count }));
+    json!({
+        "readable": sizes.len(),
+        "height": side(|s| s.height),
+        "width": side(|s| s.width),
+        "different": counts.len(),
+        "frequent": frequent.collect::<Vec<_>>(),
+    })
 }
 
 /// Sums over pixels, exact in integers: the same for any order and number of threads.
 #[derive(Clone, Copy, Default)]
 struct Channels {
-    pictures: u64,
+    images: u64,
     pixels: u128,
     sums: [u128; 3],
     squares: [u128; 3],
@@ -68,7 +74,7 @@ struct Channels {
 
 impl Channels {
     fn add(mut self, other: Self) -> Self {
-        self.pictures += other.pictures;
+        self.images += other.images;
         self.pixels += other.pixels;
         for c in 0..3 {
             self.sums[c] += other.sums[c];
@@ -77,7 +83,7 @@ impl Channels {
         self
     }
 
-    /// Of values in [0, 1].
+    /// Mean of each channel, of values in [0, 1].
     fn mean(&self) -> [f64; 3] {
         self.sums.map(|sum| sum as f64 / self.pixels as f64 / 255.0)
     }
@@ -91,15 +97,15 @@ impl Channels {
     }
 }
 
-/// Over up to `most` pictures, evenly spaced; those that do not decode are left out.
+/// Channel statistics over up to `most` images (0: all), evenly spaced, without images that do not decode.
 fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> {
     let count = if most == 0 { dataset.len() } else { dataset.len().min(most) };
     let of = |k: usize| -> equimod_data::Result<Channels> {
         let image = match dataset.image(k * dataset.len() / count) {
-            Err(equimod_data::Error::Picture { .. }) => return Ok(Channels::default()),
+            Err(equimod_data::Error::Image { .. }) => return Ok(Channels::default()),
             image => image?,
         };
-        let mut sums = Channels { pictures: 1, pixels: image.size().area() as u128, ..Channels::default() };
+        let mut sums = Channels { images: 1, pixels: image.size().area() as u128, ..Channels::default() };
         for pixel in image.pixels().as_chunks::<3>().0 {
             for (c, &value) in pixel.iter().enumerate() {
                 sums.sums[c] += u128::from(value);
@@ -109,8 +115,8 @@ fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> {
         Ok(sums)
     };
     let all = (0..count).into_par_iter().map(of).try_reduce(Channels::default, |a, b| Ok(a.add(b)))?;
-    if all.pictures == 0 {
-        let reason = "none of its pictures decodes; see `equimod data verify`".to_owned();
+    if all.images == 0 {
+        let reason = "none of its images decodes; see `equimod data verify`".to_owned();
         return Err(equimod_data::Error::DataSet { name: dataset.name().into(), reason }.into());
     }
     Ok(all)
@@ -127,11 +133,11 @@ fn labels(dataset: &dyn Dataset, task: usize) -> Value {
     }
     let task = &dataset.tasks()[task];
     let counts: Vec<Value> =
-        task.classes.iter().zip(counts).map(|(class, n)| json!({ "class": class, "pictures": n })).collect();
+        task.classes.iter().zip(counts).map(|(class, n)| json!({ "class": class, "images": n })).collect();
     json!({ "task": task.name, "classes": counts, "without": without })
 }
 
-/// Classes that are printed for people; JSON has all.
+/// Number of classes in the text report; JSON has all of them.
 const SHOWN: usize = 12;
 
 fn plain(described: &Value) -> String {
@@ -143,9 +149,9 @@ fn plain(described: &Value) -> String {
         let side = &described["sizes"][name];
         format!("{name} {} to {}, median {}", side["least"], side["largest"], side["median"])
     };
-    let mut text = format!("{}: {} pictures\n", described["name"].as_str().unwrap_or_default(), described["pictures"]);
+    let mut text = format!("{}: {} images\n", described["name"].as_str().unwrap_or_default(), described["images"]);
     text += &format!("sizes: {}; {}; {} different\n", side("height"), side("width"), described["sizes"]["different"]);
-    if described["sizes"]["readable"] != described["pictures"] {
+    if described["sizes"]["readable"] != described["images"] {
         text += &format!(
             "only {} of them can be read; `equimod data verify` lists the others\n",
             described["sizes"]["readable"]
@@ -153,21 +159,21 @@ fn plain(described: &Value) -> String {
     }
     let channels = &described["channels"];
     text += &format!(
-        "channel mean {}   (red, green, blue in [0, 1], over {} pictures)\n",
+        "channel mean {}   (red, green, blue in [0, 1], over {} images)\n",
         numbers(&channels["mean"]),
-        channels["pictures"]
+        channels["images"]
     );
     text += &format!("channel std  {}\n", numbers(&channels["std"]));
     for task in described["labels"].as_array().into_iter().flatten() {
         let classes = task["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
         text += &format!(
-            "labels {}: {} classes, {} pictures without\n",
+            "labels {}: {} classes, {} images without\n",
             task["task"].as_str().unwrap_or_default(),
             classes.len(),
             task["without"]
         );
         for class in classes.iter().take(SHOWN) {
-            text += &format!("  {:>7}  {}\n", class["pictures"], class["class"].as_str().unwrap_or_default());
+            text += &format!("  {:>7}  {}\n", class["images"], class["class"].as_str().unwrap_or_default());
         }
         if classes.len() > SHOWN {
             text += &format!("  … and {} more (all with --json)\n", classes.len() - SHOWN);

@@ -15,7 +15,7 @@ use crate::cli::Verify;
 use crate::outputs::console;
 use crate::process::exit;
 
-/// Decodes every image and reports what fails, what is suspicious, and what was passed over.
+/// Decodes every image and reports failures, suspicious files, and ignored files.
 pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
     let path = Path::new(&arguments.source.source);
     if PackedDataset::is_at(path) {
@@ -35,7 +35,7 @@ pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) })
 }
 
-/// An image with what is to be said of it.
+/// An image with a remark.
 #[derive(Serialize)]
 struct Noted {
     index: usize,
@@ -43,16 +43,16 @@ struct Noted {
     reason: String,
 }
 
-/// Everything that was found.
+/// Result of the verification.
 #[derive(Serialize)]
 struct VerifyReport {
     name: String,
-    pictures: usize,
+    images: usize,
     decoded: usize,
-    /// Of those that decode, as far as they are kept encoded.
+    /// Number of decoded images by format, if they are stored encoded.
     formats: BTreeMap<&'static str, usize>,
     failed: Vec<Noted>,
-    /// Of `failed`, those in formats that are not read.
+    /// Number of failed images in unsupported formats, by format.
     unread: BTreeMap<&'static str, usize>,
     suspicious: Vec<Noted>,
     misnamed: Vec<Noted>,
@@ -60,7 +60,7 @@ struct VerifyReport {
     leftovers: BTreeMap<String, usize>,
     others: BTreeMap<String, usize>,
     fingerprint: String,
-    /// Of the pixels of every image, in order: the same wherever the images lie and however they are stored.
+    /// Hash of the pixels of all images, in order; it does not depend on their location or storage.
     content: String,
     #[serde(skip)]
     passed_over: Vec<String>,
@@ -74,7 +74,7 @@ struct Unopened {
     reason: String,
 }
 
-/// An image that decodes.
+/// A decoded image.
 struct Decoded {
     pixels: String,
     format: Option<&'static str>,
@@ -83,7 +83,7 @@ struct Decoded {
 
 fn look(dataset: &dyn Dataset, index: usize) -> Result<Decoded, Noted> {
     let noted = |error: Error| match error {
-        Error::Picture { key, reason } => Noted { index, path: key, reason },
+        Error::Image { key, reason } => Noted { index, path: key, reason },
         other => Noted { index, path: dataset.key(index), reason: other.to_string() },
     };
     let image = dataset.image(index).map_err(noted)?;
@@ -100,7 +100,7 @@ impl VerifyReport {
         let passed_over = dataset.passed_over().cloned().unwrap_or_default();
         let mut found = Self {
             name: dataset.name().into(),
-            pictures: dataset.len(),
+            images: dataset.len(),
             decoded: 0,
             formats: BTreeMap::new(),
             failed: Vec::new(),
@@ -144,7 +144,7 @@ impl VerifyReport {
         }
     }
 
-    /// The report for people.
+    /// Text report.
     fn text(&self) -> String {
         let is_unread = |noted: &&Noted| self.unread_indices.binary_search(&noted.index).is_ok();
         let unread: Vec<&Noted> = self.failed.iter().filter(is_unread).collect();
@@ -159,8 +159,8 @@ impl VerifyReport {
             text += &format!("Passed over: {}\n\n", self.passed_over.join(", "));
         }
         let formats = if self.formats.is_empty() { String::new() } else { format!(" ({})", listed(&self.formats)) };
-        text += &format!("{}: {} of {} images decode{formats}\n", self.name, self.decoded, self.pictures);
-        let share = self.failed.len() as f64 / self.pictures.max(1) as f64;
+        text += &format!("{}: {} of {} images decode{formats}\n", self.name, self.decoded, self.images);
+        let share = self.failed.len() as f64 / self.images.max(1) as f64;
         if share > SKIP_SHARE {
             text += &format!(
                 "{:.1} % fail, and training allows {} %: repair or remove them, or set data.skip_share={:.4}\n",
@@ -173,7 +173,7 @@ impl VerifyReport {
     }
 }
 
-/// Images of a section that are listed for people; JSON has all.
+/// Number of images in a section of the text report; JSON has all of them.
 const SHOWN: usize = 20;
 
 fn section(title: &str, details: &str, noted: &[&Noted]) -> String {
@@ -198,7 +198,7 @@ fn listed(counts: &BTreeMap<&'static str, usize>) -> String {
     counts.iter().map(|(format, count)| format!("{count} {format}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether a path has an extension of the format, or none of an image.
+/// Whether a path has an extension of the format, or no extension of an image.
 fn has_extension_of(path: &str, format: &str) -> bool {
     let extension = Path::new(path).extension().unwrap_or_default().to_string_lossy();
     match of_extension(&extension) {

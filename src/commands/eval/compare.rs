@@ -16,7 +16,7 @@ use crate::outputs::console::Console;
 use crate::process::device;
 use crate::process::exit::Usage;
 
-/// Compares pairs of models on the same test pictures.
+/// Compares pairs of models on the same test images.
 pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     if arguments.models.len() % 2 == 1 {
         let text = format!("{} models are no pairs; give A B, or A1 B1 A2 B2 …", arguments.models.len());

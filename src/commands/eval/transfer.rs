@@ -87,7 +87,7 @@ fn suite(arguments: &Transfer) -> anyhow::Result<Suite> {
     };
     let mut suite = Suite::parse(name, &text)?;
     if let (None, Some(folder)) = (built_in, Path::new(name).parent()) {
-        // Relative sources are looked up beside the suite's file.
+        // Relative sources are relative to the folder of the suite's file.
         for source in suite.tasks.iter_mut().flat_map(SuiteTask::sources) {
             let beside = folder.join(&*source);
             if beside.exists() {

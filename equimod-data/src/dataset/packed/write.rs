@@ -42,7 +42,7 @@ pub struct PackConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PackSummary {
     /// Number of images in the file.
-    pub pictures: usize,
+    pub images: usize,
     /// Key and reason for each image that did not decode.
     pub left_out: Vec<(String, String)>,
     /// Size of the file in bytes.
@@ -93,7 +93,7 @@ pub fn pack(
         let end = (start + CHUNK * threads).min(source.len());
         for prepared in in_threads(source, start..end, config, threads) {
             match prepared {
-                Err(Error::Picture { key, reason }) => left_out.push((key, reason)),
+                Err(Error::Image { key, reason }) => left_out.push((key, reason)),
                 Err(other) => return Err(other),
                 Ok(image) => {
                     entries.push(entry(source, &image, file.written(), &mut keys));
@@ -118,7 +118,7 @@ pub fn pack(
     file.write(END)?;
     let bytes = file.written();
     file.commit()?;
-    Ok(PackSummary { pictures: entries.len(), left_out, bytes, fingerprint: crate::hexadecimal(&checksum) })
+    Ok(PackSummary { images: entries.len(), left_out, bytes, fingerprint: crate::hexadecimal(&checksum) })
 }
 
 /// Prepares the images of a range in several threads; the results are in order.
@@ -153,7 +153,7 @@ fn prepare(source: &dyn Dataset, index: usize, config: &PackConfig) -> Result<Pa
     };
     match u32::try_from(bytes.len()) {
         Ok(_) => Ok(Packed { index, size, bytes }),
-        Err(_) => Err(Error::Picture { key: source.key(index), reason: "it is larger than 4 GiB".into() }),
+        Err(_) => Err(Error::Image { key: source.key(index), reason: "it is larger than 4 GiB".into() }),
     }
 }
 

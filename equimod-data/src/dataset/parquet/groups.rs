@@ -101,16 +101,16 @@ impl Groups {
             return Ok(found);
         }
         let reader = Checked { group: self.reader.get_row_group(group).map_err(broken)?, source: self.source.clone() };
-        let projection = self.columns.pictures().map_err(broken)?;
-        let mut pictures = Vec::new();
+        let projection = self.columns.images().map_err(broken)?;
+        let mut images = Vec::new();
         for row in RowIter::from_row_group(Some(projection), &reader).map_err(broken)? {
             let row = row.map_err(broken)?;
             let (_, field) = row.get_column_iter().next().ok_or("a row has no image")?;
-            let bytes = self.columns.picture_in(field);
-            pictures.push(bytes.ok_or("an image is neither bytes nor a structure with bytes")?);
+            let bytes = self.columns.image_in(field);
+            images.push(bytes.ok_or("an image is neither bytes nor a structure with bytes")?);
         }
-        let bytes = self.columns.picture_bytes_of(&self.reader.metadata().row_groups()[group..=group]);
-        let loaded = Arc::new(pictures);
+        let bytes = self.columns.image_bytes_of(&self.reader.metadata().row_groups()[group..=group]);
+        let loaded = Arc::new(images);
         self.kept.keep(key, loaded.clone(), bytes);
         Ok(loaded)
     }

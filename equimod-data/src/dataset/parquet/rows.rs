@@ -18,7 +18,7 @@ use crate::dataset::values::{Column, ColumnBuilder};
 #[derive(Default)]
 pub(super) struct Rows {
     /// Encoded images, if requested.
-    pub pictures: Vec<Bytes>,
+    pub images: Vec<Bytes>,
     /// Labels of all rows, one vector per task.
     pub labels: Vec<Vec<Option<u32>>>,
     /// Plain values by the name of their column.
@@ -31,9 +31,9 @@ impl Rows {
         reader: &SerializedFileReader<R>,
         source: &Arc<R>,
         columns: &Columns,
-        pictures: bool,
+        images: bool,
     ) -> Read<Self> {
-        let projection = columns.projection(pictures).map_err(broken)?;
+        let projection = columns.projection(images).map_err(broken)?;
         let mut rows = Self { labels: vec![Vec::new(); columns.tasks.len()], ..Self::default() };
         let mut plain = BTreeMap::new();
         let mut count = 0;
@@ -47,8 +47,8 @@ impl Rows {
         }
         rows.columns =
             plain.into_iter().map(|(name, column): (String, ColumnBuilder)| (name, column.finish())).collect();
-        match (count, pictures && rows.pictures.len() != count) {
-            (0, _) if pictures => Err("it holds no images".into()),
+        match (count, images && rows.images.len() != count) {
+            (0, _) if images => Err("it holds no images".into()),
             (_, true) => Err("some of its rows have no image".into()),
             _ => Ok(rows),
         }
@@ -56,9 +56,9 @@ impl Rows {
 
     fn push(&mut self, row: &Row, columns: &Columns, plain: &mut BTreeMap<String, ColumnBuilder>) -> Read<()> {
         for (name, field) in row.get_column_iter() {
-            if *name == columns.picture[0] {
-                let bytes = columns.picture_in(field);
-                self.pictures.push(bytes.ok_or("its image is neither bytes nor a structure with bytes")?);
+            if *name == columns.image[0] {
+                let bytes = columns.image_in(field);
+                self.images.push(bytes.ok_or("its image is neither bytes nor a structure with bytes")?);
             } else if let Some(task) = columns.tasks.iter().position(|task| task.name == *name) {
                 let classes = columns.tasks[task].classes.len();
                 self.labels[task].push(label(field, classes).map_err(|e| format!("{name} is {e}"))?);

@@ -20,7 +20,7 @@ const USUAL: [&str; 2] = ["image", "img"];
 /// Columns that are read.
 pub(super) struct Columns {
     /// Path of the image column: its name, then the fields that lead to the image if it is a structure.
-    pub picture: Vec<String>,
+    pub image: Vec<String>,
     pub tasks: Vec<Task>,
     root: String,
     fields: Vec<TypePtr>,
@@ -36,20 +36,20 @@ impl Columns {
         let described = metadata.key_value_metadata().into_iter().flatten();
         let features =
             features(described.filter(|pair| pair.key == "huggingface").find_map(|pair| pair.value.as_deref()));
-        let pictured = features.iter().find(|(_, f)| f.get("_type").and_then(Value::as_str) == Some("Image"));
-        let known = pictured.map(|(name, _)| name.as_str()).filter(|name| there(name));
+        let declared = features.iter().find(|(_, f)| f.get("_type").and_then(Value::as_str) == Some("Image"));
+        let known = declared.map(|(name, _)| name.as_str()).filter(|name| there(name));
         let usual = || USUAL.into_iter().find(|name| there(name));
-        let picture = find(&fields, wanted.or(known).or_else(usual).unwrap_or(USUAL[0]))?;
+        let image = find(&fields, wanted.or(known).or_else(usual).unwrap_or(USUAL[0]))?;
         let mut tasks = tasks(&features);
         tasks.retain(|task| there(&task.name));
-        Ok(Self { picture, tasks, root: root.name().into(), fields: fields.clone() })
+        Ok(Self { image, tasks, root: root.name().into(), fields: fields.clone() })
     }
 
     /// Projection to the columns that are read: labels and plain values, and the images if requested.
-    pub fn projection(&self, pictures: bool) -> std::result::Result<Type, ParquetError> {
+    pub fn projection(&self, images: bool) -> std::result::Result<Type, ParquetError> {
         let task = |field: &TypePtr| self.tasks.iter().any(|task| task.name == field.name());
-        let wanted = |field: &TypePtr| match field.name() == self.picture[0] {
-            true => pictures.then(|| only(field, &self.picture[1..])),
+        let wanted = |field: &TypePtr| match field.name() == self.image[0] {
+            true => images.then(|| only(field, &self.image[1..])),
             false => {
                 (field.is_primitive() && !repeated(field) && (task(field) || plain(field))).then(|| Ok(field.clone()))
             }
@@ -58,9 +58,9 @@ impl Columns {
     }
 
     /// Projection to the images alone.
-    pub fn pictures(&self) -> std::result::Result<Type, ParquetError> {
-        let column = self.fields.iter().filter(|field| field.name() == self.picture[0]);
-        self.group(column.map(|field| only(field, &self.picture[1..])).collect::<std::result::Result<_, _>>()?)
+    pub fn images(&self) -> std::result::Result<Type, ParquetError> {
+        let column = self.fields.iter().filter(|field| field.name() == self.image[0]);
+        self.group(column.map(|field| only(field, &self.image[1..])).collect::<std::result::Result<_, _>>()?)
     }
 
     fn group(&self, fields: Vec<TypePtr>) -> std::result::Result<Type, ParquetError> {
@@ -68,21 +68,21 @@ impl Columns {
     }
 
     /// Uncompressed size of the image column in bytes.
-    pub fn picture_bytes<R: ChunkReader + 'static>(&self, reader: &SerializedFileReader<R>) -> u64 {
-        self.picture_bytes_of(reader.metadata().row_groups())
+    pub fn image_bytes<R: ChunkReader + 'static>(&self, reader: &SerializedFileReader<R>) -> u64 {
+        self.image_bytes_of(reader.metadata().row_groups())
     }
 
     /// Uncompressed size of the image column in some row groups, in bytes.
-    pub fn picture_bytes_of(&self, groups: &[RowGroupMetaData]) -> u64 {
+    pub fn image_bytes_of(&self, groups: &[RowGroupMetaData]) -> u64 {
         let columns = groups.iter().flat_map(|group| group.columns());
-        let of_pictures = columns.filter(|column| column.column_path().parts().first() == Some(&self.picture[0]));
-        of_pictures.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(0)).sum()
+        let of_images = columns.filter(|column| column.column_path().parts().first() == Some(&self.image[0]));
+        of_images.map(|column| u64::try_from(column.uncompressed_size()).unwrap_or(0)).sum()
     }
 
     /// Encoded image in the field of the image column, which is bytes or a structure with a field of that name; empty
     /// if there is no image. It shares the memory of its page.
-    pub fn picture_in(&self, field: &Field) -> Option<Bytes> {
-        follow(field, &self.picture[1..])
+    pub fn image_in(&self, field: &Field) -> Option<Bytes> {
+        follow(field, &self.image[1..])
     }
 }
 

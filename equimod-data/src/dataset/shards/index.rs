@@ -38,7 +38,7 @@ pub struct IndexConfig {
     pub out: Option<PathBuf>,
     /// Suffix of the images after the first dot of their names, such as `input.jpg`. By default, `KEY.jpg` and the
     /// other formats, or the only longer suffix that occurs.
-    pub picture: Option<String>,
+    pub image: Option<String>,
     /// Whether keys extend to the last dot of a name, instead of the first.
     pub dotted_keys: bool,
 }
@@ -55,11 +55,11 @@ pub struct Indexed {
     /// Number of samples with a `.cls` member.
     pub labeled: usize,
     /// Number of `.cls` members without an image in their shard.
-    pub without_picture: usize,
+    pub without_image: usize,
     /// Number of images that another image of the same sample replaced.
     pub replaced: usize,
     /// Number of images by suffix.
-    pub pictures: BTreeMap<String, usize>,
+    pub images: BTreeMap<String, usize>,
     /// Number of ignored members by suffix.
     pub left_alone: BTreeMap<String, usize>,
     /// Indexed fields of JSON members, with the number of their different values.
@@ -96,8 +96,8 @@ pub fn index_shards(location: &Path, config: &IndexConfig, progress: &mut dyn Fn
         return Err(wrong(format!("its tar files hold no images{}", found(&scanner))));
     }
     let labeled = texts.iter().flatten().flatten().count();
-    if let (0, Some(key)) = (labeled, &scanner.first_without_picture) {
-        let (count, image) = (scanner.without_picture, shards.iter().find_map(|shard| shard.keys.first()));
+    if let (0, Some(key)) = (labeled, &scanner.first_without_image) {
+        let (count, image) = (scanner.without_image, shards.iter().find_map(|shard| shard.keys.first()));
         return Err(wrong(format!(
             "none of its {count} classes (the first is {key}.cls) belongs to an image (the first is {}); members of a \
              sample must be in one shard and share their names up to the {} dot",
@@ -115,9 +115,9 @@ pub fn index_shards(location: &Path, config: &IndexConfig, progress: &mut dyn Fn
         shards: shards.len(),
         samples,
         labeled,
-        without_picture: scanner.without_picture,
+        without_image: scanner.without_image,
         replaced: scanner.replaced,
-        pictures: std::mem::take(&mut scanner.pictures.0),
+        images: std::mem::take(&mut scanner.images.0),
         left_alone: std::mem::take(&mut scanner.left_alone.0),
         columns: BTreeMap::new(),
     };
@@ -131,9 +131,9 @@ pub fn index_shards(location: &Path, config: &IndexConfig, progress: &mut dyn Fn
 
 /// Naming of the shards' members: the configured one, or that of the first shard with images.
 fn naming(paths: &[PathBuf], config: &IndexConfig) -> Result<Naming> {
-    match &config.picture {
+    match &config.image {
         Some(_) if config.dotted_keys => {
-            return Err(Error::Config("--picture and --dotted-keys exclude each other; give one of them".into()));
+            return Err(Error::Config("--image and --dotted-keys exclude each other; give one of them".into()));
         }
         Some(ending) => return Ok(Naming::Only(ending.trim_start_matches('.').to_lowercase())),
         None if config.dotted_keys => return Ok(Naming::LastDot),

@@ -31,7 +31,7 @@ impl Naming {
     }
 
     /// Whether members with this suffix are images.
-    pub fn is_picture(&self, ending: &str) -> bool {
+    pub fn is_image(&self, ending: &str) -> bool {
         match self {
             Self::Only(only) => ending == only,
             Self::Plain | Self::LastDot => ENDINGS.contains(&ending),
@@ -53,7 +53,7 @@ impl Naming {
                 let found = listed(longer.iter().map(|(ending, count)| format!("{count} KEY.{ending}")), LISTED);
                 Err(format!(
                     "the images of its samples have several endings: {found}; choose one, as in `equimod data index \
-                     LOCATION --picture {first}`, or give --dotted-keys if keys extend to the last dot"
+                     LOCATION --image {first}`, or give --dotted-keys if keys extend to the last dot"
                 ))
             }
         }
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!(guess(&["input.jpg", "cls"]), Ok(Some(Naming::Only("input.jpg".into()))));
         assert_eq!(guess(&["npy", "cls"]), Ok(None));
         let text = guess(&["left.jpg", "right.jpg"]).unwrap_err();
-        assert!(text.contains("1 KEY.left.jpg, 1 KEY.right.jpg") && text.contains("--picture left.jpg"), "{text}");
+        assert!(text.contains("1 KEY.left.jpg, 1 KEY.right.jpg") && text.contains("--image left.jpg"), "{text}");
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn check_path(path: &Path) -> Scan<()> {
 #[derive(Default)]
 struct Members {
     key: String,
-    picture: Option<(u64, u32)>,
+    image: Option<(u64, u32)>,
     label: Option<String>,
     values: Vec<(String, String)>,
 }
@@ -112,13 +112,13 @@ pub(super) struct Scanner {
     /// Number of samples so far.
     samples: usize,
     /// Members that are images, and members that are neither images nor labels.
-    pub pictures: Endings,
+    pub images: Endings,
     pub left_alone: Endings,
     /// Number of samples in which another image replaced the previous one.
     pub replaced: usize,
     /// Number of keys with a label but no image, and the first of them.
-    pub without_picture: usize,
-    pub first_without_picture: Option<String>,
+    pub without_image: usize,
+    pub first_without_image: Option<String>,
 }
 
 /// State of the shard that is being read.
@@ -154,8 +154,8 @@ impl Scanner {
         self.samples += shard.offsets.len();
         let mut without: Vec<String> = waiting.into_values().filter(|m| m.label.is_some()).map(|m| m.key).collect();
         without.sort_unstable();
-        self.without_picture += without.len();
-        self.first_without_picture = self.first_without_picture.take().or(without.into_iter().next());
+        self.without_image += without.len();
+        self.first_without_image = self.first_without_image.take().or(without.into_iter().next());
         Ok((shard, labels))
     }
 
@@ -190,10 +190,10 @@ impl Open<'_> {
         name: &Path,
         (ending, naming): (String, &Naming),
     ) -> Scan<()> {
-        if naming.is_picture(&ending) {
-            self.scanner.pictures.count(ending);
-            self.scanner.replaced += usize::from(members.picture.is_some());
-            members.picture = Some((entry.raw_file_position(), entry.size() as u32));
+        if naming.is_image(&ending) {
+            self.scanner.images.count(ending);
+            self.scanner.replaced += usize::from(members.image.is_some());
+            members.image = Some((entry.raw_file_position(), entry.size() as u32));
         } else if ending == "cls" {
             members.label = Some(label(entry, name)?);
         } else if ending == "json" && entry.size() <= LONGEST_JSON {
@@ -206,7 +206,7 @@ impl Open<'_> {
 
     /// Adds adjacent members: a sample, or labels of a sample before or after them.
     fn close(&mut self, mut members: Members) -> Scan<()> {
-        let Some((offset, length)) = members.picture else {
+        let Some((offset, length)) = members.image else {
             if members.label.is_none() && members.values.is_empty() {
                 return Ok(());
             }
