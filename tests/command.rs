@@ -86,7 +86,7 @@ fn damaged_checkpoints(scratch: &Scratch) {
     let foreign = text(&scratch.write("foreign.safetensors", one_tensor()));
     scratch.refused(&["inspect", &foreign], 1, &["not those of a ResNet"]);
     scratch.refused(&["eval", "knn", "nothing"], 1, &["nothing", "no such file or folder"]);
-    // A flipped byte in the newest checkpoint: the one before is taken, and it is said.
+    // A flipped byte in the newest checkpoint: the previous one is used, with a message.
     let mut flipped = bytes;
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
@@ -110,7 +110,7 @@ fn one_tensor() -> Vec<u8> {
 
 const SHORT: [&str; 4] = ["--set", "data.batch=16", "--epochs", "3"];
 
-/// Trains on a folder; gives the bytes of the last checkpoint's files and of the metrics.
+/// Trains on a folder; returns the bytes of the last checkpoint's files and of the metrics.
 fn train(scratch: &Scratch, recipe: &str, out: &str, more: &[&str]) -> Vec<Vec<u8>> {
     let mut arguments = vec!["pretrain", "--recipe", recipe, "--data", "images", "--out", out, "--no-eval"];
     arguments.extend(SHORT);
@@ -134,7 +134,7 @@ fn threads_do_not_matter_and_resume_is_exact() {
     let reference = train(&scratch, &recipe, "one", &["--threads", "1"]);
     assert!(reference == train(&scratch, &recipe, "two", &["--threads", "2"]), "2 threads give another result than 1");
     assert!(reference != train(&scratch, &recipe, "other", &["--seed", "1"]), "the seed does not matter");
-    // As after a crash: the newest checkpoint is gone, later lines of the metrics are there.
+    // As after a crash: the newest checkpoint is missing, and the metrics have later lines.
     let checkpoints = scratch.path("two/checkpoints");
     fs::remove_dir_all(checkpoints.join(fs::read_to_string(checkpoints.join("latest")).unwrap())).unwrap();
     scratch.done(&["pretrain", "--out", "two", "--resume", "--no-eval"]);
@@ -152,7 +152,7 @@ fn every_objective_trains_with_a_module_and_alone_whatever_the_threads() {
     let scratch = Scratch::new();
     scratch.images("images", 40);
     let with_module = text(&scratch.write("with.toml", TINY));
-    // No module in the base, and no clean view in the batch.
+    // No module in the base, and no original images in the batch.
     let (sizes, rest) = TINY.split_once("[equivariance.equimod]").unwrap();
     let (_, rest) = rest.split_once("[augmentation]").unwrap();
     let alone = format!("{}[augmentation]{rest}", sizes.replace("\"quick\"", "\"simclr-cifar10\""));
@@ -253,7 +253,7 @@ fn bad_recipes_are_reported_all_at_once() {
     scratch.refused(&["pretrian"], 2, &["pretrain"]);
 }
 
-/// A limit on the size of files stands in for a full disk: both fail while a checkpoint is written.
+/// A limit on the size of files simulates a full disk: both fail while a checkpoint is written.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_reported_and_leaves_no_half_checkpoint() {
@@ -329,7 +329,7 @@ fn every_built_in_recipe_opens_with_its_purpose_and_cost(scratch: &Scratch, reci
     scratch.refused(&["list", "modules", "equimod"], 2, &["only recipes are printed by name"]);
 }
 
-/// The recipe schema and the results schema are printed alone.
+/// The recipe schema and the results schema are printed without other text.
 fn the_schema_is_alone_and_not_among_the_lists(scratch: &Scratch, all: &str, recipes: &[Value]) {
     let printed = scratch.done(&["list", "recipe-schema"]);
     assert_eq!(printed, scratch.done(&["list", "recipe-schema", "--json"]));
@@ -342,8 +342,8 @@ fn the_schema_is_alone_and_not_among_the_lists(scratch: &Scratch, all: &str, rec
     assert!(!all.contains("$schema") && all.contains("`equimod list recipe-schema`"), "{all}");
 }
 
-/// Each resolves, says its parts, and is the published one: trained values of ResNet-18 with the CIFAR stem (11 168
-/// 832) and ResNet-50 (23 508 032) and of the published heads, bias and batch norm included.
+/// Each recipe resolves, reports its parts, and matches the published sizes: the trained parameters of ResNet-18 with
+/// the CIFAR stem (11,168,832) or ResNet-50 (23,508,032) and of the published heads, including biases and batch norm.
 fn every_built_in_recipe_is_whole(scratch: &Scratch, recipes: &[Value]) {
     scratch.images("images", 4);
     // inputs → 2048 → 2048 → 128, batch norm between; p → 128 with batch norm; 256 → 128.

@@ -24,7 +24,7 @@ fn a_preview_draws_what_training_sees_and_writes_its_parameters_down() {
     assert!(sheet.size().height > 3 * 32 && sheet.size().width > 3 * 32);
     let images = report["images"].as_array().unwrap();
     assert_eq!(images.len(), 3);
-    // The parameters can be read back: crop, flip, jitter, grayscale, blur, solarize.
+    // The parameters can be deserialized: crop, flip, jitter, grayscale, blur, solarize.
     for view in images.iter().flat_map(|image| image["views"].as_array().unwrap()) {
         let params: ViewParams = serde_json::from_value(view.clone()).unwrap();
         assert_eq!(params.0.len(), 6);
@@ -45,7 +45,7 @@ fn statistics_are_those_of_the_images() {
     }
     let report = parsed(&scratch.done(&["data", "stats", "images", "--json"]));
     let value = |at: &str| report.pointer(at).unwrap().as_f64().unwrap();
-    // Red is 0, 1 and 0.2.
+    // The red values are 0, 1 and 0.2.
     assert!((value("/channels/mean/0") - 0.4).abs() < 1e-12);
     assert!((value("/channels/std/0") - (1.04f64 / 3.0 - 0.16).sqrt()).abs() < 1e-12);
     assert!((value("/channels/mean/2") - 0.4).abs() < 1e-12 && value("/channels/std/2") < 1e-9);
@@ -72,7 +72,7 @@ fn parameters_are_measured_beside_their_analytic_statistics() {
             assert!(off <= 5.0 * of("analytic", "std") / 20_000f64.sqrt(), "{value}");
         }
     }
-    // A subset by name, and by the augmentation's.
+    // A subset by the value's name, and by the augmentation's.
     let subset = "augmentation.parameters=[\"grayscale\", \"horizontal_flip\", \"random-resized-crop\"]";
     let report = parsed(&scratch.done(&["data", "params", "--set", subset, "--draws", "100", "--json"]));
     let names: Vec<&str> = report["values"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap()).collect();
@@ -114,7 +114,7 @@ fn verify_lists_what_fails_and_training_replaces_it() {
     assert_eq!(skipped.len(), 1);
     assert!(skipped[0]["path"].as_str().unwrap().ends_with("cut.png") && !skipped[0]["reason"].is_null());
     assert_eq!(skipped, train("again"));
-    // The evaluation leaves it out, and says so.
+    // The evaluation skips it and reports it.
     let output = scratch.run(&["eval", "knn", "run", "--data", "images", "--k", "3"]);
     let report = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
@@ -123,7 +123,7 @@ fn verify_lists_what_fails_and_training_replaces_it() {
     );
     scratch.done(&["eval", "equivariance", "run", "--data", "images"]);
     scratch.done(&["data", "preview", "images", "--images", "64"]);
-    // How long training waited for images is reported next to its speed.
+    // The time that training waited for images is reported next to its speed.
     let log = fs::read_to_string(scratch.path("run/train.log")).unwrap();
     assert!(log.contains("wait ") && log.contains("images/s"), "{log}");
 }
@@ -143,12 +143,12 @@ fn folders_of_splits_and_of_sets_are_reported_by_their_names() {
     scratch.images("twice/val", 1);
     scratch.images("twice/dev", 1);
     scratch.refused(&["data", "stats", "twice"], 3, &["several of its folders are the split validation"]);
-    // With a folder that is no split, all three may be classes.
+    // With a folder that is not a split, all three may be classes.
     scratch.refused(&["data", "stats", "three"], 3, &["as splits (train, val)", "3 classes"]);
     assert_eq!(stats(&["three#classes"])["labels"][0]["classes"].as_array().unwrap().len(), 3);
     scratch.refused(&["data", "stats", "imagenet/train/class0/1.png"], 3, &["one image", "folder that it is in"]);
     scratch.refused(&["data", "index", "nothing"], 3, &["no such tar file"]);
-    // Tables with another column of images than the usual one, alone and in a folder.
+    // Tables whose image column has another name, alone and in a folder.
     let table = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tables/photo.parquet");
     scratch.write("tables/train-0.parquet", fs::read(&table).unwrap());
     scratch.write("tables/test-0.parquet", fs::read(table).unwrap());
@@ -209,7 +209,7 @@ fn a_stream_without_an_index_is_refused_with_the_command_that_makes_one() {
     assert!(scratch.done(&["data", "index", source]).contains("20 images in 2 shards"));
     let stats = parsed(&scratch.done(&["data", "stats", source, "--json"]));
     assert_eq!(stats["labels"][0]["classes"], json!([{"class": "0", "images": 10}, {"class": "1", "images": 10}]));
-    // A shard that changed since.
+    // A shard that changed since it was indexed.
     fs::write(scratch.path("x-001.tar"), [0; 1024]).unwrap();
     scratch.refused(&["data", "stats", source], 3, &["changed since it was indexed", &command]);
 }
@@ -235,7 +235,7 @@ fn mnist_is_read_by_way_of_candle_datasets() {
     let mean = (0..12 * 28 * 28).map(|k| f64::from(k % 251)).sum::<f64>() / f64::from(12 * 28 * 28) / 255.0;
     assert!((stats["channels"]["mean"][1].as_f64().unwrap() - mean).abs() < 1e-12);
     assert_eq!(parsed(&scratch.done(&["data", "stats", "mnist", "--test", "--json"]))["images"], 6);
-    // A header that promises four billion images.
+    // A header that declares four billion images.
     scratch.write("mnist/train-images-idx3-ubyte", idx(2051, &[u32::MAX, 28, 28], &[0; 784]));
     scratch.refused(&["data", "stats", "mnist"], 3, &["train-images-idx3-ubyte", "not a complete idx file"]);
 }
@@ -244,7 +244,7 @@ fn mnist_is_read_by_way_of_candle_datasets() {
 fn the_augmentation_benchmark_prints_one_object() {
     let scratch = Scratch::new();
     scratch.images("images", 3);
-    // Whole batches are measured: of twenty, and of the three that there are.
+    // Only whole batches are measured: of twenty, and of the three that exist.
     for (what, images) in [(&["cifar"][..], 40), (&["folder", "images"], 42)] {
         let arguments = [&["bench", "augment"], what, &["--images", "40", "--threads", "1", "--json"]].concat();
         let report = parsed(&scratch.done(&arguments));

@@ -25,7 +25,7 @@ fn results(text: &str) -> Value {
     results
 }
 
-/// The rows with this metric.
+/// Rows with this metric.
 fn rows<'a>(results: &'a Value, metric: &str) -> Vec<&'a Value> {
     results["rows"].as_array().unwrap().iter().filter(|row| row["metric"] == metric).collect()
 }
@@ -44,7 +44,7 @@ fn every_protocol_gives_numbers_a_page_and_files() {
     };
     let folder = |protocol: &str| scratch.path("run/eval").join(format!("{protocol}-images"));
 
-    // The color of these images says their class: every classifier finds it.
+    // The color of these images determines their class: every classifier learns it.
     for (protocol, more) in [
         ("knn", &["--k", "5", "--untrained"][..]),
         ("logistic", &["--l2-strengths", "9", "--map", "tsne"]),
@@ -61,7 +61,7 @@ fn every_protocol_gives_numbers_a_page_and_files() {
             let file = file.replace("label", &format!("{}{variant}", first["task"].as_str().unwrap()));
             assert!(folder(protocol).join(&file).is_file(), "{protocol}: {file}");
         }
-        // These images have no test split: what was held out is written down, with its hash.
+        // These images have no test split: the held-out images are recorded, with their hash.
         let splits: Value = serde_json::from_slice(&fs::read(folder(protocol).join("splits.json")).unwrap()).unwrap();
         assert_eq!(splits[0]["split"]["sha256"], found["splits"][0]["sha256"]);
         assert_eq!(splits[0]["indices"].as_array().unwrap().len(), 24);
@@ -86,14 +86,14 @@ fn every_protocol_gives_numbers_a_page_and_files() {
     {
         looked_at(&folder(protocol).join("report.html"), &scratch.path("browser"));
     }
-    // The page of runs beside each other holds the later evaluations, too.
+    // The page that compares runs also has the later evaluations.
     scratch.done(&["report", "run", "--out", "runs.html"]);
     let page = fs::read_to_string(scratch.path("runs.html")).unwrap();
     assert!(page.contains("2-way 5-shot accuracy") && page.contains("few-shot, prototype"));
 }
 
 /// Opens a page in a headless browser, if there is one: its console must stay silent, and everything must be drawn.
-/// (Its Content-Security-Policy forbids every outside request, and what it forbids is reported on the console.)
+/// (Its Content-Security-Policy forbids every outside request, and the console reports violations.)
 fn looked_at(page: &Path, profile: &Path) {
     let html = fs::read_to_string(page).unwrap();
     assert!(
@@ -188,7 +188,7 @@ fn features_are_written_in_every_form() {
     let table = fs::read_to_string(scratch.path("g.csv")).unwrap();
     assert_eq!(table.lines().count(), 121);
     assert_eq!(table.lines().next().unwrap().split(',').count(), 3 + 32);
-    // At another size, features are others.
+    // Features differ at another size.
     scratch.done(&["embed", "run", "--data", "images", "--size", "24", "--crop", "whole", "--out", "h.csv"]);
     assert_ne!(table, fs::read_to_string(scratch.path("h.csv")).unwrap());
     scratch.refused(&["embed", "run", "--data", "images", "--out", "f.txt"], 3, &["f.txt", ".parquet"]);
@@ -216,7 +216,7 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     scratch.refused(&["eval", "knn", "run", "--task", "flag"], 3, &["flag", "eval retrieval"]);
     scratch.refused(&["eval", "few-shot", "run", "--data", "images"], 3, &["only 0 classes"]);
     scratch.refused(&["eval", "finetune", "run", "--data", "images", "--labels", "0"], 2, &["--labels 0"]);
-    // Weights that are no numbers, and weights of another shape.
+    // Non-finite weights, and weights of another shape.
     let checkpoint = fs::read_to_string(scratch.path("run/checkpoints/latest")).unwrap();
     let file = scratch.path("run/checkpoints").join(checkpoint).join("model.safetensors");
     let mut bytes = fs::read(&file).unwrap();
@@ -256,7 +256,7 @@ fn features_are_kept_by_the_contents_of_images() {
     trained(&scratch);
     let gray = |level: u8| {
         let size = equimod::data::Size { height: 16, width: 16 };
-        // A bitmap's size says nothing of what it shows.
+        // The size of a bitmap does not depend on its content.
         let mut bytes = vec![0u8; 54];
         bytes[..2].copy_from_slice(b"BM");
         bytes[2..6].copy_from_slice(&(54 + 768u32).to_le_bytes());
@@ -305,7 +305,7 @@ fn a_network_of_others_loads_without_counters() {
         let head = (!prefix.is_empty()).then_some(head);
         text(&scratch.write(file, safetensors::serialize(named.chain(head), None).unwrap()))
     };
-    // Under another code's prefix, beside a head; and with a tensor missing.
+    // With another code base's prefix and a head; and with a missing tensor.
     let prefixed = written("prefixed.safetensors", "module.encoder.", "");
     let output = scratch.run(&["inspect", &prefixed]);
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -330,7 +330,7 @@ fn a_network_of_others_loads_without_counters() {
 fn test_images_of_another_source_are_matched_by_the_names_of_their_classes() {
     let scratch = Scratch::new();
     trained(&scratch);
-    // One class alone: its number differs from the one that it has in training.
+    // A single class: its number differs from its number in training.
     scratch.images("all", 20);
     fs::create_dir(scratch.path("some")).unwrap();
     fs::rename(scratch.path("all/class1"), scratch.path("some/class1")).unwrap();

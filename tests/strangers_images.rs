@@ -1,4 +1,4 @@
-//! Folders of images as other people's programs leave them, as a user of the command meets them.
+//! Folders of images made by other programs, as a user of the command uses them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod common;
@@ -47,7 +47,7 @@ fn a_folder_is_said_to_be_what_it_was_taken_for() {
     assert_eq!(line.lines().count(), 1, "{line}");
     let (out, _) = said(&scratch, &["data", "stats", "set", "--test", "--json"]);
     assert_eq!(parsed(&out)["images"], 6);
-    // Evaluations and training say it once.
+    // Evaluation and training report it once.
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let settings = ["--set", "data.batch=4", "--out", "run"];
     let (_, line) = said(&scratch, &[&["pretrain", "--recipe", &recipe, "--data", "set"], &settings[..]].concat());
@@ -64,12 +64,12 @@ fn a_folder_is_said_to_be_what_it_was_taken_for() {
     let (out, line) = said(&scratch, &["data", "stats", "set#classes", "--json"]);
     assert_eq!(parsed(&out)["images"], 22);
     holds(&line, &["set#classes is read as 22 images in 3 classes (Train, extra, val)"]);
-    // One folder around all is rarely meant.
+    // A single folder that contains all others is rarely intended.
     scratch.images("around/inside", 1);
     holds(&said(&scratch, &["data", "stats", "around"]).1, &["1 class (inside)", "give around/inside"]);
 }
 
-/// One small file of each kind that a person may find among images.
+/// One small file of each kind that may be among images.
 fn odd(scratch: &Scratch) {
     scratch.images("odd", 4);
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/strangers/images.tar.gz");
@@ -129,7 +129,7 @@ fn verify_reports_a_folder_of_odd_files() {
     assert_eq!((found["decoded"].as_u64(), found["failed"].as_array().unwrap().len()), (Some(14), 6));
     assert_eq!(found["unread"], json!({ "AVIF": 1, "HEIC": 2 }));
     assert_eq!((&found["others"], &found["leftovers"]), (&json!({ "txt": 1 }), &json!({ "._*": 1, ".DS_Store": 1 })));
-    // The line that every command says names them, too.
+    // The line that every command prints names them, too.
     let line = String::from_utf8(output.stderr).unwrap();
     holds(&line, &["odd is read as 20 images in 3 classes", "3 of them in formats that are not read (1 AVIF, 2 HEIC)"]);
 }
@@ -173,12 +173,12 @@ fn a_refused_resume_names_the_images_that_changed() {
         ["1 added: class1/new.png\n", "11 removed: ", shown, " and 1 more\n", "1 with other content: class1/0.png\n"];
     scratch.refused(&resume, 3, &["not those that the run was started with", kinds[0], kinds[1], kinds[2], kinds[3]]);
     scratch.refused(&resume, 3, &[kinds[4], "--from run/checkpoints/"]);
-    // Of a table, the fingerprint is all that there is.
+    // For a table, there is only the fingerprint.
     let packed = |out: &str| scratch.done(&["data", "pack", "images", "--out", out]);
     packed("x.equimod");
     let resume = [&resume[..], &["--data", "x.equimod"]].concat();
     scratch.refused(&resume, 3, &["1 added: x.equimod", "24 removed"]);
-    // An earlier version kept no listing.
+    // An earlier version wrote no listing.
     fs::remove_file(scratch.path("run/images.jsonl.gz")).unwrap();
     scratch.refused(&resume, 3, &["which ones changed cannot be said", "images.jsonl.gz is missing"]);
 }
@@ -198,7 +198,7 @@ fn a_class_folder_that_cannot_be_opened_is_left_out_and_named() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_equimod"));
     command.args(["data", "verify", "images"]).current_dir(scratch.folder());
     if fs::read_dir(folder.join("secret")).is_ok() {
-        // The administrator may open everything; somebody else may not.
+        // Root may open everything; other users may not.
         command.uid(65534);
     }
     let output = command.output();

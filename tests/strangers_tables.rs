@@ -1,5 +1,5 @@
-//! Tables and shards that others wrote, as a user calls for them. The fixtures were written by pyarrow and by Python's
-//! tarfile, and read back by pyarrow and webdataset: tests/fixtures/strangers/make_tables.py.
+//! Tables and shards written by other programs, as a user uses them. The fixtures were written by pyarrow and by
+//! Python's tarfile, and read by pyarrow and webdataset: tests/fixtures/strangers/make_tables.py.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
@@ -16,7 +16,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/strangers").join(name)
 }
 
-/// The values that pyarrow and webdataset read.
+/// Values that pyarrow and webdataset read.
 fn expected() -> Value {
     serde_json::from_slice(&fs::read(fixture("expected.json")).unwrap()).unwrap()
 }
@@ -25,12 +25,12 @@ fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// The red value of each image, which says which one it is.
+/// Red value of each image, which identifies it.
 fn reds(dataset: &dyn Dataset) -> Vec<u64> {
     (0..dataset.len()).map(|index| u64::from(dataset.image(index).unwrap().pixels()[0])).collect()
 }
 
-/// A copy of a fixture of shards in the scratch folder, which indexing writes beside.
+/// A copy of a fixture of shards in the scratch folder, because indexing writes next to the shards.
 fn shard(scratch: &Scratch, name: &str) -> String {
     let file = format!("{name}.tar");
     scratch.write(&file, fs::read(fixture("shards").join(&file)).unwrap());
@@ -83,7 +83,7 @@ fn columns_of_words_and_numbers_are_offered_and_taken_as_labels() {
         3,
         &["no labels called \"color\"", "species (3 values)"],
     );
-    // A column of another source is its own; the classes are the same by their names.
+    // Columns of different sources are separate; their classes are matched by name.
     let other = text(&fixture("tables/zstd-2.parquet"));
     assert!(
         report(&["--task", "species", "--test", &other])["rows"][0]["detail"].as_str().unwrap().contains("12 test")
@@ -94,7 +94,7 @@ fn columns_of_words_and_numbers_are_offered_and_taken_as_labels() {
     let classes =
         json!([{"class": "ant", "images": 6}, {"class": "lynx", "images": 3}, {"class": "zebra", "images": 3}]);
     assert_eq!(stats(&[&table, "--task", "species"])["labels"][0]["classes"], classes);
-    // A missing number is no label.
+    // A missing number means no label.
     assert_eq!(stats(&[&table, "--task", "year"])["labels"][0]["without"], 1);
     scratch.refused(&["data", "stats", &table, "--task", "color"], 3, &["no labels called \"color\""]);
     scratch.done(&["data", "pack", &table, "--task", "species", "--out", "x.equimod"]);
@@ -173,10 +173,10 @@ fn compressed_shards_are_refused_with_the_remedy() {
     }
     scratch.write("b.tar.zst", zstd);
     scratch.refused(&["data", "index", "b.tar.zst"], 3, &["zstd", "unzstd"]);
-    // Compressed whatever the name says.
+    // Compressed, whatever the name.
     scratch.write("c.tar", gzip);
     scratch.refused(&["data", "index", "c.tar"], 3, &["c.tar", "compressed by gzip"]);
-    // Beside images, an archive is a left-over.
+    // An archive next to images is ignored as a leftover.
     scratch.images("set/images", 2);
     assert!(scratch.done(&["data", "stats", "set"]).contains("4 images"));
 }

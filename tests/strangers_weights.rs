@@ -1,4 +1,5 @@
-//! Files of weights as other people have them: each form, and what PyTorch, torchvision and timm say of them.
+//! Files of weights in every form that other code bases write, and the output of PyTorch, torchvision and timm for
+//! them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod common;
@@ -15,10 +16,10 @@ use serde_json::Value;
 use common::python::{python, run};
 use common::{Scratch, text};
 
-/// Largest difference of a feature, of the largest feature where that is above 1: sums of f32 in another order.
+/// Largest difference of a feature, relative to the largest feature if that is above 1: f32 sums in another order.
 const TOLERANCE: f32 = 1e-5;
 
-/// PyTorch's reading of the files that `tests/python/make_weights.py` wrote.
+/// PyTorch's output for the files that `tests/python/make_weights.py` wrote.
 #[derive(Deserialize)]
 struct Said {
     torch: String,
@@ -34,7 +35,7 @@ struct Network {
     features: Vec<f32>,
 }
 
-/// The files, where there is a Python that makes them.
+/// The files, if there is a Python that can make them.
 fn made(scratch: &Scratch) -> Option<Said> {
     let Some(python) = python() else {
         eprintln!("left out: no Python with torch and torchvision; set EQUIMOD_PYTHON");
@@ -52,7 +53,7 @@ fn values(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Features of the image that `make_weights.py` shows to the same network.
+/// Features of the image to which `make_weights.py` applies the same network.
 fn features(model: &Model, side: usize) -> Vec<f32> {
     let value = |i: usize| ((i * 7) % 23) as f32 / 11.5 - 1.0;
     let image = Tensor::from_vec((0..3 * side * side).map(value).collect(), (1, 3, side, side), &Device::Cpu).unwrap();
@@ -120,7 +121,7 @@ fn what_was_assumed_is_reported(scratch: &Scratch) {
     assert_eq!(assumption(&report, "pooling").0, "global average");
     let report = parsed(&scratch.done(&["inspect", "apart.pth", "--json"]));
     assert_eq!(assumption(&report, "ReLU after the stem").0, "no");
-    // Without traces it is assumed, and said so; what was given is written into the file and its exports.
+    // Without evidence, properties are assumed and reported; given ones are written into the file and its exports.
     let before = scratch.said().len();
     scratch.done(&["import", "padded.pth", "--out", "assumed.safetensors"]);
     let printed = scratch.said()[before..].to_owned();
@@ -142,13 +143,13 @@ fn what_was_assumed_is_reported(scratch: &Scratch) {
     assert!(config.get("architecture").is_none() && config["resnet"]["stem_padding"] == 2, "{config}");
     let card = fs::read_to_string(scratch.path("exported/README.md")).unwrap();
     assert!(card.contains("stem padding 2") && card.contains("padding=2, bias=False"), "{card}");
-    // solo-learn's arguments beside a file.
+    // solo-learn's arguments in a separate file.
     let arguments = r#"{"encoder": "resnet18", "dataset": "cifar10", "method": "simclr"}"#;
     scratch.write("run/args.json", arguments);
     fs::copy(scratch.path("padded.pth"), scratch.path("run/padded.pth")).unwrap();
     let report = parsed(&scratch.done(&["inspect", "run/padded.pth", "--json"]));
     assert_eq!(assumption(&report, "stem padding"), ("2", "recognized"));
-    // A network with a ResNet's names, by its file's name and by a description beside it.
+    // A network with a ResNet's names, identified by its file's name and by a separate description.
     fs::copy(scratch.path("tuple.pth"), scratch.path("resnetblur50-84f4748f.pth")).unwrap();
     scratch.refused(&["import", "resnetblur50-84f4748f.pth"], 1, &["resnetblur50", "blurs before it subsamples"]);
     fs::create_dir(scratch.path("blur")).unwrap();
@@ -181,14 +182,14 @@ fn what_is_no_network_is_named_for_what_it_is() {
             assert!(!printed.contains("damaged") && !printed.contains("panicked"), "{printed}");
         }
     }
-    // A folder of transformers with a file of PyTorch alone.
+    // A folder of transformers with only a PyTorch file.
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("equimod-core/tests/fixtures/torch/plain.pth");
     fs::create_dir(scratch.path("folder")).unwrap();
     fs::copy(&fixture, scratch.path("folder/pytorch_model.bin")).unwrap();
     scratch.refused(&["eval", "knn", "folder", "--data", "folder"], 1, &["equimod import folder/pytorch_model.bin"]);
     scratch.refused(&["import", "folder"], 2, &["give folder/pytorch_model.bin"]);
     scratch.done(&["import", "folder/pytorch_model.bin"]);
-    // Truncated where lengths prove it, damaged where a checksum does.
+    // Reported as truncated if lengths prove it, and as damaged if a checksum does.
     let whole = fs::read(&fixture).unwrap();
     scratch.write("cut.pth", &whole[..whole.len() / 2]);
     scratch.refused(&["import", "cut.pth"], 1, &["truncated"]);

@@ -1,4 +1,4 @@
-//! `equimod import`, `export` and `inspect`, as a user calls them, and what other libraries make of an export.
+//! `equimod import`, `export` and `inspect`, as a user calls them, and the use of exports in other libraries.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod common;
@@ -16,9 +16,9 @@ use common::hub::{Hub, TOKEN};
 use common::python::{python, run};
 use common::{Scratch, TINY, text};
 
-/// Side of the images that standard networks are tried on: 8/7 of it is whole, too.
+/// Side of the images for standard networks; 8/7 of it is an integer, too.
 const SIDE: usize = 56;
-/// Largest difference of a feature between libraries, of the largest feature where that is above 1.
+/// Largest difference of a feature between libraries, relative to the largest feature if that is above 1.
 const TOLERANCE: f32 = 1e-5;
 
 fn root() -> PathBuf {
@@ -37,7 +37,7 @@ fn json_of(path: PathBuf) -> Value {
     parsed(&fs::read(path).unwrap())
 }
 
-/// Images of the network's size, so that none is resized.
+/// Images of the network's input size, so that none is resized.
 fn squares(scratch: &Scratch, side: usize) {
     let size = equimod::data::Size { height: 90, width: 123 };
     let odd = equimod::data::Image::new(size, (0..90 * 123 * 3).map(|i| (i * 29 % 253) as u8).collect()).unwrap();
@@ -68,7 +68,7 @@ fn standard(scratch: &Scratch) {
     exported(scratch, "standard", &["backbone.stem=imagenet", "backbone.width=64", &size]);
 }
 
-/// Features of images as a file of numpy, and their values.
+/// Features of images as a NumPy file, and their values.
 fn features(scratch: &Scratch, export: &str, data: &str) -> (PathBuf, Vec<f32>) {
     let out = format!("{export}-{data}.npy");
     scratch.done(&["embed", export, "--data", data, "--out", &out]);
@@ -112,7 +112,7 @@ fn other_libraries_give_the_same_features() {
     standard(&scratch);
     let (npy, ours) = features(&scratch, "standard-export", "squares");
 
-    // candle's own ResNet, as the card says.
+    // candle's own ResNet, as the card describes.
     let card = fs::read_to_string(scratch.path("standard-export/README.md")).unwrap();
     assert!(
         card.contains("resnet::resnet18_no_final_layer(weights)")
@@ -126,7 +126,7 @@ fn other_libraries_give_the_same_features() {
     let largest = ours.iter().copied().fold(1.0, f32::max);
     assert!(ours.len() == theirs.len() && worst <= TOLERANCE * largest, "{worst} of {largest}");
 
-    // PyTorch's libraries, where they are.
+    // PyTorch's libraries, if they are installed.
     let Some(python) = python() else {
         eprintln!("left out: no Python with torch, torchvision and safetensors; set EQUIMOD_PYTHON");
         return;
@@ -148,7 +148,7 @@ fn other_libraries_give_the_same_features() {
     let said = load("standard-export", &npy, &["lab/net"]);
     assert!(said.contains("torchvision: features of 3 images"), "{said}");
 
-    // Stems and widths that no library has a name for: the card's snippet makes them.
+    // Stems and widths without a name in any library: the card's snippet builds them.
     for (name, settings) in [
         ("cifar", &["backbone.width=64"][..]),
         ("narrow", &["backbone.width=4"]),
@@ -164,7 +164,7 @@ fn other_libraries_give_the_same_features() {
     }
 }
 
-/// The squares as the network takes them.
+/// The squares as input of the network.
 fn inputs(scratch: &Scratch) -> Tensor {
     let config = json_of(scratch.path("standard-export/config.json"));
     let list = |key: &str| -> Vec<f32> { serde_json::from_value(config["pretrained_cfg"][key].clone()).unwrap() };
@@ -212,13 +212,13 @@ fn an_export_is_the_same_byte_for_byte_and_complete() {
         let bytes = |folder: &str| fs::read(scratch.path(folder).join(name)).unwrap();
         assert_eq!(bytes("one"), bytes("two"), "{name}");
     }
-    // The sums are those of sha256sum.
+    // The checksums match those of sha256sum.
     let mut check = Command::new("sha256sum");
     check.args(["--check", "--quiet", "SHA256SUMS"]).current_dir(scratch.path("one"));
     if let Ok(output) = check.output() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    // The recipe trains again.
+    // The recipe can be trained again.
     scratch.done(&["pretrain", "--recipe", "one/recipe.toml", "--dry-run"]);
     let config = json_of(scratch.path("one/config.json"));
     let ours = &config["equimod"];
@@ -226,7 +226,7 @@ fn an_export_is_the_same_byte_for_byte_and_complete() {
     let first = &ours["parameter_vector"][0];
     assert_eq!((&first["name"], &first["unit"]), (&"crop_top".into(), &"pixels".into()));
     assert!(first["mean"].is_f64() && first["std"].is_f64());
-    // Results of other weights are not taken.
+    // Results of other weights are not exported.
     exported(&scratch, "other", &["seed=1"]);
     let output = scratch.run(&["export", "other", "--out", "three", "--results", "elsewhere"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("which is for other weights"));
@@ -336,7 +336,7 @@ fn weights_of_other_codes_are_imported_with_a_report() {
         (&printed["out"], &printed["report"]["prefix"]),
         (&"lightning.safetensors".into(), &"state_dict.backbone.".into())
     );
-    // A MODEL like any other, a beginning, and something to export.
+    // A valid MODEL, a valid start of training, and a valid input of export.
     let printed = scratch.done(&["inspect", "lightning.safetensors"]);
     assert!(
         printed.contains("120 matched, 0 missing, 0 unexpected") && printed.contains("assumed when it was imported"),
@@ -352,7 +352,7 @@ fn weights_of_other_codes_are_imported_with_a_report() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && said.contains("120 tensors of the backbone taken over"), "{said}");
     scratch.done(&["export", "lightning.safetensors", "--out", "again", "--verify"]);
-    // What is no network, damaged, or not there.
+    // Files that are not networks, damaged, or missing.
     scratch.write("broken.pth", &fs::read(fixture("plain.pth")).unwrap()[..5000]);
     scratch.refused(&["import", "broken.pth", "--out", "x.safetensors"], 1, &["broken.pth", "truncated"]);
     for (content, printed) in [
@@ -397,7 +397,7 @@ fn keys_that_do_not_fit_are_listed_one_by_one() {
     }
     let printed = parsed(&scratch.run(&["inspect", "odd.safetensors", "--json"]).stdout);
     assert_eq!((&printed["loads"], &printed["report"]["missing"][0]), (&false.into(), &"layer4.1.conv2.weight".into()));
-    // Without its first tensor, or a whole block; and what is not a number.
+    // Without its first tensor, or a whole block; and with non-finite values.
     let of = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
         let mut tensors: BTreeMap<String, Tensor> =
             candle_core::safetensors::load(scratch.path("plain.safetensors"), &Device::Cpu)
@@ -421,7 +421,7 @@ fn keys_that_do_not_fit_are_listed_one_by_one() {
     scratch.refused(&["export", "odd.safetensors", "--out", "x"], 1, &["non-finite values in layer3.0.conv1.weight"]);
     scratch.refused(&["import", "odd.safetensors", "--out", "x.safetensors"], 1, &["non-finite values"]);
     assert!(!scratch.path("x").exists() && !scratch.path("x.safetensors").exists());
-    // A file of PyTorch is looked at as it is.
+    // A PyTorch file can be inspected directly.
     let printed = scratch.done(&["inspect", &fixture("whole.pt")]);
     assert!(printed.contains("120 matched") && printed.contains("fc.weight"), "{printed}");
 }
@@ -434,7 +434,7 @@ fn what_else_is_in_the_folder_stays() {
     scratch.done(&["export", "run", "--out", "one"]);
     scratch.write("one/.git/config", "mine");
     scratch.write("one/eval/mine/results.txt", "mine");
-    // The run lies in the folder of its export: all of it stays.
+    // The run is in the folder of its export: all of it stays.
     fs::rename(scratch.path("run"), scratch.path("one/run")).unwrap();
     fs::remove_dir_all(scratch.path("one/run/eval")).unwrap();
     scratch.done(&["export", "one/run", "--out", "one/../one", "--verify"]);
@@ -442,7 +442,7 @@ fn what_else_is_in_the_folder_stays() {
         assert!(scratch.path(kept).is_file(), "{kept}");
     }
     assert!(!scratch.path("one/eval/knn-images").exists());
-    // A file of the earlier export that somebody changed since is no longer the export's to remove.
+    // A file of an earlier export that was edited since is not removed.
     scratch.done(&["eval", "knn", "one/run", "--data", "images", "--k", "3"]);
     scratch.done(&["export", "one/run", "--out", "one"]);
     scratch.write("one/eval/knn-images/results.md", "mine");
@@ -464,7 +464,7 @@ fn an_export_of_an_export_carries_everything_over() {
     assert_eq!(sums("one"), sums("two"));
     let card = |folder: &str| fs::read_to_string(scratch.path(folder).join("README.md")).unwrap();
     assert_eq!(card("one"), card("two"));
-    // With what was measured of the export itself.
+    // With the results of the export itself.
     scratch.done(&["eval", "knn", "two", "--data", "images", "--k", "3", "--out", "more"]);
     scratch.done(&["export", "two", "--out", "three", "--results", "more"]);
     assert!(scratch.path("three/eval/more/results.json").is_file());
@@ -477,7 +477,7 @@ fn an_export_of_an_export_carries_everything_over() {
 #[test]
 fn cards_say_what_they_are_not() {
     let scratch = Scratch::new();
-    // Images under a path with a space, training that begins with other weights, and stops early.
+    // Images under a path with a space; training that starts from other weights and stops early.
     let images = text(&scratch.images("some where/birds of mine", 12));
     scratch.write("tiny.toml", TINY);
     let train = |out: &str, more: &[&str]| {
@@ -509,7 +509,7 @@ fn cards_say_what_they_are_not() {
         assert!(!String::from_utf8_lossy(&bytes).contains(&folder), "{name}");
     }
     scratch.done(&["publish", "out", "--repo", "lab/net", "--dry-run"]);
-    // Weights of others: nothing is said of how they were learned.
+    // Weights of other code bases: there is no record of their training.
     scratch.done(&["import", &fixture("plain.pth")]);
     scratch.done(&["export", "plain.safetensors", "--out", "plain-first", "--license", "apache-2.0"]);
     scratch.done(&["export", "plain-first", "--out", "plain"]);

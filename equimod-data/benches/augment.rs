@@ -1,4 +1,4 @@
-//! Every operation on images by itself: `cargo bench -p equimod-data --bench augment`.
+//! Every image operation separately: `cargo bench -p equimod-data --bench augment`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use divan::{Bencher, black_box};
@@ -10,7 +10,7 @@ fn main() {
     divan::main();
 }
 
-/// Smooth noise: neighbors are alike, as in images.
+/// Smooth noise, in which neighboring pixels are similar as in photographs.
 fn test_image(height: usize, width: usize) -> Image {
     use rand::RngCore;
     let low = Size { height: height / 4, width: width / 4 };
@@ -86,7 +86,7 @@ fn sample_and_encode(bencher: Bencher) {
     });
 }
 
-/// Views of an image with the policy, parameters drawn anew each time.
+/// Views of an image under the policy, with new parameters each time.
 #[divan::bench(args = [("simclr-cifar10", 32), ("simclr-imagenet", 224)])]
 fn view(bencher: Bencher, (name, side): (&str, usize)) {
     let policy = Policy::built_in(name, side).unwrap();

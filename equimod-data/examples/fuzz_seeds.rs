@@ -1,5 +1,5 @@
-//! Writes whole and small inputs for every fuzz target, from which the fuzzer goes on:
-//! `cargo run --release -p equimod-data --example fuzz_seeds`.
+//! Writes complete and small inputs for every fuzz target, from which the fuzzer starts: `cargo run --release -p
+//! equimod-data --example fuzz_seeds`.
 #![allow(missing_docs)]
 
 use std::error::Error;
@@ -10,16 +10,16 @@ use std::path::Path;
 use equimod_data::dataset::{IndexConfig, PackConfig, Storage, index_shards, pack};
 use equimod_data::{FolderDataset, Policy, Size, view_rng};
 
-/// Whole images of every format.
+/// Images of every format.
 const IMAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/pillow/decode");
-/// Images as other people's programs write them.
+/// Images written by other programs.
 const STRANGERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/strangers/images.tar.gz");
-/// Tables that pyarrow wrote, in every codec, and shards.
+/// Tables written by pyarrow, in every codec, and shards.
 const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/strangers/tables");
 const SHARDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/strangers/shards");
-/// Files of PyTorch.
+/// PyTorch files.
 const TORCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../equimod-core/tests/fixtures/torch");
-/// Folders of the targets: those of this crate, and the one for files of PyTorch.
+/// Folders of the fuzz targets: those of this crate, and the one for PyTorch files.
 const FUZZ: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
 const FUZZ_TORCH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../equimod-core/fuzz");
 
@@ -48,7 +48,7 @@ fn torch_files() -> Done {
     Ok(())
 }
 
-/// Keeps every file of a folder.
+/// Copies every file of a folder.
 fn folder(target: &str, folder: &Path) -> Done {
     for file in fs::read_dir(folder)? {
         let path = file?.path();
@@ -105,7 +105,7 @@ fn shards() -> Done {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("x.tar");
     fs::write(&path, [&bytes[..], &[0; 4096]].concat().split_at(4096).0)?;
-    // The index of a file of the length that the target gives to its own.
+    // The index of a file with the length that the target uses.
     if index_shards(&path, &IndexConfig::default(), &mut |_| {}).is_ok() {
         keep("shards_index", "one.json", &fs::read(folder.path().join("x.tar.index.json"))?)?;
     }

@@ -1,5 +1,5 @@
-//! Augments the images of a folder, writes what was sampled into `parameters.json`, and makes the same views from that
-//! file again: `cargo run --release -p equimod-data --example replay -- IMAGES OUT`.
+//! Augments the images of a folder, writes the sampled parameters to `parameters.json`, and makes the same views from
+//! this file again: `cargo run --release -p equimod-data --example replay -- IMAGES OUT`.
 #![allow(missing_docs, clippy::print_stdout)]
 
 use std::collections::BTreeMap;

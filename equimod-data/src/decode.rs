@@ -126,9 +126,9 @@ pub(crate) fn oriented(bytes: &[u8]) -> Decoded<Image> {
     }
     let (height, width) = (image.size().height as u32, image.size().width as u32);
     let buffer = image::RgbImage::from_raw(width, height, image.into_pixels()).ok_or("its size overflows")?;
-    let mut turned = DynamicImage::ImageRgb8(buffer);
-    turned.apply_orientation(orientation);
-    finish(Size { height: turned.height() as usize, width: turned.width() as usize }, turned.into_rgb8().into_raw())
+    let mut rotated = DynamicImage::ImageRgb8(buffer);
+    rotated.apply_orientation(orientation);
+    finish(Size { height: rotated.height() as usize, width: rotated.width() as usize }, rotated.into_rgb8().into_raw())
 }
 
 /// Orientation in a file's EXIF data. Some programs write JPEG's prefix before the data in other formats, too.

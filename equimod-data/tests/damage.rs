@@ -1,4 +1,4 @@
-//! Tables of every encoding, whole and damaged, in a process of its own: what they ask for of the memory is counted.
+//! Tables of every encoding, intact and damaged, in a separate process whose memory allocations are counted.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::fs;
@@ -19,20 +19,20 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Held by tests that measure, or ask for much: the memory is that of all tests at once.
+/// Locked by tests that measure memory or allocate much, because the counter covers all tests.
 static MEASURED: Mutex<()> = Mutex::new(());
 
 const ROWS: usize = 40;
-/// What the largest table here may ask for, whatever is done to it.
+/// Upper limit of the memory for the largest table here, however it is damaged.
 const MOST: usize = 4 << 20;
-/// 2³¹ − 1 behind a sign, and without one: the largest counts.
+/// Largest counts: 2³¹ − 1 with and without a sign (zigzag encoding).
 const COUNTS: [[u8; 5]; 2] = [[0xfe, 0xff, 0xff, 0xff, 0x0f], [0xff, 0xff, 0xff, 0xff, 0x07]];
 
 fn name(row: usize) -> String {
     format!("a name that begins as others do, {}", row / 2)
 }
 
-/// Every codec that is read.
+/// All supported codecs.
 fn codecs() -> [Compression; 7] {
     use Compression::{BROTLI, GZIP, LZ4, LZ4_RAW, SNAPPY, UNCOMPRESSED, ZSTD};
     [UNCOMPRESSED, SNAPPY, GZIP(Default::default()), BROTLI(Default::default()), LZ4, LZ4_RAW, ZSTD(Default::default())]
@@ -42,7 +42,7 @@ fn table(version: WriterVersion, encodings: Option<[Encoding; 3]>) -> Vec<u8> {
     packed(version, encodings, Compression::UNCOMPRESSED)
 }
 
-/// A table of images (no real ones), labels and names; of every third row the latter are missing.
+/// A table of images (arbitrary bytes), labels and names; every third row has neither label nor name.
 fn packed(version: WriterVersion, encodings: Option<[Encoding; 3]>, codec: Compression) -> Vec<u8> {
     let schema = "message table { required binary image; optional int64 label; optional binary name (UTF8); }";
     let features = r#"{"info": {"features": {"label": {"names": ["a", "b", "c"]}}}}"#;
@@ -118,7 +118,7 @@ fn tables_of_every_codec_are_read_with_levels_beside_packed_values() {
     }
 }
 
-/// A table of one image of 8 MB of zeros, and what its page claims, as it is written there.
+/// A table of one image of 8 MB of zeros, and the encoded size that its page declares.
 fn large(codec: Compression) -> (Vec<u8>, [u8; 4]) {
     const BYTES: usize = 8_000_000;
     let schema = Arc::new(parse_message_type("message table { required binary image; }").unwrap());
@@ -134,7 +134,7 @@ fn large(codec: Compression) -> (Vec<u8>, [u8; 4]) {
     (bytes, count(BYTES + 4))
 }
 
-/// A number of 21 to 27 bits, behind a sign, seven bits a byte.
+/// A zigzag-encoded number of 21 to 27 bits, with seven bits per byte.
 fn count(number: usize) -> [u8; 4] {
     let number = 2 * number;
     assert!((1 << 21..1 << 28).contains(&number));
@@ -150,8 +150,8 @@ fn a_page_that_claims_other_bytes_than_it_holds_is_refused_before_there_is_room_
         assert_eq!(table.len(), 1);
         drop(table);
         let place = bytes.windows(4).position(|four| four == claim).unwrap();
-        // More than there is, and less: the parquet crate makes room for the one, and unpacks all of some codecs for
-        // both.
+        // A larger and a smaller size than the actual one: the parquet crate allocates the larger one, and decompresses
+        // all data of some codecs for both.
         for other in [130_000_000, 5_000_000] {
             let mut damaged = bytes.clone();
             damaged[place..place + 4].copy_from_slice(&count(other));
@@ -163,7 +163,8 @@ fn a_page_that_claims_other_bytes_than_it_holds_is_refused_before_there_is_room_
             let foreseen = other > 8_000_000 || unbounded;
             let refused = text.as_ref().is_some_and(|text| !foreseen || text.contains("image: a page claims"));
             assert!(refused, "{codec}, {other}: {text:?}");
-            // Brotli's decoder holds the window that the stream names: 4 MiB as the crate's writer is set here.
+            // Brotli's decoder allocates the window that the stream declares: 4 MiB with the settings of the crate's
+            // writer here.
             let window = if matches!(codec, Compression::BROTLI(_)) { 1 << 22 } else { 0 };
             let most = if foreseen { MOST + window } else { other + MOST };
             assert!(asked < most, "{codec}, {other}: {asked} bytes");
@@ -182,7 +183,7 @@ fn a_codec_that_is_not_read_is_named() {
     assert!(text.contains("column image is compressed with LZO"), "{text}");
 }
 
-/// The bytes with a count of five bytes in the place of one; the footer's length follows.
+/// The bytes with a number replaced by a count of five bytes, and an updated length of the footer.
 fn damaged(bytes: &[u8], place: usize, count: [u8; 5]) -> Vec<u8> {
     let mut damaged = [&bytes[..place], &count, &bytes[place + 1..]].concat();
     let end = bytes.len() - 8;
@@ -221,7 +222,7 @@ fn a_damaged_count_asks_for_no_more_memory_than_there_are_bytes_for() {
     let _alone = MEASURED.lock();
     let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/parquet/plain.parquet");
     let hook = panic::take_hook();
-    // Where the parquet crate panics, errors are made of it.
+    // Panics of the parquet crate become errors.
     panic::set_hook(Box::new(|_| {}));
     let mut worst = (0, String::new());
     for (which, bytes) in tables().into_iter().chain([("images".into(), fs::read(seed).unwrap())]) {

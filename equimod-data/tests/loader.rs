@@ -37,7 +37,7 @@ fn the_bundled_table_has_images_tasks_and_texts() {
         let task = data.task(task).unwrap();
         (0..data.len()).filter(|&i| data.label(task, i).is_some()).count()
     };
-    // The table of the set's own notice.
+    // The table in the data set's own notice.
     assert_eq!((count("category"), count("subgroup"), count("skin_tone"), count("flag")), (697, 322, 360, 52));
     assert_eq!(data.tasks()[data.task("subgroup").unwrap()].classes.len(), 55);
     assert_eq!(data.image(3).unwrap().size(), Size::square(32));
@@ -49,7 +49,7 @@ fn the_bundled_table_has_images_tasks_and_texts() {
 #[test]
 fn batches_are_the_same_for_any_number_of_threads_and_any_start() {
     let data = Arc::new(ParquetDataset::open(&emoji("noto-test.parquet"), None).unwrap());
-    // Three epochs and a bit of two batches each.
+    // More than three epochs of two batches each.
     let take = |threads: usize, first: u64| -> Vec<Batch> {
         let loader = loader(data.clone(), 300, threads).unwrap();
         assert_eq!(loader.batches(), 2);
@@ -94,7 +94,7 @@ fn bad_sources_are_reported_in_one_sentence() {
     let data = Arc::new(FolderDataset::open(folder.path()).unwrap());
     assert!(data.image(0).unwrap_err().to_string().contains("broken.jpg"));
     assert!(data.image(1).unwrap_err().to_string().contains("no image 1"));
-    // The loader hands the error on and stops cleanly.
+    // The loader passes the error on and stops cleanly.
     let mut batches = loader(data.clone(), 1, 2).unwrap().start(0).unwrap();
     assert!(batches.next().unwrap().unwrap_err().to_string().contains("broken.jpg"));
     drop(batches);
@@ -119,7 +119,7 @@ fn joined_sets_count_on_and_must_agree() {
     assert_eq!(both.len(), noto.len() + twemoji.len());
     assert_eq!(both.image(noto.len() + 2).unwrap(), twemoji.image(2).unwrap());
     assert_eq!(both.label(1, noto.len() + 5), twemoji.label(1, 5));
-    // Retrieval across the designs relies on it: the same emoji in the same order.
+    // Retrieval across designs relies on the same emoji in the same order.
     assert!(
         (0..noto.len()).all(|i| noto.text("emoji", i).is_some() && noto.text("emoji", i) == twemoji.text("emoji", i))
     );
@@ -129,7 +129,7 @@ fn joined_sets_count_on_and_must_agree() {
     assert!(Concat::new("mixed", vec![noto, other]).err().unwrap().to_string().contains("different labels"));
 }
 
-/// `count` images in tar shards of seven, indexed.
+/// `count` images in indexed tar shards of seven images.
 fn shards(folder: &Path, count: usize) -> Arc<dyn Dataset> {
     for (number, first) in (0..count).step_by(7).enumerate() {
         let mut builder = tar::Builder::new(fs::File::create(folder.join(format!("x-{number:03}.tar"))).unwrap());
@@ -187,12 +187,12 @@ fn an_epoch_from_shards_is_the_same_for_any_threads_and_any_processes() {
             assert_eq!(take(&shards, (0, 1), threads), reference);
             assert_eq!(take(&packed, (0, 1), threads), reference);
         }
-        // Every sample once an epoch, apart from what is dropped.
+        // Every sample occurs once per epoch, except for the dropped remainder.
         let mut seen: Vec<usize> = reference[..batches].iter().flat_map(|batch| batch.indices.clone()).collect();
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), if keep_remainder { 107 } else { 100 });
-        // Three processes have the shares of one, one after the other.
+        // Three processes have consecutive shares of the batches of one process.
         let shares: Vec<Vec<Batch>> = (0..3).map(|rank| take(&shards, (rank, 3), 2)).collect();
         for (k, whole) in reference.iter().enumerate() {
             let join =
@@ -225,8 +225,8 @@ fn a_chunk_of_the_batch_shares_its_augmentation_on_every_process() {
     assert_eq!(split, all);
 }
 
-/// Vectors from view to view and a small view: there where they are asked for, the same for any number of threads, and
-/// the other views as they are without.
+/// Vectors from view to view and a small view are in the batch if requested, do not depend on the number of threads,
+/// and do not change the other views.
 #[test]
 fn what_is_asked_for_beside_views_is_made_and_changes_nothing_else() {
     let data = Arc::new(ParquetDataset::open(&emoji("noto-test.parquet"), None).unwrap());
@@ -253,7 +253,7 @@ fn what_is_asked_for_beside_views_is_made_and_changes_nothing_else() {
         assert_eq!((small.count, small.size, small.bytes.len()), (100, Size::square(8), 100 * 8 * 8 * 3));
         let [there, back] = with.pairs.as_slice() else { panic!("{} ways", with.pairs.len()) };
         assert_eq!((there.len(), back.len()), (100 * pairs.width(), 100 * pairs.width()));
-        // Without a mean, what leads back is the opposite: brightness, of which nothing is mirrored.
+        // Without a mean, the opposite direction has the opposite value: brightness is not mirrored.
         let place = pairs.names.iter().position(|name| name == "brightness").unwrap();
         let of = |vectors: &[f32], row: usize| vectors[row * pairs.width() + place];
         assert!((0..100).all(|row| of(there, row) == -of(back, row)) && (0..100).any(|row| of(there, row) != 0.0));
@@ -309,7 +309,7 @@ fn images_that_do_not_decode_are_replaced_the_same_way_and_listed() {
     for threads in [2, 7] {
         assert_eq!(take(threads), reference);
     }
-    // Two of forty are more than 4 %.
+    // Two of forty images are more than 4 %.
     let strict = loader(2, 0.04);
     let failed = strict.start(0).unwrap().take(2).find_map(Result::err).unwrap().to_string();
     assert!(failed.contains("2 of its 40 images") && failed.contains("4 %"), "{failed}");

@@ -1,4 +1,4 @@
-//! Memory, in a process of its own: what other tests allocate would be counted too.
+//! Memory use, in a separate process, because allocations of other tests would be counted.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -10,14 +10,14 @@ use equimod_data::{
     Concat, Dataset, Image, LayoutConfig, Loader, LoaderConfig, MemoryDataset, PackedDataset, ParamLayout, Policy, Size,
 };
 
-/// Memory of its own that this process holds, in bytes; pages of mapped files are the system's.
+/// Private memory of this process in bytes, without pages of mapped files.
 fn own_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// 4000 images of 96 × 96 take 110 MB decoded; an epoch over them may take a tenth of it beside the index.
+/// 4000 images of 96 × 96 pixels take 110 MB decoded; an epoch may take a tenth of it in addition to the index.
 #[test]
 fn an_epoch_over_packed_images_does_not_hold_them() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Decoding, and operations that the golden files lack, against Pillow 9.5.0 (`tests/fixtures/pillow/make.py`).
+//! Decoding, and operations that the golden files do not cover, against Pillow 9.5.0 (`tests/fixtures/pillow/make.py`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
@@ -15,7 +15,7 @@ fn open(path: &Path) -> Image {
     Image::decode(&fs::read(path).unwrap(), &path.display().to_string()).unwrap()
 }
 
-/// Largest difference of a value.
+/// Largest difference between values of two images.
 fn off(got: &Image, want: &Image, what: &str) -> u8 {
     assert_eq!(got.size(), want.size(), "{what}");
     got.pixels().iter().zip(want.pixels()).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
@@ -81,7 +81,7 @@ fn cut_files_are_refused() {
         let bytes = fs::read(folder("decode").join(name)).unwrap();
         for cut in 0..bytes.len() - 3 {
             let end = Image::decode(&bytes[..cut], name);
-            // A PNG has all its pixels before its last chunk is complete.
+            // All pixels of a PNG precede its last chunk.
             assert!(end.is_err() || (name == "rgb.png" && cut + 16 > bytes.len()), "{name} cut at {cut}");
         }
         let more = [bytes.as_slice(), b"what a camera appends"].concat();

@@ -1,4 +1,4 @@
-//! What holds for every augmentation, and the fast resize against its definition, over random images and settings.
+//! Properties of all augmentations, and the fast resize against its definition, over random images and settings.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use equimod_data::augment::{
@@ -21,7 +21,7 @@ fn test_image(size: Size, salt: u64) -> Image {
     Image::new(size, pixels).unwrap()
 }
 
-/// One of each kind, with strength `s` in [0, 1].
+/// One augmentation of each kind, with strength `s` in [0, 1].
 fn every(side: usize, s: f64) -> Vec<AugmentationConfig> {
     use AugmentationConfig as A;
     let (probability, scale) = (0.2 + 0.6 * s, (0.05 + 0.3 * s, 0.5 + 0.5 * s));
@@ -59,7 +59,7 @@ proptest! {
             let (name, augmentation) = (config.name(), config.as_augmentation());
             prop_assert!(augmentation.problems().is_empty(), "{:?}", augmentation.problems());
             let params = augmentation.sample(size, &mut view_rng(seed, 0, 0, 1));
-            // Replayed, also after they were written down: the same pixels.
+            // Replayed parameters, also after serialization, give the same pixels.
             let out = augmentation.apply(image.clone(), &params);
             let written: Params = serde_json::from_str(&serde_json::to_string(&params).unwrap()).unwrap();
             prop_assert_eq!(&written, &params);
@@ -84,7 +84,8 @@ proptest! {
                     };
                     prop_assert!(fine, "{} {} {}", name, field.name, value);
                 }
-                // Of what was not done, nothing else is written down: what is read back encodes to the same values.
+                // Parameters of an augmentation that was not applied are not stored: decoded parameters encode to the
+                // same values.
                 let read = augmentation.decode(&values, size, encoding);
                 let mut again = Vec::new();
                 augmentation.encode(&read, size, encoding, &mut again);
@@ -121,7 +122,7 @@ proptest! {
         }
     }
 
-    /// Foreign parameters change nothing but the size that was asked for.
+    /// Parameters of another augmentation change nothing except for the configured size.
     #[test]
     fn parameters_of_another_augmentation_are_no_accident(size in sizes(), seed: u64) {
         let image = test_image(size, seed);
@@ -146,7 +147,7 @@ proptest! {
         prop_assert_eq!(resize_part(&image, part, target, filter), defined(&cut, target, filter));
     }
 
-    /// Only what the middle needs is made of it.
+    /// Only the part of the image that the crop needs is resized.
     #[test]
     fn a_middle_is_that_of_the_whole(size in sizes(), side in 1usize..50, crop in 1usize..50, seed: u64) {
         let image = test_image(size, seed);
@@ -155,7 +156,7 @@ proptest! {
         prop_assert_eq!(resize_and_center_crop(&image, side, crop, Filter::Bilinear), middle);
     }
 
-    /// Images of any length, so that vectors and what is left over are met.
+    /// Images of any length, to cover vectors and remainders.
     #[test]
     fn colors_do_not_depend_on_their_place(size in sizes(), seed: u64, factor in 0.0..2.0f32, shift in -0.5..0.5f32) {
         let image = test_image(size, seed);
@@ -180,7 +181,8 @@ proptest! {
     }
 }
 
-/// Pillow's resampling, as its documentation and this crate's say: weights in 22-bit fixed point, horizontal first.
+/// Pillow's resampling according to its documentation and this crate's: weights in 22-bit fixed point, horizontal
+/// first.
 fn defined(image: &Image, target: Size, filter: Filter) -> Image {
     let Size { height, width } = image.size();
     let at = |pixels: &[u8], width: usize, y: usize, x: usize, c: usize| i64::from(pixels[(y * width + x) * 3 + c]);
@@ -231,7 +233,7 @@ fn weights(inputs: usize, outputs: usize, place: usize, filter: Filter) -> (usiz
     (low, exact.iter().map(fixed).collect())
 }
 
-/// How often a crop tries depends on the image; nothing else may.
+/// The number of attempts of a crop depends on the image, and must not affect other augmentations.
 #[test]
 fn other_augmentations_do_not_depend_on_the_images_size() {
     let view = &Policy::built_in("byol-imagenet", 32).unwrap().views[1];
@@ -242,7 +244,7 @@ fn other_augmentations_do_not_depend_on_the_images_size() {
     }
 }
 
-/// Every view meets every size: the mean over both is the mean of all four combinations.
+/// Every view occurs with every size: the mean over both is the mean of all four combinations.
 #[test]
 fn statistics_do_not_tie_views_to_sizes() {
     let crop = |scale| {
@@ -267,7 +269,7 @@ fn a_pairwise_difference_to_a_view_without_an_augmentation_is_that_to_its_identi
     let mean = |name: &str| layout.mean[layout.names.iter().position(|known| known == name).unwrap()];
     assert_eq!((mean("brightness"), mean("hue")), (0.0, 0.0));
     assert!(mean("crop_center_x").abs() < 0.01 && mean("crop_height_share") < 0.0);
-    // Of two views that change nothing but one flip, nothing but the flip differs.
+    // Two views that are the identity except for one flip differ in the flip only.
     let identity = policy.views[1].identity(Size::square(32));
     let mut out = vec![Vec::new()];
     let flipped = equimod_data::ViewParams(vec![Params::Switch(true)]);
@@ -276,8 +278,8 @@ fn a_pairwise_difference_to_a_view_without_an_augmentation_is_that_to_its_identi
     assert!(others.clone().all(|(_, &value)| value == 0.0), "{:?}", others.collect::<Vec<_>>());
 }
 
-/// From view to view and back: the same differences with the sign turned, but for centers where one view alone is
-/// mirrored; none is larger than its reach.
+/// Differences in the two directions are opposite, except for centers if only one view is mirrored, and lie within
+/// their bounds.
 #[test]
 fn both_ways_between_views_are_opposite() {
     let policy = Policy::built_in("byol-cifar10", 32).unwrap();
@@ -307,7 +309,7 @@ fn both_ways_between_views_are_opposite() {
     assert!(mirrored > 100);
     for (value, largest) in values.iter().zip(largest) {
         let reach = value.largest - value.least;
-        // A crop's center stays away from the edges: the least is the loosest of the bounds.
+        // A crop's center stays away from the edges, so that its bounds are the loosest.
         assert!(largest <= reach + 1e-6 && largest > 0.25 * reach, "{}: {largest} of {reach}", value.name);
     }
 }
@@ -321,8 +323,9 @@ fn a_jitter_without_hue_turns_no_hue() {
     assert_eq!(jitter.as_augmentation().apply_to(&image, &params), image);
 }
 
-/// Means of 100 000 draws within five standard errors of the analytic ones, deviations within 2 % (their relative
-/// standard error is below 0.5 % for every value here but rare flags, whose deviation follows from the mean).
+/// Means of 100 000 samples are within five standard errors of the analytic ones, standard deviations within 2 %. Their
+/// relative standard error is below 0.5 % for every value here except rare flags, whose standard deviation follows from
+/// the mean.
 #[test]
 fn measured_statistics_are_the_analytic_ones() {
     const DRAWS: usize = 100_000;

@@ -1,4 +1,4 @@
-//! Data sources: what they read, and what they refuse.
+//! Data sources: supported contents, and errors.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
@@ -20,7 +20,7 @@ fn test_image(height: usize, width: usize, salt: usize) -> Image {
     Image::new(Size { height, width }, pixels).unwrap()
 }
 
-/// Red, green and blue planes; `columns`: running down the columns.
+/// Red, green and blue planes; column-major if `columns`.
 fn planes(image: &Image, columns: bool) -> Vec<u8> {
     let Size { height, width } = image.size();
     let at = |y: usize, x: usize, c: usize| image.pixels()[(y * width + x) * 3 + c];
@@ -92,7 +92,7 @@ fn packing_resizes_leaves_out_what_is_broken_and_is_the_same_for_any_number_of_t
     assert!(files.iter().all(|file| *file == files[0]));
     let packed = PackedDataset::open(&path).unwrap();
     let sizes: Vec<(usize, usize)> = packed.sizes().unwrap().iter().map(|size| (size.height, size.width)).collect();
-    // The one that is smaller than 30 stays.
+    // The image that is smaller than 30 pixels keeps its size.
     assert_eq!(sizes, [(30, 45), (20, 10), (30, 30)]);
     let only_broken = folder.path().join("only");
     fs::create_dir(&only_broken).unwrap();
@@ -100,7 +100,7 @@ fn packing_resizes_leaves_out_what_is_broken_and_is_the_same_for_any_number_of_t
     let refused = pack(&FolderDataset::open(&only_broken).unwrap(), &path, &config(Storage::Raw, None), &mut |_| {});
     assert!(message(refused).contains("none of its images"));
     assert_eq!(fs::read(&path).unwrap(), files[0], "a failed packing leaves the old file");
-    // Nothing temporary is left.
+    // No temporary files are left.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
 }
 
@@ -116,7 +116,7 @@ fn damaged_packed_files_are_refused_or_caught_by_the_checksum() {
     let look = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
         let Ok(data) = PackedDataset::open(&path) else { return true };
-        // Whatever it says, reading must end in a value or an error.
+        // Whatever the content, reading must end in a value or an error.
         for index in 0..data.len().min(3) {
             let _ = (data.image(index), data.size(index), data.key(index), data.label(0, index));
         }
@@ -225,7 +225,7 @@ fn add(builder: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) {
     builder.append_data(&mut header, name, bytes).unwrap();
 }
 
-/// A shard with samples `first` and the two after it; every second has a label.
+/// A shard with samples `first` to `first + 2`; every second sample has a label.
 fn shard(first: usize) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for k in first..first + 3 {
@@ -278,7 +278,7 @@ fn hostile_shards_are_refused() {
     };
     let image = test_image(4, 4, 0).encode_png().unwrap();
     let escaping = |name: &str| {
-        // The builder refuses such a name: write it over a harmless one.
+        // The builder rejects such a name, so that it is written over a valid one.
         let mut builder = tar::Builder::new(Vec::new());
         add(&mut builder, &"a".repeat(name.len()), &image);
         let mut bytes = builder.into_inner().unwrap();
@@ -334,7 +334,7 @@ fn a_sample_is_its_image_whatever_stands_beside_it_and_its_class_may_be_a_word()
     let index = elsewhere.path().join("x.index.json");
     let config = IndexConfig { out: Some(index.clone()), ..Default::default() };
     index_shards(&folder.path().join("x.tar"), &config, &mut |_| {}).unwrap();
-    // Nothing was written beside the shard, and the index is a source.
+    // Nothing is written next to the shard, and the index is a source.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     let shards = ShardsDataset::open(&index).unwrap();
     assert_eq!((shards.len(), shards.image(1).unwrap()), (2, photo));
@@ -386,7 +386,7 @@ fn a_packed_file_whose_index_says_an_impossible_size_is_reported() {
     }
 }
 
-/// An image of one color, 62 kB that become half a gigabyte.
+/// An image of one color: 62 kB that decode to half a gigabyte.
 #[test]
 fn a_bomb_of_one_bit_a_pixel_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -403,7 +403,7 @@ fn a_bomb_of_one_bit_a_pixel_is_refused() {
 #[test]
 fn a_decompression_bomb_is_refused_before_it_is_unpacked() {
     let folder = tempfile::tempdir().unwrap();
-    // A PNG header that promises 30 000 × 30 000 pixels: 2.7 GB.
+    // A PNG header that declares 30 000 × 30 000 pixels: 2.7 GB.
     let mut png = test_image(4, 4, 0).encode_png().unwrap();
     png[16..20].copy_from_slice(&30_000u32.to_be_bytes());
     png[20..24].copy_from_slice(&30_000u32.to_be_bytes());

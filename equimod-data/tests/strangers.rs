@@ -1,4 +1,4 @@
-//! Images and folders as other people's programs make them (`tests/fixtures/strangers/make_images.py`).
+//! Images and folders made by other programs (`tests/fixtures/strangers/make_images.py`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ fn unpacked(archive: &Path) -> Files {
     archive.entries().unwrap().map(file).collect()
 }
 
-/// The files that are committed and, where there is a Python with Pillow, those that it makes here.
+/// The committed files and, if there is a Python with Pillow, the files that it generates here.
 fn every_set() -> Vec<Files> {
     let mut sets = vec![unpacked(&fixtures().join("images.tar.gz"))];
     let folder = tempfile::tempdir().unwrap();
@@ -45,7 +45,7 @@ fn every_set() -> Vec<Files> {
     sets
 }
 
-/// The images of a group, each with its name and what it should become.
+/// The images of a group, each with its name and the expected result.
 fn cases<'a>(files: &'a Files, group: &str) -> Vec<(&'a str, &'a [u8], Image)> {
     let case = |(name, bytes): (&'a String, &'a Vec<u8>)| {
         let name = name.strip_prefix(group)?;
@@ -55,7 +55,7 @@ fn cases<'a>(files: &'a Files, group: &str) -> Vec<(&'a str, &'a [u8], Image)> {
     files.iter().filter_map(case).collect()
 }
 
-/// The largest difference of a value.
+/// Largest difference between values of two images.
 fn off(got: &Image, want: &Image, what: &str) -> u8 {
     assert_eq!(got.size(), want.size(), "{what}");
     got.pixels().iter().zip(want.pixels()).map(|(a, b)| a.abs_diff(*b)).max().unwrap()
@@ -74,7 +74,7 @@ fn gif_and_tiff_enter_as_pillow_gives_them() {
             assert!(off <= allowed, "{name}: off by {off}");
             assert_eq!(Image::decode_size(bytes, name).unwrap(), want.size(), "{name}");
             for cut in 0..bytes.len() - 1 {
-                // Whatever is left, it is a value or an error.
+                // The remaining bytes give a value or an error.
                 let _ = Image::decode(&bytes[..cut], name);
             }
         }
@@ -102,7 +102,7 @@ fn every_orientation_is_applied_in_every_format() {
         let cases = cases(&files, "orientation/");
         assert_eq!(cases.len(), 8 * 7);
         for (name, bytes, want) in cases {
-            // Lossy decoders may round otherwise than libjpeg-turbo and libwebp.
+            // Lossy decoders may round differently from libjpeg-turbo and libwebp.
             let allowed = if name.contains("lossy") || name.starts_with("jpeg") { 3 } else { 0 };
             let off = off(&Image::decode_oriented(bytes, name).unwrap(), &want, name);
             assert!(off <= allowed, "{name}: off by {off}");
@@ -174,7 +174,7 @@ fn jpegs_that_decode_with_errors_are_doubted() {
     let mut swapped = whole.clone();
     swapped[second + 1] = 0xD5;
     assert!(doubts(&swapped).contains("2 restart markers out of order"), "{}", doubts(&swapped));
-    // Before the end marker, at the end of the compressed data and in the middle of it.
+    // Before the end marker, at the end of the compressed data, and in the middle of the data.
     let end = whole.len() - 2;
     let extraneous = [&whole[..end], &[7; 4], &whole[end..]].concat();
     assert!(doubts(&extraneous).contains("4 extraneous bytes after"), "{}", doubts(&extraneous));
@@ -227,13 +227,13 @@ fn what_other_programs_leave_behind_is_passed_over() {
     let (data, same) = (FolderDataset::open(folder.path()).unwrap(), FolderDataset::open(plain.path()).unwrap());
     assert_eq!(keys(&data, folder.path()), ["a/1.png", "b/2.png"]);
     assert_eq!(data.tasks()[0].classes, ["a", "b"]);
-    // Names and lengths alone decide the fingerprint, as they did before anything was passed over.
+    // The fingerprint depends on names and lengths only, as before files were ignored.
     assert_eq!(data.fingerprint().unwrap(), same.fingerprint().unwrap());
     let PassedOver { leftovers, others, unopened } = data.passed_over().unwrap().clone();
     assert_eq!(leftovers.values().sum::<usize>(), 9);
     assert_eq!(others, [("csv".to_owned(), 1), (String::new(), 1)].into());
     assert!(unopened.is_empty());
-    // A hidden folder that is named is meant.
+    // A hidden folder can be named explicitly.
     assert_eq!(FolderDataset::open(&folder.path().join(".git")).unwrap().len(), 1);
 }
 
@@ -261,7 +261,7 @@ fn formats_are_reported_by_extension_and_what_is_not_read_fails_by_name() {
     assert_eq!((data.len(), data.tasks()[0].classes.len()), (7, 3));
     assert_eq!(data.unread(), [(2, "HEIC"), (3, "AVIF"), (4, "PPM")].into());
     for index in 0..data.len() {
-        // All hold a PNG.
+        // All files contain a PNG.
         assert_eq!(data.image(index).is_ok(), !data.unread().contains_key(&index));
         assert_eq!(data.size(index).is_ok(), !data.unread().contains_key(&index));
     }

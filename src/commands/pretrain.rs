@@ -211,7 +211,7 @@ fn resume(
 ) -> anyhow::Result<(RunDirectory, RunInfo)> {
     let (run, mut info) = RunDirectory::open(&arguments.out.clone().unwrap_or_default())?;
     for reason in trainer.resume(&run)? {
-        console::note(&format!("passed over: {reason}"));
+        console::note(&format!("skipped: {reason}"));
     }
     if let (0, Some(from)) = (trainer.step(), &info.from) {
         // There is no checkpoint yet.

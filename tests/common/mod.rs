@@ -1,4 +1,4 @@
-//! What the tests that run the binary share.
+//! Shared code of the tests that run the binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, missing_docs)]
 
 pub mod hub;
@@ -33,33 +33,33 @@ learning_rate = 1.0
 every_epochs = 1
 "#;
 
-/// A folder in which the binary is run.
+/// A folder in which the binary runs.
 pub struct Scratch {
     folder: Arc<tempfile::TempDir>,
     environment: Vec<(String, String)>,
-    /// What the binary said so far.
+    /// Output of the binary so far.
     said: RefCell<String>,
 }
 
 impl Scratch {
-    /// An empty one; what the environment says of the Hub is left out.
+    /// An empty folder; the Hub's environment variables are unset.
     pub fn new() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         Self { folder, environment: Vec::new(), said: RefCell::default() }
     }
 
-    /// The same folder with another variable of the environment set.
+    /// The same folder with another environment variable set.
     pub fn again_with(&self, name: &str, value: &str) -> Self {
         let (folder, environment) = (self.folder.clone(), self.environment.clone());
         Self { folder, environment, said: RefCell::default() }.with(name, value)
     }
 
-    /// Everything that the binary said, on stdout and stderr.
+    /// All output of the binary, on stdout and stderr.
     pub fn said(&self) -> String {
         self.said.borrow().clone()
     }
 
-    /// The same with a variable of the environment set.
+    /// The same with an environment variable set.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
@@ -107,14 +107,14 @@ impl Scratch {
         output
     }
 
-    /// Succeeds, and gives stdout.
+    /// Runs a call that succeeds, and returns stdout.
     pub fn done(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Fails with the code, one `error:` and every part of the text.
+    /// Runs a call that must fail with the code, one `error:` and every part of the text.
     pub fn refused(&self, arguments: &[&str], code: i32, parts: &[&str]) {
         let output = self.run(arguments);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

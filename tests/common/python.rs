@@ -1,9 +1,9 @@
-//! A Python with PyTorch, where there is one.
+//! A Python with PyTorch, if there is one.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A Python that has PyTorch and torchvision, where there is one.
+/// Finds a Python that has PyTorch and torchvision.
 pub fn python() -> Option<String> {
     let named = std::env::var("EQUIMOD_PYTHON").ok();
     let candidates = named.into_iter().chain(["python3".to_owned(), "/usr/bin/python3".to_owned()]);

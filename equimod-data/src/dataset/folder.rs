@@ -92,7 +92,7 @@ fn nothing_to_read(files: &[File], passed_over: &PassedOver) -> String {
     let mut found: Vec<String> =
         unread_formats(files).into_iter().map(|(format, count)| format!("{count} in the format {format}")).collect();
     found.extend(passed_over.clauses());
-    let found = if found.is_empty() { String::new() } else { format!("; what lies there: {}", found.join(", ")) };
+    let found = if found.is_empty() { String::new() } else { format!("; it holds {}", found.join(", ")) };
     format!("it holds no images in a format that is read ({}){found}", formats::READ)
 }
 

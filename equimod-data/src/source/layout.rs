@@ -9,7 +9,7 @@ use super::splits::Splits;
 use crate::dataset::folder::{holds_file, is_image, is_leftover};
 use crate::{Dataset, Error, Result, Task};
 
-/// How a folder of images is read, as the `#` of a source says.
+/// Reading of a folder of images, as selected by the `#` of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FolderReading {
     /// Sub-folders with the names of splits are splits; all others are ignored.
@@ -126,8 +126,8 @@ fn ambiguous(folder: &Path, splits: &[Child], others: &[Child]) -> Error {
     let names = |children: &[Child]| listed(&children.iter().map(|child| child.name.as_str()).collect::<Vec<_>>());
     let (count, shown) = (splits.len() + others.len(), folder.display());
     let text = format!(
-        "it can be read as splits ({}) beside folders that are none ({}), or as {count} classes; say which with \
-         {shown}#splits, which leaves the others out, or {shown}#classes",
+        "it can be read as splits ({}) with folders that are none ({}), or as {count} classes; choose with \
+         {shown}#splits, which ignores the others, or {shown}#classes",
         names(splits),
         names(others)
     );
@@ -163,7 +163,7 @@ pub fn describe(source: &str, splits: &Splits) -> String {
     let mut left_out = splits.left_out.clone();
     left_out.extend(parts.iter().filter_map(|(part, _)| part.passed_over()).flat_map(|found| found.clauses()));
     if !left_out.is_empty() {
-        text += &format!("; passed over: {}", left_out.join(", "));
+        text += &format!("; ignored: {}", left_out.join(", "));
     }
     text
 }
@@ -172,7 +172,7 @@ fn counted(images: usize) -> String {
     if images == 1 { "1 image".into() } else { format!("{images} images") }
 }
 
-/// The name of a split, without that of the folder that it lies in.
+/// Name of a split, without the name of its folder.
 fn short<'a>(source: &str, part: &'a dyn Dataset) -> &'a str {
     let name = part.name();
     let path = source.split('#').next().unwrap_or(source);

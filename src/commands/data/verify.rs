@@ -156,7 +156,7 @@ impl VerifyReport {
         text += &section("Decoded, but suspicious", "", &suspicious);
         text += &section("Named like another format, and read by the content", "", &misnamed);
         if !self.passed_over.is_empty() {
-            text += &format!("Passed over: {}\n\n", self.passed_over.join(", "));
+            text += &format!("Ignored: {}\n\n", self.passed_over.join(", "));
         }
         let formats = if self.formats.is_empty() { String::new() } else { format!(" ({})", listed(&self.formats)) };
         text += &format!("{}: {} of {} images decode{formats}\n", self.name, self.decoded, self.images);
