@@ -119,7 +119,7 @@ fn verify_reports_a_folder_of_odd_files() {
         "In formats that are not read: 3 (1 AVIF, 2 HEIC)\n  odd/class2/1.avif: ",
         "Decoded, but suspicious: 1\n  odd/class1/extraneous.jpg: 5 extraneous bytes between",
         "Named like another format, and read by the content: 1\n  odd/class1/really-a-png.jpg: its content is PNG",
-        "Passed over: 2 hidden or left by other programs (.DS_Store, ._*), 1 other file (1 .txt)",
+        "Ignored: 2 hidden or left by other programs (.DS_Store, ._*), 1 other file (1 .txt)",
         "odd: 14 of 20 images decode (1 GIF, 3 JPEG, 9 PNG, 1 TIFF)",
         "30.0 % fail, and training allows 0.1 %",
         "data.skip_share=0.3",

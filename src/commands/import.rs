@@ -61,7 +61,7 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     text += &format!("written   {}\n", verified.summary());
     console::result(&text)?;
     note_assumed(&model);
-    console::note(&format!("use it as a MODEL, or to begin with: equimod pretrain --from {} …", out.display()));
+    console::note(&format!("use it as a MODEL, or as initial weights: equimod pretrain --from {} …", out.display()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -47,7 +47,7 @@ impl SourceArgs {
             return training(&self.source, reading).map(|(images, _)| images);
         }
         let test = splits(&self.source, reading)?.test;
-        Ok(test.ok_or_else(|| Usage(format!("{} has no test images of its own", self.source)))?)
+        Ok(test.ok_or_else(|| Usage(format!("{} has no test images", self.source)))?)
     }
 }
 

@@ -32,7 +32,7 @@ pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
         described.push(parameters);
     }
     if rows.is_empty() {
-        let reason = "none of its images decodes; see `equimod data verify`".to_owned();
+        let reason = "none of its images decode; see `equimod data verify`".to_owned();
         return Err(Error::DataSet { name: dataset.name().into(), reason }.into());
     }
     write_atomic(&arguments.out, &draw(&rows)?.encode_png()?)?;

@@ -116,7 +116,7 @@ fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> {
     };
     let all = (0..count).into_par_iter().map(of).try_reduce(Channels::default, |a, b| Ok(a.add(b)))?;
     if all.images == 0 {
-        let reason = "none of its images decodes; see `equimod data verify`".to_owned();
+        let reason = "none of its images decode; see `equimod data verify`".to_owned();
         return Err(equimod_data::Error::DataSet { name: dataset.name().into(), reason }.into());
     }
     Ok(all)
