@@ -301,7 +301,7 @@ fn a_run_starts_from_the_weights_of_another() {
     let output = scratch.run(&[&from[..], &["--set", "objective.predictor=12-16 bias"]].concat());
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{log}");
-    assert!(log.contains("tensors of the backbone taken over") && log.contains("objective.predictor"), "{log}");
+    assert!(log.contains("tensors of the backbone loaded") && log.contains("objective.predictor"), "{log}");
     let info: Value = serde_json::from_slice(&fs::read(scratch.path("second/run.json")).unwrap()).unwrap();
     assert_eq!((info["from"]["model"].as_str(), info["from"]["sha256"].as_str().unwrap().len()), (Some("first"), 64));
     let other = [&from[..6], &["--from", "first", "--out", "third", "--set", "backbone.width=8"]].concat();

@@ -12,7 +12,7 @@ use equimod_eval::equivariance::{measure, measure_each};
 use equimod_eval::parameter_probe::{ProbeConfig, ProbeKind, collect, policy_of};
 use equimod_eval::predictor_retrieval::{PredictorRetrievalConfig, retrieve};
 
-/// Strong jitter, a flip, and a solarization that never happens in view 1.
+/// Strong jitter, a flip, and a solarization that never occurs in view 1.
 fn colorful() -> Policy {
     let view = |solarized: f64| {
         ViewPolicy(vec![
@@ -39,7 +39,7 @@ fn heads(more: &str) -> String {
 
 const STEPS: u64 = 150;
 
-/// Against wrong parameters and against chance.
+/// Compared with wrong parameters and with chance.
 fn assert_predicts(model: &Model) {
     let images = colors(30, 5000, false);
     let overall = &measure(model, images.as_ref(), 30, 1).unwrap()[0];
@@ -70,7 +70,7 @@ fn assert_measured_alone(model: &Model, rows: [usize; 3]) {
 fn a_trained_predictor_predicts_views_from_the_original_image() {
     let model = trained(colorful(), &heads(""), STEPS);
     assert_predicts(&model);
-    // Twenty images in each view that the augmentation can change.
+    // Twenty images for each view that the augmentation can change.
     assert_measured_alone(&model, [40, 40, 20]);
 }
 
@@ -78,7 +78,7 @@ fn a_trained_predictor_predicts_views_from_the_original_image() {
 fn a_trained_predictor_predicts_views_from_each_other() {
     let model = trained(colorful(), &heads(r#", "start": "view""#), STEPS);
     assert_predicts(&model);
-    // The same, from the original image and back.
+    // The same between the original image and the view, in both directions.
     assert_measured_alone(&model, [80, 80, 40]);
 }
 

@@ -1,4 +1,4 @@
-//! Classifiers that are trained on images: they find what is planted and nothing else, and repeat themselves.
+//! Classifiers that are trained on images: they detect planted classes and nothing else, and are deterministic.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -87,7 +87,7 @@ fn options_of_fine_tuning_learn_too() {
 
 #[test]
 fn a_share_of_labels_is_stratified_and_keeps_every_class() {
-    // 24 images a class.
+    // 24 images per class.
     let share = |fraction: f64| task(false).with_fraction(fraction, 1).unwrap().training_images();
     assert_eq!([1.0, 0.5, 0.1, 0.001].map(share), [72, 36, 6, 3]);
     assert!(task(false).with_fraction(0.0, 1).is_err());
@@ -103,7 +103,7 @@ fn the_linear_evaluation_finds_planted_labels_and_no_shuffled_ones() {
     let config = LinearConfig { epochs: 30, batch: 16, learning_rate: 2.0, ..LinearConfig::default() };
     let found = linear(&model, &task(false), &config, &mut |_| {}).unwrap();
     assert!(accuracy(&found) > 0.9, "{}", accuracy(&found));
-    // 72 images in batches of 16 are five steps an epoch.
+    // 72 images in batches of 16 are five steps per epoch.
     assert_eq!((found.curve.losses.len(), found.curve.epochs.len()), (150, 30));
     let shuffled = linear(&model, &task(true), &config, &mut |_| {}).unwrap();
     assert!(accuracy(&shuffled) < NEAR_CHANCE, "{}", accuracy(&shuffled));

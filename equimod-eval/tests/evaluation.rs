@@ -1,4 +1,4 @@
-//! `Evaluation` as a program uses it: every protocol, the untrained network beside it, and a protocol of one's own.
+//! `Evaluation` as a program uses it: every protocol, comparison with the untrained network, and a custom protocol.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -24,7 +24,7 @@ fn network() -> Model {
     model(Policy::built_in("simclr-cifar10", SIDE).unwrap(), EQUIMOD)
 }
 
-/// Images of three colors, which any classifier separates; a fifth is held out to test on.
+/// Images of three colors, which any classifier separates; a fifth of them is held out for testing.
 fn splits() -> Splits {
     Splits::new("colors", colors(150, 0, false))
 }
@@ -33,7 +33,7 @@ fn accuracy(rows: &[ResultRow]) -> f64 {
     rows.iter().find(|row| row.metric == TOP_1).unwrap().value
 }
 
-/// Keeps messages and the last progress.
+/// Stores messages and the last progress.
 #[derive(Default)]
 struct Recorder(RefCell<Vec<String>>);
 
@@ -108,7 +108,7 @@ fn the_untrained_network_is_measured_beside_the_model() {
     assert!(rows.iter().all(|row| row.untrained == Some(row.value)), "{rows:?}");
 }
 
-/// A protocol of one's own: the number of test images.
+/// A custom protocol: the number of test images.
 struct Count;
 
 impl Protocol for Count {

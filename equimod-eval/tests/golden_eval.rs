@@ -50,8 +50,8 @@ fn golden_weighted_votes() {
         let want = golden.values(&format!("{case}/top1_top5"));
         let scale = if want.iter().any(|v| *v > 1.0) { 100.0 } else { 1.0 };
         for (k, want) in [1, 5].into_iter().zip(want) {
-            // Only classes that got a vote count. The reference fills its top 5 up with others, in arbitrary order, so
-            // it is compared by its own classes with a vote.
+            // Only classes with a vote count. The reference fills its top 5 with others, in arbitrary order, so that it
+            // is compared by its classes with a vote.
             let want = if votes.iter().all(|vote| vote.ranked.len() >= k) {
                 want / scale
             } else {
@@ -63,7 +63,7 @@ fn golden_weighted_votes() {
     }
 }
 
-/// The reference's classes by falling score, without those that got no vote.
+/// The reference's classes by decreasing score, without those that have no vote.
 fn voted(sorted: &[Vec<f64>], scores: &[Vec<f64>]) -> Vec<Vec<u32>> {
     let of_query = |(classes, scores): (&Vec<f64>, &Vec<f64>)| {
         classes.iter().map(|&class| class as u32).filter(|&class| scores[class as usize] > 0.0).collect()
@@ -71,7 +71,7 @@ fn voted(sorted: &[Vec<f64>], scores: &[Vec<f64>]) -> Vec<Vec<u32>> {
     sorted.iter().zip(scores).map(of_query).collect()
 }
 
-/// Equal, but for the order of classes without any vote, which the reference leaves open.
+/// Asserts equality except for the order of classes without any vote, which the reference does not define.
 fn assert_same_order(got: &[Vec<f64>], want: &[Vec<f64>], votes: &[knn::Vote], name: &str) {
     for ((got, want), vote) in got.iter().zip(want).zip(votes) {
         let voted =
@@ -115,7 +115,7 @@ fn exact() -> LbfgsConfig {
     LbfgsConfig { tolerance: 1e-10, ..Default::default() }
 }
 
-/// scikit-learn's `C·Σ CE + ½|W|²` with a free bias is C times ours with w = 1/(2C).
+/// scikit-learn's objective `C·Σ CE + ½|W|²` with an unregularized bias is C times ours with w = 1/(2C).
 #[test]
 fn golden_logistic_regression_with_a_free_bias() {
     let Some(golden) = Golden::open("logreg.safetensors") else { return };
@@ -140,7 +140,7 @@ fn golden_logistic_regression_with_a_free_bias() {
     }
 }
 
-/// AugSelf's `Σ CE + w·(|W|² + |b|²)`: ours as it is.
+/// AugSelf's objective `Σ CE + w·(|W|² + |b|²)` equals ours.
 #[test]
 fn golden_logistic_regression_with_a_penalised_bias() {
     let Some(golden) = Golden::open("logreg.safetensors") else { return };
@@ -158,7 +158,7 @@ fn golden_logistic_regression_with_a_penalised_bias() {
     }
 }
 
-/// scikit-learn's one vector for two classes: the second class against the rest.
+/// scikit-learn has one vector for two classes: the second class against the rest.
 #[test]
 fn golden_logistic_regression_of_two_classes() {
     let Some(golden) = Golden::open("logreg.safetensors") else { return };
@@ -199,7 +199,7 @@ fn golden_few_shot_episodes() {
             assert!(differ <= 1, "{case} {name}: {differ} predictions differ");
             let found = few_shot::evaluate(&data, &episodes, classifier).unwrap();
             let want = golden.values(&format!("{case}/{name}_acc"));
-            // What one prediction moves an episode's accuracy by.
+            // Change of an episode's accuracy by a single prediction.
             let one = 1.0 / predictions[0].len() as f64;
             let close = |(a, b): (&f64, &f64)| (a - b).abs() <= one + 1e-6;
             assert!(found.accuracies.iter().zip(&want).all(close), "{case} {name}: {:?} {want:?}", found.accuracies);

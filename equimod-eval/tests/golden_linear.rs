@@ -1,4 +1,4 @@
-//! The linear evaluation's training against the reference's.
+//! Training of the linear evaluation against the reference's.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod golden;
@@ -8,7 +8,7 @@ use equimod_eval::Labeled;
 use equimod_eval::linear::{LinearConfig, LinearHead, train_on_features};
 use golden::Golden;
 
-/// The rows `X` with their labels `y`, of the names that end in `suffix`.
+/// The rows `X` with their labels `y`, in the tensors whose names end in `suffix`.
 fn labeled(golden: &Golden, suffix: &str, classes: usize) -> Labeled {
     Labeled::new(golden.features(&format!("X{suffix}")), golden.labels(&format!("y{suffix}")), classes).unwrap()
 }
@@ -17,7 +17,7 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The tolerances measured for this file are five times the rounding noise, at least 4e-6 relative (of the norm).
+/// The tolerances of this file are five times the measured rounding noise, at least 4e-6 relative to the norm.
 fn close(got: &[f64], want: &[f64], what: &str) {
     assert_eq!(got.len(), want.len(), "{what}");
     let square: f64 = got.iter().zip(want).map(|(a, b)| (a - b).powi(2)).sum();

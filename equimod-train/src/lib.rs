@@ -53,7 +53,7 @@ pub use recipe::Recipe;
 pub use replay::{Replay, ReplayOutcome};
 pub use resolve::{BuiltIn, assemble, base_of, find, nearest, resolve};
 pub use run_dir::{Origin, RunDirectory, RunInfo, Status};
-pub use saved::LoadedWeights;
+pub use saved::InitialWeights;
 pub use schema::recipe_schema;
 pub use speed::{Pace, Shares, Spent};
 pub use trainer::{Ending, TrainContext, Trainer};

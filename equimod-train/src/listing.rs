@@ -1,4 +1,4 @@
-//! The listing of a run's images in its directory, to say which changed when a resume is refused.
+//! Listing of a run's images in its directory, to report which images changed if a resume is rejected.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use crate::run_dir::RunDirectory;
 use crate::trainer::Trainer;
 use crate::{Error, Result};
 
-/// The listing's file in a run directory.
+/// Name of the listing in a run directory.
 const FILE: &str = "images.jsonl.gz";
-/// Characters of a fingerprint that are shown.
+/// Number of characters of a fingerprint in messages.
 const SHOWN: usize = 16;
 
 impl Trainer {
-    /// Writes the listing of the images when a run begins, or where an earlier version of the program wrote none.
+    /// Writes the listing of the images when a run starts, or if an earlier version of the program wrote none.
     pub(crate) fn keep_listing(&self, run: &RunDirectory) -> Result<()> {
         let path = run.path().join(FILE);
         if self.step() > 0 && path.is_file() {
@@ -25,8 +25,8 @@ impl Trainer {
         run.write(FILE, &bytes)
     }
 
-    /// The refusal of a resume whose images have another fingerprint than `before`: it names what changed, as far as
-    /// the listing in the run directory can say.
+    /// Error of a resume whose images have another fingerprint than `before`. It names the changes, as far as the
+    /// listing in the run directory allows.
     pub(crate) fn other_images(&self, run: &RunDirectory, checkpoint: &Path, before: &str) -> Error {
         let short = |fingerprint: &str| fingerprint.chars().take(SHOWN).collect::<String>();
         let reason = match self.changes(run) {

@@ -8,7 +8,7 @@ use equimod_core::{Collective, StepOutcome, host};
 use crate::Result;
 use crate::metrics::StepReport;
 
-/// A step that was taken, and the scalars that complete its report.
+/// A completed step, and the scalars that complete its report.
 struct PendingStep {
     report: StepReport,
     names: Vec<String>,
@@ -16,8 +16,8 @@ struct PendingStep {
     scalars: Vec<Tensor>,
 }
 
-/// Steps since the last transfer from the device, and a flag on the device that is 0 from the first step on whose loss
-/// or gradient was not finite.
+/// Steps since the last transfer from the device, and a flag on the device that becomes 0 at the first step whose loss
+/// or gradient is not finite.
 #[derive(Default)]
 pub(crate) struct PendingSteps {
     steps: Vec<PendingStep>,
@@ -32,7 +32,7 @@ pub(crate) struct ReadSteps {
     pub diverged: Option<Divergence>,
 }
 
-/// A step whose update was not applied because a number was not finite.
+/// A step whose update was not applied because a value was not finite.
 pub(crate) struct Divergence {
     pub report: StepReport,
     /// Name of the quantity, with its value.
@@ -40,7 +40,7 @@ pub(crate) struct Divergence {
 }
 
 impl PendingSteps {
-    /// The gate of updates before a step is taken: closed from the first diverged step on.
+    /// Gate of the updates before a step: closed from the first diverged step on.
     pub fn gate(&self) -> Result<Gate> {
         Ok(self.finite.as_ref().map(Gate::new).transpose()?.unwrap_or_default())
     }
@@ -72,7 +72,7 @@ impl PendingSteps {
         Ok(gate)
     }
 
-    /// The report of the newest step, to be completed by the loop.
+    /// Report of the newest step, to be completed by the loop.
     pub fn newest(&mut self) -> Option<&mut StepReport> {
         self.steps.last_mut().map(|step| &mut step.report)
     }

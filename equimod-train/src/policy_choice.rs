@@ -1,4 +1,4 @@
-//! Augmentation policy of a recipe: the name of a built-in policy, or a policy written out.
+//! Augmentation policy of a recipe: the name of a built-in policy, or an explicit policy.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// An augmentation policy by name, or written out.
+/// An augmentation policy, by name or explicit.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PolicyChoice {
-    /// A built-in policy.
+    /// Name of a built-in policy.
     #[schemars(extend("enum" = Policy::LIST.map(|(name, _)| name)))]
     Named(String),
-    /// A policy that the recipe writes out with `name`, `views` and `clean`.
+    /// Explicit policy with `name`, `views` and `clean`.
     Written(Policy),
 }
 
 impl PolicyChoice {
-    /// The policy; a built-in one with views of `size` pixels.
+    /// The policy; a built-in one has views of `size` pixels.
     ///
     /// # Errors
     ///

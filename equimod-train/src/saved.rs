@@ -31,26 +31,26 @@ struct SavedState {
 
 /// Weights that a run starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadedWeights {
-    /// Names of the tensors that were loaded.
+pub struct InitialWeights {
+    /// Names of the loaded tensors.
     pub loaded: Vec<String>,
-    /// Names of those that begin fresh.
-    pub fresh: Vec<String>,
+    /// Names of the tensors with random initial values.
+    pub random: Vec<String>,
 }
 
-impl LoadedWeights {
-    /// One sentence for people.
+impl InitialWeights {
+    /// Summary in one sentence.
     pub fn summary(&self) -> String {
         let backbone = self.loaded.iter().filter(|name| name.starts_with("backbone.")).count();
-        let mut text = format!("{backbone} tensors of the backbone taken over");
+        let mut text = format!("{backbone} tensors of the backbone loaded");
         let heads = self.loaded.len() - backbone;
         // Writing to a string does not fail.
-        let _ = match (heads, self.fresh.as_slice()) {
+        let _ = match (heads, self.random.as_slice()) {
             (0, []) => Ok(()),
-            (0, fresh) => write!(text, ", {} of heads begin fresh", fresh.len()),
+            (0, fresh) => write!(text, ", {} of heads start randomly", fresh.len()),
             (_, []) => write!(text, ", and all {heads} of heads"),
             (_, [first, ..]) => {
-                write!(text, ", and {heads} of heads; {} begin fresh ({first}, …)", self.fresh.len())
+                write!(text, ", and {heads} of heads; {} start randomly ({first}, …)", self.random.len())
             }
         };
         text
@@ -64,17 +64,17 @@ impl Trainer {
         Ok(Model::from_bytes(&bytes, Path::new("the network in training"), &self.context.device)?)
     }
 
-    /// Begins with the weights of another model: its backbone, which has to fit, and those heads that do.
-    pub fn begin_from(&mut self, model: &Model) -> Result<LoadedWeights> {
+    /// Loads the weights of another model: its backbone, which must match, and those heads that match.
+    pub fn begin_from(&mut self, model: &Model) -> Result<InitialWeights> {
         let bare = model.method().is_none();
         let named = |name: String| if bare { format!("backbone.{name}") } else { name };
         let tensors: BTreeMap<_, _> = model.params().tensors("").into_iter().map(|(n, t)| (named(n), t)).collect();
-        let mut found = LoadedWeights::default();
+        let mut found = InitialWeights::default();
         for (name, slot) in self.method.params().iter() {
             let fits = tensors.get(name).is_some_and(|tensor| tensor.dims() == slot.var.dims());
-            if fits { &mut found.loaded } else { &mut found.fresh }.push(name.to_owned());
+            if fits { &mut found.loaded } else { &mut found.random }.push(name.to_owned());
         }
-        if let Some(missing) = found.fresh.iter().find(|name| name.starts_with("backbone.")) {
+        if let Some(missing) = found.random.iter().find(|name| name.starts_with("backbone.")) {
             let text = format!(
                 "the backbone of {} is not this recipe's: it has no {missing} of this shape; choose [backbone] as it \
                  is there",

@@ -1,4 +1,4 @@
-//! Event files, read back by somebody else's reader.
+//! Event files, read by an independent reader.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;

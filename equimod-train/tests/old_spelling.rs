@@ -34,7 +34,7 @@ views = [[
 predictions = ["color-jitter 0.5"]
 "#;
 
-/// Every name in the spelling of earlier versions.
+/// Every name as earlier versions spelled it.
 fn old(text: &str) -> String {
     let names = [
         ("normalization", "normalisation"),
@@ -68,7 +68,7 @@ fn recipes_in_the_old_spelling_are_the_same_recipes() {
     let set = |key: &str| recipe("", &[key]);
     assert_eq!(set("normalisation.std=[0.5, 0.5, 0.5]"), set("normalization.std=[0.5, 0.5, 0.5]"));
     assert_eq!(set("guard.least_deviation=0.5"), set("guard.least_std=0.5"));
-    // A new key wins over its old one.
+    // A new key overrides its old spelling.
     let both = recipe("[guard]\nleast_deviation = 0.5\nleast_std = 0.25", &[]);
     assert_eq!(both.guard.least_std, 0.25);
 }

@@ -1,4 +1,4 @@
-//! The schema of recipe files takes what `resolve` takes, and describes every setting.
+//! The schema of recipe files accepts what `resolve` accepts, and describes every setting.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::fs;
@@ -12,7 +12,7 @@ use serde_json::Value;
 const BUILT_IN: [BuiltIn; 1] =
     [BuiltIn { name: "small", text: "[backbone]\nwidth = 8\n[equivariance.equimod]\nweight = 0.5" }];
 
-/// A schema that is valid itself.
+/// A schema that is itself valid.
 struct Validator(Schemas, SchemaIndex);
 
 impl Validator {
@@ -33,11 +33,11 @@ fn json(text: &str) -> Value {
     serde_json::to_value(text.parse::<toml::Table>().unwrap()).unwrap()
 }
 
-/// Calls `f` with every schema inside this one, and where it lies.
+/// Calls `f` with every schema inside this one, and its path.
 fn walk(path: &str, schema: &Value, f: &mut impl FnMut(&str, &Value)) {
     f(path, schema);
     match schema {
-        // What stands there is data.
+        // The value there is data, not a schema.
         Value::Object(parts) => {
             for (key, part) in
                 parts.iter().filter(|(key, _)| !["default", "enum", "const", "examples"].contains(&key.as_str()))
@@ -123,7 +123,7 @@ views = [
 ]
 "#;
 
-/// Asserts that the schema and `resolve` both take every text, or both do not.
+/// Asserts that the schema and `resolve` agree on every text.
 fn agree(texts: &[String], taken: bool) {
     let validator = Validator::new(recipe_schema(&BUILT_IN));
     for text in texts {
@@ -134,7 +134,7 @@ fn agree(texts: &[String], taken: bool) {
     }
 }
 
-/// `values` of one setting of the module `module`, each in a text of its own.
+/// Texts with each of `values` for one setting of the module `module`.
 fn settings(module: &str, key: &str, values: &[&str]) -> Vec<String> {
     values.iter().map(|value| format!("[equivariance.{module}]\n{key} = {value}")).collect()
 }

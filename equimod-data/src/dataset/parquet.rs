@@ -99,13 +99,13 @@ impl ParquetDataset {
             };
             return paths.iter().map(whole).collect();
         }
-        let kept = GroupCache::new(held);
+        let cache = GroupCache::new(held);
         let mut grouped = Vec::with_capacity(paths.len());
         for (number, (path, (reader, columns))) in paths.iter().zip(tables).enumerate() {
             let name = path.display().to_string();
             let table = guarded(|| {
                 let source = Arc::new(File::open(path).map_err(unreadable)?);
-                Self::grouped(&name, (reader, source), columns, (kept.clone(), number))
+                Self::grouped(&name, (reader, source), columns, (cache.clone(), number))
             });
             grouped.push(table.map_err(|reason| error(path, reason))?);
         }
@@ -117,11 +117,11 @@ impl ParquetDataset {
         name: &str,
         (reader, source): (SerializedFileReader<File>, Arc<File>),
         columns: Columns,
-        (kept, number): (Arc<GroupCache>, usize),
+        (cache, number): (Arc<GroupCache>, usize),
     ) -> Read<Self> {
         let rows = Rows::read(&reader, &source, &columns, false)?;
         let fingerprint = schema::fingerprint(&reader);
-        let (tasks, groups) = (columns.tasks.clone(), Groups::new(reader, source, columns, kept, number)?);
+        let (tasks, groups) = (columns.tasks.clone(), Groups::new(reader, source, columns, cache, number)?);
         Ok(Self::of(name, Images::Grouped(groups), tasks, rows, fingerprint))
     }
 

@@ -38,7 +38,9 @@ pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
     write_atomic(&arguments.out, &draw(&rows)?.encode_png()?)?;
     let folder = arguments.out.display();
     if arguments.json {
-        console::json(&json!({ "file": arguments.out, "policy": policy, "seed": arguments.seed, "images": described }))?;
+        console::json(
+            &json!({ "file": arguments.out, "policy": policy, "seed": arguments.seed, "images": described }),
+        )?;
     } else {
         console::result(&format!(
             "{folder}: {} images, {} views each, policy {}",

@@ -22,22 +22,22 @@ pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
         PackedDataset::open(path)?.verify()?;
     }
     let dataset = arguments.source.open()?;
-    let found = VerifyReport::of(dataset.as_ref())?;
+    let verification = Verification::of(dataset.as_ref())?;
     if let Some(out) = &arguments.out {
-        write_atomic(out, &serde_json::to_vec_pretty(&found)?)?;
+        write_atomic(out, &serde_json::to_vec_pretty(&verification)?)?;
     }
     if arguments.json {
-        console::json(&found)?;
+        console::json(&verification)?;
     } else {
-        console::result(&found.text())?;
+        console::result(&verification.text())?;
     }
-    let sound = found.failed.is_empty() && found.unopened.is_empty();
+    let sound = verification.failed.is_empty() && verification.unopened.is_empty();
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) })
 }
 
 /// An image with a remark.
 #[derive(Serialize)]
-struct Noted {
+struct Remark {
     index: usize,
     path: String,
     reason: String,
@@ -45,17 +45,17 @@ struct Noted {
 
 /// Result of the verification.
 #[derive(Serialize)]
-struct VerifyReport {
+struct Verification {
     name: String,
     images: usize,
     decoded: usize,
     /// Number of decoded images by format, if they are stored encoded.
     formats: BTreeMap<&'static str, usize>,
-    failed: Vec<Noted>,
+    failed: Vec<Remark>,
     /// Number of failed images in unsupported formats, by format.
     unread: BTreeMap<&'static str, usize>,
-    suspicious: Vec<Noted>,
-    misnamed: Vec<Noted>,
+    suspicious: Vec<Remark>,
+    misnamed: Vec<Remark>,
     unopened: Vec<Unopened>,
     leftovers: BTreeMap<String, usize>,
     others: BTreeMap<String, usize>,
@@ -81,24 +81,24 @@ struct Decoded {
     doubts: String,
 }
 
-fn look(dataset: &dyn Dataset, index: usize) -> Result<Decoded, Noted> {
-    let noted = |error: Error| match error {
-        Error::Image { key, reason } => Noted { index, path: key, reason },
-        other => Noted { index, path: dataset.key(index), reason: other.to_string() },
+fn look(dataset: &dyn Dataset, index: usize) -> Result<Decoded, Remark> {
+    let remark = |error: Error| match error {
+        Error::Image { key, reason } => Remark { index, path: key, reason },
+        other => Remark { index, path: dataset.key(index), reason: other.to_string() },
     };
-    let image = dataset.image(index).map_err(noted)?;
+    let image = dataset.image(index).map_err(remark)?;
     let pixels = sha256(&[image.size().to_string().as_bytes(), image.pixels()].concat());
-    let examined = dataset.encoded(index).map_err(noted)?.and_then(|bytes| Image::examine(&bytes));
+    let examined = dataset.encoded(index).map_err(remark)?.and_then(|bytes| Image::examine(&bytes));
     let doubts = examined.as_ref().map(|examined| examined.doubts.join(", ")).unwrap_or_default();
     Ok(Decoded { pixels, format: examined.map(|examined| examined.format), doubts })
 }
 
-impl VerifyReport {
+impl Verification {
     fn of(dataset: &dyn Dataset) -> anyhow::Result<Self> {
         let looked: Vec<_> = (0..dataset.len()).into_par_iter().map(|index| look(dataset, index)).collect();
         let unread = dataset.unread();
         let passed_over = dataset.passed_over().cloned().unwrap_or_default();
-        let mut found = Self {
+        let mut verification = Self {
             name: dataset.name().into(),
             images: dataset.len(),
             decoded: 0,
@@ -117,19 +117,19 @@ impl VerifyReport {
         };
         let unopened =
             |(path, reason): (std::path::PathBuf, String)| Unopened { path: path.display().to_string(), reason };
-        found.unopened = passed_over.unopened.into_iter().map(unopened).collect();
+        verification.unopened = passed_over.unopened.into_iter().map(unopened).collect();
         let mut pixels = String::new();
         for (index, looked) in looked.into_iter().enumerate() {
             match looked {
                 Ok(decoded) => {
                     pixels += &decoded.pixels;
-                    found.add(index, dataset.key(index), decoded);
+                    verification.add(index, dataset.key(index), decoded);
                 }
-                Err(noted) => found.failed.push(noted),
+                Err(remark) => verification.failed.push(remark),
             }
         }
-        found.content = sha256(pixels.as_bytes());
-        Ok(found)
+        verification.content = sha256(pixels.as_bytes());
+        Ok(verification)
     }
 
     fn add(&mut self, index: usize, path: String, decoded: Decoded) {
@@ -137,20 +137,20 @@ impl VerifyReport {
         let Some(format) = decoded.format else { return };
         *self.formats.entry(format).or_default() += 1;
         if !has_extension_of(&path, format) {
-            self.misnamed.push(Noted { index, path: path.clone(), reason: format!("its content is {format}") });
+            self.misnamed.push(Remark { index, path: path.clone(), reason: format!("its content is {format}") });
         }
         if !decoded.doubts.is_empty() {
-            self.suspicious.push(Noted { index, path, reason: decoded.doubts });
+            self.suspicious.push(Remark { index, path, reason: decoded.doubts });
         }
     }
 
     /// Text report.
     fn text(&self) -> String {
-        let is_unread = |noted: &&Noted| self.unread_indices.binary_search(&noted.index).is_ok();
-        let unread: Vec<&Noted> = self.failed.iter().filter(is_unread).collect();
-        let failed: Vec<&Noted> = self.failed.iter().filter(|noted| !is_unread(noted)).collect();
-        let suspicious: Vec<&Noted> = self.suspicious.iter().collect();
-        let misnamed: Vec<&Noted> = self.misnamed.iter().collect();
+        let is_unread = |remark: &&Remark| self.unread_indices.binary_search(&remark.index).is_ok();
+        let unread: Vec<&Remark> = self.failed.iter().filter(is_unread).collect();
+        let failed: Vec<&Remark> = self.failed.iter().filter(|remark| !is_unread(remark)).collect();
+        let suspicious: Vec<&Remark> = self.suspicious.iter().collect();
+        let misnamed: Vec<&Remark> = self.misnamed.iter().collect();
         let mut text = section("Not decoded", "", &failed);
         text += &section("In formats that are not read", &format!(" ({})", listed(&self.unread)), &unread);
         text += &section("Decoded, but suspicious", "", &suspicious);
@@ -176,14 +176,14 @@ impl VerifyReport {
 /// Number of images in a section of the text report; JSON has all of them.
 const SHOWN: usize = 20;
 
-fn section(title: &str, details: &str, noted: &[&Noted]) -> String {
-    if noted.is_empty() {
+fn section(title: &str, details: &str, remarks: &[&Remark]) -> String {
+    if remarks.is_empty() {
         return String::new();
     }
-    let mut text = format!("{title}: {}{details}\n", noted.len());
-    noted.iter().take(SHOWN).for_each(|noted| text += &format!("  {}: {}\n", noted.path, noted.reason));
-    if noted.len() > SHOWN {
-        text += &format!("  … and {} more (all with --json or --out)\n", noted.len() - SHOWN);
+    let mut text = format!("{title}: {}{details}\n", remarks.len());
+    remarks.iter().take(SHOWN).for_each(|remark| text += &format!("  {}: {}\n", remark.path, remark.reason));
+    if remarks.len() > SHOWN {
+        text += &format!("  … and {} more (all with --json or --out)\n", remarks.len() - SHOWN);
     }
     text + "\n"
 }

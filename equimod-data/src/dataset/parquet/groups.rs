@@ -60,7 +60,7 @@ pub(super) struct Groups {
     columns: Columns,
     /// First row of each group, and the total number of rows.
     starts: Vec<usize>,
-    kept: Arc<GroupCache>,
+    cache: Arc<GroupCache>,
     /// Index of the table among the tables that share the cache.
     table: usize,
 }
@@ -70,7 +70,7 @@ impl Groups {
         reader: SerializedFileReader<File>,
         source: Arc<File>,
         columns: Columns,
-        kept: Arc<GroupCache>,
+        cache: Arc<GroupCache>,
         table: usize,
     ) -> Read<Self> {
         let mut starts = vec![0];
@@ -79,7 +79,7 @@ impl Groups {
             starts.push(starts.last().copied().unwrap_or(0) + rows);
         }
         match starts.last() {
-            Some(&rows) if rows > 0 => Ok(Self { reader, source, columns, starts, kept, table }),
+            Some(&rows) if rows > 0 => Ok(Self { reader, source, columns, starts, cache, table }),
             _ => Err("it contains no images".into()),
         }
     }
@@ -97,7 +97,7 @@ impl Groups {
     /// Reads the images of a group.
     pub fn load(&self, group: usize) -> Read<Group> {
         let key = (self.table, group);
-        if let Some(found) = self.kept.find(key) {
+        if let Some(found) = self.cache.find(key) {
             return Ok(found);
         }
         let reader = Checked { group: self.reader.get_row_group(group).map_err(broken)?, source: self.source.clone() };
@@ -111,7 +111,7 @@ impl Groups {
         }
         let bytes = self.columns.image_bytes_of(&self.reader.metadata().row_groups()[group..=group]);
         let loaded = Arc::new(images);
-        self.kept.keep(key, loaded.clone(), bytes);
+        self.cache.keep(key, loaded.clone(), bytes);
         Ok(loaded)
     }
 }
