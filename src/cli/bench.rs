@@ -115,7 +115,12 @@ pub struct BenchEval {
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub size: u32,
     /// Number of images.
-    #[arg(long, alias = "pictures", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    #[arg(
+        long,
+        alias = "pictures",
+        default_value_t = 2048,
+        value_parser = clap::value_parser!(u32).range(20..=1_000_000)
+    )]
     pub images: u32,
     /// Number of channels of the backbone's first stage.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]

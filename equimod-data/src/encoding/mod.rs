@@ -82,8 +82,8 @@ impl ParamLayout {
         Ok(layout)
     }
 
-    /// Layout for differences in both directions between two views. The opposite direction has the opposite mean, so
-    /// that the mean over both is 0 and the standard deviation is about 0.
+    /// Layout for differences in both directions between two views. The opposite direction has the opposite mean:
+    /// over both, the mean is 0, and the standard deviation is the root mean square √(mean² + std²).
     pub fn both_ways(mut self) -> Self {
         for (mean, std) in self.mean.iter_mut().zip(&mut self.std) {
             (*mean, *std) = (0.0, mean.hypot(*std));

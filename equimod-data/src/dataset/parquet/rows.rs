@@ -104,7 +104,7 @@ fn label(field: &Field, classes: usize) -> Read<Option<u32>> {
     if let Field::Null = field {
         return Ok(None);
     }
-    let value = whole(field).ok_or("not a whole number")?;
+    let value = whole(field).ok_or("not an integer")?;
     match u32::try_from(value) {
         Ok(label) if (label as usize) < classes => Ok(Some(label)),
         _ if value == -1 => Ok(None),
