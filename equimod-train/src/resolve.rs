@@ -21,8 +21,8 @@ pub struct BuiltIn {
 /// Largest number of recipes that build on each other.
 const LONGEST_CHAIN: usize = 8;
 
-/// Resolves the recipe in `text`, overridden by `settings` of the form `a.b=value`, of which later ones win. Messages call
-/// the text `origin`.
+/// Resolves the recipe in `text`, overridden by `settings` of the form `a.b=value`, of which later ones win. Messages
+/// call the text `origin`.
 ///
 /// # Errors
 ///
@@ -270,8 +270,8 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&
     scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
 }
 
-/// Reads every section by itself, so that a problem in one does not hide those of the others. With a problem there is no
-/// recipe, since its settings would be compared with defaults.
+/// Reads every section by itself, so that a problem in one does not hide those of the others. With a problem there is
+/// no recipe, since its settings would be compared with defaults.
 fn deserialize(table: Table, problems: &mut Vec<String>) -> Option<Recipe> {
     let mut unread = Vec::new();
     for (key, value) in &table {
