@@ -29,11 +29,11 @@ const KILLS: u64 = 20;
 
 fn scratch() -> Scratch {
     let scratch = Scratch::new();
-    scratch.images("images", 40);
+    scratch.images("photographs", 40);
     let (sizes, rest) = TINY.split_once("[objective]").unwrap();
     let (_, rest) = rest.split_once("[equivariance.equimod]").unwrap();
     let recipe = format!("{sizes}[equivariance.equimod]{rest}{RECIPE}");
-    scratch.write("tiny.toml", recipe.replace("batch = 32", "batch = 16\nsource = \"images\""));
+    scratch.write("tiny.toml", recipe.replace("batch = 32", "batch = 16\nsource = \"photographs\""));
     scratch
 }
 
@@ -284,8 +284,8 @@ fn settings_that_affect_weights_are_fixed_and_others_may_change() {
     let refused = [&resume[..], &["--set", "optimizer.momentum=0.5", "--epochs", "9"]].concat();
     scratch.refused(&refused, 2, &["optimizer.momentum", "schedule.epochs", "--from"]);
     // The images were moved.
-    fs::rename(scratch.path("images"), scratch.path("moved")).unwrap();
-    scratch.refused(&resume, 3, &["images"]);
+    fs::rename(scratch.path("photographs"), scratch.path("moved")).unwrap();
+    scratch.refused(&resume, 3, &["photographs"]);
     scratch.done(&[&resume[..], &["--data", "moved", "--set", "checkpoint.keep=4"]].concat());
     assert!(fs::read_to_string(scratch.path("run/recipe.resolved.toml")).unwrap().contains("keep = 4"));
     // Another format is refused before any field that it may lack is read.
@@ -325,7 +325,7 @@ fn range_tests_reports_and_traces_work() {
     for part in ["optimizer.kind", "&quot;adamw&quot;", "probe: knn", "Settings that differ", "<svg"] {
         assert!(page.contains(part), "{part}");
     }
-    scratch.refused(&["report", "one", "images"], 1, &["images", "run.json"]);
+    scratch.refused(&["report", "one", "photographs"], 1, &["photographs", "run.json"]);
     let search = ["find-lr", "--recipe", "tiny.toml", "--steps", "30", "--json"];
     let found: Value = serde_json::from_str(&scratch.done(&search)).unwrap();
     assert!(found["tried"].as_array().unwrap().len() > 10 && found["steepest"].as_f64().unwrap() > 1e-4);

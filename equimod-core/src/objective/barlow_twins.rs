@@ -107,6 +107,6 @@ pub fn barlow_twins(zs: &Tensor, redundancy: f64, collective: &dyn Collective) -
 
 fn standardized(z: &Tensor) -> Result<Tensor> {
     let centered = centered(z)?;
-    let deviation = (centered.sqr()?.mean_keepdim(0)? + EPSILON)?.sqrt()?;
-    Ok(centered.broadcast_div(&deviation)?)
+    let std = (centered.sqr()?.mean_keepdim(0)? + EPSILON)?.sqrt()?;
+    Ok(centered.broadcast_div(&std)?)
 }

@@ -136,8 +136,8 @@ pub fn vicreg(zs: &Tensor, weights: VicRegWeights, collective: &dyn Collective) 
 /// Variance term v of centered rows `[rows, width]`, a scalar: `mean_d max(0, 1 − √(Var z_d + 1e-4))`.
 pub(crate) fn shortage(z: &Tensor) -> Result<Tensor> {
     let variance = (z.sqr()?.sum(0)? / (z.dim(0)? - 1) as f64)?;
-    let deviation = (variance + EPSILON)?.sqrt()?;
-    Ok((1.0 - deviation)?.relu()?.mean_all()?)
+    let std = (variance + EPSILON)?.sqrt()?;
+    Ok((1.0 - std)?.relu()?.mean_all()?)
 }
 
 /// Covariance term c of centered rows `[rows, width]`, a scalar: `Σ_{i≠j} Cov(z)_ij²/D`.
