@@ -80,6 +80,10 @@ impl Image {
     }
 
     /// Encodes the image as a PNG file.
+    ///
+    /// # Errors
+    ///
+    /// If the encoder fails.
     pub fn encode_png(&self) -> Result<Vec<u8>> {
         let mut bytes = Cursor::new(Vec::new());
         let (width, height) = (self.size.width as u32, self.size.height as u32);

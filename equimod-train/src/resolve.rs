@@ -34,6 +34,10 @@ pub fn resolve(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[Strin
 }
 
 /// [`resolve`] without validation of the values.
+///
+/// # Errors
+///
+/// With every unknown key, and every value that cannot be read.
 pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
     let (recipe, problems) = read(built_in, origin, text, settings)?;
     sound(recipe, problems)

@@ -164,6 +164,10 @@ impl RunDirectory {
     }
 
     /// Writes the recipe as it was given, and the resolved recipe.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written.
     pub fn write_recipe(&self, asked: &str, recipe: &Recipe) -> Result<()> {
         self.write("recipe.toml", asked.as_bytes())?;
         self.write("recipe.resolved.toml", recipe.to_toml().as_bytes())
@@ -175,23 +179,39 @@ impl RunDirectory {
     }
 
     /// Writes a file of the folder atomically.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         Ok(write_atomic(&self.path.join(name), bytes)?)
     }
 
     /// Writes `run.json`.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written.
     pub fn write_info(&self, info: &RunInfo) -> Result<()> {
         let text = serde_json::to_vec_pretty(info).map_err(|e| Error::RunDirectory(e.to_string()))?;
         self.write("run.json", &text)
     }
 
     /// Removes the lines of `metrics.jsonl` after `step`, because these steps will be repeated.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written.
     pub fn cut_metrics(&self, step: u64) -> Result<()> {
         cut(&self.path.join("metrics.jsonl"), step)
     }
 
     /// Adds images that did not decode to `skipped.jsonl`, each once: one object a line with index, path and reason.
     /// `listed` holds the indices that this call or an earlier one wrote; `None` before the first.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written.
     pub fn note_skipped(&self, skipped: &[Skipped], listed: &mut Option<BTreeSet<usize>>) -> Result<()> {
         if skipped.is_empty() {
             return Ok(());
@@ -220,6 +240,10 @@ impl RunDirectory {
     }
 
     /// Folders of the checkpoints, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written.
     pub fn checkpoints(&self) -> Result<Vec<PathBuf>> {
         if self.parent().is_dir() { Ok(checkpoint_folders(&self.path)?) } else { Ok(Vec::new()) }
     }

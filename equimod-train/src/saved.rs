@@ -59,12 +59,20 @@ impl InitialWeights {
 
 impl Trainer {
     /// Network that a checkpoint of the current step would contain.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
     pub fn model(&self) -> Result<Model> {
         let bytes = to_bytes(&self.method.params().tensors(""), &described(&self.description())?)?;
         Ok(Model::from_bytes(&bytes, Path::new("the network in training"), &self.context.device)?)
     }
 
     /// Loads the weights of another model: its backbone, which must match, and those heads that match.
+    ///
+    /// # Errors
+    ///
+    /// If the backbone does not match, or a tensor operation fails.
     pub fn begin_from(&mut self, model: &Model) -> Result<InitialWeights> {
         let bare = model.method().is_none();
         let named = |name: String| if bare { format!("backbone.{name}") } else { name };
@@ -136,6 +144,10 @@ impl Trainer {
 
     /// Loads the newest checkpoint of `run` that can be verified, and returns the reasons why newer ones were skipped.
     /// A run without a checkpoint starts from the beginning.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, the recipe or the images differ from those of the run, or no checkpoint is intact.
     pub fn resume(&mut self, run: &RunDirectory) -> Result<Vec<String>> {
         run.clean_up()?;
         let mut skipped = Vec::new();

@@ -20,6 +20,10 @@ pub struct Listing(BTreeMap<String, String>);
 
 impl Listing {
     /// Serializes entries as compressed JSON lines, one `[name, content]` each.
+    ///
+    /// # Errors
+    ///
+    /// If the compression fails.
     pub fn write(entries: Entries<'_>) -> std::io::Result<Vec<u8>> {
         let mut file = GzEncoder::new(Vec::new(), Compression::fast());
         for entry in entries {
@@ -30,6 +34,10 @@ impl Listing {
     }
 
     /// Parses the output of [`Listing::write`].
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no such listing.
     pub fn read(bytes: &[u8]) -> std::io::Result<Self> {
         let lines = BufReader::new(GzDecoder::new(bytes)).lines();
         lines.map(|line| Ok(serde_json::from_str(&line?)?)).collect::<std::io::Result<_>>().map(Self)

@@ -71,6 +71,10 @@ pub trait Dataset: Send + Sync {
     fn image(&self, index: usize) -> Result<Image>;
 
     /// Bytes of an image's file; `None` if the data set does not store files.
+    ///
+    /// # Errors
+    ///
+    /// If the data set cannot be read.
     fn encoded(&self, _index: usize) -> Result<Option<Vec<u8>>> {
         Ok(None)
     }
@@ -87,6 +91,10 @@ pub trait Dataset: Send + Sync {
 
     /// Parts that the fingerprint covers, to report later which of them changed: for a folder, its files with their
     /// lengths; for other sources, each table or the whole with its fingerprint.
+    ///
+    /// # Errors
+    ///
+    /// If the data set cannot be read.
     fn entries(&self) -> Result<Entries<'_>> {
         let name = self.name().rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
         Ok(Box::new(std::iter::once((name, self.fingerprint()?))))
@@ -132,6 +140,10 @@ pub trait Dataset: Send + Sync {
 
     /// Key of caches on this machine for results computed from the images: the fingerprint, or a stricter hash if the
     /// fingerprint does not identify contents.
+    ///
+    /// # Errors
+    ///
+    /// If the data set cannot be read.
     fn contents(&self) -> Result<String> {
         self.fingerprint()
     }
@@ -140,6 +152,10 @@ pub trait Dataset: Send + Sync {
     fn will_need(&self, _indices: &[usize]) {}
 
     /// Sizes of all images.
+    ///
+    /// # Errors
+    ///
+    /// If the data set cannot be read.
     fn sizes(&self) -> Result<Vec<Size>> {
         (0..self.len()).map(|index| self.size(index)).collect()
     }

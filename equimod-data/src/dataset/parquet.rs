@@ -74,6 +74,10 @@ impl ParquetDataset {
     }
 
     /// Reads several tables, like [`open`](Self::open). Their memory use does not grow with their number.
+    ///
+    /// # Errors
+    ///
+    /// If a table cannot be read, is damaged, or has no such column of images.
     pub fn open_all(paths: &[PathBuf], column: Option<&str>) -> Result<Vec<Self>> {
         Self::open_within(paths, column, HELD_BYTES)
     }
@@ -126,6 +130,10 @@ impl ParquetDataset {
     }
 
     /// Reads a table from memory.
+    ///
+    /// # Errors
+    ///
+    /// If a table cannot be read, is damaged, or has no such column of images.
     pub fn from_bytes(name: &str, bytes: bytes::Bytes, column: Option<&str>) -> Result<Self> {
         let fingerprint = crate::hexadecimal(&Sha256::digest(&bytes));
         let read = || -> Read<Self> {

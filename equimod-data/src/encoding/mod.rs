@@ -290,6 +290,10 @@ impl ParamLayout {
     }
 
     /// Means and standard deviations over `draws` samples, cycling through `sizes`.
+    ///
+    /// # Errors
+    ///
+    /// If the layout does not belong to the policy, or there are no sizes.
     pub fn measure(&self, policy: &Policy, sizes: &[Size], draws: usize) -> Result<Measured> {
         statistics::measure(policy, self, sizes, draws)
     }

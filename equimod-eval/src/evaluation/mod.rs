@@ -187,22 +187,38 @@ impl<'a> Evaluation<'a> {
 /// Every built-in protocol with its default settings and the evaluation's seed. All fail as [`Evaluation::run`] does.
 impl Evaluation<'_> {
     /// Weighted k-nearest-neighbor classification on frozen features (Wu et al., arXiv 1805.01978).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
     pub fn knn(&self) -> Result<Report> {
         self.run(&KnnConfig::default())
     }
 
     /// Logistic regression on frozen features by L-BFGS (Kornblith et al., arXiv 1805.08974).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
     pub fn logistic(&self) -> Result<Report> {
         self.run(&LogisticConfig::default())
     }
 
     /// The published linear evaluation: a linear layer trained by SGD on random crops and flips.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
     pub fn linear(&self) -> Result<Report> {
         let threads = rayon::current_num_threads();
         self.run(&LinearConfig { seed: self.seed, threads, ..LinearConfig::default() })
     }
 
     /// Fine-tuning of the whole network on 1, 10 and 100 % of the labels.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
     pub fn finetune(&self) -> Result<Report> {
         let mut protocol = FinetuneProtocol::default();
         (protocol.settings.seed, protocol.settings.threads) = (self.seed, rayon::current_num_threads());
@@ -210,26 +226,46 @@ impl Evaluation<'_> {
     }
 
     /// Few-shot episodes: 5-way, 1-shot and 5-shot.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
     pub fn few_shot(&self) -> Result<Report> {
         self.run(&FewShotProtocol::default())
     }
 
     /// Absolute and relative equivariance of every module that predicts embeddings, overall and by augmentation.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
     pub fn equivariance(&self) -> Result<Report> {
         self.run(&EquivarianceProtocol::default())
     }
 
     /// Ridge regression from features to augmentation parameters: R² of each.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
     pub fn params(&self) -> Result<Report> {
         self.run(&ParameterProtocol::default())
     }
 
     /// Retrieval of views by predictions, of images of the same class and of the other design by features.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
     pub fn retrieval(&self) -> Result<Report> {
         self.run(&RetrievalProtocol::default())
     }
 
     /// Label-free properties of features: standard deviation, effective rank, alignment, uniformity.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run`](Self::run).
     pub fn health(&self) -> Result<Report> {
         self.run(&HealthProtocol::default())
     }

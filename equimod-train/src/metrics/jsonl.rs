@@ -17,6 +17,10 @@ pub struct JsonLines {
 
 impl JsonLines {
     /// Appends to `path`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or written.
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self { file: BufWriter::new(append(path)?), path: path.into() })
     }
@@ -52,6 +56,10 @@ impl Sink for JsonLines {
 }
 
 /// Removes the lines of `metrics.jsonl` after `step`, since those steps will be repeated, and a truncated last line.
+///
+/// # Errors
+///
+/// If the file cannot be read or written.
 pub fn cut(path: &Path, step: u64) -> Result<()> {
     let Ok(file) = File::open(path) else { return Ok(()) };
     let step_of = |line: &str| serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64();
@@ -86,6 +94,10 @@ pub struct TextLog {
 
 impl TextLog {
     /// Appends to `path`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or written.
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self { file: BufWriter::new(append(path)?), path: path.into(), epoch: 0 })
     }

@@ -57,14 +57,30 @@ pub struct ProbeReport {
 /// A logger of a run: a file or a display.
 pub trait Sink {
     /// Logs a step.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
     fn step(&mut self, report: &StepReport) -> Result<()>;
 
     /// Logs a probe.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
     fn probe(&mut self, report: &ProbeReport) -> Result<()>;
 
     /// Logs a message.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
     fn note(&mut self, text: &str) -> Result<()>;
 
     /// Writes everything to disk; called at the end and before every checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
     fn flush(&mut self) -> Result<()>;
 }

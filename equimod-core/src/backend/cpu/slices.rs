@@ -14,6 +14,10 @@ pub struct Values<'a> {
 
 impl<'a> Values<'a> {
     /// Locks a contiguous tensor on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is not on the CPU, has another element type, or cannot be copied.
     pub fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
         match layout.contiguous_offsets() {
@@ -23,6 +27,10 @@ impl<'a> Values<'a> {
     }
 
     /// Values in row-major order; an error if the tensor has another element type or device.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor is not on the CPU, has another element type, or cannot be copied.
     pub fn get<T: Element>(&self) -> Result<&[T]> {
         match &**self.storage {
             Storage::Cpu(storage) => Ok(&T::cpu_storage_as_slice(storage)?[self.range.0..self.range.1]),
@@ -32,11 +40,19 @@ impl<'a> Values<'a> {
 }
 
 /// The tensor, detached and contiguous; copied only if it is not contiguous.
+///
+/// # Errors
+///
+/// If the tensor is not on the CPU, has another element type, or cannot be copied.
 pub fn plain(tensor: &Tensor) -> Result<Tensor> {
     tensor.detach().contiguous()
 }
 
 /// Indices of a max-pool's maxima in row-major order; an error if one is outside of the plane of `in_size`.
+///
+/// # Errors
+///
+/// If the tensor is not on the CPU, has another element type, or cannot be copied.
 #[allow(clippy::disallowed_methods, reason = "the tensor is in the host's memory")]
 pub fn winners_of(winners: &Tensor, in_size: (usize, usize)) -> Result<Vec<u32>> {
     let (height, width) = in_size;

@@ -22,6 +22,10 @@ impl ConvolutionOps for CpuPortable {
 }
 
 /// [`ConvolutionOps::conv2d`] for tensors of type `T`.
+///
+/// # Errors
+///
+/// If a tensor is not on the CPU or not of type `T`.
 pub fn conv2d<T: Element>(xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let (xs, weight) = (plain(xs)?, plain(weight)?);
     let mut ys = vec![T::zero(); s.outputs()];
@@ -30,6 +34,10 @@ pub fn conv2d<T: Element>(xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result
 }
 
 /// [`ConvolutionOps::conv2d_backward_data`] for tensors of type `T`.
+///
+/// # Errors
+///
+/// If a tensor is not on the CPU or not of type `T`.
 pub fn conv2d_backward_data<T: Element>(dys: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let (dys, weight) = (plain(dys)?, plain(weight)?);
     let mut dxs = vec![T::zero(); s.inputs()];
@@ -38,6 +46,10 @@ pub fn conv2d_backward_data<T: Element>(dys: &Tensor, weight: &Tensor, s: &ConvS
 }
 
 /// [`ConvolutionOps::conv2d_backward_weight`] for tensors of type `T`.
+///
+/// # Errors
+///
+/// If a tensor is not on the CPU or not of type `T`.
 pub fn conv2d_backward_weight<T: Element>(xs: &Tensor, dys: &Tensor, s: &ConvShape) -> Result<Tensor> {
     let (xs, dys) = (plain(xs)?, plain(dys)?);
     let dims = s.weight_dims();
