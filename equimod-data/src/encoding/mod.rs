@@ -293,7 +293,7 @@ impl ParamLayout {
     ///
     /// # Errors
     ///
-    /// If the layout does not belong to the policy, or there are no sizes.
+    /// If there are no sizes or views, or fewer than two draws.
     pub fn measure(&self, policy: &Policy, sizes: &[Size], draws: usize) -> Result<Measured> {
         statistics::measure(policy, self, sizes, draws)
     }
