@@ -26,7 +26,7 @@ const OBJECTIVES: [&str; 7] = [
 
 const MODULES: [&str; 7] = [
     r#"{"equimod": {"projection_head": "8-4 bn-", "parameter_head": "3 bn", "predictor": "4 bn-"}}"#,
-    r#"{"augself": {"hidden": [4], "predictions": [{"augmentation": "horizontal-flip", "weight": 1}]}}"#,
+    r#"{"augself": {"hidden": [4], "predictions": ["horizontal-flip"]}}"#,
     r#"{"essl": {"size": 6, "hidden": 4}}"#,
     r#"{"conditional": {"parameter_head": "4 bn"}}"#,
     r#"{"care": {"projection_head": "8-4", "chunk": 2}}"#,

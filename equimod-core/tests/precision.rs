@@ -64,9 +64,10 @@ fn a_step_in_bf16_differs_from_f32_by_its_rounding() {
             wants.extend(values(gradient));
             gots.extend(values(other));
         }
-        // About the rounding of one layer times the square root of the number of layers.
+        // Activations are off by about 1 %, so that in every layer about half a percent of the ReLUs switch, each of
+        // which changes a gradient by its whole: a share of √0.005 a layer, and √17 times as much over 17 layers.
         let off = distance(&wants, &gots);
-        assert!(off < 0.1, "{stem:?}: gradients are off by {off}");
+        assert!(off < 0.3, "{stem:?}: gradients are off by {off}");
         for (name, slot) in half.params().iter().filter(|(_, slot)| slot.var.dtype().is_float()) {
             assert_eq!(slot.var.dtype(), DType::F32, "{name}");
             let other = values(full.params().get(name).unwrap().var.as_tensor());

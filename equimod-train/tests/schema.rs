@@ -93,7 +93,7 @@ fn whole_recipes_of_every_kind_are_taken_and_defaults_are_those_of_the_recipe() 
         ObjectiveConfig::LIST.iter().map(|entry| entry.name).collect::<Vec<_>>()
     );
     let head = schema["properties"]["objective"]["anyOf"][0]["properties"]["projection_head"]["description"].as_str();
-    let parts = ["g_inv, from features", "widths joined by `-`", "e.g. `2048-2048-128 bn-`"];
+    let parts = ["g_inv, the projection head from the features", "widths joined by `-`", "e.g. `2048-2048-128 bn-`"];
     assert!(parts.iter().all(|part| head.unwrap().contains(part)), "{head:?}");
     let normalization = &schema["properties"]["normalization"]["default"];
     assert_eq!(normalization["std"].to_string(), "[0.247,0.243,0.261]");

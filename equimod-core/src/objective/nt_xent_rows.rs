@@ -154,6 +154,6 @@ mod tests {
             nt_xent_rows(&random(count, 2), 0.3, negatives, &SingleProcess::shared()).unwrap_err().to_string()
         };
         assert!(refused(5, Negatives::All).contains("rows, got 5"));
-        assert!(refused(2, Negatives::Decoupled).contains("no negatives"));
+        assert!(refused(2, Negatives::Decoupled).contains("at least 2 images, got 1"));
     }
 }

@@ -158,11 +158,12 @@ fn a_backend_of_the_required_methods_alone_agrees_with_the_fast_one() {
 }
 
 #[test]
-fn the_cpus_other_element_types_go_to_the_composed_backend() {
+fn bf16_goes_to_the_cpu_kernels_by_rounding_and_other_types_to_the_composed_backend() {
     // Only the CPU kernels compute sums in f64.
     let sums = |dtype: DType| {
         let xs = values(&[2, 3, 4, 4], 1).to_dtype(dtype).unwrap();
         super::super::of(&xs).batch_norm_sums(&xs).unwrap().dtype()
     };
-    assert_eq!([DType::F32, DType::F64, DType::BF16].map(sums), [DType::F64, DType::F64, DType::F32]);
+    let types = [DType::F32, DType::F64, DType::BF16, DType::F16];
+    assert_eq!(types.map(sums), [DType::F64, DType::F64, DType::F64, DType::F32]);
 }
