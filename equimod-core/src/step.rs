@@ -11,10 +11,10 @@ use crate::error::listed;
 use crate::nn::{Mode, hand_written};
 use crate::ops;
 use crate::tape::{Tap, pool_stage};
-use crate::{Error, Result, host};
+use crate::{Error, Result};
 
-/// Named scalars `[]`, in the order in which they were added. They stay on their device until [`host::read`] transfers
-/// many of them at once. Values that originate on the host are CPU tensors.
+/// Named scalars `[]`, in the order in which they were added. They stay on their device until
+/// [`host::read`](crate::host::read) transfers many of them at once. Values that originate on the host are CPU tensors.
 pub type Metrics = Vec<(String, Tensor)>;
 
 /// One batch as tensors: B images with two views each. Images are normalized by the channels' mean and std.
@@ -269,14 +269,4 @@ pub(crate) fn scalars<const N: usize>(named: [(&str, &Tensor); N]) -> Metrics {
 /// A host value as a scalar on the CPU.
 pub(crate) fn known(value: f64) -> Result<Tensor> {
     Ok(Tensor::new(value, &Device::Cpu)?)
-}
-
-/// Values of the metrics, in one transfer from their device.
-///
-/// # Errors
-///
-/// If the transfer fails.
-pub fn read_metrics(metrics: &Metrics) -> Result<Vec<(String, f64)>> {
-    let values = host::read(&metrics.iter().map(|(_, scalar)| scalar).collect::<Vec<_>>())?;
-    Ok(metrics.iter().map(|(name, _)| name.clone()).zip(values).collect())
 }

@@ -6,8 +6,8 @@ mod common;
 use candle_core::{DType, Device, Tensor, Var};
 use common::fill;
 use equimod_core::SingleProcess;
+use equimod_core::host::read;
 use equimod_core::objective::{VicRegWeights, barlow_twins, byol, contrast, nt_xent, simsiam, spread, vicreg};
-use equimod_core::step::read_metrics;
 
 /// Step of the finite differences.
 const STEP: f64 = 1e-5;
@@ -139,7 +139,8 @@ fn byol_and_moco_v3_have_their_closed_forms_and_stop_gradients() {
 #[test]
 fn a_collapse_shows_in_how_spread_out_embeddings_are() {
     let of = |zs: &Tensor| -> Vec<f64> {
-        read_metrics(&spread(zs).unwrap()).unwrap().into_iter().map(|(_, value)| value).collect()
+        let metrics = spread(zs).unwrap();
+        read(&metrics.iter().map(|(_, scalar)| scalar).collect::<Vec<_>>()).unwrap()
     };
     // Independent features of equal norm fill all directions.
     let (all, one) = (of(&independent()), of(&Tensor::ones((8, 3), DType::F64, &Device::Cpu).unwrap()));

@@ -36,14 +36,7 @@ impl Gate {
     /// # Errors
     ///
     /// If `update` or a tensor operation fails.
-    pub fn apply<E>(
-        &self,
-        vars: &[&Var],
-        update: impl FnOnce() -> std::result::Result<(), E>,
-    ) -> std::result::Result<(), E>
-    where
-        E: From<candle_core::Error>,
-    {
+    pub fn apply(&self, vars: &[&Var], update: impl FnOnce() -> candle_core::Result<()>) -> candle_core::Result<()> {
         match self {
             Self::Open => update(),
             Self::Closed => Ok(()),

@@ -6,10 +6,10 @@ use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Optimizer;
 use super::buffers::Buffers;
-use crate::ops::{self, AdamWRule, Gate};
-use crate::params::{Gradients, ParamStore, Role, Slot};
+use super::{Optimizer, Update};
+use crate::ops::{self, AdamWRule};
+use crate::params::{Role, Slot};
 use crate::{Error, Result};
 
 /// Settings of [`AdamW`]. The defaults are PyTorch's, except that only weights decay.
@@ -71,21 +71,13 @@ impl AdamW {
 }
 
 impl Optimizer for AdamW {
-    fn gated_step(
-        &mut self,
-        params: &ParamStore,
-        gradients: &mut Gradients,
-        learning_rate: f64,
-        gate: &Gate,
-    ) -> Result<()> {
+    fn begin_step(&mut self) {
         self.steps += 1;
-        for (name, slot) in params.trainable() {
-            if let Some(gradient) = gradients.take(name) {
-                let (rule, moments) = (self.rule(slot, learning_rate), self.moments.of(name, &slot.var)?);
-                ops::adamw_step(&slot.var, &moments, &gradient, &rule, gate)?;
-            }
-        }
-        Ok(())
+    }
+
+    fn update(&mut self, name: &str, slot: &Slot, gradient: &Tensor, update: Update) -> Result<()> {
+        let (rule, moments) = (self.rule(slot, update.learning_rate), self.moments.of(name, &slot.var)?);
+        Ok(ops::adamw_step(&slot.var, &moments, gradient, &rule, update.gate)?)
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

@@ -6,11 +6,11 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Optimizer;
 use super::buffers::Buffers;
+use super::{Optimizer, Update};
 use crate::Result;
-use crate::ops::{self, Gate, LarsRule, MomentumRule};
-use crate::params::{Gradients, ParamStore, Role, Slot};
+use crate::ops::{self, LarsRule, MomentumRule};
+use crate::params::{Role, Slot};
 
 /// Position of the learning rate in the LARS update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,8 +76,11 @@ impl Lars {
     pub fn new(config: LarsConfig) -> Self {
         Self { config, momentum: Buffers::new("momentum", None) }
     }
+}
 
-    fn step_one(&mut self, name: &str, slot: &Slot, gradient: &Tensor, learning_rate: f64, gate: &Gate) -> Result<()> {
+impl Optimizer for Lars {
+    fn update(&mut self, name: &str, slot: &Slot, gradient: &Tensor, update: Update) -> Result<()> {
+        let Update { learning_rate, gate } = update;
         let LarsConfig { form, momentum, nesterov, adaptation, weight_decay, trust_coefficient } = self.config;
         let (inner, outer) = match form {
             LarsForm::Authors => (learning_rate, 1.0),
@@ -91,23 +94,6 @@ impl Lars {
         let step = MomentumRule { decay: weight_decay, ..step };
         let rule = LarsRule { step, trust_coefficient, adaptation, by_product: form == LarsForm::Authors };
         Ok(ops::lars_step(&slot.var, &buffer, gradient, &rule, gate)?)
-    }
-}
-
-impl Optimizer for Lars {
-    fn gated_step(
-        &mut self,
-        params: &ParamStore,
-        gradients: &mut Gradients,
-        learning_rate: f64,
-        gate: &Gate,
-    ) -> Result<()> {
-        for (name, slot) in params.trainable() {
-            if let Some(gradient) = gradients.take(name) {
-                self.step_one(name, slot, &gradient, learning_rate, gate)?;
-            }
-        }
-        Ok(())
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

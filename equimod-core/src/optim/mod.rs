@@ -20,24 +20,50 @@ pub use schedule::{LearningRates, Progress, Schedule, TargetMomentum, WarmupCosi
 pub use sgd::{Sgd, SgdConfig};
 
 use crate::ops::Gate;
-use crate::params::{Gradients, ParamStore};
+use crate::params::{Gradients, ParamStore, Slot};
 use crate::{Result, host};
+
+/// Arguments of an update that are the same for all parameters of a step.
+#[derive(Clone, Copy)]
+pub struct Update<'a> {
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Decision whether the update is applied.
+    pub gate: &'a Gate,
+}
 
 /// An optimizer, which updates parameters from their gradients.
 pub trait Optimizer: Send {
-    /// Updates every parameter that has a gradient in place, unless `gate` is closed. Each gradient is freed after its
-    /// use.
+    /// Updates the parameter `name` in place from its gradient, of the same shape.
     ///
     /// # Errors
     ///
-    /// If the shapes of a parameter, its gradient and its buffers differ, or a tensor operation fails.
+    /// If the shapes of the parameter, its gradient and its buffers differ, or a tensor operation fails.
+    fn update(&mut self, name: &str, slot: &Slot, gradient: &Tensor, update: Update) -> Result<()>;
+
+    /// Begins a step, before its first [`update`](Self::update).
+    fn begin_step(&mut self) {}
+
+    /// Updates every parameter that has a gradient, unless `gate` is closed. Each gradient is freed after its use.
+    ///
+    /// # Errors
+    ///
+    /// Those of `update`.
     fn gated_step(
         &mut self,
         params: &ParamStore,
         gradients: &mut Gradients,
         learning_rate: f64,
         gate: &Gate,
-    ) -> Result<()>;
+    ) -> Result<()> {
+        self.begin_step();
+        for (name, slot) in params.trainable() {
+            if let Some(gradient) = gradients.take(name) {
+                self.update(name, slot, &gradient, Update { learning_rate, gate })?;
+            }
+        }
+        Ok(())
+    }
 
     /// [`gated_step`](Self::gated_step) with an open gate.
     ///

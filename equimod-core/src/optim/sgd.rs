@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::Optimizer;
 use super::buffers::Buffers;
+use super::{Optimizer, Update};
 use crate::Result;
-use crate::ops::{self, Gate, MomentumRule};
-use crate::params::{Gradients, ParamStore, Role, Slot};
+use crate::ops::{self, MomentumRule};
+use crate::params::{Role, Slot};
 
 /// Settings of [`Sgd`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -44,30 +44,16 @@ impl Sgd {
     pub fn new(config: SgdConfig) -> Self {
         Self { config, momentum: Buffers::new("momentum", None) }
     }
+}
 
-    fn step_one(&mut self, name: &str, slot: &Slot, gradient: &Tensor, learning_rate: f64, gate: &Gate) -> Result<()> {
+impl Optimizer for Sgd {
+    fn update(&mut self, name: &str, slot: &Slot, gradient: &Tensor, update: Update) -> Result<()> {
+        let Update { learning_rate, gate } = update;
         let SgdConfig { momentum, nesterov, weight_decay, decay_all } = self.config;
         let decay = if slot.role == Role::Weight || decay_all { weight_decay } else { 0.0 };
         let rule = MomentumRule { momentum, decay, inner: 1.0, outer: learning_rate, nesterov };
         let buffer = self.momentum.of(name, &slot.var)?;
         Ok(ops::momentum_step(&slot.var, &buffer, gradient, &rule, gate)?)
-    }
-}
-
-impl Optimizer for Sgd {
-    fn gated_step(
-        &mut self,
-        params: &ParamStore,
-        gradients: &mut Gradients,
-        learning_rate: f64,
-        gate: &Gate,
-    ) -> Result<()> {
-        for (name, slot) in params.trainable() {
-            if let Some(gradient) = gradients.take(name) {
-                self.step_one(name, slot, &gradient, learning_rate, gate)?;
-            }
-        }
-        Ok(())
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

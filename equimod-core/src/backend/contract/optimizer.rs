@@ -33,7 +33,7 @@ pub struct LarsRule {
 }
 
 /// AdamW step with precomputed constants: `m = β1·m + (1 − β1)·gradient`; `v = β2·v + (1 − β2)·gradient²`;
-/// `w = kept·w − rate·m/(√v/root + ε)`.
+/// `w = kept·w − rate·m/(√v / root + ε)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWRule {
     /// β1.
