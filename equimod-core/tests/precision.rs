@@ -4,10 +4,12 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use common::{fill, values};
+use common::{fill, filled_state, values};
+use equimod_core::nn::Mode;
+use equimod_core::tape::FeatureGradients;
 use equimod_core::{
-    Architecture, Execution, Method, MethodConfig, Parameters, Placement, Precision, Progress, ResNetConfig,
-    SingleProcess, Stem, StepBatch, StepOutcome,
+    Architecture, Backbone, Execution, Method, MethodConfig, ParamStore, Parameters, Placement, Precision, Progress,
+    ResNet, ResNetConfig, SingleProcess, Stem, StepBatch, StepOutcome,
 };
 
 const BYOL: &str = r#"{"kind": "byol", "projection_head": "16-8 bias", "predictor": "8-8 bias"}"#;
@@ -57,22 +59,67 @@ fn a_step_in_bf16_differs_from_f32_by_its_rounding() {
         // bf16 has 8 significant bits, so one rounding has an error of up to 2⁻⁹ = 0.002.
         assert!((want.loss / got.loss - 1.0).abs() < 0.01, "{stem:?}: {} {}", want.loss, got.loss);
         assert!(want.loss != got.loss, "{stem:?}: nothing was rounded");
-        let (mut wants, mut gots) = (Vec::new(), Vec::new());
-        for (name, gradient) in full_step.gradients.iter() {
-            let other = half_step.gradients.get(name).unwrap();
-            assert_eq!(other.dtype(), DType::F32, "{name}");
-            wants.extend(values(gradient));
-            gots.extend(values(other));
+        for (name, gradient) in half_step.gradients.iter() {
+            assert_eq!(gradient.dtype(), DType::F32, "{name}");
         }
-        // Activations are off by about 1 %, so that in every layer about half a percent of the ReLUs switch, each of
-        // which changes a gradient by its whole: a share of √0.005 a layer, and √17 times as much over 17 layers.
-        let off = distance(&wants, &gots);
-        assert!(off < 0.3, "{stem:?}: gradients are off by {off}");
         for (name, slot) in half.params().iter().filter(|(_, slot)| slot.var.dtype().is_float()) {
             assert_eq!(slot.var.dtype(), DType::F32, "{name}");
             let other = values(full.params().get(name).unwrap().var.as_tensor());
             // Running statistics have been updated with a momentum of 0.1.
             assert!(values(slot.var.as_tensor()).iter().zip(other).all(|(a, b)| (a - b).abs() < 0.02), "{name}");
+        }
+    }
+}
+
+/// Values of a network that are rounded to bf16.
+#[derive(Clone, Copy, PartialEq)]
+enum Rounding {
+    None,
+    /// Images and the weights of convolutions.
+    Inputs,
+    /// Those, and the result of every operation.
+    Everything,
+}
+
+/// Pooled features, and gradients of `Σ features·constants` with respect to all parameters.
+fn features_and_gradients(architecture: Architecture, stem: Stem, rounding: Rounding) -> [Vec<f64>; 2] {
+    let config = ResNetConfig { architecture, stem, width: 8, ..ResNetConfig::default() };
+    let mut store = ParamStore::new(0, DType::F32, &Device::Cpu);
+    let net = ResNet::new(&config, Execution::default(), &SingleProcess::shared(), &mut store.root()).unwrap();
+    let rounded = |xs: Tensor| match rounding {
+        Rounding::Inputs => xs.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap(),
+        Rounding::None | Rounding::Everything => xs,
+    };
+    for (name, slot) in store.iter() {
+        let values = filled_state(name, slot.var.shape(), 7, architecture.expansion() == 4);
+        let values = values.to_dtype(slot.var.dtype()).unwrap();
+        slot.var.set(&if values.rank() == 4 { rounded(values) } else { values }).unwrap();
+    }
+    let images = rounded(fill("images", &[8, 3, 32, 32], 1.0, 0.0, 5));
+    let compute = if rounding == Rounding::Everything { DType::BF16 } else { DType::F32 };
+    let (features, tape) = net.forward(&images.to_dtype(compute).unwrap(), Mode::Train).unwrap();
+    assert_eq!(features.pooled.dtype(), compute);
+    let constants = fill("constants", features.pooled.dims(), 1.0, 0.0, 5).to_dtype(compute).unwrap();
+    let gradients = FeatureGradients { pooled: Some(constants), stages: Vec::new() };
+    let gradients = tape.backward(gradients).unwrap();
+    let pooled = values(&features.pooled.to_dtype(DType::F32).unwrap());
+    [pooled, gradients.iter().flat_map(|(_, gradient)| values(gradient)).collect()]
+}
+
+/// The error of bf16 against that of rounding images and weights alone, from which nobody expects a better result: two to
+/// three times as large forward (a convolution, a batch norm and an addition round behind each weight), and twice as large
+/// at most backward, where ReLUs that switch make up most of both.
+#[test]
+fn a_backbone_in_bf16_is_little_worse_than_one_with_rounded_inputs() {
+    let stems = [Stem::Cifar, Stem::ImageNet].map(|stem| (Architecture::ResNet18, stem));
+    for (architecture, stem) in stems.into_iter().chain([(Architecture::ResNet50, Stem::ImageNet)]) {
+        let of = |rounding| features_and_gradients(architecture, stem, rounding);
+        let [exact, inputs, everything] = [Rounding::None, Rounding::Inputs, Rounding::Everything].map(of);
+        for (number, factor) in [3.0, 2.0].into_iter().enumerate() {
+            let unavoidable = distance(&exact[number], &inputs[number]);
+            let off = distance(&exact[number], &everything[number]);
+            let what = format!("{architecture:?}, {stem:?}, {number}: {off} and {unavoidable}");
+            assert!(off > 0.0 && off < factor * unavoidable, "{what}");
         }
     }
 }

@@ -43,7 +43,7 @@ pub mod rotate;
 pub mod sampler;
 mod simd;
 pub mod source;
-mod spelling;
+pub mod spelling;
 
 pub use augment::{Augmentation, AugmentationConfig, Params, Rectangle};
 pub use dataset::{
@@ -58,7 +58,6 @@ pub use policy::{CleanView, Policy, ViewParams, ViewPolicy, clean_view};
 pub use random::{Rng, view_rng};
 pub use sampler::Sampler;
 pub use source::{Designs, Splits, task_name};
-pub use spelling::modern as modern_name;
 
 /// Lower-case hexadecimal digits.
 fn hexadecimal(bytes: &[u8]) -> String {

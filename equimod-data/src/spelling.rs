@@ -14,12 +14,25 @@ const NAMES: [(&str, &str); 8] = [
     ("size-normalised", "size-normalized"),
 ];
 
-/// The name of an augmentation, a parameter or an encoding in today's spelling.
-pub fn modern(name: &str) -> &str {
+/// Name of an augmentation, a parameter or an encoding in today's spelling.
+fn modern(name: &str) -> &str {
     NAMES.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new)
 }
 
+/// Deserializes a name in either spelling.
+///
+/// # Errors
+///
+/// If the value is no string.
+pub fn deserialize_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(modern(&String::deserialize(deserializer)?).to_owned())
+}
+
 /// Deserializes names in either spelling.
-pub(crate) fn deserialize_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+///
+/// # Errors
+///
+/// If the value is no list of strings.
+pub fn deserialize_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Ok(Vec::<String>::deserialize(deserializer)?.iter().map(|name| modern(name).to_owned()).collect())
 }

@@ -7,7 +7,7 @@ use equimod_core::{
     BackboneConfig, EquivarianceConfig, Execution, MethodConfig, Normalization, ObjectiveConfig, OptimizerConfig,
 };
 use equimod_data::loader::SKIP_SHARE;
-use equimod_data::{Encoding, LayoutConfig, Policy, Size, Statistics};
+use equimod_data::{Encoding, LayoutConfig, Policy, Size, Statistics, spelling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,7 @@ pub struct AugmentationRecipe {
     /// ImageNet.
     pub size: usize,
     /// Encoding of augmentation parameters as a vector. Published: `published`.
+    #[serde(deserialize_with = "spelling::deserialize_name")]
     #[schemars(with = "Encoding")]
     pub encoding: String,
     /// Source of the means and standard deviations that normalize the vector: `computed` from the policy and the image
@@ -93,6 +94,7 @@ pub struct AugmentationRecipe {
     #[schemars(with = "Statistics")]
     pub statistics: String,
     /// Values that the vector holds, by their own names or those of their augmentations; empty for all.
+    #[serde(deserialize_with = "spelling::deserialize_names")]
     pub parameters: Vec<String>,
 }
 

@@ -2,7 +2,6 @@
 //! nearest known name, and all problems at once.
 
 use equimod_core::{EquivarianceConfig, ResNetConfig};
-use equimod_data::modern_name;
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -118,7 +117,7 @@ fn parse(origin: &str, text: &str) -> Result<Table> {
 const OLD_KEYS: [(&str, &str, &str); 2] =
     [("", "normalisation", "normalization"), ("guard", "least_deviation", "least_std")];
 
-/// The layer of a recipe with old keys and names replaced; a new key overrides its old spelling.
+/// The layer of a recipe with old keys replaced; a new key overrides its old spelling.
 fn modern_keys(mut layer: Table) -> Table {
     for (section, old, new) in OLD_KEYS {
         let table =
@@ -128,21 +127,7 @@ fn modern_keys(mut layer: Table) -> Table {
             table.entry(new).or_insert(value);
         }
     }
-    if let Some(Value::Table(augmentation)) = layer.get_mut("augmentation") {
-        for key in ["encoding", "parameters"] {
-            augmentation.get_mut(key).into_iter().for_each(modern_names);
-        }
-    }
     layer
-}
-
-/// Replaces a name, or each name in a list, with its current spelling.
-fn modern_names(value: &mut Value) {
-    match value {
-        Value::String(name) => *name = modern_name(name).to_owned(),
-        Value::Array(names) => names.iter_mut().for_each(modern_names),
-        _ => {}
-    }
 }
 
 /// Merges `over` into `table` key by key; values of `over` win. A table with another `kind` replaces the old one.

@@ -6,7 +6,7 @@ use equimod_core::{
     Description, MethodConfig, Normalization, ObjectiveConfig, PairValue, Parameters, Preprocessing, ViewValue,
 };
 use equimod_data::{LayoutConfig, ParamLayout, Policy, Size};
-use equimod_train::recipe::Recipe;
+use equimod_train::recipe::{AugmentationRecipe, Recipe};
 use equimod_train::resolve::resolve;
 
 const NEW: &str = r#"
@@ -71,6 +71,28 @@ fn recipes_in_the_old_spelling_are_the_same_recipes() {
     // A new key overrides its old spelling.
     let both = recipe("[guard]\nleast_deviation = 0.5\nleast_std = 0.25", &[]);
     assert_eq!(both.guard.least_std, 0.25);
+}
+
+/// A checkpoint holds the recipe as JSON, which is compared with that of a resumed run.
+#[test]
+fn recipes_in_checkpoints_are_the_same_recipes() {
+    let now = recipe(NEW, &[]);
+    let text = serde_json::to_string(&now).unwrap();
+    assert_ne!(old(&text), text);
+    assert_eq!(serde_json::from_str::<Recipe>(&old(&text)).unwrap(), now);
+}
+
+/// The crates of networks and of data do not know each other, and each reads the names of both spellings.
+#[test]
+fn both_crates_know_the_same_names() {
+    let names = ["color-jitter", "center-crop", "equalize", "crop_center_x", "crop_center_y", "erasing_center_x"];
+    for name in names.into_iter().chain(["erasing_center_y", "blur_sigma"]) {
+        let written = old(name);
+        let value = format!(r#"{{"name": "{written}", "augmentation": "", "mean": 0, "std": 1, "flag": false}}"#);
+        assert_eq!(serde_json::from_str::<ViewValue>(&value).unwrap().name, name);
+        let list = format!(r#"{{"parameters": ["{written}"]}}"#);
+        assert_eq!(serde_json::from_str::<AugmentationRecipe>(&list).unwrap().parameters, [name]);
+    }
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::spelling::modern;
 use crate::{Error, Result};
 
 /// A value of a parameter vector.
@@ -84,7 +83,7 @@ impl FromStr for Encoding {
     fn from_str(text: &str) -> Result<Self> {
         [Self::Published, Self::SizeNormalized, Self::Pairwise]
             .into_iter()
-            .find(|encoding| encoding.to_string() == modern(text))
+            .find(|encoding| encoding.to_string() == text)
             .ok_or_else(|| {
                 let names = Self::LIST.map(|(name, _)| name).join(", ");
                 Error::Config(format!("there is no encoding {text:?}; there are {names}"))

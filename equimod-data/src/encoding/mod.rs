@@ -11,7 +11,7 @@ pub use statistics::{Measured, Statistics};
 use crate::augment::{AugmentationConfig, Axis, Field, Params};
 use crate::image::Size;
 use crate::policy::{Policy, ViewParams, ViewPolicy};
-use crate::spelling::{deserialize_names, modern};
+use crate::spelling::deserialize_names;
 use crate::{Error, Result};
 
 /// Settings of a parameter vector.
@@ -125,7 +125,7 @@ impl ParamLayout {
         let augmentations = || policy.views.iter().flat_map(|view| &view.0);
         let names_of = |augmentation: &AugmentationConfig| augmentation.as_augmentation().fields(self.encoding);
         let mut keep = vec![false; self.names.len()];
-        for name in wanted.iter().map(|name| modern(name)) {
+        for name in wanted {
             let group = augmentations().find(|a| a.name() == name).map(names_of).unwrap_or_default();
             let mut found = false;
             for (keep, known) in keep.iter_mut().zip(&self.names) {
