@@ -1,14 +1,16 @@
 //! N processes compute the same as one process with the whole batch; threads simulate the processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod common;
 mod threads;
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use common::parts::{self, EQUIMOD, MODULES, OBJECTIVES};
 use equimod_core::{
-    Collective, EquivarianceConfig, Execution, Method, MethodConfig, ObjectiveConfig, PairValue, Parameters, Placement,
-    Progress, SharedCollective, SingleProcess, StepBatch, StepValues,
+    Collective, Execution, Method, MethodConfig, PairValue, Parameters, Placement, Progress, SharedCollective,
+    SingleProcess, StepBatch, StepValues,
 };
 use threads::Threads;
 
@@ -78,36 +80,9 @@ fn step((objective, modules): (&str, &str), collective: SharedCollective, batch:
     (loss, found)
 }
 
-const OBJECTIVES: [&str; 7] = [
-    r#"{"kind": "simclr", "projection_head": "16-8 bn-"}"#,
-    r#"{"kind": "byol", "projection_head": "16-8 bias", "predictor": "6-8 bias"}"#,
-    r#"{"kind": "barlow-twins", "projection_head": "16-8"}"#,
-    r#"{"kind": "vicreg", "projection_head": "16-8"}"#,
-    r#"{"kind": "simsiam", "projection_head": "16-8 bn-", "predictor": "6-8 bias"}"#,
-    r#"{"kind": "moco-v3", "projection_head": "16-8 bn-", "predictor": "6-8"}"#,
-    r#"{"kind": "none"}"#,
-];
-
-const EQUIMOD: &str = r#"{"equimod": {"projection_head": "16-8 bn-", "parameter_head": "6 bn", "predictor": "8 bn-"}}"#;
-
-/// The other modules and variants of EquiMod, with BYOL.
-const MODULES: [&str; 8] = [
-    r#"{"equimod": {"projection_head": "8", "parameter_head": "6", "predictor": "8", "loss": "vicreg", "start": "view"}}"#,
-    r#"{"equimod": {"projection_head": "8 bn-", "parameter_head": "6", "predictor": "8", "loss": "cosine-target"}}"#,
-    r#"{"augself": {"hidden": [6], "tap": "stage2"}}"#,
-    r#"{"essl": {"hidden": 6}}"#,
-    r#"{"split": {"projection_head": "8-4"}}"#,
-    r#"{"conditional": {"parameter_head": "3 bn"}}"#,
-    r#"{"care": {"chunk": 2, "projection_head": "8-4"}}"#,
-    r#"{"stl": {"code_head": "4 bn-", "projection_head": "8-4"}}"#,
-];
-
 #[test]
 fn several_processes_equal_one_with_the_whole_batch() {
-    assert_eq!(OBJECTIVES.len(), ObjectiveConfig::LIST.len());
-    for name in EquivarianceConfig::LIST.iter().map(|entry| entry.name) {
-        assert!(MODULES.iter().any(|module| module.starts_with(&format!("{{\"{name}\""))), "{name} is not tested");
-    }
+    parts::assert_complete();
     let with_byol = MODULES.map(|modules| (OBJECTIVES[1], modules));
     let methods = OBJECTIVES.map(|objective| (objective, EQUIMOD)).into_iter().chain(with_byol);
     for (objective, size) in methods.flat_map(|method| [(method, 2), (method, 3)]) {

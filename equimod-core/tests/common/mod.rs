@@ -1,6 +1,8 @@
 //! Access to the reference numbers: files, tolerances, and the rule that fills large networks.
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+pub mod parts;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
