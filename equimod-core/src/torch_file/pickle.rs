@@ -113,18 +113,18 @@ impl<'a> Machine<'a> {
             b'0' => drop(self.pop()?),
             b'1' => drop(self.since_mark()?),
             b'2' => self.push(self.top()?)?,
-            0x94 => self.remember(self.memo.len() as u32)?,
+            0x94 => self.memoize(self.memo.len() as u32)?,
             b'q' => {
                 let number = self.take(1)?[0].into();
-                self.remember(number)?;
+                self.memoize(number)?;
             }
             b'r' => {
                 let number = u32::from_le_bytes(self.array()?);
-                self.remember(number)?;
+                self.memoize(number)?;
             }
             b'p' => {
                 let number = index(self.line()?)?;
-                self.remember(number)?;
+                self.memoize(number)?;
             }
             _ => {
                 let number = match code {
@@ -322,7 +322,7 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark))
     }
 
-    fn remember(&mut self, number: u32) -> Read<()> {
+    fn memoize(&mut self, number: u32) -> Read<()> {
         let top = self.top()?;
         self.count(1)?;
         self.memo.insert(number, top);

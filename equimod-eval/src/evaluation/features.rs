@@ -47,7 +47,7 @@ impl Evaluation<'_> {
         }
     }
 
-    /// How images enter a network that is trained on them.
+    /// Input transform of a network that is trained on the images.
     pub(super) fn training_input(&self) -> InputTransform {
         let size = self.model.preprocessing.size;
         self.input.unwrap_or(InputTransform { size, crop: crate::Crop::Inset })
