@@ -263,7 +263,8 @@ fn a_full_disk_is_reported_and_leaves_no_half_checkpoint() {
     let binary = env!("CARGO_BIN_EXE_equimod");
     // 40 blocks of 1024 bytes: recipes and metrics fit, weights do not.
     let script = format!(
-        "trap '' XFSZ; ulimit -f 40; exec {binary} pretrain --recipe tiny.toml --data images --out run --set data.batch=16 --no-eval"
+        "trap '' XFSZ; ulimit -f 40; exec {binary} pretrain --recipe tiny.toml --data images --out run \
+         --set data.batch=16 --no-eval"
     );
     let output = Command::new("bash").args(["-c", &script]).current_dir(scratch.folder()).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -40,8 +40,8 @@ pub enum CollectiveError {
     },
     /// The communication library or the network failed.
     #[error(
-        "{operation} between processes failed: {reason}; check the network and the launcher, and resume from the newest \
-         checkpoint"
+        "{operation} between processes failed: {reason}; check the network and the launcher, and resume from the \
+         newest checkpoint"
     )]
     Transport {
         /// The failed operation.

@@ -18,8 +18,8 @@ fn method(architecture: Architecture, stem: Stem, execution: Execution) -> Metho
     let resnet = ResNetConfig { architecture, stem, width: 8, ..ResNetConfig::default() };
     let text = format!(
         r#"{{"backbone": {}, "objective": {BYOL},
-            "equivariance": {{"equimod": {{"projection_head": "16-8 bn-", "parameter_head": "3 bn", "predictor": "8 bn-",
-                "tap": "stage2"}}}}}}"#,
+            "equivariance": {{"equimod": {{"projection_head": "16-8 bn-", "parameter_head": "3 bn",
+                "predictor": "8 bn-", "tap": "stage2"}}}}}}"#,
         serde_json::to_string(&resnet).unwrap()
     );
     let config: MethodConfig = serde_json::from_str(&text).unwrap();
@@ -106,9 +106,9 @@ fn features_and_gradients(architecture: Architecture, stem: Stem, rounding: Roun
     [pooled, gradients.iter().flat_map(|(_, gradient)| values(gradient)).collect()]
 }
 
-/// The error of bf16 against that of rounding images and weights alone, from which nobody expects a better result: two to
-/// three times as large forward (a convolution, a batch norm and an addition round behind each weight), and twice as large
-/// at most backward, where ReLUs that switch make up most of both.
+/// The error of bf16 against that of rounding images and weights alone, from which nobody expects a better result: two
+/// to three times as large forward (a convolution, a batch norm and an addition round behind each weight), and twice as
+/// large at most backward, where ReLUs that switch make up most of both.
 #[test]
 fn a_backbone_in_bf16_is_little_worse_than_one_with_rounded_inputs() {
     let stems = [Stem::Cifar, Stem::ImageNet].map(|stem| (Architecture::ResNet18, stem));

@@ -109,7 +109,13 @@ fn shards() -> Done {
     if index_shards(&path, &IndexConfig::default(), &mut |_| {}).is_ok() {
         keep("shards_index", "one.json", &fs::read(folder.path().join("x.tar.index.json"))?)?;
     }
-    keep("shards_index", "two.json", br#"{"version":2,"classes":[],"shards":[{"file":"x.tar","bytes":4096,"keys":["a","b"],"offsets":[0,512],"lengths":[10,20],"labels":[0,null]}]}"#)
+    keep(
+        "shards_index",
+        "two.json",
+        br#"{"version":2,"classes":[],"shards":[{"file":"x.tar","bytes":4096,
+        "keys":["a","b"],"offsets":[0,512],"lengths":[10,20],
+        "labels":[0,null]}]}"#,
+    )
 }
 
 fn packed() -> Done {

@@ -110,7 +110,10 @@ proptest! {
     }
 
     #[test]
-    fn any_numbers_are_read_as_parameters(size in sizes(), values in prop::collection::vec(prop::num::f32::ANY, 0..12)) {
+    fn any_numbers_are_read_as_parameters(
+        size in sizes(),
+        values in prop::collection::vec(prop::num::f32::ANY, 0..12),
+    ) {
         let image = test_image(size, 1);
         for config in every(8, 0.5) {
             let augmentation = config.as_augmentation();

@@ -350,7 +350,8 @@ mod tests {
     fn unknown_names_inside_a_policy_are_reported() {
         let view = "views = [[{ kind = \"gaussian-blur\", probablity = 0.5, kernel = 3, sigma = [0.1, 2.0] }]]";
         let text = format!(
-            "[augmentation]\npolicy = {{ name = \"mine\", clean = {{ resize = 32, crop = 32, filter = \"bilinear\" }}, {view} }}"
+            "[augmentation]\npolicy = {{ name = \"mine\", clean = {{ resize = 32, crop = 32, filter = \"bilinear\" }}, \
+             {view} }}"
         );
         let found = problems(&text, &[]);
         assert!(found.iter().any(|p| p.contains("probablity")), "{found:#?}");
@@ -371,7 +372,9 @@ mod tests {
 
     #[test]
     fn optimizers_schedules_and_clipping_are_read() {
-        let text = "[optimizer]\nkind = \"adamw\"\nbeta2 = 0.95\n[gradient]\nclip_norm = 1\n[schedule]\nshape = \"step\"\nmilestones = [120, 160.5]\nbatch_scaling = \"square-root\"";
+        let text = "[optimizer]\nkind = \"adamw\"\nbeta2 = 0.95\n[gradient]\nclip_norm = 1\n\
+                    [schedule]\nshape = \"step\"\nmilestones = [120, 160.5]\n\
+                    batch_scaling = \"square-root\"";
         let recipe = resolve(&BUILT_IN, "test", text, &[]).unwrap();
         assert!(matches!(&recipe.optimizer, equimod_core::OptimizerConfig::AdamW(config) if config.beta2 == 0.95));
         assert_eq!((recipe.gradient.clip_norm, &recipe.schedule.milestones), (1.0, &vec![120.0, 160.5]));

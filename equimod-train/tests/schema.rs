@@ -119,7 +119,8 @@ name = "mine"
 clean = { resize = 32, crop = 32, filter = "bilinear" }
 views = [
   [{ kind = "resize", size = 32, filter = "bicubic" }, { kind = "quarter-turns" }],
-  [{ kind = "resize", size = 32, filter = "bicubic" }, { kind = "gaussian-blur", probability = 0.5, kernel = 3, sigma = [0.1, 2.0] }],
+  [{ kind = "resize", size = 32, filter = "bicubic" },
+   { kind = "gaussian-blur", probability = 0.5, kernel = 3, sigma = [0.1, 2.0] }],
 ]
 "#;
 

@@ -19,7 +19,8 @@ pub const EQUIMOD: &str =
 
 /// The other modules, and variants of EquiMod; BYOL supports all of them.
 pub const MODULES: [&str; 8] = [
-    r#"{"equimod": {"projection_head": "8", "parameter_head": "6", "predictor": "8", "loss": "vicreg", "start": "view"}}"#,
+    r#"{"equimod": {"projection_head": "8", "parameter_head": "6", "predictor": "8",
+        "loss": "vicreg", "start": "view"}}"#,
     r#"{"equimod": {"projection_head": "8 bn-", "parameter_head": "6", "predictor": "8", "loss": "cosine-target"}}"#,
     r#"{"augself": {"hidden": [6], "tap": "stage2"}}"#,
     r#"{"essl": {"hidden": 6}}"#,

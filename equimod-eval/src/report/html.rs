@@ -12,7 +12,8 @@ const STYLE: &str = "
 @media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--quiet:#9aa4b1;--page:#15181c;--line:#343b44;--band:#1e2329;
 --c0:#6ea8f2;--c1:#f08c55;--c2:#6cc295;--c3:#c08be0;--c4:#e0b64a}}
 *{box-sizing:border-box}
-body{margin:0 auto;padding:1.5rem;max-width:68rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page)}
+body{margin:0 auto;padding:1.5rem;max-width:68rem;font:16px/1.5 system-ui,sans-serif;
+  color:var(--ink);background:var(--page)}
 h1{font-size:1.6rem;line-height:1.2;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .6rem}
 p.summary,figcaption,dt,footer{color:var(--quiet)}
 .scroll{overflow-x:auto}
@@ -25,15 +26,19 @@ dl.facts div{display:flex;gap:.5rem;justify-content:space-between;border-bottom:
 dd{margin:0;text-align:right;overflow-wrap:anywhere}
 .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:1.2rem}
 figure{margin:0;min-width:0}figcaption{overflow-wrap:anywhere}svg{width:100%;height:auto;display:block}
-svg text{fill:var(--quiet);font:11px system-ui,sans-serif}svg .axis{stroke:var(--line)}svg .interval{stroke:var(--ink);stroke-width:1.4}
-.legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem}.legend i{display:inline-block;width:.9em;height:.25em;margin-right:.4em;vertical-align:middle}
-.row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(46%,9rem),1fr));gap:1rem;padding:.8rem 0;border-bottom:1px solid var(--line)}
+svg text{fill:var(--quiet);font:11px system-ui,sans-serif}svg .axis{stroke:var(--line)}
+svg .interval{stroke:var(--ink);stroke-width:1.4}
+.legend{display:flex;flex-wrap:wrap;gap:.2rem 1rem;font-size:.85rem}
+.legend i{display:inline-block;width:.9em;height:.25em;margin-right:.4em;vertical-align:middle}
+.row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(46%,9rem),1fr));gap:1rem;padding:.8rem 0;
+  border-bottom:1px solid var(--line)}
 .row img{width:96px;height:96px;image-rendering:pixelated;background:#fff;border:1px solid var(--line)}
 figure.right img{outline:2px solid var(--c2)}figure.wrong img{outline:2px solid var(--c1)}
 .row dl{margin:.3rem 0 0;font-size:.82rem}.row dl div{display:flex;gap:.5rem}.row dd{text-align:left}
 pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
 pre.notice{white-space:pre-wrap}
-@media(max-width:40rem){thead{display:none}table,tbody,tr,td{display:block}tr{padding:.5rem 0;border-bottom:1px solid var(--line)}
+@media(max-width:40rem){thead{display:none}table,tbody,tr,td{display:block}
+  tr{padding:.5rem 0;border-bottom:1px solid var(--line)}
 td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;text-align:right}
 td.none{display:none}
 td::before{content:attr(data-label);color:var(--quiet);text-align:left}}
