@@ -150,8 +150,12 @@ pub struct BenchAugment {
 #[derive(Debug, Subcommand)]
 pub enum Augmented {
     /// Decoded 32 × 32 images in memory, with the policy simclr-cifar10.
+    #[command(after_help = "Example:
+  equimod bench augment cifar --json")]
     Cifar,
     /// A folder of image files, decoded, with 224-pixel views of the policy simclr-imagenet.
+    #[command(after_help = "Example:
+  equimod bench augment folder birds/")]
     Folder {
         /// Folder of images.
         dir: PathBuf,

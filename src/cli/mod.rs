@@ -21,7 +21,7 @@ pub use weights::{Export, Import, Inspect, Publish};
 
 /// Self-supervised representations that keep what augmentations would erase.
 #[derive(Debug, Parser)]
-#[command(name = "equimod", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "equimod", version, arg_required_else_help = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// Print the chain of causes of an error.
     #[arg(long, short, global = true)]
@@ -33,7 +33,11 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or recipe, 3 data, 4 diverged, \
+const AFTER_HELP: &str = "Examples:
+  equimod pretrain
+  equimod eval knn out/quick-1 --data images/
+
+Exit codes: 0 done, 1 failed, 2 usage or recipe, 3 data, 4 diverged, \
     75 interrupted after a checkpoint, 130 interrupted.";
 
 /// The subcommands.
