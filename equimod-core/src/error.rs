@@ -134,7 +134,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl From<candle_core::Error> for Error {
-    /// An [`Error::Tensor`], or the error that [`Error::into_candle`] wrapped.
+    /// An [`Error::Tensor`], or the error of this crate that candle carries.
     fn from(error: candle_core::Error) -> Self {
         match error {
             candle_core::Error::WrappedContext { wrapped, context } => match wrapped.downcast::<Self>() {
