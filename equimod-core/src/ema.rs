@@ -124,20 +124,27 @@ impl TargetNetwork {
             TargetBuffers::Copy => Some(0.0),
             TargetBuffers::Ema => Some(momentum),
         };
+        let (mut parameters, mut statistics) = (Vec::new(), Vec::new());
         for (name, slot) in self.params.iter() {
-            let kept = if slot.role == Role::Buffer { buffers } else { Some(momentum) };
-            let Some(kept) = kept else { continue };
+            let moved = if slot.role == Role::Buffer { &mut statistics } else { &mut parameters };
+            if slot.role == Role::Buffer && buffers.is_none() {
+                continue;
+            }
             let theirs = online.get(name).ok_or_else(|| Error::NotFound {
                 kind: "tensor",
                 name: name.into(),
                 known: "the target network can follow only a network of the same settings".into(),
             })?;
             let theirs = theirs.var.as_detached_tensor();
-            gate.apply(&[&slot.var], || match theirs.dtype().is_float() {
-                true => ops::move_towards(&slot.var, &theirs, kept),
+            match theirs.dtype().is_float() {
+                true => moved.push((slot.var.clone(), theirs)),
                 // Batch norm's `num_batches_tracked`.
-                false => slot.var.set(&theirs),
-            })?;
+                false => gate.apply(&[&slot.var], || slot.var.set(&theirs))?,
+            }
+        }
+        ops::move_all_towards(&parameters, momentum, gate)?;
+        if let Some(kept) = buffers {
+            ops::move_all_towards(&statistics, kept, gate)?;
         }
         Ok(momentum)
     }

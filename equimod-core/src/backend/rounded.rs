@@ -18,6 +18,11 @@ fn wide(tensor: &Tensor) -> Result<Tensor> {
     tensor.detach().to_dtype(DType::F32)
 }
 
+/// A weight, which may be f32, rounded to bf16 and widened.
+fn rounded_weight(weight: &Tensor) -> Result<Tensor> {
+    wide(&weight.detach().to_dtype(DType::BF16)?)
+}
+
 fn rounded(tensor: Result<Tensor>) -> Result<Tensor> {
     tensor?.to_dtype(DType::BF16)
 }
@@ -62,11 +67,11 @@ impl<B: Backend> BatchNormOps for Rounded<B> {
 
 impl<B: Backend> ConvolutionOps for Rounded<B> {
     fn conv2d(&self, xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
-        rounded(self.0.conv2d(&wide(xs)?, &wide(weight)?, s))
+        rounded(self.0.conv2d(&wide(xs)?, &rounded_weight(weight)?, s))
     }
 
     fn conv2d_backward_data(&self, dys: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
-        rounded(self.0.conv2d_backward_data(&wide(dys)?, &wide(weight)?, s))
+        rounded(self.0.conv2d_backward_data(&wide(dys)?, &rounded_weight(weight)?, s))
     }
 
     fn conv2d_backward_weight(&self, xs: &Tensor, dys: &Tensor, s: &ConvShape) -> Result<Tensor> {
@@ -80,8 +85,8 @@ impl<B: Backend> PoolingOps for Rounded<B> {
         Ok((rounded(Ok(ys))?, winners))
     }
 
-    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, in_size: (usize, usize)) -> Result<Tensor> {
-        rounded(self.0.max_pool2d_backward(&wide(dys)?, winners, in_size))
+    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, s: &PoolShape) -> Result<Tensor> {
+        rounded(self.0.max_pool2d_backward(&wide(dys)?, winners, s))
     }
 
     fn global_average_pool(&self, xs: &Tensor) -> Result<Tensor> {

@@ -11,7 +11,7 @@ use candle_core::{DType, Tensor, Var};
 use crate::collective::{Collective, SharedCollective};
 use crate::nn::collector::collect;
 use crate::nn::{Mode, hand_written, hand_written_of_three};
-use crate::ops::{self, ConvInput, ScaleShiftRelu};
+use crate::ops::{self, ChannelStatistics, ConvInput, RunningStatistics, ScaleShiftRelu};
 use crate::params::{GradientSink, Init, Role, Scope};
 use crate::{Error, Result};
 
@@ -23,41 +23,24 @@ fn coefficients_dtype(xs: &Tensor) -> DType {
     if xs.dtype() == DType::BF16 { DType::F32 } else { xs.dtype() }
 }
 
-/// Mean and inverse standard deviation of each channel, `[C]` each, and the number of values from which they were
-/// computed.
+/// Mean and inverse standard deviation of each channel, and the number of values from which they were computed.
 #[derive(Clone)]
 pub struct Statistics {
-    mean: Tensor,
-    inverse_std: Tensor,
+    channels: ChannelStatistics,
     count: f64,
     mode: Mode,
 }
 
 impl Statistics {
-    /// Scale σ⁻¹, multiplied by the weight if there is one, `[C]`.
-    fn scale(&self, weight: Option<&Tensor>) -> Result<Tensor> {
-        match weight {
-            Some(weight) => Ok((&self.inverse_std * weight.to_dtype(self.mean.dtype())?)?),
-            None => Ok(self.inverse_std.clone()),
-        }
-    }
-
     /// Scale and shift, `[C]` each and of type `dtype`, such that `xs·scale + shift` is the normalized input, with
     /// weight and bias applied if they are given.
     fn affine(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, dtype: DType) -> Result<ScaleShiftRelu> {
-        let scale = self.scale(weight)?;
-        let shift = (&self.mean * &scale)?.neg()?;
-        let shift = match bias {
-            Some(bias) => (shift + bias.to_dtype(self.mean.dtype())?)?,
-            None => shift,
-        };
-        Ok(ScaleShiftRelu { scale: scale.to_dtype(dtype)?, shift: shift.to_dtype(dtype)? })
+        Ok(ops::batch_norm_affine(&self.channels, weight, bias, dtype)?)
     }
 
     /// Sums of [`ops::batch_norm_backward_sums`], `[2, C]`, which are the gradients of bias and weight, and the
-    /// coefficients of the input's gradient, which is linear in the output's gradient and the input:
-    ///
-    /// `dx = weight·σ⁻¹·(dy − mean(dy) − x̂·mean(dy·x̂)) = scale·dy + slope·x + offset`
+    /// [coefficients](ops::batch_norm_coefficients) of the input's gradient, which is linear in the output's gradient
+    /// and the input.
     ///
     /// The means are over the whole batch, from the sums of all processes; they are 0 in evaluation mode, where the
     /// statistics do not depend on the batch. Scale, slope and offset are `[C]` each, of the input's type, or f32 for
@@ -71,18 +54,17 @@ impl Statistics {
         collective: &dyn Collective,
     ) -> Result<(Tensor, [Tensor; 3])> {
         let dtype = coefficients_dtype(xs);
-        let (mean, inverse_std) = (self.mean.to_dtype(dtype)?, self.inverse_std.to_dtype(dtype)?);
+        let ChannelStatistics { mean, inverse_std } = &self.channels;
+        let (mean, inverse_std) = (mean.to_dtype(dtype)?, inverse_std.to_dtype(dtype)?);
         let sums = ops::batch_norm_backward_sums(dys, activation, xs, &mean, &inverse_std)?;
-        let means = match self.mode {
-            Mode::Train | Mode::TrainFrozenStats => (collective.all_reduce_sum(&sums)? / self.count)?,
-            // The sums may have a wider type than the running statistics.
-            Mode::Eval => sums.zeros_like()?.to_dtype(self.mean.dtype())?,
+        let coefficients = match self.mode {
+            Mode::Train | Mode::TrainFrozenStats => {
+                let of_all = collective.all_reduce_sum(&sums)?;
+                ops::batch_norm_coefficients(&self.channels, weight, Some((&of_all, self.count)), dtype)?
+            }
+            Mode::Eval => ops::batch_norm_coefficients(&self.channels, weight, None, dtype)?,
         };
-        let (mean_dy, mean_dy_xhat) = (means.get(0)?, means.get(1)?);
-        let scale = self.scale(weight)?;
-        let slope = ((&scale * &self.inverse_std)? * mean_dy_xhat)?.neg()?;
-        let offset = ((&scale * mean_dy)?.neg()? - (&slope * &self.mean)?)?;
-        Ok((sums, [scale.to_dtype(dtype)?, slope.to_dtype(dtype)?, offset.to_dtype(dtype)?]))
+        Ok((sums, coefficients))
     }
 }
 
@@ -115,7 +97,8 @@ impl Running {
             Mode::Train | Mode::TrainFrozenStats => self.of_batch(xs, sums, mode, collective),
             Mode::Eval => {
                 let inverse_std = (self.variance.as_tensor() + EPSILON)?.sqrt()?.recip()?.detach();
-                Ok(Statistics { mean: self.mean.as_detached_tensor(), inverse_std, count: 1.0, mode })
+                let channels = ChannelStatistics { mean: self.mean.as_detached_tensor(), inverse_std };
+                Ok(Statistics { channels, count: 1.0, mode })
             }
         }
     }
@@ -133,23 +116,17 @@ impl Running {
         }
         let count = count as f64;
         let sums = sums.map_or_else(|| ops::batch_norm_sums(xs), Ok)?;
-        let means = (collective.all_reduce_sum(&sums)? / count)?;
-        let mean = means.get(0)?;
-        let variance = (means.get(1)? - mean.sqr()?)?.relu()?;
+        let sums = collective.all_reduce_sum(&sums)?;
+        let running = (mode == Mode::Train).then_some(RunningStatistics {
+            mean: &self.mean,
+            variance: &self.variance,
+            momentum: MOMENTUM,
+        });
+        let channels = ops::batch_norm_statistics(xs, &sums, count, EPSILON, running)?;
         if mode == Mode::Train {
-            self.update(&mean, &(&variance * (count / (count - 1.0)))?)?;
+            self.batches.set(&(self.batches.as_detached_tensor() + 1.0)?)?;
         }
-        let inverse_std = (variance + EPSILON)?.sqrt()?.recip()?;
-        Ok(Statistics { mean, inverse_std, count, mode })
-    }
-
-    fn update(&self, mean: &Tensor, unbiased_variance: &Tensor) -> Result<()> {
-        for (running, batch) in [(&self.mean, mean), (&self.variance, unbiased_variance)] {
-            let kept = (running.as_detached_tensor().to_dtype(batch.dtype())? * (1.0 - MOMENTUM))?;
-            running.set(&(kept + (batch * MOMENTUM)?)?.to_dtype(running.dtype())?)?;
-        }
-        self.batches.set(&(self.batches.as_detached_tensor() + 1.0)?)?;
-        Ok(())
+        Ok(Statistics { channels, count, mode })
     }
 }
 

@@ -58,9 +58,7 @@ impl Conv2d {
     ///
     /// If the shapes do not fit, or a tensor operation fails.
     pub fn forward(&self, xs: impl Into<ConvInput>) -> Result<Tensor> {
-        let xs = xs.into();
-        let weight = self.weight_for(&xs.values)?;
-        Ok(ops::conv2d(xs, &weight, &self.geometry)?)
+        Ok(ops::conv2d(xs, &self.weight.as_detached_tensor(), &self.geometry)?)
     }
 
     /// [`forward`](Self::forward), and the [sums](ops::batch_norm_sums) of its output, `[2, O]`.
@@ -69,9 +67,7 @@ impl Conv2d {
     ///
     /// Those of `forward`.
     pub fn forward_with_sums(&self, xs: impl Into<ConvInput>) -> Result<(Tensor, Tensor)> {
-        let xs = xs.into();
-        let weight = self.weight_for(&xs.values)?;
-        Ok(ops::conv2d_with_sums(xs, &weight, &self.geometry)?)
+        Ok(ops::conv2d_with_sums(xs, &self.weight.as_detached_tensor(), &self.geometry)?)
     }
 
     /// Adds the weight's gradient to `gradients` and returns that of the input, `[N, C, H, W]`, from the gradient of
@@ -83,7 +79,7 @@ impl Conv2d {
     pub fn backward(&self, xs: ConvInput, dys: &Tensor, gradients: &mut dyn GradientSink) -> Result<Tensor> {
         let (_, _, height, width) = xs.values.dims4()?;
         self.backward_weight(xs, dys, gradients)?;
-        Ok(ops::conv2d_backward_data(dys, &self.weight_for(dys)?, &self.geometry, (height, width))?)
+        Ok(ops::conv2d_backward_data(dys, &self.weight.as_detached_tensor(), &self.geometry, (height, width))?)
     }
 
     /// [`backward`](Self::backward) for an input that is the output of a ReLU, including [the backward pass of that
@@ -100,7 +96,7 @@ impl Conv2d {
         gradients: &mut dyn GradientSink,
     ) -> Result<Tensor> {
         self.backward_weight(xs, dys, gradients)?;
-        Ok(ops::conv2d_backward_data_relu(dys, &self.weight_for(dys)?, &self.geometry, xs, accumulate)?)
+        Ok(ops::conv2d_backward_data_relu(dys, &self.weight.as_detached_tensor(), &self.geometry, xs, accumulate)?)
     }
 
     /// Adds the weight's gradient to `gradients`, without computing that of the input. Used for the first layer.
@@ -116,10 +112,5 @@ impl Conv2d {
     ) -> Result<()> {
         let gradient = ops::conv2d_backward_weight(xs, dys, &self.geometry)?;
         gradients.insert(&self.name, gradient.to_dtype(self.weight.dtype())?)
-    }
-
-    /// The weight in the element type of `xs`, without history.
-    fn weight_for(&self, xs: &Tensor) -> Result<Tensor> {
-        Ok(self.weight.as_detached_tensor().to_dtype(xs.dtype())?)
     }
 }

@@ -1,9 +1,9 @@
 //! Batch norm over `[N, C, …]`, fused with a residual addition and a ReLU.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 use crate::backend;
-use crate::backend::contract::ScaleShiftRelu;
+use crate::backend::contract::{ChannelStatistics, RunningStatistics, ScaleShiftRelu};
 
 fn channels(xs: &Tensor) -> Result<usize> {
     match xs.dims() {
@@ -167,4 +167,69 @@ pub fn batch_norm_backward_in_place(
 pub fn relu_backward(dys: Tensor, more: Option<&Tensor>, ys: &Tensor) -> Result<Tensor> {
     same_shape(&dys, &[more, Some(ys)])?;
     backend::of(&dys).relu_backward_in_place(dys, more, ys)
+}
+
+/// Statistics of the batch `xs` `[N, C, …]` from the sums `[2, C]` of [`batch_norm_sums`] over `count` values per
+/// channel, and the update of the running statistics, if they are given, with the unbiased variance.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
+pub fn batch_norm_statistics(
+    xs: &Tensor,
+    sums: &Tensor,
+    count: f64,
+    epsilon: f64,
+    running: Option<RunningStatistics>,
+) -> Result<ChannelStatistics> {
+    let channels = channels(xs)?;
+    if sums.dims() != [2, channels] {
+        bail!("the sums of a batch norm over {channels} channels have the shape {:?}", sums.dims());
+    }
+    if let Some(running) = running {
+        per_channel(channels, &[running.mean, running.variance])?;
+    }
+    backend::of(xs).batch_norm_statistics(sums, count, epsilon, running)
+}
+
+/// Scale `inverse_std·weight` and shift `bias − mean·scale` of each channel, of type `dtype`, such that
+/// `xs·scale + shift` is the normalized input; without weight and bias, 1 and 0.
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
+pub fn batch_norm_affine(
+    statistics: &ChannelStatistics,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    dtype: DType,
+) -> Result<ScaleShiftRelu> {
+    let parts: Vec<&Tensor> = weight.into_iter().chain(bias).chain([&statistics.inverse_std]).collect();
+    per_channel(statistics.mean.elem_count(), &parts)?;
+    backend::on(statistics.mean.device(), dtype).batch_norm_affine(statistics, weight, bias, dtype)
+}
+
+/// Coefficients scale, slope and offset of [`batch_norm_backward`], `[C]` each and of type `dtype`, from the sums
+/// `[2, C]` of [`batch_norm_backward_sums`] over the given number of values per channel; without sums, for statistics
+/// that do not depend on the batch.
+///
+/// `dx = weight·σ⁻¹·(dy − mean(dy) − x̂·mean(dy·x̂)) = scale·dy + slope·x + offset`
+///
+/// # Errors
+///
+/// If the shapes do not fit, or a tensor operation fails.
+pub fn batch_norm_coefficients(
+    statistics: &ChannelStatistics,
+    weight: Option<&Tensor>,
+    sums: Option<(&Tensor, f64)>,
+    dtype: DType,
+) -> Result<[Tensor; 3]> {
+    let channels = statistics.mean.elem_count();
+    per_channel(channels, &weight.into_iter().chain([&statistics.inverse_std]).collect::<Vec<_>>())?;
+    if let Some((sums, _)) = sums
+        && sums.dims() != [2, channels]
+    {
+        bail!("the sums of a batch norm over {channels} channels have the shape {:?}", sums.dims());
+    }
+    backend::on(statistics.mean.device(), dtype).batch_norm_coefficients(statistics, weight, sums, dtype)
 }

@@ -1,4 +1,5 @@
-//! Forward and backward pass of convolutions. The weight is `[O, C/groups, kh, kw]` in all functions.
+//! Forward and backward pass of convolutions. The weight is `[O, C/groups, kh, kw]` in all functions; with bf16
+//! activations, it may be f32.
 
 use candle_core::{Result, Tensor, bail};
 

@@ -2,13 +2,13 @@
 
 use candle_core::{Result, Tensor, Var, bail};
 
-use super::Gate;
 use crate::backend;
-use crate::backend::contract::{AdamWRule, LarsRule, MomentumRule};
+use crate::backend::contract::{Gate, ParameterStep};
 
-/// Checks that a gradient, and a buffer with `each` values per element, fit a weight.
-fn fits(weight: &Tensor, buffer: &Tensor, gradient: &Tensor, each: &[usize]) -> Result<()> {
-    if buffer.dims() != [weight.dims(), each].concat() || gradient.dims() != weight.dims() {
+/// Checks that a step's buffer and gradient fit its weight, and that its weight has the type and device of `first`.
+fn fits(step: &ParameterStep, first: &Tensor) -> Result<()> {
+    let ParameterStep { weight, buffer, gradient, rule } = step;
+    if buffer.dims() != [weight.dims(), rule.buffered()].concat() || gradient.dims() != weight.dims() {
         bail!(
             "an optimizer step for a weight of shape {:?} got a buffer of shape {:?} and a gradient of shape {:?}",
             weight.dims(),
@@ -16,39 +16,33 @@ fn fits(weight: &Tensor, buffer: &Tensor, gradient: &Tensor, each: &[usize]) -> 
             gradient.dims()
         );
     }
+    together(weight, first)
+}
+
+fn together(tensor: &Tensor, first: &Tensor) -> Result<()> {
+    if tensor.dtype() != first.dtype() || !tensor.device().same_device(first.device()) {
+        bail!(
+            "the tensors of one call have the types {:?} and {:?} on {:?} and {:?}; they have to be of one type on one \
+             device",
+            first.dtype(),
+            tensor.dtype(),
+            first.device().location(),
+            tensor.device().location()
+        );
+    }
     Ok(())
 }
 
-/// Updates a weight and its momentum, both of the gradient's shape, in place, unless `gate` is closed.
+/// Updates parameters and their buffers in place, unless `gate` is closed. Each gradient is freed after its use.
 ///
 /// # Errors
 ///
-/// If shapes differ, or a tensor operation fails.
-pub fn momentum_step(weight: &Var, buffer: &Var, gradient: &Tensor, rule: &MomentumRule, gate: &Gate) -> Result<()> {
-    fits(weight, buffer, gradient, &[])?;
-    gate.apply(&[weight, buffer], || backend::of(weight).momentum_step(weight, buffer, gradient, rule))
-}
-
-/// Updates a weight and its momentum, both of the gradient's shape, in place with the trust ratio of LARS, unless
-/// `gate` is closed.
-///
-/// # Errors
-///
-/// If shapes differ, or a tensor operation fails.
-pub fn lars_step(weight: &Var, buffer: &Var, gradient: &Tensor, rule: &LarsRule, gate: &Gate) -> Result<()> {
-    fits(weight, buffer, gradient, &[])?;
-    gate.apply(&[weight, buffer], || backend::of(weight).lars_step(weight, buffer, gradient, rule))
-}
-
-/// Updates a weight and its moments, of the weight's shape with a last dimension of 2, in place, unless `gate` is
-/// closed.
-///
-/// # Errors
-///
-/// If shapes differ, or a tensor operation fails.
-pub fn adamw_step(weight: &Var, moments: &Var, gradient: &Tensor, rule: &AdamWRule, gate: &Gate) -> Result<()> {
-    fits(weight, moments, gradient, &[2])?;
-    gate.apply(&[weight, moments], || backend::of(weight).adamw_step(weight, moments, gradient, rule))
+/// If shapes differ, the weights have different types or devices, or a tensor operation fails.
+pub fn parameter_steps(steps: Vec<ParameterStep>, gate: &Gate) -> Result<()> {
+    let Some(first) = steps.first() else { return Ok(()) };
+    let first = first.weight.as_detached_tensor();
+    steps.iter().try_for_each(|step| fits(step, &first))?;
+    backend::of(&first).parameter_steps(steps, gate)
 }
 
 /// Squared norm Σ v² of a tensor of any shape, a scalar on its device (f64 on the CPU, f32 elsewhere).
@@ -60,14 +54,30 @@ pub fn squared_norm(tensor: &Tensor) -> Result<Tensor> {
     backend::of(tensor).squared_norm(tensor)
 }
 
-/// `target = kept·target + (1 − kept)·source` in place, for tensors of the same shape.
+/// [Squared norms](squared_norm) of n tensors of one type and device, `[n]`.
 ///
 /// # Errors
 ///
-/// If the shapes differ, or a tensor operation fails.
-pub fn move_towards(target: &Var, source: &Tensor, kept: f64) -> Result<()> {
-    if target.dims() != source.dims() {
-        bail!("a moving average of shape {:?} got values of shape {:?}", target.dims(), source.dims());
+/// If there is no tensor, they have different types or devices, or a tensor operation fails.
+pub fn squared_norms(tensors: &[&Tensor]) -> Result<Tensor> {
+    let Some(first) = tensors.first() else { bail!("there is no tensor whose norm to compute") };
+    tensors.iter().try_for_each(|tensor| together(tensor, first))?;
+    backend::of(first).squared_norms(tensors)
+}
+
+/// `target = kept·target + (1 − kept)·source` in place for pairs of target and source, unless `gate` is closed.
+///
+/// # Errors
+///
+/// If shapes differ, the targets have different types or devices, or a tensor operation fails.
+pub fn move_all_towards(pairs: &[(Var, Tensor)], kept: f64, gate: &Gate) -> Result<()> {
+    let Some((first, _)) = pairs.first() else { return Ok(()) };
+    for (target, source) in pairs {
+        if target.dims() != source.dims() {
+            bail!("a moving average of shape {:?} got values of shape {:?}", target.dims(), source.dims());
+        }
+        together(target, first)?;
+        together(source, first)?;
     }
-    backend::of(target).move_towards(target, source, kept)
+    backend::of(first).move_all_towards(pairs, kept, gate)
 }

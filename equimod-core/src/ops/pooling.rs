@@ -12,13 +12,21 @@ fn not_empty(xs: &Tensor) -> Result<()> {
     }
 }
 
-/// Max-pool of xs `[N, C, H, W]` → maximum of each window, `[N, C, H', W']`, and its index in the H × W plane (u32,
-/// same shape). The first of equal values wins, as in PyTorch.
+/// Positions of the maxima that a max-pool found.
+#[derive(Clone, Debug)]
+pub struct MaxPoolWinners {
+    /// Index in the H × W plane of the maximum of each window, `[N, C, H', W']`, u32.
+    pub indices: Tensor,
+    shape: PoolShape,
+}
+
+/// Max-pool of xs `[N, C, H, W]` → maximum of each window, `[N, C, H', W']`, and its position. The first of equal
+/// values wins, as in PyTorch.
 ///
 /// # Errors
 ///
 /// If no window fits, or a tensor operation fails.
-pub fn max_pool2d(xs: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<(Tensor, Tensor)> {
+pub fn max_pool2d(xs: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<(Tensor, MaxPoolWinners)> {
     let (_, _, height, width) = xs.dims4()?;
     not_empty(xs)?;
     if 2 * padding > kernel {
@@ -26,22 +34,24 @@ pub fn max_pool2d(xs: &Tensor, kernel: usize, stride: usize, padding: usize) -> 
     }
     let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups: 1, winograd: false };
     let in_size = (height, width);
-    let s = PoolShape { kernel, stride, padding, in_size, out_size: geometry.out_size(in_size)? };
-    backend::of(xs).max_pool2d(xs, &s)
+    let shape = PoolShape { kernel, stride, padding, in_size, out_size: geometry.out_size(in_size)? };
+    let (ys, indices) = backend::of(xs).max_pool2d(xs, &shape)?;
+    Ok((ys, MaxPoolWinners { indices, shape }))
 }
 
-/// Gradient of a max-pool's input, `[N, C, H, W]`, from dys and the indices of [`max_pool2d`], `[N, C, H', W']` each.
+/// Gradient of a max-pool's input, `[N, C, H, W]`, from dys `[N, C, H', W']` and the positions of [`max_pool2d`].
 ///
 /// # Errors
 ///
 /// If the shapes do not fit, or a tensor operation fails.
-pub fn max_pool2d_backward(dys: &Tensor, winners: &Tensor, in_size: (usize, usize)) -> Result<Tensor> {
-    if dys.dims() != winners.dims() {
-        bail!("a gradient of shape {:?} does not fit winners of shape {:?}", dys.dims(), winners.dims());
+pub fn max_pool2d_backward(dys: &Tensor, winners: &MaxPoolWinners) -> Result<Tensor> {
+    let MaxPoolWinners { indices, shape } = winners;
+    if dys.dims() != indices.dims() {
+        bail!("a gradient of shape {:?} does not fit winners of shape {:?}", dys.dims(), indices.dims());
     }
     not_empty(dys)?;
     dys.dims4()?;
-    backend::of(dys).max_pool2d_backward(dys, winners, in_size)
+    backend::of(dys).max_pool2d_backward(dys, indices, shape)
 }
 
 /// Global average pool of xs `[N, C, H, W]` → `[N, C]`.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Optimizer;
 use super::buffers::Buffers;
-use super::{Optimizer, Update};
-use crate::ops::{self, AdamWRule};
+use crate::ops::{AdamWRule, StepRule};
 use crate::params::{Role, Slot};
 use crate::{Error, Result};
 
@@ -54,7 +54,7 @@ impl AdamW {
         Self { config, moments: Buffers::new("moments", Some(2)), steps: 0 }
     }
 
-    fn rule(&self, slot: &Slot, learning_rate: f64) -> AdamWRule {
+    fn adamw(&self, slot: &Slot, learning_rate: f64) -> AdamWRule {
         let AdamWConfig { beta1, beta2, epsilon, weight_decay, decay_all } = self.config;
         let decay = if slot.role == Role::Weight || decay_all { weight_decay } else { 0.0 };
         // β < 1 raised to a power beyond the range of i32 is 0.
@@ -75,9 +75,8 @@ impl Optimizer for AdamW {
         self.steps += 1;
     }
 
-    fn update(&mut self, name: &str, slot: &Slot, gradient: &Tensor, update: Update) -> Result<()> {
-        let (rule, moments) = (self.rule(slot, update.learning_rate), self.moments.of(name, &slot.var)?);
-        Ok(ops::adamw_step(&slot.var, &moments, gradient, &rule, update.gate)?)
+    fn rule(&mut self, name: &str, slot: &Slot, learning_rate: f64) -> Result<(StepRule, Var)> {
+        Ok((StepRule::AdamW(self.adamw(slot, learning_rate)), self.moments.of(name, &slot.var)?))
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

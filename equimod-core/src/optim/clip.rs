@@ -35,10 +35,9 @@ impl Gradients {
     ///
     /// If a tensor operation fails.
     pub fn norm(&self) -> Result<Tensor> {
-        let squares = self.iter().map(|(_, gradient)| ops::squared_norm(gradient));
-        let squares = squares.collect::<candle_core::Result<Vec<_>>>()?;
-        let Some(first) = squares.first() else { return Ok(Tensor::new(0f64, &candle_core::Device::Cpu)?) };
+        let gradients: Vec<&Tensor> = self.iter().map(|(_, gradient)| gradient).collect();
+        let Some(first) = gradients.first() else { return Ok(Tensor::new(0f64, &candle_core::Device::Cpu)?) };
         let wide: DType = host::widest(first.device());
-        Ok(Tensor::stack(&squares, 0)?.to_dtype(wide)?.sum_all()?.sqrt()?)
+        Ok(ops::squared_norms(&gradients)?.to_dtype(wide)?.sum_all()?.sqrt()?)
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Optimizer;
 use super::buffers::Buffers;
-use super::{Optimizer, Update};
 use crate::Result;
-use crate::ops::{self, LarsRule, MomentumRule};
+use crate::ops::{LarsRule, MomentumRule, StepRule};
 use crate::params::{Role, Slot};
 
 /// Position of the learning rate in the LARS update.
@@ -79,8 +79,7 @@ impl Lars {
 }
 
 impl Optimizer for Lars {
-    fn update(&mut self, name: &str, slot: &Slot, gradient: &Tensor, update: Update) -> Result<()> {
-        let Update { learning_rate, gate } = update;
+    fn rule(&mut self, name: &str, slot: &Slot, learning_rate: f64) -> Result<(StepRule, Var)> {
         let LarsConfig { form, momentum, nesterov, adaptation, weight_decay, trust_coefficient } = self.config;
         let (inner, outer) = match form {
             LarsForm::Authors => (learning_rate, 1.0),
@@ -89,11 +88,11 @@ impl Optimizer for Lars {
         let buffer = self.momentum.of(name, &slot.var)?;
         let step = MomentumRule { momentum, decay: 0.0, inner, outer, nesterov };
         if slot.role != Role::Weight {
-            return Ok(ops::momentum_step(&slot.var, &buffer, gradient, &step, gate)?);
+            return Ok((StepRule::Momentum(step), buffer));
         }
         let step = MomentumRule { decay: weight_decay, ..step };
         let rule = LarsRule { step, trust_coefficient, adaptation, by_product: form == LarsForm::Authors };
-        Ok(ops::lars_step(&slot.var, &buffer, gradient, &rule, gate)?)
+        Ok((StepRule::Lars(rule), buffer))
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

@@ -10,7 +10,7 @@ mod sgd;
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 
 pub use adamw::{AdamW, AdamWConfig};
@@ -19,36 +19,27 @@ pub use lars::{Lars, LarsConfig, LarsForm};
 pub use schedule::{LearningRates, Progress, Schedule, TargetMomentum, WarmupCosine, WarmupSteps, Weight};
 pub use sgd::{Sgd, SgdConfig};
 
-use crate::ops::Gate;
+use crate::ops::{self, Gate, ParameterStep, StepRule};
 use crate::params::{Gradients, ParamStore, Slot};
 use crate::{Result, host};
 
-/// Arguments of an update that are the same for all parameters of a step.
-#[derive(Clone, Copy)]
-pub struct Update<'a> {
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Decision whether the update is applied.
-    pub gate: &'a Gate,
-}
-
 /// An optimizer, which updates parameters from their gradients.
 pub trait Optimizer: Send {
-    /// Updates the parameter `name` in place from its gradient, of the same shape.
+    /// Rule for the next update of the parameter `name`, and its buffer, which is created on first use.
     ///
     /// # Errors
     ///
-    /// If the shapes of the parameter, its gradient and its buffers differ, or a tensor operation fails.
-    fn update(&mut self, name: &str, slot: &Slot, gradient: &Tensor, update: Update) -> Result<()>;
+    /// If the buffer cannot be created.
+    fn rule(&mut self, name: &str, slot: &Slot, learning_rate: f64) -> Result<(StepRule, Var)>;
 
-    /// Begins a step, before its first [`update`](Self::update).
+    /// Begins a step, before its first [`rule`](Self::rule).
     fn begin_step(&mut self) {}
 
     /// Updates every parameter that has a gradient, unless `gate` is closed. Each gradient is freed after its use.
     ///
     /// # Errors
     ///
-    /// Those of `update`.
+    /// If the shapes of a parameter, its gradient and its buffer differ, or a tensor operation fails.
     fn gated_step(
         &mut self,
         params: &ParamStore,
@@ -57,12 +48,14 @@ pub trait Optimizer: Send {
         gate: &Gate,
     ) -> Result<()> {
         self.begin_step();
+        let mut steps = Vec::new();
         for (name, slot) in params.trainable() {
             if let Some(gradient) = gradients.take(name) {
-                self.update(name, slot, &gradient, Update { learning_rate, gate })?;
+                let (rule, buffer) = self.rule(name, slot, learning_rate)?;
+                steps.push(ParameterStep { weight: slot.var.clone(), buffer, gradient, rule });
             }
         }
-        Ok(())
+        Ok(ops::parameter_steps(steps, gate)?)
     }
 
     /// [`gated_step`](Self::gated_step) with an open gate.

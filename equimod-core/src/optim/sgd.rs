@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 use serde::{Deserialize, Serialize};
 
+use super::Optimizer;
 use super::buffers::Buffers;
-use super::{Optimizer, Update};
 use crate::Result;
-use crate::ops::{self, MomentumRule};
+use crate::ops::{MomentumRule, StepRule};
 use crate::params::{Role, Slot};
 
 /// Settings of [`Sgd`].
@@ -47,13 +47,11 @@ impl Sgd {
 }
 
 impl Optimizer for Sgd {
-    fn update(&mut self, name: &str, slot: &Slot, gradient: &Tensor, update: Update) -> Result<()> {
-        let Update { learning_rate, gate } = update;
+    fn rule(&mut self, name: &str, slot: &Slot, learning_rate: f64) -> Result<(StepRule, Var)> {
         let SgdConfig { momentum, nesterov, weight_decay, decay_all } = self.config;
         let decay = if slot.role == Role::Weight || decay_all { weight_decay } else { 0.0 };
         let rule = MomentumRule { momentum, decay, inner: 1.0, outer: learning_rate, nesterov };
-        let buffer = self.momentum.of(name, &slot.var)?;
-        Ok(ops::momentum_step(&slot.var, &buffer, gradient, &rule, gate)?)
+        Ok((StepRule::Momentum(rule), self.momentum.of(name, &slot.var)?))
     }
 
     fn state(&self) -> BTreeMap<String, Tensor> {

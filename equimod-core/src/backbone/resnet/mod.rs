@@ -16,13 +16,13 @@ use candle_core::Tensor;
 
 pub use config::{Architecture, ResNetConfig, Stem};
 use layers::{Block, LayerContext, SavedSegment, Segment};
-use stem::{Pooled, StemLayers};
+use stem::StemLayers;
 
 use crate::backbone::{Backbone, BackboneSettings};
 use crate::collective::SharedCollective;
 use crate::execution::Execution;
 use crate::nn::Mode;
-use crate::ops;
+use crate::ops::{self, MaxPoolWinners};
 use crate::params::{GradientSink, Scope};
 use crate::tape::{FeatureGradients, Features, Record, Tape};
 use crate::{Error, Result};
@@ -119,7 +119,7 @@ impl Backbone for ResNet {
 
 struct ResNetRecord {
     net: ResNet,
-    stem: SavedSegment<Option<Pooled>>,
+    stem: SavedSegment<Option<MaxPoolWinners>>,
     /// Saved activations of the blocks of each stage, and the output of the stage.
     stages: Vec<(Vec<SavedSegment<()>>, Tensor)>,
 }

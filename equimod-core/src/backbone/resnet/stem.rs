@@ -6,7 +6,7 @@ use super::config::{ResNetConfig, Stem};
 use super::layers::{ConvNorm, LayerContext, SavedConvNorm, SavedSegment, Segment, Shape, too_little};
 use crate::Result;
 use crate::nn::Epilogue;
-use crate::ops::{self, ConvInput};
+use crate::ops::{self, ConvInput, MaxPoolWinners};
 use crate::params::{GradientSink, Init, Scope};
 
 /// Kernel, stride and padding of the stem's max-pool.
@@ -19,12 +19,6 @@ pub struct StemLayers {
     /// Whether a ReLU follows the last layer; one always follows the others.
     pub relu: bool,
     pub pool: bool,
-}
-
-/// Indices of a max-pool's maxima in an input of `size` (height, width).
-pub struct Pooled {
-    winners: Tensor,
-    size: (usize, usize),
 }
 
 impl StemLayers {
@@ -75,13 +69,13 @@ impl StemLayers {
     /// If the shapes do not fit, or a tensor operation fails.
     pub fn backward(
         &self,
-        saved: SavedSegment<Option<Pooled>>,
+        saved: SavedSegment<Option<MaxPoolWinners>>,
         dys: Tensor,
         gradients: &mut dyn GradientSink,
     ) -> Result<()> {
         let (mut layers, pooled) = self.activations(saved)?;
         let mut dys = match pooled {
-            Some(Pooled { winners, size }) => ops::max_pool2d_backward(&dys, &winners, size)?,
+            Some(winners) => ops::max_pool2d_backward(&dys, &winners)?,
             None => dys,
         };
         let (first, others) = self.layers.split_first().ok_or_else(too_little)?;
@@ -95,13 +89,13 @@ impl StemLayers {
 }
 
 impl Segment for StemLayers {
-    type Extra = Option<Pooled>;
+    type Extra = Option<MaxPoolWinners>;
 
     fn pass<S>(
         &self,
         xs: &Tensor,
         mut layer: impl FnMut(&ConvNorm, &ConvInput, Epilogue) -> Result<(ConvInput, S)>,
-    ) -> Result<(Tensor, Vec<S>, Option<Pooled>)> {
+    ) -> Result<(Tensor, Vec<S>, Option<MaxPoolWinners>)> {
         let (mut ys, mut saved) = (ConvInput::from(xs), Vec::with_capacity(self.layers.len()));
         for (i, conv) in self.layers.iter().enumerate() {
             let epilogue = match (i + 1 == self.layers.len(), self.relu) {
@@ -117,8 +111,7 @@ impl Segment for StemLayers {
         if !self.pool {
             return Ok((xs, saved, None));
         }
-        let (_, _, height, width) = xs.dims4()?;
         let (ys, winners) = ops::max_pool2d(&xs, POOL.0, POOL.1, POOL.2)?;
-        Ok((ys, saved, Some(Pooled { winners, size: (height, width) })))
+        Ok((ys, saved, Some(winners)))
     }
 }

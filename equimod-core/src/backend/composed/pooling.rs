@@ -24,7 +24,8 @@ impl PoolingOps for Composed {
         Ok((windows.max(D::Minus1)?.reshape(shape)?, winners.to_dtype(DType::U32)?.reshape(shape)?))
     }
 
-    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, (height, width): (usize, usize)) -> Result<Tensor> {
+    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, s: &PoolShape) -> Result<Tensor> {
+        let (height, width) = s.in_size;
         let dys = dys.detach().contiguous()?;
         let (batch, channels, out_height, out_width) = dys.dims4()?;
         let flat = (batch, channels, out_height * out_width);

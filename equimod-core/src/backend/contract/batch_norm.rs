@@ -1,6 +1,6 @@
 //! Batch norm over tensors `[N, C, …]`, fused with a residual addition and a ReLU.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor, Var};
 
 /// A batch norm and the ReLU after it as one function, `relu(xs·scale + shift)`.
 ///
@@ -13,9 +13,30 @@ pub struct ScaleShiftRelu {
     pub shift: Tensor,
 }
 
+/// Mean and inverse standard deviation of each channel, `[C]` each.
+#[derive(Clone, Debug)]
+pub struct ChannelStatistics {
+    /// Mean.
+    pub mean: Tensor,
+    /// `1/√(variance + ε)` of the biased variance.
+    pub inverse_std: Tensor,
+}
+
+/// Running statistics of a batch norm, `[C]` each, and the momentum of their update.
+#[derive(Clone, Copy, Debug)]
+pub struct RunningStatistics<'a> {
+    /// Running mean.
+    pub mean: &'a Var,
+    /// Running variance, of unbiased variances of batches.
+    pub variance: &'a Var,
+    /// Share of the batch in the update.
+    pub momentum: f64,
+}
+
 /// Forward and backward pass of batch norm, split at the sums over the batch, which are reduced over processes.
 ///
-/// Sums are in f64 on the CPU and in f32 elsewhere; per-channel arguments have the element type of `xs`.
+/// Sums are in f64 on the CPU and CUDA devices and in f32 elsewhere; per-channel arguments have the element type of
+/// `xs`, or f32 for bf16.
 pub trait BatchNormOps {
     /// Σx and Σx² of each channel of xs `[N, C, …]`, `[2, C]`.
     ///
@@ -163,5 +184,89 @@ pub trait BatchNormOps {
         coefficients: [&Tensor; 3],
     ) -> Result<Tensor> {
         self.activated_backward(dys, activation, &xs, coefficients)
+    }
+
+    /// Statistics of a batch from the sums `[2, C]` of [`batch_norm_sums`](Self::batch_norm_sums) over `count` values
+    /// per channel, and the update of the running statistics, if they are given, with the unbiased variance.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    fn batch_norm_statistics(
+        &self,
+        sums: &Tensor,
+        count: f64,
+        epsilon: f64,
+        running: Option<RunningStatistics>,
+    ) -> Result<ChannelStatistics> {
+        let means = (sums / count)?;
+        let mean = means.get(0)?;
+        let variance = (means.get(1)? - mean.sqr()?)?.relu()?;
+        if let Some(running) = running {
+            let unbiased = (&variance * (count / (count - 1.0)))?;
+            for (running_value, batch) in [(running.mean, &mean), (running.variance, &unbiased)] {
+                let kept = (running_value.as_detached_tensor().to_dtype(batch.dtype())? * (1.0 - running.momentum))?;
+                running_value.set(&(kept + (batch * running.momentum)?)?.to_dtype(running_value.dtype())?)?;
+            }
+        }
+        let inverse_std = (variance + epsilon)?.sqrt()?.recip()?;
+        Ok(ChannelStatistics { mean, inverse_std })
+    }
+
+    /// Scale `inverse_std·weight` and shift `bias − mean·scale`, of type `dtype`, such that `xs·scale + shift` is the
+    /// normalized input; without weight and bias, 1 and 0.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    fn batch_norm_affine(
+        &self,
+        statistics: &ChannelStatistics,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        dtype: DType,
+    ) -> Result<ScaleShiftRelu> {
+        let scale = scale(statistics, weight)?;
+        let shift = (&statistics.mean * &scale)?.neg()?;
+        let shift = match bias {
+            Some(bias) => (shift + bias.to_dtype(statistics.mean.dtype())?)?,
+            None => shift,
+        };
+        Ok(ScaleShiftRelu { scale: scale.to_dtype(dtype)?, shift: shift.to_dtype(dtype)? })
+    }
+
+    /// Coefficients scale, slope and offset of [`batch_norm_backward`](Self::batch_norm_backward), `[C]` each and of
+    /// type `dtype`, from the sums `[2, C]` of [`batch_norm_backward_sums`](Self::batch_norm_backward_sums) over the
+    /// given number of values per channel; without sums, for statistics that do not depend on the batch.
+    ///
+    /// `dx = weight·σ⁻¹·(dy − mean(dy) − x̂·mean(dy·x̂)) = scale·dy + slope·x + offset`
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    fn batch_norm_coefficients(
+        &self,
+        statistics: &ChannelStatistics,
+        weight: Option<&Tensor>,
+        sums: Option<(&Tensor, f64)>,
+        dtype: DType,
+    ) -> Result<[Tensor; 3]> {
+        let means = match sums {
+            Some((sums, count)) => (sums / count)?,
+            None => statistics.mean.zeros_like()?.repeat((2, 1))?,
+        };
+        let (mean_dy, mean_dy_xhat) = (means.get(0)?, means.get(1)?);
+        let scale = scale(statistics, weight)?;
+        let slope = ((&scale * &statistics.inverse_std)? * mean_dy_xhat)?.neg()?;
+        let offset = ((&scale * mean_dy)?.neg()? - (&slope * &statistics.mean)?)?;
+        Ok([scale.to_dtype(dtype)?, slope.to_dtype(dtype)?, offset.to_dtype(dtype)?])
+    }
+}
+
+/// Scale σ⁻¹, multiplied by the weight if there is one, `[C]`.
+fn scale(statistics: &ChannelStatistics, weight: Option<&Tensor>) -> Result<Tensor> {
+    match weight {
+        Some(weight) => &statistics.inverse_std * weight.to_dtype(statistics.inverse_std.dtype())?,
+        None => Ok(statistics.inverse_std.clone()),
     }
 }

@@ -85,7 +85,8 @@ impl Accumulate {
     }
 }
 
-/// Two-dimensional convolution. The weight is `[O, C/groups, kh, kw]` in all methods, and all shapes fit `s`.
+/// Two-dimensional convolution. The weight is `[O, C/groups, kh, kw]` in all methods, and all shapes fit `s`. With bf16
+/// activations, the weight may be f32, which the backend rounds, and gradients of weights are f32.
 pub trait ConvolutionOps: BatchNormOps {
     /// Convolution of xs `[N, C, H, W]` → `[N, O, H', W']`.
     ///

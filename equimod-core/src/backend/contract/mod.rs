@@ -14,6 +14,7 @@
 
 mod batch_norm;
 mod convolution;
+mod gate;
 mod images;
 mod loss;
 mod matrix;
@@ -21,12 +22,13 @@ mod optimizer;
 mod pooling;
 mod shapes;
 
-pub use batch_norm::{BatchNormOps, ScaleShiftRelu};
+pub use batch_norm::{BatchNormOps, ChannelStatistics, RunningStatistics, ScaleShiftRelu};
 pub use convolution::{Accumulate, ConvInput, ConvolutionOps};
+pub use gate::{Gate, all_finite};
 pub use images::{ImageOps, PixelShape};
 pub use loss::{LossOps, Positives, RowTargets};
 pub use matrix::MatrixOps;
-pub use optimizer::{AdamWRule, LarsRule, MomentumRule, OptimizerOps};
+pub use optimizer::{AdamWRule, LarsRule, MomentumRule, OptimizerOps, ParameterStep, StepRule};
 pub use pooling::PoolingOps;
 pub use shapes::{Conv2dGeometry, ConvShape, PoolShape};
 

@@ -2,6 +2,8 @@
 
 use candle_core::{D, DType, Result, Tensor, Var};
 
+use super::gate::Gate;
+
 /// Momentum step, shared by SGD and LARS: `d = inner·(gradient + decay·w)`; `buffer = momentum·buffer + d`;
 /// `w −= outer·buffer`, or with Nesterov momentum `w −= outer·(d + momentum·buffer)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,6 +50,40 @@ pub struct AdamWRule {
     pub rate: f64,
     /// √(1 − β2ᵗ).
     pub root: f64,
+}
+
+/// Rule of a parameter's step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StepRule {
+    /// Momentum, with one buffered value per element.
+    Momentum(MomentumRule),
+    /// Momentum with the trust ratio of LARS.
+    Lars(LarsRule),
+    /// AdamW, with two buffered values per element.
+    AdamW(AdamWRule),
+}
+
+impl StepRule {
+    /// Shape of the buffered values of one element.
+    pub fn buffered(&self) -> &'static [usize] {
+        match self {
+            Self::Momentum(_) | Self::Lars(_) => &[],
+            Self::AdamW(_) => &[2],
+        }
+    }
+}
+
+/// The step of one parameter.
+#[derive(Clone, Debug)]
+pub struct ParameterStep {
+    /// The weight, which is updated in place.
+    pub weight: Var,
+    /// Momentum or moments, updated in place.
+    pub buffer: Var,
+    /// Gradient, of the weight's shape.
+    pub gradient: Tensor,
+    /// Rule of the step.
+    pub rule: StepRule,
 }
 
 /// In-place updates of parameters, and sums of squares. Weights, buffers and gradients have the same shape, except for
@@ -106,6 +142,39 @@ pub trait OptimizerOps {
         let size = ((square.sqrt()? / rule.root)? + rule.epsilon)?;
         weight.set(&((values * rule.kept)? - ((&mean * rule.rate)? / size)?)?)?;
         moments.set(&Tensor::stack(&[mean, square], D::Minus1)?)
+    }
+
+    /// Takes the steps of many parameters, unless `gate` is closed. Each gradient is freed after its use.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    fn parameter_steps(&self, steps: Vec<ParameterStep>, gate: &Gate) -> Result<()> {
+        steps.into_iter().try_for_each(|ParameterStep { weight, buffer, gradient, rule }| {
+            gate.apply(&[&weight, &buffer], || match &rule {
+                StepRule::Momentum(rule) => self.momentum_step(&weight, &buffer, &gradient, rule),
+                StepRule::Lars(rule) => self.lars_step(&weight, &buffer, &gradient, rule),
+                StepRule::AdamW(rule) => self.adamw_step(&weight, &buffer, &gradient, rule),
+            })
+        })
+    }
+
+    /// [Squared norms](Self::squared_norm) of n tensors, at least one, `[n]`.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    fn squared_norms(&self, tensors: &[&Tensor]) -> Result<Tensor> {
+        Tensor::stack(&tensors.iter().map(|tensor| self.squared_norm(tensor)).collect::<Result<Vec<_>>>()?, 0)
+    }
+
+    /// [`move_towards`](Self::move_towards) of many tensors, unless `gate` is closed.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    fn move_all_towards(&self, pairs: &[(Var, Tensor)], kept: f64, gate: &Gate) -> Result<()> {
+        pairs.iter().try_for_each(|(target, source)| gate.apply(&[target], || self.move_towards(target, source, kept)))
     }
 
     /// `target = kept·target + (1 − kept)·source` in place, for float tensors of the same shape.

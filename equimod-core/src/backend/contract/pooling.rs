@@ -14,12 +14,13 @@ pub trait PoolingOps {
     /// If a tensor operation fails.
     fn max_pool2d(&self, xs: &Tensor, s: &PoolShape) -> Result<(Tensor, Tensor)>;
 
-    /// Gradient of a max-pool's input: dys and the indices of the maxima, `[N, C, H', W']` each → `[N, C, H, W]`.
+    /// Gradient of a max-pool's input: dys and the indices of the maxima, `[N, C, H', W']` each → `[N, C, H, W]`, for
+    /// the shape of the [`max_pool2d`](Self::max_pool2d) that found them.
     ///
     /// # Errors
     ///
     /// If an index is out of range, or a tensor operation fails.
-    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, in_size: (usize, usize)) -> Result<Tensor>;
+    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, s: &PoolShape) -> Result<Tensor>;
 
     /// Global average pool of xs `[N, C, H, W]` → `[N, C]`.
     ///

@@ -17,7 +17,8 @@ impl PoolingOps for CpuFast {
         Ok((from_rows(ys, &dims)?, from_rows(winners, &dims)?))
     }
 
-    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, in_size: (usize, usize)) -> Result<Tensor> {
+    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, s: &PoolShape) -> Result<Tensor> {
+        let in_size = s.in_size;
         let (batch, channels, out_height, out_width) = dys.dims4()?;
         let (dys, winners) = (rows(dys)?, winners_of(&rows(winners)?, in_size)?);
         let areas = (in_size.0 * in_size.1, out_height * out_width);

@@ -18,7 +18,8 @@ impl PoolingOps for CpuPortable {
         Ok((Tensor::from_vec(ys, dims, &Device::Cpu)?, Tensor::from_vec(winners, dims, &Device::Cpu)?))
     }
 
-    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, in_size: (usize, usize)) -> Result<Tensor> {
+    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, s: &PoolShape) -> Result<Tensor> {
+        let in_size = s.in_size;
         let (batch, channels, out_height, out_width) = dys.dims4()?;
         let (dys, winners) = (plain(dys)?, winners_of(&plain(winners)?, in_size)?);
         let (area, out_area) = (in_size.0 * in_size.1, out_height * out_width);

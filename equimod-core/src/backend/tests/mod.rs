@@ -96,16 +96,17 @@ fn pools_agree_with_their_definitions_and_the_composed_form() {
     {
         // Few distinct values cause ties.
         let x = (values(&shape, 9) * 2.0).unwrap().round().unwrap();
-        let (y, winners) = max_pool2d(&x, kernel, stride, padding).unwrap();
+        let (y, found) = max_pool2d(&x, kernel, stride, padding).unwrap();
+        let winners = &found.indices;
         let (in_size, out_size) = ((shape[2], shape[3]), (y.dim(2).unwrap(), y.dim(3).unwrap()));
         let s = PoolShape { kernel, stride, padding, in_size, out_size };
         let (other, other_winners) = Composed.max_pool2d(&x, &s).unwrap();
         assert_eq!(vector(&y), vector(&other));
-        assert_eq!(vector(&winners), vector(&other_winners), "{shape:?}");
+        assert_eq!(vector(winners), vector(&other_winners), "{shape:?}");
         let dy = values(y.dims(), 10);
-        let dx = max_pool2d_backward(&dy, &winners, (shape[2], shape[3])).unwrap();
+        let dx = max_pool2d_backward(&dy, &found).unwrap();
         assert!((dot(&y, &dy) - dot(&x, &dx)).abs() < 1e-12);
-        let other = Composed.max_pool2d_backward(&dy, &winners, (shape[2], shape[3])).unwrap();
+        let other = Composed.max_pool2d_backward(&dy, winners, &s).unwrap();
         assert!(distance(&other, &dx) < 1e-15);
         let pooled = global_average_pool(&x).unwrap();
         let dy = values(pooled.dims(), 11);
@@ -121,10 +122,10 @@ fn fast_pools_equal_the_portable_ones(x: &Tensor, (kernel, stride, padding): (us
     let size = (x.dim(2).unwrap(), x.dim(3).unwrap());
     let (y, winners) = max_pool2d(x, kernel, stride, padding).unwrap();
     let (fast_y, fast_winners) = max_pool2d(&narrow(x), kernel, stride, padding).unwrap();
-    assert_eq!((vector(&fast_y), vector(&fast_winners)), (vector(&y), vector(&winners)));
+    assert_eq!((vector(&fast_y), vector(&fast_winners.indices)), (vector(&y), vector(&winners.indices)));
     let dy = values(y.dims(), 12);
-    let dx = max_pool2d_backward(&dy, &winners, size).unwrap();
-    assert!(distance(&max_pool2d_backward(&narrow(&dy), &fast_winners, size).unwrap(), &dx) < 1e-6);
+    let dx = max_pool2d_backward(&dy, &winners).unwrap();
+    assert!(distance(&max_pool2d_backward(&narrow(&dy), &fast_winners).unwrap(), &dx) < 1e-6);
     let pooled = global_average_pool(x).unwrap();
     assert!(distance(&global_average_pool(&narrow(x)).unwrap(), &pooled) < 1e-6);
     let dy = values(pooled.dims(), 13);

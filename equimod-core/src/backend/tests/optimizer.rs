@@ -113,9 +113,13 @@ fn norms_agree() {
 #[test]
 fn steps_whose_shapes_do_not_fit_are_refused() {
     let of = |count: usize| Var::zeros(count, DType::F32, &Device::Cpu).unwrap();
-    let error = momentum_step(&of(3), &of(2), &of(3), &INSIDE, &Gate::Open).unwrap_err().to_string();
+    let step = |buffer: usize, rule: StepRule| {
+        let step = ParameterStep { weight: of(3), buffer: of(buffer), gradient: of(3).as_detached_tensor(), rule };
+        parameter_steps(vec![step], &Gate::Open)
+    };
+    let error = step(2, StepRule::Momentum(INSIDE)).unwrap_err().to_string();
     assert!(error.contains("[3]") && error.contains("[2]"), "{error}");
     let rule = AdamWRule { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, kept: 1.0, rate: 0.1, root: 0.03 };
-    assert!(adamw_step(&of(3), &of(3), &of(3), &rule, &Gate::Open).is_err());
-    assert!(move_towards(&of(3), &of(2), 0.5).is_err());
+    assert!(step(3, StepRule::AdamW(rule)).is_err());
+    assert!(move_all_towards(&[(of(3), of(2).as_detached_tensor())], 0.5, &Gate::Open).is_err());
 }

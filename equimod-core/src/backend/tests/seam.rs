@@ -67,8 +67,8 @@ impl PoolingOps for Smallest {
         self.counted().max_pool2d(xs, s)
     }
 
-    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, in_size: (usize, usize)) -> Result<Tensor> {
-        self.counted().max_pool2d_backward(dys, winners, in_size)
+    fn max_pool2d_backward(&self, dys: &Tensor, winners: &Tensor, s: &PoolShape) -> Result<Tensor> {
+        self.counted().max_pool2d_backward(dys, winners, s)
     }
 }
 
@@ -125,7 +125,7 @@ fn rest(backend: &dyn Backend) -> Vec<Tensor> {
     let (ys, winners) = backend.max_pool2d(&xs, &s).unwrap();
     let means = backend.global_average_pool(&xs).unwrap();
     let mut results = vec![
-        backend.max_pool2d_backward(&ys, &winners, s.in_size).unwrap(),
+        backend.max_pool2d_backward(&ys, &winners, &s).unwrap(),
         backend.global_average_pool_backward(&means, s.in_size).unwrap(),
         ys,
         winners,
