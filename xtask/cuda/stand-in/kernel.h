@@ -79,10 +79,9 @@ struct Registrar {
 
 }  // namespace cuda_cpu
 
-// CUDA_CPU_UNIT and CUDA_CPU_BARRIERS come from the command line.
-#define CUDA_CPU_KERNEL(name)                    \
-  static cuda_cpu::Registrar registrar_##name(   \
-      CUDA_CPU_UNIT, cuda_cpu::Of<name>::kernel(#name, CUDA_CPU_BARRIERS));
-#define CUDA_CPU_SHARED(name)                                            \
+// CUDA_CPU_UNIT, the name of the .cu file, comes from the command line. A kernel with barriers gets fibers.
+#define CUDA_CPU_KERNEL(name, barriers) \
+  static cuda_cpu::Registrar registrar_##name(CUDA_CPU_UNIT, cuda_cpu::Of<name>::kernel(#name, barriers));
+#define CUDA_CPU_SHARED(name)                                              \
   alignas(128) thread_local char name[cuda_cpu::SHARED + cuda_cpu::FENCE]; \
   static cuda_cpu::Registrar registrar_##name(CUDA_CPU_UNIT, [] { return (char *)name; });

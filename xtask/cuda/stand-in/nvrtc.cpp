@@ -90,11 +90,11 @@ bool compile(const Program &program, const std::string &base, const std::vector<
   std::ofstream file(base + ".cpp");
   file << "#include \"cuda_cpu.h\"\n" << program.source << "\n";
   for (auto &name : kernels(program.source)) {
-    file << "CUDA_CPU_KERNEL(" << name << ")\n";
+    file << "CUDA_CPU_KERNEL(" << name << ", true)\n";
   }
   file.close();
   std::string command = "g++ -std=c++17 -O2 -fPIC -shared -w -fno-strict-aliasing -fvisibility=hidden "
-                        "-DCUDA_CPU_BARRIERS=true '-DCUDA_CPU_UNIT=\"" + base + ".so\"'";
+                        "'-DCUDA_CPU_UNIT=\"" + base + ".so\"'";
   for (auto &folder : folders) {
     command += " -I'" + folder + "'";
   }
