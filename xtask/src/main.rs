@@ -1,9 +1,11 @@
 //! Developer tasks; `cargo xtask check` runs every check of the workspace.
 #![allow(clippy::print_stderr)] // A command-line tool.
 
+mod cuda;
 mod modules;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::process::Command;
 use std::time::Instant;
 
@@ -65,8 +67,11 @@ fn main() -> anyhow::Result<()> {
         ["endurance", kills] => endurance(kills),
         ["fuzz"] => fuzz(FUZZ_SECONDS),
         ["fuzz", seconds] => fuzz(seconds.parse().context("give the seconds for each target as a whole number")?),
+        ["cuda-on-cpu", filters @ ..] => cuda::on_cpu(filters),
+        ["stand-in"] => cuda::check_stand_in().map(|_| ()),
         _ => bail!(
-            "usage: cargo xtask check | test | dependencies | modules | memory | endurance [KILLS] | fuzz [SECONDS]"
+            "usage: cargo xtask check | test | dependencies | modules | memory | endurance [KILLS] | fuzz [SECONDS] | \
+             cuda-on-cpu [FILTER…] | stand-in"
         ),
     }
 }
@@ -146,10 +151,15 @@ fn test() -> anyhow::Result<()> {
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
+    let environment: Vec<(&str, OsString)> = environment.iter().map(|(name, value)| (*name, value.into())).collect();
+    cargo_in(arguments, &environment)
+}
+
+fn cargo_in(arguments: &[&str], environment: &[(&str, OsString)]) -> anyhow::Result<()> {
     eprintln!("» cargo {}", arguments.join(" "));
     let start = Instant::now();
     let mut command = Command::new(env!("CARGO"));
-    command.args(arguments).envs(environment.iter().copied());
+    command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
     let status = command.status().with_context(|| format!("cannot start cargo {}", arguments[0]))?;
     if !status.success() {
         bail!("cargo {} failed", arguments.join(" "));

@@ -1,0 +1,99 @@
+//! CUDA without a card: the toolkit comes from Python's package index, and tests run on a stand-in for CUDA on the CPU.
+//!
+//! nvcc compiles the kernels as for a card, so that its errors are found and its PTX says what each kernel takes. g++
+//! compiles the same sources again for the stand-in, which the tests load in place of the driver and its libraries.
+
+mod build;
+mod kernels;
+mod self_test;
+mod stand_in;
+mod toolkit;
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+pub use stand_in::stand_in;
+pub use toolkit::toolkit;
+
+/// Variables of a process.
+pub type Environment = Vec<(&'static str, OsString)>;
+
+/// Compute capability of the PTX, which the driver of every later card compiles for itself.
+const CAPABILITY: &str = "80";
+
+/// Arguments of the `cargo test` commands that run on the stand-in.
+const TESTS: [&[&str]; 1] = [&["-p", "equimod-core", "--features", "cuda,cudnn"]];
+
+/// The workspace's folder `target/cuda`, which holds the toolkit, the builds with CUDA and the stand-in.
+fn folder() -> anyhow::Result<PathBuf> {
+    Ok(workspace()?.join("target/cuda"))
+}
+
+fn workspace() -> anyhow::Result<PathBuf> {
+    env::current_dir().context("cannot find the current folder; start cargo xtask in the workspace")
+}
+
+/// The target directory of builds with CUDA.
+///
+/// # Errors
+///
+/// If the current folder cannot be found.
+pub fn target_dir() -> anyhow::Result<PathBuf> {
+    Ok(folder()?.join("cargo"))
+}
+
+/// The variables of a build with CUDA.
+///
+/// # Errors
+///
+/// If the toolkit cannot be installed.
+pub fn environment() -> anyhow::Result<Environment> {
+    let home = toolkit()?;
+    let mut path = OsString::from(workspace()?.join("xtask/cuda"));
+    if let Some(rest) = env::var_os("PATH") {
+        path.push(":");
+        path.push(rest);
+    }
+    Ok(vec![
+        ("CUDA_HOME", home.clone().into()),
+        ("CUDA_PATH", home.clone().into()),
+        ("CUDA_ROOT", home.clone().into()),
+        ("CUDA_COMPUTE_CAP", CAPABILITY.into()),
+        ("EQUIMOD_NVCC", home.join("bin/nvcc").into()),
+        ("LIBRARY_PATH", home.join("lib64").into()),
+        ("PATH", path),
+        ("CARGO_TARGET_DIR", target_dir()?.into()),
+    ])
+}
+
+/// Runs the tests of the CUDA backend on the stand-in, those whose names contain one of the filters.
+///
+/// # Errors
+///
+/// If something cannot be built, the stand-in does not find a planted mistake, or a test fails.
+pub fn on_cpu(filters: &[&str]) -> anyhow::Result<()> {
+    let mut environment = environment()?;
+    for arguments in TESTS {
+        crate::cargo_in(&[&["test", "--release", "--no-run"], arguments].concat(), &environment)?;
+    }
+    let library = check_stand_in()?;
+    environment.extend(stand_in::environment(&library)?);
+    for arguments in TESTS {
+        crate::cargo_in(&[&["test", "--release"], arguments, &["--"], filters].concat(), &environment)?;
+    }
+    Ok(())
+}
+
+/// Builds the stand-in for the kernels that nvcc has compiled, and tests it.
+///
+/// # Errors
+///
+/// If it cannot be built, or does not find a planted mistake.
+pub fn check_stand_in() -> anyhow::Result<PathBuf> {
+    let library = stand_in(&target_dir()?)?;
+    self_test::run(&library)?;
+    Ok(library)
+}
