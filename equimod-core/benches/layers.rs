@@ -6,7 +6,7 @@ use divan::{Bencher, black_box};
 use equimod_core::SingleProcess;
 use equimod_core::objective::nt_xent;
 use equimod_core::ops::{
-    Accumulate, Conv2dGeometry, ConvInput, ScaleShiftRelu, batch_norm_apply, batch_norm_backward,
+    Accumulate, Conv2dGeometry, ConvAlgorithms, ConvInput, ScaleShiftRelu, batch_norm_apply, batch_norm_backward,
     batch_norm_backward_sums, conv2d, conv2d_backward_data, conv2d_backward_data_relu, conv2d_backward_weight,
     conv2d_with_sums, matmul, matmul_nt, matmul_tn, max_pool2d, max_pool2d_backward,
 };
@@ -55,8 +55,8 @@ struct Conv {
 
 impl Conv {
     fn new((inputs, outputs, side, kernel, stride): (usize, usize, usize, usize, usize)) -> Self {
-        let (kernels, padding, groups, winograd) = ((kernel, kernel), kernel / 2, 1, true);
-        let geometry = Conv2dGeometry { kernel: kernels, stride, padding, groups, winograd };
+        let (kernels, padding, groups, algorithms) = ((kernel, kernel), kernel / 2, 1, ConvAlgorithms::default());
+        let geometry = Conv2dGeometry { kernel: kernels, stride, padding, groups, algorithms };
         let (xs, weight) = (images(inputs, side), noise(&[outputs, inputs, kernel, kernel]));
         Self { xs, weight, dys: images(outputs, side.div_ceil(stride)), geometry, side }
     }

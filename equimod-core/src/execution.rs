@@ -4,6 +4,8 @@ use candle_core::DType;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ops::ConvAlgorithms;
+
 /// Execution settings. They change memory and speed but not the result, except for rounding; only `parts` changes the
 /// statistics of batch norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +26,10 @@ pub struct Execution {
     pub parts: usize,
     /// Element type of the backbone's activations, and of the weights that it computes with. Default: `f32`.
     pub precision: Precision,
+    /// Whether cuDNN's algorithms are chosen by their time on the first use of a shape, as with PyTorch's
+    /// `cudnn.benchmark`, instead of by its heuristics. Another run may choose differently, so that its results differ
+    /// by rounding. Without effect without cuDNN. Default: no.
+    pub autotune: bool,
 }
 
 /// Element type of the backbone's computation. Parameters, batch-norm statistics, heads, losses and the optimizer are
@@ -34,6 +40,9 @@ pub enum Precision {
     /// The type of the parameters: f32, or f64 in numerical checks.
     #[default]
     F32,
+    /// f32 tensors, with the factors of convolutions rounded to TF32 (11 significant bits) on an NVIDIA GPU, as is
+    /// PyTorch's default; as `f32` on other devices.
+    Tf32,
     /// bfloat16: activations, their gradients, and the weights of each step are rounded to 8 significant bits.
     Bf16,
 }
@@ -42,13 +51,18 @@ impl Precision {
     /// Element type of the backbone's activations for parameters of type `params`.
     pub fn compute(self, params: DType) -> DType {
         match self {
-            Self::F32 => params,
+            Self::F32 | Self::Tf32 => params,
             Self::Bf16 => DType::BF16,
         }
     }
 }
 
 impl Execution {
+    /// Algorithms that convolutions may use.
+    pub fn algorithms(&self) -> ConvAlgorithms {
+        ConvAlgorithms { winograd: self.winograd, tf32: self.precision == Precision::Tf32, autotune: self.autotune }
+    }
+
     /// One sentence for each invalid setting; empty if all are valid.
     pub fn validate(&self) -> Vec<String> {
         match self.parts {
@@ -60,6 +74,6 @@ impl Execution {
 
 impl Default for Execution {
     fn default() -> Self {
-        Self { recompute: false, winograd: true, parts: 1, precision: Precision::F32 }
+        Self { recompute: false, winograd: true, parts: 1, precision: Precision::F32, autotune: false }
     }
 }

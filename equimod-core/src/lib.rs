@@ -51,6 +51,7 @@ pub mod buckets;
 mod build;
 pub mod checkpoint;
 pub mod collective;
+pub mod device;
 pub mod ema;
 pub mod equivariance;
 mod error;

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use common::{Golden, files, fill, filled_state, values};
 use equimod_core::collective::SingleProcess;
 use equimod_core::nn::{BatchNorm, Conv2d, Conv2dConfig, Epilogue, Mode};
+use equimod_core::ops::ConvAlgorithms;
 use equimod_core::params::Init;
 use equimod_core::tape::FeatureGradients;
 use equimod_core::{Architecture, Backbone, Execution, ParamStore, ResNet, ResNetConfig, Stem};
@@ -97,9 +98,9 @@ impl Case {
     fn check_stem(&self, input: &Tensor) {
         let (kernel, stride, padding) = if self.config.stem == Stem::Cifar { (3, 1, 1) } else { (7, 2, 3) };
         let (width, init) = (self.config.width, Init::KaimingNormalFanOut);
-        let (groups, winograd) = (1, false);
+        let (groups, algorithms) = (1, ConvAlgorithms::DIRECT);
         let config =
-            Conv2dConfig { in_channels: 3, out_channels: width, kernel, stride, padding, groups, winograd, init };
+            Conv2dConfig { in_channels: 3, out_channels: width, kernel, stride, padding, groups, algorithms, init };
         let mut store = ParamStore::new(0, self.dtype, &Device::Cpu);
         let conv = Conv2d::new(&config, &mut store.root().scope("conv1")).unwrap();
         let norm = BatchNorm::new(width, 1.0, &SingleProcess::shared(), &mut store.root().scope("bn1")).unwrap();

@@ -137,10 +137,11 @@ fn recomputed_activations_are_rounded_alike() {
 /// Results of the bf16 backend are those of f32, rounded.
 #[test]
 fn a_convolution_rounds_its_result_once() {
-    use equimod_core::ops::{Conv2dGeometry, conv2d};
+    use equimod_core::ops::{Conv2dGeometry, ConvAlgorithms, conv2d};
     let round = |xs: &Tensor| xs.to_dtype(DType::BF16).unwrap();
     let (xs, weight) = (round(&fill("xs", &[2, 3, 9, 9], 1.0, 0.0, 1)), round(&fill("w", &[4, 3, 3, 3], 1.0, 0.0, 1)));
-    let geometry = Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 1, groups: 1, winograd: false };
+    let geometry =
+        Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 1, groups: 1, algorithms: ConvAlgorithms::DIRECT };
     let got = conv2d(&xs, &weight, &geometry).unwrap();
     assert_eq!(got.dtype(), DType::BF16);
     let wide = |xs: &Tensor| xs.to_dtype(DType::F32).unwrap();

@@ -3,6 +3,8 @@
 use candle_core::Device;
 use candle_core::utils::{cuda_is_available, metal_is_available};
 
+use equimod_core::device::cuda;
+
 use crate::process::exit::Usage;
 
 /// Opens the device `name`: auto, cpu, cuda:N or metal:N.
@@ -18,8 +20,8 @@ pub fn open(name: &str) -> anyhow::Result<Device> {
     let device = match kind {
         "cpu" if name == "cpu" => return Ok(Device::Cpu),
         "auto" if name == "auto" => return Ok(automatic()),
-        "cuda" => Device::new_cuda(number),
-        "metal" => Device::new_metal(number),
+        "cuda" => cuda(number),
+        "metal" => Device::new_metal(number).map_err(Into::into),
         _ => return Err(unknown(name).into()),
     };
     device.map_err(|reason| {
@@ -36,7 +38,7 @@ fn unknown(name: &str) -> Usage {
 
 /// The first GPU that works, or else the CPU.
 fn automatic() -> Device {
-    let cuda = cuda_is_available().then(|| Device::new_cuda(0).ok()).flatten();
+    let cuda = cuda_is_available().then(|| cuda(0).ok()).flatten();
     let metal = || metal_is_available().then(|| Device::new_metal(0).ok()).flatten();
     cuda.or_else(metal).unwrap_or(Device::Cpu)
 }

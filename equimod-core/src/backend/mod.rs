@@ -3,6 +3,7 @@
 //! - [`contract`]: the traits that a backend implements; [`of`] and [`on`] choose one
 //! - [`cpu_fast`]: f32 on the CPU, channels-last; [`cpu_portable`]: f64 on the CPU, for proofs; [`composed`]: any other
 //!   device, by candle's operations; [`cpu`]: code that both of the CPU's share
+//! - `cuda`: f32 and bf16 on NVIDIA GPUs, with the feature `cuda`
 //! - [`rounded`]: bf16, by f32 operations of one of them whose results are rounded
 //!
 //! Layers do not call backends but [`ops`](crate::ops), which checks shapes first. A new backend is a folder here and
@@ -13,6 +14,8 @@ pub mod contract;
 pub mod cpu;
 pub mod cpu_fast;
 pub mod cpu_portable;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod rounded;
 #[cfg(test)]
 mod tests;
@@ -31,6 +34,8 @@ pub fn on(device: &Device, dtype: DType) -> &'static dyn Backend {
         (Device::Cpu, DType::F32) => &CpuFast,
         (Device::Cpu, DType::F64) => &CpuPortable,
         (Device::Cpu, DType::BF16) => &Rounded(CpuFast),
+        #[cfg(feature = "cuda")]
+        (Device::Cuda(_), DType::F32 | DType::BF16) => &cuda::Cuda,
         (_, DType::BF16) => &Rounded(Composed),
         _ => &Composed,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Tensor, Var};
 
 use crate::Result;
-use crate::ops::{self, Accumulate, Conv2dGeometry, ConvInput};
+use crate::ops::{self, Accumulate, Conv2dGeometry, ConvAlgorithms, ConvInput};
 use crate::params::{GradientSink, Init, Role, Scope};
 
 /// Settings of a [`Conv2d`].
@@ -23,8 +23,8 @@ pub struct Conv2dConfig {
     pub padding: usize,
     /// Number of channel groups.
     pub groups: usize,
-    /// Whether [Winograd's algorithm](crate::Execution::winograd) may be used.
-    pub winograd: bool,
+    /// Algorithms that may be used.
+    pub algorithms: ConvAlgorithms,
     /// Initialization of the weight.
     pub init: Init,
 }
@@ -44,10 +44,10 @@ impl Conv2d {
     ///
     /// If a parameter of the same name already exists.
     pub fn new(config: &Conv2dConfig, scope: &mut Scope) -> Result<Self> {
-        let &Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, winograd, init } = config;
+        let &Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, algorithms, init } = config;
         let shape = (out_channels, in_channels / groups, kernel, kernel);
         let weight = scope.parameter("weight", shape, init, Role::Weight)?;
-        let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups, winograd };
+        let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups, algorithms };
         Ok(Self { name: scope.full("weight").into(), weight, geometry })
     }
 

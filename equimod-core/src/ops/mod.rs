@@ -26,6 +26,6 @@ pub use pooling::{MaxPoolWinners, global_average_pool, global_average_pool_backw
 
 pub use crate::backend::composed::one_hot;
 pub use crate::backend::contract::{
-    Accumulate, AdamWRule, ChannelStatistics, Conv2dGeometry, ConvInput, Gate, LarsRule, MomentumRule, ParameterStep,
-    Positives, RowTargets, RunningStatistics, ScaleShiftRelu, StepRule, all_finite,
+    Accumulate, AdamWRule, ChannelStatistics, Conv2dGeometry, ConvAlgorithms, ConvInput, Gate, LarsRule, MomentumRule,
+    ParameterStep, Positives, RowTargets, RunningStatistics, ScaleShiftRelu, StepRule, all_finite,
 };

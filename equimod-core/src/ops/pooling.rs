@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use crate::backend;
-use crate::backend::contract::{Conv2dGeometry, PoolShape};
+use crate::backend::contract::{Conv2dGeometry, ConvAlgorithms, PoolShape};
 
 fn not_empty(xs: &Tensor) -> Result<()> {
     match xs.elem_count() {
@@ -32,7 +32,8 @@ pub fn max_pool2d(xs: &Tensor, kernel: usize, stride: usize, padding: usize) -> 
     if 2 * padding > kernel {
         bail!("max-pool pads by {padding}, more than half its window of {kernel}");
     }
-    let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups: 1, winograd: false };
+    let geometry =
+        Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups: 1, algorithms: ConvAlgorithms::default() };
     let in_size = (height, width);
     let shape = PoolShape { kernel, stride, padding, in_size, out_size: geometry.out_size(in_size)? };
     let (ys, indices) = backend::of(xs).max_pool2d(xs, &shape)?;

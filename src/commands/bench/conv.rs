@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use equimod_core::ops::{Conv2dGeometry, conv2d, conv2d_backward_data, conv2d_backward_weight};
+use equimod_core::ops::{Conv2dGeometry, ConvAlgorithms, conv2d, conv2d_backward_data, conv2d_backward_weight};
 use serde_json::json;
 
 use super::median;
@@ -67,8 +67,13 @@ impl Layer {
         let &Layer { name, channels, side, kernel, stride } = self;
         let width = arguments.width as usize;
         let (inputs, outputs) = (if channels.0 == 0 { 3 } else { channels.0 * width }, channels.1 * width);
-        let geometry =
-            Conv2dGeometry { kernel: (kernel, kernel), stride, padding: kernel / 2, groups: 1, winograd: true };
+        let geometry = Conv2dGeometry {
+            kernel: (kernel, kernel),
+            stride,
+            padding: kernel / 2,
+            groups: 1,
+            algorithms: ConvAlgorithms::default(),
+        };
         let random = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, &Device::Cpu);
         let weight = random(&[outputs, inputs, kernel, kernel])?;
         // In the layout of the kernels, as a previous layer would produce it.

@@ -52,8 +52,8 @@ impl ConvNorm {
     /// If a parameter of the same name already exists.
     pub fn new(shape: &Shape, (conv, norm): (&str, &str), context: LayerContext, scope: &mut Scope) -> Result<Self> {
         let &Shape { in_channels, out_channels, kernel, stride, padding, groups, init: (init, scale) } = shape;
-        let winograd = context.execution.winograd;
-        let config = Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, winograd, init };
+        let algorithms = context.execution.algorithms();
+        let config = Conv2dConfig { in_channels, out_channels, kernel, stride, padding, groups, algorithms, init };
         let conv = Conv2d::new(&config, &mut scope.scope(conv))?;
         let norm = BatchNorm::new(out_channels, scale, context.collective, &mut scope.scope(norm))?;
         Ok(Self { conv, norm })

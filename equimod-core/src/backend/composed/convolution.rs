@@ -9,8 +9,8 @@ use crate::backend::contract::{Conv2dGeometry, ConvShape, ConvolutionOps};
 
 impl ConvShape {
     fn geometry(&self) -> Conv2dGeometry {
-        let Self { kernel, stride, padding, groups, winograd, .. } = *self;
-        Conv2dGeometry { kernel, stride, padding, groups, winograd }
+        let Self { kernel, stride, padding, groups, algorithms, .. } = *self;
+        Conv2dGeometry { kernel, stride, padding, groups, algorithms }
     }
 }
 

@@ -30,7 +30,7 @@ pub use loss::{LossOps, Positives, RowTargets};
 pub use matrix::MatrixOps;
 pub use optimizer::{AdamWRule, LarsRule, MomentumRule, OptimizerOps, ParameterStep, StepRule};
 pub use pooling::PoolingOps;
-pub use shapes::{Conv2dGeometry, ConvShape, PoolShape};
+pub use shapes::{Conv2dGeometry, ConvAlgorithms, ConvShape, PoolShape};
 
 /// Everything that layers, losses, optimizers and inputs need of a device and an element type.
 pub trait Backend:

@@ -4,6 +4,28 @@ use std::ops::Range;
 
 use candle_core::{Result, bail};
 
+/// Algorithms that a convolution may use. They differ in speed and rounding; each device knows some of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvAlgorithms {
+    /// Whether [Winograd's algorithm](crate::Execution::winograd) may be used on the CPU.
+    pub winograd: bool,
+    /// Whether factors may be rounded to TF32 on a CUDA device ([`Precision::Tf32`](crate::Precision::Tf32)).
+    pub tf32: bool,
+    /// Whether algorithms on a CUDA device are [chosen by their time](crate::Execution::autotune).
+    pub autotune: bool,
+}
+
+impl Default for ConvAlgorithms {
+    fn default() -> Self {
+        Self { winograd: true, tf32: false, autotune: false }
+    }
+}
+
+impl ConvAlgorithms {
+    /// The direct algorithm, without Winograd's.
+    pub const DIRECT: Self = Self { winograd: false, tf32: false, autotune: false };
+}
+
 /// Kernel, stride, padding and channel groups of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2dGeometry {
@@ -15,8 +37,8 @@ pub struct Conv2dGeometry {
     pub padding: usize,
     /// Number of channel groups.
     pub groups: usize,
-    /// Whether [Winograd's algorithm](crate::Execution::winograd) may be used when it is faster.
-    pub winograd: bool,
+    /// Algorithms that may be used when they are faster.
+    pub algorithms: ConvAlgorithms,
 }
 
 impl Conv2dGeometry {
@@ -39,7 +61,7 @@ impl Conv2dGeometry {
 }
 
 /// All dimensions of one convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     /// Number of images N.
     pub batch: usize,
@@ -59,8 +81,8 @@ pub struct ConvShape {
     pub padding: usize,
     /// Number of channel groups.
     pub groups: usize,
-    /// Whether Winograd's algorithm may be used.
-    pub winograd: bool,
+    /// Algorithms that may be used.
+    pub algorithms: ConvAlgorithms,
 }
 
 impl ConvShape {
@@ -76,7 +98,7 @@ impl ConvShape {
         in_size: (usize, usize),
         geometry: &Conv2dGeometry,
     ) -> Result<Self> {
-        let Conv2dGeometry { kernel, stride, padding, groups, winograd } = *geometry;
+        let Conv2dGeometry { kernel, stride, padding, groups, algorithms } = *geometry;
         if groups == 0 || !in_channels.is_multiple_of(groups) || !out_channels.is_multiple_of(groups) {
             bail!("{in_channels} input and {out_channels} output channels do not divide into {groups} groups");
         }
@@ -87,7 +109,7 @@ impl ConvShape {
             );
         }
         let out_size = geometry.out_size(in_size)?;
-        Ok(Self { batch, in_channels, out_channels, in_size, out_size, kernel, stride, padding, groups, winograd })
+        Ok(Self { batch, in_channels, out_channels, in_size, out_size, kernel, stride, padding, groups, algorithms })
     }
 
     /// Shape of the input, `[N, C, H, W]`.
@@ -145,7 +167,7 @@ impl PoolShape {
     /// Geometry of a convolution with the same window and stride.
     pub fn geometry(&self) -> Conv2dGeometry {
         let Self { kernel, stride, padding, .. } = *self;
-        Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups: 1, winograd: false }
+        Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups: 1, algorithms: ConvAlgorithms::default() }
     }
 
     fn window(&self, place: usize, size: usize) -> Range<usize> {

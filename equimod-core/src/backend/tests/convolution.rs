@@ -17,7 +17,13 @@ fn cases() -> Vec<Case> {
     let case = |shape, out_channels, kernel, stride, padding, groups| Case {
         shape,
         out_channels,
-        geometry: Conv2dGeometry { kernel: (kernel, kernel), stride, padding, groups, winograd: true },
+        geometry: Conv2dGeometry {
+            kernel: (kernel, kernel),
+            stride,
+            padding,
+            groups,
+            algorithms: ConvAlgorithms::default(),
+        },
     };
     vec![
         case([3, 3, 8, 8], 5, 3, 1, 1, 1),
@@ -322,7 +328,8 @@ fn winograds_error_stays_in_its_bounds_for_the_shapes_of_a_resnet() {
     let unit = [(32, 16), (32, 64), (16, 128), (8, 256), (4, 512), (14, 64), (7, 128)].map(|shape| (shape, 1));
     let strided = [(32, 16), (32, 64), (16, 128), (8, 256), (14, 64), (7, 128), (8, 384)].map(|shape| (shape, 2));
     for ((side, channels), stride) in unit.into_iter().chain(strided) {
-        let geometry = Conv2dGeometry { kernel: (3, 3), stride, padding: 1, groups: 1, winograd: true };
+        let geometry =
+            Conv2dGeometry { kernel: (3, 3), stride, padding: 1, groups: 1, algorithms: ConvAlgorithms::default() };
         let case = Case { shape: [3, channels, side, side], out_channels: stride * channels, geometry };
         let (x, w, dy) = case.tensors();
         let (x, w, dy) = (narrow(&x), narrow(&w), narrow(&dy));

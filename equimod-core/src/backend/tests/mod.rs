@@ -3,6 +3,8 @@
 
 mod batch_norm;
 mod convolution;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod loss;
 mod optimizer;
 mod seam;
@@ -149,7 +151,7 @@ fn results_are_the_same_bits_for_any_number_of_threads() {
 
 #[test]
 fn shapes_that_do_not_fit_are_refused() {
-    let g = Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 0, groups: 1, winograd: true };
+    let g = Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 0, groups: 1, algorithms: ConvAlgorithms::default() };
     let message = |r: Result<Tensor>| r.unwrap_err().to_string();
     assert!(message(conv2d(values(&[1, 2, 2, 5], 1), &values(&[4, 2, 3, 3], 1), &g)).contains("does not fit"));
     assert!(message(conv2d(values(&[1, 3, 5, 5], 1), &values(&[4, 2, 3, 3], 1), &g)).contains("does not fit"));

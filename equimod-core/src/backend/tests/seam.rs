@@ -86,7 +86,7 @@ impl ImageOps for Smallest {}
 
 /// All operations of a network's block, by the fused methods.
 fn block(backend: &dyn Backend) -> Vec<Tensor> {
-    let g = Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 1, groups: 1, winograd: true };
+    let g = Conv2dGeometry { kernel: (3, 3), stride: 1, padding: 1, groups: 1, algorithms: ConvAlgorithms::default() };
     let s = &ConvShape::new(3, 16, 24, (8, 9), &g).unwrap();
     let of = |dims: &[usize], seed: u64| narrow(&values(dims, seed));
     let (xs, weight, dys) = (of(&s.in_dims(), 1), of(&s.weight_dims(), 2), of(&s.out_dims(), 3));

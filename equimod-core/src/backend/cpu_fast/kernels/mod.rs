@@ -42,7 +42,7 @@ pub enum Algorithm {
 impl Algorithm {
     /// The fastest algorithm that may be used.
     pub fn of(s: &ConvShape) -> Self {
-        if s.winograd && winograd::takes(s) { Self::Winograd } else { Self::Direct }
+        if s.algorithms.winograd && winograd::takes(s) { Self::Winograd } else { Self::Direct }
     }
 }
 

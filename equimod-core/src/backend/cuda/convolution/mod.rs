@@ -1,0 +1,95 @@
+//! Convolutions over channels-last images: by cuDNN with the feature `cudnn`, else as matrix products.
+
+#[cfg(feature = "cudnn")]
+mod cudnn;
+#[cfg(not(feature = "cudnn"))]
+mod products;
+
+use candle_core::{DType, Result, Tensor};
+
+#[cfg(feature = "cudnn")]
+use cudnn as engine;
+#[cfg(not(feature = "cudnn"))]
+use products as engine;
+
+use super::Cuda;
+use super::batch_norm::through_relu;
+use super::launch::{Grid, Kernel, Module, launch};
+use super::memory::{address, channels_second, count, device_of, rows, uninitialized};
+use crate::backend::contract::{Accumulate, ConvShape, ConvolutionOps};
+
+const fn kernel(name: &'static str, suffix: &'static str) -> Kernel {
+    Kernel { module: Module::Convolution, name, suffix }
+}
+
+/// `[out, a, b]` → `[out, b, a]`, converted to `dtype`.
+fn transposed(values: &Tensor, (out, a, b): (usize, usize, usize), dtype: DType) -> Result<Tensor> {
+    let values = values.detach().contiguous()?;
+    let result = uninitialized(&[out, b, a], dtype, values.device())?;
+    let suffix = match (values.dtype(), dtype) {
+        (DType::F32, DType::F32) => "_f32_f32",
+        (DType::F32, DType::BF16) => "_f32_bf16",
+        (DType::BF16, DType::F32) => "_bf16_f32",
+        (DType::BF16, DType::BF16) => "_bf16_bf16",
+        (from, to) => candle_core::bail!("there is no CUDA kernel for weights of {from:?} with images of {to:?}"),
+    };
+    let grid = Grid::strided(values.elem_count(), 1024);
+    let (from, to, out, a, b) = (address(&values)?, address(&result)?, count(out)?, count(a)?, count(b)?);
+    launch!(device_of(&values)?, kernel("transpose", suffix), grid, from, to, out, a, b)?;
+    Ok(result)
+}
+
+/// A weight `[O, C/groups, kh, kw]` with channels last, `[O, kh·kw, C/groups]`, of type `dtype`.
+fn channels_last(weight: &Tensor, s: &ConvShape, dtype: DType) -> Result<Tensor> {
+    let (channels, window) = (s.in_channels / s.groups, s.kernel.0 * s.kernel.1);
+    match window {
+        1 => weight.detach().to_dtype(dtype)?.contiguous()?.reshape((s.out_channels, 1, channels)),
+        _ => transposed(weight, (s.out_channels, channels, window), dtype),
+    }
+}
+
+/// A weight's gradient with channels last as `[O, C/groups, kh, kw]`, f32.
+fn channels_first(gradient: &Tensor, s: &ConvShape) -> Result<Tensor> {
+    let (channels, window) = (s.in_channels / s.groups, s.kernel.0 * s.kernel.1);
+    let gradient = match window {
+        1 => gradient.to_dtype(DType::F32)?,
+        _ => transposed(gradient, (s.out_channels, window, channels), DType::F32)?,
+    };
+    gradient.reshape(s.weight_dims().as_slice())
+}
+
+impl ConvolutionOps for Cuda {
+    fn conv2d(&self, xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
+        let (xs, weight) = (rows(xs)?, channels_last(weight, s, xs.dtype())?);
+        channels_second(&engine::forward(&xs, &weight, s)?)
+    }
+
+    fn conv2d_backward_data(&self, dys: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
+        let (dys, weight) = (rows(dys)?, channels_last(weight, s, dys.dtype())?);
+        channels_second(&engine::backward_data(&dys, &weight, s)?)
+    }
+
+    fn conv2d_backward_weight(&self, xs: &Tensor, dys: &Tensor, s: &ConvShape) -> Result<Tensor> {
+        channels_first(&engine::backward_weight(&rows(xs)?, &rows(dys)?, s)?, s)
+    }
+
+    fn conv2d_backward_data_relu(
+        &self,
+        dys: &Tensor,
+        weight: &Tensor,
+        s: &ConvShape,
+        relu_output: &Tensor,
+        accumulate: Accumulate,
+    ) -> Result<Tensor> {
+        let (dys, weight) = (rows(dys)?, channels_last(weight, s, dys.dtype())?);
+        let dxs = engine::backward_data(&dys, &weight, s)?;
+        let order = match &accumulate {
+            Accumulate::Overwrite => 0,
+            Accumulate::AddThenMask(_) => 1,
+            Accumulate::MaskThenAdd(_) => 2,
+        };
+        let other = accumulate.existing().map(rows).transpose()?;
+        through_relu(&dxs, other.as_ref(), &rows(relu_output)?, order)?;
+        channels_second(&dxs)
+    }
+}
