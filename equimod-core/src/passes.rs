@@ -14,6 +14,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::backbone::Backbone;
 use crate::nn::Mode;
+use crate::ops;
 use crate::params::{GradientSink, Gradients};
 use crate::step::StepBatch;
 use crate::tape::{FeatureGradients, Features, Tape};
@@ -70,7 +71,7 @@ impl MicroBatch<'_> {
     /// View 1, then view 2, of this micro-batch, `[2·images, 3, height, width]`.
     pub fn views(&self, placement: ImagePlacement) -> Result<Tensor> {
         let part = self.batch.part(self.samples.clone(), placement.device)?;
-        Ok(Tensor::cat(&part.views, 0)?.to_dtype(placement.dtype)?)
+        Ok(ops::join_images(&part.views.iter().collect::<Vec<_>>())?.to_dtype(placement.dtype)?)
     }
 
     /// Images of each pass: original images and views, then the rotated small views if a module needs them.

@@ -56,7 +56,10 @@ impl StepBatch {
     /// If the range exceeds the batch, or the transfer fails.
     pub fn part(&self, samples: Range<usize>, device: &Device) -> Result<Self> {
         let part = |images: &Tensor| -> Result<Tensor> {
-            Ok(images.narrow(0, samples.start, samples.len())?.to_device(device)?)
+            let part = images.narrow(0, samples.start, samples.len())?;
+            // candle transfers a view's whole memory.
+            let part = if images.device().same_device(device) { part } else { part.force_contiguous()? };
+            Ok(part.to_device(device)?)
         };
         let views = [part(&self.views[0])?, part(&self.views[1])?];
         let (clean, small) = (self.clean.as_ref().map(part).transpose()?, self.small.as_ref().map(part).transpose()?);
@@ -71,7 +74,7 @@ impl StepBatch {
     /// If the shapes differ, or a tensor operation fails.
     pub fn images(&self) -> Result<Tensor> {
         let parts: Vec<&Tensor> = self.clean.iter().chain(&self.views).collect();
-        Ok(Tensor::cat(&parts, 0)?)
+        Ok(ops::join_images(&parts)?)
     }
 
     /// The small views rotated counterclockwise by 0, 90, 180 and 270 degrees, `[4B, 3, side, side]`; `None` without

@@ -77,7 +77,8 @@ impl Replay {
         }
         let tensors = from_bytes(bytes(BATCH_FILE)?, &folder.join(BATCH_FILE), &Device::Cpu)?.tensors;
         let batch = from_tensors(&tensors, evidence.epoch, evidence.batch)?;
-        let batch = step_batch(&batch, &description.preprocessing.normalization, device, dtype)?;
+        let batch =
+            step_batch(&batch, &description.preprocessing.normalization, device, [method.compute_dtype(), dtype])?;
         Ok(Self { evidence, method, batch })
     }
 

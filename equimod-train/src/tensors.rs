@@ -13,11 +13,11 @@ pub(crate) fn step_batch(
     batch: &Batch,
     normalization: &Normalization,
     device: &Device,
-    dtype: DType,
+    [images_dtype, dtype]: [DType; 2],
 ) -> Result<StepBatch> {
     let images = |pixels: &Pixels| -> Result<Tensor> {
         let shape = (pixels.count, pixels.size.height, pixels.size.width);
-        Ok(normalization.tensor(&pixels.bytes, shape, device, dtype)?)
+        Ok(normalization.tensor(&pixels.bytes, shape, device, images_dtype)?)
     };
     let [first, second] = batch.views.as_slice() else {
         return Err(Error::DataSet(format!("the policy makes {} views, training needs two", batch.views.len())));

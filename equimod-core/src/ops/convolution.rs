@@ -128,3 +128,17 @@ pub fn conv2d_backward_weight(xs: impl Into<ConvInput>, dys: &Tensor, g: &Conv2d
     fits_output(dys, &s)?;
     backend::of(&xs.values).conv2d_backward_weight_of_activated(&xs, dys, &s)
 }
+
+/// Batches of images `[Nᵢ, C, H, W]` one after the other, `[ΣNᵢ, C, H, W]`. If the memory of all is channels-last, so is
+/// that of the result.
+///
+/// # Errors
+///
+/// If there are no images, their shapes do not fit, or a tensor operation fails.
+pub fn join_images(images: &[&Tensor]) -> Result<Tensor> {
+    let views = images.iter().map(|images| images.permute((0, 2, 3, 1))).collect::<Result<Vec<_>>>()?;
+    match views.iter().all(Tensor::is_contiguous) {
+        true => Tensor::cat(&views, 0)?.permute((0, 3, 1, 2)),
+        false => Tensor::cat(images, 0),
+    }
+}

@@ -17,7 +17,8 @@ pub use batch_norm::{
     scale_shift_relu,
 };
 pub use convolution::{
-    conv2d, conv2d_backward_data, conv2d_backward_data_relu, conv2d_backward_weight, conv2d_with_sums, materialize,
+    conv2d, conv2d_backward_data, conv2d_backward_data_relu, conv2d_backward_weight, conv2d_with_sums, join_images,
+    materialize,
 };
 pub use loss::cross_entropy_rows;
 pub use matmul::{matmul, matmul_nt, matmul_tn};

@@ -100,8 +100,8 @@ impl Trainer {
         let _step = tracing::trace_span!("step", number = self.step).entered();
         // A batch in several parts is copied to the device part by part.
         let device = if self.recipe.execution.parts > 1 { &Device::Cpu } else { &self.context.device };
-        let dtype = self.method.params().dtype();
-        let tensors = step_batch(batch, &self.recipe.normalization, device, dtype)?;
+        let dtypes = [self.method.compute_dtype(), self.method.params().dtype()];
+        let tensors = step_batch(batch, &self.recipe.normalization, device, dtypes)?;
         let mut outcome = self.method.gated_step(&tensors, self.progress(), &self.pending.gate()?)?;
         drop(tensors);
         let _update = tracing::trace_span!("optimizer").entered();

@@ -4,10 +4,10 @@
 //! - [`launch`]: their entry points, and launches on a device's stream
 //! - [`memory`]: tensors as rows of channels (channels-last), and addresses
 //! - [`convolution`], [`batch_norm`], [`pooling`], [`loss`], [`optimizer`], [`images`]: the backend's methods
-//! - [`setup`]: streams and memory pools
+//! - [`setup`]: streams and memory pools; [`upload`]: transfers beside computation
 //!
-//! All work of a device goes to one stream in program order. Nothing here waits for the device, and no result depends
-//! on the order in which blocks or threads run.
+//! All computation of a device goes to one stream in program order. Nothing here waits for it, but an upload for one
+//! eight uploads earlier. No result depends on the order in which blocks or threads run.
 
 mod batch_norm;
 mod convolution;
@@ -19,6 +19,7 @@ mod memory;
 mod optimizer;
 mod pooling;
 mod setup;
+mod upload;
 
 pub use setup::open;
 
