@@ -109,7 +109,9 @@ static void load_units() {
   std::call_once(once, [] {
     std::error_code error;
     for (auto &file : files::directory_iterator(kernel_folder(), error)) {
-      load_unit(file.path());
+      if (file.path().extension() == ".so") {
+        load_unit(file.path());
+      }
     }
   });
 }
