@@ -94,6 +94,7 @@ bool compile(const Program &program, const std::string &base, const std::vector<
   }
   file.close();
   std::string command = "g++ -std=c++17 -O2 -fPIC -shared -w -fno-strict-aliasing -fvisibility=hidden "
+                        "-fno-extern-tls-init "
                         "'-DCUDA_CPU_UNIT=\"" + base + ".so\"'";
   for (auto &folder : folders) {
     command += " -I'" + folder + "'";

@@ -17,6 +17,10 @@ const STUBS: [&str; 1] = ["quantized"];
 /// PTX instructions through which threads wait for each other, or that may hide such ones.
 const BARRIERS: [&str; 6] = ["bar.", "barrier.", "shfl.", "vote.", "redux.", "call"];
 
+/// How kernels are compiled: what they define is theirs alone, and shared memory needs no constructor.
+const FLAGS: &str = "-std=c++17 -O2 -fPIC -shared -w -fno-strict-aliasing -fvisibility=hidden -fno-gnu-unique \
+                     -fno-extern-tls-init";
+
 /// A .cu file and its PTX.
 pub struct Kernels {
     /// Name of the library.
@@ -46,8 +50,7 @@ impl Kernels {
         let generated = [(format!("{}.cpp", self.name), main), (format!("{}.shared.cpp", self.name), shared)];
         let output = folder.join(format!("{}.so", self.name));
         let mut inputs = [files(parent, &["cu", "cuh", "h"])?, files(headers, &["h"])?].concat();
-        let flags = "-std=c++17 -O2 -fPIC -shared -w -fno-strict-aliasing -fvisibility=hidden -fno-gnu-unique";
-        let mut arguments: Vec<_> = flags.split(' ').map(Into::into).collect();
+        let mut arguments: Vec<_> = FLAGS.split(' ').map(Into::into).collect();
         arguments.push(format!("-DCUDA_CPU_UNIT=\"{}\"", self.name).into());
         for include in [headers, parent] {
             arguments.push(format!("-I{}", include.display()).into());
