@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use common::{Golden, files, fill, filled_state, values};
+use common::{Golden, device, files, fill, filled_state, values};
 use equimod_core::collective::SingleProcess;
 use equimod_core::nn::{BatchNorm, Conv2d, Conv2dConfig, Epilogue, Mode};
 use equimod_core::ops::ConvAlgorithms;
@@ -31,7 +31,7 @@ impl Case {
         let config = ResNetConfig { architecture, stem, width, ..Default::default() };
         let seed = golden.meta("fill_seed").parse().unwrap();
         let execution = Execution { winograd, ..Default::default() };
-        let mut store = ParamStore::new(0, dtype, &Device::Cpu);
+        let mut store = ParamStore::new(0, dtype, device(dtype));
         let net = ResNet::new(&config, execution, &SingleProcess::shared(), &mut store.root()).unwrap();
         for (name, slot) in store.iter() {
             let stored = format!("state/{name}");
@@ -39,7 +39,8 @@ impl Case {
                 true => golden.get(&stored).reshape(slot.var.shape()).unwrap(),
                 false => filled_state(&format!("resnet.{name}"), slot.var.shape(), seed, architecture.expansion() == 4),
             };
-            slot.var.set(&values.to_dtype(slot.var.dtype()).unwrap()).unwrap();
+            let values = values.to_dtype(slot.var.dtype()).unwrap().to_device(slot.var.device()).unwrap();
+            slot.var.set(&values).unwrap();
         }
         Self { golden, config, seed, dtype, store, net }
     }
@@ -49,7 +50,7 @@ impl Case {
             true => self.golden.get(stored).clone(),
             false => fill(stored, shape, scale, 0.0, self.seed),
         };
-        tensor.to_dtype(self.dtype).unwrap()
+        tensor.to_dtype(self.dtype).unwrap().to_device(device(self.dtype)).unwrap()
     }
 
     fn check_all(&self) {
@@ -101,7 +102,7 @@ impl Case {
         let (groups, algorithms) = (1, ConvAlgorithms::DIRECT);
         let config =
             Conv2dConfig { in_channels: 3, out_channels: width, kernel, stride, padding, groups, algorithms, init };
-        let mut store = ParamStore::new(0, self.dtype, &Device::Cpu);
+        let mut store = ParamStore::new(0, self.dtype, device(self.dtype));
         let conv = Conv2d::new(&config, &mut store.root().scope("conv1")).unwrap();
         let norm = BatchNorm::new(width, 1.0, &SingleProcess::shared(), &mut store.root().scope("bn1")).unwrap();
         for (name, slot) in store.iter() {

@@ -4,7 +4,7 @@
 mod common;
 
 use candle_core::{DType, Device, Shape, Tensor};
-use common::{Golden, files, fill, filled_state, values};
+use common::{Golden, device, files, fill, filled_state, values};
 use equimod_core::collective::SingleProcess;
 use equimod_core::equivariance::{
     Embeddings, EquiMod, EquiModConfig, Equivariance, EquivarianceConfig, PredictorSpec, equivariance_rows,
@@ -116,7 +116,7 @@ impl Settings {
         let placement = || Placement {
             seed: 0,
             dtype,
-            device: &Device::Cpu,
+            device: device(dtype),
             image_size: 32,
             collective: SingleProcess::shared(),
             execution,
@@ -126,7 +126,10 @@ impl Settings {
         let stores = [Some(method.params()), method.target().map(|target| target.params())];
         for (name, slot) in stores.into_iter().flatten().flat_map(ParamStore::iter) {
             match state(&theirs(name), slot.var.shape()) {
-                Some(tensor) => slot.var.set(&tensor.to_dtype(slot.var.dtype()).unwrap()).unwrap(),
+                Some(tensor) => {
+                    let tensor = tensor.to_dtype(slot.var.dtype()).unwrap().to_device(slot.var.device()).unwrap();
+                    slot.var.set(&tensor).unwrap();
+                }
                 None => assert!(name.ends_with("num_batches_tracked"), "{name} is not in the reference"),
             }
         }
@@ -157,7 +160,7 @@ impl Built {
     /// Features and embeddings of a batch from a second copy of the parts with the same values, so that the method
     /// under test is unchanged.
     fn outputs(&self, batch: &StepBatch, mode: Mode) -> Outputs {
-        let mut store = ParamStore::new(0, self.dtype, &Device::Cpu);
+        let mut store = ParamStore::new(0, self.dtype, device(self.dtype));
         let collective = SingleProcess::shared();
         let BackboneConfig::ResNet(config) = &self.settings.backbone else { panic!("{:?}", self.settings.backbone) };
         let net = ResNet::new(config, self.execution, &collective, &mut store.root().scope("backbone")).unwrap();
@@ -257,7 +260,9 @@ impl Trajectory {
     }
 
     fn batch(&self, step: usize) -> StepBatch {
-        let get = |name: &str| self.golden.get(&format!("step{step}/{name}")).to_dtype(self.built.dtype).unwrap();
+        let dtype = self.built.dtype;
+        let stored = |name: &str| self.golden.get(&format!("step{step}/{name}"));
+        let get = |name: &str| stored(name).to_dtype(dtype).unwrap().to_device(device(dtype)).unwrap();
         let (clean, params) = (Some(get("img0")), Some(get("params_norm")));
         StepBatch { clean, params, ..StepBatch::of_views([get("img1"), get("img2")]) }
     }
@@ -394,8 +399,11 @@ fn check_full(file: &str, precision: Precision) {
     let settings = Settings::new(64, objective, equimod, params_shape[1]);
     let seed = golden.meta("fill_seed").parse().unwrap();
     let built = settings.build(precision, |name, shape| Some(filled_state(name, shape, seed, false)));
-    let images = fill("input", input_shape.as_slice(), input_scale, 0.0, seed).to_dtype(dtype).unwrap();
-    let params = fill("params", params_shape.as_slice(), params_scale, 0.0, seed).to_dtype(dtype).unwrap();
+    let filled = |name: &str, shape: &[usize], scale: f64| {
+        fill(name, shape, scale, 0.0, seed).to_dtype(dtype).unwrap().to_device(device(dtype)).unwrap()
+    };
+    let images = filled("input", &input_shape, input_scale);
+    let params = filled("params", &params_shape, params_scale);
     let third = input_shape[0] / 3;
     let part = |i: usize| images.narrow(0, i * third, third).unwrap();
     let batch = StepBatch { clean: Some(part(0)), params: Some(params), ..StepBatch::of_views([part(1), part(2)]) };

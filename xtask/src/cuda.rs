@@ -24,8 +24,35 @@ pub type Environment = Vec<(&'static str, OsString)>;
 /// Compute capability of the PTX, which the driver of every later card compiles for itself.
 const CAPABILITY: &str = "80";
 
-/// Arguments of the `cargo test` commands that run on the stand-in.
-const TESTS: [&[&str]; 1] = [&["-p", "equimod-core", "--features", "cuda,cudnn"]];
+/// The profile of builds with CUDA.
+const PROFILE: &str = "stand-in";
+
+/// A `cargo test` command that runs on the stand-in.
+struct Test {
+    arguments: &'static [&'static str],
+    /// Names of its tests, or parts of them; all tests if there are none.
+    filters: &'static [&'static str],
+}
+
+/// Tests of the backend, and the golden tests in f32 on the device.
+const TESTS: [Test; 3] = [
+    Test { arguments: &["-p", "equimod-core", "--features", "cuda,cudnn", "--lib"], filters: &["cuda"] },
+    Test {
+        arguments: &["-p", "equimod-core", "--features", "cuda,cudnn", "--test", "golden_networks"],
+        filters: &["narrow_networks_in_f32"],
+    },
+    Test {
+        arguments: &["-p", "equimod-core", "--features", "cuda,cudnn", "--test", "golden_trajectory"],
+        filters: &["five_steps_in_f32"],
+    },
+];
+
+impl Test {
+    /// Arguments of `cargo`, with `more` after the profile.
+    fn command<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        [&["test", "--profile", PROFILE], more, self.arguments].concat()
+    }
+}
 
 /// The workspace's folder `target/cuda`, which holds the toolkit, the builds with CUDA and the stand-in.
 fn folder() -> anyhow::Result<PathBuf> {
@@ -69,20 +96,22 @@ pub fn environment() -> anyhow::Result<Environment> {
     ])
 }
 
-/// Runs the tests of the CUDA backend on the stand-in, those whose names contain one of the filters.
+/// Runs the tests of the CUDA backend on the stand-in; with filters, those whose names contain one of them.
 ///
 /// # Errors
 ///
 /// If something cannot be built, the stand-in does not find a planted mistake, or a test fails.
 pub fn on_cpu(filters: &[&str]) -> anyhow::Result<()> {
     let mut environment = environment()?;
-    for arguments in TESTS {
-        crate::cargo_in(&[&["test", "--release", "--no-run"], arguments].concat(), &environment)?;
+    for test in TESTS {
+        crate::cargo_in(&test.command(&["--no-run"]), &environment)?;
     }
     let library = check_stand_in()?;
     environment.extend(stand_in::environment(&library)?);
-    for arguments in TESTS {
-        crate::cargo_in(&[&["test", "--release"], arguments, &["--"], filters].concat(), &environment)?;
+    environment.push(("EQUIMOD_TEST_DEVICE", "cuda:0".into()));
+    for test in TESTS {
+        let filters = if filters.is_empty() { test.filters } else { filters };
+        crate::cargo_in(&[&test.command(&[])[..], &["--"], filters].concat(), &environment)?;
     }
     Ok(())
 }

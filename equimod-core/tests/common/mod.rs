@@ -5,6 +5,7 @@ pub mod parts;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Shape, Tensor};
@@ -131,7 +132,21 @@ impl Golden {
     }
 }
 
+/// Device of a test in `dtype`: the one that `EQUIMOD_TEST_DEVICE` names for f32, e.g. `cuda:0`, else the CPU.
+pub fn device(dtype: DType) -> &'static Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    let open = || match std::env::var("EQUIMOD_TEST_DEVICE") {
+        Ok(name) => {
+            let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+            equimod_core::device::cuda(number.expect("EQUIMOD_TEST_DEVICE is cuda:N")).unwrap()
+        }
+        Err(_) => Device::Cpu,
+    };
+    if dtype == DType::F32 { DEVICE.get_or_init(open) } else { &Device::Cpu }
+}
+
 pub fn values(t: &Tensor) -> Vec<f64> {
+    let t = t.to_device(&Device::Cpu).unwrap().contiguous().unwrap();
     t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 

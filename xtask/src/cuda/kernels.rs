@@ -129,7 +129,7 @@ fn stem(file: &Path) -> String {
 
 /// The newest PTX with this name that the build script of a package made.
 fn newest_ptx(target_dir: &Path, package: &str, name: &str) -> anyhow::Result<Option<PathBuf>> {
-    let builds = target_dir.join("release/build");
+    let builds = target_dir.join(super::PROFILE).join("build");
     let mut newest: Option<(SystemTime, PathBuf)> = None;
     for entry in fs::read_dir(&builds).with_context(|| format!("cannot list {}", builds.display()))? {
         let folder = entry?;
