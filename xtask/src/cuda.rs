@@ -32,19 +32,32 @@ struct Test {
     arguments: &'static [&'static str],
     /// Names of its tests, or parts of them; all tests if there are none.
     filters: &'static [&'static str],
+    /// Variables with which it runs.
+    environment: &'static [(&'static str, &'static str)],
 }
 
-/// Tests of the backend, and the golden tests in f32 on the device.
-const TESTS: [Test; 3] = [
-    Test { arguments: &["-p", "equimod-core", "--features", "cuda,cudnn", "--lib"], filters: &["cuda"] },
+/// Arguments for an integration test of the core crate.
+macro_rules! core_test {
+    ($name:literal, $filters:expr, $environment:expr) => {
+        Test {
+            arguments: &["-p", "equimod-core", "--features", "cuda,cudnn", "--test", $name],
+            filters: &$filters,
+            environment: &$environment,
+        }
+    };
+}
+
+/// Tests of the backend, the golden tests in f32 on the device, every objective and module, and budgets of a step.
+const TESTS: [Test; 5] = [
     Test {
-        arguments: &["-p", "equimod-core", "--features", "cuda,cudnn", "--test", "golden_networks"],
-        filters: &["narrow_networks_in_f32"],
+        arguments: &["-p", "equimod-core", "--features", "cuda,cudnn", "--lib"],
+        filters: &["cuda"],
+        environment: &[],
     },
-    Test {
-        arguments: &["-p", "equimod-core", "--features", "cuda,cudnn", "--test", "golden_trajectory"],
-        filters: &["five_steps_in_f32"],
-    },
+    core_test!("golden_networks", ["narrow_networks_in_f32"], []),
+    core_test!("golden_trajectory", ["five_steps_in_f32"], []),
+    core_test!("devices", [], []),
+    core_test!("cuda_counts", [], [("STANDIN_NULL", "1"), ("STANDIN_COUNTS", "target/cuda/counts.json")]),
 ];
 
 impl Test {
@@ -111,7 +124,9 @@ pub fn on_cpu(filters: &[&str]) -> anyhow::Result<()> {
     environment.push(("EQUIMOD_TEST_DEVICE", "cuda:0".into()));
     for test in TESTS {
         let filters = if filters.is_empty() { test.filters } else { filters };
-        crate::cargo_in(&[&test.command(&[])[..], &["--"], filters].concat(), &environment)?;
+        let mut environment = environment.clone();
+        environment.extend(test.environment.iter().map(|&(name, value)| (name, value.into())));
+        crate::cargo_in(&[&test.command(&[])[..], &["--", "--nocapture"], filters].concat(), &environment)?;
     }
     Ok(())
 }
