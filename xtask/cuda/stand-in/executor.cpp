@@ -6,14 +6,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <random>
-#include <csignal>
 #include <sys/mman.h>
-#include <unistd.h>
 
 namespace cuda_cpu {
 
 thread_local Thread *now __attribute__((tls_model("initial-exec")));
-static thread_local const Kernel *running __attribute__((tls_model("initial-exec")));
+thread_local const Kernel *running __attribute__((tls_model("initial-exec")));
 
 enum State { FRESH, READY, AT_BLOCK, AT_WARP, DONE };
 
@@ -60,7 +58,7 @@ class Executor {
   unsigned current = 0;
 
  private:
-  void straight(Thread thread, const std::vector<unsigned> &order);
+  void straight(Thread &thread, const std::vector<unsigned> &order);
   void together(Thread thread, const std::vector<unsigned> &order);
   unsigned step(const std::vector<unsigned> &order);
   void resume(unsigned thread);
@@ -144,7 +142,7 @@ static uint3 place(unsigned linear, dim3 size) {
   return {linear % size.x, linear / size.x % size.y, linear / (size.x * size.y)};
 }
 
-void Executor::straight(Thread thread, const std::vector<unsigned> &order) {
+void Executor::straight(Thread &thread, const std::vector<unsigned> &order) {
   now = &thread;
   for (unsigned linear : order) {
     thread.linear = linear;
@@ -331,51 +329,6 @@ unsigned vote(unsigned mask, bool mine) {
 
 void add_kernel(const char *unit, Kernel kernel) { standin::units()[unit].kernels[kernel.name] = kernel; }
 void add_shared(const char *unit, char *(*place)()) { standin::units()[unit].shared.push_back(place); }
-
-// Says which kernel touched what it may not, and leaves other faults to the system.
-static void on_fault(int signal, siginfo_t *info, void *) {
-  bool device = standin::device_of(info->si_addr) >= 0;
-  if (!running && !device) {
-    ::signal(signal, SIG_DFL);
-    return;
-  }
-  char text[400];
-  const char *what = device ? "which is no live device memory" : "which is no device memory, or the end of its stack";
-  int size = 0;
-  if (running) {
-    uint3 block = now->block;
-    uint3 thread = now->thread;
-    size = snprintf(text, sizeof text,
-                    "stand-in: kernel %s, block (%u,%u,%u), thread (%u,%u,%u) touched %p, %s\n",
-                    running->name, block.x, block.y, block.z, thread.x, thread.y, thread.z, info->si_addr, what);
-  } else {
-    size = snprintf(text, sizeof text, "stand-in: the host touched %p, %s\n", info->si_addr, what);
-  }
-  (void)!write(2, text, size);
-  _exit(139);
-}
-
-// A thread's handler needs a stack of its own, because that of a fiber may be full.
-static void watch_faults() {
-  static thread_local bool watched = false;
-  if (watched) {
-    return;
-  }
-  watched = true;
-  stack_t old{};
-  sigaltstack(nullptr, &old);
-  if (old.ss_flags & SS_DISABLE) {
-    stack_t own{};
-    own.ss_sp = malloc(STACK);
-    own.ss_size = STACK;
-    sigaltstack(&own, nullptr);
-  }
-  struct sigaction action {};
-  action.sa_sigaction = on_fault;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  sigaction(SIGSEGV, &action, nullptr);
-  sigaction(SIGBUS, &action, nullptr);
-}
 
 }  // namespace cuda_cpu
 

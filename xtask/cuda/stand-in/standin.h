@@ -86,3 +86,13 @@ void run(const Launch &launch, void **values);
 std::map<std::string, Unit> &units();
 
 }  // namespace standin
+
+namespace cuda_cpu {
+
+// The kernel that runs on this thread of the system.
+extern thread_local const Kernel *running __attribute__((tls_model("initial-exec")));
+// ---------------------------------------------------------------- faults.cpp
+// Makes this thread report kernels that touch what they may not.
+void watch_faults();
+
+}  // namespace cuda_cpu

@@ -49,7 +49,8 @@ impl Kernels {
         }
         let generated = [(format!("{}.cpp", self.name), main), (format!("{}.shared.cpp", self.name), shared)];
         let output = folder.join(format!("{}.so", self.name));
-        let mut inputs = [files(parent, &["cu", "cuh", "h"])?, files(headers, &["h"])?].concat();
+        let mut inputs = files(parent, &["cuh", "h"])?;
+        inputs.extend([self.source.clone(), headers.join("cuda_cpu.h"), headers.join("kernel.h")]);
         let mut arguments: Vec<_> = FLAGS.split(' ').map(Into::into).collect();
         arguments.push(format!("-DCUDA_CPU_UNIT=\"{}\"", self.name).into());
         for include in [headers, parent] {

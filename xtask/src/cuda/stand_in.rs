@@ -122,7 +122,7 @@ fn library_jobs(folder: &Path, sources: &Path, home: &Path) -> anyhow::Result<Ve
     let missing = folder.join("generated/missing.c");
     write(&missing, &missing_functions(home)?)?;
     let headers = files(sources, &["h"])?;
-    let parts = files(sources, &["cpp"])?.into_iter().filter(|file| file.file_stem() != Some(SELF_TEST.as_ref()));
+    let parts = files(sources, &["cpp"])?.into_iter().filter(|file| !is_test(file));
     let job = |source: PathBuf| {
         let output = folder.join("objects").join(source.with_extension("o").file_name().unwrap_or_default());
         let flags = "-O3 -march=x86-64-v3 -fPIC -fopenmp -Wall -Wno-format-zero-length -Wno-deprecated-declarations -c";
@@ -166,15 +166,21 @@ fn link_job(folder: &Path, sources: &Path, objects: Vec<PathBuf>) -> Job {
 
 /// The job that compiles the test.
 fn test_job(folder: &Path, sources: &Path, home: &Path) -> anyhow::Result<Job> {
-    let source = sources.join("selftest.cpp");
+    let parts: Vec<PathBuf> = files(sources, &["cpp", "h"])?.into_iter().filter(|file| is_test(file)).collect();
     let output = folder.join(SELF_TEST);
     let mut arguments: Vec<_> =
         ["-std=c++17", "-O1", "-pthread", "-Wno-deprecated-declarations"].map(Into::into).into();
-    arguments.extend(["-isystem".into(), home.join("include").into(), source.clone().into()]);
+    arguments.extend(["-isystem".into(), home.join("include").into()]);
+    arguments.extend(parts.iter().filter(|file| file.extension() == Some("cpp".as_ref())).map(Into::into));
     arguments.extend(NAMES.iter().map(|name| folder.join(name).into()));
     arguments.extend(["-o".into(), output.clone().into()]);
-    let library = folder.join("libstandin.so");
-    Ok(Job { output, inputs: vec![source, library], program: "g++".into(), arguments })
+    let inputs = [parts, vec![folder.join("libstandin.so")]].concat();
+    Ok(Job { output, inputs, program: "g++".into(), arguments })
+}
+
+/// Whether a source belongs to the test and not to the library.
+fn is_test(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SELF_TEST))
 }
 
 /// Gives the library one of its names.
