@@ -36,11 +36,8 @@ CUresult new_memory(const char *function, CUdeviceptr *at, size_t bytes, CUstrea
   if (CUresult refused = usable(function, stream)) {
     return refused;
   }
-  if (!bytes) {
-    complain("%s of 0 bytes", function);
-    return CUDA_ERROR_INVALID_VALUE;
-  }
-  return allocate(current_device(), bytes, at);
+  *at = 0;
+  return bytes ? allocate(current_device(), bytes, at) : CUDA_SUCCESS;
 }
 
 // The device writes into the host's memory now, or for pinned memory when the stream gets there.
@@ -71,7 +68,11 @@ CUresult cuMemGetInfo_v2(size_t *available, size_t *total) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuMemAlloc_v2(CUdeviceptr *at, size_t bytes) { return new_memory(__func__, at, bytes, nullptr); }
+// Refuses to allocate nothing, where the functions for streams give a null pointer.
+CUresult cuMemAlloc_v2(CUdeviceptr *at, size_t bytes) {
+  CUresult result = new_memory(__func__, at, bytes, nullptr);
+  return bytes ? result : CUDA_ERROR_INVALID_VALUE;
+}
 
 CUresult cuMemAllocAsync(CUdeviceptr *at, size_t bytes, CUstream stream) {
   return new_memory(__func__, at, bytes, stream);
