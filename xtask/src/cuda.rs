@@ -5,6 +5,7 @@
 
 mod build;
 mod kernels;
+mod runs;
 mod self_test;
 mod stand_in;
 mod toolkit;
@@ -27,45 +28,37 @@ const CAPABILITY: &str = "80";
 /// The profile of builds with CUDA.
 const PROFILE: &str = "stand-in";
 
-/// A `cargo test` command that runs on the stand-in.
-struct Test {
-    arguments: &'static [&'static str],
-    /// Names of its tests, or parts of them; all tests if there are none.
-    filters: &'static [&'static str],
-    /// Variables with which it runs.
-    environment: &'static [(&'static str, &'static str)],
-}
-
-/// Arguments for an integration test of the core crate.
-macro_rules! core_test {
-    ($name:literal, $filters:expr, $environment:expr) => {
-        Test {
-            arguments: &["-p", "equimod-core", "--features", "cuda,cudnn", "--test", $name],
-            filters: &$filters,
-            environment: &$environment,
-        }
-    };
-}
-
-/// Tests of the backend, the golden tests in f32 on the device, every objective and module, and budgets of a step.
-const TESTS: [Test; 5] = [
-    Test {
-        arguments: &["-p", "equimod-core", "--features", "cuda,cudnn", "--lib"],
-        filters: &["cuda"],
-        environment: &[],
-    },
-    core_test!("golden_networks", ["narrow_networks_in_f32"], []),
-    core_test!("golden_trajectory", ["five_steps_in_f32"], []),
-    core_test!("devices", [], []),
-    core_test!("cuda_counts", [], [("STANDIN_NULL", "1"), ("STANDIN_COUNTS", "target/cuda/counts.json")]),
+/// Arguments of builds of the core crate, and its tests that run on the stand-in.
+const CORE: &[&str] = &["-p", "equimod-core", "--features", "cuda,cudnn"];
+const CORE_TESTS: &[&str] = &[
+    "--lib",
+    "--test",
+    "golden_networks",
+    "--test",
+    "golden_trajectory",
+    "--test",
+    "devices",
+    "--test",
+    "cuda_counts",
 ];
 
-impl Test {
-    /// Arguments of `cargo`, with `more` after the profile.
-    fn command<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
-        [&["test", "--profile", PROFILE], more, self.arguments].concat()
-    }
-}
+/// Arguments of builds of the command, without the Hub, which takes minutes to build.
+const COMMAND: &[&str] = &["-p", "equimod", "--bin", "equimod", "--no-default-features", "--features", "cuda,cudnn"];
+
+/// Variables that set the stand-in's mode.
+type Mode = &'static [(&'static str, &'static str)];
+
+/// Tests that run on the stand-in: the target, the arguments of the test program, and the stand-in's mode.
+const TESTS: [(&[&str], &[&str], Mode); 8] = [
+    (&["--lib"], &["cuda::"], &[]),
+    (&["--lib"], &["cuda::"], &[("STANDIN_LAZY", "1")]),
+    (&["--lib"], &["cuda::"], &[("STANDIN_GUARD", "1")]),
+    (&["--lib"], &["cuda::"], &[("STANDIN_ORDER", "reverse")]),
+    (&["--test", "golden_networks"], &["narrow_networks_in_f32"], &[]),
+    (&["--test", "golden_trajectory"], &["--exact", "golden_five_steps_in_f32"], &[]),
+    (&["--test", "devices"], &[], &[("STANDIN_LAZY", "1")]),
+    (&["--test", "cuda_counts"], &["--nocapture"], &[("STANDIN_NULL", "1"), ("STANDIN_COUNTS", "counts.json")]),
+];
 
 /// The workspace's folder `target/cuda`, which holds the toolkit, the builds with CUDA and the stand-in.
 fn folder() -> anyhow::Result<PathBuf> {
@@ -109,26 +102,29 @@ pub fn environment() -> anyhow::Result<Environment> {
     ])
 }
 
-/// Runs the tests of the CUDA backend on the stand-in; with filters, those whose names contain one of them.
+/// Runs the tests of the CUDA backend on the stand-in, and trains with the command; with filters, only tests whose names
+/// contain one of them.
 ///
 /// # Errors
 ///
-/// If something cannot be built, the stand-in does not find a planted mistake, or a test fails.
+/// If something cannot be built, the stand-in does not find a planted mistake, or a test or a run fails.
 pub fn on_cpu(filters: &[&str]) -> anyhow::Result<()> {
     let mut environment = environment()?;
-    for test in TESTS {
-        crate::cargo_in(&test.command(&["--no-run"]), &environment)?;
+    let profile = ["--profile", PROFILE];
+    crate::cargo_in(&[&["test", "--no-run"], &profile[..], CORE, CORE_TESTS].concat(), &environment)?;
+    if filters.is_empty() {
+        crate::cargo_in(&[&["build"], &profile[..], COMMAND].concat(), &environment)?;
     }
     let library = check_stand_in()?;
     environment.extend(stand_in::environment(&library)?);
     environment.push(("EQUIMOD_TEST_DEVICE", "cuda:0".into()));
-    for test in TESTS {
-        let filters = if filters.is_empty() { test.filters } else { filters };
-        let mut environment = environment.clone();
-        environment.extend(test.environment.iter().map(|&(name, value)| (name, value.into())));
-        crate::cargo_in(&[&test.command(&[])[..], &["--", "--nocapture"], filters].concat(), &environment)?;
+    for (target, arguments, mode) in TESTS {
+        let arguments = if filters.is_empty() { arguments } else { filters };
+        let in_mode: Environment = mode.iter().map(|&(name, value)| (name, value.into())).collect();
+        let command = [&["test"], &profile[..], CORE, target, &["--"], arguments].concat();
+        crate::cargo_in(&command, &[&environment[..], &in_mode].concat())?;
     }
-    Ok(())
+    if filters.is_empty() { runs::check(&target_dir()?.join(PROFILE).join("equimod"), &environment) } else { Ok(()) }
 }
 
 /// Builds the stand-in for the kernels that nvcc has compiled, and tests it.

@@ -108,6 +108,8 @@ void pass_memory_of_another_device() {
 void exceed_the_memory() {
   CUdeviceptr at;
   size_t free, total;
+  MUST(cuMemAllocAsync(&at, 0, nullptr));
+  MUST(cuMemFreeAsync(at, nullptr));
   MUST(cuMemAlloc(&at, wrong ? (size_t)2 << 30 : (size_t)1 << 29));
   MUST(cuMemGetInfo(&free, &total));
   must(free != (size_t)1 << 29 || total != (size_t)1 << 30, "the account of memory");

@@ -1,0 +1,149 @@
+//! Runs of the command on the stand-in: training, a kill and a resume, bf16, evaluation.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+
+use super::{Environment, folder};
+
+/// A network and a data set of seconds.
+const RECIPE: &str = r#"
+base = "quick"
+[data]
+source = "images"
+batch = 16
+[backbone]
+width = 4
+[objective]
+kind = "byol"
+projection_head = "32-16 bias"
+predictor = "8-16 bias"
+[equivariance.equimod]
+projection_head = "32-16 bn-"
+parameter_head = "16 bn"
+predictor = "16 bn-"
+[augmentation]
+size = 16
+[schedule]
+epochs = 3
+warmup_epochs = 0.5
+learning_rate = 1.0
+[checkpoint]
+every_epochs = 1
+"#;
+
+/// Files of a checkpoint that are the same bits however a run was interrupted.
+const FILES: [&str; 3] = ["model.safetensors", "target.safetensors", "optimizer.safetensors"];
+
+/// The command in a folder of its own.
+struct Runs<'a> {
+    program: &'a Path,
+    environment: &'a Environment,
+    folder: PathBuf,
+}
+
+impl Runs<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.program);
+        command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs the command to its end and returns what it printed.
+    fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        eprintln!("» equimod {}", arguments.join(" "));
+        let start = Instant::now();
+        let output = self.command(arguments).output().context("cannot start the command with CUDA")?;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        ensure!(output.status.success(), "equimod {} failed:\n{said}", arguments.join(" "));
+        eprintln!("  {:.0} s", start.elapsed().as_secs_f64());
+        Ok(said)
+    }
+
+    /// Starts a run and kills it once it has written a checkpoint.
+    fn killed(&self, arguments: &[&str], out: &str) -> anyhow::Result<()> {
+        eprintln!("» equimod {}, killed after a checkpoint", arguments.join(" "));
+        let mut command = self.command(arguments);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("cannot start a run")?;
+        let start = Instant::now();
+        while !self.folder.join(out).join("checkpoints/latest").is_file() {
+            if let Some(status) = child.try_wait()? {
+                bail!("the run that was to be killed ended before its first checkpoint: {status}");
+            }
+            ensure!(start.elapsed() < Duration::from_secs(300), "a run has written no checkpoint in 5 minutes");
+            sleep(Duration::from_millis(5));
+        }
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// The newest checkpoint of a run.
+    fn newest(&self, out: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.join(out).join("checkpoints");
+        let latest = fs::read_to_string(folder.join("latest")).with_context(|| format!("{out} has no checkpoint"))?;
+        Ok(folder.join(latest.trim()))
+    }
+
+    fn assert_same(&self, a: &str, b: &str) -> anyhow::Result<()> {
+        let (first, second) = (self.newest(a)?, self.newest(b)?);
+        for file in FILES {
+            let same = fs::read(first.join(file))? == fs::read(second.join(file))?;
+            ensure!(same, "{file} of the runs {a} and {b} differs");
+        }
+        Ok(())
+    }
+
+    /// 24-bit BMP images of two classes.
+    fn images(&self) -> anyhow::Result<()> {
+        const SIDE: usize = 16;
+        for (class, number) in (0..2).flat_map(|class| (0..32).map(move |number| (class, number))) {
+            let folder = self.folder.join(format!("images/class{class}"));
+            fs::create_dir_all(&folder)?;
+            let mut bytes = b"BM".to_vec();
+            for field in [54 + 3 * SIDE * SIDE, 0, 54, 40, SIDE, SIDE, 1 + (24 << 16), 0, 0, 0, 0, 0, 0] {
+                bytes.extend(u32::try_from(field)?.to_le_bytes());
+            }
+            let value = |k: usize| if k % 3 == class { 220 } else { (k * (number + 1) % 97) as u8 };
+            bytes.extend((0..3 * SIDE * SIDE).map(value));
+            fs::write(folder.join(format!("{number}.bmp")), bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Trains, kills and resumes, trains in bf16 and in parts, fine-tunes and evaluates on the stand-in's device.
+///
+/// # Errors
+///
+/// If a run fails, or a resumed run differs from an uninterrupted one.
+pub fn check(program: &Path, environment: &Environment) -> anyhow::Result<()> {
+    let runs = Runs { program, environment, folder: folder()?.join("runs") };
+    if runs.folder.is_dir() {
+        fs::remove_dir_all(&runs.folder).context("cannot clear the folder of runs")?;
+    }
+    fs::create_dir_all(&runs.folder)?;
+    runs.images()?;
+    fs::write(runs.folder.join("tiny.toml"), RECIPE)?;
+    let train = ["pretrain", "--recipe", "tiny.toml", "--device", "cuda:0", "--no-eval", "--out"];
+    let with = |out: &'static str, more: &[&'static str]| [&train[..], &[out], more].concat();
+    runs.run(&with("whole", &[]))?;
+    runs.run(&with("again", &["--threads", "1"]))?;
+    runs.assert_same("whole", "again")?;
+    runs.killed(&with("killed", &[]), "killed")?;
+    runs.run(&["pretrain", "--resume", "--device", "cuda:0", "--no-eval", "--out", "killed"])?;
+    runs.assert_same("whole", "killed")?;
+    runs.run(&with("bf16", &["--set", "execution.precision=bf16", "--set", "log_every_steps=3"]))?;
+    runs.run(&with("parts", &["--set", "execution.parts=3", "--set", "execution.recompute=true", "--epochs", "1"]))?;
+    let on = ["--data", "images", "--device", "cuda:0"];
+    for protocol in ["knn", "equivariance"] {
+        runs.run(&[&["eval", protocol, "whole"], &on[..]].concat())?;
+    }
+    runs.run(&[&["eval", "finetune", "whole", "--epochs", "1"], &on[..]].concat())?;
+    Ok(())
+}
