@@ -2,6 +2,7 @@
 
 mod bench;
 mod data;
+mod doctor;
 mod eval;
 mod weights;
 
@@ -13,6 +14,7 @@ pub use bench::{Augmented, Bench, BenchAugment, BenchCommand, BenchConv, BenchEv
 pub use data::{
     Data, DataCommand, DataParams, DataStats, Fetch, Index, Pack, PackStorage, PolicyArgs, Preview, SourceArgs, Verify,
 };
+pub use doctor::Doctor;
 pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
     FinetuneOptimizer, Health, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
@@ -96,6 +98,12 @@ pub enum Command {
   equimod data preview images/
   equimod data verify images/")]
     Data(Data),
+    /// Report what this build and this machine can do, and check a device: its numbers, its speed.
+    #[command(after_help = "Examples:
+  equimod doctor
+  equimod doctor --device cuda:0
+  equimod doctor --device cpu --json > doctor.json")]
+    Doctor(Doctor),
     /// Benchmark training steps, convolutions, augmentation, loading and evaluation.
     #[command(after_help = "Example:
   equimod bench step --batch 32 --steps 6 --json")]

@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod data;
+mod doctor;
 mod embed;
 mod eval;
 mod export;
@@ -40,6 +41,7 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
         Command::Export(arguments) => export::run(&arguments),
         Command::Publish(arguments) => publish::run(&arguments),
         Command::Data(arguments) => data::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
         Command::Completions { shell } => completions::run(shell),

@@ -25,11 +25,23 @@ pub fn open(name: &str) -> anyhow::Result<Device> {
         _ => return Err(unknown(name).into()),
     };
     device.map_err(|reason| {
-        let have = |feature: bool| if feature { "has" } else { "lacks" };
-        let (cuda, metal) = (have(cfg!(feature = "cuda")), have(cfg!(feature = "metal")));
-        let reason = reason.to_string().lines().next().unwrap_or_default().to_owned();
-        Usage(format!("cannot use the device {name} ({reason}); this build {cuda} cuda and {metal} metal")).into()
+        let first_line = reason.to_string().lines().next().unwrap_or_default().to_owned();
+        Usage(format!("cannot use the device {name}: {}", why_not(kind, &first_line))).into()
     })
+}
+
+/// Way to a build with CUDA.
+pub const CUDA_BUILD: &str = "`cargo build --release --features cudnn` builds it with CUDA and cuDNN";
+
+/// What a build without the device lacks and how to get it, or else the reason that the device gives.
+fn why_not(kind: &str, reason: &str) -> String {
+    match kind {
+        "cuda" if !cfg!(feature = "cuda") => format!("this build lacks cuda; {CUDA_BUILD}"),
+        "metal" if !cfg!(feature = "metal") => {
+            "this build lacks metal; `cargo build --release --features metal` builds it for Apple GPUs".to_owned()
+        }
+        _ => format!("{reason}; `equimod doctor` lists the devices of this machine"),
+    }
 }
 
 fn unknown(name: &str) -> Usage {

@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod forecast;
+pub mod measured_method;
 pub mod noise;
 pub mod probe;
 pub mod report;

@@ -4,13 +4,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use candle_core::DType;
-use equimod_core::equivariance::EquiModConfig;
-use equimod_core::head::Ending;
-use equimod_core::objective::SimClrConfig;
 use equimod_core::optim::LarsConfig;
 use equimod_core::{
-    BackboneConfig, EquivarianceConfig, Execution, HeadSpec, Method, MethodConfig, ObjectiveConfig, OptimizerConfig,
-    Parameters, Placement, Progress, ResNetConfig, SingleProcess, Stem,
+    Execution, Method, OptimizerConfig, Parameters, Placement, Progress, ResNetConfig, SingleProcess, Stem,
 };
 use serde_json::json;
 
@@ -19,10 +15,8 @@ use crate::cli::BenchStep;
 use crate::outputs::console;
 use crate::process::allocator::MEMORY;
 use crate::process::device;
+use crate::run::measured_method::{PARAMETERS, simclr_with_equimod};
 use crate::run::noise;
-
-/// Width of the parameter vectors, as in the published encoding of SimCLR on CIFAR-10.
-const PARAMETERS: usize = 15;
 
 /// Number of warm-up steps.
 const WARM_UP: u32 = 2;
@@ -53,7 +47,10 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
         execution,
     };
     let parameters = Parameters::of_views(PARAMETERS);
-    let method = Method::new(&method_config(arguments), &parameters, placement)?;
+    let (stem, width) = (stem(arguments.size), arguments.width as usize);
+    let backbone = ResNetConfig { architecture: arguments.arch, stem, width, ..Default::default() };
+    let config = simclr_with_equimod(backbone, arguments.hidden as usize);
+    let method = Method::new(&config, &parameters, placement)?;
     let batch = noise::batch(&method.needs(), images, side, &parameters, &device)?;
     let mut optimizer = OptimizerConfig::Lars(LarsConfig::default()).build();
     let mut measured = Vec::new();
@@ -82,22 +79,6 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
 /// Stem of the backbone for images with a side of `size` pixels.
 pub fn stem(size: u32) -> Stem {
     if size > LARGEST_WITH_CIFAR_STEM { Stem::ImageNet } else { Stem::Cifar }
-}
-
-fn method_config(arguments: &BenchStep) -> MethodConfig {
-    let hidden = arguments.hidden as usize;
-    let head = HeadSpec { widths: vec![hidden, hidden, 128], ending: Ending::PlainBatchNorm };
-    let stem = stem(arguments.size);
-    let width = arguments.width as usize;
-    let backbone = ResNetConfig { architecture: arguments.arch, stem, width, ..Default::default() };
-    MethodConfig {
-        backbone: BackboneConfig::ResNet(backbone),
-        objective: ObjectiveConfig::SimClr(SimClrConfig { projection_head: head.clone(), ..Default::default() }),
-        equivariance: EquivarianceConfig {
-            equimod: Some(EquiModConfig { projection_head: head, ..Default::default() }),
-            ..Default::default()
-        },
-    }
 }
 
 fn print(
