@@ -284,3 +284,24 @@ pub enum Listed {
     /// JSON Schema of results.json; not part of all lists.
     ResultsSchema,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Names of the commands whose help has no example that calls them.
+    fn without_example(command: &clap::Command, path: &str) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let shown = help.contains("Example") && help.contains(path);
+        let inside =
+            command.get_subcommands().flat_map(|sub| without_example(sub, &format!("{path} {}", sub.get_name())));
+        (!shown).then(|| path.to_owned()).into_iter().chain(inside).collect()
+    }
+
+    #[test]
+    fn every_help_has_an_example() {
+        assert_eq!(without_example(&Cli::command(), "equimod"), Vec::<String>::new());
+    }
+}

@@ -46,7 +46,9 @@ pub fn steps(speeds: &[Speed], tf32: bool) -> String {
         let value = match (speed.images_per_second, &speed.failure) {
             (Some(rate), _) => {
                 let memory = speed.memory_bytes.map_or_else(|| "memory unknown".to_owned(), mebibytes);
-                format!("{rate:.1} images/s, {memory}, median of {} steps", speed.steps)
+                let steps =
+                    if speed.steps == 1 { "one step".to_owned() } else { format!("median of {} steps", speed.steps) };
+                format!("{rate:.1} images/s, {memory} at the peak ({steps})")
             }
             (None, reason) => format!("failed: {}", reason.as_deref().unwrap_or("unknown reason")),
         };
@@ -54,4 +56,46 @@ pub fn steps(speeds: &[Speed], tf32: bool) -> String {
     };
     let rows: Vec<(&str, String)> = speeds.iter().map(row).collect();
     section(&format!("training step ({WHAT}; TF32 is {tf32})"), &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_has_one_line_for_both_element_types() {
+        let of = |check: &str, precision, error, agrees| Comparison {
+            check: check.into(),
+            precision,
+            tolerance: Some(1e-5),
+            error,
+            agrees,
+            failure: None,
+        };
+        let text = checks(&[
+            of("product", Checked::F32, Some(2.5e-7), true),
+            of("LARS", Checked::F32, None, false),
+            of("product", Checked::Bf16, Some(0.0), true),
+        ]);
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let lines: Vec<Vec<String>> = text.lines().map(words).collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[1], ["product", "1e-5", "2.5e-7", "yes", "1e-5", "0", "yes"]);
+        assert_eq!(lines[2], ["LARS", "1e-5", "NaN", "NO"]);
+    }
+
+    #[test]
+    fn steps_say_their_speed_or_why_there_is_none() {
+        let speed = |precision, images_per_second, failure: Option<&str>| Speed {
+            precision,
+            images_per_second,
+            steps: 1,
+            memory_bytes: Some(3 << 20),
+            failure: failure.map(str::to_owned),
+        };
+        let text =
+            steps(&[speed(Checked::F32, Some(41.26), None), speed(Checked::Bf16, None, Some("no memory"))], false);
+        assert!(text.contains("TF32 is off") && text.contains("41.3 images/s, 3 MiB at the peak (one step)"), "{text}");
+        assert!(text.contains("failed: no memory"), "{text}");
+    }
 }

@@ -133,7 +133,7 @@ impl Comparison {
             (_, Some(error), Some(tolerance)) => {
                 format!("{check} in {precision} is off by {error:.1e}, and {tolerance:.0e} is allowed")
             }
-            _ => format!("{check} in {precision} is not finite"),
+            _ => format!("{check} in {precision} is not finite, or has another number of values"),
         }
     }
 }
@@ -162,4 +162,46 @@ pub fn without_bf16(device: &Device) -> Option<String> {
     let both_ways = || Tensor::ones(1, DType::F32, device)?.to_dtype(DType::BF16)?.to_dtype(DType::F32);
     let reason = both_ways().and_then(|_| device.synchronize()).err()?.to_string();
     Some(reason.lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(values: &[f64], tolerance: Tolerance) -> Part {
+        Part::new("a check".into(), Tensor::new(values, &Device::Cpu).unwrap(), tolerance)
+    }
+
+    #[test]
+    fn wrong_values_do_not_agree() {
+        let want = part(&[1.0, 2.0], SUM);
+        let compare = |values: &[f64]| Comparison::new(&part(values, SUM), &want, Checked::F32).unwrap();
+        assert!(compare(&[1.0, 2.0 + 1e-6]).agrees);
+        for (wrong, sentence) in [
+            (&[1.0, 2.001][..], "a check in f32 is off by 4.5e-4, and 5e-6 is allowed"),
+            (&[1.0, f64::NAN], "a check in f32 is not finite, or has another number of values"),
+            (&[1.0, 2.0, 3.0], "a check in f32 is not finite, or has another number of values"),
+        ] {
+            let found = compare(wrong);
+            assert_eq!((found.agrees, found.sentence().as_str()), (false, sentence));
+        }
+    }
+
+    /// A device that rounds the factors of products to the 11 significant bits of TF32 is found out.
+    #[test]
+    fn tolerances_tell_tf32_from_f32() {
+        let device = Device::Cpu;
+        let place = Place { device: &device, dtype: DType::F64, inputs: DType::F32 };
+        let [a, b] = [1, 2].map(|seed| place.values(&[40, 40], seed).unwrap());
+        let rounded = |tensor: &Tensor| {
+            let round =
+                |value: f64| f64::from(f32::from_bits((value as f32).to_bits().wrapping_add(1 << 12) & !0x1fff));
+            let values: Vec<f64> = vector(tensor).unwrap().into_iter().map(round).collect();
+            Tensor::from_vec(values, (40, 40), &device).unwrap()
+        };
+        let product = |a: &Tensor, b: &Tensor| Part::new("product".into(), a.matmul(b).unwrap(), PRODUCT);
+        let (tf32, want) = (product(&rounded(&a), &rounded(&b)), product(&a, &b));
+        assert!(!Comparison::new(&tf32, &want, Checked::F32).unwrap().agrees);
+        assert!(Comparison::new(&tf32, &want, Checked::Bf16).unwrap().agrees);
+    }
 }
