@@ -1,7 +1,7 @@
 //! Parsing of `--device`.
 
-use candle_core::Device;
 use candle_core::utils::{cuda_is_available, metal_is_available};
+use candle_core::{Device, DeviceLocation};
 
 use equimod_core::device::cuda;
 
@@ -57,8 +57,9 @@ fn automatic() -> Device {
 
 /// Name of a device for messages and files.
 pub fn describe(device: &Device) -> String {
-    match device {
-        Device::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),
-        other => format!("{:?}", other.location()).to_lowercase(),
+    match device.location() {
+        DeviceLocation::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }
 }

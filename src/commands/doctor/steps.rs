@@ -101,9 +101,11 @@ fn placement(device: &Device, precision: Checked) -> Placement<'_> {
 fn reset_peak(device: &Device) {
     match device.location() {
         DeviceLocation::Cpu => MEMORY.reset_peak_usage(),
-        // A driver that refuses does not give a peak either.
         #[cfg(feature = "cuda")]
-        DeviceLocation::Cuda { gpu_id } => drop(crate::process::cuda::reset_peak(gpu_id)),
+        DeviceLocation::Cuda { gpu_id } => {
+            // A driver that refuses does not give a peak either.
+            let _ = crate::process::cuda::reset_peak(gpu_id);
+        }
         _ => {}
     }
 }
