@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 use equimod_core::ops::{
-    ScaleShiftRelu, batch_norm_apply, batch_norm_backward, batch_norm_backward_sums, batch_norm_sums, relu_backward,
+    ChannelStatistics, ScaleShiftRelu, batch_norm_apply, batch_norm_backward, batch_norm_backward_sums,
+    batch_norm_statistics, batch_norm_sums, relu_backward,
 };
 
 use super::place::{Place, values};
@@ -22,11 +23,11 @@ const DEVIATIONS: Tolerance = Tolerance { f32: 3e-4, bf16: 3e-4 };
 pub fn parts(place: &Place) -> anyhow::Result<Vec<Part>> {
     let exact = Exact::new(place)?;
     let xs = place.put(&exact.xs)?;
-    let (mean, inverse) = statistics(&xs)?;
+    let ChannelStatistics { mean, inverse_std } = statistics(&xs)?;
     let part = |what: &str, values, tolerance| Part::new(format!("batch norm: {what}"), values, tolerance);
     let mut parts = vec![
         part("mean (30)", mean, SUM),
-        part("inverse deviation (1/0.6)", inverse, DEVIATIONS),
+        part("inverse deviation (1/0.6)", inverse_std, DEVIATIONS),
         part("forward, addition, ReLU", exact.forward(place, &xs)?, SUM),
     ];
     let activation =
@@ -41,13 +42,9 @@ pub fn parts(place: &Place) -> anyhow::Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// Mean and inverse standard deviation of each channel, as batch norm computes them.
-fn statistics(xs: &Tensor) -> Result<(Tensor, Tensor)> {
-    let means = (batch_norm_sums(xs)? / (xs.elem_count() / SHAPE[1]) as f64)?;
-    let mean = means.get(0)?;
-    let variance = (means.get(1)? - mean.sqr()?)?.relu()?;
-    let inverse = (variance + EPSILON)?.sqrt()?.recip()?;
-    Ok((mean, inverse))
+/// Mean and inverse standard deviation of each channel.
+fn statistics(xs: &Tensor) -> Result<ChannelStatistics> {
+    batch_norm_statistics(xs, &batch_norm_sums(xs)?, (xs.elem_count() / SHAPE[1]) as f64, EPSILON, None)
 }
 
 /// Inputs on the CPU in f64, with the coefficients that all places use.
@@ -64,7 +61,7 @@ impl Exact {
     fn new(place: &Place) -> Result<Self> {
         // Uniform values in ±1 have the deviation 1/√3.
         let xs = place.rounded(&((values(&SHAPE, 1)? * (DEVIATION * 3f64.sqrt()))? + MEAN)?)?;
-        let (mean, inverse) = statistics(&xs)?;
+        let ChannelStatistics { mean, inverse_std: inverse } = statistics(&xs)?;
         let weight = (values(&[SHAPE[1]], 2)? + 2.0)?;
         let scale = (&inverse * weight)?;
         let shift = (values(&[SHAPE[1]], 3)? - (&mean * &scale)?)?;

@@ -1,7 +1,7 @@
 //! Convolutions and their gradients.
 
 use candle_core::Result;
-use equimod_core::ops::{Conv2dGeometry, conv2d, conv2d_backward_data, conv2d_backward_weight};
+use equimod_core::ops::{Conv2dGeometry, ConvAlgorithms, conv2d, conv2d_backward_data, conv2d_backward_weight};
 
 use super::place::Place;
 use super::{PRODUCT, Part};
@@ -36,7 +36,13 @@ pub fn parts(place: &Place) -> anyhow::Result<Vec<Part>> {
 impl Case {
     fn parts(&self, place: &Place) -> Result<[Part; 3]> {
         let &Self { name, shape, outputs, kernel, stride, groups } = self;
-        let geometry = Conv2dGeometry { kernel: (kernel, kernel), stride, padding: kernel / 2, groups, winograd: true };
+        let geometry = Conv2dGeometry {
+            kernel: (kernel, kernel),
+            stride,
+            padding: kernel / 2,
+            groups,
+            algorithms: ConvAlgorithms::default(),
+        };
         let size = (shape[2], shape[3]);
         let xs = place.values(&shape, 1)?;
         let weight = place.values(&[outputs, shape[1] / groups, kernel, kernel], 2)?;

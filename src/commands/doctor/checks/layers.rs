@@ -13,16 +13,15 @@ use super::{EXACT, PRODUCT, Part, SUM};
 /// Max-pool of few distinct values, so that windows have ties, and average pool.
 pub fn pools(place: &Place) -> anyhow::Result<Vec<Part>> {
     let shape = [4, 19, 17, 17];
-    let size = (shape[2], shape[3]);
     let xs = place.put(&(values(&shape, 1)? * 2.0)?.round()?)?;
     let (ys, winners) = max_pool2d(&xs, 3, 2, 1)?;
-    let dxs = max_pool2d_backward(&place.values(ys.dims(), 2)?, &winners, size)?;
+    let dxs = max_pool2d_backward(&place.values(ys.dims(), 2)?, &winners)?;
     let xs = place.put(&(values(&shape, 3)? + 0.5)?)?;
     let pooled = global_average_pool(&xs)?;
-    let pooled_dxs = global_average_pool_backward(&place.values(pooled.dims(), 4)?, size)?;
+    let pooled_dxs = global_average_pool_backward(&place.values(pooled.dims(), 4)?, (shape[2], shape[3]))?;
     Ok(vec![
         Part::new("max-pool with ties: forward".into(), ys, EXACT),
-        Part::new("max-pool with ties: winners".into(), winners, EXACT),
+        Part::new("max-pool with ties: winners".into(), winners.indices, EXACT),
         Part::new("max-pool with ties: gradient".into(), dxs, SUM),
         Part::new("average pool: forward".into(), pooled, SUM),
         Part::new("average pool: gradient".into(), pooled_dxs, SUM),

@@ -1,10 +1,10 @@
 //! Optimizer steps and the target network's moving average.
 
 use candle_core::{Result, Tensor, Var};
-use equimod_core::ops::{Gate, move_towards, squared_norm};
-use equimod_core::optim::{AdamWConfig, LarsConfig, SgdConfig, Update};
-use equimod_core::params::{Role, Slot};
-use equimod_core::{Optimizer, OptimizerConfig};
+use equimod_core::ops::{Gate, move_all_towards, squared_norm};
+use equimod_core::optim::{AdamWConfig, LarsConfig, SgdConfig};
+use equimod_core::params::{Gradients, Init, Role};
+use equimod_core::{Optimizer, OptimizerConfig, ParamStore};
 
 use super::place::{Place, values};
 use super::{Part, SUM};
@@ -32,21 +32,23 @@ pub fn parts(place: &Place) -> anyhow::Result<Vec<Part>> {
     let norm = squared_norm(&place.values(&SHAPE, 1)?)?.sqrt()?;
     parts.push(Part::new("norm of a gradient".into(), norm, SUM));
     let target = Var::from_tensor(&place.values(&SHAPE, 1)?)?;
-    move_towards(&target, &place.values(&SHAPE, 2)?, 0.9)?;
+    move_all_towards(&[(target.clone(), place.values(&SHAPE, 2)?)], 0.9, &Gate::Open)?;
     parts.push(Part::new("average of the target network".into(), target.as_detached_tensor(), SUM));
     Ok(parts)
 }
 
-/// The weight after some steps, and the optimizer's state, whose only floating-point tensor has the weight's name.
+/// The weight after some steps, and the optimizer's floating-point state.
 fn steps(optimizer: &mut dyn Optimizer, place: &Place) -> anyhow::Result<(Tensor, Tensor)> {
-    let slot = Slot { var: Var::from_tensor(&place.values(&SHAPE, 1)?)?, role: Role::Weight };
+    let mut params = ParamStore::new(0, place.dtype, place.device);
+    let weight = params.root().parameter("weight", SHAPE.to_vec(), Init::Constant(0.0), Role::Weight)?;
+    weight.set(&place.values(&SHAPE, 1)?)?;
     for step in 0..STEPS {
-        optimizer.begin_step();
+        let mut gradients = Gradients::default();
         // Equal signs keep the steps from cancelling.
-        let gradient = place.put(&(values(&SHAPE, 10 + step)? + 0.5)?)?;
-        optimizer.update("weight", &slot, &gradient, Update { learning_rate: 0.05, gate: &Gate::Open })?;
+        gradients.insert("weight", place.put(&(values(&SHAPE, 10 + step)? + 0.5)?)?)?;
+        optimizer.step(&params, &mut gradients, 0.05)?;
     }
     let state = optimizer.state().into_values().filter(|tensor| tensor.dtype().is_float());
     let state = state.map(|tensor| tensor.flatten_all()).collect::<Result<Vec<_>>>()?;
-    Ok((slot.var.as_detached_tensor(), Tensor::cat(&state, 0)?))
+    Ok((weight.as_detached_tensor(), Tensor::cat(&state, 0)?))
 }
