@@ -14,12 +14,12 @@ use equimod_core::{
     Execution, Method, MethodConfig, OptimizerConfig, Parameters, Placement, Precision, StepBatch, host,
 };
 
-const IMAGES: usize = 6;
-const SIDE: usize = 16;
+const IMAGES: usize = 4;
+const SIDE: usize = 8;
 
 /// A method with small parts; `None` if the objective does not support the module.
 fn method(objective: &str, modules: &str, dtype: DType, execution: Execution) -> Option<Method> {
-    let text = format!(r#"{{"backbone": {{"width": 4}}, "objective": {objective}, "equivariance": {modules}}}"#);
+    let text = format!(r#"{{"backbone": {{"width": 2}}, "objective": {objective}, "equivariance": {modules}}}"#);
     let config: MethodConfig = serde_json::from_str(&text).unwrap();
     if !config.validate(SIDE).is_empty() {
         return None;
@@ -70,6 +70,8 @@ fn check(execution: Execution, tolerances: [f64; 3]) {
     let mut checked = 0;
     for (objective, modules) in OBJECTIVES.iter().flat_map(|objective| modules.iter().map(move |m| (objective, m))) {
         let Some(exact) = method(objective, modules, DType::F64, Execution::default()) else { continue };
+        // Every other method recomputes activations.
+        let execution = Execution { recompute: checked % 2 == 1, ..execution };
         let Some(tested) = method(objective, modules, DType::F32, execution) else { continue };
         let names = ["loss", "gradient norm", "loss after an update"];
         for ((name, (wanted, found)), tolerance) in
@@ -87,11 +89,6 @@ fn check(execution: Execution, tolerances: [f64; 3]) {
 #[test]
 fn every_objective_and_module_agrees_with_f64_in_f32() {
     check(Execution::default(), [1e-5, 1e-3, 1e-4]);
-}
-
-#[test]
-fn every_objective_and_module_agrees_with_f64_with_recomputation_and_parts_of_one() {
-    check(Execution { recompute: true, winograd: false, ..Execution::default() }, [1e-5, 1e-3, 1e-4]);
 }
 
 #[test]
