@@ -11,7 +11,7 @@ use candle_core::{DType, Tensor};
 use common::device;
 use equimod_core::collective::SingleProcess;
 use equimod_core::ops::{Gate, all_finite};
-use equimod_core::optim::{LarsConfig, Progress, clip};
+use equimod_core::optim::{LarsConfig, Progress};
 use equimod_core::{
     Execution, Method, MethodConfig, Normalization, OptimizerConfig, Parameters, Placement, Precision, StepBatch, host,
 };
@@ -69,14 +69,14 @@ fn a_step_of_a_resnet50_keeps_its_budget() {
     let mut step = |step: u64| {
         let mut outcome = method.step(&batch(&method, &pixels), Progress { step, total: 4 }).unwrap();
         let norm = outcome.gradients.norm().unwrap();
-        clip(&mut outcome.gradients, &norm, 1.0).unwrap();
         let gate = Gate::new(&all_finite(&[&outcome.loss, &norm]).unwrap()).unwrap();
         optimizer.gated_step(method.params(), &mut outcome.gradients, 0.1, &gate).unwrap();
         outcome.loss
     };
-    (0..2).for_each(|number| drop(step(number)));
+    // Three steps fill the ring of buffers for uploads.
+    (0..3).for_each(|number| drop(step(number)));
     (stand_in.reset)();
-    let loss = step(2);
+    let loss = step(3);
     let count = |name: &CStr| stand_in.count(name);
     let reads = count(c"cuMemcpyDtoHAsync_v2") + count(c"cuMemcpyDtoH_v2") + count(c"cuStreamSynchronize");
     let launches = count(c"cuLaunchKernel");
@@ -90,7 +90,8 @@ fn a_step_of_a_resnet50_keeps_its_budget() {
     );
     eprintln!("a step: {found}");
     assert_eq!(reads, 0, "{found}");
-    assert!(launches <= 1500, "{found}");
+    assert!(launches <= 1200, "{found}");
+    assert!(count(c"cuMemcpyHtoDAsync_v2") <= 100, "{found}");
     assert_eq!(count(c"cuEventCreate"), 0, "{found}");
     host::read(&[&loss]).unwrap();
     assert_eq!(count(c"cuMemcpyDtoHAsync_v2") + count(c"cuMemcpyDtoH_v2"), 1, "a log step reads once");

@@ -275,8 +275,9 @@ impl BatchNorm {
         let (activation, weight) = (activation.as_ref(), self.weight.1.as_detached_tensor());
         let (sums, [scale, slope, offset]) =
             statistics.backward(dys, activation, &xs, Some(&weight), self.collective.as_ref())?;
-        gradients.insert(&self.bias.0, sums.get(0)?.to_dtype(weight.dtype())?)?;
-        gradients.insert(&self.weight.0, sums.get(1)?.to_dtype(weight.dtype())?)?;
+        let sums = sums.to_dtype(weight.dtype())?;
+        gradients.insert(&self.bias.0, sums.get(0)?)?;
+        gradients.insert(&self.weight.0, sums.get(1)?)?;
         Ok(ops::batch_norm_backward_in_place(dys, activation, xs, [&scale, &slope, &offset])?)
     }
 }
@@ -328,8 +329,8 @@ impl BatchNorm1d {
         let ids = (weight.id(), bias.id());
         Ok(hand_written_of_three([xs, weight, bias], &ys, move |dys| {
             let (dxs, sums) = backward.gradients(dys).map_err(Error::into_candle)?;
-            let sum = |row: usize| sums.get(row)?.to_dtype(dtype);
-            Ok((Some(dxs), collect(ids.0, sum(1)?)?, collect(ids.1, sum(0)?)?))
+            let sums = sums.to_dtype(dtype)?;
+            Ok((Some(dxs), collect(ids.0, sums.get(1)?)?, collect(ids.1, sums.get(0)?)?))
         })?)
     }
 }

@@ -80,8 +80,12 @@ impl Gradients {
     ///
     /// If a tensor operation fails.
     pub fn scale_by(&mut self, factor: &Tensor) -> Result<()> {
+        let mut cast = factor.clone();
         for gradient in self.0.values_mut() {
-            *gradient = gradient.detach().broadcast_mul(&factor.to_dtype(gradient.dtype())?)?;
+            if cast.dtype() != gradient.dtype() {
+                cast = factor.to_dtype(gradient.dtype())?;
+            }
+            *gradient = gradient.detach().broadcast_mul(&cast)?;
         }
         Ok(())
     }
