@@ -5,6 +5,7 @@
 
 mod build;
 mod kernels;
+mod resources;
 mod runs;
 mod self_test;
 mod stand_in;
@@ -49,11 +50,10 @@ const COMMAND: &[&str] = &["-p", "equimod", "--bin", "equimod", "--no-default-fe
 type Mode = &'static [(&'static str, &'static str)];
 
 /// Tests that run on the stand-in: the target, the arguments of the test program, and the stand-in's mode.
-const TESTS: [(&[&str], &[&str], Mode); 8] = [
+const TESTS: [(&[&str], &[&str], Mode); 7] = [
     (&["--lib"], &["cuda::"], &[]),
-    (&["--lib"], &["cuda::"], &[("STANDIN_LAZY", "1")]),
-    (&["--lib"], &["cuda::"], &[("STANDIN_GUARD", "1")]),
-    (&["--lib"], &["cuda::"], &[("STANDIN_ORDER", "reverse")]),
+    (&["--lib"], &["cuda::"], &[("STANDIN_GUARD", "1"), ("STANDIN_ORDER", "7")]),
+    (&["--lib"], &["cuda::"], &[("STANDIN_LAZY", "1"), ("STANDIN_ORDER", "reverse")]),
     (&["--test", "golden_networks"], &["narrow_networks_in_f32"], &[]),
     (&["--test", "golden_trajectory"], &["--exact", "golden_five_steps_in_f32"], &[]),
     (&["--test", "devices"], &[], &[("STANDIN_LAZY", "1")]),
@@ -115,6 +115,7 @@ pub fn on_cpu(filters: &[&str]) -> anyhow::Result<()> {
     if filters.is_empty() {
         crate::cargo_in(&[&["build"], &profile[..], COMMAND].concat(), &environment)?;
     }
+    resources::check(&toolkit()?)?;
     let library = check_stand_in()?;
     environment.extend(stand_in::environment(&library)?);
     environment.push(("EQUIMOD_TEST_DEVICE", "cuda:0".into()));

@@ -90,6 +90,7 @@ fn check() -> anyhow::Result<()> {
     let deny = ("RUSTDOCFLAGS", "-D warnings");
     cargo(&["doc", "--workspace", "--no-deps", "--release", ALL], &[deny])?;
     test()?;
+    cuda::on_cpu(&[])?;
     valgrind()?;
     fuzz(FUZZ_SECONDS)
 }
