@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::ffi::{CStr, c_char, c_long};
+use std::ffi::{CStr, c_char, c_long, c_void};
 
 use candle_core::{DType, Tensor};
 use common::device;
@@ -31,8 +31,10 @@ impl StandIn {
         unsafe {
             let symbol = |name: &CStr| libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
             let (count, reset) = (symbol(c"standin_count"), symbol(c"standin_counts_reset"));
-            (!count.is_null() && !reset.is_null())
-                .then(|| Self { count: std::mem::transmute(count), reset: std::mem::transmute(reset) })
+            (!count.is_null() && !reset.is_null()).then(|| Self {
+                count: std::mem::transmute::<*mut c_void, extern "C" fn(*const c_char) -> c_long>(count),
+                reset: std::mem::transmute::<*mut c_void, extern "C" fn()>(reset),
+            })
         }
     }
 

@@ -21,6 +21,8 @@ mod pooling;
 mod setup;
 mod upload;
 
+#[cfg(test)]
+pub use convolution::WITHOUT_CUDNN;
 pub use setup::open;
 
 /// Backend for f32 and bf16 on CUDA devices.

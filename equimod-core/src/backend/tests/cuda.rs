@@ -10,7 +10,7 @@ use candle_core::Var;
 use super::super::contract::{ImageOps, PixelShape};
 use super::super::cpu::CpuBackend;
 use super::super::cpu_portable::CpuPortable;
-use super::super::cuda::{Cuda, open};
+use super::super::cuda::{Cuda, WITHOUT_CUDNN, open};
 use super::*;
 
 /// Element types with the largest relative error of a result of one operation, and of one that sums many values.
@@ -68,8 +68,20 @@ fn cases() -> Vec<Case> {
     shapes.map(case).into()
 }
 
+/// Runs `check` with cuDNN, if the build has it, and with matrix products.
+fn with_both_engines(check: fn()) {
+    for without in [false, true] {
+        WITHOUT_CUDNN.set(without);
+        check();
+    }
+}
+
 #[test]
 fn convolutions_agree_with_f64() {
+    with_both_engines(check_convolutions);
+}
+
+fn check_convolutions() {
     for case in cases() {
         let Case { name, g, input, outputs } = &case;
         let weight = values(&[*outputs, input[1] / g.groups, g.kernel.0, g.kernel.1], 2);
@@ -102,6 +114,10 @@ fn a_weight_in_f32_is_rounded_for_images_in_bf16() {
 
 #[test]
 fn fused_convolutions_agree_with_f64() {
+    with_both_engines(check_fused_convolutions);
+}
+
+fn check_fused_convolutions() {
     for case in cases() {
         let Case { name, g, input, outputs } = &case;
         for (dtype, tolerance) in TYPES {

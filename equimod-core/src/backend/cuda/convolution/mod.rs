@@ -1,16 +1,11 @@
-//! Convolutions over channels-last images: by cuDNN with the feature `cudnn`, else as matrix products.
+//! Convolutions over channels-last images: by cuDNN with the feature `cudnn`, else as matrix products. Tests run both.
 
 #[cfg(feature = "cudnn")]
 mod cudnn;
-#[cfg(not(feature = "cudnn"))]
+#[cfg(any(test, not(feature = "cudnn")))]
 mod products;
 
 use candle_core::{DType, Result, Tensor};
-
-#[cfg(feature = "cudnn")]
-use cudnn as engine;
-#[cfg(not(feature = "cudnn"))]
-use products as engine;
 
 use super::Cuda;
 use super::batch_norm::through_relu;
@@ -58,19 +53,58 @@ fn channels_first(gradient: &Tensor, s: &ConvShape) -> Result<Tensor> {
     gradient.reshape(s.weight_dims().as_slice())
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Whether convolutions of this thread are matrix products although the build has cuDNN.
+    pub static WITHOUT_CUDNN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// One of a convolution's computations, on rows of channels.
+type Computation = fn(&Tensor, &Tensor, &ConvShape) -> Result<Tensor>;
+
+/// The three computations of a convolution.
+struct Engine {
+    forward: Computation,
+    backward_data: Computation,
+    backward_weight: Computation,
+}
+
+#[cfg(feature = "cudnn")]
+const CUDNN: Engine =
+    Engine { forward: cudnn::forward, backward_data: cudnn::backward_data, backward_weight: cudnn::backward_weight };
+
+#[cfg(any(test, not(feature = "cudnn")))]
+const PRODUCTS: Engine = Engine {
+    forward: products::forward,
+    backward_data: products::backward_data,
+    backward_weight: products::backward_weight,
+};
+
+/// cuDNN if the build has it, else matrix products.
+fn engine() -> &'static Engine {
+    #[cfg(test)]
+    if WITHOUT_CUDNN.get() {
+        return &PRODUCTS;
+    }
+    #[cfg(feature = "cudnn")]
+    return &CUDNN;
+    #[cfg(not(feature = "cudnn"))]
+    return &PRODUCTS;
+}
+
 impl ConvolutionOps for Cuda {
     fn conv2d(&self, xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
         let (xs, weight) = (rows(xs)?, channels_last(weight, s, xs.dtype())?);
-        channels_second(&engine::forward(&xs, &weight, s)?)
+        channels_second(&(engine().forward)(&xs, &weight, s)?)
     }
 
     fn conv2d_backward_data(&self, dys: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
         let (dys, weight) = (rows(dys)?, channels_last(weight, s, dys.dtype())?);
-        channels_second(&engine::backward_data(&dys, &weight, s)?)
+        channels_second(&(engine().backward_data)(&dys, &weight, s)?)
     }
 
     fn conv2d_backward_weight(&self, xs: &Tensor, dys: &Tensor, s: &ConvShape) -> Result<Tensor> {
-        channels_first(&engine::backward_weight(&rows(xs)?, &rows(dys)?, s)?, s)
+        channels_first(&(engine().backward_weight)(&rows(xs)?, &rows(dys)?, s)?, s)
     }
 
     fn conv2d_backward_data_relu(
@@ -82,7 +116,7 @@ impl ConvolutionOps for Cuda {
         accumulate: Accumulate,
     ) -> Result<Tensor> {
         let (dys, weight) = (rows(dys)?, channels_last(weight, s, dys.dtype())?);
-        let dxs = engine::backward_data(&dys, &weight, s)?;
+        let dxs = (engine().backward_data)(&dys, &weight, s)?;
         let order = match &accumulate {
             Accumulate::Overwrite => 0,
             Accumulate::AddThenMask(_) => 1,
