@@ -59,9 +59,11 @@ __device__ void fold_kernel(const T *columns, T *xs, Shape s) {
     u32 channel = (u32)(at % packs) * N, place = (u32)(at / packs);
     u32 x = place % s.width, y = place / s.width % s.height, image = place / (s.width * s.height);
     float sum[N] = {};
+#pragma unroll 1  // Unrolled, it spills registers.
     for (u32 ky = 0; ky < s.kernel_height; ky++) {
       u32 top = y + s.padding - ky, line = top / s.stride;
       if (y + s.padding < ky || top % s.stride || line >= s.out_height) continue;
+#pragma unroll 1
       for (u32 kx = 0; kx < s.kernel_width; kx++) {
         u32 left = x + s.padding - kx, column = left / s.stride;
         if (x + s.padding < kx || left % s.stride || column >= s.out_width) continue;
