@@ -78,7 +78,7 @@ impl Replay {
         let tensors = from_bytes(bytes(BATCH_FILE)?, &folder.join(BATCH_FILE), &Device::Cpu)?.tensors;
         let batch = from_tensors(&tensors, evidence.epoch, evidence.batch)?;
         let batch =
-            step_batch(&batch, &description.preprocessing.normalization, device, [method.compute_dtype(), dtype])?;
+            step_batch(&batch, &description.preprocessing.normalization, [device; 2], [method.compute_dtype(), dtype])?;
         Ok(Self { evidence, method, batch })
     }
 

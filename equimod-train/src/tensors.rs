@@ -8,16 +8,17 @@ use equimod_data::{Batch, Pixels, Size};
 
 use crate::{Error, Result};
 
-/// The batch on `device`: normalized images `[rows, 3, height, width]` and parameter vectors `[rows, width]`.
+/// The batch as tensors: normalized images `[rows, 3, height, width]` of the first element type on the first device, and
+/// parameter vectors `[rows, width]` of the second type on the second device.
 pub(crate) fn step_batch(
     batch: &Batch,
     normalization: &Normalization,
-    device: &Device,
+    [images_device, device]: [&Device; 2],
     [images_dtype, dtype]: [DType; 2],
 ) -> Result<StepBatch> {
     let images = |pixels: &Pixels| -> Result<Tensor> {
         let shape = (pixels.count, pixels.size.height, pixels.size.width);
-        Ok(normalization.tensor(&pixels.bytes, shape, device, images_dtype)?)
+        Ok(normalization.tensor(&pixels.bytes, shape, images_device, images_dtype)?)
     };
     let [first, second] = batch.views.as_slice() else {
         return Err(Error::DataSet(format!("the policy makes {} views, training needs two", batch.views.len())));

@@ -98,10 +98,11 @@ impl Trainer {
     /// step whose loss or gradient is not finite leaves the weights unchanged, as do all later ones.
     pub(crate) fn take_step(&mut self, batch: &Batch, learning_rate: f64) -> Result<Spent> {
         let _step = tracing::trace_span!("step", number = self.step).entered();
-        // A batch in several parts is copied to the device part by part.
-        let device = if self.recipe.execution.parts > 1 { &Device::Cpu } else { &self.context.device };
+        // The images of a batch in several parts are copied to the device part by part.
+        let device = &self.context.device;
+        let devices = [if self.recipe.execution.parts > 1 { &Device::Cpu } else { device }, device];
         let dtypes = [self.method.compute_dtype(), self.method.params().dtype()];
-        let tensors = step_batch(batch, &self.recipe.normalization, device, dtypes)?;
+        let tensors = step_batch(batch, &self.recipe.normalization, devices, dtypes)?;
         let mut outcome = self.method.gated_step(&tensors, self.progress(), &self.pending.gate()?)?;
         drop(tensors);
         let _update = tracing::trace_span!("optimizer").entered();

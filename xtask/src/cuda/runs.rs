@@ -29,7 +29,7 @@ predictor = "16 bn-"
 [augmentation]
 size = 16
 [schedule]
-epochs = 3
+epochs = 2
 warmup_epochs = 0.5
 learning_rate = 1.0
 [checkpoint]
@@ -102,7 +102,7 @@ impl Runs<'_> {
     /// 24-bit BMP images of two classes.
     fn images(&self) -> anyhow::Result<()> {
         const SIDE: usize = 16;
-        for (class, number) in (0..2).flat_map(|class| (0..32).map(move |number| (class, number))) {
+        for (class, number) in (0..2).flat_map(|class| (0..16).map(move |number| (class, number))) {
             let folder = self.folder.join(format!("images/class{class}"));
             fs::create_dir_all(&folder)?;
             let mut bytes = b"BM".to_vec();
