@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use equimod_core::Architecture;
+use equimod_core::{Architecture, Precision};
 
 use super::{DeviceArgs, RecipeArgs};
 
@@ -24,8 +25,9 @@ pub enum BenchCommand {
   equimod bench augment folder images/")]
     Augment(BenchAugment),
     /// Complete training steps of SimCLR + EquiMod on random images: backbone, heads, losses and optimizer.
-    #[command(after_help = "Example:
-  equimod bench step --arch resnet50 --size 224 --batch 8 --steps 3 --json")]
+    #[command(after_help = "Examples:
+  equimod bench step --arch resnet50 --size 224 --batch 8 --steps 3 --json
+  equimod bench step --device cuda:0 --size 224 --batch 64 --precision bf16 --autotune")]
     Step(BenchStep),
     /// Each convolution of a ResNet-18 with the CIFAR stem, forward and backward, next to a matrix product.
     #[command(after_help = "Example:
@@ -65,6 +67,12 @@ pub struct BenchStep {
     /// Compute 3×3 convolutions directly, without Winograd's algorithm.
     #[arg(long)]
     pub no_winograd: bool,
+    /// Precision of the backbone (`execution.precision` of recipes): f32, tf32 or bf16.
+    #[arg(long, default_value = "f32", value_parser = precision())]
+    pub precision: Precision,
+    /// On an NVIDIA GPU, choose the algorithms of convolutions by their time (`execution.autotune`).
+    #[arg(long)]
+    pub autotune: bool,
     /// Number of timed steps, after two warm-up steps; the median is printed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: u32,
@@ -73,6 +81,15 @@ pub struct BenchStep {
     pub json: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+/// Parser of `--precision`.
+fn precision() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new(["f32", "tf32", "bf16"]).map(|name| match name.as_str() {
+        "tf32" => Precision::Tf32,
+        "bf16" => Precision::Bf16,
+        _ => Precision::F32,
+    })
 }
 
 /// Arguments of `bench conv`.

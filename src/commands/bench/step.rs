@@ -15,6 +15,7 @@ use crate::cli::BenchStep;
 use crate::outputs::console;
 use crate::process::allocator::MEMORY;
 use crate::process::device;
+use crate::process::device_memory;
 use crate::run::measured_method::{PARAMETERS, simclr_with_equimod};
 use crate::run::noise;
 
@@ -34,8 +35,6 @@ const PHASES: [&str; 5] = ["backbone forward", "heads forward", "heads backward"
 /// If the device is not available, or a step fails.
 pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
     let device = device::open(&arguments.device.device)?;
-    let execution =
-        Execution { recompute: arguments.recompute, winograd: !arguments.no_winograd, ..Default::default() };
     let before = MEMORY.current_usage();
     let (images, side) = (arguments.batch as usize, arguments.size as usize);
     let placement = Placement {
@@ -44,7 +43,7 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
         device: &device,
         image_size: side,
         collective: SingleProcess::shared(),
-        execution,
+        execution: execution(arguments),
     };
     let parameters = Parameters::of_views(PARAMETERS);
     let (stem, width) = (stem(arguments.size), arguments.width as usize);
@@ -56,7 +55,7 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
     let mut measured = Vec::new();
     for number in 0..WARM_UP + arguments.steps {
         if number == WARM_UP {
-            MEMORY.reset_peak_usage();
+            device_memory::reset_peak(&device);
         }
         let start = Instant::now();
         let mut outcome = method.step(&batch, Progress::ONLY)?;
@@ -70,10 +69,20 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
             measured.push((start.elapsed(), phases));
         }
     }
-    // The allocator only counts host memory.
-    let allocated = device.is_cpu().then(|| MEMORY.peak_usage().saturating_sub(before) >> 20);
+    let allocated = device_memory::peak(&device, before).map(|bytes| bytes >> 20);
     print(arguments, &measured, allocated)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the step is computed.
+fn execution(arguments: &BenchStep) -> Execution {
+    Execution {
+        recompute: arguments.recompute,
+        winograd: !arguments.no_winograd,
+        precision: arguments.precision,
+        autotune: arguments.autotune,
+        ..Default::default()
+    }
 }
 
 /// Stem of the backbone for images with a side of `size` pixels.
@@ -84,7 +93,7 @@ pub fn stem(size: u32) -> Stem {
 fn print(
     arguments: &BenchStep,
     measured: &[(Duration, [Duration; PHASES.len()])],
-    allocated: Option<usize>,
+    allocated: Option<u64>,
 ) -> anyhow::Result<()> {
     let step = median(measured.iter().map(|(all, _)| all.as_secs_f64()).collect());
     let phase = |i: usize| median(measured.iter().map(|(_, phases)| phases[i].as_secs_f64()).collect());
@@ -96,7 +105,8 @@ fn print(
         return console::result(
             &json!({
                 "what": "equimod", "arch": arguments.arch.name(), "size": arguments.size, "batch": arguments.batch,
-                "width": arguments.width, "hidden": arguments.hidden, "threads": threads, "step_s": step,
+                "width": arguments.width, "hidden": arguments.hidden, "precision": arguments.precision,
+                "autotune": arguments.autotune, "threads": threads, "step_s": step,
                 "images_per_s": images, "forward_s": phase(0) + phase(1), "backward_s": phase(2) + phase(3),
                 "peak_mib": peak, "allocated_mib": allocated, "parts_s": phases,
             })

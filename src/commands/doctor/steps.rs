@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{DType, Device, DeviceLocation};
+use candle_core::{DType, Device};
 use equimod_core::optim::LarsConfig;
 use equimod_core::{
     Execution, Method, OptimizerConfig, Parameters, Placement, Precision, Progress, ResNetConfig, SingleProcess,
@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::checks::Checked;
 use crate::process::allocator::MEMORY;
+use crate::process::device_memory;
 use crate::run::measured_method::{PARAMETERS, simclr_with_equimod};
 use crate::run::noise;
 
@@ -62,7 +63,7 @@ fn measured(device: &Device, precision: Checked) -> anyhow::Result<Speed> {
         device.synchronize()?;
         Ok(start.elapsed().as_secs_f64())
     };
-    reset_peak(device);
+    device_memory::reset_peak(device);
     let start = Instant::now();
     let mut times = vec![step()?];
     while times.len() <= STEPS && start.elapsed() < ENOUGH {
@@ -71,7 +72,7 @@ fn measured(device: &Device, precision: Checked) -> anyhow::Result<Speed> {
     if times.len() > 1 {
         times.remove(0);
     }
-    let (steps, memory_bytes) = (times.len(), peak(device, before));
+    let (steps, memory_bytes) = (times.len(), device_memory::peak(device, before));
     times.sort_by(f64::total_cmp);
     Ok(Speed {
         precision,
@@ -94,28 +95,5 @@ fn placement(device: &Device, precision: Checked) -> Placement<'_> {
         image_size: SIDE,
         collective: SingleProcess::shared(),
         execution: Execution { precision, ..Execution::default() },
-    }
-}
-
-/// Starts the peak of a device's memory anew.
-fn reset_peak(device: &Device) {
-    match device.location() {
-        DeviceLocation::Cpu => MEMORY.reset_peak_usage(),
-        #[cfg(feature = "cuda")]
-        DeviceLocation::Cuda { gpu_id } => {
-            // A driver that refuses does not give a peak either.
-            let _ = crate::process::cuda::reset_peak(gpu_id);
-        }
-        _ => {}
-    }
-}
-
-/// Peak of a device's memory; on the CPU, without the bytes that were in use `before`.
-fn peak(device: &Device, before: usize) -> Option<u64> {
-    match device.location() {
-        DeviceLocation::Cpu => Some(MEMORY.peak_usage().saturating_sub(before) as u64),
-        #[cfg(feature = "cuda")]
-        DeviceLocation::Cuda { gpu_id } => crate::process::cuda::peak_memory(gpu_id).ok().filter(|bytes| *bytes > 0),
-        _ => None,
     }
 }
