@@ -5,6 +5,7 @@
 
 mod build;
 mod kernels;
+mod kit;
 mod resources;
 mod runs;
 mod self_test;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+pub use kit::gpu_kit;
 pub use stand_in::stand_in;
 pub use toolkit::toolkit;
 

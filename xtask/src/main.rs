@@ -68,10 +68,12 @@ fn main() -> anyhow::Result<()> {
         ["fuzz"] => fuzz(FUZZ_SECONDS),
         ["fuzz", seconds] => fuzz(seconds.parse().context("give the seconds for each target as a whole number")?),
         ["cuda-on-cpu", filters @ ..] => cuda::on_cpu(filters),
+        ["gpu-kit"] => cuda::gpu_kit(None),
+        ["gpu-kit", out] => cuda::gpu_kit(Some(out)),
         ["stand-in"] => cuda::check_stand_in().map(|_| ()),
         _ => bail!(
             "usage: cargo xtask check | test | dependencies | modules | memory | endurance [KILLS] | fuzz [SECONDS] | \
-             cuda-on-cpu [FILTER…] | stand-in"
+             cuda-on-cpu [FILTER…] | stand-in | gpu-kit [OUT]"
         ),
     }
 }
