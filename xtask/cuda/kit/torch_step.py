@@ -102,7 +102,8 @@ def case(options, arch, batch, precision):
         text = str(reason).strip() or type(reason).__name__
         return line | {"failure": text.splitlines()[0]}
     finally:
-        torch._dynamo.reset()
+        if options.mode == "compile" and hasattr(torch, "compile"):
+            torch.compiler.reset()
         if options.device.startswith("cuda"):
             torch.cuda.empty_cache()
     return line | {"step_ms": 1e3 * seconds, "images_per_s": batch / seconds, "peak_mib": peak}
