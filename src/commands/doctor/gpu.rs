@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::machine::read;
 use super::text::mebibytes;
+use super::text::read;
 #[cfg(feature = "cuda")]
 use crate::process::cuda;
 use crate::process::device::CUDA_BUILD;

@@ -1,12 +1,11 @@
 //! The machine: operating system, CPU, memory. What the system does not tell is `None`.
 
-use std::fs;
 use std::thread::available_parallelism;
 
 use serde::Serialize;
 
 use super::memory::{Locked, Memory};
-use super::text::{mebibytes, or_unknown};
+use super::text::{mebibytes, or_unknown, read};
 
 /// The machine as this process sees it.
 #[derive(Serialize)]
@@ -53,11 +52,6 @@ impl Machine {
             ("locked memory", self.locked.to_string()),
         ]
     }
-}
-
-/// Text of a file, if there is one.
-pub fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok()
 }
 
 /// Distribution and kernel, or the name of the operating system alone.

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::machine::read;
-use super::text::mebibytes;
+use super::text::{mebibytes, read};
 
 /// Memory in bytes.
 #[derive(Clone, Copy, Serialize)]

@@ -16,3 +16,8 @@ pub fn mebibytes(bytes: u64) -> String {
 pub fn or_unknown(value: Option<String>) -> String {
     value.unwrap_or_else(|| "unknown: this system does not tell".to_owned())
 }
+
+/// Text of a file, if there is one.
+pub fn read(path: &str) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
