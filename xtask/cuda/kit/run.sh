@@ -69,7 +69,8 @@ part() {
 
 # What the machine has.
 machine() {
-  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null ||
+    echo "a card that nvidia-smi does not show"
   uname -sr
   "$PYTHON" -c 'import torch; print("PyTorch", torch.__version__, "CUDA", torch.version.cuda, \
 "cuDNN", torch.backends.cudnn.version())' 2>&1 | tail -n 1
@@ -162,7 +163,7 @@ main() {
   mkdir -p "$OUT" || exit 1
   rm -f "$OUT"/parts.tsv "$OUT"/results.jsonl
   touch "$OUT/results.jsonl"
-  LD_LIBRARY_PATH=$(libraries):/usr/local/cuda/lib64:${LD_LIBRARY_PATH:-}
+  LD_LIBRARY_PATH=$(libraries):/usr/local/cuda/lib64:/usr/local/nvidia/lib64:${LD_LIBRARY_PATH:-}
   export LD_LIBRARY_PATH PYTHONUNBUFFERED=1
   machine 2>&1 | tee "$OUT/machine.txt"
   [[ $WHAT == benchmarks ]] || checks

@@ -132,8 +132,9 @@ fn archive(staging: &Path, out: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     }
     let mut tar = Command::new("tar");
-    // The test programs share most of their code, which the largest dictionary of xz finds again.
-    tar.args(["--create", "--use-compress-program", "xz -9", "--sort", "name", "--mtime", "@0"]);
+    // The programs share most of their code: a dictionary as large as several of them finds it again.
+    tar.args(["--create", "--use-compress-program", "xz --lzma2=preset=2,dict=256MiB"]);
+    tar.args(["--sort", "name", "--mtime", "@0"]);
     tar.args(["--owner", "0", "--group", "0", "--numeric-owner", "--file"]).arg(out);
     tar.arg("--directory").arg(staging).arg(NAME);
     let status = tar.status().with_context(|| format!("cannot start tar; {advice}"))?;
