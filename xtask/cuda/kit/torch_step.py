@@ -68,7 +68,7 @@ def measure(options, arch, batch, precision):
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     method = Method(arch, options.hidden).to(options.device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(method.parameters(), 0.1, momentum=0.9, fused=on_gpu or None)
+    optimizer = torch.optim.SGD(method.parameters(), 0.1, momentum=0.9, **({"fused": True} if on_gpu else {}))
     images = torch.randn(3 * batch, 3, options.size, options.size, device=options.device)
     images = images.contiguous(memory_format=torch.channels_last)
     parameters = torch.randn(2 * batch, PARAMETERS, device=options.device)
