@@ -11,7 +11,10 @@ use crate::backend::contract::{AdamWRule, Gate, LarsRule, MomentumRule, Optimize
 const TENSORS: usize = 48;
 
 /// Blocks of each tensor, at most.
-const BLOCKS: u32 = 64;
+const BLOCKS: u32 = 128;
+
+/// Values of a thread, at least, in tensors of many.
+const VALUES: usize = 8;
 
 const fn kernel(name: &'static str) -> Kernel {
     Kernel { module: Module::Optimizer, name, suffix: "" }
@@ -48,7 +51,7 @@ fn addresses(tensors: &[&Tensor]) -> Result<Each<u64>> {
 /// Blocks for the longest of some tensors, and the tensors along y.
 fn grid(tensors: &[&Tensor]) -> Grid {
     let longest = tensors.iter().map(|tensor| tensor.elem_count()).max().unwrap_or(0);
-    Grid { blocks: (Grid::strided(longest, BLOCKS).blocks.0, tensors.len() as u32), threads: (256, 1) }
+    Grid { blocks: (Grid::strided(longest.div_ceil(VALUES), BLOCKS).blocks.0, tensors.len() as u32), threads: (256, 1) }
 }
 
 /// Σ (v + factor·w)² of up to [`TENSORS`] tensors, or Σ v² without w, into the values of `sums` from `at`.
