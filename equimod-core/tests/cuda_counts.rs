@@ -1,6 +1,6 @@
 //! Budgets of a training step on a CUDA device: launches, allocations, transfers and waits of a ResNet-50 at 224 pixels,
 //! counted by the stand-in for the driver (`cargo xtask cuda-on-cpu`), which does not run the kernels here.
-#![cfg(feature = "cuda")]
+#![cfg(all(feature = "cuda", target_os = "linux", target_env = "gnu"))]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;

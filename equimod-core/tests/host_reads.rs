@@ -4,54 +4,14 @@
 mod common;
 
 use candle_core::{DType, Device, Tensor};
-use common::parts::{self, EQUIMOD, MODULES, OBJECTIVES};
-use common::{fill, values};
+use common::parts::{self, EQUIMOD, MODULES, OBJECTIVES, batch};
+use common::{device, fill, values};
 use equimod_core::ops::{Gate, all_finite};
 use equimod_core::optim::{AdamWConfig, LarsConfig, SgdConfig, clip};
-use equimod_core::{
-    Execution, Method, MethodConfig, OptimizerConfig, PairValue, Parameters, Placement, Progress, SingleProcess,
-    StepBatch, StepOutcome, host,
-};
+use equimod_core::{Execution, Method, OptimizerConfig, Progress, StepOutcome, host};
 
-const IMAGES: usize = 4;
-
-/// The method; `None` if the module does not support the objective.
 fn method(objective: &str, modules: &str) -> Option<Method> {
-    let text = format!(r#"{{"backbone": {{"width": 2}}, "objective": {objective}, "equivariance": {modules}}}"#);
-    let config: MethodConfig = serde_json::from_str(&text).unwrap();
-    if !config.validate(8).is_empty() {
-        return None;
-    }
-    let flag = |name: &str, augmentation: &str, flag: bool| PairValue {
-        name: name.into(),
-        augmentation: augmentation.into(),
-        mean: 0.0,
-        std: 1.0,
-        reach: 1.0,
-        flag,
-    };
-    let pair = vec![flag("top", "crop", false), flag("flip", "horizontal-flip", true)];
-    let parameters = Parameters { pair, ..Parameters::of_views(3) };
-    let (collective, device, execution) = (SingleProcess::shared(), &Device::Cpu, Execution::default());
-    let placement = Placement { seed: 3, dtype: DType::F32, device, image_size: 8, collective, execution };
-    Some(Method::new(&config, &parameters, placement).unwrap())
-}
-
-fn random(name: &str, dims: &[usize]) -> Tensor {
-    fill(name, dims, 1.0, 0.0, 5)
-}
-
-fn batch(method: &Method) -> StepBatch {
-    let needs = method.needs();
-    let images = |name: &str, side: usize| random(name, &[IMAGES, 3, side, side]);
-    let flags = (0..2 * IMAGES).flat_map(|row| [(row as f32 * 0.7).sin(), (row % 3) as f32 - 1.0]).collect::<Vec<_>>();
-    StepBatch {
-        clean: needs.clean_view.then(|| images("clean", 8)),
-        small: needs.small.map(|small| images("small", small.size)),
-        params: Some(random("params", &[2 * IMAGES, 3])),
-        pairs: Some(Tensor::from_vec(flags, (2 * IMAGES, 2), &Device::Cpu).unwrap()),
-        ..StepBatch::of_views([images("view 1", 8), images("view 2", 8)])
-    }
+    parts::method(objective, modules, DType::F32, device(DType::F32), Execution::default())
 }
 
 fn optimizers() -> [OptimizerConfig; 3] {
@@ -120,7 +80,7 @@ fn an_update_is_undone_by_a_flag_on_the_device() {
 fn a_factor_on_the_device_clips_as_one_on_the_host() {
     let gradients = || {
         let mut gradients = equimod_core::params::Gradients::default();
-        gradients.insert("a", random("a", &[40])).unwrap();
+        gradients.insert("a", fill("a", &[40], 1.0, 0.0, 5)).unwrap();
         gradients
     };
     let (mut host, mut device) = (gradients(), gradients());

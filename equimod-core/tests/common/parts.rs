@@ -1,6 +1,16 @@
 //! Every objective and every equivariance module, small.
 
-use equimod_core::{EquivarianceConfig, ObjectiveConfig};
+use candle_core::{DType, Device, Tensor};
+use equimod_core::{
+    EquivarianceConfig, Execution, Method, MethodConfig, ObjectiveConfig, PairValue, Parameters, Placement,
+    SingleProcess, StepBatch,
+};
+
+use super::fill;
+
+/// Number of images of a batch, and their side.
+pub const IMAGES: usize = 4;
+pub const SIDE: usize = 8;
 
 /// Every objective, with small heads.
 pub const OBJECTIVES: [&str; 7] = [
@@ -38,5 +48,49 @@ pub fn assert_complete() {
     }
     for entry in EquivarianceConfig::LIST {
         assert!(!lacks(&MODULES, format!(r#"{{"{}""#, entry.name)), "{} is not tested", entry.name);
+    }
+}
+
+/// A method with a network of width 2; `None` if the module does not support the objective.
+pub fn method(
+    objective: &str,
+    modules: &str,
+    dtype: DType,
+    device: &'static Device,
+    execution: Execution,
+) -> Option<Method> {
+    let text = format!(r#"{{"backbone": {{"width": 2}}, "objective": {objective}, "equivariance": {modules}}}"#);
+    let config: MethodConfig = serde_json::from_str(&text).unwrap();
+    if !config.validate(SIDE).is_empty() {
+        return None;
+    }
+    let flag = |name: &str, augmentation: &str, flag: bool| PairValue {
+        name: name.into(),
+        augmentation: augmentation.into(),
+        mean: 0.0,
+        std: 1.0,
+        reach: 1.0,
+        flag,
+    };
+    let pair = vec![flag("top", "crop", false), flag("flip", "horizontal-flip", true)];
+    let parameters = Parameters { pair, ..Parameters::of_views(3) };
+    let collective = SingleProcess::shared();
+    let placement = Placement { seed: 3, dtype, device, image_size: SIDE, collective, execution };
+    Some(Method::new(&config, &parameters, placement).unwrap())
+}
+
+/// A batch of everything that the method needs, in the type and on the device of its parameters.
+pub fn batch(method: &Method) -> StepBatch {
+    let (needs, dtype, device) = (method.needs(), method.params().dtype(), method.params().device());
+    let on = |t: Tensor| t.to_dtype(dtype).unwrap().to_device(device).unwrap();
+    let random = |name: &str, dims: &[usize]| on(fill(name, dims, 1.0, 0.0, 5));
+    let images = |name: &str, side: usize| random(name, &[IMAGES, 3, side, side]);
+    let flags = (0..2 * IMAGES).flat_map(|row| [(row as f32 * 0.7).sin(), (row % 3) as f32 - 1.0]).collect::<Vec<_>>();
+    StepBatch {
+        clean: needs.clean_view.then(|| images("clean", SIDE)),
+        small: needs.small.map(|small| images("small", small.size)),
+        params: Some(random("params", &[2 * IMAGES, 3])),
+        pairs: Some(on(Tensor::from_vec(flags, (2 * IMAGES, 2), &Device::Cpu).unwrap())),
+        ..StepBatch::of_views([images("view 1", SIDE), images("view 2", SIDE)])
     }
 }
