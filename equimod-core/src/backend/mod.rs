@@ -16,6 +16,7 @@ pub mod cpu_fast;
 pub mod cpu_portable;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod layout;
 pub mod rounded;
 #[cfg(test)]
 mod tests;

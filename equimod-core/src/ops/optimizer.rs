@@ -45,7 +45,7 @@ pub fn parameter_steps(steps: Vec<ParameterStep>, gate: &Gate) -> Result<()> {
     backend::of(&first).parameter_steps(steps, gate)
 }
 
-/// Squared norm Σ v² of a tensor of any shape, a scalar on its device (f64 on the CPU, f32 elsewhere).
+/// Squared norm Σ v² of a tensor of any shape, a scalar on its device (f64 on the CPU and CUDA devices, f32 elsewhere).
 ///
 /// # Errors
 ///

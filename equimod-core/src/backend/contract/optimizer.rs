@@ -91,7 +91,7 @@ pub struct ParameterStep {
 ///
 /// The default methods are composed of candle's operations and read nothing back from the device.
 pub trait OptimizerOps {
-    /// Squared norm Σ v² of a tensor of any shape, a scalar (f64 on the CPU, f32 elsewhere).
+    /// Squared norm Σ v² of a tensor of any shape, a scalar (f64 on the CPU and CUDA devices, f32 elsewhere).
     ///
     /// # Errors
     ///

@@ -4,17 +4,13 @@ use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Tensor, WithDT
 
 use super::kernels::transposed;
 use crate::backend::cpu::Values;
+use crate::backend::layout::{channels_last, channels_second};
 
 /// A tensor `[N, C, …]` as contiguous rows of channels, `[N, …, C]`. It is a view if its memory already has that layout
 /// (as results of these kernels, or `[N, C]`), else a copy.
 pub fn rows(tensor: &Tensor) -> Result<Tensor> {
     let tensor = tensor.detach();
-    let rank = tensor.rank();
-    if rank < 2 {
-        bail!("a kernel needs a batch and channels, got {:?}", tensor.dims());
-    }
-    let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
-    let view = tensor.permute(order)?;
+    let view = channels_last(&tensor)?;
     if view.is_contiguous() {
         return Ok(view);
     }
@@ -38,13 +34,6 @@ pub fn changed_in_place(tensor: &Tensor, change: impl Fn(&mut [f32])) -> Result<
     let target = rows(tensor)?;
     target.inplace_op1(&Change(change))?;
     channels_second(&target)
-}
-
-/// `[N, …, C]` viewed as `[N, C, …]`.
-fn channels_second(rows: &Tensor) -> Result<Tensor> {
-    let rank = rows.rank();
-    let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-    rows.permute(order)
 }
 
 /// In-place change of rows.

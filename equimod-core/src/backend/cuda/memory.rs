@@ -5,6 +5,9 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, DevicePtr
 use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice};
 use candle_core::{DType, Device, Result, Storage, Tensor, bail};
 
+use crate::backend::layout::channels_last;
+pub use crate::backend::layout::channels_second;
+
 /// The CUDA device of a tensor.
 ///
 /// # Errors
@@ -68,24 +71,7 @@ pub fn uninitialized(dims: &[usize], dtype: DType, device: &Device) -> Result<Te
 ///
 /// If it has fewer than two dimensions, or there is not enough memory.
 pub fn rows(tensor: &Tensor) -> Result<Tensor> {
-    let tensor = tensor.detach();
-    let rank = tensor.rank();
-    if rank < 2 {
-        bail!("a kernel needs a batch and channels, got {:?}", tensor.dims());
-    }
-    let order: Vec<usize> = [0].into_iter().chain(2..rank).chain([1]).collect();
-    tensor.permute(order)?.contiguous()
-}
-
-/// `[N, …, C]` viewed as `[N, C, …]`.
-///
-/// # Errors
-///
-/// If it has fewer than two dimensions.
-pub fn channels_second(rows: &Tensor) -> Result<Tensor> {
-    let rank = rows.rank();
-    let order: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-    rows.permute(order)
+    channels_last(&tensor.detach())?.contiguous()
 }
 
 /// Number of rows and channels of a tensor in rows of channels, as the kernels count them.

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
 use super::Cuda;
 use super::launch::{Grid, Kernel, Module, launch};
-use super::memory::{address, count, device_of, uninitialized};
+use super::memory::{address, address_or_null, count, device_of, uninitialized};
 use crate::backend::contract::{AdamWRule, Gate, LarsRule, MomentumRule, OptimizerOps, ParameterStep, StepRule};
 
 /// Tensors of one launch, at most, as in the kernels.
@@ -71,15 +71,11 @@ fn squares(v: &[&Tensor], w: Option<(&[&Tensor], Each<f32>)>, sums: &Tensor, at:
     launch!(device, kernel("squares_finish"), grid, partial, sum, blocks)
 }
 
-/// Address of a gate's flag, 0 for an open gate; `None` for a closed one.
-fn flag(gate: &Gate, device: &Device) -> Result<Option<(u64, Option<Tensor>)>> {
+/// A gate's flag on the device, which the kernels read; `None` for a gate that is open.
+fn flag(gate: &Gate, device: &Device) -> Result<Option<Tensor>> {
     match gate {
-        Gate::Open => Ok(Some((0, None))),
-        Gate::Closed => Ok(None),
-        Gate::Flag(flag) => {
-            let flag = flag.to_device(device)?.contiguous()?;
-            Ok(Some((address(&flag)?, Some(flag))))
-        }
+        Gate::Flag(flag) => Ok(Some(flag.to_device(device)?.contiguous()?)),
+        Gate::Open | Gate::Closed => Ok(None),
     }
 }
 
@@ -231,7 +227,8 @@ impl OptimizerOps for Cuda {
     fn squared_norms(&self, tensors: &[&Tensor]) -> Result<Tensor> {
         let contiguous = |tensor: &&Tensor| tensor.detach().to_dtype(DType::F32)?.contiguous();
         let tensors = tensors.iter().map(contiguous).collect::<Result<Vec<_>>>()?;
-        let sums = uninitialized(&[tensors.len()], DType::F64, tensors[0].device())?;
+        let Some(first) = tensors.first() else { bail!("there is no tensor whose norm to compute") };
+        let sums = uninitialized(&[tensors.len()], DType::F64, first.device())?;
         for (number, pack) in tensors.chunks(TENSORS).enumerate() {
             squares(&pack.iter().collect::<Vec<_>>(), None, &sums, number * TENSORS)?;
         }
@@ -251,8 +248,9 @@ impl OptimizerOps for Cuda {
     }
 
     fn parameter_steps(&self, steps: Vec<ParameterStep>, gate: &Gate) -> Result<()> {
-        let Some(first) = steps.first() else { return Ok(()) };
-        let Some((open, _flag)) = flag(gate, first.weight.device())? else { return Ok(()) };
+        let (Some(first), Gate::Open | Gate::Flag(_)) = (steps.first(), gate) else { return Ok(()) };
+        let flag = flag(gate, first.weight.device())?;
+        let open = address_or_null(flag.as_ref())?;
         for group in by_rule(steps) {
             for steps in group.chunks(TENSORS) {
                 let gradients = steps.iter().map(|s| s.gradient.detach().contiguous()).collect::<Result<Vec<_>>>()?;
@@ -271,8 +269,9 @@ impl OptimizerOps for Cuda {
     }
 
     fn move_all_towards(&self, pairs: &[(Var, Tensor)], kept: f64, gate: &Gate) -> Result<()> {
-        let Some((first, _)) = pairs.first() else { return Ok(()) };
-        let Some((open, _flag)) = flag(gate, first.device())? else { return Ok(()) };
+        let (Some((first, _)), Gate::Open | Gate::Flag(_)) = (pairs.first(), gate) else { return Ok(()) };
+        let flag = flag(gate, first.device())?;
+        let open = address_or_null(flag.as_ref())?;
         let (kept, moved) = (kept as f32, (1.0 - kept) as f32);
         for pairs in pairs.chunks(TENSORS) {
             let sources = pairs.iter().map(|(_, source)| source.detach().contiguous()).collect::<Result<Vec<_>>>()?;

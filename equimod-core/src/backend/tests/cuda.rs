@@ -8,12 +8,11 @@ use std::sync::OnceLock;
 use candle_core::Var;
 
 use super::super::contract::{ImageOps, PixelShape};
-use super::super::cpu::CpuBackend;
 use super::super::cpu_portable::CpuPortable;
 use super::super::cuda::{Cuda, WITHOUT_CUDNN, open};
 use super::*;
 
-/// Element types with the largest relative error of a result of one operation, and of one that sums many values.
+/// Element types with the largest relative error of an operation's result.
 const TYPES: [(DType, f64); 2] = [(DType::F32, 2e-6), (DType::BF16, 4e-3)];
 
 fn gpu() -> &'static Device {
@@ -42,7 +41,7 @@ struct Case {
     outputs: usize,
 }
 
-/// Odd sizes, tails of packs, groups, strides, windows of ResNets; more images than fit a small workspace do not occur.
+/// Odd sizes, tails of packs, groups, strides, windows of ResNets.
 fn cases() -> Vec<Case> {
     let shapes = [
         (2, 8, 16, (15, 12), 3, 2, 1),
@@ -408,13 +407,10 @@ fn norms_and_averages_agree_with_f64() {
 
 #[test]
 fn pixels_are_normalized_to_the_bits_of_the_cpu() {
-    fn on_cpu<B: CpuBackend + ImageOps>(backend: &B, pixels: &[u8], shape: PixelShape, of: [[f32; 3]; 2]) -> Tensor {
-        backend.normalized(pixels, shape, of, &Device::Cpu, DType::F32).unwrap()
-    }
     let shape = PixelShape { count: 3, height: 5, width: 17 };
     let pixels: Vec<u8> = (0..3 * 5 * 17 * 3).map(|i| (i * 89 % 256) as u8).collect();
     let of = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
-    let wanted = on_cpu(&CpuPortable, &pixels, shape, of);
+    let wanted = CpuPortable.normalized(&pixels, shape, of, &Device::Cpu, DType::F32).unwrap();
     for (dtype, tolerance) in [(DType::F32, 0.0), (DType::BF16, 4e-3)] {
         let found = Cuda.normalized(&pixels, shape, of, gpu(), dtype).unwrap();
         check("pixels", &found, &wanted, tolerance);

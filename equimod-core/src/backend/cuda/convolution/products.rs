@@ -91,9 +91,8 @@ impl Products<'_> {
         let shape = Shape::new(self.s, xs.dim(0)?, group)?;
         let columns = uninitialized(&[xs.dim(0)? * self.area(), self.window()], self.dtype, xs.device())?;
         let (x, column) = (address(xs)?, address(&columns)?);
-        let first = group * self.s.in_channels / self.s.groups;
-        let (suffix, pack) =
-            variant(self.dtype, common(shape.group_channels as usize, first, self.s.in_channels), &[x, column])?;
+        // Groups begin at multiples of their size.
+        let (suffix, pack) = variant(self.dtype, shape.group_channels as usize, &[x, column])?;
         let grid = Grid::strided(columns.elem_count() / pack, BLOCKS);
         launch!(device_of(xs)?, kernel("unfold", suffix), grid, x, column, shape)?;
         Ok(columns)
@@ -103,9 +102,8 @@ impl Products<'_> {
     fn fold(&self, columns: &Tensor, dxs: &Tensor, group: usize) -> Result<()> {
         let shape = Shape::new(self.s, dxs.dim(0)?, group)?;
         let (column, dx) = (address(columns)?, address(dxs)?);
-        let first = group * self.s.in_channels / self.s.groups;
-        let (suffix, pack) =
-            variant(self.dtype, common(shape.group_channels as usize, first, self.s.in_channels), &[column, dx])?;
+        // Groups begin at multiples of their size.
+        let (suffix, pack) = variant(self.dtype, shape.group_channels as usize, &[column, dx])?;
         let pixels = dxs.dim(0)? * self.s.in_size.0 * self.s.in_size.1;
         let grid = Grid::strided(pixels * shape.group_channels as usize / pack, BLOCKS);
         launch!(device_of(dxs)?, kernel("fold", suffix), grid, column, dx, shape)
@@ -122,17 +120,6 @@ impl Products<'_> {
         let outputs = self.s.out_channels / self.s.groups;
         let rows = dys.reshape((dys.dim(0)? * self.area(), self.s.out_channels))?;
         rows.narrow(1, group * outputs, outputs)?.contiguous()
-    }
-}
-
-/// A number that is a multiple of a pack only if all of three numbers are.
-fn common(a: usize, b: usize, c: usize) -> usize {
-    if [a, b, c].iter().all(|n| n.is_multiple_of(8)) {
-        8
-    } else if [a, b, c].iter().all(|n| n.is_multiple_of(4)) {
-        4
-    } else {
-        1
     }
 }
 

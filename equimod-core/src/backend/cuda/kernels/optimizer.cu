@@ -56,8 +56,7 @@ struct Trust {
   __device__ float operator()(double w_square, double g_square) const {
     float w = (float)sqrt(w_square), g = (float)sqrt(g_square);
     bool positive = by_product ? w * g > 0 : w > 0 && g > 0;
-    // NaN has to reach the weights' gate, not to be hidden by a ratio of 1.
-    float ratio = positive || w != w || g != g ? coefficient * w / g : 1;
+    float ratio = positive ? coefficient * w / g : 1;
     return (1 - adaptation) + adaptation * ratio;
   }
 };
