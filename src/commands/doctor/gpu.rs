@@ -4,8 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::text::mebibytes;
-use super::text::read;
+use super::text::{mebibytes, read};
 #[cfg(feature = "cuda")]
 use crate::process::cuda;
 use crate::process::device::CUDA_BUILD;
