@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::backend::contract::{PixelOperation, Resampling, ViewProgram, ViewPrograms};
 use crate::backend::{self, contract::PixelShape};
 use crate::{Error, Result};
 
@@ -25,6 +26,11 @@ pub struct Preprocessing {
     /// Normalization of pixel values in [0, 1].
     #[serde(alias = "normalisation")]
     pub normalization: Normalization,
+}
+
+/// Whether [`Normalization::views`] works on a device, for tensors of an element type.
+pub fn makes_views(device: &Device, dtype: DType) -> bool {
+    backend::on(device, dtype).makes_views()
 }
 
 impl Normalization {
@@ -74,6 +80,33 @@ impl Normalization {
         }
         let shape = PixelShape { count, height, width };
         Ok(backend::on(device, dtype).normalized(pixels, shape, [self.mean, self.std], device, dtype)?)
+    }
+
+    /// Views of 8-bit RGB originals, made on the device and normalized: `[views, 3, height, width]` for each entry of
+    /// `programs`.
+    ///
+    /// # Errors
+    ///
+    /// If a program reads outside of `originals` or does not match its size, there are no views, or
+    /// [`makes_views`] is false for the device and element type.
+    pub fn views(
+        &self,
+        originals: &[u8],
+        programs: &[ViewPrograms],
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Vec<Tensor>> {
+        for ViewPrograms { size, views } in programs {
+            let misfit = views.iter().position(|view| !view.fits(*size, originals.len()));
+            if misfit.is_some() || views.is_empty() {
+                return Err(Error::ShapeMismatch {
+                    what: format!("view {} of {} × {}", misfit.unwrap_or(0), size.0, size.1),
+                    expected: format!("a program within {} bytes of originals", originals.len()),
+                    found: "one that reads or writes outside".into(),
+                });
+            }
+        }
+        Ok(backend::on(device, dtype).views(originals, programs, [self.mean, self.std], device, dtype)?)
     }
 
     /// 8-bit RGB pixels of images of `area` pixels each → normalized red, green and blue planes of each image, in f32.

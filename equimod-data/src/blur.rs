@@ -19,21 +19,29 @@ pub fn weights(kernel: usize, sigma: f32) -> Vec<f32> {
     densities.into_iter().map(|d| d / sum).collect()
 }
 
+/// The [`weights`] that matter to 8-bit values, symmetric around their middle. There are none if `sigma` is not positive
+/// or only one matters: then a blur leaves an image unchanged.
+pub fn significant_weights(kernel: usize, sigma: f32) -> Vec<f32> {
+    if sigma.is_nan() || sigma <= 0.0 {
+        return Vec::new();
+    }
+    let mut weights = weights(kernel, sigma);
+    let cut = weights.iter().take_while(|&&w| w < NEGLIGIBLE).count().min(kernel / 2);
+    weights.truncate(kernel - cut);
+    weights.drain(..cut);
+    if weights.len() < 2 { Vec::new() } else { weights }
+}
+
 /// Blurs an image with a square kernel with the odd side `kernel` and the standard deviation `sigma` in pixels.
 ///
 /// Edges are reflected without repeating the outermost pixel. If `sigma` is not positive, the image is returned
 /// unchanged.
 pub fn gaussian_blur(image: &Image, kernel: usize, sigma: f32) -> Image {
-    if sigma.is_nan() || sigma <= 0.0 {
+    let weights = &significant_weights(kernel, sigma)[..];
+    if weights.is_empty() {
         return image.clone();
     }
-    let weights = weights(kernel, sigma);
-    let cut = weights.iter().take_while(|&&w| w < NEGLIGIBLE).count().min(kernel / 2);
-    let weights = &weights[cut..kernel - cut];
     let half = weights.len() / 2;
-    if half == 0 {
-        return image.clone();
-    }
     let Size { height, width } = image.size();
     let row = width * 3;
     let mut out = vec![0; image.pixels().len()];

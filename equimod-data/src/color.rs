@@ -1,6 +1,7 @@
 //! Pillow's color operations on 8-bit pixels, bit for bit.
 
 use crate::image::Image;
+use crate::rectangle::Rectangle;
 use crate::simd::{truncated_to_byte, truncated_within, vectorized, vectorized_widest};
 
 /// Luminance of an RGB pixel, `(19595·R + 38470·G + 7471·B + 32768) >> 16`.
@@ -63,9 +64,19 @@ pub fn saturation(image: &mut Image, factor: f32) {
     );
 }
 
+/// Steps of 1/255 of the circle that a hue shift by `shift` of it adds, modulo 256 as in Pillow.
+pub fn hue_steps(shift: f32) -> u8 {
+    (f64::from(shift) * 255.0) as i32 as u8
+}
+
+/// Bits that posterizing to the upper `bits` bits keeps.
+pub fn posterize_mask(bits: u8) -> u8 {
+    255u8.checked_shl(8 - u32::from(bits.min(8))).unwrap_or(0)
+}
+
 /// Shifts the hue by `shift` of a full circle, in steps of 1/255.
 pub fn hue(image: &mut Image, shift: f32) {
-    let steps = i32::from((f64::from(shift) * 255.0) as i32 as u8);
+    let steps = i32::from(hue_steps(shift));
     let pixels = image.pixels_mut().as_chunks_mut::<3>().0;
     vectorized_widest(
         #[inline(always)]
@@ -188,8 +199,18 @@ pub fn solarize(image: &mut Image, threshold: u8) {
 
 /// Keeps the upper `bits` bits of every value.
 pub fn posterize(image: &mut Image, bits: u8) {
-    let mask = 255u8.checked_shl(8 - u32::from(bits.min(8))).unwrap_or(0);
+    let mask = posterize_mask(bits);
     apply_table(image, |value| value & mask);
+}
+
+/// Fills the rectangle `part`, clipped to the image, with a color.
+pub fn fill(image: &mut Image, part: Rectangle, color: [u8; 3]) {
+    let part = part.within(image.size());
+    let row = image.size().width * 3;
+    for line in image.pixels_mut().chunks_exact_mut(row).skip(part.top).take(part.height) {
+        let (pixels, _) = line.as_chunks_mut::<3>();
+        pixels[part.left..part.left + part.width].fill(color);
+    }
 }
 
 /// Equalizes the histogram of each channel, as Pillow's `ImageOps.equalize`.

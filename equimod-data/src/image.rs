@@ -109,6 +109,23 @@ impl Image {
         &self.pixels
     }
 
+    /// Mirrors left and right.
+    pub(crate) fn flip_horizontally(&mut self) {
+        let row = self.size.width * 3;
+        for line in self.pixels.chunks_exact_mut(row) {
+            line.as_chunks_mut::<3>().0.reverse();
+        }
+    }
+
+    /// Mirrors top and bottom.
+    pub(crate) fn flip_vertically(&mut self) {
+        let row = self.size.width * 3;
+        let (upper, lower) = self.pixels.split_at_mut(self.size.height / 2 * row);
+        for (one, other) in upper.chunks_exact_mut(row).zip(lower.chunks_exact_mut(row).rev()) {
+            one.swap_with_slice(other);
+        }
+    }
+
     /// Mutable pixels.
     pub(crate) fn pixels_mut(&mut self) -> &mut [u8] {
         &mut self.pixels

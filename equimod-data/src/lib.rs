@@ -18,6 +18,7 @@
 //!
 //! - [`image`], [`resample`], [`color`], [`blur`], [`rotate`]: images and image operations, bit for bit as in Pillow
 //! - [`augment`], [`policy`], [`encoding`]: sampling, application and encoding of augmentation parameters
+//! - [`plan`]: what makes a view out of an image, as data for a device
 //! - [`dataset`], [`source`]: data sets, and opening a path as the splits of one
 //! - [`sampler`], [`loader`]: the order of images, and batches of them
 //!
@@ -35,6 +36,7 @@ mod hashed_file;
 pub mod image;
 pub mod loader;
 mod mapped;
+pub mod plan;
 pub mod policy;
 mod random;
 pub mod rectangle;
@@ -53,8 +55,9 @@ pub use dataset::{
 pub use encoding::{Encoding, LayoutConfig, ParamLayout, ParamValue, Statistics};
 pub use error::{Error, Result};
 pub use image::{Examined, Image, Size};
-pub use loader::{Batch, Batches, Loader, LoaderConfig, Pixels, Skipped};
-pub use policy::{CleanView, Policy, ViewParams, ViewPolicy, clean_view};
+pub use loader::{Batch, Batches, Deferred, Loader, LoaderConfig, Pixels, PlannedView, PlannedViews, Skipped};
+pub use plan::{PixelOperation, ViewPlan};
+pub use policy::{CleanView, Policy, ViewParams, ViewPolicy, clean_plan, clean_view};
 pub use random::{Rng, view_rng};
 pub use sampler::Sampler;
 pub use source::{Designs, Splits, task_name};

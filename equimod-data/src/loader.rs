@@ -3,7 +3,9 @@
 //! Batch k of epoch e depends only on (seed, e, k): threads determine when a piece of a batch is made, but not its
 //! content.
 
+mod deferred;
 mod pieces;
+mod pixels;
 mod queue;
 mod skipped;
 
@@ -13,13 +15,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use pieces::{Batch, Pixels};
+pub use deferred::{Deferred, PlannedView, PlannedViews};
+pub use pieces::Batch;
+pub use pixels::Pixels;
 pub use skipped::{SKIP_SHARE, Skipped};
 
 use crate::dataset::Dataset;
 use crate::encoding::ParamLayout;
-use crate::image::Size;
-use crate::policy::{Policy, ViewParams, ViewPolicy, clean_view};
+use crate::image::{Image, Size};
+use crate::policy::{Policy, ViewParams, ViewPolicy, clean_plan, clean_view};
 use crate::random::{Rng, shared_rng, view_rng};
 use crate::sampler::Sampler;
 use crate::{Error, Result};
@@ -60,6 +64,8 @@ pub struct LoaderConfig {
     pub window: Option<usize>,
     /// Largest share of the data set that may fail to decode.
     pub skip_share: f64,
+    /// Whether batches include original images and plans instead of views, which a device then makes.
+    pub defer: bool,
 }
 
 impl Default for LoaderConfig {
@@ -79,6 +85,7 @@ impl Default for LoaderConfig {
             shared_by: None,
             window: None,
             skip_share: SKIP_SHARE,
+            defer: false,
         }
     }
 }
@@ -91,6 +98,9 @@ pub struct Loader {
     prefetch: usize,
 }
 
+/// Policy and parameters of the small view, if there is one.
+type Small<'a> = Option<(&'a ViewPolicy, ViewParams)>;
+
 struct Source {
     dataset: Arc<dyn Dataset>,
     policy: Policy,
@@ -102,6 +112,7 @@ struct Source {
     small: Option<ViewPolicy>,
     shared_by: Option<usize>,
     skipped: SkippedList,
+    defer: bool,
     orders: Mutex<VecDeque<(u64, Arc<Vec<usize>>)>>,
 }
 
@@ -116,6 +127,9 @@ impl Loader {
     /// If the policy or the settings are not valid, or the data set does not fill one batch.
     pub fn new(dataset: Arc<dyn Dataset>, policy: Policy, layout: ParamLayout, config: &LoaderConfig) -> Result<Self> {
         policy.check()?;
+        if config.defer {
+            policy.check_plannable()?;
+        }
         let (rank, ranks) = config.process;
         if rank >= ranks {
             return Err(Error::Config(format!("there is no process {rank} of {ranks}; ranks start at 0")));
@@ -136,9 +150,10 @@ impl Loader {
         }
         let skipped = SkippedList::new(dataset.as_ref(), config.skip_share)?;
         let (clean, params, shared_by) = (config.clean, config.params, config.shared_by.filter(|&chunk| chunk > 0));
-        let (pairs, small, orders) = (config.pairs.clone(), config.small.clone(), Mutex::default());
+        let (pairs, small, defer, orders) =
+            (config.pairs.clone(), config.small.clone(), config.defer, Mutex::default());
         let source =
-            Source { dataset, policy, layout, sampler, clean, params, pairs, small, shared_by, skipped, orders };
+            Source { dataset, policy, layout, sampler, clean, params, pairs, small, shared_by, skipped, defer, orders };
         let shared = Arc::new(source);
         Ok(Self { shared, threads: config.threads.max(1), prefetch: config.prefetch.max(1) })
     }
@@ -209,9 +224,6 @@ impl Source {
             let skipped = &mut batch.skipped;
             let (used, image) = self.skipped.image(self.dataset.as_ref(), self.sampler.seed, epoch, sample, skipped)?;
             batch.indices.push(used);
-            if let Some(clean) = &mut batch.clean {
-                clean.push(&clean_view(&image, &self.policy.clean))?;
-            }
             let rng = |view: usize| self.rng(epoch, index, place, sample, view as u64);
             let views = self.policy.views.iter().enumerate();
             let drawn: Vec<ViewParams> =
@@ -219,17 +231,16 @@ impl Source {
             if self.params {
                 self.layout.encode_views(&self.policy, &drawn, image.size(), &mut batch.params);
             }
-            for ((view, params), pixels) in self.policy.views.iter().zip(&drawn).zip(&mut batch.views) {
-                pixels.push(&view.apply(&image, params))?;
-            }
             if let Some(layout) = &self.pairs {
                 for (direction, out) in [(0, 1), (1, 0)].into_iter().zip(&mut batch.pairs) {
                     layout.encode_pair(&self.policy, &drawn, image.size(), direction, out);
                 }
             }
-            if let (Some(view), Some(pixels)) = (&self.small, &mut batch.small) {
-                let drawn = view.sample(image.size(), &mut rng(self.policy.views.len()));
-                pixels.push(&view.apply(&image, &drawn))?;
+            let small = self.small.as_ref();
+            let small = small.map(|view| (view, view.sample(image.size(), &mut rng(self.policy.views.len()))));
+            match self.defer {
+                true => self.plan_images(&image, &drawn, small, &mut batch)?,
+                false => self.make_images(&image, &drawn, small, &mut batch)?,
             }
         }
         batch.params.iter_mut().for_each(|values| self.layout.normalize(values));
@@ -239,20 +250,59 @@ impl Source {
         Ok(batch)
     }
 
+    /// Adds the clean image and the views of an image to a batch.
+    fn make_images(&self, image: &Image, drawn: &[ViewParams], small: Small, batch: &mut Batch) -> Result<()> {
+        if let Some(clean) = &mut batch.clean {
+            clean.push(&clean_view(image, &self.policy.clean))?;
+        }
+        for ((view, params), pixels) in self.policy.views.iter().zip(drawn).zip(&mut batch.views) {
+            pixels.push(&view.apply(image, params))?;
+        }
+        match (small, &mut batch.small) {
+            (Some((view, params)), Some(pixels)) => pixels.push(&view.apply(image, &params)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds an image, and the plans of its clean image and its views, to a batch.
+    fn plan_images(&self, image: &Image, drawn: &[ViewParams], small: Small, batch: &mut Batch) -> Result<()> {
+        let Some(deferred) = &mut batch.deferred else { return Ok(()) };
+        let (size, original) = (image.size(), deferred.push(image));
+        if let Some(clean) = &mut deferred.clean {
+            clean.push(original, clean_plan(size, &self.policy.clean)?)?;
+        }
+        for ((view, params), planned) in self.policy.views.iter().zip(drawn).zip(&mut deferred.views) {
+            planned.push(original, view.plan(params, size)?)?;
+        }
+        match (small, &mut deferred.small) {
+            (Some((view, params)), Some(planned)) => planned.push(original, view.plan(&params, size)?),
+            _ => Ok(()),
+        }
+    }
+
     /// An empty batch with capacity for `capacity` images.
     fn empty(&self, capacity: usize) -> Batch {
-        let pixels = |size: Size| Pixels::empty(size, capacity);
+        let pixels = |size: Size| Pixels::empty(size, if self.defer { 0 } else { capacity });
         let vectors = |layout: &ParamLayout, count: usize| {
             let vector = Vec::with_capacity(capacity * layout.width());
             vec![vector; count]
         };
         let side = self.policy.size();
+        let (clean, views) = (self.clean.then(|| Size::square(side)), self.policy.view_sizes());
+        let small = self.small.as_ref().map(|view| view.output_size(side));
+        let planned = || Deferred {
+            clean: clean.map(PlannedViews::empty),
+            views: views.iter().copied().map(PlannedViews::empty).collect(),
+            small: small.map(PlannedViews::empty),
+            ..Deferred::default()
+        };
         Batch {
             epoch: 0,
             index: 0,
-            clean: self.clean.then(|| pixels(Size::square(side))),
-            views: self.policy.view_sizes().into_iter().map(pixels).collect(),
-            small: self.small.as_ref().map(|view| pixels(view.output_size(side))),
+            deferred: self.defer.then(planned),
+            clean: clean.map(pixels),
+            views: views.into_iter().map(pixels).collect(),
+            small: small.map(pixels),
             params: vectors(&self.layout, if self.params { self.layout.vectors(&self.policy) } else { 0 }),
             pairs: self.pairs.as_ref().map_or_else(Vec::new, |layout| vectors(layout, 2)),
             indices: Vec::with_capacity(capacity),

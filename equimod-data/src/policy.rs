@@ -9,6 +9,7 @@ use crate::augment::{
     RandomResizedCrop, Solarize,
 };
 use crate::image::{Image, Size};
+use crate::plan::ViewPlan;
 use crate::random::Rng;
 use crate::resample::{Filter, resize_and_center_crop};
 use crate::{Error, Result};
@@ -45,6 +46,23 @@ impl ViewPolicy {
         let Some((first, params)) = steps.next() else { return image.clone() };
         let first = first.apply_to(image, params);
         steps.fold(first, |image, (augmentation, params)| augmentation.apply(image, params))
+    }
+
+    /// Plan of the view of an image of `size`.
+    ///
+    /// # Errors
+    ///
+    /// If an augmentation cannot be planned, or a crop is not the first one; the error names it.
+    pub fn plan(&self, params: &ViewParams, size: Size) -> Result<ViewPlan> {
+        let mut plan = ViewPlan::unchanged(size);
+        for (config, params) in self.0.iter().zip(&params.0) {
+            if !config.as_augmentation().plan(params, &mut plan) {
+                let name = config.name();
+                let text = format!("only the CPU can apply {name} here; set augmentation.on = \"cpu\"");
+                return Err(Error::Config(text));
+            }
+        }
+        Ok(plan)
     }
 
     /// Calls `f` for each augmentation, with its parameters and the size of its input image.
@@ -120,6 +138,20 @@ pub fn clean_view(image: &Image, clean: &CleanView) -> Image {
         return image.clone();
     }
     resize_and_center_crop(image, clean.resize, clean.crop, clean.filter)
+}
+
+/// Plan of the [`clean_view`] of an image of `size`.
+///
+/// # Errors
+///
+/// If the crop is larger than the resized image, which is padded then.
+pub fn clean_plan(size: Size, clean: &CleanView) -> Result<ViewPlan> {
+    let plan = ViewPlan::center_crop(size, clean.resize, clean.crop, clean.filter);
+    let padded = || {
+        let text = "only the CPU can pad the clean view; set augmentation.on = \"cpu\", or clean.resize to clean.crop";
+        Error::Config(text.into())
+    };
+    plan.ok_or_else(padded)
 }
 
 /// Augmentation policy for all views of an image.
@@ -223,6 +255,17 @@ impl Policy {
     /// Clean view with the usual proportions: a resize to 256, then a center crop of 224 pixels.
     fn clean_large(size: usize) -> CleanView {
         CleanView { resize: size * 256 / 224, crop: size, filter: Filter::Bilinear }
+    }
+
+    /// Checks that a device can make all views: [`ViewPolicy::plan`] and [`clean_plan`] work.
+    ///
+    /// # Errors
+    ///
+    /// If they do not; the error says why.
+    pub fn check_plannable(&self) -> Result<()> {
+        let size = Size::square(self.size());
+        clean_plan(size, &self.clean)?;
+        self.views.iter().try_for_each(|view| view.plan(&view.identity(size), size).map(drop))
     }
 
     /// Side of the clean view, in pixels.

@@ -11,7 +11,7 @@ use crate::rectangle::Rectangle;
 use crate::simd::{truncated_within, vectorized, vectorized_widest};
 
 /// Fractional bits of a fixed-point weight.
-const PRECISION: u32 = 22;
+pub const PRECISION: u32 = 22;
 
 /// Interpolation filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -47,22 +47,23 @@ impl Filter {
 }
 
 /// Resampling weights along one axis.
-struct Weights {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weights {
     /// Index of the first input pixel and number of weights, for each output pixel.
-    bounds: Vec<(usize, usize)>,
-    /// Fixed-point weights, `longest` slots for each output pixel.
-    values: Vec<i32>,
-    longest: usize,
-    /// Whether the length does not change, so that the pass can be skipped.
-    identity: bool,
+    pub bounds: Vec<(usize, usize)>,
+    /// Fixed-point weights with [`PRECISION`] fractional bits, `longest` slots for each output pixel; unused slots
+    /// are 0. It is empty if the length does not change: then every output pixel is its first input pixel.
+    pub values: Vec<i32>,
+    /// Slots of each output pixel.
+    pub longest: usize,
 }
 
 impl Weights {
-    /// Weights of the output pixels `window` out of `outputs`.
-    fn new(inputs: usize, outputs: usize, window: Range<usize>, filter: Filter) -> Self {
+    /// Weights of the output pixels `window`, if `inputs` pixels become `outputs`.
+    pub fn new(inputs: usize, outputs: usize, window: Range<usize>, filter: Filter) -> Self {
         if inputs == outputs {
             let bounds = window.map(|x| (x, 1)).collect();
-            return Self { bounds, values: Vec::new(), longest: 0, identity: true };
+            return Self { bounds, values: Vec::new(), longest: 0 };
         }
         let scale = inputs as f64 / outputs as f64;
         let filter_scale = scale.max(1.0);
@@ -82,7 +83,7 @@ impl Weights {
                 Filter::Bicubic => fill(Filter::Bicubic, &centers, &bounds, filter_scale, &mut values),
             },
         );
-        Self { bounds, values, longest, identity: false }
+        Self { bounds, values, longest }
     }
 
     fn of(&self, x: usize) -> (usize, &[i32]) {
@@ -91,13 +92,14 @@ impl Weights {
     }
 
     /// Range of the input pixels that are read: the first one, and the one after the last.
-    fn reach(&self) -> (usize, usize) {
+    pub fn reach(&self) -> (usize, usize) {
         let first = self.bounds.first().map_or(0, |b| b.0);
         (first, self.bounds.last().map_or(first, |b| b.0 + b.1))
     }
 
+    /// Whether the length does not change, so that the pass can be skipped.
     fn is_identity(&self) -> bool {
-        self.identity
+        self.values.is_empty()
     }
 }
 
@@ -157,7 +159,7 @@ pub fn resize_part(image: &Image, part: Rectangle, size: Size, filter: Filter) -
 }
 
 /// The rectangle `window` of `part` resized to `size`: equal to resizing and cropping, without computing the rest.
-fn resize_window(image: &Image, part: Rectangle, size: Size, window: Rectangle, filter: Filter) -> Image {
+pub(crate) fn resize_window(image: &Image, part: Rectangle, size: Size, window: Rectangle, filter: Filter) -> Image {
     let columns = Weights::new(part.width, size.width, window.left..window.left + window.width, filter);
     let rows = Weights::new(part.height, size.height, window.top..window.top + window.height, filter);
     // Only the rows that the second pass reads.
@@ -305,13 +307,18 @@ pub fn shorter_side(size: Size, side: usize) -> Size {
 
 /// Resizes the shorter side to `side`, then crops the center square of `crop`: torchvision's `Resize` and `CenterCrop`.
 pub fn resize_and_center_crop(image: &Image, side: usize, crop: usize, filter: Filter) -> Image {
-    let (size, target) = (shorter_side(image.size(), side), Size::square(crop));
-    if size.height < crop || size.width < crop {
-        return center_crop(&resize(image, size, filter), target);
+    let size = shorter_side(image.size(), side);
+    match center_window(size, crop) {
+        Some(window) => resize_window(image, Rectangle::whole(image.size()), size, window, filter),
+        None => center_crop(&resize(image, size, filter), Size::square(crop)),
     }
-    let window =
-        Rectangle { top: middle(crop, size.height), left: middle(crop, size.width), height: crop, width: crop };
-    resize_window(image, Rectangle::whole(image.size()), size, window, filter)
+}
+
+/// Center square of `crop` in an image of `size`; `None` if it does not fit.
+pub(crate) fn center_window(size: Size, crop: usize) -> Option<Rectangle> {
+    let middle = |side| middle(crop, side);
+    let fits = size.height >= crop && size.width >= crop;
+    fits.then(|| Rectangle { top: middle(size.height), left: middle(size.width), height: crop, width: crop })
 }
 
 /// Offset of a centered `inner` in `outer`: half of the difference, ties rounded to even.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use equimod_data::dataset::{IndexConfig, PackConfig, Storage, index_shards, pack};
 use equimod_data::{
-    Batch, Concat, Dataset, Encoding, FolderDataset, Image, LayoutConfig, Loader, LoaderConfig, PackedDataset,
-    ParamLayout, ParquetDataset, Policy, ShardsDataset, Size, Statistics,
+    AugmentationConfig, Batch, Concat, Dataset, Encoding, FolderDataset, Image, LayoutConfig, Loader, LoaderConfig,
+    MemoryDataset, PackedDataset, ParamLayout, ParquetDataset, Policy, ShardsDataset, Size, Statistics,
 };
 
 fn emoji(name: &str) -> PathBuf {
@@ -261,6 +261,60 @@ fn what_is_asked_for_beside_views_is_made_and_changes_nothing_else() {
     let uncropped = equimod_data::ViewPolicy(policy.views[0].0[1..].to_vec());
     assert!(uncropped.with_crop(8, (0.1, 0.2)).unwrap_err().to_string().contains("random-resized-crop"));
     assert!(policy.views[0].with_crop(0, (0.1, 0.2)).unwrap_err().to_string().contains("small view"));
+}
+
+/// Images of different sizes, with noise.
+fn images_of_all_sizes(count: usize) -> Arc<dyn Dataset> {
+    let pixel = |image: usize, k: usize| (((image + 3) * (k + 1) * 2_654_435_761) >> 13) as u8;
+    let image = |number: usize| {
+        let size = Size { height: 7 + number * 11 % 60, width: 9 + number * 17 % 70 };
+        Image::new(size, (0..size.area() * 3).map(|k| pixel(number, k)).collect()).unwrap()
+    };
+    Arc::new(MemoryDataset::new("noise", (0..count).map(image).collect()).unwrap())
+}
+
+/// Plans make the same pixels as the augmentations, for every policy that a device can make.
+#[test]
+fn planned_batches_are_the_pixels_of_the_others() {
+    let data = images_of_all_sizes(20);
+    let mut policies: Vec<Policy> = Policy::LIST.iter().map(|(name, _)| Policy::built_in(name, 24).unwrap()).collect();
+    let more: Vec<AugmentationConfig> = serde_json::from_str(
+        r#"[{"kind": "vertical-flip", "probability": 0.5}, {"kind": "posterize", "probability": 0.5, "bits": 3},
+            {"kind": "random-erasing", "probability": 0.8, "scale": [0.02, 0.33], "ratio": [0.3, 3.3], "value": [1, 2, 3]}]"#,
+    )
+    .unwrap();
+    policies[0].views[1].0.extend(more);
+    for policy in policies {
+        let layout = ParamLayout::new(&policy, &LayoutConfig::default(), &[Size::square(32)]).unwrap();
+        let take = |defer: bool, threads: usize| -> Vec<Batch> {
+            let small = policy.views[0].with_crop(8, (0.05, 0.14)).ok();
+            let config = LoaderConfig { batch: 18, clean: true, small, threads, defer, ..LoaderConfig::default() };
+            let loader = Loader::new(data.clone(), policy.clone(), layout.clone(), &config).unwrap();
+            loader.start(0).unwrap().take(3).map(Result::unwrap).collect()
+        };
+        let planned = take(true, 3);
+        assert_eq!(planned, take(true, 1));
+        assert!(planned.iter().all(|batch| batch.views.iter().all(|view| view.bytes.is_empty())));
+        let finished: Vec<Batch> = planned.into_iter().map(|batch| batch.finished().unwrap()).collect();
+        assert_eq!(finished, take(false, 2), "{}", policy.name);
+    }
+}
+
+#[test]
+fn policies_that_a_device_cannot_make_are_refused_by_name() {
+    let mut policy = Policy::built_in("simclr-cifar10", 16).unwrap();
+    policy.views[1].0.insert(1, serde_json::from_str(r#"{"kind": "equalize", "probability": 0.5}"#).unwrap());
+    let layout = ParamLayout::new(&policy, &LayoutConfig::default(), &[Size::square(32)]).unwrap();
+    let config = LoaderConfig { batch: 2, defer: true, ..LoaderConfig::default() };
+    let refused = Loader::new(images_of_all_sizes(4), policy.clone(), layout, &config).err().unwrap().to_string();
+    assert!(refused.contains("equalize") && refused.contains("augmentation.on"), "{refused}");
+    policy.views[1].0.remove(1);
+    let crop = policy.views[1].0.remove(0);
+    policy.views[1].0.push(crop);
+    assert!(policy.check_plannable().unwrap_err().to_string().contains("random-resized-crop"));
+    policy.views.remove(1);
+    policy.clean.resize = 8;
+    assert!(policy.check_plannable().unwrap_err().to_string().contains("clean view"));
 }
 
 #[test]

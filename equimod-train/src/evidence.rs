@@ -65,6 +65,7 @@ impl Trainer {
     fn evidence(&self, run: &RunDirectory, Divergence { report, what }: Divergence) -> Result<PathBuf> {
         let batch = self.loader().start(self.step)?.next().transpose()?;
         let batch = batch.ok_or_else(|| Error::DataSet(format!("the data ended before step {}", self.step)))?;
+        let batch = batch.finished()?;
         let mut metrics = vec![("loss".to_owned(), report.loss.to_string())];
         metrics.extend(report.metrics.into_iter().map(|(name, value)| (name, value.to_string())));
         let evidence = Evidence {

@@ -56,4 +56,5 @@ pub use run_dir::{Origin, RunDirectory, RunInfo, Status};
 pub use saved::InitialWeights;
 pub use schema::recipe_schema;
 pub use speed::{Pace, Shares, Spent};
+pub use tensors::step_batch;
 pub use trainer::{Ending, TrainContext, Trainer};

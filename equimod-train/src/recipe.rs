@@ -93,9 +93,24 @@ pub struct AugmentationRecipe {
     /// sizes, or a published set by name (`published-simclr-cifar10`).
     #[schemars(with = "Statistics")]
     pub statistics: String,
+    /// Where views are made: `cpu` by the loader's threads, or `device`, for machines whose cores cannot feed the GPU.
+    /// Only CUDA devices make views; elsewhere `device` means `cpu`. Both make the same pixels.
+    pub on: AugmentOn,
     /// Values that the vector holds, by their own names or those of their augmentations; empty for all.
     #[serde(deserialize_with = "spelling::deserialize_names")]
     pub parameters: Vec<String>,
+}
+
+/// Where views are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AugmentOn {
+    /// By the loader's threads.
+    #[default]
+    Cpu,
+    /// By the training device, from decoded images. Policies must start with their crop, and may not use `equalize`,
+    /// `quarter-turns`, `rotation`, `resize` or `center-crop`.
+    Device,
 }
 
 impl AugmentationRecipe {
@@ -127,6 +142,8 @@ impl AugmentationRecipe {
         match self.policy() {
             Err(error) => problems.push(error.to_string()),
             Ok(policy) => {
+                let deferred = if self.on == AugmentOn::Device { policy.check_plannable() } else { Ok(()) };
+                problems.extend(deferred.err().map(|error| error.to_string()));
                 let (sizes, side) = (policy.view_sizes(), self.size);
                 if sizes != [Size::square(side); 2] || policy.size() != side {
                     let sizes: Vec<String> = sizes.iter().map(Size::to_string).collect();
@@ -254,6 +271,7 @@ impl Default for AugmentationRecipe {
             size: 32,
             encoding: "published".into(),
             statistics: "computed".into(),
+            on: AugmentOn::Cpu,
             parameters: Vec::new(),
         }
     }

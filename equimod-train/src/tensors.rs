@@ -3,28 +3,27 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
+use equimod_core::images::{self, Resampling, ViewProgram, ViewPrograms};
 use equimod_core::{Normalization, StepBatch};
-use equimod_data::{Batch, Pixels, Size};
+use equimod_data::resample::Weights;
+use equimod_data::{Batch, Deferred, PixelOperation, Pixels, PlannedView, PlannedViews, Size, blur, color};
 
 use crate::{Error, Result};
 
 /// The batch as tensors: normalized images `[rows, 3, height, width]` of the first element type on the first device, and
 /// parameter vectors `[rows, width]` of the second type on the second device.
-pub(crate) fn step_batch(
+///
+/// # Errors
+///
+/// If the batch does not have two views, or a tensor operation fails.
+pub fn step_batch(
     batch: &Batch,
     normalization: &Normalization,
     [images_device, device]: [&Device; 2],
     [images_dtype, dtype]: [DType; 2],
 ) -> Result<StepBatch> {
-    let images = |pixels: &Pixels| -> Result<Tensor> {
-        let shape = (pixels.count, pixels.size.height, pixels.size.width);
-        Ok(normalization.tensor(&pixels.bytes, shape, images_device, images_dtype)?)
-    };
-    let [first, second] = batch.views.as_slice() else {
-        return Err(Error::DataSet(format!("the policy makes {} views, training needs two", batch.views.len())));
-    };
     let vectors = |vectors: &[Vec<f32>]| -> Result<Option<Tensor>> {
-        let rows = vectors.len() * first.count;
+        let rows = vectors.len() * batch.indices.len();
         let values = vectors.concat();
         if values.is_empty() {
             return Ok(None);
@@ -32,12 +31,88 @@ pub(crate) fn step_batch(
         let width = values.len().checked_div(rows).unwrap_or(0);
         Ok(Some(Tensor::from_vec(values, (rows, width), device)?.to_dtype(dtype)?))
     };
-    Ok(StepBatch {
-        clean: batch.clean.as_ref().map(images).transpose()?,
-        views: [images(first)?, images(second)?],
-        small: batch.small.as_ref().map(images).transpose()?,
-        params: vectors(&batch.params)?,
-        pairs: vectors(&batch.pairs)?,
+    let Images { clean, views, small } = match &batch.deferred {
+        Some(deferred) => images_on_device(deferred, normalization, device, images_dtype)?,
+        None => images(batch, normalization, images_device, images_dtype)?,
+    };
+    let views = <[Tensor; 2]>::try_from(views)
+        .map_err(|views| Error::DataSet(format!("the policy makes {} views, training needs two", views.len())))?;
+    Ok(StepBatch { clean, views, small, params: vectors(&batch.params)?, pairs: vectors(&batch.pairs)? })
+}
+
+/// Normalized images of a batch.
+struct Images {
+    clean: Option<Tensor>,
+    views: Vec<Tensor>,
+    small: Option<Tensor>,
+}
+
+/// Images whose pixels are in the batch.
+fn images(batch: &Batch, normalization: &Normalization, device: &Device, dtype: DType) -> Result<Images> {
+    let tensor = |pixels: &Pixels| -> Result<Tensor> {
+        let shape = (pixels.count, pixels.size.height, pixels.size.width);
+        Ok(normalization.tensor(&pixels.bytes, shape, device, dtype)?)
+    };
+    let views = batch.views.iter().map(tensor).collect::<Result<_>>()?;
+    let (clean, small) = (batch.clean.as_ref().map(tensor), batch.small.as_ref().map(tensor));
+    Ok(Images { clean: clean.transpose()?, views, small: small.transpose()? })
+}
+
+/// Images that the device makes from the originals.
+fn images_on_device(
+    deferred: &Deferred,
+    normalization: &Normalization,
+    device: &Device,
+    dtype: DType,
+) -> Result<Images> {
+    let planned = deferred.clean.iter().chain(&deferred.small).chain(&deferred.views);
+    let programs: Vec<ViewPrograms> = planned.map(|planned| programs(deferred, planned)).collect::<Result<_>>()?;
+    let mut made = normalization.views(&deferred.bytes, &programs, device, dtype)?.into_iter();
+    let clean = deferred.clean.as_ref().and_then(|_| made.next());
+    let small = deferred.small.as_ref().and_then(|_| made.next());
+    Ok(Images { clean, views: made.collect(), small })
+}
+
+fn programs<'a>(deferred: &Deferred, planned: &'a PlannedViews) -> Result<ViewPrograms<'a>> {
+    let program = |view: &'a PlannedView| {
+        let missing = || Error::DataSet(format!("a planned view needs original {}", view.original));
+        let &(place, size) = deferred.originals.get(view.original).ok_or_else(missing)?;
+        let (part, stride) = (view.plan.part, size.width * 3);
+        Ok(ViewProgram {
+            start: place + part.top * stride + part.left * 3,
+            stride,
+            columns: resampling(&view.columns),
+            rows: resampling(&view.rows),
+            operations: view.plan.operations.iter().filter_map(on_device).collect(),
+        })
+    };
+    let views = planned.views.iter().map(program).collect::<Result<_>>()?;
+    Ok(ViewPrograms { size: (planned.size.height, planned.size.width), views })
+}
+
+fn resampling(weights: &Weights) -> Resampling<'_> {
+    Resampling { bounds: &weights.bounds, weights: &weights.values, slots: weights.longest }
+}
+
+/// An operation as the device takes it; `None` if it changes nothing.
+fn on_device(operation: &PixelOperation) -> Option<images::PixelOperation> {
+    use images::PixelOperation as Device;
+    Some(match *operation {
+        PixelOperation::HorizontalFlip => Device::HorizontalFlip,
+        PixelOperation::VerticalFlip => Device::VerticalFlip,
+        PixelOperation::Brightness(factor) => Device::Brightness(factor),
+        PixelOperation::Contrast(factor) => Device::Contrast(factor),
+        PixelOperation::Saturation(factor) => Device::Saturation(factor),
+        PixelOperation::Hue(shift) => Device::Hue(color::hue_steps(shift)),
+        PixelOperation::Grayscale => Device::Grayscale,
+        PixelOperation::Solarize(threshold) => Device::Solarize(threshold),
+        PixelOperation::Posterize(bits) => Device::Mask(color::posterize_mask(bits)),
+        PixelOperation::Blur { kernel, sigma } => {
+            Device::Blur(Some(blur::significant_weights(kernel, sigma)).filter(|weights| !weights.is_empty())?)
+        }
+        PixelOperation::Fill { part, color } => {
+            Device::Fill { corner: (part.top, part.left), size: (part.height, part.width), color }
+        }
     })
 }
 
@@ -82,5 +157,5 @@ pub(crate) fn from_tensors(tensors: &BTreeMap<String, Tensor>, epoch: u64, index
     };
     let views = [pixels("view1")?, pixels("view2")?].into_iter().flatten().collect();
     let (clean, small, params, pairs) = (pixels("clean")?, pixels("small")?, vectors("params")?, vectors("pairs")?);
-    Ok(Batch { epoch, index, clean, views, params, small, pairs, indices, skipped: Vec::new() })
+    Ok(Batch { epoch, index, clean, views, params, small, pairs, indices, skipped: Vec::new(), deferred: None })
 }

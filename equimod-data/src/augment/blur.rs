@@ -9,6 +9,7 @@ use super::{
 };
 use crate::blur::gaussian_blur;
 use crate::image::{Image, Size};
+use crate::plan::{PixelOperation, ViewPlan};
 use crate::random::{Rng, chance, uniform};
 
 /// torchvision's `GaussianBlur` inside a `RandomApply`.
@@ -47,6 +48,13 @@ impl Augmentation for GaussianBlur {
             &Params::GaussianBlur(Some(sigma)) => gaussian_blur(&image, self.kernel, sigma),
             _ => image,
         }
+    }
+
+    fn plan(&self, params: &Params, plan: &mut ViewPlan) -> bool {
+        if let &Params::GaussianBlur(Some(sigma)) = params {
+            plan.operations.push(PixelOperation::Blur { kernel: self.kernel, sigma });
+        }
+        true
     }
 
     fn identity(&self, _: Size) -> Params {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, Axis, Encoding, Field, Params, Rectangle, check_range, check_side, field};
 use crate::image::{Image, Size};
+use crate::plan::ViewPlan;
 use crate::random::{Rng, uniform};
 use crate::resample::{Filter, resize_part};
 
@@ -87,6 +88,11 @@ impl Augmentation for RandomResizedCrop {
             return image.clone();
         }
         resize_part(image, part, target, self.filter)
+    }
+
+    fn plan(&self, params: &Params, plan: &mut ViewPlan) -> bool {
+        let &Params::Crop(part) = params else { return true };
+        plan.crop(part, Size::square(self.size), self.filter)
     }
 
     fn output_size(&self, _: Size, _: &Params) -> Size {

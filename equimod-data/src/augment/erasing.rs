@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Augmentation, Encoding, FLAG, Field, Params, Rectangle, SHARE, check_probability, check_range, field, flag, is_on,
 };
+use crate::color;
 use crate::image::{Image, Size};
+use crate::plan::{PixelOperation, ViewPlan};
 use crate::random::{Rng, chance, uniform};
 
 /// torchvision's `RandomErasing` with a constant value: a rectangle whose area is a share in `scale` of the image and
@@ -65,14 +67,17 @@ impl Augmentation for RandomErasing {
 
     fn apply(&self, mut image: Image, params: &Params) -> Image {
         if let Params::Erasing(Some(part)) = params {
-            let part = part.within(image.size());
-            let row = image.size().width * 3;
-            for line in image.pixels_mut().chunks_exact_mut(row).skip(part.top).take(part.height) {
-                let (pixels, _) = line.as_chunks_mut::<3>();
-                pixels[part.left..part.left + part.width].fill(self.value);
-            }
+            color::fill(&mut image, *part, self.value);
         }
         image
+    }
+
+    fn plan(&self, params: &Params, plan: &mut ViewPlan) -> bool {
+        if let &Params::Erasing(Some(part)) = params {
+            let part = part.within(plan.output_size());
+            plan.operations.push(PixelOperation::Fill { part, color: self.value });
+        }
+        true
     }
 
     fn identity(&self, _: Size) -> Params {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::switch::Switch;
 use super::{Axis, FLAG, Field, field};
 use crate::image::Image;
+use crate::plan::PixelOperation;
 
 /// torchvision's `RandomHorizontalFlip`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,12 +34,12 @@ impl Switch for HorizontalFlip {
     }
 
     fn change(&self, mut image: Image) -> Image {
-        let row = image.size().width * 3;
-        for line in image.pixels_mut().chunks_exact_mut(row) {
-            let (pixels, _) = line.as_chunks_mut::<3>();
-            pixels.reverse();
-        }
+        image.flip_horizontally();
         image
+    }
+
+    fn operation(&self) -> Option<PixelOperation> {
+        Some(PixelOperation::HorizontalFlip)
     }
 }
 
@@ -52,11 +53,11 @@ impl Switch for VerticalFlip {
     }
 
     fn change(&self, mut image: Image) -> Image {
-        let (row, height) = (image.size().width * 3, image.size().height);
-        let (upper, lower) = image.pixels_mut().split_at_mut(height / 2 * row);
-        for (one, other) in upper.chunks_exact_mut(row).zip(lower.chunks_exact_mut(row).rev()) {
-            one.swap_with_slice(other);
-        }
+        image.flip_vertically();
         image
+    }
+
+    fn operation(&self) -> Option<PixelOperation> {
+        Some(PixelOperation::VerticalFlip)
     }
 }

@@ -7,6 +7,7 @@ use super::switch::Switch;
 use super::{FLAG, Field, field};
 use crate::color;
 use crate::image::Image;
+use crate::plan::PixelOperation;
 
 /// torchvision's `RandomGrayscale`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,5 +28,9 @@ impl Switch for Grayscale {
     fn change(&self, mut image: Image) -> Image {
         color::grayscale(&mut image);
         image
+    }
+
+    fn operation(&self) -> Option<PixelOperation> {
+        Some(PixelOperation::Grayscale)
     }
 }

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Augmentation, Encoding, FLAG, Field, Moments, Params, SHARE, check_probability, field, flag, is_on};
-use crate::color;
 use crate::image::{Image, Size};
+use crate::plan::{PixelOperation, ViewPlan};
 use crate::random::{Rng, chance, uniform};
 
 /// torchvision's `ColorJitter` inside a `RandomApply`.
@@ -61,6 +61,18 @@ pub struct Jitter {
 impl Jitter {
     /// Parameters that change nothing.
     const NEUTRAL: Self = Self { order: STEPS, brightness: 1.0, contrast: 1.0, saturation: 1.0, hue: 0.0 };
+
+    /// The operations in the order in which they are applied.
+    fn operations(&self) -> impl Iterator<Item = PixelOperation> {
+        let operation = |step| match step {
+            JitterStep::Brightness => Some(PixelOperation::Brightness(self.brightness)),
+            JitterStep::Contrast => Some(PixelOperation::Contrast(self.contrast)),
+            JitterStep::Saturation => Some(PixelOperation::Saturation(self.saturation)),
+            // Even a hue shift of 0 would round the values on the way to HSV and back; torchvision skips it, too.
+            JitterStep::Hue => (self.hue != 0.0).then_some(PixelOperation::Hue(self.hue)),
+        };
+        self.order.into_iter().filter_map(operation)
+    }
 }
 
 const FIELDS: [Field; 9] = [
@@ -94,21 +106,16 @@ impl Augmentation for ColorJitter {
         Params::ColorJitter(Some(Jitter { order, brightness, contrast, saturation, hue }))
     }
 
-    fn apply(&self, mut image: Image, params: &Params) -> Image {
+    fn apply(&self, image: Image, params: &Params) -> Image {
+        let Params::ColorJitter(Some(jitter)) = params else { return image };
+        jitter.operations().fold(image, |image, operation| operation.apply(image))
+    }
+
+    fn plan(&self, params: &Params, plan: &mut ViewPlan) -> bool {
         if let Params::ColorJitter(Some(jitter)) = params {
-            for step in jitter.order {
-                match step {
-                    JitterStep::Brightness => color::brightness(&mut image, jitter.brightness),
-                    JitterStep::Contrast => color::contrast(&mut image, jitter.contrast),
-                    JitterStep::Saturation => color::saturation(&mut image, jitter.saturation),
-                    // Even a hue shift of 0 would round the values on the way to HSV and back; torchvision skips it,
-                    // too.
-                    JitterStep::Hue if jitter.hue == 0.0 => {}
-                    JitterStep::Hue => color::hue(&mut image, jitter.hue),
-                }
-            }
+            plan.operations.extend(jitter.operations());
         }
-        image
+        true
     }
 
     fn identity(&self, _: Size) -> Params {

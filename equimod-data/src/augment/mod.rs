@@ -37,6 +37,7 @@ pub use solarize::Solarize;
 pub use values::{Axis, Encoding, FLAG, Field, Moments};
 
 use crate::image::{Image, Size};
+use crate::plan::ViewPlan;
 use crate::random::Rng;
 pub use crate::rectangle::Rectangle;
 use values::field;
@@ -127,6 +128,11 @@ pub trait Augmentation: Send + Sync {
     /// Like `apply`, for an image that the caller keeps.
     fn apply_to(&self, image: &Image, params: &Params) -> Image {
         self.apply(image.clone(), params)
+    }
+
+    /// Adds what `apply` does to the plan of a view. Returns false if a plan cannot express it.
+    fn plan(&self, _params: &Params, _plan: &mut ViewPlan) -> bool {
+        false
     }
 
     /// Size of the output of `apply` for an image of `size`.

@@ -7,6 +7,7 @@ use super::switch::Switch;
 use super::{FLAG, Field, field};
 use crate::color;
 use crate::image::Image;
+use crate::plan::PixelOperation;
 
 /// torchvision's `RandomPosterize`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +30,10 @@ impl Switch for Posterize {
     fn change(&self, mut image: Image) -> Image {
         color::posterize(&mut image, self.bits);
         image
+    }
+
+    fn operation(&self) -> Option<PixelOperation> {
+        Some(PixelOperation::Posterize(self.bits))
     }
 
     fn further_problems(&self) -> Vec<String> {

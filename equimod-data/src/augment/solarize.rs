@@ -7,6 +7,7 @@ use super::switch::Switch;
 use super::{FLAG, Field, field};
 use crate::color;
 use crate::image::Image;
+use crate::plan::PixelOperation;
 
 /// torchvision's `RandomSolarize`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,5 +30,9 @@ impl Switch for Solarize {
     fn change(&self, mut image: Image) -> Image {
         color::solarize(&mut image, self.threshold);
         image
+    }
+
+    fn operation(&self) -> Option<PixelOperation> {
+        Some(PixelOperation::Solarize(self.threshold))
     }
 }

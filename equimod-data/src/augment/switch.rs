@@ -2,6 +2,7 @@
 
 use super::{Augmentation, Axis, Encoding, Field, Moments, Params, SHARE, check_probability, flag, is_on, yes_or_no};
 use crate::image::{Image, Size};
+use crate::plan::{PixelOperation, ViewPlan};
 use crate::random::{Rng, chance};
 
 /// An operation that is applied with some probability and has no other random parameter.
@@ -20,6 +21,11 @@ pub(crate) trait Switch: Send + Sync {
     /// Applies the operation.
     fn change(&self, image: Image) -> Image;
 
+    /// The operation in a plan; `None` if a plan cannot express it.
+    fn operation(&self) -> Option<PixelOperation> {
+        None
+    }
+
     /// Problems of settings other than the probability.
     fn further_problems(&self) -> Vec<String> {
         Vec::new()
@@ -36,6 +42,14 @@ impl<T: Switch> Augmentation for T {
             Params::Switch(true) => self.change(image),
             _ => image,
         }
+    }
+
+    fn plan(&self, params: &Params, plan: &mut ViewPlan) -> bool {
+        let operation = self.operation();
+        if matches!(params, Params::Switch(true)) {
+            plan.operations.extend(operation.clone());
+        }
+        operation.is_some()
     }
 
     fn mirrors(&self, params: &Params) -> Option<Axis> {

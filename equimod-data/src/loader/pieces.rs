@@ -1,35 +1,9 @@
 //! Batches and their pieces.
 
+use super::deferred::Deferred;
+use super::pixels::Pixels;
 use super::skipped::Skipped;
-use crate::image::{Image, Size};
 use crate::{Error, Result};
-
-/// Images of one size: `count` × height × width × 3 bytes, contiguous.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pixels {
-    /// Number of images.
-    pub count: usize,
-    /// Size of each image, in pixels.
-    pub size: Size,
-    /// Bytes of the images, row by row, in the order red, green, blue.
-    pub bytes: Vec<u8>,
-}
-
-impl Pixels {
-    pub(super) fn empty(size: Size, capacity: usize) -> Self {
-        Self { count: 0, size, bytes: Vec::with_capacity(capacity * size.area() * 3) }
-    }
-
-    pub(super) fn push(&mut self, image: &Image) -> Result<()> {
-        if image.size() != self.size {
-            let text = format!("a view is {} instead of {}; end the policy with one size", image.size(), self.size);
-            return Err(Error::Config(text));
-        }
-        self.bytes.extend_from_slice(image.pixels());
-        self.count += 1;
-        Ok(())
-    }
-}
 
 /// One batch, or this process's share of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +28,8 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// Images that did not decode and were replaced, in order.
     pub skipped: Vec<Skipped>,
+    /// What `clean`, `views` and `small` are made from, if a device makes them; they have no pixels then.
+    pub deferred: Option<Deferred>,
 }
 
 impl Batch {
@@ -66,6 +42,21 @@ impl Batch {
         self.params.iter_mut().chain(&mut self.pairs).for_each(Vec::clear);
         self.indices.clear();
         self.skipped.clear();
+        self.deferred.iter_mut().for_each(Deferred::clear);
+    }
+
+    /// The batch with all images, of which the deferred ones are made on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// If plans do not fit their images.
+    pub fn finished(mut self) -> Result<Self> {
+        let Some(deferred) = self.deferred.take() else { return Ok(self) };
+        let make = |planned| deferred.make(planned);
+        self.views = deferred.views.iter().map(make).collect::<Result<_>>()?;
+        self.clean = deferred.clean.as_ref().map(make).transpose()?;
+        self.small = deferred.small.as_ref().map(make).transpose()?;
+        Ok(self)
     }
 }
 
@@ -84,6 +75,9 @@ pub(super) fn join(pieces: &[Batch], spare: Option<Batch>) -> Result<Batch> {
         let params = batch.params.iter_mut().chain(&mut batch.pairs);
         for (params, more) in params.zip(piece.params.iter().chain(&piece.pairs)) {
             params.extend_from_slice(more);
+        }
+        if let (Some(deferred), Some(more)) = (&mut batch.deferred, &piece.deferred) {
+            deferred.append(more);
         }
         batch.indices.extend_from_slice(&piece.indices);
         batch.skipped.extend_from_slice(&piece.skipped);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::DType;
 use equimod_core::backbone::BackboneBuilder;
+use equimod_core::images::makes_views;
 use equimod_core::method::ModuleBuilder;
 use equimod_core::{Extensions, Method, Needs, PairValue, Parameters, Placement, ViewValue};
 use equimod_data::augment::FLAG;
@@ -11,7 +12,7 @@ use equimod_data::{Dataset, Encoding, LayoutConfig, Loader, LoaderConfig, ParamL
 
 use super::{TrainContext, Trainer};
 use crate::pending::PendingSteps;
-use crate::recipe::Recipe;
+use crate::recipe::{AugmentOn, Recipe};
 use crate::speed::Pace;
 use crate::{Error, Result};
 
@@ -80,7 +81,9 @@ impl Trainer {
         check_needs(&needs, &recipe, &layouts.view)?;
         let layout = layouts.view;
         let pairs = if needs.pairs { Some(layouts.pairs?) } else { None };
-        let config = loader_config(&needs, &recipe, &policy, pairs.clone(), context.loader_threads)?;
+        let mut config = loader_config(&needs, &recipe, &policy, pairs.clone(), context.loader_threads)?;
+        let makes_views = makes_views(&context.device, method.compute_dtype());
+        config.defer = makes_views && recipe.augmentation.on == AugmentOn::Device;
         let fingerprint = dataset.fingerprint()?;
         let loader = Loader::new(dataset, policy.clone(), layout.clone(), &config)?;
         let optimizer = recipe.optimizer.build();

@@ -99,18 +99,21 @@ impl Runs<'_> {
         Ok(())
     }
 
-    /// 24-bit BMP images of two classes.
-    fn images(&self) -> anyhow::Result<()> {
-        const SIDE: usize = 16;
+    /// A folder of 24-bit BMP images of two classes, whose sides are `side` and, for each image, `more` pixels longer
+    /// than for the one before.
+    fn images(&self, name: &str, side: usize, more: usize) -> anyhow::Result<()> {
         for (class, number) in (0..2).flat_map(|class| (0..16).map(move |number| (class, number))) {
-            let folder = self.folder.join(format!("images/class{class}"));
+            let folder = self.folder.join(format!("{name}/class{class}"));
             fs::create_dir_all(&folder)?;
+            let side = side + more * number;
+            // Rows are padded to a multiple of four bytes.
+            let row = (3 * side).next_multiple_of(4);
             let mut bytes = b"BM".to_vec();
-            for field in [54 + 3 * SIDE * SIDE, 0, 54, 40, SIDE, SIDE, 1 + (24 << 16), 0, 0, 0, 0, 0, 0] {
+            for field in [54 + row * side, 0, 54, 40, side, side, 1 + (24 << 16), 0, 0, 0, 0, 0, 0] {
                 bytes.extend(u32::try_from(field)?.to_le_bytes());
             }
             let value = |k: usize| if k % 3 == class { 220 } else { (k * (number + 1) % 97) as u8 };
-            bytes.extend((0..3 * SIDE * SIDE).map(value));
+            bytes.extend((0..row * side).map(value));
             fs::write(folder.join(format!("{number}.bmp")), bytes)?;
         }
         Ok(())
@@ -128,7 +131,8 @@ pub fn check(program: &Path, environment: &Environment) -> anyhow::Result<()> {
         fs::remove_dir_all(&runs.folder).context("cannot clear the folder of runs")?;
     }
     fs::create_dir_all(&runs.folder)?;
-    runs.images()?;
+    runs.images("images", 16, 0)?;
+    runs.images("sizes", 13, 3)?;
     fs::write(runs.folder.join("tiny.toml"), RECIPE)?;
     let train = ["pretrain", "--recipe", "tiny.toml", "--device", "cuda:0", "--no-eval", "--out"];
     let with = |out: &'static str, more: &[&'static str]| [&train[..], &[out], more].concat();
@@ -140,6 +144,11 @@ pub fn check(program: &Path, environment: &Environment) -> anyhow::Result<()> {
     runs.assert_same("whole", "killed")?;
     runs.run(&with("bf16", &["--set", "execution.precision=bf16", "--set", "log_every_steps=3"]))?;
     runs.run(&with("parts", &["--set", "execution.parts=3", "--set", "execution.recompute=true", "--epochs", "1"]))?;
+    for (out, on) in [("views-cpu", "augmentation.on=cpu"), ("views", "augmentation.on=device")] {
+        let policy = "augmentation.policy=byol-imagenet";
+        runs.run(&with(out, &["--set", on, "--set", policy, "--set", "data.source=sizes", "--epochs", "1"]))?;
+    }
+    runs.assert_same("views-cpu", "views")?;
     let on = ["--data", "images", "--device", "cuda:0"];
     for protocol in ["knn", "equivariance"] {
         runs.run(&[&["eval", protocol, "whole"], &on[..]].concat())?;

@@ -21,6 +21,7 @@ mod matrix;
 mod optimizer;
 mod pooling;
 mod shapes;
+mod views;
 
 pub use batch_norm::{BatchNormOps, ChannelStatistics, RunningStatistics, ScaleShiftRelu};
 pub use convolution::{Accumulate, ConvInput, ConvolutionOps};
@@ -31,6 +32,7 @@ pub use matrix::MatrixOps;
 pub use optimizer::{AdamWRule, LarsRule, MomentumRule, OptimizerOps, ParameterStep, StepRule};
 pub use pooling::PoolingOps;
 pub use shapes::{Conv2dGeometry, ConvAlgorithms, ConvShape, PoolShape};
+pub use views::{PixelOperation, Resampling, ViewProgram, ViewPrograms};
 
 /// Everything that layers, losses, optimizers and inputs need of a device and an element type.
 pub trait Backend:

@@ -27,6 +27,8 @@ pub enum Module {
     Optimizer,
     /// Pools.
     Pooling,
+    /// Views from original images.
+    Views,
 }
 
 impl Module {
@@ -39,6 +41,7 @@ impl Module {
             Self::Loss => ("equimod_loss", ptx::LOSS),
             Self::Optimizer => ("equimod_optimizer", ptx::OPTIMIZER),
             Self::Pooling => ("equimod_pooling", ptx::POOLING),
+            Self::Views => ("equimod_views", ptx::VIEWS),
         }
     }
 }

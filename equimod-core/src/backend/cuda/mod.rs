@@ -3,7 +3,8 @@
 //! - `kernels/*.cu`: the kernels, which the build script compiles to PTX
 //! - [`launch`]: their entry points, and launches on a device's stream
 //! - [`memory`]: tensors as rows of channels (channels-last), and addresses
-//! - [`convolution`], [`batch_norm`], [`pooling`], [`loss`], [`optimizer`], [`images`]: the backend's methods
+//! - [`convolution`], [`batch_norm`], [`pooling`], [`loss`], [`optimizer`], [`images`] ([`views`]): the
+//!   backend's methods
 //! - [`setup`]: streams and memory pools; [`upload`]: transfers beside computation
 //!
 //! All computation of a device goes to one stream in program order. Nothing here waits for it, but an upload for one
@@ -20,6 +21,7 @@ mod optimizer;
 mod pooling;
 mod setup;
 mod upload;
+mod views;
 
 #[cfg(test)]
 pub use convolution::WITHOUT_CUDNN;

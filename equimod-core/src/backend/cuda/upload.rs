@@ -17,6 +17,9 @@ use super::memory::{address, uninitialized};
 /// Buffers of a device. A step uploads up to four batches of images; those of two steps can be under way.
 const BUFFERS: usize = 8;
 
+/// Alignment of the parts of an upload, in bytes.
+const ALIGNMENT: usize = 256;
+
 /// A buffer on the host and its counterpart on the device.
 struct Buffer {
     host: PinnedHostSlice<u8>,
@@ -57,24 +60,27 @@ impl Uploader {
         Ok(Self { stream, buffers: (0..BUFFERS).map(|_| None).collect(), next: 0 })
     }
 
-    /// Uploads `bytes`, calls `consume` with their address, and keeps the buffer until the launches of `consume` are
+    /// Uploads `parts`, calls `consume` with their addresses, and keeps the buffer until the launches of `consume` are
     /// done.
-    fn upload<T>(&mut self, bytes: &[u8], device: &Device, consume: impl FnOnce(u64) -> Result<T>) -> Result<T> {
+    fn upload<T>(&mut self, parts: &[&[u8]], device: &Device, consume: impl FnOnce(&[u64]) -> Result<T>) -> Result<T> {
+        let (places, bytes) = places(parts);
         let main = device.as_cuda_device()?.cuda_stream();
         let slot = &mut self.buffers[self.next];
         self.next = (self.next + 1) % BUFFERS;
-        if let Some(buffer) = slot.as_ref().filter(|buffer| buffer.host.len() < bytes.len()) {
+        if let Some(buffer) = slot.as_ref().filter(|buffer| buffer.host.len() < bytes) {
             // Its memory is freed in the order of the device's stream, which may be ahead of the copy.
             buffer.copied.synchronize().map_err(Error::wrap)?;
             *slot = None;
         }
         let buffer = match slot {
             Some(buffer) => buffer,
-            None => slot.insert(Buffer::new(bytes.len(), device)?),
+            None => slot.insert(Buffer::new(bytes, device)?),
         };
         buffer.copied.synchronize().map_err(Error::wrap)?;
-        let host = &mut buffer.host.as_mut_slice().map_err(Error::wrap)?[..bytes.len()];
-        host.copy_from_slice(bytes);
+        let host = &mut buffer.host.as_mut_slice().map_err(Error::wrap)?[..bytes];
+        for (part, &place) in parts.iter().zip(&places) {
+            host[place..place + part.len()].copy_from_slice(part);
+        }
         let target = address(&buffer.on_device)?;
         self.stream.wait(&buffer.consumed).map_err(Error::wrap)?;
         // SAFETY: Both buffers hold as many bytes. The one on the host is not written before `copied` has passed, the
@@ -82,7 +88,8 @@ impl Uploader {
         unsafe { result::memcpy_htod_async(target, host, self.stream.cu_stream()) }.map_err(Error::wrap)?;
         buffer.copied.record(&self.stream).map_err(Error::wrap)?;
         main.wait(&buffer.copied).map_err(Error::wrap)?;
-        let consumed = consume(target)?;
+        let addresses: Vec<u64> = places.iter().map(|&place| target + place as u64).collect();
+        let consumed = consume(&addresses)?;
         buffer.consumed.record(&main).map_err(Error::wrap)?;
         Ok(consumed)
     }
@@ -100,18 +107,30 @@ thread_local! {
     static UPLOADERS: RefCell<HashMap<DeviceId, Uploader>> = RefCell::default();
 }
 
-/// Uploads `bytes` to the device and calls `consume` with their address there, from which its launches may read.
+/// Place of each part in a buffer, aligned for any type, and the length of the buffer.
+fn places(parts: &[&[u8]]) -> (Vec<usize>, usize) {
+    let mut end = 0;
+    let place = |part: &&[u8]| {
+        let place = usize::next_multiple_of(end, ALIGNMENT);
+        end = place + part.len();
+        place
+    };
+    (parts.iter().map(place).collect(), end.max(1))
+}
+
+/// Uploads `parts` to the device and calls `consume` with their addresses there, from which its launches may read.
+/// Addresses are aligned to 256 bytes.
 ///
 /// # Errors
 ///
 /// If there is not enough memory, the driver fails, or `consume` does.
-pub fn upload<T>(bytes: &[u8], device: &Device, consume: impl FnOnce(u64) -> Result<T>) -> Result<T> {
+pub fn upload<T>(parts: &[&[u8]], device: &Device, consume: impl FnOnce(&[u64]) -> Result<T>) -> Result<T> {
     let cuda = device.as_cuda_device()?;
     UPLOADERS.with_borrow_mut(|uploaders| {
         let uploader = match uploaders.entry(cuda.id()) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => entry.insert(Uploader::new(cuda)?),
         };
-        uploader.upload(bytes, device, consume)
+        uploader.upload(parts, device, consume)
     })
 }

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use candle_core::Var;
 
-use super::super::contract::{ImageOps, PixelShape};
+use super::super::contract::{ImageOps, PixelOperation, PixelShape, Resampling, ViewProgram, ViewPrograms};
 use super::super::cpu_portable::CpuPortable;
 use super::super::cuda::{Cuda, WITHOUT_CUDNN, open};
 use super::*;
@@ -440,4 +440,146 @@ fn repeated_results_are_the_same_bits() {
         [y, sums, dw].map(|t| vector(&t.to_device(&Device::Cpu).unwrap()))
     };
     assert_eq!(run(), run());
+}
+
+/// Height and width of the originals and of the views in the tests of views.
+const SIZE: (usize, usize) = (9, 13);
+
+fn noise(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|k| (((k + 7) * 2_654_435_761) >> 9) as u8).collect()
+}
+
+/// Views of [`SIZE`], one for each list of operations, of as many originals; bytes `[views, height, width, 3]`.
+fn views_with(operations: &[Vec<PixelOperation>]) -> (Vec<u8>, Vec<u8>) {
+    let (height, width) = SIZE;
+    let bytes = height * width * 3;
+    let originals = noise(operations.len() * bytes);
+    let places = |length: usize| (0..length).map(|k| (k, 1)).collect::<Vec<_>>();
+    let (columns, rows) = (places(width), places(height));
+    let same = |bounds| Resampling { bounds, weights: &[], slots: 0 };
+    let program = |(number, operations): (usize, &Vec<PixelOperation>)| ViewProgram {
+        start: number * bytes,
+        stride: width * 3,
+        columns: same(&columns),
+        rows: same(&rows),
+        operations: operations.clone(),
+    };
+    let views = operations.iter().enumerate().map(program).collect();
+    let made = made(&originals, ViewPrograms { size: SIZE, views });
+    (originals, made)
+}
+
+/// Bytes of views `[views, height, width, 3]`.
+fn made(originals: &[u8], programs: ViewPrograms) -> Vec<u8> {
+    assert!(programs.views.iter().all(|view| view.fits(programs.size, originals.len())));
+    let unchanged = [[0.0; 3], [1.0 / 255.0; 3]];
+    let views = Cuda.views(originals, &[programs], unchanged, gpu(), DType::F32).unwrap().remove(0);
+    let values = flat(&views.to_device(&Device::Cpu).unwrap().permute((0, 2, 3, 1)).unwrap().contiguous().unwrap());
+    values.into_iter().map(|value| value.round() as u8).collect()
+}
+
+/// Changes every pixel of an image.
+fn each(image: &[u8], change: impl Fn([f64; 3]) -> [f64; 3]) -> Vec<u8> {
+    let pixel =
+        |pixel: &[u8]| change([0, 1, 2].map(|c| f64::from(pixel[c]))).map(|value| value.clamp(0.0, 255.0) as u8);
+    image.chunks_exact(3).flat_map(pixel).collect()
+}
+
+fn luminance([r, g, b]: [f64; 3]) -> f64 {
+    ((19595.0 * r + 38470.0 * g + 7471.0 * b + 32768.0) / 65536.0).floor()
+}
+
+#[test]
+fn operations_on_views_agree_with_their_definitions() {
+    use PixelOperation as Op;
+    let (height, width) = SIZE;
+    let mirrored = |image: &[u8], place: &dyn Fn(usize, usize) -> usize| -> Vec<u8> {
+        let pixel = |k: usize| &image[place(k / width, k % width) * 3..][..3];
+        (0..height * width).flat_map(pixel).copied().collect()
+    };
+    let blend = |a: f64, b: f64, factor: f32| a + f64::from(factor) * (b - a);
+    type Wanted<'a> = Box<dyn Fn(&[u8]) -> Vec<u8> + 'a>;
+    let fill = Op::Fill { corner: (2, 3), size: (4, 10), color: [1, 2, 3] };
+    let cases: Vec<(Op, Wanted)> = vec![
+        (Op::HorizontalFlip, Box::new(|i| mirrored(i, &|y, x| y * width + width - 1 - x))),
+        (Op::VerticalFlip, Box::new(|i| mirrored(i, &|y, x| (height - 1 - y) * width + x))),
+        // Factors with few bits, for which f32 is exact.
+        (Op::Brightness(1.375), Box::new(|i| each(i, |p| p.map(|v| blend(0.0, v, 1.375))))),
+        (
+            Op::Contrast(0.5),
+            Box::new(|i| {
+                let sum: f64 = i.chunks_exact(3).map(|p| luminance([0, 1, 2].map(|c| f64::from(p[c])))).sum();
+                let mean = (sum / (height * width) as f64 + 0.5).floor();
+                each(i, |p| p.map(|v| blend(mean, v, 0.5)))
+            }),
+        ),
+        (Op::Saturation(1.75), Box::new(|i| each(i, |p| p.map(|v| blend(luminance(p), v, 1.75))))),
+        (Op::Grayscale, Box::new(|i| each(i, |p| [luminance(p); 3]))),
+        (Op::Solarize(100), Box::new(|i| each(i, |p| p.map(|v| if v < 100.0 { v } else { 255.0 - v })))),
+        (Op::Mask(0b1110_0000), Box::new(|i| i.iter().map(|v| v & 0b1110_0000).collect())),
+        (
+            fill,
+            Box::new(|i| {
+                let inside = |k: usize| (2..6).contains(&(k / width)) && (3..13).contains(&(k % width));
+                let pixel = |k: usize| if inside(k) { vec![1, 2, 3] } else { i[k * 3..][..3].to_vec() };
+                (0..height * width).flat_map(pixel).collect()
+            }),
+        ),
+        (
+            Op::Blur(vec![0.25, 0.5, 0.25]),
+            Box::new(|i| {
+                let reflect = |k: isize, n: usize| k.unsigned_abs().min(2 * (n - 1) - k.unsigned_abs());
+                let tap = |y: isize, x: isize, c: usize| {
+                    f64::from(i[(reflect(y, height) * width + reflect(x, width)) * 3 + c])
+                };
+                let value = |k: usize| {
+                    let (y, x) = ((k / 3 / width) as isize, (k / 3 % width) as isize);
+                    let weights = [(-1, 0.25), (0, 0.5), (1, 0.25)];
+                    let along = |y: isize| weights.map(|(d, w)| w * tap(y, x + d, k % 3)).iter().sum::<f64>();
+                    weights.map(|(d, w)| w * along(y + d)).iter().sum::<f64>().round_ties_even() as u8
+                };
+                (0..height * width * 3).map(value).collect()
+            }),
+        ),
+    ];
+    let operations: Vec<Vec<Op>> = cases.iter().map(|(operation, _)| vec![operation.clone()]).collect();
+    let (originals, views) = views_with(&operations);
+    let bytes = height * width * 3;
+    for ((operation, wanted), (original, view)) in
+        cases.iter().zip(originals.chunks_exact(bytes).zip(views.chunks_exact(bytes)))
+    {
+        assert!(view == wanted(original), "{operation:?}");
+    }
+    // A third of the circle of 255 steps takes red to green, green to blue, and leaves gray.
+    let fill = |color| vec![Op::Fill { corner: (0, 0), size: SIZE, color }, Op::Hue(85)];
+    let (_, views) = views_with(&[fill([255, 0, 0]), fill([0, 200, 0]), fill([90; 3])]);
+    for (view, wanted) in views.chunks_exact(bytes).zip([[0, 255, 0], [0, 0, 200], [90; 3]]) {
+        assert!(view.chunks_exact(3).all(|pixel| pixel == wanted), "{wanted:?}: {:?}", &view[..3]);
+    }
+}
+
+/// A part of an original, its rows halved by means of two pixels, its columns doubled by repetition.
+#[test]
+fn views_are_resampled_parts() {
+    let ((height, width), size) = (SIZE, (8, 4));
+    let originals = noise(height * width * 3);
+    let half = 1 << 21;
+    let columns: Vec<(usize, usize)> = (0..size.1).map(|x| (2 * x, 2)).collect();
+    let rows: Vec<(usize, usize)> = (0..size.0).map(|y| (y / 2, 1)).collect();
+    let view = ViewProgram {
+        start: (3 * width + 2) * 3,
+        stride: width * 3,
+        columns: Resampling { bounds: &columns, weights: &vec![half; 2 * size.1], slots: 2 },
+        rows: Resampling { bounds: &rows, weights: &vec![1 << 22; size.0], slots: 1 },
+        operations: Vec::new(),
+    };
+    let at = |y: usize, x: usize, c: usize| u16::from(originals[((3 + y) * width + 2 + x) * 3 + c]);
+    let value = |k: usize| {
+        let (y, x, c) = (k / 3 / size.1, k / 3 % size.1, k % 3);
+        (at(y / 2, 2 * x, c) + at(y / 2, 2 * x + 1, c)).div_ceil(2) as u8
+    };
+    let wanted: Vec<u8> = (0..size.0 * size.1 * 3).map(value).collect();
+    let outside = ViewProgram { start: (7 * width) * 3, ..view.clone() };
+    assert!(!outside.fits(size, originals.len()));
+    assert_eq!(made(&originals, ViewPrograms { size, views: vec![view] }), wanted);
 }
