@@ -1,5 +1,4 @@
-//! Writes complete and small inputs for every fuzz target, from which the fuzzer starts: `cargo run --release -p
-//! equimod-data --example fuzz_seeds`.
+//! Writes complete and small inputs for every fuzz target, from which the fuzzer starts; `cargo xtask fuzz` runs it.
 #![allow(missing_docs)]
 
 use std::error::Error;

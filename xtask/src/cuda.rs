@@ -18,9 +18,14 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use crate::steps::cargo_in;
+
 pub use kit::gpu_kit;
 pub use stand_in::stand_in;
-pub use toolkit::toolkit;
+pub use toolkit::{Download, toolkit};
+
+/// Whether the stand-in exists for this machine.
+pub const HAS_STAND_IN: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
 
 /// Variables of a process.
 pub type Environment = Vec<(&'static str, OsString)>;
@@ -31,9 +36,12 @@ const CAPABILITY: &str = "80";
 /// The profile of builds with CUDA.
 const PROFILE: &str = "stand-in";
 
-/// Arguments of builds of the core crate, and its tests that run on the stand-in.
-const CORE: &[&str] = &["-p", "equimod-core", "--features", "cuda,cudnn"];
-const CORE_TESTS: &[&str] = &[
+/// Packages and features of all builds, without the Hub, which takes minutes to build. Builds of the same packages have
+/// the same features of their dependencies, and share them.
+const PACKAGES: &[&str] = &["-p", "equimod-core", "-p", "equimod", "--no-default-features", "--features", "cuda,cudnn"];
+
+/// Targets of the tests that run on the stand-in.
+const TEST_TARGETS: &[&str] = &[
     "--lib",
     "--test",
     "golden_networks",
@@ -45,8 +53,8 @@ const CORE_TESTS: &[&str] = &[
     "cuda_counts",
 ];
 
-/// Arguments of builds of the command, without the Hub, which takes minutes to build.
-const COMMAND: &[&str] = &["-p", "equimod", "--bin", "equimod", "--no-default-features", "--features", "cuda,cudnn"];
+/// Targets of builds of the command: with a test, dependencies have the features that they have for tests.
+const COMMAND: &[&str] = &["--bin", "equimod", "--test", "cuda_counts"];
 
 /// Variables that set the stand-in's mode.
 type Mode = &'static [(&'static str, &'static str)];
@@ -113,9 +121,9 @@ pub fn environment() -> anyhow::Result<Environment> {
 pub fn on_cpu(filters: &[&str]) -> anyhow::Result<()> {
     let mut environment = environment()?;
     let profile = ["--profile", PROFILE];
-    crate::cargo_in(&[&["test", "--no-run"], &profile[..], CORE, CORE_TESTS].concat(), &environment)?;
+    cargo_in(&[&["test", "--no-run"], &profile[..], PACKAGES, TEST_TARGETS].concat(), &environment)?;
     if filters.is_empty() {
-        crate::cargo_in(&[&["build"], &profile[..], COMMAND].concat(), &environment)?;
+        cargo_in(&[&["build"], &profile[..], PACKAGES, COMMAND].concat(), &environment)?;
     }
     resources::check(&toolkit()?)?;
     let library = check_stand_in()?;
@@ -124,8 +132,8 @@ pub fn on_cpu(filters: &[&str]) -> anyhow::Result<()> {
     for (target, arguments, mode) in TESTS {
         let arguments = if filters.is_empty() { arguments } else { filters };
         let in_mode: Environment = mode.iter().map(|&(name, value)| (name, value.into())).collect();
-        let command = [&["test"], &profile[..], CORE, target, &["--"], arguments].concat();
-        crate::cargo_in(&command, &[&environment[..], &in_mode].concat())?;
+        let command = [&["test"], &profile[..], PACKAGES, target, &["--"], arguments].concat();
+        cargo_in(&command, &[&environment[..], &in_mode].concat())?;
     }
     if filters.is_empty() { runs::check(&target_dir()?.join(PROFILE).join("equimod"), &environment) } else { Ok(()) }
 }

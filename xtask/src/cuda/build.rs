@@ -5,13 +5,10 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::thread;
 
 use anyhow::{Context, bail};
 
-/// Compilers that run at the same time.
-const COMPILERS: usize = 2;
+use crate::parallel::two_at_a_time;
 
 /// A command that makes a file of others.
 pub struct Job {
@@ -71,21 +68,7 @@ pub fn run(jobs: &[Job]) -> anyhow::Result<()> {
             stale.push(job);
         }
     }
-    let stale = Mutex::new(stale);
-    let next = || stale.lock().ok().and_then(|mut jobs| jobs.pop());
-    let work = || -> anyhow::Result<()> {
-        while let Some(job) = next() {
-            job.run()?;
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..COMPILERS).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| match worker.join() {
-            Ok(result) => result,
-            Err(_) => bail!("a compilation stopped unexpectedly"),
-        })
-    })
+    two_at_a_time(stale, Job::run)
 }
 
 /// Files of a folder whose names end with one of the extensions, in order.

@@ -1,12 +1,13 @@
 //! The archive that checks and measures equimod on a machine with a card, which needs neither Rust nor a network.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{COMMAND, CORE, Environment, environment, folder, workspace};
+use super::{COMMAND, PACKAGES, environment, folder, workspace};
+use crate::programs::{self, Program};
 
 /// The folder in the archive.
 const NAME: &str = "equimod-gpu-kit";
@@ -31,8 +32,9 @@ const SCRIPTS: [&str; 6] = ["README", "resume.sh", "run.sh", "table.py", "torch_
 /// If something cannot be built or written, a program is missing, or the archive is too large.
 pub fn gpu_kit(out: Option<&str>) -> anyhow::Result<()> {
     let environment = environment()?;
-    let tests = executables(&[&["test", "--no-run"], CORE, TARGETS].concat(), &environment)?;
-    let command = executables(&[&["build"], COMMAND].concat(), &environment)?;
+    let release = ["--release"];
+    let tests = programs::build(&[&["test", "--no-run"], &release[..], PACKAGES, TARGETS].concat(), &environment)?;
+    let command = programs::build(&[&["build"], &release[..], PACKAGES, COMMAND].concat(), &environment)?;
     let out = out.map_or_else(|| folder().map(|folder| folder.join(format!("{NAME}.tar.xz"))), |out| Ok(out.into()))?;
     let staging = folder()?.join("kit");
     stage(&staging.join(NAME), &tests, &command)?;
@@ -42,38 +44,8 @@ pub fn gpu_kit(out: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A program that cargo has built, with the name of its target.
-#[derive(Debug, PartialEq)]
-struct Executable {
-    name: String,
-    path: PathBuf,
-}
-
-/// Builds in the release profile, and returns the programs.
-fn executables(arguments: &[&str], environment: &Environment) -> anyhow::Result<Vec<Executable>> {
-    eprintln!("» cargo {} --release", arguments.join(" "));
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(arguments).args(["--release", "--message-format", "json-render-diagnostics"]);
-    cargo.envs(environment.iter().map(|(name, value)| (name, value))).stderr(Stdio::inherit());
-    let output = cargo.output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "cargo {} failed, for the reason above", arguments.join(" "));
-    built(&String::from_utf8_lossy(&output.stdout))
-}
-
-/// Programs in cargo's messages.
-fn built(messages: &str) -> anyhow::Result<Vec<Executable>> {
-    let mut found = Vec::new();
-    for line in messages.lines() {
-        let message: serde_json::Value = serde_json::from_str(line).context("cannot read a message of cargo")?;
-        if let (Some(name), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str()) {
-            found.push(Executable { name: name.replace('-', "_"), path: path.into() });
-        }
-    }
-    Ok(found)
-}
-
 /// Lays out the archive's folder.
-fn stage(kit: &Path, tests: &[Executable], command: &[Executable]) -> anyhow::Result<()> {
+fn stage(kit: &Path, tests: &[Program], command: &[Program]) -> anyhow::Result<()> {
     if kit.is_dir() {
         fs::remove_dir_all(kit).with_context(|| format!("cannot clear {}", kit.display()))?;
     }
@@ -109,11 +81,9 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes the program with this name, without its symbols.
-fn strip(built: &[Executable], name: &str, to: &Path) -> anyhow::Result<()> {
-    let program = built.iter().find(|built| built.name == name);
-    let program = program.with_context(|| format!("cargo has built no program of the target {name}"))?;
+fn strip(built: &[Program], name: &str, to: &Path) -> anyhow::Result<()> {
     let mut strip = Command::new("strip");
-    let status = strip.arg("-o").arg(to).arg(&program.path).status();
+    let status = strip.arg("-o").arg(to).arg(programs::find(built, name)?).status();
     ensure!(
         status.context("cannot start strip; install binutils")?.success(),
         "strip cannot write {}, for the reason above",

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use super::build::files;
 use super::workspace;
+use crate::parallel::two_at_a_time;
 
 /// Architectures of A100, H100 and RTX 5090.
 const ARCHITECTURES: [&str; 3] = ["80", "90", "120"];
@@ -22,15 +23,7 @@ pub fn check(home: &Path) -> anyhow::Result<()> {
     let start = Instant::now();
     let kernels = files(&workspace()?.join("equimod-core/src/backend/cuda/kernels"), &["cu"])?;
     ensure!(!kernels.is_empty(), "there are no kernels");
-    std::thread::scope(|scope| {
-        let halves = kernels.chunks(kernels.len().div_ceil(2));
-        let started: Vec<_> =
-            halves.map(|half| scope.spawn(move || half.iter().try_for_each(|kernel| one(kernel, home)))).collect();
-        started.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(result) => result,
-            Err(_) => bail!("a check of registers has panicked"),
-        })
-    })?;
+    two_at_a_time(kernels, |kernel| one(&kernel, home))?;
     eprintln!("  {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
 }

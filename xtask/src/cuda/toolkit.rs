@@ -8,6 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+use crate::beside::Beside;
+
 /// Packages with the toolkit, each with a file that shows that it is there.
 const PACKAGES: [(&str, &str); 10] = [
     ("nvidia-cuda-nvcc==13.0.*", "cu13/bin/nvcc"),
@@ -25,6 +27,10 @@ const PACKAGES: [(&str, &str); 10] = [
 /// Packages' folders with headers and libraries, in the folder `nvidia` of the wheels.
 const PARTS: [&str; 3] = ["cu13", "cudnn", "nccl"];
 
+/// Advice where the packages cannot be downloaded.
+const ADVICE: &str = "the CUDA toolkit cannot be downloaded; install Python 3 with pip, and make sure that Python's \
+                      package index can be reached";
+
 /// The error of a driver that is there for linking only, `CUDA_ERROR_STUB_LIBRARY`.
 const STUB: i32 = 34;
 
@@ -34,11 +40,11 @@ const STUB: i32 = 34;
 ///
 /// If the packages cannot be downloaded, or the folder cannot be written.
 pub fn toolkit() -> anyhow::Result<PathBuf> {
+    if let Some(download) = Download::start()? {
+        download.finish()?;
+    }
     let folder = super::folder()?;
     let wheels = folder.join("wheels/nvidia");
-    if PACKAGES.iter().any(|(_, file)| !wheels.join(file).exists()) {
-        download(&folder)?;
-    }
     let home = folder.join("home");
     if !home.join("lib64/libcuda.so").exists() {
         lay_out(&wheels, &home).with_context(|| format!("cannot make the toolkit's folder {}", home.display()))?;
@@ -46,21 +52,44 @@ pub fn toolkit() -> anyhow::Result<PathBuf> {
     Ok(home)
 }
 
-/// Downloads the packages into `wheels`, which is complete or not there.
-fn download(folder: &Path) -> anyhow::Result<()> {
-    eprintln!("» the CUDA toolkit, 2 GB, from Python's package index");
-    let partial = folder.join("wheels.partial");
-    remove(&partial)?;
-    remove(&folder.join("wheels"))?;
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&partial);
-    pip.args(PACKAGES.iter().map(|(package, _)| package));
-    let advice = "install Python 3 with pip, and make sure that the package index can be reached";
-    let status = pip.status().with_context(|| format!("cannot start python3 to download the toolkit; {advice}"))?;
-    if !status.success() {
-        bail!("pip cannot download the CUDA toolkit, for the reason above; {advice}");
+/// A download of the packages, which becomes `wheels` once it is complete.
+pub struct Download {
+    pip: Beside,
+    folder: PathBuf,
+}
+
+impl Download {
+    /// Starts the download, unless the packages are there.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written, or Python cannot be started.
+    pub fn start() -> anyhow::Result<Option<Self>> {
+        let folder = super::folder()?;
+        let wheels = folder.join("wheels/nvidia");
+        if PACKAGES.iter().all(|(_, file)| wheels.join(file).exists()) {
+            return Ok(None);
+        }
+        let partial = folder.join("wheels.partial");
+        remove(&partial)?;
+        remove(&folder.join("wheels"))?;
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&partial);
+        pip.args(PACKAGES.iter().map(|(package, _)| package));
+        let pip = Beside::start("download of the CUDA toolkit", &mut pip).context(ADVICE)?;
+        Ok(Some(Self { pip, folder }))
     }
-    fs::rename(&partial, folder.join("wheels")).context("cannot move the downloaded toolkit")
+
+    /// Waits for the download's end.
+    ///
+    /// # Errors
+    ///
+    /// If the packages cannot be downloaded.
+    pub fn finish(self) -> anyhow::Result<()> {
+        self.pip.finish().context(ADVICE)?;
+        fs::rename(self.folder.join("wheels.partial"), self.folder.join("wheels"))
+            .context("cannot move the downloaded toolkit")
+    }
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Executable, NAME, SCRIPTS, archive, built, golden, size_below, stage};
+use super::{NAME, SCRIPTS, archive, golden, size_below, stage};
 
 /// A command that measures, checks and trains: a run to be killed waits after its first checkpoint.
 const EQUIMOD: &str = r#"
@@ -144,13 +144,7 @@ fn parts_that_fail_are_reported_and_stop_no_others() {
 }
 
 #[test]
-fn programs_in_cargos_messages() {
-    let messages = r#"{"reason":"compiler-artifact","target":{"name":"candle_core"},"executable":null}
-{"reason":"compiler-artifact","target":{"name":"equimod-core"},"executable":"/t/deps/equimod_core-1"}
-{"reason":"build-finished","success":true}"#;
-    let expected = Executable { name: "equimod_core".into(), path: "/t/deps/equimod_core-1".into() };
-    assert_eq!(built(messages).unwrap(), [expected]);
-    assert!(built("no JSON").is_err());
+fn programs_that_are_missing_are_named() {
     let kit = Kit::new("stage");
     let problem = stage(&kit.0.join(NAME), &[], &[]).unwrap_err().to_string();
     assert!(problem.contains("no program of the target equimod"), "{problem}");

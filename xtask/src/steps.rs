@@ -1,0 +1,37 @@
+//! Steps of a check: commands of cargo.
+
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+
+/// Features of the default build and MNIST.
+pub const ALL: &str = "--features=mnist";
+
+/// Runs cargo with these arguments.
+///
+/// # Errors
+///
+/// If cargo fails.
+pub fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
+    cargo_in(arguments, &[])
+}
+
+/// Runs cargo with these arguments and variables.
+///
+/// # Errors
+///
+/// If cargo fails.
+pub fn cargo_in(arguments: &[&str], environment: &[(&str, OsString)]) -> anyhow::Result<()> {
+    eprintln!("» cargo {}", arguments.join(" "));
+    let start = Instant::now();
+    let mut command = Command::new(env!("CARGO"));
+    command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
+    let status = command.status().with_context(|| format!("cannot start cargo {}", arguments[0]))?;
+    if !status.success() {
+        bail!("cargo {} failed", arguments.join(" "));
+    }
+    eprintln!("  {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
