@@ -72,12 +72,12 @@ pub struct Description {
 /// Network of a MODEL.
 enum Network {
     Method(Box<Method>),
-    Backbone { backbone: Box<dyn Backbone>, params: ParamStore, config: BackboneConfig },
+    Backbone { backbone: Box<dyn Backbone>, params: Box<ParamStore>, config: BackboneConfig },
 }
 
 impl Network {
     fn of((backbone, params): (Box<dyn Backbone>, ParamStore), config: BackboneConfig) -> Self {
-        Self::Backbone { backbone, params, config }
+        Self::Backbone { backbone, params: Box::new(params), config }
     }
 }
 

@@ -49,10 +49,11 @@ fn narrow(t: &Tensor) -> Tensor {
 
 /// All instruction sets of this machine, and scalar code.
 pub(super) fn instruction_sets() -> Vec<Arch> {
-    let mut all = vec![Arch::Scalar, Arch::new()];
     #[cfg(target_arch = "x86_64")]
-    all.extend(pulp::x86::V3::try_new().map(Arch::V3));
-    all
+    let smaller = pulp::x86::V3::try_new().map(Arch::V3);
+    #[cfg(not(target_arch = "x86_64"))]
+    let smaller = None;
+    [Arch::Scalar, Arch::new()].into_iter().chain(smaller).collect()
 }
 
 fn flat(t: &Tensor) -> Vec<f32> {

@@ -29,6 +29,8 @@ pub unsafe fn store<S: Simd>(to: *mut f32, values: S::f32s) {
 /// lines are not fetched only to be overwritten.
 #[derive(Clone, Copy)]
 pub struct Writer {
+    /// Has no effect on other processors than x86-64.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     past_caches: bool,
 }
 
