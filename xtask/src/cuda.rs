@@ -16,9 +16,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::Context;
-
-use crate::steps::cargo_in;
+use crate::steps::{cargo_in, workspace};
 
 pub use kit::gpu_kit;
 pub use stand_in::stand_in;
@@ -73,10 +71,6 @@ const TESTS: [(&[&str], &[&str], Mode); 7] = [
 /// The workspace's folder `target/cuda`, which holds the toolkit, the builds with CUDA and the stand-in.
 fn folder() -> anyhow::Result<PathBuf> {
     Ok(workspace()?.join("target/cuda"))
-}
-
-fn workspace() -> anyhow::Result<PathBuf> {
-    env::current_dir().context("cannot find the current folder; start cargo xtask in the workspace")
 }
 
 /// The target directory of builds with CUDA.

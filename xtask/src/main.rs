@@ -6,6 +6,7 @@ mod cuda;
 mod dependencies;
 mod fuzz;
 mod memory;
+mod metal;
 mod modules;
 mod parallel;
 mod programs;
@@ -33,9 +34,10 @@ fn main() -> anyhow::Result<()> {
         ["gpu-kit"] => cuda::gpu_kit(None),
         ["gpu-kit", out] => cuda::gpu_kit(Some(out)),
         ["stand-in"] => cuda::check_stand_in().map(|_| ()),
+        ["metal-check"] => metal::check(),
         _ => bail!(
             "usage: cargo xtask check | test | dependencies | modules | memory | endurance [KILLS] | fuzz [SECONDS] | \
-             cuda-on-cpu [FILTER…] | stand-in | gpu-kit [OUT]"
+             cuda-on-cpu [FILTER…] | stand-in | gpu-kit [OUT] | metal-check"
         ),
     }
 }

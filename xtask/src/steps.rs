@@ -1,6 +1,7 @@
 //! Steps of a check: commands of cargo.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -34,4 +35,13 @@ pub fn cargo_in(arguments: &[&str], environment: &[(&str, OsString)]) -> anyhow:
     }
     eprintln!("  {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// The folder of the workspace, in which `cargo xtask` starts.
+///
+/// # Errors
+///
+/// If the current folder cannot be found.
+pub fn workspace() -> anyhow::Result<PathBuf> {
+    std::env::current_dir().context("cannot find the current folder; start cargo xtask in the workspace")
 }

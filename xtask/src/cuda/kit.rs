@@ -6,8 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use super::{COMMAND, PACKAGES, environment, folder, workspace};
+use super::{COMMAND, PACKAGES, environment, folder};
 use crate::programs::{self, Program};
+use crate::steps::workspace;
 
 /// The folder in the archive.
 const NAME: &str = "equimod-gpu-kit";

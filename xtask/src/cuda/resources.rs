@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 
 use super::build::files;
-use super::workspace;
 use crate::parallel::two_at_a_time;
+use crate::steps::workspace;
 
 /// Architectures of A100, H100 and RTX 5090.
 const ARCHITECTURES: [&str; 3] = ["80", "90", "120"];

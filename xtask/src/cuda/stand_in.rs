@@ -11,6 +11,7 @@ use super::Environment;
 use super::build::{self, Job, files, write};
 use super::kernels::{self, Kernels};
 use super::toolkit;
+use crate::steps::workspace;
 
 /// Names that programs load the stand-in under.
 const NAMES: [&str; 7] = [
@@ -44,7 +45,7 @@ const SELF_TEST: &str = "selftest";
 
 /// Folder of the stand-in's sources.
 pub fn sources() -> anyhow::Result<PathBuf> {
-    Ok(super::workspace()?.join("xtask/cuda/stand-in"))
+    Ok(workspace()?.join("xtask/cuda/stand-in"))
 }
 
 /// Builds the stand-in with the kernels whose PTX is in a target directory, and returns its folder.
@@ -66,7 +67,7 @@ pub fn stand_in(target_dir: &Path) -> anyhow::Result<PathBuf> {
         ptx: folder.join("generated/selftest.ptx"),
     };
     build::run(&[ptx_job(&test, &home)])?;
-    let mut kernels = kernels::all(&super::workspace()?, target_dir)?;
+    let mut kernels = kernels::all(&workspace()?, target_dir)?;
     kernels.push(test);
     remove_old(&folder.join("kernels"), &kernels)?;
     let objects = library_jobs(&folder, &sources, &home)?;
