@@ -108,7 +108,7 @@ impl Case {
         for (name, slot) in store.iter() {
             slot.var.set(self.store.get(name).unwrap().var.as_tensor()).unwrap();
         }
-        let ys = conv.forward(input).unwrap();
+        let ys = conv.forward(input, &conv.prepared_weight(self.dtype).unwrap()).unwrap();
         self.check_activation("bn1", &norm.forward(ys, None, Epilogue::Identity, Mode::Train).unwrap().0.values);
     }
 

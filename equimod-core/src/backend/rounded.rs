@@ -77,6 +77,10 @@ impl<B: Backend> ConvolutionOps for Rounded<B> {
     fn conv2d_backward_weight(&self, xs: &Tensor, dys: &Tensor, s: &ConvShape) -> Result<Tensor> {
         self.0.conv2d_backward_weight(&wide(xs)?, &wide(dys)?, s)
     }
+
+    fn prepared_weight(&self, weight: &Tensor, dtype: DType) -> Result<Tensor> {
+        weight.detach().to_dtype(dtype)
+    }
 }
 
 impl<B: Backend> PoolingOps for Rounded<B> {

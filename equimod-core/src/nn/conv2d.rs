@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use crate::Result;
 use crate::ops::{self, Accumulate, Conv2dGeometry, ConvAlgorithms, ConvInput};
@@ -51,14 +51,24 @@ impl Conv2d {
         Ok(Self { name: scope.full("weight").into(), weight, geometry })
     }
 
-    /// xs `[N, C, H, W]` → its convolution `[N, O, H', W']`. The backward pass needs `xs` and the gradient of the
-    /// output.
+    /// The weight as the other methods take it, for images of type `dtype`. It holds until the layer's weight changes,
+    /// so a step prepares it once for the forward and the backward pass.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    pub fn prepared_weight(&self, dtype: DType) -> Result<Tensor> {
+        Ok(ops::prepared_weight(&self.weight.as_detached_tensor(), dtype)?)
+    }
+
+    /// xs `[N, C, H, W]` → its convolution `[N, O, H', W']` with the [prepared](Self::prepared_weight) `weight`. The
+    /// backward pass needs `xs`, `weight` and the gradient of the output.
     ///
     /// # Errors
     ///
     /// If the shapes do not fit, or a tensor operation fails.
-    pub fn forward(&self, xs: impl Into<ConvInput>) -> Result<Tensor> {
-        Ok(ops::conv2d(xs, &self.weight.as_detached_tensor(), &self.geometry)?)
+    pub fn forward(&self, xs: impl Into<ConvInput>, weight: &Tensor) -> Result<Tensor> {
+        Ok(ops::conv2d(xs, weight, &self.geometry)?)
     }
 
     /// [`forward`](Self::forward), and the [sums](ops::batch_norm_sums) of its output, `[2, O]`.
@@ -66,20 +76,26 @@ impl Conv2d {
     /// # Errors
     ///
     /// Those of `forward`.
-    pub fn forward_with_sums(&self, xs: impl Into<ConvInput>) -> Result<(Tensor, Tensor)> {
-        Ok(ops::conv2d_with_sums(xs, &self.weight.as_detached_tensor(), &self.geometry)?)
+    pub fn forward_with_sums(&self, xs: impl Into<ConvInput>, weight: &Tensor) -> Result<(Tensor, Tensor)> {
+        Ok(ops::conv2d_with_sums(xs, weight, &self.geometry)?)
     }
 
     /// Adds the weight's gradient to `gradients` and returns that of the input, `[N, C, H, W]`, from the gradient of
-    /// the output, `dys` `[N, O, H', W']`.
+    /// the output, `dys` `[N, O, H', W']`, and the [prepared](Self::prepared_weight) `weight`.
     ///
     /// # Errors
     ///
     /// If the shapes do not fit, or a tensor operation fails.
-    pub fn backward(&self, xs: ConvInput, dys: &Tensor, gradients: &mut dyn GradientSink) -> Result<Tensor> {
+    pub fn backward(
+        &self,
+        xs: ConvInput,
+        weight: &Tensor,
+        dys: &Tensor,
+        gradients: &mut dyn GradientSink,
+    ) -> Result<Tensor> {
         let (_, _, height, width) = xs.values.dims4()?;
         self.backward_weight(xs, dys, gradients)?;
-        Ok(ops::conv2d_backward_data(dys, &self.weight.as_detached_tensor(), &self.geometry, (height, width))?)
+        Ok(ops::conv2d_backward_data(dys, weight, &self.geometry, (height, width))?)
     }
 
     /// [`backward`](Self::backward) for an input that is the output of a ReLU, including [the backward pass of that
@@ -91,12 +107,13 @@ impl Conv2d {
     pub fn backward_relu(
         &self,
         xs: &Tensor,
+        weight: &Tensor,
         dys: &Tensor,
         accumulate: Accumulate,
         gradients: &mut dyn GradientSink,
     ) -> Result<Tensor> {
         self.backward_weight(xs, dys, gradients)?;
-        Ok(ops::conv2d_backward_data_relu(dys, &self.weight.as_detached_tensor(), &self.geometry, xs, accumulate)?)
+        Ok(ops::conv2d_backward_data_relu(dys, weight, &self.geometry, xs, accumulate)?)
     }
 
     /// Adds the weight's gradient to `gradients`, without computing that of the input. Used for the first layer.

@@ -1,7 +1,7 @@
 //! Forward and backward pass of convolutions. The weight is `[O, C/groups, kh, kw]` in all functions; with bf16
 //! activations, it may be f32.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::batch_norm::{fits_activation, same_shape};
 use crate::backend;
@@ -38,6 +38,18 @@ fn sizes(xs: &ConvInput) -> Result<(usize, usize, (usize, usize))> {
 fn shape_of(xs: &ConvInput, weight: &Tensor, g: &Conv2dGeometry) -> Result<ConvShape> {
     let (batch, channels, size) = sizes(xs)?;
     ConvShape::new(batch, channels, out_channels(weight, channels, g)?, size, g)
+}
+
+/// A weight as convolutions of images of type `dtype` read it with the least work: of the same shape, and the same
+/// values after the rounding to their type. All other functions take either. Later changes of the weight may or may not
+/// show in the result.
+///
+/// # Errors
+///
+/// If it is no weight `[O, C/groups, kh, kw]`, or a tensor operation fails.
+pub fn prepared_weight(weight: &Tensor, dtype: DType) -> Result<Tensor> {
+    weight.dims4()?;
+    backend::on(weight.device(), dtype).prepared_weight(weight, dtype)
 }
 
 /// The tensor that a convolution reads, `[N, C, H, W]`: the input's values, with its activation applied if it has one.

@@ -18,7 +18,7 @@ pub use batch_norm::{
 };
 pub use convolution::{
     conv2d, conv2d_backward_data, conv2d_backward_data_relu, conv2d_backward_weight, conv2d_with_sums, join_images,
-    materialize,
+    materialize, prepared_weight,
 };
 pub use loss::cross_entropy_rows;
 pub use matmul::{matmul, matmul_nt, matmul_tn};

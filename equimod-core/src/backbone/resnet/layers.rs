@@ -41,7 +41,16 @@ pub struct ConvNorm {
 pub struct SavedConvNorm {
     /// Input of the convolution.
     pub xs: ConvInput,
+    /// Prepared weight of the convolution.
+    weight: Tensor,
     pub norm: SavedBatchNorm,
+}
+
+/// State of a [`ConvNorm`] that activation checkpointing saves.
+pub struct LayerCheckpoint {
+    /// Prepared weight of the convolution.
+    weight: Tensor,
+    statistics: Statistics,
 }
 
 impl ConvNorm {
@@ -60,27 +69,33 @@ impl ConvNorm {
     }
 
     fn forward(&self, xs: &ConvInput, epilogue: Epilogue, mode: Mode) -> Result<(ConvInput, SavedConvNorm)> {
-        let (ys, sums) = self.convolve(xs, mode)?;
+        let weight = self.conv.prepared_weight(xs.values.dtype())?;
+        let (ys, sums) = self.convolve(xs, &weight, mode)?;
         let (ys, norm) = self.norm.forward(ys, sums, epilogue, mode)?;
-        Ok((ys, SavedConvNorm { xs: xs.clone(), norm }))
+        Ok((ys, SavedConvNorm { xs: xs.clone(), weight, norm }))
     }
 
-    /// Output, and the statistics that [`recompute`](Self::recompute) needs.
+    /// Output, and the state that [`recompute`](Self::recompute) needs.
     fn forward_without_saving(
         &self,
         xs: &ConvInput,
         epilogue: Epilogue,
         mode: Mode,
-    ) -> Result<(ConvInput, Statistics)> {
-        let (ys, sums) = self.convolve(xs, mode)?;
-        self.norm.forward_without_saving(ys, sums, epilogue, mode)
+    ) -> Result<(ConvInput, LayerCheckpoint)> {
+        let weight = self.conv.prepared_weight(xs.values.dtype())?;
+        let (ys, sums) = self.convolve(xs, &weight, mode)?;
+        let (ys, statistics) = self.norm.forward_without_saving(ys, sums, epilogue, mode)?;
+        Ok((ys, LayerCheckpoint { weight, statistics }))
     }
 
     /// Output of the convolution and, if batch norm needs them, its sums.
-    fn convolve(&self, xs: &ConvInput, mode: Mode) -> Result<(Tensor, Option<Tensor>)> {
+    fn convolve(&self, xs: &ConvInput, weight: &Tensor, mode: Mode) -> Result<(Tensor, Option<Tensor>)> {
         match mode {
-            Mode::Train | Mode::TrainFrozenStats => self.conv.forward_with_sums(xs).map(|(ys, sums)| (ys, Some(sums))),
-            Mode::Eval => Ok((self.conv.forward(xs)?, None)),
+            Mode::Train | Mode::TrainFrozenStats => {
+                let (ys, sums) = self.conv.forward_with_sums(xs, weight)?;
+                Ok((ys, Some(sums)))
+            }
+            Mode::Eval => Ok((self.conv.forward(xs, weight)?, None)),
         }
     }
 
@@ -90,29 +105,29 @@ impl ConvNorm {
         &self,
         xs: &ConvInput,
         epilogue: Epilogue,
-        statistics: Statistics,
+        LayerCheckpoint { weight, statistics }: LayerCheckpoint,
     ) -> Result<(ConvInput, SavedConvNorm)> {
-        let ys = self.conv.forward(xs)?;
+        let ys = self.conv.forward(xs, &weight)?;
         let (ys, norm) = match epilogue {
             Epilogue::Identity | Epilogue::AddRelu(_) => {
                 (ys.clone().into(), SavedBatchNorm::without_output(ys, statistics))
             }
             Epilogue::Relu | Epilogue::ReluIntoConvolution => self.norm.apply(ys, statistics, epilogue)?,
         };
-        Ok((ys, SavedConvNorm { xs: xs.clone(), norm }))
+        Ok((ys, SavedConvNorm { xs: xs.clone(), weight, norm }))
     }
 
     /// Gradient of the input before the ReLU that produced it, `[N, C, H, W]`.
     fn backward_relu(
         &self,
-        SavedConvNorm { xs, norm }: SavedConvNorm,
+        SavedConvNorm { xs, weight, norm }: SavedConvNorm,
         dys: Tensor,
         accumulate: Accumulate,
         gradients: &mut dyn GradientSink,
     ) -> Result<Tensor> {
         let dys_of_conv = self.norm.backward(norm, &dys, gradients)?;
         drop(dys);
-        self.conv.backward_relu(&ops::materialize(&xs)?, &dys_of_conv, accumulate, gradients)
+        self.conv.backward_relu(&ops::materialize(&xs)?, &weight, &dys_of_conv, accumulate, gradients)
     }
 
     /// Gradient of the input, `[N, C, H, W]`, from that of the output before its ReLU, `[N, O, H', W']`.
@@ -121,9 +136,9 @@ impl ConvNorm {
     ///
     /// If the shapes do not fit, or a tensor operation fails.
     pub fn backward(&self, saved: SavedConvNorm, dys: &Tensor, gradients: &mut dyn GradientSink) -> Result<Tensor> {
-        let SavedConvNorm { xs, norm } = saved;
+        let SavedConvNorm { xs, weight, norm } = saved;
         let dys = self.norm.backward(norm, dys, gradients)?;
-        self.conv.backward(xs, &dys, gradients)
+        self.conv.backward(xs, &weight, &dys, gradients)
     }
 }
 
@@ -136,9 +151,9 @@ pub fn too_little() -> Error {
 pub enum SavedSegment<E> {
     /// Saved activations of all layers, and additional ones.
     All(Vec<SavedConvNorm>, E),
-    /// Activation checkpointing: the input and the statistics of all layers, from which the other activations are
+    /// Activation checkpointing: the input and the state of all layers, from which the other activations are
     /// recomputed.
-    Checkpoint(Tensor, Vec<Statistics>),
+    Checkpoint(Tensor, Vec<LayerCheckpoint>),
 }
 
 /// A segment of the network, whose inner activations can be saved or recomputed.
@@ -165,9 +180,9 @@ pub trait Segment {
     /// If the shapes do not fit, or a tensor operation fails.
     fn forward(&self, xs: &Tensor, mode: Mode, checkpoint: bool) -> Result<(Tensor, SavedSegment<Self::Extra>)> {
         if checkpoint {
-            let (ys, statistics, _) =
+            let (ys, layers, _) =
                 self.pass(xs, |layer, xs, epilogue| layer.forward_without_saving(xs, epilogue, mode))?;
-            return Ok((ys, SavedSegment::Checkpoint(xs.clone(), statistics)));
+            return Ok((ys, SavedSegment::Checkpoint(xs.clone(), layers)));
         }
         let (ys, layers, extra) = self.pass(xs, |layer, xs, epilogue| layer.forward(xs, epilogue, mode))?;
         Ok((ys, SavedSegment::All(layers, extra)))
@@ -182,11 +197,11 @@ pub trait Segment {
     fn activations(&self, saved: SavedSegment<Self::Extra>) -> Result<(Vec<SavedConvNorm>, Self::Extra)> {
         match saved {
             SavedSegment::All(layers, extra) => Ok((layers, extra)),
-            SavedSegment::Checkpoint(xs, statistics) => {
-                let mut statistics = statistics.into_iter();
+            SavedSegment::Checkpoint(xs, checkpoints) => {
+                let mut checkpoints = checkpoints.into_iter();
                 let (_, layers, extra) = self.pass(&xs, |layer, xs, epilogue| {
                     let missing = || Error::internal("a segment of the network has more layers than before");
-                    layer.recompute(xs, epilogue, statistics.next().ok_or_else(missing)?)
+                    layer.recompute(xs, epilogue, checkpoints.next().ok_or_else(missing)?)
                 })?;
                 Ok((layers, extra))
             }

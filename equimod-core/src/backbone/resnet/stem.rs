@@ -82,7 +82,7 @@ impl StemLayers {
         for layer in others.iter().rev() {
             dys = layer.backward(layers.pop().ok_or_else(too_little)?, &dys, gradients)?;
         }
-        let SavedConvNorm { xs, norm } = layers.pop().ok_or_else(too_little)?;
+        let SavedConvNorm { xs, norm, .. } = layers.pop().ok_or_else(too_little)?;
         let dys = first.norm.backward(norm, &dys, gradients)?;
         first.conv.backward_weight(xs, &dys, gradients)
     }

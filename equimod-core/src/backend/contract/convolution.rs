@@ -1,6 +1,6 @@
 //! Forward and backward pass of convolutions, alone and fused with the operations around them in a residual block.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::batch_norm::{BatchNormOps, ScaleShiftRelu};
 use super::shapes::ConvShape;
@@ -108,6 +108,16 @@ pub trait ConvolutionOps: BatchNormOps {
     ///
     /// If a tensor operation fails.
     fn conv2d_backward_weight(&self, xs: &Tensor, dys: &Tensor, s: &ConvShape) -> Result<Tensor>;
+
+    /// A weight as these methods read it with the least work for images of type `dtype`: of the same shape, in any
+    /// layout, and with the same results. By default, it is the weight itself.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    fn prepared_weight(&self, weight: &Tensor, _dtype: DType) -> Result<Tensor> {
+        Ok(weight.clone())
+    }
 
     /// The tensor that a convolution reads, `[N, C, H, W]`, with its activation applied.
     ///

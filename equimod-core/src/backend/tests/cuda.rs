@@ -112,6 +112,28 @@ fn a_weight_in_f32_is_rounded_for_images_in_bf16() {
 }
 
 #[test]
+fn a_prepared_weight_gives_the_same_bits() {
+    let near = |t: Tensor| vector(&t.to_device(&Device::Cpu).unwrap());
+    for Case { name, g, input, outputs } in cases() {
+        let weight = values(&[outputs, input[1] / g.groups, g.kernel.0, g.kernel.1], 2);
+        for (dtype, _) in TYPES {
+            let ((x, _), w) = (pair(&values(&input, 1), dtype), weight.to_dtype(DType::F32).unwrap());
+            let w = w.to_device(gpu()).unwrap();
+            let prepared = prepared_weight(&w, dtype).unwrap();
+            assert_eq!((prepared.dims(), prepared.dtype()), (w.dims(), dtype), "{name}");
+            // Its memory is what convolutions read.
+            let rows = prepared.permute((0, 2, 3, 1)).unwrap();
+            assert!(rows.is_contiguous(), "{name} in {dtype:?}");
+            let size = (input[2], input[3]);
+            let y = conv2d(&x, &prepared, &g).unwrap();
+            let dx = |w: &Tensor| near(conv2d_backward_data(&y, w, &g, size).unwrap());
+            assert_eq!(near(y.clone()), near(conv2d(&x, &w, &g).unwrap()), "{name} in {dtype:?}");
+            assert_eq!(dx(&prepared), dx(&w), "{name} in {dtype:?}");
+        }
+    }
+}
+
+#[test]
 fn fused_convolutions_agree_with_f64() {
     with_both_engines(check_fused_convolutions);
 }

@@ -12,6 +12,7 @@ use super::batch_norm::through_relu;
 use super::launch::{Grid, Kernel, Module, launch};
 use super::memory::{address, channels_second, count, device_of, rows, uninitialized};
 use crate::backend::contract::{Accumulate, ConvShape, ConvolutionOps};
+use crate::backend::layout;
 
 const fn kernel(name: &'static str, suffix: &'static str) -> Kernel {
     Kernel { module: Module::Convolution, name, suffix }
@@ -34,12 +35,14 @@ fn transposed(values: &Tensor, (out, a, b): (usize, usize, usize), dtype: DType)
     Ok(result)
 }
 
-/// A weight `[O, C/groups, kh, kw]` with channels last, `[O, kh·kw, C/groups]`, of type `dtype`.
-fn channels_last(weight: &Tensor, s: &ConvShape, dtype: DType) -> Result<Tensor> {
-    let (channels, window) = (s.in_channels / s.groups, s.kernel.0 * s.kernel.1);
-    match window {
-        1 => weight.detach().to_dtype(dtype)?.contiguous()?.reshape((s.out_channels, 1, channels)),
-        _ => transposed(weight, (s.out_channels, channels, window), dtype),
+/// A weight `[O, C/groups, kh, kw]` with channels last, `[O, kh·kw, C/groups]`, of type `dtype`. A prepared weight is
+/// used as it is.
+fn channels_last(weight: &Tensor, dtype: DType) -> Result<Tensor> {
+    let (outputs, channels, height, width) = weight.dims4()?;
+    let view = layout::channels_last(&weight.detach())?;
+    match view.is_contiguous() {
+        true => view.to_dtype(dtype)?.reshape((outputs, height * width, channels)),
+        false => transposed(weight, (outputs, channels, height * width), dtype),
     }
 }
 
@@ -94,17 +97,22 @@ fn engine() -> &'static Engine {
 
 impl ConvolutionOps for Cuda {
     fn conv2d(&self, xs: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
-        let (xs, weight) = (rows(xs)?, channels_last(weight, s, xs.dtype())?);
+        let (xs, weight) = (rows(xs)?, channels_last(weight, xs.dtype())?);
         channels_second(&(engine().forward)(&xs, &weight, s)?)
     }
 
     fn conv2d_backward_data(&self, dys: &Tensor, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
-        let (dys, weight) = (rows(dys)?, channels_last(weight, s, dys.dtype())?);
+        let (dys, weight) = (rows(dys)?, channels_last(weight, dys.dtype())?);
         channels_second(&(engine().backward_data)(&dys, &weight, s)?)
     }
 
     fn conv2d_backward_weight(&self, xs: &Tensor, dys: &Tensor, s: &ConvShape) -> Result<Tensor> {
         channels_first(&(engine().backward_weight)(&rows(xs)?, &rows(dys)?, s)?, s)
+    }
+
+    fn prepared_weight(&self, weight: &Tensor, dtype: DType) -> Result<Tensor> {
+        let (outputs, channels, height, width) = weight.dims4()?;
+        channels_second(&channels_last(weight, dtype)?.reshape((outputs, height, width, channels))?)
     }
 
     fn conv2d_backward_data_relu(
@@ -115,7 +123,7 @@ impl ConvolutionOps for Cuda {
         relu_output: &Tensor,
         accumulate: Accumulate,
     ) -> Result<Tensor> {
-        let (dys, weight) = (rows(dys)?, channels_last(weight, s, dys.dtype())?);
+        let (dys, weight) = (rows(dys)?, channels_last(weight, dys.dtype())?);
         let dxs = (engine().backward_data)(&dys, &weight, s)?;
         let order = match &accumulate {
             Accumulate::Overwrite => 0,
