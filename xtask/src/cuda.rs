@@ -65,7 +65,11 @@ const TESTS: [(&[&str], &[&str], Mode); 7] = [
     (&["--test", "golden_networks"], &["narrow_networks_in_f32"], &[]),
     (&["--test", "golden_trajectory"], &["--exact", "golden_five_steps_in_f32"], &[]),
     (&["--test", "devices"], &[], &[("STANDIN_LAZY", "1")]),
-    (&["--test", "cuda_counts"], &["--nocapture"], &[("STANDIN_NULL", "1"), ("STANDIN_COUNTS", "counts.json")]),
+    (
+        &["--test", "cuda_counts"],
+        &["--nocapture"],
+        &[("STANDIN_NULL", "1"), ("STANDIN_COUNTS", "../target/cuda/counts.json")],
+    ),
 ];
 
 /// The workspace's folder `target/cuda`, which holds the toolkit, the builds with CUDA and the stand-in.
