@@ -96,12 +96,10 @@ impl ViewPlan {
         Some(Self { size: resized, window, filter, ..Self::unchanged(size) })
     }
 
-    /// Crops the rectangle `part` and resizes it. Returns false if the plan already changes the image.
-    pub(crate) fn crop(&mut self, part: Rectangle, size: Size, filter: Filter) -> bool {
-        let fresh = *self == Self::unchanged(self.size);
-        let (part, window) = (part.within(self.size), Rectangle::whole(size));
-        *self = Self { part, size, window, filter, operations: Vec::new() };
-        fresh
+    /// Plan that crops the rectangle `part` of an image of `size` and resizes it to `target`.
+    pub fn crop(size: Size, part: Rectangle, target: Size, filter: Filter) -> Self {
+        let window = Rectangle::whole(target);
+        Self { part: part.within(size), size: target, window, filter, operations: Vec::new() }
     }
 
     /// Size of the view.

@@ -55,8 +55,9 @@ impl ViewPolicy {
     /// If an augmentation cannot be planned, or a crop is not the first one; the error names it.
     pub fn plan(&self, params: &ViewParams, size: Size) -> Result<ViewPlan> {
         let mut plan = ViewPlan::unchanged(size);
-        for (config, params) in self.0.iter().zip(&params.0) {
-            if !config.as_augmentation().plan(params, &mut plan) {
+        for (number, (config, params)) in self.0.iter().zip(&params.0).enumerate() {
+            let late_crop = number > 0 && matches!(config, AugmentationConfig::RandomResizedCrop(_));
+            if late_crop || !config.as_augmentation().plan(params, &mut plan) {
                 let name = config.name();
                 let text = format!("only the CPU can apply {name} here; set augmentation.on = \"cpu\"");
                 return Err(Error::Config(text));

@@ -91,8 +91,10 @@ impl Augmentation for RandomResizedCrop {
     }
 
     fn plan(&self, params: &Params, plan: &mut ViewPlan) -> bool {
-        let &Params::Crop(part) = params else { return true };
-        plan.crop(part, Size::square(self.size), self.filter)
+        if let &Params::Crop(part) = params {
+            *plan = ViewPlan::crop(plan.output_size(), part, Size::square(self.size), self.filter);
+        }
+        true
     }
 
     fn output_size(&self, _: Size, _: &Params) -> Size {

@@ -130,7 +130,7 @@ pub trait Augmentation: Send + Sync {
         self.apply(image.clone(), params)
     }
 
-    /// Adds what `apply` does to the plan of a view. Returns false if a plan cannot express it.
+    /// Adds what `apply` does to the plan of a view, which crops replace. Returns false if a plan cannot express it.
     fn plan(&self, _params: &Params, _plan: &mut ViewPlan) -> bool {
         false
     }
