@@ -82,7 +82,7 @@ fn damaged_checkpoints(scratch: &Scratch) {
     let bytes = fs::read(&file).unwrap();
     let cut = text(&scratch.write("cut.safetensors", &bytes[..bytes.len() / 2]));
     scratch.refused(&["inspect", &cut], 1, &["cut.safetensors", "truncated"]);
-    scratch.refused(&["eval", "knn", &cut], 1, &["truncated"]);
+    scratch.refused(&["eval", "knn", &cut, "emoji"], 1, &["truncated"]);
     let foreign = text(&scratch.write("foreign.safetensors", one_tensor()));
     scratch.refused(&["inspect", &foreign], 1, &["not those of a ResNet"]);
     scratch.refused(&["eval", "knn", "nothing"], 1, &["nothing", "no such file or folder"]);

@@ -122,6 +122,31 @@ fn looked_at(page: &Path, profile: &Path) {
     assert!(!printed.contains("CONSOLE"), "{page:?}: {printed}");
 }
 
+/// Evaluations use the images of the run if none are named, and say which they are first.
+#[test]
+fn a_run_is_evaluated_on_its_own_images() {
+    let scratch = Scratch::new();
+    trained(&scratch);
+    let output = scratch.run(&["eval", "knn", "run", "--json"]);
+    let (printed, noted) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(noted.lines().next().is_some_and(|line| line.contains("data: images, the data of the run")), "{noted}");
+    let named = ["eval", "knn", "run", "images", "--json"];
+    assert_eq!(results(&printed)["rows"], results(&scratch.done(&named))["rows"]);
+    assert!(scratch.path("run/eval/knn-images/results.json").is_file());
+    scratch.done(&["embed", "run", "--out", "own.npy"]);
+    scratch.done(&["embed", "run", "images", "--out", "named.npy"]);
+    assert_eq!(fs::read(scratch.path("own.npy")).unwrap(), fs::read(scratch.path("named.npy")).unwrap());
+    scratch.done(&["export", "run", "--out", "export", "--license", "mit"]);
+    assert!(scratch.done(&["eval", "knn", "export"]).contains("knn"));
+    let weights = text(&scratch.path("export/model.safetensors"));
+    fs::copy(&weights, scratch.path("alone.safetensors")).unwrap();
+    scratch.refused(&["eval", "knn", "alone.safetensors"], 2, &["alone.safetensors", "--data"]);
+    scratch.refused(&["eval", "compare", "alone.safetensors", "alone.safetensors"], 2, &["--data"]);
+    scratch.refused(&["eval", "knn", "run", "images", "--data", "images"], 2, &["--data"]);
+    fs::rename(scratch.path("images"), scratch.path("elsewhere")).unwrap();
+    scratch.refused(&["eval", "knn", "run"], 3, &["images", "the model was trained on", "--data"]);
+}
+
 #[test]
 fn threads_do_not_matter() {
     let scratch = Scratch::new();
@@ -213,7 +238,7 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     ["few/a/1.png", "few/b/1.png", "few/c/1.png"].into_iter().for_each(|name| drop(put(name)));
     scratch.refused(&["eval", "knn", "run", "--data", "few"], 3, &["few", "to spare for test"]);
     scratch.refused(&["eval", "knn", "run", "--data", "images", "--task", "species"], 3, &["species"]);
-    scratch.refused(&["eval", "knn", "run", "--task", "flag"], 3, &["flag", "eval retrieval"]);
+    scratch.refused(&["eval", "knn", "run", "emoji", "--task", "flag"], 3, &["flag", "eval retrieval"]);
     scratch.refused(&["eval", "few-shot", "run", "--data", "images"], 3, &["only 0 classes"]);
     scratch.refused(&["eval", "finetune", "run", "--data", "images", "--labels", "0"], 2, &["--labels 0"]);
     // Non-finite weights, and weights of another shape.

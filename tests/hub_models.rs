@@ -335,7 +335,7 @@ fn models_of_other_libraries_load_with_a_report() {
     let put = |repository: &str, path: &str, bytes: Vec<u8>| hub.put(repository, at, path, bytes.clone(), sum(&bytes));
     put("models/lab/pytorch", "pytorch_model.bin", fixture("plain.pth"));
     put("models/lab/pytorch", "config.json", b"{}".to_vec());
-    let embed = ["embed", "hf:lab/pytorch", "--out", "features.npy"];
+    let embed = ["embed", "hf:lab/pytorch", "emoji", "--out", "features.npy"];
     scratch.refused(&embed, 1, &["PyTorch files", "equimod import hf:lab/pytorch"]);
     assert!(scratch.done(&["inspect", "hf:lab/pytorch"]).contains("120 matched"));
     let imported = parsed(&scratch.done(&["import", "hf:lab/pytorch", "--json"]));

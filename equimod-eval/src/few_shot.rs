@@ -56,6 +56,13 @@ pub struct Episodes {
     pub left_out: Vec<u32>,
 }
 
+/// Number of classes with at least `images` images; `labels` are the classes of all rows.
+pub fn usable_classes(labels: &[u32], images: usize) -> usize {
+    let mut counts = vec![0; labels.iter().max().map_or(0, |&label| label as usize + 1)];
+    labels.iter().for_each(|&label| counts[label as usize] += 1);
+    counts.into_iter().filter(|&count: &usize| count >= images.max(1)).count()
+}
+
 /// Draws episodes from `seed`; `labels` are the classes of all rows.
 ///
 /// # Errors
@@ -75,10 +82,11 @@ pub fn episodes(labels: &[u32], config: &EpisodeConfig, seed: u64) -> Result<Epi
     let usable: Vec<&Vec<usize>> = rows.iter().filter(|rows| enough(rows)).collect();
     if usable.len() < ways {
         return refuse(format!(
-            "only {} classes have the {} images that an episode needs; give fewer than {ways} classes, or fewer \
-             shots or queries",
+            "only {} classes have the {} test images that an episode needs, of {ways} classes; give {}fewer shots or \
+             queries",
             usable.len(),
-            shots + queries
+            shots + queries,
+            if ways > 2 { "fewer classes, " } else { "" }
         ));
     }
     let mut generator = ChaCha8Rng::seed_from_u64(seed);

@@ -253,9 +253,28 @@ fn check_keys(table: &mut Table, known: &Table, prefix: &str, problems: &mut Vec
     });
 }
 
-/// The name most similar to `name`, if one is similar enough.
+/// Names of settings elsewhere, and ours.
+const ELSEWHERE: [(&str, &str); 10] = [
+    ("lr", "learning_rate"),
+    ("base_lr", "learning_rate"),
+    ("wd", "weight_decay"),
+    ("bs", "batch"),
+    ("batch_size", "batch"),
+    ("img_size", "size"),
+    ("image_size", "size"),
+    ("arch", "architecture"),
+    ("temp", "temperature"),
+    ("warmup", "warmup_epochs"),
+];
+
+/// The name that `name` means elsewhere, or the most similar one, if one is similar enough.
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = names.map(|n| (strsim::jaro_winkler(name, n), n));
+    let names: Vec<&str> = names.collect();
+    let meant = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| *ours);
+    if let Some(known) = names.iter().find(|known| Some(**known) == meant) {
+        return Some(known);
+    }
+    let scored = names.into_iter().map(|n| (strsim::jaro_winkler(name, n), n));
     scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
 }
 
@@ -356,6 +375,9 @@ mod tests {
         let found = problems(&text, &[]);
         assert!(found.iter().any(|p| p.contains("probablity")), "{found:#?}");
         let text = text.replace("probablity", "probability").replace("crop = 32,", "crop = 32, antialias = true,");
+        let found = problems("", &["schedule.lr=0.1", "data.batch_size=3"]);
+        assert!(found.iter().any(|p| p.contains("schedule.learning_rate?")), "{found:#?}");
+        assert!(found.iter().any(|p| p.contains("data.batch?")), "{found:#?}");
         let found = problems(&text, &["augmentation.sise=3"]);
         assert!(found.iter().any(|p| p.contains("augmentation.size?")), "{found:#?}");
     }

@@ -58,6 +58,9 @@ pub enum EvalCommand {
 pub struct EvalArgs {
     /// Run directory, checkpoint, export, .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
+    /// As --data.
+    #[arg(value_name = "DATA", conflicts_with = "data")]
+    pub source: Option<String>,
     #[command(flatten)]
     pub images: ImageArgs,
     /// Seed of splits, views and intervals.
@@ -88,9 +91,10 @@ pub struct EvalArgs {
 /// Images of an evaluation.
 #[derive(Args, Debug)]
 pub struct ImageArgs {
-    /// Data source of `equimod list datasets`; without test images of its own, a part is held out.
-    #[arg(long, default_value = "emoji")]
-    pub data: String,
+    /// Data source of `equimod list datasets` [default: that of the model's run]. Without test images of its own, a
+    /// part is held out.
+    #[arg(long)]
+    pub data: Option<String>,
     /// Another data source for the test images.
     #[arg(long, value_name = "DATA")]
     pub test: Option<String>,
@@ -266,9 +270,12 @@ pub struct SharedArgs {
 pub struct Embed {
     /// Run directory, checkpoint, export, .safetensors file, or hf:OWNER/NAME[/FILE][@REVISION].
     pub model: PathBuf,
-    /// Data source of `equimod list datasets`.
-    #[arg(long, default_value = "emoji")]
-    pub data: String,
+    /// As --data.
+    #[arg(value_name = "DATA", conflicts_with = "data")]
+    pub source: Option<String>,
+    /// Data source of `equimod list datasets` [default: that of the model's run].
+    #[arg(long)]
+    pub data: Option<String>,
     /// Embed only the images of these splits; may be repeated [default: all].
     #[arg(long, value_enum)]
     pub split: Vec<EmbeddedSplit>,

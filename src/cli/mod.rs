@@ -17,7 +17,7 @@ pub use data::{
 pub use doctor::Doctor;
 pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
-    FinetuneOptimizer, Health, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
+    FinetuneOptimizer, Health, ImageArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
 pub use weights::{Export, Import, Inspect, Publish};
 
@@ -48,7 +48,7 @@ pub enum Command {
     /// Pretrain a backbone, evaluate it and write a report.
     #[command(after_help = "Examples:
   equimod pretrain
-  equimod pretrain --recipe simclr-equimod-cifar10 --data images/ --set data.batch=256 --epochs 100 --out out/mine
+  equimod pretrain images/ --recipe simclr-equimod-cifar10 --batch 256 --epochs 100 --out out/mine
   equimod pretrain --out out/mine --resume")]
     Pretrain(Pretrain),
     /// Run a learning-rate range test of a recipe.
@@ -114,6 +114,10 @@ pub enum Command {
   equimod list recipes quick
   equimod list recipe-schema > recipe.schema.json")]
     List(List),
+    /// Print the manual page.
+    #[command(after_help = "Example:
+  equimod man > ~/.local/share/man/man1/equimod.1")]
+    Man,
     /// Print a shell completion script.
     #[command(after_help = "Example:
   equimod completions bash > ~/.local/share/bash-completion/completions/equimod")]
@@ -141,16 +145,43 @@ pub struct RecipeArgs {
     /// Training images: a data source of `equimod list datasets` [default: the recipe's].
     #[arg(long)]
     pub data: Option<String>,
+    /// As --data.
+    #[arg(value_name = "DATA", conflicts_with = "data")]
+    pub source: Option<String>,
     /// Override a setting of the recipe, e.g. schedule.epochs=20; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+    /// As --set data.batch=N.
+    #[arg(long, value_name = "N", alias = "batch-size")]
+    pub batch: Option<u64>,
+    /// As --set augmentation.size=PIXELS.
+    #[arg(long, value_name = "PIXELS", alias = "image-size")]
+    pub size: Option<u64>,
+    /// As --set schedule.learning_rate=RATE.
+    #[arg(long, value_name = "RATE", alias = "learning-rate")]
+    pub lr: Option<f64>,
+    /// As --set backbone.width=N.
+    #[arg(long, value_name = "N")]
+    pub width: Option<u64>,
+    /// Refused: the loader has as many threads as --threads says.
+    #[arg(long, hide = true, alias = "num-workers", value_name = "N", value_parser = no_workers)]
+    pub workers: Option<u64>,
+}
+
+/// Refuses a number of loader threads, and says what sets it.
+fn no_workers(_: &str) -> Result<u64, String> {
+    Err("the loader starts a thread for each compute thread; use --threads N".into())
 }
 
 impl RecipeArgs {
     /// The settings of the arguments, in the order in which they override the recipe.
     pub fn settings(&self) -> Vec<String> {
-        let data = self.data.iter().map(|data| format!("data.source={data:?}"));
-        self.settings.iter().cloned().chain(data).collect()
+        let data = self.data.iter().chain(&self.source).map(|data| format!("data.source={data:?}"));
+        let whole = [("data.batch", self.batch), ("augmentation.size", self.size), ("backbone.width", self.width)];
+        let whole = whole.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
+        // A rate without a decimal point would be an integer.
+        let rate = self.lr.map(|rate| format!("schedule.learning_rate={rate:?}"));
+        self.settings.iter().cloned().chain(data).chain(whole).chain(rate).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use equimod_eval::embedding::{EmbeddingTable, Format, LabelColumn};
 use equimod_eval::{Extractor, InputTransform};
 
 use crate::cli::{CropKind, Embed, EmbeddedSplit};
+use crate::inputs::evaluated_data::choose;
 use crate::inputs::model_argument;
 use crate::inputs::sources::splits;
 use crate::outputs::console;
@@ -16,7 +17,10 @@ use crate::process::device;
 pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let format = Format::of(&arguments.out)?;
     let model = model_argument::open(&arguments.model, &device::open(&arguments.device.device)?)?;
-    let splits = splits(&arguments.data, arguments.reading.reading())?;
+    let named = arguments.source.as_deref().or(arguments.data.as_deref());
+    let data = choose(std::slice::from_ref(&arguments.model), named, arguments.reading.reading())?;
+    let splits = data.explain(splits(&data.source, data.options))?;
+    console::note(&format!("data: {}", splits.name));
     let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
     let cache = arguments.cache.clone().or(run);
     let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();

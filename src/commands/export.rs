@@ -1,5 +1,6 @@
 //! `equimod export`.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -47,11 +48,25 @@ pub fn run(arguments: &Export) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether files of weights have this extension.
+fn is_of_weights(extension: &OsStr) -> bool {
+    let known = ["onnx", "pt", "pth", "bin", "ckpt", "pkl", "safetensors", "h5", "npz", "tar", "zip"];
+    known.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
 /// Refuses an output folder with other content, and invalid licenses.
 fn check(arguments: &Export) -> anyhow::Result<()> {
     let out = &arguments.out;
     if out.is_file() {
         return Err(Usage(format!("{} is a file; give a folder to --out", out.display())).into());
+    }
+    if let Some(extension) = out.extension().filter(|extension| is_of_weights(extension) && !out.is_dir()) {
+        let text = format!(
+            "--out {} looks like a file of type .{}; an export is a folder with safetensors files, give its name",
+            out.display(),
+            extension.display()
+        );
+        return Err(Usage(text).into());
     }
     let is_export = [SUMS_FILE, CONFIG_FILE, MODEL_FILE].iter().all(|name| out.join(name).is_file());
     if !is_empty(out) && !is_export {

@@ -11,6 +11,7 @@ mod find_rate;
 mod import;
 mod inspect;
 mod list;
+mod man;
 mod pretrain;
 mod publish;
 mod replay;
@@ -44,6 +45,7 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
+        Command::Man => man::run(),
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -1,13 +1,14 @@
 //! Few-shot episodes on test images.
 
 use super::{Evaluation, LabeledTask, Measurement, Protocol, page};
-use crate::few_shot::{EpisodeClassifier, EpisodeConfig, Episodes, episodes, evaluate};
+use crate::few_shot::{EpisodeClassifier, EpisodeConfig, Episodes, episodes, evaluate, usable_classes};
 use crate::report::Section;
 use crate::{Result, ResultRow};
 
 /// Few-shot classification of episodes drawn from the test images of each task.
 ///
-/// A task with too few classes is skipped with a warning, unless it is the only one.
+/// Episodes have fewer classes where fewer have enough images. A task with fewer than two is skipped with a warning,
+/// unless it is the only one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FewShotProtocol {
     /// Classes of an episode. Default: 5.
@@ -68,8 +69,9 @@ fn of_shots(evaluation: &Evaluation, tasks: &[LabeledTask], config: &EpisodeConf
     let mut rows = Vec::new();
     let mut failed = None;
     for task in tasks {
-        match episodes(&task.test.labels, config, evaluation.seed) {
-            Ok(drawn) => rows.extend(of_task(evaluation, task, config, &drawn)?),
+        let config = with_available_classes(evaluation, task, config);
+        match episodes(&task.test.labels, &config, evaluation.seed) {
+            Ok(drawn) => rows.extend(of_task(evaluation, task, &config, &drawn)?),
             Err(error) => {
                 evaluation.observer.log(&format!("{} is left out: {error}", task.name));
                 failed = Some(error);
@@ -80,6 +82,19 @@ fn of_shots(evaluation: &Evaluation, tasks: &[LabeledTask], config: &EpisodeConf
         Some(error) if rows.is_empty() => Err(error),
         _ => Ok(rows),
     }
+}
+
+/// The settings with no more classes than have enough images, of which there have to be two; a reduction is logged.
+fn with_available_classes(evaluation: &Evaluation, task: &LabeledTask, config: &EpisodeConfig) -> EpisodeConfig {
+    let images = config.shots + config.queries;
+    let ways = config.ways.min(usable_classes(&task.test.labels, images).max(2));
+    if ways < config.ways {
+        let (name, wanted) = (&task.name, config.ways);
+        evaluation.observer.log(&format!(
+            "{name}: {ways} classes have {images} test images; episodes have {ways} classes instead of {wanted}"
+        ));
+    }
+    EpisodeConfig { ways, ..*config }
 }
 
 fn of_task(

@@ -9,8 +9,8 @@ use equimod_eval::logistic::{LogisticConfig, l2_strengths};
 use equimod_eval::results::plain;
 
 use super::contenders::{Comparison, Contender, names};
+use super::session::open_images;
 use crate::cli::{Compare, Compared};
-use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::process::device;
@@ -24,8 +24,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     }
     let device = device::open(&arguments.shared.device.device)?;
     let images = &arguments.images;
-    let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
-    let splits = others.splits(&images.data, images.reading.reading())?.with_labels(&images.task)?;
+    let (_, splits) = open_images(&arguments.models, images.data.as_deref(), images)?;
     let seed = arguments.shared.seed;
     let console = Console::default();
     let mut contenders = Vec::new();

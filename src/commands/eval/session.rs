@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use equimod_core::Model;
-use equimod_data::{Splits, task_name};
+use equimod_data::{Dataset, Splits, task_name};
 use equimod_eval::evaluation::{Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, plain};
 use equimod_eval::{Crop, Evaluation, InputTransform, Protocol};
 
-use crate::cli::{CropKind, EvalArgs};
+use crate::cli::{CropKind, EvalArgs, ImageArgs};
+use crate::inputs::evaluated_data::{self, DataChoice};
 use crate::inputs::model_argument;
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
@@ -29,6 +31,8 @@ pub fn run(arguments: &EvalArgs, crop: CropKind, protocol: &dyn Protocol) -> any
 /// A model and the data set that it is evaluated on.
 struct Session<'a> {
     arguments: &'a EvalArgs,
+    /// Name of the data source.
+    data: String,
     model: Model,
     splits: Splits,
     input: InputTransform,
@@ -38,16 +42,15 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn open(arguments: &'a EvalArgs, crop: CropKind) -> anyhow::Result<Self> {
         let device = device::open(&arguments.device.device)?;
+        let named = arguments.source.as_deref().or(arguments.images.data.as_deref());
+        let (data, splits) = open_images(std::slice::from_ref(&arguments.model), named, &arguments.images)?;
         let model = model_argument::open(&arguments.model, &device)?;
         report_guess(&model);
         let crop = arguments.input.crop.unwrap_or(crop).into();
         let input = InputTransform::of(&model, arguments.input.size, crop)?;
-        let images = &arguments.images;
-        let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
-        let splits = others.splits(&images.data, images.reading.reading())?.with_labels(&images.task)?;
         let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
-        Ok(Self { arguments, model, splits, input, cache })
+        Ok(Self { arguments, data: data.source, model, splits, input, cache })
     }
 
     fn evaluation<'b>(&'b self, console: &'b Console) -> Evaluation<'b> {
@@ -68,8 +71,7 @@ impl<'a> Session<'a> {
     fn folder(&self, protocol: &str) -> Option<PathBuf> {
         let model = &self.arguments.model;
         let in_run = || {
-            let data = &self.arguments.images.data;
-            let data: String = data.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+            let data: String = self.data.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
             let mut name = format!("{protocol}-{}", data.trim_matches('-'));
             // Evaluations of other tasks or at other sizes have folders of their own.
             let tasks = self.arguments.images.task.iter().map(|task| task_name(task));
@@ -118,6 +120,27 @@ impl<'a> Session<'a> {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Opens the images of an evaluation of `models`, and reports which they are: the source `named`, else that of a run.
+pub fn open_images(
+    models: &[PathBuf],
+    named: Option<&str>,
+    images: &ImageArgs,
+) -> anyhow::Result<(DataChoice, Splits)> {
+    let data = evaluated_data::choose(models, named, images.reading.reading())?;
+    let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
+    let splits = data.explain(others.splits(&data.source, data.options))?.with_labels(&images.task)?;
+    let count = |name: &str, split: Option<&Arc<dyn Dataset>>| split.map(|split| format!("{} {name}", split.len()));
+    let counts = [
+        count("training", Some(&splits.train)),
+        count("validation", splits.validation.as_ref()),
+        count("test", splits.test.as_ref()),
+    ];
+    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    let of_run = if data.of_run { ", the data of the run" } else { "" };
+    console::note(&format!("data: {}{of_run}: {} images", splits.name, counts.join(", ")));
+    Ok((data, splits))
 }
 
 /// Notes that the preprocessing of a model whose file does not record it was guessed.

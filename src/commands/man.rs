@@ -1,0 +1,68 @@
+//! `equimod man`.
+
+use std::process::ExitCode;
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff};
+
+use crate::cli::Cli;
+use crate::outputs::console;
+
+/// Prints one manual page with every command.
+///
+/// # Errors
+///
+/// If stdout cannot be written.
+pub fn run() -> anyhow::Result<ExitCode> {
+    console::result(&page(Cli::command())?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page(mut command: Command) -> anyhow::Result<String> {
+    command.build();
+    let mut bytes = Vec::new();
+    Man::new(command.clone()).render(&mut bytes)?;
+    for subcommand in command.get_subcommands().filter(|subcommand| is_shown(subcommand)) {
+        add(subcommand, "equimod", &mut bytes)?;
+    }
+    Ok(String::from_utf8(bytes)?)
+}
+
+fn is_shown(command: &Command) -> bool {
+    !command.is_hide_set() && command.get_name() != "help"
+}
+
+/// Adds the sections of a command and of those below it.
+fn add(command: &Command, above: &str, bytes: &mut Vec<u8>) -> anyhow::Result<()> {
+    let name = format!("{above} {}", command.get_name());
+    let mut heading = Roff::new();
+    heading.control("SH", [name.to_uppercase().as_str()]);
+    if let Some(about) = command.get_about() {
+        heading.text([Inline::Roman(about.to_string())]);
+    }
+    heading.to_writer(bytes)?;
+    let man = Man::new(command.clone());
+    man.render_synopsis_section(bytes)?;
+    if command.get_subcommands().any(is_shown) {
+        return command
+            .get_subcommands()
+            .filter(|below| is_shown(below))
+            .try_for_each(|below| add(below, &name, bytes));
+    }
+    man.render_options_section(bytes)?;
+    Ok(man.render_extra_section(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_command_with_its_options() {
+        let page = page(Cli::command()).unwrap();
+        for part in ["EQUIMOD PRETRAIN", "EQUIMOD EVAL FEW", "\\-\\-recipe", "EQUIMOD MAN", "Exit codes"] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Images of an evaluation: the named source, or the one that the model was trained on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use equimod::bundled::RECIPES;
+use equimod_data::source::ReadOptions;
+use equimod_train::resolve;
+
+use crate::process::exit::Usage;
+use crate::reference::PREFIX;
+
+/// A data source, and how it is read.
+#[derive(Clone, Debug)]
+pub struct DataChoice {
+    /// Name of the source.
+    pub source: String,
+    /// Options for decoding.
+    pub options: ReadOptions,
+    /// Whether the source is that of the model's run, and was not named.
+    pub of_run: bool,
+}
+
+impl DataChoice {
+    /// Adds to an error of opening the source where its name comes from.
+    pub fn explain<T>(&self, opened: anyhow::Result<T>) -> anyhow::Result<T> {
+        opened.map_err(|error| match self.of_run {
+            true => {
+                let text = format!("{error}; the model was trained on {}, name other images by --data", self.source);
+                error.context(text)
+            }
+            false => error,
+        })
+    }
+}
+
+/// The source `named`, else that of the first model that says on which images it was trained.
+///
+/// # Errors
+///
+/// If no source is named, and no model says, or they say different sources.
+pub fn choose(models: &[PathBuf], named: Option<&str>, options: ReadOptions) -> anyhow::Result<DataChoice> {
+    if let Some(source) = named {
+        return Ok(DataChoice { source: source.to_owned(), options, of_run: false });
+    }
+    let mut found: Option<DataChoice> = None;
+    for model in models {
+        let Some(choice) = of_model(model, options)? else { continue };
+        match &found {
+            Some(first) if first.source != choice.source => {
+                let text = format!(
+                    "the models were trained on {} and {}; give --data with the images to evaluate on",
+                    first.source, choice.source
+                );
+                return Err(Usage(text).into());
+            }
+            Some(_) => {}
+            None => found = Some(choice),
+        }
+    }
+    found.ok_or_else(|| {
+        let models: Vec<String> = models.iter().map(|model| model.display().to_string()).collect();
+        let text = format!(
+            "{} does not say on which images it was trained; give --data with the images to evaluate on, e.g. --data \
+             emoji for the bundled ones",
+            models.join(", ")
+        );
+        Usage(text).into()
+    })
+}
+
+/// Source of the run or export that a model belongs to.
+fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataChoice>> {
+    if model.to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+        return Ok(None);
+    }
+    if !model.exists() {
+        bail!("{}: there is no such file or folder", model.display());
+    }
+    let Some(recipe) = recipe_of(model) else { return Ok(None) };
+    let text = std::fs::read_to_string(&recipe).with_context(|| format!("cannot read {}", recipe.display()))?;
+    let data = resolve(&RECIPES, &recipe.display().to_string(), &text, &[])?.data;
+    let apply_orientation = options.apply_orientation || data.apply_orientation;
+    Ok(Some(DataChoice { source: data.source, options: ReadOptions { apply_orientation }, of_run: true }))
+}
+
+/// The resolved recipe of a run directory, of a checkpoint in one, or of an export.
+fn recipe_of(model: &Path) -> Option<PathBuf> {
+    // A file of run/checkpoints/step-… has the run three levels above it.
+    let in_run = model.ancestors().take(4).map(|folder| folder.join("recipe.resolved.toml"));
+    let in_export = std::iter::once(model.join("recipe.toml")).filter(|_| model.join("config.json").is_file());
+    in_run.chain(in_export).find(|recipe| recipe.is_file())
+}
