@@ -133,6 +133,14 @@ fn a_run_is_evaluated_on_its_own_images() {
     let named = ["eval", "knn", "run", "images", "--json"];
     assert_eq!(results(&printed)["rows"], results(&scratch.done(&named))["rows"]);
     assert!(scratch.path("run/eval/knn-images/results.json").is_file());
+    // Every evaluation ends with a verdict, and every page begins with it.
+    let printed = scratch.done(&["eval", "knn", "run", "--untrained"]);
+    let verdict = printed.lines().last().unwrap();
+    assert!(verdict.contains("training") && verdict.contains("untrained network"), "{printed}");
+    let page = fs::read_to_string(scratch.path("run/eval/knn-images/report.html")).unwrap();
+    assert!(page.contains("class=\"verdict\""));
+    let listed = fs::read_to_string(scratch.path("run/eval/knn-images/results.md")).unwrap();
+    assert!(listed.starts_with(&format!("- {verdict}")), "{listed}");
     scratch.done(&["embed", "run", "--out", "own.npy"]);
     scratch.done(&["embed", "run", "images", "--out", "named.npy"]);
     assert_eq!(fs::read(scratch.path("own.npy")).unwrap(), fs::read(scratch.path("named.npy")).unwrap());

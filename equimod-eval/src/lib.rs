@@ -27,6 +27,7 @@
 //! - [`equivariance`], [`predictor_retrieval`], [`parameter_probe`], [`ridge`]: augmentations in features and
 //!   predictions
 //! - [`health`], [`recall`], [`projection`], [`view_pairs`]: features without labels, retrieval, maps
+//! - [`verdict`](mod@verdict): what results mean, in a few sentences
 //! - [`suite`], [`results`], [`report`], [`embedding`]: transfer suites, rows of numbers, pages, files of features
 //! - [`lbfgs`], [`stratified`]: the minimizer, random splits
 //!
@@ -59,6 +60,7 @@ pub mod ridge;
 pub mod stratified;
 pub mod suite;
 pub mod supervised;
+pub mod verdict;
 pub mod view_pairs;
 mod views;
 

@@ -8,6 +8,14 @@ use crate::metrics::Estimate;
 /// Metric of classifiers: the share of images whose class is predicted.
 pub const TOP_1: &str = "top-1 accuracy";
 
+/// Metric name of absolute equivariance.
+pub const ABSOLUTE: &str = "absolute equivariance";
+/// Metric name of its control, with parameters of other images.
+pub const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
+
+/// Remark on a chosen hyperparameter.
+pub const AT_AN_END: &str = "at an end of the range";
+
 /// The version of the schema of [`Results`].
 pub const FORMAT: u32 = 1;
 
@@ -28,6 +36,9 @@ pub struct Results {
     pub rows: Vec<ResultRow>,
     /// Splits that were drawn because the data set has none of its own.
     pub splits: Vec<DrawnSplit>,
+    /// Sentences on what the rows mean, computed from them.
+    #[serde(default)]
+    pub verdict: Vec<String>,
 }
 
 /// A model that was evaluated.
@@ -104,7 +115,7 @@ impl ResultRow {
     }
 
     /// Whether the metric is a share in [0, 1], or a difference of shares, to be shown in per cent.
-    fn is_share(&self) -> bool {
+    pub(crate) fn is_share(&self) -> bool {
         ["accuracy", "recall", "H@", "mean over tasks"].iter().any(|share| self.metric.contains(share))
     }
 
@@ -182,6 +193,13 @@ pub fn markdown(rows: &[ResultRow]) -> String {
     let (headings, lines) = cells(rows, true);
     let below = common_detail(rows).map_or_else(String::new, |detail| format!("\n{detail}\n"));
     markdown_table(&headings, &lines) + &below
+}
+
+/// The file `results.md`: the verdict as a list, and the rows as a table.
+pub fn markdown_page(results: &Results) -> String {
+    let verdict: String = results.verdict.iter().map(|sentence| format!("- {sentence}\n")).collect();
+    let gap = if verdict.is_empty() { "" } else { "\n" };
+    verdict + gap + &markdown(&results.rows)
 }
 
 /// Aligned text for a terminal with these headings and cells.

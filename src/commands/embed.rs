@@ -19,8 +19,8 @@ pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let model = model_argument::open(&arguments.model, &device::open(&arguments.device.device)?)?;
     let named = arguments.source.as_deref().or(arguments.data.as_deref());
     let data = choose(std::slice::from_ref(&arguments.model), named, arguments.reading.reading())?;
+    console::note(&format!("data: {}", data.source));
     let splits = data.explain(splits(&data.source, data.options))?;
-    console::note(&format!("data: {}", splits.name));
     let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
     let cache = arguments.cache.clone().or(run);
     let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();

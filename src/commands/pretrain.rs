@@ -304,6 +304,7 @@ impl Finished<'_> {
             recipe: self.recipe,
             times: vec![("time".into(), times.join(", ")), ("cost".into(), cost)],
             results: rows,
+            verdict: &results.verdict,
             dataset: self.dataset,
             policy: self.trainer.policy(),
         };
@@ -363,7 +364,7 @@ impl Finished<'_> {
             seed: self.info.seed,
             models: vec![EvaluatedModel::of(&self.run.path().display().to_string(), &model, input)],
             rows,
-            splits: Vec::new(),
+            ..Results::default()
         })
     }
 }

@@ -7,7 +7,7 @@ use equimod_core::checkpoint::write_atomic;
 use equimod_data::Splits;
 use equimod_eval::evaluation::{Classification, DrawnImages};
 use equimod_eval::report::{ReportData, Section, render};
-use equimod_eval::results::{Results, markdown};
+use equimod_eval::results::{Results, markdown_page};
 
 /// A finished evaluation.
 pub struct Record<'a> {
@@ -53,6 +53,7 @@ impl Record<'_> {
         render(&ReportData {
             title: format!("equimod: {}", self.title),
             summary: self.summary.into(),
+            verdict: results.verdict.clone(),
             facts,
             results: results.rows.clone(),
             lead,
@@ -74,7 +75,7 @@ pub fn write(folder: &Path, mut record: Record) -> anyhow::Result<()> {
     remove_older(folder)?;
     let put = |name: &str, bytes: &[u8]| write_atomic(&folder.join(name), bytes);
     put("results.json", &serde_json::to_vec_pretty(record.results)?)?;
-    put("results.md", markdown(&record.results.rows).as_bytes())?;
+    put("results.md", markdown_page(record.results).as_bytes())?;
     put("report.html", record.page().as_bytes())?;
     for classification in record.classifications {
         let name = file_name(&classification.title());

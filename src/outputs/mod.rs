@@ -3,3 +3,4 @@
 pub mod console;
 pub mod contact_sheet;
 pub mod evaluation;
+pub mod verdict;

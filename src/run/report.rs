@@ -26,6 +26,8 @@ pub struct RunReport<'a> {
     pub times: Vec<(String, String)>,
     /// Evaluation results.
     pub results: &'a [ResultRow],
+    /// Sentences of the verdict.
+    pub verdict: &'a [String],
     /// Training images.
     pub dataset: &'a dyn Dataset,
     /// Augmentation policy.
@@ -53,6 +55,7 @@ impl RunReport<'_> {
         Ok(render(&ReportData {
             title: format!("equimod: {}", self.run.file_name().unwrap_or_default().to_string_lossy()),
             summary: self.recipe.about.clone(),
+            verdict: self.verdict.to_vec(),
             facts,
             lead: Vec::new(),
             results: self.results.to_vec(),

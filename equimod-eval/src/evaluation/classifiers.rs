@@ -5,6 +5,7 @@ use crate::Result;
 use crate::knn::{self, KnnConfig};
 use crate::logistic::{LogisticConfig, sweep};
 use crate::report::{Plot, Series};
+use crate::results::AT_AN_END;
 
 impl Classify for KnnConfig {
     fn protocol(&self) -> &'static str {
@@ -43,7 +44,7 @@ impl Classify for LogisticConfig {
                 self.l2_strengths.len(),
                 task.validation_description(),
                 100.0 * sweep.validation_accuracy,
-                if at_an_end { ", at an end of the range" } else { "" }
+                if at_an_end { format!(", {AT_AN_END}") } else { String::new() }
             );
             let point = |&(strength, accuracy): &(f64, f64)| (strength.log10(), accuracy);
             let series = Series { name: "validation".into(), points: sweep.curve.iter().map(point).collect() };

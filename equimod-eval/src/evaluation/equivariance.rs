@@ -6,6 +6,7 @@ use super::{Evaluation, Measurement, Protocol, page};
 use crate::equivariance::{ModuleEquivariance, measure, measure_each};
 use crate::metrics::bootstrap_mean;
 use crate::report::{Bar, Bars, Figure, Section};
+use crate::results::{ABSOLUTE, SHUFFLED};
 use crate::{Result, ResultRow};
 
 /// Absolute and relative equivariance of every module that predicts embeddings, on the test images.
@@ -22,11 +23,6 @@ impl Default for EquivarianceProtocol {
         Self { images: 512, each_augmentation: true }
     }
 }
-
-/// Metric name of absolute equivariance.
-pub const ABSOLUTE: &str = "absolute equivariance";
-/// Metric name of its control, with parameters of other images.
-pub const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
 
 impl Protocol for EquivarianceProtocol {
     fn name(&self) -> &'static str {

@@ -34,10 +34,11 @@ use std::sync::OnceLock;
 use equimod_core::Model;
 use equimod_data::Splits;
 
+pub use crate::results::{ABSOLUTE, SHUFFLED};
 pub use classification::{Classification, MEAN_PER_CLASS, TOP_1, distinct_draws};
 pub use comparison::{ComparedModel, compare};
 pub use cross_design::DesignPairs;
-pub use equivariance::{ABSOLUTE, EquivarianceProtocol, SHUFFLED};
+pub use equivariance::EquivarianceProtocol;
 pub use few_shot::FewShotProtocol;
 pub use health::HealthProtocol;
 pub use maps::FeatureMap;

@@ -16,6 +16,8 @@ body{margin:0 auto;padding:1.5rem;max-width:68rem;font:16px/1.5 system-ui,sans-s
   color:var(--ink);background:var(--page)}
 h1{font-size:1.6rem;line-height:1.2;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .6rem}
 p.summary,figcaption,dt,footer{color:var(--quiet)}
+ul.verdict{list-style:none;margin:1rem 0;padding:.8rem 1rem;background:var(--band);border-left:.3rem solid var(--c0)}
+ul.verdict li{margin:.2rem 0}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
@@ -51,6 +53,11 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 /// The report as an HTML page.
 pub fn render(data: &ReportData) -> String {
     let mut body = format!("<h1>{}</h1><p class=\"summary\">{}</p>", escape(&data.title), escape(&data.summary));
+    let verdict: String = data.verdict.iter().map(|one| format!("<li>{}</li>", escape(one))).collect();
+    if !verdict.is_empty() {
+        // Writing to a string does not fail.
+        let _ = write!(body, "<ul class=\"verdict\">{verdict}</ul>");
+    }
     data.lead.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
     let (headings, rows) = cells(&data.results, true);
     let below = common_detail(&data.results).map_or_else(String::new, |detail| format!("<p>{}</p>", escape(detail)));

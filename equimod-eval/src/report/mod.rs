@@ -21,6 +21,8 @@ pub struct ReportData {
     pub title: String,
     /// Sentence below the title.
     pub summary: String,
+    /// Sentences of the verdict, above everything else.
+    pub verdict: Vec<String>,
     /// `(name, value)` pairs: recipe, seed, version, device, time.
     pub facts: Vec<(String, String)>,
     /// Sections above the numbers.

@@ -51,6 +51,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         console::json(&results)?;
     } else {
         console::result(&plain(&results.rows, true))?;
+        console::result(&results.verdict.join("\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use equimod_data::Splits;
 use equimod_eval::evaluation::DrawnImages;
 use equimod_eval::report::Section;
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
+use equimod_eval::verdict::verdict;
 use equimod_eval::{Evaluation, InputTransform, ResultRow};
 
 use super::session::report_guess;
@@ -109,6 +110,7 @@ impl Comparison {
     /// Writes the results into `--out`, if it is given, and returns them.
     pub fn write(self, arguments: &SharedArgs, contenders: &[Contender]) -> anyhow::Result<Results> {
         let Self { title, summary, rows, sections, drawn } = self;
+        let verdict = verdict(&rows, None).sentences;
         let results = Results {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -117,6 +119,7 @@ impl Comparison {
             models: contenders.iter().map(Contender::description).collect(),
             rows,
             splits: drawn.iter().map(|drawn| drawn.split.clone()).collect(),
+            verdict,
         };
         if let Some(folder) = &arguments.out {
             let (results, drawn) = (&results, drawn.as_slice());

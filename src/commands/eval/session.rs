@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use equimod_core::Model;
-use equimod_data::{Dataset, Splits, task_name};
+use equimod_data::{Splits, task_name};
 use equimod_eval::evaluation::{Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, plain};
+use equimod_eval::verdict::verdict;
 use equimod_eval::{Crop, Evaluation, InputTransform, Protocol};
 
 use crate::cli::{CropKind, EvalArgs, ImageArgs};
@@ -17,6 +17,7 @@ use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::outputs::evaluation::{Record, write};
+use crate::outputs::verdict::{for_evaluation, lines};
 use crate::process::device;
 
 /// Runs a protocol on the model and the data set of `arguments`; `crop` is the protocol's default.
@@ -87,7 +88,7 @@ impl<'a> Session<'a> {
     /// Prints and writes the results of a protocol.
     fn finish(&self, protocol: &str, report: Report) -> anyhow::Result<ExitCode> {
         let Report { rows, classifications, sections, summary } = report;
-        let drawn = distinct_draws(&classifications);
+        let (drawn, verdict) = (distinct_draws(&classifications), verdict(&rows, None));
         let results = Results {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -95,6 +96,7 @@ impl<'a> Session<'a> {
             seed: self.arguments.seed,
             models: vec![EvaluatedModel::of(&self.arguments.model.display().to_string(), &self.model, self.input)],
             splits: drawn.iter().map(|drawn| drawn.split.clone()).collect(),
+            verdict: verdict.sentences.clone(),
             rows,
         };
         let folder = self.folder(protocol);
@@ -114,6 +116,7 @@ impl<'a> Session<'a> {
             console::json(&results)?;
         } else {
             console::result(&plain(&results.rows, true))?;
+            console::result(&lines(&verdict, for_evaluation(verdict.advice)))?;
         }
         if let Some(folder) = folder {
             console::note(&format!("report {}", folder.join("report.html").display()));
@@ -130,16 +133,9 @@ pub fn open_images(
 ) -> anyhow::Result<(DataChoice, Splits)> {
     let data = evaluated_data::choose(models, named, images.reading.reading())?;
     let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
-    let splits = data.explain(others.splits(&data.source, data.options))?.with_labels(&images.task)?;
-    let count = |name: &str, split: Option<&Arc<dyn Dataset>>| split.map(|split| format!("{} {name}", split.len()));
-    let counts = [
-        count("training", Some(&splits.train)),
-        count("validation", splits.validation.as_ref()),
-        count("test", splits.test.as_ref()),
-    ];
-    let counts: Vec<String> = counts.into_iter().flatten().collect();
     let of_run = if data.of_run { ", the data of the run" } else { "" };
-    console::note(&format!("data: {}{of_run}: {} images", splits.name, counts.join(", ")));
+    console::note(&format!("data: {}{of_run}", data.source));
+    let splits = data.explain(others.splits(&data.source, data.options))?.with_labels(&images.task)?;
     Ok((data, splits))
 }
 

@@ -1,0 +1,300 @@
+//! The verdict: a few sentences that say what result rows mean, computed from their values and intervals.
+//!
+//! Each sentence follows from a rule on numbers; a rule that cannot be decided says so or stays silent.
+
+use crate::results::{ABSOLUTE, AT_AN_END, ResultRow, SHUFFLED};
+
+/// Facts about the training of a run, besides its results.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainingFacts {
+    /// Steps of the run.
+    pub steps: u64,
+    /// Steps in which the learning rate rose.
+    pub warmup_steps: u64,
+    /// Name and last value of a metric that fell below its threshold for collapsed embeddings.
+    pub collapsed: Option<(String, f64)>,
+    /// Relative decrease of the loss from the last fifth but one of the run to its last fifth.
+    pub still_falling: Option<f64>,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Train with a lower learning rate.
+    LowerRate,
+    /// Train for more epochs.
+    TrainLonger,
+    /// Compare with the same run without the module's loss.
+    CompareBaseline,
+    /// Evaluate with the whole range of L2 strengths.
+    WidenRange,
+    /// Evaluate the untrained network as well.
+    EvaluateUntrained,
+}
+
+/// Sentences, most important first, and the advice that follows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verdict {
+    /// At most [`MOST_SENTENCES`] sentences.
+    pub sentences: Vec<String>,
+    /// The next step, if the numbers suggest one.
+    pub advice: Option<Advice>,
+}
+
+/// Largest number of sentences of a verdict.
+pub const MOST_SENTENCES: usize = 5;
+
+/// Steps below which a run that did not help is called short.
+pub const SHORT_RUN: u64 = 2000;
+/// Relative decrease of the loss over the last fifth of a run above which it had not settled.
+pub const FALLING: f64 = 0.02;
+
+/// A value against a reference: whether its interval lies above, around or below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Above,
+    Around,
+    Below,
+}
+
+impl Side {
+    fn of((low, high): (f64, f64), reference: f64) -> Self {
+        match (low > reference, high < reference) {
+            (true, _) => Self::Above,
+            (_, true) => Self::Below,
+            _ => Self::Around,
+        }
+    }
+}
+
+/// The verdict on the rows of a run, an evaluation or a comparison.
+pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
+    let (gains, predictions) = (Gains::of(rows), Predictions::of(rows));
+    let mut sentences: Vec<String> = Vec::new();
+    sentences.extend(training.and_then(collapse));
+    sentences.extend(gains.sentence());
+    sentences.extend(predictions.sentence.clone());
+    sentences.extend(differences(rows));
+    let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
+    sentences.extend(training.and_then(|training| pace(training, disappointing)));
+    sentences.extend(chance(rows));
+    let at_an_end = range_end(rows);
+    sentences.extend(at_an_end.clone());
+    sentences.truncate(MOST_SENTENCES);
+    let collapsed = training.is_some_and(|training| training.collapsed.is_some());
+    let unsettled = training.is_some_and(|training| training.steps < SHORT_RUN || is_falling(training));
+    let advice = match () {
+        () if collapsed => Some(Advice::LowerRate),
+        () if disappointing && unsettled => Some(Advice::TrainLonger),
+        () if training.is_some() && predictions.side.is_some() => Some(Advice::CompareBaseline),
+        () if at_an_end.is_some() && training.is_some() => Some(Advice::WidenRange),
+        () if training.is_none() && gains.could_have_untrained => Some(Advice::EvaluateUntrained),
+        () => None,
+    };
+    Verdict { sentences, advice }
+}
+
+/// Measures with a value of the untrained network.
+struct Gains<'a> {
+    measures: Vec<(&'a ResultRow, Side)>,
+    could_have_untrained: bool,
+}
+
+impl<'a> Gains<'a> {
+    fn of(rows: &'a [ResultRow]) -> Self {
+        let side = |row: &'a ResultRow| Some((row, Side::of(row.interval?, row.untrained?)));
+        let measures: Vec<_> = rows.iter().filter(|row| row.is_share()).filter_map(side).collect();
+        let single = rows.iter().filter(|row| row.is_share() && row.model.is_empty() && row.chance.is_some());
+        let could_have_untrained = measures.is_empty() && single.count() > 0;
+        Self { measures, could_have_untrained }
+    }
+
+    fn count(&self, side: Side) -> usize {
+        self.measures.iter().filter(|(_, of)| *of == side).count()
+    }
+
+    fn is_disappointing(&self) -> bool {
+        !self.measures.is_empty() && (self.count(Side::Above) == 0 || self.count(Side::Below) > 0)
+    }
+
+    fn sentence(&self) -> Option<String> {
+        let (above, below, all) = (self.count(Side::Above), self.count(Side::Below), self.measures.len());
+        let gain = |row: &ResultRow| 100.0 * (row.value - row.untrained.unwrap_or(row.value));
+        let gains = self.measures.iter().map(|(row, _)| gain(row));
+        let (least, most) = (gains.clone().fold(f64::INFINITY, f64::min), gains.fold(f64::NEG_INFINITY, f64::max));
+        let worst = self.measures.iter().min_by(|a, b| gain(a.0).total_cmp(&gain(b.0)))?.0;
+        let untrained = worst.untrained.map_or_else(String::new, |value| worst.text(value));
+        Some(match (above, below) {
+            (above, 0) if above == all => format!(
+                "Features gained by training in {}: {} points over the untrained network.",
+                every(all),
+                range(least, most)
+            ),
+            (_, 0) if above > 0 => format!(
+                "Features gained by training in {above} of {all} measures, by up to {most:+.1} points over the untrained \
+                 network; the other intervals contain its value."
+            ),
+            (_, 0) => format!(
+                "Features neither gained nor lost by training as far as {} can tell: the intervals contain the values \
+                 of the untrained network.",
+                measures(all)
+            ),
+            _ => format!(
+                "Features lost by training in {below} of {all} measures: {} is {} against {untrained} of the untrained \
+                 network, {:+.1} points.",
+                name(worst),
+                worst.text(worst.value),
+                gain(worst)
+            ),
+        })
+    }
+}
+
+fn measures(count: usize) -> String {
+    if count == 1 { "one measure".into() } else { format!("{count} measures") }
+}
+
+fn every(count: usize) -> String {
+    if count == 1 { "the only measure".into() } else { format!("all {count} measures") }
+}
+
+fn range(least: f64, most: f64) -> String {
+    if most - least < 0.05 { format!("{most:+.1}") } else { format!("{least:+.1} to {most:+.1}") }
+}
+
+fn name(row: &ResultRow) -> String {
+    format!("{} of {} ({})", row.metric, row.task, row.protocol)
+}
+
+/// Overall absolute equivariance of the predictions.
+struct Predictions {
+    /// The worst module against 0 and its control; `None` if nothing was measured.
+    side: Option<Side>,
+    sentence: Option<String>,
+}
+
+impl Predictions {
+    fn of(rows: &[ResultRow]) -> Self {
+        let overall = |row: &&ResultRow| row.metric == ABSOLUTE && !row.task.ends_with(" alone");
+        let judged = rows.iter().filter(overall).filter_map(|row| {
+            let interval = row.interval?;
+            let control = rows.iter().find(|other| other.metric == SHUFFLED && same_model(other, row));
+            let control = control.map(|control| control.value);
+            let useful = Side::of(interval, 0.0);
+            let informed = control.map_or(Side::Above, |control| Side::of(interval, control));
+            let side = if informed == Side::Above { useful } else { Side::Below };
+            Some((row, useful, informed, side, control))
+        });
+        let rank = |side: Side| [Side::Below, Side::Around, Side::Above].iter().position(|one| *one == side);
+        let Some((row, useful, informed, side, control)) = judged.min_by_key(|judged| rank(judged.3)) else {
+            return Self { side: None, sentence: None };
+        };
+        let (task, value) = (&row.task, row.text(row.value));
+        let control = control.map_or_else(String::new, |control| row.text(control));
+        let sentence = match (useful, informed) {
+            (Side::Above, Side::Above) => format!(
+                "The predictions of {task} are closer to the views than the un-augmented images are: absolute \
+                 equivariance {value}, above 0 and above its control with wrong parameters ({control})."
+            ),
+            (Side::Above, _) => format!(
+                "The predictions of {task} beat the un-augmented images (absolute equivariance {value}), but not its \
+                 control with wrong parameters ({control}): they do not use the parameters."
+            ),
+            (Side::Around, _) => format!(
+                "The predictions of {task} are no closer to the views than the un-augmented images, as far as the \
+                 interval of absolute equivariance ({value}) can tell."
+            ),
+            (Side::Below, _) => format!(
+                "The predictions of {task} are farther from the views than the un-augmented images (absolute \
+                 equivariance {value}): copying the image would be better."
+            ),
+        };
+        Self { side: Some(side), sentence: Some(sentence) }
+    }
+}
+
+fn same_model(a: &ResultRow, b: &ResultRow) -> bool {
+    a.task == b.task && a.model == b.model && a.protocol == b.protocol
+}
+
+fn collapse(training: &TrainingFacts) -> Option<String> {
+    let (metric, value) = training.collapsed.as_ref()?;
+    Some(format!("Embeddings collapsed: {metric} is {value:.3}; the features below mean little."))
+}
+
+fn is_falling(training: &TrainingFacts) -> bool {
+    training.still_falling.is_some_and(|decrease| decrease > FALLING)
+}
+
+/// Whether the run was too short, where its results are not as hoped for.
+fn pace(training: &TrainingFacts, disappointing: bool) -> Option<String> {
+    let steps = training.steps;
+    if 2 * training.warmup_steps > steps {
+        return Some(format!(
+            "The learning rate rose in {} of {steps} steps: the run is too short.",
+            training.warmup_steps
+        ));
+    }
+    let falling = training.still_falling.filter(|_| is_falling(training));
+    match (falling, steps < SHORT_RUN) {
+        (Some(decrease), true) => Some(format!(
+            "The run is under-trained: it has {steps} steps, and its loss still fell by {:.0} % in the last fifth.",
+            100.0 * decrease
+        )),
+        (Some(decrease), false) if disappointing => {
+            Some(format!("The loss still fell by {:.0} % in the last fifth of the {steps} steps.", 100.0 * decrease))
+        }
+        (None, true) if disappointing => Some(format!("The run is short: it has {steps} steps.")),
+        _ => None,
+    }
+}
+
+/// Measures that are not above chance.
+fn chance(rows: &[ResultRow]) -> Option<String> {
+    let at = |row: &&ResultRow| {
+        let side = row.interval.zip(row.chance).map(|(interval, chance)| Side::of(interval, chance));
+        row.is_share() && side.is_some_and(|side| side != Side::Above)
+    };
+    let row = rows.iter().find(at)?;
+    Some(format!("{} is not above chance.", capitalized(&name(row))))
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Hyperparameters at an end of the range that was searched.
+fn range_end(rows: &[ResultRow]) -> Option<String> {
+    let at_end = |row: &&ResultRow| row.chosen.as_ref().is_some_and(|chosen| chosen.contains(AT_AN_END));
+    let row = rows.iter().find(at_end)?;
+    Some(format!(
+        "The L2 strength of {} is at an end of the range that was searched; a wider range may do better.",
+        row.task
+    ))
+}
+
+/// Differences of a paired comparison.
+fn differences(rows: &[ResultRow]) -> Option<String> {
+    let compared = rows.iter().filter(|row| row.metric.starts_with("difference of"));
+    let sides: Vec<(&ResultRow, Side)> = compared.filter_map(|row| Some((row, Side::of(row.interval?, 0.0)))).collect();
+    if sides.is_empty() {
+        return None;
+    }
+    let named = |side: Side| -> Vec<String> {
+        let of_side = sides.iter().filter(|(_, of)| *of == side);
+        of_side.map(|(row, _)| format!("{} ({:+.1} points)", row.task, 100.0 * row.value)).collect()
+    };
+    let (better, worse) = (named(Side::Above), named(Side::Below));
+    let parts = [("B is better than A on ", better), ("A is better than B on ", worse)];
+    let mut said: Vec<String> = parts
+        .into_iter()
+        .filter(|(_, tasks)| !tasks.is_empty())
+        .map(|(text, tasks)| format!("{text}{}", tasks.join(", ")))
+        .collect();
+    let open = named(Side::Around);
+    if !open.is_empty() {
+        said.push(format!("no difference can be told on {}", open.join(", ")));
+    }
+    Some(format!("{}.", capitalized(&said.join("; "))))
+}

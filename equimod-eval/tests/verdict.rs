@@ -1,0 +1,145 @@
+//! Every rule of the verdict, at both sides.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use equimod_eval::ResultRow;
+use equimod_eval::results::AT_AN_END;
+use equimod_eval::verdict::{Advice, FALLING, MOST_SENTENCES, SHORT_RUN, TrainingFacts, Verdict, verdict};
+
+fn accuracy(value: f64, interval: (f64, f64), untrained: Option<f64>) -> ResultRow {
+    ResultRow {
+        protocol: "logistic".into(),
+        task: "category".into(),
+        metric: "top-1 accuracy".into(),
+        value,
+        interval: Some(interval),
+        untrained,
+        chance: Some(0.1),
+        ..ResultRow::default()
+    }
+}
+
+fn equivariance(interval: (f64, f64), control: f64) -> Vec<ResultRow> {
+    let row = |metric: &str, value: f64, interval| ResultRow {
+        protocol: "equivariance".into(),
+        task: "equimod".into(),
+        metric: metric.into(),
+        value,
+        interval,
+        ..ResultRow::default()
+    };
+    let middle = (interval.0 + interval.1) / 2.0;
+    let control = row("absolute equivariance, shuffled parameters", control, None);
+    vec![row("absolute equivariance", middle, Some(interval)), control]
+}
+
+fn has(verdict: &Verdict, text: &str) -> bool {
+    verdict.sentences.iter().any(|sentence| sentence.contains(text))
+}
+
+fn long() -> TrainingFacts {
+    TrainingFacts { steps: 10 * SHORT_RUN, warmup_steps: 10, ..TrainingFacts::default() }
+}
+
+#[test]
+fn features_gain_lose_or_stay() {
+    let of = |interval, untrained| verdict(&[accuracy(0.875, interval, Some(untrained))], None);
+    assert!(has(&of((0.80, 0.94), 0.79), "gained by training in the only measure: +8.5 points"));
+    assert!(has(&of((0.80, 0.94), 0.80), "neither gained nor lost"));
+    assert!(has(&of((0.80, 0.94), 0.94), "neither gained nor lost"));
+    let lost = of((0.80, 0.94), 0.962);
+    assert!(has(&lost, "lost by training in 1 of 1") && has(&lost, "87.5 % against 96.2 %"), "{lost:?}");
+    assert!(has(&lost, "-8.7 points"), "{lost:?}");
+    let rows = [accuracy(0.5, (0.45, 0.55), Some(0.3)), accuracy(0.5, (0.45, 0.55), Some(0.5))];
+    assert!(has(&verdict(&rows, None), "gained by training in 1 of 2 measures, by up to +20.0"));
+    assert!(verdict(&[], None).sentences.is_empty());
+}
+
+#[test]
+fn predictions_beat_copying_and_their_control_or_not() {
+    let of = |interval, control| verdict(&equivariance(interval, control), None);
+    assert!(has(&of((0.1, 0.3), 0.05), "closer to the views"));
+    assert!(has(&of((0.1, 0.3), 0.1), "do not use the parameters"));
+    assert!(has(&of((0.0, 0.3), -0.5), "no closer to the views"));
+    assert!(has(&of((-0.9, 0.0), -1.0), "no closer to the views"));
+    assert!(has(&of((-0.9, -0.1), -1.0), "copying the image would be better"));
+    // Measures of one augmentation alone do not decide.
+    let mut alone = equivariance((-0.9, -0.1), -1.0);
+    alone.iter_mut().for_each(|row| row.task = "equimod, hue alone".into());
+    assert!(verdict(&alone, None).sentences.is_empty());
+}
+
+#[test]
+fn short_unsettled_and_collapsed_runs_are_named() {
+    let lost = [accuracy(0.5, (0.4, 0.6), Some(0.7))];
+    let gained = [accuracy(0.5, (0.4, 0.6), Some(0.3))];
+    let of = |rows: &[ResultRow], facts: TrainingFacts| verdict(rows, Some(&facts));
+    let short = |steps| TrainingFacts { steps, ..long() };
+    assert!(has(&of(&lost, short(SHORT_RUN - 1)), "The run is short"));
+    assert!(!has(&of(&lost, short(SHORT_RUN)), "The run is short"));
+    assert!(!has(&of(&gained, short(SHORT_RUN - 1)), "The run is short"));
+    assert_eq!(of(&lost, short(SHORT_RUN - 1)).advice, Some(Advice::TrainLonger));
+    assert_eq!(of(&lost, long()).advice, None);
+    let falling = |decrease| TrainingFacts { still_falling: Some(decrease), ..long() };
+    assert!(has(&of(&lost, falling(FALLING + 1e-3)), "still fell"));
+    assert!(!has(&of(&lost, falling(FALLING)), "still fell"));
+    let both = TrainingFacts { still_falling: Some(0.5), ..short(100) };
+    assert!(has(&of(&gained, both), "under-trained"));
+    let warmup = |warmup_steps| TrainingFacts { steps: 100, warmup_steps, ..TrainingFacts::default() };
+    assert!(has(&of(&gained, warmup(51)), "too short") && !has(&of(&gained, warmup(50)), "too short"));
+    let collapsed = TrainingFacts { collapsed: Some(("embedding_std".into(), 1e-4)), ..long() };
+    let verdict = of(&lost, collapsed);
+    assert!(verdict.sentences[0].contains("collapsed") && verdict.advice == Some(Advice::LowerRate));
+    assert!(!has(&of(&lost, long()), "collapsed"));
+}
+
+#[test]
+fn chance_and_ends_of_ranges_are_named() {
+    assert!(has(&verdict(&[accuracy(0.12, (0.1, 0.14), None)], None), "not above chance"));
+    assert!(!has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "not above chance"));
+    let mut row = accuracy(0.5, (0.4, 0.6), Some(0.3));
+    row.chosen = Some(format!("w 1e-2, {AT_AN_END}"));
+    let at_end = verdict(std::slice::from_ref(&row), Some(&long()));
+    assert!(has(&at_end, "at an end of the range") && at_end.advice == Some(Advice::WidenRange));
+    row.chosen = Some("w 1e-1".into());
+    assert_eq!(verdict(&[row], Some(&long())).advice, None);
+    // One model without the untrained network.
+    assert_eq!(verdict(&[accuracy(0.5, (0.4, 0.6), None)], None).advice, Some(Advice::EvaluateUntrained));
+    assert_eq!(verdict(&[accuracy(0.5, (0.4, 0.6), Some(0.3))], None).advice, None);
+}
+
+#[test]
+fn comparisons_name_what_differs_and_what_does_not() {
+    let difference = |task: &str, value: f64, interval| ResultRow {
+        model: "B − A".into(),
+        task: task.into(),
+        metric: "difference of top-1 accuracy".into(),
+        chance: None,
+        ..accuracy(value, interval, None)
+    };
+    let rows = [
+        difference("birds", 0.02, (0.001, 0.04)),
+        difference("cars", 0.02, (0.0, 0.04)),
+        difference("flowers", -0.03, (-0.04, -0.01)),
+    ];
+    let verdict = verdict(&rows, None);
+    assert_eq!(
+        verdict.sentences,
+        ["B is better than A on birds (+2.0 points); A is better than B on flowers (-3.0 points); no difference can \
+          be told on cars (+2.0 points)."]
+    );
+    assert_eq!(verdict.advice, None);
+}
+
+#[test]
+fn a_verdict_is_short() {
+    let mut rows = vec![accuracy(0.5, (0.4, 0.6), Some(0.7)), accuracy(0.1, (0.05, 0.15), Some(0.7))];
+    rows[0].chosen = Some(AT_AN_END.into());
+    rows.extend(equivariance((-0.9, -0.1), -1.0));
+    let facts = TrainingFacts {
+        steps: 100,
+        collapsed: Some(("effective_rank".into(), 1.0)),
+        still_falling: Some(0.1),
+        ..TrainingFacts::default()
+    };
+    assert_eq!(verdict(&rows, Some(&facts)).sentences.len(), MOST_SENTENCES);
+}
