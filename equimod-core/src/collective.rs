@@ -21,14 +21,17 @@ pub enum CollectiveError {
     },
     /// The other processes did not take part in time.
     #[error(
-        "{operation} between processes did not finish within {seconds} s; look for a process that is stuck or slow, or \
-         allow more time"
+        "{operation} between processes did not finish within {seconds} s{}; look for a process that is stuck or slow, \
+         or raise execution.timeout",
+        named(.ranks)
     )]
     Timeout {
         /// The operation that timed out.
         operation: &'static str,
         /// Time limit in seconds.
         seconds: u64,
+        /// Ranks that did not take part, as far as they are known.
+        ranks: Vec<usize>,
     },
     /// The processes passed tensors that do not fit together, or called different operations.
     #[error("the processes disagree in {operation}: {what}; start all with the same version, recipe and data")]
@@ -54,6 +57,12 @@ pub enum CollectiveError {
     Tensor(#[from] candle_core::Error),
 }
 
+/// The processes that an error waits for, as a clause.
+fn named(ranks: &[usize]) -> String {
+    let list = ranks.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    if list.is_empty() { list } else { format!(": process {list} did not take part") }
+}
+
 /// `Result` with [`CollectiveError`].
 pub type CollectiveResult<T> = std::result::Result<T, CollectiveError>;
 
@@ -71,8 +80,8 @@ pub enum Reduction {
 /// Communication between the processes of one run.
 ///
 /// Every rank calls the same operations in the same order, with tensors of the same number, shapes and types. Tensors
-/// may have any memory layout; results are on the device of their input. An operation may return before its result is
-/// computed, as kernels on a device do.
+/// may have any memory layout; results are on the device of their input. Tensors in host memory are accepted whatever
+/// the device of the run. An operation may return before its result is computed, as kernels on a device do.
 pub trait Collective: Send + Sync {
     /// Rank of this process, counted from 0.
     fn rank(&self) -> usize;
@@ -107,13 +116,25 @@ pub trait Collective: Send + Sync {
     fn broadcast(&self, tensors: &[Tensor], root: usize) -> CollectiveResult<Vec<Tensor>>;
 
     /// Starts an [`all_reduce`](Self::all_reduce) that may run while this process computes. Several may be under way;
-    /// every rank starts them in the same order. The default performs the exchange at once.
+    /// every rank starts them in the same order. The tensors must not be changed in place any more. The default performs
+    /// the exchange at once.
     ///
     /// # Errors
     ///
     /// Those of [`all_reduce`](Self::all_reduce).
     fn start_all_reduce(&self, tensors: Vec<Tensor>, reduction: Reduction) -> CollectiveResult<Box<dyn Exchange>> {
         Ok(Box::new(Completed(self.all_reduce(&tensors, reduction)?)))
+    }
+
+    /// Waits until every rank has called this, for work of unknown length that only one of them does, such as an
+    /// evaluation. Implementations with a time limit for exchanges have none here. The default is an exchange of no
+    /// tensors.
+    ///
+    /// # Errors
+    ///
+    /// If a process is lost, or the transport fails.
+    fn wait_for_all(&self) -> CollectiveResult<()> {
+        self.all_reduce(&[], Reduction::Max).map(|_| ())
     }
 
     /// Sum of one tensor over all ranks; same shape.

@@ -37,7 +37,7 @@
 //! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): the trainable parts;
 //!   [`step`]: the data that passes between them
 //! - [`execution`]: execution settings; [`optim`]: optimizers and schedules; [`collective`]: communication between
-//!   processes
+//!   processes; [`thread_group`]: ranks as threads of one process
 //! - [`images`]: conversion of pixels to tensors; [`checkpoint`], [`model`], [`torch_file`]: weights on disk
 //!
 //! This crate does not decode images, draw augmentations or run the training loop. It never prints, and never accesses
@@ -76,6 +76,7 @@ mod schema;
 mod spelling;
 pub mod step;
 pub mod tape;
+pub mod thread_group;
 pub mod torch_file;
 
 pub use agreement::Agreement;
@@ -104,3 +105,4 @@ pub use params::ParamStore;
 pub use registry::Entry;
 pub use step::{StepBatch, StepContext, Term};
 pub use tape::{Features, Tap};
+pub use thread_group::{FailureCause, RankFailure, RankThreads, run_ranks};
