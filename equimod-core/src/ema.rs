@@ -161,7 +161,7 @@ impl TargetNetwork {
         let placement = ImagePlacement { device: self.params.device(), dtype: self.compute };
         let pool = |part: &MicroBatch| Ok(self.backbone.infer(&part.views(placement)?, mode)?.pooled);
         let pooled = parts.iter().map(pool).collect::<Result<Vec<_>>>()?;
-        let pooled = join_rows(&pooled, &parts.iter().map(MicroBatch::samples).collect::<Vec<_>>())?;
+        let pooled = join_rows(&pooled, &parts)?;
         let pooled = pooled.to_dtype(self.params.dtype())?;
         let embed = |(name, head, features): &(&'static str, Head, usize)| -> Result<_> {
             Ok((*name, head.forward(&pooled.narrow(1, 0, *features)?, mode)?.detach()))

@@ -30,6 +30,9 @@ pub struct Execution {
     /// `cudnn.benchmark`, instead of by its heuristics. Another run may choose differently, so that its results differ
     /// by rounding. Without effect without cuDNN. Default: no.
     pub autotune: bool,
+    /// Longest time in seconds that the ranks of a run wait for each other in an exchange, before the run ends with an
+    /// error. Without effect with one rank. Default: 600.
+    pub timeout: u64,
 }
 
 /// Element type of the backbone's computation. Parameters, batch-norm statistics, heads, losses and the optimizer are
@@ -65,15 +68,16 @@ impl Execution {
 
     /// One sentence for each invalid setting; empty if all are valid.
     pub fn validate(&self) -> Vec<String> {
-        match self.parts {
-            0 => vec!["execution.parts is 0; give at least 1".into()],
-            _ => Vec::new(),
-        }
+        let least_one = [("parts", self.parts as u64), ("timeout", self.timeout)].into_iter();
+        least_one
+            .filter(|(_, value)| *value == 0)
+            .map(|(name, _)| format!("execution.{name} is 0; give at least 1"))
+            .collect()
     }
 }
 
 impl Default for Execution {
     fn default() -> Self {
-        Self { recompute: false, winograd: true, parts: 1, precision: Precision::F32, autotune: false }
+        Self { recompute: false, winograd: true, parts: 1, precision: Precision::F32, autotune: false, timeout: 600 }
     }
 }

@@ -50,6 +50,15 @@ pub fn at_hand(scalar: &Tensor) -> Result<Option<f64>> {
     if scalar.device().is_cpu() { value(scalar).map(Some) } else { Ok(None) }
 }
 
+/// The values of a tensor of bytes in host memory.
+///
+/// # Errors
+///
+/// If the tensor has another type.
+pub(crate) fn bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+    Ok(tensor.flatten_all()?.to_vec1::<u8>()?)
+}
+
 /// Widest float type of a device: f64, or f32 on Metal.
 pub fn widest(device: &Device) -> DType {
     if device.is_metal() { DType::F32 } else { DType::F64 }

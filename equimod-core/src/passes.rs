@@ -7,8 +7,9 @@
 //!
 //! Losses and gradients are those of the whole batch, except for batch norm: its statistics are those of one
 //! micro-batch, and its running statistics are updated once for each micro-batch.
-
-use std::ops::Range;
+//!
+//! Of N micro-batches, each takes every N-th sample. With several processes, whose samples are consecutive, the n-th
+//! micro-batches of all together are then the n-th micro-batch of one process with the whole batch.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -16,7 +17,7 @@ use crate::backbone::Backbone;
 use crate::nn::Mode;
 use crate::ops;
 use crate::params::{GradientSink, Gradients};
-use crate::step::StepBatch;
+use crate::step::{StepBatch, rows_at};
 use crate::tape::{FeatureGradients, Features, Tape};
 use crate::{Error, Result};
 
@@ -56,10 +57,11 @@ pub(crate) enum SavedPass<'a> {
     MicroBatches(Vec<MicroBatch<'a>>),
 }
 
-/// A range of a batch's samples.
+/// Some of a batch's samples.
 pub(crate) struct MicroBatch<'a> {
     batch: &'a StepBatch,
-    samples: Range<usize>,
+    /// Indices in the batch.
+    samples: Vec<u32>,
 }
 
 impl MicroBatch<'_> {
@@ -70,13 +72,13 @@ impl MicroBatch<'_> {
 
     /// View 1, then view 2, of this micro-batch, `[2·images, 3, height, width]`.
     pub fn views(&self, placement: ImagePlacement) -> Result<Tensor> {
-        let part = self.batch.part(self.samples.clone(), placement.device)?;
+        let part = self.batch.part(&self.samples, placement.device)?;
         Ok(ops::join_images(&part.views.iter().collect::<Vec<_>>())?.to_dtype(placement.dtype)?)
     }
 
     /// Images of each pass: original images and views, then the rotated small views if a module needs them.
     fn images(&self, placement: ImagePlacement) -> Result<Vec<Tensor>> {
-        let part = self.batch.part(self.samples.clone(), placement.device)?;
+        let part = self.batch.part(&self.samples, placement.device)?;
         let passes = [Some(part.images()?), part.rotated()?];
         Ok(passes
             .into_iter()
@@ -86,12 +88,12 @@ impl MicroBatch<'_> {
     }
 }
 
-/// Divides the batch into `parts` micro-batches of nearly equal size.
+/// Divides the batch into `parts` micro-batches of nearly equal size; micro-batch n holds the samples n, n + parts, ….
 pub(crate) fn micro_batches(batch: &StepBatch, parts: usize) -> Result<Vec<MicroBatch<'_>>> {
     let samples = batch.samples()?;
     let parts = parts.clamp(1, samples.max(1));
-    let bound = |number: usize| number * samples / parts;
-    Ok((0..parts).map(|number| MicroBatch { batch, samples: bound(number)..bound(number + 1) }).collect())
+    let of_part = |first: usize| (first..samples).step_by(parts).map(|sample| sample as u32).collect();
+    Ok((0..parts).map(|first| MicroBatch { batch, samples: of_part(first) }).collect())
 }
 
 impl<'a> Passes<'a> {
@@ -183,8 +185,7 @@ fn joined(passed: &[&PassFeatures], parts: &[MicroBatch]) -> Result<PassFeatures
         let Some(tensors) = passed.iter().map(|passed| of(passed)).collect::<Option<Vec<Tensor>>>() else {
             return Ok(None);
         };
-        let samples: Vec<usize> = parts.iter().map(MicroBatch::samples).collect();
-        join_rows(&tensors, &samples).map(Some)
+        join_rows(&tensors, parts).map(Some)
     };
     let missing = || Error::internal("a micro-batch has no features");
     let pooled = join(&|passed| Some(passed.pooled.clone()))?.ok_or_else(missing)?;
@@ -193,29 +194,36 @@ fn joined(passed: &[&PassFeatures], parts: &[MicroBatch]) -> Result<PassFeatures
     Ok(PassFeatures { pooled, stages })
 }
 
-/// Joins tensors of `kinds × samples` rows each, ordered by kind (original images, view 1, view 2), into one tensor in
-/// the same order.
-pub(crate) fn join_rows(tensors: &[Tensor], samples: &[usize]) -> Result<Tensor> {
-    let kinds = match (tensors.first(), samples.first()) {
-        (Some(tensor), Some(&samples)) => tensor.dim(0)? / samples.max(1),
-        _ => 0,
+/// Joins the rows of all micro-batches, `kinds × samples` each and ordered by kind (original images, view 1, view 2),
+/// into one tensor in the order of the whole batch, also ordered by kind.
+pub(crate) fn join_rows(tensors: &[Tensor], parts: &[MicroBatch]) -> Result<Tensor> {
+    let (Some(first), Some(part)) = (tensors.first(), parts.first()) else {
+        return Err(Error::internal("a batch has no micro-batches"));
     };
-    let mut rows = Vec::with_capacity(kinds * tensors.len());
-    for kind in 0..kinds {
-        for (tensor, &samples) in tensors.iter().zip(samples) {
-            rows.push(tensor.narrow(0, kind * samples, samples)?);
+    if tensors.len() == 1 {
+        return Ok(first.clone());
+    }
+    let (kinds, images) = (first.dim(0)? / part.samples().max(1), part.batch.samples()?);
+    // Row of each sample and kind among the joined tensors.
+    let (mut rows, mut start) = (vec![0u32; kinds * images], 0);
+    for part in parts {
+        for kind in 0..kinds {
+            for &sample in &part.samples {
+                rows[kind * images + sample as usize] = start;
+                start += 1;
+            }
         }
     }
-    Ok(Tensor::cat(&rows, 0)?)
+    rows_at(&Tensor::cat(tensors, 0)?, &rows)
 }
 
 /// Gradients of the rows of a micro-batch.
 fn rows_of(FeatureGradients { pooled, stages }: &FeatureGradients, part: &MicroBatch) -> Result<FeatureGradients> {
-    let samples = part.batch.samples()?;
+    let images = part.batch.samples()?;
     let rows = |gradient: &Tensor| -> Result<Tensor> {
-        let kinds = gradient.dim(0)? / samples;
-        let kind = |kind: usize| gradient.narrow(0, kind * samples + part.samples.start, part.samples.len());
-        Ok(Tensor::cat(&(0..kinds).map(kind).collect::<candle_core::Result<Vec<_>>>()?, 0)?)
+        let kinds = gradient.dim(0)? / images;
+        let of_kind = |kind: usize| part.samples.iter().map(move |sample| (kind * images) as u32 + sample);
+        rows_at(gradient, &(0..kinds).flat_map(of_kind).collect::<Vec<_>>())
     };
     let of = |gradient: &Option<Tensor>| gradient.as_ref().map(rows).transpose();
     Ok(FeatureGradients { pooled: of(pooled)?, stages: stages.iter().map(of).collect::<Result<_>>()? })

@@ -1,7 +1,6 @@
 //! Inputs and outputs of a training step: the batch, the context that objectives and modules receive, and their terms.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use candle_core::{Device, Tensor};
@@ -49,16 +48,20 @@ impl StepBatch {
         Ok(self.views[0].dim(0)?)
     }
 
-    /// The samples in the range `samples`, with their images on `device` and without parameters.
+    /// The samples with the indices `samples`, with their images on `device` and without parameters. Indices of as many
+    /// samples as the batch has are those of the whole batch, in order.
     ///
     /// # Errors
     ///
-    /// If the range exceeds the batch, or the transfer fails.
-    pub fn part(&self, samples: Range<usize>, device: &Device) -> Result<Self> {
+    /// If an index exceeds the batch, or the transfer fails.
+    pub fn part(&self, samples: &[u32], device: &Device) -> Result<Self> {
         let part = |images: &Tensor| -> Result<Tensor> {
-            let part = images.narrow(0, samples.start, samples.len())?;
-            // candle transfers a view's whole memory.
-            let part = if images.device().same_device(device) { part } else { part.force_contiguous()? };
+            let part = match samples.len() == images.dim(0)? {
+                // candle transfers a view's whole memory.
+                true if !images.device().same_device(device) => images.force_contiguous()?,
+                true => images.clone(),
+                false => rows_at(images, samples)?,
+            };
             Ok(part.to_device(device)?)
         };
         let views = [part(&self.views[0])?, part(&self.views[1])?];
@@ -267,6 +270,11 @@ pub struct StepTimes {
 /// Detached scalars as metrics.
 pub(crate) fn scalars<const N: usize>(named: [(&str, &Tensor); N]) -> Metrics {
     named.into_iter().map(|(name, tensor)| (name.to_owned(), tensor.detach())).collect()
+}
+
+/// The rows of a tensor at `indices`, copied.
+pub(crate) fn rows_at(tensor: &Tensor, indices: &[u32]) -> Result<Tensor> {
+    Ok(tensor.contiguous()?.index_select(&Tensor::new(indices, tensor.device())?, 0)?)
 }
 
 /// A host value as a scalar on the CPU.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Tensor};
-use equimod_core::agreement::finite_on_all;
+use equimod_core::agreement::{finite_on_all, gather_bytes, same_on_all};
 use equimod_core::params::{GradientSink, Gradients};
 use equimod_core::tape::FeatureGradients;
 use equimod_core::{
@@ -70,13 +70,41 @@ fn processes_that_disagree_are_named() {
 fn the_loop_stops_with_the_first_stop_flag_and_the_first_end_of_data() {
     for (stop, end) in [(None, None), (Some(1), None), (None, Some(2)), (Some(0), Some(0))] {
         let states = Threads::run(3, |ranks| {
-            let own = Agreement { stop: stop == Some(ranks.rank()), has_batch: end != Some(ranks.rank()) };
-            own.reach(&ranks, &Device::Cpu).unwrap()
+            let rank = Some(ranks.rank());
+            let own = Agreement { stop: stop == rank, has_batch: end != rank, news: rank == Some(1) && end.is_some() };
+            own.reach(&ranks).unwrap()
         });
-        assert_eq!(states, [Agreement { stop: stop.is_some(), has_batch: end.is_none() }; 3]);
+        let all = Agreement { stop: stop.is_some(), has_batch: end.is_none(), news: end.is_some() };
+        assert_eq!(states, [all; 3]);
     }
-    let alone = Agreement { stop: true, has_batch: true };
-    assert_eq!(alone.reach(&SingleProcess, &Device::Cpu).unwrap(), alone);
+    let alone = Agreement { stop: true, has_batch: true, news: false };
+    assert_eq!(alone.reach(&SingleProcess).unwrap(), alone);
+}
+
+#[test]
+fn bytes_of_any_number_are_gathered() {
+    let want: Vec<Vec<u8>> = vec![vec![], vec![7; 3], vec![9; 600]];
+    let of = |rank: usize| want[rank].clone();
+    assert_eq!(Threads::run(3, |ranks| gather_bytes(&of(ranks.rank()), &ranks).unwrap()), vec![want.clone(); 3]);
+    assert_eq!(gather_bytes(b"alone", &SingleProcess).unwrap(), [b"alone"]);
+    assert_eq!(Threads::run(2, |ranks| gather_bytes(&[], &ranks).unwrap()), vec![vec![Vec::<u8>::new(); 2]; 2]);
+}
+
+#[test]
+fn a_fact_that_differs_is_named_with_its_process() {
+    for other in [None, Some("recipe"), Some("version")] {
+        let found = Threads::run(3, |ranks| {
+            let of = |name: &str| if ranks.rank() == 2 && other == Some(name) { "another" } else { "the same" };
+            same_on_all(&[("recipe", of("recipe")), ("version", of("version"))], &ranks).map_err(|e| e.to_string())
+        });
+        for found in found {
+            let want = other.map(|name| format!("the {name} of process 2 is not that of process 0"));
+            assert_eq!(found.is_ok(), want.is_none());
+            if let (Err(error), Some(want)) = (found, want) {
+                assert!(error.contains(&want), "{error}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn byol_and_moco_v3_have_their_closed_forms_and_stop_gradients() {
 #[test]
 fn a_collapse_shows_in_how_spread_out_embeddings_are() {
     let of = |zs: &Tensor| -> Vec<f64> {
-        let metrics = spread(zs).unwrap();
+        let metrics = spread(zs, &SingleProcess).unwrap();
         read(&metrics.iter().map(|(_, scalar)| scalar).collect::<Vec<_>>()).unwrap()
     };
     // Independent features of equal norm fill all directions.

@@ -1,21 +1,90 @@
-//! N processes compute the same as one process with the whole batch; threads simulate the processes.
+//! N processes compute the same as one process with the whole batch, over several steps; they are threads here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod common;
 mod threads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
 use common::parts::{self, EQUIMOD, MODULES, OBJECTIVES};
+use equimod_core::optim::SgdConfig;
 use equimod_core::{
-    Collective, Execution, Method, MethodConfig, PairValue, Parameters, Placement, Progress, SharedCollective,
-    SingleProcess, StepBatch, StepValues,
+    Execution, Method, MethodConfig, OptimizerConfig, PairValue, Parameters, Placement, Progress, RankThreads, Result,
+    SharedCollective, SingleProcess, StepBatch, StepValues, run_ranks,
 };
 use threads::Threads;
 
-const IMAGES: usize = 12;
+const IMAGES: usize = 8;
 const PARAMETERS: usize = 5;
+const STEPS: u64 = 5;
+
+/// A method and its execution.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    objective: &'static str,
+    modules: &'static str,
+    dtype: DType,
+    recompute: bool,
+    parts: usize,
+}
+
+impl Case {
+    fn new(objective: &'static str, modules: &'static str) -> Self {
+        Self { objective, modules, dtype: DType::F64, recompute: false, parts: 1 }
+    }
+
+    /// The method; `None` if the module does not support the objective.
+    fn method(self, collective: SharedCollective) -> Option<Method> {
+        let Self { objective, modules, dtype, recompute, parts } = self;
+        let config: MethodConfig = serde_json::from_str(&format!(
+            r#"{{"backbone": {{"width": 2}}, "objective": {objective}, "equivariance": {modules}}}"#,
+        ))
+        .unwrap();
+        if !config.validate(8).is_empty() {
+            return None;
+        }
+        let (device, execution) = (&Device::Cpu, Execution { recompute, parts, ..Execution::default() });
+        let placement = Placement { seed: 3, dtype, device, image_size: 8, collective, execution };
+        let method = Method::new(&config, &parameters(), placement).unwrap();
+        // Residual branches with nonzero scale.
+        let target = method.target().iter().flat_map(|target| target.params().iter()).collect::<Vec<_>>();
+        let all = method.params().iter().chain(target);
+        for (name, slot) in all.filter(|(name, _)| name.ends_with("bn2.weight")) {
+            slot.var.set(&(slot.var.ones_like().unwrap() * 0.7).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+        Some(method)
+    }
+
+    /// Losses, metrics and gradients of several steps, then weights and running statistics.
+    fn run(self, collective: SharedCollective) -> Result<Option<Found>> {
+        let (rank, size) = (collective.rank(), collective.size());
+        let Some(method) = self.method(collective) else { return Ok(None) };
+        let mut optimizer = OptimizerConfig::Sgd(SgdConfig::default()).build();
+        let mut found = Vec::new();
+        for step in 0..STEPS {
+            let mut outcome =
+                method.step(&batch(self.dtype, step as usize, rank, size), Progress { step, total: STEPS })?;
+            let StepValues { loss, metrics } = outcome.read()?;
+            found.push((format!("loss {step}"), vec![loss]));
+            found.extend(metrics.into_iter().map(|(name, value)| (format!("{name} {step}"), vec![value])));
+            found.extend(outcome.gradients.iter().map(|(name, g)| (format!("gradient {step} {name}"), flat(g))));
+            optimizer.step(method.params(), &mut outcome.gradients, 0.02)?;
+        }
+        let target = method.target().iter().flat_map(|target| target.params().iter()).collect::<Vec<_>>();
+        let all = method.params().iter().chain(target);
+        found.extend(all.map(|(name, slot)| (name.to_owned(), flat(slot.var.as_tensor()))));
+        Ok(Some(found))
+    }
+}
+
+/// Named values.
+type Found = Vec<(String, Vec<f64>)>;
+
+fn flat(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
 
 fn values(shape: &[usize], seed: usize) -> Tensor {
     let count: usize = shape.iter().product();
@@ -23,12 +92,15 @@ fn values(shape: &[usize], seed: usize) -> Tensor {
     Tensor::from_vec((0..count).map(value).collect::<Vec<f64>>(), shape, &Device::Cpu).unwrap()
 }
 
-/// Images of one rank of `size`.
-fn batch(rank: usize, size: usize) -> StepBatch {
+/// Images of one rank of `size` in a step.
+fn batch(dtype: DType, step: usize, rank: usize, size: usize) -> StepBatch {
     let part = IMAGES / size;
-    let images =
-        |seed: usize| values(&[IMAGES, 3, 8, 8], seed).narrow(0, rank * part, part).unwrap().contiguous().unwrap();
-    let params = |seed: usize| values(&[IMAGES, PARAMETERS], seed).narrow(0, rank * part, part).unwrap();
+    let rows = |shape: &[usize], seed: usize| {
+        let all = values(shape, seed + 10 * step).to_dtype(dtype).unwrap();
+        all.narrow(0, rank * part, part).unwrap().contiguous().unwrap()
+    };
+    let images = |seed: usize| rows(&[IMAGES, 3, 8, 8], seed);
+    let params = |seed: usize| rows(&[IMAGES, PARAMETERS], seed);
     StepBatch {
         clean: Some(images(1)),
         small: Some(images(6)),
@@ -50,58 +122,76 @@ fn parameters() -> Parameters {
     Parameters { pair: (0..PARAMETERS).map(value).collect(), ..Parameters::of_views(PARAMETERS) }
 }
 
-/// Loss, gradients and updated running statistics.
-type Found = (f64, Vec<(String, Vec<f64>)>);
-
-fn step((objective, modules): (&str, &str), collective: SharedCollective, batch: &StepBatch) -> Found {
-    let config: MethodConfig = serde_json::from_str(&format!(
-        r#"{{"backbone": {{"width": 4}}, "objective": {objective}, "equivariance": {modules}}}"#,
-    ))
-    .unwrap();
-    let (device, execution) = (&Device::Cpu, Execution::default());
-    let placement = Placement { seed: 3, dtype: DType::F64, device, image_size: 8, collective, execution };
-    let method = Method::new(&config, &parameters(), placement).unwrap();
-    // Residual branches with nonzero scale.
-    let target = method.target().iter().flat_map(|target| target.params().iter()).collect::<Vec<_>>();
-    let all = method.params().iter().chain(target);
-    for (name, slot) in all.filter(|(name, _)| name.ends_with("bn2.weight")) {
-        slot.var.set(&(slot.var.ones_like().unwrap() * 0.7).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"));
+/// Largest distance of two results, relative to the largest value of each tensor.
+fn distance(case: &str, want: &Found, got: &Found) -> (f64, String) {
+    assert_eq!(want.len(), got.len(), "{case}");
+    let mut most = (0.0, String::new());
+    for ((name, want), (other, got)) in want.iter().zip(got) {
+        assert_eq!((name, want.len()), (other, got.len()), "{case}");
+        // Gradients that are zero up to rounding, as those before a batch norm, have no relative distance.
+        let scale = want.iter().map(|v| v.abs()).fold(1e-3, f64::max);
+        let off = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale;
+        if off > most.0 || off.is_nan() {
+            most = (off, name.clone());
+        }
     }
-    let outcome = method.step(batch, Progress::ONLY).unwrap();
-    let flat = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
-    let mut found: Vec<_> = outcome.gradients.iter().map(|(name, g)| (name.to_owned(), flat(g))).collect();
-    let StepValues { loss, metrics } = outcome.read().unwrap();
-    // The spread of embeddings covers only the rows of this process.
-    let shared =
-        metrics.into_iter().filter(|(name, _)| !name.contains("embedding_std") && !name.contains("effective_rank"));
-    found.extend(shared.map(|(name, value)| (name, vec![value])));
-    let running = method.params().iter().filter(|(name, _)| name.contains("running"));
-    found.extend(running.map(|(name, slot)| (name.to_owned(), flat(slot.var.as_tensor()))));
-    (loss, found)
+    most
+}
+
+/// Compares a case on 2 and 4 ranks to one process; returns whether the method exists.
+fn compare(case: Case, tolerance: f64) -> bool {
+    let Some(reference) = case.run(SingleProcess::shared()).unwrap() else { return false };
+    for ranks in [2, 4] {
+        let group = RankThreads { ranks, threads: 1, timeout: Duration::from_secs(120) };
+        let found = run_ranks(group, move |collective| case.run(collective)).unwrap();
+        for (rank, found) in found.iter().enumerate() {
+            let found = found.as_ref().unwrap();
+            assert!(Some(found) == Some(&reference) || rank == 0 || found.len() == reference.len());
+            let (off, name) = distance(&format!("{case:?}"), &reference, found);
+            assert!(off <= tolerance, "{case:?}, rank {rank} of {ranks}: {name} is off by {off:e}");
+        }
+    }
+    true
+}
+
+/// Every objective with every module that supports it.
+fn all() -> impl Iterator<Item = Case> {
+    let modules = ["{}", EQUIMOD].into_iter().chain(MODULES);
+    OBJECTIVES.into_iter().flat_map(move |objective| modules.clone().map(move |modules| Case::new(objective, modules)))
 }
 
 #[test]
-fn several_processes_equal_one_with_the_whole_batch() {
+fn several_ranks_equal_one_process_in_f64() {
     parts::assert_complete();
-    let with_byol = MODULES.map(|modules| (OBJECTIVES[1], modules));
-    let methods = OBJECTIVES.map(|objective| (objective, EQUIMOD)).into_iter().chain(with_byol);
-    for (objective, size) in methods.flat_map(|method| [(method, 2), (method, 3)]) {
-        let (loss, reference) = step(objective, SingleProcess::shared(), &batch(0, 1));
-        let others = Threads::run(size, |collective| {
-            let batch = batch(collective.rank(), size);
-            step(objective, Arc::new(collective), &batch)
-        });
-        for (rank, (other_loss, other)) in others.into_iter().enumerate() {
-            // 64 bits and another order of sums.
-            let off = (loss - other_loss).abs() / loss.abs();
-            assert!(off < 1e-12, "{objective:?}, rank {rank} of {size}: {other_loss} {loss}");
-            assert_eq!(reference.len(), other.len());
-            for ((name, want), (other_name, got)) in reference.iter().zip(&other) {
-                assert_eq!(name, other_name);
-                let scale = want.iter().map(|v| v.abs()).fold(1e-3, f64::max);
-                let off = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-                assert!(off < 1e-9 * scale, "{objective:?}: {name}, rank {rank} of {size}: off by {off:e} of {scale}");
-            }
+    let compared = all().filter(|case| compare(*case, 1e-12)).count();
+    assert!(compared > 50, "{compared} methods");
+}
+
+#[test]
+fn several_ranks_equal_one_process_in_f32() {
+    for case in all() {
+        compare(Case { dtype: DType::F32, ..case }, 1e-5);
+    }
+}
+
+#[test]
+fn recomputation_and_parts_equal_one_process() {
+    for modules in [EQUIMOD, MODULES[2], MODULES[3]] {
+        for objective in [OBJECTIVES[0], OBJECTIVES[1]] {
+            let case = Case::new(objective, modules);
+            assert!(compare(Case { recompute: true, ..case }, 1e-12));
+            assert!(compare(Case { parts: 2, ..case }, 1e-12));
         }
+    }
+}
+
+/// Sums in another order in every call, as the contract allows.
+#[test]
+fn the_order_of_sums_does_not_matter() {
+    let case = Case::new(OBJECTIVES[0], EQUIMOD);
+    let reference = case.run(SingleProcess::shared()).unwrap().unwrap();
+    for found in Threads::run(2, |collective| case.run(Arc::new(collective)).unwrap().unwrap()) {
+        let (off, name) = distance("threads", &reference, &found);
+        assert!(off < 1e-11, "{name} is off by {off:e}");
     }
 }

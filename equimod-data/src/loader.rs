@@ -181,6 +181,27 @@ impl Loader {
         self.shared.piece(epoch, index, self.shared.sampler.share(index), None)
     }
 
+    /// Makes the global batch `number`, counted over all epochs, in the calling thread: the shares of all processes.
+    ///
+    /// # Errors
+    ///
+    /// If too many images do not decode.
+    pub fn whole_batch(&self, number: u64) -> Result<Batch> {
+        let batches = self.batches() as u64;
+        let (epoch, index) = (number / batches, (number % batches) as usize);
+        let range = Sampler { rank: 0, ranks: 1, ..self.shared.sampler }.share(index);
+        self.shared.piece(epoch, index, range, None)
+    }
+
+    /// Counts images that did not decode on another process.
+    ///
+    /// # Errors
+    ///
+    /// If together with those of this process they are too many.
+    pub fn count_skipped(&self, skipped: &[Skipped]) -> Result<()> {
+        skipped.iter().try_for_each(|image| self.shared.skipped.count(image))
+    }
+
     /// Starts the threads, and returns batches from batch `first` on, counted over all epochs from 0, without an end.
     ///
     /// # Errors

@@ -1,7 +1,5 @@
 //! Evidence of a diverged step: the files that `equimod replay` needs.
 
-use std::path::PathBuf;
-
 use equimod_core::checkpoint::{commit_folder, to_bytes};
 use equimod_core::{Execution, Precision};
 use serde::{Deserialize, Serialize};
@@ -13,6 +11,8 @@ use crate::tensors::to_tensors;
 use crate::trainer::Trainer;
 use crate::{Error, Result};
 
+/// Folder of diverged steps in a run directory.
+const FOLDER: &str = "diverged";
 pub(crate) const BATCH_FILE: &str = "batch.safetensors";
 pub(crate) const EVIDENCE_FILE: &str = "diverged.json";
 
@@ -56,16 +56,18 @@ impl Trainer {
         // Later steps, up to the one at which the divergence was read, changed nothing.
         self.step = divergence.report.step - 1;
         let (step, what) = (self.step, divergence.what.clone());
-        match self.evidence(run, divergence) {
-            Ok(bundle) => Error::Diverged { step, what, bundle },
+        let bundle = run.path().join(FOLDER).join(RunDirectory::name_of(step));
+        let collective = &self.context.collective;
+        let written = if collective.is_first() { self.evidence(run, divergence) } else { Ok(()) };
+        match written.and_then(|()| Ok(collective.wait_for_all().map_err(equimod_core::Error::from)?)) {
+            Ok(()) => Error::Diverged { step, what, bundle },
             Err(error) => error,
         }
     }
 
-    fn evidence(&self, run: &RunDirectory, Divergence { report, what }: Divergence) -> Result<PathBuf> {
-        let batch = self.loader().start(self.step)?.next().transpose()?;
-        let batch = batch.ok_or_else(|| Error::DataSet(format!("the data ended before step {}", self.step)))?;
-        let batch = batch.finished()?;
+    /// Writes the whole batch, whatever the number of processes, because one replays it.
+    fn evidence(&self, run: &RunDirectory, Divergence { report, what }: Divergence) -> Result<()> {
+        let batch = self.loader().whole_batch(self.step)?.finished()?;
         let mut metrics = vec![("loss".to_owned(), report.loss.to_string())];
         metrics.extend(report.metrics.into_iter().map(|(name, value)| (name, value.to_string())));
         let evidence = Evidence {
@@ -84,6 +86,7 @@ impl Trainer {
         let mut files = self.weights()?;
         files.push((BATCH_FILE, to_bytes(&to_tensors(&batch)?, "{}")?));
         files.push((EVIDENCE_FILE, json(&evidence)?));
-        Ok(commit_folder(&run.path().join("diverged"), &RunDirectory::name_of(self.step), &files)?)
+        commit_folder(&run.path().join(FOLDER), &RunDirectory::name_of(self.step), &files)?;
+        Ok(())
     }
 }

@@ -40,6 +40,7 @@ mod schedule;
 mod schema;
 mod speed;
 mod tensors;
+mod together;
 pub mod trainer;
 
 pub use changes::{Change, changes, settings};

@@ -163,6 +163,12 @@ impl RunDirectory {
         Ok((Self { path: path.into(), _lock: lock(path)? }, info))
     }
 
+    /// The folder of a run that the first process of its group created or opened, for another process of the group,
+    /// which only reads.
+    pub fn of_first(path: &Path) -> Self {
+        Self { path: path.into(), _lock: Arc::new(None) }
+    }
+
     /// Writes the recipe as it was given, and the resolved recipe.
     ///
     /// # Errors

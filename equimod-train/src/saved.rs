@@ -143,19 +143,33 @@ impl Trainer {
     }
 
     /// Loads the newest checkpoint of `run` that can be verified, and returns the reasons why newer ones were skipped.
-    /// A run without a checkpoint starts from the beginning.
+    /// A run without a checkpoint starts from the beginning. With several processes, all call this; the number of
+    /// processes may be another than before.
     ///
     /// # Errors
     ///
     /// If a file cannot be read, the recipe or the images differ from those of the run, or no checkpoint is intact.
     pub fn resume(&mut self, run: &RunDirectory) -> Result<Vec<String>> {
+        let collective = self.context.collective.clone();
+        let wait = || collective.wait_for_all().map_err(equimod_core::Error::from);
+        if !collective.is_first() {
+            // The first process removes incomplete checkpoints.
+            wait()?;
+            return self.restore_newest(run);
+        }
         run.clean_up()?;
+        let skipped = self.restore_newest(run)?;
+        run.point_to_best(self.best.as_ref())?;
+        wait()?;
+        Ok(skipped)
+    }
+
+    fn restore_newest(&mut self, run: &RunDirectory) -> Result<Vec<String>> {
         let mut skipped = Vec::new();
         for folder in run.checkpoints()? {
             match read_folder(&folder) {
                 Ok(files) => {
                     self.restore(run, &files, &folder)?;
-                    run.point_to_best(self.best.as_ref())?;
                     return Ok(skipped);
                 }
                 Err(error) => skipped.push(error.to_string()),

@@ -96,7 +96,7 @@ impl EquivarianceModule for Care {
         let changes = (angles(0)? - angles(images)?)?.sqr()?;
         let of_chunk = (changes.sum((D::Minus2, D::Minus1))? / (chunk * (chunk - 1)) as f64)?;
         let loss = mean_over_rows(&of_chunk, step.collective.as_ref())?;
-        Ok(Term { loss, metrics: spread(&embedded)? })
+        Ok(Term { loss, metrics: spread(&embedded, step.collective.as_ref())? })
     }
 
     fn tap(&self) -> Tap {

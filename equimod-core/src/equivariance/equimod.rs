@@ -235,7 +235,7 @@ impl EquivarianceModule for EquiMod {
         let Term { loss, mut metrics } = self.loss(&embeddings, step)?;
         let Embeddings { start, views, predicted } = &embeddings;
         metrics.extend(equivariance_metrics(start, views, predicted, step.collective.as_ref())?);
-        metrics.extend(spread(views)?);
+        metrics.extend(spread(views, step.collective.as_ref())?);
         Ok(Term { loss, metrics })
     }
 

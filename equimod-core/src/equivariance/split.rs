@@ -163,7 +163,7 @@ impl EquivarianceModule for Split {
             Ok(Term { loss, metrics })
         })?;
         term.metrics.extend(measured);
-        term.metrics.extend(spread(&y)?);
+        term.metrics.extend(spread(&y, collective)?);
         Ok(term)
     }
 

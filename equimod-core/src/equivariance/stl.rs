@@ -131,7 +131,7 @@ impl EquivarianceModule for Stl {
         let predicted = self.predictor.forward(&y1, &exchanged, step.mode)?;
         let equivariance = nt_xent(&Tensor::cat(&[&y2, &predicted], 0)?, self.temperature, collective)?;
         let mut metrics = scalars([("transformation_loss", &transformation), ("equivariance_loss", &equivariance)]);
-        metrics.extend(spread(&y)?);
+        metrics.extend(spread(&y, collective)?);
         let loss = ((transformation * self.transformation)? + (equivariance * self.equivariance)?)?;
         Ok(Term { loss, metrics })
     }

@@ -75,7 +75,7 @@ impl Objective for BarlowTwins {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let zs = self.projection_head.forward(&step.view_features()?, step.mode)?;
         let Term { loss, mut metrics } = barlow_twins(&zs, self.redundancy, step.collective.as_ref())?;
-        metrics.extend(spread(&zs)?);
+        metrics.extend(spread(&zs, step.collective.as_ref())?);
         Ok(Term { loss: (loss * self.scale)?, metrics })
     }
 }

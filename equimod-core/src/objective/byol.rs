@@ -105,7 +105,10 @@ impl Objective for Byol {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let ByolEmbeddings { embedded, predicted } = self.embeddings(step)?;
         let targets = swapped(step.target(PROJECTION_HEAD)?)?;
-        Ok(Term { loss: byol(&predicted, &targets, step.collective.as_ref())?, metrics: spread(&embedded)? })
+        Ok(Term {
+            loss: byol(&predicted, &targets, step.collective.as_ref())?,
+            metrics: spread(&embedded, step.collective.as_ref())?,
+        })
     }
 }
 

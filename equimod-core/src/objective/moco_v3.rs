@@ -102,7 +102,7 @@ impl Objective for MocoV3 {
         let queries = views(&self.predictor.forward(&embedded, step)?)?;
         let keys = views(&swapped(step.target(PROJECTION_HEAD)?)?)?;
         let of_view = |i: usize| contrast(&queries[i], &keys[i], self.temperature, step.collective.as_ref());
-        Ok(Term { loss: (of_view(0)? + of_view(1)?)?, metrics: spread(&embedded)? })
+        Ok(Term { loss: (of_view(0)? + of_view(1)?)?, metrics: spread(&embedded, step.collective.as_ref())? })
     }
 }
 

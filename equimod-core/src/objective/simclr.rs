@@ -75,6 +75,9 @@ impl SimClr {
 impl Objective for SimClr {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let z = self.embed(&step.view_features()?, step.mode)?;
-        Ok(Term { loss: nt_xent(&z, self.temperature, step.collective.as_ref())?, metrics: spread(&z)? })
+        Ok(Term {
+            loss: nt_xent(&z, self.temperature, step.collective.as_ref())?,
+            metrics: spread(&z, step.collective.as_ref())?,
+        })
     }
 }

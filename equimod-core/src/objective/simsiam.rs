@@ -75,7 +75,7 @@ impl Objective for SimSiam {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let zs = self.projection_head.forward(&step.view_features()?, step.mode)?;
         let ps = self.predictor.forward(&zs, step)?;
-        Ok(Term { loss: simsiam(&ps, &zs, step.collective.as_ref())?, metrics: spread(&zs)? })
+        Ok(Term { loss: simsiam(&ps, &zs, step.collective.as_ref())?, metrics: spread(&zs, step.collective.as_ref())? })
     }
 }
 

@@ -101,7 +101,7 @@ impl Objective for VicReg {
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let zs = self.projection_head.forward(&step.view_features()?, step.mode)?;
         let mut term = vicreg(&zs, self.weights, step.collective.as_ref())?;
-        term.metrics.extend(spread(&zs)?);
+        term.metrics.extend(spread(&zs, step.collective.as_ref())?);
         Ok(term)
     }
 }

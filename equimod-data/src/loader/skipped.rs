@@ -81,7 +81,8 @@ impl SkippedList {
         Err(Error::data_set(&self.name, text))
     }
 
-    fn count(&self, last: &Skipped) -> Result<()> {
+    /// Counts a failed image.
+    pub fn count(&self, last: &Skipped) -> Result<()> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.insert(last.index);
         self.check(failed.len(), &last.path, &last.reason)

@@ -70,18 +70,16 @@ impl Trainer {
         context: TrainContext,
         extensions: Extensions,
     ) -> Result<Self> {
-        if context.collective.size() > 1 {
-            return Err(Error::DataSet("training by several processes is not there yet; train with one".into()));
-        }
         let policy = recipe.augmentation.policy()?;
         let layouts = Layouts::new(&recipe, &policy, dataset.as_ref())?;
         let parameters = layouts.parameters(&policy);
         let method = build_method(&recipe, &parameters, &context, extensions)?;
         let needs = method.needs();
         check_needs(&needs, &recipe, &layouts.view)?;
+        check_division(&needs, &recipe, context.collective.size())?;
         let layout = layouts.view;
         let pairs = if needs.pairs { Some(layouts.pairs?) } else { None };
-        let mut config = loader_config(&needs, &recipe, &policy, pairs.clone(), context.loader_threads)?;
+        let mut config = loader_config(&needs, &recipe, &policy, pairs.clone(), &context)?;
         let makes_views = makes_views(&context.device, method.compute_dtype());
         config.defer = makes_views && recipe.augmentation.on == AugmentOn::Device;
         let fingerprint = dataset.fingerprint()?;
@@ -169,12 +167,34 @@ fn check_needs(needs: &Needs, recipe: &Recipe, layout: &ParamLayout) -> Result<(
     }
 }
 
+/// Checks that every one of `ranks` processes gets the same number of images in each part of a batch, and no process
+/// shares augmentations with another.
+fn check_division(needs: &Needs, recipe: &Recipe, ranks: usize) -> Result<()> {
+    if ranks == 1 {
+        return Ok(());
+    }
+    let (batch, parts, chunk) = (recipe.data.batch, recipe.execution.parts, needs.shared_by.unwrap_or(1));
+    let problem = |whole: usize, what: &str| {
+        (!batch.is_multiple_of(whole)).then(|| {
+            format!("data.batch is {batch}, but {what}; give a multiple of {whole}, or another number of ranks")
+        })
+    };
+    let problems = [
+        problem(ranks * parts, &format!("{ranks} ranks each take it in {parts} equal parts")),
+        problem(ranks * chunk, &format!("{ranks} ranks have equal shares, and a module needs {chunk} images together")),
+    ];
+    match problems.into_iter().flatten().next() {
+        Some(problem) => Err(Error::Recipe(vec![problem])),
+        None => Ok(()),
+    }
+}
+
 fn loader_config(
     needs: &Needs,
     recipe: &Recipe,
     policy: &Policy,
     pairs: Option<ParamLayout>,
-    threads: usize,
+    context: &TrainContext,
 ) -> Result<LoaderConfig> {
     let small = needs.small.map(|small| policy.views[0].with_crop(small.size, small.scale)).transpose()?;
     Ok(LoaderConfig {
@@ -185,8 +205,9 @@ fn loader_config(
         pairs,
         small,
         shared_by: needs.shared_by,
-        threads,
+        threads: context.loader_threads,
         prefetch: PREFETCH,
+        process: (context.collective.rank(), context.collective.size()),
         window: Some(recipe.data.shuffle_window).filter(|&window| window > 0),
         skip_share: recipe.data.skip_share,
         ..LoaderConfig::default()

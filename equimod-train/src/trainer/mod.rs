@@ -20,7 +20,7 @@ use crate::recipe::Recipe;
 use crate::run_dir::RunInfo;
 use crate::speed::Pace;
 
-/// Device, processes and threads of a run, and the flag that stops it.
+/// Device, processes and threads of a run, and the flag that stops it, as one process has them.
 pub struct TrainContext {
     /// Device of all tensors.
     pub device: Device,
@@ -28,7 +28,7 @@ pub struct TrainContext {
     pub collective: SharedCollective,
     /// Number of threads that make batches; it does not affect results.
     pub loader_threads: usize,
-    /// Flag that stops the run after the current step; it may be set from any thread.
+    /// Flag that stops the run after the current step, on all processes; it may be set from any thread.
     pub stop: Arc<AtomicBool>,
     /// Version of the program, written into checkpoints and `run.json`.
     pub version: String,
@@ -57,7 +57,7 @@ pub struct Trainer {
     pub(crate) context: TrainContext,
     pub(crate) method: Method,
     pub(crate) optimizer: Box<dyn Optimizer>,
-    loader: Loader,
+    pub(crate) loader: Loader,
     policy: Policy,
     layout: ParamLayout,
     /// Layout of the vectors from view to view, if the method needs them.
@@ -69,7 +69,7 @@ pub struct Trainer {
     pub(crate) pending: PendingSteps,
     pub(crate) best: Option<Best>,
     /// Indices of the images that did not decode and are already in `skipped.jsonl`; `None` until the first one.
-    skipped: Option<BTreeSet<usize>>,
+    pub(crate) skipped: Option<BTreeSet<usize>>,
     pace: Pace,
 }
 

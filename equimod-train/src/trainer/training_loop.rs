@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use candle_core::Device;
 use equimod_core::Agreement;
 use equimod_core::optim::clip;
-use equimod_data::{Batch, Batches};
+use equimod_data::{Batch, Batches, Skipped};
 
 use super::{Ending, TrainContext, Trainer};
 use crate::Result;
@@ -21,6 +21,9 @@ use crate::tensors::step_batch;
 impl Trainer {
     /// Trains until the last step, or until the stop flag is set. Saves checkpoints on schedule and before it returns.
     ///
+    /// With several processes, all call this, and the first one alone writes, logs and evaluates. Images per second are
+    /// those of all processes.
+    ///
     /// # Errors
     ///
     /// If the data cannot be read, a file cannot be written, or training diverges. The run directory then keeps its
@@ -29,31 +32,34 @@ impl Trainer {
         &mut self,
         run: &RunDirectory,
         sinks: &mut [Box<dyn Sink>],
-        mut probe: Option<&mut dyn Probe>,
+        probe: Option<&mut dyn Probe>,
     ) -> Result<Ending> {
         let total = self.total_steps();
         let is_first = self.context.collective.is_first();
-        // The first process alone writes.
-        let sinks = if is_first { sinks } else { &mut [] };
+        let (sinks, probe) = if is_first { (sinks, probe) } else { (Default::default(), None) };
+        let mut probe = probe;
         if is_first {
             self.keep_listing(run)?;
         }
+        self.check_start()?;
         let mut batches = self.loader.start(self.step)?;
         let (mut speed, mut collapse) = (Speed::new(self.recipe.data.batch), Collapse::default());
         while self.step < total {
-            if !self.next_step(run, &mut batches, &mut speed)? {
-                break;
+            let Some(skipped) = self.next_step(&mut batches, &mut speed)? else { break };
+            let Agreement { stop, has_batch, news } = self.agreed_state(&skipped)?;
+            if news {
+                self.note_skipped(run, skipped)?;
             }
-            let Agreement { stop, has_batch } = self.agreed_state()?;
             if stop || self.log_is_due() || self.pending.has_diverged()? {
                 self.log_steps(run, sinks, &mut collapse)?;
             }
             let probed = self.probe_if_due(sinks, probe.as_deref_mut())?;
-            if probed || stop || self.checkpoint_is_due() {
+            if is_first && (probed || stop || self.checkpoint_is_due()) {
                 flush(sinks)?;
-                if is_first {
-                    self.save(run)?;
-                }
+                self.save(run)?;
+            }
+            if stop || self.checkpoint_is_due() || self.probe_is_due().is_some() {
+                self.wait_for_all()?;
             }
             speed.pause();
             if !has_batch {
@@ -66,21 +72,19 @@ impl Trainer {
         Ok(Ending::Finished)
     }
 
-    /// The stop flag and whether steps are left, on which all processes agree at every log step. One process needs no
-    /// agreement, and notices the stop flag after every step.
-    fn agreed_state(&self) -> Result<Agreement> {
-        let TrainContext { collective, device, stop, .. } = &self.context;
-        let own = Agreement { stop: stop.load(Ordering::SeqCst), has_batch: self.step < self.total_steps() };
-        match collective.size() > 1 && !self.log_is_due() {
-            true => Ok(Agreement { stop: false, ..own }),
-            false => Ok(own.reach(collective.as_ref(), device)?),
-        }
+    /// The stop flag, whether steps are left, and whether images were skipped, on which all processes agree after every
+    /// step.
+    fn agreed_state(&self, skipped: &[Skipped]) -> Result<Agreement> {
+        let TrainContext { collective, stop, .. } = &self.context;
+        let has_batch = self.step < self.total_steps();
+        let own = Agreement { stop: stop.load(Ordering::SeqCst), has_batch, news: !skipped.is_empty() };
+        Ok(own.reach(collective.as_ref())?)
     }
 
-    /// Takes a step on the next batch; returns whether there was one.
-    fn next_step(&mut self, run: &RunDirectory, batches: &mut Batches, speed: &mut Speed) -> Result<bool> {
+    /// Takes a step on the next batch; returns the images that were skipped in it, or `None` if there was no batch.
+    fn next_step(&mut self, batches: &mut Batches, speed: &mut Speed) -> Result<Option<Vec<Skipped>>> {
         let batch = tracing::trace_span!("wait for data").in_scope(|| batches.next()).transpose()?;
-        let Some(batch) = batch else { return Ok(false) };
+        let Some(mut batch) = batch else { return Ok(None) };
         let data = batches.take_waited();
         let spent = self.take_step(&batch, self.learning_rate())?;
         speed.tick(Spent { data, ..spent });
@@ -89,9 +93,9 @@ impl Trainer {
             report.pace = speed.recent();
             report.remaining = remaining(report);
         }
-        run.note_skipped(&batch.skipped, &mut self.skipped)?;
+        let skipped = std::mem::take(&mut batch.skipped);
         batches.recycle(batch);
-        Ok(true)
+        Ok(Some(skipped))
     }
 
     /// Takes one optimizer step on `batch` and adds its report to the pending ones. Nothing is read from the device; a
