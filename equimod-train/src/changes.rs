@@ -48,8 +48,15 @@ fn flatten(prefix: &str, table: &Table, flat: &mut BTreeMap<String, String>) {
 
 /// Prefixes of the settings that may change when a run is resumed: they affect checkpoints, reports and memory, but no
 /// weight.
-const FREE: [&str; 7] =
-    ["checkpoint.", "probe.", "guard.", "execution.recompute", "execution.timeout", "log_every_steps", "augmentation.on"];
+const FREE: [&str; 7] = [
+    "checkpoint.",
+    "probe.",
+    "guard.",
+    "execution.recompute",
+    "execution.timeout",
+    "log_every_steps",
+    "augmentation.on",
+];
 
 /// The changed settings that would change the weights of a run. The data source is compared by its fingerprint instead.
 pub fn decisive(before: &Recipe, now: &Recipe) -> Vec<String> {

@@ -49,7 +49,8 @@ pub enum Command {
     #[command(after_help = "Examples:
   equimod pretrain
   equimod pretrain images/ --recipe simclr-equimod-cifar10 --batch 256 --epochs 100 --out out/mine
-  equimod pretrain --out out/mine --resume")]
+  equimod pretrain --out out/mine --resume
+  equimod pretrain images/ --recipe simclr-equimod-imagenet --device cuda:0-3")]
     Pretrain(Pretrain),
     /// Run a learning-rate range test of a recipe.
     #[command(
@@ -128,7 +129,7 @@ pub enum Command {
 }
 
 /// Compute device.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct DeviceArgs {
     /// Device: auto, cpu, cuda:N or metal:N; auto takes the first GPU that the build and the machine support, else the
     /// CPU.
@@ -137,7 +138,7 @@ pub struct DeviceArgs {
 }
 
 /// A recipe with overrides.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct RecipeArgs {
     /// Name of a built-in recipe (see `equimod list recipes`), or a TOML file.
     #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
@@ -185,8 +186,17 @@ impl RecipeArgs {
     }
 }
 
+/// Compute devices: one rank for each.
+#[derive(Args, Clone, Debug)]
+pub struct DevicesArgs {
+    /// Devices: auto, cpu, cuda:N or metal:N for one rank; cuda:0-3, cuda:0,2 or cuda:all for a rank on each GPU;
+    /// cpu:N for N ranks that share the compute threads.
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+}
+
 /// Arguments of `pretrain`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Pretrain {
     #[command(flatten)]
     pub recipe: RecipeArgs,
@@ -200,7 +210,8 @@ pub struct Pretrain {
     #[arg(long)]
     pub epochs: Option<u64>,
     /// Resume the run in --out from its newest checkpoint. Only settings that affect no weight may change: the location
-    /// of the images (--data), `execution.recompute`, [checkpoint], [probe] and [guard] (--set).
+    /// of the images (--data), `execution.recompute`, `execution.timeout`, [checkpoint], [probe] and [guard] (--set),
+    /// and the number of ranks (--device).
     #[arg(long, requires = "out", conflicts_with_all = ["dry_run", "from"])]
     pub resume: bool,
     /// Start from the weights of a MODEL: its backbone, and the heads whose names and shapes match.
@@ -209,7 +220,7 @@ pub struct Pretrain {
     /// Write a trace of the first N steps to trace.json, for chrome://tracing or Perfetto [default N: 20].
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20")]
     pub profile: Option<u64>,
-    /// Print the resolved recipe, the number of parameters, and the memory and time of a step, and exit.
+    /// Print the resolved recipe, the number of parameters, and the memory, time and exchanged bytes of a step, and exit.
     #[arg(long)]
     pub dry_run: bool,
     /// Skip the evaluation at the end.
@@ -219,7 +230,7 @@ pub struct Pretrain {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub device: DevicesArgs,
 }
 
 /// Arguments of `find-lr`.

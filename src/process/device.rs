@@ -13,6 +13,10 @@ use crate::process::exit::Usage;
 ///
 /// If the name is unknown, or the build or machine lacks the device.
 pub fn open(name: &str) -> anyhow::Result<Device> {
+    if names_several(name) {
+        let text = format!("{name} names several devices, but only pretrain and bench step use several; give one");
+        return Err(Usage(text).into());
+    }
     let (kind, number) = match name.split_once(':') {
         Some((kind, number)) => (kind, number.parse::<usize>().map_err(|_| unknown(name))?),
         None => (name, 0),
@@ -28,6 +32,67 @@ pub fn open(name: &str) -> anyhow::Result<Device> {
         let first_line = reason.to_string().lines().next().unwrap_or_default().to_owned();
         Usage(format!("cannot use the device {name}: {}", why_not(kind, &first_line))).into()
     })
+}
+
+/// Opens the devices of the ranks: those of [`open`], or `cpu:N` for N ranks on the CPU, and `cuda:0-3`, `cuda:0,2` or
+/// `cuda:all` for one rank on each of several GPUs.
+///
+/// # Errors
+///
+/// Those of [`open`], or if a list is not one of different numbers.
+pub fn open_all(name: &str) -> anyhow::Result<Vec<Device>> {
+    match name.split_once(':') {
+        Some(("cpu", ranks)) => match ranks.parse::<usize>() {
+            Ok(ranks) if (1..=MOST_RANKS).contains(&ranks) => Ok(vec![Device::Cpu; ranks]),
+            _ => {
+                Err(Usage(format!("{name} is no number of ranks from 1 to {MOST_RANKS}; use for example cpu:2")).into())
+            }
+        },
+        Some(("cuda", list)) if names_several(name) => {
+            let numbers =
+                if list == "all" { (0..gpus()).collect() } else { numbers(list).ok_or_else(|| unknown(name))? };
+            match numbers.len() {
+                // Says why there is none.
+                0 => Ok(vec![open("cuda:0")?]),
+                _ => numbers.into_iter().map(|number| open(&format!("cuda:{number}"))).collect(),
+            }
+        }
+        _ => Ok(vec![open(name)?]),
+    }
+}
+
+/// Largest number of ranks on the CPU.
+const MOST_RANKS: usize = 256;
+
+fn names_several(name: &str) -> bool {
+    let list = name.split_once(':').map_or("", |(_, list)| list);
+    list == "all" || list.contains([',', '-']) || (name.starts_with("cpu:") && list.parse::<usize>().is_ok())
+}
+
+/// The numbers of a list such as `0,2` or `0-3,6`; `None` if it is none, or a number comes twice.
+fn numbers(list: &str) -> Option<Vec<usize>> {
+    let mut numbers = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let range = first.parse::<usize>().ok()?..=last.parse::<usize>().ok().filter(|&last| last < MOST_RANKS)?;
+        numbers.extend(range.clone());
+        if range.is_empty() {
+            return None;
+        }
+    }
+    let different = numbers.iter().collect::<std::collections::BTreeSet<_>>().len() == numbers.len();
+    different.then_some(numbers)
+}
+
+#[cfg(feature = "cuda")]
+fn gpus() -> usize {
+    // Opening the first one gives the reason why there is none.
+    super::cuda::count().unwrap_or(0)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpus() -> usize {
+    0
 }
 
 /// Way to a build with CUDA.
@@ -55,11 +120,42 @@ fn automatic() -> Device {
     cuda.or_else(metal).unwrap_or(Device::Cpu)
 }
 
+/// Names of the ranks' devices for messages and files.
+pub fn describe_all(devices: &[Device]) -> String {
+    match devices {
+        [device] => describe(device),
+        [Device::Cpu, ..] => format!("cpu, {} ranks, {} threads each", devices.len(), rayon::current_num_threads()),
+        _ => devices.iter().map(describe).collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// Name of a device for messages and files.
 pub fn describe(device: &Device) -> String {
     match device.location() {
         DeviceLocation::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),
         DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
         DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_devices() {
+        assert_eq!(numbers("0-3"), Some(vec![0, 1, 2, 3]));
+        assert_eq!(numbers("2,0,4-5"), Some(vec![2, 0, 4, 5]));
+        for wrong in ["", "1,", "3-1", "0-2,1", "a-b", "0-99999999999", "-1"] {
+            assert_eq!(numbers(wrong), None, "{wrong}");
+        }
+        assert_eq!(open_all("cpu:3").unwrap().len(), 3);
+        assert_eq!(open_all("cpu").unwrap().len(), 1);
+        for wrong in ["cpu:0", "cpu:", "cpu:x", "cpu:257", "cuda:3-1", "cuda:0,0", "gpu:1"] {
+            assert!(open_all(wrong).is_err(), "{wrong}");
+        }
+        for several in ["cpu:2", "cuda:0-3", "cuda:0,2", "cuda:all"] {
+            assert!(open(several).unwrap_err().to_string().contains("several devices"), "{several}");
+        }
     }
 }

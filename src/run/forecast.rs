@@ -1,13 +1,15 @@
 //! Forecast of a recipe's memory and time per step, extrapolated from smaller steps.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device};
-use equimod_core::{Method, Optimizer, Parameters, Placement, Progress, SingleProcess};
+use equimod_core::{Method, Optimizer, Parameters, Placement, Progress};
 use equimod_train::Recipe;
 
 use crate::process::allocator::MEMORY;
 use crate::run::noise;
+use crate::run::rehearsal::Rehearsal;
 
 /// Batch size of the smallest step.
 const SMALLEST: usize = 2;
@@ -21,13 +23,15 @@ const DOMINANT: f64 = 0.4;
 pub struct Forecast {
     /// Peak memory of parameters, optimizer state and step together, in bytes.
     pub bytes: f64,
+    /// Bytes that a rank gives to exchanges in a step.
+    pub exchanged: f64,
     /// Duration of a step.
     pub time: Duration,
     /// Batch size of the largest step that was run.
     pub measured_batch: usize,
 }
 
-/// Forecasts the cost of a step with parameter vectors of the widths in `parameters`.
+/// Forecasts the cost of a step on one of `ranks` ranks, with parameter vectors of the widths in `parameters`.
 ///
 /// Peak memory is the maximum over the phases of a step, each of which is linear in the number of images. The batch
 /// size is doubled until the memory per image is constant three times in a row and images account for a large share of
@@ -36,9 +40,9 @@ pub struct Forecast {
 /// # Errors
 ///
 /// If a step fails.
-pub fn forecast(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Forecast> {
-    let mut trial = Trial::new(recipe, parameters)?;
-    let batch = recipe.data.batch;
+pub fn forecast(recipe: &Recipe, parameters: &Parameters, ranks: usize) -> anyhow::Result<Forecast> {
+    let mut trial = Trial::new(recipe, parameters, ranks)?;
+    let batch = recipe.data.batch / ranks;
     let mut images = trial.method.needs().shared_by.unwrap_or(1).max(SMALLEST).min(batch);
     trial.step(images)?;
     let mut last = trial.step(images)?;
@@ -48,6 +52,7 @@ pub fn forecast(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Fore
         let measured = trial.step(next)?;
         let more = (next - images) as f64;
         let of_one = (measured.bytes - last.bytes) / more;
+        let exchanged_by_one = (measured.exchanged - last.exchanged) / more;
         let time_of_one = (measured.time.as_secs_f64() - last.time.as_secs_f64()).max(0.0) / more;
         (images, last) = (next, measured);
         // If images do not dominate the memory yet, another phase may dominate later.
@@ -57,6 +62,7 @@ pub fn forecast(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Fore
         if constant == 2 {
             let rest = (batch - images) as f64;
             last.bytes += of_one * rest;
+            last.exchanged += exchanged_by_one * rest;
             last.time += Duration::from_secs_f64(time_of_one * rest);
             break;
         }
@@ -72,27 +78,30 @@ struct Trial {
     optimizer: Box<dyn Optimizer>,
     size: usize,
     parameters: Parameters,
+    rehearsal: Rehearsal,
 }
 
 impl Trial {
-    fn new(recipe: &Recipe, parameters: &Parameters) -> anyhow::Result<Self> {
+    fn new(recipe: &Recipe, parameters: &Parameters, ranks: usize) -> anyhow::Result<Self> {
         let before = MEMORY.current_usage();
         let size = recipe.augmentation.size;
-        let (device, collective, execution) = (&Device::Cpu, SingleProcess::shared(), recipe.execution);
+        let rehearsal = Rehearsal::new(ranks);
+        let (device, collective, execution) = (&Device::Cpu, Arc::new(rehearsal.clone()), recipe.execution);
         let placement = Placement { seed: 0, dtype: DType::F32, device, image_size: size, collective, execution };
         let method = Method::new(&recipe.method(), parameters, placement)?;
         let optimizer = recipe.optimizer.build();
-        Ok(Self { before, method, optimizer, size, parameters: parameters.clone() })
+        Ok(Self { before, method, optimizer, size, parameters: parameters.clone(), rehearsal })
     }
 
     /// Runs one step with a batch of `images` images.
     fn step(&mut self, images: usize) -> anyhow::Result<Forecast> {
         let batch = noise::batch(&self.method.needs(), images, self.size, &self.parameters, &Device::Cpu)?;
         MEMORY.reset_peak_usage();
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), self.rehearsal.bytes());
         let mut outcome = self.method.step(&batch, Progress::ONLY)?;
         self.optimizer.step(self.method.params(), &mut outcome.gradients, 0.0)?;
         let bytes = MEMORY.peak_usage().saturating_sub(self.before) as f64;
-        Ok(Forecast { bytes, time: start.elapsed(), measured_batch: images })
+        let exchanged = (self.rehearsal.bytes() - before) as f64;
+        Ok(Forecast { bytes, exchanged, time: start.elapsed(), measured_batch: images })
     }
 }

@@ -1,9 +1,11 @@
 //! A training run: its forecast, probe, trace, files and report.
 
+pub mod facts;
 pub mod files;
 pub mod forecast;
 pub mod measured_method;
 pub mod noise;
 pub mod probe;
+pub mod rehearsal;
 pub mod report;
 pub mod trace;

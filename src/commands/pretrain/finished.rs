@@ -1,0 +1,159 @@
+//! The end of a run: evaluation, results and the report.
+
+use std::time::Instant;
+
+use candle_core::Device;
+use equimod_core::{Model, ObjectiveConfig};
+use equimod_data::Dataset;
+use equimod_eval::evaluation::{EquivarianceProtocol, SummaryProtocol};
+use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page, plain};
+use equimod_eval::verdict::{Advice, TrainingFacts, verdict};
+use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
+use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
+
+use super::reading;
+use crate::cli::Pretrain;
+use crate::inputs::sources::splits;
+use crate::outputs::console::{self, Console, duration};
+use crate::run::facts::training_facts;
+use crate::run::report::RunReport;
+
+/// A run after its last step.
+pub struct Finished<'a> {
+    /// Run directory.
+    pub run: &'a RunDirectory,
+    /// Content of `run.json`.
+    pub info: &'a RunInfo,
+    /// Recipe of the run.
+    pub recipe: &'a Recipe,
+    /// Training images.
+    pub dataset: &'a dyn Dataset,
+    /// Trainer of the first rank.
+    pub trainer: &'a Trainer,
+}
+
+impl Finished<'_> {
+    /// Evaluates, writes results and the report, prints both, and suggests next steps.
+    ///
+    /// # Errors
+    ///
+    /// If the evaluation fails, or a file cannot be written.
+    pub fn report(
+        &self,
+        arguments: &Pretrain,
+        device: &Device,
+        mut times: Vec<(String, String)>,
+        cost: String,
+    ) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let rows = match arguments.no_eval {
+            true => Vec::new(),
+            false => self.evaluate(device)?,
+        };
+        times.push(("evaluation".into(), duration(start.elapsed())));
+        let mut results = self.results(rows, device)?;
+        let verdict = verdict(&results.rows, Some(&self.facts()?));
+        results.verdict.clone_from(&verdict.sentences);
+        let rows = &results.rows;
+        self.run.write("results.json", &serde_json::to_vec_pretty(&results)?)?;
+        self.run.write("results.md", markdown_page(&results).as_bytes())?;
+        let times: Vec<String> = times.iter().map(|(what, time)| format!("{what} {time}")).collect();
+        let report = RunReport {
+            run: self.run.path(),
+            info: self.info,
+            recipe: self.recipe,
+            times: vec![("time".into(), times.join(", ")), ("cost".into(), cost)],
+            results: rows,
+            verdict: &results.verdict,
+            dataset: self.dataset,
+            policy: self.trainer.policy(),
+        };
+        self.run.write("report.html", report.html()?.as_bytes())?;
+        if arguments.json {
+            return console::json(&serde_json::json!({ "run": self.run.path(), "results": results }));
+        }
+        self.print(&results, &times.join(", "), verdict.advice)
+    }
+
+    fn facts(&self) -> anyhow::Result<TrainingFacts> {
+        training_facts(self.run.path(), self.recipe, self.trainer.total_steps())
+    }
+
+    fn print(&self, results: &Results, times: &str, advice: Option<Advice>) -> anyhow::Result<()> {
+        let folder = self.run.path().display();
+        let verdict: String = results.verdict.iter().map(|sentence| format!("{sentence}\n")).collect();
+        let mut text = format!("\n{}\nreport {folder}/report.html ({times})\n", plain(&results.rows, false));
+        text += &format!("\n{verdict}\nNext:\n");
+        self.next(advice).iter().for_each(|command| text += &format!("  {command}\n"));
+        console::result(&text)
+    }
+
+    /// Commands that answer the next questions, the one that the verdict advises first.
+    fn next(&self, advice: Option<Advice>) -> Vec<String> {
+        // The name as it was called: with cargo, `equimod` is not in the search path.
+        let program = std::env::args().next().unwrap_or_else(|| "equimod".into());
+        let folder = self.run.path().display();
+        let again = format!("{program} pretrain --recipe {folder}/recipe.resolved.toml");
+        let schedule = &self.recipe.schedule;
+        let labeled = !self.dataset.tasks().is_empty();
+        let mut commands: Vec<String> = Vec::new();
+        commands.extend(match advice {
+            Some(Advice::LowerRate) => Some(format!("{again} --lr {}   # a third", schedule.learning_rate / 3.0)),
+            Some(Advice::TrainLonger) => {
+                Some(format!("{again} --epochs {}   # four times as long", 4 * schedule.epochs))
+            }
+            Some(Advice::WidenRange) => Some(format!("{program} eval logistic {folder} --untrained")),
+            Some(Advice::CompareBaseline | Advice::EvaluateUntrained) | None => None,
+        });
+        let module = self.trainer.method().modules().first();
+        if let Some(module) = module.filter(|_| !matches!(self.recipe.objective, ObjectiveConfig::None(_))) {
+            let name = &module.name;
+            commands.push(format!(
+                "{again} --set equivariance.{name}.weight=0 --out {folder}-baseline   # the same batches without \
+                 {name}'s loss"
+            ));
+            let compare = format!("{program} eval compare {folder}-baseline {folder}   # what {name} changed");
+            commands.extend(labeled.then_some(compare));
+        }
+        commands.push(match labeled {
+            true => format!("{program} eval logistic {folder} --untrained   # with the whole range of L2 strengths"),
+            false => format!("{program} eval equivariance {folder}   # each augmentation alone"),
+        });
+        commands
+    }
+
+    /// Evaluates the last checkpoint and the untrained network with every protocol that the images support.
+    fn evaluate(&self, device: &Device) -> anyhow::Result<Vec<ResultRow>> {
+        console::note("evaluating");
+        let splits = splits(&self.recipe.data.source, reading(self.recipe))?;
+        let model = Model::load(self.run.path(), device)?;
+        let (console, cache) = (Console::default(), self.run.path().join("eval/features"));
+        let evaluation = || Evaluation::new(&model, &splits).seed(self.info.seed).cache(&cache).observer(&console);
+        let mut rows = Vec::new();
+        if splits.train.tasks().is_empty() {
+            console::note("the images have no labels: only equivariance is measured");
+        } else {
+            rows = evaluation().with_untrained(true).measure(&SummaryProtocol::default())?.rows;
+        }
+        if self.trainer.method().modules().iter().any(|module| module.module.start().is_some()) {
+            let overall = EquivarianceProtocol { each_augmentation: false, ..Default::default() };
+            rows.extend(evaluation().measure(&overall)?.rows);
+        }
+        Ok(rows)
+    }
+
+    /// Results with their metadata, as they are written.
+    fn results(&self, rows: Vec<ResultRow>, device: &Device) -> anyhow::Result<Results> {
+        let model = Model::load(self.run.path(), device)?;
+        let input = InputTransform::of(&model, None, Crop::Center)?;
+        Ok(Results {
+            format: FORMAT,
+            version: self.info.version.clone(),
+            command: self.info.command.clone(),
+            seed: self.info.seed,
+            models: vec![EvaluatedModel::of(&self.run.path().display().to_string(), &model, input)],
+            rows,
+            ..Results::default()
+        })
+    }
+}

@@ -1,0 +1,241 @@
+//! Training on every rank: the first one opens the run directory, writes and logs; the others follow.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use candle_core::Device;
+use equimod_core::agreement::gather_bytes;
+use equimod_core::{Error as Core, FailureCause, RankFailure, RankThreads, SharedCollective, SingleProcess, run_ranks};
+use equimod_train::{
+    Ending, Error, JsonLines, Origin, Pace, Probe, RunDirectory, RunInfo, Sink, Status, TensorBoard, TextLog,
+    TrainContext, Trainer,
+};
+
+use super::{Setup, difference};
+use crate::inputs::model_argument;
+use crate::outputs::console::{self, Progress};
+use crate::process::allocator::MEMORY;
+use crate::process::device;
+use crate::run::probe::LabeledProbe;
+use crate::run::trace::Profile;
+
+/// A run after its training, on one rank.
+pub struct Trained {
+    /// Run directory.
+    pub run: RunDirectory,
+    /// Content of `run.json`.
+    pub info: RunInfo,
+    /// Trainer with the final weights.
+    pub trainer: Trainer,
+    /// Reason of the end.
+    pub ending: Ending,
+    /// Memory and speed, in words.
+    pub cost: String,
+}
+
+impl Setup {
+    /// Number of compute threads of each rank.
+    pub fn threads(&self) -> usize {
+        (rayon::current_num_threads() / self.devices.len()).max(1)
+    }
+
+    /// Trains on all ranks, and returns the first one's state.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the rank that failed first.
+    pub fn train(self: &Arc<Self>) -> anyhow::Result<Trained> {
+        let ranks = self.devices.len();
+        if ranks == 1 {
+            return self.lead(SingleProcess::shared());
+        }
+        let timeout = Duration::from_secs(self.recipe.execution.timeout);
+        let (group, setup) = (RankThreads { ranks, threads: self.threads(), timeout }, self.clone());
+        let work = move |collective: SharedCollective| match collective.is_first() {
+            true => setup.lead(collective).map(Some),
+            false => setup.follow(collective).map(|()| None),
+        };
+        let ended = run_ranks(group, work).map_err(|failure| in_words(failure, ranks))?;
+        ended.into_iter().flatten().next().context("the first rank ended without a result")
+    }
+
+    /// Assembles the trainer of a rank.
+    ///
+    /// # Errors
+    ///
+    /// If the recipe does not fit the images or the ranks.
+    pub fn trainer(&self, collective: SharedCollective) -> anyhow::Result<Trainer> {
+        let device = self.devices[collective.rank()].clone();
+        let context = TrainContext {
+            collective,
+            stop: self.stop.clone(),
+            ..TrainContext::alone(device, self.threads(), env!("CARGO_PKG_VERSION"))
+        };
+        Ok(Trainer::new(self.recipe.clone(), self.dataset.clone(), context)?)
+    }
+
+    /// Trains as the first rank.
+    fn lead(&self, collective: SharedCollective) -> anyhow::Result<Trained> {
+        let mut trainer = self.trainer(collective.clone())?;
+        let mut probe = LabeledProbe::of(&self.recipe)?;
+        let (run, mut info) = self.open_run(&mut trainer, &collective)?;
+        let start = Instant::now();
+        let mut sinks = self.sinks(&run, &trainer)?;
+        let ending = trainer.run(&run, &mut sinks, probe.as_mut().map(|probe| probe as &mut dyn Probe));
+        let cost = cost(trainer.pace(), MEMORY.peak_usage() as u64);
+        let noted = sinks.iter_mut().try_for_each(|sink| sink.note(&cost).and_then(|()| sink.flush()));
+        drop(sinks);
+        info.status = status(&ending);
+        info.seconds += start.elapsed().as_secs_f64();
+        info.peak_memory = info.peak_memory.max(MEMORY.peak_usage() as u64);
+        let written = noted.and_then(|()| run.write_info(&info));
+        // The reason why the run ended takes precedence over a failure to write the files.
+        let ending = ending?;
+        written?;
+        Ok(Trained { run, info, trainer, ending, cost })
+    }
+
+    /// Trains as one of the other ranks.
+    fn follow(&self, collective: SharedCollective) -> anyhow::Result<()> {
+        let mut trainer = self.trainer(collective.clone())?;
+        let path = path_of_first(None, &collective)?;
+        let run = RunDirectory::of_first(&path);
+        let mut from = self.arguments.from.clone();
+        if self.arguments.resume {
+            trainer.resume(&run)?;
+            from = RunInfo::read(&path)?.from.map(|from| from.model.into()).filter(|_| trainer.step() == 0);
+        }
+        if let Some(from) = from {
+            let model = model_argument::open(&from, trainer.method().params().device())?;
+            trainer.begin_from(&model)?;
+        }
+        trainer.run(&run, &mut [], None)?;
+        Ok(())
+    }
+
+    fn open_run(
+        &self,
+        trainer: &mut Trainer,
+        collective: &SharedCollective,
+    ) -> anyhow::Result<(RunDirectory, RunInfo)> {
+        let Self { arguments, recipe, asked, devices, .. } = self;
+        if arguments.resume {
+            return self.resume(trainer, collective);
+        }
+        let mut info = RunInfo {
+            command: std::env::args().collect(),
+            host: gethostname::gethostname().to_string_lossy().into_owned(),
+            device: device::describe_all(devices),
+            ..trainer.info()
+        };
+        if let Some(model) = &arguments.from {
+            info.from = Some(begin_from(trainer, model, &devices[0])?);
+        }
+        let folder = arguments.out.clone().unwrap_or_else(|| next_folder(&arguments.recipe.recipe));
+        let run = RunDirectory::create(&folder, &info, asked, recipe)?;
+        path_of_first(Some(run.path()), collective)?;
+        let (steps, about) = (trainer.total_steps(), &recipe.about);
+        console::note(&format!("{about}: {steps} steps into {}", run.path().display()));
+        console::note(&difference(&arguments.recipe.recipe, recipe));
+        Ok((run, info))
+    }
+
+    fn resume(&self, trainer: &mut Trainer, collective: &SharedCollective) -> anyhow::Result<(RunDirectory, RunInfo)> {
+        let Self { arguments, recipe, asked, .. } = self;
+        let (run, mut info) = RunDirectory::open(&arguments.out.clone().unwrap_or_default())?;
+        path_of_first(Some(run.path()), collective)?;
+        for reason in trainer.resume(&run)? {
+            console::note(&format!("skipped: {reason}"));
+        }
+        if let (0, Some(from)) = (trainer.step(), &info.from) {
+            // There is no checkpoint yet.
+            let again = begin_from(trainer, Path::new(&from.model), &trainer.method().params().device().clone())?;
+            anyhow::ensure!(again == *from, "{} is not what the run began with; begin another run with it", from.model);
+        }
+        run.write_recipe(asked, recipe)?;
+        run.cut_metrics(trainer.step())?;
+        info.status = Status::Running;
+        info.resumed_at.push(trainer.step());
+        run.write_info(&info)?;
+        console::note(&format!("going on with {} after step {}", run.path().display(), trainer.step()));
+        Ok((run, info))
+    }
+
+    fn sinks(&self, run: &RunDirectory, trainer: &Trainer) -> anyhow::Result<Vec<Box<dyn Sink>>> {
+        let mut sinks: Vec<Box<dyn Sink>> = vec![
+            Box::new(JsonLines::open(&run.path().join("metrics.jsonl"))?),
+            Box::new(TensorBoard::open(run.path(), trainer.step())?),
+            Box::new(TextLog::open(&run.path().join("train.log"))?),
+            Box::new(Progress::new(trainer.step(), trainer.total_steps())),
+        ];
+        if let Some(steps) = self.arguments.profile {
+            sinks.push(Box::new(Profile::start(&run.path().join("trace.json"), trainer.step() + steps)?));
+        }
+        Ok(sinks)
+    }
+}
+
+/// The run directory of the first rank, which passes it to the others.
+fn path_of_first(path: Option<&Path>, collective: &SharedCollective) -> anyhow::Result<PathBuf> {
+    let own = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+    let all = gather_bytes(own.as_bytes(), collective.as_ref())?;
+    Ok(String::from_utf8_lossy(all.first().map_or(&[], Vec::as_slice)).into_owned().into())
+}
+
+/// The failure of a rank as the error of the run.
+fn in_words(failure: RankFailure<anyhow::Error>, ranks: usize) -> anyhow::Error {
+    let RankFailure { rank, cause } = failure;
+    match cause {
+        FailureCause::Crash(reason) => anyhow::anyhow!(
+            "process {rank} of {ranks} was lost: {reason}; --resume goes on from the newest checkpoint, and a panic is a \
+             defect of equimod, please report it"
+        ),
+        // Whatever concerns a device needs its number.
+        FailureCause::Error(error) => match error.downcast_ref::<Error>() {
+            Some(Error::Core(Core::Tensor(_)) | Error::Tensor(_)) => {
+                let text = format!("process {rank} of {ranks}: {error}");
+                error.context(text)
+            }
+            _ => error,
+        },
+    }
+}
+
+fn status(ending: &equimod_train::Result<Ending>) -> Status {
+    match ending {
+        Ok(Ending::Finished) => Status::Finished,
+        Ok(Ending::Interrupted) => Status::Interrupted,
+        Err(equimod_train::Error::Diverged { .. }) => Status::Diverged,
+        Err(_) => Status::Failed,
+    }
+}
+
+/// Memory, speed, and share of each phase in the time of a step.
+fn cost(pace: Pace, peak_memory: u64) -> String {
+    let shares = pace.shares.named().map(|(part, share)| format!("{part} {:.0} %", 100.0 * share)).join(", ");
+    format!(
+        "{:.1} images/s over {} steps; of a step: {shares}; at most {:.0} MiB of memory",
+        pace.images_per_second,
+        pace.steps,
+        peak_memory as f64 / f64::from(1 << 20)
+    )
+}
+
+/// Loads initial weights, and reports which.
+fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Result<Origin> {
+    let model = model_argument::open(path, device)?;
+    let taken = trainer.begin_from(&model)?;
+    console::note(&format!("from {}: {}", model.path.display(), taken.summary()));
+    // A model on the Hub is named with its commit.
+    let named = if model.path.starts_with(path) { path } else { &model.path };
+    Ok(Origin { model: named.display().to_string(), sha256: model.sha256 })
+}
+
+/// First unused path `out/<recipe>-<number>`.
+fn next_folder(recipe: &str) -> PathBuf {
+    let name = Path::new(recipe).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = |number: u64| Path::new("out").join(format!("{name}-{number}"));
+    (1..).map(folder).find(|folder| !folder.exists()).unwrap_or_else(|| folder(0))
+}

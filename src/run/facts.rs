@@ -1,0 +1,57 @@
+//! Facts about the training of a run, from its metrics, for the verdict.
+
+use std::path::Path;
+
+use equimod_eval::verdict::TrainingFacts;
+use equimod_train::Recipe;
+
+use crate::run::files::Metrics;
+
+/// Facts about the run in the directory `run`, which has `steps` steps.
+///
+/// # Errors
+///
+/// If the metrics cannot be read.
+pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result<TrainingFacts> {
+    let metrics = Metrics::read(run)?;
+    let points = |key: &str| metrics.series("", key).points;
+    let per_epoch = steps as f64 / recipe.schedule.epochs.max(1) as f64;
+    let warmup_steps = (recipe.schedule.warmup_epochs * per_epoch).round() as u64;
+    let losses: Vec<f64> = points("loss").into_iter().map(|(_, loss)| loss).collect();
+    let collapsed = metrics.names().into_iter().find_map(|name| {
+        let least = match name.rsplit('.').next() {
+            Some("effective_rank") => recipe.guard.least_rank,
+            Some("embedding_std") => recipe.guard.least_std,
+            _ => return None,
+        };
+        let (_, value) = points(&name).last().copied()?;
+        (value < least).then_some((name, value))
+    });
+    Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling: decrease(&losses) })
+}
+
+/// Relative decrease of the mean from the last fifth but one to the last fifth; `None` for fewer than ten values.
+fn decrease(losses: &[f64]) -> Option<f64> {
+    let fifth = losses.len() / 5;
+    if fifth < 2 {
+        return None;
+    }
+    let (before, last) = losses[losses.len() - 2 * fifth..].split_at(fifth);
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (before, last) = (mean(before), mean(last));
+    Some((before - last) / before.abs()).filter(|decrease| decrease.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decrease;
+
+    #[test]
+    fn the_decrease_is_that_of_the_last_fifths() {
+        let losses: Vec<f64> = (0..10).map(|step| if step < 8 { 4.0 } else { 3.0 }).collect();
+        assert_eq!(decrease(&losses), Some(0.25));
+        assert_eq!(decrease(&losses[..9]), None);
+        assert_eq!(decrease(&[0.0; 10]), None);
+        assert_eq!(decrease(&[-2.0, -2.0, -2.0, -2.0, -2.0, -2.0, -2.0, -2.0, -3.0, -3.0]), Some(0.5));
+    }
+}
