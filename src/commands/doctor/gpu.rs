@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::text::{mebibytes, read};
 #[cfg(feature = "cuda")]
 use crate::process::cuda;
+#[cfg(not(feature = "cudnn"))]
 use crate::process::device::CUDA_BUILD;
 
 /// CUDA as this build sees it.
