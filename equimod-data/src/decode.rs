@@ -6,7 +6,8 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::formats;
-use crate::image::{Examined, Image, LONGEST_SIDE, MOST_MEMORY, Size};
+use crate::image::{Examined, Image, LONGEST_SIDE, MOST_MEMORY, Size, Transparency};
+use crate::reading::{Background, ReadOptions};
 use crate::{Error, Result};
 
 mod gif;
@@ -27,16 +28,21 @@ impl Image {
     ///
     /// If the format is not supported, the file is damaged, or the image is too large.
     pub fn decode(bytes: &[u8], key: &str) -> Result<Self> {
-        image(bytes).map_err(|reason| Error::Image { key: key.to_owned(), reason })
+        Self::decode_with(bytes, key, ReadOptions::default())
     }
 
-    /// Decodes a file, then rotates and flips the image according to its EXIF orientation.
+    /// Decodes a file, as [`decode`](Self::decode) does but for `options`: the image may be rotated and flipped according
+    /// to its EXIF orientation, and transparent pixels be blended with a background.
     ///
     /// # Errors
     ///
     /// As for [`decode`](Self::decode).
-    pub fn decode_oriented(bytes: &[u8], key: &str) -> Result<Self> {
-        oriented(bytes).map_err(|reason| Error::Image { key: key.to_owned(), reason })
+    pub fn decode_with(bytes: &[u8], key: &str, options: ReadOptions) -> Result<Self> {
+        let decoded = match options.apply_orientation {
+            true => oriented(bytes, options.background),
+            false => image(bytes, options.background),
+        };
+        decoded.map_err(|reason| Error::Image { key: key.to_owned(), reason })
     }
 
     /// Size of an encoded image, from its header; EXIF orientation is ignored.
@@ -56,11 +62,11 @@ impl Image {
 }
 
 /// Decodes a file; EXIF orientation is ignored.
-pub(crate) fn image(bytes: &[u8]) -> Decoded<Image> {
+fn image(bytes: &[u8], background: Background) -> Decoded<Image> {
     match format(bytes) {
         Some(ImageFormat::Jpeg) => jpeg::decode(bytes),
-        Some(ImageFormat::Gif) => gif::first_frame(bytes),
-        Some(_) => other(bytes),
+        Some(ImageFormat::Gif) => gif::first_frame(bytes, background),
+        Some(_) => other(bytes, background),
         None => Err(formats::what_else(bytes)),
     }
 }
@@ -87,11 +93,24 @@ fn name(format: ImageFormat) -> Option<&'static str> {
 pub(crate) fn examine(bytes: &[u8]) -> Option<Examined> {
     let format = format(bytes)?;
     let doubts = if format == ImageFormat::Jpeg { jpeg::doubts(bytes) } else { Vec::new() };
-    Some(Examined { format: name(format)?, doubts })
+    Some(Examined { format: name(format)?, doubts, transparency: transparency(bytes, format) })
+}
+
+/// Transparency of an encoded image; `None` without transparent pixels, and if it does not decode.
+fn transparency(bytes: &[u8], format: ImageFormat) -> Option<Transparency> {
+    let black_and_white = || {
+        let on = |color| image(bytes, Background(Some(color))).ok();
+        Some((on([0; 3])?, on([255; 3])?))
+    };
+    let may_be = !matches!(format, ImageFormat::Jpeg | ImageFormat::Bmp);
+    let (black, white) = if may_be { black_and_white()? } else { return None };
+    let dropped = image(bytes, Background::default()).ok()?;
+    let constant = dropped.pixels().chunks_exact(3).all(|pixel| pixel == &dropped.pixels()[..3]);
+    (black != white).then_some(if constant { Transparency::OneColor } else { Transparency::Partial })
 }
 
 /// Decodes a file in one of the formats without a module of their own here.
-fn other(bytes: &[u8]) -> Decoded<Image> {
+fn other(bytes: &[u8], background: Background) -> Decoded<Image> {
     let decoder = reader(Cursor::new(bytes))?.into_decoder().map_err(in_words)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
@@ -100,7 +119,30 @@ fn other(bytes: &[u8]) -> Decoded<Image> {
     }
     let decoded = DynamicImage::from_decoder(decoder).map_err(in_words)?;
     let size = Size { height: decoded.height() as usize, width: decoded.width() as usize };
-    finish(size, to_rgb(decoded))
+    match background.0.filter(|_| decoded.color().has_alpha()) {
+        Some(color) => finish(size, blended(decoded, color)),
+        None => finish(size, to_rgb(decoded)),
+    }
+}
+
+/// Pixels over a background: `(α·value + (255 − α)·background)/255`, rounded.
+fn blended(decoded: DynamicImage, background: [u8; 3]) -> Vec<u8> {
+    let upper = |value: u16| (value >> 8) as u8;
+    let over = |[red, green, blue, alpha]: [u8; 4]| {
+        let alpha = u16::from(alpha);
+        let blend = |(value, back): (u8, u8)| {
+            let sum = alpha * u16::from(value) + (255 - alpha) * u16::from(back);
+            ((u32::from(sum) + 127) / 255) as u8
+        };
+        [(red, background[0]), (green, background[1]), (blue, background[2])].map(blend)
+    };
+    match decoded {
+        DynamicImage::ImageLumaA16(image) => {
+            image.pixels().flat_map(|p| over([upper(p[0]), upper(p[0]), upper(p[0]), upper(p[1])])).collect()
+        }
+        DynamicImage::ImageRgba16(image) => image.pixels().flat_map(|p| over(p.0.map(upper))).collect(),
+        other => other.into_rgba8().pixels().flat_map(|p| over(p.0)).collect(),
+    }
 }
 
 /// Error of a decoder, as a clause.
@@ -118,8 +160,8 @@ fn unread_tiff(kind: &str) -> String {
 }
 
 /// Decodes a file, then rotates and flips the image according to its EXIF orientation.
-pub(crate) fn oriented(bytes: &[u8]) -> Decoded<Image> {
-    let image = image(bytes)?;
+fn oriented(bytes: &[u8], background: Background) -> Decoded<Image> {
+    let image = image(bytes, background)?;
     let orientation = orientation(bytes).map_err(|e| e.to_string())?;
     if orientation == Orientation::NoTransforms {
         return Ok(image);
@@ -208,5 +250,49 @@ fn to_rgb(decoded: DynamicImage) -> Vec<u8> {
         DynamicImage::ImageRgb16(image) => image.iter().map(|&value| upper(value)).collect(),
         DynamicImage::ImageRgba16(image) => image.pixels().flat_map(|p| [p[0], p[1], p[2]].map(upper)).collect(),
         other => other.into_rgb8().into_raw(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgba, RgbaImage};
+
+    use super::*;
+
+    fn png(pixel: impl Fn(u32, u32) -> [u8; 4]) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        RgbaImage::from_fn(16, 4, |x, y| Rgba(pixel(x, y))).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn transparent_pixels_show_the_background_if_there_is_one() {
+        let file = png(|x, _| [10, 100, 200, (x * 17) as u8]);
+        let read = |background: &str| {
+            let options = ReadOptions { background: background.parse().unwrap(), ..ReadOptions::default() };
+            Image::decode_with(&file, "a.png", options).unwrap()
+        };
+        let dropped = read("");
+        assert!(dropped.pixels().chunks_exact(3).all(|pixel| pixel == [10, 100, 200]));
+        assert_eq!(dropped, Image::decode(&file, "a.png").unwrap());
+        for (background, back) in [("white", [255.0; 3]), ("black", [0.0; 3]), ("#20c0ff", [32.0, 192.0, 255.0])] {
+            let blended = read(background);
+            for (x, pixel) in blended.pixels().chunks_exact(3).take(16).enumerate() {
+                for (c, value) in [10.0, 100.0, 200.0].into_iter().enumerate() {
+                    let alpha = x as f64 * 17.0 / 255.0;
+                    let wanted = alpha * value + (1.0 - alpha) * back[c];
+                    assert!((f64::from(pixel[c]) - wanted).abs() <= 0.5, "{background} {x} {c}: {} {wanted}", pixel[c]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn transparency_is_found_and_images_of_one_color_are_named() {
+        let transparency = |pixel: fn(u32, u32) -> [u8; 4]| Image::examine(&png(pixel)).unwrap().transparency;
+        assert_eq!(transparency(|x, _| [0, 0, 0, (x * 16) as u8]), Some(Transparency::OneColor));
+        assert_eq!(transparency(|x, y| [y as u8, 0, 0, (x * 16) as u8]), Some(Transparency::Partial));
+        assert_eq!(transparency(|x, y| [y as u8, x as u8, 0, 255]), None);
+        assert_eq!(transparency(|_, _| [7, 7, 7, 255]), None);
     }
 }

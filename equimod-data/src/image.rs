@@ -50,6 +50,17 @@ pub struct Examined {
     pub format: &'static str,
     /// Errors in the file that decoding ignores, each as a clause; only JPEG files are examined.
     pub doubts: Vec<String>,
+    /// Transparency, if some pixels are transparent.
+    pub transparency: Option<Transparency>,
+}
+
+/// Transparency of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transparency {
+    /// Without its alpha, the image shows something.
+    Partial,
+    /// Without its alpha, the image has only one color.
+    OneColor,
 }
 
 /// Decoded image: height × width × 3 bytes, row by row, in the order red, green, blue.

@@ -20,6 +20,7 @@
 //! - [`augment`], [`policy`], [`encoding`]: sampling, application and encoding of augmentation parameters
 //! - [`plan`]: what makes a view out of an image, as data for a device
 //! - [`dataset`], [`source`]: data sets, and opening a path as the splits of one
+//! - [`reading`]: options for decoding
 //! - [`sampler`], [`loader`]: the order of images, and batches of them
 //!
 //! The crate has no tensors and no networks. It does not print, and does not use the network.
@@ -39,6 +40,7 @@ mod mapped;
 pub mod plan;
 pub mod policy;
 mod random;
+pub mod reading;
 pub mod rectangle;
 pub mod resample;
 pub mod rotate;
@@ -54,11 +56,12 @@ pub use dataset::{
 };
 pub use encoding::{Encoding, LayoutConfig, ParamLayout, ParamValue, Statistics};
 pub use error::{Error, Result};
-pub use image::{Examined, Image, Size};
+pub use image::{Examined, Image, Size, Transparency};
 pub use loader::{Batch, Batches, Deferred, Loader, LoaderConfig, Pixels, PlannedView, PlannedViews, Skipped};
 pub use plan::{PixelOperation, ViewPlan};
 pub use policy::{CleanView, Policy, ViewParams, ViewPolicy, clean_plan, clean_view};
 pub use random::{Rng, view_rng};
+pub use reading::{Background, ReadOptions};
 pub use sampler::Sampler;
 pub use source::{Designs, Splits, task_name};
 

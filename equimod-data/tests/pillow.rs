@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use equimod_data::rotate::{quarter_turns, rotate};
-use equimod_data::{Augmentation, Image, Params, color};
+use equimod_data::{Augmentation, Image, Params, ReadOptions, color};
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/pillow").join(name)
@@ -44,7 +44,8 @@ fn images_enter_as_pillow_gives_them() {
 #[test]
 fn orientation_is_applied_only_when_asked_for() {
     let bytes = fs::read(folder("decode/turned.jpg")).unwrap();
-    let (plain, turned) = (Image::decode(&bytes, "t").unwrap(), Image::decode_oriented(&bytes, "t").unwrap());
+    let options = ReadOptions { apply_orientation: true, ..ReadOptions::default() };
+    let (plain, turned) = (Image::decode(&bytes, "t").unwrap(), Image::decode_with(&bytes, "t", options).unwrap());
     assert_eq!((plain.size().height, plain.size().width), (turned.size().width, turned.size().height));
     assert!(off(&turned, &open(&folder("decode/turned.jpg.oriented.png")), "turned") <= 3);
     assert_eq!(Image::decode_size(&bytes, "t").unwrap(), plain.size());

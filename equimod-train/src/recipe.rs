@@ -7,7 +7,7 @@ use equimod_core::{
     BackboneConfig, EquivarianceConfig, Execution, MethodConfig, Normalization, ObjectiveConfig, OptimizerConfig,
 };
 use equimod_data::loader::SKIP_SHARE;
-use equimod_data::{Encoding, LayoutConfig, Policy, Size, Statistics, spelling};
+use equimod_data::{Background, Encoding, LayoutConfig, Policy, ReadOptions, Size, Statistics, spelling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,15 @@ pub struct DataRecipe {
     pub shuffle_window: usize,
     /// Whether images are rotated and flipped as their EXIF orientation says. Published: false.
     pub apply_orientation: bool,
+    /// Color behind transparent pixels: `white`, `black` or `#rrggbb`; empty (published) drops alpha, as Pillow does.
+    pub background: Background,
+}
+
+impl DataRecipe {
+    /// Options for reading the images.
+    pub fn reading(&self) -> ReadOptions {
+        ReadOptions { apply_orientation: self.apply_orientation, background: self.background }
+    }
 }
 
 /// Augmentations of the views, and the encoding of their parameters.
@@ -260,7 +269,14 @@ impl Default for Recipe {
 
 impl Default for DataRecipe {
     fn default() -> Self {
-        Self { source: "emoji".into(), batch: 512, skip_share: SKIP_SHARE, shuffle_window: 0, apply_orientation: false }
+        Self {
+            source: "emoji".into(),
+            batch: 512,
+            skip_share: SKIP_SHARE,
+            shuffle_window: 0,
+            apply_orientation: false,
+            background: Background::default(),
+        }
     }
 }
 

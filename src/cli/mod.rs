@@ -9,6 +9,7 @@ mod weights;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use equimod_data::Background;
 
 pub use bench::{Augmented, Bench, BenchAugment, BenchCommand, BenchConv, BenchEval, BenchLoader, BenchStep};
 pub use data::{
@@ -289,6 +290,9 @@ pub struct ReadingArgs {
     /// Rotate and flip images as their EXIF orientation says.
     #[arg(long)]
     pub apply_orientation: bool,
+    /// Color behind transparent pixels: white, black or #rrggbb [default: none, alpha is dropped].
+    #[arg(long, value_name = "COLOR")]
+    pub background: Option<Background>,
 }
 
 /// Arguments of `list`.

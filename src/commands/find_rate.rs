@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use equimod::recipes::named;
 use equimod_core::checkpoint::write_atomic;
-use equimod_data::source::ReadOptions;
 use equimod_eval::report::{Plot, ReportData, Section, Series, render};
 use equimod_train::{RateSearch, RateStep, TrainContext, Trainer};
 
@@ -27,7 +26,7 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
         return Err(Usage(text).into());
     }
     let (recipe, _) = named(&arguments.recipe.recipe, &arguments.recipe.settings())?;
-    let (dataset, _) = training(&recipe.data.source, ReadOptions { apply_orientation: recipe.data.apply_orientation })?;
+    let (dataset, _) = training(&recipe.data.source, recipe.data.reading())?;
     let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
     let context = TrainContext::alone(device::open(&arguments.device.device)?, threads, version);
     let mut trainer = Trainer::new(recipe.clone(), dataset, context)?;

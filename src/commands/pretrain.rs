@@ -99,7 +99,7 @@ fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
 
 /// Options for reading the recipe's images.
 fn reading(recipe: &Recipe) -> ReadOptions {
-    ReadOptions { apply_orientation: recipe.data.apply_orientation }
+    recipe.data.reading()
 }
 
 /// Settings in which the recipe differs from the built-in one that it builds on.

@@ -81,7 +81,9 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
     let text = std::fs::read_to_string(&recipe).with_context(|| format!("cannot read {}", recipe.display()))?;
     let data = resolve(&RECIPES, &recipe.display().to_string(), &text, &[])?.data;
     let apply_orientation = options.apply_orientation || data.apply_orientation;
-    Ok(Some(DataChoice { source: data.source, options: ReadOptions { apply_orientation }, of_run: true }))
+    let background = if options.background.0.is_some() { options.background } else { data.background };
+    let options = ReadOptions { apply_orientation, background };
+    Ok(Some(DataChoice { source: data.source, options, of_run: true }))
 }
 
 /// The resolved recipe of a run directory, of a checkpoint in one, or of an export.

@@ -2,7 +2,6 @@
 
 use equimod_core::Model;
 use equimod_data::Splits;
-use equimod_data::source::ReadOptions;
 use equimod_eval::Evaluation;
 use equimod_eval::evaluation::Classification;
 use equimod_eval::knn::KnnConfig;
@@ -33,7 +32,7 @@ impl LabeledProbe {
             return Ok(None);
         }
         let source = if config.data.is_empty() { &recipe.data.source } else { &config.data };
-        let splits = splits(source, ReadOptions { apply_orientation: recipe.data.apply_orientation })?;
+        let splits = splits(source, recipe.data.reading())?;
         let splits = splits.with_labels(std::slice::from_ref(&config.task))?;
         let one_shot = splits.designs.as_ref().map(|designs| designs.one_shot.as_str());
         let first = splits.train.tasks().iter().find(|task| Some(task.name.as_str()) != one_shot);

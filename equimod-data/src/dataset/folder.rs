@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::{Dataset, Entries, Task};
 use crate::formats;
 use crate::image::{Image, Size};
+use crate::reading::ReadOptions;
 use crate::{Error, Result};
 
 mod walk;
@@ -29,7 +30,7 @@ pub struct FolderDataset {
     files: Vec<File>,
     tasks: Vec<Task>,
     passed_over: PassedOver,
-    oriented: bool,
+    options: ReadOptions,
 }
 
 impl FolderDataset {
@@ -49,12 +50,12 @@ impl FolderDataset {
             return Err(Error::data_set(name, nothing_to_read(&files, &passed_over)));
         }
         let tasks = label(&mut files);
-        Ok(Self { root: root.into(), name, files, tasks, passed_over, oriented: false })
+        Ok(Self { root: root.into(), name, files, tasks, passed_over, options: ReadOptions::default() })
     }
 
-    /// The same folder, whose images are rotated and flipped according to their EXIF orientation if `oriented`.
-    pub fn oriented(mut self, oriented: bool) -> Self {
-        self.oriented = oriented;
+    /// The same folder, whose images are read with `options`.
+    pub fn read_with(mut self, options: ReadOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -129,7 +130,7 @@ impl Dataset for FolderDataset {
 
     fn image(&self, index: usize) -> Result<Image> {
         let (bytes, key) = self.read(index)?;
-        if self.oriented { Image::decode_oriented(&bytes, &key) } else { Image::decode(&bytes, &key) }
+        Image::decode_with(&bytes, &key, self.options)
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>> {
@@ -152,7 +153,7 @@ impl Dataset for FolderDataset {
     }
 
     fn size(&self, index: usize) -> Result<Size> {
-        if self.oriented {
+        if self.options.apply_orientation {
             return Ok(self.image(index)?.size());
         }
         let path = self.path(index)?;
@@ -185,7 +186,7 @@ impl Dataset for FolderDataset {
             let since = changed.ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
             hash.update(since.map_or(0, |time| time.as_nanos()).to_le_bytes());
         }
-        Ok(crate::hexadecimal(&hash.finalize()))
+        Ok(self.options.cache_key(crate::hexadecimal(&hash.finalize())))
     }
 
     /// Hash of the paths below the folder and the lengths of the files, not of their contents.

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use super::values::Column;
 use super::{Dataset, Task};
 use crate::image::{Image, Size};
+use crate::reading::ReadOptions;
 use crate::{Error, Result};
 use groups::{GroupCache, Groups};
 use rows::Rows;
@@ -40,7 +41,7 @@ pub struct ParquetDataset {
     columns: BTreeMap<String, Column>,
     notice: Option<String>,
     fingerprint: String,
-    oriented: bool,
+    options: ReadOptions,
 }
 
 /// Location of the encoded images.
@@ -148,7 +149,16 @@ impl ParquetDataset {
 
     fn of(name: &str, images: Images, tasks: Vec<Task>, rows: Rows, fingerprint: String) -> Self {
         let Rows { labels, columns, .. } = rows;
-        Self { name: name.into(), images, tasks, labels, columns, notice: None, fingerprint, oriented: false }
+        Self {
+            name: name.into(),
+            images,
+            tasks,
+            labels,
+            columns,
+            notice: None,
+            fingerprint,
+            options: ReadOptions::default(),
+        }
     }
 
     /// The same table with the license notice of its images.
@@ -157,9 +167,9 @@ impl ParquetDataset {
         self
     }
 
-    /// The same table, whose images are rotated and flipped according to their EXIF orientation if `oriented`.
-    pub fn oriented(mut self, oriented: bool) -> Self {
-        self.oriented = oriented;
+    /// The same table, whose images are read with `options`.
+    pub fn read_with(mut self, options: ReadOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -198,10 +208,7 @@ impl Dataset for ParquetDataset {
     }
 
     fn image(&self, index: usize) -> Result<Image> {
-        self.with_bytes(index, |bytes, key| match self.oriented {
-            true => Image::decode_oriented(bytes, key),
-            false => Image::decode(bytes, key),
-        })
+        self.with_bytes(index, |bytes, key| Image::decode_with(bytes, key, self.options))
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>> {
@@ -209,7 +216,7 @@ impl Dataset for ParquetDataset {
     }
 
     fn size(&self, index: usize) -> Result<Size> {
-        if self.oriented {
+        if self.options.apply_orientation {
             return Ok(self.image(index)?.size());
         }
         self.with_bytes(index, Image::decode_size)
@@ -237,6 +244,10 @@ impl Dataset for ParquetDataset {
 
     fn notice(&self) -> Option<&str> {
         self.notice.as_deref()
+    }
+
+    fn contents(&self) -> Result<String> {
+        self.fingerprint().map(|key| self.options.cache_key(key))
     }
 
     /// Hash of the file, or of its metadata if the file is too large to be held in memory.

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use super::values::Column;
 use super::{Dataset, Task};
 use crate::image::{Image, Size};
+use crate::reading::ReadOptions;
 use crate::{Error, Result};
 
 use index::Index;
@@ -34,7 +35,7 @@ pub struct ShardsDataset {
     tasks: Vec<Task>,
     columns: BTreeMap<String, Column>,
     fingerprint: String,
-    oriented: bool,
+    options: ReadOptions,
 }
 
 /// A shard and the number of samples before it.
@@ -105,12 +106,12 @@ impl ShardsDataset {
         let numbered = || (0..classes).map(|class| class.to_string()).collect();
         let classes_of = if index.classes.is_empty() { numbered() } else { index.classes };
         let tasks = if classes > 0 { vec![Task { name: "class".into(), classes: classes_of }] } else { Vec::new() };
-        Ok(Self { name, shards, tasks, columns: index.columns, fingerprint, oriented: false })
+        Ok(Self { name, shards, tasks, columns: index.columns, fingerprint, options: ReadOptions::default() })
     }
 
-    /// The same shards, whose images are rotated and flipped according to their EXIF orientation if `oriented`.
-    pub fn oriented(mut self, oriented: bool) -> Self {
-        self.oriented = oriented;
+    /// The same shards, whose images are read with `options`.
+    pub fn read_with(mut self, options: ReadOptions) -> Self {
+        self.options = options;
         self
     }
 
@@ -144,7 +145,7 @@ impl Dataset for ShardsDataset {
 
     fn image(&self, index: usize) -> Result<Image> {
         let (bytes, key) = self.read(index)?;
-        if self.oriented { Image::decode_oriented(&bytes, &key) } else { Image::decode(&bytes, &key) }
+        Image::decode_with(&bytes, &key, self.options)
     }
 
     fn encoded(&self, index: usize) -> Result<Option<Vec<u8>>> {
@@ -152,7 +153,7 @@ impl Dataset for ShardsDataset {
     }
 
     fn size(&self, index: usize) -> Result<Size> {
-        if self.oriented {
+        if self.options.apply_orientation {
             return Ok(self.image(index)?.size());
         }
         let (bytes, key) = self.read(index)?;
@@ -190,6 +191,10 @@ impl Dataset for ShardsDataset {
     fn key(&self, index: usize) -> String {
         let key = |(shard, place): (&Shard, usize)| format!("{}:{}", shard.path.display(), shard.entries.keys[place]);
         self.locate(index).map(key).unwrap_or_default()
+    }
+
+    fn contents(&self) -> Result<String> {
+        self.fingerprint().map(|key| self.options.cache_key(key))
     }
 
     /// Hash of the index: names and lengths of the shards; key, position and label of every sample.

@@ -4,20 +4,25 @@ use gif::{ColorOutput, DecodeOptions, Decoder, MemoryLimit};
 
 use super::{Decoded, check_size, finish};
 use crate::image::{Image, MOST_MEMORY, Size};
+use crate::reading::Background;
 
 const NO_FRAME: &str = "it holds no frame";
 
 /// Decodes the first frame onto the screen. The area around the frame has its transparent color or, without one, the
-/// first color of the palette. A frame that extends beyond the screen enlarges it.
-pub fn first_frame(bytes: &[u8]) -> Decoded<Image> {
+/// first color of the palette; a transparent color is replaced by the background, if there is one. A frame that extends beyond the screen enlarges it.
+pub fn first_frame(bytes: &[u8], background: Background) -> Decoded<Image> {
     let (mut decoder, size) = open(bytes)?;
     let frame = decoder.current_frame_info().ok_or(NO_FRAME)?;
     let (left, top, width) = (usize::from(frame.left), usize::from(frame.top), usize::from(frame.width));
-    let around = frame.transparent.unwrap_or(0);
+    let transparent = frame.transparent;
+    let around = transparent.unwrap_or(0);
     let mut indices = vec![0; decoder.buffer_size()];
     decoder.read_into_buffer(&mut indices).map_err(|e| e.to_string())?;
     let palette = decoder.palette().map_err(|e| e.to_string())?.as_chunks::<3>().0;
-    let color = |index: u8| palette.get(usize::from(index)).copied().unwrap_or_default();
+    let color = |index: u8| {
+        let behind = background.0.filter(|_| transparent == Some(index));
+        behind.unwrap_or_else(|| palette.get(usize::from(index)).copied().unwrap_or_default())
+    };
     let mut pixels = color(around).repeat(size.area());
     for (row, line) in indices.chunks_exact(width.max(1)).enumerate() {
         let start = 3 * ((top + row) * size.width + left);

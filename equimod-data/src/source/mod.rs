@@ -23,18 +23,12 @@ pub use split_names::{split_called, split_of};
 pub use splits::{Designs, Splits, task_name, with_labels};
 
 use crate::dataset::folder::is_image;
+pub use crate::reading::ReadOptions;
 use crate::{
     CifarDataset, Concat, Dataset, Error, FolderDataset, PackedDataset, ParquetDataset, Result, ShardsDataset, Split,
     Stl10Dataset, Stl10Split,
 };
 use layout::{FolderReading, Layout};
-
-/// Options for reading images.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ReadOptions {
-    /// Whether images are rotated and flipped by their EXIF orientation. Default: no, as in torchvision.
-    pub apply_orientation: bool,
-}
 
 /// Opens a source on this machine: a folder of images, CIFAR-10, CIFAR-100, STL-10, parquet tables, WebDataset shards
 /// or a packed file. A `#` after a path names the image column of a table, or selects how a folder is read (`#splits`,
@@ -57,7 +51,7 @@ pub fn open(source: &str, options: ReadOptions) -> Result<Splits> {
         return Ok(Splits::of(source, Arc::new(PackedDataset::open(path)?), None));
     }
     if ShardsDataset::is_at(path) {
-        return Ok(Splits::of(source, Arc::new(ShardsDataset::open(path)?.oriented(options.apply_orientation)), None));
+        return Ok(Splits::of(source, Arc::new(ShardsDataset::open(path)?.read_with(options)), None));
     }
     table(source, path, column, options)
 }
@@ -102,13 +96,13 @@ fn table(source: &str, file: &Path, column: Option<&str>, options: ReadOptions) 
     if is_image(file) {
         return Err(wrong("it is one image, not a data set; give the folder that it is in".into()));
     }
-    let table = ParquetDataset::open(file, column)?.oriented(options.apply_orientation);
+    let table = ParquetDataset::open(file, column)?.read_with(options);
     Ok(Splits::of(source, Arc::new(table), None))
 }
 
 fn folder(source: &str, path: &Path, column: Option<&str>, options: ReadOptions) -> Result<Splits> {
     if ShardsDataset::is_at(path) {
-        return Ok(Splits::of(source, Arc::new(ShardsDataset::open(path)?.oriented(options.apply_orientation)), None));
+        return Ok(Splits::of(source, Arc::new(ShardsDataset::open(path)?.read_with(options)), None));
     }
     let tables = tables_below(path)?;
     let reading = column.and_then(FolderReading::of);
@@ -138,7 +132,7 @@ fn folder(source: &str, path: &Path, column: Option<&str>, options: ReadOptions)
 /// # Errors
 /// If the folder cannot be read or has no images.
 pub fn images(path: &Path, options: ReadOptions) -> Result<Arc<dyn Dataset>> {
-    Ok(Arc::new(FolderDataset::open(path)?.oriented(options.apply_orientation)))
+    Ok(Arc::new(FolderDataset::open(path)?.read_with(options)))
 }
 
 /// The parquet files in a folder and in its folders, by split.
@@ -176,7 +170,7 @@ pub fn from_tables(
         let Some(files) = tables.get(split) else { return Ok(None) };
         let files: Vec<Arc<dyn Dataset>> = ParquetDataset::open_all(files, column)?
             .into_iter()
-            .map(|table| Arc::new(table.oriented(options.apply_orientation)) as Arc<dyn Dataset>)
+            .map(|table| Arc::new(table.read_with(options)) as Arc<dyn Dataset>)
             .collect();
         Ok(Some(Arc::new(Concat::new(&format!("{source} ({split})"), files)?)))
     };

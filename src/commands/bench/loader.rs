@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use candle_core::Device;
 use equimod::recipes::named;
-use equimod_data::source::ReadOptions;
 use equimod_train::{TrainContext, Trainer};
 use serde_json::json;
 
@@ -23,7 +22,7 @@ const WARM_UP: usize = 3;
 /// If the recipe is not valid, or its images cannot be read.
 pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
     let (recipe, _) = named(&arguments.recipe.recipe, &arguments.recipe.settings())?;
-    let reading = ReadOptions { apply_orientation: recipe.data.apply_orientation };
+    let reading = recipe.data.reading();
     let (dataset, source) = training(&recipe.data.source, reading)?;
     let threads = rayon::current_num_threads();
     let batch = recipe.data.batch;

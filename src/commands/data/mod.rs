@@ -35,7 +35,7 @@ pub fn run(arguments: &Data) -> anyhow::Result<ExitCode> {
 impl ReadingArgs {
     /// Options for opening a source.
     pub fn reading(self) -> ReadOptions {
-        ReadOptions { apply_orientation: self.apply_orientation }
+        ReadOptions { apply_orientation: self.apply_orientation, background: self.background.unwrap_or_default() }
     }
 }
 

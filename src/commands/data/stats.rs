@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use equimod_data::dataset::likely_labels;
 use equimod_data::source::with_labels;
-use equimod_data::{Dataset, Size};
+use equimod_data::{Dataset, Image, Size};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use super::verify::transparent;
 use crate::cli::DataStats;
 use crate::outputs::console;
 
@@ -22,6 +23,7 @@ pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
         "name": dataset.name(),
         "images": dataset.len(),
         "sizes": sizes_of(&sizes),
+        "transparent": channels.transparent,
         "channels": { "images": channels.images, "mean": channels.mean(), "std": channels.std() },
         "labels": labels,
         "likely_labels": likely_labels(dataset.as_ref())
@@ -67,6 +69,7 @@ fn sizes_of(sizes: &[Size]) -> Value {
 #[derive(Clone, Copy, Default)]
 struct Channels {
     images: u64,
+    transparent: u64,
     pixels: u128,
     sums: [u128; 3],
     squares: [u128; 3],
@@ -75,6 +78,7 @@ struct Channels {
 impl Channels {
     fn add(mut self, other: Self) -> Self {
         self.images += other.images;
+        self.transparent += other.transparent;
         self.pixels += other.pixels;
         for c in 0..3 {
             self.sums[c] += other.sums[c];
@@ -105,7 +109,10 @@ fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> {
             Err(equimod_data::Error::Image { .. }) => return Ok(Channels::default()),
             image => image?,
         };
-        let mut sums = Channels { images: 1, pixels: image.size().area() as u128, ..Channels::default() };
+        let examined = dataset.encoded(k * dataset.len() / count)?.and_then(|bytes| Image::examine(&bytes));
+        let transparent = u64::from(examined.is_some_and(|examined| examined.transparency.is_some()));
+        let pixels = image.size().area() as u128;
+        let mut sums = Channels { images: 1, transparent, pixels, ..Channels::default() };
         for pixel in image.pixels().as_chunks::<3>().0 {
             for (c, &value) in pixel.iter().enumerate() {
                 sums.sums[c] += u128::from(value);
@@ -164,6 +171,9 @@ fn plain(described: &Value) -> String {
         channels["images"]
     );
     text += &format!("channel std  {}\n", numbers(&channels["std"]));
+    if let Some(count) = described["transparent"].as_u64().filter(|&count| count > 0) {
+        text += &format!("{}\n", transparent(count as usize));
+    }
     for task in described["labels"].as_array().into_iter().flatten() {
         let classes = task["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
         text += &format!(

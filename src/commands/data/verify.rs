@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use equimod_core::checkpoint::{sha256, write_atomic};
 use equimod_data::formats::{Kind, of_extension};
 use equimod_data::loader::SKIP_SHARE;
-use equimod_data::{Dataset, Error, Image, PackedDataset};
+use equimod_data::{Dataset, Error, Image, PackedDataset, Transparency};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -56,6 +56,10 @@ struct Verification {
     unread: BTreeMap<&'static str, usize>,
     suspicious: Vec<Remark>,
     misnamed: Vec<Remark>,
+    /// Number of images with transparent pixels.
+    transparent: usize,
+    /// Transparent images that have only one color without their alpha.
+    one_color: Vec<Remark>,
     unopened: Vec<Unopened>,
     leftovers: BTreeMap<String, usize>,
     others: BTreeMap<String, usize>,
@@ -79,6 +83,7 @@ struct Decoded {
     pixels: String,
     format: Option<&'static str>,
     doubts: String,
+    transparency: Option<Transparency>,
 }
 
 fn look(dataset: &dyn Dataset, index: usize) -> Result<Decoded, Remark> {
@@ -90,7 +95,8 @@ fn look(dataset: &dyn Dataset, index: usize) -> Result<Decoded, Remark> {
     let pixels = sha256(&[image.size().to_string().as_bytes(), image.pixels()].concat());
     let examined = dataset.encoded(index).map_err(remark)?.and_then(|bytes| Image::examine(&bytes));
     let doubts = examined.as_ref().map(|examined| examined.doubts.join(", ")).unwrap_or_default();
-    Ok(Decoded { pixels, format: examined.map(|examined| examined.format), doubts })
+    let transparency = examined.as_ref().and_then(|examined| examined.transparency);
+    Ok(Decoded { pixels, format: examined.map(|examined| examined.format), doubts, transparency })
 }
 
 impl Verification {
@@ -107,6 +113,8 @@ impl Verification {
             unread: counted(unread.values().copied()),
             suspicious: Vec::new(),
             misnamed: Vec::new(),
+            transparent: 0,
+            one_color: Vec::new(),
             unopened: Vec::new(),
             fingerprint: dataset.fingerprint()?,
             content: String::new(),
@@ -139,6 +147,11 @@ impl Verification {
         if !has_extension_of(&path, format) {
             self.misnamed.push(Remark { index, path: path.clone(), reason: format!("its content is {format}") });
         }
+        self.transparent += usize::from(decoded.transparency.is_some());
+        if decoded.transparency == Some(Transparency::OneColor) {
+            let reason = "without its alpha, it has only one color".into();
+            self.one_color.push(Remark { index, path: path.clone(), reason });
+        }
         if !decoded.doubts.is_empty() {
             self.suspicious.push(Remark { index, path, reason: decoded.doubts });
         }
@@ -155,6 +168,10 @@ impl Verification {
         text += &section("In formats that are not read", &format!(" ({})", listed(&self.unread)), &unread);
         text += &section("Decoded, but suspicious", "", &suspicious);
         text += &section("Named like another format, and read by the content", "", &misnamed);
+        text += &section("Transparent, and of one color otherwise", "", &self.one_color.iter().collect::<Vec<_>>());
+        if self.transparent > 0 {
+            text += &format!("{}\n\n", transparent(self.transparent));
+        }
         if !self.passed_over.is_empty() {
             text += &format!("Ignored: {}\n\n", self.passed_over.join(", "));
         }
@@ -171,6 +188,14 @@ impl Verification {
         }
         text + &format!("fingerprint {}\ncontent {}\n", self.fingerprint, self.content)
     }
+}
+
+/// Sentence on images with transparent pixels.
+pub fn transparent(images: usize) -> String {
+    format!(
+        "{images} images have transparent pixels, which show the color stored behind them unless a background is set: \
+         data.background = \"white\" in a recipe, --background white here"
+    )
 }
 
 /// Number of images in a section of the text report; JSON has all of them.
