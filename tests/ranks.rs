@@ -138,3 +138,18 @@ fn an_image_that_vanishes_ends_all_ranks_and_keeps_the_checkpoint() {
     let inspected = scratch.done(&["inspect", "run"]);
     assert!(inspected.contains("resnet18"), "{inspected}");
 }
+
+#[test]
+fn bench_step_measures_ranks_together() {
+    let scratch = scratch();
+    let shape = ["bench", "step", "--batch", "8", "--width", "4", "--size", "16", "--hidden", "16", "--steps", "2"];
+    let text = scratch.done(&[&shape[..], &["--device", "cpu:2", "--threads", "2", "--json"]].concat());
+    let result: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (result["ranks"].as_u64(), result["batch"].as_u64(), result["threads"].as_u64()),
+        (Some(2), Some(8), Some(2))
+    );
+    let product = result["images_per_s"].as_f64().unwrap() * result["step_s"].as_f64().unwrap();
+    assert!((product - 8.0).abs() < 1e-6);
+    scratch.refused(&[&shape[..], &["--device", "cpu:3"]].concat(), 2, &["3 ranks cannot share 8 images"]);
+}

@@ -57,9 +57,9 @@ impl Trainer {
         self.step = divergence.report.step - 1;
         let (step, what) = (self.step, divergence.what.clone());
         let bundle = run.path().join(FOLDER).join(RunDirectory::name_of(step));
-        let collective = &self.context.collective;
-        let written = if collective.is_first() { self.evidence(run, divergence) } else { Ok(()) };
-        match written.and_then(|()| Ok(collective.wait_for_all().map_err(equimod_core::Error::from)?)) {
+        let is_first = self.context.collective.is_first();
+        let written = if is_first { self.evidence(run, divergence) } else { Ok(()) };
+        match written.and_then(|()| self.wait_for_all()) {
             Ok(()) => Error::Diverged { step, what, bundle },
             Err(error) => error,
         }

@@ -150,17 +150,15 @@ impl Trainer {
     ///
     /// If a file cannot be read, the recipe or the images differ from those of the run, or no checkpoint is intact.
     pub fn resume(&mut self, run: &RunDirectory) -> Result<Vec<String>> {
-        let collective = self.context.collective.clone();
-        let wait = || collective.wait_for_all().map_err(equimod_core::Error::from);
-        if !collective.is_first() {
+        if !self.context.collective.is_first() {
             // The first process removes incomplete checkpoints.
-            wait()?;
+            self.wait_for_all()?;
             return self.restore_newest(run);
         }
         run.clean_up()?;
         let skipped = self.restore_newest(run)?;
         run.point_to_best(self.best.as_ref())?;
-        wait()?;
+        self.wait_for_all()?;
         Ok(skipped)
     }
 

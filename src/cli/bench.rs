@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use equimod_core::{Architecture, Precision};
 
-use super::{DeviceArgs, RecipeArgs};
+use super::{DeviceArgs, DevicesArgs, RecipeArgs};
 
 /// Arguments of `bench`.
 #[derive(Args, Debug)]
@@ -27,6 +27,7 @@ pub enum BenchCommand {
     /// Complete training steps of SimCLR + EquiMod on random images: backbone, heads, losses and optimizer.
     #[command(after_help = "Examples:
   equimod bench step --arch resnet50 --size 224 --batch 8 --steps 3 --json
+  equimod bench step --device cpu:2 --threads 2
   equimod bench step --device cuda:0 --size 224 --batch 64 --precision bf16 --autotune")]
     Step(BenchStep),
     /// Each convolution of a ResNet-18 with the CIFAR stem, forward and backward, next to a matrix product.
@@ -44,7 +45,7 @@ pub enum BenchCommand {
 }
 
 /// Arguments of `bench step`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct BenchStep {
     /// ResNet architecture.
     #[arg(long, default_value = "resnet18")]
@@ -52,7 +53,7 @@ pub struct BenchStep {
     /// Side of the images in pixels; above 64 the backbone has the ImageNet stem.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub size: u32,
-    /// Images per step, three views each.
+    /// Images per step over all ranks, three views each.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..=65536))]
     pub batch: u32,
     /// Number of channels of the backbone's first stage.
@@ -80,7 +81,7 @@ pub struct BenchStep {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub device: DevicesArgs,
 }
 
 /// Parser of `--precision`.

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use equimod_core::optim::LarsConfig;
 use equimod_core::{
-    Execution, Method, OptimizerConfig, Parameters, Placement, Progress, ResNetConfig, SingleProcess, Stem,
+    Execution, Method, OptimizerConfig, Parameters, Placement, Progress, RankThreads, ResNetConfig, SharedCollective,
+    SingleProcess, Stem, run_ranks,
 };
 use serde_json::json;
 
@@ -16,6 +17,8 @@ use crate::outputs::console;
 use crate::process::allocator::MEMORY;
 use crate::process::device;
 use crate::process::device_memory;
+use crate::process::exit::Usage;
+use crate::run::failure::InWords;
 use crate::run::measured_method::{PARAMETERS, simclr_with_equimod};
 use crate::run::noise;
 
@@ -28,34 +31,70 @@ const LARGEST_WITH_CIFAR_STEM: u32 = 64;
 /// Names of the phases of a step, in order.
 const PHASES: [&str; 5] = ["backbone forward", "heads forward", "heads backward", "backbone backward", "optimizer"];
 
+/// Longest time that ranks wait for each other.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Timed steps of one rank.
+struct Measured {
+    /// Duration of each step and of its phases.
+    steps: Vec<(Duration, [Duration; PHASES.len()])>,
+    /// Peak of allocated bytes, on the CPU of all ranks together.
+    allocated: Option<u64>,
+}
+
 /// Runs the benchmark.
 ///
 /// # Errors
 ///
-/// If the device is not available, or a step fails.
+/// If a device is not available, the ranks cannot share the batch, or a step fails.
 pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
-    let device = device::open(&arguments.device.device)?;
+    let devices = device::open_all(&arguments.device.device)?;
+    let ranks = devices.len();
+    if !(arguments.batch as usize).is_multiple_of(ranks) {
+        let text = format!("{ranks} ranks cannot share {} images; give a --batch that is a multiple", arguments.batch);
+        return Err(Usage(text).into());
+    }
     let before = MEMORY.current_usage();
-    let (images, side) = (arguments.batch as usize, arguments.size as usize);
-    let placement = Placement {
-        seed: 0,
-        dtype: DType::F32,
-        device: &device,
-        image_size: side,
-        collective: SingleProcess::shared(),
-        execution: execution(arguments),
+    let measured = match devices.as_slice() {
+        [device] => measure(arguments, device, SingleProcess::shared(), before)?,
+        _ => measure_ranks(arguments, devices, before)?,
     };
+    print(arguments, ranks, &measured.steps, measured.allocated.map(|bytes| bytes >> 20))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Steps of the first of several ranks.
+fn measure_ranks(arguments: &BenchStep, devices: Vec<Device>, before: usize) -> anyhow::Result<Measured> {
+    let (arguments, ranks) = (arguments.clone(), devices.len());
+    let group = RankThreads { ranks, threads: rayon::current_num_threads() / ranks, timeout: TIMEOUT };
+    let work = move |collective: SharedCollective| {
+        let device = &devices[collective.rank()];
+        measure(&arguments, device, collective, before)
+    };
+    let mut measured = run_ranks(group, work).map_err(|failure| failure.in_words(ranks))?;
+    Ok(measured.swap_remove(0))
+}
+
+fn measure(
+    arguments: &BenchStep,
+    device: &Device,
+    collective: SharedCollective,
+    before: usize,
+) -> anyhow::Result<Measured> {
+    let (images, side) = (arguments.batch as usize / collective.size(), arguments.size as usize);
+    let (is_first, execution) = (collective.is_first(), execution(arguments));
+    let placement = Placement { seed: 0, dtype: DType::F32, device, image_size: side, collective, execution };
     let parameters = Parameters::of_views(PARAMETERS);
     let (stem, width) = (stem(arguments.size), arguments.width as usize);
     let backbone = ResNetConfig { architecture: arguments.arch, stem, width, ..Default::default() };
     let config = simclr_with_equimod(backbone, arguments.hidden as usize);
     let method = Method::new(&config, &parameters, placement)?;
-    let batch = noise::batch(&method.needs(), images, side, &parameters, &device)?;
+    let batch = noise::batch(&method.needs(), images, side, &parameters, device)?;
     let mut optimizer = OptimizerConfig::Lars(LarsConfig::default()).build();
-    let mut measured = Vec::new();
+    let mut steps = Vec::new();
     for number in 0..WARM_UP + arguments.steps {
-        if number == WARM_UP {
-            device_memory::reset_peak(&device);
+        if number == WARM_UP && is_first {
+            device_memory::reset_peak(device);
         }
         let start = Instant::now();
         let mut outcome = method.step(&batch, Progress::ONLY)?;
@@ -66,12 +105,10 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
             let t = outcome.times;
             let phases =
                 [t.backbone_forward, t.heads_forward, t.heads_backward, t.backbone_backward, stepped.elapsed()];
-            measured.push((start.elapsed(), phases));
+            steps.push((start.elapsed(), phases));
         }
     }
-    let allocated = device_memory::peak(&device, before).map(|bytes| bytes >> 20);
-    print(arguments, &measured, allocated)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Measured { steps, allocated: device_memory::peak(device, before) })
 }
 
 /// How the step is computed.
@@ -92,6 +129,7 @@ pub fn stem(size: u32) -> Stem {
 
 fn print(
     arguments: &BenchStep,
+    ranks: usize,
     measured: &[(Duration, [Duration; PHASES.len()])],
     allocated: Option<u64>,
 ) -> anyhow::Result<()> {
@@ -106,7 +144,7 @@ fn print(
             &json!({
                 "what": "equimod", "arch": arguments.arch.name(), "size": arguments.size, "batch": arguments.batch,
                 "width": arguments.width, "hidden": arguments.hidden, "precision": arguments.precision,
-                "autotune": arguments.autotune, "threads": threads, "step_s": step,
+                "autotune": arguments.autotune, "ranks": ranks, "threads": threads, "step_s": step,
                 "images_per_s": images, "forward_s": phase(0) + phase(1), "backward_s": phase(2) + phase(3),
                 "peak_mib": peak, "allocated_mib": allocated, "parts_s": phases,
             })
@@ -114,6 +152,9 @@ fn print(
         );
     }
     let mut text = format!("{step:.4} s per step, {images:.1} images/s, {threads} threads");
+    if ranks > 1 {
+        text += &format!(" of {ranks} ranks");
+    }
     if let Some(peak) = peak {
         text += &format!(", peak memory {peak} MiB");
     }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use candle_core::Device;
 use equimod_core::agreement::gather_bytes;
-use equimod_core::{Error as Core, FailureCause, RankFailure, RankThreads, SharedCollective, SingleProcess, run_ranks};
+use equimod_core::{RankThreads, SharedCollective, SingleProcess, run_ranks};
 use equimod_train::{
-    Ending, Error, JsonLines, Origin, Pace, Probe, RunDirectory, RunInfo, Sink, Status, TensorBoard, TextLog,
-    TrainContext, Trainer,
+    Ending, JsonLines, Origin, Pace, Probe, RunDirectory, RunInfo, Sink, Status, TensorBoard, TextLog, TrainContext,
+    Trainer,
 };
 
 use super::{Setup, difference};
@@ -18,6 +18,7 @@ use crate::inputs::model_argument;
 use crate::outputs::console::{self, Progress};
 use crate::process::allocator::MEMORY;
 use crate::process::device;
+use crate::run::failure::InWords;
 use crate::run::probe::LabeledProbe;
 use crate::run::trace::Profile;
 
@@ -57,7 +58,7 @@ impl Setup {
             true => setup.lead(collective).map(Some),
             false => setup.follow(collective).map(|()| None),
         };
-        let ended = run_ranks(group, work).map_err(|failure| in_words(failure, ranks))?;
+        let ended = run_ranks(group, work).map_err(|failure| failure.in_words(ranks))?;
         ended.into_iter().flatten().next().context("the first rank ended without a result")
     }
 
@@ -182,25 +183,6 @@ fn path_of_first(path: Option<&Path>, collective: &SharedCollective) -> anyhow::
     let own = path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
     let all = gather_bytes(own.as_bytes(), collective.as_ref())?;
     Ok(String::from_utf8_lossy(all.first().map_or(&[], Vec::as_slice)).into_owned().into())
-}
-
-/// The failure of a rank as the error of the run.
-fn in_words(failure: RankFailure<anyhow::Error>, ranks: usize) -> anyhow::Error {
-    let RankFailure { rank, cause } = failure;
-    match cause {
-        FailureCause::Crash(reason) => anyhow::anyhow!(
-            "process {rank} of {ranks} was lost: {reason}; --resume goes on from the newest checkpoint, and a panic is a \
-             defect of equimod, please report it"
-        ),
-        // Whatever concerns a device needs its number.
-        FailureCause::Error(error) => match error.downcast_ref::<Error>() {
-            Some(Error::Core(Core::Tensor(_)) | Error::Tensor(_)) => {
-                let text = format!("process {rank} of {ranks}: {error}");
-                error.context(text)
-            }
-            _ => error,
-        },
-    }
 }
 
 fn status(ending: &equimod_train::Result<Ending>) -> Status {
