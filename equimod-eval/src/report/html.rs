@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::images::{image_rows, pairs};
-use super::{Figure, ReportData, Table, escape, figure};
-use crate::results::{cells, common_detail};
+use super::{Bar, Bars, Figure, ReportData, Table, escape, figure};
+use crate::results::{ResultRow, cells, common_detail};
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c1f24;--quiet:#5b6470;--page:#fff;--line:#d8dce2;--band:#f4f6f8;
@@ -44,7 +44,8 @@ pre.notice{white-space:pre-wrap}
 td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;text-align:right}
 td.none{display:none}
 td::before{content:attr(data-label);color:var(--quiet);text-align:left}}
-@media print{body{max-width:none;padding:0}h2{break-after:avoid}figure,.row,tr{break-inside:avoid}}
+summary h2{display:inline-block}summary{cursor:pointer}
+@media print{details::details-content{content-visibility:visible;block-size:auto}body{max-width:none;padding:0}h2{break-after:avoid}figure,.row,tr{break-inside:avoid}}
 ";
 
 /// Content-Security-Policy: only the page's own style and images are allowed.
@@ -59,16 +60,16 @@ pub fn render(data: &ReportData) -> String {
         let _ = write!(body, "<ul class=\"verdict\">{verdict}</ul>");
     }
     data.lead.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
+    section(&mut body, "Against the untrained network", &figures(&gains(&data.results)));
     let (headings, rows) = cells(&data.results, true);
     let below = common_detail(&data.results).map_or_else(String::new, |detail| format!("<p>{}</p>", escape(detail)));
     section(&mut body, "Results", &(table(&Table { headings, rows }, "results") + &below));
     data.sections.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
     section(&mut body, "The run", &facts(&data.facts));
-    if !data.recipe.is_empty() {
-        section(&mut body, "Recipe", &format!("<pre>{}</pre>", escape(&data.recipe)));
-    }
+    let recipe = format!("<pre>{}</pre>", escape(&data.recipe));
+    folded(&mut body, "Recipe", if data.recipe.is_empty() { "" } else { &recipe });
     let notices: String = data.notices.iter().map(|n| format!("<pre class=\"notice\">{}</pre>", escape(n))).collect();
-    section(&mut body, "License notice of the images", &notices);
+    folded(&mut body, "License notice of the images", &notices);
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" \
@@ -84,6 +85,34 @@ fn section(body: &mut String, title: &str, content: &str) {
         // Writing to a string does not fail.
         let _ = write!(body, "<section><h2>{}</h2>{content}</section>", escape(title));
     }
+}
+
+/// A section that opens on a click; it is always open in print.
+fn folded(body: &mut String, title: &str, content: &str) {
+    if !content.is_empty() {
+        // Writing to a string does not fail.
+        let _ = write!(body, "<details><summary><h2>{}</h2></summary>{content}</details>", escape(title));
+    }
+}
+
+/// Chart of the measures that have a value of the untrained network, in per cent.
+fn gains(rows: &[ResultRow]) -> Vec<Figure> {
+    let bar = |row: &ResultRow| {
+        Some(Bar {
+            label: format!("{}, {}", row.task, row.protocol),
+            value: 100.0 * row.value,
+            interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
+            reference: Some(100.0 * row.untrained?),
+        })
+    };
+    let bars: Vec<Bar> = rows.iter().filter(|row| row.is_share()).filter_map(bar).collect();
+    let chart = Bars {
+        title: "per cent, with 95 % intervals".into(),
+        name: "trained".into(),
+        reference: Some("untrained".into()),
+        bars,
+    };
+    if chart.bars.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }
 }
 
 /// Consecutive drawings share a grid; every other figure has a line of its own.
@@ -142,7 +171,7 @@ fn facts(facts: &[(String, String)]) -> String {
 mod tests {
     use super::*;
     use crate::predictions::Bin;
-    use crate::report::{Bar, Bars, ImageRow, Map, Plot, Reliability, ReportImage, Section, Series};
+    use crate::report::{ImageRow, Map, Plot, Reliability, ReportImage, Section, Series};
 
     #[test]
     fn nothing_of_the_data_becomes_markup_and_nothing_is_fetched() {
@@ -188,5 +217,19 @@ mod tests {
         assert!(!page.contains("http:") && !page.contains("https:"));
         assert_eq!(page.matches("<svg").count(), 4);
         assert!(page.contains("&lt;script&gt;"));
+    }
+
+    #[test]
+    fn measures_of_the_untrained_network_become_a_chart() {
+        let row = |untrained| ResultRow {
+            task: "birds".into(),
+            metric: "top-1 accuracy".into(),
+            value: 0.25,
+            untrained,
+            ..ResultRow::default()
+        };
+        let page = |untrained| render(&ReportData { results: vec![row(untrained)], ..Default::default() });
+        assert!(page(Some(0.125)).contains("Against the untrained network") && page(Some(0.125)).contains("<svg"));
+        assert!(!page(None).contains("<svg"));
     }
 }
