@@ -138,8 +138,9 @@ impl TargetNetwork {
             let theirs = theirs.var.as_detached_tensor();
             match theirs.dtype().is_float() {
                 true => moved.push((slot.var.clone(), theirs)),
-                // Batch norm's `num_batches_tracked`.
-                false => gate.apply(&[&slot.var], || slot.var.set(&theirs))?,
+                // Batch norm's `num_batches_tracked`, on the host, which does not wait for a flag on the device.
+                false if matches!(gate, Gate::Closed) => {}
+                false => slot.var.set(&theirs)?,
             }
         }
         ops::move_all_towards(&parameters, momentum, gate)?;

@@ -86,7 +86,7 @@ impl ParamStore {
         self.dtype
     }
 
-    /// Device of the tensors.
+    /// Device of the tensors, except for counters, which are on the CPU.
     pub fn device(&self) -> &Device {
         &self.device
     }
@@ -195,13 +195,14 @@ impl Scope<'_> {
         self.store.insert(self.full(name), Role::Buffer, tensor)
     }
 
-    /// Creates a counter (a 64-bit integer scalar `[]`), e.g. batch norm's `num_batches_tracked`.
+    /// Creates a counter (a 64-bit integer scalar `[]`), e.g. batch norm's `num_batches_tracked`. It is in host memory,
+    /// where counting needs no launch on a device.
     ///
     /// # Errors
     ///
     /// If a tensor of that name already exists.
     pub fn counter(&mut self, name: &str) -> Result<Var> {
-        let tensor = Tensor::zeros((), DType::I64, &self.store.device)?;
+        let tensor = Tensor::zeros((), DType::I64, &Device::Cpu)?;
         self.store.insert(self.full(name), Role::Buffer, tensor)
     }
 }

@@ -11,7 +11,7 @@ use candle_core::{DType, Tensor};
 use common::device;
 use equimod_core::collective::SingleProcess;
 use equimod_core::ops::{Gate, all_finite};
-use equimod_core::optim::{LarsConfig, Progress};
+use equimod_core::optim::{LarsConfig, Progress, clip};
 use equimod_core::{
     Execution, Method, MethodConfig, Normalization, OptimizerConfig, Parameters, Placement, Precision, StepBatch, host,
 };
@@ -71,6 +71,7 @@ fn a_step_of_a_resnet50_keeps_its_budget() {
     let mut step = |step: u64| {
         let mut outcome = method.step(&batch(&method, &pixels), Progress { step, total: 4 }).unwrap();
         let norm = outcome.gradients.norm().unwrap();
+        clip(&mut outcome.gradients, &norm, 1.0).unwrap();
         let gate = Gate::new(&all_finite(&[&outcome.loss, &norm]).unwrap()).unwrap();
         optimizer.gated_step(method.params(), &mut outcome.gradients, 0.1, &gate).unwrap();
         outcome.loss

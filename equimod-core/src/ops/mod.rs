@@ -22,7 +22,7 @@ pub use convolution::{
 };
 pub use loss::cross_entropy_rows;
 pub use matmul::{matmul, matmul_nt, matmul_tn};
-pub use optimizer::{move_all_towards, parameter_steps, squared_norm, squared_norms};
+pub use optimizer::{move_all_towards, parameter_steps, scaled, squared_norm, squared_norms};
 pub use pooling::{MaxPoolWinners, global_average_pool, global_average_pool_backward, max_pool2d, max_pool2d_backward};
 
 pub use crate::backend::composed::one_hot;

@@ -65,6 +65,19 @@ pub fn squared_norms(tensors: &[&Tensor]) -> Result<Tensor> {
     backend::of(first).squared_norms(tensors)
 }
 
+/// Products of tensors of one type and device with the scalar `factor` `[]` of any type, as new tensors. Each tensor is
+/// freed after its use.
+///
+/// # Errors
+///
+/// If the tensors have different types or devices, or a tensor operation fails.
+pub fn scaled(tensors: Vec<Tensor>, factor: &Tensor) -> Result<Vec<Tensor>> {
+    let Some(first) = tensors.first().cloned() else { return Ok(tensors) };
+    tensors.iter().try_for_each(|tensor| together(tensor, &first))?;
+    let factor = factor.detach().reshape(())?.to_dtype(first.dtype())?;
+    backend::of(&first).scaled(tensors, &factor)
+}
+
 /// `target = kept·target + (1 − kept)·source` in place for pairs of target and source, unless `gate` is closed.
 ///
 /// # Errors

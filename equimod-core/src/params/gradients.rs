@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::{Error, Result};
+use crate::{Error, Result, ops};
 
 /// Receiver of gradients, in the order in which a backward pass computes them.
 pub trait GradientSink {
@@ -74,19 +74,15 @@ impl Gradients {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Multiplies every gradient by the scalar `factor` `[]`, which stays on its device.
+    /// Multiplies every gradient by the scalar `factor` `[]`, which stays on its device. The results are new tensors,
+    /// because the gradients may share storage.
     ///
     /// # Errors
     ///
-    /// If a tensor operation fails.
+    /// If the gradients have different types or devices, or a tensor operation fails; then no gradient is left.
     pub fn scale_by(&mut self, factor: &Tensor) -> Result<()> {
-        let mut cast = factor.clone();
-        for gradient in self.0.values_mut() {
-            if cast.dtype() != gradient.dtype() {
-                cast = factor.to_dtype(gradient.dtype())?;
-            }
-            *gradient = gradient.detach().broadcast_mul(&cast)?;
-        }
+        let (names, gradients): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0).into_iter().unzip();
+        self.0 = names.into_iter().zip(ops::scaled(gradients, factor)?).collect();
         Ok(())
     }
 

@@ -168,6 +168,16 @@ pub trait OptimizerOps {
         Tensor::stack(&tensors.iter().map(|tensor| self.squared_norm(tensor)).collect::<Result<Vec<_>>>()?, 0)
     }
 
+    /// Products of tensors with a scalar `factor` `[]` of their type, as new tensors. Each tensor is freed after its
+    /// use.
+    ///
+    /// # Errors
+    ///
+    /// If a tensor operation fails.
+    fn scaled(&self, tensors: Vec<Tensor>, factor: &Tensor) -> Result<Vec<Tensor>> {
+        tensors.into_iter().map(|tensor| tensor.detach().broadcast_mul(factor)).collect()
+    }
+
     /// [`move_towards`](Self::move_towards) of many tensors, unless `gate` is closed.
     ///
     /// # Errors

@@ -71,6 +71,26 @@ fn squares(v: &[&Tensor], w: Option<(&[&Tensor], Each<f32>)>, sums: &Tensor, at:
     launch!(device, kernel("squares_finish"), grid, partial, sum, blocks)
 }
 
+/// Products of up to [`TENSORS`] tensors with a scalar, as views of one new tensor.
+fn scaled(tensors: &[Tensor], factor: &Tensor) -> Result<Vec<Tensor>> {
+    let contiguous = tensors.iter().map(|tensor| tensor.detach().contiguous()).collect::<Result<Vec<_>>>()?;
+    let values: Vec<&Tensor> = contiguous.iter().collect();
+    all_f32(values.iter().copied().chain([factor]))?;
+    let total = values.iter().map(|tensor| tensor.elem_count()).sum();
+    let all = uninitialized(&[total], DType::F32, factor.device())?;
+    let mut results = Vec::with_capacity(tensors.len());
+    let mut start = 0;
+    for tensor in &values {
+        let length = tensor.elem_count();
+        results.push(all.narrow(0, start, length)?.reshape(tensor.shape())?);
+        start += length;
+    }
+    let to = addresses(&results.iter().collect::<Vec<_>>())?;
+    let (from, lengths, grid, factor_at) = (addresses(&values)?, lengths(&values)?, grid(&values), address(factor)?);
+    launch!(device_of(factor)?, kernel("scale"), grid, from, to, lengths, factor_at)?;
+    Ok(results)
+}
+
 /// A gate's flag on the device, which the kernels read; `None` for a gate that is open.
 fn flag(gate: &Gate, device: &Device) -> Result<Option<Tensor>> {
     match gate {
@@ -233,6 +253,18 @@ impl OptimizerOps for Cuda {
             squares(&pack.iter().collect::<Vec<_>>(), None, &sums, number * TENSORS)?;
         }
         Ok(sums)
+    }
+
+    fn scaled(&self, tensors: Vec<Tensor>, factor: &Tensor) -> Result<Vec<Tensor>> {
+        let mut results = Vec::with_capacity(tensors.len());
+        let mut tensors = tensors.into_iter();
+        loop {
+            let pack: Vec<Tensor> = tensors.by_ref().take(TENSORS).collect();
+            if pack.is_empty() {
+                return Ok(results);
+            }
+            results.extend(scaled(&pack, factor)?);
+        }
     }
 
     fn momentum_step(&self, weight: &Var, buffer: &Var, gradient: &Tensor, rule: &MomentumRule) -> Result<()> {

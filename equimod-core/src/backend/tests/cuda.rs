@@ -428,6 +428,22 @@ fn norms_and_averages_agree_with_f64() {
 }
 
 #[test]
+fn scaled_tensors_agree_with_f64() {
+    let all: Vec<_> = lengths().iter().enumerate().map(|(i, &n)| pair(&values(&[n], i as u64), DType::F32)).collect();
+    // Two tensors may share memory, which stays as it is.
+    let shared = all[2].0.narrow(0, 1, 5).unwrap();
+    let ours = all.iter().map(|(ours, _)| ours.clone()).chain([shared.clone(), shared]).collect();
+    let found = scaled(ours, &Tensor::new(0.37f64, gpu()).unwrap()).unwrap();
+    let wanted = all.iter().map(|(_, wanted)| wanted.clone());
+    let shared = all[2].1.narrow(0, 1, 5).unwrap();
+    assert_eq!(found.len(), all.len() + 2);
+    for (found, wanted) in found.iter().zip(wanted.chain([shared.clone(), shared])) {
+        check("a product with a factor", found, &(wanted * f64::from(0.37f32)).unwrap(), 2e-7);
+    }
+    check("a factor's tensor", &all[2].0, &all[2].1, 0.0);
+}
+
+#[test]
 fn pixels_are_normalized_to_the_bits_of_the_cpu() {
     let shape = PixelShape { count: 3, height: 5, width: 17 };
     let pixels: Vec<u8> = (0..3 * 5 * 17 * 3).map(|i| (i * 89 % 256) as u8).collect();

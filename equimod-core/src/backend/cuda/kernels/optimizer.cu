@@ -42,6 +42,15 @@ extern "C" __global__ void __launch_bounds__(256) squares_finish(const double *p
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
+// `result = factor·value` of each tensor.
+extern "C" __global__ void __launch_bounds__(256)
+    scale(ConstList values, List results, Lengths lengths, const float *factor) {
+  u32 tensor = blockIdx.y, length = lengths.values[tensor];
+  const float *from = values.values[tensor];
+  float *to = results.values[tensor], by = *factor;
+  EACH(at, length) to[at] = by * from[at];
+}
+
 // A momentum step: `d = inner·(g + decay·w)`; `buffer = momentum·buffer + d`; `w −= outer·buffer`, or with Nesterov
 // momentum `w −= outer·(d + momentum·buffer)`.
 struct Momentum {
