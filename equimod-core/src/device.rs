@@ -18,3 +18,12 @@ pub fn cuda(ordinal: usize) -> Result<Device> {
     #[cfg(not(feature = "cuda"))]
     return Ok(Device::new_cuda(ordinal)?);
 }
+
+/// Whether the device has arithmetic units for bf16: NVIDIA GPUs with compute capability 8.0 (Ampere) or later.
+pub fn has_bf16_units(device: &Device) -> bool {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => cuda.cuda_stream().context().compute_capability().is_ok_and(|(major, _)| major >= 8),
+        _ => false,
+    }
+}

@@ -1,9 +1,10 @@
 //! Execution settings of a step.
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::device::has_bf16_units;
 use crate::ops::ConvAlgorithms;
 
 /// Execution settings. They change memory and speed but not the result, except for rounding; only `parts` changes the
@@ -48,19 +49,37 @@ pub enum Precision {
     Tf32,
     /// bfloat16: activations, their gradients, and the weights of each step are rounded to 8 significant bits.
     Bf16,
+    /// `bf16` on NVIDIA GPUs with compute capability 8.0 or later, else `f32`. It is chosen when a run begins, and
+    /// written to `recipe.resolved.toml`, so that the run keeps it on every machine.
+    Auto,
 }
 
 impl Precision {
-    /// Element type of the backbone's activations for parameters of type `params`.
+    /// The precision that [`Auto`](Self::Auto) stands for on a device; any other stays as it is.
+    pub fn on(self, device: &Device) -> Self {
+        match self {
+            Self::Auto if has_bf16_units(device) => Self::Bf16,
+            Self::Auto => Self::F32,
+            chosen => chosen,
+        }
+    }
+
+    /// Element type of the backbone's activations for parameters of type `params`. [`Auto`](Self::Auto) counts as f32
+    /// until a [device](Self::on) is known.
     pub fn compute(self, params: DType) -> DType {
         match self {
-            Self::F32 | Self::Tf32 => params,
+            Self::F32 | Self::Tf32 | Self::Auto => params,
             Self::Bf16 => DType::BF16,
         }
     }
 }
 
 impl Execution {
+    /// The settings with the [precision for a device](Precision::on).
+    pub fn on(self, device: &Device) -> Self {
+        Self { precision: self.precision.on(device), ..self }
+    }
+
     /// Algorithms that convolutions may use.
     pub fn algorithms(&self) -> ConvAlgorithms {
         ConvAlgorithms { winograd: self.winograd, tf32: self.precision == Precision::Tf32, autotune: self.autotune }
@@ -79,5 +98,24 @@ impl Execution {
 impl Default for Execution {
     fn default() -> Self {
         Self { recompute: false, winograd: true, parts: 1, precision: Precision::F32, autotune: false, timeout: 600 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_decides_on_an_automatic_precision_alone() {
+        let (auto, text) = (Precision::Auto, r#""auto""#);
+        assert_eq!(
+            (serde_json::from_str::<Precision>(text).unwrap(), serde_json::to_string(&auto).unwrap()),
+            (auto, text.into())
+        );
+        assert_eq!(Execution { precision: auto, parts: 3, ..Execution::default() }.on(&Device::Cpu).parts, 3);
+        assert_eq!(auto.on(&Device::Cpu), Precision::F32);
+        for chosen in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            assert_eq!(chosen.on(&Device::Cpu), chosen);
+        }
     }
 }

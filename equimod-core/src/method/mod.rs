@@ -89,6 +89,7 @@ impl Method {
         placement: Placement,
         extensions: Extensions,
     ) -> Result<Self> {
+        let placement = Placement { execution: placement.execution.on(placement.device), ..placement };
         let mut method = Self::without_target(config, parameters, &placement, &extensions)?;
         if let Some((target, heads)) = config.target(method.objective_features, method.backbone.features()) {
             let (context, custom) = (placement.backbone(), extensions.backbone.as_ref());

@@ -70,6 +70,7 @@ impl Trainer {
         context: TrainContext,
         extensions: Extensions,
     ) -> Result<Self> {
+        let recipe = Recipe { execution: recipe.execution.on(&context.device), ..recipe };
         let policy = recipe.augmentation.policy()?;
         let layouts = Layouts::new(&recipe, &policy, dataset.as_ref())?;
         let parameters = layouts.parameters(&policy);
