@@ -221,7 +221,8 @@ pub struct Pretrain {
     /// Write a trace of the first N steps to trace.json, for chrome://tracing or Perfetto [default N: 20].
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20")]
     pub profile: Option<u64>,
-    /// Print the resolved recipe, the number of parameters, and the memory, time and exchanged bytes of a step, and exit.
+    /// Print the resolved recipe, the number of parameters, and the memory, time and exchanged bytes of a step on the
+    /// CPU, its memory and time on the device, and exit.
     #[arg(long)]
     pub dry_run: bool,
     /// Skip the evaluation at the end.

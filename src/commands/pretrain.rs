@@ -43,6 +43,7 @@ struct Setup {
 pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     let devices = device::open_all(&arguments.device.device)?;
     let (mut recipe, asked) = recipe(arguments)?;
+    recipe.execution = recipe.execution.on(&devices[0]);
     let (dataset, source) = match training(&recipe.data.source, reading(&recipe)) {
         Err(error) if arguments.dry_run => {
             // The recipe can be printed nevertheless.

@@ -74,16 +74,29 @@ pub fn cudnn() -> String {
     format!("{}.{}.{}", version / major, version % major / 100, version % 100)
 }
 
-/// Peak of the memory that this process has taken from a GPU's pool since the last call of [`reset_peak`], in bytes.
+/// Memory that this process has taken from a GPU's pool and not given back, in bytes.
+///
+/// # Errors
+///
+/// If the driver does not tell.
+pub fn used_memory(number: usize) -> Result<u64, DriverError> {
+    of_pool(number, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+}
+
+/// Peak of [`used_memory`] since the last call of [`reset_peak`], in bytes.
 ///
 /// # Errors
 ///
 /// If the driver does not tell.
 pub fn peak_memory(number: usize) -> Result<u64, DriverError> {
+    of_pool(number, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+}
+
+/// An attribute of a GPU's pool that is a number of bytes.
+fn of_pool(number: usize, attribute: sys::CUmemPool_attribute) -> Result<u64, DriverError> {
     let (pool, mut bytes) = (pool(number)?, 0u64);
-    let high = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-    // SAFETY: the pool is the device's own, and the attribute is a number of 64 bits.
-    unsafe { sys::cuMemPoolGetAttribute(pool, high, (&raw mut bytes).cast()) }.result()?;
+    // SAFETY: the pool is the device's own, and the attributes above are numbers of 64 bits.
+    unsafe { sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()) }.result()?;
     Ok(bytes)
 }
 
@@ -95,7 +108,7 @@ pub fn peak_memory(number: usize) -> Result<u64, DriverError> {
 pub fn reset_peak(number: usize) -> Result<(), DriverError> {
     let (pool, mut bytes) = (pool(number)?, 0u64);
     let high = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
-    // SAFETY: as in `peak_memory`; the peak may only be set to 0.
+    // SAFETY: as in `of_pool`; the peak may only be set to 0.
     unsafe { sys::cuMemPoolSetAttribute(pool, high, (&raw mut bytes).cast()) }.result()
 }
 

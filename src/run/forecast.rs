@@ -1,4 +1,4 @@
-//! Forecast of a recipe's memory and time per step, extrapolated from smaller steps.
+//! Memory and time of a recipe's step: on the CPU extrapolated from smaller steps, on another device measured.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use candle_core::{DType, Device};
 use equimod_core::{Method, Optimizer, Parameters, Placement, Progress};
 use equimod_train::Recipe;
 
-use crate::process::allocator::MEMORY;
+use crate::process::device_memory;
 use crate::run::noise;
 use crate::run::rehearsal::Rehearsal;
 
@@ -41,15 +41,15 @@ pub struct Forecast {
 ///
 /// If a step fails.
 pub fn forecast(recipe: &Recipe, parameters: &Parameters, ranks: usize) -> anyhow::Result<Forecast> {
-    let mut trial = Trial::new(recipe, parameters, ranks)?;
+    let mut trial = Trial::new(recipe, parameters, ranks, &Device::Cpu)?;
     let batch = recipe.data.batch / ranks;
     let mut images = trial.method.needs().shared_by.unwrap_or(1).max(SMALLEST).min(batch);
     trial.step(images)?;
-    let mut last = trial.step(images)?;
+    let mut last = trial.forecast(images)?;
     let (mut slope, mut constant) = (None, 0);
     while images < batch {
         let next = (2 * images).min(batch);
-        let measured = trial.step(next)?;
+        let measured = trial.forecast(next)?;
         let more = (next - images) as f64;
         let of_one = (measured.bytes - last.bytes) / more;
         let exchanged_by_one = (measured.exchanged - last.exchanged) / more;
@@ -71,37 +71,69 @@ pub fn forecast(recipe: &Recipe, parameters: &Parameters, ranks: usize) -> anyho
     Ok(last)
 }
 
+/// Cost of a step on a device.
+pub struct Measured {
+    /// Peak memory of parameters, optimizer state and step together, in bytes; `None` if the device does not tell.
+    pub bytes: Option<u64>,
+    /// Duration of a step.
+    pub time: Duration,
+}
+
+/// Runs two steps with the batch of one of several `ranks` on a device, and measures the second one.
+///
+/// # Errors
+///
+/// If a step fails, e.g. because it does not fit the device's memory.
+pub fn measure(recipe: &Recipe, parameters: &Parameters, ranks: usize, device: &Device) -> anyhow::Result<Measured> {
+    let mut trial = Trial::new(recipe, parameters, ranks, device)?;
+    let images = recipe.data.batch / ranks;
+    // The first one chooses algorithms and creates the optimizer's state.
+    trial.step(images)?;
+    trial.step(images)
+}
+
 /// A method that trains on noise.
 struct Trial {
-    before: usize,
+    before: u64,
     method: Method,
     optimizer: Box<dyn Optimizer>,
+    parts: usize,
     size: usize,
     parameters: Parameters,
     rehearsal: Rehearsal,
 }
 
 impl Trial {
-    fn new(recipe: &Recipe, parameters: &Parameters, ranks: usize) -> anyhow::Result<Self> {
-        let before = MEMORY.current_usage();
+    fn new(recipe: &Recipe, parameters: &Parameters, ranks: usize, device: &Device) -> anyhow::Result<Self> {
+        let before = device_memory::in_use(device);
         let size = recipe.augmentation.size;
         let rehearsal = Rehearsal::new(ranks);
-        let (device, collective, execution) = (&Device::Cpu, Arc::new(rehearsal.clone()), recipe.execution);
+        let (collective, execution) = (Arc::new(rehearsal.clone()), recipe.execution);
         let placement = Placement { seed: 0, dtype: DType::F32, device, image_size: size, collective, execution };
         let method = Method::new(&recipe.method(), parameters, placement)?;
         let optimizer = recipe.optimizer.build();
-        Ok(Self { before, method, optimizer, size, parameters: parameters.clone(), rehearsal })
+        let (parts, parameters) = (execution.parts, parameters.clone());
+        Ok(Self { before, method, optimizer, parts, size, parameters, rehearsal })
     }
 
     /// Runs one step with a batch of `images` images.
-    fn step(&mut self, images: usize) -> anyhow::Result<Forecast> {
-        let batch = noise::batch(&self.method.needs(), images, self.size, &self.parameters, &Device::Cpu)?;
-        MEMORY.reset_peak_usage();
-        let (start, before) = (Instant::now(), self.rehearsal.bytes());
+    fn step(&mut self, images: usize) -> anyhow::Result<Measured> {
+        let batch = noise::batch_for(&self.method, self.parts, [images, self.size], &self.parameters)?;
+        let device = self.method.params().device();
+        device.synchronize()?;
+        device_memory::reset_peak(device);
+        let start = Instant::now();
         let mut outcome = self.method.step(&batch, Progress::ONLY)?;
         self.optimizer.step(self.method.params(), &mut outcome.gradients, 0.0)?;
-        let bytes = MEMORY.peak_usage().saturating_sub(self.before) as f64;
+        device.synchronize()?;
+        Ok(Measured { bytes: device_memory::peak(device, self.before), time: start.elapsed() })
+    }
+
+    /// [`step`](Self::step) on the CPU.
+    fn forecast(&mut self, images: usize) -> anyhow::Result<Forecast> {
+        let before = self.rehearsal.bytes();
+        let Measured { bytes, time } = self.step(images)?;
         let exchanged = (self.rehearsal.bytes() - before) as f64;
-        Ok(Forecast { bytes, exchanged, time: start.elapsed(), measured_batch: images })
+        Ok(Forecast { bytes: bytes.unwrap_or(0) as f64, exchanged, time, measured_batch: images })
     }
 }

@@ -14,7 +14,6 @@ use serde_json::json;
 use super::median;
 use crate::cli::BenchStep;
 use crate::outputs::console;
-use crate::process::allocator::MEMORY;
 use crate::process::device;
 use crate::process::device_memory;
 use crate::process::exit::Usage;
@@ -54,7 +53,7 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
         let text = format!("{ranks} ranks cannot share {} images; give a --batch that is a multiple", arguments.batch);
         return Err(Usage(text).into());
     }
-    let before = MEMORY.current_usage();
+    let before = device_memory::in_use(&devices[0]);
     let measured = match devices.as_slice() {
         [device] => measure(arguments, device, SingleProcess::shared(), before)?,
         _ => measure_ranks(arguments, devices, before)?,
@@ -64,7 +63,7 @@ pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
 }
 
 /// Steps of the first of several ranks.
-fn measure_ranks(arguments: &BenchStep, devices: Vec<Device>, before: usize) -> anyhow::Result<Measured> {
+fn measure_ranks(arguments: &BenchStep, devices: Vec<Device>, before: u64) -> anyhow::Result<Measured> {
     let (arguments, ranks) = (arguments.clone(), devices.len());
     let group = RankThreads { ranks, threads: rayon::current_num_threads() / ranks, timeout: TIMEOUT };
     let work = move |collective: SharedCollective| {
@@ -79,7 +78,7 @@ fn measure(
     arguments: &BenchStep,
     device: &Device,
     collective: SharedCollective,
-    before: usize,
+    before: u64,
 ) -> anyhow::Result<Measured> {
     let (images, side) = (arguments.batch as usize / collective.size(), arguments.size as usize);
     let (is_first, execution) = (collective.is_first(), execution(arguments));

@@ -10,7 +10,6 @@ use equimod_core::{
 use serde::Serialize;
 
 use super::checks::Checked;
-use crate::process::allocator::MEMORY;
 use crate::process::device_memory;
 use crate::run::measured_method::{PARAMETERS, simclr_with_equimod};
 use crate::run::noise;
@@ -50,7 +49,7 @@ pub fn measure(device: &Device, precision: Checked) -> Speed {
 }
 
 fn measured(device: &Device, precision: Checked) -> anyhow::Result<Speed> {
-    let before = MEMORY.current_usage();
+    let before = device_memory::in_use(device);
     let parameters = Parameters::of_views(PARAMETERS);
     let config = simclr_with_equimod(ResNetConfig::default(), HIDDEN);
     let method = Method::new(&config, &parameters, placement(device, precision))?;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use equimod_train::Trainer;
 
 use super::{Setup, difference};
 use crate::outputs::console::{self, duration};
-use crate::run::forecast::{Forecast, forecast};
+use crate::process::device;
+use crate::run::forecast::{Forecast, Measured, forecast, measure};
 use crate::run::rehearsal::Rehearsal;
 
 /// Bytes of a MiB.
@@ -45,7 +47,21 @@ impl Setup {
             short(time),
             duration(all)
         ));
+        if !self.devices[0].is_cpu() {
+            console::note(&self.on_device(&trainer)?);
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Memory and time of a step on the first device.
+    fn on_device(&self, trainer: &Trainer) -> anyhow::Result<String> {
+        let (recipe, ranks, device) = (&self.recipe, self.devices.len(), &self.devices[0]);
+        let (images, name) = (recipe.data.batch / ranks, device::describe(device));
+        let Measured { bytes, time } = measure(recipe, trainer.parameters(), ranks, device).with_context(|| {
+            format!("a step of {images} images fails on {name}; if its memory is too small, raise execution.parts")
+        })?;
+        let memory = bytes.map_or_else(String::new, |bytes| format!("has {} MiB at most and ", bytes >> 20));
+        Ok(format!("on {name}, a step of {images} images {memory}takes {}, loading aside", short(time)))
     }
 }
 

@@ -120,6 +120,22 @@ impl Runs<'_> {
     }
 }
 
+/// Checks the memory of a step on the device in a dry run: more images take more, and micro-batches less.
+fn check_dry_run(runs: &Runs) -> anyhow::Result<()> {
+    let mebibytes = |more: &[&str]| -> anyhow::Result<f64> {
+        let dry =
+            ["pretrain", "--recipe", "tiny.toml", "--set", "backbone.width=16", "--device", "cuda:0", "--dry-run"];
+        let said = runs.run(&[&dry[..], more].concat())?;
+        let (_, after) = said.split_once("on cuda:0, a step of ").context("a dry run says nothing of its device")?;
+        let (_, memory) = after.split_once(" has ").context("a dry run says nothing of a device's memory")?;
+        Ok(memory.split(' ').next().unwrap_or_default().parse()?)
+    };
+    let (few, many) = (mebibytes(&["--set", "data.batch=8"])?, mebibytes(&["--set", "data.batch=32"])?);
+    let parts = mebibytes(&["--set", "data.batch=32", "--set", "execution.parts=4"])?;
+    ensure!(1.0 < few && few < many && parts < many, "dry runs report {few}, {many} and, in parts, {parts} MiB");
+    Ok(())
+}
+
 /// Trains, kills and resumes, trains in bf16 and in parts, fine-tunes and evaluates on the stand-in's device.
 ///
 /// # Errors
@@ -134,6 +150,7 @@ pub fn check(program: &Path, environment: &Environment) -> anyhow::Result<()> {
     runs.images("images", 16, 0)?;
     runs.images("sizes", 13, 3)?;
     fs::write(runs.folder.join("tiny.toml"), RECIPE)?;
+    check_dry_run(&runs)?;
     let train = ["pretrain", "--recipe", "tiny.toml", "--device", "cuda:0", "--no-eval", "--out"];
     let with = |out: &'static str, more: &[&'static str]| [&train[..], &[out], more].concat();
     runs.run(&with("whole", &[]))?;
@@ -143,6 +160,10 @@ pub fn check(program: &Path, environment: &Environment) -> anyhow::Result<()> {
     runs.run(&["pretrain", "--resume", "--device", "cuda:0", "--no-eval", "--out", "killed"])?;
     runs.assert_same("whole", "killed")?;
     runs.run(&with("bf16", &["--set", "execution.precision=bf16", "--set", "log_every_steps=3"]))?;
+    runs.run(&with("auto", &["--set", "execution.precision=auto", "--set", "log_every_steps=3"]))?;
+    runs.assert_same("bf16", "auto")?;
+    let resolved = fs::read_to_string(runs.folder.join("auto/recipe.resolved.toml"))?;
+    ensure!(resolved.contains("precision = \"bf16\""), "an automatic precision stays open:\n{resolved}");
     runs.run(&with("parts", &["--set", "execution.parts=3", "--set", "execution.recompute=true", "--epochs", "1"]))?;
     for (out, on) in [("views-cpu", "augmentation.on=cpu"), ("views", "augmentation.on=device")] {
         let policy = "augmentation.policy=byol-imagenet";
