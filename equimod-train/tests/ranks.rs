@@ -174,7 +174,7 @@ fn assert_close(case: &str, want: &[BTreeMap<String, f64>], got: &[BTreeMap<Stri
         for (name, want) in want {
             // The norm is of gradients, whose rounding errors batch norm of few values amplifies.
             let tolerance = if name == "gradient_norm" { 1e-3 } else { 1e-5 };
-            let off = (want - got[name]).abs() / want.abs().max(1e-2);
+            let off = (want - got[name]).abs() / want.abs().max(0.1);
             assert!(off <= tolerance, "{case}: {name} is {want} and {}", got[name]);
         }
     }
@@ -199,8 +199,9 @@ fn any_number_of_ranks_trains_the_same_run_and_resumes_it() {
         assert_eq!(run.on(ranks).unwrap(), vec![(Ending::Finished, 8); ranks]);
         assert_close(&format!("resumed by {ranks} ranks"), &want, &run.metrics());
     }
-    let state = std::fs::read_to_string(run.checkpoint().join("state.json")).unwrap();
-    assert!(!state.contains("rank") && !state.contains("world"), "{state}");
+    let state = std::fs::read(run.checkpoint().join("state.json")).unwrap();
+    let state: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&state).unwrap();
+    assert_eq!(state.keys().collect::<Vec<_>>(), ["best", "data_fingerprint", "recipe", "step"]);
 }
 
 #[test]
