@@ -9,7 +9,7 @@ use equimod_eval::logistic::{LogisticConfig, l2_strengths};
 use equimod_eval::results::plain;
 
 use super::contenders::{Comparison, Contender, names};
-use super::session::open_images;
+use super::session::{choose_images, open_images};
 use crate::cli::{Compare, Compared};
 use crate::outputs::console;
 use crate::outputs::console::Console;
@@ -24,7 +24,8 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     }
     let device = device::open(&arguments.shared.device.device)?;
     let images = &arguments.images;
-    let (_, splits) = open_images(&arguments.models, images.data.as_deref(), images)?;
+    let data = choose_images(&arguments.models, images.data.as_deref(), images)?;
+    let splits = open_images(&data, images)?;
     let seed = arguments.shared.seed;
     let console = Console::default();
     let mut contenders = Vec::new();

@@ -44,11 +44,12 @@ impl<'a> Session<'a> {
     fn open(arguments: &'a EvalArgs, crop: CropKind) -> anyhow::Result<Self> {
         let device = device::open(&arguments.device.device)?;
         let named = arguments.source.as_deref().or(arguments.images.data.as_deref());
-        let (data, splits) = open_images(std::slice::from_ref(&arguments.model), named, &arguments.images)?;
+        let data = choose_images(std::slice::from_ref(&arguments.model), named, &arguments.images)?;
         let model = model_argument::open(&arguments.model, &device)?;
         report_guess(&model);
         let crop = arguments.input.crop.unwrap_or(crop).into();
         let input = InputTransform::of(&model, arguments.input.size, crop)?;
+        let splits = open_images(&data, &arguments.images)?;
         let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
         Ok(Self { arguments, data: data.source, model, splits, input, cache })
@@ -125,18 +126,18 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Opens the images of an evaluation of `models`, and reports which they are: the source `named`, else that of a run.
-pub fn open_images(
-    models: &[PathBuf],
-    named: Option<&str>,
-    images: &ImageArgs,
-) -> anyhow::Result<(DataChoice, Splits)> {
+/// Chooses the images of an evaluation of `models`, and reports the choice: the source `named`, else that of a run.
+pub fn choose_images(models: &[PathBuf], named: Option<&str>, images: &ImageArgs) -> anyhow::Result<DataChoice> {
     let data = evaluated_data::choose(models, named, images.reading.reading())?;
-    let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
     let of_run = if data.of_run { ", the data of the run" } else { "" };
     console::note(&format!("data: {}{of_run}", data.source));
-    let splits = data.explain(others.splits(&data.source, data.options))?.with_labels(&images.task)?;
-    Ok((data, splits))
+    Ok(data)
+}
+
+/// Opens the chosen images.
+pub fn open_images(data: &DataChoice, images: &ImageArgs) -> anyhow::Result<Splits> {
+    let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
+    Ok(data.explain(others.splits(&data.source, data.options))?.with_labels(&images.task)?)
 }
 
 /// Notes that the preprocessing of a model whose file does not record it was guessed.
