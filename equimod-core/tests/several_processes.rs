@@ -16,10 +16,10 @@ use equimod_core::{
 };
 use threads::Threads;
 
-const IMAGES: usize = 8;
+const IMAGES: usize = 24;
 const PARAMETERS: usize = 5;
 const STEPS: u64 = 5;
-/// Small, because the network is chaotic: rounding errors in the weights grow tenfold from step to step at 1e-3.
+/// Small, because rounding errors in the weights grow from step to step: at 1e-3, to a hundredth in five steps of f32.
 const LEARNING_RATE: f64 = 3e-6;
 
 /// A method and its execution.
@@ -41,7 +41,7 @@ impl Case {
     fn method(self, collective: SharedCollective) -> Option<Method> {
         let Self { objective, modules, dtype, recompute, parts } = self;
         let config: MethodConfig = serde_json::from_str(&format!(
-            r#"{{"backbone": {{"width": 2}}, "objective": {objective}, "equivariance": {modules}}}"#,
+            r#"{{"backbone": {{"width": 4}}, "objective": {objective}, "equivariance": {modules}}}"#,
         ))
         .unwrap();
         if !config.validate(8).is_empty() {
@@ -124,42 +124,34 @@ fn parameters() -> Parameters {
     Parameters { pair: (0..PARAMETERS).map(value).collect(), ..Parameters::of_views(PARAMETERS) }
 }
 
-/// Tolerances relative to the largest value of a tensor (of weights, losses and metrics, at least to 1).
-#[derive(Clone, Copy)]
-struct Tolerances {
-    /// Of weights and statistics after the last step, and of losses and metrics of the first step.
-    values: f64,
-    /// Of losses and metrics of later steps.
-    later: f64,
-    gradients: f64,
-}
+/// Tolerances of values and of gradients, relative to the largest value of a tensor (of weights, statistics and metrics,
+/// at least to 1).
+type Tolerances = (f64, f64);
 
-/// In f64. The backward pass through batch norm of few values amplifies rounding errors.
-const WIDE: Tolerances = Tolerances { values: 1e-12, later: 1e-12, gradients: 1e-11 };
-/// In f32. Gradients, in which batch norm of few values and the signs of ReLUs amplify rounding errors, are compared to
-/// those in f64 instead ([`rounding`]).
-const NARROW: Tolerances = Tolerances { values: 3e-5, later: 1e-3, gradients: f64::INFINITY };
+/// In f64. The backward pass through batch norm amplifies rounding errors.
+const WIDE: Tolerances = (1e-12, 1e-11);
+/// In f32. Gradients, which jump where rounding changes the sign of a ReLU's input, are compared to those in f64 instead
+/// ([`rounding`]).
+const NARROW: Tolerances = (1e-5, f64::INFINITY);
 /// Largest distance of the gradients of several ranks in f32 to those in f64, in multiples of that of one process.
-const ROUNDING: f64 = 3.0;
+const ROUNDING: f64 = 2.0;
 
 /// Largest distance of two results in multiples of the tolerance, and where it is.
-fn distance(case: &str, want: &Found, got: &Found, tolerances: Tolerances) -> (f64, String) {
+fn distance(case: &str, want: &Found, got: &Found, (of_values, of_gradients): Tolerances) -> (f64, String) {
     assert_eq!(want.len(), got.len(), "{case}");
     let mut most = (0.0, String::new());
     for ((name, want), (other, got)) in want.iter().zip(got) {
         assert_eq!((name, want.len()), (other, got.len()), "{case}");
         // Gradients that are zero up to rounding, as those before a batch norm, have no relative distance.
         // Biases begin at 0, and are as exact as the gradients that moved them.
-        let is_gradient = name.starts_with("gradient");
-        let scale = want.iter().map(|v| v.abs()).fold(if is_gradient { 1e-3 } else { 1.0 }, f64::max);
-        let off = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale;
-        let is_later = name.ends_with(|last: char| ('1'..='9').contains(&last)) && name.contains(' ');
-        let off = off
-            / match (is_gradient, is_later) {
-                (true, _) => tolerances.gradients,
-                (false, true) => tolerances.later,
-                (false, false) => tolerances.values,
-            };
+        let (least, tolerance) = match name.split(' ').next() {
+            Some("gradient") => (1e-3, of_gradients),
+            // Terms of a loss may cancel.
+            Some("loss") => (0.1, of_values),
+            _ => (1.0, of_values),
+        };
+        let scale = want.iter().map(|v| v.abs()).fold(least, f64::max);
+        let off = want.iter().zip(got).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / scale / tolerance;
         if off > most.0 || off.is_nan() {
             most = (off, name.clone());
         }
@@ -219,14 +211,14 @@ fn all() -> impl Iterator<Item = Case> {
 #[test]
 fn several_ranks_equal_one_process_in_f64() {
     parts::assert_complete();
-    let compared = all().filter(|case| compare(*case, &[2, 4], WIDE)).count();
+    let compared = all().filter(|case| compare(*case, &[2, 3, 4], WIDE)).count();
     assert!(compared > 50, "{compared} methods");
 }
 
 #[test]
 fn several_ranks_equal_one_process_in_f32() {
     for case in all().filter(|case| case.modules == EQUIMOD || case.objective == OBJECTIVES[1]) {
-        compare(Case { dtype: DType::F32, ..case }, &[2], NARROW);
+        compare(Case { dtype: DType::F32, ..case }, &[2, 3], NARROW);
         compare_rounding(case);
     }
 }
@@ -245,10 +237,14 @@ fn recomputation_and_parts_equal_one_process() {
 /// Sums in another order in every call, as the contract allows.
 #[test]
 fn the_order_of_sums_does_not_matter() {
-    let case = Case::new(OBJECTIVES[0], EQUIMOD);
-    let reference = case.run(SingleProcess::shared()).unwrap().unwrap();
-    for found in Threads::run(2, |collective| case.run(Arc::new(collective)).unwrap().unwrap()) {
-        let (off, name) = distance("threads", &reference, &found, WIDE);
-        assert!(off <= 1.0, "{name} is off by {off:.1} times what is allowed");
+    let with_byol = MODULES.map(|modules| Case::new(OBJECTIVES[1], modules));
+    for case in OBJECTIVES.map(|objective| Case::new(objective, EQUIMOD)).into_iter().chain(with_byol) {
+        let reference = case.run(SingleProcess::shared()).unwrap().unwrap();
+        for size in [2, 3] {
+            for found in Threads::run(size, |collective| case.run(Arc::new(collective)).unwrap().unwrap()) {
+                let (off, name) = distance(&format!("{case:?}"), &reference, &found, WIDE);
+                assert!(off <= 1.0, "{case:?}, {size} ranks: {name} is off by {off:.1} times what is allowed");
+            }
+        }
     }
 }
