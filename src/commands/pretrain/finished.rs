@@ -96,15 +96,19 @@ impl Finished<'_> {
         let again = format!("{program} pretrain --recipe {folder}/recipe.resolved.toml");
         let schedule = &self.recipe.schedule;
         let labeled = !self.dataset.tasks().is_empty();
-        let mut commands: Vec<String> = Vec::new();
-        commands.extend(match advice {
+        let evaluate = match labeled {
+            true => format!("{program} eval logistic {folder} --untrained   # with the whole range of L2 strengths"),
+            false => format!("{program} eval equivariance {folder}   # each augmentation alone"),
+        };
+        let first = match advice {
             Some(Advice::LowerRate) => Some(format!("{again} --lr {}   # a third", schedule.learning_rate / 3.0)),
             Some(Advice::TrainLonger) => {
                 Some(format!("{again} --epochs {}   # four times as long", 4 * schedule.epochs))
             }
-            Some(Advice::WidenRange) => Some(format!("{program} eval logistic {folder} --untrained")),
+            Some(Advice::WidenRange) => Some(evaluate.clone()),
             Some(Advice::CompareBaseline | Advice::EvaluateUntrained) | None => None,
-        });
+        };
+        let mut commands: Vec<String> = first.into_iter().collect();
         let module = self.trainer.method().modules().first();
         if let Some(module) = module.filter(|_| !matches!(self.recipe.objective, ObjectiveConfig::None(_))) {
             let name = &module.name;
@@ -115,10 +119,9 @@ impl Finished<'_> {
             let compare = format!("{program} eval compare {folder}-baseline {folder}   # what {name} changed");
             commands.extend(labeled.then_some(compare));
         }
-        commands.push(match labeled {
-            true => format!("{program} eval logistic {folder} --untrained   # with the whole range of L2 strengths"),
-            false => format!("{program} eval equivariance {folder}   # each augmentation alone"),
-        });
+        if advice != Some(Advice::WidenRange) {
+            commands.push(evaluate);
+        }
         commands
     }
 
