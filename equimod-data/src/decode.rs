@@ -98,13 +98,16 @@ pub(crate) fn examine(bytes: &[u8]) -> Option<Examined> {
 
 /// Transparency of an encoded image; `None` without transparent pixels, and if it does not decode.
 fn transparency(bytes: &[u8], format: ImageFormat) -> Option<Transparency> {
-    let black_and_white = || {
-        let on = |color| image(bytes, Background(Some(color))).ok();
-        Some((on([0; 3])?, on([255; 3])?))
+    let has_alpha = match format {
+        ImageFormat::Jpeg => false,
+        ImageFormat::Gif => true,
+        _ => reader(Cursor::new(bytes)).ok()?.into_decoder().ok()?.color_type().has_alpha(),
     };
-    let may_be = !matches!(format, ImageFormat::Jpeg | ImageFormat::Bmp);
-    let (black, white) = if may_be { black_and_white()? } else { return None };
-    let dropped = image(bytes, Background::default()).ok()?;
+    if !has_alpha {
+        return None;
+    }
+    let on = |background| image(bytes, Background(background)).ok();
+    let (black, white, dropped) = (on(Some([0; 3]))?, on(Some([255; 3]))?, on(None)?);
     let constant = dropped.pixels().chunks_exact(3).all(|pixel| pixel == &dropped.pixels()[..3]);
     (black != white).then_some(if constant { Transparency::OneColor } else { Transparency::Partial })
 }
