@@ -51,17 +51,12 @@ impl PlannedViews {
 
     /// Adds a view of the original with index `original`.
     pub(super) fn push(&mut self, original: usize, plan: ViewPlan) -> Result<()> {
-        self.size_matches(plan.output_size())?;
+        if plan.output_size() != self.size {
+            return Err(Pixels::of_another_size(plan.output_size(), self.size));
+        }
         let (columns, rows) = plan.weights();
         self.views.push(PlannedView { original, plan, columns, rows });
         Ok(())
-    }
-
-    fn size_matches(&self, size: Size) -> Result<()> {
-        match size == self.size {
-            true => Ok(()),
-            false => Err(Pixels::of_another_size(size, self.size)),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Backend for any device and element type, composed of candle's operations; it runs on CUDA and Metal.
 //!
 //! It does not use candle's autograd. Tests on the CPU compare it with the kernels. It reduces tensors of at most four
-//! dimensions and uses none of candle's convolutions, because candle has had errors in both on Metal.
+//! dimensions and uses none of candle's convolutions.
 
 mod batch_norm;
 mod convolution;

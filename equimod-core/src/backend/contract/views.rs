@@ -70,11 +70,6 @@ pub struct ViewPrograms<'a> {
 }
 
 impl ViewProgram<'_> {
-    /// Range of the part's rows that are read.
-    pub fn reach(&self) -> (usize, usize) {
-        self.rows.reach()
-    }
-
     /// Whether a view of `size` reads and writes within `bytes` originals.
     pub fn fits(&self, (height, width): (usize, usize), bytes: usize) -> bool {
         let ((_, last_row), (_, last_column)) = (self.rows.reach(), self.columns.reach());
@@ -89,7 +84,7 @@ impl ViewProgram<'_> {
 
 impl Resampling<'_> {
     /// Range of the input pixels that are read: the lowest, and one after the highest.
-    fn reach(&self) -> (usize, usize) {
+    pub fn reach(&self) -> (usize, usize) {
         let first = self.bounds.iter().map(|bounds| bounds.0).min();
         (first.unwrap_or(0), self.bounds.iter().map(|bounds| bounds.0 + bounds.1).max().unwrap_or(0))
     }

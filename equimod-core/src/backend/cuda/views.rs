@@ -56,7 +56,7 @@ impl Programs {
     }
 
     fn push(&mut self, program: &ViewProgram, (height, width): (usize, usize)) -> Result<()> {
-        let (first, last) = program.reach();
+        let (first, last) = program.rows.reach();
         let view = View {
             pixels: program.start as u64,
             scratch: self.scratch as u64,
