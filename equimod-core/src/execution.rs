@@ -31,6 +31,9 @@ pub struct Execution {
     /// `cudnn.benchmark`, instead of by its heuristics. Another run may choose differently, so that its results differ
     /// by rounding. Without effect without cuDNN. Default: no.
     pub autotune: bool,
+    /// Whether cuDNN fuses convolutions in bf16 with the batch norm and ReLU around them, for the shapes that it takes.
+    /// It compiles a kernel for each shape on its first use. Without effect without cuDNN. Default: yes.
+    pub fused: bool,
     /// Longest time in seconds that the ranks of a run wait for each other in an exchange, before the run ends with an
     /// error. Without effect with one rank. Default: 600.
     pub timeout: u64,
@@ -75,6 +78,17 @@ impl Precision {
 }
 
 impl Execution {
+    /// The defaults.
+    pub const DEFAULT: Self = Self {
+        recompute: false,
+        winograd: true,
+        parts: 1,
+        precision: Precision::F32,
+        autotune: false,
+        fused: true,
+        timeout: 600,
+    };
+
     /// The settings with the [precision for a device](Precision::on).
     pub fn on(self, device: &Device) -> Self {
         Self { precision: self.precision.on(device), ..self }
@@ -82,7 +96,12 @@ impl Execution {
 
     /// Algorithms that convolutions may use.
     pub fn algorithms(&self) -> ConvAlgorithms {
-        ConvAlgorithms { winograd: self.winograd, tf32: self.precision == Precision::Tf32, autotune: self.autotune }
+        ConvAlgorithms {
+            winograd: self.winograd,
+            tf32: self.precision == Precision::Tf32,
+            autotune: self.autotune,
+            fused: self.fused,
+        }
     }
 
     /// One sentence for each invalid setting; empty if all are valid.
@@ -97,7 +116,7 @@ impl Execution {
 
 impl Default for Execution {
     fn default() -> Self {
-        Self { recompute: false, winograd: true, parts: 1, precision: Precision::F32, autotune: false, timeout: 600 }
+        Self::DEFAULT
     }
 }
 

@@ -55,7 +55,7 @@ struct Precision {
 }
 
 const fn execution(recompute: bool, winograd: bool) -> Execution {
-    Execution { recompute, winograd, parts: 1, precision: equimod_core::Precision::F32, autotune: false, timeout: 600 }
+    Execution { recompute, winograd, ..Execution::DEFAULT }
 }
 
 const F64: Precision = Precision { dtype: DType::F64, execution: execution(false, false) };

@@ -6,6 +6,7 @@
 mod build;
 mod kernels;
 mod kit;
+mod plans;
 mod resources;
 mod runs;
 mod self_test;
@@ -124,6 +125,9 @@ pub fn on_cpu(filters: &[&str]) -> anyhow::Result<()> {
         cargo_in(&[&["build"], &profile[..], PACKAGES, COMMAND].concat(), &environment)?;
     }
     resources::check(&toolkit()?)?;
+    if filters.is_empty() {
+        plans::check(&environment)?;
+    }
     let library = check_stand_in()?;
     environment.extend(stand_in::environment(&library)?);
     environment.push(("EQUIMOD_TEST_DEVICE", "cuda:0".into()));

@@ -7,10 +7,6 @@ namespace {
 
 using namespace standin;
 
-struct Handle {
-  CUstream stream = nullptr;
-};
-
 cudnnStatus_t give_workspace(int algorithm, const Tensor &x, const Tensor &w, const Tensor &y, const Convolution &c,
                              size_t *size) {
   note("cudnnGetConvolutionWorkspaceSize");

@@ -1,23 +1,9 @@
 // Checks and computes calls of cuDNN's convolutions.
 #include "cudnn_call.h"
 #include <cstring>
-#include "convolution.h"
-#include "numbers.h"
+#include "cudnn_tensor.h"
 
 namespace standin {
-
-static cudaDataType type_of(cudnnDataType_t type) {
-  switch (type) {
-    case CUDNN_DATA_DOUBLE:
-      return CUDA_R_64F;
-    case CUDNN_DATA_HALF:
-      return CUDA_R_16F;
-    case CUDNN_DATA_BFLOAT16:
-      return CUDA_R_16BF;
-    default:
-      return CUDA_R_32F;
-  }
-}
 
 static bool is_known(cudnnDataType_t type) {
   return type == CUDNN_DATA_FLOAT || type == CUDNN_DATA_DOUBLE || type == CUDNN_DATA_HALF ||
@@ -44,7 +30,7 @@ static const char *name(Call::Direction direction) {
   return names[direction];
 }
 
-static Geometry geometry(const Tensor &x, const Tensor &w, const Tensor &y, const Convolution &c) {
+Geometry geometry(const Tensor &x, const Tensor &w, const Tensor &y, const Convolution &c) {
   auto whole = [](long value) { return (int)value; };
   return {whole(x.size[0]),
           whole(x.size[1]),
@@ -100,54 +86,6 @@ size_t workspace_size(int algorithm, const Tensor &w) {
   return algorithm == WITHOUT_WORKSPACE ? 0 : 4096 + w.elements() * sizeof(float);
 }
 
-// Numbers of a tensor as `T`, in the order of `axes`, the last one innermost.
-template <class T>
-static std::vector<T> packed(const Tensor &tensor, const void *at, const int (&axes)[4]) {
-  std::vector<T> to;
-  to.reserve(tensor.size[0] * tensor.size[1] * tensor.size[2] * tensor.size[3]);
-  with_type(type_of(tensor.type), [&](auto *typed) {
-    auto *from = (decltype(typed))at;
-    const long *size = tensor.size;
-    const long *stride = tensor.stride;
-    for (long a = 0; a < size[axes[0]]; a++) {
-      for (long b = 0; b < size[axes[1]]; b++) {
-        for (long c = 0; c < size[axes[2]]; c++) {
-          for (long d = 0; d < size[axes[3]]; d++) {
-            long place = a * stride[axes[0]] + b * stride[axes[1]] + c * stride[axes[2]] + d * stride[axes[3]];
-            to.push_back(number<T>(from[place]));
-          }
-        }
-      }
-    }
-  });
-  return to;
-}
-
-constexpr int CHANNELS_LAST[4] = {0, 2, 3, 1};
-constexpr int FILTERS_LAST[4] = {2, 3, 1, 0};
-
-// Writes alpha·sums + beta·old; without beta, nothing is read. Sums are in the order of channels last.
-static void write(const Tensor &tensor, void *at, const std::vector<double> &sums, double alpha, double beta) {
-  with_type(type_of(tensor.type), [&](auto *typed) {
-    using Number = std::remove_reference_t<decltype(*typed)>;
-    auto *to = (Number *)at;
-    const long *size = tensor.size;
-    const long *stride = tensor.stride;
-    size_t next = 0;
-    for (long n = 0; n < size[0]; n++) {
-      for (long h = 0; h < size[2]; h++) {
-        for (long w = 0; w < size[3]; w++) {
-          for (long c = 0; c < size[1]; c++) {
-            Number &place = to[n * stride[0] + c * stride[1] + h * stride[2] + w * stride[3]];
-            double old = beta == 0 ? 0 : beta * number<double>(place);
-            place = number<Number>(alpha * sums[next++] + old);
-          }
-        }
-      }
-    }
-  });
-}
-
 template <class T>
 static void compute(const Call &call) {
   Geometry g = geometry(call.x, call.w, call.y, call.convolution);
@@ -165,10 +103,6 @@ static void compute(const Call &call) {
     backward_filter(g, x, packed<T>(call.y, call.y_at, CHANNELS_LAST), sums);
   }
   write(to, (void *)at, sums, call.alpha, call.beta);
-}
-
-static bool is_live(const Tensor &tensor, const void *at) {
-  return standin::is_live(at, tensor.elements() * width(type_of(tensor.type)));
 }
 
 static bool is_live(const Call &call, size_t workspace) {

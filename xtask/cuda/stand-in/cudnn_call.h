@@ -22,6 +22,11 @@ struct Tensor {
   bool has_channels_last() const { return stride[1] == 1; }
 };
 
+// What a cudnnHandle_t points to.
+struct Handle {
+  CUstream stream = nullptr;
+};
+
 struct Convolution {
   int pad[2], stride[2], dilation[2];
   int groups;

@@ -146,19 +146,29 @@ fn entries(folder: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
 
 /// Compiles a driver whose every function refuses, so that builds can be linked without a card.
 fn driver(home: &Path, libraries: &Path) -> anyhow::Result<()> {
+    refusing_driver(home, "", &libraries.join("libcuda.so"))
+}
+
+/// Compiles a driver of the functions in `source`, and of all others, which refuse.
+///
+/// # Errors
+///
+/// If it cannot be compiled.
+pub fn refusing_driver(home: &Path, source: &str, library: &Path) -> anyhow::Result<()> {
     let suffixes = ["", "_ptds", "_ptsz", "_v2", "_v2_ptds", "_v2_ptsz"];
     let known = names(&home.join("include/cuda.h"), "cu")?;
     let all: BTreeSet<String> =
         known.iter().flat_map(|name| suffixes.map(|suffix| format!("{name}{suffix}"))).collect();
-    let mut source = String::new();
-    for name in all {
+    let has = |name: &str| source.contains(&format!("int {name}("));
+    let mut source = source.to_owned();
+    for name in all.iter().filter(|name| !has(name)) {
         writeln!(source, "int {name}(void) {{ return {STUB}; }}")?;
     }
-    let file = home.join("libcuda.c");
+    let file = library.with_extension("c");
     fs::write(&file, source)?;
     let mut compiler = Command::new("gcc");
     compiler.args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o"]);
-    compiler.arg(libraries.join("libcuda.so")).arg(&file);
+    compiler.arg(library).arg(&file);
     match compiler.status().context("cannot start gcc; install a C compiler")?.success() {
         true => Ok(()),
         false => bail!("gcc cannot compile the driver to link with, {}", file.display()),

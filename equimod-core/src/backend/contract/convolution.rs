@@ -36,7 +36,7 @@ impl From<&Self> for ConvInput {
 /// Combination of the gradient of a ReLU's output with the gradient from another path, and the ReLU's mask.
 ///
 /// `T` is the existing gradient of the other path, whose memory the result may overwrite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Accumulate<T = Tensor> {
     /// No other gradient: `dx·mask`.
     Overwrite,

@@ -13,17 +13,19 @@ pub struct ConvAlgorithms {
     pub tf32: bool,
     /// Whether algorithms on a CUDA device are [chosen by their time](crate::Execution::autotune).
     pub autotune: bool,
+    /// Whether convolutions on a CUDA device are [fused](crate::Execution::fused) with the operations around them.
+    pub fused: bool,
 }
 
 impl Default for ConvAlgorithms {
     fn default() -> Self {
-        Self { winograd: true, tf32: false, autotune: false }
+        Self { winograd: true, tf32: false, autotune: false, fused: true }
     }
 }
 
 impl ConvAlgorithms {
     /// The direct algorithm, without Winograd's.
-    pub const DIRECT: Self = Self { winograd: false, tf32: false, autotune: false };
+    pub const DIRECT: Self = Self { winograd: false, tf32: false, autotune: false, fused: false };
 }
 
 /// Kernel, stride, padding and channel groups of a convolution.

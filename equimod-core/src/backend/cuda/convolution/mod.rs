@@ -11,7 +11,7 @@ use super::Cuda;
 use super::batch_norm::through_relu;
 use super::launch::{Grid, Kernel, Module, launch};
 use super::memory::{address, channels_second, count, device_of, rows, uninitialized};
-use crate::backend::contract::{Accumulate, ConvShape, ConvolutionOps};
+use crate::backend::contract::{Accumulate, BatchNormOps, ConvInput, ConvShape, ConvolutionOps, ScaleShiftRelu};
 use crate::backend::layout;
 
 const fn kernel(name: &'static str, suffix: &'static str) -> Kernel {
@@ -65,22 +65,47 @@ thread_local! {
 /// One of a convolution's computations, on rows of channels.
 type Computation = fn(&Tensor, &Tensor, &ConvShape) -> Result<Tensor>;
 
-/// The three computations of a convolution.
+/// Which plans of fused convolutions may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plans {
+    /// Those of shapes that this thread has planned.
+    Known,
+    /// Also new ones, which take seconds to compile.
+    New,
+}
+
+/// Output and its sums from xs and their activation; `None` for a shape that is not fused.
+type FusedForward =
+    fn(&Tensor, Option<&ScaleShiftRelu>, &Tensor, &ConvShape, Plans) -> Result<Option<(Tensor, Tensor)>>;
+
+/// Gradient of the input of a ReLU with the given output before a convolution; `None` for a shape that is not fused.
+type FusedBackward = fn(&Tensor, &Tensor, &Tensor, &Accumulate, &ConvShape) -> Result<Option<Tensor>>;
+
+/// The three computations of a convolution, and those that are fused with their neighbors.
 struct Engine {
     forward: Computation,
     backward_data: Computation,
     backward_weight: Computation,
+    forward_with_sums: FusedForward,
+    backward_data_relu: FusedBackward,
 }
 
 #[cfg(feature = "cudnn")]
-const CUDNN: Engine =
-    Engine { forward: cudnn::forward, backward_data: cudnn::backward_data, backward_weight: cudnn::backward_weight };
+const CUDNN: Engine = Engine {
+    forward: cudnn::forward,
+    backward_data: cudnn::backward_data,
+    backward_weight: cudnn::backward_weight,
+    forward_with_sums: cudnn::forward_with_sums,
+    backward_data_relu: cudnn::backward_data_relu,
+};
 
 #[cfg(any(test, not(feature = "cudnn")))]
 const PRODUCTS: Engine = Engine {
     forward: products::forward,
     backward_data: products::backward_data,
     backward_weight: products::backward_weight,
+    forward_with_sums: |_, _, _, _, _| Ok(None),
+    backward_data_relu: |_, _, _, _, _| Ok(None),
 };
 
 /// cuDNN if the build has it, else matrix products.
@@ -93,6 +118,13 @@ fn engine() -> &'static Engine {
     return &CUDNN;
     #[cfg(not(feature = "cudnn"))]
     return &PRODUCTS;
+}
+
+/// A convolution that is fused with its activation and the sums of its output.
+fn fused_with_sums(xs: &ConvInput, weight: &Tensor, s: &ConvShape, plans: Plans) -> Result<Option<(Tensor, Tensor)>> {
+    let (values, weight) = (rows(&xs.values)?, channels_last(weight, xs.values.dtype())?);
+    let found = (engine().forward_with_sums)(&values, xs.activation.as_ref(), &weight, s, plans)?;
+    found.map(|(ys, sums)| Ok((channels_second(&ys)?, sums))).transpose()
 }
 
 impl ConvolutionOps for Cuda {
@@ -110,6 +142,23 @@ impl ConvolutionOps for Cuda {
         channels_first(&(engine().backward_weight)(&rows(xs)?, &rows(dys)?, s)?, s)
     }
 
+    /// As [`conv2d_with_sums`](Self::conv2d_with_sums) after it, so that recomputed outputs are the same bits.
+    fn conv2d_of_activated(&self, xs: &ConvInput, weight: &Tensor, s: &ConvShape) -> Result<Tensor> {
+        match fused_with_sums(xs, weight, s, Plans::Known)? {
+            Some((ys, _)) => Ok(ys),
+            None => self.conv2d(&self.materialize(xs)?, weight, s),
+        }
+    }
+
+    fn conv2d_with_sums(&self, xs: &ConvInput, weight: &Tensor, s: &ConvShape) -> Result<(Tensor, Tensor)> {
+        if let Some(found) = fused_with_sums(xs, weight, s, Plans::New)? {
+            return Ok(found);
+        }
+        let ys = self.conv2d(&self.materialize(xs)?, weight, s)?;
+        let sums = self.batch_norm_sums(&ys)?;
+        Ok((ys, sums))
+    }
+
     fn prepared_weight(&self, weight: &Tensor, dtype: DType) -> Result<Tensor> {
         let (outputs, channels, height, width) = weight.dims4()?;
         channels_second(&channels_last(weight, dtype)?.reshape((outputs, height, width, channels))?)
@@ -123,7 +172,10 @@ impl ConvolutionOps for Cuda {
         relu_output: &Tensor,
         accumulate: Accumulate,
     ) -> Result<Tensor> {
-        let (dys, weight) = (rows(dys)?, channels_last(weight, dys.dtype())?);
+        let (dys, weight, relu_output) = (rows(dys)?, channels_last(weight, dys.dtype())?, rows(relu_output)?);
+        if let Some(dxs) = (engine().backward_data_relu)(&dys, &weight, &relu_output, &accumulate, s)? {
+            return channels_second(&dxs);
+        }
         let dxs = (engine().backward_data)(&dys, &weight, s)?;
         let order = match &accumulate {
             Accumulate::Overwrite => 0,
@@ -131,7 +183,7 @@ impl ConvolutionOps for Cuda {
             Accumulate::MaskThenAdd(_) => 2,
         };
         let other = accumulate.existing().map(rows).transpose()?;
-        through_relu(&dxs, other.as_ref(), &rows(relu_output)?, order)?;
+        through_relu(&dxs, other.as_ref(), &relu_output, order)?;
         channels_second(&dxs)
     }
 }

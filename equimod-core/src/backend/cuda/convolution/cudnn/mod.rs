@@ -5,6 +5,10 @@
 
 mod algorithms;
 mod descriptors;
+mod fused;
+mod graph;
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,6 +20,9 @@ use candle_core::{DType, Error, Result, Tensor};
 
 use algorithms::{Algorithm, Direction, Plan};
 use descriptors::{Descriptors, Handle};
+use fused::{Fused, Pattern};
+
+pub use fused::{backward_data_relu, forward_with_sums};
 
 use crate::backend::contract::ConvShape;
 use crate::backend::cuda::memory::{address, device_of, uninitialized};
@@ -38,6 +45,8 @@ struct Prepared {
 struct Engine {
     handle: Handle,
     prepared: HashMap<(Direction, DType, ConvShape), Prepared>,
+    /// Shapes that cuDNN does not fuse have no plan.
+    fused: HashMap<(Pattern, ConvShape), Option<Fused>>,
     workspace: Option<Tensor>,
 }
 
@@ -51,7 +60,7 @@ fn with_engine<T>(device: &CudaDevice, f: impl FnOnce(&mut Engine) -> Result<T>)
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let handle = Handle::new(device)?;
-                entry.insert(Engine { handle, prepared: HashMap::new(), workspace: None })
+                entry.insert(Engine { handle, prepared: HashMap::new(), fused: HashMap::new(), workspace: None })
             }
         };
         f(engine)
@@ -71,7 +80,7 @@ fn room(workspace: &mut Option<Tensor>, bytes: usize, like: &Tensor) -> Result<u
 /// Runs a convolution in one direction on tensors of the given addresses.
 fn run(direction: Direction, s: &ConvShape, tensors: Addresses, like: &Tensor) -> Result<()> {
     with_engine(device_of(like)?, |engine| {
-        let Engine { handle, prepared, workspace } = engine;
+        let Engine { handle, prepared, workspace, .. } = engine;
         let prepared = match prepared.entry((direction, like.dtype(), *s)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
