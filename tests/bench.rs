@@ -16,6 +16,7 @@ fn bench_step_prints_times_and_their_breakdown() {
         let result = parsed(&Scratch::new().done(&[&["bench", "step", "--arch", arch, "--json"], &small[..]].concat()));
         assert_eq!((result["arch"].as_str(), result["threads"].as_u64()), (Some(arch), Some(1)));
         assert_eq!((result["precision"].as_str(), result["autotune"].as_bool()), (Some("f32"), Some(false)));
+        assert_eq!(result["fused"].as_bool(), Some(true));
         let number = |key: &str| result[key].as_f64().unwrap();
         assert!((number("images_per_s") * number("step_s") / 3.0 - 1.0).abs() < 1e-9);
         assert!(number("forward_s") > 0.0 && number("backward_s") > 0.0);
@@ -25,9 +26,10 @@ fn bench_step_prints_times_and_their_breakdown() {
         let sum: f64 = parts.values().map(|part| part.as_f64().unwrap()).sum();
         assert!(sum < 2.0 * number("step_s"), "{result}");
     }
-    let others = ["bench", "step", "--json", "--precision", "bf16", "--autotune"];
+    let others = ["bench", "step", "--json", "--precision", "bf16", "--autotune", "--no-fusion"];
     let result = parsed(&Scratch::new().done(&[&others, &small[..]].concat()));
     assert_eq!((result["precision"].as_str(), result["autotune"].as_bool()), (Some("bf16"), Some(true)));
+    assert_eq!(result["fused"].as_bool(), Some(false));
     assert!(result["images_per_s"].as_f64().unwrap() > 0.0 && result["allocated_mib"].is_u64());
     Scratch::new().refused(&["bench", "step", "--arch", "vgg"], 2, &["resnet18", "resnet152"]);
     Scratch::new().refused(&["bench", "step", "--precision", "f16"], 2, &["f32", "tf32", "bf16"]);

@@ -74,6 +74,9 @@ pub struct BenchStep {
     /// On an NVIDIA GPU, choose the algorithms of convolutions by their time (`execution.autotune`).
     #[arg(long)]
     pub autotune: bool,
+    /// On an NVIDIA GPU in bf16, compute convolutions apart from the operations around them (`execution.fused`).
+    #[arg(long)]
+    pub no_fusion: bool,
     /// Number of timed steps, after two warm-up steps; the median is printed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: u32,

@@ -117,6 +117,7 @@ fn execution(arguments: &BenchStep) -> Execution {
         winograd: !arguments.no_winograd,
         precision: arguments.precision,
         autotune: arguments.autotune,
+        fused: !arguments.no_fusion,
         ..Default::default()
     }
 }
@@ -143,7 +144,8 @@ fn print(
             &json!({
                 "what": "equimod", "arch": arguments.arch.name(), "size": arguments.size, "batch": arguments.batch,
                 "width": arguments.width, "hidden": arguments.hidden, "precision": arguments.precision,
-                "autotune": arguments.autotune, "ranks": ranks, "threads": threads, "step_s": step,
+                "autotune": arguments.autotune, "fused": !arguments.no_fusion, "ranks": ranks, "threads": threads,
+                "step_s": step,
                 "images_per_s": images, "forward_s": phase(0) + phase(1), "backward_s": phase(2) + phase(3),
                 "peak_mib": peak, "allocated_mib": allocated, "parts_s": phases,
             })

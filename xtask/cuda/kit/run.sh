@@ -141,6 +141,7 @@ benchmarks() {
     done
   done
   measure resnet50 64 bf16
+  measure resnet50 64 bf16 --no-fusion --autotune
   for mode in eager compile; do
     END=$LAST
     [[ $mode == compile ]] || END=$((SECONDS + (LAST - SECONDS) * 40 / 100))

@@ -20,8 +20,10 @@ def source(line):
 
 def case(line):
     """Which row a result belongs to. PyTorch always chooses algorithms by their time."""
-    chosen = line["what"] == "pytorch" or line["autotune"]
-    return line["arch"], line["size"], line["batch"], line["precision"], not chosen
+    is_ours = line["what"] != "pytorch"
+    different = [("not autotuned", is_ours and not line["autotune"]), ("not fused", is_ours and not line["fused"])]
+    remarks = "".join(f", {remark}" for remark, holds in different if holds)
+    return line["arch"], line["size"], line["batch"], line["precision"], remarks
 
 
 def cells(line, ours):
@@ -42,11 +44,10 @@ def table(lines):
     yield ["---"] * len(COLUMNS)
     order = sorted(rows, key=lambda row: (row[:3], PRECISIONS.index(row[3]), row[4]))
     for key in order:
-        arch, size, batch, precision, untuned = key
+        arch, size, batch, precision, remarks = key
         found = rows[key]
         ours = found.get("equimod")
-        name = precision + (", not autotuned" if untuned else "")
-        yield [f"{arch}, {size} pixels", f"{batch} × 3", name, *cells(ours, None)[:2],
+        yield [f"{arch}, {size} pixels", f"{batch} × 3", precision + remarks, *cells(ours, None)[:2],
                *cells(found.get("eager"), ours), *cells(found.get("compile"), ours)]
 
 

@@ -1,10 +1,16 @@
 //! Convolutions and their gradients.
 
-use candle_core::Result;
-use equimod_core::ops::{Conv2dGeometry, ConvAlgorithms, conv2d, conv2d_backward_data, conv2d_backward_weight};
+use candle_core::{Result, Tensor};
+use equimod_core::ops::{
+    Accumulate, Conv2dGeometry, ConvAlgorithms, ConvInput, ScaleShiftRelu, conv2d, conv2d_backward_data,
+    conv2d_backward_data_relu, conv2d_backward_weight, conv2d_with_sums,
+};
 
-use super::place::Place;
-use super::{PRODUCT, Part};
+use super::place::{Place, values};
+use super::{PRODUCT, Part, Tolerance};
+
+/// Operations with a rounding between them.
+const FUSED: Tolerance = Tolerance { f32: 2e-5, bf16: 8e-3 };
 
 /// A convolution.
 struct Case {
@@ -33,21 +39,54 @@ pub fn parts(place: &Place) -> anyhow::Result<Vec<Part>> {
     Ok(parts.into_iter().flatten().collect())
 }
 
+/// Convolutions with the activation of their input, with the sums of their output, and with the backward pass of the
+/// ReLU before them.
+pub fn fused_parts(place: &Place) -> anyhow::Result<Vec<Part>> {
+    let parts = CASES.iter().map(|case| case.fused_parts(place)).collect::<Result<Vec<_>>>()?;
+    Ok(parts.into_iter().flatten().collect())
+}
+
 impl Case {
+    fn geometry(&self) -> Conv2dGeometry {
+        let &Self { kernel, stride, groups, .. } = self;
+        let algorithms = ConvAlgorithms::default();
+        Conv2dGeometry { kernel: (kernel, kernel), stride, padding: kernel / 2, groups, algorithms }
+    }
+
+    fn weight(&self, place: &Place) -> Result<Tensor> {
+        place.values(&[self.outputs, self.shape[1] / self.groups, self.kernel, self.kernel], 2)
+    }
+
+    /// Gradient of the output.
+    fn dys(&self, place: &Place) -> Result<Tensor> {
+        let (height, width) = self.geometry().out_size((self.shape[2], self.shape[3]))?;
+        place.values(&[self.shape[0], self.outputs, height, width], 3)
+    }
+
+    fn fused_parts(&self, place: &Place) -> Result<Vec<Part>> {
+        let (geometry, weight, dys) = (self.geometry(), self.weight(place)?, self.dys(place)?);
+        let of_channels = |seed| place.put_coefficients(&values(&[self.shape[1]], seed)?);
+        let activation = ScaleShiftRelu { scale: of_channels(4)?, shift: of_channels(5)? };
+        let xs = ConvInput { values: place.values(&self.shape, 1)?, activation: Some(activation) };
+        let part = |what: &str, values| Part::new(format!("fused convolution {}: {what}", self.name), values, FUSED);
+        let (ys, sums) = conv2d_with_sums(&xs, &weight, &geometry)?;
+        let relu = place.values(&self.shape, 6)?.relu()?;
+        let mut parts = vec![part("forward", ys), part("sums", sums)];
+        let other = place.values(&self.shape, 7)?;
+        for (what, accumulate) in [
+            ("gradient through a ReLU", Accumulate::Overwrite),
+            ("gradients added before a ReLU", Accumulate::AddThenMask(other.copy()?)),
+            ("gradients added after a ReLU", Accumulate::MaskThenAdd(other)),
+        ] {
+            parts.push(part(what, conv2d_backward_data_relu(&dys, &weight, &geometry, &relu, accumulate)?));
+        }
+        Ok(parts)
+    }
+
     fn parts(&self, place: &Place) -> Result<[Part; 3]> {
-        let &Self { name, shape, outputs, kernel, stride, groups } = self;
-        let geometry = Conv2dGeometry {
-            kernel: (kernel, kernel),
-            stride,
-            padding: kernel / 2,
-            groups,
-            algorithms: ConvAlgorithms::default(),
-        };
-        let size = (shape[2], shape[3]);
-        let xs = place.values(&shape, 1)?;
-        let weight = place.values(&[outputs, shape[1] / groups, kernel, kernel], 2)?;
-        let (height, width) = geometry.out_size(size)?;
-        let dys = place.values(&[shape[0], outputs, height, width], 3)?;
+        let &Self { name, shape, .. } = self;
+        let (geometry, size) = (self.geometry(), (shape[2], shape[3]));
+        let (xs, weight, dys) = (place.values(&shape, 1)?, self.weight(place)?, self.dys(place)?);
         let part = |what: &str, values| Part::new(format!("convolution {name}: {what}"), values, PRODUCT);
         Ok([
             part("forward", conv2d(&xs, &weight, &geometry)?),

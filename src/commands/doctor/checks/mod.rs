@@ -48,8 +48,9 @@ struct Group {
     in_bf16: bool,
 }
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     Group { name: "convolution", parts: convolution::parts, in_bf16: true },
+    Group { name: "fused convolution", parts: convolution::fused_parts, in_bf16: true },
     Group { name: "batch norm", parts: batch_norm::parts, in_bf16: true },
     Group { name: "pooling", parts: layers::pools, in_bf16: true },
     Group { name: "products of matrices", parts: layers::products, in_bf16: true },

@@ -17,8 +17,9 @@ case "$1 $2" in
   "bench step")
     [[ $* == *"--batch 128 "* ]] && { echo "out of memory on the device" >&2; exit 1; }
     [[ $* == *--autotune* ]] && tuned=true || tuned=false
+    [[ $* == *--no-fusion* ]] && fused=false || fused=true
     echo "{\"what\": \"equimod\", \"arch\": \"$6\", \"size\": 224, \"batch\": ${10}, \"precision\": \"${12}\"," \
-      "\"autotune\": $tuned, \"images_per_s\": 300.4, \"allocated_mib\": 5000}" ;;
+      "\"autotune\": $tuned, \"fused\": $fused, \"images_per_s\": 300.4, \"allocated_mib\": 5000}" ;;
   "pretrain "*)
     mkdir -p "$(folder "$@")/epoch-1"
     for file in model optimizer; do echo WEIGHTS >"$(folder "$@")/epoch-1/$file.safetensors"; done
@@ -114,11 +115,12 @@ fn everything_that_passes_gives_a_table() {
         "- PyTorch eager resnet50 tf32, batch 64: no kernel",
         "| resnet50, 224 pixels | 64 × 3 | bf16 | 300 | 5000 | 200 | 7000 | 1.50 | 200 | 7000 | 1.50 |",
         "| resnet50, 224 pixels | 64 × 3 | bf16, not autotuned | 300 | 5000 | – | – | – | – | – | – |",
+        "| resnet50, 224 pixels | 64 × 3 | bf16, not fused | 300 | 5000 | – | – | – | – | – | – |",
         "| resnet50, 224 pixels | 64 × 3 | tf32 | 300 | 5000 | – | – | – | – | – | – |",
     ] {
         assert!(summary.lines().any(|line| line == expected || line.starts_with(expected)), "{expected}\n{summary}");
     }
-    assert_eq!(summary.matches(" pixels | ").count(), 2 * 3 * 3 + 1, "{summary}");
+    assert_eq!(summary.matches(" pixels | ").count(), 2 * 3 * 3 + 2, "{summary}");
 }
 
 #[test]
