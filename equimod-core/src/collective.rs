@@ -4,6 +4,7 @@
 //! the same result as one process with the whole batch. [`SingleProcess`] is the collective of a run in one process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::Tensor;
 
@@ -135,6 +136,12 @@ pub trait Collective: Send + Sync {
     /// If a process is lost, or the transport fails.
     fn wait_for_all(&self) -> CollectiveResult<()> {
         self.all_reduce(&[], Reduction::Max).map(|_| ())
+    }
+
+    /// Time that this process has waited for others in exchanges, without [`wait_for_all`](Self::wait_for_all). The
+    /// default is zero, for implementations that do not know it.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Sum of one tensor over all ranks; same shape.

@@ -37,7 +37,7 @@
 //! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): the trainable parts;
 //!   [`step`]: the data that passes between them
 //! - [`execution`]: execution settings; [`optim`]: optimizers and schedules; [`collective`]: communication between
-//!   processes; [`thread_group`]: ranks as threads of one process
+//!   processes; [`thread_group`]: ranks as threads of one process; [`reduce`](mod@reduce): sums over ranks
 //! - [`images`]: conversion of pixels to tensors; [`checkpoint`], [`model`], [`torch_file`]: weights on disk
 //!
 //! This crate does not decode images, draw augmentations or run the training loop. It never prints, and never accesses
@@ -71,6 +71,7 @@ mod other_files;
 pub mod parameters;
 pub mod params;
 mod passes;
+pub mod reduce;
 pub mod registry;
 mod schema;
 mod spelling;

@@ -67,6 +67,8 @@ struct State {
     failed: Option<usize>,
     /// Ranks that did not take part in time.
     late: Vec<usize>,
+    /// Time that each rank has waited in exchanges.
+    waited: Vec<Duration>,
 }
 
 /// State that all ranks share.
@@ -79,8 +81,9 @@ pub(super) struct Board {
 
 impl Board {
     pub fn new(size: usize, timeout: Duration) -> Self {
-        let (rounds, next, left) = (BTreeMap::new(), vec![0; size], vec![false; size]);
-        let state = Mutex::new(State { rounds, next, left, failed: None, late: Vec::new() });
+        let (rounds, next, left, waited) =
+            (BTreeMap::new(), vec![0; size], vec![false; size], vec![Duration::ZERO; size]);
+        let state = Mutex::new(State { rounds, next, left, failed: None, late: Vec::new(), waited });
         Self { size, timeout, state, changed: Condvar::new() }
     }
 
@@ -107,13 +110,16 @@ impl Board {
         number
     }
 
-    /// Waits for the offers of all ranks in exchange `number`, and returns them in the order of ranks.
-    pub fn take(&self, number: u64, request: Request) -> CollectiveResult<Vec<Offer>> {
+    /// Waits as `rank` for the offers of all ranks in exchange `number`, and returns them in the order of ranks.
+    pub fn take(&self, rank: usize, number: u64, request: Request) -> CollectiveResult<Vec<Offer>> {
         let operation = request.name();
         let start = Instant::now();
         let mut state = self.lock();
         loop {
             if let Some(offers) = state.taken(number, self.size) {
+                if request != Request::WaitForAll {
+                    state.waited[rank] += start.elapsed();
+                }
                 drop(state);
                 return agreed(offers, operation);
             }
@@ -146,6 +152,11 @@ impl Board {
     /// The first rank that failed.
     pub fn failed(&self) -> Option<usize> {
         self.lock().failed
+    }
+
+    /// Time that a rank has waited for others in exchanges.
+    pub fn waited(&self, rank: usize) -> Duration {
+        self.lock().waited[rank]
     }
 
     /// Whether a rank did not take part in an exchange in time.

@@ -4,14 +4,15 @@
 //! every run. Waiting threads sleep. A rank that fails ends the others with an error that names it.
 
 mod board;
-mod reduce;
 mod run;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 
 use crate::collective::{Collective, CollectiveResult, Exchange, Reduction};
+use crate::reduce::{on_host, reduce};
 use board::{Board, Offer, Request};
 pub use run::{FailureCause, RankFailure, RankThreads, run_ranks};
 
@@ -31,7 +32,7 @@ impl ThreadRank {
         });
         let copies = copies.collect::<candle_core::Result<Vec<_>>>()?;
         let number = self.board.offer(self.rank, Offer { request, tensors: copies.into() });
-        self.board.take(number, request)
+        self.board.take(self.rank, number, request)
     }
 }
 
@@ -77,18 +78,23 @@ impl Collective for ThreadRank {
         let devices = tensors.iter().map(|tensor| tensor.device().clone()).collect();
         let tensors = tensors.iter().map(on_host).collect::<candle_core::Result<Vec<_>>>()?;
         let number = self.board.offer(self.rank, Offer { request, tensors: tensors.into() });
-        Ok(Box::new(Started { board: self.board.clone(), number, reduction, devices }))
+        Ok(Box::new(Started { rank: self.rank, board: self.board.clone(), number, reduction, devices }))
     }
 
     fn wait_for_all(&self) -> CollectiveResult<()> {
         let request = Request::WaitForAll;
         let number = self.board.offer(self.rank, Offer { request, tensors: Arc::new([]) });
-        self.board.take(number, request).map(|_| ())
+        self.board.take(self.rank, number, request).map(|_| ())
+    }
+
+    fn waited(&self) -> Duration {
+        self.board.waited(self.rank)
     }
 }
 
 /// An all-reduce whose tensors have been offered.
 struct Started {
+    rank: usize,
     board: Arc<Board>,
     number: u64,
     reduction: Reduction,
@@ -97,22 +103,16 @@ struct Started {
 
 impl Exchange for Started {
     fn finish(self: Box<Self>) -> CollectiveResult<Vec<Tensor>> {
-        let offers = self.board.take(self.number, Request::AllReduce(self.reduction))?;
+        let offers = self.board.take(self.rank, self.number, Request::AllReduce(self.reduction))?;
         Ok(reduced(&offers, self.reduction, &self.devices)?)
     }
-}
-
-/// The tensor in host memory, contiguous and detached; copied only if necessary.
-fn on_host(tensor: &Tensor) -> candle_core::Result<Tensor> {
-    // candle transfers a view's whole memory.
-    tensor.detach().contiguous()?.to_device(&Device::Cpu)
 }
 
 /// Reductions over the offers of all ranks, each on its device of `devices`.
 fn reduced(offers: &[Offer], reduction: Reduction, devices: &[Device]) -> candle_core::Result<Vec<Tensor>> {
     let one = |(place, device): (usize, &Device)| {
         let of_ranks: Vec<&Tensor> = offers.iter().filter_map(|offer| offer.tensors.get(place)).collect();
-        reduce::reduce(&of_ranks, reduction)?.to_device(device)
+        reduce(&of_ranks, reduction)?.to_device(device)
     };
     devices.iter().enumerate().map(one).collect()
 }

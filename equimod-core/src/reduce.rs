@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, DType, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::collective::Reduction;
@@ -12,10 +12,25 @@ const CHUNK: usize = 1 << 15;
 /// Number of sums in f64 at a time.
 const WIDE: usize = 256;
 
-/// The reduction of contiguous tensors in host memory, of the same shape and type.
+/// The tensor in host memory, contiguous and detached; copied only if necessary.
 ///
-/// f32 and narrower floats are summed in f64 and f32, so that the sum is the same to rounding for any number of ranks.
-pub(super) fn reduce(of_ranks: &[&Tensor], reduction: Reduction) -> Result<Tensor> {
+/// # Errors
+///
+/// If the transfer fails.
+pub fn on_host(tensor: &Tensor) -> Result<Tensor> {
+    // candle transfers a view's whole memory.
+    tensor.detach().contiguous()?.to_device(&Device::Cpu)
+}
+
+/// The reduction of contiguous tensors in host memory, of the same shape and type, for implementations of
+/// [`Collective`](crate::Collective).
+///
+/// f32 is summed in f64 and narrower floats in f32, so that the sum is the same to rounding for any number of ranks.
+///
+/// # Errors
+///
+/// If there is no tensor, or they differ in shape or type.
+pub fn reduce(of_ranks: &[&Tensor], reduction: Reduction) -> Result<Tensor> {
     let Some((first, others)) = of_ranks.split_first() else { bail!("a reduction over no tensors") };
     let dtype = first.dtype();
     match (reduction, dtype) {
