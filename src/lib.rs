@@ -19,8 +19,11 @@
 //! - [`train`]: a recipe in, a run directory out
 //! - [`eval`]: a frozen backbone in, numbers and figures out
 //! - [`bundled`]: emoji images, recipes and suites that are compiled in; [`recipes`]: recipes by name
+//! - `mpi`: runs of several processes (feature `mpi`)
 
 pub mod bundled;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod recipes;
 
 pub use {equimod_core as core, equimod_data as data, equimod_eval as eval, equimod_train as train};

@@ -46,6 +46,12 @@ fn two_ranks_train_and_report_one_run() {
     }
     let log = fs::read_to_string(scratch.path("two/train.log")).unwrap();
     assert_eq!(log.matches("images/s over 10 steps").count(), 1, "{log}");
+    for out in ["one", "two"] {
+        let log = fs::read_to_string(scratch.path(out).join("train.log")).unwrap();
+        let named = log.lines().filter(|line| line.contains("slowest rank ") && line.contains(" % for data, ")).count();
+        // At the beginning of each epoch, at the end, and in the summary.
+        assert_eq!(named, if out == "two" { 4 } else { 0 }, "{log}");
+    }
     assert_eq!(info(&scratch, "two")["device"], "cpu, 2 ranks, 1 threads each");
     assert!(scratch.path("two/report.html").is_file());
 }

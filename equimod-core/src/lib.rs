@@ -37,7 +37,8 @@
 //! - [`backbone`], [`head`], [`objective`], [`equivariance`], [`ema`], [`method`](mod@method): the trainable parts;
 //!   [`step`]: the data that passes between them
 //! - [`execution`]: execution settings; [`optim`]: optimizers and schedules; [`collective`]: communication between
-//!   processes; [`thread_group`]: ranks as threads of one process; [`reduce`](mod@reduce): sums over ranks
+//!   processes; [`thread_group`]: ranks as threads of one process; [`request`], [`reduce`](mod@reduce): for
+//!   other collectives
 //! - [`images`]: conversion of pixels to tensors; [`checkpoint`], [`model`], [`torch_file`]: weights on disk
 //!
 //! This crate does not decode images, draw augmentations or run the training loop. It never prints, and never accesses
@@ -73,6 +74,7 @@ pub mod params;
 mod passes;
 pub mod reduce;
 pub mod registry;
+pub mod request;
 mod schema;
 mod spelling;
 pub mod step;

@@ -56,6 +56,6 @@ pub use resolve::{BuiltIn, assemble, base_of, find, nearest, resolve};
 pub use run_dir::{Origin, RunDirectory, RunInfo, Status};
 pub use saved::InitialWeights;
 pub use schema::recipe_schema;
-pub use speed::{Pace, Shares, Spent};
+pub use speed::{Pace, Shares, Slowest, Spent};
 pub use tensors::step_batch;
 pub use trainer::{Ending, TrainContext, Trainer};

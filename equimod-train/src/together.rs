@@ -5,6 +5,7 @@ use equimod_data::Skipped;
 
 use crate::recipe::Recipe;
 use crate::run_dir::RunDirectory;
+use crate::speed::{Shares, Slowest, Speed};
 use crate::trainer::Trainer;
 use crate::{Error, Result};
 
@@ -32,6 +33,29 @@ impl Trainer {
             ("checkpoint", &step),
         ];
         Ok(same_on_all(&facts, self.context.collective.as_ref())?)
+    }
+
+    /// Finds the slowest process over the most recent steps, and over all.
+    pub(crate) fn find_slowest(&mut self, speed: &Speed) -> Result<()> {
+        if self.context.collective.size() == 1 {
+            return Ok(());
+        }
+        let [recent, overall] = [speed.recent().shares, speed.overall().shares];
+        let own = [recent.data, recent.exchange, overall.data, overall.exchange].map(f64::to_le_bytes).concat();
+        let all = gather_bytes(&own, self.context.collective.as_ref())?;
+        let of = |place: usize| {
+            let shares = |bytes: &Vec<u8>| {
+                let value = |at: usize| bytes.chunks_exact(8).nth(at).and_then(|b| b.try_into().ok());
+                let [data, exchange] = [place, place + 1].map(|at| value(at).map_or(0.0, f64::from_le_bytes));
+                Shares { data, exchange, ..Shares::default() }
+            };
+            Slowest::of(&all.iter().map(shares).collect::<Vec<_>>())
+        };
+        self.pace.slowest = of(2);
+        if let Some(report) = self.pending.newest() {
+            report.pace.slowest = of(0);
+        }
+        Ok(())
     }
 
     /// Counts the images that were skipped on any process, and lists them in the run directory.

@@ -143,7 +143,7 @@ impl Drop for Console {
     }
 }
 
-/// Progress line: losses, equivariance, learning rate, throughput, data wait and time left.
+/// Progress line: losses, equivariance, learning rate, throughput, data wait, slowest rank and time left.
 fn line(report: &StepReport) -> String {
     let mut parts = vec![format!("epoch {}/{}", report.epoch, report.epochs), format!("loss {:.3}", report.loss)];
     if let Some(value) = report.metric("invariance_loss") {
@@ -159,6 +159,7 @@ fn line(report: &StepReport) -> String {
     parts.push(format!("rate {:.3}", report.learning_rate));
     parts.push(format!("{:.0} images/s", report.pace.images_per_second));
     parts.push(format!("wait {:.0} %", 100.0 * report.pace.shares.data));
+    parts.extend(report.pace.slowest.map(|slowest| slowest.to_string()));
     parts.push(format!("{} left", duration(report.remaining)));
     parts.join("  ")
 }

@@ -6,27 +6,8 @@ use std::time::{Duration, Instant};
 
 use candle_core::{DType, Tensor};
 
-use crate::collective::{CollectiveError, CollectiveResult, Reduction};
-
-/// An operation with its arguments other than tensors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Request {
-    AllReduce(Reduction),
-    AllGather,
-    Broadcast(usize),
-    WaitForAll,
-}
-
-impl Request {
-    fn name(self) -> &'static str {
-        match self {
-            Self::AllReduce(_) => "all-reduce",
-            Self::AllGather => "all-gather",
-            Self::Broadcast(_) => "broadcast",
-            Self::WaitForAll => "the wait for all processes",
-        }
-    }
-}
+use crate::collective::{CollectiveError, CollectiveResult};
+use crate::request::Request;
 
 /// What one rank brings to an exchange. The tensors are in host memory and are not changed any more.
 #[derive(Clone)]
@@ -40,11 +21,8 @@ impl Offer {
         self.tensors.iter().map(|tensor| (tensor.dims().to_vec(), tensor.dtype())).collect()
     }
 
-    /// Operation, shapes and types in words.
     fn describe(&self) -> String {
-        let tensors: Vec<String> =
-            self.shapes().iter().map(|(dims, dtype)| format!("{dims:?} of {}", dtype.as_str())).collect();
-        format!("{:?} of {} tensors: {}", self.request, tensors.len(), tensors.join(", "))
+        self.request.describe(&self.tensors)
     }
 }
 

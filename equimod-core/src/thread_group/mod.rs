@@ -13,7 +13,8 @@ use candle_core::{Device, Tensor};
 
 use crate::collective::{Collective, CollectiveResult, Exchange, Reduction};
 use crate::reduce::{on_host, reduce};
-use board::{Board, Offer, Request};
+use crate::request::Request;
+use board::{Board, Offer};
 pub use run::{FailureCause, RankFailure, RankThreads, run_ranks};
 
 /// Handle of one rank.

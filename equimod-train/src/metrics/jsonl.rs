@@ -109,8 +109,9 @@ impl Sink for TextLog {
             return Ok(());
         }
         self.epoch = report.epoch;
+        let slowest = report.pace.slowest.map_or_else(String::new, |slowest| format!(" {slowest}"));
         let line = format!(
-            "epoch {}/{} step {}/{} loss {:.4} learning rate {:.3e} {:.1} images/s wait {:.0} %",
+            "epoch {}/{} step {}/{} loss {:.4} learning rate {:.3e} {:.1} images/s wait {:.0} %{slowest}",
             report.epoch,
             report.epochs,
             report.step,

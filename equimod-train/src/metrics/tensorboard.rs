@@ -110,7 +110,12 @@ impl Sink for TensorBoard {
         // The metrics of a module are grouped under its name.
         let tag = |name: &str| if name.contains('.') { name.replace('.', "/") } else { format!("train/{name}") };
         let metrics = report.metrics.iter().map(|(name, value)| (tag(name), value));
-        self.scalars(report.step, named.chain(metrics).chain(shares))
+        let of_ranks = pace.slowest.map(|slowest| {
+            [("exchange", pace.shares.exchange), ("slowest_rank", slowest.rank as f64)]
+                .map(|(name, value)| (format!("speed/{name}"), value))
+        });
+        let of_ranks = of_ranks.iter().flatten().map(|(name, value)| (name.clone(), value));
+        self.scalars(report.step, named.chain(metrics).chain(shares).chain(of_ranks))
     }
 
     fn probe(&mut self, report: &ProbeReport) -> Result<()> {

@@ -70,7 +70,7 @@ pub struct Trainer {
     pub(crate) best: Option<Best>,
     /// Indices of the images that did not decode and are already in `skipped.jsonl`; `None` until the first one.
     pub(crate) skipped: Option<BTreeSet<usize>>,
-    pace: Pace,
+    pub(crate) pace: Pace,
 }
 
 impl Trainer {

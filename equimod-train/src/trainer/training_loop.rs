@@ -15,7 +15,7 @@ use crate::metrics::{ProbeReport, Sink, StepReport};
 use crate::pending::ReadSteps;
 use crate::probe::{Best, Probe};
 use crate::run_dir::RunDirectory;
-use crate::speed::{Speed, Spent};
+use crate::speed::{Pace, Speed, Spent};
 use crate::tensors::step_batch;
 
 impl Trainer {
@@ -51,6 +51,7 @@ impl Trainer {
                 self.note_skipped(run, skipped)?;
             }
             if stop || self.log_is_due() || self.pending.has_diverged()? {
+                self.find_slowest(&speed)?;
                 self.log_steps(run, sinks, &mut collapse)?;
             }
             let probed = self.probe_if_due(sinks, probe.as_deref_mut())?;
@@ -87,8 +88,8 @@ impl Trainer {
         let Some(mut batch) = batch else { return Ok(None) };
         let data = batches.take_waited();
         let spent = self.take_step(&batch, self.learning_rate())?;
-        speed.tick(Spent { data, ..spent });
-        self.pace = speed.overall();
+        speed.tick(Spent { data, ..spent }, self.context.collective.waited());
+        self.pace = Pace { slowest: self.pace.slowest, ..speed.overall() };
         if let Some(report) = self.pending.newest() {
             report.pace = speed.recent();
             report.remaining = remaining(report);
@@ -123,6 +124,7 @@ impl Trainer {
             forward: times.backbone_forward + times.heads_forward,
             backward: times.heads_backward + times.backbone_backward,
             optimizer: start.elapsed(),
+            exchange: Duration::ZERO,
         })
     }
 

@@ -194,11 +194,12 @@ fn status(ending: &equimod_train::Result<Ending>) -> Status {
     }
 }
 
-/// Memory, speed, and share of each phase in the time of a step.
+/// Memory, speed, the share of each phase in the time of a step, and the slowest rank.
 fn cost(pace: Pace, peak_memory: u64) -> String {
     let shares = pace.shares.named().map(|(part, share)| format!("{part} {:.0} %", 100.0 * share)).join(", ");
+    let slowest = pace.slowest.map_or_else(String::new, |slowest| format!("{slowest}; "));
     format!(
-        "{:.1} images/s over {} steps; of a step: {shares}; at most {:.0} MiB of memory",
+        "{:.1} images/s over {} steps; of a step: {shares}; {slowest}at most {:.0} MiB of memory",
         pace.images_per_second,
         pace.steps,
         peak_memory as f64 / f64::from(1 << 20)
