@@ -30,8 +30,9 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
             .build_global()
             .map_err(|e| Usage(format!("{threads} threads cannot be started: {e}")))?;
     }
+    let verbose = arguments.verbose;
     match arguments.command {
-        Command::Pretrain(arguments) => pretrain::run(&arguments),
+        Command::Pretrain(arguments) => pretrain::run(&arguments, verbose),
         Command::FindRate(arguments) => find_rate::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

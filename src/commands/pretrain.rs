@@ -21,8 +21,8 @@ use equimod_train::{Ending, Recipe, RunInfo, changes, resolve};
 use crate::cli::Pretrain;
 use crate::inputs::sources::training;
 use crate::outputs::console::{self, duration};
-use crate::process::device;
 use crate::process::exit;
+use crate::process::launch::Launch;
 use crate::process::signals::Signals;
 use finished::Finished;
 use session::Trained;
@@ -30,7 +30,9 @@ use session::Trained;
 /// Everything that the ranks of a run share.
 struct Setup {
     arguments: Pretrain,
-    /// Device of each rank.
+    /// This process and those that were started with it, each with the same number of ranks.
+    launch: Launch,
+    /// Device of each rank of this process.
     devices: Vec<Device>,
     recipe: Recipe,
     /// Text of the recipe as it was given.
@@ -39,13 +41,22 @@ struct Setup {
     stop: Arc<AtomicBool>,
 }
 
-/// Trains, evaluates and reports.
-pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
-    let devices = device::open_all(&arguments.device.device)?;
+/// Trains, evaluates and reports, together with other processes if a launcher started any.
+pub fn run(arguments: &Pretrain, verbose: bool) -> anyhow::Result<ExitCode> {
+    let launch = Launch::join()?;
+    launch.run(verbose, || run_rank(arguments, &launch))
+}
+
+/// Does the part of this process.
+fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
+    if !launch.is_first() {
+        console::be_silent();
+    }
+    let devices = launch.devices(&arguments.device.device)?;
     let (mut recipe, asked) = recipe(arguments)?;
     recipe.execution = recipe.execution.on(&devices[0]);
     let (dataset, source) = match training(&recipe.data.source, reading(&recipe)) {
-        Err(error) if arguments.dry_run => {
+        Err(error) if arguments.dry_run && launch.is_first() => {
             // The recipe can be printed nevertheless.
             console::result(&recipe.to_toml())?;
             return Err(error);
@@ -54,23 +65,20 @@ pub fn run(arguments: &Pretrain) -> anyhow::Result<ExitCode> {
     };
     recipe.data.source = source;
     let signals = Signals::default();
-    let (arguments, stop) = (arguments.clone(), signals.stop.clone());
-    let setup = Arc::new(Setup { arguments, devices, recipe, asked, dataset, stop });
+    let (arguments, launch, stop) = (arguments.clone(), launch.clone(), signals.stop.clone());
+    let setup = Arc::new(Setup { arguments, launch, devices, recipe, asked, dataset, stop });
     if setup.arguments.dry_run {
-        return setup.dry_run();
+        return if setup.launch.is_first() { setup.dry_run() } else { Ok(ExitCode::SUCCESS) };
     }
     signals.listen()?;
-    let Trained { run, info, trainer, ending, cost } = setup.train()?;
+    let (ending, trained) = setup.train()?;
     if ending == Ending::Interrupted {
-        let folder = run.path().display();
-        console::note(&format!(
-            "stopped after step {}; go on with: equimod pretrain --out {folder} --resume",
-            trainer.step()
-        ));
+        trained.iter().for_each(Trained::say_how_to_go_on);
         return Ok(ExitCode::from(exit::INTERRUPTED));
     }
     // The remaining work can be repeated with --resume.
     signals.end_at_once();
+    let Some(Trained { run, info, trainer, cost, .. }) = trained else { return Ok(ExitCode::SUCCESS) };
     let times = vec![("training".to_owned(), duration(Duration::from_secs_f64(info.seconds)))];
     let (recipe, dataset) = (&setup.recipe, setup.dataset.as_ref());
     let finished = Finished { run: &run, info: &info, recipe, dataset, trainer: &trainer };

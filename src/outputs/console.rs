@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,9 +27,19 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     result(&serde_json::to_string_pretty(value)?)
 }
 
+/// Whether messages other than errors are left to another process.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Leaves messages other than errors to another process.
+pub fn be_silent() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
 /// Prints a message on stderr; a closed stderr is ignored.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    if !SILENT.load(Ordering::Relaxed) {
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
 }
 
 /// Prints a message on stderr, unless it was printed before.
@@ -41,7 +52,7 @@ pub fn note_once(text: &str) {
 
 /// Prints an error on stderr.
 pub fn error(text: &str) {
-    note(&format!("error: {text}"));
+    let _ = writeln!(io::stderr().lock(), "error: {text}");
 }
 
 /// Whether an error is only a closed pipe.

@@ -61,6 +61,38 @@ pub fn open_all(name: &str) -> anyhow::Result<Vec<Device>> {
     }
 }
 
+/// Opens the device of one of `local_size` processes of this machine: the GPU with its number in the list that `name`
+/// gives, or the CPU. With `auto` and `cuda:all`, the list holds every GPU, if there is one.
+///
+/// # Errors
+///
+/// Those of [`open`], or if the list has fewer GPUs than there are processes, unless it has one: launchers can show each
+/// process a GPU of its own.
+#[cfg(feature = "mpi")]
+pub fn open_one_of(name: &str, local_rank: usize, local_size: usize) -> anyhow::Result<Device> {
+    let name = if name == "auto" && gpus() > 0 { "cuda:all" } else { name };
+    let mut devices = match name.split_once(':') {
+        Some(("cpu", _)) => {
+            let text = format!("{name} is for one process; with a launcher, each process is a rank: use cpu");
+            return Err(Usage(text).into());
+        }
+        Some(("cuda", "all")) => (0..gpus().max(1)).map(|number| format!("cuda:{number}")).collect(),
+        Some(("cuda", list)) => {
+            let numbers = numbers(list).ok_or_else(|| unknown(name))?;
+            numbers.into_iter().map(|number| format!("cuda:{number}")).collect()
+        }
+        _ => vec![name.to_owned()],
+    };
+    match devices.len() {
+        1 => open(&devices.swap_remove(0)),
+        number if number < local_size => {
+            let text = format!("{local_size} processes on this machine cannot share the {number} devices of {name}");
+            Err(Usage(format!("{text}; start as many processes as there are devices")).into())
+        }
+        _ => open(&devices.swap_remove(local_rank)),
+    }
+}
+
 /// Largest number of ranks on the CPU.
 const MOST_RANKS: usize = 256;
 
@@ -120,9 +152,10 @@ fn automatic() -> Device {
     cuda.or_else(metal).unwrap_or(Device::Cpu)
 }
 
-/// Names of the ranks' devices for messages and files.
-pub fn describe_all(devices: &[Device]) -> String {
+/// Names of the ranks' devices for messages and files; `processes` is the number of processes with one rank each.
+pub fn describe_all(devices: &[Device], processes: usize) -> String {
     match devices {
+        [device] if processes > 1 => format!("{processes} processes, the first on {}", describe(device)),
         [device] => describe(device),
         [Device::Cpu, ..] => format!("cpu, {} ranks, {} threads each", devices.len(), rayon::current_num_threads()),
         _ => devices.iter().map(describe).collect::<Vec<_>>().join(", "),

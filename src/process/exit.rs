@@ -45,9 +45,13 @@ pub fn keep_panics() {
 
 /// Reports an uncaught panic.
 pub fn of_panic() -> ExitCode {
-    let panic = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-    console::error(&format!("a defect of equimod, please report it: {panic}"));
+    console::error(&format!("a defect of equimod, please report it: {}", last_panic()));
     ExitCode::from(FAILED)
+}
+
+/// Message of the last panic.
+pub fn last_panic() -> String {
+    PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
 }
 
 /// Prints clap's message, and returns the exit code: success for help and version.
@@ -70,7 +74,12 @@ pub fn of_error(error: &anyhow::Error, verbose: bool) -> ExitCode {
     if verbose {
         error.chain().skip(1).for_each(|reason| console::error(&format!("because: {reason}")));
     }
-    ExitCode::from(error.chain().find_map(code).unwrap_or(FAILED))
+    ExitCode::from(code_of(error))
+}
+
+/// Exit code of an error.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(code).unwrap_or(FAILED)
 }
 
 fn code(error: &(dyn std::error::Error + 'static)) -> Option<u8> {

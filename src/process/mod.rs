@@ -1,4 +1,4 @@
-//! The process: memory, device, signals, exit codes.
+//! The process: memory, device, signals, exit codes, and the processes started with it.
 
 pub mod allocator;
 #[cfg(feature = "cuda")]
@@ -6,4 +6,5 @@ pub mod cuda;
 pub mod device;
 pub mod device_memory;
 pub mod exit;
+pub mod launch;
 pub mod signals;

@@ -23,7 +23,7 @@ impl Setup {
     ///
     /// If the recipe does not fit the images or the ranks, or a step fails.
     pub fn dry_run(&self) -> anyhow::Result<ExitCode> {
-        let (recipe, ranks) = (&self.recipe, self.devices.len());
+        let (recipe, ranks) = (&self.recipe, self.ranks());
         let trainer = self.trainer(Rehearsal::shared(ranks))?;
         console::note(&difference(&self.arguments.recipe.recipe, recipe));
         console::note(&parts(&trainer));
@@ -55,7 +55,7 @@ impl Setup {
 
     /// Memory and time of a step on the first device.
     fn on_device(&self, trainer: &Trainer) -> anyhow::Result<String> {
-        let (recipe, ranks, device) = (&self.recipe, self.devices.len(), &self.devices[0]);
+        let (recipe, ranks, device) = (&self.recipe, self.ranks(), &self.devices[0]);
         let (images, name) = (recipe.data.batch / ranks, device::describe(device));
         let Measured { bytes, time } = measure(recipe, trainer.parameters(), ranks, device).with_context(|| {
             format!("a step of {images} images fails on {name}; if its memory is too small, raise execution.parts")

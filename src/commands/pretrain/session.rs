@@ -36,30 +36,50 @@ pub struct Trained {
     pub cost: String,
 }
 
+impl Trained {
+    /// Says how a run that was stopped goes on.
+    pub fn say_how_to_go_on(&self) {
+        let (step, folder) = (self.trainer.step(), self.run.path().display());
+        console::note(&format!("stopped after step {step}; go on with: equimod pretrain --out {folder} --resume"));
+    }
+}
+
 impl Setup {
+    /// Number of ranks of all processes.
+    pub fn ranks(&self) -> usize {
+        self.launch.processes() * self.devices.len()
+    }
+
     /// Number of compute threads of each rank.
     pub fn threads(&self) -> usize {
         (rayon::current_num_threads() / self.devices.len()).max(1)
     }
 
-    /// Trains on all ranks, and returns the first one's state.
+    /// Trains on all ranks of this process, and returns the reason of the end, and the first rank's state if it is one
+    /// of them.
     ///
     /// # Errors
     ///
     /// The failure of the rank that failed first.
-    pub fn train(self: &Arc<Self>) -> anyhow::Result<Trained> {
-        let ranks = self.devices.len();
-        if ranks == 1 {
-            return self.lead(SingleProcess::shared());
+    pub fn train(self: &Arc<Self>) -> anyhow::Result<(Ending, Option<Trained>)> {
+        let (ranks, timeout) = (self.devices.len(), Duration::from_secs(self.recipe.execution.timeout));
+        if let Some(collective) = self.launch.collective(timeout) {
+            return self.train_rank(collective);
         }
-        let timeout = Duration::from_secs(self.recipe.execution.timeout);
+        if ranks == 1 {
+            return self.train_rank(SingleProcess::shared());
+        }
         let (group, setup) = (RankThreads { ranks, threads: self.threads(), timeout }, self.clone());
-        let work = move |collective: SharedCollective| match collective.is_first() {
-            true => setup.lead(collective).map(Some),
-            false => setup.follow(collective).map(|()| None),
-        };
-        let ended = run_ranks(group, work).map_err(|failure| failure.in_words(ranks))?;
-        ended.into_iter().flatten().next().context("the first rank ended without a result")
+        let ended = run_ranks(group, move |collective| setup.train_rank(collective));
+        let ended = ended.map_err(|failure| failure.in_words(ranks))?;
+        ended.into_iter().next().context("the first rank ended without a result")
+    }
+
+    fn train_rank(&self, collective: SharedCollective) -> anyhow::Result<(Ending, Option<Trained>)> {
+        match collective.is_first() {
+            true => self.lead(collective).map(|trained| (trained.ending, Some(trained))),
+            false => self.follow(collective).map(|ending| (ending, None)),
+        }
     }
 
     /// Assembles the trainer of a rank.
@@ -68,7 +88,8 @@ impl Setup {
     ///
     /// If the recipe does not fit the images or the ranks.
     pub fn trainer(&self, collective: SharedCollective) -> anyhow::Result<Trainer> {
-        let device = self.devices[collective.rank()].clone();
+        // One of several processes has one device.
+        let device = self.devices[if self.devices.len() == 1 { 0 } else { collective.rank() }].clone();
         let context = TrainContext {
             collective,
             stop: self.stop.clone(),
@@ -99,7 +120,7 @@ impl Setup {
     }
 
     /// Trains as one of the other ranks.
-    fn follow(&self, collective: SharedCollective) -> anyhow::Result<()> {
+    fn follow(&self, collective: SharedCollective) -> anyhow::Result<Ending> {
         let mut trainer = self.trainer(collective.clone())?;
         let path = path_of_first(None, &collective)?;
         let run = RunDirectory::of_first(&path);
@@ -112,8 +133,7 @@ impl Setup {
             let model = model_argument::open(&from, trainer.method().params().device())?;
             trainer.begin_from(&model)?;
         }
-        trainer.run(&run, &mut [], None)?;
-        Ok(())
+        Ok(trainer.run(&run, &mut [], None)?)
     }
 
     fn open_run(
@@ -128,7 +148,7 @@ impl Setup {
         let mut info = RunInfo {
             command: std::env::args().collect(),
             host: gethostname::gethostname().to_string_lossy().into_owned(),
-            device: device::describe_all(devices),
+            device: device::describe_all(devices, self.launch.processes()),
             ..trainer.info()
         };
         if let Some(model) = &arguments.from {

@@ -1,0 +1,253 @@
+//! The processes that a launcher such as `mpirun` or `srun` started together with this one.
+
+#[cfg(feature = "mpi")]
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+#[cfg(feature = "mpi")]
+use std::sync::Arc;
+use std::time::Duration;
+
+use candle_core::Device;
+#[cfg(feature = "mpi")]
+use equimod::mpi::Processes;
+use equimod_core::SharedCollective;
+#[cfg(feature = "mpi")]
+use equimod_core::{FailureCause, RankFailure};
+
+use crate::process::device;
+use crate::process::exit::Usage;
+#[cfg(feature = "mpi")]
+use crate::{process::exit, run::failure::InWords};
+
+/// Way to a build with MPI.
+pub const MPI_BUILD: &str = "`cargo build --release --features mpi` builds it with MPI";
+
+/// A launcher and the number of processes that it started, by the variables that it sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Launcher {
+    name: &'static str,
+    processes: usize,
+    /// Whether its processes communicate through MPI.
+    mpi: bool,
+}
+
+/// The variable of each launcher that holds the number of processes, for `srun` those of one step: the shell of an
+/// allocation, and the script of a job, are alone in theirs.
+const LAUNCHERS: [(&str, &str, bool); 5] = [
+    ("OMPI_COMM_WORLD_SIZE", "mpirun", true),
+    ("PMI_SIZE", "mpiexec", true),
+    ("MV2_COMM_WORLD_SIZE", "mpirun", true),
+    ("SLURM_STEP_NUM_TASKS", "srun", true),
+    ("WORLD_SIZE", "a launcher that sets WORLD_SIZE", false),
+];
+
+impl Launcher {
+    /// The launcher of several processes by the variables of the environment; `None` for a process on its own.
+    fn of(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let found = |(name, launcher, mpi): (&str, &'static str, bool)| {
+            // Without a rank it is the variable of something else.
+            let is_set = name != "WORLD_SIZE" || variable("RANK").is_some();
+            let processes = variable(name).filter(|_| is_set)?.parse::<usize>().ok()?;
+            Some(Self { name: launcher, processes, mpi }).filter(|_| processes > 1)
+        };
+        LAUNCHERS.into_iter().find_map(found)
+    }
+
+    /// The reason why this build cannot train with the launcher's processes; `None` if it can.
+    fn refusal(self, has_mpi: bool) -> Option<String> {
+        let Self { name, processes, mpi } = self;
+        let started = format!("{name} started {processes} processes");
+        match (mpi, has_mpi) {
+            (true, true) => None,
+            (true, false) => Some(format!(
+                "{started}, but this build lacks MPI, and each would train a run of its own; {MPI_BUILD}, and one \
+                 process alone uses several devices with --device cuda:all"
+            )),
+            (false, _) => Some(format!(
+                "{started}, which equimod cannot connect; start them with mpirun or srun and a build with MPI, or one \
+                 process alone with --device cuda:all"
+            )),
+        }
+    }
+}
+
+/// This process among those of its launcher.
+#[derive(Clone)]
+pub enum Launch {
+    /// A process on its own, whose ranks are threads.
+    Alone,
+    /// One of several processes, each of which is a rank.
+    #[cfg(feature = "mpi")]
+    Together(Arc<Processes>),
+}
+
+impl Launch {
+    /// Joins the other processes, if a launcher started any.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot communicate.
+    pub fn join() -> anyhow::Result<Self> {
+        let Some(launcher) = Launcher::of(|name| std::env::var(name).ok()) else { return Ok(Self::Alone) };
+        match launcher.refusal(cfg!(feature = "mpi")) {
+            Some(reason) => Err(Usage(reason).into()),
+            None => joined(launcher),
+        }
+    }
+
+    /// Number of processes.
+    pub fn processes(&self) -> usize {
+        match self {
+            Self::Alone => 1,
+            #[cfg(feature = "mpi")]
+            Self::Together(processes) => processes.size(),
+        }
+    }
+
+    /// Whether this process speaks and writes for all.
+    pub fn is_first(&self) -> bool {
+        match self {
+            Self::Alone => true,
+            #[cfg(feature = "mpi")]
+            Self::Together(processes) => processes.rank() == 0,
+        }
+    }
+
+    /// The collective of this process and others; `None` if it is alone.
+    pub fn collective(&self, timeout: Duration) -> Option<SharedCollective> {
+        match self {
+            Self::Alone => {
+                let _ = timeout;
+                None
+            }
+            #[cfg(feature = "mpi")]
+            Self::Together(processes) => Some(processes.collective(timeout)),
+        }
+    }
+
+    /// Does the work of this process. Several processes end together, after the work of all: if one fails, the others
+    /// end with its exit code, and one process reports the reason.
+    ///
+    /// # Errors
+    ///
+    /// The failure of a process on its own.
+    pub fn run(&self, verbose: bool, work: impl FnOnce() -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Alone => {
+                let _ = verbose;
+                work()
+            }
+            #[cfg(feature = "mpi")]
+            Self::Together(processes) => run_together(processes, verbose, work),
+        }
+    }
+
+    /// Opens the devices of this process's ranks: the one that its place on the machine gives it, if it is not alone.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such device, or not one for each process of this machine.
+    pub fn devices(&self, name: &str) -> anyhow::Result<Vec<Device>> {
+        match self {
+            Self::Alone => device::open_all(name),
+            #[cfg(feature = "mpi")]
+            Self::Together(processes) => {
+                let place = processes.place();
+                Ok(vec![device::open_one_of(name, place.local_rank, place.local_size)?])
+            }
+        }
+    }
+}
+
+#[cfg(not(feature = "mpi"))]
+fn joined(_: Launcher) -> anyhow::Result<Launch> {
+    Ok(Launch::Alone)
+}
+
+/// Joins the other processes, and takes a part of the machine's processors.
+#[cfg(feature = "mpi")]
+fn joined(launcher: Launcher) -> anyhow::Result<Launch> {
+    let processes = Processes::join()?;
+    if processes.size() != launcher.processes {
+        let Launcher { name, processes: started, .. } = launcher;
+        return Err(Usage(format!(
+            "{name} started {started} processes, but MPI connects {} of them; use the launcher of the MPI library of \
+             this build, for srun with --mpi=pmix",
+            processes.size()
+        ))
+        .into());
+    }
+    // Where --threads was given, the threads have been started, and this changes nothing.
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (available / processes.place().sharing).max(1);
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    Ok(Launch::Together(Arc::new(processes)))
+}
+
+/// Does the work of one of several processes, and ends with the others.
+#[cfg(feature = "mpi")]
+fn run_together(
+    processes: &Processes,
+    verbose: bool,
+    work: impl FnOnce() -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        let code = work()?;
+        processes.leave()?;
+        Ok(code)
+    }));
+    let cause = match done {
+        Ok(Ok(code)) => return Ok(code),
+        Ok(Err(error)) => FailureCause::Error(error),
+        Err(_) => FailureCause::Crash(exit::last_panic()),
+    };
+    let error = RankFailure { rank: processes.rank(), cause }.in_words(processes.size());
+    let failure = processes.fail(exit::code_of(&error));
+    if failure.reports {
+        exit::of_error(&error, verbose);
+    }
+    processes.end_all(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Option<Launcher> {
+        Launcher::of(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn launchers_of_several_processes_are_noticed() {
+        let launcher = |name, processes, mpi| Some(Launcher { name, processes, mpi });
+        assert_eq!(of(&[("OMPI_COMM_WORLD_SIZE", "2")]), launcher("mpirun", 2, true));
+        assert_eq!(of(&[("PMI_SIZE", "8")]), launcher("mpiexec", 8, true));
+        assert_eq!(of(&[("SLURM_STEP_NUM_TASKS", "16"), ("SLURM_PROCID", "3")]), launcher("srun", 16, true));
+        let torch = of(&[("RANK", "0"), ("WORLD_SIZE", "4"), ("MASTER_ADDR", "host")]);
+        assert_eq!(torch, launcher("a launcher that sets WORLD_SIZE", 4, false));
+    }
+
+    #[test]
+    fn a_process_on_its_own_is_left_alone() {
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[("OMPI_COMM_WORLD_SIZE", "1")]), None);
+        assert_eq!(of(&[("OMPI_COMM_WORLD_SIZE", "many")]), None);
+        // A shell of an allocation with several tasks, and one that is a step of its own.
+        assert_eq!(of(&[("SLURM_NTASKS", "8"), ("SLURM_JOB_ID", "7")]), None);
+        assert_eq!(of(&[("SLURM_NTASKS", "1"), ("SLURM_STEP_NUM_TASKS", "1"), ("SLURM_PROCID", "0")]), None);
+        assert_eq!(of(&[("WORLD_SIZE", "4")]), None);
+    }
+
+    #[test]
+    fn what_a_build_cannot_connect_is_refused_with_the_way_out() {
+        let mpirun = of(&[("OMPI_COMM_WORLD_SIZE", "2")]).unwrap();
+        assert_eq!(mpirun.refusal(true), None);
+        let text = mpirun.refusal(false).unwrap();
+        assert!(text.starts_with("mpirun started 2 processes, but this build lacks MPI"), "{text}");
+        assert!(text.contains("--features mpi"), "{text}");
+        let torch = of(&[("RANK", "0"), ("WORLD_SIZE", "4")]).unwrap();
+        for has_mpi in [false, true] {
+            assert!(torch.refusal(has_mpi).unwrap().contains("start them with mpirun or srun"));
+        }
+    }
+}
