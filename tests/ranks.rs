@@ -123,6 +123,23 @@ fn devices_that_do_not_fit_are_refused_in_one_sentence() {
 }
 
 #[test]
+fn processes_that_cannot_be_connected_are_refused_in_one_sentence() {
+    let scratch = scratch();
+    let out = [&ARGUMENTS[..], &["run"]].concat();
+    let torchrun = scratch.again_with("RANK", "0").with("WORLD_SIZE", "2").with("MASTER_ADDR", "localhost");
+    torchrun.refused(&out, 2, &["2 processes, which equimod cannot connect", "--device cuda:all"]);
+    #[cfg(not(feature = "mpi"))]
+    for (variable, launcher) in [("OMPI_COMM_WORLD_SIZE", "mpirun"), ("SLURM_STEP_NUM_TASKS", "srun")] {
+        let parts = [&format!("{launcher} started 3 processes, but this build lacks MPI"), "--features mpi"];
+        scratch.again_with(variable, "3").refused(&out, 2, &parts);
+    }
+    assert!(!scratch.path("run").exists());
+    // A shell in an allocation of several tasks.
+    let allocation = scratch.again_with("SLURM_JOB_ID", "7").with("SLURM_NTASKS", "4");
+    allocation.done(&[&ARGUMENTS[..], &["run", "--no-eval"]].concat());
+}
+
+#[test]
 fn an_image_that_vanishes_ends_all_ranks_and_keeps_the_checkpoint() {
     let scratch = scratch();
     let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));

@@ -13,7 +13,7 @@ use super::progress::pause;
 const TAG: i32 = 32_767;
 
 /// Longest time to wait for the other processes to end.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(10);
 
 /// The word of a process that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::steps::ALL;
+use crate::steps::all;
 
 /// Accepted licenses of dependencies; an expression is accepted if one of its alternatives uses only these.
 const LICENSES: [&str; 14] = [
@@ -62,7 +62,7 @@ pub fn check() -> anyhow::Result<()> {
     command.args([
         "tree",
         "--workspace",
-        ALL,
+        all(),
         "--locked",
         "--edges",
         "normal,build",

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::parallel::two_at_a_time;
 use crate::programs;
-use crate::steps::{ALL, cargo};
+use crate::steps::{all, cargo};
 
 /// Folders of fuzz targets.
 const FOLDERS: [&str; 2] = ["equimod-core/fuzz", "equimod-data/fuzz"];
@@ -21,7 +21,7 @@ pub fn build() -> anyhow::Result<()> {
         cargo(&["install", "cargo-fuzz", "--locked", "--version", "0.13.2"])?;
     }
     // Alone, the crate would be built with other features of its dependencies than for the tests.
-    let seeds = programs::build(&["build", "--workspace", "--release", ALL, "--example", "fuzz_seeds"], &[])?;
+    let seeds = programs::build(&["build", "--workspace", "--release", all(), "--example", "fuzz_seeds"], &[])?;
     let status = Command::new(programs::find(&seeds, "fuzz_seeds")?).status();
     ensure!(status.context("cannot start fuzz_seeds")?.success(), "the inputs of the fuzz targets cannot be written");
     FOLDERS.into_iter().try_for_each(|folder| cargo(&fuzz("build", folder)))

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 
 use crate::beside::Beside;
 use crate::programs;
-use crate::steps::ALL;
+use crate::steps::all;
 
 /// Runs the tests under Valgrind, if it is installed.
 ///
@@ -37,7 +37,7 @@ fn command() -> anyhow::Result<Option<Command>> {
         return Ok(None);
     }
     // Alone, the crate would be built with other features of its dependencies than for the other tests.
-    let tests = programs::build(&["test", "--no-run", "--workspace", "--lib", "--release", ALL], &[])?;
+    let tests = programs::build(&["test", "--no-run", "--workspace", "--lib", "--release", all()], &[])?;
     let mut command = Command::new("valgrind");
     command.args(["--quiet", "--error-exitcode=9"]).arg(programs::find(&tests, "equimod_core")?);
     command.args(["backend::", "--test-threads", "1"]);

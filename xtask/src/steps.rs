@@ -3,12 +3,22 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-/// Features of the default build and MNIST.
-pub const ALL: &str = "--features=mnist";
+/// Features of the default build and MNIST, and MPI where its compiler is installed. All steps have the same, so that
+/// nothing is built twice.
+pub fn all() -> &'static str {
+    static ALL: OnceLock<&str> = OnceLock::new();
+    ALL.get_or_init(|| if has_mpi() { "--features=mnist,mpi" } else { "--features=mnist" })
+}
+
+/// Whether programs can be built with MPI.
+pub fn has_mpi() -> bool {
+    Command::new("mpicc").arg("--version").output().is_ok_and(|output| output.status.success())
+}
 
 /// Runs cargo with these arguments.
 ///
