@@ -9,6 +9,7 @@ use equimod_core::{Model, Tap};
 use equimod_data::{Dataset, Image, Size};
 use rayon::prelude::*;
 
+use crate::copies;
 use crate::error::refuse;
 use crate::input::{Crop, InputTransform};
 use crate::{Error, Result};
@@ -135,6 +136,7 @@ impl Features {
 /// Computes features, cached in a folder if one is given.
 pub struct Extractor<'a> {
     model: &'a Model,
+    copies: &'a [Model],
     input: InputTransform,
     cache: Option<PathBuf>,
 }
@@ -143,7 +145,13 @@ impl<'a> Extractor<'a> {
     /// An extractor of features of `model`, with a center crop of the size of training. Features are cached in `cache`.
     pub fn new(model: &'a Model, cache: Option<&Path>) -> Self {
         let input = InputTransform { size: model.preprocessing.size, crop: Crop::Center };
-        Self { model, input, cache: cache.map(Path::to_owned) }
+        Self { model, copies: &[], input, cache: cache.map(Path::to_owned) }
+    }
+
+    /// The same extractor with copies of the model on other devices, which share the images with it. The features are
+    /// those of one device.
+    pub fn with_copies(self, copies: &'a [Model]) -> Self {
+        Self { copies, ..self }
     }
 
     /// The same extractor with images resized and cropped by `input`.
@@ -197,11 +205,18 @@ impl<'a> Extractor<'a> {
         let (mut values, mut undecoded) = (Vec::new(), Vec::new());
         let indices: Vec<usize> = (0..dataset.len()).collect();
         let blank = Image::new(Size::square(self.input.size), vec![0; 3 * self.input.size.pow(2)])?;
-        for batch in indices.chunks(BATCH) {
+        let models: Vec<&Model> = std::iter::once(self.model).chain(self.copies).collect();
+        let batches: Vec<&[usize]> = indices.chunks(BATCH).collect();
+        let of_batches = copies::shared(&models, &batches, |model, batch| {
             let images = load_inputs(dataset, batch, self.input)?;
-            undecoded.extend(batch.iter().zip(&images).filter(|(_, image)| image.is_none()).map(|(&i, _)| i));
+            let undecoded = batch.iter().zip(&images).filter(|(_, image)| image.is_none()).map(|(&i, _)| i);
+            let undecoded: Vec<usize> = undecoded.collect();
             let images: Vec<Image> = images.into_iter().map(|image| image.unwrap_or_else(|| blank.clone())).collect();
-            values.extend(self.tap_features(Tap::Pooled, &images)?.flatten_all()?.to_vec1::<f32>()?);
+            Ok((self.features_at(model, Tap::Pooled, &images)?.flatten_all()?.to_vec1::<f32>()?, undecoded))
+        })?;
+        for (of_batch, undecoded_of_batch) in of_batches {
+            values.extend(of_batch);
+            undecoded.extend(undecoded_of_batch);
         }
         let columns = self.model.backbone().features();
         undecoded.iter().for_each(|&row| values[row * columns..][..columns].fill(0.0));
@@ -213,12 +228,16 @@ impl<'a> Extractor<'a> {
     /// # Errors
     /// If the images have different sizes, or if the network cannot take their size.
     pub fn tap_features(&self, tap: Tap, images: &[Image]) -> Result<Tensor> {
+        self.features_at(self.model, tap, images)
+    }
+
+    fn features_at(&self, model: &Model, tap: Tap, images: &[Image]) -> Result<Tensor> {
         let size = images.first().map_or(Size::square(self.input.size), Image::size);
         if images.iter().any(|image| image.size() != size) {
             return refuse("images of different sizes cannot go through the backbone together");
         }
         let pixels: Vec<u8> = images.iter().flat_map(|image| image.pixels()).copied().collect();
-        Ok(self.model.features(&pixels, (images.len(), size.height, size.width))?.at(tap)?.to_dtype(DType::F32)?)
+        Ok(model.features(&pixels, (images.len(), size.height, size.width))?.at(tap)?.to_dtype(DType::F32)?)
     }
 }
 

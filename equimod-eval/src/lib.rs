@@ -34,6 +34,7 @@
 //! It does not train backbones, and never prints, reads the environment or opens the network.
 
 pub mod compare;
+mod copies;
 pub mod embedding;
 pub mod equivariance;
 mod error;

@@ -40,7 +40,7 @@ impl Evaluation<'_> {
     }
 
     fn extractor(&self) -> Extractor<'_> {
-        let extractor = Extractor::new(self.model, self.cache.as_deref());
+        let extractor = Extractor::new(self.model, self.cache.as_deref()).with_copies(self.copies);
         match self.input {
             Some(input) => extractor.with_input(input),
             None => extractor,

@@ -62,6 +62,7 @@ use features::SplitFeatures;
 /// The setters come first, then any number of protocols: features are computed once, when a protocol first needs them.
 pub struct Evaluation<'a> {
     model: &'a Model,
+    copies: &'a [Model],
     splits: &'a Splits,
     tasks: Vec<String>,
     seed: u64,
@@ -79,6 +80,7 @@ impl<'a> Evaluation<'a> {
     pub fn new(model: &'a Model, splits: &'a Splits) -> Self {
         Self {
             model,
+            copies: &[],
             splits,
             tasks: Vec::new(),
             seed: 0,
@@ -110,6 +112,12 @@ impl<'a> Evaluation<'a> {
     /// Caches features in the folder `folder`.
     pub fn cache(self, folder: impl Into<PathBuf>) -> Self {
         Self { cache: Some(folder.into()), ..self }
+    }
+
+    /// Sets copies of the model on other devices, which share the images of feature extraction with it. The results are
+    /// those of one device.
+    pub fn copies(self, copies: &'a [Model]) -> Self {
+        Self { copies, ..self }
     }
 
     /// Sets the two-dimensional map of features that pages show.
@@ -163,15 +171,18 @@ impl<'a> Evaluation<'a> {
             return Ok((measurement, None));
         }
         let model = self.model.untrained(self.model.params().device())?;
-        let other = protocol.measure(&self.of_model(&model))?;
+        let untrained = |copy: &Model| copy.untrained(copy.params().device());
+        let copies = self.copies.iter().map(untrained).collect::<equimod_core::Result<Vec<_>>>()?;
+        let other = protocol.measure(&self.of_model(&model, &copies))?;
         measurement.rows = with_untrained(measurement.rows, &other.rows);
         Ok((measurement, Some(other)))
     }
 
     /// The same evaluation of another model.
-    fn of_model<'b>(&'b self, model: &'b Model) -> Evaluation<'b> {
+    fn of_model<'b>(&'b self, model: &'b Model, copies: &'b [Model]) -> Evaluation<'b> {
         Evaluation {
             model,
+            copies,
             splits: self.splits,
             tasks: self.tasks.clone(),
             seed: self.seed,
