@@ -181,8 +181,8 @@ fn ended(child: Child, limit: Duration) -> (Option<i32>, String) {
 }
 
 /// The process number of a rank of `mpirun`.
-fn process_of(mpirun: &Child, rank: usize) -> String {
-    let parent = format!(" {} ", mpirun.id());
+fn process_of(mpirun: u32, rank: usize) -> String {
+    let parent = format!(" {mpirun} ");
     let is_rank = |folder: &std::path::Path| {
         let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
         let environment = fs::read(folder.join("environ")).unwrap_or_default();
@@ -217,7 +217,7 @@ fn resumes(scratch: &Scratch, number: usize) {
         assert!(child.try_wait().unwrap().is_none(), "{number} ranks: the run ended");
         std::thread::sleep(Duration::from_millis(5));
     }
-    signal("-TERM", &process_of(&child, number - 1));
+    signal("-TERM", &process_of(child.id(), number - 1));
     assert_eq!(child.wait().unwrap().code(), Some(75), "{number} ranks");
     assert_eq!(steps(scratch), (1..=steps(scratch).len() as u64).collect::<Vec<_>>());
 }
@@ -243,7 +243,7 @@ fn a_run_of_processes_is_that_of_threads_bit_for_bit() {
 fn a_signal_to_one_rank_stops_all_and_another_number_resumes() {
     let scratch = scratch();
     let Some(child) = started(&scratch, 4, &[]) else { return };
-    signal("-TERM", &process_of(&child, 2));
+    signal("-TERM", &process_of(child.id(), 2));
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(75));
     assert_eq!(info(&scratch)["status"], "interrupted");
     let latest = fs::read_to_string(scratch.path("run/checkpoints/latest")).unwrap();
@@ -251,11 +251,48 @@ fn a_signal_to_one_rank_stops_all_and_another_number_resumes() {
     resumes(&scratch, 2);
 }
 
+/// Tests the SLURM script for several nodes with a scheduler that only records its calls, and `mpirun` in place of
+/// `srun`.
+#[test]
+fn the_slurm_script_for_nodes_starts_resumes_and_requeues() {
+    let scratch = scratch();
+    scratch.write("bin/scontrol", "#!/bin/sh\necho \"$@\" >> requeued\n");
+    scratch.write("bin/srun", "#!/bin/sh\nshift 2\necho \"$@\" >> calls\nexec mpirun -n 2 \"$@\"\n");
+    assert!(
+        Command::new("sh").args(["-c", "chmod +x bin/*"]).current_dir(scratch.folder()).status().unwrap().success()
+    );
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_equimod")).parent().unwrap().to_path_buf();
+    let path = format!("{}:{}:{}", scratch.path("bin").display(), program.display(), std::env::var("PATH").unwrap());
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pretrain-nodes.sbatch");
+    for (job, resumes) in [(7, 0), (8, 1)] {
+        // Only its variables are of use.
+        let Some(environment) = mpirun(2, "") else { return };
+        let mut command = Command::new("bash");
+        command.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.arg(&script).current_dir(scratch.folder()).env("PATH", &path).env("SLURM_JOB_ID", job.to_string());
+        command.env("OUT", "run").env("DEVICE", "cpu");
+        command.env("ARGUMENTS", "--recipe tiny.toml --epochs 4000 --no-eval --threads 1");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let before = if resumes == 0 { 0 } else { steps(&scratch).len() };
+        while !scratch.path("run/checkpoints/latest").is_file() || steps(&scratch).len() < before + 5 {
+            assert!(child.try_wait().unwrap().is_none(), "job {job} ended");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let launcher = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+        signal("-USR1", &process_of(launcher.trim().parse().unwrap(), 1));
+        assert!(child.wait().unwrap().success());
+        assert_eq!(info(&scratch)["status"], "interrupted");
+        assert_eq!(info(&scratch)["resumed_at"].as_array().map_or(0, Vec::len), resumes);
+    }
+    assert_eq!(fs::read_to_string(scratch.path("requeued")).unwrap(), "requeue 7\nrequeue 8\n");
+    assert!(fs::read_to_string(scratch.path("calls")).unwrap().contains("pretrain --out run --resume --device cpu"));
+}
+
 #[test]
 fn a_rank_that_is_killed_ends_all_and_keeps_the_checkpoint() {
     let scratch = scratch();
     let Some(child) = started(&scratch, 2, &[]) else { return };
-    signal("-KILL", &process_of(&child, 1));
+    signal("-KILL", &process_of(child.id(), 1));
     let (code, error) = ended(child, LIMIT);
     assert!(code.is_some_and(|code| code != 0), "{code:?}");
     assert!(error.contains("process 1 was lost"), "{error}");
@@ -267,7 +304,7 @@ fn a_rank_that_is_killed_ends_all_and_keeps_the_checkpoint() {
 fn a_rank_that_is_stuck_is_named_after_the_time_limit() {
     let scratch = scratch();
     let Some(child) = started(&scratch, 2, &["--set", "execution.timeout=2"]) else { return };
-    signal("-STOP", &process_of(&child, 1));
+    signal("-STOP", &process_of(child.id(), 1));
     let (code, error) = ended(child, LIMIT);
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("did not finish within 2 s: process 1 did not take part"), "{error}");

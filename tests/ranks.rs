@@ -176,3 +176,26 @@ fn bench_step_measures_ranks_together() {
     assert!((product - 8.0).abs() < 1e-6);
     scratch.refused(&[&shape[..], &["--device", "cpu:3"]].concat(), 2, &["3 ranks cannot share 8 images"]);
 }
+
+#[test]
+fn features_are_those_of_one_device_whatever_the_number() {
+    let scratch = scratch();
+    // Four batches of features.
+    scratch.images("many", 200);
+    scratch.done(&[&ARGUMENTS[..], &["run", "--no-eval", "--epochs", "1"]].concat());
+    for device in ["cpu", "cpu:2", "cpu:3"] {
+        let name = device.replace(':', "-");
+        let (file, folder) = (format!("{name}.npy"), format!("{name}-cache"));
+        let embed = ["embed", "run", "many", "--out", &file, "--cache", &folder, "--device", device];
+        scratch.done(&embed);
+        let compare = ["eval", "knn", "run", "many", "--json", "--untrained", "--cache", &folder, "--device", device];
+        scratch.write(&format!("{name}.json"), scratch.done(&compare));
+    }
+    let rows =
+        |name: &str| serde_json::from_slice::<Value>(&fs::read(scratch.path(name)).unwrap()).unwrap()["rows"].clone();
+    assert!(rows("cpu.json").as_array().is_some_and(|rows| !rows.is_empty()));
+    for name in ["cpu-2", "cpu-3"] {
+        assert_eq!(fs::read(scratch.path("cpu.npy")).unwrap(), fs::read(scratch.path(&format!("{name}.npy"))).unwrap());
+        assert_eq!(rows("cpu.json"), rows(&format!("{name}.json")));
+    }
+}

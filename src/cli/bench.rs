@@ -28,8 +28,14 @@ pub enum BenchCommand {
     #[command(after_help = "Examples:
   equimod bench step --arch resnet50 --size 224 --batch 8 --steps 3 --json
   equimod bench step --device cpu:2 --threads 2
+  mpirun -n 2 equimod bench step --device cpu --threads 1
   equimod bench step --device cuda:0 --size 224 --batch 64 --precision bf16 --autotune")]
     Step(BenchStep),
+    /// Sums over ranks of tensors of several sizes, alone.
+    #[command(after_help = "Examples:
+  equimod bench exchange --device cpu:2
+  mpirun -n 2 equimod bench exchange --device cpu")]
+    Exchange(BenchExchange),
     /// Each convolution of a ResNet-18 with the CIFAR stem, forward and backward, next to a matrix product.
     #[command(after_help = "Example:
   equimod bench conv --steps 9")]
@@ -79,6 +85,19 @@ pub struct BenchStep {
     pub no_fusion: bool,
     /// Number of timed steps, after two warm-up steps; the median is printed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub steps: u32,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub device: DevicesArgs,
+}
+
+/// Arguments of `bench exchange`.
+#[derive(Args, Debug)]
+pub struct BenchExchange {
+    /// Number of timed sums of each size, after one for warming up; the median is printed.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub steps: u32,
     /// Print the result as JSON.
     #[arg(long)]

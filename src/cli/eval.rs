@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use equimod_eval::Crop;
 use equimod_eval::evaluation::FeatureMap;
 
-use super::{DeviceArgs, ReadingArgs};
+use super::{DevicesArgs, ReadingArgs};
 
 /// Arguments of `eval`.
 #[derive(Args, Debug)]
@@ -85,7 +85,7 @@ pub struct EvalArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub device: DevicesArgs,
 }
 
 /// Images of an evaluation.
@@ -262,7 +262,7 @@ pub struct SharedArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub device: DevicesArgs,
 }
 
 /// Arguments of `embed`.
@@ -290,7 +290,7 @@ pub struct Embed {
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     #[command(flatten)]
-    pub device: DeviceArgs,
+    pub device: DevicesArgs,
 }
 
 /// Splits of the images.

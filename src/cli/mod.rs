@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use equimod_data::Background;
 
-pub use bench::{Augmented, Bench, BenchAugment, BenchCommand, BenchConv, BenchEval, BenchLoader, BenchStep};
+pub use bench::{
+    Augmented, Bench, BenchAugment, BenchCommand, BenchConv, BenchEval, BenchExchange, BenchLoader, BenchStep,
+};
 pub use data::{
     Data, DataCommand, DataParams, DataStats, Fetch, Index, Pack, PackStorage, PolicyArgs, Preview, SourceArgs, Verify,
 };
@@ -187,11 +189,11 @@ impl RecipeArgs {
     }
 }
 
-/// Compute devices: one rank for each.
+/// Compute devices, which share the work.
 #[derive(Args, Clone, Debug)]
 pub struct DevicesArgs {
-    /// Devices: auto, cpu, cuda:N or metal:N for one rank; cuda:0-3, cuda:0,2 or cuda:all for a rank on each GPU;
-    /// cpu:N for N ranks that share the compute threads.
+    /// Devices: auto, cpu, cuda:N or metal:N; cuda:0-3, cuda:0,2 or cuda:all for several GPUs; cpu:N for N ranks that
+    /// share the compute threads.
     #[arg(long, default_value = "auto")]
     pub device: String,
 }

@@ -16,7 +16,8 @@ use crate::process::device;
 /// Computes features and writes them.
 pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let format = Format::of(&arguments.out)?;
-    let model = model_argument::open(&arguments.model, &device::open(&arguments.device.device)?)?;
+    let devices = device::open_all(&arguments.device.device)?;
+    let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
     let named = arguments.source.as_deref().or(arguments.data.as_deref());
     let data = choose(std::slice::from_ref(&arguments.model), named, arguments.reading.reading())?;
     console::note(&format!("data: {}", data.source));
@@ -25,7 +26,7 @@ pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let cache = arguments.cache.clone().or(run);
     let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();
     let input = InputTransform::of(&model, arguments.input.size, crop)?;
-    let extractor = Extractor::new(&model, cache.as_deref()).with_input(input);
+    let extractor = Extractor::new(&model, cache.as_deref()).with_copies(&copies).with_input(input);
     let mut table = EmbeddingTable::default();
     for (name, dataset) in chosen(&splits, &arguments.split) {
         add(&mut table, name, dataset, &extractor)?;

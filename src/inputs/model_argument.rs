@@ -19,6 +19,19 @@ pub fn open(model: &Path, device: &Device) -> anyhow::Result<Model> {
     load(&local(model, WeightFormats::Safetensors)?, device)
 }
 
+/// Loads a MODEL onto the first of the devices, and copies of it onto the others.
+///
+/// # Errors
+///
+/// If the model is not available or damaged.
+pub fn open_on(model: &Path, devices: &[Device]) -> anyhow::Result<(Model, Vec<Model>)> {
+    let local = local(model, WeightFormats::Safetensors)?;
+    let (first, others) = devices.split_first().unwrap_or((&Device::Cpu, &[]));
+    let opened = load(&local, first)?;
+    let copies = others.iter().map(|device| Model::load(&local.path, device)).collect::<equimod_core::Result<_>>()?;
+    Ok((opened, copies))
+}
+
 /// Loads a MODEL from local files, and reports skipped checkpoints.
 ///
 /// # Errors

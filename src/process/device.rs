@@ -14,7 +14,9 @@ use crate::process::exit::Usage;
 /// If the name is unknown, or the build or machine lacks the device.
 pub fn open(name: &str) -> anyhow::Result<Device> {
     if names_several(name) {
-        let text = format!("{name} names several devices, but only pretrain and bench step use several; give one");
+        let text = format!(
+            "{name} names several devices, but only pretrain, eval, embed and bench step use several; give one"
+        );
         return Err(Usage(text).into());
     }
     let (kind, number) = match name.split_once(':') {

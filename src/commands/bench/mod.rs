@@ -3,7 +3,9 @@
 mod augment;
 mod conv;
 mod eval;
+mod exchange;
 mod loader;
+mod ranks;
 mod step;
 
 use std::process::ExitCode;
@@ -19,6 +21,7 @@ pub fn run(arguments: &Bench) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         BenchCommand::Augment(arguments) => augment::run(arguments),
         BenchCommand::Step(arguments) => step::run(arguments),
+        BenchCommand::Exchange(arguments) => exchange::run(arguments),
         BenchCommand::Conv(arguments) => conv::run(arguments),
         BenchCommand::Loader(arguments) => loader::run(arguments),
         BenchCommand::Eval(arguments) => eval::run(arguments),

@@ -6,18 +6,16 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device};
 use equimod_core::optim::LarsConfig;
 use equimod_core::{
-    Execution, Method, OptimizerConfig, Parameters, Placement, Progress, RankThreads, ResNetConfig, SharedCollective,
-    SingleProcess, Stem, run_ranks,
+    Execution, Method, OptimizerConfig, Parameters, Placement, Progress, ResNetConfig, SharedCollective, Stem,
 };
 use serde_json::json;
 
-use super::median;
+use super::{median, ranks};
 use crate::cli::BenchStep;
 use crate::outputs::console;
-use crate::process::device;
 use crate::process::device_memory;
 use crate::process::exit::Usage;
-use crate::run::failure::InWords;
+use crate::process::launch::Launch;
 use crate::run::measured_method::{PARAMETERS, simclr_with_equimod};
 use crate::run::noise;
 
@@ -29,9 +27,6 @@ const LARGEST_WITH_CIFAR_STEM: u32 = 64;
 
 /// Names of the phases of a step, in order.
 const PHASES: [&str; 5] = ["backbone forward", "heads forward", "heads backward", "backbone backward", "optimizer"];
-
-/// Longest time that ranks wait for each other.
-const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Timed steps of one rank.
 struct Measured {
@@ -47,31 +42,25 @@ struct Measured {
 ///
 /// If a device is not available, the ranks cannot share the batch, or a step fails.
 pub fn run(arguments: &BenchStep) -> anyhow::Result<ExitCode> {
-    let devices = device::open_all(&arguments.device.device)?;
-    let ranks = devices.len();
-    if !(arguments.batch as usize).is_multiple_of(ranks) {
-        let text = format!("{ranks} ranks cannot share {} images; give a --batch that is a multiple", arguments.batch);
-        return Err(Usage(text).into());
-    }
-    let before = device_memory::in_use(&devices[0]);
-    let measured = match devices.as_slice() {
-        [device] => measure(arguments, device, SingleProcess::shared(), before)?,
-        _ => measure_ranks(arguments, devices, before)?,
-    };
-    print(arguments, ranks, &measured.steps, measured.allocated.map(|bytes| bytes >> 20))?;
-    Ok(ExitCode::SUCCESS)
+    let launch = Launch::join()?;
+    launch.run(false, || run_ranks(arguments, &launch))
 }
 
-/// Steps of the first of several ranks.
-fn measure_ranks(arguments: &BenchStep, devices: Vec<Device>, before: u64) -> anyhow::Result<Measured> {
-    let (arguments, ranks) = (arguments.clone(), devices.len());
-    let group = RankThreads { ranks, threads: rayon::current_num_threads() / ranks, timeout: TIMEOUT };
-    let work = move |collective: SharedCollective| {
-        let device = &devices[collective.rank()];
-        measure(&arguments, device, collective, before)
-    };
-    let mut measured = run_ranks(group, work).map_err(|failure| failure.in_words(ranks))?;
-    Ok(measured.swap_remove(0))
+/// Measures the ranks of this process.
+fn run_ranks(arguments: &BenchStep, launch: &Launch) -> anyhow::Result<ExitCode> {
+    let devices = launch.devices(&arguments.device.device)?;
+    let number = launch.processes() * devices.len();
+    if !(arguments.batch as usize).is_multiple_of(number) {
+        let text = format!("{number} ranks cannot share {} images; give a --batch that is a multiple", arguments.batch);
+        return Err(Usage(text).into());
+    }
+    let (before, shared) = (device_memory::in_use(&devices[0]), arguments.clone());
+    let measure = move |device: &Device, collective: SharedCollective| measure(&shared, device, collective, before);
+    if let Some(Measured { steps, allocated }) = ranks::of_first(launch, devices, measure)? {
+        let threads = launch.processes() * rayon::current_num_threads();
+        print(arguments, (number, threads), &steps, allocated.map(|bytes| bytes >> 20))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn measure(
@@ -129,13 +118,13 @@ pub fn stem(size: u32) -> Stem {
 
 fn print(
     arguments: &BenchStep,
-    ranks: usize,
+    (ranks, threads): (usize, usize),
     measured: &[(Duration, [Duration; PHASES.len()])],
     allocated: Option<u64>,
 ) -> anyhow::Result<()> {
     let step = median(measured.iter().map(|(all, _)| all.as_secs_f64()).collect());
     let phase = |i: usize| median(measured.iter().map(|(_, phases)| phases[i].as_secs_f64()).collect());
-    let (images, threads) = (f64::from(arguments.batch) / step, rayon::current_num_threads());
+    let images = f64::from(arguments.batch) / step;
     let peak = peak_mib();
     if arguments.json {
         let phases: serde_json::Map<_, _> =

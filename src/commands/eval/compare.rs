@@ -22,7 +22,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         let text = format!("{} models are no pairs; give A B, or A1 B1 A2 B2 …", arguments.models.len());
         return Err(Usage(text).into());
     }
-    let device = device::open(&arguments.shared.device.device)?;
+    let devices = device::open_all(&arguments.shared.device.device)?;
     let images = &arguments.images;
     let data = choose_images(&arguments.models, images.data.as_deref(), images)?;
     let splits = open_images(&data, images)?;
@@ -31,7 +31,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     let mut contenders = Vec::new();
     let mut classifications: Vec<Vec<Classification>> = Vec::new();
     for (path, name) in arguments.models.iter().zip(names(&arguments.models)) {
-        let contender = Contender::load(path, name, &arguments.shared, &device)?;
+        let contender = Contender::load(path, name, &arguments.shared, &devices)?;
         let evaluation = contender.evaluation(&splits, seed, &console).tasks(&images.task);
         classifications.push(classify(&evaluation, arguments)?);
         drop(evaluation);

@@ -24,6 +24,8 @@ pub struct Contender {
     pub name: String,
     /// The model.
     pub model: Model,
+    /// The model on the other devices.
+    copies: Vec<Model>,
     /// Resizing and cropping of images.
     pub input: InputTransform,
     cache: Option<PathBuf>,
@@ -31,28 +33,36 @@ pub struct Contender {
 
 impl Contender {
     /// Loads the model at `path`.
-    pub fn load(path: &Path, name: String, arguments: &SharedArgs, device: &Device) -> anyhow::Result<Self> {
-        let model = model_argument::open(path, device)?;
+    pub fn load(path: &Path, name: String, arguments: &SharedArgs, devices: &[Device]) -> anyhow::Result<Self> {
+        let (model, copies) = model_argument::open_on(path, devices)?;
         report_guess(&model);
         let run = path.join("run.json").is_file().then(|| path.join("eval/features"));
-        Self::of(model, name, arguments, arguments.cache.clone().or(run))
+        Self::of((model, copies), name, arguments, arguments.cache.clone().or(run))
     }
 
-    fn of(model: Model, name: String, arguments: &SharedArgs, cache: Option<PathBuf>) -> anyhow::Result<Self> {
+    fn of(
+        (model, copies): (Model, Vec<Model>),
+        name: String,
+        arguments: &SharedArgs,
+        cache: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();
         let input = InputTransform::of(&model, arguments.input.size, crop)?;
-        Ok(Self { name, model, input, cache })
+        Ok(Self { name, model, copies, input, cache })
     }
 
     /// The same network before training.
-    pub fn untrained(&self, arguments: &SharedArgs, device: &Device) -> anyhow::Result<Self> {
+    pub fn untrained(&self, arguments: &SharedArgs) -> anyhow::Result<Self> {
         let name = format!("{} untrained", self.name);
-        Self::of(self.model.untrained(device)?, name, arguments, self.cache.clone())
+        let untrained = |model: &Model| model.untrained(model.params().device());
+        let copies = self.copies.iter().map(untrained).collect::<equimod_core::Result<_>>()?;
+        Self::of((untrained(&self.model)?, copies), name, arguments, self.cache.clone())
     }
 
     /// The evaluation of the model on `splits`.
     pub fn evaluation<'a>(&'a self, splits: &'a Splits, seed: u64, console: &'a Console) -> Evaluation<'a> {
-        let evaluation = Evaluation::new(&self.model, splits).seed(seed).input(self.input).observer(console);
+        let evaluation = Evaluation::new(&self.model, splits).copies(&self.copies).seed(seed).input(self.input);
+        let evaluation = evaluation.observer(console);
         match &self.cache {
             Some(folder) => evaluation.cache(folder),
             None => evaluation,

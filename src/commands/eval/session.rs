@@ -35,6 +35,8 @@ struct Session<'a> {
     /// Name of the data source.
     data: String,
     model: Model,
+    /// The model on the other devices.
+    copies: Vec<Model>,
     splits: Splits,
     input: InputTransform,
     cache: Option<PathBuf>,
@@ -42,21 +44,22 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn open(arguments: &'a EvalArgs, crop: CropKind) -> anyhow::Result<Self> {
-        let device = device::open(&arguments.device.device)?;
+        let devices = device::open_all(&arguments.device.device)?;
         let named = arguments.source.as_deref().or(arguments.images.data.as_deref());
         let data = choose_images(std::slice::from_ref(&arguments.model), named, &arguments.images)?;
-        let model = model_argument::open(&arguments.model, &device)?;
+        let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
         report_guess(&model);
         let crop = arguments.input.crop.unwrap_or(crop).into();
         let input = InputTransform::of(&model, arguments.input.size, crop)?;
         let splits = open_images(&data, &arguments.images)?;
         let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
-        Ok(Self { arguments, data: data.source, model, splits, input, cache })
+        Ok(Self { arguments, data: data.source, model, copies, splits, input, cache })
     }
 
     fn evaluation<'b>(&'b self, console: &'b Console) -> Evaluation<'b> {
         let evaluation = Evaluation::new(&self.model, &self.splits)
+            .copies(&self.copies)
             .tasks(&self.arguments.images.task)
             .seed(self.arguments.seed)
             .input(self.input)

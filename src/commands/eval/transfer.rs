@@ -25,13 +25,13 @@ use crate::process::exit::Usage;
 pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let suite = suite(arguments)?;
     let tasks = opened(&suite, arguments)?;
-    let device = device::open(&arguments.shared.device.device)?;
+    let devices = device::open_all(&arguments.shared.device.device)?;
     let mut contenders = Vec::new();
     for (path, name) in arguments.models.iter().zip(names(&arguments.models)) {
-        contenders.push(Contender::load(path, name, &arguments.shared, &device)?);
+        contenders.push(Contender::load(path, name, &arguments.shared, &devices)?);
     }
     if arguments.untrained {
-        contenders.push(contenders[0].untrained(&arguments.shared, &device)?);
+        contenders.push(contenders[0].untrained(&arguments.shared)?);
     }
     let (console, strengths) = (Console::default(), arguments.l2_strengths as usize);
     let (mut rows, mut drawn) = (Vec::new(), Vec::new());
