@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::SHUFFLED;
-use super::front_matter::front_matter;
+use super::front_matter::{Origins, front_matter};
 use super::methods::{entries, modules};
 use crate::artifact::{Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
 use crate::outputs::console::duration;
@@ -56,6 +56,10 @@ pub struct Facts {
 struct NetworkFacts {
     network: String,
     features: usize,
+    /// Numbers in millions, and MACs in billions.
+    parameters: String,
+    macs: Option<String>,
+    activations: Option<String>,
     size: usize,
     mean: String,
     std: String,
@@ -148,7 +152,14 @@ impl Facts {
         let known = description.map(|description| &description.method);
         let data = training.data.as_deref();
         Ok(Self {
-            front_matter: front_matter(&title, network.timm.is_some(), known, data, license.as_deref(), &rows)?,
+            front_matter: front_matter(
+                &title,
+                network.timm.is_some(),
+                known,
+                Origins { data, from: training.training.as_ref().and_then(|training| training.from.as_deref()) },
+                license.as_deref(),
+                &rows,
+            )?,
             claim: claim(&rows, &short, method.method.as_deref()),
             repo: repository.map(str::to_owned),
             branch: branch.map(str::to_owned),
@@ -177,7 +188,15 @@ impl NetworkFacts {
         let known = settings.library_name();
         let has = |library: fn(LibraryName) -> bool| known.is_some_and(library);
         let preprocessing = description.map_or(&model.preprocessing, |description| &description.preprocessing);
+        let side = preprocessing.size;
+        let activations = match &backbone {
+            BackboneConfig::ResNet(config) => Some(config.activations(side)),
+            _ => None,
+        };
         Ok(Self {
+            parameters: scaled(model.params().count("") as f64, 1e6),
+            macs: model.backbone().macs(side).map(|macs| scaled(macs, 1e9)),
+            activations: activations.map(|values| scaled(values, 1e6)),
             network: match settings.describe().split_once(", ") {
                 Some((name, variant)) => format!("{} ({variant})", display(name)),
                 None => display(&settings.describe()),
@@ -288,6 +307,13 @@ fn method_name(entries: &[Entry]) -> String {
 /// Name of an architecture as in papers, e.g. `ResNet-18`.
 fn display(architecture: &str) -> String {
     architecture.replace("resnet", "ResNet-")
+}
+
+/// A number in multiples of `unit`, with three significant digits.
+fn scaled(number: f64, unit: f64) -> String {
+    let number = number / unit;
+    let decimals = (2 - number.abs().max(1e-3).log10().floor() as i32).clamp(0, 6) as usize;
+    format!("{number:.decimals$}")
 }
 
 fn list(values: &[f32; 3]) -> String {

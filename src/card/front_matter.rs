@@ -17,10 +17,20 @@ struct FrontMatter<'a> {
     library_name: &'static str,
     pipeline_tag: &'static str,
     tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_model: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     datasets: Vec<String>,
     #[serde(rename = "model-index", skip_serializing_if = "Vec::is_empty")]
     model_index: Vec<Value>,
+}
+
+/// What weights were made from.
+pub struct Origins<'a> {
+    /// Data source of the training.
+    pub data: Option<&'a str>,
+    /// Weights that it started from, unless they were random.
+    pub from: Option<&'a str>,
 }
 
 /// The lines between `---`.
@@ -32,7 +42,7 @@ pub fn front_matter(
     title: &str,
     timm: bool,
     method: Option<&MethodConfig>,
-    data: Option<&str>,
+    Origins { data, from }: Origins,
     license: Option<&str>,
     rows: &[ResultRow],
 ) -> anyhow::Result<String> {
@@ -58,14 +68,20 @@ pub fn front_matter(
         library_name: if timm { "timm" } else { "equimod" },
         pipeline_tag: "image-feature-extraction",
         tags,
-        datasets: data.and_then(dataset).into_iter().collect(),
+        base_model: from.and_then(base_model),
+        datasets: data.and_then(repository).into_iter().collect(),
         model_index,
     })?)
 }
 
-/// Id of the data set on the Hub, if it is from there.
-fn dataset(source: &str) -> Option<String> {
+/// Id of a repository on the Hub, if the source is one.
+fn repository(source: &str) -> Option<String> {
     source.starts_with(PREFIX).then(|| Reference::parse(source).ok()).flatten().map(|reference| reference.id())
+}
+
+/// Id on the Hub of the weights that training started from, if they are from there: `hf:OWNER/NAME… (sha256 …)`.
+fn base_model(from: &str) -> Option<String> {
+    from.split(' ').next().and_then(repository)
 }
 
 /// One result as the Hub's tables expect it: task and data set, and the metric.
@@ -82,7 +98,30 @@ fn entry(row: &ResultRow) -> (Value, Value) {
     let data = if row.task.is_empty() { row.data.clone() } else { format!("{}: {}", row.data, row.task) };
     let of = json!({
         "task": { "type": kind, "name": row.protocol },
-        "dataset": { "type": dataset(&row.data).unwrap_or_else(|| row.data.clone()), "name": data },
+        "dataset": { "type": repository(&row.data).unwrap_or_else(|| row.data.clone()), "name": data },
     });
-    (of, json!({ "type": metric, "value": row.value, "name": format!("{}{interval}", row.metric) }))
+    (of, json!({ "type": metric, "value": rounded(row.value), "name": format!("{}{interval}", row.metric) }))
+}
+
+/// A value with four decimals: more than its interval supports.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_from_the_hub_are_the_base_model() {
+        let found =
+            ["hf:lab/birds@main (sha256 0a1b)", "hf:lab/birds/sub/model.safetensors (sha256 0)", "run (sha256 0)"]
+                .map(base_model);
+        assert_eq!(found, [Some("lab/birds".to_owned()), Some("lab/birds".to_owned()), None]);
+    }
+
+    #[test]
+    fn values_have_four_decimals() {
+        assert_eq!([0.123_456, 2.0 / 3.0, 1.0].map(rounded), [0.1235, 0.6667, 1.0]);
+    }
 }

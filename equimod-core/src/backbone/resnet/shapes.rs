@@ -35,11 +35,24 @@ impl ResNetConfig {
 
     /// Multiply-accumulate operations (MACs) of all convolutions for one square image of `side` pixels.
     pub fn macs(&self, side: usize) -> f64 {
-        let (mut total, mut side, mut inputs) = (0.0, side, 3);
+        self.outputs(side).iter().map(|output| output.values() * output.window as f64).sum()
+    }
+
+    /// Values in the outputs of all convolutions for one square image of `side` pixels, as timm counts activations.
+    pub fn activations(&self, side: usize) -> f64 {
+        self.outputs(side).iter().map(ConvOutput::values).sum()
+    }
+
+    /// Outputs of all convolutions for one square image of `side` pixels.
+    fn outputs(&self, side: usize) -> Vec<ConvOutput> {
+        let (mut all, mut side, mut inputs) = (Vec::new(), side, 3);
+        let mut add = |side: usize, kernel: usize, (inputs, outputs): (usize, usize)| {
+            all.push(ConvOutput { side, channels: outputs, window: kernel * kernel * inputs });
+        };
         for conv in self.stem_convolutions() {
             let kernel = self.stem.kernel();
             side = (side + 2 * conv.padding).saturating_sub(kernel) / conv.stride + 1;
-            total += products(side, kernel, (conv.inputs, conv.outputs));
+            add(side, kernel, (conv.inputs, conv.outputs));
             inputs = conv.outputs;
         }
         if self.pools() {
@@ -54,19 +67,30 @@ impl ResNetConfig {
             let after = side.div_ceil(block.stride);
             for conv in block.convolutions() {
                 let side = if conv.before_stride { side } else { after };
-                total += products(side, conv.kernel, (conv.inputs / conv.groups, conv.outputs));
+                add(side, conv.kernel, (conv.inputs / conv.groups, conv.outputs));
             }
             if block.has_convolution_on_shortcut() {
-                total += products(after, 1, (block.inputs, block.outputs));
+                add(after, 1, (block.inputs, block.outputs));
             }
             side = after;
         }
-        total
+        all
     }
 }
 
-fn products(side: usize, kernel: usize, (inputs, outputs): (usize, usize)) -> f64 {
-    (side * side * kernel * kernel) as f64 * (inputs * outputs) as f64
+/// Output of a convolution for one image.
+struct ConvOutput {
+    /// Height and width in pixels.
+    side: usize,
+    channels: usize,
+    /// Weights of one output channel.
+    window: usize,
+}
+
+impl ConvOutput {
+    fn values(&self) -> f64 {
+        (self.side * self.side * self.channels) as f64
+    }
 }
 
 /// Shape of a convolution of the stem.
@@ -135,6 +159,16 @@ impl BlockShape {
 mod tests {
     use super::super::config::Architecture;
     use super::*;
+
+    #[test]
+    fn activations_are_those_that_timm_counts() {
+        // At 224 pixels, in millions, as its model cards say.
+        for (architecture, want) in Architecture::ALL.into_iter().zip([2.48, 3.74, 11.1, 16.2, 22.6]) {
+            let config = ResNetConfig { architecture, stem: Stem::ImageNet, ..Default::default() };
+            let found = config.activations(224) / 1e6;
+            assert!((found / want - 1.0).abs() < 5e-3, "{found} {want}");
+        }
+    }
 
     #[test]
     fn macs_are_those_that_papers_count() {
