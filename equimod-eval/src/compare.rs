@@ -1,10 +1,11 @@
 //! Paired comparison of two models on the same test images.
 
-use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
+use statrs::distribution::{Binomial, DiscreteCDF};
 
 use crate::Result;
 use crate::error::refuse;
 use crate::metrics::{Estimate, bootstrap_mean};
+use crate::study::paired_t;
 
 /// The difference of two models A and B on the same images, over one or more pairs of runs.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +52,7 @@ pub fn compare_paired(runs: &[(Vec<f64>, Vec<f64>)], seed: u64) -> Result<Paired
         only_a,
         only_b,
         p_value: if runs.len() == 1 { mcnemar(only_a as u64, only_b as u64) } else { None },
-        run_interval: student(&run_differences),
+        run_interval: paired_t(&run_differences).map(|t| t.interval),
         run_differences,
     })
 }
@@ -61,16 +62,6 @@ pub fn compare_paired(runs: &[(Vec<f64>, Vec<f64>)], seed: u64) -> Result<Paired
 fn mcnemar(only_a: u64, only_b: u64) -> Option<f64> {
     let coin = Binomial::new(0.5, only_a + only_b).ok()?;
     Some((2.0 * coin.cdf(only_a.min(only_b))).min(1.0))
-}
-
-/// `mean ± t(0.975, n − 1)·s/√n`.
-fn student(values: &[f64]) -> Option<(f64, f64)> {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    let t = StudentsT::new(0.0, 1.0, count - 1.0).ok()?.inverse_cdf(0.975);
-    let half = t * (variance / count).sqrt();
-    Some((mean - half, mean + half))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@
 //! - [`health`], [`recall`], [`projection`], [`view_pairs`]: features without labels, retrieval, maps
 //! - [`verdict`](mod@verdict): what results mean, in a few sentences
 //! - [`suite`], [`results`], [`report`], [`embedding`]: transfer suites, rows of numbers, pages, files of features
+//! - [`study`]: many runs with several seeds, summarized with paired differences
 //! - [`lbfgs`], [`stratified`]: the minimizer, random splits
 //!
 //! It does not train backbones, and never prints, reads the environment or opens the network.
@@ -59,6 +60,7 @@ pub mod report;
 pub mod results;
 pub mod ridge;
 pub mod stratified;
+pub mod study;
 pub mod suite;
 pub mod supervised;
 pub mod verdict;

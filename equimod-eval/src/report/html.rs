@@ -171,7 +171,9 @@ fn facts(facts: &[(String, String)]) -> String {
 mod tests {
     use super::*;
     use crate::predictions::Bin;
-    use crate::report::{ImageRow, Map, Plot, Reliability, ReportImage, Section, Series};
+    use crate::report::{
+        BandLine, BandPlot, EffectRow, Effects, ImageRow, Map, Plot, Reliability, ReportImage, Section, Series,
+    };
 
     #[test]
     fn nothing_of_the_data_becomes_markup_and_nothing_is_fetched() {
@@ -187,6 +189,15 @@ mod tests {
                 name: evil.into(),
                 reference: Some(evil.into()),
                 bars: vec![Bar { label: evil.into(), value: -0.5, interval: Some((-0.7, -0.3)), reference: Some(0.1) }],
+            }),
+            Figure::Bands(BandPlot {
+                title: evil.into(),
+                x_label: evil.into(),
+                lines: vec![BandLine { name: evil.into(), points: vec![(0.0, 1.0, 0.5), (1.0, f64::NAN, 0.0)] }],
+            }),
+            Figure::Effects(Effects {
+                title: evil.into(),
+                rows: vec![EffectRow { label: evil.into(), value: 0.2, interval: Some((-0.1, 0.5)), stands: true }],
             }),
             Figure::Reliability(Reliability {
                 title: evil.into(),
@@ -215,7 +226,7 @@ mod tests {
         });
         assert!(!page.contains("<script") && !page.contains("NaN"));
         assert!(!page.contains("http:") && !page.contains("https:"));
-        assert_eq!(page.matches("<svg").count(), 4);
+        assert_eq!(page.matches("<svg").count(), 6);
         assert!(page.contains("&lt;script&gt;"));
     }
 

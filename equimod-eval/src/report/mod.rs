@@ -72,6 +72,10 @@ pub enum Figure {
     Lines(Plot),
     /// Bar chart.
     Bars(Bars),
+    /// Line plot with bands.
+    Bands(BandPlot),
+    /// Differences with intervals.
+    Effects(Effects),
     /// Reliability diagram.
     Reliability(Reliability),
     /// Scatter plot, colored by class.
@@ -135,6 +139,48 @@ pub struct Bar {
     pub interval: Option<(f64, f64)>,
     /// Reference value.
     pub reference: Option<f64>,
+}
+
+/// A line plot with a band around each line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BandPlot {
+    /// Title above the plot.
+    pub title: String,
+    /// Label of the horizontal axis.
+    pub x_label: String,
+    /// Lines.
+    pub lines: Vec<BandLine>,
+}
+
+/// A line with a band.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BandLine {
+    /// Name in the legend.
+    pub name: String,
+    /// Points `(x, y, half width of the band)` in ascending order of x; those that are not finite are left out.
+    pub points: Vec<(f64, f64, f64)>,
+}
+
+/// An effect plot: differences on both sides of 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Effects {
+    /// Title above the plot.
+    pub title: String,
+    /// Differences from top to bottom.
+    pub rows: Vec<EffectRow>,
+}
+
+/// A difference of an effect plot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EffectRow {
+    /// Label on the left.
+    pub label: String,
+    /// Difference.
+    pub value: f64,
+    /// 95 % interval.
+    pub interval: Option<(f64, f64)>,
+    /// Whether the difference stands after a correction for multiple comparisons; its dot is filled.
+    pub stands: bool,
 }
 
 /// A reliability diagram (Guo et al., arXiv 1706.04599).

@@ -1,7 +1,9 @@
 //! Figures as inline SVG.
 
 mod axes;
+mod bands;
 mod bars;
+mod effects;
 mod lines;
 mod map;
 mod reliability;
@@ -16,6 +18,8 @@ pub fn figure(figure: &Figure) -> Option<String> {
     match figure {
         Figure::Lines(plot) => lines::draw(plot),
         Figure::Bars(bars) => bars::draw(bars),
+        Figure::Bands(plot) => bands::draw(plot),
+        Figure::Effects(plot) => effects::draw(plot),
         Figure::Reliability(diagram) => reliability::draw(diagram),
         Figure::Map(map) => map::draw(map),
         Figure::Table(_) | Figure::Images(_) | Figure::Text(_) => None,

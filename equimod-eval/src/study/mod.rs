@@ -1,0 +1,17 @@
+//! Studies: many runs in cells, each with several seeds, summarized with paired differences from baselines.
+//!
+//! A [`StudyRecord`] holds every raw number; tables and pages are made from it alone.
+
+mod effects;
+mod hits;
+mod page;
+mod record;
+mod statistics;
+mod tables;
+
+pub use effects::{ALPHA, Effect, Spread, effects, headline, spread};
+pub use hits::Hits;
+pub use page::{page, verdict};
+pub use record::{Cell, FORMAT, Measure, Run, State, StudyRecord};
+pub use statistics::{PairedT, deviation, holm, mean, paired_t};
+pub use tables::{latex, markdown, spreads};

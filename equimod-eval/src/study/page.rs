@@ -1,0 +1,186 @@
+//! The page of a study, and its verdict.
+
+use super::tables::{LEGEND, baselines, cost, detailed, differences, everything, facts, spreads};
+use super::{Cell, Effect, State, StudyRecord, deviation, effects, headline, mean};
+use crate::report::{BandLine, BandPlot, EffectRow, Effects, Figure, ReportData, Section, render};
+
+/// The study as an HTML page.
+pub fn page(record: &StudyRecord) -> String {
+    let main = headline(record);
+    let mut lead = vec![Section::table("Mean ± standard deviation over seeds", spreads(record, &main))];
+    for (number, name) in baselines(record) {
+        let mut figures = vec![Figure::Table(differences(record, number, &main)), Figure::Text(LEGEND.into())];
+        figures.extend(effect_plots(record, number, &main));
+        lead.push(Section::new(&format!("Differences from {name}"), figures));
+    }
+    let mut sections = vec![
+        Section::new("Training, mean ± standard deviation over seeds", curves(record)),
+        Section::table("Cost", cost(record)),
+    ];
+    for (number, name) in baselines(record) {
+        sections.push(Section::table(&format!("Every difference from {name}"), detailed(record, number, &main)));
+    }
+    sections.push(Section::table("Every measure, mean ± standard deviation over seeds", everything(record)));
+    sections.push(Section::table("Settings of the cells", settings(record)));
+    render(&ReportData {
+        title: format!("equimod study: {}", record.name),
+        summary: record.about.clone(),
+        verdict: verdict(record),
+        facts: facts(record),
+        lead,
+        sections,
+        ..ReportData::default()
+    })
+}
+
+/// Sentences on what the numbers of the study show.
+pub fn verdict(record: &StudyRecord) -> Vec<String> {
+    let main = headline(record);
+    let mut sentences: Vec<String> = Vec::new();
+    for (number, name) in baselines(record) {
+        let all = effects(record, number, &main);
+        sentences.extend(counted(record, &all, &name));
+        sentences.extend(extremes(record, &all));
+    }
+    sentences.extend(bad_runs(record));
+    sentences
+}
+
+/// How many differences stand, and how many cannot be separated.
+fn counted(record: &StudyRecord, all: &[Effect], name: &str) -> Option<String> {
+    if all.is_empty() {
+        return None;
+    }
+    if record.seeds.len() < 2 {
+        return Some(format!("One seed a cell: differences from {name} say nothing about other seeds."));
+    }
+    let up = all.iter().filter(|effect| effect.stands() && effect.mean > 0.0).count();
+    let down = all.iter().filter(|effect| effect.stands() && effect.mean < 0.0).count();
+    Some(format!(
+        "Of {} differences from {name}, {up} are above 0 and {down} below after Holm's correction; {} cannot be \
+         separated from 0 with {} seeds.",
+        all.len(),
+        all.len() - up - down,
+        record.seeds.len()
+    ))
+}
+
+/// The largest differences in per cent that stand, on both sides.
+fn extremes(record: &StudyRecord, all: &[Effect]) -> Option<String> {
+    let shares = || all.iter().filter(|effect| effect.stands() && record.measures[effect.measure].is_share());
+    let most = shares().filter(|effect| effect.mean > 0.0).max_by(|a, b| a.mean.total_cmp(&b.mean));
+    let least = shares().filter(|effect| effect.mean < 0.0).min_by(|a, b| a.mean.total_cmp(&b.mean));
+    let named = |what: &str, effect: &Effect| {
+        let measure = &record.measures[effect.measure];
+        let (low, high) = effect.over_seeds.unwrap_or((effect.mean, effect.mean));
+        let interval = format!("{} to {}", measure.signed(low), measure.signed(high));
+        let cell = &record.cells[effect.cell].name;
+        format!("{what} {} of {cell} in {} ({interval})", measure.signed(effect.mean), measure.title())
+    };
+    let parts: Vec<String> = [("the largest gain is", most), ("the largest loss is", least)]
+        .into_iter()
+        .filter_map(|(what, effect)| Some(named(what, effect?)))
+        .collect();
+    (!parts.is_empty()).then(|| format!("In points, {}.", parts.join("; ")))
+}
+
+/// Runs that diverged, collapsed or are open.
+fn bad_runs(record: &StudyRecord) -> Option<String> {
+    let named = |cell: &Cell| (!cell.state().is_empty()).then(|| format!("{} ({})", cell.name, cell.state()));
+    let cells: Vec<String> = record.cells.iter().filter_map(named).collect();
+    let runs = || record.cells.iter().flat_map(|cell| &cell.runs);
+    let bad = runs().filter(|run| run.state != State::Finished).count();
+    (bad > 0).then(|| format!("{bad} of {} runs did not finish soundly: {}.", runs().count(), cells.join(", ")))
+}
+
+/// An effect plot for each measure.
+fn effect_plots(record: &StudyRecord, baseline: usize, measures: &[usize]) -> Vec<Figure> {
+    let all = effects(record, baseline, measures);
+    let plot = |&measure: &usize| {
+        let shown = &record.measures[measure];
+        let scale = if shown.is_share() { 100.0 } else { 1.0 };
+        let row = |effect: &Effect| EffectRow {
+            label: record.cells[effect.cell].name.clone(),
+            value: scale * effect.mean,
+            interval: effect.over_seeds.map(|(low, high)| (scale * low, scale * high)),
+            stands: effect.stands(),
+        };
+        let unit = if shown.is_share() { ", in points" } else { "" };
+        let rows = all.iter().filter(|effect| effect.measure == measure).map(row).collect();
+        Figure::Effects(Effects { title: format!("{}{unit}", shown.title()), rows })
+    };
+    measures.iter().map(plot).collect()
+}
+
+/// A plot for each metric and group of cells with the same baseline.
+fn curves(record: &StudyRecord) -> Vec<Figure> {
+    let mut groups: Vec<&str> = Vec::new();
+    let mut names: Vec<&String> = Vec::new();
+    for cell in &record.cells {
+        let group = cell.baselines.first().map_or("", String::as_str);
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+        for name in cell.runs.iter().flat_map(|run| run.curves.keys()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    let plot = |name: &String, group: &str| {
+        let of_group = record.cells.iter().filter(|cell| cell.baselines.first().map_or("", String::as_str) == group);
+        let lines: Vec<BandLine> = of_group.filter_map(|cell| band(cell, name)).collect();
+        let beside = if group.is_empty() { String::new() } else { format!(", beside {group}") };
+        let title = format!("{}{beside}", name.replace('_', " ").replace('.', ": "));
+        Figure::Bands(BandPlot { title, x_label: "per cent of the training".into(), lines })
+    };
+    names.iter().flat_map(|name| groups.iter().map(|group| plot(name, group)).collect::<Vec<_>>()).collect()
+}
+
+/// Mean and standard deviation of a metric over the seeds of a cell; `None` if no run has it.
+fn band(cell: &Cell, name: &str) -> Option<BandLine> {
+    let curves: Vec<&Vec<f64>> = cell.runs.iter().filter_map(|run| run.curves.get(name)).collect();
+    let longest = curves.iter().map(|curve| curve.len()).max()?;
+    let point = |place: usize| {
+        let values: Vec<f64> = curves.iter().filter_map(|curve| curve.get(place).copied()).collect();
+        let share = 100.0 * (place as f64 + 0.5) / longest as f64;
+        (share, mean(&values), deviation(&values).unwrap_or(0.0))
+    };
+    Some(BandLine { name: cell.name.clone(), points: (0..longest).map(point).collect() })
+}
+
+fn settings(record: &StudyRecord) -> crate::report::Table {
+    let row = |cell: &Cell| vec![cell.name.clone(), cell.settings.join(", ")];
+    crate::report::Table {
+        headings: vec!["cell".into(), "settings".into()],
+        rows: record.cells.iter().map(row).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::effects::tests::example;
+
+    #[test]
+    fn the_page_shows_effects_curves_and_bad_runs() {
+        let page = page(&example());
+        for part in ["+25.0", "1 of 3 diverged", "Every difference from plain", "beside plain", "<polygon", "<circle"] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert!(!page.contains("NaN"));
+    }
+
+    #[test]
+    fn the_verdict_counts_what_stands() {
+        let sentences = verdict(&example());
+        assert!(sentences[0].starts_with("Of 1 differences from plain, 0 are above 0 and 0 below"), "{sentences:?}");
+        assert!(sentences[0].ends_with("1 cannot be separated from 0 with 3 seeds."));
+        assert_eq!(sentences[1], "1 of 6 runs did not finish soundly: equimod (1 of 3 diverged).");
+        let mut sure = example();
+        sure.cells[1].runs[0].values[0] = Some(0.8001);
+        assert!(verdict(&sure)[1].starts_with("In points, the largest gain is +30.0 of equimod in birds"));
+        sure.seeds = vec![0];
+        assert!(verdict(&sure)[0].starts_with("One seed a cell"));
+    }
+}
