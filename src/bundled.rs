@@ -1,4 +1,4 @@
-//! Files that are compiled in: the emoji images, the built-in recipes and the suites.
+//! Files that are compiled in: the emoji images, the built-in recipes, suites and studies.
 //!
 //! They belong to this package, not to the libraries, so that a program that uses a library alone does not carry them.
 
@@ -43,6 +43,14 @@ pub const SUITES: [(&str, &str); 3] = [
     ("emoji", include_str!("../assets/suites/emoji.toml")),
     ("fine-grained-11", include_str!("../assets/suites/fine-grained-11.toml")),
     ("cub-dogs-stl-eurosat", include_str!("../assets/suites/cub-dogs-stl-eurosat.toml")),
+];
+
+/// The built-in studies: names and TOML texts.
+pub const STUDIES: [(&str, &str); 4] = [
+    ("emoji", include_str!("../studies/emoji.toml")),
+    ("emoji-ablations", include_str!("../studies/emoji-ablations.toml")),
+    ("cifar10", include_str!("../studies/cifar10.toml")),
+    ("imagenet100", include_str!("../studies/imagenet100.toml")),
 ];
 
 /// One design's images of one split.

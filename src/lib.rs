@@ -18,7 +18,7 @@
 //! - [`core`]: tensors in, losses and gradients out
 //! - [`train`]: a recipe in, a run directory out
 //! - [`eval`]: a frozen backbone in, numbers and figures out
-//! - [`bundled`]: emoji images, recipes and suites that are compiled in; [`recipes`]: recipes by name
+//! - [`bundled`]: emoji images, recipes, suites and studies that are compiled in; [`recipes`]: recipes by name
 //! - `mpi`: runs of several processes (feature `mpi`)
 
 pub mod bundled;

@@ -327,7 +327,7 @@ fn every_built_in_recipe_opens_with_its_purpose_and_cost(scratch: &Scratch, reci
         }
     }
     scratch.refused(&["list", "recipes", "quik"], 2, &["did you mean \"quick\"?"]);
-    scratch.refused(&["list", "modules", "equimod"], 2, &["only recipes are printed by name"]);
+    scratch.refused(&["list", "modules", "equimod"], 2, &["only recipes and studies are printed by name"]);
 }
 
 /// The recipe schema and the results schema are printed without other text.

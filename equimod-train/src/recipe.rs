@@ -108,6 +108,9 @@ pub struct AugmentationRecipe {
     /// Values that the vector holds, by their own names or those of their augmentations; empty for all.
     #[serde(deserialize_with = "spelling::deserialize_names")]
     pub parameters: Vec<String>,
+    /// Whether modules get the parameters of the next image's views in place of the image's own: a control, in which
+    /// parameters say nothing about the view. It needs a single rank. Default: false.
+    pub shuffle_parameters: bool,
 }
 
 /// Where views are made.
@@ -289,6 +292,7 @@ impl Default for AugmentationRecipe {
             statistics: "computed".into(),
             on: AugmentOn::Cpu,
             parameters: Vec::new(),
+            shuffle_parameters: false,
         }
     }
 }

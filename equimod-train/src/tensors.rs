@@ -40,6 +40,15 @@ pub fn step_batch(
     Ok(StepBatch { clean, views, small, params: vectors(&batch.params)?, pairs: vectors(&batch.pairs)? })
 }
 
+/// Gives each image the parameter vectors of the next one in the batch, and the last those of the first.
+pub(crate) fn rotate_parameters(batch: &mut Batch) {
+    let images = batch.indices.len().max(1);
+    for vectors in batch.params.iter_mut().chain(&mut batch.pairs) {
+        let width = vectors.len() / images;
+        vectors.rotate_left(width);
+    }
+}
+
 /// Normalized images of a batch.
 struct Images {
     clean: Option<Tensor>,
@@ -158,4 +167,21 @@ pub(crate) fn from_tensors(tensors: &BTreeMap<String, Tensor>, epoch: u64, index
     let views = [pixels("view1")?, pixels("view2")?].into_iter().flatten().collect();
     let (clean, small, params, pairs) = (pixels("clean")?, pixels("small")?, vectors("params")?, vectors("pairs")?);
     Ok(Batch { epoch, index, clean, views, params, small, pairs, indices, skipped: Vec::new(), deferred: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_move_on_by_one_image() {
+        let vectors = |values: &[f32]| Tensor::from_slice(values, (1, 3, 2), &Device::Cpu).unwrap();
+        let indices = Tensor::new(&[7i64, 8, 9], &Device::Cpu).unwrap();
+        let params = vectors(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let tensors = BTreeMap::from([("params".to_owned(), params), ("indices".to_owned(), indices)]);
+        let mut batch = from_tensors(&tensors, 0, 0).unwrap();
+        rotate_parameters(&mut batch);
+        assert_eq!(batch.params, [[3.0, 4.0, 5.0, 6.0, 1.0, 2.0]]);
+        assert!(batch.pairs.is_empty());
+    }
 }

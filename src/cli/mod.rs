@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod doctor;
 mod eval;
+mod study;
 mod weights;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
     FinetuneOptimizer, Health, ImageArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
+pub use study::{Shard, Study};
 pub use weights::{Export, Import, Inspect, Publish};
 
 /// Self-supervised representations that keep what augmentations would erase.
@@ -66,6 +68,12 @@ pub enum Command {
     #[command(after_help = "Example:
   equimod report out/simclr out/equimod --out compare.html")]
     Report(Report),
+    /// Run a study: a grid of recipes with several seeds, evaluated and compared with baselines.
+    #[command(after_help = "Examples:
+  equimod study emoji --dry-run
+  equimod study mine.toml --out out/mine --shard 2/5
+  equimod study --report out/mine/study.json")]
+    Study(Study),
     /// Repeat a diverged step, and name its non-finite gradients and weights.
     #[command(after_help = "Example:
   equimod replay out/mine/diverged/step-00000012 --double")]
@@ -112,7 +120,8 @@ pub enum Command {
     #[command(after_help = "Example:
   equimod bench step --batch 32 --steps 6 --json")]
     Bench(Bench),
-    /// List recipes, objectives, modules, backbones, augmentations and data sources, or print a JSON Schema.
+    /// List recipes, objectives, modules, backbones, augmentations, data sources, suites and studies, or print a JSON
+    /// Schema.
     #[command(after_help = "Examples:
   equimod list modules
   equimod list recipes quick
@@ -304,7 +313,7 @@ pub struct List {
     /// List to print [default: all lists].
     #[arg(value_enum)]
     pub what: Option<Listed>,
-    /// With `recipes`: print the text of this built-in recipe, as a start for one's own.
+    /// With `recipes` or `studies`: print the text of this built-in one, as a start for one's own.
     pub name: Option<String>,
     /// Print as JSON; schemas always are.
     #[arg(long)]
@@ -328,6 +337,8 @@ pub enum Listed {
     Datasets,
     /// Suites of data sets for `eval transfer`.
     Suites,
+    /// Built-in studies.
+    Studies,
     /// JSON Schema of recipe files, for editors; not part of all lists.
     RecipeSchema,
     /// JSON Schema of results.json; not part of all lists.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use equimod::bundled::{NOTICE, RECIPES, SUITES};
+use equimod::bundled::{NOTICE, RECIPES, STUDIES, SUITES};
 use equimod_core::{Architecture, BackboneConfig, Entry, EquivarianceConfig, ObjectiveConfig};
 use equimod_data::{AugmentationConfig, Policy};
 use equimod_eval::results::Results;
@@ -14,7 +14,7 @@ use crate::inputs::sources::SOURCES;
 use crate::outputs::console;
 use crate::process::exit::Usage;
 
-const ALL: [Listed; 7] = [
+const ALL: [Listed; 8] = [
     Listed::Recipes,
     Listed::Objectives,
     Listed::Modules,
@@ -22,6 +22,7 @@ const ALL: [Listed; 7] = [
     Listed::Augmentations,
     Listed::Datasets,
     Listed::Suites,
+    Listed::Studies,
 ];
 
 /// Text below all lists.
@@ -34,7 +35,7 @@ type Entries = Vec<(String, String)>;
 /// Prints the lists, or a schema.
 pub fn run(arguments: &List) -> anyhow::Result<ExitCode> {
     if let Some(name) = &arguments.name {
-        return recipe(arguments, name);
+        return one(arguments, name);
     }
     let asked = arguments.what.map_or_else(|| ALL.to_vec(), |what| vec![what]);
     let lists: Vec<_> = asked.into_iter().filter_map(list).collect();
@@ -47,17 +48,28 @@ pub fn run(arguments: &List) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the text of a built-in recipe.
-fn recipe(arguments: &List, name: &str) -> anyhow::Result<ExitCode> {
-    if arguments.what != Some(Listed::Recipes) {
-        return Err(Usage(format!("only recipes are printed by name: equimod list recipes {name}")).into());
-    }
-    let recipe = find(&RECIPES, name)?;
+/// Prints the text of a built-in recipe or study.
+fn one(arguments: &List, name: &str) -> anyhow::Result<ExitCode> {
+    let (name, text) = match arguments.what {
+        Some(Listed::Recipes) => find(&RECIPES, name).map(|recipe| (recipe.name, recipe.text))?,
+        Some(Listed::Studies) => study(name)?,
+        _ => {
+            let text = format!("only recipes and studies are printed by name: equimod list recipes {name}");
+            return Err(Usage(text).into());
+        }
+    };
     match arguments.json {
-        true => console::json(&json!({ "name": recipe.name, "text": recipe.text }))?,
-        false => console::result(recipe.text.trim_end())?,
+        true => console::json(&json!({ "name": name, "text": text }))?,
+        false => console::result(text.trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Name and text of a built-in study.
+fn study(name: &str) -> anyhow::Result<(&'static str, &'static str)> {
+    let names: Vec<&str> = STUDIES.iter().map(|(name, _)| *name).collect();
+    let found = STUDIES.iter().find(|(known, _)| *known == name).copied();
+    found.ok_or_else(|| Usage(format!("there is no study {name:?}; there are {}", names.join(", "))).into())
 }
 
 fn as_json(lists: Vec<(&str, Entries)>) -> serde_json::Map<String, serde_json::Value> {
@@ -106,11 +118,12 @@ fn list(what: Listed) -> Option<(&'static str, Entries)> {
         }
         Listed::Datasets => ("Datasets", owned(&SOURCES)),
         Listed::Suites => ("Suites", SUITES.iter().map(|(name, text)| ((*name).to_owned(), about(text))).collect()),
+        Listed::Studies => ("Studies", STUDIES.iter().map(|(name, text)| ((*name).to_owned(), about(text))).collect()),
         Listed::RecipeSchema | Listed::ResultsSchema => return None,
     })
 }
 
-/// The `about` line of a built-in recipe or suite.
+/// The `about` line of a built-in recipe, suite or study.
 fn about(text: &str) -> String {
     let line = text.lines().find_map(|line| line.strip_prefix("about = "));
     line.unwrap_or_default().trim_matches('"').to_owned()

@@ -16,6 +16,7 @@ mod pretrain;
 mod publish;
 mod replay;
 mod report;
+mod study;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
         Command::Pretrain(arguments) => pretrain::run(&arguments, verbose),
         Command::FindRate(arguments) => find_rate::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Study(arguments) => study::run(&arguments, verbose),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Embed(arguments) => embed::run(&arguments),

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use anyhow::Context;
 use candle_core::Device;
@@ -16,11 +15,11 @@ use equimod::bundled::RECIPES;
 use equimod::recipes::{as_comments, base, named};
 use equimod_data::Dataset;
 use equimod_data::source::ReadOptions;
-use equimod_train::{Ending, Recipe, RunInfo, changes, resolve};
+use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, resolve};
 
 use crate::cli::Pretrain;
 use crate::inputs::sources::training;
-use crate::outputs::console::{self, duration};
+use crate::outputs::console;
 use crate::process::exit;
 use crate::process::launch::Launch;
 use crate::process::signals::Signals;
@@ -28,18 +27,27 @@ use finished::Finished;
 use session::Trained;
 
 /// Everything that the ranks of a run share.
-struct Setup {
-    arguments: Pretrain,
+pub struct Setup {
+    /// Arguments, of which the run uses those that are not in the recipe.
+    pub arguments: Pretrain,
     /// This process and those that were started with it, each with the same number of ranks.
-    launch: Launch,
+    pub launch: Launch,
     /// Device of each rank of this process.
-    devices: Vec<Device>,
-    recipe: Recipe,
+    pub devices: Vec<Device>,
+    /// Resolved recipe.
+    pub recipe: Recipe,
     /// Text of the recipe as it was given.
-    asked: String,
-    dataset: Arc<dyn Dataset>,
-    stop: Arc<AtomicBool>,
+    pub asked: String,
+    /// Training images.
+    pub dataset: Arc<dyn Dataset>,
+    /// Flag that stops the run after the current step.
+    pub stop: Arc<AtomicBool>,
+    /// Receiver of steps in place of the terminal, which then stays silent.
+    pub watcher: Option<Watcher>,
 }
+
+/// A receiver of the steps of a run.
+pub type Watcher = Arc<dyn Fn(&StepReport) + Send + Sync>;
 
 /// Trains, evaluates and reports, together with other processes if a launcher started any.
 pub fn run(arguments: &Pretrain, verbose: bool) -> anyhow::Result<ExitCode> {
@@ -66,7 +74,7 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
     recipe.data.source = source;
     let signals = Signals::default();
     let (arguments, launch, stop) = (arguments.clone(), launch.clone(), signals.stop.clone());
-    let setup = Arc::new(Setup { arguments, launch, devices, recipe, asked, dataset, stop });
+    let setup = Arc::new(Setup { arguments, launch, devices, recipe, asked, dataset, stop, watcher: None });
     if setup.arguments.dry_run {
         return if setup.launch.is_first() { setup.dry_run() } else { Ok(ExitCode::SUCCESS) };
     }
@@ -79,11 +87,34 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
     // The remaining work can be repeated with --resume.
     signals.end_at_once();
     let Some(Trained { run, info, trainer, cost, .. }) = trained else { return Ok(ExitCode::SUCCESS) };
-    let times = vec![("training".to_owned(), duration(Duration::from_secs_f64(info.seconds)))];
     let (recipe, dataset) = (&setup.recipe, setup.dataset.as_ref());
     let finished = Finished { run: &run, info: &info, recipe, dataset, trainer: &trainer };
-    finished.report(&setup.arguments, &setup.devices[0], times, cost)?;
+    finished.report(&setup.arguments, &setup.devices[0], cost)?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Setup {
+    /// Trains as a part of something larger, which evaluates: writes the run directory, and prints nothing.
+    ///
+    /// # Errors
+    ///
+    /// If training fails or a file cannot be written.
+    pub fn train_quietly(self: &Arc<Self>) -> anyhow::Result<Ending> {
+        let (ending, trained) = self.train()?;
+        if let (Ending::Finished, Some(Trained { run, info, trainer, cost, .. })) = (ending, trained) {
+            let (recipe, dataset) = (&self.recipe, self.dataset.as_ref());
+            let finished = Finished { run: &run, info: &info, recipe, dataset, trainer: &trainer };
+            finished.write(false, &self.devices[0], cost)?;
+        }
+        Ok(ending)
+    }
+
+    /// Prints a message, unless the run has a watcher.
+    fn note(&self, text: &str) {
+        if self.watcher.is_none() {
+            console::note(text);
+        }
+    }
 }
 
 /// Resolved recipe, and its text as it was given.

@@ -74,7 +74,6 @@ pub fn write(folder: &Path, mut record: Record) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
     remove_older(folder)?;
     let put = |name: &str, bytes: &[u8]| write_atomic(&folder.join(name), bytes);
-    put("results.json", &serde_json::to_vec_pretty(record.results)?)?;
     put("results.md", markdown_page(record.results).as_bytes())?;
     put("report.html", record.page().as_bytes())?;
     for classification in record.classifications {
@@ -87,7 +86,8 @@ pub fn write(folder: &Path, mut record: Record) -> anyhow::Result<()> {
     if !record.drawn.is_empty() {
         put("splits.json", &serde_json::to_vec(record.drawn)?)?;
     }
-    Ok(())
+    // Written last: with this file, the others are complete.
+    Ok(put("results.json", &serde_json::to_vec_pretty(record.results)?)?)
 }
 
 /// Removes files of an earlier evaluation that this one may not replace.
@@ -103,7 +103,7 @@ fn remove_older(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Letters and digits of a title, joined by hyphens.
-fn file_name(title: &str) -> String {
+pub fn file_name(title: &str) -> String {
     title.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 

@@ -43,4 +43,24 @@ impl Signals {
     pub fn end_at_once(&self) {
         self.at_once.store(true, Ordering::SeqCst);
     }
+
+    /// Lets a signal exit immediately until the guard is dropped.
+    pub fn end_at_once_while(&self) -> AtOnce<'_> {
+        self.end_at_once();
+        AtOnce(self)
+    }
+
+    /// Whether a stop was requested.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+/// Time in which a signal exits immediately.
+pub struct AtOnce<'a>(&'a Signals);
+
+impl Drop for AtOnce<'_> {
+    fn drop(&mut self) {
+        self.0.at_once.store(false, Ordering::SeqCst);
+    }
 }

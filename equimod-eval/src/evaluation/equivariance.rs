@@ -1,9 +1,10 @@
 //! Equivariance of predicted embeddings, overall and by augmentation.
 
+use equimod_core::Model;
 use equimod_core::equivariance::EquivarianceRow;
 
 use super::{Evaluation, Measurement, Protocol, page};
-use crate::equivariance::{ModuleEquivariance, measure, measure_each};
+use crate::equivariance::{ModuleEquivariance, measure, measure_each, predicting};
 use crate::metrics::bootstrap_mean;
 use crate::report::{Bar, Bars, Figure, Section};
 use crate::results::{ABSOLUTE, SHUFFLED};
@@ -33,6 +34,10 @@ impl Protocol for EquivarianceProtocol {
         "Intervals are 95 % bootstrap intervals over images, each with all its views. The control takes the \
          parameters of \
          another image's view; for an augmentation that is only on or off (a flip, grayscale), those of no change."
+    }
+
+    fn applies_to(&self, model: &Model) -> bool {
+        predicting(model).is_ok()
     }
 
     fn measure(&self, evaluation: &Evaluation) -> Result<Measurement> {

@@ -1,5 +1,7 @@
 //! The contract between an evaluation and its protocols.
 
+use equimod_core::Model;
+
 use super::{Classification, Evaluation, page};
 use crate::report::{Section, Series};
 use crate::{Result, ResultRow};
@@ -11,6 +13,11 @@ pub trait Protocol {
 
     /// One or two sentences for the head of the page: what intervals and chance levels are.
     fn summary(&self) -> &'static str;
+
+    /// Whether the model has what the protocol measures. Without it, [`measure`](Self::measure) fails.
+    fn applies_to(&self, _model: &Model) -> bool {
+        true
+    }
 
     /// The numbers of the evaluation's model.
     ///

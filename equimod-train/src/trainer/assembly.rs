@@ -174,6 +174,10 @@ fn check_division(needs: &Needs, recipe: &Recipe, ranks: usize) -> Result<()> {
     if ranks == 1 {
         return Ok(());
     }
+    if recipe.augmentation.shuffle_parameters {
+        let text = format!("augmentation.shuffle_parameters needs a single rank, and there are {ranks}");
+        return Err(Error::Recipe(vec![text]));
+    }
     let (batch, parts, chunk) = (recipe.data.batch, recipe.execution.parts, needs.shared_by.unwrap_or(1));
     let problem = |whole: usize, what: &str| {
         (!batch.is_multiple_of(whole)).then(|| {

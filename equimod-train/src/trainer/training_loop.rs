@@ -16,7 +16,7 @@ use crate::pending::ReadSteps;
 use crate::probe::{Best, Probe};
 use crate::run_dir::RunDirectory;
 use crate::speed::{Pace, Speed, Spent};
-use crate::tensors::step_batch;
+use crate::tensors::{rotate_parameters, step_batch};
 
 impl Trainer {
     /// Trains until the last step, or until the stop flag is set. Saves checkpoints on schedule and before it returns.
@@ -87,6 +87,9 @@ impl Trainer {
         let batch = tracing::trace_span!("wait for data").in_scope(|| batches.next()).transpose()?;
         let Some(mut batch) = batch else { return Ok(None) };
         let data = batches.take_waited();
+        if self.recipe.augmentation.shuffle_parameters {
+            rotate_parameters(&mut batch);
+        }
         let spent = self.take_step(&batch, self.learning_rate())?;
         speed.tick(Spent { data, ..spent }, self.context.collective.waited());
         self.pace = Pace { slowest: self.pace.slowest, ..speed.overall() };

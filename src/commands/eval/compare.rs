@@ -24,7 +24,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     }
     let devices = device::open_all(&arguments.shared.device.device)?;
     let images = &arguments.images;
-    let data = choose_images(&arguments.models, images.data.as_deref(), images)?;
+    let data = choose_images(&arguments.models, images.data.as_deref(), images, console::note)?;
     let splits = open_images(&data, images)?;
     let seed = arguments.shared.seed;
     let console = Console::default();

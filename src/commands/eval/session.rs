@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use equimod_core::Model;
 use equimod_data::{Splits, task_name};
-use equimod_eval::evaluation::{Report, distinct_draws};
+use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, plain};
 use equimod_eval::verdict::verdict;
-use equimod_eval::{Crop, Evaluation, InputTransform, Protocol};
+use equimod_eval::{Crop, Evaluation, InputTransform, Observer};
 
+use super::protocols::Chosen;
 use crate::cli::{CropKind, EvalArgs, ImageArgs};
 use crate::inputs::evaluated_data::{self, DataChoice};
 use crate::inputs::model_argument;
@@ -20,13 +21,33 @@ use crate::outputs::evaluation::{Record, write};
 use crate::outputs::verdict::{for_evaluation, lines};
 use crate::process::device;
 
-/// Runs a protocol on the model and the data set of `arguments`; `crop` is the protocol's default.
-pub fn run(arguments: &EvalArgs, crop: CropKind, protocol: &dyn Protocol) -> anyhow::Result<ExitCode> {
-    let session = Session::open(arguments, crop)?;
+/// Runs a protocol on a model and a data set, prints and writes the results.
+pub fn run(chosen: &Chosen) -> anyhow::Result<ExitCode> {
+    let Chosen { arguments, crop, protocol } = chosen;
+    let session = Session::open(arguments, *crop, console::note)?;
     let console = Console::default();
-    let report = session.evaluation(&console).run(protocol)?;
+    let report = session.evaluation(&console).run(protocol.as_ref())?;
     drop(console);
     session.finish(protocol.name(), report)
+}
+
+/// Runs a protocol as a part of something larger: writes the numbers and a page without figures, and prints nothing.
+/// `command` is recorded with them. A model that lacks what the protocol measures gets no numbers.
+///
+/// # Errors
+///
+/// If the evaluation fails, or a file cannot be written.
+pub fn measure(chosen: &Chosen, command: Vec<String>) -> anyhow::Result<()> {
+    let Chosen { arguments, crop, protocol } = chosen;
+    let session = Session::open(arguments, *crop, |_| ())?;
+    let measured = match protocol.applies_to(&session.model) {
+        true => session.evaluation(&()).measure(protocol.as_ref())?,
+        false => Measurement::default(),
+    };
+    let Measurement { rows, classifications, .. } = measured;
+    let report = Report { rows, classifications, sections: Vec::new(), summary: protocol.summary() };
+    session.write(protocol.name(), report, command)?;
+    Ok(())
 }
 
 /// A model and the data set that it is evaluated on.
@@ -43,10 +64,11 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn open(arguments: &'a EvalArgs, crop: CropKind) -> anyhow::Result<Self> {
+    /// Opens both; `note` receives what is worth a message.
+    fn open(arguments: &'a EvalArgs, crop: CropKind, note: fn(&str)) -> anyhow::Result<Self> {
         let devices = device::open_all(&arguments.device.device)?;
         let named = arguments.source.as_deref().or(arguments.images.data.as_deref());
-        let data = choose_images(std::slice::from_ref(&arguments.model), named, &arguments.images)?;
+        let data = choose_images(std::slice::from_ref(&arguments.model), named, &arguments.images, note)?;
         let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
         report_guess(&model);
         let crop = arguments.input.crop.unwrap_or(crop).into();
@@ -57,7 +79,7 @@ impl<'a> Session<'a> {
         Ok(Self { arguments, data: data.source, model, copies, splits, input, cache })
     }
 
-    fn evaluation<'b>(&'b self, console: &'b Console) -> Evaluation<'b> {
+    fn evaluation<'b>(&'b self, observer: &'b dyn Observer) -> Evaluation<'b> {
         let evaluation = Evaluation::new(&self.model, &self.splits)
             .copies(&self.copies)
             .tasks(&self.arguments.images.task)
@@ -65,7 +87,7 @@ impl<'a> Session<'a> {
             .input(self.input)
             .map(self.arguments.map.into())
             .with_untrained(self.arguments.untrained)
-            .observer(console);
+            .observer(observer);
         match &self.cache {
             Some(folder) => evaluation.cache(folder),
             None => evaluation,
@@ -91,16 +113,37 @@ impl<'a> Session<'a> {
 
     /// Prints and writes the results of a protocol.
     fn finish(&self, protocol: &str, report: Report) -> anyhow::Result<ExitCode> {
+        let (results, folder) = self.write(protocol, report, std::env::args().collect())?;
+        if self.arguments.json {
+            console::json(&results)?;
+        } else {
+            let verdict = verdict(&results.rows, None);
+            console::result(&plain(&results.rows, true))?;
+            console::result(&lines(&verdict, for_evaluation(verdict.advice)))?;
+        }
+        if let Some(folder) = folder {
+            console::note(&format!("report {}", folder.join("report.html").display()));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Writes the results of a protocol, if there is a folder for them; returns both.
+    fn write(
+        &self,
+        protocol: &str,
+        report: Report,
+        command: Vec<String>,
+    ) -> anyhow::Result<(Results, Option<PathBuf>)> {
         let Report { rows, classifications, sections, summary } = report;
-        let (drawn, verdict) = (distinct_draws(&classifications), verdict(&rows, None));
+        let drawn = distinct_draws(&classifications);
         let results = Results {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
-            command: std::env::args().collect(),
+            command,
             seed: self.arguments.seed,
             models: vec![EvaluatedModel::of(&self.arguments.model.display().to_string(), &self.model, self.input)],
             splits: drawn.iter().map(|drawn| drawn.split.clone()).collect(),
-            verdict: verdict.sentences.clone(),
+            verdict: verdict(&rows, None).sentences,
             rows,
         };
         let folder = self.folder(protocol);
@@ -116,24 +159,20 @@ impl<'a> Session<'a> {
             };
             write(folder, record)?;
         }
-        if self.arguments.json {
-            console::json(&results)?;
-        } else {
-            console::result(&plain(&results.rows, true))?;
-            console::result(&lines(&verdict, for_evaluation(verdict.advice)))?;
-        }
-        if let Some(folder) = folder {
-            console::note(&format!("report {}", folder.join("report.html").display()));
-        }
-        Ok(ExitCode::SUCCESS)
+        Ok((results, folder))
     }
 }
 
-/// Chooses the images of an evaluation of `models`, and reports the choice: the source `named`, else that of a run.
-pub fn choose_images(models: &[PathBuf], named: Option<&str>, images: &ImageArgs) -> anyhow::Result<DataChoice> {
+/// Chooses the images of an evaluation of `models`: the source `named`, else that of a run. `note` receives the choice.
+pub fn choose_images(
+    models: &[PathBuf],
+    named: Option<&str>,
+    images: &ImageArgs,
+    note: fn(&str),
+) -> anyhow::Result<DataChoice> {
     let data = evaluated_data::choose(models, named, images.reading.reading())?;
     let of_run = if data.of_run { ", the data of the run" } else { "" };
-    console::note(&format!("data: {}{of_run}", data.source));
+    note(&format!("data: {}{of_run}", data.source));
     Ok(data)
 }
 

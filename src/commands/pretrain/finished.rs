@@ -1,6 +1,6 @@
 //! The end of a run: evaluation, results and the report.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use equimod_core::{Model, ObjectiveConfig};
@@ -32,47 +32,55 @@ pub struct Finished<'a> {
     pub trainer: &'a Trainer,
 }
 
+/// What was written at the end of a run.
+pub struct Written {
+    results: Results,
+    /// Durations in words.
+    times: String,
+    advice: Option<Advice>,
+}
+
 impl Finished<'_> {
     /// Evaluates, writes results and the report, prints both, and suggests next steps.
     ///
     /// # Errors
     ///
     /// If the evaluation fails, or a file cannot be written.
-    pub fn report(
-        &self,
-        arguments: &Pretrain,
-        device: &Device,
-        mut times: Vec<(String, String)>,
-        cost: String,
-    ) -> anyhow::Result<()> {
+    pub fn report(&self, arguments: &Pretrain, device: &Device, cost: String) -> anyhow::Result<()> {
+        let Written { results, times, advice } = self.write(!arguments.no_eval, device, cost)?;
+        if arguments.json {
+            return console::json(&serde_json::json!({ "run": self.run.path(), "results": results }));
+        }
+        self.print(&results, &times, advice)
+    }
+
+    /// Writes results and the report, with or without an evaluation.
+    ///
+    /// # Errors
+    ///
+    /// If the evaluation fails, or a file cannot be written.
+    pub fn write(&self, evaluated: bool, device: &Device, cost: String) -> anyhow::Result<Written> {
         let start = Instant::now();
-        let rows = match arguments.no_eval {
-            true => Vec::new(),
-            false => self.evaluate(device)?,
-        };
-        times.push(("evaluation".into(), duration(start.elapsed())));
+        let rows = if evaluated { self.evaluate(device)? } else { Vec::new() };
+        let training = duration(Duration::from_secs_f64(self.info.seconds));
+        let times = format!("training {training}, evaluation {}", duration(start.elapsed()));
         let mut results = self.results(rows, device)?;
         let verdict = verdict(&results.rows, Some(&self.facts()?));
-        results.verdict.clone_from(&verdict.sentences);
-        let rows = &results.rows;
+        results.verdict = verdict.sentences;
         self.run.write("results.json", &serde_json::to_vec_pretty(&results)?)?;
         self.run.write("results.md", markdown_page(&results).as_bytes())?;
-        let times: Vec<String> = times.iter().map(|(what, time)| format!("{what} {time}")).collect();
         let report = RunReport {
             run: self.run.path(),
             info: self.info,
             recipe: self.recipe,
-            times: vec![("time".into(), times.join(", ")), ("cost".into(), cost)],
-            results: rows,
+            times: vec![("time".into(), times.clone()), ("cost".into(), cost)],
+            results: &results.rows,
             verdict: &results.verdict,
             dataset: self.dataset,
             policy: self.trainer.policy(),
         };
         self.run.write("report.html", report.html()?.as_bytes())?;
-        if arguments.json {
-            return console::json(&serde_json::json!({ "run": self.run.path(), "results": results }));
-        }
-        self.print(&results, &times.join(", "), verdict.advice)
+        Ok(Written { results, times, advice: verdict.advice })
     }
 
     fn facts(&self) -> anyhow::Result<TrainingFacts> {

@@ -9,11 +9,11 @@ use candle_core::Device;
 use equimod_core::agreement::gather_bytes;
 use equimod_core::{RankThreads, SharedCollective, SingleProcess, run_ranks};
 use equimod_train::{
-    Ending, JsonLines, Origin, Pace, Probe, RunDirectory, RunInfo, Sink, Status, TensorBoard, TextLog, TrainContext,
-    Trainer,
+    Ending, JsonLines, Origin, Pace, Probe, ProbeReport, RunDirectory, RunInfo, Sink, Status, StepReport, TensorBoard,
+    TextLog, TrainContext, Trainer,
 };
 
-use super::{Setup, difference};
+use super::{Setup, Watcher, difference};
 use crate::inputs::model_argument;
 use crate::outputs::console::{self, Progress};
 use crate::process::allocator::MEMORY;
@@ -158,8 +158,10 @@ impl Setup {
         let run = RunDirectory::create(&folder, &info, asked, recipe)?;
         path_of_first(Some(run.path()), collective)?;
         let (steps, about) = (trainer.total_steps(), &recipe.about);
-        console::note(&format!("{about}: {steps} steps into {}", run.path().display()));
-        console::note(&difference(&arguments.recipe.recipe, recipe));
+        self.note(&format!("{about}: {steps} steps into {}", run.path().display()));
+        if self.watcher.is_none() {
+            console::note(&difference(&arguments.recipe.recipe, recipe));
+        }
         Ok((run, info))
     }
 
@@ -168,7 +170,7 @@ impl Setup {
         let (run, mut info) = RunDirectory::open(&arguments.out.clone().unwrap_or_default())?;
         path_of_first(Some(run.path()), collective)?;
         for reason in trainer.resume(&run)? {
-            console::note(&format!("skipped: {reason}"));
+            self.note(&format!("skipped: {reason}"));
         }
         if let (0, Some(from)) = (trainer.step(), &info.from) {
             // There is no checkpoint yet.
@@ -180,7 +182,7 @@ impl Setup {
         info.status = Status::Running;
         info.resumed_at.push(trainer.step());
         run.write_info(&info)?;
-        console::note(&format!("going on with {} after step {}", run.path().display(), trainer.step()));
+        self.note(&format!("going on with {} after step {}", run.path().display(), trainer.step()));
         Ok((run, info))
     }
 
@@ -189,12 +191,37 @@ impl Setup {
             Box::new(JsonLines::open(&run.path().join("metrics.jsonl"))?),
             Box::new(TensorBoard::open(run.path(), trainer.step())?),
             Box::new(TextLog::open(&run.path().join("train.log"))?),
-            Box::new(Progress::new(trainer.step(), trainer.total_steps())),
+            match &self.watcher {
+                Some(watcher) => Box::new(Watched(watcher.clone())),
+                None => Box::new(Progress::new(trainer.step(), trainer.total_steps())),
+            },
         ];
         if let Some(steps) = self.arguments.profile {
             sinks.push(Box::new(Profile::start(&run.path().join("trace.json"), trainer.step() + steps)?));
         }
         Ok(sinks)
+    }
+}
+
+/// Sink that hands steps to a watcher.
+struct Watched(Watcher);
+
+impl Sink for Watched {
+    fn step(&mut self, report: &StepReport) -> equimod_train::Result<()> {
+        (self.0)(report);
+        Ok(())
+    }
+
+    fn probe(&mut self, _: &ProbeReport) -> equimod_train::Result<()> {
+        Ok(())
+    }
+
+    fn note(&mut self, _: &str) -> equimod_train::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> equimod_train::Result<()> {
+        Ok(())
     }
 }
 

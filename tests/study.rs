@@ -1,0 +1,191 @@
+//! Studies through the real binary: stopped, killed, resumed, split and remade.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use common::{Scratch, TINY};
+
+/// Two cells with two seeds, and one whose learning rate is absurd.
+const STUDY: &str = r#"
+name = "tiny"
+about = "two cells and one that diverges"
+recipe = "tiny.toml"
+data = "images"
+seeds = [0, 3]
+baseline = { module = "plain" }
+evaluate = ["knn --k 3", "equivariance --images 16 --overall"]
+
+[set]
+data.batch = 16
+schedule.epochs = 20
+
+[grid.module.plain.equivariance]
+equimod = false
+
+[grid.module.equimod.equivariance.equimod]
+weight = 1.0
+
+[grid.module.wild]
+schedule.learning_rate = 1e30
+"#;
+
+fn scratch() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.images("images", 40);
+    scratch.write("tiny.toml", TINY);
+    scratch.write("study.toml", STUDY);
+    scratch
+}
+
+/// The record of a study without times and memory.
+fn record(scratch: &Scratch, out: &str) -> Value {
+    let bytes = fs::read(scratch.path(out).join("study.json")).unwrap();
+    let mut record: Value = serde_json::from_slice(&bytes).unwrap();
+    for cell in record["cells"].as_array_mut().unwrap() {
+        for run in cell["runs"].as_array_mut().unwrap() {
+            (run["seconds"], run["peak_memory"]) = (Value::Null, Value::Null);
+        }
+    }
+    record
+}
+
+/// Starts the study into `out`, and waits until a run has begun to train.
+fn start_until(scratch: &Scratch, out: &str, run: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
+    command.args(["study", "study.toml", "--out", out]).current_dir(scratch.folder());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let (log, begin) = (scratch.path(out).join("cells").join(run).join("train.log"), Instant::now());
+    while !log.is_file() && child.try_wait().unwrap().is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(300), "{run} does not begin");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child
+}
+
+#[test]
+fn a_study_gives_the_same_record_whole_in_parts_stopped_and_killed() {
+    let scratch = scratch();
+    let printed = scratch.done(&["study", "study.toml", "--out", "whole"]);
+    for part in ["plain", "equimod", "2 of 2 diverged", "2 of 6 runs did not finish soundly", "study.html"] {
+        assert!(printed.contains(part), "{part} in {printed}");
+    }
+    let whole = record(&scratch, "whole");
+    check(&whole);
+    the_report_is_remade(&scratch);
+
+    scratch.done(&["study", "study.toml", "--out", "parts", "--shard", "1/2"]);
+    assert_ne!(record(&scratch, "parts"), whole);
+    scratch.done(&["study", "study.toml", "--out", "parts", "--shard", "2/2"]);
+    assert_eq!(record(&scratch, "parts"), whole);
+
+    let mut stopped = start_until(&scratch, "stopped", "equimod/seed-0");
+    Command::new("kill").args(["-TERM", &stopped.id().to_string()]).status().unwrap();
+    assert_eq!(stopped.wait().unwrap().code(), Some(75));
+    let begun = fs::read_to_string(scratch.path("stopped/cells/equimod/seed-0/run.json")).unwrap();
+    assert!(begun.contains("interrupted"), "{begun}");
+    let mut killed = start_until(&scratch, "stopped", "plain/seed-3");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let printed = scratch.done(&["study", "study.toml", "--out", "stopped"]);
+    assert!(printed.contains("study.html"));
+    assert_eq!(record(&scratch, "stopped"), whole);
+
+    changed_cells_are_refused(&scratch);
+}
+
+/// The numbers of the record that tests know.
+fn check(record: &Value) {
+    assert_eq!((record["format"].as_u64(), record["matched_by"].as_str()), (Some(1), Some("steps")));
+    let cells = record["cells"].as_array().unwrap();
+    let of = |number: usize, key: &str| &cells[number][key];
+    assert_eq!([of(0, "images"), of(1, "images")], ["2B", "3B"]);
+    assert_eq!((of(0, "steps").as_u64(), of(1, "steps").as_u64()), (Some(100), Some(100)));
+    assert!(of(1, "flops").as_f64().unwrap() > of(0, "flops").as_f64().unwrap());
+    let states = |number: usize| cells[number]["runs"].as_array().unwrap().iter().map(|run| run["state"].clone());
+    assert!(states(0).chain(states(1)).all(|state| state == "finished"));
+    assert!(states(2).all(|state| state == "diverged"));
+    let measures = record["measures"].as_array().unwrap();
+    let top_1 = measures.iter().position(|measure| measure["metric"] == "top-1 accuracy").unwrap();
+    let run = &cells[1]["runs"][1];
+    assert_eq!((run["seed"].as_u64(), run["hits"][0]["images"].as_u64()), (Some(3), Some(16)));
+    assert!(run["values"][top_1].as_f64().unwrap() > 0.3);
+    assert_eq!(run["curves"]["loss"].as_array().unwrap().len(), 40);
+    // The plain objective predicts no view.
+    assert!(cells[0]["runs"][0]["values"].as_array().unwrap().iter().any(Value::is_null));
+}
+
+/// Continues the test above: report and tables follow from the record alone.
+fn the_report_is_remade(scratch: &Scratch) {
+    fs::create_dir(scratch.path("copy")).unwrap();
+    fs::copy(scratch.path("whole/study.json"), scratch.path("copy/study.json")).unwrap();
+    scratch.done(&["study", "--report", "copy/study.json"]);
+    scratch.done(&["study", "--report", "copy/study.json", "--out", "elsewhere"]);
+    for file in ["study.html", "study.md", "study.tex"] {
+        let bytes = fs::read(scratch.path("whole").join(file)).unwrap();
+        assert!(bytes == fs::read(scratch.path("copy").join(file)).unwrap(), "{file}");
+        assert!(bytes == fs::read(scratch.path("elsewhere").join(file)).unwrap(), "{file}");
+    }
+    let page = fs::read_to_string(scratch.path("whole/study.html")).unwrap();
+    for part in ["Differences from plain", "<circle", "<polygon", "2 of 2 diverged", "Cost"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("<script") && !page.contains("NaN"));
+    scratch.write("damaged.json", "{\"format\": 1}");
+    scratch.refused(&["study", "--report", "damaged.json"], 3, &["damaged.json", "not the study.json of a study"]);
+}
+
+/// Continues the test above: a run with other settings is neither used nor overwritten.
+fn changed_cells_are_refused(scratch: &Scratch) {
+    scratch.write("study.toml", STUDY.replace("weight = 1.0", "weight = 0.5"));
+    let parts = ["equimod/seed-0", "other settings", "equivariance.equimod.weight 1.0 → 0.5", "--out"];
+    scratch.refused(&["study", "study.toml", "--out", "whole"], 2, &parts);
+}
+
+#[test]
+fn a_dry_run_lists_the_cells_and_flops_are_matched_by_epochs() {
+    let scratch = scratch();
+    let printed = scratch.done(&["study", "study.toml", "--dry-run"]);
+    for part in ["compared with", "equimod  plain", "3B", "3 cells × 2 seeds = 6 runs, 0 of them done", "by steps"] {
+        assert!(printed.contains(part), "{part} in {printed}");
+    }
+    scratch.write("flops.toml", STUDY.replace("seeds =", "match = \"flops\"\nseeds ="));
+    let printed = scratch.done(&["study", "flops.toml", "--dry-run"]);
+    let epochs = |name: &str| {
+        let line = printed.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(4).unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(epochs("plain"), 20);
+    // Three images pass through the backbone instead of two, and there are more heads.
+    assert!((10..=13).contains(&epochs("equimod")), "{printed}");
+    assert!(!scratch.path("out").exists());
+}
+
+#[test]
+fn problems_are_reported_in_one_sentence_before_anything_is_trained() {
+    let scratch = scratch();
+    scratch.refused(&["study", "emojy"], 2, &["there is no study \"emojy\"", "emoji-ablations"]);
+    scratch.refused(&["study"], 2, &["NAME|FILE"]);
+    scratch.refused(&["study", "study.toml", "--shard", "3/2"], 2, &["2/5"]);
+    let wrong = STUDY.replace("weight = 1.0", "wieght = 1.0").replace("knn --k 3", "knm");
+    scratch.write("study.toml", wrong);
+    let parts = ["2 problems", "line 8: the evaluation \"knm\"", "line 18: there is no setting", "did you mean"];
+    scratch.refused(&["study", "study.toml"], 2, &parts);
+    assert!(!scratch.path("out").exists());
+}
+
+#[test]
+fn built_in_studies_are_listed_and_printed() {
+    let scratch = Scratch::new();
+    let listed = scratch.done(&["list", "studies"]);
+    for name in ["emoji ", "emoji-ablations", "cifar10", "imagenet100"] {
+        assert!(listed.contains(name), "{listed}");
+    }
+    assert!(scratch.done(&["list", "studies", "emoji"]).contains("[grid.module.plain.equivariance]"));
+    scratch.refused(&["list", "studies", "emojis"], 2, &["there is no study \"emojis\"", "imagenet100"]);
+}
