@@ -25,7 +25,8 @@ pub fn dry_run(session: &Session) -> anyhow::Result<()> {
         let (recipe, parameters) = (&cell.recipe, trainer.parameters());
         let cost = pool.install(|| forecast(recipe, parameters, ranks))?;
         let time = cost.time.mul_f64(size.steps as f64);
-        let baselines: Vec<&str> = cell.baselines.iter().map(|&other| plan.cells[other].name.as_str()).collect();
+        let others = cell.baselines.iter().filter(|&&other| other != number);
+        let baselines: Vec<&str> = others.map(|&other| plan.cells[other].name.as_str()).collect();
         rows.push(vec![
             cell.name.clone(),
             baselines.join(", "),
