@@ -22,6 +22,7 @@ ul.verdict li{margin:.2rem 0}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{white-space:nowrap;font-weight:600}td{font-variant-numeric:tabular-nums}
+table:not(.results) th{white-space:normal}
 td.value{font-weight:600}td.value,td.number{white-space:nowrap}
 dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.3rem 1.2rem;margin:0}
 dl.facts div{display:flex;gap:.5rem;justify-content:space-between;border-bottom:1px solid var(--line);padding:.15rem 0}

@@ -57,8 +57,8 @@ fn counted(record: &StudyRecord, all: &[Effect], name: &str) -> Option<String> {
     let up = all.iter().filter(|effect| effect.stands() && effect.mean > 0.0).count();
     let down = all.iter().filter(|effect| effect.stands() && effect.mean < 0.0).count();
     Some(format!(
-        "Of {} differences from {name}, {up} are above 0 and {down} below after Holm's correction; {} cannot be \
-         separated from 0 with {} seeds.",
+        "Differences from {name}: {up} of {} are above 0 and {down} below after Holm's correction; {} cannot be separated \
+         from 0 with {} seeds.",
         all.len(),
         all.len() - up - down,
         record.seeds.len()
@@ -129,7 +129,7 @@ fn curves(record: &StudyRecord) -> Vec<Figure> {
     }
     let plot = |name: &String, group: &str| {
         let of_group = record.cells.iter().filter(|cell| cell.baselines.first().map_or("", String::as_str) == group);
-        let lines: Vec<BandLine> = of_group.filter_map(|cell| band(cell, name)).collect();
+        let lines: Vec<BandLine> = of_group.map(|cell| band(cell, name)).collect();
         let beside = if group.is_empty() { String::new() } else { format!(", beside {group}") };
         let title = format!("{}{beside}", name.replace('_', " ").replace('.', ": "));
         Figure::Bands(BandPlot { title, x_label: "per cent of the training".into(), lines })
@@ -137,16 +137,16 @@ fn curves(record: &StudyRecord) -> Vec<Figure> {
     names.iter().flat_map(|name| groups.iter().map(|group| plot(name, group)).collect::<Vec<_>>()).collect()
 }
 
-/// Mean and standard deviation of a metric over the seeds of a cell; `None` if no run has it.
-fn band(cell: &Cell, name: &str) -> Option<BandLine> {
+/// Mean and standard deviation of a metric over the seeds of a cell; without points if no run has it.
+fn band(cell: &Cell, name: &str) -> BandLine {
     let curves: Vec<&Vec<f64>> = cell.runs.iter().filter_map(|run| run.curves.get(name)).collect();
-    let longest = curves.iter().map(|curve| curve.len()).max()?;
+    let longest = curves.iter().map(|curve| curve.len()).max().unwrap_or(0);
     let point = |place: usize| {
         let values: Vec<f64> = curves.iter().filter_map(|curve| curve.get(place).copied()).collect();
         let share = 100.0 * (place as f64 + 0.5) / longest as f64;
         (share, mean(&values), deviation(&values).unwrap_or(0.0))
     };
-    Some(BandLine { name: cell.name.clone(), points: (0..longest).map(point).collect() })
+    BandLine { name: cell.name.clone(), points: (0..longest).map(point).collect() }
 }
 
 fn settings(record: &StudyRecord) -> crate::report::Table {
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn the_verdict_counts_what_stands() {
         let sentences = verdict(&example());
-        assert!(sentences[0].starts_with("Of 1 differences from plain, 0 are above 0 and 0 below"), "{sentences:?}");
+        assert!(sentences[0].starts_with("Differences from plain: 0 of 1 are above 0 and 0 below"), "{sentences:?}");
         assert!(sentences[0].ends_with("1 cannot be separated from 0 with 3 seeds."));
         assert_eq!(sentences[1], "1 of 6 runs did not finish soundly: equimod (1 of 3 diverged).");
         let mut sure = example();

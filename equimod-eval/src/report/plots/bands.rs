@@ -19,7 +19,8 @@ pub fn draw(plot: &BandPlot) -> Option<String> {
     let mut svg = open(&plot.title, WIDTH, HEIGHT);
     axes(&mut svg, xs, ys, &plot.x_label);
     let mut legend = String::new();
-    for (i, line) in plot.lines.iter().enumerate() {
+    // A line without points keeps its color for other plots of the same lines.
+    for (i, line) in plot.lines.iter().enumerate().filter(|(_, line)| line.points.iter().any(finite)) {
         let color = format!("hsl({:.0},65%,50%)", (210.0 + i as f64 * GOLDEN) % 360.0);
         let points: Vec<(f64, f64, f64)> = line.points.iter().copied().filter(finite).collect();
         let at = |x: f64, y: f64| format!("{:.1},{:.1}", x_position(xs, x), y_position(ys, y));
