@@ -18,7 +18,7 @@ use crate::run::files::Metrics;
 
 /// Points of a curve.
 const POINTS: usize = 40;
-/// Decimal places of the points of a curve, relative to the value.
+/// Significant digits of the points of a curve.
 const DIGITS: i32 = 4;
 
 /// Reads all runs of the study, finished or not.
@@ -177,6 +177,6 @@ mod tests {
         assert_eq!((averaged.len(), averaged[0], averaged[39]), (40, 0.5, 98.0));
         assert_eq!(super::averaged(&[3.0]), [3.0]);
         assert!(super::averaged(&[]).is_empty());
-        assert_eq!([rounded(1.234567), rounded(-0.00123456), rounded(0.0)], [1.2346, -0.0012346, 0.0]);
+        assert_eq!([rounded(1.234567), rounded(-0.00123456), rounded(0.0)], [1.235, -0.001235, 0.0]);
     }
 }

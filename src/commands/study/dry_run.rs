@@ -29,7 +29,7 @@ pub fn dry_run(session: &Session) -> anyhow::Result<()> {
         let baselines: Vec<&str> = others.map(|&other| plan.cells[other].name.as_str()).collect();
         rows.push(vec![
             cell.name.clone(),
-            baselines.join(", "),
+            if baselines.is_empty() { "–".into() } else { baselines.join(", ") },
             size.images.clone(),
             size.parameters.to_string(),
             cell.recipe.schedule.epochs.to_string(),
