@@ -112,7 +112,8 @@ impl Processes {
             return true;
         }
         let gone = state.peers.ended();
-        state.endings.of_ranks.iter().enumerate().all(|(rank, ending)| ending.is_some() || gone == Some(rank))
+        let is_silent = |rank: usize| gone == Some(rank) || state.late.contains(&rank);
+        state.endings.of_ranks.iter().enumerate().all(|(rank, ending)| ending.is_some() || is_silent(rank))
     }
 
     /// Ends all processes with the exit code of a failure, once it is reported.

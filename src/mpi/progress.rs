@@ -35,6 +35,8 @@ pub struct State {
     pub link: Link,
     pub peers: Peers,
     pub endings: Endings,
+    /// Ranks that did not take part in an exchange in time, so that their word is not waited for.
+    pub late: Vec<usize>,
     /// Number of the next exchange.
     next: u64,
     under_way: BTreeMap<u64, Exchange>,
@@ -46,7 +48,7 @@ impl Progress {
     pub fn new(link: Link, peers: Peers) -> Self {
         let (rank, size) = (link.rank, link.size);
         let (under_way, outgoing, endings) = (BTreeMap::new(), Vec::new(), Endings::new(size));
-        let state = Mutex::new(State { link, peers, endings, next: 0, under_way, outgoing });
+        let state = Mutex::new(State { link, peers, endings, late: Vec::new(), next: 0, under_way, outgoing });
         Self { rank, size, state, waited: AtomicU64::new(0) }
     }
 
@@ -96,6 +98,7 @@ impl Progress {
             }
             if waited >= limit {
                 let ranks = state.under_way.get(&number).map(Exchange::missing).unwrap_or_default();
+                state.late.clone_from(&ranks);
                 return Err(CollectiveError::Timeout { operation: request.name(), seconds: limit.as_secs(), ranks });
             }
             drop(state);

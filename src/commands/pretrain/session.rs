@@ -269,3 +269,90 @@ fn next_folder(recipe: &str) -> PathBuf {
     let folder = |number: u64| Path::new("out").join(format!("{name}-{number}"));
     (1..).map(folder).find(|folder| !folder.exists()).unwrap_or_else(|| folder(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use equimod_core::checkpoint::read_folder;
+    use equimod_data::{Dataset, Image, Size, Task};
+
+    use super::super::{reading, recipe};
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::inputs::sources::training;
+    use crate::process::exit;
+    use crate::process::launch::Launch;
+
+    /// Images whose fingerprint panics on the second rank.
+    struct Fragile(Arc<dyn Dataset>);
+
+    impl Dataset for Fragile {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        fn image(&self, index: usize) -> equimod_data::Result<Image> {
+            self.0.image(index)
+        }
+
+        fn key(&self, index: usize) -> String {
+            self.0.key(index)
+        }
+
+        fn fingerprint(&self) -> equimod_data::Result<String> {
+            assert!(!std::thread::current().name().is_some_and(|name| name.starts_with("rank-1")), "deliberately");
+            self.0.fingerprint()
+        }
+
+        fn size(&self, index: usize) -> equimod_data::Result<Size> {
+            self.0.size(index)
+        }
+
+        fn tasks(&self) -> &[Task] {
+            self.0.tasks()
+        }
+
+        fn label(&self, task: usize, index: usize) -> Option<u32> {
+            self.0.label(task, index)
+        }
+    }
+
+    /// A run on two ranks.
+    fn setup(arguments: &[&str], wrap: impl Fn(Arc<dyn Dataset>) -> Arc<dyn Dataset>) -> Arc<Setup> {
+        let parsed = Cli::try_parse_from([&["equimod", "pretrain", "--no-eval"], arguments].concat()).unwrap();
+        let Command::Pretrain(arguments) = parsed.command else { panic!("another command") };
+        let (mut recipe, asked) = recipe(&arguments).unwrap();
+        let (dataset, source) = training(&recipe.data.source, reading(&recipe)).unwrap();
+        recipe.data.source = source;
+        let (launch, devices, dataset) = (Launch::Alone, vec![Device::Cpu; 2], wrap(dataset));
+        Arc::new(Setup { arguments, launch, devices, recipe, asked, dataset, stop: Arc::default() })
+    }
+
+    #[test]
+    fn a_rank_that_panics_ends_the_command_and_keeps_the_checkpoint() {
+        let scratch = tempfile::tempdir().unwrap();
+        let images = scratch.path().join("images");
+        std::fs::create_dir(&images).unwrap();
+        for i in 0..8u8 {
+            let pixels = (0..16 * 16 * 3).map(|k| (k % 251) as u8 ^ i).collect();
+            let image = Image::new(Size::square(16), pixels).unwrap();
+            std::fs::write(images.join(format!("{i}.png")), image.encode_png().unwrap()).unwrap();
+        }
+        let (images, out) = (images.display().to_string(), scratch.path().join("run").display().to_string());
+        let new = ["--data", &images, "--out", &out, "--batch", "4", "--width", "2", "--epochs", "1"];
+        setup(&new, |images| images).train().unwrap();
+        let failed = setup(&["--out", &out, "--resume"], |images| Arc::new(Fragile(images))).train();
+        let Err(error) = failed else { panic!("no error") };
+        let text = error.to_string();
+        assert!(text.starts_with("process 1 of 2 was lost: it panicked: deliberately"), "{text}");
+        assert!(text.contains("--resume") && !text.contains('\n'), "{text}");
+        assert_eq!(exit::code_of(&error), exit::FAILED);
+        let latest = std::fs::read_to_string(Path::new(&out).join("checkpoints/latest")).unwrap();
+        assert!(read_folder(&Path::new(&out).join("checkpoints").join(latest)).is_ok());
+        setup(&["--out", &out, "--resume"], |images| images).train().unwrap();
+    }
+}
