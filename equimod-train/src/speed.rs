@@ -149,9 +149,10 @@ impl Speed {
         self.total = (time + whole, Spent::sum([parts, spent].into_iter()), steps + 1);
     }
 
-    /// Restarts the clock, so that the time since the last step is not counted.
-    pub fn pause(&mut self) {
-        self.last = Instant::now();
+    /// Restarts the clock, so that the time since the last step is not counted; until now, this rank has waited for
+    /// others for `waited` altogether.
+    pub fn pause(&mut self, waited: Duration) {
+        (self.last, self.waited) = (Instant::now(), waited);
     }
 
     /// Throughput over the most recent steps.
@@ -181,9 +182,9 @@ mod tests {
     fn pauses_do_not_count_and_shares_are_of_the_steps() {
         let mut speed = Speed::new(10);
         std::thread::sleep(Duration::from_millis(40));
-        speed.pause();
+        speed.pause(Duration::from_millis(30));
         std::thread::sleep(Duration::from_millis(10));
-        speed.tick(Spent { forward: Duration::from_millis(5), ..Spent::default() }, Duration::from_millis(2));
+        speed.tick(Spent { forward: Duration::from_millis(5), ..Spent::default() }, Duration::from_millis(32));
         let pace = speed.overall();
         assert!((0.010..0.040).contains(&pace.seconds), "{pace:?}");
         assert!((pace.shares.forward - 0.005 / pace.seconds).abs() < 1e-9);

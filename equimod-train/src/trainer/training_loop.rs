@@ -44,6 +44,7 @@ impl Trainer {
         self.check_start()?;
         let mut batches = self.loader.start(self.step)?;
         let (mut speed, mut collapse) = (Speed::new(self.recipe.data.batch), Collapse::default());
+        speed.pause(self.context.collective.waited());
         while self.step < total {
             let Some(skipped) = self.next_step(&mut batches, &mut speed)? else { break };
             let Agreement { stop, has_batch, news } = self.agreed_state(&skipped)?;
@@ -62,7 +63,7 @@ impl Trainer {
             if stop || self.checkpoint_is_due() || self.probe_is_due().is_some() {
                 self.wait_for_all()?;
             }
-            speed.pause();
+            speed.pause(self.context.collective.waited());
             if !has_batch {
                 break;
             }
