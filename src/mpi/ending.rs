@@ -7,7 +7,7 @@ use equimod_core::CollectiveResult;
 
 use super::Processes;
 use super::link::{Link, Message};
-use super::progress::pause;
+use super::pause::pause;
 
 /// Tag of the messages with which processes end.
 const TAG: i32 = 32_767;

@@ -8,6 +8,7 @@
 mod ending;
 mod exchange;
 mod link;
+mod pause;
 mod peers;
 mod progress;
 mod wire;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
@@ -13,14 +12,8 @@ use equimod_core::{CollectiveError, CollectiveResult};
 use super::ending::Endings;
 use super::exchange::Exchange;
 use super::link::{Link, Message};
+use super::pause::{PATIENT, pause};
 use super::peers::Peers;
-
-/// Time for which a waiting rank leaves its processor only to threads that need it.
-const ATTENTIVE: Duration = Duration::from_millis(2);
-/// Time after which a waiting rank looks for messages less often, and for processes that have ended.
-const PATIENT: Duration = Duration::from_millis(50);
-/// Pauses of a waiting rank before and after that time.
-const PAUSES: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(1)];
 
 /// State of a process in its group.
 pub struct Progress {
@@ -170,13 +163,5 @@ impl State {
             Some(rank) => Err(CollectiveError::RankLost { rank, operation: request.name() }),
             None => Ok(()),
         }
-    }
-}
-
-/// Leaves the processor to others for a while, the longer the longer the rank has waited.
-pub fn pause(waited: Duration) {
-    match waited {
-        waited if waited < ATTENTIVE => thread::yield_now(),
-        waited => thread::sleep(PAUSES[usize::from(waited >= PATIENT)]),
     }
 }

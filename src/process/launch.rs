@@ -17,7 +17,7 @@ use equimod_core::{FailureCause, RankFailure};
 use crate::process::device;
 use crate::process::exit::Usage;
 #[cfg(feature = "mpi")]
-use crate::{process::exit, run::failure::InWords};
+use crate::process::{exit, failure::InWords};
 
 /// Way to a build with MPI.
 pub const MPI_BUILD: &str = "`cargo build --release --features mpi` builds it with MPI";

@@ -6,5 +6,6 @@ pub mod cuda;
 pub mod device;
 pub mod device_memory;
 pub mod exit;
+pub mod failure;
 pub mod launch;
 pub mod signals;

@@ -1,7 +1,6 @@
 //! A training run: its forecast, probe, trace, files and report.
 
 pub mod facts;
-pub mod failure;
 pub mod files;
 pub mod forecast;
 pub mod measured_method;

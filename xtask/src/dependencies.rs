@@ -32,7 +32,7 @@ const EXCEPTIONS: [(&str, &str, &str); 2] = [
 ];
 
 /// Crates that are linked in several versions, each with the reason.
-const DUPLICATES: [(&str, &str); 16] = [
+const DUPLICATES: [(&str, &str); 18] = [
     ("base64", "candle's tokenizers and hyper require older versions"),
     ("block-buffer", "dependency of digest"),
     ("constant_time_eq", "blake3 and zip require different versions"),
@@ -42,12 +42,14 @@ const DUPLICATES: [(&str, &str); 16] = [
     ("darling_core", "dependency of darling"),
     ("darling_macro", "dependency of darling"),
     ("digest", "sha2 and crc-fast (of hf-hub's transfers) require different versions"),
+    ("itertools", "build time only: bindgen and other crates require different versions"),
     ("lz4_flex", "parquet and hf-hub's transfers require different versions"),
     ("rand", "candle and hf-hub require different versions"),
     ("rand_core", "dependency of rand"),
     ("getrandom", "rand 0.9 of candle and tempfile require different versions"),
     ("hashbrown", "indexmap and parquet require different versions"),
     ("miniz_oxide", "png and zip require different versions"),
+    ("shlex", "build time only: bindgen and cc require different versions"),
     ("syn", "build time only: macro crates require different versions"),
 ];
 

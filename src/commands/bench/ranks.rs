@@ -5,8 +5,8 @@ use std::time::Duration;
 use candle_core::Device;
 use equimod_core::{RankThreads, SharedCollective, SingleProcess, run_ranks};
 
+use crate::process::failure::InWords;
 use crate::process::launch::Launch;
-use crate::run::failure::InWords;
 
 /// Longest time that ranks wait for each other.
 const TIMEOUT: Duration = Duration::from_secs(600);

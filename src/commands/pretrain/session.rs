@@ -18,7 +18,7 @@ use crate::inputs::model_argument;
 use crate::outputs::console::{self, Progress};
 use crate::process::allocator::MEMORY;
 use crate::process::device;
-use crate::run::failure::InWords;
+use crate::process::failure::InWords;
 use crate::run::probe::LabeledProbe;
 use crate::run::trace::Profile;
 
