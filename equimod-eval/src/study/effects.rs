@@ -74,6 +74,21 @@ pub fn spread(record: &StudyRecord, cell: usize, measure: usize) -> Option<Sprea
     (!values.is_empty()).then(|| Spread { runs: values.len(), mean: mean(&values), deviation })
 }
 
+/// Numbers of the baselines of the study, each with the names of the cells that it stands for.
+pub fn baselines(record: &StudyRecord) -> Vec<(usize, String)> {
+    let count = record.cells.first().map_or(0, |cell| cell.baselines.len());
+    let named = |number: usize| {
+        let mut names: Vec<&str> = Vec::new();
+        for name in record.cells.iter().filter_map(|cell| cell.baselines.get(number)) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        (number, names.join(", "))
+    };
+    (0..count).map(named).collect()
+}
+
 /// Differences of all cells from their baseline with the number `baseline`, in these measures: one table, over which
 /// p-values are adjusted.
 pub fn effects(record: &StudyRecord, baseline: usize, measures: &[usize]) -> Vec<Effect> {

@@ -8,10 +8,12 @@ mod page;
 mod record;
 mod statistics;
 mod tables;
+mod verdict;
 
 pub use effects::{ALPHA, Effect, Spread, effects, headline, spread};
 pub use hits::Hits;
-pub use page::{page, verdict};
+pub use page::page;
 pub use record::{Cell, FORMAT, Measure, Run, State, StudyRecord};
 pub use statistics::{PairedT, deviation, holm, mean, paired_t};
 pub use tables::{latex, markdown, spreads};
+pub use verdict::verdict;

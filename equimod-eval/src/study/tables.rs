@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::page::verdict;
+use super::effects::baselines;
+use super::verdict::verdict;
 use super::{Cell, Effect, Spread, StudyRecord, deviation, effects, headline, mean, spread};
 use crate::report::Table;
 use crate::results::markdown_table;
@@ -17,21 +18,6 @@ pub const LEGEND: &str = "Differences are paired by seed; in brackets the 95 % i
 
 fn texts<const N: usize>(all: [&str; N]) -> Vec<String> {
     all.map(str::to_owned).to_vec()
-}
-
-/// Numbers of the baselines of the study, each with the names of the cells that it stands for.
-pub fn baselines(record: &StudyRecord) -> Vec<(usize, String)> {
-    let count = record.cells.first().map_or(0, |cell| cell.baselines.len());
-    let named = |number: usize| {
-        let mut names: Vec<&str> = Vec::new();
-        for name in record.cells.iter().filter_map(|cell| cell.baselines.get(number)) {
-            if !names.contains(&name.as_str()) {
-                names.push(name);
-            }
-        }
-        (number, names.join(", "))
-    };
-    (0..count).map(named).collect()
 }
 
 /// Mean ± standard deviation of measures: a row for each cell.

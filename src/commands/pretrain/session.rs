@@ -329,7 +329,7 @@ mod tests {
         let (dataset, source) = training(&recipe.data.source, reading(&recipe)).unwrap();
         recipe.data.source = source;
         let (launch, devices, dataset) = (Launch::Alone, vec![Device::Cpu; 2], wrap(dataset));
-        Arc::new(Setup { arguments, launch, devices, recipe, asked, dataset, stop: Arc::default() })
+        Arc::new(Setup { arguments, launch, devices, recipe, asked, dataset, stop: Arc::default(), watcher: None })
     }
 
     #[test]

@@ -4,7 +4,7 @@ use clap::Parser;
 use equimod_train::nearest;
 use toml::de::{DeTable, DeValue};
 
-use super::reader::{Problems, Value};
+use super::reader::{Problems, Setting, Value};
 use crate::cli::{Cli, Command, EvalCommand};
 use crate::commands::eval::protocol_of;
 
@@ -55,26 +55,6 @@ impl Match {
             Self::Flops => "flops",
             Self::Nothing => "none",
         }
-    }
-}
-
-/// A setting of a recipe.
-#[derive(Clone, Debug)]
-pub struct Setting {
-    /// Full name.
-    pub name: String,
-    /// `name=value`.
-    pub text: String,
-    /// Line in the file.
-    pub line: usize,
-}
-
-impl Setting {
-    /// Whether a problem of the setting's section quotes its value.
-    pub fn is_value_in(&self, problem: &str) -> bool {
-        let section = self.name.split('.').next().unwrap_or_default();
-        let value = self.text.split_once('=').map_or("", |(_, value)| value.trim_matches(['"', '\'']));
-        !value.is_empty() && problem.starts_with(section) && problem.contains(value)
     }
 }
 

@@ -6,8 +6,8 @@ use equimod::bundled::STUDIES;
 use equimod::recipes::{base, named};
 use equimod_train::{Error, Recipe, changes, nearest};
 
-use super::file::{Baseline, Choices, ChosenCell, Match, Setting, StudyFile};
-use super::reader::Problems;
+use super::file::{Baseline, Choices, ChosenCell, Match, StudyFile};
+use super::reader::{Problems, Setting};
 use crate::process::exit::Usage;
 
 /// The cells of a study.

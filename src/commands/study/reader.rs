@@ -5,7 +5,25 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::file::Setting;
+/// A setting of a recipe.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Full name.
+    pub name: String,
+    /// `name=value`.
+    pub text: String,
+    /// Line in the file.
+    pub line: usize,
+}
+
+impl Setting {
+    /// Whether a problem of the setting's section quotes its value.
+    pub fn is_value_in(&self, problem: &str) -> bool {
+        let section = self.name.split('.').next().unwrap_or_default();
+        let value = self.text.split_once('=').map_or("", |(_, value)| value.trim_matches(['"', '\'']));
+        !value.is_empty() && problem.starts_with(section) && problem.contains(value)
+    }
+}
 
 /// A value of the file with its place.
 pub type Value<'a> = Spanned<DeValue<'a>>;
