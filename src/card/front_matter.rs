@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::SHUFFLED;
 use super::methods::entries;
-use crate::reference::{PREFIX, Reference};
+use crate::reference::{ModelReference, PREFIX, Reference};
 
 #[derive(Serialize)]
 struct FrontMatter<'a> {
@@ -81,7 +81,8 @@ fn repository(source: &str) -> Option<String> {
 
 /// Id on the Hub of the weights that training started from, if they are from there: `hf:OWNER/NAME… (sha256 …)`.
 fn base_model(from: &str) -> Option<String> {
-    from.split(' ').next().and_then(repository)
+    let model = from.split(' ').next()?;
+    ModelReference::parse(model).ok().map(|model| model.id())
 }
 
 /// One result as the Hub's tables expect it: task and data set, and the metric.
