@@ -83,7 +83,16 @@ fn the_cpu_agrees_with_itself_in_f64() {
     let has = |name: &str, precision: &str| {
         checks.iter().any(|check| check["precision"] == precision && check["check"].as_str().unwrap().starts_with(name))
     };
-    let everywhere = ["convolution", "batch norm", "max-pool", "average pool", "product", "cross-entropy", "pixels"];
+    let everywhere = [
+        "convolution",
+        "fused convolution",
+        "batch norm",
+        "max-pool",
+        "average pool",
+        "product",
+        "cross-entropy",
+        "pixels",
+    ];
     for name in everywhere.into_iter().chain(["step of SimCLR + EquiMod", "step of BYOL + EquiMod"]) {
         assert!(has(name, "f32") && has(name, "bf16"), "{name}");
     }

@@ -1,6 +1,6 @@
 //! Convolutions and their gradients.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use equimod_core::ops::{
     Accumulate, Conv2dGeometry, ConvAlgorithms, ConvInput, ScaleShiftRelu, conv2d, conv2d_backward_data,
     conv2d_backward_data_relu, conv2d_backward_weight, conv2d_with_sums,
@@ -70,13 +70,15 @@ impl Case {
         let xs = ConvInput { values: place.values(&self.shape, 1)?, activation: Some(activation) };
         let part = |what: &str, values| Part::new(format!("fused convolution {}: {what}", self.name), values, FUSED);
         let (ys, sums) = conv2d_with_sums(&xs, &weight, &geometry)?;
-        let relu = place.values(&self.shape, 6)?.relu()?;
+        let (relu, other) = (values(&self.shape, 6)?.relu()?, values(&self.shape, 7)?);
+        // What is added after a ReLU is masked by it already.
+        let masked = (&other * relu.gt(0.0)?.to_dtype(DType::F64)?)?;
+        let (relu, other, masked) = (place.put(&relu)?, place.put(&other)?, place.put(&masked)?);
         let mut parts = vec![part("forward", ys), part("sums", sums)];
-        let other = place.values(&self.shape, 7)?;
         for (what, accumulate) in [
             ("gradient through a ReLU", Accumulate::Overwrite),
-            ("gradients added before a ReLU", Accumulate::AddThenMask(other.copy()?)),
-            ("gradients added after a ReLU", Accumulate::MaskThenAdd(other)),
+            ("gradients added before a ReLU", Accumulate::AddThenMask(other)),
+            ("gradients added after a ReLU", Accumulate::MaskThenAdd(masked)),
         ] {
             parts.push(part(what, conv2d_backward_data_relu(&dys, &weight, &geometry, &relu, accumulate)?));
         }
