@@ -1,13 +1,67 @@
-//! Batches that several copies of a network share, each on a device of its own.
+//! Copies of a network on several devices, and batches that they share.
 
+use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::thread;
 
+use candle_core::{DType, Device, Tensor};
 use equimod_core::Model;
 use rayon::ThreadPoolBuilder;
 
 use crate::Result;
 use crate::error::refuse;
+
+/// Copies of a network, each on a device of its own.
+///
+/// They are made and dropped on other threads: memory of a CUDA device is freed in the context of its device, and the
+/// calling thread keeps its own.
+#[derive(Default)]
+pub struct Copies(Vec<Model>);
+
+impl Copies {
+    /// Makes a copy for each of the devices.
+    ///
+    /// # Errors
+    ///
+    /// If a copy cannot be made.
+    pub fn on(devices: &[Device], make: impl Fn(&Device) -> equimod_core::Result<Model> + Sync) -> Result<Self> {
+        let make = &make;
+        let made = thread::scope(|scope| {
+            let started: Vec<_> = devices.iter().map(|device| scope.spawn(move || make(device))).collect();
+            let ended = started.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            ended.collect::<equimod_core::Result<Vec<_>>>()
+        });
+        Ok(Self(made?))
+    }
+
+    /// Devices of the copies.
+    pub fn devices(&self) -> Vec<Device> {
+        self.0.iter().map(|model| model.params().device().clone()).collect()
+    }
+}
+
+impl Deref for Copies {
+    type Target = [Model];
+
+    fn deref(&self) -> &[Model] {
+        &self.0
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        for model in self.0.drain(..).filter(|model| model.params().device().is_cuda()) {
+            let free = move || {
+                // The first use of a device makes its context that of the thread.
+                let _used = Tensor::zeros(1, DType::U8, model.params().device());
+                drop(model);
+            };
+            if let Ok(thread) = thread::Builder::new().spawn(free) {
+                let _ = thread.join();
+            }
+        }
+    }
+}
 
 /// The results of `work` on every batch, in order. With several models, each takes every n-th batch on a thread with its
 /// part of the compute threads. A batch stays whole, so that its result does not depend on the number of models.

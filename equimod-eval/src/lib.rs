@@ -67,6 +67,7 @@ pub mod verdict;
 pub mod view_pairs;
 mod views;
 
+pub use copies::Copies;
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, Observer, Protocol};
 pub use features::{Extractor, Features, Labeled};

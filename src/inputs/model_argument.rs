@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use candle_core::Device;
 use equimod_core::{Error, Model};
+use equimod_eval::Copies;
 
 use crate::hub::{self, WeightFormats};
 use crate::outputs::console;
@@ -24,11 +25,11 @@ pub fn open(model: &Path, device: &Device) -> anyhow::Result<Model> {
 /// # Errors
 ///
 /// If the model is not available or damaged.
-pub fn open_on(model: &Path, devices: &[Device]) -> anyhow::Result<(Model, Vec<Model>)> {
+pub fn open_on(model: &Path, devices: &[Device]) -> anyhow::Result<(Model, Copies)> {
     let local = local(model, WeightFormats::Safetensors)?;
     let (first, others) = devices.split_first().unwrap_or((&Device::Cpu, &[]));
     let opened = load(&local, first)?;
-    let copies = others.iter().map(|device| Model::load(&local.path, device)).collect::<equimod_core::Result<_>>()?;
+    let copies = Copies::on(others, |device| Model::load(&local.path, device))?;
     Ok((opened, copies))
 }
 

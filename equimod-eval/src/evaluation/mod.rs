@@ -50,6 +50,7 @@ pub use tasks::{DrawnImages, LabeledTask};
 pub use trained::FinetuneProtocol;
 pub use transfer::SuiteTable;
 
+use crate::copies::Copies;
 use crate::knn::KnnConfig;
 use crate::linear::LinearConfig;
 use crate::logistic::LogisticConfig;
@@ -171,8 +172,8 @@ impl<'a> Evaluation<'a> {
             return Ok((measurement, None));
         }
         let model = self.model.untrained(self.model.params().device())?;
-        let untrained = |copy: &Model| copy.untrained(copy.params().device());
-        let copies = self.copies.iter().map(untrained).collect::<equimod_core::Result<Vec<_>>>()?;
+        let devices: Vec<_> = self.copies.iter().map(|copy| copy.params().device().clone()).collect();
+        let copies = Copies::on(&devices, |device| self.model.untrained(device))?;
         let other = protocol.measure(&self.of_model(&model, &copies))?;
         measurement.rows = with_untrained(measurement.rows, &other.rows);
         Ok((measurement, Some(other)))

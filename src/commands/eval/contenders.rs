@@ -9,7 +9,7 @@ use equimod_eval::evaluation::DrawnImages;
 use equimod_eval::report::Section;
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
 use equimod_eval::verdict::verdict;
-use equimod_eval::{Evaluation, InputTransform, ResultRow};
+use equimod_eval::{Copies, Evaluation, InputTransform, ResultRow};
 
 use super::session::report_guess;
 use crate::cli::{CropKind, SharedArgs};
@@ -25,7 +25,7 @@ pub struct Contender {
     /// The model.
     pub model: Model,
     /// The model on the other devices.
-    copies: Vec<Model>,
+    copies: Copies,
     /// Resizing and cropping of images.
     pub input: InputTransform,
     cache: Option<PathBuf>,
@@ -41,7 +41,7 @@ impl Contender {
     }
 
     fn of(
-        (model, copies): (Model, Vec<Model>),
+        (model, copies): (Model, Copies),
         name: String,
         arguments: &SharedArgs,
         cache: Option<PathBuf>,
@@ -54,9 +54,9 @@ impl Contender {
     /// The same network before training.
     pub fn untrained(&self, arguments: &SharedArgs) -> anyhow::Result<Self> {
         let name = format!("{} untrained", self.name);
-        let untrained = |model: &Model| model.untrained(model.params().device());
-        let copies = self.copies.iter().map(untrained).collect::<equimod_core::Result<_>>()?;
-        Self::of((untrained(&self.model)?, copies), name, arguments, self.cache.clone())
+        let copies = Copies::on(&self.copies.devices(), |device| self.model.untrained(device))?;
+        let untrained = self.model.untrained(self.model.params().device())?;
+        Self::of((untrained, copies), name, arguments, self.cache.clone())
     }
 
     /// The evaluation of the model on `splits`.

@@ -8,7 +8,7 @@ use equimod_data::{Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, plain};
 use equimod_eval::verdict::verdict;
-use equimod_eval::{Crop, Evaluation, InputTransform, Observer};
+use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer};
 
 use super::protocols::Chosen;
 use crate::cli::{CropKind, EvalArgs, ImageArgs};
@@ -57,7 +57,7 @@ struct Session<'a> {
     data: String,
     model: Model,
     /// The model on the other devices.
-    copies: Vec<Model>,
+    copies: Copies,
     splits: Splits,
     input: InputTransform,
     cache: Option<PathBuf>,

@@ -136,7 +136,23 @@ fn check_dry_run(runs: &Runs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Trains, kills and resumes, trains in bf16 and in parts, fine-tunes and evaluates on the stand-in's device.
+/// Trains on two devices, twice with the same result, and shares an evaluation among them.
+fn check_two_devices(runs: &Runs) -> anyhow::Result<()> {
+    let environment = [&runs.environment[..], &[("STANDIN_DEVICES", "2".into())]].concat();
+    let runs = Runs { environment: &environment, folder: runs.folder.clone(), ..*runs };
+    let with =
+        |out: &'static str| ["pretrain", "--recipe", "tiny.toml", "--device", "cuda:0-1", "--no-eval", "--out", out];
+    runs.run(&with("two"))?;
+    runs.run(&with("two-again"))?;
+    runs.assert_same("two", "two-again")?;
+    runs.killed(&with("two-killed"), "two-killed")?;
+    runs.run(&["pretrain", "--resume", "--device", "cuda:0", "--no-eval", "--out", "two-killed"])?;
+    let shared = runs.run(&["eval", "knn", "two", "--untrained", "--data", "images", "--device", "cuda:0,1"])?;
+    ensure!(!shared.contains("stand-in:"), "an evaluation on two devices misuses one:\n{shared}");
+    Ok(())
+}
+
+/// Trains, kills and resumes, trains in bf16, in parts and on two devices, fine-tunes and evaluates on the stand-in's device.
 ///
 /// # Errors
 ///
@@ -170,6 +186,7 @@ pub fn check(program: &Path, environment: &Environment) -> anyhow::Result<()> {
         runs.run(&with(out, &["--set", on, "--set", policy, "--set", "data.source=sizes", "--epochs", "1"]))?;
     }
     runs.assert_same("views-cpu", "views")?;
+    check_two_devices(&runs)?;
     let on = ["--data", "images", "--device", "cuda:0"];
     for protocol in ["knn", "equivariance"] {
         runs.run(&[&["eval", protocol, "whole"], &on[..]].concat())?;
