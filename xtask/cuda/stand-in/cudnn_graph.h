@@ -34,10 +34,6 @@ bool is_virtual(const Descriptor &tensor);
 Tensor tensor_of(const Descriptor &tensor);
 Convolution convolution_of(const Descriptor &window);
 
-// ---------------------------------------------------------------- cudnn_graph.cpp
-// Whether the engines take a graph; like cuDNN's, they take few.
-bool is_taken(const Descriptor &graph);
-
 // ---------------------------------------------------------------- cudnn_run.cpp
 // Runs a graph with the addresses of its tensors when the stream gets there.
 cudnnStatus_t run_graph(const Descriptor &graph, const std::map<int64_t, void *> &addresses, CUstream stream);

@@ -3,7 +3,10 @@
 //! cuDNN compiles a kernel for each shape when it is first used. Shapes that it does not take are computed by separate
 //! kernels. So are gradients of weights, whose activated inputs cuDNN 9 takes in f16 only.
 
-use candle_core::cuda_backend::cudarc::cudnn::{result::CudnnError, sys};
+use candle_core::cuda_backend::cudarc::cudnn::{
+    result::{CudnnError, CudnnResult},
+    sys,
+};
 use candle_core::{DType, Error, Result, Tensor};
 
 use super::super::Plans;
@@ -38,7 +41,7 @@ fn dims(dims: [usize; 4]) -> [i64; 4] {
 }
 
 /// The graph of a pattern, and its tensors in memory: x, scale?, shift?, w, y, sum, squares.
-fn forward(s: &ConvShape, activated: bool) -> std::result::Result<(Graph, Vec<Node>), CudnnError> {
+fn forward(s: &ConvShape, activated: bool) -> CudnnResult<(Graph, Vec<Node>)> {
     let mut graph = Graph::default();
     let (of_input, of_output) = ([1, s.in_channels as i64, 1, 1], [1, s.out_channels as i64, 1, 1]);
     let x = graph.tensor(dims(s.in_dims()), BF16)?;
@@ -63,37 +66,30 @@ fn forward(s: &ConvShape, activated: bool) -> std::result::Result<(Graph, Vec<No
 }
 
 /// The graph of a pattern, and its tensors in memory: dy, w, the ReLU's output, the other gradient?, dx.
-fn backward(s: &ConvShape, order: Accumulate<()>) -> std::result::Result<(Graph, Vec<Node>), CudnnError> {
+fn backward(s: &ConvShape, order: Accumulate<()>) -> CudnnResult<(Graph, Vec<Node>)> {
     let mut graph = Graph::default();
     let of_input = dims(s.in_dims());
     let (dy, w) = (graph.tensor(dims(s.out_dims()), BF16)?, graph.tensor(dims(s.weight_dims()), BF16)?);
     let relu = graph.tensor(of_input, BF16)?;
-    let mut tensors = vec![dy, w, relu];
     let of_convolution = graph.between(of_input, F32)?;
     graph.convolve_backward(window(s), of_convolution, w, dy)?;
-    let dx = match order {
-        Accumulate::Overwrite => {
-            let dx = graph.tensor(of_input, BF16)?;
-            graph.relu_backward(of_convolution, relu, dx)?;
-            dx
-        }
+    let dx = graph.tensor(of_input, BF16)?;
+    let mut tensors = vec![dy, w, relu];
+    match order {
+        Accumulate::Overwrite => graph.relu_backward(of_convolution, relu, dx)?,
         Accumulate::AddThenMask(()) => {
             let (other, sum) = (graph.tensor(of_input, BF16)?, graph.between(of_input, F32)?);
             tensors.push(other);
             graph.add_to(of_convolution, other, sum)?;
-            let dx = graph.tensor(of_input, BF16)?;
             graph.relu_backward(sum, relu, dx)?;
-            dx
         }
         Accumulate::MaskThenAdd(()) => {
             let (other, masked) = (graph.tensor(of_input, BF16)?, graph.between(of_input, F32)?);
             tensors.push(other);
             graph.relu_backward(of_convolution, relu, masked)?;
-            let dx = graph.tensor(of_input, BF16)?;
             graph.add_to(masked, other, dx)?;
-            dx
         }
-    };
+    }
     tensors.push(dx);
     Ok((graph, tensors))
 }

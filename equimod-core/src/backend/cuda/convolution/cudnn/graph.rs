@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 use std::ptr::null_mut;
 
-use candle_core::cuda_backend::cudarc::cudnn::{result::CudnnError, sys};
+use candle_core::cuda_backend::cudarc::cudnn::{result::CudnnResult, sys};
 use candle_core::{Error, Result};
 use sys::cudnnBackendAttributeName_t as Name;
 use sys::cudnnBackendAttributeType_t as Type;
@@ -67,39 +67,35 @@ struct Address(u64);
 #[repr(transparent)]
 struct Note(u32);
 
-fn checked(status: sys::cudnnStatus_t) -> std::result::Result<(), CudnnError> {
-    status.result()
-}
-
 /// A descriptor of cuDNN's graph interface, which is destroyed with its owner.
 struct Descriptor(sys::cudnnBackendDescriptor_t);
 
 impl Descriptor {
-    fn new(kind: Kind) -> std::result::Result<Self, CudnnError> {
+    fn new(kind: Kind) -> CudnnResult<Self> {
         let mut descriptor = Self(null_mut());
         // SAFETY: The descriptor is written to a variable that is alive.
-        checked(unsafe { sys::cudnnBackendCreateDescriptor(kind, &mut descriptor.0) })?;
+        unsafe { sys::cudnnBackendCreateDescriptor(kind, &mut descriptor.0) }.result()?;
         Ok(descriptor)
     }
 
-    fn set<V: Value>(&self, name: Name, values: &[V]) -> std::result::Result<(), CudnnError> {
+    fn set<V: Value>(&self, name: Name, values: &[V]) -> CudnnResult<()> {
         let at = values.as_ptr().cast();
         // SAFETY: The descriptor is alive, and the values have the type and the number that are passed.
-        checked(unsafe { sys::cudnnBackendSetAttribute(self.0, name, V::TYPE, values.len() as i64, at) })
+        unsafe { sys::cudnnBackendSetAttribute(self.0, name, V::TYPE, values.len() as i64, at) }.result()
     }
 
     /// Fills `values`, and returns how many cuDNN has, which may be more or fewer.
-    fn get<V: Value>(&self, name: Name, values: &mut [V]) -> std::result::Result<usize, CudnnError> {
+    fn get<V: Value>(&self, name: Name, values: &mut [V]) -> CudnnResult<usize> {
         let mut count = 0;
         let (at, room) = (values.as_mut_ptr().cast(), values.len() as i64);
         // SAFETY: The descriptor is alive, and the room has the type and the size that are passed.
-        checked(unsafe { sys::cudnnBackendGetAttribute(self.0, name, V::TYPE, room, &mut count, at) })?;
+        unsafe { sys::cudnnBackendGetAttribute(self.0, name, V::TYPE, room, &mut count, at) }.result()?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
-    fn finalized(self) -> std::result::Result<Self, CudnnError> {
+    fn finalized(self) -> CudnnResult<Self> {
         // SAFETY: The descriptor is alive.
-        checked(unsafe { sys::cudnnBackendFinalize(self.0) })?;
+        unsafe { sys::cudnnBackendFinalize(self.0) }.result()?;
         Ok(self)
     }
 }
@@ -133,7 +129,7 @@ impl Properties {
     /// If cuDNN does not understand it.
     #[cfg(test)]
     pub fn from_json(text: &str) -> Result<Self> {
-        let read = || -> std::result::Result<_, CudnnError> {
+        let read = || -> CudnnResult<_> {
             let descriptor = Descriptor::new(Kind::CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR)?;
             let bytes: Vec<c_char> = text.bytes().map(|byte| byte as c_char).collect();
             descriptor.set(Name::CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, &bytes)?;
@@ -171,21 +167,16 @@ const COMPUTE: sys::cudnnDataType_t = sys::cudnnDataType_t::CUDNN_DATA_FLOAT;
 
 impl Graph {
     /// A tensor in memory.
-    pub fn tensor(&mut self, dims: [i64; 4], dtype: sys::cudnnDataType_t) -> std::result::Result<Node, CudnnError> {
+    pub fn tensor(&mut self, dims: [i64; 4], dtype: sys::cudnnDataType_t) -> CudnnResult<Node> {
         self.add(dims, dtype, false)
     }
 
     /// A tensor between operations, which is never in memory.
-    pub fn between(&mut self, dims: [i64; 4], dtype: sys::cudnnDataType_t) -> std::result::Result<Node, CudnnError> {
+    pub fn between(&mut self, dims: [i64; 4], dtype: sys::cudnnDataType_t) -> CudnnResult<Node> {
         self.add(dims, dtype, true)
     }
 
-    fn add(
-        &mut self,
-        dims: [i64; 4],
-        dtype: sys::cudnnDataType_t,
-        is_virtual: bool,
-    ) -> std::result::Result<Node, CudnnError> {
+    fn add(&mut self, dims: [i64; 4], dtype: sys::cudnnDataType_t, is_virtual: bool) -> CudnnResult<Node> {
         let [_, channels, height, width] = dims;
         let tensor = Descriptor::new(Kind::CUDNN_BACKEND_TENSOR_DESCRIPTOR)?;
         tensor.set(Name::CUDNN_ATTR_TENSOR_DATA_TYPE, &[dtype])?;
@@ -209,7 +200,7 @@ impl Graph {
         kind: Kind,
         descriptors: &[(Name, *mut c_void)],
         factors: &[(Name, f32)],
-    ) -> std::result::Result<(), CudnnError> {
+    ) -> CudnnResult<()> {
         let operation = Descriptor::new(kind)?;
         descriptors.iter().try_for_each(|(name, descriptor)| operation.set(*name, &[*descriptor]))?;
         factors.iter().try_for_each(|(name, factor)| operation.set(*name, &[*factor]))?;
@@ -217,7 +208,7 @@ impl Graph {
         Ok(())
     }
 
-    fn window(&mut self, window: Window) -> std::result::Result<*mut c_void, CudnnError> {
+    fn window(&mut self, window: Window) -> CudnnResult<*mut c_void> {
         let convolution = Descriptor::new(Kind::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?;
         convolution.set(Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, &[COMPUTE])?;
         let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
@@ -237,7 +228,7 @@ impl Graph {
     }
 
     /// `y = x ∗ w`.
-    pub fn convolve(&mut self, window: Window, x: Node, w: Node, y: Node) -> std::result::Result<(), CudnnError> {
+    pub fn convolve(&mut self, window: Window, x: Node, w: Node, y: Node) -> CudnnResult<()> {
         let window = self.window(window)?;
         let descriptors = [
             (Name::CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, window),
@@ -253,13 +244,7 @@ impl Graph {
     }
 
     /// The gradient `dx` of a convolution's input.
-    pub fn convolve_backward(
-        &mut self,
-        window: Window,
-        dx: Node,
-        w: Node,
-        dy: Node,
-    ) -> std::result::Result<(), CudnnError> {
+    pub fn convolve_backward(&mut self, window: Window, dx: Node, w: Node, dy: Node) -> CudnnResult<()> {
         let window = self.window(window)?;
         let descriptors = [
             (Name::CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, window),
@@ -274,11 +259,7 @@ impl Graph {
         self.operation(Kind::CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, &descriptors, &factors)
     }
 
-    fn pointwise(
-        &mut self,
-        mode: sys::cudnnPointwiseMode_t,
-        tensors: &[(Name, Node)],
-    ) -> std::result::Result<(), CudnnError> {
+    fn pointwise(&mut self, mode: sys::cudnnPointwiseMode_t, tensors: &[(Name, Node)]) -> CudnnResult<()> {
         let function = Descriptor::new(Kind::CUDNN_BACKEND_POINTWISE_DESCRIPTOR)?;
         function.set(Name::CUDNN_ATTR_POINTWISE_MODE, &[mode])?;
         function.set(Name::CUDNN_ATTR_POINTWISE_MATH_PREC, &[COMPUTE])?;
@@ -288,7 +269,7 @@ impl Graph {
         self.operation(Kind::CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR, &descriptors, &[])
     }
 
-    fn binary(&mut self, mode: sys::cudnnPointwiseMode_t, [a, b, y]: [Node; 3]) -> std::result::Result<(), CudnnError> {
+    fn binary(&mut self, mode: sys::cudnnPointwiseMode_t, [a, b, y]: [Node; 3]) -> CudnnResult<()> {
         let tensors = [
             (Name::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, a),
             (Name::CUDNN_ATTR_OPERATION_POINTWISE_BDESC, b),
@@ -298,24 +279,24 @@ impl Graph {
     }
 
     /// `y = a · b`, where `b` may be of channels alone.
-    pub fn multiply(&mut self, a: Node, b: Node, y: Node) -> std::result::Result<(), CudnnError> {
+    pub fn multiply(&mut self, a: Node, b: Node, y: Node) -> CudnnResult<()> {
         self.binary(sys::cudnnPointwiseMode_t::CUDNN_POINTWISE_MUL, [a, b, y])
     }
 
     /// `y = a + b`, where `b` may be of channels alone.
-    pub fn add_to(&mut self, a: Node, b: Node, y: Node) -> std::result::Result<(), CudnnError> {
+    pub fn add_to(&mut self, a: Node, b: Node, y: Node) -> CudnnResult<()> {
         self.binary(sys::cudnnPointwiseMode_t::CUDNN_POINTWISE_ADD, [a, b, y])
     }
 
     /// `y = max(x, 0)`.
-    pub fn relu(&mut self, x: Node, y: Node) -> std::result::Result<(), CudnnError> {
+    pub fn relu(&mut self, x: Node, y: Node) -> CudnnResult<()> {
         let tensors =
             [(Name::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x), (Name::CUDNN_ATTR_OPERATION_POINTWISE_YDESC, y)];
         self.pointwise(sys::cudnnPointwiseMode_t::CUDNN_POINTWISE_RELU_FWD, &tensors)
     }
 
     /// `dx = dy · [x > 0]`.
-    pub fn relu_backward(&mut self, dy: Node, x: Node, dx: Node) -> std::result::Result<(), CudnnError> {
+    pub fn relu_backward(&mut self, dy: Node, x: Node, dx: Node) -> CudnnResult<()> {
         let tensors = [
             (Name::CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x),
             (Name::CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, dy),
@@ -325,7 +306,7 @@ impl Graph {
     }
 
     /// Sums of the values and of their squares over all but the channels, f32.
-    pub fn sums(&mut self, x: Node, sum: Node, squares: Node) -> std::result::Result<(), CudnnError> {
+    pub fn sums(&mut self, x: Node, sum: Node, squares: Node) -> CudnnResult<()> {
         let operation = Descriptor::new(Kind::CUDNN_BACKEND_OPERATION_GEN_STATS_DESCRIPTOR)?;
         let mode = sys::cudnnGenStatsMode_t::CUDNN_GENSTATS_SUM_SQSUM;
         operation.set(Name::CUDNN_ATTR_OPERATION_GENSTATS_MODE, &[mode])?;
@@ -342,7 +323,7 @@ impl Graph {
     /// # Errors
     ///
     /// If cuDNN refuses the graph.
-    pub fn plan(self, target: &Target) -> std::result::Result<Option<Plan>, CudnnError> {
+    pub fn plan(self, target: &Target) -> CudnnResult<Option<Plan>> {
         let graph = Descriptor::new(Kind::CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR)?;
         let operations: Vec<*mut c_void> = self.operations.iter().map(|operation| operation.0).collect();
         graph.set(Name::CUDNN_ATTR_OPERATIONGRAPH_OPS, &operations)?;
@@ -360,7 +341,7 @@ impl Graph {
 }
 
 /// Engine configurations of a graph in the order of preference.
-fn configurations(graph: &Descriptor, target: &Target) -> std::result::Result<Vec<Descriptor>, CudnnError> {
+fn configurations(graph: &Descriptor, target: &Target) -> CudnnResult<Vec<Descriptor>> {
     let heuristics = Descriptor::new(Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?;
     heuristics.set(Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[graph.0])?;
     heuristics.set(Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[sys::cudnnBackendHeurMode_t::CUDNN_HEUR_MODE_A])?;
@@ -369,7 +350,7 @@ fn configurations(graph: &Descriptor, target: &Target) -> std::result::Result<Ve
     }
     let heuristics = heuristics.finalized()?;
     let new = |_| Descriptor::new(Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-    let mut found = (0..CONFIGURATIONS).map(new).collect::<std::result::Result<Vec<_>, _>>()?;
+    let mut found = (0..CONFIGURATIONS).map(new).collect::<CudnnResult<Vec<_>, _>>()?;
     let mut room: Vec<*mut c_void> = found.iter().map(|configuration| configuration.0).collect();
     let count = heuristics.get(Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, &mut room)?;
     found.truncate(count);
@@ -377,7 +358,7 @@ fn configurations(graph: &Descriptor, target: &Target) -> std::result::Result<Ve
 }
 
 /// Whether the engine of a configuration gives the same bits every time.
-fn is_deterministic(configuration: &Descriptor) -> std::result::Result<bool, CudnnError> {
+fn is_deterministic(configuration: &Descriptor) -> std::result::Result<bool> {
     let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
     configuration.get(Name::CUDNN_ATTR_ENGINECFG_ENGINE, &mut [engine.0])?;
     let mut notes = [Note::default(); NOTES];
@@ -387,7 +368,7 @@ fn is_deterministic(configuration: &Descriptor) -> std::result::Result<bool, Cud
 }
 
 /// The plan of a configuration and its workspace in bytes, if it can be used.
-fn plan(configuration: &Descriptor, target: &Target) -> std::result::Result<Option<(Descriptor, usize)>, CudnnError> {
+fn plan(configuration: &Descriptor, target: &Target) -> CudnnResult<Option<(Descriptor, usize)>> {
     if !is_deterministic(configuration)? {
         return Ok(None);
     }
@@ -438,7 +419,7 @@ impl Plan {
             pack.set(Name::CUDNN_ATTR_VARIANT_PACK_WORKSPACE, &[Address(workspace)])?;
             let pack = pack.finalized()?;
             // SAFETY: Plan, pack and handle are alive; the caller vouches for the addresses.
-            checked(unsafe { sys::cudnnBackendExecute(handle, self.plan.0, pack.0) })
+            unsafe { sys::cudnnBackendExecute(handle, self.plan.0, pack.0) }.result()
         };
         run().map_err(|error| Error::msg(format!("cuDNN cannot compute a fused convolution: {error}")))
     }
