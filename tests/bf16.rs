@@ -1,6 +1,6 @@
 //! The bundled recipe in bf16 against f32: the same accuracy but for the noise of seeds. Smaller images and a narrower
 //! network than the recipe's keep the test short.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 mod common;
 
@@ -40,6 +40,7 @@ fn the_bundled_recipe_is_as_accurate_in_bf16() {
         let deviation = (seeds.iter().map(|accuracy| (accuracy - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
         let (found, untrained) = in_bf16[task];
         let said = format!("{name}: {found:.1} % in bf16 ({untrained:.1} % untrained), {seeds:.1?} % in f32");
+        eprintln!("{said}");
         // A run differs from the mean of three by its own noise and theirs.
         assert!((found - mean).abs() <= 3.0 * deviation.max(LEAST) * (4f64 / 3.0).sqrt(), "{said}");
         assert!(found - untrained >= 0.5 * (mean - untrained) && mean - untrained >= 4.0, "{said}");

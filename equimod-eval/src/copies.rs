@@ -34,9 +34,14 @@ impl Copies {
         Ok(Self(made?))
     }
 
-    /// Devices of the copies.
-    pub fn devices(&self) -> Vec<Device> {
-        self.0.iter().map(|model| model.params().device().clone()).collect()
+    /// The network of `model` before training, on the devices of its `copies`.
+    ///
+    /// # Errors
+    ///
+    /// If a copy cannot be made.
+    pub fn untrained(model: &Model, copies: &[Model]) -> Result<Self> {
+        let devices: Vec<Device> = copies.iter().map(|copy| copy.params().device().clone()).collect();
+        Self::on(&devices, |device| model.untrained(device))
     }
 }
 

@@ -172,8 +172,7 @@ impl<'a> Evaluation<'a> {
             return Ok((measurement, None));
         }
         let model = self.model.untrained(self.model.params().device())?;
-        let devices: Vec<_> = self.copies.iter().map(|copy| copy.params().device().clone()).collect();
-        let copies = Copies::on(&devices, |device| self.model.untrained(device))?;
+        let copies = Copies::untrained(self.model, self.copies)?;
         let other = protocol.measure(&self.of_model(&model, &copies))?;
         measurement.rows = with_untrained(measurement.rows, &other.rows);
         Ok((measurement, Some(other)))

@@ -54,7 +54,7 @@ impl Contender {
     /// The same network before training.
     pub fn untrained(&self, arguments: &SharedArgs) -> anyhow::Result<Self> {
         let name = format!("{} untrained", self.name);
-        let copies = Copies::on(&self.copies.devices(), |device| self.model.untrained(device))?;
+        let copies = Copies::untrained(&self.model, &self.copies)?;
         let untrained = self.model.untrained(self.model.params().device())?;
         Self::of((untrained, copies), name, arguments, self.cache.clone())
     }

@@ -137,6 +137,7 @@ impl Evaluated {
     /// The parsed command, on a device.
     ///
     /// # Errors
+    ///
     /// If the arguments are not those of an evaluation; in one sentence.
     pub fn parse(&self, run: &str, out: &str, device: &str) -> Result<EvalCommand, String> {
         let mut words = self.command(run, out);
