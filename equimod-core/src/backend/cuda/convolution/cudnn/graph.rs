@@ -350,7 +350,7 @@ fn configurations(graph: &Descriptor, target: &Target) -> CudnnResult<Vec<Descri
     }
     let heuristics = heuristics.finalized()?;
     let new = |_| Descriptor::new(Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-    let mut found = (0..CONFIGURATIONS).map(new).collect::<CudnnResult<Vec<_>, _>>()?;
+    let mut found = (0..CONFIGURATIONS).map(new).collect::<CudnnResult<Vec<_>>>()?;
     let mut room: Vec<*mut c_void> = found.iter().map(|configuration| configuration.0).collect();
     let count = heuristics.get(Name::CUDNN_ATTR_ENGINEHEUR_RESULTS, &mut room)?;
     found.truncate(count);
@@ -358,7 +358,7 @@ fn configurations(graph: &Descriptor, target: &Target) -> CudnnResult<Vec<Descri
 }
 
 /// Whether the engine of a configuration gives the same bits every time.
-fn is_deterministic(configuration: &Descriptor) -> std::result::Result<bool> {
+fn is_deterministic(configuration: &Descriptor) -> CudnnResult<bool> {
     let engine = Descriptor::new(Kind::CUDNN_BACKEND_ENGINE_DESCRIPTOR)?;
     configuration.get(Name::CUDNN_ATTR_ENGINECFG_ENGINE, &mut [engine.0])?;
     let mut notes = [Note::default(); NOTES];
