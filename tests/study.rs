@@ -86,6 +86,7 @@ fn a_study_gives_the_same_record_whole_in_parts_stopped_and_killed() {
     assert_ne!(record(&scratch, "parts"), whole);
     scratch.done(&["study", "study.toml", "--out", "parts", "--shard", "2/2"]);
     assert_eq!(record(&scratch, "parts"), whole);
+    runs_of_other_machines_are_merged(&scratch, &whole);
 
     let mut stopped = start_until(&scratch, "stopped", "equimod/seed-0");
     Command::new("kill").args(["-TERM", &stopped.id().to_string()]).status().unwrap();
@@ -100,6 +101,25 @@ fn a_study_gives_the_same_record_whole_in_parts_stopped_and_killed() {
     assert_eq!(record(&scratch, "stopped"), whole);
 
     changed_cells_are_refused(&scratch);
+}
+
+/// Continues the test above: parts with folders of their own give the same record, and nothing is trained again.
+fn runs_of_other_machines_are_merged(scratch: &Scratch, whole: &Value) {
+    scratch.done(&["study", "study.toml", "--out", "first", "--shard", "1/2"]);
+    scratch.done(&["study", "study.toml", "--out", "second", "--shard", "2/2", "--merge", "first/study.json"]);
+    assert_eq!(&record(scratch, "second"), whole);
+    let both = ["--merge", "first/study.json", "--merge", "second/study.json"];
+    scratch.done(&[&["study", "study.toml", "--out", "third"][..], &both].concat());
+    assert_eq!(&record(scratch, "third"), whole);
+    assert!(!scratch.path("third/cells").exists());
+    let listed = scratch.done(&[&["study", "study.toml", "--dry-run"][..], &both].concat());
+    assert!(listed.contains("6 runs, 6 of them done"), "{listed}");
+    scratch.write("other.toml", STUDY.replace("weight = 1.0", "weight = 0.5"));
+    let parts = ["whole/study.json", "equimod seed 0", "other settings"];
+    scratch.refused(&["study", "other.toml", "--out", "other", "--merge", "whole/study.json"], 2, &parts);
+    scratch.write("other.toml", STUDY.replace("--k 3", "--k 4"));
+    let parts = ["whole/study.json", "its evaluations are not those of the study"];
+    scratch.refused(&["study", "other.toml", "--out", "other", "--merge", "whole/study.json"], 2, &parts);
 }
 
 /// The numbers of the record that tests know.

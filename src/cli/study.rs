@@ -18,11 +18,14 @@ pub struct Study {
     /// Run only the I-th of N parts of the runs, e.g. 2/5; the parts may run at once on several machines.
     #[arg(long, value_name = "I/N", value_parser = shard)]
     pub shard: Option<Shard>,
+    /// Take finished runs from this study.json of another machine; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub merge: Vec<PathBuf>,
     /// List the cells with their parameters, steps, FLOPs and forecast time on this machine's CPU, and exit.
     #[arg(long, conflicts_with = "shard")]
     pub dry_run: bool,
     /// Remake the report and the tables from a study.json, and exit.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["study", "shard", "dry_run"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["study", "shard", "dry_run", "merge"])]
     pub report: Option<PathBuf>,
     #[command(flatten)]
     pub device: DevicesArgs,

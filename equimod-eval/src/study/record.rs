@@ -178,9 +178,10 @@ impl Measure {
         }
     }
 
-    /// Whether it is the number of `row`.
-    pub fn is_of(&self, row: &ResultRow) -> bool {
-        (&self.protocol, &self.data, &self.task, &self.metric) == (&row.protocol, &row.data, &row.task, &row.metric)
+    /// Whether it is the same number as `other`, whatever the chance level.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let Self { protocol, data, task, metric, .. } = other;
+        (&self.protocol, &self.data, &self.task, &self.metric) == (protocol, data, task, metric)
     }
 
     /// A value as text, shares in per cent and without unit.

@@ -65,6 +65,9 @@ pub fn collect(session: &Session) -> anyhow::Result<StudyRecord> {
 
 /// Reads a run; new measures are added to `measures`.
 fn run(session: &Session, unit: &Unit, measures: &mut Vec<Measure>) -> anyhow::Result<Run> {
+    if let Some((run, of)) = session.merged.run(session, unit) {
+        return Ok(merged(run, of, measures));
+    }
     let (folder, stage) = (&unit.folder, stage(session, unit)?);
     let mut run = Run { seed: unit.seed, ..Run::default() };
     if !stage.is_final() {
@@ -98,11 +101,7 @@ fn run(session: &Session, unit: &Unit, measures: &mut Vec<Measure>) -> anyhow::R
 
 /// Adds the value of a row, and the predictions behind it.
 fn add(run: &mut Run, row: &ResultRow, folder: &Path, measures: &mut Vec<Measure>) -> anyhow::Result<()> {
-    let known = measures.iter().position(|measure| measure.is_of(row));
-    let number = known.unwrap_or_else(|| {
-        measures.push(Measure::of(row));
-        measures.len() - 1
-    });
+    let number = place(&Measure::of(row), measures);
     run.values.resize(run.values.len().max(number + 1), None);
     run.values[number] = Some(row.value).filter(|value| value.is_finite());
     if row.metric == TOP_1 {
@@ -114,6 +113,27 @@ fn add(run: &mut Run, row: &ResultRow, folder: &Path, measures: &mut Vec<Measure
         }
     }
     Ok(())
+}
+
+/// A run of another machine with the measures of this record.
+fn merged(run: &Run, of: &[Measure], measures: &mut Vec<Measure>) -> Run {
+    let mut merged = Run { values: Vec::new(), hits: Vec::new(), ..run.clone() };
+    for (number, value) in run.values.iter().enumerate().filter(|(_, value)| value.is_some()) {
+        let here = place(&of[number], measures);
+        merged.values.resize(merged.values.len().max(here + 1), None);
+        merged.values[here] = *value;
+        let hits = run.hits.iter().filter(|hits| hits.measure == number);
+        merged.hits.extend(hits.map(|hits| Hits { measure: here, ..hits.clone() }));
+    }
+    merged
+}
+
+/// Index of a measure, which is added if it is new.
+fn place(measure: &Measure, measures: &mut Vec<Measure>) -> usize {
+    measures.iter().position(|known| known.is_same(measure)).unwrap_or_else(|| {
+        measures.push(measure.clone());
+        measures.len() - 1
+    })
 }
 
 /// Which images of a table of predictions are right; empty if there is no such file.

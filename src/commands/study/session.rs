@@ -12,6 +12,7 @@ use equimod_data::Dataset;
 use equimod_train::{Recipe, Trainer};
 
 use super::file::Match;
+use super::merge::Merged;
 use super::plan::{Plan, PlannedCell};
 use crate::cli::{DevicesArgs, Pretrain, RecipeArgs, Shard};
 use crate::commands::pretrain::{Setup, Watcher};
@@ -29,6 +30,8 @@ pub struct Session {
     pub sizes: Vec<CellSize>,
     /// Folder of the runs.
     pub out: PathBuf,
+    /// Finished runs of other machines.
+    pub merged: Merged,
     /// Devices of each run.
     pub devices: Vec<Device>,
     /// Signals.
@@ -76,7 +79,7 @@ impl Session {
     pub fn open(plan: Plan, out: PathBuf, device: &str) -> anyhow::Result<Self> {
         let (devices, signals) = (device::open_all(device)?, Signals::default());
         let (sizes, data, device) = (Vec::new(), BTreeMap::new(), device.to_owned());
-        let mut session = Self { plan, sizes, out, devices, signals, device, data };
+        let mut session = Self { plan, sizes, out, merged: Merged::default(), devices, signals, device, data };
         let mut sizes = Vec::new();
         for number in 0..session.plan.cells.len() {
             let recipe = session.plan.cells[number].recipe.clone();
@@ -162,6 +165,8 @@ impl Session {
             profile: None,
             dry_run: false,
             no_eval: true,
+            baseline: false,
+            no_baseline: true,
             json: false,
             device: DevicesArgs { device: self.device.clone() },
         }

@@ -27,12 +27,14 @@ pub enum Stage {
     Done,
     /// Training diverged.
     Diverged,
+    /// Finished on another machine.
+    Merged,
 }
 
 impl Stage {
     /// Whether nothing is left to do.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::Diverged)
+        matches!(self, Self::Done | Self::Diverged | Self::Merged)
     }
 }
 
@@ -43,6 +45,9 @@ impl Stage {
 /// If the folder holds a run with other settings, or one that cannot be read.
 pub fn stage(session: &Session, unit: &Unit) -> anyhow::Result<Stage> {
     let folder = &unit.folder;
+    if session.merged.run(session, unit).is_some() {
+        return Ok(Stage::Merged);
+    }
     if !folder.join("run.json").is_file() {
         return Ok(Stage::New);
     }
