@@ -88,35 +88,42 @@ pub struct Panel {
 /// row's result and, with `add`, readable.
 #[inline(always)]
 pub unsafe fn multiply<S: Simd>(simd: S, panel: Panel, rows: usize, place: impl Fn(usize) -> (*const f32, *mut f32)) {
-    // A separate function, compiled once for each instruction set.
-    simd.vectorize(Run { simd, panel, rows, place });
+    for group in groups::<S>(rows, panel.columns) {
+        let mut product =
+            Multiply { a: [std::ptr::null(); ROWS], out: [std::ptr::null_mut(); ROWS], rows: group.len(), panel };
+        for (m, row) in group.enumerate() {
+            (product.a[m], product.out[m]) = place(row);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { multiply_group(simd, &product) };
+    }
 }
 
-struct Run<S, F> {
+/// Multiplies a group of rows. All callers share one copy for each instruction set: the kernels of all sizes take long
+/// to compile.
+///
+/// # Safety
+/// The promise to [`multiply`].
+#[inline(never)]
+unsafe fn multiply_group<S: Simd>(simd: S, product: &Multiply) {
+    simd.vectorize(Group { simd, product });
+}
+
+struct Group<'a, S> {
     simd: S,
-    panel: Panel,
-    rows: usize,
-    place: F,
+    product: &'a Multiply,
 }
 
-impl<S: Simd, F: Fn(usize) -> (*const f32, *mut f32)> pulp::NullaryFnOnce for Run<S, F> {
+impl<S: Simd> pulp::NullaryFnOnce for Group<'_, S> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Self { simd, panel, rows, place } = self;
-        for group in groups::<S>(rows, panel.columns) {
-            let mut product =
-                Multiply { a: [std::ptr::null(); ROWS], out: [std::ptr::null_mut(); ROWS], rows: group.len(), panel };
-            for (m, row) in group.enumerate() {
-                (product.a[m], product.out[m]) = place(row);
-            }
-            // SAFETY: the promise to `multiply`.
-            unsafe {
-                match panel.columns % S::F32_LANES {
-                    0 => by_vectors(simd, &product),
-                    _ => by_way_of_whole_vectors(simd, &product),
-                }
+        // SAFETY: the promise to `multiply_group`.
+        unsafe {
+            match self.product.panel.columns % S::F32_LANES {
+                0 => by_vectors(self.simd, self.product),
+                _ => by_way_of_whole_vectors(self.simd, self.product),
             }
         }
     }
