@@ -23,8 +23,7 @@ fn a_run_trains_evaluates_and_reports_and_its_model_is_usable() {
     let scratch = Scratch::new();
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let printed = scratch.done(&["pretrain", "--recipe", &recipe, "--out", "run"]);
-    for part in ["knn", "subgroup", "skin-tone", "category", "flags", "cross-design", "absolute equivariance", "Next:"]
-    {
+    for part in ["knn", "subgroup", "skin-tone", "category", "flags", "cross-design", "equivariance equimod", "Next:"] {
         assert!(printed.contains(part), "{part} in {printed}");
     }
     for file in
@@ -124,6 +123,106 @@ fn state(scratch: &Scratch, out: &str) -> Vec<Vec<u8>> {
     let newest = folder.join(fs::read_to_string(folder.join("latest")).unwrap());
     let files = ["model.safetensors", "optimizer.safetensors"].map(|f| fs::read(newest.join(f)).unwrap());
     files.into_iter().chain([fs::read(scratch.path(out).join("metrics.jsonl")).unwrap()]).collect()
+}
+
+#[test]
+fn a_baseline_stands_beside_the_run() {
+    let scratch = Scratch::new();
+    scratch.images("images", 64);
+    scratch.write("tiny.toml", TINY.replace("epochs = 2", "epochs = 20"));
+    let arguments = ["pretrain", "images", "--recipe", "tiny.toml"];
+    let printed = scratch.done(&[&arguments[..], &["--baseline", "--out", "run"]].concat());
+    for part in ["baseline", "Against the baseline", "eval compare run/baseline run", "--seed 1 --baseline"] {
+        assert!(printed.contains(part), "{part} in {printed}");
+    }
+    let results = |run: &str| -> Value {
+        serde_json::from_slice(&fs::read(scratch.path(run).join("results.json")).unwrap()).unwrap()
+    };
+    // The baseline is the run that the weight 0 alone gives.
+    scratch.done(&[&arguments[..], &["--set", "equivariance.equimod.weight=0", "--out", "alone"]].concat());
+    assert!(state(&scratch, "alone") == state(&scratch, "run/baseline"));
+    for (protocol, task, metric) in
+        [("knn", "label", "top-1 accuracy"), ("equivariance", "equimod", "absolute equivariance")]
+    {
+        let of = |results: &Value, key: &str| value(results, protocol, task, metric, key);
+        assert_eq!(of(&results("run"), "baseline"), of(&results("alone"), "value"));
+        assert!(of(&results("run"), "untrained").is_finite());
+    }
+    assert!(results("alone")["rows"][0]["baseline"].is_null());
+    assert!(scratch.done(&["eval", "knn", "run/baseline"]).contains("knn"));
+
+    // A signal during the baseline stops it after a checkpoint, and it goes on exactly.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
+    command.args(arguments).args(["--baseline", "--out", "stopped"]).current_dir(scratch.folder());
+    let mut child = command.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let log = scratch.path("stopped/baseline/train.log");
+    while !log.is_file() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    scratch.done(&["pretrain", "--out", "stopped", "--resume", "--baseline"]);
+    assert_eq!(results("stopped")["rows"], results("run")["rows"]);
+
+    let parts = ["--baseline is not possible", "--no-eval"];
+    scratch.refused(&[&arguments[..], &["--baseline", "--no-eval", "--out", "none"]].concat(), 2, &parts);
+    assert!(!scratch.path("none").exists());
+}
+
+/// Runs `pretrain` in a real terminal of this size, and returns its screens, the last one with the whole history.
+fn screens(columns: usize, rows: usize, name: &str) -> Option<Vec<String>> {
+    let tmux = |arguments: &[&str]| Command::new("tmux").args(["-L", name]).args(arguments).output();
+    tmux(&["-V"]).ok()?;
+    let scratch = Scratch::new();
+    scratch.images("images", 64);
+    scratch.write("tiny.toml", TINY.replace("epochs = 2", "epochs = 60"));
+    let run = format!(
+        "cd {} && {} pretrain images --recipe tiny.toml --out run; echo ended; sleep 60",
+        scratch.folder().display(),
+        env!("CARGO_BIN_EXE_equimod")
+    );
+    let size = ["-x", &columns.to_string(), "-y", &rows.to_string()];
+    tmux(&[&["new-session", "-d"][..], &size, &["sh", "-c", &run]].concat()).unwrap();
+    let capture = |history: &[&str]| {
+        let output = tmux(&[&["capture-pane", "-p"][..], history].concat()).unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let (mut screens, begin) = (Vec::new(), std::time::Instant::now());
+    while !screens.last().is_some_and(|screen: &String| screen.lines().any(|line| line == "ended")) {
+        assert!(begin.elapsed().as_secs() < 300, "the run does not end: {:?}", screens.last());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        screens.push(capture(&[]));
+    }
+    screens.push(capture(&["-S", "-"]));
+    let _ = tmux(&["kill-server"]);
+    Some(screens)
+}
+
+#[test]
+fn progress_and_results_fit_the_terminal() {
+    for (columns, rows) in [(80, 24), (140, 40)] {
+        let Some(screens) = screens(columns, rows, &format!("equimod-{}-{columns}", std::process::id())) else {
+            eprintln!("skipped: tmux is not installed");
+            return;
+        };
+        let lines = |screen: &String, part: &str| screen.lines().filter(|line| line.contains(part)).count();
+        let training: Vec<&String> = screens.iter().filter(|screen| lines(screen, "images/s") > 0).collect();
+        assert!(!training.is_empty());
+        // A line that wraps cannot be drawn over, and would stay.
+        for screen in &training {
+            assert_eq!((lines(screen, "images/s"), lines(screen, "loss ")), (1, 1), "{screen}");
+        }
+        let during = training.iter().find(|screen| lines(screen, "ended") == 0).unwrap();
+        let shown = |part: &str| lines(during, part) == 1;
+        assert!(shown(" left  ") && shown("equimod ") && shown("equivariance "), "{during}");
+        assert_eq!(shown("wait "), columns > 80, "{during}");
+        let all = &screens[screens.len() - 1];
+        let table: Vec<&str> = all.lines().skip_while(|line| !line.starts_with("measure ")).take(6).collect();
+        for (line, start) in table.iter().zip(["measure ", "knn label", "logistic label", "equivariance equimod"]) {
+            assert!(line.starts_with(start), "{all}");
+        }
+        assert_eq!(table[4].split_whitespace().nth(1), Some("its"), "{all}");
+    }
 }
 
 #[test]

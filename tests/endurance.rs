@@ -320,9 +320,16 @@ fn range_tests_reports_and_traces_work() {
     };
     assert_eq!([named("step"), named("optimizer")], [4, 4]);
     assert!(named("stage backward") >= 4 && named("make a piece of a batch") >= 4);
+    for run in ["one", "two"] {
+        scratch.done(&["eval", "knn", run, "--k", "3"]);
+    }
+    scratch.done(&["eval", "equivariance", "one", "--images", "16", "--overall"]);
     assert!(scratch.done(&["report", "one", "two"]).contains("report.html"));
     let page = fs::read_to_string(scratch.path("report.html")).unwrap();
     for part in ["optimizer.kind", "&quot;adamw&quot;", "probe: knn", "Settings that differ", "<svg"] {
+        assert!(page.contains(part), "{part}");
+    }
+    for part in ["two − one", " points</td>", "<summary><h2>Results of some runs only"] {
         assert!(page.contains(part), "{part}");
     }
     scratch.refused(&["report", "one", "photographs"], 1, &["photographs", "run.json"]);
@@ -330,7 +337,14 @@ fn range_tests_reports_and_traces_work() {
     let found: Value = serde_json::from_str(&scratch.done(&search)).unwrap();
     assert!(found["tried"].as_array().unwrap().len() > 10 && found["steepest"].as_f64().unwrap() > 1e-4);
     assert!(fs::read_to_string(scratch.path("find-lr.html")).unwrap().contains("smoothed"));
-    scratch.refused(&["find-lr", "--least", "1", "--most", "0.1"], 2, &["--least", "--most"]);
+    let search = ["find-lr", "--recipe", "tiny.toml", "--steps", "30", "--max-lr", "0.001"];
+    let printed = scratch.done(&search);
+    for part in ["no rise seen", "--max-lr 0.01", "try --lr 0.", "find-lr.html"] {
+        assert!(printed.contains(part), "{part} in {printed}");
+    }
+    let page = fs::read_to_string(scratch.path("find-lr.html")).unwrap();
+    assert!(page.contains(">steepest</text>") && page.contains(">0.001</text>"), "the axis is logarithmic, with marks");
+    scratch.refused(&["find-lr", "--min-lr", "1", "--max-lr", "0.1"], 2, &["--min-lr", "--max-lr"]);
 }
 
 /// Tests the SLURM script with a scheduler that only records its calls.

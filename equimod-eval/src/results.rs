@@ -94,6 +94,9 @@ pub struct ResultRow {
     pub interval: Option<(f64, f64)>,
     /// Value of the same network before training.
     pub untrained: Option<f64>,
+    /// Value of the baseline: the same run without the losses of its equivariance modules.
+    #[serde(default)]
+    pub baseline: Option<f64>,
     /// Chance level.
     pub chance: Option<f64>,
     /// Chosen hyper-parameter, and how it was chosen.
@@ -112,6 +115,12 @@ impl ResultRow {
     /// `value` as text, shares in per cent.
     pub fn text(&self, value: f64) -> String {
         if self.is_share() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.3}") }
+    }
+
+    /// The value minus that of `other` as text, of shares in points.
+    pub fn difference(&self, other: &Self) -> String {
+        let difference = self.value - other.value;
+        if self.is_share() { format!("{:+.1} points", 100.0 * difference) } else { format!("{difference:+.3}") }
     }
 
     /// Whether the metric is a share in [0, 1], or a difference of shares, to be shown in per cent.
@@ -136,7 +145,7 @@ fn non_empty(text: &str) -> Option<String> {
     if text.is_empty() { None } else { Some(text.to_owned()) }
 }
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     ("model", |row| non_empty(&row.model)),
     ("protocol", |row| non_empty(&row.protocol)),
     ("data", |row| non_empty(&row.data)),
@@ -144,6 +153,7 @@ const COLUMNS: [Column; 11] = [
     ("metric", |row| non_empty(&row.metric)),
     ("value", |row| Some(row.text(row.value))),
     ("95 % interval", ResultRow::interval_text),
+    ("baseline", |row| row.optional(row.baseline)),
     ("untrained", |row| row.optional(row.untrained)),
     ("chance", |row| row.optional(row.chance)),
     ("chosen", |row| row.chosen.clone()),
@@ -225,13 +235,21 @@ pub fn plain(rows: &[ResultRow], details: bool) -> String {
 
 /// Sets [`ResultRow::untrained`] from the rows of the same protocols on the network before training.
 pub fn with_untrained(mut rows: Vec<ResultRow>, untrained: &[ResultRow]) -> Vec<ResultRow> {
-    for row in &mut rows {
-        let same = |other: &&ResultRow| {
-            (&other.protocol, &other.task, &other.metric) == (&row.protocol, &row.task, &row.metric)
-        };
-        row.untrained = untrained.iter().find(same).map(|other| other.value);
-    }
+    rows.iter_mut().for_each(|row| row.untrained = same_number(row, untrained));
     rows
+}
+
+/// Sets [`ResultRow::baseline`] from the rows of the same protocols on the baseline.
+pub fn with_baseline(mut rows: Vec<ResultRow>, baseline: &[ResultRow]) -> Vec<ResultRow> {
+    rows.iter_mut().for_each(|row| row.baseline = same_number(row, baseline));
+    rows
+}
+
+/// Value of the row of another model that holds the same number.
+fn same_number(row: &ResultRow, others: &[ResultRow]) -> Option<f64> {
+    let same =
+        |other: &&ResultRow| (&other.protocol, &other.task, &other.metric) == (&row.protocol, &row.task, &row.metric);
+    others.iter().find(same).map(|other| other.value)
 }
 
 #[cfg(test)]

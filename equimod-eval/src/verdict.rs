@@ -26,6 +26,8 @@ pub enum Advice {
     TrainLonger,
     /// Compare with the same run without the module's loss.
     CompareBaseline,
+    /// Train run and baseline with another seed.
+    RepeatWithSeed,
     /// Evaluate with the whole range of L2 strengths.
     WidenRange,
     /// Evaluate the untrained network as well.
@@ -73,6 +75,8 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let mut sentences: Vec<String> = Vec::new();
     sentences.extend(training.and_then(collapse));
     sentences.extend(gains.sentence());
+    let against_baseline = baseline(rows);
+    sentences.extend(against_baseline.clone());
     sentences.extend(predictions.sentence.clone());
     sentences.extend(differences(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
@@ -86,6 +90,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let advice = match () {
         () if collapsed => Some(Advice::LowerRate),
         () if disappointing && unsettled => Some(Advice::TrainLonger),
+        () if against_baseline.is_some() => Some(Advice::RepeatWithSeed),
         () if training.is_some() && predictions.side.is_some() => Some(Advice::CompareBaseline),
         () if at_an_end.is_some() && training.is_some() => Some(Advice::WidenRange),
         () if training.is_none() && gains.could_have_untrained => Some(Advice::EvaluateUntrained),
@@ -164,6 +169,27 @@ fn range(least: f64, most: f64) -> String {
 
 fn name(row: &ResultRow) -> String {
     format!("{} of {} ({})", row.metric, row.task, row.protocol)
+}
+
+/// Measures against the baseline, a run with the same seed.
+fn baseline(rows: &[ResultRow]) -> Option<String> {
+    let side = |row: &'_ ResultRow| Some((Side::of(row.interval?, row.baseline?), 100.0 * (row.value - row.baseline?)));
+    let sides = rows.iter().filter(|row| row.is_share()).filter_map(|row| side(row).map(|side| (row, side)));
+    let sides: Vec<(&ResultRow, (Side, f64))> = sides.collect();
+    let of = |wanted: Side| sides.iter().filter(move |(_, (side, _))| *side == wanted);
+    let most = |wanted: Side| of(wanted).max_by(|a, b| a.1.1.abs().total_cmp(&b.1.1.abs()));
+    let part = |wanted: Side, word: &str| {
+        let (row, (_, points)) = most(wanted)?;
+        Some(format!("{word} in {} ({points:+.1} points on {}, {})", of(wanted).count(), row.task, row.protocol))
+    };
+    let open = of(Side::Around).count();
+    let open = (open > 0).then(|| format!("not to be told apart in {open}"));
+    let parts = [part(Side::Above, "higher"), part(Side::Below, "lower"), open];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| {
+        let all = measures(sides.len());
+        format!("Against the baseline without the module's loss, with this one seed, of {all}: {}.", parts.join(", "))
+    })
 }
 
 /// Overall absolute equivariance of the predictions.

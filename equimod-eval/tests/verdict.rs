@@ -55,6 +55,20 @@ fn features_gain_lose_or_stay() {
 }
 
 #[test]
+fn the_baseline_is_better_worse_or_not_to_be_told_apart() {
+    let row = |interval, baseline| ResultRow { baseline: Some(baseline), ..accuracy(0.5, interval, None) };
+    let of = |rows: &[ResultRow]| verdict(rows, Some(&long()));
+    let better = of(&[row((0.45, 0.55), 0.44), row((0.45, 0.55), 0.45), row((0.45, 0.55), 0.40)]);
+    let text = "of 3 measures: higher in 2 (+10.0 points on category, logistic), not to be told apart in 1.";
+    assert!(has(&better, text), "{better:?}");
+    assert_eq!(better.advice, Some(Advice::RepeatWithSeed));
+    let worse = of(&[row((0.45, 0.55), 0.56), row((0.45, 0.55), 0.55)]);
+    assert!(has(&worse, "of 2 measures: lower in 1 (-6.0 points on category, logistic), not"), "{worse:?}");
+    let none = of(&[accuracy(0.5, (0.45, 0.55), None)]);
+    assert!(!has(&none, "baseline") && none.advice != Some(Advice::RepeatWithSeed));
+}
+
+#[test]
 fn predictions_beat_copying_and_their_control_or_not() {
     let of = |interval, control| verdict(&equivariance(interval, control), None);
     assert!(has(&of((0.1, 0.3), 0.05), "closer to the views"));

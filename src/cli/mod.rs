@@ -61,7 +61,7 @@ pub enum Command {
     #[command(
         name = "find-lr",
         after_help = "Example:
-  equimod find-lr --recipe quick --least 0.01 --most 50"
+  equimod find-lr --recipe quick --min-lr 0.01 --max-lr 50"
     )]
     FindRate(FindRate),
     /// Compare runs on one page: curves, recipe differences and results.
@@ -239,6 +239,13 @@ pub struct Pretrain {
     /// Skip the evaluation at the end.
     #[arg(long)]
     pub no_eval: bool,
+    /// Also train the same recipe without the losses of its equivariance modules, into the folder `baseline` of the
+    /// run, and show its results beside those of the run. The default run does so without being asked.
+    #[arg(long)]
+    pub baseline: bool,
+    /// Train no baseline beside the default run.
+    #[arg(long, conflicts_with = "baseline")]
+    pub no_baseline: bool,
     /// Print results as JSON.
     #[arg(long)]
     pub json: bool,
@@ -253,10 +260,10 @@ pub struct FindRate {
     pub recipe: RecipeArgs,
     /// First learning rate.
     #[arg(long, default_value_t = 1e-4)]
-    pub least: f64,
+    pub min_lr: f64,
     /// Last learning rate; the test ends earlier if the loss rises.
     #[arg(long, default_value_t = 100.0)]
-    pub most: f64,
+    pub max_lr: f64,
     /// Number of steps from the first learning rate to the last.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(30..))]
     pub steps: u32,

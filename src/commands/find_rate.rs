@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use equimod::recipes::named;
 use equimod_core::checkpoint::write_atomic;
-use equimod_eval::report::{Plot, ReportData, Section, Series, render};
+use equimod_eval::report::{Mark, Plot, ReportData, Section, Series, render};
 use equimod_train::{RateSearch, RateStep, TrainContext, Trainer};
 
 use crate::cli::FindRate;
@@ -20,9 +20,10 @@ use crate::process::exit::Usage;
 ///
 /// If the arguments or the recipe are not valid, the images cannot be read, or a step fails.
 pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
-    let FindRate { least, most, .. } = *arguments;
+    let FindRate { min_lr: least, max_lr: most, .. } = *arguments;
     if !(least > 0.0 && most > least && most.is_finite()) {
-        let text = format!("no learning rates from {least} to {most}; give --least above 0 and --most above --least");
+        let text =
+            format!("no learning rates from {least} to {most}; give --min-lr above 0 and --max-lr above --min-lr");
         return Err(Usage(text).into());
     }
     let (recipe, _) = named(&arguments.recipe.recipe, &arguments.recipe.settings())?;
@@ -47,32 +48,45 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(if found { 0 } else { exit::FAILED }))
 }
 
+/// Sentences on the end of the test, the range in which the loss falls, and one suggestion.
 fn summary(arguments: &FindRate, search: &RateSearch) -> String {
     let steps = search.steps.len();
     let end = match search.steps.last() {
-        Some(last) if search.diverged => format!("the loss was not finite after {:.3e}", last.learning_rate),
-        Some(last) if steps < arguments.steps as usize => format!("the loss rose at {:.3e}", last.learning_rate),
-        _ => "the loss did not rise; try a higher --most".into(),
+        Some(last) if search.diverged => format!("the loss was not finite after {}", rounded(last.learning_rate)),
+        Some(last) if steps < arguments.steps as usize => format!("the loss rose at {}", rounded(last.learning_rate)),
+        _ => format!("no rise seen: try --max-lr {}", rounded(10.0 * arguments.max_lr)),
     };
     let found = match (search.steepest, search.lowest) {
-        (Some(steepest), Some(lowest)) => format!(
-            "the loss falls most steeply at {steepest:.3e} and is lowest at {lowest:.3e}: \
-             try a schedule.learning_rate between them"
+        (Some(steepest), Some(lowest)) => {
+            let [steepest, lowest] = [steepest, lowest].map(rounded);
+            format!("the loss falls most steeply at {steepest} and is lowest at {lowest}; try --lr {steepest}")
+        }
+        _ => format!(
+            "the loss does not fall at any of these learning rates; see the plot, or try --min-lr {}",
+            rounded(0.1 * arguments.min_lr)
         ),
-        _ => "the loss does not fall at any of these learning rates; see the plot, or try a lower --least".into(),
     };
     format!("{steps} steps: {end}; {found}")
+}
+
+/// A learning rate with two significant digits, which says as much as the test can.
+fn rounded(rate: f64) -> f64 {
+    format!("{rate:.1e}").parse().unwrap_or(rate)
 }
 
 fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
     let line = |name: &str, of: fn(&RateStep) -> f64| Series {
         name: name.into(),
-        points: search.steps.iter().map(|step| (step.learning_rate.log10(), of(step))).collect(),
+        points: search.steps.iter().map(|step| (step.learning_rate, of(step))).collect(),
     };
+    let marks = [("steepest", search.steepest), ("lowest", search.lowest)];
+    let mark = |(label, place): (&str, Option<f64>)| Some(Mark { label: label.into(), x: place? });
     let plot = Plot {
         title: "loss".into(),
-        x_label: "learning rate (log10)".into(),
+        x_label: "learning rate".into(),
         series: vec![line("loss", |step| step.loss), line("smoothed", |step| step.smoothed)],
+        log_x: true,
+        marks: marks.into_iter().filter_map(mark).collect(),
     };
     render(&ReportData {
         title: format!("equimod: learning rates for {}", arguments.recipe.recipe),
@@ -81,4 +95,14 @@ fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
         recipe,
         ..Default::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn rates_have_two_digits() {
+        assert_eq!([rounded(0.012345), rounded(1000.0), rounded(2.96)], [0.012, 1000.0, 3.0]);
+    }
 }

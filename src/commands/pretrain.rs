@@ -1,5 +1,6 @@
 //! `equimod pretrain`.
 
+mod baseline;
 mod dry_run;
 mod finished;
 mod session;
@@ -23,6 +24,7 @@ use crate::outputs::console;
 use crate::process::exit;
 use crate::process::launch::Launch;
 use crate::process::signals::Signals;
+use baseline::Baseline;
 use finished::Finished;
 use session::Trained;
 
@@ -75,6 +77,7 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
     let signals = Signals::default();
     let (arguments, launch, stop) = (arguments.clone(), launch.clone(), signals.stop.clone());
     let setup = Arc::new(Setup { arguments, launch, devices, recipe, asked, dataset, stop, watcher: None });
+    setup.check_baseline()?;
     if setup.arguments.dry_run {
         return if setup.launch.is_first() { setup.dry_run() } else { Ok(ExitCode::SUCCESS) };
     }
@@ -84,11 +87,17 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
         trained.iter().for_each(Trained::say_how_to_go_on);
         return Ok(ExitCode::from(exit::INTERRUPTED));
     }
+    let Some(Trained { run, info, trainer, cost, .. }) = trained else { return Ok(ExitCode::SUCCESS) };
+    let modules: Vec<String> = trainer.method().modules().iter().map(|module| module.name.clone()).collect();
+    let baseline = match setup.train_baseline(run.path(), &modules)? {
+        Baseline::Interrupted => return Ok(ExitCode::from(exit::INTERRUPTED)),
+        Baseline::Trained(folder) => Some(folder),
+        Baseline::None => None,
+    };
     // The remaining work can be repeated with --resume.
     signals.end_at_once();
-    let Some(Trained { run, info, trainer, cost, .. }) = trained else { return Ok(ExitCode::SUCCESS) };
     let (recipe, dataset) = (&setup.recipe, setup.dataset.as_ref());
-    let finished = Finished { run: &run, info: &info, recipe, dataset, trainer: &trainer };
+    let finished = Finished { run: &run, info: &info, recipe, dataset, trainer: &trainer, baseline };
     finished.report(&setup.arguments, &setup.devices[0], cost)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -103,7 +112,8 @@ impl Setup {
         let (ending, trained) = self.train()?;
         if let (Ending::Finished, Some(Trained { run, info, trainer, cost, .. })) = (ending, trained) {
             let (recipe, dataset) = (&self.recipe, self.dataset.as_ref());
-            let finished = Finished { run: &run, info: &info, recipe, dataset, trainer: &trainer };
+            let (trainer, baseline) = (&trainer, None);
+            let finished = Finished { run: &run, info: &info, recipe, dataset, trainer, baseline };
             finished.write(false, &self.devices[0], cost)?;
         }
         Ok(ending)

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::artifact::{CARD_FILE, Files};
 use crate::card::{self, is_edited};
 use crate::cli::Publish;
+use crate::export::hub_results;
 use crate::export::sums::{self, SUMS_FILE};
 use crate::export::verify::loads;
 use crate::hub::{self, Publication};
@@ -27,6 +28,8 @@ pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
     }
     let mut files = sums::read(&arguments.folder)?;
     loads(&arguments.folder)?;
+    hub_results::name_source(&mut files, &arguments.repo);
+    files.insert(SUMS_FILE.into(), sums::of(&files).into_bytes());
     if !is_edited(&files[CARD_FILE]) {
         // Render the card again, so that its code snippets name the repository.
         files.insert(CARD_FILE.into(), card::render(&files, Some(&arguments.repo), branch)?.into_bytes());

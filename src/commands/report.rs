@@ -38,13 +38,15 @@ struct Run {
 pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     let runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
+    let (shared, others) = results(&runs);
     let page = render(&ReportData {
         title: format!("equimod: {}", names.join(", ")),
         summary: format!("comparison of {} runs", runs.len()),
         sections: vec![
             Section::table("Runs", about(&runs)),
             Section::table("Settings that differ", differences(&runs)),
-            Section::table("Results", results(&runs)),
+            Section::table("Results", shared),
+            Section::table("Results of some runs only", others).folded(),
             Section::lines("Curves", plots(&runs)),
         ],
         ..Default::default()
@@ -116,8 +118,8 @@ fn differences(runs: &[Run]) -> Table {
     Table { headings: headings("setting", runs), rows }
 }
 
-/// Every result of every run, with confidence intervals.
-fn results(runs: &[Run]) -> Table {
+/// Every result of every run with its interval: those that all runs have, with the difference of two runs, and others.
+fn results(runs: &[Run]) -> (Table, Table) {
     let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
     let mut keys: Vec<[String; 4]> = Vec::new();
     for row in runs.iter().flat_map(|run| &run.results) {
@@ -125,19 +127,32 @@ fn results(runs: &[Run]) -> Table {
             keys.push(key(row));
         }
     }
-    let value = |run: &Run, wanted: &[String; 4]| {
-        let row = run.results.iter().find(|row| key(row) == *wanted);
-        row.map_or_else(
-            || "–".into(),
-            |row| {
-                let interval = row.interval_text().map_or_else(String::new, |interval| format!(" ({interval})"));
-                row.text(row.value) + &interval
-            },
-        )
-    };
-    let row =
-        |wanted: &[String; 4]| [vec![wanted.join(" ")], runs.iter().map(|run| value(run, wanted)).collect()].concat();
-    Table { headings: headings("result", runs), rows: keys.iter().map(row).collect() }
+    let (mut shared, mut others) = (Vec::new(), Vec::new());
+    for wanted in &keys {
+        let rows = runs.iter().map(|run| run.results.iter().find(|row| key(row) == *wanted));
+        let rows: Vec<Option<&ResultRow>> = rows.collect();
+        let cells = rows.iter().map(|row| row.map_or_else(|| "–".into(), with_interval));
+        let mut line: Vec<String> = std::iter::once(wanted.join(" ")).chain(cells).collect();
+        if rows.contains(&None) {
+            others.push(line);
+            continue;
+        }
+        if let [Some(first), Some(second)] = rows[..] {
+            line.push(second.difference(first));
+        }
+        shared.push(line);
+    }
+    let mut columns = headings("result", runs);
+    let others = Table { headings: columns.clone(), rows: others };
+    if let [first, second] = runs {
+        columns.push(format!("{} − {}", second.name, first.name));
+    }
+    (Table { headings: columns, rows: shared }, others)
+}
+
+fn with_interval(row: &ResultRow) -> String {
+    let interval = row.interval_text().map_or_else(String::new, |interval| format!(" ({interval})"));
+    row.text(row.value) + &interval
 }
 
 /// One plot per metric, with one line per run.
@@ -150,7 +165,12 @@ fn plots(runs: &[Run]) -> Vec<Plot> {
     }
     let plot = |name: String| {
         let lines = runs.iter().map(|run| run.metrics.series(&run.name, &name)).filter(|line| !line.points.is_empty());
-        Plot { title: name.replace('_', " ").replace('.', ": "), x_label: "step".into(), series: lines.collect() }
+        Plot {
+            title: name.replace('_', " ").replace('.', ": "),
+            x_label: "step".into(),
+            series: lines.collect(),
+            ..Plot::default()
+        }
     };
     names.into_iter().map(plot).collect()
 }

@@ -3,6 +3,7 @@
 
 mod config;
 pub mod folder;
+pub mod hub_results;
 pub mod run;
 pub mod scan;
 pub mod sums;

@@ -11,7 +11,7 @@ use equimod_eval::results::{Results, markdown};
 use equimod_train::{Recipe, RunInfo, Status};
 use serde_json::Value;
 
-use super::sums;
+use super::{hub_results, sums};
 use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
 use crate::export::scan::{argument_without_path, last_part, without_paths};
 use crate::process::exit::Usage;
@@ -154,6 +154,9 @@ impl RunFiles {
         }
         let results: Results =
             serde_json::from_str(&without_paths(&text)).with_context(|| format!("cannot read {display}"))?;
+        let measured = fs::metadata(path).and_then(|file| file.modified());
+        let measured = measured.with_context(|| format!("cannot read the date of {display}"))?;
+        self.files.extend(hub_results::files(&results, measured));
         let mut bytes = serde_json::to_vec_pretty(&results)?;
         bytes.push(b'\n');
         self.files.insert(name, bytes);

@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use equimod_eval::Observer;
-use equimod_train::{ProbeReport, Result, Sink, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -58,33 +57,6 @@ pub fn error(text: &str) {
 /// Whether an error is only a closed pipe.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
-}
-
-/// Shortest time between two plain progress lines.
-const PLAIN_EVERY: Duration = Duration::from_secs(10);
-
-/// Progress of training: a bar on a terminal, plain lines elsewhere.
-pub enum Progress {
-    /// A bar on a terminal.
-    Bar(ProgressBar),
-    /// Plain lines; holds the time and epoch of the last one.
-    Plain(Option<Instant>, u64),
-}
-
-impl Progress {
-    /// Progress of a run of `total` steps that is at `step`.
-    pub fn new(step: u64, total: u64) -> Self {
-        if !io::stderr().is_terminal() {
-            return Self::Plain(None, 0);
-        }
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        // The template is a constant that parses.
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}") {
-            bar.set_style(style);
-        }
-        bar.set_position(step);
-        Self::Bar(bar)
-    }
 }
 
 /// Progress of a count: a bar on a terminal, nothing elsewhere.
@@ -154,27 +126,6 @@ impl Drop for Console {
     }
 }
 
-/// Progress line: losses, equivariance, learning rate, throughput, data wait, slowest rank and time left.
-fn line(report: &StepReport) -> String {
-    let mut parts = vec![format!("epoch {}/{}", report.epoch, report.epochs), format!("loss {:.3}", report.loss)];
-    if let Some(value) = report.metric("invariance_loss") {
-        parts.push(format!("invariance {value:.3}"));
-    }
-    for (name, value) in &report.metrics {
-        match name.split_once('.') {
-            Some((module, "loss")) => parts.push(format!("{module} {value:.3}")),
-            Some((_, "absolute_equivariance")) => parts.push(format!("equivariance {value:+.3}")),
-            _ => {}
-        }
-    }
-    parts.push(format!("rate {:.3}", report.learning_rate));
-    parts.push(format!("{:.0} images/s", report.pace.images_per_second));
-    parts.push(format!("wait {:.0} %", 100.0 * report.pace.shares.data));
-    parts.extend(report.pace.slowest.map(|slowest| slowest.to_string()));
-    parts.push(format!("{} left", duration(report.remaining)));
-    parts.join("  ")
-}
-
 /// A duration as `1 h 02 min`, `3 min 05 s` or `12 s`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
@@ -182,44 +133,5 @@ pub fn duration(time: Duration) -> String {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
-impl Sink for Progress {
-    fn step(&mut self, report: &StepReport) -> Result<()> {
-        match self {
-            Self::Bar(bar) => {
-                bar.set_position(report.step);
-                bar.set_message(line(report));
-                if report.step == report.total_steps {
-                    bar.finish();
-                }
-            }
-            Self::Plain(last, epoch) => {
-                let due = last.is_none_or(|last| last.elapsed() >= PLAIN_EVERY);
-                if due || *epoch != report.epoch || report.step == report.total_steps {
-                    (*last, *epoch) = (Some(Instant::now()), report.epoch);
-                    note(&format!("step {}/{}  {}", report.step, report.total_steps, line(report)));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn probe(&mut self, report: &ProbeReport) -> Result<()> {
-        let scores = report.scores.iter().map(|(name, score)| format!("{name} {:.1} %", 100.0 * score));
-        self.note(&format!("probe after epoch {}: {}", report.epoch, scores.collect::<Vec<_>>().join(", ")))
-    }
-
-    fn note(&mut self, text: &str) -> Result<()> {
-        match self {
-            Self::Bar(bar) => bar.println(text),
-            Self::Plain(..) => note(text),
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! Output for people: the console, files of an evaluation, images.
 
+pub mod brief;
 pub mod console;
 pub mod contact_sheet;
 pub mod evaluation;
+pub mod progress;
 pub mod verdict;

@@ -100,7 +100,12 @@ impl RunReport<'_> {
 fn plots(run: &Path) -> anyhow::Result<Vec<Plot>> {
     let metrics = Metrics::read(run)?;
     let series = |key: &str| metrics.series(&key.replace('_', " ").replace('.', ": "), key);
-    let plot = |title: &str, series: Vec<Series>| Plot { title: title.into(), x_label: "step".into(), series };
+    let plot = |title: &str, series: Vec<Series>| Plot {
+        title: title.into(),
+        x_label: "step".into(),
+        series,
+        ..Plot::default()
+    };
     let names = metrics.names();
     let named = |part: &str| -> Vec<Series> { names.iter().filter(|k| k.contains(part)).map(|k| series(k)).collect() };
     Ok(vec![

@@ -58,6 +58,7 @@ impl Classify for LogisticConfig {
                     title: format!("{}: accuracy on validation", task.name),
                     x_label: "log10 of the L2 strength w".into(),
                     series: vec![series],
+                    ..Plot::default()
                 }],
                 task,
             })

@@ -29,14 +29,14 @@ pub fn compare(models: &[ComparedModel], data: &str, seed: u64) -> Result<(Vec<R
             label: classification.task.name.clone(),
             value: comparison.difference.value,
             interval: Some(comparison.run_interval.unwrap_or(comparison.difference.interval)),
-            reference: None,
+            references: Vec::new(),
         });
         rows.extend(task_rows(&comparison, classification, data, models));
     }
     let figure = Figure::Bars(Bars {
         title: "B − A in top-1 accuracy, with its 95 % interval".into(),
         name: "difference".into(),
-        reference: None,
+        references: Vec::new(),
         bars,
     });
     Ok((rows, vec![Section::new("Differences", vec![figure])]))

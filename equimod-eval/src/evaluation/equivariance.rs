@@ -68,13 +68,13 @@ impl Protocol for EquivarianceProtocol {
             label: page::short_name(&row.task),
             value: row.value,
             interval: row.interval,
-            reference: control(row).map(|row| row.value),
+            references: vec![control(row).map(|row| row.value)],
         });
         let figure = Figure::Bars(Bars {
             title: "absolute equivariance: above 0, a prediction is nearer to its view than the original image is"
                 .into(),
             name: "with each view's own parameters".into(),
-            reference: Some("control: with wrong parameters".into()),
+            references: vec!["control: with wrong parameters".into()],
             bars: bars.collect(),
         });
         Ok(vec![Section::new("Equivariance", vec![figure])])

@@ -65,7 +65,7 @@ impl Protocol for HealthProtocol {
         let other = untrained.into_iter().flat_map(|untrained| untrained.series.clone());
         series.extend(other.map(|series| Series { name: "untrained".into(), ..series }));
         let title = "standard deviation of each feature, in descending order";
-        let plot = Plot { title: title.into(), x_label: "feature".into(), series };
+        let plot = Plot { title: title.into(), x_label: "feature".into(), series, ..Plot::default() };
         let map = Section::new("Map of features", maps::figures(evaluation)?);
         Ok(vec![Section::lines("Standard deviations", vec![plot]), map])
     }

@@ -57,12 +57,12 @@ impl Protocol for ParameterProtocol {
                 label: page::short_name(&row.task),
                 value: row.value.max(LOWEST_DRAWN),
                 interval: None,
-                reference: row.untrained.map(|value| value.max(LOWEST_DRAWN)),
+                references: vec![row.untrained.map(|value| value.max(LOWEST_DRAWN))],
             };
             Figure::Bars(Bars {
                 title: format!("{protocol}: R² on held-out images (below {LOWEST_DRAWN} drawn as {LOWEST_DRAWN})"),
                 name: "this model".into(),
-                reference: untrained.is_some().then(|| "untrained".to_owned()),
+                references: untrained.map(|_| "untrained".to_owned()).into_iter().collect(),
                 bars: rows.map(bar).collect(),
             })
         };

@@ -142,6 +142,7 @@ fn curves(title: &str, curve: &TrainingCurve) -> Vec<Plot> {
             name: name.into(),
             points: curve.epochs.iter().enumerate().map(|(epoch, record)| (epoch as f64 + 1.0, of(record))).collect(),
         }],
+        ..Plot::default()
     };
     vec![plot("cross-entropy", |record| record.loss), plot("accuracy", |record| record.accuracy)]
 }

@@ -61,11 +61,14 @@ pub fn render(data: &ReportData) -> String {
         let _ = write!(body, "<ul class=\"verdict\">{verdict}</ul>");
     }
     data.lead.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
-    section(&mut body, "Against the untrained network", &figures(&gains(&data.results)));
+    section(&mut body, "At a glance", &figures(&glance(&data.results)));
     let (headings, rows) = cells(&data.results, true);
     let below = common_detail(&data.results).map_or_else(String::new, |detail| format!("<p>{}</p>", escape(detail)));
     section(&mut body, "Results", &(table(&Table { headings, rows }, "results") + &below));
-    data.sections.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
+    for one in &data.sections {
+        let write = if one.folded { folded } else { section };
+        write(&mut body, &one.title, &figures(&one.figures));
+    }
     section(&mut body, "The run", &facts(&data.facts));
     let recipe = format!("<pre>{}</pre>", escape(&data.recipe));
     folded(&mut body, "Recipe", if data.recipe.is_empty() { "" } else { &recipe });
@@ -96,22 +99,29 @@ fn folded(body: &mut String, title: &str, content: &str) {
     }
 }
 
-/// Chart of the measures that have a value of the untrained network, in per cent.
-fn gains(rows: &[ResultRow]) -> Vec<Figure> {
-    let bar = |row: &ResultRow| {
-        Some(Bar {
-            label: format!("{}, {}", row.task, row.protocol),
-            value: 100.0 * row.value,
-            interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
-            reference: Some(100.0 * row.untrained?),
-        })
+/// A value of a row that measures are held against: its name and its place.
+type Reference = (&'static str, fn(&ResultRow) -> Option<f64>);
+
+const REFERENCES: [Reference; 3] =
+    [("baseline", |row| row.baseline), ("untrained", |row| row.untrained), ("chance", |row| row.chance)];
+
+/// Chart of the measures that have a value of the untrained network or the baseline, in per cent.
+fn glance(rows: &[ResultRow]) -> Vec<Figure> {
+    let compared = |row: &&ResultRow| row.is_share() && (row.untrained.is_some() || row.baseline.is_some());
+    let rows: Vec<&ResultRow> = rows.iter().filter(compared).collect();
+    let shown: Vec<Reference> =
+        REFERENCES.into_iter().filter(|(_, of)| rows.iter().any(|row| of(row).is_some())).collect();
+    let bar = |row: &&ResultRow| Bar {
+        label: format!("{}, {}", row.task, row.protocol),
+        value: 100.0 * row.value,
+        interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
+        references: shown.iter().map(|(_, of)| of(row).map(|value| 100.0 * value)).collect(),
     };
-    let bars: Vec<Bar> = rows.iter().filter(|row| row.is_share()).filter_map(bar).collect();
     let chart = Bars {
-        title: "per cent, with 95 % intervals".into(),
+        title: "per cent, with 95 % intervals over test images".into(),
         name: "trained".into(),
-        reference: Some("untrained".into()),
-        bars,
+        references: shown.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        bars: rows.iter().map(bar).collect(),
     };
     if chart.bars.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }
 }
@@ -147,7 +157,7 @@ fn table(Table { headings, rows }: &Table, class: &str) -> String {
     let cell = |(cell, head): (&String, &String)| {
         let kind = match head.as_str() {
             "value" => " class=\"value\"",
-            "95 % interval" | "untrained" | "chance" if cell != "–" => " class=\"number\"",
+            "95 % interval" | "baseline" | "untrained" | "chance" if cell != "–" => " class=\"number\"",
             _ if cell == "–" => " class=\"none\"",
             _ => "",
         };
@@ -173,7 +183,7 @@ mod tests {
     use super::*;
     use crate::predictions::Bin;
     use crate::report::{
-        BandLine, BandPlot, EffectRow, Effects, ImageRow, Map, Plot, Reliability, ReportImage, Section, Series,
+        BandLine, BandPlot, EffectRow, Effects, ImageRow, Map, Mark, Plot, Reliability, ReportImage, Section, Series,
     };
 
     #[test]
@@ -184,12 +194,19 @@ mod tests {
                 title: evil.into(),
                 x_label: evil.into(),
                 series: vec![Series { name: evil.into(), points: vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0)] }],
+                marks: vec![Mark { label: evil.into(), x: 1.0 }],
+                log_x: false,
             }),
             Figure::Bars(Bars {
                 title: evil.into(),
                 name: evil.into(),
-                reference: Some(evil.into()),
-                bars: vec![Bar { label: evil.into(), value: -0.5, interval: Some((-0.7, -0.3)), reference: Some(0.1) }],
+                references: vec![evil.into()],
+                bars: vec![Bar {
+                    label: evil.into(),
+                    value: -0.5,
+                    interval: Some((-0.7, -0.3)),
+                    references: vec![Some(0.1)],
+                }],
             }),
             Figure::Bands(BandPlot {
                 title: evil.into(),
@@ -232,16 +249,21 @@ mod tests {
     }
 
     #[test]
-    fn measures_of_the_untrained_network_become_a_chart() {
-        let row = |untrained| ResultRow {
+    fn measures_of_the_untrained_network_and_the_baseline_become_a_chart() {
+        let row = |untrained, baseline| ResultRow {
             task: "birds".into(),
             metric: "top-1 accuracy".into(),
             value: 0.25,
             untrained,
+            baseline,
+            chance: Some(0.05),
             ..ResultRow::default()
         };
-        let page = |untrained| render(&ReportData { results: vec![row(untrained)], ..Default::default() });
-        assert!(page(Some(0.125)).contains("Against the untrained network") && page(Some(0.125)).contains("<svg"));
-        assert!(!page(None).contains("<svg"));
+        let page =
+            |untrained, baseline| render(&ReportData { results: vec![row(untrained, baseline)], ..Default::default() });
+        let bars = |page: &str| page.matches("<rect").count();
+        assert!(page(Some(0.125), None).contains("At a glance"));
+        assert_eq!([bars(&page(Some(0.125), None)), bars(&page(Some(0.125), Some(0.2)))], [3, 4]);
+        assert!(!page(None, None).contains("<svg"));
     }
 }

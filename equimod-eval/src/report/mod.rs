@@ -44,17 +44,24 @@ pub struct Section {
     pub title: String,
     /// Figures below the heading.
     pub figures: Vec<Figure>,
+    /// Whether the section opens on a click only.
+    pub folded: bool,
 }
 
 impl Section {
     /// Figures under the heading `title`.
     pub fn new(title: &str, figures: Vec<Figure>) -> Self {
-        Self { title: title.into(), figures }
+        Self { title: title.into(), figures, folded: false }
     }
 
     /// A section with one table.
     pub fn table(title: &str, table: Table) -> Self {
         Self::new(title, vec![Figure::Table(table)])
+    }
+
+    /// The same section, which opens on a click only.
+    pub fn folded(self) -> Self {
+        Self { folded: true, ..self }
     }
 
     /// A section with line plots side by side.
@@ -104,6 +111,19 @@ pub struct Plot {
     pub x_label: String,
     /// Lines.
     pub series: Vec<Series>,
+    /// Whether the horizontal axis is logarithmic; points and marks at x ≤ 0 are then left out.
+    pub log_x: bool,
+    /// Marked places on the horizontal axis.
+    pub marks: Vec<Mark>,
+}
+
+/// A marked place on the horizontal axis: a vertical line with a label.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Label.
+    pub label: String,
+    /// Place.
+    pub x: f64,
 }
 
 /// A line of a plot.
@@ -115,15 +135,15 @@ pub struct Series {
     pub points: Vec<(f64, f64)>,
 }
 
-/// A chart of horizontal bars from 0, each with a thin bar of a reference value if there is one.
+/// A chart of horizontal bars from 0, each with a thin bar for each of its reference values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bars {
     /// Title above the plot.
     pub title: String,
     /// Name of the values in the legend.
     pub name: String,
-    /// Name of the reference values in the legend, e.g. a control.
-    pub reference: Option<String>,
+    /// Names of the reference values in the legend, e.g. a control.
+    pub references: Vec<String>,
     /// Bars from top to bottom.
     pub bars: Vec<Bar>,
 }
@@ -137,8 +157,8 @@ pub struct Bar {
     pub value: f64,
     /// 95 % interval.
     pub interval: Option<(f64, f64)>,
-    /// Reference value.
-    pub reference: Option<f64>,
+    /// Reference values in the order of their names.
+    pub references: Vec<Option<f64>>,
 }
 
 /// A line plot with a band around each line.

@@ -1,12 +1,13 @@
 //! The end of a run: evaluation, results and the report.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
 use equimod_core::{Model, ObjectiveConfig};
-use equimod_data::Dataset;
+use equimod_data::{Dataset, Splits};
 use equimod_eval::evaluation::{EquivarianceProtocol, SummaryProtocol};
-use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page, plain};
+use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page, with_baseline};
 use equimod_eval::verdict::{Advice, TrainingFacts, verdict};
 use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
 use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
@@ -14,6 +15,7 @@ use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
 use super::reading;
 use crate::cli::Pretrain;
 use crate::inputs::sources::splits;
+use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
@@ -30,6 +32,8 @@ pub struct Finished<'a> {
     pub dataset: &'a dyn Dataset,
     /// Trainer of the first rank.
     pub trainer: &'a Trainer,
+    /// Run directory of the baseline, if one was trained.
+    pub baseline: Option<PathBuf>,
 }
 
 /// What was written at the end of a run.
@@ -90,7 +94,7 @@ impl Finished<'_> {
     fn print(&self, results: &Results, times: &str, advice: Option<Advice>) -> anyhow::Result<()> {
         let folder = self.run.path().display();
         let verdict: String = results.verdict.iter().map(|sentence| format!("{sentence}\n")).collect();
-        let mut text = format!("\n{}\nreport {folder}/report.html ({times})\n", plain(&results.rows, false));
+        let mut text = format!("\n{}\nreport {folder}/report.html ({times})\n", brief(&results.rows));
         text += &format!("\n{verdict}\nNext:\n");
         self.next(advice).iter().for_each(|command| text += &format!("  {command}\n"));
         console::result(&text)
@@ -114,18 +118,23 @@ impl Finished<'_> {
                 Some(format!("{again} --epochs {}   # four times as long", 4 * schedule.epochs))
             }
             Some(Advice::WidenRange) => Some(evaluate.clone()),
-            Some(Advice::CompareBaseline | Advice::EvaluateUntrained) | None => None,
+            Some(Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained) | None => None,
         };
         let mut commands: Vec<String> = first.into_iter().collect();
         let module = self.trainer.method().modules().first();
-        if let Some(module) = module.filter(|_| !matches!(self.recipe.objective, ObjectiveConfig::None(_))) {
-            let name = &module.name;
-            commands.push(format!(
-                "{again} --set equivariance.{name}.weight=0 --out {folder}-baseline   # the same batches without \
-                 {name}'s loss"
-            ));
-            let compare = format!("{program} eval compare {folder}-baseline {folder}   # what {name} changed");
-            commands.extend(labeled.then_some(compare));
+        let module = module.filter(|_| !matches!(self.recipe.objective, ObjectiveConfig::None(_)));
+        match (&self.baseline, module) {
+            (Some(baseline), _) => {
+                let compare =
+                    format!("{program} eval compare {} {folder}   # tested on paired images", baseline.display());
+                commands.extend(labeled.then_some(compare));
+                let seed = self.info.seed + 1;
+                commands.push(format!("{again} --seed {seed} --baseline   # whether another seed says the same"));
+            }
+            (None, Some(module)) => {
+                commands.push(format!("{again} --baseline   # beside the same batches without {}'s loss", module.name));
+            }
+            (None, None) => {}
         }
         if advice != Some(Advice::WidenRange) {
             commands.push(evaluate);
@@ -133,22 +142,32 @@ impl Finished<'_> {
         commands
     }
 
-    /// Evaluates the last checkpoint and the untrained network with every protocol that the images support.
+    /// Evaluates the last checkpoint, the untrained network and the baseline with every protocol that the images
+    /// support.
     fn evaluate(&self, device: &Device) -> anyhow::Result<Vec<ResultRow>> {
         console::note("evaluating");
         let splits = splits(&self.recipe.data.source, reading(self.recipe))?;
-        let model = Model::load(self.run.path(), device)?;
-        let (console, cache) = (Console::default(), self.run.path().join("eval/features"));
-        let evaluation = || Evaluation::new(&model, &splits).seed(self.info.seed).cache(&cache).observer(&console);
-        let mut rows = Vec::new();
         if splits.train.tasks().is_empty() {
             console::note("the images have no labels: only equivariance is measured");
-        } else {
-            rows = evaluation().with_untrained(true).measure(&SummaryProtocol::default())?.rows;
+        }
+        let rows = self.measure(self.run.path(), &splits, device, true)?;
+        let Some(baseline) = &self.baseline else { return Ok(rows) };
+        Ok(with_baseline(rows, &self.measure(baseline, &splits, device, false)?))
+    }
+
+    /// Rows of the model in the run directory `run`.
+    fn measure(&self, run: &Path, splits: &Splits, device: &Device, untrained: bool) -> anyhow::Result<Vec<ResultRow>> {
+        let model = Model::load(run, device)?;
+        let (console, cache) = (Console::default(), run.join("eval/features"));
+        let evaluation = Evaluation::new(&model, splits).seed(self.info.seed).cache(&cache).observer(&console);
+        let evaluation = evaluation.with_untrained(untrained);
+        let mut rows = Vec::new();
+        if !splits.train.tasks().is_empty() {
+            rows = evaluation.measure(&SummaryProtocol::default())?.rows;
         }
         if self.trainer.method().modules().iter().any(|module| module.module.start().is_some()) {
             let overall = EquivarianceProtocol { each_augmentation: false, ..Default::default() };
-            rows.extend(evaluation().measure(&overall)?.rows);
+            rows.extend(evaluation.measure(&overall)?.rows);
         }
         Ok(rows)
     }

@@ -13,9 +13,10 @@ use equimod_train::{
     TextLog, TrainContext, Trainer,
 };
 
-use super::{Setup, Watcher, difference};
+use super::{Setup, Watcher, baseline, difference};
 use crate::inputs::model_argument;
-use crate::outputs::console::{self, Progress};
+use crate::outputs::console;
+use crate::outputs::progress::Progress;
 use crate::process::allocator::MEMORY;
 use crate::process::device;
 use crate::process::failure::InWords;
@@ -159,7 +160,8 @@ impl Setup {
         path_of_first(Some(run.path()), collective)?;
         let (steps, about) = (trainer.total_steps(), &recipe.about);
         self.note(&format!("{about}: {steps} steps into {}", run.path().display()));
-        if self.watcher.is_none() {
+        let is_baseline = run.path().ends_with(baseline::FOLDER);
+        if self.watcher.is_none() && !is_baseline {
             console::note(&difference(&arguments.recipe.recipe, recipe));
         }
         Ok((run, info))

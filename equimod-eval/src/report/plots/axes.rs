@@ -40,6 +40,20 @@ impl Range {
         let last = (self.high / step).floor() as i64;
         (first..=last).map(|i| i as f64 * step).collect()
     }
+
+    /// [`ticks`](Self::ticks) with their labels.
+    pub fn labeled_ticks(self) -> Vec<(f64, String)> {
+        self.ticks().into_iter().map(|tick| (tick, number(tick))).collect()
+    }
+
+    /// Ticks of a range of decimal logarithms: powers of ten, or 1, 2 and 5 times these in a short range.
+    pub fn log_ticks(self) -> Vec<(f64, String)> {
+        let powers = self.low.floor() as i32..=self.high.ceil() as i32;
+        let factors: &[f64] = if self.high - self.low >= 2.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let all = powers.flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
+        let inside = all.filter(|value| (self.low - 1e-9..=self.high + 1e-9).contains(&value.log10()));
+        inside.map(|value| (value.log10(), number(value))).collect()
+    }
 }
 
 pub fn x_position(range: Range, x: f64) -> f64 {
@@ -50,8 +64,8 @@ pub fn y_position(range: Range, y: f64) -> f64 {
     HEIGHT - MARGINS.3 - range.share(y) * (HEIGHT - MARGINS.2 - MARGINS.3)
 }
 
-/// Draws both axes. (Writing to a string does not fail.)
-pub fn axes(svg: &mut String, xs: Range, ys: Range, label: &str) {
+/// Draws both axes, the horizontal one with these ticks. (Writing to a string does not fail.)
+pub fn axes(svg: &mut String, x_ticks: Vec<(f64, String)>, (xs, ys): (Range, Range), label: &str) {
     let (right, bottom) = (WIDTH - MARGINS.1, HEIGHT - MARGINS.3);
     for tick in ys.ticks() {
         let y = y_position(ys, tick);
@@ -65,13 +79,12 @@ pub fn axes(svg: &mut String, xs: Range, ys: Range, label: &str) {
             base = y + 4.0
         );
     }
-    for tick in xs.ticks() {
+    for (tick, name) in x_ticks {
         let x = x_position(xs, tick);
         let _ = write!(
             svg,
             "<line class=\"axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom}\" y2=\"{end}\"/>\
-             <text x=\"{x:.1}\" y=\"{base}\" text-anchor=\"middle\">{}</text>",
-            number(tick),
+             <text x=\"{x:.1}\" y=\"{base}\" text-anchor=\"middle\">{name}</text>",
             end = bottom + 4.0,
             base = bottom + 16.0
         );

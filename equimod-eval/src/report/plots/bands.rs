@@ -17,7 +17,7 @@ pub fn draw(plot: &BandPlot) -> Option<String> {
     let xs = Range::of(all().map(|point| point.0));
     let ys = Range::of(all().flat_map(|&(_, y, half)| [y - half, y + half]));
     let mut svg = open(&plot.title, WIDTH, HEIGHT);
-    axes(&mut svg, xs, ys, &plot.x_label);
+    axes(&mut svg, xs.labeled_ticks(), (xs, ys), &plot.x_label);
     let mut legend = String::new();
     // A line without points keeps its color for other plots of the same lines.
     for (i, line) in plot.lines.iter().enumerate().filter(|(_, line)| line.points.iter().any(finite)) {

@@ -7,10 +7,15 @@ use super::{entry, escape, framed, open};
 use crate::report::{Bar, Bars};
 
 const WIDTH: f64 = 480.0;
-/// Left and right end of the longest bar, and the height of a bar with the space below it.
+/// Left and right end of the longest bar.
 const LEFT: f64 = 176.0;
 const RIGHT: f64 = WIDTH - 56.0;
-const STEP: f64 = 26.0;
+/// Height of a bar, of the bar of a reference value, and of the space below both.
+const BAR: f64 = 12.0;
+const THIN: f64 = 5.0;
+const GAP: f64 = 8.0;
+/// Colors of the reference values.
+const COLORS: [&str; 4] = ["--c1", "--c2", "--c3", "--c4"];
 /// Maximum number of characters of a label.
 const LABEL: usize = 30;
 
@@ -22,20 +27,22 @@ pub fn draw(bars: &Bars) -> Option<String> {
     }
     let ends = |bar: &&Bar| {
         let (low, high) = bar.interval.unwrap_or((bar.value, bar.value));
-        [0.0, bar.value, low, high, bar.reference.unwrap_or(0.0)]
+        bar.references.iter().map(|value| value.unwrap_or(0.0)).chain([0.0, bar.value, low, high]).collect::<Vec<_>>()
     };
     let range = Range::of(finite.iter().flat_map(ends).filter(|v| v.is_finite()));
     let position = |value: f64| LEFT + range.share(value) * (RIGHT - LEFT);
-    let height = STEP * finite.len() as f64 + 8.0;
+    let step = BAR + bars.references.len() as f64 * (THIN + 1.0) + GAP;
+    let height = step * finite.len() as f64 + 8.0;
     let mut svg = open(&bars.title, WIDTH, height);
     for (i, bar) in finite.into_iter().enumerate() {
-        one(&mut svg, bar, 4.0 + STEP * i as f64, position);
+        one(&mut svg, bar, 4.0 + step * i as f64, position);
     }
     let zero = position(0.0);
     // Writing to a string does not fail.
     let _ = write!(svg, "<line class=\"axis\" x1=\"{zero:.1}\" x2=\"{zero:.1}\" y1=\"0\" y2=\"{height}\"/></svg>");
-    let reference = bars.reference.as_ref().map_or_else(String::new, |name| entry("var(--c1)", name));
-    Some(framed(&bars.title, &svg, &(entry("var(--c0)", &bars.name) + &reference)))
+    let names = bars.references.iter().zip(COLORS);
+    let references: String = names.map(|(name, color)| entry(&format!("var({color})"), name)).collect();
+    Some(framed(&bars.title, &svg, &(entry("var(--c0)", &bars.name) + &references)))
 }
 
 fn one(svg: &mut String, bar: &Bar, top: f64, position: impl Fn(f64) -> f64) {
@@ -44,9 +51,11 @@ fn one(svg: &mut String, bar: &Bar, top: f64, position: impl Fn(f64) -> f64) {
         let length = to - from;
         format!("<rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{length:.1}\" height=\"{thick}\" fill=\"var({color})\"/>")
     };
-    *svg += &rectangle(bar.value, top, 12.0, "--c0");
-    if let Some(reference) = bar.reference.filter(|v| v.is_finite()) {
-        *svg += &rectangle(reference, top + 13.0, 5.0, "--c1");
+    *svg += &rectangle(bar.value, top, BAR, "--c0");
+    for (number, (reference, color)) in bar.references.iter().zip(COLORS).enumerate() {
+        if let Some(value) = reference.filter(|value| value.is_finite()) {
+            *svg += &rectangle(value, top + BAR + 1.0 + number as f64 * (THIN + 1.0), THIN, color);
+        }
     }
     if let Some((low, high)) = bar.interval {
         let (low, high, y) = (position(low), position(high), top + 6.0);

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::axes::{HEIGHT, Range, WIDTH, axes, x_position, y_position};
-use super::{COLORS, entry, framed, open};
+use super::axes::{HEIGHT, MARGINS, Range, WIDTH, axes, x_position, y_position};
+use super::{COLORS, entry, escape, framed, open};
 use crate::report::{Plot, Series};
 
 /// Maximum number of points of a line; longer lines are averaged over equal intervals.
@@ -11,15 +11,22 @@ const POINTS: usize = 400;
 
 /// The line plot; `None` if no line has a point.
 pub fn draw(plot: &Plot) -> Option<String> {
-    let lines: Vec<(String, Vec<(f64, f64)>)> =
-        plot.series.iter().map(|s| (s.name.clone(), thinned(s))).filter(|(_, points)| !points.is_empty()).collect();
+    let place = |x: f64| if plot.log_x { x.log10() } else { x };
+    let lines = plot.series.iter().map(|series| (series.name.clone(), thinned(series, place)));
+    let lines: Vec<(String, Vec<(f64, f64)>)> = lines.filter(|(_, points)| !points.is_empty()).collect();
     if lines.is_empty() {
         return None;
     }
     let all = || lines.iter().flat_map(|(_, points)| points.iter().copied());
     let (xs, ys) = (Range::of(all().map(|p| p.0)), Range::of(all().map(|p| p.1)));
     let mut svg = open(&plot.title, WIDTH, HEIGHT);
-    axes(&mut svg, xs, ys, &plot.x_label);
+    axes(&mut svg, if plot.log_x { xs.log_ticks() } else { xs.labeled_ticks() }, (xs, ys), &plot.x_label);
+    for (number, mark) in plot.marks.iter().enumerate() {
+        let at = place(mark.x);
+        if (xs.low..=xs.high).contains(&at) {
+            svg += &vertical(x_position(xs, at), number, &mark.label);
+        }
+    }
     let mut legend = String::new();
     for (i, (name, points)) in lines.iter().enumerate() {
         let color = format!("var(--c{})", i % COLORS);
@@ -38,9 +45,23 @@ pub fn draw(plot: &Plot) -> Option<String> {
     Some(framed(&plot.title, &svg, &legend))
 }
 
-fn thinned(series: &Series) -> Vec<(f64, f64)> {
-    let finite: Vec<(f64, f64)> =
-        series.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+/// A vertical line with its label on the right; labels of later lines stand lower.
+fn vertical(x: f64, number: usize, label: &str) -> String {
+    let (top, bottom) = (MARGINS.2, HEIGHT - MARGINS.3);
+    let base = top + 12.0 + 14.0 * number as f64;
+    format!(
+        "<line class=\"axis\" stroke-dasharray=\"4 3\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top}\" y2=\"{bottom}\"/>\
+         <text x=\"{:.1}\" y=\"{base}\" {}>{}</text>",
+        if x > WIDTH / 2.0 { x - 4.0 } else { x + 4.0 },
+        if x > WIDTH / 2.0 { "text-anchor=\"end\"" } else { "" },
+        escape(label)
+    )
+}
+
+/// The finite points, at their places on the axis.
+fn thinned(series: &Series, place: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
+    let placed = series.points.iter().map(|&(x, y)| (place(x), y));
+    let finite: Vec<(f64, f64)> = placed.filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
     let run = finite.len().div_ceil(POINTS).max(1);
     let mean =
         |points: &[(f64, f64)], f: fn(&(f64, f64)) -> f64| points.iter().map(f).sum::<f64>() / points.len() as f64;
@@ -50,11 +71,27 @@ fn thinned(series: &Series) -> Vec<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Mark;
 
     #[test]
     fn long_lines_are_thinned_and_empty_plots_left_out() {
         let points = (0..1000).map(|i| (f64::from(i), 1.0)).collect();
-        assert_eq!(thinned(&Series { name: String::new(), points }).len(), 334);
+        assert_eq!(thinned(&Series { name: String::new(), points }, |x| x).len(), 334);
         assert!(draw(&Plot::default()).is_none());
+    }
+
+    #[test]
+    fn logarithmic_axes_have_powers_of_ten_and_marks() {
+        let points = vec![(0.0, 3.0), (0.01, 2.0), (1.0, 1.0), (100.0, 4.0)];
+        let marks = [("lowest", 1.0), ("outside", 1000.0)].map(|(label, x)| Mark { label: label.into(), x });
+        let series = vec![Series { name: "loss".into(), points }];
+        let plot = Plot { series, log_x: true, marks: marks.into(), ..Plot::default() };
+        let svg = draw(&plot).unwrap();
+        for tick in ["0.01", "0.1", "1", "10", "100"] {
+            assert!(svg.contains(&format!("text-anchor=\"middle\">{tick}</text>")), "{tick} in {svg}");
+        }
+        assert!(svg.contains(">lowest</text>") && !svg.contains("outside"));
+        let middle = (MARGINS.0 + WIDTH - MARGINS.1) / 2.0;
+        assert!(svg.contains(&format!("x1=\"{middle:.1}\" x2=\"{middle:.1}\"")), "{svg}");
     }
 }

@@ -12,7 +12,7 @@ pub fn draw(diagram: &Reliability) -> Option<String> {
     let most = diagram.bins.iter().map(|bin| bin.count).max().filter(|count| *count > 0)?;
     let unit = Range { low: 0.0, high: 1.0 };
     let mut svg = open(&diagram.title, WIDTH, HEIGHT);
-    axes(&mut svg, unit, unit, "confidence");
+    axes(&mut svg, unit.labeled_ticks(), (unit, unit), "confidence");
     let width = 1.0 / diagram.bins.len() as f64;
     for (i, bin) in diagram.bins.iter().enumerate().filter(|(_, bin)| bin.count > 0) {
         let (left, right) = (x_position(unit, i as f64 * width), x_position(unit, (i + 1) as f64 * width));

@@ -1,0 +1,117 @@
+//! Results as the Hub collects them from model repositories: files `.eval_results/*.yaml`, one for each condition.
+//!
+//! The layout is that of the Hub's documentation page "Evaluation Results".
+
+use std::time::SystemTime;
+
+use equimod_eval::ResultRow;
+use equimod_eval::results::{Results, TOP_1};
+
+use crate::artifact::Files;
+use crate::reference::{PREFIX, Reference};
+
+const FOLDER: &str = ".eval_results/";
+/// Task of a data set that has only one.
+const ONLY_TASK: &str = "default";
+/// Key of the source, the last one of a file.
+const SOURCE: &str = "  source:\n";
+
+/// Files for the accuracies on data sets of the Hub, which were measured at this time.
+pub fn files(results: &Results, measured: SystemTime) -> Files {
+    let date: String = humantime::format_rfc3339_seconds(measured).to_string().chars().take(10).collect();
+    let rows = results.rows.iter().filter(|row| row.metric == TOP_1 && row.value.is_finite());
+    rows.filter_map(|row| file(row, &date)).collect()
+}
+
+/// Names the model's repository as the source of its results, in place of an earlier one.
+pub fn name_source(files: &mut Files, repository: &str) {
+    for (_, bytes) in files.iter_mut().filter(|(name, _)| name.starts_with(FOLDER)) {
+        let earlier = bytes.windows(SOURCE.len()).position(|window| window == SOURCE.as_bytes());
+        bytes.truncate(earlier.unwrap_or(bytes.len()));
+        let source = format!("{SOURCE}    url: \"https://huggingface.co/{repository}\"\n    name: \"Model card\"\n");
+        bytes.extend(source.into_bytes());
+    }
+}
+
+/// Name and content of the file for a row; `None` for data that is not on the Hub.
+fn file(row: &ResultRow, date: &str) -> Option<(String, Vec<u8>)> {
+    let data = row.data.starts_with(PREFIX).then(|| Reference::parse(&row.data).ok())??;
+    let task = if row.task.is_empty() { ONLY_TASK } else { &row.task };
+    let revision = data.revision.as_deref().map(|revision| format!("    revision: {}\n", quoted(revision)));
+    let text = format!(
+        "- dataset:\n    id: {}\n    task_id: {}\n{}  value: {:.2}\n  date: {}\n  notes: {}\n",
+        quoted(&data.id()),
+        quoted(task),
+        revision.unwrap_or_default(),
+        100.0 * row.value,
+        quoted(date),
+        quoted(&notes(row)),
+    );
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let name: String = format!("{}-{task}-{}", data.id(), row.protocol).chars().map(plain).collect();
+    Some((format!("{FOLDER}{name}.yaml"), text.into_bytes()))
+}
+
+/// The condition of a result.
+fn notes(row: &ResultRow) -> String {
+    let protocol = match row.protocol.as_str() {
+        "linear" => "linear probe on frozen features",
+        "logistic" => "logistic regression on frozen features",
+        "knn" => "k-NN on frozen features",
+        "finetune" => "fine-tuned",
+        other => other,
+    };
+    let interval = row.interval_text().map_or_else(String::new, |interval| format!("; 95 % interval {interval}"));
+    format!("{protocol}; top-1 accuracy in %{interval}")
+}
+
+/// A string in YAML: a JSON string is one.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn accuracies_on_data_sets_of_the_hub_have_a_file_each() {
+        let row = |data: &str, protocol: &str, metric: &str| ResultRow {
+            protocol: protocol.into(),
+            data: data.into(),
+            task: "bird \"species\"".into(),
+            metric: metric.into(),
+            value: 0.87512,
+            interval: Some((0.8, 0.9375)),
+            ..ResultRow::default()
+        };
+        let rows = vec![
+            row("hf:lab/birds@0a1b:train", "logistic", TOP_1),
+            row("hf:lab/birds@0a1b:train", "knn", TOP_1),
+            row("hf:lab/birds", "retrieval", "recall@1"),
+            row("images", "knn", TOP_1),
+        ];
+        let measured = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+        let mut files = files(&Results { rows, ..Results::default() }, measured);
+        let names: Vec<&String> = files.keys().collect();
+        let names_expected =
+            ["knn", "logistic"].map(|end| format!(".eval_results/lab_birds-bird__species_-{end}.yaml"));
+        assert_eq!(names, names_expected.iter().collect::<Vec<_>>());
+        name_source(&mut files, "lab/other");
+        name_source(&mut files, "lab/net");
+        let text = std::str::from_utf8(&files[&names_expected[1]]).unwrap();
+        let entries: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+        assert_eq!(
+            entries,
+            serde_json::json!([{
+                "dataset": { "id": "lab/birds", "task_id": "bird \"species\"", "revision": "0a1b" },
+                "value": 87.51,
+                "date": "2026-01-01",
+                "notes": "logistic regression on frozen features; top-1 accuracy in %; 95 % interval 80.0 % – 93.8 %",
+                "source": { "url": "https://huggingface.co/lab/net", "name": "Model card" }
+            }])
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Result rows as a table that fits a terminal of 80 columns.
+
+use equimod_eval::ResultRow;
+use equimod_eval::results::{ABSOLUTE, SHUFFLED, TOP_1, aligned};
+
+/// Maximum number of characters of a measure's name.
+const NAME: usize = 24;
+
+/// A column: its heading, and its cell in a row.
+type Column = (&'static str, fn(&ResultRow) -> Option<String>);
+
+const COLUMNS: [Column; 6] = [
+    ("measure", |row| Some(name(row))),
+    ("value", |row| Some(row.text(row.value))),
+    ("95 %", interval),
+    ("baseline", |row| row.baseline.map(|value| row.text(value))),
+    ("untrained", |row| row.untrained.map(|value| row.text(value))),
+    ("chance", |row| row.chance.map(|value| row.text(value))),
+];
+
+/// The table: accuracies, recall@1, and absolute equivariance with its control. Other measures are in the files.
+pub fn brief(rows: &[ResultRow]) -> String {
+    let rows: Vec<&ResultRow> = rows.iter().filter(|row| short(row).is_some()).collect();
+    let used = |(_, cell): &&Column| rows.iter().any(|row| cell(row).is_some());
+    let columns: Vec<&Column> = COLUMNS.iter().filter(used).collect();
+    let line = |row: &&ResultRow| columns.iter().map(|(_, cell)| cell(row).unwrap_or_else(|| "–".into())).collect();
+    let headings: Vec<String> = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+    aligned(&headings, &rows.iter().map(line).collect::<Vec<_>>())
+}
+
+/// Short name of the protocol with its metric; `None` for measures that are left to the files.
+fn short(row: &ResultRow) -> Option<&str> {
+    match row.metric.as_str() {
+        TOP_1 => Some(&row.protocol),
+        ABSOLUTE => Some("equivariance"),
+        SHUFFLED => Some("– its control"),
+        metric if metric == "recall@1" => Some(metric),
+        _ => None,
+    }
+}
+
+fn name(row: &ResultRow) -> String {
+    let name = format!("{} {}", short(row).unwrap_or_default(), row.task);
+    match name.chars().count() > NAME {
+        true => name.chars().take(NAME - 1).chain(['…']).collect(),
+        false => name,
+    }
+}
+
+/// The interval without the unit, which stands behind the value.
+fn interval(row: &ResultRow) -> Option<String> {
+    let text = |value: f64| row.text(value).trim_end_matches(" %").to_owned();
+    row.interval.map(|(low, high)| match low < 0.0 || high < 0.0 {
+        true => format!("{} to {}", text(low), text(high)),
+        false => format!("{}–{}", text(low), text(high)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_fits_80_columns_and_leaves_the_rest_to_the_files() {
+        let row = |protocol: &str, task: &str, metric: &str, value: f64| ResultRow {
+            protocol: protocol.into(),
+            task: task.into(),
+            metric: metric.into(),
+            value,
+            interval: Some((value - 0.125, value + 0.125)),
+            baseline: Some(value),
+            untrained: Some(value),
+            chance: Some(0.125),
+            ..ResultRow::default()
+        };
+        let rows = [
+            row("logistic", "a-label-with-a-very-long-name", TOP_1, 0.875),
+            row("equivariance", "equimod", ABSOLUTE, -0.5),
+            row("equivariance", "equimod", SHUFFLED, -0.5),
+            row("equivariance", "equimod", "relative equivariance", 0.5),
+        ];
+        let table = brief(&rows);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 4, "{table}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{table}");
+        assert!(lines[1].starts_with("logistic a-label-with-a…  87.5 %  75.0–100.0"), "{table}");
+        assert!(lines[2].contains("-0.625 to -0.375") && lines[3].starts_with("– its control equimod"), "{table}");
+        let alone = ResultRow { baseline: None, chance: None, ..rows[0].clone() };
+        assert!(brief(&[alone]).starts_with("measure                   value   95 %        untrained"));
+        assert_eq!(brief(&[]), "\n");
+    }
+}
