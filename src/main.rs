@@ -2,6 +2,7 @@
 
 mod artifact;
 mod card;
+mod choice;
 mod cli;
 mod commands;
 mod export;

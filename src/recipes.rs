@@ -28,12 +28,20 @@ pub fn built_in(name: &str, settings: &[&str]) -> Result<Recipe> {
 /// If there is no such file or recipe, or a setting is unknown or invalid; all problems at once.
 pub fn named(name: &str, settings: &[String]) -> Result<(Recipe, String)> {
     let text = text(name)?;
-    let mut recipe = resolve(&RECIPES, name, &text, settings)?;
+    Ok((from_text(name, &text, settings)?, text + &as_comments(settings)))
+}
+
+/// The recipe in `text`, which messages call `name`, with `settings` on top.
+///
+/// # Errors
+/// If a setting is unknown or invalid; all problems at once.
+pub fn from_text(name: &str, text: &str, settings: &[String]) -> Result<Recipe> {
+    let mut recipe = resolve(&RECIPES, name, text, settings)?;
     if !settings.is_empty() {
         // The description of the recipe no longer holds.
         recipe.about = format!("{name} with {}", settings.join(", "));
     }
-    Ok((recipe, text + &as_comments(settings)))
+    Ok(recipe)
 }
 
 /// As [`named`], without a check of what only training needs.

@@ -253,3 +253,107 @@ fn the_augmentation_benchmark_prints_one_object() {
     }
     scratch.refused(&["bench", "augment", "folder", "none"], 3, &["none", "no such folder"]);
 }
+
+/// A square PNG file of one color with alpha.
+fn transparent_png(side: u32, alpha: u8) -> Vec<u8> {
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(kind);
+        crc.update(data);
+        bytes.extend((data.len() as u32).to_be_bytes());
+        bytes.extend([&kind[..], data].concat());
+        bytes.extend(crc.sum().to_be_bytes());
+    };
+    let header = [&side.to_be_bytes()[..], &side.to_be_bytes(), &[8, 6, 0, 0, 0]].concat();
+    chunk(b"IHDR", &header);
+    let row = [&[0][..], &[10, 20, 30, alpha].repeat(side as usize)].concat();
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &row.repeat(side as usize)).unwrap();
+    chunk(b"IDAT", &packed.finish().unwrap());
+    chunk(b"IEND", b"");
+    bytes
+}
+
+fn holds(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn init_writes_a_recipe_that_runs_and_pretrain_chooses_the_same() {
+    let scratch = Scratch::new();
+    scratch.images("images", 20);
+    for i in 0..4 {
+        scratch.write(&format!("images/class0/clear{i}.png"), transparent_png(40, 128));
+    }
+    let printed = scratch.done(&["init", "images"]);
+    let next = ["pretrain --recipe recipe.toml", "eval logistic out/recipe-1 --untrained", "2 classes"];
+    holds(&printed, &[&["44 images", "written to recipe.toml", "expected time: "][..], &next].concat());
+    let recipe = fs::read_to_string(scratch.path("recipe.toml")).unwrap();
+    let settings =
+        ["size = 32 # median short side 18 px", "stem = \"cifar\"", "background = \"white\" # 4 of 44 images"];
+    holds(&recipe, &[&settings[..], &["batch = 16 # at most half of the 44 images", "44 PNG"]].concat());
+    scratch.refused(&["init", "images"], 2, &["recipe.toml exists already", "--out", "--force"]);
+    scratch.done(&["init", "images", "--force", "--threads", "1"]);
+    assert_eq!(fs::read_to_string(scratch.path("recipe.toml")).unwrap(), recipe);
+    let dry = scratch.done(&["pretrain", "--recipe", "recipe.toml", "--dry-run"]);
+    let mean = recipe.lines().find_map(|line| line.strip_prefix("mean = ")?.split(" #").next()).unwrap();
+    let mean: Vec<f64> = serde_json::from_str(mean).unwrap();
+    let resolved = |text: &str| text.parse::<toml::Table>().unwrap();
+    let of = |table: &toml::Table, section: &str, key: &str| table[section][key].clone();
+    let first = of(&resolved(&dry), "normalization", "mean")[0].as_float().unwrap();
+    assert!((first - mean[0]).abs() < 1e-6, "{dry}");
+
+    let output = scratch.run(&["pretrain", "images", "--epochs", "1", "--no-eval"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    holds(&said, &["chosen for 44 images", "views of 32 px (median short side 18 px)", "epochs 1 (as given)"]);
+    let kept = fs::read_to_string(scratch.path("out/images-1/recipe.resolved.toml")).unwrap();
+    let (mut kept_table, asked) = (resolved(&kept), resolved(&dry));
+    for (section, key) in [("schedule", "epochs"), ("schedule", "warmup_epochs"), ("checkpoint", "every_epochs")] {
+        assert_ne!(of(&kept_table, section, key), of(&asked, section, key), "{key}");
+        kept_table[section][key] = of(&asked, section, key);
+    }
+    kept_table["about"] = asked["about"].clone();
+    assert_eq!(kept_table, asked);
+    holds(&fs::read_to_string(scratch.path("out/images-1/recipe.toml")).unwrap(), &["# median short side", "# --set"]);
+    let again = scratch.run(&["pretrain", "--out", "out/images-1", "--resume", "--no-eval"]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.success() && !said.contains("chosen"), "{said}");
+    assert_eq!(fs::read_to_string(scratch.path("out/images-1/recipe.resolved.toml")).unwrap(), kept);
+}
+
+#[test]
+fn init_refuses_images_that_it_cannot_use_in_one_sentence() {
+    let scratch = Scratch::new();
+    scratch.images("few", 3);
+    scratch.images("some", 4);
+    for i in 0..10 {
+        scratch.write(&format!("broken/{i}.png"), b"\x89PNG\r\n\x1a\n cut");
+        scratch.write(&format!("some/class0/bad{i}.png"), b"\x89PNG\r\n\x1a\n cut");
+    }
+    fs::create_dir(scratch.path("empty")).unwrap();
+    scratch.refused(&["init", "few"], 3, &["few", "6 images", "at least 8"]);
+    scratch.refused(&["init", "empty"], 3, &["empty", "holds no images"]);
+    scratch.refused(&["init", "missing"], 3, &["missing", "no such file or folder"]);
+    scratch.refused(&["init", "broken"], 3, &["does not decode"]);
+    scratch.refused(&["init", "some"], 3, &["10 of 18 images", "`equimod data verify some`"]);
+    scratch.refused(&["pretrain", "few"], 3, &["6 images"]);
+    assert!(!scratch.path("recipe.toml").exists() && !scratch.path("out").exists());
+}
+
+#[test]
+fn contradictions_with_the_images_are_reported_beside_those_of_the_recipe() {
+    let scratch = Scratch::new();
+    scratch.images("few", 3);
+    let too_few = "data.batch is 64, more than the 6 images";
+    let pretrain = |setting: &str, part: &str| {
+        let arguments = ["pretrain", "--recipe", "quick", "--data", "few", "--set", setting];
+        scratch.refused(&arguments, 2, &["2 problems", part, too_few]);
+    };
+    pretrain("schedule.warmup_epochs=9", "schedule.warmup_epochs is 9");
+    pretrain("augmentation.encoding=pairwise", "augmentation.encoding");
+    assert!(!scratch.path("out").exists());
+}

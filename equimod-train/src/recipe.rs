@@ -337,6 +337,13 @@ impl Recipe {
         toml::to_string_pretty(self).unwrap_or_default()
     }
 
+    /// Every contradiction between the recipe and the number of its images.
+    pub fn problems_with(&self, images: usize) -> Vec<String> {
+        let batch = self.data.batch;
+        let text = format!("data.batch is {batch}, more than the {images} images; give at most {images}");
+        if batch > images { vec![text] } else { Vec::new() }
+    }
+
     /// Every problem of the recipe: values out of range, and settings that contradict each other.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.method().validate(self.augmentation.size);

@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod doctor;
 mod eval;
+mod init;
 mod study;
 mod weights;
 
@@ -23,6 +24,7 @@ pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
     FinetuneOptimizer, Health, ImageArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
+pub use init::Init;
 pub use study::{Shard, Study};
 pub use weights::{Export, Import, Inspect, Publish};
 
@@ -53,10 +55,16 @@ pub enum Command {
     /// Pretrain a backbone, evaluate it and write a report.
     #[command(after_help = "Examples:
   equimod pretrain
+  equimod pretrain images/
   equimod pretrain images/ --recipe simclr-equimod-cifar10 --batch 256 --epochs 100 --out out/mine
   equimod pretrain --out out/mine --resume
   equimod pretrain images/ --recipe simclr-equimod-imagenet --device cuda:0-3")]
     Pretrain(Pretrain),
+    /// Write a recipe for your own images, with the reason for each choice, and the time that it takes here.
+    #[command(after_help = "Examples:
+  equimod init images/
+  equimod init images/ --out birds.toml --device cuda:0")]
+    Init(Init),
     /// Run a learning-rate range test of a recipe.
     #[command(
         name = "find-lr",
@@ -149,12 +157,18 @@ pub struct DeviceArgs {
     pub device: String,
 }
 
+/// Recipe of the bundled images.
+const DEFAULT_RECIPE: &str = "quick";
+/// Source of the bundled images.
+const BUNDLED: &str = "emoji";
+
 /// A recipe with overrides.
 #[derive(Args, Clone, Debug)]
 pub struct RecipeArgs {
-    /// Name of a built-in recipe (see `equimod list recipes`), or a TOML file.
-    #[arg(long, default_value = "quick", value_name = "NAME|FILE")]
-    pub recipe: String,
+    /// Name of a built-in recipe (see `equimod list recipes`), or a TOML file [default: quick; for pretrain and find-lr
+    /// with DATA, one that is chosen for the images, as `equimod init` does].
+    #[arg(long, value_name = "NAME|FILE")]
+    pub recipe: Option<String>,
     /// Training images: a data source of `equimod list datasets` [default: the recipe's].
     #[arg(long)]
     pub data: Option<String>,
@@ -187,6 +201,17 @@ fn no_workers(_: &str) -> Result<u64, String> {
 }
 
 impl RecipeArgs {
+    /// Name of the recipe, or of the default.
+    pub fn name(&self) -> &str {
+        self.recipe.as_deref().unwrap_or(DEFAULT_RECIPE)
+    }
+
+    /// Source of images other than the bundled ones that is given without a recipe.
+    pub fn without_recipe(&self) -> Option<&str> {
+        let data = self.data.as_deref().or(self.source.as_deref());
+        data.filter(|data| self.recipe.is_none() && *data != BUNDLED)
+    }
+
     /// The settings of the arguments, in the order in which they override the recipe.
     pub fn settings(&self) -> Vec<String> {
         let data = self.data.iter().chain(&self.source).map(|data| format!("data.source={data:?}"));
@@ -212,7 +237,8 @@ pub struct DevicesArgs {
 pub struct Pretrain {
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Run directory, new or empty [default: out/<recipe>-<number>].
+    /// Run directory, new or empty [default: out/<recipe>-<number>, or out/<images>-<number> without a
+    /// recipe].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Override the recipe's seed.

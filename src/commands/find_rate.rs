@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use equimod::recipes::named;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::report::{Mark, Plot, ReportData, Section, Series, render};
 use equimod_train::{RateSearch, RateStep, TrainContext, Trainer};
 
+use crate::choice::named_or_chosen;
 use crate::cli::FindRate;
 use crate::inputs::sources::training;
 use crate::outputs::console::{self, Count};
@@ -26,10 +26,12 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
             format!("no learning rates from {least} to {most}; give --min-lr above 0 and --max-lr above --min-lr");
         return Err(Usage(text).into());
     }
-    let (recipe, _) = named(&arguments.recipe.recipe, &arguments.recipe.settings())?;
+    let device = device::open(&arguments.device.device)?;
+    let (recipe, _) =
+        named_or_chosen(&arguments.recipe, &arguments.recipe.settings(), std::slice::from_ref(&device), 1)?;
     let (dataset, _) = training(&recipe.data.source, recipe.data.reading())?;
     let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
-    let context = TrainContext::alone(device::open(&arguments.device.device)?, threads, version);
+    let context = TrainContext::alone(device, threads, version);
     let mut trainer = Trainer::new(recipe.clone(), dataset, context)?;
     let bar = Count::new("steps", arguments.steps as usize);
     let mut done = 0;
@@ -74,6 +76,11 @@ fn rounded(rate: f64) -> f64 {
     format!("{rate:.1e}").parse().unwrap_or(rate)
 }
 
+/// The recipe, or the images for which one was chosen.
+fn recipe_name(arguments: &FindRate) -> &str {
+    arguments.recipe.without_recipe().unwrap_or(arguments.recipe.name())
+}
+
 fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
     let line = |name: &str, of: fn(&RateStep) -> f64| Series {
         name: name.into(),
@@ -89,7 +96,7 @@ fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
         marks: marks.into_iter().filter_map(mark).collect(),
     };
     render(&ReportData {
-        title: format!("equimod: learning rates for {}", arguments.recipe.recipe),
+        title: format!("equimod: learning rates for {}", recipe_name(arguments)),
         summary: summary(arguments, search),
         sections: vec![Section::lines("Curves", vec![plot])],
         recipe,

@@ -9,6 +9,7 @@ mod eval;
 mod export;
 mod find_rate;
 mod import;
+mod init;
 mod inspect;
 mod list;
 mod man;
@@ -34,6 +35,7 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
     let verbose = arguments.verbose;
     match arguments.command {
         Command::Pretrain(arguments) => pretrain::run(&arguments, verbose),
+        Command::Init(arguments) => init::run(&arguments),
         Command::FindRate(arguments) => find_rate::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Study(arguments) => study::run(&arguments, verbose),

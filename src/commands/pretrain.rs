@@ -13,11 +13,12 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use candle_core::Device;
 use equimod::bundled::RECIPES;
-use equimod::recipes::{as_comments, base, named};
+use equimod::recipes::{as_comments, base};
 use equimod_data::Dataset;
 use equimod_data::source::ReadOptions;
 use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, resolve};
 
+use crate::choice::named_or_chosen;
 use crate::cli::Pretrain;
 use crate::inputs::sources::training;
 use crate::outputs::console;
@@ -27,6 +28,7 @@ use crate::process::signals::Signals;
 use baseline::Baseline;
 use finished::Finished;
 use session::Trained;
+pub use session::next_folder;
 
 /// Everything that the ranks of a run share.
 pub struct Setup {
@@ -63,7 +65,7 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
         console::be_silent();
     }
     let devices = launch.devices(&arguments.device.device)?;
-    let (mut recipe, asked) = recipe(arguments)?;
+    let (mut recipe, asked) = recipe(arguments, launch, &devices)?;
     recipe.execution = recipe.execution.on(&devices[0]);
     let (dataset, source) = match training(&recipe.data.source, reading(&recipe)) {
         Err(error) if arguments.dry_run && launch.is_first() => {
@@ -119,6 +121,17 @@ impl Setup {
         Ok(ending)
     }
 
+    /// Settings in which the recipe differs from the one that it builds on; where they were chosen, what says why.
+    fn difference(&self) -> String {
+        let recipe = &self.arguments.recipe;
+        match recipe.without_recipe() {
+            Some(source) => {
+                format!("`equimod init {source}` writes these settings to a file, each with its reason")
+            }
+            None => difference(recipe.name(), &self.recipe),
+        }
+    }
+
     /// Prints a message, unless the run has a watcher.
     fn note(&self, text: &str) {
         if self.watcher.is_none() {
@@ -128,7 +141,7 @@ impl Setup {
 }
 
 /// Resolved recipe, and its text as it was given.
-fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
+fn recipe(arguments: &Pretrain, launch: &Launch, devices: &[Device]) -> anyhow::Result<(Recipe, String)> {
     let mut settings = arguments.recipe.settings();
     settings.extend(arguments.seed.iter().map(|seed| format!("seed={seed}")));
     settings.extend(arguments.epochs.iter().map(|epochs| format!("schedule.epochs={epochs}")));
@@ -144,7 +157,7 @@ fn recipe(arguments: &Pretrain) -> anyhow::Result<(Recipe, String)> {
         let asked = read(&out.join("recipe.toml")).unwrap_or_default() + &as_comments(&settings);
         return Ok((resolve(&RECIPES, &path.display().to_string(), &text, &settings)?, asked));
     }
-    Ok(named(&arguments.recipe.recipe, &settings)?)
+    named_or_chosen(&arguments.recipe, &settings, devices, launch.processes())
 }
 
 /// Options for reading the recipe's images.

@@ -8,4 +8,5 @@ pub mod device_memory;
 pub mod exit;
 pub mod failure;
 pub mod launch;
+pub mod memory;
 pub mod signals;

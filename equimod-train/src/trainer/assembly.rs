@@ -72,14 +72,9 @@ impl Trainer {
     ) -> Result<Self> {
         let recipe = Recipe { execution: recipe.execution.on(&context.device), ..recipe };
         let policy = recipe.augmentation.policy()?;
-        let layouts = Layouts::new(&recipe, &policy, dataset.as_ref())?;
-        let parameters = layouts.parameters(&policy);
-        let method = build_method(&recipe, &parameters, &context, extensions)?;
+        let Parts { method, parameters, layout, pairs } =
+            Parts::new(&recipe, &policy, dataset.as_ref(), &context, extensions)?;
         let needs = method.needs();
-        check_needs(&needs, &recipe, &layouts.view)?;
-        check_division(&needs, &recipe, context.collective.size())?;
-        let layout = layouts.view;
-        let pairs = if needs.pairs { Some(layouts.pairs?) } else { None };
         let mut config = loader_config(&needs, &recipe, &policy, pairs.clone(), &context)?;
         let makes_views = makes_views(&context.device, method.compute_dtype());
         config.defer = makes_views && recipe.augmentation.on == AugmentOn::Device;
@@ -104,6 +99,52 @@ impl Trainer {
             skipped,
             pace,
         })
+    }
+}
+
+/// What a trainer has of a recipe that fits its images and ranks.
+struct Parts {
+    method: Method,
+    parameters: Parameters,
+    layout: ParamLayout,
+    pairs: Option<ParamLayout>,
+}
+
+impl Parts {
+    /// Builds the parts, or reports all contradictions together.
+    fn new(
+        recipe: &Recipe,
+        policy: &Policy,
+        dataset: &dyn Dataset,
+        context: &TrainContext,
+        extensions: Extensions,
+    ) -> Result<Self> {
+        let too_few = recipe.problems_with(dataset.len());
+        let with_too_few = |problems: Vec<String>| Error::Recipe([problems, too_few].concat());
+        let built = Layouts::new(recipe, policy, dataset).and_then(|layouts| {
+            let parameters = layouts.parameters(policy);
+            Ok((build_method(recipe, &parameters, context, extensions)?, parameters, layouts))
+        });
+        let (method, parameters, layouts) = match built {
+            Err(Error::Recipe(problems)) => return Err(with_too_few(problems)),
+            Err(Error::Data(equimod_data::Error::Config(problem))) => return Err(with_too_few(vec![problem])),
+            built => built?,
+        };
+        let needs = method.needs();
+        let mut problems = needs_problems(&needs, recipe, &layouts.view);
+        problems.extend(division_problems(&needs, recipe, context.collective.size()));
+        let Layouts { view: layout, pairs } = layouts;
+        let pairs = match pairs {
+            _ if !needs.pairs => None,
+            Ok(pairs) => Some(pairs),
+            Err(equimod_data::Error::Config(problem)) => {
+                problems.push(problem);
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // The loader reports too few images, if that is all.
+        if problems.is_empty() { Ok(Self { method, parameters, layout, pairs }) } else { Err(with_too_few(problems)) }
     }
 }
 
@@ -152,32 +193,33 @@ fn build_method(
     })
 }
 
-/// Checks that encoding and batch size suit the modules.
-fn check_needs(needs: &Needs, recipe: &Recipe, layout: &ParamLayout) -> Result<()> {
+/// Contradictions between the needs of the modules and the encoding and batch size.
+fn needs_problems(needs: &Needs, recipe: &Recipe, layout: &ParamLayout) -> Vec<String> {
+    let mut problems = Vec::new();
     if needs.parameters && layout.encoding == Encoding::Pairwise {
         let text =
             "a module needs the parameters of views; give augmentation.encoding = \"published\" or \"size-normalized\"";
-        return Err(Error::Recipe(vec![text.into()]));
+        problems.push(text.into());
     }
     let batch = recipe.data.batch;
-    match needs.shared_by.filter(|chunk| !batch.is_multiple_of(*chunk)) {
-        Some(chunk) => Err(Error::Recipe(vec![format!(
+    if let Some(chunk) = needs.shared_by.filter(|chunk| !batch.is_multiple_of(*chunk)) {
+        problems.push(format!(
             "data.batch is {batch}, but a module shares augmentations {chunk} by {chunk}; give a multiple of {chunk}"
-        )])),
-        None => Ok(()),
+        ));
     }
+    problems
 }
 
-/// Checks that every one of `ranks` processes gets the same number of images in each part of a batch, and no process
-/// shares augmentations with another.
-fn check_division(needs: &Needs, recipe: &Recipe, ranks: usize) -> Result<()> {
+/// Reasons why `ranks` processes do not get the same number of images in each part of a batch, or share augmentations
+/// with each other.
+fn division_problems(needs: &Needs, recipe: &Recipe, ranks: usize) -> Vec<String> {
     if ranks == 1 {
-        return Ok(());
+        return Vec::new();
     }
-    if recipe.augmentation.shuffle_parameters {
-        let text = format!("augmentation.shuffle_parameters needs a single rank, and there are {ranks}");
-        return Err(Error::Recipe(vec![text]));
-    }
+    let shuffled = recipe.augmentation.shuffle_parameters;
+    let shuffled = shuffled.then(|| {
+        format!("augmentation.shuffle_parameters needs a single rank, and there are {ranks}; set it to false")
+    });
     let (batch, parts, chunk) = (recipe.data.batch, recipe.execution.parts, needs.shared_by.unwrap_or(1));
     let problem = |whole: usize, what: &str| {
         (!batch.is_multiple_of(whole)).then(|| {
@@ -188,10 +230,7 @@ fn check_division(needs: &Needs, recipe: &Recipe, ranks: usize) -> Result<()> {
         problem(ranks * parts, &format!("{ranks} ranks each take it in {parts} equal parts")),
         problem(ranks * chunk, &format!("{ranks} ranks have equal shares, and a module needs {chunk} images together")),
     ];
-    match problems.into_iter().flatten().next() {
-        Some(problem) => Err(Error::Recipe(vec![problem])),
-        None => Ok(()),
-    }
+    shuffled.into_iter().chain(problems.into_iter().flatten().take(1)).collect()
 }
 
 fn loader_config(

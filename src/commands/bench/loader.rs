@@ -21,7 +21,7 @@ const WARM_UP: usize = 3;
 ///
 /// If the recipe is not valid, or its images cannot be read.
 pub fn run(arguments: &BenchLoader) -> anyhow::Result<ExitCode> {
-    let (recipe, _) = named(&arguments.recipe.recipe, &arguments.recipe.settings())?;
+    let (recipe, _) = named(arguments.recipe.name(), &arguments.recipe.settings())?;
     let reading = recipe.data.reading();
     let (dataset, source) = training(&recipe.data.source, reading)?;
     let threads = rayon::current_num_threads();

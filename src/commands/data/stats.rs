@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use equimod_data::dataset::likely_labels;
 use equimod_data::source::with_labels;
-use equimod_data::{Dataset, Image, Size};
-use rayon::prelude::*;
+use equimod_data::{Dataset, Size};
 use serde_json::{Value, json};
 
 use super::verify::transparent;
 use crate::cli::DataStats;
+use crate::inputs::channels::channels;
 use crate::outputs::console;
 
 /// Prints sizes, channel statistics and label counts.
@@ -63,70 +63,6 @@ fn sizes_of(sizes: &[Size]) -> Value {
         "different": counts.len(),
         "frequent": frequent.collect::<Vec<_>>(),
     })
-}
-
-/// Sums over pixels, exact in integers: the same for any order and number of threads.
-#[derive(Clone, Copy, Default)]
-struct Channels {
-    images: u64,
-    transparent: u64,
-    pixels: u128,
-    sums: [u128; 3],
-    squares: [u128; 3],
-}
-
-impl Channels {
-    fn add(mut self, other: Self) -> Self {
-        self.images += other.images;
-        self.transparent += other.transparent;
-        self.pixels += other.pixels;
-        for c in 0..3 {
-            self.sums[c] += other.sums[c];
-            self.squares[c] += other.squares[c];
-        }
-        self
-    }
-
-    /// Mean of each channel, of values in [0, 1].
-    fn mean(&self) -> [f64; 3] {
-        self.sums.map(|sum| sum as f64 / self.pixels as f64 / 255.0)
-    }
-
-    fn std(&self) -> [f64; 3] {
-        let mean = self.mean();
-        std::array::from_fn(|c| {
-            let square = self.squares[c] as f64 / self.pixels as f64 / (255.0 * 255.0);
-            (square - mean[c] * mean[c]).max(0.0).sqrt()
-        })
-    }
-}
-
-/// Channel statistics over up to `most` images (0: all), evenly spaced, without images that do not decode.
-fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> {
-    let count = if most == 0 { dataset.len() } else { dataset.len().min(most) };
-    let of = |k: usize| -> equimod_data::Result<Channels> {
-        let image = match dataset.image(k * dataset.len() / count) {
-            Err(equimod_data::Error::Image { .. }) => return Ok(Channels::default()),
-            image => image?,
-        };
-        let examined = dataset.encoded(k * dataset.len() / count)?.and_then(|bytes| Image::examine(&bytes));
-        let transparent = u64::from(examined.is_some_and(|examined| examined.transparency.is_some()));
-        let pixels = image.size().area() as u128;
-        let mut sums = Channels { images: 1, transparent, pixels, ..Channels::default() };
-        for pixel in image.pixels().as_chunks::<3>().0 {
-            for (c, &value) in pixel.iter().enumerate() {
-                sums.sums[c] += u128::from(value);
-                sums.squares[c] += u128::from(value) * u128::from(value);
-            }
-        }
-        Ok(sums)
-    };
-    let all = (0..count).into_par_iter().map(of).try_reduce(Channels::default, |a, b| Ok(a.add(b)))?;
-    if all.images == 0 {
-        let reason = "none of its images decode; see `equimod data verify`".to_owned();
-        return Err(equimod_data::Error::DataSet { name: dataset.name().into(), reason }.into());
-    }
-    Ok(all)
 }
 
 fn labels(dataset: &dyn Dataset, task: usize) -> Value {

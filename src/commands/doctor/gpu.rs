@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::text::{mebibytes, read};
 #[cfg(feature = "cuda")]
 use crate::process::cuda;
 #[cfg(not(feature = "cudnn"))]
 use crate::process::device::CUDA_BUILD;
+use crate::process::memory::{mebibytes, read};
 
 /// CUDA as this build sees it.
 #[derive(Default, Serialize)]

@@ -4,8 +4,8 @@ use std::thread::available_parallelism;
 
 use serde::Serialize;
 
-use super::memory::{Locked, Memory};
-use super::text::{mebibytes, or_unknown, read};
+use super::text::or_unknown;
+use crate::process::memory::{Locked, Memory, mebibytes, read};
 
 /// The machine as this process sees it.
 #[derive(Serialize)]

@@ -5,7 +5,6 @@ mod checks;
 mod examination;
 mod gpu;
 mod machine;
-mod memory;
 mod steps;
 mod table;
 mod text;

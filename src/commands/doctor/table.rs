@@ -2,7 +2,8 @@
 
 use super::checks::{Checked, Comparison};
 use super::steps::{Speed, WHAT};
-use super::text::{mebibytes, section};
+use super::text::section;
+use crate::process::memory::mebibytes;
 
 /// One line for each check, with tolerance, error and agreement in each element type.
 pub fn checks(comparisons: &[Comparison]) -> String {

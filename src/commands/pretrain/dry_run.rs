@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use equimod_train::Trainer;
 
-use super::{Setup, difference};
+use super::Setup;
 use crate::outputs::console::{self, duration};
 use crate::process::device;
 use crate::run::forecast::{Forecast, Measured, forecast, measure};
@@ -25,7 +25,7 @@ impl Setup {
     pub fn dry_run(&self) -> anyhow::Result<ExitCode> {
         let (recipe, ranks) = (&self.recipe, self.ranks());
         let trainer = self.trainer(Rehearsal::shared(ranks))?;
-        console::note(&difference(&self.arguments.recipe.recipe, recipe));
+        console::note(&self.difference());
         console::note(&parts(&trainer));
         console::result(&recipe.to_toml())?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads()).build()?;

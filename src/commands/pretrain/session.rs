@@ -1,5 +1,6 @@
 //! Training on every rank: the first one opens the run directory, writes and logs; the others follow.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use equimod_train::{
     TextLog, TrainContext, Trainer,
 };
 
-use super::{Setup, Watcher, baseline, difference};
+use super::{Setup, Watcher, baseline};
 use crate::inputs::model_argument;
 use crate::outputs::console;
 use crate::outputs::progress::Progress;
@@ -155,14 +156,17 @@ impl Setup {
         if let Some(model) = &arguments.from {
             info.from = Some(begin_from(trainer, model, &devices[0])?);
         }
-        let folder = arguments.out.clone().unwrap_or_else(|| next_folder(&arguments.recipe.recipe));
+        let folder = arguments.out.clone().unwrap_or_else(|| {
+            let recipe = &arguments.recipe;
+            next_folder(recipe.without_recipe().unwrap_or(recipe.name()))
+        });
         let run = RunDirectory::create(&folder, &info, asked, recipe)?;
         path_of_first(Some(run.path()), collective)?;
         let (steps, about) = (trainer.total_steps(), &recipe.about);
         self.note(&format!("{about}: {steps} steps into {}", run.path().display()));
         let is_baseline = run.path().ends_with(baseline::FOLDER);
         if self.watcher.is_none() && !is_baseline {
-            console::note(&difference(&arguments.recipe.recipe, recipe));
+            console::note(&self.difference());
         }
         Ok((run, info))
     }
@@ -265,9 +269,9 @@ fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Re
     Ok(Origin { model: named.display().to_string(), sha256: model.sha256 })
 }
 
-/// First unused path `out/<recipe>-<number>`.
-fn next_folder(recipe: &str) -> PathBuf {
-    let name = Path::new(recipe).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+/// First unused path `out/<name>-<number>`, where the name is that of a recipe or, without one, of a data source.
+pub fn next_folder(name: &str) -> PathBuf {
+    let name = Path::new(name).file_stem().unwrap_or_else(|| OsStr::new("run")).to_string_lossy().into_owned();
     let folder = |number: u64| Path::new("out").join(format!("{name}-{number}"));
     (1..).map(folder).find(|folder| !folder.exists()).unwrap_or_else(|| folder(0))
 }
@@ -327,7 +331,7 @@ mod tests {
     fn setup(arguments: &[&str], wrap: impl Fn(Arc<dyn Dataset>) -> Arc<dyn Dataset>) -> Arc<Setup> {
         let parsed = Cli::try_parse_from([&["equimod", "pretrain", "--no-eval"], arguments].concat()).unwrap();
         let Command::Pretrain(arguments) = parsed.command else { panic!("another command") };
-        let (mut recipe, asked) = recipe(&arguments).unwrap();
+        let (mut recipe, asked) = recipe(&arguments, &Launch::Alone, &[Device::Cpu, Device::Cpu]).unwrap();
         let (dataset, source) = training(&recipe.data.source, reading(&recipe)).unwrap();
         recipe.data.source = source;
         let (launch, devices, dataset) = (Launch::Alone, vec![Device::Cpu; 2], wrap(dataset));

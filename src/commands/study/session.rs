@@ -145,7 +145,7 @@ impl Session {
 
     fn arguments(&self, folder: &Path, resume: bool) -> Pretrain {
         let recipe = RecipeArgs {
-            recipe: self.plan.file.recipe.clone(),
+            recipe: Some(self.plan.file.recipe.clone()),
             data: None,
             source: None,
             settings: Vec::new(),

@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::text::{mebibytes, read};
-
 /// Memory in bytes.
 #[derive(Clone, Copy, Serialize)]
 pub struct Memory {
@@ -86,6 +84,17 @@ fn limits_of(root: &Path, groups: &str) -> Vec<Limit> {
         limits.extend(path.ancestors().filter_map(|path| Limit::of(&root.join(path), files)));
     }
     limits
+}
+
+/// Bytes in MiB, or in GiB from one on.
+pub fn mebibytes(bytes: u64) -> String {
+    let mebibytes = bytes as f64 / f64::from(1 << 20);
+    if mebibytes < 1024.0 { format!("{mebibytes:.0} MiB") } else { format!("{:.1} GiB", mebibytes / 1024.0) }
+}
+
+/// Text of a file, if there is one.
+pub fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
 }
 
 /// Limit of the memory that a process may lock, from which buffers for transfers to a GPU are taken.

@@ -1,0 +1,158 @@
+//! Text of a chosen recipe: TOML in which each choice has its reason, and a summary.
+
+use toml::Value;
+
+use super::facts::{Facts, Images, Machine};
+use super::rules::{Choice, Chosen};
+use crate::process::memory::mebibytes;
+
+/// The built-in recipe on which chosen ones build.
+const BASE: &str = "simclr-equimod-cifar10";
+
+/// A chosen recipe, with the facts behind it.
+pub struct Written {
+    /// Facts about images and machine.
+    pub facts: Facts,
+    /// Settings.
+    pub choice: Choice,
+}
+
+impl Written {
+    /// The recipe as TOML. `by` is the command that chose it.
+    pub fn text(&self, by: &str) -> String {
+        let (Facts { images, machine }, version) = (&self.facts, env!("CARGO_PKG_VERSION"));
+        format!(
+            "# Chosen by `{by}` {version} for these images and this machine; change what you know better.\n#\n# Images:  \
+             {}\n# Machine: {}\n# Steps:   {} of {} images in {} epochs\n\n{}",
+            described(images),
+            machine_described(machine),
+            self.steps(),
+            self.choice.batch.value,
+            self.choice.epochs.value,
+            self.settings()
+        )
+    }
+
+    /// One-line summary of the purpose of the recipe.
+    pub fn about(&self) -> String {
+        let Images { count, source, .. } = &self.facts.images;
+        format!("SimCLR + EquiMod on {count} images of {source}")
+    }
+
+    /// Number of steps of the run.
+    pub fn steps(&self) -> u64 {
+        let Choice { batch, epochs, .. } = &self.choice;
+        (self.facts.images.count / batch.value.max(1)) as u64 * epochs.value
+    }
+
+    /// What was chosen, in a few lines.
+    pub fn summary(&self) -> String {
+        let (Facts { images, machine }, choice) = (&self.facts, &self.choice);
+        let Choice { size, architecture, stem, width, batch, epochs, policy, background, .. } = choice;
+        let mut lines = vec![
+            format!("chosen for {} of {}, and {}:", described(images), images.source, machine_described(machine)),
+            format!("views of {} px ({})", size.value, size.why),
+            format!("{}, {} stem, width {} ({})", architecture.value, stem.value, width.value, width.why),
+            format!("batch {} ({}), epochs {} ({})", batch.value, batch.why, epochs.value, epochs.why),
+            format!("augmentations {}, normalization by the images' own mean and standard deviation", policy.value),
+        ];
+        let data = background.iter().map(|color| format!("{} background ({})", color.value, color.why));
+        lines.extend(data.chain(choice.skip_share.iter().map(|share| share.why.clone())));
+        lines.join("\n  ")
+    }
+
+    /// The settings, each with its reason.
+    fn settings(&self) -> String {
+        let (images, choice) = (&self.facts.images, &self.choice);
+        let about = self.about();
+        let mut text =
+            format!("about = {}\nbase = {BASE:?} # `equimod list recipes` has other methods\n", toml(&about));
+        if let Some([_, steps]) = &choice.on_gpu {
+            text += &format!("log_every_steps = {}\n", plain(steps));
+        }
+        text += &format!("\n[data]\nsource = {}\nbatch = {}\n", toml(&images.source), plain(&choice.batch));
+        text +=
+            &choice.background.as_ref().map_or_else(String::new, |color| format!("background = {}\n", quoted(color)));
+        text +=
+            &choice.skip_share.as_ref().map_or_else(String::new, |share| format!("skip_share = {}\n", plain(share)));
+        text += &format!("\n[augmentation]\npolicy = {}\nsize = {}\n", quoted(&choice.policy), plain(&choice.size));
+        text += &format!("\n[normalization]\nmean = {}\nstd = {}\n", list(&choice.mean), list(&choice.std));
+        text += &format!(
+            "\n[backbone]\narchitecture = {}\nstem = {}\nwidth = {}\n",
+            quoted(&choice.architecture),
+            quoted(&choice.stem),
+            plain(&choice.width)
+        );
+        if let Some([precision, _]) = &choice.on_gpu {
+            text += &format!("\n[execution]\nprecision = {}\n", quoted(precision));
+        }
+        text += &self.heads();
+        let Choice { epochs, warmup_epochs, learning_rate, checkpoint_epochs, .. } = choice;
+        let (epochs, warmup) = (plain(epochs), decimal(warmup_epochs));
+        let rate = decimal(learning_rate);
+        text += &format!("\n[schedule]\nepochs = {epochs}\nwarmup_epochs = {warmup}\nlearning_rate = {rate}\n");
+        text + &format!("\n[checkpoint]\nevery_epochs = {}\n", plain(checkpoint_epochs))
+    }
+
+    /// The settings of objective and module that depend on the width.
+    fn heads(&self) -> String {
+        let Chosen { value: [hidden, output], why } = &self.choice.heads;
+        format!(
+            "\n[objective]\nprojection_head = \"{hidden}-{hidden}-{output} bn-\" # {why}\ntemperature = 0.2 # as in the \
+             recipes quick and simclr-imagenet\n\n[equivariance.equimod]\nprojection_head = \
+             \"{hidden}-{hidden}-{output} bn-\" # as that of the objective\nparameter_head = \"{output} bn\" # as wide \
+             as the embeddings\npredictor = \"{output} bn-\" # likewise\n"
+        )
+    }
+}
+
+/// The images in one line.
+fn described(images: &Images) -> String {
+    let [least, median, largest] = images.short_sides;
+    let formats: Vec<String> = images.formats.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let formats = if formats.is_empty() { String::new() } else { format!(" ({})", formats.join(", ")) };
+    let labels: Vec<String> =
+        images.labels.iter().map(|(name, classes)| format!("{name} with {classes} classes")).collect();
+    let labels = if labels.is_empty() { "no labels".into() } else { format!("labels {}", labels.join(", ")) };
+    format!(
+        "{} images, the sizes of {} looked at and {} decoded{formats}; short sides {least} to {largest} px, median \
+         {median} px; {labels}",
+        images.count, images.sized, images.decoded
+    )
+}
+
+/// The machine in a few words.
+fn machine_described(machine: &Machine) -> String {
+    let cores = if machine.cores == 1 { "1 core".into() } else { format!("{} cores", machine.cores) };
+    let memory = machine.memory.map_or_else(String::new, |bytes| format!(", {} of memory", mebibytes(bytes)));
+    match (&machine.gpu, machine.ranks) {
+        (Some(gpu), 1) => format!("{cores}, {gpu}{memory}"),
+        (Some(gpu), ranks) => format!("{cores}, {ranks} GPUs from {gpu} on{memory}"),
+        (None, _) => format!("{cores}{memory}, no GPU that this build uses"),
+    }
+}
+
+/// A string as TOML.
+fn toml(text: &str) -> String {
+    Value::String(text.into()).to_string()
+}
+
+/// A string as TOML, with its reason.
+fn quoted(chosen: &Chosen<&'static str>) -> String {
+    format!("{} # {}", toml(chosen.value), chosen.why)
+}
+
+/// A number as TOML, with its reason.
+fn plain<T: std::fmt::Display>(chosen: &Chosen<T>) -> String {
+    format!("{} # {}", chosen.value, chosen.why)
+}
+
+/// A number with a decimal point, with its reason.
+fn decimal(chosen: &Chosen<f64>) -> String {
+    format!("{:?} # {}", chosen.value, chosen.why)
+}
+
+/// A list of numbers, with its reason.
+fn list(chosen: &Chosen<[f64; 3]>) -> String {
+    format!("{:?} # {}", chosen.value, chosen.why)
+}

@@ -1,0 +1,22 @@
+//! Arguments of `init`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::DevicesArgs;
+
+/// Arguments of `init`.
+#[derive(Args, Debug)]
+pub struct Init {
+    /// Training images: a data source of `equimod list datasets`.
+    pub images: String,
+    /// Recipe file to write.
+    #[arg(long, default_value = "recipe.toml", value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub device: DevicesArgs,
+}

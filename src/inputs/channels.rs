@@ -1,0 +1,83 @@
+//! Channel statistics, transparency and formats of a sample of images.
+
+use std::collections::BTreeMap;
+
+use equimod_data::{Dataset, Image};
+use rayon::prelude::*;
+
+/// Sums over pixels, exact in integers: the same for any order and number of threads.
+#[derive(Clone, Default)]
+pub struct Channels {
+    /// Number of images that decode.
+    pub images: u64,
+    /// Number of images with transparent pixels.
+    pub transparent: u64,
+    /// Number of images by format, if they are stored encoded.
+    pub formats: BTreeMap<&'static str, u64>,
+    pixels: u128,
+    sums: [u128; 3],
+    squares: [u128; 3],
+}
+
+impl Channels {
+    fn add(mut self, other: Self) -> Self {
+        self.images += other.images;
+        self.transparent += other.transparent;
+        self.pixels += other.pixels;
+        for (format, images) in other.formats {
+            *self.formats.entry(format).or_default() += images;
+        }
+        for c in 0..3 {
+            self.sums[c] += other.sums[c];
+            self.squares[c] += other.squares[c];
+        }
+        self
+    }
+
+    /// Mean of each channel, of values in [0, 1].
+    pub fn mean(&self) -> [f64; 3] {
+        self.sums.map(|sum| sum as f64 / self.pixels as f64 / 255.0)
+    }
+
+    /// Standard deviation of each channel.
+    pub fn std(&self) -> [f64; 3] {
+        let mean = self.mean();
+        std::array::from_fn(|c| {
+            let square = self.squares[c] as f64 / self.pixels as f64 / (255.0 * 255.0);
+            (square - mean[c] * mean[c]).max(0.0).sqrt()
+        })
+    }
+}
+
+/// Channel statistics over up to `most` images (0: all), evenly spaced, without images that do not decode.
+///
+/// # Errors
+///
+/// If the data set cannot be read, or none of the images decodes.
+pub fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> {
+    let count = if most == 0 { dataset.len() } else { dataset.len().min(most) };
+    let of = |k: usize| -> equimod_data::Result<Channels> {
+        let image = match dataset.image(k * dataset.len() / count) {
+            Err(equimod_data::Error::Image { .. }) => return Ok(Channels::default()),
+            image => image?,
+        };
+        let examined = dataset.encoded(k * dataset.len() / count)?.and_then(|bytes| Image::examine(&bytes));
+        let transparent = u64::from(examined.as_ref().is_some_and(|examined| examined.transparency.is_some()));
+        let formats = examined.into_iter().map(|examined| (examined.format, 1)).collect();
+        let pixels = image.size().area() as u128;
+        let mut sums = Channels { images: 1, transparent, formats, pixels, ..Channels::default() };
+        for pixel in image.pixels().as_chunks::<3>().0 {
+            for (c, &value) in pixel.iter().enumerate() {
+                sums.sums[c] += u128::from(value);
+                sums.squares[c] += u128::from(value) * u128::from(value);
+            }
+        }
+        Ok(sums)
+    };
+    let all = (0..count).into_par_iter().map(of).try_reduce(Channels::default, |a, b| Ok(a.add(b)))?;
+    if all.images == 0 {
+        let reason = "none of its images decode; see `equimod data verify`".to_owned();
+        return Err(equimod_data::Error::DataSet { name: dataset.name().into(), reason }.into());
+    }
+    Ok(all)
+}
