@@ -32,3 +32,8 @@ pub use {equimod_core as core, equimod_data as data, equimod_eval as eval, equim
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The module of the book's page on extensions, which compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/extending.md")]
+struct Extending;

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr)] // A command-line tool.
 
 mod beside;
+mod book;
 mod cuda;
 mod dependencies;
 mod fuzz;
@@ -24,6 +25,10 @@ fn main() -> anyhow::Result<()> {
         ["check"] => check(),
         ["test"] => test(),
         ["dependencies"] => dependencies::check(),
+        ["book"] => book::build(),
+        ["book", "links"] => book::preprocess(),
+        // mdBook asks whether it may call the preprocessor for an output.
+        ["book", "links", "supports", _] => Ok(()),
         ["modules"] => modules::check(),
         ["memory"] => memory::check(),
         ["endurance"] => endurance("200"),
@@ -36,7 +41,7 @@ fn main() -> anyhow::Result<()> {
         ["stand-in"] => cuda::check_stand_in().map(|_| ()),
         ["metal-check"] => metal::check(),
         _ => bail!(
-            "usage: cargo xtask check | test | dependencies | modules | memory | endurance [KILLS] | fuzz [SECONDS] | \
+            "usage: cargo xtask check | test | dependencies | modules | book | memory | endurance [KILLS] | fuzz [SECONDS] | \
              cuda-on-cpu [FILTER…] | stand-in | gpu-kit [OUT] | metal-check"
         ),
     }
@@ -51,6 +56,7 @@ fn check() -> anyhow::Result<()> {
     dependencies::check()?;
     eprintln!("» circular dependencies of modules");
     modules::check()?;
+    book::check()?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--release", all(), "--", "-D", "warnings"])?;
     // The command without the Hub and MNIST.
