@@ -164,6 +164,38 @@ fn other_libraries_give_the_same_features() {
     }
 }
 
+#[test]
+fn the_notebook_reads_an_export_and_its_features() {
+    let Some(python) = python() else {
+        eprintln!("left out: no Python with torch, torchvision and safetensors; set EQUIMOD_PYTHON");
+        return;
+    };
+    let [script, notebook] =
+        ["tests/python/run_notebook.py", "examples/python.ipynb"].map(|name| text(&root().join(name)));
+    let scratch = Scratch::new();
+    let size = format!("augmentation.size={SIDE}");
+    let network = ["backbone.stem=imagenet", "backbone.width=64", &size];
+    exported(&scratch, "run", &network);
+    fs::rename(scratch.path("run-export"), scratch.path("mine")).unwrap();
+    scratch.done(&["embed", "mine", "--data", "images", "--out", "features.parquet"]);
+    let run_notebook = || {
+        let output = run(&python, &[&script, &notebook, &text(scratch.folder())], &[]).unwrap();
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (succeeded, said) = run_notebook();
+    eprintln!("{said}");
+    assert!(succeeded, "{said}");
+    if said.contains("left out") {
+        return;
+    }
+    assert!(said.contains("10 cells were run") && said.contains("16 images, largest difference"), "{said}");
+    // Features of another network are not those of the export.
+    exported(&scratch, "other", &[&network[..], &["seed=1"]].concat());
+    scratch.done(&["embed", "other-export", "--data", "images", "--out", "features.parquet"]);
+    let (succeeded, said) = run_notebook();
+    assert!(!succeeded && said.contains("AssertionError"), "{said}");
+}
+
 /// The squares as input of the network.
 fn inputs(scratch: &Scratch) -> Tensor {
     let config = json_of(scratch.path("standard-export/config.json"));
