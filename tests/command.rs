@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use common::{Scratch, TINY, text};
 
@@ -230,6 +230,7 @@ fn threads_do_not_matter_and_resume_is_exact() {
     let scratch = Scratch::new();
     scratch.images("images", 40);
     let recipe = text(&scratch.write("tiny.toml", TINY));
+    let commit = commit(&scratch);
     let reference = train(&scratch, &recipe, "one", &["--threads", "1"]);
     assert!(reference == train(&scratch, &recipe, "two", &["--threads", "2"]), "2 threads give another result than 1");
     assert!(reference != train(&scratch, &recipe, "other", &["--seed", "1"]), "the seed does not matter");
@@ -240,10 +241,27 @@ fn threads_do_not_matter_and_resume_is_exact() {
     assert!(reference == state(&scratch, "two"), "a resumed run ends elsewhere");
     let info: Value = serde_json::from_slice(&fs::read(scratch.path("two/run.json")).unwrap()).unwrap();
     assert_eq!((info["status"].as_str(), info["resumed_at"].to_string()), (Some("finished"), "[10]".into()));
+    assert!(info["started"].as_str().unwrap() <= info["ended"].as_str().unwrap(), "{info}");
+    let want = commit.map(|commit| json!({ "commit": commit, "branch": "work", "dirty": true }));
+    assert_eq!(info.get("git"), want.as_ref());
     let resolved = scratch.path("one/recipe.resolved.toml");
     let changed = fs::read_to_string(&resolved).unwrap().replace("momentum = 0.9", "momentum = 0.8");
     fs::write(&resolved, changed).unwrap();
     scratch.refused(&["pretrain", "--out", "one", "--resume"], 2, &["optimizer.momentum"]);
+}
+
+/// Makes the folder a git repository with a changed file, and returns its commit; `None` without git.
+fn commit(scratch: &Scratch) -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).current_dir(scratch.folder()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    git(&["init"])?;
+    git(&["checkout", "-b", "work"])?;
+    git(&["add", "tiny.toml"])?;
+    git(&["-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "-m", "text"])?;
+    scratch.write("tiny.toml", format!("{TINY}\n"));
+    git(&["rev-parse", "HEAD"])
 }
 
 #[test]
@@ -343,6 +361,7 @@ fn bad_recipes_are_reported_all_at_once() {
     let contradiction = ["pretrain", "--set", "equivariance.equimod.predictor=32 bn-", "--set", "data.batch=1"];
     scratch.refused(&contradiction, 2, &["predictor", "data.batch"]);
     scratch.refused(&["pretrain", "--device", "tpu"], 2, &["tpu", "cuda:N"]);
+    scratch.refused(&["pretrain", "--set", "log.mlflow=mine"], 2, &["log.mlflow", "MLFLOW_TRACKING_URI is not"]);
     scratch.refused(&["pretrain", "--device", "cuda:0"], 2, &["lacks cuda"]);
     scratch.refused(&["pretrain", "--resume", "--out", "nowhere"], 1, &["no run to go on with"]);
     scratch.write("full/file", "something");

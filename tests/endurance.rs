@@ -22,6 +22,8 @@ predictor = "8-16 bias"
 [probe]
 every_epochs = 2
 k = 3
+[log]
+csv = true
 "#;
 
 /// Default number of kills, overridden by `EQUIMOD_KILLS`.
@@ -69,7 +71,8 @@ const FILES: [&str; 4] = ["model.safetensors", "target.safetensors", "optimizer.
 fn outcome(scratch: &Scratch, out: &str) -> Vec<(String, Vec<u8>)> {
     let checkpoint = newest(scratch, out);
     let mut files: Vec<PathBuf> = FILES.iter().map(|file| checkpoint.join(file)).collect();
-    files.extend([scratch.path(out).join("metrics.jsonl"), checkpoints(scratch, out).join("best")]);
+    files.extend(["metrics.jsonl", "metrics.csv"].map(|file| scratch.path(out).join(file)));
+    files.extend([checkpoints(scratch, out).join("best")]);
     files
         .iter()
         .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap()))

@@ -33,7 +33,11 @@ const ARGUMENTS: [&str; 6] = ["pretrain", "--recipe", "tiny.toml", "--set", "sch
 fn two_ranks_train_and_report_one_run() {
     let scratch = scratch();
     for (out, device) in [("one", "cpu"), ("two", "cpu:2")] {
-        scratch.done(&[&ARGUMENTS[..], &[out, "--device", device, "--threads", "2"]].concat());
+        let more = [out, "--device", device, "--threads", "2", "--set", "log.csv=true"];
+        scratch.done(&[&ARGUMENTS[..], &more].concat());
+        let table = fs::read_to_string(scratch.path(out).join("metrics.csv")).unwrap();
+        let steps: Vec<&str> = table.lines().filter_map(|line| line.split(',').next()).collect();
+        assert_eq!(steps, ["step", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]);
     }
     let (one, two) = (lines(&scratch, "one"), lines(&scratch, "two"));
     assert_eq!((one.len(), two.len()), (10, 10));

@@ -48,10 +48,11 @@ fn flatten(prefix: &str, table: &Table, flat: &mut BTreeMap<String, String>) {
 
 /// Prefixes of the settings that may change when a run is resumed: they affect checkpoints, reports and memory, but no
 /// weight.
-const FREE: [&str; 7] = [
+const FREE: [&str; 8] = [
     "checkpoint.",
     "probe.",
     "guard.",
+    "log.",
     "execution.recompute",
     "execution.timeout",
     "log_every_steps",

@@ -11,6 +11,7 @@ use equimod_data::{Background, Encoding, LayoutConfig, Policy, ReadOptions, Size
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::log_recipe::LogRecipe;
 use crate::policy_choice::PolicyChoice;
 pub use crate::schedule::{BatchScaling, ScheduleRecipe, Shape};
 
@@ -52,6 +53,8 @@ pub struct Recipe {
     pub probe: ProbeRecipe,
     /// Thresholds below which embeddings count as collapsed.
     pub guard: GuardRecipe,
+    /// Where metrics are written beside `metrics.jsonl` and TensorBoard's event file.
+    pub log: LogRecipe,
     /// Execution settings: memory, time and rounding, but not the mathematics of a step.
     pub execution: Execution,
 }
@@ -265,6 +268,7 @@ impl Default for Recipe {
             checkpoint: CheckpointRecipe::default(),
             probe: ProbeRecipe::default(),
             guard: GuardRecipe::default(),
+            log: LogRecipe::default(),
             execution: Execution::default(),
         }
     }

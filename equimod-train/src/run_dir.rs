@@ -1,6 +1,7 @@
 //! Run directory: recipe, metadata, logs and checkpoints.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,18 @@ pub enum Status {
     Diverged,
     /// Stopped by an error.
     Failed,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Interrupted => "interrupted",
+            Self::Diverged => "diverged",
+            Self::Failed => "failed",
+        })
+    }
 }
 
 /// Contents of `run.json`.
@@ -62,6 +75,35 @@ pub struct RunInfo {
     /// Peak memory of these calls, in bytes.
     #[serde(default)]
     pub peak_memory: u64,
+    /// Time of the first start: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
+    /// Time of the last end that was no kill: RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// Git repository of the working directory at the first start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitState>,
+}
+
+/// State of a git repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitState {
+    /// Hash of the commit that is checked out.
+    pub commit: String,
+    /// Branch, if one is checked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// Whether files under version control have changes that are not committed.
+    pub dirty: bool,
+}
+
+impl fmt::Display for GitState {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}", self.commit.get(..12).unwrap_or(&self.commit))?;
+        self.branch.iter().try_for_each(|branch| write!(f, " on {branch}"))?;
+        f.write_str(if self.dirty { ", with uncommitted changes" } else { "" })
+    }
 }
 
 /// Model from which initial weights were loaded.
@@ -89,6 +131,9 @@ impl Default for RunInfo {
             from: None,
             seconds: 0.0,
             peak_memory: 0,
+            started: None,
+            ended: None,
+            git: None,
         }
     }
 }
@@ -318,4 +363,26 @@ fn lock(path: &Path) -> Result<Arc<Option<File>>> {
 fn is_empty(path: &Path) -> Result<bool> {
     let mut entries = fs::read_dir(path).map_err(|e| Error::io("read", path, e))?;
     Ok(entries.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As versions wrote it that recorded neither times nor git.
+    const OLD: &str = r#"{"format": 1, "status": "finished", "version": "0.1.0", "command": [], "host": "h",
+        "device": "cpu", "seed": 0, "data_fingerprint": "f", "resumed_at": []}"#;
+
+    #[test]
+    fn old_files_are_read_and_new_ones_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("run.json"), OLD).unwrap();
+        let old = RunInfo::read(folder.path()).unwrap();
+        assert_eq!((old.status, &old.started, &old.git), (Status::Finished, &None, &None));
+        let git = GitState { commit: "0123456789abcdef".into(), branch: Some("main".into()), dirty: true };
+        assert_eq!(git.to_string(), "0123456789ab on main, with uncommitted changes");
+        let new = RunInfo { started: Some("2026-01-02T03:04:05Z".into()), git: Some(git), ..old };
+        fs::write(folder.path().join("run.json"), serde_json::to_vec(&new).unwrap()).unwrap();
+        assert_eq!(RunInfo::read(folder.path()).unwrap(), new);
+    }
 }

@@ -7,6 +7,7 @@ pub mod device;
 pub mod device_memory;
 pub mod exit;
 pub mod failure;
+pub mod git;
 pub mod launch;
 pub mod memory;
 pub mod signals;

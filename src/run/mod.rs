@@ -4,6 +4,7 @@ pub mod facts;
 pub mod files;
 pub mod forecast;
 pub mod measured_method;
+pub mod mlflow;
 pub mod noise;
 pub mod probe;
 pub mod rehearsal;

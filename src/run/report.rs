@@ -51,6 +51,9 @@ impl RunReport<'_> {
             ("data fingerprint".into(), info.data_fingerprint.chars().take(16).collect()),
             ("command".into(), info.command.join(" ")),
         ];
+        let git = info.git.as_ref().map(ToString::to_string);
+        let known = [("started", info.started.clone()), ("ended", info.ended.clone()), ("git", git)];
+        facts.extend(known.into_iter().filter_map(|(name, value)| Some((name.into(), value?))));
         facts.extend(self.times.iter().cloned());
         Ok(render(&ReportData {
             title: format!("equimod: {}", self.run.file_name().unwrap_or_default().to_string_lossy()),

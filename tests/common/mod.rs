@@ -95,7 +95,8 @@ impl Scratch {
 
     pub fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
-        for name in ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HUB_CACHE", "RUST_BACKTRACE"] {
+        let unset = ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HUB_CACHE", "RUST_BACKTRACE"];
+        for name in unset.into_iter().chain(["MLFLOW_TRACKING_URI"]) {
             command.env_remove(name);
         }
         let environment = self.environment.iter().map(|(name, value)| (name, value));

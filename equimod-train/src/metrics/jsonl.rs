@@ -24,26 +24,42 @@ impl JsonLines {
     pub fn open(path: &Path) -> Result<Self> {
         Ok(Self { file: BufWriter::new(append(path)?), path: path.into() })
     }
+
+    /// Writes a line at once, for those who read the file while the run goes on.
+    fn line(&mut self, line: Map<String, Value>) -> Result<()> {
+        let written = writeln!(self.file, "{}", Value::Object(line)).and_then(|()| self.file.flush());
+        written.map_err(|e| Error::io("write", &self.path, e))
+    }
+}
+
+/// The numbers of a step by name.
+pub(super) fn step_line(report: &StepReport) -> Map<String, Value> {
+    let mut line = Map::new();
+    line.insert("step".into(), json!(report.step));
+    line.insert("epoch".into(), json!(report.epoch));
+    line.insert("learning_rate".into(), json!(report.learning_rate));
+    line.insert("loss".into(), json!(report.loss));
+    line.insert("gradient_norm".into(), json!(report.gradient_norm));
+    line.extend(report.metrics.iter().map(|(name, value)| (name.clone(), json!(value))));
+    line
+}
+
+/// The scores of a probe by name.
+pub(super) fn probe_line(report: &ProbeReport) -> Map<String, Value> {
+    let mut line = Map::new();
+    line.insert("step".into(), json!(report.step));
+    line.insert("epoch".into(), json!(report.epoch));
+    line.extend(report.scores.iter().map(|(name, score)| (format!("probe.{name}"), json!(score))));
+    line
 }
 
 impl Sink for JsonLines {
     fn step(&mut self, report: &StepReport) -> Result<()> {
-        let mut line = Map::new();
-        line.insert("step".into(), json!(report.step));
-        line.insert("epoch".into(), json!(report.epoch));
-        line.insert("learning_rate".into(), json!(report.learning_rate));
-        line.insert("loss".into(), json!(report.loss));
-        line.insert("gradient_norm".into(), json!(report.gradient_norm));
-        line.extend(report.metrics.iter().map(|(name, value)| (name.clone(), json!(value))));
-        writeln!(self.file, "{}", Value::Object(line)).map_err(|e| Error::io("write", &self.path, e))
+        self.line(step_line(report))
     }
 
     fn probe(&mut self, report: &ProbeReport) -> Result<()> {
-        let mut line = Map::new();
-        line.insert("step".into(), json!(report.step));
-        line.insert("epoch".into(), json!(report.epoch));
-        line.extend(report.scores.iter().map(|(name, score)| (format!("probe.{name}"), json!(score))));
-        writeln!(self.file, "{}", Value::Object(line)).map_err(|e| Error::io("write", &self.path, e))
+        self.line(probe_line(report))
     }
 
     fn note(&mut self, _: &str) -> Result<()> {

@@ -1,10 +1,12 @@
-//! Loggers of a run: JSON lines, text, TensorBoard.
+//! Loggers of a run: JSON lines, CSV, text, TensorBoard.
 
+mod csv;
 mod jsonl;
 mod tensorboard;
 
 use std::time::Duration;
 
+pub use self::csv::Csv;
 pub use jsonl::{JsonLines, TextLog, cut};
 pub use tensorboard::TensorBoard;
 
@@ -83,4 +85,9 @@ pub trait Sink {
     ///
     /// If it cannot be written.
     fn flush(&mut self) -> Result<()>;
+
+    /// Takes a warning of the sink itself, which goes to all sinks as a message; asked for after every log step.
+    fn warning(&mut self) -> Option<String> {
+        None
+    }
 }

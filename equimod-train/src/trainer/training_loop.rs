@@ -161,6 +161,8 @@ impl Trainer {
                 log(sinks, &warning)?;
             }
         }
+        let warnings: Vec<String> = sinks.iter_mut().filter_map(|sink| sink.warning()).collect();
+        warnings.iter().try_for_each(|warning| log(sinks, warning))?;
         match diverged {
             None => Ok(()),
             Some(divergence) => {

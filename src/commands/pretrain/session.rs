@@ -3,15 +3,15 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use candle_core::Device;
 use equimod_core::agreement::gather_bytes;
 use equimod_core::{RankThreads, SharedCollective, SingleProcess, run_ranks};
 use equimod_train::{
-    Ending, JsonLines, Origin, Pace, Probe, ProbeReport, RunDirectory, RunInfo, Sink, Status, StepReport, TensorBoard,
-    TextLog, TrainContext, Trainer,
+    Csv, Ending, JsonLines, Origin, Pace, Probe, ProbeReport, RunDirectory, RunInfo, Sink, Status, StepReport,
+    TensorBoard, TextLog, TrainContext, Trainer,
 };
 
 use super::{Setup, Watcher, baseline};
@@ -19,8 +19,9 @@ use crate::inputs::model_argument;
 use crate::outputs::console;
 use crate::outputs::progress::Progress;
 use crate::process::allocator::MEMORY;
-use crate::process::device;
 use crate::process::failure::InWords;
+use crate::process::{device, git};
+use crate::run::mlflow::{Client, Mlflow};
 use crate::run::probe::LabeledProbe;
 use crate::run::trace::Profile;
 
@@ -104,17 +105,24 @@ impl Setup {
     fn lead(&self, collective: SharedCollective) -> anyhow::Result<Trained> {
         let mut trainer = self.trainer(collective.clone())?;
         let mut probe = LabeledProbe::of(&self.recipe)?;
+        let mlflow = (!self.recipe.log.mlflow.is_empty()).then(Client::of_environment).transpose()?;
         let (run, mut info) = self.open_run(&mut trainer, &collective)?;
         let start = Instant::now();
         let mut sinks = self.sinks(&run, &trainer)?;
+        let mlflow = mlflow.map(|client| Mlflow::start(client, &run, &info, &self.recipe)).transpose()?;
+        let (mlflow, sink) = mlflow.unzip();
+        sinks.extend(sink.map(|sink| Box::new(sink) as Box<dyn Sink>));
         let ending = trainer.run(&run, &mut sinks, probe.as_mut().map(|probe| probe as &mut dyn Probe));
         let cost = cost(trainer.pace(), MEMORY.peak_usage() as u64);
-        let noted = sinks.iter_mut().try_for_each(|sink| sink.note(&cost).and_then(|()| sink.flush()));
-        drop(sinks);
+        let noted = note_on_all(&mut sinks, &cost);
         info.status = status(&ending);
         info.seconds += start.elapsed().as_secs_f64();
         info.peak_memory = info.peak_memory.max(MEMORY.peak_usage() as u64);
+        info.ended = Some(present());
         let written = noted.and_then(|()| run.write_info(&info));
+        let lacking = mlflow.and_then(|mlflow| mlflow.finish(info.status));
+        let written = written.and_then(|()| lacking.iter().try_for_each(|text| note_on_all(&mut sinks, text)));
+        drop(sinks);
         // The reason why the run ended takes precedence over a failure to write the files.
         let ending = ending?;
         written?;
@@ -151,6 +159,8 @@ impl Setup {
             command: std::env::args().collect(),
             host: gethostname::gethostname().to_string_lossy().into_owned(),
             device: device::describe_all(devices, self.launch.processes()),
+            started: Some(present()),
+            git: git::state(),
             ..trainer.info()
         };
         if let Some(model) = &arguments.from {
@@ -202,6 +212,9 @@ impl Setup {
                 None => Box::new(Progress::new(trainer.step(), trainer.total_steps())),
             },
         ];
+        if self.recipe.log.csv {
+            sinks.push(Box::new(Csv::open(run.path())?));
+        }
         if let Some(steps) = self.arguments.profile {
             sinks.push(Box::new(Profile::start(&run.path().join("trace.json"), trainer.step() + steps)?));
         }
@@ -229,6 +242,16 @@ impl Sink for Watched {
     fn flush(&mut self) -> equimod_train::Result<()> {
         Ok(())
     }
+}
+
+/// Logs a message, and writes everything to disk.
+fn note_on_all(sinks: &mut [Box<dyn Sink>], text: &str) -> equimod_train::Result<()> {
+    sinks.iter_mut().try_for_each(|sink| sink.note(text).and_then(|()| sink.flush()))
+}
+
+/// The present as RFC 3339 in UTC.
+fn present() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
 /// The run directory of the first rank, which passes it to the others.
