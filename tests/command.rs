@@ -244,6 +244,7 @@ fn threads_do_not_matter_and_resume_is_exact() {
     assert!(info["started"].as_str().unwrap() <= info["ended"].as_str().unwrap(), "{info}");
     let want = commit.map(|commit| json!({ "commit": commit, "branch": "work", "dirty": true }));
     assert_eq!(info.get("git"), want.as_ref());
+    runs_are_listed(&scratch);
     let resolved = scratch.path("one/recipe.resolved.toml");
     let changed = fs::read_to_string(&resolved).unwrap().replace("momentum = 0.9", "momentum = 0.8");
     fs::write(&resolved, changed).unwrap();
@@ -262,6 +263,32 @@ fn commit(scratch: &Scratch) -> Option<String> {
     git(&["-c", "user.name=n", "-c", "user.email=e@example.org", "commit", "-m", "text"])?;
     scratch.write("tiny.toml", format!("{TINY}\n"));
     git(&["rev-parse", "HEAD"])
+}
+
+/// Continues the test above on its runs `one`, `two` and `other`, with one that was killed and one that is damaged.
+fn runs_are_listed(scratch: &Scratch) {
+    scratch.write(
+        "killed/run.json",
+        fs::read_to_string(scratch.path("one/run.json")).unwrap().replace("finished", "running"),
+    );
+    fs::copy(scratch.path("one/recipe.resolved.toml"), scratch.path("killed/recipe.resolved.toml")).unwrap();
+    scratch.write("killed/.lock", "");
+    scratch.write("damaged/run.json", "{");
+    let listed = scratch.done(&["runs", ".", "--sort", "seed", "--descending"]);
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines.iter().all(|line| line.chars().count() <= 80 || line.contains("damaged")), "{listed}");
+    let first: Vec<&str> = lines[..5].iter().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(first, ["run", "other", "killed", "one", "two"], "{listed}");
+    assert!(lines[0].ends_with("seed") && lines[1].contains("3/3"), "{listed}");
+    assert!(listed.contains("Cannot be read:\n  damaged: ") && listed.contains("run.json"), "{listed}");
+    let json: Value = serde_json::from_str(&scratch.done(&["runs", ".", "--json", "--sort", "run"])).unwrap();
+    let of = |key: &str| json["runs"].as_array().unwrap().iter().map(|run| run[key].clone()).collect::<Vec<_>>();
+    assert_eq!(of("status"), ["killed", "finished", "finished", "finished"]);
+    assert_eq!(of("step"), [0, 15, 15, 15]);
+    assert_eq!(json["runs"][2]["settings"], json!({ "seed": "1" }));
+    assert_eq!(json["unreadable"][0]["run"], "damaged");
+    scratch.refused(&["runs", "nowhere"], 2, &["nowhere is no folder"]);
+    scratch.refused(&["runs", ".", "--sort", "colour"], 2, &["no column \"colour\"", "seed"]);
 }
 
 #[test]

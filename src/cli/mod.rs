@@ -5,6 +5,7 @@ mod data;
 mod doctor;
 mod eval;
 mod init;
+mod runs;
 mod study;
 mod weights;
 
@@ -25,6 +26,7 @@ pub use eval::{
     FinetuneOptimizer, Health, ImageArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
 pub use init::Init;
+pub use runs::Runs;
 pub use study::{Shard, Study};
 pub use weights::{Export, Import, Inspect, Publish};
 
@@ -76,6 +78,12 @@ pub enum Command {
     #[command(after_help = "Example:
   equimod report out/simclr out/equimod --out compare.html")]
     Report(Report),
+    /// List the runs in a folder: status, progress, loss, accuracy, and the settings in which they differ.
+    #[command(after_help = "Examples:
+  equimod runs
+  equimod runs out/sweep --sort eval --descending
+  equimod runs --json")]
+    Runs(Runs),
     /// Run a study: a grid of recipes with several seeds, evaluated and compared with baselines.
     #[command(after_help = "Examples:
   equimod study emoji --dry-run

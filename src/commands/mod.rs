@@ -17,6 +17,7 @@ mod pretrain;
 mod publish;
 mod replay;
 mod report;
+mod runs;
 mod study;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
         Command::Init(arguments) => init::run(&arguments),
         Command::FindRate(arguments) => find_rate::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments),
         Command::Study(arguments) => study::run(&arguments, verbose),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Eval(arguments) => eval::run(&arguments),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,12 +11,11 @@ use equimod::bundled::RECIPES;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
 use equimod_eval::report::{Plot, ReportData, Section, Table, render};
-use equimod_eval::results::Results;
 use equimod_train::{Recipe, RunInfo, resolve, settings};
 
 use crate::cli::Report;
 use crate::outputs::console::{self, duration};
-use crate::run::files::Metrics;
+use crate::run::files::{Metrics, all_results};
 
 /// Metrics that are plotted first, in this order.
 const FIRST: [&str; 2] = ["loss", "invariance_loss"];
@@ -66,24 +65,6 @@ fn read(path: &Path) -> anyhow::Result<Run> {
     Ok(Run { name, info, recipe, metrics: Metrics::read(path)?, results })
 }
 
-/// Results at the end of the run, if there are any, and of all later evaluations.
-fn all_results(run: &Path) -> anyhow::Result<Vec<ResultRow>> {
-    let mut files = vec![run.join("results.json")];
-    if let Ok(folders) = fs::read_dir(run.join("eval")) {
-        let mut later: Vec<PathBuf> = folders.flatten().map(|folder| folder.path().join("results.json")).collect();
-        later.sort();
-        files.extend(later);
-    }
-    let mut rows = Vec::new();
-    for file in files.iter().filter(|file| file.is_file()) {
-        let read = fs::read(file).map_err(anyhow::Error::from).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-        let Results { rows: more, .. } =
-            read.with_context(|| format!("cannot read {}; evaluate the run again with this version", file.display()))?;
-        rows.extend(more);
-    }
-    Ok(rows)
-}
-
 fn headings(first: &str, runs: &[Run]) -> Vec<String> {
     std::iter::once(first.to_owned()).chain(runs.iter().map(|run| run.name.clone())).collect()
 }
@@ -94,11 +75,13 @@ fn about(runs: &[Run]) -> Table {
     };
     let rows = vec![
         row("about", &|run| run.recipe.about.clone()),
-        row("status", &|run| format!("{:?}", run.info.status).to_lowercase()),
+        row("status", &|run| run.info.status.to_string()),
+        row("started", &|run| run.info.started.clone().unwrap_or_else(|| "–".into())),
         row("training", &|run| duration(Duration::from_secs_f64(run.info.seconds))),
         row("peak memory", &|run| format!("{:.0} MiB", run.info.peak_memory as f64 / f64::from(1 << 20))),
         row("device", &|run| run.info.device.clone()),
         row("version", &|run| run.info.version.clone()),
+        row("git", &|run| run.info.git.as_ref().map_or_else(|| "–".into(), ToString::to_string)),
         row("data fingerprint", &|run| run.info.data_fingerprint.chars().take(16).collect()),
     ];
     Table { headings: headings("run", runs), rows }

@@ -1,10 +1,12 @@
 //! Files of a run that reports read.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use equimod_eval::ResultRow;
 use equimod_eval::report::Series;
+use equimod_eval::results::Results;
 use serde_json::Value;
 
 /// The lines of `metrics.jsonl`.
@@ -38,4 +40,26 @@ impl Metrics {
         let point = |line: &Value| Some((line.get("step")?.as_f64()?, line.get(key)?.as_f64()?));
         Series { name: name.into(), points: self.0.iter().filter_map(point).collect() }
     }
+}
+
+/// Results at the end of the run, if there are any, and of all later evaluations.
+///
+/// # Errors
+///
+/// If a file cannot be read.
+pub fn all_results(run: &Path) -> anyhow::Result<Vec<ResultRow>> {
+    let mut files = vec![run.join("results.json")];
+    if let Ok(folders) = fs::read_dir(run.join("eval")) {
+        let mut later: Vec<PathBuf> = folders.flatten().map(|folder| folder.path().join("results.json")).collect();
+        later.sort();
+        files.extend(later);
+    }
+    let mut rows = Vec::new();
+    for file in files.iter().filter(|file| file.is_file()) {
+        let read = fs::read(file).map_err(anyhow::Error::from).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        let Results { rows: more, .. } =
+            read.with_context(|| format!("cannot read {}; evaluate the run again with this version", file.display()))?;
+        rows.extend(more);
+    }
+    Ok(rows)
 }

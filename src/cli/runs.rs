@@ -1,0 +1,23 @@
+//! Arguments of `equimod runs`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Arguments of `runs`.
+#[derive(Args, Debug)]
+pub struct Runs {
+    /// Folder that is searched for runs, with all folders in it.
+    #[arg(default_value = "out", value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Column to sort by: run, status, started, time, epoch, step, loss, probe, eval, or a setting in which the runs
+    /// differ, e.g. schedule.learning_rate. Runs without a value come last.
+    #[arg(long, default_value = "started", value_name = "COLUMN")]
+    pub sort: String,
+    /// Sort from the largest to the smallest, or from the newest to the oldest.
+    #[arg(long)]
+    pub descending: bool,
+    /// Print as JSON, with whole values and with times in seconds.
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,217 @@
+//! Table of runs for a terminal.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use equimod_eval::results::aligned;
+
+use super::summary::{Score, Summary};
+use crate::outputs::console::duration;
+use crate::process::exit::Usage;
+
+/// Names of the columns that are not settings.
+const COLUMNS: [&str; 9] = ["run", "status", "started", "time", "epoch", "step", "loss", "probe", "eval"];
+/// Width into which columns go as far as they can.
+const WIDTH: usize = 80;
+/// Longest value of a setting that is shown whole.
+const LONGEST: usize = 24;
+
+/// Value of a column for one run.
+enum Cell {
+    Missing,
+    Text(String),
+    /// A number by which runs are sorted, and its text.
+    Number(f64, String),
+}
+
+impl Cell {
+    fn of(value: Option<f64>, text: impl Fn(f64) -> String) -> Self {
+        value.map_or(Self::Missing, |value| Self::Number(value, text(value)))
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Missing => "–",
+            Self::Text(text) | Self::Number(_, text) => text,
+        }
+    }
+
+    /// Order by size or alphabet, with the largest first if `descending`; missing values are last in any case.
+    fn order(&self, other: &Self, descending: bool) -> Ordering {
+        let order = match (self, other) {
+            (Self::Missing, Self::Missing) => return Ordering::Equal,
+            (Self::Missing, _) => return Ordering::Greater,
+            (_, Self::Missing) => return Ordering::Less,
+            (Self::Number(a, _), Self::Number(b, _)) => a.total_cmp(b),
+            _ => self.text().cmp(other.text()),
+        };
+        if descending { order.reverse() } else { order }
+    }
+}
+
+/// Runs, with the settings in which they differ.
+pub struct Table {
+    /// The runs; each has only those settings.
+    pub runs: Vec<Summary>,
+    /// Full names of the settings.
+    settings: Vec<String>,
+}
+
+impl Table {
+    /// A table of these runs.
+    pub fn of(mut runs: Vec<Summary>) -> Self {
+        let names: BTreeSet<String> = runs.iter().flat_map(|run| run.settings.keys().cloned()).collect();
+        let differs = |name: &String| runs.iter().any(|run| run.settings.get(name) != runs[0].settings.get(name));
+        let settings: Vec<String> = names.into_iter().filter(differs).collect();
+        runs.iter_mut().for_each(|run| run.settings.retain(|name, _| settings.contains(name)));
+        Self { runs, settings }
+    }
+
+    /// Sorts by a column; runs with equal values keep the order of their paths.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such column.
+    pub fn sort(&mut self, column: &str, descending: bool) -> Result<(), Usage> {
+        let columns = || COLUMNS.into_iter().chain(self.settings.iter().map(String::as_str));
+        if !columns().any(|name| name == column) {
+            let known = columns().collect::<Vec<_>>().join(", ");
+            return Err(Usage(format!("there is no column {column:?} to sort by; there are {known}")));
+        }
+        self.runs.sort_by(|a, b| cell(a, column).order(&cell(b, column), descending));
+        Ok(())
+    }
+
+    /// The table, in several parts if it is wider than a terminal; each begins with the names of the runs.
+    pub fn text(&self) -> String {
+        let columns = COLUMNS.into_iter().chain(self.settings.iter().map(String::as_str));
+        let columns = columns.map(|name| self.column(name));
+        // A column without a value says nothing.
+        let columns = columns.filter(|column| column.iter().skip(1).any(|text| text != "–"));
+        let parts: Vec<String> = parts(&columns.collect::<Vec<_>>()).iter().map(|part| lines(part)).collect();
+        parts.join("\n") + &self.legend()
+    }
+
+    /// Heading and texts of a column.
+    fn column(&self, name: &str) -> Vec<String> {
+        let heading = if COLUMNS.contains(&name) { name } else { short(name, &self.settings) };
+        let texts = self.runs.iter().map(|run| cell(run, name).text().to_owned());
+        std::iter::once(heading.to_owned()).chain(texts).collect()
+    }
+
+    /// Explanation of the accuracies.
+    fn legend(&self) -> String {
+        let named = |column: &str, of: fn(&Summary) -> Option<&Score>| {
+            let names: BTreeSet<&str> = self.runs.iter().filter_map(of).map(|score| score.name.as_str()).collect();
+            let names: Vec<&str> = names.into_iter().collect();
+            (!names.is_empty()).then(|| format!("{column}: top-1 accuracy of {}\n", names.join(" or ")))
+        };
+        let lines = [named("probe", |run| run.probe.as_ref()), named("eval", |run| run.eval.as_ref())];
+        let lines: String = lines.into_iter().flatten().collect();
+        if lines.is_empty() { lines } else { format!("\n{lines}") }
+    }
+}
+
+/// Value of a column.
+fn cell(run: &Summary, column: &str) -> Cell {
+    let percent = |score: &Option<Score>| {
+        Cell::of(score.as_ref().map(|score| score.value), |value| format!("{:.1} %", 100.0 * value))
+    };
+    match column {
+        "run" => Cell::Text(run.run.clone()),
+        "status" => Cell::Text(run.status.clone()),
+        // Up to the minute; RFC 3339 is in the order of time.
+        "started" => run.started.as_ref().map_or(Cell::Missing, |time| {
+            Cell::Text(time.replace('T', " ").chars().take("2026-01-02 03:04".len()).collect())
+        }),
+        "time" => {
+            Cell::of(Some(run.seconds), |seconds| duration(Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+        }
+        "epoch" => Cell::of(Some(run.epoch as f64), |epoch| format!("{epoch}/{}", run.epochs)),
+        "step" => Cell::of(Some(run.step as f64), |step| step.to_string()),
+        "loss" => Cell::of(run.loss, |loss| format!("{loss:.4}")),
+        "probe" => percent(&run.probe),
+        "eval" => percent(&run.eval),
+        setting => run.settings.get(setting).map_or(Cell::Missing, |value| value_of(value)),
+    }
+}
+
+/// Value of a setting: a number, or a text without quotes that is cut if it is long.
+fn value_of(value: &str) -> Cell {
+    if let Ok(number) = value.parse() {
+        return Cell::Number(number, value.into());
+    }
+    let value = value.trim_matches('"');
+    let cut = value.chars().count() > LONGEST;
+    let text: String = value.chars().take(if cut { LONGEST - 1 } else { LONGEST }).collect();
+    Cell::Text(if cut { text + "…" } else { text })
+}
+
+/// The shortest ending of a setting's name that no other setting has.
+fn short<'a>(name: &'a str, all: &[String]) -> &'a str {
+    let ends = |other: &str, end: &str| other == end || other.ends_with(&format!(".{end}"));
+    let endings = name.rmatch_indices('.').map(|(dot, _)| &name[dot + 1..]);
+    let unique = |end: &&str| !COLUMNS.contains(end) && all.iter().filter(|other| ends(other, end)).count() == 1;
+    endings.into_iter().find(unique).unwrap_or(name)
+}
+
+/// Columns in parts that fit the width, as far as they can, each behind the first column.
+fn parts(columns: &[Vec<String>]) -> Vec<Vec<&Vec<String>>> {
+    let width = |column: &Vec<String>| 2 + column.iter().map(|text| text.chars().count()).max().unwrap_or(0);
+    let Some((first, others)) = columns.split_first() else { return Vec::new() };
+    let mut parts = vec![vec![first]];
+    let mut used = width(first);
+    for column in others {
+        // The last column has no gap behind it.
+        if used + width(column) - 2 > WIDTH && parts.last().is_some_and(|part| part.len() > 1) {
+            parts.push(vec![first]);
+            used = width(first);
+        }
+        used += width(column);
+        parts.last_mut().into_iter().for_each(|part| part.push(column));
+    }
+    parts
+}
+
+/// Text of columns beside each other.
+fn lines(columns: &[&Vec<String>]) -> String {
+    let count = columns.first().map_or(0, |column| column.len());
+    let row = |row: usize| columns.iter().map(|column| column[row].clone()).collect::<Vec<_>>();
+    aligned(&row(0), &(1..count).map(row).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_have_the_shortest_name_that_is_their_own() {
+        let names = ["a.weight", "b.weight", "schedule.epochs", "seed", "x.time"].map(str::to_owned);
+        let shortest = names.each_ref().map(|name| short(name, &names));
+        assert_eq!(shortest, ["a.weight", "b.weight", "epochs", "seed", "x.time"]);
+    }
+
+    #[test]
+    fn missing_values_are_last_in_either_order() {
+        let cells = || [Cell::Missing, value_of("10"), value_of("9.5"), value_of("\"text\"")];
+        for (descending, want) in [(false, ["9.5", "10", "–"]), (true, ["10", "9.5", "–"])] {
+            let [missing, ten, nine, _] = cells();
+            let mut sorted = [missing, ten, nine];
+            sorted.sort_by(|a, b| a.order(b, descending));
+            assert_eq!(sorted.each_ref().map(Cell::text), want);
+        }
+        assert_eq!(value_of(&format!("\"{}\"", "x".repeat(30))).text(), format!("{}…", "x".repeat(23)));
+        assert_eq!(cells()[3].text(), "text");
+    }
+
+    #[test]
+    fn wide_tables_are_parted_and_every_part_names_the_runs() {
+        let column = |heading: &str, width: usize| vec![heading.to_owned(), "x".repeat(width)];
+        let columns = [column("run", 10), column("a", 30), column("b", 36), column("c", 40), column("d", 100)];
+        let text: Vec<Vec<&str>> =
+            parts(&columns).iter().map(|part| part.iter().map(|column| column[0].as_str()).collect()).collect();
+        assert_eq!(text, [vec!["run", "a", "b"], vec!["run", "c"], vec!["run", "d"]]);
+        assert!(lines(&parts(&columns)[0]).lines().all(|line| line.chars().count() <= WIDTH));
+    }
+}
