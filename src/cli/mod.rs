@@ -26,7 +26,7 @@ pub use eval::{
     FinetuneOptimizer, Health, ImageArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
 pub use init::Init;
-pub use runs::Runs;
+pub use runs::{Report, Runs};
 pub use study::{Shard, Study};
 pub use weights::{Export, Import, Inspect, Publish};
 
@@ -309,17 +309,6 @@ pub struct FindRate {
     pub json: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
-}
-
-/// Arguments of `report`.
-#[derive(Args, Debug)]
-pub struct Report {
-    /// Run directories to compare.
-    #[arg(required = true, value_name = "RUN")]
-    pub runs: Vec<PathBuf>,
-    /// HTML page to write.
-    #[arg(long, default_value = "report.html", value_name = "FILE")]
-    pub out: PathBuf,
 }
 
 /// Arguments of `replay`.

@@ -1,8 +1,19 @@
-//! Arguments of `equimod runs`.
+//! Arguments of `equimod report` and `equimod runs`.
 
 use std::path::PathBuf;
 
 use clap::Args;
+
+/// Arguments of `report`.
+#[derive(Args, Debug)]
+pub struct Report {
+    /// Run directories to compare.
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// HTML page to write.
+    #[arg(long, default_value = "report.html", value_name = "FILE")]
+    pub out: PathBuf,
+}
 
 /// Arguments of `runs`.
 #[derive(Args, Debug)]
