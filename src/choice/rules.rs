@@ -128,7 +128,7 @@ pub fn choose(facts: &Facts, given: &Given) -> Choice {
         learning_rate: learning_rate(batch.value, architecture.value),
         checkpoint_epochs: Chosen::new(
             (epochs.value / 20).max(1),
-            "about 20 checkpoints, of which the newest two stay",
+            "a twentieth of the epochs; the newest two checkpoints are kept",
         ),
         on_gpu: machine.gpu.as_ref().map(|_| {
             [
@@ -188,11 +188,9 @@ fn stem(size: usize) -> Chosen<&'static str> {
     let limit = LARGEST_FOR_CIFAR_STEM;
     match size {
         size if size <= limit => {
-            Chosen::new("cifar", format!("{size} px: up to {limit} px, the first layers keep them"))
+            Chosen::new("cifar", format!("{size} px: up to {limit} px, the first layers keep the resolution"))
         }
-        size => {
-            Chosen::new("imagenet", format!("{size} px: above {limit} px, the first layers reduce them to a quarter"))
-        }
+        size => Chosen::new("imagenet", format!("{size} px: above {limit} px, the first layers quarter each side")),
     }
 }
 
@@ -261,9 +259,9 @@ fn epochs(images: &Images, machine: &Machine, given: &Given, network: &Network) 
     };
     let wanted = (shown / count as f64).round() as u64;
     let why = match wanted {
-        _ if wanted > most => format!("{count} images: the most; more images would need fewer"),
-        _ if wanted < least => format!("{count} images: the fewest, and they take long; --epochs sets another number"),
-        _ => format!("{count} images, each shown so often that there are about {shown:.0} in all"),
+        _ if wanted > most => format!("the most, for only {count} images"),
+        _ if wanted < least => format!("the fewest, for as many as {count} images"),
+        _ => format!("{count} images, about {shown:.0} in all epochs together"),
     };
     Chosen::new(wanted.clamp(least, most), why)
 }
@@ -300,7 +298,7 @@ fn policy(size: usize) -> Chosen<&'static str> {
 
 fn background(images: &Images) -> Option<Chosen<&'static str>> {
     let (transparent, decoded) = (images.transparent, images.decoded - images.failed);
-    let why = format!("{transparent} of {decoded} images have transparent pixels, which would show what is behind");
+    let why = format!("{transparent} of {decoded} images have transparent pixels");
     (transparent > 0).then(|| Chosen::new("white", why))
 }
 

@@ -61,7 +61,7 @@ fn the_median_side_gives_the_size_and_the_size_the_stem_and_the_policy() {
 #[test]
 fn the_machine_gives_width_architecture_and_largest_batch() {
     let on_cores = |cores: usize| {
-        let choice = chosen(|facts| facts.machine.cores = cores);
+        let choice = chosen(|facts| (facts.machine.cores, facts.machine.memory) = (cores, None));
         (choice.width.value, choice.batch.value, choice.heads.value)
     };
     assert_eq!(on_cores(7), (16, 64, [512, 64]));
@@ -167,6 +167,6 @@ fn the_text_resolves_to_the_choice_and_gives_each_reason() {
         for line in settings.filter(|line| !line.starts_with("about") && !line.starts_with("source")) {
             assert!(line.contains(" # "), "{line} has no reason");
         }
-        assert!(text.contains("250 JPEG, 6 PNG") && text.contains("class with 3 classes"), "{text}");
+        assert!(text.contains("250 JPEG, 6 PNG") && text.contains("class (3 classes)"), "{text}");
     }
 }

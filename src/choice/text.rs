@@ -21,16 +21,20 @@ impl Written {
     /// The recipe as TOML. `by` is the command that chose it.
     pub fn text(&self, by: &str) -> String {
         let (Facts { images, machine }, version) = (&self.facts, env!("CARGO_PKG_VERSION"));
-        format!(
-            "# Chosen by `{by}` {version} for these images and this machine; change what you know better.\n#\n# Images:  \
-             {}\n# Machine: {}\n# Steps:   {} of {} images in {} epochs\n\n{}",
-            described(images),
-            machine_described(machine),
-            self.steps(),
-            self.choice.batch.value,
-            self.choice.epochs.value,
-            self.settings()
-        )
+        let Choice { batch, epochs, .. } = &self.choice;
+        let head = [
+            format!("Chosen by `{by}` {version} for these images and this machine; edit it as you like."),
+            String::new(),
+            format!("Images:  {}", counted(images)),
+            format!("         {}", sided(images)),
+            format!("Labels:  {}", labeled(images)),
+            format!("Machine: {}", machine_described(machine)),
+            format!("Steps:   {} of {} images; epochs: {}", self.steps(), batch.value, epochs.value),
+            "Time:    measured by `equimod init`, and by `equimod pretrain --dry-run` with this file as --recipe"
+                .into(),
+        ];
+        let head: String = head.iter().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect();
+        format!("{head}\n{}", self.settings())
     }
 
     /// One-line summary of the purpose of the recipe.
@@ -50,7 +54,8 @@ impl Written {
         let (Facts { images, machine }, choice) = (&self.facts, &self.choice);
         let Choice { size, architecture, stem, width, batch, epochs, policy, background, .. } = choice;
         let mut lines = vec![
-            format!("chosen for {} of {}, and {}:", described(images), images.source, machine_described(machine)),
+            format!("chosen for {} images of {}, and {}:", images.count, images.source, machine_described(machine)),
+            format!("{}; {}; labels: {}", counted(images), sided(images), labeled(images)),
             format!("views of {} px ({})", size.value, size.why),
             format!("{}, {} stem, width {} ({})", architecture.value, stem.value, width.value, width.why),
             format!("batch {} ({}), epochs {} ({})", batch.value, batch.why, epochs.value, epochs.why),
@@ -106,19 +111,25 @@ impl Written {
     }
 }
 
-/// The images in one line.
-fn described(images: &Images) -> String {
-    let [least, median, largest] = images.short_sides;
+/// Number of images, and how many of them were looked at.
+fn counted(images: &Images) -> String {
     let formats: Vec<String> = images.formats.iter().map(|(name, count)| format!("{count} {name}")).collect();
     let formats = if formats.is_empty() { String::new() } else { format!(" ({})", formats.join(", ")) };
-    let labels: Vec<String> =
-        images.labels.iter().map(|(name, classes)| format!("{name} with {classes} classes")).collect();
-    let labels = if labels.is_empty() { "no labels".into() } else { format!("labels {}", labels.join(", ")) };
-    format!(
-        "{} images, the sizes of {} looked at and {} decoded{formats}; short sides {least} to {largest} px, median \
-         {median} px; {labels}",
-        images.count, images.sized, images.decoded
-    )
+    let Images { count, sized, decoded, .. } = images;
+    format!("{count} images; {sized} headers read, {decoded} images decoded{formats}")
+}
+
+/// Short sides of the images.
+fn sided(images: &Images) -> String {
+    let [least, median, largest] = images.short_sides;
+    format!("short sides {least} to {largest} px, median {median} px")
+}
+
+/// Kinds of labels.
+fn labeled(images: &Images) -> String {
+    let labels = images.labels.iter().map(|(name, classes)| format!("{name} ({classes} classes)"));
+    let labels: Vec<String> = labels.collect();
+    if labels.is_empty() { "none".into() } else { labels.join(", ") }
 }
 
 /// The machine in a few words.
