@@ -110,7 +110,8 @@ impl<'a> Gains<'a> {
         let side = |row: &'a ResultRow| Some((row, Side::of(row.interval?, row.untrained?)));
         let measures: Vec<_> = rows.iter().filter(|row| row.is_share()).filter_map(side).collect();
         let single = rows.iter().filter(|row| row.is_share() && row.model.is_empty() && row.chance.is_some());
-        let could_have_untrained = measures.is_empty() && single.count() > 0;
+        let evaluated = rows.iter().any(|row| row.untrained.is_some());
+        let could_have_untrained = !evaluated && single.count() > 0;
         Self { measures, could_have_untrained }
     }
 

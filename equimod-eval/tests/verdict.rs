@@ -118,6 +118,8 @@ fn chance_and_ends_of_ranges_are_named() {
     assert_eq!(verdict(&[row], Some(&long())).advice, None);
     // One model without the untrained network.
     assert_eq!(verdict(&[accuracy(0.5, (0.4, 0.6), None)], None).advice, Some(Advice::EvaluateUntrained));
+    let flag = ResultRow { interval: None, ..accuracy(0.5, (0.4, 0.6), Some(0.4)) };
+    assert_eq!(verdict(&[flag], None).advice, None);
     assert_eq!(verdict(&[accuracy(0.5, (0.4, 0.6), Some(0.3))], None).advice, None);
 }
 

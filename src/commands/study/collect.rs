@@ -65,7 +65,7 @@ pub fn collect(session: &Session) -> anyhow::Result<StudyRecord> {
 
 /// Reads a run; new measures are added to `measures`.
 fn run(session: &Session, unit: &Unit, measures: &mut Vec<Measure>) -> anyhow::Result<Run> {
-    if let Some((run, of)) = session.merged.run(session, unit) {
+    if let Some((run, of)) = session.merged(unit) {
         return Ok(merged(run, of, measures));
     }
     let (folder, stage) = (&unit.folder, stage(session, unit)?);

@@ -4,6 +4,7 @@ mod collect;
 mod dry_run;
 mod file;
 mod merge;
+mod merged;
 mod plan;
 mod progress;
 mod reader;
@@ -23,7 +24,7 @@ use crate::outputs::console;
 use crate::process::exit::{self, Usage};
 use crate::process::launch::Launch;
 use collect::collect;
-use merge::Merged;
+use merge::merge;
 use plan::Plan;
 use progress::StudyProgress;
 use session::{Session, Unit};
@@ -48,7 +49,7 @@ fn run_alone(arguments: &Study) -> anyhow::Result<ExitCode> {
     let plan = Plan::read(arguments.study.as_deref().unwrap_or_default())?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&plan.file.name));
     let mut session = Session::open(plan, out, &arguments.device.device)?;
-    session.merged = Merged::read(&session, &arguments.merge)?;
+    session.merged = merge(&session, &arguments.merge)?;
     if arguments.dry_run {
         dry_run::dry_run(&session)?;
         return Ok(ExitCode::SUCCESS);

@@ -9,10 +9,11 @@ use candle_core::Device;
 use equimod_core::Method;
 use equimod_core::equivariance::Needs;
 use equimod_data::Dataset;
+use equimod_eval::study::{Measure, Run};
 use equimod_train::{Recipe, Trainer};
 
 use super::file::Match;
-use super::merge::Merged;
+use super::merged::Merged;
 use super::plan::{Plan, PlannedCell};
 use crate::cli::{DevicesArgs, Pretrain, RecipeArgs, Shard};
 use crate::commands::pretrain::{Setup, Watcher};
@@ -225,6 +226,11 @@ impl Session {
             Unit { cell, seed, folder: self.out.join("cells").join(name).join(format!("seed-{seed}")) }
         };
         wanted.map(unit).collect()
+    }
+
+    /// The run of a unit that was finished on another machine, and the measures of its values.
+    pub fn merged(&self, unit: &Unit) -> Option<(&Run, &[Measure])> {
+        self.merged.run(&self.plan.cells[unit.cell].name, unit.seed)
     }
 
     /// Devices as they were named.

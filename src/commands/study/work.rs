@@ -45,7 +45,7 @@ impl Stage {
 /// If the folder holds a run with other settings, or one that cannot be read.
 pub fn stage(session: &Session, unit: &Unit) -> anyhow::Result<Stage> {
     let folder = &unit.folder;
-    if session.merged.run(session, unit).is_some() {
+    if session.merged(unit).is_some() {
         return Ok(Stage::Merged);
     }
     if !folder.join("run.json").is_file() {
