@@ -142,7 +142,7 @@ fn a_baseline_stands_beside_the_run() {
     scratch.done(&[&arguments[..], &["--set", "equivariance.equimod.weight=0", "--out", "alone"]].concat());
     assert!(state(&scratch, "alone") == state(&scratch, "run/baseline"));
     for (protocol, task, metric) in
-        [("knn", "label", "top-1 accuracy"), ("equivariance", "equimod", "absolute equivariance")]
+        [("knn", "class", "top-1 accuracy"), ("equivariance", "equimod", "absolute equivariance")]
     {
         let of = |results: &Value, key: &str| value(results, protocol, task, metric, key);
         assert_eq!(of(&results("run"), "baseline"), of(&results("alone"), "value"));
@@ -206,11 +206,11 @@ fn progress_and_results_fit_the_terminal() {
             return;
         };
         let lines = |screen: &String, part: &str| screen.lines().filter(|line| line.contains(part)).count();
-        let training: Vec<&String> = screens.iter().filter(|screen| lines(screen, "images/s") > 0).collect();
+        let training: Vec<&String> = screens.iter().filter(|screen| lines(screen, " left  ") > 0).collect();
         assert!(!training.is_empty());
         // A line that wraps cannot be drawn over, and would stay.
         for screen in &training {
-            assert_eq!((lines(screen, "images/s"), lines(screen, "loss ")), (1, 1), "{screen}");
+            assert_eq!((lines(screen, " left  "), lines(screen, "loss ")), (1, 1), "{screen}");
         }
         let during = training.iter().find(|screen| lines(screen, "ended") == 0).unwrap();
         let shown = |part: &str| lines(during, part) == 1;
@@ -218,7 +218,7 @@ fn progress_and_results_fit_the_terminal() {
         assert_eq!(shown("wait "), columns > 80, "{during}");
         let all = &screens[screens.len() - 1];
         let table: Vec<&str> = all.lines().skip_while(|line| !line.starts_with("measure ")).take(6).collect();
-        for (line, start) in table.iter().zip(["measure ", "knn label", "logistic label", "equivariance equimod"]) {
+        for (line, start) in table.iter().zip(["measure ", "knn class", "logistic class", "equivariance equimod"]) {
             assert!(line.starts_with(start), "{all}");
         }
         assert_eq!(table[4].split_whitespace().nth(1), Some("its"), "{all}");
