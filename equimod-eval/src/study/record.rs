@@ -100,7 +100,7 @@ pub struct Run {
     /// Remark on the state.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remark: String,
-    /// Hexadecimal SHA-256 of the resolved recipe.
+    /// Hexadecimal SHA-256 of the settings in which the recipe differs from the defaults.
     pub recipe: String,
     /// Hexadecimal SHA-256 of the training images.
     pub images: String,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
-use equimod_core::checkpoint::sha256;
 use equimod_eval::ResultRow;
 use equimod_eval::results::TOP_1;
 use equimod_eval::study::{Cell, FORMAT, Hits, Measure, Run, State, StudyRecord};
@@ -74,8 +73,7 @@ fn run(session: &Session, unit: &Unit, measures: &mut Vec<Measure>) -> anyhow::R
         return Ok(run);
     }
     let info = RunInfo::read(folder)?;
-    let recipe = std::fs::read(folder.join("recipe.resolved.toml"));
-    run.recipe = sha256(&recipe.with_context(|| format!("cannot read the recipe of {}", folder.display()))?);
+    run.recipe = session.recipe_hash(unit)?;
     (run.images, run.seconds, run.peak_memory) = (info.data_fingerprint, info.seconds, info.peak_memory);
     run.device = info.device;
     run.curves = curves(&Metrics::read(folder)?);

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use equimod_core::checkpoint::sha256;
 use equimod_eval::study::{State, StudyRecord};
 
 use super::merged::Merged;
@@ -40,8 +39,7 @@ fn take(session: &Session, record: &StudyRecord, merged: &mut Merged) -> Result<
         let name = &session.plan.cells[unit.cell].name;
         let run = record.cell(name).and_then(|cell| cell.run(unit.seed));
         let Some(run) = run.filter(|run| run.state != State::Open) else { continue };
-        let (recipe, _) = session.recipe(&unit).map_err(|error| error.to_string())?;
-        if run.recipe != sha256(recipe.to_toml().as_bytes()) {
+        if run.recipe != session.recipe_hash(&unit).map_err(|error| error.to_string())? {
             return Err(format!(
                 "{name} seed {} was trained with other settings, or from images in another folder, than the cell now \
                  has",

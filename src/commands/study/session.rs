@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use equimod_core::Method;
+use equimod_core::checkpoint::sha256;
 use equimod_core::equivariance::Needs;
 use equimod_data::Dataset;
 use equimod_eval::study::{Measure, Run};
-use equimod_train::{Recipe, Trainer};
+use equimod_train::{Change, Recipe, Trainer, changes};
 
 use super::file::Match;
 use super::merged::Merged;
@@ -213,6 +214,19 @@ impl Session {
             recipe.data.source.clone_from(source);
         }
         Ok((recipe, asked))
+    }
+
+    /// Hexadecimal SHA-256 of the settings in which the recipe of a run differs from the defaults: a later version with
+    /// more settings has the same one.
+    ///
+    /// # Errors
+    ///
+    /// If the recipe cannot be resolved any more.
+    pub fn recipe_hash(&self, unit: &Unit) -> anyhow::Result<String> {
+        let (recipe, _) = self.recipe(unit)?;
+        let line = |change: Change| format!("{} = {}\n", change.setting, change.to.unwrap_or_default());
+        let lines: String = changes(&Recipe::default(), &recipe).into_iter().map(line).collect();
+        Ok(sha256(lines.as_bytes()))
     }
 
     /// All runs, seed by seed, or those of a part.
