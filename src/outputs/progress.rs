@@ -77,10 +77,6 @@ impl Sink for Progress {
         }
         Ok(())
     }
-
-    fn flush(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// Columns of the terminal; the last one stays free, because some terminals wrap behind it.

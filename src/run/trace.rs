@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use anyhow::Context;
-use equimod_train::{ProbeReport, Result, Sink, StepReport};
+use equimod_train::{Result, Sink, StepReport};
 use tracing_chrome::{ChromeLayerBuilder, FlushGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -36,14 +36,6 @@ impl Sink for Profile {
         if report.step >= self.last {
             self.writing = None;
         }
-        Ok(())
-    }
-
-    fn probe(&mut self, _: &ProbeReport) -> Result<()> {
-        Ok(())
-    }
-
-    fn note(&mut self, _: &str) -> Result<()> {
         Ok(())
     }
 

@@ -69,10 +69,6 @@ impl Sink for Csv {
         self.row(&probe_line(report))
     }
 
-    fn note(&mut self, _: &str) -> Result<()> {
-        Ok(())
-    }
-
     fn flush(&mut self) -> Result<()> {
         let synced = self.rows.flush().and_then(|()| self.rows.get_ref().sync_all());
         synced.map_err(|e| Error::io("write", &self.path, e))

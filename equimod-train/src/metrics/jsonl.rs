@@ -62,10 +62,6 @@ impl Sink for JsonLines {
         self.line(probe_line(report))
     }
 
-    fn note(&mut self, _: &str) -> Result<()> {
-        Ok(())
-    }
-
     fn flush(&mut self) -> Result<()> {
         flush(&mut self.file, &self.path)
     }

@@ -65,26 +65,32 @@ pub trait Sink {
     /// If it cannot be written.
     fn step(&mut self, report: &StepReport) -> Result<()>;
 
-    /// Logs a probe.
+    /// Logs a probe; by default, nothing.
     ///
     /// # Errors
     ///
     /// If it cannot be written.
-    fn probe(&mut self, report: &ProbeReport) -> Result<()>;
+    fn probe(&mut self, _: &ProbeReport) -> Result<()> {
+        Ok(())
+    }
 
-    /// Logs a message.
+    /// Logs a message; by default, nothing.
     ///
     /// # Errors
     ///
     /// If it cannot be written.
-    fn note(&mut self, text: &str) -> Result<()>;
+    fn note(&mut self, _: &str) -> Result<()> {
+        Ok(())
+    }
 
-    /// Writes everything to disk; called at the end and before every checkpoint.
+    /// Writes everything to disk, if anything waits; called at the end and before every checkpoint.
     ///
     /// # Errors
     ///
     /// If it cannot be written.
-    fn flush(&mut self) -> Result<()>;
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Takes a warning of the sink itself, which goes to all sinks as a message; asked for after every log step.
     fn warning(&mut self) -> Option<String> {

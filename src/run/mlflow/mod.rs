@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use equimod_train::{ProbeReport, Recipe, RunDirectory, RunInfo, Sink, Status, StepReport, settings};
+use equimod_train::{Recipe, RunDirectory, RunInfo, Sink, Status, StepReport, settings};
 
 pub use client::Client;
 use client::{milliseconds, now};
@@ -111,18 +111,6 @@ fn unquoted(value: String) -> String {
 impl Sink for MlflowSink {
     fn step(&mut self, report: &StepReport) -> equimod_train::Result<()> {
         self.throughput.store(report.pace.images_per_second.to_bits(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn probe(&mut self, _: &ProbeReport) -> equimod_train::Result<()> {
-        Ok(())
-    }
-
-    fn note(&mut self, _: &str) -> equimod_train::Result<()> {
-        Ok(())
-    }
-
-    fn flush(&mut self) -> equimod_train::Result<()> {
         Ok(())
     }
 
