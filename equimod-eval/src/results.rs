@@ -138,8 +138,17 @@ impl ResultRow {
     }
 }
 
+/// Protocols with a headline accuracy, the best founded one first.
+const BEST_FOUNDED: [&str; 3] = ["linear", "logistic", "knn"];
+
+/// The top-1 accuracy that represents a model: that of the best-founded protocol, for the first task.
+pub fn headline_accuracy(rows: &[ResultRow]) -> Option<&ResultRow> {
+    let of = |protocol: &&str| rows.iter().find(|row| row.protocol == *protocol && row.metric == TOP_1);
+    BEST_FOUNDED.iter().find_map(of)
+}
+
 /// A column of a table of rows: its heading and its optional cell.
-type Column = (&'static str, fn(&ResultRow) -> Option<String>);
+pub type Column = (&'static str, fn(&ResultRow) -> Option<String>);
 
 fn non_empty(text: &str) -> Option<String> {
     if text.is_empty() { None } else { Some(text.to_owned()) }
@@ -176,14 +185,21 @@ pub fn common_detail(rows: &[ResultRow]) -> Option<&str> {
 /// adds the columns `chosen` and `detail`.
 pub fn cells(rows: &[ResultRow], details: bool) -> (Vec<String>, Vec<Vec<String>>) {
     let one_set = rows.windows(2).all(|pair| pair[0].data == pair[1].data);
-    let wanted = |(heading, cell): &&Column| match *heading {
-        "data" if one_set => false,
-        "chosen" | "detail" if !details => false,
-        "detail" if common_detail(rows).is_some() => false,
-        _ => rows.iter().any(|row| cell(row).is_some()),
+    let wanted = |(heading, _): &&Column| match *heading {
+        "data" => !one_set,
+        "chosen" => details,
+        "detail" => details && common_detail(rows).is_none(),
+        _ => true,
     };
-    let columns: Vec<&Column> = COLUMNS.iter().filter(wanted).collect();
-    let line = |row: &ResultRow| columns.iter().map(|(_, cell)| cell(row).unwrap_or_else(|| "–".into())).collect();
+    let columns: Vec<Column> = COLUMNS.iter().filter(wanted).copied().collect();
+    filled(&columns, &rows.iter().collect::<Vec<_>>())
+}
+
+/// The headings and cells of a table with those of `columns` that have a cell in any of `rows`.
+pub fn filled(columns: &[Column], rows: &[&ResultRow]) -> (Vec<String>, Vec<Vec<String>>) {
+    let used = |(_, cell): &&Column| rows.iter().any(|row| cell(row).is_some());
+    let columns: Vec<&Column> = columns.iter().filter(used).collect();
+    let line = |row: &&ResultRow| columns.iter().map(|(_, cell)| cell(row).unwrap_or_else(|| "–".into())).collect();
     (columns.iter().map(|(heading, _)| (*heading).to_owned()).collect(), rows.iter().map(line).collect())
 }
 

@@ -99,16 +99,33 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     Verdict { sentences, advice }
 }
 
+/// A share against a reference value.
+struct Against<'a> {
+    row: &'a ResultRow,
+    side: Side,
+    /// Value minus reference, in points.
+    points: f64,
+}
+
+/// The shares that have an interval and this reference value.
+fn against(rows: &[ResultRow], reference: fn(&ResultRow) -> Option<f64>) -> Vec<Against<'_>> {
+    let one = |row| -> Option<Against> {
+        let row: &ResultRow = row;
+        let reference = reference(row)?;
+        Some(Against { row, side: Side::of(row.interval?, reference), points: 100.0 * (row.value - reference) })
+    };
+    rows.iter().filter(|row| row.is_share()).filter_map(one).collect()
+}
+
 /// Measures with a value of the untrained network.
 struct Gains<'a> {
-    measures: Vec<(&'a ResultRow, Side)>,
+    measures: Vec<Against<'a>>,
     could_have_untrained: bool,
 }
 
 impl<'a> Gains<'a> {
     fn of(rows: &'a [ResultRow]) -> Self {
-        let side = |row: &'a ResultRow| Some((row, Side::of(row.interval?, row.untrained?)));
-        let measures: Vec<_> = rows.iter().filter(|row| row.is_share()).filter_map(side).collect();
+        let measures = against(rows, |row| row.untrained);
         let single = rows.iter().filter(|row| row.is_share() && row.model.is_empty() && row.chance.is_some());
         let evaluated = rows.iter().any(|row| row.untrained.is_some());
         let could_have_untrained = !evaluated && single.count() > 0;
@@ -116,7 +133,7 @@ impl<'a> Gains<'a> {
     }
 
     fn count(&self, side: Side) -> usize {
-        self.measures.iter().filter(|(_, of)| *of == side).count()
+        self.measures.iter().filter(|one| one.side == side).count()
     }
 
     fn is_disappointing(&self) -> bool {
@@ -125,10 +142,9 @@ impl<'a> Gains<'a> {
 
     fn sentence(&self) -> Option<String> {
         let (above, below, all) = (self.count(Side::Above), self.count(Side::Below), self.measures.len());
-        let gain = |row: &ResultRow| 100.0 * (row.value - row.untrained.unwrap_or(row.value));
-        let gains = self.measures.iter().map(|(row, _)| gain(row));
-        let (least, most) = (gains.clone().fold(f64::INFINITY, f64::min), gains.fold(f64::NEG_INFINITY, f64::max));
-        let worst = self.measures.iter().min_by(|a, b| gain(a.0).total_cmp(&gain(b.0)))?.0;
+        let by_points = |a: &&Against, b: &&Against| a.points.total_cmp(&b.points);
+        let most = self.measures.iter().max_by(by_points)?.points;
+        let &Against { row: worst, points: least, .. } = self.measures.iter().min_by(by_points)?;
         let untrained = worst.untrained.map_or_else(String::new, |value| worst.text(value));
         Some(match (above, below) {
             (above, 0) if above == all => format!(
@@ -150,7 +166,7 @@ impl<'a> Gains<'a> {
                  network, {:+.1} points.",
                 name(worst),
                 worst.text(worst.value),
-                gain(worst)
+                least
             ),
         })
     }
@@ -174,21 +190,18 @@ fn name(row: &ResultRow) -> String {
 
 /// Measures against the baseline, a run with the same seed.
 fn baseline(rows: &[ResultRow]) -> Option<String> {
-    let side = |row: &'_ ResultRow| Some((Side::of(row.interval?, row.baseline?), 100.0 * (row.value - row.baseline?)));
-    let sides = rows.iter().filter(|row| row.is_share()).filter_map(|row| side(row).map(|side| (row, side)));
-    let sides: Vec<(&ResultRow, (Side, f64))> = sides.collect();
-    let of = |wanted: Side| sides.iter().filter(move |(_, (side, _))| *side == wanted);
-    let most = |wanted: Side| of(wanted).max_by(|a, b| a.1.1.abs().total_cmp(&b.1.1.abs()));
-    let part = |wanted: Side, word: &str| {
-        let (row, (_, points)) = most(wanted)?;
-        Some(format!("{word} in {} ({points:+.1} points on {}, {})", of(wanted).count(), row.task, row.protocol))
+    let all = against(rows, |row| row.baseline);
+    let of = |side: Side| all.iter().filter(move |one| one.side == side);
+    let part = |side: Side, word: &str| {
+        let Against { row, points, .. } = of(side).max_by(|a, b| a.points.abs().total_cmp(&b.points.abs()))?;
+        Some(format!("{word} in {} ({points:+.1} points on {}, {})", of(side).count(), row.task, row.protocol))
     };
     let open = of(Side::Around).count();
     let open = (open > 0).then(|| format!("not to be told apart in {open}"));
     let parts = [part(Side::Above, "higher"), part(Side::Below, "lower"), open];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| {
-        let all = measures(sides.len());
+        let all = measures(all.len());
         format!("Against the baseline without the module's loss, with this one seed, of {all}: {}.", parts.join(", "))
     })
 }

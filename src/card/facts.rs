@@ -7,7 +7,7 @@ use candle_core::Device;
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig, Model, ResNetConfig, Stem};
 use equimod_eval::ResultRow;
-use equimod_eval::results::{Results, TOP_1, markdown};
+use equimod_eval::results::{Results, TOP_1, headline_accuracy, markdown};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,8 +18,6 @@ use crate::artifact::{Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
 use crate::outputs::console::duration;
 use crate::reference::PREFIX;
 
-/// Protocols of the headline result, in order of preference.
-const CLAIMS: [&str; 3] = ["linear", "logistic", "knn"];
 const EQUIVARIANCE: &str = "absolute equivariance";
 /// Licenses of the bundled images.
 const BUNDLED: &str = "Noto Emoji (Apache-2.0) and Twemoji (CC-BY 4.0).";
@@ -322,8 +320,7 @@ fn list(values: &[f32; 3]) -> String {
 
 /// One sentence with the headline result.
 fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<String> {
-    let of = |protocol: &&str| rows.iter().find(|row| row.protocol == *protocol && row.metric == TOP_1);
-    let row = CLAIMS.iter().find_map(of)?;
+    let row = headline_accuracy(rows)?;
     let protocol = match row.protocol.as_str() {
         "linear" => "a linear layer on frozen features",
         "logistic" => "logistic regression on frozen features",

@@ -1,13 +1,10 @@
 //! Result rows as a table that fits a terminal of 80 columns.
 
 use equimod_eval::ResultRow;
-use equimod_eval::results::{ABSOLUTE, SHUFFLED, TOP_1, aligned};
+use equimod_eval::results::{ABSOLUTE, Column, SHUFFLED, TOP_1, aligned, filled};
 
 /// Maximum number of characters of a measure's name.
 const NAME: usize = 24;
-
-/// A column: its heading, and its cell in a row.
-type Column = (&'static str, fn(&ResultRow) -> Option<String>);
 
 const COLUMNS: [Column; 6] = [
     ("measure", |row| Some(name(row))),
@@ -21,11 +18,8 @@ const COLUMNS: [Column; 6] = [
 /// The table: accuracies, recall@1, and absolute equivariance with its control. Other measures are in the files.
 pub fn brief(rows: &[ResultRow]) -> String {
     let rows: Vec<&ResultRow> = rows.iter().filter(|row| short(row).is_some()).collect();
-    let used = |(_, cell): &&Column| rows.iter().any(|row| cell(row).is_some());
-    let columns: Vec<&Column> = COLUMNS.iter().filter(used).collect();
-    let line = |row: &&ResultRow| columns.iter().map(|(_, cell)| cell(row).unwrap_or_else(|| "–".into())).collect();
-    let headings: Vec<String> = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
-    aligned(&headings, &rows.iter().map(line).collect::<Vec<_>>())
+    let (headings, lines) = filled(&COLUMNS, &rows);
+    aligned(&headings, &lines)
 }
 
 /// Short name of the protocol with its metric; `None` for measures that are left to the files.

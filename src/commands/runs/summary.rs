@@ -8,15 +8,12 @@ use std::path::Path;
 use anyhow::Context;
 use equimod::bundled::RECIPES;
 use equimod_eval::ResultRow;
-use equimod_eval::results::TOP_1;
+use equimod_eval::results::headline_accuracy;
 use equimod_train::{GitState, Recipe, RunInfo, Status, resolve, settings};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::run::files::all_results;
-
-/// Protocols of the evaluation result that is shown, in order of preference.
-const PROTOCOLS: [&str; 3] = ["linear", "logistic", "knn"];
 
 /// An accuracy, and what it is one of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -130,10 +127,8 @@ fn probe_score(recipe: &Recipe, probe: &Value) -> Option<Score> {
     Some(Score { name: name.into(), value: probe.get(format!("probe.{name}"))?.as_f64()? })
 }
 
-/// The accuracy of the first protocol of the list, for the first task that was evaluated.
 fn headline(rows: &[ResultRow]) -> Option<Score> {
-    let of = |protocol: &&str| rows.iter().find(|row| row.protocol == *protocol && row.metric == TOP_1);
-    let row = PROTOCOLS.iter().find_map(of)?;
+    let row = headline_accuracy(rows)?;
     let name = format!("{} {}", row.protocol, row.task).trim_end().to_owned();
     Some(Score { name, value: row.value })
 }
