@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::images::{image_rows, pairs};
 use super::{Bar, Bars, Figure, ReportData, Table, escape, figure};
-use crate::results::{ResultRow, cells, common_detail};
+use crate::results::{ResultRow, TOP_1, cells, common_detail};
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c1f24;--quiet:#5b6470;--page:#fff;--line:#d8dce2;--band:#f4f6f8;
@@ -112,7 +112,8 @@ fn glance(rows: &[ResultRow]) -> Vec<Figure> {
     let shown: Vec<Reference> =
         REFERENCES.into_iter().filter(|(_, of)| rows.iter().any(|row| of(row).is_some())).collect();
     let bar = |row: &&ResultRow| Bar {
-        label: format!("{}, {}", row.task, row.protocol),
+        // Protocols with several metrics have a bar for each.
+        label: format!("{}, {}", row.task, if row.metric == TOP_1 { &row.protocol } else { &row.metric }),
         value: 100.0 * row.value,
         interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
         references: shown.iter().map(|(_, of)| of(row).map(|value| 100.0 * value)).collect(),

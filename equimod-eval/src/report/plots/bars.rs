@@ -61,6 +61,8 @@ fn one(svg: &mut String, bar: &Bar, top: f64, position: impl Fn(f64) -> f64) {
         let (low, high, y) = (position(low), position(high), top + 6.0);
         let _ = write!(svg, "<line class=\"interval\" x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
     }
+    // Three digits say more than intervals support.
+    let digits = if bar.value.abs() < 1.0 { 1e3 } else { 10.0 };
     let label: String = match bar.label.chars().count() > LABEL {
         true => bar.label.chars().take(LABEL - 1).chain(['…']).collect(),
         false => bar.label.clone(),
@@ -71,7 +73,7 @@ fn one(svg: &mut String, bar: &Bar, top: f64, position: impl Fn(f64) -> f64) {
         LEFT - 8.0,
         escape(&label),
         RIGHT + 8.0,
-        number((bar.value * 1e3).round() / 1e3),
+        number((bar.value * digits).round() / digits),
         base = top + 11.0,
     );
 }
