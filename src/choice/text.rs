@@ -33,7 +33,8 @@ impl Written {
             "Time:    measured by `equimod init`, and by `equimod pretrain --dry-run` with this file as --recipe"
                 .into(),
         ];
-        let head: String = head.iter().map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect();
+        let head: String =
+            head.iter().map(|line| format!("# {}", one_line(line)).trim_end().to_owned() + "\n").collect();
         format!("{head}\n{}", self.settings())
     }
 
@@ -143,6 +144,11 @@ fn machine_described(machine: &Machine) -> String {
     }
 }
 
+/// A text whose names, such as those of label columns, cannot end the comment in which it stands.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 /// A string as TOML.
 fn toml(text: &str) -> String {
     Value::String(text.into()).to_string()
@@ -150,12 +156,12 @@ fn toml(text: &str) -> String {
 
 /// A string as TOML, with its reason.
 fn quoted(chosen: &Chosen<&'static str>) -> String {
-    format!("{} # {}", toml(chosen.value), chosen.why)
+    format!("{} # {}", toml(chosen.value), one_line(&chosen.why))
 }
 
 /// A number as TOML, with its reason.
 fn plain<T: std::fmt::Display>(chosen: &Chosen<T>) -> String {
-    format!("{} # {}", chosen.value, chosen.why)
+    format!("{} # {}", chosen.value, one_line(&chosen.why))
 }
 
 /// A number with a decimal point, with its reason.
