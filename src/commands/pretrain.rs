@@ -48,6 +48,8 @@ pub struct Setup {
     pub stop: Arc<AtomicBool>,
     /// Receiver of steps in place of the terminal, which then stays silent.
     pub watcher: Option<Watcher>,
+    /// Whether it is the baseline of another run, whose settings were printed.
+    pub is_baseline: bool,
 }
 
 /// A receiver of the steps of a run.
@@ -78,7 +80,8 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
     recipe.data.source = source;
     let signals = Signals::default();
     let (arguments, launch, stop) = (arguments.clone(), launch.clone(), signals.stop.clone());
-    let setup = Arc::new(Setup { arguments, launch, devices, recipe, asked, dataset, stop, watcher: None });
+    let setup =
+        Arc::new(Setup { arguments, launch, devices, recipe, asked, dataset, stop, watcher: None, is_baseline: false });
     setup.check_baseline()?;
     if setup.arguments.dry_run {
         return if setup.launch.is_first() { setup.dry_run() } else { Ok(ExitCode::SUCCESS) };
@@ -90,8 +93,7 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(exit::INTERRUPTED));
     }
     let Some(Trained { run, info, trainer, cost, .. }) = trained else { return Ok(ExitCode::SUCCESS) };
-    let modules: Vec<String> = trainer.method().modules().iter().map(|module| module.name.clone()).collect();
-    let baseline = match setup.train_baseline(run.path(), &modules)? {
+    let baseline = match setup.train_baseline(run.path())? {
         Baseline::Interrupted => return Ok(ExitCode::from(exit::INTERRUPTED)),
         Baseline::Trained(folder) => Some(folder),
         Baseline::None => None,

@@ -16,7 +16,8 @@ pub const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// Unusable data.
 pub const DATA: u8 = 3;
-const DIVERGED: u8 = 4;
+/// Training diverged.
+pub const DIVERGED: u8 = 4;
 
 /// A mistake in the command line.
 #[derive(Debug)]

@@ -7,14 +7,14 @@ use anyhow::Context;
 use equimod::bundled::RECIPES;
 use equimod::recipes::built_in;
 use equimod_core::ObjectiveConfig;
-use equimod_train::{Ending, Error, Recipe, RunInfo, Status, changes, resolve};
+use equimod_train::{Ending, Recipe, RunInfo, Status, changes, resolve, settings};
 
 use super::Setup;
 use crate::outputs::console;
-use crate::process::exit::Usage;
+use crate::process::exit::{self, Usage};
 
 /// Name of the baseline's folder in the run directory.
-pub const FOLDER: &str = "baseline";
+const FOLDER: &str = "baseline";
 
 /// The built-in recipe whose runs have a baseline without being asked.
 const DEFAULT: &str = "quick";
@@ -34,26 +34,37 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// If the recipe has nothing to compare with, or several processes train.
+    /// If one is asked for, and the recipe has nothing to compare with, nothing is evaluated, or several processes train.
     pub fn check_baseline(&self) -> anyhow::Result<()> {
-        let problem = match &self.recipe.objective {
-            _ if !self.arguments.baseline => return Ok(()),
-            ObjectiveConfig::None(_) => "without the module's loss, nothing is trained: the objective is \"none\"",
-            _ if self.arguments.no_eval => "it is trained for the evaluation, which --no-eval skips",
-            _ if self.launch.processes() > 1 => "several processes train one run; start another one with weight=0",
-            _ => return Ok(()),
-        };
-        Err(Usage(format!("--baseline is not possible: {problem}")).into())
+        match self.obstacle().filter(|_| self.arguments.baseline) {
+            Some(reason) => Err(Usage(format!("--baseline is not possible: {reason}")).into()),
+            None => Ok(()),
+        }
     }
 
-    /// Trains the baseline of the run, as far as an earlier call did not. `modules` are the names of its equivariance
-    /// modules.
+    /// Reason why there can be no baseline.
+    fn obstacle(&self) -> Option<&'static str> {
+        match &self.recipe.objective {
+            _ if weighted_modules(&self.recipe).is_empty() => Some("the recipe has no module with a loss of its own"),
+            ObjectiveConfig::None(_) => {
+                Some("without the module's loss, nothing is trained: the objective is \"none\"")
+            }
+            _ if self.arguments.no_eval => Some("it is trained for the evaluation, which --no-eval skips"),
+            _ if self.launch.processes() > 1 => {
+                Some("several processes train one run; start another one with equivariance.NAME.weight=0")
+            }
+            _ => None,
+        }
+    }
+
+    /// Trains the baseline of the run, as far as an earlier call did not.
     ///
     /// # Errors
     ///
     /// If training fails. A baseline that diverges is reported and left out.
-    pub fn train_baseline(&self, run: &Path, modules: &[String]) -> anyhow::Result<Baseline> {
-        if !self.wants_baseline(modules) {
+    pub fn train_baseline(&self, run: &Path) -> anyhow::Result<Baseline> {
+        let wanted = self.arguments.baseline || (is_default(&self.recipe) && !self.arguments.no_baseline);
+        if !wanted || self.obstacle().is_some() {
             return Ok(Baseline::None);
         }
         let folder = run.join(FOLDER);
@@ -65,7 +76,7 @@ impl Setup {
             // A call that was killed before its first file was whole left it.
             std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         }
-        let setup = Arc::new(self.of_baseline(&folder, modules, status.is_some())?);
+        let setup = Arc::new(self.of_baseline(&folder, status.is_some())?);
         match setup.train_quietly() {
             Ok(Ending::Finished) => Ok(Baseline::Trained(folder)),
             Ok(Ending::Interrupted) => {
@@ -75,7 +86,7 @@ impl Setup {
                 ));
                 Ok(Baseline::Interrupted)
             }
-            Err(error) if matches!(error.downcast_ref(), Some(Error::Diverged { .. })) => {
+            Err(error) if exit::code_of(&error) == exit::DIVERGED => {
                 console::note(&format!("the baseline diverged, and is left out: {error}"));
                 Ok(Baseline::None)
             }
@@ -83,14 +94,9 @@ impl Setup {
         }
     }
 
-    fn wants_baseline(&self, modules: &[String]) -> bool {
-        let possible = !modules.is_empty() && !self.arguments.no_eval && self.launch.processes() == 1;
-        let wanted = self.arguments.baseline || (is_default(&self.recipe) && !self.arguments.no_baseline);
-        possible && wanted && !matches!(self.recipe.objective, ObjectiveConfig::None(_))
-    }
-
     /// Everything that the baseline's run needs.
-    fn of_baseline(&self, folder: &Path, modules: &[String], resume: bool) -> anyhow::Result<Self> {
+    fn of_baseline(&self, folder: &Path, resume: bool) -> anyhow::Result<Self> {
+        let modules = weighted_modules(&self.recipe);
         let mut arguments = self.arguments.clone();
         (arguments.out, arguments.resume, arguments.profile) = (Some(folder.into()), resume, None);
         let settings: Vec<String> = modules.iter().map(|name| format!("equivariance.{name}.weight=0.0")).collect();
@@ -105,15 +111,23 @@ impl Setup {
             dataset: self.dataset.clone(),
             stop: self.stop.clone(),
             watcher: None,
+            is_baseline: true,
         })
     }
 }
 
-/// Whether a recipe is the default one, whatever the seed and the machine.
+/// Whether a recipe is the default one, whatever the seed, the machine and the logs.
 fn is_default(recipe: &Recipe) -> bool {
     let Ok(default) = built_in(DEFAULT, &[]) else { return false };
-    let same = |name: &str| name == "seed" || name == "about" || name.starts_with("execution.");
-    changes(&default, recipe).iter().all(|change| same(&change.setting))
+    let free = ["seed", "execution.", "log"];
+    changes(&default, recipe).iter().all(|change| free.iter().any(|prefix| change.setting.starts_with(prefix)))
+}
+
+/// Names of the modules whose loss has a weight.
+fn weighted_modules(recipe: &Recipe) -> Vec<&'static str> {
+    let settings = settings(recipe);
+    let names = recipe.equivariance.on().into_iter().map(|(name, _)| name);
+    names.filter(|name| settings.contains_key(&format!("equivariance.{name}.weight"))).collect()
 }
 
 #[cfg(test)]
@@ -123,8 +137,18 @@ mod tests {
     #[test]
     fn the_default_run_has_a_baseline_and_others_have_one_on_request() {
         let of = |settings: &[&str]| is_default(&built_in(DEFAULT, settings).unwrap());
-        assert!(of(&[]) && of(&["seed=3"]));
+        assert!(of(&[]) && of(&["seed=3", "log.csv=true", "execution.recompute=true"]));
         assert!(!of(&["schedule.epochs=3"]) && !of(&["equivariance.equimod.weight=0.0"]));
         assert!(!is_default(&built_in("quick-byol", &[]).unwrap()));
+    }
+
+    #[test]
+    fn only_modules_with_a_weight_have_a_baseline() {
+        let of = |name: &str, settings: &[&str]| weighted_modules(&built_in(name, settings).unwrap());
+        assert_eq!(of(DEFAULT, &["equivariance.augself.hidden=[8]"]), ["equimod", "augself"]);
+        assert!(of(DEFAULT, &["equivariance.equimod=false"]).is_empty());
+        // The conditional predictor is a part of the objective.
+        let conditional = ["equivariance.equimod=false", "equivariance.conditional.parameter_head=8 bn"];
+        assert!(of("quick-byol", &conditional).is_empty());
     }
 }

@@ -10,11 +10,11 @@ use candle_core::Device;
 use equimod_core::agreement::gather_bytes;
 use equimod_core::{RankThreads, SharedCollective, SingleProcess, run_ranks};
 use equimod_train::{
-    Csv, Ending, JsonLines, Origin, Pace, Probe, ProbeReport, RunDirectory, RunInfo, Sink, Status, StepReport,
-    TensorBoard, TextLog, TrainContext, Trainer,
+    Csv, Ending, JsonLines, Origin, Pace, Probe, RunDirectory, RunInfo, Sink, Status, StepReport, TensorBoard, TextLog,
+    TrainContext, Trainer,
 };
 
-use super::{Setup, Watcher, baseline};
+use super::{Setup, Watcher};
 use crate::inputs::model_argument;
 use crate::outputs::console;
 use crate::outputs::progress::Progress;
@@ -174,8 +174,7 @@ impl Setup {
         path_of_first(Some(run.path()), collective)?;
         let (steps, about) = (trainer.total_steps(), &recipe.about);
         self.note(&format!("{about}: {steps} steps into {}", run.path().display()));
-        let is_baseline = run.path().ends_with(baseline::FOLDER);
-        if self.watcher.is_none() && !is_baseline {
+        if self.watcher.is_none() && !self.is_baseline {
             console::note(&self.difference());
         }
         Ok((run, info))
@@ -228,18 +227,6 @@ struct Watched(Watcher);
 impl Sink for Watched {
     fn step(&mut self, report: &StepReport) -> equimod_train::Result<()> {
         (self.0)(report);
-        Ok(())
-    }
-
-    fn probe(&mut self, _: &ProbeReport) -> equimod_train::Result<()> {
-        Ok(())
-    }
-
-    fn note(&mut self, _: &str) -> equimod_train::Result<()> {
-        Ok(())
-    }
-
-    fn flush(&mut self) -> equimod_train::Result<()> {
         Ok(())
     }
 }
@@ -358,7 +345,17 @@ mod tests {
         let (dataset, source) = training(&recipe.data.source, reading(&recipe)).unwrap();
         recipe.data.source = source;
         let (launch, devices, dataset) = (Launch::Alone, vec![Device::Cpu; 2], wrap(dataset));
-        Arc::new(Setup { arguments, launch, devices, recipe, asked, dataset, stop: Arc::default(), watcher: None })
+        Arc::new(Setup {
+            arguments,
+            launch,
+            devices,
+            recipe,
+            asked,
+            dataset,
+            stop: Arc::default(),
+            watcher: None,
+            is_baseline: false,
+        })
     }
 
     #[test]

@@ -142,6 +142,7 @@ impl Session {
             dataset,
             stop,
             watcher: Some(watcher),
+            is_baseline: false,
         }))
     }
 

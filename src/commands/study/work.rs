@@ -5,14 +5,14 @@ use std::path::Path;
 use anyhow::Context;
 use equimod::bundled::RECIPES;
 use equimod_eval::results::Results;
-use equimod_train::{Ending, Error, RunInfo, Status, changes, resolve};
+use equimod_train::{Ending, RunInfo, Status, changes, resolve};
 
 use super::file::Evaluated;
 use super::progress::StudyProgress;
 use super::session::{Session, Unit};
 use crate::commands::eval::{measure, protocol_of};
 use crate::process::device_memory;
-use crate::process::exit::Usage;
+use crate::process::exit::{self, Usage};
 
 /// State of a run on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,16 +145,12 @@ fn train(session: &Session, unit: &Unit, stage: Stage, progress: &StudyProgress)
     device_memory::reset_peak(&session.devices[0]);
     match setup.train_quietly() {
         Ok(ending) => Ok(Some(ending)),
-        Err(error) if has_diverged(&error) => Ok(None),
+        Err(error) if exit::code_of(&error) == exit::DIVERGED => Ok(None),
         Err(error) => {
             let text = format!("{}: {error}", folder.display());
             Err(error.context(text))
         }
     }
-}
-
-fn has_diverged(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| matches!(cause.downcast_ref::<Error>(), Some(Error::Diverged { .. })))
 }
 
 /// Evaluates a trained run; `false` if a signal came. One that comes during an evaluation ends the process, and the
