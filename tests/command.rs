@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use common::{Scratch, TINY, text};
+use common::{Scratch, TINY, terminate, text};
 
 fn value(rows: &Value, protocol: &str, task: &str, metric: &str, key: &str) -> f64 {
     let row =
@@ -152,20 +152,16 @@ fn a_baseline_stands_beside_the_run() {
     assert!(scratch.done(&["eval", "knn", "run/baseline"]).contains("knn"));
 
     // A signal during the baseline stops it after a checkpoint, and it goes on exactly.
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
-    command.args(arguments).args(["--baseline", "--out", "stopped"]).current_dir(scratch.folder());
-    let mut child = command.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
-    let log = scratch.path("stopped/baseline/train.log");
-    while !log.is_file() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(75));
+    let stopped = [&arguments[..], &["--baseline", "--out", "stopped"]].concat();
+    assert_eq!(terminate(scratch.start_until(&stopped, "stopped/baseline/train.log")), Some(75));
     scratch.done(&["pretrain", "--out", "stopped", "--resume", "--baseline"]);
     assert_eq!(results("stopped")["rows"], results("run")["rows"]);
 
     let parts = ["--baseline is not possible", "--no-eval"];
     scratch.refused(&[&arguments[..], &["--baseline", "--no-eval", "--out", "none"]].concat(), 2, &parts);
+    let plain = ["--baseline", "--set", "equivariance.equimod=false", "--out", "none"];
+    let parts = ["--baseline is not possible", "no module with a loss of its own"];
+    scratch.refused(&[&arguments[..], &plain].concat(), 2, &parts);
     assert!(!scratch.path("none").exists());
 }
 
@@ -336,22 +332,10 @@ fn a_signal_stops_after_a_checkpoint_and_the_run_goes_on_exactly() {
     let mut arguments =
         vec!["pretrain", "--recipe", &recipe, "--data", "images", "--no-eval", "--set", "data.batch=16"];
     arguments.extend(long);
-    let start = |out: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
-        command.args(&arguments).args(["--out", out]).current_dir(scratch.folder());
-        command.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null());
-        command
-    };
-    assert!(start("whole-40").status().unwrap().success());
-    let mut child = start("stopped").spawn().unwrap();
-    let metrics = scratch.path("stopped/train.log");
-    while !metrics.is_file() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    scratch.done(&[&arguments[..], &["--out", "whole-40"]].concat());
+    let child = scratch.start_until(&[&arguments[..], &["--out", "stopped"]].concat(), "stopped/train.log");
     std::thread::sleep(std::time::Duration::from_millis(150));
-    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    let code = child.wait().unwrap().code();
-    assert_eq!(code, Some(75));
+    assert_eq!(terminate(child), Some(75));
     scratch.done(&["pretrain", "--out", "stopped", "--resume", "--no-eval"]);
     assert!(state(&scratch, "whole-40") == state(&scratch, "stopped"));
 }

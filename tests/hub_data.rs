@@ -95,6 +95,16 @@ fn a_run_is_pinned_to_the_commit_that_it_started_from() {
     assert!(resolved.contains(&format!("source = \"hf:lab/emoji@{COMMIT}\"")), "{resolved}");
     let knn = scratch.done(&["eval", "knn", "run", "--data", "hf:lab/emoji", "--task", "category", "--json"]);
     assert!(knn.contains("hf:lab/emoji@"), "{knn}");
+    scratch.done(&["export", "run", "--out", "export"]);
+    let results = fs::read_to_string(scratch.path("export/.eval_results/lab_emoji-category-knn.yaml")).unwrap();
+    let value = parsed(&knn)["rows"].as_array().unwrap().iter().find(|row| row["metric"] == "top-1 accuracy").unwrap()
+        ["value"]
+        .as_f64()
+        .unwrap();
+    for part in ["id: \"lab/emoji\"", "task_id: \"category\"", COMMIT, &format!("value: {:.2}", 100.0 * value)] {
+        assert!(results.contains(part), "{part} in {results}");
+    }
+    assert!(fs::read_to_string(scratch.path("export/SHA256SUMS")).unwrap().contains(".eval_results/lab_emoji"));
     assert!(hub.requests().iter().any(|a| a.contains("test-00000")));
 }
 

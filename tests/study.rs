@@ -4,12 +4,11 @@
 mod common;
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Child;
 
 use serde_json::Value;
 
-use common::{Scratch, TINY};
+use common::{Scratch, TINY, terminate};
 
 /// Two cells with two seeds, and one whose learning rate is absurd.
 const STUDY: &str = r#"
@@ -60,15 +59,7 @@ fn record(scratch: &Scratch, out: &str) -> Value {
 
 /// Starts the study into `out`, and waits until a run has begun to train.
 fn start_until(scratch: &Scratch, out: &str, run: &str) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
-    command.args(["study", "study.toml", "--out", out]).current_dir(scratch.folder());
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let (log, begin) = (scratch.path(out).join("cells").join(run).join("train.log"), Instant::now());
-    while !log.is_file() && child.try_wait().unwrap().is_none() {
-        assert!(begin.elapsed() < Duration::from_secs(300), "{run} does not begin");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child
+    scratch.start_until(&["study", "study.toml", "--out", out], &format!("{out}/cells/{run}/train.log"))
 }
 
 #[test]
@@ -88,9 +79,7 @@ fn a_study_gives_the_same_record_whole_in_parts_stopped_and_killed() {
     assert_eq!(record(&scratch, "parts"), whole);
     runs_of_other_machines_are_merged(&scratch, &whole);
 
-    let mut stopped = start_until(&scratch, "stopped", "equimod/seed-0");
-    Command::new("kill").args(["-TERM", &stopped.id().to_string()]).status().unwrap();
-    assert_eq!(stopped.wait().unwrap().code(), Some(75));
+    assert_eq!(terminate(start_until(&scratch, "stopped", "equimod/seed-0")), Some(75));
     let begun = fs::read_to_string(scratch.path("stopped/cells/equimod/seed-0/run.json")).unwrap();
     assert!(begun.contains("interrupted"), "{begun}");
     let mut killed = start_until(&scratch, "stopped", "plain/seed-3");

@@ -7,8 +7,9 @@ pub mod python;
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A recipe that trains in seconds.
 pub const TINY: &str = r#"
@@ -93,6 +94,23 @@ impl Scratch {
         self.path(name)
     }
 
+    /// Starts the binary in the folder, without output.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
+        command.args(arguments).current_dir(self.folder()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
+    /// Starts the binary, and waits until the file `begun` is there.
+    pub fn start_until(&self, arguments: &[&str], begun: &str) -> Child {
+        let (mut child, file, start) = (self.start(arguments), self.path(begun), Instant::now());
+        while !file.is_file() && child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(300), "{begun} does not appear");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child
+    }
+
     pub fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
         let unset = ["HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HUB_CACHE", "RUST_BACKTRACE"];
@@ -132,4 +150,10 @@ impl Scratch {
 /// A path as an argument.
 pub fn text(path: &Path) -> String {
     String::from_utf8_lossy(&path.as_os_str().to_string_lossy().into_owned().into_bytes()).into_owned()
+}
+
+/// Asks a process to stop, and returns its exit code.
+pub fn terminate(mut child: Child) -> Option<i32> {
+    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    child.wait().unwrap().code()
 }
