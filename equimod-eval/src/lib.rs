@@ -24,8 +24,8 @@
 //! - [`features`], [`input`]: pooled features of a data set, cached; how images are resized and cropped
 //! - [`knn`], [`logistic`], [`few_shot`], [`linear`], [`finetune`], [`supervised`]: classifiers
 //! - [`predictions`], [`metrics`], [`compare`]: metrics with intervals, paired comparison of two models
-//! - [`equivariance`], [`predictor_retrieval`], [`parameter_probe`], [`ridge`]: augmentations in features and
-//!   predictions
+//! - [`equivariance`], [`predictor_retrieval`], [`predicted_views`](mod@predicted_views), [`parameter_probe`],
+//!   [`ridge`]: augmentations in features and predictions
 //! - [`health`], [`recall`], [`projection`], [`view_pairs`]: features without labels, retrieval, maps
 //! - [`verdict`](mod@verdict): what results mean, in a few sentences
 //! - [`suite`], [`results`], [`report`], [`embedding`]: transfer suites, rows of numbers, pages, files of features
@@ -52,6 +52,7 @@ pub mod logistic;
 mod matrix;
 pub mod metrics;
 pub mod parameter_probe;
+pub mod predicted_views;
 pub mod predictions;
 pub mod predictor_retrieval;
 pub mod projection;

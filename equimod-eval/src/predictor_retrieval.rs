@@ -127,11 +127,13 @@ pub fn retrieve(
 }
 
 /// The views of one image that predictions rank, and the image that predictions start from.
-struct Gallery {
+pub(crate) struct Gallery {
     clean: Image,
     /// The view that predictions from view to view start from.
     start: Image,
-    views: Vec<Image>,
+    pub(crate) views: Vec<Image>,
+    /// Parameters of each view in words.
+    pub(crate) parameters: Vec<Vec<(String, String)>>,
     from_clean: Vec<Transition>,
     /// Parameters from `start` to each view; empty if the layout of pairs is not known.
     from_start: Vec<Transition>,
@@ -139,7 +141,12 @@ struct Gallery {
 
 impl Gallery {
     /// Samples views 1 and 2 of the policy in turn, and one more view 1 as the start.
-    fn new(augmentation: &AugmentationSpec, image: &Image, sample: usize, config: &PredictorRetrievalConfig) -> Self {
+    pub(crate) fn new(
+        augmentation: &AugmentationSpec,
+        image: &Image,
+        sample: usize,
+        config: &PredictorRetrievalConfig,
+    ) -> Self {
         let size = image.size();
         let policies = augmentation.policy.views.len().min(2);
         let rng = |number: usize| view_rng(config.seed, RETRIEVAL, sample as u64, number as u64);
@@ -155,14 +162,35 @@ impl Gallery {
             start: start.view.apply(image, &start.params),
             from_clean,
             from_start: from_start.collect(),
+            parameters: views.iter().map(|view| view.view.describe(&view.params)).collect(),
             views: views.par_iter().map(|view| view.view.apply(image, &view.params)).collect(),
         }
     }
 
+    /// The image that predictions start from.
+    pub(crate) fn start(&self, start: Start) -> &Image {
+        match start {
+            Start::Clean => &self.clean,
+            Start::View => &self.start,
+        }
+    }
+
+    /// The rank of each view for its prediction.
     fn ranks(&self, extractor: &Extractor, module: &dyn EquivarianceModule, start: Start) -> Result<Vec<f64>> {
-        let (image, transitions) = match start {
-            Start::Clean => (&self.clean, &self.from_clean),
-            Start::View => (&self.start, &self.from_start),
+        ranks(&self.similarities(extractor, module, start)?)
+    }
+
+    /// The cosine of each view's prediction with the embedding of every view; empty if the module predicts none.
+    pub(crate) fn similarities(
+        &self,
+        extractor: &Extractor,
+        module: &dyn EquivarianceModule,
+        start: Start,
+    ) -> Result<Vec<Vec<f64>>> {
+        let image = self.start(start);
+        let transitions = match start {
+            Start::Clean => &self.from_clean,
+            Start::View => &self.from_start,
         };
         let Some(first) = transitions.first() else {
             return refuse(
@@ -176,7 +204,7 @@ impl Gallery {
         let params = Tensor::from_vec(values, (transitions.len(), first.params.len()), &Device::Cpu)?;
         let predicted = module.predict(&starts, &params.to_device(views.device())?)?;
         match (predicted, module.embed(&views)?) {
-            (Some(predicted), Some(embedded)) => ranks(&cosines(&predicted, &embedded)?),
+            (Some(predicted), Some(embedded)) => cosines(&predicted, &embedded),
             _ => Ok(Vec::new()),
         }
     }
@@ -193,7 +221,7 @@ fn cosines(a: &Tensor, b: &Tensor) -> Result<Vec<Vec<f64>>> {
 }
 
 /// The rank of entry m in row m, from 1 for the highest; equal entries share their mean rank.
-fn ranks(similarities: &[Vec<f64>]) -> Result<Vec<f64>> {
+pub(crate) fn ranks(similarities: &[Vec<f64>]) -> Result<Vec<f64>> {
     let rank = |(own, row): (usize, &Vec<f64>)| {
         let Some(&value) = row.get(own) else { return refuse("there are more predictions than views to rank") };
         if row.iter().any(|other| !other.is_finite()) {

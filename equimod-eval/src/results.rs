@@ -13,6 +13,11 @@ pub const ABSOLUTE: &str = "absolute equivariance";
 /// Metric name of its control, with parameters of other images.
 pub const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
 
+/// Metric name of relative equivariance.
+pub const RELATIVE: &str = "relative equivariance";
+/// Metric name of relative equivariance as a ratio of means.
+pub const RATIO_OF_MEANS: &str = "relative equivariance, ratio of means";
+
 /// Remark on a chosen hyperparameter.
 pub const AT_AN_END: &str = "at an end of the range";
 

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use equimod_core::{Method, Model};
 use equimod_data::{Dataset, Image, Policy, clean_view, view_rng};
 use equimod_eval::ResultRow;
+use equimod_eval::evaluation::{equivariance_section, predictions_section};
 use equimod_eval::report::{Figure, ImageRow, Plot, ReportData, ReportImage, Section, Series, render};
 use equimod_train::{Recipe, RunInfo};
 
@@ -22,6 +24,8 @@ pub struct RunReport<'a> {
     pub info: &'a RunInfo,
     /// Recipe of the run.
     pub recipe: &'a Recipe,
+    /// Trained model.
+    pub model: &'a Model,
     /// Durations of training and evaluation, as text.
     pub times: Vec<(String, String)>,
     /// Evaluation results.
@@ -39,7 +43,7 @@ impl RunReport<'_> {
     ///
     /// # Errors
     ///
-    /// If the metrics or an image cannot be read.
+    /// If the metrics or an image cannot be read, or the model fails on an image.
     pub fn html(&self) -> anyhow::Result<String> {
         let info = self.info;
         let mut facts: Vec<(String, String)> = vec![
@@ -63,12 +67,22 @@ impl RunReport<'_> {
             lead: Vec::new(),
             results: self.results.to_vec(),
             sections: vec![
+                equivariance_section(self.results),
+                self.views()?,
                 Section::lines("Curves", plots(self.run)?),
-                Section::new("Views and their parameters", vec![Figure::Images(self.images()?)]),
             ],
             recipe: self.recipe.to_toml(),
             notices: self.dataset.notice().map(str::to_owned).into_iter().collect(),
         }))
+    }
+
+    /// Views with their parameters and, if a module predicts their embeddings, what is nearest to the predictions.
+    fn views(&self) -> anyhow::Result<Section> {
+        let predicts = |method: &Method| method.modules().iter().any(|module| module.module.start().is_some());
+        if self.model.method().is_some_and(predicts) {
+            return Ok(predictions_section(self.model, self.dataset, self.info.seed)?);
+        }
+        Ok(Section::new("Views and their parameters", vec![Figure::Images(self.images()?)]))
     }
 
     /// Rows of evenly spaced images; an image that does not decode gives way to the next one.

@@ -3,11 +3,12 @@
 use equimod_core::Model;
 use equimod_core::equivariance::EquivarianceRow;
 
-use super::{Evaluation, Measurement, Protocol, page};
+use super::equivariance_page::{equivariance_section, predictions_section};
+use super::{Evaluation, Measurement, Protocol};
 use crate::equivariance::{ModuleEquivariance, measure, measure_each, predicting};
 use crate::metrics::bootstrap_mean;
-use crate::report::{Bar, Bars, Figure, Section};
-use crate::results::{ABSOLUTE, SHUFFLED};
+use crate::report::Section;
+use crate::results::{ABSOLUTE, RATIO_OF_MEANS, RELATIVE, SHUFFLED};
 use crate::{Result, ResultRow};
 
 /// Absolute and relative equivariance of every module that predicts embeddings, on the test images.
@@ -58,26 +59,13 @@ impl Protocol for EquivarianceProtocol {
 
     fn sections(
         &self,
-        _evaluation: &Evaluation,
+        evaluation: &Evaluation,
         measurement: &Measurement,
         _untrained: Option<&Measurement>,
     ) -> Result<Vec<Section>> {
-        let rows = &measurement.rows;
-        let control = |bar: &ResultRow| rows.iter().find(|row| row.task == bar.task && row.metric == SHUFFLED);
-        let bars = rows.iter().filter(|row| row.metric == ABSOLUTE).map(|row| Bar {
-            label: page::short_name(&row.task),
-            value: row.value,
-            interval: row.interval,
-            references: vec![control(row).map(|row| row.value)],
-        });
-        let figure = Figure::Bars(Bars {
-            title: "absolute equivariance: above 0, a prediction is nearer to its view than the original image is"
-                .into(),
-            name: "with each view's own parameters".into(),
-            references: vec!["control: with wrong parameters".into()],
-            bars: bars.collect(),
-        });
-        Ok(vec![Section::new("Equivariance", vec![figure])])
+        let images = evaluation.splits.test_or_train().as_ref();
+        let predictions = predictions_section(evaluation.model, images, evaluation.seed)?;
+        Ok(vec![equivariance_section(&measurement.rows), predictions])
     }
 }
 
@@ -90,8 +78,8 @@ fn rows(evaluation: &Evaluation, module: &ModuleEquivariance, task: &str) -> Vec
     let numbers = [
         (ABSOLUTE, module.measured.absolute, Some(interval)),
         (SHUFFLED, module.shuffled.absolute, None),
-        ("relative equivariance", module.measured.relative, None),
-        ("relative equivariance, ratio of means", module.measured.ratio_of_means, None),
+        (RELATIVE, module.measured.relative, None),
+        (RATIO_OF_MEANS, module.measured.ratio_of_means, None),
     ];
     let detail = format!("{} images, {} views", module.images, module.rows.len());
     let row = |(metric, value, interval): (&str, f64, _)| ResultRow {

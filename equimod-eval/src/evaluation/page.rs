@@ -66,7 +66,7 @@ fn thumbnail(image: &Image) -> Result<Vec<u8>> {
 }
 
 /// The name of an image of `dataset`.
-fn title(dataset: &dyn Dataset, index: usize) -> String {
+pub fn title(dataset: &dyn Dataset, index: usize) -> String {
     dataset.text("name", index).map_or_else(|| dataset.key(index), str::to_lowercase)
 }
 

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use super::images::{image_rows, pairs};
-use super::{Bar, Bars, Figure, ReportData, Table, escape, figure};
-use crate::results::{ResultRow, TOP_1, cells, common_detail};
+use super::figures::figures;
+use super::images::pairs;
+use super::results::results;
+use super::{ReportData, escape};
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c1f24;--quiet:#5b6470;--page:#fff;--line:#d8dce2;--band:#f4f6f8;
@@ -23,6 +24,9 @@ table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{white-space:nowrap;font-weight:600}td{font-variant-numeric:tabular-nums}
 table:not(.results) th{white-space:normal}
+tr.noted td{border-bottom:0}tr.note td,p.note{color:var(--quiet);font-size:.82rem;padding-top:0}
+dl.definitions{margin:.8rem 0;font-size:.88rem}dl.definitions div{display:flex;flex-wrap:wrap;gap:0 .6rem;margin:.15rem 0}
+dl.definitions dt{color:var(--ink);font-weight:600}dl.definitions dd{text-align:left;color:var(--quiet);flex:1 1 24rem}
 td.value{font-weight:600}td.value,td.number{white-space:nowrap}
 dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.3rem 1.2rem;margin:0}
 dl.facts div{display:flex;gap:.5rem;justify-content:space-between;border-bottom:1px solid var(--line);padding:.15rem 0}
@@ -46,7 +50,11 @@ td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;
 td.none{display:none}
 td::before{content:attr(data-label);color:var(--quiet);text-align:left}}
 summary h2{display:inline-block}summary{cursor:pointer}
-@media print{details::details-content{content-visibility:visible;block-size:auto}body{max-width:none;padding:0}h2{break-after:avoid}figure,.row,tr{break-inside:avoid}}
+@media print{details:not(.printed){display:none}.printed summary{list-style:none}
+  details::details-content{content-visibility:visible;block-size:auto}body{max-width:none;padding:0;font-size:12px}
+  h2{break-after:avoid;margin-top:1rem}figure,.row,tr{break-inside:avoid}tr.noted{break-after:avoid}
+  .plots{grid-template-columns:1fr 1fr}.images{display:grid;grid-template-columns:1fr 1fr;gap:0 1rem}
+  .row{grid-template-columns:repeat(auto-fit,minmax(6rem,1fr));gap:.5rem}.row img{width:64px;height:64px}}
 ";
 
 /// Content-Security-Policy: only the page's own style and images are allowed.
@@ -61,10 +69,7 @@ pub fn render(data: &ReportData) -> String {
         let _ = write!(body, "<ul class=\"verdict\">{verdict}</ul>");
     }
     data.lead.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
-    section(&mut body, "At a glance", &figures(&glance(&data.results)));
-    let (headings, rows) = cells(&data.results, true);
-    let below = common_detail(&data.results).map_or_else(String::new, |detail| format!("<p>{}</p>", escape(detail)));
-    section(&mut body, "Results", &(table(&Table { headings, rows }, "results") + &below));
+    section(&mut body, "Results", &results(&data.results));
     for one in &data.sections {
         let write = if one.folded { folded } else { section };
         write(&mut body, &one.title, &figures(&one.figures));
@@ -91,85 +96,12 @@ fn section(body: &mut String, title: &str, content: &str) {
     }
 }
 
-/// A section that opens on a click; it is always open in print.
+/// A section that opens on a click, and is left out of print.
 fn folded(body: &mut String, title: &str, content: &str) {
     if !content.is_empty() {
         // Writing to a string does not fail.
         let _ = write!(body, "<details><summary><h2>{}</h2></summary>{content}</details>", escape(title));
     }
-}
-
-/// A value of a row that measures are held against: its name and its place.
-type Reference = (&'static str, fn(&ResultRow) -> Option<f64>);
-
-const REFERENCES: [Reference; 3] =
-    [("baseline", |row| row.baseline), ("untrained", |row| row.untrained), ("chance", |row| row.chance)];
-
-/// Chart of the measures that have a value of the untrained network or the baseline, in per cent.
-fn glance(rows: &[ResultRow]) -> Vec<Figure> {
-    let compared = |row: &&ResultRow| row.is_share() && (row.untrained.is_some() || row.baseline.is_some());
-    let rows: Vec<&ResultRow> = rows.iter().filter(compared).collect();
-    let shown: Vec<Reference> =
-        REFERENCES.into_iter().filter(|(_, of)| rows.iter().any(|row| of(row).is_some())).collect();
-    let bar = |row: &&ResultRow| Bar {
-        // Protocols with several metrics have a bar for each.
-        label: format!("{}, {}", row.task, if row.metric == TOP_1 { &row.protocol } else { &row.metric }),
-        value: 100.0 * row.value,
-        interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
-        references: shown.iter().map(|(_, of)| of(row).map(|value| 100.0 * value)).collect(),
-    };
-    let chart = Bars {
-        title: "per cent, with 95 % intervals over test images".into(),
-        name: "trained".into(),
-        references: shown.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        bars: rows.iter().map(bar).collect(),
-    };
-    if chart.bars.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }
-}
-
-/// Consecutive drawings share a grid; every other figure has a line of its own.
-fn figures(all: &[Figure]) -> String {
-    let mut text = String::new();
-    for group in all.chunk_by(|a, b| is_drawing(a) && is_drawing(b)) {
-        match &group[0] {
-            Figure::Table(one) => text += &table(one, ""),
-            Figure::Images(rows) => text += &image_rows(rows),
-            Figure::Text(one) => text += &format!("<p>{}</p>", escape(one)),
-            _ => {
-                let drawn: String = group.iter().filter_map(figure).collect();
-                if !drawn.is_empty() {
-                    text += &format!("<div class=\"plots\">{drawn}</div>");
-                }
-            }
-        }
-    }
-    text
-}
-
-fn is_drawing(figure: &Figure) -> bool {
-    !matches!(figure, Figure::Table(_) | Figure::Images(_) | Figure::Text(_))
-}
-
-fn table(Table { headings, rows }: &Table, class: &str) -> String {
-    if rows.is_empty() {
-        return String::new();
-    }
-    let heads: String = headings.iter().map(|h| format!("<th>{}</th>", escape(h))).collect();
-    let cell = |(cell, head): (&String, &String)| {
-        let kind = match head.as_str() {
-            "value" => " class=\"value\"",
-            "95 % interval" | "baseline" | "untrained" | "chance" if cell != "–" => " class=\"number\"",
-            _ if cell == "–" => " class=\"none\"",
-            _ => "",
-        };
-        format!("<td{kind} data-label=\"{}\">{}</td>", escape(head), escape(cell))
-    };
-    let row = |cells: &Vec<String>| cells.iter().zip(headings).map(cell).collect::<String>();
-    let rows: String = rows.iter().map(|cells| format!("<tr>{}</tr>", row(cells))).collect();
-    format!(
-        "<div class=\"scroll\"><table \
-         class=\"{class}\"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
 }
 
 fn facts(facts: &[(String, String)]) -> String {
@@ -184,7 +116,8 @@ mod tests {
     use super::*;
     use crate::predictions::Bin;
     use crate::report::{
-        BandLine, BandPlot, EffectRow, Effects, ImageRow, Map, Mark, Plot, Reliability, ReportImage, Section, Series,
+        BandLine, BandPlot, Bar, Bars, EffectRow, Effects, Figure, ImageRow, Map, Mark, Plot, Reliability, ReportImage,
+        Section, Series, Table,
     };
 
     #[test]
@@ -247,24 +180,5 @@ mod tests {
         assert!(!page.contains("http:") && !page.contains("https:"));
         assert_eq!(page.matches("<svg").count(), 6);
         assert!(page.contains("&lt;script&gt;"));
-    }
-
-    #[test]
-    fn measures_of_the_untrained_network_and_the_baseline_become_a_chart() {
-        let row = |untrained, baseline| ResultRow {
-            task: "birds".into(),
-            metric: "top-1 accuracy".into(),
-            value: 0.25,
-            untrained,
-            baseline,
-            chance: Some(0.05),
-            ..ResultRow::default()
-        };
-        let page =
-            |untrained, baseline| render(&ReportData { results: vec![row(untrained, baseline)], ..Default::default() });
-        let bars = |page: &str| page.matches("<rect").count();
-        assert!(page(Some(0.125), None).contains("At a glance"));
-        assert_eq!([bars(&page(Some(0.125), None)), bars(&page(Some(0.125), Some(0.2)))], [3, 4]);
-        assert!(!page(None, None).contains("<svg"));
     }
 }

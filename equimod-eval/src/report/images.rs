@@ -13,7 +13,7 @@ pub fn pairs(pairs: &[(String, String)]) -> String {
 /// Rows of images, each image with its title above and its parameters below.
 pub fn image_rows(rows: &[ImageRow]) -> String {
     let row = |row: &ImageRow| format!("<div class=\"row\">{}</div>", row.images.iter().map(image).collect::<String>());
-    rows.iter().map(row).collect()
+    format!("<div class=\"images\">{}</div>", rows.iter().map(row).collect::<String>())
 }
 
 fn image(image: &ReportImage) -> String {

@@ -1,9 +1,12 @@
 //! A report as one self-contained HTML file with results, curves and images, without scripts or outside requests.
 
+mod definitions;
 mod escape;
+mod figures;
 mod html;
 mod images;
 mod plots;
+mod results;
 
 use serde::{Deserialize, Serialize};
 

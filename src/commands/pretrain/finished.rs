@@ -68,7 +68,8 @@ impl Finished<'_> {
         let rows = if evaluated { self.evaluate(device)? } else { Vec::new() };
         let training = duration(Duration::from_secs_f64(self.info.seconds));
         let times = format!("training {training}, evaluation {}", duration(start.elapsed()));
-        let mut results = self.results(rows, device)?;
+        let model = Model::load(self.run.path(), device)?;
+        let mut results = self.results(rows, &model)?;
         let verdict = verdict(&results.rows, Some(&self.facts()?));
         results.verdict = verdict.sentences;
         self.run.write("results.json", &serde_json::to_vec_pretty(&results)?)?;
@@ -77,6 +78,7 @@ impl Finished<'_> {
             run: self.run.path(),
             info: self.info,
             recipe: self.recipe,
+            model: &model,
             times: vec![("time".into(), times.clone()), ("cost".into(), cost)],
             results: &results.rows,
             verdict: &results.verdict,
@@ -173,15 +175,14 @@ impl Finished<'_> {
     }
 
     /// Results with their metadata, as they are written.
-    fn results(&self, rows: Vec<ResultRow>, device: &Device) -> anyhow::Result<Results> {
-        let model = Model::load(self.run.path(), device)?;
-        let input = InputTransform::of(&model, None, Crop::Center)?;
+    fn results(&self, rows: Vec<ResultRow>, model: &Model) -> anyhow::Result<Results> {
+        let input = InputTransform::of(model, None, Crop::Center)?;
         Ok(Results {
             format: FORMAT,
             version: self.info.version.clone(),
             command: self.info.command.clone(),
             seed: self.info.seed,
-            models: vec![EvaluatedModel::of(&self.run.path().display().to_string(), &model, input)],
+            models: vec![EvaluatedModel::of(&self.run.path().display().to_string(), model, input)],
             rows,
             ..Results::default()
         })

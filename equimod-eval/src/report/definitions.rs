@@ -1,0 +1,151 @@
+//! Definitions of measures, for the place where their values are shown.
+
+use crate::results::{ABSOLUTE, RATIO_OF_MEANS, RELATIVE, ResultRow, SHUFFLED, TOP_1};
+
+/// The definition of one measure, or of measures of the same kind.
+struct Definition {
+    /// Protocol; empty for any.
+    protocol: &'static str,
+    /// Part of the metric's name.
+    metric: &'static str,
+    /// Name in the list.
+    name: &'static str,
+    /// Meaning, with a reference value.
+    text: &'static str,
+}
+
+const fn define(protocol: &'static str, metric: &'static str, name: &'static str, text: &'static str) -> Definition {
+    Definition { protocol, metric, name, text }
+}
+
+/// The first that fits is the definition of a row.
+const DEFINITIONS: [Definition; 20] = [
+    define("knn", TOP_1, "knn", "share of test images whose class the k nearest training images vote for"),
+    define(
+        "logistic",
+        TOP_1,
+        "logistic",
+        "share of test images that logistic regression on frozen features gets right",
+    ),
+    define("linear", TOP_1, "linear", "share of test images that a linear layer on frozen features gets right"),
+    define("finetune", TOP_1, "finetune", "share of test images that the network gets right after training on labels"),
+    define("", TOP_1, "top-1 accuracy", "share of test images whose class is predicted"),
+    define(
+        "",
+        "-shot accuracy",
+        "few-shot accuracy",
+        "share of queries whose class a classifier finds after a few images (shots) of each of a few classes (ways), over many episodes",
+    ),
+    define(
+        "",
+        "mean per class",
+        "mean per class accuracy",
+        "accuracy of each class, averaged: small classes weigh as much",
+    ),
+    define("", "mean over tasks", "mean over tasks", "accuracy averaged over the data sets of the suite"),
+    define(
+        "",
+        "recall@",
+        "recall@k",
+        "share of images with one of the same class (or the same thing in the other design) among the k nearest",
+    ),
+    define("", "H@", "H@k", "share of predictions for which the actual view is among the k nearest views of the image"),
+    define(
+        "",
+        "MRR",
+        "MRR",
+        "mean of 1 / rank of the actual view among the views of its image, nearest to the prediction first; 1 is perfect",
+    ),
+    define(
+        "",
+        SHUFFLED,
+        "its control",
+        "absolute equivariance of predictions from another image's parameters: what they gain without being told the view",
+    ),
+    define(
+        "",
+        ABSOLUTE,
+        "absolute equivariance",
+        "mean of cos(prediction, view) − cos(un-augmented image, view) of embeddings: above 0, the prediction is useful; above its control, the parameters are",
+    ),
+    define(
+        "",
+        RATIO_OF_MEANS,
+        "ratio of means",
+        "relative equivariance with numerator and denominator averaged first, which few near-zero denominators cannot dominate",
+    ),
+    define(
+        "",
+        RELATIVE,
+        "relative equivariance",
+        "mean of (1 − cos(un-augmented image, view)) / (1 − cos(prediction, view)): above 1, the prediction is nearer",
+    ),
+    define(
+        "",
+        "R²",
+        "R²",
+        "share of a parameter's variance that ridge regression explains from features: 0 is guessing the mean, 1 is perfect",
+    ),
+    define(
+        "",
+        "standard deviation",
+        "standard deviation",
+        "spread of features over images: 0 if all images have the same features (collapse)",
+    ),
+    define(
+        "",
+        "effective rank",
+        "effective rank",
+        "number of directions that features use (RankMe), at most their width",
+    ),
+    define(
+        "",
+        "alignment",
+        "alignment",
+        "mean squared distance of two views of an image, of unit features: 0 if augmentations change nothing",
+    ),
+    define(
+        "",
+        "uniformity",
+        "uniformity",
+        "log of the mean of exp(−2 distance²) over pairs of images: the lower, the more evenly they spread",
+    ),
+];
+
+/// Names and definitions of the measures in `rows`, each once, in the order of the rows.
+pub fn definitions(rows: &[ResultRow]) -> Vec<(&'static str, &'static str)> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for row in rows {
+        let fits = |one: &&Definition| {
+            row.metric.contains(one.metric) && (one.protocol.is_empty() || row.protocol == one.protocol)
+        };
+        let definition = DEFINITIONS.iter().find(fits).map(|one| (one.name, one.text));
+        found.extend(definition.filter(|one| !found.contains(one)));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_measure_is_defined_once() {
+        let row = |protocol: &str, metric: &str| ResultRow {
+            protocol: protocol.into(),
+            metric: metric.into(),
+            ..ResultRow::default()
+        };
+        let rows = [
+            row("knn", TOP_1),
+            row("knn", TOP_1),
+            row("few-shot", "5-way 1-shot accuracy"),
+            row("equivariance", SHUFFLED),
+            row("equivariance", ABSOLUTE),
+            row("equivariance", RATIO_OF_MEANS),
+            row("mine", "something else"),
+        ];
+        let names: Vec<&str> = definitions(&rows).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["knn", "few-shot accuracy", "its control", "absolute equivariance", "ratio of means"]);
+    }
+}

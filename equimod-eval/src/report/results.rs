@@ -1,0 +1,118 @@
+//! Result rows on a page: a chart, the definitions of the measures, and all numbers.
+
+use super::definitions::definitions;
+use super::figures::{figures, framed_table, row};
+use super::{Bar, Bars, Figure, escape};
+use crate::results::{ResultRow, TOP_1, cells, common_detail};
+
+/// Rows above which a table below a chart opens on a click only.
+const LONG: usize = 8;
+
+/// A value of a row that measures are held against: its name and its place.
+type Reference = (&'static str, fn(&ResultRow) -> Option<f64>);
+
+const REFERENCES: [Reference; 3] =
+    [("baseline", |row| row.baseline), ("untrained", |row| row.untrained), ("chance", |row| row.chance)];
+
+/// Chart of the measures that have a value of the untrained network or the baseline, in per cent.
+fn glance(rows: &[ResultRow]) -> Vec<Figure> {
+    let compared = |row: &&ResultRow| row.is_share() && (row.untrained.is_some() || row.baseline.is_some());
+    let rows: Vec<&ResultRow> = rows.iter().filter(compared).collect();
+    let shown: Vec<Reference> =
+        REFERENCES.into_iter().filter(|(_, of)| rows.iter().any(|row| of(row).is_some())).collect();
+    let bar = |row: &&ResultRow| Bar {
+        // Protocols with several metrics have a bar for each.
+        label: format!("{}, {}", row.task, if row.metric == TOP_1 { &row.protocol } else { &row.metric }),
+        value: 100.0 * row.value,
+        interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
+        references: shown.iter().map(|(_, of)| of(row).map(|value| 100.0 * value)).collect(),
+    };
+    let chart = Bars {
+        title: "per cent, with 95 % intervals over test images".into(),
+        name: "trained".into(),
+        references: shown.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        bars: rows.iter().map(bar).collect(),
+    };
+    if chart.bars.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }
+}
+
+/// The chart, the definitions of its measures, and the table; empty without rows.
+pub fn results(rows: &[ResultRow]) -> String {
+    let chart = figures(&glance(rows));
+    let pair = |(name, text): (&str, &str)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(text));
+    let list: String = definitions(rows).into_iter().map(pair).collect();
+    let list = if list.is_empty() { list } else { format!("<dl class=\"definitions\">{list}</dl>") };
+    let mut numbers = table(rows);
+    if !chart.is_empty() && rows.len() > LONG {
+        let count = rows.len();
+        numbers = format!("<details class=\"printed\"><summary>All {count} numbers</summary>{numbers}</details>");
+    }
+    chart + &list + &numbers
+}
+
+/// All numbers; what was chosen and the detail of a row stand below it.
+fn table(rows: &[ResultRow]) -> String {
+    let (headings, lines) = cells(rows, false);
+    let common = common_detail(rows);
+    let line = |(number, cells): (&ResultRow, &Vec<String>)| {
+        let detail = Some(number.detail.as_str()).filter(|detail| common.is_none() && !detail.is_empty());
+        let notes: Vec<&str> = number.chosen.as_deref().into_iter().chain(detail).collect();
+        let (class, below) = match notes.is_empty() {
+            true => ("", String::new()),
+            false => (
+                " class=\"noted\"",
+                format!(
+                    "<tr class=\"note\"><td colspan=\"{}\">{}</td></tr>",
+                    headings.len(),
+                    escape(&notes.join("; "))
+                ),
+            ),
+        };
+        format!("<tr{class}>{}</tr>{below}", row(&headings, cells))
+    };
+    let lines: String = rows.iter().zip(&lines).map(line).collect();
+    let below = common.map_or_else(String::new, |detail| format!("<p class=\"note\">{}</p>", escape(detail)));
+    framed_table(&headings, &lines, "results") + &below
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measures_of_the_untrained_network_and_the_baseline_become_a_chart() {
+        let row = |untrained, baseline| ResultRow {
+            task: "birds".into(),
+            metric: "top-1 accuracy".into(),
+            value: 0.25,
+            untrained,
+            baseline,
+            chance: Some(0.05),
+            ..ResultRow::default()
+        };
+        let page = |untrained, baseline| results(&[row(untrained, baseline)]);
+        let bars = |page: &str| page.matches("<rect").count();
+        assert_eq!([bars(&page(Some(0.125), None)), bars(&page(Some(0.125), Some(0.2)))], [3, 4]);
+        assert!(!page(None, None).contains("<svg"));
+    }
+
+    #[test]
+    fn a_long_table_below_a_chart_opens_on_a_click() {
+        let row = |task: &str| ResultRow {
+            protocol: "logistic".into(),
+            task: task.into(),
+            metric: TOP_1.into(),
+            untrained: Some(0.5),
+            chosen: Some("λ 0.1".into()),
+            detail: format!("{task}: 10 images"),
+            ..ResultRow::default()
+        };
+        let rows: Vec<ResultRow> = (0..=LONG).map(|number| row(&number.to_string())).collect();
+        let page = results(&rows);
+        assert!(page.contains("All 9 numbers") && page.contains("λ 0.1; 4: 10 images"), "{page}");
+        assert_eq!(page.matches("frozen features gets right").count(), 1);
+        assert!(!results(&rows[..LONG]).contains("<details"));
+        let plain = ResultRow { untrained: None, ..row("birds") };
+        assert!(!results(&vec![plain; LONG + 1]).contains("<details"));
+    }
+}
