@@ -1,63 +1,103 @@
-//! A custom equivariance module with SimCLR: a linear layer that predicts a view's augmentation parameters from its
-//! features. `cargo run --release --example custom_module` trains it on bundled images and prints the first and the
-//! last step.
-#![allow(clippy::print_stdout)]
+//! The whole command with an equivariance module of one's own: `shift`, in which the augmentation parameters shift the
+//! embedding of the original image.
+//!
+//! ```sh
+//! cargo run --release --example custom_module -- list modules
+//! cargo run --release --example custom_module -- pretrain --set equivariance.equimod=false --set equivariance.shift.width=32
+//! cargo run --release --example custom_module -- eval equivariance out/quick-1
+//! ```
 
-use std::sync::Arc;
-
-use candle_core::Device;
+use candle_core::Tensor;
+use equimod::core::equivariance::{ModuleKind, ModuleSettings, Start, equivariance_metrics};
 use equimod::core::nn::Linear;
-use equimod::core::objective::mean_over_rows;
+use equimod::core::objective::{mean_over_rows, normalize_rows};
 use equimod::core::optim::Weight;
-use equimod::core::{EquivarianceModule, NamedModule, Needs, Result, StepContext, Term};
-use equimod::data::ParquetDataset;
-use equimod::train::{JsonLines, RunDirectory, TrainContext, Trainer, resolve};
+use equimod::core::params::Scope;
+use equimod::core::{BuildContext, Entry, EquivarianceModule, Needs, ObjectiveConfig, Result, StepContext, Term};
+use serde::{Deserialize, Serialize};
 
-struct ReadOff(Linear);
+/// Settings `equivariance.shift` of a recipe.
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ShiftSettings {
+    /// λ, the weight of the module's term in the loss.
+    weight: Weight,
+    /// Width of the embedding.
+    width: usize,
+}
 
-impl EquivarianceModule for ReadOff {
+impl Default for ShiftSettings {
+    fn default() -> Self {
+        Self { weight: Weight::Fixed(1.0), width: 64 }
+    }
+}
+
+impl ModuleSettings for ShiftSettings {
+    fn weight(&self) -> Weight {
+        self.weight
+    }
+
+    fn problems(&self, _objective: &ObjectiveConfig) -> Vec<String> {
+        if self.width == 0 { vec!["equivariance.shift.width is 0; give at least 1".into()] } else { Vec::new() }
+    }
+
+    fn build(&self, context: &BuildContext, scope: &mut Scope) -> Result<Option<Box<dyn EquivarianceModule>>> {
+        let projection = Linear::new(context.features, self.width, false, &mut scope.scope("projection"))?;
+        let shift = Linear::new(context.view_width()?, self.width, false, &mut scope.scope("shift"))?;
+        Ok(Some(Box::new(Shift { projection, shift })))
+    }
+}
+
+/// A module in which parameters shift the embedding of the original image.
+struct Shift {
+    projection: Linear,
+    shift: Linear,
+}
+
+impl EquivarianceModule for Shift {
     fn needs(&self) -> Needs {
-        Needs { parameters: true, ..Needs::default() }
+        Needs { clean_view: true, parameters: true, ..Needs::default() }
     }
 
-    /// Mean squared error of the normalized parameters; about 1 for a layer that predicts their mean.
+    /// Mean cosine distance from the predictions to the views, which are targets behind a stop-gradient.
     fn forward(&self, step: &StepContext) -> Result<Term> {
-        let errors = (self.0.forward(&step.view_features()?)? - step.params()?)?.sqr()?.mean(1)?;
-        Ok(Term { loss: mean_over_rows(&errors, step.collective.as_ref())?, metrics: Vec::new() })
+        let images = step.clean_images()?;
+        let y = self.projection.forward(step.pooled)?; // original images, view 1, view 2: [3B, width]
+        let clean = y.narrow(0, 0, images)?;
+        let clean = Tensor::cat(&[&clean, &clean], 0)?;
+        let predicted = (&clean + self.shift.forward(step.params()?)?)?; // [2B, width]
+        let views = step.views_of(&y)?.detach();
+        let distances = (1.0 - (normalize_rows(&predicted)? * normalize_rows(&views)?)?.sum(1)?)?;
+        let collective = step.collective.as_ref();
+        let metrics = equivariance_metrics(&clean, &views, &predicted, collective)?;
+        Ok(Term { loss: mean_over_rows(&distances, collective)?, metrics })
+    }
+
+    fn start(&self) -> Option<Start> {
+        Some(Start::Clean)
+    }
+
+    fn embed(&self, features: &Tensor) -> Result<Option<Tensor>> {
+        self.projection.forward(features).map(Some)
+    }
+
+    fn predict(&self, features: &Tensor, params: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some((self.projection.forward(features)? + self.shift.forward(params)?)?))
     }
 }
 
-const RECIPE: &str = r#"
-data = { batch = 32 }
-backbone = { width = 4 }
-augmentation = { size = 16 }
-objective = { kind = "simclr", projection_head = "64-16 bn-" }
-optimizer = { kind = "sgd" }
-schedule = { epochs = 8, warmup_epochs = 0.2, learning_rate = 0.05 }
-"#;
+/// The kind of module that recipes call `shift`.
+const SHIFT: ModuleKind = ModuleKind::new::<ShiftSettings>(Entry {
+    name: "shift",
+    title: "Shift",
+    arxiv: "",
+    about: "parameters shift the embedding of the original image",
+});
 
-fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let recipe = resolve(&[], "the example", RECIPE, &[])?;
-    let images = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/emoji/noto-test.parquet");
-    let dataset = Arc::new(ParquetDataset::open(images.as_ref(), None)?);
-    let context = TrainContext::alone(Device::Cpu, 2, "example");
-    let mut trainer = Trainer::with_modules(recipe, dataset, context, &|build, scope| {
-        let layer = Linear::new(build.features, build.view_width()?, true, &mut scope.scope("read_off"))?;
-        Ok(vec![NamedModule { name: "read_off".into(), weight: Weight::Fixed(1.0), module: Box::new(ReadOff(layer)) }])
-    })?;
-    let folder = std::env::temp_dir().join(format!("equimod-custom-module-{}", std::process::id()));
-    let run = RunDirectory::create(&folder, &trainer.info(), RECIPE, trainer.recipe())?;
-    trainer.run(&run, &mut [Box::new(JsonLines::open(&folder.join("metrics.jsonl"))?)], None)?;
-    let metrics = std::fs::read_to_string(folder.join("metrics.jsonl"))?;
-    println!("{}\n{}", metrics.lines().next().unwrap_or_default(), metrics.lines().last().unwrap_or_default());
-    Ok(())
-}
+#[global_allocator]
+static ALLOCATOR: equimod::Allocator = equimod::Allocator;
 
-#[test]
-fn it_trains() {
-    main().unwrap_or_else(|error| panic!("{error}"));
-    // The run can be loaded like any other.
-    let folder = std::env::temp_dir().join(format!("equimod-custom-module-{}", std::process::id()));
-    let model = equimod::core::Model::load(&folder, &Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
-    assert!(model.params().iter().all(|(name, _)| !name.starts_with("equivariance.")));
+/// The command `equimod`, for which recipes may have the module `shift`.
+pub fn main() -> std::process::ExitCode {
+    equimod::run_with(&[SHIFT])
 }

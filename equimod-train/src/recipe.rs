@@ -351,6 +351,8 @@ impl Recipe {
     /// Every problem of the recipe: values out of range, and settings that contradict each other.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.method().validate(self.augmentation.size);
+        let unknown = self.equivariance.unknown();
+        problems.extend(unknown.map(|name| format!("this program has no equivariance module called {name}")));
         problems.extend(self.optimizer.validate());
         problems.extend(self.normalization.validate());
         problems.extend(self.augmentation.problems());

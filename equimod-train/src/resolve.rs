@@ -149,7 +149,8 @@ fn merge(table: &mut Table, over: Table) {
 
 /// Removes modules that are set to false.
 fn turn_off(table: &mut Table) {
-    let known = |name: &str| EquivarianceConfig::LIST.iter().any(|known| known.name == name);
+    let list = EquivarianceConfig::list();
+    let known = |name: &str| list.iter().any(|known| known.name == name);
     if let Some(Value::Table(modules)) = table.get_mut("equivariance") {
         modules.retain(|name, value| !(known(name) && *value == Value::Boolean(false)));
     }
@@ -197,6 +198,12 @@ fn known_keys(table: &Table) -> Table {
         if let Some(defaults) = defaults_of(section, chosen) {
             *part = Value::Table(defaults);
         }
+    }
+    if let Some(Value::Table(modules)) = known.get_mut("equivariance") {
+        // Registered modules check their settings when they read them.
+        let given = |name: &str| table.get("equivariance").and_then(|modules| modules.get(name)).cloned();
+        let names = EquivarianceConfig::registered_names().into_iter();
+        modules.extend(names.map(|name| (name.to_owned(), given(name).unwrap_or(Value::Table(Table::new())))));
     }
     if let Some(Value::Table(backbone)) = known.get_mut("backbone").filter(|_| kind.is_none_or(|kind| kind == "resnet"))
     {

@@ -12,6 +12,6 @@ pub fn entries(method: &MethodConfig) -> Vec<Entry> {
 /// The equivariance modules of a method.
 pub fn modules(method: &MethodConfig) -> Vec<Entry> {
     let on = method.equivariance.on();
-    let is_on = |entry: &&Entry| on.iter().any(|(name, _)| *name == entry.name);
-    EquivarianceConfig::LIST.iter().filter(is_on).copied().collect()
+    let is_on = |entry: &Entry| on.iter().any(|(name, _)| *name == entry.name);
+    EquivarianceConfig::list().into_iter().filter(is_on).collect()
 }

@@ -6,8 +6,8 @@ mod rules;
 mod tests;
 mod text;
 
+use crate::recipes::{as_comments, from_text, named, unchecked};
 use candle_core::Device;
-use equimod::recipes::{as_comments, from_text, named, unchecked};
 use equimod_train::{Error, Recipe};
 
 use crate::cli::RecipeArgs;

@@ -1,6 +1,6 @@
 //! Each rule on both sides of its limit.
 
-use equimod::recipes::from_text;
+use crate::recipes::from_text;
 use equimod_core::BackboneConfig;
 
 use super::facts::{Facts, Images, Machine};

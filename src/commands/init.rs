@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::recipes::from_text;
 use candle_core::Device;
-use equimod::recipes::from_text;
 use equimod_core::Parameters;
 use equimod_core::checkpoint::write_atomic;
 use equimod_train::Recipe;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use equimod::bundled::{NOTICE, RECIPES, STUDIES, SUITES};
+use crate::bundled::{NOTICE, RECIPES, STUDIES, SUITES};
 use equimod_core::{Architecture, BackboneConfig, Entry, EquivarianceConfig, ObjectiveConfig};
 use equimod_data::{AugmentationConfig, Policy};
 use equimod_eval::results::Results;
@@ -105,7 +105,7 @@ fn list(what: Listed) -> Option<(&'static str, Entries)> {
             ("Recipes", RECIPES.iter().map(|recipe| (recipe.name.to_owned(), about(recipe.text))).collect())
         }
         Listed::Objectives => ("Objectives", entries(ObjectiveConfig::LIST)),
-        Listed::Modules => ("Modules", entries(EquivarianceConfig::LIST)),
+        Listed::Modules => ("Modules", entries(&EquivarianceConfig::list())),
         Listed::Backbones => {
             let resnets = Architecture::ALL.iter().map(|a| (a.name().to_owned(), backbone(*a)));
             let others = BackboneConfig::LIST.iter().filter(|kind| kind.name != "resnet");

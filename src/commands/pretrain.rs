@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::bundled::RECIPES;
+use crate::recipes::{as_comments, base};
 use anyhow::Context;
 use candle_core::Device;
-use equimod::bundled::RECIPES;
-use equimod::recipes::{as_comments, base};
 use equimod_data::Dataset;
 use equimod_data::source::ReadOptions;
 use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, resolve};

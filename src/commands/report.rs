@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::bundled::RECIPES;
 use anyhow::Context;
-use equimod::bundled::RECIPES;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
 use equimod_eval::report::{Plot, ReportData, Section, Table, render};

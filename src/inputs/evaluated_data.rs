@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bundled::RECIPES;
 use anyhow::{Context, bail};
-use equimod::bundled::RECIPES;
 use equimod_data::source::ReadOptions;
 use equimod_train::resolve;
 

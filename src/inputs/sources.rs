@@ -82,7 +82,7 @@ impl OtherSources<'_> {
 
 fn read(source: &str, options: ReadOptions, wanted: SplitSelection) -> anyhow::Result<Splits> {
     match source {
-        "emoji" => Ok(equimod::bundled::emoji()?),
+        "emoji" => Ok(crate::bundled::emoji()?),
         _ if source.starts_with(PREFIX) => from_hub(&Reference::parse(source)?, options, wanted),
         _ => local(source, options),
     }

@@ -7,19 +7,18 @@ use peak_alloc::PeakAlloc;
 /// Allocator that counts the bytes in use and their peak.
 pub static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Global allocator of the program.
-#[global_allocator]
-static ALLOCATOR: Aligned = Aligned;
-
 /// Alignment of large blocks in bytes: a cache line, which is also the longest vector.
 const LINE: usize = 64;
 /// Size in bytes from which blocks are aligned.
 const SMALLEST_ALIGNED: usize = 1024;
 
-/// [`MEMORY`] with large blocks aligned to cache lines, because a vector that straddles two lines takes two accesses.
-struct Aligned;
+/// Global allocator of the command: the system's, which counts the bytes in use.
+///
+/// Large blocks are aligned to cache lines, because a vector that straddles two lines takes two accesses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allocator;
 
-impl Aligned {
+impl Allocator {
     /// Layout of a block with room for alignment, or `None` if the block is not aligned.
     fn padded(layout: Layout) -> Option<Layout> {
         let aligned = layout.size() >= SMALLEST_ALIGNED && layout.align() <= align_of::<*mut u8>();
@@ -30,7 +29,7 @@ impl Aligned {
 
 // SAFETY: every block comes from `MEMORY` and is returned to it unchanged. An aligned pointer lies within its block,
 // whose address is stored right before it.
-unsafe impl GlobalAlloc for Aligned {
+unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(whole) = Self::padded(layout) else {
             // SAFETY: the caller's promise.
@@ -103,6 +102,9 @@ fn advise_huge_pages() {
 mod tests {
     use super::*;
 
+    #[global_allocator]
+    static ALLOCATOR: Allocator = Allocator;
+
     #[test]
     fn large_blocks_are_aligned_and_keep_their_content() {
         let mut kept: Vec<Vec<u8>> = Vec::new();
@@ -121,6 +123,6 @@ mod tests {
         let zeros = vec![0u64; 5000];
         assert!(zeros.as_ptr().addr().is_multiple_of(LINE) && zeros.iter().all(|&value| value == 0));
         // Blocks with a larger alignment than a cache line are passed through.
-        assert!(Aligned::padded(Layout::from_size_align(8192, 4096).unwrap()).is_none());
+        assert!(Allocator::padded(Layout::from_size_align(8192, 4096).unwrap()).is_none());
     }
 }

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use candle_core::Device;
 #[cfg(feature = "mpi")]
-use equimod::mpi::Processes;
+use crate::mpi::Processes;
+use candle_core::Device;
 use equimod_core::SharedCollective;
 #[cfg(feature = "mpi")]
 use equimod_core::{FailureCause, RankFailure};

@@ -1,7 +1,8 @@
 //! Equivariance modules: terms of the loss that make the effect of augmentations predictable in the features.
 //!
 //! A new module takes one file here and one line in the table of [`EquivarianceConfig`]. A module from another crate is
-//! passed to [`Method::with_modules`](crate::Method::with_modules).
+//! registered ([`register`]), so that recipes can name it, or passed to
+//! [`Method::with_modules`](crate::Method::with_modules).
 
 mod augself;
 mod care;
@@ -11,6 +12,7 @@ mod equimod;
 mod essl;
 mod measures;
 mod predictor;
+mod registered;
 mod split;
 mod stl;
 
@@ -26,6 +28,7 @@ pub use equimod::{Embeddings, EquiMod, EquiModConfig, EquiModLoss};
 pub use essl::{Essl, EsslConfig};
 pub use measures::{Equivariance, EquivarianceRow, cosine_rows, equivariance_metrics, equivariance_rows};
 pub use predictor::{Predictor, PredictorSpec};
+pub use registered::{ModuleKind, RegisteredModules, register};
 pub use split::{Split, SplitConfig};
 pub use stl::{Stl, StlConfig};
 
@@ -180,25 +183,31 @@ macro_rules! modules {
     ($($name:ident($settings:ty) $title:literal $arxiv:literal $about:literal)*) => {
         /// The enabled modules with their settings; none by default, which leaves the plain objective.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-        #[serde(deny_unknown_fields, default)]
+        #[serde(default)]
+        #[schemars(deny_unknown_fields)]
         pub struct EquivarianceConfig {
             $(#[doc = $about] #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$settings>,)*
+            /// Modules that are registered under other names.
+            #[serde(flatten)]
+            #[schemars(skip)]
+            pub registered: RegisteredModules,
         }
 
         impl EquivarianceConfig {
-            /// Table of all modules.
+            /// Table of the built-in modules.
             pub const LIST: &[Entry] =
                 &[$(Entry { name: stringify!($name), title: $title, arxiv: $arxiv, about: $about }),*];
 
-            /// All modules, enabled with their defaults.
+            /// All built-in modules, enabled with their defaults.
             pub fn all() -> Self {
-                Self { $($name: Some(Default::default())),* }
+                Self { $($name: Some(Default::default()),)* registered: RegisteredModules::default() }
             }
 
             /// The enabled modules with their names.
-            pub fn on(&self) -> Vec<(&'static str, &dyn ModuleSettings)> {
-                let mut on: Vec<(&'static str, &dyn ModuleSettings)> = Vec::new();
+            pub fn on(&self) -> Vec<(&str, &dyn ModuleSettings)> {
+                let mut on: Vec<(&str, &dyn ModuleSettings)> = Vec::new();
                 $(on.extend(self.$name.as_ref().map(|settings| (stringify!($name), settings as &dyn ModuleSettings)));)*
+                on.extend(self.registered.on());
                 on
             }
         }
@@ -229,6 +238,21 @@ pub struct NamedModule {
 }
 
 impl EquivarianceConfig {
+    /// Table of the built-in and the registered modules.
+    pub fn list() -> Vec<Entry> {
+        Self::LIST.iter().copied().chain(registered::registered()).collect()
+    }
+
+    /// Names of modules that this program does not know; it leaves them out.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.registered.unknown()
+    }
+
+    /// Names of the registered modules of this program.
+    pub fn registered_names() -> Vec<&'static str> {
+        registered::registered().into_iter().map(|entry| entry.name).collect()
+    }
+
     /// Builds the enabled modules, each under its name in `scope`.
     ///
     /// # Errors

@@ -108,15 +108,12 @@ fn image_row(predicted: &PredictedView, dataset: &dyn Dataset) -> Result<ImageRo
         Ok(ReportImage { title, png: image.encode_png()?, parameters: parameters.clone(), correct })
     };
     let start = View { image: predicted.from.clone(), parameters: Vec::new() };
-    let rank = format!("nearest to the prediction (actual view: rank {} of {})", predicted.rank, predicted.views);
     let found = predicted.nearest == predicted.actual;
-    Ok(ImageRow {
-        images: vec![
-            image(title(dataset, predicted.sample), &start, None)?,
-            image(rank, &predicted.nearest, Some(found))?,
-            image("actual view".into(), &predicted.actual, None)?,
-        ],
-    })
+    let mut actual = image("actual view".into(), &predicted.actual, None)?;
+    let rank = format!("{} of {}", predicted.rank, predicted.views);
+    actual.parameters.push(("rank for the prediction".into(), rank));
+    let nearest = image("nearest to the prediction".into(), &predicted.nearest, Some(found))?;
+    Ok(ImageRow { images: vec![image(title(dataset, predicted.sample), &start, None)?, nearest, actual] })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::figures::figures;
 use super::images::pairs;
 use super::results::results;
-use super::{ReportData, escape};
+use super::{Figure, ReportData, Section, escape};
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c1f24;--quiet:#5b6470;--page:#fff;--line:#d8dce2;--band:#f4f6f8;
@@ -19,7 +19,7 @@ h1{font-size:1.6rem;line-height:1.2;margin:.2rem 0}h2{font-size:1.15rem;margin:2
 p.summary,figcaption,dt,footer{color:var(--quiet)}
 ul.verdict{list-style:none;margin:1rem 0;padding:.8rem 1rem;background:var(--band);border-left:.3rem solid var(--c0)}
 ul.verdict li{margin:.2rem 0}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto}.plots+.scroll{margin-top:1rem}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{white-space:nowrap;font-weight:600}td{font-variant-numeric:tabular-nums}
@@ -41,7 +41,7 @@ svg .interval{stroke:var(--ink);stroke-width:1.4}
   border-bottom:1px solid var(--line)}
 .row img{width:96px;height:96px;image-rendering:pixelated;background:#fff;border:1px solid var(--line)}
 figure.right img{outline:2px solid var(--c2)}figure.wrong img{outline:2px solid var(--c1)}
-.row dl{margin:.3rem 0 0;font-size:.82rem}.row dl div{display:flex;gap:.5rem}.row dd{text-align:left}
+.row dl{margin:.3rem 0 0;font-size:.82rem}.row dl div{display:flex;gap:.5rem}.row dt{white-space:nowrap}.row dd{text-align:left}
 pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
 pre.notice{white-space:pre-wrap}
 @media(max-width:40rem){thead{display:none}table,tbody,tr,td{display:block}
@@ -69,7 +69,7 @@ pub fn render(data: &ReportData) -> String {
         let _ = write!(body, "<ul class=\"verdict\">{verdict}</ul>");
     }
     data.lead.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
-    section(&mut body, "Results", &results(&data.results));
+    section(&mut body, "Results", &results(&data.results, has_chart(&data.sections)));
     for one in &data.sections {
         let write = if one.folded { folded } else { section };
         write(&mut body, &one.title, &figures(&one.figures));
@@ -96,6 +96,10 @@ fn section(body: &mut String, title: &str, content: &str) {
     }
 }
 
+fn has_chart(sections: &[Section]) -> bool {
+    sections.iter().flat_map(|one| &one.figures).any(|figure| matches!(figure, Figure::Bars(_)))
+}
+
 /// A section that opens on a click, and is left out of print.
 fn folded(body: &mut String, title: &str, content: &str) {
     if !content.is_empty() {
@@ -116,8 +120,8 @@ mod tests {
     use super::*;
     use crate::predictions::Bin;
     use crate::report::{
-        BandLine, BandPlot, Bar, Bars, EffectRow, Effects, Figure, ImageRow, Map, Mark, Plot, Reliability, ReportImage,
-        Section, Series, Table,
+        BandLine, BandPlot, Bar, Bars, EffectRow, Effects, ImageRow, Map, Mark, Plot, Reliability, ReportImage, Series,
+        Table,
     };
 
     #[test]

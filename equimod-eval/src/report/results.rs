@@ -5,7 +5,7 @@ use super::figures::{figures, framed_table, row};
 use super::{Bar, Bars, Figure, escape};
 use crate::results::{ResultRow, TOP_1, cells, common_detail};
 
-/// Rows above which a table below a chart opens on a click only.
+/// Rows above which a table opens on a click only, if a chart shows its numbers.
 const LONG: usize = 8;
 
 /// A value of a row that measures are held against: its name and its place.
@@ -36,14 +36,15 @@ fn glance(rows: &[ResultRow]) -> Vec<Figure> {
     if chart.bars.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }
 }
 
-/// The chart, the definitions of its measures, and the table; empty without rows.
-pub fn results(rows: &[ResultRow]) -> String {
+/// The chart, the definitions of its measures, and the table; empty without rows. `drawn` says that a chart elsewhere
+/// on the page shows numbers of the table.
+pub fn results(rows: &[ResultRow], drawn: bool) -> String {
     let chart = figures(&glance(rows));
     let pair = |(name, text): (&str, &str)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(text));
     let list: String = definitions(rows).into_iter().map(pair).collect();
     let list = if list.is_empty() { list } else { format!("<dl class=\"definitions\">{list}</dl>") };
     let mut numbers = table(rows);
-    if !chart.is_empty() && rows.len() > LONG {
+    if (drawn || !chart.is_empty()) && rows.len() > LONG {
         let count = rows.len();
         numbers = format!("<details class=\"printed\"><summary>All {count} numbers</summary>{numbers}</details>");
     }
@@ -90,7 +91,7 @@ mod tests {
             chance: Some(0.05),
             ..ResultRow::default()
         };
-        let page = |untrained, baseline| results(&[row(untrained, baseline)]);
+        let page = |untrained, baseline| results(&[row(untrained, baseline)], false);
         let bars = |page: &str| page.matches("<rect").count();
         assert_eq!([bars(&page(Some(0.125), None)), bars(&page(Some(0.125), Some(0.2)))], [3, 4]);
         assert!(!page(None, None).contains("<svg"));
@@ -108,11 +109,12 @@ mod tests {
             ..ResultRow::default()
         };
         let rows: Vec<ResultRow> = (0..=LONG).map(|number| row(&number.to_string())).collect();
-        let page = results(&rows);
+        let page = results(&rows, false);
         assert!(page.contains("All 9 numbers") && page.contains("λ 0.1; 4: 10 images"), "{page}");
         assert_eq!(page.matches("frozen features gets right").count(), 1);
-        assert!(!results(&rows[..LONG]).contains("<details"));
+        assert!(!results(&rows[..LONG], true).contains("<details"));
         let plain = ResultRow { untrained: None, ..row("birds") };
-        assert!(!results(&vec![plain; LONG + 1]).contains("<details"));
+        assert!(!results(&vec![plain.clone(); LONG + 1], false).contains("<details"));
+        assert!(results(&vec![plain; LONG + 1], true).contains("<details"));
     }
 }

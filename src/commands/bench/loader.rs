@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use crate::recipes::named;
 use candle_core::Device;
-use equimod::recipes::named;
 use equimod_train::{TrainContext, Trainer};
 use serde_json::json;
 

@@ -11,7 +11,7 @@ mod verify;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use equimod::recipes::unchecked;
+use crate::recipes::unchecked;
 use equimod_data::source::ReadOptions;
 use equimod_data::{Dataset, LayoutConfig, Policy};
 

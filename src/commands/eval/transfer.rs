@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::bundled::SUITES;
 use anyhow::Context;
-use equimod::bundled::SUITES;
 use equimod_data::Splits;
 use equimod_data::source::ReadOptions;
 use equimod_eval::ResultRow;

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::bundled::RECIPES;
+use crate::recipes::built_in;
 use anyhow::Context;
-use equimod::bundled::RECIPES;
-use equimod::recipes::built_in;
 use equimod_core::ObjectiveConfig;
 use equimod_train::{Ending, Recipe, RunInfo, Status, changes, resolve, settings};
 
@@ -124,7 +124,7 @@ fn is_default(recipe: &Recipe) -> bool {
 }
 
 /// Names of the modules whose loss has a weight.
-fn weighted_modules(recipe: &Recipe) -> Vec<&'static str> {
+fn weighted_modules(recipe: &Recipe) -> Vec<&str> {
     let settings = settings(recipe);
     let names = recipe.equivariance.on().into_iter().map(|(name, _)| name);
     names.filter(|name| settings.contains_key(&format!("equivariance.{name}.weight"))).collect()
@@ -144,7 +144,10 @@ mod tests {
 
     #[test]
     fn only_modules_with_a_weight_have_a_baseline() {
-        let of = |name: &str, settings: &[&str]| weighted_modules(&built_in(name, settings).unwrap());
+        let of = |name: &str, settings: &[&str]| {
+            let recipe = built_in(name, settings).unwrap();
+            weighted_modules(&recipe).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
         assert_eq!(of(DEFAULT, &["equivariance.augself.hidden=[8]"]), ["equimod", "augself"]);
         assert!(of(DEFAULT, &["equivariance.equimod=false"]).is_empty());
         // The conditional predictor is a part of the objective.

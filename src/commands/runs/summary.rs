@@ -5,8 +5,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
+use crate::bundled::RECIPES;
 use anyhow::Context;
-use equimod::bundled::RECIPES;
 use equimod_eval::ResultRow;
 use equimod_eval::results::headline_accuracy;
 use equimod_train::{GitState, Recipe, RunInfo, Status, resolve, settings};

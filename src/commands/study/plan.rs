@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use equimod::bundled::STUDIES;
-use equimod::recipes::{base, named};
+use crate::bundled::STUDIES;
+use crate::recipes::{base, named};
 use equimod_train::{Error, Recipe, changes, nearest};
 
 use super::file::{Baseline, Choices, ChosenCell, Match, StudyFile};

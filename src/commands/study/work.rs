@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use crate::bundled::RECIPES;
 use anyhow::Context;
-use equimod::bundled::RECIPES;
 use equimod_eval::results::Results;
 use equimod_train::{Ending, RunInfo, Status, changes, resolve};
 
