@@ -10,7 +10,7 @@
 use candle_core::Tensor;
 use equimod::core::equivariance::{ModuleKind, ModuleSettings, Start, equivariance_metrics};
 use equimod::core::nn::Linear;
-use equimod::core::objective::{mean_over_rows, normalize_rows};
+use equimod::core::objective::nt_xent;
 use equimod::core::optim::Weight;
 use equimod::core::params::Scope;
 use equimod::core::{BuildContext, Entry, EquivarianceModule, Needs, ObjectiveConfig, Result, StepContext, Term};
@@ -48,6 +48,9 @@ impl ModuleSettings for ShiftSettings {
     }
 }
 
+/// Temperature of the loss.
+const TEMPERATURE: f64 = 0.2;
+
 /// A module in which parameters shift the embedding of the original image.
 struct Shift {
     projection: Linear,
@@ -59,18 +62,17 @@ impl EquivarianceModule for Shift {
         Needs { clean_view: true, parameters: true, ..Needs::default() }
     }
 
-    /// Mean cosine distance from the predictions to the views, which are targets behind a stop-gradient.
+    /// NT-Xent loss: each prediction and its view are a positive pair, all other predictions and views are negatives.
     fn forward(&self, step: &StepContext) -> Result<Term> {
         let images = step.clean_images()?;
         let y = self.projection.forward(step.pooled)?; // original images, view 1, view 2: [3B, width]
         let clean = y.narrow(0, 0, images)?;
         let clean = Tensor::cat(&[&clean, &clean], 0)?;
         let predicted = (&clean + self.shift.forward(step.params()?)?)?; // [2B, width]
-        let views = step.views_of(&y)?.detach();
-        let distances = (1.0 - (normalize_rows(&predicted)? * normalize_rows(&views)?)?.sum(1)?)?;
+        let views = step.views_of(&y)?;
         let collective = step.collective.as_ref();
         let metrics = equivariance_metrics(&clean, &views, &predicted, collective)?;
-        Ok(Term { loss: mean_over_rows(&distances, collective)?, metrics })
+        Ok(Term { loss: nt_xent(&Tensor::cat(&[&predicted, &views], 0)?, TEMPERATURE, collective)?, metrics })
     }
 
     fn start(&self) -> Option<Start> {

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let name = "a_recipe_names_a_registered_module";
     if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
         a_recipe_names_a_registered_module();
+        the_book_shows_the_example();
         println!("test {name} ... ok");
     }
     ExitCode::SUCCESS
@@ -62,7 +63,16 @@ fn a_recipe_names_a_registered_module() {
         std::fs::read(folder.path().join(to)).unwrap()
     };
     assert!(features(&own, "own.parquet") == features(&plain, "plain.parquet"));
-    assert!(refused(plain(&["eval", "equivariance", "run", "--data", "emoji"])).contains("shift"));
+    done(plain(&["eval", "knn", "run", "--task", "category"]));
+    assert!(refused(plain(&["eval", "equivariance", "run"])).contains("does not know its module shift"));
+    assert!(done(plain(&["runs", "."])).contains("run "));
+    assert!(done(plain(&["report", "run", "--out", "report.html"])).contains("report.html"));
+}
+
+fn the_book_shows_the_example() {
+    let (page, example) = (include_str!("../docs/extending.md"), include_str!("../examples/custom_module.rs"));
+    let code = &example[example.find("use candle_core").unwrap()..];
+    assert!(page.contains(code), "docs/extending.md shows another program than examples/custom_module.rs");
 }
 
 fn run(program: &Path, folder: &Path, arguments: &[&str]) -> Output {

@@ -7,7 +7,7 @@
 
 use candle_core::{Device, Tensor};
 use equimod_core::equivariance::{Equivariance, EquivarianceRow, Start, equivariance_rows};
-use equimod_core::{EquivarianceModule, Method, Model};
+use equimod_core::{EquivarianceConfig, EquivarianceModule, Method, Model};
 use equimod_data::{Dataset, Image, Sampler};
 use rayon::prelude::*;
 
@@ -98,8 +98,19 @@ pub(crate) fn predicting(model: &Model) -> Result<&Method> {
     };
     match method.modules().iter().any(|module| module.module.start().is_some()) {
         true => Ok(method),
-        false => refuse(format!("{} has no equivariance module that predicts embeddings", model.path.display())),
+        false => refuse(without_predictions(model)),
     }
+}
+
+/// Reason why no module of `model` predicts embeddings.
+fn without_predictions(model: &Model) -> String {
+    let config = model.description.as_ref().map(|description| &description.method.equivariance);
+    let unknown: Vec<&str> = config.into_iter().flat_map(EquivarianceConfig::unknown).collect();
+    let mut reason = format!("{} has no equivariance module that predicts embeddings", model.path.display());
+    if !unknown.is_empty() {
+        reason += &format!("; this program does not know its module {}", unknown.join(", "));
+    }
+    reason
 }
 
 /// Indices of up to `images` images, drawn from `seed`.

@@ -1,6 +1,9 @@
 //! Resolution of a recipe from its layers: defaults < base < file < `--set` < flags. Unknown keys are reported with the
 //! nearest known name, and all problems at once.
 
+use std::fs;
+use std::path::Path;
+
 use equimod_core::{EquivarianceConfig, ResNetConfig};
 use serde::Serialize;
 use toml::{Table, Value};
@@ -39,6 +42,29 @@ pub fn resolve(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[Strin
 /// With every unknown key, and every value that cannot be read.
 pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
     let (recipe, problems) = read(built_in, origin, text, settings)?;
+    sound(recipe, problems)
+}
+
+/// The recipe in `file`, as a run recorded it: without validation, and with modules that this program does not know.
+///
+/// # Errors
+///
+/// If the file cannot be read, and with every unknown key and every value that cannot be read.
+pub fn recorded(file: &Path) -> Result<Recipe> {
+    let text = fs::read_to_string(file).map_err(|e| Error::io("read", file, e))?;
+    let mut table = with_bases(&[], &file.display().to_string(), &text)?;
+    fill_in(&mut table);
+    let mut known = known_keys(&table);
+    if let (Some(Value::Table(known)), Some(Value::Table(modules))) =
+        (known.get_mut("equivariance"), table.get("equivariance"))
+    {
+        let of_others = modules.iter().filter(|(name, _)| !known.contains_key(*name));
+        let of_others: Table = of_others.map(|(name, settings)| (name.clone(), settings.clone())).collect();
+        known.extend(of_others);
+    }
+    let mut problems = Vec::new();
+    check_keys(&mut table, &known, "", &mut problems);
+    let recipe = deserialize(table, &mut problems);
     sound(recipe, problems)
 }
 
@@ -359,6 +385,22 @@ mod tests {
     fn a_resolved_recipe_reads_back_as_itself() {
         let recipe = resolve(&BUILT_IN, "test", "base = \"small\"", &[]).unwrap();
         assert_eq!(resolve(&[], "again", &recipe.to_toml(), &[]).unwrap(), recipe);
+    }
+
+    #[test]
+    fn a_recorded_recipe_keeps_modules_that_this_program_does_not_know() {
+        let file = std::env::temp_dir().join(format!("equimod-recorded-{}.toml", std::process::id()));
+        let mut recipe = resolve(&BUILT_IN, "test", "base = \"small\"", &[]).unwrap().to_toml();
+        recipe += "\n[equivariance.of_others]\nrate = 3\n";
+        fs::write(&file, &recipe).unwrap();
+        let read = recorded(&file).unwrap();
+        assert_eq!(read.equivariance.unknown().collect::<Vec<_>>(), ["of_others"]);
+        assert!(read.to_toml().contains("[equivariance.of_others]\nrate = 3"));
+        assert!(read.validate()[0].contains("of_others"));
+        assert!(resolve(&[], "test", &recipe, &[]).is_err());
+        fs::write(&file, recipe + "[data_]\n").unwrap();
+        assert!(recorded(&file).is_err());
+        fs::remove_file(&file).unwrap();
     }
 
     #[test]

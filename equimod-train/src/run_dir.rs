@@ -167,6 +167,8 @@ impl RunInfo {
 
 /// Version of the layout that this code writes.
 pub const FORMAT: u32 = 1;
+/// File name of the resolved recipe.
+pub const RESOLVED: &str = "recipe.resolved.toml";
 
 /// Folder of a run.
 #[derive(Clone, Debug)]
@@ -221,7 +223,7 @@ impl RunDirectory {
     /// If a file cannot be read or written.
     pub fn write_recipe(&self, asked: &str, recipe: &Recipe) -> Result<()> {
         self.write("recipe.toml", asked.as_bytes())?;
-        self.write("recipe.resolved.toml", recipe.to_toml().as_bytes())
+        self.write(RESOLVED, recipe.to_toml().as_bytes())
     }
 
     /// Path of the folder.

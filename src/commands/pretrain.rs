@@ -16,6 +16,7 @@ use anyhow::Context;
 use candle_core::Device;
 use equimod_data::Dataset;
 use equimod_data::source::ReadOptions;
+use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, resolve};
 
 use crate::choice::named_or_chosen;
@@ -152,7 +153,7 @@ fn recipe(arguments: &Pretrain, launch: &Launch, devices: &[Device]) -> anyhow::
         if out.join("run.json").is_file() {
             RunInfo::read(&out)?;
         }
-        let path = out.join("recipe.resolved.toml");
+        let path = out.join(RESOLVED);
         let read = |path: &Path| std::fs::read_to_string(path);
         let text =
             read(&path).with_context(|| format!("there is no run to go on with: {} cannot be read", path.display()))?;

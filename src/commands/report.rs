@@ -1,17 +1,15 @@
 //! `equimod report`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::bundled::RECIPES;
-use anyhow::Context;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
 use equimod_eval::report::{Plot, ReportData, Section, Table, render};
-use equimod_train::{Recipe, RunInfo, resolve, settings};
+use equimod_train::run_dir::RESOLVED;
+use equimod_train::{Recipe, RunInfo, recorded, settings};
 
 use crate::cli::Report;
 use crate::outputs::console::{self, duration};
@@ -56,10 +54,8 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Run> {
-    let file = path.join("recipe.resolved.toml");
     let info = RunInfo::read(path)?;
-    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let recipe = resolve(&RECIPES, &file.display().to_string(), &text, &[])?;
+    let recipe = recorded(&path.join(RESOLVED))?;
     let results = all_results(path)?;
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     Ok(Run { name, info, recipe, metrics: Metrics::read(path)?, results })

@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
 use equimod_eval::results::{Results, markdown};
-use equimod_train::{Recipe, RunInfo, Status};
+use equimod_train::run_dir::RESOLVED;
+use equimod_train::{RunInfo, Status, recorded};
 use serde_json::Value;
 
 use super::{hub_results, sums};
@@ -59,8 +60,8 @@ impl RunFiles {
     }
 
     fn run(&mut self, run: &Path, model: &Model) -> anyhow::Result<()> {
-        let recipe = self.text(&run.join("recipe.resolved.toml"), RECIPE_FILE)?;
-        let recipe: Recipe = equimod_train::resolve(&[], RECIPE_FILE, &recipe, &[])?;
+        self.text(&run.join(RESOLVED), RECIPE_FILE)?;
+        let recipe = recorded(&run.join(RESOLVED))?;
         let info = RunInfo::read(run)?;
         let metrics = run.join(METRICS_FILE);
         let last = if metrics.is_file() { last_step(&self.text(&metrics, METRICS_FILE)?) } else { None };

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bundled::RECIPES;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use equimod_data::source::ReadOptions;
-use equimod_train::resolve;
+use equimod_train::recorded;
+use equimod_train::run_dir::RESOLVED;
 
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
@@ -78,8 +78,7 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
         bail!("{}: there is no such file or folder", model.display());
     }
     let Some(recipe) = recipe_of(model) else { return Ok(None) };
-    let text = std::fs::read_to_string(&recipe).with_context(|| format!("cannot read {}", recipe.display()))?;
-    let data = resolve(&RECIPES, &recipe.display().to_string(), &text, &[])?.data;
+    let data = recorded(&recipe)?.data;
     let apply_orientation = options.apply_orientation || data.apply_orientation;
     let background = if options.background.0.is_some() { options.background } else { data.background };
     let options = ReadOptions { apply_orientation, background };
@@ -89,7 +88,7 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
 /// The resolved recipe of a run directory, of a checkpoint in one, or of an export.
 fn recipe_of(model: &Path) -> Option<PathBuf> {
     // A file of run/checkpoints/step-… has the run three levels above it.
-    let in_run = model.ancestors().take(4).map(|folder| folder.join("recipe.resolved.toml"));
+    let in_run = model.ancestors().take(4).map(|folder| folder.join(RESOLVED));
     let in_export = std::iter::once(model.join("recipe.toml")).filter(|_| model.join("config.json").is_file());
     in_run.chain(in_export).find(|recipe| recipe.is_file())
 }

@@ -217,7 +217,8 @@ mod tests {
         assert_eq!(serde_json::from_value::<EquivarianceConfig>(written).unwrap(), config);
         assert!(read(r#"{"of_a_test": {"hiden": 3}}"#).unwrap_err().to_string().contains("hiden"));
         let wrong = read(r#"{"of_a_test": {"hidden": 0}}"#).unwrap();
-        assert_eq!(wrong.validate(&ObjectiveConfig::default()), ["hidden is 0"]);
+        let objective = serde_json::from_str(r#"{"kind": "simclr"}"#).unwrap();
+        assert_eq!(wrong.validate(&objective), ["hidden is 0"]);
         assert!(EquivarianceConfig::list().iter().any(|entry| entry.name == "of_a_test"));
     }
 }

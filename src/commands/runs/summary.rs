@@ -1,15 +1,15 @@
 //! Summary of a run, from its files.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 
-use crate::bundled::RECIPES;
 use anyhow::Context;
 use equimod_eval::ResultRow;
 use equimod_eval::results::headline_accuracy;
-use equimod_train::{GitState, Recipe, RunInfo, Status, resolve, settings};
+use equimod_train::run_dir::RESOLVED;
+use equimod_train::{GitState, Recipe, RunInfo, Status, recorded, settings};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -63,9 +63,7 @@ impl Summary {
     /// If one of them is missing or damaged.
     pub fn read(folder: &Path, run: &str) -> anyhow::Result<Self> {
         let info = RunInfo::read(folder)?;
-        let file = folder.join("recipe.resolved.toml");
-        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let recipe = resolve(&RECIPES, &file.display().to_string(), &text, &[])?;
+        let recipe = recorded(&folder.join(RESOLVED))?;
         let Newest { step, probe } = Newest::read(&folder.join("metrics.jsonl"))?;
         let count = |name: &str| step.get(name).and_then(Value::as_u64).unwrap_or(0);
         let is_killed = info.status == Status::Running && !is_open(folder);

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::bundled::RECIPES;
 use anyhow::Context;
 use equimod_eval::results::Results;
-use equimod_train::{Ending, RunInfo, Status, changes, resolve};
+use equimod_train::run_dir::RESOLVED;
+use equimod_train::{Ending, RunInfo, Status, changes, recorded};
 
 use super::file::Evaluated;
 use super::progress::StudyProgress;
@@ -69,9 +69,7 @@ pub fn stage(session: &Session, unit: &Unit) -> anyhow::Result<Stage> {
 
 /// Refuses a run with other settings than those of its cell.
 fn check_recipe(session: &Session, unit: &Unit) -> anyhow::Result<()> {
-    let file = unit.folder.join("recipe.resolved.toml");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let stored = resolve(&RECIPES, &file.display().to_string(), &text, &[])?;
+    let stored = recorded(&unit.folder.join(RESOLVED))?;
     let (planned, _) = session.recipe(unit)?;
     let value = |value: Option<String>| value.unwrap_or_else(|| "–".into());
     let changed = changes(&stored, &planned).into_iter();
