@@ -379,6 +379,7 @@ fn bad_recipes_are_reported_all_at_once() {
     scratch.refused(&["pretrain", "--out", "full"], 2, &["full is not empty", "--out", "--resume"]);
     assert_eq!(fs::read_dir(scratch.path("full")).unwrap().count(), 1);
     assert!(!scratch.path("out").exists());
+    scratch.refused(&["pretrain", "quick"], 2, &["quick is a recipe", "--recipe quick"]);
     scratch.refused(&["pretrian"], 2, &["pretrain"]);
 }
 

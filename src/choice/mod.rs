@@ -6,6 +6,9 @@ mod rules;
 mod tests;
 mod text;
 
+use std::path::Path;
+
+use crate::bundled::RECIPES;
 use crate::recipes::{as_comments, from_text, named, unchecked};
 use candle_core::Device;
 use equimod_train::{Error, Recipe};
@@ -47,6 +50,9 @@ pub fn named_or_chosen(
         let read = named(arguments.name(), settings);
         return read.map_err(|error| with_problems_of_images(error, arguments.name(), settings).into());
     };
+    if !Path::new(source).exists() && RECIPES.iter().any(|recipe| recipe.name == source) {
+        return Err(Usage(format!("{source} is a recipe, and images were expected; write --recipe {source}")).into());
+    }
     if processes > 1 {
         let text = format!(
             "there is no recipe, and {processes} processes could choose different ones; write one with `equimod init \
