@@ -86,13 +86,19 @@ fn every_protocol_gives_numbers_a_page_and_files() {
     {
         looked_at(&folder(protocol).join("report.html"), &scratch.path("browser"));
     }
+    looked_at(&scratch.path("run/report.html"), &scratch.path("browser"));
+    for page in [folder("equivariance").join("report.html"), scratch.path("run/report.html")] {
+        let page = fs::read_to_string(page).unwrap();
+        assert!(page.contains("Predicted and actual views") && page.contains("rank</dt><dd>"), "{page}");
+    }
     // The page that compares runs also has the later evaluations.
     scratch.done(&["report", "run", "--out", "runs.html"]);
     let page = fs::read_to_string(scratch.path("runs.html")).unwrap();
     assert!(page.contains("2-way 5-shot accuracy") && page.contains("few-shot, prototype"));
 }
 
-/// Opens a page in a headless browser, if there is one: its console must stay silent, and everything must be drawn.
+/// Opens a page in a headless browser, if there is one: its console must stay silent, everything must be drawn, and it
+/// fits on four printed pages.
 /// (Its Content-Security-Policy forbids every outside request, and the console reports violations.)
 fn looked_at(page: &Path, profile: &Path) {
     let html = fs::read_to_string(page).unwrap();
@@ -110,16 +116,25 @@ fn looked_at(page: &Path, profile: &Path) {
         assert!(std::env::var_os("EQUIMOD_NEEDS_BROWSER").is_none(), "there is no chromium");
         return eprintln!("skipped: there is no chromium to look at {} with", page.display());
     };
-    let output = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"])
-        .args(["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND", "--window-size=400,800"])
-        .arg(format!("--user-data-dir={}", profile.display()))
-        .arg(format!("file://{}", page.display()))
-        .output()
-        .unwrap();
+    let opened = |arguments: &[&str]| {
+        Command::new(browser)
+            .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=400,800"])
+            .args(["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"])
+            .args(arguments)
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .arg(format!("file://{}", page.display()))
+            .output()
+            .unwrap()
+    };
+    let output = opened(&["--dump-dom"]);
     let (dom, printed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && dom.contains("</html>"), "{printed}");
     assert!(!printed.contains("CONSOLE"), "{page:?}: {printed}");
+    let file = page.with_extension("pdf");
+    opened(&["--no-pdf-header-footer", &format!("--print-to-pdf={}", file.display())]);
+    let document = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
+    let pages = document.matches("/Type /Page").count() - document.matches("/Type /Pages").count();
+    assert!((1..=4).contains(&pages), "{page:?} takes {pages} printed pages");
 }
 
 /// Evaluations use the images of the run if none are named, and say which they are first.

@@ -25,8 +25,13 @@ th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);v
 th{white-space:nowrap;font-weight:600}td{font-variant-numeric:tabular-nums}
 table:not(.results) th{white-space:normal}
 tr.noted td{border-bottom:0}tr.note td,p.note{color:var(--quiet);font-size:.82rem;padding-top:0}
-dl.definitions{margin:.8rem 0;font-size:.88rem}dl.definitions div{display:flex;flex-wrap:wrap;gap:0 .6rem;margin:.15rem 0}
-dl.definitions dt{color:var(--ink);font-weight:600}dl.definitions dd{text-align:left;color:var(--quiet);flex:1 1 24rem}
+.beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:0 2rem}
+.beside .plots{grid-template-columns:1fr}.beside+details{margin-top:.6rem}.few figcaption{white-space:nowrap}
+.few .row{grid-template-columns:repeat(auto-fit,minmax(min(28%,6rem),1fr))}
+dl.definitions{margin:.4rem 0 .8rem;font-size:.88rem;line-height:1.4}dl.definitions div{margin:.3rem 0}
+dl.definitions dt{display:inline;color:var(--ink);font-weight:600;margin-right:.6rem}
+dl.definitions dd{display:inline;color:var(--quiet)}
+.few{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,28rem),1fr));gap:0 2rem}
 td.value{font-weight:600}td.value,td.number{white-space:nowrap}
 dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.3rem 1.2rem;margin:0}
 dl.facts div{display:flex;gap:.5rem;justify-content:space-between;border-bottom:1px solid var(--line);padding:.15rem 0}
@@ -39,9 +44,9 @@ svg .interval{stroke:var(--ink);stroke-width:1.4}
 .legend i{display:inline-block;width:.9em;height:.25em;margin-right:.4em;vertical-align:middle}
 .row{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(46%,9rem),1fr));gap:1rem;padding:.8rem 0;
   border-bottom:1px solid var(--line)}
-.row img{width:96px;height:96px;image-rendering:pixelated;background:#fff;border:1px solid var(--line)}
+.row img{width:96px;max-width:100%;aspect-ratio:1;image-rendering:pixelated;background:#fff;border:1px solid var(--line)}
 figure.right img{outline:2px solid var(--c2)}figure.wrong img{outline:2px solid var(--c1)}
-.row dl{margin:.3rem 0 0;font-size:.82rem}.row dl div{display:flex;gap:.5rem}.row dt{white-space:nowrap}.row dd{text-align:left}
+.row dl{margin:.3rem 0 0;font-size:.82rem;line-height:1.4}.row dt{display:inline;margin-right:.4rem}.row dd{display:inline}
 pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
 pre.notice{white-space:pre-wrap}
 @media(max-width:40rem){thead{display:none}table,tbody,tr,td{display:block}
@@ -50,11 +55,13 @@ td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;
 td.none{display:none}
 td::before{content:attr(data-label);color:var(--quiet);text-align:left}}
 summary h2{display:inline-block}summary{cursor:pointer}
-@media print{details:not(.printed){display:none}.printed summary{list-style:none}
-  details::details-content{content-visibility:visible;block-size:auto}body{max-width:none;padding:0;font-size:12px}
+@media print{:root{font-size:11px}.scroll{overflow:visible}th,td.value,td.number{white-space:normal}
+  th,td{padding:.2rem .5rem}details:not(.printed){display:none}.printed summary{list-style:none}
+  details::details-content{content-visibility:visible;block-size:auto}body{max-width:none;padding:0;font-size:1rem;line-height:1.35}
   h2{break-after:avoid;margin-top:1rem}figure,.row,tr{break-inside:avoid}tr.noted{break-after:avoid}
-  .plots{grid-template-columns:1fr 1fr}.images{display:grid;grid-template-columns:1fr 1fr;gap:0 1rem}
-  .row{grid-template-columns:repeat(auto-fit,minmax(6rem,1fr));gap:.5rem}.row img{width:64px;height:64px}}
+  .plots,.beside,.few{grid-template-columns:1fr 1fr}.few{gap:0 1rem}
+  .row{grid-template-columns:repeat(auto-fit,minmax(6rem,1fr));gap:.5rem;padding:.4rem 0}
+  .row img{width:64px}}
 ";
 
 /// Content-Security-Policy: only the page's own style and images are allowed.

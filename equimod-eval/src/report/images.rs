@@ -5,6 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{ImageRow, ReportImage, escape};
 
+/// Images of a row that leave room for another row beside it.
+const FEW: usize = 3;
+
 /// `(name, value)` pairs as the entries of a definition list.
 pub fn pairs(pairs: &[(String, String)]) -> String {
     pairs.iter().map(|(k, v)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(k), escape(v))).collect()
@@ -13,7 +16,8 @@ pub fn pairs(pairs: &[(String, String)]) -> String {
 /// Rows of images, each image with its title above and its parameters below.
 pub fn image_rows(rows: &[ImageRow]) -> String {
     let row = |row: &ImageRow| format!("<div class=\"row\">{}</div>", row.images.iter().map(image).collect::<String>());
-    format!("<div class=\"images\">{}</div>", rows.iter().map(row).collect::<String>())
+    let class = if rows.iter().all(|row| row.images.len() <= FEW) { "few" } else { "many" };
+    format!("<div class=\"{class}\">{}</div>", rows.iter().map(row).collect::<String>())
 }
 
 fn image(image: &ReportImage) -> String {

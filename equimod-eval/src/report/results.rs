@@ -44,11 +44,14 @@ pub fn results(rows: &[ResultRow], drawn: bool) -> String {
     let list: String = definitions(rows).into_iter().map(pair).collect();
     let list = if list.is_empty() { list } else { format!("<dl class=\"definitions\">{list}</dl>") };
     let mut numbers = table(rows);
+    if numbers.is_empty() {
+        return numbers;
+    }
     if (drawn || !chart.is_empty()) && rows.len() > LONG {
         let count = rows.len();
         numbers = format!("<details class=\"printed\"><summary>All {count} numbers</summary>{numbers}</details>");
     }
-    chart + &list + &numbers
+    format!("<div class=\"beside\">{chart}{list}</div>{numbers}")
 }
 
 /// All numbers; what was chosen and the detail of a row stand below it.
