@@ -66,7 +66,7 @@ const DEFINITIONS: [Definition; 20] = [
         "",
         ABSOLUTE,
         "absolute equivariance",
-        "mean of cos(prediction, view) − cos(un-augmented image, view) of embeddings: above 0, the prediction is useful; above its control, the parameters are",
+        "mean of cos(prediction, view) − cos(un-augmented image, view) of embeddings: above 0, the prediction is useful; above its control, the parameters are; 0.2 to 0.3 is typical of short runs on the bundled images",
     ),
     define(
         "",
