@@ -34,12 +34,24 @@ pub fn compare(models: &[ComparedModel], data: &str, seed: u64) -> Result<(Vec<R
         rows.extend(task_rows(&comparison, classification, data, models));
     }
     let figure = Figure::Bars(Bars {
-        title: "B − A in top-1 accuracy, with its 95 % interval".into(),
+        title: format!("{} in top-1 accuracy, with its 95 % interval", difference_of(&short_names(models))),
         name: "difference".into(),
         references: Vec::new(),
         bars,
     });
     Ok((rows, vec![Section::new("Differences", vec![figure])]))
+}
+
+/// Names of the two models: those of a single pair, else the letters that stand for all of them.
+fn short_names<'a>(models: &[ComparedModel<'a>]) -> [&'a str; 2] {
+    match models {
+        [a, b] => [a.name, b.name],
+        _ => ["A", "B"],
+    }
+}
+
+fn difference_of([a, b]: &[&str; 2]) -> String {
+    format!("{b} − {a}")
 }
 
 /// A, B, and their difference on one task.
@@ -64,12 +76,13 @@ fn task_rows(
         1 => models[first].name.to_owned(),
         _ => format!("{letter}: {} and {} more", models[first].name, runs - 1),
     };
-    let difference = row("B − A".into(), "difference of top-1 accuracy", 0.0).with(comparison.difference);
+    let names = short_names(models);
+    let difference = row(difference_of(&names), "difference of top-1 accuracy", 0.0).with(comparison.difference);
     vec![
         row(named(0, "A"), TOP_1, comparison.a),
         row(named(1, "B"), TOP_1, comparison.b),
         ResultRow {
-            detail: detail(comparison, runs),
+            detail: detail(comparison, runs, &names),
             interval: comparison.run_interval.or(difference.interval),
             ..difference
         },
@@ -77,8 +90,8 @@ fn task_rows(
 }
 
 /// The test or the single runs behind a difference, as text.
-fn detail(comparison: &PairedComparison, runs: usize) -> String {
-    let counts = format!("only A right {}, only B right {}", comparison.only_a, comparison.only_b);
+fn detail(comparison: &PairedComparison, runs: usize, [a, b]: &[&str; 2]) -> String {
+    let counts = format!("only {a} right {}, only {b} right {}", comparison.only_a, comparison.only_b);
     match (comparison.p_value, comparison.run_interval) {
         (Some(p), _) => {
             let p = if p < 1e-3 { "p < 0.001".into() } else { format!("p = {p:.3}") };
