@@ -46,10 +46,11 @@ pub const SUITES: [(&str, &str); 3] = [
 ];
 
 /// The built-in studies: names and TOML texts.
-pub const STUDIES: [(&str, &str); 5] = [
+pub const STUDIES: [(&str, &str); 6] = [
     ("emoji", include_str!("../studies/emoji.toml")),
     ("emoji-tuning", include_str!("../studies/emoji-tuning.toml")),
     ("emoji-ablations", include_str!("../studies/emoji-ablations.toml")),
+    ("cifar10-small", include_str!("../studies/cifar10-small.toml")),
     ("cifar10", include_str!("../studies/cifar10.toml")),
     ("imagenet100", include_str!("../studies/imagenet100.toml")),
 ];

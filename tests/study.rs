@@ -195,7 +195,7 @@ fn problems_are_reported_in_one_sentence_before_anything_is_trained() {
 fn built_in_studies_are_listed_and_printed() {
     let scratch = Scratch::new();
     let listed = scratch.done(&["list", "studies"]);
-    for name in ["emoji ", "emoji-ablations", "cifar10", "imagenet100"] {
+    for name in ["emoji ", "emoji-ablations", "cifar10-small", "cifar10 ", "imagenet100"] {
         assert!(listed.contains(name), "{listed}");
     }
     assert!(scratch.done(&["list", "studies", "emoji"]).contains("[grid.module.plain.equivariance]"));
