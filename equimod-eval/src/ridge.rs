@@ -75,7 +75,9 @@ pub fn ridges() -> Vec<f64> {
 /// on `test`.
 ///
 /// Features and targets are standardized with the statistics of `train`. Validation rows only choose; they are not
-/// added to the fit. A flag is classified by the side of ½ on which its regression falls.
+/// added to the fit. Predictions stay within the range of the target on `train`: otherwise, a single image that
+/// activates a feature as no training image does could decide R². A flag is classified by the side of ½ on which its
+/// regression falls.
 ///
 /// # Errors
 /// If a split has different numbers of rows of features and targets, or other features or targets than `train`.
@@ -101,7 +103,12 @@ pub fn probe(
         }
         let standard: Vec<f64> = known.iter().map(|y| (y - mean) / std).collect();
         let products = model.products(&standard);
-        let predict = |ridge: f64, rows: &[f64]| model.predict(&products, ridge, rows, mean, std);
+        let (least, most) = known.iter().fold((f64::MAX, f64::MIN), |(a, b), &y| (a.min(y), b.max(y)));
+        let predict = |ridge: f64, rows: &[f64]| {
+            let mut predicted = model.predict(&products, ridge, rows, mean, std);
+            predicted.iter_mut().for_each(|y| *y = y.clamp(least, most));
+            predicted
+        };
         let truth = validation.1.column(index);
         let errors = ridges().into_iter().map(|ridge| (ridge, squares(&truth, &predict(ridge, &chosen_on))));
         let ridge = errors.reduce(|best, next| if next.1 < best.1 { next } else { best }).map_or(1.0, |best| best.0);
@@ -250,6 +257,22 @@ mod tests {
         assert!(noise.r2 < 0.06, "{noise:?}");
         assert!(on.accuracy.unwrap() > 0.95 && on.r2 > 0.6, "{on:?}");
         assert!((scores.pooled - (linear.r2 + noise.r2 + on.r2) / 3.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn a_feature_that_wakes_up_on_one_image_does_not_decide() {
+        let [train, validation, mut test] = [split(800, 1), split(300, 2), split(300, 3)];
+        let almost_dead = |features: Features, awake: &[(usize, f32)]| {
+            let mut values = features.values().to_vec();
+            values.iter_mut().skip(4).step_by(5).for_each(|value| *value = 0.0);
+            awake.iter().for_each(|&(row, value)| values[5 * row + 4] = value);
+            Features::new(features.rows(), 5, values).unwrap()
+        };
+        let train = (almost_dead(train.0, &[(7, 1e-3)]), train.1);
+        test.0 = almost_dead(test.0, &[(11, 1.0)]);
+        let scores = probe((&train.0, &train.1), (&almost_dead(validation.0, &[]), &validation.1), (&test.0, &test.1));
+        let scores = scores.unwrap();
+        assert!(scores.targets[0].r2 > 0.95 && scores.targets[1].r2 > -0.1, "{scores:?}");
     }
 
     #[test]
