@@ -149,6 +149,8 @@ fn a_baseline_stands_beside_the_run() {
         assert!(of(&results("run"), "untrained").is_finite());
     }
     assert!(results("alone")["rows"][0]["baseline"].is_null());
+    scratch.done(&["report", "run/baseline", "run", "--out", "two.html"]);
+    assert!(fs::read_to_string(scratch.path("two.html")).unwrap().contains("run − baseline"));
     assert!(scratch.done(&["eval", "knn", "run/baseline"]).contains("knn"));
 
     // A signal during the baseline stops it after a checkpoint, and it goes on exactly.

@@ -319,6 +319,13 @@ fn init_writes_a_recipe_that_runs_and_pretrain_chooses_the_same() {
     kept_table["about"] = asked["about"].clone();
     assert_eq!(kept_table, asked);
     holds(&fs::read_to_string(scratch.path("out/images-1/recipe.toml")).unwrap(), &["# median short side", "# --set"]);
+    // Named or not, images are decoded as in training.
+    scratch.done(&["embed", "out/images-1", "--out", "of-run.csv"]);
+    scratch.done(&["embed", "out/images-1", "images", "--out", "named.csv"]);
+    let features = |file: &str| fs::read_to_string(scratch.path(file)).unwrap();
+    assert_eq!(features("of-run.csv"), features("named.csv"));
+    let named = scratch.run(&["eval", "knn", "out/images-1", "images", "--k", "3"]);
+    holds(&String::from_utf8_lossy(&named.stderr), &["data: images, transparent pixels on white"]);
     let again = scratch.run(&["pretrain", "--out", "out/images-1", "--resume", "--no-eval"]);
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(again.status.success() && !said.contains("chosen"), "{said}");

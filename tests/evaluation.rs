@@ -80,6 +80,10 @@ fn every_protocol_gives_numbers_a_page_and_files() {
     assert!(number(rows(&found, "effective rank (RankMe)")[0], "value") >= 1.0);
     let found = eval("few-shot", &["--ways", "2", "--queries", "4", "--episodes", "50"]);
     assert!(number(rows(&found, "2-way 5-shot accuracy")[0], "value") > 0.8, "{found}");
+    // Both classes have 12 test images: less than 5 shots and 15 queries.
+    let reduced = scratch.run(&["eval", "few-shot", "run", "images", "--episodes", "10", "--out", "reduced"]);
+    let noted = String::from_utf8_lossy(&reduced.stderr).into_owned();
+    assert!(reduced.status.success() && noted.contains("7 queries a class instead of 15"), "{noted}");
 
     for protocol in
         ["knn", "logistic", "linear", "finetune", "equivariance", "params", "retrieval", "health", "few-shot"]

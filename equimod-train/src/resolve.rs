@@ -52,7 +52,16 @@ pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[Stri
 /// If the file cannot be read, and with every unknown key and every value that cannot be read.
 pub fn recorded(file: &Path) -> Result<Recipe> {
     let text = fs::read_to_string(file).map_err(|e| Error::io("read", file, e))?;
-    let mut table = with_bases(&[], &file.display().to_string(), &text)?;
+    recorded_text(&file.display().to_string(), &text)
+}
+
+/// [`recorded`] with the text of the file, which messages call `origin`.
+///
+/// # Errors
+///
+/// Those of [`recorded`].
+pub fn recorded_text(origin: &str, text: &str) -> Result<Recipe> {
+    let mut table = with_bases(&[], origin, text)?;
     fill_in(&mut table);
     let mut known = known_keys(&table);
     if let (Some(Value::Table(known)), Some(Value::Table(modules))) =

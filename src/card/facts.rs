@@ -346,11 +346,12 @@ fn equivariance(rows: &[ResultRow]) -> Option<String> {
     let row = measured(EQUIVARIANCE)?;
     let shuffled = measured(SHUFFLED)
         .map_or_else(String::new, |row| format!(" (with the parameters of other views: {})", row.text(row.value)));
+    let side = if row.value > 0.0 { "closer to" } else { "farther from" };
     Some(format!(
-        "On `{}`, the prediction from an image and the parameters of a view is closer to the embedding of the view \
-          than the embedding of the image is, by {} in cosine similarity{shuffled}.",
+        "On `{}`, the prediction from an image and the parameters of a view is {side} the embedding of the view than \
+         the embedding of the image is, by {} in cosine similarity{shuffled}.",
         row.data,
-        row.text(row.value)
+        row.text(row.value.abs())
     ))
 }
 

@@ -332,7 +332,8 @@ pub struct ReadingArgs {
     /// Rotate and flip images as their EXIF orientation says.
     #[arg(long)]
     pub apply_orientation: bool,
-    /// Color behind transparent pixels: white, black or #rrggbb [default: none, alpha is dropped].
+    /// Color behind transparent pixels: white, black or #rrggbb [default: as in the model's training, else none: alpha
+    /// is dropped].
     #[arg(long, value_name = "COLOR")]
     pub background: Option<Background>,
 }

@@ -9,7 +9,7 @@ use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
 use equimod_eval::results::{Results, markdown};
 use equimod_train::run_dir::RESOLVED;
-use equimod_train::{RunInfo, Status, recorded};
+use equimod_train::{RunInfo, Status, recorded_text};
 use serde_json::Value;
 
 use super::{hub_results, sums};
@@ -60,8 +60,8 @@ impl RunFiles {
     }
 
     fn run(&mut self, run: &Path, model: &Model) -> anyhow::Result<()> {
-        self.text(&run.join(RESOLVED), RECIPE_FILE)?;
-        let recipe = recorded(&run.join(RESOLVED))?;
+        let recipe = self.text(&run.join(RESOLVED), RECIPE_FILE)?;
+        let recipe = recorded_text(RECIPE_FILE, &recipe)?;
         let info = RunInfo::read(run)?;
         let metrics = run.join(METRICS_FILE);
         let last = if metrics.is_file() { last_step(&self.text(&metrics, METRICS_FILE)?) } else { None };

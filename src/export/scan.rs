@@ -36,6 +36,12 @@ const PATH: &str = concat!(
 #[allow(clippy::expect_used)] // The patterns are constants; the tests compile all of them.
 static PATHS: LazyLock<Regex> = LazyLock::new(|| Regex::new(&format!("(?m){PATH}")).expect("a pattern that compiles"));
 
+/// Relative paths through a parent folder, outside of addresses.
+#[allow(clippy::expect_used)]
+static PARENTS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?m)(^|[^\w/.])(?:\.\./)+(?:[\w.@+-]+/)*([\w.@+-]+)").expect("a pattern that compiles")
+});
+
 #[allow(clippy::expect_used)]
 static SECRET: LazyLock<Vec<(&str, BytesRegex)>> = LazyLock::new(|| {
     let compiled = |(what, pattern): &(&'static str, &str)| {
@@ -44,14 +50,14 @@ static SECRET: LazyLock<Vec<(&str, BytesRegex)>> = LazyLock::new(|| {
     SECRETS.iter().map(compiled).collect()
 });
 
-/// The text with absolute paths shortened to their last part.
+/// The text with absolute paths, and relative ones through a parent folder, shortened to their last part.
 pub fn without_paths(text: &str) -> String {
     let last = |captures: &Captures| {
         let part = |number| captures.get(number).map_or("", |part| part.as_str());
         let path = path(captures).map_or("", |path| path.as_str());
         format!("{}{}{}{}", part(1), part(4), last_part(path), part(3))
     };
-    PATHS.replace_all(text, last).into_owned()
+    PARENTS.replace_all(&PATHS.replace_all(text, last), "$1$2").into_owned()
 }
 
 /// The matched path, with or without quotes around it.
@@ -64,9 +70,9 @@ pub fn last_part(path: &str) -> &str {
     path.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default()
 }
 
-/// A command-line argument, shortened to its last component if it is an absolute path.
+/// A command-line argument, shortened to its last component if it is an absolute path or begins in a parent folder.
 pub fn argument_without_path(argument: &str) -> &str {
-    let absolute = ["/", "~/", "\\\\", "file://"].iter().any(|start| argument.starts_with(start))
+    let absolute = ["/", "~/", "../", "\\\\", "file://"].iter().any(|start| argument.starts_with(start))
         || argument.get(1..3).is_some_and(|drive| drive == ":\\");
     if absolute { last_part(argument) } else { argument }
 }
@@ -161,6 +167,9 @@ mod tests {
             ("data = \"/data/a b/pics dir\", 'x y'", "data = \"pics dir\", 'x y'"),
             ("[\"/bin/x\", \"--data\", \"out/y\"]", "[\"x\", \"--data\", \"out/y\"]"),
             ("hf:lab/net", "hf:lab/net"),
+            ("source = \"../../data/birds\"", "source = \"birds\""),
+            ("equimod pretrain ../birds --out ../out/a", "equimod pretrain birds --out a"),
+            ("https://example.org/a/../b", "https://example.org/a/../b"),
             ("out/a/checkpoints", "out/a/checkpoints"),
         ] {
             assert_eq!(without_paths(text), cut);

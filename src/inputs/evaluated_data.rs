@@ -34,19 +34,30 @@ impl DataChoice {
     }
 }
 
-/// The source `named`, else that of the first model that says on which images it was trained.
+/// The source `named`, else that of the first model that says on which images it was trained. Either is decoded as it
+/// was in training, as far as the models say and `options` leave open.
 ///
 /// # Errors
 ///
 /// If no source is named, and no model says, or they say different sources.
 pub fn choose(models: &[PathBuf], named: Option<&str>, options: ReadOptions) -> anyhow::Result<DataChoice> {
-    if let Some(source) = named {
-        return Ok(DataChoice { source: source.to_owned(), options, of_run: false });
-    }
     let mut found: Option<DataChoice> = None;
     for model in models {
-        let Some(choice) = of_model(model, options)? else { continue };
+        let choice = of_model(model, options);
+        // With named images, a recipe that cannot be read is no obstacle.
+        let choice = if named.is_some() { choice.unwrap_or_default() } else { choice? };
+        let Some(choice) = choice else { continue };
         match &found {
+            // Named images are decoded as the model expects them.
+            _ if named.is_some() => {
+                let same = found.as_ref().is_none_or(|first| first.options == choice.options);
+                if !same {
+                    let text = "the models were trained on images with different backgrounds or orientations; evaluate \
+                                them one by one, or give --background";
+                    return Err(Usage(text.into()).into());
+                }
+                found = Some(choice);
+            }
             Some(first) if first.source != choice.source => {
                 let text = format!(
                     "the models were trained on {} and {}; give --data with the images to evaluate on",
@@ -57,6 +68,10 @@ pub fn choose(models: &[PathBuf], named: Option<&str>, options: ReadOptions) -> 
             Some(_) => {}
             None => found = Some(choice),
         }
+    }
+    if let Some(source) = named {
+        let options = found.map_or(options, |choice| choice.options);
+        return Ok(DataChoice { source: source.to_owned(), options, of_run: false });
     }
     found.ok_or_else(|| {
         let models: Vec<String> = models.iter().map(|model| model.display().to_string()).collect();

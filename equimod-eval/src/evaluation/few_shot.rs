@@ -84,17 +84,28 @@ fn of_shots(evaluation: &Evaluation, tasks: &[LabeledTask], config: &EpisodeConf
     }
 }
 
-/// The settings with no more classes than have enough images, of which there have to be two; a reduction is logged.
+/// The settings with as many queries as two classes have images for, and no more classes than have enough images; a
+/// reduction is logged.
 fn with_available_classes(evaluation: &Evaluation, task: &LabeledTask, config: &EpisodeConfig) -> EpisodeConfig {
-    let images = config.shots + config.queries;
-    let ways = config.ways.min(usable_classes(&task.test.labels, images).max(2));
-    if ways < config.ways {
-        let (name, wanted) = (&task.name, config.ways);
+    let (name, labels, shots) = (&task.name, &task.test.labels, config.shots);
+    let enough = |queries: &usize| usable_classes(labels, shots + queries) >= 2;
+    let Some(queries) = (1..=config.queries).rev().find(enough) else { return *config };
+    if queries < config.queries {
         evaluation.observer.log(&format!(
-            "{name}: {ways} classes have {images} test images; episodes have {ways} classes instead of {wanted}"
+            "{name}: fewer than two classes have {} test images; episodes have {queries} queries a class instead of {}",
+            shots + config.queries,
+            config.queries
         ));
     }
-    EpisodeConfig { ways, ..*config }
+    let images = shots + queries;
+    let ways = config.ways.min(usable_classes(labels, images));
+    if ways < config.ways {
+        evaluation.observer.log(&format!(
+            "{name}: {ways} classes have {images} test images; episodes have {ways} classes instead of {}",
+            config.ways
+        ));
+    }
+    EpisodeConfig { ways, queries, ..*config }
 }
 
 fn of_task(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use equimod_core::Model;
-use equimod_data::{Splits, task_name};
+use equimod_data::{Background, Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, plain};
 use equimod_eval::verdict::verdict;
@@ -172,7 +172,11 @@ pub fn choose_images(
 ) -> anyhow::Result<DataChoice> {
     let data = evaluated_data::choose(models, named, images.reading.reading())?;
     let of_run = if data.of_run { ", the data of the run" } else { "" };
-    note(&format!("data: {}{of_run}", data.source));
+    let background = match data.options.background {
+        Background(None) => String::new(),
+        color => format!(", transparent pixels on {color}"),
+    };
+    note(&format!("data: {}{of_run}{background}", data.source));
     Ok(data)
 }
 

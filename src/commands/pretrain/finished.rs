@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use candle_core::Device;
+use equimod_core::checkpoint::write_atomic;
 use equimod_core::{Model, ObjectiveConfig};
 use equimod_data::{Dataset, Splits};
 use equimod_eval::evaluation::{EquivarianceProtocol, SummaryProtocol};
@@ -154,7 +156,10 @@ impl Finished<'_> {
         }
         let rows = self.measure(self.run.path(), &splits, device, true)?;
         let Some(baseline) = &self.baseline else { return Ok(rows) };
-        Ok(with_baseline(rows, &self.measure(baseline, &splits, device, false)?))
+        let of_baseline = self.measure(baseline, &splits, device, false)?;
+        let rows = with_baseline(rows, &of_baseline);
+        keep(baseline, of_baseline)?;
+        Ok(rows)
     }
 
     /// Rows of the model in the run directory `run`.
@@ -187,4 +192,14 @@ impl Finished<'_> {
             ..Results::default()
         })
     }
+}
+
+/// Adds rows to the results of the baseline, so that `equimod report` and `runs` have them.
+fn keep(baseline: &Path, rows: Vec<ResultRow>) -> anyhow::Result<()> {
+    let file = baseline.join("results.json");
+    let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let read: Results = serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", file.display()))?;
+    let results = Results { rows, ..read };
+    write_atomic(&baseline.join("results.md"), markdown_page(&results).as_bytes())?;
+    Ok(write_atomic(&file, &serde_json::to_vec_pretty(&results)?)?)
 }
