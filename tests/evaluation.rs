@@ -80,10 +80,10 @@ fn every_protocol_gives_numbers_a_page_and_files() {
     assert!(number(rows(&found, "effective rank (RankMe)")[0], "value") >= 1.0);
     let found = eval("few-shot", &["--ways", "2", "--queries", "4", "--episodes", "50"]);
     assert!(number(rows(&found, "2-way 5-shot accuracy")[0], "value") > 0.8, "{found}");
-    // Both classes have 12 test images: less than 5 shots and 15 queries.
+    // Both classes have 12 test images: less than 5 shots and 16 queries.
     let reduced = scratch.run(&["eval", "few-shot", "run", "images", "--episodes", "10", "--out", "reduced"]);
     let noted = String::from_utf8_lossy(&reduced.stderr).into_owned();
-    assert!(reduced.status.success() && noted.contains("7 queries a class instead of 15"), "{noted}");
+    assert!(reduced.status.success() && noted.contains("7 queries a class instead of 16"), "{noted}");
 
     for protocol in
         ["knn", "logistic", "linear", "finetune", "equivariance", "params", "retrieval", "health", "few-shot"]
@@ -266,7 +266,7 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     scratch.refused(&["eval", "knn", "run", "--data", "few"], 3, &["few", "to spare for test"]);
     scratch.refused(&["eval", "knn", "run", "--data", "images", "--task", "species"], 3, &["species"]);
     scratch.refused(&["eval", "knn", "run", "emoji", "--task", "flag"], 3, &["flag", "eval retrieval"]);
-    scratch.refused(&["eval", "few-shot", "run", "--data", "images"], 3, &["only 0 classes"]);
+    scratch.refused(&["eval", "few-shot", "run", "--data", "images", "--shots", "12"], 3, &["only 0 classes"]);
     scratch.refused(&["eval", "finetune", "run", "--data", "images", "--labels", "0"], 2, &["--labels 0"]);
     // Non-finite weights, and weights of another shape.
     let checkpoint = fs::read_to_string(scratch.path("run/checkpoints/latest")).unwrap();
