@@ -45,7 +45,8 @@ fn a_run_trains_evaluates_and_reports_and_its_model_is_usable() {
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     assert!(mean(&losses[losses.len() - 10..]) < 0.9 * mean(&losses[..10]));
     let report = fs::read_to_string(scratch.path("run/report.html")).unwrap();
-    for part in ["<svg", "data:image/png;base64,", "Predicted and actual views", "brightness", "CC-BY 4.0", "recall@1"] {
+    for part in ["<svg", "data:image/png;base64,", "Predicted and actual views", "brightness", "CC-BY 4.0", "recall@1"]
+    {
         assert!(report.contains(part), "{part}");
     }
     assert!(!report.contains("<script"));
