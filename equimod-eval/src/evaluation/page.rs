@@ -65,9 +65,10 @@ fn thumbnail(image: &Image) -> Result<Vec<u8>> {
     Ok(image.encode_png()?)
 }
 
-/// The name of an image of `dataset`.
+/// The name of an image of `dataset`; for a file, its name without folders.
 pub fn title(dataset: &dyn Dataset, index: usize) -> String {
-    dataset.text("name", index).map_or_else(|| dataset.key(index), str::to_lowercase)
+    let file = || dataset.key(index).rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+    dataset.text("name", index).map_or_else(file, str::to_lowercase)
 }
 
 /// The classes with the lowest accuracy, and the classes they are confused with.
