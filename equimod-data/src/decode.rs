@@ -6,6 +6,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use crate::formats;
+use crate::guard::guarded;
 use crate::image::{Examined, Image, LONGEST_SIDE, MOST_MEMORY, Size, Transparency};
 use crate::reading::{Background, ReadOptions};
 use crate::{Error, Result};
@@ -15,6 +16,9 @@ mod jpeg;
 
 /// Upper limit of an image's pixels: its channels and a decoder's working memory of the same size fit [`MOST_MEMORY`].
 const MOST_PIXELS: u64 = MOST_MEMORY / 6;
+
+/// Error of a file on which a decoder panics.
+const DAMAGED: &str = "it is damaged";
 
 type Decoded<T> = std::result::Result<T, String>;
 
@@ -38,10 +42,10 @@ impl Image {
     ///
     /// As for [`decode`](Self::decode).
     pub fn decode_with(bytes: &[u8], key: &str, options: ReadOptions) -> Result<Self> {
-        let decoded = match options.apply_orientation {
+        let decoded = guarded(DAMAGED, || match options.apply_orientation {
             true => oriented(bytes, options.background),
             false => image(bytes, options.background),
-        };
+        });
         decoded.map_err(|reason| Error::Image { key: key.to_owned(), reason })
     }
 
@@ -57,7 +61,7 @@ impl Image {
     /// Checks an encoded image for errors that decoding ignores; this decodes it once more. `None` if its format is not
     /// supported.
     pub fn examine(bytes: &[u8]) -> Option<Examined> {
-        examine(bytes)
+        guarded(DAMAGED, || Ok(examine(bytes))).ok().flatten()
     }
 }
 
@@ -90,7 +94,7 @@ fn name(format: ImageFormat) -> Option<&'static str> {
 }
 
 /// Format of an encoded image, and the errors in it that decoding ignores.
-pub(crate) fn examine(bytes: &[u8]) -> Option<Examined> {
+fn examine(bytes: &[u8]) -> Option<Examined> {
     let format = format(bytes)?;
     let doubts = if format == ImageFormat::Jpeg { jpeg::doubts(bytes) } else { Vec::new() };
     Some(Examined { format: name(format)?, doubts, transparency: transparency(bytes, format) })
@@ -191,7 +195,11 @@ fn orientation(bytes: &[u8]) -> image::ImageResult<Orientation> {
 }
 
 /// Size in a file's header; EXIF orientation is ignored.
-pub(crate) fn size(mut source: impl BufRead + Seek) -> Decoded<Size> {
+pub(crate) fn size(source: impl BufRead + Seek) -> Decoded<Size> {
+    guarded(DAMAGED, || size_in_header(source))
+}
+
+fn size_in_header(mut source: impl BufRead + Seek) -> Decoded<Size> {
     let read = |e: std::io::Error| e.to_string();
     let reader = reader(&mut source)?;
     let format = reader.format();
@@ -258,6 +266,8 @@ fn to_rgb(decoded: DynamicImage) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use image::{Rgba, RgbaImage};
 
     use super::*;
@@ -288,6 +298,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_palette_that_breaks_off_in_a_color_is_an_error() {
+        let chunk = |name: &[u8; 4], content: &[u8]| {
+            let checksum = crc32fast::hash(&[&name[..], content].concat()).to_be_bytes();
+            [&(content.len() as u32).to_be_bytes()[..], name, content, &checksum].concat()
+        };
+        let file = |palette: &[u8]| {
+            let mut pixels = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            pixels.write_all(&[0, 0b0101_0000, 0, 0b1010_0000]).unwrap();
+            let pixels = pixels.finish().unwrap();
+            let header = [0, 0, 0, 4, 0, 0, 0, 2, 1, 3, 0, 0, 0];
+            let chunks = [chunk(b"IHDR", &header), chunk(b"PLTE", palette), chunk(b"tRNS", &[9])];
+            [&b"\x89PNG\r\n\x1a\n"[..], &chunks.concat(), &chunk(b"IDAT", &pixels), &chunk(b"IEND", &[])].concat()
+        };
+        let whole = Image::decode(&file(&[1, 2, 3, 4, 5, 6]), "a.png").unwrap();
+        assert_eq!(whole.pixels()[..6], [1, 2, 3, 4, 5, 6]);
+        let broken = file(&[1, 2, 3, 4, 5]);
+        let error = Image::decode(&broken, "a.png").unwrap_err().to_string();
+        assert!(error.contains("a.png") && error.contains("it is damaged"), "{error}");
+        Image::examine(&broken);
+        assert_eq!(Image::decode_size(&broken, "a.png").unwrap(), Size { height: 2, width: 4 });
     }
 
     #[test]

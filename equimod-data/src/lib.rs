@@ -33,6 +33,7 @@ mod decode;
 pub mod encoding;
 mod error;
 pub mod formats;
+mod guard;
 mod hashed_file;
 pub mod image;
 pub mod loader;

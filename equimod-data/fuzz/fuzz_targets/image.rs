@@ -3,7 +3,8 @@
 
 use equimod_data::{Background, Image, ReadOptions};
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+// Panics inside a decoder become errors; one that escapes still ends the run.
+libfuzzer_sys::fuzz_target!(init: drop(std::panic::take_hook()), |bytes: &[u8]| {
     let plain = Image::decode(bytes, "fuzz");
     let options = ReadOptions { apply_orientation: true, background: Background(Some([255, 0, 128])) };
     let _ = Image::decode_with(bytes, "fuzz", options);

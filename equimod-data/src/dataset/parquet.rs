@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::values::Column;
 use super::{Dataset, Task};
+use crate::guard;
 use crate::image::{Image, Size};
 use crate::reading::ReadOptions;
 use crate::{Error, Result};
@@ -56,10 +57,9 @@ fn broken(error: parquet::errors::ParquetError) -> String {
     format!("it is truncated or not a parquet file ({error})")
 }
 
-/// The parquet crate may panic on damaged schemas and pages; a panic is reported as damage.
+/// Runs code of the parquet crate; a panic in it is reported as damage.
 fn guarded<T>(read: impl FnOnce() -> Read<T>) -> Read<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err("it is damaged; fetch it again".into()))
+    guard::guarded("it is damaged; fetch it again", read)
 }
 
 impl ParquetDataset {
