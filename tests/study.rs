@@ -143,6 +143,13 @@ fn the_report_is_remade(scratch: &Scratch) {
         assert!(bytes == fs::read(scratch.path("copy").join(file)).unwrap(), "{file}");
         assert!(bytes == fs::read(scratch.path("elsewhere").join(file)).unwrap(), "{file}");
     }
+    let figures = |folder: &str| {
+        let files = fs::read_dir(scratch.path(folder).join("figures")).unwrap().map(|file| file.unwrap().path());
+        let read = |path: std::path::PathBuf| (path.file_name().unwrap().to_owned(), fs::read(path).unwrap());
+        files.map(read).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert!(!figures("whole").is_empty());
+    assert_eq!(figures("whole"), figures("copy"));
     let page = fs::read_to_string(scratch.path("whole/study.html")).unwrap();
     for part in ["Differences from plain", "<circle", "<polygon", "2 of 2 diverged", "Cost"] {
         assert!(page.contains(part), "{part}");

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use escape::escape;
 pub use html::render;
-pub use plots::figure;
+pub use plots::{effect_file, figure};
 
 use crate::predictions::Bin;
 use crate::results::ResultRow;

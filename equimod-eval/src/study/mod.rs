@@ -12,7 +12,7 @@ mod verdict;
 
 pub use effects::{ALPHA, Effect, Spread, effects, headline, spread};
 pub use hits::Hits;
-pub use page::page;
+pub use page::{figures, page};
 pub use record::{Cell, FORMAT, Measure, Run, State, StudyRecord};
 pub use statistics::{PairedT, deviation, holm, mean, paired_t};
 pub use tables::{latex, markdown, spreads};

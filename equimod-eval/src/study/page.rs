@@ -4,7 +4,7 @@ use super::effects::baselines;
 use super::tables::{LEGEND, cost, detailed, differences, everything, facts, spreads};
 use super::verdict::verdict;
 use super::{Cell, Effect, StudyRecord, deviation, effects, headline, mean};
-use crate::report::{BandLine, BandPlot, EffectRow, Effects, Figure, ReportData, Section, render};
+use crate::report::{BandLine, BandPlot, EffectRow, Effects, Figure, ReportData, Section, effect_file, render};
 
 /// The study as an HTML page.
 pub fn page(record: &StudyRecord) -> String {
@@ -12,7 +12,7 @@ pub fn page(record: &StudyRecord) -> String {
     let mut lead = vec![Section::table("Mean ± standard deviation over seeds", spreads(record, &main))];
     for (number, name) in baselines(record) {
         let mut figures = vec![Figure::Table(differences(record, number, &main)), Figure::Text(LEGEND.into())];
-        figures.extend(effect_plots(record, number, &main));
+        figures.extend(effect_plots(record, number, &main).into_iter().map(Figure::Effects));
         lead.push(Section::new(&format!("Differences from {name}"), figures));
     }
     let mut sections = vec![
@@ -35,8 +35,28 @@ pub fn page(record: &StudyRecord) -> String {
     })
 }
 
+/// The effect plots as SVG files, with their names: the number of the baseline, and the measure.
+pub fn figures(record: &StudyRecord) -> Vec<(String, String)> {
+    let main = headline(record);
+    let of_baseline = |(number, _)| {
+        let plots = effect_plots(record, number, &main).into_iter().zip(&main);
+        let file = move |(plot, &measure): (Effects, &usize)| {
+            let name = format!("{}-{}.svg", number + 1, file_name(&record.measures[measure].title()));
+            Some((name, effect_file(&plot)?))
+        };
+        plots.filter_map(file).collect::<Vec<_>>()
+    };
+    baselines(record).into_iter().flat_map(of_baseline).collect()
+}
+
+/// Letters and digits of a title, with a hyphen for everything between them.
+fn file_name(title: &str) -> String {
+    let words = title.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-").to_lowercase()
+}
+
 /// An effect plot for each measure.
-fn effect_plots(record: &StudyRecord, baseline: usize, measures: &[usize]) -> Vec<Figure> {
+fn effect_plots(record: &StudyRecord, baseline: usize, measures: &[usize]) -> Vec<Effects> {
     let all = effects(record, baseline, measures);
     let plot = |&measure: &usize| {
         let shown = &record.measures[measure];
@@ -49,7 +69,7 @@ fn effect_plots(record: &StudyRecord, baseline: usize, measures: &[usize]) -> Ve
         };
         let unit = if shown.is_share() { ", in points" } else { "" };
         let rows = all.iter().filter(|effect| effect.measure == measure).map(row).collect();
-        Figure::Effects(Effects { title: format!("{}{unit}", shown.title()), rows })
+        Effects { title: format!("{}{unit}", shown.title()), rows }
     };
     measures.iter().map(plot).collect()
 }
@@ -111,5 +131,11 @@ mod tests {
             assert!(page.contains(part), "{part}");
         }
         assert!(!page.contains("NaN"));
+        let figures = figures(&example());
+        let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["1-birds-top-1-accuracy.svg"]);
+        for (_, file) in &figures {
+            assert!(file.starts_with("<svg xmlns") && file.contains("stands after") && !file.contains("var("), "{file}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::results::aligned;
-use equimod_eval::study::{StudyRecord, headline, latex, markdown, page, spreads, verdict};
+use equimod_eval::study::{StudyRecord, figures, headline, latex, markdown, page, spreads, verdict};
 
 use crate::cli::Study;
 use crate::outputs::console;
@@ -112,7 +112,9 @@ fn write_report(record: &StudyRecord, out: &Path) -> anyhow::Result<()> {
     write_atomic(&out.join("study.html"), page(record).as_bytes())?;
     write_atomic(&out.join("study.md"), markdown(record).as_bytes())?;
     write_atomic(&out.join("study.tex"), latex(record).as_bytes())?;
-    Ok(())
+    let folder = out.join("figures");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    figures(record).iter().try_for_each(|(name, svg)| Ok(write_atomic(&folder.join(name), svg.as_bytes())?))
 }
 
 fn print(record: &StudyRecord, out: &Path) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Effect plots: differences as dots with intervals on both sides of 0.
+//! Effect plots: differences as dots with intervals on both sides of 0, in a page and as files of their own.
 
 use std::fmt::Write;
 
@@ -15,8 +15,54 @@ const BELOW: f64 = 22.0;
 /// Maximum number of characters of a label.
 const LABEL: usize = 28;
 
-/// The effect plot; `None` if there is no row.
+/// Height of the lines above the plot and below it in a file of its own.
+const TITLE: f64 = 24.0;
+const LEGEND: f64 = 20.0;
+/// Colors of the page's style sheet in light mode, and styles, for programs that do not know variables.
+const COLORS: [(&str, &str); 3] =
+    [("var(--c0)", "#2563b8"), ("var(--quiet)", "#5b6470"), ("var(--page)", "#ffffff")];
+const STYLE: &str = "text{fill:#5b6470;font:11px system-ui,sans-serif}.title{fill:#1c1f24;font-size:13px}\
+                     .axis{stroke:#d8dce2}.interval{stroke:#1c1f24;stroke-width:1.4}";
+/// Legend: what the two colors mean.
+const STANDS: [(&str, &str); 2] = [("var(--c0)", "stands after the correction"), ("var(--quiet)", "does not")];
+
+/// The effect plot with its caption; `None` if there is no row.
 pub fn draw(effects: &Effects) -> Option<String> {
+    let (height, content) = drawing(effects)?;
+    let svg = format!("{}{content}</svg>", open(&effects.title, WIDTH, height));
+    let legend: String = STANDS.iter().map(|(color, name)| entry(color, name)).collect();
+    Some(framed(&effects.title, &svg, &legend))
+}
+
+/// The effect plot as an SVG file, with title and legend in the drawing; `None` if there is no row.
+pub fn effect_file(effects: &Effects) -> Option<String> {
+    let (height, content) = drawing(effects)?;
+    let whole = TITLE + height + LEGEND;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {whole}\" width=\"{WIDTH}\" \
+         height=\"{whole}\" role=\"img\" aria-label=\"{title}\"><style>{STYLE}</style>\
+         <rect width=\"{WIDTH}\" height=\"{whole}\" fill=\"var(--page)\"/>\
+         <text class=\"title\" x=\"8\" y=\"16\">{title}</text><g transform=\"translate(0 {TITLE})\">{content}</g>",
+        title = escape(&effects.title),
+    );
+    for ((color, name), x) in STANDS.iter().zip([LEFT, LEFT + 170.0]) {
+        let y = TITLE + height + 8.0;
+        // Writing to a string does not fail.
+        let _ = write!(
+            svg,
+            "<rect x=\"{x}\" y=\"{y}\" width=\"12\" height=\"4\" fill=\"{color}\"/><text x=\"{}\" \
+             y=\"{}\">{name}</text>",
+            x + 18.0,
+            y + 5.0
+        );
+    }
+    svg += "</svg>";
+    let svg = COLORS.iter().fold(svg, |svg, (variable, color)| svg.replace(variable, color));
+    Some(svg.replace("><", ">\n<") + "\n")
+}
+
+/// Height and content of the plot; `None` if there is no row.
+fn drawing(effects: &Effects) -> Option<(f64, String)> {
     let finite: Vec<&EffectRow> = effects.rows.iter().filter(|row| row.value.is_finite()).collect();
     if finite.is_empty() {
         return None;
@@ -28,7 +74,7 @@ pub fn draw(effects: &Effects) -> Option<String> {
     let range = Range::of(finite.iter().flat_map(ends).filter(|value| value.is_finite()));
     let position = |value: f64| LEFT + range.share(value) * (RIGHT - LEFT);
     let bottom = STEP * finite.len() as f64 + 4.0;
-    let mut svg = open(&effects.title, WIDTH, bottom + BELOW);
+    let mut svg = String::new();
     for tick in range.ticks() {
         // Writing to a string does not fail.
         let _ = write!(
@@ -45,9 +91,7 @@ pub fn draw(effects: &Effects) -> Option<String> {
     for (i, row) in finite.into_iter().enumerate() {
         one(&mut svg, row, STEP * (i as f64 + 0.5) + 2.0, position);
     }
-    svg += "</svg>";
-    let legend = entry("var(--c0)", "stands after the correction") + &entry("var(--quiet)", "does not");
-    Some(framed(&effects.title, &svg, &legend))
+    Some((bottom + BELOW, svg))
 }
 
 fn one(svg: &mut String, row: &EffectRow, y: f64, position: impl Fn(f64) -> f64) {

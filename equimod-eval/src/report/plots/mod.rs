@@ -8,6 +8,8 @@ mod lines;
 mod map;
 mod reliability;
 
+pub use effects::effect_file;
+
 use super::{Figure, escape};
 
 /// Number of line colors in the page's style sheet.
