@@ -21,6 +21,9 @@ pub const RATIO_OF_MEANS: &str = "relative equivariance, ratio of means";
 /// Remark on a chosen hyperparameter.
 pub const AT_AN_END: &str = "at an end of the range";
 
+/// Metric name of the effective rank of features.
+pub const EFFECTIVE_RANK: &str = "effective rank (RankMe)";
+
 /// The version of the schema of [`Results`].
 pub const FORMAT: u32 = 1;
 
@@ -129,7 +132,7 @@ impl ResultRow {
     }
 
     /// Whether the metric is a share in [0, 1], or a difference of shares, to be shown in per cent.
-    pub(crate) fn is_share(&self) -> bool {
+    pub fn is_share(&self) -> bool {
         ["accuracy", "recall", "H@", "mean over tasks"].iter().any(|share| self.metric.contains(share))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Each sentence follows from a rule on numbers; a rule that cannot be decided says so or stays silent.
 
-use crate::results::{ABSOLUTE, AT_AN_END, ResultRow, SHUFFLED};
+use crate::results::{ABSOLUTE, AT_AN_END, EFFECTIVE_RANK, ResultRow, SHUFFLED};
 
 /// Facts about the training of a run, besides its results.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +48,8 @@ pub const MOST_SENTENCES: usize = 5;
 
 /// Steps below which a run that did not help is called short.
 pub const SHORT_RUN: u64 = 2000;
+/// Effective rank of features below which they collapsed, as in the guard of training.
+pub const COLLAPSED_RANK: f64 = 2.0;
 /// Relative decrease of the loss over the last fifth of a run above which it had not settled.
 pub const FALLING: f64 = 0.02;
 
@@ -79,6 +81,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     sentences.extend(against_baseline.clone());
     sentences.extend(predictions.sentence.clone());
     sentences.extend(differences(rows));
+    sentences.extend(spread(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
     sentences.extend(training.and_then(|training| pace(training, disappointing)));
     sentences.extend(chance(rows));
@@ -197,7 +200,7 @@ fn baseline(rows: &[ResultRow]) -> Option<String> {
         Some(format!("{word} in {} ({points:+.1} points on {}, {})", of(side).count(), row.task, row.protocol))
     };
     let open = of(Side::Around).count();
-    let open = (open > 0).then(|| format!("not to be told apart in {open}"));
+    let open = (open > 0).then(|| format!("no clear difference in {open}"));
     let parts = [part(Side::Above, "higher"), part(Side::Below, "lower"), open];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| {
@@ -289,6 +292,21 @@ fn pace(training: &TrainingFacts, disappointing: bool) -> Option<String> {
     }
 }
 
+/// Whether features collapsed, by their effective rank.
+fn spread(rows: &[ResultRow]) -> Option<String> {
+    let rank = rows.iter().find(|row| row.metric == EFFECTIVE_RANK)?;
+    let beside = rank.untrained.map_or_else(String::new, |untrained| format!(" (untrained: {untrained:.1})"));
+    let rank = rank.value;
+    Some(match rank < COLLAPSED_RANK {
+        true => {
+            format!("Features collapsed: their effective rank is {rank:.1}{beside}, and a useful network has more.")
+        }
+        false => {
+            format!("Features have not collapsed: they use about {rank:.1} dimensions, their effective rank{beside}.")
+        }
+    })
+}
+
 /// Measures that are not above chance.
 fn chance(rows: &[ResultRow]) -> Option<String> {
     let at = |row: &&ResultRow| {
@@ -321,12 +339,14 @@ fn differences(rows: &[ResultRow]) -> Option<String> {
     if sides.is_empty() {
         return None;
     }
+    // The model of a difference is `B − A`.
+    let (b, a) = sides[0].0.model.split_once(" − ").unwrap_or(("B", "A"));
     let named = |side: Side| -> Vec<String> {
         let of_side = sides.iter().filter(|(_, of)| *of == side);
         of_side.map(|(row, _)| format!("{} ({:+.1} points)", row.task, 100.0 * row.value)).collect()
     };
     let (better, worse) = (named(Side::Above), named(Side::Below));
-    let parts = [("B is better than A on ", better), ("A is better than B on ", worse)];
+    let parts = [(format!("{b} is better than {a} on "), better), (format!("{a} is better than {b} on "), worse)];
     let mut said: Vec<String> = parts
         .into_iter()
         .filter(|(_, tasks)| !tasks.is_empty())
@@ -334,7 +354,8 @@ fn differences(rows: &[ResultRow]) -> Option<String> {
         .collect();
     let open = named(Side::Around);
     if !open.is_empty() {
-        said.push(format!("no difference can be told on {}", open.join(", ")));
+        said.push(format!("no clear difference on {}", open.join(", ")));
     }
-    Some(format!("{}.", capitalized(&said.join("; "))))
+    let said = said.join("; ");
+    Some(format!("{}.", if said.starts_with("no ") { capitalized(&said) } else { said }))
 }

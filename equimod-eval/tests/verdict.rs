@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use equimod_eval::ResultRow;
-use equimod_eval::results::AT_AN_END;
-use equimod_eval::verdict::{Advice, FALLING, MOST_SENTENCES, SHORT_RUN, TrainingFacts, Verdict, verdict};
+use equimod_eval::results::{AT_AN_END, EFFECTIVE_RANK};
+use equimod_eval::verdict::{
+    Advice, COLLAPSED_RANK, FALLING, MOST_SENTENCES, SHORT_RUN, TrainingFacts, Verdict, verdict,
+};
 
 fn accuracy(value: f64, interval: (f64, f64), untrained: Option<f64>) -> ResultRow {
     ResultRow {
@@ -55,15 +57,15 @@ fn features_gain_lose_or_stay() {
 }
 
 #[test]
-fn the_baseline_is_better_worse_or_not_to_be_told_apart() {
+fn the_baseline_is_better_worse_or_not_clearly_different() {
     let row = |interval, baseline| ResultRow { baseline: Some(baseline), ..accuracy(0.5, interval, None) };
     let of = |rows: &[ResultRow]| verdict(rows, Some(&long()));
     let better = of(&[row((0.45, 0.55), 0.44), row((0.45, 0.55), 0.45), row((0.45, 0.55), 0.40)]);
-    let text = "of 3 measures: higher in 2 (+10.0 points on category, logistic), not to be told apart in 1.";
+    let text = "of 3 measures: higher in 2 (+10.0 points on category, logistic), no clear difference in 1.";
     assert!(has(&better, text), "{better:?}");
     assert_eq!(better.advice, Some(Advice::RepeatWithSeed));
     let worse = of(&[row((0.45, 0.55), 0.56), row((0.45, 0.55), 0.55)]);
-    assert!(has(&worse, "of 2 measures: lower in 1 (-6.0 points on category, logistic), not"), "{worse:?}");
+    assert!(has(&worse, "of 2 measures: lower in 1 (-6.0 points on category, logistic), no clear"), "{worse:?}");
     let none = of(&[accuracy(0.5, (0.45, 0.55), None)]);
     assert!(!has(&none, "baseline") && none.advice != Some(Advice::RepeatWithSeed));
 }
@@ -126,7 +128,7 @@ fn chance_and_ends_of_ranges_are_named() {
 #[test]
 fn comparisons_name_what_differs_and_what_does_not() {
     let difference = |task: &str, value: f64, interval| ResultRow {
-        model: "B − A".into(),
+        model: "equimod − simclr".into(),
         task: task.into(),
         metric: "difference of top-1 accuracy".into(),
         chance: None,
@@ -140,10 +142,29 @@ fn comparisons_name_what_differs_and_what_does_not() {
     let verdict = verdict(&rows, None);
     assert_eq!(
         verdict.sentences,
-        ["B is better than A on birds (+2.0 points); A is better than B on flowers (-3.0 points); no difference can \
-          be told on cars (+2.0 points)."]
+        [
+            "equimod is better than simclr on birds (+2.0 points); simclr is better than equimod on flowers (-3.0 points); \
+          no clear difference on cars (+2.0 points)."
+        ]
     );
     assert_eq!(verdict.advice, None);
+}
+
+#[test]
+fn the_effective_rank_tells_whether_features_collapsed() {
+    let of = |value: f64, untrained| {
+        let rank = ResultRow {
+            protocol: "health".into(),
+            metric: EFFECTIVE_RANK.into(),
+            value,
+            untrained,
+            ..ResultRow::default()
+        };
+        verdict(&[rank], None)
+    };
+    assert!(has(&of(COLLAPSED_RANK, None), "have not collapsed: they use about 2.0 dimensions"));
+    assert!(has(&of(COLLAPSED_RANK - 0.01, None), "Features collapsed"));
+    assert!(has(&of(31.4, Some(12.0)), "(untrained: 12.0)"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod doctor;
 mod eval;
+mod hints;
 mod init;
 mod runs;
 mod study;
@@ -25,6 +26,7 @@ pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
     FinetuneOptimizer, Health, ImageArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
+pub use hints::hint;
 pub use init::Init;
 pub use runs::{Report, Runs};
 pub use study::{Shard, Study};
@@ -256,8 +258,9 @@ pub struct Pretrain {
     #[arg(long)]
     pub epochs: Option<u64>,
     /// Resume the run in --out from its newest checkpoint. Only settings that affect no weight may change: the location
-    /// of the images (--data), `execution.recompute`, `execution.timeout`, [checkpoint], [probe] and [guard] (--set),
-    /// and the number of ranks (--device).
+    /// of the images (--data), `execution.recompute`, `execution.timeout`, `log_every_steps`, `augmentation.on`, [log],
+    /// [checkpoint], [probe] and [guard] (--set), and the number of ranks (--device). A finished baseline stays part of
+    /// the results.
     #[arg(long, requires = "out", conflicts_with_all = ["dry_run", "from"])]
     pub resume: bool,
     /// Start from the weights of a MODEL: its backbone, and the heads whose names and shapes match.
@@ -298,7 +301,7 @@ pub struct FindRate {
     /// Last learning rate; the test ends earlier if the loss rises.
     #[arg(long, default_value_t = 100.0)]
     pub max_lr: f64,
-    /// Number of steps from the first learning rate to the last.
+    /// Number of steps from the first learning rate to the last, at least 30.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(30..))]
     pub steps: u32,
     /// HTML page with the plot.

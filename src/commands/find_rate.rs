@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::report::{Mark, Plot, ReportData, Section, Series, render};
-use equimod_train::{RateSearch, RateStep, TrainContext, Trainer};
+use equimod_train::{RateSearch, RateStep, Recipe, TrainContext, Trainer};
 
 use crate::choice::named_or_chosen;
 use crate::cli::FindRate;
 use crate::inputs::sources::training;
 use crate::outputs::console::{self, Count};
+use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit;
 use crate::process::exit::Usage;
@@ -40,35 +41,45 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
         bar.set(done);
     })?;
     bar.finish();
-    write_atomic(&arguments.out, page(arguments, &search, recipe.to_toml()).as_bytes())?;
+    let summary = summary(arguments, &search, &recipe);
+    write_atomic(&arguments.out, page(arguments, &search, &summary, recipe.to_toml()).as_bytes())?;
     if arguments.json {
         console::json(&search)?;
     } else {
-        console::result(&format!("{}\nplot {}", summary(arguments, &search), arguments.out.display()))?;
+        print_verdict(&summary, None)?;
+        console::result(&format!("plot {}", arguments.out.display()))?;
     }
     let found = search.steepest.is_some();
     Ok(ExitCode::from(if found { 0 } else { exit::FAILED }))
 }
 
-/// Sentences on the end of the test, the range in which the loss falls, and one suggestion.
-fn summary(arguments: &FindRate, search: &RateSearch) -> String {
+/// Sentences on the range in which the loss falls, one suggestion beside the recipe's learning rate, and the end of the
+/// test.
+fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<String> {
     let steps = search.steps.len();
-    let end = match search.steps.last() {
-        Some(last) if search.diverged => format!("the loss was not finite after {}", rounded(last.learning_rate)),
-        Some(last) if steps < arguments.steps as usize => format!("the loss rose at {}", rounded(last.learning_rate)),
-        _ => format!("no rise seen: try --max-lr {}", rounded(10.0 * arguments.max_lr)),
-    };
     let found = match (search.steepest, search.lowest) {
         (Some(steepest), Some(lowest)) => {
+            // The setting is for 256 images, if it is scaled with the batch.
+            let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
+            let [setting, own] = [steepest / factor, recipe.schedule.learning_rate].map(rounded);
             let [steepest, lowest] = [steepest, lowest].map(rounded);
-            format!("the loss falls most steeply at {steepest} and is lowest at {lowest}; try --lr {steepest}")
+            let scaled = if factor == 1.0 { "" } else { ", which is scaled with the batch" };
+            vec![
+                format!("Over {steps} steps, the loss falls most steeply at {steepest} and is lowest at {lowest}."),
+                format!("Suggestion: --lr {setting}{scaled}; the recipe has {own}."),
+            ]
         }
-        _ => format!(
-            "the loss does not fall at any of these learning rates; see the plot, or try --min-lr {}",
+        _ => vec![format!(
+            "The loss does not fall at any of these learning rates; see the plot, or try --min-lr {}.",
             rounded(0.1 * arguments.min_lr)
-        ),
+        )],
     };
-    format!("{steps} steps: {end}; {found}")
+    let end = match search.steps.last() {
+        Some(last) if search.diverged => format!("The loss was not finite after {}.", rounded(last.learning_rate)),
+        Some(last) if steps < arguments.steps as usize => format!("The loss rose at {}.", rounded(last.learning_rate)),
+        _ => format!("No rise seen: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
+    };
+    found.into_iter().chain([end]).collect()
 }
 
 /// A learning rate with two significant digits, which says as much as the test can.
@@ -81,7 +92,7 @@ fn recipe_name(arguments: &FindRate) -> &str {
     arguments.recipe.without_recipe().unwrap_or(arguments.recipe.name())
 }
 
-fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
+fn page(arguments: &FindRate, search: &RateSearch, summary: &[String], recipe: String) -> String {
     let line = |name: &str, of: fn(&RateStep) -> f64| Series {
         name: name.into(),
         points: search.steps.iter().map(|step| (step.learning_rate, of(step))).collect(),
@@ -97,7 +108,8 @@ fn page(arguments: &FindRate, search: &RateSearch, recipe: String) -> String {
     };
     render(&ReportData {
         title: format!("equimod: learning rates for {}", recipe_name(arguments)),
-        summary: summary(arguments, search),
+        summary: "learning-rate range test".into(),
+        verdict: summary.to_vec(),
         sections: vec![Section::lines("Curves", vec![plot])],
         recipe,
         ..Default::default()

@@ -25,12 +25,13 @@ use crate::run::measured_method::PARAMETERS;
 /// If the file exists, the images cannot be used, or the file cannot be written.
 pub fn run(arguments: &Init) -> anyhow::Result<ExitCode> {
     let Init { images, out, force, device } = arguments;
+    let devices = device::open_all(&device.device)?;
+    let written = recipe_for(images, &[], &devices)?;
+    // Mistakes about the images come first: with another file, they would be the same.
     if out.exists() && !force {
         let text = format!("{} exists already; give another file with --out, or --force to replace it", out.display());
         return Err(Usage(text).into());
     }
-    let devices = device::open_all(&device.device)?;
-    let written = recipe_for(images, &[], &devices)?;
     let text = written.text("equimod init");
     let recipe = from_text(&out.display().to_string(), &text, &[])?;
     write_atomic(out, text.as_bytes())?;

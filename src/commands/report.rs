@@ -1,7 +1,7 @@
 //! `equimod report`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use equimod_train::{Recipe, RunInfo, recorded, settings};
 
 use crate::cli::Report;
 use crate::outputs::console::{self, duration};
+use crate::outputs::verdict::print_verdict;
+use crate::process::exit::Usage;
 use crate::run::files::{Metrics, all_results};
 
 /// Metrics that are plotted first, in this order.
@@ -36,9 +38,14 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     let runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let (shared, others) = results(&runs);
+    let verdict: Vec<String> = match &runs[..] {
+        [first, second] => vec![verdict(first, second)],
+        _ => Vec::new(),
+    };
     let page = render(&ReportData {
         title: format!("equimod: {}", names.join(", ")),
         summary: format!("comparison of {} runs", runs.len()),
+        verdict: verdict.clone(),
         sections: vec![
             Section::table("Runs", about(&runs)),
             Section::table("Settings that differ", differences(&runs)),
@@ -49,11 +56,59 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         ..Default::default()
     });
     write_atomic(&arguments.out, page.as_bytes())?;
+    print_verdict(&verdict, paired(&arguments.runs))?;
     console::result(&format!("report {}", arguments.out.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// The command that tests the difference of two runs.
+fn paired(runs: &[PathBuf]) -> Option<String> {
+    let program = std::env::args().next()?;
+    let [first, second] = runs else { return None };
+    Some(format!("{program} eval compare {} {}   # tested on paired images", first.display(), second.display()))
+}
+
+/// Whether accuracies and recalls of two runs differ.
+fn verdict(first: &Run, second: &Run) -> String {
+    let other = |row: &ResultRow| first.results.iter().find(|other| key(other) == key(row)).cloned();
+    let shared: Vec<(&ResultRow, ResultRow)> =
+        second.results.iter().filter(|row| row.is_share()).filter_map(|row| Some((row, other(row)?))).collect();
+    let points = |(row, other): &(&ResultRow, ResultRow)| 100.0 * (row.value - other.value);
+    let apart = |(row, other): &&(&ResultRow, ResultRow)| {
+        row.interval.zip(other.interval).is_some_and(|(one, two)| one.0 > two.1 || one.1 < two.0)
+    };
+    let largest = shared.iter().max_by(|a, b| points(a).abs().total_cmp(&points(b).abs()));
+    let Some(largest) = largest else {
+        return "The runs share no accuracy or recall: evaluate both with the same protocol and images.".into();
+    };
+    let count =
+        |higher: bool| shared.iter().filter(|pair| (points(pair) > 0.0) == higher && points(pair) != 0.0).count();
+    format!(
+        "Of {} shared accuracies and recalls, {} is higher in {} and lower in {}, most of all by {:+.1} points in {} of \
+         {} ({}); the 95 % intervals of the two runs are apart in {}.",
+        shared.len(),
+        second.name,
+        count(true),
+        count(false),
+        points(largest),
+        largest.0.metric,
+        largest.0.task,
+        largest.0.protocol,
+        shared.iter().filter(apart).count(),
+    )
+}
+
+/// What two rows share if they hold the same number.
+fn key(row: &ResultRow) -> [&String; 4] {
+    [&row.protocol, &row.data, &row.task, &row.metric]
+}
+
 fn read(path: &Path) -> anyhow::Result<Run> {
+    if path.is_file() {
+        let run = path.parent().filter(|folder| folder.join("run.json").is_file());
+        let folder = run.map_or_else(|| "the run directory".into(), |run| run.display().to_string());
+        return Err(Usage(format!("{} is a file; give {folder}", path.display())).into());
+    }
     let info = RunInfo::read(path)?;
     let recipe = recorded(&path.join(RESOLVED))?;
     let results = all_results(path)?;
@@ -99,8 +154,7 @@ fn differences(runs: &[Run]) -> Table {
 
 /// Every result of every run with its interval: those that all runs have, with the difference of two runs, and others.
 fn results(runs: &[Run]) -> (Table, Table) {
-    let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
-    let mut keys: Vec<[String; 4]> = Vec::new();
+    let mut keys: Vec<[&String; 4]> = Vec::new();
     for row in runs.iter().flat_map(|run| &run.results) {
         if !keys.contains(&key(row)) {
             keys.push(key(row));
@@ -111,7 +165,7 @@ fn results(runs: &[Run]) -> (Table, Table) {
         let rows = runs.iter().map(|run| run.results.iter().find(|row| key(row) == *wanted));
         let rows: Vec<Option<&ResultRow>> = rows.collect();
         let cells = rows.iter().map(|row| row.map_or_else(|| "–".into(), with_interval));
-        let mut line: Vec<String> = std::iter::once(wanted.join(" ")).chain(cells).collect();
+        let mut line: Vec<String> = std::iter::once(wanted.map(String::as_str).join(" ")).chain(cells).collect();
         if rows.contains(&None) {
             others.push(line);
             continue;

@@ -11,6 +11,8 @@ use equimod_eval::Observer;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use super::terminal::{columns, wrapped};
+
 /// Prints a result.
 pub fn result(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
@@ -37,8 +39,18 @@ pub fn be_silent() {
 /// Prints a message on stderr; a closed stderr is ignored.
 pub fn note(text: &str) {
     if !SILENT.load(Ordering::Relaxed) {
-        let _ = writeln!(io::stderr().lock(), "{text}");
+        let _ = writeln!(io::stderr().lock(), "{}", wrapped(text, columns(&io::stderr())));
     }
+}
+
+/// Prints sentences as a result.
+pub fn sentences(text: &str) -> anyhow::Result<()> {
+    result(&wrapped(text, columns(&io::stdout())))
+}
+
+/// Whether the lines of a result fit the terminal; elsewhere, all do.
+pub fn fits(text: &str) -> bool {
+    columns(&io::stdout()).is_none_or(|width| text.lines().all(|line| line.chars().count() <= width))
 }
 
 /// Prints a message on stderr, unless it was printed before.

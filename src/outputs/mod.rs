@@ -5,4 +5,5 @@ pub mod console;
 pub mod contact_sheet;
 pub mod evaluation;
 pub mod progress;
+mod terminal;
 pub mod verdict;

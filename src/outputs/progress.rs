@@ -5,14 +5,12 @@ use std::time::{Duration, Instant};
 
 use equimod_train::{ProbeReport, Result, Sink, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use terminal_size::{Width, terminal_size_of};
 
 use super::console::{duration, note};
+use super::terminal::{columns, wrapped};
 
 /// Shortest time between two plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
-/// Columns of a terminal that does not say its own.
-const COLUMNS: usize = 80;
 /// Columns of the bar with the space behind it.
 const BAR: usize = 18;
 /// Space between two parts of a line.
@@ -46,7 +44,7 @@ impl Sink for Progress {
     fn step(&mut self, report: &StepReport) -> Result<()> {
         match self {
             Self::Bar(bar) => {
-                let width = columns();
+                let width = columns(&io::stderr()).unwrap_or_default();
                 bar.set_prefix(fitting(pace(report), width.saturating_sub(BAR)));
                 bar.set_message(fitting(terms(report), width));
                 bar.set_position(report.step);
@@ -72,17 +70,11 @@ impl Sink for Progress {
 
     fn note(&mut self, text: &str) -> Result<()> {
         match self {
-            Self::Bar(bar) => bar.println(text),
+            Self::Bar(bar) => bar.println(wrapped(text, columns(&io::stderr()))),
             Self::Plain(..) => note(text),
         }
         Ok(())
     }
-}
-
-/// Columns of the terminal; the last one stays free, because some terminals wrap behind it.
-fn columns() -> usize {
-    let width = terminal_size_of(io::stderr()).map_or(COLUMNS, |(Width(width), _)| usize::from(width));
-    width.saturating_sub(1)
 }
 
 /// Time left, throughput and position, the most important part first.

@@ -1,18 +1,95 @@
-//! The verdict on results as lines for the terminal, and its advice as a command.
+//! The table of an evaluation, the verdict on it, and the next command.
 
-use equimod_eval::verdict::{Advice, Verdict};
+use std::path::Path;
 
-/// Lines with the sentences, and with the suggested command if there is one.
-pub fn lines(verdict: &Verdict, command: Option<String>) -> String {
-    let next = command.map(|command| format!("Next: {command}"));
-    verdict.sentences.iter().cloned().chain(next).map(|line| format!("{line}\n")).collect()
+use equimod_core::ObjectiveConfig;
+use equimod_eval::ResultRow;
+use equimod_eval::results::plain;
+use equimod_eval::verdict::Advice;
+use equimod_train::{recorded, settings};
+
+use super::console::{fits, result, sentences};
+
+/// Prints rows as a table. Where the terminal is too narrow for it, chosen hyper-parameters and details stand below.
+///
+/// # Errors
+///
+/// If stdout cannot be written.
+pub fn print_rows(rows: &[ResultRow]) -> anyhow::Result<()> {
+    let whole = plain(rows, true);
+    if fits(&whole) {
+        return result(&whole);
+    }
+    result(&plain(rows, false))?;
+    sentences(&details(rows))
 }
 
-/// The command that follows the advice on an evaluation of one model: the same one with another option.
-pub fn for_evaluation(advice: Option<Advice>) -> Option<String> {
-    let option = match advice? {
-        Advice::EvaluateUntrained => "--untrained",
-        _ => return None,
+/// Chosen hyper-parameters and details, each once, with the rows that they belong to.
+fn details(rows: &[ResultRow]) -> String {
+    let mut said: Vec<(String, Vec<&str>)> = Vec::new();
+    for row in rows {
+        let parts = row.chosen.as_deref().into_iter().chain([row.detail.as_str()]);
+        let text = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
+        match said.iter_mut().find(|(other, _)| *other == text) {
+            _ if text.is_empty() => {}
+            Some((_, tasks)) if tasks.contains(&row.task.as_str()) => {}
+            Some((_, tasks)) => tasks.push(&row.task),
+            None => said.push((text, vec![&row.task])),
+        }
+    }
+    said.iter().map(|(text, tasks)| format!("{}: {text}\n", tasks.join(", "))).collect()
+}
+
+/// Prints the sentences of a verdict, and the next command if there is one.
+///
+/// # Errors
+///
+/// If stdout cannot be written.
+pub fn print_verdict(verdict: &[String], next: Option<String>) -> anyhow::Result<()> {
+    sentences(&verdict.iter().map(|sentence| format!("{sentence}\n")).collect::<String>())?;
+    next.map_or(Ok(()), |command| result(&format!("Next: {command}")))
+}
+
+/// The command that answers the next question about a model that was evaluated: the same evaluation of the untrained
+/// network, or, for a run, a comparison with its baseline.
+pub fn after_evaluation(advice: Option<Advice>, model: &Path) -> Option<String> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let (program, run) = (arguments.first()?, model.display());
+    if advice == Some(Advice::EvaluateUntrained) {
+        return Some(format!("{} --untrained", arguments.join(" ")));
+    }
+    let recipe = model.join("recipe.resolved.toml");
+    let baseline = model.join("baseline");
+    match (baseline.join("run.json").is_file(), has_module(&recipe)) {
+        (true, _) => Some(format!("{program} eval compare {} {run}", baseline.display())),
+        (false, true) => Some(format!("{program} pretrain --recipe {} --baseline", recipe.display())),
+        (false, false) => None,
+    }
+}
+
+/// Whether the recipe of a run has an objective, and an equivariance module with a weight.
+fn has_module(recipe: &Path) -> bool {
+    let Ok(recipe) = recorded(recipe) else { return false };
+    let weighs = |name: &str, value: &str| {
+        name.starts_with("equivariance.") && name.ends_with(".weight") && value.parse::<f64>().is_ok_and(|w| w != 0.0)
     };
-    Some(format!("{} {option}", std::env::args().collect::<Vec<_>>().join(" ")))
+    let has_objective = !matches!(recipe.objective, ObjectiveConfig::None(_));
+    has_objective && settings(&recipe).iter().any(|(name, value)| weighs(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_stand_once() {
+        let row = |task: &str, detail: &str| ResultRow {
+            task: task.into(),
+            chosen: Some("k 20".into()),
+            detail: detail.into(),
+            ..ResultRow::default()
+        };
+        let rows = [row("kind", "90 images"), row("kind", "90 images"), row("size", "90 images"), row("color", "9")];
+        assert_eq!(details(&rows), "kind, size: k 20; 90 images\ncolor: k 20; 9\n");
+    }
 }

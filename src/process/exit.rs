@@ -4,6 +4,9 @@
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::cli::hint;
 use crate::outputs::console;
 
 /// Interrupted after a checkpoint: a batch system may requeue the run (`EX_TEMPFAIL`).
@@ -57,6 +60,10 @@ pub fn last_panic() -> String {
 
 /// Prints clap's message, and returns the exit code: success for help and version.
 pub fn of_usage(error: &clap::Error) -> ExitCode {
+    if let Some(text) = of_another_program(error) {
+        console::error(&text);
+        return ExitCode::from(USAGE);
+    }
     if error.use_stderr() {
         console::error(error.render().to_string().trim_end().trim_start_matches("error: "));
         return ExitCode::from(USAGE);
@@ -64,6 +71,15 @@ pub fn of_usage(error: &clap::Error) -> ExitCode {
     // Printing help fails only if the output is closed.
     let _ = error.print();
     ExitCode::SUCCESS
+}
+
+/// Message on an option of another program, with what does the same in `pretrain` and `find-lr`.
+fn of_another_program(error: &clap::Error) -> Option<String> {
+    let usage = error.get(ContextKind::Usage)?.to_string();
+    let ContextValue::String(name) = error.get(ContextKind::InvalidArg)? else { return None };
+    let trains = ["equimod pretrain", "equimod find-lr"].iter().any(|command| usage.contains(command));
+    let instead = hint(name).filter(|_| trains && error.kind() == ErrorKind::UnknownArgument)?;
+    Some(format!("there is no option {name}; use {instead} (`equimod pretrain --dry-run` prints all settings)"))
 }
 
 /// Prints the error (with `verbose`, also its causes), and returns the exit code.

@@ -4,6 +4,7 @@ use super::{Evaluation, Measurement, Protocol, maps};
 use crate::health::{alignment, effective_rank, feature_stds, normalized_std, uniformity};
 use crate::parameter_probe::policy_of;
 use crate::report::{Plot, Section, Series};
+use crate::results::EFFECTIVE_RANK;
 use crate::view_pairs::view_pairs;
 use crate::{Result, ResultRow};
 
@@ -46,7 +47,7 @@ impl Protocol for HealthProtocol {
         let rows = vec![
             row("standard deviation, mean over dimensions", mean, &of_features),
             row(collapse, normalized_std(features), &of_features),
-            row("effective rank (RankMe)", effective_rank(features), &of_features),
+            row(EFFECTIVE_RANK, effective_rank(features), &of_features),
             row("alignment (0: views agree)", alignment(&views[0], &views[1])?, &of_views),
             row("uniformity (lower: more even)", uniformity(features)?, &of_features),
         ];

@@ -135,7 +135,10 @@ mod tests {
         let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["1-birds-top-1-accuracy.svg"]);
         for (_, file) in &figures {
-            assert!(file.starts_with("<svg xmlns") && file.contains("stands after") && !file.contains("var("), "{file}");
+            assert!(
+                file.starts_with("<svg xmlns") && file.contains("stands after") && !file.contains("var("),
+                "{file}"
+            );
         }
     }
 }

@@ -6,13 +6,13 @@ use equimod_eval::Evaluation;
 use equimod_eval::evaluation::{Classification, ComparedModel, compare, distinct_draws};
 use equimod_eval::knn::KnnConfig;
 use equimod_eval::logistic::{LogisticConfig, l2_strengths};
-use equimod_eval::results::plain;
 
 use super::contenders::{Comparison, Contender, names};
 use super::session::{choose_images, open_images};
 use crate::cli::{Compare, Compared};
 use crate::outputs::console;
 use crate::outputs::console::Console;
+use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
 
@@ -51,8 +51,8 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     if arguments.shared.json {
         console::json(&results)?;
     } else {
-        console::result(&plain(&results.rows, true))?;
-        console::result(&results.verdict.join("\n"))?;
+        print_rows(&results.rows)?;
+        print_verdict(&results.verdict, None)?;
     }
     Ok(ExitCode::SUCCESS)
 }

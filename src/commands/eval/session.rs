@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use equimod_core::Model;
 use equimod_data::{Background, Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
-use equimod_eval::results::{EvaluatedModel, FORMAT, Results, plain};
+use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
 use equimod_eval::verdict::verdict;
 use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer};
 
@@ -18,7 +18,7 @@ use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::outputs::evaluation::{Record, write};
-use crate::outputs::verdict::{for_evaluation, lines};
+use crate::outputs::verdict::{after_evaluation, print_rows, print_verdict};
 use crate::process::device;
 
 /// Runs a protocol on a model and a data set, prints and writes the results.
@@ -118,8 +118,8 @@ impl<'a> Session<'a> {
             console::json(&results)?;
         } else {
             let verdict = verdict(&results.rows, None);
-            console::result(&plain(&results.rows, true))?;
-            console::result(&lines(&verdict, for_evaluation(verdict.advice)))?;
+            print_rows(&results.rows)?;
+            print_verdict(&verdict.sentences, after_evaluation(verdict.advice, &self.arguments.model))?;
         }
         if let Some(folder) = folder {
             console::note(&format!("report {}", folder.join("report.html").display()));

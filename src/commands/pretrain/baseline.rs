@@ -57,20 +57,23 @@ impl Setup {
         }
     }
 
-    /// Trains the baseline of the run, as far as an earlier call did not.
+    /// Trains the baseline of the run, as far as an earlier call did not. One that is finished stays part of the
+    /// results.
     ///
     /// # Errors
     ///
     /// If training fails. A baseline that diverges is reported and left out.
     pub fn train_baseline(&self, run: &Path) -> anyhow::Result<Baseline> {
-        let wanted = self.arguments.baseline || (is_default(&self.recipe) && !self.arguments.no_baseline);
-        if !wanted || self.obstacle().is_some() {
+        if self.arguments.no_baseline || self.obstacle().is_some() {
             return Ok(Baseline::None);
         }
         let folder = run.join(FOLDER);
         let status = folder.join("run.json").is_file().then(|| RunInfo::read(&folder)).transpose()?;
         if status.as_ref().is_some_and(|info| info.status == Status::Finished) {
             return Ok(Baseline::Trained(folder));
+        }
+        if !self.arguments.baseline && !is_default(&self.recipe) {
+            return Ok(Baseline::None);
         }
         if status.is_none() && folder.exists() {
             // A call that was killed before its first file was whole left it.

@@ -45,7 +45,8 @@ pub fn run(arguments: &Runs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Summaries of all runs, in the order of their paths. The folders of a run are not searched.
+/// Summaries of all runs, in the order of their paths, each followed by its baseline. Other folders of a run are not
+/// searched.
 fn find(folder: &Path) -> (Vec<Summary>, Vec<Unreadable>) {
     let (mut runs, mut unreadable) = (Vec::new(), Vec::new());
     let mut entries = WalkDir::new(folder).sort_by_file_name().into_iter();
@@ -63,10 +64,14 @@ fn find(folder: &Path) -> (Vec<Summary>, Vec<Unreadable>) {
             continue;
         }
         entries.skip_current_dir();
-        let run = name(folder, entry.path());
-        match Summary::read(entry.path(), &run) {
-            Ok(summary) => runs.push(summary),
-            Err(error) => unreadable.push(Unreadable { run, reason: error.to_string() }),
+        let baseline = entry.path().join("baseline");
+        let baseline = Some(baseline.as_path()).filter(|baseline| baseline.join("run.json").is_file());
+        for path in std::iter::once(entry.path()).chain(baseline) {
+            let run = name(folder, path);
+            match Summary::read(path, &run) {
+                Ok(summary) => runs.push(summary),
+                Err(error) => unreadable.push(Unreadable { run, reason: error.to_string() }),
+            }
         }
     }
     (runs, unreadable)

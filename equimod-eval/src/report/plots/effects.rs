@@ -19,8 +19,7 @@ const LABEL: usize = 28;
 const TITLE: f64 = 24.0;
 const LEGEND: f64 = 20.0;
 /// Colors of the page's style sheet in light mode, and styles, for programs that do not know variables.
-const COLORS: [(&str, &str); 3] =
-    [("var(--c0)", "#2563b8"), ("var(--quiet)", "#5b6470"), ("var(--page)", "#ffffff")];
+const COLORS: [(&str, &str); 3] = [("var(--c0)", "#2563b8"), ("var(--quiet)", "#5b6470"), ("var(--page)", "#ffffff")];
 const STYLE: &str = "text{fill:#5b6470;font:11px system-ui,sans-serif}.title{fill:#1c1f24;font-size:13px}\
                      .axis{stroke:#d8dce2}.interval{stroke:#1c1f24;stroke-width:1.4}";
 /// Legend: what the two colors mean.
