@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use equimod_data::Background;
 use serde::{Deserialize, Serialize};
 
 /// Files of an export, by name.
@@ -23,6 +24,12 @@ pub struct Training {
     pub data: String,
     /// Fingerprint of the images.
     pub data_fingerprint: String,
+    /// Color behind transparent pixels.
+    #[serde(default)]
+    pub background: Background,
+    /// Whether images were rotated by their EXIF orientation.
+    #[serde(default)]
+    pub apply_orientation: bool,
     /// Number of epochs.
     pub epochs: u64,
     /// Images per step.

@@ -50,7 +50,7 @@ pub use process::allocator::Allocator;
 use process::{allocator, exit};
 
 /// The command `equimod` with the arguments of this process, for a program's `main`; recipes may name `modules` in
-/// addition to the built-in ones.
+/// addition to the built-in ones. Augmentations of your own are registered before, with [`data::augment::register`].
 ///
 /// The program should also use [`Allocator`] as its global allocator, which reports and steadies the memory in use:
 ///

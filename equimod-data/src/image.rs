@@ -137,8 +137,8 @@ impl Image {
         }
     }
 
-    /// Mutable pixels.
-    pub(crate) fn pixels_mut(&mut self) -> &mut [u8] {
+    /// Mutable RGB values, in rows.
+    pub fn pixels_mut(&mut self) -> &mut [u8] {
         &mut self.pixels
     }
 

@@ -40,7 +40,7 @@ pub struct ModuleEquivariance {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AugmentationEquivariance {
     /// Name of the augmentation, as in policies.
-    pub augmentation: &'static str,
+    pub augmentation: String,
     /// Equivariance of each module that predicts embeddings.
     pub modules: Vec<ModuleEquivariance>,
 }
@@ -84,9 +84,12 @@ pub fn measure_each(
     predicting(model)?;
     let augmentation = AugmentationSpec::of(model)?;
     let chosen = chosen(dataset, images, seed)?;
-    let of = |(name, numbers): (&'static str, Vec<usize>)| {
+    let of = |(name, numbers): (&str, Vec<usize>)| {
         let views = |image: &Image, sample: usize| augmentation.view_set_of(name, &numbers, image, sample, seed);
-        Ok(AugmentationEquivariance { augmentation: name, modules: measure_views(model, dataset, &chosen, &views)? })
+        Ok(AugmentationEquivariance {
+            augmentation: name.to_owned(),
+            modules: measure_views(model, dataset, &chosen, &views)?,
+        })
     };
     augmentation.active().into_iter().map(of).collect()
 }

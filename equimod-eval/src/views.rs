@@ -66,8 +66,13 @@ impl AugmentationSpec {
                 model.path.display()
             ));
         };
-        serde_json::from_value(description.augmentation.clone())
-            .map_err(|e| Error::Protocol(format!("the augmentation in {} cannot be read: {e}", model.path.display())))
+        let path = model.path.display();
+        let spec: Self = serde_json::from_value(description.augmentation.clone())
+            .map_err(|e| Error::Protocol(format!("the augmentation in {path} cannot be read: {e}")))?;
+        match spec.policy.check() {
+            Ok(()) => Ok(spec),
+            Err(error) => refuse(format!("the views of {path} cannot be made: {error}")),
+        }
     }
 
     /// All parameters of `policy`, size-normalized, and from view to view if it has two views; statistics for images of
@@ -127,9 +132,9 @@ impl AugmentationSpec {
 
     /// Each augmentation that can change something, in the order of the policy, with the numbers of the views in
     /// which it can.
-    pub(crate) fn active(&self) -> Vec<(&'static str, Vec<usize>)> {
+    pub(crate) fn active(&self) -> Vec<(&str, Vec<usize>)> {
         let size = Size::square(self.policy.size());
-        let mut active: Vec<(&'static str, Vec<usize>)> = Vec::new();
+        let mut active: Vec<(&str, Vec<usize>)> = Vec::new();
         for (number, view) in self.policy.views.iter().enumerate() {
             for name in view.0.iter().map(AugmentationConfig::name) {
                 let sampled = self.sample_only(name, number, size, &mut view_rng(0, EPOCH, 0, number as u64));

@@ -57,7 +57,7 @@ fn assert_predicts(model: &Model) {
 fn assert_measured_alone(model: &Model, rows: [usize; 3]) {
     let images = colors(20, 5000, false);
     let found = measure_each(model, images.as_ref(), 20, 1).unwrap();
-    let names: Vec<&str> = found.iter().map(|found| found.augmentation).collect();
+    let names: Vec<&str> = found.iter().map(|found| found.augmentation.as_str()).collect();
     assert_eq!(names, ["horizontal-flip", "color-jitter", "solarize"]);
     assert_eq!(found.iter().map(|found| found.modules[0].rows.len()).collect::<Vec<_>>(), rows);
     let jitter = &found[1].modules[0];

@@ -60,6 +60,9 @@ pub struct RunInfo {
     pub host: String,
     /// Device of the tensors.
     pub device: String,
+    /// Working directory of the first start, to which relative paths of the recipe belong; empty if it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub directory: String,
     /// Seed of the recipe.
     pub seed: u64,
     /// Hash of the training images.
@@ -125,6 +128,7 @@ impl Default for RunInfo {
             command: Vec::new(),
             host: String::new(),
             device: String::new(),
+            directory: String::new(),
             seed: 0,
             data_fingerprint: String::new(),
             resumed_at: Vec::new(),

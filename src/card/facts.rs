@@ -6,6 +6,7 @@ use anyhow::Context;
 use candle_core::Device;
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig, Model, ResNetConfig, Stem};
+use equimod_data::source::ReadOptions;
 use equimod_eval::ResultRow;
 use equimod_eval::results::{Results, TOP_1, headline_accuracy, markdown};
 use serde::Serialize;
@@ -39,6 +40,8 @@ pub struct Facts {
     method: MethodFacts,
     #[serde(flatten)]
     training: TrainingFacts,
+    #[serde(flatten)]
+    reading: ReadingFacts,
     table: Option<String>,
     /// Files with all results.
     all_results: Vec<String>,
@@ -95,6 +98,16 @@ struct MethodFacts {
     seed: u64,
     version: String,
     citations: Vec<Entry>,
+}
+
+/// How images were read in training.
+#[derive(Debug, Serialize)]
+struct ReadingFacts {
+    /// Names from PIL, and the lines of Python that read an image with them.
+    pil: &'static str,
+    image: String,
+    /// Color behind transparent pixels.
+    background: Option<String>,
 }
 
 /// Cost and data of training, if a run directory recorded them.
@@ -171,6 +184,7 @@ impl Facts {
             title,
             network,
             method,
+            reading: ReadingFacts::of(training.training.as_ref()),
             training,
             license,
         })
@@ -245,6 +259,28 @@ impl MethodFacts {
             version: description.version.clone(),
             citations,
         }
+    }
+}
+
+impl ReadingFacts {
+    fn of(training: Option<&Training>) -> Self {
+        let options = training.map_or_else(ReadOptions::default, |training| ReadOptions {
+            apply_orientation: training.apply_orientation,
+            background: training.background,
+        });
+        let (pil, opened) = match options.apply_orientation {
+            true => ("Image, ImageOps", "ImageOps.exif_transpose(Image.open(\"image.jpg\"))"),
+            false => ("Image", "Image.open(\"image.jpg\")"),
+        };
+        let background = options.background.0.map(|_| options.background.to_string());
+        let image = match &background {
+            None => format!("image = {opened}.convert(\"RGB\")"),
+            Some(color) => format!(
+                "image = {opened}.convert(\"RGBA\")\nimage = Image.alpha_composite(Image.new(\"RGBA\", image.size, \
+                 \"{color}\"), image).convert(\"RGB\")"
+            ),
+        };
+        Self { pil, image, background }
     }
 }
 

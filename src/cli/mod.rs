@@ -170,7 +170,7 @@ pub struct DeviceArgs {
 /// Recipe of the bundled images.
 const DEFAULT_RECIPE: &str = "quick";
 /// Source of the bundled images.
-const BUNDLED: &str = "emoji";
+pub const BUNDLED: &str = "emoji";
 
 /// A recipe with overrides.
 #[derive(Args, Clone, Debug)]

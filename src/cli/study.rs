@@ -22,7 +22,7 @@ pub struct Study {
     #[arg(long, value_name = "FILE")]
     pub merge: Vec<PathBuf>,
     /// List the cells with their parameters, steps, FLOPs and forecast time on this machine's CPU, and exit.
-    #[arg(long, conflicts_with = "shard")]
+    #[arg(long)]
     pub dry_run: bool,
     /// Remake the report and the tables from a study.json, and exit.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["study", "shard", "dry_run", "merge"])]

@@ -112,7 +112,7 @@ fn list(what: Listed) -> Option<(&'static str, Entries)> {
             ("Backbones", resnets.chain(others.map(|kind| (format!("kind {}", kind.name), kind.line()))).collect())
         }
         Listed::Augmentations => {
-            let mut list: Entries = owned(AugmentationConfig::LIST);
+            let mut list: Entries = owned(&AugmentationConfig::list());
             list.extend(Policy::LIST.iter().map(|(a, b)| (format!("policy {a}"), (*b).to_owned())));
             ("Augmentations", list)
         }

@@ -20,7 +20,8 @@ use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, resolve};
 
 use crate::choice::named_or_chosen;
-use crate::cli::Pretrain;
+use crate::cli::{BUNDLED, Pretrain};
+use crate::inputs::channels::channels;
 use crate::inputs::sources::training;
 use crate::outputs::console;
 use crate::process::exit;
@@ -79,6 +80,9 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
         opened => opened?,
     };
     recipe.data.source = source;
+    if launch.is_first() {
+        warn_of_transparency(arguments, &recipe, dataset.as_ref());
+    }
     let signals = Signals::default();
     let (arguments, launch, stop) = (arguments.clone(), launch.clone(), signals.stop.clone());
     let setup =
@@ -161,6 +165,29 @@ fn recipe(arguments: &Pretrain, launch: &Launch, devices: &[Device]) -> anyhow::
         return Ok((resolve(&RECIPES, &path.display().to_string(), &text, &settings)?, asked));
     }
     named_or_chosen(&arguments.recipe, &settings, devices, launch.processes())
+}
+
+/// Number of images that are looked at for transparency.
+const LOOKED_AT: usize = 32;
+
+/// Says that some images have transparent pixels, whose color nobody sees, where a recipe does not say what is behind
+/// them. A recipe that is chosen for the images does.
+fn warn_of_transparency(arguments: &Pretrain, recipe: &Recipe, dataset: &dyn Dataset) {
+    let is_chosen = arguments.recipe.without_recipe().is_some();
+    let asked = arguments.recipe.settings.iter().any(|setting| setting.starts_with("data.background"));
+    let is_new = !arguments.resume && recipe.data.source != BUNDLED;
+    if is_chosen || asked || !is_new || recipe.data.background.0.is_some() {
+        return;
+    }
+    // Images that cannot be read are reported in training.
+    if let Some(transparent) = channels(dataset, LOOKED_AT).ok().map(|seen| seen.transparent).filter(|&count| count > 0)
+    {
+        let looked_at = dataset.len().min(LOOKED_AT);
+        console::note(&format!(
+            "{transparent} of {looked_at} images that were looked at have transparent pixels, and the recipe drops their \
+             alpha, which often leaves black; --set data.background=white shows them on white"
+        ));
+    }
 }
 
 /// Options for reading the recipe's images.

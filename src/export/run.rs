@@ -73,6 +73,8 @@ impl RunFiles {
         self.training = Some(Training {
             data: recipe.data.source,
             data_fingerprint: info.data_fingerprint,
+            background: recipe.data.background,
+            apply_orientation: recipe.data.apply_orientation,
             epochs: recipe.schedule.epochs,
             batch: recipe.data.batch,
             about: recipe.about.split_whitespace().collect::<Vec<_>>().join(" "),

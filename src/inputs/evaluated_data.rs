@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use equimod_data::source::ReadOptions;
+use equimod_train::RunInfo;
 use equimod_train::recorded;
 use equimod_train::run_dir::RESOLVED;
 
@@ -97,7 +98,17 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
     let apply_orientation = options.apply_orientation || data.apply_orientation;
     let background = if options.background.0.is_some() { options.background } else { data.background };
     let options = ReadOptions { apply_orientation, background };
-    Ok(Some(DataChoice { source: data.source, options, of_run: true }))
+    Ok(Some(DataChoice { source: found(data.source, &recipe), options, of_run: true }))
+}
+
+/// The source of a run. A relative path that is not here is that of the folder in which the run was started.
+fn found(source: String, recipe: &Path) -> String {
+    let is_here = Path::new(&source).exists();
+    let there = || {
+        let info = RunInfo::read(recipe.parent()?).ok()?;
+        Some(Path::new(&info.directory).join(&source)).filter(|path| path.is_absolute() && path.exists())
+    };
+    if is_here { source } else { there().map_or(source.clone(), |path| path.display().to_string()) }
 }
 
 /// The resolved recipe of a run directory, of a checkpoint in one, or of an export.

@@ -4,7 +4,7 @@
 //! pixels. Pixel operations match torchvision's on 8-bit Pillow images.
 //!
 //! A new augmentation is one file here and one line in the table at [`AugmentationConfig`]. An augmentation that is
-//! only on or off implements `Switch`.
+//! only on or off implements `Switch`. One of another crate is [registered](register).
 
 mod blur;
 mod crop;
@@ -14,6 +14,7 @@ mod flip;
 mod grayscale;
 mod jitter;
 mod posterize;
+mod registered;
 mod resize;
 mod rotation;
 mod solarize;
@@ -31,6 +32,7 @@ pub use flip::{HorizontalFlip, VerticalFlip};
 pub use grayscale::Grayscale;
 pub use jitter::{ColorJitter, Jitter, JitterStep};
 pub use posterize::Posterize;
+pub use registered::{AugmentationKind, RegisteredAugmentation, register};
 pub use resize::{CenterCrop, Resize};
 pub use rotation::{QuarterTurns, Rotation};
 pub use solarize::Solarize;
@@ -189,26 +191,41 @@ macro_rules! augmentations {
     ($($kind:ident $name:literal $(alias $old:literal)? $about:literal)*) => {
         /// Configuration of an augmentation in a policy.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-        #[serde(tag = "kind", rename_all = "kebab-case")]
+        #[serde(remote = "Self", tag = "kind", rename_all = "kebab-case")]
         pub enum AugmentationConfig {
             $(#[doc = $about] $(#[serde(alias = $old)])? $kind($kind),)*
+            /// An augmentation of another crate.
+            #[serde(skip)]
+            Registered(RegisteredAugmentation),
         }
 
         impl AugmentationConfig {
-            /// Name and one-line description of every augmentation.
+            /// Name and one-line description of every built-in augmentation.
             pub const LIST: &[(&str, &str)] = &[$(($name, $about)),*];
+
+            /// Whether a built-in augmentation has or had this name.
+            fn is_built_in(name: &str) -> bool {
+                [$($name, $($old,)?)*].contains(&name)
+            }
+
+            /// Name and one-line description of every augmentation, including registered ones.
+            pub fn list() -> Vec<(&'static str, &'static str)> {
+                Self::LIST.iter().copied().chain(registered::registered()).collect()
+            }
 
             /// The augmentation as a trait object.
             pub fn as_augmentation(&self) -> &dyn Augmentation {
                 match self {
                     $(Self::$kind(augmentation) => augmentation,)*
+                    Self::Registered(augmentation) => augmentation.as_augmentation(),
                 }
             }
 
             /// Name of the augmentation in recipes.
-            pub fn name(&self) -> &'static str {
+            pub fn name(&self) -> &str {
                 match self {
                     $(Self::$kind(_) => $name,)*
+                    Self::Registered(augmentation) => augmentation.name(),
                 }
             }
         }

@@ -49,7 +49,7 @@ pub struct ParamValue<'a> {
     /// Name of the value.
     pub name: &'a str,
     /// Name of the augmentation that samples it.
-    pub augmentation: &'static str,
+    pub augmentation: &'a str,
     /// Unit, in words.
     pub unit: &'static str,
     /// Lower bound.
@@ -304,7 +304,7 @@ impl ParamLayout {
     }
 
     /// Name, augmentation, unit and bounds of each value.
-    pub fn values(&self, policy: &Policy) -> Vec<ParamValue<'_>> {
+    pub fn values<'a>(&'a self, policy: &'a Policy) -> Vec<ParamValue<'a>> {
         let augmentations = || policy.views.iter().flat_map(|view| &view.0);
         let names = self.names.iter().zip(&self.neutral);
         let values = names.map(|(name, &neutral)| {

@@ -53,7 +53,7 @@ fn print(
     images: usize,
     threads: usize,
     rate: f64,
-    stages: &[(&'static str, f64)],
+    stages: &[(&str, f64)],
 ) -> anyhow::Result<()> {
     if arguments.json {
         let rounded = (rate * 10.0).round() / 10.0;
@@ -74,11 +74,11 @@ fn print(
 }
 
 /// Microseconds per image that each stage takes for all three views, in one thread.
-fn stages(
+fn stages<'a>(
     dataset: &dyn Dataset,
-    policy: &Policy,
+    policy: &'a Policy,
     normalization: &Normalization,
-) -> anyhow::Result<Vec<(&'static str, f64)>> {
+) -> anyhow::Result<Vec<(&'a str, f64)>> {
     let layout = ParamLayout::new(policy, &LayoutConfig::default(), &dataset.sample_sizes(STAGES_OF)?)?;
     let mut clock = Clock::default();
     let count = STAGES_OF.min(dataset.len());
@@ -107,10 +107,10 @@ fn stages(
 
 /// Total time of each stage, in order of first appearance.
 #[derive(Default)]
-struct Clock(Vec<(&'static str, Duration)>);
+struct Clock<'a>(Vec<(&'a str, Duration)>);
 
-impl Clock {
-    fn time<T>(&mut self, stage: &'static str, work: impl FnOnce() -> T) -> T {
+impl<'a> Clock<'a> {
+    fn time<T>(&mut self, stage: &'a str, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = std::hint::black_box(work());
         let time = start.elapsed();

@@ -159,6 +159,7 @@ impl Setup {
             command: std::env::args().collect(),
             host: gethostname::gethostname().to_string_lossy().into_owned(),
             device: device::describe_all(devices, self.launch.processes()),
+            directory: std::env::current_dir().map(|folder| folder.display().to_string()).unwrap_or_default(),
             started: Some(present()),
             git: git::state(),
             ..trainer.info()

@@ -6,6 +6,7 @@ use equimod_eval::results::aligned;
 
 use super::session::Session;
 use super::work::stage;
+use crate::cli::Shard;
 use crate::outputs::console::{self, duration};
 use crate::run::forecast::forecast;
 
@@ -14,7 +15,7 @@ use crate::run::forecast::forecast;
 /// # Errors
 ///
 /// If a step fails, or a folder holds a run with other settings.
-pub fn dry_run(session: &Session) -> anyhow::Result<()> {
+pub fn dry_run(session: &Session, shard: Option<Shard>) -> anyhow::Result<()> {
     let (plan, ranks) = (&session.plan, session.devices.len());
     let threads = (rayon::current_num_threads() / ranks).max(1);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
@@ -44,7 +45,7 @@ pub fn dry_run(session: &Session) -> anyhow::Result<()> {
     let headings = ["cell", "compared with", "images", "parameters", "epochs", "steps", "FLOPs", "time"];
     console::result(&aligned(&headings.map(str::to_owned), &rows))?;
     let mut left = Duration::ZERO;
-    let (units, mut done) = (session.units(None), 0);
+    let (units, mut done) = (session.units(shard), 0);
     for unit in &units {
         match stage(session, unit)?.is_final() {
             true => done += 1,
@@ -52,10 +53,11 @@ pub fn dry_run(session: &Session) -> anyhow::Result<()> {
         }
     }
     console::result(&format!(
-        "{} cells × {} seeds = {} runs, {done} of them done; training takes about {} for the others on this machine's \
+        "{} cells × {} seeds{} = {} runs, {done} of them done; training takes about {} for the others on this machine's \
          CPU, loading and evaluations aside; matched by {}",
         plan.cells.len(),
         plan.file.seeds.len(),
+        shard.map_or_else(String::new, |Shard { part, parts }| format!(", part {part} of {parts}")),
         units.len(),
         duration(left),
         plan.file.matched_by.name(),

@@ -51,7 +51,7 @@ fn run_alone(arguments: &Study) -> anyhow::Result<ExitCode> {
     let mut session = Session::open(plan, out, &arguments.device.device)?;
     session.merged = merge(&session, &arguments.merge)?;
     if arguments.dry_run {
-        dry_run::dry_run(&session)?;
+        dry_run::dry_run(&session, arguments.shard)?;
         return Ok(ExitCode::SUCCESS);
     }
     session.signals.listen()?;

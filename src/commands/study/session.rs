@@ -19,10 +19,14 @@ use super::plan::{Plan, PlannedCell};
 use crate::cli::{DevicesArgs, Pretrain, RecipeArgs, Shard};
 use crate::commands::pretrain::{Setup, Watcher};
 use crate::inputs::sources::training;
+use crate::outputs::console;
 use crate::process::device;
 use crate::process::launch::Launch;
 use crate::process::signals::Signals;
 use crate::run::rehearsal::Rehearsal;
+
+/// Deviation from the FLOPs of the baseline that is reported.
+const INEXACT: f64 = 0.05;
 
 /// An opened study.
 pub struct Session {
@@ -186,6 +190,14 @@ impl Session {
             let schedule = &self.plan.cells[number].recipe.schedule;
             let (before, steps) = (schedule.epochs, self.sizes[number].steps);
             let after = ((before as f64 * other / own).round() as u64).max(1);
+            let excess = after as f64 * own / (before as f64 * other) - 1.0;
+            if excess.abs() > INEXACT {
+                console::note(&format!(
+                    "{}: {after} whole epochs are {:+.0} % of its baseline's FLOPs; more epochs would match better",
+                    self.plan.cells[number].name,
+                    100.0 * excess
+                ));
+            }
             if after == before {
                 continue;
             }

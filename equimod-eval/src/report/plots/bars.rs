@@ -38,8 +38,10 @@ pub fn draw(bars: &Bars) -> Option<String> {
         one(&mut svg, bar, 4.0 + step * i as f64, position);
     }
     let zero = position(0.0);
+    // Bars on both sides need a clear line between them.
+    let line = if range.share(0.0) > 0.0 { "interval" } else { "axis" };
     // Writing to a string does not fail.
-    let _ = write!(svg, "<line class=\"axis\" x1=\"{zero:.1}\" x2=\"{zero:.1}\" y1=\"0\" y2=\"{height}\"/></svg>");
+    let _ = write!(svg, "<line class=\"{line}\" x1=\"{zero:.1}\" x2=\"{zero:.1}\" y1=\"0\" y2=\"{height}\"/></svg>");
     let names = bars.references.iter().zip(COLORS);
     let references: String = names.map(|(name, color)| entry(&format!("var({color})"), name)).collect();
     Some(framed(&bars.title, &svg, &(entry("var(--c0)", &bars.name) + &references)))
