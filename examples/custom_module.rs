@@ -103,3 +103,35 @@ static ALLOCATOR: equimod::Allocator = equimod::Allocator;
 pub fn main() -> std::process::ExitCode {
     equimod::run_with(&[SHIFT])
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+    use equimod::core::{Mode, ParamStore, Parameters, SingleProcess};
+
+    use super::*;
+
+    #[test]
+    fn parameters_of_no_change_predict_the_image_itself() {
+        let (collective, parameters) = (SingleProcess::shared(), Parameters::of_views(3));
+        let (stages, condition) = (&[][..], None);
+        let context = BuildContext { features: 8, stages, parameters: &parameters, collective: &collective, condition };
+        let mut store = ParamStore::new(0, DType::F32, &Device::Cpu);
+        let module = ShiftSettings::default().build(&context, &mut store.root()).unwrap().unwrap();
+
+        let features = Tensor::randn(0f32, 1.0, (4, 8), &Device::Cpu).unwrap();
+        let no_change = Tensor::zeros((4, 3), DType::F32, &Device::Cpu).unwrap();
+        let [embedded, predicted] = [module.embed(&features), module.predict(&features, &no_change)];
+        let difference = (embedded.unwrap().unwrap() - predicted.unwrap().unwrap()).unwrap();
+        assert_eq!(difference.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap(), 0.0);
+
+        // Four images with two views each, and their original images.
+        let pooled = Tensor::randn(0f32, 1.0, (12, 8), &Device::Cpu).unwrap();
+        let params = Tensor::randn(0f32, 1.0, (8, 3), &Device::Cpu).unwrap();
+        let step =
+            StepContext { params: Some(&params), ..StepContext::of_features(&pooled, true, Mode::Train, &collective) };
+        let Term { loss, metrics } = module.forward(&step).unwrap();
+        assert!(loss.to_scalar::<f32>().unwrap() > 0.0);
+        assert!(metrics.iter().any(|(name, _)| name == "absolute_equivariance"));
+    }
+}

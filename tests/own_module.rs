@@ -6,6 +6,7 @@
 
 #[path = "../examples/custom_augmentation.rs"]
 mod custom_augmentation;
+#[allow(unused_imports, reason = "its unit test is part of the example's own harness")]
 #[path = "../examples/custom_module.rs"]
 mod custom_module;
 
