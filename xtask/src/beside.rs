@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
+use crate::steps::took;
+
 /// A command that runs beside other steps. Its output goes to a file, which is shown when the command ends.
 ///
 /// A command whose end is not awaited is killed.
@@ -51,7 +53,7 @@ impl Beside {
         if !status.success() {
             bail!("{} failed ({status}), for the reason above", self.name);
         }
-        eprintln!("  done after {:.0} s", self.start.elapsed().as_secs_f64());
+        took(&format!("{}, until awaited", self.name), self.start.elapsed());
         Ok(())
     }
 }

@@ -22,7 +22,11 @@ use steps::{all, cargo, cargo_in, has_mpi};
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["check"] => check(),
+        ["check"] => {
+            let checked = check();
+            steps::print_times();
+            checked
+        }
         ["test"] => test(),
         ["dependencies"] => dependencies::check(),
         ["book"] => book::build(),

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
-use std::time::Instant;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -43,8 +43,29 @@ pub fn cargo_in(arguments: &[&str], environment: &[(&str, OsString)]) -> anyhow:
     if !status.success() {
         bail!("cargo {} failed", arguments.join(" "));
     }
-    eprintln!("  {:.0} s", start.elapsed().as_secs_f64());
+    took(&format!("cargo {}", arguments.join(" ")), start.elapsed());
     Ok(())
+}
+
+/// Names and durations of the steps so far.
+static TIMES: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
+
+/// Prints how long a step took, and keeps it for [`print_times`].
+pub fn took(step: &str, time: Duration) {
+    eprintln!("  {:.0} s", time.as_secs_f64());
+    TIMES.lock().unwrap_or_else(PoisonError::into_inner).push((step.to_owned(), time));
+}
+
+/// Shortest time that [`print_times`] prints.
+const WORTH_PRINTING: Duration = Duration::from_secs(10);
+
+/// Prints the steps that took long. Steps in the background overlap with others.
+pub fn print_times() {
+    eprintln!("» times");
+    let times = TIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    for (step, time) in times.iter().filter(|(_, time)| *time >= WORTH_PRINTING) {
+        eprintln!("  {:5.0} s  {}", time.as_secs_f64(), step.chars().take(100).collect::<String>());
+    }
 }
 
 /// The folder of the workspace, in which `cargo xtask` starts.
