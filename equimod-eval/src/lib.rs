@@ -28,7 +28,8 @@
 //!   [`ridge`]: augmentations in features and predictions
 //! - [`health`], [`recall`], [`projection`], [`view_pairs`]: features without labels, retrieval, maps
 //! - [`verdict`](mod@verdict): what results mean, in a few sentences
-//! - [`suite`], [`results`], [`report`], [`embedding`]: transfer suites, rows of numbers, pages, files of features
+//! - [`suite`], [`results`], [`report`], [`shown`], [`embedding`]: transfer suites, rows of numbers, pages and their
+//!   images, files of features
 //! - [`study`]: many runs with several seeds, summarized with paired differences
 //! - [`lbfgs`], [`stratified`]: the minimizer, random splits
 //!
@@ -60,6 +61,7 @@ pub mod recall;
 pub mod report;
 pub mod results;
 pub mod ridge;
+pub mod shown;
 pub mod stratified;
 pub mod study;
 pub mod suite;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use equimod_core::{EquivarianceConfig, ResNetConfig};
+use equimod_core::{Entry, EquivarianceConfig, ResNetConfig};
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -237,8 +237,10 @@ fn known_keys(table: &Table) -> Table {
     if let Some(Value::Table(modules)) = known.get_mut("equivariance") {
         // Registered modules check their settings when they read them.
         let given = |name: &str| table.get("equivariance").and_then(|modules| modules.get(name)).cloned();
-        let names = EquivarianceConfig::registered_names().into_iter();
-        modules.extend(names.map(|name| (name.to_owned(), given(name).unwrap_or(Value::Table(Table::new())))));
+        for Entry { name, .. } in EquivarianceConfig::list() {
+            let settings = || given(name).unwrap_or(Value::Table(Table::new()));
+            modules.entry(name).or_insert_with(settings);
+        }
     }
     if let Some(Value::Table(backbone)) = known.get_mut("backbone").filter(|_| kind.is_none_or(|kind| kind == "resnet"))
     {

@@ -7,15 +7,10 @@ use equimod_data::{Dataset, Image, Policy, clean_view, view_rng};
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::{equivariance_section, predictions_section};
 use equimod_eval::report::{Figure, ImageRow, Plot, ReportData, ReportImage, Section, Series, render};
+use equimod_eval::shown::shown_images;
 use equimod_train::{Recipe, RunInfo};
 
 use crate::run::files::Metrics;
-
-/// Number of images with views on the page: odd, because half-way through the bundled images is the same thing in the
-/// other design.
-const SHOWN: usize = 5;
-/// Number of images that are tried for each row.
-const TRIES: usize = 100;
 
 /// Content of a report.
 pub struct RunReport<'a> {
@@ -86,15 +81,10 @@ impl RunReport<'_> {
         Ok(Section::new("Views and their parameters", vec![Figure::Images(self.images()?)]))
     }
 
-    /// Rows of evenly spaced images; an image that does not decode gives way to the next one.
+    /// Rows of images with their views.
     fn images(&self) -> anyhow::Result<Vec<ImageRow>> {
-        let (len, count) = (self.dataset.len(), SHOWN.min(self.dataset.len()));
-        let decoded = |from: usize| {
-            let decode = |sample: usize| Some((sample, self.dataset.image(sample).ok()?));
-            (from..len.min(from + TRIES)).find_map(decode)
-        };
-        let samples = (0..count).filter_map(|row| decoded(row * len / count));
-        samples.map(|(sample, image)| self.image_row(sample, &image)).collect()
+        let row = |sample: usize| self.image_row(sample, &self.dataset.image(sample)?);
+        shown_images(self.dataset).into_iter().map(row).collect()
     }
 
     fn image_row(&self, sample: usize, image: &Image) -> anyhow::Result<ImageRow> {

@@ -248,11 +248,6 @@ impl EquivarianceConfig {
         self.registered.unknown()
     }
 
-    /// Names of the registered modules of this program.
-    pub fn registered_names() -> Vec<&'static str> {
-        registered::registered().into_iter().map(|entry| entry.name).collect()
-    }
-
     /// Builds the enabled modules, each under its name in `scope`.
     ///
     /// # Errors

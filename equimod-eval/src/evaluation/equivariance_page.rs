@@ -8,13 +8,9 @@ use super::page::{short_name, title};
 use crate::predicted_views::{PredictedView, View, predicted_views};
 use crate::report::{Bar, Bars, Figure, ImageRow, ReportImage, Section, Table};
 use crate::results::{ABSOLUTE, RATIO_OF_MEANS, RELATIVE, SHUFFLED};
+use crate::shown::shown_images;
 use crate::{Result, ResultRow};
 
-/// Images whose predictions are shown: odd, because half-way through the bundled images is the same thing in the other
-/// design.
-const SHOWN: usize = 5;
-/// Images that are tried for each of them.
-const TRIES: usize = 100;
 /// Views among which the nearest to a prediction is shown.
 const VIEWS: usize = 50;
 
@@ -76,19 +72,7 @@ fn table(tasks: &[&str], columns: &[Column]) -> Table {
 ///
 /// Those of [`predicted_views`].
 pub fn predictions_section(model: &Model, dataset: &dyn Dataset, seed: u64) -> Result<Section> {
-    let count = SHOWN.min(dataset.len());
-    let mut predicted = Vec::new();
-    for row in 0..count {
-        // An image that does not decode gives way to the next one.
-        let from = row * dataset.len() / count;
-        for sample in from..dataset.len().min(from + TRIES) {
-            let found = predicted_views(model, dataset, &[sample], VIEWS, seed)?;
-            if !found.is_empty() {
-                predicted.extend(found);
-                break;
-            }
-        }
-    }
+    let predicted = predicted_views(model, dataset, &shown_images(dataset), VIEWS, seed)?;
     let Some(first) = predicted.first() else { return Ok(Section::default()) };
     let start = match first.start {
         Start::Clean => "the un-augmented image",
