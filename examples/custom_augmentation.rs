@@ -59,6 +59,10 @@ impl Augmentation for Gamma {
         Params::Values(vec![1.0])
     }
 
+    fn bounds(&self, _: Encoding) -> Vec<(f64, f64)> {
+        vec![(self.exponent.0.min(1.0).into(), self.exponent.1.max(1.0).into())]
+    }
+
     fn problems(&self) -> Vec<String> {
         let Self { probability, exponent: (least, most) } = *self;
         let fine = (0.0..=1.0).contains(&probability) && 0.0 < least && least <= most && most.is_finite();

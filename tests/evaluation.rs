@@ -154,7 +154,8 @@ fn a_run_is_evaluated_on_its_own_images() {
     assert!(scratch.path("run/eval/knn-images/results.json").is_file());
     // Every evaluation ends with a verdict, and every page begins with it.
     let printed = scratch.done(&["eval", "knn", "run", "--untrained"]);
-    let verdict = printed.lines().last().unwrap();
+    let [next, verdict] = [1, 2].map(|from_the_end| printed.lines().nth_back(from_the_end - 1).unwrap());
+    assert!(next.starts_with("Next: ") && next.contains("--baseline"), "{printed}");
     assert!(verdict.contains("training") && verdict.contains("untrained network"), "{printed}");
     let page = fs::read_to_string(scratch.path("run/eval/knn-images/report.html")).unwrap();
     assert!(page.contains("class=\"verdict\""));

@@ -44,7 +44,7 @@ pub struct PairValue {
     pub mean: f32,
     /// Standard deviation by which the result is divided.
     pub std: f32,
-    /// Largest possible absolute difference.
+    /// Largest possible absolute difference; of an unbounded parameter, a value that nearly all stay below.
     pub reach: f32,
     /// Whether this is the difference of two flags: −1, 0 or 1.
     pub flag: bool,

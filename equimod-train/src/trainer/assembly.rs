@@ -270,6 +270,9 @@ fn view_values(policy: &Policy, layout: &ParamLayout) -> Vec<ViewValue> {
     layout.values(policy).into_iter().zip(layout.mean.iter().zip(&layout.std)).map(value).collect()
 }
 
+/// Standard deviations within which nearly all differences of an unbounded parameter lie.
+const BEYOND: f32 = 3.0;
+
 /// Values of the vectors from view to view, for the modules.
 fn pair_values(policy: &Policy, layout: &ParamLayout) -> Vec<PairValue> {
     let value = |(value, (&mean, &std)): (ParamValue, (&f32, &f32))| PairValue {
@@ -277,7 +280,10 @@ fn pair_values(policy: &Policy, layout: &ParamLayout) -> Vec<PairValue> {
         augmentation: value.augmentation.into(),
         mean,
         std,
-        reach: value.largest - value.least,
+        reach: match value.largest - value.least {
+            bounded if bounded.is_finite() => bounded,
+            _ => mean.abs() + BEYOND * std,
+        },
         flag: value.unit == FLAG,
     };
     layout.values(policy).into_iter().zip(layout.mean.iter().zip(&layout.std)).map(value).collect()
