@@ -288,3 +288,21 @@ fn pair_values(policy: &Policy, layout: &ParamLayout) -> Vec<PairValue> {
     };
     layout.values(policy).into_iter().zip(layout.mean.iter().zip(&layout.std)).map(value).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use equimod_data::Size;
+
+    use super::*;
+
+    #[test]
+    fn parameters_without_bounds_have_a_finite_reach() {
+        let policy = Policy::built_in("simclr-cifar10", 32).unwrap();
+        // In pixels of an image whose size is not known, crops have no bounds.
+        let layout = ParamLayout::new(&policy, &LayoutConfig::default(), &[Size::square(32)]).unwrap();
+        let values = pair_values(&policy, &layout);
+        let crop = values.iter().find(|value| value.name == "crop_height").unwrap();
+        assert_eq!(crop.reach, crop.mean + 3.0 * crop.std);
+        assert!(values.iter().all(|value| value.reach.is_finite() && value.reach > 0.0), "{values:?}");
+    }
+}
