@@ -51,7 +51,7 @@ pub fn figures(record: &StudyRecord) -> Vec<(String, String)> {
 
 /// Letters and digits of a title, with a hyphen for everything between them.
 fn file_name(title: &str) -> String {
-    let words = title.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let words = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-").to_lowercase()
 }
 
