@@ -55,6 +55,7 @@ fn a_recipe_names_a_registered_module() {
     std::fs::write(folder.path().join("mine.toml"), recipe).unwrap();
 
     assert!(done(own(&["list", "modules"])).contains("parameters shift the embedding"));
+    assert!(done(own(&["list", "recipe-schema"])).contains("\"shift\": {"));
     let wrong = own(&["pretrain", "--recipe", "mine.toml", "--set", "equivariance.shift.widht=3", "--out", "wrong"]);
     assert!(refused(wrong).contains("widht"));
     let wrong = own(&["pretrain", "--recipe", "mine.toml", "--set", "equivariance.shift.width=0", "--out", "wrong"]);
@@ -108,6 +109,7 @@ fn a_policy_names_a_registered_augmentation() {
     std::fs::write(folder.path().join("wrong.toml"), recipe.replace("[0.5, 3.0]", "[3.0, 0.5]")).unwrap();
 
     assert!(done(own(&["list", "augmentations"])).contains("gamma correction with a random exponent"));
+    assert!(done(own(&["list", "recipe-schema"])).contains("\"const\": \"gamma\""));
     assert!(refused(own(&["pretrain", "--recipe", "wrong.toml", "--out", "wrong"])).contains("two exponents above 0"));
     let unknown = refused(plain(&["pretrain", "--recipe", "gamma.toml", "--out", "wrong"]));
     assert!(unknown.contains("gamma") && unknown.contains("solarize"), "{unknown}");

@@ -3,6 +3,7 @@
 //! A recipe file differs from a resolved recipe in three ways, which are added here as [`resolve`](mod@crate::resolve)
 //! reads them: it may name a `base`, it may leave out any setting, and it may turn a module off with `false`.
 
+use equimod_core::EquivarianceConfig;
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -24,6 +25,7 @@ pub fn recipe_schema(built_in: &[BuiltIn]) -> Value {
     );
     if let Some(Value::Object(sections)) = schema.get_mut("properties") {
         sections.values_mut().filter_map(Value::as_object_mut).for_each(make_partial);
+        sections.get_mut("equivariance").into_iter().for_each(add_registered_modules);
         sections.get_mut("equivariance").into_iter().for_each(let_modules_be_off);
         sections.insert("base".into(), base(built_in));
     }
@@ -43,6 +45,15 @@ fn make_partial(section: &mut Map<String, Value>) {
         let each = variants.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut);
         each.for_each(|variant| _ = variant.remove("required"));
         section.insert("anyOf".into(), variants);
+    }
+}
+
+/// Adds the modules that this program registers. They check their settings when they read them.
+fn add_registered_modules(section: &mut Value) {
+    let Some(modules) = section.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for entry in EquivarianceConfig::list() {
+        let settings = || json!({ "type": "object", "description": entry.line() });
+        modules.entry(entry.name).or_insert_with(settings);
     }
 }
 

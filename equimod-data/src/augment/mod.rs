@@ -192,6 +192,7 @@ macro_rules! augmentations {
         /// Configuration of an augmentation in a policy.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(remote = "Self", tag = "kind", rename_all = "kebab-case")]
+        #[schemars(transform = registered::add_to_schema)]
         pub enum AugmentationConfig {
             $(#[doc = $about] $(#[serde(alias = $old)])? $kind($kind),)*
             /// An augmentation of another crate.

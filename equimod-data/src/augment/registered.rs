@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use schemars::Schema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Augmentation, AugmentationConfig, Encoding, Field, Params};
 use crate::image::{Image, Size};
@@ -72,6 +73,19 @@ pub fn register(kinds: &[AugmentationKind]) -> Result<()> {
 /// Names and one-line descriptions of the registered kinds.
 pub(super) fn registered() -> Vec<(&'static str, &'static str)> {
     KINDS.read().unwrap_or_else(PoisonError::into_inner).iter().map(|kind| (kind.name, kind.about)).collect()
+}
+
+/// Adds the registered kinds to the schema of the built-in ones. They check their settings when they read them.
+pub(super) fn add_to_schema(schema: &mut Schema) {
+    let Some(Value::Array(kinds)) = schema.get_mut("oneOf") else { return };
+    kinds.extend(registered().into_iter().map(|(name, about)| {
+        json!({
+            "type": "object",
+            "description": about,
+            "properties": { "kind": { "type": "string", "const": name } },
+            "required": ["kind"],
+        })
+    }));
 }
 
 fn kind(name: &str) -> Option<AugmentationKind> {

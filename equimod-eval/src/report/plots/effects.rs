@@ -44,7 +44,7 @@ pub fn effect_file(effects: &Effects) -> Option<String> {
          <text class=\"title\" x=\"8\" y=\"16\">{title}</text><g transform=\"translate(0 {TITLE})\">{content}</g>",
         title = escape(&effects.title),
     );
-    for ((color, name), x) in STANDS.iter().zip([LEFT, LEFT + 170.0]) {
+    for ((color, name), x) in STANDS.iter().zip([LEFT, LEFT + 184.0]) {
         let y = TITLE + height + 8.0;
         // Writing to a string does not fail.
         let _ = write!(
