@@ -1,20 +1,24 @@
 //! Options of other programs for pretraining, and what does the same here.
 
 /// Names of options, and the option or setting to use.
-const HINTS: [(&[&str], &str); 15] = [
-    (&["--arch", "--architecture", "--backbone", "--model", "-a"], "--set backbone.architecture=resnet50"),
+const HINTS: [(&[&str], &str); 19] = [
+    (&["--arch", "--architecture", "--backbone", "--model", "-a"], "--set backbone.architecture=NAME"),
     (&["--bs", "-b"], "--batch N"),
     (&["--img-size", "--input-size", "--resolution", "--crop-size"], "--size PIXELS"),
     (&["--base-lr", "--learning_rate"], "--lr RATE"),
-    (&["--wd", "--weight-decay", "--weight_decay"], "--set optimizer.weight_decay=1e-6"),
-    (&["--optimizer", "--optim", "--opt"], "--set optimizer.kind=sgd"),
-    (&["--momentum"], "--set optimizer.momentum=0.9"),
-    (&["--scheduler", "--schedule", "--lr-scheduler", "--sched"], "--set schedule.shape=cosine"),
-    (&["--warmup", "--warmup-epochs", "--warmup_epochs"], "--set schedule.warmup_epochs=1"),
-    (&["--temperature", "--temp", "--tau"], "--set objective.temperature=0.2"),
-    (&["--method", "--objective", "--loss"], "--set objective.kind=byol"),
-    (&["--amp", "--fp16", "--bf16", "--precision"], "--set execution.precision=bf16"),
-    (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:0"),
+    (&["--wd", "--weight-decay", "--weight_decay"], "--set optimizer.weight_decay=VALUE"),
+    (&["--optimizer", "--optim", "--opt"], "--set optimizer.kind=KIND"),
+    (&["--momentum"], "--set optimizer.momentum=VALUE"),
+    (&["--scheduler", "--schedule", "--lr-scheduler", "--sched"], "--set schedule.shape=SHAPE"),
+    (&["--warmup", "--warmup-epochs", "--warmup_epochs"], "--set schedule.warmup_epochs=N"),
+    (&["--temperature", "--temp", "--tau"], "--set objective.temperature=VALUE"),
+    (&["--method", "--objective", "--loss"], "--set objective.kind=KIND"),
+    (&["--amp", "--fp16", "--bf16", "--precision"], "--set execution.precision=bf16 (there is no fp16)"),
+    (&["--cpu"], "--device cpu"),
+    (&["-j"], "--threads N"),
+    (&["--pretrained", "--ckpt", "--checkpoint", "--weights"], "--from MODEL"),
+    (&["--print-freq", "--log-every"], "--set log_every_steps=N"),
+    (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:N"),
     (&["--config", "--cfg", "-c"], "--recipe FILE"),
     (&["--output", "--output-dir", "--output_dir", "--save-dir", "-o"], "--out DIR"),
 ];
@@ -35,6 +39,23 @@ mod tests {
     use crate::cli::{Cli, Command};
     use crate::recipes::named;
 
+    /// Settings and options with placeholders, and with values.
+    const VALUES: [(&str, &str); 13] = [
+        ("architecture=NAME", "architecture=resnet50"),
+        ("optimizer.kind=KIND", "optimizer.kind=sgd"),
+        ("objective.kind=KIND", "objective.kind=byol"),
+        ("shape=SHAPE", "shape=cosine"),
+        ("momentum=VALUE", "momentum=0.9"),
+        ("=VALUE", "=0.2"),
+        ("warmup_epochs=N", "warmup_epochs=1"),
+        ("=N", "=2"),
+        (":N", ":0"),
+        (" N", " 3"),
+        ("PIXELS", "64"),
+        ("RATE", "0.1"),
+        ("MODEL", "x.safetensors"),
+    ];
+
     #[test]
     fn what_is_suggested_is_accepted_and_what_is_replaced_is_not() {
         for (names, instead) in HINTS {
@@ -43,12 +64,15 @@ mod tests {
                 assert_eq!(refused.kind(), ErrorKind::UnknownArgument, "{name}");
                 assert_eq!(hint(name), Some(instead));
             }
-            let example = instead.replace(" N", " 3").replace(" PIXELS", " 64").replace(" RATE", " 0.1");
+            let mut example = instead.split(" (").next().unwrap().to_owned();
+            for (placeholder, value) in VALUES {
+                example = example.replace(placeholder, value);
+            }
             let words = ["equimod", "pretrain"].into_iter().chain(example.split(' '));
             let Command::Pretrain(arguments) = Cli::try_parse_from(words).unwrap().command else { unreachable!() };
             named("quick", &arguments.recipe.settings()).unwrap();
         }
-        assert_eq!(hint("--arch=resnet50"), Some("--set backbone.architecture=resnet50"));
+        assert_eq!(hint("--arch=resnet50"), Some("--set backbone.architecture=NAME"));
         assert_eq!(hint("--unheard-of"), None);
     }
 }

@@ -184,8 +184,8 @@ fn warn_of_transparency(arguments: &Pretrain, recipe: &Recipe, dataset: &dyn Dat
     {
         let looked_at = dataset.len().min(LOOKED_AT);
         console::note(&format!(
-            "{transparent} of {looked_at} images that were looked at have transparent pixels, and the recipe drops their \
-             alpha, which often leaves black; --set data.background=white shows them on white"
+            "{transparent} of {looked_at} sampled images have transparent pixels, and the recipe ignores transparency, so \
+             that these usually become black; --set data.background=white puts them on white"
         ));
     }
 }

@@ -84,8 +84,8 @@ fn verdict(first: &Run, second: &Run) -> String {
     let count =
         |higher: bool| shared.iter().filter(|pair| (points(pair) > 0.0) == higher && points(pair) != 0.0).count();
     format!(
-        "Of {} shared accuracies and recalls, {} is higher in {} and lower in {}, most of all by {:+.1} points in {} of \
-         {} ({}); the 95 % intervals of the two runs are apart in {}.",
+        "Of {} shared accuracies and recalls, {} is higher in {} and lower in {}; the largest difference is {:+.1} points, \
+         in {} of {} ({}). The intervals of the two runs do not overlap in {}.",
         shared.len(),
         second.name,
         count(true),

@@ -193,7 +193,8 @@ impl Session {
             let excess = after as f64 * own / (before as f64 * other) - 1.0;
             if excess.abs() > INEXACT {
                 console::note(&format!(
-                    "{}: {after} whole epochs are {:+.0} % of its baseline's FLOPs; more epochs would match better",
+                    "{}: in whole epochs ({after}), its FLOPs differ by {:+.0} % from its baseline's; with more epochs, they \
+                     match better",
                     self.plan.cells[number].name,
                     100.0 * excess
                 ));
