@@ -1,5 +1,7 @@
 //! Options of other programs for pretraining, and what does the same here.
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
 /// Names of options, and the option or setting to use.
 const HINTS: [(&[&str], &str); 19] = [
     (&["--arch", "--architecture", "--backbone", "--model", "-a"], "--set backbone.architecture=NAME"),
@@ -23,8 +25,17 @@ const HINTS: [(&[&str], &str); 19] = [
     (&["--output", "--output-dir", "--output_dir", "--save-dir", "-o"], "--out DIR"),
 ];
 
+/// Message on an option of another program, with what does the same in `pretrain` and `find-lr`; `None` for other errors.
+pub fn of_another_program(error: &clap::Error) -> Option<String> {
+    let usage = error.get(ContextKind::Usage)?.to_string();
+    let ContextValue::String(name) = error.get(ContextKind::InvalidArg)? else { return None };
+    let trains = ["equimod pretrain", "equimod find-lr"].iter().any(|command| usage.contains(command));
+    let instead = hint(name).filter(|_| trains && error.kind() == ErrorKind::UnknownArgument)?;
+    Some(format!("there is no option {name}; use {instead} (`equimod pretrain --dry-run` prints all settings)"))
+}
+
 /// What does the same as the option `name` of another program.
-pub fn hint(name: &str) -> Option<&'static str> {
+fn hint(name: &str) -> Option<&'static str> {
     // Of `--name=value` and `--name <VALUE>`, the name.
     let name = name.split(['=', ' ']).next()?;
     HINTS.iter().find(|(names, _)| names.contains(&name)).map(|(_, instead)| *instead)
@@ -33,7 +44,6 @@ pub fn hint(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use clap::error::ErrorKind;
 
     use super::*;
     use crate::cli::{Cli, Command};
@@ -61,8 +71,8 @@ mod tests {
         for (names, instead) in HINTS {
             for name in names {
                 let refused = Cli::try_parse_from(["equimod", "pretrain", name, "3"]).unwrap_err();
-                assert_eq!(refused.kind(), ErrorKind::UnknownArgument, "{name}");
-                assert_eq!(hint(name), Some(instead));
+                let text = of_another_program(&refused).unwrap_or_default();
+                assert!(text.contains(name) && text.contains(instead), "{text}");
             }
             let mut example = instead.split(" (").next().unwrap().to_owned();
             for (placeholder, value) in VALUES {
@@ -73,6 +83,8 @@ mod tests {
             named("quick", &arguments.recipe.settings()).unwrap();
         }
         assert_eq!(hint("--arch=resnet50"), Some("--set backbone.architecture=NAME"));
-        assert_eq!(hint("--unheard-of"), None);
+        for other in [["equimod", "pretrain", "--unheard-of"], ["equimod", "runs", "--arch"]] {
+            assert_eq!(of_another_program(&Cli::try_parse_from(other).unwrap_err()), None);
+        }
     }
 }

@@ -26,7 +26,7 @@ pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
     FinetuneOptimizer, Health, ImageArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
-pub use hints::hint;
+pub use hints::of_another_program;
 pub use init::Init;
 pub use runs::{Report, Runs};
 pub use study::{Shard, Study};

@@ -22,6 +22,7 @@ use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, resolve};
 use crate::choice::named_or_chosen;
 use crate::cli::{BUNDLED, Pretrain};
 use crate::inputs::channels::channels;
+use crate::inputs::evaluated_data::found;
 use crate::inputs::sources::training;
 use crate::outputs::console;
 use crate::process::exit;
@@ -70,6 +71,11 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
     }
     let devices = launch.devices(&arguments.device.device)?;
     let (mut recipe, asked) = recipe(arguments, launch, &devices)?;
+    let file = match (&arguments.out, &arguments.recipe.recipe) {
+        (Some(run), _) if arguments.resume => run.join(RESOLVED),
+        (_, named) => named.as_deref().unwrap_or_default().into(),
+    };
+    recipe.data.source = found(recipe.data.source, &file);
     recipe.execution = recipe.execution.on(&devices[0]);
     let (dataset, source) = match training(&recipe.data.source, reading(&recipe)) {
         Err(error) if arguments.dry_run && launch.is_first() => {

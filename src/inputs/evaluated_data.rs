@@ -101,8 +101,9 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
     Ok(Some(DataChoice { source: found(data.source, &recipe), options, of_run: true }))
 }
 
-/// The source of a run. A relative path that is not here is that of the folder in which the run was started.
-fn found(source: String, recipe: &Path) -> String {
+/// The source of a run whose resolved recipe is the file `recipe`. A relative path that is not here is that of the folder
+/// in which the run was started.
+pub fn found(source: String, recipe: &Path) -> String {
     let is_here = Path::new(&source).exists();
     let there = || {
         let info = RunInfo::read(recipe.parent()?).ok()?;

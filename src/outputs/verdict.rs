@@ -6,9 +6,11 @@ use equimod_core::ObjectiveConfig;
 use equimod_eval::ResultRow;
 use equimod_eval::results::plain;
 use equimod_eval::verdict::Advice;
-use equimod_train::{recorded, settings};
+use equimod_train::recorded;
+use equimod_train::run_dir::RESOLVED;
 
 use super::console::{fits, result, sentences};
+use crate::run::baseline::{self, weighted_modules};
 
 /// Prints rows as a table. Where the terminal is too narrow for it, chosen hyper-parameters and details stand below.
 ///
@@ -46,7 +48,9 @@ fn details(rows: &[ResultRow]) -> String {
 ///
 /// If stdout cannot be written.
 pub fn print_verdict(verdict: &[String], next: Option<String>) -> anyhow::Result<()> {
-    sentences(&verdict.iter().map(|sentence| format!("{sentence}\n")).collect::<String>())?;
+    if !verdict.is_empty() {
+        sentences(&verdict.join("\n"))?;
+    }
     next.map_or(Ok(()), |command| result(&format!("Next: {command}")))
 }
 
@@ -58,23 +62,13 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path) -> Option<String> 
     if advice == Some(Advice::EvaluateUntrained) {
         return Some(format!("{} --untrained", arguments.join(" ")));
     }
-    let recipe = model.join("recipe.resolved.toml");
-    let baseline = model.join("baseline");
-    match (baseline.join("run.json").is_file(), has_module(&recipe)) {
-        (true, _) => Some(format!("{program} eval compare {} {run}", baseline.display())),
-        (false, true) => Some(format!("{program} pretrain --recipe {} --baseline", recipe.display())),
-        (false, false) => None,
+    if let Some(baseline) = baseline::of(model) {
+        return Some(format!("{program} eval compare {} {run}", baseline.display()));
     }
-}
-
-/// Whether the recipe of a run has an objective, and an equivariance module with a weight.
-fn has_module(recipe: &Path) -> bool {
-    let Ok(recipe) = recorded(recipe) else { return false };
-    let weighs = |name: &str, value: &str| {
-        name.starts_with("equivariance.") && name.ends_with(".weight") && value.parse::<f64>().is_ok_and(|w| w != 0.0)
-    };
-    let has_objective = !matches!(recipe.objective, ObjectiveConfig::None(_));
-    has_objective && settings(&recipe).iter().any(|(name, value)| weighs(name, value))
+    let file = model.join(RESOLVED);
+    let recipe = recorded(&file).ok().filter(|recipe| !matches!(recipe.objective, ObjectiveConfig::None(_)))?;
+    let can_have_one = !weighted_modules(&recipe).is_empty();
+    can_have_one.then(|| format!("{program} pretrain --recipe {} --baseline", file.display()))
 }
 
 #[cfg(test)]

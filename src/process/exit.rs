@@ -4,9 +4,7 @@
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-
-use crate::cli::hint;
+use crate::cli::of_another_program;
 use crate::outputs::console;
 
 /// Interrupted after a checkpoint: a batch system may requeue the run (`EX_TEMPFAIL`).
@@ -71,15 +69,6 @@ pub fn of_usage(error: &clap::Error) -> ExitCode {
     // Printing help fails only if the output is closed.
     let _ = error.print();
     ExitCode::SUCCESS
-}
-
-/// Message on an option of another program, with what does the same in `pretrain` and `find-lr`.
-fn of_another_program(error: &clap::Error) -> Option<String> {
-    let usage = error.get(ContextKind::Usage)?.to_string();
-    let ContextValue::String(name) = error.get(ContextKind::InvalidArg)? else { return None };
-    let trains = ["equimod pretrain", "equimod find-lr"].iter().any(|command| usage.contains(command));
-    let instead = hint(name).filter(|_| trains && error.kind() == ErrorKind::UnknownArgument)?;
-    Some(format!("there is no option {name}; use {instead} (`equimod pretrain --dry-run` prints all settings)"))
 }
 
 /// Prints the error (with `verbose`, also its causes), and returns the exit code.

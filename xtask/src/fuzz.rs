@@ -1,12 +1,13 @@
 //! The fuzz targets. Coverage comes without a sanitizer, which needs nightly Rust.
 
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 
 use crate::parallel::two_at_a_time;
 use crate::programs;
-use crate::steps::{all, cargo};
+use crate::steps::{all, cargo, took};
 
 /// Folders of fuzz targets.
 const FOLDERS: [&str; 2] = ["equimod-core/fuzz", "equimod-data/fuzz"];
@@ -39,7 +40,10 @@ pub fn run(seconds: u64) -> anyhow::Result<()> {
         ensure!(listed.status.success(), "cargo fuzz cannot list the targets in {folder}");
         targets.extend(String::from_utf8(listed.stdout)?.lines().map(|target| (folder, target.to_owned())));
     }
-    two_at_a_time(targets, |(folder, target)| run_one(folder, &target, seconds))
+    let start = Instant::now();
+    two_at_a_time(targets, |(folder, target)| run_one(folder, &target, seconds))?;
+    took("fuzz", start.elapsed());
+    Ok(())
 }
 
 fn run_one(folder: &str, target: &str, seconds: u64) -> anyhow::Result<()> {

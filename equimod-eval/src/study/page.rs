@@ -35,24 +35,18 @@ pub fn page(record: &StudyRecord) -> String {
     })
 }
 
-/// The effect plots as SVG files, with their names: the number of the baseline, and the measure.
+/// The effect plots as SVG files, with their titles: the number of the baseline, and the measure.
 pub fn figures(record: &StudyRecord) -> Vec<(String, String)> {
     let main = headline(record);
     let of_baseline = |(number, _)| {
         let plots = effect_plots(record, number, &main).into_iter().zip(&main);
         let file = move |(plot, &measure): (Effects, &usize)| {
-            let name = format!("{}-{}.svg", number + 1, file_name(&record.measures[measure].title()));
-            Some((name, effect_file(&plot)?))
+            let title = format!("{} {}", number + 1, record.measures[measure].title());
+            Some((title, effect_file(&plot)?))
         };
         plots.filter_map(file).collect::<Vec<_>>()
     };
     baselines(record).into_iter().flat_map(of_baseline).collect()
-}
-
-/// Letters and digits of a title, with a hyphen for everything between them.
-fn file_name(title: &str) -> String {
-    let words = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("-").to_lowercase()
 }
 
 /// An effect plot for each measure.
@@ -132,8 +126,8 @@ mod tests {
         }
         assert!(!page.contains("NaN"));
         let figures = figures(&example());
-        let names: Vec<&str> = figures.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["1-birds-top-1-accuracy.svg"]);
+        let titles: Vec<&str> = figures.iter().map(|(title, _)| title.as_str()).collect();
+        assert_eq!(titles, ["1 birds, top-1 accuracy ()"]);
         for (_, file) in &figures {
             assert!(
                 file.starts_with("<svg xmlns") && file.contains("stands after") && !file.contains("var("),

@@ -7,14 +7,12 @@ use crate::bundled::RECIPES;
 use crate::recipes::built_in;
 use anyhow::Context;
 use equimod_core::ObjectiveConfig;
-use equimod_train::{Ending, Recipe, RunInfo, Status, changes, resolve, settings};
+use equimod_train::{Ending, Recipe, RunInfo, Status, changes, resolve};
 
 use super::Setup;
 use crate::outputs::console;
 use crate::process::exit::{self, Usage};
-
-/// Name of the baseline's folder in the run directory.
-const FOLDER: &str = "baseline";
+use crate::run::baseline::{FOLDER, weighted_modules};
 
 /// The built-in recipe whose runs have a baseline without being asked.
 const DEFAULT: &str = "quick";
@@ -126,13 +124,6 @@ fn is_default(recipe: &Recipe) -> bool {
     changes(&default, recipe).iter().all(|change| free.iter().any(|prefix| change.setting.starts_with(prefix)))
 }
 
-/// Names of the modules whose loss has a weight.
-fn weighted_modules(recipe: &Recipe) -> Vec<&str> {
-    let settings = settings(recipe);
-    let names = recipe.equivariance.on().into_iter().map(|(name, _)| name);
-    names.filter(|name| settings.contains_key(&format!("equivariance.{name}.weight"))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,18 +134,5 @@ mod tests {
         assert!(of(&[]) && of(&["seed=3", "log.csv=true", "execution.recompute=true"]));
         assert!(!of(&["schedule.epochs=3"]) && !of(&["equivariance.equimod.weight=0.0"]));
         assert!(!is_default(&built_in("quick-byol", &[]).unwrap()));
-    }
-
-    #[test]
-    fn only_modules_with_a_weight_have_a_baseline() {
-        let of = |name: &str, settings: &[&str]| {
-            let recipe = built_in(name, settings).unwrap();
-            weighted_modules(&recipe).into_iter().map(str::to_owned).collect::<Vec<_>>()
-        };
-        assert_eq!(of(DEFAULT, &["equivariance.augself.hidden=[8]"]), ["equimod", "augself"]);
-        assert!(of(DEFAULT, &["equivariance.equimod=false"]).is_empty());
-        // The conditional predictor is a part of the objective.
-        let conditional = ["equivariance.equimod=false", "equivariance.conditional.parameter_head=8 bn"];
-        assert!(of("quick-byol", &conditional).is_empty());
     }
 }

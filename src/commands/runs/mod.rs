@@ -13,6 +13,7 @@ use walkdir::WalkDir;
 use crate::cli::Runs;
 use crate::outputs::console;
 use crate::process::exit::Usage;
+use crate::run::baseline;
 use summary::Summary;
 use table::Table;
 
@@ -64,9 +65,8 @@ fn find(folder: &Path) -> (Vec<Summary>, Vec<Unreadable>) {
             continue;
         }
         entries.skip_current_dir();
-        let baseline = entry.path().join("baseline");
-        let baseline = Some(baseline.as_path()).filter(|baseline| baseline.join("run.json").is_file());
-        for path in std::iter::once(entry.path()).chain(baseline) {
+        let baseline = baseline::of(entry.path());
+        for path in std::iter::once(entry.path()).chain(baseline.as_deref()) {
             let run = name(folder, path);
             match Summary::read(path, &run) {
                 Ok(summary) => runs.push(summary),

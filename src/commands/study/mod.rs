@@ -21,6 +21,7 @@ use equimod_eval::study::{StudyRecord, figures, headline, latex, markdown, page,
 
 use crate::cli::Study;
 use crate::outputs::console;
+use crate::outputs::evaluation::file_name;
 use crate::process::exit::{self, Usage};
 use crate::process::launch::Launch;
 use collect::collect;
@@ -114,7 +115,10 @@ fn write_report(record: &StudyRecord, out: &Path) -> anyhow::Result<()> {
     write_atomic(&out.join("study.tex"), latex(record).as_bytes())?;
     let folder = out.join("figures");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    figures(record).iter().try_for_each(|(name, svg)| Ok(write_atomic(&folder.join(name), svg.as_bytes())?))
+    figures(record).iter().try_for_each(|(title, svg)| {
+        let file = folder.join(format!("{}.svg", file_name(title)));
+        Ok(write_atomic(&file, svg.as_bytes())?)
+    })
 }
 
 fn print(record: &StudyRecord, out: &Path) -> anyhow::Result<()> {

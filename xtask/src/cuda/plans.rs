@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use super::toolkit::{refusing_driver, toolkit};
 use super::{Environment, PACKAGES, PROFILE, folder};
 use crate::programs;
-use crate::steps::workspace;
+use crate::steps::{took, workspace};
 
 /// The test, among those of `equimod-core`.
 const TEST: &str = "backend::cuda::convolution::cudnn::tests::cudnn_fuses_the_convolutions_of_a_resnet50_on_real_cards";
@@ -35,6 +35,6 @@ pub fn check(environment: &Environment) -> anyhow::Result<()> {
     let output = test.output().context("cannot start the tests of equimod-core")?;
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     ensure!(output.status.success() && said.contains("1 passed"), "cuDNN does not plan as expected:\n{said}");
-    eprintln!("  {:.0} s", start.elapsed().as_secs_f64());
+    took("plans of cuDNN", start.elapsed());
     Ok(())
 }

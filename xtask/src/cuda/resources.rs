@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 
 use super::build::files;
 use crate::parallel::two_at_a_time;
-use crate::steps::workspace;
+use crate::steps::{took, workspace};
 
 /// Architectures of A100, H100 and RTX 5090.
 const ARCHITECTURES: [&str; 3] = ["80", "90", "120"];
@@ -24,7 +24,7 @@ pub fn check(home: &Path) -> anyhow::Result<()> {
     let kernels = files(&workspace()?.join("equimod-core/src/backend/cuda/kernels"), &["cu"])?;
     ensure!(!kernels.is_empty(), "there are no kernels");
     two_at_a_time(kernels, |kernel| one(&kernel, home))?;
-    eprintln!("  {:.0} s", start.elapsed().as_secs_f64());
+    took("registers of the kernels", start.elapsed());
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use super::{Environment, folder};
+use crate::steps::took;
 
 /// A network and a data set of seconds.
 const RECIPE: &str = r#"
@@ -61,7 +62,7 @@ impl Runs<'_> {
         let output = self.command(arguments).output().context("cannot start the command with CUDA")?;
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         ensure!(output.status.success(), "equimod {} failed:\n{said}", arguments.join(" "));
-        eprintln!("  {:.0} s", start.elapsed().as_secs_f64());
+        took(&format!("equimod {}", arguments.join(" ")), start.elapsed());
         Ok(said)
     }
 

@@ -1,0 +1,43 @@
+//! The baseline of a run: where it is, and which runs can have one.
+
+use std::path::{Path, PathBuf};
+
+use equimod_train::{Recipe, settings};
+
+/// Name of the baseline's folder in the run directory.
+pub const FOLDER: &str = "baseline";
+
+/// Run directory of the baseline of a run, if there is one.
+pub fn of(run: &Path) -> Option<PathBuf> {
+    Some(run.join(FOLDER)).filter(|baseline| baseline.join("run.json").is_file())
+}
+
+/// Names of the modules whose loss has a weight other than 0.
+pub fn weighted_modules(recipe: &Recipe) -> Vec<&str> {
+    let settings = settings(recipe);
+    let weighs = |name: &str| {
+        let weight = settings.get(&format!("equivariance.{name}.weight"));
+        weight.is_some_and(|weight| weight.parse() != Ok(0.0))
+    };
+    recipe.equivariance.on().into_iter().map(|(name, _)| name).filter(|name| weighs(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipes::built_in;
+
+    #[test]
+    fn only_modules_with_a_weight_have_a_baseline() {
+        let of = |name: &str, settings: &[&str]| {
+            let recipe = built_in(name, settings).unwrap();
+            weighted_modules(&recipe).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(of("quick", &["equivariance.augself.hidden=[8]"]), ["equimod", "augself"]);
+        assert!(of("quick", &["equivariance.equimod=false"]).is_empty());
+        assert!(of("quick", &["equivariance.equimod.weight=0.0"]).is_empty());
+        // The conditional predictor is a part of the objective.
+        let conditional = ["equivariance.equimod=false", "equivariance.conditional.parameter_head=8 bn"];
+        assert!(of("quick-byol", &conditional).is_empty());
+    }
+}
