@@ -1,16 +1,9 @@
-//! The table of an evaluation, the verdict on it, and the next command.
+//! The table of an evaluation, and the verdict on it with the next command.
 
-use std::path::Path;
-
-use equimod_core::ObjectiveConfig;
 use equimod_eval::ResultRow;
 use equimod_eval::results::plain;
-use equimod_eval::verdict::Advice;
-use equimod_train::recorded;
-use equimod_train::run_dir::RESOLVED;
 
 use super::console::{fits, result, sentences};
-use crate::run::baseline::{self, weighted_modules};
 
 /// Prints rows as a table. Where the terminal is too narrow for it, chosen hyper-parameters and details stand below.
 ///
@@ -52,23 +45,6 @@ pub fn print_verdict(verdict: &[String], next: Option<String>) -> anyhow::Result
         sentences(&verdict.join("\n"))?;
     }
     next.map_or(Ok(()), |command| result(&format!("Next: {command}")))
-}
-
-/// The command that answers the next question about a model that was evaluated: the same evaluation of the untrained
-/// network, or, for a run, a comparison with its baseline.
-pub fn after_evaluation(advice: Option<Advice>, model: &Path) -> Option<String> {
-    let arguments: Vec<String> = std::env::args().collect();
-    let (program, run) = (arguments.first()?, model.display());
-    if advice == Some(Advice::EvaluateUntrained) {
-        return Some(format!("{} --untrained", arguments.join(" ")));
-    }
-    if let Some(baseline) = baseline::of(model) {
-        return Some(format!("{program} eval compare {} {run}", baseline.display()));
-    }
-    let file = model.join(RESOLVED);
-    let recipe = recorded(&file).ok().filter(|recipe| !matches!(recipe.objective, ObjectiveConfig::None(_)))?;
-    let can_have_one = !weighted_modules(&recipe).is_empty();
-    can_have_one.then(|| format!("{program} pretrain --recipe {} --baseline", file.display()))
 }
 
 #[cfg(test)]

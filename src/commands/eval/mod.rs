@@ -2,6 +2,7 @@
 
 mod compare;
 mod contenders;
+mod next;
 mod protocols;
 mod session;
 mod transfer;

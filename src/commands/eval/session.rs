@@ -10,6 +10,7 @@ use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
 use equimod_eval::verdict::verdict;
 use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer};
 
+use super::next::after_evaluation;
 use super::protocols::Chosen;
 use crate::cli::{CropKind, EvalArgs, ImageArgs};
 use crate::inputs::evaluated_data::{self, DataChoice};
@@ -18,7 +19,7 @@ use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::outputs::evaluation::{Record, write};
-use crate::outputs::verdict::{after_evaluation, print_rows, print_verdict};
+use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 
 /// Runs a protocol on a model and a data set, prints and writes the results.
