@@ -335,7 +335,8 @@ fn range_tests_reports_and_traces_work() {
     for part in ["two − one", " points</td>", "<summary><h2>Results of some runs only"] {
         assert!(page.contains(part), "{part}");
     }
-    scratch.refused(&["report", "one", "photographs"], 1, &["photographs", "run.json"]);
+    scratch.refused(&["report", "one", "photographs"], 2, &["photographs", "run.json"]);
+    scratch.refused(&["report", "one", "--out", "one/report.html"], 2, &["one/report.html", "--out"]);
     let search = ["find-lr", "--recipe", "tiny.toml", "--steps", "30", "--json"];
     let found: Value = serde_json::from_str(&scratch.done(&search)).unwrap();
     assert!(found["tried"].as_array().unwrap().len() > 10 && found["steepest"].as_f64().unwrap() > 1e-4);

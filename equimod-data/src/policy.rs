@@ -205,14 +205,14 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Policy of SimCLR on CIFAR-10 (method, section 4).
+    /// Policy of SimCLR on CIFAR-10 in the authors' code.
     fn simclr_cifar10(size: usize) -> Self {
         let jitter = ColorJitter { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 };
         let view = ViewPolicy(common(size, 0.2, jitter));
         Self { name: "simclr-cifar10".into(), views: vec![view.clone(), view], clean: Self::clean_small(size) }
     }
 
-    /// Policy of SimCLR on ImageNet (method, section 4).
+    /// Policy of SimCLR on ImageNet in the authors' code.
     fn simclr_imagenet(size: usize) -> Self {
         let mut view = common(size, 0.08, strong_jitter());
         view.push(blur(size, 0.5));
@@ -220,7 +220,7 @@ impl Policy {
         Self { name: "simclr-imagenet".into(), views, clean: Self::clean_large(size) }
     }
 
-    /// Policy of BYOL (method, section 4).
+    /// Policy of BYOL in the authors' code.
     fn byol(name: &str, size: usize, least_scale: f64, clean: CleanView) -> Self {
         let view = |blurred: f64, solarized: f64| {
             let jitter = ColorJitter { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1 };

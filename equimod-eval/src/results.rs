@@ -269,6 +269,20 @@ pub fn with_baseline(mut rows: Vec<ResultRow>, baseline: &[ResultRow]) -> Vec<Re
     rows
 }
 
+/// Sets the values of the untrained network and of the baseline that rows lack from `earlier` rows of the same model
+/// with the same value, measured in the same way.
+pub fn with_references(mut rows: Vec<ResultRow>, earlier: &[ResultRow]) -> Vec<ResultRow> {
+    let measured = |row: &ResultRow| ResultRow { untrained: None, baseline: None, interval: None, ..row.clone() };
+    for row in &mut rows {
+        let this = measured(row);
+        for other in earlier.iter().filter(|other| measured(other) == this) {
+            row.untrained = row.untrained.or(other.untrained);
+            row.baseline = row.baseline.or(other.baseline);
+        }
+    }
+    rows
+}
+
 /// Value of the row of another model that holds the same number.
 fn same_number(row: &ResultRow, others: &[ResultRow]) -> Option<f64> {
     let same =
@@ -279,6 +293,24 @@ fn same_number(row: &ResultRow, others: &[ResultRow]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn references_come_from_the_same_measurement_only() {
+        let row = |value, detail: &str, untrained| ResultRow {
+            task: "kind".into(),
+            metric: TOP_1.into(),
+            value,
+            detail: detail.into(),
+            untrained,
+            baseline: untrained.map(|value| 2.0 * value),
+            ..ResultRow::default()
+        };
+        let earlier = [row(0.5, "k 20", Some(0.25)), row(0.75, "k 5", Some(0.3))];
+        let rows = [row(0.5, "k 20", None), row(0.5, "k 5", None), row(0.75, "k 5", Some(0.1))];
+        let found = with_references(rows.to_vec(), &earlier);
+        assert_eq!(found.iter().map(|row| row.untrained).collect::<Vec<_>>(), [Some(0.25), None, Some(0.1)]);
+        assert_eq!(found[0].baseline, Some(0.5));
+    }
 
     #[test]
     fn tables_have_a_line_for_each_row_and_no_empty_column() {

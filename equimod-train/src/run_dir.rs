@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -154,7 +154,10 @@ impl RunInfo {
             format: u32,
         }
         let file = run.join("run.json");
-        let bytes = fs::read(&file).map_err(|e| Error::io("read", &file, e))?;
+        let bytes = fs::read(&file).map_err(|e| match e.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => Error::RunDirectory(no_run(run)),
+            _ => Error::io("read", &file, e),
+        })?;
         let unreadable = |e| Error::RunDirectory(format!("{} cannot be read: {e}", file.display()));
         // The version is checked first, because other versions may have other fields.
         let Format { format } = serde_json::from_slice(&bytes).map_err(unreadable)?;
@@ -166,6 +169,23 @@ impl RunInfo {
             return Err(Error::RunDirectory(text));
         }
         serde_json::from_slice(&bytes).map_err(unreadable)
+    }
+}
+
+/// Message on a path that is not a run directory, with what to give.
+fn no_run(path: &Path) -> String {
+    let name = path.display();
+    if !path.exists() {
+        return format!("{name}: there is no such file or folder; give a run directory");
+    }
+    let is_run = |folder: &&Path| folder.join("run.json").is_file();
+    if let Some(run) = path.ancestors().skip(1).take(3).find(is_run) {
+        return format!("{name} is a part of a run; give the run, {}", run.display());
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    match entries.filter(|folder| is_run(&folder.as_path())).min() {
+        Some(run) => format!("{name} is a folder of runs; give one of them, e.g. {}", run.display()),
+        None => format!("{name} is not a run directory: it has no run.json"),
     }
 }
 
@@ -374,6 +394,27 @@ fn is_empty(path: &Path) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_is_no_run_says_what_to_give() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("out/a/checkpoints/step-1")).unwrap();
+        fs::create_dir_all(path("images")).unwrap();
+        fs::write(path("out/a/run.json"), OLD).unwrap();
+        fs::write(path("out/a/report.html"), "").unwrap();
+        for (name, reason) in [
+            ("none", "no such file or folder"),
+            ("images", "is not a run directory"),
+            ("out", "is a folder of runs"),
+            ("out/a/report.html", "is a part of a run"),
+            ("out/a/checkpoints/step-1", "is a part of a run"),
+        ] {
+            let error = RunInfo::read(&path(name)).unwrap_err().to_string();
+            let gives_the_run = error.ends_with(&path("out/a").display().to_string());
+            assert!(error.contains(reason) && gives_the_run == name.starts_with("out"), "{error}");
+        }
+    }
 
     /// As versions wrote it that recorded neither times nor git.
     const OLD: &str = r#"{"format": 1, "status": "finished", "version": "0.1.0", "command": [], "host": "h",

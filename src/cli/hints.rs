@@ -2,17 +2,17 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Names of options, and the option or setting to use.
-const HINTS: [(&[&str], &str); 19] = [
+/// Names of options, and the option or setting to use. A name with `_` for `-` is found, too.
+const HINTS: [(&[&str], &str); 22] = [
     (&["--arch", "--architecture", "--backbone", "--model", "-a"], "--set backbone.architecture=NAME"),
-    (&["--bs", "-b"], "--batch N"),
-    (&["--img-size", "--input-size", "--resolution", "--crop-size"], "--size PIXELS"),
+    (&["--bs", "-b", "--batch_size"], "--batch N"),
+    (&["--img-size", "--input-size", "--resolution", "--crop-size", "--image_size"], "--size PIXELS"),
     (&["--base-lr", "--learning_rate"], "--lr RATE"),
-    (&["--wd", "--weight-decay", "--weight_decay"], "--set optimizer.weight_decay=VALUE"),
+    (&["--wd", "--weight-decay"], "--set optimizer.weight_decay=VALUE"),
     (&["--optimizer", "--optim", "--opt"], "--set optimizer.kind=KIND"),
     (&["--momentum"], "--set optimizer.momentum=VALUE"),
     (&["--scheduler", "--schedule", "--lr-scheduler", "--sched"], "--set schedule.shape=SHAPE"),
-    (&["--warmup", "--warmup-epochs", "--warmup_epochs"], "--set schedule.warmup_epochs=N"),
+    (&["--warmup", "--warmup-epochs"], "--set schedule.warmup_epochs=N"),
     (&["--temperature", "--temp", "--tau"], "--set objective.temperature=VALUE"),
     (&["--method", "--objective", "--loss"], "--set objective.kind=KIND"),
     (&["--amp", "--fp16", "--bf16", "--precision"], "--set execution.precision=bf16 (there is no fp16)"),
@@ -22,7 +22,10 @@ const HINTS: [(&[&str], &str); 19] = [
     (&["--print-freq", "--log-every"], "--set log_every_steps=N"),
     (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:N"),
     (&["--config", "--cfg", "-c"], "--recipe FILE"),
-    (&["--output", "--output-dir", "--output_dir", "--save-dir", "-o"], "--out DIR"),
+    (&["--output", "--output-dir", "--save-dir", "--checkpoint-dir", "--log-dir", "-o"], "--out DIR"),
+    (&["--projection-dim", "--proj-dim", "--out-dim", "--feature-dim"], "--set objective.projection_head=HEAD"),
+    (&["--crop-scale", "--policy", "--aug"], "--set augmentation.policy=POLICY"),
+    (&["--num-epochs", "--max-epochs"], "--epochs N"),
 ];
 
 /// Message on an option of another program, with what does the same in `pretrain` and `find-lr`; `None` for other errors.
@@ -38,7 +41,11 @@ pub fn of_another_program(error: &clap::Error) -> Option<String> {
 fn hint(name: &str) -> Option<&'static str> {
     // Of `--name=value` and `--name <VALUE>`, the name.
     let name = name.split(['=', ' ']).next()?;
-    HINTS.iter().find(|(names, _)| names.contains(&name)).map(|(_, instead)| *instead)
+    let hyphens = name.replace('_', "-");
+    HINTS
+        .iter()
+        .find(|(names, _)| names.contains(&name) || names.contains(&hyphens.as_str()))
+        .map(|(_, instead)| *instead)
 }
 
 #[cfg(test)]
@@ -50,7 +57,9 @@ mod tests {
     use crate::recipes::named;
 
     /// Settings and options with placeholders, and with values.
-    const VALUES: [(&str, &str); 13] = [
+    const VALUES: [(&str, &str); 15] = [
+        ("projection_head=HEAD", "projection_head=512-64"),
+        ("policy=POLICY", "policy=simclr-cifar10"),
         ("architecture=NAME", "architecture=resnet50"),
         ("optimizer.kind=KIND", "optimizer.kind=sgd"),
         ("objective.kind=KIND", "objective.kind=byol"),
@@ -82,6 +91,7 @@ mod tests {
             let Command::Pretrain(arguments) = Cli::try_parse_from(words).unwrap().command else { unreachable!() };
             named("quick", &arguments.recipe.settings()).unwrap();
         }
+        assert_eq!(hint("--weight_decay"), hint("--weight-decay"));
         assert_eq!(hint("--arch=resnet50"), Some("--set backbone.architecture=NAME"));
         for other in [["equimod", "pretrain", "--unheard-of"], ["equimod", "runs", "--arch"]] {
             assert_eq!(of_another_program(&Cli::try_parse_from(other).unwrap_err()), None);

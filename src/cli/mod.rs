@@ -261,7 +261,7 @@ pub struct Pretrain {
     /// of the images (--data), `execution.recompute`, `execution.timeout`, `log_every_steps`, `augmentation.on`, [log],
     /// [checkpoint], [probe] and [guard] (--set), and the number of ranks (--device). A finished baseline stays part of
     /// the results.
-    #[arg(long, requires = "out", conflicts_with_all = ["dry_run", "from"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "from"])]
     pub resume: bool,
     /// Start from the weights of a MODEL: its backbone, and the heads whose names and shapes match.
     #[arg(long, value_name = "MODEL")]

@@ -7,10 +7,10 @@ use clap::Args;
 /// Arguments of `report`.
 #[derive(Args, Debug)]
 pub struct Report {
-    /// Run directories to compare.
+    /// Run directories to compare; the page of one has all its evaluations.
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
-    /// HTML page to write.
+    /// HTML page to write, outside run directories; an older one is replaced.
     #[arg(long, default_value = "report.html", value_name = "FILE")]
     pub out: PathBuf,
 }

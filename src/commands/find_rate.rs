@@ -64,9 +64,11 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
             let [setting, own] = [steepest / factor, recipe.schedule.learning_rate].map(rounded);
             let [steepest, lowest] = [steepest, lowest].map(rounded);
             let scaled = if factor == 1.0 { "" } else { ", which is scaled with the batch" };
+            // Without a rise, the range may end before the steepest fall.
+            let kind = if ended(arguments, search) { "Suggestion" } else { "Provisional suggestion" };
             vec![
                 format!("Over {steps} steps, the loss falls most steeply at {steepest} and is lowest at {lowest}."),
-                format!("Suggestion: --lr {setting}{scaled}; the recipe has {own}."),
+                format!("{kind}: --lr {setting}{scaled}; the recipe has {own}."),
             ]
         }
         _ => vec![format!(
@@ -76,10 +78,15 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
     };
     let end = match search.steps.last() {
         Some(last) if search.diverged => format!("The loss was not finite after {}.", rounded(last.learning_rate)),
-        Some(last) if steps < arguments.steps as usize => format!("The loss rose at {}.", rounded(last.learning_rate)),
-        _ => format!("No rise seen: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
+        Some(last) if ended(arguments, search) => format!("The loss rose at {}.", rounded(last.learning_rate)),
+        _ => format!("No rise seen up to the last rate: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
     };
     found.into_iter().chain([end]).collect()
+}
+
+/// Whether the test ended at a rise of the loss, before the last learning rate.
+fn ended(arguments: &FindRate, search: &RateSearch) -> bool {
+    search.diverged || search.steps.len() < arguments.steps as usize
 }
 
 /// A learning rate with two significant digits, which says as much as the test can.

@@ -43,7 +43,7 @@ pub fn run(arguments: &List) -> anyhow::Result<ExitCode> {
         Some(Listed::RecipeSchema) => console::json(&recipe_schema(&RECIPES))?,
         Some(Listed::ResultsSchema) => console::json(&schemars::schema_for!(Results))?,
         _ if arguments.json => console::json(&as_json(lists))?,
-        what => console::result(&as_text(&lists, what))?,
+        what => console::sentences(&as_text(&lists, what))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -26,6 +26,7 @@ use crate::inputs::evaluated_data::found;
 use crate::inputs::sources::training;
 use crate::outputs::console;
 use crate::process::exit;
+use crate::process::exit::Usage;
 use crate::process::launch::Launch;
 use crate::process::signals::Signals;
 use baseline::Baseline;
@@ -153,15 +154,23 @@ impl Setup {
     }
 }
 
+/// The run directory that is resumed.
+fn resumed(arguments: &Pretrain) -> anyhow::Result<&Path> {
+    arguments.out.as_deref().ok_or_else(|| {
+        let run = arguments.recipe.source.as_deref().unwrap_or("RUN");
+        Usage(format!("--resume goes on with the run that --out names: equimod pretrain --out {run} --resume")).into()
+    })
+}
+
 /// Resolved recipe, and its text as it was given.
 fn recipe(arguments: &Pretrain, launch: &Launch, devices: &[Device]) -> anyhow::Result<(Recipe, String)> {
     let mut settings = arguments.recipe.settings();
     settings.extend(arguments.seed.iter().map(|seed| format!("seed={seed}")));
     settings.extend(arguments.epochs.iter().map(|epochs| format!("schedule.epochs={epochs}")));
     if arguments.resume {
-        let out = arguments.out.clone().unwrap_or_default();
+        let out = resumed(arguments)?;
         if out.join("run.json").is_file() {
-            RunInfo::read(&out)?;
+            RunInfo::read(out)?;
         }
         let path = out.join(RESOLVED);
         let read = |path: &Path| std::fs::read_to_string(path);

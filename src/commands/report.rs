@@ -33,8 +33,13 @@ struct Run {
 ///
 /// # Errors
 ///
-/// If a run cannot be read, or the page cannot be written.
+/// If a run cannot be read, or the page cannot be written, or would replace the page of a run.
 pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
+    let out = &arguments.out;
+    if out.with_file_name("run.json").is_file() {
+        let text = format!("{} is a file of a run; give --out with a file outside run directories", out.display());
+        return Err(Usage(text).into());
+    }
     let runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let (shared, others) = results(&runs);
@@ -55,9 +60,9 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         ],
         ..Default::default()
     });
-    write_atomic(&arguments.out, page.as_bytes())?;
+    write_atomic(out, page.as_bytes())?;
     print_verdict(&verdict, paired(&arguments.runs))?;
-    console::result(&format!("report {}", arguments.out.display()))?;
+    console::result(&format!("report {}", out.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -104,11 +109,6 @@ fn key(row: &ResultRow) -> [&String; 4] {
 }
 
 fn read(path: &Path) -> anyhow::Result<Run> {
-    if path.is_file() {
-        let run = path.parent().filter(|folder| folder.join("run.json").is_file());
-        let folder = run.map_or_else(|| "the run directory".into(), |run| run.display().to_string());
-        return Err(Usage(format!("{} is a file; give {folder}", path.display())).into());
-    }
     let info = RunInfo::read(path)?;
     let recipe = recorded(&path.join(RESOLVED))?;
     let results = all_results(path)?;

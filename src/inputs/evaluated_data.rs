@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use equimod_core::model::check_location;
 use equimod_data::source::ReadOptions;
 use equimod_train::RunInfo;
 use equimod_train::recorded;
@@ -90,9 +90,7 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
     if model.to_str().is_some_and(|name| name.starts_with(PREFIX)) {
         return Ok(None);
     }
-    if !model.exists() {
-        bail!("{}: there is no such file or folder", model.display());
-    }
+    check_location(model)?;
     let Some(recipe) = recipe_of(model) else { return Ok(None) };
     let data = recorded(&recipe)?.data;
     let apply_orientation = options.apply_orientation || data.apply_orientation;

@@ -14,7 +14,7 @@ use crate::reference::{PREFIX, Reference};
 pub const SOURCES: [(&str, &str); 9] = [
     (
         "emoji",
-        "bundled: 3781 Noto and 3781 Twemoji images of 32 × 32 pixels, labels category, subgroup, skin_tone, flag",
+        "bundled: 3781 Noto and 3781 Twemoji images of 32 × 32 pixels, labels category, subgroup, skin-tone, flag",
     ),
     (
         "FOLDER",

@@ -42,7 +42,7 @@ fn name(row: &ResultRow) -> String {
 }
 
 /// The interval without the unit, which stands behind the value.
-fn interval(row: &ResultRow) -> Option<String> {
+pub fn interval(row: &ResultRow) -> Option<String> {
     let text = |value: f64| row.text(value).trim_end_matches(" %").to_owned();
     row.interval.map(|(low, high)| match low < 0.0 || high < 0.0 {
         true => format!("{} to {}", text(low), text(high)),

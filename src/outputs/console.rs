@@ -43,7 +43,7 @@ pub fn note(text: &str) {
     }
 }
 
-/// Prints sentences as a result.
+/// Prints a result whose long lines are broken between words.
 pub fn sentences(text: &str) -> anyhow::Result<()> {
     result(&wrapped(text, columns(&io::stdout())))
 }
@@ -63,7 +63,7 @@ pub fn note_once(text: &str) {
 
 /// Prints an error on stderr.
 pub fn error(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "error: {text}");
+    let _ = writeln!(io::stderr().lock(), "{}", wrapped(&format!("error: {text}"), columns(&io::stderr())));
 }
 
 /// Whether an error is only a closed pipe.

@@ -4,6 +4,7 @@ pub mod brief;
 pub mod console;
 pub mod contact_sheet;
 pub mod evaluation;
+mod narrow;
 pub mod progress;
 mod terminal;
 pub mod verdict;

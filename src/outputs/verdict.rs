@@ -4,6 +4,7 @@ use equimod_eval::ResultRow;
 use equimod_eval::results::plain;
 
 use super::console::{fits, result, sentences};
+use super::narrow::narrow;
 
 /// Prints rows as a table. Where the terminal is too narrow for it, chosen hyper-parameters and details stand below.
 ///
@@ -15,24 +16,32 @@ pub fn print_rows(rows: &[ResultRow]) -> anyhow::Result<()> {
     if fits(&whole) {
         return result(&whole);
     }
-    result(&plain(rows, false))?;
+    result(&narrow(rows))?;
     sentences(&details(rows))
 }
 
-/// Chosen hyper-parameters and details, each once, with the rows that they belong to.
+/// Chosen hyper-parameters and details, each once, with the tasks that they belong to, or, of one task, the metrics.
 fn details(rows: &[ResultRow]) -> String {
+    let of_tasks = rows.iter().any(|row| row.task != rows[0].task);
+    let label = |row| -> &str {
+        let row: &ResultRow = row;
+        if of_tasks { &row.task } else { &row.metric }
+    };
     let mut said: Vec<(String, Vec<&str>)> = Vec::new();
     for row in rows {
         let parts = row.chosen.as_deref().into_iter().chain([row.detail.as_str()]);
         let text = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
         match said.iter_mut().find(|(other, _)| *other == text) {
             _ if text.is_empty() => {}
-            Some((_, tasks)) if tasks.contains(&row.task.as_str()) => {}
-            Some((_, tasks)) => tasks.push(&row.task),
-            None => said.push((text, vec![&row.task])),
+            Some((_, labels)) if labels.contains(&label(row)) => {}
+            Some((_, labels)) => labels.push(label(row)),
+            None => said.push((text, vec![label(row)])),
         }
     }
-    said.iter().map(|(text, tasks)| format!("{}: {text}\n", tasks.join(", "))).collect()
+    match said.as_slice() {
+        [(text, _)] => format!("{text}\n"),
+        all => all.iter().map(|(text, labels)| format!("{}: {text}\n", labels.join(", "))).collect(),
+    }
 }
 
 /// Prints the sentences of a verdict, and the next command if there is one.
@@ -61,5 +70,9 @@ mod tests {
         };
         let rows = [row("kind", "90 images"), row("kind", "90 images"), row("size", "90 images"), row("color", "9")];
         assert_eq!(details(&rows), "kind, size: k 20; 90 images\ncolor: k 20; 9\n");
+        assert_eq!(details(&rows[..2]), "k 20; 90 images\n");
+        let metric = |metric: &str, detail| ResultRow { metric: metric.into(), ..row("features", detail) };
+        let rows = [metric("alignment", "two views"), metric("uniformity", "one")];
+        assert_eq!(details(&rows), "alignment: k 20; two views\nuniformity: k 20; one\n");
     }
 }

@@ -7,6 +7,8 @@ use super::MODEL_FILE;
 use super::folder::CONFIG_FILE;
 use crate::{Error, Result, checkpoint};
 
+/// Folder of a run with its checkpoints.
+const CHECKPOINTS: &str = "checkpoints";
 /// Remedy for a path that is no MODEL.
 const WHAT: &str = "give a run directory, a checkpoint, an export or a .safetensors file";
 
@@ -31,11 +33,9 @@ impl Located {
 /// Finds and reads the weights: a file itself, the backbone of an export, the file `name` of a checkpoint, or that of a
 /// run's newest valid checkpoint.
 pub(super) fn locate(path: &Path, name: &str) -> Result<Located> {
+    check_location(path)?;
     if path.is_file() {
         return of_file(path);
-    }
-    if !path.exists() {
-        return Err(Error::checkpoint(path, format!("there is no such file or folder; {WHAT}")));
     }
     if path.join(checkpoint::MANIFEST).exists() {
         return Ok(Located::of_checkpoint(path.join(name), file_of(path, name)?, Vec::new()));
@@ -44,6 +44,39 @@ pub(super) fn locate(path: &Path, name: &str) -> Result<Located> {
         file if file.is_file() => of_file(&file),
         _ => newest(path, name),
     }
+}
+
+/// Checks that a path may be a MODEL, before it is opened; a web address or a damaged file is found later.
+///
+/// # Errors
+///
+/// If there is nothing at the path, if it is a folder of runs, or a file of a run other than its weights.
+pub fn check_location(path: &Path) -> Result<()> {
+    if !path.exists() {
+        return Err(Error::checkpoint(path, format!("there is no such file or folder; {WHAT}")));
+    }
+    let is_weights = path.extension().is_some_and(|extension| extension == "safetensors") || is_of_pytorch(path);
+    let run = path.parent().filter(|folder| path.is_file() && !is_weights && folder.join(CHECKPOINTS).is_dir());
+    if let Some(run) = run {
+        return Err(Error::checkpoint(path, format!("it is a file of a run; give the run, {}", run.display())));
+    }
+    let holds_weights = path.join(MODEL_FILE).is_file() || path.join(CHECKPOINTS).is_dir();
+    match runs_in(path).as_slice() {
+        [first, others @ ..] if !holds_weights => {
+            let (first, others) = (first.display(), others.len());
+            let such = if others == 0 { String::new() } else { format!("one of its {} runs, e.g. ", others + 1) };
+            Err(Error::checkpoint(path, format!("it is a folder of runs; give {such}{first}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Folders directly in a folder that have checkpoints, by name.
+fn runs_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut runs: Vec<PathBuf> = entries.filter(|path| path.join(CHECKPOINTS).is_dir()).collect();
+    runs.sort();
+    runs
 }
 
 /// Reads a file. The `config.json` next to it applies if the file has the name that exports use.
@@ -70,7 +103,7 @@ fn file_of(folder: &Path, name: &str) -> Result<Vec<u8>> {
 ///
 /// If the run has no checkpoints, or a folder cannot be read.
 pub fn checkpoint_folders(run: &Path) -> Result<Vec<PathBuf>> {
-    let folder = run.join("checkpoints");
+    let folder = run.join(CHECKPOINTS);
     if let ([first, ..], false) = (files_of_pytorch(run).as_slice(), folder.is_dir()) {
         let file = first.display();
         let text = format!("it holds no weights of equimod, but files of PyTorch; run `equimod import {file}`");
@@ -98,13 +131,15 @@ const OF_PYTORCH: [&str; 5] = [".bin", ".pth", ".pt", ".ckpt", ".pth.tar"];
 /// PyTorch files in a folder, sorted by name.
 pub fn files_of_pytorch(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let is_one = |path: &PathBuf| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        OF_PYTORCH.iter().any(|end| name.ends_with(end)) && path.is_file()
-    };
-    let mut files: Vec<PathBuf> = entries.filter(is_one).collect();
+    let mut files: Vec<PathBuf> = entries.filter(|path| is_of_pytorch(path) && path.is_file()).collect();
     files.sort();
     files
+}
+
+/// Whether a file has a name of PyTorch.
+fn is_of_pytorch(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    OF_PYTORCH.iter().any(|end| name.ends_with(end))
 }
 
 /// The newest valid checkpoint of a run.
@@ -118,4 +153,34 @@ fn newest(run: &Path, name: &str) -> Result<Located> {
     }
     let reasons = if skipped.is_empty() { String::new() } else { format!(": {}", skipped.join("; ")) };
     Err(Error::checkpoint(run, format!("no checkpoint in it is complete{reasons}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_holds_no_weights_says_what_to_give() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for run in ["out/a", "out/b"] {
+            fs::create_dir_all(path(run).join("checkpoints")).unwrap();
+        }
+        for file in ["out/a/report.html", "out/a/best.pth", "out/a/x.safetensors", "page.html"] {
+            fs::write(path(file), "").unwrap();
+        }
+        for name in ["out/a", "out/a/checkpoints", "out/a/best.pth", "out/a/x.safetensors", "page.html"] {
+            check_location(&path(name)).unwrap();
+        }
+        for (name, reason) in [
+            ("none", "there is no such file or folder"),
+            ("out", "a folder of runs"),
+            ("out/a/report.html", "a file of a run"),
+        ] {
+            let error = check_location(&path(name)).unwrap_err().to_string();
+            let run = path("out/a").display().to_string();
+            assert!(error.contains(reason) && error.contains(&run) == name.starts_with("out"), "{error}");
+        }
+        assert!(check_location(&path("out")).unwrap_err().to_string().contains("one of its 2 runs"));
+    }
 }

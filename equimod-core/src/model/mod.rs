@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use assumptions::{Assumption, Certainty, Choices, Imported};
 pub use folder::{CONFIG_FILE, Exported, HEADS_FILE};
-pub use locate::{checkpoint_folders, files_of_pytorch};
+pub use locate::{check_location, checkpoint_folders, files_of_pytorch};
 
 use crate::backbone::{Backbone, BackboneBuilder, BackboneConfig, BackboneContext};
 use crate::build::Placement;

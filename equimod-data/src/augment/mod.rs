@@ -71,7 +71,7 @@ pub enum Params {
 
 impl Rectangle {
     /// Encodes the rectangle as top, left, height and width in pixels, or as center and size in shares of an image of
-    /// `size` (method, section 8).
+    /// `size`.
     fn encode(&self, size: Size, encoding: Encoding) -> [f32; 4] {
         let [top, left, height, width] = [self.top, self.left, self.height, self.width].map(|v| v as f64);
         let (rows, columns) = (size.height as f64, size.width as f64);

@@ -53,8 +53,8 @@ pub enum Encoding {
     /// Crops as center and size, in shares of the image; one vector per view.
     #[serde(alias = "size-normalised")]
     SizeNormalized,
-    /// Differences of the size-normalized values from view 1 to view 2, with centers mirrored if view 1 is (method,
-    /// section 8); one vector per pair.
+    /// Differences of the size-normalized values from view 1 to view 2, with centers mirrored if view 1 is; one
+    /// vector per pair.
     Pairwise,
 }
 

@@ -1,4 +1,4 @@
-//! The authors' constants (method, section 3). The constants for BYOL do not match BYOL's augmentations (section 8).
+//! The constants in the authors' code. Those for BYOL do not match BYOL's augmentations.
 
 /// Means and standard deviations of the first values of [`NAMES`].
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ pub enum Statistics {
     #[default]
     #[serde(rename = "computed")]
     Computed,
-    /// The authors' constants for SimCLR on CIFAR-10 (method, section 3).
+    /// The constants in the authors' code for SimCLR on CIFAR-10.
     #[serde(rename = "published-simclr-cifar10")]
     PublishedSimClrCifar10,
     /// The authors' constants for SimCLR on ImageNet.

@@ -47,7 +47,7 @@ pub fn run(arguments: &Doctor) -> anyhow::Result<ExitCode> {
     let (build, machine, cuda) = (Build::new(), Machine::new(), Cuda::new());
     let mut report = Report { schema_version: SCHEMA_VERSION, build, machine, cuda, examination: None };
     if !arguments.json {
-        console::result(&report.facts())?;
+        console::sentences(&report.facts())?;
     }
     if let Some(device) = device {
         console::note(&format!("checking {}", device::describe(&device)));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use equimod_core::Model;
 use equimod_data::{Background, Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
-use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
+use equimod_eval::results::{EvaluatedModel, FORMAT, Results, with_references};
 use equimod_eval::verdict::verdict;
 use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer};
 
@@ -21,6 +21,7 @@ use crate::outputs::console::Console;
 use crate::outputs::evaluation::{Record, write};
 use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
+use crate::run::files::all_results;
 
 /// Runs a protocol on a model and a data set, prints and writes the results.
 pub fn run(chosen: &Chosen) -> anyhow::Result<ExitCode> {
@@ -114,7 +115,12 @@ impl<'a> Session<'a> {
 
     /// Prints and writes the results of a protocol.
     fn finish(&self, protocol: &str, report: Report) -> anyhow::Result<ExitCode> {
-        let (results, folder) = self.write(protocol, report, std::env::args().collect())?;
+        // What the run measured of the untrained network and its baseline need not be measured again.
+        let rows = match self.arguments.model.join("run.json").is_file() {
+            true => with_references(report.rows, &all_results(&self.arguments.model)?),
+            false => report.rows,
+        };
+        let (results, folder) = self.write(protocol, Report { rows, ..report }, std::env::args().collect())?;
         if self.arguments.json {
             console::json(&results)?;
         } else {

@@ -97,11 +97,10 @@ impl Finished<'_> {
 
     fn print(&self, results: &Results, times: &str, advice: Option<Advice>) -> anyhow::Result<()> {
         let folder = self.run.path().display();
-        let verdict: String = results.verdict.iter().map(|sentence| format!("{sentence}\n")).collect();
-        let mut text = format!("\n{}\nreport {folder}/report.html ({times})\n", brief(&results.rows));
-        text += &format!("\n{verdict}\nNext:\n");
-        self.next(advice).iter().for_each(|command| text += &format!("  {command}\n"));
-        console::result(&text)
+        console::result(&format!("\n{}\nreport {folder}/report.html ({times})\n", brief(&results.rows)))?;
+        console::sentences(&results.verdict.iter().map(|sentence| format!("{sentence}\n")).collect::<String>())?;
+        let next: String = self.next(advice).iter().map(|command| format!("  {command}\n")).collect();
+        console::result(&format!("\nNext:\n{next}"))
     }
 
     /// Commands that answer the next questions, the one that the verdict advises first.
@@ -119,7 +118,8 @@ impl Finished<'_> {
         let first = match advice {
             Some(Advice::LowerRate) => Some(format!("{again} --lr {}   # a third", schedule.learning_rate / 3.0)),
             Some(Advice::TrainLonger) => {
-                Some(format!("{again} --epochs {}   # four times as long", 4 * schedule.epochs))
+                let longer = longer(self.trainer.total_steps());
+                Some(format!("{again} --epochs {}   # {longer} times as long", longer * schedule.epochs))
             }
             Some(Advice::WidenRange) => Some(evaluate.clone()),
             Some(Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained) | None => None,
@@ -194,6 +194,14 @@ impl Finished<'_> {
     }
 }
 
+/// Fewest steps of a longer run that is suggested.
+const FEWEST: u64 = 500;
+
+/// How many times as long a run of too few steps should be: four times, or as often as gives it [`FEWEST`] steps.
+fn longer(steps: u64) -> u64 {
+    FEWEST.div_ceil(steps.max(1)).max(4)
+}
+
 /// Adds rows to the results of the baseline, so that `equimod report` and `runs` have them.
 fn keep(baseline: &Path, rows: Vec<ResultRow>) -> anyhow::Result<()> {
     let file = baseline.join("results.json");
@@ -202,4 +210,14 @@ fn keep(baseline: &Path, rows: Vec<ResultRow>) -> anyhow::Result<()> {
     let results = Results { rows, ..read };
     write_atomic(&baseline.join("results.md"), markdown_page(&results).as_bytes())?;
     Ok(write_atomic(&file, &serde_json::to_vec_pretty(&results)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::longer;
+
+    #[test]
+    fn a_longer_run_has_steps_enough() {
+        assert_eq!([longer(0), longer(2), longer(192), longer(5000)], [500, 250, 4, 4]);
+    }
 }

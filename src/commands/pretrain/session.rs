@@ -47,6 +47,9 @@ impl Trained {
     }
 }
 
+/// Number of steps below which a run is reported as too short before it starts.
+const FEW_STEPS: u64 = 50;
+
 impl Setup {
     /// Number of ranks of all processes.
     pub fn ranks(&self) -> usize {
@@ -177,8 +180,27 @@ impl Setup {
         self.note(&format!("{about}: {steps} steps into {}", run.path().display()));
         if self.watcher.is_none() && !self.is_baseline {
             console::note(&self.difference());
+            self.few_steps(steps).iter().for_each(|text| console::note(text));
         }
         Ok((run, info))
+    }
+
+    /// Warning of a run that is too short to learn anything.
+    fn few_steps(&self, steps: u64) -> Option<String> {
+        let Self { arguments, recipe, dataset, .. } = self;
+        let unless = if arguments.recipe.recipe.is_some() && arguments.recipe.source.is_some() {
+            ", or no --recipe, so that settings are chosen for these images"
+        } else {
+            ""
+        };
+        (steps < FEW_STEPS).then(|| {
+            format!(
+                "only {steps} steps: {} images in batches of {} for {} epochs; give more --epochs, a smaller --batch{unless}",
+                dataset.len(),
+                recipe.data.batch,
+                recipe.schedule.epochs,
+            )
+        })
     }
 
     fn resume(&self, trainer: &mut Trainer, collective: &SharedCollective) -> anyhow::Result<(RunDirectory, RunInfo)> {

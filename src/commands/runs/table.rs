@@ -56,6 +56,8 @@ pub struct Table {
     pub runs: Vec<Summary>,
     /// Full names of the settings.
     settings: Vec<String>,
+    /// Full names of all settings, also of those in which the runs are the same.
+    all: Vec<String>,
 }
 
 impl Table {
@@ -63,9 +65,9 @@ impl Table {
     pub fn of(mut runs: Vec<Summary>) -> Self {
         let names: BTreeSet<String> = runs.iter().flat_map(|run| run.settings.keys().cloned()).collect();
         let differs = |name: &String| runs.iter().any(|run| run.settings.get(name) != runs[0].settings.get(name));
-        let settings: Vec<String> = names.into_iter().filter(differs).collect();
+        let settings: Vec<String> = names.iter().filter(|name| differs(name)).cloned().collect();
         runs.iter_mut().for_each(|run| run.settings.retain(|name, _| settings.contains(name)));
-        Self { runs, settings }
+        Self { runs, settings, all: names.into_iter().collect() }
     }
 
     /// Sorts by a column; runs with equal values keep the order of their paths.
@@ -95,29 +97,44 @@ impl Table {
 
     /// Heading and texts of a column.
     fn column(&self, name: &str) -> Vec<String> {
-        let heading = if COLUMNS.contains(&name) { name } else { short(name, &self.settings) };
-        let texts = self.runs.iter().map(|run| cell(run, name).text().to_owned());
+        let heading = if COLUMNS.contains(&name) { name } else { short(name, &self.all) };
+        let named = self.names(name).len() > 1;
+        let text = |run: &Summary| match score(run, name) {
+            Some(score) if named => format!("{} {}", cell(run, name).text(), score.name),
+            _ => cell(run, name).text().to_owned(),
+        };
+        let texts = self.runs.iter().map(text);
         std::iter::once(heading.to_owned()).chain(texts).collect()
     }
 
-    /// Explanation of the accuracies.
+    /// What the accuracies of a column are of.
+    fn names(&self, column: &str) -> BTreeSet<&str> {
+        self.runs.iter().filter_map(|run| Some(score(run, column)?.name.as_str())).collect()
+    }
+
+    /// Explanation of the accuracies that do not name what they are of.
     fn legend(&self) -> String {
-        let named = |column: &str, of: fn(&Summary) -> Option<&Score>| {
-            let names: BTreeSet<&str> = self.runs.iter().filter_map(of).map(|score| score.name.as_str()).collect();
-            let names: Vec<&str> = names.into_iter().collect();
-            (!names.is_empty()).then(|| format!("{column}: top-1 accuracy of {}\n", names.join(" or ")))
+        let line = |column: &str| match self.names(column).into_iter().collect::<Vec<_>>().as_slice() {
+            [] => String::new(),
+            [name] => format!("{column}: top-1 accuracy of {name}\n"),
+            _ => format!("{column}: top-1 accuracy of what is named\n"),
         };
-        let lines = [named("probe", |run| run.probe.as_ref()), named("eval", |run| run.eval.as_ref())];
-        let lines: String = lines.into_iter().flatten().collect();
+        let lines = line("probe") + &line("eval");
         if lines.is_empty() { lines } else { format!("\n{lines}") }
+    }
+}
+
+/// The accuracy in a column of accuracies.
+fn score<'a>(run: &'a Summary, column: &str) -> Option<&'a Score> {
+    match column {
+        "probe" => run.probe.as_ref(),
+        "eval" => run.eval.as_ref(),
+        _ => None,
     }
 }
 
 /// Value of a column.
 fn cell(run: &Summary, column: &str) -> Cell {
-    let percent = |score: &Option<Score>| {
-        Cell::of(score.as_ref().map(|score| score.value), |value| format!("{:.1} %", 100.0 * value))
-    };
     match column {
         "run" => Cell::Text(run.run.clone()),
         "status" => Cell::Text(run.status.clone()),
@@ -131,8 +148,9 @@ fn cell(run: &Summary, column: &str) -> Cell {
         "epoch" => Cell::of(Some(run.epoch as f64), |epoch| format!("{epoch}/{}", run.epochs)),
         "step" => Cell::of(Some(run.step as f64), |step| step.to_string()),
         "loss" => Cell::of(run.loss, |loss| format!("{loss:.4}")),
-        "probe" => percent(&run.probe),
-        "eval" => percent(&run.eval),
+        "probe" | "eval" => {
+            Cell::of(score(run, column).map(|score| score.value), |value| format!("{:.1} %", 100.0 * value))
+        }
         setting => run.settings.get(setting).map_or(Cell::Missing, |value| value_of(value)),
     }
 }
