@@ -1,4 +1,4 @@
-# The command `equimod` with CUDA 13 and cuDNN 9. Never built by this project's tests.
+# The command `equimod` with CUDA 13, cuDNN 9 and NCCL. Never built by this project's tests.
 #   docker build -f examples/cuda.Dockerfile -t equimod .
 #   docker run --gpus all -v "$PWD":/data -w /data equimod doctor --device cuda:0
 FROM nvidia/cuda:13.0.1-cudnn-devel-ubuntu24.04 AS build
@@ -8,7 +8,7 @@ RUN curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --pr
 ENV PATH=/opt/cargo/bin:$PATH CUDA_COMPUTE_CAP=80 LIBRARY_PATH=/usr/local/cuda/lib64/stubs
 WORKDIR /source
 COPY . .
-RUN cargo build --release --locked --features cudnn
+RUN cargo build --release --locked --features cudnn,nccl
 
 FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04
 COPY --from=build /source/target/release/equimod /usr/local/bin/equimod

@@ -40,7 +40,7 @@ fn the_json_has_the_documented_keys() {
     assert_eq!((report["schema_version"].as_u64(), report["examination"].is_null()), (Some(1), true));
     let build = &report["build"];
     assert_eq!(keys(build), ["version", "target", "features", "instruction_set"]);
-    assert_eq!(keys(&build["features"]), ["hub", "mnist", "cuda", "cudnn", "metal", "accelerate"]);
+    assert_eq!(keys(&build["features"]), ["hub", "mnist", "cuda", "cudnn", "nccl", "metal", "accelerate", "mpi"]);
     assert_eq!(build["features"]["hub"].as_bool(), Some(cfg!(feature = "hub")));
     let machine = &report["machine"];
     let bytes = ["memory_bytes", "memory_available_bytes", "memory_limit_bytes", "locked_memory_bytes"];

@@ -131,7 +131,7 @@ fn processes_that_cannot_be_connected_are_refused_in_one_sentence() {
     let scratch = scratch();
     let out = [&ARGUMENTS[..], &["run"]].concat();
     let torchrun = scratch.again_with("RANK", "0").with("WORLD_SIZE", "2").with("MASTER_ADDR", "localhost");
-    torchrun.refused(&out, 2, &["2 processes, which equimod cannot connect", "--device cuda:all"]);
+    torchrun.refused(&out, 2, &["2 processes, which this build cannot connect", "--device cuda:all"]);
     #[cfg(not(feature = "mpi"))]
     for (variable, launcher) in [("OMPI_COMM_WORLD_SIZE", "mpirun"), ("SLURM_STEP_NUM_TASKS", "srun")] {
         let parts = [&format!("{launcher} started 3 processes, but this build lacks MPI"), "--features mpi"];

@@ -144,6 +144,11 @@ pub trait Collective: Send + Sync {
         Duration::ZERO
     }
 
+    /// A rank that is known to have failed, outside of any exchange. The default knows of none.
+    fn lost(&self) -> Option<usize> {
+        None
+    }
+
     /// Sum of one tensor over all ranks; same shape.
     ///
     /// # Errors

@@ -64,6 +64,8 @@ mod load_report;
 pub mod method;
 pub mod model;
 mod names;
+#[cfg(feature = "nccl")]
+pub mod nccl;
 pub mod nn;
 pub mod objective;
 pub mod ops;

@@ -85,6 +85,11 @@ impl Link {
         Ok(Some(Message { request, bytes, done: false }))
     }
 
+    /// Whether the library has not been ended.
+    pub fn is_open(&self) -> bool {
+        self.universe.is_some()
+    }
+
     /// Ends the library together with all other processes.
     pub fn finish(&mut self) {
         self.universe.take();

@@ -142,6 +142,10 @@ impl Collective for MpiRank {
     fn waited(&self) -> Duration {
         self.progress.waited()
     }
+
+    fn lost(&self) -> Option<usize> {
+        self.progress.lost()
+    }
 }
 
 /// An exchange under way.

@@ -60,6 +60,18 @@ impl Progress {
         Duration::from_nanos(self.waited.load(Ordering::Relaxed))
     }
 
+    /// A process that has said that it failed, or has ended without a word on this machine.
+    pub fn lost(&self) -> Option<usize> {
+        let mut state = self.lock();
+        if !state.link.is_open() {
+            return None;
+        }
+        // A failure of the library shows in the next exchange.
+        let State { link, endings, peers, .. } = &mut *state;
+        let _ = endings.receive(link);
+        endings.first().or_else(|| peers.ended())
+    }
+
     /// Starts the next exchange, and returns its number.
     pub fn start(&self, request: Request, own: Vec<Tensor>) -> CollectiveResult<u64> {
         let mut state = self.lock();

@@ -24,7 +24,8 @@ pub fn wrapped(text: &str, columns: Option<usize>) -> String {
         if line.contains(": equimod ") {
             return line.to_owned();
         }
-        let indent = " ".repeat(second_column(line).filter(|&start| 2 * start < columns).unwrap_or(first_column(line) + 2));
+        let indent =
+            " ".repeat(second_column(line).filter(|&start| 2 * start < columns).unwrap_or(first_column(line) + 2));
         // A number stays with its per cent sign.
         let kept = line.replace(" %", "\u{a0}%");
         let words = WordSeparator::AsciiSpace;

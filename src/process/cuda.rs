@@ -74,6 +74,18 @@ pub fn cudnn() -> String {
     format!("{}.{}.{}", version / major, version % major / 100, version % 100)
 }
 
+/// Version of NCCL, from the number in which it joins the parts: 2 27 03.
+///
+/// # Errors
+///
+/// If the library does not tell.
+#[cfg(feature = "nccl")]
+pub fn nccl() -> Result<String, String> {
+    let version = candle_core::cuda_backend::cudarc::nccl::result::get_nccl_version();
+    let version = version.map_err(|error| format!("{:?}", error.0))?;
+    Ok(format!("{}.{}.{}", version / 10_000, version % 10_000 / 100, version % 100))
+}
+
 /// Memory that this process has taken from a GPU's pool and not given back, in bytes.
 ///
 /// # Errors

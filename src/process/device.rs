@@ -70,7 +70,7 @@ pub fn open_all(name: &str) -> anyhow::Result<Vec<Device>> {
 ///
 /// Those of [`open`], or if the list has fewer GPUs than there are processes, unless it has one: launchers can show each
 /// process a GPU of its own.
-#[cfg(feature = "mpi")]
+#[cfg(any(feature = "mpi", feature = "nccl"))]
 pub fn open_one_of(name: &str, local_rank: usize, local_size: usize) -> anyhow::Result<Device> {
     let name = if name == "auto" && gpus() > 0 { "cuda:all" } else { name };
     let mut devices = match name.split_once(':') {

@@ -11,61 +11,74 @@ use std::time::Duration;
 use crate::mpi::Processes;
 use candle_core::Device;
 use equimod_core::SharedCollective;
+#[cfg(feature = "nccl")]
+use equimod_core::nccl;
 #[cfg(feature = "mpi")]
 use equimod_core::{FailureCause, RankFailure};
 
+#[cfg(feature = "mpi")]
+use crate::process::between_gpus::between_gpus;
 use crate::process::device;
 use crate::process::exit::Usage;
+#[cfg(feature = "nccl")]
+use crate::process::rendezvous::Rendezvous;
 #[cfg(feature = "mpi")]
 use crate::process::{exit, failure::InWords};
 
 /// Way to a build with MPI.
 pub const MPI_BUILD: &str = "`cargo build --release --features mpi` builds it with MPI";
 
+/// What connects the processes of a launcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    Mpi,
+    /// NCCL, whose identifier is passed on over TCP.
+    Nccl,
+}
+
 /// A launcher and the number of processes that it started, by the variables that it sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Launcher {
     name: &'static str,
     processes: usize,
-    /// Whether its processes communicate through MPI.
-    mpi: bool,
+    connection: Connection,
 }
 
 /// The variable of each launcher that holds the number of processes, for `srun` those of one step: the shell of an
 /// allocation, and the script of a job, are alone in theirs.
-const LAUNCHERS: [(&str, &str, bool); 5] = [
-    ("OMPI_COMM_WORLD_SIZE", "mpirun", true),
-    ("PMI_SIZE", "mpiexec", true),
-    ("MV2_COMM_WORLD_SIZE", "mpirun", true),
-    ("SLURM_STEP_NUM_TASKS", "srun", true),
-    ("WORLD_SIZE", "a launcher that sets WORLD_SIZE", false),
+const LAUNCHERS: [(&str, &str, Connection); 5] = [
+    ("OMPI_COMM_WORLD_SIZE", "mpirun", Connection::Mpi),
+    ("PMI_SIZE", "mpiexec", Connection::Mpi),
+    ("MV2_COMM_WORLD_SIZE", "mpirun", Connection::Mpi),
+    ("SLURM_STEP_NUM_TASKS", "srun", Connection::Mpi),
+    ("WORLD_SIZE", "a launcher that sets WORLD_SIZE", Connection::Nccl),
 ];
 
 impl Launcher {
     /// The launcher of several processes by the variables of the environment; `None` for a process on its own.
     fn of(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let found = |(name, launcher, mpi): (&str, &'static str, bool)| {
+        let found = |(name, launcher, connection): (&str, &'static str, Connection)| {
             // Without a rank it is the variable of something else.
             let is_set = name != "WORLD_SIZE" || variable("RANK").is_some();
             let processes = variable(name).filter(|_| is_set)?.parse::<usize>().ok()?;
-            Some(Self { name: launcher, processes, mpi }).filter(|_| processes > 1)
+            Some(Self { name: launcher, processes, connection }).filter(|_| processes > 1)
         };
         LAUNCHERS.into_iter().find_map(found)
     }
 
     /// The reason why this build cannot train with the launcher's processes; `None` if it can.
-    fn refusal(self, has_mpi: bool) -> Option<String> {
-        let Self { name, processes, mpi } = self;
+    fn refusal(self, has: impl Fn(Connection) -> bool) -> Option<String> {
+        let Self { name, processes, connection } = self;
         let started = format!("{name} started {processes} processes");
-        match (mpi, has_mpi) {
-            (true, true) => None,
-            (true, false) => Some(format!(
+        match connection {
+            _ if has(connection) => None,
+            Connection::Mpi => Some(format!(
                 "{started}, but this build lacks MPI, and each would train a run of its own; {MPI_BUILD}, and one \
                  process alone uses several devices with --device cuda:all"
             )),
-            (false, _) => Some(format!(
-                "{started}, which equimod cannot connect; start them with mpirun or srun and a build with MPI, or one \
-                 process alone with --device cuda:all"
+            Connection::Nccl => Some(format!(
+                "{started}, which this build cannot connect, because it lacks NCCL (--features cuda,nccl); start them \
+                 with mpirun or srun and a build with MPI, or one process alone with --device cuda:all"
             )),
         }
     }
@@ -79,6 +92,9 @@ pub enum Launch {
     /// One of several processes, each of which is a rank.
     #[cfg(feature = "mpi")]
     Together(Arc<Processes>),
+    /// One of several processes, each of which is a rank and has a GPU.
+    #[cfg(feature = "nccl")]
+    OnGpus(Rendezvous),
 }
 
 impl Launch {
@@ -89,8 +105,13 @@ impl Launch {
     /// If they cannot communicate.
     pub fn join() -> anyhow::Result<Self> {
         let Some(launcher) = Launcher::of(|name| std::env::var(name).ok()) else { return Ok(Self::Alone) };
-        match launcher.refusal(cfg!(feature = "mpi")) {
+        let has = |connection| match connection {
+            Connection::Mpi => cfg!(feature = "mpi"),
+            Connection::Nccl => cfg!(feature = "nccl"),
+        };
+        match launcher.refusal(has) {
             Some(reason) => Err(Usage(reason).into()),
+            None if launcher.connection == Connection::Nccl => on_gpus(),
             None => joined(launcher),
         }
     }
@@ -101,6 +122,8 @@ impl Launch {
             Self::Alone => 1,
             #[cfg(feature = "mpi")]
             Self::Together(processes) => processes.size(),
+            #[cfg(feature = "nccl")]
+            Self::OnGpus(process) => process.size,
         }
     }
 
@@ -110,18 +133,29 @@ impl Launch {
             Self::Alone => true,
             #[cfg(feature = "mpi")]
             Self::Together(processes) => processes.rank() == 0,
+            #[cfg(feature = "nccl")]
+            Self::OnGpus(process) => process.rank == 0,
         }
     }
 
-    /// The collective of this process and others; `None` if it is alone.
-    pub fn collective(&self, timeout: Duration) -> Option<SharedCollective> {
+    /// The collective of this process and others, whose exchanges may take `timeout`; `None` if it is alone.
+    ///
+    /// # Errors
+    ///
+    /// If the processes, or their GPUs, cannot be connected.
+    pub fn collective(&self, device: &Device, timeout: Duration) -> anyhow::Result<Option<SharedCollective>> {
         match self {
             Self::Alone => {
-                let _ = timeout;
-                None
+                let _ = (device, timeout);
+                Ok(None)
             }
             #[cfg(feature = "mpi")]
-            Self::Together(processes) => Some(processes.collective(timeout)),
+            Self::Together(processes) => between_gpus(processes.collective(timeout), device, timeout).map(Some),
+            #[cfg(feature = "nccl")]
+            Self::OnGpus(process) => {
+                let id = process.share(|| Ok(nccl::new_id()?), timeout)?;
+                Ok(Some(nccl::connect_alone(&id, process.rank, process.size, device, timeout)?))
+            }
         }
     }
 
@@ -139,6 +173,9 @@ impl Launch {
             }
             #[cfg(feature = "mpi")]
             Self::Together(processes) => run_together(processes, verbose, work),
+            // The launcher ends the others.
+            #[cfg(feature = "nccl")]
+            Self::OnGpus(_) => work(),
         }
     }
 
@@ -155,8 +192,36 @@ impl Launch {
                 let place = processes.place();
                 Ok(vec![device::open_one_of(name, place.local_rank, place.local_size)?])
             }
+            #[cfg(feature = "nccl")]
+            Self::OnGpus(process) => {
+                let device = device::open_one_of(name, process.local_rank, process.local_size)?;
+                let text = "processes of such a launcher exchange through NCCL; give --device cuda:all, or start them \
+                            with mpirun or srun and a build with MPI";
+                if device.is_cuda() { Ok(vec![device]) } else { Err(Usage(text.into()).into()) }
+            }
         }
     }
+}
+
+#[cfg(not(feature = "nccl"))]
+fn on_gpus() -> anyhow::Result<Launch> {
+    Ok(Launch::Alone)
+}
+
+/// Takes a part of the machine's processors.
+#[cfg(feature = "nccl")]
+fn on_gpus() -> anyhow::Result<Launch> {
+    let process = Rendezvous::of(|name| std::env::var(name).ok())?;
+    share_processors(process.local_size);
+    Ok(Launch::OnGpus(process))
+}
+
+/// Starts this process's part of the threads, if `sharing` processes may run on the same processors.
+#[cfg(any(feature = "mpi", feature = "nccl"))]
+fn share_processors(sharing: usize) {
+    // Where --threads was given, the threads have been started, and this changes nothing.
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let _ = rayon::ThreadPoolBuilder::new().num_threads((available / sharing.max(1)).max(1)).build_global();
 }
 
 #[cfg(not(feature = "mpi"))]
@@ -177,10 +242,7 @@ fn joined(launcher: Launcher) -> anyhow::Result<Launch> {
         ))
         .into());
     }
-    // Where --threads was given, the threads have been started, and this changes nothing.
-    let available = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = (available / processes.place().sharing).max(1);
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    share_processors(processes.place().sharing);
     Ok(Launch::Together(Arc::new(processes)))
 }
 
@@ -219,12 +281,13 @@ mod tests {
 
     #[test]
     fn launchers_of_several_processes_are_noticed() {
-        let launcher = |name, processes, mpi| Some(Launcher { name, processes, mpi });
-        assert_eq!(of(&[("OMPI_COMM_WORLD_SIZE", "2")]), launcher("mpirun", 2, true));
-        assert_eq!(of(&[("PMI_SIZE", "8")]), launcher("mpiexec", 8, true));
-        assert_eq!(of(&[("SLURM_STEP_NUM_TASKS", "16"), ("SLURM_PROCID", "3")]), launcher("srun", 16, true));
+        let launcher = |name, processes, connection| Some(Launcher { name, processes, connection });
+        assert_eq!(of(&[("OMPI_COMM_WORLD_SIZE", "2")]), launcher("mpirun", 2, Connection::Mpi));
+        assert_eq!(of(&[("PMI_SIZE", "8")]), launcher("mpiexec", 8, Connection::Mpi));
+        let srun = of(&[("SLURM_STEP_NUM_TASKS", "16"), ("SLURM_PROCID", "3")]);
+        assert_eq!(srun, launcher("srun", 16, Connection::Mpi));
         let torch = of(&[("RANK", "0"), ("WORLD_SIZE", "4"), ("MASTER_ADDR", "host")]);
-        assert_eq!(torch, launcher("a launcher that sets WORLD_SIZE", 4, false));
+        assert_eq!(torch, launcher("a launcher that sets WORLD_SIZE", 4, Connection::Nccl));
     }
 
     #[test]
@@ -241,13 +304,13 @@ mod tests {
     #[test]
     fn what_a_build_cannot_connect_is_refused_with_the_way_out() {
         let mpirun = of(&[("OMPI_COMM_WORLD_SIZE", "2")]).unwrap();
-        assert_eq!(mpirun.refusal(true), None);
-        let text = mpirun.refusal(false).unwrap();
+        let only = |own| move |connection| connection == own;
+        assert_eq!(mpirun.refusal(only(Connection::Mpi)), None);
+        let text = mpirun.refusal(only(Connection::Nccl)).unwrap();
         assert!(text.starts_with("mpirun started 2 processes, but this build lacks MPI"), "{text}");
         assert!(text.contains("--features mpi"), "{text}");
         let torch = of(&[("RANK", "0"), ("WORLD_SIZE", "4")]).unwrap();
-        for has_mpi in [false, true] {
-            assert!(torch.refusal(has_mpi).unwrap().contains("start them with mpirun or srun"));
-        }
+        assert_eq!(torch.refusal(only(Connection::Nccl)), None);
+        assert!(torch.refusal(only(Connection::Mpi)).unwrap().contains("--features cuda,nccl"));
     }
 }

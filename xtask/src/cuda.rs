@@ -37,7 +37,8 @@ const PROFILE: &str = "stand-in";
 
 /// Packages and features of all builds, without the Hub, which takes minutes to build. Builds of the same packages have
 /// the same features of their dependencies, and share them.
-const PACKAGES: &[&str] = &["-p", "equimod-core", "-p", "equimod", "--no-default-features", "--features", "cuda,cudnn"];
+const PACKAGES: &[&str] =
+    &["-p", "equimod-core", "-p", "equimod", "--no-default-features", "--features", "cuda,cudnn,nccl"];
 
 /// Targets of the tests that run on the stand-in.
 const TEST_TARGETS: &[&str] = &[
@@ -59,7 +60,9 @@ const COMMAND: &[&str] = &["--bin", "equimod", "--test", "cuda_counts"];
 type Mode = &'static [(&'static str, &'static str)];
 
 /// Tests that run on the stand-in: the target, the arguments of the test program, and the stand-in's mode.
-const TESTS: [(&[&str], &[&str], Mode); 7] = [
+const TESTS: [(&[&str], &[&str], Mode); 9] = [
+    (&["--lib"], &["nccl::"], &[("STANDIN_DEVICES", "2")]),
+    (&["--lib"], &["nccl::"], &[("STANDIN_DEVICES", "2"), ("STANDIN_LAZY", "1")]),
     (&["--lib"], &["cuda::"], &[]),
     (&["--lib"], &["cuda::"], &[("STANDIN_GUARD", "1"), ("STANDIN_ORDER", "7")]),
     (&["--lib"], &["cuda::"], &[("STANDIN_LAZY", "1"), ("STANDIN_ORDER", "reverse")]),

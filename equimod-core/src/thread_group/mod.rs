@@ -91,6 +91,10 @@ impl Collective for ThreadRank {
     fn waited(&self) -> Duration {
         self.board.waited(self.rank)
     }
+
+    fn lost(&self) -> Option<usize> {
+        self.board.failed()
+    }
 }
 
 /// An all-reduce whose tensors have been offered.

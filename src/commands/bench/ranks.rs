@@ -5,6 +5,7 @@ use std::time::Duration;
 use candle_core::Device;
 use equimod_core::{RankThreads, SharedCollective, SingleProcess, run_ranks};
 
+use crate::process::between_gpus::between_gpus;
 use crate::process::failure::InWords;
 use crate::process::launch::Launch;
 
@@ -22,7 +23,7 @@ pub fn of_first<T: Send + 'static>(
     devices: Vec<Device>,
     work: impl Fn(&Device, SharedCollective) -> anyhow::Result<T> + Send + Sync + 'static,
 ) -> anyhow::Result<Option<T>> {
-    if let Some(collective) = launch.collective(TIMEOUT) {
+    if let Some(collective) = launch.collective(&devices[0], TIMEOUT)? {
         let first = collective.is_first();
         return Ok(Some(work(&devices[0], collective)?).filter(|_| first));
     }
@@ -31,6 +32,9 @@ pub fn of_first<T: Send + 'static>(
     }
     let ranks = devices.len();
     let group = RankThreads { ranks, threads: rayon::current_num_threads() / ranks, timeout: TIMEOUT };
-    let measured = run_ranks(group, move |collective| work(&devices[collective.rank()], collective));
+    let measured = run_ranks(group, move |collective| {
+        let device = &devices[collective.rank()];
+        work(device, between_gpus(collective, device, TIMEOUT)?)
+    });
     Ok(measured.map_err(|failure| failure.in_words(ranks))?.into_iter().next())
 }

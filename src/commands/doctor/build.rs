@@ -4,13 +4,15 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// Features of the package, and whether this build has them.
-const FEATURES: [(&str, bool); 6] = [
+const FEATURES: [(&str, bool); 8] = [
     ("hub", cfg!(feature = "hub")),
     ("mnist", cfg!(feature = "mnist")),
     ("cuda", cfg!(feature = "cuda")),
     ("cudnn", cfg!(feature = "cudnn")),
+    ("nccl", cfg!(feature = "nccl")),
     ("metal", cfg!(feature = "metal")),
     ("accelerate", cfg!(feature = "accelerate")),
+    ("mpi", cfg!(feature = "mpi")),
 ];
 
 /// The build.

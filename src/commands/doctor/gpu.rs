@@ -22,6 +22,7 @@ pub struct Cuda {
     driver_cuda_version: Option<String>,
     cublas_version: Option<String>,
     cudnn_version: Option<String>,
+    nccl_version: Option<String>,
     cards: Vec<Card>,
     /// Sentences about what is missing or cannot be found out.
     remarks: Vec<String>,
@@ -76,6 +77,10 @@ impl Cuda {
         {
             self.cudnn_version = Some(cuda::cudnn());
         }
+        #[cfg(feature = "nccl")]
+        {
+            self.nccl_version = self.noting("the version of NCCL", cuda::nccl());
+        }
         #[cfg(not(feature = "cudnn"))]
         self.remarks.push(format!("This build does not use cuDNN; {CUDA_BUILD}."));
         let count = self.noting("the number of GPUs", cuda::count()).unwrap_or(0);
@@ -102,6 +107,7 @@ impl Cuda {
             ("CUDA", &self.driver_cuda_version),
             ("cuBLAS", &self.cublas_version),
             ("cuDNN", &self.cudnn_version),
+            ("NCCL", &self.nccl_version),
         ];
         let known = named.into_iter().filter_map(|(name, version)| Some((name, version.clone()?)));
         let cards = self.cards.iter().map(|card| ("GPU", card.line()));

@@ -19,6 +19,7 @@ use crate::inputs::model_argument;
 use crate::outputs::console;
 use crate::outputs::progress::Progress;
 use crate::process::allocator::MEMORY;
+use crate::process::between_gpus::between_gpus;
 use crate::process::failure::InWords;
 use crate::process::{device, git};
 use crate::run::mlflow::{Client, Mlflow};
@@ -69,14 +70,17 @@ impl Setup {
     /// The failure of the rank that failed first.
     pub fn train(self: &Arc<Self>) -> anyhow::Result<(Ending, Option<Trained>)> {
         let (ranks, timeout) = (self.devices.len(), Duration::from_secs(self.recipe.execution.timeout));
-        if let Some(collective) = self.launch.collective(timeout) {
+        if let Some(collective) = self.launch.collective(&self.devices[0], timeout)? {
             return self.train_rank(collective);
         }
         if ranks == 1 {
             return self.train_rank(SingleProcess::shared());
         }
         let (group, setup) = (RankThreads { ranks, threads: self.threads(), timeout }, self.clone());
-        let ended = run_ranks(group, move |collective| setup.train_rank(collective));
+        let ended = run_ranks(group, move |collective| {
+            let device = setup.device_of(&collective);
+            setup.train_rank(between_gpus(collective, device, timeout)?)
+        });
         let ended = ended.map_err(|failure| failure.in_words(ranks))?;
         ended.into_iter().next().context("the first rank ended without a result")
     }
@@ -88,14 +92,18 @@ impl Setup {
         }
     }
 
+    /// Device of a rank. One of several processes has one device.
+    fn device_of(&self, collective: &SharedCollective) -> &Device {
+        &self.devices[if self.devices.len() == 1 { 0 } else { collective.rank() }]
+    }
+
     /// Assembles the trainer of a rank.
     ///
     /// # Errors
     ///
     /// If the recipe does not fit the images or the ranks.
     pub fn trainer(&self, collective: SharedCollective) -> anyhow::Result<Trainer> {
-        // One of several processes has one device.
-        let device = self.devices[if self.devices.len() == 1 { 0 } else { collective.rank() }].clone();
+        let device = self.device_of(&collective).clone();
         let context = TrainContext {
             collective,
             stop: self.stop.clone(),

@@ -286,8 +286,8 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   note("ncclCommAbort");
+  // The memory stays, because a rank of this process may still look at it.
   comm->shared->aborted = 1;
-  destroy(comm);
   return ncclSuccess;
 }
 

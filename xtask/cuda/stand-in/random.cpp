@@ -60,8 +60,11 @@ curandStatus_t curandCreateGenerator(curandGenerator_t *generator, curandRngType
   return CURAND_STATUS_SUCCESS;
 }
 
-curandStatus_t curandDestroyGenerator(curandGenerator_t generator) {
-  delete (Generator *)generator;
+curandStatus_t curandDestroyGenerator(curandGenerator_t handle) {
+  auto *generator = (Generator *)handle;
+  // Its work may not be done yet.
+  finish(generator->stream);
+  delete generator;
   return CURAND_STATUS_SUCCESS;
 }
 

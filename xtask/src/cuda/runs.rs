@@ -1,6 +1,7 @@
 //! Runs of the command on the stand-in: training, a kill and a resume, bf16, evaluation.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -137,6 +138,27 @@ fn check_dry_run(runs: &Runs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Trains in two processes with the variables of a launcher such as torchrun.
+fn check_launched_processes(runs: &Runs, arguments: &[&str]) -> anyhow::Result<()> {
+    eprintln!("» equimod {}, in two processes", arguments.join(" "));
+    let start = Instant::now();
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    let process = |rank: &'static str| {
+        let mut command = runs.command(arguments);
+        command.args(["--threads", "1"]).env("RANK", rank).env("LOCAL_RANK", rank);
+        command.envs([("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")]);
+        command.env("MASTER_PORT", &port).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    };
+    let processes = [process("0")?, process("1")?];
+    for process in processes {
+        let output = process.wait_with_output()?;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        ensure!(output.status.success() && !said.contains("stand-in:"), "a launched process failed:\n{said}");
+    }
+    took("equimod in two processes", start.elapsed());
+    Ok(())
+}
+
 /// Trains on two devices, twice with the same result, and shares an evaluation among them.
 fn check_two_devices(runs: &Runs) -> anyhow::Result<()> {
     let environment = [&runs.environment[..], &[("STANDIN_DEVICES", "2".into())]].concat();
@@ -146,6 +168,8 @@ fn check_two_devices(runs: &Runs) -> anyhow::Result<()> {
     runs.run(&with("two"))?;
     runs.run(&with("two-again"))?;
     runs.assert_same("two", "two-again")?;
+    check_launched_processes(&runs, &with("launched"))?;
+    runs.assert_same("two", "launched")?;
     runs.killed(&with("two-killed"), "two-killed")?;
     runs.run(&["pretrain", "--resume", "--device", "cuda:0", "--no-eval", "--out", "two-killed"])?;
     let shared = runs.run(&["eval", "knn", "two", "--untrained", "--data", "images", "--device", "cuda:0,1"])?;

@@ -25,6 +25,8 @@ mod views;
 
 #[cfg(test)]
 pub use convolution::WITHOUT_CUDNN;
+#[cfg(feature = "nccl")]
+pub use memory::{address, uninitialized};
 pub use setup::open;
 
 /// Backend for f32 and bf16 on CUDA devices.
