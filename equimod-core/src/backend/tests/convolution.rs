@@ -209,23 +209,18 @@ fn every_algorithm_on_every_instruction_set_is_near_the_portable_path() {
     }
 }
 
-#[test]
-fn an_input_activated_while_it_is_read_gives_the_same_bits_as_one_that_was_activated_before() {
+/// Scale and shift of each channel.
+type Activation = (Vec<f32>, Vec<f32>);
+
+/// Checks that an input which is activated while it is read gives the same bits as one that was activated before, with
+/// those `activations` that come from a scale and a shift of each channel.
+fn check_activated_input(activations: fn(Activation) -> Vec<Activation>) {
     for case in cases().into_iter().filter(|case| case.geometry.groups == 1) {
         let ((x, w, dy), s) = (case.tensors(), case.conv_shape());
         let channels = case.shape[1];
         // Positive shifts would show at the edges.
         let (scale, shift) = (flat(&narrow(&values(&[channels], 10))), flat(&narrow(&values(&[channels], 11))));
-        let with = |values: &[f32], value| {
-            let mut values = values.to_vec();
-            values[1] = value;
-            values
-        };
-        let mut activations = vec![(scale.clone(), shift.clone())];
-        for value in [0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MIN_POSITIVE / 2.0] {
-            activations.push((with(&scale, value), shift.clone()));
-            activations.push((scale.clone(), with(&shift, value)));
-        }
+        let activations = activations((scale, shift));
         let [x, dy] = [x, dy].map(|t| flat(&rows(&narrow(&t)).unwrap()));
         let w = flat(&narrow(&w));
         // All NaNs are equal here.
@@ -243,6 +238,25 @@ fn an_input_activated_while_it_is_read_gives_the_same_bits_as_one_that_was_activ
             assert!(weight(input).eq(weight(plain(&made))), "{what}");
         }
     }
+}
+
+#[test]
+fn an_input_activated_while_it_is_read_gives_the_same_bits_as_one_that_was_activated_before() {
+    check_activated_input(|ordinary| vec![ordinary]);
+}
+
+#[test]
+fn special_values_of_an_activation_give_the_same_bits() {
+    check_activated_input(|(scale, shift)| {
+        let with = |values: &[f32], value| {
+            let mut values = values.to_vec();
+            values[1] = value;
+            values
+        };
+        let special = [0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MIN_POSITIVE / 2.0];
+        let pairs = |value| [(with(&scale, value), shift.clone()), (scale.clone(), with(&shift, value))];
+        special.into_iter().flat_map(pairs).collect()
+    });
 }
 
 #[test]
