@@ -144,6 +144,17 @@ pub trait Collective: Send + Sync {
         Duration::ZERO
     }
 
+    /// Whether all exchanges so far were completed, for implementations whose results can be read before that is known,
+    /// as those of a device. Ask once results were read by the host, before they are used further. The default has no
+    /// such results.
+    ///
+    /// # Errors
+    ///
+    /// If an exchange was given up, so that its results mean nothing.
+    fn check(&self) -> CollectiveResult<()> {
+        Ok(())
+    }
+
     /// A rank that is known to have failed, outside of any exchange. The default knows of none.
     fn lost(&self) -> Option<usize> {
         None

@@ -96,6 +96,8 @@ fn a_step_of_a_resnet50_keeps_its_budget() {
     assert!(launches <= 1200, "{found}");
     assert!(count(c"cuMemcpyHtoDAsync_v2") <= 100, "{found}");
     assert_eq!(count(c"cuEventCreate"), 0, "{found}");
+    assert!(count(c"cuMemAllocAsync") <= 1600, "{found}");
+    assert!(count(c"memory:peak") <= 8 << 30, "{found}");
     host::read(&[&loss]).unwrap();
     assert_eq!(count(c"cuMemcpyDtoHAsync_v2") + count(c"cuMemcpyDtoH_v2"), 1, "a log step reads once");
 }

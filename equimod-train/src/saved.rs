@@ -134,6 +134,8 @@ impl Trainer {
             SavedState { step: *step, recipe: recipe.clone(), data_fingerprint: fingerprint.clone(), best: *best };
         let mut files = self.weights()?;
         files.push((STATE_FILE, json(&state)?));
+        // The weights have been read: what they come from has to be complete.
+        self.context.collective.check().map_err(equimod_core::Error::from)?;
         run.save(*step, &files)?;
         run.point_to_best(best.as_ref())?;
         let every = recipe.checkpoint.keep_every_epochs * self.steps_per_epoch();

@@ -87,7 +87,7 @@ pub fn open_one_of(name: &str, local_rank: usize, local_size: usize) -> anyhow::
     };
     match devices.len() {
         1 => open(&devices.swap_remove(0)),
-        number if number < local_size => {
+        number if number < local_size.max(local_rank + 1) => {
             let text = format!("{local_size} processes on this machine cannot share the {number} devices of {name}");
             Err(Usage(format!("{text}; start as many processes as there are devices")).into())
         }

@@ -63,7 +63,10 @@ impl Launcher {
             let processes = variable(name).filter(|_| is_set)?.parse::<usize>().ok()?;
             Some(Self { name: launcher, processes, connection }).filter(|_| processes > 1)
         };
-        LAUNCHERS.into_iter().find_map(found)
+        // torchrun may itself have been started by srun, once on each machine.
+        let of_torchrun = variable("TORCHELASTIC_RUN_ID").is_some();
+        let torchrun = LAUNCHERS.into_iter().filter(|_| of_torchrun).rev().take(1);
+        torchrun.chain(LAUNCHERS).find_map(found)
     }
 
     /// The reason why this build cannot train with the launcher's processes; `None` if it can.
@@ -286,8 +289,11 @@ mod tests {
         assert_eq!(of(&[("PMI_SIZE", "8")]), launcher("mpiexec", 8, Connection::Mpi));
         let srun = of(&[("SLURM_STEP_NUM_TASKS", "16"), ("SLURM_PROCID", "3")]);
         assert_eq!(srun, launcher("srun", 16, Connection::Mpi));
-        let torch = of(&[("RANK", "0"), ("WORLD_SIZE", "4"), ("MASTER_ADDR", "host")]);
-        assert_eq!(torch, launcher("a launcher that sets WORLD_SIZE", 4, Connection::Nccl));
+        let of_torch = launcher("a launcher that sets WORLD_SIZE", 4, Connection::Nccl);
+        assert_eq!(of(&[("RANK", "0"), ("WORLD_SIZE", "4"), ("MASTER_ADDR", "host")]), of_torch);
+        let variables =
+            [("SLURM_STEP_NUM_TASKS", "2"), ("TORCHELASTIC_RUN_ID", "7"), ("RANK", "0"), ("WORLD_SIZE", "4")];
+        assert_eq!(of(&variables), of_torch);
     }
 
     #[test]

@@ -22,7 +22,11 @@ const NAME_BYTES: usize = 64;
 /// Interval between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(100);
 /// Longest time that a connected process may take for its greeting.
-const GREETING_TIME: Duration = Duration::from_secs(5);
+const GREETING_TIME: Duration = Duration::from_secs(1);
+/// Longest time that a process waits for its turn.
+const TURN: Duration = Duration::from_secs(30);
+/// Last byte of a process that has got the identifier.
+const THANKS: [u8; 1] = [1];
 
 /// This process among those of its launcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,11 +69,16 @@ impl Rendezvous {
         let port = u16::try_from(port + usize::from(is_taken)).ok().filter(|port| *port > 0);
         let wrong = || Usage("MASTER_PORT is no port that has another one above it".into());
         ensure!(rank < size, Usage(format!("RANK is {rank}, and WORLD_SIZE {size}")));
+        let local_size = number("LOCAL_WORLD_SIZE")?;
+        ensure!(
+            local_rank < local_size,
+            Usage(format!("LOCAL_RANK is {local_rank}, and LOCAL_WORLD_SIZE {local_size}"))
+        );
         Ok(Self {
             rank,
             size,
             local_rank,
-            local_size: if variable("LOCAL_WORLD_SIZE").is_some() { number("LOCAL_WORLD_SIZE")? } else { 1 },
+            local_size,
             host: text("MASTER_ADDR")?,
             port: port.ok_or_else(wrong)?,
             name: variable("TORCHELASTIC_RUN_ID").unwrap_or_default().chars().take(NAME_BYTES / 4).collect(),
@@ -98,7 +107,8 @@ impl Rendezvous {
     fn give(&self, id: &[u8; ID_BYTES], limit: Duration) -> anyhow::Result<()> {
         let Self { host, port, .. } = self;
         let listener = TcpListener::bind((host.as_str(), *port));
-        let listener = listener.with_context(|| format!("cannot listen at {host}:{port} for the other processes"))?;
+        let advice = "MASTER_ADDR has to be an address of this machine, and the port free";
+        let listener = listener.with_context(|| format!("cannot listen at {host}:{port}: {advice}"))?;
         listener.set_nonblocking(true)?;
         let (start, mut served) = (Instant::now(), vec![false; self.size]);
         served[0] = true;
@@ -129,6 +139,8 @@ impl Rendezvous {
         let known = (1..self.size).find(|&rank| greeting == self.greeting(rank));
         let rank = known.ok_or(ErrorKind::InvalidData)?;
         stream.write_all(id)?;
+        // One that has gone meanwhile comes again.
+        stream.read_exact(&mut [0; THANKS.len()])?;
         Ok(rank)
     }
 
@@ -147,7 +159,9 @@ impl Rendezvous {
             match self.try_to_ask() {
                 Ok(id) => return Ok(id),
                 Err(error) if start.elapsed() > limit => {
-                    let text = format!("the first process does not answer at {host}:{port}: {error}");
+                    let text = format!(
+                        "the first process does not answer at {host}:{port}, or is one of another run: {error}"
+                    );
                     return Err(anyhow::Error::from(error).context(text));
                 }
                 Err(_) => sleep(AGAIN),
@@ -158,12 +172,13 @@ impl Rendezvous {
     fn try_to_ask(&self) -> io::Result<[u8; ID_BYTES]> {
         let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
         for address in (self.host.as_str(), self.port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, GREETING_TIME) {
+            match TcpStream::connect_timeout(&address, TURN) {
                 Ok(mut stream) => {
-                    stream.set_read_timeout(Some(GREETING_TIME))?;
+                    stream.set_read_timeout(Some(TURN))?;
                     stream.write_all(&self.greeting(self.rank))?;
                     let mut id = [0; ID_BYTES];
                     stream.read_exact(&mut id)?;
+                    stream.write_all(&THANKS)?;
                     return Ok(id);
                 }
                 Err(error) => last = error,
@@ -200,9 +215,9 @@ mod tests {
         assert_eq!((all.rank, all.size, all.local_rank, all.local_size, all.port), (3, 4, 1, 2, 29500));
         // torchrun's own store has the port.
         assert_eq!(of(&[("TORCHELASTIC_USE_AGENT_STORE", Some("True"))]).unwrap().port, 29501);
-        assert_eq!(of(&[("LOCAL_WORLD_SIZE", None)]).unwrap().local_size, 1);
         for (name, value, reason) in [
             ("MASTER_ADDR", None, "does not set MASTER_ADDR"),
+            ("LOCAL_WORLD_SIZE", None, "does not set LOCAL_WORLD_SIZE"),
             ("LOCAL_RANK", Some("one"), "LOCAL_RANK is \"one\""),
             ("MASTER_PORT", Some("70000"), "MASTER_PORT"),
             ("RANK", Some("4"), "RANK is 4"),
@@ -231,12 +246,14 @@ mod tests {
         let stranger = std::thread::spawn(move || process(1, 3, port, "theirs").share(|| Ok(id), AGAIN));
         sleep(3 * AGAIN);
         let first = std::thread::spawn(share(0));
+        let silent = TcpStream::connect(("127.0.0.1", port));
         drop(TcpStream::connect(("127.0.0.1", port)));
         assert_eq!(first.join().unwrap().unwrap(), id);
         for other in others {
             assert_eq!(other.join().unwrap().unwrap(), id);
         }
-        assert!(stranger.join().unwrap().unwrap_err().to_string().contains("does not answer"));
+        drop(silent);
+        assert!(stranger.join().unwrap().unwrap_err().to_string().contains("one of another run"));
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
-use candle_core::cuda_backend::cudarc::driver::{CudaEvent, CudaStream, DriverError};
+use candle_core::cuda_backend::cudarc::driver::{self, CudaContext, CudaEvent, CudaStream, DriverError};
 use candle_core::cuda_backend::cudarc::nccl::result::{self, NcclError};
 use candle_core::cuda_backend::cudarc::nccl::sys;
 use candle_core::{DType, Device, Error as TensorError, Tensor};
 
-use super::watch::{Pending, Watched};
+use super::watch::Watched;
 use crate::backend::cuda::{address, uninitialized};
 use crate::collective::{CollectiveError, CollectiveResult, Reduction, SharedCollective};
 use crate::request::Request;
@@ -36,13 +36,51 @@ pub(super) fn transport(operation: &'static str, reason: String) -> CollectiveEr
 }
 
 fn failed(operation: &'static str, error: &NcclError) -> CollectiveError {
-    // SAFETY: NCCL returns a constant text for every result.
-    let text = unsafe { CStr::from_ptr(sys::ncclGetErrorString(error.0)) };
-    transport(operation, format!("NCCL reports {:?}: {}", error.0, text.to_string_lossy()))
+    // SAFETY: NCCL returns texts that live as long as the thread.
+    let [kind, last] = unsafe { [sys::ncclGetErrorString(error.0), sys::ncclGetLastError(std::ptr::null_mut())] };
+    let text = |text: *const c_char| match text.is_null() {
+        true => String::new(),
+        // SAFETY: They end with a zero.
+        false => unsafe { CStr::from_ptr(text) }.to_string_lossy().trim().to_owned(),
+    };
+    let (kind, last) = (text(kind), text(last));
+    let last = if last.is_empty() { last } else { format!(" ({last})") };
+    transport(operation, format!("NCCL reports {:?}: {kind}{last}", error.0))
 }
 
 fn of_driver(operation: &'static str) -> impl Fn(DriverError) -> CollectiveError {
     move |error| transport(operation, error.to_string())
+}
+
+/// Lets the other GPUs of this process use the memory that a GPU's pool gives to tensors, as far as they can reach it:
+/// NCCL reads and writes tensors of its neighbors directly.
+fn share_pool(ordinal: usize) -> Result<(), DriverError> {
+    /// `CUmemAccessDesc` as in all versions of CUDA.
+    #[repr(C)]
+    struct Access {
+        /// `CU_MEM_LOCATION_TYPE_DEVICE`.
+        kind: i32,
+        device: i32,
+        /// `CU_MEM_ACCESS_FLAGS_PROT_READWRITE`.
+        flags: i32,
+    }
+    let device = |ordinal: usize| driver::result::device::get(ordinal.try_into().unwrap_or(i32::MAX));
+    let own = device(ordinal)?;
+    for other in 0..usize::try_from(CudaContext::device_count()?).unwrap_or(0) {
+        let (peer, mut can) = (device(other)?, 0);
+        // SAFETY: Both devices exist, and the place is valid.
+        unsafe { driver::sys::cuDeviceCanAccessPeer(&raw mut can, peer, own) }.result()?;
+        if other == ordinal || can == 0 {
+            continue;
+        }
+        let access = Access { kind: 1, device: peer, flags: 3 };
+        // SAFETY: The pool is the device's own, and the description is as the driver reads it.
+        unsafe {
+            let pool = driver::result::device::get_mem_pool(own)?;
+            driver::sys::cuMemPoolSetAccess(pool, (&raw const access).cast(), 1).result()?;
+        }
+    }
+    Ok(())
 }
 
 /// A rank's connection to the others.
@@ -76,6 +114,7 @@ impl Communicator {
         let computation = device.as_cuda_device()?.cuda_stream();
         computation.context().bind_to_thread().map_err(of_driver(OPERATION))?;
         let stream = computation.context().new_stream().map_err(of_driver(OPERATION))?;
+        share_pool(computation.context().ordinal()).map_err(of_driver(OPERATION))?;
         let id = sys::ncclUniqueId { internal: id.map(|byte| byte as c_char) };
         let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
         let mut handle = std::ptr::null_mut();
@@ -99,6 +138,13 @@ impl Communicator {
         &self.device
     }
 
+    /// # Errors
+    ///
+    /// If an exchange was given up.
+    pub fn check(&self) -> CollectiveResult<()> {
+        self.watched.check()
+    }
+
     /// Starts an exchange of contiguous tensors on the device, in one group.
     ///
     /// # Errors
@@ -116,7 +162,7 @@ impl Communicator {
     pub fn wait_for_all(&self) -> CollectiveResult<()> {
         let one = Tensor::zeros(1, DType::U32, &self.device)?;
         let started = self.start_within(Request::WaitForAll, vec![one], None)?;
-        started.done.synchronize().map_err(of_driver(Request::WaitForAll.name()))?;
+        started.synchronize()?;
         started.finish().map(|_| ())
     }
 
@@ -133,6 +179,8 @@ impl Communicator {
         // Inputs are computed, and the memory of results is free, as soon as the computation gets this far.
         let ready = self.computation.record_event(None).map_err(of_driver(operation))?;
         self.stream.wait(&ready).map_err(of_driver(operation))?;
+        // The watch begins before the call, which may itself wait for other ranks.
+        let done = self.watched.begin(operation, limit);
         self.watched.with_handle(operation, |handle| {
             result::group_start().map_err(|error| failed(operation, &error))?;
             let stream = self.stream.cu_stream().cast();
@@ -143,8 +191,8 @@ impl Communicator {
             let ended = result::group_end().map(|_| ());
             called.and(ended).map_err(|error| failed(operation, &error))
         })?;
-        let done = Arc::new(self.stream.record_event(None).map_err(of_driver(operation))?);
-        self.watched.push(Pending::new(operation, done.clone(), limit));
+        let event = Arc::new(self.stream.record_event(None).map_err(of_driver(operation))?);
+        let done = done.get_or_init(|| event).clone();
         let (computation, watched) = (self.computation.clone(), self.watched.clone());
         Ok(Started { operation, pairs, done, computation, watched, waited: false })
     }
@@ -233,9 +281,14 @@ impl Started {
     ///
     /// If an exchange was given up.
     pub fn finish(mut self) -> CollectiveResult<Vec<Tensor>> {
-        self.watched.check(self.operation)?;
+        self.watched.check()?;
         self.wait()?;
         Ok(self.pairs.iter().map(|pair| pair.to.clone()).collect())
+    }
+
+    /// Waits for the exchange on the host.
+    fn synchronize(&self) -> CollectiveResult<()> {
+        self.done.synchronize().map_err(of_driver(self.operation))
     }
 
     fn wait(&mut self) -> CollectiveResult<()> {

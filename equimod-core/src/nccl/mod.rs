@@ -32,7 +32,7 @@ struct Nccl {
 }
 
 /// Connects the ranks of a collective, each of which has a GPU of its own. Every rank has to call this. An exchange that
-/// takes longer than `timeout` ends in an error.
+/// takes longer than `timeout` ends in an error; how long NCCL may take to connect the ranks is its own affair.
 ///
 /// # Errors
 ///
@@ -44,6 +44,8 @@ pub fn connect(others: SharedCollective, device: &Device, timeout: Duration) -> 
     let id = Id::try_from(id).map_err(|_| Error::internal("an identifier of NCCL has another length"))?;
     let (rank, size) = (others.rank(), others.size());
     let communicator = Communicator::open(&id, rank, size, device, timeout, Some(others.clone()))?;
+    // A rank that went on could wait for the device as a whole while others still connect.
+    others.all_reduce(&[], Reduction::Max)?;
     Ok(Arc::new(Nccl { communicator, others: Some(others) }))
 }
 
@@ -60,6 +62,7 @@ pub fn connect_alone(
     timeout: Duration,
 ) -> Result<SharedCollective> {
     let communicator = Communicator::open(id, rank, size, device, timeout, None)?;
+    communicator.wait_for_all()?;
     Ok(Arc::new(Nccl { communicator, others: None }))
 }
 
@@ -80,8 +83,12 @@ impl Nccl {
 
     /// Exchanges tensors through NCCL. Computation on the device waits for the results, the host does not.
     fn exchange(&self, request: Request, tensors: &[Tensor]) -> CollectiveResult<Vec<Tensor>> {
-        let results = self.start(request, tensors)?.finish()?;
-        Ok(as_given(results, tensors)?)
+        let results = as_given(self.start(request, tensors)?.finish()?, tensors)?;
+        if tensors.iter().any(|tensor| tensor.device().is_cpu()) {
+            // The host has read them.
+            self.check()?;
+        }
+        Ok(results)
     }
 
     /// The collective for a tensor in host memory, if there is one.
@@ -125,7 +132,8 @@ impl Collective for Nccl {
     }
 
     fn is_deterministic(&self) -> bool {
-        true
+        // The order of more than two numbers is NCCL's, which may choose another one.
+        self.size() <= 2
     }
 
     fn all_reduce(&self, tensors: &[Tensor], reduction: Reduction) -> CollectiveResult<Vec<Tensor>> {
@@ -163,6 +171,15 @@ impl Collective for Nccl {
         }
     }
 
+    fn check(&self) -> CollectiveResult<()> {
+        self.communicator.check()
+    }
+
+    fn lost(&self) -> Option<usize> {
+        self.others.as_ref()?.lost()
+    }
+
+    /// Time for what lies in host memory; exchanges between GPUs do not make the host wait.
     fn waited(&self) -> Duration {
         self.others.as_ref().map_or(Duration::ZERO, |others| others.waited())
     }

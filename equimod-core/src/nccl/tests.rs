@@ -1,7 +1,7 @@
 //! Ranks as threads with a GPU each. Where there are fewer than two GPUs, nothing is tested.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use candle_core::cuda_backend::cudarc::driver::CudaContext;
 use candle_core::{DType, Device, Tensor};
@@ -103,16 +103,23 @@ fn exchanges_are_those_through_the_host() {
 }
 
 #[test]
-fn a_rank_that_fails_is_named() {
+fn a_rank_that_fails_is_named_and_ends_the_exchange_of_the_other() {
+    let start = Instant::now();
     let Some(found) = on_two(|ranks, device| {
-        let ranks = connect(ranks, device, Duration::from_secs(1))?;
+        let ranks = connect(ranks, device, TIMEOUT)?;
         match ranks.rank() {
-            0 => Err(Error::internal("this rank fails")),
-            _ => Ok(ranks.all_reduce(&tensors(1, device)?, Reduction::Sum).map(|_| ())?),
+            0 => {
+                std::thread::sleep(Duration::from_millis(300));
+                Err(Error::internal("this rank fails"))
+            }
+            // The other one already waits on its GPU.
+            _ => Ok(ranks.all_reduce(&[Tensor::ones(5, DType::F32, device)?], Reduction::Sum).map(|_| ())?),
         }
     }) else {
         return;
     };
+    // Well before the time limit: the watch has seen the failure.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     let failure = found.unwrap_err();
     assert!(matches!(&failure.cause, FailureCause::Error(error) if error.to_string().contains("this rank fails")));
     assert_eq!(failure.rank, 0);

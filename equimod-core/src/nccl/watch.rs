@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use candle_core::cuda_backend::cudarc::driver::{CudaEvent, CudaStream};
+use candle_core::cuda_backend::cudarc::driver::{CudaEvent, CudaStream, DriverError};
 use candle_core::cuda_backend::cudarc::nccl::{result, sys};
 
 use super::communicator::transport;
@@ -15,18 +15,21 @@ use crate::collective::{CollectiveError, CollectiveResult, SharedCollective};
 /// Interval between two looks.
 const INTERVAL: Duration = Duration::from_millis(100);
 
+/// The event after an exchange, once NCCL has taken it.
+type Launched = Arc<OnceLock<Arc<CudaEvent>>>;
+
 /// An exchange that the device may not have done.
-pub struct Pending {
+struct Pending {
     operation: &'static str,
-    done: Arc<CudaEvent>,
+    done: Launched,
     start: Instant,
     limit: Option<Duration>,
 }
 
 impl Pending {
-    /// An exchange that starts now, and is given up after `limit`.
-    pub fn new(operation: &'static str, done: Arc<CudaEvent>, limit: Option<Duration>) -> Self {
-        Self { operation, done, start: Instant::now(), limit }
+    /// Whether the device has done it.
+    fn is_done(&self) -> Result<bool, DriverError> {
+        self.done.get().map_or(Ok(false), |event| event.try_is_complete())
     }
 }
 
@@ -91,7 +94,8 @@ impl Watched {
         Ok(watched)
     }
 
-    /// Calls NCCL with the handle.
+    /// Calls NCCL with the handle. The call may wait for other ranks, and is therefore not locked: `ncclCommAbort` ends it
+    /// from the watching thread.
     ///
     /// # Errors
     ///
@@ -101,24 +105,33 @@ impl Watched {
         operation: &'static str,
         call: impl FnOnce(sys::ncclComm_t) -> CollectiveResult<T>,
     ) -> CollectiveResult<T> {
-        let called = match &*lock(&self.state) {
-            State::Open(Handle(handle)) => call(*handle),
-            State::GivenUp(reason) => return Err(reason.error()),
-        };
-        // A rank that is known to be lost is a better reason than NCCL's.
-        called.map_err(|error| self.lost(operation).map_or(error, |reason| reason.error()))
+        let called = call(self.handle()?);
+        // Why exchanges were given up, or a rank that is known to be lost, is a better reason than NCCL's.
+        called.map_err(|error| match self.handle() {
+            Err(given_up) => given_up,
+            Ok(_) => self.lost(operation).map_or(error, |reason| reason.error()),
+        })
+    }
+
+    fn handle(&self) -> CollectiveResult<sys::ncclComm_t> {
+        match &*lock(&self.state) {
+            State::Open(Handle(handle)) => Ok(*handle),
+            State::GivenUp(reason) => Err(reason.error()),
+        }
     }
 
     /// # Errors
     ///
     /// If exchanges were given up.
-    pub fn check(&self, operation: &'static str) -> CollectiveResult<()> {
-        self.with_handle(operation, |_| Ok(()))
+    pub fn check(&self) -> CollectiveResult<()> {
+        self.handle().map(|_| ())
     }
 
-    /// Notes an exchange that was started.
-    pub fn push(&self, exchange: Pending) {
-        lock(&self.pending).push_back(exchange);
+    /// Notes an exchange that starts now, and is given up after `limit`.
+    pub fn begin(&self, operation: &'static str, limit: Option<Duration>) -> Launched {
+        let done = Launched::default();
+        lock(&self.pending).push_back(Pending { operation, done: done.clone(), start: Instant::now(), limit });
+        done
     }
 
     /// A rank that failed.
@@ -130,10 +143,17 @@ impl Watched {
     /// Whether the oldest exchange that is not done has to be given up.
     fn look(&self) -> Option<Reason> {
         let mut pending = lock(&self.pending);
-        while pending.front().is_some_and(|oldest| oldest.done.is_complete()) {
-            pending.pop_front();
-        }
-        let oldest = pending.front()?;
+        let oldest = loop {
+            let oldest = pending.front()?;
+            match oldest.is_done() {
+                Ok(true) => pending.pop_front(),
+                Ok(false) => break oldest,
+                Err(error) => {
+                    let (operation, reason) = (oldest.operation, error.to_string());
+                    return Some(Reason::Failed { operation, reason });
+                }
+            };
+        };
         let operation = oldest.operation;
         let late = oldest.limit.filter(|limit| oldest.start.elapsed() > *limit);
         let late = late.map(|limit| Reason::Late { operation, seconds: limit.as_secs() });
@@ -167,7 +187,7 @@ impl Drop for Watched {
     fn drop(&mut self) {
         // An error means that the device is gone, and the handle with it.
         let _ = self.stream.context().bind_to_thread();
-        let idle = lock(&self.pending).iter().all(|exchange| exchange.done.is_complete());
+        let idle = lock(&self.pending).iter().all(|exchange| exchange.is_done().unwrap_or(false));
         if let State::Open(Handle(handle)) = &*lock(&self.state) {
             // SAFETY: The handle is alive, and not used any more. Only an idle one can be ended in good order.
             let _ = unsafe { if idle { result::comm_destroy(*handle) } else { result::comm_abort(*handle) } };

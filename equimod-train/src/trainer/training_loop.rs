@@ -153,6 +153,7 @@ impl Trainer {
     /// Reads the pending steps from the device and passes them to the loggers.
     fn log_steps(&mut self, run: &RunDirectory, sinks: &mut [Box<dyn Sink>], collapse: &mut Collapse) -> Result<()> {
         let ReadSteps { sound, diverged } = self.pending.read()?;
+        self.context.collective.check().map_err(equimod_core::Error::from)?;
         for report in sound {
             for sink in sinks.iter_mut() {
                 sink.step(&report)?;

@@ -218,8 +218,20 @@ CUresult cuCtxSynchronize() {
   return CUDA_SUCCESS;
 }
 
-CUresult cuDeviceCanAccessPeer(int *can, CUdevice, CUdevice) {
-  *can = 0;
+CUresult cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer) {
+  *can = device != peer;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc *access, size_t count) {
+  note("cuMemPoolSetAccess");
+  for (size_t i = 0; i < count; i++) {
+    bool is_peer = access[i].location.type == CU_MEM_LOCATION_TYPE_DEVICE && exists(access[i].location.id);
+    if (!exists(device_of_pool(pool)) || !is_peer || access[i].location.id == device_of_pool(pool)) {
+      complain("cuMemPoolSetAccess for a device that is no other one");
+      return CUDA_ERROR_INVALID_VALUE;
+    }
+  }
   return CUDA_SUCCESS;
 }
 

@@ -20,7 +20,7 @@ const PACKAGES: [(&str, &str); 10] = [
     ("nvidia-curand==10.4.0.*", "cu13/include/curand.h"),
     ("nvidia-cuda-nvrtc==13.0.*", "cu13/include/nvrtc.h"),
     ("nvidia-cublas==13.0.*", "cu13/include/cublas_v2.h"),
-    ("nvidia-nccl-cu13", "nccl/include/nccl.h"),
+    ("nvidia-nccl-cu13==2.32.*", "nccl/include/nccl.h"),
     ("nvidia-cudnn-cu13==9.19.0.56", "cudnn/include/cudnn.h"),
 ];
 
