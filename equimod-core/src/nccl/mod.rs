@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::collective::{Collective, CollectiveResult, Exchange, Reduction, SharedCollective};
+use crate::collective::{Collective, CollectiveResult, Exchange, Reduction, SharedCollective, check_number};
 use crate::request::Request;
-use crate::{Error, Result};
+use crate::{Error, Result, host};
 use communicator::{Communicator, Started};
 pub use communicator::{ID_BYTES, Id, new_id};
 
@@ -40,7 +40,8 @@ struct Nccl {
 pub fn connect(others: SharedCollective, device: &Device, timeout: Duration) -> Result<SharedCollective> {
     let own = if others.is_first() { new_id()? } else { [0; ID_BYTES] };
     let shared = others.broadcast(&[Tensor::new(&own[..], &Device::Cpu)?], 0)?;
-    let id: Vec<u8> = shared.first().map_or_else(|| Ok(Vec::new()), |id| id.to_vec1())?;
+    check_number(&shared, 1)?;
+    let id = host::bytes(&shared[0])?;
     let id = Id::try_from(id).map_err(|_| Error::internal("an identifier of NCCL has another length"))?;
     let (rank, size) = (others.rank(), others.size());
     let communicator = Communicator::open(&id, rank, size, device, timeout, Some(others.clone()))?;
@@ -146,7 +147,7 @@ impl Collective for Nccl {
             return others.all_gather(tensor);
         }
         let mut gathered = self.exchange(Request::AllGather, std::slice::from_ref(tensor))?;
-        crate::collective::check_number(&gathered, 1)?;
+        check_number(&gathered, 1)?;
         Ok(gathered.swap_remove(0))
     }
 
