@@ -154,9 +154,10 @@ fn a_run_is_evaluated_on_its_own_images() {
     assert!(scratch.path("run/eval/knn-images/results.json").is_file());
     // Every evaluation ends with a verdict, and every page begins with it.
     let printed = scratch.done(&["eval", "knn", "run", "--untrained"]);
-    let [next, verdict] = [1, 2].map(|from_the_end| printed.lines().nth_back(from_the_end - 1).unwrap());
+    let next = printed.lines().next_back().unwrap();
     assert!(next.starts_with("Next: ") && next.contains("--baseline"), "{printed}");
-    assert!(verdict.contains("training") && verdict.contains("untrained network"), "{printed}");
+    let verdict = printed.lines().find(|line| line.contains("training") && line.contains("untrained network")).unwrap();
+    assert!(printed.contains("The test set is small"), "{printed}");
     let page = fs::read_to_string(scratch.path("run/eval/knn-images/report.html")).unwrap();
     assert!(page.contains("class=\"verdict\""));
     let listed = fs::read_to_string(scratch.path("run/eval/knn-images/results.md")).unwrap();
@@ -173,6 +174,17 @@ fn a_run_is_evaluated_on_its_own_images() {
     scratch.refused(&["eval", "knn", "run", "images", "--data", "images"], 2, &["--data"]);
     fs::rename(scratch.path("images"), scratch.path("elsewhere")).unwrap();
     scratch.refused(&["eval", "knn", "run"], 3, &["images", "the model was trained on", "--data"]);
+    // Other images of that name are not those of the run.
+    let class = fs::read_dir(scratch.path("elsewhere")).unwrap().next().unwrap().unwrap().path();
+    let image = fs::read_dir(class).unwrap().next().unwrap().unwrap().path();
+    for class in ["a", "b"] {
+        fs::create_dir_all(scratch.path("images").join(class)).unwrap();
+        fs::copy(&image, scratch.path("images").join(class).join(image.file_name().unwrap())).unwrap();
+    }
+    for command in [&["eval", "knn", "run"][..], &["embed", "run", "--out", "other.npy"]] {
+        scratch.refused(command, 2, &["images no longer holds the images of the run", "--data"]);
+    }
+    fs::remove_dir_all(scratch.path("images")).unwrap();
 }
 
 #[test]

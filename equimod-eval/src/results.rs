@@ -8,6 +8,9 @@ use crate::metrics::Estimate;
 /// Metric of classifiers: the share of images whose class is predicted.
 pub const TOP_1: &str = "top-1 accuracy";
 
+/// Beginning of the metric of a difference between two models.
+pub const DIFFERENCE: &str = "difference of";
+
 /// Metric name of absolute equivariance.
 pub const ABSOLUTE: &str = "absolute equivariance";
 /// Metric name of its control, with parameters of other images.
@@ -120,9 +123,13 @@ impl ResultRow {
         Self { value: estimate.value, interval: Some(estimate.interval), ..self }
     }
 
-    /// `value` as text, shares in per cent.
+    /// `value` as text, shares in per cent, differences of shares in points.
     pub fn text(&self, value: f64) -> String {
-        if self.is_share() { format!("{:.1} %", 100.0 * value) } else { format!("{value:.3}") }
+        match self.is_share() {
+            true if self.metric.starts_with(DIFFERENCE) => format!("{:+.1} points", 100.0 * value),
+            true => format!("{:.1} %", 100.0 * value),
+            false => format!("{value:.3}"),
+        }
     }
 
     /// The value minus that of `other` as text, of shares in points.
@@ -142,7 +149,7 @@ impl ResultRow {
 
     /// The interval as text.
     pub fn interval_text(&self) -> Option<String> {
-        self.interval.map(|(low, high)| format!("{} – {}", self.text(low), self.text(high)))
+        self.interval.map(|(low, high)| format!("{} – {}", self.text(low).trim_end_matches(" points"), self.text(high)))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each sentence follows from a rule on numbers; a rule that cannot be decided says so or stays silent.
 
-use crate::results::{ABSOLUTE, AT_AN_END, EFFECTIVE_RANK, ResultRow, SHUFFLED};
+use crate::results::{ABSOLUTE, AT_AN_END, DIFFERENCE, EFFECTIVE_RANK, ResultRow, SHUFFLED};
 
 /// Facts about the training of a run, besides its results.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,6 +15,13 @@ pub struct TrainingFacts {
     pub collapsed: Option<(String, f64)>,
     /// Relative decrease of the loss from the last fifth but one of the run to its last fifth.
     pub still_falling: Option<f64>,
+}
+
+impl TrainingFacts {
+    /// Whether the loss had not settled at the end.
+    pub fn is_falling(&self) -> bool {
+        self.still_falling.is_some_and(|decrease| decrease > FALLING)
+    }
 }
 
 /// What to do next.
@@ -53,6 +60,9 @@ pub const COLLAPSED_RANK: f64 = 2.0;
 /// Relative decrease of the loss over the last fifth of a run above which it had not settled.
 pub const FALLING: f64 = 0.02;
 
+/// Half width of an interval, in points, above which the test set is called small.
+pub const WIDE: f64 = 12.5;
+
 /// A value against a reference: whether its interval lies above, around or below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
@@ -77,6 +87,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let mut sentences: Vec<String> = Vec::new();
     sentences.extend(training.and_then(collapse));
     sentences.extend(gains.sentence());
+    sentences.extend(precision(rows));
     let against_baseline = baseline(rows);
     sentences.extend(against_baseline.clone());
     sentences.extend(predictions.sentence.clone());
@@ -89,7 +100,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     sentences.extend(at_an_end.clone());
     sentences.truncate(MOST_SENTENCES);
     let collapsed = training.is_some_and(|training| training.collapsed.is_some());
-    let unsettled = training.is_some_and(|training| training.steps < SHORT_RUN || is_falling(training));
+    let unsettled = training.is_some_and(|training| training.steps < SHORT_RUN || training.is_falling());
     let advice = match () {
         () if collapsed => Some(Advice::LowerRate),
         () if disappointing && unsettled => Some(Advice::TrainLonger),
@@ -265,10 +276,6 @@ fn collapse(training: &TrainingFacts) -> Option<String> {
     Some(format!("Embeddings collapsed: {metric} is {value:.3}; the features below mean little."))
 }
 
-fn is_falling(training: &TrainingFacts) -> bool {
-    training.still_falling.is_some_and(|decrease| decrease > FALLING)
-}
-
 /// Whether the run was too short, where its results are not as hoped for.
 fn pace(training: &TrainingFacts, disappointing: bool) -> Option<String> {
     let steps = training.steps;
@@ -278,7 +285,7 @@ fn pace(training: &TrainingFacts, disappointing: bool) -> Option<String> {
             training.warmup_steps
         ));
     }
-    let falling = training.still_falling.filter(|_| is_falling(training));
+    let falling = training.still_falling.filter(|_| training.is_falling());
     match (falling, steps < SHORT_RUN) {
         (Some(decrease), true) => Some(format!(
             "The run is under-trained: it has {steps} steps, and its loss still fell by {:.0} % in the last fifth.",
@@ -307,14 +314,30 @@ fn spread(rows: &[ResultRow]) -> Option<String> {
     })
 }
 
-/// Measures that are not above chance.
+/// Whether the test set is small, by the widest interval of a share.
+fn precision(rows: &[ResultRow]) -> Option<String> {
+    let half = |row: &ResultRow| row.interval.map(|(low, high)| 50.0 * (high - low));
+    let widest = rows.iter().filter(|row| row.is_share()).filter_map(half).max_by(f64::total_cmp)?;
+    (widest > WIDE).then(|| {
+        format!(
+            "The test set is small: intervals reach up to ±{widest:.0} points, and differences within them mean little."
+        )
+    })
+}
+
+/// Measures that are not clearly above chance.
 fn chance(rows: &[ResultRow]) -> Option<String> {
     let at = |row: &&ResultRow| {
         let side = row.interval.zip(row.chance).map(|(interval, chance)| Side::of(interval, chance));
         row.is_share() && side.is_some_and(|side| side != Side::Above)
     };
-    let row = rows.iter().find(at)?;
-    Some(format!("{} is not above chance.", capitalized(&name(row))))
+    let below: Vec<&ResultRow> = rows.iter().filter(at).collect();
+    let first = below.first()?;
+    let more = match below.len() {
+        1 => " is".to_owned(),
+        others => format!(" and {} more are", others - 1),
+    };
+    Some(format!("{}{more} not clearly above chance.", capitalized(&name(first))))
 }
 
 fn capitalized(text: &str) -> String {
@@ -325,16 +348,26 @@ fn capitalized(text: &str) -> String {
 /// Hyperparameters at an end of the range that was searched.
 fn range_end(rows: &[ResultRow]) -> Option<String> {
     let at_end = |row: &&ResultRow| row.chosen.as_ref().is_some_and(|chosen| chosen.contains(AT_AN_END));
-    let row = rows.iter().find(at_end)?;
-    Some(format!(
-        "The L2 strength of {} is at an end of the range that was searched; a wider range may do better.",
-        row.task
-    ))
+    let mut tasks: Vec<&str> = Vec::new();
+    for row in rows.iter().filter(at_end) {
+        if !tasks.contains(&row.task.as_str()) {
+            tasks.push(&row.task);
+        }
+    }
+    let strengths = if tasks.len() == 1 { "strength" } else { "strengths" };
+    let is = if tasks.len() == 1 { "is" } else { "are" };
+    (!tasks.is_empty()).then(|| {
+        format!(
+            "The L2 {strengths} of {} {is} at an end of the range that was searched; a wider range may do better, also \
+             for the networks beside it.",
+            tasks.join(", ")
+        )
+    })
 }
 
 /// Differences of a paired comparison.
 fn differences(rows: &[ResultRow]) -> Option<String> {
-    let compared = rows.iter().filter(|row| row.metric.starts_with("difference of"));
+    let compared = rows.iter().filter(|row| row.metric.starts_with(DIFFERENCE));
     let sides: Vec<(&ResultRow, Side)> = compared.filter_map(|row| Some((row, Side::of(row.interval?, 0.0)))).collect();
     if sides.is_empty() {
         return None;

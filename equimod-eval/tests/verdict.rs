@@ -4,7 +4,7 @@
 use equimod_eval::ResultRow;
 use equimod_eval::results::{AT_AN_END, EFFECTIVE_RANK};
 use equimod_eval::verdict::{
-    Advice, COLLAPSED_RANK, FALLING, MOST_SENTENCES, SHORT_RUN, TrainingFacts, Verdict, verdict,
+    Advice, COLLAPSED_RANK, FALLING, MOST_SENTENCES, SHORT_RUN, TrainingFacts, Verdict, WIDE, verdict,
 };
 
 fn accuracy(value: f64, interval: (f64, f64), untrained: Option<f64>) -> ResultRow {
@@ -110,12 +110,18 @@ fn short_unsettled_and_collapsed_runs_are_named() {
 
 #[test]
 fn chance_and_ends_of_ranges_are_named() {
-    assert!(has(&verdict(&[accuracy(0.12, (0.1, 0.14), None)], None), "not above chance"));
-    assert!(!has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "not above chance"));
+    assert!(has(&verdict(&[accuracy(0.12, (0.1, 0.14), None)], None), "not clearly above chance"));
+    assert!(!has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "above chance"));
+    let low = |task: &str| ResultRow { task: task.into(), ..accuracy(0.12, (0.1, 0.14), None) };
+    let three = verdict(&[low("kind"), low("size"), low("color")], None);
+    assert!(has(&three, "of kind (logistic) and 2 more are not clearly above chance"), "{three:?}");
     let mut row = accuracy(0.5, (0.4, 0.6), Some(0.3));
     row.chosen = Some(format!("w 1e-2, {AT_AN_END}"));
     let at_end = verdict(std::slice::from_ref(&row), Some(&long()));
     assert!(has(&at_end, "at an end of the range") && at_end.advice == Some(Advice::WidenRange));
+    let other = ResultRow { task: "size".into(), ..row.clone() };
+    let both = verdict(&[row.clone(), row.clone(), other], Some(&long()));
+    assert!(has(&both, "strengths of category, size are at an end"), "{both:?}");
     row.chosen = Some("w 1e-1".into());
     assert_eq!(verdict(&[row], Some(&long())).advice, None);
     // One model without the untrained network.
@@ -123,6 +129,13 @@ fn chance_and_ends_of_ranges_are_named() {
     let flag = ResultRow { interval: None, ..accuracy(0.5, (0.4, 0.6), Some(0.4)) };
     assert_eq!(verdict(&[flag], None).advice, None);
     assert_eq!(verdict(&[accuracy(0.5, (0.4, 0.6), Some(0.3))], None).advice, None);
+}
+
+#[test]
+fn a_small_test_set_is_named() {
+    let of = |half: f64| verdict(&[accuracy(0.5, (0.5 - half, 0.5 + half), Some(0.2))], None);
+    assert!(has(&of(0.01 * WIDE + 1e-3), "The test set is small: intervals reach up to ±13 points"));
+    assert!(!has(&of(0.01 * WIDE - 1e-3), "small"));
 }
 
 #[test]

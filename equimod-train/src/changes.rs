@@ -41,8 +41,19 @@ fn flatten(prefix: &str, table: &Table, flat: &mut BTreeMap<String, String>) {
     for (key, value) in table {
         match value {
             Value::Table(table) => flatten(&format!("{prefix}{key}."), table, flat),
-            value => drop(flat.insert(format!("{prefix}{key}"), value.to_string())),
+            value => drop(flat.insert(format!("{prefix}{key}"), short(value).to_string())),
         }
+    }
+}
+
+/// The value with the fewest digits that give the same f32, where a number is one.
+fn short(value: &Value) -> Value {
+    match value {
+        Value::Float(number) if f64::from(*number as f32) == *number => {
+            Value::Float((*number as f32).to_string().parse().unwrap_or(*number))
+        }
+        Value::Array(values) => Value::Array(values.iter().map(short).collect()),
+        other => other.clone(),
     }
 }
 

@@ -20,8 +20,9 @@ pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
     let named = arguments.source.as_deref().or(arguments.data.as_deref());
     let data = choose(std::slice::from_ref(&arguments.model), named, arguments.reading.reading())?;
-    console::note(&format!("data: {}", data.source));
+    console::note(&data.describe());
     let splits = data.explain(splits(&data.source, data.options))?;
+    data.check(splits.pretraining.as_ref().unwrap_or(&splits.train).as_ref())?;
     let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
     let cache = arguments.cache.clone().or(run);
     let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();

@@ -1,6 +1,6 @@
 //! `equimod report`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -111,7 +111,10 @@ fn key(row: &ResultRow) -> [&String; 4] {
 fn read(path: &Path) -> anyhow::Result<Run> {
     let info = RunInfo::read(path)?;
     let recipe = recorded(&path.join(RESOLVED))?;
-    let results = all_results(path)?;
+    let mut results = all_results(path)?;
+    // Of a number that was measured twice, the first: that of the evaluation after training.
+    let mut keys = BTreeSet::new();
+    results.retain(|row| keys.insert(key(row).map(String::clone)));
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     Ok(Run { name, info, recipe, metrics: Metrics::read(path)?, results })
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use equimod_core::model::check_location;
 use equimod_data::source::ReadOptions;
+use equimod_data::{Background, Dataset};
 use equimod_train::RunInfo;
 use equimod_train::recorded;
 use equimod_train::run_dir::RESOLVED;
@@ -18,20 +19,58 @@ pub struct DataChoice {
     pub source: String,
     /// Options for decoding.
     pub options: ReadOptions,
-    /// Whether the source is that of the model's run, and was not named.
-    pub of_run: bool,
+    /// The run's own images, if the source was not named.
+    pub of_run: Option<OwnImages>,
+}
+
+/// The images of a run, as its files describe them.
+#[derive(Clone, Debug)]
+pub struct OwnImages {
+    /// Name of their source in the recipe, from wherever the evaluation is started.
+    pub name: String,
+    /// Their fingerprint; `None` for an export or an older run.
+    fingerprint: Option<String>,
 }
 
 impl DataChoice {
     /// Adds to an error of opening the source where its name comes from.
     pub fn explain<T>(&self, opened: anyhow::Result<T>) -> anyhow::Result<T> {
-        opened.map_err(|error| match self.of_run {
+        opened.map_err(|error| match self.of_run.is_some() {
             true => {
                 let text = format!("{error}; the model was trained on {}, name other images by --data", self.source);
                 error.context(text)
             }
             false => error,
         })
+    }
+
+    /// Checks that training images which are taken for those of the run are them.
+    ///
+    /// # Errors
+    ///
+    /// If their fingerprint is another one.
+    pub fn check(&self, training: &dyn Dataset) -> anyhow::Result<()> {
+        let own = self.of_run.as_ref().and_then(|own| own.fingerprint.as_deref());
+        match own {
+            Some(own) if training.fingerprint()? != own => {
+                let text = format!(
+                    "{} no longer holds the images of the run; give --data with the images to evaluate on",
+                    self.source
+                );
+                Err(Usage(text).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Name of the source, with where it comes from and how it is read.
+    pub fn describe(&self) -> String {
+        let of_run = if self.of_run.is_some() { ", the data of the run" } else { "" };
+        let background = match self.options.background {
+            Background(None) => String::new(),
+            color => format!(", transparent pixels on {color}"),
+        };
+        format!("data: {}{of_run}{background}", self.source)
     }
 }
 
@@ -72,7 +111,7 @@ pub fn choose(models: &[PathBuf], named: Option<&str>, options: ReadOptions) -> 
     }
     if let Some(source) = named {
         let options = found.map_or(options, |choice| choice.options);
-        return Ok(DataChoice { source: source.to_owned(), options, of_run: false });
+        return Ok(DataChoice { source: source.to_owned(), options, of_run: None });
     }
     found.ok_or_else(|| {
         let models: Vec<String> = models.iter().map(|model| model.display().to_string()).collect();
@@ -96,7 +135,10 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
     let apply_orientation = options.apply_orientation || data.apply_orientation;
     let background = if options.background.0.is_some() { options.background } else { data.background };
     let options = ReadOptions { apply_orientation, background };
-    Ok(Some(DataChoice { source: found(data.source, &recipe), options, of_run: true }))
+    let info = recipe.parent().and_then(|run| RunInfo::read(run).ok());
+    let fingerprint = info.map(|info| info.data_fingerprint).filter(|fingerprint| !fingerprint.is_empty());
+    let of_run = Some(OwnImages { name: data.source.clone(), fingerprint });
+    Ok(Some(DataChoice { source: found(data.source, &recipe), options, of_run }))
 }
 
 /// The source of a run whose resolved recipe is the file `recipe`. A relative path that is not here is that of the folder

@@ -43,7 +43,7 @@ fn name(row: &ResultRow) -> String {
 
 /// The interval without the unit, which stands behind the value.
 pub fn interval(row: &ResultRow) -> Option<String> {
-    let text = |value: f64| row.text(value).trim_end_matches(" %").to_owned();
+    let text = |value: f64| row.text(value).trim_end_matches(" %").trim_end_matches(" points").to_owned();
     row.interval.map(|(low, high)| match low < 0.0 || high < 0.0 {
         true => format!("{} to {}", text(low), text(high)),
         false => format!("{}–{}", text(low), text(high)),

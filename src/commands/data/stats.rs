@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use equimod_data::dataset::likely_labels;
 use equimod_data::source::with_labels;
-use equimod_data::{Dataset, Size};
+use equimod_data::{Background, Dataset, Size};
 use serde_json::{Value, json};
 
 use super::verify::transparent;
@@ -34,7 +34,7 @@ pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
     if arguments.json {
         console::json(&described)?;
     } else {
-        console::result(&plain(&described))?;
+        console::result(&plain(&described, arguments.source.reading.reading().background))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -83,7 +83,7 @@ fn labels(dataset: &dyn Dataset, task: usize) -> Value {
 /// Number of classes in the text report; JSON has all of them.
 const SHOWN: usize = 12;
 
-fn plain(described: &Value) -> String {
+fn plain(described: &Value, background: Background) -> String {
     let numbers = |value: &Value| -> String {
         let list = value.as_array().into_iter().flatten().filter_map(Value::as_f64);
         list.map(|v| format!("{v:.4}")).collect::<Vec<_>>().join(" ")
@@ -108,7 +108,7 @@ fn plain(described: &Value) -> String {
     );
     text += &format!("channel std  {}\n", numbers(&channels["std"]));
     if let Some(count) = described["transparent"].as_u64().filter(|&count| count > 0) {
-        text += &format!("{}\n", transparent(count as usize));
+        text += &format!("{}\n", transparent(count as usize, background));
     }
     for task in described["labels"].as_array().into_iter().flatten() {
         let classes = task["classes"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use equimod_core::checkpoint::{sha256, write_atomic};
 use equimod_data::formats::{Kind, of_extension};
 use equimod_data::loader::SKIP_SHARE;
-use equimod_data::{Dataset, Error, Image, PackedDataset, Transparency};
+use equimod_data::{Background, Dataset, Error, Image, PackedDataset, Transparency};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -29,7 +29,7 @@ pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
     if arguments.json {
         console::json(&verification)?;
     } else {
-        console::result(&verification.text())?;
+        console::result(&verification.text(arguments.source.reading.reading().background))?;
     }
     let sound = verification.failed.is_empty() && verification.unopened.is_empty();
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) })
@@ -158,7 +158,7 @@ impl Verification {
     }
 
     /// Text report.
-    fn text(&self) -> String {
+    fn text(&self, background: Background) -> String {
         let is_unread = |remark: &&Remark| self.unread_indices.binary_search(&remark.index).is_ok();
         let unread: Vec<&Remark> = self.failed.iter().filter(is_unread).collect();
         let failed: Vec<&Remark> = self.failed.iter().filter(|remark| !is_unread(remark)).collect();
@@ -170,7 +170,7 @@ impl Verification {
         text += &section("Named like another format, and read by the content", "", &misnamed);
         text += &section("Transparent, and of one color otherwise", "", &self.one_color.iter().collect::<Vec<_>>());
         if self.transparent > 0 {
-            text += &format!("{}\n\n", transparent(self.transparent));
+            text += &format!("{}\n\n", transparent(self.transparent, background));
         }
         if !self.passed_over.is_empty() {
             text += &format!("Ignored: {}\n\n", self.passed_over.join(", "));
@@ -190,12 +190,17 @@ impl Verification {
     }
 }
 
-/// Sentence on images with transparent pixels.
-pub fn transparent(images: usize) -> String {
-    format!(
-        "{images} images have transparent pixels, which show the color stored behind them unless a background is set: \
-         data.background = \"white\" in a recipe, --background white here"
-    )
+/// Sentence on images with transparent pixels, which are blended with `background`.
+pub fn transparent(images: usize, background: Background) -> String {
+    match background {
+        Background(None) => format!(
+            "{images} images have transparent pixels, which show the color stored behind them unless a background is \
+             set: data.background = \"white\" in a recipe, --background white here"
+        ),
+        color => format!(
+            "{images} images have transparent pixels, here on {color}; in a recipe, set data.background = \"{color}\""
+        ),
+    }
 }
 
 /// Number of images in a section of the text report; JSON has all of them.

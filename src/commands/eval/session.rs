@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use equimod_core::Model;
-use equimod_data::{Background, Splits, task_name};
+use equimod_data::{Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, with_references};
 use equimod_eval::verdict::verdict;
@@ -55,7 +55,7 @@ pub fn measure(chosen: &Chosen, command: Vec<String>) -> anyhow::Result<()> {
 /// A model and the data set that it is evaluated on.
 struct Session<'a> {
     arguments: &'a EvalArgs,
-    /// Name of the data source.
+    /// Name of the data source, the same from any folder.
     data: String,
     model: Model,
     /// The model on the other devices.
@@ -78,7 +78,8 @@ impl<'a> Session<'a> {
         let splits = open_images(&data, &arguments.images)?;
         let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
-        Ok(Self { arguments, data: data.source, model, copies, splits, input, cache })
+        let data = data.of_run.map_or(data.source, |own| own.name);
+        Ok(Self { arguments, data, model, copies, splits, input, cache })
     }
 
     fn evaluation<'b>(&'b self, observer: &'b dyn Observer) -> Evaluation<'b> {
@@ -178,19 +179,17 @@ pub fn choose_images(
     note: fn(&str),
 ) -> anyhow::Result<DataChoice> {
     let data = evaluated_data::choose(models, named, images.reading.reading())?;
-    let of_run = if data.of_run { ", the data of the run" } else { "" };
-    let background = match data.options.background {
-        Background(None) => String::new(),
-        color => format!(", transparent pixels on {color}"),
-    };
-    note(&format!("data: {}{of_run}{background}", data.source));
+    note(&data.describe());
     Ok(data)
 }
 
 /// Opens the chosen images.
 pub fn open_images(data: &DataChoice, images: &ImageArgs) -> anyhow::Result<Splits> {
     let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
-    Ok(data.explain(others.splits(&data.source, data.options))?.with_labels(&images.task)?)
+    let splits = data.explain(others.splits(&data.source, data.options))?;
+    // Pretraining may have had further images.
+    data.check(splits.pretraining.as_ref().unwrap_or(&splits.train).as_ref())?;
+    Ok(splits.with_labels(&images.task)?)
 }
 
 /// Notes that the preprocessing of a model whose file does not record it was guessed.

@@ -40,6 +40,12 @@ impl Setup {
         }
     }
 
+    /// Whether a baseline is trained after the run.
+    pub fn wants_baseline(&self) -> bool {
+        let is_possible = !self.is_baseline && !self.arguments.no_baseline && self.obstacle().is_none();
+        is_possible && (self.arguments.baseline || is_default(&self.recipe))
+    }
+
     /// Reason why there can be no baseline.
     fn obstacle(&self) -> Option<&'static str> {
         match &self.recipe.objective {
@@ -70,7 +76,7 @@ impl Setup {
         if status.as_ref().is_some_and(|info| info.status == Status::Finished) {
             return Ok(Baseline::Trained(folder));
         }
-        if !self.arguments.baseline && !is_default(&self.recipe) {
+        if !self.wants_baseline() {
             return Ok(Baseline::None);
         }
         if status.is_none() && folder.exists() {

@@ -69,7 +69,11 @@ impl Finished<'_> {
         let start = Instant::now();
         let rows = if evaluated { self.evaluate(device)? } else { Vec::new() };
         let training = duration(Duration::from_secs_f64(self.info.seconds));
-        let times = format!("training {training}, evaluation {}", duration(start.elapsed()));
+        let seconds = self.baseline.as_deref().map(|baseline| Ok::<_, anyhow::Error>(RunInfo::read(baseline)?.seconds));
+        let baseline =
+            seconds.transpose()?.map(|seconds| format!(", baseline {}", duration(Duration::from_secs_f64(seconds))));
+        let baseline = baseline.unwrap_or_default();
+        let times = format!("training {training}{baseline}, evaluation {}", duration(start.elapsed()));
         let model = Model::load(self.run.path(), device)?;
         let mut results = self.results(rows, &model)?;
         let verdict = verdict(&results.rows, Some(&self.facts()?));
@@ -117,10 +121,7 @@ impl Finished<'_> {
         };
         let first = match advice {
             Some(Advice::LowerRate) => Some(format!("{again} --lr {}   # a third", schedule.learning_rate / 3.0)),
-            Some(Advice::TrainLonger) => {
-                let longer = longer(self.trainer.total_steps());
-                Some(format!("{again} --epochs {}   # {longer} times as long", longer * schedule.epochs))
-            }
+            Some(Advice::TrainLonger) => Some(self.longer(&again)),
             Some(Advice::WidenRange) => Some(evaluate.clone()),
             Some(Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained) | None => None,
         };
@@ -143,7 +144,21 @@ impl Finished<'_> {
         if advice != Some(Advice::WidenRange) {
             commands.push(evaluate);
         }
+        let is_falling = self.facts().is_ok_and(|facts| facts.is_falling());
+        if is_falling && advice != Some(Advice::TrainLonger) {
+            commands.push(self.longer(&again));
+        }
         commands
+    }
+
+    /// The command that trains for longer, with a warm-up of the same share.
+    fn longer(&self, again: &str) -> String {
+        let (longer, schedule) = (longer(self.trainer.total_steps()), &self.recipe.schedule);
+        let warmup = match schedule.warmup_epochs {
+            0.0 => String::new(),
+            warmup => format!(" --set schedule.warmup_epochs={:?}", (longer as f64 * warmup * 1e3).round() / 1e3),
+        };
+        format!("{again} --epochs {}{warmup}   # {longer} times as long", longer * schedule.epochs)
     }
 
     /// Evaluates the last checkpoint, the untrained network and the baseline with every protocol that the images

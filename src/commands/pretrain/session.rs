@@ -9,6 +9,7 @@ use anyhow::Context;
 use candle_core::Device;
 use equimod_core::agreement::gather_bytes;
 use equimod_core::{RankThreads, SharedCollective, SingleProcess, run_ranks};
+use equimod_train::run_dir::RESOLVED;
 use equimod_train::{
     Csv, Ending, JsonLines, Origin, Pace, Probe, RunDirectory, RunInfo, Sink, Status, StepReport, TensorBoard, TextLog,
     TrainContext, Trainer,
@@ -188,6 +189,9 @@ impl Setup {
         self.note(&format!("{about}: {steps} steps into {}", run.path().display()));
         if self.watcher.is_none() && !self.is_baseline {
             console::note(&self.difference());
+            if self.wants_baseline() {
+                console::note("then its baseline for as long, without the module's loss (--no-baseline skips it)");
+            }
             self.few_steps(steps).iter().for_each(|text| console::note(text));
         }
         Ok((run, info))
@@ -312,7 +316,10 @@ fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Re
 
 /// First unused path `out/<name>-<number>`, where the name is that of a recipe or, without one, of a data source.
 pub fn next_folder(name: &str) -> PathBuf {
-    let name = Path::new(name).file_stem().unwrap_or_else(|| OsStr::new("run")).to_string_lossy().into_owned();
+    // A recipe of a run has the run's name.
+    let path = Path::new(name);
+    let named = if path.ends_with(RESOLVED) { path.parent().and_then(Path::file_name) } else { path.file_stem() };
+    let name = named.unwrap_or_else(|| OsStr::new("run")).to_string_lossy().into_owned();
     let folder = |number: u64| Path::new("out").join(format!("{name}-{number}"));
     (1..).map(folder).find(|folder| !folder.exists()).unwrap_or_else(|| folder(0))
 }
@@ -329,6 +336,13 @@ mod tests {
     use crate::inputs::sources::training;
     use crate::process::exit;
     use crate::process::launch::Launch;
+
+    #[test]
+    fn a_recipe_of_a_run_names_the_next_run_after_it() {
+        let name = |recipe: &str| next_folder(recipe).file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(name("out/mine/recipe.resolved.toml"), "mine-1");
+        assert_eq!([name("some/birds.toml"), name("photos")], ["birds-1", "photos-1"]);
+    }
 
     /// Images whose fingerprint panics on the second rank.
     struct Fragile(Arc<dyn Dataset>);
