@@ -48,9 +48,14 @@ pub fn sentences(text: &str) -> anyhow::Result<()> {
     result(&wrapped(text, columns(&io::stdout())))
 }
 
+/// Columns for a result; `None` if it does not go to a terminal.
+pub fn width() -> Option<usize> {
+    columns(&io::stdout())
+}
+
 /// Whether the lines of a result fit the terminal; elsewhere, all do.
 pub fn fits(text: &str) -> bool {
-    columns(&io::stdout()).is_none_or(|width| text.lines().all(|line| line.chars().count() <= width))
+    width().is_none_or(|width| text.lines().all(|line| line.chars().count() <= width))
 }
 
 /// Prints a message on stderr, unless it was printed before.

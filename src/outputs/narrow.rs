@@ -17,19 +17,33 @@ const OTHERS: [Column; 6] = [
     ("chance", |row| row.chance.map(|value| row.text(value))),
 ];
 
-/// The table. Protocol, data and task are left out where all rows share them; each model's name stands above its rows.
-pub fn narrow(rows: &[ResultRow]) -> String {
-    let differs = |(_, cell): &Column| rows.iter().any(|row| cell(row) != cell(&rows[0]));
-    let columns: Vec<Column> = [PROTOCOL, DATA, TASK].into_iter().filter(differs).chain(OTHERS).collect();
+/// The table in at most `width` columns, if that is possible. Protocol, data and task are left out where all rows share
+/// them; each model's name stands above its rows, and so do tasks where there is no place for them.
+pub fn narrow(rows: &[ResultRow], width: usize) -> String {
+    let beside = table(rows, &[PROTOCOL, DATA, TASK], |row| row.model.clone());
+    if beside.lines().all(|line| line.chars().count() <= width) {
+        return beside;
+    }
+    table(rows, &[PROTOCOL, DATA], |row| {
+        let parts = [row.model.as_str(), row.task.as_str()];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    })
+}
+
+/// A table with those `first` columns in which rows differ; a heading that is not empty stands above its rows.
+fn table(rows: &[ResultRow], first: &[Column], heading: impl Fn(&ResultRow) -> String) -> String {
+    let differs = |(_, cell): &&Column| rows.iter().any(|row| cell(row) != cell(&rows[0]));
+    let columns: Vec<Column> = first.iter().filter(differs).copied().chain(OTHERS).collect();
     let (headings, lines) = filled(&columns, &rows.iter().collect::<Vec<_>>());
     let table = aligned(&headings, &lines);
     let mut lines = table.lines();
     let mut text = lines.next().map_or_else(String::new, |headings| format!("{headings}\n"));
-    let mut model = "";
+    let mut last = String::new();
     for (row, line) in rows.iter().zip(lines) {
-        if row.model != model {
-            text += &format!("{}:\n", row.model);
-            model = &row.model;
+        let heading = heading(row);
+        if heading != last {
+            text += &format!("{heading}:\n");
+            last = heading;
         }
         text += &format!("{line}\n");
     }
@@ -52,12 +66,16 @@ mod tests {
             interval: Some((value - 0.125, value + 0.125)),
             ..ResultRow::default()
         };
-        let alone = narrow(&[row("", "kind", 0.5), row("", "size", 0.75)]);
+        let alone = narrow(&[row("", "kind", 0.5), row("", "size", 0.75)], 80);
         let lines = ["task  metric          value   95 %", "kind  top-1 accuracy  50.0 %  37.5–62.5"];
         assert_eq!(alone.lines().take(2).collect::<Vec<_>>(), lines);
-        let two = narrow(&[row("out/a", "kind", 0.5), row("out/a", "kind", 0.5), row("out/b − out/a", "kind", 0.75)]);
+        let rows = [row("out/a", "kind", 0.5), row("out/a", "kind", 0.5), row("out/b − out/a", "kind", 0.75)];
+        let two = narrow(&rows, 80);
         let names: Vec<&str> = two.lines().filter(|line| line.ends_with(':')).collect();
         assert_eq!((names, two.lines().count()), (vec!["out/a:", "out/b − out/a:"], 6));
-        assert_eq!(narrow(&[]), "\n");
+        assert_eq!(narrow(&[], 80), "\n");
+        let tasks = narrow(&[row("", "a task with a long name", 0.5), row("", "another task", 0.75)], 50);
+        let lines = ["a task with a long name:", "top-1 accuracy  50.0 %  37.5–62.5", "another task:"];
+        assert_eq!(tasks.lines().skip(1).take(3).collect::<Vec<_>>(), lines);
     }
 }

@@ -3,7 +3,7 @@
 use equimod_eval::ResultRow;
 use equimod_eval::results::plain;
 
-use super::console::{fits, result, sentences};
+use super::console::{fits, result, sentences, width};
 use super::narrow::narrow;
 
 /// Prints rows as a table. Where the terminal is too narrow for it, chosen hyper-parameters and details stand below.
@@ -13,10 +13,8 @@ use super::narrow::narrow;
 /// If stdout cannot be written.
 pub fn print_rows(rows: &[ResultRow]) -> anyhow::Result<()> {
     let whole = plain(rows, true);
-    if fits(&whole) {
-        return result(&whole);
-    }
-    result(&narrow(rows))?;
+    let Some(width) = width().filter(|_| !fits(&whole)) else { return result(&whole) };
+    result(&narrow(rows, width))?;
     sentences(&details(rows))
 }
 

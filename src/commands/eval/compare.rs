@@ -8,6 +8,7 @@ use equimod_eval::knn::KnnConfig;
 use equimod_eval::logistic::{LogisticConfig, l2_strengths};
 
 use super::contenders::{Comparison, Contender, names};
+use super::next::after_comparison;
 use super::session::{choose_images, open_images};
 use crate::cli::{Compare, Compared};
 use crate::outputs::console;
@@ -52,7 +53,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         console::json(&results)?;
     } else {
         print_rows(&results.rows)?;
-        print_verdict(&results.verdict, None)?;
+        print_verdict(&results.verdict, after_comparison(&arguments.models))?;
     }
     Ok(ExitCode::SUCCESS)
 }

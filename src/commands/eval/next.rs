@@ -1,6 +1,6 @@
 //! The command that follows an evaluation.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use equimod_core::ObjectiveConfig;
 use equimod_eval::verdict::Advice;
@@ -8,6 +8,14 @@ use equimod_train::recorded;
 use equimod_train::run_dir::RESOLVED;
 
 use crate::run::baseline::{self, weighted_modules};
+
+/// The command that shows two compared runs beside each other: their curves, and the settings in which they differ.
+pub fn after_comparison(models: &[PathBuf]) -> Option<String> {
+    let [first, second] = models else { return None };
+    let are_runs = models.iter().all(|model| model.join("run.json").is_file());
+    let program = std::env::args().next().filter(|_| are_runs)?;
+    Some(format!("{program} report {} {}", first.display(), second.display()))
+}
 
 /// The command that answers the next question about a model that was evaluated: the same evaluation of the untrained
 /// network, or, for a run, a comparison with its baseline.
