@@ -130,6 +130,17 @@ collect() {
   fi
 }
 
+# Counts the kernels that a step launches, by runs of two and of four steps.
+launches() {
+  local steps of=$OUT/launches
+  for steps in 2 4; do
+    part benchmark "launches-$steps" 40 env LD_PRELOAD="$KIT/launches.so" LAUNCHES="$of-$steps" "$KIT/equimod" \
+      bench step --device "$DEVICE" --arch resnet50 --size 224 --batch 64 --precision bf16 --steps "$steps" || return
+  done
+  printf '{"what": "launches", "arch": "resnet50", "batch": 64, "precision": "bf16", "launches": %d}\n' \
+    $((($(<"$of-4") - $(<"$of-2")) / 2)) >>"$OUT/results.jsonl"
+}
+
 benchmarks() {
   local begin=$SECONDS arch batch precision mode
   END=$((begin + (LAST - begin) * 45 / 100))
@@ -142,6 +153,7 @@ benchmarks() {
   done
   measure resnet50 64 bf16
   measure resnet50 64 bf16 --no-fusion --autotune
+  launches
   for mode in eager compile; do
     END=$LAST
     [[ $mode == compile ]] || END=$((SECONDS + (LAST - SECONDS) * 40 / 100))

@@ -51,6 +51,17 @@ def table(lines):
                *cells(found.get("eager"), ours), *cells(found.get("compile"), ours)]
 
 
+def launches(lines):
+    """Sentences on the kernels that a step launches."""
+    for line in lines:
+        if line.get("launches"):
+            is_ours = line["what"] == "launches"
+            name = "equimod" if is_ours else f"PyTorch, {line['mode']}"
+            inside = ", without those inside of cuDNN and cuBLAS" if is_ours else ""
+            case = f"{line['arch']}, batch {line['batch']} × 3, {line['precision']}"
+            yield f"- {name}: {line['launches']} kernels a step ({case}{inside})"
+
+
 def sentences(parts, lines):
     """Counts of checks, and what did not go well."""
     checks = [verdict for kind, verdict, *_ in parts if kind == "check"]
@@ -73,8 +84,9 @@ def main():
     print("\n".join(f"- {line}" for line in (folder / "machine.txt").read_text().splitlines()) + "\n")
     print("\n".join(sentences(parts, lines)))
     print("\nA ratio is equimod's images per second over PyTorch's. Each image has three views.\n")
-    for row in table(lines):
+    for row in table([line for line in lines if line["what"] != "launches"]):
         print(f"| {' | '.join(row)} |")
+    print("\nLaunches:\n" + "\n".join(launches(lines)))
     return any(verdict == "failed" for _, verdict, *_ in parts)
 
 

@@ -63,7 +63,7 @@ class Method(nn.Module):
 
 
 def measure(options, arch, batch, precision):
-    """Median seconds of a step and peak memory in MiB (None on the CPU)."""
+    """Median seconds of a step, and peak memory in MiB and launched kernels (None where they are not measured)."""
     on_gpu = options.device.startswith("cuda")
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
@@ -73,11 +73,8 @@ def measure(options, arch, batch, precision):
     images = images.contiguous(memory_format=torch.channels_last)
     parameters = torch.randn(2 * batch, PARAMETERS, device=options.device)
     forward = torch.compile(method, dynamic=False) if options.mode == "compile" else method
-    times = []
-    for number in range(WARM_UP + options.steps):
-        if on_gpu and number == WARM_UP:
-            torch.cuda.reset_peak_memory_stats(options.device)
-        start = time.perf_counter()
+
+    def step():
         with torch.autocast(options.device.split(":")[0], torch.bfloat16, enabled=precision == "bf16"):
             loss = forward(images, parameters)
         optimizer.zero_grad(set_to_none=True)
@@ -85,9 +82,27 @@ def measure(options, arch, batch, precision):
         optimizer.step()
         if on_gpu:
             torch.cuda.synchronize(options.device)
+
+    times = []
+    for number in range(WARM_UP + options.steps):
+        if on_gpu and number == WARM_UP:
+            torch.cuda.reset_peak_memory_stats(options.device)
+        start = time.perf_counter()
+        step()
         times.append(time.perf_counter() - start)
     peak = torch.cuda.max_memory_allocated(options.device) >> 20 if on_gpu else None
-    return statistics.median(times[WARM_UP:]), peak
+    counted = on_gpu and (arch, batch, precision) == ("resnet50", 64, "bf16")
+    return statistics.median(times[WARM_UP:]), peak, launches(step) if counted else None
+
+
+def launches(step):
+    """Kernels that a step launches, by PyTorch's profiler; None if it does not work here."""
+    try:
+        with torch.profiler.profile(activities=list(torch.profiler.supported_activities())) as profiler:
+            step()
+        return sum(event.count for event in profiler.key_averages() if "LaunchKernel" in event.key) or None
+    except RuntimeError:
+        return None
 
 
 def case(options, arch, batch, precision):
@@ -97,7 +112,7 @@ def case(options, arch, batch, precision):
     if time.perf_counter() - options.start > options.seconds:
         return line | {"failure": "no time was left"}
     try:
-        seconds, peak = measure(options, arch, batch, precision)
+        seconds, peak, counted = measure(options, arch, batch, precision)
     except Exception as reason:  # Out of memory, or no compiler: the other cases go on.
         text = str(reason).strip() or type(reason).__name__
         return line | {"failure": text.splitlines()[0]}
@@ -106,7 +121,7 @@ def case(options, arch, batch, precision):
             torch.compiler.reset()
         if options.device.startswith("cuda"):
             torch.cuda.empty_cache()
-    return line | {"step_ms": 1e3 * seconds, "images_per_s": batch / seconds, "peak_mib": peak}
+    return line | {"step_ms": 1e3 * seconds, "images_per_s": batch / seconds, "peak_mib": peak, "launches": counted}
 
 
 def main():

@@ -54,6 +54,7 @@ fn stage(kit: &Path, tests: &[Program], command: &[Program]) -> anyhow::Result<(
         fs::create_dir_all(kit.join(part)).with_context(|| format!("cannot make {}", kit.display()))?;
     }
     strip(command, "equimod", &kit.join("equimod"))?;
+    count_launches(&kit.join("launches.so"))?;
     for name in TESTS {
         let short = if name == "equimod_core" { "lib" } else { name };
         strip(tests, name, &kit.join("tests").join(short))?;
@@ -74,6 +75,19 @@ fn golden(folder: &Path) -> anyhow::Result<Vec<String>> {
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let names = names.collect::<std::io::Result<Vec<String>>>()?;
     Ok(names.into_iter().filter(|name| GOLDEN.iter().any(|start| name.starts_with(start))).collect())
+}
+
+/// Compiles the library that counts a program's launches.
+///
+/// # Errors
+///
+/// If gcc does not start, or refuses the source.
+pub fn count_launches(to: &Path) -> anyhow::Result<()> {
+    let source = workspace()?.join("xtask/cuda/kit/launches.c");
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(to).arg(source).arg("-ldl");
+    ensure!(gcc.status().context("cannot start gcc")?.success(), "gcc cannot compile launches.c");
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
+use super::kit::count_launches;
 use super::{Environment, folder};
 use crate::steps::took;
 
@@ -138,6 +139,24 @@ fn check_dry_run(runs: &Runs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Counts the launches of a step as the kit does on a card.
+fn check_launches(runs: &Runs) -> anyhow::Result<()> {
+    let library = runs.folder.join("launches.so");
+    count_launches(&library)?;
+    let count = |steps: &str| -> anyhow::Result<u64> {
+        let file = runs.folder.join("launches");
+        let more = [("LD_PRELOAD", library.clone().into()), ("LAUNCHES", file.clone().into())];
+        let environment = [&runs.environment[..], &more].concat();
+        let counted = Runs { environment: &environment, folder: runs.folder.clone(), ..*runs };
+        let small = ["--width", "8", "--hidden", "32", "--batch", "4", "--size", "16", "--device", "cuda:0"];
+        counted.run(&[&["bench", "step", "--steps", steps], &small[..]].concat())?;
+        Ok(fs::read_to_string(file)?.trim().parse()?)
+    };
+    let (two, four) = (count("2")?, count("4")?);
+    ensure!(two < four && (four - two) / 2 < 2000, "{two} launches in two steps, {four} in four");
+    Ok(())
+}
+
 /// Trains in two processes with the variables of a launcher such as torchrun.
 fn check_launched_processes(runs: &Runs, arguments: &[&str]) -> anyhow::Result<()> {
     eprintln!("» equimod {}, in two processes", arguments.join(" "));
@@ -211,6 +230,7 @@ pub fn check(program: &Path, environment: &Environment) -> anyhow::Result<()> {
         runs.run(&with(out, &["--set", on, "--set", policy, "--set", "data.source=sizes", "--epochs", "1"]))?;
     }
     runs.assert_same("views-cpu", "views")?;
+    check_launches(&runs)?;
     check_two_devices(&runs)?;
     let on = ["--data", "images", "--device", "cuda:0"];
     for protocol in ["knn", "equivariance"] {
