@@ -176,7 +176,7 @@ impl Watched {
     fn give_up(&self, reason: Reason) {
         let mut state = lock(&self.state);
         if let State::Open(Handle(handle)) = &*state {
-            // SAFETY: The handle is alive, and not used any more.
+            // SAFETY: The handle is alive. A call under way on another thread ends with an error, and no other begins.
             let _ = unsafe { result::comm_abort(*handle) };
             *state = State::GivenUp(reason);
         }
