@@ -215,6 +215,7 @@ fn a_stream_without_an_index_is_refused_with_the_command_that_makes_one() {
 }
 
 /// An idx file: `magic`, the sizes, the bytes.
+#[cfg(feature = "mnist")]
 fn idx(magic: u32, sizes: &[u32], bytes: &[u8]) -> Vec<u8> {
     let header: Vec<u8> = [&[magic], sizes].concat().iter().flat_map(|number| number.to_be_bytes()).collect();
     [&header, bytes].concat()

@@ -9,7 +9,7 @@ use candle_core::cuda_backend::cudarc::nccl::result::{self, NcclError};
 use candle_core::cuda_backend::cudarc::nccl::sys;
 use candle_core::{DType, Device, Error as TensorError, Tensor};
 
-use super::watch::Watched;
+use super::watch::{Watched, transport};
 use crate::backend::cuda::{address, uninitialized};
 use crate::collective::{CollectiveError, CollectiveResult, Reduction, SharedCollective};
 use crate::request::Request;
@@ -28,11 +28,6 @@ pub type Id = [u8; ID_BYTES];
 pub fn new_id() -> CollectiveResult<Id> {
     let id = result::get_uniqueid().map_err(|error| failed("connection", &error))?;
     Ok(id.internal.map(|byte| byte as u8))
-}
-
-/// Error of an operation.
-pub(super) fn transport(operation: &'static str, reason: String) -> CollectiveError {
-    CollectiveError::Transport { operation, reason }
 }
 
 fn failed(operation: &'static str, error: &NcclError) -> CollectiveError {

@@ -9,8 +9,12 @@ use std::time::{Duration, Instant};
 use candle_core::cuda_backend::cudarc::driver::{CudaEvent, CudaStream, DriverError};
 use candle_core::cuda_backend::cudarc::nccl::{result, sys};
 
-use super::communicator::transport;
 use crate::collective::{CollectiveError, CollectiveResult, SharedCollective};
+
+/// Error of an operation.
+pub fn transport(operation: &'static str, reason: String) -> CollectiveError {
+    CollectiveError::Transport { operation, reason }
+}
 
 /// Interval between two looks.
 const INTERVAL: Duration = Duration::from_millis(100);
