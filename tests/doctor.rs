@@ -50,7 +50,7 @@ fn the_json_has_the_documented_keys() {
     all_or_null(machine, &bytes, Value::is_u64);
     all_or_null(machine, &["locked_memory_unlimited"], Value::is_boolean);
     let cuda = &report["cuda"];
-    let versions = ["driver_version", "driver_cuda_version", "cublas_version", "cudnn_version"];
+    let versions = ["driver_version", "driver_cuda_version", "cublas_version", "cudnn_version", "nccl_version"];
     assert_eq!(keys(cuda), [&["in_build", "card_visible"], &versions[..], &["cards", "remarks"]].concat());
     assert_eq!(cuda["in_build"].as_bool(), Some(cfg!(feature = "cuda")));
     all_or_null(cuda, &versions, Value::is_string);
