@@ -1,7 +1,6 @@
 //! The place where the ranks of a thread group leave their tensors for each other.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,8 +55,6 @@ pub(super) struct Board {
     timeout: Duration,
     state: Mutex<State>,
     changed: Condvar,
-    /// Number of exchanges for which all ranks have left their offers.
-    complete: AtomicU64,
 }
 
 impl Board {
@@ -65,7 +62,7 @@ impl Board {
         let (rounds, next, left, waited) =
             (BTreeMap::new(), vec![0; size], vec![false; size], vec![Duration::ZERO; size]);
         let state = Mutex::new(State { rounds, next, left, failed: None, late: Vec::new(), waited });
-        Self { size, timeout, state, changed: Condvar::new(), complete: AtomicU64::new(0) }
+        Self { size, timeout, state, changed: Condvar::new() }
     }
 
     pub fn size(&self) -> usize {
@@ -86,25 +83,15 @@ impl Board {
         let round = state.rounds.entry(number).or_insert_with(|| Round { offers: vec![None; size], taken: 0 });
         round.offers[rank] = Some(offer);
         if round.offers.iter().all(Option::is_some) {
-            // Every rank makes its offers in order, and so exchanges are completed in order.
-            self.complete.store(number + 1, Ordering::Release);
             self.changed.notify_all();
         }
         number
-    }
-
-    /// Waits awake for a short time until an exchange is complete: most are, sooner than a thread falls asleep and wakes.
-    fn wait_awake(&self, number: u64, start: Instant) {
-        while self.complete.load(Ordering::Acquire) <= number && start.elapsed() < AWAKE {
-            std::thread::yield_now();
-        }
     }
 
     /// Waits as `rank` for the offers of all ranks in exchange `number`, and returns them in the order of ranks.
     pub fn take(&self, rank: usize, number: u64, request: Request) -> CollectiveResult<Vec<Offer>> {
         let operation = request.name();
         let start = Instant::now();
-        self.wait_awake(number, start);
         let mut state = self.lock();
         loop {
             if let Some(offers) = state.taken(number, self.size) {
@@ -156,8 +143,6 @@ impl Board {
     }
 }
 
-/// Time for which a rank waits awake.
-const AWAKE: Duration = Duration::from_micros(200);
 /// Longest wait that every system's clock can express.
 const LONGEST: Duration = Duration::from_secs(3600);
 

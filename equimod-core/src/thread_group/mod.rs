@@ -1,7 +1,7 @@
 //! A process group within one process: every rank is a thread, with a device and compute threads of its own.
 //!
 //! Tensors meet in host memory. Every rank sums for itself, in the order of ranks, so that all get the same bits in
-//! every run. Waiting threads sleep after a moment. A rank that fails ends the others with an error that names it.
+//! every run. Waiting threads sleep. A rank that fails ends the others with an error that names it.
 
 mod board;
 mod run;
