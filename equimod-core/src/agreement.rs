@@ -64,7 +64,7 @@ pub fn gather_bytes(bytes: &[u8], collective: &dyn Collective) -> Result<Vec<Vec
     if collective.size() == 1 {
         return Ok(vec![bytes.to_vec()]);
     }
-    let length = Tensor::new(bytes.len() as u32, &Device::Cpu)?;
+    let length = Tensor::new(bytes.len() as i64, &Device::Cpu)?;
     let lengths = collective.all_gather(&length.reshape(1)?)?;
     let lengths: Vec<usize> = (0..collective.size())
         .map(|rank| Ok(host::read(&[&lengths.get(rank)?])?[0] as usize))

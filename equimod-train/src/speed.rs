@@ -80,9 +80,10 @@ pub struct Slowest {
 }
 
 impl Slowest {
-    /// The slowest rank by the shares of all ranks; `None` if there is only one.
+    /// The slowest rank by the shares of all ranks; `None` if there is only one, or none is known to have waited, as where
+    /// GPUs wait for each other.
     pub(crate) fn of(ranks: &[Shares]) -> Option<Self> {
-        if ranks.len() < 2 {
+        if ranks.len() < 2 || ranks.iter().all(|shares| shares.exchange == 0.0) {
             return None;
         }
         let (rank, shares) = ranks.iter().enumerate().min_by(|a, b| a.1.exchange.total_cmp(&b.1.exchange))?;
@@ -196,7 +197,8 @@ mod tests {
     #[test]
     fn the_rank_that_waits_least_is_the_slowest() {
         let rank = |data, exchange| Shares { data, exchange, ..Shares::default() };
-        assert_eq!(Slowest::of(&[rank(0.5, 0.0)]), None);
+        assert_eq!(Slowest::of(&[rank(0.5, 0.5)]), None);
+        assert_eq!(Slowest::of(&[rank(0.5, 0.0), rank(0.0, 0.0)]), None);
         let slowest = Slowest::of(&[rank(0.0, 0.25), rank(0.75, 0.125), rank(0.1, 0.5)]).unwrap();
         assert_eq!(slowest, Slowest { rank: 1, data: 0.75, exchange: 0.125, others: 0.5 });
         let text = "slowest rank 1 (waits 75 % for data, 12 % for ranks; others up to 50 %)";

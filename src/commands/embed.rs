@@ -22,7 +22,7 @@ pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let data = choose(std::slice::from_ref(&arguments.model), named, arguments.reading.reading())?;
     console::note(&data.describe());
     let splits = data.explain(splits(&data.source, data.options))?;
-    data.check(splits.pretraining.as_ref().unwrap_or(&splits.train).as_ref())?;
+    data.check(&splits)?;
     let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
     let cache = arguments.cache.clone().or(run);
     let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use equimod_core::model::check_location;
 use equimod_data::source::ReadOptions;
-use equimod_data::{Background, Dataset};
+use equimod_data::{Background, Splits};
 use equimod_train::RunInfo;
 use equimod_train::recorded;
 use equimod_train::run_dir::RESOLVED;
@@ -44,12 +44,14 @@ impl DataChoice {
         })
     }
 
-    /// Checks that training images which are taken for those of the run are them.
+    /// Checks that images which are taken for those of the run are them.
     ///
     /// # Errors
     ///
     /// If their fingerprint is another one.
-    pub fn check(&self, training: &dyn Dataset) -> anyhow::Result<()> {
+    pub fn check(&self, splits: &Splits) -> anyhow::Result<()> {
+        // Pretraining may have had further images.
+        let training = splits.pretraining.as_ref().unwrap_or(&splits.train);
         let own = self.of_run.as_ref().and_then(|own| own.fingerprint.as_deref());
         match own {
             Some(own) if training.fingerprint()? != own => {

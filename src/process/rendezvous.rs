@@ -12,9 +12,6 @@ use anyhow::{Context, bail, ensure};
 
 use crate::process::exit::Usage;
 
-/// Length of NCCL's identifier in bytes.
-pub const ID_BYTES: usize = 128;
-
 /// First bytes of a process that asks.
 const GREETING: &[u8; 8] = b"equimod1";
 /// Longest name of a run that is compared.
@@ -90,11 +87,11 @@ impl Rendezvous {
     /// # Errors
     ///
     /// If it cannot be made, the address cannot be used, or a process does not come within `limit`.
-    pub fn share(
+    pub fn share<const N: usize>(
         &self,
-        new: impl FnOnce() -> anyhow::Result<[u8; ID_BYTES]>,
+        new: impl FnOnce() -> anyhow::Result<[u8; N]>,
         limit: Duration,
-    ) -> anyhow::Result<[u8; ID_BYTES]> {
+    ) -> anyhow::Result<[u8; N]> {
         if self.rank == 0 {
             let id = new()?;
             self.give(&id, limit)?;
@@ -104,7 +101,7 @@ impl Rendezvous {
     }
 
     /// Gives the identifier to all other processes.
-    fn give(&self, id: &[u8; ID_BYTES], limit: Duration) -> anyhow::Result<()> {
+    fn give(&self, id: &[u8], limit: Duration) -> anyhow::Result<()> {
         let Self { host, port, .. } = self;
         let listener = TcpListener::bind((host.as_str(), *port));
         let advice = "MASTER_ADDR has to be an address of this machine, and the port free";
@@ -131,7 +128,7 @@ impl Rendezvous {
     }
 
     /// Answers a process of this run, and returns its rank.
-    fn serve(&self, mut stream: TcpStream, id: &[u8; ID_BYTES]) -> io::Result<usize> {
+    fn serve(&self, mut stream: TcpStream, id: &[u8]) -> io::Result<usize> {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(GREETING_TIME))?;
         let mut greeting = vec![0; self.greeting(0).len()];
@@ -152,7 +149,7 @@ impl Rendezvous {
     }
 
     /// Asks the first process for the identifier, until it answers.
-    fn ask(&self, limit: Duration) -> anyhow::Result<[u8; ID_BYTES]> {
+    fn ask<const N: usize>(&self, limit: Duration) -> anyhow::Result<[u8; N]> {
         let Self { host, port, .. } = self;
         let start = Instant::now();
         loop {
@@ -169,14 +166,14 @@ impl Rendezvous {
         }
     }
 
-    fn try_to_ask(&self) -> io::Result<[u8; ID_BYTES]> {
+    fn try_to_ask<const N: usize>(&self) -> io::Result<[u8; N]> {
         let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
         for address in (self.host.as_str(), self.port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, TURN) {
                 Ok(mut stream) => {
                     stream.set_read_timeout(Some(TURN))?;
                     stream.write_all(&self.greeting(self.rank))?;
-                    let mut id = [0; ID_BYTES];
+                    let mut id = [0; N];
                     stream.read_exact(&mut id)?;
                     stream.write_all(&THANKS)?;
                     return Ok(id);
@@ -239,7 +236,7 @@ mod tests {
     #[test]
     fn every_process_of_the_run_gets_the_identifier_and_no_other_one() {
         let (port, limit) = (free_port(), Duration::from_secs(30));
-        let id = std::array::from_fn(|place| place as u8);
+        let id: [u8; 128] = std::array::from_fn(|place| place as u8);
         let share = move |rank: usize| move || process(rank, 3, port, "ours").share(|| Ok(id), limit);
         let others = [1, 2].map(|rank| std::thread::spawn(share(rank)));
         // A process of another run, one that says nothing, and one that goes away.
@@ -259,7 +256,7 @@ mod tests {
     #[test]
     fn a_process_that_does_not_come_is_named() {
         let port = free_port();
-        let error = process(0, 2, port, "").share(|| Ok([0; ID_BYTES]), AGAIN).unwrap_err().to_string();
+        let error = process(0, 2, port, "").share(|| Ok([0; 128]), AGAIN).unwrap_err().to_string();
         assert!(error.starts_with("process 1 did not come"), "{error}");
     }
 }

@@ -64,8 +64,14 @@ fn exchanged(ranks: &SharedCollective, device: &Device) -> CollectiveResult<Vec<
     }
     let started = [ranks.start_all_reduce(own[..3].to_vec(), Reduction::Sum)?];
     let second = ranks.start_all_reduce(vec![own[3].clone()], Reduction::Max)?;
+    let length = Tensor::new(&[7 + ranks.rank() as i64], device)?;
     found.push(ranks.broadcast(&own, 1)?);
-    found.push(vec![ranks.all_gather(&own[0])?, ranks.all_gather(&own[1])?, ranks.all_gather(&own[4])?]);
+    found.push(vec![
+        ranks.all_gather(&own[0])?,
+        ranks.all_gather(&own[1])?,
+        ranks.all_gather(&own[4])?,
+        ranks.all_gather(&length)?,
+    ]);
     for started in started {
         found.push(started.finish()?);
     }

@@ -55,10 +55,10 @@ impl Reason {
     }
 }
 
-/// NCCL's handle, which any thread may use, one at a time.
+/// NCCL's handle: one thread starts exchanges, and the watching thread may give them up.
 struct Handle(sys::ncclComm_t);
 
-// SAFETY: A communicator is not bound to a thread.
+// SAFETY: A communicator is not bound to a thread, and NCCL lets another one abort it.
 unsafe impl Send for Handle {}
 
 /// A handle until exchanges are given up.

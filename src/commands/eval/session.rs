@@ -187,8 +187,7 @@ pub fn choose_images(
 pub fn open_images(data: &DataChoice, images: &ImageArgs) -> anyhow::Result<Splits> {
     let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
     let splits = data.explain(others.splits(&data.source, data.options))?;
-    // Pretraining may have had further images.
-    data.check(splits.pretraining.as_ref().unwrap_or(&splits.train).as_ref())?;
+    data.check(&splits)?;
     Ok(splits.with_labels(&images.task)?)
 }
 

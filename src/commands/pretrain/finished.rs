@@ -101,8 +101,13 @@ impl Finished<'_> {
 
     fn print(&self, results: &Results, times: &str, advice: Option<Advice>) -> anyhow::Result<()> {
         let folder = self.run.path().display();
-        console::result(&format!("\n{}\nreport {folder}/report.html ({times})\n", brief(&results.rows)))?;
-        console::sentences(&results.verdict.iter().map(|sentence| format!("{sentence}\n")).collect::<String>())?;
+        if !results.rows.is_empty() {
+            console::result(&format!("\n{}", brief(&results.rows)))?;
+        }
+        console::result(&format!("\nreport {folder}/report.html ({times})"))?;
+        if !results.verdict.is_empty() {
+            console::sentences(&format!("\n{}", results.verdict.join("\n")))?;
+        }
         let next: String = self.next(advice).iter().map(|command| format!("  {command}\n")).collect();
         console::result(&format!("\nNext:\n{next}"))
     }
@@ -153,12 +158,12 @@ impl Finished<'_> {
 
     /// The command that trains for longer, with a warm-up of the same share.
     fn longer(&self, again: &str) -> String {
-        let (longer, schedule) = (longer(self.trainer.total_steps()), &self.recipe.schedule);
+        let (times, schedule) = (times_longer(self.trainer.total_steps()), &self.recipe.schedule);
         let warmup = match schedule.warmup_epochs {
             0.0 => String::new(),
-            warmup => format!(" --set schedule.warmup_epochs={:?}", (longer as f64 * warmup * 1e3).round() / 1e3),
+            warmup => format!(" --set schedule.warmup_epochs={:?}", (times as f64 * warmup * 1e3).round() / 1e3),
         };
-        format!("{again} --epochs {}{warmup}   # {longer} times as long", longer * schedule.epochs)
+        format!("{again} --epochs {}{warmup}   # {times} times as long", times * schedule.epochs)
     }
 
     /// Evaluates the last checkpoint, the untrained network and the baseline with every protocol that the images
@@ -213,7 +218,7 @@ impl Finished<'_> {
 const FEWEST: u64 = 500;
 
 /// How many times as long a run of too few steps should be: four times, or as often as gives it [`FEWEST`] steps.
-fn longer(steps: u64) -> u64 {
+fn times_longer(steps: u64) -> u64 {
     FEWEST.div_ceil(steps.max(1)).max(4)
 }
 
@@ -229,10 +234,10 @@ fn keep(baseline: &Path, rows: Vec<ResultRow>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::longer;
+    use super::times_longer;
 
     #[test]
     fn a_longer_run_has_steps_enough() {
-        assert_eq!([longer(0), longer(2), longer(192), longer(5000)], [500, 250, 4, 4]);
+        assert_eq!([0, 2, 192, 5000].map(times_longer), [500, 250, 4, 4]);
     }
 }

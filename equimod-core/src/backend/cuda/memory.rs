@@ -35,6 +35,7 @@ pub fn address(tensor: &Tensor) -> Result<u64> {
         CudaStorageSlice::BF16(values) => Ok(pointer(values, &stream, start)),
         CudaStorageSlice::F64(values) => Ok(pointer(values, &stream, start)),
         CudaStorageSlice::U32(values) => Ok(pointer(values, &stream, start)),
+        CudaStorageSlice::I64(values) => Ok(pointer(values, &stream, start)),
         CudaStorageSlice::U8(values) => Ok(pointer(values, &stream, start)),
         _ => bail!("there are no CUDA kernels for {:?}", storage.dtype()),
     }
