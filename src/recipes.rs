@@ -49,7 +49,15 @@ pub fn from_text(name: &str, text: &str, settings: &[String]) -> Result<Recipe> 
 /// # Errors
 /// As [`named`].
 pub fn unchecked(name: &str, settings: &[String]) -> Result<Recipe> {
-    assemble(&RECIPES, name, &text(name)?, settings)
+    unchecked_text(name, &text(name)?, settings)
+}
+
+/// As [`from_text`], without a check of what only training needs.
+///
+/// # Errors
+/// If a setting is unknown or cannot be read; all problems at once.
+pub fn unchecked_text(name: &str, text: &str, settings: &[String]) -> Result<Recipe> {
+    assemble(&RECIPES, name, text, settings)
 }
 
 /// The base of the recipe `name` with its name: a built-in recipe is its own base; without a base, the defaults.

@@ -151,8 +151,19 @@ fn a_baseline_stands_beside_the_run() {
     }
     assert!(results("alone")["rows"][0]["baseline"].is_null());
     scratch.done(&["report", "run/baseline", "run", "--out", "two.html"]);
-    assert!(fs::read_to_string(scratch.path("two.html")).unwrap().contains("run − baseline"));
+    let page = fs::read_to_string(scratch.path("two.html")).unwrap();
+    assert!(page.contains("run − baseline") && page.contains("At a glance"));
     assert!(scratch.done(&["eval", "knn", "run/baseline"]).contains("knn"));
+    // Other settings than those of the run need another evaluation of the baseline.
+    let knn = |run: &str, more: &[&str]| -> Value {
+        let arguments = [&["eval", "knn", run, "--k", "3", "--json"], more].concat();
+        serde_json::from_str(&scratch.done(&arguments)).unwrap()
+    };
+    let [both, of_baseline] = [knn("run", &["--baseline"]), knn("run/baseline", &[])];
+    assert_eq!(both["rows"][0]["baseline"], of_baseline["rows"][0]["value"]);
+    scratch.refused(&["eval", "knn", "alone", "--baseline"], 2, &["alone has no baseline", "--baseline` trains one"]);
+    scratch.refused(&["eval", "knn", "images", "run"], 2, &["run is a run", "give the model first: run images"]);
+    scratch.refused(&["embed", "images", "run", "--out", "x.npy"], 2, &["give the model first: run images"]);
 
     // A signal during the baseline stops it after a checkpoint, and it goes on exactly.
     let stopped = [&arguments[..], &["--baseline", "--out", "stopped"]].concat();

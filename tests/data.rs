@@ -297,6 +297,20 @@ fn init_writes_a_recipe_that_runs_and_pretrain_chooses_the_same() {
         ["size = 32 # median short side 18 px", "stem = \"cifar\"", "background = \"white\" # 4 of 44 images"];
     holds(&recipe, &[&settings[..], &["batch = 16 # at most half of the 44 images", "44 PNG"]].concat());
     scratch.refused(&["init", "images"], 2, &["recipe.toml exists already", "--out", "--force"]);
+    let smaller =
+        ["init", "images", "--size", "64", "--batch", "8", "--lr", "0.5", "--epochs", "3", "--out", "small.toml"];
+    holds(&scratch.done(&smaller), &["64 px (as given; an image takes about 4 times as long", "batch 8 (as given)"]);
+    let small = fs::read_to_string(scratch.path("small.toml")).unwrap();
+    holds(&small, &["learning_rate = 0.5 # as given", "epochs = 3 # as given"]);
+    let problems = ["augmentation.size is 3", "data.batch is 100, more than the 44 images"];
+    scratch.refused(&["init", "images", "--size", "3", "--batch", "100", "--out", "none.toml"], 2, &problems);
+    let warmup = ["--batch", "100", "--set", "schedule.warmup_epochs=500"];
+    let problems = ["2 problems", "schedule.warmup_epochs is 500", "data.batch is 100, more than the 44 images"];
+    scratch.refused(&[&["pretrain", "images"], &warmup[..]].concat(), 2, &problems);
+    // What is looked at is what `pretrain images` does.
+    let preview = scratch.run(&["data", "preview", "images", "--images", "2"]);
+    let said = String::from_utf8_lossy(&preview.stderr).into_owned();
+    holds(&said, &["views of 32 px (median short side 18 px)", "white background (4 of 44 images"]);
     scratch.done(&["init", "images", "--force", "--threads", "1"]);
     assert_eq!(fs::read_to_string(scratch.path("recipe.toml")).unwrap(), recipe);
     let dry = scratch.done(&["pretrain", "--recipe", "recipe.toml", "--dry-run"]);

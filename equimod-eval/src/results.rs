@@ -21,6 +21,9 @@ pub const RELATIVE: &str = "relative equivariance";
 /// Metric name of relative equivariance as a ratio of means.
 pub const RATIO_OF_MEANS: &str = "relative equivariance, ratio of means";
 
+/// Remark on a difference whose interval the test of single images does not confirm.
+pub const NOT_CONFIRMED: &str = "above 0.05";
+
 /// Remark on a chosen hyperparameter.
 pub const AT_AN_END: &str = "at an end of the range";
 

@@ -2,7 +2,7 @@
 //!
 //! Each sentence follows from a rule on numbers; a rule that cannot be decided says so or stays silent.
 
-use crate::results::{ABSOLUTE, AT_AN_END, DIFFERENCE, EFFECTIVE_RANK, ResultRow, SHUFFLED};
+use crate::results::{ABSOLUTE, AT_AN_END, DIFFERENCE, EFFECTIVE_RANK, NOT_CONFIRMED, ResultRow, SHUFFLED};
 
 /// Facts about the training of a run, besides its results.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -91,6 +91,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let against_baseline = baseline(rows);
     sentences.extend(against_baseline.clone());
     sentences.extend(predictions.sentence.clone());
+    sentences.extend(unpredicted(rows));
     sentences.extend(differences(rows));
     sentences.extend(spread(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
@@ -229,7 +230,7 @@ struct Predictions {
 
 impl Predictions {
     fn of(rows: &[ResultRow]) -> Self {
-        let overall = |row: &&ResultRow| row.metric == ABSOLUTE && !row.task.ends_with(" alone");
+        let overall = |row: &&ResultRow| row.metric == ABSOLUTE && !row.task.ends_with(ALONE);
         let judged = rows.iter().filter(overall).filter_map(|row| {
             let interval = row.interval?;
             let control = rows.iter().find(|other| other.metric == SHUFFLED && same_model(other, row));
@@ -265,6 +266,28 @@ impl Predictions {
         };
         Self { side: Some(side), sentence: Some(sentence) }
     }
+}
+
+/// End of the task of rows on a single augmentation.
+const ALONE: &str = " alone";
+
+/// Augmentations that, alone, the predictions do not follow.
+fn unpredicted(rows: &[ResultRow]) -> Option<String> {
+    let control = |row: &ResultRow| rows.iter().find(|other| other.metric == SHUFFLED && same_model(other, row));
+    let named = |row: &ResultRow| {
+        let name = row.task.strip_suffix(ALONE).filter(|_| row.metric == ABSOLUTE)?;
+        let informed = Side::of(row.interval?, control(row)?.value) == Side::Above;
+        let (module, augmentation) = name.split_once(", ")?;
+        (!informed).then(|| format!("{augmentation} ({module})"))
+    };
+    let names: Vec<String> = rows.iter().filter_map(named).collect();
+    let (are, their) = if names.len() == 1 { ("is", "its") } else { ("are", "their") };
+    (!names.is_empty()).then(|| {
+        format!(
+            "Alone, {} {are} not predicted clearly better with {their} own parameters than with wrong ones.",
+            names.join(", ")
+        )
+    })
 }
 
 fn same_model(a: &ResultRow, b: &ResultRow) -> bool {
@@ -374,21 +397,29 @@ fn differences(rows: &[ResultRow]) -> Option<String> {
     }
     // The model of a difference is `B − A`.
     let (b, a) = sides[0].0.model.split_once(" − ").unwrap_or(("B", "A"));
-    let named = |side: Side| -> Vec<String> {
-        let of_side = sides.iter().filter(|(_, of)| *of == side);
-        of_side.map(|(row, _)| format!("{} ({:+.1} points)", row.task, 100.0 * row.value)).collect()
+    let named = |of: &dyn Fn(&ResultRow, Side) -> bool| -> Vec<String> {
+        let named = sides.iter().filter(|(row, side)| of(row, *side));
+        named.map(|(row, _)| format!("{} ({:+.1} points)", row.task, 100.0 * row.value)).collect()
     };
-    let (better, worse) = (named(Side::Above), named(Side::Below));
+    let confirmed = |row: &ResultRow| !row.detail.contains(NOT_CONFIRMED);
+    let clear = |wanted: Side| named(&|row, side| side == wanted && confirmed(row));
+    let (better, worse) = (clear(Side::Above), clear(Side::Below));
     let parts = [(format!("{b} is better than {a} on "), better), (format!("{a} is better than {b} on "), worse)];
     let mut said: Vec<String> = parts
         .into_iter()
         .filter(|(_, tasks)| !tasks.is_empty())
         .map(|(text, tasks)| format!("{text}{}", tasks.join(", ")))
         .collect();
-    let open = named(Side::Around);
+    let borderline = named(&|row, side| side != Side::Around && !confirmed(row));
+    if !borderline.is_empty() {
+        let tasks = borderline.join(", ");
+        said.push(format!("borderline on {tasks}: the interval excludes 0, but McNemar's exact test has p above 0.05"));
+    }
+    let open = named(&|_, side| side == Side::Around);
     if !open.is_empty() {
         said.push(format!("no clear difference on {}", open.join(", ")));
     }
     let said = said.join("; ");
-    Some(format!("{}.", if said.starts_with("no ") { capitalized(&said) } else { said }))
+    let is_name = !said.starts_with("no ") && !said.starts_with("borderline ");
+    Some(format!("{}.", if is_name { said } else { capitalized(&said) }))
 }

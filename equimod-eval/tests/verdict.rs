@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use equimod_eval::ResultRow;
-use equimod_eval::results::{AT_AN_END, EFFECTIVE_RANK};
+use equimod_eval::results::{AT_AN_END, EFFECTIVE_RANK, NOT_CONFIRMED};
 use equimod_eval::verdict::{
     Advice, COLLAPSED_RANK, FALLING, MOST_SENTENCES, SHORT_RUN, TrainingFacts, Verdict, WIDE, verdict,
 };
@@ -82,6 +82,12 @@ fn predictions_beat_copying_and_their_control_or_not() {
     let mut alone = equivariance((-0.9, -0.1), -1.0);
     alone.iter_mut().for_each(|row| row.task = "equimod, hue alone".into());
     assert!(verdict(&alone, None).sentences.is_empty());
+    // But one that the predictions do not follow is named.
+    alone[1].value = -0.5;
+    assert!(has(
+        &verdict(&alone, None),
+        "Alone, hue (equimod) is not predicted clearly better with its own parameters"
+    ));
 }
 
 #[test]
@@ -152,6 +158,10 @@ fn comparisons_name_what_differs_and_what_does_not() {
         difference("cars", 0.02, (0.0, 0.04)),
         difference("flowers", -0.03, (-0.04, -0.01)),
     ];
+    let unconfirmed = ResultRow { detail: format!("p = 0.051, {NOT_CONFIRMED}"), ..rows[0].clone() };
+    let borderline = verdict(&[unconfirmed], None);
+    let text = "Borderline on birds (+2.0 points): the interval excludes 0, but McNemar's exact test has p above 0.05.";
+    assert_eq!(borderline.sentences, [text]);
     let verdict = verdict(&rows, None);
     assert_eq!(
         verdict.sentences,

@@ -16,6 +16,9 @@ const SETTLED: usize = 10;
 /// Rise of the smoothed loss above its minimum that ends the search, as a share of its total fall.
 const TOO_HIGH: f64 = 1.0;
 
+/// Share of the total fall of the smoothed loss after which the fall has begun.
+const BEGUN: f64 = 0.1;
+
 /// One step of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RateStep {
@@ -35,6 +38,8 @@ pub struct RateSearch {
     pub steps: Vec<RateStep>,
     /// Whether the loss or the gradient was not finite after the last step.
     pub diverged: bool,
+    /// Learning rate at which a tenth of the fall of the smoothed loss lay behind.
+    pub falls_from: Option<f64>,
     /// Learning rate at which the smoothed loss fell most steeply over the logarithm of the rate.
     pub steepest: Option<f64>,
     /// Learning rate of the lowest smoothed loss.
@@ -50,7 +55,12 @@ impl RateSearch {
         let slope = |w: &&[&RateStep]| w[w.len() - 1].smoothed - w[0].smoothed;
         let steepest = falling.windows(5).min_by(|a, b| slope(a).total_cmp(&slope(b))).filter(|w| slope(w) < 0.0);
         let steepest = steepest.map(|w| w[2].learning_rate);
-        Self { steepest, lowest: lowest.map(|l| l.learning_rate), steps, diverged }
+        let highest = falling.iter().map(|t| t.smoothed).fold(f64::NEG_INFINITY, f64::max);
+        let fell = |t: &&&RateStep| lowest.is_some_and(|l| t.smoothed <= highest - BEGUN * (highest - l.smoothed));
+        // A loss that was as low before its highest value has not fallen yet.
+        let top = falling.iter().position(|t| t.smoothed == highest).unwrap_or(0);
+        let falls_from = falling[top..].iter().find(fell).map(|t| t.learning_rate).filter(|_| steepest.is_some());
+        Self { falls_from, steepest, lowest: lowest.map(|l| l.learning_rate), steps, diverged }
     }
 }
 
@@ -109,6 +119,8 @@ mod tests {
         let search = RateSearch::of((0..61).map(step).collect(), false);
         assert!((search.steepest.unwrap().log10() + 2.0).abs() < 0.15, "{search:?}");
         assert!((search.lowest.unwrap().log10()).abs() < 0.15, "{search:?}");
+        // A tenth of the fall of the hyperbolic tangent: tanh(2·(x + 2)) = −0.8, x = −2.55.
+        assert!((search.falls_from.unwrap().log10() + 2.55).abs() < 0.15, "{search:?}");
         assert_eq!(RateSearch::of(Vec::new(), true).steepest, None);
         // A fall within the first steps comes from single batches.
         let mut early: Vec<RateStep> = (0..61).map(step).collect();

@@ -128,6 +128,9 @@ pub enum AugmentOn {
     Device,
 }
 
+/// Least side of views in pixels: a backbone halves it three times.
+const LEAST_SIZE: usize = 8;
+
 impl AugmentationRecipe {
     /// Augmentation policy for views of `size` pixels.
     ///
@@ -150,8 +153,8 @@ impl AugmentationRecipe {
 
     /// Every setting that does not work for training on two views.
     fn problems(&self) -> Vec<String> {
-        if self.size == 0 {
-            return vec!["augmentation.size is 0; give a size in pixels".into()];
+        if self.size < LEAST_SIZE {
+            return vec![format!("augmentation.size is {}; give at least {LEAST_SIZE} pixels", self.size)];
         }
         let mut problems: Vec<String> = self.layout().err().map(|e| e.to_string()).into_iter().collect();
         match self.policy() {

@@ -9,7 +9,7 @@ mod text;
 use std::path::Path;
 
 use crate::bundled::RECIPES;
-use crate::recipes::{as_comments, from_text, named, unchecked};
+use crate::recipes::{as_comments, from_text, named, unchecked, unchecked_text};
 use candle_core::Device;
 use equimod_train::{Error, Recipe};
 
@@ -19,6 +19,7 @@ use crate::outputs::console;
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
 use facts::Facts;
+pub use rules::Choice;
 use rules::{Given, choose};
 pub use text::Written;
 
@@ -64,9 +65,27 @@ pub fn named_or_chosen(
     // The text names the source already.
     let settings: Vec<String> = settings.iter().filter(|key| !key.starts_with("data.source=")).cloned().collect();
     let text = written.text("equimod pretrain") + &as_comments(&settings);
-    let recipe = from_text(&written.about(), &text, &settings)?;
+    let recipe = written.resolved(&written.about(), &text, &settings)?;
     console::note(&written.summary());
     Ok((recipe, text))
+}
+
+impl Written {
+    /// The recipe in `text`, which messages call `name`, with `settings` on top.
+    ///
+    /// # Errors
+    ///
+    /// With every problem of the recipe, alone and with its images.
+    pub fn resolved(&self, name: &str, text: &str, settings: &[String]) -> equimod_train::Result<Recipe> {
+        let of_images = |recipe: &Recipe| recipe.problems_with(self.facts.images.count);
+        let (recipe, mut problems) = match from_text(name, text, settings) {
+            Ok(recipe) => (Ok(recipe), Vec::new()),
+            Err(Error::Recipe(problems)) => (unchecked_text(name, text, settings), problems),
+            Err(other) => return Err(other),
+        };
+        problems.extend(recipe.iter().flat_map(of_images));
+        if problems.is_empty() { recipe } else { Err(Error::Recipe(problems)) }
+    }
 }
 
 /// The problems of a recipe, and those that it has with its images, if they are on this machine.

@@ -14,6 +14,8 @@ const MANY_IMAGES: usize = 100_000;
 const SHOWN_ON_GPU: f64 = 4e7;
 /// Images over all epochs on a CPU, for views that cost as much as 32 pixels with the CIFAR stem.
 const SHOWN_ON_CPU: f64 = 1e6;
+/// Cost of an image relative to 32 pixels with the CIFAR stem above which the size's reason says it.
+const WORTH_SAYING: f64 = 1.5;
 /// Memory in bytes of the activations of a view of 32 pixels in a ResNet-18 with CIFAR stem and width 64, rounded up.
 const VIEW_BYTES: f64 = 6e6;
 /// Views of an image in a step: two, and the original image.
@@ -47,6 +49,8 @@ pub struct Given {
     pub batch: Option<usize>,
     /// `schedule.epochs`.
     pub epochs: Option<u64>,
+    /// `schedule.learning_rate`.
+    pub learning_rate: Option<f64>,
 }
 
 impl Given {
@@ -63,6 +67,7 @@ impl Given {
             width: number("backbone.width"),
             batch: number("data.batch"),
             epochs: value("schedule.epochs").and_then(|value| value.parse().ok()),
+            learning_rate: value("schedule.learning_rate").and_then(|value| value.parse().ok()),
         }
     }
 }
@@ -107,11 +112,14 @@ pub struct Choice {
 /// Chooses settings. The same facts give the same choice.
 pub fn choose(facts: &Facts, given: &Given) -> Choice {
     let Facts { images, machine } = facts;
-    let size = size(images, machine, given);
+    let mut size = size(images, machine, given);
     let stem = stem(size.value);
     let architecture = architecture(images, machine, size.value);
     let width = width(machine, given);
     let network = Network { size: size.value, stem: stem.value, architecture: architecture.value, width: width.value };
+    if machine.gpu.is_none() && network.area() > WORTH_SAYING {
+        size.why += &format!("; an image takes about {:.0} times as long as at 32 px", network.area());
+    }
     let batch = batch(images, machine, given, &network);
     let epochs = epochs(images, machine, given, &network);
     Choice {
@@ -125,7 +133,7 @@ pub fn choose(facts: &Facts, given: &Given) -> Choice {
         std: std(images),
         heads: heads(width.value),
         warmup_epochs: warmup_epochs(epochs.value),
-        learning_rate: learning_rate(batch.value, architecture.value),
+        learning_rate: learning_rate(batch.value, architecture.value, given),
         checkpoint_epochs: Chosen::new(
             (epochs.value / 20).max(1),
             "a twentieth of the epochs; the newest two checkpoints are kept",
@@ -274,7 +282,10 @@ fn warmup_epochs(epochs: u64) -> Chosen<f64> {
     }
 }
 
-fn learning_rate(batch: usize, architecture: &str) -> Chosen<f64> {
+fn learning_rate(batch: usize, architecture: &str, given: &Given) -> Chosen<f64> {
+    if let Some(rate) = given.learning_rate {
+        return Chosen::new(rate, "as given");
+    }
     match batch {
         _ if architecture == "resnet50" => {
             Chosen::new(2.4, "as published for a ResNet-50; `equimod find-lr` tests others")

@@ -55,9 +55,10 @@ pub struct SourceArgs {
 /// An augmentation policy.
 #[derive(Args, Debug)]
 pub struct PolicyArgs {
-    /// Recipe with the augmentations: name of a built-in recipe, or a TOML file.
-    #[arg(long, default_value = "simclr-equimod-cifar10", value_name = "NAME|FILE")]
-    pub recipe: String,
+    /// Recipe with the augmentations: name of a built-in recipe, or a TOML file [default: quick for the bundled images;
+    /// for others, the one that `equimod init` chooses].
+    #[arg(long, value_name = "NAME|FILE")]
+    pub recipe: Option<String>,
     /// Built-in policy that replaces the recipe's.
     #[arg(long)]
     pub policy: Option<String>,

@@ -69,6 +69,9 @@ pub struct EvalArgs {
     /// Also evaluate the same network before training.
     #[arg(long)]
     pub untrained: bool,
+    /// Also evaluate the baseline of the run, which `equimod pretrain --baseline` trains.
+    #[arg(long)]
+    pub baseline: bool,
     #[command(flatten)]
     pub input: InputArgs,
     /// Cache features in this folder [default: eval/features of a run directory, else none].

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::DevicesArgs;
+use super::{DevicesArgs, Shortcuts};
 
 /// Arguments of `init`.
 #[derive(Args, Debug)]
@@ -17,6 +17,11 @@ pub struct Init {
     /// Replace the file if it exists.
     #[arg(long)]
     pub force: bool,
+    #[command(flatten)]
+    pub shortcuts: Shortcuts,
+    /// As --set schedule.epochs=N.
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u64>,
     #[command(flatten)]
     pub device: DevicesArgs,
 }

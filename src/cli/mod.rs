@@ -67,7 +67,8 @@ pub enum Command {
     /// Write a recipe for your own images, with the reason for each choice, and the time that it takes here.
     #[command(after_help = "Examples:
   equimod init images/
-  equimod init images/ --out birds.toml --device cuda:0")]
+  equimod init images/ --out birds.toml --device cuda:0
+  equimod init images/ --size 64 --epochs 50")]
     Init(Init),
     /// Run a learning-rate range test of a recipe.
     #[command(
@@ -168,7 +169,7 @@ pub struct DeviceArgs {
 }
 
 /// Recipe of the bundled images.
-const DEFAULT_RECIPE: &str = "quick";
+pub const DEFAULT_RECIPE: &str = "quick";
 /// Source of the bundled images.
 pub const BUNDLED: &str = "emoji";
 
@@ -188,6 +189,13 @@ pub struct RecipeArgs {
     /// Override a setting of the recipe, e.g. schedule.epochs=20; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+    #[command(flatten)]
+    pub shortcuts: Shortcuts,
+}
+
+/// Options for settings that are changed often.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Shortcuts {
     /// As --set data.batch=N.
     #[arg(long, value_name = "N", alias = "batch-size")]
     pub batch: Option<u64>,
@@ -195,7 +203,7 @@ pub struct RecipeArgs {
     #[arg(long, value_name = "PIXELS", alias = "image-size")]
     pub size: Option<u64>,
     /// As --set schedule.learning_rate=RATE.
-    #[arg(long, value_name = "RATE", alias = "learning-rate")]
+    #[arg(long, value_name = "RATE", alias = "learning-rate", allow_negative_numbers = true)]
     pub lr: Option<f64>,
     /// As --set backbone.width=N.
     #[arg(long, value_name = "N")]
@@ -203,6 +211,16 @@ pub struct RecipeArgs {
     /// Refused: the loader has as many threads as --threads says.
     #[arg(long, hide = true, alias = "num-workers", value_name = "N", value_parser = no_workers)]
     pub workers: Option<u64>,
+}
+
+impl Shortcuts {
+    /// The settings that they stand for, of the form `key=value`.
+    pub fn settings(&self) -> Vec<String> {
+        let whole = [("data.batch", self.batch), ("augmentation.size", self.size), ("backbone.width", self.width)];
+        let whole = whole.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
+        // A rate without a decimal point would be an integer.
+        whole.chain(self.lr.map(|rate| format!("schedule.learning_rate={rate:?}"))).collect()
+    }
 }
 
 /// Refuses a number of loader threads, and says what sets it.
@@ -225,11 +243,7 @@ impl RecipeArgs {
     /// The settings of the arguments, in the order in which they override the recipe.
     pub fn settings(&self) -> Vec<String> {
         let data = self.data.iter().chain(&self.source).map(|data| format!("data.source={data:?}"));
-        let whole = [("data.batch", self.batch), ("augmentation.size", self.size), ("backbone.width", self.width)];
-        let whole = whole.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
-        // A rate without a decimal point would be an integer.
-        let rate = self.lr.map(|rate| format!("schedule.learning_rate={rate:?}"));
-        self.settings.iter().cloned().chain(data).chain(whole).chain(rate).collect()
+        self.settings.iter().cloned().chain(data).chain(self.shortcuts.settings()).collect()
     }
 }
 

@@ -17,8 +17,9 @@ use crate::process::device;
 pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let format = Format::of(&arguments.out)?;
     let devices = device::open_all(&arguments.device.device)?;
-    let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
     let named = arguments.source.as_deref().or(arguments.data.as_deref());
+    model_argument::check_order(&arguments.model, named)?;
+    let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
     let data = choose(std::slice::from_ref(&arguments.model), named, arguments.reading.reading())?;
     console::note(&data.describe());
     let splits = data.explain(splits(&data.source, data.options))?;

@@ -57,17 +57,19 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
 /// test.
 fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<String> {
     let steps = search.steps.len();
-    let found = match (search.steepest, search.lowest) {
-        (Some(steepest), Some(lowest)) => {
+    let found = match (search.falls_from, search.steepest, search.lowest) {
+        (Some(begin), Some(steepest), Some(lowest)) => {
             // The setting is for 256 images, if it is scaled with the batch.
             let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
             let [setting, own] = [steepest / factor, recipe.schedule.learning_rate].map(rounded);
-            let [steepest, lowest] = [steepest, lowest].map(rounded);
+            let [begin, steepest, lowest] = [begin, steepest, lowest].map(rounded);
             let scaled = if factor == 1.0 { "" } else { ", which is scaled with the batch" };
             // Without a rise, the range may end before the steepest fall.
             let kind = if ended(arguments, search) { "Suggestion" } else { "Provisional suggestion" };
             vec![
-                format!("Over {steps} steps, the loss falls most steeply at {steepest} and is lowest at {lowest}."),
+                format!(
+                    "Over {steps} steps, the loss falls at rates from {begin} to {lowest}, most steeply at {steepest}."
+                ),
                 format!("{kind}: --lr {setting}{scaled}; the recipe has {own}."),
             ]
         }
@@ -104,7 +106,7 @@ fn page(arguments: &FindRate, search: &RateSearch, summary: &[String], recipe: S
         name: name.into(),
         points: search.steps.iter().map(|step| (step.learning_rate, of(step))).collect(),
     };
-    let marks = [("steepest", search.steepest), ("lowest", search.lowest)];
+    let marks = [("falls", search.falls_from), ("steepest", search.steepest), ("lowest", search.lowest)];
     let mark = |(label, place): (&str, Option<f64>)| Some(Mark { label: label.into(), x: place? });
     let plot = Plot {
         title: "loss".into(),

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::recipes::from_text;
 use candle_core::Device;
 use equimod_core::Parameters;
 use equimod_core::checkpoint::write_atomic;
@@ -13,6 +12,7 @@ use super::pretrain::next_folder;
 use crate::choice::{Written, recipe_for};
 use crate::cli::Init;
 use crate::outputs::console::{self, duration};
+use crate::outputs::suggestion::{Suggestion, print_all};
 use crate::process::device;
 use crate::process::exit::Usage;
 use crate::run::forecast::{forecast, measure};
@@ -24,20 +24,23 @@ use crate::run::measured_method::PARAMETERS;
 ///
 /// If the file exists, the images cannot be used, or the file cannot be written.
 pub fn run(arguments: &Init) -> anyhow::Result<ExitCode> {
-    let Init { images, out, force, device } = arguments;
+    let Init { images, out, force, shortcuts, epochs, device } = arguments;
     let devices = device::open_all(&device.device)?;
-    let written = recipe_for(images, &[], &devices)?;
+    let epochs = epochs.iter().map(|epochs| format!("schedule.epochs={epochs}"));
+    let settings: Vec<String> = shortcuts.settings().into_iter().chain(epochs).collect();
+    let written = recipe_for(images, &settings, &devices)?;
     // Mistakes about the images come first: with another file, they would be the same.
     if out.exists() && !force {
         let text = format!("{} exists already; give another file with --out, or --force to replace it", out.display());
         return Err(Usage(text).into());
     }
     let text = written.text("equimod init");
-    let recipe = from_text(&out.display().to_string(), &text, &[])?;
+    let recipe = written.resolved(&out.display().to_string(), &text, &settings)?;
     write_atomic(out, text.as_bytes())?;
     console::result(&format!("{}\nwritten to {}", written.summary(), out.display()))?;
     let time = expected(&recipe, &devices, written.steps());
-    console::result(&format!("expected time: {}\n\nNext:\n{}", time, next(out, &written)))?;
+    console::sentences(&format!("expected time: {time}"))?;
+    print_all(&next(out, &written))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -62,14 +65,14 @@ fn expected(recipe: &Recipe, devices: &[Device], steps: u64) -> String {
 }
 
 /// The commands that train and evaluate.
-fn next(recipe: &Path, written: &Written) -> String {
-    // The name as it was called: with cargo, `equimod` is not in the search path.
-    let program = std::env::args().next().unwrap_or_else(|| "equimod".into());
-    let (recipe, run) = (recipe.display().to_string(), next_folder(&recipe.display().to_string()));
-    let run = run.display();
+fn next(recipe: &Path, written: &Written) -> [Suggestion; 2] {
+    let recipe = recipe.display().to_string();
+    let run = next_folder(&recipe).display().to_string();
     let evaluate = match written.facts.images.labels.first() {
-        Some((task, classes)) => format!("{program} eval logistic {run} --untrained   # {task}: {classes} classes"),
-        None => format!("{program} eval equivariance {run}   # there are no labels"),
+        Some((task, classes)) => {
+            Suggestion::new(["eval", "logistic", &run, "--untrained"]).about(&format!("{task}: {classes} classes"))
+        }
+        None => Suggestion::new(["eval", "equivariance", &run]).about("there are no labels"),
     };
-    format!("  {program} pretrain --recipe {recipe}\n  {evaluate}")
+    [Suggestion::new(["pretrain", "--recipe", &recipe]), evaluate]
 }

@@ -7,14 +7,18 @@ use std::time::Duration;
 
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
-use equimod_eval::report::{Plot, ReportData, Section, Table, render};
+use equimod_eval::report::{Bar, Bars, Figure, Plot, ReportData, Section, Table, render};
+use equimod_eval::results::TOP_1;
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, recorded, settings};
 
 use crate::cli::Report;
+use crate::outputs::brief::interval;
 use crate::outputs::console::{self, duration};
+use crate::outputs::suggestion::Suggestion;
 use crate::outputs::verdict::print_verdict;
 use crate::process::exit::Usage;
+use crate::run::baseline;
 use crate::run::files::{Metrics, all_results};
 
 /// Metrics that are plotted first, in this order.
@@ -22,6 +26,7 @@ const FIRST: [&str; 2] = ["loss", "invariance_loss"];
 
 /// Files of one run.
 struct Run {
+    folder: PathBuf,
     name: String,
     info: RunInfo,
     recipe: Recipe,
@@ -51,12 +56,13 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         title: format!("equimod: {}", names.join(", ")),
         summary: format!("comparison of {} runs", runs.len()),
         verdict: verdict.clone(),
+        lead: vec![Section::new("At a glance", glance(&drawn(&runs)))],
         sections: vec![
             Section::table("Runs", about(&runs)),
             Section::table("Settings that differ", differences(&runs)),
             Section::table("Results", shared),
             Section::table("Results of some runs only", others).folded(),
-            Section::lines("Curves", plots(&runs)),
+            Section::lines("Curves", plots(&drawn(&runs))),
         ],
         ..Default::default()
     });
@@ -67,10 +73,10 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
 }
 
 /// The command that tests the difference of two runs.
-fn paired(runs: &[PathBuf]) -> Option<String> {
-    let program = std::env::args().next()?;
+fn paired(runs: &[PathBuf]) -> Option<Suggestion> {
     let [first, second] = runs else { return None };
-    Some(format!("{program} eval compare {} {}   # tested on paired images", first.display(), second.display()))
+    let [first, second] = [first, second].map(|run| run.display().to_string());
+    Some(Suggestion::new(["eval", "compare", &first, &second]).about("tested on paired images"))
 }
 
 /// Whether accuracies and recalls of two runs differ.
@@ -116,7 +122,35 @@ fn read(path: &Path) -> anyhow::Result<Run> {
     let mut keys = BTreeSet::new();
     results.retain(|row| keys.insert(key(row).map(String::clone)));
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-    Ok(Run { name, info, recipe, metrics: Metrics::read(path)?, results })
+    Ok(Run { folder: path.to_owned(), name, info, recipe, metrics: Metrics::read(path)?, results })
+}
+
+/// The runs in the order of figures: the baseline of another run comes last, with the color that it has on the page of
+/// that run.
+fn drawn(runs: &[Run]) -> Vec<&Run> {
+    let is_baseline = |run: &Run| runs.iter().any(|other| baseline::of(&other.folder).as_ref() == Some(&run.folder));
+    let (last, first): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| is_baseline(run));
+    [first, last].concat()
+}
+
+/// Chart of the accuracies and recalls that all runs have, in per cent.
+fn glance(runs: &[&Run]) -> Vec<Figure> {
+    let Some((first, others)) = runs.split_first() else { return Vec::new() };
+    let of = |run: &Run, row: &ResultRow| run.results.iter().find(|other| key(other) == key(row)).map(|row| row.value);
+    let bar = |row: &ResultRow| {
+        let references: Vec<Option<f64>> = others.iter().map(|run| Some(100.0 * of(run, row)?)).collect();
+        let label = format!("{}, {}", row.task, if row.metric == TOP_1 { &row.protocol } else { &row.metric });
+        let interval = row.interval.map(|(low, high)| (100.0 * low, 100.0 * high));
+        (!references.contains(&None)).then_some(Bar { label, value: 100.0 * row.value, interval, references })
+    };
+    let bars: Vec<Bar> = first.results.iter().filter(|row| row.is_share()).filter_map(bar).collect();
+    let chart = Bars {
+        title: "per cent, with 95 % intervals over test images".into(),
+        name: first.name.clone(),
+        references: others.iter().map(|run| run.name.clone()).collect(),
+        bars,
+    };
+    if chart.bars.is_empty() || others.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }
 }
 
 fn headings(first: &str, runs: &[Run]) -> Vec<String> {
@@ -187,12 +221,12 @@ fn results(runs: &[Run]) -> (Table, Table) {
 }
 
 fn with_interval(row: &ResultRow) -> String {
-    let interval = row.interval_text().map_or_else(String::new, |interval| format!(" ({interval})"));
+    let interval = interval(row).map_or_else(String::new, |interval| format!(" ({interval})"));
     row.text(row.value) + &interval
 }
 
 /// One plot per metric, with one line per run.
-fn plots(runs: &[Run]) -> Vec<Plot> {
+fn plots(runs: &[&Run]) -> Vec<Plot> {
     let mut names: Vec<String> = FIRST.map(str::to_owned).to_vec();
     for name in runs.iter().flat_map(|run| run.metrics.names()) {
         if !names.contains(&name) && name != "step" && name != "epoch" {

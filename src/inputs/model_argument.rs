@@ -9,6 +9,7 @@ use equimod_eval::Copies;
 
 use crate::hub::{self, WeightFormats};
 use crate::outputs::console;
+use crate::process::exit::Usage;
 use crate::reference::{ModelReference, PREFIX};
 
 /// Loads a MODEL, downloading it if it is on the Hub, and reports skipped checkpoints.
@@ -31,6 +32,22 @@ pub fn open_on(model: &Path, devices: &[Device]) -> anyhow::Result<(Model, Copie
     let opened = load(&local, first)?;
     let copies = Copies::on(others, |device| Model::load(&local.path, device))?;
     Ok((opened, copies))
+}
+
+/// Checks that a run was not given where images were expected, and images in its place.
+///
+/// # Errors
+///
+/// If it was.
+pub fn check_order(model: &Path, source: Option<&str>) -> anyhow::Result<()> {
+    let is_run = |path: &Path| path.join("run.json").is_file();
+    match source.map(Path::new).filter(|source| is_run(source) && !is_run(model)) {
+        Some(run) => {
+            let (model, run) = (model.display(), run.display());
+            Err(Usage(format!("{run} is a run, and images were expected; give the model first: {run} {model}")).into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// Loads a MODEL from local files, and reports skipped checkpoints.

@@ -82,13 +82,13 @@ pub struct Count(Option<ProgressBar>);
 impl Count {
     /// A count up to `total` items, which `what` names.
     pub fn new(what: &'static str, total: usize) -> Self {
-        Self::drawn("{bar:24} {pos}/{len} {msg} {eta}", total as u64, what)
+        Self::drawn("{bar:16}  {eta} left  {pos}/{len} {msg}", total as u64, what)
     }
 
     /// A count up to `total` received bytes.
     #[cfg(feature = "hub")]
     pub fn of_bytes(total: u64) -> Self {
-        Self::drawn("{bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta}", total, "")
+        Self::drawn("{bar:16}  {eta} left  {bytes_per_sec}  {bytes}/{total_bytes}", total, "")
     }
 
     fn drawn(template: &str, total: u64, what: &'static str) -> Self {

@@ -6,5 +6,6 @@ pub mod contact_sheet;
 pub mod evaluation;
 mod narrow;
 pub mod progress;
+pub mod suggestion;
 mod terminal;
 pub mod verdict;

@@ -5,6 +5,7 @@ use equimod_eval::results::plain;
 
 use super::console::{fits, result, sentences, width};
 use super::narrow::narrow;
+use super::suggestion::Suggestion;
 
 /// Prints rows as a table. Where the terminal is too narrow for it, chosen hyper-parameters and details stand below.
 ///
@@ -47,11 +48,11 @@ fn details(rows: &[ResultRow]) -> String {
 /// # Errors
 ///
 /// If stdout cannot be written.
-pub fn print_verdict(verdict: &[String], next: Option<String>) -> anyhow::Result<()> {
+pub fn print_verdict(verdict: &[String], next: Option<Suggestion>) -> anyhow::Result<()> {
     if !verdict.is_empty() {
         sentences(&verdict.join("\n"))?;
     }
-    next.map_or(Ok(()), |command| result(&format!("Next: {command}")))
+    next.map_or(Ok(()), |command| command.print())
 }
 
 #[cfg(test)]

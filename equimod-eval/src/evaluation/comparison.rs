@@ -3,7 +3,11 @@
 use super::{Classification, TOP_1};
 use crate::compare::{PairedComparison, compare_paired};
 use crate::report::{Bar, Bars, Figure, Section};
+use crate::results::NOT_CONFIRMED;
 use crate::{Result, ResultRow};
+
+/// Level of McNemar's exact test.
+const LEVEL: f64 = 0.05;
 
 /// The classifications of one model in a comparison.
 pub struct ComparedModel<'a> {
@@ -94,8 +98,12 @@ fn detail(comparison: &PairedComparison, runs: usize, [a, b]: &[&str; 2]) -> Str
     let counts = format!("only {a} right {}, only {b} right {}", comparison.only_a, comparison.only_b);
     match (comparison.p_value, comparison.run_interval) {
         (Some(p), _) => {
-            let p = if p < 1e-3 { "p < 0.001".into() } else { format!("p = {p:.3}") };
-            format!("paired over images; {counts}; McNemar's exact test {p}")
+            let text = match p {
+                ..1e-3 => "p < 0.001".into(),
+                ..=LEVEL => format!("p = {p:.3}"),
+                _ => format!("p = {p:.3}, {NOT_CONFIRMED}"),
+            };
+            format!("paired over images; {counts}; McNemar's exact test {text}")
         }
         (None, Some(_)) => {
             let each: Vec<String> = comparison.run_differences.iter().map(|d| format!("{:+.1}", 100.0 * d)).collect();

@@ -28,13 +28,13 @@ pub fn equivariance_section(rows: &[ResultRow]) -> Section {
         label: short_name(&row.task),
         value: row.value,
         interval: row.interval,
-        references: vec![of(&row.task, SHUFFLED).map(|row| row.value)],
+        references: vec![row.baseline, row.untrained, of(&row.task, SHUFFLED).map(|row| row.value)],
     };
     let chart = Bars {
         title: "absolute equivariance: above 0, a prediction is nearer to its view than the un-augmented image is"
             .into(),
         name: "with each view's own parameters".into(),
-        references: vec!["control: with wrong parameters".into()],
+        references: ["baseline", "untrained", "control: with wrong parameters"].map(str::to_owned).to_vec(),
         bars: absolute.iter().map(bar).collect(),
     };
     let number = |metric: &'static str| move |task: &str| of(task, metric).map(|row| row.text(row.value));
@@ -122,7 +122,10 @@ mod tests {
         ];
         let section = equivariance_section(&rows);
         let [Figure::Bars(chart), Figure::Table(table)] = &section.figures[..] else { panic!("{section:?}") };
-        assert_eq!(chart.bars.iter().map(|bar| bar.references[0]).collect::<Vec<_>>(), [Some(-0.125), None]);
+        assert_eq!(
+            chart.bars.iter().map(|bar| bar.references.clone()).collect::<Vec<_>>(),
+            [vec![None, Some(-0.5), Some(-0.125)], vec![None; 3]]
+        );
         assert_eq!(table.headings, ["augmentation", "absolute", "control", "untrained", "relative"]);
         assert_eq!(table.rows[0], ["equimod, all together", "0.250", "-0.125", "-0.500", "–"]);
         assert_eq!(table.rows[1], [alone, "0.500", "–", "–", "2.000"]);

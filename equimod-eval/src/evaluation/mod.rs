@@ -56,7 +56,7 @@ use crate::copies::Copies;
 use crate::knn::KnnConfig;
 use crate::linear::LinearConfig;
 use crate::logistic::LogisticConfig;
-use crate::results::with_untrained;
+use crate::results::{with_baseline, with_untrained};
 use crate::{InputTransform, Result};
 use features::SplitFeatures;
 
@@ -73,6 +73,7 @@ pub struct Evaluation<'a> {
     cache: Option<PathBuf>,
     map: FeatureMap,
     untrained: bool,
+    baseline: Option<&'a Model>,
     observer: &'a dyn Observer,
     features: OnceLock<SplitFeatures>,
 }
@@ -91,6 +92,7 @@ impl<'a> Evaluation<'a> {
             cache: None,
             map: FeatureMap::None,
             untrained: false,
+            baseline: None,
             observer: &(),
             features: OnceLock::new(),
         }
@@ -133,6 +135,12 @@ impl<'a> Evaluation<'a> {
         Self { untrained, ..self }
     }
 
+    /// Also evaluates another model, the same run without the losses of its equivariance modules, and sets
+    /// [`ResultRow::baseline`](crate::ResultRow::baseline). A model that lacks what a protocol measures sets nothing.
+    pub fn with_baseline(self, baseline: Option<&'a Model>) -> Self {
+        Self { baseline, ..self }
+    }
+
     /// Sends warnings and progress to `observer`.
     pub fn observer(self, observer: &'a dyn Observer) -> Self {
         Self { observer, ..self }
@@ -166,10 +174,15 @@ impl<'a> Evaluation<'a> {
         classifier.classify(self)
     }
 
-    /// The measurement of the model and, if it is wanted, of the same network before training.
+    /// The measurement of the model with the values of its baseline and, if it is wanted, that of the same network
+    /// before training.
     fn measure_both(&self, protocol: &dyn Protocol) -> Result<(Measurement, Option<Measurement>)> {
         tasks::check(self.splits, &self.tasks)?;
         let mut measurement = protocol.measure(self)?;
+        if let Some(baseline) = self.baseline.filter(|baseline| protocol.applies_to(baseline)) {
+            let other = protocol.measure(&self.of_model(baseline, &[]))?;
+            measurement.rows = with_baseline(measurement.rows, &other.rows);
+        }
         if !self.untrained {
             return Ok((measurement, None));
         }
@@ -192,6 +205,7 @@ impl<'a> Evaluation<'a> {
             cache: self.cache.clone(),
             map: self.map,
             untrained: false,
+            baseline: None,
             observer: self.observer,
             features: OnceLock::new(),
         }

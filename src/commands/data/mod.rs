@@ -11,13 +11,17 @@ mod verify;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::recipes::unchecked;
 use equimod_data::source::ReadOptions;
 use equimod_data::{Dataset, LayoutConfig, Policy};
+use equimod_train::Recipe;
 
-use crate::cli::{Data, DataCommand, PolicyArgs, ReadingArgs, SourceArgs};
+use crate::choice::{Choice, recipe_for};
+use crate::cli::{BUNDLED, DEFAULT_RECIPE, Data, DataCommand, PolicyArgs, ReadingArgs, SourceArgs};
 use crate::inputs::sources::{splits, training};
+use crate::outputs::console;
+use crate::process::device;
 use crate::process::exit::Usage;
+use crate::recipes::{unchecked, unchecked_text};
 
 /// Runs the subcommand.
 pub fn run(arguments: &Data) -> anyhow::Result<ExitCode> {
@@ -42,7 +46,10 @@ impl ReadingArgs {
 impl SourceArgs {
     /// Opens the training or test images.
     fn open(&self) -> anyhow::Result<Arc<dyn Dataset>> {
-        let reading = self.reading.reading();
+        self.open_with(self.reading.reading())
+    }
+
+    fn open_with(&self, reading: ReadOptions) -> anyhow::Result<Arc<dyn Dataset>> {
         if !self.test {
             return training(&self.source, reading).map(|(images, _)| images);
         }
@@ -51,13 +58,54 @@ impl SourceArgs {
     }
 }
 
+/// Images with the augmentations that are looked at.
+struct Augmented {
+    dataset: Arc<dyn Dataset>,
+    policy: Policy,
+    layout: LayoutConfig,
+}
+
 impl PolicyArgs {
-    /// Policy and layout of the recipe, overridden by the arguments.
-    fn open(&self) -> anyhow::Result<(Policy, LayoutConfig)> {
+    /// Opens the images, and the policy and layout of the recipe, overridden by the arguments. Transparent pixels are
+    /// treated as in the recipe.
+    fn open(&self, images: &SourceArgs) -> anyhow::Result<Augmented> {
         let mut settings = self.settings.clone();
         settings.extend(self.policy.iter().map(|name| format!("augmentation.policy={name:?}")));
         settings.extend(self.size.iter().map(|size| format!("augmentation.size={size}")));
-        let augmentation = unchecked(&self.recipe, &settings)?.augmentation;
-        Ok((augmentation.policy()?, augmentation.layout()?))
+        let recipe = match &self.recipe {
+            Some(name) => unchecked(name, &settings)?,
+            None if images.source == BUNDLED => unchecked(DEFAULT_RECIPE, &settings)?,
+            None => chosen(&images.source, &settings)?,
+        };
+        let mut reading = images.reading.reading();
+        if reading.background.0.is_none() {
+            reading.background = recipe.data.background;
+        }
+        let augmentation = recipe.augmentation;
+        let (policy, layout) = (augmentation.policy()?, augmentation.layout()?);
+        Ok(Augmented { dataset: images.open_with(reading)?, policy, layout })
+    }
+}
+
+/// The recipe with which `equimod pretrain SOURCE` would train. Images that are not fit for training are shown with the
+/// default one.
+fn chosen(source: &str, settings: &[String]) -> anyhow::Result<Recipe> {
+    match recipe_for(source, settings, &[device::open("auto")?]) {
+        Ok(written) => {
+            let Choice { size, policy, background, .. } = &written.choice;
+            let background = background.as_ref().map(|color| format!(", {} background ({})", color.value, color.why));
+            console::note(&format!(
+                "as chosen for these images: views of {} px ({}), policy {}{}",
+                size.value,
+                size.why,
+                policy.value,
+                background.unwrap_or_default()
+            ));
+            Ok(unchecked_text(&written.about(), &written.text("equimod init"), settings)?)
+        }
+        Err(error) => {
+            console::note(&format!("{error}; these are the augmentations of the recipe {DEFAULT_RECIPE}"));
+            Ok(unchecked(DEFAULT_RECIPE, settings)?)
+        }
     }
 }

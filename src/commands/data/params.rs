@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use equimod_data::ParamLayout;
 use serde_json::json;
 
+use super::Augmented;
 use crate::cli::DataParams;
 use crate::outputs::console;
 
@@ -13,8 +14,7 @@ const IMAGES: usize = 10_000;
 
 /// Prints measured statistics of every encoded value next to the analytic ones and those that training uses.
 pub fn run(arguments: &DataParams) -> anyhow::Result<ExitCode> {
-    let dataset = arguments.source.open()?;
-    let (policy, config) = arguments.policy.open()?;
+    let Augmented { dataset, policy, layout: config } = arguments.policy.open(&arguments.source)?;
     let sizes = dataset.sample_sizes(IMAGES)?;
     let layout = ParamLayout::new(&policy, &config, &sizes)?;
     let measured = layout.measure(&policy, &sizes, arguments.draws as usize)?;

@@ -6,14 +6,14 @@ use equimod_core::checkpoint::write_atomic;
 use equimod_data::{Dataset, Error, Image, Policy, Sampler, ViewParams, clean_view, view_rng};
 use serde_json::{Value, json};
 
+use super::Augmented;
 use crate::cli::Preview;
 use crate::outputs::console;
 use crate::outputs::contact_sheet::{Cell, draw};
 
 /// Draws images with their views.
 pub fn run(arguments: &Preview) -> anyhow::Result<ExitCode> {
-    let dataset = arguments.source.open()?;
-    let (policy, _) = arguments.policy.open()?;
+    let Augmented { dataset, policy, .. } = arguments.policy.open(&arguments.source)?;
     let order = Sampler::new(arguments.seed, dataset.len(), 1).order(0);
     let (mut rows, mut described) = (Vec::new(), Vec::new());
     for sample in order {

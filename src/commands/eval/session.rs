@@ -1,7 +1,9 @@
 //! One model and one data set: opens both, runs a protocol, prints and writes the results.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use candle_core::Device;
 
 use equimod_core::Model;
 use equimod_data::{Splits, task_name};
@@ -9,18 +11,21 @@ use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, with_references};
 use equimod_eval::verdict::verdict;
 use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer};
+use equimod_train::run_dir::RESOLVED;
 
 use super::next::after_evaluation;
 use super::protocols::Chosen;
 use crate::cli::{CropKind, EvalArgs, ImageArgs};
 use crate::inputs::evaluated_data::{self, DataChoice};
-use crate::inputs::model_argument;
+use crate::inputs::model_argument::{self, check_order};
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::outputs::evaluation::{Record, write};
 use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
+use crate::process::exit::Usage;
+use crate::run::baseline;
 use crate::run::files::all_results;
 
 /// Runs a protocol on a model and a data set, prints and writes the results.
@@ -58,6 +63,8 @@ struct Session<'a> {
     /// Name of the data source, the same from any folder.
     data: String,
     model: Model,
+    /// The baseline of the model's run, if it is evaluated, too.
+    baseline: Option<Model>,
     /// The model on the other devices.
     copies: Copies,
     splits: Splits,
@@ -70,8 +77,10 @@ impl<'a> Session<'a> {
     fn open(arguments: &'a EvalArgs, crop: CropKind, note: fn(&str)) -> anyhow::Result<Self> {
         let devices = device::open_all(&arguments.device.device)?;
         let named = arguments.source.as_deref().or(arguments.images.data.as_deref());
+        check_order(&arguments.model, named)?;
         let data = choose_images(std::slice::from_ref(&arguments.model), named, &arguments.images, note)?;
         let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
+        let baseline = arguments.baseline.then(|| open_baseline(&arguments.model, &devices[0])).transpose()?;
         report_guess(&model);
         let crop = arguments.input.crop.unwrap_or(crop).into();
         let input = InputTransform::of(&model, arguments.input.size, crop)?;
@@ -79,7 +88,7 @@ impl<'a> Session<'a> {
         let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
         let data = data.of_run.map_or(data.source, |own| own.name);
-        Ok(Self { arguments, data, model, copies, splits, input, cache })
+        Ok(Self { arguments, data, model, baseline, copies, splits, input, cache })
     }
 
     fn evaluation<'b>(&'b self, observer: &'b dyn Observer) -> Evaluation<'b> {
@@ -90,6 +99,7 @@ impl<'a> Session<'a> {
             .input(self.input)
             .map(self.arguments.map.into())
             .with_untrained(self.arguments.untrained)
+            .with_baseline(self.baseline.as_ref())
             .observer(observer);
         match &self.cache {
             Some(folder) => evaluation.cache(folder),
@@ -169,6 +179,15 @@ impl<'a> Session<'a> {
         }
         Ok((results, folder))
     }
+}
+
+/// Loads the baseline of a run.
+fn open_baseline(run: &Path, device: &Device) -> anyhow::Result<Model> {
+    let baseline = baseline::of(run).ok_or_else(|| {
+        let run = run.display();
+        Usage(format!("{run} has no baseline; `equimod pretrain --recipe {run}/{RESOLVED} --baseline` trains one"))
+    })?;
+    Ok(Model::load(&baseline, device)?)
 }
 
 /// Chooses the images of an evaluation of `models`: the source `named`, else that of a run. `note` receives the choice.

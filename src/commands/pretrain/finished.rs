@@ -12,6 +12,7 @@ use equimod_eval::evaluation::{EquivarianceProtocol, SummaryProtocol};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page, with_baseline};
 use equimod_eval::verdict::{Advice, TrainingFacts, verdict};
 use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
+use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
 
 use super::reading;
@@ -19,6 +20,7 @@ use crate::cli::Pretrain;
 use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
+use crate::outputs::suggestion::{Suggestion, print_all};
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
 
@@ -108,41 +110,40 @@ impl Finished<'_> {
         if !results.verdict.is_empty() {
             console::sentences(&format!("\n{}", results.verdict.join("\n")))?;
         }
-        let next: String = self.next(advice).iter().map(|command| format!("  {command}\n")).collect();
-        console::result(&format!("\nNext:\n{next}"))
+        print_all(&self.next(advice))
     }
 
     /// Commands that answer the next questions, the one that the verdict advises first.
-    fn next(&self, advice: Option<Advice>) -> Vec<String> {
-        // The name as it was called: with cargo, `equimod` is not in the search path.
-        let program = std::env::args().next().unwrap_or_else(|| "equimod".into());
-        let folder = self.run.path().display();
-        let again = format!("{program} pretrain --recipe {folder}/recipe.resolved.toml");
+    fn next(&self, advice: Option<Advice>) -> Vec<Suggestion> {
+        let folder = self.run.path().display().to_string();
         let schedule = &self.recipe.schedule;
         let labeled = !self.dataset.tasks().is_empty();
         let evaluate = match labeled {
-            true => format!("{program} eval logistic {folder} --untrained   # with the whole range of L2 strengths"),
-            false => format!("{program} eval equivariance {folder}   # each augmentation alone"),
+            true => Suggestion::new(["eval", "logistic", &folder, "--untrained"])
+                .with(self.baseline.iter().map(|_| "--baseline"))
+                .about("with the whole range of L2 strengths"),
+            false => Suggestion::new(["eval", "equivariance", &folder]).about("each augmentation alone"),
         };
+        let lower = || self.again().with(["--lr", &(schedule.learning_rate / 3.0).to_string()]).about("a third");
         let first = match advice {
-            Some(Advice::LowerRate) => Some(format!("{again} --lr {}   # a third", schedule.learning_rate / 3.0)),
-            Some(Advice::TrainLonger) => Some(self.longer(&again)),
+            Some(Advice::LowerRate) => Some(lower()),
+            Some(Advice::TrainLonger) => Some(self.longer()),
             Some(Advice::WidenRange) => Some(evaluate.clone()),
             Some(Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained) | None => None,
         };
-        let mut commands: Vec<String> = first.into_iter().collect();
+        let mut commands: Vec<Suggestion> = first.into_iter().collect();
         let module = self.trainer.method().modules().first();
         let module = module.filter(|_| !matches!(self.recipe.objective, ObjectiveConfig::None(_)));
         match (&self.baseline, module) {
             (Some(baseline), _) => {
-                let compare =
-                    format!("{program} eval compare {} {folder}   # tested on paired images", baseline.display());
-                commands.extend(labeled.then_some(compare));
-                let seed = self.info.seed + 1;
-                commands.push(format!("{again} --seed {seed} --baseline   # whether another seed says the same"));
+                let compare = Suggestion::new(["eval", "compare", &baseline.display().to_string(), &folder]);
+                commands.extend(labeled.then(|| compare.about("tested on paired images")));
+                let repeat = self.again().with(["--seed", &(self.info.seed + 1).to_string(), "--baseline"]);
+                commands.push(repeat.about("whether another seed says the same"));
             }
             (None, Some(module)) => {
-                commands.push(format!("{again} --baseline   # beside the same batches without {}'s loss", module.name));
+                let beside = self.again().with(["--baseline"]);
+                commands.push(beside.about(&format!("beside the same batches without {}'s loss", module.name)));
             }
             (None, None) => {}
         }
@@ -151,19 +152,27 @@ impl Finished<'_> {
         }
         let is_falling = self.facts().is_ok_and(|facts| facts.is_falling());
         if is_falling && advice != Some(Advice::TrainLonger) {
-            commands.push(self.longer(&again));
+            commands.push(self.longer());
         }
         commands
     }
 
+    /// The command that trains with the same recipe.
+    fn again(&self) -> Suggestion {
+        let recipe = self.run.path().join(RESOLVED);
+        Suggestion::new(["pretrain", "--recipe", &recipe.display().to_string()])
+    }
+
     /// The command that trains for longer, with a warm-up of the same share.
-    fn longer(&self, again: &str) -> String {
+    fn longer(&self) -> Suggestion {
         let (times, schedule) = (times_longer(self.trainer.total_steps()), &self.recipe.schedule);
-        let warmup = match schedule.warmup_epochs {
-            0.0 => String::new(),
-            warmup => format!(" --set schedule.warmup_epochs={:?}", (times as f64 * warmup * 1e3).round() / 1e3),
+        let longer = self.again().with(["--epochs", &(times * schedule.epochs).to_string()]);
+        let warmup = (times as f64 * schedule.warmup_epochs * 1e3).round() / 1e3;
+        let longer = match warmup {
+            0.0 => longer,
+            warmup => longer.with(["--set", &format!("schedule.warmup_epochs={warmup:?}")]),
         };
-        format!("{again} --epochs {}{warmup}   # {times} times as long", times * schedule.epochs)
+        longer.about(&format!("{times} times as long"))
     }
 
     /// Evaluates the last checkpoint, the untrained network and the baseline with every protocol that the images

@@ -117,7 +117,7 @@ impl Table {
         let line = |column: &str| match self.names(column).into_iter().collect::<Vec<_>>().as_slice() {
             [] => String::new(),
             [name] => format!("{column}: top-1 accuracy of {name}\n"),
-            _ => format!("{column}: top-1 accuracy of what is named\n"),
+            _ => format!("{column}: top-1 accuracy, with its protocol and task behind it\n"),
         };
         let lines = line("probe") + &line("eval");
         if lines.is_empty() { lines } else { format!("\n{lines}") }

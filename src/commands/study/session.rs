@@ -16,7 +16,7 @@ use equimod_train::{Change, Recipe, Trainer, changes};
 use super::file::Match;
 use super::merged::Merged;
 use super::plan::{Plan, PlannedCell};
-use crate::cli::{DevicesArgs, Pretrain, RecipeArgs, Shard};
+use crate::cli::{DevicesArgs, Pretrain, RecipeArgs, Shard, Shortcuts};
 use crate::commands::pretrain::{Setup, Watcher};
 use crate::inputs::sources::training;
 use crate::outputs::console;
@@ -156,11 +156,7 @@ impl Session {
             data: None,
             source: None,
             settings: Vec::new(),
-            batch: None,
-            size: None,
-            lr: None,
-            width: None,
-            workers: None,
+            shortcuts: Shortcuts::default(),
         };
         Pretrain {
             recipe,

@@ -19,8 +19,11 @@ const COLORS: [&str; 4] = ["--c1", "--c2", "--c3", "--c4"];
 /// Maximum number of characters of a label.
 const LABEL: usize = 30;
 
-/// The bar chart; `None` if there is no bar.
+/// The bar chart; `None` if there is no bar. Reference values that no bar has take no place, and leave the colors of the
+/// others as they are.
 pub fn draw(bars: &Bars) -> Option<String> {
+    let has = |place: &usize| bars.bars.iter().any(|bar| bar.references.get(*place).copied().flatten().is_some());
+    let used: Vec<usize> = (0..bars.references.len().min(COLORS.len())).filter(has).collect();
     let finite: Vec<&Bar> = bars.bars.iter().filter(|bar| bar.value.is_finite()).collect();
     if finite.is_empty() {
         return None;
@@ -31,32 +34,32 @@ pub fn draw(bars: &Bars) -> Option<String> {
     };
     let range = Range::of(finite.iter().flat_map(ends).filter(|v| v.is_finite()));
     let position = |value: f64| LEFT + range.share(value) * (RIGHT - LEFT);
-    let step = BAR + bars.references.len() as f64 * (THIN + 1.0) + GAP;
+    let step = BAR + used.len() as f64 * (THIN + 1.0) + GAP;
     let height = step * finite.len() as f64 + 8.0;
     let mut svg = open(&bars.title, WIDTH, height);
     for (i, bar) in finite.into_iter().enumerate() {
-        one(&mut svg, bar, 4.0 + step * i as f64, position);
+        one(&mut svg, bar, &used, 4.0 + step * i as f64, position);
     }
     let zero = position(0.0);
     // Bars on both sides need a clear line between them.
     let line = if range.share(0.0) > 0.0 { "interval" } else { "axis" };
     // Writing to a string does not fail.
     let _ = write!(svg, "<line class=\"{line}\" x1=\"{zero:.1}\" x2=\"{zero:.1}\" y1=\"0\" y2=\"{height}\"/></svg>");
-    let names = bars.references.iter().zip(COLORS);
-    let references: String = names.map(|(name, color)| entry(&format!("var({color})"), name)).collect();
+    let name = |&place: &usize| entry(&format!("var({})", COLORS[place]), &bars.references[place]);
+    let references: String = used.iter().map(name).collect();
     Some(framed(&bars.title, &svg, &(entry("var(--c0)", &bars.name) + &references)))
 }
 
-fn one(svg: &mut String, bar: &Bar, top: f64, position: impl Fn(f64) -> f64) {
+fn one(svg: &mut String, bar: &Bar, used: &[usize], top: f64, position: impl Fn(f64) -> f64) {
     let rectangle = |value: f64, y: f64, thick: f64, color: &str| {
         let (from, to) = (position(value.min(0.0)), position(value.max(0.0)));
         let length = to - from;
         format!("<rect x=\"{from:.1}\" y=\"{y:.1}\" width=\"{length:.1}\" height=\"{thick}\" fill=\"var({color})\"/>")
     };
     *svg += &rectangle(bar.value, top, BAR, "--c0");
-    for (number, (reference, color)) in bar.references.iter().zip(COLORS).enumerate() {
-        if let Some(value) = reference.filter(|value| value.is_finite()) {
-            *svg += &rectangle(value, top + BAR + 1.0 + number as f64 * (THIN + 1.0), THIN, color);
+    for (number, &place) in used.iter().enumerate() {
+        if let Some(value) = bar.references.get(place).copied().flatten().filter(|value| value.is_finite()) {
+            *svg += &rectangle(value, top + BAR + 1.0 + number as f64 * (THIN + 1.0), THIN, COLORS[place]);
         }
     }
     if let Some((low, high)) = bar.interval {

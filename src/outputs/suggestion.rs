@@ -1,0 +1,110 @@
+//! Commands that a result suggests.
+
+use std::io;
+
+use shlex::try_quote;
+
+use super::console::result;
+use super::terminal::columns;
+
+/// A command of this program that answers a next question, as it can be pasted into a shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    words: Vec<String>,
+    about: String,
+}
+
+impl Suggestion {
+    /// The command with these arguments, quoted where a shell needs it.
+    pub fn new<W: AsRef<str>>(arguments: impl IntoIterator<Item = W>) -> Self {
+        // The name as it was called: with cargo, `equimod` is not in the search path.
+        let program = std::env::args().next().unwrap_or_else(|| "equimod".into());
+        Self { words: vec![quoted(&program)], about: String::new() }.with(arguments)
+    }
+
+    /// The command of this process.
+    pub fn again() -> Self {
+        Self::new(std::env::args().skip(1))
+    }
+
+    /// The command with further arguments.
+    pub fn with<W: AsRef<str>>(mut self, arguments: impl IntoIterator<Item = W>) -> Self {
+        self.words.extend(arguments.into_iter().map(|word| quoted(word.as_ref())));
+        self
+    }
+
+    /// The command with a remark on what it answers.
+    pub fn about(self, remark: &str) -> Self {
+        Self { about: remark.into(), ..self }
+    }
+
+    /// The command below the word `Next`, or beside it if it is short.
+    ///
+    /// # Errors
+    ///
+    /// If stdout cannot be written.
+    pub fn print(&self) -> anyhow::Result<()> {
+        let columns = columns(&io::stdout());
+        let beside = self.lines("Next: ", columns);
+        match beside.lines().count() {
+            1 => result(&beside),
+            _ => result(&format!("Next:\n{}", self.lines("  ", columns))),
+        }
+    }
+
+    /// The command behind `indent`, with its remark as a comment. With `columns`, the remark stands above a long command,
+    /// whose lines a shell joins again.
+    pub fn lines(&self, indent: &str, columns: Option<usize>) -> String {
+        let comment = if self.about.is_empty() { String::new() } else { format!("   # {}", self.about) };
+        let whole = format!("{indent}{}{comment}", self.words.join(" "));
+        let Some(columns) = columns.filter(|&columns| whole.chars().count() > columns) else { return whole };
+        let margin = " ".repeat(indent.len());
+        let above = if comment.is_empty() { String::new() } else { format!("{margin}# {}\n", self.about) };
+        let (mut text, mut line) = (above, indent.to_owned());
+        for (number, word) in self.words.iter().enumerate() {
+            // A line ends in a space and a backslash.
+            let is_full = line.chars().count() + word.chars().count() + 2 > columns;
+            if is_full && number > 0 {
+                text += &format!("{line}\\\n");
+                line = format!("{margin}  ");
+            }
+            line += &format!("{word} ");
+        }
+        text + line.trim_end()
+    }
+}
+
+/// Prints commands below the word `Next`.
+///
+/// # Errors
+///
+/// If stdout cannot be written.
+pub fn print_all(suggestions: &[Suggestion]) -> anyhow::Result<()> {
+    let columns = columns(&io::stdout());
+    let lines: Vec<String> = suggestions.iter().map(|one| one.lines("  ", columns)).collect();
+    result(&format!("\nNext:\n{}", lines.join("\n")))
+}
+
+/// A word for a shell. A word with a NUL, which no argument has, stays as it is.
+fn quoted(word: &str) -> String {
+    try_quote(word).map_or_else(|_| word.to_owned(), Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_commands_have_several_lines_that_a_shell_joins() {
+        let words = ["eval", "compare", "out/a b", "out/c"].map(quoted).to_vec();
+        let suggestion = Suggestion { words, about: "by pairs".into() };
+        let whole = "  eval compare 'out/a b' out/c   # by pairs";
+        assert_eq!(suggestion.lines("  ", None), whole);
+        assert_eq!(suggestion.lines("  ", Some(whole.len())), whole);
+        let narrow = suggestion.lines("  ", Some(26));
+        assert_eq!(narrow, "  # by pairs\n  eval compare \\\n    'out/a b' out/c");
+        let joined = narrow.lines().skip(1).collect::<Vec<_>>().join("\n").replace("\\\n", "");
+        assert_eq!(shlex::split(&joined).unwrap(), ["eval", "compare", "out/a b", "out/c"]);
+        assert_eq!(Suggestion::new(["runs"]).with(["a"]).words[1..], ["runs", "a"]);
+    }
+}
