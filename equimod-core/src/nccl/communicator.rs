@@ -1,7 +1,8 @@
 //! A rank's connection to the others: its handle of NCCL, its stream, and exchanges on it.
 
 use std::ffi::{CStr, c_char, c_void};
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use candle_core::cuda_backend::cudarc::driver::{self, CudaContext, CudaEvent, CudaStream, DriverError};
@@ -9,13 +10,16 @@ use candle_core::cuda_backend::cudarc::nccl::result::{self, NcclError};
 use candle_core::cuda_backend::cudarc::nccl::sys;
 use candle_core::{DType, Device, Error as TensorError, Tensor};
 
-use super::watch::{Watched, transport};
+use super::watch::{Handle, Watched, transport};
 use crate::backend::cuda::{address, uninitialized};
 use crate::collective::{CollectiveError, CollectiveResult, Reduction, SharedCollective};
 use crate::request::Request;
 
 /// Length of an identifier in bytes.
 pub const ID_BYTES: usize = 128;
+
+/// Name of the operation that connects the ranks.
+const CONNECTION: &str = "connection";
 
 /// An identifier of NCCL, which names a group of ranks and says where its first one is reached.
 pub type Id = [u8; ID_BYTES];
@@ -26,7 +30,7 @@ pub type Id = [u8; ID_BYTES];
 ///
 /// If NCCL fails.
 pub fn new_id() -> CollectiveResult<Id> {
-    let id = result::get_uniqueid().map_err(|error| failed("connection", &error))?;
+    let id = result::get_uniqueid().map_err(|error| failed(CONNECTION, &error))?;
     Ok(id.internal.map(|byte| byte as u8))
 }
 
@@ -78,6 +82,36 @@ fn share_pool(ordinal: usize) -> Result<(), DriverError> {
     Ok(())
 }
 
+/// NCCL's handle of a rank. NCCL itself waits for other ranks for any time, so a thread of its own does, which stays
+/// behind when the time is over.
+fn connected(
+    id: Id,
+    [rank, size]: [usize; 2],
+    context: &Arc<CudaContext>,
+    timeout: Duration,
+) -> CollectiveResult<Handle> {
+    let (context, (send, receive)) = (context.clone(), mpsc::channel());
+    let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+    let connect = move || {
+        context.bind_to_thread().map_err(of_driver(CONNECTION))?;
+        let id = sys::ncclUniqueId { internal: id.map(|byte| byte as c_char) };
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: The identifier is NCCL's own, and the handle is used only if this succeeds.
+        unsafe { result::comm_init_rank(&raw mut handle, number(size), id, number(rank)) }
+            .map_err(|error| failed(CONNECTION, &error))?;
+        Ok(Handle(handle))
+    };
+    // Nobody receives what comes too late.
+    let thread = std::thread::Builder::new().name("nccl-connect".into()).spawn(move || drop(send.send(connect())));
+    thread.map_err(of_thread)?;
+    let late = CollectiveError::Timeout { operation: CONNECTION, seconds: timeout.as_secs(), ranks: Vec::new() };
+    receive.recv_timeout(timeout).unwrap_or(Err(late))
+}
+
+fn of_thread(error: io::Error) -> CollectiveError {
+    transport(CONNECTION, format!("a thread for it cannot be started: {error}"))
+}
+
 /// A rank's connection to the others.
 pub struct Communicator {
     rank: usize,
@@ -96,7 +130,7 @@ impl Communicator {
     ///
     /// # Errors
     ///
-    /// If NCCL cannot connect the ranks.
+    /// If NCCL cannot connect the ranks in time.
     pub fn open(
         id: &Id,
         rank: usize,
@@ -105,19 +139,12 @@ impl Communicator {
         timeout: Duration,
         others: Option<SharedCollective>,
     ) -> CollectiveResult<Self> {
-        const OPERATION: &str = "connection";
         let computation = device.as_cuda_device()?.cuda_stream();
-        computation.context().bind_to_thread().map_err(of_driver(OPERATION))?;
-        let stream = computation.context().new_stream().map_err(of_driver(OPERATION))?;
-        share_pool(computation.context().ordinal()).map_err(of_driver(OPERATION))?;
-        let id = sys::ncclUniqueId { internal: id.map(|byte| byte as c_char) };
-        let number = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
-        let mut handle = std::ptr::null_mut();
-        // SAFETY: The identifier is NCCL's own, and the handle is used only if this succeeds.
-        unsafe { result::comm_init_rank(&raw mut handle, number(size), id, number(rank)) }
-            .map_err(|error| failed(OPERATION, &error))?;
-        let watched = Watched::start(handle, stream.clone(), others)
-            .map_err(|error| transport(OPERATION, format!("its watching thread cannot be started: {error}")))?;
+        computation.context().bind_to_thread().map_err(of_driver(CONNECTION))?;
+        let stream = computation.context().new_stream().map_err(of_driver(CONNECTION))?;
+        share_pool(computation.context().ordinal()).map_err(of_driver(CONNECTION))?;
+        let handle = connected(*id, [rank, size], computation.context(), timeout)?;
+        let watched = Watched::start(handle, stream.clone(), others).map_err(of_thread)?;
         Ok(Self { rank, size, device: device.clone(), computation, stream, timeout, watched })
     }
 

@@ -31,8 +31,8 @@ struct Nccl {
     others: Option<SharedCollective>,
 }
 
-/// Connects the ranks of a collective, each of which has a GPU of its own. Every rank has to call this. An exchange that
-/// takes longer than `timeout` ends in an error; how long NCCL may take to connect the ranks is its own affair.
+/// Connects the ranks of a collective, each of which has a GPU of its own. Every rank has to call this. What takes
+/// longer than `timeout`, the connection or an exchange, ends in an error.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ pub fn connect(others: SharedCollective, device: &Device, timeout: Duration) -> 
 ///
 /// # Errors
 ///
-/// If NCCL fails, or a rank does not come.
+/// If NCCL fails, or a rank does not come in time.
 pub fn connect_alone(
     id: &Id,
     rank: usize,

@@ -131,6 +131,23 @@ fn a_rank_that_fails_is_named_and_ends_the_exchange_of_the_other() {
     assert_eq!(failure.rank, 0);
 }
 
+#[test]
+fn a_rank_that_does_not_come_is_not_awaited_for_ever() {
+    let start = Instant::now();
+    let Some(found) = on_two(|ranks, device| {
+        if !ranks.is_first() {
+            return Ok(String::new());
+        }
+        let connected = connect_alone(&new_id()?, 0, 2, device, Duration::from_secs(1));
+        Ok(connected.err().map(|error| error.to_string()).unwrap_or_default())
+    }) else {
+        return;
+    };
+    let errors = found.unwrap();
+    assert!(errors[0].contains("connection between processes did not finish within 1 s"), "{errors:?}");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
 /// On the stand-in in its lazy mode, a stream does its work when somebody waits for it: here, nobody does in time.
 #[test]
 fn an_exchange_that_takes_too_long_is_given_up() {
@@ -139,9 +156,9 @@ fn an_exchange_that_takes_too_long_is_given_up() {
         return;
     }
     let Some(found) = on_two(|ranks, device| {
-        let connected = connect(ranks.clone(), device, Duration::from_millis(50))?;
+        let connected = connect(ranks.clone(), device, Duration::from_millis(1500))?;
         let started = connected.start_all_reduce(vec![Tensor::ones(5, DType::F32, device)?], Reduction::Sum)?;
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_secs(3));
         let (finished, next) = (started.finish(), connected.all_gather(&Tensor::ones(5, DType::F32, device)?));
         ranks.wait_for_all()?;
         assert!(next.is_err());

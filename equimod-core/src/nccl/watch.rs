@@ -56,7 +56,7 @@ impl Reason {
 }
 
 /// NCCL's handle: one thread starts exchanges, and the watching thread may give them up.
-struct Handle(sys::ncclComm_t);
+pub struct Handle(pub sys::ncclComm_t);
 
 // SAFETY: A communicator is not bound to a thread, and NCCL lets another one abort it.
 unsafe impl Send for Handle {}
@@ -86,12 +86,8 @@ impl Watched {
     /// # Errors
     ///
     /// If the thread cannot be started.
-    pub fn start(
-        handle: sys::ncclComm_t,
-        stream: Arc<CudaStream>,
-        others: Option<SharedCollective>,
-    ) -> io::Result<Arc<Self>> {
-        let (state, pending) = (Mutex::new(State::Open(Handle(handle))), Mutex::default());
+    pub fn start(handle: Handle, stream: Arc<CudaStream>, others: Option<SharedCollective>) -> io::Result<Arc<Self>> {
+        let (state, pending) = (Mutex::new(State::Open(handle)), Mutex::default());
         let watched = Arc::new(Self { state, pending, stream, others });
         let weak = Arc::downgrade(&watched);
         std::thread::Builder::new().name("nccl-watch".into()).spawn(move || watch(&weak))?;
