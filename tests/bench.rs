@@ -3,7 +3,51 @@
 
 mod common;
 
+use candle_core::{DType, Device};
 use common::Scratch;
+use equimod::core::collective::SingleProcess;
+use equimod::core::{BackboneConfig, Execution, Method, MethodConfig, Parameters, Placement};
+
+/// Numbers of a table's cell, e.g. `130` of `130 TFLOP/s` and `1190` of `1 190`.
+fn number(cell: &str) -> f64 {
+    let digits: String = cell.chars().filter(|letter| letter.is_ascii_digit() || *letter == '.').collect();
+    digits.parse().unwrap()
+}
+
+/// The model of `docs/gpu.md` of a step of a ResNet-50, computed from shapes and the rates that the table assumes.
+#[test]
+fn the_documented_roofline_follows_from_shapes() {
+    let execution = Execution::default();
+    let shared = SingleProcess::shared();
+    let config: MethodConfig = serde_json::from_str(
+        r#"{"backbone": {"architecture": "resnet50", "stem": "imagenet", "width": 64},
+            "objective": {"kind": "simclr"}, "equivariance": {"equimod": {}}}"#,
+    )
+    .unwrap();
+    let (device, dtype) = (&Device::Cpu, DType::F32);
+    let placement = Placement { seed: 0, dtype, device, image_size: 224, collective: shared, execution };
+    let method = Method::new(&config, &Parameters::of_views(15), placement).unwrap();
+    let flops = method.flops(64, 224).unwrap();
+    let BackboneConfig::ResNet(resnet) = &config.backbone else { panic!("{config:?}") };
+    let values = 3.0 * 64.0 * resnet.activations(224);
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/gpu.md")).unwrap();
+    let words = docs.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = format!("{:.2} TFLOP of convolutions", flops / 1e12);
+    assert!(words.contains(&said), "{said}");
+    let said = format!("{:.1} G activation values of two bytes in 17 passes", values / 1e9);
+    assert!(words.contains(&said), "{said}");
+    let rows = docs.lines().filter(|line| line.contains("TFLOP/s | ")).collect::<Vec<_>>();
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        let cells: Vec<f64> = row.split('|').skip(2).take(6).map(number).collect();
+        let [rate, bandwidth, convolutions, passes, step, images] = cells[..] else { panic!("{row}") };
+        let found = [1e3 * flops / (rate * 1e12), 1e3 * 2.0 * 17.0 * values / (0.75 * bandwidth * 1e12)];
+        // Each cell is rounded: times to milliseconds, images to tens.
+        assert!((found[0] - convolutions).abs() <= 0.5 && (found[1] - passes).abs() <= 0.5, "{found:?} {row}");
+        assert!((found[0] + found[1] - step).abs() <= 0.5, "{found:?} {row}");
+        assert!((64e3 / (found[0] + found[1]) - images).abs() <= 5.0, "{found:?} {row}");
+    }
+}
 
 fn parsed(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap()

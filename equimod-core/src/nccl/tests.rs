@@ -1,4 +1,4 @@
-//! Ranks as threads with a GPU each. Where there are fewer than two GPUs, nothing is tested.
+//! A rank alone, and ranks as threads with a GPU each, where there are two GPUs.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +13,9 @@ use crate::{Error, FailureCause, RankFailure, RankThreads, Result, run_ranks};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// One test at a time, because devices are waited for as a whole when a rank connects.
+static DEVICES: Mutex<()> = Mutex::new(());
+
 /// Results of `work` on two ranks; `None` where there are not two GPUs.
 fn on_two<T: Send + 'static>(
     work: impl Fn(SharedCollective, &Device) -> Result<T> + Send + Sync + 'static,
@@ -21,8 +24,6 @@ fn on_two<T: Send + 'static>(
         eprintln!("skipped: there are not two GPUs");
         return None;
     }
-    // One test at a time, because devices are waited for as a whole when a rank connects.
-    static DEVICES: Mutex<()> = Mutex::new(());
     let _alone = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
     let group = RankThreads { ranks: 2, threads: 1, timeout: TIMEOUT };
     Some(run_ranks(group, move |ranks| {
@@ -83,6 +84,22 @@ fn exchanged(ranks: &SharedCollective, device: &Device) -> CollectiveResult<Vec<
     };
     found[..4].iter().filter(|results| results.len() == own.len()).for_each(|r| r.iter().zip(&own).for_each(alike));
     Ok(found.iter().flatten().map(numbers).collect::<candle_core::Result<_>>()?)
+}
+
+/// NCCL's own calls, also where there is a single GPU.
+#[test]
+fn a_rank_alone_gets_back_what_it_gives() {
+    let _alone = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+    let device = open(0).unwrap();
+    let ranks = connect_alone(&new_id().unwrap(), 0, 1, &device, TIMEOUT).unwrap();
+    let own = tensors(0, &device).unwrap();
+    let of = |tensors: &[Tensor]| tensors.iter().map(numbers).collect::<candle_core::Result<Vec<_>>>().unwrap();
+    for reduction in [Reduction::Sum, Reduction::Max, Reduction::Min] {
+        assert_eq!(of(&ranks.all_reduce(&own, reduction).unwrap()), of(&own), "{reduction:?}");
+    }
+    assert_eq!(of(&ranks.broadcast(&own, 0).unwrap()), of(&own));
+    assert_eq!(of(&[ranks.all_gather(&own[1]).unwrap()]), of(&own[1..2]));
+    ranks.wait_for_all().unwrap();
 }
 
 #[test]

@@ -108,6 +108,7 @@ checks() {
   part check golden-networks 40 "$KIT/tests/golden_networks" in_f32
   part check golden-trajectory 60 "$KIT/tests/golden_trajectory" in_f32
   part check devices 60 "$KIT/tests/devices"
+  part check nccl 60 "$KIT/tests/lib" nccl::
   part check doctor 40 "$KIT/equimod" doctor --device "$DEVICE"
   part check kill-and-resume 60 env DEVICE="$DEVICE" "$KIT/resume.sh" "$OUT/runs"
   sanitizer
