@@ -32,7 +32,7 @@ fn the_documented_roofline_follows_from_shapes() {
     let values = 3.0 * 64.0 * resnet.activations(224);
     let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/gpu.md")).unwrap();
     let words = docs.split_whitespace().collect::<Vec<_>>().join(" ");
-    let said = format!("{:.2} TFLOP of convolutions", flops / 1e12);
+    let said = format!("{:.2} TFLOP of convolutions and heads", flops / 1e12);
     assert!(words.contains(&said), "{said}");
     let said = format!("{:.1} G activation values of two bytes in 17 passes", values / 1e9);
     assert!(words.contains(&said), "{said}");

@@ -101,7 +101,7 @@ mod tests {
         let whole = "  eval compare 'out/a b' out/c   # by pairs";
         assert_eq!(suggestion.lines("  ", None), whole);
         assert_eq!(suggestion.lines("  ", Some(whole.len())), whole);
-        let narrow = suggestion.lines("  ", Some(26));
+        let narrow = suggestion.lines("  ", Some(25));
         assert_eq!(narrow, "  # by pairs\n  eval compare \\\n    'out/a b' out/c");
         let joined = narrow.lines().skip(1).collect::<Vec<_>>().join("\n").replace("\\\n", "");
         assert_eq!(shlex::split(&joined).unwrap(), ["eval", "compare", "out/a b", "out/c"]);
