@@ -22,11 +22,9 @@ use steps::{all, cargo, cargo_in, has_mpi};
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["check"] => {
-            let checked = check();
-            steps::print_times();
-            checked
-        }
+        ["check"] => timed(|| check_lints().and_then(|()| check_tests())),
+        ["check", "lints"] => timed(check_lints),
+        ["check", "tests"] => timed(check_tests),
         ["test"] => test(),
         ["dependencies"] => dependencies::check(),
         ["book"] => book::build(),
@@ -45,7 +43,7 @@ fn main() -> anyhow::Result<()> {
         ["stand-in"] => cuda::check_stand_in().map(|_| ()),
         ["metal-check"] => metal::check(),
         _ => bail!(
-            "usage: cargo xtask check | test | dependencies | modules | book | memory | endurance [KILLS] | fuzz [SECONDS] | \
+            "usage: cargo xtask check [lints | tests] | test | dependencies | modules | book | memory | endurance [KILLS] | fuzz [SECONDS] | \
              cuda-on-cpu [FILTER…] | stand-in | gpu-kit [OUT] | metal-check"
         ),
     }
@@ -54,9 +52,15 @@ fn main() -> anyhow::Result<()> {
 /// Default time for each fuzz target, in seconds.
 const FUZZ_SECONDS: u64 = 10;
 
-/// Runs every check. What waits for the network or uses one core alone runs beside the other steps.
-fn check() -> anyhow::Result<()> {
-    let download = if cuda::HAS_STAND_IN { Download::start()? } else { None };
+/// Runs a part of the check, and prints how long its steps took.
+fn timed(part: fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let checked = part();
+    steps::print_times();
+    checked
+}
+
+/// Checks what needs no program to run.
+fn check_lints() -> anyhow::Result<()> {
     dependencies::check()?;
     eprintln!("» circular dependencies of modules");
     modules::check()?;
@@ -66,7 +70,12 @@ fn check() -> anyhow::Result<()> {
     // The command without the Hub and MNIST.
     cargo(&["clippy", "--release", "--no-default-features", "--", "-D", "warnings"])?;
     let deny = ("RUSTDOCFLAGS", "-D warnings".into());
-    cargo_in(&["doc", "--workspace", "--no-deps", "--release", all()], &[deny])?;
+    cargo_in(&["doc", "--workspace", "--no-deps", "--release", all()], &[deny])
+}
+
+/// Runs all tests. What waits for the network or uses one core alone runs beside the other steps.
+fn check_tests() -> anyhow::Result<()> {
+    let download = if cuda::HAS_STAND_IN { Download::start()? } else { None };
     test()?;
     let memory = memory::start()?;
     download.map_or(Ok(()), Download::finish)?;
