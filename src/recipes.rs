@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use equimod_train::{Error, Recipe, Result, assemble, base_of, find, resolve};
+use equimod_train::{Error, Recipe, Result, assemble, base_of, find, readable, resolve};
 
 use crate::bundled::RECIPES;
 
@@ -58,6 +58,16 @@ pub fn unchecked(name: &str, settings: &[String]) -> Result<Recipe> {
 /// If a setting is unknown or cannot be read; all problems at once.
 pub fn unchecked_text(name: &str, text: &str, settings: &[String]) -> Result<Recipe> {
     assemble(&RECIPES, name, text, settings)
+}
+
+/// The recipe `name` as far as it can be read, with `settings` on top, to find further problems.
+pub fn readable_part(name: &str, settings: &[String]) -> Option<Recipe> {
+    readable_text(name, &text(name).ok()?, settings)
+}
+
+/// As [`readable_part`], of the recipe in `text`.
+pub fn readable_text(name: &str, text: &str, settings: &[String]) -> Option<Recipe> {
+    readable(&RECIPES, name, text, settings)
 }
 
 /// The base of the recipe `name` with its name: a built-in recipe is its own base; without a base, the defaults.

@@ -175,7 +175,8 @@ fn the_notebook_reads_an_export_and_its_features() {
     let scratch = Scratch::new();
     let size = format!("augmentation.size={SIDE}");
     let network = ["backbone.stem=imagenet", "backbone.width=64", &size];
-    exported(&scratch, "run", &network);
+    let reading = ["data.background=white", "data.apply_orientation=true"];
+    exported(&scratch, "run", &[&network[..], &reading].concat());
     fs::rename(scratch.path("run-export"), scratch.path("mine")).unwrap();
     scratch.done(&["embed", "mine", "--data", "images", "--out", "features.parquet"]);
     let run_notebook = || {

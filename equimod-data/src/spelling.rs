@@ -3,7 +3,8 @@
 use serde::{Deserialize, Deserializer};
 
 /// Names of augmentations, of their parameters and of encodings, old and new.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 9] = [
+    ("greyscale", "grayscale"),
     ("colour-jitter", "color-jitter"),
     ("centre-crop", "center-crop"),
     ("equalise", "equalize"),

@@ -39,6 +39,10 @@ impl Format {
             "npy" => Ok(Self::Npy),
             "csv" => Ok(Self::Csv),
             "parquet" => Ok(Self::Parquet),
+            "pt" | "pth" => refuse(format!(
+                "{} would be a file of PyTorch; use .safetensors, which safetensors.torch.load_file reads",
+                path.display()
+            )),
             _ => refuse(format!(
                 "{} has no known file extension; use .safetensors, .npy, .csv or .parquet",
                 path.display()

@@ -27,7 +27,7 @@ pub struct ModuleEquivariance {
     pub module: String,
     /// Equivariance with each view's own parameters.
     pub measured: Equivariance,
-    /// Equivariance with the parameters of another image or, where all images have the same parameters, those of no
+    /// Equivariance with the parameters of another image or, where all images make the same change, those of no
     /// change.
     pub shuffled: Equivariance,
     /// The cosines behind `measured`: a row a view, image by image.
@@ -71,7 +71,7 @@ pub fn measure(model: &Model, dataset: &dyn Dataset, images: usize, seed: u64) -
 /// crop replaces a random crop.
 ///
 /// A module that predicts from view to view goes from the clean view to the augmented one and back. The control of an
-/// augmentation that is only on or off takes the parameters of no change, because all images have the same.
+/// augmentation that is only on or off takes the parameters of no change, because all images make the same.
 ///
 /// # Errors
 /// As [`measure`].
@@ -207,7 +207,6 @@ fn prepare(device: &Device, dataset: &dyn Dataset, batch: &[usize], views: MakeV
 }
 
 impl TransitionBatch {
-    /// The control takes the parameters of the next image or, where all images have the same, those of no change.
     fn new(transitions: &[&Transition], device: &Device) -> Result<Self> {
         let Some(first) = transitions.first() else { return refuse("there are no images to compare") };
         let tensor = |rows: Vec<&Vec<f32>>| -> Result<Tensor> {
@@ -215,16 +214,36 @@ impl TransitionBatch {
             let values = rows.into_iter().flatten().copied().collect();
             Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_device(device)?)
         };
-        let same = transitions.iter().all(|transition| transition.params == first.params);
-        let next = |row: usize| &transitions[(row + 1) % transitions.len()].params;
-        let other = |row: usize| if same { &transitions[row].identity } else { next(row) };
+        let control = control(transitions);
         Ok(Self {
             from: first.from,
             to: first.to,
             params: tensor(transitions.iter().map(|transition| &transition.params).collect())?,
-            shuffled: tensor((0..transitions.len()).map(other).collect())?,
+            shuffled: tensor(control.iter().collect())?,
         })
     }
+}
+
+/// Parameters of the control, for each image those of the next one. Values that no image changes, such as the center
+/// crop of an image where crops are left out, stay its own. Where all images make the same change, the control is no
+/// change.
+fn control(transitions: &[&Transition]) -> Vec<Vec<f32>> {
+    let width = transitions.first().map_or(0, |transition| transition.params.len());
+    let changed = |&k: &usize| transitions.iter().any(|transition| transition.params[k] != transition.identity[k]);
+    let changed: Vec<usize> = (0..width).filter(changed).collect();
+    let change = |transition: &Transition| changed.iter().map(|&k| transition.params[k]).collect::<Vec<f32>>();
+    let changes: Vec<Vec<f32>> = transitions.iter().map(|transition| change(transition)).collect();
+    let same = changes.iter().all(|change| *change == changes[0]);
+    let other = |(row, own): (usize, &&Transition)| {
+        if same {
+            return own.identity.clone();
+        }
+        let mut params = own.params.clone();
+        let next = &changes[(row + 1) % changes.len()];
+        changed.iter().zip(next).for_each(|(&k, &value)| params[k] = value);
+        params
+    };
+    transitions.iter().enumerate().map(other).collect()
 }
 
 impl PreparedBatch {
@@ -267,5 +286,45 @@ impl PreparedBatch {
         }
         rows.images += self.images;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use equimod_data::{Policy, Size};
+
+    use super::*;
+
+    /// Transitions of images of two sizes by one augmentation alone, whose vectors hold each image's center crop.
+    fn alone(name: &str) -> Vec<Transition> {
+        let sizes = [Size { height: 40, width: 32 }, Size::square(32), Size { height: 32, width: 60 }];
+        let spec = AugmentationSpec::of_policy(Policy::built_in("byol-cifar10", 32).unwrap(), &sizes).unwrap();
+        let set = |(sample, size): (usize, &Size)| {
+            let image = Image::new(*size, vec![90; size.area() * 3]).unwrap();
+            spec.view_set_of(name, &[0], &image, sample, 1).from_clean.remove(0)
+        };
+        sizes.iter().enumerate().map(set).collect()
+    }
+
+    #[test]
+    fn the_control_differs_in_what_the_augmentation_changes_alone() {
+        for name in ["grayscale", "horizontal-flip", "color-jitter", "gaussian-blur"] {
+            let transitions = alone(name);
+            let control = control(&transitions.iter().collect::<Vec<_>>());
+            for (row, (own, control)) in transitions.iter().zip(&control).enumerate() {
+                let next = &transitions[(row + 1) % transitions.len()].params;
+                let is_switch = ["grayscale", "horizontal-flip"].contains(&name);
+                for k in 0..control.len() {
+                    let changed = transitions.iter().any(|other| other.params[k] != other.identity[k]);
+                    let expected = match changed {
+                        _ if is_switch => own.identity[k],
+                        true => next[k],
+                        false => own.params[k],
+                    };
+                    assert_eq!(control[k], expected, "{name}, image {row}, value {k}");
+                }
+            }
+            assert_ne!(transitions[0].params, control[0], "{name}");
+        }
     }
 }

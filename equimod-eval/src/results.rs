@@ -11,6 +11,9 @@ pub const TOP_1: &str = "top-1 accuracy";
 /// Beginning of the metric of a difference between two models.
 pub const DIFFERENCE: &str = "difference of";
 
+/// Beginning of the protocol of few-shot episodes, whose intervals are over episodes that share images.
+pub const FEW_SHOT: &str = "few-shot, ";
+
 /// Metric name of absolute equivariance.
 pub const ABSOLUTE: &str = "absolute equivariance";
 /// Metric name of its control, with parameters of other images.
@@ -26,6 +29,12 @@ pub const NOT_CONFIRMED: &str = "above 0.05";
 
 /// Remark on a chosen hyperparameter.
 pub const AT_AN_END: &str = "at an end of the range";
+
+/// Metric name of the standard deviation of features relative to an even spread.
+pub const NORMALIZED_STD: &str = "standard deviation of unit features × √D (1: even, 0: collapsed)";
+
+/// Metric name of the R² of all parameters together.
+pub const POOLED_R2: &str = "pooled R²";
 
 /// Metric name of the effective rank of features.
 pub const EFFECTIVE_RANK: &str = "effective rank (RankMe)";
@@ -135,6 +144,17 @@ impl ResultRow {
         }
     }
 
+    /// Short name of the measure: the task with the protocol or the metric.
+    pub fn label(&self) -> String {
+        let shots = self.metric.split(' ').find(|word| word.ends_with("-shot")).unwrap_or_default();
+        match self.protocol.strip_prefix(FEW_SHOT) {
+            Some(classifier) => format!("{}, {shots} {classifier}", self.task),
+            None if self.metric == TOP_1 => format!("{}, {}", self.task, self.protocol),
+            // Protocols with several metrics have a name for each.
+            None => format!("{}, {}", self.task, self.metric),
+        }
+    }
+
     /// The value minus that of `other` as text, of shares in points.
     pub fn difference(&self, other: &Self) -> String {
         let difference = self.value - other.value;
@@ -152,7 +172,10 @@ impl ResultRow {
 
     /// The interval as text.
     pub fn interval_text(&self) -> Option<String> {
-        self.interval.map(|(low, high)| format!("{} – {}", self.text(low).trim_end_matches(" points"), self.text(high)))
+        let low = |low| self.text(low).trim_end_matches(" points").trim_end_matches(" %").to_owned();
+        let signed = |from: f64, to: f64| from < 0.0 || to < 0.0 || self.metric.starts_with(DIFFERENCE);
+        let between = |from, to| if signed(from, to) { "to" } else { "–" };
+        self.interval.map(|(from, to)| format!("{} {} {}", low(from), between(from, to), self.text(to)))
     }
 }
 
@@ -336,7 +359,7 @@ mod tests {
             ..Default::default()
         };
         let text = markdown(std::slice::from_ref(&row));
-        let line = "| knn | a\\|b | top-1 accuracy | 50.0 % | 40.0 % – 60.0 % | 10.0 % | k 20 |\n";
+        let line = "| knn | a\\|b | top-1 accuracy | 50.0 % | 40.0 – 60.0 % | 10.0 % | k 20 |\n";
         assert!(text.ends_with(line), "{text}");
         let twice = plain(&[row.clone(), row.clone()], true);
         assert!(twice.lines().count() == 4 && twice.ends_with("\nk 20\n"), "{twice}");

@@ -2,7 +2,10 @@
 //!
 //! Each sentence follows from a rule on numbers; a rule that cannot be decided says so or stays silent.
 
-use crate::results::{ABSOLUTE, AT_AN_END, DIFFERENCE, EFFECTIVE_RANK, NOT_CONFIRMED, ResultRow, SHUFFLED};
+use crate::results::{
+    ABSOLUTE, AT_AN_END, DIFFERENCE, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, POOLED_R2, ResultRow,
+    SHUFFLED,
+};
 
 /// Facts about the training of a run, besides its results.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -94,6 +97,8 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     sentences.extend(unpredicted(rows));
     sentences.extend(differences(rows));
     sentences.extend(spread(rows));
+    sentences.extend(few_shot(rows));
+    sentences.extend(readable(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
     sentences.extend(training.and_then(|training| pace(training, disappointing)));
     sentences.extend(chance(rows));
@@ -122,14 +127,19 @@ struct Against<'a> {
     points: f64,
 }
 
-/// The shares that have an interval and this reference value.
+/// Whether the interval of a row is over test images, which stand for others.
+fn is_over_images(row: &ResultRow) -> bool {
+    !row.protocol.starts_with(FEW_SHOT)
+}
+
+/// The shares that have an interval over test images and this reference value.
 fn against(rows: &[ResultRow], reference: fn(&ResultRow) -> Option<f64>) -> Vec<Against<'_>> {
     let one = |row| -> Option<Against> {
         let row: &ResultRow = row;
         let reference = reference(row)?;
         Some(Against { row, side: Side::of(row.interval?, reference), points: 100.0 * (row.value - reference) })
     };
-    rows.iter().filter(|row| row.is_share()).filter_map(one).collect()
+    rows.iter().filter(|row| row.is_share() && is_over_images(row)).filter_map(one).collect()
 }
 
 /// Measures with a value of the untrained network.
@@ -327,20 +337,66 @@ fn spread(rows: &[ResultRow]) -> Option<String> {
     let rank = rows.iter().find(|row| row.metric == EFFECTIVE_RANK)?;
     let beside = rank.untrained.map_or_else(String::new, |untrained| format!(" (untrained: {untrained:.1})"));
     let rank = rank.value;
+    let narrower = narrower(rows).unwrap_or_default();
     Some(match rank < COLLAPSED_RANK {
         true => {
             format!("Features collapsed: their effective rank is {rank:.1}{beside}, and a useful network has more.")
         }
         false => {
-            format!("Features have not collapsed: they use about {rank:.1} dimensions, their effective rank{beside}.")
+            format!(
+                "Features have not collapsed: they use about {rank:.1} dimensions, their effective rank{beside}{narrower}."
+            )
         }
     })
 }
 
+/// Share of the untrained network's standard deviation below which features lie closer together than before training.
+pub const NARROWER: f64 = 0.5;
+
+/// Whether features lie much closer together than before training, as a clause.
+fn narrower(rows: &[ResultRow]) -> Option<String> {
+    let std = rows.iter().find(|row| row.metric == NORMALIZED_STD)?;
+    let untrained = std.untrained.filter(|untrained| std.value < NARROWER * untrained)?;
+    Some(format!(
+        ", but lie closer together than before training: standard deviation × √D {:.2}, untrained {untrained:.2}",
+        std.value
+    ))
+}
+
+/// Few-shot accuracies against the untrained network: their intervals say nothing about other images.
+fn few_shot(rows: &[ResultRow]) -> Option<String> {
+    let points = |row: &ResultRow| Some(100.0 * (row.value - row.untrained?));
+    let points: Vec<f64> = rows.iter().filter(|row| !is_over_images(row)).filter_map(points).collect();
+    let (least, most) =
+        (points.iter().copied().min_by(f64::total_cmp)?, points.iter().copied().max_by(f64::total_cmp)?);
+    Some(format!(
+        "Few-shot accuracy is {} points from that of the untrained network; intervals are over episodes that share the \
+         test images, so other images may say otherwise.",
+        range(least, most)
+    ))
+}
+
+/// Whether the parameters of augmentations can be read off the features, by the pooled R² of each probe.
+fn readable(rows: &[ResultRow]) -> Option<String> {
+    let pooled: Vec<&ResultRow> = rows.iter().filter(|row| row.metric == POOLED_R2).collect();
+    let one = |row: &&ResultRow| {
+        let untrained = row.untrained.map_or_else(String::new, |untrained| format!(", untrained {untrained:.2}"));
+        let said = if row.value > READABLE { "explain" } else { "hardly explain" };
+        let what = if row.protocol.ends_with("relative") { "from view to view" } else { "of a view" };
+        format!("{said} the parameters {what} (pooled R² {:.2}{untrained})", row.value)
+    };
+    let said: Vec<String> = pooled.iter().map(one).collect();
+    (!said.is_empty()).then(|| format!("Features {}; 1 is perfect, and guessing the mean gives 0.", said.join(", ")))
+}
+
+/// Pooled R² above which features say something about parameters.
+pub const READABLE: f64 = 0.05;
+
 /// Whether the test set is small, by the widest interval of a share.
 fn precision(rows: &[ResultRow]) -> Option<String> {
     let half = |row: &ResultRow| row.interval.map(|(low, high)| 50.0 * (high - low));
-    let widest = rows.iter().filter(|row| row.is_share()).filter_map(half).max_by(f64::total_cmp)?;
+    let shares = rows.iter().filter(|row| row.is_share() && is_over_images(row));
+    let widest = shares.filter_map(half).max_by(f64::total_cmp)?;
     (widest > WIDE).then(|| {
         format!(
             "The test set is small: intervals reach up to ±{widest:.0} points, and differences within them mean little."

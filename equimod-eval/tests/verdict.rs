@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use equimod_eval::ResultRow;
-use equimod_eval::results::{AT_AN_END, EFFECTIVE_RANK, NOT_CONFIRMED};
+use equimod_eval::results::{AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, POOLED_R2};
 use equimod_eval::verdict::{
-    Advice, COLLAPSED_RANK, FALLING, MOST_SENTENCES, SHORT_RUN, TrainingFacts, Verdict, WIDE, verdict,
+    Advice, COLLAPSED_RANK, FALLING, MOST_SENTENCES, NARROWER, READABLE, SHORT_RUN, TrainingFacts, Verdict, WIDE,
+    verdict,
 };
 
 fn accuracy(value: f64, interval: (f64, f64), untrained: Option<f64>) -> ResultRow {
@@ -188,6 +189,51 @@ fn the_effective_rank_tells_whether_features_collapsed() {
     assert!(has(&of(COLLAPSED_RANK, None), "have not collapsed: they use about 2.0 dimensions"));
     assert!(has(&of(COLLAPSED_RANK - 0.01, None), "Features collapsed"));
     assert!(has(&of(31.4, Some(12.0)), "(untrained: 12.0)"));
+}
+
+#[test]
+fn features_that_lie_closer_together_than_before_training_are_named() {
+    let of = |value: f64| {
+        let row = |metric: &str, value, untrained| ResultRow {
+            metric: metric.into(),
+            value,
+            untrained: Some(untrained),
+            ..ResultRow::default()
+        };
+        verdict(&[row(EFFECTIVE_RANK, 11.0, 9.0), row(NORMALIZED_STD, value, 0.2)], None)
+    };
+    assert!(has(&of(0.2 * NARROWER - 1e-6), "closer together than before training"));
+    assert!(!has(&of(0.2 * NARROWER + 1e-6), "closer together"));
+}
+
+#[test]
+fn few_shot_intervals_do_not_speak_for_other_images() {
+    let row = |value: f64| ResultRow {
+        protocol: format!("{FEW_SHOT}prototype"),
+        baseline: Some(0.1),
+        ..accuracy(value, (value - 0.004, value + 0.004), Some(0.4))
+    };
+    let found = verdict(&[row(0.43), row(0.546)], None);
+    let text = "Few-shot accuracy is +3.0 to +14.6 points from that of the untrained network; intervals are over episodes \
+                that share the test images, so other images may say otherwise.";
+    assert_eq!(found.sentences, [text]);
+    let alone = ResultRow { untrained: None, baseline: None, ..row(0.43) };
+    assert_eq!(verdict(&[alone], None).advice, Some(Advice::EvaluateUntrained));
+}
+
+#[test]
+fn parameters_can_be_read_off_features_or_not() {
+    let row = |protocol: &str, value, untrained| ResultRow {
+        protocol: protocol.into(),
+        metric: POOLED_R2.into(),
+        value,
+        untrained,
+        ..ResultRow::default()
+    };
+    let rows = [row("params, absolute", READABLE + 0.01, Some(0.02)), row("params, relative", READABLE - 0.01, None)];
+    let text = "Features explain the parameters of a view (pooled R² 0.06, untrained 0.02), hardly explain the parameters \
+                from view to view (pooled R² 0.04); 1 is perfect, and guessing the mean gives 0.";
+    assert_eq!(verdict(&rows, None).sentences, [text]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub use policy_choice::PolicyChoice;
 pub use probe::{Best, Probe};
 pub use recipe::Recipe;
 pub use replay::{Replay, ReplayOutcome};
-pub use resolve::{BuiltIn, assemble, base_of, find, nearest, recorded, recorded_text, resolve};
+pub use resolve::{BuiltIn, assemble, base_of, find, nearest, readable, recorded, recorded_text, resolve};
 pub use run_dir::{GitState, Origin, RunDirectory, RunInfo, Status};
 pub use saved::InitialWeights;
 pub use schema::recipe_schema;

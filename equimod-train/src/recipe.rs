@@ -394,7 +394,7 @@ impl Recipe {
         );
         check(patience == 0, "guard.patience is 0; give at least 1 step".into());
         check(
-            self.execution.parts > self.data.batch,
+            self.execution.parts > self.data.batch.max(1),
             format!("execution.parts is {}, more than data.batch, {}", self.execution.parts, self.data.batch),
         );
         problems

@@ -45,6 +45,12 @@ pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[Stri
     sound(recipe, problems)
 }
 
+/// The recipe in `text` as far as it can be read: without unknown settings, and without validation. It serves to find
+/// further problems.
+pub fn readable(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Option<Recipe> {
+    read(built_in, origin, text, settings).ok()?.0
+}
+
 /// The recipe in `file`, as a run recorded it: without validation, and with modules that this program does not know.
 ///
 /// # Errors

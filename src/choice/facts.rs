@@ -8,7 +8,7 @@ use equimod_data::source::ReadOptions;
 use equimod_data::{Background, Dataset};
 
 use crate::inputs::channels::{Channels, channels};
-use crate::inputs::sources::training;
+use crate::inputs::sources::{plain_name, training};
 use crate::process::device::describe;
 use crate::process::memory::Memory;
 
@@ -101,7 +101,7 @@ impl Images {
         let side = |at: usize| short_sides.get(at).copied().unwrap_or(0);
         let last = short_sides.len().saturating_sub(1);
         Ok(Self {
-            source: source.into(),
+            source: plain_name(source).into(),
             count,
             sized: sizes.len(),
             short_sides: [side(0), side(sizes.len() / 2), side(last)],

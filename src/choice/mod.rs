@@ -9,7 +9,7 @@ mod text;
 use std::path::Path;
 
 use crate::bundled::RECIPES;
-use crate::recipes::{as_comments, from_text, named, unchecked, unchecked_text};
+use crate::recipes::{as_comments, from_text, named, readable_part, readable_text};
 use candle_core::Device;
 use equimod_train::{Error, Recipe};
 
@@ -78,20 +78,24 @@ impl Written {
     /// With every problem of the recipe, alone and with its images.
     pub fn resolved(&self, name: &str, text: &str, settings: &[String]) -> equimod_train::Result<Recipe> {
         let of_images = |recipe: &Recipe| recipe.problems_with(self.facts.images.count);
-        let (recipe, mut problems) = match from_text(name, text, settings) {
-            Ok(recipe) => (Ok(recipe), Vec::new()),
-            Err(Error::Recipe(problems)) => (unchecked_text(name, text, settings), problems),
-            Err(other) => return Err(other),
-        };
-        problems.extend(recipe.iter().flat_map(of_images));
-        if problems.is_empty() { recipe } else { Err(Error::Recipe(problems)) }
+        match from_text(name, text, settings) {
+            Ok(recipe) => match of_images(&recipe) {
+                problems if problems.is_empty() => Ok(recipe),
+                problems => Err(Error::Recipe(problems)),
+            },
+            Err(Error::Recipe(mut problems)) => {
+                problems.extend(readable_text(name, text, settings).iter().flat_map(of_images));
+                Err(Error::Recipe(problems))
+            }
+            Err(other) => Err(other),
+        }
     }
 }
 
 /// The problems of a recipe, and those that it has with its images, if they are on this machine.
 fn with_problems_of_images(error: Error, name: &str, settings: &[String]) -> Error {
     let Error::Recipe(mut problems) = error else { return error };
-    let Ok(recipe) = unchecked(name, settings) else { return Error::Recipe(problems) };
+    let Some(recipe) = readable_part(name, settings) else { return Error::Recipe(problems) };
     let source = &recipe.data.source;
     if !source.starts_with(PREFIX) {
         match training(source, recipe.data.reading()) {

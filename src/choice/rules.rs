@@ -118,7 +118,12 @@ pub fn choose(facts: &Facts, given: &Given) -> Choice {
     let width = width(machine, given);
     let network = Network { size: size.value, stem: stem.value, architecture: architecture.value, width: width.value };
     if machine.gpu.is_none() && network.area() > WORTH_SAYING {
-        size.why += &format!("; an image takes about {:.0} times as long as at 32 px", network.area());
+        let slower = if size.value < LARGEST_ON_CPU && network.area() > 2.0 {
+            format!(", and longer than at {LARGEST_ON_CPU} px, where the first layers quarter each side")
+        } else {
+            String::new()
+        };
+        size.why += &format!("; an image takes about {:.0} times as long as at 32 px{slower}", network.area());
     }
     let batch = batch(images, machine, given, &network);
     let epochs = epochs(images, machine, given, &network);

@@ -146,7 +146,11 @@ fn given_settings_change_those_that_depend_on_them() {
     let given = Given { size: Some(64), learning_rate: Some(0.5), ..Given::default() };
     let choice = choose(&facts(), &given);
     assert_eq!((choice.learning_rate.value, chosen(|_| ()).learning_rate.value), (0.5, 4.0));
-    assert_eq!(choice.size.why, "as given; an image takes about 4 times as long as at 32 px");
+    assert_eq!(
+        choice.size.why,
+        "as given; an image takes about 4 times as long as at 32 px, and longer than at 128 px, where the first layers quarter \
+         each side"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ const HINTS: [(&[&str], &str); 22] = [
     (&["--method", "--objective", "--loss"], "--set objective.kind=KIND"),
     (&["--amp", "--fp16", "--bf16", "--precision"], "--set execution.precision=bf16 (there is no fp16)"),
     (&["--cpu"], "--device cpu"),
-    (&["-j"], "--threads N"),
+    (&["-j", "--num_workers"], "--threads N"),
     (&["--pretrained", "--ckpt", "--checkpoint", "--weights"], "--from MODEL"),
     (&["--print-freq", "--log-every"], "--set log_every_steps=N"),
     (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:N"),

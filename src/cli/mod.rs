@@ -146,10 +146,14 @@ pub enum Command {
   equimod list recipes quick
   equimod list recipe-schema > recipe.schema.json")]
     List(List),
-    /// Print the manual page.
-    #[command(after_help = "Example:
-  equimod man > ~/.local/share/man/man1/equimod.1")]
-    Man,
+    /// Print the manual page, of all commands or of one.
+    #[command(after_help = "Examples:
+  equimod man > ~/.local/share/man/man1/equimod.1
+  equimod man eval knn | man -l -")]
+    Man {
+        /// Command, e.g. `eval knn` [default: all].
+        command: Vec<String>,
+    },
     /// Print a shell completion script.
     #[command(after_help = "Example:
   equimod completions bash > ~/.local/share/bash-completion/completions/equimod")]

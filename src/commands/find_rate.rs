@@ -10,6 +10,7 @@ use crate::choice::named_or_chosen;
 use crate::cli::FindRate;
 use crate::inputs::sources::training;
 use crate::outputs::console::{self, Count};
+use crate::outputs::suggestion::Suggestion;
 use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit;
@@ -42,11 +43,12 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
     })?;
     bar.finish();
     let summary = summary(arguments, &search, &recipe);
-    write_atomic(&arguments.out, page(arguments, &search, &summary, recipe.to_toml()).as_bytes())?;
+    let next = next(arguments, &search, &recipe);
+    write_atomic(&arguments.out, page(arguments, &search, &summary, &next, recipe.to_toml()).as_bytes())?;
     if arguments.json {
         console::json(&search)?;
     } else {
-        print_verdict(&summary, None)?;
+        print_verdict(&summary, next)?;
         console::result(&format!("plot {}", arguments.out.display()))?;
     }
     let found = search.steepest.is_some();
@@ -62,15 +64,17 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
             // The setting is for 256 images, if it is scaled with the batch.
             let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
             let [setting, own] = [steepest / factor, recipe.schedule.learning_rate].map(rounded);
+            let range = [begin / factor, lowest / factor].map(rounded);
             let [begin, steepest, lowest] = [begin, steepest, lowest].map(rounded);
             let scaled = if factor == 1.0 { "" } else { ", which is scaled with the batch" };
             // Without a rise, the range may end before the steepest fall.
-            let kind = if ended(arguments, search) { "Suggestion" } else { "Provisional suggestion" };
+            let is_final = ended(arguments, search) || rises(search);
+            let kind = if is_final { "Suggestion" } else { "Provisional suggestion" };
             vec![
                 format!(
                     "Over {steps} steps, the loss falls at rates from {begin} to {lowest}, most steeply at {steepest}."
                 ),
-                format!("{kind}: --lr {setting}{scaled}; the recipe has {own}."),
+                format!("{kind}: --lr {setting}{scaled}, at the steepest fall. {}", place(own, range)),
             ]
         }
         _ => vec![format!(
@@ -81,9 +85,30 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
     let end = match search.steps.last() {
         Some(last) if search.diverged => format!("The loss was not finite after {}.", rounded(last.learning_rate)),
         Some(last) if ended(arguments, search) => format!("The loss rose at {}.", rounded(last.learning_rate)),
+        Some(_) if rises(search) => "The loss rises again towards the last rate.".into(),
         _ => format!("No rise seen up to the last rate: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
     };
     found.into_iter().chain([end]).collect()
+}
+
+/// Where the recipe's learning rate lies in the range in which the loss falls.
+fn place(own: f64, [from, to]: [f64; 2]) -> String {
+    match own {
+        _ if own < from => format!("The recipe's {own} is below the range, where training is slow."),
+        _ if own > to => format!("The recipe's {own} is above the range; warm-up may carry it, or lower it."),
+        _ => format!("The recipe's {own} is within the range, too."),
+    }
+}
+
+/// Share of its fall by which the smoothed loss has risen at the end where it is said to rise.
+const RISEN: f64 = 0.2;
+
+/// Whether the smoothed loss at the last rate lies clearly above its lowest value.
+fn rises(search: &RateSearch) -> bool {
+    let smoothed = || search.steps.iter().map(|step| step.smoothed);
+    let (Some(last), Some(lowest)) = (smoothed().next_back(), smoothed().min_by(f64::total_cmp)) else { return false };
+    let first = smoothed().next().unwrap_or(last);
+    last - lowest > RISEN * (first - lowest)
 }
 
 /// Whether the test ended at a rise of the loss, before the last learning rate.
@@ -96,12 +121,31 @@ fn rounded(rate: f64) -> f64 {
     format!("{rate:.1e}").parse().unwrap_or(rate)
 }
 
+/// The command that trains with the suggested learning rate.
+fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Suggestion> {
+    let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
+    let rate = rounded(search.steepest? / factor).to_string();
+    let of = &arguments.recipe;
+    let images = of.data.iter().chain(&of.source).cloned();
+    let chosen = of.without_recipe().is_none().then(|| ["--recipe".to_owned(), of.name().to_owned()]);
+    let settings = of.settings.iter().cloned().chain(of.shortcuts.settings());
+    let settings = settings.filter(|setting| !setting.starts_with("schedule.learning_rate="));
+    let pretrain = Suggestion::new(["pretrain"]).with(images).with(chosen.into_iter().flatten());
+    Some(pretrain.with(settings.flat_map(|setting| ["--set".to_owned(), setting])).with(["--lr", &rate]))
+}
+
 /// The recipe, or the images for which one was chosen.
 fn recipe_name(arguments: &FindRate) -> &str {
     arguments.recipe.without_recipe().unwrap_or(arguments.recipe.name())
 }
 
-fn page(arguments: &FindRate, search: &RateSearch, summary: &[String], recipe: String) -> String {
+fn page(
+    arguments: &FindRate,
+    search: &RateSearch,
+    summary: &[String],
+    next: &Option<Suggestion>,
+    recipe: String,
+) -> String {
     let line = |name: &str, of: fn(&RateStep) -> f64| Series {
         name: name.into(),
         points: search.steps.iter().map(|step| (step.learning_rate, of(step))).collect(),
@@ -119,6 +163,7 @@ fn page(arguments: &FindRate, search: &RateSearch, summary: &[String], recipe: S
         title: format!("equimod: learning rates for {}", recipe_name(arguments)),
         summary: "learning-rate range test".into(),
         verdict: summary.to_vec(),
+        next: next.iter().map(|command| command.lines("", None)).collect(),
         sections: vec![Section::lines("Curves", vec![plot])],
         recipe,
         ..Default::default()
@@ -127,10 +172,31 @@ fn page(arguments: &FindRate, search: &RateSearch, summary: &[String], recipe: S
 
 #[cfg(test)]
 mod tests {
-    use super::rounded;
+    use equimod_train::{RateSearch, RateStep};
+
+    use super::{place, rises, rounded};
 
     #[test]
     fn rates_have_two_digits() {
         assert_eq!([rounded(0.012345), rounded(1000.0), rounded(2.96)], [0.012, 1000.0, 3.0]);
+    }
+
+    #[test]
+    fn the_rate_of_the_recipe_is_placed_in_the_range() {
+        let range = [0.1, 2.0];
+        for (own, word) in [(0.09, "below"), (0.1, "within"), (2.0, "within"), (2.1, "above")] {
+            assert!(place(own, range).contains(word), "{own}");
+        }
+    }
+
+    #[test]
+    fn a_rise_before_the_end_is_noticed() {
+        let search = |last: f64| {
+            let losses = [10.0, 9.0, 5.0, last];
+            let step = |smoothed: f64| RateStep { learning_rate: 1.0, loss: smoothed, smoothed };
+            let steps = losses.map(step).to_vec();
+            RateSearch { steps, diverged: false, falls_from: None, steepest: None, lowest: None }
+        };
+        assert_eq!([rises(&search(6.01)), rises(&search(5.99))], [true, false]);
     }
 }

@@ -65,7 +65,7 @@ fn expected(recipe: &Recipe, devices: &[Device], steps: u64) -> String {
 }
 
 /// The commands that train and evaluate.
-fn next(recipe: &Path, written: &Written) -> [Suggestion; 2] {
+fn next(recipe: &Path, written: &Written) -> [Suggestion; 3] {
     let recipe = recipe.display().to_string();
     let run = next_folder(&recipe).display().to_string();
     let evaluate = match written.facts.images.labels.first() {
@@ -74,5 +74,7 @@ fn next(recipe: &Path, written: &Written) -> [Suggestion; 2] {
         }
         None => Suggestion::new(["eval", "equivariance", &run]).about("there are no labels"),
     };
-    [Suggestion::new(["pretrain", "--recipe", &recipe]), evaluate]
+    let train = Suggestion::new(["pretrain", "--recipe", &recipe]);
+    let beside = train.clone().with(["--baseline"]).about("also without the module's loss, in twice the time");
+    [train, beside, evaluate]
 }

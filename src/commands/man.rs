@@ -8,15 +8,29 @@ use clap_mangen::roff::{Inline, Roff};
 
 use crate::cli::Cli;
 use crate::outputs::console;
+use crate::process::exit::Usage;
 
-/// Prints one manual page with every command.
+/// Prints one manual page with every command, or that of the command with these names.
 ///
 /// # Errors
 ///
-/// If stdout cannot be written.
-pub fn run() -> anyhow::Result<ExitCode> {
-    console::result(&page(Cli::command())?)?;
+/// If there is no such command, or stdout cannot be written.
+pub fn run(names: &[String]) -> anyhow::Result<ExitCode> {
+    let page = if names.is_empty() { page(Cli::command())? } else { page_of(Cli::command(), names)? };
+    console::result(&page)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn page_of(mut command: Command, names: &[String]) -> anyhow::Result<String> {
+    command.build();
+    let mut found = &command;
+    for name in names {
+        let unknown = || Usage(format!("there is no command {}; see `equimod --help`", names.join(" ")));
+        found = found.find_subcommand(name).ok_or_else(unknown)?;
+    }
+    let mut bytes = Vec::new();
+    Man::new(found.clone()).render(&mut bytes)?;
+    Ok(String::from_utf8(bytes)?)
 }
 
 fn page(mut command: Command) -> anyhow::Result<String> {
@@ -64,5 +78,8 @@ mod tests {
         for part in ["EQUIMOD PRETRAIN", "EQUIMOD EVAL FEW", "\\-\\-recipe", "EQUIMOD MAN", "Exit codes"] {
             assert!(page.contains(part), "{part}: {page}");
         }
+        let of = |names: &[&str]| page_of(Cli::command(), &names.iter().map(|&name| name.into()).collect::<Vec<_>>());
+        assert!(of(&["eval", "knn"]).unwrap().contains("\\-\\-temperature"));
+        assert!(of(&["eval", "nn"]).unwrap_err().to_string().contains("no command eval nn"));
     }
 }

@@ -52,7 +52,7 @@ pub fn run(arguments: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::List(arguments) => list::run(&arguments),
-        Command::Man => man::run(),
+        Command::Man { command } => man::run(&command),
         Command::Completions { shell } => completions::run(shell),
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
 use equimod_eval::report::{Bar, Bars, Figure, Plot, ReportData, Section, Table, render};
-use equimod_eval::results::TOP_1;
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, recorded, settings};
 
@@ -56,6 +55,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         title: format!("equimod: {}", names.join(", ")),
         summary: format!("comparison of {} runs", runs.len()),
         verdict: verdict.clone(),
+        next: paired(&arguments.runs).iter().map(|command| command.lines("", None)).collect(),
         lead: vec![Section::new("At a glance", glance(&drawn(&runs)))],
         sections: vec![
             Section::table("Runs", about(&runs)),
@@ -92,11 +92,15 @@ fn verdict(first: &Run, second: &Run) -> String {
     let Some(largest) = largest else {
         return "The runs share no accuracy or recall: evaluate both with the same protocol and images.".into();
     };
+    let apart = match shared.iter().filter(apart).count() {
+        0 => "In none of them do the intervals of the two runs lie apart.".to_owned(),
+        count => format!("The intervals of the two runs lie apart in {count} of them."),
+    };
     let count =
         |higher: bool| shared.iter().filter(|pair| (points(pair) > 0.0) == higher && points(pair) != 0.0).count();
     format!(
         "Of {} shared accuracies and recalls, {} is higher in {} and lower in {}; the largest difference is {:+.1} points, \
-         in {} of {} ({}). The intervals of the two runs do not overlap in {}.",
+         in {} of {} ({}). {apart}",
         shared.len(),
         second.name,
         count(true),
@@ -105,7 +109,6 @@ fn verdict(first: &Run, second: &Run) -> String {
         largest.0.metric,
         largest.0.task,
         largest.0.protocol,
-        shared.iter().filter(apart).count(),
     )
 }
 
@@ -139,13 +142,17 @@ fn glance(runs: &[&Run]) -> Vec<Figure> {
     let of = |run: &Run, row: &ResultRow| run.results.iter().find(|other| key(other) == key(row)).map(|row| row.value);
     let bar = |row: &ResultRow| {
         let references: Vec<Option<f64>> = others.iter().map(|run| Some(100.0 * of(run, row)?)).collect();
-        let label = format!("{}, {}", row.task, if row.metric == TOP_1 { &row.protocol } else { &row.metric });
         let interval = row.interval.map(|(low, high)| (100.0 * low, 100.0 * high));
-        (!references.contains(&None)).then_some(Bar { label, value: 100.0 * row.value, interval, references })
+        (!references.contains(&None)).then(|| Bar {
+            label: row.label(),
+            value: 100.0 * row.value,
+            interval,
+            references,
+        })
     };
     let bars: Vec<Bar> = first.results.iter().filter(|row| row.is_share()).filter_map(bar).collect();
     let chart = Bars {
-        title: "per cent, with 95 % intervals over test images".into(),
+        title: format!("per cent, with 95 % intervals of {}", first.name),
         name: first.name.clone(),
         references: others.iter().map(|run| run.name.clone()).collect(),
         bars,

@@ -9,6 +9,7 @@ use equimod_train::RunInfo;
 use equimod_train::recorded;
 use equimod_train::run_dir::RESOLVED;
 
+use crate::inputs::sources::plain_name;
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
 
@@ -139,7 +140,7 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
     let options = ReadOptions { apply_orientation, background };
     let info = recipe.parent().and_then(|run| RunInfo::read(run).ok());
     let fingerprint = info.map(|info| info.data_fingerprint).filter(|fingerprint| !fingerprint.is_empty());
-    let of_run = Some(OwnImages { name: data.source.clone(), fingerprint });
+    let of_run = Some(OwnImages { name: plain_name(&data.source).to_owned(), fingerprint });
     Ok(Some(DataChoice { source: found(data.source, &recipe), options, of_run }))
 }
 

@@ -80,11 +80,19 @@ impl OtherSources<'_> {
     }
 }
 
+/// The name of a source without a slash at its end, with which shells complete folders.
+pub fn plain_name(source: &str) -> &str {
+    match source.trim_end_matches('/') {
+        "" => source,
+        name => name,
+    }
+}
+
 fn read(source: &str, options: ReadOptions, wanted: SplitSelection) -> anyhow::Result<Splits> {
-    match source {
+    match plain_name(source) {
         "emoji" => Ok(crate::bundled::emoji()?),
-        _ if source.starts_with(PREFIX) => from_hub(&Reference::parse(source)?, options, wanted),
-        _ => local(source, options),
+        source if source.starts_with(PREFIX) => from_hub(&Reference::parse(source)?, options, wanted),
+        source => local(source, options),
     }
 }
 

@@ -125,7 +125,8 @@ pub struct Console(RefCell<Option<Count>>);
 
 impl Observer for Console {
     fn log(&self, message: &str) {
-        note(message);
+        // The baseline and the untrained network are measured on the same images.
+        note_once(message);
     }
 
     fn progress(&self, protocol: &'static str, step: u64, steps: u64) {

@@ -9,6 +9,8 @@ use equimod_eval::evaluation::{Classification, DrawnImages};
 use equimod_eval::report::{ReportData, Section, render};
 use equimod_eval::results::{Results, markdown_page};
 
+use super::suggestion::Suggestion;
+
 /// A finished evaluation.
 pub struct Record<'a> {
     /// Title of the page.
@@ -25,6 +27,8 @@ pub struct Record<'a> {
     pub splits: Option<&'a Splits>,
     /// Meaning of intervals and chance levels.
     pub summary: &'static str,
+    /// The command that answers the next question.
+    pub next: Option<Suggestion>,
 }
 
 impl Record<'_> {
@@ -54,6 +58,7 @@ impl Record<'_> {
             title: format!("equimod: {}", self.title),
             summary: self.summary.into(),
             verdict: results.verdict.clone(),
+            next: self.next.iter().map(|command| command.lines("", None)).collect(),
             facts,
             results: results.rows.clone(),
             lead,

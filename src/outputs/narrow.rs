@@ -8,8 +8,8 @@ use super::brief::interval;
 const PROTOCOL: Column = ("protocol", |row| Some(row.protocol.clone()));
 const DATA: Column = ("data", |row| Some(row.data.clone()));
 const TASK: Column = ("task", |row| Some(row.task.clone()));
-const OTHERS: [Column; 6] = [
-    ("metric", |row| Some(row.metric.clone())),
+const METRIC: Column = ("metric", |row| Some(row.metric.clone()));
+const NUMBERS: [Column; 5] = [
     ("value", |row| Some(row.text(row.value))),
     ("95 %", interval),
     ("baseline", |row| row.baseline.map(|value| row.text(value))),
@@ -18,22 +18,28 @@ const OTHERS: [Column; 6] = [
 ];
 
 /// The table in at most `width` columns, if that is possible. Protocol, data and task are left out where all rows share
-/// them; each model's name stands above its rows, and so do tasks where there is no place for them.
+/// them; each model's name stands above its rows, and so do tasks and then metrics where there is no place for them.
 pub fn narrow(rows: &[ResultRow], width: usize) -> String {
-    let beside = table(rows, &[PROTOCOL, DATA, TASK], |row| row.model.clone());
-    if beside.lines().all(|line| line.chars().count() <= width) {
+    let fits = |text: &String| text.lines().all(|line| line.chars().count() <= width);
+    let joined = |parts: &[&str]| -> String {
+        parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(", ")
+    };
+    let beside = table(rows, &[PROTOCOL, DATA, TASK], &[METRIC], |row| row.model.clone());
+    if fits(&beside) {
         return beside;
     }
-    table(rows, &[PROTOCOL, DATA], |row| {
-        let parts = [row.model.as_str(), row.task.as_str()];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
-    })
+    let below_tasks = table(rows, &[PROTOCOL, DATA], &[METRIC], |row| joined(&[&row.model, &row.task]));
+    if fits(&below_tasks) {
+        return below_tasks;
+    }
+    table(rows, &[PROTOCOL, DATA], &[], |row| joined(&[&row.model, &row.task, &row.metric]))
 }
 
-/// A table with those `first` columns in which rows differ; a heading that is not empty stands above its rows.
-fn table(rows: &[ResultRow], first: &[Column], heading: impl Fn(&ResultRow) -> String) -> String {
+/// A table with those `first` columns in which rows differ, the metric and the numbers; a heading that is not empty stands above its rows.
+fn table(rows: &[ResultRow], first: &[Column], metric: &[Column], heading: impl Fn(&ResultRow) -> String) -> String {
     let differs = |(_, cell): &&Column| rows.iter().any(|row| cell(row) != cell(&rows[0]));
-    let columns: Vec<Column> = first.iter().filter(differs).copied().chain(OTHERS).collect();
+    let first = first.iter().filter(differs).chain(metric).copied();
+    let columns: Vec<Column> = first.chain(NUMBERS).collect();
     let (headings, lines) = filled(&columns, &rows.iter().collect::<Vec<_>>());
     let table = aligned(&headings, &lines);
     let mut lines = table.lines();

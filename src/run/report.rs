@@ -28,6 +28,8 @@ pub struct RunReport<'a> {
     pub results: &'a [ResultRow],
     /// Sentences of the verdict.
     pub verdict: &'a [String],
+    /// Commands that answer the next questions.
+    pub next: Vec<String>,
     /// Training images.
     pub dataset: &'a dyn Dataset,
     /// Augmentation policy.
@@ -59,6 +61,7 @@ impl RunReport<'_> {
             title: format!("equimod: {}", self.run.file_name().unwrap_or_default().to_string_lossy()),
             summary: self.recipe.about.clone(),
             verdict: self.verdict.to_vec(),
+            next: self.next.clone(),
             facts,
             lead: Vec::new(),
             results: self.results.to_vec(),

@@ -50,7 +50,8 @@ pub(super) fn locate(path: &Path, name: &str) -> Result<Located> {
 ///
 /// # Errors
 ///
-/// If there is nothing at the path, if it is a folder of runs, or a file of a run other than its weights.
+/// If there is nothing at the path, if it is a folder of runs or one without weights, or a file of a run other than its
+/// weights.
 pub fn check_location(path: &Path) -> Result<()> {
     if !path.exists() {
         return Err(Error::checkpoint(path, format!("there is no such file or folder; {WHAT}")));
@@ -67,7 +68,20 @@ pub fn check_location(path: &Path) -> Result<()> {
             let such = if others == 0 { String::new() } else { format!("one of its {} runs, e.g. ", others + 1) };
             Err(Error::checkpoint(path, format!("it is a folder of runs; give {such}{first}")))
         }
+        [] if path.is_dir() && !holds_weights && !path.join(checkpoint::MANIFEST).is_file() => no_weights(path),
         _ => Ok(()),
+    }
+}
+
+/// Error of a folder without weights of equimod.
+fn no_weights(folder: &Path) -> Result<()> {
+    match files_of_pytorch(folder).first() {
+        Some(first) => {
+            let file = first.display();
+            let text = format!("it holds no weights of equimod, but files of PyTorch; run `equimod import {file}`");
+            Err(Error::checkpoint(folder, text))
+        }
+        None => Err(Error::checkpoint(folder, format!("it holds no checkpoints; {WHAT}"))),
     }
 }
 
@@ -104,13 +118,8 @@ fn file_of(folder: &Path, name: &str) -> Result<Vec<u8>> {
 /// If the run has no checkpoints, or a folder cannot be read.
 pub fn checkpoint_folders(run: &Path) -> Result<Vec<PathBuf>> {
     let folder = run.join(CHECKPOINTS);
-    if let ([first, ..], false) = (files_of_pytorch(run).as_slice(), folder.is_dir()) {
-        let file = first.display();
-        let text = format!("it holds no weights of equimod, but files of PyTorch; run `equimod import {file}`");
-        return Err(Error::checkpoint(run, text));
-    }
     if !folder.is_dir() {
-        return Err(Error::checkpoint(run, format!("it holds no checkpoints; {WHAT}")));
+        no_weights(run)?;
     }
     let mut found = Vec::new();
     for entry in fs::read_dir(&folder).map_err(|e| Error::io("read", &folder, e))? {

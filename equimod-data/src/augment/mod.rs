@@ -240,7 +240,7 @@ augmentations! {
     HorizontalFlip "horizontal-flip" "random horizontal flip (torchvision's RandomHorizontalFlip)"
     VerticalFlip "vertical-flip" "random vertical flip (torchvision's RandomVerticalFlip)"
     ColorJitter "color-jitter" alias "colour-jitter" "color changes in random order (torchvision's ColorJitter)"
-    Grayscale "grayscale" "random conversion to grayscale (torchvision's RandomGrayscale)"
+    Grayscale "grayscale" alias "greyscale" "random conversion to grayscale (torchvision's RandomGrayscale)"
     GaussianBlur "gaussian-blur" "Gaussian blur with a random sigma (torchvision's GaussianBlur)"
     Solarize "solarize" "inversion of values at or above a threshold (torchvision's RandomSolarize)"
     Posterize "posterize" "fewer bits per channel (torchvision's RandomPosterize)"

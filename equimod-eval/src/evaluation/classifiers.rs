@@ -3,7 +3,7 @@
 use super::{Classification, Classify, Evaluation, LabeledTask};
 use crate::Result;
 use crate::knn::{self, KnnConfig};
-use crate::logistic::{LogisticConfig, sweep};
+use crate::logistic::{LogisticConfig, sweep_observed};
 use crate::report::{Plot, Series};
 use crate::results::AT_AN_END;
 
@@ -35,7 +35,9 @@ impl Classify for LogisticConfig {
 
     fn classify(&self, evaluation: &Evaluation) -> Result<Vec<Classification>> {
         let classification = |task: LabeledTask| {
-            let sweep = sweep(&task.fit, &task.validation, self)?;
+            let fits = self.l2_strengths.len() as u64 + 1;
+            let progress = |done: usize| evaluation.observer.progress("logistic", done as u64, fits);
+            let sweep = sweep_observed(&task.fit, &task.validation, self, &progress)?;
             let ends = [self.l2_strengths.first(), self.l2_strengths.last()];
             let at_an_end = self.l2_strengths.len() > 1 && ends.contains(&Some(&sweep.l2_strength));
             let chosen = format!(

@@ -3,6 +3,7 @@
 use super::{Evaluation, LabeledTask, Measurement, Protocol, page};
 use crate::few_shot::{EpisodeClassifier, EpisodeConfig, Episodes, episodes, evaluate, usable_classes};
 use crate::report::Section;
+use crate::results::FEW_SHOT;
 use crate::{Result, ResultRow};
 
 /// Few-shot classification of episodes drawn from the test images of each task.
@@ -119,11 +120,11 @@ fn of_task(
     if !small.is_empty() {
         evaluation.observer.log(&format!("{}: classes with too few images: {}", task.name, small.join(", ")));
     }
-    let left_out = if small.is_empty() { "no class".into() } else { small.join(", ") };
+    let left_out = if small.is_empty() { String::new() } else { format!("; left out: {}", small.join(", ")) };
     let row = |(name, classifier): (&str, EpisodeClassifier)| {
         let scores = evaluate(&task.test, drawn, classifier)?;
         Ok(ResultRow {
-            protocol: format!("few-shot, {name}"),
+            protocol: format!("{FEW_SHOT}{name}"),
             data: evaluation.splits.name.clone(),
             task: task.name.clone(),
             metric: format!("{}-way {}-shot accuracy", config.ways, config.shots),
@@ -131,7 +132,7 @@ fn of_task(
             interval: Some((scores.mean - scores.half_width, scores.mean + scores.half_width)),
             chance: Some(1.0 / config.ways as f64),
             detail: format!(
-                "{} episodes of {} queries a class; {}; left out: {left_out}",
+                "{} episodes of {} queries a class; {}{left_out}",
                 config.episodes,
                 config.queries,
                 task.test_description(),

@@ -4,7 +4,7 @@ use super::{Evaluation, Measurement, Protocol, maps};
 use crate::health::{alignment, effective_rank, feature_stds, normalized_std, uniformity};
 use crate::parameter_probe::policy_of;
 use crate::report::{Plot, Section, Series};
-use crate::results::EFFECTIVE_RANK;
+use crate::results::{EFFECTIVE_RANK, NORMALIZED_STD};
 use crate::view_pairs::view_pairs;
 use crate::{Result, ResultRow};
 
@@ -43,10 +43,9 @@ impl Protocol for HealthProtocol {
             ..evaluation.number("health", "features", metric, value)
         };
         let mean = stds.iter().sum::<f64>() / stds.len().max(1) as f64;
-        let collapse = "standard deviation of unit features × √D (1: even, 0: collapsed)";
         let rows = vec![
             row("standard deviation, mean over dimensions", mean, &of_features),
-            row(collapse, normalized_std(features), &of_features),
+            row(NORMALIZED_STD, normalized_std(features), &of_features),
             row(EFFECTIVE_RANK, effective_rank(features), &of_features),
             row("alignment (0: views agree)", alignment(&views[0], &views[1])?, &of_views),
             row("uniformity (lower: more even)", uniformity(features)?, &of_features),

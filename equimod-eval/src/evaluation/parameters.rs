@@ -3,6 +3,7 @@
 use super::{Evaluation, Measurement, Protocol, page};
 use crate::parameter_probe::{ProbeConfig, ProbeData, ProbeKind, collect, policy_of};
 use crate::report::{Bar, Bars, Figure, Section};
+use crate::results::POOLED_R2;
 use crate::ridge::{ProbeTargets, probe, ridges};
 use crate::{Result, ResultRow};
 
@@ -102,7 +103,7 @@ impl ParameterProtocol {
                 rows.push(ResultRow { chosen, chance, ..row(&score.name, "accuracy of the flag", accuracy) });
             }
         }
-        rows.push(ResultRow { chance: Some(0.0), ..row("all parameters", "pooled R²", scores.pooled) });
+        rows.push(ResultRow { chance: Some(0.0), ..row("all parameters", POOLED_R2, scores.pooled) });
         Ok(rows)
     }
 }

@@ -149,6 +149,21 @@ pub struct Sweep {
 /// # Errors
 /// If no L2 strength is given, if the training images have fewer than two classes, or if features do not fit.
 pub fn sweep(train: &Labeled, validation: &Labeled, config: &LogisticConfig) -> Result<Sweep> {
+    sweep_observed(train, validation, config, &|_| ())
+}
+
+/// As [`sweep`], and passes the number of fits so far to `observer` after each; there is one for each L2 strength and a
+/// last one.
+///
+/// # Errors
+///
+/// Those of [`sweep`].
+pub fn sweep_observed(
+    train: &Labeled,
+    validation: &Labeled,
+    config: &LogisticConfig,
+    observer: &dyn Fn(usize),
+) -> Result<Sweep> {
     let problem = Problem::new(train, config.regularize_bias, Link::Softmax)?;
     let spectrum = Spectrum::of(&train.features);
     let (mut weights, mut curve) = (problem.zeros(), Vec::new());
@@ -157,6 +172,7 @@ pub fn sweep(train: &Labeled, validation: &Labeled, config: &LogisticConfig) -> 
         let classifier = problem.fit(strength, weights, spectrum.as_ref(), &config.lbfgs)?;
         let accuracy = accuracy(&classifier, validation, config.select_by_class)?;
         curve.push((strength, accuracy));
+        observer(curve.len());
         if best.as_ref().is_none_or(|(highest, ..)| accuracy > *highest) {
             best = Some((accuracy, strength, classifier.weights.clone()));
         }
@@ -168,6 +184,7 @@ pub fn sweep(train: &Labeled, validation: &Labeled, config: &LogisticConfig) -> 
     let both = concat(train, validation)?;
     let both = Problem::new(&both, config.regularize_bias, Link::Softmax)?;
     let classifier = both.fit(l2_strength, start, spectrum.as_ref(), &config.lbfgs)?;
+    observer(curve.len() + 1);
     Ok(Sweep { classifier, l2_strength, validation_accuracy, curve })
 }
 

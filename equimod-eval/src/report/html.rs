@@ -48,7 +48,7 @@ svg .interval{stroke:var(--ink);stroke-width:1.4}
 figure.right img{outline:2px solid var(--c2)}figure.wrong img{outline:2px solid var(--c1)}
 .row dl{margin:.3rem 0 0;font-size:.82rem;line-height:1.4}.row dt{display:inline;margin-right:.4rem}.row dd{display:inline}
 pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
-pre.notice{white-space:pre-wrap}
+pre.notice,pre.next{white-space:pre-wrap}
 @media(max-width:40rem){thead{display:none}table,tbody,tr,td{display:block}
   tr{padding:.5rem 0;border-bottom:1px solid var(--line)}
 td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;text-align:right}
@@ -74,6 +74,10 @@ pub fn render(data: &ReportData) -> String {
     if !verdict.is_empty() {
         // Writing to a string does not fail.
         let _ = write!(body, "<ul class=\"verdict\">{verdict}</ul>");
+    }
+    if !data.next.is_empty() {
+        // Writing to a string does not fail.
+        let _ = write!(body, "<pre class=\"next\">Next:\n{}</pre>", escape(&data.next.join("\n")));
     }
     data.lead.iter().for_each(|one| section(&mut body, &one.title, &figures(&one.figures)));
     section(&mut body, "Results", &results(&data.results, has_chart(&data.sections)));

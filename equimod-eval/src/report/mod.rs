@@ -26,6 +26,8 @@ pub struct ReportData {
     pub summary: String,
     /// Sentences of the verdict, above everything else.
     pub verdict: Vec<String>,
+    /// Commands that answer the next questions, below the verdict.
+    pub next: Vec<String>,
     /// `(name, value)` pairs: recipe, seed, version, device, time.
     pub facts: Vec<(String, String)>,
     /// Sections above the numbers.

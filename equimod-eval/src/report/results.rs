@@ -3,7 +3,7 @@
 use super::definitions::definitions;
 use super::figures::{figures, framed_table, row};
 use super::{Bar, Bars, Figure, escape};
-use crate::results::{ResultRow, TOP_1, cells, common_detail};
+use crate::results::{ResultRow, cells, common_detail};
 
 /// Rows above which a table opens on a click only, if a chart shows its numbers.
 const LONG: usize = 8;
@@ -19,14 +19,13 @@ fn glance(rows: &[ResultRow]) -> Vec<Figure> {
     let compared = |row: &&ResultRow| row.is_share() && (row.untrained.is_some() || row.baseline.is_some());
     let rows: Vec<&ResultRow> = rows.iter().filter(compared).collect();
     let bar = |row: &&ResultRow| Bar {
-        // Protocols with several metrics have a bar for each.
-        label: format!("{}, {}", row.task, if row.metric == TOP_1 { &row.protocol } else { &row.metric }),
+        label: row.label(),
         value: 100.0 * row.value,
         interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
         references: REFERENCES.iter().map(|(_, of)| of(row).map(|value| 100.0 * value)).collect(),
     };
     let chart = Bars {
-        title: "per cent, with 95 % intervals over test images".into(),
+        title: "per cent, with 95 % intervals".into(),
         name: "trained".into(),
         references: REFERENCES.map(|(name, _)| name.to_owned()).to_vec(),
         bars: rows.iter().map(bar).collect(),
@@ -80,6 +79,7 @@ fn table(rows: &[ResultRow]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::TOP_1;
 
     #[test]
     fn measures_of_the_untrained_network_and_the_baseline_become_a_chart() {

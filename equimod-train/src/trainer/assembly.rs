@@ -120,14 +120,16 @@ impl Parts {
         extensions: Extensions,
     ) -> Result<Self> {
         let too_few = recipe.problems_with(dataset.len());
-        let with_too_few = |problems: Vec<String>| Error::Recipe([problems, too_few].concat());
+        let with_too_few = |problems: Vec<String>| [problems, too_few].concat();
         let built = Layouts::new(recipe, policy, dataset).and_then(|layouts| {
             let parameters = layouts.parameters(policy);
             Ok((build_method(recipe, &parameters, context, extensions)?, parameters, layouts))
         });
         let (method, parameters, layouts) = match built {
-            Err(Error::Recipe(problems)) => return Err(with_too_few(problems)),
-            Err(Error::Data(equimod_data::Error::Config(problem))) => return Err(with_too_few(vec![problem])),
+            Err(Error::Recipe(problems)) => return Err(Error::Recipe(with_too_few(problems))),
+            Err(Error::Data(equimod_data::Error::Config(problem))) => {
+                return Err(Error::Recipe(with_too_few(vec![problem])));
+            }
             built => built?,
         };
         let needs = method.needs();
@@ -143,8 +145,10 @@ impl Parts {
             }
             Err(error) => return Err(error.into()),
         };
-        // The loader reports too few images, if that is all.
-        if problems.is_empty() { Ok(Self { method, parameters, layout, pairs }) } else { Err(with_too_few(problems)) }
+        match with_too_few(problems) {
+            problems if problems.is_empty() => Ok(Self { method, parameters, layout, pairs }),
+            problems => Err(Error::Recipe(problems)),
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
     if arguments.json {
         console::json(&described)?;
     } else {
-        console::result(&plain(&described, arguments.source.reading.reading().background))?;
+        console::sentences(&plain(&described, arguments.source.reading.reading().background))?;
     }
     Ok(ExitCode::SUCCESS)
 }

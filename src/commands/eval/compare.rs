@@ -32,6 +32,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     let mut contenders = Vec::new();
     let mut classifications: Vec<Vec<Classification>> = Vec::new();
     for (path, name) in arguments.models.iter().zip(names(&arguments.models)) {
+        console::note(&name);
         let contender = Contender::load(path, name, &arguments.shared, &devices)?;
         let evaluation = contender.evaluation(&splits, seed, &console).tasks(&images.task);
         classifications.push(classify(&evaluation, arguments)?);
@@ -48,12 +49,14 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
      images; of several \
                    pairs, it is a Student's t interval over them.";
     let drawn = distinct_draws(&classifications[0]);
-    let results = Comparison { title, summary, rows, sections, drawn }.write(&arguments.shared, &contenders)?;
+    let next = after_comparison(&arguments.models);
+    let comparison = Comparison { title, summary, rows, sections, drawn, next: next.clone() };
+    let results = comparison.write(&arguments.shared, &contenders)?;
     if arguments.shared.json {
         console::json(&results)?;
     } else {
         print_rows(&results.rows)?;
-        print_verdict(&results.verdict, after_comparison(&arguments.models))?;
+        print_verdict(&results.verdict, next)?;
     }
     Ok(ExitCode::SUCCESS)
 }

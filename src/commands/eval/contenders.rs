@@ -17,6 +17,7 @@ use crate::inputs::model_argument;
 use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::outputs::evaluation::{Record, write};
+use crate::outputs::suggestion::Suggestion;
 
 /// One of several models.
 pub struct Contender {
@@ -114,12 +115,14 @@ pub struct Comparison {
     pub sections: Vec<Section>,
     /// Splits that were drawn.
     pub drawn: Vec<DrawnImages>,
+    /// The command that answers the next question.
+    pub next: Option<Suggestion>,
 }
 
 impl Comparison {
     /// Writes the results into `--out`, if it is given, and returns them.
     pub fn write(self, arguments: &SharedArgs, contenders: &[Contender]) -> anyhow::Result<Results> {
-        let Self { title, summary, rows, sections, drawn } = self;
+        let Self { title, summary, rows, sections, drawn, next } = self;
         let verdict = verdict(&rows, None).sentences;
         let results = Results {
             format: FORMAT,
@@ -133,7 +136,7 @@ impl Comparison {
         };
         if let Some(folder) = &arguments.out {
             let (results, drawn) = (&results, drawn.as_slice());
-            let record = Record { title, results, sections, classifications: &[], drawn, splits: None, summary };
+            let record = Record { title, results, sections, classifications: &[], drawn, splits: None, summary, next };
             write(folder, record)?;
             console::note(&format!("report {}", folder.join("report.html").display()));
         }

@@ -10,7 +10,7 @@ use equimod_data::{Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, with_references};
 use equimod_eval::verdict::verdict;
-use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer};
+use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer, ResultRow};
 use equimod_train::run_dir::RESOLVED;
 
 use super::next::after_evaluation;
@@ -22,6 +22,7 @@ use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::outputs::evaluation::{Record, write};
+use crate::outputs::suggestion::Suggestion;
 use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
@@ -135,14 +136,18 @@ impl<'a> Session<'a> {
         if self.arguments.json {
             console::json(&results)?;
         } else {
-            let verdict = verdict(&results.rows, None);
             print_rows(&results.rows)?;
-            print_verdict(&verdict.sentences, after_evaluation(verdict.advice, &self.arguments.model))?;
+            print_verdict(&results.verdict, self.next(&results.rows))?;
         }
         if let Some(folder) = folder {
             console::note(&format!("report {}", folder.join("report.html").display()));
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The command that answers the next question.
+    fn next(&self, rows: &[ResultRow]) -> Option<Suggestion> {
+        after_evaluation(verdict(rows, None).advice, &self.arguments.model)
     }
 
     /// Writes the results of a protocol, if there is a folder for them; returns both.
@@ -174,6 +179,7 @@ impl<'a> Session<'a> {
                 drawn: &drawn,
                 splits: Some(&self.splits),
                 summary,
+                next: self.next(&results.rows),
             };
             write(folder, record)?;
         }
@@ -205,8 +211,12 @@ pub fn choose_images(
 /// Opens the chosen images.
 pub fn open_images(data: &DataChoice, images: &ImageArgs) -> anyhow::Result<Splits> {
     let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
-    let splits = data.explain(others.splits(&data.source, data.options))?;
+    let mut splits = data.explain(others.splits(&data.source, data.options))?;
     data.check(&splits)?;
+    if let Some(own) = &data.of_run {
+        // The same from any folder.
+        splits.name.clone_from(&own.name);
+    }
     Ok(splits.with_labels(&images.task)?)
 }
 

@@ -56,6 +56,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
         rows,
         sections: vec![Section::table("Models side by side", table.clone())],
         drawn,
+        next: None,
     };
     let results = comparison.write(&arguments.shared, &contenders)?;
     if let Some(folder) = &arguments.shared.out {

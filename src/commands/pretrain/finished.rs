@@ -90,6 +90,7 @@ impl Finished<'_> {
             times: vec![("time".into(), times.clone()), ("cost".into(), cost)],
             results: &results.rows,
             verdict: &results.verdict,
+            next: self.next(verdict.advice).iter().map(|command| command.lines("", None)).collect(),
             dataset: self.dataset,
             policy: self.trainer.policy(),
         };
@@ -106,7 +107,7 @@ impl Finished<'_> {
         if !results.rows.is_empty() {
             console::result(&format!("\n{}", brief(&results.rows)))?;
         }
-        console::result(&format!("\nreport {folder}/report.html ({times})"))?;
+        console::sentences(&format!("\nreport {folder}/report.html ({times})"))?;
         if !results.verdict.is_empty() {
             console::sentences(&format!("\n{}", results.verdict.join("\n")))?;
         }
@@ -138,7 +139,7 @@ impl Finished<'_> {
             (Some(baseline), _) => {
                 let compare = Suggestion::new(["eval", "compare", &baseline.display().to_string(), &folder]);
                 commands.extend(labeled.then(|| compare.about("tested on paired images")));
-                let repeat = self.again().with(["--seed", &(self.info.seed + 1).to_string(), "--baseline"]);
+                let repeat = self.again().with(["--seed", &(self.info.seed + 1).to_string()]);
                 commands.push(repeat.about("whether another seed says the same"));
             }
             (None, Some(module)) => {
@@ -157,10 +158,11 @@ impl Finished<'_> {
         commands
     }
 
-    /// The command that trains with the same recipe.
+    /// The command that trains with the same recipe, and a baseline if this run has one.
     fn again(&self) -> Suggestion {
         let recipe = self.run.path().join(RESOLVED);
-        Suggestion::new(["pretrain", "--recipe", &recipe.display().to_string()])
+        let again = Suggestion::new(["pretrain", "--recipe", &recipe.display().to_string()]);
+        again.with(self.baseline.iter().map(|_| "--baseline"))
     }
 
     /// The command that trains for longer, with a warm-up of the same share.

@@ -207,10 +207,10 @@ impl Setup {
         };
         (steps < FEW_STEPS).then(|| {
             format!(
-                "only {steps} steps: {} images in batches of {} for {} epochs; give more --epochs, a smaller --batch{unless}",
+                "only {steps} steps: {} images in batches of {} for {}; give more --epochs, a smaller --batch{unless}",
                 dataset.len(),
                 recipe.data.batch,
-                recipe.schedule.epochs,
+                epochs(recipe.schedule.epochs),
             )
         })
     }
@@ -322,6 +322,11 @@ pub fn next_folder(name: &str) -> PathBuf {
     let name = named.unwrap_or_else(|| OsStr::new("run")).to_string_lossy().into_owned();
     let folder = |number: u64| Path::new("out").join(format!("{name}-{number}"));
     (1..).map(folder).find(|folder| !folder.exists()).unwrap_or_else(|| folder(0))
+}
+
+/// A number of epochs in words.
+fn epochs(count: u64) -> String {
+    if count == 1 { "1 epoch".into() } else { format!("{count} epochs") }
 }
 
 #[cfg(test)]
