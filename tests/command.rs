@@ -368,7 +368,8 @@ fn bad_data_is_reported_in_one_sentence_and_nothing_stays_behind() {
     scratch.write("rows.parquet", b"PAR1 not really PAR1");
     pretrain("rows.parquet", &["rows.parquet", "not a parquet file"]);
     scratch.images("few", 3);
-    pretrain("few", &["6 images", "batch of 32"]);
+    let few = ["pretrain", "--recipe", &recipe, "--data", "few", "--out", "run"];
+    scratch.refused(&few, 2, &["data.batch is 32, more than the 6 images"]);
     assert!(!scratch.path("run").exists());
     scratch.images("broken", 20);
     scratch.write("broken/class1/cut.png", b"\x89PNG\r\n\x1a\n cut");
