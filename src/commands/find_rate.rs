@@ -68,13 +68,15 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
             let [begin, steepest, lowest] = [begin, steepest, lowest].map(rounded);
             let scaled = if factor == 1.0 { "" } else { ", which is scaled with the batch" };
             // Without a rise, the range may end before the steepest fall.
-            let is_final = ended(arguments, search) || rises(search);
-            let kind = if is_final { "Suggestion" } else { "Provisional suggestion" };
+            let kind = if is_final(arguments, search) { "Suggestion" } else { "Provisional suggestion" };
             vec![
                 format!(
                     "Over {steps} steps, the loss falls at rates from {begin} to {lowest}, most steeply at {steepest}."
                 ),
-                format!("{kind}: --lr {setting}{scaled}, at the steepest fall. {}", place(own, range)),
+                format!(
+                    "{kind}: --lr {setting}{scaled}, at the steepest fall. {}",
+                    place(own, range, is_final(arguments, search))
+                ),
             ]
         }
         _ => vec![format!(
@@ -91,24 +93,32 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
     found.into_iter().chain([end]).collect()
 }
 
-/// Where the recipe's learning rate lies in the range in which the loss falls.
-fn place(own: f64, [from, to]: [f64; 2]) -> String {
+/// Where the recipe's learning rate lies in the range in which the loss falls; `is_final` says that the range ends where
+/// the loss rises.
+fn place(own: f64, [from, to]: [f64; 2], is_final: bool) -> String {
     match own {
         _ if own < from => format!("The recipe's {own} is below the range, where training is slow."),
+        _ if own > to && !is_final => format!("The recipe's {own} is above the rates that were tested."),
         _ if own > to => format!("The recipe's {own} is above the range; warm-up may carry it, or lower it."),
         _ => format!("The recipe's {own} is within the range, too."),
     }
 }
 
-/// Share of its fall by which the smoothed loss has risen at the end where it is said to rise.
-const RISEN: f64 = 0.2;
+/// Whether the test went on until the loss rose.
+fn is_final(arguments: &FindRate, search: &RateSearch) -> bool {
+    ended(arguments, search) || rises(search)
+}
+
+/// Share of its fall by which the smoothed loss has risen at the end where it is said to rise. A fall of less than a tenth
+/// of the loss counts as that much, because single batches differ.
+const RISEN: f64 = 0.5;
 
 /// Whether the smoothed loss at the last rate lies clearly above its lowest value.
 fn rises(search: &RateSearch) -> bool {
     let smoothed = || search.steps.iter().map(|step| step.smoothed);
     let (Some(last), Some(lowest)) = (smoothed().next_back(), smoothed().min_by(f64::total_cmp)) else { return false };
     let first = smoothed().next().unwrap_or(last);
-    last - lowest > RISEN * (first - lowest)
+    last - lowest > RISEN * (first - lowest).max(0.1 * first.abs())
 }
 
 /// Whether the test ended at a rise of the loss, before the last learning rate.
@@ -121,10 +131,11 @@ fn rounded(rate: f64) -> f64 {
     format!("{rate:.1e}").parse().unwrap_or(rate)
 }
 
-/// The command that trains with the suggested learning rate.
+/// The command that trains with the suggested learning rate, unless it is provisional.
 fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Suggestion> {
     let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
-    let rate = rounded(search.steepest? / factor).to_string();
+    let steepest = search.steepest.filter(|_| is_final(arguments, search))?;
+    let rate = rounded(steepest / factor).to_string();
     let of = &arguments.recipe;
     let images = of.data.iter().chain(&of.source).cloned();
     let chosen = of.without_recipe().is_none().then(|| ["--recipe".to_owned(), of.name().to_owned()]);
@@ -185,8 +196,9 @@ mod tests {
     fn the_rate_of_the_recipe_is_placed_in_the_range() {
         let range = [0.1, 2.0];
         for (own, word) in [(0.09, "below"), (0.1, "within"), (2.0, "within"), (2.1, "above")] {
-            assert!(place(own, range).contains(word), "{own}");
+            assert!(place(own, range, true).contains(word), "{own}");
         }
+        assert!(place(2.1, range, false).contains("above the rates that were tested"));
     }
 
     #[test]
@@ -197,6 +209,6 @@ mod tests {
             let steps = losses.map(step).to_vec();
             RateSearch { steps, diverged: false, falls_from: None, steepest: None, lowest: None }
         };
-        assert_eq!([rises(&search(6.01)), rises(&search(5.99))], [true, false]);
+        assert_eq!([rises(&search(7.51)), rises(&search(7.49))], [true, false]);
     }
 }
