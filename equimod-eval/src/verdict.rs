@@ -3,8 +3,8 @@
 //! Each sentence follows from a rule on numbers; a rule that cannot be decided says so or stays silent.
 
 use crate::results::{
-    ABSOLUTE, AT_AN_END, DIFFERENCE, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, POOLED_R2, ResultRow,
-    SHUFFLED,
+    ABSOLUTE, AT_AN_END, DIFFERENCE, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, POOLED_R2, R2, ResultRow,
+    SHUFFLED, TOP_1,
 };
 
 /// Facts about the training of a run, besides its results.
@@ -58,6 +58,8 @@ pub const MOST_SENTENCES: usize = 5;
 
 /// Steps below which a run that did not help is called short.
 pub const SHORT_RUN: u64 = 2000;
+/// Steps below which a run is called short whatever its results.
+pub const VERY_SHORT: u64 = 100;
 /// Effective rank of features below which they collapsed, as in the guard of training.
 pub const COLLAPSED_RANK: f64 = 2.0;
 /// Relative decrease of the loss over the last fifth of a run above which it had not settled.
@@ -132,14 +134,21 @@ fn is_over_images(row: &ResultRow) -> bool {
     !row.protocol.starts_with(FEW_SHOT)
 }
 
-/// The shares that have an interval over test images and this reference value.
+/// Whether a row is another measure of the predictions or neighbors of a row that is judged.
+fn is_secondary(row: &ResultRow, rows: &[ResultRow]) -> bool {
+    let beside = |metric: &str| rows.iter().any(|other| other.metric == metric && same_model(other, row));
+    [TOP_1, "recall@1", "H@1"].iter().any(|first| row.metric != *first && beside(first))
+}
+
+/// The shares that have an interval over test images and this reference value, one of each task and protocol.
 fn against(rows: &[ResultRow], reference: fn(&ResultRow) -> Option<f64>) -> Vec<Against<'_>> {
     let one = |row| -> Option<Against> {
         let row: &ResultRow = row;
         let reference = reference(row)?;
         Some(Against { row, side: Side::of(row.interval?, reference), points: 100.0 * (row.value - reference) })
     };
-    rows.iter().filter(|row| row.is_share() && is_over_images(row)).filter_map(one).collect()
+    let judged = rows.iter().filter(|row| row.is_share() && is_over_images(row) && !is_secondary(row, rows));
+    judged.filter_map(one).collect()
 }
 
 /// Measures with a value of the untrained network.
@@ -327,7 +336,7 @@ fn pace(training: &TrainingFacts, disappointing: bool) -> Option<String> {
         (Some(decrease), false) if disappointing => {
             Some(format!("The loss still fell by {:.0} % in the last fifth of the {steps} steps.", 100.0 * decrease))
         }
-        (None, true) if disappointing => Some(format!("The run is short: it has {steps} steps.")),
+        (None, true) if disappointing || steps < VERY_SHORT => Some(format!("The run is short: it has {steps} steps.")),
         _ => None,
     }
 }
@@ -383,10 +392,19 @@ fn readable(rows: &[ResultRow]) -> Option<String> {
         let untrained = row.untrained.map_or_else(String::new, |untrained| format!(", untrained {untrained:.2}"));
         let said = if row.value > READABLE { "explain" } else { "hardly explain" };
         let what = if row.protocol.ends_with("relative") { "from view to view" } else { "of a view" };
-        format!("{said} the parameters {what} (pooled R² {:.2}{untrained})", row.value)
+        format!("{said} the parameters {what} together (pooled R² {:.2}{untrained}{})", row.value, best(rows, row))
     };
     let said: Vec<String> = pooled.iter().map(one).collect();
     (!said.is_empty()).then(|| format!("Features {}; 1 is perfect, and guessing the mean gives 0.", said.join(", ")))
+}
+
+/// The parameters that can be read off best, as a clause.
+fn best(rows: &[ResultRow], pooled: &ResultRow) -> String {
+    let of_one = |row: &&ResultRow| row.metric == R2 && row.protocol == pooled.protocol && row.value > READABLE;
+    let mut found: Vec<&ResultRow> = rows.iter().filter(of_one).collect();
+    found.sort_by(|a, b| b.value.total_cmp(&a.value));
+    let named: Vec<String> = found.iter().take(2).map(|row| format!("{} {:.2}", row.task, row.value)).collect();
+    if named.is_empty() { String::new() } else { format!("; best {}", named.join(", ")) }
 }
 
 /// Pooled R² above which features say something about parameters.

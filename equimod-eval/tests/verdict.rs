@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use equimod_eval::ResultRow;
-use equimod_eval::results::{AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, POOLED_R2};
+use equimod_eval::results::{AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, POOLED_R2, R2};
 use equimod_eval::verdict::{
     Advice, COLLAPSED_RANK, FALLING, MOST_SENTENCES, NARROWER, READABLE, SHORT_RUN, TrainingFacts, Verdict, WIDE,
     verdict,
@@ -231,8 +231,10 @@ fn parameters_can_be_read_off_features_or_not() {
         ..ResultRow::default()
     };
     let rows = [row("params, absolute", READABLE + 0.01, Some(0.02)), row("params, relative", READABLE - 0.01, None)];
-    let text = "Features explain the parameters of a view (pooled R² 0.06, untrained 0.02), hardly explain the parameters \
-                from view to view (pooled R² 0.04); 1 is perfect, and guessing the mean gives 0.";
+    let hue = ResultRow { metric: R2.into(), task: "hue".into(), ..row("params, absolute", 0.5, None) };
+    let rows = [rows.to_vec(), vec![hue]].concat();
+    let text = "Features explain the parameters of a view together (pooled R² 0.06, untrained 0.02; best hue 0.50), hardly explain \
+                the parameters from view to view together (pooled R² 0.04); 1 is perfect, and guessing the mean gives 0.";
     assert_eq!(verdict(&rows, None).sentences, [text]);
 }
 

@@ -319,7 +319,7 @@ pub struct Linear {
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch: u32,
     /// Learning rate of the first step; decays along half a cosine to 1e-4.
-    #[arg(long, default_value_t = 0.2)]
+    #[arg(long, alias = "lr", default_value_t = 0.2)]
     pub learning_rate: f64,
 }
 
@@ -363,7 +363,7 @@ pub struct Finetune {
     #[arg(long, value_enum, default_value_t = FinetuneOptimizer::Sgd)]
     pub optimizer: FinetuneOptimizer,
     /// Peak learning rate; decays along half a cosine to 0 [default: 0.05·batch/256 for sgd, 0.001 for adamw].
-    #[arg(long)]
+    #[arg(long, alias = "lr")]
     pub learning_rate: Option<f64>,
     /// Weight decay.
     #[arg(long, default_value_t = 0.0)]

@@ -37,7 +37,7 @@ pub fn run(arguments: &Init) -> anyhow::Result<ExitCode> {
     let text = written.text("equimod init");
     let recipe = written.resolved(&out.display().to_string(), &text, &settings)?;
     write_atomic(out, text.as_bytes())?;
-    console::result(&format!("{}\nwritten to {}", written.summary(), out.display()))?;
+    console::sentences(&format!("{}\nwritten to {}", written.summary(), out.display()))?;
     let time = expected(&recipe, &devices, written.steps());
     console::sentences(&format!("expected time: {time}"))?;
     print_all(&next(out, &written))?;

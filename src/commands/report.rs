@@ -51,11 +51,12 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         [first, second] => vec![verdict(first, second)],
         _ => Vec::new(),
     };
+    let next = paired(&runs);
     let page = render(&ReportData {
         title: format!("equimod: {}", names.join(", ")),
         summary: format!("comparison of {} runs", runs.len()),
         verdict: verdict.clone(),
-        next: paired(&arguments.runs).iter().map(|command| command.lines("", None)).collect(),
+        next: next.iter().map(|command| command.lines("", None)).collect(),
         lead: vec![Section::new("At a glance", glance(&drawn(&runs)))],
         sections: vec![
             Section::table("Runs", about(&runs)),
@@ -67,16 +68,17 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         ..Default::default()
     });
     write_atomic(out, page.as_bytes())?;
-    print_verdict(&verdict, paired(&arguments.runs))?;
+    print_verdict(&verdict, next)?;
     console::result(&format!("report {}", out.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command that tests the difference of two runs.
-fn paired(runs: &[PathBuf]) -> Option<Suggestion> {
+/// The command that tests the difference of two runs on the same data.
+fn paired(runs: &[Run]) -> Option<Suggestion> {
     let [first, second] = runs else { return None };
-    let [first, second] = [first, second].map(|run| run.display().to_string());
-    Some(Suggestion::new(["eval", "compare", &first, &second]).about("tested on paired images"))
+    let same = first.recipe.data.source == second.recipe.data.source;
+    let [first, second] = [first, second].map(|run| run.folder.display().to_string());
+    same.then(|| Suggestion::new(["eval", "compare", &first, &second]).about("tested on paired images"))
 }
 
 /// Whether accuracies and recalls of two runs differ.

@@ -16,10 +16,16 @@ use super::{hub_results, sums};
 use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
 use crate::export::scan::{argument_without_path, last_part, without_paths};
 use crate::process::exit::Usage;
+use crate::reference::PREFIX;
 
 /// File name of a run's recipe in an export.
 pub const RECIPE_FILE: &str = "recipe.toml";
 const METRICS_FILE: &str = "metrics.jsonl";
+
+/// Name of a model without its folder; that of one on the Hub stays whole.
+fn model_name(model: &str) -> &str {
+    if model.starts_with(PREFIX) { model } else { last_part(model) }
+}
 
 /// Files and facts from a run directory or an earlier export.
 #[derive(Default)]
@@ -67,9 +73,8 @@ impl RunFiles {
         let last = if metrics.is_file() { last_step(&self.text(&metrics, METRICS_FILE)?) } else { None };
         let step = model.description.as_ref().map(|description| description.step);
         let command: Vec<&str> = info.command.iter().map(|argument| argument_without_path(argument)).collect();
-        let origin = |origin: equimod_train::Origin| {
-            format!("{} (sha256 {})", argument_without_path(&origin.model), origin.sha256)
-        };
+        let origin =
+            |origin: equimod_train::Origin| format!("{} (sha256 {})", model_name(&origin.model), origin.sha256);
         self.training = Some(Training {
             data: recipe.data.source,
             data_fingerprint: info.data_fingerprint,

@@ -8,6 +8,7 @@ use equimod_data::{Background, Splits};
 use equimod_train::RunInfo;
 use equimod_train::recorded;
 use equimod_train::run_dir::RESOLVED;
+use serde_json::Value;
 
 use crate::inputs::sources::plain_name;
 use crate::process::exit::Usage;
@@ -29,7 +30,7 @@ pub struct DataChoice {
 pub struct OwnImages {
     /// Name of their source in the recipe, from wherever the evaluation is started.
     pub name: String,
-    /// Their fingerprint; `None` for an export or an older run.
+    /// Their fingerprint; `None` for an older run or export.
     fingerprint: Option<String>,
 }
 
@@ -139,20 +140,29 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
     let background = if options.background.0.is_some() { options.background } else { data.background };
     let options = ReadOptions { apply_orientation, background };
     let info = recipe.parent().and_then(|run| RunInfo::read(run).ok());
-    let fingerprint = info.map(|info| info.data_fingerprint).filter(|fingerprint| !fingerprint.is_empty());
+    let fingerprint = info.map(|info| info.data_fingerprint).or_else(|| of_export(&recipe));
+    let fingerprint = fingerprint.filter(|fingerprint| !fingerprint.is_empty());
     let of_run = Some(OwnImages { name: plain_name(&data.source).to_owned(), fingerprint });
     Ok(Some(DataChoice { source: found(data.source, &recipe), options, of_run }))
 }
 
-/// The source of a run whose resolved recipe is the file `recipe`. A relative path that is not here is that of the folder
-/// in which the run was started.
+/// Fingerprint of the training images of an export whose recipe is the file `recipe`.
+fn of_export(recipe: &Path) -> Option<String> {
+    let config: Value = serde_json::from_slice(&std::fs::read(recipe.with_file_name("config.json")).ok()?).ok()?;
+    Some(config["equimod"]["training"]["data_fingerprint"].as_str()?.to_owned())
+}
+
+/// The source of a run whose resolved recipe is the file `recipe`. A relative path is that of the folder in which the run
+/// was started, if the images are still there.
 pub fn found(source: String, recipe: &Path) -> String {
-    let is_here = Path::new(&source).exists();
-    let there = || {
+    let started = || {
         let info = RunInfo::read(recipe.parent()?).ok()?;
-        Some(Path::new(&info.directory).join(&source)).filter(|path| path.is_absolute() && path.exists())
+        let folder = PathBuf::from(info.directory);
+        // From the same folder, the name is the shorter one.
+        let is_here = std::env::current_dir().is_ok_and(|here| here == folder);
+        Some(folder.join(&source)).filter(|path| !is_here && path.is_absolute() && path.exists())
     };
-    if is_here { source } else { there().map_or(source.clone(), |path| path.display().to_string()) }
+    started().map_or_else(|| source.clone(), |path| path.display().to_string())
 }
 
 /// The resolved recipe of a run directory, of a checkpoint in one, or of an export.

@@ -4,12 +4,19 @@ use std::path::{Path, PathBuf};
 
 use equimod_train::{Recipe, settings};
 
+use crate::outputs::suggestion::Suggestion;
+
 /// Name of the baseline's folder in the run directory.
 pub const FOLDER: &str = "baseline";
 
 /// Run directory of the baseline of a run, if there is one.
 pub fn of(run: &Path) -> Option<PathBuf> {
     Some(run.join(FOLDER)).filter(|baseline| baseline.join("run.json").is_file())
+}
+
+/// The command that trains the baseline of a finished run, beside it.
+pub fn add(run: &str) -> Suggestion {
+    Suggestion::new(["pretrain", "--out", run, "--resume", "--baseline"])
 }
 
 /// Names of the modules whose loss has a weight other than 0.

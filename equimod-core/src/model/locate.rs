@@ -178,13 +178,14 @@ mod tests {
         for file in ["out/a/report.html", "out/a/best.pth", "out/a/x.safetensors", "page.html"] {
             fs::write(path(file), "").unwrap();
         }
-        for name in ["out/a", "out/a/checkpoints", "out/a/best.pth", "out/a/x.safetensors", "page.html"] {
+        for name in ["out/a", "out/a/best.pth", "out/a/x.safetensors", "page.html"] {
             check_location(&path(name)).unwrap();
         }
         for (name, reason) in [
             ("none", "there is no such file or folder"),
             ("out", "a folder of runs"),
             ("out/a/report.html", "a file of a run"),
+            ("out/a/checkpoints", "it holds no checkpoints; give a run directory"),
         ] {
             let error = check_location(&path(name)).unwrap_err().to_string();
             let run = path("out/a").display().to_string();

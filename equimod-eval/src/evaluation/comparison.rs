@@ -29,16 +29,17 @@ pub fn compare(models: &[ComparedModel], data: &str, seed: u64) -> Result<(Vec<R
         let runs: Vec<_> = models.chunks_exact(2).map(|pair| (hits(&pair[0]), hits(&pair[1]))).collect();
         let comparison = compare_paired(&runs, seed)?;
         let classification = &models[0].classifications[task];
+        let interval = comparison.run_interval.unwrap_or(comparison.difference.interval);
         bars.push(Bar {
             label: classification.task.name.clone(),
-            value: comparison.difference.value,
-            interval: Some(comparison.run_interval.unwrap_or(comparison.difference.interval)),
+            value: 100.0 * comparison.difference.value,
+            interval: Some((100.0 * interval.0, 100.0 * interval.1)),
             references: Vec::new(),
         });
         rows.extend(task_rows(&comparison, classification, data, models));
     }
     let figure = Figure::Bars(Bars {
-        title: format!("{} in top-1 accuracy, with its 95 % interval", difference_of(&short_names(models))),
+        title: format!("{} in top-1 accuracy, in points, with its 95 % interval", difference_of(&short_names(models))),
         name: "difference".into(),
         references: Vec::new(),
         bars,

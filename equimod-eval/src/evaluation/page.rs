@@ -31,8 +31,8 @@ pub fn classification_sections(evaluation: &Evaluation, classifications: &[Class
         Section::new("Reliability", classifications.iter().map(diagram).collect()),
         Section::lines("Curves", classifications.iter().flat_map(|one| one.curves.clone()).collect()),
     ];
-    for one in classifications {
-        sections.push(worst_classes(evaluation, one)?);
+    for (number, one) in classifications.iter().enumerate() {
+        sections.push(first_open(number, worst_classes(evaluation, one)?));
     }
     let tasks: Vec<&LabeledTask> = classifications.iter().map(|one| &one.task).collect();
     sections.extend(neighbor_sections(evaluation, &tasks)?);
@@ -43,7 +43,13 @@ pub fn classification_sections(evaluation: &Evaluation, classifications: &[Class
 /// The nearest neighbors for each of `tasks`; tasks of one name are shown once.
 pub fn neighbor_sections(evaluation: &Evaluation, tasks: &[&LabeledTask]) -> Result<Vec<Section>> {
     let is_first = |(i, task): &(usize, &&LabeledTask)| tasks[..*i].iter().all(|other| other.name != task.name);
-    tasks.iter().enumerate().filter(is_first).map(|(_, task)| neighbors(evaluation, task)).collect()
+    let shown = tasks.iter().enumerate().filter(is_first);
+    shown.map(|(number, task)| Ok(first_open(number, neighbors(evaluation, task)?))).collect()
+}
+
+/// The section of task number `number`: those after the first open on a click, so that the page stays short in print.
+fn first_open(number: usize, section: Section) -> Section {
+    if number == 0 { section } else { section.folded() }
 }
 
 /// A task's name without its unit and the augmentation or module it belongs to: `equimod, grayscale alone` → `grayscale

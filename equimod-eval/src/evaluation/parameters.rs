@@ -3,7 +3,7 @@
 use super::{Evaluation, Measurement, Protocol, page};
 use crate::parameter_probe::{ProbeConfig, ProbeData, ProbeKind, collect, policy_of};
 use crate::report::{Bar, Bars, Figure, Section};
-use crate::results::POOLED_R2;
+use crate::results::{POOLED_R2, R2};
 use crate::ridge::{ProbeTargets, probe, ridges};
 use crate::{Result, ResultRow};
 
@@ -20,8 +20,6 @@ impl Default for ParameterProtocol {
     }
 }
 
-/// Metric name of the coefficient of determination.
-const R2: &str = "R²";
 /// Lowest R² that figures show; lower ones are drawn there.
 const LOWEST_DRAWN: f64 = -0.2;
 const KINDS: [(ProbeKind, &str); 2] =

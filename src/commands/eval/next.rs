@@ -32,6 +32,5 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path) -> Option<Suggesti
     let file = model.join(RESOLVED);
     let recipe = recorded(&file).ok().filter(|recipe| !matches!(recipe.objective, ObjectiveConfig::None(_)))?;
     let can_have_one = !weighted_modules(&recipe).is_empty();
-    let recipe = file.display().to_string();
-    can_have_one.then(|| Suggestion::new(["pretrain", "--recipe", &recipe, "--baseline"]))
+    can_have_one.then(|| baseline::add(&model.display().to_string()).about("also train without the module's loss"))
 }

@@ -11,7 +11,6 @@ use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, with_references};
 use equimod_eval::verdict::verdict;
 use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer, ResultRow};
-use equimod_train::run_dir::RESOLVED;
 
 use super::next::after_evaluation;
 use super::protocols::Chosen;
@@ -191,7 +190,7 @@ impl<'a> Session<'a> {
 fn open_baseline(run: &Path, device: &Device) -> anyhow::Result<Model> {
     let baseline = baseline::of(run).ok_or_else(|| {
         let run = run.display();
-        Usage(format!("{run} has no baseline; `equimod pretrain --recipe {run}/{RESOLVED} --baseline` trains one"))
+        Usage(format!("{run} has no baseline; `equimod pretrain --out {run} --resume --baseline` trains one"))
     })?;
     Ok(Model::load(&baseline, device)?)
 }

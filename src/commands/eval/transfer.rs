@@ -37,7 +37,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let (mut rows, mut drawn) = (Vec::new(), Vec::new());
     for (number, contender) in contenders.iter().enumerate() {
         for (task, splits) in &tasks {
-            console::note(&format!("{}: {}", contender.name, task.name));
+            console::note(&format!("{}: {} of {}", contender.name, task.name, splits.name));
             let evaluation = contender.evaluation(splits, arguments.shared.seed, &console);
             let (row, draws) = evaluation.suite_task(task, strengths)?;
             rows.push(ResultRow { model: contender.name.clone(), ..row });

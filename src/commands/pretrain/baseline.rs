@@ -83,7 +83,12 @@ impl Setup {
             // A call that was killed before its first file was whole left it.
             std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         }
-        let setup = Arc::new(self.of_baseline(&folder, status.is_some())?);
+        let mut setup = self.of_baseline(&folder, status.is_some())?;
+        if status.is_none() {
+            // A resumed run does not name the weights that it began from.
+            setup.arguments.from = RunInfo::read(run)?.from.map(|from| from.model.into());
+        }
+        let setup = Arc::new(setup);
         match setup.train_quietly() {
             Ok(Ending::Finished) => Ok(Baseline::Trained(folder)),
             Ok(Ending::Interrupted) => {

@@ -21,6 +21,7 @@ use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, print_all};
+use crate::run::baseline::add as add_baseline;
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
 
@@ -143,8 +144,8 @@ impl Finished<'_> {
                 commands.push(repeat.about("whether another seed says the same"));
             }
             (None, Some(module)) => {
-                let beside = self.again().with(["--baseline"]);
-                commands.push(beside.about(&format!("beside the same batches without {}'s loss", module.name)));
+                let remark = format!("also train on the same batches without {}'s loss", module.name);
+                commands.push(add_baseline(&folder).about(&remark));
             }
             (None, None) => {}
         }
@@ -158,11 +159,12 @@ impl Finished<'_> {
         commands
     }
 
-    /// The command that trains with the same recipe, and a baseline if this run has one.
+    /// The command that trains with the same recipe and initial weights, and a baseline if this run has one.
     fn again(&self) -> Suggestion {
         let recipe = self.run.path().join(RESOLVED);
         let again = Suggestion::new(["pretrain", "--recipe", &recipe.display().to_string()]);
-        again.with(self.baseline.iter().map(|_| "--baseline"))
+        let from = self.info.from.iter().flat_map(|from| ["--from", &from.model]);
+        again.with(from).with(self.baseline.iter().map(|_| "--baseline"))
     }
 
     /// The command that trains for longer, with a warm-up of the same share.
