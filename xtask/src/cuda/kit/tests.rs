@@ -114,7 +114,7 @@ fn everything_that_passes_gives_a_table() {
         "- Imaginary GPU, 1.0, 80 GB",
         "- equimod: 100 kernels a step (resnet50, batch 64 × 3, bf16, without those inside of cuDNN and cuBLAS)",
         "- PyTorch, eager: 1700 kernels a step (resnet50, batch 64 × 3, bf16)",
-        "Checks: 7 passed, 0 failed, 0 skipped.",
+        "Checks: 8 passed, 0 failed, 0 skipped.",
         "- PyTorch eager resnet50 tf32, batch 64: no kernel",
         "| resnet50, 224 pixels | 64 × 3 | bf16 | 300 | 5000 | 200 | 7000 | 1.50 | 200 | 7000 | 1.50 |",
         "| resnet50, 224 pixels | 64 × 3 | bf16, not autotuned | 300 | 5000 | – | – | – | – | – | – |",
@@ -138,7 +138,7 @@ fn parts_that_fail_are_reported_and_stop_no_others() {
     let (passed, summary) = kit.run("all");
     assert!(!passed);
     for expected in [
-        "Checks: 4 passed, 3 failed, 0 skipped.",
+        "Checks: 5 passed, 3 failed, 0 skipped.",
         "s): every_module",
         "s): no test has run",
         "- check kill-and-resume: failed",
