@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use equimod_train::{Error, Recipe, Result, assemble, base_of, find, readable, resolve};
+use equimod_train::{Error, Recipe, Result, assemble, base_of, find, resolve, resolve_with};
 
 use crate::bundled::RECIPES;
 
@@ -27,8 +27,20 @@ pub fn built_in(name: &str, settings: &[&str]) -> Result<Recipe> {
 /// # Errors
 /// If there is no such file or recipe, or a setting is unknown or invalid; all problems at once.
 pub fn named(name: &str, settings: &[String]) -> Result<(Recipe, String)> {
+    named_with(name, settings, &|_| Vec::new())
+}
+
+/// As [`named`], with the problems that `further` finds.
+///
+/// # Errors
+/// As [`named`], and if there are further problems.
+pub fn named_with(
+    name: &str,
+    settings: &[String],
+    further: &dyn Fn(&Recipe) -> Vec<String>,
+) -> Result<(Recipe, String)> {
     let text = text(name)?;
-    Ok((from_text(name, &text, settings)?, text + &as_comments(settings)))
+    Ok((from_text_with(name, &text, settings, further)?, text + &as_comments(settings)))
 }
 
 /// The recipe in `text`, which messages call `name`, with `settings` on top.
@@ -36,7 +48,20 @@ pub fn named(name: &str, settings: &[String]) -> Result<(Recipe, String)> {
 /// # Errors
 /// If a setting is unknown or invalid; all problems at once.
 pub fn from_text(name: &str, text: &str, settings: &[String]) -> Result<Recipe> {
-    let mut recipe = resolve(&RECIPES, name, text, settings)?;
+    from_text_with(name, text, settings, &|_| Vec::new())
+}
+
+/// As [`from_text`], with the problems that `further` finds.
+///
+/// # Errors
+/// As [`from_text`], and if there are further problems.
+pub fn from_text_with(
+    name: &str,
+    text: &str,
+    settings: &[String],
+    further: &dyn Fn(&Recipe) -> Vec<String>,
+) -> Result<Recipe> {
+    let mut recipe = resolve_with(&RECIPES, name, text, settings, further)?;
     if !settings.is_empty() {
         // The description of the recipe no longer holds.
         recipe.about = format!("{name} with {}", settings.join(", "));
@@ -58,16 +83,6 @@ pub fn unchecked(name: &str, settings: &[String]) -> Result<Recipe> {
 /// If a setting is unknown or cannot be read; all problems at once.
 pub fn unchecked_text(name: &str, text: &str, settings: &[String]) -> Result<Recipe> {
     assemble(&RECIPES, name, text, settings)
-}
-
-/// The recipe `name` as far as it can be read, with `settings` on top, to find further problems.
-pub fn readable_part(name: &str, settings: &[String]) -> Option<Recipe> {
-    readable_text(name, &text(name).ok()?, settings)
-}
-
-/// As [`readable_part`], of the recipe in `text`.
-pub fn readable_text(name: &str, text: &str, settings: &[String]) -> Option<Recipe> {
-    readable(&RECIPES, name, text, settings)
 }
 
 /// The base of the recipe `name` with its name: a built-in recipe is its own base; without a base, the defaults.

@@ -252,8 +252,7 @@ impl Predictions {
         let overall = |row: &&ResultRow| row.metric == ABSOLUTE && !row.task.ends_with(ALONE);
         let judged = rows.iter().filter(overall).filter_map(|row| {
             let interval = row.interval?;
-            let control = rows.iter().find(|other| other.metric == SHUFFLED && same_model(other, row));
-            let control = control.map(|control| control.value);
+            let control = control(rows, row);
             let useful = Side::of(interval, 0.0);
             let informed = control.map_or(Side::Above, |control| Side::of(interval, control));
             let side = if informed == Side::Above { useful } else { Side::Below };
@@ -287,15 +286,20 @@ impl Predictions {
     }
 }
 
+/// Value of the control of a row of absolute equivariance.
+fn control(rows: &[ResultRow], row: &ResultRow) -> Option<f64> {
+    let is_control = |other: &&ResultRow| other.metric == SHUFFLED && same_model(other, row);
+    rows.iter().find(is_control).map(|control| control.value)
+}
+
 /// End of the task of rows on a single augmentation.
 const ALONE: &str = " alone";
 
 /// Augmentations that, alone, the predictions do not follow.
 fn unpredicted(rows: &[ResultRow]) -> Option<String> {
-    let control = |row: &ResultRow| rows.iter().find(|other| other.metric == SHUFFLED && same_model(other, row));
     let named = |row: &ResultRow| {
         let name = row.task.strip_suffix(ALONE).filter(|_| row.metric == ABSOLUTE)?;
-        let informed = Side::of(row.interval?, control(row)?.value) == Side::Above;
+        let informed = Side::of(row.interval?, control(rows, row)?) == Side::Above;
         let (module, augmentation) = name.split_once(", ")?;
         (!informed).then(|| format!("{augmentation} ({module})"))
     };

@@ -16,6 +16,9 @@ const SETTLED: usize = 10;
 /// Rise of the smoothed loss above its minimum that ends the search, as a share of its total fall.
 const TOO_HIGH: f64 = 1.0;
 
+/// Rise of the smoothed loss above its minimum from which it counts as rising, as a share of its total fall. A fall of less
+/// than a tenth of the loss counts as that much, because single batches differ.
+const RISEN: f64 = 0.5;
 /// Share of the total fall of the smoothed loss after which the fall has begun.
 const BEGUN: f64 = 0.1;
 
@@ -38,6 +41,8 @@ pub struct RateSearch {
     pub steps: Vec<RateStep>,
     /// Whether the loss or the gradient was not finite after the last step.
     pub diverged: bool,
+    /// Whether the smoothed loss rose again: so far that the search ended, or clearly by the last rate.
+    pub rose: bool,
     /// Learning rate at which a tenth of the fall of the smoothed loss lay behind.
     pub falls_from: Option<f64>,
     /// Learning rate at which the smoothed loss fell most steeply over the logarithm of the rate.
@@ -48,6 +53,7 @@ pub struct RateSearch {
 
 impl RateSearch {
     fn of(steps: Vec<RateStep>, diverged: bool) -> Self {
+        let rose = rose(&steps);
         let lowest = steps.iter().skip(SETTLED).min_by(|a, b| a.smoothed.total_cmp(&b.smoothed)).copied();
         let before_lowest = |t: &&RateStep| lowest.is_some_and(|l| t.learning_rate <= l.learning_rate);
         let falling: Vec<&RateStep> = steps.iter().skip(SETTLED).filter(before_lowest).collect();
@@ -60,8 +66,15 @@ impl RateSearch {
         // A loss that was as low before its highest value has not fallen yet.
         let top = falling.iter().position(|t| t.smoothed == highest).unwrap_or(0);
         let falls_from = falling[top..].iter().find(fell).map(|t| t.learning_rate).filter(|_| steepest.is_some());
-        Self { falls_from, steepest, lowest: lowest.map(|l| l.learning_rate), steps, diverged }
+        Self { rose, falls_from, steepest, lowest: lowest.map(|l| l.learning_rate), steps, diverged }
     }
+}
+
+/// Whether the last smoothed loss lies clearly above the lowest one.
+fn rose(steps: &[RateStep]) -> bool {
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return false };
+    let lowest = steps.iter().map(|step| step.smoothed).fold(f64::INFINITY, f64::min);
+    last.smoothed - lowest > RISEN * (first.smoothed - lowest).max(0.1 * first.smoothed.abs())
 }
 
 impl Trainer {
@@ -126,5 +139,14 @@ mod tests {
         let mut early: Vec<RateStep> = (0..61).map(step).collect();
         (0..5).for_each(|i| early[i].smoothed += 9.0 - 2.0 * i as f64);
         assert_eq!(RateSearch::of(early, false).steepest, search.steepest);
+    }
+
+    #[test]
+    fn a_clear_rise_at_the_end_is_noticed() {
+        let with_last = |last: f64| {
+            let step = |smoothed: f64| RateStep { learning_rate: 1.0, loss: smoothed, smoothed };
+            RateSearch::of([10.0, 9.0, 5.0, last].map(step).to_vec(), false).rose
+        };
+        assert_eq!([with_last(7.51), with_last(7.49)], [true, false]);
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::recipe::Recipe;
+use crate::similar::nearest;
 use crate::{Error, Result};
 
 /// A built-in recipe.
@@ -30,8 +31,23 @@ const LONGEST_CHAIN: usize = 8;
 ///
 /// With every problem of the recipe: unknown keys, values that cannot be read, and settings that contradict each other.
 pub fn resolve(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
+    resolve_with(built_in, origin, text, settings, &|_| Vec::new())
+}
+
+/// [`resolve`] with the problems that `further` finds, e.g. with the images of the recipe.
+///
+/// # Errors
+///
+/// Those of [`resolve`], with the further problems.
+pub fn resolve_with(
+    built_in: &[BuiltIn],
+    origin: &str,
+    text: &str,
+    settings: &[String],
+    further: &dyn Fn(&Recipe) -> Vec<String>,
+) -> Result<Recipe> {
     let (recipe, mut problems) = read(built_in, origin, text, settings)?;
-    problems.extend(recipe.iter().flat_map(Recipe::validate));
+    problems.extend(recipe.iter().flat_map(|recipe| [recipe.validate(), further(recipe)].concat()));
     sound(recipe, problems)
 }
 
@@ -43,12 +59,6 @@ pub fn resolve(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[Strin
 pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
     let (recipe, problems) = read(built_in, origin, text, settings)?;
     sound(recipe, problems)
-}
-
-/// The recipe in `text` as far as it can be read: without unknown settings, and without validation. It serves to find
-/// further problems.
-pub fn readable(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Option<Recipe> {
-    read(built_in, origin, text, settings).ok()?.0
 }
 
 /// The recipe in `file`, as a run recorded it: without validation, and with modules that this program does not know.
@@ -301,31 +311,6 @@ fn check_keys(table: &mut Table, known: &Table, prefix: &str, problems: &mut Vec
         problems.push(problem);
         false
     });
-}
-
-/// Names of settings elsewhere, and ours.
-const ELSEWHERE: [(&str, &str); 10] = [
-    ("lr", "learning_rate"),
-    ("base_lr", "learning_rate"),
-    ("wd", "weight_decay"),
-    ("bs", "batch"),
-    ("batch_size", "batch"),
-    ("img_size", "size"),
-    ("image_size", "size"),
-    ("arch", "architecture"),
-    ("temp", "temperature"),
-    ("warmup", "warmup_epochs"),
-];
-
-/// The name that `name` means elsewhere, or the most similar one, if one is similar enough.
-pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let names: Vec<&str> = names.collect();
-    let meant = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| *ours);
-    if let Some(known) = names.iter().find(|known| Some(**known) == meant) {
-        return Some(known);
-    }
-    let scored = names.into_iter().map(|n| (strsim::jaro_winkler(name, n), n));
-    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
 }
 
 /// Reads every section by itself, so that a problem in one does not hide those of the others. With a problem there is

@@ -153,7 +153,7 @@ impl RunInfo {
         struct Format {
             format: u32,
         }
-        let file = run.join("run.json");
+        let file = run.join(INFO);
         let bytes = fs::read(&file).map_err(|e| match e.kind() {
             ErrorKind::NotFound | ErrorKind::NotADirectory => Error::RunDirectory(no_run(run)),
             _ => Error::io("read", &file, e),
@@ -178,12 +178,11 @@ fn no_run(path: &Path) -> String {
     if !path.exists() {
         return format!("{name}: there is no such file or folder; give a run directory");
     }
-    let is_run = |folder: &&Path| folder.join("run.json").is_file();
-    if let Some(run) = path.ancestors().skip(1).take(3).find(is_run) {
+    if let Some(run) = path.ancestors().skip(1).take(3).find(|folder| is_run(folder)) {
         return format!("{name} is a part of a run; give the run, {}", run.display());
     }
     let entries = fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    match entries.filter(|folder| is_run(&folder.as_path())).min() {
+    match entries.filter(|folder| is_run(folder)).min() {
         Some(run) => format!("{name} is a folder of runs; give one of them, e.g. {}", run.display()),
         None => format!("{name} is not a run directory: it has no run.json"),
     }
@@ -193,6 +192,13 @@ fn no_run(path: &Path) -> String {
 pub const FORMAT: u32 = 1;
 /// File name of the resolved recipe.
 pub const RESOLVED: &str = "recipe.resolved.toml";
+/// File name of a run's information.
+const INFO: &str = "run.json";
+
+/// Whether a folder is a run directory.
+pub fn is_run(folder: &Path) -> bool {
+    folder.join(INFO).is_file()
+}
 
 /// Folder of a run.
 #[derive(Clone, Debug)]
@@ -271,7 +277,7 @@ impl RunDirectory {
     /// If a file cannot be read or written.
     pub fn write_info(&self, info: &RunInfo) -> Result<()> {
         let text = serde_json::to_vec_pretty(info).map_err(|e| Error::RunDirectory(e.to_string()))?;
-        self.write("run.json", &text)
+        self.write(INFO, &text)
     }
 
     /// Removes the lines of `metrics.jsonl` after `step`, because these steps will be repeated.

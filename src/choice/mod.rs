@@ -9,7 +9,7 @@ mod text;
 use std::path::Path;
 
 use crate::bundled::RECIPES;
-use crate::recipes::{as_comments, from_text, named, readable_part, readable_text};
+use crate::recipes::{as_comments, from_text_with, named, named_with};
 use candle_core::Device;
 use equimod_train::{Error, Recipe};
 
@@ -19,7 +19,6 @@ use crate::outputs::console;
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
 use facts::Facts;
-pub use rules::Choice;
 use rules::{Given, choose};
 pub use text::Written;
 
@@ -48,8 +47,11 @@ pub fn named_or_chosen(
     processes: usize,
 ) -> anyhow::Result<(Recipe, String)> {
     let Some(source) = arguments.without_recipe() else {
-        let read = named(arguments.name(), settings);
-        return read.map_err(|error| with_problems_of_images(error, arguments.name(), settings).into());
+        return Ok(match named(arguments.name(), settings) {
+            // The images are opened to find all problems at once.
+            Err(Error::Recipe(_)) => named_with(arguments.name(), settings, &problems_of_images)?,
+            read => read?,
+        });
     };
     if !Path::new(source).exists() && RECIPES.iter().any(|recipe| recipe.name == source) {
         return Err(Usage(format!("{source} is a recipe, and images were expected; write --recipe {source}")).into());
@@ -77,31 +79,18 @@ impl Written {
     ///
     /// With every problem of the recipe, alone and with its images.
     pub fn resolved(&self, name: &str, text: &str, settings: &[String]) -> equimod_train::Result<Recipe> {
-        let of_images = |recipe: &Recipe| recipe.problems_with(self.facts.images.count);
-        match from_text(name, text, settings) {
-            Ok(recipe) => match of_images(&recipe) {
-                problems if problems.is_empty() => Ok(recipe),
-                problems => Err(Error::Recipe(problems)),
-            },
-            Err(Error::Recipe(mut problems)) => {
-                problems.extend(readable_text(name, text, settings).iter().flat_map(of_images));
-                Err(Error::Recipe(problems))
-            }
-            Err(other) => Err(other),
-        }
+        from_text_with(name, text, settings, &|recipe| recipe.problems_with(self.facts.images.count))
     }
 }
 
-/// The problems of a recipe, and those that it has with its images, if they are on this machine.
-fn with_problems_of_images(error: Error, name: &str, settings: &[String]) -> Error {
-    let Error::Recipe(mut problems) = error else { return error };
-    let Some(recipe) = readable_part(name, settings) else { return Error::Recipe(problems) };
+/// The problems of a recipe with its images, if they are on this machine.
+fn problems_of_images(recipe: &Recipe) -> Vec<String> {
     let source = &recipe.data.source;
-    if !source.starts_with(PREFIX) {
-        match training(source, recipe.data.reading()) {
-            Ok((images, _)) => problems.extend(recipe.problems_with(images.len())),
-            Err(reason) => problems.push(format!("data.source: {reason}")),
-        }
+    if source.starts_with(PREFIX) {
+        return Vec::new();
     }
-    Error::Recipe(problems)
+    match training(source, recipe.data.reading()) {
+        Ok((images, _)) => recipe.problems_with(images.len()),
+        Err(reason) => vec![format!("data.source: {reason}")],
+    }
 }

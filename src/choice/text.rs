@@ -57,14 +57,21 @@ impl Written {
         let mut lines = vec![
             format!("chosen for {} images of {}, and {}:", images.count, images.source, machine_described(machine)),
             format!("{}; {}; labels: {}", counted(images), sided(images), labeled(images)),
-            format!("views of {} px ({})", size.value, size.why),
+            views(size),
             format!("{}, {} stem, width {} ({})", architecture.value, stem.value, width.value, width.why),
             format!("batch {} ({}), epochs {} ({})", batch.value, batch.why, epochs.value, epochs.why),
             format!("augmentations {}, normalization by the images' own mean and standard deviation", policy.value),
         ];
-        let data = background.iter().map(|color| format!("{} background ({})", color.value, color.why));
+        let data = background.iter().map(behind);
         lines.extend(data.chain(choice.skip_share.iter().map(|share| share.why.clone())));
         lines.join("\n  ")
+    }
+
+    /// What was chosen about the views, in one line.
+    pub fn summary_of_views(&self) -> String {
+        let Choice { size, policy, background, .. } = &self.choice;
+        let parts = [views(size), format!("augmentations {}", policy.value)];
+        parts.into_iter().chain(background.iter().map(behind)).collect::<Vec<_>>().join(", ")
     }
 
     /// The settings, each with its reason.
@@ -110,6 +117,16 @@ impl Written {
              as the embeddings\npredictor = \"{output} bn-\" # likewise\n"
         )
     }
+}
+
+/// The size of the views.
+fn views(size: &Chosen<usize>) -> String {
+    format!("views of {} px ({})", size.value, size.why)
+}
+
+/// What lies behind transparent pixels.
+fn behind(color: &Chosen<&'static str>) -> String {
+    format!("{} background ({})", color.value, color.why)
 }
 
 /// Number of images, and how many of them were looked at.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use equimod_data::{Dataset, Splits, task_name};
 use equimod_eval::embedding::{EmbeddingTable, Format, LabelColumn};
 use equimod_eval::{Extractor, InputTransform};
+use equimod_train::run_dir::is_run;
 
 use crate::cli::{CropKind, Embed, EmbeddedSplit};
 use crate::inputs::evaluated_data::choose;
@@ -24,7 +25,7 @@ pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     console::note(&data.describe());
     let splits = data.explain(splits(&data.source, data.options))?;
     data.check(&splits)?;
-    let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
+    let run = is_run(&arguments.model).then(|| arguments.model.join("eval/features"));
     let cache = arguments.cache.clone().or(run);
     let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();
     let input = InputTransform::of(&model, arguments.input.size, crop)?;

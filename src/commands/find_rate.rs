@@ -10,7 +10,7 @@ use crate::choice::named_or_chosen;
 use crate::cli::FindRate;
 use crate::inputs::sources::training;
 use crate::outputs::console::{self, Count};
-use crate::outputs::suggestion::Suggestion;
+use crate::outputs::suggestion::{Suggestion, on_page};
 use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit;
@@ -68,14 +68,14 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
             let [begin, steepest, lowest] = [begin, steepest, lowest].map(rounded);
             let scaled = if factor == 1.0 { "" } else { ", which is scaled with the batch" };
             // Without a rise, the range may end before the steepest fall.
-            let kind = if is_final(arguments, search) { "Suggestion" } else { "Provisional suggestion" };
+            let kind = if is_final(search) { "Suggestion" } else { "Provisional suggestion" };
             vec![
                 format!(
                     "Over {steps} steps, the loss falls at rates from {begin} to {lowest}, most steeply at {steepest}."
                 ),
                 format!(
                     "{kind}: --lr {setting}{scaled}, at the steepest fall. {}",
-                    place(own, range, is_final(arguments, search))
+                    place(own, range, is_final(search))
                 ),
             ]
         }
@@ -86,8 +86,7 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
     };
     let end = match search.steps.last() {
         Some(last) if search.diverged => format!("The loss was not finite after {}.", rounded(last.learning_rate)),
-        Some(last) if ended(arguments, search) => format!("The loss rose at {}.", rounded(last.learning_rate)),
-        Some(_) if rises(search) => "The loss rises again towards the last rate.".into(),
+        Some(last) if search.rose => format!("The loss rose again up to {}.", rounded(last.learning_rate)),
         _ => format!("No rise seen up to the last rate: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
     };
     found.into_iter().chain([end]).collect()
@@ -105,25 +104,8 @@ fn place(own: f64, [from, to]: [f64; 2], is_final: bool) -> String {
 }
 
 /// Whether the test went on until the loss rose.
-fn is_final(arguments: &FindRate, search: &RateSearch) -> bool {
-    ended(arguments, search) || rises(search)
-}
-
-/// Share of its fall by which the smoothed loss has risen at the end where it is said to rise. A fall of less than a tenth
-/// of the loss counts as that much, because single batches differ.
-const RISEN: f64 = 0.5;
-
-/// Whether the smoothed loss at the last rate lies clearly above its lowest value.
-fn rises(search: &RateSearch) -> bool {
-    let smoothed = || search.steps.iter().map(|step| step.smoothed);
-    let (Some(last), Some(lowest)) = (smoothed().next_back(), smoothed().min_by(f64::total_cmp)) else { return false };
-    let first = smoothed().next().unwrap_or(last);
-    last - lowest > RISEN * (first - lowest).max(0.1 * first.abs())
-}
-
-/// Whether the test ended at a rise of the loss, before the last learning rate.
-fn ended(arguments: &FindRate, search: &RateSearch) -> bool {
-    search.diverged || search.steps.len() < arguments.steps as usize
+fn is_final(search: &RateSearch) -> bool {
+    search.diverged || search.rose
 }
 
 /// A learning rate with two significant digits, which says as much as the test can.
@@ -134,7 +116,7 @@ fn rounded(rate: f64) -> f64 {
 /// The command that trains with the suggested learning rate, unless it is provisional.
 fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Suggestion> {
     let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
-    let steepest = search.steepest.filter(|_| is_final(arguments, search))?;
+    let steepest = search.steepest.filter(|_| is_final(search))?;
     let rate = rounded(steepest / factor).to_string();
     let of = &arguments.recipe;
     let images = of.data.iter().chain(&of.source).cloned();
@@ -174,7 +156,7 @@ fn page(
         title: format!("equimod: learning rates for {}", recipe_name(arguments)),
         summary: "learning-rate range test".into(),
         verdict: summary.to_vec(),
-        next: next.iter().map(|command| command.lines("", None)).collect(),
+        next: on_page(next),
         sections: vec![Section::lines("Curves", vec![plot])],
         recipe,
         ..Default::default()
@@ -183,9 +165,7 @@ fn page(
 
 #[cfg(test)]
 mod tests {
-    use equimod_train::{RateSearch, RateStep};
-
-    use super::{place, rises, rounded};
+    use super::{place, rounded};
 
     #[test]
     fn rates_have_two_digits() {
@@ -199,16 +179,5 @@ mod tests {
             assert!(place(own, range, true).contains(word), "{own}");
         }
         assert!(place(2.1, range, false).contains("above the rates that were tested"));
-    }
-
-    #[test]
-    fn a_rise_before_the_end_is_noticed() {
-        let search = |last: f64| {
-            let losses = [10.0, 9.0, 5.0, last];
-            let step = |smoothed: f64| RateStep { learning_rate: 1.0, loss: smoothed, smoothed };
-            let steps = losses.map(step).to_vec();
-            RateSearch { steps, diverged: false, falls_from: None, steepest: None, lowest: None }
-        };
-        assert_eq!([rises(&search(7.51)), rises(&search(7.49))], [true, false]);
     }
 }

@@ -16,7 +16,7 @@ use anyhow::Context;
 use candle_core::Device;
 use equimod_data::Dataset;
 use equimod_data::source::ReadOptions;
-use equimod_train::run_dir::RESOLVED;
+use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, resolve};
 
 use crate::choice::named_or_chosen;
@@ -169,7 +169,7 @@ fn recipe(arguments: &Pretrain, launch: &Launch, devices: &[Device]) -> anyhow::
     settings.extend(arguments.epochs.iter().map(|epochs| format!("schedule.epochs={epochs}")));
     if arguments.resume {
         let out = resumed(arguments)?;
-        if out.join("run.json").is_file() {
+        if is_run(out) {
             RunInfo::read(out)?;
         }
         let path = out.join(RESOLVED);

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
-use equimod_eval::report::{Bar, Bars, Figure, Plot, ReportData, Section, Table, render};
+use equimod_eval::report::{Figure, Plot, ReportData, Section, Table, render, share_chart};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, recorded, settings};
 
 use crate::cli::Report;
-use crate::outputs::brief::interval;
 use crate::outputs::console::{self, duration};
-use crate::outputs::suggestion::Suggestion;
+use crate::outputs::suggestion::{Suggestion, on_page};
 use crate::outputs::verdict::print_verdict;
 use crate::process::exit::Usage;
 use crate::run::baseline;
@@ -56,7 +55,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         title: format!("equimod: {}", names.join(", ")),
         summary: format!("comparison of {} runs", runs.len()),
         verdict: verdict.clone(),
-        next: next.iter().map(|command| command.lines("", None)).collect(),
+        next: on_page(&next),
         lead: vec![Section::new("At a glance", glance(&drawn(&runs)))],
         sections: vec![
             Section::table("Runs", about(&runs)),
@@ -138,28 +137,16 @@ fn drawn(runs: &[Run]) -> Vec<&Run> {
     [first, last].concat()
 }
 
-/// Chart of the accuracies and recalls that all runs have, in per cent.
+/// Chart of the accuracies and recalls that all of several runs have, in per cent.
 fn glance(runs: &[&Run]) -> Vec<Figure> {
-    let Some((first, others)) = runs.split_first() else { return Vec::new() };
-    let of = |run: &Run, row: &ResultRow| run.results.iter().find(|other| key(other) == key(row)).map(|row| row.value);
-    let bar = |row: &ResultRow| {
-        let references: Vec<Option<f64>> = others.iter().map(|run| Some(100.0 * of(run, row)?)).collect();
-        let interval = row.interval.map(|(low, high)| (100.0 * low, 100.0 * high));
-        (!references.contains(&None)).then(|| Bar {
-            label: row.label(),
-            value: 100.0 * row.value,
-            interval,
-            references,
-        })
-    };
-    let bars: Vec<Bar> = first.results.iter().filter(|row| row.is_share()).filter_map(bar).collect();
-    let chart = Bars {
-        title: format!("per cent, with 95 % intervals of {}", first.name),
-        name: first.name.clone(),
-        references: others.iter().map(|run| run.name.clone()).collect(),
-        bars,
-    };
-    if chart.bars.is_empty() || others.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }
+    let Some((first, others)) = runs.split_first().filter(|(_, others)| !others.is_empty()) else { return Vec::new() };
+    let same =
+        |run: &Run, row: &ResultRow| run.results.iter().find(|other| key(other) == key(row)).map(|row| row.value);
+    let references: Vec<_> =
+        others.iter().map(|&run| (run.name.as_str(), move |row: &ResultRow| same(run, row))).collect();
+    let in_all = |row: &&ResultRow| references.iter().all(|(_, of)| of(row).is_some());
+    let rows: Vec<&ResultRow> = first.results.iter().filter(in_all).collect();
+    share_chart(&format!("per cent, with 95 % intervals of {}", first.name), &first.name, &rows, &references)
 }
 
 fn headings(first: &str, runs: &[Run]) -> Vec<String> {
@@ -230,7 +217,7 @@ fn results(runs: &[Run]) -> (Table, Table) {
 }
 
 fn with_interval(row: &ResultRow) -> String {
-    let interval = interval(row).map_or_else(String::new, |interval| format!(" ({interval})"));
+    let interval = row.interval_numbers().map_or_else(String::new, |interval| format!(" ({interval})"));
     row.text(row.value) + &interval
 }
 

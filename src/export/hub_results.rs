@@ -109,7 +109,7 @@ mod tests {
                 "dataset": { "id": "lab/birds", "task_id": "bird \"species\"", "revision": "0a1b" },
                 "value": 87.51,
                 "date": "2026-01-01",
-                "notes": "logistic regression on frozen features; top-1 accuracy in %; 95 % interval 80.0 – 93.8 %",
+                "notes": "logistic regression on frozen features; top-1 accuracy in %; 95 % interval 80.0–93.8 %",
                 "source": { "url": "https://huggingface.co/lab/net", "name": "Model card" }
             }])
         );

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
 use equimod_eval::results::{Results, markdown};
-use equimod_train::run_dir::RESOLVED;
+use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{RunInfo, Status, recorded_text};
 use serde_json::Value;
 
@@ -49,7 +49,7 @@ impl RunFiles {
     pub fn of(path: &Path, model: &Model, results: &[PathBuf]) -> anyhow::Result<Self> {
         let mut run_files = Self::default();
         let folder = if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path };
-        if path.join("run.json").is_file() {
+        if is_run(path) {
             run_files.run(path, model)?;
         } else if path.is_dir() && folder.join(CONFIG_FILE).is_file() || path.ends_with(MODEL_FILE) {
             run_files.export(folder)?;

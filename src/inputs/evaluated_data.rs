@@ -10,7 +10,6 @@ use equimod_train::recorded;
 use equimod_train::run_dir::RESOLVED;
 use serde_json::Value;
 
-use crate::inputs::sources::plain_name;
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
 
@@ -142,7 +141,7 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
     let info = recipe.parent().and_then(|run| RunInfo::read(run).ok());
     let fingerprint = info.map(|info| info.data_fingerprint).or_else(|| of_export(&recipe));
     let fingerprint = fingerprint.filter(|fingerprint| !fingerprint.is_empty());
-    let of_run = Some(OwnImages { name: plain_name(&data.source).to_owned(), fingerprint });
+    let of_run = Some(OwnImages { name: data.source.clone(), fingerprint });
     Ok(Some(DataChoice { source: found(data.source, &recipe), options, of_run }))
 }
 

@@ -6,6 +6,7 @@ use anyhow::bail;
 use candle_core::Device;
 use equimod_core::{Error, Model};
 use equimod_eval::Copies;
+use equimod_train::run_dir::is_run;
 
 use crate::hub::{self, WeightFormats};
 use crate::outputs::console;
@@ -40,7 +41,6 @@ pub fn open_on(model: &Path, devices: &[Device]) -> anyhow::Result<(Model, Copie
 ///
 /// If it was.
 pub fn check_order(model: &Path, source: Option<&str>) -> anyhow::Result<()> {
-    let is_run = |path: &Path| path.join("run.json").is_file();
     match source.map(Path::new).filter(|source| is_run(source) && !is_run(model)) {
         Some(run) => {
             let (model, run) = (model.display(), run.display());

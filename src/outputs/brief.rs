@@ -1,7 +1,7 @@
 //! Result rows as a table that fits a terminal of 80 columns.
 
 use equimod_eval::ResultRow;
-use equimod_eval::results::{ABSOLUTE, Column, DIFFERENCE, SHUFFLED, TOP_1, aligned, filled};
+use equimod_eval::results::{ABSOLUTE, Column, SHUFFLED, TOP_1, aligned, filled};
 
 /// Maximum number of characters of a measure's name.
 const NAME: usize = 24;
@@ -9,7 +9,7 @@ const NAME: usize = 24;
 const COLUMNS: [Column; 6] = [
     ("measure", |row| Some(name(row))),
     ("value", |row| Some(row.text(row.value))),
-    ("95 %", interval),
+    ("95 %", ResultRow::interval_numbers),
     ("baseline", |row| row.baseline.map(|value| row.text(value))),
     ("untrained", |row| row.untrained.map(|value| row.text(value))),
     ("chance", |row| row.chance.map(|value| row.text(value))),
@@ -39,15 +39,6 @@ fn name(row: &ResultRow) -> String {
         true => name.chars().take(NAME - 1).chain(['…']).collect(),
         false => name,
     }
-}
-
-/// The interval without the unit, which stands behind the value.
-pub fn interval(row: &ResultRow) -> Option<String> {
-    let text = |value: f64| row.text(value).trim_end_matches(" %").trim_end_matches(" points").to_owned();
-    row.interval.map(|(low, high)| match low < 0.0 || high < 0.0 || row.metric.starts_with(DIFFERENCE) {
-        true => format!("{} to {}", text(low), text(high)),
-        false => format!("{}–{}", text(low), text(high)),
-    })
 }
 
 #[cfg(test)]

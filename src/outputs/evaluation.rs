@@ -9,7 +9,7 @@ use equimod_eval::evaluation::{Classification, DrawnImages};
 use equimod_eval::report::{ReportData, Section, render};
 use equimod_eval::results::{Results, markdown_page};
 
-use super::suggestion::Suggestion;
+use super::suggestion::{Suggestion, on_page};
 
 /// A finished evaluation.
 pub struct Record<'a> {
@@ -58,7 +58,7 @@ impl Record<'_> {
             title: format!("equimod: {}", self.title),
             summary: self.summary.into(),
             verdict: results.verdict.clone(),
-            next: self.next.iter().map(|command| command.lines("", None)).collect(),
+            next: on_page(&self.next),
             facts,
             results: results.rows.clone(),
             lead,

@@ -3,15 +3,13 @@
 use equimod_eval::ResultRow;
 use equimod_eval::results::{Column, aligned, filled};
 
-use super::brief::interval;
-
 const PROTOCOL: Column = ("protocol", |row| Some(row.protocol.clone()));
 const DATA: Column = ("data", |row| Some(row.data.clone()));
 const TASK: Column = ("task", |row| Some(row.task.clone()));
 const METRIC: Column = ("metric", |row| Some(row.metric.clone()));
 const NUMBERS: [Column; 5] = [
     ("value", |row| Some(row.text(row.value))),
-    ("95 %", interval),
+    ("95 %", ResultRow::interval_numbers),
     ("baseline", |row| row.baseline.map(|value| row.text(value))),
     ("untrained", |row| row.untrained.map(|value| row.text(value))),
     ("chance", |row| row.chance.map(|value| row.text(value))),
@@ -35,7 +33,8 @@ pub fn narrow(rows: &[ResultRow], width: usize) -> String {
     table(rows, &[PROTOCOL, DATA], &[], |row| joined(&[&row.model, &row.task, &row.metric]))
 }
 
-/// A table with those `first` columns in which rows differ, the metric and the numbers; a heading that is not empty stands above its rows.
+/// A table with those `first` columns in which rows differ, the metric and the numbers; a heading that is not empty
+/// stands above its rows.
 fn table(rows: &[ResultRow], first: &[Column], metric: &[Column], heading: impl Fn(&ResultRow) -> String) -> String {
     let differs = |(_, cell): &&Column| rows.iter().any(|row| cell(row) != cell(&rows[0]));
     let first = first.iter().filter(differs).chain(metric).copied();

@@ -74,6 +74,11 @@ impl Suggestion {
     }
 }
 
+/// Commands as pages show them, each in a line.
+pub fn on_page<'a>(suggestions: impl IntoIterator<Item = &'a Suggestion>) -> Vec<String> {
+    suggestions.into_iter().map(|one| one.lines("", None)).collect()
+}
+
 /// Prints commands below the word `Next`.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use equimod_train::run_dir::is_run;
 use equimod_train::{Recipe, settings};
 
 use crate::outputs::suggestion::Suggestion;
@@ -11,7 +12,7 @@ pub const FOLDER: &str = "baseline";
 
 /// Run directory of the baseline of a run, if there is one.
 pub fn of(run: &Path) -> Option<PathBuf> {
-    Some(run.join(FOLDER)).filter(|baseline| baseline.join("run.json").is_file())
+    Some(run.join(FOLDER)).filter(|baseline| is_run(baseline))
 }
 
 /// The command that trains the baseline of a finished run, beside it.

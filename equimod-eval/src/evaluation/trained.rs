@@ -9,6 +9,7 @@ use super::{Classification, Classify, Evaluation, LabeledTask};
 use crate::finetune::{FinetuneConfig, finetune};
 use crate::linear::{LinearConfig, linear};
 use crate::report::{Plot, Series};
+use crate::results::OTHER_EPOCHS;
 use crate::supervised::{
     EpochRecord, LabeledImages, SupervisedTask, TrainedClassifier, TrainingCurve, TrainingProgress,
 };
@@ -24,8 +25,10 @@ impl Classify for LinearConfig {
             let images = evaluation.supervised(&task)?;
             let progress = |now: TrainingProgress| evaluation.observer.progress("linear", now.step, now.steps);
             let trained = linear(evaluation.model, &images, self, &mut { progress })?;
+            let is_published = self.epochs == Self::default().epochs;
+            let remark = if is_published { String::new() } else { format!(" ({OTHER_EPOCHS})") };
             let detail = format!(
-                "SGD with Nesterov momentum {}, {} epochs of batches of {}, learning rate {} to {}, crops and \
+                "SGD with Nesterov momentum {}, {} epochs{remark} of batches of {}, learning rate {} to {}, crops and \
                  flips, last epoch",
                 self.momentum, self.epochs, self.batch, self.learning_rate, self.final_learning_rate
             );

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use escape::escape;
 pub use html::render;
 pub use plots::{effect_file, figure};
+pub use results::share_chart;
 
 use crate::predictions::Bin;
 use crate::results::ResultRow;

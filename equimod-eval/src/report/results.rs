@@ -14,21 +14,33 @@ type Reference = (&'static str, fn(&ResultRow) -> Option<f64>);
 const REFERENCES: [Reference; 3] =
     [("baseline", |row| row.baseline), ("untrained", |row| row.untrained), ("chance", |row| row.chance)];
 
-/// Chart of the measures that have a value of the untrained network or the baseline, in per cent.
+/// Chart of the measures that have a value of the untrained network or the baseline.
 fn glance(rows: &[ResultRow]) -> Vec<Figure> {
-    let compared = |row: &&ResultRow| row.is_share() && (row.untrained.is_some() || row.baseline.is_some());
+    let compared = |row: &&ResultRow| row.untrained.is_some() || row.baseline.is_some();
     let rows: Vec<&ResultRow> = rows.iter().filter(compared).collect();
-    let bar = |row: &&ResultRow| Bar {
+    let references = REFERENCES.map(|(name, of)| (name, of));
+    share_chart("per cent, with 95 % intervals", "trained", &rows, &references)
+}
+
+/// Chart of the shares among `rows` in per cent, called `name` in the legend, each with its reference values; empty without
+/// a share.
+pub fn share_chart<F: Fn(&ResultRow) -> Option<f64>>(
+    title: &str,
+    name: &str,
+    rows: &[&ResultRow],
+    references: &[(&str, F)],
+) -> Vec<Figure> {
+    let bar = |row: &&&ResultRow| Bar {
         label: row.label(),
         value: 100.0 * row.value,
         interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
-        references: REFERENCES.iter().map(|(_, of)| of(row).map(|value| 100.0 * value)).collect(),
+        references: references.iter().map(|(_, of)| of(row).map(|value| 100.0 * value)).collect(),
     };
     let chart = Bars {
-        title: "per cent, with 95 % intervals".into(),
-        name: "trained".into(),
-        references: REFERENCES.map(|(name, _)| name.to_owned()).to_vec(),
-        bars: rows.iter().map(bar).collect(),
+        title: title.into(),
+        name: name.into(),
+        references: references.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        bars: rows.iter().filter(|row| row.is_share()).map(|row| bar(&row)).collect(),
     };
     if chart.bars.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }
 }

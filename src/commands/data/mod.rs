@@ -15,7 +15,7 @@ use equimod_data::source::ReadOptions;
 use equimod_data::{Dataset, LayoutConfig, Policy};
 use equimod_train::Recipe;
 
-use crate::choice::{Choice, recipe_for};
+use crate::choice::recipe_for;
 use crate::cli::{BUNDLED, DEFAULT_RECIPE, Data, DataCommand, PolicyArgs, ReadingArgs, SourceArgs};
 use crate::inputs::sources::{splits, training};
 use crate::outputs::console;
@@ -92,15 +92,7 @@ impl PolicyArgs {
 fn chosen(source: &str, settings: &[String]) -> anyhow::Result<Recipe> {
     match recipe_for(source, settings, &[device::open("auto")?]) {
         Ok(written) => {
-            let Choice { size, policy, background, .. } = &written.choice;
-            let background = background.as_ref().map(|color| format!(", {} background ({})", color.value, color.why));
-            console::note(&format!(
-                "as chosen for these images: views of {} px ({}), policy {}{}",
-                size.value,
-                size.why,
-                policy.value,
-                background.unwrap_or_default()
-            ));
+            console::note(&format!("as chosen for these images: {}", written.summary_of_views()));
             Ok(unchecked_text(&written.about(), &written.text("equimod init"), settings)?)
         }
         Err(error) => {

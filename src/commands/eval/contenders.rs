@@ -10,6 +10,7 @@ use equimod_eval::report::Section;
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
 use equimod_eval::verdict::verdict;
 use equimod_eval::{Copies, Evaluation, InputTransform, ResultRow};
+use equimod_train::run_dir::is_run;
 
 use super::session::report_guess;
 use crate::cli::{CropKind, SharedArgs};
@@ -37,7 +38,7 @@ impl Contender {
     pub fn load(path: &Path, name: String, arguments: &SharedArgs, devices: &[Device]) -> anyhow::Result<Self> {
         let (model, copies) = model_argument::open_on(path, devices)?;
         report_guess(&model);
-        let run = path.join("run.json").is_file().then(|| path.join("eval/features"));
+        let run = is_run(path).then(|| path.join("eval/features"));
         Self::of((model, copies), name, arguments, arguments.cache.clone().or(run))
     }
 

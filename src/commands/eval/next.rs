@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use equimod_core::ObjectiveConfig;
 use equimod_eval::verdict::Advice;
 use equimod_train::recorded;
-use equimod_train::run_dir::RESOLVED;
+use equimod_train::run_dir::{RESOLVED, is_run};
 
 use crate::outputs::suggestion::Suggestion;
 use crate::run::baseline::{self, weighted_modules};
@@ -13,7 +13,7 @@ use crate::run::baseline::{self, weighted_modules};
 /// The command that shows two compared runs beside each other: their curves, and the settings in which they differ.
 pub fn after_comparison(models: &[PathBuf]) -> Option<Suggestion> {
     let [first, second] = models else { return None };
-    let are_runs = models.iter().all(|model| model.join("run.json").is_file());
+    let are_runs = models.iter().all(|model| is_run(model));
     let report = || Suggestion::new(["report".into(), first.display().to_string(), second.display().to_string()]);
     are_runs.then(report)
 }

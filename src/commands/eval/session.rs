@@ -11,6 +11,7 @@ use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, with_references};
 use equimod_eval::verdict::verdict;
 use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer, ResultRow};
+use equimod_train::run_dir::is_run;
 
 use super::next::after_evaluation;
 use super::protocols::Chosen;
@@ -85,7 +86,7 @@ impl<'a> Session<'a> {
         let crop = arguments.input.crop.unwrap_or(crop).into();
         let input = InputTransform::of(&model, arguments.input.size, crop)?;
         let splits = open_images(&data, &arguments.images)?;
-        let run = arguments.model.join("run.json").is_file().then(|| arguments.model.join("eval/features"));
+        let run = is_run(&arguments.model).then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
         let data = data.of_run.map_or(data.source, |own| own.name);
         Ok(Self { arguments, data, model, baseline, copies, splits, input, cache })
@@ -121,13 +122,13 @@ impl<'a> Session<'a> {
             tasks.chain(other).for_each(|part| name += &format!("-{part}"));
             model.join("eval").join(name)
         };
-        self.arguments.out.clone().or_else(|| model.join("run.json").is_file().then(in_run))
+        self.arguments.out.clone().or_else(|| is_run(model).then(in_run))
     }
 
     /// Prints and writes the results of a protocol.
     fn finish(&self, protocol: &str, report: Report) -> anyhow::Result<ExitCode> {
         // What the run measured of the untrained network and its baseline need not be measured again.
-        let rows = match self.arguments.model.join("run.json").is_file() {
+        let rows = match is_run(&self.arguments.model) {
             true => with_references(report.rows, &all_results(&self.arguments.model)?),
             false => report.rows,
         };

@@ -7,6 +7,7 @@ use crate::bundled::RECIPES;
 use crate::recipes::built_in;
 use anyhow::Context;
 use equimod_core::ObjectiveConfig;
+use equimod_train::run_dir::is_run;
 use equimod_train::{Ending, Recipe, RunInfo, Status, changes, resolve};
 
 use super::Setup;
@@ -72,7 +73,7 @@ impl Setup {
             return Ok(Baseline::None);
         }
         let folder = run.join(FOLDER);
-        let status = folder.join("run.json").is_file().then(|| RunInfo::read(&folder)).transpose()?;
+        let status = is_run(&folder).then(|| RunInfo::read(&folder)).transpose()?;
         if status.as_ref().is_some_and(|info| info.status == Status::Finished) {
             return Ok(Baseline::Trained(folder));
         }

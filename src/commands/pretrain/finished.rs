@@ -20,8 +20,8 @@ use crate::cli::Pretrain;
 use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
-use crate::outputs::suggestion::{Suggestion, print_all};
-use crate::run::baseline::add as add_baseline;
+use crate::outputs::suggestion::{Suggestion, on_page, print_all};
+use crate::run::baseline;
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
 
@@ -91,7 +91,7 @@ impl Finished<'_> {
             times: vec![("time".into(), times.clone()), ("cost".into(), cost)],
             results: &results.rows,
             verdict: &results.verdict,
-            next: self.next(verdict.advice).iter().map(|command| command.lines("", None)).collect(),
+            next: on_page(&self.next(verdict.advice)),
             dataset: self.dataset,
             policy: self.trainer.policy(),
         };
@@ -145,7 +145,7 @@ impl Finished<'_> {
             }
             (None, Some(module)) => {
                 let remark = format!("also train on the same batches without {}'s loss", module.name);
-                commands.push(add_baseline(&folder).about(&remark));
+                commands.push(baseline::add(&folder).about(&remark));
             }
             (None, None) => {}
         }

@@ -14,6 +14,7 @@ use crate::cli::Runs;
 use crate::outputs::console;
 use crate::process::exit::Usage;
 use crate::run::baseline;
+use equimod_train::run_dir::is_run;
 use summary::Summary;
 use table::Table;
 
@@ -61,7 +62,7 @@ fn find(folder: &Path) -> (Vec<Summary>, Vec<Unreadable>) {
                 continue;
             }
         };
-        if !entry.file_type().is_dir() || !entry.path().join("run.json").is_file() {
+        if !entry.file_type().is_dir() || !is_run(entry.path()) {
             continue;
         }
         entries.skip_current_dir();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use equimod_eval::results::Results;
-use equimod_train::run_dir::RESOLVED;
+use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{Ending, RunInfo, Status, changes, recorded};
 
 use super::file::Evaluated;
@@ -48,7 +48,7 @@ pub fn stage(session: &Session, unit: &Unit) -> anyhow::Result<Stage> {
     if session.merged(unit).is_some() {
         return Ok(Stage::Merged);
     }
-    if !folder.join("run.json").is_file() {
+    if !is_run(folder) {
         return Ok(Stage::New);
     }
     let info = RunInfo::read(folder)?;

@@ -1,0 +1,26 @@
+//! The known name that an unknown one means: that of another code base, or the most similar one.
+
+/// Names of settings elsewhere, and ours.
+const ELSEWHERE: [(&str, &str); 10] = [
+    ("lr", "learning_rate"),
+    ("base_lr", "learning_rate"),
+    ("wd", "weight_decay"),
+    ("bs", "batch"),
+    ("batch_size", "batch"),
+    ("img_size", "size"),
+    ("image_size", "size"),
+    ("arch", "architecture"),
+    ("temp", "temperature"),
+    ("warmup", "warmup_epochs"),
+];
+
+/// The name that `name` means elsewhere, or the most similar one, if one is similar enough.
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let names: Vec<&str> = names.collect();
+    let meant = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| *ours);
+    if let Some(known) = names.iter().find(|known| Some(**known) == meant) {
+        return Some(known);
+    }
+    let scored = names.into_iter().map(|n| (strsim::jaro_winkler(name, n), n));
+    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
+}
