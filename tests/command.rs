@@ -165,6 +165,14 @@ fn a_baseline_stands_beside_the_run() {
     scratch.refused(&["eval", "knn", "images", "run"], 2, &["run is a run", "give the model first: run images"]);
     scratch.refused(&["embed", "images", "run", "--out", "x.npy"], 2, &["give the model first: run images"]);
 
+    // The baseline of a run that continues another one begins from the same weights, also if it is trained later.
+    let continued = [&arguments[..4], &["--from", "run", "--set", "schedule.epochs=1", "--out"]].concat();
+    scratch.done(&[&continued[..], &["at-once", "--baseline"]].concat());
+    let next = scratch.done(&[&continued[..], &["later"]].concat());
+    assert!(next.contains("pretrain --out later --resume --baseline"), "{next}");
+    assert!(scratch.done(&["pretrain", "--out", "later", "--resume", "--baseline"]).contains("--from run --baseline"));
+    assert!(state(&scratch, "later/baseline") == state(&scratch, "at-once/baseline"));
+
     // A signal during the baseline stops it after a checkpoint, and it goes on exactly.
     let stopped = [&arguments[..], &["--baseline", "--out", "stopped"]].concat();
     assert_eq!(terminate(scratch.start_until(&stopped, "stopped/baseline/train.log")), Some(75));

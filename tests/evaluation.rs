@@ -152,13 +152,18 @@ fn a_run_is_evaluated_on_its_own_images() {
     let named = ["eval", "knn", "run", "images", "--json"];
     assert_eq!(results(&printed)["rows"], results(&scratch.done(&named))["rows"]);
     assert!(scratch.path("run/eval/knn-images/results.json").is_file());
-    // Every evaluation ends with a verdict, and every page begins with it.
+    // From another folder, whatever has the name of the images there, they are the same, under the same name.
+    fs::create_dir_all(scratch.path("away/images")).unwrap();
+    let mut away = Command::new(env!("CARGO_BIN_EXE_equimod"));
+    let away = away.args(["eval", "knn", "../run", "--json"]).current_dir(scratch.path("away")).output().unwrap();
+    assert_eq!(results(&String::from_utf8_lossy(&away.stdout))["rows"], results(&printed)["rows"]);
+    // Every evaluation ends with a verdict, and every page begins with it and the next command.
     let printed = scratch.done(&["eval", "knn", "run", "--untrained"]);
     let next = printed.lines().next_back().unwrap();
     assert!(next.starts_with("Next: ") && next.contains("--baseline"), "{printed}");
     let verdict = printed.lines().find(|line| line.contains("training") && line.contains("untrained network")).unwrap();
     let page = fs::read_to_string(scratch.path("run/eval/knn-images/report.html")).unwrap();
-    assert!(page.contains("class=\"verdict\""));
+    assert!(page.contains("class=\"verdict\"") && page.contains("pretrain --out run --resume --baseline"), "{page}");
     let listed = fs::read_to_string(scratch.path("run/eval/knn-images/results.md")).unwrap();
     assert!(listed.starts_with(&format!("- {verdict}")), "{listed}");
     scratch.done(&["embed", "run", "--out", "own.npy"]);
@@ -180,7 +185,7 @@ fn a_run_is_evaluated_on_its_own_images() {
         fs::create_dir_all(scratch.path("images").join(class)).unwrap();
         fs::copy(&image, scratch.path("images").join(class).join(image.file_name().unwrap())).unwrap();
     }
-    for command in [&["eval", "knn", "run"][..], &["embed", "run", "--out", "other.npy"]] {
+    for command in [&["eval", "knn", "run"][..], &["eval", "knn", "export"], &["embed", "run", "--out", "other.npy"]] {
         scratch.refused(command, 2, &["images no longer holds the images of the run", "--data"]);
     }
     fs::remove_dir_all(scratch.path("images")).unwrap();
