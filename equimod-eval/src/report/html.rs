@@ -60,6 +60,7 @@ summary h2{display:inline-block}summary{cursor:pointer}
   details::details-content{content-visibility:visible;block-size:auto}body{max-width:none;padding:0;font-size:1rem;line-height:1.35}
   h2{break-after:avoid;margin-top:1rem}figure,.row,tr{break-inside:avoid}tr.noted{break-after:avoid}
   .plots,.beside,.few{grid-template-columns:1fr 1fr}.few{gap:0 1rem}
+  .plots:has(figure:nth-child(3)){grid-template-columns:repeat(3,1fr)}
   .row{grid-template-columns:repeat(auto-fit,minmax(6rem,1fr));gap:.5rem;padding:.4rem 0}
   .row img{width:64px}}
 ";
