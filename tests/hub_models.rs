@@ -243,10 +243,10 @@ fn edited_cards_are_kept_and_old_files_deleted() {
     let output = scratch.run(&["publish", "export", "--repo", "lab/net"]);
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(log.contains("edited by hand") && log.contains("--force-card"), "{log}");
-    assert!(log.contains("deleting eval/knn-images/results.json"), "{log}");
+    assert!(log.contains("deleting eval/knn-images-k-5/results.json"), "{log}");
     assert_eq!(card(&hub), "# Our model\n");
     let files = hub.files(NET, &hub.head(NET, "main").unwrap());
-    assert!(files.contains_key("notes.txt") && !files.contains_key("eval/knn-images/results.json"));
+    assert!(files.contains_key("notes.txt") && !files.contains_key("eval/knn-images-k-5/results.json"));
     publish(&scratch, &["--force-card"]);
     assert!(card(&hub).contains("made by equimod") && card(&hub) != made);
     // A card edited in the export is published as it is, and kept by a new export.

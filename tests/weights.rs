@@ -232,8 +232,8 @@ fn an_export_is_the_same_byte_for_byte_and_complete() {
         "config.json",
         "eval/elsewhere/results.json",
         "eval/elsewhere/results.md",
-        "eval/knn-images/results.json",
-        "eval/knn-images/results.md",
+        "eval/knn-images-k-3/results.json",
+        "eval/knn-images-k-3/results.md",
         events.as_str(),
         "heads.safetensors",
         "metrics.jsonl",
@@ -286,7 +286,7 @@ fn the_card_has_front_matter_that_is_yaml_with_the_numbers_of_the_results() {
     let front_matter: Value = serde_saphyr::from_str(front_matter).unwrap();
     assert_eq!(front_matter["license"], "cc-by-4.0");
     assert_eq!(front_matter["pipeline_tag"], "image-feature-extraction");
-    let results = json_of(scratch.path("run/eval/knn-images/results.json"));
+    let results = json_of(scratch.path("run/eval/knn-images-k-3/results.json"));
     let row = &results["rows"][0];
     let entry = &front_matter["model-index"][0]["results"][0];
     assert_eq!(
@@ -306,7 +306,7 @@ fn the_card_has_front_matter_that_is_yaml_with_the_numbers_of_the_results() {
         "equimod pretrain --recipe recipe.toml",
         "Images: CC0: drawn by us.",
         "devillers2023equimod",
-        "eval/knn-images/results.md",
+        "eval/knn-images-k-3/results.md",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
@@ -477,15 +477,15 @@ fn what_else_is_in_the_folder_stays() {
     for kept in ["one/.git/config", "one/eval/mine/results.txt", "one/run/run.json", "one/SHA256SUMS"] {
         assert!(scratch.path(kept).is_file(), "{kept}");
     }
-    assert!(!scratch.path("one/eval/knn-images").exists());
+    assert!(!scratch.path("one/eval/knn-images-k-3").exists());
     // A file of an earlier export that was edited since is not removed.
     scratch.done(&["eval", "knn", "one/run", "--data", "images", "--k", "3"]);
     scratch.done(&["export", "one/run", "--out", "one"]);
-    scratch.write("one/eval/knn-images/results.md", "mine");
+    scratch.write("one/eval/knn-images-k-3/results.md", "mine");
     fs::remove_dir_all(scratch.path("one/run/eval")).unwrap();
     scratch.done(&["export", "one/run", "--out", "one"]);
-    assert_eq!(fs::read_to_string(scratch.path("one/eval/knn-images/results.md")).unwrap(), "mine");
-    assert!(!scratch.path("one/eval/knn-images/results.json").exists());
+    assert_eq!(fs::read_to_string(scratch.path("one/eval/knn-images-k-3/results.md")).unwrap(), "mine");
+    assert!(!scratch.path("one/eval/knn-images-k-3/results.json").exists());
 }
 
 #[test]
@@ -532,7 +532,7 @@ fn cards_say_what_they_are_not() {
         "Training started from the weights of first (sha256",
         "before the end of training",
         "`birds of mine`",
-        "eval/knn-birds-of-mine/results.md",
+        "eval/knn-birds-of-mine-k-3/results.md",
     ] {
         assert!(card.contains(part), "{part} is not in {card}");
     }

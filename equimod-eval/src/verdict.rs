@@ -92,6 +92,8 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let mut sentences: Vec<String> = Vec::new();
     sentences.extend(training.and_then(collapse));
     sentences.extend(gains.sentence());
+    let at_an_end = range_end(rows);
+    sentences.extend(at_an_end.clone());
     sentences.extend(precision(rows));
     let against_baseline = baseline(rows);
     sentences.extend(against_baseline.clone());
@@ -103,9 +105,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     sentences.extend(readable(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
     sentences.extend(training.and_then(|training| pace(training, disappointing)));
-    sentences.extend(chance(rows));
-    let at_an_end = range_end(rows);
-    sentences.extend(at_an_end.clone());
+    sentences.extend(chance(rows, gains.could_have_untrained));
     sentences.truncate(MOST_SENTENCES);
     let collapsed = training.is_some_and(|training| training.collapsed.is_some());
     let unsettled = training.is_some_and(|training| training.steps < SHORT_RUN || training.is_falling());
@@ -116,6 +116,9 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         () if training.is_some() && predictions.side.is_some() => Some(Advice::CompareBaseline),
         () if at_an_end.is_some() && training.is_some() => Some(Advice::WidenRange),
         () if training.is_none() && gains.could_have_untrained => Some(Advice::EvaluateUntrained),
+        () if training.is_none() && predictions.side.is_some_and(|side| side != Side::Above) => {
+            Some(Advice::TrainLonger)
+        }
         () => None,
     };
     Verdict { sentences, advice }
@@ -267,11 +270,11 @@ impl Predictions {
         let sentence = match (useful, informed) {
             (Side::Above, Side::Above) => format!(
                 "The predictions of {task} are closer to the views than the un-augmented images are: absolute \
-                 equivariance {value}, above 0 and above its control with wrong parameters ({control})."
+                 equivariance {value}, above 0 and above its control with shuffled parameters ({control})."
             ),
             (Side::Above, _) => format!(
                 "The predictions of {task} beat the un-augmented images (absolute equivariance {value}), but not its \
-                 control with wrong parameters ({control}): they do not use the parameters."
+                 control with shuffled parameters ({control}): they do not use the parameters."
             ),
             (Side::Around, _) => format!(
                 "The predictions of {task} are no closer to the views than the un-augmented images, as far as the \
@@ -426,19 +429,22 @@ fn precision(rows: &[ResultRow]) -> Option<String> {
     })
 }
 
-/// Measures that are not clearly above chance.
-fn chance(rows: &[ResultRow]) -> Option<String> {
-    let at = |row: &&ResultRow| {
-        let side = row.interval.zip(row.chance).map(|(interval, chance)| Side::of(interval, chance));
-        row.is_share() && side.is_some_and(|side| side != Side::Above)
+/// Measures that are not clearly above chance. If there are none, and the untrained network was not evaluated, that.
+fn chance(rows: &[ResultRow], alone: bool) -> Option<String> {
+    let judged = against(rows, |row| row.chance);
+    let below: Vec<&Against> = judged.iter().filter(|one| one.side != Side::Above).collect();
+    let Some(first) = below.first() else {
+        let all = capitalized(&every(judged.len()));
+        let lies = if judged.len() == 1 { "lies" } else { "lie" };
+        return (alone && !judged.is_empty()).then(|| {
+            format!("{all} {lies} clearly above chance; the untrained network may, too, and was not evaluated.")
+        });
     };
-    let below: Vec<&ResultRow> = rows.iter().filter(at).collect();
-    let first = below.first()?;
     let more = match below.len() {
         1 => " is".to_owned(),
         others => format!(" and {} more are", others - 1),
     };
-    Some(format!("{}{more} not clearly above chance.", capitalized(&name(first))))
+    Some(format!("{}{more} not clearly above chance.", capitalized(&name(first.row))))
 }
 
 fn capitalized(text: &str) -> String {

@@ -78,6 +78,8 @@ fn predictions_beat_copying_and_their_control_or_not() {
     assert!(has(&of((0.1, 0.3), 0.1), "do not use the parameters"));
     assert!(has(&of((0.0, 0.3), -0.5), "no closer to the views"));
     assert!(has(&of((-0.9, 0.0), -1.0), "no closer to the views"));
+    assert_eq!(of((0.1, 0.3), 0.05).advice, None);
+    assert_eq!(of((-0.9, 0.0), -1.0).advice, Some(Advice::TrainLonger));
     assert!(has(&of((-0.9, -0.1), -1.0), "copying the image would be better"));
     // Measures of one augmentation alone do not decide.
     let mut alone = equivariance((-0.9, -0.1), -1.0);
@@ -118,7 +120,9 @@ fn short_unsettled_and_collapsed_runs_are_named() {
 #[test]
 fn chance_and_ends_of_ranges_are_named() {
     assert!(has(&verdict(&[accuracy(0.12, (0.1, 0.14), None)], None), "not clearly above chance"));
-    assert!(!has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "above chance"));
+    assert!(!has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "not clearly above chance"));
+    assert!(has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "The only measure lies clearly above chance"));
+    assert!(!has(&verdict(&[accuracy(0.12, (0.101, 0.14), Some(0.1))], None), "above chance"));
     let low = |task: &str| ResultRow { task: task.into(), ..accuracy(0.12, (0.1, 0.14), None) };
     let three = verdict(&[low("kind"), low("size"), low("color")], None);
     assert!(has(&three, "of kind (logistic) and 2 more are not clearly above chance"), "{three:?}");
@@ -127,6 +131,9 @@ fn chance_and_ends_of_ranges_are_named() {
     let at_end = verdict(std::slice::from_ref(&row), Some(&long()));
     assert!(has(&at_end, "at an end of the range") && at_end.advice == Some(Advice::WidenRange));
     let other = ResultRow { task: "size".into(), ..row.clone() };
+    // It stands beside the gain that it qualifies.
+    let gained = [row.clone(), accuracy(0.1, (0.05, 0.14), Some(0.1))];
+    assert!(verdict(&gained, Some(&long())).sentences[1].contains("at an end of the range"));
     let both = verdict(&[row.clone(), row.clone(), other], Some(&long()));
     assert!(has(&both, "strengths of category, size are at an end"), "{both:?}");
     row.chosen = Some("w 1e-1".into());
@@ -217,8 +224,9 @@ fn few_shot_intervals_do_not_speak_for_other_images() {
     let text = "Few-shot accuracy is +3.0 to +14.6 points from that of the untrained network; intervals are over episodes \
                 that share the test images, so other images may say otherwise.";
     assert_eq!(found.sentences, [text]);
-    let alone = ResultRow { untrained: None, baseline: None, ..row(0.43) };
-    assert_eq!(verdict(&[alone], None).advice, Some(Advice::EvaluateUntrained));
+    let alone = ResultRow { untrained: None, baseline: None, ..row(0.1) };
+    let found = verdict(&[alone], None);
+    assert_eq!((found.advice, found.sentences), (Some(Advice::EvaluateUntrained), Vec::new()));
 }
 
 #[test]

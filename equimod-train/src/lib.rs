@@ -44,6 +44,7 @@ mod speed;
 mod tensors;
 mod together;
 pub mod trainer;
+mod unread;
 
 pub use changes::{Change, changes, settings};
 pub use error::{Error, Result};

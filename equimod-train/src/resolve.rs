@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use crate::recipe::Recipe;
 use crate::similar::nearest;
+use crate::unread::remove_unread;
 use crate::{Error, Result};
 
 /// A built-in recipe.
@@ -46,8 +47,13 @@ pub fn resolve_with(
     settings: &[String],
     further: &dyn Fn(&Recipe) -> Vec<String>,
 ) -> Result<Recipe> {
-    let (recipe, mut problems) = read(built_in, origin, text, settings)?;
-    problems.extend(recipe.iter().flat_map(|recipe| [recipe.validate(), further(recipe)].concat()));
+    let Reading { recipe, mut problems, unread } = read(built_in, origin, text, settings)?;
+    if let Some(recipe) = &recipe {
+        // A default in place of a value that cannot be read is nothing to compare others with.
+        let about_unread = |problem: &String| unread.iter().any(|setting| problem.contains(setting.as_str()));
+        let found = [recipe.validate(), further(recipe)].concat();
+        problems.extend(found.into_iter().filter(|problem| !about_unread(problem)));
+    }
     sound(recipe, problems)
 }
 
@@ -57,7 +63,7 @@ pub fn resolve_with(
 ///
 /// With every unknown key, and every value that cannot be read.
 pub fn assemble(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Recipe> {
-    let (recipe, problems) = read(built_in, origin, text, settings)?;
+    let Reading { recipe, problems, .. } = read(built_in, origin, text, settings)?;
     sound(recipe, problems)
 }
 
@@ -87,9 +93,7 @@ pub fn recorded_text(origin: &str, text: &str) -> Result<Recipe> {
         let of_others: Table = of_others.map(|(name, settings)| (name.clone(), settings.clone())).collect();
         known.extend(of_others);
     }
-    let mut problems = Vec::new();
-    check_keys(&mut table, &known, "", &mut problems);
-    let recipe = deserialize(table, &mut problems);
+    let Reading { recipe, problems, .. } = Reading::of(table, &known, Vec::new());
     sound(recipe, problems)
 }
 
@@ -100,8 +104,29 @@ fn sound(recipe: Option<Recipe>, problems: Vec<String>) -> Result<Recipe> {
     }
 }
 
-/// The recipe without its unknown settings, and every problem; no recipe if a value cannot be read.
-fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<(Option<Recipe>, Vec<String>)> {
+/// A recipe with defaults in place of what is unknown or cannot be read.
+struct Reading {
+    /// The recipe; `None` if its parts cannot be read together.
+    recipe: Option<Recipe>,
+    /// Every problem so far.
+    problems: Vec<String>,
+    /// Settings whose values cannot be read.
+    unread: Vec<String>,
+}
+
+impl Reading {
+    /// Reads a table, in which the `known` settings may stand.
+    fn of(mut table: Table, known: &Table, mut problems: Vec<String>) -> Self {
+        check_keys(&mut table, known, "", &mut problems);
+        let (unread, reasons): (Vec<_>, Vec<_>) =
+            remove_unread(&mut table).into_iter().map(|unread| (unread.setting, unread.problem)).unzip();
+        problems.extend(reasons);
+        let recipe = table.try_into::<Recipe>().map_err(|error| problems.push(error.message().trim().to_owned())).ok();
+        Self { recipe, problems, unread }
+    }
+}
+
+fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Reading> {
     let mut problems = Vec::new();
     let mut table = with_bases(built_in, origin, text)?;
     for setting in settings {
@@ -112,9 +137,7 @@ fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> 
     turn_off(&mut table);
     fill_in(&mut table);
     let known = known_keys(&table);
-    check_keys(&mut table, &known, "", &mut problems);
-    let recipe = deserialize(table, &mut problems);
-    Ok((recipe, problems))
+    Ok(Reading::of(table, &known, problems))
 }
 
 /// Name of the built-in recipe on which the recipe in `text` builds, if it does.
@@ -313,20 +336,6 @@ fn check_keys(table: &mut Table, known: &Table, prefix: &str, problems: &mut Vec
     });
 }
 
-/// Reads every section by itself, so that a problem in one does not hide those of the others. With a problem there is
-/// no recipe, since its settings would be compared with defaults.
-fn deserialize(table: Table, problems: &mut Vec<String>) -> Option<Recipe> {
-    let mut unread = Vec::new();
-    for (key, value) in &table {
-        if let Err(e) = Table::from_iter([(key.clone(), value.clone())]).try_into::<Recipe>() {
-            unread.push(format!("{key}: {}", e.message().trim().replace('\n', "; ")));
-        }
-    }
-    let all_read = unread.is_empty();
-    problems.append(&mut unread);
-    if all_read { table.try_into().ok() } else { None }
-}
-
 #[cfg(test)]
 mod tests {
     use equimod_core::{BackboneConfig, ObjectiveConfig};
@@ -411,7 +420,9 @@ mod tests {
         let found = problems(text, &["optimizer.momentun=0.5", "nonsense"]);
         assert_eq!(found.len(), 5, "{found:#?}");
         let all = found.join("\n");
-        for part in ["data.batch?", "equivariance.equimod?", "optimizer.momentum?", "schedule:", "nonsense"] {
+        for part in
+            ["data.batch?", "equivariance.equimod?", "optimizer.momentum?", "schedule.epochs is \"many\"", "nonsense"]
+        {
             assert!(all.contains(part), "{part} in {all}");
         }
     }
@@ -466,9 +477,14 @@ mod tests {
         assert!(
             found[0].contains("nonsense") && found[1].contains("data.batch?") && found[2].contains("checkpoint.keep")
         );
-        // A value that cannot be parsed is not replaced by a default, which would contradict the rest.
-        let unread = problems("[data]\nbatch = \"many\"", &["execution.parts=600"]);
-        assert_eq!(unread.len(), 1, "{unread:#?}");
+    }
+
+    #[test]
+    fn values_that_cannot_be_read_hide_no_other_problem() {
+        // The default in place of "many" contradicts nothing.
+        let found = problems("[data]\nbatch = \"many\"", &["execution.parts=600", "checkpoint.keep=1"]);
+        assert_eq!(found.len(), 2, "{found:#?}");
+        assert!(found[0].starts_with("data.batch is \"many\"") && found[1].contains("checkpoint.keep"), "{found:#?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Values for the template of the model card.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -43,6 +44,8 @@ pub struct Facts {
     #[serde(flatten)]
     reading: ReadingFacts,
     table: Option<String>,
+    /// Whether the table has values of a baseline.
+    has_baseline: bool,
     /// Files with all results.
     all_results: Vec<String>,
     heads: bool,
@@ -176,6 +179,7 @@ impl Facts {
             branch: branch.map(str::to_owned),
             model: repository.map_or_else(|| ".".to_owned(), |repository| reference(repository, branch)),
             table: (!rows.is_empty()).then(|| markdown(&rows)),
+            has_baseline: rows.iter().any(|row| row.baseline.is_some()),
             all_results: files.keys().filter(|name| name.ends_with(TABLE_FILE)).cloned().collect(),
             heads: files.contains_key(HEADS_FILE),
             equivariance: equivariance(&rows),
@@ -302,10 +306,11 @@ fn read<T: serde::de::DeserializeOwned>(files: &Files, name: &str) -> anyhow::Re
     serde_json::from_slice(bytes).with_context(|| format!("cannot read {name}"))
 }
 
-/// Results of the export; those of the run itself come first.
+/// Results of the export: those of the run itself come first, those with the default settings of a protocol, whose
+/// folders have short names, last.
 fn results(files: &Files) -> anyhow::Result<Vec<Results>> {
     let mut names: Vec<&String> = files.keys().filter(|name| name.ends_with(RESULTS_FILE)).collect();
-    names.sort_by_key(|name| (name.contains('/'), name.as_str()));
+    names.sort_by_key(|name| (name.contains('/'), Reverse(name.len()), name.as_str()));
     names.into_iter().map(|name| read(files, name)).collect()
 }
 
@@ -315,8 +320,10 @@ fn headlines(results: &[Results]) -> Vec<ResultRow> {
     for row in results.iter().flat_map(|results| &results.rows).filter(|row| is_headline(row)) {
         let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
         match rows.iter_mut().find(|other| key(other) == key(row)) {
-            // Prefer the row with an untrained control.
-            Some(other) if row.untrained.is_some() || other.untrained.is_none() => *other = row.clone(),
+            // Of the same measurement, prefer the row with a value of the untrained network.
+            Some(other) if row.untrained.is_some() || other.untrained.is_none() || other.detail != row.detail => {
+                *other = row.clone();
+            }
             Some(_) => {}
             None => rows.push(row.clone()),
         }

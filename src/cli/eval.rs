@@ -78,7 +78,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     /// Write results.json, results.md, report.html and their companions to this folder
-    /// [default: eval/<protocol>-<data> of a run directory, else none].
+    /// [default: eval/<protocol>-<data> of a run directory, with settings that are not the default, else none].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Two-dimensional map of features in the report.

@@ -1,13 +1,29 @@
-//! Options of other programs for pretraining, and what does the same here.
+//! Options of other programs, and what does the same here.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory};
 
-/// Names of options, and the option or setting to use. A name with `_` for `-` is found, too.
-const HINTS: [(&[&str], &str); 22] = [
-    (&["--arch", "--architecture", "--backbone", "--model", "-a"], "--set backbone.architecture=NAME"),
+use super::Cli;
+
+/// Names of options, and what to use instead. A name with `_` for `-` is found, too.
+type Hints = &'static [(&'static [&'static str], &'static str)];
+
+/// Options of every command that computes.
+const OF_ALL: Hints = &[
     (&["--bs", "-b", "--batch_size"], "--batch N"),
     (&["--img-size", "--input-size", "--resolution", "--crop-size", "--image_size"], "--size PIXELS"),
     (&["--base-lr", "--learning_rate"], "--lr RATE"),
+    (&["--num-epochs", "--max-epochs"], "--epochs N"),
+    (&["--cpu"], "--device cpu"),
+    (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:N"),
+    (&["-j", "--num_workers"], "--threads N"),
+    (&["--dataset", "--data-dir", "--data-path", "--data-root", "--root", "--train-dir"], "--data DATA"),
+    (&["--output", "--output-dir", "--save-dir", "--checkpoint-dir", "--log-dir", "-o"], "--out DIR"),
+];
+
+/// Options of commands that train by a recipe.
+const OF_RECIPES: Hints = &[
+    (&["--arch", "--architecture", "--backbone", "--model", "-a"], "--set backbone.architecture=NAME"),
     (&["--wd", "--weight-decay"], "--set optimizer.weight_decay=VALUE"),
     (&["--optimizer", "--optim", "--opt"], "--set optimizer.kind=KIND"),
     (&["--momentum"], "--set optimizer.momentum=VALUE"),
@@ -16,36 +32,89 @@ const HINTS: [(&[&str], &str); 22] = [
     (&["--temperature", "--temp", "--tau"], "--set objective.temperature=VALUE"),
     (&["--method", "--objective", "--loss"], "--set objective.kind=KIND"),
     (&["--amp", "--fp16", "--bf16", "--precision"], "--set execution.precision=bf16 (there is no fp16)"),
-    (&["--cpu"], "--device cpu"),
-    (&["-j", "--num_workers"], "--threads N"),
     (&["--pretrained", "--ckpt", "--checkpoint", "--weights"], "--from MODEL"),
     (&["--print-freq", "--log-every"], "--set log_every_steps=N"),
-    (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:N"),
     (&["--config", "--cfg", "-c"], "--recipe FILE"),
-    (&["--output", "--output-dir", "--save-dir", "--checkpoint-dir", "--log-dir", "-o"], "--out DIR"),
     (&["--projection-dim", "--proj-dim", "--out-dim", "--feature-dim"], "--set objective.projection_head=HEAD"),
     (&["--crop-scale", "--policy", "--aug"], "--set augmentation.policy=POLICY"),
-    (&["--num-epochs", "--max-epochs"], "--epochs N"),
 ];
 
-/// Message on an option of another program, with what does the same in `pretrain` and `find-lr`; `None` for other errors.
+/// Options of commands that evaluate a model.
+const OF_MODELS: Hints = &[
+    (
+        &["--model", "--arch", "-a", "--pretrained", "--ckpt", "--checkpoint", "--weights", "--resume"],
+        "the model's run directory, file or hf: name as the first argument, without an option",
+    ),
+    (&["--knn", "--nb-knn", "--n-neighbors", "--neighbors"], "--k N"),
+    (&["--wd", "--weight_decay"], "--l2-strengths N, the number of strengths that are tried"),
+    (&["--label", "--labels-column", "--target"], "--task NAME"),
+    (&["--train-fraction", "--label-fraction", "--percent"], "--labels PERCENT"),
+    (&["--n-way", "--way"], "--ways N"),
+    (&["--n-shot", "--shot"], "--shots N"),
+];
+
+/// Options that commands need not have, and the reason.
+const WITHOUT_EFFECT: Hints = &[
+    (&["--batch", "-b", "--bs", "--batch_size"], "features do not depend on the batch size"),
+    (&["--epochs", "--lr", "--base-lr", "--learning_rate"], "only `eval linear` and `eval finetune` train for epochs"),
+];
+
+/// Message on an option of another program, with what does the same in the command; `None` for other errors.
 pub fn of_another_program(error: &clap::Error) -> Option<String> {
-    let usage = error.get(ContextKind::Usage)?.to_string();
     let ContextValue::String(name) = error.get(ContextKind::InvalidArg)? else { return None };
-    let trains = ["equimod pretrain", "equimod find-lr"].iter().any(|command| usage.contains(command));
-    let instead = hint(name).filter(|_| trains && error.kind() == ErrorKind::UnknownArgument)?;
-    Some(format!("there is no option {name}; use {instead} (`equimod pretrain --dry-run` prints all settings)"))
+    let usage = error.get(ContextKind::Usage)?.to_string();
+    let (path, command) = command_of(&usage).filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
+    let trains = command.get_arguments().any(|argument| argument.get_id() == "set");
+    let evaluates = path.starts_with("eval ") || path == "embed";
+    let text = match (trains, evaluates) {
+        (true, _) => {
+            let instead = hint(&command, &[OF_ALL, OF_RECIPES], name)?;
+            format!("use {instead} (`equimod pretrain --dry-run` prints all settings)")
+        }
+        (_, true) => match (hint(&command, &[OF_ALL, OF_MODELS], name), hint(&command, &[WITHOUT_EFFECT], name)) {
+            (Some(instead), _) => format!("use {instead} (`equimod {path} --help` lists all options)"),
+            (None, reason) => format!("leave it out: {}", reason?),
+        },
+        _ => return None,
+    };
+    Some(format!("there is no option {name} of `equimod {path}`; {text}"))
 }
 
-/// What does the same as the option `name` of another program.
-fn hint(name: &str) -> Option<&'static str> {
+/// The command of a line of usage, with its names after the program's.
+fn command_of(usage: &str) -> Option<(String, Command)> {
+    let mut command = Cli::command();
+    // Options that all commands share become part of each.
+    command.build();
+    let mut path = Vec::new();
+    for word in usage.split_once("equimod ")?.1.split_whitespace() {
+        let Some(inner) = command.find_subcommand(word) else { break };
+        path.push(word);
+        command = inner.clone();
+    }
+    Some((path.join(" "), command))
+}
+
+/// What does the same in `command` as the option `name` of another program.
+fn hint(command: &Command, hints: &[Hints], name: &str) -> Option<&'static str> {
     // Of `--name=value` and `--name <VALUE>`, the name.
     let name = name.split(['=', ' ']).next()?;
     let hyphens = name.replace('_', "-");
-    HINTS
+    hints
         .iter()
-        .find(|(names, _)| names.contains(&name) || names.contains(&hyphens.as_str()))
+        .flat_map(|hints| hints.iter())
+        .filter(|(names, _)| names.contains(&name) || names.contains(&hyphens.as_str()))
         .map(|(_, instead)| *instead)
+        .find(|instead| has(command, instead))
+}
+
+/// Whether a command has the option with which a text begins, if it begins with one.
+fn has(command: &Command, text: &str) -> bool {
+    let option = text.strip_prefix("--").and_then(|text| text.split([' ', '=']).next());
+    option.is_none_or(|option| {
+        command.get_arguments().any(|argument| {
+            argument.get_long() == Some(option) || argument.get_all_aliases().is_some_and(|all| all.contains(&option))
+        })
+    })
 }
 
 #[cfg(test)]
@@ -53,7 +122,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::Command as CliCommand;
     use crate::recipes::named;
 
     /// Settings and options with placeholders, and with values.
@@ -77,9 +146,10 @@ mod tests {
 
     #[test]
     fn what_is_suggested_is_accepted_and_what_is_replaced_is_not() {
-        for (names, instead) in HINTS {
-            for name in names {
-                let refused = Cli::try_parse_from(["equimod", "pretrain", name, "3"]).unwrap_err();
+        for (names, instead) in OF_ALL.iter().chain(OF_RECIPES) {
+            for name in *names {
+                // Some names stand for the model in evaluations, and are options here.
+                let Err(refused) = Cli::try_parse_from(["equimod", "pretrain", name, "3"]) else { panic!("{name}") };
                 let text = of_another_program(&refused).unwrap_or_default();
                 assert!(text.contains(name) && text.contains(instead), "{text}");
             }
@@ -88,13 +158,26 @@ mod tests {
                 example = example.replace(placeholder, value);
             }
             let words = ["equimod", "pretrain"].into_iter().chain(example.split(' '));
-            let Command::Pretrain(arguments) = Cli::try_parse_from(words).unwrap().command else { unreachable!() };
+            let CliCommand::Pretrain(arguments) = Cli::try_parse_from(words).unwrap().command else { unreachable!() };
             named("quick", &arguments.recipe.settings()).unwrap();
         }
-        assert_eq!(hint("--weight_decay"), hint("--weight-decay"));
-        assert_eq!(hint("--arch=resnet50"), Some("--set backbone.architecture=NAME"));
         for other in [["equimod", "pretrain", "--unheard-of"], ["equimod", "runs", "--arch"]] {
             assert_eq!(of_another_program(&Cli::try_parse_from(other).unwrap_err()), None);
         }
+    }
+
+    #[test]
+    fn evaluations_suggest_only_what_they_have() {
+        let text = |words: &str| {
+            let refused = Cli::try_parse_from(words.split(' ')).unwrap_err();
+            of_another_program(&refused).unwrap_or_default()
+        };
+        assert!(text("equimod eval linear m --batch_size=3").contains("use --batch N"));
+        assert!(text("equimod eval knn m --batch_size=3").contains("do not depend on the batch size"));
+        assert!(text("equimod eval knn m --epochs 3").contains("`eval linear`"));
+        assert!(text("equimod eval knn m --n-neighbors 3").contains("use --k N"));
+        assert!(text("equimod eval logistic m --n-neighbors 3").is_empty());
+        assert!(text("equimod eval few-shot m --img_size 3").contains("use --size PIXELS"));
+        assert!(text("equimod embed --checkpoint m").contains("as the first argument"));
     }
 }

@@ -17,7 +17,13 @@ const BAR: usize = 18;
 const GAP: &str = "  ";
 
 /// Progress of training.
-pub enum Progress {
+pub struct Progress {
+    lines: Lines,
+    /// What the time left is of, where it is not all.
+    part: &'static str,
+}
+
+enum Lines {
     /// A bar with two lines on a terminal.
     Bar(ProgressBar),
     /// Plain lines; holds the time and epoch of the last one.
@@ -25,8 +31,14 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// Progress of a run of `total` steps that is at `step`.
-    pub fn new(step: u64, total: u64) -> Self {
+    /// Progress of a run of `total` steps that is at `step`. `part` stands behind the time left, where more work follows.
+    pub fn new(step: u64, total: u64, part: &'static str) -> Self {
+        Self { lines: Lines::new(step, total), part }
+    }
+}
+
+impl Lines {
+    fn new(step: u64, total: u64) -> Self {
         if !io::stderr().is_terminal() {
             return Self::Plain(None, 0);
         }
@@ -42,21 +54,22 @@ impl Progress {
 
 impl Sink for Progress {
     fn step(&mut self, report: &StepReport) -> Result<()> {
-        match self {
-            Self::Bar(bar) => {
+        let part = self.part;
+        match &mut self.lines {
+            Lines::Bar(bar) => {
                 let width = columns(&io::stderr()).unwrap_or_default();
-                bar.set_prefix(fitting(pace(report), width.saturating_sub(BAR)));
+                bar.set_prefix(fitting(pace(report, part), width.saturating_sub(BAR)));
                 bar.set_message(fitting(terms(report), width));
                 bar.set_position(report.step);
                 if report.step == report.total_steps {
                     bar.finish();
                 }
             }
-            Self::Plain(last, epoch) => {
+            Lines::Plain(last, epoch) => {
                 let due = last.is_none_or(|last| last.elapsed() >= PLAIN_EVERY);
                 if due || *epoch != report.epoch || report.step == report.total_steps {
                     (*last, *epoch) = (Some(Instant::now()), report.epoch);
-                    note(&[pace(report), terms(report)].concat().join(GAP));
+                    note(&[pace(report, part), terms(report)].concat().join(GAP));
                 }
             }
         }
@@ -69,18 +82,18 @@ impl Sink for Progress {
     }
 
     fn note(&mut self, text: &str) -> Result<()> {
-        match self {
-            Self::Bar(bar) => bar.println(wrapped(text, columns(&io::stderr()))),
-            Self::Plain(..) => note(text),
+        match &self.lines {
+            Lines::Bar(bar) => bar.println(wrapped(text, columns(&io::stderr()))),
+            Lines::Plain(..) => note(text),
         }
         Ok(())
     }
 }
 
 /// Time left, throughput and position, the most important part first.
-fn pace(report: &StepReport) -> Vec<String> {
+fn pace(report: &StepReport, part: &str) -> Vec<String> {
     vec![
-        format!("{} left", duration(report.remaining)),
+        format!("{} left{part}", duration(report.remaining)),
         format!("{:.0} images/s", report.pace.images_per_second),
         format!("epoch {}/{}", report.epoch, report.epochs),
         format!("step {}/{}", report.step, report.total_steps),

@@ -35,6 +35,11 @@ impl Metrics {
         names
     }
 
+    /// Number of the last step.
+    pub fn steps(&self) -> u64 {
+        self.0.iter().filter_map(|line| line.get("step")?.as_u64()).max().unwrap_or_default()
+    }
+
     /// The metric `key` over steps, as a series called `name`.
     pub fn series(&self, name: &str, key: &str) -> Series {
         let point = |line: &Value| Some((line.get("step")?.as_f64()?, line.get(key)?.as_f64()?));

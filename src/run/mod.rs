@@ -1,5 +1,6 @@
 //! A training run: its forecast, probe, trace, files and report.
 
+pub mod again;
 pub mod baseline;
 pub mod facts;
 pub mod files;

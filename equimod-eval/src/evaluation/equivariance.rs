@@ -33,8 +33,8 @@ impl Protocol for EquivarianceProtocol {
 
     fn summary(&self) -> &'static str {
         "Intervals are 95 % bootstrap intervals over images, each with all its views. The control takes the \
-         parameters of \
-         another image's view; for an augmentation that is only on or off (a flip, grayscale), those of no change."
+         parameters of another image's view; for an augmentation that is only on or off (a flip, grayscale), those of no \
+         change."
     }
 
     fn applies_to(&self, model: &Model) -> bool {

@@ -34,7 +34,7 @@ pub fn equivariance_section(rows: &[ResultRow]) -> Section {
         title: "absolute equivariance: above 0, a prediction is nearer to its view than the un-augmented image is"
             .into(),
         name: "with each view's own parameters".into(),
-        references: ["baseline", "untrained", "control: with wrong parameters"].map(str::to_owned).to_vec(),
+        references: ["baseline", "untrained", "control: shuffled parameters"].map(str::to_owned).to_vec(),
         bars: absolute.iter().map(bar).collect(),
     };
     let number = |metric: &'static str| move |task: &str| of(task, metric).map(|row| row.text(row.value));

@@ -45,9 +45,8 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         models.map(|(c, all)| ComparedModel { name: &c.name, classifications: all }).collect();
     let (rows, sections) = compare(&models, &splits.name, seed)?;
     let title = format!("{} and {}", contenders[0].name, contenders[1].name);
-    let summary = "Of one pair, the 95 % interval of the difference is a paired bootstrap interval over test \
-     images; of several \
-                   pairs, it is a Student's t interval over them.";
+    let summary = "Of one pair, the 95 % interval of the difference is a paired bootstrap interval over test images; of \
+                   several pairs, it is a Student's t interval over them.";
     let drawn = distinct_draws(&classifications[0]);
     let next = after_comparison(&arguments.models);
     let comparison = Comparison { title, summary, rows, sections, drawn, next: next.clone() };

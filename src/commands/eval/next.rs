@@ -8,6 +8,7 @@ use equimod_train::recorded;
 use equimod_train::run_dir::{RESOLVED, is_run};
 
 use crate::outputs::suggestion::Suggestion;
+use crate::run::again::longer_by_files;
 use crate::run::baseline::{self, weighted_modules};
 
 /// The command that shows two compared runs beside each other: their curves, and the settings in which they differ.
@@ -19,10 +20,12 @@ pub fn after_comparison(models: &[PathBuf]) -> Option<Suggestion> {
 }
 
 /// The command that answers the next question about a model that was evaluated: the same evaluation of the untrained
-/// network, or, for a run, a comparison with its baseline.
+/// network, longer training of a run whose predictions are no use, or a comparison with the run's baseline.
 pub fn after_evaluation(advice: Option<Advice>, model: &Path) -> Option<Suggestion> {
-    if advice == Some(Advice::EvaluateUntrained) {
-        return Some(Suggestion::again().with(["--untrained"]));
+    match advice {
+        Some(Advice::EvaluateUntrained) => return Some(Suggestion::again().with(["--untrained"])),
+        Some(Advice::TrainLonger) if is_run(model) => return longer_by_files(model),
+        _ => {}
     }
     if let Some(baseline) = baseline::of(model) {
         let [run, baseline] = [model, &baseline].map(|folder| folder.display().to_string());

@@ -1,5 +1,7 @@
 //! From the arguments of a protocol on one model to its settings.
 
+use std::fmt::Display;
+
 use equimod_core::OptimizerConfig;
 use equimod_core::optim::{AdamWConfig, SgdConfig};
 use equimod_eval::evaluation::{
@@ -26,10 +28,28 @@ pub struct Chosen<'a> {
     pub crop: CropKind,
     /// Protocol with its settings.
     pub protocol: Box<dyn Protocol>,
+    /// Settings of the protocol that differ from its defaults, in words for the name of a folder.
+    pub other: Vec<String>,
 }
 
-fn chosen(arguments: &EvalArgs, crop: CropKind, protocol: impl Protocol + 'static) -> anyhow::Result<Chosen<'_>> {
-    Ok(Chosen { arguments, crop, protocol: Box::new(protocol) })
+fn chosen<'a>(
+    arguments: &'a EvalArgs,
+    crop: CropKind,
+    protocol: impl Protocol + 'static,
+    other: impl IntoIterator<Item = Option<String>>,
+) -> anyhow::Result<Chosen<'a>> {
+    let other = other.into_iter().flatten().collect();
+    Ok(Chosen { arguments, crop, protocol: Box::new(protocol), other })
+}
+
+/// A setting in words, if it is not its default.
+fn other<T: PartialEq + Display>(value: T, default: T, words: impl FnOnce(T) -> String) -> Option<String> {
+    (value != default).then(|| words(value))
+}
+
+/// A number of images in words, if it is not the default.
+fn images(value: usize, default: usize) -> Option<String> {
+    other(value, default, |images| format!("{images}-images"))
 }
 
 /// The protocol of a command on one model; `None` for commands on several models.
@@ -50,8 +70,13 @@ pub fn of(command: &EvalCommand) -> anyhow::Result<Option<Chosen<'_>>> {
 
 /// `eval knn`.
 fn knn(arguments: &Knn) -> anyhow::Result<Chosen<'_>> {
-    let config = KnnConfig { k: arguments.k as usize, temperature: arguments.temperature };
-    chosen(&arguments.common, CropKind::Center, config)
+    let (config, usual) =
+        (KnnConfig { k: arguments.k as usize, temperature: arguments.temperature }, KnnConfig::default());
+    let changed = [
+        other(config.k, usual.k, |k| format!("k-{k}")),
+        other(config.temperature, usual.temperature, |temperature| format!("temperature-{temperature}")),
+    ];
+    chosen(&arguments.common, CropKind::Center, config, changed)
 }
 
 /// `eval logistic`.
@@ -61,7 +86,12 @@ fn logistic(arguments: &Logistic) -> anyhow::Result<Chosen<'_>> {
         select_by_class: arguments.by_class,
         ..Default::default()
     };
-    chosen(&arguments.common, CropKind::Center, config)
+    let strengths = |strengths| format!("{strengths}-strengths");
+    let changed = [
+        other(config.l2_strengths.len(), LogisticConfig::default().l2_strengths.len(), strengths),
+        arguments.by_class.then(|| "by-class".into()),
+    ];
+    chosen(&arguments.common, CropKind::Center, config, changed)
 }
 
 /// `eval linear`.
@@ -74,7 +104,13 @@ fn linear(arguments: &Linear) -> anyhow::Result<Chosen<'_>> {
         threads: rayon::current_num_threads(),
         ..Default::default()
     };
-    chosen(&arguments.common, CropKind::Inset, config)
+    let usual = LinearConfig::default();
+    let changed = [
+        other(config.epochs, usual.epochs, |epochs| format!("{epochs}-epochs")),
+        other(config.batch, usual.batch, |batch| format!("batch-{batch}")),
+        other(config.learning_rate, usual.learning_rate, |rate| format!("lr-{rate}")),
+    ];
+    chosen(&arguments.common, CropKind::Inset, config, changed)
 }
 
 /// `eval finetune`.
@@ -108,7 +144,20 @@ fn finetune(arguments: &Finetune) -> anyhow::Result<Chosen<'_>> {
     if !arguments.labels.is_empty() {
         protocol.label_fractions = arguments.labels.iter().map(|percent| percent / 100.0).collect();
     }
-    chosen(&arguments.common, CropKind::Inset, protocol)
+    let usual = FinetuneConfig::default();
+    let labels = (!arguments.labels.is_empty()).then(|| format!("labels-{}", joined(&arguments.labels)));
+    let changed = [
+        labels,
+        other(arguments.epochs as usize, usual.epochs, |epochs| format!("{epochs}-epochs")),
+        other(arguments.warmup_epochs as usize, usual.warmup_epochs, |epochs| format!("{epochs}-warmup")),
+        arguments.batch.map(|batch| format!("batch-{batch}")),
+        (arguments.optimizer == FinetuneOptimizer::Adamw).then(|| "adamw".into()),
+        arguments.learning_rate.map(|rate| format!("lr-{rate}")),
+        other(weight_decay, 0.0, |decay| format!("decay-{decay}")),
+        other(arguments.layer_decay, usual.layer_decay, |decay| format!("layer-decay-{decay}")),
+        arguments.frozen_batch_norm.then(|| "frozen-batch-norm".into()),
+    ];
+    chosen(&arguments.common, CropKind::Inset, protocol, changed)
 }
 
 /// `eval few-shot`.
@@ -122,27 +171,76 @@ fn few_shot(arguments: &FewShot) -> anyhow::Result<Chosen<'_>> {
     if !arguments.shots.is_empty() {
         protocol.shots = arguments.shots.iter().map(|&shots| shots as usize).collect();
     }
-    chosen(&arguments.common, CropKind::Center, protocol)
+    let usual = FewShotProtocol::default();
+    let changed = [
+        other(protocol.ways, usual.ways, |ways| format!("{ways}-ways")),
+        (protocol.shots != usual.shots).then(|| format!("{}-shots", joined(&protocol.shots))),
+        other(protocol.queries, usual.queries, |queries| format!("{queries}-queries")),
+        other(protocol.episodes, usual.episodes, |episodes| format!("{episodes}-episodes")),
+    ];
+    chosen(&arguments.common, CropKind::Center, protocol, changed)
 }
 
 /// `eval equivariance`.
 fn equivariance(arguments: &Equivariance) -> anyhow::Result<Chosen<'_>> {
-    let (images, each_augmentation) = (arguments.images as usize, !arguments.overall);
-    chosen(&arguments.common, CropKind::Center, EquivarianceProtocol { images, each_augmentation })
+    let protocol = EquivarianceProtocol { images: arguments.images as usize, each_augmentation: !arguments.overall };
+    let changed =
+        [images(protocol.images, EquivarianceProtocol::default().images), arguments.overall.then(|| "overall".into())];
+    chosen(&arguments.common, CropKind::Center, protocol, changed)
 }
 
 /// `eval params`.
 fn params(arguments: &Params) -> anyhow::Result<Chosen<'_>> {
-    chosen(&arguments.common, CropKind::Center, ParameterProtocol { images: arguments.images as usize })
+    let protocol = ParameterProtocol { images: arguments.images as usize };
+    let changed = [images(protocol.images, ParameterProtocol::default().images)];
+    chosen(&arguments.common, CropKind::Center, protocol, changed)
 }
 
 /// `eval retrieval`.
 fn retrieval(arguments: &Retrieval) -> anyhow::Result<Chosen<'_>> {
     let protocol = RetrievalProtocol { images: arguments.images as usize, views: arguments.views as usize };
-    chosen(&arguments.common, CropKind::Center, protocol)
+    let usual = RetrievalProtocol::default();
+    let changed =
+        [images(protocol.images, usual.images), other(protocol.views, usual.views, |views| format!("{views}-views"))];
+    chosen(&arguments.common, CropKind::Center, protocol, changed)
 }
 
 /// `eval health`.
 fn health(arguments: &Health) -> anyhow::Result<Chosen<'_>> {
-    chosen(&arguments.common, CropKind::Center, HealthProtocol { images: arguments.images as usize })
+    let protocol = HealthProtocol { images: arguments.images as usize };
+    let changed = [images(protocol.images, HealthProtocol::default().images)];
+    chosen(&arguments.common, CropKind::Center, protocol, changed)
+}
+
+/// Numbers, joined by hyphens.
+fn joined<T: Display>(numbers: &[T]) -> String {
+    numbers.iter().map(T::to_string).collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::of;
+    use crate::cli::{Cli, Command};
+
+    /// The settings of an evaluation that differ from the defaults.
+    fn other(command: &str) -> Vec<String> {
+        let Command::Eval(eval) = Cli::try_parse_from(command.split(' ')).unwrap().command else { unreachable!() };
+        of(&eval.command).unwrap().unwrap().other
+    }
+
+    #[test]
+    fn defaults_of_the_command_are_those_of_the_protocols() {
+        for protocol in
+            ["linear", "logistic", "knn", "few-shot", "finetune", "equivariance", "params", "retrieval", "health"]
+        {
+            assert!(other(&format!("equimod eval {protocol} m")).is_empty(), "{protocol}");
+        }
+        assert_eq!(other("equimod eval linear m --epochs 5 --lr 0.1"), ["5-epochs", "lr-0.1"]);
+        assert_eq!(other("equimod eval finetune m --labels 1 --labels 10"), ["labels-1-10"]);
+        assert_eq!(other("equimod eval few-shot m --shots 5"), ["5-shots"]);
+        assert_eq!(other("equimod eval equivariance m --images 20 --overall"), ["20-images", "overall"]);
+        assert_eq!(other("equimod eval logistic m --l2-strengths 5"), ["5-strengths"]);
+    }
 }

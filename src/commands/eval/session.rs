@@ -15,7 +15,7 @@ use equimod_train::run_dir::is_run;
 
 use super::next::after_evaluation;
 use super::protocols::Chosen;
-use crate::cli::{CropKind, EvalArgs, ImageArgs};
+use crate::cli::{EvalArgs, ImageArgs};
 use crate::inputs::evaluated_data::{self, DataChoice};
 use crate::inputs::model_argument::{self, check_order};
 use crate::inputs::sources::OtherSources;
@@ -31,8 +31,8 @@ use crate::run::files::all_results;
 
 /// Runs a protocol on a model and a data set, prints and writes the results.
 pub fn run(chosen: &Chosen) -> anyhow::Result<ExitCode> {
-    let Chosen { arguments, crop, protocol } = chosen;
-    let session = Session::open(arguments, *crop, console::note)?;
+    let protocol = &chosen.protocol;
+    let session = Session::open(chosen, console::note)?;
     let console = Console::default();
     let report = session.evaluation(&console).run(protocol.as_ref())?;
     drop(console);
@@ -46,8 +46,8 @@ pub fn run(chosen: &Chosen) -> anyhow::Result<ExitCode> {
 ///
 /// If the evaluation fails, or a file cannot be written.
 pub fn measure(chosen: &Chosen, command: Vec<String>) -> anyhow::Result<()> {
-    let Chosen { arguments, crop, protocol } = chosen;
-    let session = Session::open(arguments, *crop, |_| ())?;
+    let protocol = &chosen.protocol;
+    let session = Session::open(chosen, |_| ())?;
     let measured = match protocol.applies_to(&session.model) {
         true => session.evaluation(&()).measure(protocol.as_ref())?,
         false => Measurement::default(),
@@ -61,6 +61,8 @@ pub fn measure(chosen: &Chosen, command: Vec<String>) -> anyhow::Result<()> {
 /// A model and the data set that it is evaluated on.
 struct Session<'a> {
     arguments: &'a EvalArgs,
+    /// Settings of the protocol that differ from its defaults.
+    other: &'a [String],
     /// Name of the data source, the same from any folder.
     data: String,
     model: Model,
@@ -75,7 +77,8 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Opens both; `note` receives what is worth a message.
-    fn open(arguments: &'a EvalArgs, crop: CropKind, note: fn(&str)) -> anyhow::Result<Self> {
+    fn open(chosen: &'a Chosen, note: fn(&str)) -> anyhow::Result<Self> {
+        let Chosen { arguments, crop, other, .. } = chosen;
         let devices = device::open_all(&arguments.device.device)?;
         let named = arguments.source.as_deref().or(arguments.images.data.as_deref());
         check_order(&arguments.model, named)?;
@@ -83,13 +86,13 @@ impl<'a> Session<'a> {
         let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
         let baseline = arguments.baseline.then(|| open_baseline(&arguments.model, &devices[0])).transpose()?;
         report_guess(&model);
-        let crop = arguments.input.crop.unwrap_or(crop).into();
+        let crop = arguments.input.crop.unwrap_or(*crop).into();
         let input = InputTransform::of(&model, arguments.input.size, crop)?;
         let splits = open_images(&data, &arguments.images)?;
         let run = is_run(&arguments.model).then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
         let data = data.of_run.map_or(data.source, |own| own.name);
-        Ok(Self { arguments, data, model, baseline, copies, splits, input, cache })
+        Ok(Self { arguments, other, data, model, baseline, copies, splits, input, cache })
     }
 
     fn evaluation<'b>(&'b self, observer: &'b dyn Observer) -> Evaluation<'b> {
@@ -114,12 +117,18 @@ impl<'a> Session<'a> {
         let in_run = || {
             let data: String = self.data.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
             let mut name = format!("{protocol}-{}", data.trim_matches('-'));
-            // Evaluations of other tasks or at other sizes have folders of their own.
-            let tasks = self.arguments.images.task.iter().map(|task| task_name(task));
-            let input = &self.arguments.input;
-            let other = input.size.map(|size| size.to_string()).into_iter();
-            let other = other.chain(input.crop.map(|crop| Crop::from(crop).name().to_owned()));
-            tasks.chain(other).for_each(|part| name += &format!("-{part}"));
+            // Evaluations of other tasks, and with other settings, have folders of their own.
+            let EvalArgs { images, input, seed, .. } = self.arguments;
+            let tasks = images.task.iter().map(|task| task_name(task));
+            let settings = [
+                input.size.map(|size| size.to_string()),
+                input.crop.map(|crop| Crop::from(crop).name().to_owned()),
+                images.reading.background.map(|color| format!("on-{color}").replace('#', "")),
+                images.reading.apply_orientation.then(|| "upright".into()),
+                (*seed != 0).then(|| format!("seed-{seed}")),
+            ];
+            let settings = settings.into_iter().flatten().chain(self.other.iter().cloned());
+            tasks.chain(settings).for_each(|part| name += &format!("-{part}"));
             model.join("eval").join(name)
         };
         self.arguments.out.clone().or_else(|| is_run(model).then(in_run))

@@ -18,6 +18,7 @@ use crate::cli::Transfer;
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
+use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit::Usage;
 
@@ -50,9 +51,8 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     rows.extend(suite_table.mean_rows());
     let comparison = Comparison {
         title: format!("transfer, suite {}", arguments.suite),
-        summary: "Per cent; * marks the best of a column, whether or not its lead is more than chance. Intervals \
-         are 95 % bootstrap \
-                  intervals over test images.",
+        summary: "Per cent; * marks the best of a column, whether or not its lead is more than chance. Intervals are \
+                  95 % bootstrap intervals over test images.",
         rows,
         sections: vec![Section::table("Models side by side", table.clone())],
         drawn,
@@ -67,6 +67,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
         console::json(&results)?;
     } else {
         console::result(&aligned(&table.headings, &table.rows))?;
+        print_verdict(&results.verdict, None)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,6 @@ use equimod_eval::evaluation::{EquivarianceProtocol, SummaryProtocol};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page, with_baseline};
 use equimod_eval::verdict::{Advice, TrainingFacts, verdict};
 use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
-use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
 
 use super::reading;
@@ -21,6 +20,7 @@ use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
+use crate::run::again::{again, longer};
 use crate::run::baseline;
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
@@ -159,24 +159,14 @@ impl Finished<'_> {
         commands
     }
 
-    /// The command that trains with the same recipe and initial weights, and a baseline if this run has one.
+    /// The command that repeats the training.
     fn again(&self) -> Suggestion {
-        let recipe = self.run.path().join(RESOLVED);
-        let again = Suggestion::new(["pretrain", "--recipe", &recipe.display().to_string()]);
-        let from = self.info.from.iter().flat_map(|from| ["--from", &from.model]);
-        again.with(from).with(self.baseline.iter().map(|_| "--baseline"))
+        again(self.run.path(), self.info)
     }
 
-    /// The command that trains for longer, with a warm-up of the same share.
+    /// The command that trains for longer.
     fn longer(&self) -> Suggestion {
-        let (times, schedule) = (times_longer(self.trainer.total_steps()), &self.recipe.schedule);
-        let longer = self.again().with(["--epochs", &(times * schedule.epochs).to_string()]);
-        let warmup = (times as f64 * schedule.warmup_epochs * 1e3).round() / 1e3;
-        let longer = match warmup {
-            0.0 => longer,
-            warmup => longer.with(["--set", &format!("schedule.warmup_epochs={warmup:?}")]),
-        };
-        longer.about(&format!("{times} times as long"))
+        longer(self.run.path(), self.info, self.recipe, self.trainer.total_steps())
     }
 
     /// Evaluates the last checkpoint, the untrained network and the baseline with every protocol that the images
@@ -227,14 +217,6 @@ impl Finished<'_> {
     }
 }
 
-/// Fewest steps of a longer run that is suggested.
-const FEWEST: u64 = 500;
-
-/// How many times as long a run of too few steps should be: four times, or as often as gives it [`FEWEST`] steps.
-fn times_longer(steps: u64) -> u64 {
-    FEWEST.div_ceil(steps.max(1)).max(4)
-}
-
 /// Adds rows to the results of the baseline, so that `equimod report` and `runs` have them.
 fn keep(baseline: &Path, rows: Vec<ResultRow>) -> anyhow::Result<()> {
     let file = baseline.join("results.json");
@@ -243,14 +225,4 @@ fn keep(baseline: &Path, rows: Vec<ResultRow>) -> anyhow::Result<()> {
     let results = Results { rows, ..read };
     write_atomic(&baseline.join("results.md"), markdown_page(&results).as_bytes())?;
     Ok(write_atomic(&file, &serde_json::to_vec_pretty(&results)?)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::times_longer;
-
-    #[test]
-    fn a_longer_run_has_steps_enough() {
-        assert_eq!([0, 2, 192, 5000].map(times_longer), [500, 250, 4, 4]);
-    }
 }

@@ -236,6 +236,15 @@ impl Setup {
         Ok((run, info))
     }
 
+    /// What the time left is of: with a baseline, half of the training remains after the run.
+    fn part(&self) -> &'static str {
+        match (self.is_baseline, self.wants_baseline()) {
+            (true, _) => " (baseline)",
+            (_, true) => ", then the baseline",
+            _ => "",
+        }
+    }
+
     fn sinks(&self, run: &RunDirectory, trainer: &Trainer) -> anyhow::Result<Vec<Box<dyn Sink>>> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![
             Box::new(JsonLines::open(&run.path().join("metrics.jsonl"))?),
@@ -243,7 +252,7 @@ impl Setup {
             Box::new(TextLog::open(&run.path().join("train.log"))?),
             match &self.watcher {
                 Some(watcher) => Box::new(Watched(watcher.clone())),
-                None => Box::new(Progress::new(trainer.step(), trainer.total_steps())),
+                None => Box::new(Progress::new(trainer.step(), trainer.total_steps(), self.part())),
             },
         ];
         if self.recipe.log.csv {

@@ -1,0 +1,56 @@
+//! Commands that repeat the training of a run with other settings.
+
+use std::path::Path;
+
+use equimod_train::run_dir::{RESOLVED, is_run};
+use equimod_train::{Recipe, RunInfo, recorded};
+
+use super::baseline;
+use super::files::Metrics;
+use crate::outputs::suggestion::Suggestion;
+
+/// Fewest steps of a longer run that is suggested.
+const FEWEST: u64 = 500;
+
+/// The command that trains with the recipe and initial weights of the run in the folder `run`, and a baseline if the run
+/// has one.
+pub fn again(run: &Path, info: &RunInfo) -> Suggestion {
+    let recipe = run.join(RESOLVED).display().to_string();
+    let from = info.from.iter().flat_map(|from| ["--from", &from.model]);
+    let baseline = baseline::of(run).map(|_| "--baseline");
+    Suggestion::new(["pretrain", "--recipe", &recipe]).with(from).with(baseline)
+}
+
+/// [`again`] for longer than the run's `steps`, with a warm-up of the same share.
+pub fn longer(run: &Path, info: &RunInfo, recipe: &Recipe, steps: u64) -> Suggestion {
+    let (times, schedule) = (times_longer(steps), &recipe.schedule);
+    let longer = again(run, info).with(["--epochs", &(times * schedule.epochs).to_string()]);
+    let warmup = (times as f64 * schedule.warmup_epochs * 1e3).round() / 1e3;
+    let longer = match warmup {
+        0.0 => longer,
+        warmup => longer.with(["--set", &format!("schedule.warmup_epochs={warmup:?}")]),
+    };
+    longer.about(&format!("{times} times as long"))
+}
+
+/// [`longer`] by the files of the run; `None` for other folders, and if a file cannot be read.
+pub fn longer_by_files(run: &Path) -> Option<Suggestion> {
+    let info = RunInfo::read(run).ok().filter(|_| is_run(run))?;
+    let steps = Metrics::read(run).ok()?.steps();
+    Some(longer(run, &info, &recorded(&run.join(RESOLVED)).ok()?, steps))
+}
+
+/// How many times as long a run of too few steps should be: four times, or as often as gives it [`FEWEST`] steps.
+fn times_longer(steps: u64) -> u64 {
+    FEWEST.div_ceil(steps.max(1)).max(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::times_longer;
+
+    #[test]
+    fn a_longer_run_has_steps_enough() {
+        assert_eq!([0, 2, 192, 5000].map(times_longer), [500, 250, 4, 4]);
+    }
+}
