@@ -19,7 +19,7 @@ const FOLDERS: [&str; 2] = ["equimod-core/fuzz", "equimod-data/fuzz"];
 /// If something cannot be built or written.
 pub fn build() -> anyhow::Result<()> {
     if !Command::new(env!("CARGO")).args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success()) {
-        cargo(&["install", "cargo-fuzz", "--locked", "--version", "0.13.2"])?;
+        cargo(&["install", "cargo-fuzz", "--debug", "--locked", "--version", "0.13.2"])?;
     }
     // Alone, the crate would be built with other features of its dependencies than for the tests.
     let seeds = programs::build(&["build", "--workspace", "--release", all(), "--example", "fuzz_seeds"], &[])?;
