@@ -26,6 +26,8 @@ use crate::process::exit::Usage;
 pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let suite = suite(arguments)?;
     let tasks = opened(&suite, arguments)?;
+    let images: Vec<String> = tasks.iter().map(|(task, splits)| format!("{} of {}", task.name, splits.name)).collect();
+    console::note(&format!("suite {}: {}", arguments.suite, images.join(", ")));
     let devices = device::open_all(&arguments.shared.device.device)?;
     let mut contenders = Vec::new();
     for (path, name) in arguments.models.iter().zip(names(&arguments.models)) {
