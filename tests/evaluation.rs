@@ -42,7 +42,22 @@ fn every_protocol_gives_numbers_a_page_and_files() {
         let arguments = ["eval", protocol, "run", "--data", "images", "--json"];
         results(&scratch.done(&[&arguments[..], more].concat()))
     };
-    let folder = |protocol: &str| scratch.path("run/eval").join(format!("{protocol}-images"));
+    // Settings that are not the default are parts of the folder's name.
+    let folder = |protocol: &str| {
+        let settings = match protocol {
+            "knn" => "-k-5",
+            "logistic" => "-9-strengths",
+            "linear" => "-30-epochs-batch-32",
+            "finetune" => "-labels-50-10-epochs-batch-16",
+            "equivariance" => "-32-images",
+            "params" => "-100-images",
+            "retrieval" => "-5-images-8-views",
+            "health" => "-50-images",
+            "few-shot" => "-2-ways-4-queries-50-episodes",
+            _ => "",
+        };
+        scratch.path("run/eval").join(format!("{protocol}-images{settings}"))
+    };
 
     // The color of these images determines their class: every classifier learns it.
     for (protocol, more) in [
@@ -231,7 +246,8 @@ fn models_are_compared_and_carried_over_to_suites() {
     let arguments =
         ["eval", "transfer", &model, "--suite", &suite, "--untrained", "--l2-strengths", "3", "--out", "moved"];
     let table = scratch.done(&arguments);
-    assert!(table.contains("color") && table.contains("mean rank") && table.lines().count() == 3, "{table}");
+    assert!(table.contains("color") && table.contains("mean rank") && table.lines().count() == 4, "{table}");
+    assert!(table.contains("at an end of the range"), "{table}");
     let found = results(&fs::read_to_string(scratch.path("moved/results.json")).unwrap());
     assert_eq!(rows(&found, "mean rank").len(), 2);
     assert!(fs::read_to_string(scratch.path("moved/table.md")).unwrap().starts_with("| model | color | near |"));

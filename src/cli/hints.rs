@@ -41,6 +41,7 @@ const OF_RECIPES: Hints = &[
 
 /// Options of commands that evaluate a model.
 const OF_MODELS: Hints = &[
+    (&["--batch-size"], "--batch N"),
     (
         &["--model", "--arch", "-a", "--pretrained", "--ckpt", "--checkpoint", "--weights", "--resume"],
         "the model's run directory, file or hf: name as the first argument, without an option",
@@ -55,8 +56,11 @@ const OF_MODELS: Hints = &[
 
 /// Options that commands need not have, and the reason.
 const WITHOUT_EFFECT: Hints = &[
-    (&["--batch", "-b", "--bs", "--batch_size"], "features do not depend on the batch size"),
-    (&["--epochs", "--lr", "--base-lr", "--learning_rate"], "only `eval linear` and `eval finetune` train for epochs"),
+    (&["--batch", "-b", "--bs", "--batch-size"], "features do not depend on the batch size"),
+    (
+        &["--epochs", "--num-epochs", "--max-epochs", "--lr", "--base-lr", "--learning-rate"],
+        "only `eval linear` and `eval finetune` train for epochs",
+    ),
 ];
 
 /// Message on an option of another program, with what does the same in the command; `None` for other errors.
@@ -64,7 +68,7 @@ pub fn of_another_program(error: &clap::Error) -> Option<String> {
     let ContextValue::String(name) = error.get(ContextKind::InvalidArg)? else { return None };
     let usage = error.get(ContextKind::Usage)?.to_string();
     let (path, command) = command_of(&usage).filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
-    let trains = command.get_arguments().any(|argument| argument.get_id() == "set");
+    let trains = command.get_arguments().any(|argument| argument.get_long() == Some("set"));
     let evaluates = path.starts_with("eval ") || path == "embed";
     let text = match (trains, evaluates) {
         (true, _) => {
@@ -173,7 +177,8 @@ mod tests {
             of_another_program(&refused).unwrap_or_default()
         };
         assert!(text("equimod eval linear m --batch_size=3").contains("use --batch N"));
-        assert!(text("equimod eval knn m --batch_size=3").contains("do not depend on the batch size"));
+        assert!(text("equimod eval linear m --batch-size 3").contains("use --batch N"));
+        assert!(text("equimod eval knn m --batch-size=3").contains("do not depend on the batch size"));
         assert!(text("equimod eval knn m --epochs 3").contains("`eval linear`"));
         assert!(text("equimod eval knn m --n-neighbors 3").contains("use --k N"));
         assert!(text("equimod eval logistic m --n-neighbors 3").is_empty());
