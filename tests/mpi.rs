@@ -273,7 +273,8 @@ fn the_slurm_script_for_nodes_starts_resumes_and_requeues() {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_equimod")).parent().unwrap().to_path_buf();
     let path = format!("{}:{}:{}", scratch.path("bin").display(), program.display(), std::env::var("PATH").unwrap());
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/pretrain-nodes.sbatch");
-    for (job, resumes) in [(7, 0), (8, 1)] {
+    // Processes are warned by USR1; the script itself gets TERM when the job has to leave.
+    for (job, resumes, warned) in [(7, 0, true), (8, 1, true), (9, 2, false)] {
         // Only its variables are of use.
         let Some(environment) = mpirun(2, "") else { return };
         let mut command = Command::new("bash");
@@ -288,12 +289,15 @@ fn the_slurm_script_for_nodes_starts_resumes_and_requeues() {
             std::thread::sleep(Duration::from_millis(10));
         }
         let launcher = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
-        signal("-USR1", &process_of(launcher.trim().parse().unwrap(), 1));
+        match warned {
+            true => signal("-USR1", &process_of(launcher.trim().parse().unwrap(), 1)),
+            false => signal("-TERM", &child.id().to_string()),
+        }
         assert!(child.wait().unwrap().success());
         assert_eq!(info(&scratch)["status"], "interrupted");
         assert_eq!(info(&scratch)["resumed_at"].as_array().map_or(0, Vec::len), resumes);
     }
-    assert_eq!(fs::read_to_string(scratch.path("requeued")).unwrap(), "requeue 7\nrequeue 8\n");
+    assert_eq!(fs::read_to_string(scratch.path("requeued")).unwrap(), "requeue 7\nrequeue 8\nrequeue 9\n");
     assert!(fs::read_to_string(scratch.path("calls")).unwrap().contains("pretrain --out run --resume --device cpu"));
 }
 
@@ -339,9 +343,41 @@ fn ranks_that_start_different_runs_are_refused_in_one_sentence() {
     let child = command.args(ARGUMENTS).args(["--out", "run", "--seed", "2"]).spawn().unwrap();
     let (code, error) = ended(child, LIMIT);
     assert_eq!(code, Some(1), "{error}");
-    assert!(error.contains("of process 1 is not that of process 0"), "{error}");
+    assert!(error.contains("the seed of process 1 is not that of process 0"), "{error}");
+    assert!(!scratch.path("run").exists());
     let mut command = equimod(&scratch, 2, &[&ARGUMENTS[..], &["--device", "cpu:2"]].concat()).unwrap();
     let (code, error) = ended(command.spawn().unwrap(), LIMIT);
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("each process is a rank"), "{error}");
+}
+
+#[test]
+fn the_images_may_have_another_path_for_another_rank() {
+    let scratch = scratch();
+    for copy in ["elsewhere", "fewer"] {
+        let copied = Command::new("cp").args(["-r", "photographs", copy]).current_dir(scratch.folder()).status();
+        assert!(copied.unwrap().success());
+    }
+    fs::remove_file(scratch.path("fewer/class1/7.png")).unwrap();
+    let of = |images| [&ARGUMENTS[..], &["--epochs", "1", "--out", "run", "--data", images]].concat();
+    for (images, same) in [("elsewhere", true), ("fewer", false)] {
+        let Some(mut command) = equimod(&scratch, 1, &of("photographs")) else { return };
+        command.args([":", "-n", "1", env!("CARGO_BIN_EXE_equimod")]).args(of(images));
+        let Output { status, stderr, .. } = command.spawn().unwrap().wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&stderr);
+        assert_eq!((status.success(), scratch.path("run").exists()), (same, same), "{text}");
+        assert!(same || text.contains("the data set of process 1 is not that of process 0"), "{text}");
+        fs::remove_dir_all(scratch.path("run")).ok();
+    }
+}
+
+#[test]
+fn an_evaluation_is_not_repeated_by_every_process() {
+    let scratch = scratch();
+    for arguments in [&["eval", "knn", "run"][..], &["embed", "run", "--out", "features.npy"]] {
+        let Some(mut command) = equimod(&scratch, 2, arguments) else { return };
+        let Output { status, stderr, .. } = command.spawn().unwrap().wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&stderr);
+        assert!(status.code() == Some(2) && text.contains("started 2 processes"), "{text}");
+    }
 }

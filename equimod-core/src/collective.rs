@@ -13,7 +13,9 @@ use candle_core::Tensor;
 #[non_exhaustive]
 pub enum CollectiveError {
     /// Another process ended or cannot be reached.
-    #[error("process {rank} was lost during {operation}; its log has the reason; resume from the newest checkpoint")]
+    #[error(
+        "process {rank} was lost during {operation}; its own output may have the reason; resume from the newest checkpoint"
+    )]
     RankLost {
         /// Rank of the lost process.
         rank: usize,

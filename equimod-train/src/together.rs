@@ -16,20 +16,24 @@ impl Trainer {
     }
 
     /// Checks that all processes start the same step of the same run.
-    pub(crate) fn check_start(&self) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If they differ, or a process does not take part.
+    pub fn check_start(&self) -> Result<()> {
         if self.context.collective.size() == 1 {
             return Ok(());
         }
         self.wait_for_all()?;
         let (seed, step) = (self.recipe.seed.to_string(), self.step.to_string());
-        // The same images may have another path on another host.
-        let mut recipe = Recipe { seed: 0, ..self.recipe.clone() };
+        // The same images may have another path on another host, which is also a part of the description.
+        let mut recipe = Recipe { seed: 0, about: String::new(), ..self.recipe.clone() };
         (recipe.data.source, recipe.probe.data) = (String::new(), String::new());
         let facts = [
             ("version", self.context.version.as_str()),
-            ("recipe", &recipe.to_toml()),
             ("seed", &seed),
             ("data set", &self.fingerprint),
+            ("recipe", &recipe.to_toml()),
             ("checkpoint", &step),
         ];
         Ok(same_on_all(&facts, self.context.collective.as_ref())?)

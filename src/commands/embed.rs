@@ -13,9 +13,11 @@ use crate::inputs::model_argument;
 use crate::inputs::sources::splits;
 use crate::outputs::console;
 use crate::process::device;
+use crate::process::launch::refuse_several;
 
 /// Computes features and writes them.
 pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
+    refuse_several("embed")?;
     let format = Format::of(&arguments.out)?;
     let devices = device::open_all(&arguments.device.device)?;
     let named = arguments.source.as_deref().or(arguments.data.as_deref());

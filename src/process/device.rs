@@ -14,9 +14,8 @@ use crate::process::exit::Usage;
 /// If the name is unknown, or the build or machine lacks the device.
 pub fn open(name: &str) -> anyhow::Result<Device> {
     if names_several(name) {
-        let text = format!(
-            "{name} names several devices, but only pretrain, eval, embed and bench step use several; give one"
-        );
+        let text =
+            format!("{name} names several devices, but only pretrain, eval, embed and bench use several; give one");
         return Err(Usage(text).into());
     }
     let (kind, number) = match name.split_once(':') {
@@ -144,7 +143,9 @@ fn why_not(kind: &str, reason: &str) -> String {
 }
 
 fn unknown(name: &str) -> Usage {
-    Usage(format!("there is no device {name:?}; use auto, cpu, cuda:N or metal:N"))
+    Usage(format!(
+        "there is no device {name:?}; use auto, cpu, cpu:RANKS, cuda:N, cuda:all, a list such as cuda:0-3, or metal:N"
+    ))
 }
 
 /// The first GPU that works, or else the CPU.

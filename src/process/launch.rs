@@ -87,6 +87,20 @@ impl Launcher {
     }
 }
 
+/// Refuses the processes of a launcher for a command that does all work in one.
+///
+/// # Errors
+///
+/// If a launcher started several.
+pub fn refuse_several(command: &str) -> anyhow::Result<()> {
+    let Some(Launcher { name, processes, .. }) = Launcher::of(|name| std::env::var(name).ok()) else { return Ok(()) };
+    let text = format!(
+        "{name} started {processes} processes, and each would do all of `equimod {command}`; start one, which uses several \
+         devices with --device cuda:all"
+    );
+    Err(Usage(text).into())
+}
+
 /// This process among those of its launcher.
 #[derive(Clone)]
 pub enum Launch {

@@ -231,7 +231,13 @@ fn division_problems(needs: &Needs, recipe: &Recipe, ranks: usize) -> Vec<String
         })
     };
     let problems = [
-        problem(ranks * parts, &format!("{ranks} ranks each take it in {parts} equal parts")),
+        problem(
+            ranks * parts,
+            &match parts {
+                1 => format!("{ranks} ranks have equal shares of it"),
+                _ => format!("{ranks} ranks each take it in {parts} equal parts"),
+            },
+        ),
         problem(ranks * chunk, &format!("{ranks} ranks have equal shares, and a module needs {chunk} images together")),
     ];
     shuffled.into_iter().chain(problems.into_iter().flatten().take(1)).collect()

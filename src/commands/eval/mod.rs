@@ -10,11 +10,13 @@ mod transfer;
 use std::process::ExitCode;
 
 use crate::cli::{Eval, EvalCommand};
+use crate::process::launch::refuse_several;
 pub use protocols::of as protocol_of;
 pub use session::measure;
 
 /// Evaluates models with a protocol.
 pub fn run(arguments: &Eval) -> anyhow::Result<ExitCode> {
+    refuse_several("eval")?;
     match &arguments.command {
         EvalCommand::Transfer(arguments) => transfer::run(arguments),
         EvalCommand::Compare(arguments) => compare::run(arguments),

@@ -38,7 +38,7 @@ impl Setup {
         let flops = flops.map_or_else(String::new, |flops| format!(" is about {flops:.3e} floating-point operations,"));
         let (each, exchange) = match ranks {
             1 => (String::new(), String::new()),
-            _ => (format!("on each of {ranks} ranks, "), format!(" exchanges {:.1} MiB,", exchanged / MIB)),
+            _ => (format!("on each of {ranks} ranks, "), format!(" gives {:.1} MiB to exchanges,", exchanged / MIB)),
         };
         console::note(&format!(
             "{each}a step of {images} images has {:.0} MiB at most,{flops}{exchange} and takes about {} on this \

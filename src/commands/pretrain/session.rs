@@ -116,6 +116,8 @@ impl Setup {
     /// Trains as the first rank.
     fn lead(&self, collective: SharedCollective) -> anyhow::Result<Trained> {
         let mut trainer = self.trainer(collective.clone())?;
+        // Before anything is written.
+        trainer.check_start()?;
         let mut probe = LabeledProbe::of(&self.recipe)?;
         let mlflow = (!self.recipe.log.mlflow.is_empty()).then(Client::of_environment).transpose()?;
         let (run, mut info) = self.open_run(&mut trainer, &collective)?;
@@ -144,6 +146,7 @@ impl Setup {
     /// Trains as one of the other ranks.
     fn follow(&self, collective: SharedCollective) -> anyhow::Result<Ending> {
         let mut trainer = self.trainer(collective.clone())?;
+        trainer.check_start()?;
         let path = path_of_first(None, &collective)?;
         let run = RunDirectory::of_first(&path);
         let mut from = self.arguments.from.clone();
