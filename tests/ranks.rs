@@ -104,9 +104,9 @@ fn a_dry_run_says_what_each_rank_holds() {
         String::from_utf8(output.stderr).unwrap()
     };
     let (one, two) = (of("cpu"), of("cpu:2"));
-    assert!(one.contains("\na step of 16 images has") && !one.contains("exchanges"), "{one}");
+    assert!(one.contains("\na step of 16 images has") && !one.contains("to exchanges"), "{one}");
     assert!(two.contains("\non each of 2 ranks, a step of 8 images has"), "{two}");
-    let (_, exchanged) = two.split_once(" exchanges ").unwrap();
+    let (_, exchanged) = two.split_once(" gives ").unwrap();
     let exchanged: f64 = exchanged.split(' ').next().unwrap().parse().unwrap();
     let (parameters, _) = two.split_once(" parameters, ").unwrap();
     let parameters: f64 = parameters.rsplit(['\n', ' ']).next().unwrap().parse().unwrap();

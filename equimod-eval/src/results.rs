@@ -18,6 +18,8 @@ pub const FEW_SHOT: &str = "few-shot, ";
 pub const ABSOLUTE: &str = "absolute equivariance";
 /// Metric name of its control, with parameters of other images.
 pub const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
+/// Metric name of a model's mean over the tasks of a suite.
+pub const SUITE_MEAN: &str = "mean over tasks";
 
 /// Metric name of relative equivariance.
 pub const RELATIVE: &str = "relative equivariance";

@@ -4,7 +4,7 @@
 
 use crate::results::{
     ABSOLUTE, AT_AN_END, DIFFERENCE, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, POOLED_R2, R2, ResultRow,
-    SHUFFLED, TOP_1,
+    SHUFFLED, SUITE_MEAN, TOP_1,
 };
 
 /// Facts about the training of a run, besides its results.
@@ -18,6 +18,8 @@ pub struct TrainingFacts {
     pub collapsed: Option<(String, f64)>,
     /// Relative decrease of the loss from the last fifth but one of the run to its last fifth.
     pub still_falling: Option<f64>,
+    /// Mean losses of the first twentieth and of the last fifth of the run, if the loss rose.
+    pub risen: Option<(f64, f64)>,
 }
 
 impl TrainingFacts {
@@ -89,28 +91,31 @@ impl Side {
 /// The verdict on the rows of a run, an evaluation or a comparison.
 pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
     let (gains, predictions) = (Gains::of(rows), Predictions::of(rows));
-    let mut sentences: Vec<String> = Vec::new();
-    sentences.extend(training.and_then(collapse));
-    sentences.extend(gains.sentence());
-    let at_an_end = range_end(rows);
-    sentences.extend(at_an_end.clone());
-    sentences.extend(precision(rows));
-    let against_baseline = baseline(rows);
-    sentences.extend(against_baseline.clone());
-    sentences.extend(predictions.sentence.clone());
-    sentences.extend(unpredicted(rows));
-    sentences.extend(differences(rows));
-    sentences.extend(spread(rows));
-    sentences.extend(few_shot(rows));
-    sentences.extend(readable(rows));
+    let (at_an_end, against_baseline) = (range_end(rows), baseline(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
-    sentences.extend(training.and_then(|training| pace(training, disappointing)));
-    sentences.extend(chance(rows, gains.could_have_untrained));
-    sentences.truncate(MOST_SENTENCES);
-    let collapsed = training.is_some_and(|training| training.collapsed.is_some());
+    // In the order of reading. Of too many sentences, the last of the highest number are left out.
+    let sentences = [
+        (0, training.and_then(collapse)),
+        (0, training.and_then(rise)),
+        (0, gains.sentence()),
+        (2, at_an_end.clone()),
+        (2, precision(rows)),
+        (1, against_baseline.clone()),
+        (0, predictions.sentence.clone()),
+        (2, unpredicted(rows)),
+        (0, differences(rows)),
+        (0, suite(rows)),
+        (0, spread(rows)),
+        (1, few_shot(rows)),
+        (1, readable(rows)),
+        (0, training.and_then(|training| pace(training, disappointing))),
+        (1, chance(rows, gains.could_have_untrained)),
+    ];
+    let sentences = most_important(sentences.into_iter().filter_map(|(rank, text)| Some((rank, text?))).collect());
+    let failed = training.is_some_and(|training| training.collapsed.is_some() || training.risen.is_some());
     let unsettled = training.is_some_and(|training| training.steps < SHORT_RUN || training.is_falling());
     let advice = match () {
-        () if collapsed => Some(Advice::LowerRate),
+        () if failed => Some(Advice::LowerRate),
         () if disappointing && unsettled => Some(Advice::TrainLonger),
         () if against_baseline.is_some() => Some(Advice::RepeatWithSeed),
         () if training.is_some() && predictions.side.is_some() => Some(Advice::CompareBaseline),
@@ -122,6 +127,17 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         () => None,
     };
     Verdict { sentences, advice }
+}
+
+/// The sentences without the least important ones of too many.
+fn most_important(mut sentences: Vec<(u8, String)>) -> Vec<String> {
+    while sentences.len() > MOST_SENTENCES {
+        // The last of the highest rank.
+        let place =
+            sentences.iter().enumerate().max_by_key(|(place, (rank, _))| (*rank, *place)).map(|(place, _)| place);
+        sentences.remove(place.unwrap_or_default());
+    }
+    sentences.into_iter().map(|(_, text)| text).collect()
 }
 
 /// A share against a reference value.
@@ -193,11 +209,15 @@ impl<'a> Gains<'a> {
                 "Features gained by training in {above} of {all} measures, by up to {most:+.1} points over the untrained \
                  network; the other intervals contain its value."
             ),
-            (_, 0) => format!(
-                "Features neither gained nor lost by training as far as {} can tell: the intervals contain the values \
-                 of the untrained network.",
-                measures(all)
-            ),
+            (_, 0) => {
+                let contain =
+                    if all == 1 { "its interval contains the value" } else { "the intervals contain the values" };
+                format!(
+                    "Features neither gained nor lost by training as far as {} can tell: {contain} of the untrained \
+                     network.",
+                    measures(all)
+                )
+            }
             _ => format!(
                 "Features lost by training in {below} of {all} measures: {} is {} against {untrained} of the untrained \
                  network, {:+.1} points.",
@@ -227,13 +247,19 @@ fn name(row: &ResultRow) -> String {
 
 /// Measures against the baseline, a run with the same seed.
 fn baseline(rows: &[ResultRow]) -> Option<String> {
-    let all = against(rows, |row| row.baseline);
+    // Without the module's loss, nothing trains its predictor.
+    let all: Vec<Against> =
+        against(rows, |row| row.baseline).into_iter().filter(|one| !one.row.protocol.ends_with(BY_PREDICTOR)).collect();
     let of = |side: Side| all.iter().filter(move |one| one.side == side);
     let part = |side: Side, word: &str| {
         let Against { row, points, .. } = of(side).max_by(|a, b| a.points.abs().total_cmp(&b.points.abs()))?;
         Some(format!("{word} in {} ({points:+.1} points on {}, {})", of(side).count(), row.task, row.protocol))
     };
     let open = of(Side::Around).count();
+    if open == all.len() {
+        let text = "Against the baseline without the module's loss, with this one seed, there is no clear difference.";
+        return (open > 0).then(|| text.into());
+    }
     let open = (open > 0).then(|| format!("no clear difference in {open}"));
     let parts = [part(Side::Above, "higher"), part(Side::Below, "lower"), open];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
@@ -320,6 +346,44 @@ fn same_model(a: &ResultRow, b: &ResultRow) -> bool {
     a.task == b.task && a.model == b.model && a.protocol == b.protocol
 }
 
+/// End of the protocol of rows that need a trained predictor.
+const BY_PREDICTOR: &str = "by the predictor";
+
+/// Whether the loss ended above its start.
+fn rise(training: &TrainingFacts) -> Option<String> {
+    let (start, end) = training.risen?;
+    Some(format!("The loss rose from {start:.2} to {end:.2}: the learning rate is too high, or training is unstable."))
+}
+
+/// The means over a suite of data sets, and how many of its columns each model leads.
+fn suite(rows: &[ResultRow]) -> Option<String> {
+    let mut means: Vec<&ResultRow> = rows.iter().filter(|row| row.metric == SUITE_MEAN).collect();
+    means.sort_by(|a, b| b.value.total_cmp(&a.value));
+    let [first, second, ..] = means[..] else { return None };
+    let tasks: Vec<(&String, &String)> = rows
+        .iter()
+        .filter(|row| row.model == first.model && row.protocol != first.protocol && row.is_share())
+        .map(|row| (&row.task, &row.metric))
+        .collect();
+    let value = |model: &str, (task, metric): (&String, &String)| {
+        let same = |row: &&ResultRow| row.model == model && (&row.task, &row.metric) == (task, metric);
+        rows.iter().find(same).map(|row| row.value)
+    };
+    let leads = |&task: &(&String, &String)| value(&first.model, task) > value(&second.model, task);
+    let count = tasks.iter().copied().filter(leads).count();
+    Some(format!(
+        "By the mean over {}, {} is {} points above {} ({} and {}), and higher in {count} of {}; the intervals of the \
+         tasks say how much of it is chance.",
+        first.task,
+        first.model,
+        first.difference(second).trim_end_matches(" points").trim_start_matches('+'),
+        second.model,
+        first.text(first.value),
+        second.text(second.value),
+        tasks.len(),
+    ))
+}
+
 fn collapse(training: &TrainingFacts) -> Option<String> {
     let (metric, value) = training.collapsed.as_ref()?;
     Some(format!("Embeddings collapsed: {metric} is {value:.3}; the features below mean little."))
@@ -382,11 +446,16 @@ fn narrower(rows: &[ResultRow]) -> Option<String> {
 /// Few-shot accuracies against the untrained network: their intervals say nothing about other images.
 fn few_shot(rows: &[ResultRow]) -> Option<String> {
     let points = |row: &ResultRow| Some(100.0 * (row.value - row.untrained?));
-    let points: Vec<f64> = rows.iter().filter(|row| !is_over_images(row)).filter_map(points).collect();
-    let (least, most) =
-        (points.iter().copied().min_by(f64::total_cmp)?, points.iter().copied().max_by(f64::total_cmp)?);
+    let few: Vec<&ResultRow> = rows.iter().filter(|row| !is_over_images(row)).collect();
+    let points: Vec<f64> = few.iter().copied().filter_map(points).collect();
+    let ends = (points.iter().copied().min_by(f64::total_cmp), points.iter().copied().max_by(f64::total_cmp));
+    let (Some(least), Some(most)) = ends else {
+        let text =
+            "Whether few-shot accuracy comes from training, that of the untrained network tells; it was not evaluated.";
+        return (!few.is_empty()).then(|| text.into());
+    };
     Some(format!(
-        "Few-shot accuracy is {} points from that of the untrained network; intervals are over episodes that share the \
+        "Few-shot accuracy minus that of the untrained network is {} points; intervals are over episodes that share the \
          test images, so other images may say otherwise.",
         range(least, most)
     ))
@@ -452,6 +521,9 @@ fn capitalized(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
+/// Number of L2 strengths of the published range.
+const WHOLE_RANGE: usize = 45;
+
 /// Hyperparameters at an end of the range that was searched.
 fn range_end(rows: &[ResultRow]) -> Option<String> {
     let at_end = |row: &&ResultRow| row.chosen.as_ref().is_some_and(|chosen| chosen.contains(AT_AN_END));
@@ -462,13 +534,13 @@ fn range_end(rows: &[ResultRow]) -> Option<String> {
         }
     }
     let strengths = if tasks.len() == 1 { "strength" } else { "strengths" };
+    // The whole range has no wider one.
+    let whole = format!("the best of {WHOLE_RANGE} ");
+    let searched_all = rows.iter().filter(at_end).all(|row| row.chosen.as_ref().is_some_and(|by| by.contains(&whole)));
+    let wider = if searched_all { "" } else { "; a wider range may do better, also for the networks beside it" };
     let is = if tasks.len() == 1 { "is" } else { "are" };
     (!tasks.is_empty()).then(|| {
-        format!(
-            "The L2 {strengths} of {} {is} at an end of the range that was searched; a wider range may do better, also \
-             for the networks beside it.",
-            tasks.join(", ")
-        )
+        format!("The L2 {strengths} of {} {is} at an end of the range that was searched{wider}.", tasks.join(", "))
     })
 }
 

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use equimod_eval::ResultRow;
-use equimod_eval::results::{AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, POOLED_R2, R2};
+use equimod_eval::results::{
+    AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, POOLED_R2, R2, SUITE_MEAN,
+};
 use equimod_eval::verdict::{
     Advice, COLLAPSED_RANK, FALLING, MOST_SENTENCES, NARROWER, READABLE, SHORT_RUN, TrainingFacts, Verdict, WIDE,
     verdict,
@@ -67,6 +69,11 @@ fn the_baseline_is_better_worse_or_not_clearly_different() {
     assert_eq!(better.advice, Some(Advice::RepeatWithSeed));
     let worse = of(&[row((0.45, 0.55), 0.56), row((0.45, 0.55), 0.55)]);
     assert!(has(&worse, "of 2 measures: lower in 1 (-6.0 points on category, logistic), no clear"), "{worse:?}");
+    let open = of(&[row((0.45, 0.55), 0.5)]);
+    assert!(has(&open, "Against the baseline") && has(&open, "there is no clear difference."), "{open:?}");
+    // Nothing trained the baseline's predictor.
+    let predicted = ResultRow { protocol: "retrieval by the predictor".into(), ..row((0.45, 0.55), 0.1) };
+    assert!(!has(&of(&[predicted]), "Against the baseline"));
     let none = of(&[accuracy(0.5, (0.45, 0.55), None)]);
     assert!(!has(&none, "baseline") && none.advice != Some(Advice::RepeatWithSeed));
 }
@@ -115,6 +122,33 @@ fn short_unsettled_and_collapsed_runs_are_named() {
     let verdict = of(&lost, collapsed);
     assert!(verdict.sentences[0].contains("collapsed") && verdict.advice == Some(Advice::LowerRate));
     assert!(!has(&of(&lost, long()), "collapsed"));
+    let risen = of(&gained, TrainingFacts { risen: Some((4.0, 5.5)), ..long() });
+    assert!(has(&risen, "The loss rose from 4.00 to 5.50") && risen.advice == Some(Advice::LowerRate));
+    assert!(!has(&of(&gained, long()), "The loss rose"));
+}
+
+#[test]
+fn a_suite_names_the_model_that_leads() {
+    let row = |model: &str, task: &str, metric: &str, value: f64| ResultRow {
+        model: model.into(),
+        protocol: if metric == SUITE_MEAN { "transfer" } else { "logistic" }.into(),
+        task: task.into(),
+        metric: metric.into(),
+        value,
+        ..ResultRow::default()
+    };
+    let rows = [
+        row("a", "birds", "top-1 accuracy", 0.5),
+        row("a", "cars", "top-1 accuracy", 0.75),
+        row("b", "birds", "top-1 accuracy", 0.625),
+        row("b", "cars", "top-1 accuracy", 0.7),
+        row("a", "2 tasks", SUITE_MEAN, 0.625),
+        row("b", "2 tasks", SUITE_MEAN, 0.6625),
+    ];
+    let text = "By the mean over 2 tasks, b is 3.8 points above a (66.2 % and 62.5 %), and higher in 1 of 2; the intervals of \
+                the tasks say how much of it is chance.";
+    assert_eq!(verdict(&rows, None).sentences, [text]);
+    assert!(verdict(&rows[..5], None).sentences.is_empty());
 }
 
 #[test]
@@ -134,6 +168,11 @@ fn chance_and_ends_of_ranges_are_named() {
     // It stands beside the gain that it qualifies.
     let gained = [row.clone(), accuracy(0.1, (0.05, 0.14), Some(0.1))];
     assert!(verdict(&gained, Some(&long())).sentences[1].contains("at an end of the range"));
+    // Nothing is wider than the whole range.
+    for (strengths, wider) in [(4, true), (45, false)] {
+        let chosen = Some(format!("w 1e-6, the best of {strengths} on 9 images: 50.0 %, {AT_AN_END}"));
+        assert_eq!(has(&verdict(&[ResultRow { chosen, ..row.clone() }], None), "a wider range may do better"), wider);
+    }
     let both = verdict(&[row.clone(), row.clone(), other], Some(&long()));
     assert!(has(&both, "strengths of category, size are at an end"), "{both:?}");
     row.chosen = Some("w 1e-1".into());
@@ -221,12 +260,13 @@ fn few_shot_intervals_do_not_speak_for_other_images() {
         ..accuracy(value, (value - 0.004, value + 0.004), Some(0.4))
     };
     let found = verdict(&[row(0.43), row(0.546)], None);
-    let text = "Few-shot accuracy is +3.0 to +14.6 points from that of the untrained network; intervals are over episodes \
+    let text = "Few-shot accuracy minus that of the untrained network is +3.0 to +14.6 points; intervals are over episodes \
                 that share the test images, so other images may say otherwise.";
     assert_eq!(found.sentences, [text]);
     let alone = ResultRow { untrained: None, baseline: None, ..row(0.1) };
     let found = verdict(&[alone], None);
-    assert_eq!((found.advice, found.sentences), (Some(Advice::EvaluateUntrained), Vec::new()));
+    assert_eq!(found.advice, Some(Advice::EvaluateUntrained));
+    assert!(found.sentences.len() == 1 && has(&found, "that of the untrained network tells"), "{found:?}");
 }
 
 #[test]
@@ -257,5 +297,8 @@ fn a_verdict_is_short() {
         still_falling: Some(0.1),
         ..TrainingFacts::default()
     };
-    assert_eq!(verdict(&rows, Some(&facts)).sentences.len(), MOST_SENTENCES);
+    let found = verdict(&rows, Some(&facts));
+    assert_eq!(found.sentences.len(), MOST_SENTENCES);
+    // What matters most stays.
+    assert!(has(&found, "collapsed") && has(&found, "under-trained") && !has(&found, "chance"), "{found:?}");
 }

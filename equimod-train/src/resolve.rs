@@ -9,7 +9,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::recipe::Recipe;
-use crate::similar::nearest;
+use crate::similar::{meaning, nearest};
 use crate::unread::remove_unread;
 use crate::{Error, Result};
 
@@ -50,7 +50,12 @@ pub fn resolve_with(
     let Reading { recipe, mut problems, unread } = read(built_in, origin, text, settings)?;
     if let Some(recipe) = &recipe {
         // A default in place of a value that cannot be read is nothing to compare others with.
-        let about_unread = |problem: &String| unread.iter().any(|setting| problem.contains(setting.as_str()));
+        let names = |problem: &String, name: &str| {
+            problem.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
+        };
+        let about_unread = |problem: &String| {
+            unread.iter().any(|setting| names(problem, setting.rsplit('.').next().unwrap_or(setting)))
+        };
         let found = [recipe.validate(), further(recipe)].concat();
         problems.extend(found.into_iter().filter(|problem| !about_unread(problem)));
     }
@@ -117,7 +122,7 @@ struct Reading {
 impl Reading {
     /// Reads a table, in which the `known` settings may stand.
     fn of(mut table: Table, known: &Table, mut problems: Vec<String>) -> Self {
-        check_keys(&mut table, known, "", &mut problems);
+        check_keys(&mut table, (known, known), "", &mut problems);
         let (unread, reasons): (Vec<_>, Vec<_>) =
             remove_unread(&mut table).into_iter().map(|unread| (unread.setting, unread.problem)).unzip();
         problems.extend(reasons);
@@ -311,21 +316,37 @@ fn to_table(value: &impl Serialize) -> Table {
     Table::try_from(value).unwrap_or_default()
 }
 
-/// Removes unknown settings and reports them.
-fn check_keys(table: &mut Table, known: &Table, prefix: &str, problems: &mut Vec<String>) {
+/// The settings of all sections with this name, or with the one that it means in another code base.
+fn of_other_sections(whole: &Table, name: &str) -> Vec<String> {
+    let meant = meaning(name);
+    let mut found = Vec::new();
+    for (section, value) in whole {
+        let inside = value.as_table().map(|inside| of_other_sections(inside, meant)).unwrap_or_default();
+        found.extend(inside.into_iter().map(|setting| format!("{section}.{setting}")));
+        if section == meant && !value.is_table() {
+            found.push(section.clone());
+        }
+    }
+    found
+}
+
+/// Removes unknown settings and reports them; `whole` holds all known ones.
+fn check_keys(table: &mut Table, (known, whole): (&Table, &Table), prefix: &str, problems: &mut Vec<String>) {
     table.retain(|key, value| {
         let full = format!("{prefix}{key}");
         let problem = match (known.get(key), value) {
             (None, _) => {
                 let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                let same_name = of_other_sections(whole, key);
                 let hint = match nearest(key, names.iter().copied()) {
+                    _ if !same_name.is_empty() => format!("did you mean {}?", same_name.join(" or ")),
                     Some(near) => format!("did you mean {prefix}{near}?"),
                     None => format!("there are {}", names.join(", ")),
                 };
                 format!("there is no setting {full}; {hint}")
             }
             (Some(Value::Table(known)), Value::Table(table)) => {
-                check_keys(table, known, &format!("{full}."), problems);
+                check_keys(table, (known, whole), &format!("{full}."), problems);
                 return true;
             }
             (Some(Value::Table(_)), _) => format!("{full} is a table of settings, not a value"),
@@ -437,6 +458,9 @@ mod tests {
         let found = problems(&text, &[]);
         assert!(found.iter().any(|p| p.contains("probablity")), "{found:#?}");
         let text = text.replace("probablity", "probability").replace("crop = 32,", "crop = 32, antialias = true,");
+        let found = problems("epochs = 3", &["lr=0.1", "data.size=3", "temperature=1"]);
+        let wanted = ["schedule.epochs?", "schedule.learning_rate?", "augmentation.size?", "objective.temperature or "];
+        assert!(found.iter().zip(wanted).all(|(problem, wanted)| problem.contains(wanted)), "{found:#?}");
         let found = problems("", &["schedule.lr=0.1", "data.batch_size=3"]);
         assert!(found.iter().any(|p| p.contains("schedule.learning_rate?")), "{found:#?}");
         assert!(found.iter().any(|p| p.contains("data.batch?")), "{found:#?}");

@@ -1,7 +1,9 @@
 //! The known name that an unknown one means: that of another code base, or the most similar one.
 
 /// Names of settings elsewhere, and ours.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 12] = [
+    ("normalisation", "normalization"),
+    ("num_epochs", "epochs"),
     ("lr", "learning_rate"),
     ("base_lr", "learning_rate"),
     ("wd", "weight_decay"),
@@ -14,11 +16,16 @@ const ELSEWHERE: [(&str, &str); 10] = [
     ("warmup", "warmup_epochs"),
 ];
 
+/// Our name of what another code base calls `name`; the name itself, if it is none of theirs.
+pub fn meaning(name: &str) -> &str {
+    ELSEWHERE.iter().find(|(theirs, _)| *theirs == name).map_or(name, |(_, ours)| *ours)
+}
+
 /// The name that `name` means elsewhere, or the most similar one, if one is similar enough.
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let names: Vec<&str> = names.collect();
-    let meant = ELSEWHERE.iter().find(|(theirs, _)| *theirs == name).map(|(_, ours)| *ours);
-    if let Some(known) = names.iter().find(|known| Some(**known) == meant) {
+    let meant = meaning(name);
+    if let Some(known) = names.iter().find(|known| **known == meant) {
         return Some(known);
     }
     let scored = names.into_iter().map(|n| (strsim::jaro_winkler(name, n), n));

@@ -321,8 +321,9 @@ fn background(images: &Images) -> Option<Chosen<&'static str>> {
 fn skip_share(images: &Images) -> Option<Chosen<f64>> {
     let Images { failed, decoded, .. } = *images;
     let share = (failed as f64 / decoded.max(1) as f64 * 200.0).ceil() / 100.0;
-    let why =
-        format!("{failed} of {decoded} images do not decode (`equimod data verify` lists them); twice their share");
+    let why = format!(
+        "twice the share of images that do not decode, {failed} of {decoded}; `equimod data verify` lists them"
+    );
     (failed > 0).then(|| Chosen::new(share.min(1.0), why))
 }
 

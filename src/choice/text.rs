@@ -133,8 +133,8 @@ fn behind(color: &Chosen<&'static str>) -> String {
 fn counted(images: &Images) -> String {
     let formats: Vec<String> = images.formats.iter().map(|(name, count)| format!("{count} {name}")).collect();
     let formats = if formats.is_empty() { String::new() } else { format!(" ({})", formats.join(", ")) };
-    let Images { count, sized, decoded, .. } = images;
-    format!("{count} images; {sized} headers read, {decoded} images decoded{formats}")
+    let Images { count, sized, decoded, failed, .. } = images;
+    format!("{count} images; {sized} headers read, {} of {decoded} images decoded{formats}", decoded - failed)
 }
 
 /// Short sides of the images.

@@ -29,7 +29,7 @@ pub enum BenchCommand {
   equimod bench step --arch resnet50 --size 224 --batch 8 --steps 3 --json
   equimod bench step --device cpu:2 --threads 2
   mpirun -n 2 equimod bench step --device cpu --threads 1
-  equimod bench step --device cuda:0 --size 224 --batch 64 --precision bf16 --autotune")]
+  equimod bench step --device cuda:0 --size 224 --precision bf16 --autotune")]
     Step(BenchStep),
     /// Sums over ranks of tensors of several sizes, alone.
     #[command(after_help = "Examples:

@@ -10,15 +10,15 @@ type Hints = &'static [(&'static [&'static str], &'static str)];
 
 /// Options of every command that computes.
 const OF_ALL: Hints = &[
-    (&["--bs", "-b", "--batch_size"], "--batch N"),
-    (&["--img-size", "--input-size", "--resolution", "--crop-size", "--image_size"], "--size PIXELS"),
-    (&["--base-lr", "--learning_rate"], "--lr RATE"),
+    (&["--bs", "-b", "--batch-size"], "--batch N"),
+    (&["--img-size", "--input-size", "--resolution", "--crop-size", "--image-size"], "--size PIXELS"),
+    (&["--base-lr", "--learning-rate"], "--lr RATE"),
     (&["--num-epochs", "--max-epochs"], "--epochs N"),
     (&["--cpu"], "--device cpu"),
     (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:N"),
-    (&["-j", "--num_workers"], "--threads N"),
+    (&["-j", "--workers", "--num-workers"], "--threads N"),
     (&["--dataset", "--data-dir", "--data-path", "--data-root", "--root", "--train-dir"], "--data DATA"),
-    (&["--output", "--output-dir", "--save-dir", "--checkpoint-dir", "--log-dir", "-o"], "--out DIR"),
+    (&["--output", "--output-dir", "--save-dir", "--checkpoint-dir", "--log-dir", "-o"], "--out"),
 ];
 
 /// Options of commands that train by a recipe.
@@ -36,18 +36,18 @@ const OF_RECIPES: Hints = &[
     (&["--print-freq", "--log-every"], "--set log_every_steps=N"),
     (&["--config", "--cfg", "-c"], "--recipe FILE"),
     (&["--projection-dim", "--proj-dim", "--out-dim", "--feature-dim"], "--set objective.projection_head=HEAD"),
+    (&["--background"], "--set data.background=COLOR"),
     (&["--crop-scale", "--policy", "--aug"], "--set augmentation.policy=POLICY"),
 ];
 
 /// Options of commands that evaluate a model.
 const OF_MODELS: Hints = &[
-    (&["--batch-size"], "--batch N"),
     (
         &["--model", "--arch", "-a", "--pretrained", "--ckpt", "--checkpoint", "--weights", "--resume"],
         "the model's run directory, file or hf: name as the first argument, without an option",
     ),
-    (&["--knn", "--nb-knn", "--n-neighbors", "--neighbors"], "--k N"),
-    (&["--wd", "--weight_decay"], "--l2-strengths N, the number of strengths that are tried"),
+    (&["-k", "--knn", "--nb-knn", "--n-neighbors", "--neighbors"], "--k N"),
+    (&["--wd", "--weight-decay", "-C"], "--l2-strengths N, the number of strengths that are tried"),
     (&["--label", "--labels-column", "--target"], "--task NAME"),
     (&["--train-fraction", "--label-fraction", "--percent"], "--labels PERCENT"),
     (&["--n-way", "--way"], "--ways N"),
@@ -56,6 +56,8 @@ const OF_MODELS: Hints = &[
 
 /// Options that commands need not have, and the reason.
 const WITHOUT_EFFECT: Hints = &[
+    (&["--width"], "the network is that of the model"),
+    (&["--wd", "--weight-decay"], "the linear layer is trained without, as published"),
     (&["--batch", "-b", "--bs", "--batch-size"], "features do not depend on the batch size"),
     (
         &["--epochs", "--num-epochs", "--max-epochs", "--lr", "--base-lr", "--learning-rate"],
@@ -69,7 +71,8 @@ pub fn of_another_program(error: &clap::Error) -> Option<String> {
     let usage = error.get(ContextKind::Usage)?.to_string();
     let (path, command) = command_of(&usage).filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
     let trains = command.get_arguments().any(|argument| argument.get_long() == Some("set"));
-    let evaluates = path.starts_with("eval ") || path == "embed";
+    let evaluates = path.starts_with("eval ") || ["embed", "export"].contains(&path.as_str());
+    let chooses = path == "init";
     let text = match (trains, evaluates) {
         (true, _) => {
             let instead = hint(&command, &[OF_ALL, OF_RECIPES], name)?;
@@ -79,6 +82,7 @@ pub fn of_another_program(error: &clap::Error) -> Option<String> {
             (Some(instead), _) => format!("use {instead} (`equimod {path} --help` lists all options)"),
             (None, reason) => format!("leave it out: {}", reason?),
         },
+        _ if chooses => format!("use {}", hint(&command, &[OF_ALL], name)?),
         _ => return None,
     };
     Some(format!("there is no option {name} of `equimod {path}`; {text}"))
@@ -130,7 +134,7 @@ mod tests {
     use crate::recipes::named;
 
     /// Settings and options with placeholders, and with values.
-    const VALUES: [(&str, &str); 15] = [
+    const VALUES: [(&str, &str); 17] = [
         ("projection_head=HEAD", "projection_head=512-64"),
         ("policy=POLICY", "policy=simclr-cifar10"),
         ("architecture=NAME", "architecture=resnet50"),
@@ -146,14 +150,19 @@ mod tests {
         ("PIXELS", "64"),
         ("RATE", "0.1"),
         ("MODEL", "x.safetensors"),
+        ("COLOR", "white"),
+        ("--out", "--out x"),
     ];
 
     #[test]
     fn what_is_suggested_is_accepted_and_what_is_replaced_is_not() {
         for (names, instead) in OF_ALL.iter().chain(OF_RECIPES) {
             for name in *names {
-                // Some names stand for the model in evaluations, and are options here.
-                let Err(refused) = Cli::try_parse_from(["equimod", "pretrain", name, "3"]) else { panic!("{name}") };
+                // Some names are options of training, and not of evaluations.
+                let Err(refused) = Cli::try_parse_from(["equimod", "pretrain", name, "3"]) else { continue };
+                if refused.kind() != ErrorKind::UnknownArgument {
+                    continue;
+                }
                 let text = of_another_program(&refused).unwrap_or_default();
                 assert!(text.contains(name) && text.contains(instead), "{text}");
             }
@@ -183,6 +192,9 @@ mod tests {
         assert!(text("equimod eval knn m --n-neighbors 3").contains("use --k N"));
         assert!(text("equimod eval logistic m --n-neighbors 3").is_empty());
         assert!(text("equimod eval few-shot m --img_size 3").contains("use --size PIXELS"));
+        assert!(text("equimod eval logistic m -C 1").contains("--l2-strengths"));
+        assert!(text("equimod eval knn m --workers 3").contains("use --threads N"));
+        assert!(text("equimod embed m -o f.csv").contains("use --out ("));
         assert!(text("equimod embed --checkpoint m").contains("as the first argument"));
     }
 }

@@ -60,7 +60,7 @@ pub enum Command {
     #[command(after_help = "Examples:
   equimod pretrain
   equimod pretrain images/
-  equimod pretrain images/ --recipe simclr-equimod-cifar10 --batch 256 --epochs 100 --out out/mine
+  equimod pretrain images/ --recipe simclr-equimod-cifar10 --epochs 100
   equimod pretrain --out out/mine --resume
   equimod pretrain images/ --recipe simclr-equimod-imagenet --device cuda:0-3")]
     Pretrain(Pretrain),
@@ -113,7 +113,7 @@ pub enum Command {
     Inspect(Inspect),
     /// Convert a PyTorch checkpoint of another code base to a .safetensors file with torchvision's names.
     #[command(after_help = "Example:
-  equimod import moco_v2_800ep.pth.tar --prefix state_dict.module.encoder_q --out moco.safetensors")]
+  equimod import moco.pth.tar --prefix state_dict.module.encoder_q --out m.safetensors")]
     Import(Import),
     /// Export weights for sharing: the backbone with torchvision's names, heads, model card and results.
     #[command(after_help = "Example:

@@ -21,7 +21,7 @@ use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, resolve};
 
 use crate::choice::named_or_chosen;
 use crate::cli::{BUNDLED, Pretrain};
-use crate::inputs::channels::channels;
+use crate::inputs::channels::transparent;
 use crate::inputs::evaluated_data::found;
 use crate::inputs::sources::training;
 use crate::outputs::console;
@@ -76,7 +76,11 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
         (Some(run), _) if arguments.resume => run.join(RESOLVED),
         (_, named) => named.as_deref().unwrap_or_default().into(),
     };
-    recipe.data.source = found(recipe.data.source, &file);
+    // A source on the command line is one of the present folder.
+    let is_given = arguments.recipe.settings().iter().any(|setting| setting.starts_with("data.source"));
+    if !is_given {
+        recipe.data.source = found(recipe.data.source, &file);
+    }
     recipe.execution = recipe.execution.on(&devices[0]);
     let (dataset, source) = match training(&recipe.data.source, reading(&recipe)) {
         Err(error) if arguments.dry_run && launch.is_first() => {
@@ -157,7 +161,7 @@ impl Setup {
 /// The run directory that is resumed.
 fn resumed(arguments: &Pretrain) -> anyhow::Result<&Path> {
     arguments.out.as_deref().ok_or_else(|| {
-        let run = arguments.recipe.source.as_deref().unwrap_or("RUN");
+        let run = arguments.recipe.source.as_deref().filter(|source| is_run(Path::new(source))).unwrap_or("RUN");
         Usage(format!("--resume goes on with the run that --out names: equimod pretrain --out {run} --resume")).into()
     })
 }
@@ -182,9 +186,6 @@ fn recipe(arguments: &Pretrain, launch: &Launch, devices: &[Device]) -> anyhow::
     named_or_chosen(&arguments.recipe, &settings, devices, launch.processes())
 }
 
-/// Number of images that are looked at for transparency.
-const LOOKED_AT: usize = 32;
-
 /// Says that some images have transparent pixels, whose color nobody sees, where a recipe does not say what is behind
 /// them. A recipe that is chosen for the images does.
 fn warn_of_transparency(arguments: &Pretrain, recipe: &Recipe, dataset: &dyn Dataset) {
@@ -194,13 +195,10 @@ fn warn_of_transparency(arguments: &Pretrain, recipe: &Recipe, dataset: &dyn Dat
     if is_chosen || asked || !is_new || recipe.data.background.0.is_some() {
         return;
     }
-    // Images that cannot be read are reported in training.
-    if let Some(transparent) = channels(dataset, LOOKED_AT).ok().map(|seen| seen.transparent).filter(|&count| count > 0)
-    {
-        let looked_at = dataset.len().min(LOOKED_AT);
+    if let Some(seen) = transparent(dataset) {
         console::note(&format!(
-            "{transparent} of {looked_at} sampled images have transparent pixels, and the recipe ignores transparency, so \
-             that these usually become black; --set data.background=white puts them on white"
+            "{seen}, and the recipe ignores transparency, so that these usually become black; --set data.background=white \
+             puts them on white"
         ));
     }
 }

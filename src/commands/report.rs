@@ -12,11 +12,13 @@ use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, recorded, settings};
 
 use crate::cli::Report;
+use crate::commands::eval::after_evaluation;
 use crate::outputs::console::{self, duration};
 use crate::outputs::suggestion::{Suggestion, on_page};
 use crate::outputs::verdict::print_verdict;
 use crate::process::exit::Usage;
 use crate::run::baseline;
+use crate::run::facts::training_facts;
 use crate::run::files::{Metrics, all_results};
 
 /// Metrics that are plotted first, in this order.
@@ -46,21 +48,29 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     let runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let (shared, others) = results(&runs);
-    let verdict: Vec<String> = match &runs[..] {
-        [first, second] => vec![verdict(first, second)],
-        _ => Vec::new(),
+    let (verdict, next) = match &runs[..] {
+        [one] => of_one(one),
+        [first, second] => (vec![verdict(first, second)], paired(&runs)),
+        several => (vec![leaders(several)], None),
     };
-    let next = paired(&runs);
     let page = render(&ReportData {
         title: format!("equimod: {}", names.join(", ")),
-        summary: format!("comparison of {} runs", runs.len()),
+        summary: match &runs[..] {
+            [_] => "all evaluations of the run".into(),
+            several => format!("comparison of {} runs", several.len()),
+        },
         verdict: verdict.clone(),
         next: on_page(&next),
+        // Of one run, the page has the table and chart of its own page.
+        results: if let [one] = &runs[..] { one.results.clone() } else { Vec::new() },
         lead: vec![Section::new("At a glance", glance(&drawn(&runs)))],
         sections: vec![
             Section::table("Runs", about(&runs)),
             Section::table("Settings that differ", differences(&runs)),
-            Section::table("Results", shared),
+            Section {
+                figures: if runs.len() == 1 { Vec::new() } else { vec![Figure::Table(shared)] },
+                ..Section::new("Results", Vec::new())
+            },
             Section::table("Results of some runs only", others).folded(),
             Section::lines("Curves", plots(&drawn(&runs))),
         ],
@@ -72,16 +82,57 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The command that tests the difference of two runs on the same data.
+/// The verdict on all evaluations of a run, and the command that follows.
+fn of_one(run: &Run) -> (Vec<String>, Option<Suggestion>) {
+    let facts = training_facts(&run.folder, &run.recipe, run.metrics.steps()).ok();
+    let verdict = equimod_eval::verdict::verdict(&run.results, facts.as_ref());
+    (verdict.sentences, after_evaluation(verdict.advice, &run.folder))
+}
+
+/// Whether two runs trained on the same images.
+fn same_images(first: &Run, second: &Run) -> bool {
+    first.info.data_fingerprint == second.info.data_fingerprint
+}
+
+/// The command that tests the difference of two runs: on their images, or on others if they have different ones.
 fn paired(runs: &[Run]) -> Option<Suggestion> {
     let [first, second] = runs else { return None };
-    let same = first.recipe.data.source == second.recipe.data.source;
+    let same = same_images(first, second) && first.recipe.data.source == second.recipe.data.source;
     let [first, second] = [first, second].map(|run| run.folder.display().to_string());
-    same.then(|| Suggestion::new(["eval", "compare", &first, &second]).about("tested on paired images"))
+    Some(match same {
+        true => Suggestion::new(["eval", "compare", &first, &second]).about("tested on paired images"),
+        false => {
+            Suggestion::new(["eval", "compare", &first, &second, "--data", "DATA"]).about("on the same images DATA")
+        }
+    })
+}
+
+/// In how many of the accuracies and recalls that all of several runs share each of them is highest.
+fn leaders(runs: &[Run]) -> String {
+    let of = |run: &Run, row: &ResultRow| run.results.iter().find(|other| key(other) == key(row)).map(|row| row.value);
+    let all = |row: &ResultRow| runs.iter().map(|run| of(run, row)).collect::<Option<Vec<f64>>>();
+    let shares = runs.iter().take(1).flat_map(|run| &run.results).filter(|row| row.is_share());
+    let shared: Vec<Vec<f64>> = shares.filter_map(all).collect();
+    if shared.is_empty() {
+        return "The runs share no accuracy or recall: evaluate all with the same protocol and images.".into();
+    }
+    let leads = |place: usize| {
+        let best = |values: &&Vec<f64>| values.iter().all(|value| *value <= values[place]);
+        format!("{} in {}", runs[place].name, shared.iter().filter(best).count())
+    };
+    let counts: Vec<String> = (0..runs.len()).map(leads).collect();
+    let shared = shared.len();
+    format!("Of {shared} shared accuracies and recalls, the highest is that of {}.", counts.join(", "))
 }
 
 /// Whether accuracies and recalls of two runs differ.
 fn verdict(first: &Run, second: &Run) -> String {
+    if !same_images(first, second) && first.recipe.data.source == second.recipe.data.source {
+        return format!(
+            "Both runs call their images {}, but these differ: numbers on them cannot be compared.",
+            first.recipe.data.source
+        );
+    }
     let other = |row: &ResultRow| first.results.iter().find(|other| key(other) == key(row)).cloned();
     let shared: Vec<(&ResultRow, ResultRow)> =
         second.results.iter().filter(|row| row.is_share()).filter_map(|row| Some((row, other(row)?))).collect();

@@ -81,3 +81,11 @@ pub fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> 
     }
     Ok(all)
 }
+/// Number of images that are looked at for transparency.
+const LOOKED_AT: usize = 32;
+
+/// How many images of a sample have transparent pixels, in words; `None` if none has, or one cannot be read.
+pub fn transparent(dataset: &dyn Dataset) -> Option<String> {
+    let count = channels(dataset, LOOKED_AT).ok().map(|seen| seen.transparent).filter(|&count| count > 0)?;
+    Some(format!("{count} of {} sampled images have transparent pixels", dataset.len().min(LOOKED_AT)))
+}

@@ -92,8 +92,12 @@ impl Sink for Progress {
 
 /// Time left, throughput and position, the most important part first.
 fn pace(report: &StepReport, part: &str) -> Vec<String> {
+    let left = match report.step == report.total_steps {
+        true => "done".into(),
+        false => format!("{} left{part}", duration(report.remaining)),
+    };
     vec![
-        format!("{} left{part}", duration(report.remaining)),
+        left,
         format!("{:.0} images/s", report.pace.images_per_second),
         format!("epoch {}/{}", report.epoch, report.epochs),
         format!("step {}/{}", report.step, report.total_steps),

@@ -19,8 +19,16 @@ pub fn print_rows(rows: &[ResultRow]) -> anyhow::Result<()> {
     sentences(&details(rows))
 }
 
+/// Most lines of details with what was chosen for each row; beyond them, the files and pages say it.
+const MOST_DETAILS: usize = 6;
+
 /// Chosen hyper-parameters and details, each once, with the tasks that they belong to, or, of one task, the metrics.
 fn details(rows: &[ResultRow]) -> String {
+    let whole = details_with(rows, true);
+    if whole.lines().count() > MOST_DETAILS { details_with(rows, false) } else { whole }
+}
+
+fn details_with(rows: &[ResultRow], chosen: bool) -> String {
     let of_tasks = rows.iter().any(|row| row.task != rows[0].task);
     let label = |row| -> &str {
         let row: &ResultRow = row;
@@ -28,7 +36,7 @@ fn details(rows: &[ResultRow]) -> String {
     };
     let mut said: Vec<(String, Vec<&str>)> = Vec::new();
     for row in rows {
-        let parts = row.chosen.as_deref().into_iter().chain([row.detail.as_str()]);
+        let parts = row.chosen.as_deref().filter(|_| chosen).into_iter().chain([row.detail.as_str()]);
         let text = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ");
         match said.iter_mut().find(|(other, _)| *other == text) {
             _ if text.is_empty() => {}

@@ -40,6 +40,19 @@ pub fn longer_by_files(run: &Path) -> Option<Suggestion> {
     Some(longer(run, &info, &recorded(&run.join(RESOLVED)).ok()?, steps))
 }
 
+/// [`again`] at a third of the learning rate.
+pub fn lower(run: &Path, info: &RunInfo, recipe: &Recipe) -> Suggestion {
+    again(run, info)
+        .with(["--lr", &(recipe.schedule.learning_rate / 3.0).to_string()])
+        .about("a third of the learning rate")
+}
+
+/// [`lower`] by the files of the run; `None` for other folders, and if a file cannot be read.
+pub fn lower_by_files(run: &Path) -> Option<Suggestion> {
+    let info = RunInfo::read(run).ok().filter(|_| is_run(run))?;
+    Some(lower(run, &info, &recorded(&run.join(RESOLVED)).ok()?))
+}
+
 /// How many times as long a run of too few steps should be: four times, or as often as gives it [`FEWEST`] steps.
 fn times_longer(steps: u64) -> u64 {
     FEWEST.div_ceil(steps.max(1)).max(4)

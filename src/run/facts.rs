@@ -27,7 +27,16 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
         let (_, value) = points(&name).last().copied()?;
         (value < least).then_some((name, value))
     });
-    Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling: decrease(&losses) })
+    Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling: decrease(&losses), risen: rise(&losses) })
+}
+
+/// Mean losses of the first twentieth and the last fifth if the latter is higher; `None` for fewer than 20 values.
+fn rise(losses: &[f64]) -> Option<(f64, f64)> {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (first, last) = (losses.len() / 20, losses.len() / 5);
+    (first > 0)
+        .then(|| (mean(&losses[..first]), mean(&losses[losses.len() - last..])))
+        .filter(|(start, end)| end > start)
 }
 
 /// Relative decrease of the mean from the last fifth but one to the last fifth; `None` for fewer than ten values.
@@ -44,7 +53,14 @@ fn decrease(losses: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::decrease;
+    use super::{decrease, rise};
+
+    #[test]
+    fn a_loss_that_ends_above_its_start_rose() {
+        let of = |end: f64| -> Vec<f64> { (0..20).map(|step| if step < 10 { 4.0 } else { end }).collect() };
+        assert_eq!(rise(&of(5.0)), Some((4.0, 5.0)));
+        assert_eq!((rise(&of(4.0)), rise(&of(5.0)[..19])), (None, None));
+    }
 
     #[test]
     fn the_decrease_is_that_of_the_last_fifths() {

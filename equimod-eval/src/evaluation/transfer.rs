@@ -8,6 +8,7 @@ use crate::error::refuse;
 use crate::knn::KnnConfig;
 use crate::logistic::{LogisticConfig, l2_strengths};
 use crate::report::Table;
+use crate::results::SUITE_MEAN;
 use crate::suite::{SuiteMetric, SuiteProtocol, SuiteTask, ranks};
 use crate::{Error, Result, ResultRow};
 
@@ -118,7 +119,7 @@ impl SuiteTable {
             ..Default::default()
         };
         let both = |(model, (mean, rank)): (&String, (f64, f64))| {
-            [row(model, "mean over tasks", mean), row(model, "mean rank", rank)]
+            [row(model, SUITE_MEAN, mean), row(model, "mean rank", rank)]
         };
         self.models.iter().zip(self.means()).flat_map(both).collect()
     }

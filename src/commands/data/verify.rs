@@ -29,7 +29,7 @@ pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
     if arguments.json {
         console::json(&verification)?;
     } else {
-        console::result(&verification.text(arguments.source.reading.reading().background))?;
+        console::sentences(&verification.text(arguments.source.reading.reading().background))?;
     }
     let sound = verification.failed.is_empty() && verification.unopened.is_empty();
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) })
@@ -168,7 +168,11 @@ impl Verification {
         text += &section("In formats that are not read", &format!(" ({})", listed(&self.unread)), &unread);
         text += &section("Decoded, but suspicious", "", &suspicious);
         text += &section("Named like another format, and read by the content", "", &misnamed);
-        text += &section("Transparent, and of one color otherwise", "", &self.one_color.iter().collect::<Vec<_>>());
+        text += &section(
+            "Transparent, with one color in all pixels behind the alpha",
+            "",
+            &self.one_color.iter().collect::<Vec<_>>(),
+        );
         if self.transparent > 0 {
             text += &format!("{}\n\n", transparent(self.transparent, background));
         }

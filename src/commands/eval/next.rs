@@ -8,7 +8,7 @@ use equimod_train::recorded;
 use equimod_train::run_dir::{RESOLVED, is_run};
 
 use crate::outputs::suggestion::Suggestion;
-use crate::run::again::longer_by_files;
+use crate::run::again::{longer_by_files, lower_by_files};
 use crate::run::baseline::{self, weighted_modules};
 
 /// The command that shows two compared runs beside each other: their curves, and the settings in which they differ.
@@ -23,6 +23,7 @@ pub fn after_comparison(models: &[PathBuf]) -> Option<Suggestion> {
 /// network, longer training of a run whose predictions are no use, or a comparison with the run's baseline.
 pub fn after_evaluation(advice: Option<Advice>, model: &Path) -> Option<Suggestion> {
     match advice {
+        Some(Advice::LowerRate) if is_run(model) => return lower_by_files(model),
         Some(Advice::EvaluateUntrained) => return Some(Suggestion::again().with(["--untrained"])),
         Some(Advice::TrainLonger) if is_run(model) => return longer_by_files(model),
         _ => {}

@@ -7,7 +7,7 @@ use candle_core::Device;
 
 use equimod_core::Model;
 use equimod_data::{Splits, task_name};
-use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
+use equimod_eval::evaluation::{Measurement, Report, distinct_draws, equivariance_section};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, with_references};
 use equimod_eval::verdict::verdict;
 use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer, ResultRow};
@@ -15,7 +15,8 @@ use equimod_train::run_dir::is_run;
 
 use super::next::after_evaluation;
 use super::protocols::Chosen;
-use crate::cli::{EvalArgs, ImageArgs};
+use crate::cli::{CropKind, EvalArgs, ImageArgs};
+use crate::inputs::channels::transparent;
 use crate::inputs::evaluated_data::{self, DataChoice};
 use crate::inputs::model_argument::{self, check_order};
 use crate::inputs::sources::OtherSources;
@@ -63,6 +64,8 @@ struct Session<'a> {
     arguments: &'a EvalArgs,
     /// Settings of the protocol that differ from its defaults.
     other: &'a [String],
+    /// Default crop of the protocol.
+    crop: CropKind,
     /// Name of the data source, the same from any folder.
     data: String,
     model: Model,
@@ -86,13 +89,17 @@ impl<'a> Session<'a> {
         let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
         let baseline = arguments.baseline.then(|| open_baseline(&arguments.model, &devices[0])).transpose()?;
         report_guess(&model);
-        let crop = arguments.input.crop.unwrap_or(*crop).into();
-        let input = InputTransform::of(&model, arguments.input.size, crop)?;
+        let input = InputTransform::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(*crop).into())?;
         let splits = open_images(&data, &arguments.images)?;
+        if data.of_run.is_none() && data.options.background.0.is_none() {
+            let remark = "their transparency is ignored, so that these usually become black; --background white puts them on \
+                          white";
+            transparent(splits.train.as_ref()).iter().for_each(|seen| note(&format!("{seen}; {remark}")));
+        }
         let run = is_run(&arguments.model).then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
         let data = data.of_run.map_or(data.source, |own| own.name);
-        Ok(Self { arguments, other, data, model, baseline, copies, splits, input, cache })
+        Ok(Self { arguments, other, crop: *crop, data, model, baseline, copies, splits, input, cache })
     }
 
     fn evaluation<'b>(&'b self, observer: &'b dyn Observer) -> Evaluation<'b> {
@@ -122,7 +129,7 @@ impl<'a> Session<'a> {
             let tasks = images.task.iter().map(|task| task_name(task));
             let settings = [
                 input.size.map(|size| size.to_string()),
-                input.crop.map(|crop| Crop::from(crop).name().to_owned()),
+                input.crop.filter(|crop| *crop != self.crop).map(|crop| Crop::from(crop).name().to_owned()),
                 images.reading.background.map(|color| format!("on-{color}").replace('#', "")),
                 images.reading.apply_orientation.then(|| "upright".into()),
                 (*seed != 0).then(|| format!("seed-{seed}")),
@@ -137,11 +144,17 @@ impl<'a> Session<'a> {
     /// Prints and writes the results of a protocol.
     fn finish(&self, protocol: &str, report: Report) -> anyhow::Result<ExitCode> {
         // What the run measured of the untrained network and its baseline need not be measured again.
-        let rows = match is_run(&self.arguments.model) {
-            true => with_references(report.rows, &all_results(&self.arguments.model)?),
-            false => report.rows,
-        };
-        let (results, folder) = self.write(protocol, Report { rows, ..report }, std::env::args().collect())?;
+        let mut report = report;
+        if is_run(&self.arguments.model) {
+            report.rows = with_references(report.rows, &all_results(&self.arguments.model)?);
+            let drawn = equivariance_section(&report.rows);
+            report
+                .sections
+                .iter_mut()
+                .filter(|section| section.title == drawn.title)
+                .for_each(|old| *old = drawn.clone());
+        }
+        let (results, folder) = self.write(protocol, report, std::env::args().collect())?;
         if self.arguments.json {
             console::json(&results)?;
         } else {

@@ -10,7 +10,7 @@ use equimod_core::{Model, ObjectiveConfig};
 use equimod_data::{Dataset, Splits};
 use equimod_eval::evaluation::{EquivarianceProtocol, SummaryProtocol};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page, with_baseline};
-use equimod_eval::verdict::{Advice, TrainingFacts, verdict};
+use equimod_eval::verdict::{Advice, TrainingFacts, VERY_SHORT, verdict};
 use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
 use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
 
@@ -20,7 +20,7 @@ use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
-use crate::run::again::{again, longer};
+use crate::run::again::{again, longer, lower};
 use crate::run::baseline;
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
@@ -88,7 +88,11 @@ impl Finished<'_> {
             info: self.info,
             recipe: self.recipe,
             model: &model,
-            times: vec![("time".into(), times.clone()), ("cost".into(), cost)],
+            times: [("time", times.clone()), ("cost", cost)]
+                .into_iter()
+                .filter(|(_, text)| !text.is_empty())
+                .map(|(name, text)| (name.into(), text))
+                .collect(),
             results: &results.rows,
             verdict: &results.verdict,
             next: on_page(&self.next(verdict.advice)),
@@ -118,7 +122,6 @@ impl Finished<'_> {
     /// Commands that answer the next questions, the one that the verdict advises first.
     fn next(&self, advice: Option<Advice>) -> Vec<Suggestion> {
         let folder = self.run.path().display().to_string();
-        let schedule = &self.recipe.schedule;
         let labeled = !self.dataset.tasks().is_empty();
         let evaluate = match labeled {
             true => Suggestion::new(["eval", "logistic", &folder, "--untrained"])
@@ -126,9 +129,8 @@ impl Finished<'_> {
                 .about("with the whole range of L2 strengths"),
             false => Suggestion::new(["eval", "equivariance", &folder]).about("each augmentation alone"),
         };
-        let lower = || self.again().with(["--lr", &(schedule.learning_rate / 3.0).to_string()]).about("a third");
         let first = match advice {
-            Some(Advice::LowerRate) => Some(lower()),
+            Some(Advice::LowerRate) => Some(lower(self.run.path(), self.info, self.recipe)),
             Some(Advice::TrainLonger) => Some(self.longer()),
             Some(Advice::WidenRange) => Some(evaluate.clone()),
             Some(Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained) | None => None,
@@ -152,8 +154,8 @@ impl Finished<'_> {
         if advice != Some(Advice::WidenRange) {
             commands.push(evaluate);
         }
-        let is_falling = self.facts().is_ok_and(|facts| facts.is_falling());
-        if is_falling && advice != Some(Advice::TrainLonger) {
+        let too_short = self.facts().is_ok_and(|facts| facts.is_falling() || facts.steps < VERY_SHORT);
+        if too_short && advice != Some(Advice::TrainLonger) {
             commands.push(self.longer());
         }
         commands

@@ -128,7 +128,7 @@ impl Setup {
         sinks.extend(sink.map(|sink| Box::new(sink) as Box<dyn Sink>));
         let ending = trainer.run(&run, &mut sinks, probe.as_mut().map(|probe| probe as &mut dyn Probe));
         let cost = cost(trainer.pace(), MEMORY.peak_usage() as u64);
-        let noted = note_on_all(&mut sinks, &cost);
+        let noted = if cost.is_empty() { Ok(()) } else { note_on_all(&mut sinks, &cost) };
         info.status = status(&ending);
         info.seconds += start.elapsed().as_secs_f64();
         info.peak_memory = info.peak_memory.max(MEMORY.peak_usage() as u64);
@@ -304,8 +304,11 @@ fn status(ending: &equimod_train::Result<Ending>) -> Status {
     }
 }
 
-/// Memory, speed, the share of each phase in the time of a step, and the slowest rank.
+/// Memory, speed, the share of each phase in the time of a step, and the slowest rank; empty without a step.
 fn cost(pace: Pace, peak_memory: u64) -> String {
+    if pace.steps == 0 {
+        return String::new();
+    }
     let shares = pace.shares.named().map(|(part, share)| format!("{part} {:.0} %", 100.0 * share)).join(", ");
     let slowest = pace.slowest.map_or_else(String::new, |slowest| format!("{slowest}; "));
     format!(

@@ -16,8 +16,9 @@ const THIN: f64 = 5.0;
 const GAP: f64 = 8.0;
 /// Colors of the reference values.
 const COLORS: [&str; 4] = ["--c1", "--c2", "--c3", "--c4"];
-/// Maximum number of characters of a label.
-const LABEL: usize = 30;
+/// Maximum number of characters of a label, and the number from which it is squeezed into its place.
+const LABEL: usize = 36;
+const WIDE_LABEL: usize = 26;
 
 /// The bar chart; `None` if there is no bar. Reference values that no bar has take no place, and leave the colors of the
 /// others as they are.
@@ -72,9 +73,14 @@ fn one(svg: &mut String, bar: &Bar, used: &[usize], top: f64, position: impl Fn(
         true => bar.label.chars().take(LABEL - 1).chain(['…']).collect(),
         false => bar.label.clone(),
     };
+    let squeezed = match label.chars().count() > WIDE_LABEL {
+        true => format!(" textLength=\"{:.1}\" lengthAdjust=\"spacingAndGlyphs\"", LEFT - 12.0),
+        false => String::new(),
+    };
     let _ = write!(
         svg,
-        "<text x=\"{:.1}\" y=\"{base:.1}\" text-anchor=\"end\">{}</text><text x=\"{:.1}\" y=\"{base:.1}\">{}</text>",
+        "<text x=\"{:.1}\" y=\"{base:.1}\" text-anchor=\"end\"{squeezed}>{}</text>\
+         <text x=\"{:.1}\" y=\"{base:.1}\">{}</text>",
         LEFT - 8.0,
         escape(&label),
         RIGHT + 8.0,
