@@ -399,6 +399,8 @@ fn bad_recipes_are_reported_all_at_once() {
     scratch.refused(&["pretrain", "--device", "cuda:0"], 2, &["lacks cuda"]);
     scratch.refused(&["pretrain", "--resume", "--out", "nowhere"], 1, &["no run to go on with"]);
     scratch.refused(&["pretrain", "--resume", "one"], 2, &["equimod pretrain --out one --resume"]);
+    fs::create_dir(scratch.path("images")).unwrap();
+    scratch.refused(&["pretrain", "--resume", "images"], 2, &["equimod pretrain --out RUN --resume"]);
     scratch.write("full/file", "something");
     scratch.refused(&["pretrain", "--out", "full"], 2, &["full is not empty", "--out", "--resume"]);
     assert_eq!(fs::read_dir(scratch.path("full")).unwrap().count(), 1);

@@ -238,7 +238,7 @@ fn a_run_of_processes_is_that_of_threads_bit_for_bit() {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    assert_eq!(text.matches("tiny.toml").count(), 0, "{text}");
+    assert_eq!(text.matches("tiny.toml").count(), 1, "{text}");
     assert_eq!(text.matches("step 1/10").count(), 1, "{text}");
     assert_eq!(info(&scratch)["device"], "2 processes, the first on cpu, 1 threads");
     scratch.done(&[&ARGUMENTS[..5], &["2", "--out", "threads", "--device", "cpu:2"]].concat());

@@ -272,6 +272,6 @@ fn a_lost_process_is_reported_from_every_place_of_a_step() {
     let error = step_with(Arc::new(Lossy { lost_after: Some(0), ..Lossy::default() })).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "process 1 was lost during all-reduce; its log has the reason; resume from the newest checkpoint"
+        "process 1 was lost during all-reduce; its own output may have the reason; resume from the newest checkpoint"
     );
 }

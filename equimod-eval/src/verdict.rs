@@ -369,6 +369,9 @@ fn suite(rows: &[ResultRow]) -> Option<String> {
         let same = |row: &&ResultRow| row.model == model && (&row.task, &row.metric) == (task, metric);
         rows.iter().find(same).map(|row| row.value)
     };
+    if 100.0 * (first.value - second.value) < 0.05 {
+        return Some(format!("By the mean over {}, {} and {} are equal.", first.task, first.model, second.model));
+    }
     let leads = |&task: &(&String, &String)| value(&first.model, task) > value(&second.model, task);
     let count = tasks.iter().copied().filter(leads).count();
     Some(format!(

@@ -337,7 +337,11 @@ fn check_keys(table: &mut Table, (known, whole): (&Table, &Table), prefix: &str,
         let problem = match (known.get(key), value) {
             (None, _) => {
                 let names: Vec<&str> = known.keys().map(String::as_str).collect();
-                let same_name = of_other_sections(whole, key);
+                let mut same_name = of_other_sections(whole, key);
+                // Those of sections rather than those of modules in them.
+                let depth = |setting: &String| setting.matches('.').count();
+                let least = same_name.iter().map(depth).min();
+                same_name.retain(|setting| Some(depth(setting)) == least);
                 let hint = match nearest(key, names.iter().copied()) {
                     _ if !same_name.is_empty() => format!("did you mean {}?", same_name.join(" or ")),
                     Some(near) => format!("did you mean {prefix}{near}?"),
@@ -459,7 +463,7 @@ mod tests {
         assert!(found.iter().any(|p| p.contains("probablity")), "{found:#?}");
         let text = text.replace("probablity", "probability").replace("crop = 32,", "crop = 32, antialias = true,");
         let found = problems("epochs = 3", &["lr=0.1", "data.size=3", "temperature=1"]);
-        let wanted = ["schedule.epochs?", "schedule.learning_rate?", "augmentation.size?", "objective.temperature or "];
+        let wanted = ["augmentation.size?", "schedule.epochs?", "schedule.learning_rate?", "objective.temperature?"];
         assert!(found.iter().zip(wanted).all(|(problem, wanted)| problem.contains(wanted)), "{found:#?}");
         let found = problems("", &["schedule.lr=0.1", "data.batch_size=3"]);
         assert!(found.iter().any(|p| p.contains("schedule.learning_rate?")), "{found:#?}");

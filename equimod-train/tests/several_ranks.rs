@@ -295,7 +295,7 @@ fn batches_that_the_ranks_cannot_share_are_refused() {
         let Err(RankFailure { cause: FailureCause::Error(error), .. }) = run.on(ranks) else { panic!("no error") };
         error.to_string()
     };
-    assert!(refused(3, &[]).contains("data.batch is 16, but 3 ranks each take it in 1 equal parts"));
+    assert!(refused(3, &[]).contains("data.batch is 16, but 3 ranks have equal shares of it"));
     assert!(refused(4, &["execution.parts=3"]).contains("give a multiple of 12"));
     assert!(refused(4, &["equivariance.care.chunk=8"]).contains("give a multiple of 32"));
 }

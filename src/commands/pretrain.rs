@@ -161,7 +161,9 @@ impl Setup {
 /// The run directory that is resumed.
 fn resumed(arguments: &Pretrain) -> anyhow::Result<&Path> {
     arguments.out.as_deref().ok_or_else(|| {
-        let run = arguments.recipe.source.as_deref().filter(|source| is_run(Path::new(source))).unwrap_or("RUN");
+        // A folder of images is no run.
+        let could_be = |source: &&str| is_run(Path::new(source)) || !Path::new(source).exists();
+        let run = arguments.recipe.source.as_deref().filter(could_be).unwrap_or("RUN");
         Usage(format!("--resume goes on with the run that --out names: equimod pretrain --out {run} --resume")).into()
     })
 }
