@@ -94,6 +94,16 @@ fn same_images(first: &Run, second: &Run) -> bool {
     first.info.data_fingerprint == second.info.data_fingerprint
 }
 
+/// A sentence on two runs whose images have the same name and differ.
+fn same_name_only(first: &Run, second: &Run) -> Option<String> {
+    let name = &first.recipe.data.source;
+    let is_name_only = !same_images(first, second) && *name == second.recipe.data.source;
+    is_name_only.then(|| {
+        let (first, second) = (&first.name, &second.name);
+        format!("{first} and {second} call their images {name}, but these differ: numbers on them cannot be compared.")
+    })
+}
+
 /// The command that tests the difference of two runs: on their images, or on others if they have different ones.
 fn paired(runs: &[Run]) -> Option<Suggestion> {
     let [first, second] = runs else { return None };
@@ -109,6 +119,9 @@ fn paired(runs: &[Run]) -> Option<Suggestion> {
 
 /// In how many of the accuracies and recalls that all of several runs share each of them is highest.
 fn leaders(runs: &[Run]) -> String {
+    if let Some(different) = runs.iter().find_map(|run| same_name_only(&runs[0], run)) {
+        return different;
+    }
     let of = |run: &Run, row: &ResultRow| run.results.iter().find(|other| key(other) == key(row)).map(|row| row.value);
     let all = |row: &ResultRow| runs.iter().map(|run| of(run, row)).collect::<Option<Vec<f64>>>();
     let shares = runs.iter().take(1).flat_map(|run| &run.results).filter(|row| row.is_share());
@@ -127,11 +140,8 @@ fn leaders(runs: &[Run]) -> String {
 
 /// Whether accuracies and recalls of two runs differ.
 fn verdict(first: &Run, second: &Run) -> String {
-    if !same_images(first, second) && first.recipe.data.source == second.recipe.data.source {
-        return format!(
-            "Both runs call their images {}, but these differ: numbers on them cannot be compared.",
-            first.recipe.data.source
-        );
+    if let Some(different) = same_name_only(first, second) {
+        return different;
     }
     let other = |row: &ResultRow| first.results.iter().find(|other| key(other) == key(row)).cloned();
     let shared: Vec<(&ResultRow, ResultRow)> =
