@@ -115,9 +115,9 @@ impl Examples<'_> {
         confused.sort_by_key(|&other| (std::cmp::Reverse(counts[other]), other));
         for &other in confused.iter().take(CONFUSED) {
             images.push(ReportImage {
-                title: format!("predicted as {}", classes[other]),
+                title: classes[other].clone(),
                 png: self.png(class, Some(other))?,
-                parameters: vec![("images".into(), counts[other].to_string())],
+                parameters: vec![("predicted for".into(), counts[other].to_string())],
                 correct: Some(false),
             });
         }

@@ -26,7 +26,7 @@ th{white-space:nowrap;font-weight:600}td{font-variant-numeric:tabular-nums}
 table:not(.results) th{white-space:normal}
 tr.noted td{border-bottom:0}tr.note td,p.note{color:var(--quiet);font-size:.82rem;padding-top:0}
 .beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:0 2rem}
-.beside .plots{grid-template-columns:1fr}.beside+details{margin-top:.6rem}.few figcaption{display:-webkit-box;-webkit-line-clamp:2;-webkit-box-orient:vertical;overflow:hidden}
+.beside .plots{grid-template-columns:1fr}.beside+details{margin-top:.6rem}.few figcaption{white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
 .few .row{grid-template-columns:repeat(auto-fit,minmax(min(28%,6rem),1fr))}
 dl.definitions{margin:.4rem 0 .8rem;font-size:.88rem;line-height:1.4}dl.definitions div{margin:.3rem 0}
 dl.definitions dt{display:inline;color:var(--ink);font-weight:600;margin-right:.6rem}
