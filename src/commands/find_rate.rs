@@ -87,7 +87,7 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
     let end = match search.steps.last() {
         Some(last) if search.diverged => format!("The loss was not finite after {}.", rounded(last.learning_rate)),
         Some(last) if search.rose => format!("The loss rose again up to {}.", rounded(last.learning_rate)),
-        _ => format!("No rise seen up to the last rate: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
+        _ => format!("No clear rise seen up to the last rate: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
     };
     found.into_iter().chain([end]).collect()
 }
@@ -113,11 +113,13 @@ fn rounded(rate: f64) -> f64 {
     format!("{rate:.1e}").parse().unwrap_or(rate)
 }
 
-/// The command that trains with the suggested learning rate, unless it is provisional.
+/// The command that trains with the suggested learning rate; if that is provisional, the test up to a higher one.
 fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Suggestion> {
+    if !is_final(search) {
+        return Some(Suggestion::again_with("--max-lr", &rounded(10.0 * arguments.max_lr).to_string()));
+    }
     let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
-    let steepest = search.steepest.filter(|_| is_final(search))?;
-    let rate = rounded(steepest / factor).to_string();
+    let rate = rounded(search.steepest? / factor).to_string();
     let of = &arguments.recipe;
     let images = of.data.iter().chain(&of.source).cloned();
     let chosen = of.without_recipe().is_none().then(|| ["--recipe".to_owned(), of.name().to_owned()]);

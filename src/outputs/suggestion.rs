@@ -27,6 +27,11 @@ impl Suggestion {
         Self::new(std::env::args().skip(1))
     }
 
+    /// The command of this process with another value of an option.
+    pub fn again_with(option: &str, value: &str) -> Self {
+        Self::new(without(option, std::env::args().skip(1))).with([option, value])
+    }
+
     /// The command with further arguments.
     pub fn with<W: AsRef<str>>(mut self, arguments: impl IntoIterator<Item = W>) -> Self {
         self.words.extend(arguments.into_iter().map(|word| quoted(word.as_ref())));
@@ -74,6 +79,19 @@ impl Suggestion {
     }
 }
 
+/// Arguments without an option and its value.
+fn without(option: &str, arguments: impl Iterator<Item = String>) -> Vec<String> {
+    let (mut kept, mut is_value) = (Vec::new(), false);
+    for argument in arguments {
+        let is_option = argument == option;
+        if !is_value && !is_option && !argument.starts_with(&format!("{option}=")) {
+            kept.push(argument);
+        }
+        is_value = is_option;
+    }
+    kept
+}
+
 /// Commands as pages show them, each in a line.
 pub fn on_page<'a>(suggestions: impl IntoIterator<Item = &'a Suggestion>) -> Vec<String> {
     suggestions.into_iter().map(|one| one.lines("", None)).collect()
@@ -98,6 +116,14 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_option_is_left_out_with_its_value() {
+        let of = |words: &str| without("--max-lr", words.split(' ').map(str::to_owned)).join(" ");
+        assert_eq!(of("find-lr a --max-lr 3 --steps 4"), "find-lr a --steps 4");
+        assert_eq!(of("find-lr --max-lr=3 a"), "find-lr a");
+        assert_eq!(of("find-lr --max 3"), "find-lr --max 3");
+    }
 
     #[test]
     fn long_commands_have_several_lines_that_a_shell_joins() {
