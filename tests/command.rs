@@ -303,7 +303,7 @@ fn runs_are_listed(scratch: &Scratch) {
     let of = |key: &str| json["runs"].as_array().unwrap().iter().map(|run| run[key].clone()).collect::<Vec<_>>();
     assert_eq!(of("status"), ["killed", "finished", "finished", "finished"]);
     assert_eq!(of("step"), [0, 15, 15, 15]);
-    assert_eq!(json["runs"][2]["settings"], json!({ "seed": "1" }));
+    assert_eq!(json["runs"][2]["settings"], json!({ "seed": 1 }));
     assert_eq!(json["unreadable"][0]["run"], "damaged");
     scratch.refused(&["runs", "nowhere"], 2, &["nowhere is no folder"]);
     scratch.refused(&["runs", ".", "--sort", "colour"], 2, &["no column \"colour\"", "seed"]);

@@ -343,9 +343,13 @@ fn range_tests_reports_and_traces_work() {
     assert!(fs::read_to_string(scratch.path("find-lr.html")).unwrap().contains("smoothed"));
     let search = ["find-lr", "--recipe", "tiny.toml", "--steps", "30", "--max-lr", "0.001"];
     let printed = scratch.done(&search);
-    for part in
-        ["No clear rise seen", "--max-lr 0.01", "Provisional suggestion: --lr 0.", "The recipe's 1 is above", "find-lr.html"]
-    {
+    for part in [
+        "No clear rise seen",
+        "--max-lr 0.01",
+        "Provisional suggestion: --lr 0.",
+        "The recipe's 1 is above",
+        "find-lr.html",
+    ] {
         assert!(printed.contains(part), "{part} in {printed}");
     }
     let page = fs::read_to_string(scratch.path("find-lr.html")).unwrap();

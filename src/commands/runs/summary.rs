@@ -10,7 +10,7 @@ use equimod_eval::ResultRow;
 use equimod_eval::results::headline_accuracy;
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{GitState, Recipe, RunInfo, Status, recorded, settings};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::run::files::all_results;
@@ -51,8 +51,18 @@ pub struct Summary {
     pub eval: Option<Score>,
     /// Git repository at the first start.
     pub git: Option<GitState>,
-    /// Settings as TOML.
+    /// Settings as TOML; in JSON, their values.
+    #[serde(serialize_with = "as_values")]
     pub settings: BTreeMap<String, String>,
+}
+
+/// Writes settings that are texts in TOML as values.
+fn as_values<S: Serializer>(settings: &BTreeMap<String, String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let value = |text: &String| {
+        let table = format!("value = {text}").parse::<toml::Table>().ok();
+        table.and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(text.clone()))
+    };
+    serializer.collect_map(settings.iter().map(|(name, text)| (name, value(text))))
 }
 
 impl Summary {
