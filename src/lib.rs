@@ -75,7 +75,7 @@ fn run(modules: &[ModuleKind]) -> ExitCode {
     }
     let arguments = match cli::Cli::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return exit::of_usage(&error),
+        Err(error) => return exit::of_usage(error),
     };
     let verbose = arguments.verbose;
     match commands::run(arguments) {

@@ -93,6 +93,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let (gains, predictions) = (Gains::of(rows), Predictions::of(rows));
     let (at_an_end, against_baseline) = (range_end(rows), baseline(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
+    let failed = training.is_some_and(|training| training.collapsed.is_some() || training.risen.is_some());
     // In the order of reading. Of too many sentences, the last of the highest number are left out.
     let sentences = [
         (0, training.and_then(collapse)),
@@ -108,11 +109,10 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         (0, spread(rows)),
         (1, few_shot(rows)),
         (1, readable(rows)),
-        (0, training.and_then(|training| pace(training, disappointing))),
+        (0, training.filter(|_| !failed).and_then(|training| pace(training, disappointing))),
         (1, chance(rows, gains.could_have_untrained)),
     ];
     let sentences = most_important(sentences.into_iter().filter_map(|(rank, text)| Some((rank, text?))).collect());
-    let failed = training.is_some_and(|training| training.collapsed.is_some() || training.risen.is_some());
     let unsettled = training.is_some_and(|training| training.steps < SHORT_RUN || training.is_falling());
     let advice = match () {
         () if failed => Some(Advice::LowerRate),
@@ -359,7 +359,11 @@ fn rise(training: &TrainingFacts) -> Option<String> {
 fn suite(rows: &[ResultRow]) -> Option<String> {
     let mut means: Vec<&ResultRow> = rows.iter().filter(|row| row.metric == SUITE_MEAN).collect();
     means.sort_by(|a, b| b.value.total_cmp(&a.value));
-    let [first, second, ..] = means[..] else { return None };
+    let [first, second, ..] = means[..] else {
+        let row = means.first()?;
+        let text = format!("The mean over {} is {}", row.task, row.text(row.value));
+        return Some(format!("{text}; what training has to do with it, another model beside it tells (--untrained)."));
+    };
     let tasks: Vec<(&String, &String)> = rows
         .iter()
         .filter(|row| row.model == first.model && row.protocol != first.protocol && row.is_share())

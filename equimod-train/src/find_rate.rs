@@ -57,15 +57,17 @@ impl RateSearch {
         let lowest = steps.iter().skip(SETTLED).min_by(|a, b| a.smoothed.total_cmp(&b.smoothed)).copied();
         let before_lowest = |t: &&RateStep| lowest.is_some_and(|l| t.learning_rate <= l.learning_rate);
         let falling: Vec<&RateStep> = steps.iter().skip(SETTLED).filter(before_lowest).collect();
-        // Over five steps, so that a single batch does not decide.
-        let slope = |w: &&[&RateStep]| w[w.len() - 1].smoothed - w[0].smoothed;
-        let steepest = falling.windows(5).min_by(|a, b| slope(a).total_cmp(&slope(b))).filter(|w| slope(w) < 0.0);
-        let steepest = steepest.map(|w| w[2].learning_rate);
         let highest = falling.iter().map(|t| t.smoothed).fold(f64::NEG_INFINITY, f64::max);
         let fell = |t: &&&RateStep| lowest.is_some_and(|l| t.smoothed <= highest - BEGUN * (highest - l.smoothed));
         // A loss that was as low before its highest value has not fallen yet.
         let top = falling.iter().position(|t| t.smoothed == highest).unwrap_or(0);
-        let falls_from = falling[top..].iter().find(fell).map(|t| t.learning_rate).filter(|_| steepest.is_some());
+        let falls_from = falling[top..].iter().find(fell).map(|t| t.learning_rate);
+        // Over five steps, so that a single batch does not decide.
+        let slope = |w: &&[&RateStep]| w[w.len() - 1].smoothed - w[0].smoothed;
+        let in_range = |w: &&[&RateStep]| falls_from.is_some_and(|from| w[2].learning_rate >= from);
+        let steepest = falling.windows(5).filter(in_range).min_by(|a, b| slope(a).total_cmp(&slope(b)));
+        let steepest = steepest.filter(|w| slope(w) < 0.0).map(|w| w[2].learning_rate);
+        let falls_from = falls_from.filter(|_| steepest.is_some());
         Self { rose, falls_from, steepest, lowest: lowest.map(|l| l.learning_rate), steps, diverged }
     }
 }

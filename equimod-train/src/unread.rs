@@ -76,7 +76,7 @@ impl Unread {
 /// The words of a deserializer for what it expected, in those of recipes.
 fn wanted(expected: &str) -> String {
     match expected {
-        "usize" | "u64" | "u32" | "u8" => "a whole number of at least 0".into(),
+        "usize" | "u64" | "u32" | "u8" => "a whole number, not negative".into(),
         "f64" | "f32" => "a number".into(),
         "a boolean" => "true or false".into(),
         "a sequence" => "a list".into(),
@@ -103,8 +103,8 @@ mod tests {
                     [gradient]\nclip_norm = [1]\n[optimizer]\nkind = \"adam\"\nmomentum = 0.9\n";
         let (problems, left) = unread(text);
         let expected = [
-            "seed is -1; give a whole number of at least 0",
-            "schedule.epochs is \"many\"; give a whole number of at least 0",
+            "seed is -1; give a whole number, not negative",
+            "schedule.epochs is \"many\"; give a whole number, not negative",
             "schedule.shape is \"stairs\"; give one of cosine, step, constant",
             "execution.autotune is 3; give true or false",
             "objective.variance is \"x\"; give a number",

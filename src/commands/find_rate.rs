@@ -97,7 +97,7 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
 fn place(own: f64, [from, to]: [f64; 2], is_final: bool) -> String {
     match own {
         _ if own < from => format!("The recipe's {own} is below the range, where training is slow."),
-        _ if own > to && !is_final => format!("The recipe's {own} is above the rates that were tested."),
+        _ if own > to && !is_final => format!("The recipe's {own} is above the rate of the lowest loss so far."),
         _ if own > to => format!("The recipe's {own} is above the range; warm-up may carry it, or lower it."),
         _ => format!("The recipe's {own} is within the range, too."),
     }
@@ -180,6 +180,6 @@ mod tests {
         for (own, word) in [(0.09, "below"), (0.1, "within"), (2.0, "within"), (2.1, "above")] {
             assert!(place(own, range, true).contains(word), "{own}");
         }
-        assert!(place(2.1, range, false).contains("above the rates that were tested"));
+        assert!(place(2.1, range, false).contains("above the rate of the lowest loss"));
     }
 }

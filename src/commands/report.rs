@@ -45,7 +45,11 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         let text = format!("{} is a file of a run; give --out with a file outside run directories", out.display());
         return Err(Usage(text).into());
     }
-    let runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
+    let mut runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
+    match &mut runs[..] {
+        [one] => one.results = newest_of_each(std::mem::take(&mut one.results)),
+        several => several.iter_mut().for_each(|run| keep_first(&mut run.results)),
+    }
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let (shared, others) = results(&runs);
     let (verdict, next) = match &runs[..] {
@@ -179,13 +183,28 @@ fn key(row: &ResultRow) -> [&String; 4] {
     [&row.protocol, &row.data, &row.task, &row.metric]
 }
 
+/// Keeps the first of a number that was measured twice: that of the evaluation after training, which all runs have.
+fn keep_first(results: &mut Vec<ResultRow>) {
+    let mut keys = BTreeSet::new();
+    results.retain(|row| keys.insert(key(row).map(String::clone)));
+}
+
+/// The results without those that a later evaluation with the same settings replaced.
+fn newest_of_each(results: Vec<ResultRow>) -> Vec<ResultRow> {
+    let mut kept: Vec<ResultRow> = Vec::new();
+    for row in results {
+        match kept.iter_mut().find(|other| key(other) == key(&row) && other.detail == row.detail) {
+            Some(earlier) => *earlier = row,
+            None => kept.push(row),
+        }
+    }
+    kept
+}
+
 fn read(path: &Path) -> anyhow::Result<Run> {
     let info = RunInfo::read(path)?;
     let recipe = recorded(&path.join(RESOLVED))?;
-    let mut results = all_results(path)?;
-    // Of a number that was measured twice, the first: that of the evaluation after training.
-    let mut keys = BTreeSet::new();
-    results.retain(|row| keys.insert(key(row).map(String::clone)));
+    let results = all_results(path)?;
     let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     Ok(Run { folder: path.to_owned(), name, info, recipe, metrics: Metrics::read(path)?, results })
 }

@@ -4,6 +4,8 @@
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
+use clap::error::{ContextKind, ContextValue};
+
 use crate::cli::of_another_program;
 use crate::outputs::console;
 
@@ -56,13 +58,28 @@ pub fn last_panic() -> String {
     PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
 }
 
+/// Similarity of two options, from 0 to 1, below which one is no likely mistake for the other.
+const SIMILAR: f64 = 0.75;
+
+/// Removes suggestions that are no likely mistakes in typing.
+fn remove_tips(error: &mut clap::Error) {
+    error.remove(ContextKind::Suggested);
+    if let (Some(ContextValue::String(near)), Some(ContextValue::String(wrong))) =
+        (error.get(ContextKind::SuggestedArg), error.get(ContextKind::InvalidArg))
+        && strsim::normalized_damerau_levenshtein(near, wrong) < SIMILAR
+    {
+        error.remove(ContextKind::SuggestedArg);
+    }
+}
+
 /// Prints clap's message, and returns the exit code: success for help and version.
-pub fn of_usage(error: &clap::Error) -> ExitCode {
-    if let Some(text) = of_another_program(error) {
+pub fn of_usage(mut error: clap::Error) -> ExitCode {
+    if let Some(text) = of_another_program(&error) {
         console::error(&text);
         return ExitCode::from(USAGE);
     }
     if error.use_stderr() {
+        remove_tips(&mut error);
         console::error(error.render().to_string().trim_end().trim_start_matches("error: "));
         return ExitCode::from(USAGE);
     }

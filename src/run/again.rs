@@ -21,11 +21,18 @@ pub fn again(run: &Path, info: &RunInfo) -> Suggestion {
     Suggestion::new(["pretrain", "--recipe", &recipe]).with(from).with(baseline)
 }
 
-/// [`again`] for longer than the run's `steps`, with a warm-up of the same share.
+/// Share of a run above which its warm-up does not grow with it, and the share that it has instead.
+const LONG_WARMUP: f64 = 0.25;
+const USUAL_WARMUP: f64 = 0.1;
+
+/// [`again`] for longer than the run's `steps`, with a warm-up of the same share, if that is not a long one.
 pub fn longer(run: &Path, info: &RunInfo, recipe: &Recipe, steps: u64) -> Suggestion {
     let (times, schedule) = (times_longer(steps), &recipe.schedule);
-    let longer = again(run, info).with(["--epochs", &(times * schedule.epochs).to_string()]);
-    let warmup = (times as f64 * schedule.warmup_epochs * 1e3).round() / 1e3;
+    let epochs = times * schedule.epochs;
+    let longer = again(run, info).with(["--epochs", &epochs.to_string()]);
+    let share = schedule.warmup_epochs / schedule.epochs.max(1) as f64;
+    let share = if share > LONG_WARMUP { USUAL_WARMUP } else { share };
+    let warmup = (epochs as f64 * share * 1e3).round() / 1e3;
     let longer = match warmup {
         0.0 => longer,
         warmup => longer.with(["--set", &format!("schedule.warmup_epochs={warmup:?}")]),
@@ -42,9 +49,9 @@ pub fn longer_by_files(run: &Path) -> Option<Suggestion> {
 
 /// [`again`] at a third of the learning rate.
 pub fn lower(run: &Path, info: &RunInfo, recipe: &Recipe) -> Suggestion {
-    again(run, info)
-        .with(["--lr", &(recipe.schedule.learning_rate / 3.0).to_string()])
-        .about("a third of the learning rate")
+    // Two digits are enough.
+    let rate = format!("{:.1e}", recipe.schedule.learning_rate / 3.0).parse::<f64>().unwrap_or_default();
+    again(run, info).with(["--lr", &rate.to_string()]).about("a third of the learning rate")
 }
 
 /// [`lower`] by the files of the run; `None` for other folders, and if a file cannot be read.

@@ -30,13 +30,18 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
     Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling: decrease(&losses), risen: rise(&losses) })
 }
 
-/// Mean losses of the first twentieth and the last fifth if the latter is higher; `None` for fewer than 20 values.
+/// Fewest losses that tell whether they rose.
+const FEWEST: usize = 4;
+/// Rise, as a share of the first loss, above which few losses rose.
+const CLEAR: f64 = 0.05;
+
+/// Mean losses of the first twentieth and the last fifth if the latter is higher, of few losses clearly higher.
 fn rise(losses: &[f64]) -> Option<(f64, f64)> {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let (first, last) = (losses.len() / 20, losses.len() / 5);
-    (first > 0)
-        .then(|| (mean(&losses[..first]), mean(&losses[losses.len() - last..])))
-        .filter(|(start, end)| end > start)
+    let (first, last) = ((losses.len() / 20).max(1), (losses.len() / 5).max(1));
+    let least = |start: f64| if losses.len() < 20 { start + CLEAR * start.abs() } else { start };
+    let ends = (losses.len() >= FEWEST).then(|| (mean(&losses[..first]), mean(&losses[losses.len() - last..])));
+    ends.filter(|(start, end)| *end > least(*start))
 }
 
 /// Relative decrease of the mean from the last fifth but one to the last fifth; `None` for fewer than ten values.
@@ -59,7 +64,9 @@ mod tests {
     fn a_loss_that_ends_above_its_start_rose() {
         let of = |end: f64| -> Vec<f64> { (0..20).map(|step| if step < 10 { 4.0 } else { end }).collect() };
         assert_eq!(rise(&of(5.0)), Some((4.0, 5.0)));
-        assert_eq!((rise(&of(4.0)), rise(&of(5.0)[..19])), (None, None));
+        assert_eq!((rise(&of(4.0)), rise(&of(5.0)[..10])), (None, None));
+        assert_eq!(rise(&[10.0, 13.0, 13.2, 14.3]), Some((10.0, 14.3)));
+        assert_eq!((rise(&[10.0, 13.0, 14.3]), rise(&[10.0, 9.0, 10.0, 10.4])), (None, None));
     }
 
     #[test]

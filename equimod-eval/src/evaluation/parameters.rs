@@ -21,7 +21,7 @@ impl Default for ParameterProtocol {
 }
 
 /// Lowest R² that figures show; lower ones are drawn there.
-const LOWEST_DRAWN: f64 = -0.2;
+const LOWEST_DRAWN: f64 = -1.0;
 const KINDS: [(ProbeKind, &str); 2] =
     [(ProbeKind::Absolute, "params, absolute"), (ProbeKind::Relative, "params, relative")];
 
@@ -59,7 +59,7 @@ impl Protocol for ParameterProtocol {
                 references: vec![row.untrained.map(|value| value.max(LOWEST_DRAWN))],
             };
             Figure::Bars(Bars {
-                title: format!("{protocol}: R² on held-out images (below {LOWEST_DRAWN} drawn as {LOWEST_DRAWN})"),
+                title: format!("{protocol}: R² on held-out images (below {LOWEST_DRAWN} shown as {LOWEST_DRAWN})"),
                 name: "this model".into(),
                 references: untrained.map(|_| "untrained".to_owned()).into_iter().collect(),
                 bars: rows.map(bar).collect(),

@@ -18,6 +18,7 @@ use crate::cli::Transfer;
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
+use crate::outputs::suggestion::Suggestion;
 use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit::Usage;
@@ -51,6 +52,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let suite_table = SuiteTable::new(models, tasks.iter().map(|(task, _)| task.name.clone()).collect(), &rows);
     let table = suite_table.table();
     rows.extend(suite_table.mean_rows());
+    let next = (contenders.len() == 1).then(|| Suggestion::again().with(["--untrained"]));
     let comparison = Comparison {
         title: format!("transfer, suite {}", arguments.suite),
         summary: "Per cent; * marks the best of a column, whether or not its lead is more than chance. Intervals are \
@@ -58,7 +60,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
         rows,
         sections: vec![Section::table("Models side by side", table.clone())],
         drawn,
-        next: None,
+        next: next.clone(),
     };
     let results = comparison.write(&arguments.shared, &contenders)?;
     if let Some(folder) = &arguments.shared.out {
@@ -69,7 +71,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
         console::json(&results)?;
     } else {
         console::result(&aligned(&table.headings, &table.rows))?;
-        print_verdict(&results.verdict, None)?;
+        print_verdict(&results.verdict, next)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -155,7 +155,7 @@ impl Finished<'_> {
             commands.push(evaluate);
         }
         let too_short = self.facts().is_ok_and(|facts| facts.is_falling() || facts.steps < VERY_SHORT);
-        if too_short && advice != Some(Advice::TrainLonger) {
+        if too_short && !matches!(advice, Some(Advice::TrainLonger | Advice::LowerRate)) {
             commands.push(self.longer());
         }
         commands
