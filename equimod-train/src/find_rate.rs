@@ -22,6 +22,9 @@ const RISEN: f64 = 0.5;
 /// Share of the total fall of the smoothed loss after which the fall has begun.
 const BEGUN: f64 = 0.1;
 
+/// Number of stretches of the whole search over one of which a slope is taken.
+const STRETCHES: usize = 8;
+
 /// One step of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RateStep {
@@ -62,11 +65,12 @@ impl RateSearch {
         // A loss that was as low before its highest value has not fallen yet.
         let top = falling.iter().position(|t| t.smoothed == highest).unwrap_or(0);
         let falls_from = falling[top..].iter().find(fell).map(|t| t.learning_rate);
-        // Over five steps, so that a single batch does not decide.
+        // Over several steps, so that a single batch does not decide.
+        let width = (steps.len() / STRETCHES).max(5);
         let slope = |w: &&[&RateStep]| w[w.len() - 1].smoothed - w[0].smoothed;
-        let in_range = |w: &&[&RateStep]| falls_from.is_some_and(|from| w[2].learning_rate >= from);
-        let steepest = falling.windows(5).filter(in_range).min_by(|a, b| slope(a).total_cmp(&slope(b)));
-        let steepest = steepest.filter(|w| slope(w) < 0.0).map(|w| w[2].learning_rate);
+        let in_range = |w: &&[&RateStep]| falls_from.is_some_and(|from| w[width / 2].learning_rate >= from);
+        let steepest = falling.windows(width).filter(in_range).min_by(|a, b| slope(a).total_cmp(&slope(b)));
+        let steepest = steepest.filter(|w| slope(w) < 0.0).map(|w| w[width / 2].learning_rate);
         let falls_from = falls_from.filter(|_| steepest.is_some());
         Self { rose, falls_from, steepest, lowest: lowest.map(|l| l.learning_rate), steps, diverged }
     }

@@ -113,7 +113,10 @@ impl SuiteTable {
         let row = |model: &String, metric: &str, value: f64| ResultRow {
             model: model.clone(),
             protocol: "transfer".into(),
-            task: format!("{} tasks", self.tasks.len()),
+            task: match self.tasks.len() {
+                1 => "1 task".into(),
+                count => format!("{count} tasks"),
+            },
             metric: metric.into(),
             value,
             ..Default::default()
