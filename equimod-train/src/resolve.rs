@@ -316,15 +316,32 @@ fn to_table(value: &impl Serialize) -> Table {
     Table::try_from(value).unwrap_or_default()
 }
 
-/// The settings of all sections with this name, or with the one that it means in another code base.
-fn of_other_sections(whole: &Table, name: &str) -> Vec<String> {
-    let meant = meaning(name);
+/// The settings that an unknown `key` of the table `known` means: that of the same table with our name for it, those of
+/// other tables, or the most similar one of the same table.
+fn meant(key: &str, (known, whole): (&Table, &Table), prefix: &str) -> Option<String> {
+    let ours = meaning(key);
+    if known.contains_key(ours) {
+        return Some(format!("{prefix}{ours}"));
+    }
+    let mut elsewhere = named(whole, ours);
+    // Those of sections rather than those of modules in them.
+    let depth = |setting: &String| setting.matches('.').count();
+    let least = elsewhere.iter().map(depth).min();
+    elsewhere.retain(|setting| Some(depth(setting)) == least);
+    match elsewhere.is_empty() {
+        false => Some(elsewhere.join(" or ")),
+        true => nearest(key, known.keys().map(String::as_str)).map(|near| format!("{prefix}{near}")),
+    }
+}
+
+/// The full names of all settings called `name`.
+fn named(table: &Table, name: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for (section, value) in whole {
-        let inside = value.as_table().map(|inside| of_other_sections(inside, meant)).unwrap_or_default();
-        found.extend(inside.into_iter().map(|setting| format!("{section}.{setting}")));
-        if section == meant && !value.is_table() {
-            found.push(section.clone());
+    for (key, value) in table {
+        match value {
+            Value::Table(inside) => found.extend(named(inside, name).into_iter().map(|inner| format!("{key}.{inner}"))),
+            _ if key == name => found.push(key.clone()),
+            _ => {}
         }
     }
     found
@@ -337,14 +354,8 @@ fn check_keys(table: &mut Table, (known, whole): (&Table, &Table), prefix: &str,
         let problem = match (known.get(key), value) {
             (None, _) => {
                 let names: Vec<&str> = known.keys().map(String::as_str).collect();
-                let mut same_name = of_other_sections(whole, key);
-                // Those of sections rather than those of modules in them.
-                let depth = |setting: &String| setting.matches('.').count();
-                let least = same_name.iter().map(depth).min();
-                same_name.retain(|setting| Some(depth(setting)) == least);
-                let hint = match nearest(key, names.iter().copied()) {
-                    _ if !same_name.is_empty() => format!("did you mean {}?", same_name.join(" or ")),
-                    Some(near) => format!("did you mean {prefix}{near}?"),
+                let hint = match meant(key, (known, whole), prefix) {
+                    Some(setting) => format!("did you mean {setting}?"),
                     None => format!("there are {}", names.join(", ")),
                 };
                 format!("there is no setting {full}; {hint}")
@@ -462,6 +473,9 @@ mod tests {
         let found = problems(&text, &[]);
         assert!(found.iter().any(|p| p.contains("probablity")), "{found:#?}");
         let text = text.replace("probablity", "probability").replace("crop = 32,", "crop = 32, antialias = true,");
+        // A setting of the same table goes before those of others.
+        let found = problems("", &["equivariance.essl.image_size=3"]);
+        assert!(found[0].contains("did you mean equivariance.essl.size?"), "{found:#?}");
         let found = problems("epochs = 3", &["lr=0.1", "data.size=3", "temperature=1"]);
         let wanted = ["augmentation.size?", "schedule.epochs?", "schedule.learning_rate?", "objective.temperature?"];
         assert!(found.iter().zip(wanted).all(|(problem, wanted)| problem.contains(wanted)), "{found:#?}");

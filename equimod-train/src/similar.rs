@@ -21,13 +21,8 @@ pub fn meaning(name: &str) -> &str {
     ELSEWHERE.iter().find(|(theirs, _)| *theirs == name).map_or(name, |(_, ours)| *ours)
 }
 
-/// The name that `name` means elsewhere, or the most similar one, if one is similar enough.
+/// The most similar name, if one is similar enough.
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let names: Vec<&str> = names.collect();
-    let meant = meaning(name);
-    if let Some(known) = names.iter().find(|known| **known == meant) {
-        return Some(known);
-    }
-    let scored = names.into_iter().map(|n| (strsim::jaro_winkler(name, n), n));
+    let scored = names.map(|n| (strsim::jaro_winkler(name, n), n));
     scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, n)| n)
 }
