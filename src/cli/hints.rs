@@ -183,8 +183,14 @@ mod tests {
             // Some names are options of one command and not of another.
             let commands = ["pretrain", "find-lr", "eval linear m", "eval knn m", "embed m"];
             for name in *names {
-                let says = |command| answer(&format!("equimod {command} {name} 3")).contains(&format!("use {instead}"));
-                assert!(commands.into_iter().any(says), "{name}");
+                let hyphens = name.trim_start_matches('-');
+                let other = name.replace(hyphens, &hyphens.replace('-', "_"));
+                let says = |name: &str| {
+                    let says =
+                        |command| answer(&format!("equimod {command} {name} 3")).contains(&format!("use {instead}"));
+                    commands.into_iter().any(says)
+                };
+                assert!(says(name) || says(&other), "{name}");
             }
             let mut example = instead.split(" (").next().unwrap().to_owned();
             for (placeholder, value) in VALUES {

@@ -71,10 +71,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         sections: vec![
             Section::table("Runs", about(&runs)),
             Section::table("Settings that differ", differences(&runs)),
-            Section {
-                figures: if runs.len() == 1 { Vec::new() } else { vec![Figure::Table(shared)] },
-                ..Section::new("Results", Vec::new())
-            },
+            Section::new("Results", if runs.len() == 1 { Vec::new() } else { vec![Figure::Table(shared)] }),
             Section::table("Results of some runs only", others).folded(),
             Section::lines("Curves", plots(&drawn(&runs))),
         ],

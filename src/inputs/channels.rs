@@ -81,6 +81,7 @@ pub fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> 
     }
     Ok(all)
 }
+
 /// Number of images that are looked at for transparency.
 const LOOKED_AT: usize = 32;
 

@@ -56,8 +56,8 @@ use crate::copies::Copies;
 use crate::knn::KnnConfig;
 use crate::linear::LinearConfig;
 use crate::logistic::LogisticConfig;
-use crate::results::{with_baseline, with_untrained};
-use crate::{InputTransform, Result};
+use crate::results::{with_baseline, with_references, with_untrained};
+use crate::{InputTransform, Result, ResultRow};
 use features::SplitFeatures;
 
 /// The evaluation of one model on the splits of one data set.
@@ -74,6 +74,7 @@ pub struct Evaluation<'a> {
     map: FeatureMap,
     untrained: bool,
     baseline: Option<&'a Model>,
+    earlier: &'a [ResultRow],
     observer: &'a dyn Observer,
     features: OnceLock<SplitFeatures>,
 }
@@ -93,6 +94,7 @@ impl<'a> Evaluation<'a> {
             map: FeatureMap::None,
             untrained: false,
             baseline: None,
+            earlier: &[],
             observer: &(),
             features: OnceLock::new(),
         }
@@ -141,6 +143,12 @@ impl<'a> Evaluation<'a> {
         Self { baseline, ..self }
     }
 
+    /// Takes the values of the untrained network and of the baseline that are not measured from earlier rows of the model
+    /// with the same measurement.
+    pub fn earlier(self, earlier: &'a [ResultRow]) -> Self {
+        Self { earlier, ..self }
+    }
+
     /// Sends warnings and progress to `observer`.
     pub fn observer(self, observer: &'a dyn Observer) -> Self {
         Self { observer, ..self }
@@ -183,14 +191,18 @@ impl<'a> Evaluation<'a> {
             let other = protocol.measure(&self.of_model(baseline, &[]))?;
             measurement.rows = with_baseline(measurement.rows, &other.rows);
         }
-        if !self.untrained {
-            return Ok((measurement, None));
+        let untrained = self.untrained.then(|| self.measure_untrained(protocol)).transpose()?;
+        if let Some(other) = &untrained {
+            measurement.rows = with_untrained(measurement.rows, &other.rows);
         }
+        measurement.rows = with_references(measurement.rows, self.earlier);
+        Ok((measurement, untrained))
+    }
+
+    fn measure_untrained(&self, protocol: &dyn Protocol) -> Result<Measurement> {
         let model = self.model.untrained(self.model.params().device())?;
         let copies = Copies::untrained(self.model, self.copies)?;
-        let other = protocol.measure(&self.of_model(&model, &copies))?;
-        measurement.rows = with_untrained(measurement.rows, &other.rows);
-        Ok((measurement, Some(other)))
+        protocol.measure(&self.of_model(&model, &copies))
     }
 
     /// The same evaluation of another model.
@@ -206,6 +218,7 @@ impl<'a> Evaluation<'a> {
             map: self.map,
             untrained: false,
             baseline: None,
+            earlier: &[],
             observer: self.observer,
             features: OnceLock::new(),
         }

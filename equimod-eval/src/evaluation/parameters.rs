@@ -48,7 +48,7 @@ impl Protocol for ParameterProtocol {
         &self,
         _evaluation: &Evaluation,
         measurement: &Measurement,
-        untrained: Option<&Measurement>,
+        _untrained: Option<&Measurement>,
     ) -> Result<Vec<Section>> {
         let figure = |(_, protocol): (_, &str)| {
             let rows = measurement.rows.iter().filter(|row| row.metric == R2 && row.protocol == protocol);
@@ -61,7 +61,7 @@ impl Protocol for ParameterProtocol {
             Figure::Bars(Bars {
                 title: format!("{protocol}: R² on held-out images (below {LOWEST_DRAWN} shown as {LOWEST_DRAWN})"),
                 name: "this model".into(),
-                references: untrained.map(|_| "untrained".to_owned()).into_iter().collect(),
+                references: vec!["untrained".to_owned()],
                 bars: rows.map(bar).collect(),
             })
         };

@@ -7,8 +7,8 @@ use candle_core::Device;
 
 use equimod_core::Model;
 use equimod_data::{Splits, task_name};
-use equimod_eval::evaluation::{Measurement, Report, distinct_draws, equivariance_section};
-use equimod_eval::results::{EvaluatedModel, FORMAT, Results, with_references};
+use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
+use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
 use equimod_eval::verdict::verdict;
 use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer, ResultRow};
 use equimod_train::run_dir::is_run;
@@ -71,6 +71,8 @@ struct Session<'a> {
     model: Model,
     /// The baseline of the model's run, if it is evaluated, too.
     baseline: Option<Model>,
+    /// Results of the model's run.
+    earlier: Vec<ResultRow>,
     /// The model on the other devices.
     copies: Copies,
     splits: Splits,
@@ -99,7 +101,9 @@ impl<'a> Session<'a> {
         let run = is_run(&arguments.model).then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
         let data = data.of_run.map_or(data.source, |own| own.name);
-        Ok(Self { arguments, other, crop: *crop, data, model, baseline, copies, splits, input, cache })
+        // What the run measured of the untrained network and its baseline need not be measured again.
+        let earlier = if is_run(&arguments.model) { all_results(&arguments.model)? } else { Vec::new() };
+        Ok(Self { arguments, other, crop: *crop, data, model, baseline, earlier, copies, splits, input, cache })
     }
 
     fn evaluation<'b>(&'b self, observer: &'b dyn Observer) -> Evaluation<'b> {
@@ -111,6 +115,7 @@ impl<'a> Session<'a> {
             .map(self.arguments.map.into())
             .with_untrained(self.arguments.untrained)
             .with_baseline(self.baseline.as_ref())
+            .earlier(&self.earlier)
             .observer(observer);
         match &self.cache {
             Some(folder) => evaluation.cache(folder),
@@ -143,17 +148,6 @@ impl<'a> Session<'a> {
 
     /// Prints and writes the results of a protocol.
     fn finish(&self, protocol: &str, report: Report) -> anyhow::Result<ExitCode> {
-        // What the run measured of the untrained network and its baseline need not be measured again.
-        let mut report = report;
-        if is_run(&self.arguments.model) {
-            report.rows = with_references(report.rows, &all_results(&self.arguments.model)?);
-            let drawn = equivariance_section(&report.rows);
-            report
-                .sections
-                .iter_mut()
-                .filter(|section| section.title == drawn.title)
-                .for_each(|old| *old = drawn.clone());
-        }
         let (results, folder) = self.write(protocol, report, std::env::args().collect())?;
         if self.arguments.json {
             console::json(&results)?;
