@@ -163,7 +163,7 @@ mod tests {
         ("warmup_epochs=N", "warmup_epochs=1"),
         ("=N", "=2"),
         (":N", ":0"),
-        (" N", " 3"),
+        (" N", " 30"),
         ("PIXELS", "64"),
         ("RATE", "0.1"),
         ("MODEL", "x.safetensors"),
