@@ -44,6 +44,7 @@ mod speed;
 mod tensors;
 mod together;
 pub mod trainer;
+mod unknown;
 mod unread;
 
 pub use changes::{Change, changes, settings};

@@ -9,7 +9,8 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::recipe::Recipe;
-use crate::similar::{meaning, nearest};
+use crate::similar::nearest;
+use crate::unknown::remove_unknown;
 use crate::unread::remove_unread;
 use crate::{Error, Result};
 
@@ -48,17 +49,8 @@ pub fn resolve_with(
     further: &dyn Fn(&Recipe) -> Vec<String>,
 ) -> Result<Recipe> {
     let Reading { recipe, mut problems, unread } = read(built_in, origin, text, settings)?;
-    if let Some(recipe) = &recipe {
-        // A default in place of a value that cannot be read is nothing to compare others with.
-        let names = |problem: &String, name: &str| {
-            problem.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name)
-        };
-        let about_unread = |problem: &String| {
-            unread.iter().any(|setting| names(problem, setting.rsplit('.').next().unwrap_or(setting)))
-        };
-        let found = [recipe.validate(), further(recipe)].concat();
-        problems.extend(found.into_iter().filter(|problem| !about_unread(problem)));
-    }
+    let found = recipe.iter().flat_map(|recipe| [recipe.validate(), further(recipe)].concat());
+    problems.extend(found.filter(|problem| !names_any(problem, &unread)));
     sound(recipe, problems)
 }
 
@@ -122,13 +114,19 @@ struct Reading {
 impl Reading {
     /// Reads a table, in which the `known` settings may stand.
     fn of(mut table: Table, known: &Table, mut problems: Vec<String>) -> Self {
-        check_keys(&mut table, (known, known), "", &mut problems);
+        problems.extend(remove_unknown(&mut table, known));
         let (unread, reasons): (Vec<_>, Vec<_>) =
             remove_unread(&mut table).into_iter().map(|unread| (unread.setting, unread.problem)).unzip();
         problems.extend(reasons);
         let recipe = table.try_into::<Recipe>().map_err(|error| problems.push(error.message().trim().to_owned())).ok();
         Self { recipe, problems, unread }
     }
+}
+
+/// Whether a problem names one of the settings, whose defaults are nothing to compare others with.
+fn names_any(problem: &str, settings: &[String]) -> bool {
+    let mut words = problem.split(|c: char| !c.is_alphanumeric() && c != '_');
+    words.any(|word| settings.iter().any(|setting| setting.rsplit('.').next() == Some(word)))
 }
 
 fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Reading> {
@@ -314,62 +312,6 @@ fn defaults_of(section: &str, chosen: Table) -> Option<Table> {
 
 fn to_table(value: &impl Serialize) -> Table {
     Table::try_from(value).unwrap_or_default()
-}
-
-/// The settings that an unknown `key` of the table `known` means: that of the same table with our name for it, those of
-/// other tables, or the most similar one of the same table.
-fn meant(key: &str, (known, whole): (&Table, &Table), prefix: &str) -> Option<String> {
-    let ours = meaning(key);
-    if known.contains_key(ours) {
-        return Some(format!("{prefix}{ours}"));
-    }
-    let mut elsewhere = named(whole, ours);
-    // Those of sections rather than those of modules in them.
-    let depth = |setting: &String| setting.matches('.').count();
-    let least = elsewhere.iter().map(depth).min();
-    elsewhere.retain(|setting| Some(depth(setting)) == least);
-    match elsewhere.is_empty() {
-        false => Some(elsewhere.join(" or ")),
-        true => nearest(key, known.keys().map(String::as_str)).map(|near| format!("{prefix}{near}")),
-    }
-}
-
-/// The full names of all settings called `name`.
-fn named(table: &Table, name: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for (key, value) in table {
-        match value {
-            Value::Table(inside) => found.extend(named(inside, name).into_iter().map(|inner| format!("{key}.{inner}"))),
-            _ if key == name => found.push(key.clone()),
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Removes unknown settings and reports them; `whole` holds all known ones.
-fn check_keys(table: &mut Table, (known, whole): (&Table, &Table), prefix: &str, problems: &mut Vec<String>) {
-    table.retain(|key, value| {
-        let full = format!("{prefix}{key}");
-        let problem = match (known.get(key), value) {
-            (None, _) => {
-                let names: Vec<&str> = known.keys().map(String::as_str).collect();
-                let hint = match meant(key, (known, whole), prefix) {
-                    Some(setting) => format!("did you mean {setting}?"),
-                    None => format!("there are {}", names.join(", ")),
-                };
-                format!("there is no setting {full}; {hint}")
-            }
-            (Some(Value::Table(known)), Value::Table(table)) => {
-                check_keys(table, (known, whole), &format!("{full}."), problems);
-                return true;
-            }
-            (Some(Value::Table(_)), _) => format!("{full} is a table of settings, not a value"),
-            _ => return true,
-        };
-        problems.push(problem);
-        false
-    });
 }
 
 #[cfg(test)]
