@@ -62,21 +62,11 @@ pub fn from_text_with(
     further: &dyn Fn(&Recipe) -> Vec<String>,
 ) -> Result<Recipe> {
     let mut recipe = resolve_with(&RECIPES, name, text, settings, further)?;
-    // Of another recipe, the description no longer holds.
-    let file = Path::new(name).file_name().filter(|_| Path::new(name).is_file());
-    let short = file.map_or(name.into(), |file| file.to_string_lossy());
-    match base_of(text).filter(|_| says_more(text)) {
-        _ if !settings.is_empty() => recipe.about = format!("{short} with {}", settings.join(", ")),
-        Some(base) => recipe.about = format!("{short}, based on {base}"),
-        None => {}
+    if !settings.is_empty() {
+        // The description of the recipe no longer holds.
+        recipe.about = format!("{name} with {}", settings.join(", "));
     }
     Ok(recipe)
-}
-
-/// Whether a recipe has settings besides its base, and no description of its own.
-fn says_more(text: &str) -> bool {
-    let table = text.parse::<toml::Table>().unwrap_or_default();
-    !table.contains_key("about") && table.keys().any(|key| key != "base")
 }
 
 /// As [`named`], without a check of what only training needs.

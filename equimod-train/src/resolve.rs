@@ -173,6 +173,10 @@ fn with_bases(built_in: &[BuiltIn], origin: &str, text: &str) -> Result<Table> {
             return Err(Error::Recipe(vec![format!("{origin}: recipes build on each other without end")]));
         }
         let base = find(built_in, &name)?;
+        // A recipe that changes its base is not what that describes.
+        if let Some(layer) = layers.last_mut().filter(|layer| !layer.is_empty() && !layer.contains_key("about")) {
+            layer.insert("about".to_owned(), Value::String(format!("{origin}, based on {name}")));
+        }
         layers.push(parse(base.name, base.text)?);
     }
     let mut table = to_table(&Recipe::default());
@@ -360,6 +364,15 @@ mod tests {
         assert!(matches!(&recipe.objective, ObjectiveConfig::VicReg(config) if config.variance == 10.0));
         let text = problems("base = \"small\"", &["objective.kind=vicreg", "objective.temperature=0.1"]).join("\n");
         assert!(text.contains("there is no setting objective.temperature"), "{text}");
+    }
+
+    #[test]
+    fn a_recipe_that_changes_its_base_is_not_described_by_it() {
+        let built_in = [BuiltIn { name: "plain", text: "about = \"one minute\"" }];
+        let about = |text: &str| resolve(&built_in, "mine.toml", text, &[]).unwrap().about;
+        assert_eq!(about("base = \"plain\""), "one minute");
+        assert_eq!(about("base = \"plain\"\nseed = 3"), "mine.toml, based on plain");
+        assert_eq!(about("base = \"plain\"\nseed = 3\nabout = \"mine\""), "mine");
     }
 
     #[test]
