@@ -11,16 +11,26 @@ use crate::artifact::Files;
 use crate::reference::{PREFIX, Reference};
 
 const FOLDER: &str = ".eval_results/";
+const EXTENSION: &str = ".yaml";
 /// Task of a data set that has only one.
 const ONLY_TASK: &str = "default";
 /// Key of the source, the last one of a file.
 const SOURCE: &str = "  source:\n";
 
-/// Files for the accuracies on data sets of the Hub, which were measured at this time.
-pub fn files(results: &Results, measured: SystemTime) -> Files {
+/// Adds files for the accuracies on data sets of the Hub, which were measured at this time. They replace those of the
+/// same condition; a file of another condition gets a name with its settings.
+pub fn add(files: &mut Files, results: &Results, measured: SystemTime) {
     let date: String = humantime::format_rfc3339_seconds(measured).to_string().chars().take(10).collect();
     let rows = results.rows.iter().filter(|row| row.metric == TOP_1 && row.value.is_finite());
-    rows.filter_map(|row| file(row, &date)).collect()
+    for (row, (name, bytes)) in rows.filter_map(|row| Some((row, file(row, &date)?))) {
+        let settings = format!("; {}\"", row.detail);
+        let is_other = |bytes: &Vec<u8>| !String::from_utf8_lossy(bytes).contains(&settings);
+        let name = match files.get(&name).filter(|there| !row.detail.is_empty() && is_other(there)) {
+            Some(_) => name.replace(EXTENSION, &format!("-{}{EXTENSION}", plain(&row.detail))),
+            None => name,
+        };
+        files.insert(name, bytes);
+    }
 }
 
 /// Letters, digits and hyphens of a text, and `_` for all others.
@@ -52,10 +62,8 @@ fn file(row: &ResultRow, date: &str) -> Option<(String, Vec<u8>)> {
         quoted(date),
         quoted(&notes(row)),
     );
-    // Other settings are another condition.
-    let settings = if row.detail.is_empty() { String::new() } else { format!("-{}", row.detail) };
-    let name = plain(&format!("{}-{task}-{}{settings}", data.id(), row.protocol));
-    Some((format!("{FOLDER}{name}.yaml"), text.into_bytes()))
+    let name = plain(&format!("{}-{task}-{}", data.id(), row.protocol));
+    Some((format!("{FOLDER}{name}{EXTENSION}"), text.into_bytes()))
 }
 
 /// The condition of a result.
@@ -101,7 +109,8 @@ mod tests {
             row("images", "knn", TOP_1),
         ];
         let measured = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
-        let mut files = files(&Results { rows, ..Results::default() }, measured);
+        let mut files = Files::new();
+        add(&mut files, &Results { rows, ..Results::default() }, measured);
         let names: Vec<&String> = files.keys().collect();
         let names_expected =
             ["knn", "logistic"].map(|end| format!(".eval_results/lab_birds-bird__species_-{end}.yaml"));
@@ -132,13 +141,17 @@ mod tests {
             detail: detail.into(),
             ..ResultRow::default()
         };
-        let of = |value, detail| {
-            files(&Results { rows: vec![row(value, detail)], ..Results::default() }, SystemTime::UNIX_EPOCH)
-        };
-        let all: Files = [of(0.5, "k 20"), of(0.6, "k 20"), of(0.7, "k 2")].into_iter().flatten().collect();
-        let name = |end: &str| format!(".eval_results/lab_birds-default-knn-{end}.yaml");
-        assert_eq!(all.keys().cloned().collect::<Vec<_>>(), [name("k_2"), name("k_20")]);
-        let text = String::from_utf8_lossy(&all[&name("k_20")]);
-        assert!(text.contains("value: 60.00") && text.contains("; k 20"), "{text}");
+        let mut files = Files::new();
+        for (value, detail) in [(0.5, "k 20"), (0.6, "k 20"), (0.7, "k 2"), (0.8, "k 2")] {
+            let results = Results { rows: vec![row(value, detail)], ..Results::default() };
+            add(&mut files, &results, SystemTime::UNIX_EPOCH);
+        }
+        let values: Vec<(&str, bool)> = files
+            .iter()
+            .zip(["value: 80.00", "value: 60.00"])
+            .map(|((name, bytes), value)| (name.as_str(), String::from_utf8_lossy(bytes).contains(value)))
+            .collect();
+        let name = ".eval_results/lab_birds-default-knn";
+        assert_eq!(values, [(format!("{name}-k_2.yaml").as_str(), true), (format!("{name}.yaml").as_str(), true)]);
     }
 }

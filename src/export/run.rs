@@ -164,7 +164,7 @@ impl RunFiles {
             serde_json::from_str(&without_paths(&text)).with_context(|| format!("cannot read {display}"))?;
         let measured = fs::metadata(path).and_then(|file| file.modified());
         let measured = measured.with_context(|| format!("cannot read the date of {display}"))?;
-        self.files.extend(hub_results::files(&results, measured));
+        hub_results::add(&mut self.files, &results, measured);
         let mut bytes = serde_json::to_vec_pretty(&results)?;
         bytes.push(b'\n');
         self.files.insert(name, bytes);
