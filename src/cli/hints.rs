@@ -87,7 +87,7 @@ pub fn of_another_program(error: &clap::Error) -> Option<String> {
             (Some(instead), _) => format!("use {instead} (`equimod {path} --help` lists all options)"),
             (None, reason) => format!("leave it out: {}", reason?),
         },
-        _ if chooses => match (hint(&command, &[OF_ALL], name), said(&[OF_RECIPES], name)) {
+        _ if chooses => match (hint(&command, &[OF_ALL], name), all_said(&[OF_RECIPES], name).first().copied()) {
             (Some(instead), _) => format!("use {instead}"),
             (None, instead) => format!("set {} in the recipe that it writes", instead?.strip_prefix("--set ")?),
         },
@@ -115,11 +115,7 @@ fn hint(command: &Command, hints: &[Hints], name: &str) -> Option<&'static str> 
     all_said(hints, name).into_iter().find(|instead| has(command, instead))
 }
 
-/// What does the same as the option `name` of another program in some command.
-fn said(hints: &[Hints], name: &str) -> Option<&'static str> {
-    all_said(hints, name).first().copied()
-}
-
+/// What does the same as the option `name` of another program in any command.
 fn all_said(hints: &[Hints], name: &str) -> Vec<&'static str> {
     // Of `--name=value` and `--name <VALUE>`, the name.
     let name = name.split(['=', ' ']).next().unwrap_or(name);

@@ -1,0 +1,174 @@
+//! Rules on accuracies and recalls: against the untrained network, the baseline and chance, and how far they can be trusted.
+
+use super::sides::{Against, Side, against, capitalized, is_over_images, name};
+use crate::logistic::LogisticConfig;
+use crate::results::{AT_AN_END, ResultRow};
+
+/// Half width of an interval, in points, above which the test set is called small.
+pub const WIDE: f64 = 12.5;
+
+/// Measures with a value of the untrained network.
+pub(super) struct Gains<'a> {
+    pub(super) measures: Vec<Against<'a>>,
+    pub(super) could_have_untrained: bool,
+}
+
+impl<'a> Gains<'a> {
+    pub(super) fn of(rows: &'a [ResultRow]) -> Self {
+        let measures = against(rows, |row| row.untrained);
+        let single = rows.iter().filter(|row| row.is_share() && row.model.is_empty() && row.chance.is_some());
+        let evaluated = rows.iter().any(|row| row.untrained.is_some());
+        let could_have_untrained = !evaluated && single.count() > 0;
+        Self { measures, could_have_untrained }
+    }
+
+    pub(super) fn count(&self, side: Side) -> usize {
+        self.measures.iter().filter(|one| one.side == side).count()
+    }
+
+    pub(super) fn is_disappointing(&self) -> bool {
+        !self.measures.is_empty() && (self.count(Side::Above) == 0 || self.count(Side::Below) > 0)
+    }
+
+    pub(super) fn sentence(&self) -> Option<String> {
+        let (above, below, all) = (self.count(Side::Above), self.count(Side::Below), self.measures.len());
+        let by_points = |a: &&Against, b: &&Against| a.points.total_cmp(&b.points);
+        let most = self.measures.iter().max_by(by_points)?.points;
+        let &Against { row: worst, points: least, .. } = self.measures.iter().min_by(by_points)?;
+        let untrained = worst.untrained.map_or_else(String::new, |value| worst.text(value));
+        Some(match (above, below) {
+            (above, 0) if above == all => format!(
+                "Features gained by training in {}: {} points over the untrained network.",
+                every(all),
+                range(least, most)
+            ),
+            (_, 0) if above > 0 => format!(
+                "Features gained by training in {above} of {all} measures, by up to {most:+.1} points over the untrained \
+                 network; the other intervals contain its value."
+            ),
+            (_, 0) => {
+                let contain =
+                    if all == 1 { "its interval contains the value" } else { "the intervals contain the values" };
+                format!(
+                    "Features neither gained nor lost by training as far as {} can tell: {contain} of the untrained \
+                     network.",
+                    measures(all)
+                )
+            }
+            _ => format!(
+                "Features lost by training in {below} of {all} measures: {} is {} against {untrained} of the untrained \
+                 network, {:+.1} points.",
+                name(worst),
+                worst.text(worst.value),
+                least
+            ),
+        })
+    }
+}
+
+fn measures(count: usize) -> String {
+    if count == 1 { "one measure".into() } else { format!("{count} measures") }
+}
+
+fn every(count: usize) -> String {
+    if count == 1 { "the only measure".into() } else { format!("all {count} measures") }
+}
+
+fn range(least: f64, most: f64) -> String {
+    if most - least < 0.05 { format!("{most:+.1}") } else { format!("{least:+.1} to {most:+.1}") }
+}
+
+/// Measures against the baseline, a run with the same seed.
+pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
+    // Without the module's loss, nothing trains its predictor.
+    let all: Vec<Against> =
+        against(rows, |row| row.baseline).into_iter().filter(|one| !one.row.protocol.ends_with(BY_PREDICTOR)).collect();
+    let of = |side: Side| all.iter().filter(move |one| one.side == side);
+    let part = |side: Side, word: &str| {
+        let Against { row, points, .. } = of(side).max_by(|a, b| a.points.abs().total_cmp(&b.points.abs()))?;
+        Some(format!("{word} in {} ({points:+.1} points on {}, {})", of(side).count(), row.task, row.protocol))
+    };
+    let open = of(Side::Around).count();
+    if open == all.len() {
+        let text = "Against the baseline without the module's loss, with this one seed, there is no clear difference.";
+        return (open > 0).then(|| text.into());
+    }
+    let open = (open > 0).then(|| format!("no clear difference in {open}"));
+    let parts = [part(Side::Above, "higher"), part(Side::Below, "lower"), open];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| {
+        let all = measures(all.len());
+        format!("Against the baseline without the module's loss, with this one seed, of {all}: {}.", parts.join(", "))
+    })
+}
+
+/// End of the protocol of rows that need a trained predictor.
+const BY_PREDICTOR: &str = "by the predictor";
+
+/// Few-shot accuracies against the untrained network: their intervals say nothing about other images.
+pub(super) fn few_shot(rows: &[ResultRow]) -> Option<String> {
+    let points = |row: &ResultRow| Some(100.0 * (row.value - row.untrained?));
+    let few: Vec<&ResultRow> = rows.iter().filter(|row| !is_over_images(row)).collect();
+    let points: Vec<f64> = few.iter().copied().filter_map(points).collect();
+    let ends = (points.iter().copied().min_by(f64::total_cmp), points.iter().copied().max_by(f64::total_cmp));
+    let (Some(least), Some(most)) = ends else {
+        let text =
+            "Whether few-shot accuracy comes from training, that of the untrained network tells; it was not evaluated.";
+        return (!few.is_empty()).then(|| text.into());
+    };
+    Some(format!(
+        "Few-shot accuracy minus that of the untrained network is {} points; intervals are over episodes that share the \
+         test images, so other images may say otherwise.",
+        range(least, most)
+    ))
+}
+
+/// Whether the test set is small, by the widest interval of a share.
+pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
+    let half = |row: &ResultRow| row.interval.map(|(low, high)| 50.0 * (high - low));
+    let shares = rows.iter().filter(|row| row.is_share() && is_over_images(row));
+    let widest = shares.filter_map(half).max_by(f64::total_cmp)?;
+    (widest > WIDE).then(|| {
+        format!(
+            "The test set is small: intervals reach up to ±{widest:.0} points, and differences within them mean little."
+        )
+    })
+}
+
+/// Measures that are not clearly above chance. If there are none, and the untrained network was not evaluated, that.
+pub(super) fn chance(rows: &[ResultRow], alone: bool) -> Option<String> {
+    let judged = against(rows, |row| row.chance);
+    let below: Vec<&Against> = judged.iter().filter(|one| one.side != Side::Above).collect();
+    let Some(first) = below.first() else {
+        let all = capitalized(&every(judged.len()));
+        let lies = if judged.len() == 1 { "lies" } else { "lie" };
+        return (alone && !judged.is_empty()).then(|| {
+            format!("{all} {lies} clearly above chance; the untrained network may, too, and was not evaluated.")
+        });
+    };
+    let more = match below.len() {
+        1 => " is".to_owned(),
+        others => format!(" and {} more are", others - 1),
+    };
+    Some(format!("{}{more} not clearly above chance.", capitalized(&name(first.row))))
+}
+
+/// Hyperparameters at an end of the range that was searched.
+pub(super) fn range_end(rows: &[ResultRow]) -> Option<String> {
+    let at_end = |row: &&ResultRow| row.chosen.as_ref().is_some_and(|chosen| chosen.contains(AT_AN_END));
+    let mut tasks: Vec<&str> = Vec::new();
+    for row in rows.iter().filter(at_end) {
+        if !tasks.contains(&row.task.as_str()) {
+            tasks.push(&row.task);
+        }
+    }
+    let strengths = if tasks.len() == 1 { "strength" } else { "strengths" };
+    // The whole range has no wider one.
+    let whole = format!("the best of {} ", LogisticConfig::default().l2_strengths.len());
+    let searched_all = rows.iter().filter(at_end).all(|row| row.chosen.as_ref().is_some_and(|by| by.contains(&whole)));
+    let wider = if searched_all { "" } else { "; a wider range may do better, also for the networks beside it" };
+    let is = if tasks.len() == 1 { "is" } else { "are" };
+    (!tasks.is_empty()).then(|| {
+        format!("The L2 {strengths} of {} {is} at an end of the range that was searched{wider}.", tasks.join(", "))
+    })
+}

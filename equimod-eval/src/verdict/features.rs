@@ -1,0 +1,62 @@
+//! Rules on the spread of features, and on what can be read off them.
+
+use crate::results::{EFFECTIVE_RANK, NORMALIZED_STD, POOLED_R2, R2, ResultRow};
+
+/// Effective rank of features below which they collapsed, as in the guard of training.
+pub const COLLAPSED_RANK: f64 = 2.0;
+
+/// Whether features collapsed, by their effective rank.
+pub(super) fn spread(rows: &[ResultRow]) -> Option<String> {
+    let rank = rows.iter().find(|row| row.metric == EFFECTIVE_RANK)?;
+    let beside = rank.untrained.map_or_else(String::new, |untrained| format!(" (untrained: {untrained:.1})"));
+    let rank = rank.value;
+    let narrower = narrower(rows).unwrap_or_default();
+    Some(match rank < COLLAPSED_RANK {
+        true => {
+            format!("Features collapsed: their effective rank is {rank:.1}{beside}, and a useful network has more.")
+        }
+        false => {
+            format!(
+                "Features have not collapsed: they use about {rank:.1} dimensions, their effective rank{beside}{narrower}."
+            )
+        }
+    })
+}
+
+/// Share of the untrained network's standard deviation below which features lie closer together than before training.
+pub const NARROWER: f64 = 0.5;
+
+/// Whether features lie much closer together than before training, as a clause.
+fn narrower(rows: &[ResultRow]) -> Option<String> {
+    let std = rows.iter().find(|row| row.metric == NORMALIZED_STD)?;
+    let untrained = std.untrained.filter(|untrained| std.value < NARROWER * untrained)?;
+    Some(format!(
+        ", but lie closer together than before training: standard deviation × √D {:.2}, untrained {untrained:.2}",
+        std.value
+    ))
+}
+
+/// Whether the parameters of augmentations can be read off the features, by the pooled R² of each probe.
+pub(super) fn readable(rows: &[ResultRow]) -> Option<String> {
+    let pooled: Vec<&ResultRow> = rows.iter().filter(|row| row.metric == POOLED_R2).collect();
+    let one = |row: &&ResultRow| {
+        let untrained = row.untrained.map_or_else(String::new, |untrained| format!(", untrained {untrained:.2}"));
+        let said = if row.value > READABLE { "explain" } else { "hardly explain" };
+        let what = if row.protocol.ends_with("relative") { "from view to view" } else { "of a view" };
+        format!("{said} the parameters {what} together (pooled R² {:.2}{untrained}{})", row.value, best(rows, row))
+    };
+    let said: Vec<String> = pooled.iter().map(one).collect();
+    (!said.is_empty()).then(|| format!("Features {}; 1 is perfect, and guessing the mean gives 0.", said.join(", ")))
+}
+
+/// The parameters that can be read off best, as a clause.
+fn best(rows: &[ResultRow], pooled: &ResultRow) -> String {
+    let of_one = |row: &&ResultRow| row.metric == R2 && row.protocol == pooled.protocol && row.value > READABLE;
+    let mut found: Vec<&ResultRow> = rows.iter().filter(of_one).collect();
+    found.sort_by(|a, b| b.value.total_cmp(&a.value));
+    let named: Vec<String> = found.iter().take(2).map(|row| format!("{} {:.2}", row.task, row.value)).collect();
+    if named.is_empty() { String::new() } else { format!("; best {}", named.join(", ")) }
+}
+
+/// Pooled R² above which features say something about parameters.
+pub const READABLE: f64 = 0.05;

@@ -1,0 +1,103 @@
+//! The verdict: a few sentences that say what result rows mean, computed from their values and intervals.
+//!
+//! Each sentence follows from a rule on numbers; a rule that cannot be decided says so or stays silent.
+
+mod accuracies;
+mod features;
+mod models;
+mod predictions;
+mod sides;
+mod training;
+
+use crate::results::ResultRow;
+use accuracies::{Gains, baseline, chance, few_shot, precision, range_end};
+use features::{readable, spread};
+use models::{differences, suite};
+use predictions::{Predictions, unpredicted};
+use sides::Side;
+use training::{collapse, pace, rise};
+
+pub use accuracies::WIDE;
+pub use features::{COLLAPSED_RANK, NARROWER, READABLE};
+pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT};
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Train with a lower learning rate.
+    LowerRate,
+    /// Train for more epochs.
+    TrainLonger,
+    /// Compare with the same run without the module's loss.
+    CompareBaseline,
+    /// Train run and baseline with another seed.
+    RepeatWithSeed,
+    /// Evaluate with the whole range of L2 strengths.
+    WidenRange,
+    /// Evaluate the untrained network as well.
+    EvaluateUntrained,
+}
+
+/// Sentences in the order of reading, and the advice that follows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verdict {
+    /// At most [`MOST_SENTENCES`] sentences.
+    pub sentences: Vec<String>,
+    /// The next step, if the numbers suggest one.
+    pub advice: Option<Advice>,
+}
+
+/// Largest number of sentences of a verdict.
+pub const MOST_SENTENCES: usize = 5;
+
+/// The verdict on the rows of a run, an evaluation or a comparison.
+pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
+    let (gains, predictions) = (Gains::of(rows), Predictions::of(rows));
+    let (at_an_end, against_baseline) = (range_end(rows), baseline(rows));
+    let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
+    let failed = training.is_some_and(TrainingFacts::has_failed);
+    // In the order of reading. Of too many sentences, the last of the highest number are left out.
+    let sentences = [
+        (0, training.and_then(collapse)),
+        (0, training.and_then(rise)),
+        (0, gains.sentence()),
+        (2, at_an_end.clone()),
+        (2, precision(rows)),
+        (1, against_baseline.clone()),
+        (0, predictions.sentence.clone()),
+        (2, unpredicted(rows)),
+        (0, differences(rows)),
+        (0, suite(rows)),
+        (0, spread(rows)),
+        (1, few_shot(rows)),
+        (1, readable(rows)),
+        (0, training.filter(|_| !failed).and_then(|training| pace(training, disappointing))),
+        (1, chance(rows, gains.could_have_untrained)),
+    ];
+    let sentences = most_important(sentences.into_iter().filter_map(|(rank, text)| Some((rank, text?))).collect());
+    let unsettled = training.is_some_and(TrainingFacts::is_unsettled);
+    let advice = match () {
+        () if failed => Some(Advice::LowerRate),
+        () if disappointing && unsettled => Some(Advice::TrainLonger),
+        () if against_baseline.is_some() => Some(Advice::RepeatWithSeed),
+        () if training.is_some() && predictions.side.is_some() => Some(Advice::CompareBaseline),
+        () if at_an_end.is_some() && training.is_some() => Some(Advice::WidenRange),
+        () if training.is_none() && gains.could_have_untrained => Some(Advice::EvaluateUntrained),
+        () if training.is_none() && predictions.side.is_some_and(|side| side != Side::Above) => {
+            Some(Advice::TrainLonger)
+        }
+        () => None,
+    };
+    Verdict { sentences, advice }
+}
+
+/// The sentences without the least important ones of too many.
+fn most_important(mut sentences: Vec<(u8, String)>) -> Vec<String> {
+    while sentences.len() > MOST_SENTENCES {
+        // The last of the highest rank.
+        let place =
+            sentences.iter().enumerate().max_by_key(|(place, (rank, _))| (*rank, *place)).map(|(place, _)| place);
+        sentences.remove(place.unwrap_or_default());
+    }
+    sentences.into_iter().map(|(_, text)| text).collect()
+}

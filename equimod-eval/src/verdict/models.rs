@@ -1,0 +1,76 @@
+//! Rules on several models: differences of pairs, and means over a suite.
+
+use super::sides::{Side, capitalized};
+use crate::results::{DIFFERENCE, NOT_CONFIRMED, ResultRow, SUITE_MEAN};
+
+/// The means over a suite of data sets, and how many of its columns each model leads.
+pub(super) fn suite(rows: &[ResultRow]) -> Option<String> {
+    let mut means: Vec<&ResultRow> = rows.iter().filter(|row| row.metric == SUITE_MEAN).collect();
+    means.sort_by(|a, b| b.value.total_cmp(&a.value));
+    let [first, second, ..] = means[..] else {
+        let row = means.first()?;
+        let text = format!("The mean over {} is {}", row.task, row.text(row.value));
+        return Some(format!("{text}; what training has to do with it, another model beside it tells (--untrained)."));
+    };
+    let tasks: Vec<(&String, &String)> = rows
+        .iter()
+        .filter(|row| row.model == first.model && row.protocol != first.protocol && row.is_share())
+        .map(|row| (&row.task, &row.metric))
+        .collect();
+    let value = |model: &str, (task, metric): (&String, &String)| {
+        let same = |row: &&ResultRow| row.model == model && (&row.task, &row.metric) == (task, metric);
+        rows.iter().find(same).map(|row| row.value)
+    };
+    if 100.0 * (first.value - second.value) < 0.05 {
+        return Some(format!("By the mean over {}, {} and {} are equal.", first.task, first.model, second.model));
+    }
+    let leads = |&task: &(&String, &String)| value(&first.model, task) > value(&second.model, task);
+    let count = tasks.iter().copied().filter(leads).count();
+    Some(format!(
+        "By the mean over {}, {} is {} points above {} ({} and {}), and higher in {count} of {}; the intervals of the \
+         tasks say how much of it is chance.",
+        first.task,
+        first.model,
+        first.difference(second).trim_end_matches(" points").trim_start_matches('+'),
+        second.model,
+        first.text(first.value),
+        second.text(second.value),
+        tasks.len(),
+    ))
+}
+
+/// Differences of a paired comparison.
+pub(super) fn differences(rows: &[ResultRow]) -> Option<String> {
+    let compared = rows.iter().filter(|row| row.metric.starts_with(DIFFERENCE));
+    let sides: Vec<(&ResultRow, Side)> = compared.filter_map(|row| Some((row, Side::of(row.interval?, 0.0)))).collect();
+    if sides.is_empty() {
+        return None;
+    }
+    // The model of a difference is `B − A`.
+    let (b, a) = sides[0].0.model.split_once(" − ").unwrap_or(("B", "A"));
+    let named = |of: &dyn Fn(&ResultRow, Side) -> bool| -> Vec<String> {
+        let named = sides.iter().filter(|(row, side)| of(row, *side));
+        named.map(|(row, _)| format!("{} ({:+.1} points)", row.task, 100.0 * row.value)).collect()
+    };
+    let confirmed = |row: &ResultRow| !row.detail.contains(NOT_CONFIRMED);
+    let clear = |wanted: Side| named(&|row, side| side == wanted && confirmed(row));
+    let (better, worse) = (clear(Side::Above), clear(Side::Below));
+    let parts = [(format!("{b} is better than {a} on "), better), (format!("{a} is better than {b} on "), worse)];
+    let mut said: Vec<String> = parts
+        .into_iter()
+        .filter(|(_, tasks)| !tasks.is_empty())
+        .map(|(text, tasks)| format!("{text}{}", tasks.join(", ")))
+        .collect();
+    let borderline = named(&|row, side| side != Side::Around && !confirmed(row));
+    if !borderline.is_empty() {
+        let tasks = borderline.join(", ");
+        said.push(format!("borderline on {tasks}: the interval excludes 0, but McNemar's exact test has p above 0.05"));
+    }
+    let open = named(&|_, side| side == Side::Around);
+    if !open.is_empty() {
+        said.push(format!("no clear difference on {}", open.join(", ")));
+    }
+    let said = said.join("; ");
+    let is_name = !said.starts_with("no ") && !said.starts_with("borderline ");
+    Some(format!("{}.", if is_name { said } else { capitalized(&said) }))
+}

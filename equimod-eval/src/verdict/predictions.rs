@@ -1,0 +1,77 @@
+//! Rules on the predictions of equivariance modules.
+
+use super::sides::{Side, same_model};
+use crate::results::{ABSOLUTE, ResultRow, SHUFFLED};
+
+/// Overall absolute equivariance of the predictions.
+pub(super) struct Predictions {
+    /// The worst module against 0 and its control; `None` if nothing was measured.
+    pub(super) side: Option<Side>,
+    pub(super) sentence: Option<String>,
+}
+
+impl Predictions {
+    pub(super) fn of(rows: &[ResultRow]) -> Self {
+        let overall = |row: &&ResultRow| row.metric == ABSOLUTE && !row.task.ends_with(ALONE);
+        let judged = rows.iter().filter(overall).filter_map(|row| {
+            let interval = row.interval?;
+            let control = control(rows, row);
+            let useful = Side::of(interval, 0.0);
+            let informed = control.map_or(Side::Above, |control| Side::of(interval, control));
+            let side = if informed == Side::Above { useful } else { Side::Below };
+            Some((row, useful, informed, side, control))
+        });
+        let rank = |side: Side| [Side::Below, Side::Around, Side::Above].iter().position(|one| *one == side);
+        let Some((row, useful, informed, side, control)) = judged.min_by_key(|judged| rank(judged.3)) else {
+            return Self { side: None, sentence: None };
+        };
+        let (task, value) = (&row.task, row.text(row.value));
+        let control = control.map_or_else(String::new, |control| row.text(control));
+        let sentence = match (useful, informed) {
+            (Side::Above, Side::Above) => format!(
+                "The predictions of {task} are closer to the views than the un-augmented images are: absolute \
+                 equivariance {value}, above 0 and above its control with shuffled parameters ({control})."
+            ),
+            (Side::Above, _) => format!(
+                "The predictions of {task} beat the un-augmented images (absolute equivariance {value}), but not its \
+                 control with shuffled parameters ({control}): they do not use the parameters."
+            ),
+            (Side::Around, _) => format!(
+                "The predictions of {task} are no closer to the views than the un-augmented images, as far as the \
+                 interval of absolute equivariance ({value}) can tell."
+            ),
+            (Side::Below, _) => format!(
+                "The predictions of {task} are farther from the views than the un-augmented images (absolute \
+                 equivariance {value}): copying the image would be better."
+            ),
+        };
+        Self { side: Some(side), sentence: Some(sentence) }
+    }
+}
+
+/// Value of the control of a row of absolute equivariance.
+fn control(rows: &[ResultRow], row: &ResultRow) -> Option<f64> {
+    let is_control = |other: &&ResultRow| other.metric == SHUFFLED && same_model(other, row);
+    rows.iter().find(is_control).map(|control| control.value)
+}
+
+/// End of the task of rows on a single augmentation.
+const ALONE: &str = " alone";
+
+/// Augmentations that, alone, the predictions do not follow.
+pub(super) fn unpredicted(rows: &[ResultRow]) -> Option<String> {
+    let named = |row: &ResultRow| {
+        let name = row.task.strip_suffix(ALONE).filter(|_| row.metric == ABSOLUTE)?;
+        let informed = Side::of(row.interval?, control(rows, row)?) == Side::Above;
+        let (module, augmentation) = name.split_once(", ")?;
+        (!informed).then(|| format!("{augmentation} ({module})"))
+    };
+    let names: Vec<String> = rows.iter().filter_map(named).collect();
+    let (are, their) = if names.len() == 1 { ("is", "its") } else { ("are", "their") };
+    (!names.is_empty()).then(|| {
+        format!(
+            "Alone, {} {are} not predicted clearly better with {their} own parameters than with wrong ones.",
+            names.join(", ")
+        )
+    })
+}

@@ -1,0 +1,64 @@
+//! Values against reference values.
+
+use crate::results::{FEW_SHOT, ResultRow, TOP_1};
+
+/// A value against a reference: whether its interval lies above, around or below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Above,
+    Around,
+    Below,
+}
+
+impl Side {
+    pub(super) fn of((low, high): (f64, f64), reference: f64) -> Self {
+        match (low > reference, high < reference) {
+            (true, _) => Self::Above,
+            (_, true) => Self::Below,
+            _ => Self::Around,
+        }
+    }
+}
+
+/// A share against a reference value.
+pub(super) struct Against<'a> {
+    pub(super) row: &'a ResultRow,
+    pub(super) side: Side,
+    /// Value minus reference, in points.
+    pub(super) points: f64,
+}
+
+/// Whether the interval of a row is over test images, which stand for others.
+pub(super) fn is_over_images(row: &ResultRow) -> bool {
+    !row.protocol.starts_with(FEW_SHOT)
+}
+
+/// Whether a row is another measure of the predictions or neighbors of a row that is judged.
+fn is_secondary(row: &ResultRow, rows: &[ResultRow]) -> bool {
+    let beside = |metric: &str| rows.iter().any(|other| other.metric == metric && same_model(other, row));
+    [TOP_1, "recall@1", "H@1"].iter().any(|first| row.metric != *first && beside(first))
+}
+
+/// The shares that have an interval over test images and this reference value, one of each task and protocol.
+pub(super) fn against(rows: &[ResultRow], reference: fn(&ResultRow) -> Option<f64>) -> Vec<Against<'_>> {
+    let one = |row| -> Option<Against> {
+        let row: &ResultRow = row;
+        let reference = reference(row)?;
+        Some(Against { row, side: Side::of(row.interval?, reference), points: 100.0 * (row.value - reference) })
+    };
+    let judged = rows.iter().filter(|row| row.is_share() && is_over_images(row) && !is_secondary(row, rows));
+    judged.filter_map(one).collect()
+}
+
+pub(super) fn name(row: &ResultRow) -> String {
+    format!("{} of {} ({})", row.metric, row.task, row.protocol)
+}
+
+pub(super) fn same_model(a: &ResultRow, b: &ResultRow) -> bool {
+    a.task == b.task && a.model == b.model && a.protocol == b.protocol
+}
+
+pub(super) fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,76 @@
+//! Rules on the training of a run.
+
+/// Facts about the training of a run, besides its results.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainingFacts {
+    /// Steps of the run.
+    pub steps: u64,
+    /// Steps in which the learning rate rose.
+    pub warmup_steps: u64,
+    /// Name and last value of a metric that fell below its threshold for collapsed embeddings.
+    pub collapsed: Option<(String, f64)>,
+    /// Relative decrease of the loss from the last fifth but one of the run to its last fifth.
+    pub still_falling: Option<f64>,
+    /// Mean losses of the first twentieth and of the last fifth of the run, if the loss rose.
+    pub risen: Option<(f64, f64)>,
+}
+
+impl TrainingFacts {
+    /// Whether embeddings collapsed or the loss rose, which longer training does not mend.
+    pub fn has_failed(&self) -> bool {
+        self.collapsed.is_some() || self.risen.is_some()
+    }
+
+    /// Whether longer training may give other results.
+    pub fn is_unsettled(&self) -> bool {
+        self.steps < SHORT_RUN || self.is_falling()
+    }
+
+    /// Whether the loss had not settled at the end.
+    pub fn is_falling(&self) -> bool {
+        self.still_falling.is_some_and(|decrease| decrease > FALLING)
+    }
+}
+
+/// Steps below which a run that did not help is called short.
+pub const SHORT_RUN: u64 = 2000;
+
+/// Steps below which a run is called short whatever its results.
+pub const VERY_SHORT: u64 = 100;
+
+/// Relative decrease of the loss over the last fifth of a run above which it had not settled.
+pub const FALLING: f64 = 0.02;
+
+/// Whether the loss ended above its start.
+pub(super) fn rise(training: &TrainingFacts) -> Option<String> {
+    let (start, end) = training.risen?;
+    Some(format!("The loss rose from {start:.2} to {end:.2}: the learning rate is too high, or training is unstable."))
+}
+
+pub(super) fn collapse(training: &TrainingFacts) -> Option<String> {
+    let (metric, value) = training.collapsed.as_ref()?;
+    Some(format!("Embeddings collapsed: {metric} is {value:.3}; the features below mean little."))
+}
+
+/// Whether the run was too short, where its results are not as hoped for.
+pub(super) fn pace(training: &TrainingFacts, disappointing: bool) -> Option<String> {
+    let steps = training.steps;
+    if 2 * training.warmup_steps > steps {
+        return Some(format!(
+            "The learning rate rose in {} of {steps} steps: the run is too short.",
+            training.warmup_steps
+        ));
+    }
+    let falling = training.still_falling.filter(|_| training.is_falling());
+    match (falling, steps < SHORT_RUN) {
+        (Some(decrease), true) => Some(format!(
+            "The run is under-trained: it has {steps} steps, and its loss still fell by {:.0} % in the last fifth.",
+            100.0 * decrease
+        )),
+        (Some(decrease), false) if disappointing => {
+            Some(format!("The loss still fell by {:.0} % in the last fifth of the {steps} steps.", 100.0 * decrease))
+        }
+        (None, true) if disappointing || steps < VERY_SHORT => Some(format!("The run is short: it has {steps} steps.")),
+        _ => None,
+    }
+}
