@@ -6,7 +6,7 @@
 //! own.
 //!
 //! Data flows one way: [`Splits`] and a [`Model`] give features, features with labels give a [`LabeledTask`] for each
-//! label column, tasks give a [`Classification`] or numbers, and those give [`ResultRow`](crate::ResultRow)s and
+//! label column, tasks give a [`Classification`] or numbers, and those give [`ResultRow`]s and
 //! [`Section`](crate::report::Section)s.
 
 mod classification;
