@@ -53,7 +53,7 @@ impl TargetConfig {
     pub fn validate(&self) -> Vec<String> {
         match (0.0..=1.0).contains(&self.momentum) {
             true => Vec::new(),
-            false => vec![format!("the target network's momentum is {}; give 0 to 1", self.momentum)],
+            false => vec![format!("objective.target.momentum is {}; give 0 to 1", self.momentum)],
         }
     }
 

@@ -51,7 +51,7 @@ impl Normalization {
         if fine {
             Vec::new()
         } else {
-            vec!["the normalization needs finite means, and standard deviations above 0".into()]
+            vec!["normalization.mean needs finite numbers, and normalization.std numbers above 0".into()]
         }
     }
 

@@ -190,6 +190,10 @@ fn a_small_test_set_is_named() {
     let of = |half: f64| verdict(&[accuracy(0.5, (0.5 - half, 0.5 + half), Some(0.2))], None);
     assert!(has(&of(0.01 * WIDE + 1e-3), "The test set is small: intervals reach up to ±13 points"));
     assert!(!has(&of(0.01 * WIDE - 1e-3), "small"));
+    let certain = |value: f64| verdict(&[accuracy(value, (value, value), None)], None);
+    assert!(has(&certain(1.0), "has no width, because every test image is right"));
+    assert!(has(&certain(0.0), "has no width, because no test image is right"));
+    assert!(!has(&of(0.01), "width"));
 }
 
 #[test]
@@ -282,9 +286,13 @@ fn parameters_can_be_read_off_features_or_not() {
     let rows = [row("params, absolute", READABLE + 0.01, Some(0.02)), row("params, relative", READABLE - 0.01, None)];
     let hue = ResultRow { metric: R2.into(), task: "hue".into(), ..row("params, absolute", 0.5, None) };
     let rows = [rows.to_vec(), vec![hue]].concat();
-    let text = "Features explain the parameters of a view together (pooled R² 0.06, untrained 0.02; best hue 0.50), hardly explain \
-                the parameters from view to view together (pooled R² 0.04); 1 is perfect, and guessing the mean gives 0.";
-    assert_eq!(verdict(&rows, None).sentences, [text]);
+    let expected = [
+        "Features say how a view was augmented: R² of all parameters 0.06, untrained 0.02 (1 is perfect, guessing gives 0); \
+         best hue 0.50.",
+        "Features hardly say how augmentation changed from view to view: R² of all parameters 0.04 (1 is perfect, guessing \
+         gives 0).",
+    ];
+    assert_eq!(verdict(&rows, None).sentences, expected);
 }
 
 #[test]

@@ -12,13 +12,30 @@ pub struct Unread {
     pub problem: String,
 }
 
+/// The error of a deserializer.
+struct Misread {
+    /// Its message, on one line.
+    message: String,
+    /// The full name of the setting that it is about.
+    setting: String,
+}
+
+impl From<toml::de::Error> for Misread {
+    fn from(error: toml::de::Error) -> Self {
+        // Only the error's text has the name of the setting, in its last line.
+        let text = error.to_string();
+        let setting = text.trim_end().rsplit_once("in `").map_or("", |(_, name)| name.trim_end_matches('`'));
+        Self { message: error.message().trim().replace('\n', "; "), setting: setting.to_owned() }
+    }
+}
+
 /// Removes every setting whose value cannot be read, so that its default applies.
 pub fn remove_unread(table: &mut Table) -> Vec<Unread> {
     let mut unread = Vec::new();
     table.retain(|name, value| {
-        let in_recipe = |value: &Value| -> Result<(), String> {
+        let in_recipe = |value: &Value| -> Result<(), Misread> {
             let recipe = Table::from_iter([(name.to_owned(), value.clone())]).try_into::<Recipe>();
-            recipe.map(drop).map_err(|error| error.message().trim().replace('\n', "; "))
+            recipe.map(drop).map_err(Misread::from)
         };
         keep_readable(name, value, &in_recipe, &mut unread)
     });
@@ -29,18 +46,18 @@ pub fn remove_unread(table: &mut Table) -> Vec<Unread> {
 fn keep_readable(
     name: &str,
     value: &mut Value,
-    read: &dyn Fn(&Value) -> Result<(), String>,
+    read: &dyn Fn(&Value) -> Result<(), Misread>,
     unread: &mut Vec<Unread>,
 ) -> bool {
-    let Err(message) = read(value) else { return true };
+    let Err(misread) = read(value) else { return true };
     let found = unread.len();
     if let Value::Table(settings) = value {
         // Settings are read one at a time, with the kind of their table.
         let kind = settings.get("kind").map(|kind| ("kind".to_owned(), kind.clone()));
         let alone = Table::from_iter(kind);
         match (read(&Value::Table(alone.clone())), alone.get("kind")) {
-            (Err(message), Some(kind)) => {
-                unread.push(Unread::new(&format!("{name}.kind"), kind, &message));
+            (Err(misread), Some(kind)) => {
+                unread.push(Unread::new(&format!("{name}.kind"), kind, &misread.message));
                 return false;
             }
             (Err(_), None) => {}
@@ -58,15 +75,26 @@ fn keep_readable(
         return true;
     }
     unread.truncate(found);
-    unread.push(Unread::new(name, value, &message));
+    unread.push(match inside(name, value, &misread.setting) {
+        Some(inner) => Unread::new(&misread.setting, inner, &misread.message),
+        None => Unread::new(name, value, &misread.message),
+    });
     false
+}
+
+/// The value of the setting with the full name `setting` in the table called `name`; `None` if it is not there.
+fn inside<'a>(name: &str, table: &'a Value, setting: &str) -> Option<&'a Value> {
+    let keys = setting.strip_prefix(name)?.strip_prefix('.')?;
+    keys.split('.').try_fold(table, |value, key| value.get(key))
 }
 
 impl Unread {
     /// The problem with the value of a setting, from the message of its deserializer.
     fn new(setting: &str, value: &Value, message: &str) -> Self {
-        let problem = match message.split_once(", expected ") {
-            Some((_, expected)) if !value.is_table() => format!("{setting} is {value}; give {}", wanted(expected)),
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        let problem = match (message.split_once(", expected "), missing) {
+            (Some((_, expected)), _) if !value.is_table() => format!("{setting} is {value}; give {}", wanted(expected)),
+            (_, Some(missing)) => format!("{setting} has no {missing}; give it, too"),
             _ => format!("{setting}: {message}"),
         };
         Self { setting: setting.to_owned(), problem }
@@ -80,7 +108,10 @@ fn wanted(expected: &str) -> String {
         "f64" | "f32" => "a number".into(),
         "a boolean" => "true or false".into(),
         "a sequence" => "a list".into(),
-        names => names.replace('`', ""),
+        other => match other.strip_prefix("an array of length ") {
+            Some(length) => format!("a list of {length}"),
+            None => other.replace('`', ""),
+        },
     }
 }
 
@@ -115,6 +146,16 @@ mod tests {
         let rest =
             "[schedule]\nwarmup_epochs = 3\n[execution]\n[objective]\nkind = \"vicreg\"\ncovariance = 2\n[gradient]";
         assert_eq!(left, rest.parse().unwrap());
+    }
+
+    #[test]
+    fn of_settings_that_need_each_other_the_wrong_one_is_named() {
+        let normalization = |text: &str| unread(&format!("[normalization]\n{text}\n")).0;
+        let found = normalization("mean = [0.5, 0.5]\nstd = [0.2, 0.2, 0.2]");
+        assert_eq!(found, ["normalization.mean is [0.5, 0.5]; give a list of 3"]);
+        let found = normalization("mean = [0.5, 0.5, 0.5]\nstd = \"small\"");
+        assert_eq!(found, ["normalization.std is \"small\"; give a list of 3"]);
+        assert_eq!(normalization("mean = [0.5, 0.5, 0.5]"), ["normalization has no std; give it, too"]);
     }
 
     #[test]

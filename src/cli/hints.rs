@@ -43,6 +43,17 @@ const OF_RECIPES: Hints = &[
     (&["--world-size", "--local-rank", "--nproc", "--dist-url"], "--device cuda:all (or a launcher such as mpirun)"),
     (&["--background"], "--set data.background=COLOR"),
     (&["--crop-scale", "--policy", "--aug"], "--set augmentation.policy=POLICY"),
+    (&["--save-freq", "--save-every", "--ckpt-freq", "--checkpoint-freq"], "--set checkpoint.every_epochs=N"),
+    (&["--eval-freq", "--eval-every", "--val-freq"], "--set probe.every_epochs=N"),
+    (&["--val-dir", "--val-data", "--test-dir"], "--set probe.data=IMAGES"),
+    (&["--lambda", "--lambd", "--equi-weight"], "--set equivariance.equimod.weight=VALUE"),
+    (&["--mlflow", "--mlflow-experiment"], "--set log.mlflow=EXPERIMENT"),
+    (&["--csv"], "--set log.csv=true"),
+    (
+        &["--wandb", "--use-wandb", "--wandb-project"],
+        "--set log.csv=true (docs/training.md has a script that sends the numbers to Weights & Biases)",
+    ),
+    (&["--name", "--run-name", "--exp-name", "--experiment"], "--out"),
 ];
 
 /// Options of commands that evaluate a model.
@@ -147,7 +158,9 @@ mod tests {
     use crate::recipes::named;
 
     /// Settings and options with placeholders, and with values.
-    const VALUES: [(&str, &str); 17] = [
+    const VALUES: [(&str, &str); 19] = [
+        ("EXPERIMENT", "birds"),
+        ("IMAGES", "photos"),
         ("projection_head=HEAD", "projection_head=512-64"),
         ("policy=POLICY", "policy=simclr-cifar10"),
         ("architecture=NAME", "architecture=resnet50"),

@@ -1,6 +1,8 @@
 //! `equimod report`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod rows;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,6 +22,8 @@ use crate::process::exit::Usage;
 use crate::run::baseline;
 use crate::run::facts::training_facts;
 use crate::run::files::{Metrics, all_results};
+
+use rows::key;
 
 /// Metrics that are plotted first, in this order.
 const FIRST: [&str; 2] = ["loss", "invariance_loss"];
@@ -46,9 +50,9 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         return Err(Usage(text).into());
     }
     let mut runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
-    match &mut runs[..] {
-        [one] => one.results = newest_of_each(std::mem::take(&mut one.results)),
-        several => several.iter_mut().for_each(|run| keep_first(&mut run.results)),
+    let all: Vec<Vec<ResultRow>> = runs.iter_mut().map(|run| std::mem::take(&mut run.results)).collect();
+    for (run, results) in runs.iter_mut().zip(rows::of_runs(&all)) {
+        run.results = results;
     }
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let (shared, others) = results(&runs);
@@ -109,12 +113,13 @@ fn same_name_only(first: &Run, second: &Run) -> Option<String> {
 fn paired(runs: &[Run]) -> Option<Suggestion> {
     let [first, second] = runs else { return None };
     let same = same_images(first, second) && first.recipe.data.source == second.recipe.data.source;
-    let [first, second] = [first, second].map(|run| run.folder.display().to_string());
+    let [a, b] = [first, second].map(|run| run.folder.display().to_string());
+    let compare = Suggestion::new(["eval", "compare", &a, &b]);
     Some(match same {
-        true => Suggestion::new(["eval", "compare", &first, &second]).about("tested on paired images"),
-        false => {
-            Suggestion::new(["eval", "compare", &first, &second, "--data", "DATA"]).about("on the same images DATA")
-        }
+        true => compare.about("tested on paired images"),
+        false => compare
+            .with(["--data", &first.recipe.data.source])
+            .about(&format!("both on the images of {}; --data takes others", first.name)),
     })
 }
 
@@ -173,29 +178,6 @@ fn verdict(first: &Run, second: &Run) -> String {
         largest.0.task,
         largest.0.protocol,
     )
-}
-
-/// What two rows share if they hold the same number.
-fn key(row: &ResultRow) -> [&String; 4] {
-    [&row.protocol, &row.data, &row.task, &row.metric]
-}
-
-/// Keeps the first of a number that was measured twice: that of the evaluation after training, which all runs have.
-fn keep_first(results: &mut Vec<ResultRow>) {
-    let mut keys = BTreeSet::new();
-    results.retain(|row| keys.insert(key(row).map(String::clone)));
-}
-
-/// The results without those that a later evaluation with the same settings replaced.
-fn newest_of_each(results: Vec<ResultRow>) -> Vec<ResultRow> {
-    let mut kept: Vec<ResultRow> = Vec::new();
-    for row in results {
-        match kept.iter_mut().find(|other| key(other) == key(&row) && other.detail == row.detail) {
-            Some(earlier) => *earlier = row,
-            None => kept.push(row),
-        }
-    }
-    kept
 }
 
 fn read(path: &Path) -> anyhow::Result<Run> {

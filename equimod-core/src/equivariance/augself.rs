@@ -94,7 +94,7 @@ impl ModuleSettings for AugSelfConfig {
     fn problems(&self, _: &ObjectiveConfig) -> Vec<String> {
         let mut problems = Vec::new();
         if self.hidden.contains(&0) {
-            problems.push("augself has a hidden layer of width 0; give at least 1".into());
+            problems.push("equivariance.augself.hidden has a width of 0; give at least 1".into());
         }
         let named = |k: usize| self.predictions[k].augmentation.as_str();
         if let Some(k) = (1..self.predictions.len()).find(|&k| (0..k).any(|before| named(before) == named(k))) {

@@ -45,7 +45,7 @@ impl ModuleSettings for CareConfig {
 
     fn problems(&self, _: &ObjectiveConfig) -> Vec<String> {
         match self.chunk {
-            0 | 1 => vec![format!("care's chunk is {}; angles need at least 2 images", self.chunk)],
+            0 | 1 => vec![format!("equivariance.care.chunk is {}; angles need at least 2 images", self.chunk)],
             _ => Vec::new(),
         }
     }

@@ -97,18 +97,20 @@ impl ModuleSettings for EquiModConfig {
     }
 
     fn problems(&self, objective: &ObjectiveConfig) -> Vec<String> {
-        let mut problems = temperature_problems("equimod", self.temperature);
+        let mut problems = temperature_problems("equivariance.equimod", self.temperature);
         let Self { invariance, variance, covariance, .. } = *self;
-        problems.extend(VicRegWeights { invariance, variance, covariance }.problems("equimod"));
+        problems.extend(VicRegWeights { invariance, variance, covariance }.problems("equivariance.equimod"));
         problems.extend(self.predictor.problems("equimod", &self.projection_head));
         if self.loss == EquiModLoss::CosineTarget {
             if objective.settings().target().is_none() {
                 problems.push(
-                    "equimod's loss \"cosine-target\" needs an objective with a target network, byol or moco-v3".into(),
+                    "equivariance.equimod.loss \"cosine-target\" needs an objective with a target network, byol or moco-v3".into(),
                 );
             }
             if self.tap != Tap::Pooled {
-                problems.push("equimod's loss \"cosine-target\" needs tap = \"pooled\"".into());
+                problems.push(
+                    "equivariance.equimod.loss \"cosine-target\" needs equivariance.equimod.tap = \"pooled\"".into(),
+                );
             }
         }
         problems

@@ -46,11 +46,11 @@ impl ModuleSettings for EsslConfig {
     fn problems(&self, _: &ObjectiveConfig) -> Vec<String> {
         let (low, high) = self.scale;
         let checks = [
-            (self.size == 0, format!("essl's size is {}; give a side of at least 1 pixel", self.size)),
-            (self.hidden == 0, "essl's hidden layers have width 0; give at least 1".to_owned()),
+            (self.size == 0, format!("equivariance.essl.size is {}; give a side of at least 1 pixel", self.size)),
+            (self.hidden == 0, "equivariance.essl.hidden is 0; give at least 1".to_owned()),
             (
                 !(low > 0.0 && low <= high && high <= 1.0),
-                format!("essl's scale is {low} to {high}; give shares of the area"),
+                format!("equivariance.essl.scale is {low} to {high}; give shares of the area"),
             ),
         ];
         checks.into_iter().filter_map(|(bad, text)| bad.then_some(text)).collect()

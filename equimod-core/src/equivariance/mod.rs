@@ -282,7 +282,7 @@ impl EquivarianceConfig {
         let mut problems = Vec::new();
         for (name, settings) in self.on() {
             problems.extend(settings.problems(objective));
-            problems.extend(settings.weight().problems(name));
+            problems.extend(settings.weight().problems(&format!("equivariance.{name}")));
         }
         problems
     }

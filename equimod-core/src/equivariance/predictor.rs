@@ -43,7 +43,7 @@ impl PredictorSpec {
     pub(super) fn problems(&self, module: &str, projection_head: &HeadSpec) -> Vec<String> {
         match projection_head.widths.last() {
             Some(&width) if !self.fits(width) => vec![format!(
-                "{module}'s predictor is {:?} but its projection head ends in {width}; give the predictor the \
+                "equivariance.{module}.predictor is {:?} but its projection head ends in {width}; give the predictor the \
                  same last width",
                 self.to_string()
             )],

@@ -80,10 +80,12 @@ impl ModuleSettings for SplitConfig {
 
     fn problems(&self, _: &ObjectiveConfig) -> Vec<String> {
         let (variance, covariance) = (self.variance, self.covariance);
-        let mut problems = VicRegWeights { invariance: 1.0, variance, covariance }.problems("split");
+        let mut problems = VicRegWeights { invariance: 1.0, variance, covariance }.problems("equivariance.split");
         if !(self.invariant_share > 0.0 && self.invariant_share < 1.0) {
-            problems
-                .push(format!("split's invariant_share is {}; give more than 0 and less than 1", self.invariant_share));
+            problems.push(format!(
+                "equivariance.split.invariant_share is {}; give more than 0 and less than 1",
+                self.invariant_share
+            ));
         }
         problems.extend(self.predictor.problems("split", &self.projection_head));
         problems

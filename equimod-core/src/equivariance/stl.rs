@@ -64,9 +64,9 @@ impl ModuleSettings for StlConfig {
     }
 
     fn problems(&self, _: &ObjectiveConfig) -> Vec<String> {
-        let mut problems = temperature_problems("stl", self.temperature);
+        let mut problems = temperature_problems("equivariance.stl", self.temperature);
         let weights = [("transformation", self.transformation), ("equivariance", self.equivariance)];
-        problems.extend(negative_weights("stl", &weights));
+        problems.extend(negative_weights("equivariance.stl", &weights));
         problems.extend(self.predictor.problems("stl", &self.projection_head));
         problems
     }

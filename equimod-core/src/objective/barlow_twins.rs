@@ -44,7 +44,7 @@ impl ObjectiveSettings for BarlowTwinsConfig {
     }
 
     fn problems(&self) -> Vec<String> {
-        negative_weights("the objective", &[("redundancy", self.redundancy), ("scale", self.scale)])
+        negative_weights("objective", &[("redundancy", self.redundancy), ("scale", self.scale)])
     }
 
     fn weight(&self) -> f64 {

@@ -57,7 +57,7 @@ impl ObjectiveSettings for MocoV3Config {
 
     fn problems(&self) -> Vec<String> {
         let mut problems = predictor_problems(&self.projection_head, &self.predictor);
-        problems.extend(temperature_problems("the objective", self.temperature));
+        problems.extend(temperature_problems("objective", self.temperature));
         problems.extend(self.target.validate());
         problems
     }

@@ -126,7 +126,7 @@ impl ObjectiveConfig {
     /// One sentence for each invalid setting, the weight included; empty if all are valid.
     pub fn validate(&self) -> Vec<String> {
         let mut problems = self.settings().problems();
-        problems.extend(negative_weights("the objective", &[("weight", self.settings().weight())]));
+        problems.extend(negative_weights("objective", &[("weight", self.settings().weight())]));
         problems
     }
 }
@@ -134,13 +134,13 @@ impl ObjectiveConfig {
 /// One sentence for each weight of the part called `part` that is negative or not finite.
 pub(crate) fn negative_weights(part: &str, weights: &[(&str, f64)]) -> Vec<String> {
     let bad = weights.iter().filter(|(_, value)| !(value.is_finite() && *value >= 0.0));
-    bad.map(|(name, value)| format!("{part}'s {name} is {value}; it must be 0 or more")).collect()
+    bad.map(|(name, value)| format!("{part}.{name} is {value}; it must be 0 or more")).collect()
 }
 
 /// A sentence if the temperature of the part called `part` is not positive and finite; empty otherwise.
 pub(crate) fn temperature_problems(part: &str, temperature: f64) -> Vec<String> {
     match temperature > 0.0 && temperature.is_finite() {
         true => Vec::new(),
-        false => vec![format!("{part}'s temperature is {temperature}; it must be above 0")],
+        false => vec![format!("{part}.temperature is {temperature}; it must be above 0")],
     }
 }

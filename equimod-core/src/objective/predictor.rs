@@ -57,11 +57,11 @@ impl ViewPredictor {
 pub fn predictor_problems(projection_head: &HeadSpec, predictor: &HeadSpec) -> Vec<String> {
     match (projection_head.widths.last(), predictor.widths.last()) {
         (Some(embedding), Some(prediction)) if embedding != prediction => vec![format!(
-            "the objective's predictor ends with {prediction} values, the projection head with {embedding}; give both \
+            "objective.predictor ends with {prediction} values, the projection head with {embedding}; give both \
              the same width"
         )],
         (None, Some(_)) => {
-            vec!["the objective's predictor needs a projection head that says how wide embeddings are".into()]
+            vec!["objective.predictor needs a projection head that says how wide embeddings are".into()]
         }
         _ => Vec::new(),
     }

@@ -37,7 +37,7 @@ impl ObjectiveSettings for SimClrConfig {
     }
 
     fn problems(&self) -> Vec<String> {
-        temperature_problems("the objective", self.temperature)
+        temperature_problems("objective", self.temperature)
     }
 
     fn weight(&self) -> f64 {

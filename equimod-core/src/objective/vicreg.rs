@@ -46,7 +46,7 @@ impl ObjectiveSettings for VicRegConfig {
     }
 
     fn problems(&self) -> Vec<String> {
-        self.weights().problems("the objective")
+        self.weights().problems("objective")
     }
 
     fn weight(&self) -> f64 {

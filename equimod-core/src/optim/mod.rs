@@ -118,14 +118,14 @@ impl OptimizerConfig {
         };
         let outside = shares.into_iter().filter(|(_, share)| !(0.0..1.0).contains(share));
         let mut problems: Vec<String> = outside
-            .map(|(name, share)| format!("the optimizer's {name} is {share}; it must be at least 0 and below 1"))
+            .map(|(name, share)| format!("optimizer.{name} is {share}; it must be at least 0 and below 1"))
             .collect();
         if weight_decay.is_nan() || weight_decay < 0.0 {
-            problems.push(format!("the optimizer's weight decay is {weight_decay}; it must not be negative"));
+            problems.push(format!("optimizer.weight_decay is {weight_decay}; it must not be negative"));
         }
         match self {
             Self::AdamW(AdamWConfig { epsilon, .. }) if !epsilon.is_finite() || *epsilon <= 0.0 => {
-                problems.push(format!("the optimizer's epsilon is {epsilon}; it must be above 0"));
+                problems.push(format!("optimizer.epsilon is {epsilon}; it must be above 0"));
             }
             _ => {}
         }

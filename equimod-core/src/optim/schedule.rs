@@ -168,7 +168,7 @@ impl Weight {
             Self::Fixed(weight) if fine(weight) => Vec::new(),
             Self::Line { from, to, until } if fine(from) && fine(to) && until > 0.0 && until <= 1.0 => Vec::new(),
             _ => {
-                vec![format!("{part}'s weight is {self}; weights are 0 or more, shares of steps above 0 and at most 1")]
+                vec![format!("{part}.weight is {self}; weights are 0 or more, shares of steps above 0 and at most 1")]
             }
         }
     }

@@ -19,7 +19,11 @@ fn glance(rows: &[ResultRow]) -> Vec<Figure> {
     let compared = |row: &&ResultRow| row.untrained.is_some() || row.baseline.is_some();
     let rows: Vec<&ResultRow> = rows.iter().filter(compared).collect();
     let references = REFERENCES.map(|(name, of)| (name, of));
-    share_chart("per cent, with 95 % intervals", "trained", &rows, &references)
+    let title = match rows.iter().any(|row| row.is_share() && row.interval.is_some()) {
+        true => "per cent, with 95 % intervals",
+        false => "per cent",
+    };
+    share_chart(title, "trained", &rows, &references)
 }
 
 /// Chart of the shares among `rows` in per cent, called `name` in the legend, each with its reference values; empty without

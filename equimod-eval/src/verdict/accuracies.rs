@@ -123,16 +123,24 @@ pub(super) fn few_shot(rows: &[ResultRow]) -> Option<String> {
     ))
 }
 
-/// Whether the test set is small, by the widest interval of a share.
+/// Whether the test set is small, by the widest interval of a share, or by one without width.
 pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
+    let shares = || rows.iter().filter(|row| row.is_share() && is_over_images(row));
     let half = |row: &ResultRow| row.interval.map(|(low, high)| 50.0 * (high - low));
-    let shares = rows.iter().filter(|row| row.is_share() && is_over_images(row));
-    let widest = shares.filter_map(half).max_by(f64::total_cmp)?;
-    (widest > WIDE).then(|| {
-        format!(
+    let widest = shares().filter_map(half).max_by(f64::total_cmp)?;
+    if widest > WIDE {
+        return Some(format!(
             "The test set is small: intervals reach up to ±{widest:.0} points, and differences within them mean little."
-        )
-    })
+        ));
+    }
+    // Resampling images of which all are right, or none, gives the same share every time.
+    let same = shares().find(|row| row.chance.is_some() && row.interval.is_some_and(|(low, high)| low == high))?;
+    Some(format!(
+        "The interval of {} has no width, because {} test image is right: only more or harder images can show a \
+         difference.",
+        name(same),
+        if same.value > 0.5 { "every" } else { "no" }
+    ))
 }
 
 /// Measures that are not clearly above chance. If there are none, and the untrained network was not evaluated, that.

@@ -36,17 +36,19 @@ fn narrower(rows: &[ResultRow]) -> Option<String> {
     ))
 }
 
-/// Whether the parameters of augmentations can be read off the features, by the pooled R² of each probe.
-pub(super) fn readable(rows: &[ResultRow]) -> Option<String> {
-    let pooled: Vec<&ResultRow> = rows.iter().filter(|row| row.metric == POOLED_R2).collect();
-    let one = |row: &&ResultRow| {
-        let untrained = row.untrained.map_or_else(String::new, |untrained| format!(", untrained {untrained:.2}"));
-        let said = if row.value > READABLE { "explain" } else { "hardly explain" };
-        let what = if row.protocol.ends_with("relative") { "from view to view" } else { "of a view" };
-        format!("{said} the parameters {what} together (pooled R² {:.2}{untrained}{})", row.value, best(rows, row))
-    };
-    let said: Vec<String> = pooled.iter().map(one).collect();
-    (!said.is_empty()).then(|| format!("Features {}; 1 is perfect, and guessing the mean gives 0.", said.join(", ")))
+/// Whether parameters of augmentations can be read off the features, by the pooled R² of one probe: that of the change
+/// between two views if `is_relative`, and that of one view otherwise.
+pub(super) fn readable(rows: &[ResultRow], is_relative: bool) -> Option<String> {
+    let of_probe = |row: &&ResultRow| row.metric == POOLED_R2 && row.protocol.ends_with("relative") == is_relative;
+    let row = rows.iter().find(of_probe)?;
+    let untrained = row.untrained.map_or_else(String::new, |untrained| format!(", untrained {untrained:.2}"));
+    let said = if row.value > READABLE { "say" } else { "hardly say" };
+    let what = if is_relative { "how augmentation changed from view to view" } else { "how a view was augmented" };
+    let best = best(rows, row);
+    Some(format!(
+        "Features {said} {what}: R² of all parameters {:.2}{untrained} (1 is perfect, guessing gives 0){best}.",
+        row.value
+    ))
 }
 
 /// The parameters that can be read off best, as a clause.

@@ -70,7 +70,8 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         (0, suite(rows)),
         (0, spread(rows)),
         (1, few_shot(rows)),
-        (1, readable(rows)),
+        (1, readable(rows, false)),
+        (1, readable(rows, true)),
         (0, training.filter(|_| !failed).and_then(|training| pace(training, disappointing))),
         (1, chance(rows, gains.could_have_untrained)),
     ];

@@ -208,29 +208,29 @@ impl ResNetConfig {
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.width == 0 {
-            problems.push("the backbone's width is 0; give at least 1 (published: 64)".into());
+            problems.push("backbone.width is 0; give at least 1 (published: 64)".into());
         }
         let most = self.stem.kernel() - 1;
         if self.padding() > most {
             problems.push(format!(
-                "the backbone's stem_padding is {}; give at most {most}, one less than the kernel",
+                "backbone.stem_padding is {}; give at most {most}, one less than the kernel",
                 self.padding()
             ));
         }
         if self.stem_widths.is_some() && self.stem != Stem::Deep {
-            problems.push("the backbone's stem_widths are those of the stem `deep`; leave them out or set it".into());
+            problems.push("backbone.stem_widths are those of the stem \"deep\"; leave them out or set it".into());
         }
         if self.width > 0 && self.deep_widths().contains(&0) {
-            problems.push("the backbone's stem_widths have a 0; give at least 1".into());
+            problems.push("backbone.stem_widths have a 0; give at least 1".into());
         }
         if self.groups == 0 || self.width > 0 && self.inner(0) == 0 {
             let text =
-                "the backbone's groups and width_per_group leave no channels; give at least 1 and 64 (published)";
+                "backbone.groups and backbone.width_per_group leave no channels; give at least 1 and 64 (published)";
             problems.push(text.into());
         }
         if self.architecture.expansion() == 1 && (self.groups != 1 || self.width_per_group != STANDARD_WIDTH) {
             problems.push(format!(
-                "the backbone's groups and width_per_group are for bottlenecks, which {} has not; leave them out",
+                "backbone.groups and backbone.width_per_group are for bottlenecks, which {} has not; leave them out",
                 self.architecture.name()
             ));
         }

@@ -69,9 +69,12 @@ fn one(svg: &mut String, bar: &Bar, used: &[usize], top: f64, position: impl Fn(
     }
     // Three digits say more than intervals support.
     let digits = if bar.value.abs() < 1.0 { 1e3 } else { 10.0 };
-    let label: String = match bar.label.chars().count() > LABEL {
-        true => bar.label.chars().take(LABEL - 1).chain(['…']).collect(),
-        false => bar.label.clone(),
+    let (label, whole): (String, String) = match bar.label.chars().count() > LABEL {
+        true => {
+            let whole = format!("<title>{}</title>", escape(&bar.label));
+            (bar.label.chars().take(LABEL - 1).chain(['…']).collect(), whole)
+        }
+        false => (bar.label.clone(), String::new()),
     };
     let squeezed = match label.chars().count() > WIDE_LABEL {
         true => format!(" textLength=\"{:.1}\" lengthAdjust=\"spacingAndGlyphs\"", LEFT - 12.0),
@@ -79,7 +82,7 @@ fn one(svg: &mut String, bar: &Bar, used: &[usize], top: f64, position: impl Fn(
     };
     let _ = write!(
         svg,
-        "<text x=\"{:.1}\" y=\"{base:.1}\" text-anchor=\"end\"{squeezed}>{}</text>\
+        "<text x=\"{:.1}\" y=\"{base:.1}\" text-anchor=\"end\"{squeezed}>{whole}{}</text>\
          <text x=\"{:.1}\" y=\"{base:.1}\">{}</text>",
         LEFT - 8.0,
         escape(&label),

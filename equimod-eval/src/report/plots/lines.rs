@@ -4,10 +4,13 @@ use std::fmt::Write;
 
 use super::axes::{HEIGHT, MARGINS, Range, WIDTH, axes, x_position, y_position};
 use super::{COLORS, entry, escape, framed, open};
-use crate::report::{Plot, Series};
+use crate::report::{Mark, Plot, Series};
 
 /// Maximum number of points of a line; longer lines are averaged over equal intervals.
 const POINTS: usize = 400;
+
+/// Height of the label of a mark.
+const MARK_HEIGHT: f64 = 14.0;
 
 /// The line plot; `None` if no line has a point.
 pub fn draw(plot: &Plot) -> Option<String> {
@@ -19,20 +22,20 @@ pub fn draw(plot: &Plot) -> Option<String> {
     }
     let all = || lines.iter().flat_map(|(_, points)| points.iter().copied());
     let (xs, ys) = (Range::of(all().map(|p| p.0)), Range::of(all().map(|p| p.1)));
-    let mut svg = open(&plot.title, WIDTH, HEIGHT);
+    let marks: Vec<&Mark> = plot.marks.iter().filter(|mark| (xs.low..=xs.high).contains(&place(mark.x))).collect();
+    let head = MARK_HEIGHT * marks.len() as f64;
+    let mut svg = open(&plot.title, WIDTH, head + HEIGHT);
+    // Writing to a string does not fail.
+    let _ = write!(svg, "<g transform=\"translate(0 {head})\">");
     axes(&mut svg, if plot.log_x { xs.log_ticks() } else { xs.labeled_ticks() }, (xs, ys), &plot.x_label);
-    for (number, mark) in plot.marks.iter().enumerate() {
-        let at = place(mark.x);
-        if (xs.low..=xs.high).contains(&at) {
-            svg += &vertical(x_position(xs, at), number, &mark.label);
-        }
+    for (number, mark) in marks.iter().enumerate() {
+        svg += &vertical(x_position(xs, place(mark.x)), number as f64 * MARK_HEIGHT - head, &mark.label);
     }
     let mut legend = String::new();
     for (i, (name, points)) in lines.iter().enumerate() {
         let color = format!("var(--c{})", i % COLORS);
         let path: Vec<String> =
             points.iter().map(|&(x, y)| format!("{:.1},{:.1}", x_position(xs, x), y_position(ys, y))).collect();
-        // Writing to a string does not fail.
         let _ = write!(
             svg,
             "<polyline fill=\"none\" stroke-width=\"1.6\" stroke-linejoin=\"round\" style=\"stroke:{color}\" \
@@ -41,19 +44,20 @@ pub fn draw(plot: &Plot) -> Option<String> {
         );
         legend += &entry(&color, name);
     }
-    svg += "</svg>";
+    svg += "</g></svg>";
     Some(framed(&plot.title, &svg, &legend))
 }
 
-/// A vertical line with its label on the right; labels of later lines stand lower.
-fn vertical(x: f64, number: usize, label: &str) -> String {
-    let (top, bottom) = (MARGINS.2, HEIGHT - MARGINS.3);
-    let base = top + 12.0 + 14.0 * number as f64;
+/// A vertical line from the height `top`, above the curves, with its label beside its upper end.
+fn vertical(x: f64, top: f64, label: &str) -> String {
+    let bottom = HEIGHT - MARGINS.3;
     format!(
-        "<line class=\"axis\" stroke-dasharray=\"4 3\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top}\" y2=\"{bottom}\"/>\
-         <text x=\"{:.1}\" y=\"{base}\" {}>{}</text>",
+        "<line class=\"axis\" stroke-dasharray=\"4 3\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{bottom}\"/>\
+         <text x=\"{:.1}\" y=\"{:.1}\"{}>{}</text>",
+        top + 2.0,
         if x > WIDTH / 2.0 { x - 4.0 } else { x + 4.0 },
-        if x > WIDTH / 2.0 { "text-anchor=\"end\"" } else { "" },
+        top + 12.0,
+        if x > WIDTH / 2.0 { " text-anchor=\"end\"" } else { "" },
         escape(label)
     )
 }
@@ -71,7 +75,6 @@ fn thinned(series: &Series, place: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Mark;
 
     #[test]
     fn long_lines_are_thinned_and_empty_plots_left_out() {

@@ -1,0 +1,86 @@
+//! The results of runs that stand for each number, where it was measured several times.
+
+use equimod_eval::ResultRow;
+
+/// What two rows share if they hold the same number.
+pub fn key(row: &ResultRow) -> [&String; 4] {
+    [&row.protocol, &row.data, &row.task, &row.metric]
+}
+
+/// One row for each number of each run: of one run, those of the newest evaluation with each settings; of several, those
+/// that can be compared.
+pub fn of_runs(all: &[Vec<ResultRow>]) -> Vec<Vec<ResultRow>> {
+    match all {
+        [one] => vec![newest_of_each(one)],
+        several => several.iter().map(|run| comparable(run, several)).collect(),
+    }
+}
+
+/// The rows of one of several runs: the newest with settings that all runs have, or else the first, that of the
+/// evaluation after training.
+fn comparable(run: &[ResultRow], all: &[Vec<ResultRow>]) -> Vec<ResultRow> {
+    let mut kept: Vec<ResultRow> = Vec::new();
+    for row in run {
+        if kept.iter().any(|other| key(other) == key(row)) {
+            continue;
+        }
+        let in_all = |row: &&ResultRow| all.iter().all(|results| newest(results, row).is_some());
+        let mut of_first =
+            all.iter().take(1).flat_map(|first| first.iter().rev()).filter(|other| key(other) == key(row));
+        kept.push(of_first.find(in_all).and_then(|shared| newest(run, shared)).unwrap_or(row).clone());
+    }
+    kept
+}
+
+/// The newest row of a number with the settings of `row`.
+fn newest<'a>(results: &'a [ResultRow], row: &ResultRow) -> Option<&'a ResultRow> {
+    results.iter().rev().find(|other| key(other) == key(row) && other.detail == row.detail)
+}
+
+/// The results without those that a later evaluation with the same settings replaced.
+fn newest_of_each(results: &[ResultRow]) -> Vec<ResultRow> {
+    let mut kept: Vec<ResultRow> = Vec::new();
+    for row in results {
+        match kept.iter_mut().find(|other| key(other) == key(row) && other.detail == row.detail) {
+            Some(earlier) => *earlier = row.clone(),
+            None => kept.push(row.clone()),
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_runs;
+    use equimod_eval::ResultRow;
+
+    /// Rows of one number with these settings, in the order of time.
+    fn measured(details: &[&str]) -> Vec<ResultRow> {
+        let row = |(value, detail): (usize, &&str)| ResultRow {
+            metric: "top-1 accuracy".into(),
+            value: value as f64,
+            detail: (*detail).into(),
+            ..ResultRow::default()
+        };
+        details.iter().enumerate().map(row).collect()
+    }
+
+    fn values(runs: &[Vec<ResultRow>]) -> Vec<Vec<f64>> {
+        of_runs(runs).iter().map(|rows| rows.iter().map(|row| row.value).collect()).collect()
+    }
+
+    #[test]
+    fn runs_are_compared_by_the_newest_evaluation_that_all_have() {
+        let runs = [measured(&["quick", "whole", "few images"]), measured(&["quick", "other", "whole", "whole"])];
+        assert_eq!(values(&runs), [[1.0], [3.0]]);
+        // In another order of time.
+        assert_eq!(values(&[measured(&["quick", "whole"]), measured(&["whole", "quick"])]), [[1.0], [0.0]]);
+        // Without a common one, that after training.
+        assert_eq!(values(&[measured(&["quick", "whole"]), measured(&["short", "other"])]), [[0.0], [0.0]]);
+    }
+
+    #[test]
+    fn one_run_has_the_newest_of_each_settings() {
+        assert_eq!(values(&[measured(&["quick", "whole", "quick"])]), [[2.0, 1.0]]);
+    }
+}
