@@ -283,13 +283,13 @@ fn what_cannot_go_together_is_told() {
         ("simclr", r#"{"conditional": {}}"#, "a predictor"),
         ("simclr", r#"{"equimod": {"loss": "cosine-target"}}"#, "target network"),
         ("byol", r#"{"equimod": {"loss": "cosine-target", "tap": "stage1"}}"#, "pooled"),
-        ("simclr", r#"{"equimod": {"weight": -1}}"#, "equimod's weight is -1"),
+        ("simclr", r#"{"equimod": {"weight": -1}}"#, "equivariance.equimod.weight is -1"),
         ("simclr", r#"{"care": {"chunk": 1}}"#, "at least 2"),
         ("simclr", r#"{"essl": {"scale": [0.5, 0.1]}}"#, "shares of the area"),
         ("simclr", r#"{"split": {"invariant_share": 1}}"#, "less than 1"),
-        ("simclr", r#"{"stl": {"predictor": "7"}}"#, "stl's predictor is \"7\""),
-        ("simclr", r#"{"split": {"predictor": "7"}}"#, "split's predictor is \"7\""),
-        ("simclr", r#"{"augself": {"hidden": [0]}}"#, "width 0"),
+        ("simclr", r#"{"stl": {"predictor": "7"}}"#, "equivariance.stl.predictor is \"7\""),
+        ("simclr", r#"{"split": {"predictor": "7"}}"#, "equivariance.split.predictor is \"7\""),
+        ("simclr", r#"{"augself": {"hidden": [0]}}"#, "width of 0"),
         ("simclr", r#"{"augself": {"predictions": ["hue", "hue 0.5"]}}"#, "\"hue\" twice"),
     ] {
         assert!(problems(objective, modules).contains(part), "{objective} {modules}: {}", problems(objective, modules));

@@ -209,7 +209,9 @@ fn settings_out_of_range_are_told_in_a_sentence_each() {
     assert!(problems(r#"{"kind": "adamw"}"#).is_empty());
     assert!(problems(r#"{"kind": "lars", "form": "common", "nesterov": true}"#).is_empty());
     let all = problems(r#"{"kind": "adamw", "beta1": 1, "beta2": -0.1, "epsilon": 0, "weight_decay": -1}"#);
-    for (problem, name) in all.iter().zip(["beta1", "beta2", "weight decay", "epsilon"]) {
+    for (problem, name) in
+        all.iter().zip(["optimizer.beta1", "optimizer.beta2", "optimizer.weight_decay", "optimizer.epsilon"])
+    {
         assert!(problem.contains(name), "{problem}");
     }
     assert_eq!((all.len(), problems(r#"{"kind": "sgd", "momentum": 1}"#).len()), (4, 1));
