@@ -304,6 +304,18 @@ fn runs_are_listed(scratch: &Scratch) {
     assert_eq!(of("status"), ["killed", "finished", "finished", "finished"]);
     assert_eq!(of("step"), [0, 15, 15, 15]);
     assert_eq!(json["runs"][2]["settings"], json!({ "seed": 1 }));
+    // A run without the module has none of its settings, and differs in the module alone. Logs are no difference.
+    let resolved = fs::read_to_string(scratch.path("one/recipe.resolved.toml")).unwrap();
+    let mut plain: toml::Table = resolved.parse().unwrap();
+    plain.insert("equivariance".into(), toml::toml! { equimod = false }.into());
+    plain.insert("log".into(), toml::toml! { csv = true }.into());
+    scratch.write("few/a/run.json", fs::read_to_string(scratch.path("one/run.json")).unwrap());
+    scratch.write("few/a/recipe.resolved.toml", resolved);
+    scratch.write("few/b/run.json", fs::read_to_string(scratch.path("one/run.json")).unwrap());
+    scratch.write("few/b/recipe.resolved.toml", plain.to_string());
+    let few: Value = serde_json::from_str(&scratch.done(&["runs", "few", "--json", "--sort", "equivariance"])).unwrap();
+    let settings: Vec<&Value> = few["runs"].as_array().unwrap().iter().map(|run| &run["settings"]).collect();
+    assert_eq!(settings, [&json!({ "equivariance": "equimod" }), &json!({ "equivariance": "none" })]);
     assert_eq!(json["unreadable"][0]["run"], "damaged");
     scratch.refused(&["runs", "nowhere"], 2, &["nowhere is no folder"]);
     scratch.refused(&["runs", ".", "--sort", "colour"], 2, &["no column \"colour\"", "seed"]);

@@ -15,7 +15,7 @@ const STUDY: &str = r#"
 name = "tiny"
 about = "two cells and one that diverges"
 recipe = "tiny.toml"
-data = "images"
+data = "images/"
 seeds = [0, 3]
 baseline = { module = "plain" }
 evaluate = ["knn --k 3", "equivariance --images 16 --overall"]

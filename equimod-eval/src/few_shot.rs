@@ -80,9 +80,17 @@ pub fn episodes(labels: &[u32], config: &EpisodeConfig, seed: u64) -> Result<Epi
     let few = rows.iter().enumerate().filter(|(_, rows)| !rows.is_empty() && !enough(rows));
     let left_out = few.map(|(class, _)| class as u32).collect();
     let usable: Vec<&Vec<usize>> = rows.iter().filter(|rows| enough(rows)).collect();
+    if usable.is_empty() {
+        let most = rows.iter().map(Vec::len).max().unwrap_or(0);
+        return refuse(format!(
+            "no class has the {} test images that an episode of {shots} shots and {queries} queries needs: the largest has \
+             {most}",
+            shots + queries
+        ));
+    }
     if usable.len() < ways {
         return refuse(format!(
-            "only {} classes have the {} test images that an episode needs, of {ways} classes; give {}fewer shots or \
+            "only {} classes have the {} test images that an episode needs, and episodes have {ways} classes; give {}fewer shots or \
              queries",
             usable.len(),
             shots + queries,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::logistic::LogisticConfig;
 use crate::metrics::Estimate;
 
 /// Metric of classifiers: the share of images whose class is predicted.
@@ -196,17 +197,46 @@ impl ResultRow {
     }
 }
 
-/// Protocols with a headline accuracy, the best founded one first.
-const BEST_FOUNDED: [&str; 3] = ["linear", "logistic", "knn"];
+/// Whether logistic regression chose its strength from all strengths of the protocol.
+pub fn searched_whole_range(row: &ResultRow) -> bool {
+    let whole = format!("the best of {} ", LogisticConfig::default().l2_strengths.len());
+    row.chosen.as_ref().is_some_and(|chosen| chosen.contains(&whole))
+}
 
-/// The top-1 accuracy that represents a model: that of the best-founded protocol, for the first task. A linear evaluation
-/// with other epochs than the published ones counts only if there is no other accuracy.
+/// Whether an accuracy was measured with less than its protocol: a search of few strengths, or other epochs.
+pub fn is_reduced(row: &ResultRow) -> bool {
+    let is_quick_search = row.protocol == "logistic" && !searched_whole_range(row);
+    is_quick_search || row.detail.contains(OTHER_EPOCHS)
+}
+
+/// Place of a top-1 accuracy among those of one model, the best founded first; `None` for other rows. A quick look at the
+/// end of training searches few strengths, and a linear evaluation may have other epochs than the published ones.
+fn foundation(row: &ResultRow) -> Option<usize> {
+    match row.protocol.as_str() {
+        _ if row.metric != TOP_1 => None,
+        "linear" => Some(if is_reduced(row) { 4 } else { 0 }),
+        "logistic" => Some(if is_reduced(row) { 2 } else { 1 }),
+        "knn" => Some(3),
+        _ => None,
+    }
+}
+
+/// The top-1 accuracies of a model, the best founded first: those of the linear layer, of logistic regression and of
+/// nearest neighbors; those with other settings than the published ones follow.
+pub fn best_founded(rows: &[ResultRow]) -> Vec<&ResultRow> {
+    let mut found: Vec<(usize, &ResultRow)> = rows.iter().filter_map(|row| Some((foundation(row)?, row))).collect();
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().map(|(_, row)| row).collect()
+}
+
+/// The top-1 accuracy that represents a model: the best founded one, for the first task.
 pub fn headline_accuracy(rows: &[ResultRow]) -> Option<&ResultRow> {
-    let of = |protocol| rows.iter().filter(move |row| row.protocol == protocol && row.metric == TOP_1);
-    let mut candidates = BEST_FOUNDED.into_iter().flat_map(of);
-    let first = candidates.next()?;
-    let as_published = |row: &&ResultRow| !row.detail.contains(OTHER_EPOCHS);
-    Some(std::iter::once(first).chain(candidates).find(as_published).unwrap_or(first))
+    best_founded(rows).first().copied()
+}
+
+/// Whether `other`, of the same number, is better founded than `row`.
+pub fn is_better_founded(other: &ResultRow, row: &ResultRow) -> bool {
+    foundation(other).zip(foundation(row)).is_some_and(|(other, row)| other < row)
 }
 
 /// A column of a table of rows: its heading and its optional cell.

@@ -48,14 +48,14 @@ fn long() -> TrainingFacts {
 #[test]
 fn features_gain_lose_or_stay() {
     let of = |interval, untrained| verdict(&[accuracy(0.875, interval, Some(untrained))], None);
-    assert!(has(&of((0.80, 0.94), 0.79), "gained by training in the only measure: +8.5 points"));
+    assert!(has(&of((0.80, 0.94), 0.79), "gained by training in the only accuracy: +8.5 points"));
     assert!(has(&of((0.80, 0.94), 0.80), "neither gained nor lost"));
     assert!(has(&of((0.80, 0.94), 0.94), "neither gained nor lost"));
     let lost = of((0.80, 0.94), 0.962);
     assert!(has(&lost, "lost by training in 1 of 1") && has(&lost, "87.5 % against 96.2 %"), "{lost:?}");
     assert!(has(&lost, "-8.7 points"), "{lost:?}");
     let rows = [accuracy(0.5, (0.45, 0.55), Some(0.3)), accuracy(0.5, (0.45, 0.55), Some(0.5))];
-    assert!(has(&verdict(&rows, None), "gained by training in 1 of 2 measures, by up to +20.0"));
+    assert!(has(&verdict(&rows, None), "gained by training in 1 of 2 accuracies, by up to +20.0"));
     assert!(verdict(&[], None).sentences.is_empty());
 }
 
@@ -64,11 +64,11 @@ fn the_baseline_is_better_worse_or_not_clearly_different() {
     let row = |interval, baseline| ResultRow { baseline: Some(baseline), ..accuracy(0.5, interval, None) };
     let of = |rows: &[ResultRow]| verdict(rows, Some(&long()));
     let better = of(&[row((0.45, 0.55), 0.44), row((0.45, 0.55), 0.45), row((0.45, 0.55), 0.40)]);
-    let text = "of 3 measures: higher in 2 (+10.0 points on category, logistic), no clear difference in 1.";
+    let text = "of 3 accuracies: higher in 2 (+10.0 points on category, logistic), no clear difference in 1.";
     assert!(has(&better, text), "{better:?}");
     assert_eq!(better.advice, Some(Advice::RepeatWithSeed));
     let worse = of(&[row((0.45, 0.55), 0.56), row((0.45, 0.55), 0.55)]);
-    assert!(has(&worse, "of 2 measures: lower in 1 (-6.0 points on category, logistic), no clear"), "{worse:?}");
+    assert!(has(&worse, "of 2 accuracies: lower in 1 (-6.0 points on category, logistic), no clear"), "{worse:?}");
     let open = of(&[row((0.45, 0.55), 0.5)]);
     assert!(has(&open, "Against the baseline") && has(&open, "there is no clear difference."), "{open:?}");
     // Nothing trained the baseline's predictor.
@@ -156,7 +156,7 @@ fn a_suite_names_the_model_that_leads() {
 fn chance_and_ends_of_ranges_are_named() {
     assert!(has(&verdict(&[accuracy(0.12, (0.1, 0.14), None)], None), "not clearly above chance"));
     assert!(!has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "not clearly above chance"));
-    assert!(has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "The only measure lies clearly above chance"));
+    assert!(has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "The only accuracy lies clearly above chance"));
     assert!(!has(&verdict(&[accuracy(0.12, (0.101, 0.14), Some(0.1))], None), "above chance"));
     let low = |task: &str| ResultRow { task: task.into(), ..accuracy(0.12, (0.1, 0.14), None) };
     let three = verdict(&[low("kind"), low("size"), low("color")], None);
@@ -190,6 +190,9 @@ fn a_small_test_set_is_named() {
     let of = |half: f64| verdict(&[accuracy(0.5, (0.5 - half, 0.5 + half), Some(0.2))], None);
     assert!(has(&of(0.01 * WIDE + 1e-3), "The test set is small: intervals reach up to ±13 points"));
     assert!(!has(&of(0.01 * WIDE - 1e-3), "small"));
+    // All images predicted as one class: the mean over classes is certain, too.
+    let constant = ResultRow { metric: "mean per class accuracy".into(), ..accuracy(0.25, (0.25, 0.25), None) };
+    assert!(!has(&verdict(&[constant], None), "width"));
     let certain = |value: f64| verdict(&[accuracy(value, (value, value), None)], None);
     assert!(has(&certain(1.0), "has no width, because every test image is right"));
     assert!(has(&certain(0.0), "has no width, because no test image is right"));
@@ -268,10 +271,13 @@ fn few_shot_intervals_do_not_speak_for_other_images() {
     let text = "Few-shot accuracy minus that of the untrained network is +3.0 to +14.6 points; intervals are over episodes \
                 that share the test images, so other images may say otherwise.";
     assert_eq!(found.sentences, [text]);
-    let alone = ResultRow { untrained: None, baseline: None, ..row(0.1) };
-    let found = verdict(&[alone], None);
+    let alone = |value: f64| ResultRow { untrained: None, baseline: None, ..row(value) };
+    let found = verdict(&[alone(0.2)], None);
     assert_eq!(found.advice, Some(Advice::EvaluateUntrained));
-    assert!(found.sentences.len() == 1 && has(&found, "that of the untrained network tells"), "{found:?}");
+    assert!(found.sentences.len() == 1 && has(&found, "untrained network was not evaluated"), "{found:?}");
+    assert!(has(&verdict(&[alone(0.103)], None), "Few-shot accuracy is not clearly above chance."));
+    let found = verdict(&[alone(0.103), alone(0.105)], None);
+    assert!(has(&found, "Few-shot accuracy is clearly above chance in 1 of 2 settings only."), "{found:?}");
 }
 
 #[test]
@@ -287,7 +293,7 @@ fn parameters_can_be_read_off_features_or_not() {
     let hue = ResultRow { metric: R2.into(), task: "hue".into(), ..row("params, absolute", 0.5, None) };
     let rows = [rows.to_vec(), vec![hue]].concat();
     let expected = [
-        "Features say how a view was augmented: R² of all parameters 0.06, untrained 0.02 (1 is perfect, guessing gives 0); \
+        "Features say how a view was augmented: R² of all parameters 0.06, more than those of the untrained network, 0.02 (1 is perfect, guessing gives 0); \
          best hue 0.50.",
         "Features hardly say how augmentation changed from view to view: R² of all parameters 0.04 (1 is perfect, guessing \
          gives 0).",

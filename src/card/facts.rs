@@ -9,7 +9,8 @@ use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig, Model, ResNetConfig, Stem};
 use equimod_data::source::ReadOptions;
 use equimod_eval::ResultRow;
-use equimod_eval::results::{Results, TOP_1, headline_accuracy, markdown};
+use equimod_eval::evaluation::MEAN_PER_CLASS;
+use equimod_eval::results::{Results, TOP_1, headline_accuracy, is_better_founded, markdown};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -314,28 +315,41 @@ fn results(files: &Files) -> anyhow::Result<Vec<Results>> {
     names.into_iter().map(|name| read(files, name)).collect()
 }
 
-/// Headline rows without duplicates; a separate evaluation replaces the one at the end of the run.
+/// Headline rows without duplicates; a separate evaluation replaces the one at the end of the run. The mean over classes
+/// stands only for data sets without a top-1 accuracy.
 fn headlines(results: &[Results]) -> Vec<ResultRow> {
     let mut rows: Vec<ResultRow> = Vec::new();
     for row in results.iter().flat_map(|results| &results.rows).filter(|row| is_headline(row)) {
         let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
         match rows.iter_mut().find(|other| key(other) == key(row)) {
-            // Of the same measurement, prefer the row with a value of the untrained network.
-            Some(other) if row.untrained.is_some() || other.untrained.is_none() || other.detail != row.detail => {
-                *other = row.clone();
-            }
+            Some(other) if replaces(row, other) => *other = row.clone(),
             Some(_) => {}
             None => rows.push(row.clone()),
         }
     }
+    let top_1: Vec<[String; 3]> = rows.iter().filter(|row| row.metric == TOP_1).map(classified).collect();
+    rows.retain(|row| row.metric != MEAN_PER_CLASS || !top_1.contains(&classified(row)));
     rows
+}
+
+/// The classification that an accuracy is of.
+fn classified(row: &ResultRow) -> [String; 3] {
+    [&row.protocol, &row.data, &row.task].map(String::clone)
+}
+
+/// Whether a row of a later evaluation replaces that of an earlier one: if it is better founded, or as well founded and no
+/// repetition that lacks the value of the untrained network.
+fn replaces(row: &ResultRow, earlier: &ResultRow) -> bool {
+    let is_same = row.detail == earlier.detail && row.chosen == earlier.chosen;
+    let adds = row.untrained.is_some() || earlier.untrained.is_none() || !is_same;
+    is_better_founded(row, earlier) || (adds && !is_better_founded(earlier, row))
 }
 
 fn is_headline(row: &ResultRow) -> bool {
     let whole = !row.task.ends_with(" alone");
     let metric = row.metric.as_str();
     row.value.is_finite()
-        && ([TOP_1, "recall@1", "MRR", "pooled R²"].contains(&metric)
+        && ([TOP_1, MEAN_PER_CLASS, "recall@1", "MRR", "pooled R²"].contains(&metric)
             || metric.ends_with("-shot accuracy")
             || (whole && (metric == EQUIVARIANCE || metric == SHUFFLED)))
 }

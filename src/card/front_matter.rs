@@ -96,12 +96,14 @@ fn entry(row: &ResultRow) -> (Value, Value) {
         }
     };
     let interval = row.interval_text().map_or_else(String::new, |interval| format!(" ({interval})"));
+    // Readers of the index merge the results of one data set, whatever their protocol.
+    let name = format!("{}, {}{interval}", row.metric, row.protocol);
     let data = if row.task.is_empty() { row.data.clone() } else { format!("{}: {}", row.data, row.task) };
     let of = json!({
         "task": { "type": kind, "name": row.protocol },
         "dataset": { "type": repository(&row.data).unwrap_or_else(|| row.data.clone()), "name": data },
     });
-    (of, json!({ "type": metric, "value": rounded(row.value), "name": format!("{}{interval}", row.metric) }))
+    (of, json!({ "type": metric, "value": rounded(row.value), "name": name }))
 }
 
 /// A value with four decimals: more than its interval supports.

@@ -1,5 +1,7 @@
 //! Rules that choose settings from facts.
 
+use equimod_data::loader::SKIP_SHARE;
+
 use super::facts::{Facts, Images, Machine};
 
 /// Sides of views in pixels.
@@ -324,6 +326,13 @@ fn skip_share(images: &Images) -> Option<Chosen<f64>> {
     let why = format!(
         "twice the share of images that do not decode, {failed} of {decoded}; `equimod data verify` lists them"
     );
+    if failed == 0 && images.decoded < images.count && images.count as f64 * SKIP_SHARE < 1.0 {
+        let one = (1e4 / images.count as f64).ceil() / 1e4;
+        return Some(Chosen::new(
+            one,
+            format!("one image that does not decode: {decoded} of {} were tried", images.count),
+        ));
+    }
     (failed > 0).then(|| Chosen::new(share.min(1.0), why))
 }
 

@@ -25,7 +25,8 @@ pub enum DataCommand {
     /// Print measured and analytic statistics of each value of the parameter vector.
     #[command(after_help = "Example:\n  equimod data params images/ --set augmentation.encoding=pairwise")]
     Params(DataParams),
-    /// Decode every image; report failures, suspicious files and skipped files, and print a fingerprint.
+    /// Decode every training image, or with --test every test image; report failures, suspicious files and skipped files,
+    /// and print a fingerprint.
     #[command(after_help = "Example:\n  equimod data verify images/")]
     Verify(Verify),
     /// Pack images into one memory-mapped file.

@@ -91,7 +91,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
 fn of_one(run: &Run) -> (Vec<String>, Option<Suggestion>) {
     let facts = training_facts(&run.folder, &run.recipe, run.metrics.steps()).ok();
     let verdict = equimod_eval::verdict::verdict(&run.results, facts.as_ref());
-    (verdict.sentences, after_evaluation(verdict.advice, &run.folder))
+    (verdict.sentences, after_evaluation(verdict.advice, &run.folder, None))
 }
 
 /// Whether two runs trained on the same images.

@@ -26,7 +26,10 @@ pub fn add(files: &mut Files, results: &Results, measured: SystemTime) {
         let settings = format!("; {}\"", row.detail);
         let is_other = |bytes: &Vec<u8>| !String::from_utf8_lossy(bytes).contains(&settings);
         let name = match files.get(&name).filter(|there| !row.detail.is_empty() && is_other(there)) {
-            Some(_) => name.replace(EXTENSION, &format!("-{}{EXTENSION}", plain(&row.detail))),
+            Some(_) => name.replace(
+                EXTENSION,
+                &format!("-{}{EXTENSION}", plain(row.detail.split("; ").next().unwrap_or_default())),
+            ),
             None => name,
         };
         files.insert(name, bytes);

@@ -27,7 +27,8 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
         let (_, value) = points(&name).last().copied()?;
         (value < least).then_some((name, value))
     });
-    Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling: decrease(&losses), risen: rise(&losses) })
+    let (still_falling, risen, unchanged) = (decrease(&losses), rise(&losses), return_to_start(&losses));
+    Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling, risen, unchanged })
 }
 
 /// Fewest losses that tell whether they rose.
@@ -42,6 +43,20 @@ fn rise(losses: &[f64]) -> Option<(f64, f64)> {
     let least = |start: f64| if losses.len() < 20 { start + CLEAR * start.abs() } else { start };
     let ends = (losses.len() >= FEWEST).then(|| (mean(&losses[..first]), mean(&losses[losses.len() - last..])));
     ends.filter(|(start, end)| *end > least(*start))
+}
+
+/// Mean losses of the first twentieth, of the highest twentieth and of the last fifth, if the loss clearly rose in between
+/// and ended less than a fiftieth below its start; `None` for few losses.
+fn return_to_start(losses: &[f64]) -> Option<(f64, f64, f64)> {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (twentieth, fifth) = (losses.len() / 20, losses.len() / 5);
+    if twentieth == 0 {
+        return None;
+    }
+    let (start, end) = (mean(&losses[..twentieth]), mean(&losses[losses.len() - fifth..]));
+    let highest = losses.chunks_exact(twentieth).map(mean).fold(f64::NEG_INFINITY, f64::max);
+    let is_back = highest > start + CLEAR * start.abs() && end > start - 0.4 * CLEAR * start.abs();
+    is_back.then_some((start, highest, end))
 }
 
 /// Relative decrease of the mean from the last fifth but one to the last fifth; `None` for fewer than ten values.

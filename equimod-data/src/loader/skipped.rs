@@ -95,9 +95,10 @@ impl SkippedList {
         }
         let text = format!(
             "{failed} of its {} images do not decode (most recently {last}: {reason}), more than {} %; \
-             `equimod data verify` lists all of them, and data.skip_share raises the limit",
+             `equimod data verify` with the same images lists all of them, and --set data.skip_share={} allows twice as many",
             self.samples,
-            self.share * 100.0
+            self.share * 100.0,
+            (2e4 * failed as f64 / self.samples as f64).ceil() / 1e4
         );
         Err(Error::data_set(&self.name, text))
     }

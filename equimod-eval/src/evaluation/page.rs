@@ -73,7 +73,12 @@ fn thumbnail(image: &Image) -> Result<Vec<u8>> {
 
 /// The name of an image of `dataset`; for a file, its name without folders.
 pub fn title(dataset: &dyn Dataset, index: usize) -> String {
-    let file = || dataset.key(index).rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+    // Files of several folders may have one name.
+    let file = || {
+        let key = dataset.key(index);
+        let parts: Vec<&str> = key.rsplit(['/', '\\']).take(2).collect();
+        parts.into_iter().rev().collect::<Vec<_>>().join("/")
+    };
     dataset.text("name", index).map_or_else(file, str::to_lowercase)
 }
 

@@ -31,9 +31,8 @@ impl Protocol for ParameterProtocol {
     }
 
     fn summary(&self) -> &'static str {
-        "R² on held-out images of the training split; guessing the mean gives 0. The chance level of a flag is the \
-         share of \
-         its more frequent value."
+        "R² on held-out images of the training split; guessing the mean gives 0. The accuracy of a flag is the share of \
+         views of which the probe tells whether they were, e.g., flipped; its chance is the share of the more frequent answer."
     }
 
     fn measure(&self, evaluation: &Evaluation) -> Result<Measurement> {
@@ -56,12 +55,12 @@ impl Protocol for ParameterProtocol {
                 label: page::short_name(&row.task),
                 value: row.value.max(LOWEST_DRAWN),
                 interval: None,
-                references: vec![row.untrained.map(|value| value.max(LOWEST_DRAWN))],
+                references: [row.baseline, row.untrained].map(|value| Some(value?.max(LOWEST_DRAWN))).into(),
             };
             Figure::Bars(Bars {
                 title: format!("{protocol}: R² on held-out images (below {LOWEST_DRAWN} shown as {LOWEST_DRAWN})"),
                 name: "this model".into(),
-                references: vec!["untrained".to_owned()],
+                references: ["baseline", "untrained"].map(str::to_owned).into(),
                 bars: rows.map(bar).collect(),
             })
         };

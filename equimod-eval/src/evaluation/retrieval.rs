@@ -50,7 +50,13 @@ impl Protocol for RetrievalProtocol {
         }
         if !evaluation.splits.train.tasks().is_empty() {
             if has_label_tasks(evaluation) {
-                rows.extend(by_features(evaluation)?);
+                match by_features(evaluation) {
+                    // The predictor's rows need no labels.
+                    Err(error) if !rows.is_empty() => {
+                        evaluation.observer.log(&format!("no retrieval by features: {error}"));
+                    }
+                    by_features => rows.extend(by_features?),
+                }
             }
             let selected = |row: &ResultRow| evaluation.tasks.is_empty() || evaluation.tasks.contains(&row.task);
             rows.extend(evaluation.cross_design()?.into_iter().filter(selected));

@@ -59,7 +59,7 @@ const DEFINITIONS: [Definition; 20] = [
     define(
         "",
         SHUFFLED,
-        "its control",
+        "control: shuffled parameters",
         "absolute equivariance of predictions from another image's parameters: what they gain without being told the view",
     ),
     define(
@@ -146,6 +146,9 @@ mod tests {
             row("mine", "something else"),
         ];
         let names: Vec<&str> = definitions(&rows).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["knn", "few-shot accuracy", "its control", "absolute equivariance", "ratio of means"]);
+        assert_eq!(
+            names,
+            ["knn", "few-shot accuracy", "control: shuffled parameters", "absolute equivariance", "ratio of means"]
+        );
     }
 }

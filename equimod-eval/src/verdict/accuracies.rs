@@ -1,8 +1,7 @@
 //! Rules on accuracies and recalls: against the untrained network, the baseline and chance, and how far they can be trusted.
 
 use super::sides::{Against, Side, against, capitalized, is_over_images, name};
-use crate::logistic::LogisticConfig;
-use crate::results::{AT_AN_END, ResultRow};
+use crate::results::{AT_AN_END, ResultRow, TOP_1, searched_whole_range};
 
 /// Half width of an interval, in points, above which the test set is called small.
 pub const WIDE: f64 = 12.5;
@@ -32,6 +31,7 @@ impl<'a> Gains<'a> {
 
     pub(super) fn sentence(&self) -> Option<String> {
         let (above, below, all) = (self.count(Side::Above), self.count(Side::Below), self.measures.len());
+        let counted = counted(&self.measures);
         let by_points = |a: &&Against, b: &&Against| a.points.total_cmp(&b.points);
         let most = self.measures.iter().max_by(by_points)?.points;
         let &Against { row: worst, points: least, .. } = self.measures.iter().min_by(by_points)?;
@@ -39,11 +39,11 @@ impl<'a> Gains<'a> {
         Some(match (above, below) {
             (above, 0) if above == all => format!(
                 "Features gained by training in {}: {} points over the untrained network.",
-                every(all),
+                every(&self.measures),
                 range(least, most)
             ),
             (_, 0) if above > 0 => format!(
-                "Features gained by training in {above} of {all} measures, by up to {most:+.1} points over the untrained \
+                "Features gained by training in {above} of {counted}, by up to {most:+.1} points over the untrained \
                  network; the other intervals contain its value."
             ),
             (_, 0) => {
@@ -52,26 +52,47 @@ impl<'a> Gains<'a> {
                 format!(
                     "Features neither gained nor lost by training as far as {} can tell: {contain} of the untrained \
                      network.",
-                    measures(all)
+                    if all == 1 { every(&self.measures) } else { counted }
                 )
             }
-            _ => format!(
-                "Features lost by training in {below} of {all} measures: {} is {} against {untrained} of the untrained \
-                 network, {:+.1} points.",
-                name(worst),
-                worst.text(worst.value),
-                least
-            ),
+            _ => {
+                let gained = match above {
+                    0 => String::new(),
+                    _ => format!(" and gained in {above}, by up to {most:+.1} points"),
+                };
+                format!(
+                    "Features lost by training in {below} of {counted}{gained}: {} is {} against {untrained} of the \
+                     untrained network, {least:+.1} points.",
+                    name(worst),
+                    worst.text(worst.value),
+                )
+            }
         })
     }
 }
 
-fn measures(count: usize) -> String {
-    if count == 1 { "one measure".into() } else { format!("{count} measures") }
+/// The noun for one of some measures, and for several.
+fn nouns(measures: &[Against]) -> (&'static str, &'static str) {
+    let accuracies = measures.iter().filter(|one| one.row.metric.contains("accuracy")).count();
+    match accuracies {
+        0 => ("first-rank measure", "first-rank measures"),
+        some if some == measures.len() => ("accuracy", "accuracies"),
+        _ => ("accuracy or first-rank measure", "accuracies and first-rank measures"),
+    }
 }
 
-fn every(count: usize) -> String {
-    if count == 1 { "the only measure".into() } else { format!("all {count} measures") }
+fn counted(measures: &[Against]) -> String {
+    let (one, several) = nouns(measures);
+    if measures.len() == 1 { format!("one {one}") } else { format!("{} {several}", measures.len()) }
+}
+
+fn every(measures: &[Against]) -> String {
+    let (one, several) = nouns(measures);
+    match measures.len() {
+        1 => format!("the only {one}"),
+        2 => format!("both {several}"),
+        count => format!("all {count} {several}"),
+    }
 }
 
 fn range(least: f64, most: f64) -> String {
@@ -97,7 +118,7 @@ pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
     let parts = [part(Side::Above, "higher"), part(Side::Below, "lower"), open];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| {
-        let all = measures(all.len());
+        let all = counted(&all);
         format!("Against the baseline without the module's loss, with this one seed, of {all}: {}.", parts.join(", "))
     })
 }
@@ -107,13 +128,12 @@ const BY_PREDICTOR: &str = "by the predictor";
 
 /// Few-shot accuracies against the untrained network: their intervals say nothing about other images.
 pub(super) fn few_shot(rows: &[ResultRow]) -> Option<String> {
-    let points = |row: &ResultRow| Some(100.0 * (row.value - row.untrained?));
     let few: Vec<&ResultRow> = rows.iter().filter(|row| !is_over_images(row)).collect();
-    let points: Vec<f64> = few.iter().copied().filter_map(points).collect();
+    let points: Vec<f64> = few.iter().filter_map(|row| Some(100.0 * (row.value - row.untrained?))).collect();
     let ends = (points.iter().copied().min_by(f64::total_cmp), points.iter().copied().max_by(f64::total_cmp));
     let (Some(least), Some(most)) = ends else {
-        let text =
-            "Whether few-shot accuracy comes from training, that of the untrained network tells; it was not evaluated.";
+        let text = "Few-shot accuracy may come from the network's structure as well as from its training: the untrained \
+                    network was not evaluated.";
         return (!few.is_empty()).then(|| text.into());
     };
     Some(format!(
@@ -121,6 +141,19 @@ pub(super) fn few_shot(rows: &[ResultRow]) -> Option<String> {
          test images, so other images may say otherwise.",
         range(least, most)
     ))
+}
+
+/// Few-shot accuracies that are not above chance, even on these images.
+pub(super) fn few_shot_chance(rows: &[ResultRow]) -> Option<String> {
+    let few: Vec<&ResultRow> = rows.iter().filter(|row| !is_over_images(row) && row.chance.is_some()).collect();
+    let is_above = |row: &&&ResultRow| {
+        row.interval.zip(row.chance).is_some_and(|(interval, chance)| Side::of(interval, chance) == Side::Above)
+    };
+    let below = few.len() - few.iter().filter(is_above).count();
+    (below > 0).then(|| match few.len() {
+        all if all == below => "Few-shot accuracy is not clearly above chance.".to_owned(),
+        all => format!("Few-shot accuracy is clearly above chance in {} of {all} settings only.", all - below),
+    })
 }
 
 /// Whether the test set is small, by the widest interval of a share, or by one without width.
@@ -134,7 +167,8 @@ pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
         ));
     }
     // Resampling images of which all are right, or none, gives the same share every time.
-    let same = shares().find(|row| row.chance.is_some() && row.interval.is_some_and(|(low, high)| low == high))?;
+    let is_certain = |row: &&ResultRow| row.metric == TOP_1 && (row.value <= 0.0 || row.value >= 1.0);
+    let same = shares().find(is_certain)?;
     Some(format!(
         "The interval of {} has no width, because {} test image is right: only more or harder images can show a \
          difference.",
@@ -148,7 +182,7 @@ pub(super) fn chance(rows: &[ResultRow], alone: bool) -> Option<String> {
     let judged = against(rows, |row| row.chance);
     let below: Vec<&Against> = judged.iter().filter(|one| one.side != Side::Above).collect();
     let Some(first) = below.first() else {
-        let all = capitalized(&every(judged.len()));
+        let all = capitalized(&every(&judged));
         let lies = if judged.len() == 1 { "lies" } else { "lie" };
         return (alone && !judged.is_empty()).then(|| {
             format!("{all} {lies} clearly above chance; the untrained network may, too, and was not evaluated.")
@@ -172,8 +206,7 @@ pub(super) fn range_end(rows: &[ResultRow]) -> Option<String> {
     }
     let strengths = if tasks.len() == 1 { "strength" } else { "strengths" };
     // The whole range has no wider one.
-    let whole = format!("the best of {} ", LogisticConfig::default().l2_strengths.len());
-    let searched_all = rows.iter().filter(at_end).all(|row| row.chosen.as_ref().is_some_and(|by| by.contains(&whole)));
+    let searched_all = rows.iter().filter(at_end).all(searched_whole_range);
     let wider = if searched_all { "" } else { "; a wider range may do better, also for the networks beside it" };
     let is = if tasks.len() == 1 { "is" } else { "are" };
     (!tasks.is_empty()).then(|| {

@@ -41,12 +41,22 @@ fn narrower(rows: &[ResultRow]) -> Option<String> {
 pub(super) fn readable(rows: &[ResultRow], is_relative: bool) -> Option<String> {
     let of_probe = |row: &&ResultRow| row.metric == POOLED_R2 && row.protocol.ends_with("relative") == is_relative;
     let row = rows.iter().find(of_probe)?;
-    let untrained = row.untrained.map_or_else(String::new, |untrained| format!(", untrained {untrained:.2}"));
-    let said = if row.value > READABLE { "say" } else { "hardly say" };
+    let said = match row.value {
+        clear if clear > CLEARLY_READABLE => "say",
+        little if little > READABLE => "say a little of",
+        _ => "hardly say",
+    };
     let what = if is_relative { "how augmentation changed from view to view" } else { "how a view was augmented" };
+    let beside = row.untrained.map_or_else(String::new, |untrained| {
+        let than = match row.value < untrained {
+            true => "less than those of the untrained network",
+            false => "more than those of the untrained network",
+        };
+        format!(", {than}, {untrained:.2}")
+    });
     let best = best(rows, row);
     Some(format!(
-        "Features {said} {what}: R² of all parameters {:.2}{untrained} (1 is perfect, guessing gives 0){best}.",
+        "Features {said} {what}: R² of all parameters {:.2}{beside} (1 is perfect, guessing gives 0){best}.",
         row.value
     ))
 }
@@ -59,6 +69,9 @@ fn best(rows: &[ResultRow], pooled: &ResultRow) -> String {
     let named: Vec<String> = found.iter().take(2).map(|row| format!("{} {:.2}", row.task, row.value)).collect();
     if named.is_empty() { String::new() } else { format!("; best {}", named.join(", ")) }
 }
+
+/// Pooled R² above which parameters can clearly be read off features.
+pub const CLEARLY_READABLE: f64 = 0.3;
 
 /// Pooled R² above which features say something about parameters.
 pub const READABLE: f64 = 0.05;

@@ -10,7 +10,7 @@ mod sides;
 mod training;
 
 use crate::results::ResultRow;
-use accuracies::{Gains, baseline, chance, few_shot, precision, range_end};
+use accuracies::{Gains, baseline, chance, few_shot, few_shot_chance, precision, range_end};
 use features::{readable, spread};
 use models::{differences, suite};
 use predictions::{Predictions, unpredicted};
@@ -18,7 +18,7 @@ use sides::Side;
 use training::{collapse, pace, rise};
 
 pub use accuracies::WIDE;
-pub use features::{COLLAPSED_RANK, NARROWER, READABLE};
+pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, NARROWER, READABLE};
 pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT};
 
 /// What to do next.
@@ -70,6 +70,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         (0, suite(rows)),
         (0, spread(rows)),
         (1, few_shot(rows)),
+        (1, few_shot_chance(rows)),
         (1, readable(rows, false)),
         (1, readable(rows, true)),
         (0, training.filter(|_| !failed).and_then(|training| pace(training, disappointing))),

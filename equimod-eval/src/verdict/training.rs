@@ -13,12 +13,15 @@ pub struct TrainingFacts {
     pub still_falling: Option<f64>,
     /// Mean losses of the first twentieth and of the last fifth of the run, if the loss rose.
     pub risen: Option<(f64, f64)>,
+    /// Mean losses of the first twentieth, of the highest twentieth and of the last fifth of the run, if the loss rose in
+    /// between and ended where it began.
+    pub unchanged: Option<(f64, f64, f64)>,
 }
 
 impl TrainingFacts {
     /// Whether embeddings collapsed or the loss rose, which longer training does not mend.
     pub fn has_failed(&self) -> bool {
-        self.collapsed.is_some() || self.risen.is_some()
+        self.collapsed.is_some() || self.risen.is_some() || self.unchanged.is_some()
     }
 
     /// Whether longer training may give other results.
@@ -41,10 +44,16 @@ pub const VERY_SHORT: u64 = 100;
 /// Relative decrease of the loss over the last fifth of a run above which it had not settled.
 pub const FALLING: f64 = 0.02;
 
-/// Whether the loss ended above its start.
+/// Whether the loss ended above its start, or where it began.
 pub(super) fn rise(training: &TrainingFacts) -> Option<String> {
-    let (start, end) = training.risen?;
-    Some(format!("The loss rose from {start:.2} to {end:.2}: the learning rate is too high, or training is unstable."))
+    let why = "the learning rate is too high, or training is unstable";
+    match (training.risen, training.unchanged) {
+        (Some((start, end)), _) => Some(format!("The loss rose from {start:.2} to {end:.2}: {why}.")),
+        (None, Some((start, highest, end))) => {
+            Some(format!("The loss rose from {start:.2} to {highest:.2}, and ended at {end:.2}, no lower: {why}."))
+        }
+        (None, None) => None,
+    }
 }
 
 pub(super) fn collapse(training: &TrainingFacts) -> Option<String> {

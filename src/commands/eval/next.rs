@@ -21,7 +21,9 @@ pub fn after_comparison(models: &[PathBuf]) -> Option<Suggestion> {
 
 /// The command that answers the next question about a model that was evaluated: the same evaluation of the untrained
 /// network, longer training of a run whose predictions are no use, or a comparison with the run's baseline.
-pub fn after_evaluation(advice: Option<Advice>, model: &Path) -> Option<Suggestion> {
+///
+/// `data` is the argument with the images, if there was one.
+pub fn after_evaluation(advice: Option<Advice>, model: &Path, data: Option<&str>) -> Option<Suggestion> {
     match advice {
         Some(Advice::LowerRate) if is_run(model) => return lower_by_files(model),
         Some(Advice::EvaluateUntrained) => return Some(Suggestion::again().with(["--untrained"])),
@@ -31,6 +33,7 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path) -> Option<Suggesti
     if let Some(baseline) = baseline::of(model) {
         let [run, baseline] = [model, &baseline].map(|folder| folder.display().to_string());
         let compare = Suggestion::new(["eval", "compare", &baseline, &run]);
+        let compare = compare.with(data.into_iter().flat_map(|data| ["--data", data]));
         return Some(compare.about("whether features gain by the module, on paired images"));
     }
     let file = model.join(RESOLVED);

@@ -163,7 +163,8 @@ impl<'a> Session<'a> {
 
     /// The command that answers the next question.
     fn next(&self, rows: &[ResultRow]) -> Option<Suggestion> {
-        after_evaluation(verdict(rows, None).advice, &self.arguments.model)
+        let data = self.arguments.source.as_deref().or(self.arguments.images.data.as_deref());
+        after_evaluation(verdict(rows, None).advice, &self.arguments.model, data)
     }
 
     /// Writes the results of a protocol, if there is a folder for them; returns both.

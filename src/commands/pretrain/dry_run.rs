@@ -27,6 +27,7 @@ impl Setup {
         let trainer = self.trainer(Rehearsal::shared(ranks))?;
         console::note(&self.difference());
         console::note(&parts(&trainer));
+        self.large_rate().iter().for_each(|text| console::note(text));
         console::result(&recipe.to_toml())?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads()).build()?;
         let parameters = trainer.parameters();

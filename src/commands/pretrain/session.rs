@@ -1,6 +1,7 @@
 //! Training on every rank: the first one opens the run directory, writes and logs; the others follow.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use candle_core::Device;
 use equimod_core::agreement::gather_bytes;
+use equimod_core::optim::OptimizerConfig;
 use equimod_core::{RankThreads, SharedCollective, SingleProcess, run_ranks};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{
@@ -51,6 +53,9 @@ impl Trained {
 
 /// Number of steps below which a run is reported as too short before it starts.
 const FEW_STEPS: u64 = 50;
+
+/// Learning rate above which AdamW is unlikely to train.
+const LARGE_FOR_ADAMW: f64 = 0.05;
 
 impl Setup {
     /// Number of ranks of all processes.
@@ -195,7 +200,7 @@ impl Setup {
             if self.wants_baseline() {
                 console::note("then its baseline for as long, without the module's loss (--no-baseline skips it)");
             }
-            self.few_steps(steps).iter().for_each(|text| console::note(text));
+            self.few_steps(steps).into_iter().chain(self.large_rate()).for_each(|text| console::note(&text));
         }
         Ok((run, info))
     }
@@ -216,6 +221,14 @@ impl Setup {
                 epochs(recipe.schedule.epochs),
             )
         })
+    }
+
+    /// Warning of a learning rate of SGD or LARS for AdamW, whose steps do not shrink with the gradient.
+    pub(super) fn large_rate(&self) -> Option<String> {
+        let rate = self.recipe.schedule.learning_rate;
+        let is_large = matches!(self.recipe.optimizer, OptimizerConfig::AdamW(_)) && rate > LARGE_FOR_ADAMW;
+        is_large
+            .then(|| format!("a learning rate of {rate} is large for AdamW, which usually has about 0.001: give --lr"))
     }
 
     fn resume(&self, trainer: &mut Trainer, collective: &SharedCollective) -> anyhow::Result<(RunDirectory, RunInfo)> {
@@ -326,6 +339,8 @@ fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Re
     console::note(&format!("from {}: {}", model.path.display(), taken.summary()));
     // A model on the Hub is named with its commit.
     let named = if model.path.starts_with(path) { path } else { &model.path };
+    // `.` says nothing to readers of the run elsewhere.
+    let named = if named.file_name().is_none() { fs::canonicalize(named)? } else { named.to_owned() };
     Ok(Origin { model: named.display().to_string(), sha256: model.sha256 })
 }
 

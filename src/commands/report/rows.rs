@@ -1,6 +1,7 @@
 //! The results of runs that stand for each number, where it was measured several times.
 
 use equimod_eval::ResultRow;
+use equimod_eval::results::searched_whole_range;
 
 /// What two rows share if they hold the same number.
 pub fn key(row: &ResultRow) -> [&String; 4] {
@@ -34,14 +35,19 @@ fn comparable(run: &[ResultRow], all: &[Vec<ResultRow>]) -> Vec<ResultRow> {
 
 /// The newest row of a number with the settings of `row`.
 fn newest<'a>(results: &'a [ResultRow], row: &ResultRow) -> Option<&'a ResultRow> {
-    results.iter().rev().find(|other| key(other) == key(row) && other.detail == row.detail)
+    results.iter().rev().find(|other| key(other) == key(row) && has_same_settings(other, row))
+}
+
+/// Whether two rows of a number were measured in the same way; a quick search of few strengths is another one.
+fn has_same_settings(a: &ResultRow, b: &ResultRow) -> bool {
+    a.detail == b.detail && searched_whole_range(a) == searched_whole_range(b)
 }
 
 /// The results without those that a later evaluation with the same settings replaced.
 fn newest_of_each(results: &[ResultRow]) -> Vec<ResultRow> {
     let mut kept: Vec<ResultRow> = Vec::new();
     for row in results {
-        match kept.iter_mut().find(|other| key(other) == key(row) && other.detail == row.detail) {
+        match kept.iter_mut().find(|other| key(other) == key(row) && has_same_settings(other, row)) {
             Some(earlier) => *earlier = row.clone(),
             None => kept.push(row.clone()),
         }
@@ -77,6 +83,18 @@ mod tests {
         assert_eq!(values(&[measured(&["quick", "whole"]), measured(&["whole", "quick"])]), [[1.0], [0.0]]);
         // Without a common one, that after training.
         assert_eq!(values(&[measured(&["quick", "whole"]), measured(&["short", "other"])]), [[0.0], [0.0]]);
+    }
+
+    #[test]
+    fn a_quick_look_is_not_compared_with_the_whole_search() {
+        let searched = |value: f64, strengths: usize| ResultRow {
+            value,
+            chosen: Some(format!("w 1, the best of {strengths} on validation")),
+            ..ResultRow::default()
+        };
+        let runs = [vec![searched(0.5, 4), searched(0.6, 45)], vec![searched(0.7, 4)]];
+        assert_eq!(values(&runs), [[0.5], [0.7]]);
+        assert_eq!(values(&[runs[0].clone()]), [[0.5, 0.6]]);
     }
 
     #[test]

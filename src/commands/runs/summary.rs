@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use equimod_eval::ResultRow;
-use equimod_eval::results::headline_accuracy;
+use equimod_eval::results::{best_founded, is_reduced};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{GitState, Recipe, RunInfo, Status, recorded, settings};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::run::files::all_results;
+
+const METRICS_FILE: &str = "metrics.jsonl";
 
 /// An accuracy, and what it is one of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,7 +38,7 @@ pub struct Summary {
     pub started: Option<String>,
     /// Time of the last end.
     pub ended: Option<String>,
-    /// Training time in seconds.
+    /// Training time in seconds: until now of a run that goes on, and until its last metrics of one that was killed.
     pub seconds: f64,
     /// Number of steps that were logged.
     pub step: u64,
@@ -47,11 +50,15 @@ pub struct Summary {
     pub loss: Option<f64>,
     /// The last result of the probe that selects the best checkpoint.
     pub probe: Option<Score>,
-    /// Top-1 accuracy after training.
+    /// Top-1 accuracy after training, of the protocol and task that most of the listed runs share.
     pub eval: Option<Score>,
+    /// The accuracies after training, the best founded first.
+    #[serde(skip)]
+    pub accuracies: Vec<Score>,
     /// Git repository at the first start.
     pub git: Option<GitState>,
-    /// Settings as TOML; in JSON, their values.
+    /// Settings as TOML, with the names of the modules as `equivariance` and initial weights as `from`; in JSON, their
+    /// values.
     #[serde(serialize_with = "as_values")]
     pub settings: BTreeMap<String, String>,
 }
@@ -74,23 +81,27 @@ impl Summary {
     pub fn read(folder: &Path, run: &str) -> anyhow::Result<Self> {
         let info = RunInfo::read(folder)?;
         let recipe = recorded(&folder.join(RESOLVED))?;
-        let Newest { step, probe } = Newest::read(&folder.join("metrics.jsonl"))?;
+        let Newest { step, probe } = Newest::read(&folder.join(METRICS_FILE))?;
         let count = |name: &str| step.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let accuracies = accuracies(&all_results(folder)?);
         let is_killed = info.status == Status::Running && !is_open(folder);
         let mut settings = settings(&recipe);
         settings.remove("about");
+        settings.insert("equivariance".into(), modules(&recipe));
+        settings.extend(info.from.map(|from| ("from".into(), from.model)));
         Ok(Self {
             run: run.into(),
             status: if is_killed { "killed".into() } else { info.status.to_string() },
             started: info.started,
             ended: info.ended,
-            seconds: info.seconds,
+            seconds: info.seconds + if info.status == Status::Running { unfinished(folder, is_killed) } else { 0.0 },
             step: count("step"),
             epoch: count("epoch"),
             epochs: recipe.schedule.epochs,
             loss: step.get("loss").and_then(Value::as_f64),
             probe: probe_score(&recipe, &probe),
-            eval: headline(&all_results(folder)?),
+            eval: accuracies.first().cloned(),
+            accuracies,
             git: info.git,
             settings,
         })
@@ -135,8 +146,29 @@ fn probe_score(recipe: &Recipe, probe: &Value) -> Option<Score> {
     Some(Score { name: name.into(), value: probe.get(format!("probe.{name}"))?.as_f64()? })
 }
 
-fn headline(rows: &[ResultRow]) -> Option<Score> {
-    let row = headline_accuracy(rows)?;
-    let name = format!("{} {}", row.protocol, row.task).trim_end().to_owned();
-    Some(Score { name, value: row.value })
+/// The best founded accuracy of each protocol and task.
+fn accuracies(rows: &[ResultRow]) -> Vec<Score> {
+    let mut scores: Vec<Score> = Vec::new();
+    for row in best_founded(rows) {
+        let quick = if is_reduced(row) { "quick " } else { "" };
+        let name = format!("{quick}{} {}", row.protocol, row.task).trim_end().to_owned();
+        if !scores.iter().any(|score| score.name == name) {
+            scores.push(Score { name, value: row.value });
+        }
+    }
+    scores
+}
+
+/// Names of the equivariance modules.
+fn modules(recipe: &Recipe) -> String {
+    let names: Vec<&str> = recipe.equivariance.on().iter().map(|(name, _)| *name).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// Seconds since the last start of a run that has not ended: until its last metrics if it was killed, or else until now.
+fn unfinished(folder: &Path, is_killed: bool) -> f64 {
+    let written = |name: &str| std::fs::metadata(folder.join(name)).and_then(|file| file.modified()).ok();
+    let end = if is_killed { written(METRICS_FILE) } else { Some(SystemTime::now()) };
+    let spent = end.zip(written("run.json")).and_then(|(end, start)| end.duration_since(start).ok());
+    spent.unwrap_or_default().as_secs_f64()
 }

@@ -64,8 +64,8 @@ impl Table {
     /// A table of these runs.
     pub fn of(mut runs: Vec<Summary>) -> Self {
         let names: BTreeSet<String> = runs.iter().flat_map(|run| run.settings.keys().cloned()).collect();
-        let differs = |name: &String| runs.iter().any(|run| run.settings.get(name) != runs[0].settings.get(name));
-        let settings: Vec<String> = names.iter().filter(|name| differs(name)).cloned().collect();
+        let settings: Vec<String> = names.iter().filter(|name| differs(&runs, name)).cloned().collect();
+        choose_accuracies(&mut runs);
         runs.iter_mut().for_each(|run| run.settings.retain(|name, _| settings.contains(name)));
         Self { runs, settings, all: names.into_iter().collect() }
     }
@@ -77,11 +77,12 @@ impl Table {
     /// If there is no such column.
     pub fn sort(&mut self, column: &str, descending: bool) -> Result<(), Usage> {
         let columns = || COLUMNS.into_iter().chain(self.settings.iter().map(String::as_str));
-        if !columns().any(|name| name == column) {
-            let known = columns().collect::<Vec<_>>().join(", ");
+        let is_meant = |name: &&str| *name == column || self.heading(name) == column;
+        let Some(column) = columns().find(is_meant).map(str::to_owned) else {
+            let known = columns().map(|name| self.heading(name)).collect::<Vec<_>>().join(", ");
             return Err(Usage(format!("there is no column {column:?} to sort by; there are {known}")));
-        }
-        self.runs.sort_by(|a, b| cell(a, column).order(&cell(b, column), descending));
+        };
+        self.runs.sort_by(|a, b| cell(a, &column).order(&cell(b, &column), descending));
         Ok(())
     }
 
@@ -97,14 +98,18 @@ impl Table {
 
     /// Heading and texts of a column.
     fn column(&self, name: &str) -> Vec<String> {
-        let heading = if COLUMNS.contains(&name) { name } else { short(name, &self.all) };
         let named = self.names(name).len() > 1;
         let text = |run: &Summary| match score(run, name) {
             Some(score) if named => format!("{} {}", cell(run, name).text(), score.name),
             _ => cell(run, name).text().to_owned(),
         };
         let texts = self.runs.iter().map(text);
-        std::iter::once(heading.to_owned()).chain(texts).collect()
+        std::iter::once(self.heading(name).to_owned()).chain(texts).collect()
+    }
+
+    /// Heading of a column.
+    fn heading<'a>(&self, name: &'a str) -> &'a str {
+        if COLUMNS.contains(&name) { name } else { short(name, &self.all) }
     }
 
     /// What the accuracies of a column are of.
@@ -121,6 +126,28 @@ impl Table {
         };
         let lines = line("probe") + &line("eval");
         if lines.is_empty() { lines } else { format!("\n{lines}") }
+    }
+}
+
+/// Sections of recipes that do not change what is learned.
+const BESIDE: [&str; 4] = ["log.", "log_every_steps", "checkpoint.", "probe."];
+
+/// Whether runs differ in a setting. Those without its table, e.g. without the module that it belongs to, do not count.
+fn differs(runs: &[Summary], name: &str) -> bool {
+    let table = name.rfind('.').map_or("", |dot| &name[..=dot]);
+    let has_table = |run: &&Summary| run.settings.keys().any(|other| other.starts_with(table));
+    let values: BTreeSet<Option<&String>> = runs.iter().filter(has_table).map(|run| run.settings.get(name)).collect();
+    values.len() > 1 && !BESIDE.iter().any(|section| name.starts_with(section))
+}
+
+/// Gives every run the accuracy of the protocol and task that most runs have, or its best founded one.
+fn choose_accuracies(runs: &mut [Summary]) {
+    let all: Vec<&str> = runs.iter().flat_map(|run| &run.accuracies).map(|score| score.name.as_str()).collect();
+    let count = |name: &str| all.iter().filter(|other| **other == name).count();
+    // Of several, the first is the best founded.
+    let Some(most) = all.iter().rev().max_by_key(|name| count(name)).map(|name| (*name).to_owned()) else { return };
+    for run in runs {
+        run.eval = run.accuracies.iter().find(|score| score.name == most).or(run.accuracies.first()).cloned();
     }
 }
 

@@ -18,7 +18,7 @@ use super::merged::Merged;
 use super::plan::{Plan, PlannedCell};
 use crate::cli::{DevicesArgs, Pretrain, RecipeArgs, Shard, Shortcuts};
 use crate::commands::pretrain::{Setup, Watcher};
-use crate::inputs::sources::training;
+use crate::inputs::sources::{plain_name, training};
 use crate::outputs::console;
 use crate::process::device;
 use crate::process::launch::Launch;
@@ -270,7 +270,7 @@ impl Session {
 }
 
 fn data_key(recipe: &Recipe) -> String {
-    format!("{} {:?}", recipe.data.source, recipe.data.reading())
+    format!("{} {:?}", plain_name(&recipe.data.source), recipe.data.reading())
 }
 
 fn size(trainer: &Trainer) -> CellSize {

@@ -1,6 +1,7 @@
 // CUDA C++ for g++: what a .cu file needs to run on the CPU in the stand-in for CUDA. It is included before the file.
 #pragma once
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
