@@ -118,7 +118,7 @@ fn verify_lists_what_fails_and_training_replaces_it() {
     let output = scratch.run(&["eval", "knn", "run", "--data", "images", "--k", "3"]);
     let report = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        output.status.success() && report.contains("1 images do not decode") && report.contains("cut.png"),
+        output.status.success() && report.contains("1 image does not decode") && report.contains("cut.png"),
         "{report}"
     );
     scratch.done(&["eval", "equivariance", "run", "--data", "images"]);

@@ -240,7 +240,7 @@ fn a_run_of_processes_is_that_of_threads_bit_for_bit() {
     assert!(output.status.success(), "{text}");
     assert_eq!(text.matches("tiny.toml").count(), 1, "{text}");
     assert_eq!(text.matches("step 1/10").count(), 1, "{text}");
-    assert_eq!(info(&scratch)["device"], "2 processes, the first on cpu, 1 threads");
+    assert_eq!(info(&scratch)["device"], "2 processes, the first on cpu, 1 thread");
     scratch.done(&[&ARGUMENTS[..5], &["2", "--out", "threads", "--device", "cpu:2"]].concat());
     for file in ["model.safetensors", "optimizer.safetensors"] {
         let of = |run: &str| fs::read(scratch.path(&format!("{run}/checkpoints/step-00000010/{file}"))).unwrap();

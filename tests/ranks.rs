@@ -56,7 +56,7 @@ fn two_ranks_train_and_report_one_run() {
         // At the beginning of each epoch, at the end, and in the summary.
         assert_eq!(named, if out == "two" { 4 } else { 0 }, "{log}");
     }
-    assert_eq!(info(&scratch, "two")["device"], "cpu, 2 ranks, 1 threads each");
+    assert_eq!(info(&scratch, "two")["device"], "cpu, 2 ranks, 1 thread each");
     assert!(scratch.path("two/report.html").is_file());
 }
 

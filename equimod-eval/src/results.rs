@@ -438,6 +438,21 @@ mod tests {
     }
 
     #[test]
+    fn a_quick_search_is_founded_less_than_the_whole_one_and_more_than_neighbors() {
+        let row = |protocol: &str, strengths: usize| ResultRow {
+            protocol: protocol.into(),
+            metric: TOP_1.into(),
+            chosen: Some(format!("w 1, the best of {strengths} on validation")),
+            ..ResultRow::default()
+        };
+        let [quick, whole, knn] = [row("logistic", 4), row("logistic", 45), row("knn", 1)];
+        let rows = [knn.clone(), quick.clone(), whole.clone()];
+        assert_eq!(best_founded(&rows), [&whole, &quick, &knn]);
+        assert!(is_better_founded(&whole, &quick) && !is_better_founded(&quick, &whole));
+        assert_eq!([&quick, &whole, &knn].map(is_reduced), [true, false, false]);
+    }
+
+    #[test]
     fn a_file_reads_back_as_it_was() {
         let results = Results { format: FORMAT, rows: vec![ResultRow::default()], ..Default::default() };
         let text = serde_json::to_string(&results).unwrap();

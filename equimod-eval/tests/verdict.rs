@@ -56,6 +56,10 @@ fn features_gain_lose_or_stay() {
     assert!(has(&lost, "-8.7 points"), "{lost:?}");
     let rows = [accuracy(0.5, (0.45, 0.55), Some(0.3)), accuracy(0.5, (0.45, 0.55), Some(0.5))];
     assert!(has(&verdict(&rows, None), "gained by training in 1 of 2 accuracies, by up to +20.0"));
+    let mixed = [accuracy(0.9, (0.8, 0.95), Some(0.7)), accuracy(0.5, (0.4, 0.6), Some(0.7))];
+    let text = "lost by training in 1 of 2 accuracies and gained in 1, by up to +20.0 points: top-1 accuracy of category \
+                (logistic) is 50.0 % against 70.0 % of the untrained network, -20.0 points.";
+    assert!(has(&verdict(&mixed, None), text), "{:?}", verdict(&mixed, None));
     assert!(verdict(&[], None).sentences.is_empty());
 }
 
@@ -122,6 +126,9 @@ fn short_unsettled_and_collapsed_runs_are_named() {
     let verdict = of(&lost, collapsed);
     assert!(verdict.sentences[0].contains("collapsed") && verdict.advice == Some(Advice::LowerRate));
     assert!(!has(&of(&lost, long()), "collapsed"));
+    let back = of(&gained, TrainingFacts { unchanged: Some((4.0, 5.5, 3.99)), still_falling: Some(0.1), ..long() });
+    let text = "The loss rose from 4.00 to 5.50, and ended at 3.99, no lower: the learning rate is too high";
+    assert!(has(&back, text) && !has(&back, "under-trained") && back.advice == Some(Advice::LowerRate), "{back:?}");
     let risen = of(&gained, TrainingFacts { risen: Some((4.0, 5.5)), ..long() });
     assert!(has(&risen, "The loss rose from 4.00 to 5.50") && risen.advice == Some(Advice::LowerRate));
     assert!(!has(&of(&gained, long()), "The loss rose"));

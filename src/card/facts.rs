@@ -473,3 +473,41 @@ fn data_license(stated: Option<String>, data: Option<&str>) -> String {
         (None, _) => UNKNOWN.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(metric: &str, value: f64, strengths: usize, untrained: Option<f64>) -> ResultRow {
+        ResultRow {
+            protocol: "logistic".into(),
+            metric: metric.into(),
+            value,
+            untrained,
+            chosen: Some(format!("w 1, the best of {strengths} on validation")),
+            ..ResultRow::default()
+        }
+    }
+
+    fn values(files: Vec<Vec<ResultRow>>) -> Vec<f64> {
+        let files: Vec<Results> = files.into_iter().map(|rows| Results { rows, ..Results::default() }).collect();
+        headlines(&files).iter().map(|row| row.value).collect()
+    }
+
+    #[test]
+    fn the_whole_search_replaces_a_quick_look_and_not_the_other_way_around() {
+        let (quick, whole) = (row(TOP_1, 0.46, 4, Some(0.4)), row(TOP_1, 0.45, 45, None));
+        assert_eq!(values(vec![vec![quick.clone()], vec![whole.clone()]]), [0.45]);
+        assert_eq!(values(vec![vec![whole.clone()], vec![quick]]), [0.45]);
+        // A repetition without the untrained network replaces nothing.
+        let with_untrained = row(TOP_1, 0.44, 45, Some(0.4));
+        assert_eq!(values(vec![vec![with_untrained], vec![whole]]), [0.44]);
+    }
+
+    #[test]
+    fn the_mean_over_classes_stands_for_data_without_a_top_1_accuracy() {
+        let other = ResultRow { data: "birds".into(), ..row(MEAN_PER_CLASS, 0.3, 45, None) };
+        let rows = vec![row(TOP_1, 0.5, 45, None), row(MEAN_PER_CLASS, 0.4, 45, None), other];
+        assert_eq!(values(vec![rows]), [0.5, 0.3]);
+    }
+}

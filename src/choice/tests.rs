@@ -132,6 +132,12 @@ fn transparent_broken_and_uniform_images_are_provided_for() {
     let background = other.background.unwrap();
     assert_eq!((background.value, background.why.contains("3 of 254 images")), ("white", true));
     assert_eq!(other.skip_share.unwrap().value, 0.02);
+    // One broken image may be among those of a small folder that were not tried.
+    let unseen = |count: usize| {
+        let skipped = chosen(|facts| facts.images.count = count).skip_share;
+        skipped.map(|share| (share.value, (share.value * count as f64) as usize))
+    };
+    assert_eq!((unseen(351), unseen(254), unseen(1000)), (Some((0.0029, 1)), None, None));
 }
 
 #[test]

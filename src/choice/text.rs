@@ -140,7 +140,10 @@ fn counted(images: &Images) -> String {
 /// Short sides of the images.
 fn sided(images: &Images) -> String {
     let [least, median, largest] = images.short_sides;
-    format!("short sides {least} to {largest} px, median {median} px")
+    match least == largest {
+        true => format!("short sides of {median} px"),
+        false => format!("short sides {least} to {largest} px, median {median} px"),
+    }
 }
 
 /// Kinds of labels.

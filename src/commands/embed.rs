@@ -62,7 +62,10 @@ fn add(table: &mut EmbeddingTable, split: &str, dataset: &dyn Dataset, extractor
     let indices = features.decoded();
     if let Some(&first) = features.undecoded().first() {
         let key = dataset.key(first);
-        console::note(&format!("{} images do not decode and are left out: {key}, …", features.undecoded().len()));
+        console::note(&match features.undecoded().len() {
+            1 => format!("1 image does not decode and is left out: {key}"),
+            count => format!("{count} images do not decode and are left out: {key}, …"),
+        });
     }
     let keys = indices.iter().map(|&index| dataset.key(index)).collect();
     let labels = dataset.tasks().iter().enumerate().map(|(number, task)| LabelColumn {

@@ -160,15 +160,21 @@ pub fn describe_all(devices: &[Device], processes: usize) -> String {
     match devices {
         [device] if processes > 1 => format!("{processes} processes, the first on {}", describe(device)),
         [device] => describe(device),
-        [Device::Cpu, ..] => format!("cpu, {} ranks, {} threads each", devices.len(), rayon::current_num_threads()),
+        [Device::Cpu, ..] => format!("cpu, {} ranks, {} each", devices.len(), threads()),
         _ => devices.iter().map(describe).collect::<Vec<_>>().join(", "),
     }
+}
+
+/// The number of threads of a rank on the CPU.
+fn threads() -> String {
+    let count = rayon::current_num_threads();
+    format!("{count} {}", if count == 1 { "thread" } else { "threads" })
 }
 
 /// Name of a device for messages and files.
 pub fn describe(device: &Device) -> String {
     match device.location() {
-        DeviceLocation::Cpu => format!("cpu, {} threads", rayon::current_num_threads()),
+        DeviceLocation::Cpu => format!("cpu, {}", threads()),
         DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
         DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
     }

@@ -73,7 +73,7 @@ fn decrease(losses: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decrease, rise};
+    use super::{decrease, return_to_start, rise};
 
     #[test]
     fn a_loss_that_ends_above_its_start_rose() {
@@ -82,6 +82,17 @@ mod tests {
         assert_eq!((rise(&of(4.0)), rise(&of(5.0)[..10])), (None, None));
         assert_eq!(rise(&[10.0, 13.0, 13.2, 14.3]), Some((10.0, 14.3)));
         assert_eq!((rise(&[10.0, 13.0, 14.3]), rise(&[10.0, 9.0, 10.0, 10.4])), (None, None));
+    }
+
+    #[test]
+    fn a_loss_that_rose_and_came_back_did_not_fall() {
+        let losses = |highest: f64, end: f64| [[10.0; 20], [highest; 20], [end; 20]].concat();
+        assert_eq!(return_to_start(&losses(13.0, 10.0)), Some((10.0, 13.0, 10.0)));
+        assert_eq!(return_to_start(&losses(13.0, 9.81)), Some((10.0, 13.0, 9.81)));
+        for (highest, end) in [(13.0, 9.79), (10.4, 10.0)] {
+            assert_eq!(return_to_start(&losses(highest, end)), None, "{highest} {end}");
+        }
+        assert_eq!(return_to_start(&[10.0; 19]), None);
     }
 
     #[test]

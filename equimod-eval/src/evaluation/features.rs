@@ -25,9 +25,12 @@ impl Evaluation<'_> {
         let of = |dataset: &dyn Dataset| -> Result<Features> {
             let features = extractor.features(dataset)?;
             if let Some(&first) = features.undecoded().first() {
-                let (count, key) = (features.undecoded().len(), dataset.key(first));
-                self.observer
-                    .log(&format!("{count} images do not decode and are left out of the evaluation: {key}, …"));
+                let key = dataset.key(first);
+                let said = match features.undecoded().len() {
+                    1 => format!("1 image does not decode and is left out of the evaluation: {key}"),
+                    count => format!("{count} images do not decode and are left out of the evaluation: {key}, …"),
+                };
+                self.observer.log(&said);
             }
             Ok(features)
         };
