@@ -299,7 +299,7 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     scratch.refused(&["eval", "knn", "run", "--data", "few"], 3, &["few", "to spare for test"]);
     scratch.refused(&["eval", "knn", "run", "--data", "images", "--task", "species"], 3, &["species"]);
     scratch.refused(&["eval", "knn", "run", "emoji", "--task", "flag"], 3, &["flag", "eval retrieval"]);
-    scratch.refused(&["eval", "few-shot", "run", "--data", "images", "--shots", "12"], 3, &["only 0 classes"]);
+    scratch.refused(&["eval", "few-shot", "run", "--data", "images", "--shots", "12"], 3, &["the largest has 12"]);
     scratch.refused(&["eval", "finetune", "run", "--data", "images", "--labels", "0"], 2, &["--labels 0"]);
     // Non-finite weights, and weights of another shape.
     let checkpoint = fs::read_to_string(scratch.path("run/checkpoints/latest")).unwrap();

@@ -31,7 +31,10 @@ impl<'a> Gains<'a> {
 
     pub(super) fn sentence(&self) -> Option<String> {
         let (above, below, all) = (self.count(Side::Above), self.count(Side::Below), self.measures.len());
-        let counted = counted(&self.measures);
+        let part = |count: usize| match all {
+            1 => every(&self.measures),
+            _ => format!("{count} of {}", counted(&self.measures)),
+        };
         let by_points = |a: &&Against, b: &&Against| a.points.total_cmp(&b.points);
         let most = self.measures.iter().max_by(by_points)?.points;
         let &Against { row: worst, points: least, .. } = self.measures.iter().min_by(by_points)?;
@@ -43,8 +46,9 @@ impl<'a> Gains<'a> {
                 range(least, most)
             ),
             (_, 0) if above > 0 => format!(
-                "Features gained by training in {above} of {counted}, by up to {most:+.1} points over the untrained \
-                 network; the other intervals contain its value."
+                "Features gained by training in {}, by up to {most:+.1} points over the untrained \
+                 network; the other intervals contain its value.",
+                part(above)
             ),
             (_, 0) => {
                 let contain =
@@ -52,7 +56,7 @@ impl<'a> Gains<'a> {
                 format!(
                     "Features neither gained nor lost by training as far as {} can tell: {contain} of the untrained \
                      network.",
-                    if all == 1 { every(&self.measures) } else { counted }
+                    if all == 1 { every(&self.measures) } else { counted(&self.measures) }
                 )
             }
             _ => {
@@ -61,8 +65,9 @@ impl<'a> Gains<'a> {
                     _ => format!(" and gained in {above}, by up to {most:+.1} points"),
                 };
                 format!(
-                    "Features lost by training in {below} of {counted}{gained}: {} is {} against {untrained} of the \
+                    "Features lost by training in {}{gained}: {} is {} against {untrained} of the \
                      untrained network, {least:+.1} points.",
+                    part(below),
                     name(worst),
                     worst.text(worst.value),
                 )
