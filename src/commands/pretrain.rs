@@ -88,6 +88,11 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
             console::result(&recipe.to_toml())?;
             return Err(error);
         }
+        Err(error) if arguments.resume && !is_given => {
+            return Err(
+                error.context("the images of the run are not there; if they moved, give --data with the new place")
+            );
+        }
         opened => opened?,
     };
     recipe.data.source = source;
