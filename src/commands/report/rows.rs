@@ -1,7 +1,7 @@
 //! The results of runs that stand for each number, where it was measured several times.
 
 use equimod_eval::ResultRow;
-use equimod_eval::results::searched_whole_range;
+use equimod_eval::results::{is_better_founded, searched_whole_range};
 
 /// What two rows share if they hold the same number.
 pub fn key(row: &ResultRow) -> [&String; 4] {
@@ -43,11 +43,12 @@ fn has_same_settings(a: &ResultRow, b: &ResultRow) -> bool {
     a.detail == b.detail && searched_whole_range(a) == searched_whole_range(b)
 }
 
-/// The results without those that a later evaluation with the same settings replaced.
+/// The results without those that a later evaluation with the same settings, or a whole search, replaced.
 fn newest_of_each(results: &[ResultRow]) -> Vec<ResultRow> {
     let mut kept: Vec<ResultRow> = Vec::new();
     for row in results {
-        match kept.iter_mut().find(|other| key(other) == key(row) && has_same_settings(other, row)) {
+        match kept.iter_mut().find(|other| key(other) == key(row) && other.detail == row.detail) {
+            Some(earlier) if is_better_founded(earlier, row) => {}
             Some(earlier) => *earlier = row.clone(),
             None => kept.push(row.clone()),
         }
@@ -88,13 +89,16 @@ mod tests {
     #[test]
     fn a_quick_look_is_not_compared_with_the_whole_search() {
         let searched = |value: f64, strengths: usize| ResultRow {
+            protocol: "logistic".into(),
+            metric: "top-1 accuracy".into(),
             value,
             chosen: Some(format!("w 1, the best of {strengths} on validation")),
             ..ResultRow::default()
         };
         let runs = [vec![searched(0.5, 4), searched(0.6, 45)], vec![searched(0.7, 4)]];
         assert_eq!(values(&runs), [[0.5], [0.7]]);
-        assert_eq!(values(&[runs[0].clone()]), [[0.5, 0.6]]);
+        assert_eq!(values(&[runs[0].clone()]), [[0.6]]);
+        assert_eq!(values(&[runs[0].iter().rev().cloned().collect()]), [[0.6]]);
     }
 
     #[test]
