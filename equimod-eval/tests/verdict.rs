@@ -127,7 +127,7 @@ fn short_unsettled_and_collapsed_runs_are_named() {
     assert!(verdict.sentences[0].contains("collapsed") && verdict.advice == Some(Advice::LowerRate));
     assert!(!has(&of(&lost, long()), "collapsed"));
     let back = of(&gained, TrainingFacts { unchanged: Some((4.0, 5.5, 3.99)), still_falling: Some(0.1), ..long() });
-    let text = "The loss rose from 4.00 to 5.50, and ended at 3.99, no lower: the learning rate is too high";
+    let text = "The loss rose from 4.00 to 5.50, and ended at 3.99, hardly lower: the learning rate is too high";
     assert!(has(&back, text) && !has(&back, "under-trained") && back.advice == Some(Advice::LowerRate), "{back:?}");
     let risen = of(&gained, TrainingFacts { risen: Some((4.0, 5.5)), ..long() });
     assert!(has(&risen, "The loss rose from 4.00 to 5.50") && risen.advice == Some(Advice::LowerRate));

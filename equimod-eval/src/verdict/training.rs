@@ -50,7 +50,7 @@ pub(super) fn rise(training: &TrainingFacts) -> Option<String> {
     match (training.risen, training.unchanged) {
         (Some((start, end)), _) => Some(format!("The loss rose from {start:.2} to {end:.2}: {why}.")),
         (None, Some((start, highest, end))) => {
-            Some(format!("The loss rose from {start:.2} to {highest:.2}, and ended at {end:.2}, no lower: {why}."))
+            Some(format!("The loss rose from {start:.2} to {highest:.2}, and ended at {end:.2}, hardly lower: {why}."))
         }
         (None, None) => None,
     }
