@@ -58,6 +58,7 @@ pub enum SuiteProtocol {
 pub enum SuiteMetric {
     /// Top-1 accuracy; for `cross-design`, recall@1.
     #[default]
+    #[serde(alias = "top-1")]
     Top1,
     /// Mean over classes of their accuracy.
     MeanPerClass,

@@ -56,6 +56,15 @@ fn features_gain_lose_or_stay() {
     assert!(has(&lost, "-8.7 points"), "{lost:?}");
     let rows = [accuracy(0.5, (0.45, 0.55), Some(0.3)), accuracy(0.5, (0.45, 0.55), Some(0.5))];
     assert!(has(&verdict(&rows, None), "gained by training in 1 of 2 accuracies, by up to +20.0"));
+    // A larger difference within its interval is no gain, and a predictor says nothing about features.
+    let within = [accuracy(0.5, (0.45, 0.55), Some(0.4)), accuracy(0.5, (0.2, 0.8), Some(0.3))];
+    assert!(has(&verdict(&within, None), "in 1 of 2 accuracies, by up to +10.0 points"));
+    let predictor = ResultRow {
+        protocol: "retrieval by the predictor".into(),
+        metric: "H@1".into(),
+        ..accuracy(0.5, (0.45, 0.55), Some(0.1))
+    };
+    assert!(!has(&verdict(&[predictor], None), "gained"));
     let mixed = [accuracy(0.9, (0.8, 0.95), Some(0.7)), accuracy(0.5, (0.4, 0.6), Some(0.7))];
     let text = "lost by training in 1 of 2 accuracies and gained in 1, by up to +20.0 points: top-1 accuracy of category \
                 (logistic) is 50.0 % against 70.0 % of the untrained network, -20.0 points.";
@@ -197,6 +206,9 @@ fn a_small_test_set_is_named() {
     let of = |half: f64| verdict(&[accuracy(0.5, (0.5 - half, 0.5 + half), Some(0.2))], None);
     assert!(has(&of(0.01 * WIDE + 1e-3), "The test set is small: intervals reach up to ±13 points"));
     assert!(!has(&of(0.01 * WIDE - 1e-3), "small"));
+    // An interval over seeds says nothing about the size of the test set.
+    let seeds = ResultRow { metric: "difference of top-1 accuracy".into(), ..accuracy(0.0, (-1.2, 1.2), None) };
+    assert!(!has(&verdict(&[seeds], None), "small"));
     // All images predicted as one class: the mean over classes is certain, too.
     let constant = ResultRow { metric: "mean per class accuracy".into(), ..accuracy(0.25, (0.25, 0.25), None) };
     assert!(!has(&verdict(&[constant], None), "width"));

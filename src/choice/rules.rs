@@ -330,7 +330,7 @@ fn skip_share(images: &Images) -> Option<Chosen<f64>> {
         let one = (1e4 / images.count as f64).ceil() / 1e4;
         return Some(Chosen::new(
             one,
-            format!("one image that does not decode: {decoded} of {} were tried", images.count),
+            format!("room for one that does not decode, since only {decoded} of {} images were tried", images.count),
         ));
     }
     (failed > 0).then(|| Chosen::new(share.min(1.0), why))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
 use equimod_eval::report::{Figure, Plot, ReportData, Section, Table, render, share_chart};
+use equimod_eval::verdict::{MOST_SENTENCES, is_judged};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, recorded, settings};
 
@@ -19,9 +20,10 @@ use crate::outputs::console::{self, duration};
 use crate::outputs::suggestion::{Suggestion, on_page};
 use crate::outputs::verdict::print_verdict;
 use crate::process::exit::Usage;
+use crate::run::again::lower_by_files;
 use crate::run::baseline;
 use crate::run::facts::training_facts;
-use crate::run::files::{Metrics, all_results};
+use crate::run::files::{Metrics, all_results, status};
 
 use rows::key;
 
@@ -48,6 +50,9 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     if out.with_file_name("run.json").is_file() {
         let text = format!("{} is a file of a run; give --out with a file outside run directories", out.display());
         return Err(Usage(text).into());
+    }
+    if let Some(twice) = arguments.runs.iter().enumerate().find(|(place, run)| arguments.runs[..*place].contains(run)) {
+        return Err(Usage(format!("{} is given twice; give other runs to compare it with", twice.1.display())).into());
     }
     let mut runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
     let all: Vec<Vec<ResultRow>> = runs.iter_mut().map(|run| std::mem::take(&mut run.results)).collect();
@@ -91,7 +96,20 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
 fn of_one(run: &Run) -> (Vec<String>, Option<Suggestion>) {
     let facts = training_facts(&run.folder, &run.recipe, run.metrics.steps()).ok();
     let verdict = equimod_eval::verdict::verdict(&run.results, facts.as_ref());
-    (verdict.sentences, after_evaluation(verdict.advice, &run.folder, None))
+    let steps = run.metrics.steps();
+    let resume = || Suggestion::new(["pretrain", "--resume", "--out", &run.folder.display().to_string()]);
+    let (said, next) = match status(&run.folder, &run.info).as_str() {
+        "finished" => return (verdict.sentences, after_evaluation(verdict.advice, &run.folder, None)),
+        "diverged" => {
+            let text = "Training diverged: the learning rate is too high, or training is unstable.";
+            (text.to_owned(), lower_by_files(&run.folder))
+        }
+        "running" => (format!("The run goes on: so far, it has {steps} steps."), None),
+        other => (format!("The run was not finished ({other}): it has {steps} steps."), Some(resume())),
+    };
+    // What the numbers so far say about training is no judgement of the whole run.
+    let sentences = equimod_eval::verdict::verdict(&run.results, None).sentences;
+    (std::iter::once(said).chain(sentences).take(MOST_SENTENCES).collect(), next)
 }
 
 /// Whether two runs trained on the same images.
@@ -130,7 +148,7 @@ fn leaders(runs: &[Run]) -> String {
     }
     let of = |run: &Run, row: &ResultRow| run.results.iter().find(|other| key(other) == key(row)).map(|row| row.value);
     let all = |row: &ResultRow| runs.iter().map(|run| of(run, row)).collect::<Option<Vec<f64>>>();
-    let shares = runs.iter().take(1).flat_map(|run| &run.results).filter(|row| row.is_share());
+    let shares = runs.iter().take(1).flat_map(|run| run.results.iter().filter(|row| is_judged(row, &run.results)));
     let shared: Vec<Vec<f64>> = shares.filter_map(all).collect();
     if shared.is_empty() {
         return "The runs share no accuracy or recall: evaluate all with the same protocol and images.".into();
@@ -141,7 +159,10 @@ fn leaders(runs: &[Run]) -> String {
     };
     let counts: Vec<String> = (0..runs.len()).map(leads).collect();
     let shared = shared.len();
-    format!("Of {shared} shared accuracies and recalls, the highest is that of {}.", counts.join(", "))
+    format!(
+        "Of {shared} shared accuracies and recalls, the highest is that of {} (ties count for each).",
+        counts.join(", ")
+    )
 }
 
 /// Whether accuracies and recalls of two runs differ.
@@ -150,8 +171,12 @@ fn verdict(first: &Run, second: &Run) -> String {
         return different;
     }
     let other = |row: &ResultRow| first.results.iter().find(|other| key(other) == key(row)).cloned();
-    let shared: Vec<(&ResultRow, ResultRow)> =
-        second.results.iter().filter(|row| row.is_share()).filter_map(|row| Some((row, other(row)?))).collect();
+    let shared: Vec<(&ResultRow, ResultRow)> = second
+        .results
+        .iter()
+        .filter(|row| is_judged(row, &second.results))
+        .filter_map(|row| Some((row, other(row)?)))
+        .collect();
     let points = |(row, other): &(&ResultRow, ResultRow)| 100.0 * (row.value - other.value);
     let apart = |(row, other): &&(&ResultRow, ResultRow)| {
         row.interval.zip(other.interval).is_some_and(|(one, two)| one.0 > two.1 || one.1 < two.0)
@@ -161,7 +186,9 @@ fn verdict(first: &Run, second: &Run) -> String {
         return "The runs share no accuracy or recall: evaluate both with the same protocol and images.".into();
     };
     let apart = match shared.iter().filter(apart).count() {
-        0 => "In none of them do the intervals of the two runs lie apart.".to_owned(),
+        0 => "In none of them do the intervals of the two runs lie apart; paired on the same images, differences are seen \
+              earlier."
+            .to_owned(),
         count => format!("The intervals of the two runs lie apart in {count} of them."),
     };
     let count =
@@ -218,7 +245,7 @@ fn about(runs: &[Run]) -> Table {
     };
     let rows = vec![
         row("about", &|run| run.recipe.about.clone()),
-        row("status", &|run| run.info.status.to_string()),
+        row("status", &|run| status(&run.folder, &run.info)),
         row("started", &|run| run.info.started.clone().unwrap_or_else(|| "–".into())),
         row("training", &|run| duration(Duration::from_secs_f64(run.info.seconds))),
         row("peak memory", &|run| format!("{:.0} MiB", run.info.peak_memory as f64 / f64::from(1 << 20))),

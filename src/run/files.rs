@@ -1,12 +1,13 @@
 //! Files of a run that reports read.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use equimod_eval::ResultRow;
 use equimod_eval::report::Series;
 use equimod_eval::results::Results;
+use equimod_train::{RunInfo, Status};
 use serde_json::Value;
 
 /// The lines of `metrics.jsonl`.
@@ -67,4 +68,21 @@ pub fn all_results(run: &Path) -> anyhow::Result<Vec<ResultRow>> {
         rows.extend(more);
     }
     Ok(rows)
+}
+
+/// Status of a run that was killed, which its files call running.
+pub const KILLED: &str = "killed";
+
+/// Status of the run in a folder.
+pub fn status(folder: &Path, info: &RunInfo) -> String {
+    match info.status == Status::Running && !is_open(folder) {
+        true => KILLED.into(),
+        false => info.status.to_string(),
+    }
+}
+
+/// Whether a process trains in the folder. Where that cannot be told, one may.
+fn is_open(folder: &Path) -> bool {
+    let Ok(lock) = File::open(folder.join(".lock")) else { return true };
+    !matches!(lock.try_lock_shared(), Ok(()) | Err(TryLockError::Error(_)))
 }

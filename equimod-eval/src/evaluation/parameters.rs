@@ -59,7 +59,7 @@ impl Protocol for ParameterProtocol {
             };
             Figure::Bars(Bars {
                 title: format!("{protocol}: R² on held-out images (below {LOWEST_DRAWN} shown as {LOWEST_DRAWN})"),
-                name: "this model".into(),
+                name: "trained".into(),
                 references: ["baseline", "untrained"].map(str::to_owned).into(),
                 bars: rows.map(bar).collect(),
             })

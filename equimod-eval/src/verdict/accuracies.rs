@@ -1,7 +1,7 @@
 //! Rules on accuracies and recalls: against the untrained network, the baseline and chance, and how far they can be trusted.
 
 use super::sides::{Against, Side, against, capitalized, is_over_images, name};
-use crate::results::{AT_AN_END, ResultRow, TOP_1, searched_whole_range};
+use crate::results::{AT_AN_END, DIFFERENCE, ResultRow, TOP_1, searched_whole_range};
 
 /// Half width of an interval, in points, above which the test set is called small.
 pub const WIDE: f64 = 12.5;
@@ -14,7 +14,7 @@ pub(super) struct Gains<'a> {
 
 impl<'a> Gains<'a> {
     pub(super) fn of(rows: &'a [ResultRow]) -> Self {
-        let measures = against(rows, |row| row.untrained);
+        let measures = features(against(rows, |row| row.untrained));
         let single = rows.iter().filter(|row| row.is_share() && row.model.is_empty() && row.chance.is_some());
         let evaluated = rows.iter().any(|row| row.untrained.is_some());
         let could_have_untrained = !evaluated && single.count() > 0;
@@ -35,9 +35,14 @@ impl<'a> Gains<'a> {
             1 => every(&self.measures),
             _ => format!("{count} of {}", counted(&self.measures)),
         };
+        // The largest gain is one of those that are called gains, and the largest loss one of the losses.
+        let of = |side: Side| {
+            let some = self.measures.iter().any(|one| one.side == side);
+            self.measures.iter().filter(move |one| one.side == side || !some)
+        };
         let by_points = |a: &&Against, b: &&Against| a.points.total_cmp(&b.points);
-        let most = self.measures.iter().max_by(by_points)?.points;
-        let &Against { row: worst, points: least, .. } = self.measures.iter().min_by(by_points)?;
+        let most = of(Side::Above).max_by(by_points)?.points;
+        let &Against { row: worst, points: least, .. } = of(Side::Below).min_by(by_points)?;
         let untrained = worst.untrained.map_or_else(String::new, |value| worst.text(value));
         Some(match (above, below) {
             (above, 0) if above == all => format!(
@@ -106,9 +111,7 @@ fn range(least: f64, most: f64) -> String {
 
 /// Measures against the baseline, a run with the same seed.
 pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
-    // Without the module's loss, nothing trains its predictor.
-    let all: Vec<Against> =
-        against(rows, |row| row.baseline).into_iter().filter(|one| !one.row.protocol.ends_with(BY_PREDICTOR)).collect();
+    let all = features(against(rows, |row| row.baseline));
     let of = |side: Side| all.iter().filter(move |one| one.side == side);
     let part = |side: Side, word: &str| {
         let Against { row, points, .. } = of(side).max_by(|a, b| a.points.abs().total_cmp(&b.points.abs()))?;
@@ -126,6 +129,11 @@ pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
         let all = counted(&all);
         format!("Against the baseline without the module's loss, with this one seed, of {all}: {}.", parts.join(", "))
     })
+}
+
+/// The measures of features alone: nothing trains the predictor of an untrained network, or without the module's loss.
+fn features(measures: Vec<Against>) -> Vec<Against> {
+    measures.into_iter().filter(|one| !one.row.protocol.ends_with(BY_PREDICTOR)).collect()
 }
 
 /// End of the protocol of rows that need a trained predictor.
@@ -163,7 +171,8 @@ pub(super) fn few_shot_chance(rows: &[ResultRow]) -> Option<String> {
 
 /// Whether the test set is small, by the widest interval of a share, or by one without width.
 pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
-    let shares = || rows.iter().filter(|row| row.is_share() && is_over_images(row));
+    let of_one = |row: &&ResultRow| row.is_share() && is_over_images(row) && !row.metric.starts_with(DIFFERENCE);
+    let shares = || rows.iter().filter(of_one);
     let half = |row: &ResultRow| row.interval.map(|(low, high)| 50.0 * (high - low));
     let widest = shares().filter_map(half).max_by(f64::total_cmp)?;
     if widest > WIDE {
@@ -180,6 +189,12 @@ pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
         name(same),
         if same.value > 0.5 { "every" } else { "no" }
     ))
+}
+
+/// Whether none of several measures is clearly above chance.
+pub(super) fn is_all_chance(rows: &[ResultRow]) -> bool {
+    let judged = against(rows, |row| row.chance);
+    !judged.is_empty() && judged.iter().all(|one| one.side != Side::Above)
 }
 
 /// Measures that are not clearly above chance. If there are none, and the untrained network was not evaluated, that.

@@ -10,7 +10,7 @@ mod sides;
 mod training;
 
 use crate::results::ResultRow;
-use accuracies::{Gains, baseline, chance, few_shot, few_shot_chance, precision, range_end};
+use accuracies::{Gains, baseline, chance, few_shot, few_shot_chance, is_all_chance, precision, range_end};
 use features::{readable, spread};
 use models::{differences, suite};
 use predictions::{Predictions, unpredicted};
@@ -19,6 +19,7 @@ use training::{collapse, pace, rise};
 
 pub use accuracies::WIDE;
 pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, NARROWER, READABLE};
+pub use sides::is_judged;
 pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT};
 
 /// What to do next.
@@ -62,7 +63,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         (0, training.and_then(rise)),
         (0, gains.sentence()),
         (2, at_an_end.clone()),
-        (2, precision(rows)),
+        (1, precision(rows)),
         (1, against_baseline.clone()),
         (0, predictions.sentence.clone()),
         (2, unpredicted(rows)),
@@ -74,7 +75,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         (1, readable(rows, false)),
         (1, readable(rows, true)),
         (0, training.filter(|_| !failed).and_then(|training| pace(training, disappointing))),
-        (1, chance(rows, gains.could_have_untrained)),
+        (if is_all_chance(rows) { 0 } else { 1 }, chance(rows, gains.could_have_untrained)),
     ];
     let sentences = most_important(sentences.into_iter().filter_map(|(rank, text)| Some((rank, text?))).collect());
     let unsettled = training.is_some_and(TrainingFacts::is_unsettled);

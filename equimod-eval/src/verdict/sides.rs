@@ -39,6 +39,12 @@ fn is_secondary(row: &ResultRow, rows: &[ResultRow]) -> bool {
     [TOP_1, "recall@1", "H@1"].iter().any(|first| row.metric != *first && beside(first))
 }
 
+/// Whether a row is the share by which its task and protocol are judged: top-1 accuracy or recall@1, where there are
+/// others beside it.
+pub fn is_judged(row: &ResultRow, rows: &[ResultRow]) -> bool {
+    row.is_share() && !is_secondary(row, rows)
+}
+
 /// The shares that have an interval over test images and this reference value, one of each task and protocol.
 pub(super) fn against(rows: &[ResultRow], reference: fn(&ResultRow) -> Option<f64>) -> Vec<Against<'_>> {
     let one = |row| -> Option<Against> {
@@ -46,12 +52,12 @@ pub(super) fn against(rows: &[ResultRow], reference: fn(&ResultRow) -> Option<f6
         let reference = reference(row)?;
         Some(Against { row, side: Side::of(row.interval?, reference), points: 100.0 * (row.value - reference) })
     };
-    let judged = rows.iter().filter(|row| row.is_share() && is_over_images(row) && !is_secondary(row, rows));
-    judged.filter_map(one).collect()
+    rows.iter().filter(|row| is_over_images(row) && is_judged(row, rows)).filter_map(one).collect()
 }
 
 pub(super) fn name(row: &ResultRow) -> String {
-    format!("{} of {} ({})", row.metric, row.task, row.protocol)
+    let model = if row.model.is_empty() { String::new() } else { format!(", {}", row.model) };
+    format!("{} of {} ({}{model})", row.metric, row.task, row.protocol)
 }
 
 pub(super) fn same_model(a: &ResultRow, b: &ResultRow) -> bool {

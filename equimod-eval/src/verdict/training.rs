@@ -79,7 +79,9 @@ pub(super) fn pace(training: &TrainingFacts, disappointing: bool) -> Option<Stri
         (Some(decrease), false) if disappointing => {
             Some(format!("The loss still fell by {:.0} % in the last fifth of the {steps} steps.", 100.0 * decrease))
         }
-        (None, true) if disappointing || steps < VERY_SHORT => Some(format!("The run is short: it has {steps} steps.")),
+        (None, true) if disappointing || steps < VERY_SHORT => {
+            Some(format!("The run is short: it has {steps} {}.", if steps == 1 { "step" } else { "steps" }))
+        }
         _ => None,
     }
 }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use candle_core::Device;
 use equimod_core::agreement::gather_bytes;
-use equimod_core::optim::OptimizerConfig;
 use equimod_core::{RankThreads, SharedCollective, SingleProcess, run_ranks};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{
@@ -25,6 +24,7 @@ use crate::process::allocator::MEMORY;
 use crate::process::between_gpus::between_gpus;
 use crate::process::failure::InWords;
 use crate::process::{device, git};
+use crate::run::again::is_large_for_adamw;
 use crate::run::mlflow::{Client, Mlflow};
 use crate::run::probe::LabeledProbe;
 use crate::run::trace::Profile;
@@ -53,9 +53,6 @@ impl Trained {
 
 /// Number of steps below which a run is reported as too short before it starts.
 const FEW_STEPS: u64 = 50;
-
-/// Learning rate above which AdamW is unlikely to train.
-const LARGE_FOR_ADAMW: f64 = 0.05;
 
 impl Setup {
     /// Number of ranks of all processes.
@@ -226,8 +223,7 @@ impl Setup {
     /// Warning of a learning rate of SGD or LARS for AdamW, whose steps do not shrink with the gradient.
     pub(super) fn large_rate(&self) -> Option<String> {
         let rate = self.recipe.schedule.learning_rate;
-        let is_large = matches!(self.recipe.optimizer, OptimizerConfig::AdamW(_)) && rate > LARGE_FOR_ADAMW;
-        is_large
+        is_large_for_adamw(&self.recipe)
             .then(|| format!("a learning rate of {rate} is large for AdamW, which usually has about 0.001: give --lr"))
     }
 

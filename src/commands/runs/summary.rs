@@ -1,7 +1,7 @@
 //! Summary of a run, from its files.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
 use std::time::SystemTime;
@@ -14,7 +14,7 @@ use equimod_train::{GitState, Recipe, RunInfo, Status, recorded, settings};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::run::files::all_results;
+use crate::run::files::{KILLED, all_results, status};
 
 const METRICS_FILE: &str = "metrics.jsonl";
 
@@ -84,14 +84,15 @@ impl Summary {
         let Newest { step, probe } = Newest::read(&folder.join(METRICS_FILE))?;
         let count = |name: &str| step.get(name).and_then(Value::as_u64).unwrap_or(0);
         let accuracies = accuracies(&all_results(folder)?);
-        let is_killed = info.status == Status::Running && !is_open(folder);
+        let status = status(folder, &info);
+        let is_killed = status == KILLED;
         let mut settings = settings(&recipe);
         settings.remove("about");
         settings.insert("equivariance".into(), modules(&recipe));
         settings.extend(info.from.map(|from| ("from".into(), from.model)));
         Ok(Self {
             run: run.into(),
-            status: if is_killed { "killed".into() } else { info.status.to_string() },
+            status,
             started: info.started,
             ended: info.ended,
             seconds: info.seconds + if info.status == Status::Running { unfinished(folder, is_killed) } else { 0.0 },
@@ -133,12 +134,6 @@ impl Newest {
         let [step, probe] = [step, probe].map(|line| serde_json::from_str(&line).unwrap_or_default());
         Ok(Self { step, probe })
     }
-}
-
-/// Whether a process trains in the folder. Where that cannot be told, one may.
-fn is_open(folder: &Path) -> bool {
-    let Ok(lock) = File::open(folder.join(".lock")) else { return true };
-    !matches!(lock.try_lock_shared(), Ok(()) | Err(TryLockError::Error(_)))
 }
 
 fn probe_score(recipe: &Recipe, probe: &Value) -> Option<Score> {
