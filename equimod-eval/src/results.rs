@@ -64,6 +64,9 @@ pub struct Results {
     pub seed: u64,
     /// Evaluated models.
     pub models: Vec<EvaluatedModel>,
+    /// Settings other than the defaults of the protocol and the model, e.g. `lr-0.01`; not written if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
     /// Numbers, one a row.
     pub rows: Vec<ResultRow>,
     /// Splits that were drawn because the data set has none of its own.

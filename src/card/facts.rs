@@ -10,7 +10,7 @@ use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig
 use equimod_data::source::ReadOptions;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::MEAN_PER_CLASS;
-use equimod_eval::results::{Results, TOP_1, headline_accuracy, is_better_founded, markdown};
+use equimod_eval::results::{Results, TOP_1, headline_accuracy, is_better_founded, is_reduced, markdown};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -256,7 +256,7 @@ impl MethodFacts {
         let citations = entries(&description.method);
         Self {
             method: Some(method_name(&citations)),
-            equimod: description.method.equivariance.equimod.is_some(),
+            equimod: modules(&description.method).iter().any(|module| module.name == "equimod"),
             target: description.target,
             modules: module_names(&description.method),
             step: description.step,
@@ -315,21 +315,34 @@ fn results(files: &Files) -> anyhow::Result<Vec<Results>> {
     names.into_iter().map(|name| read(files, name)).collect()
 }
 
-/// Headline rows without duplicates; a separate evaluation replaces the one at the end of the run. The mean over classes
+/// Headline rows without duplicates, of evaluations with the settings of their protocols; a separate evaluation replaces the one at the end of the run. The mean over classes
 /// stands only for data sets without a top-1 accuracy.
 fn headlines(results: &[Results]) -> Vec<ResultRow> {
     let mut rows: Vec<ResultRow> = Vec::new();
-    for row in results.iter().flat_map(|results| &results.rows).filter(|row| is_headline(row)) {
+    let published = results.iter().filter(|results| results.settings.is_empty());
+    for row in published.flat_map(of_model).filter(is_headline) {
         let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
-        match rows.iter_mut().find(|other| key(other) == key(row)) {
-            Some(other) if replaces(row, other) => *other = row.clone(),
+        match rows.iter_mut().find(|other| key(other) == key(&row)) {
+            Some(other) if replaces(&row, other) => *other = row,
             Some(_) => {}
-            None => rows.push(row.clone()),
+            None => rows.push(row),
         }
     }
     let top_1: Vec<[String; 3]> = rows.iter().filter(|row| row.metric == TOP_1).map(classified).collect();
     rows.retain(|row| row.metric != MEAN_PER_CLASS || !top_1.contains(&classified(row)));
     rows
+}
+
+/// The rows of the exported model, with the values of its untrained network if that was evaluated as another model.
+fn of_model(results: &Results) -> Vec<ResultRow> {
+    let [one, untrained] = results.models.as_slice() else { return results.rows.clone() };
+    let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
+    let of_untrained = |row: &&ResultRow| row.model == untrained.name;
+    let value = |row: &ResultRow| {
+        results.rows.iter().filter(of_untrained).find(|other| key(other) == key(row)).map(|other| other.value)
+    };
+    let own = results.rows.iter().filter(|row| row.model == one.name);
+    own.map(|row| ResultRow { untrained: value(row), model: String::new(), ..row.clone() }).collect()
 }
 
 /// The classification that an accuracy is of.
@@ -380,6 +393,7 @@ fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<Stri
     let row = headline_accuracy(rows)?;
     let protocol = match row.protocol.as_str() {
         "linear" => "a linear layer on frozen features",
+        "logistic" if is_reduced(row) => "a quick search of logistic regression on frozen features",
         "logistic" => "logistic regression on frozen features",
         _ => "k-nearest-neighbor classification of frozen features",
     };
@@ -477,6 +491,7 @@ fn data_license(stated: Option<String>, data: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use equimod_eval::results::EvaluatedModel;
 
     fn row(metric: &str, value: f64, strengths: usize, untrained: Option<f64>) -> ResultRow {
         ResultRow {
@@ -502,6 +517,22 @@ mod tests {
         // A repetition without the untrained network replaces nothing.
         let with_untrained = row(TOP_1, 0.44, 45, Some(0.4));
         assert_eq!(values(vec![vec![with_untrained], vec![whole]]), [0.44]);
+    }
+
+    #[test]
+    fn trials_are_no_headline_and_an_untrained_model_is_a_reference() {
+        let whole = |model: &str, value| ResultRow { model: model.into(), ..row(TOP_1, value, 45, None) };
+        let model = |name: &str| EvaluatedModel { name: name.into(), ..Default::default() };
+        let trial = Results { rows: vec![whole("", 0.9)], settings: vec!["48".into()], ..Results::default() };
+        assert!(headlines(std::slice::from_ref(&trial)).is_empty());
+        let suite = Results {
+            models: vec![model("mine"), model("mine untrained")],
+            rows: vec![whole("mine", 0.5), whole("mine untrained", 0.4)],
+            ..Results::default()
+        };
+        let found = headlines(&[suite, trial]);
+        let [row] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((row.value, row.untrained, row.model.as_str()), (0.5, Some(0.4), ""));
     }
 
     #[test]

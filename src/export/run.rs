@@ -146,6 +146,7 @@ impl RunFiles {
         match results.models.as_slice() {
             _ if results.rows.is_empty() => return Ok(()),
             [one] if one.sha256 == model.sha256 => {}
+            [one, other] if one.sha256 == model.sha256 && other.name == format!("{} untrained", one.name) => {}
             [_] => {
                 self.left_out.push(format!("{display}, which is for other weights"));
                 return Ok(());

@@ -69,12 +69,14 @@ impl OtherSources<'_> {
             Some(_) => read(source, options, SplitSelection::Training)?,
             None => splits(source, options)?,
         };
-        let other = |source: &str| -> anyhow::Result<_> { Ok(read(source, options, SplitSelection::Training)?.train) };
+        // A source with splits of its own has its part for the purpose there; of others, all images are read.
         if let Some(test) = self.test {
-            (splits.test, splits.designs) = (Some(other(test)?), None);
+            let other = self::splits(test, options)?;
+            (splits.test, splits.designs) = (Some(other.test.unwrap_or(other.train)), None);
         }
         if let Some(validation) = self.validation {
-            splits.validation = Some(other(validation)?);
+            let other = self::splits(validation, options)?;
+            splits.validation = Some(other.validation.unwrap_or(other.train));
         }
         Ok(splits)
     }

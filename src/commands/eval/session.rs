@@ -130,20 +130,32 @@ impl<'a> Session<'a> {
             let data: String = self.data.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
             let mut name = format!("{protocol}-{}", data.trim_matches('-'));
             // Evaluations of other tasks, and with other settings, have folders of their own.
-            let EvalArgs { images, input, seed, .. } = self.arguments;
-            let tasks = images.task.iter().map(|task| task_name(task));
-            let settings = [
-                input.size.map(|size| size.to_string()),
-                input.crop.filter(|crop| *crop != self.crop).map(|crop| Crop::from(crop).name().to_owned()),
-                images.reading.background.map(|color| format!("on-{color}").replace('#', "")),
-                images.reading.apply_orientation.then(|| "upright".into()),
-                (*seed != 0).then(|| format!("seed-{seed}")),
-            ];
-            let settings = settings.into_iter().flatten().chain(self.other.iter().cloned());
-            tasks.chain(settings).for_each(|part| name += &format!("-{part}"));
+            let tasks = self.arguments.images.task.iter().map(|task| task_name(task));
+            tasks.chain(self.settings()).for_each(|part| name += &format!("-{part}"));
             model.join("eval").join(name)
         };
         self.arguments.out.clone().or_else(|| is_run(model).then(in_run))
+    }
+
+    /// Settings other than the defaults, which make an evaluation another one than that of the published protocol.
+    fn settings(&self) -> Vec<String> {
+        let EvalArgs { images, input, seed, .. } = self.arguments;
+        let source = |kind: &str, source: &Option<String>| {
+            let plain = |c: char| if c.is_alphanumeric() { c } else { '-' };
+            source
+                .as_ref()
+                .map(|name| format!("{kind}-{}", name.chars().map(plain).collect::<String>().trim_matches('-')))
+        };
+        let settings = [
+            input.size.map(|size| size.to_string()),
+            input.crop.filter(|crop| *crop != self.crop).map(|crop| Crop::from(crop).name().to_owned()),
+            images.reading.background.map(|color| format!("on-{color}").replace('#', "")),
+            images.reading.apply_orientation.then(|| "upright".into()),
+            (*seed != 0).then(|| format!("seed-{seed}")),
+            source("test", &images.test),
+            source("validation", &images.validation),
+        ];
+        settings.into_iter().flatten().chain(self.other.iter().cloned()).collect()
     }
 
     /// Prints and writes the results of a protocol.
@@ -184,6 +196,7 @@ impl<'a> Session<'a> {
             models: vec![EvaluatedModel::of(&self.arguments.model.display().to_string(), &self.model, self.input)],
             splits: drawn.iter().map(|drawn| drawn.split.clone()).collect(),
             verdict: verdict(&rows, None).sentences,
+            settings: self.settings(),
             rows,
         };
         let folder = self.folder(protocol);

@@ -164,7 +164,10 @@ fn evaluate(session: &Session, unit: &Unit, progress: &StudyProgress) -> anyhow:
         let command = evaluation.parse(&run, &out, session.device()).map_err(Usage)?;
         if let Some(chosen) = protocol_of(&command)? {
             let _at_once = session.signals.end_at_once_while();
-            measure(&chosen, evaluation.command(&run, &out)).with_context(|| format!("{run}: {}", evaluation.line))?;
+            measure(&chosen, evaluation.command(&run, &out)).map_err(|error| {
+                let text = format!("{run}: {}: {error}", evaluation.line);
+                error.context(text)
+            })?;
         }
     }
     // Features of many runs would fill the disk.
