@@ -193,7 +193,7 @@ fn a_run_is_evaluated_on_its_own_images() {
     scratch.refused(&["eval", "knn", "run", "images", "--data", "images"], 2, &["--data"]);
     fs::rename(scratch.path("images"), scratch.path("elsewhere")).unwrap();
     scratch.refused(&["eval", "knn", "run"], 3, &["images", "the model was trained on", "--data"]);
-    scratch.refused(&["pretrain", "--resume", "--out", "run"], 3, &["images of the run are not there", "--data"]);
+    scratch.refused(&["pretrain", "--resume", "--out", "run"], 3, &["images of the run moved", "--data"]);
     // Other images of that name are not those of the run.
     let class = fs::read_dir(scratch.path("elsewhere")).unwrap().next().unwrap().unwrap().path();
     let image = fs::read_dir(class).unwrap().next().unwrap().unwrap().path();
