@@ -33,6 +33,9 @@ pub const NOT_CONFIRMED: &str = "above 0.05";
 /// Remark on a linear evaluation with other epochs than the published ones.
 pub const OTHER_EPOCHS: &str = "not the published epochs";
 
+/// Beginning of the remark on an evaluation with other settings than the defaults, which names them.
+pub const OTHER_SETTINGS: &str = "other settings: ";
+
 /// Remark on a chosen hyperparameter.
 pub const AT_AN_END: &str = "at an end of the range";
 
@@ -215,6 +218,14 @@ pub fn is_reduced(row: &ResultRow) -> bool {
 /// Place of a top-1 accuracy among those of one model, the best founded first; `None` for other rows. A quick look at the
 /// end of training searches few strengths, and a linear evaluation may have other epochs than the published ones.
 fn foundation(row: &ResultRow) -> Option<usize> {
+    let place = protocol_place(row)?;
+    Some(if row.detail.contains(OTHER_SETTINGS) { place + PROTOCOLS } else { place })
+}
+
+/// Number of places of [`protocol_place`].
+const PROTOCOLS: usize = 5;
+
+fn protocol_place(row: &ResultRow) -> Option<usize> {
     match row.protocol.as_str() {
         _ if row.metric != TOP_1 => None,
         "linear" => Some(if is_reduced(row) { 4 } else { 0 }),

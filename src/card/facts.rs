@@ -10,7 +10,9 @@ use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig
 use equimod_data::source::ReadOptions;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::MEAN_PER_CLASS;
-use equimod_eval::results::{Results, TOP_1, headline_accuracy, is_better_founded, is_reduced, markdown};
+use equimod_eval::results::{
+    OTHER_SETTINGS, Results, TOP_1, headline_accuracy, is_better_founded, is_reduced, markdown,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -315,12 +317,14 @@ fn results(files: &Files) -> anyhow::Result<Vec<Results>> {
     names.into_iter().map(|name| read(files, name)).collect()
 }
 
-/// Headline rows without duplicates, of evaluations with the settings of their protocols; a separate evaluation replaces the one at the end of the run. The mean over classes
+/// Headline rows without duplicates, if possible of evaluations with the settings of their protocols; a separate evaluation replaces the one at the end of the run. The mean over classes
 /// stands only for data sets without a top-1 accuracy.
 fn headlines(results: &[Results]) -> Vec<ResultRow> {
     let mut rows: Vec<ResultRow> = Vec::new();
-    let published = results.iter().filter(|results| results.settings.is_empty());
-    for row in published.flat_map(of_model).filter(is_headline) {
+    // Evaluations with other settings come first, so that those with the settings of the protocol replace them.
+    let (published, others): (Vec<&Results>, Vec<&Results>) =
+        results.iter().partition(|results| results.settings.is_empty());
+    for row in [others, published].concat().into_iter().flat_map(of_model).filter(is_headline) {
         let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
         match rows.iter_mut().find(|other| key(other) == key(&row)) {
             Some(other) if replaces(&row, other) => *other = row,
@@ -333,9 +337,21 @@ fn headlines(results: &[Results]) -> Vec<ResultRow> {
     rows
 }
 
+/// The row with settings other than the defaults in its details.
+fn with_settings(row: &ResultRow, settings: &[String]) -> ResultRow {
+    let mut row = row.clone();
+    if !settings.is_empty() {
+        let gap = if row.detail.is_empty() { "" } else { "; " };
+        row.detail += &format!("{gap}{OTHER_SETTINGS}{}", settings.join(", "));
+    }
+    row
+}
+
 /// The rows of the exported model, with the values of its untrained network if that was evaluated as another model.
 fn of_model(results: &Results) -> Vec<ResultRow> {
-    let [one, untrained] = results.models.as_slice() else { return results.rows.clone() };
+    let [one, untrained] = results.models.as_slice() else {
+        return results.rows.iter().map(|row| with_settings(row, &results.settings)).collect();
+    };
     let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
     let of_untrained = |row: &&ResultRow| row.model == untrained.name;
     let value = |row: &ResultRow| {
@@ -401,6 +417,7 @@ fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<Stri
     also.extend(row.interval_text().map(|interval| format!("95 % interval {interval}")));
     also.extend(row.untrained.map(|value| format!("{} with random weights", row.text(value))));
     also.extend(row.chance.map(|value| format!("chance {}", row.text(value))));
+    also.extend(row.detail.split_once(OTHER_SETTINGS).map(|(_, settings)| format!("{OTHER_SETTINGS}{settings}")));
     let task = if row.task.is_empty() { String::new() } else { format!(", task {}", row.task) };
     let by = method.map_or_else(String::new, |method| format!(" trained with {method}"));
     Some(format!(
@@ -520,11 +537,19 @@ mod tests {
     }
 
     #[test]
-    fn trials_are_no_headline_and_an_untrained_model_is_a_reference() {
+    fn trials_are_no_headline_beside_others_and_an_untrained_model_is_a_reference() {
         let whole = |model: &str, value| ResultRow { model: model.into(), ..row(TOP_1, value, 45, None) };
         let model = |name: &str| EvaluatedModel { name: name.into(), ..Default::default() };
         let trial = Results { rows: vec![whole("", 0.9)], settings: vec!["48".into()], ..Results::default() };
-        assert!(headlines(std::slice::from_ref(&trial)).is_empty());
+        assert_eq!(headlines(std::slice::from_ref(&trial))[0].detail, "other settings: 48");
+        let linear = Results {
+            rows: vec![ResultRow { protocol: "linear".into(), ..whole("", 0.9) }],
+            settings: vec!["lr-1".into()],
+            ..Results::default()
+        };
+        let published = Results { rows: vec![whole("", 0.5)], ..Results::default() };
+        let rows = headlines(&[published, linear]);
+        assert!(rows.len() == 2 && headline_accuracy(&rows).unwrap().protocol == "logistic");
         let suite = Results {
             models: vec![model("mine"), model("mine untrained")],
             rows: vec![whole("mine", 0.5), whole("mine untrained", 0.4)],

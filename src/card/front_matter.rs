@@ -2,7 +2,7 @@
 
 use equimod_core::MethodConfig;
 use equimod_eval::ResultRow;
-use equimod_eval::results::TOP_1;
+use equimod_eval::results::{OTHER_SETTINGS, TOP_1};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -97,7 +97,9 @@ fn entry(row: &ResultRow) -> (Value, Value) {
     };
     let interval = row.interval_text().map_or_else(String::new, |interval| format!(" ({interval})"));
     // Readers of the index merge the results of one data set, whatever their protocol.
-    let name = format!("{}, {}{interval}", row.metric, row.protocol);
+    let settings = row.detail.split_once(OTHER_SETTINGS);
+    let settings = settings.map_or_else(String::new, |(_, settings)| format!(", {OTHER_SETTINGS}{settings}"));
+    let name = format!("{}, {}{settings}{interval}", row.metric, row.protocol);
     let data = if row.task.is_empty() { row.data.clone() } else { format!("{}: {}", row.data, row.task) };
     let of = json!({
         "task": { "type": kind, "name": row.protocol },
