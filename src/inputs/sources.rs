@@ -149,3 +149,29 @@ pub fn all_images(path: &Path) -> anyhow::Result<Arc<dyn Dataset>> {
     console::note_once(&describe(&source, &splits));
     Ok(splits.train)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use equimod_data::{Image, Size};
+    use std::fs;
+
+    #[test]
+    fn other_test_images_are_the_test_split_of_a_source_that_has_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let image = Image::new(Size { height: 2, width: 2 }, vec![7; 12]).unwrap().encode_png().unwrap();
+        for (part, count) in [("train", 3), ("test", 2)] {
+            for (class, number) in (0..2).flat_map(|class| (0..count).map(move |number| (class, number))) {
+                let place = folder.path().join(part).join(format!("class{class}"));
+                fs::create_dir_all(&place).unwrap();
+                fs::write(place.join(format!("{number}.png")), &image).unwrap();
+            }
+        }
+        let of = |folder: &Path| {
+            let name = folder.display().to_string();
+            let others = OtherSources { validation: None, test: Some(&name) };
+            others.splits("emoji", ReadOptions::default()).unwrap().test.unwrap().len()
+        };
+        assert_eq!([of(folder.path()), of(&folder.path().join("train"))], [4, 6]);
+    }
+}
