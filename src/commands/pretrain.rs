@@ -89,9 +89,8 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
             return Err(error);
         }
         Err(error) if arguments.resume && !is_given => {
-            return Err(
-                error.context("the images of the run are not there; if they moved, give --data with the new place")
-            );
+            let text = format!("{error}; if the images of the run moved, give --data with their new place");
+            return Err(error.context(text));
         }
         opened => opened?,
     };
