@@ -214,7 +214,9 @@ fn info(scratch: &Scratch) -> Value {
 
 fn steps(scratch: &Scratch) -> Vec<u64> {
     let text = fs::read_to_string(scratch.path("run/metrics.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap()).collect()
+    // A line may be half written where it crosses a page of the file.
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64().unwrap()).collect()
 }
 
 /// Resumes the run on several ranks, and stops it after some steps.
