@@ -65,6 +65,15 @@ impl Features {
         &self.undecoded
     }
 
+    /// How many images of `dataset` did not decode, with the first of them; `None` if all did.
+    pub fn undecoded_text(&self, dataset: &dyn Dataset) -> Option<String> {
+        let key = dataset.key(*self.undecoded.first()?);
+        Some(match self.undecoded.len() {
+            1 => format!("1 image does not decode and is left out: {key}"),
+            count => format!("{count} images do not decode and are left out: {key}, …"),
+        })
+    }
+
     /// Rows of images that decoded, ascending.
     pub fn decoded(&self) -> Vec<usize> {
         (0..self.rows).filter(|row| self.undecoded.binary_search(row).is_err()).collect()

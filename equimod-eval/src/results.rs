@@ -33,9 +33,6 @@ pub const NOT_CONFIRMED: &str = "above 0.05";
 /// Remark on a linear evaluation with other epochs than the published ones.
 pub const OTHER_EPOCHS: &str = "not the published epochs";
 
-/// Beginning of the remark on an evaluation with other settings than the defaults, which names them.
-pub const OTHER_SETTINGS: &str = "other settings: ";
-
 /// Remark on a chosen hyperparameter.
 pub const AT_AN_END: &str = "at an end of the range";
 
@@ -67,9 +64,6 @@ pub struct Results {
     pub seed: u64,
     /// Evaluated models.
     pub models: Vec<EvaluatedModel>,
-    /// Settings other than the defaults of the protocol and the model, e.g. `lr-0.01`; not written if there are none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub settings: Vec<String>,
     /// Numbers, one a row.
     pub rows: Vec<ResultRow>,
     /// Splits that were drawn because the data set has none of its own.
@@ -142,12 +136,20 @@ pub struct ResultRow {
     pub chosen: Option<String>,
     /// Settings, split and numbers of images.
     pub detail: String,
+    /// Settings other than the defaults of the protocol and the model, e.g. `lr-0.01`; empty if there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub settings: String,
 }
 
 impl ResultRow {
     /// The row with this value and interval.
     pub fn with(self, estimate: Estimate) -> Self {
         Self { value: estimate.value, interval: Some(estimate.interval), ..self }
+    }
+
+    /// What it has in common with other measurements of the same number: protocol, data, task and metric.
+    pub fn key(&self) -> [&str; 4] {
+        [&self.protocol, &self.data, &self.task, &self.metric]
     }
 
     /// `value` as text, shares in per cent, differences of shares in points.
@@ -159,15 +161,17 @@ impl ResultRow {
         }
     }
 
-    /// Short name of the measure: the task with the protocol or the metric.
+    /// Short name of the measure: the task with the protocol or the metric, and settings other than the defaults.
     pub fn label(&self) -> String {
         let shots = self.metric.split(' ').find(|word| word.ends_with("-shot")).unwrap_or_default();
-        match self.protocol.strip_prefix(FEW_SHOT) {
-            Some(classifier) => format!("{}, {shots} {classifier}", self.task),
-            None if self.metric == TOP_1 => format!("{}, {}", self.task, self.protocol),
+        let measure = match self.protocol.strip_prefix(FEW_SHOT) {
+            Some(classifier) => format!("{shots} {classifier}"),
+            None if self.metric == TOP_1 => self.protocol.clone(),
             // Protocols with several metrics have a name for each.
-            None => format!("{}, {}", self.task, self.metric),
-        }
+            None => self.metric.clone(),
+        };
+        let parts = [&self.task, &measure, &self.settings].map(String::as_str);
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
     }
 
     /// The value minus that of `other` as text, of shares in points.
@@ -219,7 +223,7 @@ pub fn is_reduced(row: &ResultRow) -> bool {
 /// end of training searches few strengths, and a linear evaluation may have other epochs than the published ones.
 fn foundation(row: &ResultRow) -> Option<usize> {
     let place = protocol_place(row)?;
-    Some(if row.detail.contains(OTHER_SETTINGS) { place + PROTOCOLS } else { place })
+    Some(if row.settings.is_empty() { place } else { place + PROTOCOLS })
 }
 
 /// Number of places of [`protocol_place`].
@@ -260,7 +264,7 @@ fn non_empty(text: &str) -> Option<String> {
     if text.is_empty() { None } else { Some(text.to_owned()) }
 }
 
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 13] = [
     ("model", |row| non_empty(&row.model)),
     ("protocol", |row| non_empty(&row.protocol)),
     ("data", |row| non_empty(&row.data)),
@@ -271,6 +275,7 @@ const COLUMNS: [Column; 12] = [
     ("baseline", |row| row.optional(row.baseline)),
     ("untrained", |row| row.optional(row.untrained)),
     ("chance", |row| row.optional(row.chance)),
+    ("settings", |row| non_empty(&row.settings)),
     ("chosen", |row| row.chosen.clone()),
     ("detail", |row| non_empty(&row.detail)),
 ];

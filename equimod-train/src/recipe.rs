@@ -131,6 +131,9 @@ pub enum AugmentOn {
 /// Least side of views in pixels: a backbone halves it three times.
 const LEAST_SIZE: usize = 8;
 
+/// Learning rate above which AdamW is unlikely to train.
+const LARGE_FOR_ADAMW: f64 = 0.05;
+
 impl AugmentationRecipe {
     /// Augmentation policy for views of `size` pixels.
     ///
@@ -349,6 +352,11 @@ impl Recipe {
         let batch = self.data.batch;
         let text = format!("data.batch is {batch}, more than the {images} images; give at most {images}");
         if batch > images { vec![text] } else { Vec::new() }
+    }
+
+    /// Whether the recipe has a learning rate of SGD or LARS for AdamW, whose steps do not shrink with the gradient.
+    pub fn has_large_rate_for_adamw(&self) -> bool {
+        matches!(self.optimizer, OptimizerConfig::AdamW(_)) && self.schedule.learning_rate > LARGE_FOR_ADAMW
     }
 
     /// Every problem of the recipe: values out of range, and settings that contradict each other.

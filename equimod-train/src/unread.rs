@@ -20,12 +20,10 @@ struct Misread {
     setting: String,
 }
 
-impl From<toml::de::Error> for Misread {
-    fn from(error: toml::de::Error) -> Self {
-        // Only the error's text has the name of the setting, in its last line.
-        let text = error.to_string();
-        let setting = text.trim_end().rsplit_once("in `").map_or("", |(_, name)| name.trim_end_matches('`'));
-        Self { message: error.message().trim().replace('\n', "; "), setting: setting.to_owned() }
+impl From<serde_path_to_error::Error<toml::de::Error>> for Misread {
+    fn from(error: serde_path_to_error::Error<toml::de::Error>) -> Self {
+        let setting = error.path().to_string();
+        Self { message: error.into_inner().message().trim().replace('\n', "; "), setting }
     }
 }
 
@@ -34,8 +32,8 @@ pub fn remove_unread(table: &mut Table) -> Vec<Unread> {
     let mut unread = Vec::new();
     table.retain(|name, value| {
         let in_recipe = |value: &Value| -> Result<(), Misread> {
-            let recipe = Table::from_iter([(name.to_owned(), value.clone())]).try_into::<Recipe>();
-            recipe.map(drop).map_err(Misread::from)
+            let table = Value::Table(Table::from_iter([(name.to_owned(), value.clone())]));
+            serde_path_to_error::deserialize::<_, Recipe>(table).map(drop).map_err(Misread::from)
         };
         keep_readable(name, value, &in_recipe, &mut unread)
     });

@@ -1,6 +1,5 @@
 //! Values for the template of the model card.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,22 +7,17 @@ use candle_core::Device;
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig, Model, ResNetConfig, Stem};
 use equimod_data::source::ReadOptions;
-use equimod_eval::ResultRow;
-use equimod_eval::evaluation::MEAN_PER_CLASS;
-use equimod_eval::results::{
-    OTHER_SETTINGS, Results, TOP_1, headline_accuracy, is_better_founded, is_reduced, markdown,
-};
+use equimod_eval::results::markdown;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::SHUFFLED;
 use super::front_matter::{Origins, front_matter};
 use super::methods::{entries, modules};
-use crate::artifact::{Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
+use super::results::{claim, equivariance, headlines, results};
+use crate::artifact::{Files, IMPORTED_KEY, TABLE_FILE, Training};
 use crate::outputs::console::duration;
 use crate::reference::PREFIX;
 
-const EQUIVARIANCE: &str = "absolute equivariance";
 /// Licenses of the bundled images.
 const BUNDLED: &str = "Noto Emoji (Apache-2.0) and Twemoji (CC-BY 4.0).";
 const UNKNOWN: &str = "their license is not recorded here; ask their publisher.";
@@ -304,83 +298,10 @@ impl TrainingFacts {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(files: &Files, name: &str) -> anyhow::Result<T> {
+/// Reads a JSON file of an export.
+pub(super) fn read<T: serde::de::DeserializeOwned>(files: &Files, name: &str) -> anyhow::Result<T> {
     let bytes = files.get(name).with_context(|| format!("the export has no {name}"))?;
     serde_json::from_slice(bytes).with_context(|| format!("cannot read {name}"))
-}
-
-/// Results of the export: those of the run itself come first, those with the default settings of a protocol, whose
-/// folders have short names, last.
-fn results(files: &Files) -> anyhow::Result<Vec<Results>> {
-    let mut names: Vec<&String> = files.keys().filter(|name| name.ends_with(RESULTS_FILE)).collect();
-    names.sort_by_key(|name| (name.contains('/'), Reverse(name.len()), name.as_str()));
-    names.into_iter().map(|name| read(files, name)).collect()
-}
-
-/// Headline rows without duplicates, if possible of evaluations with the settings of their protocols; a separate evaluation replaces the one at the end of the run. The mean over classes
-/// stands only for data sets without a top-1 accuracy.
-fn headlines(results: &[Results]) -> Vec<ResultRow> {
-    let mut rows: Vec<ResultRow> = Vec::new();
-    // Evaluations with other settings come first, so that those with the settings of the protocol replace them.
-    let (published, others): (Vec<&Results>, Vec<&Results>) =
-        results.iter().partition(|results| results.settings.is_empty());
-    for row in [others, published].concat().into_iter().flat_map(of_model).filter(is_headline) {
-        let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
-        match rows.iter_mut().find(|other| key(other) == key(&row)) {
-            Some(other) if replaces(&row, other) => *other = row,
-            Some(_) => {}
-            None => rows.push(row),
-        }
-    }
-    let top_1: Vec<[String; 3]> = rows.iter().filter(|row| row.metric == TOP_1).map(classified).collect();
-    rows.retain(|row| row.metric != MEAN_PER_CLASS || !top_1.contains(&classified(row)));
-    rows
-}
-
-/// The row with settings other than the defaults in its details.
-fn with_settings(row: &ResultRow, settings: &[String]) -> ResultRow {
-    let mut row = row.clone();
-    if !settings.is_empty() {
-        let gap = if row.detail.is_empty() { "" } else { "; " };
-        row.detail += &format!("{gap}{OTHER_SETTINGS}{}", settings.join(", "));
-    }
-    row
-}
-
-/// The rows of the exported model, with the values of its untrained network if that was evaluated as another model.
-fn of_model(results: &Results) -> Vec<ResultRow> {
-    let [one, untrained] = results.models.as_slice() else {
-        return results.rows.iter().map(|row| with_settings(row, &results.settings)).collect();
-    };
-    let key = |row: &ResultRow| [&row.protocol, &row.data, &row.task, &row.metric].map(String::clone);
-    let of_untrained = |row: &&ResultRow| row.model == untrained.name;
-    let value = |row: &ResultRow| {
-        results.rows.iter().filter(of_untrained).find(|other| key(other) == key(row)).map(|other| other.value)
-    };
-    let own = results.rows.iter().filter(|row| row.model == one.name);
-    own.map(|row| ResultRow { untrained: value(row), model: String::new(), ..row.clone() }).collect()
-}
-
-/// The classification that an accuracy is of.
-fn classified(row: &ResultRow) -> [String; 3] {
-    [&row.protocol, &row.data, &row.task].map(String::clone)
-}
-
-/// Whether a row of a later evaluation replaces that of an earlier one: if it is better founded, or as well founded and no
-/// repetition that lacks the value of the untrained network.
-fn replaces(row: &ResultRow, earlier: &ResultRow) -> bool {
-    let is_same = row.detail == earlier.detail && row.chosen == earlier.chosen;
-    let adds = row.untrained.is_some() || earlier.untrained.is_none() || !is_same;
-    is_better_founded(row, earlier) || (adds && !is_better_founded(earlier, row))
-}
-
-fn is_headline(row: &ResultRow) -> bool {
-    let whole = !row.task.ends_with(" alone");
-    let metric = row.metric.as_str();
-    row.value.is_finite()
-        && ([TOP_1, MEAN_PER_CLASS, "recall@1", "MRR", "pooled R²"].contains(&metric)
-            || metric.ends_with("-shot accuracy")
-            || (whole && (metric == EQUIVARIANCE || metric == SHUFFLED)))
 }
 
 /// Names of the objective and the modules of a method, e.g. `SimCLR + EquiMod`.
@@ -402,54 +323,6 @@ fn scaled(number: f64, unit: f64) -> String {
 
 fn list(values: &[f32; 3]) -> String {
     format!("[{}, {}, {}]", values[0], values[1], values[2])
-}
-
-/// One sentence with the headline result.
-fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<String> {
-    let row = headline_accuracy(rows)?;
-    let protocol = match row.protocol.as_str() {
-        "linear" => "a linear layer on frozen features",
-        "logistic" if is_reduced(row) => "a quick search of logistic regression on frozen features",
-        "logistic" => "logistic regression on frozen features",
-        _ => "k-nearest-neighbor classification of frozen features",
-    };
-    let mut also = Vec::new();
-    also.extend(row.interval_text().map(|interval| format!("95 % interval {interval}")));
-    also.extend(row.untrained.map(|value| format!("{} with random weights", row.text(value))));
-    also.extend(row.chance.map(|value| format!("chance {}", row.text(value))));
-    also.extend(row.detail.split_once(OTHER_SETTINGS).map(|(_, settings)| format!("{OTHER_SETTINGS}{settings}")));
-    let task = if row.task.is_empty() { String::new() } else { format!(", task {}", row.task) };
-    let by = method.map_or_else(String::new, |method| format!(" trained with {method}"));
-    Some(format!(
-        "**{} top-1 accuracy** ({}) with {protocol} of a {network}{by}, on `{}`{task}.",
-        row.text(row.value),
-        also.join("; "),
-        row.data
-    ))
-}
-
-/// One sentence with the equivariance results.
-fn equivariance(rows: &[ResultRow]) -> Option<String> {
-    let measured = |metric: &str| rows.iter().find(|row| row.protocol == "equivariance" && row.metric == metric);
-    let row = measured(EQUIVARIANCE)?;
-    let shuffled = measured(SHUFFLED)
-        .map_or_else(String::new, |row| format!(" (with the parameters of other views: {})", row.text(row.value)));
-    if row.interval.is_some_and(|(low, high)| low <= 0.0 && high >= 0.0) {
-        return Some(format!(
-            "On `{}`, the prediction from an image and the parameters of a view is not clearly closer to the embedding of the \
-             view than the embedding of the image is: absolute equivariance {} (95 % interval {}).",
-            row.data,
-            row.text(row.value),
-            row.interval_text().unwrap_or_default()
-        ));
-    }
-    let side = if row.value > 0.0 { "closer to" } else { "farther from" };
-    Some(format!(
-        "On `{}`, the prediction from an image and the parameters of a view is {side} the embedding of the view than \
-         the embedding of the image is, by {} in cosine similarity{shuffled}.",
-        row.data,
-        row.text(row.value.abs())
-    ))
 }
 
 /// MODEL reference of a repository, with its branch.
@@ -502,68 +375,5 @@ fn data_license(stated: Option<String>, data: Option<&str>) -> String {
         (Some(stated), _) => format!("{}.", stated.trim_end_matches('.')),
         (None, Some("emoji")) => BUNDLED.into(),
         (None, _) => UNKNOWN.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use equimod_eval::results::EvaluatedModel;
-
-    fn row(metric: &str, value: f64, strengths: usize, untrained: Option<f64>) -> ResultRow {
-        ResultRow {
-            protocol: "logistic".into(),
-            metric: metric.into(),
-            value,
-            untrained,
-            chosen: Some(format!("w 1, the best of {strengths} on validation")),
-            ..ResultRow::default()
-        }
-    }
-
-    fn values(files: Vec<Vec<ResultRow>>) -> Vec<f64> {
-        let files: Vec<Results> = files.into_iter().map(|rows| Results { rows, ..Results::default() }).collect();
-        headlines(&files).iter().map(|row| row.value).collect()
-    }
-
-    #[test]
-    fn the_whole_search_replaces_a_quick_look_and_not_the_other_way_around() {
-        let (quick, whole) = (row(TOP_1, 0.46, 4, Some(0.4)), row(TOP_1, 0.45, 45, None));
-        assert_eq!(values(vec![vec![quick.clone()], vec![whole.clone()]]), [0.45]);
-        assert_eq!(values(vec![vec![whole.clone()], vec![quick]]), [0.45]);
-        // A repetition without the untrained network replaces nothing.
-        let with_untrained = row(TOP_1, 0.44, 45, Some(0.4));
-        assert_eq!(values(vec![vec![with_untrained], vec![whole]]), [0.44]);
-    }
-
-    #[test]
-    fn trials_are_no_headline_beside_others_and_an_untrained_model_is_a_reference() {
-        let whole = |model: &str, value| ResultRow { model: model.into(), ..row(TOP_1, value, 45, None) };
-        let model = |name: &str| EvaluatedModel { name: name.into(), ..Default::default() };
-        let trial = Results { rows: vec![whole("", 0.9)], settings: vec!["48".into()], ..Results::default() };
-        assert_eq!(headlines(std::slice::from_ref(&trial))[0].detail, "other settings: 48");
-        let linear = Results {
-            rows: vec![ResultRow { protocol: "linear".into(), ..whole("", 0.9) }],
-            settings: vec!["lr-1".into()],
-            ..Results::default()
-        };
-        let published = Results { rows: vec![whole("", 0.5)], ..Results::default() };
-        let rows = headlines(&[published, linear]);
-        assert!(rows.len() == 2 && headline_accuracy(&rows).unwrap().protocol == "logistic");
-        let suite = Results {
-            models: vec![model("mine"), model("mine untrained")],
-            rows: vec![whole("mine", 0.5), whole("mine untrained", 0.4)],
-            ..Results::default()
-        };
-        let found = headlines(&[suite, trial]);
-        let [row] = found.as_slice() else { panic!("{found:?}") };
-        assert_eq!((row.value, row.untrained, row.model.as_str()), (0.5, Some(0.4), ""));
-    }
-
-    #[test]
-    fn the_mean_over_classes_stands_for_data_without_a_top_1_accuracy() {
-        let other = ResultRow { data: "birds".into(), ..row(MEAN_PER_CLASS, 0.3, 45, None) };
-        let rows = vec![row(TOP_1, 0.5, 45, None), row(MEAN_PER_CLASS, 0.4, 45, None), other];
-        assert_eq!(values(vec![rows]), [0.5, 0.3]);
     }
 }

@@ -2,11 +2,10 @@
 
 use equimod_core::MethodConfig;
 use equimod_eval::ResultRow;
-use equimod_eval::results::{OTHER_SETTINGS, TOP_1};
+use equimod_eval::results::{SHUFFLED, TOP_1};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::SHUFFLED;
 use super::methods::entries;
 use crate::reference::{ModelReference, PREFIX, Reference};
 
@@ -97,8 +96,7 @@ fn entry(row: &ResultRow) -> (Value, Value) {
     };
     let interval = row.interval_text().map_or_else(String::new, |interval| format!(" ({interval})"));
     // Readers of the index merge the results of one data set, whatever their protocol.
-    let settings = row.detail.split_once(OTHER_SETTINGS);
-    let settings = settings.map_or_else(String::new, |(_, settings)| format!(", {OTHER_SETTINGS}{settings}"));
+    let settings = if row.settings.is_empty() { String::new() } else { format!(", other settings: {}", row.settings) };
     let name = format!("{}, {}{settings}{interval}", row.metric, row.protocol);
     let data = if row.task.is_empty() { row.data.clone() } else { format!("{}: {}", row.data, row.task) };
     let of = json!({

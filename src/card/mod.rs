@@ -4,6 +4,7 @@
 mod facts;
 mod front_matter;
 mod methods;
+mod results;
 
 use anyhow::Context;
 use equimod_core::checkpoint::sha256;
@@ -13,8 +14,6 @@ use minijinja::{Environment, UndefinedBehavior};
 use crate::artifact::Files;
 use facts::Facts;
 
-/// Control of the equivariance metric: predictions with shuffled parameters.
-const SHUFFLED: &str = "absolute equivariance, shuffled parameters";
 const TEMPLATE: &str = include_str!("../../assets/card/README.md.jinja");
 /// Last line of a generated card, which shows whether it has been edited.
 const SEAL: (&str, &str) = ("\n<!-- made by equimod, sha256 of what is above: ", " -->\n");

@@ -321,19 +321,19 @@ fn background(images: &Images) -> Option<Chosen<&'static str>> {
 }
 
 fn skip_share(images: &Images) -> Option<Chosen<f64>> {
-    let Images { failed, decoded, .. } = *images;
-    let share = (failed as f64 / decoded.max(1) as f64 * 200.0).ceil() / 100.0;
-    let why = format!(
-        "twice the share of images that do not decode, {failed} of {decoded}; `equimod data verify` lists them"
-    );
-    if failed == 0 && images.decoded < images.count && images.count as f64 * SKIP_SHARE < 1.0 {
-        let one = (1e4 / images.count as f64).ceil() / 1e4;
+    let Images { failed, decoded, count, .. } = *images;
+    if failed > 0 {
+        let share = (failed as f64 / decoded.max(1) as f64 * 200.0).ceil() / 100.0;
+        let why = "twice the share of images that do not decode";
         return Some(Chosen::new(
-            one,
-            format!("room for one that does not decode, since only {decoded} of {} images were tried", images.count),
+            share.min(1.0),
+            format!("{why}, {failed} of {decoded}; `equimod data verify` lists them"),
         ));
     }
-    (failed > 0).then(|| Chosen::new(share.min(1.0), why))
+    // One broken image among those that were not tried is more than the default share of a small folder.
+    let allows_none = decoded < count && count as f64 * SKIP_SHARE < 1.0;
+    let why = format!("room for one that does not decode, since only {decoded} of {count} images were tried");
+    allows_none.then(|| Chosen::new((1e4 / count as f64).ceil() / 1e4, why))
 }
 
 fn std(images: &Images) -> Chosen<[f64; 3]> {

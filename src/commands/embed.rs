@@ -60,13 +60,7 @@ fn chosen<'a>(splits: &'a Splits, wanted: &[EmbeddedSplit]) -> Vec<(&'static str
 fn add(table: &mut EmbeddingTable, split: &str, dataset: &dyn Dataset, extractor: &Extractor) -> anyhow::Result<()> {
     let features = extractor.features(dataset)?;
     let indices = features.decoded();
-    if let Some(&first) = features.undecoded().first() {
-        let key = dataset.key(first);
-        console::note(&match features.undecoded().len() {
-            1 => format!("1 image does not decode and is left out: {key}"),
-            count => format!("{count} images do not decode and are left out: {key}, …"),
-        });
-    }
+    features.undecoded_text(dataset).iter().for_each(|text| console::note(text));
     let keys = indices.iter().map(|&index| dataset.key(index)).collect();
     let labels = dataset.tasks().iter().enumerate().map(|(number, task)| LabelColumn {
         task: task_name(&task.name),

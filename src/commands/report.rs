@@ -1,6 +1,7 @@
 //! `equimod report`.
 
 mod rows;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,22 +11,16 @@ use std::time::Duration;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
 use equimod_eval::report::{Figure, Plot, ReportData, Section, Table, render, share_chart};
-use equimod_eval::verdict::{MOST_SENTENCES, is_judged};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, recorded, settings};
 
 use crate::cli::Report;
-use crate::commands::eval::after_evaluation;
 use crate::outputs::console::{self, duration};
-use crate::outputs::suggestion::{Suggestion, on_page};
+use crate::outputs::suggestion::on_page;
 use crate::outputs::verdict::print_verdict;
 use crate::process::exit::Usage;
-use crate::run::again::lower_by_files;
 use crate::run::baseline;
-use crate::run::facts::training_facts;
 use crate::run::files::{Metrics, all_results, status};
-
-use rows::key;
 
 /// Metrics that are plotted first, in this order.
 const FIRST: [&str; 2] = ["loss", "invariance_loss"];
@@ -61,11 +56,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     }
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
     let (shared, others) = results(&runs);
-    let (verdict, next) = match &runs[..] {
-        [one] => of_one(one),
-        [first, second] => (vec![verdict(first, second)], paired(&runs)),
-        several => (vec![leaders(several)], None),
-    };
+    let (verdict, next) = verdict::of(&runs);
     let page = render(&ReportData {
         title: format!("equimod: {}", names.join(", ")),
         summary: match &runs[..] {
@@ -92,121 +83,6 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The verdict on all evaluations of a run, and the command that follows.
-fn of_one(run: &Run) -> (Vec<String>, Option<Suggestion>) {
-    let facts = training_facts(&run.folder, &run.recipe, run.metrics.steps()).ok();
-    let verdict = equimod_eval::verdict::verdict(&run.results, facts.as_ref());
-    let steps = run.metrics.steps();
-    let resume = || Suggestion::new(["pretrain", "--resume", "--out", &run.folder.display().to_string()]);
-    let (said, next) = match status(&run.folder, &run.info).as_str() {
-        "finished" => return (verdict.sentences, after_evaluation(verdict.advice, &run.folder, None)),
-        "diverged" => {
-            let text = "Training diverged: the learning rate is too high, or training is unstable.";
-            (text.to_owned(), lower_by_files(&run.folder))
-        }
-        "running" => (format!("The run goes on: so far, it has {steps} steps."), None),
-        other => (format!("The run was not finished ({other}): it has {steps} steps."), Some(resume())),
-    };
-    // What the numbers so far say about training is no judgement of the whole run.
-    let sentences = equimod_eval::verdict::verdict(&run.results, None).sentences;
-    (std::iter::once(said).chain(sentences).take(MOST_SENTENCES).collect(), next)
-}
-
-/// Whether two runs trained on the same images.
-fn same_images(first: &Run, second: &Run) -> bool {
-    first.info.data_fingerprint == second.info.data_fingerprint
-}
-
-/// A sentence on two runs whose images have the same name and differ.
-fn same_name_only(first: &Run, second: &Run) -> Option<String> {
-    let name = &first.recipe.data.source;
-    let is_name_only = !same_images(first, second) && *name == second.recipe.data.source;
-    is_name_only.then(|| {
-        let (first, second) = (&first.name, &second.name);
-        format!("{first} and {second} call their images {name}, but these differ: numbers on them cannot be compared.")
-    })
-}
-
-/// The command that tests the difference of two runs: on their images, or on others if they have different ones.
-fn paired(runs: &[Run]) -> Option<Suggestion> {
-    let [first, second] = runs else { return None };
-    let same = same_images(first, second) && first.recipe.data.source == second.recipe.data.source;
-    let [a, b] = [first, second].map(|run| run.folder.display().to_string());
-    let compare = Suggestion::new(["eval", "compare", &a, &b]);
-    Some(match same {
-        true => compare.about("tested on paired images"),
-        false => compare
-            .with(["--data", &first.recipe.data.source])
-            .about(&format!("both on the images of {}; --data takes others", first.name)),
-    })
-}
-
-/// In how many of the accuracies and recalls that all of several runs share each of them is highest.
-fn leaders(runs: &[Run]) -> String {
-    if let Some(different) = runs.iter().find_map(|run| same_name_only(&runs[0], run)) {
-        return different;
-    }
-    let of = |run: &Run, row: &ResultRow| run.results.iter().find(|other| key(other) == key(row)).map(|row| row.value);
-    let all = |row: &ResultRow| runs.iter().map(|run| of(run, row)).collect::<Option<Vec<f64>>>();
-    let shares = runs.iter().take(1).flat_map(|run| run.results.iter().filter(|row| is_judged(row, &run.results)));
-    let shared: Vec<Vec<f64>> = shares.filter_map(all).collect();
-    if shared.is_empty() {
-        return "The runs share no accuracy or recall: evaluate all with the same protocol and images.".into();
-    }
-    let leads = |place: usize| {
-        let best = |values: &&Vec<f64>| values.iter().all(|value| *value <= values[place]);
-        format!("{} in {}", runs[place].name, shared.iter().filter(best).count())
-    };
-    let counts: Vec<String> = (0..runs.len()).map(leads).collect();
-    let shared = shared.len();
-    format!(
-        "Of {shared} shared accuracies and recalls, the highest is that of {} (ties count for each).",
-        counts.join(", ")
-    )
-}
-
-/// Whether accuracies and recalls of two runs differ.
-fn verdict(first: &Run, second: &Run) -> String {
-    if let Some(different) = same_name_only(first, second) {
-        return different;
-    }
-    let other = |row: &ResultRow| first.results.iter().find(|other| key(other) == key(row)).cloned();
-    let shared: Vec<(&ResultRow, ResultRow)> = second
-        .results
-        .iter()
-        .filter(|row| is_judged(row, &second.results))
-        .filter_map(|row| Some((row, other(row)?)))
-        .collect();
-    let points = |(row, other): &(&ResultRow, ResultRow)| 100.0 * (row.value - other.value);
-    let apart = |(row, other): &&(&ResultRow, ResultRow)| {
-        row.interval.zip(other.interval).is_some_and(|(one, two)| one.0 > two.1 || one.1 < two.0)
-    };
-    let largest = shared.iter().max_by(|a, b| points(a).abs().total_cmp(&points(b).abs()));
-    let Some(largest) = largest else {
-        return "The runs share no accuracy or recall: evaluate both with the same protocol and images.".into();
-    };
-    let apart = match shared.iter().filter(apart).count() {
-        0 => "In none of them do the intervals of the two runs lie apart; paired on the same images, differences are seen \
-              earlier."
-            .to_owned(),
-        count => format!("The intervals of the two runs lie apart in {count} of them."),
-    };
-    let count =
-        |higher: bool| shared.iter().filter(|pair| (points(pair) > 0.0) == higher && points(pair) != 0.0).count();
-    format!(
-        "Of {} shared accuracies and recalls, {} is higher in {} and lower in {}; the largest difference is {:+.1} points, \
-         in {} of {} ({}). {apart}",
-        shared.len(),
-        second.name,
-        count(true),
-        count(false),
-        points(largest),
-        largest.0.metric,
-        largest.0.task,
-        largest.0.protocol,
-    )
-}
-
 fn read(path: &Path) -> anyhow::Result<Run> {
     let info = RunInfo::read(path)?;
     let recipe = recorded(&path.join(RESOLVED))?;
@@ -227,7 +103,7 @@ fn drawn(runs: &[Run]) -> Vec<&Run> {
 fn glance(runs: &[&Run]) -> Vec<Figure> {
     let Some((first, others)) = runs.split_first().filter(|(_, others)| !others.is_empty()) else { return Vec::new() };
     let same =
-        |run: &Run, row: &ResultRow| run.results.iter().find(|other| key(other) == key(row)).map(|row| row.value);
+        |run: &Run, row: &ResultRow| run.results.iter().find(|other| other.key() == row.key()).map(|row| row.value);
     let references: Vec<_> =
         others.iter().map(|&run| (run.name.as_str(), move |row: &ResultRow| same(run, row))).collect();
     let in_all = |row: &&ResultRow| references.iter().all(|(_, of)| of(row).is_some());
@@ -273,18 +149,18 @@ fn differences(runs: &[Run]) -> Table {
 
 /// Every result of every run with its interval: those that all runs have, with the difference of two runs, and others.
 fn results(runs: &[Run]) -> (Table, Table) {
-    let mut keys: Vec<[&String; 4]> = Vec::new();
+    let mut keys: Vec<[&str; 4]> = Vec::new();
     for row in runs.iter().flat_map(|run| &run.results) {
-        if !keys.contains(&key(row)) {
-            keys.push(key(row));
+        if !keys.contains(&row.key()) {
+            keys.push(row.key());
         }
     }
     let (mut shared, mut others) = (Vec::new(), Vec::new());
     for wanted in &keys {
-        let rows = runs.iter().map(|run| run.results.iter().find(|row| key(row) == *wanted));
+        let rows = runs.iter().map(|run| run.results.iter().find(|row| row.key() == *wanted));
         let rows: Vec<Option<&ResultRow>> = rows.collect();
         let cells = rows.iter().map(|row| row.map_or_else(|| "–".into(), with_interval));
-        let mut line: Vec<String> = std::iter::once(wanted.map(String::as_str).join(" ")).chain(cells).collect();
+        let mut line: Vec<String> = std::iter::once(wanted.join(" ")).chain(cells).collect();
         if rows.contains(&None) {
             others.push(line);
             continue;

@@ -18,22 +18,11 @@ const ONLY_TASK: &str = "default";
 const SOURCE: &str = "  source:\n";
 
 /// Adds files for the accuracies on data sets of the Hub, which were measured at this time. They replace those of the
-/// same condition; a file of another condition gets a name with its settings.
+/// same condition: the same protocol with the same settings.
 pub fn add(files: &mut Files, results: &Results, measured: SystemTime) {
     let date: String = humantime::format_rfc3339_seconds(measured).to_string().chars().take(10).collect();
     let rows = results.rows.iter().filter(|row| row.metric == TOP_1 && row.value.is_finite());
-    for (row, (name, bytes)) in rows.filter_map(|row| Some((row, file(row, &date)?))) {
-        let settings = format!("; {}\"", row.detail);
-        let is_other = |bytes: &Vec<u8>| !String::from_utf8_lossy(bytes).contains(&settings);
-        let name = match files.get(&name).filter(|there| !row.detail.is_empty() && is_other(there)) {
-            Some(_) => name.replace(
-                EXTENSION,
-                &format!("-{}{EXTENSION}", plain(row.detail.split("; ").next().unwrap_or_default())),
-            ),
-            None => name,
-        };
-        files.insert(name, bytes);
-    }
+    files.extend(rows.filter_map(|row| file(row, &date)));
 }
 
 /// Letters, digits and hyphens of a text, and `_` for all others.
@@ -65,7 +54,8 @@ fn file(row: &ResultRow, date: &str) -> Option<(String, Vec<u8>)> {
         quoted(date),
         quoted(&notes(row)),
     );
-    let name = plain(&format!("{}-{task}-{}", data.id(), row.protocol));
+    let settings = if row.settings.is_empty() { String::new() } else { format!("-{}", row.settings) };
+    let name = plain(&format!("{}-{task}-{}{settings}", data.id(), row.protocol));
     Some((format!("{FOLDER}{name}{EXTENSION}"), text.into_bytes()))
 }
 
@@ -79,8 +69,12 @@ fn notes(row: &ResultRow) -> String {
         other => other,
     };
     let interval = row.interval_text().map_or_else(String::new, |interval| format!("; 95 % interval {interval}"));
-    let settings = if row.detail.is_empty() { String::new() } else { format!("; {}", row.detail) };
-    format!("{protocol}; top-1 accuracy in %{interval}{settings}")
+    let remarks: String = [&row.detail, &row.settings]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| format!("; {text}"))
+        .collect();
+    format!("{protocol}; top-1 accuracy in %{interval}{remarks}")
 }
 
 /// A string in YAML: a JSON string is one.
@@ -136,17 +130,17 @@ mod tests {
 
     #[test]
     fn another_condition_has_another_file() {
-        let row = |value: f64, detail: &str| ResultRow {
+        let row = |value: f64, settings: &str| ResultRow {
             protocol: "knn".into(),
             data: "hf:lab/birds".into(),
             metric: TOP_1.into(),
             value,
-            detail: detail.into(),
+            settings: settings.into(),
             ..ResultRow::default()
         };
         let mut files = Files::new();
-        for (value, detail) in [(0.5, "k 20"), (0.6, "k 20"), (0.7, "k 2"), (0.8, "k 2")] {
-            let results = Results { rows: vec![row(value, detail)], ..Results::default() };
+        for (value, settings) in [(0.5, ""), (0.6, ""), (0.7, "k-2"), (0.8, "k-2")] {
+            let results = Results { rows: vec![row(value, settings)], ..Results::default() };
             add(&mut files, &results, SystemTime::UNIX_EPOCH);
         }
         let values: Vec<(&str, bool)> = files
@@ -155,6 +149,6 @@ mod tests {
             .map(|((name, bytes), value)| (name.as_str(), String::from_utf8_lossy(bytes).contains(value)))
             .collect();
         let name = ".eval_results/lab_birds-default-knn";
-        assert_eq!(values, [(format!("{name}-k_2.yaml").as_str(), true), (format!("{name}.yaml").as_str(), true)]);
+        assert_eq!(values, [(format!("{name}-k-2.yaml").as_str(), true), (format!("{name}.yaml").as_str(), true)]);
     }
 }

@@ -17,10 +17,10 @@ use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, 
 use crate::export::scan::{argument_without_path, last_part, without_paths};
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
+use crate::run::files::{METRICS_FILE, dashed};
 
 /// File name of a run's recipe in an export.
 pub const RECIPE_FILE: &str = "recipe.toml";
-const METRICS_FILE: &str = "metrics.jsonl";
 
 /// Name of a model without its folder; that of one on the Hub stays whole.
 fn model_name(model: &str) -> &str {
@@ -176,12 +176,10 @@ impl RunFiles {
 
 /// Name of a folder of evaluations, with the path to the data shortened to its last part.
 fn without_data_path(folder: &str, results: &Results) -> String {
-    let dashed = |text: &str| -> String { text.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect() };
     let mut name = folder.to_owned();
     for row in &results.rows {
-        let whole = dashed(&row.data);
         if argument_without_path(&row.data) != row.data {
-            name = name.replace(whole.trim_matches('-'), dashed(last_part(&row.data)).trim_matches('-'));
+            name = name.replace(&dashed(&row.data), &dashed(last_part(&row.data)));
         }
     }
     name

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use equimod_core::optim::OptimizerConfig;
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{Recipe, RunInfo, recorded};
 
@@ -48,17 +47,9 @@ pub fn longer_by_files(run: &Path) -> Option<Suggestion> {
     Some(longer(run, &info, &recorded(&run.join(RESOLVED)).ok()?, steps))
 }
 
-/// Learning rate above which AdamW, whose steps do not shrink with the gradient, is unlikely to train.
-pub const LARGE_FOR_ADAMW: f64 = 0.05;
-
-/// Whether a recipe has a learning rate of SGD or LARS for AdamW.
-pub fn is_large_for_adamw(recipe: &Recipe) -> bool {
-    matches!(recipe.optimizer, OptimizerConfig::AdamW(_)) && recipe.schedule.learning_rate > LARGE_FOR_ADAMW
-}
-
 /// [`again`] at a third of the learning rate, or at a usual one of AdamW.
 pub fn lower(run: &Path, info: &RunInfo, recipe: &Recipe) -> Suggestion {
-    if is_large_for_adamw(recipe) {
+    if recipe.has_large_rate_for_adamw() {
         return again(run, info).with(["--lr", "0.001"]).about("a usual learning rate of AdamW");
     }
     // Two digits are enough.

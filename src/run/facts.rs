@@ -35,10 +35,15 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
 const FEWEST: usize = 4;
 /// Rise, as a share of the first loss, above which few losses rose.
 const CLEAR: f64 = 0.05;
+/// Fall, as a share of the first loss, below which a loss that rose came back to its start.
+const SLIGHT: f64 = 0.02;
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
 
 /// Mean losses of the first twentieth and the last fifth if the latter is higher, of few losses clearly higher.
 fn rise(losses: &[f64]) -> Option<(f64, f64)> {
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (first, last) = ((losses.len() / 20).max(1), (losses.len() / 5).max(1));
     let least = |start: f64| if losses.len() < 20 { start + CLEAR * start.abs() } else { start };
     let ends = (losses.len() >= FEWEST).then(|| (mean(&losses[..first]), mean(&losses[losses.len() - last..])));
@@ -48,14 +53,13 @@ fn rise(losses: &[f64]) -> Option<(f64, f64)> {
 /// Mean losses of the first twentieth, of the highest twentieth and of the last fifth, if the loss clearly rose in between
 /// and ended less than a fiftieth below its start; `None` for few losses.
 fn return_to_start(losses: &[f64]) -> Option<(f64, f64, f64)> {
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (twentieth, fifth) = (losses.len() / 20, losses.len() / 5);
     if twentieth == 0 {
         return None;
     }
     let (start, end) = (mean(&losses[..twentieth]), mean(&losses[losses.len() - fifth..]));
     let highest = losses.chunks_exact(twentieth).map(mean).fold(f64::NEG_INFINITY, f64::max);
-    let is_back = highest > start + CLEAR * start.abs() && end > start - 0.4 * CLEAR * start.abs();
+    let is_back = highest > start + CLEAR * start.abs() && end > start - SLIGHT * start.abs();
     is_back.then_some((start, highest, end))
 }
 
@@ -66,7 +70,6 @@ fn decrease(losses: &[f64]) -> Option<f64> {
         return None;
     }
     let (before, last) = losses[losses.len() - 2 * fifth..].split_at(fifth);
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let (before, last) = (mean(before), mean(last));
     Some((before - last) / before.abs()).filter(|decrease| decrease.is_finite())
 }

@@ -10,6 +10,9 @@ use equimod_eval::results::Results;
 use equimod_train::{RunInfo, Status};
 use serde_json::Value;
 
+/// The numbers of a run, a line for each step and probe.
+pub const METRICS_FILE: &str = "metrics.jsonl";
+
 /// The lines of `metrics.jsonl`.
 pub struct Metrics(Vec<Value>);
 
@@ -20,7 +23,7 @@ impl Metrics {
     ///
     /// If the file cannot be read.
     pub fn read(run: &Path) -> anyhow::Result<Self> {
-        let path = run.join("metrics.jsonl");
+        let path = run.join(METRICS_FILE);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()))
     }
@@ -70,15 +73,20 @@ pub fn all_results(run: &Path) -> anyhow::Result<Vec<ResultRow>> {
     Ok(rows)
 }
 
-/// Status of a run that was killed, which its files call running.
-pub const KILLED: &str = "killed";
+/// A text as a part of the name of a folder of evaluations.
+pub fn dashed(text: &str) -> String {
+    let dashed: String = text.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+    dashed.trim_matches('-').to_owned()
+}
+
+/// Whether the run in a folder was killed: its files call it running, and no process has it open.
+pub fn is_killed(folder: &Path, info: &RunInfo) -> bool {
+    info.status == Status::Running && !is_open(folder)
+}
 
 /// Status of the run in a folder.
 pub fn status(folder: &Path, info: &RunInfo) -> String {
-    match info.status == Status::Running && !is_open(folder) {
-        true => KILLED.into(),
-        false => info.status.to_string(),
-    }
+    if is_killed(folder, info) { "killed".into() } else { info.status.to_string() }
 }
 
 /// Whether a process trains in the folder. Where that cannot be told, one may.

@@ -24,14 +24,7 @@ impl Evaluation<'_> {
         let extractor = self.extractor();
         let of = |dataset: &dyn Dataset| -> Result<Features> {
             let features = extractor.features(dataset)?;
-            if let Some(&first) = features.undecoded().first() {
-                let key = dataset.key(first);
-                let said = match features.undecoded().len() {
-                    1 => format!("1 image does not decode and is left out of the evaluation: {key}"),
-                    count => format!("{count} images do not decode and are left out of the evaluation: {key}, …"),
-                };
-                self.observer.log(&said);
-            }
+            features.undecoded_text(dataset).iter().for_each(|text| self.observer.log(text));
             Ok(features)
         };
         let features = SplitFeatures {

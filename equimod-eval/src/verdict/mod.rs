@@ -53,6 +53,7 @@ pub const MOST_SENTENCES: usize = 5;
 
 /// The verdict on the rows of a run, an evaluation or a comparison.
 pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
+    let rows = &without_trials(rows)[..];
     let (gains, predictions) = (Gains::of(rows), Predictions::of(rows));
     let (at_an_end, against_baseline) = (range_end(rows), baseline(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
@@ -92,6 +93,12 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         () => None,
     };
     Verdict { sentences, advice }
+}
+
+/// The rows without those of other settings than the defaults, where the same number was measured with these.
+fn without_trials(rows: &[ResultRow]) -> Vec<ResultRow> {
+    let has_default = |row: &ResultRow| rows.iter().any(|other| other.settings.is_empty() && other.key() == row.key());
+    rows.iter().filter(|row| row.settings.is_empty() || !has_default(row)).cloned().collect()
 }
 
 /// The sentences without the least important ones of too many.

@@ -130,7 +130,6 @@ impl Comparison {
             version: env!("CARGO_PKG_VERSION").into(),
             command: std::env::args().collect(),
             seed: arguments.seed,
-            settings: Vec::new(),
             models: contenders.iter().map(Contender::description).collect(),
             rows,
             splits: drawn.iter().map(|drawn| drawn.split.clone()).collect(),

@@ -28,7 +28,7 @@ use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
 use crate::run::baseline;
-use crate::run::files::all_results;
+use crate::run::files::{all_results, dashed};
 
 /// Runs a protocol on a model and a data set, prints and writes the results.
 pub fn run(chosen: &Chosen) -> anyhow::Result<ExitCode> {
@@ -127,8 +127,7 @@ impl<'a> Session<'a> {
     fn folder(&self, protocol: &str) -> Option<PathBuf> {
         let model = &self.arguments.model;
         let in_run = || {
-            let data: String = self.data.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-            let mut name = format!("{protocol}-{}", data.trim_matches('-'));
+            let mut name = format!("{protocol}-{}", dashed(&self.data));
             // Evaluations of other tasks, and with other settings, have folders of their own.
             let tasks = self.arguments.images.task.iter().map(|task| task_name(task));
             tasks.chain(self.settings()).for_each(|part| name += &format!("-{part}"));
@@ -140,12 +139,7 @@ impl<'a> Session<'a> {
     /// Settings other than the defaults, which make an evaluation another one than that of the published protocol.
     fn settings(&self) -> Vec<String> {
         let EvalArgs { images, input, seed, .. } = self.arguments;
-        let source = |kind: &str, source: &Option<String>| {
-            let plain = |c: char| if c.is_alphanumeric() { c } else { '-' };
-            source
-                .as_ref()
-                .map(|name| format!("{kind}-{}", name.chars().map(plain).collect::<String>().trim_matches('-')))
-        };
+        let source = |kind: &str, source: &Option<String>| Some(format!("{kind}-{}", dashed(source.as_ref()?)));
         let settings = [
             input.size.map(|size| size.to_string()),
             input.crop.filter(|crop| *crop != self.crop).map(|crop| Crop::from(crop).name().to_owned()),
@@ -186,7 +180,9 @@ impl<'a> Session<'a> {
         report: Report,
         command: Vec<String>,
     ) -> anyhow::Result<(Results, Option<PathBuf>)> {
-        let Report { rows, classifications, sections, summary } = report;
+        let Report { mut rows, classifications, sections, summary } = report;
+        let settings = self.settings().join(", ");
+        rows.iter_mut().for_each(|row| row.settings.clone_from(&settings));
         let drawn = distinct_draws(&classifications);
         let results = Results {
             format: FORMAT,
@@ -196,7 +192,6 @@ impl<'a> Session<'a> {
             models: vec![EvaluatedModel::of(&self.arguments.model.display().to_string(), &self.model, self.input)],
             splits: drawn.iter().map(|drawn| drawn.split.clone()).collect(),
             verdict: verdict(&rows, None).sentences,
-            settings: self.settings(),
             rows,
         };
         let folder = self.folder(protocol);

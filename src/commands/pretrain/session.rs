@@ -24,7 +24,6 @@ use crate::process::allocator::MEMORY;
 use crate::process::between_gpus::between_gpus;
 use crate::process::failure::InWords;
 use crate::process::{device, git};
-use crate::run::again::is_large_for_adamw;
 use crate::run::mlflow::{Client, Mlflow};
 use crate::run::probe::LabeledProbe;
 use crate::run::trace::Profile;
@@ -223,7 +222,8 @@ impl Setup {
     /// Warning of a learning rate of SGD or LARS for AdamW, whose steps do not shrink with the gradient.
     pub(super) fn large_rate(&self) -> Option<String> {
         let rate = self.recipe.schedule.learning_rate;
-        is_large_for_adamw(&self.recipe)
+        self.recipe
+            .has_large_rate_for_adamw()
             .then(|| format!("a learning rate of {rate} is large for AdamW, which usually has about 0.001: give --lr"))
     }
 

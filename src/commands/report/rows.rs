@@ -3,11 +3,6 @@
 use equimod_eval::ResultRow;
 use equimod_eval::results::{is_better_founded, searched_whole_range};
 
-/// What two rows share if they hold the same number.
-pub fn key(row: &ResultRow) -> [&String; 4] {
-    [&row.protocol, &row.data, &row.task, &row.metric]
-}
-
 /// One row for each number of each run: of one run, those of the newest evaluation with each settings; of several, those
 /// that can be compared.
 pub fn of_runs(all: &[Vec<ResultRow>]) -> Vec<Vec<ResultRow>> {
@@ -17,37 +12,42 @@ pub fn of_runs(all: &[Vec<ResultRow>]) -> Vec<Vec<ResultRow>> {
     }
 }
 
-/// The rows of one of several runs: the newest with settings that all runs have, or else the first, that of the
-/// evaluation after training.
+/// The rows of one of several runs: the newest with settings that all runs have, if possible the defaults, or else the
+/// first, that of the evaluation after training.
 fn comparable(run: &[ResultRow], all: &[Vec<ResultRow>]) -> Vec<ResultRow> {
     let mut kept: Vec<ResultRow> = Vec::new();
     for row in run {
-        if kept.iter().any(|other| key(other) == key(row)) {
+        if kept.iter().any(|other| other.key() == row.key()) {
             continue;
         }
         let in_all = |row: &&ResultRow| all.iter().all(|results| newest(results, row).is_some());
-        let mut of_first =
-            all.iter().take(1).flat_map(|first| first.iter().rev()).filter(|other| key(other) == key(row));
-        kept.push(of_first.find(in_all).and_then(|shared| newest(run, shared)).unwrap_or(row).clone());
+        let of_first = all[0].iter().rev().filter(|other| other.key() == row.key()).filter(in_all);
+        // The first of the best: the newest, with the defaults if there is one.
+        let shared = of_first.min_by_key(|other| !other.settings.is_empty());
+        kept.push(shared.and_then(|shared| newest(run, shared)).unwrap_or(row).clone());
     }
     kept
 }
 
 /// The newest row of a number with the settings of `row`.
 fn newest<'a>(results: &'a [ResultRow], row: &ResultRow) -> Option<&'a ResultRow> {
-    results.iter().rev().find(|other| key(other) == key(row) && has_same_settings(other, row))
+    results.iter().rev().find(|other| {
+        other.key() == row.key()
+            && has_same_settings(other, row)
+            && searched_whole_range(other) == searched_whole_range(row)
+    })
 }
 
-/// Whether two rows of a number were measured in the same way; a quick search of few strengths is another one.
+/// Whether two rows of a number were measured in the same way, up to the search for strengths.
 fn has_same_settings(a: &ResultRow, b: &ResultRow) -> bool {
-    a.detail == b.detail && searched_whole_range(a) == searched_whole_range(b)
+    (&a.settings, &a.detail) == (&b.settings, &b.detail)
 }
 
 /// The results without those that a later evaluation with the same settings, or a whole search, replaced.
 fn newest_of_each(results: &[ResultRow]) -> Vec<ResultRow> {
     let mut kept: Vec<ResultRow> = Vec::new();
     for row in results {
-        match kept.iter_mut().find(|other| key(other) == key(row) && other.detail == row.detail) {
+        match kept.iter_mut().find(|other| other.key() == row.key() && has_same_settings(other, row)) {
             Some(earlier) if is_better_founded(earlier, row) => {}
             Some(earlier) => *earlier = row.clone(),
             None => kept.push(row.clone()),
@@ -82,6 +82,10 @@ mod tests {
         assert_eq!(values(&runs), [[1.0], [3.0]]);
         // In another order of time.
         assert_eq!(values(&[measured(&["quick", "whole"]), measured(&["whole", "quick"])]), [[1.0], [0.0]]);
+        // The defaults before other settings, however new.
+        let trial = |value: f64| ResultRow { value, settings: "48".into(), ..measured(&["quick"])[0].clone() };
+        let both = || [measured(&["quick"]), vec![trial(5.0)]].concat();
+        assert_eq!(values(&[both(), both()]), [[0.0], [0.0]]);
         // Without a common one, that after training.
         assert_eq!(values(&[measured(&["quick", "whole"]), measured(&["short", "other"])]), [[0.0], [0.0]]);
     }

@@ -14,9 +14,7 @@ use equimod_train::{GitState, Recipe, RunInfo, Status, recorded, settings};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::run::files::{KILLED, all_results, status};
-
-const METRICS_FILE: &str = "metrics.jsonl";
+use crate::run::files::{METRICS_FILE, all_results, is_killed, status};
 
 /// An accuracy, and what it is one of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -84,18 +82,17 @@ impl Summary {
         let Newest { step, probe } = Newest::read(&folder.join(METRICS_FILE))?;
         let count = |name: &str| step.get(name).and_then(Value::as_u64).unwrap_or(0);
         let accuracies = accuracies(&all_results(folder)?);
-        let status = status(folder, &info);
-        let is_killed = status == KILLED;
         let mut settings = settings(&recipe);
         settings.remove("about");
         settings.insert("equivariance".into(), modules(&recipe));
-        settings.extend(info.from.map(|from| ("from".into(), from.model)));
+        settings.extend(info.from.iter().map(|from| ("from".into(), from.model.clone())));
+        let (status, spent) = (status(folder, &info), unfinished(folder, &info));
         Ok(Self {
             run: run.into(),
             status,
             started: info.started,
             ended: info.ended,
-            seconds: info.seconds + if info.status == Status::Running { unfinished(folder, is_killed) } else { 0.0 },
+            seconds: info.seconds + spent,
             step: count("step"),
             epoch: count("epoch"),
             epochs: recipe.schedule.epochs,
@@ -146,7 +143,9 @@ fn accuracies(rows: &[ResultRow]) -> Vec<Score> {
     let mut scores: Vec<Score> = Vec::new();
     for row in best_founded(rows) {
         let quick = if is_reduced(row) { "quick " } else { "" };
-        let name = format!("{quick}{} {}", row.protocol, row.task).trim_end().to_owned();
+        let settings = if row.settings.is_empty() { String::new() } else { format!("({})", row.settings) };
+        let parts = [format!("{quick}{}", row.protocol), row.task.clone(), settings];
+        let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
         if !scores.iter().any(|score| score.name == name) {
             scores.push(Score { name, value: row.value });
         }
@@ -161,9 +160,12 @@ fn modules(recipe: &Recipe) -> String {
 }
 
 /// Seconds since the last start of a run that has not ended: until its last metrics if it was killed, or else until now.
-fn unfinished(folder: &Path, is_killed: bool) -> f64 {
+fn unfinished(folder: &Path, info: &RunInfo) -> f64 {
+    if info.status != Status::Running {
+        return 0.0;
+    }
     let written = |name: &str| std::fs::metadata(folder.join(name)).and_then(|file| file.modified()).ok();
-    let end = if is_killed { written(METRICS_FILE) } else { Some(SystemTime::now()) };
+    let end = if is_killed(folder, info) { written(METRICS_FILE) } else { Some(SystemTime::now()) };
     let spent = end.zip(written("run.json")).and_then(|(end, start)| end.duration_since(start).ok());
     spent.unwrap_or_default().as_secs_f64()
 }

@@ -1,0 +1,183 @@
+//! The results on a card: which rows it shows, and the sentences on them.
+
+use std::cmp::Reverse;
+
+use equimod_eval::ResultRow;
+use equimod_eval::evaluation::MEAN_PER_CLASS;
+use equimod_eval::results::{ABSOLUTE, Results, SHUFFLED, TOP_1, headline_accuracy, is_better_founded, is_reduced};
+
+use super::facts::read;
+use crate::artifact::{Files, RESULTS_FILE};
+
+/// Results of the export: those of the run itself come first, those with the default settings of a protocol, whose
+/// folders have short names, last.
+pub fn results(files: &Files) -> anyhow::Result<Vec<Results>> {
+    let mut names: Vec<&String> = files.keys().filter(|name| name.ends_with(RESULTS_FILE)).collect();
+    names.sort_by_key(|name| (name.contains('/'), Reverse(name.len()), name.as_str()));
+    names.into_iter().map(|name| read(files, name)).collect()
+}
+
+/// Headline rows without duplicates, if possible of evaluations with the default settings; a separate evaluation replaces
+/// the one at the end of the run. The mean over classes stands only for data sets without a top-1 accuracy.
+pub fn headlines(results: &[Results]) -> Vec<ResultRow> {
+    let mut rows: Vec<ResultRow> = Vec::new();
+    let mut measured: Vec<ResultRow> = results.iter().flat_map(of_model).filter(is_headline).collect();
+    // Those with other settings come first, so that those with the defaults replace them.
+    measured.sort_by_key(|row| row.settings.is_empty());
+    for row in measured {
+        match rows.iter_mut().find(|other| other.key() == row.key()) {
+            Some(other) if replaces(&row, other) => *other = row,
+            Some(_) => {}
+            None => rows.push(row),
+        }
+    }
+    let top_1: Vec<[String; 3]> = rows.iter().filter(|row| row.metric == TOP_1).map(classified).collect();
+    rows.retain(|row| row.metric != MEAN_PER_CLASS || !top_1.contains(&classified(row)));
+    rows
+}
+
+/// The rows of the exported model, with the values of its untrained network if that was evaluated as another model.
+fn of_model(results: &Results) -> Vec<ResultRow> {
+    let [one, untrained] = results.models.as_slice() else { return results.rows.clone() };
+    let of_untrained = |row: &&ResultRow| row.model == untrained.name;
+    let value = |row: &ResultRow| {
+        results.rows.iter().filter(of_untrained).find(|other| other.key() == row.key()).map(|other| other.value)
+    };
+    let own = results.rows.iter().filter(|row| row.model == one.name);
+    own.map(|row| ResultRow { untrained: value(row), model: String::new(), ..row.clone() }).collect()
+}
+
+/// The classification that an accuracy is of.
+fn classified(row: &ResultRow) -> [String; 3] {
+    [&row.protocol, &row.data, &row.task].map(String::clone)
+}
+
+/// Whether a row of a later evaluation replaces that of an earlier one: if it is better founded, or as well founded and no
+/// repetition that lacks the value of the untrained network.
+fn replaces(row: &ResultRow, earlier: &ResultRow) -> bool {
+    let measured = |row: &ResultRow| (row.settings.clone(), row.detail.clone(), row.chosen.clone());
+    let is_same = measured(row) == measured(earlier);
+    let adds = row.untrained.is_some() || earlier.untrained.is_none() || !is_same;
+    is_better_founded(row, earlier) || (adds && !is_better_founded(earlier, row))
+}
+
+fn is_headline(row: &ResultRow) -> bool {
+    let whole = !row.task.ends_with(" alone");
+    let metric = row.metric.as_str();
+    row.value.is_finite()
+        && ([TOP_1, MEAN_PER_CLASS, "recall@1", "MRR", "pooled R²"].contains(&metric)
+            || metric.ends_with("-shot accuracy")
+            || (whole && (metric == ABSOLUTE || metric == SHUFFLED)))
+}
+
+/// One sentence with the headline result.
+pub fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<String> {
+    let row = headline_accuracy(rows)?;
+    let protocol = match row.protocol.as_str() {
+        "linear" => "a linear layer on frozen features",
+        "logistic" if is_reduced(row) => "a quick search of logistic regression on frozen features",
+        "logistic" => "logistic regression on frozen features",
+        _ => "k-nearest-neighbor classification of frozen features",
+    };
+    let mut also = Vec::new();
+    also.extend(row.interval_text().map(|interval| format!("95 % interval {interval}")));
+    also.extend(row.untrained.map(|value| format!("{} with random weights", row.text(value))));
+    also.extend(row.chance.map(|value| format!("chance {}", row.text(value))));
+    also.extend((!row.settings.is_empty()).then(|| format!("other settings: {}", row.settings)));
+    let task = if row.task.is_empty() { String::new() } else { format!(", task {}", row.task) };
+    let by = method.map_or_else(String::new, |method| format!(" trained with {method}"));
+    Some(format!(
+        "**{} top-1 accuracy** ({}) with {protocol} of a {network}{by}, on `{}`{task}.",
+        row.text(row.value),
+        also.join("; "),
+        row.data
+    ))
+}
+
+/// One sentence with the equivariance results.
+pub fn equivariance(rows: &[ResultRow]) -> Option<String> {
+    let measured = |metric: &str| rows.iter().find(|row| row.protocol == "equivariance" && row.metric == metric);
+    let row = measured(ABSOLUTE)?;
+    let shuffled = measured(SHUFFLED)
+        .map_or_else(String::new, |row| format!(" (with the parameters of other views: {})", row.text(row.value)));
+    if row.interval.is_some_and(|(low, high)| low <= 0.0 && high >= 0.0) {
+        return Some(format!(
+            "On `{}`, the prediction from an image and the parameters of a view is not clearly closer to the embedding of the \
+             view than the embedding of the image is: absolute equivariance {} (95 % interval {}).",
+            row.data,
+            row.text(row.value),
+            row.interval_text().unwrap_or_default()
+        ));
+    }
+    let side = if row.value > 0.0 { "closer to" } else { "farther from" };
+    Some(format!(
+        "On `{}`, the prediction from an image and the parameters of a view is {side} the embedding of the view than \
+         the embedding of the image is, by {} in cosine similarity{shuffled}.",
+        row.data,
+        row.text(row.value.abs())
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use equimod_eval::results::EvaluatedModel;
+
+    fn row(metric: &str, value: f64, strengths: usize, untrained: Option<f64>) -> ResultRow {
+        ResultRow {
+            protocol: "logistic".into(),
+            metric: metric.into(),
+            value,
+            untrained,
+            chosen: Some(format!("w 1, the best of {strengths} on validation")),
+            ..ResultRow::default()
+        }
+    }
+
+    fn values(files: Vec<Vec<ResultRow>>) -> Vec<f64> {
+        let files: Vec<Results> = files.into_iter().map(|rows| Results { rows, ..Results::default() }).collect();
+        headlines(&files).iter().map(|row| row.value).collect()
+    }
+
+    #[test]
+    fn the_whole_search_replaces_a_quick_look_and_not_the_other_way_around() {
+        let (quick, whole) = (row(TOP_1, 0.46, 4, Some(0.4)), row(TOP_1, 0.45, 45, None));
+        assert_eq!(values(vec![vec![quick.clone()], vec![whole.clone()]]), [0.45]);
+        assert_eq!(values(vec![vec![whole.clone()], vec![quick]]), [0.45]);
+        // A repetition without the untrained network replaces nothing.
+        let with_untrained = row(TOP_1, 0.44, 45, Some(0.4));
+        assert_eq!(values(vec![vec![with_untrained], vec![whole]]), [0.44]);
+    }
+
+    #[test]
+    fn trials_are_no_headline_beside_others_and_an_untrained_model_is_a_reference() {
+        let whole = |model: &str, value| ResultRow { model: model.into(), ..row(TOP_1, value, 45, None) };
+        let model = |name: &str| EvaluatedModel { name: name.into(), ..Default::default() };
+        let trial = ResultRow { settings: "48".into(), ..whole("", 0.9) };
+        let trial = Results { rows: vec![trial], ..Results::default() };
+        let found = headlines(std::slice::from_ref(&trial));
+        assert!(found.len() == 1 && claim(&found, "ResNet-18", None).unwrap().contains("other settings: 48"));
+        let linear = Results {
+            rows: vec![ResultRow { protocol: "linear".into(), settings: "lr-1".into(), ..whole("", 0.9) }],
+            ..Results::default()
+        };
+        let published = Results { rows: vec![whole("", 0.5)], ..Results::default() };
+        let rows = headlines(&[published, linear]);
+        assert!(rows.len() == 2 && headline_accuracy(&rows).unwrap().protocol == "logistic");
+        let suite = Results {
+            models: vec![model("mine"), model("mine untrained")],
+            rows: vec![whole("mine", 0.5), whole("mine untrained", 0.4)],
+            ..Results::default()
+        };
+        let found = headlines(&[suite, trial]);
+        let [row] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((row.value, row.untrained, row.model.as_str()), (0.5, Some(0.4), ""));
+    }
+
+    #[test]
+    fn the_mean_over_classes_stands_for_data_without_a_top_1_accuracy() {
+        let other = ResultRow { data: "birds".into(), ..row(MEAN_PER_CLASS, 0.3, 45, None) };
+        let rows = vec![row(TOP_1, 0.5, 45, None), row(MEAN_PER_CLASS, 0.4, 45, None), other];
+        assert_eq!(values(vec![rows]), [0.5, 0.3]);
+    }
+}
