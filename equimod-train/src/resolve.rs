@@ -132,11 +132,14 @@ fn names_any(problem: &str, settings: &[String]) -> bool {
 fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> Result<Reading> {
     let mut problems = Vec::new();
     let mut table = with_bases(built_in, origin, text)?;
+    // One layer, so that a setting of another kind than the chosen one is reported, wherever it stands.
+    let mut layer = Table::new();
     for setting in settings {
-        if let Err(problem) = apply_setting(&mut table, setting) {
+        if let Err(problem) = apply_setting(&mut layer, setting) {
             problems.push(problem);
         }
     }
+    merge(&mut table, layer);
     turn_off(&mut table);
     fill_in(&mut table);
     let known = known_keys(&table);
@@ -362,8 +365,12 @@ mod tests {
         let other = ["objective.kind=vicreg".to_owned(), "objective.variance=10".to_owned()];
         let recipe = resolve(&BUILT_IN, "test", "base = \"small\"", &other).unwrap();
         assert!(matches!(&recipe.objective, ObjectiveConfig::VicReg(config) if config.variance == 10.0));
-        let text = problems("base = \"small\"", &["objective.kind=vicreg", "objective.temperature=0.1"]).join("\n");
-        assert!(text.contains("there is no setting objective.temperature"), "{text}");
+        let mut settings = ["objective.kind=vicreg", "objective.temperature=0.1"];
+        for _ in 0..2 {
+            let text = problems("base = \"small\"", &settings).join("\n");
+            assert!(text.contains("there is no setting objective.temperature"), "{text}");
+            settings.reverse();
+        }
     }
 
     #[test]
