@@ -28,13 +28,14 @@ pub fn equivariance_section(rows: &[ResultRow]) -> Section {
         label: short_name(&row.task),
         value: row.value,
         interval: row.interval,
-        references: vec![row.baseline, row.untrained, of(&row.task, SHUFFLED).map(|row| row.value)],
+        // Chance has no value here, and keeps its color on other charts to itself.
+        references: vec![row.baseline, row.untrained, None, of(&row.task, SHUFFLED).map(|row| row.value)],
     };
     let chart = Bars {
         title: "absolute equivariance: above 0, a prediction is nearer to its view than the un-augmented image is"
             .into(),
         name: "with each view's own parameters".into(),
-        references: ["baseline", "untrained", "control: shuffled parameters"].map(str::to_owned).to_vec(),
+        references: ["baseline", "untrained", "chance", "control: shuffled parameters"].map(str::to_owned).to_vec(),
         bars: absolute.iter().map(bar).collect(),
     };
     let number = |metric: &'static str| move |task: &str| of(task, metric).map(|row| row.text(row.value));

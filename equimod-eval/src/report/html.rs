@@ -54,8 +54,8 @@ pre.notice,pre.next{white-space:pre-wrap}
 td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;text-align:right}
 td.none{display:none}svg{overflow:visible}svg text{font-size:13px}
 td::before{content:attr(data-label);color:var(--quiet);text-align:left}}
-summary h2{display:inline-block}summary{cursor:pointer}
-@media print{:root{font-size:11px}.scroll{overflow:visible}th,td.value,td.number{white-space:normal}
+summary h2{display:inline-block}summary{cursor:pointer}.print-only{display:none}
+@media print{.print-only{display:block}:root{font-size:11px}.scroll{overflow:visible}th,td.value,td.number{white-space:normal}
   th,td{padding:.2rem .5rem}details:not(.printed){display:none}.printed summary{list-style:none}
   details::details-content{content-visibility:visible;block-size:auto}body{max-width:none;padding:0;font-size:1rem;line-height:1.35}
   h2{break-after:avoid;margin-top:1rem}figure,.row,tr{break-inside:avoid}tr.noted{break-after:avoid}

@@ -4,9 +4,14 @@ use super::definitions::definitions;
 use super::figures::{figures, framed_table, row};
 use super::{Bar, Bars, Figure, escape};
 use crate::results::{ResultRow, cells, common_detail};
+use crate::verdict::is_judged;
 
 /// Rows above which a table opens on a click only, if a chart shows its numbers.
 const LONG: usize = 8;
+/// Rows above which such a table is left out of print.
+const MOST_PRINTED: usize = 30;
+/// Bars above which a chart shows one measure of each task and protocol.
+const MOST_BARS: usize = 12;
 
 /// A value of a row that measures are held against: its name and its place.
 type Reference = (&'static str, fn(&ResultRow) -> Option<f64>);
@@ -34,17 +39,22 @@ pub fn share_chart<F: Fn(&ResultRow) -> Option<f64>>(
     rows: &[&ResultRow],
     references: &[(&str, F)],
 ) -> Vec<Figure> {
-    let bar = |row: &&&ResultRow| Bar {
+    let bar = |row: &&ResultRow| Bar {
         label: row.label(),
         value: 100.0 * row.value,
         interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
         references: references.iter().map(|(_, of)| of(row).map(|value| 100.0 * value)).collect(),
     };
+    let mut shares: Vec<&ResultRow> = rows.iter().copied().filter(|row| row.is_share()).collect();
+    if shares.len() > MOST_BARS {
+        let all: Vec<ResultRow> = shares.iter().map(|&row| row.clone()).collect();
+        shares.retain(|row| is_judged(row, &all));
+    }
     let chart = Bars {
         title: title.into(),
         name: name.into(),
         references: references.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        bars: rows.iter().filter(|row| row.is_share()).map(|row| bar(&row)).collect(),
+        bars: shares.iter().map(bar).collect(),
     };
     if chart.bars.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }
 }
@@ -62,7 +72,11 @@ pub fn results(rows: &[ResultRow], drawn: bool) -> String {
     }
     if (drawn || !chart.is_empty()) && rows.len() > LONG {
         let count = rows.len();
-        numbers = format!("<details class=\"printed\"><summary>All {count} numbers</summary>{numbers}</details>");
+        let (class, print) = match count > MOST_PRINTED {
+            true => ("", format!("<p class=\"print-only\">On a screen, this page has all {count} numbers.</p>")),
+            false => (" class=\"printed\"", String::new()),
+        };
+        numbers = format!("<details{class}><summary>All {count} numbers</summary>{numbers}</details>{print}");
     }
     format!("<div class=\"beside\">{chart}{list}</div>{numbers}")
 }
@@ -133,5 +147,23 @@ mod tests {
         let plain = ResultRow { untrained: None, ..row("birds") };
         assert!(!results(&vec![plain.clone(); LONG + 1], false).contains("<details"));
         assert!(results(&vec![plain; LONG + 1], true).contains("<details"));
+    }
+
+    #[test]
+    fn of_many_rows_the_chart_shows_one_of_each_protocol_and_print_leaves_the_table_out() {
+        let row = |number: usize| ResultRow {
+            protocol: format!("linear, {} % of the labels", number / 2),
+            task: "birds".into(),
+            metric: if number.is_multiple_of(2) { TOP_1.into() } else { "mean per class accuracy".into() },
+            untrained: Some(0.5),
+            value: 0.25,
+            ..ResultRow::default()
+        };
+        let rows: Vec<ResultRow> = (0..MOST_PRINTED + 1).map(row).collect();
+        let bars = |count: usize| results(&rows[..count], false).matches("<rect").count();
+        assert_eq!([bars(MOST_BARS), bars(MOST_BARS + 2)], [2 * MOST_BARS, 2 * (MOST_BARS + 2) / 2]);
+        assert!(results(&rows[..MOST_PRINTED], false).contains("<details class=\"printed\">"));
+        let page = results(&rows, false);
+        assert!(page.contains("<details><summary>") && page.contains("On a screen, this page has all 31 numbers"));
     }
 }

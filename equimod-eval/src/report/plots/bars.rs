@@ -14,6 +14,8 @@ const RIGHT: f64 = WIDTH - 56.0;
 const BAR: f64 = 12.0;
 const THIN: f64 = 5.0;
 const GAP: f64 = 8.0;
+/// Height of a line of a label of two.
+const LINE: f64 = 12.0;
 /// Colors of the reference values.
 const COLORS: [&str; 4] = ["--c1", "--c2", "--c3", "--c4"];
 /// Maximum number of characters of a label, and the number from which it is squeezed into its place.
@@ -67,27 +69,62 @@ fn one(svg: &mut String, bar: &Bar, used: &[usize], top: f64, position: impl Fn(
         let (low, high, y) = (position(low), position(high), top + 6.0);
         let _ = write!(svg, "<line class=\"interval\" x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
     }
+    let lines = lines_of(&bar.label, used.len() >= 2);
+    let first = if lines.len() > 1 { top + 9.0 } else { top + 11.0 };
+    for (number, line) in lines.iter().enumerate() {
+        *svg += &label(line, first + number as f64 * LINE, &bar.label);
+    }
     // Three digits say more than intervals support.
     let digits = if bar.value.abs() < 1.0 { 1e3 } else { 10.0 };
-    let (label, whole): (String, String) = match bar.label.chars().count() > LABEL {
+    let _ = write!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+        RIGHT + 8.0,
+        top + 11.0,
+        number((bar.value * digits).round() / digits),
+    );
+}
+
+/// A label on one line, or, where a bar has `room` for them and it is long, on two that break after a comma.
+fn lines_of(label: &str, room: bool) -> Vec<&str> {
+    let is_short = |line: &str| line.chars().count() <= WIDE_LABEL;
+    let breaks = || label.match_indices(", ").filter(|(place, _)| is_short(&label[..*place]));
+    match breaks().last().filter(|_| room && !is_short(label)) {
+        Some((place, _)) => vec![&label[..=place], &label[place + 2..]],
+        None => vec![label],
+    }
+}
+
+/// A line of a label with its end at the bars; one that is too long ends in an ellipsis, and has the whole as a tooltip.
+fn label(line: &str, base: f64, whole: &str) -> String {
+    let (text, tooltip): (String, String) = match line.chars().count() > LABEL {
         true => {
-            let whole = format!("<title>{}</title>", escape(&bar.label));
-            (bar.label.chars().take(LABEL - 1).chain(['…']).collect(), whole)
+            let tooltip = format!("<title>{}</title>", escape(whole));
+            (line.chars().take(LABEL - 1).chain(['…']).collect(), tooltip)
         }
-        false => (bar.label.clone(), String::new()),
+        false => (line.to_owned(), String::new()),
     };
-    let squeezed = match label.chars().count() > WIDE_LABEL {
+    let squeezed = match text.chars().count() > WIDE_LABEL {
         true => format!(" textLength=\"{:.1}\" lengthAdjust=\"spacingAndGlyphs\"", LEFT - 12.0),
         false => String::new(),
     };
-    let _ = write!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{base:.1}\" text-anchor=\"end\"{squeezed}>{whole}{}</text>\
-         <text x=\"{:.1}\" y=\"{base:.1}\">{}</text>",
-        LEFT - 8.0,
-        escape(&label),
-        RIGHT + 8.0,
-        number((bar.value * digits).round() / digits),
-        base = top + 11.0,
-    );
+    let end = LEFT - 8.0;
+    let text = escape(&text);
+    format!("<text x=\"{end:.1}\" y=\"{base:.1}\" text-anchor=\"end\"{squeezed}>{tooltip}{text}</text>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_labels_break_after_a_comma_where_there_is_room() {
+        let label = "class, finetune, 10 % of the labels";
+        assert_eq!(lines_of(label, true), ["class, finetune,", "10 % of the labels"]);
+        assert_eq!(lines_of(label, false), [label]);
+        assert_eq!(lines_of("class, knn", true), ["class, knn"]);
+        let unbroken = "a-name-of-a-task-that-is-long-without-a-comma";
+        assert_eq!(lines_of(unbroken, true), [unbroken]);
+        assert!(super::label(unbroken, 0.0, unbroken).contains("…</text>"));
+    }
 }
