@@ -48,7 +48,7 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
     if arguments.json {
         console::json(&search)?;
     } else {
-        print_verdict(&summary, next)?;
+        print_verdict(&summary, next.as_slice())?;
         console::result(&format!("plot {}", arguments.out.display()))?;
     }
     let found = search.steepest.is_some();

@@ -78,7 +78,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         ..Default::default()
     });
     write_atomic(out, page.as_bytes())?;
-    print_verdict(&verdict, next)?;
+    print_verdict(&verdict, next.as_slice())?;
     console::result(&format!("report {}", out.display()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -27,8 +27,8 @@ pub struct Record<'a> {
     pub splits: Option<&'a Splits>,
     /// Meaning of intervals and chance levels.
     pub summary: &'static str,
-    /// The command that answers the next question.
-    pub next: Option<Suggestion>,
+    /// Commands that answer the next question.
+    pub next: Vec<Suggestion>,
 }
 
 impl Record<'_> {

@@ -5,7 +5,7 @@ use equimod_eval::results::plain;
 
 use super::console::{fits, result, sentences, width};
 use super::narrow::narrow;
-use super::suggestion::Suggestion;
+use super::suggestion::{Suggestion, print_all};
 
 /// Prints rows as a table. Where the terminal is too narrow for it, chosen hyper-parameters and details stand below.
 ///
@@ -51,16 +51,20 @@ fn details_with(rows: &[ResultRow], chosen: bool) -> String {
     }
 }
 
-/// Prints the sentences of a verdict, and the next command if there is one.
+/// Prints the sentences of a verdict, and the commands that follow.
 ///
 /// # Errors
 ///
 /// If stdout cannot be written.
-pub fn print_verdict(verdict: &[String], next: Option<Suggestion>) -> anyhow::Result<()> {
+pub fn print_verdict(verdict: &[String], next: &[Suggestion]) -> anyhow::Result<()> {
     if !verdict.is_empty() {
         sentences(&verdict.join("\n"))?;
     }
-    next.map_or(Ok(()), |command| command.print())
+    match next {
+        [] => Ok(()),
+        [one] => one.print(),
+        several => print_all(several),
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ pub fn again(run: &Path, info: &RunInfo) -> Suggestion {
     Suggestion::new(["pretrain", "--recipe", &recipe]).with(from).with(baseline)
 }
 
+/// [`again`] with another seed.
+pub fn with_seed(run: &Path, info: &RunInfo, seed: u64) -> Suggestion {
+    again(run, info).with(["--seed", &seed.to_string()]).about("whether another seed says the same")
+}
+
 /// Share of a run above which its warm-up does not grow with it, and the share that it has instead.
 const LONG_WARMUP: f64 = 0.25;
 const USUAL_WARMUP: f64 = 0.1;

@@ -115,7 +115,8 @@ pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
     let of = |side: Side| all.iter().filter(move |one| one.side == side);
     let part = |side: Side, word: &str| {
         let Against { row, points, .. } = of(side).max_by(|a, b| a.points.abs().total_cmp(&b.points.abs()))?;
-        Some(format!("{word} in {} ({points:+.1} points on {}, {})", of(side).count(), row.task, row.protocol))
+        let count = if all.len() == 1 { String::new() } else { format!(" in {}", of(side).count()) };
+        Some(format!("{word}{count} ({points:+.1} points on {}, {})", row.task, row.protocol))
     };
     let open = of(Side::Around).count();
     if open == all.len() {
@@ -126,8 +127,8 @@ pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
     let parts = [part(Side::Above, "higher"), part(Side::Below, "lower"), open];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| {
-        let all = counted(&all);
-        format!("Against the baseline without the module's loss, with this one seed, of {all}: {}.", parts.join(", "))
+        let all = if all.len() == 1 { format!("{} is", every(&all)) } else { format!("of {}:", counted(&all)) };
+        format!("Against the baseline without the module's loss, with this one seed, {all} {}.", parts.join(", "))
     })
 }
 

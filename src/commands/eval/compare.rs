@@ -55,7 +55,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         console::json(&results)?;
     } else {
         print_rows(&results.rows)?;
-        print_verdict(&results.verdict, next)?;
+        print_verdict(&results.verdict, &next)?;
     }
     Ok(ExitCode::SUCCESS)
 }

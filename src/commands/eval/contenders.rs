@@ -116,8 +116,8 @@ pub struct Comparison {
     pub sections: Vec<Section>,
     /// Splits that were drawn.
     pub drawn: Vec<DrawnImages>,
-    /// The command that answers the next question.
-    pub next: Option<Suggestion>,
+    /// Commands that answer the next question.
+    pub next: Vec<Suggestion>,
 }
 
 impl Comparison {

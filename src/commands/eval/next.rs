@@ -3,27 +3,69 @@
 use std::path::{Path, PathBuf};
 
 use equimod_core::ObjectiveConfig;
+use equimod_eval::ResultRow;
 use equimod_eval::verdict::Advice;
-use equimod_train::recorded;
 use equimod_train::run_dir::{RESOLVED, is_run};
+use equimod_train::{RunInfo, recorded};
 
+use crate::cli::Transfer;
 use crate::outputs::suggestion::Suggestion;
-use crate::run::again::{longer_by_files, lower_by_files};
+use crate::run::again::{longer_by_files, lower_by_files, with_seed};
 use crate::run::baseline::{self, weighted_modules};
 
-/// The command that shows two compared runs beside each other: their curves, and the settings in which they differ.
-pub fn after_comparison(models: &[PathBuf]) -> Option<Suggestion> {
-    let [first, second] = models else { return None };
-    let are_runs = models.iter().all(|model| is_run(model));
-    let report = || Suggestion::new(["report".into(), first.display().to_string(), second.display().to_string()]);
-    are_runs.then(report)
+/// Pairs of runs, one of each seed, that are enough to say whether their difference lasts.
+const ENOUGH_PAIRS: usize = 3;
+
+/// The commands that follow a comparison of pairs of runs: training with another seed, or, of enough pairs, the page with
+/// their curves and settings.
+pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
+    let infos: Option<Vec<RunInfo>> = models.iter().map(|model| RunInfo::read(model).ok()).collect();
+    let Some(infos) = infos else { return Vec::new() };
+    if models.len() / 2 >= ENOUGH_PAIRS {
+        let report = Suggestion::new(["report"]).with(models.iter().map(|model| model.display().to_string()));
+        return vec![report.about("curves, settings and results of all")];
+    }
+    let seed = infos.iter().map(|info| info.seed).max().unwrap_or_default() + 1;
+    let runs = models.iter().zip(&infos).take(2);
+    // A run trains its baseline along.
+    let has_baseline = |run: &Path| baseline::of(run).is_some_and(|baseline| models[..2].contains(&baseline));
+    match runs.clone().find(|(run, _)| has_baseline(run)) {
+        Some((run, info)) => vec![with_seed(run, info, seed)],
+        None => runs.map(|(run, info)| with_seed(run, info, seed)).collect(),
+    }
+}
+
+/// The command that follows a transfer evaluation: one with more to compare with, or the comparison of two models on
+/// `data`, the images of the first task.
+pub fn after_transfer(arguments: &Transfer, data: &str) -> Vec<Suggestion> {
+    let Transfer { models, untrained, .. } = arguments;
+    let baseline = models.iter().find_map(|model| baseline::of(model)).filter(|baseline| !models.contains(baseline));
+    let next = match (&models[..], baseline) {
+        ([_], _) if !untrained => Some(Suggestion::again().with(["--untrained"])),
+        (_, Some(baseline)) => {
+            let again = Suggestion::again().with([baseline.display().to_string()]);
+            Some(again.about("also the baseline without the module's loss"))
+        }
+        ([first, second, ..], None) => {
+            let [first, second] = [first, second].map(|model| model.display().to_string());
+            let compare = Suggestion::new(["eval", "compare", &first, &second, "--data", data]);
+            Some(compare.about("tested on paired images of the first task"))
+        }
+        _ => None,
+    };
+    next.into_iter().collect()
 }
 
 /// The command that answers the next question about a model that was evaluated: the same evaluation of the untrained
 /// network, longer training of a run whose predictions are no use, or a comparison with the run's baseline.
 ///
-/// `data` is the argument with the images, if there was one.
-pub fn after_evaluation(advice: Option<Advice>, model: &Path, data: Option<&str>) -> Option<Suggestion> {
+/// `data` is the argument with the images, if there was one, and `rows` are the results.
+pub fn after_evaluation(
+    advice: Option<Advice>,
+    model: &Path,
+    data: Option<&str>,
+    rows: &[ResultRow],
+) -> Option<Suggestion> {
     match advice {
         Some(Advice::LowerRate) if is_run(model) => return lower_by_files(model),
         Some(Advice::EvaluateUntrained) => return Some(Suggestion::again().with(["--untrained"])),
@@ -33,7 +75,9 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path, data: Option<&str>
     if let Some(baseline) = baseline::of(model) {
         let [run, baseline] = [model, &baseline].map(|folder| folder.display().to_string());
         let compare = Suggestion::new(["eval", "compare", &baseline, &run]);
-        let compare = compare.with(data.into_iter().flat_map(|data| ["--data", data]));
+        let is_knn = !rows.is_empty() && rows.iter().all(|row| row.protocol == "knn");
+        let by = if is_knn { ["--by", "knn"].as_slice() } else { &[] };
+        let compare = compare.with(by).with(data.into_iter().flat_map(|data| ["--data", data]));
         return Some(compare.about("whether features gain by the module, on paired images"));
     }
     let file = model.join(RESOLVED);

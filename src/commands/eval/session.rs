@@ -159,7 +159,7 @@ impl<'a> Session<'a> {
             console::json(&results)?;
         } else {
             print_rows(&results.rows)?;
-            print_verdict(&results.verdict, self.next(&results.rows))?;
+            print_verdict(&results.verdict, &self.next(&results.rows))?;
         }
         if let Some(folder) = folder {
             console::note(&format!("report {}", folder.join("report.html").display()));
@@ -168,9 +168,9 @@ impl<'a> Session<'a> {
     }
 
     /// The command that answers the next question.
-    fn next(&self, rows: &[ResultRow]) -> Option<Suggestion> {
+    fn next(&self, rows: &[ResultRow]) -> Vec<Suggestion> {
         let data = self.arguments.source.as_deref().or(self.arguments.images.data.as_deref());
-        after_evaluation(verdict(rows, None).advice, &self.arguments.model, data)
+        after_evaluation(verdict(rows, None).advice, &self.arguments.model, data, rows).into_iter().collect()
     }
 
     /// Writes the results of a protocol, if there is a folder for them; returns both.

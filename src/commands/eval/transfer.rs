@@ -14,11 +14,11 @@ use equimod_eval::results::{aligned, markdown_table};
 use equimod_eval::suite::{Suite, SuiteTask};
 
 use super::contenders::{Comparison, Contender, names};
+use super::next::after_transfer;
 use crate::cli::Transfer;
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
-use crate::outputs::suggestion::Suggestion;
 use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit::Usage;
@@ -52,7 +52,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let suite_table = SuiteTable::new(models, tasks.iter().map(|(task, _)| task.name.clone()).collect(), &rows);
     let table = suite_table.table();
     rows.extend(suite_table.mean_rows());
-    let next = (contenders.len() == 1).then(|| Suggestion::again().with(["--untrained"]));
+    let next = after_transfer(arguments, &tasks[0].0.data);
     let comparison = Comparison {
         title: format!("transfer, suite {}", arguments.suite),
         summary: "Per cent; * marks the best of a column, whether or not its lead is more than chance. Intervals are \
@@ -71,7 +71,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
         console::json(&results)?;
     } else {
         console::result(&aligned(&table.headings, &table.rows))?;
-        print_verdict(&results.verdict, next)?;
+        print_verdict(&results.verdict, &next)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,7 +20,7 @@ use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
-use crate::run::again::{again, longer, lower};
+use crate::run::again::{longer, lower, with_seed};
 use crate::run::baseline;
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
@@ -142,8 +142,7 @@ impl Finished<'_> {
             (Some(baseline), _) => {
                 let compare = Suggestion::new(["eval", "compare", &baseline.display().to_string(), &folder]);
                 commands.extend(labeled.then(|| compare.about("tested on paired images")));
-                let repeat = self.again().with(["--seed", &(self.info.seed + 1).to_string()]);
-                commands.push(repeat.about("whether another seed says the same"));
+                commands.push(with_seed(self.run.path(), self.info, self.info.seed + 1));
             }
             (None, Some(module)) => {
                 let remark = format!("also train on the same batches without {}'s loss", module.name);
@@ -159,11 +158,6 @@ impl Finished<'_> {
             commands.push(self.longer());
         }
         commands
-    }
-
-    /// The command that repeats the training.
-    fn again(&self) -> Suggestion {
-        again(self.run.path(), self.info)
     }
 
     /// The command that trains for longer.

@@ -16,7 +16,7 @@ pub fn of(runs: &[Run]) -> (Vec<String>, Option<Suggestion>) {
     match runs {
         [one] => of_one(one),
         [first, second] => (vec![of_two(first, second)], Some(paired(first, second))),
-        several => (vec![leaders(several)], None),
+        several => (vec![leaders(several)], highest_two(several)),
     }
 }
 
@@ -27,7 +27,7 @@ fn of_one(run: &Run) -> (Vec<String>, Option<Suggestion>) {
         Status::Finished => {
             let facts = training_facts(folder, &run.recipe, steps).ok();
             let Verdict { sentences, advice } = verdict(&run.results, facts.as_ref());
-            return (sentences, after_evaluation(advice, folder, None));
+            return (sentences, after_evaluation(advice, folder, None, &run.results));
         }
         Status::Diverged => {
             let text = "Training diverged: the learning rate is too high, or training is unstable.";
@@ -75,16 +75,32 @@ fn paired(first: &Run, second: &Run) -> Suggestion {
     }
 }
 
+/// The comparison of the two runs with the highest means of all shared accuracies and recalls.
+fn highest_two(runs: &[Run]) -> Option<Suggestion> {
+    let shared = shared(runs);
+    let sum = |place: usize| shared.iter().map(|values| values[place]).sum::<f64>();
+    let mut order: Vec<usize> = (0..runs.len()).collect();
+    order.sort_by(|&a, &b| sum(b).total_cmp(&sum(a)));
+    let [best, second, ..] = order[..] else { return None };
+    let is_comparable = !shared.is_empty() && runs.iter().all(|run| same_name_only(&runs[0], run).is_none());
+    is_comparable.then(|| paired(&runs[second], &runs[best]).about("the two with the highest mean, on paired images"))
+}
+
+/// The accuracies and recalls that all of several runs have: of each, the values of the runs.
+fn shared(runs: &[Run]) -> Vec<Vec<f64>> {
+    let of =
+        |run: &Run, row: &ResultRow| run.results.iter().find(|other| other.key() == row.key()).map(|row| row.value);
+    let all = |row: &ResultRow| runs.iter().map(|run| of(run, row)).collect::<Option<Vec<f64>>>();
+    let judged = runs.iter().take(1).flat_map(|run| run.results.iter().filter(|row| is_judged(row, &run.results)));
+    judged.filter_map(all).collect()
+}
+
 /// In how many of the accuracies and recalls that all of several runs share each of them is highest.
 fn leaders(runs: &[Run]) -> String {
     if let Some(different) = runs.iter().find_map(|run| same_name_only(&runs[0], run)) {
         return different;
     }
-    let of =
-        |run: &Run, row: &ResultRow| run.results.iter().find(|other| other.key() == row.key()).map(|row| row.value);
-    let all = |row: &ResultRow| runs.iter().map(|run| of(run, row)).collect::<Option<Vec<f64>>>();
-    let shares = runs.iter().take(1).flat_map(|run| run.results.iter().filter(|row| is_judged(row, &run.results)));
-    let shared: Vec<Vec<f64>> = shares.filter_map(all).collect();
+    let shared = shared(runs);
     if shared.is_empty() {
         return "The runs share no accuracy or recall: evaluate all with the same protocol and images.".into();
     }
