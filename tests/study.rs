@@ -195,6 +195,17 @@ fn problems_are_reported_in_one_sentence_before_anything_is_trained() {
     scratch.write("study.toml", wrong);
     let parts = ["2 problems", "line 8: the evaluation \"knm\"", "line 21: there is no setting", "did you mean"];
     scratch.refused(&["study", "study.toml"], 2, &parts);
+    let image = fs::read(scratch.path("images/class0/0.png")).unwrap();
+    for number in 0..4 {
+        scratch.write(&format!("unlabeled/{number}.png"), &image);
+    }
+    for (evaluation, parts) in [
+        ("knn --task kind", ["\"knn --task kind\" cannot be used", "no labels called \"kind\""]),
+        ("logistic --data unlabeled", ["\"logistic --data unlabeled\" cannot be used", "it has no labels"]),
+    ] {
+        scratch.write("study.toml", STUDY.replace("knn --k 3", evaluation));
+        scratch.refused(&["study", "study.toml", "--dry-run"], 2, &parts);
+    }
     assert!(!scratch.path("out").exists());
 }
 

@@ -45,6 +45,10 @@ impl Protocol for FewShotProtocol {
         "Intervals are 95 % intervals of the mean over episodes, which share images."
     }
 
+    fn needs_labels(&self) -> bool {
+        true
+    }
+
     fn measure(&self, evaluation: &Evaluation) -> Result<Measurement> {
         let tasks = evaluation.labeled_tasks()?;
         let mut rows = Vec::new();

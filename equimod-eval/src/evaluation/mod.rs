@@ -48,7 +48,7 @@ pub use parameters::ParameterProtocol;
 pub use protocol::{Classify, Measurement, Observer, Protocol, Report};
 pub use retrieval::RetrievalProtocol;
 pub use summary::SummaryProtocol;
-pub use tasks::{DrawnImages, LabeledTask};
+pub use tasks::{DrawnImages, LabeledTask, check_labels};
 pub use trained::FinetuneProtocol;
 pub use transfer::SuiteTable;
 
@@ -160,10 +160,10 @@ impl<'a> Evaluation<'a> {
     /// If the data set has no labels or images that the protocol can use, if the model lacks what it measures, or if
     /// an image or a file cannot be read.
     pub fn run(&self, protocol: &dyn Protocol) -> Result<Report> {
-        let (measurement, untrained) = self.measure_both(protocol)?;
-        let sections = protocol.sections(self, &measurement, untrained.as_ref())?;
-        let Measurement { rows, classifications, .. } = measurement;
-        Ok(Report { rows, classifications, sections, summary: protocol.summary() })
+        let Measured { own, untrained, baseline } = self.measure_all(protocol)?;
+        let sections = protocol.sections(self, &own, untrained.as_ref())?;
+        let Measurement { rows, classifications, .. } = own;
+        Ok(Report { rows, classifications, sections, summary: protocol.summary(), baseline })
     }
 
     /// Runs a protocol for its numbers alone, without the sections of a page.
@@ -171,7 +171,7 @@ impl<'a> Evaluation<'a> {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn measure(&self, protocol: &dyn Protocol) -> Result<Measurement> {
-        Ok(self.measure_both(protocol)?.0)
+        Ok(self.measure_all(protocol)?.own)
     }
 
     /// The predictions of a classifier on the test images of each task.
@@ -182,21 +182,22 @@ impl<'a> Evaluation<'a> {
         classifier.classify(self)
     }
 
-    /// The measurement of the model with the values of its baseline and, if it is wanted, that of the same network
-    /// before training.
-    fn measure_both(&self, protocol: &dyn Protocol) -> Result<(Measurement, Option<Measurement>)> {
+    /// The measurement of the model, and those of its baseline and of the same network before training, if they are
+    /// wanted.
+    fn measure_all(&self, protocol: &dyn Protocol) -> Result<Measured> {
         tasks::check(self.splits, &self.tasks)?;
-        let mut measurement = protocol.measure(self)?;
-        if let Some(baseline) = self.baseline.filter(|baseline| protocol.applies_to(baseline)) {
-            let other = protocol.measure(&self.of_model(baseline, &[]))?;
-            measurement.rows = with_baseline(measurement.rows, &other.rows);
+        let mut own = protocol.measure(self)?;
+        let baseline = self.baseline.filter(|baseline| protocol.applies_to(baseline));
+        let baseline = baseline.map(|baseline| protocol.measure(&self.of_model(baseline, &[]))).transpose()?;
+        if let Some(other) = &baseline {
+            own.rows = with_baseline(own.rows, &other.rows);
         }
         let untrained = self.untrained.then(|| self.measure_untrained(protocol)).transpose()?;
         if let Some(other) = &untrained {
-            measurement.rows = with_untrained(measurement.rows, &other.rows);
+            own.rows = with_untrained(own.rows, &other.rows);
         }
-        measurement.rows = with_references(measurement.rows, self.earlier);
-        Ok((measurement, untrained))
+        own.rows = with_references(own.rows, self.earlier);
+        Ok(Measured { own, untrained, baseline })
     }
 
     fn measure_untrained(&self, protocol: &dyn Protocol) -> Result<Measurement> {
@@ -223,6 +224,14 @@ impl<'a> Evaluation<'a> {
             features: OnceLock::new(),
         }
     }
+}
+
+/// Measurements by one protocol.
+struct Measured {
+    /// Of the model, with the values of the others.
+    own: Measurement,
+    untrained: Option<Measurement>,
+    baseline: Option<Measurement>,
 }
 
 /// Every built-in protocol with its default settings and the evaluation's seed. All fail as [`Evaluation::run`] does.

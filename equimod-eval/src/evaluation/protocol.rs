@@ -19,6 +19,11 @@ pub trait Protocol {
         true
     }
 
+    /// Whether the images must have labels.
+    fn needs_labels(&self) -> bool {
+        false
+    }
+
     /// The numbers of the evaluation's model.
     ///
     /// # Errors
@@ -60,6 +65,10 @@ impl<C: Classify> Protocol for C {
     fn summary(&self) -> &'static str {
         "Intervals are 95 % bootstrap intervals over test images; chance is the accuracy of guessing the most \
          frequent classes."
+    }
+
+    fn needs_labels(&self) -> bool {
+        true
     }
 
     fn measure(&self, evaluation: &Evaluation) -> Result<Measurement> {
@@ -107,6 +116,8 @@ pub struct Report {
     pub sections: Vec<Section>,
     /// One or two sentences for the head of the page: what intervals and chance levels are.
     pub summary: &'static str,
+    /// The numbers of the baseline, if it was evaluated, too.
+    pub baseline: Option<Measurement>,
 }
 
 /// A receiver of warnings and progress. The libraries never print; `()` ignores everything.

@@ -7,8 +7,8 @@ use equimod_data::dataset::likely_labels;
 use equimod_data::{Dataset, Splits, task_name};
 use serde::Serialize;
 
-use super::Evaluation;
 use super::cross_design::pair_names;
+use super::{Evaluation, Protocol};
 use crate::results::DrawnSplit;
 use crate::stratified::stratified_split;
 use crate::{Error, Features, Labeled, Result};
@@ -60,6 +60,26 @@ fn possible_labels(dataset: &dyn Dataset) -> String {
     if columns.is_empty() { String::new() } else { format!("; --task takes as labels: {}", columns.join(", ")) }
 }
 
+/// Checks that a data set has the labels of `tasks`, and any if the protocol needs them.
+///
+/// # Errors
+/// If it lacks them.
+pub fn check_labels(protocol: &dyn Protocol, splits: &Splits, tasks: &[String]) -> Result<()> {
+    check(splits, tasks)?;
+    let is_unlabeled = splits.train.tasks().is_empty() && splits.designs.is_none();
+    if is_unlabeled && protocol.needs_labels() { Err(unlabeled(splits)) } else { Ok(()) }
+}
+
+/// A data set without labels, with what may become some.
+fn unlabeled(splits: &Splits) -> Error {
+    let columns = possible_labels(splits.train.as_ref());
+    let text = match columns.is_empty() {
+        true => "; a folder has them by class sub-folders, a table by a column, a shard by .cls or .json members",
+        false => &columns,
+    };
+    wrong(&splits.name, format!("it has no labels{text}"))
+}
+
 /// Refuses tasks that are neither label columns nor pairs of designs of the data set.
 pub fn check(splits: &Splits, tasks: &[String]) -> Result<()> {
     let pairs = splits.designs.as_ref().map(pair_names).unwrap_or_default();
@@ -95,14 +115,7 @@ impl Evaluation<'_> {
             return Err(wrong(&self.splits.name, text));
         }
         if tasks.is_empty() && self.splits.designs.is_none() {
-            let columns = possible_labels(self.splits.train.as_ref());
-            let text = match columns.is_empty() {
-                true => {
-                    "; a folder has them by class sub-folders, a table by a column, a shard by .cls or .json members"
-                }
-                false => &columns,
-            };
-            return Err(wrong(&self.splits.name, format!("it has no labels{text}")));
+            return Err(unlabeled(self.splits));
         }
         Ok(tasks)
     }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use crate::cli::{Eval, EvalCommand};
 use crate::process::launch::refuse_several;
 pub use next::after_evaluation;
-pub use protocols::of as protocol_of;
+pub use protocols::{Chosen, of as protocol_of};
 pub use session::measure;
 
 /// Evaluates models with a protocol.

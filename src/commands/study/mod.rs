@@ -1,5 +1,6 @@
 //! `equimod study`: a grid of recipes with several seeds, trained, evaluated and compared.
 
+mod check;
 mod collect;
 mod dry_run;
 mod file;
@@ -24,6 +25,7 @@ use crate::outputs::console;
 use crate::outputs::evaluation::file_name;
 use crate::process::exit::{self, Usage};
 use crate::process::launch::Launch;
+use check::check_evaluations;
 use collect::collect;
 use merge::merge;
 use plan::Plan;
@@ -48,6 +50,7 @@ fn run_alone(arguments: &Study) -> anyhow::Result<ExitCode> {
         return remake(file, arguments.out.as_deref());
     }
     let plan = Plan::read(arguments.study.as_deref().unwrap_or_default())?;
+    check_evaluations(&plan)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&plan.file.name));
     let mut session = Session::open(plan, out, &arguments.device.device)?;
     session.merged = merge(&session, &arguments.merge)?;
