@@ -159,8 +159,11 @@ fn a_baseline_stands_beside_the_run() {
         let arguments = [&["eval", "knn", run, "--k", "3", "--json"], more].concat();
         serde_json::from_str(&scratch.done(&arguments)).unwrap()
     };
-    let [both, of_baseline] = [knn("run", &["--baseline"]), knn("run/baseline", &[])];
+    let both = knn("run", &["--baseline"]);
+    let kept = fs::read(scratch.path("run/baseline/eval/knn-images-k-3/results.json")).unwrap();
+    let of_baseline = knn("run/baseline", &[]);
     assert_eq!(both["rows"][0]["baseline"], of_baseline["rows"][0]["value"]);
+    assert_eq!(serde_json::from_slice::<Value>(&kept).unwrap()["rows"], of_baseline["rows"]);
     scratch.refused(&["eval", "knn", "alone", "--baseline"], 2, &["alone has no baseline", "--baseline` trains one"]);
     scratch.refused(&["eval", "knn", "images", "run"], 2, &["run is a run", "give the model first: run images"]);
     scratch.refused(&["embed", "images", "run", "--out", "x.npy"], 2, &["give the model first: run images"]);
@@ -172,6 +175,8 @@ fn a_baseline_stands_beside_the_run() {
     assert!(next.contains("pretrain --out later --resume --baseline"), "{next}");
     assert!(scratch.done(&["pretrain", "--out", "later", "--resume", "--baseline"]).contains("--from run --baseline"));
     assert!(state(&scratch, "later/baseline") == state(&scratch, "at-once/baseline"));
+
+    comparisons_lead_on(&scratch);
 
     // A signal during the baseline stops it after a checkpoint, and it goes on exactly.
     let stopped = [&arguments[..], &["--baseline", "--out", "stopped"]].concat();
@@ -185,6 +190,32 @@ fn a_baseline_stands_beside_the_run() {
     let parts = ["--baseline is not possible", "no module with a loss of its own"];
     scratch.refused(&[&arguments[..], &plain].concat(), 2, &parts);
     assert!(!scratch.path("none").exists());
+}
+
+/// Continues the test above: each comparison is followed by one that says more.
+fn comparisons_lead_on(scratch: &Scratch) {
+    let leads = |arguments: &[&str], parts: &[&str]| {
+        let printed = scratch.done(arguments);
+        parts.iter().for_each(|part| assert!(printed.contains(part), "{part} in {printed}"));
+    };
+    let by_knn = |models: &[&'static str]| [&["eval", "compare", "--by", "knn"], models].concat();
+    leads(&by_knn(&["run/baseline", "run"]), &["pretrain --recipe run/recipe.resolved.toml --baseline --seed 1"]);
+    let both =
+        ["--recipe run/recipe.resolved.toml --baseline --seed 1", "--recipe alone/recipe.resolved.toml --seed 1"];
+    leads(&by_knn(&["run", "alone"]), &both);
+    let pairs = by_knn(&["run/baseline", "run", "run/baseline", "at-once"]);
+    leads(&pairs, &["over 2 pairs (Student's t)", "--baseline --seed 1"]);
+    leads(
+        &[&pairs[..], &["run/baseline", "alone"]].concat(),
+        &["Next: ", "report run/baseline run run/baseline at-once"],
+    );
+    leads(&["report", "run", "alone", "at-once", "--out", "three.html"], &["eval compare", "with the highest mean"]);
+    leads(&["eval", "knn", "run", "--baseline"], &["eval compare run/baseline run --by knn"]);
+    scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\nprotocol = 'knn'\n");
+    let transfer = |models: &[&'static str]| [&["eval", "transfer", "--suite", "suite.toml"], models].concat();
+    leads(&transfer(&["run"]), &["--untrained"]);
+    leads(&transfer(&["run", "--untrained"]), &["run --untrained run/baseline", "also the baseline"]);
+    leads(&transfer(&["run", "run/baseline"]), &["eval compare run run/baseline --data images"]);
 }
 
 /// Runs `pretrain` in a real terminal of this size, and returns its screens, the last one with the whole history.

@@ -30,6 +30,9 @@ pub const RATIO_OF_MEANS: &str = "relative equivariance, ratio of means";
 /// Remark on a difference whose interval the test of single images does not confirm.
 pub const NOT_CONFIRMED: &str = "above 0.05";
 
+/// Start of the remark on a difference over two pairs of models.
+pub const OVER_TWO: &str = "over 2 pairs";
+
 /// Remark on a linear evaluation with other epochs than the published ones.
 pub const OTHER_EPOCHS: &str = "not the published epochs";
 

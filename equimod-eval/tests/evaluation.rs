@@ -64,7 +64,7 @@ fn classifiers_give_rows_with_intervals_and_sections() {
         ("finetune", &finetune),
     ];
     for (name, protocol) in protocols {
-        let Report { rows, classifications, sections, summary } = evaluation.run(protocol).unwrap();
+        let Report { rows, classifications, sections, summary, .. } = evaluation.run(protocol).unwrap();
         assert_eq!((protocol.name(), classifications.len()), (name, 1));
         assert!(accuracy(&rows) > 0.8, "{name}: {rows:?}");
         assert!(rows[0].interval.is_some() && rows[0].chance.is_some() && !summary.is_empty());

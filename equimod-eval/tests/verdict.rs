@@ -3,7 +3,7 @@
 
 use equimod_eval::ResultRow;
 use equimod_eval::results::{
-    AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, POOLED_R2, R2, SUITE_MEAN,
+    AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, OVER_TWO, POOLED_R2, R2, SUITE_MEAN,
 };
 use equimod_eval::verdict::{
     Advice, COLLAPSED_RANK, FALLING, MOST_SENTENCES, NARROWER, READABLE, SHORT_RUN, TrainingFacts, Verdict, WIDE,
@@ -87,6 +87,9 @@ fn the_baseline_is_better_worse_or_not_clearly_different() {
     // Nothing trained the baseline's predictor.
     let predicted = ResultRow { protocol: "retrieval by the predictor".into(), ..row((0.45, 0.55), 0.1) };
     assert!(!has(&of(&[predicted]), "Against the baseline"));
+    let only = of(&[row((0.45, 0.55), 0.6)]);
+    let text = "with this one seed, the only accuracy is lower (-10.0 points on category, logistic).";
+    assert!(has(&only, text), "{only:?}");
     let none = of(&[accuracy(0.5, (0.45, 0.55), None)]);
     assert!(!has(&none, "baseline") && none.advice != Some(Advice::RepeatWithSeed));
 }
@@ -101,6 +104,16 @@ fn predictions_beat_copying_and_their_control_or_not() {
     assert_eq!(of((0.1, 0.3), 0.05).advice, None);
     assert_eq!(of((-0.9, 0.0), -1.0).advice, Some(Advice::TrainLonger));
     assert!(has(&of((-0.9, -0.1), -1.0), "copying the image would be better"));
+    // Training has other statistics; its values say something where they contradict.
+    let trained = |name: &str, value, interval| {
+        let facts = TrainingFacts { equivariance: vec![(name.into(), value)], ..long() };
+        verdict(&equivariance(interval, -1.0), Some(&facts))
+    };
+    let with = |of: &Verdict| has(of, "; +0.250 in training, with the statistics of each batch): copying");
+    assert!(with(&trained("equimod", 0.25, (-0.9, -0.1))) && !with(&trained("other", 0.25, (-0.9, -0.1))));
+    assert!(has(&trained("equimod", 0.25, (-0.1, 0.1)), "in training") && !has(&of((-0.1, 0.1), -1.0), "in training"));
+    assert!(!has(&trained("equimod", 0.25, (0.1, 0.3)), "in training"));
+    assert!(!has(&trained("equimod", 0.0, (-0.9, -0.1)), "in training"));
     // Measures of one augmentation alone do not decide.
     let mut alone = equivariance((-0.9, -0.1), -1.0);
     alone.iter_mut().for_each(|row| row.task = "equimod, hue alone".into());
@@ -236,6 +249,9 @@ fn comparisons_name_what_differs_and_what_does_not() {
     let borderline = verdict(&[unconfirmed], None);
     let text = "Borderline on birds (+2.0 points): the interval excludes 0, but McNemar's exact test has p above 0.05.";
     assert_eq!(borderline.sentences, [text]);
+    let of_two = ResultRow { detail: format!("{OVER_TWO} (Student's t)"), ..rows[1].clone() };
+    let text = "a third makes it 3.6 times narrower.";
+    assert!(has(&verdict(&[of_two], None), text) && !has(&verdict(&rows, None), text));
     let verdict = verdict(&rows, None);
     assert_eq!(
         verdict.sentences,

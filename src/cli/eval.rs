@@ -69,7 +69,7 @@ pub struct EvalArgs {
     /// Also evaluate the same network before training.
     #[arg(long)]
     pub untrained: bool,
-    /// Also evaluate the baseline of the run, which `equimod pretrain --baseline` trains.
+    /// Also evaluate the baseline of the run, which `equimod pretrain --baseline` trains. Its own run keeps its results.
     #[arg(long)]
     pub baseline: bool,
     #[command(flatten)]

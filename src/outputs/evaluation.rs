@@ -22,7 +22,7 @@ pub struct Record<'a> {
     /// Predictions for each image.
     pub classifications: &'a [Classification],
     /// Splits that were drawn.
-    pub drawn: &'a [DrawnImages],
+    pub drawn: Vec<DrawnImages>,
     /// The data set, if there is one only.
     pub splits: Option<&'a Splits>,
     /// Meaning of intervals and chance levels.
@@ -89,7 +89,7 @@ pub fn write(folder: &Path, mut record: Record) -> anyhow::Result<()> {
         put(&format!("confusion-{name}.csv"), &confusion(classification)?)?;
     }
     if !record.drawn.is_empty() {
-        put("splits.json", &serde_json::to_vec(record.drawn)?)?;
+        put("splits.json", &serde_json::to_vec(&record.drawn)?)?;
     }
     // Written last: with this file, the others are complete.
     Ok(put("results.json", &serde_json::to_vec_pretty(record.results)?)?)

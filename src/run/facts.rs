@@ -27,8 +27,13 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
         let (_, value) = points(&name).last().copied()?;
         (value < least).then_some((name, value))
     });
+    let equivariance = metrics.names().into_iter().filter_map(|name| {
+        let value = points(&name).last()?.1;
+        Some((name.strip_suffix(".absolute_equivariance")?.to_owned(), value))
+    });
+    let equivariance = equivariance.collect();
     let (still_falling, risen, unchanged) = (decrease(&losses), rise(&losses), return_to_start(&losses));
-    Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling, risen, unchanged })
+    Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling, risen, unchanged, equivariance })
 }
 
 /// Fewest losses that tell whether they rose.

@@ -54,7 +54,7 @@ pub const MOST_SENTENCES: usize = 5;
 /// The verdict on the rows of a run, an evaluation or a comparison.
 pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
     let rows = &without_trials(rows)[..];
-    let (gains, predictions) = (Gains::of(rows), Predictions::of(rows));
+    let (gains, predictions) = (Gains::of(rows), Predictions::of(rows, training));
     let (at_an_end, against_baseline) = (range_end(rows), baseline(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
     let failed = training.is_some_and(TrainingFacts::has_failed);

@@ -1,7 +1,7 @@
 //! Rules on several models: differences of pairs, and means over a suite.
 
 use super::sides::{Side, capitalized};
-use crate::results::{DIFFERENCE, NOT_CONFIRMED, ResultRow, SUITE_MEAN};
+use crate::results::{DIFFERENCE, NOT_CONFIRMED, OVER_TWO, ResultRow, SUITE_MEAN};
 
 /// The means over a suite of data sets, and how many of its columns each model leads.
 pub(super) fn suite(rows: &[ResultRow]) -> Option<String> {
@@ -69,6 +69,11 @@ pub(super) fn differences(rows: &[ResultRow]) -> Option<String> {
     let open = named(&|_, side| side == Side::Around);
     if !open.is_empty() {
         said.push(format!("no clear difference on {}", open.join(", ")));
+    }
+    if sides.iter().any(|(row, side)| *side == Side::Around && row.detail.starts_with(OVER_TWO)) {
+        said.push(
+            "of two pairs, the interval is wide; with the same spread, a third makes it 3.6 times narrower".into(),
+        );
     }
     let said = said.join("; ");
     let is_name = !said.starts_with("no ") && !said.starts_with("borderline ");

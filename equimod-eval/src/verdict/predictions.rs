@@ -1,5 +1,6 @@
 //! Rules on the predictions of equivariance modules.
 
+use super::TrainingFacts;
 use super::sides::{Side, same_model};
 use crate::results::{ABSOLUTE, ResultRow, SHUFFLED};
 
@@ -11,7 +12,7 @@ pub(super) struct Predictions {
 }
 
 impl Predictions {
-    pub(super) fn of(rows: &[ResultRow]) -> Self {
+    pub(super) fn of(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Self {
         let overall = |row: &&ResultRow| row.metric == ABSOLUTE && !row.task.ends_with(ALONE);
         let judged = rows.iter().filter(overall).filter_map(|row| {
             let interval = row.interval?;
@@ -26,6 +27,7 @@ impl Predictions {
             return Self { side: None, sentence: None };
         };
         let (task, value) = (&row.task, row.text(row.value));
+        let in_training = in_training(training, task);
         let control = control.map_or_else(String::new, |control| row.text(control));
         let sentence = match (useful, informed) {
             (Side::Above, Side::Above) => format!(
@@ -38,15 +40,22 @@ impl Predictions {
             ),
             (Side::Around, _) => format!(
                 "The predictions of {task} are no closer to the views than the un-augmented images, as far as the \
-                 interval of absolute equivariance ({value}) can tell."
+                 interval of absolute equivariance ({value}{in_training}) can tell."
             ),
             (Side::Below, _) => format!(
                 "The predictions of {task} are farther from the views than the un-augmented images (absolute \
-                 equivariance {value}): copying the image would be better."
+                 equivariance {value}{in_training}): copying the image would be better."
             ),
         };
         Self { side: Some(side), sentence: Some(sentence) }
     }
+}
+
+/// The end of a value: that of the last step of training, if it was above 0.
+fn in_training(training: Option<&TrainingFacts>, module: &str) -> String {
+    let values = training.iter().flat_map(|training| &training.equivariance);
+    let value = values.filter(|(name, value)| name == module && *value > 0.0).map(|(_, value)| value).next();
+    value.map_or_else(String::new, |value| format!("; {value:+.3} in training, with the statistics of each batch"))
 }
 
 /// Value of the control of a row of absolute equivariance.

@@ -16,6 +16,8 @@ pub struct TrainingFacts {
     /// Mean losses of the first twentieth, of the highest twentieth and of the last fifth of the run, if the loss rose in
     /// between and ended where it began.
     pub unchanged: Option<(f64, f64, f64)>,
+    /// Absolute equivariance of each module at the last log step, with its name.
+    pub equivariance: Vec<(String, f64)>,
 }
 
 impl TrainingFacts {

@@ -136,8 +136,8 @@ impl Comparison {
             verdict,
         };
         if let Some(folder) = &arguments.out {
-            let (results, drawn) = (&results, drawn.as_slice());
-            let record = Record { title, results, sections, classifications: &[], drawn, splits: None, summary, next };
+            let record =
+                Record { title, results: &results, sections, classifications: &[], drawn, splits: None, summary, next };
             write(folder, record)?;
             console::note(&format!("report {}", folder.join("report.html").display()));
         }

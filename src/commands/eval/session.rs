@@ -54,7 +54,7 @@ pub fn measure(chosen: &Chosen, command: Vec<String>) -> anyhow::Result<()> {
         false => Measurement::default(),
     };
     let Measurement { rows, classifications, .. } = measured;
-    let report = Report { rows, classifications, sections: Vec::new(), summary: protocol.summary() };
+    let report = Report { rows, classifications, summary: protocol.summary(), ..Report::default() };
     session.write(protocol.name(), report, command)?;
     Ok(())
 }
@@ -126,14 +126,16 @@ impl<'a> Session<'a> {
     /// The folder for results; `None` if they are not written.
     fn folder(&self, protocol: &str) -> Option<PathBuf> {
         let model = &self.arguments.model;
-        let in_run = || {
-            let mut name = format!("{protocol}-{}", dashed(&self.data));
-            // Evaluations of other tasks, and with other settings, have folders of their own.
-            let tasks = self.arguments.images.task.iter().map(|task| task_name(task));
-            tasks.chain(self.settings()).for_each(|part| name += &format!("-{part}"));
-            model.join("eval").join(name)
-        };
-        self.arguments.out.clone().or_else(|| is_run(model).then(in_run))
+        self.arguments.out.clone().or_else(|| is_run(model).then(|| self.folder_in(model, protocol)))
+    }
+
+    /// The folder for results in a run directory.
+    fn folder_in(&self, run: &Path, protocol: &str) -> PathBuf {
+        let mut name = format!("{protocol}-{}", dashed(&self.data));
+        // Evaluations of other tasks, and with other settings, have folders of their own.
+        let tasks = self.arguments.images.task.iter().map(|task| task_name(task));
+        tasks.chain(self.settings()).for_each(|part| name += &format!("-{part}"));
+        run.join("eval").join(name)
     }
 
     /// Settings other than the defaults, which make an evaluation another one than that of the published protocol.
@@ -173,42 +175,69 @@ impl<'a> Session<'a> {
         after_evaluation(verdict(rows, None).advice, &self.arguments.model, data, rows).into_iter().collect()
     }
 
-    /// Writes the results of a protocol, if there is a folder for them; returns both.
+    /// Writes the results of a protocol, if there is a folder for them, and those of the baseline into its own run;
+    /// returns the first and their folder.
     fn write(
         &self,
         protocol: &str,
         report: Report,
         command: Vec<String>,
     ) -> anyhow::Result<(Results, Option<PathBuf>)> {
-        let Report { mut rows, classifications, sections, summary } = report;
+        let Report { rows, classifications, sections, summary, baseline: other } = report;
+        let own = Measurement { rows, classifications, ..Measurement::default() };
+        let (path, folder) = (&self.arguments.model, self.folder(protocol));
+        let results = self.results(path, &self.model, &own, command.clone());
+        if let Some(folder) = &folder {
+            let next = self.next(&results.rows);
+            write(folder, Record { sections, next, ..self.record(protocol, summary, &results, &own) })?;
+        }
+        let other = baseline::of(path).zip(self.baseline.as_ref()).zip(other);
+        if let Some(((path, model), measured)) = other.filter(|_| self.arguments.out.is_none()) {
+            let folder = self.folder_in(&path, protocol);
+            // An evaluation of the baseline by itself has more to show.
+            if !folder.join("results.json").is_file() {
+                let results = self.results(&path, model, &measured, command);
+                write(&folder, self.record(protocol, summary, &results, &measured))?;
+            }
+        }
+        Ok((results, folder))
+    }
+
+    /// The numbers of a model with their metadata.
+    fn results(&self, path: &Path, model: &Model, measured: &Measurement, command: Vec<String>) -> Results {
         let settings = self.settings().join(", ");
+        let mut rows = measured.rows.clone();
         rows.iter_mut().for_each(|row| row.settings.clone_from(&settings));
-        let drawn = distinct_draws(&classifications);
-        let results = Results {
+        Results {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             command,
             seed: self.arguments.seed,
-            models: vec![EvaluatedModel::of(&self.arguments.model.display().to_string(), &self.model, self.input)],
-            splits: drawn.iter().map(|drawn| drawn.split.clone()).collect(),
+            models: vec![EvaluatedModel::of(&path.display().to_string(), model, self.input)],
+            splits: distinct_draws(&measured.classifications).into_iter().map(|drawn| drawn.split).collect(),
             verdict: verdict(&rows, None).sentences,
             rows,
-        };
-        let folder = self.folder(protocol);
-        if let Some(folder) = &folder {
-            let record = Record {
-                title: format!("{protocol} on {}", self.splits.name),
-                results: &results,
-                sections,
-                classifications: &classifications,
-                drawn: &drawn,
-                splits: Some(&self.splits),
-                summary,
-                next: self.next(&results.rows),
-            };
-            write(folder, record)?;
         }
-        Ok((results, folder))
+    }
+
+    /// Everything that is written of a model, without figures and next commands.
+    fn record<'r>(
+        &'r self,
+        protocol: &str,
+        summary: &'static str,
+        results: &'r Results,
+        measured: &'r Measurement,
+    ) -> Record<'r> {
+        Record {
+            title: format!("{protocol} on {}", self.splits.name),
+            results,
+            sections: Vec::new(),
+            classifications: &measured.classifications,
+            drawn: distinct_draws(&measured.classifications),
+            splits: Some(&self.splits),
+            summary,
+            next: Vec::new(),
+        }
     }
 }
 

@@ -85,12 +85,13 @@ fn one(svg: &mut String, bar: &Bar, used: &[usize], top: f64, position: impl Fn(
     );
 }
 
-/// A label on one line, or, where a bar has `room` for them and it is long, on two that break after a comma.
+/// A label on one line, or, where a bar has `room` for them and it is long, on two that break after a comma or colon.
 fn lines_of(label: &str, room: bool) -> Vec<&str> {
     let is_short = |line: &str| line.chars().count() <= WIDE_LABEL;
-    let breaks = || label.match_indices(", ").filter(|(place, _)| is_short(&label[..*place]));
-    match breaks().last().filter(|_| room && !is_short(label)) {
-        Some((place, _)) => vec![&label[..=place], &label[place + 2..]],
+    let is_end = |place: &usize| matches!(label.as_bytes()[*place], b',' | b':') && is_short(&label[..*place]);
+    let breaks = || label.match_indices(' ').filter_map(|(place, _)| place.checked_sub(1)).filter(is_end);
+    match breaks().next_back().filter(|_| room && !is_short(label)) {
+        Some(place) => vec![&label[..=place], &label[place + 2..]],
         None => vec![label],
     }
 }
@@ -118,11 +119,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_labels_break_after_a_comma_where_there_is_room() {
+    fn long_labels_break_after_a_comma_or_colon_where_there_is_room() {
         let label = "class, finetune, 10 % of the labels";
         assert_eq!(lines_of(label, true), ["class, finetune,", "10 % of the labels"]);
         assert_eq!(lines_of(label, false), [label]);
         assert_eq!(lines_of("class, knn", true), ["class, knn"]);
+        let flag = lines_of("grayscale: grayscale (0 or 1), accuracy of the flag", true);
+        assert_eq!(flag, ["grayscale:", "grayscale (0 or 1), accuracy of the flag"]);
         let unbroken = "a-name-of-a-task-that-is-long-without-a-comma";
         assert_eq!(lines_of(unbroken, true), [unbroken]);
         assert!(super::label(unbroken, 0.0, unbroken).contains("…</text>"));
