@@ -67,7 +67,7 @@ pub fn named_or_chosen(
     // The text names the source already.
     let settings: Vec<String> = settings.iter().filter(|key| !key.starts_with("data.source=")).cloned().collect();
     let text = written.text("equimod pretrain") + &as_comments(&settings);
-    let recipe = written.resolved(&written.about(), &text, &settings)?;
+    let recipe = written.resolved(&written.name_with(&settings), &text, &settings)?;
     console::note(&written.summary());
     Ok((recipe, text))
 }

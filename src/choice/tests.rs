@@ -176,6 +176,9 @@ fn the_text_resolves_to_the_choice_and_gives_each_reason() {
         assert_eq!((recipe.schedule.epochs, recipe.data.skip_share), (choice.epochs.value, 0.01));
         assert_eq!(recipe.data.background.to_string(), "white");
         assert!(recipe.equivariance.equimod.is_some());
+        // The name says the method as long as no setting changes it.
+        let named = |setting: &str| written.name_with(&[setting.into()]).starts_with("SimCLR + EquiMod on 5000 images");
+        assert!(named("data.batch=8") && !named("equivariance.equimod=false") && !named("objective.kind=byol"));
         let BackboneConfig::ResNet(backbone) = &recipe.backbone else { panic!("{:?}", recipe.backbone) };
         assert_eq!(backbone.width, choice.width.value);
         let settings = text.lines().filter(|line| line.contains(" = ") && !line.starts_with('#'));

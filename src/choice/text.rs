@@ -40,8 +40,19 @@ impl Written {
 
     /// One-line summary of the purpose of the recipe.
     pub fn about(&self) -> String {
+        format!("SimCLR + EquiMod on {}", self.images())
+    }
+
+    /// Number and source of the images.
+    fn images(&self) -> String {
         let Images { count, source, .. } = &self.facts.images;
-        format!("SimCLR + EquiMod on {count} images of {source}")
+        format!("{count} images of {source}")
+    }
+
+    /// Name of the recipe with further `settings`: [`about`](Self::about), without the method if they change it.
+    pub fn name_with(&self, settings: &[String]) -> String {
+        let is_of_method = |setting: &String| ["objective.", "equivariance."].iter().any(|of| setting.starts_with(of));
+        if settings.iter().any(is_of_method) { self.images() } else { self.about() }
     }
 
     /// Number of steps of the run.

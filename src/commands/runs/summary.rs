@@ -26,7 +26,7 @@ pub struct Score {
 }
 
 /// A run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Summary {
     /// Path within the searched folder.
     pub run: String,

@@ -12,6 +12,8 @@ use crate::process::exit::Usage;
 
 /// Names of the columns that are not settings.
 const COLUMNS: [&str; 9] = ["run", "status", "started", "time", "epoch", "step", "loss", "probe", "eval"];
+/// Setting with the images of a run.
+const SOURCE: &str = "data.source";
 /// Width into which columns go as far as they can.
 const WIDTH: usize = 80;
 /// Longest value of a setting that is shown whole.
@@ -124,7 +126,10 @@ impl Table {
             [name] => format!("{column}: top-1 accuracy of {name}\n"),
             _ => format!("{column}: top-1 accuracy, with its protocol and task behind it\n"),
         };
-        let lines = line("probe") + &line("eval");
+        let mut lines = line("probe") + &line("eval");
+        if !lines.is_empty() && self.settings.iter().any(|name| name == SOURCE) {
+            lines += "the runs have different images: their accuracies have no common order\n";
+        }
         if lines.is_empty() { lines } else { format!("\n{lines}") }
     }
 }
@@ -235,6 +240,19 @@ mod tests {
         let names = ["a.weight", "b.weight", "schedule.epochs", "seed", "x.time"].map(str::to_owned);
         let shortest = names.each_ref().map(|name| short(name, &names));
         assert_eq!(shortest, ["a.weight", "b.weight", "epochs", "seed", "x.time"]);
+    }
+
+    #[test]
+    fn accuracies_on_different_images_have_no_order() {
+        let run = |source: &str, accuracies: bool| Summary {
+            settings: [(SOURCE.to_owned(), source.to_owned())].into(),
+            accuracies: if accuracies { vec![Score { name: "knn class".into(), value: 0.5 }] } else { Vec::new() },
+            ..Summary::default()
+        };
+        let says = |runs: Vec<Summary>| Table::of(runs).text().contains("have no common order");
+        assert!(says(vec![run("birds", true), run("cars", true)]));
+        assert!(!says(vec![run("birds", true), run("birds", true)]));
+        assert!(!says(vec![run("birds", false), run("cars", false)]));
     }
 
     #[test]
