@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use equimod_data::source::ReadOptions;
 use equimod_eval::evaluation::check_labels;
 
-use super::file::Evaluated;
+use super::file::{ANY_RUN, Evaluated};
 use super::plan::Plan;
 use crate::commands::eval::{Chosen, protocol_of};
 use crate::inputs::sources::{OtherSources, plain_name};
@@ -24,7 +24,7 @@ pub fn check_evaluations(plan: &Plan) -> anyhow::Result<()> {
     let of_runs: BTreeMap<String, (String, ReadOptions)> =
         plan.cells.iter().map(|cell| of_cell(&cell.recipe)).collect();
     for evaluated in &plan.file.evaluations {
-        let command = evaluated.parse("", "", "cpu").map_err(Usage)?;
+        let command = evaluated.parse(ANY_RUN, ANY_RUN, "cpu").map_err(Usage)?;
         let Some(chosen) = protocol_of(&command)? else { continue };
         match chosen.arguments.source.as_ref().or(chosen.arguments.images.data.as_ref()) {
             Some(named) => check(evaluated, &chosen, named, chosen.arguments.images.reading.reading())?,

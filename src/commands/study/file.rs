@@ -114,7 +114,7 @@ pub struct Evaluated {
 }
 
 /// Stands for the run in an evaluation that is checked.
-const ANY_RUN: &str = "RUN";
+pub const ANY_RUN: &str = "RUN";
 
 impl Evaluated {
     /// Words of the command `equimod eval … run`, written into the folder `out`.
