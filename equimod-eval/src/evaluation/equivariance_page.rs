@@ -125,7 +125,7 @@ mod tests {
         let [Figure::Bars(chart), Figure::Table(table)] = &section.figures[..] else { panic!("{section:?}") };
         assert_eq!(
             chart.bars.iter().map(|bar| bar.references.clone()).collect::<Vec<_>>(),
-            [vec![None, Some(-0.5), Some(-0.125)], vec![None; 3]]
+            [vec![None, Some(-0.5), None, Some(-0.125)], vec![None; 4]]
         );
         assert_eq!(table.headings, ["augmentation", "absolute", "control", "untrained", "relative"]);
         assert_eq!(table.rows[0], ["equimod, all together", "0.250", "-0.125", "-0.500", "–"]);
