@@ -28,7 +28,7 @@ pub fn equivariance_section(rows: &[ResultRow]) -> Section {
         label: short_name(&row.task),
         value: row.value,
         interval: row.interval,
-        // Chance has no value here, and keeps its color on other charts to itself.
+        // Chance has no value here; its place keeps the control in a color of its own.
         references: vec![row.baseline, row.untrained, None, of(&row.task, SHUFFLED).map(|row| row.value)],
     };
     let chart = Bars {
