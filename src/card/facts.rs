@@ -16,6 +16,7 @@ use super::methods::{entries, modules};
 use super::results::{claim, equivariance, headlines, results};
 use crate::artifact::{Files, IMPORTED_KEY, TABLE_FILE, Training};
 use crate::outputs::console::duration;
+use crate::process::memory::peak;
 use crate::reference::PREFIX;
 
 /// Licenses of the bundled images.
@@ -291,7 +292,7 @@ impl TrainingFacts {
             data: Some(training.data.clone()),
             command: command(&training),
             time: duration(Duration::from_secs_f64(training.seconds)),
-            memory: format!("{:.0} MiB", training.peak_memory as f64 / f64::from(1 << 20)),
+            memory: peak(training.peak_memory),
             fingerprint: training.data_fingerprint.clone(),
             training: Some(training),
         }

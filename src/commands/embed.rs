@@ -27,6 +27,7 @@ pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     console::note(&data.describe());
     let splits = data.explain(splits(&data.source, data.options))?;
     data.check(&splits)?;
+    data.ignored_transparency(&splits).iter().for_each(|text| console::note(text));
     let run = is_run(&arguments.model).then(|| arguments.model.join("eval/features"));
     let cache = arguments.cache.clone().or(run);
     let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();

@@ -19,8 +19,9 @@ use crate::outputs::console::{self, duration};
 use crate::outputs::suggestion::on_page;
 use crate::outputs::verdict::print_verdict;
 use crate::process::exit::Usage;
+use crate::process::memory::peak;
 use crate::run::baseline;
-use crate::run::files::{Metrics, all_results, status};
+use crate::run::files::{Metrics, all_results, status, unrecorded_seconds};
 
 /// Metrics that are plotted first, in this order.
 const FIRST: [&str; 2] = ["loss", "invariance_loss"];
@@ -123,14 +124,18 @@ fn about(runs: &[Run]) -> Table {
         row("about", &|run| run.recipe.about.clone()),
         row("status", &|run| status(&run.folder, &run.info)),
         row("started", &|run| run.info.started.clone().unwrap_or_else(|| "–".into())),
-        row("training", &|run| duration(Duration::from_secs_f64(run.info.seconds))),
-        row("peak memory", &|run| format!("{:.0} MiB", run.info.peak_memory as f64 / f64::from(1 << 20))),
+        row("training", &|run| duration(training_time(run))),
+        row("peak memory", &|run| peak(run.info.peak_memory)),
         row("device", &|run| run.info.device.clone()),
         row("version", &|run| run.info.version.clone()),
         row("git", &|run| run.info.git.as_ref().map_or_else(|| "–".into(), ToString::to_string)),
         row("data fingerprint", &|run| run.info.data_fingerprint.chars().take(16).collect()),
     ];
     Table { headings: headings("run", runs), rows }
+}
+
+fn training_time(run: &Run) -> Duration {
+    Duration::from_secs_f64(run.info.seconds + unrecorded_seconds(&run.folder, &run.info))
 }
 
 /// Settings that differ between runs.

@@ -17,7 +17,7 @@ use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, 
 use crate::export::scan::{argument_without_path, last_part, without_paths};
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
-use crate::run::files::{METRICS_FILE, dashed};
+use crate::run::files::{METRICS_FILE, dashed, unrecorded_seconds};
 
 /// File name of a run's recipe in an export.
 pub const RECIPE_FILE: &str = "recipe.toml";
@@ -69,10 +69,11 @@ impl RunFiles {
         let recipe = self.text(&run.join(RESOLVED), RECIPE_FILE)?;
         let recipe = recorded_text(RECIPE_FILE, &recipe)?;
         let info = RunInfo::read(run)?;
+        let seconds = info.seconds + unrecorded_seconds(run, &info);
         let metrics = run.join(METRICS_FILE);
         let last = if metrics.is_file() { last_step(&self.text(&metrics, METRICS_FILE)?) } else { None };
         let step = model.description.as_ref().map(|description| description.step);
-        let command: Vec<&str> = info.command.iter().map(|argument| argument_without_path(argument)).collect();
+        let command: Vec<String> = info.command.iter().map(|argument| argument_without_path(argument)).collect();
         let origin =
             |origin: equimod_train::Origin| format!("{} (sha256 {})", model_name(&origin.model), origin.sha256);
         self.training = Some(Training {
@@ -85,7 +86,7 @@ impl RunFiles {
             about: recipe.about.split_whitespace().collect::<Vec<_>>().join(" "),
             command: command.join(" "),
             device: info.device,
-            seconds: info.seconds,
+            seconds,
             peak_memory: info.peak_memory,
             from: info.from.map(origin),
             finished: info.status == Status::Finished && (last.is_none() || step == last),

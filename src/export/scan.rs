@@ -26,10 +26,11 @@ const SECRETS: [(&str, &str); 13] = [
     ("a password in an address", r"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/:@]+@"),
 ];
 
-/// Absolute paths: anything in quotes; otherwise Unix, Windows (also UNC), home and `file:` paths.
+/// Absolute paths: anything between two quotes of a kind; otherwise Unix, Windows (also UNC), home and `file:` paths.
 const PATH: &str = concat!(
-    r#"(["'])((?:file://|~?/|[A-Za-z]:\\|\\\\)[^"'\n]*?[/\\][^"'\n]*)(["'])"#,
-    r#"|(^|[^\w/.:<>~-])"#,
+    r#""((?:file://|~?/|[A-Za-z]:\\|\\\\)[^"'\n]*?[/\\][^"'\n]*)""#,
+    r#"|'((?:file://|~?/|[A-Za-z]:\\|\\\\)[^"'\n]*?[/\\][^"'\n]*)'"#,
+    r#"|(?:^|[^\w/.:<>~-])"#,
     r#"((?:file://[\w.@+-]*|~|/[\w.@+-]+|[A-Za-z]:\\[\w.@+-]+|\\\\[\w.@+-]+)(?:[/\\][\w.@+-]+)+[/\\]?)"#
 );
 
@@ -53,16 +54,17 @@ static SECRET: LazyLock<Vec<(&str, BytesRegex)>> = LazyLock::new(|| {
 /// The text with absolute paths, and relative ones through a parent folder, shortened to their last part.
 pub fn without_paths(text: &str) -> String {
     let last = |captures: &Captures| {
-        let part = |number| captures.get(number).map_or("", |part| part.as_str());
-        let path = path(captures).map_or("", |path| path.as_str());
-        format!("{}{}{}{}", part(1), part(4), last_part(path), part(3))
+        let (whole, path) = (captures.get_match(), path(captures));
+        let Some(path) = path else { return whole.as_str().to_owned() };
+        let (before, after) = (&text[whole.start()..path.start()], &text[path.end()..whole.end()]);
+        format!("{before}{}{after}", last_part(path.as_str()))
     };
     PARENTS.replace_all(&PATHS.replace_all(text, last), "$1$2").into_owned()
 }
 
-/// The matched path, with or without quotes around it.
+/// The matched path, without what is around it.
 fn path<'a>(captures: &Captures<'a>) -> Option<Match<'a>> {
-    captures.get(2).or_else(|| captures.get(5))
+    (1..captures.len()).find_map(|group| captures.get(group))
 }
 
 /// Last component of a path.
@@ -70,11 +72,23 @@ pub fn last_part(path: &str) -> &str {
     path.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default()
 }
 
-/// A command-line argument, shortened to its last component if it is an absolute path or begins in a parent folder.
-pub fn argument_without_path(argument: &str) -> &str {
-    let absolute = ["/", "~/", "../", "\\\\", "file://"].iter().any(|start| argument.starts_with(start))
-        || argument.get(1..3).is_some_and(|drive| drive == ":\\");
-    if absolute { last_part(argument) } else { argument }
+/// A command-line argument, shortened to its last component if it is an absolute path or begins in a parent folder; of
+/// `--option=path` and `setting=path`, the path is.
+pub fn argument_without_path(argument: &str) -> String {
+    match argument.split_once('=').filter(|(name, _)| !name.contains(['/', '\\'])) {
+        Some((name, value)) => format!("{name}={}", argument_without_path(value)),
+        None => match argument.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(quoted) => format!("\"{}\"", argument_without_path(quoted)),
+            None if is_outside(argument) => last_part(argument).to_owned(),
+            None => argument.to_owned(),
+        },
+    }
+}
+
+/// Whether a path is absolute or begins in a parent folder.
+fn is_outside(path: &str) -> bool {
+    let starts = ["/", "~/", "../", "\\\\", "file://"];
+    starts.iter().any(|start| path.starts_with(start)) || path.get(1..3).is_some_and(|drive| drive == ":\\")
 }
 
 /// Refuses files that contain a secret or an absolute path; `is_token` detects the user's own token.
@@ -171,8 +185,31 @@ mod tests {
             ("equimod pretrain ../birds --out ../out/a", "equimod pretrain birds --out a"),
             ("https://example.org/a/../b", "https://example.org/a/../b"),
             ("out/a/checkpoints", "out/a/checkpoints"),
+            (
+                "about = '/a/my.toml with data.source=\"/b c/birds\", x=1'",
+                "about = 'my.toml with data.source=\"birds\", x=1'",
+            ),
+            ("['/a/b', '/c/d']", "['b', 'd']"),
         ] {
             assert_eq!(without_paths(text), cut);
+            scanned(&cut.replace("../", "")).unwrap();
+        }
+    }
+
+    #[test]
+    fn arguments_are_shortened_to_their_last_part() {
+        for (argument, cut) in [
+            ("/usr/bin/equimod", "equimod"),
+            ("--data=/home/me/birds", "--data=birds"),
+            ("probe.data=/home/me/birds", "probe.data=birds"),
+            ("data.source=\"../a/birds\"", "data.source=\"birds\""),
+            (r"--out=C:\runs\a", "--out=a"),
+            ("--out", "--out"),
+            ("out/a=b", "out/a=b"),
+            ("schedule.epochs=3", "schedule.epochs=3"),
+            ("hf:lab/net", "hf:lab/net"),
+        ] {
+            assert_eq!(argument_without_path(argument), cut);
         }
     }
 }

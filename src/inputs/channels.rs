@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use equimod_data::{Dataset, Image};
+use equimod_data::{Background, Dataset, Image};
 use rayon::prelude::*;
 
 /// Sums over pixels, exact in integers: the same for any order and number of threads.
@@ -84,6 +84,12 @@ pub fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> 
 
 /// Number of images that are looked at for transparency.
 const LOOKED_AT: usize = 32;
+
+/// A warning of images that are read without a background and have transparent pixels, with what to `give` for one.
+pub fn ignored_transparency(dataset: &dyn Dataset, background: Background, give: &str) -> Option<String> {
+    let seen = transparent(dataset).filter(|_| background.0.is_none())?;
+    Some(format!("{seen}; their transparency is ignored, so that these usually become black{give}"))
+}
 
 /// How many images of a sample have transparent pixels, in words; `None` if none has, or one cannot be read.
 pub fn transparent(dataset: &dyn Dataset) -> Option<String> {

@@ -10,6 +10,7 @@ use equimod_train::recorded;
 use equimod_train::run_dir::RESOLVED;
 use serde_json::Value;
 
+use super::channels::ignored_transparency;
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
 
@@ -43,6 +44,13 @@ impl DataChoice {
             }
             false => error,
         })
+    }
+
+    /// A warning of transparent pixels that are ignored in images which the run did not train on.
+    pub fn ignored_transparency(&self, splits: &Splits) -> Option<String> {
+        let give = "; --background white puts them on white";
+        let warning = || ignored_transparency(splits.train.as_ref(), self.options.background, give);
+        self.of_run.is_none().then(warning).flatten()
     }
 
     /// Checks that images which are taken for those of the run are them.

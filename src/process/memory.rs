@@ -92,6 +92,11 @@ pub fn mebibytes(bytes: u64) -> String {
     if mebibytes < 1024.0 { format!("{mebibytes:.0} MiB") } else { format!("{:.1} GiB", mebibytes / 1024.0) }
 }
 
+/// Peak memory of a run; one that was killed did not record it.
+pub fn peak(bytes: u64) -> String {
+    if bytes == 0 { "not recorded".into() } else { mebibytes(bytes) }
+}
+
 /// Text of a file, if there is one.
 pub fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::Context;
 use equimod_eval::ResultRow;
@@ -87,6 +88,32 @@ pub fn is_killed(folder: &Path, info: &RunInfo) -> bool {
 /// Status of the run in a folder.
 pub fn status(folder: &Path, info: &RunInfo) -> String {
     if is_killed(folder, info) { "killed".into() } else { info.status.to_string() }
+}
+
+/// Seconds of training that the file of a run does not count: since the last start of a run that has not ended, until
+/// its last metrics if it was killed, or else until now.
+pub fn unrecorded_seconds(folder: &Path, info: &RunInfo) -> f64 {
+    match info.status {
+        Status::Running if is_killed(folder, info) => seconds_to_last_metrics(folder),
+        Status::Running => seconds_since_start(folder, Some(SystemTime::now())),
+        _ => 0.0,
+    }
+}
+
+/// Seconds from the last start of a run to its last metrics.
+pub fn seconds_to_last_metrics(folder: &Path) -> f64 {
+    seconds_since_start(folder, written(&folder.join(METRICS_FILE)))
+}
+
+/// Seconds from the last start of a run, when its file was written.
+fn seconds_since_start(folder: &Path, end: Option<SystemTime>) -> f64 {
+    let spent = end.zip(written(&folder.join("run.json"))).and_then(|(end, start)| end.duration_since(start).ok());
+    spent.unwrap_or_default().as_secs_f64()
+}
+
+/// Time of the last change of a file.
+fn written(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|file| file.modified()).ok()
 }
 
 /// Whether a process trains in the folder. Where that cannot be told, one may.

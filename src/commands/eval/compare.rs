@@ -26,7 +26,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     let devices = device::open_all(&arguments.shared.device.device)?;
     let images = &arguments.images;
     let data = choose_images(&arguments.models, images.data.as_deref(), images, console::note)?;
-    let splits = open_images(&data, images)?;
+    let splits = open_images(&data, images, console::note)?;
     let seed = arguments.shared.seed;
     let console = Console::default();
     let mut contenders = Vec::new();

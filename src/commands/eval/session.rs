@@ -16,7 +16,6 @@ use equimod_train::run_dir::is_run;
 use super::next::after_evaluation;
 use super::protocols::Chosen;
 use crate::cli::{CropKind, EvalArgs, ImageArgs};
-use crate::inputs::channels::transparent;
 use crate::inputs::evaluated_data::{self, DataChoice};
 use crate::inputs::model_argument::{self, check_order};
 use crate::inputs::sources::OtherSources;
@@ -92,12 +91,7 @@ impl<'a> Session<'a> {
         let baseline = arguments.baseline.then(|| open_baseline(&arguments.model, &devices[0])).transpose()?;
         report_guess(&model);
         let input = InputTransform::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(*crop).into())?;
-        let splits = open_images(&data, &arguments.images)?;
-        if data.of_run.is_none() && data.options.background.0.is_none() {
-            let remark = "their transparency is ignored, so that these usually become black; --background white puts them on \
-                          white";
-            transparent(splits.train.as_ref()).iter().for_each(|seen| note(&format!("{seen}; {remark}")));
-        }
+        let splits = open_images(&data, &arguments.images, note)?;
         let run = is_run(&arguments.model).then(|| arguments.model.join("eval/features"));
         let cache = arguments.cache.clone().or(run);
         let data = data.of_run.map_or(data.source, |own| own.name);
@@ -143,7 +137,7 @@ impl<'a> Session<'a> {
         let EvalArgs { images, input, seed, .. } = self.arguments;
         let source = |kind: &str, source: &Option<String>| Some(format!("{kind}-{}", dashed(source.as_ref()?)));
         let settings = [
-            input.size.map(|size| size.to_string()),
+            input.size.map(|size| format!("size-{size}")),
             input.crop.filter(|crop| *crop != self.crop).map(|crop| Crop::from(crop).name().to_owned()),
             images.reading.background.map(|color| format!("on-{color}").replace('#', "")),
             images.reading.apply_orientation.then(|| "upright".into()),
@@ -262,11 +256,12 @@ pub fn choose_images(
     Ok(data)
 }
 
-/// Opens the chosen images.
-pub fn open_images(data: &DataChoice, images: &ImageArgs) -> anyhow::Result<Splits> {
+/// Opens the chosen images. `note` receives a warning of a missing background.
+pub fn open_images(data: &DataChoice, images: &ImageArgs, note: fn(&str)) -> anyhow::Result<Splits> {
     let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
     let mut splits = data.explain(others.splits(&data.source, data.options))?;
     data.check(&splits)?;
+    data.ignored_transparency(&splits).iter().for_each(|text| note(text));
     if let Some(own) = &data.of_run {
         // The same from any folder.
         splits.name.clone_from(&own.name);

@@ -16,6 +16,7 @@ use equimod_eval::suite::{Suite, SuiteTask};
 use super::contenders::{Comparison, Contender, names};
 use super::next::after_transfer;
 use crate::cli::Transfer;
+use crate::inputs::channels::ignored_transparency;
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
@@ -131,7 +132,12 @@ fn opened<'a>(suite: &'a Suite, arguments: &Transfer) -> anyhow::Result<Vec<(&'a
             Ok(splits)
         });
         match opened {
-            Ok(splits) => tasks.push((task, splits)),
+            Ok(splits) => {
+                let background = ReadOptions::default().background;
+                let ignored = ignored_transparency(splits.train.as_ref(), background, "");
+                ignored.iter().for_each(|text| console::note(&format!("{}: {text}", task.name)));
+                tasks.push((task, splits));
+            }
             Err(error) => missing.push(format!("{}: {error}", task.name)),
         }
     }

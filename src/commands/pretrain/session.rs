@@ -24,6 +24,7 @@ use crate::process::allocator::MEMORY;
 use crate::process::between_gpus::between_gpus;
 use crate::process::failure::InWords;
 use crate::process::{device, git};
+use crate::run::files::seconds_to_last_metrics;
 use crate::run::mlflow::{Client, Mlflow};
 use crate::run::probe::LabeledProbe;
 use crate::run::trace::Profile;
@@ -231,6 +232,10 @@ impl Setup {
         let Self { arguments, recipe, asked, .. } = self;
         let (run, mut info) = RunDirectory::open(&arguments.out.clone().unwrap_or_default())?;
         path_of_first(Some(run.path()), collective)?;
+        if info.status == Status::Running {
+            // It was killed, and its file does not count the time.
+            info.seconds += seconds_to_last_metrics(run.path());
+        }
         for reason in trainer.resume(&run)? {
             self.note(&format!("skipped: {reason}"));
         }

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
-use std::time::SystemTime;
 
 use anyhow::Context;
 use equimod_eval::ResultRow;
 use equimod_eval::results::{best_founded, is_reduced};
 use equimod_train::run_dir::RESOLVED;
-use equimod_train::{GitState, Recipe, RunInfo, Status, recorded, settings};
+use equimod_train::{GitState, Recipe, RunInfo, recorded, settings};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::run::files::{METRICS_FILE, all_results, is_killed, status};
+use crate::run::files::{METRICS_FILE, all_results, status, unrecorded_seconds};
 
 /// An accuracy, and what it is one of.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,6 +52,8 @@ pub struct Summary {
     /// The accuracies after training, the best founded first.
     #[serde(skip)]
     pub accuracies: Vec<Score>,
+    /// Fingerprint of the training images.
+    pub data_fingerprint: String,
     /// Git repository at the first start.
     pub git: Option<GitState>,
     /// Settings as TOML, with the names of the modules as `equivariance` and initial weights as `from`; in JSON, their
@@ -86,7 +87,7 @@ impl Summary {
         settings.remove("about");
         settings.insert("equivariance".into(), modules(&recipe));
         settings.extend(info.from.iter().map(|from| ("from".into(), from.model.clone())));
-        let (status, spent) = (status(folder, &info), unfinished(folder, &info));
+        let (status, spent) = (status(folder, &info), unrecorded_seconds(folder, &info));
         Ok(Self {
             run: run.into(),
             status,
@@ -100,6 +101,7 @@ impl Summary {
             probe: probe_score(&recipe, &probe),
             eval: accuracies.first().cloned(),
             accuracies,
+            data_fingerprint: info.data_fingerprint,
             git: info.git,
             settings,
         })
@@ -157,15 +159,4 @@ fn accuracies(rows: &[ResultRow]) -> Vec<Score> {
 fn modules(recipe: &Recipe) -> String {
     let names: Vec<&str> = recipe.equivariance.on().iter().map(|(name, _)| *name).collect();
     if names.is_empty() { "none".into() } else { names.join(", ") }
-}
-
-/// Seconds since the last start of a run that has not ended: until its last metrics if it was killed, or else until now.
-fn unfinished(folder: &Path, info: &RunInfo) -> f64 {
-    if info.status != Status::Running {
-        return 0.0;
-    }
-    let written = |name: &str| std::fs::metadata(folder.join(name)).and_then(|file| file.modified()).ok();
-    let end = if is_killed(folder, info) { written(METRICS_FILE) } else { Some(SystemTime::now()) };
-    let spent = end.zip(written("run.json")).and_then(|(end, start)| end.duration_since(start).ok());
-    spent.unwrap_or_default().as_secs_f64()
 }

@@ -12,8 +12,6 @@ use crate::process::exit::Usage;
 
 /// Names of the columns that are not settings.
 const COLUMNS: [&str; 9] = ["run", "status", "started", "time", "epoch", "step", "loss", "probe", "eval"];
-/// Setting with the images of a run.
-const SOURCE: &str = "data.source";
 /// Width into which columns go as far as they can.
 const WIDTH: usize = 80;
 /// Longest value of a setting that is shown whole.
@@ -127,7 +125,8 @@ impl Table {
             _ => format!("{column}: top-1 accuracy, with its protocol and task behind it\n"),
         };
         let mut lines = line("probe") + &line("eval");
-        if !lines.is_empty() && self.settings.iter().any(|name| name == SOURCE) {
+        let images: BTreeSet<&str> = self.runs.iter().map(|run| run.data_fingerprint.as_str()).collect();
+        if !lines.is_empty() && images.len() > 1 {
             lines += "the runs have different images: their accuracies have no common order\n";
         }
         if lines.is_empty() { lines } else { format!("\n{lines}") }
@@ -187,15 +186,21 @@ fn cell(run: &Summary, column: &str) -> Cell {
     }
 }
 
-/// Value of a setting: a number, or a text without quotes that is cut if it is long.
+/// Value of a setting: a number, or a text without quotes that is cut if it is long, of a path at its start.
 fn value_of(value: &str) -> Cell {
     if let Ok(number) = value.parse() {
         return Cell::Number(number, value.into());
     }
     let value = value.trim_matches('"');
-    let cut = value.chars().count() > LONGEST;
-    let text: String = value.chars().take(if cut { LONGEST - 1 } else { LONGEST }).collect();
-    Cell::Text(if cut { text + "…" } else { text })
+    let count = value.chars().count();
+    Cell::Text(match count {
+        0 => return Cell::Missing,
+        1..=LONGEST => value.into(),
+        _ if value.contains(['/', '\\']) => {
+            std::iter::once('…').chain(value.chars().skip(count + 1 - LONGEST)).collect()
+        }
+        _ => value.chars().take(LONGEST - 1).chain(['…']).collect(),
+    })
 }
 
 /// The shortest ending of a setting's name that no other setting has.
@@ -244,8 +249,8 @@ mod tests {
 
     #[test]
     fn accuracies_on_different_images_have_no_order() {
-        let run = |source: &str, accuracies: bool| Summary {
-            settings: [(SOURCE.to_owned(), source.to_owned())].into(),
+        let run = |images: &str, accuracies: bool| Summary {
+            data_fingerprint: images.into(),
             accuracies: if accuracies { vec![Score { name: "knn class".into(), value: 0.5 }] } else { Vec::new() },
             ..Summary::default()
         };
@@ -266,6 +271,9 @@ mod tests {
         }
         assert_eq!(value_of(&format!("\"{}\"", "x".repeat(30))).text(), format!("{}…", "x".repeat(23)));
         assert_eq!(cells()[3].text(), "text");
+        let path = value_of("\"/home/me/images/birds-and-owls\"");
+        assert_eq!((path.text(), path.text().chars().count()), ("…e/images/birds-and-owls", LONGEST));
+        assert_eq!(value_of("\"\"").text(), "–");
     }
 
     #[test]
