@@ -83,3 +83,25 @@ pub fn main() -> equimod::data::Result<std::process::ExitCode> {
     register(&[GAMMA])?;
     Ok(equimod::run_with(&[]))
 }
+
+#[cfg(test)]
+mod tests {
+    use equimod::data::view_rng;
+
+    use super::*;
+
+    #[test]
+    fn an_exponent_of_1_changes_nothing_and_larger_ones_darken() {
+        let (gamma, size) = (Gamma { probability: 1.0, exponent: (2.0, 3.0) }, Size { height: 2, width: 2 });
+        let image = || Image::new(size, vec![100; 12]).unwrap();
+        assert_eq!(gamma.apply(image(), &gamma.identity(size)).pixels(), image().pixels());
+
+        // Seed, epoch, image and view.
+        let params = gamma.sample(size, &mut view_rng(0, 0, 0, 0));
+        let darker = gamma.apply(image(), &params);
+        assert!(darker.pixels().iter().all(|&value| value < 100));
+        let mut values = Vec::new();
+        gamma.encode(&params, size, Encoding::default(), &mut values);
+        assert!(values.len() == gamma.fields(Encoding::default()).len() && (2.0..=3.0).contains(&values[0]));
+    }
+}

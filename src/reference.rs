@@ -24,6 +24,20 @@ pub struct Reference {
 
 /// Prefix of every reference.
 pub const PREFIX: &str = "hf:";
+/// Length of a commit's hash, and of the part of it that texts show.
+const COMMIT: usize = 40;
+const SHOWN: usize = 7;
+
+/// A source for readers: the commit of one on the Hub is cut to its first digits.
+pub fn shown(source: &str) -> String {
+    let Some(place) = source.find('@').filter(|_| source.starts_with(PREFIX)) else { return source.to_owned() };
+    let digits = source[place + 1..].bytes().take_while(u8::is_ascii_hexdigit).count();
+    if digits < COMMIT {
+        return source.to_owned();
+    }
+    format!("{}{}", &source[..place + 1 + SHOWN], &source[place + 1 + digits..])
+}
+
 const FORM: &str = "hf:OWNER/NAME[/CONFIGURATION][@REVISION][:SPLIT][#COLUMN]";
 
 impl Reference {
@@ -169,6 +183,15 @@ mod tests {
             ["hf:", "hf:cifar10", "hf:/b", "hf:a/", "hf:a/b/c/d", "hf:../x", "hf:a/b@", "hf:a/b@x/../y", "hf:a b/c"]
         {
             assert!(Reference::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn readers_see_the_start_of_a_commit() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        assert_eq!(shown(&format!("hf:lab/birds@{commit}:train#image")), "hf:lab/birds@0123456:train#image");
+        for other in ["hf:lab/birds@main", "hf:lab/birds", &format!("images@{commit}")] {
+            assert_eq!(shown(other), other);
         }
     }
 

@@ -341,6 +341,19 @@ fn init_writes_a_recipe_that_runs_and_pretrain_chooses_the_same() {
     assert_eq!(features("of-run.csv"), features("named.csv"));
     let named = scratch.run(&["eval", "knn", "out/images-1", "images", "--k", "3"]);
     holds(&String::from_utf8_lossy(&named.stderr), &["data: images, transparent pixels on white"]);
+    // A background that is missing is named by everything that reads images.
+    scratch.write("tiny.toml", TINY);
+    scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\nprotocol = 'knn'\n");
+    scratch.done(&["pretrain", "images", "--recipe", "tiny.toml", "--no-eval", "--out", "plain"]);
+    for command in [
+        "eval knn plain images --k 3",
+        "eval compare plain plain --data images --by knn",
+        "eval transfer plain --suite suite.toml",
+        "embed plain images --out plain.csv",
+    ] {
+        let output = scratch.run(&command.split(' ').collect::<Vec<_>>());
+        holds(&String::from_utf8_lossy(&output.stderr), &["transparent pixels; their transparency is ignored"]);
+    }
     let again = scratch.run(&["pretrain", "--out", "out/images-1", "--resume", "--no-eval"]);
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(again.status.success() && !said.contains("chosen"), "{said}");

@@ -76,6 +76,14 @@ pub struct Results {
     pub verdict: Vec<String>,
 }
 
+impl Results {
+    /// The rows of the first model.
+    pub fn of_first(&self) -> impl Iterator<Item = &ResultRow> {
+        let first = self.models.first().map_or("", |model| model.name.as_str());
+        self.rows.iter().filter(move |row| row.model.is_empty() || row.model == first)
+    }
+}
+
 /// A model that was evaluated.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EvaluatedModel {
@@ -142,6 +150,9 @@ pub struct ResultRow {
     /// Settings other than the defaults of the protocol and the model, e.g. `lr-0.01`; empty if there are none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub settings: String,
+    /// Label column, if the task has another name, as in a suite.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub labels: String,
 }
 
 impl ResultRow {

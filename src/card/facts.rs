@@ -7,17 +7,16 @@ use candle_core::Device;
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig, Model, ResNetConfig, Stem};
 use equimod_data::source::ReadOptions;
-use equimod_eval::results::markdown;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::front_matter::{Origins, front_matter};
 use super::methods::{entries, modules};
-use super::results::{claim, equivariance, headlines, results};
+use super::results::{claim, equivariance, headlines, results, table};
 use crate::artifact::{Files, IMPORTED_KEY, TABLE_FILE, Training};
 use crate::outputs::console::duration;
 use crate::process::memory::peak;
-use crate::reference::PREFIX;
+use crate::reference::{PREFIX, shown};
 
 /// Licenses of the bundled images.
 const BUNDLED: &str = "Noto Emoji (Apache-2.0) and Twemoji (CC-BY 4.0).";
@@ -116,6 +115,10 @@ struct ReadingFacts {
 struct TrainingFacts {
     training: Option<Training>,
     data: Option<String>,
+    /// The data for readers.
+    on: Option<String>,
+    /// Model that training started from, for readers.
+    start: Option<String>,
     /// Command that reproduces the training.
     command: String,
     time: String,
@@ -176,7 +179,7 @@ impl Facts {
             repo: repository.map(str::to_owned),
             branch: branch.map(str::to_owned),
             model: repository.map_or_else(|| ".".to_owned(), |repository| reference(repository, branch)),
-            table: (!rows.is_empty()).then(|| markdown(&rows)),
+            table: (!rows.is_empty()).then(|| table(&rows)),
             has_baseline: rows.iter().any(|row| row.baseline.is_some()),
             all_results: files.keys().filter(|name| name.ends_with(TABLE_FILE)).cloned().collect(),
             heads: files.contains_key(HEADS_FILE),
@@ -290,6 +293,8 @@ impl TrainingFacts {
     fn of(training: Training) -> Self {
         Self {
             data: Some(training.data.clone()),
+            on: Some(shown(&training.data)),
+            start: training.from.as_ref().and_then(|from| from.split(' ').next()).map(shown),
             command: command(&training),
             time: duration(Duration::from_secs_f64(training.seconds)),
             memory: peak(training.peak_memory),
@@ -337,8 +342,9 @@ fn command(training: &Training) -> String {
     if training.data != "emoji" && !training.data.starts_with(PREFIX) {
         command += " --data IMAGES";
     }
-    if training.from.is_some() {
-        command += " --from MODEL";
+    if let Some(from) = &training.from {
+        let model = from.split(' ').next().filter(|model| model.starts_with(PREFIX)).unwrap_or("MODEL");
+        command += &format!(" --from {model}");
     }
     command
 }

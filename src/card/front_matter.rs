@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::methods::entries;
-use crate::reference::{ModelReference, PREFIX, Reference};
+use crate::reference::{ModelReference, PREFIX, Reference, shown};
 
 #[derive(Serialize)]
 struct FrontMatter<'a> {
@@ -98,11 +98,13 @@ fn entry(row: &ResultRow) -> (Value, Value) {
     // Readers of the index merge the results of one data set, whatever their protocol.
     let settings = if row.settings.is_empty() { String::new() } else { format!(", other settings: {}", row.settings) };
     let name = format!("{}, {}{settings}{interval}", row.metric, row.protocol);
-    let data = if row.task.is_empty() { row.data.clone() } else { format!("{}: {}", row.data, row.task) };
-    let of = json!({
-        "task": { "type": kind, "name": row.protocol },
-        "dataset": { "type": repository(&row.data).unwrap_or_else(|| row.data.clone()), "name": data },
-    });
+    let data = shown(&row.data);
+    let data = if row.task.is_empty() { data } else { format!("{data}: {}", row.task) };
+    let mut dataset = json!({ "type": repository(&row.data).unwrap_or_else(|| row.data.clone()), "name": data });
+    if let Some(revision) = Reference::parse(&row.data).ok().and_then(|reference| reference.revision) {
+        dataset["revision"] = revision.into();
+    }
+    let of = json!({ "task": { "type": kind, "name": row.protocol }, "dataset": dataset });
     (of, json!({ "type": metric, "value": rounded(row.value), "name": name }))
 }
 

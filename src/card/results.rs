@@ -4,10 +4,13 @@ use std::cmp::Reverse;
 
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::MEAN_PER_CLASS;
-use equimod_eval::results::{ABSOLUTE, Results, SHUFFLED, TOP_1, headline_accuracy, is_better_founded, is_reduced};
+use equimod_eval::results::{
+    ABSOLUTE, Results, SHUFFLED, TOP_1, headline_accuracy, is_better_founded, is_reduced, markdown,
+};
 
 use super::facts::read;
 use crate::artifact::{Files, RESULTS_FILE};
+use crate::reference::shown;
 
 /// Results of the export: those of the run itself come first, those with the default settings of a protocol, whose
 /// folders have short names, last.
@@ -38,13 +41,14 @@ pub fn headlines(results: &[Results]) -> Vec<ResultRow> {
 
 /// The rows of the exported model, with the values of its untrained network if that was evaluated as another model.
 fn of_model(results: &Results) -> Vec<ResultRow> {
-    let [one, untrained] = results.models.as_slice() else { return results.rows.clone() };
-    let of_untrained = |row: &&ResultRow| row.model == untrained.name;
+    let untrained = results.models.get(1).map(|untrained| untrained.name.as_str());
+    let of_untrained = |row: &&ResultRow| Some(row.model.as_str()) == untrained;
     let value = |row: &ResultRow| {
         results.rows.iter().filter(of_untrained).find(|other| other.key() == row.key()).map(|other| other.value)
     };
-    let own = results.rows.iter().filter(|row| row.model == one.name);
-    own.map(|row| ResultRow { untrained: value(row), model: String::new(), ..row.clone() }).collect()
+    let of_card =
+        |row: &ResultRow| ResultRow { untrained: row.untrained.or(value(row)), model: String::new(), ..row.clone() };
+    results.of_first().map(of_card).collect()
 }
 
 /// The classification that an accuracy is of.
@@ -90,7 +94,7 @@ pub fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<
         "**{} top-1 accuracy** ({}) with {protocol} of a {network}{by}, on `{}`{task}.",
         row.text(row.value),
         also.join("; "),
-        row.data
+        shown(&row.data)
     ))
 }
 
@@ -98,24 +102,29 @@ pub fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<
 pub fn equivariance(rows: &[ResultRow]) -> Option<String> {
     let measured = |metric: &str| rows.iter().find(|row| row.protocol == "equivariance" && row.metric == metric);
     let row = measured(ABSOLUTE)?;
+    let data = shown(&row.data);
     let shuffled = measured(SHUFFLED)
         .map_or_else(String::new, |row| format!(" (with the parameters of other views: {})", row.text(row.value)));
     if row.interval.is_some_and(|(low, high)| low <= 0.0 && high >= 0.0) {
         return Some(format!(
-            "On `{}`, the prediction from an image and the parameters of a view is not clearly closer to the embedding of the \
-             view than the embedding of the image is: absolute equivariance {} (95 % interval {}).",
-            row.data,
+            "On `{data}`, the prediction from an image and the parameters of a view is not clearly closer to the \
+             embedding of the view than the embedding of the image is: absolute equivariance {} (95 % interval {}).",
             row.text(row.value),
             row.interval_text().unwrap_or_default()
         ));
     }
     let side = if row.value > 0.0 { "closer to" } else { "farther from" };
     Some(format!(
-        "On `{}`, the prediction from an image and the parameters of a view is {side} the embedding of the view than \
-         the embedding of the image is, by {} in cosine similarity{shuffled}.",
-        row.data,
+        "On `{data}`, the prediction from an image and the parameters of a view is {side} the embedding of the view \
+         than the embedding of the image is, by {} in cosine similarity{shuffled}.",
         row.text(row.value.abs())
     ))
+}
+
+/// The rows as a table in Markdown.
+pub fn table(rows: &[ResultRow]) -> String {
+    let shown: Vec<ResultRow> = rows.iter().map(|row| ResultRow { data: shown(&row.data), ..row.clone() }).collect();
+    markdown(&shown)
 }
 
 #[cfg(test)]
@@ -153,10 +162,10 @@ mod tests {
     fn trials_are_no_headline_beside_others_and_an_untrained_model_is_a_reference() {
         let whole = |model: &str, value| ResultRow { model: model.into(), ..row(TOP_1, value, 45, None) };
         let model = |name: &str| EvaluatedModel { name: name.into(), ..Default::default() };
-        let trial = ResultRow { settings: "48".into(), ..whole("", 0.9) };
+        let trial = ResultRow { settings: "size-48".into(), ..whole("", 0.9) };
         let trial = Results { rows: vec![trial], ..Results::default() };
         let found = headlines(std::slice::from_ref(&trial));
-        assert!(found.len() == 1 && claim(&found, "ResNet-18", None).unwrap().contains("other settings: 48"));
+        assert!(found.len() == 1 && claim(&found, "ResNet-18", None).unwrap().contains("other settings: size-48"));
         let linear = Results {
             rows: vec![ResultRow { protocol: "linear".into(), settings: "lr-1".into(), ..whole("", 0.9) }],
             ..Results::default()

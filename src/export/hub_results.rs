@@ -21,13 +21,14 @@ const SOURCE: &str = "  source:\n";
 /// same condition: the same protocol with the same settings.
 pub fn add(files: &mut Files, results: &Results, measured: SystemTime) {
     let date: String = humantime::format_rfc3339_seconds(measured).to_string().chars().take(10).collect();
-    let rows = results.rows.iter().filter(|row| row.metric == TOP_1 && row.value.is_finite());
+    let rows = results.of_first().filter(|row| row.metric == TOP_1 && row.value.is_finite());
     files.extend(rows.filter_map(|row| file(row, &date)));
 }
 
-/// Letters, digits and hyphens of a text, and `_` for all others.
+/// Letters, digits and hyphens of a text, and `_` for what is between them.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    text.split(|c| !is_plain(c)).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_")
 }
 
 /// Names the model's repository as the source of its results, in place of an earlier one.
@@ -43,7 +44,8 @@ pub fn name_source(files: &mut Files, repository: &str) {
 /// Name and content of the file for a row; `None` for data that is not on the Hub.
 fn file(row: &ResultRow, date: &str) -> Option<(String, Vec<u8>)> {
     let data = row.data.starts_with(PREFIX).then(|| Reference::parse(&row.data).ok())??;
-    let task = if row.task.is_empty() { ONLY_TASK } else { &row.task };
+    let labels = if row.labels.is_empty() { &row.task } else { &row.labels };
+    let task = if labels.is_empty() { ONLY_TASK } else { labels };
     let revision = data.revision.as_deref().map(|revision| format!("    revision: {}\n", quoted(revision)));
     let text = format!(
         "- dataset:\n    id: {}\n    task_id: {}\n{}  value: {:.2}\n  date: {}\n  notes: {}\n",
@@ -65,8 +67,10 @@ fn notes(row: &ResultRow) -> String {
         "linear" => "linear probe on frozen features",
         "logistic" => "logistic regression on frozen features",
         "knn" => "k-NN on frozen features",
-        "finetune" => "fine-tuned",
-        other => other,
+        other => match other.strip_prefix("finetune, ") {
+            Some(share) => &format!("fine-tuned on {share}"),
+            None => other,
+        },
     };
     let interval = row.interval_text().map_or_else(String::new, |interval| format!("; 95 % interval {interval}"));
     let remarks: String = [&row.detail, &row.settings]
@@ -85,6 +89,8 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use equimod_eval::results::EvaluatedModel;
 
     use super::*;
 
@@ -109,8 +115,7 @@ mod tests {
         let mut files = Files::new();
         add(&mut files, &Results { rows, ..Results::default() }, measured);
         let names: Vec<&String> = files.keys().collect();
-        let names_expected =
-            ["knn", "logistic"].map(|end| format!(".eval_results/lab_birds-bird__species_-{end}.yaml"));
+        let names_expected = ["knn", "logistic"].map(|end| format!(".eval_results/lab_birds-bird_species_-{end}.yaml"));
         assert_eq!(names, names_expected.iter().collect::<Vec<_>>());
         name_source(&mut files, "lab/other");
         name_source(&mut files, "lab/net");
@@ -126,6 +131,34 @@ mod tests {
                 "source": { "url": "https://huggingface.co/lab/net", "name": "Model card" }
             }])
         );
+    }
+
+    #[test]
+    fn a_suite_names_the_label_column_and_its_untrained_network_is_no_result() {
+        let row = |model: &str, value: f64| ResultRow {
+            model: model.into(),
+            protocol: "finetune, 10 % of the labels".into(),
+            data: "hf:lab/birds".into(),
+            task: "my-birds".into(),
+            labels: "species".into(),
+            metric: TOP_1.into(),
+            value,
+            ..ResultRow::default()
+        };
+        let model = |name: &str| EvaluatedModel { name: name.into(), ..EvaluatedModel::default() };
+        let mut files = Files::new();
+        let results = Results {
+            models: ["mine", "mine untrained"].map(model).into(),
+            rows: vec![row("mine", 0.5), row("mine untrained", 0.2)],
+            ..Results::default()
+        };
+        add(&mut files, &results, SystemTime::UNIX_EPOCH);
+        let bytes = &files[".eval_results/lab_birds-species-finetune_10_of_the_labels.yaml"];
+        let text = String::from_utf8_lossy(bytes);
+        for part in ["task_id: \"species\"", "value: 50.00", "fine-tuned on 10 % of the labels; top-1"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert_eq!(files.len(), 1);
     }
 
     #[test]

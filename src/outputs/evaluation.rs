@@ -41,13 +41,20 @@ impl Record<'_> {
             ("command".into(), results.command.join(" ")),
         ];
         for model in &results.models {
-            facts.push(("model".into(), model.name.clone()));
-            facts.push(("weights".into(), format!("{} (sha256 {:.16}…)", model.path, model.sha256)));
-            facts.push(("backbone".into(), model.backbone.clone()));
-            facts.push(("input".into(), model.preprocessing.clone()));
+            let weights = format!("{} (sha256 {:.16}…)", model.path, model.sha256);
+            let parts =
+                [("weights", weights), ("backbone", model.backbone.clone()), ("input", model.preprocessing.clone())];
+            match results.models.len() {
+                1 => {
+                    facts.push(("model".into(), model.name.clone()));
+                    facts.extend(parts.map(|(name, text)| (name.into(), text)));
+                }
+                // Each model keeps what belongs to it.
+                _ => facts.push((model.name.clone(), parts.map(|(_, text)| text).join("; "))),
+            }
         }
         for split in &results.splits {
-            let what = format!("{}: {} images drawn from {}", split.task, split.images, split.of);
+            let what = format!("{} of {}: {} images drawn from {}", split.task, split.data, split.images, split.of);
             facts.push((split.part.clone(), format!("{what} (sha256 {:.16}…)", split.sha256)));
         }
         let datasets = self.splits.map_or_else(Vec::new, |splits| vec![&splits.train]);

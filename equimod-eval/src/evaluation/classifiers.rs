@@ -41,7 +41,7 @@ impl Classify for LogisticConfig {
             let ends = [self.l2_strengths.first(), self.l2_strengths.last()];
             let at_an_end = self.l2_strengths.len() > 1 && ends.contains(&Some(&sweep.l2_strength));
             let chosen = format!(
-                "w {:.2e}, the best of {} on {}: {:.1} %{}",
+                "L2 strength {:.2e}, the best of {} on {}, {:.1} % there{}",
                 sweep.l2_strength,
                 self.l2_strengths.len(),
                 task.validation_description(),

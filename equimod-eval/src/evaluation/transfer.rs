@@ -79,7 +79,8 @@ impl Evaluation<'_> {
         let mut rows = classifications.iter().flat_map(|one| one.rows(&evaluation.splits.name, evaluation.seed));
         let row = rows.find(|row| row.metric == metric);
         let row = row.ok_or_else(|| Error::Protocol(format!("the task {} has no {metric}", task.name)))?;
-        Ok((ResultRow { task: task.name.clone(), ..row }, distinct_draws(&classifications)))
+        let labels = if row.task == task.name { String::new() } else { row.task.clone() };
+        Ok((ResultRow { task: task.name.clone(), labels, ..row }, distinct_draws(&classifications)))
     }
 }
 

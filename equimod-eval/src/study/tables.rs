@@ -83,7 +83,7 @@ pub fn detailed(record: &StudyRecord, baseline: usize, measures: &[usize]) -> Ta
     let row = |effect: Effect| {
         let measure = &record.measures[effect.measure];
         let interval = |interval: Option<(f64, f64)>| match interval {
-            Some((low, high)) => format!("{} – {}", measure.signed(low), measure.signed(high)),
+            Some((low, high)) => format!("{} to {}", measure.signed(low), measure.signed(high)),
             None => NONE.into(),
         };
         let p = |p: Option<f64>| match p {
