@@ -3,10 +3,10 @@
 //!
 //! There is no test harness, since it would read the command's arguments.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)] // As in a test harness.
+#![allow(unused_imports, reason = "unit tests of the examples belong to their own harnesses")]
 
 #[path = "../examples/custom_augmentation.rs"]
 mod custom_augmentation;
-#[allow(unused_imports, reason = "its unit test is part of the example's own harness")]
 #[path = "../examples/custom_module.rs"]
 mod custom_module;
 
