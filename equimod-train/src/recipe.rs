@@ -7,7 +7,7 @@ use equimod_core::{
     BackboneConfig, EquivarianceConfig, Execution, MethodConfig, Normalization, ObjectiveConfig, OptimizerConfig,
 };
 use equimod_data::loader::SKIP_SHARE;
-use equimod_data::{Background, Encoding, LayoutConfig, Policy, ReadOptions, Size, Statistics, spelling};
+use equimod_data::{Background, Encoding, LayoutConfig, ParamLayout, Policy, ReadOptions, Size, Statistics, spelling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -159,12 +159,14 @@ impl AugmentationRecipe {
         if self.size < LEAST_SIZE {
             return vec![format!("augmentation.size is {}; give at least {LEAST_SIZE} pixels", self.size)];
         }
-        let mut problems: Vec<String> = self.layout().err().map(|e| e.to_string()).into_iter().collect();
+        let layout = self.layout();
+        let mut problems: Vec<String> = layout.as_ref().err().map(ToString::to_string).into_iter().collect();
         match self.policy() {
             Err(error) => problems.push(error.to_string()),
             Ok(policy) => {
                 let deferred = if self.on == AugmentOn::Device { policy.check_plannable() } else { Ok(()) };
-                problems.extend(deferred.err().map(|error| error.to_string()));
+                let parameters = layout.iter().filter_map(|layout| ParamLayout::check(&policy, layout).err());
+                problems.extend(deferred.err().into_iter().chain(parameters).map(|error| error.to_string()));
                 let (sizes, side) = (policy.view_sizes(), self.size);
                 if sizes != [Size::square(side); 2] || policy.size() != side {
                     let sizes: Vec<String> = sizes.iter().map(Size::to_string).collect();

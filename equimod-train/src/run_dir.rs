@@ -72,7 +72,7 @@ pub struct RunInfo {
     /// Initial weights, if they were loaded from another model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Origin>,
-    /// Training time in seconds, over all calls that were not killed.
+    /// Training time in seconds, over all calls; one that was killed counts up to its last metrics once it is resumed.
     #[serde(default)]
     pub seconds: f64,
     /// Peak memory of these calls, in bytes.

@@ -17,7 +17,7 @@ use candle_core::Device;
 use equimod_data::Dataset;
 use equimod_data::source::ReadOptions;
 use equimod_train::run_dir::{RESOLVED, is_run};
-use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, resolve};
+use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, recorded, resolve};
 
 use crate::choice::named_or_chosen;
 use crate::cli::{BUNDLED, Pretrain};
@@ -109,7 +109,7 @@ fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
     signals.listen()?;
     let (ending, trained) = setup.train()?;
     if ending == Ending::Interrupted {
-        trained.iter().for_each(Trained::say_how_to_go_on);
+        trained.iter().for_each(|trained| trained.say_how_to_go_on(&setup.arguments));
         return Ok(ExitCode::from(exit::INTERRUPTED));
     }
     let Some(Trained { run, info, trainer, cost, .. }) = trained else { return Ok(ExitCode::SUCCESS) };
@@ -214,9 +214,12 @@ fn reading(recipe: &Recipe) -> ReadOptions {
     recipe.data.reading()
 }
 
-/// Settings in which the recipe differs from the built-in one that it builds on.
+/// Settings in which the recipe differs from that of the run whose file `name` is, or else from the built-in one that it
+/// builds on.
 fn difference(name: &str, recipe: &Recipe) -> String {
-    let Ok((base, original)) = base(name) else { return String::new() };
+    let run = Path::new(name).file_name().filter(|file| *file == RESOLVED).and(Path::new(name).parent());
+    let of_run = run.and_then(|run| Some((run.display().to_string(), recorded(Path::new(name)).ok()?)));
+    let Some((base, original)) = of_run.or_else(|| base(name).ok()) else { return String::new() };
     let changes = changes(&original, recipe);
     if changes.is_empty() {
         return format!("every setting is as in {base}");

@@ -4,7 +4,7 @@ use std::io;
 
 use shlex::try_quote;
 
-use super::console::result;
+use super::console::{note, result};
 use super::terminal::columns;
 
 /// A command of this program that answers a next question, as it can be pasted into a shell.
@@ -43,7 +43,7 @@ impl Suggestion {
         Self { about: remark.into(), ..self }
     }
 
-    /// The command below the word `Next`, or beside it if it is short.
+    /// The command below the word `Next`, or beside it if it is short and has no remark.
     ///
     /// # Errors
     ///
@@ -57,14 +57,23 @@ impl Suggestion {
         }
     }
 
-    /// The command behind `indent`, with its remark as a comment. With `columns`, the remark stands above a long command,
-    /// whose lines a shell joins again.
+    /// Prints the command behind `text` on stderr, or below it if it is long.
+    pub fn note(&self, text: &str) {
+        let columns = columns(&io::stderr());
+        let beside = self.lines(text, columns);
+        match beside.lines().count() {
+            1 => note(&beside),
+            _ => note(&format!("{}\n{}", text.trim_end(), self.lines("  ", columns))),
+        }
+    }
+
+    /// The command behind `indent`, below its remark as a comment: not every shell takes comments behind a command. A
+    /// command longer than `columns` has several lines, which a shell joins again.
     pub fn lines(&self, indent: &str, columns: Option<usize>) -> String {
-        let comment = if self.about.is_empty() { String::new() } else { format!("   # {}", self.about) };
-        let whole = format!("{indent}{}{comment}", self.words.join(" "));
-        let Some(columns) = columns.filter(|&columns| whole.chars().count() > columns) else { return whole };
-        let margin = " ".repeat(indent.len());
-        let above = if comment.is_empty() { String::new() } else { format!("{margin}# {}\n", self.about) };
+        let margin = " ".repeat(indent.chars().count());
+        let above = if self.about.is_empty() { String::new() } else { format!("{margin}# {}\n", self.about) };
+        let whole = format!("{indent}{}", self.words.join(" "));
+        let Some(columns) = columns.filter(|&columns| whole.chars().count() > columns) else { return above + &whole };
         let (mut text, mut line) = (above, indent.to_owned());
         for (number, word) in self.words.iter().enumerate() {
             // A line ends in a space and a backslash.
@@ -92,7 +101,7 @@ fn without(option: &str, arguments: impl Iterator<Item = String>) -> Vec<String>
     kept
 }
 
-/// Commands as pages show them, each in a line.
+/// Commands as pages show them, each in a line below its remark.
 pub fn on_page<'a>(suggestions: impl IntoIterator<Item = &'a Suggestion>) -> Vec<String> {
     suggestions.into_iter().map(|one| one.lines("", None)).collect()
 }
@@ -129,9 +138,9 @@ mod tests {
     fn long_commands_have_several_lines_that_a_shell_joins() {
         let words = ["eval", "compare", "out/a b", "out/c"].map(quoted).to_vec();
         let suggestion = Suggestion { words, about: "by pairs".into() };
-        let whole = "  eval compare 'out/a b' out/c   # by pairs";
+        let whole = "  # by pairs\n  eval compare 'out/a b' out/c";
         assert_eq!(suggestion.lines("  ", None), whole);
-        assert_eq!(suggestion.lines("  ", Some(whole.len())), whole);
+        assert_eq!(suggestion.lines("  ", Some(30)), whole);
         let narrow = suggestion.lines("  ", Some(25));
         assert_eq!(narrow, "  # by pairs\n  eval compare \\\n    'out/a b' out/c");
         let joined = narrow.lines().skip(1).collect::<Vec<_>>().join("\n").replace("\\\n", "");

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
 use terminal_size::{Width, terminal_size_of};
-use textwrap::{Options, WordSeparator, fill};
+use textwrap::{Options, WordSeparator, WordSplitter, fill};
 
 /// Columns of a terminal that does not say its own.
 const COLUMNS: usize = 80;
@@ -29,7 +29,9 @@ pub fn wrapped(text: &str, columns: Option<usize>) -> String {
         // A number stays with its per cent sign.
         let kept = line.replace(" %", "\u{a0}%");
         let words = WordSeparator::AsciiSpace;
-        let options = Options::new(columns).subsequent_indent(&indent).break_words(false).word_separator(words);
+        // Paths and options stay whole.
+        let options = Options::new(columns).subsequent_indent(&indent).break_words(false);
+        let options = options.word_separator(words).word_splitter(WordSplitter::NoHyphenation);
         fill(&kept, options).replace('\u{a0}', " ")
     };
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
@@ -56,6 +58,7 @@ mod tests {
         let text = "short\n  one two three four\ngo on with: equimod pretrain --out folder --resume\n";
         let narrow = "short\n  one two\n    three\n    four\ngo on with: equimod pretrain --out folder --resume\n";
         assert_eq!(wrapped(text, Some(10)), narrow);
+        assert_eq!(wrapped("try --max-lr 1000", Some(10)), "try\n  --max-lr\n  1000");
         assert_eq!(wrapped("it is 95 % of all", Some(8)), "it is\n  95 %\n  of all");
         assert_eq!(wrapped("  knn   one two three", Some(17)), "  knn   one two\n        three");
         assert_eq!(wrapped("a long name  one two", Some(16)), "a long name  one\n  two");

@@ -24,8 +24,8 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
             Some("embedding_std") => recipe.guard.least_std,
             _ => return None,
         };
-        let (_, value) = points(&name).last().copied()?;
-        (value < least).then_some((name, value))
+        let value = low_to_the_end(&points(&name), least, recipe.guard.patience)?;
+        Some((name, value))
     });
     let equivariance = metrics.names().into_iter().filter_map(|name| {
         let value = points(&name).last()?.1;
@@ -34,6 +34,13 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
     let equivariance = equivariance.collect();
     let (still_falling, risen, unchanged) = (decrease(&losses), rise(&losses), return_to_start(&losses));
     Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling, risen, unchanged, equivariance })
+}
+
+/// The last value of a metric that has been below `least` for at least `steps` steps.
+fn low_to_the_end(points: &[(f64, f64)], least: f64, steps: u64) -> Option<f64> {
+    let (end, value) = points.last().copied()?;
+    let since = points.iter().rev().find(|(_, value)| *value >= least).map_or(0.0, |(step, _)| *step);
+    (value < least && end - since >= steps as f64).then_some(value)
 }
 
 /// Fewest losses that tell whether they rose.
@@ -81,7 +88,20 @@ fn decrease(losses: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decrease, return_to_start, rise};
+    use super::{decrease, low_to_the_end, return_to_start, rise};
+
+    #[test]
+    fn embeddings_collapsed_that_stay_low_for_the_patience_of_the_guard() {
+        let points = |low: usize| -> Vec<(f64, f64)> {
+            (1..=100).map(|step| (f64::from(step as u32), if step > 100 - low { 1.5 } else { 3.0 })).collect()
+        };
+        assert_eq!([49, 50].map(|low| low_to_the_end(&points(low), 2.0, 50)), [None, Some(1.5)]);
+        let mut recovered = points(60);
+        recovered[99].1 = 2.0;
+        assert_eq!(low_to_the_end(&recovered, 2.0, 50), None);
+        // Of a run that is shorter than that, nothing can be said.
+        assert_eq!([49, 50].map(|steps| low_to_the_end(&points(100)[..steps], 2.0, 50)), [None, Some(1.5)]);
+    }
 
     #[test]
     fn a_loss_that_ends_above_its_start_rose() {

@@ -11,4 +11,5 @@ pub mod noise;
 pub mod probe;
 pub mod rehearsal;
 pub mod report;
+pub mod seeds;
 pub mod trace;

@@ -65,6 +65,26 @@ impl ParamLayout {
     ///
     /// If the policy is not valid or lacks a requested value, or the published statistics do not match the layout.
     pub fn new(policy: &Policy, config: &LayoutConfig, sizes: &[Size]) -> Result<Self> {
+        let mut layout = Self::selected(policy, config)?;
+        (layout.mean, layout.std) = match config.statistics.published() {
+            Some(published) => layout.published_statistics(published)?,
+            None => statistics::computed(policy, &layout, sizes)?,
+        };
+        Ok(layout)
+    }
+
+    /// Checks a layout for a policy, whatever the sizes of the images.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub fn check(policy: &Policy, config: &LayoutConfig) -> Result<()> {
+        let layout = Self::selected(policy, config)?;
+        config.statistics.published().map_or(Ok(()), |published| layout.published_statistics(published).map(drop))
+    }
+
+    /// The requested values, without their statistics.
+    fn selected(policy: &Policy, config: &LayoutConfig) -> Result<Self> {
         policy.check()?;
         let mut layout = Self::without_statistics(policy, config.encoding)?;
         layout.select(policy, &config.fields)?;
@@ -75,10 +95,6 @@ impl ParamLayout {
             )));
         }
         layout.statistics = config.statistics;
-        (layout.mean, layout.std) = match config.statistics.published() {
-            Some(published) => layout.published_statistics(published)?,
-            None => statistics::computed(policy, &layout, sizes)?,
-        };
         Ok(layout)
     }
 

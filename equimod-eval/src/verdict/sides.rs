@@ -52,7 +52,9 @@ pub(super) fn against(rows: &[ResultRow], reference: fn(&ResultRow) -> Option<f6
         let reference = reference(row)?;
         Some(Against { row, side: Side::of(row.interval?, reference), points: 100.0 * (row.value - reference) })
     };
-    rows.iter().filter(|row| is_over_images(row) && is_judged(row, rows)).filter_map(one).collect()
+    // An interval without width, where every test image is right or none, says nothing of other images.
+    let has_width = |row: &ResultRow| row.interval.is_some_and(|(low, high)| high > low);
+    rows.iter().filter(|row| is_over_images(row) && is_judged(row, rows) && has_width(row)).filter_map(one).collect()
 }
 
 pub(super) fn name(row: &ResultRow) -> String {

@@ -7,7 +7,7 @@ pub struct TrainingFacts {
     pub steps: u64,
     /// Steps in which the learning rate rose.
     pub warmup_steps: u64,
-    /// Name and last value of a metric that fell below its threshold for collapsed embeddings.
+    /// Name and last value of a metric that stayed below its threshold for collapsed embeddings to the end.
     pub collapsed: Option<(String, f64)>,
     /// Relative decrease of the loss from the last fifth but one of the run to its last fifth.
     pub still_falling: Option<f64>,
@@ -60,7 +60,10 @@ pub(super) fn rise(training: &TrainingFacts) -> Option<String> {
 
 pub(super) fn collapse(training: &TrainingFacts) -> Option<String> {
     let (metric, value) = training.collapsed.as_ref()?;
-    Some(format!("Embeddings collapsed: {metric} is {value:.3}; the features below mean little."))
+    Some(format!(
+        "Embeddings collapsed in training: {metric} stayed low to the end, at {value:.3}; `equimod eval health` says \
+         whether features did."
+    ))
 }
 
 /// Whether the run was too short, where its results are not as hoped for.

@@ -13,7 +13,7 @@ use equimod_train::{Ending, Recipe, RunInfo, Status, changes, resolve};
 use super::Setup;
 use crate::outputs::console;
 use crate::process::exit::{self, Usage};
-use crate::run::baseline::{FOLDER, weighted_modules};
+use crate::run::baseline::{self, FOLDER, weighted_modules};
 
 /// The built-in recipe whose runs have a baseline without being asked.
 const DEFAULT: &str = "quick";
@@ -93,10 +93,7 @@ impl Setup {
         match setup.train_quietly() {
             Ok(Ending::Finished) => Ok(Baseline::Trained(folder)),
             Ok(Ending::Interrupted) => {
-                let run = run.display();
-                console::note(&format!(
-                    "stopped in the baseline; go on with: equimod pretrain --out {run} --resume --baseline"
-                ));
+                baseline::add(&run.display().to_string()).note("stopped in the baseline; go on with: ");
                 Ok(Baseline::Interrupted)
             }
             Err(error) if exit::code_of(&error) == exit::DIVERGED => {

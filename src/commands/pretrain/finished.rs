@@ -20,10 +20,11 @@ use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
-use crate::run::again::{longer, lower, with_seed};
+use crate::run::again::{longer, lower, next_seed};
 use crate::run::baseline;
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
+use crate::run::seeds;
 
 /// A run after its last step.
 pub struct Finished<'a> {
@@ -139,10 +140,16 @@ impl Finished<'_> {
         let module = self.trainer.method().modules().first();
         let module = module.filter(|_| !matches!(self.recipe.objective, ObjectiveConfig::None(_)));
         match (&self.baseline, module) {
-            (Some(baseline), _) => {
-                let compare = Suggestion::new(["eval", "compare", &baseline.display().to_string(), &folder]);
-                commands.extend(labeled.then(|| compare.about("tested on paired images")));
-                commands.push(with_seed(self.run.path(), self.info, self.info.seed + 1));
+            (Some(_), _) => {
+                let pairs = seeds::pairs(self.run.path());
+                let compare =
+                    Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()));
+                let remark = match pairs.len() / 2 {
+                    0 | 1 => "tested on paired images".to_owned(),
+                    count => format!("tested over {count} seeds"),
+                };
+                commands.extend(labeled.then(|| compare.about(&remark)));
+                commands.push(next_seed(self.run.path(), self.info));
             }
             (None, Some(module)) => {
                 let remark = format!("also train on the same batches without {}'s loss", module.name);

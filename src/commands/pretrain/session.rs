@@ -17,9 +17,11 @@ use equimod_train::{
 };
 
 use super::{Setup, Watcher};
+use crate::cli::Pretrain;
 use crate::inputs::model_argument;
 use crate::outputs::console;
 use crate::outputs::progress::Progress;
+use crate::outputs::suggestion::Suggestion;
 use crate::process::allocator::MEMORY;
 use crate::process::between_gpus::between_gpus;
 use crate::process::failure::InWords;
@@ -44,10 +46,16 @@ pub struct Trained {
 }
 
 impl Trained {
-    /// Says how a run that was stopped goes on.
-    pub fn say_how_to_go_on(&self) {
-        let (step, folder) = (self.trainer.step(), self.run.path().display());
-        console::note(&format!("stopped after step {step}; go on with: equimod pretrain --out {folder} --resume"));
+    /// Says how a run that was stopped goes on, with what `arguments` ask for after the training.
+    pub fn say_how_to_go_on(&self, arguments: &Pretrain) {
+        let asked = [
+            (arguments.baseline, "--baseline"),
+            (arguments.no_baseline, "--no-baseline"),
+            (arguments.no_eval, "--no-eval"),
+        ];
+        let asked = asked.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, option)| option);
+        let resume = Suggestion::new(["pretrain", "--out", &self.run.path().display().to_string(), "--resume"]);
+        resume.with(asked).note(&format!("stopped after step {}; go on with: ", self.trainer.step()));
     }
 }
 
@@ -195,7 +203,8 @@ impl Setup {
         if self.watcher.is_none() && !self.is_baseline {
             console::note(&self.difference());
             if self.wants_baseline() {
-                console::note("then its baseline for as long, without the module's loss (--no-baseline skips it)");
+                let skip = if arguments.baseline { "" } else { " (--no-baseline skips it)" };
+                console::note(&format!("then its baseline for as long, without the module's loss{skip}"));
             }
             self.few_steps(steps).into_iter().chain(self.large_rate()).for_each(|text| console::note(&text));
         }

@@ -1,0 +1,54 @@
+//! Runs of the same recipe with other seeds.
+
+use std::path::{Path, PathBuf};
+
+use equimod_train::run_dir::RESOLVED;
+use equimod_train::{Change, Recipe, RunInfo, Status, changes, recorded};
+
+use super::baseline;
+
+/// The baseline of a run and the run, followed by those of its recipe with other seeds: the pairs of a comparison. Runs
+/// without a baseline are left out.
+pub fn pairs(run: &Path) -> Vec<PathBuf> {
+    let pair = |run: PathBuf| Some([baseline::of(&run)?, run]);
+    std::iter::once(run.to_owned()).chain(other_seeds(run)).filter_map(pair).flatten().collect()
+}
+
+/// The finished runs beside `run` that have its recipe and images and another seed, by their seeds; one of each seed.
+pub fn other_seeds(run: &Path) -> Vec<PathBuf> {
+    let (Some(own), Some(folder)) = (Finished::read(run), run.parent()) else { return Vec::new() };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    // With the path as it was given: `out/a` beside `out/b`, and `a` beside `b`.
+    let beside = entries.map(|entry| run.with_file_name(entry.file_name()));
+    let mut found: Vec<(u64, PathBuf)> = beside
+        .filter_map(|path| Some((Finished::read(&path)?, path)))
+        .filter(|(other, _)| own.differs_in_seed_alone(other))
+        .map(|(other, path)| (other.info.seed, path))
+        .collect();
+    found.sort();
+    found.dedup_by_key(|(seed, _)| *seed);
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// A finished run.
+struct Finished {
+    info: RunInfo,
+    recipe: Recipe,
+}
+
+impl Finished {
+    /// The run in a folder; `None` if there is none, or it is not finished.
+    fn read(folder: &Path) -> Option<Self> {
+        let info = RunInfo::read(folder).ok().filter(|info| info.status == Status::Finished)?;
+        Some(Self { info, recipe: recorded(&folder.join(RESOLVED)).ok()? })
+    }
+
+    fn differs_in_seed_alone(&self, other: &Self) -> bool {
+        let is_same = |change: &Change| ["seed", "data.source"].contains(&change.setting.as_str());
+        self.info.seed != other.info.seed
+            && self.info.data_fingerprint == other.info.data_fingerprint
+            && self.info.from == other.info.from
+            && changes(&self.recipe, &other.recipe).iter().all(is_same)
+    }
+}
