@@ -277,7 +277,7 @@ fn features_are_written_in_every_form() {
     // Features differ at another size.
     scratch.done(&["embed", "run", "--data", "images", "--size", "24", "--crop", "whole", "--out", "h.csv"]);
     assert_ne!(table, fs::read_to_string(scratch.path("h.csv")).unwrap());
-    scratch.refused(&["embed", "run", "--data", "images", "--out", "f.txt"], 3, &["f.txt", ".parquet"]);
+    scratch.refused(&["embed", "run", "--data", "images", "--out", "f.txt"], 2, &["f.txt", ".parquet"]);
     scratch.refused(&["embed", "run", "--data", "images", "--size", "3", "--out", "f.npy"], 3, &["3 pixels", "from 8"]);
 }
 

@@ -55,6 +55,18 @@ pub struct RateSearch {
 }
 
 impl RateSearch {
+    /// Whether the fall of the smoothed loss is no larger than the deviation of single steps from it, so that its place may
+    /// be chance.
+    pub fn is_within_noise(&self) -> bool {
+        let steps = self.steps.get(SETTLED..).unwrap_or_default();
+        let until = |rate: f64| steps.iter().take_while(move |step| step.learning_rate <= rate);
+        let Some(lowest) = self.lowest else { return true };
+        let [highest, least] = [f64::max, f64::min].map(|of| until(lowest).map(|step| step.smoothed).reduce(of));
+        let squares = until(lowest).map(|step| (step.loss - step.smoothed).powi(2));
+        let noise = (squares.sum::<f64>() / until(lowest).count().max(1) as f64).sqrt();
+        highest.zip(least).is_none_or(|(highest, least)| highest - least <= noise)
+    }
+
     fn of(steps: Vec<RateStep>, diverged: bool) -> Self {
         let rose = rose(&steps);
         let lowest = steps.iter().skip(SETTLED).min_by(|a, b| a.smoothed.total_cmp(&b.smoothed)).copied();
@@ -145,6 +157,20 @@ mod tests {
         let mut early: Vec<RateStep> = (0..61).map(step).collect();
         (0..5).for_each(|i| early[i].smoothed += 9.0 - 2.0 * i as f64);
         assert_eq!(RateSearch::of(early, false).steepest, search.steepest);
+    }
+
+    #[test]
+    fn a_fall_no_larger_than_the_noise_of_single_steps_may_be_chance() {
+        let is_noise = |noise: f64| {
+            let step = |i: i32| {
+                let (learning_rate, smoothed) = (f64::from(i + 1), 10.0 - 0.1 * f64::from(i));
+                RateStep { learning_rate, loss: smoothed + if i % 2 == 0 { noise } else { -noise }, smoothed }
+            };
+            RateSearch::of((0..31).map(step).collect(), false).is_within_noise()
+        };
+        // From the eleventh step to the last, the smoothed loss falls by 2.
+        assert_eq!([is_noise(1.99), is_noise(2.01)], [false, true]);
+        assert!(RateSearch::of(Vec::new(), false).is_within_noise());
     }
 
     #[test]

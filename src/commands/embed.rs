@@ -13,12 +13,13 @@ use crate::inputs::model_argument;
 use crate::inputs::sources::splits;
 use crate::outputs::console;
 use crate::process::device;
+use crate::process::exit::Usage;
 use crate::process::launch::refuse_several;
 
 /// Computes features and writes them.
 pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     refuse_several("embed")?;
-    let format = Format::of(&arguments.out)?;
+    let format = Format::of(&arguments.out).map_err(|error| Usage(error.to_string()))?;
     let devices = device::open_all(&arguments.device.device)?;
     let named = arguments.source.as_deref().or(arguments.data.as_deref());
     model_argument::check_order(&arguments.model, named)?;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use equimod_core::checkpoint::write_atomic;
-use equimod_eval::report::{Mark, Plot, ReportData, Section, Series, render};
+use equimod_eval::report::{Figure, Mark, Plot, ReportData, Section, Series, render};
 use equimod_train::{RateSearch, RateStep, Recipe, TrainContext, Trainer};
 
 use crate::choice::named_or_chosen;
@@ -68,7 +68,8 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
             let [begin, steepest, lowest] = [begin, steepest, lowest].map(rounded);
             let scaled = if factor == 1.0 { "" } else { ", which is scaled with the batch" };
             // Without a rise, the range may end before the steepest fall.
-            let kind = if is_final(search) { "Suggestion" } else { "Provisional suggestion" };
+            let is_open = !is_final(search) || search.is_within_noise();
+            let kind = if is_open { "Provisional suggestion" } else { "Suggestion" };
             vec![
                 format!(
                     "Over {steps} steps, the loss falls at rates from {begin} to {lowest}, most steeply at {steepest}."
@@ -93,7 +94,12 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
         ),
         _ => format!("No clear rise seen up to the last rate: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
     };
-    found.into_iter().chain([end]).collect()
+    let noise = search.steepest.filter(|_| search.is_within_noise()).map(|_| {
+        "This fall is no larger than the differences between single steps, so that its place may be chance: give more \
+         --steps."
+            .to_owned()
+    });
+    found.into_iter().chain(noise).chain([end]).collect()
 }
 
 /// Where the recipe's learning rate lies in the range in which the loss falls; `is_final` says that the range ends where
@@ -117,10 +123,17 @@ fn rounded(rate: f64) -> f64 {
     format!("{rate:.1e}").parse().unwrap_or(rate)
 }
 
-/// The command that trains with the suggested learning rate; if that is provisional, the test up to a higher one.
+/// How many times as many steps a test has that tells a fall from noise.
+const MORE_STEPS: u32 = 3;
+
+/// The command that trains with the suggested learning rate; if that is provisional, the test up to a higher one or with
+/// more steps.
 fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Suggestion> {
     if !is_final(search) {
         return Some(Suggestion::again_with("--max-lr", &rounded(10.0 * arguments.max_lr).to_string()));
+    }
+    if search.is_within_noise() {
+        return Some(Suggestion::again_with("--steps", &(MORE_STEPS * arguments.steps).to_string()));
     }
     let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
     let rate = rounded(search.steepest? / factor).to_string();
@@ -137,6 +150,11 @@ fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Su
 fn recipe_name(arguments: &FindRate) -> &str {
     arguments.recipe.without_recipe().unwrap_or(arguments.recipe.name())
 }
+
+/// Meaning of the lines and marks of the plot.
+const TERMS: &str = "Smoothed is an exponential moving average, in which each step weighs 0.1. It falls from the rate at \
+                     which a tenth of its fall lies behind, most steeply over the logarithm of the rate at steepest, to its \
+                     lowest value.";
 
 fn page(
     arguments: &FindRate,
@@ -163,7 +181,7 @@ fn page(
         summary: "learning-rate range test".into(),
         verdict: summary.to_vec(),
         next: on_page(next),
-        sections: vec![Section::lines("Curves", vec![plot])],
+        sections: vec![Section::new("Curves", vec![Figure::Lines(plot), Figure::Text(TERMS.into())])],
         recipe,
         ..Default::default()
     })

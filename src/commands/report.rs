@@ -72,7 +72,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         sections: vec![
             Section::table("Runs", about(&runs)),
             Section::table("Settings that differ", differences(&runs)),
-            Section::new("Results", if runs.len() == 1 { Vec::new() } else { vec![Figure::Table(shared)] }),
+            Section::new("Results", if runs.len() == 1 { Vec::new() } else { compared(&runs, shared) }),
             Section::table("Results of some runs only", others).folded(),
             Section::lines("Curves", plots(&drawn(&runs))),
         ],
@@ -181,6 +181,12 @@ fn results(runs: &[Run]) -> (Table, Table) {
         columns.push(format!("{} − {}", second.name, first.name));
     }
     (Table { headings: columns, rows: shared }, others)
+}
+
+/// The results of several runs, and the definitions of their measures.
+fn compared(runs: &[Run], shared: Table) -> Vec<Figure> {
+    let rows = runs.iter().flat_map(|run| run.results.iter().cloned()).collect();
+    vec![Figure::Table(shared), Figure::Definitions(rows)]
 }
 
 fn with_interval(row: &ResultRow) -> String {

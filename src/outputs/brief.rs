@@ -19,8 +19,13 @@ const COLUMNS: [Column; 6] = [
 pub fn brief(rows: &[ResultRow]) -> String {
     let rows: Vec<&ResultRow> = rows.iter().filter(|row| short(row).is_some()).collect();
     let (headings, lines) = filled(&COLUMNS, &rows);
-    aligned(&headings, &lines)
+    let is_of_baseline = |row: &&ResultRow| row.metric == ABSOLUTE && row.baseline.is_some();
+    let remark = if rows.iter().any(is_of_baseline) { UNTRAINED_PREDICTOR } else { "" };
+    aligned(&headings, &lines) + remark
 }
+
+/// Remark on the equivariance of a baseline, in which the module's loss has no weight.
+const UNTRAINED_PREDICTOR: &str = "the baseline's predictor is untrained: its equivariance shows no effect\n";
 
 /// Short name of the protocol with its metric; `None` for measures that are left to the files.
 fn short(row: &ResultRow) -> Option<&str> {
@@ -66,10 +71,11 @@ mod tests {
         ];
         let table = brief(&rows);
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines.len(), 4, "{table}");
+        assert_eq!(lines.len(), 5, "{table}");
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{table}");
         assert!(lines[1].starts_with("logistic a-label-with-a…  87.5 %  75.0–100.0"), "{table}");
         assert!(lines[2].contains("-0.625 to -0.375") && lines[3].starts_with("– its control equimod"), "{table}");
+        assert!(lines[4].contains("predictor is untrained"), "{table}");
         let alone = ResultRow { baseline: None, chance: None, ..rows[0].clone() };
         assert!(brief(&[alone]).starts_with("measure                   value   95 %        untrained"));
         assert_eq!(brief(&[]), "\n");

@@ -47,15 +47,41 @@ pub fn compare(models: &[ComparedModel], data: &str, seed: u64) -> Result<(Vec<R
     Ok((rows, vec![Section::new("Differences", vec![figure])]))
 }
 
-/// Names of the two models: those of a single pair, else the letters that stand for all of them.
-fn short_names<'a>(models: &[ComparedModel<'a>]) -> [&'a str; 2] {
-    match models {
-        [a, b] => [a.name, b.name],
-        _ => ["A", "B"],
+/// Names of A and B: those of a single pair, else what the names of each have in common.
+fn short_names(models: &[ComparedModel]) -> [String; 2] {
+    let names = |first: usize| models.iter().skip(first).step_by(2).map(|model| model.name).collect::<Vec<_>>();
+    let all = [names(0), names(1)];
+    let [a, b] = all.each_ref().map(|names| common_name(names));
+    match a == b {
+        false => [a, b],
+        true => all.map(|names| first_of(&names)),
     }
 }
 
-fn difference_of([a, b]: &[&str; 2]) -> String {
+/// The last part of several paths if it is the same, or else their beginning.
+fn common_name(names: &[&str]) -> String {
+    let [first, others @ ..] = names else { return String::new() };
+    let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    if others.iter().all(|other| last(other) == last(first)) && !others.is_empty() {
+        return last(first);
+    }
+    let shared = |other: &&str| first.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
+    let count = others.iter().map(shared).min().unwrap_or(first.chars().count());
+    let beginning: String = first.chars().take(count).collect();
+    let beginning = if others.is_empty() { first } else { beginning.trim_end_matches(['-', '_', '.', '/']) };
+    if beginning.is_empty() { first_of(names) } else { beginning.to_owned() }
+}
+
+/// The first of several names, and how many there are beside it.
+fn first_of(names: &[&str]) -> String {
+    match names {
+        [first] => (*first).to_owned(),
+        [first, others @ ..] => format!("{first} and {} more", others.len()),
+        [] => String::new(),
+    }
+}
+
+fn difference_of([a, b]: &[String; 2]) -> String {
     format!("{b} − {a}")
 }
 
@@ -77,15 +103,15 @@ fn task_rows(
         detail: classification.task.test_description(),
         ..Default::default()
     };
-    let named = |first: usize, letter: &str| match runs {
-        1 => models[first].name.to_owned(),
-        _ => format!("{letter}: {} and {} more", models[first].name, runs - 1),
-    };
     let names = short_names(models);
+    let named = |first: usize| match runs {
+        1 => names[first].clone(),
+        _ => format!("{}, mean of {runs}", names[first]),
+    };
     let difference = row(difference_of(&names), "difference of top-1 accuracy", 0.0).with(comparison.difference);
     vec![
-        row(named(0, "A"), TOP_1, comparison.a),
-        row(named(1, "B"), TOP_1, comparison.b),
+        row(named(0), TOP_1, comparison.a),
+        row(named(1), TOP_1, comparison.b),
         ResultRow {
             detail: detail(comparison, runs, &names),
             interval: comparison.run_interval.or(difference.interval),
@@ -95,7 +121,7 @@ fn task_rows(
 }
 
 /// The test or the single runs behind a difference, as text.
-fn detail(comparison: &PairedComparison, runs: usize, [a, b]: &[&str; 2]) -> String {
+fn detail(comparison: &PairedComparison, runs: usize, [a, b]: &[String; 2]) -> String {
     let counts = format!("only {a} right {}, only {b} right {}", comparison.only_a, comparison.only_b);
     match (comparison.p_value, comparison.run_interval) {
         (Some(p), _) => {
@@ -111,12 +137,28 @@ fn detail(comparison: &PairedComparison, runs: usize, [a, b]: &[&str; 2]) -> Str
             let (low, high) = comparison.difference.interval;
             format!(
                 "over {runs} pairs (Student's t), each {} points; {counts}; for these runs alone, paired over images, \
-                 {:.1} – {:.1}",
+                 {:+.1} to {:+.1}",
                 each.join(", "),
                 100.0 * low,
                 100.0 * high
             )
         }
         _ => counts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ComparedModel, short_names};
+
+    #[test]
+    fn several_models_have_the_name_that_they_share() {
+        let of = |names: &[&'static str]| {
+            short_names(&names.iter().map(|&name| ComparedModel { name, classifications: &[] }).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&["a/baseline", "a"]), ["a/baseline", "a"]);
+        assert_eq!(of(&["a-1/baseline", "a-1", "a-1-1/baseline", "a-1-1"]), ["baseline", "a-1"]);
+        assert_eq!(of(&["plain", "full", "other", "more"]), ["plain and 1 more", "full and 1 more"]);
+        assert_eq!(of(&["x/run", "y/run", "z/run", "w/run"]), ["x/run and 1 more", "y/run and 1 more"]);
     }
 }

@@ -97,8 +97,8 @@ fn with_available_classes(evaluation: &Evaluation, task: &LabeledTask, config: &
     let Some(queries) = (1..=config.queries).rev().find(enough) else { return *config };
     if queries < config.queries {
         evaluation.observer.log(&format!(
-            "{name}: fewer than two classes have at least {} test images; episodes have {queries} queries a class instead of \
-             {}",
+            "{name}, {shots}-shot: fewer than two classes have at least {} test images; episodes have {queries} queries a \
+             class instead of {}",
             shots + config.queries,
             config.queries
         ));
@@ -107,7 +107,7 @@ fn with_available_classes(evaluation: &Evaluation, task: &LabeledTask, config: &
     let ways = config.ways.min(usable_classes(labels, images));
     if ways < config.ways {
         evaluation.observer.log(&format!(
-            "{name}: only {ways} classes have at least {images} test images; episodes have {ways} classes instead of {}",
+            "{name}, {shots}-shot: only {ways} classes have at least {images} test images; episodes have {ways} classes instead of {}",
             config.ways
         ));
     }

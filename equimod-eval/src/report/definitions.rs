@@ -19,7 +19,7 @@ const fn define(protocol: &'static str, metric: &'static str, name: &'static str
 }
 
 /// The first that fits is the definition of a row.
-const DEFINITIONS: [Definition; 20] = [
+const DEFINITIONS: [Definition; 24] = [
     define("knn", TOP_1, "knn", "share of test images whose class the k nearest training images vote for"),
     define(
         "logistic",
@@ -30,6 +30,25 @@ const DEFINITIONS: [Definition; 20] = [
     define("linear", TOP_1, "linear", "share of test images that a linear layer on frozen features gets right"),
     define("finetune", TOP_1, "finetune", "share of test images that the network gets right after training on labels"),
     define("", TOP_1, "top-1 accuracy", "share of test images whose class is predicted"),
+    define("", "top-5", "top-5 accuracy", "share of test images whose class is among the five most probable ones"),
+    define(
+        "",
+        "calibration",
+        "expected calibration error",
+        "mean distance of the accuracy of predictions from their probability; 0 if probabilities can be trusted",
+    ),
+    define(
+        "few-shot, prototype",
+        "-shot accuracy",
+        "few-shot, prototype",
+        "few-shot accuracy of the class whose mean feature is nearest",
+    ),
+    define(
+        "few-shot, one versus rest",
+        "-shot accuracy",
+        "few-shot, one versus rest",
+        "few-shot accuracy of logistic regressions that tell each class from all others",
+    ),
     define(
         "",
         "-shot accuracy",
@@ -112,6 +131,10 @@ const DEFINITIONS: [Definition; 20] = [
     ),
 ];
 
+/// Remark on the equivariance of a baseline, in which the module's loss has no weight.
+const BASELINE: (&str, &str) =
+    ("equivariance of the baseline", "that of a predictor which nothing trained: it shows no effect of the module");
+
 /// Names and definitions of the measures in `rows`, each once, in the order of the rows.
 pub fn definitions(rows: &[ResultRow]) -> Vec<(&'static str, &'static str)> {
     let mut found: Vec<(&str, &str)> = Vec::new();
@@ -121,6 +144,9 @@ pub fn definitions(rows: &[ResultRow]) -> Vec<(&'static str, &'static str)> {
         };
         let definition = DEFINITIONS.iter().find(fits).map(|one| (one.name, one.text));
         found.extend(definition.filter(|one| !found.contains(one)));
+    }
+    if rows.iter().any(|row| row.metric == ABSOLUTE && row.baseline.is_some()) {
+        found.push(BASELINE);
     }
     found
 }
@@ -141,14 +167,22 @@ mod tests {
             row("knn", TOP_1),
             row("few-shot", "5-way 1-shot accuracy"),
             row("equivariance", SHUFFLED),
-            row("equivariance", ABSOLUTE),
+            ResultRow { baseline: Some(-0.5), ..row("equivariance", ABSOLUTE) },
             row("equivariance", RATIO_OF_MEANS),
             row("mine", "something else"),
         ];
         let names: Vec<&str> = definitions(&rows).into_iter().map(|(name, _)| name).collect();
         assert_eq!(
             names,
-            ["knn", "few-shot accuracy", "control: shuffled parameters", "absolute equivariance", "ratio of means"]
+            [
+                "knn",
+                "few-shot accuracy",
+                "control: shuffled parameters",
+                "absolute equivariance",
+                "ratio of means",
+                "equivariance of the baseline"
+            ]
         );
+        assert_eq!(definitions(&[row("few-shot, prototype", "5-way 1-shot accuracy")])[0].0, "few-shot, prototype");
     }
 }

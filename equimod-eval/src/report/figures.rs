@@ -1,7 +1,9 @@
 //! Figures in HTML.
 
+use super::definitions::definitions;
 use super::images::image_rows;
 use super::{Figure, Table, escape, figure};
+use crate::results::ResultRow;
 
 /// Consecutive drawings share a grid; every other figure has a line of its own.
 pub fn figures(all: &[Figure]) -> String {
@@ -11,6 +13,7 @@ pub fn figures(all: &[Figure]) -> String {
             Figure::Table(one) => text += &table(one),
             Figure::Images(rows) => text += &image_rows(rows),
             Figure::Text(one) => text += &format!("<p>{}</p>", escape(one)),
+            Figure::Definitions(rows) => text += &definition_list(rows),
             _ => {
                 let drawn: String = group.iter().filter_map(figure).collect();
                 if !drawn.is_empty() {
@@ -23,7 +26,14 @@ pub fn figures(all: &[Figure]) -> String {
 }
 
 fn is_drawing(figure: &Figure) -> bool {
-    !matches!(figure, Figure::Table(_) | Figure::Images(_) | Figure::Text(_))
+    !matches!(figure, Figure::Table(_) | Figure::Images(_) | Figure::Text(_) | Figure::Definitions(_))
+}
+
+/// The definitions of the measures in some rows; empty without one.
+pub fn definition_list(rows: &[ResultRow]) -> String {
+    let pair = |(name, text): (&str, &str)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(text));
+    let list: String = definitions(rows).into_iter().map(pair).collect();
+    if list.is_empty() { list } else { format!("<dl class=\"definitions\">{list}</dl>") }
 }
 
 fn table(Table { headings, rows }: &Table) -> String {

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use super::figures::figures;
-use super::images::pairs;
 use super::results::results;
 use super::{Figure, ReportData, Section, escape};
 
@@ -33,7 +32,8 @@ dl.definitions dt{display:inline;color:var(--ink);font-weight:600;margin-right:.
 dl.definitions dd{display:inline;color:var(--quiet)}
 .few{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,28rem),1fr));gap:0 2rem}
 td.value{font-weight:600}td.value,td.number{white-space:nowrap}
-dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:.3rem 1.2rem;margin:0}
+dl.facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,18rem),1fr));gap:.3rem 1.2rem;margin:0}
+dl.facts .wide{grid-column:1/-1}dl.facts dt{white-space:nowrap}
 dl.facts div{display:flex;gap:.5rem;justify-content:space-between;border-bottom:1px solid var(--line);padding:.15rem 0}
 dd{margin:0;text-align:right;overflow-wrap:anywhere}
 .plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:1.2rem}
@@ -59,7 +59,7 @@ summary h2{display:inline-block}summary{cursor:pointer}.print-only{display:none}
   th,td{padding:.2rem .5rem}details:not(.printed){display:none}.printed summary{list-style:none}
   details::details-content{content-visibility:visible;block-size:auto}body{max-width:none;padding:0;font-size:1rem;line-height:1.35}
   h2{break-after:avoid;margin-top:1rem}figure,.row,tr{break-inside:avoid}tr.noted{break-after:avoid}
-  .plots,.beside,.few{grid-template-columns:1fr 1fr}.few{gap:0 1rem}
+  .plots,.few,.beside:has(>:nth-child(2)){grid-template-columns:1fr 1fr}.few{gap:0 1rem}
   .plots:has(figure:nth-child(3)){grid-template-columns:repeat(3,1fr)}
   .row{grid-template-columns:repeat(auto-fit,minmax(6rem,1fr));gap:.5rem;padding:.4rem 0}
   .row img{width:64px}}
@@ -120,11 +120,18 @@ fn folded(body: &mut String, title: &str, content: &str) {
     }
 }
 
+/// Number of characters of a fact above which it has a line of its own.
+const LONG_FACT: usize = 28;
+
 fn facts(facts: &[(String, String)]) -> String {
     if facts.is_empty() {
         return String::new();
     }
-    format!("<dl class=\"facts\">{}</dl>", pairs(facts))
+    let fact = |(name, value): &(String, String)| {
+        let class = if value.chars().count() > LONG_FACT { " class=\"wide\"" } else { "" };
+        format!("<div{class}><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value))
+    };
+    format!("<dl class=\"facts\">{}</dl>", facts.iter().map(fact).collect::<String>())
 }
 
 #[cfg(test)]

@@ -97,6 +97,8 @@ pub enum Figure {
     Images(Vec<ImageRow>),
     /// Paragraph.
     Text(String),
+    /// Definitions of the measures in these rows.
+    Definitions(Vec<ResultRow>),
 }
 
 /// A table of texts.

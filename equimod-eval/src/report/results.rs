@@ -1,7 +1,6 @@
 //! Result rows on a page: a chart, the definitions of the measures, and all numbers.
 
-use super::definitions::definitions;
-use super::figures::{figures, framed_table, row};
+use super::figures::{definition_list, figures, framed_table, row};
 use super::{Bar, Bars, Figure, escape};
 use crate::results::{ResultRow, cells, common_detail};
 use crate::verdict::is_judged;
@@ -63,9 +62,7 @@ pub fn share_chart<F: Fn(&ResultRow) -> Option<f64>>(
 /// on the page shows numbers of the table.
 pub fn results(rows: &[ResultRow], drawn: bool) -> String {
     let chart = figures(&glance(rows));
-    let pair = |(name, text): (&str, &str)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(text));
-    let list: String = definitions(rows).into_iter().map(pair).collect();
-    let list = if list.is_empty() { list } else { format!("<dl class=\"definitions\">{list}</dl>") };
+    let list = definition_list(rows);
     let mut numbers = table(rows);
     if numbers.is_empty() {
         return numbers;

@@ -76,23 +76,20 @@ impl Contender {
     }
 }
 
-/// The shortest ends of the paths that distinguish them; later ones of equal paths are numbered.
+/// Of each path, the shortest end that no other one has; later ones of equal paths are numbered.
 pub fn names(paths: &[PathBuf]) -> Vec<String> {
-    let ends = |count: usize| {
-        let end = |path: &PathBuf| {
-            let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
-            parts[parts.len().saturating_sub(count)..].join("/")
-        };
-        paths.iter().map(end).collect::<Vec<String>>()
+    let parts = |path: &PathBuf| -> Vec<String> {
+        path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
     };
-    let longest = paths.iter().map(|path| path.components().count()).max().unwrap_or(1);
-    let distinct = |names: &Vec<String>| {
-        let mut sorted = names.clone();
-        sorted.sort();
-        sorted.dedup();
-        sorted.len() == names.len()
+    let all: Vec<Vec<String>> = paths.iter().map(parts).collect();
+    let end = |place: usize| {
+        let parts = &all[place];
+        let others = || all.iter().enumerate().filter(|(other, _)| *other != place);
+        let is_alone = |count: &usize| others().all(|(_, other)| !other.ends_with(&parts[parts.len() - count..]));
+        let count = (1..=parts.len()).find(is_alone).unwrap_or(parts.len());
+        parts[parts.len() - count..].join("/")
     };
-    (1..=longest).map(ends).find(distinct).unwrap_or_else(|| numbered(ends(longest)))
+    numbered((0..paths.len()).map(end).collect())
 }
 
 fn numbered(names: Vec<String>) -> Vec<String> {
@@ -155,5 +152,8 @@ mod tests {
         assert_eq!(named(&["out/a", "out/b"]), ["a", "b"]);
         assert_eq!(named(&["x/run", "y/run"]), ["x/run", "y/run"]);
         assert_eq!(named(&["run", "run"]), ["run", "run (2)"]);
+        // Of each, the shortest end that no other has.
+        assert_eq!(named(&["out/a/baseline", "out/a", "out/b/baseline"]), ["a/baseline", "a", "b/baseline"]);
+        assert_eq!(named(&["run", "out/run", "out/run"]), ["run", "out/run", "out/run (2)"]);
     }
 }

@@ -13,6 +13,7 @@ use equimod_train::{GitState, Recipe, RunInfo, recorded, settings};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use crate::inputs::sources::plain_name;
 use crate::run::files::{METRICS_FILE, all_results, status, unrecorded_seconds};
 
 /// An accuracy, and what it is one of.
@@ -82,7 +83,7 @@ impl Summary {
         let recipe = recorded(&folder.join(RESOLVED))?;
         let Newest { step, probe } = Newest::read(&folder.join(METRICS_FILE))?;
         let count = |name: &str| step.get(name).and_then(Value::as_u64).unwrap_or(0);
-        let accuracies = accuracies(&all_results(folder)?);
+        let accuracies = accuracies(&all_results(folder)?, plain_name(&recipe.data.source));
         let mut settings = settings(&recipe);
         settings.remove("about");
         settings.insert("equivariance".into(), modules(&recipe));
@@ -140,13 +141,17 @@ fn probe_score(recipe: &Recipe, probe: &Value) -> Option<Score> {
     Some(Score { name: name.into(), value: probe.get(format!("probe.{name}"))?.as_f64()? })
 }
 
-/// The best founded accuracy of each protocol and task.
-fn accuracies(rows: &[ResultRow]) -> Vec<Score> {
+/// The best founded accuracy of each protocol and task, first those on the images `own` of the run; those on others name
+/// them.
+fn accuracies(rows: &[ResultRow], own: &str) -> Vec<Score> {
     let mut scores: Vec<Score> = Vec::new();
-    for row in best_founded(rows) {
+    let (on_own, on_others): (Vec<&ResultRow>, Vec<&ResultRow>) =
+        best_founded(rows).into_iter().partition(|row| plain_name(&row.data) == own);
+    for row in on_own.into_iter().chain(on_others) {
         let quick = if is_reduced(row) { "quick " } else { "" };
         let settings = if row.settings.is_empty() { String::new() } else { format!("({})", row.settings) };
-        let parts = [format!("{quick}{}", row.protocol), row.task.clone(), settings];
+        let data = if plain_name(&row.data) == own { String::new() } else { format!("on {}", row.data) };
+        let parts = [format!("{quick}{}", row.protocol), row.task.clone(), data, settings];
         let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
         if !scores.iter().any(|score| score.name == name) {
             scores.push(Score { name, value: row.value });

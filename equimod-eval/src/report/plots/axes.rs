@@ -7,7 +7,7 @@ use super::escape;
 pub const WIDTH: f64 = 480.0;
 pub const HEIGHT: f64 = 260.0;
 /// Margins: left, right, top, bottom.
-pub const MARGINS: (f64, f64, f64, f64) = (52.0, 12.0, 10.0, 36.0);
+pub const MARGINS: (f64, f64, f64, f64) = (52.0, 18.0, 10.0, 36.0);
 
 /// A range of values on an axis.
 #[derive(Clone, Copy)]

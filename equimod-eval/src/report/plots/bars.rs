@@ -14,8 +14,8 @@ const RIGHT: f64 = WIDTH - 56.0;
 const BAR: f64 = 12.0;
 const THIN: f64 = 5.0;
 const GAP: f64 = 8.0;
-/// Height of a line of a label of two.
-const LINE: f64 = 12.0;
+/// Height of a line of a label of several.
+const LINE: f64 = 11.0;
 /// Colors of the reference values.
 const COLORS: [&str; 4] = ["--c1", "--c2", "--c3", "--c4"];
 /// Maximum number of characters of a label, and the number from which it is squeezed into its place.
@@ -69,8 +69,8 @@ fn one(svg: &mut String, bar: &Bar, used: &[usize], top: f64, position: impl Fn(
         let (low, high, y) = (position(low), position(high), top + 6.0);
         let _ = write!(svg, "<line class=\"interval\" x1=\"{low:.1}\" x2=\"{high:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>");
     }
-    let lines = lines_of(&bar.label, used.len() >= 2);
-    let first = if lines.len() > 1 { top + 9.0 } else { top + 11.0 };
+    let lines = lines_of(&bar.label, used.len());
+    let first = if lines.len() > 1 { top + 8.0 } else { top + 11.0 };
     for (number, line) in lines.iter().enumerate() {
         *svg += &label(line, first + number as f64 * LINE, &bar.label);
     }
@@ -85,15 +85,22 @@ fn one(svg: &mut String, bar: &Bar, used: &[usize], top: f64, position: impl Fn(
     );
 }
 
-/// A label on one line, or, where a bar has `room` for them and it is long, on two that break after a comma or colon.
-fn lines_of(label: &str, room: bool) -> Vec<&str> {
-    let is_short = |line: &str| line.chars().count() <= WIDE_LABEL;
-    let is_end = |place: &usize| matches!(label.as_bytes()[*place], b',' | b':') && is_short(&label[..*place]);
-    let breaks = || label.match_indices(' ').filter_map(|(place, _)| place.checked_sub(1)).filter(is_end);
-    match breaks().next_back().filter(|_| room && !is_short(label)) {
-        Some(place) => vec![&label[..=place], &label[place + 2..]],
-        None => vec![label],
+/// A label on one line, or, if it is long, on as many more as there are bars of reference values beside it, each of which
+/// begins behind a comma or colon.
+fn lines_of(label: &str, more: usize) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = label;
+    while lines.len() < more && rest.chars().count() > WIDE_LABEL {
+        let is_end = |place: &usize| {
+            matches!(rest.as_bytes()[*place], b',' | b':') && rest[..*place].chars().count() <= WIDE_LABEL
+        };
+        let mut breaks = rest.match_indices(' ').filter_map(|(place, _)| place.checked_sub(1)).filter(is_end);
+        let Some(place) = breaks.next_back() else { break };
+        lines.push(&rest[..=place]);
+        rest = &rest[place + 2..];
     }
+    lines.push(rest);
+    lines
 }
 
 /// A line of a label with its end at the bars; one that is too long ends in an ellipsis, and has the whole as a tooltip.
@@ -121,13 +128,14 @@ mod tests {
     #[test]
     fn long_labels_break_after_a_comma_or_colon_where_there_is_room() {
         let label = "class, finetune, 10 % of the labels";
-        assert_eq!(lines_of(label, true), ["class, finetune,", "10 % of the labels"]);
-        assert_eq!(lines_of(label, false), [label]);
-        assert_eq!(lines_of("class, knn", true), ["class, knn"]);
-        let flag = lines_of("grayscale: grayscale (0 or 1), accuracy of the flag", true);
-        assert_eq!(flag, ["grayscale:", "grayscale (0 or 1), accuracy of the flag"]);
+        assert_eq!(lines_of(label, 2), ["class, finetune,", "10 % of the labels"]);
+        assert_eq!(lines_of(label, 0), [label]);
+        assert_eq!(lines_of("class, knn", 3), ["class, knn"]);
+        let flag = "horizontal-flip: horizontal_flip (0 or 1), accuracy of the flag";
+        assert_eq!(lines_of(flag, 2), ["horizontal-flip:", "horizontal_flip (0 or 1),", "accuracy of the flag"]);
+        assert_eq!(lines_of(flag, 1), ["horizontal-flip:", "horizontal_flip (0 or 1), accuracy of the flag"]);
         let unbroken = "a-name-of-a-task-that-is-long-without-a-comma";
-        assert_eq!(lines_of(unbroken, true), [unbroken]);
+        assert_eq!(lines_of(unbroken, 2), [unbroken]);
         assert!(super::label(unbroken, 0.0, unbroken).contains("…</text>"));
     }
 }

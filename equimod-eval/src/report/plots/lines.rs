@@ -12,6 +12,9 @@ const POINTS: usize = 400;
 /// Height of the label of a mark.
 const MARK_HEIGHT: f64 = 14.0;
 
+/// Width of the longest label of a mark.
+const LONGEST_MARK: f64 = 80.0;
+
 /// The line plot; `None` if no line has a point.
 pub fn draw(plot: &Plot) -> Option<String> {
     let place = |x: f64| if plot.log_x { x.log10() } else { x };
@@ -51,13 +54,14 @@ pub fn draw(plot: &Plot) -> Option<String> {
 /// A vertical line from the height `top`, above the curves, with its label beside its upper end.
 fn vertical(x: f64, top: f64, label: &str) -> String {
     let bottom = HEIGHT - MARGINS.3;
+    let is_at_the_end = x > WIDTH - LONGEST_MARK;
     format!(
         "<line class=\"axis\" stroke-dasharray=\"4 3\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{bottom}\"/>\
          <text x=\"{:.1}\" y=\"{:.1}\"{}>{}</text>",
         top + 2.0,
-        if x > WIDTH / 2.0 { x - 4.0 } else { x + 4.0 },
+        if is_at_the_end { x - 4.0 } else { x + 4.0 },
         top + 12.0,
-        if x > WIDTH / 2.0 { " text-anchor=\"end\"" } else { "" },
+        if is_at_the_end { " text-anchor=\"end\"" } else { "" },
         escape(label)
     )
 }

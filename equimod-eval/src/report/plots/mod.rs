@@ -24,7 +24,7 @@ pub fn figure(figure: &Figure) -> Option<String> {
         Figure::Effects(plot) => effects::draw(plot),
         Figure::Reliability(diagram) => reliability::draw(diagram),
         Figure::Map(map) => map::draw(map),
-        Figure::Table(_) | Figure::Images(_) | Figure::Text(_) => None,
+        Figure::Table(_) | Figure::Images(_) | Figure::Text(_) | Figure::Definitions(_) => None,
     }
 }
 
