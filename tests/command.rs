@@ -133,7 +133,7 @@ fn a_baseline_stands_beside_the_run() {
     scratch.write("tiny.toml", TINY.replace("epochs = 2", "epochs = 20"));
     let arguments = ["pretrain", "images", "--recipe", "tiny.toml"];
     let printed = scratch.done(&[&arguments[..], &["--baseline", "--out", "run"]].concat());
-    for part in ["baseline", "Against the baseline", "eval compare run/baseline run", "--baseline --seed 1"] {
+    for part in ["baseline", "predictor is untrained", "eval compare run/baseline run", "--baseline --seed 1"] {
         assert!(printed.contains(part), "{part} in {printed}");
     }
     let results = |run: &str| -> Value {

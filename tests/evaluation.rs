@@ -175,8 +175,8 @@ fn a_run_is_evaluated_on_its_own_images() {
     // Every evaluation ends with a verdict, and every page begins with it and the next command.
     let printed = scratch.done(&["eval", "knn", "run", "--untrained"]);
     let next = printed.lines().next_back().unwrap();
-    assert!(next.starts_with("Next: ") && next.contains("--baseline"), "{printed}");
-    let verdict = printed.lines().find(|line| line.contains("training") && line.contains("untrained network")).unwrap();
+    assert!(printed.contains("\nNext:\n  # ") && next.contains("--baseline"), "{printed}");
+    let verdict = printed.lines().find(|line| line.contains("has no width, because every test image is right")).unwrap();
     let page = fs::read_to_string(scratch.path("run/eval/knn-images/report.html")).unwrap();
     assert!(page.contains("class=\"verdict\"") && page.contains("pretrain --out run --resume --baseline"), "{page}");
     let listed = fs::read_to_string(scratch.path("run/eval/knn-images/results.md")).unwrap();
