@@ -207,7 +207,7 @@ fn comparisons_lead_on(scratch: &Scratch) {
     leads(&pairs, &["over 2 pairs (Student's t)", "--baseline --seed 1"]);
     leads(
         &[&pairs[..], &["run/baseline", "alone"]].concat(),
-        &["Next: ", "report run/baseline run run/baseline at-once"],
+        &["Next:\n  # curves", "report run/baseline run run/baseline at-once"],
     );
     leads(&["report", "run", "alone", "at-once", "--out", "three.html"], &["eval compare", "with the highest mean"]);
     // Another seed of the same recipe joins the comparison.

@@ -106,7 +106,7 @@ fn task_rows(
     let names = short_names(models);
     let named = |first: usize| match runs {
         1 => names[first].clone(),
-        _ => format!("{}, mean of {runs}", names[first]),
+        _ => format!("{}, mean", names[first]),
     };
     let difference = row(difference_of(&names), "difference of top-1 accuracy", 0.0).with(comparison.difference);
     vec![
