@@ -176,7 +176,8 @@ fn a_run_is_evaluated_on_its_own_images() {
     let printed = scratch.done(&["eval", "knn", "run", "--untrained"]);
     let next = printed.lines().next_back().unwrap();
     assert!(printed.contains("\nNext:\n  # ") && next.contains("--baseline"), "{printed}");
-    let verdict = printed.lines().find(|line| line.contains("has no width, because every test image is right")).unwrap();
+    let verdict =
+        printed.lines().find(|line| line.contains("has no width, because every test image is right")).unwrap();
     let page = fs::read_to_string(scratch.path("run/eval/knn-images/report.html")).unwrap();
     assert!(page.contains("class=\"verdict\"") && page.contains("pretrain --out run --resume --baseline"), "{page}");
     let listed = fs::read_to_string(scratch.path("run/eval/knn-images/results.md")).unwrap();
