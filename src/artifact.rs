@@ -1,8 +1,10 @@
-//! Files of an export: their names, and the training record in `config.json`.
+//! Files of an export and of evaluations: their names, and the training record in `config.json`.
 
 use std::collections::BTreeMap;
 
+use anyhow::Context;
 use equimod_data::Background;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Files of an export, by name.
@@ -16,6 +18,22 @@ pub const RESULTS_FILE: &str = "results.json";
 pub const TABLE_FILE: &str = "results.md";
 /// Key of the entries for imported weights in `config.json`.
 pub const IMPORTED_KEY: &str = "resnet";
+
+/// A text as a part of the name of a folder of evaluations.
+pub fn dashed(text: &str) -> String {
+    let dashed: String = text.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+    dashed.trim_matches('-').to_owned()
+}
+
+/// Reads a JSON file of an export.
+///
+/// # Errors
+///
+/// If it is missing or damaged.
+pub fn read<T: DeserializeOwned>(files: &Files, name: &str) -> anyhow::Result<T> {
+    let bytes = files.get(name).with_context(|| format!("the export has no {name}"))?;
+    serde_json::from_slice(bytes).with_context(|| format!("cannot read {name}"))
+}
 
 /// Record of the training, from a run directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

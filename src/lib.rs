@@ -38,6 +38,7 @@ mod process;
 pub mod recipes;
 mod reference;
 mod run;
+mod run_state;
 
 use std::process::ExitCode;
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::front_matter::{Origins, front_matter};
 use super::methods::{entries, modules};
 use super::results::{claim, equivariance, headlines, results, table};
-use crate::artifact::{Files, IMPORTED_KEY, TABLE_FILE, Training};
+use crate::artifact::{Files, IMPORTED_KEY, TABLE_FILE, Training, read};
 use crate::outputs::console::duration;
 use crate::process::memory::peak;
 use crate::reference::{PREFIX, shown};
@@ -302,12 +302,6 @@ impl TrainingFacts {
             training: Some(training),
         }
     }
-}
-
-/// Reads a JSON file of an export.
-pub(super) fn read<T: serde::de::DeserializeOwned>(files: &Files, name: &str) -> anyhow::Result<T> {
-    let bytes = files.get(name).with_context(|| format!("the export has no {name}"))?;
-    serde_json::from_slice(bytes).with_context(|| format!("cannot read {name}"))
 }
 
 /// Names of the objective and the modules of a method, e.g. `SimCLR + EquiMod`.

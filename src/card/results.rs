@@ -8,8 +8,7 @@ use equimod_eval::results::{
     ABSOLUTE, Results, SHUFFLED, TOP_1, headline_accuracy, is_better_founded, is_reduced, markdown,
 };
 
-use super::facts::read;
-use crate::artifact::{Files, RESULTS_FILE};
+use crate::artifact::{Files, RESULTS_FILE, read};
 use crate::reference::shown;
 
 /// Results of the export: those of the run itself come first, those with the default settings of a protocol, whose

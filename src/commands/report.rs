@@ -21,7 +21,8 @@ use crate::outputs::verdict::print_verdict;
 use crate::process::exit::Usage;
 use crate::process::memory::peak;
 use crate::run::baseline;
-use crate::run::files::{Metrics, all_results, status, unrecorded_seconds};
+use crate::run::files::{Metrics, all_results};
+use crate::run_state::{status, unrecorded_seconds};
 
 /// Metrics that are plotted first, in this order.
 const FIRST: [&str; 2] = ["loss", "invariance_loss"];

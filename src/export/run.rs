@@ -13,11 +13,11 @@ use equimod_train::{RunInfo, Status, recorded_text};
 use serde_json::Value;
 
 use super::{hub_results, sums};
-use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
+use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training, dashed};
 use crate::export::scan::{argument_without_path, last_part, without_paths};
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
-use crate::run::files::{METRICS_FILE, dashed, unrecorded_seconds};
+use crate::run_state::{METRICS_FILE, unrecorded_seconds};
 
 /// File name of a run's recipe in an export.
 pub const RECIPE_FILE: &str = "recipe.toml";

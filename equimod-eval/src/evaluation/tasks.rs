@@ -7,8 +7,8 @@ use equimod_data::dataset::likely_labels;
 use equimod_data::{Dataset, Splits, task_name};
 use serde::Serialize;
 
+use super::Evaluation;
 use super::cross_design::pair_names;
-use super::{Evaluation, Protocol};
 use crate::results::DrawnSplit;
 use crate::stratified::stratified_split;
 use crate::{Error, Features, Labeled, Result};
@@ -60,14 +60,14 @@ fn possible_labels(dataset: &dyn Dataset) -> String {
     if columns.is_empty() { String::new() } else { format!("; --task takes as labels: {}", columns.join(", ")) }
 }
 
-/// Checks that a data set has the labels of `tasks`, and any if the protocol needs them.
+/// Checks that a data set has the labels of `tasks`, and any if a protocol `needs` them.
 ///
 /// # Errors
 /// If it lacks them.
-pub fn check_labels(protocol: &dyn Protocol, splits: &Splits, tasks: &[String]) -> Result<()> {
+pub fn check_labels(needs: bool, splits: &Splits, tasks: &[String]) -> Result<()> {
     check(splits, tasks)?;
     let is_unlabeled = splits.train.tasks().is_empty() && splits.designs.is_none();
-    if is_unlabeled && protocol.needs_labels() { Err(unlabeled(splits)) } else { Ok(()) }
+    if is_unlabeled && needs { Err(unlabeled(splits)) } else { Ok(()) }
 }
 
 /// A data set without labels, with what may become some.

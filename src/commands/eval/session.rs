@@ -15,6 +15,7 @@ use equimod_train::run_dir::is_run;
 
 use super::next::after_evaluation;
 use super::protocols::Chosen;
+use crate::artifact::dashed;
 use crate::cli::{CropKind, EvalArgs, ImageArgs};
 use crate::inputs::evaluated_data::{self, DataChoice};
 use crate::inputs::model_argument::{self, check_order};
@@ -27,7 +28,7 @@ use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
 use crate::run::baseline;
-use crate::run::files::{all_results, dashed};
+use crate::run::files::all_results;
 
 /// Runs a protocol on a model and a data set, prints and writes the results.
 pub fn run(chosen: &Chosen) -> anyhow::Result<ExitCode> {

@@ -26,10 +26,10 @@ use crate::process::allocator::MEMORY;
 use crate::process::between_gpus::between_gpus;
 use crate::process::failure::InWords;
 use crate::process::{device, git};
-use crate::run::files::seconds_to_last_metrics;
 use crate::run::mlflow::{Client, Mlflow};
 use crate::run::probe::LabeledProbe;
 use crate::run::trace::Profile;
+use crate::run_state::seconds_to_last_metrics;
 
 /// A run after its training, on one rank.
 pub struct Trained {

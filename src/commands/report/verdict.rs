@@ -9,7 +9,7 @@ use crate::commands::eval::after_evaluation;
 use crate::outputs::suggestion::Suggestion;
 use crate::run::again::lower_by_files;
 use crate::run::facts::training_facts;
-use crate::run::files::{is_killed, status};
+use crate::run_state::{is_killed, status};
 
 /// The verdict on one run or several, and the command that follows.
 pub fn of(runs: &[Run]) -> (Vec<String>, Option<Suggestion>) {

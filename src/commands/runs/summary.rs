@@ -14,7 +14,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::inputs::sources::plain_name;
-use crate::run::files::{METRICS_FILE, all_results, status, unrecorded_seconds};
+use crate::run::files::all_results;
+use crate::run_state::{METRICS_FILE, status, unrecorded_seconds};
 
 /// An accuracy, and what it is one of.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -39,6 +39,6 @@ fn check(evaluated: &Evaluated, chosen: &Chosen, source: &str, options: ReadOpti
     let others = OtherSources { validation: images.validation.as_deref(), test: images.test.as_deref() };
     let splits = others.splits(source, options)?;
     let labeled = splits.with_labels(&images.task).map_err(equimod_eval::Error::from);
-    let checked = labeled.and_then(|splits| check_labels(chosen.protocol.as_ref(), &splits, &images.task));
+    let checked = labeled.and_then(|splits| check_labels(chosen.protocol.needs_labels(), &splits, &images.task));
     checked.map_err(|error| Usage(format!("the evaluation {:?} cannot be used: {error}", evaluated.line)).into())
 }
