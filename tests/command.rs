@@ -214,7 +214,8 @@ fn comparisons_lead_on(scratch: &Scratch) {
     let again = ["pretrain", "--recipe", "run/recipe.resolved.toml", "--baseline", "--seed", "1", "--out", "second"];
     let over_two = "eval compare second/baseline second run/baseline run";
     leads(&again, &[over_two, "tested over 2 seeds", "--seed 2"]);
-    leads(&by_knn(&["run/baseline", "run"]), &["eval compare run/baseline run second/baseline second"]);
+    // With the options of the first.
+    leads(&by_knn(&["run/baseline", "run"]), &["eval compare --by knn run/baseline run second/baseline second"]);
     leads(&by_knn(&["run/baseline", "run", "second/baseline", "second"]), &["--baseline --seed 2"]);
     leads(&["eval", "knn", "run", "--baseline"], &["eval compare run/baseline run --by knn"]);
     scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\nprotocol = 'knn'\n");

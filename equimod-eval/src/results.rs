@@ -8,6 +8,8 @@ use crate::metrics::Estimate;
 
 /// Metric of classifiers: the share of images whose class is predicted.
 pub const TOP_1: &str = "top-1 accuracy";
+/// Metric name of the mean over classes of their accuracy.
+pub const MEAN_PER_CLASS: &str = "mean per class accuracy";
 
 /// Beginning of the metric of a difference between two models.
 pub const DIFFERENCE: &str = "difference of";
@@ -181,6 +183,9 @@ impl ResultRow {
         let measure = match self.protocol.strip_prefix(FEW_SHOT) {
             Some(classifier) => format!("{shots} {classifier}"),
             None if self.metric == TOP_1 => self.protocol.clone(),
+            None if self.metric == MEAN_PER_CLASS || self.metric.starts_with("top-") => {
+                format!("{}, {}", self.protocol, self.metric)
+            }
             // Protocols with several metrics have a name for each.
             None => self.metric.clone(),
         };

@@ -48,11 +48,11 @@ fn long() -> TrainingFacts {
 #[test]
 fn features_gain_lose_or_stay() {
     let of = |interval, untrained| verdict(&[accuracy(0.875, interval, Some(untrained))], None);
-    assert!(has(&of((0.80, 0.94), 0.79), "gained by training in the only accuracy: +8.5 points"));
+    assert!(has(&of((0.80, 0.94), 0.79), "gained by training in top-1 accuracy: +8.5 points"));
     assert!(has(&of((0.80, 0.94), 0.80), "neither gained nor lost"));
     assert!(has(&of((0.80, 0.94), 0.94), "neither gained nor lost"));
     let lost = of((0.80, 0.94), 0.962);
-    assert!(has(&lost, "lost by training in the only accuracy: ") && has(&lost, "87.5 % against 96.2 %"), "{lost:?}");
+    assert!(has(&lost, "lost by training in top-1 accuracy: ") && has(&lost, "87.5 % against 96.2 %"), "{lost:?}");
     assert!(has(&lost, "-8.7 points"), "{lost:?}");
     let rows = [accuracy(0.5, (0.45, 0.55), Some(0.3)), accuracy(0.5, (0.45, 0.55), Some(0.5))];
     assert!(has(&verdict(&rows, None), "gained by training in 1 of 2 accuracies, by up to +20.0"));
@@ -88,7 +88,7 @@ fn the_baseline_is_better_worse_or_not_clearly_different() {
     let predicted = ResultRow { protocol: "retrieval by the predictor".into(), ..row((0.45, 0.55), 0.1) };
     assert!(!has(&of(&[predicted]), "Against the baseline"));
     let only = of(&[row((0.45, 0.55), 0.6)]);
-    let text = "with this one seed, the only accuracy is lower (-10.0 points on category, logistic).";
+    let text = "with this one seed, top-1 accuracy is lower (-10.0 points on category, logistic).";
     assert!(has(&only, text), "{only:?}");
     let none = of(&[accuracy(0.5, (0.45, 0.55), None)]);
     assert!(!has(&none, "baseline") && none.advice != Some(Advice::RepeatWithSeed));

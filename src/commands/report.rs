@@ -15,6 +15,7 @@ use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, recorded, settings};
 
 use crate::cli::Report;
+use crate::commands::eval::names;
 use crate::outputs::console::{self, duration};
 use crate::outputs::suggestion::on_page;
 use crate::outputs::verdict::print_verdict;
@@ -51,7 +52,8 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     if let Some(twice) = arguments.runs.iter().enumerate().find(|(place, run)| arguments.runs[..*place].contains(run)) {
         return Err(Usage(format!("{} is given twice; give other runs to compare it with", twice.1.display())).into());
     }
-    let mut runs = arguments.runs.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<Run>>>()?;
+    let named = arguments.runs.iter().zip(names(&arguments.runs));
+    let mut runs = named.map(|(path, name)| read(path, name)).collect::<anyhow::Result<Vec<Run>>>()?;
     let all: Vec<Vec<ResultRow>> = runs.iter_mut().map(|run| std::mem::take(&mut run.results)).collect();
     for (run, results) in runs.iter_mut().zip(rows::of_runs(&all)) {
         run.results = results;
@@ -85,11 +87,10 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path) -> anyhow::Result<Run> {
+fn read(path: &Path, name: String) -> anyhow::Result<Run> {
     let info = RunInfo::read(path)?;
     let recipe = recorded(&path.join(RESOLVED))?;
     let results = all_results(path)?;
-    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
     Ok(Run { folder: path.to_owned(), name, info, recipe, metrics: Metrics::read(path)?, results })
 }
 
@@ -101,9 +102,15 @@ fn drawn(runs: &[Run]) -> Vec<&Run> {
     [first, last].concat()
 }
 
+/// Most runs beside the first of a chart, which has a color for each.
+const MOST_BESIDE: usize = 4;
+
 /// Chart of the accuracies and recalls that all of several runs have, in per cent.
 fn glance(runs: &[&Run]) -> Vec<Figure> {
-    let Some((first, others)) = runs.split_first().filter(|(_, others)| !others.is_empty()) else { return Vec::new() };
+    let Some((first, others)) = runs.split_first().filter(|(_, others)| (1..=MOST_BESIDE).contains(&others.len()))
+    else {
+        return Vec::new();
+    };
     let same =
         |run: &Run, row: &ResultRow| run.results.iter().find(|other| other.key() == row.key()).map(|row| row.value);
     let references: Vec<_> =
@@ -186,7 +193,9 @@ fn results(runs: &[Run]) -> (Table, Table) {
 
 /// The results of several runs, and the definitions of their measures.
 fn compared(runs: &[Run], shared: Table) -> Vec<Figure> {
-    let rows = runs.iter().flat_map(|run| run.results.iter().cloned()).collect();
+    // The table has no column of a baseline.
+    let row = |row: &ResultRow| ResultRow { baseline: None, ..row.clone() };
+    let rows = runs.iter().flat_map(|run| run.results.iter().map(row)).collect();
     vec![Figure::Table(shared), Figure::Definitions(rows)]
 }
 

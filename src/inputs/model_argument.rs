@@ -7,11 +7,13 @@ use candle_core::Device;
 use equimod_core::{Error, Model};
 use equimod_eval::Copies;
 use equimod_train::run_dir::is_run;
+use equimod_train::{RunInfo, Status};
 
 use crate::hub::{self, WeightFormats};
 use crate::outputs::console;
 use crate::process::exit::Usage;
 use crate::reference::{ModelReference, PREFIX};
+use crate::run_state::status;
 
 /// Loads a MODEL, downloading it if it is on the Hub, and reports skipped checkpoints.
 ///
@@ -32,7 +34,16 @@ pub fn open_on(model: &Path, devices: &[Device]) -> anyhow::Result<(Model, Copie
     let (first, others) = devices.split_first().unwrap_or((&Device::Cpu, &[]));
     let opened = load(&local, first)?;
     let copies = Copies::on(others, |device| Model::load(&local.path, device))?;
+    unfinished(model, &opened).iter().for_each(|text| console::note(text));
     Ok((opened, copies))
+}
+
+/// A note on a run that did not end, whose newest checkpoint is evaluated.
+fn unfinished(folder: &Path, model: &Model) -> Option<String> {
+    let info = RunInfo::read(folder).ok().filter(|info| is_run(folder) && info.status != Status::Finished)?;
+    let step = model.description.as_ref()?.step;
+    let (status, folder) = (status(folder, &info), folder.display());
+    Some(format!("{folder} is not finished ({status}): its newest checkpoint is used, that of step {step}"))
 }
 
 /// Checks that a run was not given where images were expected, and images in its place.

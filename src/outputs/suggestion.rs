@@ -27,6 +27,11 @@ impl Suggestion {
         Self::new(std::env::args().skip(1))
     }
 
+    /// The command of this process without these arguments.
+    pub fn again_without(arguments: &[String]) -> Self {
+        Self::new(std::env::args().skip(1).filter(|argument| !arguments.contains(argument)))
+    }
+
     /// The command of this process with another value of an option.
     pub fn again_with(option: &str, value: &str) -> Self {
         Self::new(without(option, std::env::args().skip(1))).with([option, value])

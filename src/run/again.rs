@@ -7,7 +7,6 @@ use equimod_train::{Recipe, RunInfo, recorded};
 
 use super::baseline;
 use super::files::Metrics;
-use super::seeds::other_seeds;
 use crate::outputs::suggestion::Suggestion;
 
 /// Fewest steps of a longer run that is suggested.
@@ -22,10 +21,8 @@ pub fn again(run: &Path, info: &RunInfo) -> Suggestion {
     Suggestion::new(["pretrain", "--recipe", &recipe]).with(from).with(baseline)
 }
 
-/// [`again`] with the seed after those of the runs of its recipe.
-pub fn next_seed(run: &Path, info: &RunInfo) -> Suggestion {
-    let seeds = other_seeds(run).into_iter().filter_map(|other| RunInfo::read(&other).ok()).map(|other| other.seed);
-    let seed = seeds.fold(info.seed, u64::max) + 1;
+/// [`again`] with another seed.
+pub fn with_seed(run: &Path, info: &RunInfo, seed: u64) -> Suggestion {
     again(run, info).with(["--seed", &seed.to_string()]).about("whether another seed says the same")
 }
 

@@ -14,8 +14,27 @@ pub fn pairs(run: &Path) -> Vec<PathBuf> {
     std::iter::once(run.to_owned()).chain(other_seeds(run)).filter_map(pair).flatten().collect()
 }
 
+/// Two runs, followed by the pairs of their recipes with other seeds that both were trained with.
+pub fn matched([first, second]: [&Path; 2]) -> Vec<PathBuf> {
+    let seed = |run: &Path| RunInfo::read(run).ok().map(|info| info.seed);
+    let others = other_seeds(second);
+    let pair = |run: PathBuf| {
+        let other = others.iter().find(|other| seed(other) == seed(&run))?;
+        Some([run, other.clone()])
+    };
+    let pairs = other_seeds(first).into_iter().filter_map(pair);
+    std::iter::once([first.to_owned(), second.to_owned()]).chain(pairs).flatten().collect()
+}
+
+/// The next seed that none of the runs, and of their recipe's other runs, has.
+pub fn next_seed<'a>(runs: impl IntoIterator<Item = &'a Path>) -> u64 {
+    let with_others = runs.into_iter().flat_map(|run| std::iter::once(run.to_owned()).chain(other_seeds(run)));
+    let seeds = with_others.filter_map(|run| RunInfo::read(&run).ok()).map(|info| info.seed);
+    seeds.max().map_or(0, |seed| seed + 1)
+}
+
 /// The finished runs beside `run` that have its recipe and images and another seed, by their seeds; one of each seed.
-pub fn other_seeds(run: &Path) -> Vec<PathBuf> {
+fn other_seeds(run: &Path) -> Vec<PathBuf> {
     let (Some(own), Some(folder)) = (Finished::read(run), run.parent()) else { return Vec::new() };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

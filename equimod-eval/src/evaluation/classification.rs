@@ -23,11 +23,9 @@ pub struct Classification {
     pub curves: Vec<Plot>,
 }
 
-pub use crate::results::TOP_1;
+pub use crate::results::{MEAN_PER_CLASS, TOP_1};
 
 const TOP_5: &str = "top-5 accuracy";
-/// Metric name of the mean over classes of their accuracy.
-pub const MEAN_PER_CLASS: &str = "mean per class accuracy";
 const CALIBRATION: &str = "expected calibration error";
 
 impl Classification {

@@ -69,7 +69,9 @@ fn common_name(names: &[&str]) -> String {
     let count = others.iter().map(shared).min().unwrap_or(first.chars().count());
     let beginning: String = first.chars().take(count).collect();
     let beginning = if others.is_empty() { first } else { beginning.trim_end_matches(['-', '_', '.', '/']) };
-    if beginning.is_empty() { first_of(names) } else { beginning.to_owned() }
+    // The name of one of several models is not that of all.
+    let is_one = beginning.is_empty() || (!others.is_empty() && names.contains(&beginning));
+    if is_one { first_of(names) } else { beginning.to_owned() }
 }
 
 /// The first of several names, and how many there are beside it.
@@ -157,7 +159,8 @@ mod tests {
             short_names(&names.iter().map(|&name| ComparedModel { name, classifications: &[] }).collect::<Vec<_>>())
         };
         assert_eq!(of(&["a/baseline", "a"]), ["a/baseline", "a"]);
-        assert_eq!(of(&["a-1/baseline", "a-1", "a-1-1/baseline", "a-1-1"]), ["baseline", "a-1"]);
+        assert_eq!(of(&["a-1/baseline", "a-1", "a-1-1/baseline", "a-1-1"]), ["baseline", "a-1 and 1 more"]);
+        assert_eq!(of(&["plain-0", "full-0", "plain-1", "full-1"]), ["plain", "full"]);
         assert_eq!(of(&["plain", "full", "other", "more"]), ["plain and 1 more", "full and 1 more"]);
         assert_eq!(of(&["x/run", "y/run", "z/run", "w/run"]), ["x/run and 1 more", "y/run and 1 more"]);
     }

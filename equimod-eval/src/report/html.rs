@@ -22,7 +22,7 @@ ul.verdict li{margin:.2rem 0}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{white-space:nowrap;font-weight:600}td{font-variant-numeric:tabular-nums}
-table:not(.results) th{white-space:normal}
+table:not(.results) th{white-space:normal}table:not(.results) td{overflow-wrap:anywhere}
 tr.noted td{border-bottom:0}tr.note td,p.note{color:var(--quiet);font-size:.82rem;padding-top:0}
 .beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:0 2rem}
 .beside .plots{grid-template-columns:1fr}.beside+details{margin-top:.6rem}.few figcaption{white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
@@ -48,14 +48,14 @@ svg .interval{stroke:var(--ink);stroke-width:1.4}
 figure.right img{outline:2px solid var(--c2)}figure.wrong img{outline:2px solid var(--c1)}
 .row dl{margin:.3rem 0 0;font-size:.82rem;line-height:1.4}.row dt{display:inline;margin-right:.4rem}.row dd{display:inline}
 pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
-pre.notice,pre.next{white-space:pre-wrap}
+pre.notice{white-space:pre-wrap}
 @media(max-width:40rem){thead{display:none}table,tbody,tr,td{display:block}
   tr{padding:.5rem 0;border-bottom:1px solid var(--line)}
 td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;text-align:right}
 td.none{display:none}svg{overflow:visible}svg text{font-size:13px}
 td::before{content:attr(data-label);color:var(--quiet);text-align:left}}
 summary h2{display:inline-block}summary{cursor:pointer}.print-only{display:none}
-@media print{.print-only{display:block}:root{font-size:11px}.scroll{overflow:visible}th,td.value,td.number{white-space:normal}
+@media print{pre.next{white-space:pre-wrap}.print-only{display:block}:root{font-size:11px}.scroll{overflow:visible}th,td.value,td.number{white-space:normal}
   th,td{padding:.2rem .5rem}details:not(.printed){display:none}.printed summary{list-style:none}
   details::details-content{content-visibility:visible;block-size:auto}body{max-width:none;padding:0;font-size:1rem;line-height:1.35}
   h2{break-after:avoid;margin-top:1rem}figure,.row,tr{break-inside:avoid}tr.noted{break-after:avoid}

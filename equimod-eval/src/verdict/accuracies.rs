@@ -97,9 +97,9 @@ fn counted(measures: &[Against]) -> String {
 }
 
 fn every(measures: &[Against]) -> String {
-    let (one, several) = nouns(measures);
+    let (_, several) = nouns(measures);
     match measures.len() {
-        1 => format!("the only {one}"),
+        1 => measures[0].row.metric.clone(),
         2 => format!("both {several}"),
         count => format!("all {count} {several}"),
     }

@@ -36,6 +36,9 @@ fn narrower(rows: &[ResultRow]) -> Option<String> {
     ))
 }
 
+/// Difference of pooled R² below which two networks are called equal: it has no interval.
+pub const EQUAL: f64 = 0.02;
+
 /// Whether parameters of augmentations can be read off the features, by the pooled R² of one probe: that of the change
 /// between two views if `is_relative`, and that of one view otherwise.
 pub(super) fn readable(rows: &[ResultRow], is_relative: bool) -> Option<String> {
@@ -48,11 +51,12 @@ pub(super) fn readable(rows: &[ResultRow], is_relative: bool) -> Option<String> 
     };
     let what = if is_relative { "how augmentation changed from view to view" } else { "how a view was augmented" };
     let beside = row.untrained.map_or_else(String::new, |untrained| {
-        let than = match row.value < untrained {
-            true => "less than those of the untrained network",
-            false => "more than those of the untrained network",
+        let than = match row.value - untrained {
+            little if little.abs() < EQUAL => "about as much as",
+            less if less < 0.0 => "less than",
+            _ => "more than",
         };
-        format!(", {than}, {untrained:.2}")
+        format!(", {than} those of the untrained network, {untrained:.2}")
     });
     let best = best(rows, row);
     Some(format!(

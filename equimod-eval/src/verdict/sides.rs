@@ -39,10 +39,13 @@ fn is_secondary(row: &ResultRow, rows: &[ResultRow]) -> bool {
     [TOP_1, "recall@1", "H@1"].iter().any(|first| row.metric != *first && beside(first))
 }
 
+/// End of the metric of probes for parameters that are on or off.
+const OF_FLAG: &str = "of the flag";
+
 /// Whether a row is the share by which its task and protocol are judged: top-1 accuracy or recall@1, where there are
 /// others beside it.
 pub fn is_judged(row: &ResultRow, rows: &[ResultRow]) -> bool {
-    row.is_share() && !is_secondary(row, rows)
+    row.is_share() && !row.metric.ends_with(OF_FLAG) && !is_secondary(row, rows)
 }
 
 /// The shares that have an interval over test images and this reference value, one of each task and protocol.

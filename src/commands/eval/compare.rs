@@ -6,6 +6,7 @@ use equimod_eval::Evaluation;
 use equimod_eval::evaluation::{Classification, ComparedModel, compare, distinct_draws};
 use equimod_eval::knn::KnnConfig;
 use equimod_eval::logistic::{LogisticConfig, l2_strengths};
+use equimod_eval::results::DIFFERENCE;
 
 use super::contenders::{Comparison, Contender, names};
 use super::next::after_comparison;
@@ -44,7 +45,11 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     let models: Vec<ComparedModel> =
         models.map(|(c, all)| ComparedModel { name: &c.name, classifications: all }).collect();
     let (rows, sections) = compare(&models, &splits.name, seed)?;
-    let title = format!("{} and {}", contenders[0].name, contenders[1].name);
+    let difference = rows.iter().find(|row| row.metric.starts_with(DIFFERENCE)).map(|row| row.model.clone());
+    let title = match contenders.as_slice() {
+        [one, other] => format!("{} and {}", one.name, other.name),
+        _ => difference.unwrap_or_default(),
+    };
     let summary = "Of one pair, the 95 % interval of the difference is a paired bootstrap interval over test images; of \
                    several pairs, it is a Student's t interval over them.";
     let drawn = distinct_draws(&classifications[0]);

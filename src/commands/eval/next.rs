@@ -10,36 +10,36 @@ use equimod_train::{RunInfo, recorded};
 
 use crate::cli::Transfer;
 use crate::outputs::suggestion::Suggestion;
-use crate::run::again::{longer_by_files, lower_by_files, next_seed};
+use crate::run::again::{longer_by_files, lower_by_files, with_seed};
 use crate::run::baseline::{self, weighted_modules};
 use crate::run::seeds;
 
 /// Pairs of runs, one of each seed, that are enough to say whether their difference lasts.
 const ENOUGH_PAIRS: usize = 3;
 
-/// The commands that follow a comparison of pairs of runs: the comparison over all seeds that were trained, training with
-/// another seed, or, of enough pairs, the page with their curves and settings.
+/// The commands that follow a comparison of pairs of runs: the same comparison over all seeds that were trained, training
+/// with another seed, or, of enough pairs, the page with their curves and settings.
 pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
     let infos: Option<Vec<RunInfo>> = models.iter().map(|model| RunInfo::read(model).ok()).collect();
     let Some(infos) = infos else { return Vec::new() };
+    let [first, second] = [&models[0], &models[1]].map(PathBuf::as_path);
+    // A run trains its baseline along.
+    let has_baseline = |run: &Path| baseline::of(run).is_some_and(|baseline| models[..2].contains(&baseline));
+    let run = [first, second].into_iter().find(|run| has_baseline(run));
+    let pairs = run.map_or_else(|| seeds::matched([first, second]), seeds::pairs);
+    if pairs.len() > models.len() {
+        let given: Vec<String> = models.iter().map(|model| model.display().to_string()).collect();
+        let compare = Suggestion::again_without(&given).with(pairs.iter().map(|run| run.display().to_string()));
+        return vec![compare.about(&format!("tested over {} seeds", pairs.len() / 2))];
+    }
     if models.len() / 2 >= ENOUGH_PAIRS {
         let report = Suggestion::new(["report"]).with(models.iter().map(|model| model.display().to_string()));
         return vec![report.about("curves, settings and results of all")];
     }
-    let runs = models.iter().zip(&infos).take(2);
-    // A run trains its baseline along.
-    let has_baseline = |run: &Path| baseline::of(run).is_some_and(|baseline| models[..2].contains(&baseline));
-    let Some((run, info)) = runs.clone().find(|(run, _)| has_baseline(run)) else {
-        return runs.map(|(run, info)| next_seed(run, info)).collect();
-    };
-    let pairs = seeds::pairs(run);
-    match pairs.len() > models.len() {
-        true => {
-            let compare = Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()));
-            vec![compare.about(&format!("tested over {} seeds", pairs.len() / 2))]
-        }
-        false => vec![next_seed(run, info)],
-    }
+    // Both runs of a pair have the same seed.
+    let seed = seeds::next_seed(run.map_or_else(|| vec![first, second], |run| vec![run]));
+    let trained = [first, second].into_iter().zip(&infos).filter(|(one, _)| run.is_none_or(|run| run == *one));
+    trained.map(|(run, info)| with_seed(run, info, seed)).collect()
 }
 
 /// The command that follows a transfer evaluation: one with more to compare with, or the comparison of two models on

@@ -20,7 +20,7 @@ use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
-use crate::run::again::{longer, lower, next_seed};
+use crate::run::again::{longer, lower, with_seed};
 use crate::run::baseline;
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
@@ -149,7 +149,7 @@ impl Finished<'_> {
                     count => format!("tested over {count} seeds"),
                 };
                 commands.extend(labeled.then(|| compare.about(&remark)));
-                commands.push(next_seed(self.run.path(), self.info));
+                commands.push(with_seed(self.run.path(), self.info, seeds::next_seed([self.run.path()])));
             }
             (None, Some(module)) => {
                 let remark = format!("also train on the same batches without {}'s loss", module.name);

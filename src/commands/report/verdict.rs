@@ -1,8 +1,9 @@
 //! The verdict of a report on runs, and the command that follows.
 
 use equimod_eval::ResultRow;
+use equimod_eval::evaluation::ABSOLUTE;
 use equimod_eval::verdict::{MOST_SENTENCES, Verdict, is_judged, verdict};
-use equimod_train::Status;
+use equimod_train::{Status, changes};
 
 use super::Run;
 use crate::commands::eval::after_evaluation;
@@ -15,7 +16,10 @@ use crate::run_state::{is_killed, status};
 pub fn of(runs: &[Run]) -> (Vec<String>, Option<Suggestion>) {
     match runs {
         [one] => of_one(one),
-        [first, second] => (vec![of_two(first, second)], Some(paired(first, second))),
+        [first, second] => {
+            let next = (!shared(runs).is_empty()).then(|| paired(first, second));
+            (vec![of_two(first, second)], next)
+        }
         several => (vec![leaders(several)], highest_two(several)),
     }
 }
@@ -38,6 +42,7 @@ fn of_one(run: &Run) -> (Vec<String>, Option<Suggestion>) {
         }
         _ => {
             let resume = Suggestion::new(["pretrain", "--resume", "--out", &folder.display().to_string()]);
+            let resume = resume.with(run.info.command.iter().filter(|argument| *argument == "--baseline"));
             let status = status(folder, &run.info);
             (format!("The run was not finished ({status}): it has {steps} steps."), Some(resume))
         }
@@ -82,7 +87,10 @@ fn highest_two(runs: &[Run]) -> Option<Suggestion> {
     let mut order: Vec<usize> = (0..runs.len()).collect();
     order.sort_by(|&a, &b| sum(b).total_cmp(&sum(a)));
     let [best, second, ..] = order[..] else { return None };
-    let is_comparable = !shared.is_empty() && runs.iter().all(|run| same_name_only(&runs[0], run).is_none());
+    // Of runs that differ in their seeds alone, the highest are so by chance.
+    let changed = changes(&runs[second].recipe, &runs[best].recipe);
+    let differ = changed.iter().any(|change| !["seed", "data.source"].contains(&change.setting.as_str()));
+    let is_comparable = differ && !shared.is_empty() && runs.iter().all(|run| same_name_only(&runs[0], run).is_none());
     is_comparable.then(|| paired(&runs[second], &runs[best]).about("the two with the highest mean, on paired images"))
 }
 
@@ -102,7 +110,7 @@ fn leaders(runs: &[Run]) -> String {
     }
     let shared = shared(runs);
     if shared.is_empty() {
-        return "The runs share no accuracy or recall: evaluate all with the same protocol and images.".into();
+        return NOTHING_SHARED.into();
     }
     let leads = |place: usize| {
         let best = |values: &&Vec<f64>| values.iter().all(|value| *value <= values[place]);
@@ -114,6 +122,27 @@ fn leaders(runs: &[Run]) -> String {
         "Of {shared} shared accuracies and recalls, the highest is that of {} (ties count for each).",
         counts.join(", ")
     )
+}
+
+/// The verdict on runs without a common measure.
+const NOTHING_SHARED: &str = "The runs share no accuracy or recall: evaluate all with the same protocol and images.";
+
+/// Whether the absolute equivariance of two runs without common accuracies differs.
+fn of_equivariance(first: &Run, second: &Run) -> Option<String> {
+    let of =
+        |run: &Run| run.results.iter().find(|row| row.metric == ABSOLUTE && !row.task.ends_with(" alone")).cloned();
+    let a = of(first)?;
+    let b = of(second).filter(|other| other.task == a.task)?;
+    let (one, two) = a.interval.zip(b.interval)?;
+    let apart = if one.0 > two.1 || one.1 < two.0 { "lie apart" } else { "overlap" };
+    Some(format!(
+        "The runs share no accuracy or recall. Absolute equivariance of {} is {} in {} and {} in {}; the intervals {apart}.",
+        a.task,
+        a.text(a.value),
+        first.name,
+        b.text(b.value),
+        second.name
+    ))
 }
 
 /// Whether accuracies and recalls of two runs differ.
@@ -133,9 +162,7 @@ fn of_two(first: &Run, second: &Run) -> String {
         row.interval.zip(other.interval).is_some_and(|(one, two)| one.0 > two.1 || one.1 < two.0)
     };
     let largest = shared.iter().max_by(|a, b| points(a).abs().total_cmp(&points(b).abs()));
-    let Some(largest) = largest else {
-        return "The runs share no accuracy or recall: evaluate both with the same protocol and images.".into();
-    };
+    let Some(largest) = largest else { return of_equivariance(first, second).unwrap_or_else(|| NOTHING_SHARED.into()) };
     let apart = match shared.iter().filter(apart).count() {
         0 => "In none of them do the intervals of the two runs lie apart; paired on the same images, differences are seen \
               earlier."
