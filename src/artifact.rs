@@ -48,6 +48,9 @@ pub struct Training {
     /// Whether images were rotated by their EXIF orientation.
     #[serde(default)]
     pub apply_orientation: bool,
+    /// Data source of the probe; empty for that of training, and without a probe.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub probe: String,
     /// Number of epochs.
     pub epochs: u64,
     /// Images per step.

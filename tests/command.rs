@@ -181,7 +181,7 @@ fn a_baseline_stands_beside_the_run() {
     // A signal during the baseline stops it after a checkpoint, and it goes on exactly.
     let stopped = [&arguments[..], &["--baseline", "--out", "stopped"]].concat();
     assert_eq!(terminate(scratch.start_until(&stopped, "stopped/baseline/train.log")), Some(75));
-    scratch.done(&["pretrain", "--out", "stopped", "--resume", "--baseline"]);
+    scratch.done(&["pretrain", "--out", "stopped", "--resume"]);
     assert_eq!(results("stopped")["rows"], results("run")["rows"]);
 
     let parts = ["--baseline is not possible", "--no-eval"];

@@ -139,6 +139,7 @@ fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> 
             problems.push(problem);
         }
     }
+    turn_on(&mut layer, &table);
     merge(&mut table, layer);
     turn_off(&mut table);
     fill_in(&mut table);
@@ -183,7 +184,8 @@ fn with_bases(built_in: &[BuiltIn], origin: &str, text: &str) -> Result<Table> {
         layers.push(parse(base.name, base.text)?);
     }
     let mut table = to_table(&Recipe::default());
-    for layer in layers.into_iter().rev() {
+    for mut layer in layers.into_iter().rev() {
+        turn_on(&mut layer, &table);
         merge(&mut table, layer);
     }
     Ok(table)
@@ -228,6 +230,17 @@ fn merge(table: &mut Table, over: Table) {
                 table.insert(key, value);
             }
         }
+    }
+}
+
+/// Gives modules that a layer sets to true the settings that they have below it, or their defaults.
+fn turn_on(layer: &mut Table, below: &Table) {
+    let list = EquivarianceConfig::list();
+    let known = |name: &str| list.iter().any(|known| known.name == name);
+    let Some(Value::Table(modules)) = layer.get_mut("equivariance") else { return };
+    for (name, value) in modules.iter_mut().filter(|(name, value)| known(name) && **value == Value::Boolean(true)) {
+        let settings = below.get("equivariance").and_then(|modules| modules.get(name)).filter(|below| below.is_table());
+        *value = settings.cloned().unwrap_or_else(|| Value::Table(Table::new()));
     }
 }
 
@@ -371,6 +384,19 @@ mod tests {
             assert!(text.contains("there is no setting objective.temperature"), "{text}");
             settings.reverse();
         }
+    }
+
+    #[test]
+    fn modules_are_turned_on_and_off() {
+        let of = |settings: &[&str]| {
+            let settings: Vec<String> = settings.iter().map(|s| (*s).into()).collect();
+            resolve(&BUILT_IN, "test", "base = \"small\"", &settings).unwrap().equivariance
+        };
+        let modules = of(&["equivariance.augself=true", "equivariance.equimod=true"]);
+        assert_eq!(modules.equimod.unwrap().weight, equimod_core::optim::Weight::Fixed(0.5));
+        assert_eq!(modules.augself, Some(Default::default()));
+        assert!(of(&["equivariance.equimod=false"]).equimod.is_none());
+        assert!(problems("", &["schedule=true"])[0].contains("is a table of settings"));
     }
 
     #[test]

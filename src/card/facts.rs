@@ -333,8 +333,12 @@ fn reference(repository: &str, branch: Option<&str>) -> String {
 /// Command that reproduces the training, with a placeholder for local images.
 fn command(training: &Training) -> String {
     let mut command = "equimod pretrain --recipe recipe.toml --out run".to_owned();
-    if training.data != "emoji" && !training.data.starts_with(PREFIX) {
+    let is_local = |source: &str| !source.is_empty() && source != "emoji" && !source.starts_with(PREFIX);
+    if is_local(&training.data) {
         command += " --data IMAGES";
+    }
+    if is_local(&training.probe) {
+        command += " --set probe.data=LABELED_IMAGES";
     }
     if let Some(from) = &training.from {
         let model = from.split(' ').next().filter(|model| model.starts_with(PREFIX)).unwrap_or("MODEL");

@@ -9,12 +9,12 @@ use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
 use equimod_eval::results::{Results, markdown};
 use equimod_train::run_dir::{RESOLVED, is_run};
-use equimod_train::{RunInfo, Status, recorded_text};
+use equimod_train::{RunInfo, Status, recorded, recorded_text};
 use serde_json::Value;
 
 use super::{hub_results, sums};
 use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training, dashed};
-use crate::export::scan::{argument_without_path, last_part, without_paths};
+use crate::export::scan::{LocalPaths, argument_without_path, last_part};
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
 use crate::run_state::{METRICS_FILE, unrecorded_seconds};
@@ -38,6 +38,8 @@ pub struct RunFiles {
     pub earlier: Option<Value>,
     /// Skipped files, with reasons.
     pub left_out: Vec<String>,
+    /// Paths of this machine that the run was given.
+    local: LocalPaths,
 }
 
 impl RunFiles {
@@ -66,9 +68,14 @@ impl RunFiles {
     }
 
     fn run(&mut self, run: &Path, model: &Model) -> anyhow::Result<()> {
+        let info = RunInfo::read(run)?;
+        let own = recorded(&run.join(RESOLVED))?;
+        let named = [own.data.source.as_str(), &own.probe.data]
+            .into_iter()
+            .chain(info.from.iter().map(|from| from.model.as_str()));
+        self.local.add(info.command.iter().map(String::as_str).chain(named));
         let recipe = self.text(&run.join(RESOLVED), RECIPE_FILE)?;
         let recipe = recorded_text(RECIPE_FILE, &recipe)?;
-        let info = RunInfo::read(run)?;
         let seconds = info.seconds + unrecorded_seconds(run, &info);
         let metrics = run.join(METRICS_FILE);
         let last = if metrics.is_file() { last_step(&self.text(&metrics, METRICS_FILE)?) } else { None };
@@ -81,6 +88,7 @@ impl RunFiles {
             data_fingerprint: info.data_fingerprint,
             background: recipe.data.background,
             apply_orientation: recipe.data.apply_orientation,
+            probe: if recipe.probe.every_epochs > 0 { recipe.probe.data } else { String::new() },
             epochs: recipe.schedule.epochs,
             batch: recipe.data.batch,
             about: recipe.about.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -128,7 +136,7 @@ impl RunFiles {
     /// Adds a text file with absolute paths removed, and returns its text.
     fn text(&mut self, path: &Path, name: &str) -> anyhow::Result<String> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let text = without_paths(&text);
+        let text = self.local.cut(&text);
         self.files.insert(name.into(), text.clone().into_bytes());
         Ok(text)
     }
@@ -147,8 +155,8 @@ impl RunFiles {
         match results.models.as_slice() {
             _ if results.rows.is_empty() => return Ok(()),
             [one] if one.sha256 == model.sha256 => {}
-            [one, other] if one.sha256 == model.sha256 && other.name == format!("{} untrained", one.name) => {}
-            [_] => {
+            [one, _] if one.sha256 == model.sha256 && is_of_one(&results) => {}
+            _ if is_of_one(&results) => {
                 self.left_out.push(format!("{display}, which is for other weights"));
                 return Ok(());
             }
@@ -162,8 +170,9 @@ impl RunFiles {
         if self.files.contains_key(&name) {
             bail!("{display} would be {name} in the export, which already exists; rename its folder");
         }
+        self.local.add(results.command.iter().map(String::as_str));
         let results: Results =
-            serde_json::from_str(&without_paths(&text)).with_context(|| format!("cannot read {display}"))?;
+            serde_json::from_str(&self.local.cut(&text)).with_context(|| format!("cannot read {display}"))?;
         let measured = fs::metadata(path).and_then(|file| file.modified());
         let measured = measured.with_context(|| format!("cannot read the date of {display}"))?;
         hub_results::add(&mut self.files, &results, measured);
@@ -172,6 +181,15 @@ impl RunFiles {
         self.files.insert(name, bytes);
         self.files.insert(format!("{folder}{TABLE_FILE}"), markdown(&results.rows).into_bytes());
         Ok(())
+    }
+}
+
+/// Whether results are those of one model, perhaps with the same network before training.
+fn is_of_one(results: &Results) -> bool {
+    match results.models.as_slice() {
+        [_] => true,
+        [one, other] => other.name == format!("{} untrained", one.name),
+        _ => false,
     }
 }
 

@@ -85,6 +85,35 @@ pub fn argument_without_path(argument: &str) -> String {
     }
 }
 
+/// Paths that are known to be local, and are cut wherever they stand, whatever characters they have.
+#[derive(Debug, Default)]
+pub struct LocalPaths(Vec<String>);
+
+impl LocalPaths {
+    /// Adds the absolute paths, and those through a parent folder, among arguments and settings `name=path`.
+    pub fn add<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
+        let parts = texts.into_iter().flat_map(|text| [Some(text), text.split_once('=').map(|(_, value)| value)]);
+        let paths = parts.flatten().map(|part| part.trim_matches('"').trim_end_matches(['/', '\\']));
+        let local = paths.filter(|path| is_outside(path) && last_part(path) != *path);
+        // As they stand in a text, and as in a string of JSON.
+        let escaped = |path: &str| serde_json::Value::from(path).to_string().trim_matches('"').to_owned();
+        self.0.extend(local.flat_map(|path| [path.to_owned(), escaped(path)]));
+        self.0.sort_by_key(|path| std::cmp::Reverse(path.len()));
+        self.0.dedup();
+    }
+
+    /// The text with these paths, and with all others that are recognized, shortened to their last part.
+    pub fn cut(&self, text: &str) -> String {
+        let cut = |text: String, path: &String| {
+            let Ok(found) = Regex::new(&format!(r"(^|[^\w/.:~-]){}\b{{end-half}}", regex::escape(path))) else {
+                return text;
+            };
+            found.replace_all(&text, |before: &Captures| format!("{}{}", &before[1], last_part(path))).into_owned()
+        };
+        without_paths(&self.0.iter().fold(text.to_owned(), cut))
+    }
+}
+
 /// Whether a path is absolute or begins in a parent folder.
 fn is_outside(path: &str) -> bool {
     let starts = ["/", "~/", "../", "\\\\", "file://"];
@@ -193,6 +222,22 @@ mod tests {
         ] {
             assert_eq!(without_paths(text), cut);
             scanned(&cut.replace("../", "")).unwrap();
+        }
+    }
+
+    #[test]
+    fn known_paths_are_cut_with_all_their_characters() {
+        let mut paths = LocalPaths::default();
+        let given =
+            ["--data=/a/Jane Doe/it's, mine/im", "probe.data=\"/a/Jane Doe\"", "/r/my secret/q.toml", "hf:a/b", "/x"];
+        paths.add(given);
+        for (text, cut) in [
+            ("\"350 images of /a/Jane Doe/it's, mine/im with x=1\"", "\"350 images of im with x=1\""),
+            ("/r/my secret/q.toml with probe.data=\"/a/Jane Doe\"", "q.toml with probe.data=\"Jane Doe\""),
+            ("[\"--data=/a/Jane Doe/it's, mine/im\", \"/x\", \"out/x\"]", "[\"--data=im\", \"x\", \"out/x\"]"),
+            ("/a/Jane Does", "Jane Does"),
+        ] {
+            assert_eq!(paths.cut(text), cut);
         }
     }
 

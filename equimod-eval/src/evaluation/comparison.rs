@@ -43,6 +43,7 @@ pub fn compare(models: &[ComparedModel], data: &str, seed: u64) -> Result<(Vec<R
         name: "difference".into(),
         references: Vec::new(),
         bars,
+        decimals: 1,
     });
     Ok((rows, vec![Section::new("Differences", vec![figure])]))
 }

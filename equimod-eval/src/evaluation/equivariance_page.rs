@@ -37,6 +37,7 @@ pub fn equivariance_section(rows: &[ResultRow]) -> Section {
         name: "with each view's own parameters".into(),
         references: ["baseline", "untrained", "chance", "control: shuffled parameters"].map(str::to_owned).to_vec(),
         bars: absolute.iter().map(bar).collect(),
+        decimals: 3,
     };
     let number = |metric: &'static str| move |task: &str| of(task, metric).map(|row| row.text(row.value));
     let reference = |value: fn(&ResultRow) -> Option<f64>| {

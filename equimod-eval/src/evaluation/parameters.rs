@@ -62,6 +62,7 @@ impl Protocol for ParameterProtocol {
                 name: "trained".into(),
                 references: ["baseline", "untrained"].map(str::to_owned).into(),
                 bars: rows.map(bar).collect(),
+                decimals: 3,
             })
         };
         Ok(vec![Section::new("Augmentation parameters in the features", KINDS.map(figure).into())])

@@ -164,6 +164,7 @@ mod tests {
                     interval: Some((-0.7, -0.3)),
                     references: vec![Some(0.1)],
                 }],
+                decimals: 1,
             }),
             Figure::Bands(BandPlot {
                 title: evil.into(),

@@ -154,6 +154,8 @@ pub struct Bars {
     pub references: Vec<String>,
     /// Bars from top to bottom.
     pub bars: Vec<Bar>,
+    /// Decimals of the values beside them.
+    pub decimals: usize,
 }
 
 /// A bar of a chart.

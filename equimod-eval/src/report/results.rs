@@ -54,6 +54,7 @@ pub fn share_chart<F: Fn(&ResultRow) -> Option<f64>>(
         name: name.into(),
         references: references.iter().map(|(name, _)| (*name).to_owned()).collect(),
         bars: shares.iter().map(bar).collect(),
+        decimals: 1,
     };
     if chart.bars.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }
 }

@@ -143,17 +143,22 @@ const BY_PREDICTOR: &str = "by the predictor";
 /// Few-shot accuracies against the untrained network: their intervals say nothing about other images.
 pub(super) fn few_shot(rows: &[ResultRow]) -> Option<String> {
     let few: Vec<&ResultRow> = rows.iter().filter(|row| !is_over_images(row)).collect();
-    let points: Vec<f64> = few.iter().filter_map(|row| Some(100.0 * (row.value - row.untrained?))).collect();
-    let ends = (points.iter().copied().min_by(f64::total_cmp), points.iter().copied().max_by(f64::total_cmp));
-    let (Some(least), Some(most)) = ends else {
+    let points_over = |reference: fn(&ResultRow) -> Option<f64>| {
+        let points = || few.iter().filter_map(|row| Some(100.0 * (row.value - reference(row)?)));
+        points().min_by(f64::total_cmp).zip(points().max_by(f64::total_cmp))
+    };
+    let Some((least, most)) = points_over(|row| row.untrained) else {
         let text = "Few-shot accuracy may come from the network's structure as well as from its training: the untrained \
                     network was not evaluated.";
         return (!few.is_empty()).then(|| text.into());
     };
     Some(format!(
-        "Few-shot accuracy minus that of the untrained network is {} points; intervals are over episodes that share the \
-         test images, so other images may say otherwise.",
-        range(least, most)
+        "Few-shot accuracy minus that of the untrained network is {} points{}; intervals are over episodes that share \
+         the test images, so other images may say otherwise.",
+        range(least, most),
+        points_over(|row| row.baseline).map_or_else(String::new, |(least, most)| {
+            format!(", and minus that of the baseline {} points", range(least, most))
+        })
     ))
 }
 

@@ -77,7 +77,9 @@ impl Setup {
         if status.as_ref().is_some_and(|info| info.status == Status::Finished) {
             return Ok(Baseline::Trained(folder));
         }
-        if !self.wants_baseline() {
+        // One that was begun was asked for.
+        let was_begun = self.arguments.resume && status.is_some();
+        if !self.wants_baseline() && !was_begun {
             return Ok(Baseline::None);
         }
         if status.is_none() && folder.exists() {

@@ -139,7 +139,10 @@ impl Newest {
 
 fn probe_score(recipe: &Recipe, probe: &Value) -> Option<Score> {
     let name = recipe.probe.best_by.name();
-    Some(Score { name: name.into(), value: probe.get(format!("probe.{name}"))?.as_f64()? })
+    let data = recipe.probe.data.as_str();
+    let is_own = data.is_empty() || plain_name(data) == plain_name(&recipe.data.source);
+    let full = if is_own { name.to_owned() } else { format!("{name} on {data}") };
+    Some(Score { name: full, value: probe.get(format!("probe.{name}"))?.as_f64()? })
 }
 
 /// The best founded accuracy of each protocol and task, first those on the images `own` of the run; those on others name

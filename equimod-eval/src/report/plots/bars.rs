@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::axes::{Range, number};
+use super::axes::Range;
 use super::{entry, escape, framed, open};
 use crate::report::{Bar, Bars};
 
@@ -42,6 +42,9 @@ pub fn draw(bars: &Bars) -> Option<String> {
     let mut svg = open(&bars.title, WIDTH, height);
     for (i, bar) in finite.into_iter().enumerate() {
         one(&mut svg, bar, &used, 4.0 + step * i as f64, position);
+        let (x, y) = (RIGHT + 8.0, 4.0 + step * i as f64 + 11.0);
+        // Writing to a string does not fail.
+        let _ = write!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\">{:.1$}</text>", bar.value, bars.decimals);
     }
     let zero = position(0.0);
     // Bars on both sides need a clear line between them.
@@ -74,15 +77,6 @@ fn one(svg: &mut String, bar: &Bar, used: &[usize], top: f64, position: impl Fn(
     for (number, line) in lines.iter().enumerate() {
         *svg += &label(line, first + number as f64 * LINE, &bar.label);
     }
-    // Three digits say more than intervals support.
-    let digits = if bar.value.abs() < 1.0 { 1e3 } else { 10.0 };
-    let _ = write!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-        RIGHT + 8.0,
-        top + 11.0,
-        number((bar.value * digits).round() / digits),
-    );
 }
 
 /// A label on one line, or, if it is long, on as many more as there are bars of reference values beside it, each of which
