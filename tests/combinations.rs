@@ -134,7 +134,7 @@ fn invalid_settings_are_refused_by_name() {
     refused(&subset, &["from one view to the other", "augmentations' names"]);
     let conditional = ["objective.kind=byol", "objective.predictor=none", "equivariance.conditional.parameter_head=4"];
     refused(&conditional, &["objective.predictor is \"none\"", "end it in 256"]);
-    refused(&["equivariance.augself=true"], &["equivariance.augself", "table"]);
+    refused(&["equivariance.augself=1"], &["equivariance.augself", "table"]);
     refused(&["equivariance.augsel=false"], &["equivariance.augself?"]);
     refused(&["equivariance.augsel.weight=1"], &["equivariance.augself?"]);
     refused(&["objective.kind=byol", "objective.target.momentun=0.9"], &["objective.target.momentum?"]);

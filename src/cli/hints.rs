@@ -15,7 +15,7 @@ const OF_ALL: Hints = &[
     (&["--base-lr", "--learning-rate"], "--lr RATE"),
     (&["--num-epochs", "--max-epochs"], "--epochs N"),
     (&["--cpu"], "--device cpu"),
-    (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:N, or cuda:0-1 for two"),
+    (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:N (cuda:0-1 for two)"),
     (&["-j", "--workers", "--num-workers"], "--threads N"),
     (&["--dataset", "--data-dir", "--data-path", "--data-root", "--root", "--train-dir"], "--data DATA"),
     (&["--output", "--output-dir", "--save-dir", "--checkpoint-dir", "--log-dir", "-o"], "--out"),
