@@ -185,7 +185,7 @@ fn a_suite_names_the_model_that_leads() {
 fn chance_and_ends_of_ranges_are_named() {
     assert!(has(&verdict(&[accuracy(0.12, (0.1, 0.14), None)], None), "not clearly above chance"));
     assert!(!has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "not clearly above chance"));
-    assert!(has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "The only accuracy lies clearly above chance"));
+    assert!(has(&verdict(&[accuracy(0.12, (0.101, 0.14), None)], None), "Top-1 accuracy lies clearly above chance"));
     assert!(!has(&verdict(&[accuracy(0.12, (0.101, 0.14), Some(0.1))], None), "above chance"));
     let low = |task: &str| ResultRow { task: task.into(), ..accuracy(0.12, (0.1, 0.14), None) };
     let three = verdict(&[low("kind"), low("size"), low("color")], None);
@@ -303,8 +303,9 @@ fn few_shot_intervals_do_not_speak_for_other_images() {
         ..accuracy(value, (value - 0.004, value + 0.004), Some(0.4))
     };
     let found = verdict(&[row(0.43), row(0.546)], None);
-    let text = "Few-shot accuracy minus that of the untrained network is +3.0 to +14.6 points; intervals are over episodes \
-                that share the test images, so other images may say otherwise.";
+    let text = "Few-shot accuracy minus that of the untrained network is +3.0 to +14.6 points, and minus that of \
+                the baseline +33.0 to +44.6 points; intervals are over episodes that share the test images, so other \
+                images may say otherwise.";
     assert_eq!(found.sentences, [text]);
     let alone = |value: f64| ResultRow { untrained: None, baseline: None, ..row(value) };
     let found = verdict(&[alone(0.2)], None);

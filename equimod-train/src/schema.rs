@@ -1,7 +1,8 @@
 //! JSON Schema of recipe files, for editors, derived from the settings: doc comments become descriptions.
 //!
 //! A recipe file differs from a resolved recipe in three ways, which are added here as [`resolve`](mod@crate::resolve)
-//! reads them: it may name a `base`, it may leave out any setting, and it may turn a module off with `false`.
+//! reads them: it may name a `base`, it may leave out any setting, and it may turn a module on
+//! with `true` and off with `false`.
 
 use equimod_core::EquivarianceConfig;
 use schemars::Schema;
@@ -57,14 +58,14 @@ fn add_registered_modules(section: &mut Value) {
     }
 }
 
-/// Lets a module be a table, or `false` to turn off one that the base turns on. TOML has no null.
+/// Lets a module be a table, `true` for its defaults, or `false` to turn off one that the base turns on. TOML has no null.
 fn let_modules_be_off(section: &mut Value) {
     let modules = section.get_mut("properties").and_then(Value::as_object_mut);
     for module in modules.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
         module.remove("default");
         module.insert("type".into(), json!(["object", "boolean"]));
-        module.insert("not".into(), json!({ "const": true }));
-        module.insert("$comment".into(), "`false` turns off a module that the base turns on.".into());
+        let comment = "`true` turns a module on with its defaults, and `false` turns off one that the base turns on.";
+        module.insert("$comment".into(), comment.into());
         describe(module);
     }
 }
