@@ -22,7 +22,7 @@ ul.verdict li{margin:.2rem 0}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
 th{white-space:nowrap;font-weight:600}td{font-variant-numeric:tabular-nums}
-table:not(.results) th{white-space:normal}table:not(.results) td{overflow-wrap:anywhere}
+table:not(.results) th{white-space:normal}table:not(.results) td{overflow-wrap:anywhere}table:not(.results) td:first-child{overflow-wrap:break-word}
 tr.noted td{border-bottom:0}tr.note td,p.note{color:var(--quiet);font-size:.82rem;padding-top:0}
 .beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:0 2rem}
 .beside .plots{grid-template-columns:1fr}.beside+details{margin-top:.6rem}.few figcaption{white-space:nowrap;overflow:hidden;text-overflow:ellipsis}

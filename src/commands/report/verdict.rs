@@ -9,6 +9,7 @@ use super::Run;
 use crate::commands::eval::after_evaluation;
 use crate::outputs::suggestion::Suggestion;
 use crate::run::again::lower_by_files;
+use crate::run::baseline;
 use crate::run::facts::training_facts;
 use crate::run_state::{is_killed, status};
 
@@ -90,6 +91,9 @@ fn highest_two(runs: &[Run]) -> Option<Suggestion> {
     // Of runs that differ in their seeds alone, the highest are so by chance.
     let changed = changes(&runs[second].recipe, &runs[best].recipe);
     let differ = changed.iter().any(|change| !["seed", "data.source"].contains(&change.setting.as_str()));
+    // Runs with their baselines are compared in pairs.
+    let is_baseline = |run: &Run| runs.iter().any(|other| baseline::of(&other.folder).as_ref() == Some(&run.folder));
+    let differ = differ && !runs.iter().any(is_baseline);
     let is_comparable = differ && !shared.is_empty() && runs.iter().all(|run| same_name_only(&runs[0], run).is_none());
     is_comparable.then(|| paired(&runs[second], &runs[best]).about("the two with the highest mean, on paired images"))
 }
