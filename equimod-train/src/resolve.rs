@@ -139,7 +139,6 @@ fn read(built_in: &[BuiltIn], origin: &str, text: &str, settings: &[String]) -> 
             problems.push(problem);
         }
     }
-    turn_on(&mut layer, &table);
     merge(&mut table, layer);
     turn_off(&mut table);
     fill_in(&mut table);
@@ -184,15 +183,14 @@ fn with_bases(built_in: &[BuiltIn], origin: &str, text: &str) -> Result<Table> {
         layers.push(parse(base.name, base.text)?);
     }
     let mut table = to_table(&Recipe::default());
-    for mut layer in layers.into_iter().rev() {
-        turn_on(&mut layer, &table);
+    for layer in layers.into_iter().rev() {
         merge(&mut table, layer);
     }
     Ok(table)
 }
 
 fn parse(origin: &str, text: &str) -> Result<Table> {
-    text.parse::<Table>().map(modern_keys).map_err(|e| {
+    text.parse::<Table>().map(modern_keys).map(turn_on).map_err(|e| {
         let place = e.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         let place = place.map_or(String::new(), |line| format!(", line {line}"));
         Error::Recipe(vec![format!("{origin}{place}: {}", e.message().trim().replace('\n', "; "))])
@@ -233,23 +231,24 @@ fn merge(table: &mut Table, over: Table) {
     }
 }
 
-/// Gives modules that a layer sets to true the settings that they have below it, or their defaults.
-fn turn_on(layer: &mut Table, below: &Table) {
-    let list = EquivarianceConfig::list();
-    let known = |name: &str| list.iter().any(|known| known.name == name);
-    let Some(Value::Table(modules)) = layer.get_mut("equivariance") else { return };
-    for (name, value) in modules.iter_mut().filter(|(name, value)| known(name) && **value == Value::Boolean(true)) {
-        let settings = below.get("equivariance").and_then(|modules| modules.get(name)).filter(|below| below.is_table());
-        *value = settings.cloned().unwrap_or_else(|| Value::Table(Table::new()));
+/// The layer with an empty table, over which settings below it and defaults show, for each module that it sets to true.
+fn turn_on(mut layer: Table) -> Table {
+    if let Some(Value::Table(modules)) = layer.get_mut("equivariance") {
+        let is_on = |(name, value): &(&String, &mut Value)| is_module(name) && **value == Value::Boolean(true);
+        modules.iter_mut().filter(is_on).for_each(|(_, value)| *value = Value::Table(Table::new()));
     }
+    layer
+}
+
+/// Whether there is a module of this name.
+fn is_module(name: &str) -> bool {
+    EquivarianceConfig::list().iter().any(|known| known.name == name)
 }
 
 /// Removes modules that are set to false.
 fn turn_off(table: &mut Table) {
-    let list = EquivarianceConfig::list();
-    let known = |name: &str| list.iter().any(|known| known.name == name);
     if let Some(Value::Table(modules)) = table.get_mut("equivariance") {
-        modules.retain(|name, value| !(known(name) && *value == Value::Boolean(false)));
+        modules.retain(|name, value| !(is_module(name) && *value == Value::Boolean(false)));
     }
 }
 
@@ -280,7 +279,7 @@ fn apply_setting(table: &mut Table, setting: &str) -> std::result::Result<(), St
         layer = Value::Table(Table::from_iter([((*part).to_owned(), layer)]));
     }
     if let Value::Table(layer) = layer {
-        merge(table, modern_keys(layer));
+        merge(table, turn_on(modern_keys(layer)));
     }
     Ok(())
 }
@@ -395,6 +394,9 @@ mod tests {
         let modules = of(&["equivariance.augself=true", "equivariance.equimod=true"]);
         assert_eq!(modules.equimod.unwrap().weight, equimod_core::optim::Weight::Fixed(0.5));
         assert_eq!(modules.augself, Some(Default::default()));
+        // In any order with its other settings.
+        let modules = of(&["equivariance.augself.weight=2", "equivariance.augself=true"]);
+        assert_eq!(modules.augself.unwrap().weight, equimod_core::optim::Weight::Fixed(2.0));
         assert!(of(&["equivariance.equimod=false"]).equimod.is_none());
         assert!(problems("", &["schedule=true"])[0].contains("is a table of settings"));
     }

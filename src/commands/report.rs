@@ -97,9 +97,13 @@ fn read(path: &Path, name: String) -> anyhow::Result<Run> {
 /// The runs in the order of figures: the baseline of another run comes last, with the color that it has on the page of
 /// that run.
 fn drawn(runs: &[Run]) -> Vec<&Run> {
-    let is_baseline = |run: &Run| runs.iter().any(|other| baseline::of(&other.folder).as_ref() == Some(&run.folder));
-    let (last, first): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| is_baseline(run));
+    let (last, first): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| is_baseline(run, runs));
     [first, last].concat()
+}
+
+/// Whether a run is the baseline of one of several.
+fn is_baseline(run: &Run, runs: &[Run]) -> bool {
+    runs.iter().any(|other| baseline::of(&other.folder).as_ref() == Some(&run.folder))
 }
 
 /// Most runs beside the first of a chart, which has a color for each.

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{hub_results, sums};
 use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training, dashed};
-use crate::export::scan::{LocalPaths, argument_without_path, last_part};
+use crate::export::scan::{LocalPaths, is_outside, last_part};
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
 use crate::run_state::{METRICS_FILE, unrecorded_seconds};
@@ -80,7 +80,7 @@ impl RunFiles {
         let metrics = run.join(METRICS_FILE);
         let last = if metrics.is_file() { last_step(&self.text(&metrics, METRICS_FILE)?) } else { None };
         let step = model.description.as_ref().map(|description| description.step);
-        let command: Vec<String> = info.command.iter().map(|argument| argument_without_path(argument)).collect();
+        let command: Vec<String> = info.command.iter().map(|argument| self.local.cut(argument)).collect();
         let origin =
             |origin: equimod_train::Origin| format!("{} (sha256 {})", model_name(&origin.model), origin.sha256);
         self.training = Some(Training {
@@ -197,7 +197,7 @@ fn is_of_one(results: &Results) -> bool {
 fn without_data_path(folder: &str, results: &Results) -> String {
     let mut name = folder.to_owned();
     for row in &results.rows {
-        if argument_without_path(&row.data) != row.data {
+        if is_outside(&row.data) {
             name = name.replace(&dashed(&row.data), &dashed(last_part(&row.data)));
         }
     }

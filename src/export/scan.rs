@@ -72,19 +72,6 @@ pub fn last_part(path: &str) -> &str {
     path.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default()
 }
 
-/// A command-line argument, shortened to its last component if it is an absolute path or begins in a parent folder; of
-/// `--option=path` and `setting=path`, the path is.
-pub fn argument_without_path(argument: &str) -> String {
-    match argument.split_once('=').filter(|(name, _)| !name.contains(['/', '\\'])) {
-        Some((name, value)) => format!("{name}={}", argument_without_path(value)),
-        None => match argument.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-            Some(quoted) => format!("\"{}\"", argument_without_path(quoted)),
-            None if is_outside(argument) => last_part(argument).to_owned(),
-            None => argument.to_owned(),
-        },
-    }
-}
-
 /// Paths that are known to be local, and are cut wherever they stand, whatever characters they have.
 #[derive(Debug, Default)]
 pub struct LocalPaths(Vec<String>);
@@ -115,7 +102,7 @@ impl LocalPaths {
 }
 
 /// Whether a path is absolute or begins in a parent folder.
-fn is_outside(path: &str) -> bool {
+pub fn is_outside(path: &str) -> bool {
     let starts = ["/", "~/", "../", "\\\\", "file://"];
     starts.iter().any(|start| path.starts_with(start)) || path.get(1..3).is_some_and(|drive| drive == ":\\")
 }
@@ -254,7 +241,9 @@ mod tests {
             ("schedule.epochs=3", "schedule.epochs=3"),
             ("hf:lab/net", "hf:lab/net"),
         ] {
-            assert_eq!(argument_without_path(argument), cut);
+            let mut paths = LocalPaths::default();
+            paths.add([argument]);
+            assert_eq!(paths.cut(argument), cut);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use equimod_train::run_dir::RESOLVED;
-use equimod_train::{Change, Recipe, RunInfo, Status, changes, recorded};
+use equimod_train::{Recipe, RunInfo, Status, changes, recorded};
 
 use super::baseline;
 
@@ -50,6 +50,11 @@ fn other_seeds(run: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
+/// Whether two recipes differ at most in their seeds, and in the place of the images.
+pub fn have_one_recipe(one: &Recipe, other: &Recipe) -> bool {
+    changes(one, other).iter().all(|change| ["seed", "data.source"].contains(&change.setting.as_str()))
+}
+
 /// A finished run.
 struct Finished {
     info: RunInfo,
@@ -64,10 +69,9 @@ impl Finished {
     }
 
     fn differs_in_seed_alone(&self, other: &Self) -> bool {
-        let is_same = |change: &Change| ["seed", "data.source"].contains(&change.setting.as_str());
         self.info.seed != other.info.seed
             && self.info.data_fingerprint == other.info.data_fingerprint
             && self.info.from == other.info.from
-            && changes(&self.recipe, &other.recipe).iter().all(is_same)
+            && have_one_recipe(&self.recipe, &other.recipe)
     }
 }

@@ -62,17 +62,18 @@ fn short_names(models: &[ComparedModel]) -> [String; 2] {
 /// The last part of several paths if it is the same, or else their beginning.
 fn common_name(names: &[&str]) -> String {
     let [first, others @ ..] = names else { return String::new() };
+    if others.is_empty() {
+        return (*first).to_owned();
+    }
     let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
-    if others.iter().all(|other| last(other) == last(first)) && !others.is_empty() {
+    if others.iter().all(|other| last(other) == last(first)) {
         return last(first);
     }
     let shared = |other: &&str| first.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
-    let count = others.iter().map(shared).min().unwrap_or(first.chars().count());
-    let beginning: String = first.chars().take(count).collect();
-    let beginning = if others.is_empty() { first } else { beginning.trim_end_matches(['-', '_', '.', '/']) };
+    let beginning: String = first.chars().take(others.iter().map(shared).min().unwrap_or(0)).collect();
+    let beginning = beginning.trim_end_matches(['-', '_', '.', '/']);
     // The name of one of several models is not that of all.
-    let is_one = beginning.is_empty() || (!others.is_empty() && names.contains(&beginning));
-    if is_one { first_of(names) } else { beginning.to_owned() }
+    if beginning.is_empty() || names.contains(&beginning) { first_of(names) } else { beginning.to_owned() }
 }
 
 /// The first of several names, and how many there are beside it.

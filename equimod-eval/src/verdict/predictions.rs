@@ -53,9 +53,9 @@ impl Predictions {
 
 /// The end of a value: that of the last step of training, if it was above 0.
 fn in_training(training: Option<&TrainingFacts>, module: &str) -> String {
-    let values = training.iter().flat_map(|training| &training.equivariance);
-    let value = values.filter(|(name, value)| name == module && *value > 0.0).map(|(_, value)| value).next();
-    value.map_or_else(String::new, |value| format!("; {value:+.3} in training, with the statistics of each batch"))
+    let mut values = training.into_iter().flat_map(|training| &training.equivariance);
+    let value = values.find(|(name, value)| name == module && *value > 0.0);
+    value.map_or_else(String::new, |(_, value)| format!("; {value:+.3} in training, with the statistics of each batch"))
 }
 
 /// Value of the control of a row of absolute equivariance.

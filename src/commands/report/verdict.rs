@@ -3,14 +3,14 @@
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::ABSOLUTE;
 use equimod_eval::verdict::{MOST_SENTENCES, Verdict, is_judged, verdict};
-use equimod_train::{Status, changes};
+use equimod_train::Status;
 
-use super::Run;
+use super::{Run, is_baseline};
 use crate::commands::eval::after_evaluation;
 use crate::outputs::suggestion::Suggestion;
 use crate::run::again::lower_by_files;
-use crate::run::baseline;
 use crate::run::facts::training_facts;
+use crate::run::seeds::have_one_recipe;
 use crate::run_state::{is_killed, status};
 
 /// The verdict on one run or several, and the command that follows.
@@ -89,11 +89,9 @@ fn highest_two(runs: &[Run]) -> Option<Suggestion> {
     order.sort_by(|&a, &b| sum(b).total_cmp(&sum(a)));
     let [best, second, ..] = order[..] else { return None };
     // Of runs that differ in their seeds alone, the highest are so by chance.
-    let changed = changes(&runs[second].recipe, &runs[best].recipe);
-    let differ = changed.iter().any(|change| !["seed", "data.source"].contains(&change.setting.as_str()));
+    let differ = !have_one_recipe(&runs[second].recipe, &runs[best].recipe);
     // Runs with their baselines are compared in pairs.
-    let is_baseline = |run: &Run| runs.iter().any(|other| baseline::of(&other.folder).as_ref() == Some(&run.folder));
-    let differ = differ && !runs.iter().any(is_baseline);
+    let differ = differ && !runs.iter().any(|run| is_baseline(run, runs));
     let is_comparable = differ && !shared.is_empty() && runs.iter().all(|run| same_name_only(&runs[0], run).is_none());
     is_comparable.then(|| paired(&runs[second], &runs[best]).about("the two with the highest mean, on paired images"))
 }
