@@ -217,6 +217,17 @@ fn comparisons_lead_on(scratch: &Scratch) {
     // With the options of the first.
     leads(&by_knn(&["run/baseline", "run"]), &["eval compare --by knn run/baseline run second/baseline second"]);
     leads(&by_knn(&["run/baseline", "run", "second/baseline", "second"]), &["--baseline --seed 2"]);
+    // On other images, the comparison names some; without labels, there is none.
+    scratch.images("others", 40);
+    let image = fs::read(scratch.path("images/class0/0.png")).unwrap();
+    (0..40).for_each(|number| drop(scratch.write(&format!("flat/{number}.png"), &image)));
+    for images in ["others", "flat"] {
+        let set = ["--set", "schedule.epochs=1", "--out"];
+        scratch.done(&[&["pretrain", images, "--recipe", "tiny.toml"], &set[..], &[&format!("on-{images}")]].concat());
+    }
+    leads(&["report", "run", "on-others", "--out", "x.html"], &["eval compare run on-others --data images"]);
+    let unlabeled = scratch.done(&["report", "run", "on-flat", "--out", "y.html"]);
+    assert!(unlabeled.contains("Absolute equivariance of equimod is") && !unlabeled.contains("compare"), "{unlabeled}");
     leads(&["eval", "knn", "run", "--baseline"], &["eval compare run/baseline run --by knn"]);
     scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\nprotocol = 'knn'\n");
     let transfer = |models: &[&'static str]| [&["eval", "transfer", "--suite", "suite.toml"], models].concat();

@@ -1,7 +1,7 @@
 //! The verdict of a report on runs, and the command that follows.
 
 use equimod_eval::ResultRow;
-use equimod_eval::evaluation::ABSOLUTE;
+use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
 use equimod_eval::verdict::{MOST_SENTENCES, Verdict, is_judged, verdict};
 use equimod_train::Status;
 
@@ -18,7 +18,7 @@ pub fn of(runs: &[Run]) -> (Vec<String>, Option<Suggestion>) {
     match runs {
         [one] => of_one(one),
         [first, second] => {
-            let next = (!shared(runs).is_empty()).then(|| paired(first, second));
+            let next = (!runs.iter().any(is_unlabeled)).then(|| paired(first, second));
             (vec![of_two(first, second)], next)
         }
         several => (vec![leaders(several)], highest_two(several)),
@@ -79,6 +79,12 @@ fn paired(first: &Run, second: &Run) -> Suggestion {
             .with(["--data", &first.recipe.data.source])
             .about(&format!("both on the images of {}; --data takes others", first.name)),
     }
+}
+
+/// Whether a run was evaluated on images without labels, on which nothing can be classified.
+fn is_unlabeled(run: &Run) -> bool {
+    let needs_labels = |row: &ResultRow| row.metric == TOP_1 || row.metric.starts_with("recall@");
+    !run.results.is_empty() && !run.results.iter().any(needs_labels)
 }
 
 /// The comparison of the two runs with the highest means of all shared accuracies and recalls.
