@@ -36,7 +36,7 @@ pub fn read<T: DeserializeOwned>(files: &Files, name: &str) -> anyhow::Result<T>
 }
 
 /// Record of the training, from a run directory.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// Data source.
     pub data: String,
@@ -53,6 +53,9 @@ pub struct Training {
     pub probe: String,
     /// Number of epochs.
     pub epochs: u64,
+    /// Epoch of the weights, if its metrics are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// Images per step.
     pub batch: usize,
     /// Description of the recipe.
@@ -68,6 +71,9 @@ pub struct Training {
     /// Weights that training started from, if they were not random.
     #[serde(default)]
     pub from: Option<String>,
+    /// Weights that those came from, and so on, as far as it is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<String>,
     /// Whether the weights are those at the end of training.
     #[serde(default = "yes")]
     pub finished: bool,

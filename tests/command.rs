@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -181,6 +182,8 @@ fn a_baseline_stands_beside_the_run() {
     // A signal during the baseline stops it after a checkpoint, and it goes on exactly.
     let stopped = [&arguments[..], &["--baseline", "--out", "stopped"]].concat();
     assert_eq!(terminate(scratch.start_until(&stopped, "stopped/baseline/train.log")), Some(75));
+    let said = fs::read_to_string(scratch.path("stderr.txt")).unwrap();
+    assert!(said.contains("pretrain --out stopped --resume --baseline"), "{said}");
     scratch.done(&["pretrain", "--out", "stopped", "--resume"]);
     assert_eq!(results("stopped")["rows"], results("run")["rows"]);
 
@@ -192,16 +195,74 @@ fn a_baseline_stands_beside_the_run() {
     assert!(!scratch.path("none").exists());
 }
 
-/// Continues the test above: each comparison is followed by one that says more.
+/// Changes `run.json` of a run.
+fn change_info(scratch: &Scratch, run: &str, change: impl Fn(&mut Value)) {
+    let file = scratch.path(run).join("run.json");
+    let mut info: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    change(&mut info);
+    fs::write(file, info.to_string()).unwrap();
+}
+
+#[test]
+fn a_run_that_was_not_finished_is_named_and_goes_on_with_its_options() {
+    let scratch = Scratch::new();
+    let (_, others) = (scratch.images("images", 64), scratch.images("others", 40));
+    scratch.write("tiny.toml", TINY);
+    let probe = format!("probe.data={}", text(&others));
+    let arguments = ["pretrain", "images", "--recipe", "tiny.toml", "--set", "probe.every_epochs=1", "--set", &probe];
+    scratch.done(&[&arguments[..], &["--out", "run"]].concat());
+    change_info(&scratch, "run", |info| {
+        info["status"] = "interrupted".into();
+        info["command"].as_array_mut().unwrap().push("--baseline".into());
+    });
+    let said = scratch.done(&["report", "run", "--out", "run.html"]);
+    for part in ["The run was not finished (interrupted)", "pretrain --resume --out run --baseline"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    let output = scratch.run(&["eval", "knn", "run"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("run is not finished (interrupted)"), "{said}");
+    // The checkpoint that the probe chose has a name of its own.
+    scratch.done(&["eval", "knn", "run/checkpoints/best"]);
+    let list = || -> Value { serde_json::from_str(&scratch.done(&["runs", ".", "--json"])).unwrap() };
+    assert_eq!(list()["runs"][0]["probe"]["name"], format!("knn on {}", text(&others)));
+    // The probe's images are named in the command of the card, and nothing of their path.
+    scratch.done(&["export", "run", "--out", "out"]);
+    let card = fs::read_to_string(scratch.path("out/README.md")).unwrap();
+    assert!(card.contains("--data IMAGES --set probe.data=LABELED_IMAGES"), "{card}");
+    // Results of a suite are for the weights that were evaluated.
+    scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'class'\ndata = 'images'\nprotocol = 'knn'\n");
+    scratch.done(&["eval", "transfer", "run", "--untrained", "--suite", "suite.toml", "--out", "suite"]);
+    scratch.done(&[&arguments[..], &["--seed", "1", "--no-eval", "--out", "other"]].concat());
+    let output = scratch.run(&["export", "other", "--out", "other-out", "--results", "suite"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("suite/results.json, which is for other weights"), "{said}");
+    // A run that was killed an hour after its start took an hour, also once it is resumed.
+    change_info(&scratch, "run", |info| {
+        info["status"] = "running".into();
+        info["seconds"] = 0.0.into();
+    });
+    let metrics = fs::File::options().append(true).open(scratch.path("run/metrics.jsonl")).unwrap();
+    metrics.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+    let hour = |seconds: &Value| (3595.0..3605.0).contains(&seconds.as_f64().unwrap());
+    let runs = list();
+    let killed = runs["runs"].as_array().unwrap().iter().find(|run| run["run"] == "run").unwrap();
+    assert!(killed["status"] == "killed" && hour(&killed["seconds"]), "{killed}");
+    scratch.done(&["pretrain", "--resume", "--out", "run", "--no-eval"]);
+    let info: Value = serde_json::from_slice(&fs::read(scratch.path("run/run.json")).unwrap()).unwrap();
+    assert!(hour(&info["seconds"]), "{info}");
+}
+
+/// Continues the test of baselines: each comparison is followed by one that says more.
 fn comparisons_lead_on(scratch: &Scratch) {
     let leads = |arguments: &[&str], parts: &[&str]| {
         let printed = scratch.done(arguments);
         parts.iter().for_each(|part| assert!(printed.contains(part), "{part} in {printed}"));
     };
     let by_knn = |models: &[&'static str]| [&["eval", "compare", "--by", "knn"], models].concat();
-    leads(&by_knn(&["run/baseline", "run"]), &["pretrain --recipe run/recipe.resolved.toml --baseline --seed 1"]);
-    let both =
-        ["--recipe run/recipe.resolved.toml --baseline --seed 1", "--recipe alone/recipe.resolved.toml --seed 1"];
+    let parts = ["Both runs are short (", "pretrain --recipe run/recipe.resolved.toml --baseline --seed 1"];
+    leads(&by_knn(&["run/baseline", "run"]), &parts);
+    let both = ["--recipe run/recipe.resolved.toml --seed 1", "--recipe alone/recipe.resolved.toml --seed 1"];
     leads(&by_knn(&["run", "alone"]), &both);
     let pairs = by_knn(&["run/baseline", "run", "run/baseline", "at-once"]);
     leads(&pairs, &["over 2 pairs (Student's t)", "--baseline --seed 1"]);
@@ -209,11 +270,17 @@ fn comparisons_lead_on(scratch: &Scratch) {
         &[&pairs[..], &["run/baseline", "alone"]].concat(),
         &["Next:\n  # curves", "report run/baseline run run/baseline at-once"],
     );
-    leads(&["report", "run", "alone", "at-once", "--out", "three.html"], &["eval compare", "with the highest mean"]);
+    let parts = ["eval compare", "with the highest mean", "All 3 runs are short", "above those of all others"];
+    leads(&["report", "run", "alone", "at-once", "--out", "three.html"], &parts);
     // Another seed of the same recipe joins the comparison.
     let again = ["pretrain", "--recipe", "run/recipe.resolved.toml", "--baseline", "--seed", "1", "--out", "second"];
     let over_two = "eval compare second/baseline second run/baseline run";
     leads(&again, &[over_two, "tested over 2 seeds", "--seed 2"]);
+    leads(&["report", "run", "second", "--out", "x.html"], &["The runs differ in their seeds alone"]);
+    // Two runs of one recipe are no pair, and of two recipes, only the seed that one lacks is asked for.
+    assert!(!scratch.done(&by_knn(&["run", "second"])).contains("Next"));
+    let next = scratch.done(&by_knn(&["run", "alone"]));
+    assert!(next.contains("--recipe alone/recipe.resolved.toml --seed 1") && !next.contains("--recipe run/"), "{next}");
     // With the options of the first.
     leads(&by_knn(&["run/baseline", "run"]), &["eval compare --by knn run/baseline run second/baseline second"]);
     leads(&by_knn(&["run/baseline", "run", "second/baseline", "second"]), &["--baseline --seed 2"]);
@@ -226,14 +293,23 @@ fn comparisons_lead_on(scratch: &Scratch) {
         scratch.done(&[&["pretrain", images, "--recipe", "tiny.toml"], &set[..], &[&format!("on-{images}")]].concat());
     }
     leads(&["report", "run", "on-others", "--out", "x.html"], &["eval compare run on-others --data images"]);
+    let parts = ["on-others was trained and evaluated on other images than run, alone (images)", "report run alone\n"];
+    leads(&["report", "run", "on-others", "alone", "--out", "x.html"], &parts);
     let unlabeled = scratch.done(&["report", "run", "on-flat", "--out", "y.html"]);
-    assert!(unlabeled.contains("Absolute equivariance of equimod is") && !unlabeled.contains("compare"), "{unlabeled}");
+    assert!(unlabeled.contains("The runs share no accuracy") && !unlabeled.contains("compare"), "{unlabeled}");
+    let flat = ["pretrain", "flat", "--recipe", "tiny.toml", "--set", "schedule.epochs=1"];
+    let next = scratch.done(&[&flat[..], &["--seed", "1", "--baseline", "--out", "flat-too"]].concat());
+    assert!(!next.contains("eval compare"), "{next}");
+    let unlabeled = scratch.done(&["report", "on-flat", "flat-too", "--out", "y.html"]);
+    let parts = ["share no accuracy or recall. Absolute equivariance of equimod is", "Both runs are short"];
+    parts.iter().for_each(|part| assert!(unlabeled.replace('\n', " ").contains(part), "{part} in {unlabeled}"));
+    assert!(!scratch.done(&["eval", "health", "flat-too", "--untrained"]).contains("eval compare"));
     leads(&["eval", "knn", "run", "--baseline"], &["eval compare run/baseline run --by knn"]);
     scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\nprotocol = 'knn'\n");
     let transfer = |models: &[&'static str]| [&["eval", "transfer", "--suite", "suite.toml"], models].concat();
     leads(&transfer(&["run"]), &["--untrained"]);
     leads(&transfer(&["run", "--untrained"]), &["run --untrained run/baseline", "also the baseline"]);
-    leads(&transfer(&["run", "run/baseline"]), &["eval compare run run/baseline --data images"]);
+    leads(&transfer(&["run", "run/baseline"]), &["eval compare run/baseline run --data images"]);
 }
 
 /// Runs `pretrain` in a real terminal of this size, and returns its screens, the last one with the whole history.

@@ -523,6 +523,7 @@ fn cards_say_what_they_are_not() {
     train("first", &[]);
     train("second", &["--from", &text(&scratch.path("first"))]);
     scratch.done(&["eval", "knn", "second", "--data", &images, "--k", "3"]);
+    scratch.done(&["eval", "knn", "second", "--data", &images, "--test", &images]);
     let info = fs::read_to_string(scratch.path("second/run.json")).unwrap();
     scratch.write("second/run.json", info.replace("\"finished\"", "\"interrupted\""));
     scratch.done(&["export", "second", "--out", "out"]);
@@ -533,6 +534,7 @@ fn cards_say_what_they_are_not() {
         "before the end of training",
         "`birds of mine`",
         "eval/knn-birds-of-mine-k-3/results.md",
+        "eval/knn-birds-of-mine-test-birds-of-mine/results.md",
     ] {
         assert!(card.contains(part), "{part} is not in {card}");
     }
@@ -545,6 +547,18 @@ fn cards_say_what_they_are_not() {
         assert!(!String::from_utf8_lossy(&bytes).contains(&folder), "{name}");
     }
     scratch.done(&["publish", "out", "--repo", "lab/net", "--dry-run"]);
+    // An export knows its images by their fingerprint, and their folder by its name alone.
+    scratch.done(&["eval", "compare", "out", "second", "--by", "knn"]);
+    scratch.refused(&["eval", "knn", "out"], 3, &["birds of mine", "an export keeps the name alone", "--data"]);
+    // A third run names both, whether it starts from the run or from its export.
+    for (from, out) in [("second", "third"), ("out", "fourth")] {
+        train(out, &["--from", &text(&scratch.path(from))]);
+        scratch.done(&["export", out, "--out", &format!("{out}-out")]);
+        let card = fs::read_to_string(scratch.path(&format!("{out}-out/README.md"))).unwrap();
+        let chain = format!("from the weights of `{from}`, which was itself trained from `first`");
+        assert!(card.contains(&chain) && card.contains(", which started from first (sha256"), "{card}");
+        assert!(!card.contains(&folder), "{card}");
+    }
     // Weights of other code bases: there is no record of their training.
     scratch.done(&["import", &fixture("plain.pth")]);
     scratch.done(&["export", "plain.safetensors", "--out", "plain-first", "--license", "apache-2.0"]);

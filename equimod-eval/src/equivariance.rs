@@ -109,7 +109,10 @@ pub(crate) fn predicting(model: &Model) -> Result<&Method> {
 fn without_predictions(model: &Model) -> String {
     let config = model.description.as_ref().map(|description| &description.method.equivariance);
     let unknown: Vec<&str> = config.into_iter().flat_map(EquivarianceConfig::unknown).collect();
-    let mut reason = format!("{} has no equivariance module that predicts embeddings", model.path.display());
+    let mut reason = format!(
+        "{} has no equivariance module that predicts embeddings; `equimod eval params` tells what its features say of augmentations",
+        model.path.display()
+    );
     if !unknown.is_empty() {
         reason += &format!("; this program does not know its module {}", unknown.join(", "));
     }

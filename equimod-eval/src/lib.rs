@@ -58,6 +58,7 @@ pub mod predictions;
 pub mod predictor_retrieval;
 pub mod projection;
 pub mod recall;
+pub mod references;
 pub mod report;
 pub mod results;
 pub mod ridge;

@@ -3,10 +3,10 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A mean with its 95 % interval.
+/// A mean or another statistic with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// The mean.
+    /// The statistic of all values.
     pub value: f64,
     /// Lower and upper end of the bootstrap interval.
     pub interval: (f64, f64),
@@ -20,11 +20,21 @@ pub fn bootstrap_mean(values: &[f64], seed: u64) -> Estimate {
     if values.is_empty() {
         return Estimate { value: 0.0, interval: (0.0, 0.0) };
     }
-    let count = values.len();
+    bootstrap(values.len(), seed, |rows| rows.iter().map(|&row| values[row]).sum::<f64>() / rows.len() as f64)
+}
+
+/// A statistic of rows and its 2.5 and 97.5 percentiles over 1000 resamples of the rows. Resamples on which it is not a
+/// number are left out; without any others, so is the interval.
+pub fn bootstrap(rows: usize, seed: u64, statistic: impl Fn(&[usize]) -> f64) -> Estimate {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    let mut resample = || (0..count).map(|_| values[generator.random_range(0..count)]).sum::<f64>() / count as f64;
-    let interval = middle((0..RESAMPLES).map(|_| resample()).collect());
-    Estimate { value: values.iter().sum::<f64>() / count as f64, interval }
+    let mut resampled = vec![0; rows];
+    let mut resample = || {
+        resampled.iter_mut().for_each(|row| *row = generator.random_range(0..rows));
+        statistic(&resampled)
+    };
+    let values: Vec<f64> = (0..RESAMPLES).map(|_| resample()).filter(|value| !value.is_nan()).collect();
+    let interval = if values.is_empty() { (f64::NAN, f64::NAN) } else { middle(values) };
+    Estimate { value: statistic(&(0..rows).collect::<Vec<_>>()), interval }
 }
 
 /// The 2.5 and 97.5 percentiles.

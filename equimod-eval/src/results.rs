@@ -1,10 +1,12 @@
 //! Results as rows, with one schema for files, tables and reports.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::logistic::LogisticConfig;
-use crate::metrics::Estimate;
+use crate::metrics::{Estimate, bootstrap_mean};
 
 /// Metric of classifiers: the share of images whose class is predicted.
 pub const TOP_1: &str = "top-1 accuracy";
@@ -31,6 +33,8 @@ pub const RATIO_OF_MEANS: &str = "relative equivariance, ratio of means";
 
 /// Remark on a difference whose interval the test of single images does not confirm.
 pub const NOT_CONFIRMED: &str = "above 0.05";
+/// Highest p-value of that test that confirms it.
+pub const SIGNIFICANT: f64 = 0.05;
 
 /// Start of the remark on a difference over two pairs of models.
 pub const OVER_TWO: &str = "over 2 pairs";
@@ -49,6 +53,14 @@ pub const R2: &str = "R²";
 
 /// Metric name of the R² of all parameters together.
 pub const POOLED_R2: &str = "pooled R²";
+
+/// End of the protocol of rows that need a trained predictor.
+pub const BY_PREDICTOR: &str = "by the predictor";
+/// Metric name of the share of views that are ranked first.
+pub const H_1: &str = "H@1";
+
+/// Metric name of the accuracy of parameters that are 0 or 1.
+pub const ACCURACY_OF_FLAG: &str = "accuracy of the flag";
 
 /// Metric name of the effective rank of features.
 pub const EFFECTIVE_RANK: &str = "effective rank (RankMe)";
@@ -144,6 +156,15 @@ pub struct ResultRow {
     pub baseline: Option<f64>,
     /// Chance level.
     pub chance: Option<f64>,
+    /// The value minus that of the untrained network, on the same test images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_untrained: Option<Paired>,
+    /// The value minus that of the baseline, on the same test images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_baseline: Option<Paired>,
+    /// Values of the test images whose mean the value is, while they are known.
+    #[serde(skip)]
+    pub samples: Option<Arc<[f64]>>,
     /// Chosen hyper-parameter, and how it was chosen.
     #[serde(default)]
     pub chosen: Option<String>,
@@ -157,10 +178,31 @@ pub struct ResultRow {
     pub labels: String,
 }
 
+/// A difference of two models on the same test images.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Paired {
+    /// 95 % bootstrap interval over images, each resampled with both models.
+    pub interval: (f64, f64),
+    /// Two-sided p-value of McNemar's exact test, of images that are right or wrong.
+    pub p_value: Option<f64>,
+}
+
 impl ResultRow {
+    /// The row with the mean of the values of its test images, and its interval.
+    pub fn of_images(self, values: Vec<f64>, seed: u64) -> Self {
+        let row = self.with(bootstrap_mean(&values, seed));
+        Self { samples: Some(values.into()), ..row }
+    }
+
     /// The row with this value and interval.
     pub fn with(self, estimate: Estimate) -> Self {
         Self { value: estimate.value, interval: Some(estimate.interval), ..self }
+    }
+
+    /// The row without its interval and the values of other models.
+    pub(crate) fn without_references(&self) -> Self {
+        let row = Self { interval: None, samples: None, ..self.clone() };
+        Self { untrained: None, over_untrained: None, baseline: None, over_baseline: None, ..row }
     }
 
     /// What it has in common with other measurements of the same number: protocol, data, task and metric.
@@ -234,15 +276,26 @@ pub fn searched_whole_range(row: &ResultRow) -> bool {
 
 /// Whether an accuracy was measured with less than its protocol: a search of few strengths, or other epochs.
 pub fn is_reduced(row: &ResultRow) -> bool {
-    let is_quick_search = row.protocol == "logistic" && !searched_whole_range(row);
-    is_quick_search || row.detail.contains(OTHER_EPOCHS)
+    is_quick_search(row) || row.detail.contains(OTHER_EPOCHS)
 }
 
-/// Place of a top-1 accuracy among those of one model, the best founded first; `None` for other rows. A quick look at the
-/// end of training searches few strengths, and a linear evaluation may have other epochs than the published ones.
+/// Whether logistic regression chose its strength from fewer strengths than those of the protocol, as at the end of
+/// training.
+pub fn is_quick_search(row: &ResultRow) -> bool {
+    row.protocol == "logistic" && !searched_whole_range(row)
+}
+
+/// Place of an accuracy among those of one model, the best founded first; `None` for other rows. A quick look at the end
+/// of training searches few strengths, and a linear evaluation may have other epochs than the published ones. The mean
+/// over classes comes behind the top-1 accuracy of its protocol.
 fn foundation(row: &ResultRow) -> Option<usize> {
-    let place = protocol_place(row)?;
-    Some(if row.settings.is_empty() { place } else { place + PROTOCOLS })
+    let by_class = match row.metric.as_str() {
+        TOP_1 => 0,
+        MEAN_PER_CLASS => 1,
+        _ => return None,
+    };
+    let place = 2 * protocol_place(row)? + by_class;
+    Some(if row.settings.is_empty() { place } else { place + 2 * PROTOCOLS })
 }
 
 /// Number of places of [`protocol_place`].
@@ -250,7 +303,6 @@ const PROTOCOLS: usize = 5;
 
 fn protocol_place(row: &ResultRow) -> Option<usize> {
     match row.protocol.as_str() {
-        _ if row.metric != TOP_1 => None,
         "linear" => Some(if is_reduced(row) { 4 } else { 0 }),
         "logistic" => Some(if is_reduced(row) { 2 } else { 1 }),
         "knn" => Some(3),
@@ -258,15 +310,15 @@ fn protocol_place(row: &ResultRow) -> Option<usize> {
     }
 }
 
-/// The top-1 accuracies of a model, the best founded first: those of the linear layer, of logistic regression and of
-/// nearest neighbors; those with other settings than the published ones follow.
+/// The accuracies of a model, the best founded first: those of the linear layer, of logistic regression and of nearest
+/// neighbors; those with other settings than the published ones follow.
 pub fn best_founded(rows: &[ResultRow]) -> Vec<&ResultRow> {
     let mut found: Vec<(usize, &ResultRow)> = rows.iter().filter_map(|row| Some((foundation(row)?, row))).collect();
     found.sort_by_key(|(place, _)| *place);
     found.into_iter().map(|(_, row)| row).collect()
 }
 
-/// The top-1 accuracy that represents a model: the best founded one, for the first task.
+/// The accuracy that represents a model: the best founded one, for the first task.
 pub fn headline_accuracy(rows: &[ResultRow]) -> Option<&ResultRow> {
     best_founded(rows).first().copied()
 }
@@ -379,60 +431,9 @@ pub fn plain(rows: &[ResultRow], details: bool) -> String {
     aligned(&headings, &lines) + &below
 }
 
-/// Sets [`ResultRow::untrained`] from the rows of the same protocols on the network before training.
-pub fn with_untrained(mut rows: Vec<ResultRow>, untrained: &[ResultRow]) -> Vec<ResultRow> {
-    rows.iter_mut().for_each(|row| row.untrained = same_number(row, untrained));
-    rows
-}
-
-/// Sets [`ResultRow::baseline`] from the rows of the same protocols on the baseline.
-pub fn with_baseline(mut rows: Vec<ResultRow>, baseline: &[ResultRow]) -> Vec<ResultRow> {
-    rows.iter_mut().for_each(|row| row.baseline = same_number(row, baseline));
-    rows
-}
-
-/// Sets the values of the untrained network and of the baseline that rows lack from `earlier` rows of the same model
-/// with the same value, measured in the same way.
-pub fn with_references(mut rows: Vec<ResultRow>, earlier: &[ResultRow]) -> Vec<ResultRow> {
-    let measured = |row: &ResultRow| ResultRow { untrained: None, baseline: None, interval: None, ..row.clone() };
-    for row in &mut rows {
-        let this = measured(row);
-        for other in earlier.iter().filter(|other| measured(other) == this) {
-            row.untrained = row.untrained.or(other.untrained);
-            row.baseline = row.baseline.or(other.baseline);
-        }
-    }
-    rows
-}
-
-/// Value of the row of another model that holds the same number.
-fn same_number(row: &ResultRow, others: &[ResultRow]) -> Option<f64> {
-    let same =
-        |other: &&ResultRow| (&other.protocol, &other.task, &other.metric) == (&row.protocol, &row.task, &row.metric);
-    others.iter().find(same).map(|other| other.value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn references_come_from_the_same_measurement_only() {
-        let row = |value, detail: &str, untrained| ResultRow {
-            task: "kind".into(),
-            metric: TOP_1.into(),
-            value,
-            detail: detail.into(),
-            untrained,
-            baseline: untrained.map(|value| 2.0 * value),
-            ..ResultRow::default()
-        };
-        let earlier = [row(0.5, "k 20", Some(0.25)), row(0.75, "k 5", Some(0.3))];
-        let rows = [row(0.5, "k 20", None), row(0.5, "k 5", None), row(0.75, "k 5", Some(0.1))];
-        let found = with_references(rows.to_vec(), &earlier);
-        assert_eq!(found.iter().map(|row| row.untrained).collect::<Vec<_>>(), [Some(0.25), None, Some(0.1)]);
-        assert_eq!(found[0].baseline, Some(0.5));
-    }
 
     #[test]
     fn the_headline_is_of_the_best_founded_protocol_with_its_published_epochs() {
@@ -473,6 +474,20 @@ mod tests {
         assert!(twice.lines().count() == 4 && twice.ends_with("\nk 20\n"), "{twice}");
         let other = ResultRow { data: "e".into(), ..row.clone() };
         assert!(plain(&[row, other], false).starts_with("protocol  data  task"));
+    }
+
+    #[test]
+    fn the_mean_over_classes_of_a_protocol_stands_before_lesser_protocols() {
+        let row = |protocol: &str, metric: &str, strengths: usize| ResultRow {
+            protocol: protocol.into(),
+            metric: metric.into(),
+            chosen: Some(format!("w 1, the best of {strengths} on validation")),
+            ..ResultRow::default()
+        };
+        let rows = [row("knn", TOP_1, 1), row("logistic", TOP_1, 4), row("logistic", MEAN_PER_CLASS, 45)];
+        assert_eq!(headline_accuracy(&rows), Some(&rows[2]));
+        let both = [row("logistic", MEAN_PER_CLASS, 45), row("logistic", TOP_1, 45)];
+        assert_eq!(headline_accuracy(&both), Some(&both[1]));
     }
 
     #[test]

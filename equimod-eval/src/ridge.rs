@@ -6,6 +6,7 @@ use crate::Result;
 use crate::error::refuse;
 use crate::features::Features;
 use crate::matrix::{Matrix, eigen, gram, matmul, sum_over_blocks};
+use crate::metrics::{Estimate, bootstrap, bootstrap_mean};
 
 /// Named numbers `[rows, targets]` to be regressed from features.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,11 +49,11 @@ pub struct TargetScore {
     /// Name of the target.
     pub name: String,
     /// R² = `1 − Σ(y − ŷ)² / Σ(y − ȳ)²` on held-out rows, ȳ their mean; not a number if the target is constant there.
-    pub r2: f64,
+    pub r2: Estimate,
     /// Ridge that was chosen on validation, as a share of the number of training rows.
     pub ridge: f64,
     /// For a target that is always 0 or 1: the share of held-out rows predicted on the right side of ½.
-    pub accuracy: Option<f64>,
+    pub accuracy: Option<Estimate>,
 }
 
 /// The scores of [`probe`].
@@ -61,7 +62,7 @@ pub struct ProbeScores {
     /// Score of each target that varies over the training rows.
     pub targets: Vec<TargetScore>,
     /// R² of all of these together, each in units of its standard deviation over the training rows.
-    pub pooled: f64,
+    pub pooled: Estimate,
     /// Names of the targets that are constant over the training rows.
     pub left_out: Vec<String>,
 }
@@ -77,7 +78,8 @@ pub fn ridges() -> Vec<f64> {
 /// Features and targets are standardized with the statistics of `train`. Validation rows only choose; they are not
 /// added to the fit. Predictions stay within the range of the target on `train`: otherwise, a single image that
 /// activates a feature as no training image does could decide R². A flag is classified by the side of ½ on which its
-/// regression falls.
+/// regression falls. Intervals are percentiles of R² and accuracy over bootstrap resamples of the held-out rows, drawn
+/// from `seed`; the fit stays the same.
 ///
 /// # Errors
 /// If a split has different numbers of rows of features and targets, or other features or targets than `train`.
@@ -85,6 +87,7 @@ pub fn probe(
     train: (&Features, &ProbeTargets),
     validation: (&Features, &ProbeTargets),
     test: (&Features, &ProbeTargets),
+    seed: u64,
 ) -> Result<ProbeScores> {
     for (split, (features, targets)) in [("training", train), ("validation", validation), ("test", test)] {
         check(split, features, targets, train)?;
@@ -92,13 +95,12 @@ pub fn probe(
     let scale = Scale::of(train.0);
     let model = Ridge::new(scale.apply(train.0), train.0.columns());
     let (chosen_on, held_out) = (model.rotate(&scale.apply(validation.0)), model.rotate(&scale.apply(test.0)));
-    let mut scores = ProbeScores { targets: Vec::new(), pooled: f64::NAN, left_out: Vec::new() };
-    let (mut residual, mut total) = (0.0, 0.0);
+    let (mut targets, mut left_out, mut held_out_values) = (Vec::new(), Vec::new(), Vec::new());
     for (index, name) in train.1.names.iter().enumerate() {
         let known = train.1.column(index);
         let (mean, std) = mean_and_std(&known);
         if std <= 1e-7 * mean.abs().max(1e-30) {
-            scores.left_out.push(name.clone());
+            left_out.push(name.clone());
             continue;
         }
         let standard: Vec<f64> = known.iter().map(|y| (y - mean) / std).collect();
@@ -113,16 +115,42 @@ pub fn probe(
         let errors = ridges().into_iter().map(|ridge| (ridge, squares(&truth, &predict(ridge, &chosen_on))));
         let ridge = errors.reduce(|best, next| if next.1 < best.1 { next } else { best }).map_or(1.0, |best| best.0);
         let (truth, predicted) = (test.1.column(index), predict(ridge, &held_out));
-        let mean = vec![mean_and_std(&truth).0; truth.len()];
-        let (error, variation) = (squares(&truth, &predicted), squares(&truth, &mean));
-        residual += error / (std * std);
-        total += variation / (std * std);
-        let accuracy =
-            known.iter().chain(&truth).all(|y| *y == 0.0 || *y == 1.0).then(|| flag_accuracy(&truth, &predicted));
-        scores.targets.push(TargetScore { name: name.clone(), r2: r2(error, variation), ridge, accuracy });
+        let is_flag = known.iter().chain(&truth).all(|y| *y == 0.0 || *y == 1.0);
+        let accuracy = is_flag.then(|| bootstrap_mean(&correct(&truth, &predicted), seed));
+        let values = HeldOut { truth, predicted, std };
+        let r2 = r2_of(std::slice::from_ref(&values), seed);
+        targets.push(TargetScore { name: name.clone(), r2, ridge, accuracy });
+        held_out_values.push(values);
     }
-    scores.pooled = r2(residual, total);
-    Ok(scores)
+    Ok(ProbeScores { targets, pooled: r2_of(&held_out_values, seed), left_out })
+}
+
+/// Held-out values of a target with their predictions, and its standard deviation over the training rows.
+struct HeldOut {
+    truth: Vec<f64>,
+    predicted: Vec<f64>,
+    std: f64,
+}
+
+impl HeldOut {
+    /// `Σ(y − ŷ)²` and `Σ(y − ȳ)²` of some rows, in units of the variance over the training rows.
+    fn squares_of(&self, rows: &[usize]) -> (f64, f64) {
+        let mean = rows.iter().map(|&row| self.truth[row]).sum::<f64>() / rows.len() as f64;
+        let of = |other: &dyn Fn(usize) -> f64| {
+            rows.iter().map(|&row| ((self.truth[row] - other(row)) / self.std).powi(2)).sum::<f64>()
+        };
+        (of(&|row| self.predicted[row]), of(&|_| mean))
+    }
+}
+
+/// R² of targets together.
+fn r2_of(targets: &[HeldOut], seed: u64) -> Estimate {
+    let rows = targets.first().map_or(0, |target| target.truth.len());
+    bootstrap(rows, seed, |rows| {
+        let sums = targets.iter().map(|target| target.squares_of(rows));
+        let (error, variation) = sums.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        if variation > 0.0 { 1.0 - error / variation } else { f64::NAN }
+    })
 }
 
 fn check(split: &str, features: &Features, targets: &ProbeTargets, train: (&Features, &ProbeTargets)) -> Result<()> {
@@ -140,10 +168,6 @@ fn check(split: &str, features: &Features, targets: &ProbeTargets, train: (&Feat
     Ok(())
 }
 
-fn r2(error: f64, variation: f64) -> f64 {
-    if variation > 0.0 { 1.0 - error / variation } else { f64::NAN }
-}
-
 /// Mean and standard deviation.
 fn mean_and_std(values: &[f64]) -> (f64, f64) {
     let count = values.len() as f64;
@@ -155,10 +179,9 @@ fn squares(truth: &[f64], predicted: &[f64]) -> f64 {
     truth.iter().zip(predicted).map(|(a, b)| (a - b).powi(2)).sum()
 }
 
-/// The share of rows predicted on the right side of ½.
-fn flag_accuracy(truth: &[f64], predicted: &[f64]) -> f64 {
-    let correct = truth.iter().zip(predicted).filter(|(y, p)| (**y > 0.5) == (**p > 0.5)).count();
-    correct as f64 / truth.len() as f64
+/// 1 for each row predicted on the right side of ½, else 0.
+fn correct(truth: &[f64], predicted: &[f64]) -> Vec<f64> {
+    truth.iter().zip(predicted).map(|(y, p)| f64::from(u8::from((*y > 0.5) == (*p > 0.5)))).collect()
 }
 
 /// Mean and standard deviation of each feature; a constant feature gets 1, so that it becomes 0.
@@ -249,14 +272,18 @@ mod tests {
     fn a_planted_target_is_recovered_noise_is_not_and_a_constant_is_left_out() {
         let splits = [split(800, 1), split(300, 2), split(300, 3)];
         let [train, validation, test] = [&splits[0], &splits[1], &splits[2]].map(|(x, y)| (x, y));
-        let scores = probe(train, validation, test).unwrap();
+        let scores = probe(train, validation, test, 1).unwrap();
         assert_eq!(scores.left_out, ["constant"]);
         let [linear, noise, on] = &scores.targets[..] else { panic!("three targets") };
-        assert!(linear.r2 > 0.999_999 && linear.accuracy.is_none(), "{linear:?}");
+        assert!(linear.r2.value > 0.999_999 && linear.r2.interval.0 > 0.999_999, "{linear:?}");
+        assert!(linear.accuracy.is_none());
         // The variance of R² of a constant guess on 300 rows is about 1/300.
-        assert!(noise.r2 < 0.06, "{noise:?}");
-        assert!(on.accuracy.unwrap() > 0.95 && on.r2 > 0.6, "{on:?}");
-        assert!((scores.pooled - (linear.r2 + noise.r2 + on.r2) / 3.0).abs() < 0.1);
+        assert!(noise.r2.value < 0.06 && noise.r2.interval.0 < 0.0, "{noise:?}");
+        let accuracy = on.accuracy.unwrap();
+        assert!(accuracy.value > 0.95 && accuracy.interval.0 > 0.9 && on.r2.value > 0.6, "{on:?}");
+        let (pooled, mean) = (scores.pooled, (linear.r2.value + noise.r2.value + on.r2.value) / 3.0);
+        assert!((pooled.value - mean).abs() < 0.1);
+        assert!(pooled.interval.0 < pooled.value && pooled.value < pooled.interval.1, "{pooled:?}");
     }
 
     #[test]
@@ -270,9 +297,9 @@ mod tests {
         };
         let train = (almost_dead(train.0, &[(7, 1e-3)]), train.1);
         test.0 = almost_dead(test.0, &[(11, 1.0)]);
-        let scores = probe((&train.0, &train.1), (&almost_dead(validation.0, &[]), &validation.1), (&test.0, &test.1));
-        let scores = scores.unwrap();
-        assert!(scores.targets[0].r2 > 0.95 && scores.targets[1].r2 > -0.1, "{scores:?}");
+        let validation = (almost_dead(validation.0, &[]), validation.1);
+        let scores = probe((&train.0, &train.1), (&validation.0, &validation.1), (&test.0, &test.1), 1).unwrap();
+        assert!(scores.targets[0].r2.value > 0.95 && scores.targets[1].r2.value > -0.1, "{scores:?}");
     }
 
     #[test]
@@ -293,9 +320,27 @@ mod tests {
     }
 
     #[test]
+    fn the_interval_of_r2_is_that_of_many_drawings() {
+        // y is uniform on ±1, and its guess is off by a normal number with a third of its variance: R² is 2/3.
+        let mut generator = ChaCha8Rng::seed_from_u64(7);
+        let mut draw = |count: usize| -> HeldOut {
+            let normal = |generator: &mut ChaCha8Rng| (0..12).map(|_| generator.random::<f64>()).sum::<f64>() - 6.0;
+            let truth: Vec<f64> = (0..count).map(|_| generator.random_range(-1.0..1.0)).collect();
+            let predicted = truth.iter().map(|y| y + normal(&mut generator) / 3.0).collect();
+            HeldOut { truth, predicted, std: 1.0 }
+        };
+        let values: Vec<f64> = (0..400).map(|_| r2_of(&[draw(200)], 1).value).collect();
+        let (mean, std) = mean_and_std(&values);
+        assert!((mean - 2.0 / 3.0).abs() < 0.01, "{mean}");
+        // Of one drawing, the interval is about as wide as 95 % of the others.
+        let (low, high) = r2_of(&[draw(200)], 1).interval;
+        assert!(((high - low) / (2.0 * 1.96 * std) - 1.0).abs() < 0.3, "{low} {high} {std}");
+    }
+
+    #[test]
     fn splits_that_do_not_match_are_refused() {
         let (a, b) = (split(20, 1), split(21, 2));
-        assert!(probe((&a.0, &a.1), (&b.0, &a.1), (&a.0, &a.1)).unwrap_err().to_string().contains("validation"));
+        assert!(probe((&a.0, &a.1), (&b.0, &a.1), (&a.0, &a.1), 1).unwrap_err().to_string().contains("validation"));
         assert!(ProbeTargets::new(vec!["a".to_owned()], vec![f32::NAN]).is_err());
     }
 }

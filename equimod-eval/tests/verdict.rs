@@ -3,11 +3,12 @@
 
 use equimod_eval::ResultRow;
 use equimod_eval::results::{
-    AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, OVER_TWO, POOLED_R2, R2, SUITE_MEAN,
+    AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, OVER_TWO, POOLED_R2, Paired, R2, SUITE_MEAN,
 };
+use equimod_eval::study::paired_t;
 use equimod_eval::verdict::{
-    Advice, COLLAPSED_RANK, FALLING, MOST_SENTENCES, NARROWER, READABLE, SHORT_RUN, TrainingFacts, Verdict, WIDE,
-    verdict,
+    Advice, COLLAPSED_RANK, FALLING, FEW_DIMENSIONS, MOST_SENTENCES, NARROWER, READABLE, SHORT_RUN, TrainingFacts,
+    VERY_SHORT, Verdict, WIDE, briefly_trained, of_evaluation, verdict,
 };
 
 fn accuracy(value: f64, interval: (f64, f64), untrained: Option<f64>) -> ResultRow {
@@ -117,13 +118,60 @@ fn predictions_beat_copying_and_their_control_or_not() {
     // Measures of one augmentation alone do not decide.
     let mut alone = equivariance((-0.9, -0.1), -1.0);
     alone.iter_mut().for_each(|row| row.task = "equimod, hue alone".into());
-    assert!(verdict(&alone, None).sentences.is_empty());
-    // But one that the predictions do not follow is named.
-    alone[1].value = -0.5;
-    assert!(has(
-        &verdict(&alone, None),
-        "Alone, hue (equimod) is not predicted clearly better with its own parameters"
-    ));
+    assert!(!has(&verdict(&alone, None), "copying the image would be better"));
+    // But one that they follow worse than copies is named, and one that they follow only with any parameters.
+    let said = |interval, control| {
+        let mut rows = equivariance(interval, control);
+        rows.iter_mut().for_each(|row| row.task = "equimod, hue alone".into());
+        verdict(&rows, None).sentences.first().cloned().unwrap_or_default()
+    };
+    let uninformed =
+        "Alone, hue (equimod) is not predicted clearly better with its own parameters than with wrong ones.";
+    assert_eq!(said((0.1, 0.3), 0.1), uninformed);
+    assert_eq!((said((0.1, 0.3), 0.05), said((-0.1, 0.3), 0.05).as_str()), (String::new(), uninformed));
+    let worse = "Alone, hue (equimod) is predicted worse than by copying the un-augmented image.";
+    assert_eq!((said((-0.9, -0.1), -1.0).as_str(), said((-0.9, 0.0), -1.0)), (worse, String::new()));
+}
+
+#[test]
+fn a_predictor_that_finds_the_view_is_named() {
+    let said = |chance| {
+        let row = ResultRow {
+            protocol: "retrieval by the predictor".into(),
+            task: "equimod".into(),
+            metric: "H@1".into(),
+            chance: Some(chance),
+            ..accuracy(0.5, (0.45, 0.55), Some(0.1))
+        };
+        verdict(&[row], None).sentences.join(" ")
+    };
+    let text = "The predictor of equimod tells views apart: it ranks the right one first in 50.0 % (chance 44.0 %, untrained \
+                10.0 %).";
+    assert!(said(0.44).contains(text) && !said(0.44).contains("not clearly above chance"), "{}", said(0.44));
+    assert!(!said(0.45).contains("tells views apart") && said(0.45).contains("not clearly above chance"));
+}
+
+#[test]
+fn paired_differences_decide_where_they_are_known() {
+    let side = |interval, p_value| {
+        let paired = Some(Paired { interval, p_value });
+        // The interval of the value alone contains that of the other network.
+        let row = ResultRow { over_untrained: paired, ..accuracy(0.5, (0.4, 0.6), Some(0.45)) };
+        verdict(&[row], None).sentences.join(" ")
+    };
+    assert!(side((0.01, 0.09), None).contains("gained by training in top-1 accuracy: +5.0 points"));
+    assert!(side((0.01, 0.09), Some(0.05)).contains("gained by training"));
+    let open = side((0.01, 0.09), Some(0.06));
+    assert!(
+        open.contains("neither gained nor lost by training as far as top-1 accuracy can tell: +5.0 points"),
+        "{open}"
+    );
+    assert!(side((0.0, 0.1), Some(0.01)).contains("neither gained nor lost"));
+    // Without a difference on any image, nothing is said.
+    assert!(!side((0.0, 0.0), Some(1.0)).contains("gained"));
+    let paired = Some(Paired { interval: (-0.1, -0.01), p_value: None });
+    let row = ResultRow { over_baseline: paired, baseline: Some(0.55), ..accuracy(0.5, (0.4, 0.6), None) };
+    assert!(has(&verdict(&[row], Some(&long())), "top-1 accuracy is lower (-5.0 points"));
 }
 
 #[test]
@@ -150,10 +198,38 @@ fn short_unsettled_and_collapsed_runs_are_named() {
     assert!(!has(&of(&lost, long()), "collapsed"));
     let back = of(&gained, TrainingFacts { unchanged: Some((4.0, 5.5, 3.99)), still_falling: Some(0.1), ..long() });
     let text = "The loss rose from 4.00 to 5.50, and ended at 3.99, hardly lower: the learning rate is too high";
-    assert!(has(&back, text) && !has(&back, "under-trained") && back.advice == Some(Advice::LowerRate), "{back:?}");
+    assert!(has(&back, text) && !has(&back, "under-trained") && back.advice == Some(Advice::FindRate), "{back:?}");
     let risen = of(&gained, TrainingFacts { risen: Some((4.0, 5.5)), ..long() });
-    assert!(has(&risen, "The loss rose from 4.00 to 5.50") && risen.advice == Some(Advice::LowerRate));
+    assert!(has(&risen, "The loss rose from 4.00 to 5.50") && risen.advice == Some(Advice::FindRate));
     assert!(!has(&of(&gained, long()), "The loss rose"));
+}
+
+#[test]
+fn an_evaluation_of_a_short_run_says_so() {
+    let of = |steps, untrained| {
+        let facts = TrainingFacts { steps, ..TrainingFacts::default() };
+        of_evaluation(&[accuracy(0.5, (0.45, 0.55), Some(untrained))], Some(&facts))
+    };
+    // A run that gained is short below 100 steps, and one that did not below 2000.
+    assert!(has(&of(VERY_SHORT - 1, 0.3), "The run is short: it has 99 steps.") && !has(&of(VERY_SHORT, 0.3), "short"));
+    assert!(has(&of(SHORT_RUN - 1, 0.5), "The run is short: it has 1999 steps.") && !has(&of(SHORT_RUN, 0.5), "short"));
+    let collapsed = TrainingFacts { collapsed: Some(("effective_rank".into(), 1.2)), ..TrainingFacts::default() };
+    assert!(!has(&of_evaluation(&[accuracy(0.5, (0.45, 0.55), None)], Some(&collapsed)), "short"));
+}
+
+#[test]
+fn runs_that_are_compared_are_short_or_not() {
+    let run =
+        |steps: u64, falling: f64| TrainingFacts { steps, still_falling: Some(falling), ..TrainingFacts::default() };
+    let said = |runs: &[TrainingFacts]| briefly_trained(runs).unwrap_or_default();
+    let (short, long) = (SHORT_RUN - 1, SHORT_RUN);
+    let end = "longer training may change the differences.";
+    assert_eq!(said(&[run(short, 0.0), run(short, 0.0)]), format!("Both runs are short (1999 steps): {end}"));
+    assert_eq!(said(&[run(10, 0.0), run(long, 0.0)]), format!("1 of 2 runs is short (10 steps): {end}"));
+    assert_eq!(said(&[run(1, 0.0), run(9, 0.0), run(5, 0.0)]), format!("All 3 runs are short (1 to 9 steps): {end}"));
+    assert_eq!(said(&[run(long, 0.0), run(long, FALLING)]), "");
+    let falling = said(&[run(long, 0.0), run(long, FALLING + 0.001), run(long, FALLING + 0.001)]);
+    assert_eq!(falling, format!("The loss of 2 of 3 runs still fell at the end: {end}"));
 }
 
 #[test]
@@ -169,14 +245,17 @@ fn a_suite_names_the_model_that_leads() {
     let rows = [
         row("a", "birds", "top-1 accuracy", 0.5),
         row("a", "cars", "top-1 accuracy", 0.75),
-        row("b", "birds", "top-1 accuracy", 0.625),
+        ResultRow { interval: Some((0.55, 0.7)), ..row("b", "birds", "top-1 accuracy", 0.625) },
         row("b", "cars", "top-1 accuracy", 0.7),
         row("a", "2 tasks", SUITE_MEAN, 0.625),
         row("b", "2 tasks", SUITE_MEAN, 0.665),
     ];
-    let text = "By the mean over 2 tasks, b is 4.0 points above a (66.5 % and 62.5 %), and higher in 1 of 2; the intervals of \
-                the tasks say how much of it is chance.";
+    let text = "By the mean over 2 tasks, b is 4.0 points above a (66.5 % and 62.5 %), and higher in 1 of 2, in 1 of them by \
+                more than the interval.";
     assert_eq!(verdict(&rows, None).sentences, [text]);
+    let mut unclear = rows.to_vec();
+    unclear[2].interval = Some((0.5, 0.7));
+    assert!(has(&verdict(&unclear, None), "higher in 1 of 2, in none of them by more than the interval."));
     // Of one model, there is only its mean.
     assert!(has(&verdict(&rows[..5], None), "The mean over 2 tasks is 62.5 %; what training has to do"));
 }
@@ -250,13 +329,16 @@ fn comparisons_name_what_differs_and_what_does_not() {
     let text = "Borderline on birds (+2.0 points): the interval excludes 0, but McNemar's exact test has p above 0.05.";
     assert_eq!(borderline.sentences, [text]);
     let of_two = ResultRow { detail: format!("{OVER_TWO} (Student's t)"), ..rows[1].clone() };
-    let text = "a third makes it 3.6 times narrower.";
+    // Two and three differences with a standard deviation of 1.
+    let width = |differences: &[f64]| paired_t(differences).map(|t| t.interval.1 - t.interval.0).unwrap();
+    let ratio = width(&[-0.5f64.sqrt(), 0.5f64.sqrt()]) / width(&[-1.0, 0.0, 1.0]);
+    let text = &format!("a third makes it {ratio:.1} times narrower.");
     assert!(has(&verdict(&[of_two], None), text) && !has(&verdict(&rows, None), text));
     let verdict = verdict(&rows, None);
     assert_eq!(
         verdict.sentences,
         [
-            "equimod is better than simclr on birds (+2.0 points); simclr is better than equimod on flowers (-3.0 points); \
+            "equimod is better than simclr on birds (+2.0 points); simclr is better than equimod on flowers (+3.0 points); \
           no clear difference on cars (+2.0 points)."
         ]
     );
@@ -278,6 +360,30 @@ fn the_effective_rank_tells_whether_features_collapsed() {
     assert!(has(&of(COLLAPSED_RANK, None), "have not collapsed: they use about 2.0 dimensions"));
     assert!(has(&of(COLLAPSED_RANK - 0.01, None), "Features collapsed"));
     assert!(has(&of(31.4, Some(12.0)), "(untrained: 12.0)"));
+}
+
+#[test]
+fn features_of_few_dimensions_beside_the_untrained_network_are_named() {
+    let of = |value: f64| {
+        let row = ResultRow { metric: EFFECTIVE_RANK.into(), value, untrained: Some(20.0), ..ResultRow::default() };
+        verdict(&[row], None).sentences[0].clone()
+    };
+    assert!(
+        of(20.0 * FEW_DIMENSIONS - 0.1)
+            .contains("but use few dimensions: their effective rank is 4.9, and 20.0 before")
+    );
+    assert!(
+        of(20.0 * FEW_DIMENSIONS).contains("they use about 5.0 dimensions, their effective rank (untrained: 20.0)")
+    );
+    let row = ResultRow {
+        metric: EFFECTIVE_RANK.into(),
+        value: 9.0,
+        untrained: Some(10.0),
+        baseline: Some(8.0),
+        ..ResultRow::default()
+    };
+    let text = "they use about 9.0 dimensions, their effective rank (untrained: 10.0, baseline: 8.0)";
+    assert!(has(&verdict(&[row], None), text));
 }
 
 #[test]
@@ -335,6 +441,34 @@ fn parameters_can_be_read_off_features_or_not() {
          gives 0).",
     ];
     assert_eq!(verdict(&rows, None).sentences, expected);
+    // Against guessing and other networks, the interval decides, and without one a difference of 0.02.
+    let said = |value: f64, interval: Option<(f64, f64)>, untrained: f64| {
+        let row = ResultRow { interval, baseline: Some(0.5), ..row("params, absolute", value, Some(untrained)) };
+        verdict(&[row], None).sentences[0].clone()
+    };
+    for (value, interval, untrained, part) in [
+        (
+            0.4,
+            Some((0.3, 0.5)),
+            0.29,
+            "say how a view was augmented: R² of all parameters 0.40 (0.30 to 0.50), more than",
+        ),
+        (0.4, Some((0.3, 0.5)), 0.31, "0.40 (0.30 to 0.50), about as much as those of the untrained network, 0.31"),
+        (
+            0.4,
+            Some((0.3, 0.5)),
+            0.51,
+            "less than those of the untrained network, 0.51, about as much as those of the baseline",
+        ),
+        (0.4, Some((0.01, 0.5)), 0.0, "Features say how"),
+        (0.4, Some((-0.01, 0.5)), 0.0, "Features hardly say how"),
+        (0.4, None, 0.379, "R² of all parameters 0.40, more than those of the untrained"),
+        (0.4, None, 0.381, "R² of all parameters 0.40, about as much as those of the untrained"),
+        (0.4, None, 0.381, "less than those of the baseline, 0.50"),
+    ] {
+        let said = said(value, interval, untrained);
+        assert!(said.contains(part), "{part} in {said}");
+    }
 }
 
 #[test]

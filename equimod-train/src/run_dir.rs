@@ -116,6 +116,9 @@ pub struct Origin {
     pub model: String,
     /// SHA-256 of its file, in hexadecimal.
     pub sha256: String,
+    /// Model that its own training started from, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Box<Origin>>,
 }
 
 impl Default for RunInfo {

@@ -117,8 +117,12 @@ struct TrainingFacts {
     data: Option<String>,
     /// The data for readers.
     on: Option<String>,
-    /// Model that training started from, for readers.
-    start: Option<String>,
+    /// Model that training started from, for readers, the one that it came from, and so on.
+    start: Vec<String>,
+    /// Epoch of weights from before the end of training.
+    reached: Option<u64>,
+    /// All of these with their SHA-256.
+    origins: Vec<String>,
     /// Command that reproduces the training.
     command: String,
     time: String,
@@ -171,7 +175,7 @@ impl Facts {
                 &title,
                 network.timm.is_some(),
                 known,
-                Origins { data, from: training.training.as_ref().and_then(|training| training.from.as_deref()) },
+                Origins { data, from: training.training.iter().flat_map(origins).collect() },
                 license.as_deref(),
                 &rows,
             )?,
@@ -294,7 +298,9 @@ impl TrainingFacts {
         Self {
             data: Some(training.data.clone()),
             on: Some(shown(&training.data)),
-            start: training.from.as_ref().and_then(|from| from.split(' ').next()).map(shown),
+            start: origins(&training).map(without_sum).map(shown).collect(),
+            reached: training.epoch.filter(|_| !training.finished),
+            origins: origins(&training).map(str::to_owned).collect(),
             command: command(&training),
             time: duration(Duration::from_secs_f64(training.seconds)),
             memory: peak(training.peak_memory),
@@ -302,6 +308,16 @@ impl TrainingFacts {
             training: Some(training),
         }
     }
+}
+
+/// The weights that training started from, those that they came from, and so on: `NAME (sha256 …)`.
+fn origins(training: &Training) -> impl Iterator<Item = &str> {
+    training.from.iter().chain(&training.ancestors).map(String::as_str)
+}
+
+/// The name of such weights. It may have spaces.
+fn without_sum(origin: &str) -> &str {
+    origin.split(" (sha256 ").next().unwrap_or(origin)
 }
 
 /// Names of the objective and the modules of a method, e.g. `SimCLR + EquiMod`.
@@ -341,7 +357,7 @@ fn command(training: &Training) -> String {
         command += " --set probe.data=LABELED_IMAGES";
     }
     if let Some(from) = &training.from {
-        let model = from.split(' ').next().filter(|model| model.starts_with(PREFIX)).unwrap_or("MODEL");
+        let model = Some(without_sum(from)).filter(|model| model.starts_with(PREFIX)).unwrap_or("MODEL");
         command += &format!(" --from {model}");
     }
     command

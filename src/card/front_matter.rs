@@ -2,7 +2,7 @@
 
 use equimod_core::MethodConfig;
 use equimod_eval::ResultRow;
-use equimod_eval::results::{SHUFFLED, TOP_1};
+use equimod_eval::results::{SHUFFLED, TOP_1, is_quick_search};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -28,8 +28,8 @@ struct FrontMatter<'a> {
 pub struct Origins<'a> {
     /// Data source of the training.
     pub data: Option<&'a str>,
-    /// Weights that it started from, unless they were random.
-    pub from: Option<&'a str>,
+    /// Weights that it started from, unless they were random, those that they came from, and so on.
+    pub from: Vec<&'a str>,
 }
 
 /// The lines between `---`.
@@ -67,7 +67,7 @@ pub fn front_matter(
         library_name: if timm { "timm" } else { "equimod" },
         pipeline_tag: "image-feature-extraction",
         tags,
-        base_model: from.and_then(base_model),
+        base_model: from.into_iter().find_map(base_model),
         datasets: data.and_then(repository).into_iter().collect(),
         model_index,
     })?)
@@ -97,7 +97,8 @@ fn entry(row: &ResultRow) -> (Value, Value) {
     let interval = row.interval_text().map_or_else(String::new, |interval| format!(" ({interval})"));
     // Readers of the index merge the results of one data set, whatever their protocol.
     let settings = if row.settings.is_empty() { String::new() } else { format!(", other settings: {}", row.settings) };
-    let name = format!("{}, {}{settings}{interval}", row.metric, row.protocol);
+    let quick = if is_quick_search(row) { " (quick search)" } else { "" };
+    let name = format!("{}, {}{quick}{settings}{interval}", row.metric, row.protocol);
     let data = shown(&row.data);
     let data = if row.task.is_empty() { data } else { format!("{data}: {}", row.task) };
     let mut dataset = json!({ "type": repository(&row.data).unwrap_or_else(|| row.data.clone()), "name": data });

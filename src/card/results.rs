@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::MEAN_PER_CLASS;
 use equimod_eval::results::{
-    ABSOLUTE, Results, SHUFFLED, TOP_1, headline_accuracy, is_better_founded, is_reduced, markdown,
+    ABSOLUTE, Results, SHUFFLED, SUITE_MEAN, TOP_1, headline_accuracy, is_better_founded, is_reduced, markdown,
 };
 
 use crate::artifact::{Files, RESULTS_FILE, read};
@@ -23,7 +23,12 @@ pub fn results(files: &Files) -> anyhow::Result<Vec<Results>> {
 /// the one at the end of the run. The mean over classes stands only for data sets without a top-1 accuracy.
 pub fn headlines(results: &[Results]) -> Vec<ResultRow> {
     let mut rows: Vec<ResultRow> = Vec::new();
-    let mut measured: Vec<ResultRow> = results.iter().flat_map(of_model).filter(is_headline).collect();
+    let (suites, own): (Vec<&Results>, Vec<&Results>) = results.iter().partition(|results| is_suite(results));
+    let own: Vec<ResultRow> = own.into_iter().flat_map(of_model).filter(is_headline).collect();
+    // A task of a suite may be an evaluation of its own under another name.
+    let repeats = |row: &ResultRow| own.iter().any(|other| is_same_measurement(row, other));
+    let of_suites = suites.into_iter().flat_map(of_model).filter(|row| is_headline(row) && !repeats(row));
+    let mut measured: Vec<ResultRow> = own.iter().cloned().chain(of_suites).collect();
     // Those with other settings come first, so that those with the defaults replace them.
     measured.sort_by_key(|row| row.settings.is_empty());
     for row in measured {
@@ -36,6 +41,17 @@ pub fn headlines(results: &[Results]) -> Vec<ResultRow> {
     let top_1: Vec<[String; 3]> = rows.iter().filter(|row| row.metric == TOP_1).map(classified).collect();
     rows.retain(|row| row.metric != MEAN_PER_CLASS || !top_1.contains(&classified(row)));
     rows
+}
+
+/// Whether results are those of a suite of tasks.
+fn is_suite(results: &Results) -> bool {
+    results.rows.iter().any(|row| row.metric == SUITE_MEAN)
+}
+
+/// Whether two rows have the same number, of the same images.
+fn is_same_measurement(row: &ResultRow, other: &ResultRow) -> bool {
+    let of = |row: &ResultRow| (row.protocol.clone(), row.data.clone(), row.metric.clone(), row.value, row.interval);
+    of(row) == of(other)
 }
 
 /// The rows of the exported model, with the values of its untrained network if that was evaluated as another model.
@@ -90,8 +106,9 @@ pub fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<
     let task = if row.task.is_empty() { String::new() } else { format!(", task {}", row.task) };
     let by = method.map_or_else(String::new, |method| format!(" trained with {method}"));
     Some(format!(
-        "**{} top-1 accuracy** ({}) with {protocol} of a {network}{by}, on `{}`{task}.",
+        "**{} {}** ({}) with {protocol} of a {network}{by}, on `{}`{task}.",
         row.text(row.value),
+        row.metric,
         also.join("; "),
         shown(&row.data)
     ))
@@ -180,6 +197,16 @@ mod tests {
         let found = headlines(&[suite, trial]);
         let [row] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((row.value, row.untrained, row.model.as_str()), (0.5, Some(0.4), ""));
+    }
+
+    #[test]
+    fn a_task_of_a_suite_that_repeats_an_evaluation_stands_once() {
+        let of = |task: &str, value| ResultRow { task: task.into(), ..row(TOP_1, value, 45, None) };
+        let mean = || ResultRow { protocol: "suite".into(), metric: SUITE_MEAN.into(), ..ResultRow::default() };
+        let own = || vec![of("class", 0.5), of("color", 0.7)];
+        assert_eq!(values(vec![own(), vec![of("Birds", 0.5), of("Pets", 0.6), mean()]]), [0.5, 0.7, 0.6]);
+        // Two tasks of a data set may have the same accuracy.
+        assert_eq!(values(vec![own(), vec![of("size", 0.5)]]), [0.5, 0.7, 0.5]);
     }
 
     #[test]

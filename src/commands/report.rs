@@ -1,6 +1,7 @@
 //! `equimod report`.
 
 mod rows;
+mod several;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -8,19 +9,25 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use candle_core::Device;
+use equimod_core::Model;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
+use equimod_eval::evaluation::{equivariance_section, predictions_section};
 use equimod_eval::report::{Figure, Plot, ReportData, Section, Table, render, share_chart};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, recorded, settings};
 
 use crate::cli::Report;
 use crate::commands::eval::names;
+use crate::inputs::evaluated_data::found;
+use crate::inputs::sources::splits;
 use crate::outputs::console::{self, duration};
 use crate::outputs::suggestion::on_page;
 use crate::outputs::verdict::print_verdict;
 use crate::process::exit::Usage;
 use crate::process::memory::peak;
+use crate::reference::PREFIX;
 use crate::run::baseline;
 use crate::run::files::{Metrics, all_results};
 use crate::run_state::{status, unrecorded_seconds};
@@ -75,16 +82,37 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         sections: vec![
             Section::table("Runs", about(&runs)),
             Section::table("Settings that differ", differences(&runs)),
-            Section::new("Results", if runs.len() == 1 { Vec::new() } else { compared(&runs, shared) }),
+            match &runs[..] {
+                [one] => equivariance_section(&one.results),
+                _ => Section::new("Results", compared(&runs, shared)),
+            },
+            if let [one] = &runs[..] { views(one) } else { Section::default() },
             Section::table("Results of some runs only", others).folded(),
             Section::lines("Curves", plots(&drawn(&runs))),
         ],
         ..Default::default()
     });
     write_atomic(out, page.as_bytes())?;
-    print_verdict(&verdict, next.as_slice())?;
+    print_verdict(&verdict, &next)?;
     console::result(&format!("report {}", out.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is nearest to the predictions of views, of a run with such predictions whose images are still there.
+fn views(run: &Run) -> Section {
+    // Images of the Hub may not be here, and a page is no reason to download them.
+    if run.recipe.data.source.starts_with(PREFIX) {
+        return Section::default();
+    }
+    let section = || -> anyhow::Result<Section> {
+        let model = Model::load(&run.folder, &Device::Cpu)?;
+        let source = found(run.recipe.data.source.clone(), &run.folder.join(RESOLVED));
+        let splits = splits(&source, run.recipe.data.reading())?;
+        let images = splits.pretraining.unwrap_or(splits.train);
+        Ok(predictions_section(&model, images.as_ref(), run.info.seed)?)
+    };
+    // Without them, the page has the numbers alone.
+    section().unwrap_or_default()
 }
 
 fn read(path: &Path, name: String) -> anyhow::Result<Run> {

@@ -5,7 +5,7 @@
 use std::time::SystemTime;
 
 use equimod_eval::ResultRow;
-use equimod_eval::results::{Results, TOP_1};
+use equimod_eval::results::{Results, TOP_1, is_quick_search};
 
 use crate::artifact::Files;
 use crate::reference::{PREFIX, Reference};
@@ -18,10 +18,13 @@ const ONLY_TASK: &str = "default";
 const SOURCE: &str = "  source:\n";
 
 /// Adds files for the accuracies on data sets of the Hub, which were measured at this time. They replace those of the
-/// same condition: the same protocol with the same settings.
+/// same condition: the same protocol with the same settings. A quick search is no protocol, and test images of another
+/// source are not those of the data set: they get no file.
 pub fn add(files: &mut Files, results: &Results, measured: SystemTime) {
     let date: String = humantime::format_rfc3339_seconds(measured).to_string().chars().take(10).collect();
-    let rows = results.of_first().filter(|row| row.metric == TOP_1 && row.value.is_finite());
+    let is_own = |row: &&ResultRow| !row.settings.split(", ").any(|setting| setting.starts_with("test-"));
+    let rows = results.of_first().filter(|row| row.metric == TOP_1 && row.value.is_finite() && !is_quick_search(row));
+    let rows = rows.filter(is_own);
     files.extend(rows.filter_map(|row| file(row, &date)));
 }
 
@@ -106,8 +109,14 @@ mod tests {
             ..ResultRow::default()
         };
         let rows = vec![
-            row("hf:lab/birds@0a1b:train", "logistic", TOP_1),
+            ResultRow {
+                chosen: Some("w 1, the best of 45 on validation".into()),
+                ..row("hf:lab/birds@0a1b:train", "logistic", TOP_1)
+            },
             row("hf:lab/birds@0a1b:train", "knn", TOP_1),
+            // A quick search, and test images of another source.
+            row("hf:lab/cars", "logistic", TOP_1),
+            ResultRow { settings: "size-48, test-others".into(), ..row("hf:lab/cars", "knn", TOP_1) },
             row("hf:lab/birds", "retrieval", "recall@1"),
             row("images", "knn", TOP_1),
         ];

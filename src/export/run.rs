@@ -9,12 +9,12 @@ use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
 use equimod_eval::results::{Results, markdown};
 use equimod_train::run_dir::{RESOLVED, is_run};
-use equimod_train::{RunInfo, Status, recorded, recorded_text};
+use equimod_train::{Origin, RunInfo, Status, recorded, recorded_text};
 use serde_json::Value;
 
 use super::{hub_results, sums};
-use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training, dashed};
-use crate::export::scan::{LocalPaths, is_outside, last_part};
+use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
+use crate::export::scan::{LocalPaths, last_part};
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
 use crate::run_state::{METRICS_FILE, unrecorded_seconds};
@@ -25,6 +25,11 @@ pub const RECIPE_FILE: &str = "recipe.toml";
 /// Name of a model without its folder; that of one on the Hub stays whole.
 fn model_name(model: &str) -> &str {
     if model.starts_with(PREFIX) { model } else { last_part(model) }
+}
+
+/// The weights that training started from, those that they came from, and so on.
+fn origins(first: Option<&Origin>) -> impl Iterator<Item = &Origin> {
+    std::iter::successors(first, |origin| origin.from.as_deref())
 }
 
 /// Files and facts from a run directory or an earlier export.
@@ -72,17 +77,21 @@ impl RunFiles {
         let own = recorded(&run.join(RESOLVED))?;
         let named = [own.data.source.as_str(), &own.probe.data]
             .into_iter()
-            .chain(info.from.iter().map(|from| from.model.as_str()));
+            .chain(origins(info.from.as_ref()).map(|origin| origin.model.as_str()));
         self.local.add(info.command.iter().map(String::as_str).chain(named));
         let recipe = self.text(&run.join(RESOLVED), RECIPE_FILE)?;
         let recipe = recorded_text(RECIPE_FILE, &recipe)?;
         let seconds = info.seconds + unrecorded_seconds(run, &info);
         let metrics = run.join(METRICS_FILE);
-        let last = if metrics.is_file() { last_step(&self.text(&metrics, METRICS_FILE)?) } else { None };
+        let metrics = if metrics.is_file() { self.text(&metrics, METRICS_FILE)? } else { String::new() };
         let step = model.description.as_ref().map(|description| description.step);
+        let lines = || metrics.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let last = lines().filter_map(|line| line.get("step")?.as_u64()).max();
+        let epoch =
+            lines().filter(|line| line["step"].as_u64() <= step).filter_map(|line| line["epoch"].as_u64()).max();
         let command: Vec<String> = info.command.iter().map(|argument| self.local.cut(argument)).collect();
-        let origin =
-            |origin: equimod_train::Origin| format!("{} (sha256 {})", model_name(&origin.model), origin.sha256);
+        let named = |origin: &Origin| format!("{} (sha256 {})", model_name(&origin.model), origin.sha256);
+        let mut origins = origins(info.from.as_ref()).map(named);
         self.training = Some(Training {
             data: recipe.data.source,
             data_fingerprint: info.data_fingerprint,
@@ -90,13 +99,15 @@ impl RunFiles {
             apply_orientation: recipe.data.apply_orientation,
             probe: if recipe.probe.every_epochs > 0 { recipe.probe.data } else { String::new() },
             epochs: recipe.schedule.epochs,
+            epoch,
             batch: recipe.data.batch,
             about: recipe.about.split_whitespace().collect::<Vec<_>>().join(" "),
             command: command.join(" "),
             device: info.device,
             seconds,
             peak_memory: info.peak_memory,
-            from: info.from.map(origin),
+            from: origins.next(),
+            ancestors: origins.collect(),
             finished: info.status == Status::Finished && (last.is_none() || step == last),
         });
         for path in entries(run)? {
@@ -165,12 +176,13 @@ impl RunFiles {
                 return Ok(());
             }
         }
-        let folder = within.map(|folder| format!("eval/{}/", without_data_path(folder, &results))).unwrap_or_default();
+        let sources = results.rows.iter().map(|row| row.data.as_str());
+        self.local.add(results.command.iter().map(String::as_str).chain(sources));
+        let folder = within.map(|folder| format!("eval/{}/", self.local.cut_names(folder))).unwrap_or_default();
         let name = format!("{folder}{RESULTS_FILE}");
         if self.files.contains_key(&name) {
             bail!("{display} would be {name} in the export, which already exists; rename its folder");
         }
-        self.local.add(results.command.iter().map(String::as_str));
         let results: Results =
             serde_json::from_str(&self.local.cut(&text)).with_context(|| format!("cannot read {display}"))?;
         let measured = fs::metadata(path).and_then(|file| file.modified());
@@ -191,23 +203,6 @@ fn is_of_one(results: &Results) -> bool {
         [one, other] => other.name == format!("{} untrained", one.name),
         _ => false,
     }
-}
-
-/// Name of a folder of evaluations, with the path to the data shortened to its last part.
-fn without_data_path(folder: &str, results: &Results) -> String {
-    let mut name = folder.to_owned();
-    for row in &results.rows {
-        if is_outside(&row.data) {
-            name = name.replace(&dashed(&row.data), &dashed(last_part(&row.data)));
-        }
-    }
-    name
-}
-
-/// Last step in the metrics of a run.
-fn last_step(metrics: &str) -> Option<u64> {
-    let steps = metrics.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64());
-    steps.max()
 }
 
 fn entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {

@@ -7,7 +7,7 @@ use anyhow::bail;
 use regex::bytes::Regex as BytesRegex;
 use regex::{Captures, Match, Regex};
 
-use crate::artifact::Files;
+use crate::artifact::{Files, dashed};
 
 /// Patterns of common secrets, each with its description.
 const SECRETS: [(&str, &str); 13] = [
@@ -97,12 +97,26 @@ impl LocalPaths {
             };
             found.replace_all(&text, |before: &Captures| format!("{}{}", &before[1], last_part(path))).into_owned()
         };
-        without_paths(&self.0.iter().fold(text.to_owned(), cut))
+        self.cut_names(&without_paths(&self.0.iter().fold(text.to_owned(), cut)))
+    }
+
+    /// The text with these paths as parts of the names of evaluations, `knn-home-me-birds`, shortened as well.
+    pub fn cut_names(&self, text: &str) -> String {
+        let cut = |text: String, path: &String| {
+            let (whole, last) = (dashed(path), dashed(last_part(path)));
+            let Ok(found) = Regex::new(&format!(r"-{}\b{{end-half}}", regex::escape(&whole))) else { return text };
+            if whole == last {
+                text
+            } else {
+                found.replace_all(&text, format!("-{last}").replace('$', "$$")).into_owned()
+            }
+        };
+        self.0.iter().fold(text.to_owned(), cut)
     }
 }
 
 /// Whether a path is absolute or begins in a parent folder.
-pub fn is_outside(path: &str) -> bool {
+fn is_outside(path: &str) -> bool {
     let starts = ["/", "~/", "../", "\\\\", "file://"];
     starts.iter().any(|start| path.starts_with(start)) || path.get(1..3).is_some_and(|drive| drive == ":\\")
 }

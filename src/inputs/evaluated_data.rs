@@ -32,18 +32,32 @@ pub struct OwnImages {
     pub name: String,
     /// Their fingerprint; `None` for an older run or export.
     fingerprint: Option<String>,
+    /// Whether an export names them, whose recipe has no path.
+    of_export: bool,
 }
 
 impl DataChoice {
     /// Adds to an error of opening the source where its name comes from.
     pub fn explain<T>(&self, opened: anyhow::Result<T>) -> anyhow::Result<T> {
-        opened.map_err(|error| match self.of_run.is_some() {
-            true => {
-                let text = format!("{error}; the model was trained on {}, name other images by --data", self.source);
-                error.context(text)
-            }
-            false => error,
+        opened.map_err(|error| {
+            let source = &self.source;
+            let text = match &self.of_run {
+                Some(OwnImages { of_export: true, .. }) => format!(
+                    "{error}; the model was trained on {source}, of which an export keeps the name alone: give the folder \
+                     by --data"
+                ),
+                Some(_) => format!("{error}; the model was trained on {source}, name other images by --data"),
+                None => return error,
+            };
+            error.context(text)
         })
+    }
+
+    /// Whether the images of another run are these, by their fingerprint, and are read in the same way.
+    fn has_same_images(&self, other: &Self) -> bool {
+        let fingerprint = |choice: &Self| choice.of_run.as_ref().and_then(|own| own.fingerprint.clone());
+        let (own, other_one) = (fingerprint(self), fingerprint(other));
+        own.is_some() && own == other_one && self.options == other.options
     }
 
     /// A warning of transparent pixels that are ignored in images which the run did not train on.
@@ -109,6 +123,13 @@ pub fn choose(models: &[PathBuf], named: Option<&str>, options: ReadOptions) -> 
                 }
                 found = Some(choice);
             }
+            // An export knows its images by their last folder and their fingerprint.
+            Some(first) if first.has_same_images(&choice) => {
+                let is_missing = !Path::new(&first.source).exists() && Path::new(&choice.source).exists();
+                if is_missing {
+                    found = Some(choice);
+                }
+            }
             Some(first) if first.source != choice.source => {
                 let text = format!(
                     "the models were trained on {} and {}; give --data with the images to evaluate on",
@@ -147,9 +168,10 @@ fn of_model(model: &Path, options: ReadOptions) -> anyhow::Result<Option<DataCho
     let background = if options.background.0.is_some() { options.background } else { data.background };
     let options = ReadOptions { apply_orientation, background };
     let info = recipe.parent().and_then(|run| RunInfo::read(run).ok());
+    let is_export = info.is_none();
     let fingerprint = info.map(|info| info.data_fingerprint).or_else(|| of_export(&recipe));
     let fingerprint = fingerprint.filter(|fingerprint| !fingerprint.is_empty());
-    let of_run = Some(OwnImages { name: data.source.clone(), fingerprint });
+    let of_run = Some(OwnImages { name: data.source.clone(), fingerprint, of_export: is_export });
     Ok(Some(DataChoice { source: found(data.source, &recipe), options, of_run }))
 }
 

@@ -15,10 +15,20 @@ const FEWEST: u64 = 500;
 /// The command that trains with the recipe and initial weights of the run in the folder `run`, and a baseline if the run
 /// has one.
 pub fn again(run: &Path, info: &RunInfo) -> Suggestion {
+    alone(run, info).with(baseline::of(run).map(|_| "--baseline"))
+}
+
+/// [`again`] without the baseline.
+fn alone(run: &Path, info: &RunInfo) -> Suggestion {
     let recipe = run.join(RESOLVED).display().to_string();
     let from = info.from.iter().flat_map(|from| ["--from", &from.model]);
-    let baseline = baseline::of(run).map(|_| "--baseline");
-    Suggestion::new(["pretrain", "--recipe", &recipe]).with(from).with(baseline)
+    Suggestion::new(["pretrain", "--recipe", &recipe]).with(from)
+}
+
+/// [`with_seed`] without the baseline.
+pub fn alone_with_seed(run: &Path, info: &RunInfo, seed: u64) -> Suggestion {
+    let remark = format!("{} with another seed", run.display());
+    alone(run, info).with(["--seed", &seed.to_string()]).about(&remark)
 }
 
 /// [`again`] with another seed.
@@ -66,6 +76,21 @@ pub fn lower(run: &Path, info: &RunInfo, recipe: &Recipe) -> Suggestion {
 pub fn lower_by_files(run: &Path) -> Option<Suggestion> {
     let info = RunInfo::read(run).ok().filter(|_| is_run(run))?;
     Some(lower(run, &info, &recorded(&run.join(RESOLVED)).ok()?))
+}
+
+/// The command that finds learning rates at which the loss of a run falls, or [`lower`] where a usual one is known.
+pub fn find_rate(run: &Path, info: &RunInfo, recipe: &Recipe) -> Suggestion {
+    if recipe.has_large_rate_for_adamw() {
+        return lower(run, info, recipe);
+    }
+    let recipe = run.join(RESOLVED).display().to_string();
+    Suggestion::new(["find-lr", "--recipe", &recipe]).about("learning rates at which the loss falls")
+}
+
+/// [`find_rate`] by the files of the run; `None` for other folders, and if a file cannot be read.
+pub fn find_rate_by_files(run: &Path) -> Option<Suggestion> {
+    let info = RunInfo::read(run).ok().filter(|_| is_run(run))?;
+    Some(find_rate(run, &info, &recorded(&run.join(RESOLVED)).ok()?))
 }
 
 /// How many times as long a run of too few steps should be: four times, or as often as gives it [`FEWEST`] steps.

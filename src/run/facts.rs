@@ -2,10 +2,20 @@
 
 use std::path::Path;
 
+use equimod_eval::study::{deviation, mean};
 use equimod_eval::verdict::TrainingFacts;
-use equimod_train::Recipe;
+use equimod_train::run_dir::RESOLVED;
+use equimod_train::{Recipe, recorded};
 
 use crate::run::files::Metrics;
+
+/// Facts about those of some models that are runs whose files can be read.
+pub fn of_runs<'a>(models: impl IntoIterator<Item = &'a Path>) -> Vec<TrainingFacts> {
+    let facts = |run: &Path| -> anyhow::Result<TrainingFacts> {
+        training_facts(run, &recorded(&run.join(RESOLVED))?, Metrics::read(run)?.steps())
+    };
+    models.into_iter().filter_map(|model| facts(model).ok()).collect()
+}
 
 /// Facts about the run in the directory `run`, which has `steps` steps.
 ///
@@ -50,10 +60,6 @@ const CLEAR: f64 = 0.05;
 /// Fall, as a share of the first loss, below which a loss that rose came back to its start.
 const SLIGHT: f64 = 0.02;
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
 /// Mean losses of the first twentieth and the last fifth if the latter is higher, of few losses clearly higher.
 fn rise(losses: &[f64]) -> Option<(f64, f64)> {
     let (first, last) = ((losses.len() / 20).max(1), (losses.len() / 5).max(1));
@@ -75,15 +81,19 @@ fn return_to_start(losses: &[f64]) -> Option<(f64, f64, f64)> {
     is_back.then_some((start, highest, end))
 }
 
-/// Relative decrease of the mean from the last fifth but one to the last fifth; `None` for fewer than ten values.
+/// Relative decrease of the mean from the last fifth but one to the last fifth; `None` for fewer than ten values, and if
+/// it is less than twice its standard error.
 fn decrease(losses: &[f64]) -> Option<f64> {
     let fifth = losses.len() / 5;
     if fifth < 2 {
         return None;
     }
     let (before, last) = losses[losses.len() - 2 * fifth..].split_at(fifth);
+    let squared_error = |values: &[f64]| deviation(values).map(|deviation| deviation.powi(2) / values.len() as f64);
+    let error = (squared_error(before)? + squared_error(last)?).sqrt();
     let (before, last) = (mean(before), mean(last));
-    Some((before - last) / before.abs()).filter(|decrease| decrease.is_finite())
+    let decrease = Some((before - last) / before.abs()).filter(|decrease| decrease.is_finite());
+    decrease.filter(|_| (before - last).abs() >= 2.0 * error)
 }
 
 #[cfg(test)]
@@ -128,6 +138,14 @@ mod tests {
         let losses: Vec<f64> = (0..10).map(|step| if step < 8 { 4.0 } else { 3.0 }).collect();
         assert_eq!(decrease(&losses), Some(0.25));
         assert_eq!(decrease(&losses[..9]), None);
+        // With a standard deviation of 1 in fifths of 50 losses, the standard error is 0.2.
+        let noisy = |fall: f64| -> Vec<f64> {
+            let noise = (49.0f64 / 50.0).sqrt();
+            let value = |step: usize| if step < 200 { 8.0 } else { 8.0 - fall };
+            (0..250).map(|step| value(step) + if step % 2 == 0 { noise } else { -noise }).collect()
+        };
+        assert!((decrease(&noisy(0.41)).unwrap() - 0.41 / 8.0).abs() < 1e-9);
+        assert_eq!(decrease(&noisy(0.39)), None);
         assert_eq!(decrease(&[0.0; 10]), None);
         assert_eq!(decrease(&[-2.0, -2.0, -2.0, -2.0, -2.0, -2.0, -2.0, -2.0, -3.0, -3.0]), Some(0.5));
     }

@@ -1,6 +1,7 @@
 //! A training run: its forecast, probe, trace, files and report.
 
 pub mod again;
+pub mod ancestry;
 pub mod baseline;
 pub mod facts;
 pub mod files;

@@ -21,7 +21,6 @@ pub struct LabeledProbe {
     config: ProbeRecipe,
     splits: Splits,
     task: String,
-    seed: u64,
 }
 
 impl LabeledProbe {
@@ -44,11 +43,12 @@ impl LabeledProbe {
             ))),
             (task, _) => splits.train.tasks()[splits.train.task(task)?].name.clone(),
         };
-        Ok(Some(Self { config, splits, task, seed: recipe.seed }))
+        Ok(Some(Self { config, splits, task }))
     }
 
+    /// Accuracies on the same images for every seed of training.
     fn scores(&self, model: &Model) -> anyhow::Result<Vec<(String, f64)>> {
-        let evaluation = Evaluation::new(model, &self.splits).tasks([self.task.as_str()]).seed(self.seed);
+        let evaluation = Evaluation::new(model, &self.splits).tasks([self.task.as_str()]);
         let score = |kind: Score, classifications: Vec<Classification>| {
             let hits = classifications.first()?.predictions.hits(1);
             Some((kind.name().to_owned(), hits.iter().sum::<f64>() / hits.len().max(1) as f64))

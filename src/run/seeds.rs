@@ -1,5 +1,6 @@
 //! Runs of the same recipe with other seeds.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use equimod_train::run_dir::RESOLVED;
@@ -24,6 +25,28 @@ pub fn matched([first, second]: [&Path; 2]) -> Vec<PathBuf> {
     };
     let pairs = other_seeds(first).into_iter().filter_map(pair);
     std::iter::once([first.to_owned(), second.to_owned()]).chain(pairs).flatten().collect()
+}
+
+/// Whether two runs differ in their seeds alone.
+pub fn differ_in_seed_alone([first, second]: [&Path; 2]) -> bool {
+    let runs = Finished::read(first).zip(Finished::read(second));
+    runs.is_some_and(|(first, second)| first.differs_in_seed_alone(&second))
+}
+
+/// The seeds with which two recipes are to be trained for another pair of runs: of the first, of the second or of both.
+pub fn missing(runs: [&Path; 2]) -> [Option<u64>; 2] {
+    let seeds = |run: &Path| -> BTreeSet<u64> {
+        std::iter::once(run.to_owned())
+            .chain(other_seeds(run))
+            .filter_map(|run| Some(RunInfo::read(&run).ok()?.seed))
+            .collect()
+    };
+    let [first, second] = runs.map(seeds);
+    match (second.difference(&first).next(), first.difference(&second).next()) {
+        (Some(seed), _) => [Some(*seed), None],
+        (None, Some(seed)) => [None, Some(*seed)],
+        (None, None) => [Some(next_seed(runs)); 2],
+    }
 }
 
 /// The next seed that none of the runs, and of their recipe's other runs, has.

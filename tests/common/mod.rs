@@ -94,10 +94,11 @@ impl Scratch {
         self.path(name)
     }
 
-    /// Starts the binary in the folder, without output.
+    /// Starts the binary in the folder; its messages go to the file `stderr.txt`.
     pub fn start(&self, arguments: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_equimod"));
-        command.args(arguments).current_dir(self.folder()).stdout(Stdio::null()).stderr(Stdio::null());
+        let messages = fs::File::create(self.path("stderr.txt")).unwrap();
+        command.args(arguments).current_dir(self.folder()).stdout(Stdio::null()).stderr(messages);
         command.spawn().unwrap()
     }
 

@@ -34,6 +34,8 @@ impl Located {
 /// run's newest valid checkpoint.
 pub(super) fn locate(path: &Path, name: &str) -> Result<Located> {
     check_location(path)?;
+    let named = named_checkpoint(path);
+    let path = named.as_deref().unwrap_or(path);
     if path.is_file() {
         return of_file(path);
     }
@@ -44,6 +46,15 @@ pub(super) fn locate(path: &Path, name: &str) -> Result<Located> {
         file if file.is_file() => of_file(&file),
         _ => newest(path, name),
     }
+}
+
+/// The checkpoint that a file of its name stands for, such as `checkpoints/best`.
+fn named_checkpoint(path: &Path) -> Option<PathBuf> {
+    if !path.is_file() || !path.parent()?.ends_with(CHECKPOINTS) {
+        return None;
+    }
+    let named = path.with_file_name(fs::read_to_string(path).ok()?.trim());
+    Some(named).filter(|named| named.join(checkpoint::MANIFEST).is_file())
 }
 
 /// Checks that a path may be a MODEL, before it is opened; a web address or a damaged file is found later.

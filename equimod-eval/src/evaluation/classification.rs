@@ -1,7 +1,7 @@
 //! The predictions of a classifier on one task, and the rows they give.
 
 use super::{DrawnImages, LabeledTask};
-use crate::metrics::{bootstrap_mean, bootstrap_mean_per_class, majority_share};
+use crate::metrics::{bootstrap_mean_per_class, majority_share};
 use crate::report::Plot;
 use crate::{Predictions, ResultRow};
 
@@ -43,7 +43,7 @@ impl Classification {
     pub fn top_1(&self, data: &str, seed: u64) -> ResultRow {
         let labels = self.predictions.labels();
         let chance = Some(majority_share(labels, self.predictions.classes(), 1));
-        ResultRow { chance, ..self.row(data, TOP_1).with(bootstrap_mean(&self.predictions.hits(1), seed)) }
+        ResultRow { chance, ..self.row(data, TOP_1).of_images(self.predictions.hits(1), seed) }
     }
 
     /// Top-1 and top-5 accuracy, the mean over classes and the calibration error.
@@ -53,7 +53,7 @@ impl Classification {
         let mut rows = vec![self.top_1(data, seed)];
         if classes > 5 {
             let chance = Some(majority_share(labels, classes, 5));
-            rows.push(ResultRow { chance, ..self.row(data, TOP_5).with(bootstrap_mean(&predictions.hits(5), seed)) });
+            rows.push(ResultRow { chance, ..self.row(data, TOP_5).of_images(predictions.hits(5), seed) });
         }
         let per_class = bootstrap_mean_per_class(&predictions.hits(1), labels, classes, seed);
         let chance = Some(1.0 / self.task.test.present().max(1) as f64);

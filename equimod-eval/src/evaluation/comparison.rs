@@ -3,11 +3,8 @@
 use super::{Classification, TOP_1};
 use crate::compare::{PairedComparison, compare_paired};
 use crate::report::{Bar, Bars, Figure, Section};
-use crate::results::NOT_CONFIRMED;
+use crate::results::{NOT_CONFIRMED, SIGNIFICANT};
 use crate::{Result, ResultRow};
-
-/// Level of McNemar's exact test.
-const LEVEL: f64 = 0.05;
 
 /// The classifications of one model in a comparison.
 pub struct ComparedModel<'a> {
@@ -131,7 +128,7 @@ fn detail(comparison: &PairedComparison, runs: usize, [a, b]: &[String; 2]) -> S
         (Some(p), _) => {
             let text = match p {
                 ..1e-3 => "p < 0.001".into(),
-                ..=LEVEL => format!("p = {p:.3}"),
+                ..=SIGNIFICANT => format!("p = {p:.3}"),
                 _ => format!("p = {p:.3}, {NOT_CONFIRMED}"),
             };
             format!("paired over images; {counts}; McNemar's exact test {text}")

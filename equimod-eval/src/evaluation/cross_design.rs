@@ -3,7 +3,6 @@
 use equimod_data::{Dataset, Designs};
 
 use super::Evaluation;
-use crate::metrics::bootstrap_mean;
 use crate::recall::partner_hits;
 use crate::{Features, Result, ResultRow};
 
@@ -92,7 +91,7 @@ impl Evaluation<'_> {
                     detail: format!("{}, centered features, {count} images each", pairs.about),
                     ..Default::default()
                 };
-                rows.push(row.with(bootstrap_mean(&pairs.hits(k)?, self.seed)));
+                rows.push(row.of_images(pairs.hits(k)?, self.seed));
             }
         }
         Ok(rows)

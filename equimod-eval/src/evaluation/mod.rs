@@ -56,9 +56,12 @@ use crate::copies::Copies;
 use crate::knn::KnnConfig;
 use crate::linear::LinearConfig;
 use crate::logistic::LogisticConfig;
-use crate::results::{with_baseline, with_references, with_untrained};
+use crate::references::{with_baseline, with_references, with_untrained};
 use crate::{InputTransform, Result, ResultRow};
 use features::SplitFeatures;
+
+/// Default seed of evaluations, whatever the seed of training: runs with other seeds have the same test images.
+pub const DEFAULT_SEED: u64 = 0;
 
 /// The evaluation of one model on the splits of one data set.
 ///
@@ -80,7 +83,7 @@ pub struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    /// The evaluation of `model` on `splits`: all tasks, seed 0, the input size of training, no cache, no map of
+    /// The evaluation of `model` on `splits`: all tasks, [`DEFAULT_SEED`], the input size of training, no cache, no map of
     /// features.
     pub fn new(model: &'a Model, splits: &'a Splits) -> Self {
         Self {
@@ -88,7 +91,7 @@ impl<'a> Evaluation<'a> {
             copies: &[],
             splits,
             tasks: Vec::new(),
-            seed: 0,
+            seed: DEFAULT_SEED,
             input: None,
             cache: None,
             map: FeatureMap::None,
@@ -190,11 +193,11 @@ impl<'a> Evaluation<'a> {
         let baseline = self.baseline.filter(|baseline| protocol.applies_to(baseline));
         let baseline = baseline.map(|baseline| protocol.measure(&self.of_model(baseline, &[]))).transpose()?;
         if let Some(other) = &baseline {
-            own.rows = with_baseline(own.rows, &other.rows);
+            own.rows = with_baseline(own.rows, &other.rows, self.seed);
         }
         let untrained = self.untrained.then(|| self.measure_untrained(protocol)).transpose()?;
         if let Some(other) = &untrained {
-            own.rows = with_untrained(own.rows, &other.rows);
+            own.rows = with_untrained(own.rows, &other.rows, self.seed);
         }
         own.rows = with_references(own.rows, self.earlier);
         Ok(Measured { own, untrained, baseline })

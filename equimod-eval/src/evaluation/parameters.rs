@@ -1,9 +1,10 @@
 //! Augmentation parameters regressed from features.
 
 use super::{Evaluation, Measurement, Protocol, page};
+use crate::metrics::Estimate;
 use crate::parameter_probe::{ProbeConfig, ProbeData, ProbeKind, collect, policy_of};
 use crate::report::{Bar, Bars, Figure, Section};
-use crate::results::{POOLED_R2, R2};
+use crate::results::{ACCURACY_OF_FLAG, POOLED_R2, R2};
 use crate::ridge::{ProbeTargets, probe, ridges};
 use crate::{Result, ResultRow};
 
@@ -31,8 +32,7 @@ impl Protocol for ParameterProtocol {
     }
 
     fn summary(&self) -> &'static str {
-        "R² on held-out images of the training split; guessing the mean gives 0. The accuracy of a flag is the share of \
-         views of which the probe tells whether they were, e.g., flipped; its chance is the share of the more frequent answer."
+        "R² on held-out images of the training split, with 95 % bootstrap intervals over them; guessing the mean gives 0."
     }
 
     fn measure(&self, evaluation: &Evaluation) -> Result<Measurement> {
@@ -54,7 +54,7 @@ impl Protocol for ParameterProtocol {
             let bar = |row: &ResultRow| Bar {
                 label: page::short_name(&row.task),
                 value: row.value.max(LOWEST_DRAWN),
-                interval: None,
+                interval: row.interval.map(|(low, high)| (low.max(LOWEST_DRAWN), high.max(LOWEST_DRAWN))),
                 references: [row.baseline, row.untrained].map(|value| Some(value?.max(LOWEST_DRAWN))).into(),
             };
             Figure::Bars(Bars {
@@ -84,12 +84,14 @@ impl ParameterProtocol {
             (&data.train.features, &train),
             (&data.validation.features, &validation),
             (&data.test.features, &test),
+            evaluation.seed,
         )?;
         let counts = splits.map(|split| split.features.rows());
         let detail = format!("{} training images, {} for validation, {} held out", counts[0], counts[1], counts[2]);
-        let row = |task: &str, metric: &str, value: f64| ResultRow {
+        let row = |task: &str, metric: &str, estimate: Estimate| ResultRow {
             detail: detail.clone(),
-            ..evaluation.number(protocol, task, metric, value)
+            interval: Some(estimate.interval).filter(|(low, high)| low.is_finite() && high.is_finite()),
+            ..evaluation.number(protocol, task, metric, estimate.value)
         };
         let mut rows = Vec::new();
         for score in &scores.targets {
@@ -98,7 +100,7 @@ impl ParameterProtocol {
             rows.push(ResultRow { chosen: chosen.clone(), chance: Some(0.0), ..row(&score.name, R2, score.r2) });
             if let Some(accuracy) = score.accuracy {
                 let chance = majority(&data.test, &score.name);
-                rows.push(ResultRow { chosen, chance, ..row(&score.name, "accuracy of the flag", accuracy) });
+                rows.push(ResultRow { chosen, chance, ..row(&score.name, ACCURACY_OF_FLAG, accuracy) });
             }
         }
         rows.push(ResultRow { chance: Some(0.0), ..row("all parameters", POOLED_R2, scores.pooled) });

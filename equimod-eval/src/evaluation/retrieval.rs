@@ -5,7 +5,6 @@ use equimod_data::task_name;
 use super::cross_design::pair_names;
 use super::{Evaluation, Measurement, Protocol, page};
 use crate::error::refuse;
-use crate::metrics::bootstrap_mean;
 use crate::predictor_retrieval::{PredictorRetrievalConfig, retrieve};
 use crate::recall::{same_class, same_class_chance};
 use crate::report::Section;
@@ -102,7 +101,7 @@ impl RetrievalProtocol {
                 let row = evaluation.number("retrieval by the predictor", &module.module, metric, 0.0);
                 let means: Vec<f64> = values.chunks(views).map(|of| of.iter().sum::<f64>() / of.len() as f64).collect();
                 let chance = Some(chance);
-                ResultRow { chance, detail: detail.clone(), ..row.with(bootstrap_mean(&means, evaluation.seed)) }
+                ResultRow { chance, detail: detail.clone(), ..row.of_images(means, evaluation.seed) }
             };
             rows.push(row("MRR", &module.reciprocal_ranks(), module.chance_of_mean_reciprocal_rank()));
             for k in VIEW_RANKS {
@@ -124,7 +123,7 @@ fn by_features(evaluation: &Evaluation) -> Result<Vec<ResultRow>> {
                 detail: format!("same class, cosine, {} queries; {}", queries.len(), task.test_description()),
                 ..evaluation.number("retrieval by features", &task.name, &format!("recall@{k}"), 0.0)
             };
-            rows.push(row.with(bootstrap_mean(&hits, evaluation.seed)));
+            rows.push(row.of_images(hits, evaluation.seed));
         }
     }
     Ok(rows)

@@ -77,7 +77,7 @@ fn unlabeled(splits: &Splits) -> Error {
         true => "; a folder has them by class sub-folders, a table by a column, a shard by .cls or .json members",
         false => &columns,
     };
-    wrong(&splits.name, format!("it has no labels{text}"))
+    wrong(&splits.name, format!("it has no labels{text}; --data takes images with labels"))
 }
 
 /// Refuses tasks that are neither label columns nor pairs of designs of the data set.

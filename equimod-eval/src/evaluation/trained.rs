@@ -95,8 +95,9 @@ impl Classify for FinetuneProtocol {
                 let progress = |now: TrainingProgress| evaluation.observer.progress("finetune", now.step, now.steps);
                 let trained = finetune(evaluation.model, &images, &config, &mut { progress })?;
                 let variant = format!("{} % of the labels", percent(fraction));
+                let epochs = if config.epochs == 1 { "epoch" } else { "epochs" };
                 let detail = format!(
-                    "{} labeled images, {} epochs of batches of {}, learning rate {:.1e} falling to 0, last epoch",
+                    "{} labeled images, {} {epochs} of batches of {}, learning rate {:.1e} falling to 0, last epoch",
                     trained.images, config.epochs, config.batch, config.learning_rate
                 );
                 classifications.push(classification(task, "finetune", variant, trained, detail));

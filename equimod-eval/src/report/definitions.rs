@@ -1,6 +1,6 @@
 //! Definitions of measures, for the place where their values are shown.
 
-use crate::results::{ABSOLUTE, RATIO_OF_MEANS, RELATIVE, ResultRow, SHUFFLED, TOP_1};
+use crate::results::{ABSOLUTE, ACCURACY_OF_FLAG, RATIO_OF_MEANS, RELATIVE, ResultRow, SHUFFLED, TOP_1};
 
 /// The definition of one measure, or of measures of the same kind.
 struct Definition {
@@ -19,7 +19,7 @@ const fn define(protocol: &'static str, metric: &'static str, name: &'static str
 }
 
 /// The first that fits is the definition of a row.
-const DEFINITIONS: [Definition; 24] = [
+const DEFINITIONS: [Definition; 25] = [
     define("knn", TOP_1, "knn", "share of test images whose class the k nearest training images vote for"),
     define(
         "logistic",
@@ -29,6 +29,12 @@ const DEFINITIONS: [Definition; 24] = [
     ),
     define("linear", TOP_1, "linear", "share of test images that a linear layer on frozen features gets right"),
     define("finetune", TOP_1, "finetune", "share of test images that the network gets right after training on labels"),
+    define(
+        "",
+        ACCURACY_OF_FLAG,
+        ACCURACY_OF_FLAG,
+        "share of views for which ridge regression tells whether an augmentation was applied: chance is always giving the more frequent answer",
+    ),
     define("", TOP_1, "top-1 accuracy", "share of test images whose class is predicted"),
     define("", "top-5", "top-5 accuracy", "share of test images whose class is among the five most probable ones"),
     define(
@@ -79,7 +85,7 @@ const DEFINITIONS: [Definition; 24] = [
         "",
         SHUFFLED,
         "control: shuffled parameters",
-        "absolute equivariance of predictions from another image's parameters: what they gain without being told the view",
+        "absolute equivariance of predictions from wrong parameters, those of another image or, of a flip or grayscale alone, of no change: what they gain without being told the view",
     ),
     define(
         "",

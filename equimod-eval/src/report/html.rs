@@ -49,6 +49,7 @@ figure.right img{outline:2px solid var(--c2)}figure.wrong img{outline:2px solid 
 .row dl{margin:.3rem 0 0;font-size:.82rem;line-height:1.4}.row dt{display:inline;margin-right:.4rem}.row dd{display:inline}
 pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.82rem;line-height:1.4}
 pre.notice{white-space:pre-wrap}
+@media(max-width:40rem){pre.next{white-space:pre-wrap;overflow-wrap:anywhere}}
 @media(max-width:40rem){thead{display:none}table,tbody,tr,td{display:block}
   tr{padding:.5rem 0;border-bottom:1px solid var(--line)}
 td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;text-align:right}

@@ -1,7 +1,7 @@
 //! Rules on accuracies and recalls: against the untrained network, the baseline and chance, and how far they can be trusted.
 
-use super::sides::{Against, Side, against, capitalized, is_over_images, name};
-use crate::results::{AT_AN_END, DIFFERENCE, ResultRow, TOP_1, searched_whole_range};
+use super::sides::{Against, Reference, Side, against, capitalized, is_over_images, name};
+use crate::results::{ACCURACY_OF_FLAG, AT_AN_END, BY_PREDICTOR, DIFFERENCE, ResultRow, TOP_1, searched_whole_range};
 
 /// Half width of an interval, in points, above which the test set is called small.
 pub const WIDE: f64 = 12.5;
@@ -14,7 +14,7 @@ pub(super) struct Gains<'a> {
 
 impl<'a> Gains<'a> {
     pub(super) fn of(rows: &'a [ResultRow]) -> Self {
-        let measures = features(against(rows, |row| row.untrained));
+        let measures = features(against(rows, Reference::Untrained));
         let single = rows.iter().filter(|row| row.is_share() && row.model.is_empty() && row.chance.is_some());
         let evaluated = rows.iter().any(|row| row.untrained.is_some());
         let could_have_untrained = !evaluated && single.count() > 0;
@@ -52,18 +52,16 @@ impl<'a> Gains<'a> {
             ),
             (_, 0) if above > 0 => format!(
                 "Features gained by training in {}, by up to {most:+.1} points over the untrained \
-                 network; the other intervals contain its value.",
+                 network; the other differences are not clear.",
                 part(above)
             ),
-            (_, 0) => {
-                let contain =
-                    if all == 1 { "its interval contains the value" } else { "the intervals contain the values" };
-                format!(
-                    "Features neither gained nor lost by training as far as {} can tell: {contain} of the untrained \
-                     network.",
-                    if all == 1 { every(&self.measures) } else { counted(&self.measures) }
-                )
-            }
+            (_, 0) => format!(
+                "Features neither gained nor lost by training as far as {} can tell: {} points against the untrained \
+                 network {} within the uncertainty of the test images.",
+                if all == 1 { every(&self.measures) } else { counted(&self.measures) },
+                range(least, most),
+                if all == 1 { "lie" } else { "all lie" },
+            ),
             _ => {
                 let gained = match above {
                     0 => String::new(),
@@ -111,7 +109,7 @@ fn range(least: f64, most: f64) -> String {
 
 /// Measures against the baseline, a run with the same seed.
 pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
-    let all = features(against(rows, |row| row.baseline));
+    let all = features(against(rows, Reference::Baseline));
     let of = |side: Side| all.iter().filter(move |one| one.side == side);
     let part = |side: Side, word: &str| {
         let Against { row, points, .. } = of(side).max_by(|a, b| a.points.abs().total_cmp(&b.points.abs()))?;
@@ -136,9 +134,6 @@ pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
 fn features(measures: Vec<Against>) -> Vec<Against> {
     measures.into_iter().filter(|one| !one.row.protocol.ends_with(BY_PREDICTOR)).collect()
 }
-
-/// End of the protocol of rows that need a trained predictor.
-const BY_PREDICTOR: &str = "by the predictor";
 
 /// Few-shot accuracies against the untrained network: their intervals say nothing about other images.
 pub(super) fn few_shot(rows: &[ResultRow]) -> Option<String> {
@@ -177,13 +172,14 @@ pub(super) fn few_shot_chance(rows: &[ResultRow]) -> Option<String> {
 
 /// Whether the test set is small, by the widest interval of a share, or by one without width.
 pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
-    let of_one = |row: &&ResultRow| row.is_share() && is_over_images(row) && !row.metric.starts_with(DIFFERENCE);
+    let is_other = |row: &ResultRow| row.metric == ACCURACY_OF_FLAG || row.metric.starts_with(DIFFERENCE);
+    let of_one = |row: &&ResultRow| row.is_share() && is_over_images(row) && !is_other(row);
     let shares = || rows.iter().filter(of_one);
     let half = |row: &ResultRow| row.interval.map(|(low, high)| 50.0 * (high - low));
     let widest = shares().filter_map(half).max_by(f64::total_cmp)?;
     if widest > WIDE {
         return Some(format!(
-            "The test set is small: intervals reach up to ±{widest:.0} points, and differences within them mean little."
+            "The test set is small: intervals reach up to ±{widest:.0} points; more test images would tell more."
         ));
     }
     // Resampling images of which all are right, or none, gives the same share every time.
@@ -199,13 +195,13 @@ pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
 
 /// Whether none of several measures is clearly above chance.
 pub(super) fn is_all_chance(rows: &[ResultRow]) -> bool {
-    let judged = against(rows, |row| row.chance);
+    let judged = against(rows, Reference::Chance);
     !judged.is_empty() && judged.iter().all(|one| one.side != Side::Above)
 }
 
 /// Measures that are not clearly above chance. If there are none, and the untrained network was not evaluated, that.
 pub(super) fn chance(rows: &[ResultRow], alone: bool) -> Option<String> {
-    let judged = against(rows, |row| row.chance);
+    let judged = against(rows, Reference::Chance);
     let below: Vec<&Against> = judged.iter().filter(|one| one.side != Side::Above).collect();
     let Some(first) = below.first() else {
         let all = capitalized(&every(&judged));

@@ -1,5 +1,6 @@
 //! Rules on the spread of features, and on what can be read off them.
 
+use super::sides::Side;
 use crate::results::{EFFECTIVE_RANK, NORMALIZED_STD, POOLED_R2, R2, ResultRow};
 
 /// Effective rank of features below which they collapsed, as in the guard of training.
@@ -8,20 +9,30 @@ pub const COLLAPSED_RANK: f64 = 2.0;
 /// Whether features collapsed, by their effective rank.
 pub(super) fn spread(rows: &[ResultRow]) -> Option<String> {
     let rank = rows.iter().find(|row| row.metric == EFFECTIVE_RANK)?;
-    let beside = rank.untrained.map_or_else(String::new, |untrained| format!(" (untrained: {untrained:.1})"));
-    let rank = rank.value;
+    let named = |name: &str, value: Option<f64>| value.map(|value| format!("{name}: {value:.1}"));
+    let baseline = named("baseline", rank.baseline);
+    let beside: Vec<String> = named("untrained", rank.untrained).into_iter().chain(baseline.clone()).collect();
+    let beside = if beside.is_empty() { String::new() } else { format!(" ({})", beside.join(", ")) };
+    let baseline = baseline.map_or_else(String::new, |baseline| format!(" ({baseline})"));
+    let (rank, untrained) = (rank.value, rank.untrained);
     let narrower = narrower(rows).unwrap_or_default();
-    Some(match rank < COLLAPSED_RANK {
-        true => {
+    let few = untrained.filter(|untrained| rank < FEW_DIMENSIONS * untrained);
+    Some(match (rank < COLLAPSED_RANK, few) {
+        (true, _) => {
             format!("Features collapsed: their effective rank is {rank:.1}{beside}, and a useful network has more.")
         }
-        false => {
-            format!(
-                "Features have not collapsed: they use about {rank:.1} dimensions, their effective rank{beside}{narrower}."
-            )
-        }
+        (false, Some(untrained)) => format!(
+            "Features have not collapsed, but use few dimensions: their effective rank is {rank:.1}{baseline}, and \
+             {untrained:.1} before training{narrower}."
+        ),
+        (false, None) => format!(
+            "Features have not collapsed: they use about {rank:.1} dimensions, their effective rank{beside}{narrower}."
+        ),
     })
 }
+
+/// Share of the untrained network's effective rank below which features use few dimensions.
+pub const FEW_DIMENSIONS: f64 = 0.25;
 
 /// Share of the untrained network's standard deviation below which features lie closer together than before training.
 pub const NARROWER: f64 = 0.5;
@@ -36,7 +47,7 @@ fn narrower(rows: &[ResultRow]) -> Option<String> {
     ))
 }
 
-/// Difference of pooled R² below which two networks are called equal: it has no interval.
+/// Difference of pooled R² below which two networks are called equal, where there is no interval.
 pub const EQUAL: f64 = 0.02;
 
 /// Whether parameters of augmentations can be read off the features, by the pooled R² of one probe: that of the change
@@ -44,25 +55,35 @@ pub const EQUAL: f64 = 0.02;
 pub(super) fn readable(rows: &[ResultRow], is_relative: bool) -> Option<String> {
     let of_probe = |row: &&ResultRow| row.metric == POOLED_R2 && row.protocol.ends_with("relative") == is_relative;
     let row = rows.iter().find(of_probe)?;
+    // Without an interval above 0, guessing may be as good.
+    let is_above_guessing = row.interval.is_none_or(|interval| Side::of(interval, 0.0) == Side::Above);
     let said = match row.value {
-        clear if clear > CLEARLY_READABLE => "say",
-        little if little > READABLE => "say a little of",
+        clear if clear > CLEARLY_READABLE && is_above_guessing => "say",
+        little if little > READABLE && is_above_guessing => "say a little of",
         _ => "hardly say",
     };
     let what = if is_relative { "how augmentation changed from view to view" } else { "how a view was augmented" };
-    let beside = row.untrained.map_or_else(String::new, |untrained| {
-        let than = match row.value - untrained {
-            little if little.abs() < EQUAL => "about as much as",
-            less if less < 0.0 => "less than",
-            _ => "more than",
-        };
-        format!(", {than} those of the untrained network, {untrained:.2}")
+    let beside = [(row.untrained, "untrained network"), (row.baseline, "baseline")];
+    let beside = beside.into_iter().filter_map(|(value, network)| {
+        let value = value?;
+        Some(format!(", {} those of the {network}, {value:.2}", than(row, value)))
     });
+    let beside: String = beside.collect();
+    let interval = row.interval.map_or_else(String::new, |(low, high)| format!(" ({low:.2} to {high:.2})"));
     let best = best(rows, row);
     Some(format!(
-        "Features {said} {what}: R² of all parameters {:.2}{beside} (1 is perfect, guessing gives 0){best}.",
+        "Features {said} {what}: R² of all parameters {:.2}{interval}{beside} (1 is perfect, guessing gives 0){best}.",
         row.value
     ))
+}
+
+/// A value of R² against that of another network: by its interval, or without one by a fixed difference.
+fn than(row: &ResultRow, other: f64) -> &'static str {
+    match Side::of(row.interval.unwrap_or((row.value - EQUAL, row.value + EQUAL)), other) {
+        Side::Above => "more than",
+        Side::Around => "about as much as",
+        Side::Below => "less than",
+    }
 }
 
 /// The parameters that can be read off best, as a clause.
@@ -70,7 +91,9 @@ fn best(rows: &[ResultRow], pooled: &ResultRow) -> String {
     let of_one = |row: &&ResultRow| row.metric == R2 && row.protocol == pooled.protocol && row.value > READABLE;
     let mut found: Vec<&ResultRow> = rows.iter().filter(of_one).collect();
     found.sort_by(|a, b| b.value.total_cmp(&a.value));
-    let named: Vec<String> = found.iter().take(2).map(|row| format!("{} {:.2}", row.task, row.value)).collect();
+    let beside = |row: &ResultRow| row.untrained.map_or_else(String::new, |value| format!(" (untrained {value:.2})"));
+    let named = |row: &&ResultRow| format!("{} {:.2}{}", row.task, row.value, beside(row));
+    let named: Vec<String> = found.iter().take(2).map(named).collect();
     if named.is_empty() { String::new() } else { format!("; best {}", named.join(", ")) }
 }
 

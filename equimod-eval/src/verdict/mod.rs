@@ -13,20 +13,22 @@ use crate::results::ResultRow;
 use accuracies::{Gains, baseline, chance, few_shot, few_shot_chance, is_all_chance, precision, range_end};
 use features::{readable, spread};
 use models::{differences, suite};
-use predictions::{Predictions, unpredicted};
+use predictions::{Predictions, retrieved, unpredicted};
 use sides::Side;
 use training::{collapse, pace, rise};
 
 pub use accuracies::WIDE;
-pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, NARROWER, READABLE};
+pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, FEW_DIMENSIONS, NARROWER, READABLE};
 pub use sides::is_judged;
-pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT};
+pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, briefly_trained};
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// Train with a lower learning rate.
     LowerRate,
+    /// Find a learning rate at which the loss falls.
+    FindRate,
     /// Train for more epochs.
     TrainLonger,
     /// Compare with the same run without the module's loss.
@@ -37,6 +39,13 @@ pub enum Advice {
     WidenRange,
     /// Evaluate the untrained network as well.
     EvaluateUntrained,
+}
+
+impl Advice {
+    /// Whether it is to train again with another schedule.
+    pub fn is_on_schedule(self) -> bool {
+        matches!(self, Self::TrainLonger | Self::LowerRate | Self::FindRate)
+    }
 }
 
 /// Sentences in the order of reading, and the advice that follows.
@@ -68,6 +77,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         (1, against_baseline.clone()),
         (0, predictions.sentence.clone()),
         (2, unpredicted(rows)),
+        (1, retrieved(rows)),
         (0, differences(rows)),
         (0, suite(rows)),
         (0, spread(rows)),
@@ -81,6 +91,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let sentences = most_important(sentences.into_iter().filter_map(|(rank, text)| Some((rank, text?))).collect());
     let unsettled = training.is_some_and(TrainingFacts::is_unsettled);
     let advice = match () {
+        () if training.is_some_and(TrainingFacts::has_risen) => Some(Advice::FindRate),
         () if failed => Some(Advice::LowerRate),
         () if disappointing && unsettled => Some(Advice::TrainLonger),
         () if against_baseline.is_some() => Some(Advice::RepeatWithSeed),
@@ -92,6 +103,16 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         }
         () => None,
     };
+    Verdict { sentences, advice }
+}
+
+/// The verdict on an evaluation of a run by itself: that on its rows, and whether the run was too short for them.
+pub fn of_evaluation(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
+    let Verdict { mut sentences, advice } = verdict(rows, None);
+    let disappointing = Gains::of(rows).is_disappointing() || Predictions::of(rows, None).side == Some(Side::Below);
+    let training = training.filter(|training| !training.has_failed());
+    sentences.extend(training.and_then(|training| pace(training, disappointing)));
+    sentences.truncate(MOST_SENTENCES);
     Verdict { sentences, advice }
 }
 

@@ -26,9 +26,18 @@ pub(super) fn suite(rows: &[ResultRow]) -> Option<String> {
     }
     let leads = |&task: &(&String, &String)| value(&first.model, task) > value(&second.model, task);
     let count = tasks.iter().copied().filter(leads).count();
+    let is_clear = |&(task, metric): &(&String, &String)| {
+        let same = |row: &&ResultRow| row.model == first.model && (&row.task, &row.metric) == (task, metric);
+        let interval = rows.iter().find(same).and_then(|row| row.interval);
+        interval.zip(value(&second.model, (task, metric))).is_some_and(|(of, other)| Side::of(of, other) == Side::Above)
+    };
+    let clear = match tasks.iter().copied().filter(is_clear).count() {
+        0 => "none".to_owned(),
+        count => count.to_string(),
+    };
     Some(format!(
-        "By the mean over {}, {} is {} points above {} ({} and {}), and higher in {count} of {}; the intervals of the \
-         tasks say how much of it is chance.",
+        "By the mean over {}, {} is {} points above {} ({} and {}), and higher in {count} of {}, in {clear} of them by \
+         more than the interval.",
         first.task,
         first.model,
         first.difference(second).trim_end_matches(" points").trim_start_matches('+'),
@@ -48,12 +57,17 @@ pub(super) fn differences(rows: &[ResultRow]) -> Option<String> {
     }
     // The model of a difference is `B − A`.
     let (b, a) = sides[0].0.model.split_once(" − ").unwrap_or(("B", "A"));
+    let signed = |row: &ResultRow, sign: f64| format!("{} ({:+.1} points)", row.task, sign * 100.0 * row.value);
     let named = |of: &dyn Fn(&ResultRow, Side) -> bool| -> Vec<String> {
-        let named = sides.iter().filter(|(row, side)| of(row, *side));
-        named.map(|(row, _)| format!("{} ({:+.1} points)", row.task, 100.0 * row.value)).collect()
+        sides.iter().filter(|(row, side)| of(row, *side)).map(|(row, _)| signed(row, 1.0)).collect()
     };
     let confirmed = |row: &ResultRow| !row.detail.contains(NOT_CONFIRMED);
-    let clear = |wanted: Side| named(&|row, side| side == wanted && confirmed(row));
+    // Points are those of the better model over the other one.
+    let clear = |wanted: Side| -> Vec<String> {
+        let sign = if wanted == Side::Above { 1.0 } else { -1.0 };
+        let clear = sides.iter().filter(|(row, side)| *side == wanted && confirmed(row));
+        clear.map(|(row, _)| signed(row, sign)).collect()
+    };
     let (better, worse) = (clear(Side::Above), clear(Side::Below));
     let parts = [(format!("{b} is better than {a} on "), better), (format!("{a} is better than {b} on "), worse)];
     let mut said: Vec<String> = parts

@@ -2,7 +2,7 @@
 
 use super::TrainingFacts;
 use super::sides::{Side, same_model};
-use crate::results::{ABSOLUTE, ResultRow, SHUFFLED};
+use crate::results::{ABSOLUTE, BY_PREDICTOR, H_1, ResultRow, SHUFFLED};
 
 /// Overall absolute equivariance of the predictions.
 pub(super) struct Predictions {
@@ -67,20 +67,45 @@ fn control(rows: &[ResultRow], row: &ResultRow) -> Option<f64> {
 /// End of the task of rows on a single augmentation.
 const ALONE: &str = " alone";
 
-/// Augmentations that, alone, the predictions do not follow.
+/// Augmentations that, alone, the predictions do not follow, or follow worse than copies of the un-augmented image.
 pub(super) fn unpredicted(rows: &[ResultRow]) -> Option<String> {
+    let alone = || rows.iter().filter(|row| row.metric == ABSOLUTE && row.task.ends_with(ALONE));
     let named = |row: &ResultRow| {
-        let name = row.task.strip_suffix(ALONE).filter(|_| row.metric == ABSOLUTE)?;
-        let informed = Side::of(row.interval?, control(rows, row)?) == Side::Above;
-        let (module, augmentation) = name.split_once(", ")?;
-        (!informed).then(|| format!("{augmentation} ({module})"))
+        let (module, augmentation) = row.task.strip_suffix(ALONE)?.split_once(", ")?;
+        Some(format!("{augmentation} ({module})"))
     };
-    let names: Vec<String> = rows.iter().filter_map(named).collect();
-    let (are, their) = if names.len() == 1 { ("is", "its") } else { ("are", "their") };
-    (!names.is_empty()).then(|| {
-        format!(
-            "Alone, {} {are} not predicted clearly better with {their} own parameters than with wrong ones.",
-            names.join(", ")
-        )
-    })
+    let is_worse = |row: &&ResultRow| row.interval.is_some_and(|interval| Side::of(interval, 0.0) == Side::Below);
+    let is_uninformed = |row: &&ResultRow| {
+        let sides = row.interval.zip(control(rows, row)).map(|(interval, control)| Side::of(interval, control));
+        sides.is_some_and(|side| side != Side::Above)
+    };
+    let worse: Vec<String> = alone().filter(is_worse).filter_map(named).collect();
+    let uninformed = alone().filter(|row| !is_worse(row) && is_uninformed(row));
+    let uninformed: Vec<String> = uninformed.filter_map(named).collect();
+    let one = |names: &[String]| names.len() == 1;
+    let worse = (!worse.is_empty()).then(|| {
+        let are = if one(&worse) { "is" } else { "are" };
+        format!("{} {are} predicted worse than by copying the un-augmented image", worse.join(", "))
+    });
+    let uninformed = (!uninformed.is_empty()).then(|| {
+        let (are, their) = if one(&uninformed) { ("is", "its") } else { ("are", "their") };
+        let names = uninformed.join(", ");
+        format!("{names} {are} not predicted clearly better with {their} own parameters than with wrong ones")
+    });
+    let said: Vec<String> = worse.into_iter().chain(uninformed).collect();
+    (!said.is_empty()).then(|| format!("Alone, {}.", said.join("; ")))
+}
+
+/// Whether the predictor ranks the view whose parameters it is given first among the views of an image.
+pub(super) fn retrieved(rows: &[ResultRow]) -> Option<String> {
+    let row = rows.iter().find(|row| row.protocol.ends_with(BY_PREDICTOR) && row.metric == H_1)?;
+    // Without success, the comparison with chance says so.
+    let chance = row.chance.filter(|chance| row.interval.is_some_and(|of| Side::of(of, *chance) == Side::Above))?;
+    let untrained = row.untrained.map_or_else(String::new, |value| format!(", untrained {}", row.text(value)));
+    Some(format!(
+        "The predictor of {} tells views apart: it ranks the right one first in {} (chance {}{untrained}).",
+        row.task,
+        row.text(row.value),
+        row.text(chance)
+    ))
 }

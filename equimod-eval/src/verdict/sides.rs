@@ -1,6 +1,6 @@
 //! Values against reference values.
 
-use crate::results::{FEW_SHOT, ResultRow, TOP_1};
+use crate::results::{ACCURACY_OF_FLAG, FEW_SHOT, H_1, Paired, ResultRow, SIGNIFICANT, TOP_1};
 
 /// A value against a reference: whether its interval lies above, around or below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,28 +36,50 @@ pub(super) fn is_over_images(row: &ResultRow) -> bool {
 /// Whether a row is another measure of the predictions or neighbors of a row that is judged.
 fn is_secondary(row: &ResultRow, rows: &[ResultRow]) -> bool {
     let beside = |metric: &str| rows.iter().any(|other| other.metric == metric && same_model(other, row));
-    [TOP_1, "recall@1", "H@1"].iter().any(|first| row.metric != *first && beside(first))
+    [TOP_1, "recall@1", H_1].iter().any(|first| row.metric != *first && beside(first))
 }
-
-/// End of the metric of probes for parameters that are on or off.
-const OF_FLAG: &str = "of the flag";
 
 /// Whether a row is the share by which its task and protocol are judged: top-1 accuracy or recall@1, where there are
 /// others beside it.
 pub fn is_judged(row: &ResultRow, rows: &[ResultRow]) -> bool {
-    row.is_share() && !row.metric.ends_with(OF_FLAG) && !is_secondary(row, rows)
+    row.is_share() && row.metric != ACCURACY_OF_FLAG && !is_secondary(row, rows)
 }
 
-/// The shares that have an interval over test images and this reference value, one of each task and protocol.
-pub(super) fn against(rows: &[ResultRow], reference: fn(&ResultRow) -> Option<f64>) -> Vec<Against<'_>> {
+/// The value that shares are judged against.
+#[derive(Clone, Copy)]
+pub(super) enum Reference {
+    Untrained,
+    Baseline,
+    Chance,
+}
+
+impl Reference {
+    /// The value for a row, and the paired difference from it if it is known.
+    pub(super) fn of(self, row: &ResultRow) -> Option<(f64, Option<Paired>)> {
+        match self {
+            Self::Untrained => Some((row.untrained?, row.over_untrained)),
+            Self::Baseline => Some((row.baseline?, row.over_baseline)),
+            Self::Chance => Some((row.chance?, None)),
+        }
+    }
+}
+
+/// The shares that have an interval over test images and this reference value, one of each task and protocol. A paired
+/// difference decides, and where none is known, the interval of the share.
+pub(super) fn against(rows: &[ResultRow], reference: Reference) -> Vec<Against<'_>> {
     let one = |row| -> Option<Against> {
         let row: &ResultRow = row;
-        let reference = reference(row)?;
-        Some(Against { row, side: Side::of(row.interval?, reference), points: 100.0 * (row.value - reference) })
+        let (value, paired) = reference.of(row)?;
+        let (interval, other) = paired.map_or((row.interval?, value), |paired| (paired.interval, 0.0));
+        // An interval without width, e.g. where every test image is right, says nothing of other images.
+        if interval.0 >= interval.1 {
+            return None;
+        }
+        let is_confirmed = paired.and_then(|paired| paired.p_value).is_none_or(|p| p <= SIGNIFICANT);
+        let side = if is_confirmed { Side::of(interval, other) } else { Side::Around };
+        Some(Against { row, side, points: 100.0 * (row.value - value) })
     };
-    // An interval without width, where every test image is right or none, says nothing of other images.
-    let has_width = |row: &ResultRow| row.interval.is_some_and(|(low, high)| high > low);
-    rows.iter().filter(|row| is_over_images(row) && is_judged(row, rows) && has_width(row)).filter_map(one).collect()
+    rows.iter().filter(|row| is_over_images(row) && is_judged(row, rows)).filter_map(one).collect()
 }
 
 pub(super) fn name(row: &ResultRow) -> String {

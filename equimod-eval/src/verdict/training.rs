@@ -1,5 +1,7 @@
 //! Rules on the training of a run.
 
+use super::sides::capitalized;
+
 /// Facts about the training of a run, besides its results.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainingFacts {
@@ -23,12 +25,22 @@ pub struct TrainingFacts {
 impl TrainingFacts {
     /// Whether embeddings collapsed or the loss rose, which longer training does not mend.
     pub fn has_failed(&self) -> bool {
-        self.collapsed.is_some() || self.risen.is_some() || self.unchanged.is_some()
+        self.collapsed.is_some() || self.has_risen()
+    }
+
+    /// Whether the loss rose, or rose and came back to its start.
+    pub fn has_risen(&self) -> bool {
+        self.risen.is_some() || self.unchanged.is_some()
     }
 
     /// Whether longer training may give other results.
     pub fn is_unsettled(&self) -> bool {
         self.steps < SHORT_RUN || self.is_falling()
+    }
+
+    /// Whether longer training would give other results, however good these are.
+    pub fn is_too_short(&self) -> bool {
+        self.steps < VERY_SHORT || self.is_falling()
     }
 
     /// Whether the loss had not settled at the end.
@@ -64,6 +76,29 @@ pub(super) fn collapse(training: &TrainingFacts) -> Option<String> {
         "Embeddings collapsed in training: {metric} stayed low to the end, at {value:.3}; `equimod eval health` says \
          whether features did."
     ))
+}
+
+/// Whether runs that are compared were trained too briefly for their differences to last.
+pub fn briefly_trained(runs: &[TrainingFacts]) -> Option<String> {
+    let all = runs.len();
+    let whose = |count: usize| match (count, all) {
+        (1, 1) => "the run".to_owned(),
+        (2, 2) => "both runs".into(),
+        (count, all) if count == all => format!("all {all} runs"),
+        (count, all) => format!("{count} of {all} runs"),
+    };
+    let short: Vec<u64> = runs.iter().map(|run| run.steps).filter(|steps| *steps < SHORT_RUN).collect();
+    let falling = runs.iter().filter(|run| run.is_falling()).count();
+    let why = match (short.iter().min().zip(short.iter().max()), falling) {
+        (Some((least, most)), _) => {
+            let are = if short.len() == 1 { "is" } else { "are" };
+            let steps = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            format!("{} {are} short ({steps} {})", whose(short.len()), if *most == 1 { "step" } else { "steps" })
+        }
+        (None, 0) => return None,
+        (None, falling) => format!("the loss of {} still fell at the end", whose(falling)),
+    };
+    Some(format!("{}: longer training may change the differences.", capitalized(&why)))
 }
 
 /// Whether the run was too short, where its results are not as hoped for.

@@ -1,5 +1,6 @@
 //! `eval compare`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use equimod_eval::Evaluation;
@@ -17,6 +18,7 @@ use crate::outputs::console::Console;
 use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
+use crate::run::facts::of_runs;
 
 /// Compares pairs of models on the same test images.
 pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
@@ -54,7 +56,8 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
                    several pairs, it is a Student's t interval over them.";
     let drawn = distinct_draws(&classifications[0]);
     let next = after_comparison(&arguments.models);
-    let comparison = Comparison { title, summary, rows, sections, drawn, next: next.clone() };
+    let trained = of_runs(arguments.models.iter().map(PathBuf::as_path));
+    let comparison = Comparison { title, summary, rows, sections, drawn, trained, next: next.clone() };
     let results = comparison.write(&arguments.shared, &contenders)?;
     if arguments.shared.json {
         console::json(&results)?;

@@ -8,7 +8,7 @@ use equimod_data::Splits;
 use equimod_eval::evaluation::DrawnImages;
 use equimod_eval::report::Section;
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
-use equimod_eval::verdict::verdict;
+use equimod_eval::verdict::{MOST_SENTENCES, TrainingFacts, briefly_trained, verdict};
 use equimod_eval::{Copies, Evaluation, InputTransform, ResultRow};
 use equimod_train::run_dir::is_run;
 
@@ -113,6 +113,8 @@ pub struct Comparison {
     pub sections: Vec<Section>,
     /// Splits that were drawn.
     pub drawn: Vec<DrawnImages>,
+    /// Facts about those of the models that are runs.
+    pub trained: Vec<TrainingFacts>,
     /// Commands that answer the next question.
     pub next: Vec<Suggestion>,
 }
@@ -120,8 +122,11 @@ pub struct Comparison {
 impl Comparison {
     /// Writes the results into `--out`, if it is given, and returns them.
     pub fn write(self, arguments: &SharedArgs, contenders: &[Contender]) -> anyhow::Result<Results> {
-        let Self { title, summary, rows, sections, drawn, next } = self;
-        let verdict = verdict(&rows, None).sentences;
+        let Self { title, summary, rows, sections, drawn, trained, next } = self;
+        let mut verdict = verdict(&rows, None).sentences;
+        // The training of a single model is judged by the evaluation of that model.
+        verdict.extend(briefly_trained(&trained).filter(|_| contenders.len() > 1));
+        verdict.truncate(MOST_SENTENCES);
         let results = Results {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),

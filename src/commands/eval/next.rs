@@ -4,14 +4,18 @@ use std::path::{Path, PathBuf};
 
 use equimod_core::ObjectiveConfig;
 use equimod_eval::ResultRow;
+use equimod_eval::evaluation::TOP_1;
 use equimod_eval::verdict::Advice;
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{RunInfo, recorded};
 
-use crate::cli::Transfer;
+use crate::cli::{BUNDLED, Transfer};
+use crate::inputs::evaluated_data::found;
 use crate::outputs::suggestion::Suggestion;
-use crate::run::again::{longer_by_files, lower_by_files, with_seed};
+use crate::reference::PREFIX;
+use crate::run::again::{alone_with_seed, find_rate_by_files, longer_by_files, lower_by_files, with_seed};
 use crate::run::baseline::{self, weighted_modules};
+use crate::run::files::all_results;
 use crate::run::seeds;
 
 /// Pairs of runs, one of each seed, that are enough to say whether their difference lasts.
@@ -26,6 +30,10 @@ pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
     // A run trains its baseline along.
     let has_baseline = |run: &Path| baseline::of(run).is_some_and(|baseline| models[..2].contains(&baseline));
     let run = [first, second].into_iter().find(|run| has_baseline(run));
+    // Of one recipe, any two runs are alike: they make no pair.
+    if run.is_none() && seeds::differ_in_seed_alone([first, second]) {
+        return Vec::new();
+    }
     let pairs = run.map_or_else(|| seeds::matched([first, second]), seeds::pairs);
     if pairs.len() > models.len() {
         let given: Vec<String> = models.iter().map(|model| model.display().to_string()).collect();
@@ -36,15 +44,19 @@ pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
         let report = Suggestion::new(["report"]).with(models.iter().map(|model| model.display().to_string()));
         return vec![report.about("curves, settings and results of all")];
     }
+    let trained = [first, second].into_iter().zip(&infos);
+    if let Some(run) = run {
+        let trained = trained.filter(|(one, _)| *one == run);
+        return trained.map(|(run, info)| with_seed(run, info, seeds::next_seed([run]))).collect();
+    }
     // Both runs of a pair have the same seed.
-    let seed = seeds::next_seed(run.map_or_else(|| vec![first, second], |run| vec![run]));
-    let trained = [first, second].into_iter().zip(&infos).filter(|(one, _)| run.is_none_or(|run| run == *one));
-    trained.map(|(run, info)| with_seed(run, info, seed)).collect()
+    let missing = trained.zip(seeds::missing([first, second]));
+    missing.filter_map(|((run, info), seed)| Some(alone_with_seed(run, info, seed?))).collect()
 }
 
-/// The command that follows a transfer evaluation: one with more to compare with, or the comparison of two models on
-/// `data`, the images of the first task.
-pub fn after_transfer(arguments: &Transfer, data: &str) -> Vec<Suggestion> {
+/// The command that follows a transfer evaluation: one with more to compare with, or the comparison of the two models with
+/// the highest `means` on `data`, the images of the first task.
+pub fn after_transfer(arguments: &Transfer, means: &[f64], data: &str) -> Vec<Suggestion> {
     let Transfer { models, untrained, .. } = arguments;
     let baseline = models.iter().find_map(|model| baseline::of(model)).filter(|baseline| !models.contains(baseline));
     let next = match (&models[..], baseline) {
@@ -53,8 +65,10 @@ pub fn after_transfer(arguments: &Transfer, data: &str) -> Vec<Suggestion> {
             let again = Suggestion::again().with([baseline.display().to_string()]);
             Some(again.about("also the baseline without the module's loss"))
         }
-        ([first, second, ..], None) => {
-            let [first, second] = [first, second].map(|model| model.display().to_string());
+        ([_, _, ..], None) => {
+            let mut order: Vec<(&f64, &PathBuf)> = means.iter().zip(models).collect();
+            order.sort_by(|a, b| b.0.total_cmp(a.0));
+            let [first, second] = [1, 0].map(|place| order[place].1.display().to_string());
             let compare = Suggestion::new(["eval", "compare", &first, &second, "--data", data]);
             Some(compare.about("tested on paired images of the first task"))
         }
@@ -75,20 +89,39 @@ pub fn after_evaluation(
 ) -> Option<Suggestion> {
     match advice {
         Some(Advice::LowerRate) if is_run(model) => return lower_by_files(model),
+        Some(Advice::FindRate) if is_run(model) => return find_rate_by_files(model),
         Some(Advice::EvaluateUntrained) => return Some(Suggestion::again().with(["--untrained"])),
         Some(Advice::TrainLonger) if is_run(model) => return longer_by_files(model),
         _ => {}
     }
     if let Some(baseline) = baseline::of(model) {
-        let [run, baseline] = [model, &baseline].map(|folder| folder.display().to_string());
-        let compare = Suggestion::new(["eval", "compare", &baseline, &run]);
-        let is_knn = !rows.is_empty() && rows.iter().all(|row| row.protocol == "knn");
-        let by = if is_knn { ["--by", "knn"].as_slice() } else { &[] };
-        let compare = compare.with(by).with(data.into_iter().flat_map(|data| ["--data", data]));
-        return Some(compare.about("whether features gain by the module, on paired images"));
+        // Without labels, there is no accuracy to compare.
+        return has_accuracy(model, rows).then(|| against_baseline(&baseline, model, data, rows));
     }
     let file = model.join(RESOLVED);
     let recipe = recorded(&file).ok().filter(|recipe| !matches!(recipe.objective, ObjectiveConfig::None(_)))?;
     let can_have_one = !weighted_modules(&recipe).is_empty();
-    can_have_one.then(|| baseline::add(&model.display().to_string()).about("also train without the module's loss"))
+    // The images may have moved since.
+    let source = found(recipe.data.source.clone(), &file);
+    let has_moved = source != BUNDLED && !source.starts_with(PREFIX) && !Path::new(&source).exists();
+    let moved = data.filter(|_| has_moved).into_iter().flat_map(|data| ["--data", data]);
+    let add = baseline::add(&model.display().to_string()).with(moved);
+    can_have_one.then(|| add.about("also train without the module's loss"))
+}
+
+/// Whether a model has an accuracy among its rows or, of a run, its other results.
+fn has_accuracy(model: &Path, rows: &[ResultRow]) -> bool {
+    let others = all_results(model).unwrap_or_default();
+    rows.iter().chain(&others).any(|row| row.metric == TOP_1)
+}
+
+/// The comparison of a run with its baseline, by k-NN after an evaluation by k-NN.
+fn against_baseline(baseline: &Path, run: &Path, data: Option<&str>, rows: &[ResultRow]) -> Suggestion {
+    let [run, baseline] = [run, baseline].map(|folder| folder.display().to_string());
+    let is_knn = !rows.is_empty() && rows.iter().all(|row| row.protocol == "knn");
+    let (by, accuracy): (&[&str], _) =
+        if is_knn { (&["--by", "knn"], "k-NN accuracy") } else { (&[], "logistic accuracy") };
+    let compare = Suggestion::new(["eval", "compare", &baseline, &run]).with(by);
+    let compare = compare.with(data.into_iter().flat_map(|data| ["--data", data]));
+    compare.about(&format!("whether {accuracy} gains by the module, on paired images"))
 }

@@ -9,7 +9,7 @@ use equimod_core::Model;
 use equimod_data::{Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
-use equimod_eval::verdict::verdict;
+use equimod_eval::verdict::{of_evaluation, verdict};
 use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer, ResultRow};
 use equimod_train::run_dir::is_run;
 
@@ -28,6 +28,7 @@ use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
 use crate::run::baseline;
+use crate::run::facts::of_runs;
 use crate::run::files::all_results;
 
 /// Runs a protocol on a model and a data set, prints and writes the results.
@@ -210,7 +211,7 @@ impl<'a> Session<'a> {
             seed: self.arguments.seed,
             models: vec![EvaluatedModel::of(&path.display().to_string(), model, self.input)],
             splits: distinct_draws(&measured.classifications).into_iter().map(|drawn| drawn.split).collect(),
-            verdict: verdict(&rows, None).sentences,
+            verdict: of_evaluation(&rows, of_runs([path]).first()).sentences,
             rows,
         }
     }

@@ -1,6 +1,6 @@
 //! `eval transfer`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::bundled::SUITES;
@@ -10,7 +10,7 @@ use equimod_data::source::ReadOptions;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::SuiteTable;
 use equimod_eval::report::Section;
-use equimod_eval::results::{aligned, markdown_table};
+use equimod_eval::results::{SUITE_MEAN, aligned, markdown_table};
 use equimod_eval::suite::{Suite, SuiteTask};
 
 use super::contenders::{Comparison, Contender, names};
@@ -23,6 +23,7 @@ use crate::outputs::console::Console;
 use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit::Usage;
+use crate::run::facts::of_runs;
 
 /// Evaluates models on every task of a suite.
 pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
@@ -53,7 +54,9 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let suite_table = SuiteTable::new(models, tasks.iter().map(|(task, _)| task.name.clone()).collect(), &rows);
     let table = suite_table.table();
     rows.extend(suite_table.mean_rows());
-    let next = after_transfer(arguments, &tasks[0].0.data);
+    // The models come in the order of the arguments, before the untrained network.
+    let means: Vec<f64> = rows.iter().filter(|row| row.metric == SUITE_MEAN).map(|row| row.value).collect();
+    let next = after_transfer(arguments, &means, &tasks[0].0.data);
     let comparison = Comparison {
         title: format!("transfer, suite {}", arguments.suite),
         summary: "Per cent; * marks the best of a column, whether or not its lead is more than chance. Intervals are \
@@ -61,6 +64,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
         rows,
         sections: vec![Section::table("Models side by side", table.clone())],
         drawn,
+        trained: of_runs(arguments.models.iter().map(PathBuf::as_path)),
         next: next.clone(),
     };
     let results = comparison.write(&arguments.shared, &contenders)?;

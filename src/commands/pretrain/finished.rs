@@ -8,10 +8,11 @@ use candle_core::Device;
 use equimod_core::checkpoint::write_atomic;
 use equimod_core::{Model, ObjectiveConfig};
 use equimod_data::{Dataset, Splits};
-use equimod_eval::evaluation::{EquivarianceProtocol, SummaryProtocol};
-use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page, with_baseline};
-use equimod_eval::verdict::{Advice, TrainingFacts, VERY_SHORT, verdict};
-use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
+use equimod_eval::evaluation::{DEFAULT_SEED, EquivarianceProtocol, Measurement, SummaryProtocol, distinct_draws};
+use equimod_eval::references::with_baseline;
+use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page};
+use equimod_eval::verdict::{Advice, TrainingFacts, verdict};
+use equimod_eval::{Crop, Evaluation, InputTransform};
 use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
 
 use super::reading;
@@ -20,7 +21,7 @@ use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
-use crate::run::again::{longer, lower, with_seed};
+use crate::run::again::{find_rate, longer, lower, with_seed};
 use crate::run::baseline;
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
@@ -71,7 +72,8 @@ impl Finished<'_> {
     /// If the evaluation fails, or a file cannot be written.
     pub fn write(&self, evaluated: bool, device: &Device, cost: String) -> anyhow::Result<Written> {
         let start = Instant::now();
-        let rows = if evaluated { self.evaluate(device)? } else { Vec::new() };
+        let measured = if evaluated { self.evaluate(device)? } else { Measurement::default() };
+        let drawn = distinct_draws(&measured.classifications);
         let training = duration(Duration::from_secs_f64(self.info.seconds));
         let seconds = self.baseline.as_deref().map(|baseline| Ok::<_, anyhow::Error>(RunInfo::read(baseline)?.seconds));
         let baseline =
@@ -79,9 +81,12 @@ impl Finished<'_> {
         let baseline = baseline.unwrap_or_default();
         let times = format!("training {training}{baseline}, evaluation {}", duration(start.elapsed()));
         let model = Model::load(self.run.path(), device)?;
-        let mut results = self.results(rows, &model)?;
+        let mut results = self.results(measured, &model)?;
         let verdict = verdict(&results.rows, Some(&self.facts()?));
         results.verdict = verdict.sentences;
+        if !drawn.is_empty() {
+            self.run.write("splits.json", &serde_json::to_vec(&drawn)?)?;
+        }
         self.run.write("results.json", &serde_json::to_vec_pretty(&results)?)?;
         self.run.write("results.md", markdown_page(&results).as_bytes())?;
         let report = RunReport {
@@ -127,11 +132,12 @@ impl Finished<'_> {
         let evaluate = match labeled {
             true => Suggestion::new(["eval", "logistic", &folder, "--untrained"])
                 .with(self.baseline.iter().map(|_| "--baseline"))
-                .about("with the whole range of L2 strengths"),
+                .about("with all L2 strengths, against the untrained network"),
             false => Suggestion::new(["eval", "equivariance", &folder]).about("each augmentation alone"),
         };
         let first = match advice {
             Some(Advice::LowerRate) => Some(lower(self.run.path(), self.info, self.recipe)),
+            Some(Advice::FindRate) => Some(find_rate(self.run.path(), self.info, self.recipe)),
             Some(Advice::TrainLonger) => Some(self.longer()),
             Some(Advice::WidenRange) => Some(evaluate.clone()),
             Some(Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained) | None => None,
@@ -160,8 +166,7 @@ impl Finished<'_> {
         if advice != Some(Advice::WidenRange) {
             commands.push(evaluate);
         }
-        let too_short = self.facts().is_ok_and(|facts| facts.is_falling() || facts.steps < VERY_SHORT);
-        if too_short && !matches!(advice, Some(Advice::TrainLonger | Advice::LowerRate)) {
+        if self.facts().is_ok_and(|facts| facts.is_too_short()) && !advice.is_some_and(Advice::is_on_schedule) {
             commands.push(self.longer());
         }
         commands
@@ -174,58 +179,64 @@ impl Finished<'_> {
 
     /// Evaluates the last checkpoint, the untrained network and the baseline with every protocol that the images
     /// support.
-    fn evaluate(&self, device: &Device) -> anyhow::Result<Vec<ResultRow>> {
+    fn evaluate(&self, device: &Device) -> anyhow::Result<Measurement> {
         console::note("evaluating");
         let splits = splits(&self.recipe.data.source, reading(self.recipe))?;
         if splits.train.tasks().is_empty() {
             console::note("the images have no labels: only equivariance is measured");
         }
-        let rows = self.measure(self.run.path(), &splits, device, true)?;
-        let Some(baseline) = &self.baseline else { return Ok(rows) };
+        let measured = self.measure(self.run.path(), &splits, device, true)?;
+        let Some(baseline) = &self.baseline else { return Ok(measured) };
         let of_baseline = self.measure(baseline, &splits, device, false)?;
-        let rows = with_baseline(rows, &of_baseline);
+        let rows = with_baseline(measured.rows, &of_baseline.rows, DEFAULT_SEED);
         keep(baseline, of_baseline)?;
-        Ok(rows)
+        Ok(Measurement { rows, ..measured })
     }
 
-    /// Rows of the model in the run directory `run`.
-    fn measure(&self, run: &Path, splits: &Splits, device: &Device, untrained: bool) -> anyhow::Result<Vec<ResultRow>> {
+    /// Numbers of the model in the run directory `run`.
+    fn measure(&self, run: &Path, splits: &Splits, device: &Device, untrained: bool) -> anyhow::Result<Measurement> {
         let model = Model::load(run, device)?;
         let (console, cache) = (Console::default(), run.join("eval/features"));
-        let evaluation = Evaluation::new(&model, splits).seed(self.info.seed).cache(&cache).observer(&console);
+        let evaluation = Evaluation::new(&model, splits).cache(&cache).observer(&console);
         let evaluation = evaluation.with_untrained(untrained);
-        let mut rows = Vec::new();
+        let mut measured = Measurement::default();
         if !splits.train.tasks().is_empty() {
-            rows = evaluation.measure(&SummaryProtocol::default())?.rows;
+            measured = evaluation.measure(&SummaryProtocol::default())?;
         }
         if self.trainer.method().modules().iter().any(|module| module.module.start().is_some()) {
             let overall = EquivarianceProtocol { each_augmentation: false, ..Default::default() };
-            rows.extend(evaluation.measure(&overall)?.rows);
+            measured.rows.extend(evaluation.measure(&overall)?.rows);
         }
-        Ok(rows)
+        Ok(measured)
     }
 
     /// Results with their metadata, as they are written.
-    fn results(&self, rows: Vec<ResultRow>, model: &Model) -> anyhow::Result<Results> {
+    fn results(&self, measured: Measurement, model: &Model) -> anyhow::Result<Results> {
         let input = InputTransform::of(model, None, Crop::Center)?;
         Ok(Results {
             format: FORMAT,
             version: self.info.version.clone(),
             command: self.info.command.clone(),
-            seed: self.info.seed,
+            seed: DEFAULT_SEED,
             models: vec![EvaluatedModel::of(&self.run.path().display().to_string(), model, input)],
-            rows,
+            rows: measured.rows,
+            splits: distinct_draws(&measured.classifications).into_iter().map(|drawn| drawn.split).collect(),
             ..Results::default()
         })
     }
 }
 
 /// Adds rows to the results of the baseline, so that `equimod report` and `runs` have them.
-fn keep(baseline: &Path, rows: Vec<ResultRow>) -> anyhow::Result<()> {
+fn keep(baseline: &Path, measured: Measurement) -> anyhow::Result<()> {
     let file = baseline.join("results.json");
     let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let read: Results = serde_json::from_slice(&bytes).with_context(|| format!("cannot read {}", file.display()))?;
-    let results = Results { rows, ..read };
+    let drawn = distinct_draws(&measured.classifications);
+    if !drawn.is_empty() {
+        write_atomic(&baseline.join("splits.json"), &serde_json::to_vec(&drawn)?)?;
+    }
+    let splits = drawn.into_iter().map(|drawn| drawn.split).collect();
+    let results = Results { rows: measured.rows, splits, seed: DEFAULT_SEED, ..read };
     write_atomic(&baseline.join("results.md"), markdown_page(&results).as_bytes())?;
     Ok(write_atomic(&file, &serde_json::to_vec_pretty(&results)?)?)
 }

@@ -26,6 +26,7 @@ use crate::process::allocator::MEMORY;
 use crate::process::between_gpus::between_gpus;
 use crate::process::failure::InWords;
 use crate::process::{device, git};
+use crate::run::ancestry;
 use crate::run::mlflow::{Client, Mlflow};
 use crate::run::probe::LabeledProbe;
 use crate::run::trace::Profile;
@@ -351,7 +352,8 @@ fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Re
     let named = if model.path.starts_with(path) { path } else { &model.path };
     // `.` says nothing to readers of the run elsewhere.
     let named = if named.file_name().is_none() { fs::canonicalize(named)? } else { named.to_owned() };
-    Ok(Origin { model: named.display().to_string(), sha256: model.sha256 })
+    let from = ancestry::origin(path).map(Box::new);
+    Ok(Origin { model: named.display().to_string(), sha256: model.sha256, from })
 }
 
 /// First unused path `out/<name>-<number>`, where the name is that of a recipe or, without one, of a data source.

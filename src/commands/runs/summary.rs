@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use equimod_eval::ResultRow;
-use equimod_eval::results::{best_founded, is_reduced};
+use equimod_eval::results::{TOP_1, best_founded, is_reduced};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{GitState, Recipe, RunInfo, recorded, settings};
 use serde::{Serialize, Serializer};
@@ -149,8 +149,8 @@ fn probe_score(recipe: &Recipe, probe: &Value) -> Option<Score> {
 /// them.
 fn accuracies(rows: &[ResultRow], own: &str) -> Vec<Score> {
     let mut scores: Vec<Score> = Vec::new();
-    let (on_own, on_others): (Vec<&ResultRow>, Vec<&ResultRow>) =
-        best_founded(rows).into_iter().partition(|row| plain_name(&row.data) == own);
+    let top_1 = best_founded(rows).into_iter().filter(|row| row.metric == TOP_1);
+    let (on_own, on_others): (Vec<&ResultRow>, Vec<&ResultRow>) = top_1.partition(|row| plain_name(&row.data) == own);
     for row in on_own.into_iter().chain(on_others) {
         let quick = if is_reduced(row) { "quick " } else { "" };
         let settings = if row.settings.is_empty() { String::new() } else { format!("({})", row.settings) };

@@ -9,6 +9,7 @@ use equimod_eval::results::aligned;
 use super::summary::{Score, Summary};
 use crate::outputs::console::duration;
 use crate::process::exit::Usage;
+use crate::reference::shown;
 
 /// Names of the columns that are not settings.
 const COLUMNS: [&str; 9] = ["run", "status", "started", "time", "epoch", "step", "loss", "probe", "eval"];
@@ -21,6 +22,8 @@ const LONGEST: usize = 24;
 enum Cell {
     Missing,
     Text(String),
+    /// A time, of which the minute is shown.
+    Time(String),
     /// A number by which runs are sorted, and its text.
     Number(f64, String),
 }
@@ -34,6 +37,7 @@ impl Cell {
         match self {
             Self::Missing => "–",
             Self::Text(text) | Self::Number(_, text) => text,
+            Self::Time(time) => time.get(..MINUTE).unwrap_or(time),
         }
     }
 
@@ -44,6 +48,7 @@ impl Cell {
             (Self::Missing, _) => return Ordering::Greater,
             (_, Self::Missing) => return Ordering::Less,
             (Self::Number(a, _), Self::Number(b, _)) => a.total_cmp(b),
+            (Self::Time(a), Self::Time(b)) => a.cmp(b),
             _ => self.text().cmp(other.text()),
         };
         if descending { order.reverse() } else { order }
@@ -59,6 +64,9 @@ pub struct Table {
     /// Full names of all settings, also of those in which the runs are the same.
     all: Vec<String>,
 }
+
+/// Place of the minute's end in a time.
+const MINUTE: usize = "2026-01-02 03:04".len();
 
 impl Table {
     /// A table of these runs.
@@ -78,6 +86,15 @@ impl Table {
     pub fn sort(&mut self, column: &str, descending: bool) -> Result<(), Usage> {
         let columns = || COLUMNS.into_iter().chain(self.settings.iter().map(String::as_str));
         let is_meant = |name: &&str| *name == column || self.heading(name) == column;
+        // Runs that are the same in a setting stay in their order.
+        if self
+            .all
+            .iter()
+            .map(String::as_str)
+            .any(|name| is_meant(&name) && !self.settings.iter().any(|own| own == name))
+        {
+            return Ok(());
+        }
         let Some(column) = columns().find(is_meant).map(str::to_owned) else {
             let known = columns().map(|name| self.heading(name)).collect::<Vec<_>>().join(", ");
             return Err(Usage(format!("there is no column {column:?} to sort by; there are {known}")));
@@ -125,7 +142,9 @@ impl Table {
             _ => format!("{column}: top-1 accuracy, with its protocol and task behind it\n"),
         };
         let mut lines = line("probe") + &line("eval");
-        let images: BTreeSet<&str> = self.runs.iter().map(|run| run.data_fingerprint.as_str()).collect();
+        let has_accuracy = |run: &&Summary| run.probe.is_some() || run.eval.is_some();
+        let images: BTreeSet<&str> =
+            self.runs.iter().filter(has_accuracy).map(|run| run.data_fingerprint.as_str()).collect();
         if !lines.is_empty() && images.len() > 1 {
             lines += "the runs have different images: their accuracies have no common order\n";
         }
@@ -169,10 +188,8 @@ fn cell(run: &Summary, column: &str) -> Cell {
     match column {
         "run" => Cell::Text(run.run.clone()),
         "status" => Cell::Text(run.status.clone()),
-        // Up to the minute; RFC 3339 is in the order of time.
-        "started" => run.started.as_ref().map_or(Cell::Missing, |time| {
-            Cell::Text(time.replace('T', " ").chars().take("2026-01-02 03:04".len()).collect())
-        }),
+        // RFC 3339 is in the order of time.
+        "started" => run.started.as_ref().map_or(Cell::Missing, |time| Cell::Time(time.replace('T', " "))),
         "time" => {
             Cell::of(Some(run.seconds), |seconds| duration(Duration::try_from_secs_f64(seconds).unwrap_or_default()))
         }
@@ -188,10 +205,10 @@ fn cell(run: &Summary, column: &str) -> Cell {
 
 /// Value of a setting: a number, or a text without quotes that is cut if it is long, of a path at its start.
 fn value_of(value: &str) -> Cell {
-    if let Ok(number) = value.parse() {
-        return Cell::Number(number, value.into());
+    if let Ok(number) = value.parse::<f64>() {
+        return Cell::Number(number, if value.len() > LONGEST { format!("{number:e}") } else { value.into() });
     }
-    let value = value.trim_matches('"');
+    let value = &shown(value.trim_matches('"'));
     let count = value.chars().count();
     Cell::Text(match count {
         0 => return Cell::Missing,
@@ -258,6 +275,24 @@ mod tests {
         assert!(says(vec![run("birds", true), run("cars", true)]));
         assert!(!says(vec![run("birds", true), run("birds", true)]));
         assert!(!says(vec![run("birds", false), run("cars", false)]));
+        assert!(!says(vec![run("birds", true), run("cars", false)]));
+    }
+
+    #[test]
+    fn runs_are_sorted_by_seconds_and_by_settings_that_they_share() {
+        let run = |name: &str, time: &str| Summary {
+            run: name.into(),
+            started: Some(format!("2026-01-02T03:04:{time}Z")),
+            settings: [("seed".to_owned(), "1".to_owned())].into(),
+            ..Summary::default()
+        };
+        let sorted = |column: &str, descending: bool| {
+            let mut table = Table::of(vec![run("b", "07"), run("a", "16"), run("c", "05")]);
+            table.sort(column, descending).map(|()| table.runs.iter().map(|run| run.run.clone()).collect::<String>())
+        };
+        assert_eq!((sorted("started", false).unwrap(), sorted("started", true).unwrap()), ("cba".into(), "abc".into()));
+        assert_eq!(sorted("seed", false).unwrap(), "bac");
+        assert!(sorted("seeds", false).is_err());
     }
 
     #[test]
@@ -271,6 +306,7 @@ mod tests {
         }
         assert_eq!(value_of(&format!("\"{}\"", "x".repeat(30))).text(), format!("{}…", "x".repeat(23)));
         assert_eq!(cells()[3].text(), "text");
+        assert_eq!(value_of(&format!("1{}.0", "0".repeat(30))).text(), "1e30");
         let path = value_of("\"/home/me/images/birds-and-owls\"");
         assert_eq!((path.text(), path.text().chars().count()), ("…e/images/birds-and-owls", LONGEST));
         assert_eq!(value_of("\"\"").text(), "–");

@@ -37,7 +37,8 @@ pub fn draw(bars: &Bars) -> Option<String> {
     };
     let range = Range::of(finite.iter().flat_map(ends).filter(|v| v.is_finite()));
     let position = |value: f64| LEFT + range.share(value) * (RIGHT - LEFT);
-    let step = BAR + used.len() as f64 * (THIN + 1.0) + GAP;
+    let lines = finite.iter().map(|bar| lines_of(&bar.label, used.len()).len()).max().unwrap_or_default();
+    let step = (BAR + used.len() as f64 * (THIN + 1.0)).max(lines as f64 * LINE) + GAP;
     let height = step * finite.len() as f64 + 8.0;
     let mut svg = open(&bars.title, WIDTH, height);
     for (i, bar) in finite.into_iter().enumerate() {

@@ -1,0 +1,209 @@
+//! The verdict of a report on several runs, and the command that follows.
+
+use equimod_eval::ResultRow;
+use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
+use equimod_eval::verdict::{briefly_trained, is_judged};
+
+use super::{Run, is_baseline};
+use crate::outputs::suggestion::Suggestion;
+use crate::run::facts::of_runs;
+use crate::run::seeds::have_one_recipe;
+
+/// The verdict on two runs or more, and the command that follows.
+pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
+    let (said, next) = match runs {
+        [first, second] => {
+            let next = (!runs.iter().any(is_unlabeled)).then(|| paired(first, second));
+            let equivariance = of_equivariance(first, second);
+            let accuracies = match shared(runs).as_slice() {
+                [] if equivariance.is_some() => "The runs share no accuracy or recall.".into(),
+                shared => of_two(first, second, shared),
+            };
+            (with_training([accuracies].into_iter().chain(equivariance), runs), next)
+        }
+        several => match other_images(several) {
+            Some((said, next)) => (vec![said], next),
+            None => (with_training([leaders(several)], several), highest_two(several)),
+        },
+    };
+    (said, next.into_iter().collect())
+}
+
+/// A verdict on several runs, and whether they were trained too briefly.
+fn with_training(said: impl IntoIterator<Item = String>, runs: &[Run]) -> Vec<String> {
+    let facts = of_runs(runs.iter().map(|run| run.folder.as_path()));
+    said.into_iter().chain(briefly_trained(&facts)).collect()
+}
+
+/// Whether two runs trained on the same images.
+fn same_images(first: &Run, second: &Run) -> bool {
+    first.info.data_fingerprint == second.info.data_fingerprint
+}
+
+/// A sentence on two runs whose images have the same name and differ.
+fn same_name_only(first: &Run, second: &Run) -> Option<String> {
+    let name = &first.recipe.data.source;
+    let is_name_only = !same_images(first, second) && *name == second.recipe.data.source;
+    is_name_only.then(|| {
+        let (first, second) = (&first.name, &second.name);
+        format!("{first} and {second} call their images {name}, but these differ: numbers on them cannot be compared.")
+    })
+}
+
+/// The command that tests the difference of two runs: on their images, or on others if they have different ones.
+fn paired(first: &Run, second: &Run) -> Suggestion {
+    let same = same_images(first, second) && first.recipe.data.source == second.recipe.data.source;
+    let [a, b] = [first, second].map(|run| run.folder.display().to_string());
+    let compare = Suggestion::new(["eval", "compare", &a, &b]);
+    match same {
+        true => compare.about("tested on paired images"),
+        false => compare
+            .with(["--data", &first.recipe.data.source])
+            .about(&format!("both on the images of {}; --data takes others", first.name)),
+    }
+}
+
+/// Whether a run was evaluated on images without labels, on which nothing can be classified.
+fn is_unlabeled(run: &Run) -> bool {
+    let needs_labels = |row: &ResultRow| row.metric == TOP_1 || row.metric.starts_with("recall@");
+    !run.results.is_empty() && !run.results.iter().any(needs_labels)
+}
+
+/// The comparison of the two runs with the highest means of all shared accuracies and recalls.
+fn highest_two(runs: &[Run]) -> Option<Suggestion> {
+    let shared = shared(runs);
+    let sum = |place: usize| shared.iter().map(|rows| rows[place].value).sum::<f64>();
+    let mut order: Vec<usize> = (0..runs.len()).collect();
+    order.sort_by(|&a, &b| sum(b).total_cmp(&sum(a)));
+    let [best, second, ..] = order[..] else { return None };
+    // Of runs that differ in their seeds alone, the highest are so by chance.
+    let differ = !have_one_recipe(&runs[second].recipe, &runs[best].recipe);
+    // Runs with their baselines are compared in pairs.
+    let differ = differ && !runs.iter().any(|run| is_baseline(run, runs));
+    (differ && !shared.is_empty())
+        .then(|| paired(&runs[second], &runs[best]).about("the two with the highest mean, on paired images"))
+}
+
+/// The accuracies and recalls that all of several runs have: of each, the rows of the runs in their order.
+fn shared(runs: &[Run]) -> Vec<Vec<&ResultRow>> {
+    let Some((last, others)) = runs.split_last() else { return Vec::new() };
+    let all = |row| -> Option<Vec<&ResultRow>> {
+        let row: &ResultRow = row;
+        let same = |run| -> Option<&ResultRow> {
+            let run: &Run = run;
+            run.results.iter().find(|other| other.key() == row.key())
+        };
+        others.iter().map(same).chain([Some(row)]).collect()
+    };
+    last.results.iter().filter(|row| is_judged(row, &last.results)).filter_map(all).collect()
+}
+
+/// The runs of several that have images of their own: a sentence, and the report without them.
+fn other_images(runs: &[Run]) -> Option<(String, Option<Suggestion>)> {
+    if let Some(different) = runs.iter().find_map(|run| same_name_only(&runs[0], run)) {
+        return Some((different, None));
+    }
+    let alike = |run: &Run| runs.iter().filter(|other| same_images(run, other)).collect::<Vec<_>>();
+    // Of equal numbers of runs, those of the first.
+    let most = runs.iter().rev().map(alike).max_by_key(Vec::len)?;
+    if most.len() == runs.len() || !shared(runs).is_empty() {
+        return None;
+    }
+    let names = |runs: &[&Run]| runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(", ");
+    let others: Vec<&Run> = runs.iter().filter(|run| !same_images(run, most[0])).collect();
+    let (were, images) = (if others.len() == 1 { "was" } else { "were" }, &most[0].recipe.data.source);
+    let said = format!(
+        "The runs share no accuracy or recall: {} {were} trained and evaluated on other images than {} ({images}).",
+        names(&others),
+        names(&most)
+    );
+    let report = Suggestion::new(["report"]).with(most.iter().map(|run| run.folder.display().to_string()));
+    Some((said, (most.len() > 1).then(|| report.about(&format!("the runs on {images}")))))
+}
+
+/// In how many of the accuracies and recalls that all of several runs share each of them is highest.
+fn leaders(runs: &[Run]) -> String {
+    let shared = shared(runs);
+    if shared.is_empty() {
+        return NOTHING_SHARED.into();
+    }
+    let count = |place: usize| {
+        let is_best = |rows: &&Vec<&ResultRow>| rows.iter().all(|row| row.value <= rows[place].value);
+        shared.iter().filter(is_best).count()
+    };
+    let counts: Vec<String> =
+        (0..runs.len()).map(|place| format!("{} in {}", runs[place].name, count(place))).collect();
+    let clear = shared.iter().filter(|rows| has_clear_best(rows)).count();
+    let one_recipe = runs.iter().all(|run| have_one_recipe(&runs[0].recipe, &run.recipe));
+    format!(
+        "Of {} shared accuracies and recalls, the highest is that of {} (ties count for each). {}",
+        shared.len(),
+        counts.join(", "),
+        match clear {
+            _ if one_recipe => "The runs differ in their seeds alone, so which one is highest is chance.".to_owned(),
+            0 => "In none of them does its interval lie above those of all others: the order may be chance.".into(),
+            clear => format!("Its interval lies above those of all others in {clear} of them."),
+        }
+    )
+}
+
+/// Whether the interval of one run lies above those of all others.
+fn has_clear_best(rows: &[&ResultRow]) -> bool {
+    let above = |best: &ResultRow, other: &ResultRow| {
+        std::ptr::eq(best, other) || best.interval.zip(other.interval).is_some_and(|(best, other)| best.0 > other.1)
+    };
+    rows.iter().any(|best| rows.iter().all(|other| above(best, other)))
+}
+
+/// The verdict on runs without a common measure.
+const NOTHING_SHARED: &str = "The runs share no accuracy or recall: evaluate all with the same protocol and images.";
+
+/// Whether the absolute equivariance of two runs on the same images differs.
+fn of_equivariance(first: &Run, second: &Run) -> Option<String> {
+    let of =
+        |run: &Run| run.results.iter().find(|row| row.metric == ABSOLUTE && !row.task.ends_with(" alone")).cloned();
+    let a = of(first).filter(|_| same_images(first, second))?;
+    let b = of(second).filter(|other| other.task == a.task)?;
+    let (one, two) = a.interval.zip(b.interval)?;
+    let apart = if one.0 > two.1 || one.1 < two.0 { "lie apart" } else { "overlap" };
+    Some(format!(
+        "Absolute equivariance of {} is {} in {} and {} in {}; the intervals {apart}.",
+        a.task,
+        a.text(a.value),
+        first.name,
+        b.text(b.value),
+        second.name
+    ))
+}
+
+/// Whether accuracies and recalls of two runs differ.
+fn of_two(first: &Run, second: &Run, shared: &[Vec<&ResultRow>]) -> String {
+    if let Some(different) = same_name_only(first, second) {
+        return different;
+    }
+    let points = |rows: &[&ResultRow]| 100.0 * (rows[1].value - rows[0].value);
+    let largest = shared.iter().max_by(|a, b| points(a).abs().total_cmp(&points(b).abs()));
+    let Some(largest) = largest else { return NOTHING_SHARED.into() };
+    let apart = match shared.iter().filter(|rows| has_clear_best(rows)).count() {
+        _ if have_one_recipe(&first.recipe, &second.recipe) => {
+            "The runs differ in their seeds alone, so the differences show how much a seed matters.".to_owned()
+        }
+        0 => "In none of them do the intervals of the two runs lie apart; paired on the same images, differences are seen \
+              earlier."
+            .into(),
+        count => format!("The intervals of the two runs lie apart in {count} of them."),
+    };
+    let count = |is_side: fn(f64) -> bool| shared.iter().filter(|rows| is_side(points(rows))).count();
+    format!(
+        "Of {} shared accuracies and recalls, {} is higher in {} and lower in {}; the largest difference is {:+.1} points, \
+         in {} of {} ({}). {apart}",
+        shared.len(),
+        second.name,
+        count(|points| points > 0.0),
+        count(|points| points < 0.0),
+        points(largest),
+        largest[1].metric,
+        largest[1].task,
+        largest[1].protocol,
+    )
+}
