@@ -151,7 +151,7 @@ impl Finished<'_> {
                 let compare =
                     Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()));
                 let remark = match pairs.len() / 2 {
-                    0 | 1 => "tested on paired images".to_owned(),
+                    0 | 1 => "with all L2 strengths, on the same test images".to_owned(),
                     count => format!("tested over {count} seeds"),
                 };
                 commands.extend(labeled.then(|| compare.about(&remark)));
