@@ -79,23 +79,28 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         // Of one run, the page has the table and chart of its own page.
         results: if let [one] = &runs[..] { one.results.clone() } else { Vec::new() },
         lead: vec![Section::new("At a glance", glance(&drawn(&runs)))],
-        sections: vec![
-            Section::table("Runs", about(&runs)),
-            Section::table("Settings that differ", differences(&runs)),
-            match &runs[..] {
-                [one] => equivariance_section(&one.results),
-                _ => Section::new("Results", compared(&runs, shared)),
-            },
-            if let [one] = &runs[..] { views(one) } else { Section::default() },
-            Section::table("Results of some runs only", others).folded(),
-            Section::lines("Curves", plots(&drawn(&runs))),
-        ],
+        sections: sections(&runs, shared, others),
         ..Default::default()
     });
     write_atomic(out, page.as_bytes())?;
     print_verdict(&verdict, &next)?;
     console::result(&format!("report {}", out.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The sections below the results of one run, and those of several runs.
+fn sections(runs: &[Run], shared: Table, others: Table) -> Vec<Section> {
+    let (about, curves) = (Section::table("Runs", about(runs)), Section::lines("Curves", plots(&drawn(runs))));
+    if let [one] = runs {
+        return vec![equivariance_section(&one.results), views(one), about, curves];
+    }
+    vec![
+        about,
+        Section::table("Settings that differ", differences(runs)),
+        Section::new("Results", compared(runs, shared)),
+        Section::table("Results of some runs only", others).folded(),
+        curves,
+    ]
 }
 
 /// What is nearest to the predictions of views, of a run with such predictions whose images are still there.

@@ -225,7 +225,7 @@ impl<'a> Session<'a> {
         measured: &'r Measurement,
     ) -> Record<'r> {
         Record {
-            title: format!("{protocol} on {}", self.splits.name),
+            title: format!("{protocol} of {}, on {}", results.models[0].name, self.splits.name),
             results,
             sections: Vec::new(),
             classifications: &measured.classifications,
