@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use equimod_data::Background;
+use equimod_eval::ResultRow;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,11 @@ pub const IMPORTED_KEY: &str = "resnet";
 pub fn dashed(text: &str) -> String {
     let dashed: String = text.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
     dashed.trim_matches('-').to_owned()
+}
+
+/// Whether a row was measured on test images of another source than its data set.
+pub fn has_other_test(row: &ResultRow) -> bool {
+    row.settings.split(", ").any(|setting| setting.starts_with("test-"))
 }
 
 /// Reads a JSON file of an export.

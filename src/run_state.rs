@@ -4,10 +4,18 @@ use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::time::SystemTime;
 
+use equimod_train::run_dir::is_run;
 use equimod_train::{RunInfo, Status};
 
 /// The numbers of a run, a line for each step and probe.
 pub const METRICS_FILE: &str = "metrics.jsonl";
+
+/// The run directory that a MODEL is or, as a checkpoint or one of its files, lies in.
+pub fn run_of(model: &Path) -> Option<&Path> {
+    // A file of run/checkpoints/step-… has the run three levels above it.
+    let within = |run: &&Path| model.starts_with(run.join("checkpoints"));
+    model.ancestors().take(4).find(|folder| is_run(folder) && (*folder == model || within(folder)))
+}
 
 /// Whether the run in a folder was killed: its files call it running, and no process has it open.
 pub fn is_killed(folder: &Path, info: &RunInfo) -> bool {

@@ -260,7 +260,7 @@ fn comparisons_lead_on(scratch: &Scratch) {
         parts.iter().for_each(|part| assert!(printed.contains(part), "{part} in {printed}"));
     };
     let by_knn = |models: &[&'static str]| [&["eval", "compare", "--by", "knn"], models].concat();
-    let parts = ["Both runs are short (", "pretrain --recipe run/recipe.resolved.toml --baseline --seed 1"];
+    let parts = ["Training failed in 1 of 2 runs", "pretrain --recipe run/recipe.resolved.toml --baseline --seed 1"];
     leads(&by_knn(&["run/baseline", "run"]), &parts);
     let both = ["--recipe run/recipe.resolved.toml --seed 1", "--recipe alone/recipe.resolved.toml --seed 1"];
     leads(&by_knn(&["run", "alone"]), &both);
@@ -270,7 +270,7 @@ fn comparisons_lead_on(scratch: &Scratch) {
         &[&pairs[..], &["run/baseline", "alone"]].concat(),
         &["Next:\n  # curves", "report run/baseline run run/baseline at-once"],
     );
-    let parts = ["eval compare", "with the highest mean", "All 3 runs are short", "above those of all others"];
+    let parts = ["eval compare", "with the highest mean", "Training failed in", "above those of all others"];
     leads(&["report", "run", "alone", "at-once", "--out", "three.html"], &parts);
     // Another seed of the same recipe joins the comparison.
     let again = ["pretrain", "--recipe", "run/recipe.resolved.toml", "--baseline", "--seed", "1", "--out", "second"];
@@ -300,11 +300,20 @@ fn comparisons_lead_on(scratch: &Scratch) {
     let flat = ["pretrain", "flat", "--recipe", "tiny.toml", "--set", "schedule.epochs=1"];
     let next = scratch.done(&[&flat[..], &["--seed", "1", "--baseline", "--out", "flat-too"]].concat());
     assert!(!next.contains("eval compare"), "{next}");
+    assert!(next.contains("eval params flat-too --untrained --baseline"), "{next}");
     let unlabeled = scratch.done(&["report", "on-flat", "flat-too", "--out", "y.html"]);
     let parts = ["share no accuracy or recall. Absolute equivariance of equimod is", "Both runs are short"];
     parts.iter().for_each(|part| assert!(unlabeled.replace('\n', " ").contains(part), "{part} in {unlabeled}"));
     assert!(!scratch.done(&["eval", "health", "flat-too", "--untrained"]).contains("eval compare"));
-    leads(&["eval", "knn", "run", "--baseline"], &["eval compare run/baseline run --by knn"]);
+    // A run that was not evaluated is named.
+    scratch.done(&["pretrain", "--recipe", "run/recipe.resolved.toml", "--seed", "5", "--no-eval", "--out", "empty"]);
+    leads(&["report", "run", "empty", "alone", "--out", "x.html"], &["empty was not evaluated", "eval logistic empty"]);
+    leads(
+        &["report", "run", "run/baseline", "alone", "--out", "x.html"],
+        &["eval compare run/baseline run second/baseline"],
+    );
+    leads(&["eval", "knn", "run"], &["eval compare run/baseline run second/baseline second --by knn", "over 2 seeds"]);
+    leads(&["eval", "health", "run"], &["eval compare run/baseline run\n"]);
     scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\nprotocol = 'knn'\n");
     let transfer = |models: &[&'static str]| [&["eval", "transfer", "--suite", "suite.toml"], models].concat();
     leads(&transfer(&["run"]), &["--untrained"]);

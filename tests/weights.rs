@@ -550,6 +550,16 @@ fn cards_say_what_they_are_not() {
     // An export knows its images by their fingerprint, and their folder by its name alone.
     scratch.done(&["eval", "compare", "out", "second", "--by", "knn"]);
     scratch.refused(&["eval", "knn", "out"], 3, &["birds of mine", "an export keeps the name alone", "--data"]);
+    // A checkpoint of the run is exported with what is known of its training, and is named as the run.
+    let step = fs::read_to_string(scratch.path("second/checkpoints/latest")).unwrap();
+    scratch.done(&["export", "second/checkpoints/latest", "--out", "newest"]);
+    scratch.done(&["export", &format!("second/checkpoints/{}", step.trim()), "--out", "step"]);
+    let card = |folder: &str| fs::read_to_string(scratch.path(folder).join("README.md")).unwrap();
+    assert!(card("newest") == card("out") && card("step") == card("out"), "{}", card("newest"));
+    train("fifth", &["--from", "second/checkpoints/latest"]);
+    scratch.done(&["export", "fifth", "--out", "fifth-out"]);
+    let chain = "from the weights of `second`, which was itself trained from `first`";
+    assert!(card("fifth-out").contains(chain), "{}", card("fifth-out"));
     // A third run names both, whether it starts from the run or from its export.
     for (from, out) in [("second", "third"), ("out", "fourth")] {
         train(out, &["--from", &text(&scratch.path(from))]);

@@ -19,6 +19,8 @@ pub const DIFFERENCE: &str = "difference of";
 /// Beginning of the protocol of few-shot episodes, whose intervals are over episodes that share images.
 pub const FEW_SHOT: &str = "few-shot, ";
 
+/// Protocol of equivariance.
+pub const EQUIVARIANCE: &str = "equivariance";
 /// Metric name of absolute equivariance.
 pub const ABSOLUTE: &str = "absolute equivariance";
 /// Metric name of its control, with parameters of other images.
@@ -187,6 +189,14 @@ pub struct Paired {
     pub p_value: Option<f64>,
 }
 
+impl Paired {
+    /// Whether the interval excludes 0, and McNemar's test, if there is one, confirms it.
+    pub fn is_clear(&self) -> bool {
+        let (low, high) = self.interval;
+        (low > 0.0 || high < 0.0) && self.p_value.is_none_or(|p| p <= SIGNIFICANT)
+    }
+}
+
 impl ResultRow {
     /// The row with the mean of the values of its test images, and its interval.
     pub fn of_images(self, values: Vec<f64>, seed: u64) -> Self {
@@ -266,6 +276,19 @@ impl ResultRow {
         let is_signed = from < 0.0 || to < 0.0 || self.metric.starts_with(DIFFERENCE);
         Some([number(from), number(to)].join(if is_signed { " to " } else { "–" }))
     }
+}
+
+/// The rows with the last part of the data's name in those tasks whose share was measured on several data sets.
+pub fn with_distinct_tasks(rows: &[ResultRow]) -> Vec<ResultRow> {
+    let of = |row: &ResultRow| (row.model.clone(), row.protocol.clone(), row.task.clone(), row.metric.clone());
+    let is_ambiguous =
+        |row: &ResultRow| row.is_share() && rows.iter().any(|other| other.data != row.data && of(other) == of(row));
+    let distinct = |row: &ResultRow| {
+        let data = row.data.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let task = if is_ambiguous(row) { format!("{} of {data}", row.task) } else { row.task.clone() };
+        ResultRow { task, ..row.clone() }
+    };
+    rows.iter().map(distinct).collect()
 }
 
 /// Whether logistic regression chose its strength from all strengths of the protocol.
@@ -474,6 +497,25 @@ mod tests {
         assert!(twice.lines().count() == 4 && twice.ends_with("\nk 20\n"), "{twice}");
         let other = ResultRow { data: "e".into(), ..row.clone() };
         assert!(plain(&[row, other], false).starts_with("protocol  data  task"));
+    }
+
+    #[test]
+    fn tasks_of_several_data_sets_are_told_apart() {
+        let row = |data: &str, task: &str, metric: &str| ResultRow {
+            data: data.into(),
+            task: task.into(),
+            metric: metric.into(),
+            ..ResultRow::default()
+        };
+        let rows = [
+            row("a/birds", "class", TOP_1),
+            row("hf:lab/cars", "class", TOP_1),
+            row("a/birds", "size", TOP_1),
+            row("a/birds", "equimod", ABSOLUTE),
+            row("hf:lab/cars", "equimod", ABSOLUTE),
+        ];
+        let tasks: Vec<String> = with_distinct_tasks(&rows).into_iter().map(|row| row.task).collect();
+        assert_eq!(tasks, ["class of birds", "class of cars", "size", "equimod", "equimod"]);
     }
 
     #[test]

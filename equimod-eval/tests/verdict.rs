@@ -8,7 +8,7 @@ use equimod_eval::results::{
 use equimod_eval::study::paired_t;
 use equimod_eval::verdict::{
     Advice, COLLAPSED_RANK, FALLING, FEW_DIMENSIONS, MOST_SENTENCES, NARROWER, READABLE, SHORT_RUN, TrainingFacts,
-    VERY_SHORT, Verdict, WIDE, briefly_trained, of_evaluation, verdict,
+    VERY_SHORT, Verdict, WIDE, of_evaluation, trained, verdict,
 };
 
 fn accuracy(value: f64, interval: (f64, f64), untrained: Option<f64>) -> ResultRow {
@@ -221,15 +221,18 @@ fn an_evaluation_of_a_short_run_says_so() {
 fn runs_that_are_compared_are_short_or_not() {
     let run =
         |steps: u64, falling: f64| TrainingFacts { steps, still_falling: Some(falling), ..TrainingFacts::default() };
-    let said = |runs: &[TrainingFacts]| briefly_trained(runs).unwrap_or_default();
-    let (short, long) = (SHORT_RUN - 1, SHORT_RUN);
+    let said = |runs: &[TrainingFacts]| trained(runs).unwrap_or_default();
+    let (short, long) = (VERY_SHORT - 1, VERY_SHORT);
     let end = "longer training may change the differences.";
-    assert_eq!(said(&[run(short, 0.0), run(short, 0.0)]), format!("Both runs are short (1999 steps): {end}"));
+    assert_eq!(said(&[run(short, 0.0), run(short, 0.0)]), format!("Both runs are short (99 steps): {end}"));
     assert_eq!(said(&[run(10, 0.0), run(long, 0.0)]), format!("1 of 2 runs is short (10 steps): {end}"));
     assert_eq!(said(&[run(1, 0.0), run(9, 0.0), run(5, 0.0)]), format!("All 3 runs are short (1 to 9 steps): {end}"));
     assert_eq!(said(&[run(long, 0.0), run(long, FALLING)]), "");
     let falling = said(&[run(long, 0.0), run(long, FALLING + 0.001), run(long, FALLING + 0.001)]);
     assert_eq!(falling, format!("The loss of 2 of 3 runs still fell at the end: {end}"));
+    let failed = TrainingFacts { risen: Some((4.0, 5.0)), ..run(short, 0.0) };
+    let text = "Training failed in 1 of 2 runs: the loss rose, or embeddings collapsed.";
+    assert_eq!(said(&[failed, run(long, 0.0)]), text);
 }
 
 #[test]
@@ -256,6 +259,8 @@ fn a_suite_names_the_model_that_leads() {
     let mut unclear = rows.to_vec();
     unclear[2].interval = Some((0.5, 0.7));
     assert!(has(&verdict(&unclear, None), "higher in 1 of 2, in none of them by more than the interval."));
+    let with_untrained = [rows.to_vec(), vec![row("a untrained", "2 tasks", SUITE_MEAN, 0.5)]].concat();
+    assert!(has(&verdict(&with_untrained, None), "; a minus its untrained network is +12.5 points."));
     // Of one model, there is only its mean.
     assert!(has(&verdict(&rows[..5], None), "The mean over 2 tasks is 62.5 %; what training has to do"));
 }
@@ -308,6 +313,14 @@ fn a_small_test_set_is_named() {
     assert!(has(&certain(1.0), "has no width, because every test image is right"));
     assert!(has(&certain(0.0), "has no width, because no test image is right"));
     assert!(!has(&of(0.01), "width"));
+}
+
+#[test]
+fn an_interval_without_width_names_the_networks_beside_it() {
+    let row = ResultRow { baseline: Some(1.0), metric: "recall@1".into(), ..accuracy(1.0, (1.0, 1.0), Some(0.9)) };
+    let text = "only more or harder images can show a difference from the untrained network (90.0 %) and the baseline \
+                (100.0 %).";
+    assert!(has(&verdict(&[row], None), text));
 }
 
 #[test]

@@ -55,8 +55,8 @@ pub struct RateSearch {
 }
 
 impl RateSearch {
-    /// Whether the fall of the smoothed loss is no larger than the deviation of single steps from it, so that its place may
-    /// be chance.
+    /// Whether the steepest fall of the smoothed loss may be where it is by chance: the fall is no larger than the deviation
+    /// of single steps from it, or every other step alone has it elsewhere.
     pub fn is_within_noise(&self) -> bool {
         let steps = self.steps.get(SETTLED..).unwrap_or_default();
         let until = |rate: f64| steps.iter().take_while(move |step| step.learning_rate <= rate);
@@ -64,27 +64,63 @@ impl RateSearch {
         let [highest, least] = [f64::max, f64::min].map(|of| until(lowest).map(|step| step.smoothed).reduce(of));
         let squares = until(lowest).map(|step| (step.loss - step.smoothed).powi(2));
         let noise = (squares.sum::<f64>() / until(lowest).count().max(1) as f64).sqrt();
-        highest.zip(least).is_none_or(|(highest, least)| highest - least <= noise)
+        highest.zip(least).is_none_or(|(highest, least)| highest - least <= noise) || !self.is_steepest_in_halves()
+    }
+
+    /// Whether the even and the odd steps alone have their steepest falls at similar learning rates.
+    fn is_steepest_in_halves(&self) -> bool {
+        let half = |first: usize| {
+            let (mut average, mut weight) = (0.0, 1.0);
+            let steps = self.steps.iter().skip(first).step_by(2).map(|step| {
+                // As far back in the rates as all steps.
+                let smoothing = SMOOTHING.powi(2);
+                (average, weight) = (smoothing * average + (1.0 - smoothing) * step.loss, weight * smoothing);
+                RateStep { smoothed: average / (1.0 - weight), ..*step }
+            });
+            Fall::of(&steps.collect::<Vec<_>>(), SETTLED / 2)?.steepest
+        };
+        half(0).zip(half(1)).is_some_and(|(even, odd)| even.max(odd) <= SIMILAR * even.min(odd))
     }
 
     fn of(steps: Vec<RateStep>, diverged: bool) -> Self {
-        let rose = rose(&steps);
-        let lowest = steps.iter().skip(SETTLED).min_by(|a, b| a.smoothed.total_cmp(&b.smoothed)).copied();
-        let before_lowest = |t: &&RateStep| lowest.is_some_and(|l| t.learning_rate <= l.learning_rate);
-        let falling: Vec<&RateStep> = steps.iter().skip(SETTLED).filter(before_lowest).collect();
+        let (rose, fall) = (rose(&steps), Fall::of(&steps, SETTLED));
+        let (lowest, steepest) = (fall.as_ref().map(|fall| fall.lowest), fall.as_ref().and_then(|fall| fall.steepest));
+        let falls_from = fall.and_then(|fall| fall.from).filter(|_| steepest.is_some());
+        Self { rose, falls_from, steepest, lowest, steps, diverged }
+    }
+}
+
+/// Largest ratio of similar learning rates.
+const SIMILAR: f64 = 3.0;
+
+/// The fall of a smoothed loss.
+struct Fall {
+    /// Learning rate at which a tenth of the fall lay behind.
+    from: Option<f64>,
+    /// Learning rate of the steepest fall.
+    steepest: Option<f64>,
+    /// Learning rate of the lowest loss.
+    lowest: f64,
+}
+
+impl Fall {
+    /// The fall over `steps`, of which the first `settled` do not count; `None` without any others.
+    fn of(steps: &[RateStep], settled: usize) -> Option<Self> {
+        let lowest = steps.iter().skip(settled).min_by(|a, b| a.smoothed.total_cmp(&b.smoothed))?;
+        let before_lowest = |t: &&RateStep| t.learning_rate <= lowest.learning_rate;
+        let falling: Vec<&RateStep> = steps.iter().skip(settled).filter(before_lowest).collect();
         let highest = falling.iter().map(|t| t.smoothed).fold(f64::NEG_INFINITY, f64::max);
-        let fell = |t: &&&RateStep| lowest.is_some_and(|l| t.smoothed <= highest - BEGUN * (highest - l.smoothed));
+        let fell = |t: &&&RateStep| t.smoothed <= highest - BEGUN * (highest - lowest.smoothed);
         // A loss that was as low before its highest value has not fallen yet.
         let top = falling.iter().position(|t| t.smoothed == highest).unwrap_or(0);
-        let falls_from = falling[top..].iter().find(fell).map(|t| t.learning_rate);
+        let from = falling[top..].iter().find(fell).map(|t| t.learning_rate);
         // Over several steps, so that a single batch does not decide.
         let width = (steps.len() / STRETCHES).max(5);
         let slope = |w: &&[&RateStep]| w[w.len() - 1].smoothed - w[0].smoothed;
-        let in_range = |w: &&[&RateStep]| falls_from.is_some_and(|from| w[width / 2].learning_rate >= from);
+        let in_range = |w: &&[&RateStep]| from.is_some_and(|from| w[width / 2].learning_rate >= from);
         let steepest = falling.windows(width).filter(in_range).min_by(|a, b| slope(a).total_cmp(&slope(b)));
         let steepest = steepest.filter(|w| slope(w) < 0.0).map(|w| w[width / 2].learning_rate);
-        let falls_from = falls_from.filter(|_| steepest.is_some());
-        Self { rose, falls_from, steepest, lowest: lowest.map(|l| l.learning_rate), steps, diverged }
+        Some(Self { from, steepest, lowest: lowest.learning_rate })
     }
 }
 
@@ -171,6 +207,23 @@ mod tests {
         // From the eleventh step to the last, the smoothed loss falls by 2.
         assert_eq!([is_noise(1.99), is_noise(2.01)], [false, true]);
         assert!(RateSearch::of(Vec::new(), false).is_within_noise());
+    }
+
+    #[test]
+    fn a_steepest_fall_that_every_other_step_has_elsewhere_may_be_chance() {
+        // The even steps fall at 1e-4, and the odd ones at the rate 10^x.
+        let is_noise = |x: f64| {
+            let fall = |at: f64, x: f64| 10.0 - 4.0 * (4.0 * (at - x)).tanh();
+            let mut average = 0.0;
+            let step = |i: i32| {
+                let at = f64::from(i) / 50.0 - 6.0;
+                let loss = fall(at, if i % 2 == 0 { -4.0 } else { x });
+                average = SMOOTHING * average + (1.0 - SMOOTHING) * loss;
+                RateStep { learning_rate: 10f64.powf(at), loss, smoothed: average / (1.0 - SMOOTHING.powi(i + 1)) }
+            };
+            RateSearch::of((0..200).map(step).collect(), false).is_within_noise()
+        };
+        assert_eq!([-4.0, -3.7, -3.4].map(is_noise), [false, false, true]);
     }
 
     #[test]

@@ -175,7 +175,13 @@ fn with_bases(built_in: &[BuiltIn], origin: &str, text: &str) -> Result<Table> {
         if layers.len() == LONGEST_CHAIN {
             return Err(Error::Recipe(vec![format!("{origin}: recipes build on each other without end")]));
         }
-        let base = find(built_in, &name)?;
+        let base = find(built_in, &name).map_err(|error| match error {
+            Error::Recipe(problems) if name.ends_with(".toml") || name.contains('/') => Error::Recipe(vec![format!(
+                "{origin}: base must be the name of a built-in recipe, not a file: {}",
+                problems.join("; ")
+            )]),
+            other => other,
+        })?;
         // A recipe that changes its base is not what that describes.
         if let Some(layer) = layers.last_mut().filter(|layer| !layer.is_empty() && !layer.contains_key("about")) {
             layer.insert("about".to_owned(), Value::String(format!("{origin}, based on {name}")));

@@ -7,6 +7,7 @@ use candle_core::Device;
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig, Model, ResNetConfig, Stem};
 use equimod_data::source::ReadOptions;
+use equimod_eval::results::{BY_PREDICTOR, EQUIVARIANCE};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -43,6 +44,8 @@ pub struct Facts {
     table: Option<String>,
     /// Whether the table has values of a baseline.
     has_baseline: bool,
+    /// Whether one of them is the equivariance of the baseline.
+    has_untrained_predictor: bool,
     /// Files with all results.
     all_results: Vec<String>,
     heads: bool,
@@ -155,7 +158,11 @@ impl Facts {
         let training =
             ours.and_then(|ours| ours.get("training")).map(|training| serde_json::from_value(training.clone()));
         let results = results(files)?;
-        let rows = headlines(&results);
+        let mut rows = headlines(&results);
+        // Without a weight of the module's loss, nothing trained its predictor.
+        if description.is_some_and(|description| modules(&description.method).is_empty()) {
+            rows.retain(|row| row.protocol != EQUIVARIANCE && !row.protocol.ends_with(BY_PREDICTOR));
+        }
         let network = NetworkFacts::of(files, description)?;
         let method = description.map(MethodFacts::of).unwrap_or_default();
         let training = training.transpose()?.flatten().map(TrainingFacts::of).unwrap_or_default();
@@ -185,6 +192,7 @@ impl Facts {
             model: repository.map_or_else(|| ".".to_owned(), |repository| reference(repository, branch)),
             table: (!rows.is_empty()).then(|| table(&rows)),
             has_baseline: rows.iter().any(|row| row.baseline.is_some()),
+            has_untrained_predictor: rows.iter().any(|row| row.protocol == EQUIVARIANCE && row.baseline.is_some()),
             all_results: files.keys().filter(|name| name.ends_with(TABLE_FILE)).cloned().collect(),
             heads: files.contains_key(HEADS_FILE),
             equivariance: equivariance(&rows),

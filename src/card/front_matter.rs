@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::methods::entries;
+use crate::artifact::has_other_test;
 use crate::reference::{ModelReference, PREFIX, Reference, shown};
 
 #[derive(Serialize)]
@@ -51,7 +52,8 @@ pub fn front_matter(
     tags.extend(named.iter().map(|entry| format!("arxiv:{}", entry.arxiv)));
     tags.dedup();
     let mut entries: Vec<Value> = Vec::new();
-    for row in rows.iter().filter(|row| row.metric != SHUFFLED) {
+    // The index has no place for test images of another source.
+    for row in rows.iter().filter(|row| row.metric != SHUFFLED && !has_other_test(row)) {
         let (of, metric) = entry(row);
         match entries.iter_mut().find(|entry| entry["task"] == of["task"] && entry["dataset"] == of["dataset"]) {
             Some(entry) => entry["metrics"].as_array_mut().into_iter().for_each(|metrics| metrics.push(metric.clone())),

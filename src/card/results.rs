@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::MEAN_PER_CLASS;
 use equimod_eval::results::{
-    ABSOLUTE, Results, SHUFFLED, SUITE_MEAN, TOP_1, headline_accuracy, is_better_founded, is_reduced, markdown,
+    ABSOLUTE, EQUIVARIANCE, Results, SHUFFLED, SUITE_MEAN, TOP_1, headline_accuracy, is_better_founded, is_reduced,
+    markdown,
 };
 
 use crate::artifact::{Files, RESULTS_FILE, read};
@@ -26,7 +27,8 @@ pub fn headlines(results: &[Results]) -> Vec<ResultRow> {
     let (suites, own): (Vec<&Results>, Vec<&Results>) = results.iter().partition(|results| is_suite(results));
     let own: Vec<ResultRow> = own.into_iter().flat_map(of_model).filter(is_headline).collect();
     // A task of a suite may be an evaluation of its own under another name.
-    let repeats = |row: &ResultRow| own.iter().any(|other| is_same_measurement(row, other));
+    let default = || own.iter().filter(|row| row.settings.is_empty());
+    let repeats = |row: &ResultRow| default().any(|other| is_same_measurement(row, other));
     let of_suites = suites.into_iter().flat_map(of_model).filter(|row| is_headline(row) && !repeats(row));
     let mut measured: Vec<ResultRow> = own.iter().cloned().chain(of_suites).collect();
     // Those with other settings come first, so that those with the defaults replace them.
@@ -40,6 +42,8 @@ pub fn headlines(results: &[Results]) -> Vec<ResultRow> {
     }
     let top_1: Vec<[String; 3]> = rows.iter().filter(|row| row.metric == TOP_1).map(classified).collect();
     rows.retain(|row| row.metric != MEAN_PER_CLASS || !top_1.contains(&classified(row)));
+    // Trials come last.
+    rows.sort_by_key(|row| !row.settings.is_empty());
     rows
 }
 
@@ -116,11 +120,11 @@ pub fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<
 
 /// One sentence with the equivariance results.
 pub fn equivariance(rows: &[ResultRow]) -> Option<String> {
-    let measured = |metric: &str| rows.iter().find(|row| row.protocol == "equivariance" && row.metric == metric);
+    let measured = |metric: &str| rows.iter().find(|row| row.protocol == EQUIVARIANCE && row.metric == metric);
     let row = measured(ABSOLUTE)?;
     let data = shown(&row.data);
     let shuffled = measured(SHUFFLED)
-        .map_or_else(String::new, |row| format!(" (with the parameters of other views: {})", row.text(row.value)));
+        .map_or_else(String::new, |row| format!(", with the parameters of other views {}", row.text(row.value)));
     if row.interval.is_some_and(|(low, high)| low <= 0.0 && high >= 0.0) {
         return Some(format!(
             "On `{data}`, the prediction from an image and the parameters of a view is not clearly closer to the \
@@ -132,8 +136,8 @@ pub fn equivariance(rows: &[ResultRow]) -> Option<String> {
     let side = if row.value > 0.0 { "closer to" } else { "farther from" };
     Some(format!(
         "On `{data}`, the prediction from an image and the parameters of a view is {side} the embedding of the view \
-         than the embedding of the image is, by {} in cosine similarity{shuffled}.",
-        row.text(row.value.abs())
+         than the embedding of the image is: absolute equivariance {}{shuffled}.",
+        row.text(row.value)
     ))
 }
 
@@ -205,6 +209,9 @@ mod tests {
         let mean = || ResultRow { protocol: "suite".into(), metric: SUITE_MEAN.into(), ..ResultRow::default() };
         let own = || vec![of("class", 0.5), of("color", 0.7)];
         assert_eq!(values(vec![own(), vec![of("Birds", 0.5), of("Pets", 0.6), mean()]]), [0.5, 0.7, 0.6]);
+        // A trial does not stand for the task.
+        let trial = ResultRow { settings: "by-class".into(), ..of("class", 0.5) };
+        assert_eq!(values(vec![vec![trial], vec![of("Birds", 0.5), mean()]]), [0.5, 0.5]);
         // Two tasks of a data set may have the same accuracy.
         assert_eq!(values(vec![own(), vec![of("size", 0.5)]]), [0.5, 0.7, 0.5]);
     }

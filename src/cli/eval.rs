@@ -217,6 +217,8 @@ pub struct Transfer {
     #[arg(long)]
     pub untrained: bool,
     #[command(flatten)]
+    pub reading: ReadingArgs,
+    #[command(flatten)]
     pub shared: SharedArgs,
 }
 

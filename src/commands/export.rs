@@ -21,6 +21,7 @@ use crate::hub::WeightFormats;
 use crate::inputs::model_argument;
 use crate::inputs::model_argument::LocalModel;
 use crate::outputs::console;
+use crate::outputs::suggestion::Suggestion;
 use crate::process::exit::Usage;
 
 /// Exports weights for sharing.
@@ -119,6 +120,7 @@ fn print(arguments: &Export, files: &Files, verified: Option<Verification>) -> a
         }
     }
     console::result(&text)?;
-    console::note(&format!("publish it with: equimod publish {} --repo OWNER/NAME", arguments.out.display()));
+    let publish = ["publish", &arguments.out.display().to_string(), "--repo", "OWNER/NAME"];
+    Suggestion::new(publish).note("publish it with: ");
     Ok(())
 }

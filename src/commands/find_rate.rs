@@ -95,12 +95,14 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
         _ => format!("No clear rise seen up to the last rate: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
     };
     let noise = search.steepest.filter(|_| search.is_within_noise()).map(|_| {
-        "This fall is no larger than the differences between single steps, so that its place may be chance: give more \
-         --steps."
+        "The place of the steepest fall may be chance, because single steps differ as much: give more --steps."
             .to_owned()
     });
     found.into_iter().chain(noise).chain([end]).collect()
 }
+
+/// How many times the largest rate at which the loss falls a rate is that no warm-up carries.
+const FAR: f64 = 10.0;
 
 /// Where the recipe's learning rate lies in the range in which the loss falls; `is_final` says that the range ends where
 /// the loss rises.
@@ -108,6 +110,7 @@ fn place(own: f64, [from, to]: [f64; 2], is_final: bool) -> String {
     match own {
         _ if own < from => format!("The recipe's {own} is below the range, where training is slow."),
         _ if own > to && !is_final => format!("The recipe's {own} is above the rate of the lowest loss so far."),
+        _ if own > FAR * to => format!("The recipe's {own} is far above the range, and too high."),
         _ if own > to => format!("The recipe's {own} is above the range; warm-up may carry it, or lower it."),
         _ => format!("The recipe's {own} is within the range, too."),
     }

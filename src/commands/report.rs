@@ -13,8 +13,10 @@ use candle_core::Device;
 use equimod_core::Model;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::ResultRow;
-use equimod_eval::evaluation::{equivariance_section, predictions_section};
+use equimod_eval::evaluation::{ABSOLUTE, SHUFFLED, equivariance_section, predictions_section};
 use equimod_eval::report::{Figure, Plot, ReportData, Section, Table, render, share_chart};
+use equimod_eval::results::is_quick_search;
+use equimod_eval::verdict::is_judged;
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, recorded, settings};
 
@@ -66,7 +68,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         run.results = results;
     }
     let names: Vec<&str> = runs.iter().map(|run| run.name.as_str()).collect();
-    let (shared, others) = results(&runs);
+    let results = results(&runs);
     let (verdict, next) = verdict::of(&runs);
     let page = render(&ReportData {
         title: format!("equimod: {}", names.join(", ")),
@@ -79,7 +81,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
         // Of one run, the page has the table and chart of its own page.
         results: if let [one] = &runs[..] { one.results.clone() } else { Vec::new() },
         lead: vec![Section::new("At a glance", glance(&drawn(&runs)))],
-        sections: sections(&runs, shared, others),
+        sections: sections(&runs, results),
         ..Default::default()
     });
     write_atomic(out, page.as_bytes())?;
@@ -89,7 +91,7 @@ pub fn run(arguments: &Report) -> anyhow::Result<ExitCode> {
 }
 
 /// The sections below the results of one run, and those of several runs.
-fn sections(runs: &[Run], shared: Table, others: Table) -> Vec<Section> {
+fn sections(runs: &[Run], results: Compared) -> Vec<Section> {
     let (about, curves) = (Section::table("Runs", about(runs)), Section::lines("Curves", plots(&drawn(runs))));
     if let [one] = runs {
         return vec![equivariance_section(&one.results), views(one), about, curves];
@@ -97,8 +99,9 @@ fn sections(runs: &[Run], shared: Table, others: Table) -> Vec<Section> {
     vec![
         about,
         Section::table("Settings that differ", differences(runs)),
-        Section::new("Results", compared(runs, shared)),
-        Section::table("Results of some runs only", others).folded(),
+        Section::new("Results", compared(runs, results.judged)),
+        Section::table("Further results", results.further).folded(),
+        Section::table("Results of some runs only", results.others).folded(),
         curves,
     ]
 }
@@ -136,7 +139,12 @@ fn drawn(runs: &[Run]) -> Vec<&Run> {
 
 /// Whether a run is the baseline of one of several.
 fn is_baseline(run: &Run, runs: &[Run]) -> bool {
-    runs.iter().any(|other| baseline::of(&other.folder).as_ref() == Some(&run.folder))
+    runs.iter().any(|other| is_baseline_of(run, other))
+}
+
+/// Whether a run is the baseline of another one.
+fn is_baseline_of(run: &Run, other: &Run) -> bool {
+    baseline::of(&other.folder).as_ref() == Some(&run.folder)
 }
 
 /// Most runs beside the first of a chart, which has a color for each.
@@ -197,20 +205,36 @@ fn differences(runs: &[Run]) -> Table {
     Table { headings: headings("setting", runs), rows }
 }
 
-/// Every result of every run with its interval: those that all runs have, with the difference of two runs, and others.
-fn results(runs: &[Run]) -> (Table, Table) {
+/// Every result of every run with its interval.
+struct Compared {
+    /// The measures by which runs are judged, and absolute equivariance, that all runs have, with the difference of two runs.
+    judged: Table,
+    /// Further measures that all runs have.
+    further: Table,
+    /// Measures that some runs lack.
+    others: Table,
+}
+
+fn results(runs: &[Run]) -> Compared {
     let mut keys: Vec<[&str; 4]> = Vec::new();
     for row in runs.iter().flat_map(|run| &run.results) {
         if !keys.contains(&row.key()) {
             keys.push(row.key());
         }
     }
-    let (mut shared, mut others) = (Vec::new(), Vec::new());
+    let (mut judged, mut further, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let is_first = |row: &ResultRow| {
+        let overall = [ABSOLUTE, SHUFFLED].contains(&row.metric.as_str()) && !row.task.ends_with(" alone");
+        overall || runs.iter().any(|run| run.results.contains(row) && is_judged(row, &run.results))
+    };
     for wanted in &keys {
         let rows = runs.iter().map(|run| run.results.iter().find(|row| row.key() == *wanted));
         let rows: Vec<Option<&ResultRow>> = rows.collect();
         let cells = rows.iter().map(|row| row.map_or_else(|| "–".into(), with_interval));
-        let mut line: Vec<String> = std::iter::once(wanted.join(" ")).chain(cells).collect();
+        // Where all runs have the quick search after training alone, the table says so.
+        let is_quick = rows.iter().flatten().any(|row| is_quick_search(row));
+        let name = format!("{}{}", if is_quick { "quick " } else { "" }, wanted.join(" "));
+        let mut line: Vec<String> = std::iter::once(name).chain(cells).collect();
         if rows.contains(&None) {
             others.push(line);
             continue;
@@ -218,14 +242,16 @@ fn results(runs: &[Run]) -> (Table, Table) {
         if let [Some(first), Some(second)] = rows[..] {
             line.push(second.difference(first));
         }
-        shared.push(line);
+        let is_judged = rows.iter().flatten().any(|row| is_first(row));
+        if is_judged { judged.push(line) } else { further.push(line) }
     }
     let mut columns = headings("result", runs);
     let others = Table { headings: columns.clone(), rows: others };
     if let [first, second] = runs {
         columns.push(format!("{} − {}", second.name, first.name));
     }
-    (Table { headings: columns, rows: shared }, others)
+    let [judged, further] = [judged, further].map(|rows| Table { headings: columns.clone(), rows });
+    Compared { judged, further, others }
 }
 
 /// The results of several runs, and the definitions of their measures.
@@ -233,7 +259,10 @@ fn compared(runs: &[Run], shared: Table) -> Vec<Figure> {
     // The table has no column of a baseline.
     let row = |row: &ResultRow| ResultRow { baseline: None, ..row.clone() };
     let rows = runs.iter().flat_map(|run| run.results.iter().map(row)).collect();
-    vec![Figure::Table(shared), Figure::Definitions(rows)]
+    let remark = runs.iter().any(|run| is_baseline(run, runs)).then(|| {
+        Figure::Text("The predictor of a baseline is untrained: its equivariance and retrieval show no effect.".into())
+    });
+    [Figure::Table(shared)].into_iter().chain(remark).chain([Figure::Definitions(rows)]).collect()
 }
 
 fn with_interval(row: &ResultRow) -> String {

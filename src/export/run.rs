@@ -8,23 +8,25 @@ use anyhow::{Context, bail};
 use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
 use equimod_eval::results::{Results, markdown};
-use equimod_train::run_dir::{RESOLVED, is_run};
+use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Origin, RunInfo, Status, recorded, recorded_text};
 use serde_json::Value;
+use shlex::try_join;
 
 use super::{hub_results, sums};
 use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
 use crate::export::scan::{LocalPaths, last_part};
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
-use crate::run_state::{METRICS_FILE, unrecorded_seconds};
+use crate::run_state::{METRICS_FILE, run_of, unrecorded_seconds};
 
 /// File name of a run's recipe in an export.
 pub const RECIPE_FILE: &str = "recipe.toml";
 
-/// Name of a model without its folder; that of one on the Hub stays whole.
+/// Name of a model without its folder, and of a checkpoint that of its run; that of one on the Hub stays whole.
 fn model_name(model: &str) -> &str {
-    if model.starts_with(PREFIX) { model } else { last_part(model) }
+    let run = model.split("/checkpoints/").next().unwrap_or(model);
+    if model.starts_with(PREFIX) { model } else { last_part(run) }
 }
 
 /// The weights that training started from, those that they came from, and so on.
@@ -56,8 +58,8 @@ impl RunFiles {
     pub fn of(path: &Path, model: &Model, results: &[PathBuf]) -> anyhow::Result<Self> {
         let mut run_files = Self::default();
         let folder = if path.is_file() { path.parent().unwrap_or(Path::new(".")) } else { path };
-        if is_run(path) {
-            run_files.run(path, model)?;
+        if let Some(run) = run_of(path) {
+            run_files.run(run, model)?;
         } else if path.is_dir() && folder.join(CONFIG_FILE).is_file() || path.ends_with(MODEL_FILE) {
             run_files.export(folder)?;
         }
@@ -102,7 +104,7 @@ impl RunFiles {
             epoch,
             batch: recipe.data.batch,
             about: recipe.about.split_whitespace().collect::<Vec<_>>().join(" "),
-            command: command.join(" "),
+            command: try_join(command.iter().map(String::as_str)).unwrap_or_else(|_| command.join(" ")),
             device: info.device,
             seconds,
             peak_memory: info.peak_memory,

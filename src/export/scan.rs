@@ -8,6 +8,7 @@ use regex::bytes::Regex as BytesRegex;
 use regex::{Captures, Match, Regex};
 
 use crate::artifact::{Files, dashed};
+use crate::reference::PREFIX;
 
 /// Patterns of common secrets, each with its description.
 const SECRETS: [(&str, &str); 13] = [
@@ -77,11 +78,15 @@ pub fn last_part(path: &str) -> &str {
 pub struct LocalPaths(Vec<String>);
 
 impl LocalPaths {
-    /// Adds the absolute paths, and those through a parent folder, among arguments and settings `name=path`.
+    /// Adds the paths among arguments and settings `name=path`; addresses and names on the Hub are none.
     pub fn add<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
-        let parts = texts.into_iter().flat_map(|text| [Some(text), text.split_once('=').map(|(_, value)| value)]);
-        let paths = parts.flatten().map(|part| part.trim_matches('"').trim_end_matches(['/', '\\']));
-        let local = paths.filter(|path| is_outside(path) && last_part(path) != *path);
+        let value = |text: &'a str| match text.split_once('=') {
+            Some((name, value)) if !name.contains(['/', '\\']) => value,
+            _ => text,
+        };
+        let paths = texts.into_iter().map(|text| value(text).trim_matches('"').trim_end_matches(['/', '\\']));
+        let is_remote = |path: &str| path.starts_with(PREFIX) || path.contains("://") && !path.starts_with("file:");
+        let local = paths.filter(|path| !is_remote(path) && last_part(path) != *path);
         // As they stand in a text, and as in a string of JSON.
         let escaped = |path: &str| serde_json::Value::from(path).to_string().trim_matches('"').to_owned();
         self.0.extend(local.flat_map(|path| [path.to_owned(), escaped(path)]));
@@ -113,12 +118,6 @@ impl LocalPaths {
         };
         self.0.iter().fold(text.to_owned(), cut)
     }
-}
-
-/// Whether a path is absolute or begins in a parent folder.
-fn is_outside(path: &str) -> bool {
-    let starts = ["/", "~/", "../", "\\\\", "file://"];
-    starts.iter().any(|start| path.starts_with(start)) || path.get(1..3).is_some_and(|drive| drive == ":\\")
 }
 
 /// Refuses files that contain a secret or an absolute path; `is_token` detects the user's own token.
@@ -236,6 +235,7 @@ mod tests {
             ("\"350 images of /a/Jane Doe/it's, mine/im with x=1\"", "\"350 images of im with x=1\""),
             ("/r/my secret/q.toml with probe.data=\"/a/Jane Doe\"", "q.toml with probe.data=\"Jane Doe\""),
             ("[\"--data=/a/Jane Doe/it's, mine/im\", \"/x\", \"out/x\"]", "[\"--data=im\", \"x\", \"out/x\"]"),
+            ("knn-a-Jane-Doe-it-s--mine-im-test-r-my-secret-q-toml", "knn-im-test-q-toml"),
             ("/a/Jane Does", "Jane Does"),
         ] {
             assert_eq!(paths.cut(text), cut);
@@ -251,7 +251,9 @@ mod tests {
             ("data.source=\"../a/birds\"", "data.source=\"birds\""),
             (r"--out=C:\runs\a", "--out=a"),
             ("--out", "--out"),
-            ("out/a=b", "out/a=b"),
+            ("out/a=b", "a=b"),
+            ("my data/birds/", "birds/"),
+            ("https://example.org/a", "https://example.org/a"),
             ("schedule.epochs=3", "schedule.epochs=3"),
             ("hf:lab/net", "hf:lab/net"),
         ] {

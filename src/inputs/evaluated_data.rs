@@ -99,6 +99,15 @@ impl DataChoice {
     }
 }
 
+/// How images of any source are decoded for models: as in their training, as far as `options` leave it open.
+///
+/// # Errors
+///
+/// If the models were trained on images that were decoded in different ways.
+pub fn reading(models: &[PathBuf], options: ReadOptions) -> anyhow::Result<ReadOptions> {
+    Ok(choose(models, Some(""), options)?.options)
+}
+
 /// The source `named`, else that of the first model that says on which images it was trained. Either is decoded as it
 /// was in training, as far as the models say and `options` leave open.
 ///

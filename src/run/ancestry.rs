@@ -4,16 +4,16 @@ use std::fs;
 use std::path::Path;
 
 use equimod_core::model::CONFIG_FILE;
-use equimod_train::run_dir::is_run;
 use equimod_train::{Origin, RunInfo};
 use serde_json::Value;
 
 use crate::artifact::Training;
+use crate::run_state::run_of;
 
 /// The weights that the training of a model started from, if its run or its export recorded any.
 pub fn origin(model: &Path) -> Option<Origin> {
-    if is_run(model) {
-        return RunInfo::read(model).ok()?.from;
+    if let Some(run) = run_of(model) {
+        return RunInfo::read(run).ok()?.from;
     }
     let folder = if model.is_file() { model.parent()? } else { model };
     let config: Value = serde_json::from_slice(&fs::read(folder.join(CONFIG_FILE)).ok()?).ok()?;

@@ -38,15 +38,13 @@ impl Classify for LogisticConfig {
             let fits = self.l2_strengths.len() as u64 + 1;
             let progress = |done: usize| evaluation.observer.progress("logistic", done as u64, fits);
             let sweep = sweep_observed(&task.fit, &task.validation, self, &progress)?;
-            let ends = [self.l2_strengths.first(), self.l2_strengths.last()];
-            let at_an_end = self.l2_strengths.len() > 1 && ends.contains(&Some(&sweep.l2_strength));
             let chosen = format!(
                 "L2 strength {:.2e}, the best of {} on {}, {:.1} % there{}",
                 sweep.l2_strength,
                 self.l2_strengths.len(),
                 task.validation_description(),
                 100.0 * sweep.validation_accuracy,
-                if at_an_end { format!(", {AT_AN_END}") } else { String::new() }
+                if sweep.is_at_an_end() { format!(", {AT_AN_END}") } else { String::new() }
             );
             let point = |&(strength, accuracy): &(f64, f64)| (strength.log10(), accuracy);
             let series = Series { name: "validation".into(), points: sweep.curve.iter().map(point).collect() };

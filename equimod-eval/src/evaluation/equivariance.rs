@@ -8,7 +8,7 @@ use super::{Evaluation, Measurement, Protocol};
 use crate::equivariance::{ModuleEquivariance, measure, measure_each, predicting};
 use crate::metrics::bootstrap_mean;
 use crate::report::Section;
-use crate::results::{ABSOLUTE, RATIO_OF_MEANS, RELATIVE, SHUFFLED};
+use crate::results::{ABSOLUTE, EQUIVARIANCE, RATIO_OF_MEANS, RELATIVE, SHUFFLED};
 use crate::{Result, ResultRow};
 
 /// Absolute and relative equivariance of every module that predicts embeddings, on the test images.
@@ -28,7 +28,7 @@ impl Default for EquivarianceProtocol {
 
 impl Protocol for EquivarianceProtocol {
     fn name(&self) -> &'static str {
-        "equivariance"
+        EQUIVARIANCE
     }
 
     fn summary(&self) -> &'static str {
@@ -85,7 +85,7 @@ fn rows(evaluation: &Evaluation, module: &ModuleEquivariance, task: &str) -> Vec
     let row = |(metric, value, interval): (&str, f64, _)| ResultRow {
         interval,
         detail: detail.clone(),
-        ..evaluation.number("equivariance", task, metric, value)
+        ..evaluation.number(EQUIVARIANCE, task, metric, value)
     };
     numbers.map(row).to_vec()
 }

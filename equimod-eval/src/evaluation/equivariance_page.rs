@@ -19,11 +19,16 @@ type Column<'a> = (&'static str, &'a dyn Fn(&str) -> Option<String>);
 
 /// Absolute equivariance as a chart, and every measure of each augmentation as a table; empty without such rows.
 pub fn equivariance_section(rows: &[ResultRow]) -> Section {
-    let absolute: Vec<&ResultRow> = rows.iter().filter(|row| row.metric == ABSOLUTE).collect();
+    // Of several evaluations, the newest.
+    let is_newest = |row: &&ResultRow| {
+        let same = |other: &&ResultRow| other.metric == ABSOLUTE && other.task == row.task;
+        rows.iter().rev().find(same).is_some_and(|newest| std::ptr::eq(newest, *row))
+    };
+    let absolute: Vec<&ResultRow> = rows.iter().filter(|row| row.metric == ABSOLUTE).filter(is_newest).collect();
     if absolute.is_empty() {
         return Section::default();
     }
-    let of = |task: &str, metric: &str| rows.iter().find(|row| row.task == task && row.metric == metric);
+    let of = |task: &str, metric: &str| rows.iter().rev().find(|row| row.task == task && row.metric == metric);
     let bar = |row: &&ResultRow| Bar {
         label: short_name(&row.task),
         value: row.value,

@@ -27,7 +27,7 @@ impl Protocol for HealthProtocol {
     }
 
     fn summary(&self) -> &'static str {
-        "Measured on the test images, without labels."
+        "Measured on the test split or, without one, on all images; labels are not used."
     }
 
     fn measure(&self, evaluation: &Evaluation) -> Result<Measurement> {

@@ -109,7 +109,18 @@ impl Evaluation<'_> {
         let one_shot = self.splits.designs.as_ref().map(|designs| designs.one_shot.as_str());
         let columns = self.splits.train.tasks().iter().enumerate();
         let numbers = columns.filter(|(_, task)| is_selected(&task.name) && one_shot != Some(task.name.as_str()));
-        let tasks = numbers.map(|(number, _)| self.task(number)).collect::<Result<Vec<LabeledTask>>>()?;
+        let found: Vec<Result<LabeledTask>> = numbers.map(|(number, _)| self.task(number)).collect();
+        // Of several columns that nobody asked for, those that cannot be evaluated are left out.
+        let leaves_out = selected.is_empty() && found.iter().any(Result::is_ok);
+        let mut tasks = Vec::new();
+        for task in found {
+            match task {
+                Err(error @ Error::Data(equimod_data::Error::DataSet { .. })) if leaves_out => {
+                    self.observer.log(&format!("left out: {error}"));
+                }
+                task => tasks.push(task?),
+            }
+        }
         if let (true, Some(one_shot)) = (tasks.is_empty() && !selected.is_empty(), one_shot) {
             let text = format!("each {one_shot} has one image a design; `eval retrieval` finds them across designs");
             return Err(wrong(&self.splits.name, text));

@@ -143,6 +143,19 @@ pub struct Sweep {
     pub curve: Vec<(f64, f64)>,
 }
 
+impl Sweep {
+    /// Whether a wider range of L2 strengths may do better: the best one is at an end of the range, its neighbor is worse,
+    /// and validation leaves something to gain.
+    pub fn is_at_an_end(&self) -> bool {
+        let neighbor = match self.curve.as_slice() {
+            [first, second, ..] if first.0 == self.l2_strength => second,
+            [.., second, last] if last.0 == self.l2_strength => second,
+            _ => return false,
+        };
+        self.validation_accuracy < 1.0 && neighbor.1 < self.validation_accuracy - TIE
+    }
+}
+
 /// Chooses w by the accuracy on `validation` (of equal ones the first), then fits `train` and `validation` together
 /// from there.
 ///

@@ -53,7 +53,7 @@ pre.notice{white-space:pre-wrap}
 @media(max-width:40rem){thead{display:none}table,tbody,tr,td{display:block}
   tr{padding:.5rem 0;border-bottom:1px solid var(--line)}
 td{display:flex;gap:1rem;justify-content:space-between;border:0;padding:.1rem 0;text-align:right}
-td.none{display:none}svg{overflow:visible}svg text{font-size:13px}
+td.value,td.number{white-space:normal}td.none{display:none}svg{overflow:visible}svg text{font-size:13px}
 td::before{content:attr(data-label);color:var(--quiet);text-align:left;flex:none;max-width:45%}}
 summary h2{display:inline-block}summary{cursor:pointer}.print-only{display:none}
 @media print{pre.next{white-space:pre-wrap}.print-only{display:block}:root{font-size:11px}.scroll{overflow:visible}th,td.value,td.number{white-space:normal}

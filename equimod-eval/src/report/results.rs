@@ -2,7 +2,7 @@
 
 use super::figures::{definition_list, figures, framed_table, row};
 use super::{Bar, Bars, Figure, escape};
-use crate::results::{ResultRow, cells, common_detail};
+use crate::results::{ResultRow, cells, common_detail, with_distinct_tasks};
 use crate::verdict::is_judged;
 
 /// Rows above which a table opens on a click only, if a chart shows its numbers.
@@ -38,22 +38,21 @@ pub fn share_chart<F: Fn(&ResultRow) -> Option<f64>>(
     rows: &[&ResultRow],
     references: &[(&str, F)],
 ) -> Vec<Figure> {
-    let bar = |row: &&ResultRow| Bar {
-        label: row.label(),
+    let bar = |(row, distinct): (&ResultRow, &ResultRow)| Bar {
+        label: distinct.label(),
         value: 100.0 * row.value,
         interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
         references: references.iter().map(|(_, of)| of(row).map(|value| 100.0 * value)).collect(),
     };
-    let mut shares: Vec<&ResultRow> = rows.iter().copied().filter(|row| row.is_share()).collect();
-    if shares.len() > MOST_BARS {
-        let all: Vec<ResultRow> = shares.iter().map(|&row| row.clone()).collect();
-        shares.retain(|row| is_judged(row, &all));
-    }
+    let shares: Vec<ResultRow> = rows.iter().filter(|row| row.is_share()).map(|&row| row.clone()).collect();
+    let distinct = with_distinct_tasks(&shares);
+    let is_drawn = |row: &&ResultRow| shares.len() <= MOST_BARS || is_judged(row, &shares);
+    let drawn = shares.iter().zip(&distinct).filter(|(row, _)| is_drawn(row));
     let chart = Bars {
         title: title.into(),
         name: name.into(),
         references: references.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        bars: shares.iter().map(bar).collect(),
+        bars: drawn.map(bar).collect(),
         decimals: 1,
     };
     if chart.bars.is_empty() { Vec::new() } else { vec![Figure::Bars(chart)] }

@@ -1,7 +1,7 @@
 //! Rules on accuracies and recalls: against the untrained network, the baseline and chance, and how far they can be trusted.
 
-use super::sides::{Against, Reference, Side, against, capitalized, is_over_images, name};
-use crate::results::{ACCURACY_OF_FLAG, AT_AN_END, BY_PREDICTOR, DIFFERENCE, ResultRow, TOP_1, searched_whole_range};
+use super::sides::{Against, Reference, Side, against, capitalized, is_judged, is_over_images, name};
+use crate::results::{ACCURACY_OF_FLAG, AT_AN_END, BY_PREDICTOR, DIFFERENCE, ResultRow, searched_whole_range};
 
 /// Half width of an interval, in points, above which the test set is called small.
 pub const WIDE: f64 = 12.5;
@@ -183,11 +183,15 @@ pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
         ));
     }
     // Resampling images of which all are right, or none, gives the same share every time.
-    let is_certain = |row: &&ResultRow| row.metric == TOP_1 && (row.value <= 0.0 || row.value >= 1.0);
+    let is_certain = |row: &&ResultRow| is_judged(row, rows) && (row.value <= 0.0 || row.value >= 1.0);
     let same = shares().find(is_certain)?;
+    let others = [("the untrained network", same.untrained), ("the baseline", same.baseline)];
+    let others = others.into_iter().filter_map(|(name, value)| Some(format!("{name} ({})", same.text(value?))));
+    let others: Vec<String> = others.collect();
+    let from = if others.is_empty() { String::new() } else { format!(" from {}", others.join(" and ")) };
     Some(format!(
         "The interval of {} has no width, because {} test image is right: only more or harder images can show a \
-         difference.",
+         difference{from}.",
         name(same),
         if same.value > 0.5 { "every" } else { "no" }
     ))

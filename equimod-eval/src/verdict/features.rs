@@ -55,11 +55,9 @@ pub const EQUAL: f64 = 0.02;
 pub(super) fn readable(rows: &[ResultRow], is_relative: bool) -> Option<String> {
     let of_probe = |row: &&ResultRow| row.metric == POOLED_R2 && row.protocol.ends_with("relative") == is_relative;
     let row = rows.iter().find(of_probe)?;
-    // Without an interval above 0, guessing may be as good.
-    let is_above_guessing = row.interval.is_none_or(|interval| Side::of(interval, 0.0) == Side::Above);
     let said = match row.value {
-        clear if clear > CLEARLY_READABLE && is_above_guessing => "say",
-        little if little > READABLE && is_above_guessing => "say a little of",
+        clear if clear > CLEARLY_READABLE && is_above_guessing(row) => "say",
+        little if little > READABLE && is_above_guessing(row) => "say a little of",
         _ => "hardly say",
     };
     let what = if is_relative { "how augmentation changed from view to view" } else { "how a view was augmented" };
@@ -77,6 +75,11 @@ pub(super) fn readable(rows: &[ResultRow], is_relative: bool) -> Option<String> 
     ))
 }
 
+/// Whether an R² lies above 0 with its interval, so that guessing is worse.
+fn is_above_guessing(row: &ResultRow) -> bool {
+    row.interval.is_none_or(|interval| Side::of(interval, 0.0) == Side::Above)
+}
+
 /// A value of R² against that of another network: by its interval, or without one by a fixed difference.
 fn than(row: &ResultRow, other: f64) -> &'static str {
     match Side::of(row.interval.unwrap_or((row.value - EQUAL, row.value + EQUAL)), other) {
@@ -88,7 +91,9 @@ fn than(row: &ResultRow, other: f64) -> &'static str {
 
 /// The parameters that can be read off best, as a clause.
 fn best(rows: &[ResultRow], pooled: &ResultRow) -> String {
-    let of_one = |row: &&ResultRow| row.metric == R2 && row.protocol == pooled.protocol && row.value > READABLE;
+    let of_one = |row: &&ResultRow| {
+        row.metric == R2 && row.protocol == pooled.protocol && row.value > READABLE && is_above_guessing(row)
+    };
     let mut found: Vec<&ResultRow> = rows.iter().filter(of_one).collect();
     found.sort_by(|a, b| b.value.total_cmp(&a.value));
     let beside = |row: &ResultRow| row.untrained.map_or_else(String::new, |value| format!(" (untrained {value:.2})"));

@@ -9,7 +9,7 @@ mod predictions;
 mod sides;
 mod training;
 
-use crate::results::ResultRow;
+use crate::results::{ResultRow, with_distinct_tasks};
 use accuracies::{Gains, baseline, chance, few_shot, few_shot_chance, is_all_chance, precision, range_end};
 use features::{readable, spread};
 use models::{differences, suite};
@@ -20,7 +20,7 @@ use training::{collapse, pace, rise};
 pub use accuracies::WIDE;
 pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, FEW_DIMENSIONS, NARROWER, READABLE};
 pub use sides::is_judged;
-pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, briefly_trained};
+pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, trained};
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub const MOST_SENTENCES: usize = 5;
 
 /// The verdict on the rows of a run, an evaluation or a comparison.
 pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
-    let rows = &without_trials(rows)[..];
+    let rows = &with_distinct_tasks(&without_trials(rows))[..];
     let (gains, predictions) = (Gains::of(rows), Predictions::of(rows, training));
     let (at_an_end, against_baseline) = (range_end(rows), baseline(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);

@@ -3,6 +3,17 @@
 use super::sides::{Side, capitalized};
 use crate::results::{DIFFERENCE, NOT_CONFIRMED, OVER_TWO, ResultRow, SUITE_MEAN};
 
+/// The mean of a model against that of its network before training, if that was evaluated and is not one of the two best.
+fn untrained(means: &[&ResultRow]) -> Option<String> {
+    let (place, row) = means.iter().enumerate().find(|(_, row)| row.model.ends_with(UNTRAINED))?;
+    let model = row.model.strip_suffix(UNTRAINED)?;
+    let of = means.iter().find(|other| other.model == model).filter(|_| place > 1)?;
+    Some(format!("; {model} minus its untrained network is {}", of.difference(row)))
+}
+
+/// End of the name of a network before training.
+const UNTRAINED: &str = " untrained";
+
 /// The means over a suite of data sets, and how many of its columns each model leads.
 pub(super) fn suite(rows: &[ResultRow]) -> Option<String> {
     let mut means: Vec<&ResultRow> = rows.iter().filter(|row| row.metric == SUITE_MEAN).collect();
@@ -24,6 +35,7 @@ pub(super) fn suite(rows: &[ResultRow]) -> Option<String> {
     if 100.0 * (first.value - second.value) < 0.05 {
         return Some(format!("By the mean over {}, {} and {} are equal.", first.task, first.model, second.model));
     }
+    let untrained = untrained(&means).unwrap_or_default();
     let leads = |&task: &(&String, &String)| value(&first.model, task) > value(&second.model, task);
     let count = tasks.iter().copied().filter(leads).count();
     let is_clear = |&(task, metric): &(&String, &String)| {
@@ -37,7 +49,7 @@ pub(super) fn suite(rows: &[ResultRow]) -> Option<String> {
     };
     Some(format!(
         "By the mean over {}, {} is {} points above {} ({} and {}), and higher in {count} of {}, in {clear} of them by \
-         more than the interval.",
+         more than the interval{untrained}.",
         first.task,
         first.model,
         first.difference(second).trim_end_matches(" points").trim_start_matches('+'),

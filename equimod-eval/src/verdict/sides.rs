@@ -1,6 +1,6 @@
 //! Values against reference values.
 
-use crate::results::{ACCURACY_OF_FLAG, FEW_SHOT, H_1, Paired, ResultRow, SIGNIFICANT, TOP_1};
+use crate::results::{ACCURACY_OF_FLAG, FEW_SHOT, H_1, Paired, ResultRow, TOP_1};
 
 /// A value against a reference: whether its interval lies above, around or below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ pub(super) fn against(rows: &[ResultRow], reference: Reference) -> Vec<Against<'
         if interval.0 >= interval.1 {
             return None;
         }
-        let is_confirmed = paired.and_then(|paired| paired.p_value).is_none_or(|p| p <= SIGNIFICANT);
-        let side = if is_confirmed { Side::of(interval, other) } else { Side::Around };
+        let is_open = paired.is_some_and(|paired| !paired.is_clear());
+        let side = if is_open { Side::Around } else { Side::of(interval, other) };
         Some(Against { row, side, points: 100.0 * (row.value - value) })
     };
     rows.iter().filter(|row| is_over_images(row) && is_judged(row, rows)).filter_map(one).collect()

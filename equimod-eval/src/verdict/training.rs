@@ -78,8 +78,8 @@ pub(super) fn collapse(training: &TrainingFacts) -> Option<String> {
     ))
 }
 
-/// Whether runs that are compared were trained too briefly for their differences to last.
-pub fn briefly_trained(runs: &[TrainingFacts]) -> Option<String> {
+/// Whether the training of runs that are compared failed, or was too brief for their differences to last.
+pub fn trained(runs: &[TrainingFacts]) -> Option<String> {
     let all = runs.len();
     let whose = |count: usize| match (count, all) {
         (1, 1) => "the run".to_owned(),
@@ -87,7 +87,12 @@ pub fn briefly_trained(runs: &[TrainingFacts]) -> Option<String> {
         (count, all) if count == all => format!("all {all} runs"),
         (count, all) => format!("{count} of {all} runs"),
     };
-    let short: Vec<u64> = runs.iter().map(|run| run.steps).filter(|steps| *steps < SHORT_RUN).collect();
+    let failed = runs.iter().filter(|run| run.has_failed()).count();
+    if failed > 0 {
+        let whose = whose(failed);
+        return Some(format!("Training failed in {whose}: the loss rose, or embeddings collapsed."));
+    }
+    let short: Vec<u64> = runs.iter().map(|run| run.steps).filter(|steps| *steps < VERY_SHORT).collect();
     let falling = runs.iter().filter(|run| run.is_falling()).count();
     let why = match (short.iter().min().zip(short.iter().max()), falling) {
         (Some((least, most)), _) => {

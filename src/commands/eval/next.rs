@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use equimod_core::ObjectiveConfig;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::TOP_1;
-use equimod_eval::verdict::Advice;
+use equimod_eval::results::is_quick_search;
+use equimod_eval::verdict::{Advice, TrainingFacts};
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{RunInfo, recorded};
 
@@ -15,6 +16,7 @@ use crate::outputs::suggestion::Suggestion;
 use crate::reference::PREFIX;
 use crate::run::again::{alone_with_seed, find_rate_by_files, longer_by_files, lower_by_files, with_seed};
 use crate::run::baseline::{self, weighted_modules};
+use crate::run::facts::of_runs;
 use crate::run::files::all_results;
 use crate::run::seeds;
 
@@ -27,6 +29,12 @@ pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
     let infos: Option<Vec<RunInfo>> = models.iter().map(|model| RunInfo::read(model).ok()).collect();
     let Some(infos) = infos else { return Vec::new() };
     let [first, second] = [&models[0], &models[1]].map(PathBuf::as_path);
+    // A run whose loss rose is nothing to repeat.
+    let risen = [first, second].into_iter().filter(|run| of_runs([*run]).iter().any(TrainingFacts::has_risen));
+    let find: Vec<Suggestion> = risen.filter_map(find_rate_by_files).collect();
+    if !find.is_empty() {
+        return find;
+    }
     // A run trains its baseline along.
     let has_baseline = |run: &Path| baseline::of(run).is_some_and(|baseline| models[..2].contains(&baseline));
     let run = [first, second].into_iter().find(|run| has_baseline(run));
@@ -95,8 +103,12 @@ pub fn after_evaluation(
         _ => {}
     }
     if let Some(baseline) = baseline::of(model) {
-        // Without labels, there is no accuracy to compare.
-        return has_accuracy(model, rows).then(|| against_baseline(&baseline, model, data, rows));
+        let is_paired = rows.iter().any(|row| row.over_baseline.is_some() && !is_quick_search(row));
+        return match is_paired {
+            true => over_seeds(model, data, rows),
+            // Without labels, there is no accuracy to compare.
+            false => has_accuracy(model, rows).then(|| against_baseline(&[baseline, model.to_owned()], data, rows)),
+        };
     }
     let file = model.join(RESOLVED);
     let recipe = recorded(&file).ok().filter(|recipe| !matches!(recipe.objective, ObjectiveConfig::None(_)))?;
@@ -115,13 +127,25 @@ fn has_accuracy(model: &Path, rows: &[ResultRow]) -> bool {
     rows.iter().chain(&others).any(|row| row.metric == TOP_1)
 }
 
-/// The comparison of a run with its baseline, by k-NN after an evaluation by k-NN.
-fn against_baseline(baseline: &Path, run: &Path, data: Option<&str>, rows: &[ResultRow]) -> Suggestion {
-    let [run, baseline] = [run, baseline].map(|folder| folder.display().to_string());
+/// The comparison over all seeds of a run that was compared with its baseline, or training with another seed.
+fn over_seeds(run: &Path, data: Option<&str>, rows: &[ResultRow]) -> Option<Suggestion> {
+    let pairs = seeds::pairs(run);
+    match pairs.len() {
+        0..=2 => Some(with_seed(run, &RunInfo::read(run).ok()?, seeds::next_seed([run]))),
+        several => {
+            let remark = format!("tested over {} seeds", several / 2);
+            Some(against_baseline(&pairs, data, rows).about(&remark))
+        }
+    }
+}
+
+/// The comparison of pairs of baselines and their runs, by k-NN after an evaluation by k-NN.
+fn against_baseline(pairs: &[PathBuf], data: Option<&str>, rows: &[ResultRow]) -> Suggestion {
     let is_knn = !rows.is_empty() && rows.iter().all(|row| row.protocol == "knn");
     let (by, accuracy): (&[&str], _) =
         if is_knn { (&["--by", "knn"], "k-NN accuracy") } else { (&[], "logistic accuracy") };
-    let compare = Suggestion::new(["eval", "compare", &baseline, &run]).with(by);
+    let pairs = pairs.iter().map(|run| run.display().to_string());
+    let compare = Suggestion::new(["eval", "compare"]).with(pairs).with(by);
     let compare = compare.with(data.into_iter().flat_map(|data| ["--data", data]));
     compare.about(&format!("whether {accuracy} gains by the module, on paired images"))
 }

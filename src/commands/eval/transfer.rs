@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use crate::bundled::SUITES;
 use anyhow::Context;
 use equimod_data::Splits;
-use equimod_data::source::ReadOptions;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::SuiteTable;
 use equimod_eval::report::Section;
@@ -17,6 +16,7 @@ use super::contenders::{Comparison, Contender, names};
 use super::next::after_transfer;
 use crate::cli::Transfer;
 use crate::inputs::channels::ignored_transparency;
+use crate::inputs::evaluated_data::reading;
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
@@ -128,17 +128,19 @@ fn suite(arguments: &Transfer) -> anyhow::Result<Suite> {
 /// Every task with its splits; missing data is reported before anything is computed.
 fn opened<'a>(suite: &'a Suite, arguments: &Transfer) -> anyhow::Result<Vec<(&'a SuiteTask, Splits)>> {
     let (mut tasks, mut missing) = (Vec::new(), Vec::new());
+    // As in the training of the models.
+    let options = reading(&arguments.models, arguments.reading.reading())?;
     for task in &suite.tasks {
         let others = OtherSources { validation: task.validation.as_deref(), test: task.test.as_deref() };
-        let opened = others.splits(&task.data, ReadOptions::default()).and_then(|splits| {
+        let opened = others.splits(&task.data, options).and_then(|splits| {
             let splits = splits.with_labels(task.labels.as_slice())?;
             task.check(&splits)?;
             Ok(splits)
         });
         match opened {
             Ok(splits) => {
-                let background = ReadOptions::default().background;
-                let ignored = ignored_transparency(splits.train.as_ref(), background, "");
+                let give = "; --background white puts them on white";
+                let ignored = ignored_transparency(splits.train.as_ref(), options.background, give);
                 ignored.iter().for_each(|text| console::note(&format!("{}: {text}", task.name)));
                 tasks.push((task, splits));
             }

@@ -133,7 +133,9 @@ impl Finished<'_> {
             true => Suggestion::new(["eval", "logistic", &folder, "--untrained"])
                 .with(self.baseline.iter().map(|_| "--baseline"))
                 .about("with all L2 strengths, against the untrained network"),
-            false => Suggestion::new(["eval", "equivariance", &folder]).about("each augmentation alone"),
+            false => Suggestion::new(["eval", "params", &folder, "--untrained"])
+                .with(self.baseline.iter().map(|_| "--baseline"))
+                .about("what features say of augmentations, without labels"),
         };
         let first = match advice {
             Some(Advice::LowerRate) => Some(lower(self.run.path(), self.info, self.recipe)),

@@ -258,6 +258,8 @@ impl Setup {
         run.cut_metrics(trainer.step())?;
         info.status = Status::Running;
         info.resumed_at.push(trainer.step());
+        // A run that goes on has not ended.
+        info.ended = None;
         run.write_info(&info)?;
         self.note(&format!("going on with {} after step {}", run.path().display(), trainer.step()));
         Ok((run, info))

@@ -2,19 +2,25 @@
 
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
-use equimod_eval::verdict::{briefly_trained, is_judged};
+use equimod_eval::results::{BY_PREDICTOR, FEW_SHOT, Paired, is_quick_search};
+use equimod_eval::verdict::{is_judged, trained};
 
-use super::{Run, is_baseline};
+use super::{Run, is_baseline, is_baseline_of};
 use crate::outputs::suggestion::Suggestion;
 use crate::run::facts::of_runs;
-use crate::run::seeds::have_one_recipe;
+use crate::run::seeds::{self, have_one_recipe};
 
 /// The verdict on two runs or more, and the command that follows.
 pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
+    if let Some(empty) = runs.iter().find(|run| run.results.is_empty()) {
+        return without_results(empty);
+    }
     let (said, next) = match runs {
         [first, second] => {
             let next = (!runs.iter().any(is_unlabeled)).then(|| paired(first, second));
-            let equivariance = of_equivariance(first, second);
+            // Nothing trained the predictor of a baseline.
+            let has_baseline = runs.iter().any(|run| is_baseline(run, runs));
+            let equivariance = of_equivariance(first, second).filter(|_| !has_baseline);
             let accuracies = match shared(runs).as_slice() {
                 [] if equivariance.is_some() => "The runs share no accuracy or recall.".into(),
                 shared => of_two(first, second, shared),
@@ -29,10 +35,17 @@ pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
     (said, next.into_iter().collect())
 }
 
+/// A sentence on a run that was not evaluated, and the command for it.
+fn without_results(run: &Run) -> (Vec<String>, Vec<Suggestion>) {
+    let said = format!("{} was not evaluated: there is nothing to compare.", run.name);
+    let evaluate = Suggestion::new(["eval", "logistic", &run.folder.display().to_string()]);
+    (vec![said], vec![evaluate.about("of images with labels; other protocols as well")])
+}
+
 /// A verdict on several runs, and whether they were trained too briefly.
 fn with_training(said: impl IntoIterator<Item = String>, runs: &[Run]) -> Vec<String> {
     let facts = of_runs(runs.iter().map(|run| run.folder.as_path()));
-    said.into_iter().chain(briefly_trained(&facts)).collect()
+    said.into_iter().chain(trained(&facts)).collect()
 }
 
 /// Whether two runs trained on the same images.
@@ -79,7 +92,11 @@ fn highest_two(runs: &[Run]) -> Option<Suggestion> {
     // Of runs that differ in their seeds alone, the highest are so by chance.
     let differ = !have_one_recipe(&runs[second].recipe, &runs[best].recipe);
     // Runs with their baselines are compared in pairs.
-    let differ = differ && !runs.iter().any(|run| is_baseline(run, runs));
+    if let Some(run) = runs.iter().find(|run| runs.iter().any(|other| is_baseline_of(other, run))) {
+        let pairs = seeds::pairs(&run.folder);
+        let compare = Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()));
+        return Some(compare.about(&format!("{} and its baseline, with the same test images and seed", run.name)));
+    }
     (differ && !shared.is_empty())
         .then(|| paired(&runs[second], &runs[best]).about("the two with the highest mean, on paired images"))
 }
@@ -95,7 +112,11 @@ fn shared(runs: &[Run]) -> Vec<Vec<&ResultRow>> {
         };
         others.iter().map(same).chain([Some(row)]).collect()
     };
-    last.results.iter().filter(|row| is_judged(row, &last.results)).filter_map(all).collect()
+    // Nothing trained the predictor of a baseline.
+    let has_baseline = runs.iter().any(|run| is_baseline(run, runs));
+    let is_of_features = |row: &&ResultRow| !(has_baseline && row.protocol.ends_with(BY_PREDICTOR));
+    let judged = last.results.iter().filter(|row| is_judged(row, &last.results)).filter(is_of_features);
+    judged.filter_map(all).collect()
 }
 
 /// The runs of several that have images of their own: a sentence, and the report without them.
@@ -147,12 +168,21 @@ fn leaders(runs: &[Run]) -> String {
     )
 }
 
-/// Whether the interval of one run lies above those of all others.
+/// Whether the interval of one run over test images lies above those of all others.
 fn has_clear_best(rows: &[&ResultRow]) -> bool {
+    // Few-shot episodes share the test images.
+    if rows.iter().any(|row| row.protocol.starts_with(FEW_SHOT)) {
+        return false;
+    }
     let above = |best: &ResultRow, other: &ResultRow| {
         std::ptr::eq(best, other) || best.interval.zip(other.interval).is_some_and(|(best, other)| best.0 > other.1)
     };
     rows.iter().any(|best| rows.iter().all(|other| above(best, other)))
+}
+
+/// Name of a row's protocol, with whether it is a quick search.
+fn protocol(row: &ResultRow) -> String {
+    format!("{}{}", if is_quick_search(row) { "quick " } else { "" }, row.protocol)
 }
 
 /// The verdict on runs without a common measure.
@@ -184,7 +214,15 @@ fn of_two(first: &Run, second: &Run, shared: &[Vec<&ResultRow>]) -> String {
     let points = |rows: &[&ResultRow]| 100.0 * (rows[1].value - rows[0].value);
     let largest = shared.iter().max_by(|a, b| points(a).abs().total_cmp(&points(b).abs()));
     let Some(largest) = largest else { return NOTHING_SHARED.into() };
+    // Of a run and its baseline, the evaluation of the run has the paired difference.
+    let run = [(1, is_baseline_of(first, second)), (0, is_baseline_of(second, first))];
+    let run = run.into_iter().find_map(|(place, is_it)| is_it.then_some(place));
+    let known: Vec<&Paired> = shared.iter().filter_map(|rows| rows[run?].over_baseline.as_ref()).collect();
     let apart = match shared.iter().filter(|rows| has_clear_best(rows)).count() {
+        _ if !known.is_empty() => {
+            let clear = known.iter().filter(|paired| paired.is_clear()).count();
+            format!("Paired on the same test images, {clear} of {} differences are clear.", known.len())
+        }
         _ if have_one_recipe(&first.recipe, &second.recipe) => {
             "The runs differ in their seeds alone, so the differences show how much a seed matters.".to_owned()
         }
@@ -204,6 +242,6 @@ fn of_two(first: &Run, second: &Run, shared: &[Vec<&ResultRow>]) -> String {
         points(largest),
         largest[1].metric,
         largest[1].task,
-        largest[1].protocol,
+        protocol(largest[1]),
     )
 }

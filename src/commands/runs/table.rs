@@ -165,7 +165,10 @@ fn differs(runs: &[Summary], name: &str) -> bool {
 
 /// Gives every run the accuracy of the protocol and task that most runs have, or its best founded one.
 fn choose_accuracies(runs: &mut [Summary]) {
-    let all: Vec<&str> = runs.iter().flat_map(|run| &run.accuracies).map(|score| score.name.as_str()).collect();
+    // Trials with other settings stand only for runs without any other.
+    let usual = |score: &&Score| !score.name.ends_with(')');
+    let all = runs.iter().flat_map(|run| run.accuracies.iter().filter(usual));
+    let all: Vec<&str> = all.map(|score| score.name.as_str()).collect();
     let count = |name: &str| all.iter().filter(|other| **other == name).count();
     // Of several, the first is the best founded.
     let Some(most) = all.iter().rev().max_by_key(|name| count(name)).map(|name| (*name).to_owned()) else { return };
