@@ -26,6 +26,12 @@ pub fn dashed(text: &str) -> String {
     dashed.trim_matches('-').to_owned()
 }
 
+/// Whether a row was measured with validation images of another source than its data set, on which a classifier is
+/// fitted as well.
+pub fn has_other_validation(row: &ResultRow) -> bool {
+    row.settings.split(", ").any(|setting| setting.starts_with("validation-"))
+}
+
 /// Whether a row was measured on test images of another source than its data set.
 pub fn has_other_test(row: &ResultRow) -> bool {
     row.settings.split(", ").any(|setting| setting.starts_with("test-"))
@@ -80,9 +86,16 @@ pub struct Training {
     /// Weights that those came from, and so on, as far as it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ancestors: Vec<String>,
+    /// Whether the metrics go on after the weights.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub further_steps: bool,
     /// Whether the weights are those at the end of training.
     #[serde(default = "yes")]
     pub finished: bool,
+}
+
+fn is_not(value: &bool) -> bool {
+    !value
 }
 
 fn yes() -> bool {

@@ -506,8 +506,11 @@ fn an_export_of_an_export_carries_everything_over() {
     assert!(scratch.path("three/eval/more/results.json").is_file());
     scratch.done(&["eval", "knn", "two", "--data", "images", "--k", "5", "--out", "other/more"]);
     let twice = ["export", "two", "--out", "four", "--results", "more", "--results", "other/more"];
-    scratch.refused(&twice, 1, &["already exists", "rename"]);
-    assert!(!scratch.path("four").exists());
+    scratch.done(&twice);
+    assert!(
+        scratch.path("four/eval/more/results.json").is_file()
+            && scratch.path("four/eval/more-2/results.json").is_file()
+    );
 }
 
 #[test]
@@ -547,6 +550,18 @@ fn cards_say_what_they_are_not() {
         assert!(!String::from_utf8_lossy(&bytes).contains(&folder), "{name}");
     }
     scratch.done(&["publish", "out", "--repo", "lab/net", "--dry-run"]);
+    // Images of another folder with the same last part, and a quote in a name.
+    scratch.images("else where/birds of mine", 14);
+    scratch.images("a \"b\"", 12);
+    for data in ["else where/birds of mine", "a \"b\""] {
+        scratch.done(&["eval", "knn", "first", "--data", data]);
+    }
+    scratch.done(&["eval", "knn", "first", "--data", &images]);
+    scratch.done(&["export", "first", "--out", "first-out"]);
+    let card = fs::read_to_string(scratch.path("first-out/README.md")).unwrap();
+    for part in ["| knn | birds of mine (2) |", "| knn | birds of mine |", "| knn | a \"b\" |"] {
+        assert!(card.contains(part), "{part} is not in {card}");
+    }
     // An export knows its images by their fingerprint, and their folder by its name alone.
     scratch.done(&["eval", "compare", "out", "second", "--by", "knn"]);
     scratch.refused(&["eval", "knn", "out"], 3, &["birds of mine", "an export keeps the name alone", "--data"]);

@@ -84,7 +84,10 @@ fn the_baseline_is_better_worse_or_not_clearly_different() {
     let worse = of(&[row((0.45, 0.55), 0.56), row((0.45, 0.55), 0.55)]);
     assert!(has(&worse, "of 2 accuracies: lower in 1 (-6.0 points on category, logistic), no clear"), "{worse:?}");
     let open = of(&[row((0.45, 0.55), 0.5)]);
-    assert!(has(&open, "Against the baseline") && has(&open, "there is no clear difference."), "{open:?}");
+    assert!(
+        has(&open, "Against the baseline") && has(&open, "there is no clear difference (+0.0 points)."),
+        "{open:?}"
+    );
     // Nothing trained the baseline's predictor.
     let predicted = ResultRow { protocol: "retrieval by the predictor".into(), ..row((0.45, 0.55), 0.1) };
     assert!(!has(&of(&[predicted]), "Against the baseline"));
@@ -128,7 +131,9 @@ fn predictions_beat_copying_and_their_control_or_not() {
     let uninformed =
         "Alone, hue (equimod) is not predicted clearly better with its own parameters than with wrong ones.";
     assert_eq!(said((0.1, 0.3), 0.1), uninformed);
-    assert_eq!((said((0.1, 0.3), 0.05), said((-0.1, 0.3), 0.05).as_str()), (String::new(), uninformed));
+    assert_eq!(said((-0.1, 0.3), 0.05), uninformed);
+    assert_eq!(said((0.1, 0.3), 0.05), "Alone, predictions are best for hue (equimod) 0.200.");
+    assert_eq!(said((0.0, 0.3), -0.5), "");
     let worse = "Alone, hue (equimod) is predicted worse than by copying the un-augmented image.";
     assert_eq!((said((-0.9, -0.1), -1.0).as_str(), said((-0.9, 0.0), -1.0)), (worse, String::new()));
 }
@@ -205,6 +210,13 @@ fn short_unsettled_and_collapsed_runs_are_named() {
 }
 
 #[test]
+fn a_loss_that_did_not_fall_is_named() {
+    let flat = verdict(&[], Some(&TrainingFacts { flat: Some((4.0, 3.9)), ..long() }));
+    assert!(has(&flat, "The loss did not fall: it was 4.00 in the first fifth, and 3.90 in the last;"), "{flat:?}");
+    assert_eq!(flat.advice, Some(Advice::FindRate));
+}
+
+#[test]
 fn an_evaluation_of_a_short_run_says_so() {
     let of = |steps, untrained| {
         let facts = TrainingFacts { steps, ..TrainingFacts::default() };
@@ -214,7 +226,8 @@ fn an_evaluation_of_a_short_run_says_so() {
     assert!(has(&of(VERY_SHORT - 1, 0.3), "The run is short: it has 99 steps.") && !has(&of(VERY_SHORT, 0.3), "short"));
     assert!(has(&of(SHORT_RUN - 1, 0.5), "The run is short: it has 1999 steps.") && !has(&of(SHORT_RUN, 0.5), "short"));
     let collapsed = TrainingFacts { collapsed: Some(("effective_rank".into(), 1.2)), ..TrainingFacts::default() };
-    assert!(!has(&of_evaluation(&[accuracy(0.5, (0.45, 0.55), None)], Some(&collapsed)), "short"));
+    let failed = of_evaluation(&[accuracy(0.5, (0.45, 0.55), None)], Some(&collapsed));
+    assert!(has(&failed, "Embeddings collapsed") && !has(&failed, "short"));
 }
 
 #[test]

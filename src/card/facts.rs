@@ -122,6 +122,8 @@ struct TrainingFacts {
     on: Option<String>,
     /// Model that training started from, for readers, the one that it came from, and so on.
     start: Vec<String>,
+    /// Whether the metrics go on after the weights.
+    further_steps: bool,
     /// Epoch of weights from before the end of training.
     reached: Option<u64>,
     /// All of these with their SHA-256.
@@ -307,6 +309,7 @@ impl TrainingFacts {
             data: Some(training.data.clone()),
             on: Some(shown(&training.data)),
             start: origins(&training).map(without_sum).map(shown).collect(),
+            further_steps: training.further_steps,
             reached: training.epoch.filter(|_| !training.finished),
             origins: origins(&training).map(str::to_owned).collect(),
             command: command(&training),

@@ -20,6 +20,7 @@ use equimod_eval::verdict::is_judged;
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, recorded, settings};
 
+use self::rows::are_alike;
 use crate::cli::Report;
 use crate::commands::eval::names;
 use crate::inputs::evaluated_data::found;
@@ -156,8 +157,7 @@ fn glance(runs: &[&Run]) -> Vec<Figure> {
     else {
         return Vec::new();
     };
-    let same =
-        |run: &Run, row: &ResultRow| run.results.iter().find(|other| other.key() == row.key()).map(|row| row.value);
+    let same = |run: &Run, row: &ResultRow| run.results.iter().find(|other| are_alike(other, row)).map(|row| row.value);
     let references: Vec<_> =
         others.iter().map(|&run| (run.name.as_str(), move |row: &ResultRow| same(run, row))).collect();
     let in_all = |row: &&ResultRow| references.iter().all(|(_, of)| of(row).is_some());
@@ -216,10 +216,10 @@ struct Compared {
 }
 
 fn results(runs: &[Run]) -> Compared {
-    let mut keys: Vec<[&str; 4]> = Vec::new();
+    let mut wanted: Vec<&ResultRow> = Vec::new();
     for row in runs.iter().flat_map(|run| &run.results) {
-        if !keys.contains(&row.key()) {
-            keys.push(row.key());
+        if !wanted.iter().any(|other| are_alike(other, row)) {
+            wanted.push(row);
         }
     }
     let (mut judged, mut further, mut others) = (Vec::new(), Vec::new(), Vec::new());
@@ -227,13 +227,13 @@ fn results(runs: &[Run]) -> Compared {
         let overall = [ABSOLUTE, SHUFFLED].contains(&row.metric.as_str()) && !row.task.ends_with(" alone");
         overall || runs.iter().any(|run| run.results.contains(row) && is_judged(row, &run.results))
     };
-    for wanted in &keys {
-        let rows = runs.iter().map(|run| run.results.iter().find(|row| row.key() == *wanted));
+    for wanted in wanted {
+        let rows = runs.iter().map(|run| run.results.iter().find(|row| are_alike(row, wanted)));
         let rows: Vec<Option<&ResultRow>> = rows.collect();
         let cells = rows.iter().map(|row| row.map_or_else(|| "–".into(), with_interval));
-        // Where all runs have the quick search after training alone, the table says so.
-        let is_quick = rows.iter().flatten().any(|row| is_quick_search(row));
-        let name = format!("{}{}", if is_quick { "quick " } else { "" }, wanted.join(" "));
+        let quick = if is_quick_search(wanted) { "quick " } else { "" };
+        let settings = if wanted.settings.is_empty() { String::new() } else { format!(" ({})", wanted.settings) };
+        let name = format!("{quick}{}{settings}", wanted.key().join(" "));
         let mut line: Vec<String> = std::iter::once(name).chain(cells).collect();
         if rows.contains(&None) {
             others.push(line);

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use equimod_eval::ResultRow;
 use equimod_eval::results::{Results, TOP_1, is_quick_search};
 
-use crate::artifact::{Files, has_other_test};
+use crate::artifact::{Files, has_other_test, has_other_validation};
 use crate::reference::{PREFIX, Reference};
 
 const FOLDER: &str = ".eval_results/";
@@ -23,7 +23,7 @@ const SOURCE: &str = "  source:\n";
 pub fn add(files: &mut Files, results: &Results, measured: SystemTime) {
     let date: String = humantime::format_rfc3339_seconds(measured).to_string().chars().take(10).collect();
     let rows = results.of_first().filter(|row| row.metric == TOP_1 && row.value.is_finite() && !is_quick_search(row));
-    let rows = rows.filter(|row| !has_other_test(row));
+    let rows = rows.filter(|row| !has_other_test(row) && !has_other_validation(row));
     files.extend(rows.filter_map(|row| file(row, &date)));
 }
 
@@ -116,6 +116,7 @@ mod tests {
             // A quick search, and test images of another source.
             row("hf:lab/cars", "logistic", TOP_1),
             ResultRow { settings: "size-48, test-others".into(), ..row("hf:lab/cars", "knn", TOP_1) },
+            ResultRow { settings: "validation-others".into(), ..row("hf:lab/cars", "knn", TOP_1) },
             row("hf:lab/birds", "retrieval", "recall@1"),
             row("images", "knn", TOP_1),
         ];

@@ -1,10 +1,11 @@
 //! Files that a run directory adds to an export (recipe, curves, results), or files that are carried over from an
 //! earlier export.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
 use equimod_eval::results::{Results, markdown};
@@ -26,6 +27,8 @@ pub const RECIPE_FILE: &str = "recipe.toml";
 /// Name of a model without its folder, and of a checkpoint that of its run; that of one on the Hub stays whole.
 fn model_name(model: &str) -> &str {
     let run = model.split("/checkpoints/").next().unwrap_or(model);
+    // The weights of an export have the same name in all of them.
+    let run = run.strip_suffix(&format!("/{MODEL_FILE}")).unwrap_or(run);
     if model.starts_with(PREFIX) { model } else { last_part(run) }
 }
 
@@ -47,6 +50,8 @@ pub struct RunFiles {
     pub left_out: Vec<String>,
     /// Paths of this machine that the run was given.
     local: LocalPaths,
+    /// Names of data sources, by their places.
+    sources: BTreeMap<String, String>,
 }
 
 impl RunFiles {
@@ -81,6 +86,7 @@ impl RunFiles {
             .into_iter()
             .chain(origins(info.from.as_ref()).map(|origin| origin.model.as_str()));
         self.local.add(info.command.iter().map(String::as_str).chain(named));
+        self.data_name(&own.data.source);
         let recipe = self.text(&run.join(RESOLVED), RECIPE_FILE)?;
         let recipe = recorded_text(RECIPE_FILE, &recipe)?;
         let seconds = info.seconds + unrecorded_seconds(run, &info);
@@ -111,6 +117,7 @@ impl RunFiles {
             from: origins.next(),
             ancestors: origins.collect(),
             finished: info.status == Status::Finished && (last.is_none() || step == last),
+            further_steps: last > step,
         });
         for path in entries(run)? {
             let name = name(&path);
@@ -180,13 +187,13 @@ impl RunFiles {
         }
         let sources = results.rows.iter().map(|row| row.data.as_str());
         self.local.add(results.command.iter().map(String::as_str).chain(sources));
-        let folder = within.map(|folder| format!("eval/{}/", self.local.cut_names(folder))).unwrap_or_default();
+        let folder = within.map(|folder| self.free_folder(&self.local.cut_names(folder))).unwrap_or_default();
         let name = format!("{folder}{RESULTS_FILE}");
-        if self.files.contains_key(&name) {
-            bail!("{display} would be {name} in the export, which already exists; rename its folder");
-        }
-        let results: Results =
-            serde_json::from_str(&self.local.cut(&text)).with_context(|| format!("cannot read {display}"))?;
+        let names: Vec<String> = results.rows.iter().map(|row| self.data_name(&row.data)).collect();
+        let value = serde_json::from_str(&text).with_context(|| format!("cannot read {display}"))?;
+        let mut results: Results =
+            serde_json::from_value(self.local.cut_value(value)).with_context(|| format!("cannot read {display}"))?;
+        results.rows.iter_mut().zip(names).for_each(|(row, name)| row.data = name);
         let measured = fs::metadata(path).and_then(|file| file.modified());
         let measured = measured.with_context(|| format!("cannot read the date of {display}"))?;
         hub_results::add(&mut self.files, &results, measured);
@@ -195,6 +202,36 @@ impl RunFiles {
         self.files.insert(name, bytes);
         self.files.insert(format!("{folder}{TABLE_FILE}"), markdown(&results.rows).into_bytes());
         Ok(())
+    }
+}
+
+impl RunFiles {
+    /// A folder for an evaluation that the export does not have yet.
+    fn free_folder(&self, name: &str) -> String {
+        let numbered = |number: usize| match number {
+            1 => format!("eval/{name}/"),
+            number => format!("eval/{name}-{number}/"),
+        };
+        let is_free = |folder: &String| !self.files.contains_key(&format!("{folder}{RESULTS_FILE}"));
+        (1..).map(numbered).find(is_free).unwrap_or_default()
+    }
+
+    /// Name of a data source without its folder; another source with the same last part gets a number.
+    fn data_name(&mut self, source: &str) -> String {
+        let last = last_part(source);
+        if source.starts_with(PREFIX) || last == source {
+            self.sources.entry(source.into()).or_insert_with(|| source.into());
+            return source.into();
+        }
+        let place = fs::canonicalize(source).map_or_else(|_| source.to_owned(), |path| path.display().to_string());
+        if let Some(known) = self.sources.get(&place) {
+            return known.clone();
+        }
+        let taken = |name: &String| self.sources.values().any(|known| known == name);
+        let numbered = |number: usize| if number == 1 { last.to_owned() } else { format!("{last} ({number})") };
+        let name = (1..).map(numbered).find(|name| !taken(name)).unwrap_or_default();
+        self.sources.insert(place, name.clone());
+        name
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use anyhow::bail;
 use regex::bytes::Regex as BytesRegex;
-use regex::{Captures, Match, Regex};
+use regex::{Captures, Match, NoExpand, Regex};
+use serde_json::Value;
 
 use crate::artifact::{Files, dashed};
 use crate::reference::PREFIX;
@@ -75,7 +76,14 @@ pub fn last_part(path: &str) -> &str {
 
 /// Paths that are known to be local, and are cut wherever they stand, whatever characters they have.
 #[derive(Debug, Default)]
-pub struct LocalPaths(Vec<String>);
+pub struct LocalPaths(Vec<LocalPath>);
+
+/// A path, and its last part that stands in its place.
+#[derive(Debug, PartialEq, Eq)]
+struct LocalPath {
+    path: String,
+    last: String,
+}
 
 impl LocalPaths {
     /// Adds the paths among arguments and settings `name=path`; addresses and names on the Hub are none.
@@ -84,39 +92,53 @@ impl LocalPaths {
             Some((name, value)) if !name.contains(['/', '\\']) => value,
             _ => text,
         };
-        let paths = texts.into_iter().map(|text| value(text).trim_matches('"').trim_end_matches(['/', '\\']));
+        let bare = |text: &'a str| text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        let paths = texts.into_iter().map(|text| bare(value(text)).trim_end_matches(['/', '\\']));
         let is_remote = |path: &str| path.starts_with(PREFIX) || path.contains("://") && !path.starts_with("file:");
         let local = paths.filter(|path| !is_remote(path) && last_part(path) != *path);
-        // As they stand in a text, and as in a string of JSON.
-        let escaped = |path: &str| serde_json::Value::from(path).to_string().trim_matches('"').to_owned();
-        self.0.extend(local.flat_map(|path| [path.to_owned(), escaped(path)]));
-        self.0.sort_by_key(|path| std::cmp::Reverse(path.len()));
+        // As they stand in a text, and as in a string of JSON or TOML.
+        let escaped = |text: &str| {
+            let quoted = serde_json::Value::from(text).to_string();
+            quoted[1..quoted.len() - 1].to_owned()
+        };
+        self.0.extend(local.flat_map(|path| {
+            let last = last_part(path);
+            let raw = LocalPath { path: path.to_owned(), last: last.to_owned() };
+            [raw, LocalPath { path: escaped(path), last: escaped(last) }]
+        }));
+        self.0.sort_by_key(|one| std::cmp::Reverse(one.path.len()));
         self.0.dedup();
     }
 
     /// The text with these paths, and with all others that are recognized, shortened to their last part.
     pub fn cut(&self, text: &str) -> String {
-        let cut = |text: String, path: &String| {
+        let cut = |text: String, LocalPath { path, last }: &LocalPath| {
             let Ok(found) = Regex::new(&format!(r"(^|[^\w/.:~-]){}\b{{end-half}}", regex::escape(path))) else {
                 return text;
             };
-            found.replace_all(&text, |before: &Captures| format!("{}{}", &before[1], last_part(path))).into_owned()
+            found.replace_all(&text, |before: &Captures| format!("{}{last}", &before[1])).into_owned()
         };
         self.cut_names(&without_paths(&self.0.iter().fold(text.to_owned(), cut)))
     }
 
     /// The text with these paths as parts of the names of evaluations, `knn-home-me-birds`, shortened as well.
     pub fn cut_names(&self, text: &str) -> String {
-        let cut = |text: String, path: &String| {
-            let (whole, last) = (dashed(path), dashed(last_part(path)));
+        let cut = |text: String, LocalPath { path, last }: &LocalPath| {
+            let (whole, last) = (dashed(path), dashed(last));
             let Ok(found) = Regex::new(&format!(r"-{}\b{{end-half}}", regex::escape(&whole))) else { return text };
-            if whole == last {
-                text
-            } else {
-                found.replace_all(&text, format!("-{last}").replace('$', "$$")).into_owned()
-            }
+            if whole == last { text } else { found.replace_all(&text, NoExpand(&format!("-{last}"))).into_owned() }
         };
         self.0.iter().fold(text.to_owned(), cut)
+    }
+
+    /// A JSON value with all its texts [`cut`](Self::cut).
+    pub fn cut_value(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.cut(&text)),
+            Value::Array(values) => values.into_iter().map(|value| self.cut_value(value)).collect(),
+            Value::Object(entries) => entries.into_iter().map(|(name, value)| (name, self.cut_value(value))).collect(),
+            other => other,
+        }
     }
 }
 
@@ -230,6 +252,9 @@ mod tests {
         let mut paths = LocalPaths::default();
         let given =
             ["--data=/a/Jane Doe/it's, mine/im", "probe.data=\"/a/Jane Doe\"", "/r/my secret/q.toml", "hf:a/b", "/x"];
+        paths.add(["s/a \"b\""]);
+        let value = serde_json::json!({ "data": ["s/a \"b\""], "value": 0.5 });
+        assert_eq!(paths.cut_value(value), serde_json::json!({ "data": ["a \"b\""], "value": 0.5 }));
         paths.add(given);
         for (text, cut) in [
             ("\"350 images of /a/Jane Doe/it's, mine/im with x=1\"", "\"350 images of im with x=1\""),
@@ -237,6 +262,7 @@ mod tests {
             ("[\"--data=/a/Jane Doe/it's, mine/im\", \"/x\", \"out/x\"]", "[\"--data=im\", \"x\", \"out/x\"]"),
             ("knn-a-Jane-Doe-it-s--mine-im-test-r-my-secret-q-toml", "knn-im-test-q-toml"),
             ("/a/Jane Does", "Jane Does"),
+            ("source = \"s/a \\\"b\\\"\"", "source = \"a \\\"b\\\"\""),
         ] {
             assert_eq!(paths.cut(text), cut);
         }

@@ -43,7 +43,8 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
     });
     let equivariance = equivariance.collect();
     let (still_falling, risen, unchanged) = (decrease(&losses), rise(&losses), return_to_start(&losses));
-    Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling, risen, unchanged, equivariance })
+    let flat = flat(&losses).filter(|_| risen.is_none() && unchanged.is_none());
+    Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling, risen, unchanged, flat, equivariance })
 }
 
 /// The last value of a metric that has been below `least` for at least `steps` steps.
@@ -63,9 +64,34 @@ const SLIGHT: f64 = 0.02;
 /// Mean losses of the first twentieth and the last fifth if the latter is higher, of few losses clearly higher.
 fn rise(losses: &[f64]) -> Option<(f64, f64)> {
     let (first, last) = ((losses.len() / 20).max(1), (losses.len() / 5).max(1));
-    let least = |start: f64| if losses.len() < 20 { start + CLEAR * start.abs() } else { start };
-    let ends = (losses.len() >= FEWEST).then(|| (mean(&losses[..first]), mean(&losses[losses.len() - last..])));
-    ends.filter(|(start, end)| *end > least(*start))
+    if losses.len() < FEWEST {
+        return None;
+    }
+    let (start, end) = (mean(&losses[..first]), mean(&losses[losses.len() - last..]));
+    // Of the first losses there may be one alone; those at the end tell how much single ones differ.
+    let noise = deviation(&losses[losses.len() - last..]).unwrap_or_default();
+    let error = noise * (1.0 / first as f64 + 1.0 / last as f64).sqrt();
+    let few = if losses.len() < 20 { CLEAR * start.abs() } else { 0.0 };
+    (end > start + few.max(2.0 * error)).then_some((start, end))
+}
+
+/// Mean losses of the first and the last fifth, if their difference is less than twice its standard error; `None` for few
+/// losses.
+fn flat(losses: &[f64]) -> Option<(f64, f64)> {
+    let fifth = losses.len() / 5;
+    if fifth < FEWEST {
+        return None;
+    }
+    let (first, last) = (&losses[..fifth], &losses[losses.len() - fifth..]);
+    let error = standard_error(first, last)?;
+    let (start, end) = (mean(first), mean(last));
+    ((start - end).abs() < 2.0 * error).then_some((start, end))
+}
+
+/// Standard error of the difference of two means.
+fn standard_error(one: &[f64], other: &[f64]) -> Option<f64> {
+    let squared = |values: &[f64]| deviation(values).map(|deviation| deviation.powi(2) / values.len() as f64);
+    Some((squared(one)? + squared(other)?).sqrt())
 }
 
 /// Mean losses of the first twentieth, of the highest twentieth and of the last fifth, if the loss clearly rose in between
@@ -77,7 +103,9 @@ fn return_to_start(losses: &[f64]) -> Option<(f64, f64, f64)> {
     }
     let (start, end) = (mean(&losses[..twentieth]), mean(&losses[losses.len() - fifth..]));
     let highest = losses.chunks_exact(twentieth).map(mean).fold(f64::NEG_INFINITY, f64::max);
-    let is_back = highest > start + CLEAR * start.abs() && end > start - SLIGHT * start.abs();
+    // The highest of many means of few losses lies above the others by chance.
+    let noise = deviation(&losses[losses.len() - fifth..]).unwrap_or_default() * (2.0 / twentieth as f64).sqrt();
+    let is_back = highest > start + (CLEAR * start.abs()).max(3.0 * noise) && end > start - SLIGHT * start.abs();
     is_back.then_some((start, highest, end))
 }
 
@@ -89,8 +117,7 @@ fn decrease(losses: &[f64]) -> Option<f64> {
         return None;
     }
     let (before, last) = losses[losses.len() - 2 * fifth..].split_at(fifth);
-    let squared_error = |values: &[f64]| deviation(values).map(|deviation| deviation.powi(2) / values.len() as f64);
-    let error = (squared_error(before)? + squared_error(last)?).sqrt();
+    let error = standard_error(before, last)?;
     let (before, last) = (mean(before), mean(last));
     let decrease = Some((before - last) / before.abs()).filter(|decrease| decrease.is_finite());
     decrease.filter(|_| (before - last).abs() >= 2.0 * error)
@@ -98,7 +125,7 @@ fn decrease(losses: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decrease, low_to_the_end, return_to_start, rise};
+    use super::{decrease, flat, low_to_the_end, return_to_start, rise};
 
     #[test]
     fn embeddings_collapsed_that_stay_low_for_the_patience_of_the_guard() {
@@ -118,8 +145,25 @@ mod tests {
         let of = |end: f64| -> Vec<f64> { (0..20).map(|step| if step < 10 { 4.0 } else { end }).collect() };
         assert_eq!(rise(&of(5.0)), Some((4.0, 5.0)));
         assert_eq!((rise(&of(4.0)), rise(&of(5.0)[..10])), (None, None));
+        // Twelve losses at the end have a deviation of 0.52, and there are three at first: the standard error is 0.337.
+        let noisy = |end: f64| -> Vec<f64> {
+            let at = |step: usize| end + if step.is_multiple_of(2) { 0.5 } else { -0.5 };
+            (0..60).map(|step| if step < 3 { 4.0 } else { at(step) }).collect()
+        };
+        assert!(rise(&noisy(4.70)).is_some() && rise(&noisy(4.65)).is_none());
         assert_eq!(rise(&[10.0, 13.0, 13.2, 14.3]), Some((10.0, 14.3)));
         assert_eq!((rise(&[10.0, 13.0, 14.3]), rise(&[10.0, 9.0, 10.0, 10.4])), (None, None));
+    }
+
+    #[test]
+    fn a_loss_that_differs_by_less_than_its_noise_is_flat() {
+        let noisy = |end: f64| -> Vec<f64> {
+            let at = |step: usize| if step < 80 { 10.0 } else { end };
+            (0..100).map(|step| at(step) + if step.is_multiple_of(2) { 0.5 } else { -0.5 }).collect()
+        };
+        // Fifths of 20 losses have a deviation of 0.513: twice the standard error is 0.324.
+        assert!(flat(&noisy(9.7)).is_some() && flat(&noisy(9.6)).is_none());
+        assert_eq!((flat(&noisy(10.0)[..19]), flat(&noisy(10.4))), (None, None));
     }
 
     #[test]
@@ -131,6 +175,12 @@ mod tests {
             assert_eq!(return_to_start(&losses(highest, end)), None, "{highest} {end}");
         }
         assert_eq!(return_to_start(&[10.0; 19]), None);
+        // Losses that differ by 1 have means of three with an error of 0.86; thrice that is above the rise of 2.
+        let noisy = |size: f64| -> Vec<f64> {
+            let noise = |step: usize| if step.is_multiple_of(2) { size } else { -size };
+            losses(12.0, 10.0).into_iter().enumerate().map(|(step, loss)| loss + noise(step)).collect()
+        };
+        assert!(return_to_start(&noisy(1.0)).is_none() && return_to_start(&noisy(0.1)).is_some());
     }
 
     #[test]
@@ -142,7 +192,7 @@ mod tests {
         let noisy = |fall: f64| -> Vec<f64> {
             let noise = (49.0f64 / 50.0).sqrt();
             let value = |step: usize| if step < 200 { 8.0 } else { 8.0 - fall };
-            (0..250).map(|step| value(step) + if step % 2 == 0 { noise } else { -noise }).collect()
+            (0..250).map(|step| value(step) + if step.is_multiple_of(2) { noise } else { -noise }).collect()
         };
         assert!((decrease(&noisy(0.41)).unwrap() - 0.41 / 8.0).abs() < 1e-9);
         assert_eq!(decrease(&noisy(0.39)), None);

@@ -48,7 +48,7 @@ impl<'a> Gains<'a> {
             (above, 0) if above == all => format!(
                 "Features gained by training in {}: {} points over the untrained network.",
                 every(&self.measures),
-                range(least, most)
+                if all == 1 { range(least, most) } else { format!("at least {least:+.1} and at most {most:+.1}") }
             ),
             (_, 0) if above > 0 => format!(
                 "Features gained by training in {}, by up to {most:+.1} points over the untrained \
@@ -118,8 +118,12 @@ pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
     };
     let open = of(Side::Around).count();
     if open == all.len() {
-        let text = "Against the baseline without the module's loss, with this one seed, there is no clear difference.";
-        return (open > 0).then(|| text.into());
+        let points = || all.iter().map(|one| one.points);
+        let (least, most) = points().min_by(f64::total_cmp).zip(points().max_by(f64::total_cmp))?;
+        return Some(format!(
+            "Against the baseline without the module's loss, with this one seed, there is no clear difference ({} points).",
+            range(least, most)
+        ));
     }
     let open = (open > 0).then(|| format!("no clear difference in {open}"));
     let parts = [part(Side::Above, "higher"), part(Side::Below, "lower"), open];

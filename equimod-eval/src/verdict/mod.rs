@@ -91,7 +91,9 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let sentences = most_important(sentences.into_iter().filter_map(|(rank, text)| Some((rank, text?))).collect());
     let unsettled = training.is_some_and(TrainingFacts::is_unsettled);
     let advice = match () {
-        () if training.is_some_and(TrainingFacts::has_risen) => Some(Advice::FindRate),
+        () if training.is_some_and(|training| training.has_risen() || training.flat.is_some()) => {
+            Some(Advice::FindRate)
+        }
         () if failed => Some(Advice::LowerRate),
         () if disappointing && unsettled => Some(Advice::TrainLonger),
         () if against_baseline.is_some() => Some(Advice::RepeatWithSeed),
@@ -110,8 +112,10 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
 pub fn of_evaluation(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
     let Verdict { mut sentences, advice } = verdict(rows, None);
     let disappointing = Gains::of(rows).is_disappointing() || Predictions::of(rows, None).side == Some(Side::Below);
-    let training = training.filter(|training| !training.has_failed());
-    sentences.extend(training.and_then(|training| pace(training, disappointing)));
+    sentences.extend(training.and_then(|training| {
+        let failed = collapse(training).or_else(|| rise(training));
+        failed.or_else(|| pace(training, disappointing))
+    }));
     sentences.truncate(MOST_SENTENCES);
     Verdict { sentences, advice }
 }

@@ -67,7 +67,8 @@ fn control(rows: &[ResultRow], row: &ResultRow) -> Option<f64> {
 /// End of the task of rows on a single augmentation.
 const ALONE: &str = " alone";
 
-/// Augmentations that, alone, the predictions do not follow, or follow worse than copies of the un-augmented image.
+/// Augmentations that, alone, the predictions follow best, and those that they do not follow, or follow worse than copies of
+/// the un-augmented image.
 pub(super) fn unpredicted(rows: &[ResultRow]) -> Option<String> {
     let alone = || rows.iter().filter(|row| row.metric == ABSOLUTE && row.task.ends_with(ALONE));
     let named = |row: &ResultRow| {
@@ -79,6 +80,14 @@ pub(super) fn unpredicted(rows: &[ResultRow]) -> Option<String> {
         let sides = row.interval.zip(control(rows, row)).map(|(interval, control)| Side::of(interval, control));
         sides.is_some_and(|side| side != Side::Above)
     };
+    let is_followed = |row: &&ResultRow| {
+        row.interval.is_some_and(|interval| Side::of(interval, 0.0) == Side::Above) && !is_uninformed(row)
+    };
+    let mut followed: Vec<&ResultRow> = alone().filter(is_followed).collect();
+    followed.sort_by(|a, b| b.value.total_cmp(&a.value));
+    let values = followed.iter().filter_map(|row| Some(format!("{} {}", named(row)?, row.text(row.value))));
+    let values: Vec<String> = values.take(2).collect();
+    let best = (!values.is_empty()).then(|| format!("predictions are best for {}", values.join(" and ")));
     let worse: Vec<String> = alone().filter(is_worse).filter_map(named).collect();
     let uninformed = alone().filter(|row| !is_worse(row) && is_uninformed(row));
     let uninformed: Vec<String> = uninformed.filter_map(named).collect();
@@ -92,7 +101,7 @@ pub(super) fn unpredicted(rows: &[ResultRow]) -> Option<String> {
         let names = uninformed.join(", ");
         format!("{names} {are} not predicted clearly better with {their} own parameters than with wrong ones")
     });
-    let said: Vec<String> = worse.into_iter().chain(uninformed).collect();
+    let said: Vec<String> = best.into_iter().chain(worse).chain(uninformed).collect();
     (!said.is_empty()).then(|| format!("Alone, {}.", said.join("; ")))
 }
 

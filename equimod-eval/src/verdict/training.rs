@@ -18,6 +18,8 @@ pub struct TrainingFacts {
     /// Mean losses of the first twentieth, of the highest twentieth and of the last fifth of the run, if the loss rose in
     /// between and ended where it began.
     pub unchanged: Option<(f64, f64, f64)>,
+    /// Mean losses of the first and of the last fifth of the run, if they differ by no more than single losses.
+    pub flat: Option<(f64, f64)>,
     /// Absolute equivariance of each module at the last log step, with its name.
     pub equivariance: Vec<(String, f64)>,
 }
@@ -58,7 +60,7 @@ pub const VERY_SHORT: u64 = 100;
 /// Relative decrease of the loss over the last fifth of a run above which it had not settled.
 pub const FALLING: f64 = 0.02;
 
-/// Whether the loss ended above its start, or where it began.
+/// Whether the loss ended above its start, or where it began, or did not change.
 pub(super) fn rise(training: &TrainingFacts) -> Option<String> {
     let why = "the learning rate is too high, or training is unstable";
     match (training.risen, training.unchanged) {
@@ -66,7 +68,13 @@ pub(super) fn rise(training: &TrainingFacts) -> Option<String> {
         (None, Some((start, highest, end))) => {
             Some(format!("The loss rose from {start:.2} to {highest:.2}, and ended at {end:.2}, hardly lower: {why}."))
         }
-        (None, None) => None,
+        (None, None) => {
+            let (start, end) = training.flat?;
+            let why = "the learning rate may be too low";
+            Some(format!(
+                "The loss did not fall: it was {start:.2} in the first fifth, and {end:.2} in the last; {why}."
+            ))
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use equimod_train::{RunInfo, recorded};
 
 use crate::cli::{BUNDLED, Transfer};
 use crate::inputs::evaluated_data::found;
+use crate::inputs::sources::plain_name;
 use crate::outputs::suggestion::Suggestion;
 use crate::reference::PREFIX;
 use crate::run::again::{alone_with_seed, find_rate_by_files, longer_by_files, lower_by_files, with_seed};
@@ -55,11 +56,13 @@ pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
     let trained = [first, second].into_iter().zip(&infos);
     if let Some(run) = run {
         let trained = trained.filter(|(one, _)| *one == run);
-        return trained.map(|(run, info)| with_seed(run, info, seeds::next_seed([run]))).collect();
+        let again = trained.map(|(run, info)| with_seed(run, info, seeds::next_seed([run])));
+        return again.chain(longer_if_short(run)).collect();
     }
     // Both runs of a pair have the same seed.
     let missing = trained.zip(seeds::missing([first, second]));
-    missing.filter_map(|((run, info), seed)| Some(alone_with_seed(run, info, seed?))).collect()
+    let again = missing.filter_map(|((run, info), seed)| Some(alone_with_seed(run, info, seed?)));
+    again.chain([first, second].into_iter().filter_map(longer_if_short)).collect()
 }
 
 /// The command that follows a transfer evaluation: one with more to compare with, or the comparison of the two models with
@@ -94,7 +97,22 @@ pub fn after_evaluation(
     model: &Path,
     data: Option<&str>,
     rows: &[ResultRow],
-) -> Option<Suggestion> {
+) -> Vec<Suggestion> {
+    let next = answer(advice, model, data, rows);
+    // Whatever the answer, the run may have been too short for it.
+    let is_other = !(advice.is_some_and(Advice::is_on_schedule) && next.is_some());
+    let longer = if is_other { longer_if_short(model) } else { None };
+    next.into_iter().chain(longer).collect()
+}
+
+/// Longer training of a run that was too short.
+fn longer_if_short(model: &Path) -> Option<Suggestion> {
+    let facts = of_runs([model]).into_iter().find(|_| is_run(model))?;
+    if facts.is_too_short() && !facts.has_failed() && facts.flat.is_none() { longer_by_files(model) } else { None }
+}
+
+/// The command that answers the next question.
+fn answer(advice: Option<Advice>, model: &Path, data: Option<&str>, rows: &[ResultRow]) -> Option<Suggestion> {
     match advice {
         Some(Advice::LowerRate) if is_run(model) => return lower_by_files(model),
         Some(Advice::FindRate) if is_run(model) => return find_rate_by_files(model),
@@ -123,8 +141,10 @@ pub fn after_evaluation(
 
 /// Whether a model has an accuracy among its rows or, of a run, its other results.
 fn has_accuracy(model: &Path, rows: &[ResultRow]) -> bool {
+    let own = recorded(&model.join(RESOLVED)).map_or_else(|_| String::new(), |recipe| recipe.data.source);
     let others = all_results(model).unwrap_or_default();
-    rows.iter().chain(&others).any(|row| row.metric == TOP_1)
+    let on_own = others.iter().filter(|row| plain_name(&row.data) == plain_name(&own));
+    rows.iter().chain(on_own).any(|row| row.metric == TOP_1)
 }
 
 /// The comparison over all seeds of a run that was compared with its baseline, or training with another seed.

@@ -168,7 +168,7 @@ impl<'a> Session<'a> {
     /// The command that answers the next question.
     fn next(&self, rows: &[ResultRow]) -> Vec<Suggestion> {
         let data = self.arguments.source.as_deref().or(self.arguments.images.data.as_deref());
-        after_evaluation(verdict(rows, None).advice, &self.arguments.model, data, rows).into_iter().collect()
+        after_evaluation(verdict(rows, None).advice, &self.arguments.model, data, rows)
     }
 
     /// Writes the results of a protocol, if there is a folder for them, and those of the baseline into its own run;

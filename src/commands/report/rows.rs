@@ -29,6 +29,11 @@ fn comparable(run: &[ResultRow], all: &[Vec<ResultRow>]) -> Vec<ResultRow> {
     kept
 }
 
+/// Whether two rows are the same number, measured with the same settings and as whole a search.
+pub fn are_alike(a: &ResultRow, b: &ResultRow) -> bool {
+    a.key() == b.key() && a.settings == b.settings && searched_whole_range(a) == searched_whole_range(b)
+}
+
 /// The newest row of a number with the settings of `row`.
 fn newest<'a>(results: &'a [ResultRow], row: &ResultRow) -> Option<&'a ResultRow> {
     results.iter().rev().find(|other| {

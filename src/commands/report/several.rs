@@ -5,6 +5,7 @@ use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
 use equimod_eval::results::{BY_PREDICTOR, FEW_SHOT, Paired, is_quick_search};
 use equimod_eval::verdict::{is_judged, trained};
 
+use super::rows::are_alike;
 use super::{Run, is_baseline, is_baseline_of};
 use crate::outputs::suggestion::Suggestion;
 use crate::run::facts::of_runs;
@@ -29,7 +30,10 @@ pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
         }
         several => match other_images(several) {
             Some((said, next)) => (vec![said], next),
-            None => (with_training([leaders(several)], several), highest_two(several)),
+            None => {
+                let said = std::iter::once(leaders(several)).chain(against_baselines(several));
+                (with_training(said, several), highest_two(several))
+            }
         },
     };
     (said, next.into_iter().collect())
@@ -108,7 +112,7 @@ fn shared(runs: &[Run]) -> Vec<Vec<&ResultRow>> {
         let row: &ResultRow = row;
         let same = |run| -> Option<&ResultRow> {
             let run: &Run = run;
-            run.results.iter().find(|other| other.key() == row.key())
+            run.results.iter().find(|other| are_alike(other, row))
         };
         others.iter().map(same).chain([Some(row)]).collect()
     };
@@ -178,6 +182,18 @@ fn has_clear_best(rows: &[&ResultRow]) -> bool {
         std::ptr::eq(best, other) || best.interval.zip(other.interval).is_some_and(|(best, other)| best.0 > other.1)
     };
     rows.iter().any(|best| rows.iter().all(|other| above(best, other)))
+}
+
+/// How many differences of the first run whose baseline is among several are clear, where its evaluation has them.
+fn against_baselines(runs: &[Run]) -> Option<String> {
+    let run = runs.iter().find(|run| runs.iter().any(|other| is_baseline_of(other, run)))?;
+    let judged = run.results.iter().filter(|row| is_judged(row, &run.results));
+    let known: Vec<&Paired> = judged.filter_map(|row| row.over_baseline.as_ref()).collect();
+    let clear = known.iter().filter(|paired| paired.is_clear()).count();
+    let (name, all) = (&run.name, known.len());
+    (all > 0).then(|| {
+        format!("Between {name} and its baseline, {clear} of {all} differences on the same test images are clear.")
+    })
 }
 
 /// Name of a row's protocol, with whether it is a quick search.

@@ -1,13 +1,16 @@
 //! The verdict of a report on one run, and the commands that follow.
 
-use equimod_eval::verdict::{Advice, MOST_SENTENCES, Verdict, verdict};
+use equimod_eval::ResultRow;
+use equimod_eval::results::{BY_PREDICTOR, EQUIVARIANCE};
+use equimod_eval::verdict::{MOST_SENTENCES, Verdict, verdict};
 use equimod_train::Status;
 
 use super::Run;
 use super::several::of_several;
 use crate::commands::eval::after_evaluation;
 use crate::outputs::suggestion::Suggestion;
-use crate::run::again::{find_rate_by_files, longer_by_files};
+use crate::run::again::find_rate_by_files;
+use crate::run::baseline::weighted_modules;
 use crate::run::facts::training_facts;
 use crate::run_state::{is_killed, status};
 
@@ -22,15 +25,17 @@ pub fn of(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
 /// The verdict on all evaluations of a run, and the commands that follow.
 fn of_one(run: &Run) -> (Vec<String>, Vec<Suggestion>) {
     let (folder, steps) = (&run.folder, run.metrics.steps());
+    // Nothing trained a predictor whose loss has no weight.
+    let has_predictor = !weighted_modules(&run.recipe).is_empty();
+    let is_judged =
+        |row: &&ResultRow| has_predictor || row.protocol != EQUIVARIANCE && !row.protocol.ends_with(BY_PREDICTOR);
+    let results: Vec<ResultRow> = run.results.iter().filter(is_judged).cloned().collect();
     let (said, next) = match run.info.status {
         Status::Finished => {
             let facts = training_facts(folder, &run.recipe, steps).ok();
-            let Verdict { sentences, advice } = verdict(&run.results, facts.as_ref());
-            let is_too_short = facts.is_some_and(|facts| facts.is_too_short());
-            let is_other = !advice.is_some_and(Advice::is_on_schedule);
-            let longer = (is_too_short && is_other).then(|| longer_by_files(folder)).flatten();
-            let next = after_evaluation(advice, folder, None, &run.results).into_iter().chain(longer);
-            return (sentences, next.collect());
+            let Verdict { sentences, advice } = verdict(&results, facts.as_ref());
+            let next = after_evaluation(advice, folder, None, &results);
+            return (sentences, next);
         }
         Status::Diverged => {
             let text = "Training diverged: the learning rate is too high, or training is unstable.";
@@ -47,6 +52,6 @@ fn of_one(run: &Run) -> (Vec<String>, Vec<Suggestion>) {
         }
     };
     // What the metrics so far say about training is no judgement of the whole run.
-    let sentences = verdict(&run.results, None).sentences;
+    let sentences = verdict(&results, None).sentences;
     (std::iter::once(said).chain(sentences).take(MOST_SENTENCES).collect(), next.into_iter().collect())
 }
