@@ -18,7 +18,9 @@ pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
     }
     let (said, next) = match runs {
         [first, second] => {
-            let next = (!runs.iter().any(is_unlabeled)).then(|| paired(first, second));
+            // Of one recipe, any two runs are alike.
+            let differ = !have_one_recipe(&first.recipe, &second.recipe);
+            let next = (differ && !runs.iter().any(is_unlabeled)).then(|| paired(first, second));
             // Nothing trained the predictor of a baseline.
             let has_baseline = runs.iter().any(|run| is_baseline(run, runs));
             let equivariance = of_equivariance(first, second).filter(|_| !has_baseline);
