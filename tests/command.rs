@@ -154,6 +154,12 @@ fn a_baseline_stands_beside_the_run() {
     scratch.done(&["report", "run/baseline", "run", "--out", "two.html"]);
     let page = fs::read_to_string(scratch.path("two.html")).unwrap();
     assert!(page.contains("run − baseline") && page.contains("At a glance"));
+    // Other measures than the judged ones are folded.
+    let further = page.find("Further results").unwrap();
+    assert!(page[..further].contains("knn images class top-1 accuracy") && page[..further].contains("is untrained"));
+    assert!(
+        page[further..].contains("relative equivariance") && !page[..further].contains("relative equivariance, ratio")
+    );
     assert!(scratch.done(&["eval", "knn", "run/baseline"]).contains("knn"));
     // Other settings than those of the run need another evaluation of the baseline.
     let knn = |run: &str, more: &[&str]| -> Value {
@@ -219,6 +225,9 @@ fn a_run_that_was_not_finished_is_named_and_goes_on_with_its_options() {
     for part in ["The run was not finished (interrupted)", "pretrain --resume --out run --baseline"] {
         assert!(said.contains(part), "{part} in {said}");
     }
+    // The page has the chart of equivariance and predicted views.
+    let page = fs::read_to_string(scratch.path("run.html")).unwrap();
+    assert!(page.contains("<h2>Equivariance</h2>") && page.contains("<h2>Predicted and actual views</h2>"));
     let output = scratch.run(&["eval", "knn", "run"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success() && said.contains("run is not finished (interrupted)"), "{said}");

@@ -250,7 +250,12 @@ fn models_are_compared_and_carried_over_to_suites() {
     let table = scratch.done(&arguments);
     assert!(table.contains("color") && table.contains("mean rank") && table.lines().count() == 6, "{table}");
     assert!(table.contains("has no width") && table.contains("run and run untrained are equal"), "{table}");
+    let other = [&arguments[..arguments.len() - 1], &["smaller", "--size", "12", "--seed", "1"]].concat();
+    scratch.done(&other);
+    let found = results(&fs::read_to_string(scratch.path("smaller/results.json")).unwrap());
+    assert_eq!(rows(&found, "top-1 accuracy")[0]["settings"], "size-12, seed-1");
     let found = results(&fs::read_to_string(scratch.path("moved/results.json")).unwrap());
+    assert!(rows(&found, "top-1 accuracy")[0]["settings"].is_null());
     assert_eq!(rows(&found, "mean rank").len(), 2);
     assert!(fs::read_to_string(scratch.path("moved/table.md")).unwrap().starts_with("| model | color | near |"));
     looked_at(&scratch.path("moved/report.html"), &scratch.path("browser"));
