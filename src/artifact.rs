@@ -1,6 +1,7 @@
 //! Files of an export and of evaluations: their names, and the training record in `config.json`.
 
 use std::collections::BTreeMap;
+use std::ops::Not;
 
 use anyhow::Context;
 use equimod_data::Background;
@@ -26,15 +27,20 @@ pub fn dashed(text: &str) -> String {
     dashed.trim_matches('-').to_owned()
 }
 
+/// Beginning of the setting with test images of another source than the data set.
+pub const OTHER_TEST: &str = "test-";
+/// Beginning of the setting with such validation images.
+pub const OTHER_VALIDATION: &str = "validation-";
+
 /// Whether a row was measured with validation images of another source than its data set, on which a classifier is
 /// fitted as well.
 pub fn has_other_validation(row: &ResultRow) -> bool {
-    row.settings.split(", ").any(|setting| setting.starts_with("validation-"))
+    row.settings.split(", ").any(|setting| setting.starts_with(OTHER_VALIDATION))
 }
 
 /// Whether a row was measured on test images of another source than its data set.
 pub fn has_other_test(row: &ResultRow) -> bool {
-    row.settings.split(", ").any(|setting| setting.starts_with("test-"))
+    row.settings.split(", ").any(|setting| setting.starts_with(OTHER_TEST))
 }
 
 /// Reads a JSON file of an export.
@@ -87,15 +93,11 @@ pub struct Training {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ancestors: Vec<String>,
     /// Whether the metrics go on after the weights.
-    #[serde(default, skip_serializing_if = "is_not")]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub further_steps: bool,
     /// Whether the weights are those at the end of training.
     #[serde(default = "yes")]
     pub finished: bool,
-}
-
-fn is_not(value: &bool) -> bool {
-    !value
 }
 
 fn yes() -> bool {

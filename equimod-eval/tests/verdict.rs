@@ -8,7 +8,7 @@ use equimod_eval::results::{
 use equimod_eval::study::paired_t;
 use equimod_eval::verdict::{
     Advice, COLLAPSED_RANK, FALLING, FEW_DIMENSIONS, MOST_SENTENCES, NARROWER, READABLE, SHORT_RUN, TrainingFacts,
-    VERY_SHORT, Verdict, WIDE, of_evaluation, trained, verdict,
+    VERY_SHORT, Verdict, WIDE, of_evaluation, of_trainings, verdict,
 };
 
 fn accuracy(value: f64, interval: (f64, f64), untrained: Option<f64>) -> ResultRow {
@@ -234,7 +234,7 @@ fn an_evaluation_of_a_short_run_says_so() {
 fn runs_that_are_compared_are_short_or_not() {
     let run =
         |steps: u64, falling: f64| TrainingFacts { steps, still_falling: Some(falling), ..TrainingFacts::default() };
-    let said = |runs: &[TrainingFacts]| trained(runs).unwrap_or_default();
+    let said = |runs: &[TrainingFacts]| of_trainings(runs).unwrap_or_default();
     let (short, long) = (VERY_SHORT - 1, VERY_SHORT);
     let end = "longer training may change the differences.";
     assert_eq!(said(&[run(short, 0.0), run(short, 0.0)]), format!("Both runs are short (99 steps): {end}"));

@@ -7,7 +7,7 @@ use candle_core::Device;
 use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
 use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig, Model, ResNetConfig, Stem};
 use equimod_data::source::ReadOptions;
-use equimod_eval::results::{BY_PREDICTOR, EQUIVARIANCE};
+use equimod_eval::results::EQUIVARIANCE;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -163,7 +163,7 @@ impl Facts {
         let mut rows = headlines(&results);
         // Without a weight of the module's loss, nothing trained its predictor.
         if description.is_some_and(|description| modules(&description.method).is_empty()) {
-            rows.retain(|row| row.protocol != EQUIVARIANCE && !row.protocol.ends_with(BY_PREDICTOR));
+            rows.retain(|row| !row.is_of_predictor());
         }
         let network = NetworkFacts::of(files, description)?;
         let method = description.map(MethodFacts::of).unwrap_or_default();

@@ -24,7 +24,7 @@ pub use data::{
 pub use doctor::Doctor;
 pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
-    FinetuneOptimizer, Health, ImageArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
+    FinetuneOptimizer, Health, ImageArgs, InputArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
 pub use hints::of_another_program;
 pub use init::Init;

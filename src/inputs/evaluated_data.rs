@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::channels::ignored_transparency;
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
+use crate::run_state::run_of;
 
 /// A data source, and how it is read.
 #[derive(Clone, Debug)]
@@ -205,8 +206,7 @@ pub fn found(source: String, recipe: &Path) -> String {
 
 /// The resolved recipe of a run directory, of a checkpoint in one, or of an export.
 fn recipe_of(model: &Path) -> Option<PathBuf> {
-    // A file of run/checkpoints/step-… has the run three levels above it.
-    let in_run = model.ancestors().take(4).map(|folder| folder.join(RESOLVED));
+    let in_run = run_of(model).into_iter().map(|run| run.join(RESOLVED));
     let in_export = std::iter::once(model.join("recipe.toml")).filter(|_| model.join("config.json").is_file());
     in_run.chain(in_export).find(|recipe| recipe.is_file())
 }

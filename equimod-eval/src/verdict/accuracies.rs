@@ -1,7 +1,7 @@
 //! Rules on accuracies and recalls: against the untrained network, the baseline and chance, and how far they can be trusted.
 
 use super::sides::{Against, Reference, Side, against, capitalized, is_judged, is_over_images, name};
-use crate::results::{ACCURACY_OF_FLAG, AT_AN_END, BY_PREDICTOR, DIFFERENCE, ResultRow, searched_whole_range};
+use crate::results::{ACCURACY_OF_FLAG, AT_AN_END, DIFFERENCE, ResultRow, searched_whole_range};
 
 /// Half width of an interval, in points, above which the test set is called small.
 pub const WIDE: f64 = 12.5;
@@ -136,7 +136,7 @@ pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
 
 /// The measures of features alone: nothing trains the predictor of an untrained network, or without the module's loss.
 fn features(measures: Vec<Against>) -> Vec<Against> {
-    measures.into_iter().filter(|one| !one.row.protocol.ends_with(BY_PREDICTOR)).collect()
+    measures.into_iter().filter(|one| !one.row.is_of_predictor()).collect()
 }
 
 /// Few-shot accuracies against the untrained network: their intervals say nothing about other images.

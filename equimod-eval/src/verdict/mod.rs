@@ -20,7 +20,7 @@ use training::{collapse, pace, rise};
 pub use accuracies::WIDE;
 pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, FEW_DIMENSIONS, NARROWER, READABLE};
 pub use sides::is_judged;
-pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, trained};
+pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, of_trainings};
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -87,7 +87,7 @@ pub(super) fn collapse(training: &TrainingFacts) -> Option<String> {
 }
 
 /// Whether the training of runs that are compared failed, or was too brief for their differences to last.
-pub fn trained(runs: &[TrainingFacts]) -> Option<String> {
+pub fn of_trainings(runs: &[TrainingFacts]) -> Option<String> {
     let all = runs.len();
     let whose = |count: usize| match (count, all) {
         (1, 1) => "the run".to_owned(),

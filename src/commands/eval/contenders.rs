@@ -8,7 +8,7 @@ use equimod_data::Splits;
 use equimod_eval::evaluation::DrawnImages;
 use equimod_eval::report::Section;
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
-use equimod_eval::verdict::{MOST_SENTENCES, TrainingFacts, trained as training, verdict};
+use equimod_eval::verdict::{MOST_SENTENCES, TrainingFacts, of_trainings, verdict};
 use equimod_eval::{Copies, Evaluation, InputTransform, ResultRow};
 use equimod_train::run_dir::is_run;
 
@@ -125,7 +125,7 @@ impl Comparison {
         let Self { title, summary, rows, sections, drawn, trained, next } = self;
         let mut verdict = verdict(&rows, None).sentences;
         // The training of a single model is judged by the evaluation of that model.
-        verdict.extend(training(&trained).filter(|_| contenders.len() > 1));
+        verdict.extend(of_trainings(&trained).filter(|_| contenders.len() > 1));
         verdict.truncate(MOST_SENTENCES);
         let results = Results {
             format: FORMAT,

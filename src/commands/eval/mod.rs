@@ -5,6 +5,7 @@ mod contenders;
 mod next;
 mod protocols;
 mod session;
+mod settings;
 mod transfer;
 
 use std::process::ExitCode;

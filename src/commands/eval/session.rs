@@ -10,11 +10,12 @@ use equimod_data::{Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
 use equimod_eval::verdict::{of_evaluation, verdict};
-use equimod_eval::{Copies, Crop, Evaluation, InputTransform, Observer, ResultRow};
+use equimod_eval::{Copies, Evaluation, InputTransform, Observer, ResultRow};
 use equimod_train::run_dir::is_run;
 
 use super::next::after_evaluation;
 use super::protocols::Chosen;
+use super::settings;
 use crate::artifact::dashed;
 use crate::cli::{CropKind, EvalArgs, ImageArgs};
 use crate::inputs::evaluated_data::{self, DataChoice};
@@ -137,17 +138,9 @@ impl<'a> Session<'a> {
     /// Settings other than the defaults, which make an evaluation another one than that of the published protocol.
     fn settings(&self) -> Vec<String> {
         let EvalArgs { images, input, seed, .. } = self.arguments;
-        let source = |kind: &str, source: &Option<String>| Some(format!("{kind}-{}", dashed(source.as_ref()?)));
-        let settings = [
-            input.size.map(|size| format!("size-{size}")),
-            input.crop.filter(|crop| *crop != self.crop).map(|crop| Crop::from(crop).name().to_owned()),
-            images.reading.background.map(|color| format!("on-{color}").replace('#', "")),
-            images.reading.apply_orientation.then(|| "upright".into()),
-            (*seed != 0).then(|| format!("seed-{seed}")),
-            source("test", &images.test),
-            source("validation", &images.validation),
-        ];
-        settings.into_iter().flatten().chain(self.other.iter().cloned()).collect()
+        let of_images = settings::of_images(input, self.crop, &images.reading, *seed);
+        let of_sources = settings::of_sources(images.test.as_deref(), images.validation.as_deref());
+        of_images.into_iter().chain(of_sources).chain(self.other.iter().cloned()).collect()
     }
 
     /// Prints and writes the results of a protocol.

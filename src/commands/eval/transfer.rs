@@ -6,15 +6,15 @@ use std::process::ExitCode;
 use crate::bundled::SUITES;
 use anyhow::Context;
 use equimod_data::Splits;
+use equimod_eval::ResultRow;
 use equimod_eval::evaluation::SuiteTable;
 use equimod_eval::report::Section;
 use equimod_eval::results::{SUITE_MEAN, aligned, markdown_table};
 use equimod_eval::suite::{Suite, SuiteTask};
-use equimod_eval::{Crop, ResultRow};
 
 use super::contenders::{Comparison, Contender, names};
 use super::next::after_transfer;
-use crate::artifact::dashed;
+use super::settings;
 use crate::cli::{CropKind, SharedArgs, Transfer};
 use crate::inputs::channels::ignored_transparency;
 use crate::inputs::evaluated_data::reading;
@@ -48,7 +48,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
             console::note(&format!("{}: {} of {}", contender.name, task.name, splits.name));
             let evaluation = contender.evaluation(splits, arguments.shared.seed, &console);
             let (row, draws) = evaluation.suite_task(task, strengths)?;
-            let settings = settings(task, arguments).join(", ");
+            let settings = settings_of(task, arguments).join(", ");
             rows.push(ResultRow { model: contender.name.clone(), settings, ..row });
             drawn.extend(if number == 0 { draws } else { Vec::new() });
         }
@@ -130,24 +130,14 @@ fn suite(arguments: &Transfer) -> anyhow::Result<Suite> {
 
 /// Settings of a task other than the defaults. Other images for test and validation are a part of the task; those beside a
 /// data set of the Hub are not the Hub's.
-fn settings(task: &SuiteTask, arguments: &Transfer) -> Vec<String> {
+fn settings_of<'a>(task: &'a SuiteTask, arguments: &Transfer) -> Vec<String> {
     let SharedArgs { input, seed, .. } = &arguments.shared;
     let repository = |source: &str| Reference::parse(source).ok().map(|reference| reference.id());
     let own = repository(&task.data).filter(|_| task.data.starts_with(PREFIX));
-    let other = |kind: &str, source: &Option<String>| {
-        let source = source.as_ref().filter(|source| own.is_some() && repository(source) != own)?;
-        Some(format!("{kind}-{}", dashed(source)))
-    };
-    let settings = [
-        input.size.map(|size| format!("size-{size}")),
-        input.crop.filter(|crop| *crop != CropKind::Center).map(|crop| Crop::from(crop).name().to_owned()),
-        arguments.reading.background.map(|color| format!("on-{color}").replace('#', "")),
-        arguments.reading.apply_orientation.then(|| "upright".into()),
-        (*seed != 0).then(|| format!("seed-{seed}")),
-        other("test", &task.test),
-        other("validation", &task.validation),
-    ];
-    settings.into_iter().flatten().collect()
+    let other =
+        |source: &'a Option<String>| source.as_deref().filter(|source| own.is_some() && repository(source) != own);
+    let of_images = settings::of_images(input, CropKind::Center, &arguments.reading, *seed);
+    of_images.into_iter().chain(settings::of_sources(other(&task.test), other(&task.validation))).collect()
 }
 
 /// Every task with its splits; missing data is reported before anything is computed.

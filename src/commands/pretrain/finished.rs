@@ -8,11 +8,13 @@ use candle_core::Device;
 use equimod_core::checkpoint::write_atomic;
 use equimod_core::{Model, ObjectiveConfig};
 use equimod_data::{Dataset, Splits};
-use equimod_eval::evaluation::{DEFAULT_SEED, EquivarianceProtocol, Measurement, SummaryProtocol, distinct_draws};
+use equimod_eval::evaluation::{
+    DEFAULT_SEED, DrawnImages, EquivarianceProtocol, Measurement, SummaryProtocol, distinct_draws,
+};
 use equimod_eval::references::with_baseline;
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page};
 use equimod_eval::verdict::{Advice, TrainingFacts, verdict};
-use equimod_eval::{Crop, Evaluation, InputTransform};
+use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
 use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
 
 use super::reading;
@@ -81,7 +83,7 @@ impl Finished<'_> {
         let baseline = baseline.unwrap_or_default();
         let times = format!("training {training}{baseline}, evaluation {}", duration(start.elapsed()));
         let model = Model::load(self.run.path(), device)?;
-        let mut results = self.results(measured, &model)?;
+        let mut results = self.results(measured.rows, &drawn, &model)?;
         let verdict = verdict(&results.rows, Some(&self.facts()?));
         results.verdict = verdict.sentences;
         if !drawn.is_empty() {
@@ -213,7 +215,7 @@ impl Finished<'_> {
     }
 
     /// Results with their metadata, as they are written.
-    fn results(&self, measured: Measurement, model: &Model) -> anyhow::Result<Results> {
+    fn results(&self, rows: Vec<ResultRow>, drawn: &[DrawnImages], model: &Model) -> anyhow::Result<Results> {
         let input = InputTransform::of(model, None, Crop::Center)?;
         Ok(Results {
             format: FORMAT,
@@ -221,8 +223,8 @@ impl Finished<'_> {
             command: self.info.command.clone(),
             seed: DEFAULT_SEED,
             models: vec![EvaluatedModel::of(&self.run.path().display().to_string(), model, input)],
-            rows: measured.rows,
-            splits: distinct_draws(&measured.classifications).into_iter().map(|drawn| drawn.split).collect(),
+            rows,
+            splits: drawn.iter().map(|drawn| drawn.split.clone()).collect(),
             ..Results::default()
         })
     }

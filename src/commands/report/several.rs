@@ -2,8 +2,8 @@
 
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
-use equimod_eval::results::{BY_PREDICTOR, FEW_SHOT, Paired, is_quick_search};
-use equimod_eval::verdict::{is_judged, trained};
+use equimod_eval::results::{FEW_SHOT, Paired, is_quick_search};
+use equimod_eval::verdict::{is_judged, of_trainings};
 
 use super::rows::are_alike;
 use super::{Run, is_baseline, is_baseline_of};
@@ -51,7 +51,7 @@ fn without_results(run: &Run) -> (Vec<String>, Vec<Suggestion>) {
 /// A verdict on several runs, and whether they were trained too briefly.
 fn with_training(said: impl IntoIterator<Item = String>, runs: &[Run]) -> Vec<String> {
     let facts = of_runs(runs.iter().map(|run| run.folder.as_path()));
-    said.into_iter().chain(trained(&facts)).collect()
+    said.into_iter().chain(of_trainings(&facts)).collect()
 }
 
 /// Whether two runs trained on the same images.
@@ -120,7 +120,7 @@ fn shared(runs: &[Run]) -> Vec<Vec<&ResultRow>> {
     };
     // Nothing trained the predictor of a baseline.
     let has_baseline = runs.iter().any(|run| is_baseline(run, runs));
-    let is_of_features = |row: &&ResultRow| !(has_baseline && row.protocol.ends_with(BY_PREDICTOR));
+    let is_of_features = |row: &&ResultRow| !(has_baseline && row.is_of_predictor());
     let judged = last.results.iter().filter(|row| is_judged(row, &last.results)).filter(is_of_features);
     judged.filter_map(all).collect()
 }

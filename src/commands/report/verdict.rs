@@ -1,7 +1,6 @@
 //! The verdict of a report on one run, and the commands that follow.
 
 use equimod_eval::ResultRow;
-use equimod_eval::results::{BY_PREDICTOR, EQUIVARIANCE};
 use equimod_eval::verdict::{MOST_SENTENCES, Verdict, verdict};
 use equimod_train::Status;
 
@@ -27,8 +26,7 @@ fn of_one(run: &Run) -> (Vec<String>, Vec<Suggestion>) {
     let (folder, steps) = (&run.folder, run.metrics.steps());
     // Nothing trained a predictor whose loss has no weight.
     let has_predictor = !weighted_modules(&run.recipe).is_empty();
-    let is_judged =
-        |row: &&ResultRow| has_predictor || row.protocol != EQUIVARIANCE && !row.protocol.ends_with(BY_PREDICTOR);
+    let is_judged = |row: &&ResultRow| has_predictor || !row.is_of_predictor();
     let results: Vec<ResultRow> = run.results.iter().filter(is_judged).cloned().collect();
     let (said, next) = match run.info.status {
         Status::Finished => {

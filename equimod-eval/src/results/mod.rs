@@ -1,12 +1,19 @@
 //! Results as rows, with one schema for files, tables and reports.
 
+mod foundation;
+mod table;
+
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::logistic::LogisticConfig;
 use crate::metrics::{Estimate, bootstrap_mean};
+
+pub use foundation::{
+    best_founded, headline_accuracy, is_better_founded, is_quick_search, is_reduced, searched_whole_range,
+};
+pub use table::{Column, aligned, cells, common_detail, filled, markdown, markdown_page, markdown_table, plain};
 
 /// Metric of classifiers: the share of images whose class is predicted.
 pub const TOP_1: &str = "top-1 accuracy";
@@ -215,6 +222,11 @@ impl ResultRow {
         Self { untrained: None, over_untrained: None, baseline: None, over_baseline: None, ..row }
     }
 
+    /// Whether the number is one of a module's predictor, which nothing trains without the module's loss.
+    pub fn is_of_predictor(&self) -> bool {
+        self.protocol == EQUIVARIANCE || self.protocol.ends_with(BY_PREDICTOR)
+    }
+
     /// What it has in common with other measurements of the same number: protocol, data, task and metric.
     pub fn key(&self) -> [&str; 4] {
         [&self.protocol, &self.data, &self.task, &self.metric]
@@ -291,213 +303,9 @@ pub fn with_distinct_tasks(rows: &[ResultRow]) -> Vec<ResultRow> {
     rows.iter().map(distinct).collect()
 }
 
-/// Whether logistic regression chose its strength from all strengths of the protocol.
-pub fn searched_whole_range(row: &ResultRow) -> bool {
-    let whole = format!("the best of {} ", LogisticConfig::default().l2_strengths.len());
-    row.chosen.as_ref().is_some_and(|chosen| chosen.contains(&whole))
-}
-
-/// Whether an accuracy was measured with less than its protocol: a search of few strengths, or other epochs.
-pub fn is_reduced(row: &ResultRow) -> bool {
-    is_quick_search(row) || row.detail.contains(OTHER_EPOCHS)
-}
-
-/// Whether logistic regression chose its strength from fewer strengths than those of the protocol, as at the end of
-/// training.
-pub fn is_quick_search(row: &ResultRow) -> bool {
-    row.protocol == "logistic" && !searched_whole_range(row)
-}
-
-/// Place of an accuracy among those of one model, the best founded first; `None` for other rows. A quick look at the end
-/// of training searches few strengths, and a linear evaluation may have other epochs than the published ones. The mean
-/// over classes comes behind the top-1 accuracy of its protocol.
-fn foundation(row: &ResultRow) -> Option<usize> {
-    let by_class = match row.metric.as_str() {
-        TOP_1 => 0,
-        MEAN_PER_CLASS => 1,
-        _ => return None,
-    };
-    let place = 2 * protocol_place(row)? + by_class;
-    Some(if row.settings.is_empty() { place } else { place + 2 * PROTOCOLS })
-}
-
-/// Number of places of [`protocol_place`].
-const PROTOCOLS: usize = 5;
-
-fn protocol_place(row: &ResultRow) -> Option<usize> {
-    match row.protocol.as_str() {
-        "linear" => Some(if is_reduced(row) { 4 } else { 0 }),
-        "logistic" => Some(if is_reduced(row) { 2 } else { 1 }),
-        "knn" => Some(3),
-        _ => None,
-    }
-}
-
-/// The accuracies of a model, the best founded first: those of the linear layer, of logistic regression and of nearest
-/// neighbors; those with other settings than the published ones follow.
-pub fn best_founded(rows: &[ResultRow]) -> Vec<&ResultRow> {
-    let mut found: Vec<(usize, &ResultRow)> = rows.iter().filter_map(|row| Some((foundation(row)?, row))).collect();
-    found.sort_by_key(|(place, _)| *place);
-    found.into_iter().map(|(_, row)| row).collect()
-}
-
-/// The accuracy that represents a model: the best founded one, for the first task.
-pub fn headline_accuracy(rows: &[ResultRow]) -> Option<&ResultRow> {
-    best_founded(rows).first().copied()
-}
-
-/// Whether `other`, of the same number, is better founded than `row`.
-pub fn is_better_founded(other: &ResultRow, row: &ResultRow) -> bool {
-    foundation(other).zip(foundation(row)).is_some_and(|(other, row)| other < row)
-}
-
-/// A column of a table of rows: its heading and its optional cell.
-pub type Column = (&'static str, fn(&ResultRow) -> Option<String>);
-
-fn non_empty(text: &str) -> Option<String> {
-    if text.is_empty() { None } else { Some(text.to_owned()) }
-}
-
-const COLUMNS: [Column; 13] = [
-    ("model", |row| non_empty(&row.model)),
-    ("protocol", |row| non_empty(&row.protocol)),
-    ("data", |row| non_empty(&row.data)),
-    ("task", |row| non_empty(&row.task)),
-    ("metric", |row| non_empty(&row.metric)),
-    ("value", |row| Some(row.text(row.value))),
-    ("95 % interval", ResultRow::interval_text),
-    ("baseline", |row| row.optional(row.baseline)),
-    ("untrained", |row| row.optional(row.untrained)),
-    ("chance", |row| row.optional(row.chance)),
-    ("settings", |row| non_empty(&row.settings)),
-    ("chosen", |row| row.chosen.clone()),
-    ("detail", |row| non_empty(&row.detail)),
-];
-
-/// The detail that several rows share.
-pub fn common_detail(rows: &[ResultRow]) -> Option<&str> {
-    match rows {
-        [first, rest @ ..] if !rest.is_empty() && rest.iter().all(|row| row.detail == first.detail) => {
-            Some(&first.detail).filter(|detail| !detail.is_empty()).map(String::as_str)
-        }
-        _ => None,
-    }
-}
-
-/// The headings and cells of a table of `rows`.
-///
-/// Columns without any cell are left out, and so are the data set and the detail where all rows share them. `details`
-/// adds the columns `chosen` and `detail`.
-pub fn cells(rows: &[ResultRow], details: bool) -> (Vec<String>, Vec<Vec<String>>) {
-    let one_set = rows.windows(2).all(|pair| pair[0].data == pair[1].data);
-    let wanted = |(heading, _): &&Column| match *heading {
-        "data" => !one_set,
-        "chosen" => details,
-        "detail" => details && common_detail(rows).is_none(),
-        _ => true,
-    };
-    let columns: Vec<Column> = COLUMNS.iter().filter(wanted).copied().collect();
-    filled(&columns, &rows.iter().collect::<Vec<_>>())
-}
-
-/// The headings and cells of a table with those of `columns` that have a cell in any of `rows`.
-pub fn filled(columns: &[Column], rows: &[&ResultRow]) -> (Vec<String>, Vec<Vec<String>>) {
-    let used = |(_, cell): &&Column| rows.iter().any(|row| cell(row).is_some());
-    let columns: Vec<&Column> = columns.iter().filter(used).collect();
-    let line = |row: &&ResultRow| columns.iter().map(|(_, cell)| cell(row).unwrap_or_else(|| "–".into())).collect();
-    (columns.iter().map(|(heading, _)| (*heading).to_owned()).collect(), rows.iter().map(line).collect())
-}
-
-/// A Markdown table with these headings and cells.
-pub fn markdown_table(headings: &[String], rows: &[Vec<String>]) -> String {
-    let line = |cells: &[String]| {
-        format!("| {} |\n", cells.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
-    };
-    let mut text = line(headings);
-    text += &format!("|{}\n", " --- |".repeat(headings.len()));
-    rows.iter().for_each(|row| text += &line(row));
-    text
-}
-
-/// A Markdown table of result rows.
-pub fn markdown(rows: &[ResultRow]) -> String {
-    let (headings, lines) = cells(rows, true);
-    let below = common_detail(rows).map_or_else(String::new, |detail| format!("\n{detail}\n"));
-    markdown_table(&headings, &lines) + &below
-}
-
-/// The file `results.md`: the verdict as a list, and the rows as a table.
-pub fn markdown_page(results: &Results) -> String {
-    let verdict: String = results.verdict.iter().map(|sentence| format!("- {sentence}\n")).collect();
-    let gap = if verdict.is_empty() { "" } else { "\n" };
-    verdict + gap + &markdown(&results.rows)
-}
-
-/// Aligned text for a terminal with these headings and cells.
-pub fn aligned(headings: &[String], rows: &[Vec<String>]) -> String {
-    let lines = || std::iter::once(headings).chain(rows.iter().map(Vec::as_slice));
-    let width = |column: usize| lines().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let mut text = String::new();
-    for cells in lines() {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}  "));
-        text += padded.collect::<String>().trim_end();
-        text.push('\n');
-    }
-    text
-}
-
-/// Aligned text of result rows for a terminal; `details` adds chosen hyper-parameters and details.
-pub fn plain(rows: &[ResultRow], details: bool) -> String {
-    let (headings, lines) = cells(rows, details);
-    let below = common_detail(rows).filter(|_| details).map_or_else(String::new, |detail| format!("{detail}\n"));
-    aligned(&headings, &lines) + &below
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_headline_is_of_the_best_founded_protocol_with_its_published_epochs() {
-        let row = |protocol: &str, detail: &str| ResultRow {
-            protocol: protocol.into(),
-            metric: TOP_1.into(),
-            detail: detail.into(),
-            ..ResultRow::default()
-        };
-        let (short, whole) = (row("linear", &format!("5 epochs, {OTHER_EPOCHS}")), row("linear", "90 epochs"));
-        let of = |rows: &[ResultRow]| headline_accuracy(rows).map(|row| (row.protocol.clone(), row.detail.clone()));
-        let (knn, logistic) = (row("knn", "k 20"), row("logistic", "L-BFGS"));
-        let rows = [knn.clone(), short.clone(), logistic.clone()];
-        assert_eq!(of(&rows).unwrap().0, "logistic");
-        assert_eq!(of(&[short.clone(), logistic, whole.clone()]).unwrap(), (whole.protocol, whole.detail));
-        assert_eq!(of(&[short, knn]).unwrap().0, "knn");
-        assert_eq!(of(&rows[1..2]).unwrap().0, "linear");
-        assert_eq!(of(&[]), None);
-    }
-
-    #[test]
-    fn tables_have_a_line_for_each_row_and_no_empty_column() {
-        let row = ResultRow {
-            protocol: "knn".into(),
-            data: "d".into(),
-            task: "a|b".into(),
-            metric: "top-1 accuracy".into(),
-            value: 0.5,
-            interval: Some((0.4, 0.6)),
-            chance: Some(0.1),
-            detail: "k 20".into(),
-            ..Default::default()
-        };
-        let text = markdown(std::slice::from_ref(&row));
-        let line = "| knn | a\\|b | top-1 accuracy | 50.0 % | 40.0–60.0 % | 10.0 % | k 20 |\n";
-        assert!(text.ends_with(line), "{text}");
-        let twice = plain(&[row.clone(), row.clone()], true);
-        assert!(twice.lines().count() == 4 && twice.ends_with("\nk 20\n"), "{twice}");
-        let other = ResultRow { data: "e".into(), ..row.clone() };
-        assert!(plain(&[row, other], false).starts_with("protocol  data  task"));
-    }
 
     #[test]
     fn tasks_of_several_data_sets_are_told_apart() {
@@ -516,35 +324,6 @@ mod tests {
         ];
         let tasks: Vec<String> = with_distinct_tasks(&rows).into_iter().map(|row| row.task).collect();
         assert_eq!(tasks, ["class of birds", "class of cars", "size", "equimod", "equimod"]);
-    }
-
-    #[test]
-    fn the_mean_over_classes_of_a_protocol_stands_before_lesser_protocols() {
-        let row = |protocol: &str, metric: &str, strengths: usize| ResultRow {
-            protocol: protocol.into(),
-            metric: metric.into(),
-            chosen: Some(format!("w 1, the best of {strengths} on validation")),
-            ..ResultRow::default()
-        };
-        let rows = [row("knn", TOP_1, 1), row("logistic", TOP_1, 4), row("logistic", MEAN_PER_CLASS, 45)];
-        assert_eq!(headline_accuracy(&rows), Some(&rows[2]));
-        let both = [row("logistic", MEAN_PER_CLASS, 45), row("logistic", TOP_1, 45)];
-        assert_eq!(headline_accuracy(&both), Some(&both[1]));
-    }
-
-    #[test]
-    fn a_quick_search_is_founded_less_than_the_whole_one_and_more_than_neighbors() {
-        let row = |protocol: &str, strengths: usize| ResultRow {
-            protocol: protocol.into(),
-            metric: TOP_1.into(),
-            chosen: Some(format!("w 1, the best of {strengths} on validation")),
-            ..ResultRow::default()
-        };
-        let [quick, whole, knn] = [row("logistic", 4), row("logistic", 45), row("knn", 1)];
-        let rows = [knn.clone(), quick.clone(), whole.clone()];
-        assert_eq!(best_founded(&rows), [&whole, &quick, &knn]);
-        assert!(is_better_founded(&whole, &quick) && !is_better_founded(&quick, &whole));
-        assert_eq!([&quick, &whole, &knn].map(is_reduced), [true, false, false]);
     }
 
     #[test]
