@@ -269,7 +269,7 @@ fn comparisons_lead_on(scratch: &Scratch) {
         parts.iter().for_each(|part| assert!(printed.contains(part), "{part} in {printed}"));
     };
     let by_knn = |models: &[&'static str]| [&["eval", "compare", "--by", "knn"], models].concat();
-    let parts = ["Training failed in 1 of 2 runs", "pretrain --recipe run/recipe.resolved.toml --baseline --seed 1"];
+    let parts = ["Training failed in both runs", "pretrain --recipe run/recipe.resolved.toml --baseline --seed 1"];
     leads(&by_knn(&["run/baseline", "run"]), &parts);
     let both = ["--recipe run/recipe.resolved.toml --seed 1", "--recipe alone/recipe.resolved.toml --seed 1"];
     leads(&by_knn(&["run", "alone"]), &both);

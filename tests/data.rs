@@ -307,6 +307,20 @@ fn init_writes_a_recipe_that_runs_and_pretrain_chooses_the_same() {
     let warmup = ["--batch", "100", "--set", "schedule.warmup_epochs=500"];
     let problems = ["2 problems", "schedule.warmup_epochs is 500", "data.batch is 100, more than the 44 images"];
     scratch.refused(&[&["pretrain", "images"], &warmup[..]].concat(), 2, &problems);
+    // A short run of a recipe has a warm-up of its length.
+    scratch.done(&["init", "images", "--epochs", "100", "--size", "16", "--out", "long.toml"]);
+    let short = |more: &[&str]| -> Vec<String> {
+        let arguments = [&["pretrain", "--recipe", "long.toml", "--epochs", "4"], more].concat();
+        arguments.into_iter().map(str::to_owned).collect()
+    };
+    let arguments = short(&["--dry-run"]);
+    let output = scratch.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let [said, printed] = [output.stderr, output.stdout].map(|text| String::from_utf8_lossy(&text).into_owned());
+    holds(&said, &["the warm-up of 10 epochs becomes 0.4, because the run has 4"]);
+    holds(&printed, &["epochs = 4", "warmup_epochs = 0.4"]);
+    let arguments = short(&["--set", "schedule.warmup_epochs=10"]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    scratch.refused(&arguments, 2, &["schedule.warmup_epochs is 10 but schedule.epochs is 4"]);
     // What is looked at is what `pretrain images` does.
     let preview = scratch.run(&["data", "preview", "images", "--images", "2"]);
     let said = String::from_utf8_lossy(&preview.stderr).into_owned();

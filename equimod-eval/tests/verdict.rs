@@ -3,7 +3,8 @@
 
 use equimod_eval::ResultRow;
 use equimod_eval::results::{
-    AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, OVER_TWO, POOLED_R2, Paired, R2, SUITE_MEAN,
+    AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, OTHER_EPOCHS, OVER_TWO, POOLED_R2, Paired, R2,
+    SUITE_MEAN,
 };
 use equimod_eval::study::paired_t;
 use equimod_eval::verdict::{
@@ -326,6 +327,16 @@ fn a_small_test_set_is_named() {
     assert!(has(&certain(1.0), "has no width, because every test image is right"));
     assert!(has(&certain(0.0), "has no width, because no test image is right"));
     assert!(!has(&of(0.01), "width"));
+}
+
+#[test]
+fn a_linear_layer_with_other_epochs_is_named() {
+    let of = |detail: String| {
+        let row = ResultRow { protocol: "linear".into(), detail, ..accuracy(0.5, (0.4, 0.6), Some(0.2)) };
+        verdict(&[row], None)
+    };
+    let text = "The linear layer of category was not trained for the published number of epochs";
+    assert!(has(&of(format!("2 epochs ({OTHER_EPOCHS})")), text) && !has(&of("90 epochs".into()), text));
 }
 
 #[test]

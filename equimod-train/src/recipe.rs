@@ -254,7 +254,7 @@ pub struct GuardRecipe {
     /// that fill all directions.
     #[serde(alias = "least_deviation")]
     pub least_std: f64,
-    /// Number of consecutive steps for which one of them has to be too small.
+    /// Number of last steps, in most of which one of them has to be too small.
     pub patience: u64,
 }
 

@@ -20,8 +20,8 @@ pub fn results(files: &Files) -> anyhow::Result<Vec<Results>> {
     names.into_iter().map(|name| read(files, name)).collect()
 }
 
-/// Headline rows without duplicates, if possible of evaluations with the default settings; a separate evaluation replaces
-/// the one at the end of the run. The mean over classes stands only for data sets without a top-1 accuracy.
+/// Headline rows without duplicates; a separate evaluation replaces the one at the end of the run. Evaluations with other
+/// settings than the defaults stand only for numbers without one that has these. The mean over classes stands only for data sets without a top-1 accuracy.
 pub fn headlines(results: &[Results]) -> Vec<ResultRow> {
     let mut rows: Vec<ResultRow> = Vec::new();
     let (suites, own): (Vec<&Results>, Vec<&Results>) = results.iter().partition(|results| is_suite(results));
@@ -30,14 +30,15 @@ pub fn headlines(results: &[Results]) -> Vec<ResultRow> {
     let default = || own.iter().filter(|row| row.settings.is_empty());
     let repeats = |row: &ResultRow| default().any(|other| is_same_measurement(row, other));
     let of_suites = suites.into_iter().flat_map(of_model).filter(|row| is_headline(row) && !repeats(row));
-    let mut measured: Vec<ResultRow> = own.iter().cloned().chain(of_suites).collect();
-    // Those with other settings come first, so that those with the defaults replace them.
-    measured.sort_by_key(|row| row.settings.is_empty());
-    for row in measured {
-        match rows.iter_mut().find(|other| other.key() == row.key()) {
-            Some(other) if replaces(&row, other) => *other = row,
+    let measured: Vec<ResultRow> = own.iter().cloned().chain(of_suites).collect();
+    // A number with the defaults stands alone; without one, each trial stands with its settings.
+    let with_defaults =
+        |row: &ResultRow| measured.iter().any(|other| other.settings.is_empty() && other.key() == row.key());
+    for row in measured.iter().filter(|row| row.settings.is_empty() || !with_defaults(row)) {
+        match rows.iter_mut().find(|other| other.key() == row.key() && other.settings == row.settings) {
+            Some(other) if replaces(row, other) => *other = row.clone(),
             Some(_) => {}
-            None => rows.push(row),
+            None => rows.push(row.clone()),
         }
     }
     let top_1: Vec<[String; 3]> = rows.iter().filter(|row| row.metric == TOP_1).map(classified).collect();
@@ -201,6 +202,11 @@ mod tests {
         let found = headlines(&[suite, trial]);
         let [row] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((row.value, row.untrained, row.model.as_str()), (0.5, Some(0.4), ""));
+        // Without a number with the defaults, all trials stand.
+        let of = |settings: &str, value| ResultRow { settings: settings.into(), ..whole("", value) };
+        let trials = || vec![vec![of("size-48", 0.9)], vec![of("size-64", 0.8)], vec![of("size-48", 0.7)]];
+        assert_eq!(values(trials()), [0.7, 0.8]);
+        assert_eq!(values([trials(), vec![vec![of("", 0.5)]]].concat()), [0.5]);
     }
 
     #[test]

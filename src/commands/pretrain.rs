@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::bundled::RECIPES;
-use crate::recipes::{as_comments, base};
+use crate::recipes::{as_comments, base, named};
 use anyhow::Context;
 use candle_core::Device;
 use equimod_data::Dataset;
@@ -29,6 +29,7 @@ use crate::process::exit;
 use crate::process::exit::Usage;
 use crate::process::launch::Launch;
 use crate::process::signals::Signals;
+use crate::run::again::warmup;
 use baseline::Baseline;
 use finished::Finished;
 use session::Trained;
@@ -176,6 +177,8 @@ fn resumed(arguments: &Pretrain) -> anyhow::Result<&Path> {
 fn recipe(arguments: &Pretrain, launch: &Launch, devices: &[Device]) -> anyhow::Result<(Recipe, String)> {
     let mut settings = arguments.recipe.settings();
     settings.extend(arguments.seed.iter().map(|seed| format!("seed={seed}")));
+    let shortened = arguments.epochs.filter(|_| !arguments.resume).and_then(|epochs| shorter_warmup(arguments, epochs));
+    settings.extend(shortened);
     settings.extend(arguments.epochs.iter().map(|epochs| format!("schedule.epochs={epochs}")));
     if arguments.resume {
         let out = resumed(arguments)?;
@@ -190,6 +193,19 @@ fn recipe(arguments: &Pretrain, launch: &Launch, devices: &[Device]) -> anyhow::
         return Ok((resolve(&RECIPES, &path.display().to_string(), &text, &settings)?, asked));
     }
     named_or_chosen(&arguments.recipe, &settings, devices, launch.processes())
+}
+
+/// The warm-up of a run of so few `epochs` that it would end in the warm-up of its recipe, unless the command names one.
+fn shorter_warmup(arguments: &Pretrain, epochs: u64) -> Option<String> {
+    let (arguments, name) = (&arguments.recipe, "schedule.warmup_epochs");
+    let is_named = arguments.settings.iter().any(|setting| setting.starts_with(name));
+    let has_recipe = arguments.without_recipe().is_none();
+    let (recipe, _) = named(arguments.name(), &arguments.settings()).ok().filter(|_| has_recipe && !is_named)?;
+    let (whole, shorter) = (recipe.schedule.warmup_epochs, warmup(&recipe.schedule, epochs));
+    (whole > epochs as f64).then(|| {
+        console::note(&format!("the warm-up of {whole} epochs becomes {shorter}, because the run has {epochs}"));
+        format!("{name}={shorter:?}")
+    })
 }
 
 /// Says that some images have transparent pixels, whose color nobody sees, where a recipe does not say what is behind

@@ -32,7 +32,7 @@ use crate::process::exit::Usage;
 use crate::process::memory::peak;
 use crate::reference::PREFIX;
 use crate::run::baseline;
-use crate::run::files::{Metrics, all_results};
+use crate::run::files::{Metrics, all_results, earlier_results};
 use crate::run_state::{status, unrecorded_seconds};
 
 /// Metrics that are plotted first, in this order.
@@ -128,6 +128,10 @@ fn read(path: &Path, name: String) -> anyhow::Result<Run> {
     let info = RunInfo::read(path)?;
     let recipe = recorded(&path.join(RESOLVED))?;
     let results = all_results(path)?;
+    for file in earlier_results(path)? {
+        let text = "is of weights that the run had before it was resumed, and is left out; evaluate the run again";
+        console::note(&format!("{} {text}", file.display()));
+    }
     Ok(Run { folder: path.to_owned(), name, info, recipe, metrics: Metrics::read(path)?, results })
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use equimod_train::recipe::ScheduleRecipe;
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{Recipe, RunInfo, recorded};
 
@@ -40,15 +41,19 @@ pub fn with_seed(run: &Path, info: &RunInfo, seed: u64) -> Suggestion {
 const LONG_WARMUP: f64 = 0.25;
 const USUAL_WARMUP: f64 = 0.1;
 
-/// [`again`] for longer than the run's `steps`, with a warm-up of the same share, if that is not a long one.
+/// Epochs of warm-up of a run of `epochs` that otherwise has this schedule: the same share, if that is not a long one.
+pub fn warmup(schedule: &ScheduleRecipe, epochs: u64) -> f64 {
+    let share = schedule.warmup_epochs / schedule.epochs.max(1) as f64;
+    let share = if share > LONG_WARMUP { USUAL_WARMUP } else { share };
+    (epochs as f64 * share * 1e3).round() / 1e3
+}
+
+/// [`again`] for longer than the run's `steps`, with the [`warmup`] that belongs to it.
 pub fn longer(run: &Path, info: &RunInfo, recipe: &Recipe, steps: u64) -> Suggestion {
     let (times, schedule) = (times_longer(steps), &recipe.schedule);
     let epochs = times * schedule.epochs;
     let longer = again(run, info).with(["--epochs", &epochs.to_string()]);
-    let share = schedule.warmup_epochs / schedule.epochs.max(1) as f64;
-    let share = if share > LONG_WARMUP { USUAL_WARMUP } else { share };
-    let warmup = (epochs as f64 * share * 1e3).round() / 1e3;
-    let longer = match warmup {
+    let longer = match warmup(schedule, epochs) {
         0.0 => longer,
         warmup => longer.with(["--set", &format!("schedule.warmup_epochs={warmup:?}")]),
     };

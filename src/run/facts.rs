@@ -34,7 +34,7 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
             Some("embedding_std") => recipe.guard.least_std,
             _ => return None,
         };
-        let value = low_to_the_end(&points(&name), least, recipe.guard.patience)?;
+        let value = low_at_the_end(&points(&name), least, recipe.guard.patience)?;
         Some((name, value))
     });
     let equivariance = metrics.names().into_iter().filter_map(|name| {
@@ -47,11 +47,15 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
     Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling, risen, unchanged, flat, equivariance })
 }
 
-/// The last value of a metric that has been below `least` for at least `steps` steps.
-fn low_to_the_end(points: &[(f64, f64)], least: f64, steps: u64) -> Option<f64> {
-    let (end, value) = points.last().copied()?;
-    let since = points.iter().rev().find(|(_, value)| *value >= least).map_or(0.0, |(step, _)| *step);
-    (value < least && end - since >= steps as f64).then_some(value)
+/// The median of a metric over the last `steps` steps if it is below `least`, i.e. most values are, as in the guard of
+/// training; `None` for fewer steps.
+fn low_at_the_end(points: &[(f64, f64)], least: f64, steps: u64) -> Option<f64> {
+    let (end, _) = points.last()?;
+    let start = end - steps as f64;
+    let mut last: Vec<f64> = points.iter().filter(|(step, _)| *step > start).map(|(_, value)| *value).collect();
+    last.sort_by(f64::total_cmp);
+    let median = *last.get(last.len() / 2)?;
+    (start >= 0.0 && median < least).then_some(median)
 }
 
 /// Fewest losses that tell whether they rose.
@@ -125,19 +129,21 @@ fn decrease(losses: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decrease, flat, low_to_the_end, return_to_start, rise};
+    use super::{decrease, flat, low_at_the_end, return_to_start, rise};
 
     #[test]
-    fn embeddings_collapsed_that_stay_low_for_the_patience_of_the_guard() {
+    fn embeddings_collapsed_that_are_low_in_most_of_the_last_steps() {
         let points = |low: usize| -> Vec<(f64, f64)> {
             (1..=100).map(|step| (f64::from(step as u32), if step > 100 - low { 1.5 } else { 3.0 })).collect()
         };
-        assert_eq!([49, 50].map(|low| low_to_the_end(&points(low), 2.0, 50)), [None, Some(1.5)]);
-        let mut recovered = points(60);
-        recovered[99].1 = 2.0;
-        assert_eq!(low_to_the_end(&recovered, 2.0, 50), None);
+        assert_eq!([25, 26].map(|low| low_at_the_end(&points(low), 2.0, 50)), [None, Some(1.5)]);
+        // Neither one low step at the end nor a single high one decides.
+        assert_eq!(low_at_the_end(&points(1), 2.0, 50), None);
+        let mut jumping = points(60);
+        jumping.iter_mut().skip(1).step_by(3).for_each(|(_, value)| *value = 9.0);
+        assert_eq!(low_at_the_end(&jumping, 2.0, 50), Some(1.5));
         // Of a run that is shorter than that, nothing can be said.
-        assert_eq!([49, 50].map(|steps| low_to_the_end(&points(100)[..steps], 2.0, 50)), [None, Some(1.5)]);
+        assert_eq!([49, 50].map(|steps| low_at_the_end(&points(100)[..steps], 2.0, 50)), [None, Some(1.5)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Rules on accuracies and recalls: against the untrained network, the baseline and chance, and how far they can be trusted.
 
 use super::sides::{Against, Reference, Side, against, capitalized, is_judged, is_over_images, name};
-use crate::results::{ACCURACY_OF_FLAG, AT_AN_END, DIFFERENCE, ResultRow, searched_whole_range};
+use crate::results::{ACCURACY_OF_FLAG, AT_AN_END, DIFFERENCE, OTHER_EPOCHS, ResultRow, searched_whole_range};
 
 /// Half width of an interval, in points, above which the test set is called small.
 pub const WIDE: f64 = 12.5;
@@ -198,6 +198,17 @@ pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
          difference{from}.",
         name(same),
         if same.value > 0.5 { "every" } else { "no" }
+    ))
+}
+
+/// A linear layer that was trained for other epochs than the published ones.
+pub(super) fn other_epochs(rows: &[ResultRow]) -> Option<String> {
+    let is_judged = |row: &&ResultRow| is_judged(row, rows);
+    let row = rows.iter().filter(is_judged).find(|row| row.detail.contains(OTHER_EPOCHS))?;
+    Some(format!(
+        "The linear layer of {} was not trained for the published number of epochs, with which accuracies and their \
+         differences may be others.",
+        row.task
     ))
 }
 

@@ -10,7 +10,9 @@ mod sides;
 mod training;
 
 use crate::results::{ResultRow, with_distinct_tasks};
-use accuracies::{Gains, baseline, chance, few_shot, few_shot_chance, is_all_chance, precision, range_end};
+use accuracies::{
+    Gains, baseline, chance, few_shot, few_shot_chance, is_all_chance, other_epochs, precision, range_end,
+};
 use features::{readable, spread};
 use models::{differences, suite};
 use predictions::{Predictions, retrieved, unpredicted};
@@ -74,6 +76,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         (0, gains.sentence()),
         (2, at_an_end.clone()),
         (1, precision(rows)),
+        (1, other_epochs(rows)),
         (1, against_baseline.clone()),
         (0, predictions.sentence.clone()),
         (2, unpredicted(rows)),

@@ -9,7 +9,7 @@ pub struct TrainingFacts {
     pub steps: u64,
     /// Steps in which the learning rate rose.
     pub warmup_steps: u64,
-    /// Name and last value of a metric that stayed below its threshold for collapsed embeddings to the end.
+    /// Name of a metric that was below its threshold for collapsed embeddings at the end, and its median there.
     pub collapsed: Option<(String, f64)>,
     /// Relative decrease of the loss from the last fifth but one of the run to its last fifth.
     pub still_falling: Option<f64>,
@@ -81,8 +81,8 @@ pub(super) fn rise(training: &TrainingFacts) -> Option<String> {
 pub(super) fn collapse(training: &TrainingFacts) -> Option<String> {
     let (metric, value) = training.collapsed.as_ref()?;
     Some(format!(
-        "Embeddings collapsed in training: {metric} stayed low to the end, at {value:.3}; `equimod eval health` says \
-         whether features did."
+        "Embeddings collapsed in training: {metric} was low in most of the last steps, with a median of {value:.3}; \
+         `equimod eval health` says whether features did."
     ))
 }
 
