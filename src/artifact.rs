@@ -1,6 +1,7 @@
 //! Files of an export and of evaluations: their names, and the training record in `config.json`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Not;
 
 use anyhow::Context;
@@ -98,6 +99,37 @@ pub struct Training {
     /// Whether the weights are those at the end of training.
     #[serde(default = "yes")]
     pub finished: bool,
+}
+
+/// Weights that a training started from, as exports name them: `NAME (sha256 …; images NAME, fingerprint …)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StartingWeights<'a> {
+    /// Name of the model, which may have spaces.
+    pub model: &'a str,
+    /// SHA-256 of its file, in hexadecimal.
+    pub sha256: &'a str,
+    /// Name and fingerprint of the images that it was trained on, if they are known.
+    pub images: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> StartingWeights<'a> {
+    /// Reads the text of an export.
+    pub fn parse(text: &'a str) -> Self {
+        let (model, rest) = text.split_once(" (sha256 ").unwrap_or((text, ""));
+        let rest = rest.strip_suffix(')').unwrap_or(rest);
+        let (sha256, images) = rest.split_once("; images ").unwrap_or((rest, ""));
+        Self { model, sha256, images: images.rsplit_once(", fingerprint ") }
+    }
+}
+
+impl fmt::Display for StartingWeights<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} (sha256 {}", self.model, self.sha256)?;
+        if let Some((images, fingerprint)) = self.images {
+            write!(f, "; images {images}, fingerprint {fingerprint}")?;
+        }
+        f.write_str(")")
+    }
 }
 
 fn yes() -> bool {

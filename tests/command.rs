@@ -190,6 +190,14 @@ fn a_baseline_stands_beside_the_run() {
     assert_eq!(terminate(scratch.start_until(&stopped, "stopped/baseline/train.log")), Some(75));
     let said = fs::read_to_string(scratch.path("stderr.txt")).unwrap();
     assert!(said.contains("pretrain --out stopped --resume --baseline"), "{said}");
+    let parts = ["stopped/baseline is not finished", "pretrain --out stopped --resume --baseline"];
+    scratch.refused(&["eval", "knn", "stopped", "--baseline"], 2, &parts);
+    for command in [&["eval", "knn", "stopped"][..], &["eval", "compare", "stopped/baseline", "stopped", "--by", "knn"]]
+    {
+        let said = scratch.done(command);
+        let next = said.split("# its baseline was not finished").nth(1).expect("no word of the baseline");
+        assert!(next.contains("pretrain --resume --out stopped --baseline"), "{said}");
+    }
     scratch.done(&["pretrain", "--out", "stopped", "--resume"]);
     assert_eq!(results("stopped")["rows"], results("run")["rows"]);
 
@@ -327,7 +335,7 @@ fn comparisons_lead_on(scratch: &Scratch) {
     scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\nprotocol = 'knn'\n");
     let transfer = |models: &[&'static str]| [&["eval", "transfer", "--suite", "suite.toml"], models].concat();
     leads(&transfer(&["run"]), &["--untrained"]);
-    leads(&transfer(&["run", "--untrained"]), &["run --untrained run/baseline", "also the baseline"]);
+    leads(&transfer(&["run", "--untrained"]), &["run --untrained run/baseline", "also the same without"]);
     leads(&transfer(&["run", "run/baseline"]), &["eval compare run/baseline run --data images"]);
 }
 

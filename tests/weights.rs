@@ -190,6 +190,15 @@ fn the_notebook_reads_an_export_and_its_features() {
         return;
     }
     assert!(said.contains("10 cells were run") && said.contains("16 images, largest difference"), "{said}");
+    // Images without labels have features and a map.
+    fs::create_dir(scratch.path("unlabeled")).unwrap();
+    let files = walkdir::WalkDir::new(scratch.path("images")).into_iter().flatten().filter(|it| it.path().is_file());
+    for (number, image) in files.take(6).enumerate() {
+        fs::copy(image.path(), scratch.path(&format!("unlabeled/{number}.png"))).unwrap();
+    }
+    scratch.done(&["embed", "mine", "--data", "unlabeled", "--out", "features.parquet"]);
+    let (succeeded, said) = run_notebook();
+    assert!(succeeded && said.contains("the images have no labels") && said.contains("6 images, largest"), "{said}");
     // Features of another network are not those of the export.
     exported(&scratch, "other", &[&network[..], &["seed=1"]].concat());
     scratch.done(&["embed", "other-export", "--data", "images", "--out", "features.parquet"]);
@@ -575,6 +584,23 @@ fn cards_say_what_they_are_not() {
     scratch.done(&["export", "fifth", "--out", "fifth-out"]);
     let chain = "from the weights of `second`, which was itself trained from `first`";
     assert!(card("fifth-out").contains(chain), "{}", card("fifth-out"));
+    // Images of an earlier training that are others are named.
+    let other = [
+        "pretrain",
+        "else where/birds of mine",
+        "--recipe",
+        "tiny.toml",
+        "--from",
+        "first",
+        "--no-eval",
+        "--out",
+        "sixth",
+    ];
+    scratch.done(&[&other[..], &["--set", "data.batch=8", "--set", "schedule.epochs=1"]].concat());
+    scratch.done(&["export", "sixth", "--out", "sixth-out"]);
+    let text_of = card("sixth-out");
+    assert!(text_of.contains("from the weights of `first` (trained on `birds of mine (2)`)."), "{text_of}");
+    assert!(text_of.contains("; images birds of mine (2), fingerprint "), "{text_of}");
     // A third run names both, whether it starts from the run or from its export.
     for (from, out) in [("second", "third"), ("out", "fourth")] {
         train(out, &["--from", &text(&scratch.path(from))]);

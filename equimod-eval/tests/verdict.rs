@@ -247,6 +247,12 @@ fn runs_that_are_compared_are_short_or_not() {
     let failed = TrainingFacts { risen: Some((4.0, 5.0)), ..run(short, 0.0) };
     let text = "Training failed in 1 of 2 runs: the loss rose, or embeddings collapsed.";
     assert_eq!(said(&[failed, run(long, 0.0)]), text);
+    let open = TrainingFacts { unfinished: Some("interrupted".into()), ..run(short, 0.0) };
+    let text = "1 of 2 runs was not finished: the differences say nothing of finished ones.";
+    assert_eq!(said(&[open.clone(), run(short, 0.0)]), text);
+    // A run that is not finished is not called short or under-trained.
+    let alone = of_evaluation(&[accuracy(0.5, (0.4, 0.6), Some(0.7))], Some(&open));
+    assert!(has(&alone, "The run was not finished (interrupted): it has 99 steps.") && !has(&alone, "short"));
 }
 
 #[test]

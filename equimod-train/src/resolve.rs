@@ -176,10 +176,13 @@ fn with_bases(built_in: &[BuiltIn], origin: &str, text: &str) -> Result<Table> {
             return Err(Error::Recipe(vec![format!("{origin}: recipes build on each other without end")]));
         }
         let base = find(built_in, &name).map_err(|error| match error {
-            Error::Recipe(problems) if name.ends_with(".toml") || name.contains('/') => Error::Recipe(vec![format!(
-                "{origin}: base must be the name of a built-in recipe, not a file: {}",
-                problems.join("; ")
-            )]),
+            Error::Recipe(_) if name.ends_with(".toml") || name.contains('/') => {
+                let names: Vec<&str> = built_in.iter().map(|recipe| recipe.name).collect();
+                Error::Recipe(vec![format!(
+                    "{origin}: base is {name:?}, and must be the name of a built-in recipe, not a file; there are {}",
+                    names.join(", ")
+                )])
+            }
             other => other,
         })?;
         // A recipe that changes its base is not what that describes.

@@ -116,9 +116,21 @@ pub struct Origin {
     pub model: String,
     /// SHA-256 of its file, in hexadecimal.
     pub sha256: String,
+    /// Images that it was trained on, if they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<TrainingImages>,
     /// Model that its own training started from, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Box<Origin>>,
+}
+
+/// Images that a model was trained on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainingImages {
+    /// Data source.
+    pub source: String,
+    /// Fingerprint.
+    pub fingerprint: String,
 }
 
 impl Default for RunInfo {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::front_matter::{Origins, front_matter};
 use super::methods::{entries, modules};
 use super::results::{claim, equivariance, headlines, results, table};
-use crate::artifact::{Files, IMPORTED_KEY, TABLE_FILE, Training, read};
+use crate::artifact::{Files, IMPORTED_KEY, StartingWeights, TABLE_FILE, Training, read};
 use crate::outputs::console::duration;
 use crate::process::memory::peak;
 use crate::reference::{PREFIX, shown};
@@ -188,7 +188,7 @@ impl Facts {
                 license.as_deref(),
                 &rows,
             )?,
-            claim: claim(&rows, &short, method.method.as_deref()),
+            claim: claim(&rows, data, &short, method.method.as_deref()),
             repo: repository.map(str::to_owned),
             branch: branch.map(str::to_owned),
             model: repository.map_or_else(|| ".".to_owned(), |repository| reference(repository, branch)),
@@ -308,7 +308,7 @@ impl TrainingFacts {
         Self {
             data: Some(training.data.clone()),
             on: Some(shown(&training.data)),
-            start: origins(&training).map(without_sum).map(shown).collect(),
+            start: origins(&training).map(|origin| start(origin, &training.data_fingerprint)).collect(),
             further_steps: training.further_steps,
             reached: training.epoch.filter(|_| !training.finished),
             origins: origins(&training).map(str::to_owned).collect(),
@@ -321,14 +321,17 @@ impl TrainingFacts {
     }
 }
 
-/// The weights that training started from, those that they came from, and so on: `NAME (sha256 …)`.
-fn origins(training: &Training) -> impl Iterator<Item = &str> {
-    training.from.iter().chain(&training.ancestors).map(String::as_str)
+/// Such weights for readers, with the images that they were trained on, if those are others than these.
+fn start(origin: &str, fingerprint: &str) -> String {
+    let StartingWeights { model, images, .. } = StartingWeights::parse(origin);
+    let images = images.filter(|(_, other)| *other != fingerprint);
+    let images = images.map_or_else(String::new, |(images, _)| format!(" (trained on `{}`)", shown(images)));
+    format!("`{}`{images}", shown(model))
 }
 
-/// The name of such weights. It may have spaces.
-fn without_sum(origin: &str) -> &str {
-    origin.split(" (sha256 ").next().unwrap_or(origin)
+/// The weights that training started from, those that they came from, and so on.
+fn origins(training: &Training) -> impl Iterator<Item = &str> {
+    training.from.iter().chain(&training.ancestors).map(String::as_str)
 }
 
 /// Names of the objective and the modules of a method, e.g. `SimCLR + EquiMod`.
@@ -368,7 +371,8 @@ fn command(training: &Training) -> String {
         command += " --set probe.data=LABELED_IMAGES";
     }
     if let Some(from) = &training.from {
-        let model = Some(without_sum(from)).filter(|model| model.starts_with(PREFIX)).unwrap_or("MODEL");
+        let model =
+            Some(StartingWeights::parse(from).model).filter(|model| model.starts_with(PREFIX)).unwrap_or("MODEL");
         command += &format!(" --from {model}");
     }
     command

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::methods::entries;
-use crate::artifact::has_other_test;
+use crate::artifact::{StartingWeights, has_other_test};
 use crate::reference::{ModelReference, PREFIX, Reference, shown};
 
 #[derive(Serialize)]
@@ -80,10 +80,9 @@ fn repository(source: &str) -> Option<String> {
     source.starts_with(PREFIX).then(|| Reference::parse(source).ok()).flatten().map(|reference| reference.id())
 }
 
-/// Id on the Hub of the weights that training started from, if they are from there: `hf:OWNER/NAME… (sha256 …)`.
+/// Id on the Hub of the weights that training started from, if they are from there.
 fn base_model(from: &str) -> Option<String> {
-    let model = from.split(' ').next()?;
-    ModelReference::parse(model).ok().map(|model| model.id())
+    ModelReference::parse(StartingWeights::parse(from).model).ok().map(|model| model.id())
 }
 
 /// One result as the Hub's tables expect it: task and data set, and the metric.

@@ -10,6 +10,7 @@ use equimod_eval::results::{
 };
 
 use crate::artifact::{Files, RESULTS_FILE, read};
+use crate::inputs::sources::plain_name;
 use crate::reference::shown;
 
 /// Results of the export: those of the run itself come first, those with the default settings of a protocol, whose
@@ -29,8 +30,15 @@ pub fn headlines(results: &[Results]) -> Vec<ResultRow> {
     // A task of a suite may be an evaluation of its own under another name.
     let default = || own.iter().filter(|row| row.settings.is_empty());
     let repeats = |row: &ResultRow| default().any(|other| is_same_measurement(row, other));
-    let of_suites = suites.into_iter().flat_map(of_model).filter(|row| is_headline(row) && !repeats(row));
-    let measured: Vec<ResultRow> = own.iter().cloned().chain(of_suites).collect();
+    let of_suites: Vec<ResultRow> = suites.into_iter().flat_map(of_model).filter(is_headline).collect();
+    let (repeated, of_suites): (Vec<ResultRow>, Vec<ResultRow>) = of_suites.into_iter().partition(|row| repeats(row));
+    // The suite may have the value of the untrained network.
+    let own = own.iter().map(|row| {
+        let same = repeated.iter().filter(|other| is_same_measurement(row, other));
+        let untrained = row.untrained.or_else(|| same.filter_map(|other| other.untrained).next());
+        ResultRow { untrained, ..row.clone() }
+    });
+    let measured: Vec<ResultRow> = own.chain(of_suites).collect();
     // A number with the defaults stands alone; without one, each trial stands with its settings.
     let with_defaults =
         |row: &ResultRow| measured.iter().any(|other| other.settings.is_empty() && other.key() == row.key());
@@ -94,9 +102,12 @@ fn is_headline(row: &ResultRow) -> bool {
             || (whole && (metric == ABSOLUTE || metric == SHUFFLED)))
 }
 
-/// One sentence with the headline result.
-pub fn claim(rows: &[ResultRow], network: &str, method: Option<&str>) -> Option<String> {
-    let row = headline_accuracy(rows)?;
+/// One sentence with the headline result: the best founded one on the images `own` of training if there is any, or else on
+/// others.
+pub fn claim(rows: &[ResultRow], own: Option<&str>, network: &str, method: Option<&str>) -> Option<String> {
+    let is_own = |row: &&ResultRow| own.is_some_and(|own| plain_name(&row.data) == plain_name(own));
+    let on_own: Vec<ResultRow> = rows.iter().filter(is_own).cloned().collect();
+    let row = headline_accuracy(&on_own).or_else(|| headline_accuracy(rows))?;
     let protocol = match row.protocol.as_str() {
         "linear" => "a linear layer on frozen features",
         "logistic" if is_reduced(row) => "a quick search of logistic regression on frozen features",
@@ -186,7 +197,9 @@ mod tests {
         let trial = ResultRow { settings: "size-48".into(), ..whole("", 0.9) };
         let trial = Results { rows: vec![trial], ..Results::default() };
         let found = headlines(std::slice::from_ref(&trial));
-        assert!(found.len() == 1 && claim(&found, "ResNet-18", None).unwrap().contains("other settings: size-48"));
+        assert!(
+            found.len() == 1 && claim(&found, None, "ResNet-18", None).unwrap().contains("other settings: size-48")
+        );
         let linear = Results {
             rows: vec![ResultRow { protocol: "linear".into(), settings: "lr-1".into(), ..whole("", 0.9) }],
             ..Results::default()
@@ -215,11 +228,24 @@ mod tests {
         let mean = || ResultRow { protocol: "suite".into(), metric: SUITE_MEAN.into(), ..ResultRow::default() };
         let own = || vec![of("class", 0.5), of("color", 0.7)];
         assert_eq!(values(vec![own(), vec![of("Birds", 0.5), of("Pets", 0.6), mean()]]), [0.5, 0.7, 0.6]);
+        // The control of the suite stays.
+        let with_control = ResultRow { untrained: Some(0.6), ..of("Birds", 0.5) };
+        let files = [vec![of("class", 0.5)], vec![with_control, mean()]];
+        let found = headlines(&files.map(|rows| Results { rows, ..Results::default() }));
+        assert_eq!(found.iter().map(|row| row.untrained).collect::<Vec<_>>(), [Some(0.6)]);
         // A trial does not stand for the task.
         let trial = ResultRow { settings: "by-class".into(), ..of("class", 0.5) };
         assert_eq!(values(vec![vec![trial], vec![of("Birds", 0.5), mean()]]), [0.5, 0.5]);
         // Two tasks of a data set may have the same accuracy.
         assert_eq!(values(vec![own(), vec![of("size", 0.5)]]), [0.5, 0.7, 0.5]);
+    }
+
+    #[test]
+    fn the_headline_is_on_the_images_of_training_if_there_is_one() {
+        let on = |data: &str, value, strengths| ResultRow { data: data.into(), ..row(TOP_1, value, strengths, None) };
+        let of = |rows: &[ResultRow], own| claim(rows, Some(own), "ResNet-18", None).unwrap();
+        let rows = [on("birds", 0.9, 45), on("logos", 0.5, 4)];
+        assert!(of(&rows, "logos/").starts_with("**50.0 %") && of(&rows, "flowers").starts_with("**90.0 %"));
     }
 
     #[test]

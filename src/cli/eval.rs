@@ -233,6 +233,9 @@ pub struct Compare {
     pub by: Compared,
     #[command(flatten)]
     pub images: ImageArgs,
+    /// Number of nearest neighbors that vote, for --by knn.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub k: u32,
     /// Number of L2 strengths to try, for --by logistic.
     #[arg(long, alias = "penalties", default_value_t = 45, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub l2_strengths: u32,
@@ -245,7 +248,7 @@ pub struct Compare {
 pub enum Compared {
     /// Logistic regression on frozen features.
     Logistic,
-    /// Weighted vote of the 20 nearest neighbors.
+    /// Weighted vote of the nearest neighbors.
     Knn,
 }
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 use shlex::try_join;
 
 use super::{hub_results, sums};
-use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, TABLE_FILE, Training};
+use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, StartingWeights, TABLE_FILE, Training};
 use crate::export::scan::{LocalPaths, last_part};
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
@@ -82,9 +82,11 @@ impl RunFiles {
     fn run(&mut self, run: &Path, model: &Model) -> anyhow::Result<()> {
         let info = RunInfo::read(run)?;
         let own = recorded(&run.join(RESOLVED))?;
-        let named = [own.data.source.as_str(), &own.probe.data]
-            .into_iter()
-            .chain(origins(info.from.as_ref()).map(|origin| origin.model.as_str()));
+        let named = [own.data.source.as_str(), &own.probe.data].into_iter().chain(
+            origins(info.from.as_ref()).flat_map(|origin| {
+                std::iter::once(origin.model.as_str()).chain(origin.images.iter().map(|images| images.source.as_str()))
+            }),
+        );
         self.local.add(info.command.iter().map(String::as_str).chain(named));
         self.data_name(&own.data.source);
         let recipe = self.text(&run.join(RESOLVED), RECIPE_FILE)?;
@@ -98,8 +100,8 @@ impl RunFiles {
         let epoch =
             lines().filter(|line| line["step"].as_u64() <= step).filter_map(|line| line["epoch"].as_u64()).max();
         let command: Vec<String> = info.command.iter().map(|argument| self.local.cut(argument)).collect();
-        let named = |origin: &Origin| format!("{} (sha256 {})", model_name(&origin.model), origin.sha256);
-        let mut origins = origins(info.from.as_ref()).map(named);
+        let mut origins: Vec<String> = origins(info.from.as_ref()).map(|origin| self.start(origin)).collect();
+        let first = if origins.is_empty() { None } else { Some(origins.remove(0)) };
         self.training = Some(Training {
             data: recipe.data.source,
             data_fingerprint: info.data_fingerprint,
@@ -114,8 +116,8 @@ impl RunFiles {
             device: info.device,
             seconds,
             peak_memory: info.peak_memory,
-            from: origins.next(),
-            ancestors: origins.collect(),
+            from: first,
+            ancestors: origins,
             finished: info.status == Status::Finished && (last.is_none() || step == last),
             further_steps: last > step,
         });
@@ -214,6 +216,13 @@ impl RunFiles {
         };
         let is_free = |folder: &String| !self.files.contains_key(&format!("{folder}{RESULTS_FILE}"));
         (1..).map(numbered).find(is_free).unwrap_or_default()
+    }
+
+    /// Weights that training started from, with the names of their images.
+    fn start(&mut self, origin: &Origin) -> String {
+        let images = origin.images.as_ref().map(|images| (self.data_name(&images.source), &images.fingerprint));
+        let images = images.as_ref().map(|(name, fingerprint)| (name.as_str(), fingerprint.as_str()));
+        StartingWeights { model: model_name(&origin.model), sha256: &origin.sha256, images }.to_string()
     }
 
     /// Name of a data source without its folder; another source with the same last part gets a number.

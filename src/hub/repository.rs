@@ -10,6 +10,7 @@ use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler, 
 use hf_hub::repository::{RepoTreeEntry, RepoType, RepoTypeDataset, RepoTypeModel};
 use hf_hub::{HFError, HFRepositorySync};
 use sha2::{Digest, Sha256};
+use walkdir::WalkDir;
 
 use super::cache_index::{CacheIndex, RemoteFile};
 use super::client::Hub;
@@ -119,7 +120,9 @@ impl<'a, T: Kind> Repository<'a, T> {
     pub fn resolve(&mut self, fallback: Option<&str>) -> anyhow::Result<Snapshot> {
         let cached = self.cached();
         match cached {
-            Some(cached) if self.hub.offline || self.revision.as_deref() == Some(&cached.commit) => Ok(cached),
+            Some(cached) if self.hub.offline => Ok(cached),
+            // Another program may have downloaded a part of the files.
+            Some(cached) if self.index.commits.contains_key(&cached.commit) && self.is_pinned_to(&cached) => Ok(cached),
             None if self.hub.offline => Err(self.not_cached("HF_HUB_OFFLINE is set")),
             _ => match self.request(fallback) {
                 Ok(snapshot) => Ok(snapshot),
@@ -138,11 +141,36 @@ impl<'a, T: Kind> Repository<'a, T> {
         }
     }
 
-    /// The requested revision as of the cache index.
+    fn is_pinned_to(&self, snapshot: &Snapshot) -> bool {
+        self.revision.as_deref() == Some(&snapshot.commit)
+    }
+
+    /// The requested revision as of the cache index or, of files that another program downloaded, of the cache.
     fn cached(&self) -> Option<Snapshot> {
         let revision = self.revision.as_deref().unwrap_or(MAIN);
-        let commit = if is_commit(revision) { revision } else { self.index.revisions.get(revision)? };
-        Some(Snapshot { commit: commit.to_owned(), files: self.index.commits.get(commit)?.clone() })
+        let indexed = || {
+            let commit = if is_commit(revision) { revision } else { self.index.revisions.get(revision)? };
+            Some(Snapshot { commit: commit.to_owned(), files: self.index.commits.get(commit)?.clone() })
+        };
+        indexed().or_else(|| self.of_others(revision))
+    }
+
+    /// The files of a revision that are in the cache without an index.
+    fn of_others(&self, revision: &str) -> Option<Snapshot> {
+        let folder = self.index.folder();
+        let commit = match is_commit(revision) {
+            true => revision.to_owned(),
+            false => std::fs::read_to_string(folder.join("refs").join(revision)).ok()?.trim().to_owned(),
+        };
+        let snapshot = folder.join("snapshots").join(&commit);
+        let file = |entry: walkdir::DirEntry| {
+            let path = entry.path().strip_prefix(&snapshot).ok()?.to_str()?.replace('\\', "/");
+            let size = std::fs::metadata(entry.path()).ok().filter(|file| file.is_file() && T::is_useful(&path))?.len();
+            Some(RemoteFile { path, size, checked: None })
+        };
+        let files: Vec<RemoteFile> =
+            WalkDir::new(&snapshot).sort_by_file_name().into_iter().filter_map(|entry| file(entry.ok()?)).collect();
+        (is_commit(&commit) && !files.is_empty()).then_some(Snapshot { commit, files })
     }
 
     fn request(&mut self, fallback: Option<&str>) -> Result<Snapshot, RequestError> {

@@ -19,9 +19,13 @@ const COLUMNS: [Column; 6] = [
 pub fn brief(rows: &[ResultRow]) -> String {
     let rows: Vec<&ResultRow> = rows.iter().filter(|row| short(row).is_some()).collect();
     let (headings, lines) = filled(&COLUMNS, &rows);
-    let is_of_baseline = |row: &&ResultRow| row.metric == ABSOLUTE && row.baseline.is_some();
-    let remark = if rows.iter().any(is_of_baseline) { UNTRAINED_PREDICTOR } else { "" };
-    aligned(&headings, &lines) + remark
+    aligned(&headings, &lines) + remark(rows.iter().copied())
+}
+
+/// A remark on the equivariance of a baseline among these rows; empty without one.
+pub fn remark<'a>(rows: impl IntoIterator<Item = &'a ResultRow>) -> &'static str {
+    let is_of_baseline = |row: &ResultRow| row.metric == ABSOLUTE && row.baseline.is_some();
+    if rows.into_iter().any(is_of_baseline) { UNTRAINED_PREDICTOR } else { "" }
 }
 
 /// Remark on the equivariance of a baseline, in which the module's loss has no weight.

@@ -122,8 +122,8 @@ pub fn print_all(suggestions: &[Suggestion]) -> anyhow::Result<()> {
     result(&format!("\nNext:\n{}", lines.join("\n")))
 }
 
-/// A word for a shell. A word with a NUL, which no argument has, stays as it is.
-fn quoted(word: &str) -> String {
+/// A word of a command, quoted where a shell needs it. A word with a NUL, which no argument has, stays as it is.
+pub fn quoted(word: &str) -> String {
     try_quote(word).map_or_else(|_| word.to_owned(), Into::into)
 }
 

@@ -3,6 +3,7 @@
 use equimod_eval::ResultRow;
 use equimod_eval::results::plain;
 
+use super::brief::remark;
 use super::console::{fits, result, sentences, width};
 use super::narrow::narrow;
 use super::suggestion::{Suggestion, print_all};
@@ -14,9 +15,17 @@ use super::suggestion::{Suggestion, print_all};
 /// If stdout cannot be written.
 pub fn print_rows(rows: &[ResultRow]) -> anyhow::Result<()> {
     let whole = plain(rows, true);
-    let Some(width) = width().filter(|_| !fits(&whole)) else { return result(&whole) };
-    result(&narrow(rows, width))?;
-    sentences(&details(rows))
+    match width().filter(|_| !fits(&whole)) {
+        None => result(&whole)?,
+        Some(width) => {
+            result(&narrow(rows, width))?;
+            sentences(&details(rows))?;
+        }
+    }
+    match remark(rows) {
+        "" => Ok(()),
+        remark => sentences(remark),
+    }
 }
 
 /// Most lines of details with what was chosen for each row; beyond them, the files and pages say it.

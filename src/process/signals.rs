@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
@@ -13,7 +15,14 @@ const SIGNALS: [i32; 3] = [SIGINT, SIGTERM, signal_hook::consts::SIGUSR1];
 #[cfg(not(unix))]
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// Signal state: the first signal requests a checkpoint and a stop; a second one of the same kind exits immediately.
+/// Time after a signal in which others of its kind are the same one: `timeout` sends it to the process, and at once to its
+/// group.
+const SAME: Duration = Duration::from_secs(1);
+/// Interval at which signals are looked for.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Signal state: the first signal requests a checkpoint and a stop; one of the same kind exits immediately, a second
+/// later.
 #[derive(Default)]
 pub struct Signals {
     /// Set when a stop is requested.
@@ -28,14 +37,17 @@ impl Signals {
     ///
     /// If a handler cannot be installed.
     pub fn listen(&self) -> anyhow::Result<()> {
+        let mut kinds = Vec::new();
         for signal in SIGNALS {
-            let seen = Arc::new(AtomicBool::new(false));
+            let kind = Kind::default();
             register_conditional_shutdown(signal, exit::KILLED, self.at_once.clone())?;
             // Clusters send one signal as a warning and another to stop: only a repeated signal exits immediately.
-            register_conditional_shutdown(signal, exit::KILLED, seen.clone())?;
-            register(signal, seen)?;
+            register_conditional_shutdown(signal, exit::KILLED, kind.exits.clone())?;
+            register(signal, kind.seen.clone())?;
             register(signal, self.stop.clone())?;
+            kinds.push(kind);
         }
+        thread::Builder::new().name("signals".into()).spawn(move || let_exit(kinds))?;
         Ok(())
     }
 
@@ -53,6 +65,27 @@ impl Signals {
     /// Whether a stop was requested.
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+}
+
+/// A kind of signal: whether it was seen, and whether it exits immediately.
+#[derive(Default)]
+struct Kind {
+    seen: Arc<AtomicBool>,
+    exits: Arc<AtomicBool>,
+}
+
+/// Lets the signals that were seen exit immediately, once [`SAME`] has passed.
+fn let_exit(mut kinds: Vec<Kind>) {
+    while !kinds.is_empty() {
+        thread::sleep(INTERVAL);
+        let (seen, others): (Vec<Kind>, Vec<Kind>) =
+            kinds.into_iter().partition(|kind| kind.seen.load(Ordering::SeqCst));
+        if !seen.is_empty() {
+            thread::sleep(SAME);
+            seen.iter().for_each(|kind| kind.exits.store(true, Ordering::SeqCst));
+        }
+        kinds = others;
     }
 }
 

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use equimod_train::recipe::ScheduleRecipe;
 use equimod_train::run_dir::{RESOLVED, is_run};
-use equimod_train::{Recipe, RunInfo, recorded};
+use equimod_train::{Recipe, RunInfo, Status, recorded};
 
 use super::baseline;
 use super::files::Metrics;
 use crate::outputs::suggestion::Suggestion;
+use crate::run_state::is_killed;
 
 /// Fewest steps of a longer run that is suggested.
 const FEWEST: u64 = 500;
@@ -30,6 +31,32 @@ fn alone(run: &Path, info: &RunInfo) -> Suggestion {
 pub fn alone_with_seed(run: &Path, info: &RunInfo, seed: u64) -> Suggestion {
     let remark = format!("{} with another seed", run.display());
     alone(run, info).with(["--seed", &seed.to_string()]).about(&remark)
+}
+
+/// The command that goes on with a run that has not ended, or with its baseline; `None` if there is nothing to go on with,
+/// and while a process trains.
+pub fn resume(run: &Path) -> Option<Suggestion> {
+    if let Some(run) = baseline::run_of(run) {
+        return resume(run);
+    }
+    let info = RunInfo::read(run).ok().filter(|_| is_run(run))?;
+    let resume = Suggestion::new(["pretrain", "--resume", "--out", &run.display().to_string()]);
+    match info.status {
+        Status::Finished => {
+            let baseline = baseline::of(run)?;
+            let is_open = is_resumable(&baseline, &RunInfo::read(&baseline).ok()?);
+            is_open.then(|| resume.with(["--baseline"]).about("its baseline was not finished"))
+        }
+        _ if is_resumable(run, &info) => {
+            Some(resume.with(info.command.iter().filter(|argument| *argument == "--baseline")))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a run was stopped or killed.
+fn is_resumable(run: &Path, info: &RunInfo) -> bool {
+    info.status == Status::Interrupted || is_killed(run, info)
 }
 
 /// [`again`] with another seed.

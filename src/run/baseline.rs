@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use equimod_train::run_dir::is_run;
-use equimod_train::{Recipe, settings};
+use equimod_train::{Recipe, RunInfo, Status, settings};
 
 use crate::outputs::suggestion::Suggestion;
 
@@ -13,6 +13,18 @@ pub const FOLDER: &str = "baseline";
 /// Run directory of the baseline of a run, if there is one.
 pub fn of(run: &Path) -> Option<PathBuf> {
     Some(run.join(FOLDER)).filter(|baseline| is_run(baseline))
+}
+
+/// [`of`], if its training has ended.
+pub fn finished(run: &Path) -> Option<PathBuf> {
+    let ended = |baseline: &PathBuf| RunInfo::read(baseline).is_ok_and(|info| info.status == Status::Finished);
+    of(run).filter(ended)
+}
+
+/// The run that the folder of a baseline belongs to.
+pub fn run_of(baseline: &Path) -> Option<&Path> {
+    let run = baseline.parent().filter(|_| baseline.ends_with(FOLDER));
+    run.filter(|run| is_run(run))
 }
 
 /// The command that trains the baseline of a finished run, beside it.

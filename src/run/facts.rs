@@ -5,9 +5,10 @@ use std::path::Path;
 use equimod_eval::study::{deviation, mean};
 use equimod_eval::verdict::TrainingFacts;
 use equimod_train::run_dir::RESOLVED;
-use equimod_train::{Recipe, recorded};
+use equimod_train::{Recipe, RunInfo, Status, recorded};
 
 use crate::run::files::Metrics;
+use crate::run_state::status;
 
 /// Facts about those of some models that are runs whose files can be read.
 pub fn of_runs<'a>(models: impl IntoIterator<Item = &'a Path>) -> Vec<TrainingFacts> {
@@ -44,7 +45,19 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
     let equivariance = equivariance.collect();
     let (still_falling, risen, unchanged) = (decrease(&losses), rise(&losses), return_to_start(&losses));
     let flat = flat(&losses).filter(|_| risen.is_none() && unchanged.is_none());
-    Ok(TrainingFacts { steps, warmup_steps, collapsed, still_falling, risen, unchanged, flat, equivariance })
+    let info = RunInfo::read(run)?;
+    let unfinished = (info.status != Status::Finished).then(|| status(run, &info));
+    Ok(TrainingFacts {
+        steps,
+        warmup_steps,
+        collapsed,
+        still_falling,
+        risen,
+        unchanged,
+        flat,
+        unfinished,
+        equivariance,
+    })
 }
 
 /// The median of a metric over the last `steps` steps if it is below `least`, i.e. most values are, as in the guard of

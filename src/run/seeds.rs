@@ -9,9 +9,9 @@ use equimod_train::{Recipe, RunInfo, Status, changes, recorded};
 use super::baseline;
 
 /// The baseline of a run and the run, followed by those of its recipe with other seeds: the pairs of a comparison. Runs
-/// without a baseline are left out.
+/// without a finished baseline are left out.
 pub fn pairs(run: &Path) -> Vec<PathBuf> {
-    let pair = |run: PathBuf| Some([baseline::of(&run)?, run]);
+    let pair = |run: PathBuf| Some([baseline::finished(&run)?, run]);
     std::iter::once(run.to_owned()).chain(other_seeds(run)).filter_map(pair).flatten().collect()
 }
 

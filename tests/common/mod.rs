@@ -155,6 +155,9 @@ pub fn text(path: &Path) -> String {
 
 /// Asks a process to stop, and returns its exit code.
 pub fn terminate(mut child: Child) -> Option<i32> {
-    Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    // As `timeout` does, to a process and to its group.
+    for _ in 0..2 {
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    }
     child.wait().unwrap().code()
 }

@@ -36,12 +36,13 @@ impl Classify for LogisticConfig {
     fn classify(&self, evaluation: &Evaluation) -> Result<Vec<Classification>> {
         let classification = |task: LabeledTask| {
             let fits = self.l2_strengths.len() as u64 + 1;
-            let progress = |done: usize| evaluation.observer.progress("logistic", done as u64, fits);
+            // A search that goes on beyond its range has more.
+            let progress = |done: usize| evaluation.observer.progress("logistic", done as u64, fits.max(done as u64));
             let sweep = sweep_observed(&task.fit, &task.validation, self, &progress)?;
             let chosen = format!(
                 "L2 strength {:.2e}, the best of {} on {}, {:.1} % there{}",
                 sweep.l2_strength,
-                self.l2_strengths.len(),
+                sweep.curve.len(),
                 task.validation_description(),
                 100.0 * sweep.validation_accuracy,
                 if sweep.is_at_an_end() { format!(", {AT_AN_END}") } else { String::new() }

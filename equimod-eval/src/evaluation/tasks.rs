@@ -121,9 +121,12 @@ impl Evaluation<'_> {
                 task => tasks.push(task?),
             }
         }
-        if let (true, Some(one_shot)) = (tasks.is_empty() && !selected.is_empty(), one_shot) {
+        if let Some(one_shot) = one_shot.filter(|name| !selected.is_empty() && is_selected(name)) {
             let text = format!("each {one_shot} has one image a design; `eval retrieval` finds them across designs");
-            return Err(wrong(&self.splits.name, text));
+            if tasks.is_empty() {
+                return Err(Error::Protocol(text));
+            }
+            self.observer.log(&format!("left out: {text}"));
         }
         if tasks.is_empty() && self.splits.designs.is_none() {
             return Err(unlabeled(self.splits));

@@ -11,6 +11,8 @@
 
 mod problem;
 
+use std::ops::RangeInclusive;
+
 use rayon::prelude::*;
 
 use crate::Result;
@@ -28,6 +30,8 @@ pub struct LogisticConfig {
     /// L2 strengths w, ascending; each fit starts from the last. Published: 45 values from 1e-6 to 1e5, evenly spaced
     /// in the logarithm. scikit-learn's `C` is 1/(2w).
     pub l2_strengths: Vec<f64>,
+    /// Whether the search goes on by tenths or tens where the best strength is at an end, from 1e-6 to 1e5. Default: no.
+    pub extend: bool,
     /// Whether the bias is regularized too. Published: yes (scikit-learn: no).
     pub regularize_bias: bool,
     /// Whether w is chosen by the mean over classes of their accuracy, as for data sets with that metric, rather than
@@ -38,6 +42,9 @@ pub struct LogisticConfig {
     pub lbfgs: LbfgsConfig,
 }
 
+/// Range of the L2 strengths of the protocol, with room for rounding.
+const RANGE: RangeInclusive<f64> = 0.9e-6..=1.1e5;
+
 /// `count` L2 strengths from 1e-6 to 1e5, evenly spaced in the logarithm.
 pub fn l2_strengths(count: usize) -> Vec<f64> {
     let step = 11.0 / (count.max(2) - 1) as f64;
@@ -47,7 +54,7 @@ pub fn l2_strengths(count: usize) -> Vec<f64> {
 impl Default for LogisticConfig {
     fn default() -> Self {
         let (l2_strengths, lbfgs) = (l2_strengths(45), LbfgsConfig::default());
-        Self { l2_strengths, regularize_bias: true, select_by_class: false, lbfgs }
+        Self { l2_strengths, extend: false, regularize_bias: true, select_by_class: false, lbfgs }
     }
 }
 
@@ -139,7 +146,7 @@ pub struct Sweep {
     pub l2_strength: f64,
     /// Accuracy on validation with that strength, by which it was chosen.
     pub validation_accuracy: f64,
-    /// Each L2 strength with its accuracy on validation, in the order of the settings.
+    /// Each L2 strength with its accuracy on validation, ascending.
     pub curve: Vec<(f64, f64)>,
 }
 
@@ -147,13 +154,18 @@ impl Sweep {
     /// Whether a wider range of L2 strengths may do better: the best one is at an end of the range, its neighbor is worse,
     /// and validation leaves something to gain.
     pub fn is_at_an_end(&self) -> bool {
-        let neighbor = match self.curve.as_slice() {
-            [first, second, ..] if first.0 == self.l2_strength => second,
-            [.., second, last] if last.0 == self.l2_strength => second,
-            _ => return false,
-        };
-        self.validation_accuracy < 1.0 && neighbor.1 < self.validation_accuracy - TIE
+        beyond(&self.curve, self.l2_strength).is_some()
     }
+}
+
+/// The L2 strength beyond the end of a curve at which the `best` one is, if that may do better.
+fn beyond(curve: &[(f64, f64)], best: f64) -> Option<f64> {
+    let (end, neighbor, further) = match curve {
+        [first, second, ..] if first.0 == best => (first, second, best / 10.0),
+        [.., second, last] if last.0 == best => (last, second, best * 10.0),
+        _ => return None,
+    };
+    (end.1 < 1.0 && neighbor.1 < end.1 - TIE).then_some(further)
 }
 
 /// Chooses w by the accuracy on `validation` (of equal ones the first), then fits `train` and `validation` together
@@ -180,21 +192,32 @@ pub fn sweep_observed(
     let problem = Problem::new(train, config.regularize_bias, Link::Softmax)?;
     let spectrum = Spectrum::of(&train.features);
     let (mut weights, mut curve) = (problem.zeros(), Vec::new());
+    let fit = |strength: f64, start: Vec<f64>| -> Result<(f64, Vec<f64>)> {
+        let classifier = problem.fit(strength, start, spectrum.as_ref(), &config.lbfgs)?;
+        Ok((accuracy(&classifier, validation, config.select_by_class)?, classifier.weights))
+    };
     let mut best: Option<(f64, f64, Vec<f64>)> = None;
     for &strength in &config.l2_strengths {
-        let classifier = problem.fit(strength, weights, spectrum.as_ref(), &config.lbfgs)?;
-        let accuracy = accuracy(&classifier, validation, config.select_by_class)?;
+        let accuracy;
+        (accuracy, weights) = fit(strength, weights)?;
         curve.push((strength, accuracy));
         observer(curve.len());
         // Means over classes that are equal may differ in their last digits.
         if best.as_ref().is_none_or(|(highest, ..)| accuracy > *highest + TIE) {
-            best = Some((accuracy, strength, classifier.weights.clone()));
+            best = Some((accuracy, strength, weights.clone()));
         }
-        weights = classifier.weights;
     }
-    let Some((validation_accuracy, l2_strength, start)) = best else {
+    let Some((mut validation_accuracy, mut l2_strength, mut start)) = best else {
         return refuse("a sweep needs at least one L2 strength");
     };
+    while let Some(strength) = beyond(&curve, l2_strength).filter(|further| config.extend && RANGE.contains(further)) {
+        let (accuracy, weights) = fit(strength, start.clone())?;
+        curve.insert(if strength < l2_strength { 0 } else { curve.len() }, (strength, accuracy));
+        observer(curve.len());
+        if accuracy > validation_accuracy + TIE {
+            (validation_accuracy, l2_strength, start) = (accuracy, strength, weights);
+        }
+    }
     let both = concat(train, validation)?;
     let both = Problem::new(&both, config.regularize_bias, Link::Softmax)?;
     let classifier = both.fit(l2_strength, start, spectrum.as_ref(), &config.lbfgs)?;
@@ -251,6 +274,40 @@ mod tests {
         assert_eq!(accuracy(&planted(400, false)), 1.0);
         // Chance is 1/4; with 80 test rows its standard deviation is 0.048.
         assert!((accuracy(&planted(400, true)) - 0.25).abs() < 4.0 * 0.048);
+    }
+
+    #[test]
+    fn a_search_goes_on_beyond_an_end_that_is_best() {
+        assert_eq!(beyond(&[(0.1, 0.6), (1.0, 0.5)], 0.1), Some(0.1 / 10.0));
+        assert_eq!(beyond(&[(0.1, 0.5), (1.0, 0.6)], 1.0), Some(10.0));
+        // Nothing to gain, no trend, and an end that was passed.
+        assert_eq!(beyond(&[(0.1, 1.0), (1.0, 0.5)], 0.1), None);
+        assert_eq!(beyond(&[(0.1, 0.6), (1.0, 0.6)], 0.1), None);
+        assert_eq!(beyond(&[(0.01, 0.5), (0.1, 0.6), (1.0, 0.5)], 0.1), None);
+        // Few images of many noisy features ask for more than these strengths.
+        let noisy = |rows: usize, first: usize| {
+            let value = |i: usize| {
+                let (row, column) = (first + i / 40, i % 40);
+                let bits = (row * 40 + column).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                let noise = ((bits ^ (bits >> 31)) % 1000) as f32 / 500.0 - 1.0;
+                noise + if column == row % 4 { 0.8 } else { 0.0 }
+            };
+            let features = Features::new(rows, 40, (0..rows * 40).map(value).collect()).unwrap();
+            Labeled::new(features, (0..rows).map(|row| ((first + row) % 4) as u32).collect(), 4).unwrap()
+        };
+        let (train, validation) = (noisy(60, 0), noisy(400, 80));
+        let of = |extend: bool| {
+            let config = LogisticConfig { l2_strengths: vec![0.1, 1.0], extend, ..Default::default() };
+            sweep(&train, &validation, &config).unwrap()
+        };
+        let (short, long) = (of(false), of(true));
+        assert!(short.is_at_an_end() && short.curve.len() == 2 && !long.is_at_an_end(), "{:?}", long.curve);
+        assert!(long.validation_accuracy > short.validation_accuracy, "{:?}", long.curve);
+        assert!(
+            long.curve.len() == 5 && long.l2_strength == 100.0 && long.curve.is_sorted_by(|a, b| a.0 < b.0),
+            "{:?}",
+            long.curve
+        );
     }
 
     #[test]

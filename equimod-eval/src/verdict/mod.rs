@@ -22,7 +22,7 @@ use training::{collapse, pace, rise};
 pub use accuracies::WIDE;
 pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, FEW_DIMENSIONS, NARROWER, READABLE};
 pub use sides::is_judged;
-pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, of_trainings};
+pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, of_trainings, unfinished};
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,12 +111,13 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     Verdict { sentences, advice }
 }
 
-/// The verdict on an evaluation of a run by itself: that on its rows, and whether the run was too short for them.
+/// The verdict on an evaluation of a run by itself: that on its rows, and whether the run ended, and was too short for
+/// them.
 pub fn of_evaluation(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
     let Verdict { mut sentences, advice } = verdict(rows, None);
     let disappointing = Gains::of(rows).is_disappointing() || Predictions::of(rows, None).side == Some(Side::Below);
     sentences.extend(training.and_then(|training| {
-        let failed = collapse(training).or_else(|| rise(training));
+        let failed = unfinished(training).or_else(|| collapse(training)).or_else(|| rise(training));
         failed.or_else(|| pace(training, disappointing))
     }));
     sentences.truncate(MOST_SENTENCES);

@@ -20,6 +20,8 @@ pub struct TrainingFacts {
     pub unchanged: Option<(f64, f64, f64)>,
     /// Mean losses of the first and of the last fifth of the run, if they differ by no more than single losses.
     pub flat: Option<(f64, f64)>,
+    /// State of a run that is not finished: `running`, `interrupted`, `killed` or `diverged`.
+    pub unfinished: Option<String>,
     /// Absolute equivariance of each module at the last log step, with its name.
     pub equivariance: Vec<(String, f64)>,
 }
@@ -86,7 +88,17 @@ pub(super) fn collapse(training: &TrainingFacts) -> Option<String> {
     ))
 }
 
-/// Whether the training of runs that are compared failed, or was too brief for their differences to last.
+/// The state of a run that is not finished.
+pub fn unfinished(training: &TrainingFacts) -> Option<String> {
+    let steps = training.steps;
+    Some(match training.unfinished.as_deref()? {
+        "diverged" => "Training diverged: the learning rate is too high, or training is unstable.".into(),
+        "running" => format!("The run goes on: so far, it has {steps} steps."),
+        status => format!("The run was not finished ({status}): it has {steps} steps."),
+    })
+}
+
+/// Whether the training of runs that are compared failed, did not end, or was too brief for their differences to last.
 pub fn of_trainings(runs: &[TrainingFacts]) -> Option<String> {
     let all = runs.len();
     let whose = |count: usize| match (count, all) {
@@ -99,6 +111,12 @@ pub fn of_trainings(runs: &[TrainingFacts]) -> Option<String> {
     if failed > 0 {
         let whose = whose(failed);
         return Some(format!("Training failed in {whose}: the loss rose, or embeddings collapsed."));
+    }
+    let unfinished = runs.iter().filter(|run| run.unfinished.is_some()).count();
+    if unfinished > 0 {
+        let were = if unfinished == 1 { "was" } else { "were" };
+        let whose = capitalized(&whose(unfinished));
+        return Some(format!("{whose} {were} not finished: the differences say nothing of finished ones."));
     }
     let short: Vec<u64> = runs.iter().map(|run| run.steps).filter(|steps| *steps < VERY_SHORT).collect();
     let falling = runs.iter().filter(|run| run.is_falling()).count();

@@ -70,7 +70,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
 
 fn classify(evaluation: &Evaluation, arguments: &Compare) -> anyhow::Result<Vec<Classification>> {
     match arguments.by {
-        Compared::Knn => Ok(evaluation.classify(&KnnConfig::default())?),
+        Compared::Knn => Ok(evaluation.classify(&KnnConfig { k: arguments.k as usize, ..Default::default() })?),
         Compared::Logistic => {
             let l2_strengths = l2_strengths(arguments.l2_strengths as usize);
             Ok(evaluation.classify(&LogisticConfig { l2_strengths, ..Default::default() })?)

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use crate::cli::{Eval, EvalCommand};
 use crate::process::launch::refuse_several;
 pub use contenders::names;
-pub use next::after_evaluation;
+pub use next::{Kept, after_evaluation};
 pub use protocols::{Chosen, of as protocol_of};
 pub use session::measure;
 

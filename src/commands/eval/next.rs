@@ -8,14 +8,14 @@ use equimod_eval::evaluation::TOP_1;
 use equimod_eval::results::is_quick_search;
 use equimod_eval::verdict::{Advice, TrainingFacts};
 use equimod_train::run_dir::{RESOLVED, is_run};
-use equimod_train::{RunInfo, recorded};
+use equimod_train::{RunInfo, Status, recorded};
 
 use crate::cli::{BUNDLED, Transfer};
 use crate::inputs::evaluated_data::found;
 use crate::inputs::sources::plain_name;
 use crate::outputs::suggestion::Suggestion;
 use crate::reference::PREFIX;
-use crate::run::again::{alone_with_seed, find_rate_by_files, longer_by_files, lower_by_files, with_seed};
+use crate::run::again::{alone_with_seed, find_rate_by_files, longer_by_files, lower_by_files, resume, with_seed};
 use crate::run::baseline::{self, weighted_modules};
 use crate::run::facts::of_runs;
 use crate::run::files::all_results;
@@ -29,6 +29,12 @@ const ENOUGH_PAIRS: usize = 3;
 pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
     let infos: Option<Vec<RunInfo>> = models.iter().map(|model| RunInfo::read(model).ok()).collect();
     let Some(infos) = infos else { return Vec::new() };
+    let mut open: Vec<Suggestion> = models.iter().filter_map(|model| resume(model)).collect();
+    // Of a run and its baseline, it is the same.
+    open.dedup();
+    if !open.is_empty() {
+        return open;
+    }
     let [first, second] = [&models[0], &models[1]].map(PathBuf::as_path);
     // A run whose loss rose is nothing to repeat.
     let risen = [first, second].into_iter().filter(|run| of_runs([*run]).iter().any(TrainingFacts::has_risen));
@@ -51,7 +57,8 @@ pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
     }
     if models.len() / 2 >= ENOUGH_PAIRS {
         let report = Suggestion::new(["report"]).with(models.iter().map(|model| model.display().to_string()));
-        return vec![report.about("curves, settings and results of all")];
+        let longer = [first, second].into_iter().filter_map(longer_if_short);
+        return std::iter::once(report.about("curves, settings and results of all")).chain(longer).collect();
     }
     let trained = [first, second].into_iter().zip(&infos);
     if let Some(run) = run {
@@ -69,14 +76,13 @@ pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
 /// the highest `means` on `data`, the images of the first task.
 pub fn after_transfer(arguments: &Transfer, means: &[f64], data: &str) -> Vec<Suggestion> {
     let Transfer { models, untrained, .. } = arguments;
-    let baseline = models.iter().find_map(|model| baseline::of(model)).filter(|baseline| !models.contains(baseline));
-    let next = match (&models[..], baseline) {
+    let baselines =
+        models.iter().filter_map(|model| baseline::finished(model)).filter(|baseline| !models.contains(baseline));
+    let baselines: Vec<String> = baselines.map(|baseline| baseline.display().to_string()).collect();
+    let next = match (&models[..], baselines.len()) {
         ([_], _) if !untrained => Some(Suggestion::again().with(["--untrained"])),
-        (_, Some(baseline)) => {
-            let again = Suggestion::again().with([baseline.display().to_string()]);
-            Some(again.about("also the baseline without the module's loss"))
-        }
-        ([_, _, ..], None) => {
+        (_, 1..) => Some(Suggestion::again().with(baselines).about("also the same without the module's loss")),
+        ([_, _, ..], 0) => {
             let mut order: Vec<(&f64, &PathBuf)> = means.iter().zip(models).collect();
             order.sort_by(|a, b| b.0.total_cmp(a.0));
             let [first, second] = [1, 0].map(|place| order[place].1.display().to_string());
@@ -88,21 +94,38 @@ pub fn after_transfer(arguments: &Transfer, means: &[f64], data: &str) -> Vec<Su
     next.into_iter().collect()
 }
 
+/// Arguments of an evaluation with which others see the same images in the same way.
+#[derive(Default)]
+pub struct Kept {
+    /// The images, if they were named.
+    pub data: Option<String>,
+    /// The other arguments.
+    pub others: Vec<String>,
+}
+
 /// The command that answers the next question about a model that was evaluated: the same evaluation of the untrained
 /// network, longer training of a run whose predictions are no use, or a comparison with the run's baseline.
 ///
-/// `data` is the argument with the images, if there was one, and `rows` are the results.
-pub fn after_evaluation(
-    advice: Option<Advice>,
-    model: &Path,
-    data: Option<&str>,
-    rows: &[ResultRow],
-) -> Vec<Suggestion> {
-    let next = answer(advice, model, data, rows);
+/// `kept` are arguments of the evaluation, and `rows` its results.
+pub fn after_evaluation(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow]) -> Vec<Suggestion> {
+    if let Some(next) = before_all(model) {
+        return next;
+    }
+    let next = answer(advice, model, kept, rows);
     // Whatever the answer, the run may have been too short for it.
     let is_other = !(advice.is_some_and(Advice::is_on_schedule) && next.is_some());
     let longer = if is_other { longer_if_short(model) } else { None };
     next.into_iter().chain(longer).collect()
+}
+
+/// The commands that come before all others: of a run that is not finished, or has a baseline that is not.
+fn before_all(model: &Path) -> Option<Vec<Suggestion>> {
+    let info = RunInfo::read(model).ok().filter(|_| is_run(model))?;
+    match info.status {
+        Status::Diverged => Some(find_rate_by_files(model).into_iter().collect()),
+        Status::Finished => resume(model).map(|resume| vec![resume]),
+        _ => Some(resume(model).into_iter().collect()),
+    }
 }
 
 /// Longer training of a run that was too short.
@@ -112,7 +135,7 @@ fn longer_if_short(model: &Path) -> Option<Suggestion> {
 }
 
 /// The command that answers the next question.
-fn answer(advice: Option<Advice>, model: &Path, data: Option<&str>, rows: &[ResultRow]) -> Option<Suggestion> {
+fn answer(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow]) -> Option<Suggestion> {
     match advice {
         Some(Advice::LowerRate) if is_run(model) => return lower_by_files(model),
         Some(Advice::FindRate) if is_run(model) => return find_rate_by_files(model),
@@ -123,9 +146,9 @@ fn answer(advice: Option<Advice>, model: &Path, data: Option<&str>, rows: &[Resu
     if let Some(baseline) = baseline::of(model) {
         let is_paired = rows.iter().any(|row| row.over_baseline.is_some() && !is_quick_search(row));
         return match is_paired {
-            true => over_seeds(model, data, rows),
+            true => over_seeds(model, kept, rows),
             // Without labels, there is no accuracy to compare.
-            false => has_accuracy(model, rows).then(|| against_baseline(&[baseline, model.to_owned()], data, rows)),
+            false => has_accuracy(model, rows).then(|| against_baseline(&[baseline, model.to_owned()], kept, rows)),
         };
     }
     let file = model.join(RESOLVED);
@@ -134,7 +157,7 @@ fn answer(advice: Option<Advice>, model: &Path, data: Option<&str>, rows: &[Resu
     // The images may have moved since.
     let source = found(recipe.data.source.clone(), &file);
     let has_moved = source != BUNDLED && !source.starts_with(PREFIX) && !Path::new(&source).exists();
-    let moved = data.filter(|_| has_moved).into_iter().flat_map(|data| ["--data", data]);
+    let moved = kept.data.as_deref().filter(|_| has_moved).into_iter().flat_map(|data| ["--data", data]);
     let add = baseline::add(&model.display().to_string()).with(moved);
     can_have_one.then(|| add.about("also train without the module's loss"))
 }
@@ -148,24 +171,24 @@ fn has_accuracy(model: &Path, rows: &[ResultRow]) -> bool {
 }
 
 /// The comparison over all seeds of a run that was compared with its baseline, or training with another seed.
-fn over_seeds(run: &Path, data: Option<&str>, rows: &[ResultRow]) -> Option<Suggestion> {
+fn over_seeds(run: &Path, kept: &Kept, rows: &[ResultRow]) -> Option<Suggestion> {
     let pairs = seeds::pairs(run);
     match pairs.len() {
         0..=2 => Some(with_seed(run, &RunInfo::read(run).ok()?, seeds::next_seed([run]))),
         several => {
             let remark = format!("tested over {} seeds", several / 2);
-            Some(against_baseline(&pairs, data, rows).about(&remark))
+            Some(against_baseline(&pairs, kept, rows).about(&remark))
         }
     }
 }
 
-/// The comparison of pairs of baselines and their runs, by k-NN after an evaluation by k-NN.
-fn against_baseline(pairs: &[PathBuf], data: Option<&str>, rows: &[ResultRow]) -> Suggestion {
+/// The comparison of pairs of baselines and their runs as they were evaluated, by k-NN after an evaluation by k-NN.
+fn against_baseline(pairs: &[PathBuf], kept: &Kept, rows: &[ResultRow]) -> Suggestion {
     let is_knn = !rows.is_empty() && rows.iter().all(|row| row.protocol == "knn");
     let (by, accuracy): (&[&str], _) =
         if is_knn { (&["--by", "knn"], "k-NN accuracy") } else { (&[], "logistic accuracy") };
     let pairs = pairs.iter().map(|run| run.display().to_string());
     let compare = Suggestion::new(["eval", "compare"]).with(pairs).with(by);
-    let compare = compare.with(data.into_iter().flat_map(|data| ["--data", data]));
+    let compare = compare.with(kept.data.iter().flat_map(|data| ["--data", data])).with(&kept.others);
     compare.about(&format!("whether {accuracy} gains by the module, on paired images"))
 }

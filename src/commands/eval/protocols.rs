@@ -30,6 +30,8 @@ pub struct Chosen<'a> {
     pub protocol: Box<dyn Protocol>,
     /// Settings of the protocol that differ from its defaults, in words for the name of a folder.
     pub other: Vec<String>,
+    /// Those that `eval compare` takes, too, as its arguments.
+    pub of_comparison: Vec<String>,
 }
 
 fn chosen<'a>(
@@ -39,7 +41,7 @@ fn chosen<'a>(
     other: impl IntoIterator<Item = Option<String>>,
 ) -> anyhow::Result<Chosen<'a>> {
     let other = other.into_iter().flatten().collect();
-    Ok(Chosen { arguments, crop, protocol: Box::new(protocol), other })
+    Ok(Chosen { arguments, crop, protocol: Box::new(protocol), other, of_comparison: Vec::new() })
 }
 
 /// A setting in words, if it is not its default.
@@ -76,7 +78,14 @@ fn knn(arguments: &Knn) -> anyhow::Result<Chosen<'_>> {
         other(config.k, usual.k, |k| format!("k-{k}")),
         other(config.temperature, usual.temperature, |temperature| format!("temperature-{temperature}")),
     ];
-    chosen(&arguments.common, CropKind::Center, config, changed)
+    let k = other(config.k, usual.k, |k| k.to_string());
+    let chosen = chosen(&arguments.common, CropKind::Center, config, changed)?;
+    Ok(Chosen { of_comparison: option("--k", k), ..chosen })
+}
+
+/// An option with its value, if it has one.
+fn option(name: &str, value: Option<String>) -> Vec<String> {
+    value.into_iter().flat_map(|value| [name.to_owned(), value]).collect()
 }
 
 /// `eval logistic`.
@@ -86,12 +95,13 @@ fn logistic(arguments: &Logistic) -> anyhow::Result<Chosen<'_>> {
         select_by_class: arguments.by_class,
         ..Default::default()
     };
-    let strengths = |strengths| format!("{strengths}-strengths");
-    let changed = [
-        other(config.l2_strengths.len(), LogisticConfig::default().l2_strengths.len(), strengths),
-        arguments.by_class.then(|| "by-class".into()),
-    ];
-    chosen(&arguments.common, CropKind::Center, config, changed)
+    let strengths = other(config.l2_strengths.len(), LogisticConfig::default().l2_strengths.len(), |strengths| {
+        strengths.to_string()
+    });
+    let changed =
+        [strengths.as_ref().map(|count| format!("{count}-strengths")), arguments.by_class.then(|| "by-class".into())];
+    let chosen = chosen(&arguments.common, CropKind::Center, config, changed)?;
+    Ok(Chosen { of_comparison: option("--l2-strengths", strengths), ..chosen })
 }
 
 /// `eval linear`.

@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use candle_core::Device;
-
+use clap::ValueEnum;
 use equimod_core::Model;
 use equimod_data::{Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
-use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
+use equimod_eval::results::{EvaluatedModel, FORMAT, Results, TOP_1};
 use equimod_eval::verdict::{of_evaluation, verdict};
 use equimod_eval::{Copies, Evaluation, InputTransform, Observer, ResultRow};
 use equimod_train::run_dir::is_run;
 
-use super::next::after_evaluation;
+use super::next::{Kept, after_evaluation};
 use super::protocols::Chosen;
 use super::settings;
 use crate::artifact::dashed;
@@ -24,7 +24,7 @@ use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::outputs::evaluation::{Record, write};
-use crate::outputs::suggestion::Suggestion;
+use crate::outputs::suggestion::{Suggestion, quoted};
 use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
@@ -66,6 +66,8 @@ struct Session<'a> {
     arguments: &'a EvalArgs,
     /// Settings of the protocol that differ from its defaults.
     other: &'a [String],
+    /// Arguments of the protocol that a comparison takes, too.
+    of_comparison: &'a [String],
     /// Default crop of the protocol.
     crop: CropKind,
     /// Name of the data source, the same from any folder.
@@ -85,7 +87,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     /// Opens both; `note` receives what is worth a message.
     fn open(chosen: &'a Chosen, note: fn(&str)) -> anyhow::Result<Self> {
-        let Chosen { arguments, crop, other, .. } = chosen;
+        let Chosen { arguments, crop, other, of_comparison, .. } = chosen;
         let devices = device::open_all(&arguments.device.device)?;
         let named = arguments.source.as_deref().or(arguments.images.data.as_deref());
         check_order(&arguments.model, named)?;
@@ -100,7 +102,20 @@ impl<'a> Session<'a> {
         let data = data.of_run.map_or(data.source, |own| own.name);
         // What the run measured of the untrained network and its baseline need not be measured again.
         let earlier = if is_run(&arguments.model) { all_results(&arguments.model)? } else { Vec::new() };
-        Ok(Self { arguments, other, crop: *crop, data, model, baseline, earlier, copies, splits, input, cache })
+        Ok(Self {
+            arguments,
+            other,
+            of_comparison,
+            crop: *crop,
+            data,
+            model,
+            baseline,
+            earlier,
+            copies,
+            splits,
+            input,
+            cache,
+        })
     }
 
     fn evaluation<'b>(&'b self, observer: &'b dyn Observer) -> Evaluation<'b> {
@@ -143,6 +158,26 @@ impl<'a> Session<'a> {
         of_images.into_iter().chain(of_sources).chain(self.other.iter().cloned()).collect()
     }
 
+    /// The arguments that a comparison by the same protocol takes, too. Tasks are those of classifiers.
+    fn kept(&self, rows: &[ResultRow]) -> Kept {
+        let EvalArgs { images, input, seed, .. } = self.arguments;
+        let options = [
+            ("--test", images.test.clone()),
+            ("--validation", images.validation.clone()),
+            ("--background", images.reading.background.map(|color| color.to_string())),
+            ("--size", input.size.map(|size| size.to_string())),
+            ("--crop", input.crop.and_then(|crop| Some(crop.to_possible_value()?.get_name().to_owned()))),
+            ("--seed", (*seed != 0).then(|| seed.to_string())),
+        ];
+        let options = options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));
+        let mut others: Vec<String> = options.flatten().chain(self.of_comparison.iter().cloned()).collect();
+        others.extend(images.reading.apply_orientation.then(|| "--apply-orientation".into()));
+        if rows.iter().any(|row| row.metric == TOP_1) {
+            others.extend(images.task.iter().flat_map(|task| ["--task".into(), task.clone()]));
+        }
+        Kept { data: self.arguments.source.clone().or_else(|| images.data.clone()), others }
+    }
+
     /// Prints and writes the results of a protocol.
     fn finish(&self, protocol: &str, report: Report) -> anyhow::Result<ExitCode> {
         let (results, folder) = self.write(protocol, report, std::env::args().collect())?;
@@ -160,8 +195,7 @@ impl<'a> Session<'a> {
 
     /// The command that answers the next question.
     fn next(&self, rows: &[ResultRow]) -> Vec<Suggestion> {
-        let data = self.arguments.source.as_deref().or(self.arguments.images.data.as_deref());
-        after_evaluation(verdict(rows, None).advice, &self.arguments.model, data, rows)
+        after_evaluation(verdict(rows, None).advice, &self.arguments.model, &self.kept(rows), rows)
     }
 
     /// Writes the results of a protocol, if there is a folder for them, and those of the baseline into its own run;
@@ -233,9 +267,15 @@ impl<'a> Session<'a> {
 /// Loads the baseline of a run.
 fn open_baseline(run: &Path, device: &Device) -> anyhow::Result<Model> {
     let baseline = baseline::of(run).ok_or_else(|| {
-        let run = run.display();
+        let run = quoted(&run.display().to_string());
         Usage(format!("{run} has no baseline; `equimod pretrain --out {run} --resume --baseline` trains one"))
     })?;
+    if baseline::finished(run).is_none() {
+        let (run, baseline) = (quoted(&run.display().to_string()), baseline.display());
+        let text =
+            format!("{baseline} is not finished; `equimod pretrain --out {run} --resume --baseline` goes on with it");
+        return Err(Usage(text).into());
+    }
     Ok(Model::load(&baseline, device)?)
 }
 

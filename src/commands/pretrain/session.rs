@@ -143,7 +143,7 @@ impl Setup {
         info.status = status(&ending);
         info.seconds += start.elapsed().as_secs_f64();
         info.peak_memory = info.peak_memory.max(MEMORY.peak_usage() as u64);
-        info.ended = Some(present());
+        info.ended.get_or_insert_with(present);
         let written = noted.and_then(|()| run.write_info(&info));
         let lacking = mlflow.and_then(|mlflow| mlflow.finish(info.status));
         let written = written.and_then(|()| lacking.iter().try_for_each(|text| note_on_all(&mut sinks, text)));
@@ -258,8 +258,10 @@ impl Setup {
         run.cut_metrics(trainer.step())?;
         info.status = Status::Running;
         info.resumed_at.push(trainer.step());
-        // A run that goes on has not ended.
-        info.ended = None;
+        // A run that goes on has not ended; one without steps left only sends or writes what it lacks.
+        if trainer.step() < trainer.total_steps() {
+            info.ended = None;
+        }
         run.write_info(&info)?;
         self.note(&format!("going on with {} after step {}", run.path().display(), trainer.step()));
         Ok((run, info))
@@ -354,8 +356,10 @@ fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Re
     let named = if model.path.starts_with(path) { path } else { &model.path };
     // `.` says nothing to readers of the run elsewhere.
     let named = if named.file_name().is_none() { fs::canonicalize(named)? } else { named.to_owned() };
-    let from = ancestry::origin(path).map(Box::new);
-    Ok(Origin { model: named.display().to_string(), sha256: model.sha256, from })
+    // Weights of the Hub lie in its cache.
+    let folder = if path.exists() { path } else { &model.path };
+    let (images, from) = (ancestry::images(folder), ancestry::origin(folder).map(Box::new));
+    Ok(Origin { model: named.display().to_string(), sha256: model.sha256, images, from })
 }
 
 /// First unused path `out/<name>-<number>`, where the name is that of a recipe or, without one, of a data source.

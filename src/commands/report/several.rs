@@ -8,6 +8,7 @@ use equimod_eval::verdict::{is_judged, of_trainings};
 use super::rows::are_alike;
 use super::{Run, is_baseline, is_baseline_of};
 use crate::outputs::suggestion::Suggestion;
+use crate::run::again::resume;
 use crate::run::facts::of_runs;
 use crate::run::seeds::{self, have_one_recipe};
 
@@ -98,10 +99,15 @@ fn highest_two(runs: &[Run]) -> Option<Suggestion> {
     // Of runs that differ in their seeds alone, the highest are so by chance.
     let differ = !have_one_recipe(&runs[second].recipe, &runs[best].recipe);
     // Runs with their baselines are compared in pairs.
-    if let Some(run) = runs.iter().find(|run| runs.iter().any(|other| is_baseline_of(other, run))) {
+    if let Some(run) = with_baseline(runs).next() {
         let pairs = seeds::pairs(&run.folder);
+        let about = match pairs.len() / 2 {
+            0 => return resume(&run.folder),
+            1 => format!("{} and its baseline, with the same test images and seed", run.name),
+            seeds => format!("{} and its baseline, tested over {seeds} seeds", run.name),
+        };
         let compare = Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()));
-        return Some(compare.about(&format!("{} and its baseline, with the same test images and seed", run.name)));
+        return Some(compare.about(&about));
     }
     (differ && !shared.is_empty())
         .then(|| paired(&runs[second], &runs[best]).about("the two with the highest mean, on paired images"))
@@ -158,8 +164,8 @@ fn leaders(runs: &[Run]) -> String {
         let is_best = |rows: &&Vec<&ResultRow>| rows.iter().all(|row| row.value <= rows[place].value);
         shared.iter().filter(is_best).count()
     };
-    let counts: Vec<String> =
-        (0..runs.len()).map(|place| format!("{} in {}", runs[place].name, count(place))).collect();
+    let best = (0..runs.len()).map(|place| (&runs[place].name, count(place))).filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = best.map(|(name, count)| format!("{name} in {count}")).collect();
     let clear = shared.iter().filter(|rows| has_clear_best(rows)).count();
     let one_recipe = runs.iter().all(|run| have_one_recipe(&runs[0].recipe, &run.recipe));
     format!(
@@ -186,16 +192,32 @@ fn has_clear_best(rows: &[&ResultRow]) -> bool {
     rows.iter().any(|best| rows.iter().all(|other| above(best, other)))
 }
 
-/// How many differences of the first run whose baseline is among several are clear, where its evaluation has them.
+/// The runs of several whose baselines are among them.
+fn with_baseline(runs: &[Run]) -> impl Iterator<Item = &Run> {
+    runs.iter().filter(|run| runs.iter().any(|other| is_baseline_of(other, run)))
+}
+
+/// How many differences of runs from their baselines among several are clear, where their evaluations have them.
 fn against_baselines(runs: &[Run]) -> Option<String> {
-    let run = runs.iter().find(|run| runs.iter().any(|other| is_baseline_of(other, run)))?;
-    let judged = run.results.iter().filter(|row| is_judged(row, &run.results));
-    let known: Vec<&Paired> = judged.filter_map(|row| row.over_baseline.as_ref()).collect();
-    let clear = known.iter().filter(|paired| paired.is_clear()).count();
-    let (name, all) = (&run.name, known.len());
-    (all > 0).then(|| {
-        format!("Between {name} and its baseline, {clear} of {all} differences on the same test images are clear.")
-    })
+    let counted = |run: &Run| {
+        let judged = run.results.iter().filter(|row| is_judged(row, &run.results));
+        let known: Vec<&Paired> = judged.filter_map(|row| row.over_baseline.as_ref()).collect();
+        let clear = known.iter().filter(|paired| paired.is_clear()).count();
+        (!known.is_empty()).then(|| (run.name.clone(), clear, known.len()))
+    };
+    match with_baseline(runs).filter_map(counted).collect::<Vec<_>>().as_slice() {
+        [] => None,
+        [(name, clear, all)] => Some(format!(
+            "Between {name} and its baseline, {clear} of {all} differences on the same test images are clear."
+        )),
+        several => {
+            let each = several.iter().map(|(name, clear, all)| format!("{clear} of {all} in {name}"));
+            Some(format!(
+                "Of the differences from the baselines on the same test images, these are clear: {}.",
+                each.collect::<Vec<_>>().join(", ")
+            ))
+        }
+    }
 }
 
 /// Name of a row's protocol, with whether it is a quick search.

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use equimod_train::{Recipe, RunDirectory, RunInfo, Sink, Status, StepReport, settings};
 
+use crate::outputs::suggestion::quoted;
 pub use client::Client;
 use client::{milliseconds, now};
 use worker::{Described, Sent, Worker};
@@ -72,7 +73,7 @@ impl Mlflow {
             None => format!("no answer within {} s", END.as_secs()),
         };
         let step = Sent::read(&self.folder).unwrap_or_default().place.step;
-        let (address, folder) = (&self.address, self.folder.display());
+        let (address, folder) = (&self.address, quoted(&self.folder.display().to_string()));
         Some(format!(
             "MLflow at {address} lacks the end of the run and the metrics after step {step} ({reason}); send them \
              with: equimod pretrain --out {folder} --resume"
