@@ -160,6 +160,14 @@ impl fmt::Display for Reference {
     }
 }
 
+/// The name of a source without a slash at its end, with which shells complete folders.
+pub fn plain_name(source: &str) -> &str {
+    match source.trim_end_matches('/') {
+        "" => source,
+        name => name,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

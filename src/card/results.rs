@@ -10,8 +10,7 @@ use equimod_eval::results::{
 };
 
 use crate::artifact::{Files, RESULTS_FILE, read};
-use crate::inputs::sources::plain_name;
-use crate::reference::shown;
+use crate::reference::{plain_name, shown};
 
 /// Results of the export: those of the run itself come first, those with the default settings of a protocol, whose
 /// folders have short names, last.

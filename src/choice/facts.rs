@@ -8,9 +8,10 @@ use equimod_data::source::ReadOptions;
 use equimod_data::{Background, Dataset};
 
 use crate::inputs::channels::{Channels, channels};
-use crate::inputs::sources::{plain_name, training};
+use crate::inputs::sources::training;
 use crate::process::device::describe;
 use crate::process::memory::Memory;
+use crate::reference::plain_name;
 
 /// Largest number of images whose headers are read.
 const HEADERS: usize = 400;

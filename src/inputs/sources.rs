@@ -8,7 +8,7 @@ use equimod_data::{Dataset, Splits};
 
 use crate::hub::{self, SplitSelection};
 use crate::outputs::console;
-use crate::reference::{PREFIX, Reference};
+use crate::reference::{PREFIX, Reference, plain_name};
 
 /// Kinds of sources, each with a one-line description.
 pub const SOURCES: [(&str, &str); 9] = [
@@ -79,14 +79,6 @@ impl OtherSources<'_> {
             splits.validation = Some(other.validation.unwrap_or(other.train));
         }
         Ok(splits)
-    }
-}
-
-/// The name of a source without a slash at its end, with which shells complete folders.
-pub fn plain_name(source: &str) -> &str {
-    match source.trim_end_matches('/') {
-        "" => source,
-        name => name,
     }
 }
 

@@ -12,9 +12,8 @@ use equimod_train::{RunInfo, Status, recorded};
 
 use crate::cli::{BUNDLED, Transfer};
 use crate::inputs::evaluated_data::found;
-use crate::inputs::sources::plain_name;
 use crate::outputs::suggestion::Suggestion;
-use crate::reference::PREFIX;
+use crate::reference::{PREFIX, plain_name};
 use crate::run::again::{alone_with_seed, find_rate_by_files, longer_by_files, lower_by_files, resume, with_seed};
 use crate::run::baseline::{self, weighted_modules};
 use crate::run::facts::of_runs;

@@ -13,7 +13,7 @@ use equimod_train::{GitState, Recipe, RunInfo, recorded, settings};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::inputs::sources::plain_name;
+use crate::reference::plain_name;
 use crate::run::files::all_results;
 use crate::run_state::{METRICS_FILE, status, unrecorded_seconds};
 

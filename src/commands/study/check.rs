@@ -8,8 +8,9 @@ use equimod_eval::evaluation::check_labels;
 use super::file::{ANY_RUN, Evaluated};
 use super::plan::Plan;
 use crate::commands::eval::{Chosen, protocol_of};
-use crate::inputs::sources::{OtherSources, plain_name};
+use crate::inputs::sources::OtherSources;
 use crate::process::exit::Usage;
+use crate::reference::plain_name;
 
 /// Checks that the images of every evaluation, those of the runs or others that it names, have the labels that it needs.
 ///

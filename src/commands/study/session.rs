@@ -18,11 +18,12 @@ use super::merged::Merged;
 use super::plan::{Plan, PlannedCell};
 use crate::cli::{DevicesArgs, Pretrain, RecipeArgs, Shard, Shortcuts};
 use crate::commands::pretrain::{Setup, Watcher};
-use crate::inputs::sources::{plain_name, training};
+use crate::inputs::sources::training;
 use crate::outputs::console;
 use crate::process::device;
 use crate::process::launch::Launch;
 use crate::process::signals::Signals;
+use crate::reference::plain_name;
 use crate::run::rehearsal::Rehearsal;
 
 /// Deviation from the FLOPs of the baseline that is reported.
