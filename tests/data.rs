@@ -257,6 +257,11 @@ fn the_augmentation_benchmark_prints_one_object() {
 
 /// A square PNG file of one color with alpha.
 fn transparent_png(side: u32, alpha: u8) -> Vec<u8> {
+    png(side, |_, _| [10, 20, 30, alpha])
+}
+
+/// A square PNG file with alpha, by row and column.
+fn png(side: u32, pixel: impl Fn(u32, u32) -> [u8; 4]) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut chunk = |kind: &[u8; 4], data: &[u8]| {
         let mut crc = flate2::Crc::new();
@@ -268,9 +273,13 @@ fn transparent_png(side: u32, alpha: u8) -> Vec<u8> {
     };
     let header = [&side.to_be_bytes()[..], &side.to_be_bytes(), &[8, 6, 0, 0, 0]].concat();
     chunk(b"IHDR", &header);
-    let row = [&[0][..], &[10, 20, 30, alpha].repeat(side as usize)].concat();
+    let mut rows = Vec::new();
+    for y in 0..side {
+        rows.push(0);
+        (0..side).for_each(|x| rows.extend(pixel(y, x)));
+    }
     let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut packed, &row.repeat(side as usize)).unwrap();
+    std::io::Write::write_all(&mut packed, &rows).unwrap();
     chunk(b"IDAT", &packed.finish().unwrap());
     chunk(b"IEND", b"");
     bytes
@@ -391,6 +400,55 @@ fn init_refuses_images_that_it_cannot_use_in_one_sentence() {
     scratch.refused(&["init", "some"], 3, &["10 of 18 images", "`equimod data verify some`"]);
     scratch.refused(&["pretrain", "few"], 3, &["6 images"]);
     assert!(!scratch.path("recipe.toml").exists() && !scratch.path("out").exists());
+}
+
+#[test]
+fn white_shapes_get_a_background_on_which_they_are_seen() {
+    let scratch = Scratch::new();
+    for i in 0..8u32 {
+        let shape = png(24, |y, x| [255, 255, 255, if (x + i) / 4 % 2 == y / 4 % 2 { 255 } else { 0 }]);
+        scratch.write(&format!("icons/{i}.png"), shape);
+    }
+    let printed = scratch.done(&["init", "--data", "icons", "--out", "new/icons.toml"]);
+    holds(&printed, &["black background (8 of 8 images have transparent pixels, and are blank on white)"]);
+    let stats = scratch.done(&["data", "stats", "icons", "--background", "white"]);
+    holds(&stats, &["all images are blank so: their shapes are in the alpha alone"]);
+    let verified = scratch.done(&["data", "verify", "icons", "--background", "White"]);
+    holds(&verified, &["on white, it has only one color"]);
+    assert!(!scratch.done(&["data", "verify", "icons", "--background", "#000"]).contains("only one color"));
+    // A given color is that of the statistics, and other given settings are said to be.
+    let given = ["--set", "data.background=gray", "--set", "backbone.stem=imagenet", "--size", "32", "--dry-run"];
+    let output = scratch.run(&[&["pretrain", "icons"], &given[..]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    holds(&said, &["#808080 background (as given; 8 of 8", "imagenet stem (as given)", "recipe.toml"]);
+    holds(&String::from_utf8_lossy(&output.stdout), &["background = \"#808080\"", "stem = \"imagenet\""]);
+    let white = ["pretrain", "icons", "--recipe", "quick", "--set", "data.batch=8", "--set", "data.background=white"];
+    let output = scratch.run(&[&white[..], &["--dry-run"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    holds(&said, &["all 8 sampled images are blank on white: their shapes are in the alpha alone; set another"]);
+}
+
+#[test]
+fn images_of_one_class_train_and_are_reported() {
+    let scratch = Scratch::new();
+    scratch.images("images", 10);
+    fs::create_dir(scratch.path("one")).unwrap();
+    fs::rename(scratch.path("images/class0"), scratch.path("one/photos")).unwrap();
+    let printed = scratch.done(&["init", "one"]);
+    holds(&printed, &["class (1 class, which no evaluation can tell from others)", "# class has one class alone"]);
+    let arguments = ["pretrain", "one", "--size", "16", "--width", "4", "--epochs", "1", "--out", "run"];
+    let output = scratch.run(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    holds(&said, &["no accuracy is measured: ", "all its training images have the same class"]);
+    holds(
+        &String::from_utf8_lossy(&output.stdout),
+        &["equivariance equimod", "report run/report.html", "eval params run"],
+    );
+    for (file, part) in [("recipe.toml", "it is a recipe or a study"), ("labels.csv", "Labels in a CSV file")] {
+        scratch.write(file, "a,b");
+        scratch.refused(&["pretrain", file], 3, &[part]);
+    }
 }
 
 #[test]

@@ -307,6 +307,13 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     scratch.refused(&["eval", "knn", "run", "--data", "images", "--task", "species"], 3, &["species"]);
     scratch.refused(&["eval", "knn", "run", "emoji", "--task", "flag"], 3, &["flag", "eval retrieval"]);
     scratch.refused(&["eval", "few-shot", "run", "--data", "images", "--shots", "12"], 3, &["the largest has 12"]);
+    // Of several numbers of shots, those that are possible are measured; the metrics name ways and shots.
+    let arguments = ["few-shot", "run", "images", "--shots", "1", "--shots", "12", "--ways", "4", "--episodes", "5"];
+    let output = scratch.run(&[&["eval"], &arguments[..], &["--json"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(said.contains("12-shot, is left out: ") && found["rows"][0]["metric"] == "2-way 1-shot accuracy", "{said}");
+    assert_eq!(found["rows"][0]["settings"], "5-episodes");
     scratch.refused(&["eval", "finetune", "run", "--data", "images", "--labels", "0"], 2, &["--labels 0"]);
     // Non-finite weights, and weights of another shape.
     let checkpoint = fs::read_to_string(scratch.path("run/checkpoints/latest")).unwrap();

@@ -25,7 +25,7 @@ impl ReadOptions {
     }
 }
 
-/// Color behind transparent pixels, as `white`, `black` or `#rrggbb`; empty to drop alpha, as Pillow's `convert` does.
+/// Color behind transparent pixels, as `white`, `black`, `gray`, `#rgb` or `#rrggbb`; empty to drop alpha, as Pillow's `convert` does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Background(pub Option<[u8; 3]>);
@@ -34,16 +34,24 @@ impl FromStr for Background {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a color; give white, black or #rrggbb, or nothing to drop alpha");
-        let color = match text {
+        let wrong = || format!("{text:?} is not a color; give white, black, gray or #rrggbb, or nothing to drop alpha");
+        let color = match text.to_ascii_lowercase().as_str() {
             "" => return Ok(Self(None)),
             "white" => [255; 3],
             "black" => [0; 3],
-            _ => {
-                let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6 && digits.is_ascii());
-                let digits = digits.ok_or_else(wrong)?;
-                let channel = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).map_err(|_| wrong());
-                [channel(0)?, channel(2)?, channel(4)?]
+            "gray" | "grey" => [128; 3],
+            code => {
+                let digits = code.strip_prefix('#').filter(|digits| digits.is_ascii()).ok_or_else(wrong)?;
+                let each = match digits.len() {
+                    3 => 1,
+                    6 => 2,
+                    _ => return Err(wrong()),
+                };
+                let channel = |place: usize| {
+                    let digits = &digits[each * place..each * (place + 1)];
+                    u8::from_str_radix(&digits.repeat(2 / each), 16).map_err(|_| wrong())
+                };
+                [channel(0)?, channel(1)?, channel(2)?]
             }
         };
         Ok(Self(Some(color)))
@@ -81,7 +89,7 @@ impl JsonSchema for Background {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(|white|black|#[0-9a-fA-F]{6})$" })
+        json_schema!({ "type": "string", "pattern": "^(|[wW]hite|[bB]lack|[gG]r[ae]y|#[0-9a-fA-F]{3}|#[0-9a-fA-F]{6})$" })
     }
 }
 
@@ -95,7 +103,11 @@ mod tests {
             assert_eq!(text.parse::<Background>().unwrap().to_string(), text);
         }
         assert_eq!("#FFFFFF".parse::<Background>().unwrap().to_string(), "white");
-        for text in ["red", "#12345", "#12345g", "#1234567", "#ääa"] {
+        let same = [("White", "white"), ("#FFF", "white"), ("#0aF", "#00aaff"), ("grey", "#808080")];
+        for (text, color) in same {
+            assert_eq!(text.parse::<Background>().unwrap().to_string(), color);
+        }
+        for text in ["red", "#ff", "#xyz", "#12345", "#12345g", "#1234567", "#ääa"] {
             assert!(text.parse::<Background>().unwrap_err().contains(text), "{text}");
         }
     }

@@ -50,6 +50,8 @@ pub struct TargetScore {
     pub name: String,
     /// R² = `1 − Σ(y − ŷ)² / Σ(y − ȳ)²` on held-out rows, ȳ their mean; not a number if the target is constant there.
     pub r2: Estimate,
+    /// The part of each held-out row in [`r2`](Self::r2), which is their mean.
+    pub by_row: Vec<f64>,
     /// Ridge that was chosen on validation, as a share of the number of training rows.
     pub ridge: f64,
     /// For a target that is always 0 or 1: the share of held-out rows predicted on the right side of ½.
@@ -63,6 +65,8 @@ pub struct ProbeScores {
     pub targets: Vec<TargetScore>,
     /// R² of all of these together, each in units of its standard deviation over the training rows.
     pub pooled: Estimate,
+    /// The part of each held-out row in [`pooled`](Self::pooled), which is their mean.
+    pub pooled_by_row: Vec<f64>,
     /// Names of the targets that are constant over the training rows.
     pub left_out: Vec<String>,
 }
@@ -119,10 +123,12 @@ pub fn probe(
         let accuracy = is_flag.then(|| bootstrap_mean(&correct(&truth, &predicted), seed));
         let values = HeldOut { truth, predicted, std };
         let r2 = r2_of(std::slice::from_ref(&values), seed);
-        targets.push(TargetScore { name: name.clone(), r2, ridge, accuracy });
+        let by_row = r2_by_row(std::slice::from_ref(&values));
+        targets.push(TargetScore { name: name.clone(), r2, by_row, ridge, accuracy });
         held_out_values.push(values);
     }
-    Ok(ProbeScores { targets, pooled: r2_of(&held_out_values, seed), left_out })
+    let pooled_by_row = r2_by_row(&held_out_values);
+    Ok(ProbeScores { targets, pooled: r2_of(&held_out_values, seed), pooled_by_row, left_out })
 }
 
 /// Held-out values of a target with their predictions, and its standard deviation over the training rows.
@@ -151,6 +157,14 @@ fn r2_of(targets: &[HeldOut], seed: u64) -> Estimate {
         let (error, variation) = sums.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         if variation > 0.0 { 1.0 - error / variation } else { f64::NAN }
     })
+}
+
+/// A value for each held-out row, `1 − n·(y − ŷ)²/Σ(y − ȳ)²` summed over targets: their mean is R².
+fn r2_by_row(targets: &[HeldOut]) -> Vec<f64> {
+    let rows: Vec<usize> = (0..targets.first().map_or(0, |target| target.truth.len())).collect();
+    let variation: f64 = targets.iter().map(|target| target.squares_of(&rows).1).sum();
+    let error = |row: usize| targets.iter().map(|target| target.squares_of(&[row]).0).sum::<f64>();
+    rows.iter().map(|&row| 1.0 - rows.len() as f64 * error(row) / variation).collect()
 }
 
 fn check(split: &str, features: &Features, targets: &ProbeTargets, train: (&Features, &ProbeTargets)) -> Result<()> {
@@ -335,6 +349,10 @@ mod tests {
         // Of one drawing, the interval is about as wide as 95 % of the others.
         let (low, high) = r2_of(&[draw(200)], 1).interval;
         assert!(((high - low) / (2.0 * 1.96 * std) - 1.0).abs() < 0.3, "{low} {high} {std}");
+        // R² is the mean of its parts.
+        let targets = [draw(50), draw(50)];
+        let mean = r2_by_row(&targets).iter().sum::<f64>() / 50.0;
+        assert!((mean - r2_of(&targets, 1).value).abs() < 1e-12, "{mean}");
     }
 
     #[test]

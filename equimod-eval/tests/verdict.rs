@@ -515,6 +515,24 @@ fn parameters_can_be_read_off_features_or_not() {
 }
 
 #[test]
+fn parameters_of_two_networks_are_compared_on_the_same_images() {
+    let said = |interval| {
+        let row = ResultRow {
+            protocol: "params, absolute".into(),
+            metric: POOLED_R2.into(),
+            value: 0.13,
+            interval: Some((0.07, 0.17)),
+            baseline: Some(0.06),
+            over_baseline: Some(Paired { interval, p_value: None }),
+            ..ResultRow::default()
+        };
+        verdict(&[row], None)
+    };
+    assert!(has(&said((0.01, 0.12)), "more than those of the baseline, 0.06"));
+    assert!(has(&said((-0.01, 0.12)), "about as much as those of the baseline, 0.06"));
+}
+
+#[test]
 fn a_verdict_is_short() {
     let mut rows = vec![accuracy(0.5, (0.4, 0.6), Some(0.7)), accuracy(0.1, (0.05, 0.15), Some(0.7))];
     rows[0].chosen = Some(AT_AN_END.into());

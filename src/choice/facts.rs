@@ -52,12 +52,35 @@ pub struct Images {
     pub transparent: usize,
     /// Number of those by format, if they are stored encoded.
     pub formats: BTreeMap<&'static str, u64>,
-    /// Mean of red, green and blue in [0, 1], in front of white if there are transparent pixels.
+    /// Color behind transparent pixels, if there are any.
+    pub background: Option<Behind>,
+    /// Mean of red, green and blue in [0, 1], in front of that color.
     pub mean: [f64; 3],
     /// Standard deviation of red, green and blue.
     pub std: [f64; 3],
     /// Name and number of classes of each kind of labels.
     pub labels: Vec<(String, usize)>,
+}
+
+/// The color behind transparent pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Behind {
+    /// White, in front of which images differ from it.
+    White,
+    /// Black, since images are white in front of white.
+    Black,
+    /// The color of a setting.
+    Given(Background),
+}
+
+impl Behind {
+    fn color(self) -> Background {
+        match self {
+            Self::White => Background(Some([255; 3])),
+            Self::Black => Background(Some([0; 3])),
+            Self::Given(color) => color,
+        }
+    }
 }
 
 /// Facts about the machine.
@@ -74,18 +97,19 @@ pub struct Machine {
 }
 
 impl Facts {
-    /// Facts about the images of `source` and about this machine, with one rank on each device.
+    /// Facts about the images of `source`, in front of a `background` if one is given, and about this machine, with one rank
+    /// on each device.
     ///
     /// # Errors
     ///
     /// If the images cannot be read, are too few, or too many of them do not decode.
-    pub fn of(source: &str, devices: &[Device]) -> anyhow::Result<Self> {
-        Ok(Self { images: Images::of(source)?, machine: Machine::of(devices) })
+    pub fn of(source: &str, background: Option<Background>, devices: &[Device]) -> anyhow::Result<Self> {
+        Ok(Self { images: Images::of(source, background)?, machine: Machine::of(devices) })
     }
 }
 
 impl Images {
-    fn of(source: &str) -> anyhow::Result<Self> {
+    fn of(source: &str, given: Option<Background>) -> anyhow::Result<Self> {
         let (dataset, _) = training(source, ReadOptions::default())?;
         let count = dataset.len();
         if count < FEWEST {
@@ -98,7 +122,7 @@ impl Images {
         short_sides.sort_unstable();
         let area = sizes.iter().map(|size| size.area()).sum::<usize>() / sizes.len().max(1);
         let decoded = (PIXELS / area.max(1)).clamp(LEAST_DECODED, MOST_DECODED).min(count);
-        let Seen { channels, failed, transparent } = Seen::of(dataset.as_ref(), source, decoded)?;
+        let Seen { channels, failed, transparent, background } = Seen::of(dataset.as_ref(), source, given, decoded)?;
         let side = |at: usize| short_sides.get(at).copied().unwrap_or(0);
         let last = short_sides.len().saturating_sub(1);
         Ok(Self {
@@ -109,6 +133,7 @@ impl Images {
             decoded,
             failed,
             transparent,
+            background,
             mean: channels.mean(),
             std: channels.std(),
             formats: channels.formats,
@@ -122,11 +147,13 @@ struct Seen {
     channels: Channels,
     failed: usize,
     transparent: usize,
+    background: Option<Behind>,
 }
 
 impl Seen {
-    /// Decodes `number` images, in front of white if some have transparent pixels.
-    fn of(dataset: &dyn Dataset, source: &str, number: usize) -> anyhow::Result<Self> {
+    /// Decodes `number` images; if some have transparent pixels, in front of the `given` color, else of white or, if nothing
+    /// is seen on it, of black.
+    fn of(dataset: &dyn Dataset, source: &str, given: Option<Background>, number: usize) -> anyhow::Result<Self> {
         let seen = channels(dataset, number)?;
         let (failed, transparent) = (number - seen.images as usize, seen.transparent as usize);
         if failed as f64 > MOST_FAILED * number as f64 {
@@ -137,11 +164,19 @@ impl Seen {
             return Err(unfit(source, text));
         }
         if transparent == 0 {
-            return Ok(Self { channels: seen, failed, transparent });
+            return Ok(Self { channels: seen, failed, transparent, background: None });
         }
-        let background = Background(Some([255; 3]));
-        let (in_front, _) = training(source, ReadOptions { background, ..ReadOptions::default() })?;
-        Ok(Self { channels: channels(in_front.as_ref(), number)?, failed, transparent })
+        let in_front_of = |behind: Behind| -> anyhow::Result<Self> {
+            let options = ReadOptions { background: behind.color(), ..ReadOptions::default() };
+            let channels = channels(training(source, options)?.0.as_ref(), number)?;
+            Ok(Self { channels, failed, transparent, background: Some(behind) })
+        };
+        let first = in_front_of(given.map_or(Behind::White, Behind::Given))?;
+        if given.is_some() || !first.channels.is_blank() {
+            return Ok(first);
+        }
+        let black = in_front_of(Behind::Black)?;
+        Ok(if black.channels.is_blank() { first } else { black })
     }
 }
 

@@ -29,8 +29,9 @@ pub use text::Written;
 ///
 /// If the images cannot be read, are too few, or too many of them do not decode.
 pub fn recipe_for(source: &str, settings: &[String], devices: &[Device]) -> anyhow::Result<Written> {
-    let facts = Facts::of(source, devices)?;
-    let choice = choose(&facts, &Given::of(settings));
+    let given = Given::of(settings);
+    let facts = Facts::of(source, given.background, devices)?;
+    let choice = choose(&facts, &given);
     Ok(Written { facts, choice })
 }
 

@@ -2,7 +2,9 @@
 
 use equimod_data::loader::SKIP_SHARE;
 
-use super::facts::{Facts, Images, Machine};
+use equimod_data::Background;
+
+use super::facts::{Behind, Facts, Images, Machine};
 
 /// Sides of views in pixels.
 const SIDES: [usize; 5] = [32, 64, 96, 128, 224];
@@ -24,6 +26,9 @@ const VIEW_BYTES: f64 = 6e6;
 const VIEWS: f64 = 3.0;
 /// Smallest standard deviation that divides pixel values, for images of one color.
 const LEAST_STD: f64 = 0.01;
+
+/// Reason for a value that was given.
+pub const AS_GIVEN: &str = "as given";
 
 /// A value with the reason for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +58,16 @@ pub struct Given {
     pub epochs: Option<u64>,
     /// `schedule.learning_rate`.
     pub learning_rate: Option<f64>,
+    /// `data.background`.
+    pub background: Option<Background>,
+    /// `augmentation.policy`, if it is a name.
+    pub policy: Option<String>,
+    /// `backbone.architecture`.
+    pub architecture: Option<String>,
+    /// `backbone.stem`.
+    pub stem: Option<String>,
+    /// Whether `normalization` is set.
+    pub normalization: bool,
 }
 
 impl Given {
@@ -64,12 +79,18 @@ impl Given {
             pairs.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()).next()
         };
         let number = |name: &str| value(name).and_then(|value| value.parse().ok()).filter(|&number| number > 0);
+        let text = |name: &str| value(name).map(|value| value.trim_matches('"').to_owned());
         Self {
             size: number("augmentation.size"),
             width: number("backbone.width"),
             batch: number("data.batch"),
             epochs: value("schedule.epochs").and_then(|value| value.parse().ok()),
             learning_rate: value("schedule.learning_rate").and_then(|value| value.parse().ok()),
+            background: text("data.background").and_then(|value| value.parse().ok()),
+            policy: text("augmentation.policy").filter(|name| !name.starts_with(['{', '['])),
+            architecture: text("backbone.architecture"),
+            stem: text("backbone.stem"),
+            normalization: settings.iter().any(|setting| setting.trim_start().starts_with("normalization")),
         }
     }
 }
@@ -80,21 +101,23 @@ pub struct Choice {
     /// `data.batch`.
     pub batch: Chosen<usize>,
     /// `data.background`, if images have transparent pixels.
-    pub background: Option<Chosen<&'static str>>,
+    pub background: Option<Chosen<String>>,
     /// `data.skip_share`, if some images do not decode.
     pub skip_share: Option<Chosen<f64>>,
     /// `augmentation.policy`.
-    pub policy: Chosen<&'static str>,
+    pub policy: Chosen<String>,
     /// `augmentation.size`.
     pub size: Chosen<usize>,
     /// `normalization.mean`.
     pub mean: Chosen<[f64; 3]>,
     /// `normalization.std`.
     pub std: Chosen<[f64; 3]>,
+    /// Whether `normalization` is set on the command line.
+    pub normalized_as_given: bool,
     /// `backbone.architecture`.
-    pub architecture: Chosen<&'static str>,
+    pub architecture: Chosen<String>,
     /// `backbone.stem`.
-    pub stem: Chosen<&'static str>,
+    pub stem: Chosen<String>,
     /// `backbone.width`.
     pub width: Chosen<usize>,
     /// Widths of the hidden layers and of the output of the heads.
@@ -111,14 +134,26 @@ pub struct Choice {
     pub on_gpu: Option<[Chosen<&'static str>; 2]>,
 }
 
+impl Choice {
+    /// How pixels are normalized, in words.
+    pub fn normalization(&self) -> &'static str {
+        if self.normalized_as_given {
+            "normalization as given"
+        } else {
+            "normalization by the images' own mean and standard deviation"
+        }
+    }
+}
+
 /// Chooses settings. The same facts give the same choice.
 pub fn choose(facts: &Facts, given: &Given) -> Choice {
     let Facts { images, machine } = facts;
     let mut size = size(images, machine, given);
-    let stem = stem(size.value);
-    let architecture = architecture(images, machine, size.value);
+    let stem = or_given(&given.stem, stem(size.value));
+    let architecture = or_given(&given.architecture, architecture(images, machine, size.value));
     let width = width(machine, given);
-    let network = Network { size: size.value, stem: stem.value, architecture: architecture.value, width: width.value };
+    let network =
+        Network { size: size.value, stem: &stem.value, architecture: &architecture.value, width: width.value };
     if machine.gpu.is_none() && network.area() > WORTH_SAYING {
         let slower = if size.value < LARGEST_ON_CPU && network.area() > 2.0 {
             format!(", and longer than at {LARGEST_ON_CPU} px, where the first layers quarter each side")
@@ -132,15 +167,16 @@ pub fn choose(facts: &Facts, given: &Given) -> Choice {
     Choice {
         background: background(images),
         skip_share: skip_share(images),
-        policy: policy(size.value),
+        policy: or_given(&given.policy, policy(size.value)),
         mean: Chosen::new(
             images.mean.map(rounded),
             format!("of the {} decoded images", images.decoded - images.failed),
         ),
         std: std(images),
+        normalized_as_given: given.normalization,
         heads: heads(width.value),
         warmup_epochs: warmup_epochs(epochs.value),
-        learning_rate: learning_rate(batch.value, architecture.value, given),
+        learning_rate: learning_rate(batch.value, &architecture.value, given),
         checkpoint_epochs: Chosen::new(
             (epochs.value / 20).max(1),
             "a twentieth of the epochs; the newest two checkpoints are kept",
@@ -160,15 +196,23 @@ pub fn choose(facts: &Facts, given: &Given) -> Choice {
     }
 }
 
+/// The name of a setting if it is given, or else the chosen one.
+fn or_given(given: &Option<String>, chosen: Chosen<&'static str>) -> Chosen<String> {
+    match given {
+        Some(given) => Chosen::new(given.clone(), AS_GIVEN),
+        None => Chosen::new(chosen.value.to_owned(), chosen.why),
+    }
+}
+
 /// The network and its input, which determine the cost of an image.
-struct Network {
+struct Network<'a> {
     size: usize,
-    stem: &'static str,
-    architecture: &'static str,
+    stem: &'a str,
+    architecture: &'a str,
     width: usize,
 }
 
-impl Network {
+impl Network<'_> {
     /// Area of the first stage's input relative to 32 × 32. The ImageNet stem takes a quarter of each side.
     fn area(&self) -> f64 {
         let side = if self.stem == "imagenet" { self.size as f64 / 4.0 } else { self.size as f64 };
@@ -186,7 +230,7 @@ impl Network {
 
 fn size(images: &Images, machine: &Machine, given: &Given) -> Chosen<usize> {
     if let Some(size) = given.size {
-        return Chosen::new(size, "as given");
+        return Chosen::new(size, AS_GIVEN);
     }
     let median = images.short_sides[1];
     let filled = SIDES.into_iter().rfind(|&side| side <= median).unwrap_or(SIDES[0]);
@@ -224,7 +268,7 @@ fn architecture(images: &Images, machine: &Machine, size: usize) -> Chosen<&'sta
 
 fn width(machine: &Machine, given: &Given) -> Chosen<usize> {
     if let Some(width) = given.width {
-        return Chosen::new(width, "as given");
+        return Chosen::new(width, AS_GIVEN);
     }
     match (&machine.gpu, machine.cores) {
         (Some(gpu), _) => Chosen::new(64, format!("the usual width, on {gpu}")),
@@ -236,7 +280,7 @@ fn width(machine: &Machine, given: &Given) -> Chosen<usize> {
 
 fn batch(images: &Images, machine: &Machine, given: &Given, network: &Network) -> Chosen<usize> {
     if let Some(batch) = given.batch {
-        return Chosen::new(batch, "as given");
+        return Chosen::new(batch, AS_GIVEN);
     }
     let (most, place) = match (&machine.gpu, machine.cores) {
         (Some(gpu), _) => (512, format!("as published, on {gpu}")),
@@ -265,7 +309,7 @@ fn power_of_two(number: usize) -> usize {
 
 fn epochs(images: &Images, machine: &Machine, given: &Given, network: &Network) -> Chosen<u64> {
     if let Some(epochs) = given.epochs {
-        return Chosen::new(epochs, "as given");
+        return Chosen::new(epochs, AS_GIVEN);
     }
     let count = images.count;
     let (shown, least, most) = match machine.gpu {
@@ -291,7 +335,7 @@ fn warmup_epochs(epochs: u64) -> Chosen<f64> {
 
 fn learning_rate(batch: usize, architecture: &str, given: &Given) -> Chosen<f64> {
     if let Some(rate) = given.learning_rate {
-        return Chosen::new(rate, "as given");
+        return Chosen::new(rate, AS_GIVEN);
     }
     match batch {
         _ if architecture == "resnet50" => {
@@ -314,10 +358,14 @@ fn policy(size: usize) -> Chosen<&'static str> {
     }
 }
 
-fn background(images: &Images) -> Option<Chosen<&'static str>> {
+fn background(images: &Images) -> Option<Chosen<String>> {
     let (transparent, decoded) = (images.transparent, images.decoded - images.failed);
-    let why = format!("{transparent} of {decoded} images have transparent pixels");
-    (transparent > 0).then(|| Chosen::new("white", why))
+    let have = format!("{transparent} of {decoded} images have transparent pixels");
+    Some(match images.background? {
+        Behind::White => Chosen::new("white".into(), have),
+        Behind::Black => Chosen::new("black".into(), format!("{have}, and are blank on white")),
+        Behind::Given(color) => Chosen::new(color.to_string(), format!("{AS_GIVEN}; {have}")),
+    })
 }
 
 fn skip_share(images: &Images) -> Option<Chosen<f64>> {

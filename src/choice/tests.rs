@@ -3,7 +3,7 @@
 use crate::recipes::from_text;
 use equimod_core::BackboneConfig;
 
-use super::facts::{Facts, Images, Machine};
+use super::facts::{Behind, Facts, Images, Machine};
 use super::rules::{Choice, Given, choose};
 use super::text::Written;
 
@@ -17,6 +17,7 @@ fn facts() -> Facts {
         decoded: 256,
         failed: 0,
         transparent: 0,
+        background: None,
         formats: [("JPEG", 250), ("PNG", 6)].into(),
         mean: [0.512_345, 0.4, 0.3],
         std: [0.25, 0.24, 0.23],
@@ -46,13 +47,13 @@ fn the_median_side_gives_the_size_and_the_size_the_stem_and_the_policy() {
                 gpu(facts);
             }
         });
-        (choice.size.value, choice.stem.value, choice.policy.value)
+        (choice.size.value, choice.stem.value.clone(), choice.policy.value)
     };
     for (median, size) in [(20, 32), (63, 32), (64, 64), (95, 64)] {
-        assert_eq!(of(median, false), (size, "cifar", "simclr-cifar10"), "{median}");
+        assert_eq!(of(median, false), (size, "cifar".to_owned(), "simclr-cifar10".to_owned()), "{median}");
     }
     for (median, size) in [(96, 96), (127, 96), (128, 128), (223, 128)] {
-        assert_eq!(of(median, false), (size, "imagenet", "simclr-imagenet"), "{median}");
+        assert_eq!(of(median, false), (size, "imagenet".to_owned(), "simclr-imagenet".to_owned()), "{median}");
     }
     assert_eq!((of(500, false).0, of(224, true).0, of(223, true).0), (128, 224, 128));
     assert!(chosen(|_| ()).size.why.contains("median short side 500 px"));
@@ -76,8 +77,8 @@ fn the_machine_gives_width_architecture_and_largest_batch() {
         })
     };
     let (few, many) = (many(99_999), many(100_000));
-    assert_eq!((few.architecture.value, few.width.value, few.batch.value), ("resnet18", 64, 512));
-    assert_eq!((many.architecture.value, many.learning_rate.value), ("resnet50", 2.4));
+    assert_eq!((few.architecture.value.as_str(), few.width.value, few.batch.value), ("resnet18", 64, 512));
+    assert_eq!((many.architecture.value.as_str(), many.learning_rate.value), ("resnet50", 2.4));
     assert_eq!(many.on_gpu.map(|settings| settings.map(|setting| setting.value)), Some(["auto", "20"]));
 }
 
@@ -126,11 +127,16 @@ fn transparent_broken_and_uniform_images_are_provided_for() {
     assert_eq!((sound.mean.value, sound.std.value), ([0.5123, 0.4, 0.3], [0.25, 0.24, 0.23]));
     let other = chosen(|facts| {
         (facts.images.transparent, facts.images.failed) = (3, 2);
+        facts.images.background = Some(Behind::White);
         facts.images.std[1] = 0.0;
     });
     assert_eq!(other.std.value, [0.25, 0.01, 0.23]);
     let background = other.background.unwrap();
-    assert_eq!((background.value, background.why.contains("3 of 254 images")), ("white", true));
+    assert!(background.value == "white" && background.why.contains("3 of 254 images"));
+    let icons = chosen(|facts| facts.images.background = Some(Behind::Black)).background.unwrap();
+    assert!(icons.value == "black" && icons.why.contains("blank on white"));
+    let given = chosen(|facts| facts.images.background = Some(Behind::Given("#808080".parse().unwrap()))).background;
+    assert!(given.is_some_and(|color| color.value == "#808080" && color.why.starts_with("as given")));
     assert_eq!(other.skip_share.unwrap().value, 0.02);
     // One broken image may be among those of a small folder that were not tried.
     let unseen = |count: usize| {
@@ -147,7 +153,10 @@ fn given_settings_change_those_that_depend_on_them() {
     let expected = Given { size: Some(32), batch: Some(8), epochs: Some(4), ..Given::default() };
     assert_eq!(given, expected);
     let choice = choose(&facts(), &given);
-    assert_eq!((choice.stem.value, choice.warmup_epochs.value, choice.learning_rate.value), ("cifar", 0.4, 1.41));
+    assert_eq!(
+        (choice.stem.value.as_str(), choice.warmup_epochs.value, choice.learning_rate.value),
+        ("cifar", 0.4, 1.41)
+    );
     assert_eq!(choice.size.why, "as given");
     let given = Given { size: Some(64), learning_rate: Some(0.5), ..Given::default() };
     let choice = choose(&facts(), &given);
@@ -165,6 +174,7 @@ fn the_text_resolves_to_the_choice_and_gives_each_reason() {
         let mut facts = facts();
         change(&mut facts);
         (facts.images.transparent, facts.images.failed) = (1, 1);
+        facts.images.background = Some(Behind::White);
         let choice = choose(&facts, &Given::default());
         let written = Written { facts, choice };
         let text = written.text("equimod init");

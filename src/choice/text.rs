@@ -3,7 +3,7 @@
 use toml::Value;
 
 use super::facts::{Facts, Images, Machine};
-use super::rules::{Choice, Chosen};
+use super::rules::{AS_GIVEN, Choice, Chosen};
 use crate::process::memory::mebibytes;
 
 /// The built-in recipe on which chosen ones build.
@@ -69,9 +69,17 @@ impl Written {
             format!("chosen for {} images of {}, and {}:", images.count, images.source, machine_described(machine)),
             format!("{}; {}; labels: {}", counted(images), sided(images), labeled(images)),
             views(size),
-            format!("{}, {} stem, width {} ({})", architecture.value, stem.value, width.value, width.why),
+            format!(
+                "{}{}, {} stem{}, width {} ({})",
+                architecture.value,
+                given(architecture),
+                stem.value,
+                given(stem),
+                width.value,
+                width.why
+            ),
             format!("batch {} ({}), epochs {} ({})", batch.value, batch.why, epochs.value, epochs.why),
-            format!("augmentations {}, normalization by the images' own mean and standard deviation", policy.value),
+            format!("augmentations {}{}, {}", policy.value, given(policy), choice.normalization()),
         ];
         let data = background.iter().map(behind);
         lines.extend(data.chain(choice.skip_share.iter().map(|share| share.why.clone())));
@@ -136,8 +144,16 @@ fn views(size: &Chosen<usize>) -> String {
 }
 
 /// What lies behind transparent pixels.
-fn behind(color: &Chosen<&'static str>) -> String {
-    format!("{} background ({})", color.value, color.why)
+fn behind(color: &Chosen<String>) -> String {
+    match color.value.as_str() {
+        "" => format!("transparency ignored ({})", color.why),
+        name => format!("{name} background ({})", color.why),
+    }
+}
+
+/// A remark on a name that was given; empty for a chosen one.
+fn given(name: &Chosen<String>) -> &'static str {
+    if name.why == AS_GIVEN { " (as given)" } else { "" }
 }
 
 /// Number of images, and how many of them were looked at.
@@ -159,7 +175,11 @@ fn sided(images: &Images) -> String {
 
 /// Kinds of labels.
 fn labeled(images: &Images) -> String {
-    let labels = images.labels.iter().map(|(name, classes)| format!("{name} ({classes} classes)"));
+    let counted = |classes: usize| match classes {
+        1 => "1 class, which no evaluation can tell from others".to_owned(),
+        classes => format!("{classes} classes"),
+    };
+    let labels = images.labels.iter().map(|(name, classes)| format!("{name} ({})", counted(*classes)));
     let labels: Vec<String> = labels.collect();
     if labels.is_empty() { "none".into() } else { labels.join(", ") }
 }
@@ -186,8 +206,8 @@ fn toml(text: &str) -> String {
 }
 
 /// A string as TOML, with its reason.
-fn quoted(chosen: &Chosen<&'static str>) -> String {
-    format!("{} # {}", toml(chosen.value), one_line(&chosen.why))
+fn quoted<T: AsRef<str>>(chosen: &Chosen<T>) -> String {
+    format!("{} # {}", toml(chosen.value.as_ref()), one_line(&chosen.why))
 }
 
 /// A number as TOML, with its reason.

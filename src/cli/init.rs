@@ -10,7 +10,11 @@ use super::{DevicesArgs, Shortcuts};
 #[derive(Args, Debug)]
 pub struct Init {
     /// Training images: a data source of `equimod list datasets`.
-    pub images: String,
+    #[arg(required_unless_present = "data", conflicts_with = "data")]
+    pub images: Option<String>,
+    /// As IMAGES.
+    #[arg(long)]
+    pub data: Option<String>,
     /// Recipe file to write.
     #[arg(long, default_value = "recipe.toml", value_name = "FILE")]
     pub out: PathBuf,

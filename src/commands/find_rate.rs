@@ -129,14 +129,14 @@ fn rounded(rate: f64) -> f64 {
 /// How many times as many steps a test has that tells a fall from noise.
 const MORE_STEPS: u32 = 3;
 
-/// The command that trains with the suggested learning rate; if that is provisional, the test up to a higher one or with
-/// more steps.
+/// The command that trains with the suggested learning rate; if that is provisional, the test up to a higher one, with
+/// more steps, or both.
 fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Suggestion> {
-    if !is_final(search) {
-        return Some(Suggestion::again_with("--max-lr", &rounded(10.0 * arguments.max_lr).to_string()));
-    }
-    if search.is_within_noise() {
-        return Some(Suggestion::again_with("--steps", &(MORE_STEPS * arguments.steps).to_string()));
+    let higher = (!is_final(search)).then(|| ("--max-lr", rounded(10.0 * arguments.max_lr).to_string()));
+    let longer = search.is_within_noise().then(|| ("--steps", (MORE_STEPS * arguments.steps).to_string()));
+    let again: Vec<(&str, String)> = higher.into_iter().chain(longer).collect();
+    if !again.is_empty() {
+        return Some(Suggestion::again_with(&again));
     }
     let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
     let rate = rounded(search.steepest? / factor).to_string();

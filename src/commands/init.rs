@@ -1,8 +1,10 @@
 //! `equimod init`: a recipe for one's own images.
 
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use candle_core::Device;
 use equimod_core::Parameters;
 use equimod_core::checkpoint::write_atomic;
@@ -24,7 +26,8 @@ use crate::run::measured_method::PARAMETERS;
 ///
 /// If the file exists, the images cannot be used, or the file cannot be written.
 pub fn run(arguments: &Init) -> anyhow::Result<ExitCode> {
-    let Init { images, out, force, shortcuts, epochs, device } = arguments;
+    let Init { images, data, out, force, shortcuts, epochs, device } = arguments;
+    let images = images.as_ref().or(data.as_ref()).map_or("", String::as_str);
     let devices = device::open_all(&device.device)?;
     let epochs = epochs.iter().map(|epochs| format!("schedule.epochs={epochs}"));
     let settings: Vec<String> = shortcuts.settings().into_iter().chain(epochs).collect();
@@ -36,6 +39,9 @@ pub fn run(arguments: &Init) -> anyhow::Result<ExitCode> {
     }
     let text = written.text("equimod init");
     let recipe = written.resolved(&out.display().to_string(), &text, &settings)?;
+    if let Some(folder) = out.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
     write_atomic(out, text.as_bytes())?;
     console::sentences(&format!("{}\nwritten to {}", written.summary(), out.display()))?;
     let time = expected(&recipe, &devices, written.steps());
@@ -68,11 +74,15 @@ fn expected(recipe: &Recipe, devices: &[Device], steps: u64) -> String {
 fn next(recipe: &Path, written: &Written) -> [Suggestion; 3] {
     let recipe = recipe.display().to_string();
     let run = next_folder(&recipe).display().to_string();
-    let evaluate = match written.facts.images.labels.first() {
-        Some((task, classes)) => {
+    let labels = &written.facts.images.labels;
+    let evaluate = match (labels.iter().find(|(_, classes)| *classes > 1), labels.first()) {
+        (Some((task, classes)), _) => {
             Suggestion::new(["eval", "logistic", &run, "--untrained"]).about(&format!("{task}: {classes} classes"))
         }
-        None => Suggestion::new(["eval", "equivariance", &run]).about("there are no labels"),
+        (None, Some((task, _))) => {
+            Suggestion::new(["eval", "equivariance", &run]).about(&format!("{task} has one class alone"))
+        }
+        (None, None) => Suggestion::new(["eval", "equivariance", &run]).about("there are no labels"),
     };
     let train = Suggestion::new(["pretrain", "--recipe", &recipe]);
     let beside = train.clone().with(["--baseline"]).about("also without the module's loss, in twice the time");

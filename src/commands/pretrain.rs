@@ -21,7 +21,7 @@ use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, recorded, reso
 
 use crate::choice::named_or_chosen;
 use crate::cli::{BUNDLED, Pretrain};
-use crate::inputs::channels::transparent;
+use crate::inputs::channels::{blank, transparent};
 use crate::inputs::evaluated_data::found;
 use crate::inputs::sources::training;
 use crate::outputs::console;
@@ -29,7 +29,7 @@ use crate::process::exit;
 use crate::process::exit::Usage;
 use crate::process::launch::Launch;
 use crate::process::signals::Signals;
-use crate::run::again::warmup;
+use crate::run::again;
 use baseline::Baseline;
 use finished::Finished;
 use session::Trained;
@@ -148,6 +148,9 @@ impl Setup {
     fn difference(&self) -> String {
         let recipe = &self.arguments.recipe;
         match recipe.without_recipe() {
+            Some(_) if !recipe.settings.is_empty() => {
+                "`recipe.toml` of the run directory gives the reason for each chosen setting".into()
+            }
             Some(source) => {
                 format!("`equimod init {source}` writes these settings to a file, each with its reason")
             }
@@ -195,17 +198,16 @@ fn recipe(arguments: &Pretrain, launch: &Launch, devices: &[Device]) -> anyhow::
     named_or_chosen(&arguments.recipe, &settings, devices, launch.processes())
 }
 
-/// The warm-up of a run of so few `epochs` that it would end in the warm-up of its recipe, unless the command names one.
+/// The warm-up of a run of so few `epochs` that the warm-up of its recipe would take much of it, unless the command names
+/// one.
 fn shorter_warmup(arguments: &Pretrain, epochs: u64) -> Option<String> {
     let (arguments, name) = (&arguments.recipe, "schedule.warmup_epochs");
     let is_named = arguments.settings.iter().any(|setting| setting.starts_with(name));
     let has_recipe = arguments.without_recipe().is_none();
     let (recipe, _) = named(arguments.name(), &arguments.settings()).ok().filter(|_| has_recipe && !is_named)?;
-    let (whole, shorter) = (recipe.schedule.warmup_epochs, warmup(&recipe.schedule, epochs));
-    (whole > epochs as f64).then(|| {
-        console::note(&format!("the warm-up of {whole} epochs becomes {shorter}, because the run has {epochs}"));
-        format!("{name}={shorter:?}")
-    })
+    let (whole, shorter) = (recipe.schedule.warmup_epochs, again::shorter_warmup(&recipe.schedule, epochs)?);
+    console::note(&format!("the warm-up of {whole} epochs becomes {shorter}, because the run has {epochs}"));
+    Some(format!("{name}={shorter:?}"))
 }
 
 /// Says that some images have transparent pixels, whose color nobody sees, where a recipe does not say what is behind
@@ -214,6 +216,9 @@ fn warn_of_transparency(arguments: &Pretrain, recipe: &Recipe, dataset: &dyn Dat
     let is_chosen = arguments.recipe.without_recipe().is_some();
     let asked = arguments.recipe.settings.iter().any(|setting| setting.starts_with("data.background"));
     let is_new = !arguments.resume && recipe.data.source != BUNDLED;
+    if let Some(seen) = blank(dataset, recipe.data.background).filter(|_| is_new) {
+        console::note(&format!("{seen}; set another data.background, e.g. --set data.background=gray"));
+    }
     if is_chosen || asked || !is_new || recipe.data.background.0.is_some() {
         return;
     }

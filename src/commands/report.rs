@@ -39,6 +39,7 @@ use crate::run_state::{status, unrecorded_seconds};
 const FIRST: [&str; 2] = ["loss", "invariance_loss"];
 
 /// Files of one run.
+#[derive(Clone)]
 struct Run {
     folder: PathBuf,
     name: String,

@@ -47,7 +47,15 @@ impl Channels {
             (square - mean[c] * mean[c]).max(0.0).sqrt()
         })
     }
+
+    /// Whether all pixels of all images have nearly one color.
+    pub fn is_blank(&self) -> bool {
+        self.std().into_iter().all(|std| std < BLANK)
+    }
 }
+
+/// Standard deviation of each channel below which images are blank.
+const BLANK: f64 = 0.002;
 
 /// Channel statistics over up to `most` images (0: all), evenly spaced, without images that do not decode.
 ///
@@ -89,6 +97,13 @@ const LOOKED_AT: usize = 32;
 pub fn ignored_transparency(dataset: &dyn Dataset, background: Background, give: &str) -> Option<String> {
     let seen = transparent(dataset).filter(|_| background.0.is_none())?;
     Some(format!("{seen}; their transparency is ignored, so that these usually become black{give}"))
+}
+
+/// A warning of images with transparent pixels that are blank in front of their background.
+pub fn blank(dataset: &dyn Dataset, background: Background) -> Option<String> {
+    let seen = channels(dataset, LOOKED_AT).ok().filter(|seen| seen.transparent > 0 && seen.is_blank())?;
+    let on = if background.0.is_none() { String::new() } else { format!(" on {background}") };
+    Some(format!("all {} sampled images are blank{on}: their shapes are in the alpha alone", seen.images))
 }
 
 /// How many images of a sample have transparent pixels, in words; `None` if none has, or one cannot be read.

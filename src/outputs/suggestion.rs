@@ -32,9 +32,12 @@ impl Suggestion {
         Self::new(std::env::args().skip(1).filter(|argument| !arguments.contains(argument)))
     }
 
-    /// The command of this process with another value of an option.
-    pub fn again_with(option: &str, value: &str) -> Self {
-        Self::new(without(option, std::env::args().skip(1))).with([option, value])
+    /// The command of this process with other values of some options.
+    pub fn again_with(options: &[(&str, String)]) -> Self {
+        let arguments = options
+            .iter()
+            .fold(std::env::args().skip(1).collect(), |arguments, (option, _)| without(option, arguments));
+        Self::new(arguments).with(options.iter().flat_map(|(option, value)| [*option, value]))
     }
 
     /// The command with further arguments.
@@ -94,7 +97,7 @@ impl Suggestion {
 }
 
 /// Arguments without an option and its value.
-fn without(option: &str, arguments: impl Iterator<Item = String>) -> Vec<String> {
+fn without(option: &str, arguments: Vec<String>) -> Vec<String> {
     let (mut kept, mut is_value) = (Vec::new(), false);
     for argument in arguments {
         let is_option = argument == option;
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_option_is_left_out_with_its_value() {
-        let of = |words: &str| without("--max-lr", words.split(' ').map(str::to_owned)).join(" ");
+        let of = |words: &str| without("--max-lr", words.split(' ').map(str::to_owned).collect()).join(" ");
         assert_eq!(of("find-lr a --max-lr 3 --steps 4"), "find-lr a --steps 4");
         assert_eq!(of("find-lr --max-lr=3 a"), "find-lr a");
         assert_eq!(of("find-lr --max 3"), "find-lr --max 3");

@@ -54,9 +54,9 @@ pub fn resume(run: &Path) -> Option<Suggestion> {
     }
 }
 
-/// Whether a run was stopped or killed.
+/// Whether a run was stopped or killed, or ended with an error.
 fn is_resumable(run: &Path, info: &RunInfo) -> bool {
-    info.status == Status::Interrupted || is_killed(run, info)
+    matches!(info.status, Status::Interrupted | Status::Failed) || is_killed(run, info)
 }
 
 /// [`again`] with another seed.
@@ -64,23 +64,44 @@ pub fn with_seed(run: &Path, info: &RunInfo, seed: u64) -> Suggestion {
     again(run, info).with(["--seed", &seed.to_string()]).about("whether another seed says the same")
 }
 
-/// Share of a run above which its warm-up does not grow with it, and the share that it has instead.
+/// Share of a run from which its warm-up is long, and the share and largest number of epochs of a usual one.
 const LONG_WARMUP: f64 = 0.25;
 const USUAL_WARMUP: f64 = 0.1;
+const USUAL_EPOCHS: f64 = 10.0;
 
-/// Epochs of warm-up of a run of `epochs` that otherwise has this schedule: the same share, if that is not a long one.
-pub fn warmup(schedule: &ScheduleRecipe, epochs: u64) -> f64 {
-    let share = schedule.warmup_epochs / schedule.epochs.max(1) as f64;
-    let share = if share > LONG_WARMUP { USUAL_WARMUP } else { share };
-    (epochs as f64 * share * 1e3).round() / 1e3
+/// Share of the epochs of a schedule that are warm-up.
+fn share(schedule: &ScheduleRecipe) -> f64 {
+    schedule.warmup_epochs / schedule.epochs.max(1) as f64
 }
 
-/// [`again`] for longer than the run's `steps`, with the [`warmup`] that belongs to it.
+fn rounded(epochs: f64) -> f64 {
+    (epochs * 1e3).round() / 1e3
+}
+
+/// Epochs of warm-up of a longer run of `epochs` that otherwise has this schedule: the same share or, of a long warm-up, a
+/// usual one, and not more epochs than usual or before.
+fn longer_warmup(schedule: &ScheduleRecipe, epochs: u64) -> f64 {
+    let share = if share(schedule) >= LONG_WARMUP { USUAL_WARMUP } else { share(schedule) };
+    rounded((epochs as f64 * share).min(schedule.warmup_epochs.max(USUAL_EPOCHS)))
+}
+
+/// Epochs of warm-up of a run of so few `epochs` that the warm-up of its schedule would be long, or longer than the run if it
+/// is long by itself: a usual share, or the schedule's own if that is larger.
+pub fn shorter_warmup(schedule: &ScheduleRecipe, epochs: u64) -> Option<f64> {
+    let (own, whole) = (share(schedule), epochs as f64);
+    let is_much = match own {
+        own if own >= LONG_WARMUP => schedule.warmup_epochs > whole,
+        _ => schedule.warmup_epochs >= LONG_WARMUP * whole,
+    };
+    (is_much && epochs < schedule.epochs).then(|| rounded(whole * own.clamp(USUAL_WARMUP, 1.0)))
+}
+
+/// [`again`] for longer than the run's `steps`, with the warm-up that belongs to it.
 pub fn longer(run: &Path, info: &RunInfo, recipe: &Recipe, steps: u64) -> Suggestion {
     let (times, schedule) = (times_longer(steps), &recipe.schedule);
     let epochs = times * schedule.epochs;
     let longer = again(run, info).with(["--epochs", &epochs.to_string()]);
-    let longer = match warmup(schedule, epochs) {
+    let longer = match longer_warmup(schedule, epochs) {
         0.0 => longer,
         warmup => longer.with(["--set", &format!("schedule.warmup_epochs={warmup:?}")]),
     };
@@ -132,7 +153,21 @@ fn times_longer(steps: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::times_longer;
+    use super::*;
+
+    #[test]
+    fn warm_ups_follow_the_length_of_a_run() {
+        let of = |warmup_epochs, epochs| ScheduleRecipe { warmup_epochs, epochs, ..ScheduleRecipe::default() };
+        // 5 % of a recipe: a tenth of a run in which it would take a quarter.
+        let usual = of(10.0, 200);
+        let found = [9, 10, 40, 41, 200].map(|epochs| shorter_warmup(&usual, epochs));
+        assert_eq!(found, [Some(0.9), Some(1.0), Some(4.0), None, None]);
+        // A recipe with a long one keeps its share where it would not end.
+        let found = [1, 2, 3].map(|epochs| shorter_warmup(&of(2.0, 4), epochs));
+        assert_eq!(found, [Some(0.5), None, None]);
+        let longer = [(of(10.0, 40), 280), (of(0.2, 2), 8), (of(20.0, 800), 1600), (of(0.0, 1), 4)];
+        assert_eq!(longer.map(|(schedule, epochs)| longer_warmup(&schedule, epochs)), [10.0, 0.8, 20.0, 0.0]);
+    }
 
     #[test]
     fn a_longer_run_has_steps_enough() {

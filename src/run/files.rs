@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::run_state::METRICS_FILE;
 
 /// The lines of `metrics.jsonl`.
+#[derive(Clone)]
 pub struct Metrics(Vec<Value>);
 
 impl Metrics {

@@ -96,8 +96,24 @@ fn table(source: &str, file: &Path, column: Option<&str>, options: ReadOptions) 
     if is_image(file) {
         return Err(wrong("it is one image, not a data set; give the folder that it is in".into()));
     }
+    if let Some(text) = not_images(file) {
+        return Err(wrong(text.into()));
+    }
     let table = ParquetDataset::open(file, column)?.read_with(options);
     Ok(Splits::of(source, Arc::new(table), None))
+}
+
+/// Why a file with this extension is no data set.
+fn not_images(file: &Path) -> Option<&'static str> {
+    let extension = file.extension()?.to_str()?.to_ascii_lowercase();
+    Some(match extension.as_str() {
+        "toml" => "it is a recipe or a study, not a data set; give a recipe with --recipe",
+        "csv" | "tsv" | "json" | "jsonl" | "txt" | "xlsx" => {
+            "it is a table of text, not a data set; sort the images into a folder for each class, or write a parquet \
+             table with an image column (`Labels in a CSV file` in the documentation of data shows both)"
+        }
+        _ => return None,
+    })
 }
 
 fn folder(source: &str, path: &Path, column: Option<&str>, options: ReadOptions) -> Result<Splits> {

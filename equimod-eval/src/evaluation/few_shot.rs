@@ -4,7 +4,7 @@ use super::{Evaluation, LabeledTask, Measurement, Protocol, page};
 use crate::few_shot::{EpisodeClassifier, EpisodeConfig, Episodes, episodes, evaluate, usable_classes};
 use crate::report::Section;
 use crate::results::FEW_SHOT;
-use crate::{Result, ResultRow};
+use crate::{Error, Result, ResultRow};
 
 /// Few-shot classification of episodes drawn from the test images of each task.
 ///
@@ -51,12 +51,19 @@ impl Protocol for FewShotProtocol {
 
     fn measure(&self, evaluation: &Evaluation) -> Result<Measurement> {
         let tasks = evaluation.labeled_tasks()?;
-        let mut rows = Vec::new();
+        let (mut rows, mut failed) = (Vec::new(), None);
         for &shots in &self.shots {
             let Self { ways, queries, episodes, .. } = *self;
-            rows.extend(of_shots(evaluation, &tasks, &EpisodeConfig { ways, shots, queries, episodes })?);
+            match of_shots(evaluation, &tasks, &EpisodeConfig { ways, shots, queries, episodes }) {
+                Ok(more) => rows.extend(more),
+                Err(error @ Error::Protocol(_)) => failed = Some(error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(rows.into())
+        match failed {
+            Some(error) if rows.is_empty() => Err(error),
+            _ => Ok(rows.into()),
+        }
     }
 
     fn sections(
@@ -78,7 +85,7 @@ fn of_shots(evaluation: &Evaluation, tasks: &[LabeledTask], config: &EpisodeConf
         match episodes(&task.test.labels, &config, evaluation.seed) {
             Ok(drawn) => rows.extend(of_task(evaluation, task, &config, &drawn)?),
             Err(error) => {
-                evaluation.observer.log(&format!("{} is left out: {error}", task.name));
+                evaluation.observer.log(&format!("{}, {}-shot, is left out: {error}", task.name, config.shots));
                 failed = Some(error);
             }
         }
@@ -97,9 +104,10 @@ fn with_available_classes(evaluation: &Evaluation, task: &LabeledTask, config: &
     let Some(queries) = (1..=config.queries).rev().find(enough) else { return *config };
     if queries < config.queries {
         evaluation.observer.log(&format!(
-            "{name}, {shots}-shot: fewer than two classes have at least {} test images; episodes have {queries} queries a \
+            "{name}, {shots}-shot: fewer than two classes have at least {} test images; episodes have {queries} {} a \
              class instead of {}",
             shots + config.queries,
+            if queries == 1 { "query" } else { "queries" },
             config.queries
         ));
     }
@@ -136,9 +144,10 @@ fn of_task(
             interval: Some((scores.mean - scores.half_width, scores.mean + scores.half_width)),
             chance: Some(1.0 / config.ways as f64),
             detail: format!(
-                "{} episodes of {} queries a class; {}{left_out}",
+                "{} episodes of {} {} a class; {}{left_out}",
                 config.episodes,
                 config.queries,
+                if config.queries == 1 { "query" } else { "queries" },
                 task.test_description(),
             ),
             ..Default::default()

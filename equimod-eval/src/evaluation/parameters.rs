@@ -97,13 +97,15 @@ impl ParameterProtocol {
         for score in &scores.targets {
             let chosen =
                 Some(format!("ridge {:.1e} × images, the best of {} on validation", score.ridge, ridges().len()));
-            rows.push(ResultRow { chosen: chosen.clone(), chance: Some(0.0), ..row(&score.name, R2, score.r2) });
+            let r2 = ResultRow { samples: Some(score.by_row.clone().into()), ..row(&score.name, R2, score.r2) };
+            rows.push(ResultRow { chosen: chosen.clone(), chance: Some(0.0), ..r2 });
             if let Some(accuracy) = score.accuracy {
                 let chance = majority(&data.test, &score.name);
                 rows.push(ResultRow { chosen, chance, ..row(&score.name, ACCURACY_OF_FLAG, accuracy) });
             }
         }
-        rows.push(ResultRow { chance: Some(0.0), ..row("all parameters", POOLED_R2, scores.pooled) });
+        let pooled = row("all parameters", POOLED_R2, scores.pooled);
+        rows.push(ResultRow { chance: Some(0.0), samples: Some(scores.pooled_by_row.into()), ..pooled });
         Ok(rows)
     }
 }

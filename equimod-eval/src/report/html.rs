@@ -60,6 +60,7 @@ summary h2{display:inline-block}summary{cursor:pointer}.print-only{display:none}
   th,td{padding:.2rem .5rem}details:not(.printed){display:none}.printed summary{list-style:none}
   details::details-content{content-visibility:visible;block-size:auto}body{max-width:none;padding:0;font-size:1rem;line-height:1.35}
   h2{break-after:avoid;margin-top:1rem}figure,.row,tr{break-inside:avoid}tr.noted{break-after:avoid}
+  .results:has(tr:nth-child(41)) tr.note{display:none}.results:has(tr:nth-child(41)) tr.noted td{border-bottom:1px solid var(--line)}
   .plots,.few,.beside:has(>:nth-child(2)){grid-template-columns:1fr 1fr}.few{gap:0 1rem}
   .plots:has(figure:nth-child(3)){grid-template-columns:repeat(3,1fr)}
   .row{grid-template-columns:repeat(auto-fit,minmax(6rem,1fr));gap:.5rem;padding:.4rem 0}

@@ -290,11 +290,12 @@ impl ResultRow {
     }
 }
 
-/// The rows with the last part of the data's name in those tasks whose share was measured on several data sets.
+/// The rows with the last part of the data's name in those tasks of which shares were measured on several data sets.
 pub fn with_distinct_tasks(rows: &[ResultRow]) -> Vec<ResultRow> {
-    let of = |row: &ResultRow| (row.model.clone(), row.protocol.clone(), row.task.clone(), row.metric.clone());
-    let is_ambiguous =
-        |row: &ResultRow| row.is_share() && rows.iter().any(|other| other.data != row.data && of(other) == of(row));
+    let is_other = |row: &ResultRow, other: &ResultRow| {
+        other.is_share() && other.data != row.data && (&other.model, &other.task) == (&row.model, &row.task)
+    };
+    let is_ambiguous = |row: &ResultRow| row.is_share() && rows.iter().any(|other| is_other(row, other));
     let distinct = |row: &ResultRow| {
         let data = row.data.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let task = if is_ambiguous(row) { format!("{} of {data}", row.task) } else { row.task.clone() };
@@ -319,11 +320,13 @@ mod tests {
             row("a/birds", "class", TOP_1),
             row("hf:lab/cars", "class", TOP_1),
             row("a/birds", "size", TOP_1),
+            // Another protocol names its data set, too.
+            ResultRow { protocol: "linear".into(), ..row("a/birds", "class", "mean per class accuracy") },
             row("a/birds", "equimod", ABSOLUTE),
             row("hf:lab/cars", "equimod", ABSOLUTE),
         ];
         let tasks: Vec<String> = with_distinct_tasks(&rows).into_iter().map(|row| row.task).collect();
-        assert_eq!(tasks, ["class of birds", "class of cars", "size", "equimod", "equimod"]);
+        assert_eq!(tasks, ["class of birds", "class of cars", "size", "class of birds", "equimod", "equimod"]);
     }
 
     #[test]

@@ -109,6 +109,12 @@ fn range(least: f64, most: f64) -> String {
 
 /// Measures against the baseline, a run with the same seed.
 pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
+    let said = of_baseline(rows)?;
+    Some(format!("Against the baseline without the module's loss, with this one seed, {said}."))
+}
+
+/// Measures against the baseline, as a clause.
+pub fn of_baseline(rows: &[ResultRow]) -> Option<String> {
     let all = features(against(rows, Reference::Baseline));
     let of = |side: Side| all.iter().filter(move |one| one.side == side);
     let part = |side: Side, word: &str| {
@@ -120,17 +126,14 @@ pub(super) fn baseline(rows: &[ResultRow]) -> Option<String> {
     if open == all.len() {
         let points = || all.iter().map(|one| one.points);
         let (least, most) = points().min_by(f64::total_cmp).zip(points().max_by(f64::total_cmp))?;
-        return Some(format!(
-            "Against the baseline without the module's loss, with this one seed, there is no clear difference ({} points).",
-            range(least, most)
-        ));
+        return Some(format!("there is no clear difference ({} points)", range(least, most)));
     }
     let open = (open > 0).then(|| format!("no clear difference in {open}"));
     let parts = [part(Side::Above, "higher"), part(Side::Below, "lower"), open];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| {
         let all = if all.len() == 1 { format!("{} is", every(&all)) } else { format!("of {}:", counted(&all)) };
-        format!("Against the baseline without the module's loss, with this one seed, {all} {}.", parts.join(", "))
+        format!("{all} {}", parts.join(", "))
     })
 }
 

@@ -1,7 +1,7 @@
 //! Rules on the spread of features, and on what can be read off them.
 
 use super::sides::Side;
-use crate::results::{EFFECTIVE_RANK, NORMALIZED_STD, POOLED_R2, R2, ResultRow};
+use crate::results::{EFFECTIVE_RANK, NORMALIZED_STD, POOLED_R2, Paired, R2, ResultRow};
 
 /// Effective rank of features below which they collapsed, as in the guard of training.
 pub const COLLAPSED_RANK: f64 = 2.0;
@@ -61,10 +61,11 @@ pub(super) fn readable(rows: &[ResultRow], is_relative: bool) -> Option<String> 
         _ => "hardly say",
     };
     let what = if is_relative { "how augmentation changed from view to view" } else { "how a view was augmented" };
-    let beside = [(row.untrained, "untrained network"), (row.baseline, "baseline")];
-    let beside = beside.into_iter().filter_map(|(value, network)| {
+    let beside =
+        [(row.untrained, row.over_untrained, "untrained network"), (row.baseline, row.over_baseline, "baseline")];
+    let beside = beside.into_iter().filter_map(|(value, paired, network)| {
         let value = value?;
-        Some(format!(", {} those of the {network}, {value:.2}", than(row, value)))
+        Some(format!(", {} those of the {network}, {value:.2}", than(row, value, paired)))
     });
     let beside: String = beside.collect();
     let interval = row.interval.map_or_else(String::new, |(low, high)| format!(" ({low:.2} to {high:.2})"));
@@ -80,9 +81,11 @@ fn is_above_guessing(row: &ResultRow) -> bool {
     row.interval.is_none_or(|interval| Side::of(interval, 0.0) == Side::Above)
 }
 
-/// A value of R² against that of another network: by its interval, or without one by a fixed difference.
-fn than(row: &ResultRow, other: f64) -> &'static str {
-    match Side::of(row.interval.unwrap_or((row.value - EQUAL, row.value + EQUAL)), other) {
+/// A value of R² against that of another network: by the interval of the paired difference, else by its own, and without
+/// one by a fixed difference.
+fn than(row: &ResultRow, other: f64, paired: Option<Paired>) -> &'static str {
+    let own = || row.interval.unwrap_or((row.value - EQUAL, row.value + EQUAL));
+    match paired.map_or_else(|| Side::of(own(), other), |paired| Side::of(paired.interval, 0.0)) {
         Side::Above => "more than",
         Side::Around => "about as much as",
         Side::Below => "less than",

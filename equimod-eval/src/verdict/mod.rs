@@ -19,7 +19,7 @@ use predictions::{Predictions, retrieved, unpredicted};
 use sides::Side;
 use training::{collapse, pace, rise};
 
-pub use accuracies::WIDE;
+pub use accuracies::{WIDE, of_baseline};
 pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, FEW_DIMENSIONS, NARROWER, READABLE};
 pub use sides::is_judged;
 pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, of_trainings, unfinished};
@@ -76,8 +76,8 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         (0, gains.sentence()),
         (2, at_an_end.clone()),
         (1, precision(rows)),
-        (1, other_epochs(rows)),
-        (1, against_baseline.clone()),
+        (2, other_epochs(rows)),
+        (0, against_baseline.clone()),
         (0, predictions.sentence.clone()),
         (2, unpredicted(rows)),
         (1, retrieved(rows)),

@@ -24,6 +24,7 @@ pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
         "images": dataset.len(),
         "sizes": sizes_of(&sizes),
         "transparent": channels.transparent,
+        "blank": channels.is_blank(),
         "channels": { "images": channels.images, "mean": channels.mean(), "std": channels.std() },
         "labels": labels,
         "likely_labels": likely_labels(dataset.as_ref())
@@ -109,13 +110,17 @@ fn plain(described: &Value, background: Background) -> String {
     text += &format!("channel std  {}\n", numbers(&channels["std"]));
     if let Some(count) = described["transparent"].as_u64().filter(|&count| count > 0) {
         text += &format!("{}\n", transparent(count as usize, background));
+        if described["blank"] == true {
+            text += "all images are blank so: their shapes are in the alpha alone; try another background\n";
+        }
     }
     for task in described["labels"].as_array().into_iter().flatten() {
         let classes = task["classes"].as_array().map(Vec::as_slice).unwrap_or_default();
         text += &format!(
-            "labels {}: {} classes, {} images without\n",
+            "labels {}: {} {}, {} images without\n",
             task["task"].as_str().unwrap_or_default(),
             classes.len(),
+            if classes.len() == 1 { "class" } else { "classes" },
             task["without"]
         );
         for class in classes.iter().take(SHOWN) {

@@ -22,14 +22,14 @@ pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
         PackedDataset::open(path)?.verify()?;
     }
     let dataset = arguments.source.open()?;
-    let verification = Verification::of(dataset.as_ref())?;
+    let verification = Verification::of(dataset.as_ref(), arguments.source.reading.reading().background)?;
     if let Some(out) = &arguments.out {
         write_atomic(out, &serde_json::to_vec_pretty(&verification)?)?;
     }
     if arguments.json {
         console::json(&verification)?;
     } else {
-        console::sentences(&verification.text(arguments.source.reading.reading().background))?;
+        console::sentences(&verification.text())?;
     }
     let sound = verification.failed.is_empty() && verification.unopened.is_empty();
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) })
@@ -58,7 +58,7 @@ struct Verification {
     misnamed: Vec<Remark>,
     /// Number of images with transparent pixels.
     transparent: usize,
-    /// Transparent images that have only one color without their alpha.
+    /// Transparent images that have only one color without their alpha or, with a background, in front of it.
     one_color: Vec<Remark>,
     unopened: Vec<Unopened>,
     leftovers: BTreeMap<String, usize>,
@@ -66,6 +66,8 @@ struct Verification {
     fingerprint: String,
     /// Hash of the pixels of all images, in order; it does not depend on their location or storage.
     content: String,
+    #[serde(skip)]
+    background: Background,
     #[serde(skip)]
     passed_over: Vec<String>,
     #[serde(skip)]
@@ -84,6 +86,8 @@ struct Decoded {
     format: Option<&'static str>,
     doubts: String,
     transparency: Option<Transparency>,
+    /// Whether all pixels are the same as they are read, in front of the background if there is one.
+    is_blank: bool,
 }
 
 fn look(dataset: &dyn Dataset, index: usize) -> Result<Decoded, Remark> {
@@ -96,11 +100,12 @@ fn look(dataset: &dyn Dataset, index: usize) -> Result<Decoded, Remark> {
     let examined = dataset.encoded(index).map_err(remark)?.and_then(|bytes| Image::examine(&bytes));
     let doubts = examined.as_ref().map(|examined| examined.doubts.join(", ")).unwrap_or_default();
     let transparency = examined.as_ref().and_then(|examined| examined.transparency);
-    Ok(Decoded { pixels, format: examined.map(|examined| examined.format), doubts, transparency })
+    let is_blank = image.pixels().as_chunks::<3>().0.windows(2).all(|pair| pair[0] == pair[1]);
+    Ok(Decoded { pixels, format: examined.map(|examined| examined.format), doubts, transparency, is_blank })
 }
 
 impl Verification {
-    fn of(dataset: &dyn Dataset) -> anyhow::Result<Self> {
+    fn of(dataset: &dyn Dataset, background: Background) -> anyhow::Result<Self> {
         let looked: Vec<_> = (0..dataset.len()).into_par_iter().map(|index| look(dataset, index)).collect();
         let unread = dataset.unread();
         let passed_over = dataset.passed_over().cloned().unwrap_or_default();
@@ -118,6 +123,7 @@ impl Verification {
             unopened: Vec::new(),
             fingerprint: dataset.fingerprint()?,
             content: String::new(),
+            background,
             passed_over: passed_over.clauses(),
             unread_indices: unread.into_keys().collect(),
             leftovers: passed_over.leftovers,
@@ -148,17 +154,23 @@ impl Verification {
             self.misnamed.push(Remark { index, path: path.clone(), reason: format!("its content is {format}") });
         }
         self.transparent += usize::from(decoded.transparency.is_some());
-        if decoded.transparency == Some(Transparency::OneColor) {
-            let reason = "without its alpha, it has only one color".into();
-            self.one_color.push(Remark { index, path: path.clone(), reason });
-        }
+        let reason = match self.background {
+            Background(None) if decoded.transparency == Some(Transparency::OneColor) => {
+                Some("without its alpha, it has only one color".to_owned())
+            }
+            Background(Some(_)) if decoded.transparency.is_some() && decoded.is_blank => {
+                Some(format!("on {}, it has only one color", self.background))
+            }
+            _ => None,
+        };
+        self.one_color.extend(reason.map(|reason| Remark { index, path: path.clone(), reason }));
         if !decoded.doubts.is_empty() {
             self.suspicious.push(Remark { index, path, reason: decoded.doubts });
         }
     }
 
     /// Text report.
-    fn text(&self, background: Background) -> String {
+    fn text(&self) -> String {
         let is_unread = |remark: &&Remark| self.unread_indices.binary_search(&remark.index).is_ok();
         let unread: Vec<&Remark> = self.failed.iter().filter(is_unread).collect();
         let failed: Vec<&Remark> = self.failed.iter().filter(|remark| !is_unread(remark)).collect();
@@ -168,13 +180,9 @@ impl Verification {
         text += &section("In formats that are not read", &format!(" ({})", listed(&self.unread)), &unread);
         text += &section("Decoded, but suspicious", "", &suspicious);
         text += &section("Named like another format, and read by the content", "", &misnamed);
-        text += &section(
-            "Transparent, with one color in all pixels behind the alpha",
-            "",
-            &self.one_color.iter().collect::<Vec<_>>(),
-        );
+        text += &section("Transparent, with one color in all pixels", "", &self.one_color.iter().collect::<Vec<_>>());
         if self.transparent > 0 {
-            text += &format!("{}\n\n", transparent(self.transparent, background));
+            text += &format!("{}\n\n", transparent(self.transparent, self.background));
         }
         if !self.passed_over.is_empty() {
             text += &format!("Ignored: {}\n\n", self.passed_over.join(", "));

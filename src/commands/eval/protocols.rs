@@ -30,6 +30,8 @@ pub struct Chosen<'a> {
     pub protocol: Box<dyn Protocol>,
     /// Settings of the protocol that differ from its defaults, in words for the name of a folder.
     pub other: Vec<String>,
+    /// Those that the metrics of the results name.
+    pub in_metrics: Vec<String>,
     /// Those that `eval compare` takes, too, as its arguments.
     pub of_comparison: Vec<String>,
 }
@@ -41,7 +43,14 @@ fn chosen<'a>(
     other: impl IntoIterator<Item = Option<String>>,
 ) -> anyhow::Result<Chosen<'a>> {
     let other = other.into_iter().flatten().collect();
-    Ok(Chosen { arguments, crop, protocol: Box::new(protocol), other, of_comparison: Vec::new() })
+    Ok(Chosen {
+        arguments,
+        crop,
+        protocol: Box::new(protocol),
+        other,
+        in_metrics: Vec::new(),
+        of_comparison: Vec::new(),
+    })
 }
 
 /// A setting in words, if it is not its default.
@@ -182,13 +191,17 @@ fn few_shot(arguments: &FewShot) -> anyhow::Result<Chosen<'_>> {
         protocol.shots = arguments.shots.iter().map(|&shots| shots as usize).collect();
     }
     let usual = FewShotProtocol::default();
-    let changed = [
+    let in_metrics = [
         other(protocol.ways, usual.ways, |ways| format!("{ways}-ways")),
         (protocol.shots != usual.shots).then(|| format!("{}-shots", joined(&protocol.shots))),
+    ];
+    let changed = [
         other(protocol.queries, usual.queries, |queries| format!("{queries}-queries")),
         other(protocol.episodes, usual.episodes, |episodes| format!("{episodes}-episodes")),
     ];
-    chosen(&arguments.common, CropKind::Center, protocol, changed)
+    let changed = in_metrics.iter().cloned().chain(changed);
+    let chosen = chosen(&arguments.common, CropKind::Center, protocol, changed)?;
+    Ok(Chosen { in_metrics: in_metrics.into_iter().flatten().collect(), ..chosen })
 }
 
 /// `eval equivariance`.

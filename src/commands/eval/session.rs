@@ -17,7 +17,7 @@ use super::next::{Kept, after_evaluation};
 use super::protocols::Chosen;
 use super::settings;
 use crate::artifact::dashed;
-use crate::cli::{CropKind, EvalArgs, ImageArgs};
+use crate::cli::{CropKind, EvalArgs, ImageArgs, InputArgs};
 use crate::inputs::evaluated_data::{self, DataChoice};
 use crate::inputs::model_argument::{self, check_order};
 use crate::inputs::sources::OtherSources;
@@ -66,6 +66,8 @@ struct Session<'a> {
     arguments: &'a EvalArgs,
     /// Settings of the protocol that differ from its defaults.
     other: &'a [String],
+    /// Settings of the protocol that the metrics name.
+    in_metrics: &'a [String],
     /// Arguments of the protocol that a comparison takes, too.
     of_comparison: &'a [String],
     /// Default crop of the protocol.
@@ -87,7 +89,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     /// Opens both; `note` receives what is worth a message.
     fn open(chosen: &'a Chosen, note: fn(&str)) -> anyhow::Result<Self> {
-        let Chosen { arguments, crop, other, of_comparison, .. } = chosen;
+        let Chosen { arguments, crop, other, in_metrics, of_comparison, .. } = chosen;
         let devices = device::open_all(&arguments.device.device)?;
         let named = arguments.source.as_deref().or(arguments.images.data.as_deref());
         check_order(&arguments.model, named)?;
@@ -105,6 +107,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             arguments,
             other,
+            in_metrics,
             of_comparison,
             crop: *crop,
             data,
@@ -153,7 +156,10 @@ impl<'a> Session<'a> {
     /// Settings other than the defaults, which make an evaluation another one than that of the published protocol.
     fn settings(&self) -> Vec<String> {
         let EvalArgs { images, input, seed, .. } = self.arguments;
-        let of_images = settings::of_images(input, self.crop, &images.reading, *seed);
+        // The size of training is no other one.
+        let size = input.size.filter(|size| *size != self.model.preprocessing.size);
+        let input = InputArgs { size, ..*input };
+        let of_images = settings::of_images(&input, self.crop, &images.reading, *seed);
         let of_sources = settings::of_sources(images.test.as_deref(), images.validation.as_deref());
         of_images.into_iter().chain(of_sources).chain(self.other.iter().cloned()).collect()
     }
@@ -228,7 +234,9 @@ impl<'a> Session<'a> {
 
     /// The numbers of a model with their metadata.
     fn results(&self, path: &Path, model: &Model, measured: &Measurement, command: Vec<String>) -> Results {
-        let settings = self.settings().join(", ");
+        let settings: Vec<String> =
+            self.settings().into_iter().filter(|setting| !self.in_metrics.contains(setting)).collect();
+        let settings = settings.join(", ");
         let mut rows = measured.rows.clone();
         rows.iter_mut().for_each(|row| row.settings.clone_from(&settings));
         Results {

@@ -130,7 +130,8 @@ impl Finished<'_> {
     /// Commands that answer the next questions, the one that the verdict advises first.
     fn next(&self, advice: Option<Advice>) -> Vec<Suggestion> {
         let folder = self.run.path().display().to_string();
-        let labeled = !self.dataset.tasks().is_empty();
+        // One class is told from no other.
+        let labeled = self.dataset.tasks().iter().any(|task| task.classes.len() > 1);
         let evaluate = match labeled {
             true => Suggestion::new(["eval", "logistic", &folder, "--untrained"])
                 .with(self.baseline.iter().map(|_| "--baseline"))
@@ -150,6 +151,8 @@ impl Finished<'_> {
         let module = self.trainer.method().modules().first();
         let module = module.filter(|_| !matches!(self.recipe.objective, ObjectiveConfig::None(_)));
         match (&self.baseline, module) {
+            // Without labels, no accuracy is compared.
+            (Some(_), _) if !labeled => {}
             (Some(_), _) => {
                 let pairs = seeds::pairs(self.run.path());
                 let compare =
@@ -158,7 +161,7 @@ impl Finished<'_> {
                     0 | 1 => "with all L2 strengths, on the same test images".to_owned(),
                     count => format!("tested over {count} seeds"),
                 };
-                commands.extend(labeled.then(|| compare.about(&remark)));
+                commands.push(compare.about(&remark));
                 commands.push(with_seed(self.run.path(), self.info, seeds::next_seed([self.run.path()])));
             }
             (None, Some(module)) => {
@@ -205,7 +208,14 @@ impl Finished<'_> {
         let evaluation = evaluation.with_untrained(untrained);
         let mut measured = Measurement::default();
         if !splits.train.tasks().is_empty() {
-            measured = evaluation.measure(&SummaryProtocol::default())?;
+            measured = match evaluation.measure(&SummaryProtocol::default()) {
+                // The model is worth a report, whatever its labels.
+                Err(equimod_eval::Error::Data(error @ equimod_data::Error::DataSet { .. })) => {
+                    console::note(&format!("no accuracy is measured: {error}"));
+                    Measurement::default()
+                }
+                measured => measured?,
+            };
         }
         if self.trainer.method().modules().iter().any(|module| module.module.start().is_some()) {
             let overall = EquivarianceProtocol { each_augmentation: false, ..Default::default() };

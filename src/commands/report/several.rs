@@ -3,7 +3,8 @@
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
 use equimod_eval::results::{FEW_SHOT, Paired, is_quick_search};
-use equimod_eval::verdict::{is_judged, of_trainings};
+use equimod_eval::verdict::{MOST_SENTENCES, is_judged, of_baseline, of_trainings};
+use equimod_train::Status;
 
 use super::rows::are_alike;
 use super::{Run, is_baseline, is_baseline_of};
@@ -11,17 +12,35 @@ use crate::outputs::suggestion::Suggestion;
 use crate::run::again::resume;
 use crate::run::facts::of_runs;
 use crate::run::seeds::{self, have_one_recipe};
+use crate::run_state::status;
 
 /// The verdict on two runs or more, and the command that follows.
 pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
-    if let Some(empty) = runs.iter().find(|run| run.results.is_empty()) {
-        return without_results(empty);
+    let (evaluated, others): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| !run.results.is_empty());
+    let said: Vec<String> = others.iter().map(|run| not_evaluated(run)).collect();
+    let evaluate: Vec<Suggestion> = others.iter().map(|run| evaluation_of(run)).collect();
+    if evaluated.len() < 2 {
+        return (said.into_iter().take(MOST_SENTENCES).collect(), evaluate);
     }
-    let (said, next) = match runs {
+    let evaluated: Vec<Run> = evaluated.into_iter().cloned().collect();
+    let (compared, next) = of_evaluated(&evaluated);
+    // Runs that are not finished come first.
+    let mut open: Vec<Suggestion> = runs.iter().filter_map(|run| resume(&run.folder)).collect();
+    open.dedup();
+    let next = if open.is_empty() { evaluate.into_iter().chain(next).collect() } else { open };
+    (said.into_iter().chain(compared).take(MOST_SENTENCES).collect(), next)
+}
+
+/// The verdict on two evaluated runs or more, and the command that follows.
+fn of_evaluated(runs: &[Run]) -> (Vec<String>, Option<Suggestion>) {
+    match runs {
         [first, second] => {
             // Of one recipe, any two runs are alike.
             let differ = !have_one_recipe(&first.recipe, &second.recipe);
-            let next = (differ && !runs.iter().any(is_unlabeled)).then(|| paired(first, second));
+            let next = match differ {
+                true => (!runs.iter().all(is_unlabeled)).then(|| paired(first, second)),
+                false => over_seeds(first),
+            };
             // Nothing trained the predictor of a baseline.
             let has_baseline = runs.iter().any(|run| is_baseline(run, runs));
             let equivariance = of_equivariance(first, second).filter(|_| !has_baseline);
@@ -32,21 +51,35 @@ pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
             (with_training([accuracies].into_iter().chain(equivariance), runs), next)
         }
         several => match other_images(several) {
-            Some((said, next)) => (vec![said], next),
+            Some((said, next)) => (with_training([said], several), next),
             None => {
                 let said = std::iter::once(leaders(several)).chain(against_baselines(several));
                 (with_training(said, several), highest_two(several))
             }
         },
-    };
-    (said, next.into_iter().collect())
+    }
 }
 
-/// A sentence on a run that was not evaluated, and the command for it.
-fn without_results(run: &Run) -> (Vec<String>, Vec<Suggestion>) {
-    let said = format!("{} was not evaluated: there is nothing to compare.", run.name);
-    let evaluate = Suggestion::new(["eval", "logistic", &run.folder.display().to_string()]);
-    (vec![said], vec![evaluate.about("of images with labels; other protocols as well")])
+/// A sentence on a run that was not evaluated.
+fn not_evaluated(run: &Run) -> String {
+    let why = match run.info.status {
+        Status::Finished => String::new(),
+        _ => format!(" ({})", status(&run.folder, &run.info)),
+    };
+    format!("{} was not evaluated{why}: it is not compared.", run.name)
+}
+
+/// The command that goes on with a run that was not evaluated, or evaluates it.
+fn evaluation_of(run: &Run) -> Suggestion {
+    let evaluate = || Suggestion::new(["eval", "logistic", &run.folder.display().to_string()]);
+    resume(&run.folder).unwrap_or_else(|| evaluate().about("of images with labels; other protocols as well"))
+}
+
+/// The comparison of a run with its baseline over the seeds that its recipe was trained with.
+fn over_seeds(run: &Run) -> Option<Suggestion> {
+    let pairs = seeds::pairs(&run.folder);
+    let compare = Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()));
+    (pairs.len() > 2).then(|| compare.about(&format!("against their baselines, tested over {} seeds", pairs.len() / 2)))
 }
 
 /// A verdict on several runs, and whether they were trained too briefly.
@@ -73,13 +106,15 @@ fn same_name_only(first: &Run, second: &Run) -> Option<String> {
 /// The command that tests the difference of two runs: on their images, or on others if they have different ones.
 fn paired(first: &Run, second: &Run) -> Suggestion {
     let same = same_images(first, second) && first.recipe.data.source == second.recipe.data.source;
+    // Only labels can be compared.
+    let labeled = if is_unlabeled(first) { second } else { first };
     let [a, b] = [first, second].map(|run| run.folder.display().to_string());
     let compare = Suggestion::new(["eval", "compare", &a, &b]);
     match same {
         true => compare.about("tested on paired images"),
         false => compare
-            .with(["--data", &first.recipe.data.source])
-            .about(&format!("both on the images of {}; --data takes others", first.name)),
+            .with(["--data", &labeled.recipe.data.source])
+            .about(&format!("both on the images of {}; --data takes others", labeled.name)),
     }
 }
 
@@ -197,27 +232,12 @@ fn with_baseline(runs: &[Run]) -> impl Iterator<Item = &Run> {
     runs.iter().filter(|run| runs.iter().any(|other| is_baseline_of(other, run)))
 }
 
-/// How many differences of runs from their baselines among several are clear, where their evaluations have them.
+/// How runs differ from their baselines among several, on the same test images, where their evaluations have it.
 fn against_baselines(runs: &[Run]) -> Option<String> {
-    let counted = |run: &Run| {
-        let judged = run.results.iter().filter(|row| is_judged(row, &run.results));
-        let known: Vec<&Paired> = judged.filter_map(|row| row.over_baseline.as_ref()).collect();
-        let clear = known.iter().filter(|paired| paired.is_clear()).count();
-        (!known.is_empty()).then(|| (run.name.clone(), clear, known.len()))
-    };
-    match with_baseline(runs).filter_map(counted).collect::<Vec<_>>().as_slice() {
-        [] => None,
-        [(name, clear, all)] => Some(format!(
-            "Between {name} and its baseline, {clear} of {all} differences on the same test images are clear."
-        )),
-        several => {
-            let each = several.iter().map(|(name, clear, all)| format!("{clear} of {all} in {name}"));
-            Some(format!(
-                "Of the differences from the baselines on the same test images, these are clear: {}.",
-                each.collect::<Vec<_>>().join(", ")
-            ))
-        }
-    }
+    let each = with_baseline(runs).filter_map(|run| Some(format!("in {}, {}", run.name, of_baseline(&run.results)?)));
+    let each: Vec<String> = each.collect();
+    (!each.is_empty())
+        .then(|| format!("Against the baselines, each with one seed, on the same test images: {}.", each.join("; ")))
 }
 
 /// Name of a row's protocol, with whether it is a quick search.
