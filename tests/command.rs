@@ -151,6 +151,18 @@ fn a_baseline_stands_beside_the_run() {
         assert!(of(&results("run"), "untrained").is_finite());
     }
     assert!(results("alone")["rows"][0]["baseline"].is_null());
+    // The page of a baseline leads to the run, and nothing trained its predictor.
+    let page = fs::read_to_string(scratch.path("run/baseline/report.html")).unwrap();
+    assert!(page.contains("This is the baseline of run") && page.contains("eval compare run/baseline run"));
+    assert!(!page.contains("--resume --baseline"));
+    let said = scratch.done(&["eval", "equivariance", "run/baseline"]);
+    assert!(said.contains("nothing trained its predictor") && !said.contains("copying"), "{said}");
+    assert!(said.contains("eval compare run/baseline run"), "{said}");
+    let said = scratch.done(&["eval", "retrieval", "run", "--untrained"]);
+    assert!(
+        said.contains("# also of the baseline") && said.contains("eval retrieval run --untrained --baseline"),
+        "{said}"
+    );
     scratch.done(&["report", "run/baseline", "run", "--out", "two.html"]);
     let page = fs::read_to_string(scratch.path("two.html")).unwrap();
     assert!(page.contains("run − baseline") && page.contains("At a glance"));
@@ -337,7 +349,7 @@ fn comparisons_lead_on(scratch: &Scratch) {
         &["eval compare run/baseline run second/baseline"],
     );
     leads(&["eval", "knn", "run"], &["eval compare run/baseline run second/baseline second --by knn", "over 2 seeds"]);
-    leads(&["eval", "health", "run"], &["eval compare run/baseline run\n"]);
+    leads(&["eval", "health", "run"], &["# also of the baseline", "eval health run --baseline"]);
     scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\nprotocol = 'knn'\n");
     let transfer = |models: &[&'static str]| [&["eval", "transfer", "--suite", "suite.toml"], models].concat();
     leads(&transfer(&["run"]), &["--untrained"]);

@@ -410,9 +410,9 @@ fn white_shapes_get_a_background_on_which_they_are_seen() {
         scratch.write(&format!("icons/{i}.png"), shape);
     }
     let printed = scratch.done(&["init", "--data", "icons", "--out", "new/icons.toml"]);
-    holds(&printed, &["black background (8 of 8 images have transparent pixels, and are blank on white)"]);
+    holds(&printed, &["black background (8 of 8 images have transparent pixels; 8 of them blank on white)"]);
     let stats = scratch.done(&["data", "stats", "icons", "--background", "white"]);
-    holds(&stats, &["all images are blank so: their shapes are in the alpha alone"]);
+    holds(&stats, &["8 of them are blank so: their shapes are in the alpha alone"]);
     let verified = scratch.done(&["data", "verify", "icons", "--background", "White"]);
     holds(&verified, &["on white, it has only one color"]);
     assert!(!scratch.done(&["data", "verify", "icons", "--background", "#000"]).contains("only one color"));
@@ -425,7 +425,7 @@ fn white_shapes_get_a_background_on_which_they_are_seen() {
     let white = ["pretrain", "icons", "--recipe", "quick", "--set", "data.batch=8", "--set", "data.background=white"];
     let output = scratch.run(&[&white[..], &["--dry-run"]].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    holds(&said, &["all 8 sampled images are blank on white: their shapes are in the alpha alone; set another"]);
+    holds(&said, &["8 of 8 sampled images are blank on white: their shapes are in the alpha alone; set another"]);
 }
 
 #[test]

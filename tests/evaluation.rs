@@ -175,11 +175,12 @@ fn a_run_is_evaluated_on_its_own_images() {
     // Every evaluation ends with a verdict, and every page begins with it and the next command.
     let printed = scratch.done(&["eval", "knn", "run", "--untrained"]);
     let next = printed.lines().next_back().unwrap();
-    assert!(printed.contains("\nNext:\n  # ") && next.contains("--baseline"), "{printed}");
+    assert!(printed.contains("The loss rose") && printed.contains("\nNext:\n  # "), "{printed}");
+    assert!(next.contains("find-lr --recipe run/recipe.resolved.toml"), "{printed}");
     let verdict =
         printed.lines().find(|line| line.contains("has no width, because every test image is right")).unwrap();
     let page = fs::read_to_string(scratch.path("run/eval/knn-images/report.html")).unwrap();
-    assert!(page.contains("class=\"verdict\"") && page.contains("pretrain --out run --resume --baseline"), "{page}");
+    assert!(page.contains("class=\"verdict\"") && page.contains("find-lr --recipe run"), "{page}");
     let listed = fs::read_to_string(scratch.path("run/eval/knn-images/results.md")).unwrap();
     assert!(listed.starts_with(&format!("- {verdict}")), "{listed}");
     scratch.done(&["embed", "run", "--out", "own.npy"]);

@@ -192,6 +192,10 @@ fn short_unsettled_and_collapsed_runs_are_named() {
     assert_eq!(of(&lost, short(SHORT_RUN - 1)).advice, Some(Advice::TrainLonger));
     assert_eq!(of(&lost, long()).advice, None);
     let falling = |decrease| TrainingFacts { still_falling: Some(decrease), ..long() };
+    // Where every test image is right, nothing could be gained.
+    let paired = Paired { interval: (-0.01, 0.05), p_value: Some(0.5) };
+    let whole = |value| ResultRow { over_untrained: Some(paired), ..accuracy(value, (0.9, 1.0), Some(0.98)) };
+    assert!(!has(&of(&[whole(1.0)], short(SHORT_RUN - 1)), "short") && has(&of(&[whole(0.99)], short(500)), "short"));
     assert!(has(&of(&lost, falling(FALLING + 1e-3)), "still fell"));
     assert!(!has(&of(&lost, falling(FALLING)), "still fell"));
     let both = TrainingFacts { still_falling: Some(0.5), ..short(100) };

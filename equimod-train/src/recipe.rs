@@ -156,11 +156,14 @@ impl AugmentationRecipe {
 
     /// Every setting that does not work for training on two views.
     fn problems(&self) -> Vec<String> {
-        if self.size < LEAST_SIZE {
-            return vec![format!("augmentation.size is {}; give at least {LEAST_SIZE} pixels", self.size)];
-        }
         let layout = self.layout();
         let mut problems: Vec<String> = layout.as_ref().err().map(ToString::to_string).into_iter().collect();
+        if self.size < LEAST_SIZE {
+            problems.push(format!("augmentation.size is {}; give at least {LEAST_SIZE} pixels", self.size));
+            // Of a policy, what does not come from the size.
+            problems.extend(self.policy.policy(LEAST_SIZE).err().map(|error| error.to_string()));
+            return problems;
+        }
         match self.policy() {
             Err(error) => problems.push(error.to_string()),
             Ok(policy) => {

@@ -308,7 +308,7 @@ impl TrainingFacts {
         Self {
             data: Some(training.data.clone()),
             on: Some(shown(&training.data)),
-            start: origins(&training).map(|origin| start(origin, &training.data_fingerprint)).collect(),
+            start: start(&training),
             further_steps: training.further_steps,
             reached: training.epoch.filter(|_| !training.finished),
             origins: origins(&training).map(str::to_owned).collect(),
@@ -321,12 +321,16 @@ impl TrainingFacts {
     }
 }
 
-/// Such weights for readers, with the images that they were trained on, if those are others than these.
-fn start(origin: &str, fingerprint: &str) -> String {
-    let StartingWeights { model, images, .. } = StartingWeights::parse(origin);
-    let images = images.filter(|(_, other)| *other != fingerprint);
-    let images = images.map_or_else(String::new, |(images, _)| format!(" (trained on `{}`)", shown(images)));
-    format!("`{}`{images}", shown(model))
+/// Such weights for readers, with the images that they were trained on if some were others than those of this training.
+fn start(training: &Training) -> Vec<String> {
+    let known: Vec<StartingWeights> = origins(training).map(StartingWeights::parse).collect();
+    let is_other = |(_, fingerprint): (&str, &str)| fingerprint != training.data_fingerprint;
+    let has_others = known.iter().filter_map(|weights| weights.images).any(is_other);
+    let named = |StartingWeights { model, images, .. }: StartingWeights| match images.filter(|_| has_others) {
+        Some((images, _)) => format!("`{}` (trained on `{}`)", shown(model), shown(images)),
+        None => format!("`{}`", shown(model)),
+    };
+    known.into_iter().map(named).collect()
 }
 
 /// The weights that training started from, those that they came from, and so on.

@@ -64,24 +64,17 @@ pub struct Images {
 
 /// The color behind transparent pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Behind {
-    /// White, in front of which images differ from it.
-    White,
-    /// Black, since images are white in front of white.
-    Black,
-    /// The color of a setting.
-    Given(Background),
+pub struct Behind {
+    /// The color.
+    pub color: Background,
+    /// Whether it is that of a setting.
+    pub is_given: bool,
+    /// Number of decoded images that are blank in front of it, and in front of white.
+    pub blank: [u64; 2],
 }
 
-impl Behind {
-    fn color(self) -> Background {
-        match self {
-            Self::White => Background(Some([255; 3])),
-            Self::Black => Background(Some([0; 3])),
-            Self::Given(color) => color,
-        }
-    }
-}
+/// Colors behind transparent pixels, of which the first with the fewest blank images is chosen.
+const COLORS: [Background; 3] = [Background(Some([255; 3])), Background(Some([0; 3])), Background(Some([128; 3]))];
 
 /// Facts about the machine.
 #[derive(Clone, Debug)]
@@ -151,8 +144,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Decodes `number` images; if some have transparent pixels, in front of the `given` color, else of white or, if nothing
-    /// is seen on it, of black.
+    /// Decodes `number` images; if some have transparent pixels, in front of the `given` color, else of white or, if fewer are
+    /// blank on it, of black or gray.
     fn of(dataset: &dyn Dataset, source: &str, given: Option<Background>, number: usize) -> anyhow::Result<Self> {
         let seen = channels(dataset, number)?;
         let (failed, transparent) = (number - seen.images as usize, seen.transparent as usize);
@@ -166,17 +159,24 @@ impl Seen {
         if transparent == 0 {
             return Ok(Self { channels: seen, failed, transparent, background: None });
         }
-        let in_front_of = |behind: Behind| -> anyhow::Result<Self> {
-            let options = ReadOptions { background: behind.color(), ..ReadOptions::default() };
-            let channels = channels(training(source, options)?.0.as_ref(), number)?;
-            Ok(Self { channels, failed, transparent, background: Some(behind) })
+        let in_front_of = |background: Background| -> anyhow::Result<Channels> {
+            let options = ReadOptions { background, ..ReadOptions::default() };
+            channels(training(source, options)?.0.as_ref(), number)
         };
-        let first = in_front_of(given.map_or(Behind::White, Behind::Given))?;
-        if given.is_some() || !first.channels.is_blank() {
-            return Ok(first);
+        let mut color = given.unwrap_or(COLORS[0]);
+        let mut best = in_front_of(color)?;
+        let first = best.blank;
+        for other in COLORS.into_iter().skip(1) {
+            if given.is_some() || best.blank == 0 {
+                break;
+            }
+            let seen = in_front_of(other)?;
+            if seen.blank < best.blank {
+                (color, best) = (other, seen);
+            }
         }
-        let black = in_front_of(Behind::Black)?;
-        Ok(if black.channels.is_blank() { first } else { black })
+        let behind = Behind { color, is_given: given.is_some(), blank: [best.blank, first] };
+        Ok(Self { channels: best, failed, transparent, background: Some(behind) })
     }
 }
 

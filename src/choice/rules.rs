@@ -361,11 +361,16 @@ fn policy(size: usize) -> Chosen<&'static str> {
 fn background(images: &Images) -> Option<Chosen<String>> {
     let (transparent, decoded) = (images.transparent, images.decoded - images.failed);
     let have = format!("{transparent} of {decoded} images have transparent pixels");
-    Some(match images.background? {
-        Behind::White => Chosen::new("white".into(), have),
-        Behind::Black => Chosen::new("black".into(), format!("{have}, and are blank on white")),
-        Behind::Given(color) => Chosen::new(color.to_string(), format!("{AS_GIVEN}; {have}")),
-    })
+    let Behind { color, is_given, blank: [blank, on_white] } = images.background?;
+    let parts = [
+        is_given.then(|| AS_GIVEN.to_owned()),
+        Some(have),
+        (!is_given && blank < on_white).then(|| format!("{on_white} of them blank on white")),
+        (blank > 0)
+            .then(|| format!("{blank} of them blank on it, which `equimod data verify --background {color}` names")),
+    ];
+    let why: Vec<String> = parts.into_iter().flatten().collect();
+    Some(Chosen::new(color.to_string(), why.join("; ")))
 }
 
 fn skip_share(images: &Images) -> Option<Chosen<f64>> {

@@ -33,6 +33,11 @@ fn chosen(change: impl Fn(&mut Facts)) -> Choice {
     choose(&facts, &Given::default())
 }
 
+/// A color that was chosen, and the numbers of images that are blank on it and on white.
+fn on(color: &str, blank: [u64; 2]) -> Behind {
+    Behind { color: color.parse().unwrap(), is_given: false, blank }
+}
+
 fn gpu(facts: &mut Facts) {
     facts.machine.gpu = Some("cuda:0".into());
     facts.machine.memory = Some(80 << 30);
@@ -127,16 +132,17 @@ fn transparent_broken_and_uniform_images_are_provided_for() {
     assert_eq!((sound.mean.value, sound.std.value), ([0.5123, 0.4, 0.3], [0.25, 0.24, 0.23]));
     let other = chosen(|facts| {
         (facts.images.transparent, facts.images.failed) = (3, 2);
-        facts.images.background = Some(Behind::White);
+        facts.images.background = Some(on("white", [0, 0]));
         facts.images.std[1] = 0.0;
     });
     assert_eq!(other.std.value, [0.25, 0.01, 0.23]);
     let background = other.background.unwrap();
     assert!(background.value == "white" && background.why.contains("3 of 254 images"));
-    let icons = chosen(|facts| facts.images.background = Some(Behind::Black)).background.unwrap();
-    assert!(icons.value == "black" && icons.why.contains("blank on white"));
-    let given = chosen(|facts| facts.images.background = Some(Behind::Given("#808080".parse().unwrap()))).background;
-    assert!(given.is_some_and(|color| color.value == "#808080" && color.why.starts_with("as given")));
+    let of = |behind: Behind| chosen(|facts| facts.images.background = Some(behind)).background.unwrap();
+    let icons = of(on("black", [2, 25]));
+    assert!(icons.value == "black" && icons.why.contains("; 25 of them blank on white; 2 of them blank on it, which"));
+    let given = of(Behind { is_given: true, ..on("#808080", [0, 0]) });
+    assert!(given.value == "#808080" && given.why.starts_with("as given") && !given.why.contains("blank"), "{given:?}");
     assert_eq!(other.skip_share.unwrap().value, 0.02);
     // One broken image may be among those of a small folder that were not tried.
     let unseen = |count: usize| {
@@ -174,7 +180,7 @@ fn the_text_resolves_to_the_choice_and_gives_each_reason() {
         let mut facts = facts();
         change(&mut facts);
         (facts.images.transparent, facts.images.failed) = (1, 1);
-        facts.images.background = Some(Behind::White);
+        facts.images.background = Some(on("white", [0, 0]));
         let choice = choose(&facts, &Given::default());
         let written = Written { facts, choice };
         let text = written.text("equimod init");

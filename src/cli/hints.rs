@@ -18,12 +18,16 @@ const OF_ALL: Hints = &[
     (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:N (cuda:0-1 for two)"),
     (&["-j", "--workers", "--num-workers"], "--threads N"),
     (&["--dataset", "--data-dir", "--data-path", "--data-root", "--root", "--train-dir"], "--data DATA"),
+    (&["--train-data-path", "--image-dir", "--images", "--img-dir"], "--data DATA"),
     (&["--output", "--output-dir", "--save-dir", "--checkpoint-dir", "--log-dir", "-o"], "--out"),
 ];
 
 /// Options of commands that train by a recipe.
 const OF_RECIPES: Hints = &[
-    (&["--arch", "--architecture", "--backbone", "--model", "-a"], "--set backbone.architecture=NAME"),
+    (
+        &["--arch", "--architecture", "--backbone", "--model", "-a"],
+        "--set backbone.architecture=NAME (the method is --set objective.kind=KIND)",
+    ),
     (&["--wd", "--weight-decay"], "--set optimizer.weight_decay=VALUE"),
     (&["--optimizer", "--optim", "--opt"], "--set optimizer.kind=KIND"),
     (&["--momentum"], "--set optimizer.momentum=VALUE"),
@@ -36,15 +40,27 @@ const OF_RECIPES: Hints = &[
     (&["--print-freq", "--log-every"], "--set log_every_steps=N"),
     (&["--config", "--cfg", "-c"], "--recipe FILE"),
     (&["--projection-dim", "--proj-dim", "--out-dim", "--feature-dim"], "--set objective.projection_head=HEAD"),
+    (&["--proj-hidden-dim", "--proj-output-dim"], "--set objective.projection_head=HEAD"),
+    (
+        &["--resume-from", "--resume-from-checkpoint", "--ckpt-path"],
+        "--resume (it goes on with the run that --out names)",
+    ),
+    (&["--seeds"], "--seed N (`equimod study` trains with several)"),
     (&["--end-lr"], "--max-lr RATE"),
     (&["--start-lr"], "--min-lr RATE"),
     (&["--num-iter"], "--steps N"),
     (&["--clip-grad", "--grad-clip", "--max-grad-norm"], "--set gradient.clip_norm=VALUE"),
-    (&["--world-size", "--local-rank", "--nproc", "--dist-url"], "--device cuda:all (or a launcher such as mpirun)"),
+    (
+        &["--world-size", "--local-rank", "--nproc", "--dist-url", "--accelerator", "--strategy"],
+        "--device cuda:all (or a launcher such as mpirun)",
+    ),
     (&["--background"], "--set data.background=COLOR"),
-    (&["--crop-scale", "--policy", "--aug"], "--set augmentation.policy=POLICY"),
+    (
+        &["--crop-scale", "--policy", "--aug", "--augment", "--color-jitter", "--num-large-crops"],
+        "--set augmentation.policy=POLICY",
+    ),
     (&["--save-freq", "--save-every", "--ckpt-freq", "--checkpoint-freq"], "--set checkpoint.every_epochs=N"),
-    (&["--eval-freq", "--eval-every", "--val-freq"], "--set probe.every_epochs=N"),
+    (&["--eval-freq", "--eval-every", "--val-freq", "--knn-eval"], "--set probe.every_epochs=N"),
     (&["--val-dir", "--val-data", "--test-dir"], "--set probe.data=IMAGES"),
     (&["--lambda", "--lambd", "--equi-weight"], "--set equivariance.equimod.weight=VALUE"),
     (&["--mlflow", "--mlflow-experiment"], "--set log.mlflow=EXPERIMENT"),
@@ -81,6 +97,36 @@ const WITHOUT_EFFECT: Hints = &[
     ),
 ];
 
+/// Names of commands of other programs, and the command that does the same.
+const COMMANDS: Hints = &[
+    (&["finetune", "fine-tune"], "eval finetune"),
+    (&["knn", "k-nn"], "eval knn"),
+    (&["linear", "linear-probe", "linear-eval", "linprobe", "probe"], "eval linear"),
+    (&["logistic", "logreg"], "eval logistic"),
+    (&["few-shot", "fewshot"], "eval few-shot"),
+    (&["equivariance"], "eval equivariance"),
+    (&["params", "parameters"], "eval params"),
+    (&["retrieval", "retrieve"], "eval retrieval"),
+    (&["health"], "eval health"),
+    (&["transfer"], "eval transfer"),
+    (&["compare"], "eval compare"),
+    (&["test", "evaluate", "validate", "val"], "eval --help"),
+    (&["train", "fit", "run"], "pretrain"),
+    (&["resume", "continue"], "pretrain --out RUN --resume"),
+    (&["extract", "extract-features", "features", "predict", "encode"], "embed"),
+    (&["push", "upload"], "publish"),
+    (&["download", "fetch"], "data fetch"),
+    (&["lr-find", "lr-finder", "find-rate"], "find-lr"),
+    (&["models", "recipes", "datasets"], "list"),
+];
+
+/// Message on a command of another program, with the one that does the same; `None` for other errors.
+pub fn of_another_command(error: &clap::Error) -> Option<String> {
+    let ContextValue::String(name) = error.get(ContextKind::InvalidSubcommand)? else { return None };
+    let instead = all_said(&[COMMANDS], name).first().copied()?;
+    Some(format!("there is no command {name}; use `equimod {instead}`"))
+}
+
 /// Message on an option of another program, with what does the same in the command; `None` for other errors.
 pub fn of_another_program(error: &clap::Error) -> Option<String> {
     let ContextValue::String(name) = error.get(ContextKind::InvalidArg)? else { return None };
@@ -102,7 +148,7 @@ pub fn of_another_program(error: &clap::Error) -> Option<String> {
             (Some(instead), _) => format!("use {instead}"),
             (None, instead) => format!("set {} in the recipe that it writes", instead?.strip_prefix("--set ")?),
         },
-        _ => return None,
+        _ => format!("use {}", hint(&command, &[OF_ALL], name)?),
     };
     Some(format!("there is no option {name} of `equimod {path}`; {text}"))
 }
@@ -214,10 +260,28 @@ mod tests {
             }
         }
         assert_eq!(all_said(&[OF_RECIPES], "--weight_decay"), all_said(&[OF_RECIPES], "--weight-decay"));
-        assert_eq!(all_said(&[OF_RECIPES], "--arch=resnet50"), ["--set backbone.architecture=NAME"]);
+        assert!(all_said(&[OF_RECIPES], "--arch=resnet50")[0].starts_with("--set backbone.architecture=NAME ("));
         for other in ["equimod pretrain --unheard-of", "equimod runs --arch"] {
             assert_eq!(answer(other), "");
         }
+    }
+
+    #[test]
+    fn commands_of_other_programs_are_answered_with_ours() {
+        let refused = |words: &str| Cli::try_parse_from(words.split(' ')).err();
+        let answer = |words: &str| refused(words).and_then(|error| of_another_command(&error)).unwrap_or_default();
+        for (names, instead) in COMMANDS {
+            for name in *names {
+                let text = answer(&format!("equimod {name} out/a"));
+                assert_eq!(text, format!("there is no command {name}; use `equimod {instead}`"));
+            }
+            let mut words: Vec<&str> = instead.split(' ').collect();
+            words.retain(|word| !word.starts_with("--") && *word != "RUN");
+            let known = command_of(&format!("equimod {}", words.join(" "))).map(|(path, _)| path);
+            assert_eq!(known.as_deref(), Some(words.join(" ").as_str()), "{instead}");
+        }
+        assert_eq!(answer("equimod unheard-of"), "");
+        assert!(super::of_another_program(&refused("equimod report a --output r.html").unwrap()).is_some());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
     FinetuneOptimizer, Health, ImageArgs, InputArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
-pub use hints::of_another_program;
+pub use hints::{of_another_command, of_another_program};
 pub use init::Init;
 pub use runs::{Report, Runs};
 pub use study::{Shard, Study};
@@ -353,7 +353,7 @@ pub struct ReadingArgs {
     /// Rotate and flip images as their EXIF orientation says.
     #[arg(long)]
     pub apply_orientation: bool,
-    /// Color behind transparent pixels: white, black or #rrggbb [default: as in the model's training, else none: alpha
+    /// Color behind transparent pixels: white, black, gray or #rrggbb [default: as in the model's training, else none: alpha
     /// is dropped].
     #[arg(long, value_name = "COLOR")]
     pub background: Option<Background>,

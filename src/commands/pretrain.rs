@@ -148,7 +148,7 @@ impl Setup {
     fn difference(&self) -> String {
         let recipe = &self.arguments.recipe;
         match recipe.without_recipe() {
-            Some(_) if !recipe.settings.is_empty() => {
+            Some(_) if recipe.settings().len() > 1 || self.arguments.epochs.is_some() => {
                 "`recipe.toml` of the run directory gives the reason for each chosen setting".into()
             }
             Some(source) => {

@@ -12,6 +12,8 @@ pub struct Channels {
     pub images: u64,
     /// Number of images with transparent pixels.
     pub transparent: u64,
+    /// Number of those of which all pixels have nearly one color, as they are read.
+    pub blank: u64,
     /// Number of images by format, if they are stored encoded.
     pub formats: BTreeMap<&'static str, u64>,
     pixels: u128,
@@ -23,6 +25,7 @@ impl Channels {
     fn add(mut self, other: Self) -> Self {
         self.images += other.images;
         self.transparent += other.transparent;
+        self.blank += other.blank;
         self.pixels += other.pixels;
         for (format, images) in other.formats {
             *self.formats.entry(format).or_default() += images;
@@ -47,14 +50,9 @@ impl Channels {
             (square - mean[c] * mean[c]).max(0.0).sqrt()
         })
     }
-
-    /// Whether all pixels of all images have nearly one color.
-    pub fn is_blank(&self) -> bool {
-        self.std().into_iter().all(|std| std < BLANK)
-    }
 }
 
-/// Standard deviation of each channel below which images are blank.
+/// Standard deviation of each channel below which an image is blank.
 const BLANK: f64 = 0.002;
 
 /// Channel statistics over up to `most` images (0: all), evenly spaced, without images that do not decode.
@@ -80,6 +78,7 @@ pub fn channels(dataset: &dyn Dataset, most: usize) -> anyhow::Result<Channels> 
                 sums.squares[c] += u128::from(value) * u128::from(value);
             }
         }
+        sums.blank = u64::from(transparent > 0 && sums.std().into_iter().all(|std| std < BLANK));
         Ok(sums)
     };
     let all = (0..count).into_par_iter().map(of).try_reduce(Channels::default, |a, b| Ok(a.add(b)))?;
@@ -99,11 +98,12 @@ pub fn ignored_transparency(dataset: &dyn Dataset, background: Background, give:
     Some(format!("{seen}; their transparency is ignored, so that these usually become black{give}"))
 }
 
-/// A warning of images with transparent pixels that are blank in front of their background.
+/// A warning of images with transparent pixels of which some are blank in front of their background.
 pub fn blank(dataset: &dyn Dataset, background: Background) -> Option<String> {
-    let seen = channels(dataset, LOOKED_AT).ok().filter(|seen| seen.transparent > 0 && seen.is_blank())?;
+    let seen = channels(dataset, LOOKED_AT).ok().filter(|seen| seen.blank > 0)?;
     let on = if background.0.is_none() { String::new() } else { format!(" on {background}") };
-    Some(format!("all {} sampled images are blank{on}: their shapes are in the alpha alone", seen.images))
+    let Channels { blank, images, .. } = seen;
+    Some(format!("{blank} of {images} sampled images are blank{on}: their shapes are in the alpha alone"))
 }
 
 /// How many images of a sample have transparent pixels, in words; `None` if none has, or one cannot be read.

@@ -51,6 +51,11 @@ impl Suggestion {
         Self { about: remark.into(), ..self }
     }
 
+    /// What the command answers.
+    pub fn remark(&self) -> &str {
+        &self.about
+    }
+
     /// The command below the word `Next`, or beside it if it is short and has no remark.
     ///
     /// # Errors

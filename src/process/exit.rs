@@ -4,9 +4,9 @@
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::cli::of_another_program;
+use crate::cli::{of_another_command, of_another_program};
 use crate::outputs::console;
 
 /// Interrupted after a checkpoint: a batch system may requeue the run (`EX_TEMPFAIL`).
@@ -74,7 +74,12 @@ fn remove_tips(error: &mut clap::Error) {
 
 /// Prints clap's message, and returns the exit code: success for help and version.
 pub fn of_usage(mut error: clap::Error) -> ExitCode {
-    if let Some(text) = of_another_program(&error) {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // The help itself is no error, and no command was run.
+        let _ = error.print();
+        return ExitCode::from(USAGE);
+    }
+    if let Some(text) = of_another_program(&error).or_else(|| of_another_command(&error)) {
         console::error(&text);
         return ExitCode::from(USAGE);
     }

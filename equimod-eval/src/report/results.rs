@@ -2,7 +2,7 @@
 
 use super::figures::{definition_list, figures, framed_table, row};
 use super::{Bar, Bars, Figure, escape};
-use crate::results::{ResultRow, cells, common_detail, with_distinct_tasks};
+use crate::results::{ACCURACY_OF_FLAG, ResultRow, cells, common_detail, with_distinct_tasks};
 use crate::verdict::is_judged;
 
 /// Rows above which a table opens on a click only, if a chart shows its numbers.
@@ -44,7 +44,9 @@ pub fn share_chart<F: Fn(&ResultRow) -> Option<f64>>(
         interval: row.interval.map(|(low, high)| (100.0 * low, 100.0 * high)),
         references: references.iter().map(|(_, of)| of(row).map(|value| 100.0 * value)).collect(),
     };
-    let shares: Vec<ResultRow> = rows.iter().filter(|row| row.is_share()).map(|&row| row.clone()).collect();
+    // Flags among parameters have their R² in a chart of their own.
+    let is_drawn = |row: &&&ResultRow| row.is_share() && row.metric != ACCURACY_OF_FLAG;
+    let shares: Vec<ResultRow> = rows.iter().filter(is_drawn).map(|&row| row.clone()).collect();
     let distinct = with_distinct_tasks(&shares);
     let is_drawn = |row: &&ResultRow| shares.len() <= MOST_BARS || is_judged(row, &shares);
     let drawn = shares.iter().zip(&distinct).filter(|(row, _)| is_drawn(row));

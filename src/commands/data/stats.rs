@@ -24,7 +24,7 @@ pub fn run(arguments: &DataStats) -> anyhow::Result<ExitCode> {
         "images": dataset.len(),
         "sizes": sizes_of(&sizes),
         "transparent": channels.transparent,
-        "blank": channels.is_blank(),
+        "blank": channels.blank,
         "channels": { "images": channels.images, "mean": channels.mean(), "std": channels.std() },
         "labels": labels,
         "likely_labels": likely_labels(dataset.as_ref())
@@ -110,8 +110,9 @@ fn plain(described: &Value, background: Background) -> String {
     text += &format!("channel std  {}\n", numbers(&channels["std"]));
     if let Some(count) = described["transparent"].as_u64().filter(|&count| count > 0) {
         text += &format!("{}\n", transparent(count as usize, background));
-        if described["blank"] == true {
-            text += "all images are blank so: their shapes are in the alpha alone; try another background\n";
+        if let Some(blank) = described["blank"].as_u64().filter(|&blank| blank > 0) {
+            text +=
+                &format!("{blank} of them are blank so: their shapes are in the alpha alone; try another background\n");
         }
     }
     for task in described["labels"].as_array().into_iter().flatten() {

@@ -100,6 +100,8 @@ pub struct Kept {
     pub data: Option<String>,
     /// The other arguments.
     pub others: Vec<String>,
+    /// Whether the command of this process is the evaluation, which can be repeated with more.
+    pub is_of_this: bool,
 }
 
 /// The command that answers the next question about a model that was evaluated: the same evaluation of the untrained
@@ -109,6 +111,12 @@ pub struct Kept {
 pub fn after_evaluation(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow]) -> Vec<Suggestion> {
     if let Some(next) = before_all(model) {
         return next;
+    }
+    if let Some(run) = baseline::run_of(model) {
+        let untrained = (advice == Some(Advice::EvaluateUntrained)).then(|| Suggestion::again().with(["--untrained"]));
+        let pair = [model.to_owned(), run.to_owned()];
+        let compare = has_accuracy(model, rows).then(|| against_baseline(&pair, kept, rows));
+        return untrained.into_iter().chain(compare).collect();
     }
     let next = answer(advice, model, kept, rows);
     // Whatever the answer, the run may have been too short for it.
@@ -120,8 +128,13 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path, kept: &Kept, rows:
 /// The commands that come before all others: of a run that is not finished, or has a baseline that is not.
 fn before_all(model: &Path) -> Option<Vec<Suggestion>> {
     let info = RunInfo::read(model).ok().filter(|_| is_run(model))?;
+    // A run whose loss did not fall is nothing to build on.
+    let has_no_fall = |facts: &TrainingFacts| facts.has_risen() || facts.flat.is_some();
     match info.status {
         Status::Diverged => Some(find_rate_by_files(model).into_iter().collect()),
+        Status::Finished if of_runs([model]).iter().any(has_no_fall) => {
+            Some(find_rate_by_files(model).into_iter().collect())
+        }
         Status::Finished => resume(model).map(|resume| vec![resume]),
         _ => Some(resume(model).into_iter().collect()),
     }
@@ -144,6 +157,12 @@ fn answer(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow])
     }
     if let Some(baseline) = baseline::of(model) {
         let is_paired = rows.iter().any(|row| row.over_baseline.is_some() && !is_quick_search(row));
+        let is_compared = |row: &ResultRow| ["knn", "logistic"].contains(&row.protocol.as_str());
+        // What `eval compare` does not measure, the same evaluation does.
+        let is_other = !rows.iter().any(|row| is_compared(row) || row.baseline.is_some());
+        if is_other && kept.is_of_this && rows.iter().any(|row| !row.is_of_predictor()) {
+            return Some(Suggestion::again().with(["--baseline"]).about("also of the baseline"));
+        }
         return match is_paired {
             true => over_seeds(model, kept, rows),
             // Without labels, there is no accuracy to compare.
@@ -175,8 +194,9 @@ fn over_seeds(run: &Path, kept: &Kept, rows: &[ResultRow]) -> Option<Suggestion>
     match pairs.len() {
         0..=2 => Some(with_seed(run, &RunInfo::read(run).ok()?, seeds::next_seed([run]))),
         several => {
-            let remark = format!("tested over {} seeds", several / 2);
-            Some(against_baseline(&pairs, kept, rows).about(&remark))
+            let compare = against_baseline(&pairs, kept, rows);
+            let remark = format!("{}, tested over {} seeds", compare.remark(), several / 2);
+            Some(compare.about(&remark))
         }
     }
 }

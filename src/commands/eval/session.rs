@@ -9,9 +9,10 @@ use equimod_core::Model;
 use equimod_data::{Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, TOP_1};
-use equimod_eval::verdict::{of_evaluation, verdict};
+use equimod_eval::verdict::{MOST_SENTENCES, of_evaluation, verdict};
 use equimod_eval::{Copies, Evaluation, InputTransform, Observer, ResultRow};
-use equimod_train::run_dir::is_run;
+use equimod_train::recorded;
+use equimod_train::run_dir::{RESOLVED, is_run};
 
 use super::next::{Kept, after_evaluation};
 use super::protocols::Chosen;
@@ -28,7 +29,7 @@ use crate::outputs::suggestion::{Suggestion, quoted};
 use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
-use crate::run::baseline;
+use crate::run::baseline::{self, weighted_modules};
 use crate::run::facts::of_runs;
 use crate::run::files::all_results;
 
@@ -181,7 +182,7 @@ impl<'a> Session<'a> {
         if rows.iter().any(|row| row.metric == TOP_1) {
             others.extend(images.task.iter().flat_map(|task| ["--task".into(), task.clone()]));
         }
-        Kept { data: self.arguments.source.clone().or_else(|| images.data.clone()), others }
+        Kept { data: self.arguments.source.clone().or_else(|| images.data.clone()), others, is_of_this: true }
     }
 
     /// Prints and writes the results of a protocol.
@@ -201,7 +202,8 @@ impl<'a> Session<'a> {
 
     /// The command that answers the next question.
     fn next(&self, rows: &[ResultRow]) -> Vec<Suggestion> {
-        after_evaluation(verdict(rows, None).advice, &self.arguments.model, &self.kept(rows), rows)
+        let judged = judged(&self.arguments.model, rows);
+        after_evaluation(verdict(&judged, None).advice, &self.arguments.model, &self.kept(rows), rows)
     }
 
     /// Writes the results of a protocol, if there is a folder for them, and those of the baseline into its own run;
@@ -239,6 +241,9 @@ impl<'a> Session<'a> {
         let settings = settings.join(", ");
         let mut rows = measured.rows.clone();
         rows.iter_mut().for_each(|row| row.settings.clone_from(&settings));
+        let judged = judged(path, &rows);
+        let untrained = (judged.len() < rows.len()).then(|| UNTRAINED_PREDICTOR.to_owned());
+        let said = of_evaluation(&judged, of_runs([path]).first()).sentences;
         Results {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -246,7 +251,7 @@ impl<'a> Session<'a> {
             seed: self.arguments.seed,
             models: vec![EvaluatedModel::of(&path.display().to_string(), model, self.input)],
             splits: distinct_draws(&measured.classifications).into_iter().map(|drawn| drawn.split).collect(),
-            verdict: of_evaluation(&rows, of_runs([path]).first()).sentences,
+            verdict: untrained.into_iter().chain(said).take(MOST_SENTENCES).collect(),
             rows,
         }
     }
@@ -270,6 +275,16 @@ impl<'a> Session<'a> {
             next: Vec::new(),
         }
     }
+}
+
+/// The verdict on the predictor of a run in which nothing trains it.
+const UNTRAINED_PREDICTOR: &str = "The module's loss has no weight, so nothing trained its predictor: what it predicts says \
+                                   nothing about the module.";
+
+/// The rows that a verdict is on: without those of a predictor that nothing trained, because its loss has no weight.
+fn judged(model: &Path, rows: &[ResultRow]) -> Vec<ResultRow> {
+    let is_untrained = recorded(&model.join(RESOLVED)).is_ok_and(|recipe| weighted_modules(&recipe).is_empty());
+    rows.iter().filter(|row| !(is_untrained && row.is_of_predictor())).cloned().collect()
 }
 
 /// Loads the baseline of a run.

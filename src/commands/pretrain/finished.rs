@@ -13,7 +13,7 @@ use equimod_eval::evaluation::{
 };
 use equimod_eval::references::with_baseline;
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page};
-use equimod_eval::verdict::{Advice, TrainingFacts, verdict};
+use equimod_eval::verdict::{Advice, MOST_SENTENCES, TrainingFacts, verdict};
 use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
 use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
 
@@ -24,7 +24,7 @@ use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
 use crate::run::again::{find_rate, longer, lower, with_seed};
-use crate::run::baseline;
+use crate::run::baseline::{self, weighted_modules};
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
 use crate::run::seeds;
@@ -85,7 +85,7 @@ impl Finished<'_> {
         let model = Model::load(self.run.path(), device)?;
         let mut results = self.results(measured.rows, &drawn, &model)?;
         let verdict = verdict(&results.rows, Some(&self.facts()?));
-        results.verdict = verdict.sentences;
+        results.verdict = self.place().into_iter().chain(verdict.sentences).take(MOST_SENTENCES).collect();
         if !drawn.is_empty() {
             self.run.write("splits.json", &serde_json::to_vec(&drawn)?)?;
         }
@@ -111,6 +111,13 @@ impl Finished<'_> {
         Ok(Written { results, times, advice: verdict.advice })
     }
 
+    /// Where the results of a baseline are.
+    fn place(&self) -> Option<String> {
+        let run = baseline::run_of(self.run.path())?;
+        let name = run.file_name().unwrap_or_default().to_string_lossy();
+        Some(format!("This is the baseline of {name}, whose page has the results of both (../report.html)."))
+    }
+
     fn facts(&self) -> anyhow::Result<TrainingFacts> {
         training_facts(self.run.path(), self.recipe, self.trainer.total_steps())
     }
@@ -132,6 +139,10 @@ impl Finished<'_> {
         let folder = self.run.path().display().to_string();
         // One class is told from no other.
         let labeled = self.dataset.tasks().iter().any(|task| task.classes.len() > 1);
+        if let Some(run) = baseline::run_of(self.run.path()) {
+            let compare = Suggestion::new(["eval", "compare", &folder, &run.display().to_string()]);
+            return labeled.then(|| compare.about("with the run, on the same test images")).into_iter().collect();
+        }
         let evaluate = match labeled {
             true => Suggestion::new(["eval", "logistic", &folder, "--untrained"])
                 .with(self.baseline.iter().map(|_| "--baseline"))
@@ -149,7 +160,8 @@ impl Finished<'_> {
         };
         let mut commands: Vec<Suggestion> = first.into_iter().collect();
         let module = self.trainer.method().modules().first();
-        let module = module.filter(|_| !matches!(self.recipe.objective, ObjectiveConfig::None(_)));
+        let can_have_baseline = !weighted_modules(self.recipe).is_empty();
+        let module = module.filter(|_| can_have_baseline && !matches!(self.recipe.objective, ObjectiveConfig::None(_)));
         match (&self.baseline, module) {
             // Without labels, no accuracy is compared.
             (Some(_), _) if !labeled => {}

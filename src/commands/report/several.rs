@@ -1,5 +1,7 @@
 //! The verdict of a report on several runs, and the command that follows.
 
+use std::path::PathBuf;
+
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
 use equimod_eval::results::{FEW_SHOT, Paired, is_quick_search};
@@ -78,8 +80,13 @@ fn evaluation_of(run: &Run) -> Suggestion {
 /// The comparison of a run with its baseline over the seeds that its recipe was trained with.
 fn over_seeds(run: &Run) -> Option<Suggestion> {
     let pairs = seeds::pairs(&run.folder);
-    let compare = Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()));
-    (pairs.len() > 2).then(|| compare.about(&format!("against their baselines, tested over {} seeds", pairs.len() / 2)))
+    let about = format!("against their baselines, tested over {} seeds", pairs.len() / 2);
+    (pairs.len() > 2).then(|| compare(&pairs).about(&about))
+}
+
+/// The comparison of pairs of runs.
+fn compare(pairs: &[PathBuf]) -> Suggestion {
+    Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()))
 }
 
 /// A verdict on several runs, and whether they were trained too briefly.
@@ -141,8 +148,7 @@ fn highest_two(runs: &[Run]) -> Option<Suggestion> {
             1 => format!("{} and its baseline, with the same test images and seed", run.name),
             seeds => format!("{} and its baseline, tested over {seeds} seeds", run.name),
         };
-        let compare = Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()));
-        return Some(compare.about(&about));
+        return Some(compare(&pairs).about(&about));
     }
     (differ && !shared.is_empty())
         .then(|| paired(&runs[second], &runs[best]).about("the two with the highest mean, on paired images"))
