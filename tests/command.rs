@@ -184,6 +184,13 @@ fn a_baseline_stands_beside_the_run() {
     assert_eq!(both["rows"][0]["baseline"], of_baseline["rows"][0]["value"]);
     assert_eq!(serde_json::from_slice::<Value>(&kept).unwrap()["rows"], of_baseline["rows"]);
     scratch.refused(&["eval", "knn", "alone", "--baseline"], 2, &["alone has no baseline", "--baseline` trains one"]);
+    let parts = ["run/baseline is itself a baseline", "evaluate run"];
+    scratch.refused(&["eval", "knn", "run/baseline", "--baseline"], 2, &parts);
+    scratch.refused(
+        &["eval", "knn", "run/checkpoints/latest", "images", "--baseline"],
+        2,
+        &["only runs have baselines"],
+    );
     scratch.refused(&["eval", "knn", "images", "run"], 2, &["run is a run", "give the model first: run images"]);
     scratch.refused(&["embed", "images", "run", "--out", "x.npy"], 2, &["give the model first: run images"]);
 
@@ -299,7 +306,7 @@ fn comparisons_lead_on(scratch: &Scratch) {
         &[&pairs[..], &["run/baseline", "alone"]].concat(),
         &["Next:\n  # curves", "report run/baseline run run/baseline at-once"],
     );
-    let parts = ["eval compare", "with the highest mean", "Training failed in", "above those of all others"];
+    let parts = ["eval compare", "with the highest mean", "failed: the loss rose", "above those of all others"];
     leads(&["report", "run", "alone", "at-once", "--out", "three.html"], &parts);
     // Another seed of the same recipe joins the comparison.
     let again = ["pretrain", "--recipe", "run/recipe.resolved.toml", "--baseline", "--seed", "1", "--out", "second"];

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use equimod_eval::ResultRow;
 use equimod_train::run_dir::is_run;
 use equimod_train::{Recipe, RunInfo, Status, settings};
 
@@ -30,6 +31,19 @@ pub fn run_of(baseline: &Path) -> Option<&Path> {
 /// The command that trains the baseline of a finished run, beside it.
 pub fn add(run: &str) -> Suggestion {
     Suggestion::new(["pretrain", "--out", run, "--resume", "--baseline"])
+}
+
+/// The verdict on a predictor that nothing trains.
+pub const UNTRAINED_PREDICTOR: &str = "The module's loss has no weight, so nothing trained its predictor: what it \
+                                       predicts says nothing about the module.";
+
+/// The rows that a verdict on a run with this recipe is on: without those of a predictor that nothing trained, because its
+/// loss has no weight. The second value says so, if there are any.
+pub fn judged(recipe: &Recipe, rows: &[ResultRow]) -> (Vec<ResultRow>, Option<&'static str>) {
+    let is_untrained = weighted_modules(recipe).is_empty();
+    let judged: Vec<ResultRow> = rows.iter().filter(|row| !(is_untrained && row.is_of_predictor())).cloned().collect();
+    let said = (judged.len() < rows.len()).then_some(UNTRAINED_PREDICTOR);
+    (judged, said)
 }
 
 /// Names of the modules whose loss has a weight other than 0.

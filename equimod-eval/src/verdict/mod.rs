@@ -21,6 +21,7 @@ use training::{collapse, pace, rise};
 
 pub use accuracies::{WIDE, of_baseline};
 pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, FEW_DIMENSIONS, NARROWER, READABLE};
+pub use predictions::TELLS_APART;
 pub use sides::is_judged;
 pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, of_trainings, unfinished};
 

@@ -105,14 +105,19 @@ pub(super) fn unpredicted(rows: &[ResultRow]) -> Option<String> {
     (!said.is_empty()).then(|| format!("Alone, {}.", said.join("; ")))
 }
 
+/// How many times chance the share of views that are ranked first is of a predictor that tells them apart.
+pub const TELLS_APART: f64 = 1.5;
+
 /// Whether the predictor ranks the view whose parameters it is given first among the views of an image.
 pub(super) fn retrieved(rows: &[ResultRow]) -> Option<String> {
     let row = rows.iter().find(|row| row.protocol.ends_with(BY_PREDICTOR) && row.metric == H_1)?;
     // Without success, the comparison with chance says so.
     let chance = row.chance.filter(|chance| row.interval.is_some_and(|of| Side::of(of, *chance) == Side::Above))?;
+    // Of many views, an interval is so narrow that next to nothing lies above chance.
+    let hardly = if row.value < TELLS_APART * chance { "hardly " } else { "" };
     let untrained = row.untrained.map_or_else(String::new, |value| format!(", untrained {}", row.text(value)));
     Some(format!(
-        "The predictor of {} tells views apart: it ranks the right one first in {} (chance {}{untrained}).",
+        "The predictor of {} {hardly}tells views apart: it ranks the right one first in {} (chance {}{untrained}).",
         row.task,
         row.text(row.value),
         row.text(chance)

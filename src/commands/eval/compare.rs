@@ -8,6 +8,8 @@ use equimod_eval::evaluation::{Classification, ComparedModel, compare, distinct_
 use equimod_eval::knn::KnnConfig;
 use equimod_eval::logistic::{LogisticConfig, l2_strengths};
 use equimod_eval::results::DIFFERENCE;
+use equimod_train::run_dir::RESOLVED;
+use equimod_train::{Recipe, changes, recorded};
 
 use super::contenders::{Comparison, Contender, names};
 use super::next::after_comparison;
@@ -43,6 +45,9 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         contenders.push(contender);
     }
     different(&contenders)?;
+    if let Some(settings) = other_settings(&arguments.models) {
+        console::note(&format!("the pairs differ in more than their seeds: {settings}"));
+    }
     let models = contenders.iter().zip(&classifications);
     let models: Vec<ComparedModel> =
         models.map(|(c, all)| ComparedModel { name: &c.name, classifications: all }).collect();
@@ -76,6 +81,18 @@ fn classify(evaluation: &Evaluation, arguments: &Compare) -> anyhow::Result<Vec<
             Ok(evaluation.classify(&LogisticConfig { l2_strengths, ..Default::default() })?)
         }
     }
+}
+
+/// Settings other than the seed in which the runs of several pairs differ from those of the first.
+fn other_settings(models: &[PathBuf]) -> Option<String> {
+    let recipes: Vec<Recipe> =
+        models.iter().map(|model| recorded(&model.join(RESOLVED)).ok()).collect::<Option<_>>()?;
+    let differ = recipes.iter().enumerate().skip(2).flat_map(|(place, recipe)| changes(&recipes[place % 2], recipe));
+    let mut settings: Vec<String> = differ.map(|change| change.setting).collect();
+    settings.retain(|setting| !["seed", "data.source", "about"].contains(&setting.as_str()));
+    settings.sort();
+    settings.dedup();
+    (!settings.is_empty()).then(|| settings.join(", "))
 }
 
 /// Refuses a pair that is given twice, which would count as two seeds.

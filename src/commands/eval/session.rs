@@ -29,7 +29,7 @@ use crate::outputs::suggestion::{Suggestion, quoted};
 use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
-use crate::run::baseline::{self, weighted_modules};
+use crate::run::baseline::{self, judged};
 use crate::run::facts::of_runs;
 use crate::run::files::all_results;
 
@@ -202,7 +202,7 @@ impl<'a> Session<'a> {
 
     /// The command that answers the next question.
     fn next(&self, rows: &[ResultRow]) -> Vec<Suggestion> {
-        let judged = judged(&self.arguments.model, rows);
+        let (judged, _) = judged_of(&self.arguments.model, rows);
         after_evaluation(verdict(&judged, None).advice, &self.arguments.model, &self.kept(rows), rows)
     }
 
@@ -241,8 +241,7 @@ impl<'a> Session<'a> {
         let settings = settings.join(", ");
         let mut rows = measured.rows.clone();
         rows.iter_mut().for_each(|row| row.settings.clone_from(&settings));
-        let judged = judged(path, &rows);
-        let untrained = (judged.len() < rows.len()).then(|| UNTRAINED_PREDICTOR.to_owned());
+        let (judged, untrained) = judged_of(path, &rows);
         let said = of_evaluation(&judged, of_runs([path]).first()).sentences;
         Results {
             format: FORMAT,
@@ -251,7 +250,7 @@ impl<'a> Session<'a> {
             seed: self.arguments.seed,
             models: vec![EvaluatedModel::of(&path.display().to_string(), model, self.input)],
             splits: distinct_draws(&measured.classifications).into_iter().map(|drawn| drawn.split).collect(),
-            verdict: untrained.into_iter().chain(said).take(MOST_SENTENCES).collect(),
+            verdict: untrained.map(str::to_owned).into_iter().chain(said).take(MOST_SENTENCES).collect(),
             rows,
         }
     }
@@ -277,18 +276,23 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The verdict on the predictor of a run in which nothing trains it.
-const UNTRAINED_PREDICTOR: &str = "The module's loss has no weight, so nothing trained its predictor: what it predicts says \
-                                   nothing about the module.";
-
-/// The rows that a verdict is on: without those of a predictor that nothing trained, because its loss has no weight.
-fn judged(model: &Path, rows: &[ResultRow]) -> Vec<ResultRow> {
-    let is_untrained = recorded(&model.join(RESOLVED)).is_ok_and(|recipe| weighted_modules(&recipe).is_empty());
-    rows.iter().filter(|row| !(is_untrained && row.is_of_predictor())).cloned().collect()
+/// The rows that a verdict is on, and what it says of the others; of models that are no runs, all.
+fn judged_of(model: &Path, rows: &[ResultRow]) -> (Vec<ResultRow>, Option<&'static str>) {
+    match recorded(&model.join(RESOLVED)) {
+        Ok(recipe) => judged(&recipe, rows),
+        Err(_) => (rows.to_vec(), None),
+    }
 }
 
 /// Loads the baseline of a run.
 fn open_baseline(run: &Path, device: &Device) -> anyhow::Result<Model> {
+    if let Some(parent) = baseline::run_of(run) {
+        let (run, parent) = (run.display(), parent.display());
+        return Err(Usage(format!("{run} is itself a baseline; leave --baseline out, or evaluate {parent}")).into());
+    }
+    if !is_run(run) {
+        return Err(Usage(format!("{} is no run, and only runs have baselines", run.display())).into());
+    }
     let baseline = baseline::of(run).ok_or_else(|| {
         let run = quoted(&run.display().to_string());
         Usage(format!("{run} has no baseline; `equimod pretrain --out {run} --resume --baseline` trains one"))

@@ -24,7 +24,7 @@ use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
 use crate::run::again::{find_rate, longer, lower, with_seed};
-use crate::run::baseline::{self, weighted_modules};
+use crate::run::baseline::{self, judged, weighted_modules};
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
 use crate::run::seeds;
@@ -84,8 +84,10 @@ impl Finished<'_> {
         let times = format!("training {training}{baseline}, evaluation {}", duration(start.elapsed()));
         let model = Model::load(self.run.path(), device)?;
         let mut results = self.results(measured.rows, &drawn, &model)?;
-        let verdict = verdict(&results.rows, Some(&self.facts()?));
-        results.verdict = self.place().into_iter().chain(verdict.sentences).take(MOST_SENTENCES).collect();
+        let (judged, untrained) = judged(self.recipe, &results.rows);
+        let verdict = verdict(&judged, Some(&self.facts()?));
+        let first = self.place().into_iter().chain(untrained.map(str::to_owned));
+        results.verdict = first.chain(verdict.sentences).take(MOST_SENTENCES).collect();
         if !drawn.is_empty() {
             self.run.write("splits.json", &serde_json::to_vec(&drawn)?)?;
         }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
 use equimod_eval::results::{FEW_SHOT, Paired, is_quick_search};
-use equimod_eval::verdict::{MOST_SENTENCES, is_judged, of_baseline, of_trainings};
+use equimod_eval::verdict::{MOST_SENTENCES, TrainingFacts, is_judged, of_baseline, of_trainings};
 use equimod_train::Status;
 
 use super::rows::are_alike;
 use super::{Run, is_baseline, is_baseline_of};
 use crate::outputs::suggestion::Suggestion;
-use crate::run::again::resume;
+use crate::run::again::{find_rate_by_files, resume};
+use crate::run::baseline::weighted_modules;
 use crate::run::facts::of_runs;
 use crate::run::seeds::{self, have_one_recipe};
 use crate::run_state::status;
@@ -26,9 +27,13 @@ pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
     }
     let evaluated: Vec<Run> = evaluated.into_iter().cloned().collect();
     let (compared, next) = of_evaluated(&evaluated);
-    // Runs that are not finished come first.
+    // Runs that are not finished or failed come first.
     let mut open: Vec<Suggestion> = runs.iter().filter_map(|run| resume(&run.folder)).collect();
     open.dedup();
+    // A run whose loss rose is nothing to compare.
+    let risen = |run: &&Run| of_runs([run.folder.as_path()]).iter().any(TrainingFacts::has_risen);
+    let failed = runs.iter().filter(risen).filter_map(|run| find_rate_by_files(&run.folder));
+    open.extend(failed);
     let next = if open.is_empty() { evaluate.into_iter().chain(next).collect() } else { open };
     (said.into_iter().chain(compared).take(MOST_SENTENCES).collect(), next)
 }
@@ -43,9 +48,9 @@ fn of_evaluated(runs: &[Run]) -> (Vec<String>, Option<Suggestion>) {
                 true => (!runs.iter().all(is_unlabeled)).then(|| paired(first, second)),
                 false => over_seeds(first),
             };
-            // Nothing trained the predictor of a baseline.
-            let has_baseline = runs.iter().any(|run| is_baseline(run, runs));
-            let equivariance = of_equivariance(first, second).filter(|_| !has_baseline);
+            // Nothing trained a predictor whose loss has no weight, as in a baseline.
+            let are_trained = runs.iter().all(|run| !weighted_modules(&run.recipe).is_empty());
+            let equivariance = of_equivariance(first, second).filter(|_| are_trained);
             let accuracies = match shared(runs).as_slice() {
                 [] if equivariance.is_some() => "The runs share no accuracy or recall.".into(),
                 shared => of_two(first, second, shared),
@@ -91,8 +96,13 @@ fn compare(pairs: &[PathBuf]) -> Suggestion {
 
 /// A verdict on several runs, and whether they were trained too briefly.
 fn with_training(said: impl IntoIterator<Item = String>, runs: &[Run]) -> Vec<String> {
-    let facts = of_runs(runs.iter().map(|run| run.folder.as_path()));
-    said.into_iter().chain(of_trainings(&facts)).collect()
+    let has_failed = |run: &&Run| of_runs([run.folder.as_path()]).iter().any(TrainingFacts::has_failed);
+    let failed: Vec<&str> = runs.iter().filter(has_failed).map(|run| run.name.as_str()).collect();
+    let training = match failed.as_slice() {
+        [] => of_trainings(&of_runs(runs.iter().map(|run| run.folder.as_path()))),
+        names => Some(format!("Training of {} failed: the loss rose, or embeddings collapsed.", names.join(", "))),
+    };
+    said.into_iter().chain(training).collect()
 }
 
 /// Whether two runs trained on the same images.
@@ -287,7 +297,8 @@ fn of_two(first: &Run, second: &Run, shared: &[Vec<&ResultRow>]) -> String {
     let apart = match shared.iter().filter(|rows| has_clear_best(rows)).count() {
         _ if !known.is_empty() => {
             let clear = known.iter().filter(|paired| paired.is_clear()).count();
-            format!("Paired on the same test images, {clear} of {} differences are clear.", known.len())
+            let of = if known.len() < shared.len() { "of those that were, " } else { "" };
+            format!("Paired on the same test images, {of}{clear} of {} differences are clear.", known.len())
         }
         _ if have_one_recipe(&first.recipe, &second.recipe) => {
             "The runs differ in their seeds alone, so the differences show how much a seed matters.".to_owned()
