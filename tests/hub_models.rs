@@ -115,6 +115,12 @@ fn published_models_load_and_give_the_same_results() {
     let offline =
         Scratch::new().with("HF_ENDPOINT", &address).with("HF_HOME", &text(&folder)).with("HF_HUB_OFFLINE", "1");
     assert_eq!(accuracy(&evaluate(&offline, "hf:lab/net")), here);
+    // Another program leaves the files, and which commit a branch is, without an index of ours.
+    let cached = folder.join("hub/models--lab--net");
+    fs::remove_file(cached.join("equimod.json")).unwrap();
+    fs::create_dir_all(cached.join("refs")).unwrap();
+    fs::write(cached.join("refs/main"), &commit).unwrap();
+    assert_eq!(accuracy(&evaluate(&offline, "hf:lab/net")), here);
     offline.refused(&["inspect", "hf:lab/other"], 1, &["HF_HUB_OFFLINE", "equimod inspect hf:lab/other"]);
     offline.refused(&["publish", &text(&scratch.path("export")), "--repo", "lab/net"], 1, &["token"]);
     let lost = Scratch::new().with("HF_ENDPOINT", &address);

@@ -1,6 +1,6 @@
 //! Commands that repeat the training of a run with other settings.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use equimod_train::recipe::ScheduleRecipe;
 use equimod_train::run_dir::{RESOLVED, is_run};
@@ -31,6 +31,11 @@ fn alone(run: &Path, info: &RunInfo) -> Suggestion {
 pub fn alone_with_seed(run: &Path, info: &RunInfo, seed: u64) -> Suggestion {
     let remark = format!("{} with another seed", run.display());
     alone(run, info).with(["--seed", &seed.to_string()]).about(&remark)
+}
+
+/// The comparison of pairs of runs.
+pub fn compare(pairs: &[PathBuf]) -> Suggestion {
+    Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()))
 }
 
 /// The command that goes on with a run that has not ended, or with its baseline; `None` if there is nothing to go on with,

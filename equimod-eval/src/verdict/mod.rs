@@ -95,9 +95,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let sentences = most_important(sentences.into_iter().filter_map(|(rank, text)| Some((rank, text?))).collect());
     let unsettled = training.is_some_and(TrainingFacts::is_unsettled);
     let advice = match () {
-        () if training.is_some_and(|training| training.has_risen() || training.flat.is_some()) => {
-            Some(Advice::FindRate)
-        }
+        () if training.is_some_and(TrainingFacts::did_not_fall) => Some(Advice::FindRate),
         () if failed => Some(Advice::LowerRate),
         () if disappointing && unsettled => Some(Advice::TrainLonger),
         () if against_baseline.is_some() => Some(Advice::RepeatWithSeed),

@@ -37,6 +37,11 @@ impl TrainingFacts {
         self.risen.is_some() || self.unchanged.is_some()
     }
 
+    /// Whether the loss rose or did not change: the learning rate is the first question then.
+    pub fn did_not_fall(&self) -> bool {
+        self.has_risen() || self.flat.is_some()
+    }
+
     /// Whether longer training may give other results.
     pub fn is_unsettled(&self) -> bool {
         self.steps < SHORT_RUN || self.is_falling()

@@ -14,7 +14,9 @@ use crate::cli::{BUNDLED, Transfer};
 use crate::inputs::evaluated_data::found;
 use crate::outputs::suggestion::Suggestion;
 use crate::reference::{PREFIX, plain_name};
-use crate::run::again::{alone_with_seed, find_rate_by_files, longer_by_files, lower_by_files, resume, with_seed};
+use crate::run::again::{
+    alone_with_seed, compare, find_rate_by_files, longer_by_files, lower_by_files, resume, with_seed,
+};
 use crate::run::baseline::{self, weighted_modules};
 use crate::run::facts::of_runs;
 use crate::run::files::all_results;
@@ -128,11 +130,10 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path, kept: &Kept, rows:
 /// The commands that come before all others: of a run that is not finished, or has a baseline that is not.
 fn before_all(model: &Path) -> Option<Vec<Suggestion>> {
     let info = RunInfo::read(model).ok().filter(|_| is_run(model))?;
-    // A run whose loss did not fall is nothing to build on.
-    let has_no_fall = |facts: &TrainingFacts| facts.has_risen() || facts.flat.is_some();
     match info.status {
         Status::Diverged => Some(find_rate_by_files(model).into_iter().collect()),
-        Status::Finished if of_runs([model]).iter().any(has_no_fall) => {
+        // A run whose loss did not fall is nothing to build on.
+        Status::Finished if of_runs([model]).iter().any(TrainingFacts::did_not_fall) => {
             Some(find_rate_by_files(model).into_iter().collect())
         }
         Status::Finished => resume(model).map(|resume| vec![resume]),
@@ -206,8 +207,6 @@ fn against_baseline(pairs: &[PathBuf], kept: &Kept, rows: &[ResultRow]) -> Sugge
     let is_knn = !rows.is_empty() && rows.iter().all(|row| row.protocol == "knn");
     let (by, accuracy): (&[&str], _) =
         if is_knn { (&["--by", "knn"], "k-NN accuracy") } else { (&[], "logistic accuracy") };
-    let pairs = pairs.iter().map(|run| run.display().to_string());
-    let compare = Suggestion::new(["eval", "compare"]).with(pairs).with(by);
-    let compare = compare.with(kept.data.iter().flat_map(|data| ["--data", data])).with(&kept.others);
+    let compare = compare(pairs).with(by).with(kept.data.iter().flat_map(|data| ["--data", data])).with(&kept.others);
     compare.about(&format!("whether {accuracy} gains by the module, on paired images"))
 }

@@ -23,7 +23,7 @@ use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
-use crate::run::again::{find_rate, longer, lower, with_seed};
+use crate::run::again::{compare, find_rate, longer, lower, with_seed};
 use crate::run::baseline::{self, judged, weighted_modules};
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
@@ -142,8 +142,9 @@ impl Finished<'_> {
         // One class is told from no other.
         let labeled = self.dataset.tasks().iter().any(|task| task.classes.len() > 1);
         if let Some(run) = baseline::run_of(self.run.path()) {
-            let compare = Suggestion::new(["eval", "compare", &folder, &run.display().to_string()]);
-            return labeled.then(|| compare.about("with the run, on the same test images")).into_iter().collect();
+            let pair = [self.run.path(), run].map(Path::to_owned);
+            let with_run = compare(&pair).about("with the run, on the same test images");
+            return labeled.then_some(with_run).into_iter().collect();
         }
         let evaluate = match labeled {
             true => Suggestion::new(["eval", "logistic", &folder, "--untrained"])
@@ -169,13 +170,11 @@ impl Finished<'_> {
             (Some(_), _) if !labeled => {}
             (Some(_), _) => {
                 let pairs = seeds::pairs(self.run.path());
-                let compare =
-                    Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()));
                 let remark = match pairs.len() / 2 {
                     0 | 1 => "with all L2 strengths, on the same test images".to_owned(),
                     count => format!("tested over {count} seeds"),
                 };
-                commands.push(compare.about(&remark));
+                commands.push(compare(&pairs).about(&remark));
                 commands.push(with_seed(self.run.path(), self.info, seeds::next_seed([self.run.path()])));
             }
             (None, Some(module)) => {

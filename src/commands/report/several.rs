@@ -1,7 +1,5 @@
 //! The verdict of a report on several runs, and the command that follows.
 
-use std::path::PathBuf;
-
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
 use equimod_eval::results::{FEW_SHOT, Paired, is_quick_search};
@@ -11,7 +9,7 @@ use equimod_train::Status;
 use super::rows::are_alike;
 use super::{Run, is_baseline, is_baseline_of};
 use crate::outputs::suggestion::Suggestion;
-use crate::run::again::{find_rate_by_files, resume};
+use crate::run::again::{compare, find_rate_by_files, resume};
 use crate::run::baseline::weighted_modules;
 use crate::run::facts::of_runs;
 use crate::run::seeds::{self, have_one_recipe};
@@ -89,17 +87,16 @@ fn over_seeds(run: &Run) -> Option<Suggestion> {
     (pairs.len() > 2).then(|| compare(&pairs).about(&about))
 }
 
-/// The comparison of pairs of runs.
-fn compare(pairs: &[PathBuf]) -> Suggestion {
-    Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()))
-}
-
 /// A verdict on several runs, and whether they were trained too briefly.
 fn with_training(said: impl IntoIterator<Item = String>, runs: &[Run]) -> Vec<String> {
-    let has_failed = |run: &&Run| of_runs([run.folder.as_path()]).iter().any(TrainingFacts::has_failed);
-    let failed: Vec<&str> = runs.iter().filter(has_failed).map(|run| run.name.as_str()).collect();
-    let training = match failed.as_slice() {
-        [] => of_trainings(&of_runs(runs.iter().map(|run| run.folder.as_path()))),
+    let facts = |run| -> Option<(&str, TrainingFacts)> {
+        let run: &Run = run;
+        Some((run.name.as_str(), of_runs([run.folder.as_path()]).pop()?))
+    };
+    let (names, facts): (Vec<&str>, Vec<TrainingFacts>) = runs.iter().filter_map(facts).unzip();
+    let failed = names.into_iter().zip(&facts).filter(|(_, facts)| facts.has_failed());
+    let training = match failed.map(|(name, _)| name).collect::<Vec<_>>().as_slice() {
+        [] => of_trainings(&facts),
         names => Some(format!("Training of {} failed: the loss rose, or embeddings collapsed.", names.join(", "))),
     };
     said.into_iter().chain(training).collect()
@@ -125,11 +122,10 @@ fn paired(first: &Run, second: &Run) -> Suggestion {
     let same = same_images(first, second) && first.recipe.data.source == second.recipe.data.source;
     // Only labels can be compared.
     let labeled = if is_unlabeled(first) { second } else { first };
-    let [a, b] = [first, second].map(|run| run.folder.display().to_string());
-    let compare = Suggestion::new(["eval", "compare", &a, &b]);
+    let pair = compare(&[first, second].map(|run| run.folder.clone()));
     match same {
-        true => compare.about("tested on paired images"),
-        false => compare
+        true => pair.about("tested on paired images"),
+        false => pair
             .with(["--data", &labeled.recipe.data.source])
             .about(&format!("both on the images of {}; --data takes others", labeled.name)),
     }
