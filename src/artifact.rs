@@ -39,9 +39,9 @@ pub fn has_other_validation(row: &ResultRow) -> bool {
     row.settings.split(", ").any(|setting| setting.starts_with(OTHER_VALIDATION))
 }
 
-/// Whether a row was measured on test images of another source than its data set.
-pub fn has_other_test(row: &ResultRow) -> bool {
-    row.settings.split(", ").any(|setting| setting.starts_with(OTHER_TEST))
+/// The setting of a row that was measured on test images of another source than its data set.
+pub fn other_test(row: &ResultRow) -> Option<&str> {
+    row.settings.split(", ").find(|setting| setting.starts_with(OTHER_TEST))
 }
 
 /// Reads a JSON file of an export.

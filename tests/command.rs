@@ -130,7 +130,12 @@ fn state(scratch: &Scratch, out: &str) -> Vec<Vec<u8>> {
 #[test]
 fn a_baseline_stands_beside_the_run() {
     let scratch = Scratch::new();
-    scratch.images("images", 64);
+    let images = scratch.images("images", 64);
+    // Wrong labels, without which every test image would be right.
+    for number in 0..16 {
+        let (from, to) = (format!("class1/{number}.png"), format!("class0/wrong{number}.png"));
+        fs::copy(images.join(from), images.join(to)).unwrap();
+    }
     scratch.write("tiny.toml", TINY.replace("epochs = 2", "epochs = 20"));
     let arguments = ["pretrain", "images", "--recipe", "tiny.toml"];
     let printed = scratch.done(&[&arguments[..], &["--baseline", "--out", "run"]].concat());
@@ -219,6 +224,19 @@ fn a_baseline_stands_beside_the_run() {
     }
     scratch.done(&["pretrain", "--out", "stopped", "--resume"]);
     assert_eq!(results("stopped")["rows"], results("run")["rows"]);
+    // A resumed run keeps its settings; the message names a new run with the same images and network.
+    let parts = ["schedule.epochs", "--recipe stopped/recipe.resolved.toml --from stopped/checkpoints/step-"];
+    scratch.refused(&["pretrain", "--out", "stopped", "--resume", "--epochs", "9"], 2, &parts);
+    // A run that was begun with its baseline trains it also when it is resumed without the option.
+    scratch.done(&[&arguments[..], &["--no-eval", "--out", "begun"]].concat());
+    change_info(&scratch, "begun", |info| {
+        info["status"] = "interrupted".into();
+        info["command"].as_array_mut().unwrap().push("--baseline".into());
+    });
+    scratch.done(&["pretrain", "--out", "begun", "--resume", "--no-baseline"]);
+    assert!(!scratch.path("begun/baseline").exists());
+    scratch.done(&["pretrain", "--out", "begun", "--resume"]);
+    assert_eq!(results("begun")["rows"], results("run")["rows"]);
 
     let parts = ["--baseline is not possible", "--no-eval"];
     scratch.refused(&[&arguments[..], &["--baseline", "--no-eval", "--out", "none"]].concat(), 2, &parts);
@@ -296,7 +314,7 @@ fn comparisons_lead_on(scratch: &Scratch) {
         parts.iter().for_each(|part| assert!(printed.contains(part), "{part} in {printed}"));
     };
     let by_knn = |models: &[&'static str]| [&["eval", "compare", "--by", "knn"], models].concat();
-    let parts = ["Training failed in both runs", "pretrain --recipe run/recipe.resolved.toml --baseline --seed 1"];
+    let parts = ["failed in training", "pretrain --recipe run/recipe.resolved.toml --baseline --seed 1"];
     leads(&by_knn(&["run/baseline", "run"]), &parts);
     let both = ["--recipe run/recipe.resolved.toml --seed 1", "--recipe alone/recipe.resolved.toml --seed 1"];
     leads(&by_knn(&["run", "alone"]), &both);
@@ -306,7 +324,8 @@ fn comparisons_lead_on(scratch: &Scratch) {
         &[&pairs[..], &["run/baseline", "alone"]].concat(),
         &["Next:\n  # curves", "report run/baseline run run/baseline at-once"],
     );
-    let parts = ["eval compare", "with the highest mean", "failed: the loss rose", "above those of all others"];
+    let parts =
+        ["eval compare", "with the highest mean", "failed in training: the loss rose", "above those of all others"];
     leads(&["report", "run", "alone", "at-once", "--out", "three.html"], &parts);
     // Another seed of the same recipe joins the comparison.
     let again = ["pretrain", "--recipe", "run/recipe.resolved.toml", "--baseline", "--seed", "1", "--out", "second"];
@@ -316,10 +335,18 @@ fn comparisons_lead_on(scratch: &Scratch) {
     for part in ["The runs differ in their seeds alone", "# against their baselines, tested over 2 seeds"] {
         assert!(of_seeds.contains(part), "{part} in {of_seeds}");
     }
-    // Two runs of one recipe are no pair, and of two recipes, only the seed that one lacks is asked for.
-    assert!(!scratch.done(&by_knn(&["run", "second"])).contains("Next"));
+    // Two runs of one recipe are no pair: their baselines are. Of two recipes, only the seed that one lacks is asked for.
+    leads(&by_knn(&["run", "second"]), &["eval compare run/baseline run second/baseline second"]);
     let next = scratch.done(&by_knn(&["run", "alone"]));
-    assert!(next.contains("--recipe alone/recipe.resolved.toml --seed 1") && !next.contains("--recipe run/"), "{next}");
+    assert!(
+        next.contains("--recipe alone/recipe.resolved.toml --seed 1")
+            && !next.contains("--recipe run/recipe.resolved.toml --seed"),
+        "{next}"
+    );
+    // Of two other runs, the settings in which they differ are named.
+    let output = scratch.run(&by_knn(&["run", "alone"]));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("the two runs differ in equivariance.equimod"), "{said}");
     // With the options of the first.
     leads(&by_knn(&["run/baseline", "run"]), &["eval compare --by knn run/baseline run second/baseline second"]);
     leads(&by_knn(&["run/baseline", "run", "second/baseline", "second"]), &["--baseline --seed 2"]);
@@ -359,7 +386,7 @@ fn comparisons_lead_on(scratch: &Scratch) {
     leads(&["eval", "health", "run"], &["# also of the baseline", "eval health run --baseline"]);
     scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\nprotocol = 'knn'\n");
     let transfer = |models: &[&'static str]| [&["eval", "transfer", "--suite", "suite.toml"], models].concat();
-    leads(&transfer(&["run"]), &["--untrained"]);
+    leads(&transfer(&["run"]), &["--untrained", "Per cent: top-1 accuracy (knn)."]);
     leads(&transfer(&["run", "--untrained"]), &["run --untrained run/baseline", "also the same without"]);
     leads(&transfer(&["run", "run/baseline"]), &["eval compare run/baseline run --data images"]);
 }
@@ -595,6 +622,8 @@ fn bad_recipes_are_reported_all_at_once() {
     assert_eq!(fs::read_dir(scratch.path("full")).unwrap().count(), 1);
     assert!(!scratch.path("out").exists());
     scratch.refused(&["pretrain", "quick"], 2, &["quick is a recipe", "--recipe quick"]);
+    scratch.refused(&["pretrain", "byol"], 2, &["byol is an objective", "--set objective.kind=byol"]);
+    scratch.refused(&["find-lr", "resnet50"], 2, &["a backbone", "--set backbone.architecture=resnet50"]);
     scratch.refused(&["pretrian"], 2, &["pretrain"]);
 }
 

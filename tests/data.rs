@@ -164,6 +164,8 @@ fn packed_images_train_as_the_ones_they_were_made_of() {
     let report = parsed(&scratch.done(&["data", "pack", "images", "--out", "x.equimod", "--json"]));
     assert_eq!(report["summary"]["images"], 40);
     assert!(scratch.done(&["data", "verify", "x.equimod"]).contains("40 of 40"));
+    let output = scratch.run(&["data", "stats", "x.equimod", "--background", "white"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("keeps the pixels that it was packed with"));
     let recipe = text(&scratch.write("tiny.toml", TINY));
     let metrics = |data: &str, out: &str| {
         let settings = ["--set", "data.batch=16", "--set", "data.shuffle_window=20", "--no-eval"];
@@ -316,6 +318,12 @@ fn init_writes_a_recipe_that_runs_and_pretrain_chooses_the_same() {
     let warmup = ["--batch", "100", "--set", "schedule.warmup_epochs=500"];
     let problems = ["2 problems", "schedule.warmup_epochs is 500", "data.batch is 100, more than the 44 images"];
     scratch.refused(&[&["pretrain", "images"], &warmup[..]].concat(), 2, &problems);
+    // A dry run finds what the run would find: a task that is not there, and weights to start from.
+    let task = ["--set", "probe.every_epochs=1", "--set", "probe.task=shape"];
+    let both = [&["pretrain", "images", "--recipe", "quick", "--batch", "100"], &task[..]].concat();
+    scratch.refused(&both, 2, &["2 problems", "data.batch is 100", "probe: ", "shape"]);
+    scratch.refused(&[&["pretrain", "images", "--dry-run"], &task[..]].concat(), 3, &["shape"]);
+    scratch.refused(&["pretrain", "images", "--dry-run", "--from", "nowhere"], 1, &["nowhere"]);
     // A short run of a recipe has a warm-up of its length.
     scratch.done(&["init", "images", "--epochs", "100", "--size", "16", "--out", "long.toml"]);
     let short = |more: &[&str]| -> Vec<String> {

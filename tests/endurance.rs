@@ -347,7 +347,7 @@ fn range_tests_reports_and_traces_work() {
         "No clear rise seen",
         "--max-lr 0.01",
         "Provisional suggestion: --lr 0.",
-        "The recipe's 1 is above",
+        "before judging the recipe's 1",
         "find-lr.html",
     ] {
         assert!(printed.contains(part), "{part} in {printed}");

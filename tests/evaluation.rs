@@ -309,7 +309,7 @@ fn what_cannot_be_evaluated_is_said_in_one_sentence() {
     scratch.refused(&["eval", "knn", "run", "emoji", "--task", "flag"], 3, &["flag", "eval retrieval"]);
     scratch.refused(&["eval", "few-shot", "run", "--data", "images", "--shots", "12"], 3, &["the largest has 12"]);
     // Of several numbers of shots, those that are possible are measured; the metrics name ways and shots.
-    let arguments = ["few-shot", "run", "images", "--shots", "1", "--shots", "12", "--ways", "4", "--episodes", "5"];
+    let arguments = ["few-shot", "run", "images", "--shots", "1,12", "--ways", "4", "--episodes", "5"];
     let output = scratch.run(&[&["eval"], &arguments[..], &["--json"]].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -194,7 +194,7 @@ fn transient_faults_are_retried_and_permanent_ones_reported() {
 
     // The branch moves between reading and writing.
     fs::remove_dir_all(scratch.path("run/eval")).unwrap();
-    scratch.done(&["export", "run", "--out", "export"]);
+    scratch.done(&["export", "run", "export"]);
     hub.fault("/commit/main", Fault::Moved, 1);
     scratch.refused(&arguments, 1, &["main of lab/net was changed", "publish again"]);
     let theirs = hub.head(NET, "main").unwrap();
@@ -269,7 +269,7 @@ fn branches_pull_requests_and_dry_runs() {
     let hub = Hub::start();
     let scratch = writer(&hub);
     exported(&scratch);
-    let output = scratch.done(&["publish", "export", "--repo", "lab/net", "--dry-run"]);
+    let output = scratch.done(&["publish", "export", "hf:lab/net", "--dry-run"]);
     assert!(output.contains("model.safetensors") && output.contains("nothing was published"), "{output}");
     assert!(hub.requests().is_empty());
     scratch.refused(&["publish", "export", "--repo", "lab/net", "--create-pr"], 1, &["no repository lab/net"]);

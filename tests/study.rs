@@ -191,6 +191,8 @@ fn problems_are_reported_in_one_sentence_before_anything_is_trained() {
     scratch.refused(&["study", "emojy"], 2, &["there is no study \"emojy\"", "emoji-ablations"]);
     scratch.refused(&["study"], 2, &["NAME|FILE"]);
     scratch.refused(&["study", "study.toml", "--shard", "3/2"], 2, &["2/5"]);
+    scratch.done(&["pretrain", "images", "--recipe", "tiny.toml", "--no-eval", "--out", "run"]);
+    scratch.refused(&["study", "study.toml", "--out", "run"], 2, &["run is a run directory", "--out"]);
     let wrong = STUDY.replace("weight = 1.0", "wieght = 1.0").replace("knn --k 3", "knm");
     scratch.write("study.toml", wrong);
     let parts = ["2 problems", "line 8: the evaluation \"knm\"", "line 21: there is no setting", "did you mean"];

@@ -612,7 +612,7 @@ fn cards_say_what_they_are_not() {
     }
     // Weights of other code bases: there is no record of their training.
     scratch.done(&["import", &fixture("plain.pth")]);
-    scratch.done(&["export", "plain.safetensors", "--out", "plain-first", "--license", "apache-2.0"]);
+    scratch.done(&["export", "plain.safetensors", "--out", "plain-first", "--license", "Apache-2.0"]);
     scratch.done(&["export", "plain-first", "--out", "plain"]);
     let card = fs::read_to_string(scratch.path("plain/README.md")).unwrap();
     assert!(card.contains("Weights: apache-2.0") && card.contains("license: apache-2.0"), "{card}");

@@ -173,7 +173,12 @@ fn paired_differences_decide_where_they_are_known() {
         open.contains("neither gained nor lost by training as far as top-1 accuracy can tell: +5.0 points"),
         "{open}"
     );
-    assert!(side((0.0, 0.1), Some(0.01)).contains("neither gained nor lost"));
+    assert!(
+        open.contains("are borderline: the interval excludes 0, but McNemar's exact test has p above 0.05."),
+        "{open}"
+    );
+    let around = side((0.0, 0.1), Some(0.01));
+    assert!(around.contains("neither gained nor lost") && around.contains("lie within the uncertainty"), "{around}");
     // Without a difference on any image, nothing is said.
     assert!(!side((0.0, 0.0), Some(1.0)).contains("gained"));
     let paired = Some(Paired { interval: (-0.1, -0.01), p_value: None });
@@ -218,7 +223,10 @@ fn short_unsettled_and_collapsed_runs_are_named() {
 #[test]
 fn a_loss_that_did_not_fall_is_named() {
     let flat = verdict(&[], Some(&TrainingFacts { flat: Some((4.0, 3.9)), ..long() }));
-    assert!(has(&flat, "The loss did not fall: it was 4.00 in the first fifth, and 3.90 in the last;"), "{flat:?}");
+    assert!(
+        has(&flat, "The loss did not clearly fall: it was 4.00 in the first fifth and 3.90 in the last,"),
+        "{flat:?}"
+    );
     assert_eq!(flat.advice, Some(Advice::FindRate));
 }
 
@@ -240,20 +248,25 @@ fn an_evaluation_of_a_short_run_says_so() {
 fn runs_that_are_compared_are_short_or_not() {
     let run =
         |steps: u64, falling: f64| TrainingFacts { steps, still_falling: Some(falling), ..TrainingFacts::default() };
-    let said = |runs: &[TrainingFacts]| of_trainings(runs).unwrap_or_default();
+    let said = |runs: &[TrainingFacts]| {
+        let named: Vec<_> = ["a", "b", "c"].map(str::to_owned).into_iter().zip(runs.iter().cloned()).collect();
+        of_trainings(&named).unwrap_or_default()
+    };
     let (short, long) = (VERY_SHORT - 1, VERY_SHORT);
     let end = "longer training may change the differences.";
     assert_eq!(said(&[run(short, 0.0), run(short, 0.0)]), format!("Both runs are short (99 steps): {end}"));
-    assert_eq!(said(&[run(10, 0.0), run(long, 0.0)]), format!("1 of 2 runs is short (10 steps): {end}"));
+    assert_eq!(said(&[run(10, 0.0), run(long, 0.0)]), format!("a is short (10 steps): {end}"));
     assert_eq!(said(&[run(1, 0.0), run(9, 0.0), run(5, 0.0)]), format!("All 3 runs are short (1 to 9 steps): {end}"));
     assert_eq!(said(&[run(long, 0.0), run(long, FALLING)]), "");
     let falling = said(&[run(long, 0.0), run(long, FALLING + 0.001), run(long, FALLING + 0.001)]);
-    assert_eq!(falling, format!("The loss of 2 of 3 runs still fell at the end: {end}"));
+    assert_eq!(falling, format!("b, c ended while the loss still fell: {end}"));
     let failed = TrainingFacts { risen: Some((4.0, 5.0)), ..run(short, 0.0) };
-    let text = "Training failed in 1 of 2 runs: the loss rose, or embeddings collapsed.";
-    assert_eq!(said(&[failed, run(long, 0.0)]), text);
+    let text = "a failed in training: the loss rose, or embeddings collapsed.";
+    assert_eq!(said(&[failed.clone(), run(long, 0.0)]), text);
+    let many = [vec![(String::from("d"), run(long, 0.0))], vec![(String::from("e"), failed); 4]].concat();
+    assert!(of_trainings(&many).unwrap().starts_with("4 of 5 runs failed in training"));
     let open = TrainingFacts { unfinished: Some("interrupted".into()), ..run(short, 0.0) };
-    let text = "1 of 2 runs was not finished: the differences say nothing of finished ones.";
+    let text = "a was not finished: the differences say nothing of finished ones.";
     assert_eq!(said(&[open.clone(), run(short, 0.0)]), text);
     // A run that is not finished is not called short or under-trained.
     let alone = of_evaluation(&[accuracy(0.5, (0.4, 0.6), Some(0.7))], Some(&open));
@@ -338,6 +351,25 @@ fn a_small_test_set_is_named() {
     assert!(has(&certain(1.0), "has no width, because every test image is right"));
     assert!(has(&certain(0.0), "has no width, because no test image is right"));
     assert!(!has(&of(0.01), "width"));
+}
+
+#[test]
+fn where_every_image_is_right_few_labels_are_the_next_question() {
+    let of = |value: f64| verdict(&[accuracy(value, (value, value), Some(0.9))], Some(&long())).advice;
+    assert_eq!([of(1.0), of(0.999)], [Some(Advice::EvaluateFewShot), None]);
+    let compared = |second: f64| {
+        let model = |name: &str, value| ResultRow { model: name.into(), ..accuracy(value, (value, value), None) };
+        let difference = ResultRow {
+            model: "b − a".into(),
+            metric: "difference of top-1 accuracy".into(),
+            chance: None,
+            ..accuracy(second - 1.0, (second - 1.0, 0.0), None)
+        };
+        verdict(&[model("a", 1.0), model("b", second), difference], None)
+    };
+    let text = "No difference on category, because every test image is right for all models: only more or harder images \
+                can show one.";
+    assert!(has(&compared(1.0), text) && has(&compared(0.99), "No clear difference on category (-1.0 points)."));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use equimod_data::dataset::Listing;
 
-use crate::run_dir::RunDirectory;
+use crate::run_dir::{RESOLVED, RunDirectory};
 use crate::trainer::Trainer;
 use crate::{Error, Result};
 
@@ -40,7 +40,8 @@ impl Trainer {
         };
         Error::DataSet(format!(
             "the images are not those that the run was started with:{reason}\nrestore them, or begin a new run with \
-             --from {}",
+             --recipe {} --from {}",
+            run.path().join(RESOLVED).display(),
             checkpoint.display()
         ))
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::changes::decisive;
 use crate::probe::Best;
 use crate::recipe::Recipe;
-use crate::run_dir::RunDirectory;
+use crate::run_dir::{RESOLVED, RunDirectory};
 use crate::trainer::Trainer;
 use crate::{Error, Result};
 
@@ -84,8 +84,8 @@ impl Trainer {
         }
         if let Some(missing) = found.random.iter().find(|name| name.starts_with("backbone.")) {
             let text = format!(
-                "the backbone of {} is not this recipe's: it has no {missing} of this shape; choose [backbone] as it \
-                 is there",
+                "the backbone of {} is not this recipe's: it has no {missing} of this shape; choose [backbone] as \
+                 `equimod inspect` shows it, or give --recipe the recipe.resolved.toml of its run",
                 model.path.display()
             );
             return Err(Error::Recipe(vec![text]));
@@ -95,7 +95,8 @@ impl Trainer {
         let (theirs, ours) = (theirs.settings().describe(), ours.settings().describe());
         if theirs != ours {
             let text = format!(
-                "the backbone of {} is a {theirs}, that of this recipe a {ours}; choose [backbone] as it is there",
+                "the backbone of {} is a {theirs}, that of this recipe a {ours}; choose [backbone] as it is there, or \
+                 give --recipe the recipe.resolved.toml of its run",
                 model.path.display()
             );
             return Err(Error::Recipe(vec![text]));
@@ -195,8 +196,10 @@ impl Trainer {
         let changed = decisive(&state.recipe, &self.recipe);
         if !changed.is_empty() {
             let text = format!(
-                "a resumed run keeps its settings, but these differ: {}; begin a new run with --from {}",
+                "a resumed run keeps its settings, but these differ: {}; begin a new run with --recipe {} --from {} and \
+                 these settings",
                 changed.join(", "),
+                run.path().join(RESOLVED).display(),
                 folder.display()
             );
             return Err(Error::Recipe(vec![text]));

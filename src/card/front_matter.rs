@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::methods::entries;
-use crate::artifact::{StartingWeights, has_other_test};
+use crate::artifact::{StartingWeights, other_test};
 use crate::reference::{ModelReference, PREFIX, Reference, shown};
 
 #[derive(Serialize)]
@@ -53,7 +53,7 @@ pub fn front_matter(
     tags.dedup();
     let mut entries: Vec<Value> = Vec::new();
     // The index has no place for test images of another source.
-    for row in rows.iter().filter(|row| row.metric != SHUFFLED && !has_other_test(row)) {
+    for row in rows.iter().filter(|row| row.metric != SHUFFLED && other_test(row).is_none()) {
         let (of, metric) = entry(row);
         match entries.iter_mut().find(|entry| entry["task"] == of["task"] && entry["dataset"] == of["dataset"]) {
             Some(entry) => entry["metrics"].as_array_mut().into_iter().for_each(|metrics| metrics.push(metric.clone())),

@@ -9,7 +9,7 @@ use equimod_eval::results::{
     markdown,
 };
 
-use crate::artifact::{Files, RESULTS_FILE, read};
+use crate::artifact::{Files, RESULTS_FILE, other_test, read};
 use crate::reference::{plain_name, shown};
 
 /// Results of the export: those of the run itself come first, those with the default settings of a protocol, whose
@@ -38,10 +38,13 @@ pub fn headlines(results: &[Results]) -> Vec<ResultRow> {
         ResultRow { untrained, ..row.clone() }
     });
     let measured: Vec<ResultRow> = own.chain(of_suites).collect();
-    // A number with the defaults stands alone; without one, each trial stands with its settings.
+    // A number with the defaults stands alone; without one, each trial stands with its settings. On other test images, it
+    // is another number.
+    let number = |row: &ResultRow| (row.key().map(str::to_owned), other_test(row).map(str::to_owned));
+    let is_default = |row: &ResultRow| other_test(row).unwrap_or_default() == row.settings;
     let with_defaults =
-        |row: &ResultRow| measured.iter().any(|other| other.settings.is_empty() && other.key() == row.key());
-    for row in measured.iter().filter(|row| row.settings.is_empty() || !with_defaults(row)) {
+        |row: &ResultRow| measured.iter().any(|other| is_default(other) && number(other) == number(row));
+    for row in measured.iter().filter(|row| is_default(row) || !with_defaults(row)) {
         match rows.iter_mut().find(|other| other.key() == row.key() && other.settings == row.settings) {
             Some(other) if replaces(row, other) => *other = row.clone(),
             Some(_) => {}
@@ -219,6 +222,10 @@ mod tests {
         let trials = || vec![vec![of("size-48", 0.9)], vec![of("size-64", 0.8)], vec![of("size-48", 0.7)]];
         assert_eq!(values(trials()), [0.7, 0.8]);
         assert_eq!(values([trials(), vec![vec![of("", 0.5)]]].concat()), [0.5]);
+        // Other test images give another number, with trials of its own.
+        let shifted = || vec![vec![of("test-sketches", 0.3)], vec![of("size-48, test-sketches", 0.2)]];
+        assert_eq!(values([shifted(), vec![vec![of("", 0.5)]]].concat()), [0.5, 0.3]);
+        assert_eq!(values([vec![shifted()[1].clone()], vec![vec![of("", 0.5)]]].concat()), [0.5, 0.2]);
     }
 
     #[test]

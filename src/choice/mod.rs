@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::bundled::RECIPES;
 use crate::recipes::{as_comments, from_text_with, named, named_with};
 use candle_core::Device;
+use equimod_core::{Architecture, Entry, ObjectiveConfig};
 use equimod_train::{Error, Recipe};
 
 use crate::cli::RecipeArgs;
@@ -18,6 +19,7 @@ use crate::inputs::sources::training;
 use crate::outputs::console;
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
+use crate::run::probe;
 use facts::Facts;
 use rules::{Given, choose};
 pub use text::Written;
@@ -54,8 +56,8 @@ pub fn named_or_chosen(
             read => read?,
         });
     };
-    if !Path::new(source).exists() && RECIPES.iter().any(|recipe| recipe.name == source) {
-        return Err(Usage(format!("{source} is a recipe, and images were expected; write --recipe {source}")).into());
+    if let Some((what, option)) = named_thing(source) {
+        return Err(Usage(format!("{source} is {what}, and images were expected; write {option}{source}")).into());
     }
     if processes > 1 {
         let text = format!(
@@ -71,6 +73,20 @@ pub fn named_or_chosen(
     let recipe = written.resolved(&written.name_with(&settings), &text, &settings)?;
     console::note(&written.summary());
     Ok((recipe, text))
+}
+
+/// What a word stands for where images are expected, if it is no file, and the option that takes it.
+fn named_thing(word: &str) -> Option<(&'static str, &'static str)> {
+    let is_of = |list: &[Entry]| list.iter().any(|entry| entry.name == word);
+    match word {
+        word if Path::new(word).exists() => None,
+        word if RECIPES.iter().any(|recipe| recipe.name == word) => Some(("a recipe", "--recipe ")),
+        _ if is_of(ObjectiveConfig::LIST) => Some(("an objective", "--set objective.kind=")),
+        word if Architecture::ALL.iter().any(|known| known.name() == word) => {
+            Some(("a backbone", "--set backbone.architecture="))
+        }
+        _ => None,
+    }
 }
 
 impl Written {
@@ -91,7 +107,7 @@ fn problems_of_images(recipe: &Recipe) -> Vec<String> {
         return Vec::new();
     }
     match training(source, recipe.data.reading()) {
-        Ok((images, _)) => recipe.problems_with(images.len()),
+        Ok((images, _)) => recipe.problems_with(images.len()).into_iter().chain(probe::problem(recipe)).collect(),
         Err(reason) => vec![format!("data.source: {reason}")],
     }
 }

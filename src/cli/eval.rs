@@ -336,8 +336,8 @@ pub struct FewShot {
     /// Number of classes per episode.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..))]
     pub ways: u32,
-    /// Number of support images per class; may be repeated [default: 1 and 5].
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Numbers of support images per class, e.g. 1,5; may be repeated [default: 1 and 5].
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pub shots: Vec<u32>,
     /// Number of query images per class.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]

@@ -46,9 +46,9 @@ const OF_RECIPES: Hints = &[
         "--resume (it goes on with the run that --out names)",
     ),
     (&["--seeds"], "--seed N (`equimod study` trains with several)"),
-    (&["--end-lr"], "--max-lr RATE"),
-    (&["--start-lr"], "--min-lr RATE"),
-    (&["--num-iter"], "--steps N"),
+    (&["--end-lr", "--lr-max"], "--max-lr RATE"),
+    (&["--start-lr", "--lr-min"], "--min-lr RATE"),
+    (&["--num-iter", "--num-steps"], "--steps N"),
     (&["--clip-grad", "--grad-clip", "--max-grad-norm"], "--set gradient.clip_norm=VALUE"),
     (
         &["--world-size", "--local-rank", "--nproc", "--dist-url", "--accelerator", "--strategy"],
@@ -78,7 +78,7 @@ const OF_MODELS: Hints = &[
         &["--model", "--arch", "-a", "--pretrained", "--ckpt", "--checkpoint", "--weights", "--resume"],
         "the model's run directory, file or hf: name as the first argument, without an option",
     ),
-    (&["-k", "--knn", "--nb-knn", "--n-neighbors", "--neighbors"], "--k N"),
+    (&["-k", "--knn", "--nb-knn", "--n-neighbors", "--neighbors", "--neighbours"], "--k N"),
     (&["--wd", "--weight-decay", "-C"], "--l2-strengths N, the number of strengths that are tried"),
     (&["--label", "--labels-column", "--target"], "--task NAME"),
     (&["--train-fraction", "--label-fraction", "--percent"], "--labels PERCENT"),
@@ -94,6 +94,58 @@ const WITHOUT_EFFECT: Hints = &[
     (
         &["--epochs", "--num-epochs", "--max-epochs", "--lr", "--base-lr", "--learning-rate"],
         "only `eval linear` and `eval finetune` train for epochs",
+    ),
+];
+
+/// Options of single commands, and what to do instead, as a sentence.
+const OF_COMMANDS: &[(&str, Hints)] = &[
+    (
+        "publish",
+        &[
+            (&["--token", "--hf-token"], "the token is that of `hf auth login`, or HF_TOKEN of the environment"),
+            (&["--repo-id", "--repository"], "use --repo OWNER/NAME"),
+            (&["--branch"], "use --revision BRANCH"),
+            (&["--commit-message"], "use --message TEXT"),
+            (&["--public"], "leave it out, because a repository is public without --private"),
+        ],
+    ),
+    (
+        "export",
+        &[
+            (
+                &["--onnx", "--format", "--torchscript"],
+                "an export is a folder with safetensors, and other formats come from torchvision or timm (docs/faq.md)",
+            ),
+            (
+                &["--overwrite", "--force"],
+                "leave it out: an earlier export is replaced (an edited card by --force-card)",
+            ),
+            (&["--name"], "use --out DIR"),
+        ],
+    ),
+    (
+        "embed",
+        &[
+            (
+                &["--normalize", "--normalise", "--l2"],
+                "features are as the network gives them: divide them by their norms",
+            ),
+            (&["--layer", "--layers"], "features are those after the global average pooling"),
+        ],
+    ),
+    (
+        "study",
+        &[
+            (
+                &["--seeds", "--seed"],
+                "write `seeds = [0, 1]` in the study's file (`equimod list studies NAME` prints one)",
+            ),
+            (&["--list"], "`equimod list studies` lists the built-in ones"),
+            (
+                &["--epochs", "--batch", "--lr", "--size", "--set"],
+                "write it under [set] in the study's file, e.g. schedule.epochs = 10",
+            ),
+        ],
     ),
 ];
 
@@ -127,6 +179,23 @@ pub fn of_another_command(error: &clap::Error) -> Option<String> {
     Some(format!("there is no command {name}; use `equimod {instead}`"))
 }
 
+/// Message on images that are named twice, or on more arguments than images; `None` for other errors.
+pub fn of_images(error: &clap::Error) -> Option<String> {
+    let ContextValue::String(name) = error.get(ContextKind::InvalidArg)? else { return None };
+    let (path, command) = command_of(&error.get(ContextKind::Usage)?.to_string())?;
+    let takes = |id: &str| command.get_arguments().any(|argument| argument.get_id() == id);
+    let other = if takes("settings") { "; a recipe is --recipe NAME, a method --set objective.kind=KIND" } else { "" };
+    match error.kind() {
+        ErrorKind::ArgumentConflict if name.starts_with("[DATA]") => {
+            Some(format!("the images are named twice, as an argument and by --data: leave one of them out{other}"))
+        }
+        ErrorKind::UnknownArgument if takes("source") && takes("settings") && !name.starts_with('-') => {
+            Some(format!("there is no place for {name}: the only argument of `equimod {path}` is the images{other}"))
+        }
+        _ => None,
+    }
+}
+
 /// Message on an option of another program, with what does the same in the command; `None` for other errors.
 pub fn of_another_program(error: &clap::Error) -> Option<String> {
     let ContextValue::String(name) = error.get(ContextKind::InvalidArg)? else { return None };
@@ -135,6 +204,10 @@ pub fn of_another_program(error: &clap::Error) -> Option<String> {
     let trains = command.get_arguments().any(|argument| argument.get_long() == Some("set"));
     let evaluates = path.starts_with("eval ") || ["embed", "export"].contains(&path.as_str());
     let chooses = path == "init";
+    let of_command = OF_COMMANDS.iter().filter(|(command, _)| *command == path).map(|(_, hints)| *hints);
+    if let Some(text) = all_said(&of_command.collect::<Vec<_>>(), name).first() {
+        return Some(format!("there is no option {name} of `equimod {path}`; {text}"));
+    }
     let text = match (trains, evaluates) {
         (true, _) => {
             let instead = hint(&command, &[OF_ALL, OF_RECIPES], name)?;
@@ -285,6 +358,24 @@ mod tests {
     }
 
     #[test]
+    fn images_have_one_place() {
+        let answer = |words: &str| {
+            let refused = Cli::try_parse_from(words.split(' ')).err();
+            refused.and_then(|error| of_images(&error)).unwrap_or_default()
+        };
+        for command in ["pretrain", "find-lr"] {
+            let twice = answer(&format!("equimod {command} simclr --data photos"));
+            assert!(twice.contains("named twice") && twice.contains("--set objective.kind=KIND"), "{twice}");
+            let two = answer(&format!("equimod {command} simclr photos"));
+            assert!(two.starts_with("there is no place for photos") && two.contains("--recipe NAME"), "{two}");
+        }
+        let twice = answer("equimod eval knn run photos --data others");
+        assert!(twice.ends_with("leave one of them out"), "{twice}");
+        assert_eq!(answer("equimod pretrain photos --unheard-of"), "");
+        assert_eq!(answer("equimod inspect one two"), "");
+    }
+
+    #[test]
     fn evaluations_suggest_only_what_they_have() {
         let text = answer;
         assert!(text("equimod eval linear m --batch_size=3").contains("use --batch N"));
@@ -300,6 +391,16 @@ mod tests {
         assert!(text("equimod eval logistic m -C 1").contains("--l2-strengths"));
         assert!(text("equimod eval knn m --workers 3").contains("use --threads N"));
         assert!(text("equimod embed m -o f.csv").contains("use --out ("));
+        assert!(text("equimod publish m --token x").contains("HF_TOKEN"));
+        assert!(text("equimod publish m --repo_id a/b").contains("use --repo OWNER/NAME"));
+        for (command, hints) in OF_COMMANDS {
+            for name in hints.iter().flat_map(|(names, _)| *names) {
+                assert!(
+                    text(&format!("equimod {command} m {name} 3")).contains("there is no option"),
+                    "{command} {name}"
+                );
+            }
+        }
         assert!(text("equimod embed --checkpoint m").contains("as the first argument"));
     }
 }

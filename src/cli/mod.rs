@@ -26,7 +26,7 @@ pub use eval::{
     Compare, Compared, CropKind, Embed, EmbeddedSplit, Equivariance, Eval, EvalArgs, EvalCommand, FewShot, Finetune,
     FinetuneOptimizer, Health, ImageArgs, InputArgs, Knn, Linear, Logistic, Params, Retrieval, SharedArgs, Transfer,
 };
-pub use hints::{of_another_command, of_another_program};
+pub use hints::{of_another_command, of_another_program, of_images};
 pub use init::Init;
 pub use runs::{Report, Runs};
 pub use study::{Shard, Study};
@@ -270,10 +270,10 @@ pub struct Pretrain {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Override the recipe's seed.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Override the recipe's number of epochs.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub epochs: Option<u64>,
     /// Resume the run in --out from its newest checkpoint. Only settings that affect no weight may change: the location
     /// of the images (--data), `execution.recompute`, `execution.timeout`, `log_every_steps`, `augmentation.on`, [log],
@@ -295,7 +295,8 @@ pub struct Pretrain {
     #[arg(long)]
     pub no_eval: bool,
     /// Also train the same recipe without the losses of its equivariance modules, into the folder `baseline` of the
-    /// run, and show its results beside those of the run. The default run does so without being asked.
+    /// run, and show its results beside those of the run. The default run does so without being asked, and a run that
+    /// was begun with it also when it is resumed.
     #[arg(long)]
     pub baseline: bool,
     /// Train no baseline beside the default run.

@@ -26,7 +26,7 @@ pub struct Runs {
     #[arg(long, default_value = "started", value_name = "COLUMN")]
     pub sort: String,
     /// Sort from the largest to the smallest, or from the newest to the oldest.
-    #[arg(long)]
+    #[arg(long, alias = "desc")]
     pub descending: bool,
     /// Print as JSON, with whole values and with times in seconds.
     #[arg(long)]

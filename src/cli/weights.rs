@@ -1,6 +1,6 @@
 //! Arguments of `inspect`, `import`, `export` and `publish`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use equimod_core::model::Choices;
@@ -91,6 +91,18 @@ impl AssumptionArgs {
     }
 }
 
+/// A name in lower case, as the Hub writes license ids.
+fn lowercase(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.to_lowercase())
+}
+
+/// Name of a repository without the beginning that it has in an address or as a MODEL.
+fn repository(text: &str) -> Result<String, std::convert::Infallible> {
+    let beginnings = ["hf:", "https://huggingface.co/"];
+    let name = beginnings.iter().find_map(|beginning| text.strip_prefix(beginning));
+    Ok(name.unwrap_or(text).trim_end_matches('/').to_owned())
+}
+
 /// Three numbers with commas between them.
 fn three(text: &str) -> Result<[f32; 3], String> {
     let numbers: Result<Vec<f32>, _> = text.split(',').map(|number| number.trim().parse::<f32>()).collect();
@@ -108,7 +120,10 @@ pub struct Export {
     /// Folder to write: new, empty, or an earlier export, whose files are replaced. An edited model card and all other
     /// files stay.
     #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    pub out: Option<PathBuf>,
+    /// As --out.
+    #[arg(value_name = "DIR", conflicts_with = "out", required_unless_present = "out")]
+    pub folder: Option<PathBuf>,
     /// Export the target network (BYOL, MoCo v3) instead of the online network.
     #[arg(long)]
     pub target: bool,
@@ -116,7 +131,7 @@ pub struct Export {
     #[arg(long, value_name = "DIR")]
     pub results: Vec<PathBuf>,
     /// License of the weights as an identifier of the Hub, e.g. mit or cc-by-4.0.
-    #[arg(long, alias = "licence", value_name = "NAME")]
+    #[arg(long, alias = "licence", value_name = "NAME", value_parser = lowercase)]
     pub license: Option<String>,
     /// License of the images, in words.
     #[arg(long, alias = "data-licence", value_name = "TEXT")]
@@ -132,14 +147,24 @@ pub struct Export {
     pub json: bool,
 }
 
+impl Export {
+    /// The folder to write.
+    pub fn out(&self) -> &Path {
+        self.out.as_deref().or(self.folder.as_deref()).unwrap_or(Path::new(""))
+    }
+}
+
 /// Arguments of `publish`.
 #[derive(Args, Debug)]
 pub struct Publish {
     /// Folder that `equimod export` wrote.
     pub folder: PathBuf,
     /// Repository on the Hub; created if it does not exist.
-    #[arg(long, value_name = "OWNER/NAME")]
-    pub repo: String,
+    #[arg(long, value_name = "OWNER/NAME", value_parser = repository)]
+    pub repo: Option<String>,
+    /// As --repo.
+    #[arg(value_name = "OWNER/NAME", value_parser = repository, conflicts_with = "repo", required_unless_present = "repo")]
+    pub repository: Option<String>,
     /// Create the repository as private.
     #[arg(long)]
     pub private: bool,
@@ -161,4 +186,11 @@ pub struct Publish {
     /// Print as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+impl Publish {
+    /// The repository on the Hub.
+    pub fn repo(&self) -> &str {
+        self.repo.as_deref().or(self.repository.as_deref()).unwrap_or_default()
+    }
 }

@@ -30,13 +30,16 @@ use crate::process::exit::Usage;
 ///
 /// If the model is not available or damaged, or the folder cannot be written.
 pub fn run(arguments: &Export) -> anyhow::Result<ExitCode> {
-    let out = &arguments.out;
+    let out = arguments.out();
     check(arguments)?;
     let local = model_argument::local(&arguments.model, WeightFormats::Safetensors)?;
     let model = model(arguments, &local)?;
     ensure_finite(&model)?;
     let run = RunFiles::of(&local.path, &model, &arguments.results)?;
     run.left_out.iter().for_each(|what| console::note(&format!("skipped: {what}")));
+    if run.training.as_ref().is_some_and(|training| !training.finished) {
+        console::note("these weights are from before the end of training, which the card says");
+    }
     let licenses = Licenses { weights: arguments.license.clone(), data: arguments.data_license.clone() };
     let mut files = files(&model, run, &licenses)?;
     if !arguments.force_card && folder::keep_card(&mut files, out)? {
@@ -55,9 +58,29 @@ fn is_of_weights(extension: &OsStr) -> bool {
     known.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
+/// License ids of the Hub that need no warning; it has many more.
+const COMMON_LICENSES: [&str; 16] = [
+    "mit",
+    "apache-2.0",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0",
+    "gpl-3.0",
+    "lgpl-3.0",
+    "agpl-3.0",
+    "mpl-2.0",
+    "openrail",
+    "unknown",
+    "other",
+];
+
 /// Refuses an output folder with other content, and invalid licenses.
 fn check(arguments: &Export) -> anyhow::Result<()> {
-    let out = &arguments.out;
+    let out = arguments.out();
     if out.is_file() {
         return Err(Usage(format!("{} is a file; give a folder to --out", out.display())).into());
     }
@@ -77,9 +100,13 @@ fn check(arguments: &Export) -> anyhow::Result<()> {
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.+".contains(c);
     let license = arguments.license.as_deref();
     if let Some(wrong) = license.filter(|name| name.is_empty() || !name.chars().all(known)) {
-        let text =
-            format!("--license {wrong:?} is not a license id of the Hub; use e.g. mit, apache-2.0, cc-by-4.0 or other");
+        let text = format!(
+            "--license {wrong:?} has not the form of a license id of the Hub; use e.g. mit, apache-2.0, cc-by-4.0 or other"
+        );
         return Err(Usage(text).into());
+    }
+    if let Some(rare) = license.filter(|name| !COMMON_LICENSES.contains(name)) {
+        console::note(&format!("--license {rare} is not checked against the Hub's list; what is not on it is `other`"));
     }
     if arguments.data_license.as_deref().is_some_and(|text| text.chars().any(char::is_control)) {
         return Err(Usage("--data-license has more than one line; use a single line".into()).into());
@@ -109,9 +136,9 @@ fn print(arguments: &Export, files: &Files, verified: Option<Verification>) -> a
     let sizes = files.iter().map(|(name, bytes)| (name.as_str(), bytes.len()));
     if arguments.json {
         let files: Vec<_> = sizes.map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
-        return console::json(&json!({ "folder": arguments.out, "files": files, "verified": verified }));
+        return console::json(&json!({ "folder": arguments.out(), "files": files, "verified": verified }));
     }
-    let mut text = format!("{}\n", arguments.out.display());
+    let mut text = format!("{}\n", arguments.out().display());
     sizes.for_each(|(name, bytes)| text += &format!("  {name}  {bytes} bytes\n"));
     if let Some(verified) = verified {
         text += &format!("verified  {}\n", verified.summary());
@@ -120,7 +147,7 @@ fn print(arguments: &Export, files: &Files, verified: Option<Verification>) -> a
         }
     }
     console::result(&text)?;
-    let publish = ["publish", &arguments.out.display().to_string(), "--repo", "OWNER/NAME"];
+    let publish = ["publish", &arguments.out().display().to_string(), "--repo", "OWNER/NAME"];
     Suggestion::new(publish).note("publish it with: ");
     Ok(())
 }

@@ -74,10 +74,13 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
                 format!(
                     "Over {steps} steps, the loss falls at rates from {begin} to {lowest}, most steeply at {steepest}."
                 ),
-                format!(
-                    "{kind}: --lr {setting}{scaled}, at the steepest fall. {}",
-                    place(own, range, is_final(search))
-                ),
+                match search.is_within_noise() {
+                    true => format!("{kind}: --lr {setting}{scaled}, at the steepest fall."),
+                    false => format!(
+                        "{kind}: --lr {setting}{scaled}, at the steepest fall. {}",
+                        place(own, range, is_final(search))
+                    ),
+                },
             ]
         }
         _ => vec![format!(
@@ -95,8 +98,11 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
         _ => format!("No clear rise seen up to the last rate: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
     };
     let noise = search.steepest.filter(|_| search.is_within_noise()).map(|_| {
-        "The place of the steepest fall may be chance, because single steps differ as much: give more --steps."
-            .to_owned()
+        let own = rounded(recipe.schedule.learning_rate);
+        format!(
+            "The place of the steepest fall may be chance, because single steps differ as much: give more --steps before \
+             judging the recipe's {own}."
+        )
     });
     found.into_iter().chain(noise).chain([end]).collect()
 }

@@ -24,6 +24,11 @@ pub fn run(names: &[String]) -> anyhow::Result<ExitCode> {
 fn page_of(mut command: Command, names: &[String]) -> anyhow::Result<String> {
     command.build();
     let mut found = &command;
+    // As the pages of git, eval-few-shot may stand for eval few-shot.
+    let split = |name: &String| name.split_once('-').map(|(first, second)| [first, second].map(str::to_owned));
+    let parts =
+        names.first().filter(|name| names.len() == 1 && command.find_subcommand(name).is_none()).and_then(split);
+    let names = parts.as_ref().map_or(names, |parts| parts);
     for name in names {
         let unknown = || Usage(format!("there is no command {}; see `equimod --help`", names.join(" ")));
         found = found.find_subcommand(name).ok_or_else(unknown)?;
@@ -80,6 +85,8 @@ mod tests {
         }
         let of = |names: &[&str]| page_of(Cli::command(), &names.iter().map(|&name| name.into()).collect::<Vec<_>>());
         assert!(of(&["eval", "knn"]).unwrap().contains("\\-\\-temperature"));
+        assert_eq!(of(&["eval-few-shot"]).unwrap(), of(&["eval", "few-shot"]).unwrap());
+        assert!(of(&["find-lr"]).is_ok() && of(&["data-nothing"]).is_err());
         assert!(of(&["eval", "nn"]).unwrap_err().to_string().contains("no command eval nn"));
     }
 }

@@ -30,6 +30,7 @@ use crate::process::exit::Usage;
 use crate::process::launch::Launch;
 use crate::process::signals::Signals;
 use crate::run::again;
+use crate::run::baseline::was_asked_for;
 use baseline::Baseline;
 use finished::Finished;
 use session::Trained;
@@ -68,6 +69,7 @@ pub fn run(arguments: &Pretrain, verbose: bool) -> anyhow::Result<ExitCode> {
 
 /// Does the part of this process.
 fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
+    let arguments = &with_baseline_of_run(arguments);
     if !launch.is_first() {
         console::be_silent();
     }
@@ -164,6 +166,14 @@ impl Setup {
             console::note(text);
         }
     }
+}
+
+/// The arguments with the baseline for which a run that is resumed was begun.
+fn with_baseline_of_run(arguments: &Pretrain) -> Pretrain {
+    let Pretrain { out, resume, no_baseline, no_eval, .. } = arguments;
+    let begun = || out.as_deref().and_then(|run| RunInfo::read(run).ok());
+    let has_it = *resume && !no_baseline && !no_eval && begun().is_some_and(|info| was_asked_for(&info));
+    Pretrain { baseline: arguments.baseline || has_it, ..arguments.clone() }
 }
 
 /// The run directory that is resumed.

@@ -21,18 +21,18 @@ use crate::reference::ModelReference;
 ///
 /// If the folder is not a valid export, contains a secret, or cannot be published.
 pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
-    let (owner, name) = repository(&arguments.repo)?;
+    let (owner, name) = repository(arguments.repo())?;
     let branch = arguments.revision.as_deref().filter(|branch| *branch != "main");
     if let Some(branch) = branch.filter(|branch| !is_branch(branch)) {
         return Err(Usage(format!("--revision {branch:?} is not a valid branch name")).into());
     }
     let mut files = sums::read(&arguments.folder)?;
     loads(&arguments.folder)?;
-    hub_results::name_source(&mut files, &arguments.repo);
+    hub_results::name_source(&mut files, arguments.repo());
     files.insert(SUMS_FILE.into(), sums::of(&files).into_bytes());
     if !is_edited(&files[CARD_FILE]) {
         // Render the card again, so that its code snippets name the repository.
-        files.insert(CARD_FILE.into(), card::render(&files, Some(&arguments.repo), branch)?.into_bytes());
+        files.insert(CARD_FILE.into(), card::render(&files, Some(arguments.repo()), branch)?.into_bytes());
     }
     report_others(arguments, &files)?;
     let publication = Publication {
@@ -52,7 +52,7 @@ pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
     let published = hub::publish(&publication)?;
     if arguments.json {
         console::json(&json!({
-            "repository": arguments.repo, "commit": published.commit, "url": published.url,
+            "repository": arguments.repo(), "commit": published.commit, "url": published.url,
             "pull_request": published.pull_request, "model": published.reference, "files": published.files,
         }))?;
         return Ok(ExitCode::SUCCESS);
@@ -67,7 +67,7 @@ pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
 }
 
 fn repository(text: &str) -> Result<(&str, &str), Usage> {
-    let wrong = || Usage(format!("--repo {text} is not a repository of the Hub; use OWNER/NAME"));
+    let wrong = || Usage(format!("{text} is not a repository of the Hub; use OWNER/NAME"));
     let reference = ModelReference::parse(&format!("hf:{text}")).map_err(|_| wrong())?;
     match (text.split_once('/'), reference.file, reference.revision) {
         (Some(parts), None, None) => Ok(parts),
@@ -100,12 +100,12 @@ fn dry_run(arguments: &Publish, files: &Files) -> anyhow::Result<ExitCode> {
     let sizes = files.iter().map(|(name, bytes)| (name.as_str(), bytes.len()));
     if arguments.json {
         let files: Vec<_> = sizes.map(|(name, bytes)| json!({ "name": name, "bytes": bytes })).collect();
-        console::json(&json!({ "repository": arguments.repo, "files": files, "dry_run": true }))?;
+        console::json(&json!({ "repository": arguments.repo(), "files": files, "dry_run": true }))?;
         return Ok(ExitCode::SUCCESS);
     }
     let branch = arguments.revision.as_deref().unwrap_or("main");
     let target = if arguments.create_pr { "a pull request to" } else { "one commit to" };
-    let mut text = format!("would publish in {target} {branch} of {}\n", arguments.repo);
+    let mut text = format!("would publish in {target} {branch} of {}\n", arguments.repo());
     sizes.for_each(|(name, bytes)| text += &format!("  {name}  {bytes} bytes\n"));
     text += "nothing was published";
     console::result(&text)?;

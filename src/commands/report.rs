@@ -39,7 +39,6 @@ use crate::run_state::{status, unrecorded_seconds};
 const FIRST: [&str; 2] = ["loss", "invariance_loss"];
 
 /// Files of one run.
-#[derive(Clone)]
 struct Run {
     folder: PathBuf,
     name: String,
@@ -144,8 +143,8 @@ fn drawn(runs: &[Run]) -> Vec<&Run> {
 }
 
 /// Whether a run is the baseline of one of several.
-fn is_baseline(run: &Run, runs: &[Run]) -> bool {
-    runs.iter().any(|other| is_baseline_of(run, other))
+fn is_baseline<'a>(run: &Run, runs: impl IntoIterator<Item = &'a Run>) -> bool {
+    runs.into_iter().any(|other| is_baseline_of(run, other))
 }
 
 /// Whether a run is the baseline of another one.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use equimod_eval::ResultRow;
 use equimod_eval::results::{Results, TOP_1, is_quick_search};
 
-use crate::artifact::{Files, has_other_test, has_other_validation};
+use crate::artifact::{Files, has_other_validation, other_test};
 use crate::reference::{PREFIX, Reference};
 
 const FOLDER: &str = ".eval_results/";
@@ -23,7 +23,7 @@ const SOURCE: &str = "  source:\n";
 pub fn add(files: &mut Files, results: &Results, measured: SystemTime) {
     let date: String = humantime::format_rfc3339_seconds(measured).to_string().chars().take(10).collect();
     let rows = results.of_first().filter(|row| row.metric == TOP_1 && row.value.is_finite() && !is_quick_search(row));
-    let rows = rows.filter(|row| !has_other_test(row) && !has_other_validation(row));
+    let rows = rows.filter(|row| other_test(row).is_none() && !has_other_validation(row));
     files.extend(rows.filter_map(|row| file(row, &date)));
 }
 

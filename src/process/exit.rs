@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use crate::cli::{of_another_command, of_another_program};
+use crate::cli::{of_another_command, of_another_program, of_images};
 use crate::outputs::console;
 
 /// Interrupted after a checkpoint: a batch system may requeue the run (`EX_TEMPFAIL`).
@@ -69,6 +69,8 @@ fn remove_tips(error: &mut clap::Error) {
         && strsim::normalized_damerau_levenshtein(near, wrong) < SIMILAR
     {
         error.remove(ContextKind::SuggestedArg);
+        // It names the suggestion as if it were given.
+        error.remove(ContextKind::Usage);
     }
 }
 
@@ -79,7 +81,8 @@ pub fn of_usage(mut error: clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(USAGE);
     }
-    if let Some(text) = of_another_program(&error).or_else(|| of_another_command(&error)) {
+    let answers = [of_images, of_another_program, of_another_command];
+    if let Some(text) = answers.into_iter().find_map(|answer| answer(&error)) {
         console::error(&text);
         return ExitCode::from(USAGE);
     }

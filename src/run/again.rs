@@ -6,8 +6,8 @@ use equimod_train::recipe::ScheduleRecipe;
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{Recipe, RunInfo, Status, recorded};
 
-use super::baseline;
 use super::files::Metrics;
+use super::{baseline, seeds};
 use crate::outputs::suggestion::Suggestion;
 use crate::run_state::is_killed;
 
@@ -33,9 +33,28 @@ pub fn alone_with_seed(run: &Path, info: &RunInfo, seed: u64) -> Suggestion {
     alone(run, info).with(["--seed", &seed.to_string()]).about(&remark)
 }
 
+/// The evaluation of a run with few labels, which is harder, beside its baseline or else its untrained network.
+pub fn few_shot(run: &Path) -> Suggestion {
+    let beside = if baseline::finished(run).is_some() { "--baseline" } else { "--untrained" };
+    Suggestion::new(["eval", "few-shot", &run.display().to_string(), beside]).about("with few labels, which is harder")
+}
+
 /// The comparison of pairs of runs.
 pub fn compare(pairs: &[PathBuf]) -> Suggestion {
     Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()))
+}
+
+/// What follows from two runs of one recipe: the comparison with their baselines over the seeds that were trained, or the
+/// baseline of one of them, if it has none.
+pub fn of_one_recipe(run: &Path) -> Option<Suggestion> {
+    let pairs = seeds::pairs(run);
+    if pairs.len() > 2 {
+        let about = format!("against their baselines, tested over {} seeds", pairs.len() / 2);
+        return Some(compare(&pairs).about(&about));
+    }
+    let recipe = recorded(&run.join(RESOLVED)).ok()?;
+    let can_have_one = baseline::of(run).is_none() && !baseline::weighted_modules(&recipe).is_empty();
+    can_have_one.then(|| baseline::add(&run.display().to_string()).about("also train without the module's loss"))
 }
 
 /// The command that goes on with a run that has not ended, or with its baseline; `None` if there is nothing to go on with,
@@ -52,9 +71,7 @@ pub fn resume(run: &Path) -> Option<Suggestion> {
             let is_open = is_resumable(&baseline, &RunInfo::read(&baseline).ok()?);
             is_open.then(|| resume.with(["--baseline"]).about("its baseline was not finished"))
         }
-        _ if is_resumable(run, &info) => {
-            Some(resume.with(info.command.iter().filter(|argument| *argument == "--baseline")))
-        }
+        _ if is_resumable(run, &info) => Some(resume.with(baseline::was_asked_for(&info).then_some("--baseline"))),
         _ => None,
     }
 }
@@ -103,14 +120,26 @@ pub fn shorter_warmup(schedule: &ScheduleRecipe, epochs: u64) -> Option<f64> {
 
 /// [`again`] for longer than the run's `steps`, with the warm-up that belongs to it.
 pub fn longer(run: &Path, info: &RunInfo, recipe: &Recipe, steps: u64) -> Suggestion {
-    let (times, schedule) = (times_longer(steps), &recipe.schedule);
+    let times = times_longer(steps);
+    for_times(again(run, info), times, &recipe.schedule).about(&format!("{times} times as long"))
+}
+
+/// A training with the epochs and the warm-up of a schedule that is several times as long.
+fn for_times(training: Suggestion, times: u64, schedule: &ScheduleRecipe) -> Suggestion {
     let epochs = times * schedule.epochs;
-    let longer = again(run, info).with(["--epochs", &epochs.to_string()]);
-    let longer = match longer_warmup(schedule, epochs) {
+    let longer = training.with(["--epochs", &epochs.to_string()]);
+    match longer_warmup(schedule, epochs) {
         0.0 => longer,
         warmup => longer.with(["--set", &format!("schedule.warmup_epochs={warmup:?}")]),
-    };
-    longer.about(&format!("{times} times as long"))
+    }
+}
+
+/// [`longer_by_files`] without the baseline, for one of several runs.
+pub fn alone_longer_by_files(run: &Path) -> Option<Suggestion> {
+    let info = RunInfo::read(run).ok().filter(|_| is_run(run))?;
+    let times = times_longer(Metrics::read(run).ok()?.steps());
+    let longer = for_times(alone(run, &info), times, &recorded(&run.join(RESOLVED)).ok()?.schedule);
+    Some(longer.about(&format!("{}, {times} times as long", run.display())))
 }
 
 /// [`longer`] by the files of the run; `None` for other folders, and if a file cannot be read.

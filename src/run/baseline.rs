@@ -28,6 +28,11 @@ pub fn run_of(baseline: &Path) -> Option<&Path> {
     run.filter(|run| is_run(run))
 }
 
+/// Whether a run was begun with the option for a baseline.
+pub fn was_asked_for(info: &RunInfo) -> bool {
+    info.command.iter().any(|argument| argument == "--baseline")
+}
+
 /// The command that trains the baseline of a finished run, beside it.
 pub fn add(run: &str) -> Suggestion {
     Suggestion::new(["pretrain", "--out", run, "--resume", "--baseline"])

@@ -3,19 +3,17 @@
 use std::path::Path;
 
 use equimod_eval::study::{deviation, mean};
-use equimod_eval::verdict::TrainingFacts;
+use equimod_eval::verdict::{TrainingFacts, VERY_SHORT};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, Status, recorded};
 
 use crate::run::files::Metrics;
 use crate::run_state::status;
 
-/// Facts about those of some models that are runs whose files can be read.
-pub fn of_runs<'a>(models: impl IntoIterator<Item = &'a Path>) -> Vec<TrainingFacts> {
-    let facts = |run: &Path| -> anyhow::Result<TrainingFacts> {
-        training_facts(run, &recorded(&run.join(RESOLVED))?, Metrics::read(run)?.steps())
-    };
-    models.into_iter().filter_map(|model| facts(model).ok()).collect()
+/// Facts about a model that is a run; `None` for other models, and if a file cannot be read.
+pub fn of_run(model: &Path) -> Option<TrainingFacts> {
+    let recipe = recorded(&model.join(RESOLVED)).ok()?;
+    training_facts(model, &recipe, Metrics::read(model).ok()?.steps()).ok()
 }
 
 /// Facts about the run in the directory `run`, which has `steps` steps.
@@ -92,11 +90,11 @@ fn rise(losses: &[f64]) -> Option<(f64, f64)> {
     (end > start + few.max(2.0 * error)).then_some((start, end))
 }
 
-/// Mean losses of the first and the last fifth, if their difference is less than twice its standard error; `None` for few
-/// losses.
+/// Mean losses of the first and the last fifth, if their difference is less than twice its standard error; `None` for fewer
+/// losses than [`VERY_SHORT`], which may differ more by chance than by training.
 fn flat(losses: &[f64]) -> Option<(f64, f64)> {
     let fifth = losses.len() / 5;
-    if fifth < FEWEST {
+    if losses.len() < VERY_SHORT as usize {
         return None;
     }
     let (first, last) = (&losses[..fifth], &losses[losses.len() - fifth..]);
@@ -182,7 +180,7 @@ mod tests {
         };
         // Fifths of 20 losses have a deviation of 0.513: twice the standard error is 0.324.
         assert!(flat(&noisy(9.7)).is_some() && flat(&noisy(9.6)).is_none());
-        assert_eq!((flat(&noisy(10.0)[..19]), flat(&noisy(10.4))), (None, None));
+        assert_eq!((flat(&noisy(10.0)[..99]), flat(&noisy(10.4))), (None, None));
     }
 
     #[test]

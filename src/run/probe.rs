@@ -11,6 +11,7 @@ use equimod_train::recipe::{ProbeRecipe, Score};
 use equimod_train::{Error, Probe, Recipe, Result};
 
 use crate::inputs::sources::splits;
+use crate::reference::PREFIX;
 
 /// L2 strengths of the linear probe and limits of its fits, for a quick estimate instead of the published protocol.
 const L2_STRENGTHS: [f64; 3] = [1e-2, 1e-1, 1.0];
@@ -61,6 +62,12 @@ impl LabeledProbe {
         }
         Ok(scores)
     }
+}
+
+/// Reason why the recipe's probe cannot be created, if its images are on this machine.
+pub fn problem(recipe: &Recipe) -> Option<String> {
+    let is_elsewhere = [&recipe.data.source, &recipe.probe.data].iter().any(|source| source.starts_with(PREFIX));
+    if is_elsewhere { None } else { LabeledProbe::of(recipe).err().map(|reason| format!("probe: {reason}")) }
 }
 
 impl Probe for LabeledProbe {

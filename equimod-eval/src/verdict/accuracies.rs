@@ -59,10 +59,10 @@ impl<'a> Gains<'a> {
             ),
             (_, 0) => format!(
                 "Features neither gained nor lost by training as far as {} can tell: {} points against the untrained \
-                 network {} within the uncertainty of the test images.",
+                 network {}.",
                 if all == 1 { every(&self.measures) } else { counted(&self.measures) },
                 range(least, most),
-                if all == 1 { "lie" } else { "all lie" },
+                self.uncertainty(),
             ),
             _ => {
                 let gained = match above {
@@ -78,6 +78,20 @@ impl<'a> Gains<'a> {
                 )
             }
         })
+    }
+}
+
+impl Gains<'_> {
+    /// Why differences that are not clear are so.
+    fn uncertainty(&self) -> String {
+        let all = self.measures.len();
+        let confirmed = "the interval excludes 0, but McNemar's exact test has p above 0.05";
+        match self.measures.iter().filter(|one| one.is_borderline).count() {
+            0 if all == 1 => "lie within the uncertainty of the test images".into(),
+            0 => "all lie within the uncertainty of the test images".into(),
+            count if count == all => format!("are borderline: {confirmed}"),
+            count => format!("are not clear, {count} of them borderline: {confirmed}"),
+        }
     }
 }
 

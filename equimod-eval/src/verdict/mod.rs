@@ -22,7 +22,7 @@ use training::{collapse, pace, rise};
 pub use accuracies::{WIDE, of_baseline};
 pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, FEW_DIMENSIONS, NARROWER, READABLE};
 pub use predictions::TELLS_APART;
-pub use sides::is_judged;
+pub use sides::{is_judged, is_saturated};
 pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, of_trainings, unfinished};
 
 /// What to do next.
@@ -42,12 +42,14 @@ pub enum Advice {
     WidenRange,
     /// Evaluate the untrained network as well.
     EvaluateUntrained,
+    /// Evaluate with few labels, where all test images are right.
+    EvaluateFewShot,
 }
 
 impl Advice {
-    /// Whether it is to train again with another schedule.
-    pub fn is_on_schedule(self) -> bool {
-        matches!(self, Self::TrainLonger | Self::LowerRate | Self::FindRate)
+    /// Whether longer training of a short run is no further advice: it is this one or another schedule, or shows nothing.
+    pub fn is_conclusive(self) -> bool {
+        matches!(self, Self::TrainLonger | Self::LowerRate | Self::FindRate | Self::EvaluateFewShot)
     }
 }
 
@@ -98,6 +100,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         () if training.is_some_and(TrainingFacts::did_not_fall) => Some(Advice::FindRate),
         () if failed => Some(Advice::LowerRate),
         () if disappointing && unsettled => Some(Advice::TrainLonger),
+        () if is_saturated(rows) => Some(Advice::EvaluateFewShot),
         () if against_baseline.is_some() => Some(Advice::RepeatWithSeed),
         () if training.is_some() && predictions.side.is_some() => Some(Advice::CompareBaseline),
         () if at_an_end.is_some() && training.is_some() => Some(Advice::WidenRange),

@@ -1,7 +1,7 @@
 //! Rules on several models: differences of pairs, and means over a suite.
 
 use super::sides::{Side, capitalized};
-use crate::results::{DIFFERENCE, NOT_CONFIRMED, OVER_TWO, ResultRow, SUITE_MEAN};
+use crate::results::{DIFFERENCE, NOT_CONFIRMED, OVER_TWO, ResultRow, SUITE_MEAN, TOP_1};
 
 /// The mean of a model against that of its network before training, if that was evaluated and is not one of the two best.
 fn untrained(means: &[&ResultRow]) -> Option<String> {
@@ -60,6 +60,12 @@ pub(super) fn suite(rows: &[ResultRow]) -> Option<String> {
     ))
 }
 
+/// Whether every model of a comparison has every test image of a task right.
+fn is_all_right(rows: &[ResultRow], task: &str) -> bool {
+    let mut accuracies = rows.iter().filter(|row| row.task == task && row.metric == TOP_1).peekable();
+    accuracies.peek().is_some() && accuracies.all(|row| row.value >= 1.0)
+}
+
 /// Differences of a paired comparison.
 pub(super) fn differences(rows: &[ResultRow]) -> Option<String> {
     let compared = rows.iter().filter(|row| row.metric.starts_with(DIFFERENCE));
@@ -92,7 +98,19 @@ pub(super) fn differences(rows: &[ResultRow]) -> Option<String> {
         let tasks = borderline.join(", ");
         said.push(format!("borderline on {tasks}: the interval excludes 0, but McNemar's exact test has p above 0.05"));
     }
-    let open = named(&|_, side| side == Side::Around);
+    let (same, open): (Vec<&str>, Vec<&str>) = sides
+        .iter()
+        .filter(|(_, side)| *side == Side::Around)
+        .map(|(row, _)| row.task.as_str())
+        .partition(|task| is_all_right(rows, task));
+    if !same.is_empty() {
+        said.push(format!(
+            "no difference on {}, because every test image is right for all models: only more or harder images can show \
+             one",
+            same.join(", ")
+        ));
+    }
+    let open = named(&|row, side| side == Side::Around && open.contains(&row.task.as_str()));
     if !open.is_empty() {
         said.push(format!("no clear difference on {}", open.join(", ")));
     }

@@ -26,6 +26,8 @@ pub(super) struct Against<'a> {
     pub(super) side: Side,
     /// Value minus reference, in points.
     pub(super) points: f64,
+    /// Whether the interval of the difference excludes 0, and McNemar's test does not confirm it.
+    pub(super) is_borderline: bool,
 }
 
 /// Whether the interval of a row is over test images, which stand for others.
@@ -43,6 +45,14 @@ fn is_secondary(row: &ResultRow, rows: &[ResultRow]) -> bool {
 /// others beside it.
 pub fn is_judged(row: &ResultRow, rows: &[ResultRow]) -> bool {
     row.is_share() && row.metric != ACCURACY_OF_FLAG && !is_secondary(row, rows)
+}
+
+/// Whether features have accuracies on test images, and every image is right in all of them: a difference is seen on more or
+/// harder images alone.
+pub fn is_saturated(rows: &[ResultRow]) -> bool {
+    let accuracies = rows.iter().filter(|row| is_over_images(row) && row.metric == TOP_1);
+    let mut accuracies = accuracies.peekable();
+    accuracies.peek().is_some() && accuracies.all(|row| row.value >= 1.0)
 }
 
 /// The value that shares are judged against.
@@ -77,7 +87,8 @@ pub(super) fn against(rows: &[ResultRow], reference: Reference) -> Vec<Against<'
         }
         let is_open = paired.is_some_and(|paired| !paired.is_clear());
         let side = if is_open { Side::Around } else { Side::of(interval, other) };
-        Some(Against { row, side, points: 100.0 * (row.value - value) })
+        let is_borderline = is_open && Side::of(interval, other) != Side::Around;
+        Some(Against { row, side, points: 100.0 * (row.value - value), is_borderline })
     };
     rows.iter().filter(|row| is_over_images(row) && is_judged(row, rows)).filter_map(one).collect()
 }

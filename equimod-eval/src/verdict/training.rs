@@ -1,7 +1,5 @@
 //! Rules on the training of a run.
 
-use super::sides::capitalized;
-
 /// Facts about the training of a run, besides its results.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainingFacts {
@@ -77,9 +75,9 @@ pub(super) fn rise(training: &TrainingFacts) -> Option<String> {
         }
         (None, None) => {
             let (start, end) = training.flat?;
-            let why = "the learning rate may be too low";
             Some(format!(
-                "The loss did not fall: it was {start:.2} in the first fifth, and {end:.2} in the last; {why}."
+                "The loss did not clearly fall: it was {start:.2} in the first fifth and {end:.2} in the last, a \
+                 difference within the noise of single steps; the learning rate may be too low, or too high."
             ))
         }
     }
@@ -103,38 +101,46 @@ pub fn unfinished(training: &TrainingFacts) -> Option<String> {
     })
 }
 
-/// Whether the training of runs that are compared failed, did not end, or was too brief for their differences to last.
-pub fn of_trainings(runs: &[TrainingFacts]) -> Option<String> {
+/// Most runs that a sentence names.
+const MOST_NAMES: usize = 3;
+
+/// Whether the training of runs that are compared, each with its name, failed, did not end, or was too brief for their
+/// differences to last.
+pub fn of_trainings(runs: &[(String, TrainingFacts)]) -> Option<String> {
     let all = runs.len();
-    let whose = |count: usize| match (count, all) {
-        (1, 1) => "the run".to_owned(),
-        (2, 2) => "both runs".into(),
-        (count, all) if count == all => format!("all {all} runs"),
+    let whose = |names: &[&str]| match (names.len(), all) {
+        (1, 1) => "The run".to_owned(),
+        (2, 2) => "Both runs".into(),
+        (count, all) if count == all => format!("All {all} runs"),
+        (count, _) if count <= MOST_NAMES => names.join(", "),
         (count, all) => format!("{count} of {all} runs"),
     };
-    let failed = runs.iter().filter(|run| run.has_failed()).count();
-    if failed > 0 {
-        let whose = whose(failed);
-        return Some(format!("Training failed in {whose}: the loss rose, or embeddings collapsed."));
+    let those = |are: &dyn Fn(&TrainingFacts) -> bool| -> Vec<&str> {
+        runs.iter().filter(|(_, facts)| are(facts)).map(|(name, _)| name.as_str()).collect()
+    };
+    let failed = those(&TrainingFacts::has_failed);
+    if !failed.is_empty() {
+        return Some(format!("{} failed in training: the loss rose, or embeddings collapsed.", whose(&failed)));
     }
-    let unfinished = runs.iter().filter(|run| run.unfinished.is_some()).count();
-    if unfinished > 0 {
-        let were = if unfinished == 1 { "was" } else { "were" };
-        let whose = capitalized(&whose(unfinished));
+    let unfinished = those(&|facts| facts.unfinished.is_some());
+    if !unfinished.is_empty() {
+        let were = if unfinished.len() == 1 { "was" } else { "were" };
+        let whose = whose(&unfinished);
         return Some(format!("{whose} {were} not finished: the differences say nothing of finished ones."));
     }
-    let short: Vec<u64> = runs.iter().map(|run| run.steps).filter(|steps| *steps < VERY_SHORT).collect();
-    let falling = runs.iter().filter(|run| run.is_falling()).count();
-    let why = match (short.iter().min().zip(short.iter().max()), falling) {
+    let short: Vec<u64> = runs.iter().map(|(_, run)| run.steps).filter(|steps| *steps < VERY_SHORT).collect();
+    let falling = those(&TrainingFacts::is_falling);
+    let why = match (short.iter().min().zip(short.iter().max()), falling.is_empty()) {
         (Some((least, most)), _) => {
             let are = if short.len() == 1 { "is" } else { "are" };
             let steps = if least == most { least.to_string() } else { format!("{least} to {most}") };
-            format!("{} {are} short ({steps} {})", whose(short.len()), if *most == 1 { "step" } else { "steps" })
+            let whose = whose(&those(&|facts| facts.steps < VERY_SHORT));
+            format!("{whose} {are} short ({steps} {})", if *most == 1 { "step" } else { "steps" })
         }
-        (None, 0) => return None,
-        (None, falling) => format!("the loss of {} still fell at the end", whose(falling)),
+        (None, true) => return None,
+        (None, false) => format!("{} ended while the loss still fell", whose(&falling)),
     };
-    Some(format!("{}: longer training may change the differences.", capitalized(&why)))
+    Some(format!("{why}: longer training may change the differences."))
 }
 
 /// Whether the run was too short, where its results are not as hoped for.

@@ -8,11 +8,12 @@ mod preview;
 mod stats;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use equimod_data::source::ReadOptions;
-use equimod_data::{Dataset, LayoutConfig, Policy};
+use equimod_data::{Dataset, LayoutConfig, PackedDataset, Policy};
 use equimod_train::Recipe;
 
 use crate::choice::recipe_for;
@@ -50,6 +51,9 @@ impl SourceArgs {
     }
 
     fn open_with(&self, reading: ReadOptions) -> anyhow::Result<Arc<dyn Dataset>> {
+        if self.reading.background.is_some() && PackedDataset::is_at(Path::new(&self.source)) {
+            console::note(&format!("{} keeps the pixels that it was packed with, whatever --background", self.source));
+        }
         if !self.test {
             return training(&self.source, reading).map(|(images, _)| images);
         }

@@ -1,6 +1,6 @@
 //! `eval compare`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use equimod_eval::Evaluation;
@@ -20,7 +20,7 @@ use crate::outputs::console::Console;
 use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
-use crate::run::facts::of_runs;
+use crate::run::baseline;
 
 /// Compares pairs of models on the same test images.
 pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
@@ -48,6 +48,11 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     if let Some(settings) = other_settings(&arguments.models) {
         console::note(&format!("the pairs differ in more than their seeds: {settings}"));
     }
+    if let [first, second] = arguments.models.as_slice()
+        && let Some(settings) = settings_between(first, second)
+    {
+        console::note(&settings);
+    }
     let models = contenders.iter().zip(&classifications);
     let models: Vec<ComparedModel> =
         models.map(|(c, all)| ComparedModel { name: &c.name, classifications: all }).collect();
@@ -60,9 +65,8 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     let summary = "Of one pair, the 95 % interval of the difference is a paired bootstrap interval over test images; of \
                    several pairs, it is a Student's t interval over them.";
     let drawn = distinct_draws(&classifications[0]);
-    let next = after_comparison(&arguments.models);
-    let trained = of_runs(arguments.models.iter().map(PathBuf::as_path));
-    let comparison = Comparison { title, summary, rows, sections, drawn, trained, next: next.clone() };
+    let next = after_comparison(&arguments.models, images.data.as_deref(), &rows);
+    let comparison = Comparison { title, summary, rows, sections, drawn, next: next.clone() };
     let results = comparison.write(&arguments.shared, &contenders)?;
     if arguments.shared.json {
         console::json(&results)?;
@@ -93,6 +97,27 @@ fn other_settings(models: &[PathBuf]) -> Option<String> {
     settings.sort();
     settings.dedup();
     (!settings.is_empty()).then(|| settings.join(", "))
+}
+
+/// Most settings of a sentence.
+const MOST_SETTINGS: usize = 6;
+
+/// A sentence on the settings in which two runs differ; `None` for a run and its baseline, and for other models.
+fn settings_between(first: &Path, second: &Path) -> Option<String> {
+    let are_run_and_baseline = [(first, second), (second, first)].iter().any(|(a, b)| baseline::run_of(a) == Some(*b));
+    if are_run_and_baseline {
+        return None;
+    }
+    let [one, other] = [first, second].map(|run| recorded(&run.join(RESOLVED)));
+    let differ = changes(&one.ok()?, &other.ok()?);
+    let names: Vec<String> =
+        differ.into_iter().map(|change| change.setting).filter(|setting| setting != "about").collect();
+    let more = match names.len().saturating_sub(MOST_SETTINGS) {
+        0 => String::new(),
+        more => format!(" and {more} more (`equimod report A B` lists them)"),
+    };
+    let shown = names[..names.len().min(MOST_SETTINGS)].join(", ");
+    (!names.is_empty()).then(|| format!("the two runs differ in {shown}{more}"))
 }
 
 /// Refuses a pair that is given twice, which would count as two seeds.

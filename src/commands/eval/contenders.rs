@@ -8,7 +8,7 @@ use equimod_data::Splits;
 use equimod_eval::evaluation::DrawnImages;
 use equimod_eval::report::Section;
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results};
-use equimod_eval::verdict::{MOST_SENTENCES, TrainingFacts, of_trainings, verdict};
+use equimod_eval::verdict::{MOST_SENTENCES, TrainingFacts, is_saturated, of_trainings, verdict};
 use equimod_eval::{Copies, Evaluation, InputTransform, ResultRow};
 use equimod_train::run_dir::is_run;
 
@@ -19,6 +19,7 @@ use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::outputs::evaluation::{Record, write};
 use crate::outputs::suggestion::Suggestion;
+use crate::run::facts::of_run;
 
 /// One of several models.
 pub struct Contender {
@@ -31,6 +32,8 @@ pub struct Contender {
     /// Resizing and cropping of images.
     pub input: InputTransform,
     cache: Option<PathBuf>,
+    /// Facts about its training, of a run.
+    training: Option<TrainingFacts>,
 }
 
 impl Contender {
@@ -39,7 +42,8 @@ impl Contender {
         let (model, copies) = model_argument::open_on(path, devices)?;
         report_guess(&model);
         let run = is_run(path).then(|| path.join("eval/features"));
-        Self::of((model, copies), name, arguments, arguments.cache.clone().or(run))
+        let loaded = Self::of((model, copies), name, arguments, arguments.cache.clone().or(run))?;
+        Ok(Self { training: of_run(path), ..loaded })
     }
 
     fn of(
@@ -50,7 +54,7 @@ impl Contender {
     ) -> anyhow::Result<Self> {
         let crop = arguments.input.crop.unwrap_or(CropKind::Center).into();
         let input = InputTransform::of(&model, arguments.input.size, crop)?;
-        Ok(Self { name, model, copies, input, cache })
+        Ok(Self { name, model, copies, input, cache, training: None })
     }
 
     /// The same network before training.
@@ -113,8 +117,6 @@ pub struct Comparison {
     pub sections: Vec<Section>,
     /// Splits that were drawn.
     pub drawn: Vec<DrawnImages>,
-    /// Facts about those of the models that are runs.
-    pub trained: Vec<TrainingFacts>,
     /// Commands that answer the next question.
     pub next: Vec<Suggestion>,
 }
@@ -122,10 +124,12 @@ pub struct Comparison {
 impl Comparison {
     /// Writes the results into `--out`, if it is given, and returns them.
     pub fn write(self, arguments: &SharedArgs, contenders: &[Contender]) -> anyhow::Result<Results> {
-        let Self { title, summary, rows, sections, drawn, trained, next } = self;
+        let Self { title, summary, rows, sections, drawn, next } = self;
         let mut verdict = verdict(&rows, None).sentences;
         // The training of a single model is judged by the evaluation of that model.
-        verdict.extend(of_trainings(&trained).filter(|_| contenders.len() > 1));
+        let trained = contenders.iter().filter_map(|one| Some((one.name.clone(), one.training.clone()?)));
+        let is_pair = contenders.len() > 1 && !is_saturated(&rows);
+        verdict.extend(of_trainings(&trained.collect::<Vec<_>>()).filter(|_| is_pair));
         verdict.truncate(MOST_SENTENCES);
         let results = Results {
             format: FORMAT,

@@ -6,7 +6,7 @@ use equimod_core::ObjectiveConfig;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::TOP_1;
 use equimod_eval::results::is_quick_search;
-use equimod_eval::verdict::{Advice, TrainingFacts};
+use equimod_eval::verdict::{Advice, TrainingFacts, is_saturated};
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{RunInfo, Status, recorded};
 
@@ -15,10 +15,11 @@ use crate::inputs::evaluated_data::found;
 use crate::outputs::suggestion::Suggestion;
 use crate::reference::{PREFIX, plain_name};
 use crate::run::again::{
-    alone_with_seed, compare, find_rate_by_files, longer_by_files, lower_by_files, resume, with_seed,
+    self, alone_longer_by_files, alone_with_seed, compare, few_shot, find_rate_by_files, longer_by_files,
+    lower_by_files, resume, with_seed,
 };
 use crate::run::baseline::{self, weighted_modules};
-use crate::run::facts::of_runs;
+use crate::run::facts::of_run;
 use crate::run::files::all_results;
 use crate::run::seeds;
 
@@ -26,8 +27,8 @@ use crate::run::seeds;
 const ENOUGH_PAIRS: usize = 3;
 
 /// The commands that follow a comparison of pairs of runs: the same comparison over all seeds that were trained, training
-/// with another seed, or, of enough pairs, the page with their curves and settings.
-pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
+/// with another seed, or, of enough pairs, the page with their curves and settings. `data` are the images, if they were named.
+pub fn after_comparison(models: &[PathBuf], data: Option<&str>, rows: &[ResultRow]) -> Vec<Suggestion> {
     let infos: Option<Vec<RunInfo>> = models.iter().map(|model| RunInfo::read(model).ok()).collect();
     let Some(infos) = infos else { return Vec::new() };
     let mut open: Vec<Suggestion> = models.iter().filter_map(|model| resume(model)).collect();
@@ -38,17 +39,21 @@ pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
     }
     let [first, second] = [&models[0], &models[1]].map(PathBuf::as_path);
     // A run whose loss rose is nothing to repeat.
-    let risen = [first, second].into_iter().filter(|run| of_runs([*run]).iter().any(TrainingFacts::has_risen));
+    let risen = [first, second].into_iter().filter(|run| of_run(run).is_some_and(|run| run.has_risen()));
     let find: Vec<Suggestion> = risen.filter_map(find_rate_by_files).collect();
     if !find.is_empty() {
         return find;
+    }
+    if is_saturated(rows) {
+        let run = if baseline::of(second).is_none() { first } else { second };
+        return vec![few_shot(run).with(data.into_iter().flat_map(|data| ["--data", data]))];
     }
     // A run trains its baseline along.
     let has_baseline = |run: &Path| baseline::of(run).is_some_and(|baseline| models[..2].contains(&baseline));
     let run = [first, second].into_iter().find(|run| has_baseline(run));
     // Of one recipe, any two runs are alike: they make no pair.
     if run.is_none() && seeds::differ_in_seed_alone([first, second]) {
-        return Vec::new();
+        return again::of_one_recipe(first).into_iter().collect();
     }
     let pairs = run.map_or_else(|| seeds::matched([first, second]), seeds::pairs);
     if pairs.len() > models.len() {
@@ -70,7 +75,8 @@ pub fn after_comparison(models: &[PathBuf]) -> Vec<Suggestion> {
     // Both runs of a pair have the same seed.
     let missing = trained.zip(seeds::missing([first, second]));
     let again = missing.filter_map(|((run, info), seed)| Some(alone_with_seed(run, info, seed?)));
-    again.chain([first, second].into_iter().filter_map(longer_if_short)).collect()
+    let short = [first, second].into_iter().filter(|run| is_short(run));
+    again.chain(short.filter_map(alone_longer_by_files)).collect()
 }
 
 /// The command that follows a transfer evaluation: one with more to compare with, or the comparison of the two models with
@@ -122,7 +128,7 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path, kept: &Kept, rows:
     }
     let next = answer(advice, model, kept, rows);
     // Whatever the answer, the run may have been too short for it.
-    let is_other = !(advice.is_some_and(Advice::is_on_schedule) && next.is_some());
+    let is_other = !(advice.is_some_and(Advice::is_conclusive) && next.is_some());
     let longer = if is_other { longer_if_short(model) } else { None };
     next.into_iter().chain(longer).collect()
 }
@@ -133,7 +139,7 @@ fn before_all(model: &Path) -> Option<Vec<Suggestion>> {
     match info.status {
         Status::Diverged => Some(find_rate_by_files(model).into_iter().collect()),
         // A run whose loss did not fall is nothing to build on.
-        Status::Finished if of_runs([model]).iter().any(TrainingFacts::did_not_fall) => {
+        Status::Finished if of_run(model).is_some_and(|run| run.did_not_fall()) => {
             Some(find_rate_by_files(model).into_iter().collect())
         }
         Status::Finished => resume(model).map(|resume| vec![resume]),
@@ -143,8 +149,13 @@ fn before_all(model: &Path) -> Option<Vec<Suggestion>> {
 
 /// Longer training of a run that was too short.
 fn longer_if_short(model: &Path) -> Option<Suggestion> {
-    let facts = of_runs([model]).into_iter().find(|_| is_run(model))?;
-    if facts.is_too_short() && !facts.has_failed() && facts.flat.is_none() { longer_by_files(model) } else { None }
+    if is_short(model) { longer_by_files(model) } else { None }
+}
+
+/// Whether a model is a run that was too short, and not one whose loss did not fall.
+fn is_short(model: &Path) -> bool {
+    let is_short = |facts: TrainingFacts| facts.is_too_short() && !facts.has_failed() && facts.flat.is_none();
+    is_run(model) && of_run(model).is_some_and(is_short)
 }
 
 /// The command that answers the next question.
@@ -154,6 +165,9 @@ fn answer(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow])
         Some(Advice::FindRate) if is_run(model) => return find_rate_by_files(model),
         Some(Advice::EvaluateUntrained) => return Some(Suggestion::again().with(["--untrained"])),
         Some(Advice::TrainLonger) if is_run(model) => return longer_by_files(model),
+        Some(Advice::EvaluateFewShot) => {
+            return Some(few_shot(model).with(kept.data.iter().flat_map(|data| ["--data", data])).with(&kept.others));
+        }
         _ => {}
     }
     if let Some(baseline) = baseline::of(model) {

@@ -30,7 +30,7 @@ use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
 use crate::run::baseline::{self, judged};
-use crate::run::facts::of_runs;
+use crate::run::facts::of_run;
 use crate::run::files::all_results;
 
 /// Runs a protocol on a model and a data set, prints and writes the results.
@@ -242,7 +242,7 @@ impl<'a> Session<'a> {
         let mut rows = measured.rows.clone();
         rows.iter_mut().for_each(|row| row.settings.clone_from(&settings));
         let (judged, untrained) = judged_of(path, &rows);
-        let said = of_evaluation(&judged, of_runs([path]).first()).sentences;
+        let said = of_evaluation(&judged, of_run(path).as_ref()).sentences;
         Results {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),

@@ -1,6 +1,6 @@
 //! `eval transfer`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::bundled::SUITES;
@@ -25,7 +25,6 @@ use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit::Usage;
 use crate::reference::{PREFIX, Reference};
-use crate::run::facts::of_runs;
 
 /// Evaluates models on every task of a suite.
 pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
@@ -56,6 +55,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let models = contenders.iter().map(|contender| contender.name.clone()).collect();
     let suite_table = SuiteTable::new(models, tasks.iter().map(|(task, _)| task.name.clone()).collect(), &rows);
     let table = suite_table.table();
+    let measures = measures(&rows);
     rows.extend(suite_table.mean_rows());
     // The models come in the order of the arguments, before the untrained network.
     let means: Vec<f64> = rows.iter().filter(|row| row.metric == SUITE_MEAN).map(|row| row.value).collect();
@@ -67,7 +67,6 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
         rows,
         sections: vec![Section::table("Models side by side", table.clone())],
         drawn,
-        trained: of_runs(arguments.models.iter().map(PathBuf::as_path)),
         next: next.clone(),
     };
     let results = comparison.write(&arguments.shared, &contenders)?;
@@ -79,9 +78,30 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
         console::json(&results)?;
     } else {
         console::result(&aligned(&table.headings, &table.rows))?;
+        console::sentences(&measures)?;
         print_verdict(&results.verdict, &next)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the numbers of a table are: each measure, and the tasks that have it if there are several.
+fn measures(rows: &[ResultRow]) -> String {
+    let mut found: Vec<(String, Vec<&str>)> = Vec::new();
+    for row in rows {
+        let measure = format!("{} ({})", row.metric, row.protocol);
+        match found.iter_mut().find(|(known, _)| *known == measure) {
+            Some((_, tasks)) if tasks.contains(&row.task.as_str()) => {}
+            Some((_, tasks)) => tasks.push(&row.task),
+            None => found.push((measure, vec![&row.task])),
+        }
+    }
+    let all = match found.as_slice() {
+        [(measure, _)] => measure.clone(),
+        several => {
+            several.iter().map(|(name, tasks)| format!("{name} on {}", tasks.join(", "))).collect::<Vec<_>>().join("; ")
+        }
+    };
+    format!("Per cent: {all}.")
 }
 
 /// The suite of the arguments, with the tasks that they select and the sources that they replace.
@@ -113,7 +133,14 @@ fn suite(arguments: &Transfer) -> anyhow::Result<Suite> {
     for task in wanted.chain(arguments.only.iter().map(String::as_str)) {
         if !suite.tasks.iter().any(|known| known.name == task) {
             let known: Vec<&str> = suite.tasks.iter().map(|task| task.name.as_str()).collect();
-            return Err(Usage(format!("the suite {name} has no task {task:?}; it has {}", known.join(", "))).into());
+            let own = if arguments.only.iter().any(|only| only == task) {
+                ""
+            } else {
+                "; --data takes TASK=DATA, and other tasks are written in a file for --suite"
+            };
+            return Err(
+                Usage(format!("the suite {name} has no task {task:?}; it has {}{own}", known.join(", "))).into()
+            );
         }
     }
     for change in &arguments.data {

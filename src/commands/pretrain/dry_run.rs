@@ -8,9 +8,11 @@ use anyhow::Context;
 use equimod_train::Trainer;
 
 use super::Setup;
+use super::session::begin_from;
 use crate::outputs::console::{self, duration};
 use crate::process::device;
 use crate::run::forecast::{Forecast, Measured, forecast, measure};
+use crate::run::probe::LabeledProbe;
 use crate::run::rehearsal::Rehearsal;
 
 /// Bytes of a MiB.
@@ -24,7 +26,11 @@ impl Setup {
     /// If the recipe does not fit the images or the ranks, or a step fails.
     pub fn dry_run(&self) -> anyhow::Result<ExitCode> {
         let (recipe, ranks) = (&self.recipe, self.ranks());
-        let trainer = self.trainer(Rehearsal::shared(ranks))?;
+        let mut trainer = self.trainer(Rehearsal::shared(ranks))?;
+        LabeledProbe::of(recipe)?;
+        if let Some(model) = &self.arguments.from {
+            begin_from(&mut trainer, model, &self.devices[0])?;
+        }
         console::note(&self.difference());
         console::note(&parts(&trainer));
         self.large_rate().iter().for_each(|text| console::note(text));

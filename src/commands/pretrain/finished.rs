@@ -23,7 +23,7 @@ use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
-use crate::run::again::{compare, find_rate, longer, lower, with_seed};
+use crate::run::again::{compare, few_shot, find_rate, longer, lower, with_seed};
 use crate::run::baseline::{self, judged, weighted_modules};
 use crate::run::facts::training_facts;
 use crate::run::report::RunReport;
@@ -155,6 +155,8 @@ impl Finished<'_> {
                 .about("what features say of augmentations, without labels"),
         };
         let first = match advice {
+            Some(Advice::EvaluateFewShot) if self.baseline.is_some() => return vec![few_shot(self.run.path())],
+            Some(Advice::EvaluateFewShot) => Some(few_shot(self.run.path())),
             Some(Advice::LowerRate) => Some(lower(self.run.path(), self.info, self.recipe)),
             Some(Advice::FindRate) => Some(find_rate(self.run.path(), self.info, self.recipe)),
             Some(Advice::TrainLonger) => Some(self.longer()),
@@ -183,10 +185,10 @@ impl Finished<'_> {
             }
             (None, None) => {}
         }
-        if advice != Some(Advice::WidenRange) {
+        if !matches!(advice, Some(Advice::WidenRange | Advice::EvaluateFewShot)) {
             commands.push(evaluate);
         }
-        if self.facts().is_ok_and(|facts| facts.is_too_short()) && !advice.is_some_and(Advice::is_on_schedule) {
+        if self.facts().is_ok_and(|facts| facts.is_too_short()) && !advice.is_some_and(Advice::is_conclusive) {
             commands.push(self.longer());
         }
         commands

@@ -12,8 +12,8 @@ use equimod_core::agreement::gather_bytes;
 use equimod_core::{RankThreads, SharedCollective, SingleProcess, run_ranks};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{
-    Csv, Ending, JsonLines, Origin, Pace, Probe, RunDirectory, RunInfo, Sink, Status, StepReport, TensorBoard, TextLog,
-    TrainContext, Trainer,
+    Csv, Ending, Error, JsonLines, Origin, Pace, Probe, RunDirectory, RunInfo, Sink, Status, StepReport, TensorBoard,
+    TextLog, TrainContext, Trainer,
 };
 
 use super::{Setup, Watcher};
@@ -28,7 +28,7 @@ use crate::process::failure::InWords;
 use crate::process::{device, git};
 use crate::run::ancestry;
 use crate::run::mlflow::{Client, Mlflow};
-use crate::run::probe::LabeledProbe;
+use crate::run::probe::{self, LabeledProbe};
 use crate::run::trace::Profile;
 use crate::run_state::seconds_to_last_metrics;
 
@@ -121,7 +121,12 @@ impl Setup {
             stop: self.stop.clone(),
             ..TrainContext::alone(device, self.threads(), env!("CARGO_PKG_VERSION"))
         };
-        Ok(Trainer::new(self.recipe.clone(), self.dataset.clone(), context)?)
+        Trainer::new(self.recipe.clone(), self.dataset.clone(), context).map_err(|error| match error {
+            Error::Recipe(problems) => {
+                Error::Recipe(problems.into_iter().chain(probe::problem(&self.recipe)).collect()).into()
+            }
+            error => error.into(),
+        })
     }
 
     /// Trains as the first rank.
@@ -327,7 +332,7 @@ fn status(ending: &equimod_train::Result<Ending>) -> Status {
     match ending {
         Ok(Ending::Finished) => Status::Finished,
         Ok(Ending::Interrupted) => Status::Interrupted,
-        Err(equimod_train::Error::Diverged { .. }) => Status::Diverged,
+        Err(Error::Diverged { .. }) => Status::Diverged,
         Err(_) => Status::Failed,
     }
 }
@@ -348,7 +353,7 @@ fn cost(pace: Pace, peak_memory: u64) -> String {
 }
 
 /// Loads initial weights, and reports which.
-fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Result<Origin> {
+pub(super) fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Result<Origin> {
     let model = model_argument::open(path, device)?;
     let taken = trainer.begin_from(&model)?;
     console::note(&format!("from {}: {}", model.path.display(), taken.summary()));

@@ -3,15 +3,15 @@
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
 use equimod_eval::results::{FEW_SHOT, Paired, is_quick_search};
-use equimod_eval::verdict::{MOST_SENTENCES, TrainingFacts, is_judged, of_baseline, of_trainings};
+use equimod_eval::verdict::{MOST_SENTENCES, is_judged, of_baseline, of_trainings};
 use equimod_train::Status;
 
 use super::rows::are_alike;
 use super::{Run, is_baseline, is_baseline_of};
 use crate::outputs::suggestion::Suggestion;
-use crate::run::again::{compare, find_rate_by_files, resume};
+use crate::run::again::{compare, find_rate_by_files, of_one_recipe, resume};
 use crate::run::baseline::weighted_modules;
-use crate::run::facts::of_runs;
+use crate::run::facts::of_run;
 use crate::run::seeds::{self, have_one_recipe};
 use crate::run_state::status;
 
@@ -23,13 +23,12 @@ pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
     if evaluated.len() < 2 {
         return (said.into_iter().take(MOST_SENTENCES).collect(), evaluate);
     }
-    let evaluated: Vec<Run> = evaluated.into_iter().cloned().collect();
     let (compared, next) = of_evaluated(&evaluated);
     // Runs that are not finished or failed come first.
     let mut open: Vec<Suggestion> = runs.iter().filter_map(|run| resume(&run.folder)).collect();
     open.dedup();
     // A run whose loss rose is nothing to compare.
-    let risen = |run: &&Run| of_runs([run.folder.as_path()]).iter().any(TrainingFacts::has_risen);
+    let risen = |run: &&Run| of_run(&run.folder).is_some_and(|facts| facts.has_risen());
     let failed = runs.iter().filter(risen).filter_map(|run| find_rate_by_files(&run.folder));
     open.extend(failed);
     let next = if open.is_empty() { evaluate.into_iter().chain(next).collect() } else { open };
@@ -37,14 +36,14 @@ pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
 }
 
 /// The verdict on two evaluated runs or more, and the command that follows.
-fn of_evaluated(runs: &[Run]) -> (Vec<String>, Option<Suggestion>) {
+fn of_evaluated(runs: &[&Run]) -> (Vec<String>, Option<Suggestion>) {
     match runs {
         [first, second] => {
             // Of one recipe, any two runs are alike.
             let differ = !have_one_recipe(&first.recipe, &second.recipe);
             let next = match differ {
-                true => (!runs.iter().all(is_unlabeled)).then(|| paired(first, second)),
-                false => over_seeds(first),
+                true => (!runs.iter().all(|run| is_unlabeled(run))).then(|| paired(first, second)),
+                false => of_one_recipe(&first.folder),
             };
             // Nothing trained a predictor whose loss has no weight, as in a baseline.
             let are_trained = runs.iter().all(|run| !weighted_modules(&run.recipe).is_empty());
@@ -80,26 +79,10 @@ fn evaluation_of(run: &Run) -> Suggestion {
     resume(&run.folder).unwrap_or_else(|| evaluate().about("of images with labels; other protocols as well"))
 }
 
-/// The comparison of a run with its baseline over the seeds that its recipe was trained with.
-fn over_seeds(run: &Run) -> Option<Suggestion> {
-    let pairs = seeds::pairs(&run.folder);
-    let about = format!("against their baselines, tested over {} seeds", pairs.len() / 2);
-    (pairs.len() > 2).then(|| compare(&pairs).about(&about))
-}
-
 /// A verdict on several runs, and whether they were trained too briefly.
-fn with_training(said: impl IntoIterator<Item = String>, runs: &[Run]) -> Vec<String> {
-    let facts = |run| -> Option<(&str, TrainingFacts)> {
-        let run: &Run = run;
-        Some((run.name.as_str(), of_runs([run.folder.as_path()]).pop()?))
-    };
-    let (names, facts): (Vec<&str>, Vec<TrainingFacts>) = runs.iter().filter_map(facts).unzip();
-    let failed = names.into_iter().zip(&facts).filter(|(_, facts)| facts.has_failed());
-    let training = match failed.map(|(name, _)| name).collect::<Vec<_>>().as_slice() {
-        [] => of_trainings(&facts),
-        names => Some(format!("Training of {} failed: the loss rose, or embeddings collapsed.", names.join(", "))),
-    };
-    said.into_iter().chain(training).collect()
+fn with_training(said: impl IntoIterator<Item = String>, runs: &[&Run]) -> Vec<String> {
+    let facts = runs.iter().filter_map(|run| Some((run.name.clone(), of_run(&run.folder)?)));
+    said.into_iter().chain(of_trainings(&facts.collect::<Vec<_>>())).collect()
 }
 
 /// Whether two runs trained on the same images.
@@ -138,7 +121,7 @@ fn is_unlabeled(run: &Run) -> bool {
 }
 
 /// The comparison of the two runs with the highest means of all shared accuracies and recalls.
-fn highest_two(runs: &[Run]) -> Option<Suggestion> {
+fn highest_two(runs: &[&Run]) -> Option<Suggestion> {
     let shared = shared(runs);
     let sum = |place: usize| shared.iter().map(|rows| rows[place].value).sum::<f64>();
     let mut order: Vec<usize> = (0..runs.len()).collect();
@@ -157,40 +140,36 @@ fn highest_two(runs: &[Run]) -> Option<Suggestion> {
         return Some(compare(&pairs).about(&about));
     }
     (differ && !shared.is_empty())
-        .then(|| paired(&runs[second], &runs[best]).about("the two with the highest mean, on paired images"))
+        .then(|| paired(runs[second], runs[best]).about("the two with the highest mean, on paired images"))
 }
 
 /// The accuracies and recalls that all of several runs have: of each, the rows of the runs in their order.
-fn shared(runs: &[Run]) -> Vec<Vec<&ResultRow>> {
+fn shared<'a>(runs: &[&'a Run]) -> Vec<Vec<&'a ResultRow>> {
     let Some((last, others)) = runs.split_last() else { return Vec::new() };
-    let all = |row| -> Option<Vec<&ResultRow>> {
-        let row: &ResultRow = row;
-        let same = |run| -> Option<&ResultRow> {
-            let run: &Run = run;
-            run.results.iter().find(|other| are_alike(other, row))
-        };
+    let all = |row: &'a ResultRow| -> Option<Vec<&'a ResultRow>> {
+        let same = |run: &&'a Run| run.results.iter().find(|other| are_alike(other, row));
         others.iter().map(same).chain([Some(row)]).collect()
     };
     // Nothing trained the predictor of a baseline.
-    let has_baseline = runs.iter().any(|run| is_baseline(run, runs));
+    let has_baseline = runs.iter().any(|run| is_baseline(run, runs.iter().copied()));
     let is_of_features = |row: &&ResultRow| !(has_baseline && row.is_of_predictor());
     let judged = last.results.iter().filter(|row| is_judged(row, &last.results)).filter(is_of_features);
     judged.filter_map(all).collect()
 }
 
 /// The runs of several that have images of their own: a sentence, and the report without them.
-fn other_images(runs: &[Run]) -> Option<(String, Option<Suggestion>)> {
-    if let Some(different) = runs.iter().find_map(|run| same_name_only(&runs[0], run)) {
+fn other_images(runs: &[&Run]) -> Option<(String, Option<Suggestion>)> {
+    if let Some(different) = runs.iter().find_map(|run| same_name_only(runs[0], run)) {
         return Some((different, None));
     }
-    let alike = |run: &Run| runs.iter().filter(|other| same_images(run, other)).collect::<Vec<_>>();
+    let alike = |run: &&Run| runs.iter().copied().filter(|other| same_images(run, other)).collect::<Vec<_>>();
     // Of equal numbers of runs, those of the first.
     let most = runs.iter().rev().map(alike).max_by_key(Vec::len)?;
     if most.len() == runs.len() || !shared(runs).is_empty() {
         return None;
     }
     let names = |runs: &[&Run]| runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(", ");
-    let others: Vec<&Run> = runs.iter().filter(|run| !same_images(run, most[0])).collect();
+    let others: Vec<&Run> = runs.iter().copied().filter(|run| !same_images(run, most[0])).collect();
     let (were, images) = (if others.len() == 1 { "was" } else { "were" }, &most[0].recipe.data.source);
     let said = format!(
         "The runs share no accuracy or recall: {} {were} trained and evaluated on other images than {} ({images}).",
@@ -202,7 +181,7 @@ fn other_images(runs: &[Run]) -> Option<(String, Option<Suggestion>)> {
 }
 
 /// In how many of the accuracies and recalls that all of several runs share each of them is highest.
-fn leaders(runs: &[Run]) -> String {
+fn leaders(runs: &[&Run]) -> String {
     let shared = shared(runs);
     if shared.is_empty() {
         return NOTHING_SHARED.into();
@@ -240,12 +219,12 @@ fn has_clear_best(rows: &[&ResultRow]) -> bool {
 }
 
 /// The runs of several whose baselines are among them.
-fn with_baseline(runs: &[Run]) -> impl Iterator<Item = &Run> {
-    runs.iter().filter(|run| runs.iter().any(|other| is_baseline_of(other, run)))
+fn with_baseline<'a>(runs: &[&'a Run]) -> impl Iterator<Item = &'a Run> {
+    runs.iter().copied().filter(|run| runs.iter().any(|other| is_baseline_of(other, run)))
 }
 
 /// How runs differ from their baselines among several, on the same test images, where their evaluations have it.
-fn against_baselines(runs: &[Run]) -> Option<String> {
+fn against_baselines(runs: &[&Run]) -> Option<String> {
     let each = with_baseline(runs).filter_map(|run| Some(format!("in {}, {}", run.name, of_baseline(&run.results)?)));
     let each: Vec<String> = each.collect();
     (!each.is_empty())

@@ -19,6 +19,7 @@ use anyhow::Context;
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::results::aligned;
 use equimod_eval::study::{StudyRecord, figures, headline, latex, markdown, page, spreads, verdict};
+use equimod_train::run_dir::is_run;
 
 use crate::cli::Study;
 use crate::outputs::console;
@@ -52,6 +53,11 @@ fn run_alone(arguments: &Study) -> anyhow::Result<ExitCode> {
     let plan = Plan::read(arguments.study.as_deref().unwrap_or_default())?;
     check_evaluations(&plan)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("out").join(&plan.file.name));
+    if is_run(&out) {
+        let text =
+            format!("{} is a run directory; give --out with another folder, or the study another name", out.display());
+        return Err(Usage(text).into());
+    }
     let mut session = Session::open(plan, out, &arguments.device.device)?;
     session.merged = merge(&session, &arguments.merge)?;
     if arguments.dry_run {
