@@ -183,6 +183,23 @@ fn a_run_is_evaluated_on_its_own_images() {
     assert!(page.contains("class=\"verdict\"") && page.contains("find-lr --recipe run"), "{page}");
     let listed = fs::read_to_string(scratch.path("run/eval/knn-images/results.md")).unwrap();
     assert!(listed.starts_with(&format!("- {verdict}")), "{listed}");
+    // The background of training is no other setting.
+    scratch.done(&[
+        "pretrain",
+        "--recipe",
+        "run/recipe.resolved.toml",
+        "--set",
+        "data.background=white",
+        "--out",
+        "white",
+    ]);
+    for (background, folder) in [("white", "knn-images"), ("black", "knn-images-on-black")] {
+        scratch.done(&["eval", "knn", "white", "--background", background]);
+        assert!(
+            scratch.path("white/eval").join(folder).is_dir()
+                && !scratch.path("white/eval/knn-images-on-white").exists()
+        );
+    }
     scratch.done(&["embed", "run", "--out", "own.npy"]);
     scratch.done(&["embed", "run", "images", "--out", "named.npy"]);
     assert_eq!(fs::read(scratch.path("own.npy")).unwrap(), fs::read(scratch.path("named.npy")).unwrap());

@@ -17,7 +17,7 @@ use super::next::after_transfer;
 use super::settings;
 use crate::cli::{CropKind, SharedArgs, Transfer};
 use crate::inputs::channels::ignored_transparency;
-use crate::inputs::evaluated_data::reading;
+use crate::inputs::evaluated_data::{other_reading, reading};
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
@@ -163,7 +163,8 @@ fn settings_of<'a>(task: &'a SuiteTask, arguments: &Transfer) -> Vec<String> {
     let own = repository(&task.data).filter(|_| task.data.starts_with(PREFIX));
     let other =
         |source: &'a Option<String>| source.as_deref().filter(|source| own.is_some() && repository(source) != own);
-    let of_images = settings::of_images(input, CropKind::Center, &arguments.reading, *seed);
+    let reading = other_reading(&arguments.models, arguments.reading);
+    let of_images = settings::of_images(input, CropKind::Center, &reading, *seed);
     of_images.into_iter().chain(settings::of_sources(other(&task.test), other(&task.validation))).collect()
 }
 
