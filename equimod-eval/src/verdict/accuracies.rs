@@ -79,9 +79,7 @@ impl<'a> Gains<'a> {
             }
         })
     }
-}
 
-impl Gains<'_> {
     /// Why differences that are not clear are so.
     fn uncertainty(&self) -> String {
         let all = self.measures.len();
