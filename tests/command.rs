@@ -204,8 +204,18 @@ fn a_baseline_stands_beside_the_run() {
     scratch.done(&[&continued[..], &["at-once", "--baseline"]].concat());
     let next = scratch.done(&[&continued[..], &["later"]].concat());
     assert!(next.contains("pretrain --out later --resume --baseline"), "{next}");
+    assert!(next.contains("eval compare run later"), "{next}");
     assert!(scratch.done(&["pretrain", "--out", "later", "--resume", "--baseline"]).contains("--from run --baseline"));
     assert!(state(&scratch, "later/baseline") == state(&scratch, "at-once/baseline"));
+
+    // Initial weights are no matter of the seed.
+    scratch.done(&[&arguments[..], &["--set", "schedule.epochs=1", "--out", "fresh"]].concat());
+    let said = scratch.done(&["report", "fresh", "later", "--out", "from.html"]);
+    assert!(!said.contains("differ in their seeds"), "{said}");
+    assert!(fs::read_to_string(scratch.path("from.html")).unwrap().contains(">from<"));
+    let output = scratch.run(&["eval", "compare", "fresh", "later", "--by", "knn"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("the two runs differ in the weights they started from"), "{said}");
 
     comparisons_lead_on(&scratch);
 

@@ -278,6 +278,21 @@ fn models_are_compared_and_carried_over_to_suites() {
     assert!(fs::read_to_string(scratch.path("moved/table.md")).unwrap().starts_with("| model | color | near |"));
     looked_at(&scratch.path("moved/report.html"), &scratch.path("browser"));
 
+    // Test images of another folder are not those of the data set, and those of training are no test images.
+    scratch.images("others", 10);
+    let tested = |test: &str| {
+        let suite = format!("about = 'x'\n[[task]]\nname = 'a'\ndata = 'images'\ntest = '{test}'\nprotocol = 'knn'\n");
+        text(&scratch.write("tested.toml", suite))
+    };
+    let apart = ["eval", "transfer", &model, "--suite", &tested("others"), "--out", "apart"];
+    scratch.done(&apart);
+    let found = results(&fs::read_to_string(scratch.path("apart/results.json")).unwrap());
+    assert_eq!(rows(&found, "top-1 accuracy")[0]["settings"], "test-others");
+    let refusal = "has the images on which classifiers are fitted";
+    scratch.refused(&["eval", "transfer", &model, "--suite", &tested("images")], 3, &[refusal]);
+    scratch.refused(&["eval", "knn", &model, "--data", "images", "--test", "images/"], 2, &[refusal]);
+    scratch.refused(&["eval", "knn", &model, "--data", "images", "--validation", "images"], 2, &[refusal]);
+
     let unknown = text(&scratch.write("unknown.toml", "about = 'x'\n[[task]]\nname = 'a'\ndata = 'nowhere'\n"));
     scratch.refused(&["eval", "transfer", &model, "--suite", &unknown], 3, &["a: ", "nowhere", "--skip-missing"]);
     scratch.refused(&["eval", "transfer", &model, "--suite", "eleven"], 2, &["eleven", "fine-grained-11"]);

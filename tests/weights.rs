@@ -535,7 +535,8 @@ fn cards_say_what_they_are_not() {
     train("first", &[]);
     train("second", &["--from", &text(&scratch.path("first"))]);
     scratch.done(&["eval", "knn", "second", "--data", &images, "--k", "3"]);
-    scratch.done(&["eval", "knn", "second", "--data", &images, "--test", &images]);
+    let others = text(&scratch.images("some where/others of mine", 10));
+    scratch.done(&["eval", "knn", "second", "--data", &images, "--test", &others]);
     let info = fs::read_to_string(scratch.path("second/run.json")).unwrap();
     scratch.write("second/run.json", info.replace("\"finished\"", "\"interrupted\""));
     scratch.done(&["export", "second", "--out", "out"]);
@@ -546,7 +547,7 @@ fn cards_say_what_they_are_not() {
         "before the end of training",
         "`birds of mine`",
         "eval/knn-birds-of-mine-k-3/results.md",
-        "eval/knn-birds-of-mine-test-birds-of-mine/results.md",
+        "eval/knn-birds-of-mine-test-others-of-mine/results.md",
     ] {
         assert!(card.contains(part), "{part} is not in {card}");
     }

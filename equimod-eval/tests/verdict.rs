@@ -202,8 +202,8 @@ fn short_unsettled_and_collapsed_runs_are_named() {
     let paired = Paired { interval: (-0.01, 0.05), p_value: Some(0.5) };
     let whole = |value| ResultRow { over_untrained: Some(paired), ..accuracy(value, (0.9, 1.0), Some(0.98)) };
     assert!(!has(&of(&[whole(1.0)], short(SHORT_RUN - 1)), "short") && has(&of(&[whole(0.99)], short(500)), "short"));
-    assert!(has(&of(&lost, falling(FALLING + 1e-3)), "still fell"));
-    assert!(!has(&of(&lost, falling(FALLING)), "still fell"));
+    assert!(has(&of(&lost, falling(FALLING + 1e-3)), "The loss was still 2 % lower in the last fifth"));
+    assert!(!has(&of(&lost, falling(FALLING)), "last fifth"));
     let both = TrainingFacts { still_falling: Some(0.5), ..short(100) };
     assert!(has(&of(&gained, both), "under-trained"));
     let warmup = |warmup_steps| TrainingFacts { steps: 100, warmup_steps, ..TrainingFacts::default() };
@@ -242,6 +242,17 @@ fn an_evaluation_of_a_short_run_says_so() {
     let collapsed = TrainingFacts { collapsed: Some(("effective_rank".into(), 1.2)), ..TrainingFacts::default() };
     let failed = of_evaluation(&[accuracy(0.5, (0.45, 0.55), None)], Some(&collapsed));
     assert!(has(&failed, "Embeddings collapsed") && !has(&failed, "short"));
+}
+
+#[test]
+fn what_training_started_from_is_named_beside_gains() {
+    let facts = |from: Option<&str>| TrainingFacts { started_from: from.map(str::to_owned), ..long() };
+    let said = |from, untrained| verdict(&[accuracy(0.5, (0.45, 0.55), untrained)], Some(&facts(from)));
+    let text =
+        "Training started from the weights of out/a: differences from the untrained network include what these had.";
+    assert!(has(&said(Some("out/a"), Some(0.3)), text));
+    assert!(!has(&said(Some("out/a"), None), "started from") && !has(&said(None, Some(0.3)), "started from"));
+    assert!(has(&of_evaluation(&[accuracy(0.5, (0.45, 0.55), Some(0.3))], Some(&facts(Some("out/a")))), text));
 }
 
 #[test]
@@ -291,12 +302,20 @@ fn a_suite_names_the_model_that_leads() {
         row("a", "2 tasks", SUITE_MEAN, 0.625),
         row("b", "2 tasks", SUITE_MEAN, 0.665),
     ];
-    let text = "By the mean over 2 tasks, b is 4.0 points above a (66.5 % and 62.5 %), and higher in 1 of 2, in 1 of them by \
-                more than the interval.";
+    let text = "By the mean over 2 tasks, b is 4.0 points above a (66.5 % and 62.5 %), and higher in 1 of 2; in 1 of them, its \
+                interval lies above the other value, which no paired test confirms.";
     assert_eq!(verdict(&rows, None).sentences, [text]);
     let mut unclear = rows.to_vec();
     unclear[2].interval = Some((0.5, 0.7));
-    assert!(has(&verdict(&unclear, None), "higher in 1 of 2, in none of them by more than the interval."));
+    assert!(has(
+        &verdict(&unclear, None),
+        "higher in 1 of 2; in none of them, its interval lies above the other value"
+    ));
+    unclear[2].interval = Some((0.625, 0.625));
+    assert!(has(
+        &verdict(&unclear, None),
+        "higher in 1 of 2; in none of them, its interval lies above the other value"
+    ));
     let with_untrained = [rows.to_vec(), vec![row("a untrained", "2 tasks", SUITE_MEAN, 0.5)]].concat();
     assert!(has(&verdict(&with_untrained, None), "; a minus its untrained network is +12.5 points."));
     // Of one model, there is only its mean.
@@ -387,7 +406,14 @@ fn an_interval_without_width_names_the_networks_beside_it() {
     let row = ResultRow { baseline: Some(1.0), metric: "recall@1".into(), ..accuracy(1.0, (1.0, 1.0), Some(0.9)) };
     let text = "only more or harder images can show a difference from the untrained network (90.0 %) and the baseline \
                 (100.0 %).";
-    assert!(has(&verdict(&[row], None), text));
+    assert!(has(&verdict(std::slice::from_ref(&row), None), text));
+    // A difference that is clear nevertheless is none that only other images can show.
+    let paired = |low| Some(Paired { interval: (low, 0.2), p_value: Some(0.01) });
+    let clear = ResultRow { over_untrained: paired(0.01), ..row.clone() };
+    assert!(has(&verdict(std::slice::from_ref(&clear), None), "can show a difference from the baseline (100.0 %)."));
+    let both = ResultRow { over_baseline: paired(0.01), ..clear };
+    assert!(!has(&verdict(&[both], None), "has no width"));
+    assert!(has(&verdict(&[ResultRow { over_untrained: paired(0.0), ..row }], None), text));
 }
 
 #[test]
@@ -493,6 +519,8 @@ fn few_shot_intervals_do_not_speak_for_other_images() {
                 the baseline +33.0 to +44.6 points; intervals are over episodes that share the test images, so other \
                 images may say otherwise.";
     assert_eq!(found.sentences, [text]);
+    let against_baseline = verdict(&[ResultRow { untrained: None, ..row(0.2) }], None);
+    assert!(has(&against_baseline, "minus that of the baseline is +10.0 points, and the untrained network was not"));
     let alone = |value: f64| ResultRow { untrained: None, baseline: None, ..row(value) };
     let found = verdict(&[alone(0.2)], None);
     assert_eq!(found.advice, Some(Advice::EvaluateUntrained));

@@ -31,7 +31,7 @@ pub enum Error {
         bundle.display()
     )]
     Diverged {
-        /// Number of the step whose update was not applied.
+        /// Number of the step whose update was not applied, from 1.
         step: u64,
         /// Name of the non-finite quantity.
         what: String,

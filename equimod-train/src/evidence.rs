@@ -54,8 +54,8 @@ impl Trainer {
     /// step.
     pub(crate) fn keep_evidence(&mut self, run: &RunDirectory, divergence: Divergence) -> Error {
         // Later steps, up to the one at which the divergence was read, changed nothing.
-        self.step = divergence.report.step - 1;
-        let (step, what) = (self.step, divergence.what.clone());
+        let (step, what) = (divergence.report.step, divergence.what.clone());
+        self.step = step - 1;
         let bundle = run.path().join(FOLDER).join(RunDirectory::name_of(step));
         let is_first = self.context.collective.is_first();
         let written = if is_first { self.evidence(run, divergence) } else { Ok(()) };
@@ -86,7 +86,8 @@ impl Trainer {
         let mut files = self.weights()?;
         files.push((BATCH_FILE, to_bytes(&to_tensors(&batch)?, "{}")?));
         files.push((EVIDENCE_FILE, json(&evidence)?));
-        commit_folder(&run.path().join(FOLDER), &RunDirectory::name_of(self.step), &files)?;
+        // Steps count from 1 in messages and metrics.
+        commit_folder(&run.path().join(FOLDER), &RunDirectory::name_of(self.step + 1), &files)?;
         Ok(())
     }
 }

@@ -104,12 +104,15 @@ fn is_headline(row: &ResultRow) -> bool {
             || (whole && (metric == ABSOLUTE || metric == SHUFFLED)))
 }
 
-/// One sentence with the headline result: the best founded one on the images `own` of training if there is any, or else on
-/// others.
+/// One sentence with the headline result: the best founded one on the images `own` of training if there is any, else on
+/// others, or else on test images of another source.
 pub fn claim(rows: &[ResultRow], own: Option<&str>, network: &str, method: Option<&str>) -> Option<String> {
+    // Test images of another source are not those of the data set.
+    let (of_data, elsewhere): (Vec<ResultRow>, Vec<ResultRow>) =
+        rows.iter().cloned().partition(|row| other_test(row).is_none());
     let is_own = |row: &&ResultRow| own.is_some_and(|own| plain_name(&row.data) == plain_name(own));
-    let on_own: Vec<ResultRow> = rows.iter().filter(is_own).cloned().collect();
-    let row = headline_accuracy(&on_own).or_else(|| headline_accuracy(rows))?;
+    let on_own: Vec<ResultRow> = of_data.iter().filter(is_own).cloned().collect();
+    let row = [&on_own, &of_data, &elsewhere].into_iter().find_map(|rows| headline_accuracy(rows))?;
     let protocol = match row.protocol.as_str() {
         "linear" => "a linear layer on frozen features",
         "logistic" if is_reduced(row) => "a quick search of logistic regression on frozen features",
@@ -252,6 +255,9 @@ mod tests {
         let of = |rows: &[ResultRow], own| claim(rows, Some(own), "ResNet-18", None).unwrap();
         let rows = [on("birds", 0.9, 45), on("logos", 0.5, 4)];
         assert!(of(&rows, "logos/").starts_with("**50.0 %") && of(&rows, "flowers").starts_with("**90.0 %"));
+        let elsewhere = ResultRow { settings: "test-sketches".into(), ..on("flowers", 0.8, 45) };
+        assert!(of(&[rows[1].clone(), elsewhere.clone()], "flowers").starts_with("**50.0 %"));
+        assert!(of(&[elsewhere], "flowers").contains("other settings: test-sketches"));
     }
 
     #[test]

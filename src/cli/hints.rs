@@ -1,5 +1,7 @@
 //! Options of other programs, and what does the same here.
 
+use std::path::Path;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 
@@ -175,6 +177,16 @@ const COMMANDS: Hints = &[
 /// Message on a command of another program, with the one that does the same; `None` for other errors.
 pub fn of_another_command(error: &clap::Error) -> Option<String> {
     let ContextValue::String(name) = error.get(ContextKind::InvalidSubcommand)? else { return None };
+    if let Some((path, command)) = command_of(&error.get(ContextKind::Usage)?.to_string())
+        && path == "eval"
+        && Path::new(name).exists()
+    {
+        let protocols: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+        return Some(format!(
+            "a protocol comes before the model, e.g. `equimod eval knn {name}`; there are {}",
+            protocols.join(", ").replace(", help", "")
+        ));
+    }
     let instead = all_said(&[COMMANDS], name).first().copied()?;
     Some(format!("there is no command {name}; use `equimod {instead}`"))
 }
@@ -354,6 +366,9 @@ mod tests {
             assert_eq!(known.as_deref(), Some(words.join(" ").as_str()), "{instead}");
         }
         assert_eq!(answer("equimod unheard-of"), "");
+        let protocols = answer("equimod eval src");
+        assert!(protocols.contains("`equimod eval knn src`; there are linear, "), "{protocols}");
+        assert_eq!(answer("equimod eval unheard-of"), "");
         assert!(super::of_another_program(&refused("equimod report a --output r.html").unwrap()).is_some());
     }
 

@@ -172,7 +172,11 @@ impl Setup {
 fn with_baseline_of_run(arguments: &Pretrain) -> Pretrain {
     let Pretrain { out, resume, no_baseline, no_eval, .. } = arguments;
     let begun = || out.as_deref().and_then(|run| RunInfo::read(run).ok());
-    let has_it = *resume && !no_baseline && !no_eval && begun().is_some_and(|info| was_asked_for(&info));
+    let has_it = *resume && !no_baseline && begun().is_some_and(|info| was_asked_for(&info));
+    if has_it && *no_eval {
+        console::note("--no-eval leaves out the baseline with which the run was begun; --resume --baseline trains it");
+    }
+    let has_it = has_it && !no_eval;
     Pretrain { baseline: arguments.baseline || has_it, ..arguments.clone() }
 }
 

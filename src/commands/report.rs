@@ -197,7 +197,9 @@ fn training_time(run: &Run) -> Duration {
 
 /// Settings that differ between runs.
 fn differences(runs: &[Run]) -> Table {
-    let settings: Vec<BTreeMap<String, String>> = runs.iter().map(|run| settings(&run.recipe)).collect();
+    let from = |run: &Run| run.info.from.as_ref().map(|from| ("from".to_owned(), from.model.clone()));
+    let settings = |run: &Run| settings(&run.recipe).into_iter().chain(from(run)).collect();
+    let settings: Vec<BTreeMap<String, String>> = runs.iter().map(settings).collect();
     let mut names: Vec<&String> = settings.iter().flat_map(BTreeMap::keys).filter(|name| *name != "about").collect();
     names.sort();
     names.dedup();

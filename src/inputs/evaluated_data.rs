@@ -55,11 +55,15 @@ impl DataChoice {
         })
     }
 
+    /// Whether the images of another run are these, by their fingerprint; `None` if it is not known.
+    fn are_images_of(&self, other: &Self) -> Option<bool> {
+        let fingerprint = |choice: &Self| choice.of_run.as_ref().and_then(|own| own.fingerprint.clone());
+        Some(fingerprint(self)? == fingerprint(other)?)
+    }
+
     /// Whether the images of another run are these, by their fingerprint, and are read in the same way.
     fn has_same_images(&self, other: &Self) -> bool {
-        let fingerprint = |choice: &Self| choice.of_run.as_ref().and_then(|own| own.fingerprint.clone());
-        let (own, other_one) = (fingerprint(self), fingerprint(other));
-        own.is_some() && own == other_one && self.options == other.options
+        self.are_images_of(other) == Some(true) && self.options == other.options
     }
 
     /// A warning of transparent pixels that are ignored in images which the run did not train on.
@@ -154,6 +158,14 @@ pub fn choose(models: &[PathBuf], named: Option<&str>, options: ReadOptions) -> 
                 let text = format!(
                     "the models were trained on {} and {}; give --data with the images to evaluate on",
                     first.source, choice.source
+                );
+                return Err(Usage(text).into());
+            }
+            Some(first) if first.are_images_of(&choice) == Some(false) => {
+                let text = format!(
+                    "the models were trained on different images that are both called {}; give --data with the images to \
+                     evaluate on",
+                    first.source
                 );
                 return Err(Usage(text).into());
             }

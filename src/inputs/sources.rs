@@ -8,6 +8,7 @@ use equimod_data::{Dataset, Splits};
 
 use crate::hub::{self, SplitSelection};
 use crate::outputs::console;
+use crate::process::exit::Usage;
 use crate::reference::{PREFIX, Reference, plain_name};
 
 /// Kinds of sources, each with a one-line description.
@@ -72,14 +73,30 @@ impl OtherSources<'_> {
         // A source with splits of its own has its part for the purpose there; of others, all images are read.
         if let Some(test) = self.test {
             let other = self::splits(test, options)?;
-            (splits.test, splits.designs) = (Some(other.test.unwrap_or(other.train)), None);
+            let images = other.test.unwrap_or(other.train);
+            check_apart("--test", test, images.as_ref(), splits.train.as_ref())?;
+            (splits.test, splits.designs) = (Some(images), None);
         }
         if let Some(validation) = self.validation {
             let other = self::splits(validation, options)?;
-            splits.validation = Some(other.validation.unwrap_or(other.train));
+            let images = other.validation.unwrap_or(other.train);
+            check_apart("--validation", validation, images.as_ref(), splits.train.as_ref())?;
+            splits.validation = Some(images);
         }
         Ok(splits)
     }
+}
+
+/// Refuses images to test or validate on that are those on which classifiers are fitted.
+fn check_apart(option: &str, source: &str, images: &dyn Dataset, train: &dyn Dataset) -> anyhow::Result<()> {
+    if images.fingerprint()? == train.fingerprint()? {
+        let text = format!(
+            "{option} {source} has the images on which classifiers are fitted, so that accuracies would be of images that \
+             they know; give other ones, or leave it out: a part of the images is then held out"
+        );
+        return Err(Usage(text).into());
+    }
+    Ok(())
 }
 
 fn read(source: &str, options: ReadOptions, wanted: SplitSelection) -> anyhow::Result<Splits> {

@@ -9,6 +9,7 @@ use equimod_train::{Recipe, RunInfo, Status, recorded};
 use super::files::Metrics;
 use super::{baseline, seeds};
 use crate::outputs::suggestion::Suggestion;
+use crate::reference::PREFIX;
 use crate::run_state::is_killed;
 
 /// Fewest steps of a longer run that is suggested.
@@ -33,15 +34,24 @@ pub fn alone_with_seed(run: &Path, info: &RunInfo, seed: u64) -> Suggestion {
     alone(run, info).with(["--seed", &seed.to_string()]).about(&remark)
 }
 
-/// The evaluation of a run with few labels, which is harder, beside its baseline or else its untrained network.
+/// The evaluation of a run with few labels, which is harder, beside its untrained network and its baseline.
 pub fn few_shot(run: &Path) -> Suggestion {
-    let beside = if baseline::finished(run).is_some() { "--baseline" } else { "--untrained" };
-    Suggestion::new(["eval", "few-shot", &run.display().to_string(), beside]).about("with few labels, which is harder")
+    let baseline = baseline::finished(run).map(|_| "--baseline");
+    let evaluate = Suggestion::new(["eval", "few-shot", &run.display().to_string(), "--untrained"]).with(baseline);
+    evaluate.about("with few labels, which is harder")
 }
 
 /// The comparison of pairs of runs.
 pub fn compare(pairs: &[PathBuf]) -> Suggestion {
     Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()))
+}
+
+/// The comparison of a run with the weights that its training started from, if these are there.
+pub fn against_start(run: &Path, info: &RunInfo) -> Option<Suggestion> {
+    let start = PathBuf::from(&info.from.as_ref()?.model);
+    let is_there = start.exists() || start.to_string_lossy().starts_with(PREFIX);
+    let compared = compare(&[start, run.to_owned()]).about("what this training added to the weights it started from");
+    is_there.then_some(compared)
 }
 
 /// What follows from two runs of one recipe: the comparison with their baselines over the seeds that were trained, or the

@@ -44,6 +44,7 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
     let (still_falling, risen, unchanged) = (decrease(&losses), rise(&losses), return_to_start(&losses));
     let flat = flat(&losses).filter(|_| risen.is_none() && unchanged.is_none());
     let info = RunInfo::read(run)?;
+    let started_from = info.from.as_ref().map(|from| from.model.clone());
     let unfinished = (info.status != Status::Finished).then(|| status(run, &info));
     Ok(TrainingFacts {
         steps,
@@ -53,6 +54,7 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
         risen,
         unchanged,
         flat,
+        started_from,
         unfinished,
         equivariance,
     })
@@ -78,7 +80,9 @@ const SLIGHT: f64 = 0.02;
 
 /// Mean losses of the first twentieth and the last fifth if the latter is higher, of few losses clearly higher.
 fn rise(losses: &[f64]) -> Option<(f64, f64)> {
-    let (first, last) = ((losses.len() / 20).max(1), (losses.len() / 5).max(1));
+    // A single first loss is no start of twenty or more.
+    let least = if losses.len() < 20 { 1 } else { 3 };
+    let (first, last) = ((losses.len() / 20).max(least), (losses.len() / 5).max(1));
     if losses.len() < FEWEST {
         return None;
     }

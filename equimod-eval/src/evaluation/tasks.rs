@@ -181,10 +181,12 @@ impl Evaluation<'_> {
         }
         let index = |class: &String| task.classes.iter().position(|known| known == class).map(|index| index as u32);
         let indices: Vec<Option<u32>> = classes.iter().map(index).collect();
-        let translated = |&label: &u32| {
-            indices[label as usize].ok_or_else(|| untrained(&self.splits.name, 1, &task.name, &classes[label as usize]))
-        };
-        let labels = labeled.labels.iter().map(translated).collect::<Result<Vec<u32>>>()?;
+        let is_missing = |number: &usize| indices[*number].is_none() && labeled.labels.contains(&(*number as u32));
+        let missing: Vec<usize> = (0..classes.len()).filter(is_missing).collect();
+        if let Some(first) = missing.first() {
+            return Err(untrained(&self.splits.name, missing.len(), &task.name, &classes[*first]));
+        }
+        let labels = labeled.labels.iter().filter_map(|&label| indices[label as usize]).collect();
         Ok(Labeled { labels, classes: task.classes.len(), ..labeled })
     }
 }

@@ -50,7 +50,11 @@ impl<'a> Gains<'a> {
             (above, 0) if above == all => format!(
                 "Features gained by training in {}: {} points over the untrained network.",
                 every(&self.measures),
-                if all == 1 { range(least, most) } else { format!("at least {least:+.1} and at most {most:+.1}") }
+                if most - least < 0.05 {
+                    range(least, most)
+                } else {
+                    format!("at least {least:+.1} and at most {most:+.1}")
+                }
             ),
             (_, 0) if above > 0 => format!(
                 "Features gained by training in {}, by up to {most:+.1} points over the untrained \
@@ -164,6 +168,13 @@ pub(super) fn few_shot(rows: &[ResultRow]) -> Option<String> {
         points().min_by(f64::total_cmp).zip(points().max_by(f64::total_cmp))
     };
     let Some((least, most)) = points_over(|row| row.untrained) else {
+        if let Some((least, most)) = points_over(|row| row.baseline) {
+            return Some(format!(
+                "Few-shot accuracy minus that of the baseline is {} points, and the untrained network was not evaluated; \
+                 intervals are over episodes that share the test images, so other images may say otherwise.",
+                range(least, most)
+            ));
+        }
         let text = "Few-shot accuracy may come from the network's structure as well as from its training: the untrained \
                     network was not evaluated.";
         return (!few.is_empty()).then(|| text.into());
@@ -206,9 +217,17 @@ pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
     // Resampling images of which all are right, or none, gives the same share every time.
     let is_certain = |row: &&ResultRow| is_judged(row, rows) && (row.value <= 0.0 || row.value >= 1.0);
     let same = shares().find(is_certain)?;
-    let others = [("the untrained network", same.untrained), ("the baseline", same.baseline)];
-    let others = others.into_iter().filter_map(|(name, value)| Some(format!("{name} ({})", same.text(value?))));
-    let others: Vec<String> = others.collect();
+    // A paired difference may be clear nevertheless.
+    let others = [
+        ("the untrained network", same.untrained, same.over_untrained),
+        ("the baseline", same.baseline, same.over_baseline),
+    ];
+    let open = others.into_iter().filter(|(_, _, paired)| !paired.is_some_and(|paired| paired.is_clear()));
+    let others: Vec<String> =
+        open.filter_map(|(name, value, _)| Some(format!("{name} ({})", same.text(value?)))).collect();
+    if others.is_empty() && [same.untrained, same.baseline].iter().any(Option::is_some) {
+        return None;
+    }
     let from = if others.is_empty() { String::new() } else { format!(" from {}", others.join(" and ")) };
     Some(format!(
         "The interval of {} has no width, because {} test image is right: only more or harder images can show a \

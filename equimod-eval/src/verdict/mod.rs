@@ -9,7 +9,7 @@ mod predictions;
 mod sides;
 mod training;
 
-use crate::results::{ResultRow, with_distinct_tasks};
+use crate::results::{FEW_SHOT, ResultRow, with_distinct_tasks};
 use accuracies::{
     Gains, baseline, chance, few_shot, few_shot_chance, is_all_chance, other_epochs, precision, range_end,
 };
@@ -17,7 +17,7 @@ use features::{readable, spread};
 use models::{differences, suite};
 use predictions::{Predictions, retrieved, unpredicted};
 use sides::Side;
-use training::{collapse, pace, rise};
+use training::{collapse, pace, rise, start};
 
 pub use accuracies::{WIDE, of_baseline};
 pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, FEW_DIMENSIONS, NARROWER, READABLE};
@@ -77,6 +77,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         (0, training.and_then(collapse)),
         (0, training.and_then(rise)),
         (0, gains.sentence()),
+        (0, training.filter(|_| !gains.measures.is_empty()).and_then(start)),
         (2, at_an_end.clone()),
         (1, precision(rows)),
         (2, other_epochs(rows)),
@@ -100,7 +101,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         () if training.is_some_and(TrainingFacts::did_not_fall) => Some(Advice::FindRate),
         () if failed => Some(Advice::LowerRate),
         () if disappointing && unsettled => Some(Advice::TrainLonger),
-        () if is_saturated(rows) => Some(Advice::EvaluateFewShot),
+        () if is_saturated(rows) && !rows.iter().any(is_few_shot) => Some(Advice::EvaluateFewShot),
         () if against_baseline.is_some() => Some(Advice::RepeatWithSeed),
         () if training.is_some() && predictions.side.is_some() => Some(Advice::CompareBaseline),
         () if at_an_end.is_some() && training.is_some() => Some(Advice::WidenRange),
@@ -117,7 +118,9 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
 /// them.
 pub fn of_evaluation(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
     let Verdict { mut sentences, advice } = verdict(rows, None);
-    let disappointing = Gains::of(rows).is_disappointing() || Predictions::of(rows, None).side == Some(Side::Below);
+    let gains = Gains::of(rows);
+    sentences.extend(training.filter(|_| !gains.measures.is_empty()).and_then(start));
+    let disappointing = gains.is_disappointing() || Predictions::of(rows, None).side == Some(Side::Below);
     sentences.extend(training.and_then(|training| {
         let failed = unfinished(training).or_else(|| collapse(training)).or_else(|| rise(training));
         failed.or_else(|| pace(training, disappointing))
@@ -130,6 +133,10 @@ pub fn of_evaluation(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Ve
 fn without_trials(rows: &[ResultRow]) -> Vec<ResultRow> {
     let has_default = |row: &ResultRow| rows.iter().any(|other| other.settings.is_empty() && other.key() == row.key());
     rows.iter().filter(|row| row.settings.is_empty() || !has_default(row)).cloned().collect()
+}
+
+fn is_few_shot(row: &ResultRow) -> bool {
+    row.protocol.starts_with(FEW_SHOT)
 }
 
 /// The sentences without the least important ones of too many.

@@ -18,6 +18,8 @@ pub struct TrainingFacts {
     pub unchanged: Option<(f64, f64, f64)>,
     /// Mean losses of the first and of the last fifth of the run, if they differ by no more than single losses.
     pub flat: Option<(f64, f64)>,
+    /// Model whose weights training started from.
+    pub started_from: Option<String>,
     /// State of a run that is not finished: `running`, `interrupted`, `killed` or `diverged`.
     pub unfinished: Option<String>,
     /// Absolute equivariance of each module at the last log step, with its name.
@@ -62,7 +64,7 @@ pub const SHORT_RUN: u64 = 2000;
 /// Steps below which a run is called short whatever its results.
 pub const VERY_SHORT: u64 = 100;
 
-/// Relative decrease of the loss over the last fifth of a run above which it had not settled.
+/// Relative decrease of the loss from the last fifth but one of a run to its last fifth above which it had not settled.
 pub const FALLING: f64 = 0.02;
 
 /// Whether the loss ended above its start, or where it began, or did not change.
@@ -97,12 +99,23 @@ pub fn unfinished(training: &TrainingFacts) -> Option<String> {
     Some(match training.unfinished.as_deref()? {
         "diverged" => "Training diverged: the learning rate is too high, or training is unstable.".into(),
         "running" => format!("The run goes on: so far, it has {steps} steps."),
-        status => format!("The run was not finished ({status}): it has {steps} steps."),
+        status => {
+            let steps = if steps == 1 { "1 step".into() } else { format!("{steps} steps") };
+            format!("The run was not finished ({status}): it has {steps}.")
+        }
     })
 }
 
 /// Most runs that a sentence names.
 const MOST_NAMES: usize = 3;
+
+/// The weights that training started from, which differences from the untrained network include.
+pub(super) fn start(training: &TrainingFacts) -> Option<String> {
+    let from = training.started_from.as_ref()?;
+    Some(format!(
+        "Training started from the weights of {from}: differences from the untrained network include what these had."
+    ))
+}
 
 /// Whether the training of runs that are compared, each with its name, failed, did not end, or was too brief for their
 /// differences to last.
@@ -155,11 +168,16 @@ pub(super) fn pace(training: &TrainingFacts, disappointing: bool) -> Option<Stri
     let falling = training.still_falling.filter(|_| training.is_falling());
     match (falling, steps < SHORT_RUN) {
         (Some(decrease), true) => Some(format!(
-            "The run is under-trained: it has {steps} steps, and its loss still fell by {:.0} % in the last fifth.",
+            "The run is under-trained: it has {steps} {}, and its loss was still {:.0} % lower in the last fifth than in the \
+             one before.",
+            if steps == 1 { "step" } else { "steps" },
             100.0 * decrease
         )),
         (Some(decrease), false) if disappointing => {
-            Some(format!("The loss still fell by {:.0} % in the last fifth of the {steps} steps.", 100.0 * decrease))
+            let percent = 100.0 * decrease;
+            Some(format!(
+                "The loss was still {percent:.0} % lower in the last fifth of the {steps} steps than in the one before."
+            ))
         }
         (None, true) if disappointing || steps < VERY_SHORT => {
             Some(format!("The run is short: it has {steps} {}.", if steps == 1 { "step" } else { "steps" }))

@@ -9,14 +9,15 @@ use equimod_eval::knn::KnnConfig;
 use equimod_eval::logistic::{LogisticConfig, l2_strengths};
 use equimod_eval::results::DIFFERENCE;
 use equimod_train::run_dir::RESOLVED;
-use equimod_train::{Recipe, changes, recorded};
+use equimod_train::{Recipe, RunInfo, changes, recorded};
 
 use super::contenders::{Comparison, Contender, names};
-use super::next::after_comparison;
+use super::next::{Kept, after_comparison};
 use super::session::{choose_images, open_images};
 use crate::cli::{Compare, Compared};
 use crate::outputs::console;
 use crate::outputs::console::Console;
+use crate::outputs::suggestion::Suggestion;
 use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
@@ -65,7 +66,8 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     let summary = "Of one pair, the 95 % interval of the difference is a paired bootstrap interval over test images; of \
                    several pairs, it is a Student's t interval over them.";
     let drawn = distinct_draws(&classifications[0]);
-    let next = after_comparison(&arguments.models, images.data.as_deref(), &rows);
+    let by: &[&str] = if arguments.by == Compared::Knn { &["--by", "knn"] } else { &[] };
+    let next = after_comparison(&arguments.models, &kept(arguments), by, &rows);
     let comparison = Comparison { title, summary, rows, sections, drawn, next: next.clone() };
     let results = comparison.write(&arguments.shared, &contenders)?;
     if arguments.shared.json {
@@ -75,6 +77,18 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         print_verdict(&results.verdict, &next)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The arguments with which other evaluations see the same images.
+fn kept(arguments: &Compare) -> Kept {
+    let (images, input) = (&arguments.images, &arguments.shared.input);
+    let options = [
+        ("--background", images.reading.background.map(|color| color.to_string())),
+        ("--size", input.size.map(|size| size.to_string())),
+        ("--test", images.test.clone()),
+    ];
+    let others = options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect();
+    Kept { data: images.data.clone(), others, ..Kept::default() }
 }
 
 fn classify(evaluation: &Evaluation, arguments: &Compare) -> anyhow::Result<Vec<Classification>> {
@@ -110,14 +124,25 @@ fn settings_between(first: &Path, second: &Path) -> Option<String> {
     }
     let [one, other] = [first, second].map(|run| recorded(&run.join(RESOLVED)));
     let differ = changes(&one.ok()?, &other.ok()?);
-    let names: Vec<String> =
-        differ.into_iter().map(|change| change.setting).filter(|setting| setting != "about").collect();
+    let all: Vec<String> = differ.into_iter().map(|change| change.setting).filter(|name| name != "about").collect();
+    // Where kinds differ, so do their other settings.
+    let kinds: Vec<&str> = all.iter().filter_map(|name| name.strip_suffix("kind")).collect();
+    let is_own = |name: &&String| name.ends_with("kind") || !kinds.iter().any(|kind| name.starts_with(kind));
+    let names: Vec<String> = all.iter().filter(is_own).cloned().collect();
     let more = match names.len().saturating_sub(MOST_SETTINGS) {
         0 => String::new(),
-        more => format!(" and {more} more (`equimod report A B` lists them)"),
+        more => {
+            let report = Suggestion::new([Path::new("report"), first, second].map(|path| path.display().to_string()));
+            format!(" and {more} more (`{}` lists them)", report.lines("", None))
+        }
     };
-    let shown = names[..names.len().min(MOST_SETTINGS)].join(", ");
-    (!names.is_empty()).then(|| format!("the two runs differ in {shown}{more}"))
+    let [one, other] = [first, second].map(|run| RunInfo::read(run).ok());
+    let (one, other) = (one?, other?);
+    let images = (one.data_fingerprint != other.data_fingerprint).then_some("their training images");
+    let weights = (one.from != other.from).then_some("the weights they started from");
+    let shown = images.into_iter().chain(weights).chain(names.iter().map(String::as_str).take(MOST_SETTINGS));
+    let shown: Vec<&str> = shown.collect();
+    (!shown.is_empty()).then(|| format!("the two runs differ in {}{more}", shown.join(", ")))
 }
 
 /// Refuses a pair that is given twice, which would count as two seeds.

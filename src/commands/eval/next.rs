@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use equimod_core::ObjectiveConfig;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::TOP_1;
-use equimod_eval::results::is_quick_search;
+use equimod_eval::results::{FEW_SHOT, is_quick_search};
+use equimod_eval::suite::SuiteTask;
 use equimod_eval::verdict::{Advice, TrainingFacts, is_saturated};
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{RunInfo, Status, recorded};
@@ -15,8 +16,8 @@ use crate::inputs::evaluated_data::found;
 use crate::outputs::suggestion::Suggestion;
 use crate::reference::{PREFIX, plain_name};
 use crate::run::again::{
-    self, alone_longer_by_files, alone_with_seed, compare, few_shot, find_rate_by_files, longer_by_files,
-    lower_by_files, resume, with_seed,
+    self, against_start, alone_longer_by_files, alone_with_seed, compare, few_shot, find_rate_by_files,
+    longer_by_files, lower_by_files, resume, with_seed,
 };
 use crate::run::baseline::{self, weighted_modules};
 use crate::run::facts::of_run;
@@ -27,8 +28,9 @@ use crate::run::seeds;
 const ENOUGH_PAIRS: usize = 3;
 
 /// The commands that follow a comparison of pairs of runs: the same comparison over all seeds that were trained, training
-/// with another seed, or, of enough pairs, the page with their curves and settings. `data` are the images, if they were named.
-pub fn after_comparison(models: &[PathBuf], data: Option<&str>, rows: &[ResultRow]) -> Vec<Suggestion> {
+/// with another seed, or, of enough pairs, the page with their curves and settings. `kept` are arguments of the comparison,
+/// and `by` its classifier.
+pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[ResultRow]) -> Vec<Suggestion> {
     let infos: Option<Vec<RunInfo>> = models.iter().map(|model| RunInfo::read(model).ok()).collect();
     let Some(infos) = infos else { return Vec::new() };
     let mut open: Vec<Suggestion> = models.iter().filter_map(|model| resume(model)).collect();
@@ -45,15 +47,18 @@ pub fn after_comparison(models: &[PathBuf], data: Option<&str>, rows: &[ResultRo
         return find;
     }
     if is_saturated(rows) {
-        let run = if baseline::of(second).is_none() { first } else { second };
-        return vec![few_shot(run).with(data.into_iter().flat_map(|data| ["--data", data]))];
+        // The baseline is evaluated beside its run, and after few-shot classification, only other images can tell more.
+        let has_few_shot = |rows: Vec<ResultRow>| rows.iter().any(|row| row.protocol.starts_with(FEW_SHOT));
+        let is_open = |run: &&Path| baseline::run_of(run).is_none() && !all_results(run).is_ok_and(has_few_shot);
+        let open = [first, second].into_iter().filter(is_open);
+        return open.map(|run| few_shot(run).with(kept.data()).with(&kept.others)).collect();
     }
     // A run trains its baseline along.
     let has_baseline = |run: &Path| baseline::of(run).is_some_and(|baseline| models[..2].contains(&baseline));
     let run = [first, second].into_iter().find(|run| has_baseline(run));
     // Of one recipe, any two runs are alike: they make no pair.
     if run.is_none() && seeds::differ_in_seed_alone([first, second]) {
-        return again::of_one_recipe(first).into_iter().collect();
+        return again::of_one_recipe(first).map(|next| next.with(by)).into_iter().collect();
     }
     let pairs = run.map_or_else(|| seeds::matched([first, second]), seeds::pairs);
     if pairs.len() > models.len() {
@@ -80,8 +85,8 @@ pub fn after_comparison(models: &[PathBuf], data: Option<&str>, rows: &[ResultRo
 }
 
 /// The command that follows a transfer evaluation: one with more to compare with, or the comparison of the two models with
-/// the highest `means` on `data`, the images of the first task.
-pub fn after_transfer(arguments: &Transfer, means: &[f64], data: &str) -> Vec<Suggestion> {
+/// the highest `means` on the images of the first `task`.
+pub fn after_transfer(arguments: &Transfer, means: &[f64], task: &SuiteTask) -> Vec<Suggestion> {
     let Transfer { models, untrained, .. } = arguments;
     let baselines =
         models.iter().filter_map(|model| baseline::finished(model)).filter(|baseline| !models.contains(baseline));
@@ -93,7 +98,8 @@ pub fn after_transfer(arguments: &Transfer, means: &[f64], data: &str) -> Vec<Su
             let mut order: Vec<(&f64, &PathBuf)> = means.iter().zip(models).collect();
             order.sort_by(|a, b| b.0.total_cmp(a.0));
             let [first, second] = [1, 0].map(|place| order[place].1.display().to_string());
-            let compare = Suggestion::new(["eval", "compare", &first, &second, "--data", data]);
+            let compare = Suggestion::new(["eval", "compare", &first, &second, "--data", &task.data]);
+            let compare = compare.with(task.test.iter().flat_map(|test| ["--test", test]));
             Some(compare.about("tested on paired images of the first task"))
         }
         _ => None,
@@ -108,8 +114,17 @@ pub struct Kept {
     pub data: Option<String>,
     /// The other arguments.
     pub others: Vec<String>,
+    /// The arguments of the classifier.
+    pub of_classifier: Vec<String>,
     /// Whether the command of this process is the evaluation, which can be repeated with more.
     pub is_of_this: bool,
+}
+
+impl Kept {
+    /// The option that names the images, if they were named.
+    fn data(&self) -> impl Iterator<Item = &str> {
+        self.data.iter().flat_map(|data| ["--data", data.as_str()])
+    }
 }
 
 /// The command that answers the next question about a model that was evaluated: the same evaluation of the untrained
@@ -130,7 +145,9 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path, kept: &Kept, rows:
     // Whatever the answer, the run may have been too short for it.
     let is_other = !(advice.is_some_and(Advice::is_conclusive) && next.is_some());
     let longer = if is_other { longer_if_short(model) } else { None };
-    next.into_iter().chain(longer).collect()
+    let info = RunInfo::read(model).ok().filter(|_| is_other && has_accuracy(model, rows));
+    let start = info.and_then(|info| against_start(model, &info));
+    start.into_iter().chain(next).chain(longer).collect()
 }
 
 /// The commands that come before all others: of a run that is not finished, or has a baseline that is not.
@@ -166,7 +183,7 @@ fn answer(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow])
         Some(Advice::EvaluateUntrained) => return Some(Suggestion::again().with(["--untrained"])),
         Some(Advice::TrainLonger) if is_run(model) => return longer_by_files(model),
         Some(Advice::EvaluateFewShot) => {
-            return Some(few_shot(model).with(kept.data.iter().flat_map(|data| ["--data", data])).with(&kept.others));
+            return Some(few_shot(model).with(kept.data()).with(&kept.others));
         }
         _ => {}
     }
@@ -180,7 +197,8 @@ fn answer(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow])
         }
         return match is_paired {
             true => over_seeds(model, kept, rows),
-            // Without labels, there is no accuracy to compare.
+            // Without labels, there is no accuracy to compare, and where all images are right, none that differs.
+            false if is_saturated(&all_results(model).unwrap_or_default()) => over_seeds(model, kept, rows),
             false => has_accuracy(model, rows).then(|| against_baseline(&[baseline, model.to_owned()], kept, rows)),
         };
     }
@@ -221,6 +239,6 @@ fn against_baseline(pairs: &[PathBuf], kept: &Kept, rows: &[ResultRow]) -> Sugge
     let is_knn = !rows.is_empty() && rows.iter().all(|row| row.protocol == "knn");
     let (by, accuracy): (&[&str], _) =
         if is_knn { (&["--by", "knn"], "k-NN accuracy") } else { (&[], "logistic accuracy") };
-    let compare = compare(pairs).with(by).with(kept.data.iter().flat_map(|data| ["--data", data])).with(&kept.others);
+    let compare = compare(pairs).with(by).with(kept.data()).with(&kept.others).with(&kept.of_classifier);
     compare.about(&format!("whether {accuracy} gains by the module, on paired images"))
 }

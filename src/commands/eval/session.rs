@@ -178,12 +178,13 @@ impl<'a> Session<'a> {
             ("--seed", (*seed != 0).then(|| seed.to_string())),
         ];
         let options = options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));
-        let mut others: Vec<String> = options.flatten().chain(self.of_comparison.iter().cloned()).collect();
+        let mut others: Vec<String> = options.flatten().collect();
         others.extend(images.reading.apply_orientation.then(|| "--apply-orientation".into()));
         if rows.iter().any(|row| row.metric == TOP_1) {
             others.extend(images.task.iter().flat_map(|task| ["--task".into(), task.clone()]));
         }
-        Kept { data: self.arguments.source.clone().or_else(|| images.data.clone()), others, is_of_this: true }
+        let data = self.arguments.source.clone().or_else(|| images.data.clone());
+        Kept { data, others, of_classifier: self.of_comparison.to_vec(), is_of_this: true }
     }
 
     /// Prints and writes the results of a protocol.

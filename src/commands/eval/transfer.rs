@@ -1,5 +1,6 @@
 //! `eval transfer`.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,7 +25,7 @@ use crate::outputs::console::Console;
 use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit::Usage;
-use crate::reference::{PREFIX, Reference};
+use crate::reference::{PREFIX, Reference, plain_name};
 
 /// Evaluates models on every task of a suite.
 pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
@@ -59,7 +60,7 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     rows.extend(suite_table.mean_rows());
     // The models come in the order of the arguments, before the untrained network.
     let means: Vec<f64> = rows.iter().filter(|row| row.metric == SUITE_MEAN).map(|row| row.value).collect();
-    let next = after_transfer(arguments, &means, &tasks[0].0.data);
+    let next = after_transfer(arguments, &means, tasks[0].0);
     let comparison = Comparison {
         title: format!("transfer, suite {}", arguments.suite),
         summary: "Per cent; * marks the best of a column, whether or not its lead is more than chance. Intervals are \
@@ -101,7 +102,7 @@ fn measures(rows: &[ResultRow]) -> String {
             several.iter().map(|(name, tasks)| format!("{name} on {}", tasks.join(", "))).collect::<Vec<_>>().join("; ")
         }
     };
-    format!("Per cent: {all}.")
+    format!("Per cent: {all}. * marks the best of a column, whether or not its lead is more than chance.")
 }
 
 /// The suite of the arguments, with the tasks that they select and the sources that they replace.
@@ -155,14 +156,21 @@ fn suite(arguments: &Transfer) -> anyhow::Result<Suite> {
     Ok(suite)
 }
 
-/// Settings of a task other than the defaults. Other images for test and validation are a part of the task; those beside a
-/// data set of the Hub are not the Hub's.
+/// Settings of a task other than the defaults. Test and validation images of another repository or folder than the data set
+/// are not its own.
 fn settings_of<'a>(task: &'a SuiteTask, arguments: &Transfer) -> Vec<String> {
     let SharedArgs { input, seed, .. } = &arguments.shared;
     let repository = |source: &str| Reference::parse(source).ok().map(|reference| reference.id());
-    let own = repository(&task.data).filter(|_| task.data.starts_with(PREFIX));
-    let other =
-        |source: &'a Option<String>| source.as_deref().filter(|source| own.is_some() && repository(source) != own);
+    let is_own = |source: &str| match task.data.starts_with(PREFIX) {
+        true => repository(source) == repository(&task.data),
+        false => Path::new(plain_name(source)).starts_with(plain_name(&task.data)),
+    };
+    // Of a path, the last part names it.
+    let last = |source: &'a str| match source.starts_with(PREFIX) {
+        true => source,
+        false => Path::new(source).file_name().and_then(OsStr::to_str).unwrap_or(source),
+    };
+    let other = |source: &'a Option<String>| source.as_deref().filter(|source| !is_own(source)).map(last);
     let reading = other_reading(&arguments.models, arguments.reading);
     let of_images = settings::of_images(input, CropKind::Center, &reading, *seed);
     of_images.into_iter().chain(settings::of_sources(other(&task.test), other(&task.validation))).collect()

@@ -13,7 +13,7 @@ use equimod_eval::evaluation::{
 };
 use equimod_eval::references::with_baseline;
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page};
-use equimod_eval::verdict::{Advice, MOST_SENTENCES, TrainingFacts, verdict};
+use equimod_eval::verdict::{Advice, MOST_SENTENCES, TrainingFacts, is_saturated, verdict};
 use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
 use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
 
@@ -23,9 +23,10 @@ use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
 use crate::outputs::suggestion::{Suggestion, on_page, print_all};
-use crate::run::again::{compare, few_shot, find_rate, longer, lower, with_seed};
+use crate::run::again::{against_start, compare, few_shot, find_rate, longer, lower, with_seed};
 use crate::run::baseline::{self, judged, weighted_modules};
 use crate::run::facts::training_facts;
+use crate::run::files::all_results;
 use crate::run::report::RunReport;
 use crate::run::seeds;
 
@@ -163,7 +164,11 @@ impl Finished<'_> {
             Some(Advice::WidenRange) => Some(evaluate.clone()),
             Some(Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained) | None => None,
         };
-        let mut commands: Vec<Suggestion> = first.into_iter().collect();
+        if advice == Some(Advice::TrainLonger) && self.is_saturated() {
+            return first.into_iter().chain([few_shot(self.run.path())]).collect();
+        }
+        let start = against_start(self.run.path(), self.info).filter(|_| labeled);
+        let mut commands: Vec<Suggestion> = first.into_iter().chain(start).collect();
         let module = self.trainer.method().modules().first();
         let can_have_baseline = !weighted_modules(self.recipe).is_empty();
         let module = module.filter(|_| can_have_baseline && !matches!(self.recipe.objective, ObjectiveConfig::None(_)));
@@ -180,7 +185,9 @@ impl Finished<'_> {
                 commands.push(with_seed(self.run.path(), self.info, seeds::next_seed([self.run.path()])));
             }
             (None, Some(module)) => {
-                let remark = format!("also train on the same batches without {}'s loss", module.name);
+                let others = weighted_modules(self.recipe).len() > 1;
+                let whose = if others { "the modules' losses" } else { &format!("{}'s loss", module.name) };
+                let remark = format!("also train on the same batches without {whose}");
                 commands.push(baseline::add(&folder).about(&remark));
             }
             (None, None) => {}
@@ -192,6 +199,11 @@ impl Finished<'_> {
             commands.push(self.longer());
         }
         commands
+    }
+
+    /// Whether every test image is right, so that no comparison of accuracies tells more.
+    fn is_saturated(&self) -> bool {
+        all_results(self.run.path()).is_ok_and(|rows| is_saturated(&rows))
     }
 
     /// The command that trains for longer.

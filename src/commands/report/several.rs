@@ -40,7 +40,7 @@ fn of_evaluated(runs: &[&Run]) -> (Vec<String>, Option<Suggestion>) {
     match runs {
         [first, second] => {
             // Of one recipe, any two runs are alike.
-            let differ = !have_one_recipe(&first.recipe, &second.recipe);
+            let differ = !have_one_training(first, second);
             let next = match differ {
                 true => (!runs.iter().all(|run| is_unlabeled(run))).then(|| paired(first, second)),
                 false => of_one_recipe(&first.folder),
@@ -83,6 +83,11 @@ fn evaluation_of(run: &Run) -> Suggestion {
 fn with_training(said: impl IntoIterator<Item = String>, runs: &[&Run]) -> Vec<String> {
     let facts = runs.iter().filter_map(|run| Some((run.name.clone(), of_run(&run.folder)?)));
     said.into_iter().chain(of_trainings(&facts.collect::<Vec<_>>())).collect()
+}
+
+/// Whether two runs differ at most in their seeds: with one recipe, from the same initial weights.
+fn have_one_training(first: &Run, second: &Run) -> bool {
+    have_one_recipe(&first.recipe, &second.recipe) && first.info.from == second.info.from
 }
 
 /// Whether two runs trained on the same images.
@@ -128,7 +133,7 @@ fn highest_two(runs: &[&Run]) -> Option<Suggestion> {
     order.sort_by(|&a, &b| sum(b).total_cmp(&sum(a)));
     let [best, second, ..] = order[..] else { return None };
     // Of runs that differ in their seeds alone, the highest are so by chance.
-    let differ = !have_one_recipe(&runs[second].recipe, &runs[best].recipe);
+    let differ = !have_one_training(runs[second], runs[best]);
     // Runs with their baselines are compared in pairs.
     if let Some(run) = with_baseline(runs).next() {
         let pairs = seeds::pairs(&run.folder);
@@ -193,7 +198,7 @@ fn leaders(runs: &[&Run]) -> String {
     let best = (0..runs.len()).map(|place| (&runs[place].name, count(place))).filter(|(_, count)| *count > 0);
     let counts: Vec<String> = best.map(|(name, count)| format!("{name} in {count}")).collect();
     let clear = shared.iter().filter(|rows| has_clear_best(rows)).count();
-    let one_recipe = runs.iter().all(|run| have_one_recipe(&runs[0].recipe, &run.recipe));
+    let one_recipe = runs.iter().all(|run| have_one_training(runs[0], run));
     format!(
         "Of {} shared accuracies and recalls, the highest is that of {} (ties count for each). {}",
         shared.len(),
@@ -275,7 +280,7 @@ fn of_two(first: &Run, second: &Run, shared: &[Vec<&ResultRow>]) -> String {
             let of = if known.len() < shared.len() { "of those that were, " } else { "" };
             format!("Paired on the same test images, {of}{clear} of {} differences are clear.", known.len())
         }
-        _ if have_one_recipe(&first.recipe, &second.recipe) => {
+        _ if have_one_training(first, second) => {
             "The runs differ in their seeds alone, so the differences show how much a seed matters.".to_owned()
         }
         0 => "In none of them do the intervals of the two runs lie apart; paired on the same images, differences are seen \
@@ -283,6 +288,9 @@ fn of_two(first: &Run, second: &Run, shared: &[Vec<&ResultRow>]) -> String {
             .into(),
         count => format!("The intervals of the two runs lie apart in {count} of them."),
     };
+    if points(largest) == 0.0 {
+        return format!("Of {} shared accuracies and recalls, all are equal. {apart}", shared.len());
+    }
     let count = |is_side: fn(f64) -> bool| shared.iter().filter(|rows| is_side(points(rows))).count();
     format!(
         "Of {} shared accuracies and recalls, {} is higher in {} and lower in {}; the largest difference is {:+.1} points, \

@@ -105,12 +105,20 @@ impl Table {
 
     /// The table, in several parts if it is wider than a terminal; each begins with the names of the runs.
     pub fn text(&self) -> String {
-        let columns = COLUMNS.into_iter().chain(self.settings.iter().map(String::as_str));
-        let columns = columns.map(|name| self.column(name));
+        let settings = self.settings.iter().map(String::as_str).filter(|name| !self.follows(name));
+        let columns = COLUMNS.into_iter().chain(settings).map(|name| self.column(name));
         // A column without a value says nothing.
         let columns = columns.filter(|column| column.iter().skip(1).any(|text| text != "–"));
         let parts: Vec<String> = parts(&columns.collect::<Vec<_>>()).iter().map(|part| lines(part)).collect();
         parts.join("\n") + &self.legend()
+    }
+
+    /// Whether a setting differs because another one does: the settings of a kind, and those of the images.
+    fn follows(&self, name: &str) -> bool {
+        let of_kind =
+            |other: &String| other.strip_suffix("kind").is_some_and(|of| name != other && name.starts_with(of));
+        let of_images = ["normalization.", "data.skip_share"].iter().any(|of| name.starts_with(of));
+        self.settings.iter().any(of_kind) || (of_images && self.settings.iter().any(|other| other == "data.source"))
     }
 
     /// Heading and texts of a column.
@@ -296,6 +304,23 @@ mod tests {
         assert_eq!((sorted("started", false).unwrap(), sorted("started", true).unwrap()), ("cba".into(), "abc".into()));
         assert_eq!(sorted("seed", false).unwrap(), "bac");
         assert!(sorted("seeds", false).is_err());
+    }
+
+    #[test]
+    fn settings_that_follow_from_others_are_no_columns() {
+        let run = |settings: &[(&str, &str)]| Summary {
+            settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            ..Summary::default()
+        };
+        let text = |first: &[(&str, &str)], second: &[(&str, &str)]| Table::of(vec![run(first), run(second)]).text();
+        let of = |kind, mean| [("objective.kind", kind), ("objective.momentum", mean), ("objective.view", "1")];
+        assert!(text(&of("a", "1"), &of("a", "2")).contains("momentum"));
+        let kinds = text(&of("a", "1"), &of("b", "2"));
+        assert!(kinds.contains("kind") && !kinds.contains("momentum"));
+        let on = |source, mean| [("data.source", source), ("normalization.mean", mean)];
+        assert!(text(&on("birds", "1"), &on("birds", "2")).contains("mean"));
+        let sources = text(&on("birds", "1"), &on("cars", "2"));
+        assert!(sources.contains("source") && !sources.contains("mean"));
     }
 
     #[test]
