@@ -42,6 +42,10 @@ impl DataChoice {
     /// Adds to an error of opening the source where its name comes from.
     pub fn explain<T>(&self, opened: anyhow::Result<T>) -> anyhow::Result<T> {
         opened.map_err(|error| {
+            // What an option names is no matter of the source.
+            if error.is::<Usage>() {
+                return error;
+            }
             let source = &self.source;
             let text = match &self.of_run {
                 Some(OwnImages { of_export: true, .. }) => format!(
