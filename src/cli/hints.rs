@@ -181,10 +181,11 @@ pub fn of_another_command(error: &clap::Error) -> Option<String> {
         && path == "eval"
         && Path::new(name).exists()
     {
-        let protocols: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+        let names = command.get_subcommands().map(Command::get_name);
+        let protocols: Vec<&str> = names.filter(|name| *name != "help").collect();
         return Some(format!(
             "a protocol comes before the model, e.g. `equimod eval knn {name}`; there are {}",
-            protocols.join(", ").replace(", help", "")
+            protocols.join(", ")
         ));
     }
     let instead = all_said(&[COMMANDS], name).first().copied()?;

@@ -69,10 +69,10 @@ pub fn run(arguments: &Pretrain, verbose: bool) -> anyhow::Result<ExitCode> {
 
 /// Does the part of this process.
 fn run_rank(arguments: &Pretrain, launch: &Launch) -> anyhow::Result<ExitCode> {
-    let arguments = &with_baseline_of_run(arguments);
     if !launch.is_first() {
         console::be_silent();
     }
+    let arguments = &with_baseline_of_run(arguments);
     let devices = launch.devices(&arguments.device.device)?;
     let (mut recipe, asked) = recipe(arguments, launch, &devices)?;
     let file = match (&arguments.out, &arguments.recipe.recipe) {

@@ -173,6 +173,9 @@ mod tests {
         };
         assert!(rise(&noisy(4.70)).is_some() && rise(&noisy(4.65)).is_none());
         assert_eq!(rise(&[10.0, 13.0, 13.2, 14.3]), Some((10.0, 14.3)));
+        // The first of twenty losses alone is no start: 5.5, 7.5 and 6.5 are within two errors of 0.44 of the end.
+        let one_low: Vec<f64> = std::iter::once(5.5).chain(noisy(7.0)[3..22].iter().copied()).collect();
+        assert_eq!((one_low.len(), rise(&one_low)), (20, None));
         assert_eq!((rise(&[10.0, 13.0, 14.3]), rise(&[10.0, 9.0, 10.0, 10.4])), (None, None));
     }
 

@@ -9,14 +9,14 @@ mod predictions;
 mod sides;
 mod training;
 
-use crate::results::{FEW_SHOT, ResultRow, with_distinct_tasks};
+use crate::results::{ResultRow, with_distinct_tasks};
 use accuracies::{
     Gains, baseline, chance, few_shot, few_shot_chance, is_all_chance, other_epochs, precision, range_end,
 };
 use features::{readable, spread};
 use models::{differences, suite};
 use predictions::{Predictions, retrieved, unpredicted};
-use sides::Side;
+use sides::{Side, is_over_images};
 use training::{collapse, pace, rise, start};
 
 pub use accuracies::{WIDE, of_baseline};
@@ -101,7 +101,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         () if training.is_some_and(TrainingFacts::did_not_fall) => Some(Advice::FindRate),
         () if failed => Some(Advice::LowerRate),
         () if disappointing && unsettled => Some(Advice::TrainLonger),
-        () if is_saturated(rows) && !rows.iter().any(is_few_shot) => Some(Advice::EvaluateFewShot),
+        () if is_saturated(rows) && rows.iter().all(is_over_images) => Some(Advice::EvaluateFewShot),
         () if against_baseline.is_some() => Some(Advice::RepeatWithSeed),
         () if training.is_some() && predictions.side.is_some() => Some(Advice::CompareBaseline),
         () if at_an_end.is_some() && training.is_some() => Some(Advice::WidenRange),
@@ -133,10 +133,6 @@ pub fn of_evaluation(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Ve
 fn without_trials(rows: &[ResultRow]) -> Vec<ResultRow> {
     let has_default = |row: &ResultRow| rows.iter().any(|other| other.settings.is_empty() && other.key() == row.key());
     rows.iter().filter(|row| row.settings.is_empty() || !has_default(row)).cloned().collect()
-}
-
-fn is_few_shot(row: &ResultRow) -> bool {
-    row.protocol.starts_with(FEW_SHOT)
 }
 
 /// The sentences without the least important ones of too many.

@@ -1,7 +1,7 @@
 //! Rules on several models: differences of pairs, and means over a suite.
 
-use super::sides::{Side, capitalized};
-use crate::results::{DIFFERENCE, NOT_CONFIRMED, OVER_TWO, ResultRow, SUITE_MEAN, TOP_1};
+use super::sides::{Side, capitalized, is_saturated};
+use crate::results::{DIFFERENCE, NOT_CONFIRMED, OVER_TWO, ResultRow, SUITE_MEAN};
 
 /// The mean of a model against that of its network before training, if that was evaluated and is not one of the two best.
 fn untrained(means: &[&ResultRow]) -> Option<String> {
@@ -61,12 +61,6 @@ pub(super) fn suite(rows: &[ResultRow]) -> Option<String> {
     ))
 }
 
-/// Whether every model of a comparison has every test image of a task right.
-fn is_all_right(rows: &[ResultRow], task: &str) -> bool {
-    let mut accuracies = rows.iter().filter(|row| row.task == task && row.metric == TOP_1).peekable();
-    accuracies.peek().is_some() && accuracies.all(|row| row.value >= 1.0)
-}
-
 /// Differences of a paired comparison.
 pub(super) fn differences(rows: &[ResultRow]) -> Option<String> {
     let compared = rows.iter().filter(|row| row.metric.starts_with(DIFFERENCE));
@@ -103,7 +97,7 @@ pub(super) fn differences(rows: &[ResultRow]) -> Option<String> {
         .iter()
         .filter(|(_, side)| *side == Side::Around)
         .map(|(row, _)| row.task.as_str())
-        .partition(|task| is_all_right(rows, task));
+        .partition(|task| is_saturated(rows.iter().filter(|row| row.task == *task)));
     if !same.is_empty() {
         said.push(format!(
             "no difference on {}, because every test image is right for all models: only more or harder images can show \

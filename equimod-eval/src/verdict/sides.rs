@@ -49,8 +49,8 @@ pub fn is_judged(row: &ResultRow, rows: &[ResultRow]) -> bool {
 
 /// Whether features have accuracies on test images, and every image is right in all of them: a difference is seen on more or
 /// harder images alone.
-pub fn is_saturated(rows: &[ResultRow]) -> bool {
-    let accuracies = rows.iter().filter(|row| is_over_images(row) && row.metric == TOP_1);
+pub fn is_saturated<'a>(rows: impl IntoIterator<Item = &'a ResultRow>) -> bool {
+    let accuracies = rows.into_iter().filter(|row| is_over_images(row) && row.metric == TOP_1);
     let mut accuracies = accuracies.peekable();
     accuracies.peek().is_some() && accuracies.all(|row| row.value >= 1.0)
 }

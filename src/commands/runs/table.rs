@@ -113,7 +113,7 @@ impl Table {
         parts.join("\n") + &self.legend()
     }
 
-    /// Whether a setting differs because another one does: the settings of a kind, and those of the images.
+    /// Whether a setting differs because another one does.
     fn follows(&self, name: &str) -> bool {
         let of_kind =
             |other: &String| other.strip_suffix("kind").is_some_and(|of| name != other && name.starts_with(of));
