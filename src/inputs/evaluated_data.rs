@@ -11,7 +11,6 @@ use equimod_train::run_dir::RESOLVED;
 use serde_json::Value;
 
 use super::channels::ignored_transparency;
-use crate::cli::ReadingArgs;
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
 use crate::run_state::run_of;
@@ -116,15 +115,6 @@ impl DataChoice {
 /// If the models were trained on images that were decoded in different ways.
 pub fn reading(models: &[PathBuf], options: ReadOptions) -> anyhow::Result<ReadOptions> {
     Ok(choose(models, Some(""), options)?.options)
-}
-
-/// The options in which `given` differs from the training of the models; all of them, if that differs between models.
-pub fn other_reading(models: &[PathBuf], given: ReadingArgs) -> ReadingArgs {
-    let own = reading(models, ReadOptions::default()).unwrap_or_default();
-    ReadingArgs {
-        background: given.background.filter(|background| *background != own.background),
-        apply_orientation: given.apply_orientation && !own.apply_orientation,
-    }
 }
 
 /// The source `named`, else that of the first model that says on which images it was trained. Either is decoded as it

@@ -3,6 +3,7 @@
 pub mod again;
 pub mod ancestry;
 pub mod baseline;
+pub mod differences;
 pub mod facts;
 pub mod files;
 pub mod forecast;

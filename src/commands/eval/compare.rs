@@ -1,6 +1,6 @@
 //! `eval compare`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use equimod_eval::Evaluation;
@@ -9,7 +9,7 @@ use equimod_eval::knn::KnnConfig;
 use equimod_eval::logistic::{LogisticConfig, l2_strengths};
 use equimod_eval::results::DIFFERENCE;
 use equimod_train::run_dir::RESOLVED;
-use equimod_train::{Recipe, RunInfo, changes, recorded};
+use equimod_train::{Recipe, changes, recorded};
 
 use super::contenders::{Comparison, Contender, names};
 use super::next::{Kept, after_comparison};
@@ -17,11 +17,10 @@ use super::session::{choose_images, open_images};
 use crate::cli::{Compare, Compared};
 use crate::outputs::console;
 use crate::outputs::console::Console;
-use crate::outputs::suggestion::Suggestion;
 use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
-use crate::run::baseline;
+use crate::run::differences::between;
 
 /// Compares pairs of models on the same test images.
 pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
@@ -50,7 +49,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         console::note(&format!("the pairs differ in more than their seeds: {settings}"));
     }
     if let [first, second] = arguments.models.as_slice()
-        && let Some(settings) = settings_between(first, second)
+        && let Some(settings) = between(first, second)
     {
         console::note(&settings);
     }
@@ -111,38 +110,6 @@ fn other_settings(models: &[PathBuf]) -> Option<String> {
     settings.sort();
     settings.dedup();
     (!settings.is_empty()).then(|| settings.join(", "))
-}
-
-/// Most settings of a sentence.
-const MOST_SETTINGS: usize = 6;
-
-/// A sentence on the settings in which two runs differ; `None` for a run and its baseline, and for other models.
-fn settings_between(first: &Path, second: &Path) -> Option<String> {
-    let are_run_and_baseline = [(first, second), (second, first)].iter().any(|(a, b)| baseline::run_of(a) == Some(*b));
-    if are_run_and_baseline {
-        return None;
-    }
-    let [one, other] = [first, second].map(|run| recorded(&run.join(RESOLVED)));
-    let differ = changes(&one.ok()?, &other.ok()?);
-    let all: Vec<String> = differ.into_iter().map(|change| change.setting).filter(|name| name != "about").collect();
-    // Where kinds differ, so do their other settings.
-    let kinds: Vec<&str> = all.iter().filter_map(|name| name.strip_suffix("kind")).collect();
-    let is_own = |name: &&String| name.ends_with("kind") || !kinds.iter().any(|kind| name.starts_with(kind));
-    let names: Vec<String> = all.iter().filter(is_own).cloned().collect();
-    let more = match names.len().saturating_sub(MOST_SETTINGS) {
-        0 => String::new(),
-        more => {
-            let report = Suggestion::new([Path::new("report"), first, second].map(|path| path.display().to_string()));
-            format!(" and {more} more (`{}` lists them)", report.lines("", None))
-        }
-    };
-    let [one, other] = [first, second].map(|run| RunInfo::read(run).ok());
-    let (one, other) = (one?, other?);
-    let images = (one.data_fingerprint != other.data_fingerprint).then_some("their training images");
-    let weights = (one.from != other.from).then_some("the weights they started from");
-    let shown = images.into_iter().chain(weights).chain(names.iter().map(String::as_str).take(MOST_SETTINGS));
-    let shown: Vec<&str> = shown.collect();
-    (!shown.is_empty()).then(|| format!("the two runs differ in {}{more}", shown.join(", ")))
 }
 
 /// Refuses a pair that is given twice, which would count as two seeds.

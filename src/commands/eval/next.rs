@@ -195,10 +195,9 @@ fn answer(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow])
         if is_other && kept.is_of_this && rows.iter().any(|row| !row.is_of_predictor()) {
             return Some(Suggestion::again().with(["--baseline"]).about("also of the baseline"));
         }
-        return match is_paired {
+        // Where all images are right, no accuracy differs, and without labels, there is none.
+        return match is_paired || is_saturated(&all_results(model).unwrap_or_default()) {
             true => over_seeds(model, kept, rows),
-            // Without labels, there is no accuracy to compare, and where all images are right, none that differs.
-            false if is_saturated(&all_results(model).unwrap_or_default()) => over_seeds(model, kept, rows),
             false => has_accuracy(model, rows).then(|| against_baseline(&[baseline, model.to_owned()], kept, rows)),
         };
     }

@@ -19,7 +19,7 @@ use super::protocols::Chosen;
 use super::settings;
 use crate::artifact::dashed;
 use crate::cli::{CropKind, EvalArgs, ImageArgs, InputArgs};
-use crate::inputs::evaluated_data::{self, DataChoice, other_reading};
+use crate::inputs::evaluated_data::{self, DataChoice};
 use crate::inputs::model_argument::{self, check_order};
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
@@ -157,11 +157,11 @@ impl<'a> Session<'a> {
     /// Settings other than the defaults, which make an evaluation another one than that of the published protocol.
     fn settings(&self) -> Vec<String> {
         let EvalArgs { images, input, seed, .. } = self.arguments;
-        // The size and the decoding of training are no other ones.
+        // The size of training is no other one.
         let size = input.size.filter(|size| *size != self.model.preprocessing.size);
         let input = InputArgs { size, ..*input };
-        let reading = other_reading(std::slice::from_ref(&self.arguments.model), images.reading);
-        let of_images = settings::of_images(&input, self.crop, &reading, *seed);
+        let models = std::slice::from_ref(&self.arguments.model);
+        let of_images = settings::of_images(models, &input, self.crop, &images.reading, *seed);
         let of_sources = settings::of_sources(images.test.as_deref(), images.validation.as_deref());
         of_images.into_iter().chain(of_sources).chain(self.other.iter().cloned()).collect()
     }

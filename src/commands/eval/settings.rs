@@ -1,17 +1,31 @@
 //! Settings of evaluations other than the defaults, which make them others than those of the published protocols.
 
+use std::path::PathBuf;
+
+use equimod_data::source::ReadOptions;
 use equimod_eval::Crop;
 
 use crate::artifact::{OTHER_TEST, OTHER_VALIDATION, dashed};
 use crate::cli::{CropKind, InputArgs, ReadingArgs};
+use crate::inputs::evaluated_data;
 
-/// Settings of the images and the seed, in words for the name of a folder; `crop` is the default of the protocol.
-pub fn of_images(input: &InputArgs, crop: CropKind, reading: &ReadingArgs, seed: u64) -> Vec<String> {
+/// Settings of the images and the seed, in words for the name of a folder, as far as they are not those of the training of
+/// the models; `crop` is the default of the protocol.
+pub fn of_images(
+    models: &[PathBuf],
+    input: &InputArgs,
+    crop: CropKind,
+    reading: &ReadingArgs,
+    seed: u64,
+) -> Vec<String> {
+    let own = evaluated_data::reading(models, ReadOptions::default()).unwrap_or_default();
+    let background = reading.background.filter(|background| *background != own.background);
+    let apply_orientation = reading.apply_orientation && !own.apply_orientation;
     let settings = [
         input.size.map(|size| format!("size-{size}")),
         input.crop.filter(|other| *other != crop).map(|other| Crop::from(other).name().to_owned()),
-        reading.background.map(|color| format!("on-{color}").replace('#', "")),
-        reading.apply_orientation.then(|| "upright".into()),
+        background.map(|color| format!("on-{color}").replace('#', "")),
+        apply_orientation.then(|| "upright".into()),
         (seed != 0).then(|| format!("seed-{seed}")),
     ];
     settings.into_iter().flatten().collect()

@@ -18,7 +18,7 @@ use super::next::after_transfer;
 use super::settings;
 use crate::cli::{CropKind, SharedArgs, Transfer};
 use crate::inputs::channels::ignored_transparency;
-use crate::inputs::evaluated_data::{other_reading, reading};
+use crate::inputs::evaluated_data::reading;
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
@@ -171,8 +171,7 @@ fn settings_of<'a>(task: &'a SuiteTask, arguments: &Transfer) -> Vec<String> {
         false => Path::new(source).file_name().and_then(OsStr::to_str).unwrap_or(source),
     };
     let other = |source: &'a Option<String>| source.as_deref().filter(|source| !is_own(source)).map(last);
-    let reading = other_reading(&arguments.models, arguments.reading);
-    let of_images = settings::of_images(input, CropKind::Center, &reading, *seed);
+    let of_images = settings::of_images(&arguments.models, input, CropKind::Center, &arguments.reading, *seed);
     of_images.into_iter().chain(settings::of_sources(other(&task.test), other(&task.validation))).collect()
 }
 

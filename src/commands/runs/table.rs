@@ -10,6 +10,7 @@ use super::summary::{Score, Summary};
 use crate::outputs::console::duration;
 use crate::process::exit::Usage;
 use crate::reference::shown;
+use crate::run::differences::follows;
 
 /// Names of the columns that are not settings.
 const COLUMNS: [&str; 9] = ["run", "status", "started", "time", "epoch", "step", "loss", "probe", "eval"];
@@ -105,20 +106,12 @@ impl Table {
 
     /// The table, in several parts if it is wider than a terminal; each begins with the names of the runs.
     pub fn text(&self) -> String {
-        let settings = self.settings.iter().map(String::as_str).filter(|name| !self.follows(name));
+        let settings = self.settings.iter().map(String::as_str).filter(|name| !follows(name, &self.settings));
         let columns = COLUMNS.into_iter().chain(settings).map(|name| self.column(name));
         // A column without a value says nothing.
         let columns = columns.filter(|column| column.iter().skip(1).any(|text| text != "–"));
         let parts: Vec<String> = parts(&columns.collect::<Vec<_>>()).iter().map(|part| lines(part)).collect();
         parts.join("\n") + &self.legend()
-    }
-
-    /// Whether a setting differs because another one does.
-    fn follows(&self, name: &str) -> bool {
-        let of_kind =
-            |other: &String| other.strip_suffix("kind").is_some_and(|of| name != other && name.starts_with(of));
-        let of_images = ["normalization.", "data.skip_share"].iter().any(|of| name.starts_with(of));
-        self.settings.iter().any(of_kind) || (of_images && self.settings.iter().any(|other| other == "data.source"))
     }
 
     /// Heading and texts of a column.
