@@ -139,7 +139,7 @@ fn a_baseline_stands_beside_the_run() {
     scratch.write("tiny.toml", TINY.replace("epochs = 2", "epochs = 20"));
     let arguments = ["pretrain", "images", "--recipe", "tiny.toml"];
     let printed = scratch.done(&[&arguments[..], &["--baseline", "--out", "run"]].concat());
-    for part in ["baseline", "predictor is untrained", "eval compare run/baseline run", "--baseline --seed 1"] {
+    for part in ["baseline", "does not train its predictor", "eval compare run/baseline run", "--baseline --seed 1"] {
         assert!(printed.contains(part), "{part} in {printed}");
     }
     let results = |run: &str| -> Value {
@@ -156,12 +156,12 @@ fn a_baseline_stands_beside_the_run() {
         assert!(of(&results("run"), "untrained").is_finite());
     }
     assert!(results("alone")["rows"][0]["baseline"].is_null());
-    // The page of a baseline leads to the run, and nothing trained its predictor.
+    // The page of a baseline leads to the run, and its predictor was not trained.
     let page = fs::read_to_string(scratch.path("run/baseline/report.html")).unwrap();
     assert!(page.contains("This is the baseline of run") && page.contains("eval compare run/baseline run"));
     assert!(!page.contains("--resume --baseline"));
     let said = scratch.done(&["eval", "equivariance", "run/baseline"]);
-    assert!(said.contains("nothing trained its predictor") && !said.contains("copying"), "{said}");
+    assert!(said.contains("did not train its predictor") && !said.contains("copying"), "{said}");
     assert!(said.contains("eval compare run/baseline run"), "{said}");
     let said = scratch.done(&["eval", "retrieval", "run", "--untrained"]);
     assert!(

@@ -341,6 +341,10 @@ fn range_tests_reports_and_traces_work() {
     let found: Value = serde_json::from_str(&scratch.done(&search)).unwrap();
     assert!(found["tried"].as_array().unwrap().len() > 10 && found["steepest"].as_f64().unwrap() > 1e-4);
     assert!(fs::read_to_string(scratch.path("find-lr.html")).unwrap().contains("smoothed"));
+    let continued = scratch.done(&[&search[..], &["--from", "one"]].concat());
+    let continued: Value = serde_json::from_str(&continued).unwrap();
+    assert!(scratch.said().contains("from one/checkpoints"));
+    assert_ne!(continued["tried"][0], found["tried"][0], "other weights have another loss");
     let search = ["find-lr", "--recipe", "tiny.toml", "--steps", "30", "--max-lr", "0.001"];
     let printed = scratch.done(&search);
     for part in [

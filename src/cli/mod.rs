@@ -323,6 +323,9 @@ pub struct FindRate {
     /// Number of steps from the first learning rate to the last, at least 30.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(30..))]
     pub steps: u32,
+    /// Start from the weights of a MODEL, as `pretrain --from` does.
+    #[arg(long, value_name = "MODEL")]
+    pub from: Option<PathBuf>,
     /// HTML page with the plot.
     #[arg(long, default_value = "find-lr.html", value_name = "FILE")]
     pub out: PathBuf,

@@ -8,6 +8,7 @@ use equimod_train::{RateSearch, RateStep, Recipe, TrainContext, Trainer};
 
 use crate::choice::named_or_chosen;
 use crate::cli::FindRate;
+use crate::inputs::model_argument::begin_from;
 use crate::inputs::sources::training;
 use crate::outputs::console::{self, Count};
 use crate::outputs::suggestion::{Suggestion, on_page};
@@ -33,8 +34,11 @@ pub fn run(arguments: &FindRate) -> anyhow::Result<ExitCode> {
         named_or_chosen(&arguments.recipe, &arguments.recipe.settings(), std::slice::from_ref(&device), 1)?;
     let (dataset, _) = training(&recipe.data.source, recipe.data.reading())?;
     let (threads, version) = (rayon::current_num_threads(), env!("CARGO_PKG_VERSION"));
-    let context = TrainContext::alone(device, threads, version);
+    let context = TrainContext::alone(device.clone(), threads, version);
     let mut trainer = Trainer::new(recipe.clone(), dataset, context)?;
+    if let Some(model) = &arguments.from {
+        begin_from(&mut trainer, model, &device)?;
+    }
     let bar = Count::new("steps", arguments.steps as usize);
     let mut done = 0;
     let search = trainer.search_rates(least, most, arguments.steps as usize, |_| {
@@ -152,7 +156,8 @@ fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Su
     let settings = of.settings.iter().cloned().chain(of.shortcuts.settings());
     let settings = settings.filter(|setting| !setting.starts_with("schedule.learning_rate="));
     let pretrain = Suggestion::new(["pretrain"]).with(images).with(chosen.into_iter().flatten());
-    Some(pretrain.with(settings.flat_map(|setting| ["--set".to_owned(), setting])).with(["--lr", &rate]))
+    let from = arguments.from.iter().flat_map(|from| ["--from".to_owned(), from.display().to_string()]);
+    Some(pretrain.with(from).with(settings.flat_map(|setting| ["--set".to_owned(), setting])).with(["--lr", &rate]))
 }
 
 /// The recipe, or the images for which one was chosen.

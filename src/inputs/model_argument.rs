@@ -7,7 +7,7 @@ use candle_core::Device;
 use equimod_core::{Error, Model};
 use equimod_eval::Copies;
 use equimod_train::run_dir::is_run;
-use equimod_train::{RunInfo, Status};
+use equimod_train::{RunInfo, Status, Trainer};
 
 use crate::hub::{self, WeightFormats};
 use crate::outputs::console;
@@ -44,6 +44,18 @@ fn unfinished(folder: &Path, model: &Model) -> Option<String> {
     let step = model.description.as_ref()?.step;
     let (status, folder) = (status(folder, &info), folder.display());
     Some(format!("{folder} is not finished ({status}): its newest checkpoint is used, that of step {step}"))
+}
+
+/// Loads the weights of a MODEL into a trainer, and reports which; returns the model.
+///
+/// # Errors
+///
+/// If the model is not available or damaged, or is for another recipe.
+pub fn begin_from(trainer: &mut Trainer, model: &Path, device: &Device) -> anyhow::Result<Model> {
+    let model = open(model, device)?;
+    let taken = trainer.begin_from(&model)?;
+    console::note(&format!("from {}: {}", model.path.display(), taken.summary()));
+    Ok(model)
 }
 
 /// Checks that a run was not given where images were expected, and images in its place.

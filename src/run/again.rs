@@ -23,9 +23,14 @@ pub fn again(run: &Path, info: &RunInfo) -> Suggestion {
 
 /// [`again`] without the baseline.
 fn alone(run: &Path, info: &RunInfo) -> Suggestion {
+    of_run("pretrain", run, info)
+}
+
+/// A command with the recipe and initial weights of a run.
+fn of_run(command: &str, run: &Path, info: &RunInfo) -> Suggestion {
     let recipe = run.join(RESOLVED).display().to_string();
     let from = info.from.iter().flat_map(|from| ["--from", &from.model]);
-    Suggestion::new(["pretrain", "--recipe", &recipe]).with(from)
+    Suggestion::new([command, "--recipe", &recipe]).with(from)
 }
 
 /// [`with_seed`] without the baseline.
@@ -180,8 +185,7 @@ pub fn find_rate(run: &Path, info: &RunInfo, recipe: &Recipe) -> Suggestion {
     if recipe.has_large_rate_for_adamw() {
         return lower(run, info, recipe);
     }
-    let recipe = run.join(RESOLVED).display().to_string();
-    Suggestion::new(["find-lr", "--recipe", &recipe]).about("learning rates at which the loss falls")
+    of_run("find-lr", run, info).about("learning rates at which the loss falls")
 }
 
 /// [`find_rate`] by the files of the run; `None` for other folders, and if a file cannot be read.

@@ -39,8 +39,8 @@ pub fn add(run: &str) -> Suggestion {
 }
 
 /// The verdict on a predictor that nothing trains.
-pub const UNTRAINED_PREDICTOR: &str = "The module's loss has no weight, so nothing trained its predictor: what it \
-                                       predicts says nothing about the module.";
+pub const UNTRAINED_PREDICTOR: &str = "The module's loss has no weight, so this run did not train its predictor: \
+                                       what it predicts says nothing about the module.";
 
 /// The rows that a verdict on a run with this recipe is on: without those of a predictor that nothing trained, because its
 /// loss has no weight. The second value says so, if there are any.

@@ -138,8 +138,10 @@ const DEFINITIONS: [Definition; 25] = [
 ];
 
 /// Remark on the equivariance of a baseline, in which the module's loss has no weight.
-const BASELINE: (&str, &str) =
-    ("equivariance of the baseline", "that of a predictor which nothing trained: it shows no effect of the module");
+const BASELINE: (&str, &str) = (
+    "equivariance of the baseline",
+    "that of a predictor which the baseline does not train: it shows no effect of the module",
+);
 
 /// Names and definitions of the measures in `rows`, each once, in the order of the rows.
 pub fn definitions(rows: &[ResultRow]) -> Vec<(&'static str, &'static str)> {

@@ -74,7 +74,7 @@ pub fn spread(record: &StudyRecord, cell: usize, measure: usize) -> Option<Sprea
     (!values.is_empty()).then(|| Spread { runs: values.len(), mean: mean(&values), deviation })
 }
 
-/// Numbers of the baselines of the study, each with the names of the cells that it stands for.
+/// Numbers of the baselines of the study from which a cell differs, each with the names of the cells that it stands for.
 pub fn baselines(record: &StudyRecord) -> Vec<(usize, String)> {
     let count = record.cells.first().map_or(0, |cell| cell.baselines.len());
     let named = |number: usize| {
@@ -86,19 +86,28 @@ pub fn baselines(record: &StudyRecord) -> Vec<(usize, String)> {
         }
         (number, names.join(", "))
     };
-    (0..count).map(named).collect()
+    (0..count).filter(|&number| !pairs(record, number).is_empty()).map(named).collect()
+}
+
+/// Each cell with its baseline of this number: not a baseline with itself, and not two cells whose difference an earlier
+/// baseline has with the other sign.
+fn pairs(record: &StudyRecord, number: usize) -> Vec<[usize; 2]> {
+    let position = |name: &String| record.cells.iter().position(|cell| cell.name == *name);
+    let pair = |cell: usize| {
+        let name = record.cells[cell].baselines.get(number)?;
+        let other = position(name).filter(|&other| other != cell)?;
+        let is_mirrored = record.cells[other].baselines.iter().take(number).any(|name| position(name) == Some(cell));
+        (!is_mirrored).then_some([cell, other])
+    };
+    (0..record.cells.len()).filter_map(pair).collect()
 }
 
 /// Differences of all cells from their baseline with the number `baseline`, in these measures: one table, over which
 /// p-values are adjusted.
 pub fn effects(record: &StudyRecord, baseline: usize, measures: &[usize]) -> Vec<Effect> {
     let mut effects = Vec::new();
-    for cell in 0..record.cells.len() {
-        let name = record.cells[cell].baselines.get(baseline);
-        let other = name.and_then(|name| record.cells.iter().position(|cell| cell.name == *name));
-        if let Some(other) = other.filter(|&other| other != cell) {
-            effects.extend(measures.iter().filter_map(|&measure| effect(record, [cell, other], measure)));
-        }
+    for pair in pairs(record, baseline) {
+        effects.extend(measures.iter().filter_map(|&measure| effect(record, pair, measure)));
     }
     let adjusted = holm(&effects.iter().map(|effect| effect.p_value).collect::<Vec<_>>());
     effects.iter_mut().zip(adjusted).for_each(|(effect, adjusted)| effect.adjusted = adjusted);
@@ -198,6 +207,21 @@ pub mod tests {
         let spread = spread(&record, 1, 0).unwrap();
         assert_eq!((spread.runs, record.cells[1].state().as_str()), (2, "1 of 3 diverged"));
         assert!((spread.mean - 0.8).abs() < 1e-12);
+    }
+
+    #[test]
+    fn two_baselines_have_their_difference_once() {
+        let mut record = example();
+        let third = Cell { name: "longer".into(), ..record.cells[1].clone() };
+        record.cells.push(third);
+        record.cells.iter_mut().for_each(|cell| cell.baselines = vec!["plain".into(), "equimod".into()]);
+        let compared = |record: &StudyRecord, number| -> Vec<[usize; 2]> {
+            effects(record, number, &[0]).iter().map(|effect| [effect.cell, effect.baseline]).collect()
+        };
+        assert_eq!((compared(&record, 0), compared(&record, 1)), (vec![[1, 0], [2, 0]], vec![[2, 1]]));
+        // Of two cells, the second baseline has nothing left.
+        record.cells.pop();
+        assert_eq!((compared(&record, 0), baselines(&record)), (vec![[1, 0]], vec![(0, "plain".to_owned())]));
     }
 
     #[test]

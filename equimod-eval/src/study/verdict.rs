@@ -16,6 +16,9 @@ pub fn verdict(record: &StudyRecord) -> Vec<String> {
     sentences
 }
 
+/// What is said of differences that stand with two seeds, whose spread two values cannot tell.
+const TWO_SEEDS: &str = " Two seeds can agree by chance: confirm with a third.";
+
 /// How many differences stand, and how many cannot be separated.
 fn counted(record: &StudyRecord, all: &[Effect], name: &str) -> Option<String> {
     if all.is_empty() {
@@ -26,9 +29,10 @@ fn counted(record: &StudyRecord, all: &[Effect], name: &str) -> Option<String> {
     }
     let up = all.iter().filter(|effect| effect.stands() && effect.mean > 0.0).count();
     let down = all.iter().filter(|effect| effect.stands() && effect.mean < 0.0).count();
+    let few = if record.seeds.len() == 2 && up + down > 0 { TWO_SEEDS } else { "" };
     Some(format!(
         "Differences from {name}: {up} of {} are above 0 and {down} below after Holm's correction; {} cannot be separated \
-         from 0 with {} seeds.",
+         from 0 with {} seeds.{few}",
         all.len(),
         all.len() - up - down,
         record.seeds.len()
@@ -77,6 +81,10 @@ mod tests {
         let mut sure = example();
         sure.cells[1].runs[0].values[0] = Some(0.8001);
         assert!(verdict(&sure)[1].starts_with("In points, the largest gain is +30.0 of equimod in birds"));
+        assert!(!verdict(&sure)[0].contains("by chance"));
+        sure.seeds = vec![0, 1];
+        assert!(verdict(&sure)[0].ends_with("with 2 seeds. Two seeds can agree by chance: confirm with a third."));
+        assert!(!verdict(&StudyRecord { seeds: vec![0, 1], ..example() })[0].contains("by chance"));
         sure.seeds = vec![0];
         assert!(verdict(&sure)[0].starts_with("One seed a cell"));
     }

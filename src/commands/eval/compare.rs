@@ -14,6 +14,7 @@ use equimod_train::{Recipe, changes, recorded};
 use super::contenders::{Comparison, Contender, names};
 use super::next::{Kept, after_comparison};
 use super::session::{choose_images, open_images};
+use super::settings::repeated;
 use crate::cli::{Compare, Compared};
 use crate::outputs::console;
 use crate::outputs::console::Console;
@@ -66,7 +67,9 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
                    several pairs, it is a Student's t interval over them.";
     let drawn = distinct_draws(&classifications[0]);
     let by: &[&str] = if arguments.by == Compared::Knn { &["--by", "knn"] } else { &[] };
-    let next = after_comparison(&arguments.models, &kept(arguments), by, &rows);
+    let others = repeated(images, &arguments.shared.input, seed, true);
+    let kept = Kept { data: images.data.clone(), others, ..Kept::default() };
+    let next = after_comparison(&arguments.models, &kept, by, &rows);
     let comparison = Comparison { title, summary, rows, sections, drawn, next: next.clone() };
     let results = comparison.write(&arguments.shared, &contenders)?;
     if arguments.shared.json {
@@ -76,18 +79,6 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         print_verdict(&results.verdict, &next)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The arguments with which other evaluations see the same images.
-fn kept(arguments: &Compare) -> Kept {
-    let (images, input) = (&arguments.images, &arguments.shared.input);
-    let options = [
-        ("--background", images.reading.background.map(|color| color.to_string())),
-        ("--size", input.size.map(|size| size.to_string())),
-        ("--test", images.test.clone()),
-    ];
-    let others = options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect();
-    Kept { data: images.data.clone(), others, ..Kept::default() }
 }
 
 fn classify(evaluation: &Evaluation, arguments: &Compare) -> anyhow::Result<Vec<Classification>> {

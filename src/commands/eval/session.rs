@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use candle_core::Device;
-use clap::ValueEnum;
 use equimod_core::Model;
 use equimod_data::{Splits, task_name};
 use equimod_eval::evaluation::{Measurement, Report, distinct_draws};
@@ -169,20 +168,8 @@ impl<'a> Session<'a> {
     /// The arguments that a comparison by the same protocol takes, too. Tasks are those of classifiers.
     fn kept(&self, rows: &[ResultRow]) -> Kept {
         let EvalArgs { images, input, seed, .. } = self.arguments;
-        let options = [
-            ("--test", images.test.clone()),
-            ("--validation", images.validation.clone()),
-            ("--background", images.reading.background.map(|color| color.to_string())),
-            ("--size", input.size.map(|size| size.to_string())),
-            ("--crop", input.crop.and_then(|crop| Some(crop.to_possible_value()?.get_name().to_owned()))),
-            ("--seed", (*seed != 0).then(|| seed.to_string())),
-        ];
-        let options = options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?]));
-        let mut others: Vec<String> = options.flatten().collect();
-        others.extend(images.reading.apply_orientation.then(|| "--apply-orientation".into()));
-        if rows.iter().any(|row| row.metric == TOP_1) {
-            others.extend(images.task.iter().flat_map(|task| ["--task".into(), task.clone()]));
-        }
+        let is_of_classifier = rows.iter().any(|row| row.metric == TOP_1);
+        let others = settings::repeated(images, input, *seed, is_of_classifier);
         let data = self.arguments.source.clone().or_else(|| images.data.clone());
         Kept { data, others, of_classifier: self.of_comparison.to_vec(), is_of_this: true }
     }

@@ -156,49 +156,51 @@ impl Finished<'_> {
                 .about("what features say of augmentations, without labels"),
         };
         let first = match advice {
-            Some(Advice::EvaluateFewShot) if self.baseline.is_some() => return vec![few_shot(self.run.path())],
-            Some(Advice::EvaluateFewShot) => Some(few_shot(self.run.path())),
             Some(Advice::LowerRate) => Some(lower(self.run.path(), self.info, self.recipe)),
             Some(Advice::FindRate) => Some(find_rate(self.run.path(), self.info, self.recipe)),
             Some(Advice::TrainLonger) => Some(self.longer()),
             Some(Advice::WidenRange) => Some(evaluate.clone()),
-            Some(Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained) | None => None,
+            Some(
+                Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained | Advice::EvaluateFewShot,
+            )
+            | None => None,
         };
-        if advice == Some(Advice::TrainLonger) && self.is_saturated() {
-            return first.into_iter().chain([few_shot(self.run.path())]).collect();
+        if advice == Some(Advice::EvaluateFewShot) || self.is_saturated() {
+            let few = [few_shot(self.run.path())];
+            return first.into_iter().chain(few).chain(self.add_baseline()).collect();
         }
         let start = against_start(self.run.path(), self.info).filter(|_| labeled);
         let mut commands: Vec<Suggestion> = first.into_iter().chain(start).collect();
-        let module = self.trainer.method().modules().first();
-        let can_have_baseline = !weighted_modules(self.recipe).is_empty();
-        let module = module.filter(|_| can_have_baseline && !matches!(self.recipe.objective, ObjectiveConfig::None(_)));
-        match (&self.baseline, module) {
-            // Without labels, no accuracy is compared.
-            (Some(_), _) if !labeled => {}
-            (Some(_), _) => {
-                let pairs = seeds::pairs(self.run.path());
-                let remark = match pairs.len() / 2 {
-                    0 | 1 => "with all L2 strengths, on the same test images".to_owned(),
-                    count => format!("tested over {count} seeds"),
-                };
-                commands.push(compare(&pairs).about(&remark));
-                commands.push(with_seed(self.run.path(), self.info, seeds::next_seed([self.run.path()])));
-            }
-            (None, Some(module)) => {
-                let others = weighted_modules(self.recipe).len() > 1;
-                let whose = if others { "the modules' losses" } else { &format!("{}'s loss", module.name) };
-                let remark = format!("also train on the same batches without {whose}");
-                commands.push(baseline::add(&folder).about(&remark));
-            }
-            (None, None) => {}
+        commands.extend(self.add_baseline());
+        // Without labels, no accuracy is compared.
+        if self.baseline.is_some() && labeled {
+            let pairs = seeds::pairs(self.run.path());
+            let remark = match pairs.len() / 2 {
+                0 | 1 => "with all L2 strengths, on the same test images".to_owned(),
+                count => format!("tested over {count} seeds"),
+            };
+            commands.push(compare(&pairs).about(&remark));
+            commands.push(with_seed(self.run.path(), self.info, seeds::next_seed([self.run.path()])));
         }
-        if !matches!(advice, Some(Advice::WidenRange | Advice::EvaluateFewShot)) {
+        if advice != Some(Advice::WidenRange) {
             commands.push(evaluate);
         }
         if self.facts().is_ok_and(|facts| facts.is_too_short()) && !advice.is_some_and(Advice::is_conclusive) {
             commands.push(self.longer());
         }
         commands
+    }
+
+    /// The command that trains the baseline, if there is none and can be one.
+    fn add_baseline(&self) -> Option<Suggestion> {
+        let weighted = weighted_modules(self.recipe);
+        let module = weighted.first().filter(|_| self.baseline.is_none())?;
+        if matches!(self.recipe.objective, ObjectiveConfig::None(_)) {
+            return None;
+        }
+        let whose = if weighted.len() > 1 { "the modules' losses".to_owned() } else { format!("{module}'s loss") };
+        let add = baseline::add(&self.run.path().display().to_string());
+        Some(add.about(&format!("also train on the same batches without {whose}")))
     }
 
     /// Whether every test image is right, so that no comparison of accuracies tells more.

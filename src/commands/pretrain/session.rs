@@ -354,9 +354,7 @@ fn cost(pace: Pace, peak_memory: u64) -> String {
 
 /// Loads initial weights, and reports which.
 pub(super) fn begin_from(trainer: &mut Trainer, path: &Path, device: &Device) -> anyhow::Result<Origin> {
-    let model = model_argument::open(path, device)?;
-    let taken = trainer.begin_from(&model)?;
-    console::note(&format!("from {}: {}", model.path.display(), taken.summary()));
+    let model = model_argument::begin_from(trainer, path, device)?;
     // A model on the Hub is named with its commit.
     let named = if model.path.starts_with(path) { path } else { &model.path };
     // `.` says nothing to readers of the run elsewhere.
