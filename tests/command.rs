@@ -244,7 +244,10 @@ fn a_baseline_stands_beside_the_run() {
         info["command"].as_array_mut().unwrap().push("--baseline".into());
     });
     scratch.done(&["pretrain", "--out", "begun", "--resume", "--no-baseline"]);
-    assert!(!scratch.path("begun/baseline").exists());
+    let left_out = "--no-eval leaves out the baseline with which the run was begun";
+    assert!(!scratch.path("begun/baseline").exists() && !scratch.said().contains(left_out));
+    scratch.done(&["pretrain", "--out", "begun", "--resume", "--no-eval"]);
+    assert!(!scratch.path("begun/baseline").exists() && scratch.said().contains(left_out));
     scratch.done(&["pretrain", "--out", "begun", "--resume"]);
     assert_eq!(results("begun")["rows"], results("run")["rows"]);
 
@@ -330,6 +333,7 @@ fn comparisons_lead_on(scratch: &Scratch) {
     leads(&by_knn(&["run", "alone"]), &both);
     let pairs = by_knn(&["run/baseline", "run", "run/baseline", "at-once"]);
     leads(&pairs, &["over 2 pairs (Student's t)", "--baseline --seed 1"]);
+    assert!(scratch.said().contains("run/baseline and 1 more: run/baseline, run/baseline (2)"), "{}", scratch.said());
     leads(
         &[&pairs[..], &["run/baseline", "alone"]].concat(),
         &["Next:\n  # curves", "report run/baseline run run/baseline at-once"],
@@ -369,6 +373,10 @@ fn comparisons_lead_on(scratch: &Scratch) {
         scratch.done(&[&["pretrain", images, "--recipe", "tiny.toml"], &set[..], &[&format!("on-{images}")]].concat());
     }
     leads(&["report", "run", "on-others", "--out", "x.html"], &["eval compare run on-others --data images"]);
+    // A folder whose images are others since names no images for both.
+    scratch.images("others", 41);
+    scratch.done(&["pretrain", "others", "--recipe", "tiny.toml", "--no-eval", "--out", "on-more"]);
+    scratch.refused(&by_knn(&["on-others", "on-more"]), 2, &["different images that are both called others", "--data"]);
     let parts = ["on-others was trained and evaluated on other images than run, alone (images)", "report run alone\n"];
     leads(&["report", "run", "on-others", "alone", "--out", "x.html"], &parts);
     let unlabeled = scratch.done(&["report", "run", "on-flat", "--out", "y.html"]);
@@ -399,6 +407,10 @@ fn comparisons_lead_on(scratch: &Scratch) {
     leads(&transfer(&["run"]), &["--untrained", "Per cent: top-1 accuracy (knn)."]);
     leads(&transfer(&["run", "--untrained"]), &["run --untrained run/baseline", "also the same without"]);
     leads(&transfer(&["run", "run/baseline"]), &["eval compare run/baseline run --data images"]);
+    // With the test images of the task.
+    let suite = "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\ntest = 'others'\nprotocol = 'knn'\n";
+    scratch.write("suite.toml", suite);
+    leads(&transfer(&["run", "run/baseline"]), &["eval compare run/baseline run --data images --test others"]);
 }
 
 /// Runs `pretrain` in a real terminal of this size, and returns its screens, the last one with the whole history.

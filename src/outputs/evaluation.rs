@@ -26,7 +26,7 @@ pub struct Record<'a> {
     /// The data set, if there is one only.
     pub splits: Option<&'a Splits>,
     /// Meaning of intervals and chance levels.
-    pub summary: &'static str,
+    pub summary: &'a str,
     /// Commands that answer the next question.
     pub next: Vec<Suggestion>,
 }

@@ -56,6 +56,16 @@ fn short_names(models: &[ComparedModel]) -> [String; 2] {
     }
 }
 
+/// The models behind the names of A and B in rows, of several pairs.
+pub fn introduction(models: &[ComparedModel]) -> Option<String> {
+    if models.len() < 3 {
+        return None;
+    }
+    let of = |first: usize| models.iter().skip(first).step_by(2).map(|model| model.name).collect::<Vec<_>>().join(", ");
+    let [a, b] = short_names(models);
+    Some(format!("{a}: {}; {b}: {}", of(0), of(1)))
+}
+
 /// The last part of several paths if it is the same, or else their beginning.
 fn common_name(names: &[&str]) -> String {
     let [first, others @ ..] = names else { return String::new() };
@@ -150,7 +160,7 @@ fn detail(comparison: &PairedComparison, runs: usize, [a, b]: &[String; 2]) -> S
 
 #[cfg(test)]
 mod tests {
-    use super::{ComparedModel, short_names};
+    use super::{ComparedModel, introduction, short_names};
 
     #[test]
     fn several_models_have_the_name_that_they_share() {
@@ -158,6 +168,12 @@ mod tests {
             short_names(&names.iter().map(|&name| ComparedModel { name, classifications: &[] }).collect::<Vec<_>>())
         };
         assert_eq!(of(&["a/baseline", "a"]), ["a/baseline", "a"]);
+        let said = |names: &[&'static str]| {
+            introduction(&names.iter().map(|&name| ComparedModel { name, classifications: &[] }).collect::<Vec<_>>())
+        };
+        assert_eq!(said(&["plain-0", "full-0"]), None);
+        let all = said(&["plain-0", "full-0", "plain-1", "full-1"]);
+        assert_eq!(all.as_deref(), Some("plain: plain-0, plain-1; full: full-0, full-1"));
         assert_eq!(of(&["a-1/baseline", "a-1", "a-1-1/baseline", "a-1-1"]), ["baseline", "a-1 and 1 more"]);
         assert_eq!(of(&["plain-0", "full-0", "plain-1", "full-1"]), ["plain", "full"]);
         assert_eq!(of(&["plain", "full", "other", "more"]), ["plain and 1 more", "full and 1 more"]);

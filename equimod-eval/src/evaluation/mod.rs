@@ -37,7 +37,7 @@ use equimod_data::Splits;
 
 pub use crate::results::{ABSOLUTE, SHUFFLED};
 pub use classification::{Classification, MEAN_PER_CLASS, TOP_1, distinct_draws};
-pub use comparison::{ComparedModel, compare};
+pub use comparison::{ComparedModel, compare, introduction};
 pub use cross_design::DesignPairs;
 pub use equivariance::EquivarianceProtocol;
 pub use equivariance_page::{equivariance_section, predictions_section};

@@ -227,6 +227,11 @@ impl ResultRow {
         self.protocol == EQUIVARIANCE || self.protocol.ends_with(BY_PREDICTOR)
     }
 
+    /// Whether the number is a mean over episodes of few labels, which share their images.
+    pub fn is_few_shot(&self) -> bool {
+        self.protocol.starts_with(FEW_SHOT)
+    }
+
     /// What it has in common with other measurements of the same number: protocol, data, task and metric.
     pub fn key(&self) -> [&str; 4] {
         [&self.protocol, &self.data, &self.task, &self.metric]

@@ -1,6 +1,6 @@
 //! Values against reference values.
 
-use crate::results::{ACCURACY_OF_FLAG, FEW_SHOT, H_1, Paired, ResultRow, TOP_1};
+use crate::results::{ACCURACY_OF_FLAG, H_1, Paired, ResultRow, TOP_1};
 
 /// A value against a reference: whether its interval lies above, around or below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) struct Against<'a> {
 
 /// Whether the interval of a row is over test images, which stand for others.
 pub(super) fn is_over_images(row: &ResultRow) -> bool {
-    !row.protocol.starts_with(FEW_SHOT)
+    !row.is_few_shot()
 }
 
 /// Whether a row is another measure of the predictions or neighbors of a row that is judged.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use equimod_eval::Evaluation;
-use equimod_eval::evaluation::{Classification, ComparedModel, compare, distinct_draws};
+use equimod_eval::evaluation::{Classification, ComparedModel, compare, distinct_draws, introduction};
 use equimod_eval::knn::KnnConfig;
 use equimod_eval::logistic::{LogisticConfig, l2_strengths};
 use equimod_eval::results::DIFFERENCE;
@@ -63,8 +63,11 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         [one, other] => format!("{} and {}", one.name, other.name),
         _ => difference.unwrap_or_default(),
     };
-    let summary = "Of one pair, the 95 % interval of the difference is a paired bootstrap interval over test images; of \
+    let introduced = introduction(&models);
+    introduced.iter().for_each(|text| console::note(text));
+    let intervals = "Of one pair, the 95 % interval of the difference is a paired bootstrap interval over test images; of \
                    several pairs, it is a Student's t interval over them.";
+    let summary = introduced.map_or_else(|| intervals.into(), |text| format!("{text}. {intervals}"));
     let drawn = distinct_draws(&classifications[0]);
     let by: &[&str] = if arguments.by == Compared::Knn { &["--by", "knn"] } else { &[] };
     let others = repeated(images, &arguments.shared.input, seed, true);

@@ -110,7 +110,7 @@ pub struct Comparison {
     /// Title of the page.
     pub title: String,
     /// Meaning of the intervals.
-    pub summary: &'static str,
+    pub summary: String,
     /// Numbers.
     pub rows: Vec<ResultRow>,
     /// Sections of the page.
@@ -142,8 +142,16 @@ impl Comparison {
             verdict,
         };
         if let Some(folder) = &arguments.out {
-            let record =
-                Record { title, results: &results, sections, classifications: &[], drawn, splits: None, summary, next };
+            let record = Record {
+                title,
+                results: &results,
+                sections,
+                classifications: &[],
+                drawn,
+                splits: None,
+                summary: &summary,
+                next,
+            };
             write(folder, record)?;
             console::note(&format!("report {}", folder.join("report.html").display()));
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use equimod_core::ObjectiveConfig;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::TOP_1;
-use equimod_eval::results::{FEW_SHOT, is_quick_search};
+use equimod_eval::results::is_quick_search;
 use equimod_eval::suite::SuiteTask;
 use equimod_eval::verdict::{Advice, TrainingFacts, is_saturated};
 use equimod_train::run_dir::{RESOLVED, is_run};
@@ -48,7 +48,7 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
     }
     if is_saturated(rows) {
         // The baseline is evaluated beside its run, and after few-shot classification, only other images can tell more.
-        let has_few_shot = |rows: Vec<ResultRow>| rows.iter().any(|row| row.protocol.starts_with(FEW_SHOT));
+        let has_few_shot = |rows: Vec<ResultRow>| rows.iter().any(ResultRow::is_few_shot);
         let is_open = |run: &&Path| baseline::run_of(run).is_none() && !all_results(run).is_ok_and(has_few_shot);
         let open = [first, second].into_iter().filter(is_open);
         return open.map(|run| few_shot(run).with(kept.data()).with(&kept.others)).collect();

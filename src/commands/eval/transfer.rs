@@ -64,7 +64,8 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let comparison = Comparison {
         title: format!("transfer, suite {}", arguments.suite),
         summary: "Per cent; * marks the best of a column, whether or not its lead is more than chance. Intervals are \
-                  95 % bootstrap intervals over test images.",
+                  95 % bootstrap intervals over test images."
+            .into(),
         rows,
         sections: vec![Section::table("Models side by side", table.clone())],
         drawn,

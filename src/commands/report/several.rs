@@ -2,7 +2,7 @@
 
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
-use equimod_eval::results::{FEW_SHOT, Paired, is_quick_search};
+use equimod_eval::results::{Paired, is_quick_search};
 use equimod_eval::verdict::{MOST_SENTENCES, is_judged, of_baseline, of_trainings};
 use equimod_train::Status;
 
@@ -214,7 +214,7 @@ fn leaders(runs: &[&Run]) -> String {
 /// Whether the interval of one run over test images lies above those of all others.
 fn has_clear_best(rows: &[&ResultRow]) -> bool {
     // Few-shot episodes share the test images.
-    if rows.iter().any(|row| row.protocol.starts_with(FEW_SHOT)) {
+    if rows.iter().any(|row| row.is_few_shot()) {
         return false;
     }
     let above = |best: &ResultRow, other: &ResultRow| {
