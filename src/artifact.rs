@@ -93,6 +93,9 @@ pub struct Training {
     /// Weights that those came from, and so on, as far as it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ancestors: Vec<String>,
+    /// What a reader is to know of the training, e.g. that it was too short.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub caveat: String,
     /// Whether the metrics go on after the weights.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub further_steps: bool,

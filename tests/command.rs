@@ -139,7 +139,8 @@ fn a_baseline_stands_beside_the_run() {
     scratch.write("tiny.toml", TINY.replace("epochs = 2", "epochs = 20"));
     let arguments = ["pretrain", "images", "--recipe", "tiny.toml"];
     let printed = scratch.done(&[&arguments[..], &["--baseline", "--out", "run"]].concat());
-    for part in ["baseline", "does not train its predictor", "eval compare run/baseline run", "--baseline --seed 1"] {
+    for part in ["baseline", "leaves its predictor as it began", "eval compare run/baseline run", "--baseline --seed 1"]
+    {
         assert!(printed.contains(part), "{part} in {printed}");
     }
     let results = |run: &str| -> Value {
@@ -216,6 +217,12 @@ fn a_baseline_stands_beside_the_run() {
     let output = scratch.run(&["eval", "compare", "fresh", "later", "--by", "knn"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("the two runs differ in the weights they started from"), "{said}");
+
+    // A run of more epochs is compared, and not trained again.
+    let said = scratch.done(&["eval", "knn", "fresh"]);
+    assert!(said.contains("run was trained for longer") && said.contains("eval compare fresh run"), "{said}");
+    let said = scratch.done(&["eval", "compare", "fresh", "run", "--by", "knn"]);
+    assert!(!said.contains("fresh/recipe.resolved.toml"), "{said}");
 
     comparisons_lead_on(&scratch);
 
@@ -304,6 +311,20 @@ fn a_run_that_was_not_finished_is_named_and_goes_on_with_its_options() {
     let output = scratch.run(&["export", "other", "--out", "other-out", "--results", "suite"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("suite/results.json, which is for other weights"), "{said}");
+    // Of several models side by side, each export has its own rows.
+    let several = ["eval", "transfer", "run", "other", "--untrained", "--suite", "suite.toml", "--out", "suite"];
+    scratch.done(&several);
+    for (model, also) in [("run", 2), ("other", 1)] {
+        let out = format!("{model}-of-two");
+        scratch.done(&["export", model, "--out", &out, "--results", "suite"]);
+        let found: Value =
+            serde_json::from_slice(&fs::read(scratch.path(&out).join("eval/suite/results.json")).unwrap()).unwrap();
+        let names: Vec<&str> =
+            found["models"].as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+        assert!(names.len() == also && names[0] == model, "{names:?}");
+        let card = fs::read_to_string(scratch.path(&out).join("README.md")).unwrap();
+        assert!(card.contains("| knn | class |") && card.contains("eval/suite/results.md"), "{card}");
+    }
     // A run that was killed an hour after its start took an hour, also once it is resumed.
     change_info(&scratch, "run", |info| {
         info["status"] = "running".into();
@@ -406,11 +427,12 @@ fn comparisons_lead_on(scratch: &Scratch) {
     let transfer = |models: &[&'static str]| [&["eval", "transfer", "--suite", "suite.toml"], models].concat();
     leads(&transfer(&["run"]), &["--untrained", "Per cent: top-1 accuracy (knn)."]);
     leads(&transfer(&["run", "--untrained"]), &["run --untrained run/baseline", "also the same without"]);
-    leads(&transfer(&["run", "run/baseline"]), &["eval compare run/baseline run --data images"]);
+    let over_two = "eval compare run/baseline run second/baseline second --data images";
+    leads(&transfer(&["run", "run/baseline"]), &[over_two, "on paired images of the first task and 2 seeds"]);
     // With the test images of the task.
     let suite = "about = 'one'\n[[task]]\nname = 'color'\ndata = 'images'\ntest = 'others'\nprotocol = 'knn'\n";
     scratch.write("suite.toml", suite);
-    leads(&transfer(&["run", "run/baseline"]), &["eval compare run/baseline run --data images --test others"]);
+    leads(&transfer(&["run", "run/baseline"]), &[over_two, "--data images --test others"]);
 }
 
 /// Runs `pretrain` in a real terminal of this size, and returns its screens, the last one with the whole history.

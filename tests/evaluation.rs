@@ -200,6 +200,34 @@ fn a_run_is_evaluated_on_its_own_images() {
                 && !scratch.path("white/eval/knn-images-on-white").exists()
         );
     }
+    // A comparison reads images for each model as its training did, in either order; a suite has one way for all.
+    let compared = |models: [&str; 2]| {
+        let output = scratch.run(&[&["eval", "compare", "--by", "knn", "--json"], &models[..]].concat());
+        let rows = results(&String::from_utf8_lossy(&output.stdout))["rows"].clone();
+        let mut values: Vec<(String, String)> =
+            (0..2).map(|row| (rows[row]["model"].to_string(), rows[row]["value"].to_string())).collect();
+        values.sort();
+        (values, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (one, other) = (compared(["run", "white"]), compared(["white", "run"]));
+    assert_eq!(one.0, other.0);
+    for part in ["run: data: images", "white: data: images, the data of the run, transparent pixels on white"] {
+        assert!(one.1.contains(part) && other.1.contains(part), "{part} in {}", one.1);
+    }
+    scratch.write("suite.toml", "about = 'one'\n[[task]]\nname = 'a'\ndata = 'images'\nprotocol = 'knn'\n");
+    let suite = ["eval", "transfer", "run", "white", "--suite", "suite.toml"];
+    scratch.refused(&suite, 2, &["with different backgrounds", "--background"]);
+    // The weights of an export have its background, too.
+    scratch.done(&["export", "white", "--out", "on-white"]);
+    for model in ["white", "on-white", "on-white/model.safetensors"] {
+        let background =
+            |printed: &str| printed.contains("background  #ffffff") || printed.contains("background  white");
+        assert!(background(&scratch.done(&["inspect", model])), "{model}");
+    }
+    assert!(!scratch.done(&["inspect", "run"]).contains("background"));
+    scratch.refused(&["eval", "knn", "images", "on-white"], 2, &["on-white is an export", "give the model first"]);
+    scratch.refused(&["eval", "knn", "run/checkpoints"], 1, &["the checkpoints of a run", "give the run"]);
+    scratch.refused(&["import", "on-white/model.safetensors"], 2, &["of an export of equimod", "as a MODEL"]);
     scratch.done(&["embed", "run", "--out", "own.npy"]);
     scratch.done(&["embed", "run", "images", "--out", "named.npy"]);
     assert_eq!(fs::read(scratch.path("own.npy")).unwrap(), fs::read(scratch.path("named.npy")).unwrap());

@@ -104,6 +104,13 @@ fn is_headline(row: &ResultRow) -> bool {
             || (whole && (metric == ABSOLUTE || metric == SHUFFLED)))
 }
 
+/// Whether a number is on images of the source `own` that the features were learned on: training images, or ones that
+/// were held out of them for a classifier.
+pub fn is_on_training_images(row: &ResultRow, own: &str) -> bool {
+    let is_own = plain_name(&row.data) == plain_name(own) && other_test(row).is_none();
+    is_own && ["held-out images", "training images,"].iter().any(|part| row.detail.contains(part))
+}
+
 /// One sentence with the headline result: the best founded one on the images `own` of training if there is any, else on
 /// others, or else on test images of another source.
 pub fn claim(rows: &[ResultRow], own: Option<&str>, network: &str, method: Option<&str>) -> Option<String> {
@@ -120,7 +127,14 @@ pub fn claim(rows: &[ResultRow], own: Option<&str>, network: &str, method: Optio
         _ => "k-nearest-neighbor classification of frozen features",
     };
     let mut also = Vec::new();
-    also.extend(row.interval_text().map(|interval| format!("95 % interval {interval}")));
+    also.extend(row.interval_text().map(|interval| match row.interval.is_some_and(|(low, high)| low == high) {
+        true => format!(
+            "every image {}, so that the interval has no width",
+            if row.value > 0.0 { "right" } else { "wrong" }
+        ),
+        false => format!("95 % interval {interval}"),
+    }));
+    also.extend(row.baseline.map(|value| format!("{} without the module's loss", row.text(value))));
     also.extend(row.untrained.map(|value| format!("{} with random weights", row.text(value))));
     also.extend(row.chance.map(|value| format!("chance {}", row.text(value))));
     also.extend((!row.settings.is_empty()).then(|| format!("other settings: {}", row.settings)));

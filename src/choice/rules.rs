@@ -318,7 +318,10 @@ fn epochs(images: &Images, machine: &Machine, given: &Given, network: &Network) 
     };
     let wanted = (shown / count as f64).round() as u64;
     let why = match wanted {
-        _ if wanted > most => format!("the most, for only {count} images"),
+        _ if wanted > most => {
+            let with = if machine.gpu.is_some() { "with" } else { "without" };
+            format!("the most that is chosen {with} a GPU, for only {count} images")
+        }
         _ if wanted < least => format!("the fewest, for as many as {count} images"),
         _ => format!("{count} images, about {shown:.0} in all epochs together"),
     };

@@ -5,6 +5,8 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 
+use equimod_core::model::check_location;
+
 use super::Cli;
 
 /// Names of options, and what to use instead. A name with `_` for `-` is found, too.
@@ -16,8 +18,12 @@ const OF_ALL: Hints = &[
     (&["--img-size", "--input-size", "--resolution", "--crop-size", "--image-size"], "--size PIXELS"),
     (&["--base-lr", "--learning-rate"], "--lr RATE"),
     (&["--num-epochs", "--max-epochs"], "--epochs N"),
+    (&["--max-steps", "--total-steps", "--iterations", "--max-iters"], "--epochs N (a run is as long as its epochs)"),
     (&["--cpu"], "--device cpu"),
-    (&["--gpu", "--gpus", "--cuda", "-g"], "--device cuda:N (cuda:0-1 for two)"),
+    (
+        &["--gpu", "--gpus", "--cuda", "-g", "--devices", "--num-gpus", "--n-gpu", "--ngpus"],
+        "--device cuda:N (cuda:0-1 for two)",
+    ),
     (&["-j", "--workers", "--num-workers"], "--threads N"),
     (&["--dataset", "--data-dir", "--data-path", "--data-root", "--root", "--train-dir"], "--data DATA"),
     (&["--train-data-path", "--image-dir", "--images", "--img-dir"], "--data DATA"),
@@ -31,7 +37,7 @@ const OF_RECIPES: Hints = &[
         "--set backbone.architecture=NAME (the method is --set objective.kind=KIND)",
     ),
     (&["--wd", "--weight-decay"], "--set optimizer.weight_decay=VALUE"),
-    (&["--optimizer", "--optim", "--opt"], "--set optimizer.kind=KIND"),
+    (&["--optimizer", "--optimiser", "--optim", "--opt"], "--set optimizer.kind=KIND"),
     (&["--momentum"], "--set optimizer.momentum=VALUE"),
     (&["--scheduler", "--schedule", "--lr-scheduler", "--sched"], "--set schedule.shape=SHAPE"),
     (&["--warmup", "--warmup-epochs"], "--set schedule.warmup_epochs=N"),
@@ -39,7 +45,10 @@ const OF_RECIPES: Hints = &[
     (&["--method", "--objective", "--loss"], "--set objective.kind=KIND"),
     (&["--amp", "--fp16", "--bf16", "--precision"], "--set execution.precision=bf16 (there is no fp16)"),
     (&["--pretrained", "--ckpt", "--checkpoint", "--weights"], "--from MODEL"),
-    (&["--print-freq", "--log-every"], "--set log_every_steps=N"),
+    (
+        &["--print-freq", "--log-every", "--log-interval", "--log-freq", "--log-every-n-steps"],
+        "--set log_every_steps=N",
+    ),
     (&["--config", "--cfg", "-c"], "--recipe FILE"),
     (&["--projection-dim", "--proj-dim", "--out-dim", "--feature-dim"], "--set objective.projection_head=HEAD"),
     (&["--proj-hidden-dim", "--proj-output-dim"], "--set objective.projection_head=HEAD"),
@@ -51,19 +60,40 @@ const OF_RECIPES: Hints = &[
     (&["--end-lr", "--lr-max"], "--max-lr RATE"),
     (&["--start-lr", "--lr-min"], "--min-lr RATE"),
     (&["--num-iter", "--num-steps"], "--steps N"),
+    (&["--steps"], "--epochs N (a run is as long as its epochs)"),
+    (
+        &[
+            "--accumulate-grad-batches",
+            "--grad-accum-steps",
+            "--accum-steps",
+            "--gradient-accumulation-steps",
+            "--accum-iter",
+        ],
+        "--set execution.parts=N (the parts of a batch)",
+    ),
+    (&["--grad-checkpointing", "--gradient-checkpointing"], "--set execution.recompute=true"),
     (&["--clip-grad", "--grad-clip", "--max-grad-norm"], "--set gradient.clip_norm=VALUE"),
     (
-        &["--world-size", "--local-rank", "--nproc", "--dist-url", "--accelerator", "--strategy"],
+        &[
+            "--world-size",
+            "--local-rank",
+            "--nproc",
+            "--dist-url",
+            "--accelerator",
+            "--strategy",
+            "--num-nodes",
+            "--nodes",
+        ],
         "--device cuda:all (or a launcher such as mpirun)",
     ),
     (&["--background"], "--set data.background=COLOR"),
     (
-        &["--crop-scale", "--policy", "--aug", "--augment", "--color-jitter", "--num-large-crops"],
+        &["--crop-scale", "--policy", "--aug", "--augment", "--color-jitter", "--colour-jitter", "--num-large-crops"],
         "--set augmentation.policy=POLICY",
     ),
     (&["--save-freq", "--save-every", "--ckpt-freq", "--checkpoint-freq"], "--set checkpoint.every_epochs=N"),
-    (&["--eval-freq", "--eval-every", "--val-freq", "--knn-eval"], "--set probe.every_epochs=N"),
-    (&["--val-dir", "--val-data", "--test-dir"], "--set probe.data=IMAGES"),
+    (&["--eval-freq", "--eval-every", "--eval-interval", "--val-freq", "--knn-eval"], "--set probe.every_epochs=N"),
+    (&["--val-dir", "--val-data", "--test-dir"], "--set probe.every_epochs=N --set probe.data=IMAGES"),
     (&["--lambda", "--lambd", "--equi-weight"], "--set equivariance.equimod.weight=VALUE"),
     (&["--mlflow", "--mlflow-experiment"], "--set log.mlflow=EXPERIMENT"),
     (&["--csv"], "--set log.csv=true"),
@@ -72,6 +102,14 @@ const OF_RECIPES: Hints = &[
         "--set log.csv=true (docs/training.md has a script that sends the numbers to Weights & Biases)",
     ),
     (&["--name", "--run-name", "--exp-name", "--experiment"], "--out"),
+];
+
+/// Options that training need not have, and the reason.
+const ALWAYS: Hints = &[
+    (&["--sync-bn", "--sync-batchnorm"], "batch norm always has the statistics of all devices"),
+    (&["--deterministic", "--cudnn-deterministic"], "training is always deterministic"),
+    (&["--drop-last"], "the images that do not fill a batch are left out of each epoch, in another order each time"),
+    (&["--num-classes"], "training needs no labels, and evaluations count the classes"),
 ];
 
 /// Options of commands that evaluate a model.
@@ -172,6 +210,11 @@ const COMMANDS: Hints = &[
     (&["download", "fetch"], "data fetch"),
     (&["lr-find", "lr-finder", "find-rate"], "find-lr"),
     (&["models", "recipes", "datasets"], "list"),
+    (&["verify", "check"], "data verify"),
+    (&["stats", "statistics"], "data stats"),
+    (&["preview", "show"], "data preview"),
+    (&["pack"], "data pack"),
+    (&["index"], "data index"),
 ];
 
 /// Message on a command of another program, with the one that does the same; `None` for other errors.
@@ -183,8 +226,9 @@ pub fn of_another_command(error: &clap::Error) -> Option<String> {
     {
         let names = command.get_subcommands().map(Command::get_name);
         let protocols: Vec<&str> = names.filter(|name| *name != "help").collect();
+        let arguments = if check_location(Path::new(name)).is_ok() { name } else { &format!("MODEL {name}") };
         return Some(format!(
-            "a protocol comes before the model, e.g. `equimod eval knn {name}`; there are {}",
+            "a protocol and a model come first, e.g. `equimod eval knn {arguments}`; there are {}",
             protocols.join(", ")
         ));
     }
@@ -197,7 +241,11 @@ pub fn of_images(error: &clap::Error) -> Option<String> {
     let ContextValue::String(name) = error.get(ContextKind::InvalidArg)? else { return None };
     let (path, command) = command_of(&error.get(ContextKind::Usage)?.to_string())?;
     let takes = |id: &str| command.get_arguments().any(|argument| argument.get_id() == id);
-    let other = if takes("settings") { "; a recipe is --recipe NAME, a method --set objective.kind=KIND" } else { "" };
+    let other = if takes("settings") {
+        "; a recipe is --recipe NAME, a method --set objective.kind=KIND, a run to go on with --out RUN --resume"
+    } else {
+        ""
+    };
     match error.kind() {
         ErrorKind::ArgumentConflict if name.starts_with("[DATA]") => {
             Some(format!("the images are named twice, as an argument and by --data: leave one of them out{other}"))
@@ -222,10 +270,10 @@ pub fn of_another_program(error: &clap::Error) -> Option<String> {
         return Some(format!("there is no option {name} of `equimod {path}`; {text}"));
     }
     let text = match (trains, evaluates) {
-        (true, _) => {
-            let instead = hint(&command, &[OF_ALL, OF_RECIPES], name)?;
-            format!("use {instead} (`equimod pretrain --dry-run` prints all settings)")
-        }
+        (true, _) => match (hint(&command, &[OF_ALL, OF_RECIPES], name), hint(&command, &[ALWAYS], name)) {
+            (Some(instead), _) => format!("use {instead} (`equimod pretrain --dry-run` prints all settings)"),
+            (None, reason) => format!("leave it out: {}", reason?),
+        },
         (_, true) => match (hint(&command, &[OF_ALL, OF_MODELS], name), hint(&command, &[WITHOUT_EFFECT], name)) {
             (Some(instead), _) => format!("use {instead} (`equimod {path} --help` lists all options)"),
             (None, reason) => format!("leave it out: {}", reason?),
@@ -346,6 +394,9 @@ mod tests {
             }
         }
         assert_eq!(all_said(&[OF_RECIPES], "--weight_decay"), all_said(&[OF_RECIPES], "--weight-decay"));
+        for name in ALWAYS.iter().flat_map(|(names, _)| *names) {
+            assert!(answer(&format!("equimod pretrain photos {name}")).contains("leave it out: "), "{name}");
+        }
         assert!(all_said(&[OF_RECIPES], "--arch=resnet50")[0].starts_with("--set backbone.architecture=NAME ("));
         for other in ["equimod pretrain --unheard-of", "equimod runs --arch"] {
             assert_eq!(answer(other), "");
@@ -368,7 +419,7 @@ mod tests {
         }
         assert_eq!(answer("equimod unheard-of"), "");
         let protocols = answer("equimod eval src");
-        assert!(protocols.contains("`equimod eval knn src`; there are linear, "), "{protocols}");
+        assert!(protocols.contains("`equimod eval knn MODEL src`; there are linear, "), "{protocols}");
         assert_eq!(answer("equimod eval unheard-of"), "");
         assert!(super::of_another_program(&refused("equimod report a --output r.html").unwrap()).is_some());
     }

@@ -1,9 +1,11 @@
 //! `equimod find-lr`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use equimod_core::checkpoint::write_atomic;
 use equimod_eval::report::{Figure, Mark, Plot, ReportData, Section, Series, render};
+use equimod_train::run_dir::RESOLVED;
 use equimod_train::{RateSearch, RateStep, Recipe, TrainContext, Trainer};
 
 use crate::choice::named_or_chosen;
@@ -16,6 +18,7 @@ use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit;
 use crate::process::exit::Usage;
+use crate::run::baseline;
 
 /// Runs a learning-rate range test, and writes the page with the plot.
 ///
@@ -74,18 +77,22 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
             // Without a rise, the range may end before the steepest fall.
             let is_open = !is_final(search) || search.is_within_noise();
             let kind = if is_open { "Provisional suggestion" } else { "Suggestion" };
-            vec![
-                format!(
-                    "Over {steps} steps, the loss falls at rates from {begin} to {lowest}, most steeply at {steepest}."
+            let suggestion = match () {
+                () if search.is_within_noise() => format!("{kind}: --lr {setting}{scaled}, at the steepest fall."),
+                // Within the range, the place of the steepest fall is no better founded than a rate that was published.
+                () if !is_open && is_within(own, range) && run_of(arguments).is_none() => format!(
+                    "{kind}: keep the recipe's {own}, which is within the range; the steepest fall is at --lr \
+                     {setting}{scaled}."
                 ),
-                match search.is_within_noise() {
-                    true => format!("{kind}: --lr {setting}{scaled}, at the steepest fall."),
-                    false => format!(
-                        "{kind}: --lr {setting}{scaled}, at the steepest fall. {}",
-                        place(own, range, is_final(search))
-                    ),
-                },
-            ]
+                () => format!(
+                    "{kind}: --lr {setting}{scaled}, at the steepest fall. {}",
+                    place(own, range, is_final(search))
+                ),
+            };
+            let falls = format!(
+                "Over {steps} steps, the loss falls at rates from {begin} to {lowest}, most steeply at {steepest}."
+            );
+            vec![falls, suggestion]
         }
         _ => vec![format!(
             "The loss does not fall at any of these learning rates; see the plot, or try --min-lr {}.",
@@ -103,12 +110,20 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
     };
     let noise = search.steepest.filter(|_| search.is_within_noise()).map(|_| {
         let own = rounded(recipe.schedule.learning_rate);
-        format!(
-            "The place of the steepest fall may be chance, because single steps differ as much: give more --steps before \
-             judging the recipe's {own}."
-        )
+        let so_far = "The place of the steepest fall may be chance, because single steps differ as much";
+        match arguments.steps < ENOUGH_STEPS {
+            true => format!("{so_far}: give more --steps before judging the recipe's {own}."),
+            false => {
+                format!("{so_far}, also over so many steps: keep the recipe's {own} unless a training fails with it.")
+            }
+        }
     });
     found.into_iter().chain(noise).chain([end]).collect()
+}
+
+/// Whether a rate is within the range in which the loss falls.
+fn is_within(own: f64, [from, to]: [f64; 2]) -> bool {
+    (from..=to).contains(&own)
 }
 
 /// How many times the largest rate at which the loss falls a rate is that no warm-up carries.
@@ -136,17 +151,23 @@ fn rounded(rate: f64) -> f64 {
     format!("{rate:.1e}").parse().unwrap_or(rate)
 }
 
-/// How many times as many steps a test has that tells a fall from noise.
+/// How many times as many steps a test has that tells a fall from noise, and steps after which more of them do not help.
 const MORE_STEPS: u32 = 3;
+const ENOUGH_STEPS: u32 = 300;
 
 /// The command that trains with the suggested learning rate; if that is provisional, the test up to a higher one, with
 /// more steps, or both.
 fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Suggestion> {
     let higher = (!is_final(search)).then(|| ("--max-lr", rounded(10.0 * arguments.max_lr).to_string()));
-    let longer = search.is_within_noise().then(|| ("--steps", (MORE_STEPS * arguments.steps).to_string()));
+    let is_noise = search.is_within_noise();
+    let more = || ("--steps", (MORE_STEPS * arguments.steps).to_string());
+    let longer = (is_noise && arguments.steps < ENOUGH_STEPS).then(more);
     let again: Vec<(&str, String)> = higher.into_iter().chain(longer).collect();
     if !again.is_empty() {
         return Some(Suggestion::again_with(&again));
+    }
+    if is_noise {
+        return None;
     }
     let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
     let rate = rounded(search.steepest? / factor).to_string();
@@ -154,10 +175,22 @@ fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Su
     let images = of.data.iter().chain(&of.source).cloned();
     let chosen = of.without_recipe().is_none().then(|| ["--recipe".to_owned(), of.name().to_owned()]);
     let settings = of.settings.iter().cloned().chain(of.shortcuts.settings());
-    let settings = settings.filter(|setting| !setting.starts_with("schedule.learning_rate="));
+    let range = search.falls_from.zip(search.lowest).map(|(from, to)| [from / factor, to / factor]);
+    let run = run_of(arguments);
+    let keeps = run.is_none() && range.is_some_and(|range| is_within(recipe.schedule.learning_rate, range));
+    let settings = settings.filter(|setting| keeps || !setting.starts_with("schedule.learning_rate="));
     let pretrain = Suggestion::new(["pretrain"]).with(images).with(chosen.into_iter().flatten());
     let from = arguments.from.iter().flat_map(|from| ["--from".to_owned(), from.display().to_string()]);
-    Some(pretrain.with(from).with(settings.flat_map(|setting| ["--set".to_owned(), setting])).with(["--lr", &rate]))
+    // A run that had its baseline gets it again.
+    let pretrain = pretrain.with(from).with(run.and_then(baseline::of).map(|_| "--baseline"));
+    let pretrain = pretrain.with(settings.flat_map(|setting| ["--set".to_owned(), setting]));
+    Some(if keeps { pretrain } else { pretrain.with(["--lr", &rate]) })
+}
+
+/// The run whose recipe is tested, which has trained with its learning rate.
+fn run_of(arguments: &FindRate) -> Option<&Path> {
+    let recipe = Path::new(arguments.recipe.name());
+    recipe.parent().filter(|_| recipe.ends_with(RESOLVED))
 }
 
 /// The recipe, or the images for which one was chosen.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use candle_core::Device;
 use equimod_core::Model;
 use equimod_core::checkpoint::write_atomic;
-use equimod_core::model::files_of_pytorch;
+use equimod_core::model::{HEADS_FILE, MODEL_FILE, files_of_pytorch};
 use serde_json::json;
 
 use super::inspect::{assumptions, beside, left_out};
@@ -29,6 +29,10 @@ pub fn run(arguments: &Import) -> anyhow::Result<ExitCode> {
     }
     if arguments.file.is_dir() {
         return Err(Usage(folder(&arguments.file)).into());
+    }
+    if arguments.file.ends_with(MODEL_FILE) && arguments.file.with_file_name(HEADS_FILE).is_file() {
+        let text = "it is of an export of equimod, which is used as a MODEL as it is";
+        return Err(Usage(format!("{}: {text}", arguments.file.display())).into());
     }
     let file = local(&arguments.file, WeightFormats::Any)?;
     let model = Model::import(&file.path, arguments.prefix.as_deref(), &arguments.assumptions.choices(), &Device::Cpu)?;

@@ -11,10 +11,13 @@ use equimod_core::checkpoint::LoadReport;
 use equimod_core::model::{Certainty, Choices};
 use equimod_core::torch_file::is_torch;
 use equimod_core::{Error, Model};
+use equimod_data::Background;
+use equimod_data::source::ReadOptions;
 use serde_json::json;
 
 use crate::cli::Inspect;
 use crate::hub::WeightFormats;
+use crate::inputs::evaluated_data::reading;
 use crate::inputs::model_argument;
 use crate::outputs::console;
 use crate::process::device;
@@ -24,7 +27,11 @@ use crate::process::exit::Usage;
 pub fn run(arguments: &Inspect) -> anyhow::Result<ExitCode> {
     match open(arguments) {
         Ok(model) => {
-            if arguments.json { as_json(arguments, &model) } else { console::result(&as_text(arguments, &model)?) }?;
+            let reading = reading(std::slice::from_ref(&arguments.model), ReadOptions::default()).unwrap_or_default();
+            match arguments.json {
+                true => as_json(arguments, &model, reading)?,
+                false => console::result(&as_text(arguments, &model, reading)?)?,
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
@@ -66,7 +73,7 @@ fn open(arguments: &Inspect) -> anyhow::Result<Model> {
     model_argument::load(&local, &device)
 }
 
-fn as_json(arguments: &Inspect, model: &Model) -> anyhow::Result<()> {
+fn as_json(arguments: &Inspect, model: &Model, reading: ReadOptions) -> anyhow::Result<()> {
     let listed = arguments.tensors.then(|| tensors(model));
     console::json(&json!({
         "file": model.path, "sha256": model.sha256, "loads": true, "report": model.report,
@@ -74,7 +81,7 @@ fn as_json(arguments: &Inspect, model: &Model) -> anyhow::Result<()> {
         "features": model.backbone().features(), "parameters": model.params().count(""),
         "parameters_by_part": parts(model).into_iter().collect::<BTreeMap<_, _>>(),
         "backbone": model.backbone_config()?, "preprocessing": model.preprocessing,
-        "preprocessing_guessed": model.guessed,
+        "preprocessing_guessed": model.guessed, "background": reading.background,
         "description": model.description, "skipped": model.skipped, "tensors": listed, "imported": model.imported,
     }))
 }
@@ -181,7 +188,7 @@ fn grouped(names: &[String]) -> BTreeMap<String, Vec<&String>> {
     groups
 }
 
-fn as_text(arguments: &Inspect, model: &Model) -> anyhow::Result<String> {
+fn as_text(arguments: &Inspect, model: &Model, reading: ReadOptions) -> anyhow::Result<String> {
     let mut text = format!("file        {}\nsha256      {}\n", model.path.display(), model.sha256);
     text += &keys(&model.report);
     let not_finite = model.not_finite()?;
@@ -193,6 +200,9 @@ fn as_text(arguments: &Inspect, model: &Model) -> anyhow::Result<String> {
     let guessed = if model.guessed { " (guessed from the stem)" } else { "" };
     text +=
         &format!("input       {size} × {size}, mean {:?}, std {:?}{guessed}\n", normalization.mean, normalization.std);
+    if let Background(Some(_)) = reading.background {
+        text += &format!("background  {}, behind transparent pixels\n", reading.background);
+    }
     text += &format!("parameters  {}", model.params().count(""));
     let parts: Vec<String> = parts(model).iter().map(|(part, count)| format!("{part} {count}")).collect();
     if !parts.is_empty() {

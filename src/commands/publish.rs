@@ -1,7 +1,9 @@
 //! `equimod publish`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use equimod_core::model::CONFIG_FILE;
 use serde_json::json;
 
 use crate::artifact::{CARD_FILE, Files};
@@ -21,6 +23,7 @@ use crate::reference::ModelReference;
 ///
 /// If the folder is not a valid export, contains a secret, or cannot be published.
 pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
+    check_order(&arguments.folder, arguments.repo())?;
     let (owner, name) = repository(arguments.repo())?;
     let branch = arguments.revision.as_deref().filter(|branch| *branch != "main");
     if let Some(branch) = branch.filter(|branch| !is_branch(branch)) {
@@ -64,6 +67,15 @@ pub fn run(arguments: &Publish) -> anyhow::Result<ExitCode> {
     }
     console::result(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Checks that the repository was not given before the folder.
+fn check_order(folder: &Path, repo: &str) -> Result<(), Usage> {
+    if !folder.exists() && Path::new(repo).join(CONFIG_FILE).is_file() {
+        let folder = folder.display();
+        return Err(Usage(format!("the export comes before the repository: equimod publish {repo} {folder}")));
+    }
+    Ok(())
 }
 
 fn repository(text: &str) -> Result<(&str, &str), Usage> {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
-use equimod_eval::results::{Results, markdown};
+use equimod_eval::results::{DIFFERENCE, Results, markdown};
+use equimod_eval::verdict::caveat;
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Origin, RunInfo, Status, recorded, recorded_text};
 use serde_json::Value;
@@ -19,6 +20,7 @@ use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, StartingWeig
 use crate::export::scan::{LocalPaths, last_part};
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
+use crate::run::facts::of_run;
 use crate::run_state::{METRICS_FILE, run_of, unrecorded_seconds};
 
 /// File name of a run's recipe in an export.
@@ -102,7 +104,10 @@ impl RunFiles {
         let command: Vec<String> = info.command.iter().map(|argument| self.local.cut(argument)).collect();
         let mut origins: Vec<String> = origins(info.from.as_ref()).map(|origin| self.start(origin)).collect();
         let first = if origins.is_empty() { None } else { Some(origins.remove(0)) };
+        let finished = info.status == Status::Finished && (last.is_none() || step == last);
+        let caveat = of_run(run).filter(|_| finished).and_then(|facts| caveat(&facts)).unwrap_or_default();
         self.training = Some(Training {
+            caveat,
             data: recipe.data.source,
             data_fingerprint: info.data_fingerprint,
             background: recipe.data.background,
@@ -118,7 +123,7 @@ impl RunFiles {
             peak_memory: info.peak_memory,
             from: first,
             ancestors: origins,
-            finished: info.status == Status::Finished && (last.is_none() || step == last),
+            finished,
             further_steps: last > step,
         });
         for path in entries(run)? {
@@ -167,8 +172,8 @@ impl RunFiles {
     fn results(&mut self, path: &Path, within: Option<&str>, model: &Model) -> anyhow::Result<()> {
         let display = path.display();
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {display}"))?;
-        let results: Results = match serde_json::from_str(&text) {
-            Ok(results) => results,
+        let results = match serde_json::from_str(&text) {
+            Ok(results) => of_model(results, &model.sha256),
             Err(error) => {
                 self.left_out.push(format!("{display}, which this version cannot read ({error})"));
                 return Ok(());
@@ -176,8 +181,7 @@ impl RunFiles {
         };
         match results.models.as_slice() {
             _ if results.rows.is_empty() => return Ok(()),
-            [one] if one.sha256 == model.sha256 => {}
-            [one, _] if one.sha256 == model.sha256 && is_of_one(&results) => {}
+            [one, ..] if one.sha256 == model.sha256 && is_of_one(&results) => {}
             _ if is_of_one(&results) => {
                 self.left_out.push(format!("{display}, which is for other weights"));
                 return Ok(());
@@ -192,7 +196,7 @@ impl RunFiles {
         let folder = within.map(|folder| self.free_folder(&self.local.cut_names(folder))).unwrap_or_default();
         let name = format!("{folder}{RESULTS_FILE}");
         let names: Vec<String> = results.rows.iter().map(|row| self.data_name(&row.data)).collect();
-        let value = serde_json::from_str(&text).with_context(|| format!("cannot read {display}"))?;
+        let value = serde_json::to_value(&results)?;
         let mut results: Results =
             serde_json::from_value(self.local.cut_value(value)).with_context(|| format!("cannot read {display}"))?;
         results.rows.iter_mut().zip(names).for_each(|(row, name)| row.data = name);
@@ -242,6 +246,20 @@ impl RunFiles {
         self.sources.insert(place, name.clone());
         name
     }
+}
+
+/// Of results of several models side by side, those of the model with these weights, and of its network before training;
+/// others as they are.
+fn of_model(results: Results, sha256: &str) -> Results {
+    let is_comparison = results.rows.iter().any(|row| row.metric.starts_with(DIFFERENCE));
+    let Some(own) = results.models.iter().find(|one| one.sha256 == sha256).filter(|_| !is_comparison) else {
+        return results;
+    };
+    let names = [own.name.clone(), format!("{} untrained", own.name)];
+    let is_own = |name: &str| names.iter().any(|own| own == name);
+    let models = results.models.into_iter().filter(|one| is_own(&one.name)).collect();
+    let rows = results.rows.into_iter().filter(|row| row.model.is_empty() || is_own(&row.model)).collect();
+    Results { models, rows, ..results }
 }
 
 /// Whether results are those of one model, perhaps with the same network before training.

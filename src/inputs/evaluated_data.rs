@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use equimod_core::model::check_location;
+use equimod_core::model::{MODEL_FILE, check_location};
 use equimod_data::source::ReadOptions;
 use equimod_data::{Background, Splits};
 use equimod_train::RunInfo;
@@ -64,11 +64,6 @@ impl DataChoice {
         Some(fingerprint(self)? == fingerprint(other)?)
     }
 
-    /// Whether the images of another run are these, by their fingerprint, and are read in the same way.
-    fn has_same_images(&self, other: &Self) -> bool {
-        self.are_images_of(other) == Some(true) && self.options == other.options
-    }
-
     /// A warning of transparent pixels that are ignored in images which the run did not train on.
     pub fn ignored_transparency(&self, splits: &Splits) -> Option<String> {
         let give = "; --background white puts them on white";
@@ -122,27 +117,36 @@ pub fn reading(models: &[PathBuf], options: ReadOptions) -> anyhow::Result<ReadO
 ///
 /// # Errors
 ///
-/// If no source is named, and no model says, or they say different sources.
+/// If no source is named, and no model says, or they say different sources or ways of decoding.
 pub fn choose(models: &[PathBuf], named: Option<&str>, options: ReadOptions) -> anyhow::Result<DataChoice> {
+    let mut each = choose_each(models, named, options)?;
+    if each.iter().any(|choice| choice.options != each[0].options) {
+        let text = "the models were trained on images with different backgrounds or orientations; evaluate them one by one, \
+                    or give --background";
+        return Err(Usage(text.into()).into());
+    }
+    Ok(each.swap_remove(0))
+}
+
+/// [`choose`] for models that may have been trained on images that were decoded in different ways: for each of them, the
+/// common source, decoded as for the model.
+///
+/// # Errors
+///
+/// If no source is named, and no model says, or they say different sources.
+pub fn choose_each(models: &[PathBuf], named: Option<&str>, options: ReadOptions) -> anyhow::Result<Vec<DataChoice>> {
     let mut found: Option<DataChoice> = None;
+    let mut own: Vec<Option<ReadOptions>> = Vec::new();
     for model in models {
         let choice = of_model(model, options);
         // With named images, a recipe that cannot be read is no obstacle.
         let choice = if named.is_some() { choice.unwrap_or_default() } else { choice? };
+        own.push(choice.as_ref().map(|choice| choice.options));
         let Some(choice) = choice else { continue };
         match &found {
-            // Named images are decoded as the model expects them.
-            _ if named.is_some() => {
-                let same = found.as_ref().is_none_or(|first| first.options == choice.options);
-                if !same {
-                    let text = "the models were trained on images with different backgrounds or orientations; evaluate \
-                                them one by one, or give --background";
-                    return Err(Usage(text.into()).into());
-                }
-                found = Some(choice);
-            }
+            _ if named.is_some() => {}
             // An export knows its images by their last folder and their fingerprint.
-            Some(first) if first.has_same_images(&choice) => {
+            Some(first) if first.are_images_of(&choice) == Some(true) => {
                 let is_missing = !Path::new(&first.source).exists() && Path::new(&choice.source).exists();
                 if is_missing {
                     found = Some(choice);
@@ -168,18 +172,20 @@ pub fn choose(models: &[PathBuf], named: Option<&str>, options: ReadOptions) -> 
         }
     }
     if let Some(source) = named {
-        let options = found.map_or(options, |choice| choice.options);
-        return Ok(DataChoice { source: source.to_owned(), options, of_run: None });
+        found = Some(DataChoice { source: source.to_owned(), options, of_run: None });
     }
-    found.ok_or_else(|| {
+    let choice = found.ok_or_else(|| {
         let models: Vec<String> = models.iter().map(|model| model.display().to_string()).collect();
         let text = format!(
             "{} does not say on which images it was trained; give --data with the images to evaluate on, e.g. --data \
              emoji for the bundled ones",
             models.join(", ")
         );
-        Usage(text).into()
-    })
+        anyhow::Error::from(Usage(text))
+    })?;
+    // For weights that say nothing, images are decoded as for the others.
+    let known = own.iter().flatten().next().copied().unwrap_or(options);
+    Ok(own.into_iter().map(|own| DataChoice { options: own.unwrap_or(known), ..choice.clone() }).collect())
 }
 
 /// Source of the run or export that a model belongs to.
@@ -223,6 +229,8 @@ pub fn found(source: String, recipe: &Path) -> String {
 /// The resolved recipe of a run directory, of a checkpoint in one, or of an export.
 fn recipe_of(model: &Path) -> Option<PathBuf> {
     let in_run = run_of(model).into_iter().map(|run| run.join(RESOLVED));
-    let in_export = std::iter::once(model.join("recipe.toml")).filter(|_| model.join("config.json").is_file());
+    // Weights in an export are read with its configuration.
+    let folder = if model.ends_with(MODEL_FILE) { model.with_file_name("") } else { model.to_owned() };
+    let in_export = std::iter::once(folder.join("recipe.toml")).filter(|_| folder.join("config.json").is_file());
     in_run.chain(in_export).find(|recipe| recipe.is_file())
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use candle_core::Device;
+use equimod_core::model::{CONFIG_FILE, MODEL_FILE};
 use equimod_core::{Error, Model};
 use equimod_eval::Copies;
 use equimod_train::run_dir::is_run;
@@ -64,10 +65,14 @@ pub fn begin_from(trainer: &mut Trainer, model: &Path, device: &Device) -> anyho
 ///
 /// If it was.
 pub fn check_order(model: &Path, source: Option<&str>) -> anyhow::Result<()> {
-    match source.map(Path::new).filter(|source| is_run(source) && !is_run(model)) {
-        Some(run) => {
-            let (model, run) = (model.display(), run.display());
-            Err(Usage(format!("{run} is a run, and images were expected; give the model first: {run} {model}")).into())
+    let is_export = |path: &Path| path.join(CONFIG_FILE).is_file() && path.join(MODEL_FILE).is_file();
+    let is_model = |path: &Path| is_run(path) || is_export(path);
+    match source.map(Path::new).filter(|source| is_model(source) && !is_model(model)) {
+        Some(other) => {
+            let what = if is_run(other) { "a run" } else { "an export" };
+            let (model, other) = (model.display(), other.display());
+            let text = format!("{other} is {what}, and images were expected; give the model first: {other} {model}");
+            Err(Usage(text).into())
         }
         None => Ok(()),
     }

@@ -29,7 +29,7 @@ pub fn remark<'a>(rows: impl IntoIterator<Item = &'a ResultRow>) -> &'static str
 }
 
 /// Remark on the equivariance of a baseline, in which the module's loss has no weight.
-const UNTRAINED_PREDICTOR: &str = "the baseline does not train its predictor: its equivariance shows no effect\n";
+const UNTRAINED_PREDICTOR: &str = "the baseline leaves its predictor as it began: its equivariance shows no effect\n";
 
 /// Short name of the protocol with its metric; `None` for measures that are left to the files.
 fn short(row: &ResultRow) -> Option<&str> {
@@ -79,7 +79,7 @@ mod tests {
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{table}");
         assert!(lines[1].starts_with("logistic a-label-with-a…  87.5 %  75.0–100.0"), "{table}");
         assert!(lines[2].contains("-0.625 to -0.375") && lines[3].starts_with("– its control equimod"), "{table}");
-        assert!(lines[4].contains("does not train its predictor"), "{table}");
+        assert!(lines[4].contains("leaves its predictor as it began"), "{table}");
         let alone = ResultRow { baseline: None, chance: None, ..rows[0].clone() };
         assert!(brief(&[alone]).starts_with("measure                   value   95 %        untrained"));
         assert_eq!(brief(&[]), "\n");

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use equimod_eval::evaluation::TOP_1;
 use equimod_train::recipe::ScheduleRecipe;
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{Recipe, RunInfo, Status, recorded};
 
-use super::files::Metrics;
-use super::{baseline, seeds};
+use super::files::{Metrics, all_results};
+use super::{baseline, lengths, seeds};
 use crate::outputs::suggestion::Suggestion;
 use crate::reference::PREFIX;
 use crate::run_state::is_killed;
@@ -133,35 +134,67 @@ pub fn shorter_warmup(schedule: &ScheduleRecipe, epochs: u64) -> Option<f64> {
     (is_much && epochs < schedule.epochs).then(|| rounded(whole * own.clamp(USUAL_WARMUP, 1.0)))
 }
 
-/// [`again`] for longer than the run's `steps`, with the warm-up that belongs to it.
-pub fn longer(run: &Path, info: &RunInfo, recipe: &Recipe, steps: u64) -> Suggestion {
-    let times = times_longer(steps);
-    for_times(again(run, info), times, &recipe.schedule).about(&format!("{times} times as long"))
-}
-
-/// A training with the epochs and the warm-up of a schedule that is several times as long.
-fn for_times(training: Suggestion, times: u64, schedule: &ScheduleRecipe) -> Suggestion {
-    let epochs = times * schedule.epochs;
-    let longer = training.with(["--epochs", &epochs.to_string()]);
-    match longer_warmup(schedule, epochs) {
-        0.0 => longer,
-        warmup => longer.with(["--set", &format!("schedule.warmup_epochs={warmup:?}")]),
+/// What follows for a run of `steps` steps that may be too short: the comparison with a run that was trained for longer,
+/// or for less, if there is one, or longer training.
+pub fn longer(run: &Path, info: &RunInfo, recipe: &Recipe, steps: u64) -> Option<Suggestion> {
+    if let Some(longer) = lengths::longer(run) {
+        let about = format!("{} was trained for longer", longer.display());
+        return Some(side_by_side([run, &longer]).about(&about));
+    }
+    match lengths::shorter(run) {
+        Some(shorter) => Some(side_by_side([&shorter, run]).about("whether longer training gained")),
+        None => train_longer(again(run, info), &recipe.schedule, steps),
     }
 }
 
-/// [`longer_by_files`] without the baseline, for one of several runs.
+/// The comparison of two runs, or the report on both if they have no accuracy.
+fn side_by_side(runs: [&Path; 2]) -> Suggestion {
+    let runs = runs.map(Path::to_owned);
+    let has_accuracy = |run: &PathBuf| all_results(run).is_ok_and(|rows| rows.iter().any(|row| row.metric == TOP_1));
+    match runs.iter().all(has_accuracy) {
+        true => compare(&runs),
+        false => Suggestion::new(["report"]).with(runs.iter().map(|run| run.display().to_string())),
+    }
+}
+
+/// A training with the epochs and the warm-up of a longer schedule; `None` if the schedule is as long as usual ones.
+fn train_longer(training: Suggestion, schedule: &ScheduleRecipe, steps: u64) -> Option<Suggestion> {
+    let epochs = longer_epochs(schedule.epochs, steps)?;
+    let longer = training.with(["--epochs", &epochs.to_string()]);
+    let longer = match longer_warmup(schedule, epochs) {
+        0.0 => longer,
+        warmup => longer.with(["--set", &format!("schedule.warmup_epochs={warmup:?}")]),
+    };
+    Some(longer.about(&match epochs % schedule.epochs.max(1) {
+        0 => format!("{} times as long", epochs / schedule.epochs.max(1)),
+        _ => format!("{epochs} epochs instead of {}", schedule.epochs),
+    }))
+}
+
+/// Longer training of a run without its baseline, for one of several runs; `None` if there is such a run.
 pub fn alone_longer_by_files(run: &Path) -> Option<Suggestion> {
-    let info = RunInfo::read(run).ok().filter(|_| is_run(run))?;
-    let times = times_longer(Metrics::read(run).ok()?.steps());
-    let longer = for_times(alone(run, &info), times, &recorded(&run.join(RESOLVED)).ok()?.schedule);
-    Some(longer.about(&format!("{}, {times} times as long", run.display())))
+    let (info, recipe, steps) = files_of(run)?;
+    let longer = train_longer(alone(run, &info), &recipe.schedule, steps).filter(|_| lengths::longer(run).is_none())?;
+    let about = format!("{}, {}", run.display(), longer.remark());
+    Some(longer.about(&about))
+}
+
+/// Longer training of a run that gained from it before.
+pub fn still_longer_by_files(run: &Path) -> Option<Suggestion> {
+    let (info, recipe, steps) = files_of(run)?;
+    train_longer(again(run, &info), &recipe.schedule, steps)
 }
 
 /// [`longer`] by the files of the run; `None` for other folders, and if a file cannot be read.
 pub fn longer_by_files(run: &Path) -> Option<Suggestion> {
+    let (info, recipe, steps) = files_of(run)?;
+    longer(run, &info, &recipe, steps)
+}
+
+/// Metadata, recipe and number of steps of a run.
+fn files_of(run: &Path) -> Option<(RunInfo, Recipe, u64)> {
     let info = RunInfo::read(run).ok().filter(|_| is_run(run))?;
-    let steps = Metrics::read(run).ok()?.steps();
-    Some(longer(run, &info, &recorded(&run.join(RESOLVED)).ok()?, steps))
+    Some((info, recorded(&run.join(RESOLVED)).ok()?, Metrics::read(run).ok()?.steps()))
 }
 
 /// [`again`] at a third of the learning rate, or at a usual one of AdamW.
@@ -194,9 +227,13 @@ pub fn find_rate_by_files(run: &Path) -> Option<Suggestion> {
     Some(find_rate(run, &info, &recorded(&run.join(RESOLVED)).ok()?))
 }
 
-/// How many times as long a run of too few steps should be: four times, or as often as gives it [`FEWEST`] steps.
-fn times_longer(steps: u64) -> u64 {
-    FEWEST.div_ceil(steps.max(1)).max(4)
+/// Epochs of a usual long training, beyond which none is suggested.
+const MOST_EPOCHS: u64 = 800;
+
+/// Epochs of a longer run: four times as many, or as many as give it [`FEWEST`] steps, and at most [`MOST_EPOCHS`].
+fn longer_epochs(epochs: u64, steps: u64) -> Option<u64> {
+    let longer = (FEWEST.div_ceil(steps.max(1)).max(4) * epochs).min(MOST_EPOCHS);
+    (longer > epochs).then_some(longer)
 }
 
 #[cfg(test)]
@@ -218,7 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_run_has_steps_enough() {
-        assert_eq!([0, 2, 192, 5000].map(times_longer), [500, 250, 4, 4]);
+    fn a_longer_run_has_steps_enough_and_usual_epochs() {
+        let found = [(1, 0), (1, 2), (10, 192), (10, 5000), (300, 900), (800, 4)].map(|(e, s)| longer_epochs(e, s));
+        assert_eq!(found, [Some(500), Some(250), Some(40), Some(40), Some(800), None]);
     }
 }

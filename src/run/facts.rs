@@ -41,10 +41,14 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
         Some((name.strip_suffix(".absolute_equivariance")?.to_owned(), value))
     });
     let equivariance = equivariance.collect();
-    let (still_falling, risen, unchanged) = (decrease(&losses), rise(&losses), return_to_start(&losses));
-    let flat = flat(&losses).filter(|_| risen.is_none() && unchanged.is_none());
     let info = RunInfo::read(run)?;
     let started_from = info.from.as_ref().map(|from| from.model.clone());
+    // Trained weights begin with a low loss, which need not fall.
+    let is_random = started_from.is_none();
+    let risen = rise(&losses).filter(|(start, end)| is_random || is_clear_rise(*start, *end));
+    let unchanged = return_to_start(&losses).filter(|_| is_random);
+    let flat = flat(&losses).filter(|_| is_random && risen.is_none() && unchanged.is_none());
+    let still_falling = decrease(&losses);
     let unfinished = (info.status != Status::Finished).then(|| status(run, &info));
     Ok(TrainingFacts {
         steps,
@@ -78,7 +82,12 @@ const CLEAR: f64 = 0.05;
 /// Fall, as a share of the first loss, below which a loss that rose came back to its start.
 const SLIGHT: f64 = 0.02;
 
-/// Mean losses of the first twentieth and the last fifth if the latter is higher, of few losses clearly higher.
+fn is_clear_rise(start: f64, end: f64) -> bool {
+    end - start > CLEAR * start.abs()
+}
+
+/// Mean losses of the first twentieth and the last fifth if the latter is higher, of fewer losses than [`VERY_SHORT`] clearly
+/// higher.
 fn rise(losses: &[f64]) -> Option<(f64, f64)> {
     // A single first loss is no start of twenty or more.
     let least = if losses.len() < 20 { 1 } else { 3 };
@@ -90,8 +99,8 @@ fn rise(losses: &[f64]) -> Option<(f64, f64)> {
     // Of the first losses there may be one alone; those at the end tell how much single ones differ.
     let noise = deviation(&losses[losses.len() - last..]).unwrap_or_default();
     let error = noise * (1.0 / first as f64 + 1.0 / last as f64).sqrt();
-    let few = if losses.len() < 20 { CLEAR * start.abs() } else { 0.0 };
-    (end > start + few.max(2.0 * error)).then_some((start, end))
+    let is_enough = losses.len() >= VERY_SHORT as usize || is_clear_rise(start, end);
+    (is_enough && end > start + 2.0 * error).then_some((start, end))
 }
 
 /// Mean losses of the first and the last fifth, if their difference is less than twice its standard error; `None` for fewer
@@ -173,6 +182,14 @@ mod tests {
         };
         assert!(rise(&noisy(4.70)).is_some() && rise(&noisy(4.65)).is_none());
         assert_eq!(rise(&[10.0, 13.0, 13.2, 14.3]), Some((10.0, 14.3)));
+        // Of fewer than a hundred losses, a rise below a twentieth is not clear.
+        let slight = |count: usize, end: f64| {
+            rise(&(0..count).map(|step| if step < count / 2 { 4.0 } else { end }).collect::<Vec<f64>>())
+        };
+        assert_eq!(
+            [(99, 4.19), (99, 4.21), (100, 4.19)].map(|(count, end)| slight(count, end).is_some()),
+            [false, true, true]
+        );
         // The first of twenty losses alone is no start: 5.5, 7.5 and 6.5 are within two errors of 0.44 of the end.
         let one_low: Vec<f64> = std::iter::once(5.5).chain(noisy(7.0)[3..22].iter().copied()).collect();
         assert_eq!((one_low.len(), rise(&one_low)), (20, None));

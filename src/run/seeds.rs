@@ -16,7 +16,7 @@ pub fn pairs(run: &Path) -> Vec<PathBuf> {
 }
 
 /// Two runs, followed by the pairs of their recipes with other seeds that both were trained with.
-pub fn matched([first, second]: [&Path; 2]) -> Vec<PathBuf> {
+fn matched([first, second]: [&Path; 2]) -> Vec<PathBuf> {
     let seed = |run: &Path| RunInfo::read(run).ok().map(|info| info.seed);
     let others = other_seeds(second);
     let pair = |run: PathBuf| {
@@ -25,6 +25,16 @@ pub fn matched([first, second]: [&Path; 2]) -> Vec<PathBuf> {
     };
     let pairs = other_seeds(first).into_iter().filter_map(pair);
     std::iter::once([first.to_owned(), second.to_owned()]).chain(pairs).flatten().collect()
+}
+
+/// Two runs and the pairs of their recipes with other seeds: of a run and its baseline, all such pairs.
+pub fn with_others([first, second]: [&Path; 2]) -> Vec<PathBuf> {
+    let is_of = |run: &Path, other: &Path| baseline::finished(run).is_some_and(|baseline| baseline == other);
+    match (is_of(first, second), is_of(second, first)) {
+        (true, _) => pairs(first),
+        (_, true) => pairs(second),
+        _ => matched([first, second]),
+    }
 }
 
 /// Whether two runs differ in their seeds alone.
@@ -58,43 +68,56 @@ pub fn next_seed<'a>(runs: impl IntoIterator<Item = &'a Path>) -> u64 {
 
 /// The finished runs beside `run` that have its recipe and images and another seed, by their seeds; one of each seed.
 fn other_seeds(run: &Path) -> Vec<PathBuf> {
-    let (Some(own), Some(folder)) = (Finished::read(run), run.parent()) else { return Vec::new() };
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    // With the path as it was given: `out/a` beside `out/b`, and `a` beside `b`.
-    let beside = entries.map(|entry| run.with_file_name(entry.file_name()));
-    let mut found: Vec<(u64, PathBuf)> = beside
-        .filter_map(|path| Some((Finished::read(&path)?, path)))
-        .filter(|(other, _)| own.differs_in_seed_alone(other))
-        .map(|(other, path)| (other.info.seed, path))
-        .collect();
+    let others = beside(run, Finished::differs_in_seed_alone);
+    let mut found: Vec<(u64, PathBuf)> = others.into_iter().map(|(other, path)| (other.info.seed, path)).collect();
     found.sort();
     found.dedup_by_key(|(seed, _)| *seed);
     found.into_iter().map(|(_, path)| path).collect()
 }
 
+/// The finished runs in the folder of `run` for which `is_wanted` holds beside it.
+pub(super) fn beside(run: &Path, is_wanted: fn(&Finished, &Finished) -> bool) -> Vec<(Finished, PathBuf)> {
+    let (Some(own), Some(folder)) = (Finished::read(run), run.parent()) else { return Vec::new() };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    // With the path as it was given: `out/a` beside `out/b`, and `a` beside `b`.
+    let paths = entries.map(|entry| run.with_file_name(entry.file_name()));
+    let runs = paths.filter_map(|path| Some((Finished::read(&path)?, path)));
+    runs.filter(|(other, _)| is_wanted(&own, other)).collect()
+}
+
 /// Whether two recipes differ at most in their seeds, and in the place of the images.
 pub fn have_one_recipe(one: &Recipe, other: &Recipe) -> bool {
-    changes(one, other).iter().all(|change| ["seed", "data.source"].contains(&change.setting.as_str()))
+    differ_at_most_in(one, other, &[])
+}
+
+fn differ_at_most_in(one: &Recipe, other: &Recipe, settings: &[&str]) -> bool {
+    let differ = changes(one, other);
+    let mut names = differ.iter().map(|change| change.setting.as_str());
+    names.all(|name| ["seed", "data.source"].contains(&name) || settings.contains(&name))
 }
 
 /// A finished run.
-struct Finished {
-    info: RunInfo,
-    recipe: Recipe,
+pub(super) struct Finished {
+    pub(super) info: RunInfo,
+    pub(super) recipe: Recipe,
 }
 
 impl Finished {
     /// The run in a folder; `None` if there is none, or it is not finished.
-    fn read(folder: &Path) -> Option<Self> {
+    pub(super) fn read(folder: &Path) -> Option<Self> {
         let info = RunInfo::read(folder).ok().filter(|info| info.status == Status::Finished)?;
         Some(Self { info, recipe: recorded(&folder.join(RESOLVED)).ok()? })
     }
 
     fn differs_in_seed_alone(&self, other: &Self) -> bool {
-        self.info.seed != other.info.seed
-            && self.info.data_fingerprint == other.info.data_fingerprint
+        self.info.seed != other.info.seed && self.differs_in(other, &[])
+    }
+
+    /// Whether two runs on the same images, from the same weights, differ at most in their seeds and these settings.
+    pub(super) fn differs_in(&self, other: &Self, settings: &[&str]) -> bool {
+        self.info.data_fingerprint == other.info.data_fingerprint
             && self.info.from == other.info.from
-            && have_one_recipe(&self.recipe, &other.recipe)
+            && differ_at_most_in(&self.recipe, &other.recipe, settings)
     }
 }

@@ -92,6 +92,10 @@ fn no_weights(folder: &Path) -> Result<()> {
             let text = format!("it holds no weights of equimod, but files of PyTorch; run `equimod import {file}`");
             Err(Error::checkpoint(folder, text))
         }
+        None if folder.ends_with(CHECKPOINTS) && fs::read_dir(folder).is_ok_and(|entries| entries.count() > 0) => {
+            let text = "it is the folder of the checkpoints of a run; give the run, or one of them";
+            Err(Error::checkpoint(folder, text))
+        }
         None => Err(Error::checkpoint(folder, format!("it holds no checkpoints; {WHAT}"))),
     }
 }

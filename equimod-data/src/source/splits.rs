@@ -101,6 +101,11 @@ impl Splits {
     pub fn test_or_train(&self) -> &Arc<dyn Dataset> {
         self.test.as_ref().unwrap_or(&self.train)
     }
+
+    /// The part of the data set that [`test_or_train`](Self::test_or_train) is: `test` or `training`.
+    pub fn tested_part(&self) -> &'static str {
+        if self.test.is_some() { "test" } else { "training" }
+    }
 }
 
 /// The name of a label column in results and on the command line: `skin_tone` → `skin-tone`.

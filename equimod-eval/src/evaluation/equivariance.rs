@@ -81,7 +81,8 @@ fn rows(evaluation: &Evaluation, module: &ModuleEquivariance, task: &str) -> Vec
         (RELATIVE, module.measured.relative, None),
         (RATIO_OF_MEANS, module.measured.ratio_of_means, None),
     ];
-    let detail = format!("{} images, {} views", module.images, module.rows.len());
+    let part = evaluation.splits.tested_part();
+    let detail = format!("{} {part} images, {} views", module.images, module.rows.len());
     let row = |(metric, value, interval): (&str, f64, _)| ResultRow {
         interval,
         detail: detail.clone(),

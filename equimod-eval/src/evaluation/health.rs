@@ -36,8 +36,9 @@ impl Protocol for HealthProtocol {
         stds.sort_by(|a, b| b.total_cmp(a));
         let (model, seed) = (evaluation.model, evaluation.seed);
         let views = view_pairs(model, &policy_of(model)?, dataset, self.images, seed)?;
-        let of_features = format!("{} images, {} features", features.rows(), features.columns());
-        let of_views = format!("two views of {} images", views[0].rows());
+        let part = evaluation.splits.tested_part();
+        let of_features = format!("{} {part} images, {} features", features.rows(), features.columns());
+        let of_views = format!("two views of {} {part} images", views[0].rows());
         let row = |metric: &str, value: f64, detail: &str| ResultRow {
             detail: detail.into(),
             ..evaluation.number("health", "features", metric, value)

@@ -95,7 +95,8 @@ impl RetrievalProtocol {
         let config = PredictorRetrievalConfig { images, views, seed: evaluation.seed };
         let mut rows = Vec::new();
         for module in retrieve(evaluation.model, evaluation.splits.test_or_train().as_ref(), &config)? {
-            let detail = format!("each of {views} views among them, {} queries", module.ranks.len());
+            let part = evaluation.splits.tested_part();
+            let detail = format!("each of {views} views of {part} images among them, {} queries", module.ranks.len());
             // The views of an image are not independent: images are resampled, each with all its views.
             let row = |metric: &str, values: &[f64], chance: f64| {
                 let row = evaluation.number("retrieval by the predictor", &module.module, metric, 0.0);

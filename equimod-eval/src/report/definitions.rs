@@ -140,7 +140,13 @@ const DEFINITIONS: [Definition; 25] = [
 /// Remark on the equivariance of a baseline, in which the module's loss has no weight.
 const BASELINE: (&str, &str) = (
     "equivariance of the baseline",
-    "that of a predictor which the baseline does not train: it shows no effect of the module",
+    "that of a predictor which the baseline leaves as it began: it shows no effect of this training",
+);
+
+/// Remark on images that were held out where there is no test split.
+const HELD_OUT: (&str, &str) = (
+    "held-out images",
+    "a fifth of the training images, kept from classifiers; pretraining on the same source saw them, without labels",
 );
 
 /// Names and definitions of the measures in `rows`, each once, in the order of the rows.
@@ -155,6 +161,9 @@ pub fn definitions(rows: &[ResultRow]) -> Vec<(&'static str, &'static str)> {
     }
     if rows.iter().any(|row| row.metric == ABSOLUTE && row.baseline.is_some()) {
         found.push(BASELINE);
+    }
+    if rows.iter().any(|row| row.detail.contains("held-out images")) {
+        found.push(HELD_OUT);
     }
     found
 }

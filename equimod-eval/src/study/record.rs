@@ -191,7 +191,10 @@ impl Measure {
 
     /// A difference as text with its sign; of shares in points.
     pub fn signed(&self, value: f64) -> String {
-        if self.is_share() { format!("{:+.1}", 100.0 * value) } else { format!("{value:+.3}") }
+        let (value, factor) = if self.is_share() { (100.0 * value, 10.0) } else { (value, 1000.0) };
+        // Not -0.0, of what rounds to 0.
+        let value = if (factor * value).round() == 0.0 { 0.0 } else { value };
+        if self.is_share() { format!("{value:+.1}") } else { format!("{value:+.3}") }
     }
 
     /// Whether the value is shown in per cent.

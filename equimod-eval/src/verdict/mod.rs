@@ -23,7 +23,7 @@ pub use accuracies::{WIDE, of_baseline};
 pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, FEW_DIMENSIONS, NARROWER, READABLE};
 pub use predictions::TELLS_APART;
 pub use sides::{is_judged, is_saturated};
-pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, of_trainings, unfinished};
+pub use training::{FALLING, SHORT_RUN, TrainingFacts, VERY_SHORT, caveat, of_trainings, unfinished};
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +71,14 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let (gains, predictions) = (Gains::of(rows), Predictions::of(rows, training));
     let (at_an_end, against_baseline) = (range_end(rows), baseline(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
+    let has_baseline = against_baseline.is_some();
     let failed = training.is_some_and(TrainingFacts::has_failed);
     // In the order of reading. Of too many sentences, the last of the highest number are left out.
     let sentences = [
         (0, training.and_then(collapse)),
         (0, training.and_then(rise)),
         (0, gains.sentence()),
-        (0, training.filter(|_| !gains.measures.is_empty()).and_then(start)),
+        (0, training.filter(|_| !gains.measures.is_empty()).and_then(|training| start(training, has_baseline))),
         (2, at_an_end.clone()),
         (1, precision(rows)),
         (2, other_epochs(rows)),
@@ -119,6 +120,8 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
 pub fn of_evaluation(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict {
     let Verdict { mut sentences, advice } = verdict(rows, None);
     let gains = Gains::of(rows);
+    let has_baseline = baseline(rows).is_some();
+    let start = |training| start(training, has_baseline);
     sentences.extend(training.filter(|_| !gains.measures.is_empty()).and_then(start));
     let disappointing = gains.is_disappointing() || Predictions::of(rows, None).side == Some(Side::Below);
     sentences.extend(training.and_then(|training| {

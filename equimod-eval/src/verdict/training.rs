@@ -106,14 +106,25 @@ pub fn unfinished(training: &TrainingFacts) -> Option<String> {
     })
 }
 
+/// What a reader of results is to know of the training, whatever they are: that it failed, or was too short.
+pub fn caveat(training: &TrainingFacts) -> Option<String> {
+    collapse(training).or_else(|| rise(training)).or_else(|| pace(training, false))
+}
+
 /// Most runs that a sentence names.
 const MOST_NAMES: usize = 3;
 
-/// The weights that training started from, which differences from the untrained network include.
-pub(super) fn start(training: &TrainingFacts) -> Option<String> {
+/// The weights that training started from, which differences from the untrained network include, and those from a baseline
+/// do not.
+pub(super) fn start(training: &TrainingFacts, has_baseline: bool) -> Option<String> {
     let from = training.started_from.as_ref()?;
+    let baseline = match has_baseline {
+        true => "; the baseline started from them, too, so that differences from it are of this training alone",
+        false => "",
+    };
     Some(format!(
-        "Training started from the weights of {from}: differences from the untrained network include what these had."
+        "Training started from the weights of {from}: differences from the untrained network include what these \
+         had{baseline}."
     ))
 }
 

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
+use equimod_data::Splits;
+use equimod_data::source::ReadOptions;
 use equimod_eval::Evaluation;
 use equimod_eval::evaluation::{Classification, ComparedModel, compare, distinct_draws, introduction};
 use equimod_eval::knn::KnnConfig;
@@ -13,9 +16,10 @@ use equimod_train::{Recipe, changes, recorded};
 
 use super::contenders::{Comparison, Contender, names};
 use super::next::{Kept, after_comparison};
-use super::session::{choose_images, open_images};
+use super::session::open_images;
 use super::settings::repeated;
 use crate::cli::{Compare, Compared};
+use crate::inputs::evaluated_data::choose_each;
 use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::outputs::verdict::{print_rows, print_verdict};
@@ -31,16 +35,15 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     }
     let devices = device::open_all(&arguments.shared.device.device)?;
     let images = &arguments.images;
-    let data = choose_images(&arguments.models, images.data.as_deref(), images, console::note)?;
-    let splits = open_images(&data, images, console::note)?;
+    let splits = opened(arguments)?;
     let seed = arguments.shared.seed;
     let console = Console::default();
     let mut contenders = Vec::new();
     let mut classifications: Vec<Vec<Classification>> = Vec::new();
-    for (path, name) in arguments.models.iter().zip(names(&arguments.models)) {
+    for ((path, name), splits) in arguments.models.iter().zip(names(&arguments.models)).zip(&splits) {
         console::note(&name);
         let contender = Contender::load(path, name, &arguments.shared, &devices)?;
-        let evaluation = contender.evaluation(&splits, seed, &console).tasks(&images.task);
+        let evaluation = contender.evaluation(splits, seed, &console).tasks(&images.task);
         classifications.push(classify(&evaluation, arguments)?);
         drop(evaluation);
         contenders.push(contender);
@@ -57,7 +60,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     let models = contenders.iter().zip(&classifications);
     let models: Vec<ComparedModel> =
         models.map(|(c, all)| ComparedModel { name: &c.name, classifications: all }).collect();
-    let (rows, sections) = compare(&models, &splits.name, seed)?;
+    let (rows, sections) = compare(&models, &splits[0].name, seed)?;
     let difference = rows.iter().find(|row| row.metric.starts_with(DIFFERENCE)).map(|row| row.model.clone());
     let title = match contenders.as_slice() {
         [one, other] => format!("{} and {}", one.name, other.name),
@@ -82,6 +85,30 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         print_verdict(&results.verdict, &next)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The images for each model, decoded as in its training.
+fn opened(arguments: &Compare) -> anyhow::Result<Vec<Rc<Splits>>> {
+    let Compare { models, images, .. } = arguments;
+    let choices = choose_each(models, images.data.as_deref(), images.reading.reading())?;
+    let mut opened: Vec<(ReadOptions, Rc<Splits>)> = Vec::new();
+    let mut each = Vec::new();
+    for (choice, name) in choices.iter().zip(names(models)) {
+        let known = opened.iter().find(|(options, _)| *options == choice.options);
+        let splits = match known {
+            Some((_, splits)) => splits.clone(),
+            None => {
+                let whose =
+                    if choices.iter().all(|one| one.options == choice.options) { "" } else { &format!("{name}: ") };
+                console::note(&format!("{whose}{}", choice.describe()));
+                let splits = Rc::new(open_images(choice, images, console::note)?);
+                opened.push((choice.options, splits.clone()));
+                splits
+            }
+        };
+        each.push(splits);
+    }
+    Ok(each)
 }
 
 fn classify(evaluation: &Evaluation, arguments: &Compare) -> anyhow::Result<Vec<Classification>> {

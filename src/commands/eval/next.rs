@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use equimod_core::ObjectiveConfig;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::TOP_1;
-use equimod_eval::results::is_quick_search;
+use equimod_eval::results::{DIFFERENCE, is_quick_search};
 use equimod_eval::suite::SuiteTask;
-use equimod_eval::verdict::{Advice, TrainingFacts, is_saturated};
+use equimod_eval::verdict::{Advice, TrainingFacts, VERY_SHORT, is_saturated};
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{RunInfo, Status, recorded};
 
@@ -17,12 +17,12 @@ use crate::outputs::suggestion::Suggestion;
 use crate::reference::{PREFIX, plain_name};
 use crate::run::again::{
     self, against_start, alone_longer_by_files, alone_with_seed, compare, few_shot, find_rate_by_files,
-    longer_by_files, lower_by_files, resume, with_seed,
+    longer_by_files, lower_by_files, resume, still_longer_by_files, with_seed,
 };
 use crate::run::baseline::{self, weighted_modules};
 use crate::run::facts::of_run;
 use crate::run::files::all_results;
-use crate::run::seeds;
+use crate::run::{lengths, seeds};
 
 /// Pairs of runs, one of each seed, that are enough to say whether their difference lasts.
 const ENOUGH_PAIRS: usize = 3;
@@ -40,9 +40,11 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
         return open;
     }
     let [first, second] = [&models[0], &models[1]].map(PathBuf::as_path);
-    // A run whose loss rose is nothing to repeat.
+    // A run whose loss rose is nothing to repeat. A baseline has the learning rate of its run.
     let risen = [first, second].into_iter().filter(|run| of_run(run).is_some_and(|run| run.has_risen()));
-    let find: Vec<Suggestion> = risen.filter_map(find_rate_by_files).collect();
+    let mut risen: Vec<&Path> = risen.map(|run| baseline::run_of(run).unwrap_or(run)).collect();
+    risen.dedup();
+    let find: Vec<Suggestion> = risen.into_iter().filter_map(find_rate_by_files).collect();
     if !find.is_empty() {
         return find;
     }
@@ -53,6 +55,9 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
         let open = [first, second].into_iter().filter(is_open);
         return open.map(|run| few_shot(run).with(kept.data()).with(&kept.others)).collect();
     }
+    if models.len() == 2 && lengths::is_longer([first, second]) {
+        return after_longer(second, rows).into_iter().collect();
+    }
     // A run trains its baseline along.
     let has_baseline = |run: &Path| baseline::of(run).is_some_and(|baseline| models[..2].contains(&baseline));
     let run = [first, second].into_iter().find(|run| has_baseline(run));
@@ -60,7 +65,7 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
     if run.is_none() && seeds::differ_in_seed_alone([first, second]) {
         return again::of_one_recipe(first).map(|next| next.with(by)).into_iter().collect();
     }
-    let pairs = run.map_or_else(|| seeds::matched([first, second]), seeds::pairs);
+    let pairs = seeds::with_others([first, second]);
     if pairs.len() > models.len() {
         let given: Vec<String> = models.iter().map(|model| model.display().to_string()).collect();
         let compare = Suggestion::again_without(&given).with(pairs.iter().map(|run| run.display().to_string()));
@@ -84,6 +89,17 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
     again.chain(short.filter_map(alone_longer_by_files)).collect()
 }
 
+/// What follows the comparison of a run with a shorter one: still longer training if this one gained, and else the
+/// comparison with its baseline.
+fn after_longer(run: &Path, rows: &[ResultRow]) -> Option<Suggestion> {
+    let gained = |row: &ResultRow| row.metric.starts_with(DIFFERENCE) && row.interval.is_some_and(|(low, _)| low > 0.0);
+    if rows.iter().any(gained) && is_short(run) {
+        return still_longer_by_files(run);
+    }
+    let pairs = seeds::pairs(run);
+    (!pairs.is_empty()).then(|| again::compare(&pairs).about("the longer run against its baseline"))
+}
+
 /// The command that follows a transfer evaluation: one with more to compare with, or the comparison of the two models with
 /// the highest `means` on the images of the first `task`.
 pub fn after_transfer(arguments: &Transfer, means: &[f64], task: &SuiteTask) -> Vec<Suggestion> {
@@ -97,10 +113,11 @@ pub fn after_transfer(arguments: &Transfer, means: &[f64], task: &SuiteTask) -> 
         ([_, _, ..], 0) => {
             let mut order: Vec<(&f64, &PathBuf)> = means.iter().zip(models).collect();
             order.sort_by(|a, b| b.0.total_cmp(a.0));
-            let [first, second] = [1, 0].map(|place| order[place].1.display().to_string());
-            let compare = Suggestion::new(["eval", "compare", &first, &second, "--data", &task.data]);
-            let compare = compare.with(task.test.iter().flat_map(|test| ["--test", test]));
-            Some(compare.about("tested on paired images of the first task"))
+            let pairs = seeds::with_others([1, 0].map(|place| order[place].1.as_path()));
+            let images = ["--data", &task.data].into_iter().chain(task.test.iter().flat_map(|test| ["--test", test]));
+            let over = if pairs.len() > 2 { format!(" and {} seeds", pairs.len() / 2) } else { String::new() };
+            let about = format!("tested on paired images of the first task{over}");
+            Some(compare(&pairs).with(images).about(&about))
         }
         _ => None,
     };
@@ -147,7 +164,10 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path, kept: &Kept, rows:
     let longer = if is_other { longer_if_short(model) } else { None };
     let info = RunInfo::read(model).ok().filter(|_| is_other && has_accuracy(model, rows));
     let start = info.and_then(|info| against_start(model, &info));
-    start.into_iter().chain(next).chain(longer).collect()
+    // Of very few steps, nothing else tells much.
+    let is_first = of_run(model).is_some_and(|facts| facts.steps < VERY_SHORT);
+    let (before, after) = if is_first { (longer, None) } else { (None, longer) };
+    before.into_iter().chain(start).chain(next).chain(after).collect()
 }
 
 /// The commands that come before all others: of a run that is not finished, or has a baseline that is not.
@@ -180,14 +200,17 @@ fn answer(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow])
     match advice {
         Some(Advice::LowerRate) if is_run(model) => return lower_by_files(model),
         Some(Advice::FindRate) if is_run(model) => return find_rate_by_files(model),
-        Some(Advice::EvaluateUntrained) => return Some(Suggestion::again().with(["--untrained"])),
+        Some(Advice::EvaluateUntrained) => {
+            let baseline = baseline::finished(model).filter(|_| !rows.iter().any(|row| row.baseline.is_some()));
+            return Some(Suggestion::again().with(["--untrained"]).with(baseline.map(|_| "--baseline")));
+        }
         Some(Advice::TrainLonger) if is_run(model) => return longer_by_files(model),
         Some(Advice::EvaluateFewShot) => {
             return Some(few_shot(model).with(kept.data()).with(&kept.others));
         }
         _ => {}
     }
-    if let Some(baseline) = baseline::of(model) {
+    if baseline::of(model).is_some() {
         let is_paired = rows.iter().any(|row| row.over_baseline.is_some() && !is_quick_search(row));
         let is_compared = |row: &ResultRow| ["knn", "logistic"].contains(&row.protocol.as_str());
         // What `eval compare` does not measure, the same evaluation does.
@@ -198,7 +221,10 @@ fn answer(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow])
         // Where all images are right, no accuracy differs, and without labels, there is none.
         return match is_paired || is_saturated(&all_results(model).unwrap_or_default()) {
             true => over_seeds(model, kept, rows),
-            false => has_accuracy(model, rows).then(|| against_baseline(&[baseline, model.to_owned()], kept, rows)),
+            false => {
+                let pairs = seeds::pairs(model);
+                (!pairs.is_empty() && has_accuracy(model, rows)).then(|| against_baseline(&pairs, kept, rows))
+            }
         };
     }
     let file = model.join(RESOLVED);
@@ -225,11 +251,7 @@ fn over_seeds(run: &Path, kept: &Kept, rows: &[ResultRow]) -> Option<Suggestion>
     let pairs = seeds::pairs(run);
     match pairs.len() {
         0..=2 => Some(with_seed(run, &RunInfo::read(run).ok()?, seeds::next_seed([run]))),
-        several => {
-            let compare = against_baseline(&pairs, kept, rows);
-            let remark = format!("{}, tested over {} seeds", compare.remark(), several / 2);
-            Some(compare.about(&remark))
-        }
+        _ => Some(against_baseline(&pairs, kept, rows)),
     }
 }
 
@@ -239,5 +261,6 @@ fn against_baseline(pairs: &[PathBuf], kept: &Kept, rows: &[ResultRow]) -> Sugge
     let (by, accuracy): (&[&str], _) =
         if is_knn { (&["--by", "knn"], "k-NN accuracy") } else { (&[], "logistic accuracy") };
     let compare = compare(pairs).with(by).with(kept.data()).with(&kept.others).with(&kept.of_classifier);
-    compare.about(&format!("whether {accuracy} gains by the module, on paired images"))
+    let over = if pairs.len() > 2 { format!(", tested over {} seeds", pairs.len() / 2) } else { String::new() };
+    compare.about(&format!("whether {accuracy} gains by the module, on paired images{over}"))
 }

@@ -93,7 +93,9 @@ impl<'a> Session<'a> {
         let devices = device::open_all(&arguments.device.device)?;
         let named = arguments.source.as_deref().or(arguments.images.data.as_deref());
         check_order(&arguments.model, named)?;
-        let data = choose_images(std::slice::from_ref(&arguments.model), named, &arguments.images, note)?;
+        let reading = arguments.images.reading.reading();
+        let data = evaluated_data::choose(std::slice::from_ref(&arguments.model), named, reading)?;
+        note(&data.describe());
         let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
         let baseline = arguments.baseline.then(|| open_baseline(&arguments.model, &devices[0])).transpose()?;
         report_guess(&model);
@@ -293,18 +295,6 @@ fn open_baseline(run: &Path, device: &Device) -> anyhow::Result<Model> {
         return Err(Usage(text).into());
     }
     Ok(Model::load(&baseline, device)?)
-}
-
-/// Chooses the images of an evaluation of `models`: the source `named`, else that of a run. `note` receives the choice.
-pub fn choose_images(
-    models: &[PathBuf],
-    named: Option<&str>,
-    images: &ImageArgs,
-    note: fn(&str),
-) -> anyhow::Result<DataChoice> {
-    let data = evaluated_data::choose(models, named, images.reading.reading())?;
-    note(&data.describe());
-    Ok(data)
 }
 
 /// Opens the chosen images. `note` receives a warning of a missing background.

@@ -33,7 +33,7 @@ impl Setup {
         }
         console::note(&self.difference());
         console::note(&parts(&trainer));
-        self.large_rate().iter().for_each(|text| console::note(text));
+        self.large_rate().iter().chain(&self.idle_probe()).for_each(|text| console::note(text));
         console::result(&recipe.to_toml())?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads()).build()?;
         let parameters = trainer.parameters();

@@ -158,13 +158,17 @@ impl Finished<'_> {
         let first = match advice {
             Some(Advice::LowerRate) => Some(lower(self.run.path(), self.info, self.recipe)),
             Some(Advice::FindRate) => Some(find_rate(self.run.path(), self.info, self.recipe)),
-            Some(Advice::TrainLonger) => Some(self.longer()),
+            Some(Advice::TrainLonger) => self.longer(),
             Some(Advice::WidenRange) => Some(evaluate.clone()),
             Some(
                 Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained | Advice::EvaluateFewShot,
             )
             | None => None,
         };
+        // A run whose loss did not fall is nothing to build on.
+        if advice == Some(Advice::FindRate) {
+            return first.into_iter().collect();
+        }
         if advice == Some(Advice::EvaluateFewShot) || self.is_saturated() {
             let few = [few_shot(self.run.path())];
             return first.into_iter().chain(few).chain(self.add_baseline()).collect();
@@ -186,7 +190,7 @@ impl Finished<'_> {
             commands.push(evaluate);
         }
         if self.facts().is_ok_and(|facts| facts.is_too_short()) && !advice.is_some_and(Advice::is_conclusive) {
-            commands.push(self.longer());
+            commands.extend(self.longer());
         }
         commands
     }
@@ -208,8 +212,8 @@ impl Finished<'_> {
         all_results(self.run.path()).is_ok_and(|rows| is_saturated(&rows))
     }
 
-    /// The command that trains for longer.
-    fn longer(&self) -> Suggestion {
+    /// The command that follows for a run that may be too short.
+    fn longer(&self) -> Option<Suggestion> {
         longer(self.run.path(), self.info, self.recipe, self.trainer.total_steps())
     }
 
@@ -218,8 +222,13 @@ impl Finished<'_> {
     fn evaluate(&self, device: &Device) -> anyhow::Result<Measurement> {
         console::note("evaluating");
         let splits = splits(&self.recipe.data.source, reading(self.recipe))?;
-        if splits.train.tasks().is_empty() {
-            console::note("the images have no labels: only equivariance is measured");
+        match (splits.train.tasks().is_empty(), &splits.test, &splits.validation) {
+            (true, ..) => console::note("the images have no labels: only equivariance is measured"),
+            (false, None, None) => console::note(
+                "a fifth of the images is held out from classifiers; pretraining saw all, without labels (folders train/ \
+                 and test/ keep images apart)",
+            ),
+            _ => {}
         }
         let measured = self.measure(self.run.path(), &splits, device, true)?;
         let Some(baseline) = &self.baseline else { return Ok(measured) };

@@ -212,7 +212,11 @@ impl Setup {
                 let skip = if arguments.baseline { "" } else { " (--no-baseline skips it)" };
                 console::note(&format!("then its baseline for as long, without the module's loss{skip}"));
             }
-            self.few_steps(steps).into_iter().chain(self.large_rate()).for_each(|text| console::note(&text));
+            self.few_steps(steps)
+                .into_iter()
+                .chain(self.large_rate())
+                .chain(self.idle_probe())
+                .for_each(|text| console::note(&text));
         }
         Ok((run, info))
     }
@@ -233,6 +237,13 @@ impl Setup {
                 epochs(recipe.schedule.epochs),
             )
         })
+    }
+
+    /// Note on images for a probe that is off.
+    pub(super) fn idle_probe(&self) -> Option<String> {
+        let probe = &self.recipe.probe;
+        let is_idle = probe.every_epochs == 0 && !probe.data.is_empty();
+        is_idle.then(|| "probe.data is not used, because probe.every_epochs is 0: set it, too".into())
     }
 
     /// Warning of a learning rate of SGD or LARS for AdamW, whose steps do not shrink with the gradient.
