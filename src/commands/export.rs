@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use candle_core::Device;
 use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, MODEL_FILE};
+use equimod_eval::verdict::caveat;
 use serde_json::json;
 
 use crate::artifact::CARD_FILE;
@@ -23,6 +24,8 @@ use crate::inputs::model_argument::LocalModel;
 use crate::outputs::console;
 use crate::outputs::suggestion::Suggestion;
 use crate::process::exit::Usage;
+use crate::run::facts::of_run;
+use crate::run_state::run_of;
 
 /// Exports weights for sharing.
 ///
@@ -35,7 +38,11 @@ pub fn run(arguments: &Export) -> anyhow::Result<ExitCode> {
     let local = model_argument::local(&arguments.model, WeightFormats::Safetensors)?;
     let model = model(arguments, &local)?;
     ensure_finite(&model)?;
-    let run = RunFiles::of(&local.path, &model, &arguments.results)?;
+    let mut run = RunFiles::of(&local.path, &model, &arguments.results)?;
+    if let Some(training) = run.training.as_mut().filter(|training| training.finished) {
+        let facts = run_of(&local.path).and_then(of_run);
+        training.caveat = facts.and_then(|facts| caveat(&facts)).unwrap_or_else(|| training.caveat.clone());
+    }
     run.left_out.iter().for_each(|what| console::note(&format!("skipped: {what}")));
     if run.training.as_ref().is_some_and(|training| !training.finished) {
         console::note("these weights are from before the end of training, which the card says");

@@ -9,7 +9,6 @@ use anyhow::Context;
 use equimod_core::Model;
 use equimod_core::model::{CONFIG_FILE, HEADS_FILE, MODEL_FILE};
 use equimod_eval::results::{DIFFERENCE, Results, markdown};
-use equimod_eval::verdict::caveat;
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Origin, RunInfo, Status, recorded, recorded_text};
 use serde_json::Value;
@@ -20,7 +19,6 @@ use crate::artifact::{CARD_FILE, Files, IMPORTED_KEY, RESULTS_FILE, StartingWeig
 use crate::export::scan::{LocalPaths, last_part};
 use crate::process::exit::Usage;
 use crate::reference::PREFIX;
-use crate::run::facts::of_run;
 use crate::run_state::{METRICS_FILE, run_of, unrecorded_seconds};
 
 /// File name of a run's recipe in an export.
@@ -104,10 +102,8 @@ impl RunFiles {
         let command: Vec<String> = info.command.iter().map(|argument| self.local.cut(argument)).collect();
         let mut origins: Vec<String> = origins(info.from.as_ref()).map(|origin| self.start(origin)).collect();
         let first = if origins.is_empty() { None } else { Some(origins.remove(0)) };
-        let finished = info.status == Status::Finished && (last.is_none() || step == last);
-        let caveat = of_run(run).filter(|_| finished).and_then(|facts| caveat(&facts)).unwrap_or_default();
         self.training = Some(Training {
-            caveat,
+            caveat: String::new(),
             data: recipe.data.source,
             data_fingerprint: info.data_fingerprint,
             background: recipe.data.background,
@@ -123,7 +119,7 @@ impl RunFiles {
             peak_memory: info.peak_memory,
             from: first,
             ancestors: origins,
-            finished,
+            finished: info.status == Status::Finished && (last.is_none() || step == last),
             further_steps: last > step,
         });
         for path in entries(run)? {
