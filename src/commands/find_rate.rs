@@ -80,7 +80,7 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
             let suggestion = match () {
                 () if search.is_within_noise() => format!("{kind}: --lr {setting}{scaled}, at the steepest fall."),
                 // Within the range, the place of the steepest fall is no better founded than a rate that was published.
-                () if !is_open && is_within(own, range) && run_of(arguments).is_none() => format!(
+                () if keeps(arguments, search, recipe) => format!(
                     "{kind}: keep the recipe's {own}, which is within the range; the steepest fall is at --lr \
                      {setting}{scaled}."
                 ),
@@ -121,9 +121,13 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
     found.into_iter().chain(noise).chain([end]).collect()
 }
 
-/// Whether a rate is within the range in which the loss falls.
-fn is_within(own: f64, [from, to]: [f64; 2]) -> bool {
-    (from..=to).contains(&own)
+/// Whether the recipe's learning rate is kept: the loss falls at it, and rises at higher ones. A run has trained with it, and
+/// asks for another one.
+fn keeps(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> bool {
+    let own = recipe.schedule.learning_rate * recipe.schedule.batch_scaling.factor(recipe.data.batch);
+    let range = search.falls_from.zip(search.lowest);
+    let is_within = range.is_some_and(|(from, to)| (from..=to).contains(&own));
+    run_of(arguments).is_none() && is_final(search) && is_within
 }
 
 /// How many times the largest rate at which the loss falls a rate is that no warm-up carries.
@@ -158,33 +162,36 @@ const ENOUGH_STEPS: u32 = 300;
 /// The command that trains with the suggested learning rate; if that is provisional, the test up to a higher one, with
 /// more steps, or both.
 fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Suggestion> {
+    match wider(arguments, search) {
+        None if search.is_within_noise() => None,
+        None => Some(training_with(search.steepest?, arguments, keeps(arguments, search, recipe), recipe)),
+        wider => wider,
+    }
+}
+
+/// The test up to a higher learning rate if the loss did not rise, with more steps if a fall may be chance, or both.
+fn wider(arguments: &FindRate, search: &RateSearch) -> Option<Suggestion> {
     let higher = (!is_final(search)).then(|| ("--max-lr", rounded(10.0 * arguments.max_lr).to_string()));
-    let is_noise = search.is_within_noise();
     let more = || ("--steps", (MORE_STEPS * arguments.steps).to_string());
-    let longer = (is_noise && arguments.steps < ENOUGH_STEPS).then(more);
+    let longer = (search.is_within_noise() && arguments.steps < ENOUGH_STEPS).then(more);
     let again: Vec<(&str, String)> = higher.into_iter().chain(longer).collect();
-    if !again.is_empty() {
-        return Some(Suggestion::again_with(&again));
-    }
-    if is_noise {
-        return None;
-    }
-    let factor = recipe.schedule.batch_scaling.factor(recipe.data.batch);
-    let rate = rounded(search.steepest? / factor).to_string();
+    (!again.is_empty()).then(|| Suggestion::again_with(&again))
+}
+
+/// Training with the tested recipe and a learning rate, or with its own.
+fn training_with(rate: f64, arguments: &FindRate, keeps: bool, recipe: &Recipe) -> Suggestion {
+    let rate = rounded(rate / recipe.schedule.batch_scaling.factor(recipe.data.batch)).to_string();
     let of = &arguments.recipe;
     let images = of.data.iter().chain(&of.source).cloned();
     let chosen = of.without_recipe().is_none().then(|| ["--recipe".to_owned(), of.name().to_owned()]);
     let settings = of.settings.iter().cloned().chain(of.shortcuts.settings());
-    let range = search.falls_from.zip(search.lowest).map(|(from, to)| [from / factor, to / factor]);
-    let run = run_of(arguments);
-    let keeps = run.is_none() && range.is_some_and(|range| is_within(recipe.schedule.learning_rate, range));
     let settings = settings.filter(|setting| keeps || !setting.starts_with("schedule.learning_rate="));
     let pretrain = Suggestion::new(["pretrain"]).with(images).with(chosen.into_iter().flatten());
     let from = arguments.from.iter().flat_map(|from| ["--from".to_owned(), from.display().to_string()]);
     // A run that had its baseline gets it again.
-    let pretrain = pretrain.with(from).with(run.and_then(baseline::of).map(|_| "--baseline"));
+    let pretrain = pretrain.with(from).with(run_of(arguments).and_then(baseline::of).map(|_| "--baseline"));
     let pretrain = pretrain.with(settings.flat_map(|setting| ["--set".to_owned(), setting]));
-    Some(if keeps { pretrain } else { pretrain.with(["--lr", &rate]) })
+    if keeps { pretrain } else { pretrain.with(["--lr", &rate]) }
 }
 
 /// The run whose recipe is tested, which has trained with its learning rate.
@@ -236,11 +243,40 @@ fn page(
 
 #[cfg(test)]
 mod tests {
-    use super::{place, rounded};
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::recipes::built_in;
 
     #[test]
     fn rates_have_two_digits() {
         assert_eq!([rounded(0.012345), rounded(1000.0), rounded(2.96)], [0.012, 1000.0, 3.0]);
+    }
+
+    #[test]
+    fn a_rate_within_the_range_is_kept_except_that_of_a_run() {
+        let search = RateSearch {
+            steps: Vec::new(),
+            diverged: false,
+            rose: true,
+            falls_from: Some(0.1),
+            steepest: Some(1.0),
+            lowest: Some(2.0),
+        };
+        let keeps = |recipe: &str, rate: &str, search: &RateSearch| {
+            let Command::FindRate(arguments) =
+                Cli::try_parse_from(["equimod", "find-lr", "--recipe", recipe]).unwrap().command
+            else {
+                panic!("find-lr is another command");
+            };
+            let rate = format!("schedule.learning_rate={rate}");
+            super::keeps(&arguments, search, &built_in("quick", &[&rate, "schedule.batch_scaling=none"]).unwrap())
+        };
+        let kept = ["0.09", "0.1", "2.0", "2.1"].map(|rate| keeps("quick", rate, &search));
+        assert_eq!(kept, [false, true, true, false]);
+        assert!(!keeps("out/a/recipe.resolved.toml", "1.0", &search));
+        assert!(!keeps("quick", "1.0", &RateSearch { rose: false, ..search }));
     }
 
     #[test]
