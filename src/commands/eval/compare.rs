@@ -26,6 +26,7 @@ use crate::outputs::verdict::{print_rows, print_verdict};
 use crate::process::device;
 use crate::process::exit::Usage;
 use crate::run::differences::between;
+use crate::run::lengths::is_longer;
 
 /// Compares pairs of models on the same test images.
 pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
@@ -49,6 +50,12 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         contenders.push(contender);
     }
     different(&contenders)?;
+    if let [first, second] = arguments.models.as_slice()
+        && is_longer([first, second])
+    {
+        // That it is short is what the comparison is about.
+        contenders[0].training = None;
+    }
     if let Some(settings) = other_settings(&arguments.models) {
         console::note(&format!("the pairs differ in more than their seeds: {settings}"));
     }

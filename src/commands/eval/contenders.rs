@@ -32,8 +32,8 @@ pub struct Contender {
     /// Resizing and cropping of images.
     pub input: InputTransform,
     cache: Option<PathBuf>,
-    /// Facts about its training, of a run.
-    training: Option<TrainingFacts>,
+    /// Facts about its training, of a run, as far as a comparison is to name them.
+    pub training: Option<TrainingFacts>,
 }
 
 impl Contender {

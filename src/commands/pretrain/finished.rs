@@ -13,7 +13,7 @@ use equimod_eval::evaluation::{
 };
 use equimod_eval::references::with_baseline;
 use equimod_eval::results::{EvaluatedModel, FORMAT, Results, markdown_page};
-use equimod_eval::verdict::{Advice, MOST_SENTENCES, TrainingFacts, is_saturated, verdict};
+use equimod_eval::verdict::{Advice, MOST_SENTENCES, TrainingFacts, VERY_SHORT, is_saturated, verdict};
 use equimod_eval::{Crop, Evaluation, InputTransform, ResultRow};
 use equimod_train::{Recipe, RunDirectory, RunInfo, Trainer};
 
@@ -173,8 +173,13 @@ impl Finished<'_> {
             let few = [few_shot(self.run.path())];
             return first.into_iter().chain(few).chain(self.add_baseline()).collect();
         }
+        let is_short =
+            self.facts().is_ok_and(|facts| facts.is_too_short()) && !advice.is_some_and(Advice::is_conclusive);
+        let longer = self.longer().filter(|_| is_short);
+        // Of very few steps, nothing else tells much.
+        let (before, after) = if self.trainer.total_steps() < VERY_SHORT { (longer, None) } else { (None, longer) };
         let start = against_start(self.run.path(), self.info).filter(|_| labeled);
-        let mut commands: Vec<Suggestion> = first.into_iter().chain(start).collect();
+        let mut commands: Vec<Suggestion> = first.into_iter().chain(before).chain(start).collect();
         commands.extend(self.add_baseline());
         // Without labels, no accuracy is compared.
         if self.baseline.is_some() && labeled {
@@ -189,9 +194,7 @@ impl Finished<'_> {
         if advice != Some(Advice::WidenRange) {
             commands.push(evaluate);
         }
-        if self.facts().is_ok_and(|facts| facts.is_too_short()) && !advice.is_some_and(Advice::is_conclusive) {
-            commands.extend(self.longer());
-        }
+        commands.extend(after);
         commands
     }
 
