@@ -723,6 +723,11 @@ fn lists_completions_and_dry_runs_answer() {
     assert!(scratch.done(&["completions", "bash"]).contains("equimod"));
     let dry = scratch.done(&["pretrain", "--dry-run", "--epochs", "7"]);
     assert!(dry.contains("epochs = 7") && dry.contains("width = 16"), "{dry}");
+    // Images for a probe that is off are named.
+    let idle = "probe.data is not used, because probe.every_epochs is 0";
+    assert!(!scratch.said().contains(idle));
+    scratch.done(&["pretrain", "--dry-run", "--set", "probe.data=emoji"]);
+    assert!(scratch.said().contains(idle), "{}", scratch.said());
     assert!(scratch.done(&["--version"]).starts_with("equimod "));
 }
 

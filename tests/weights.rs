@@ -563,6 +563,7 @@ fn cards_say_what_they_are_not() {
         assert!(!String::from_utf8_lossy(&bytes).contains(&folder), "{name}");
     }
     scratch.done(&["publish", "out", "--repo", "lab/net", "--dry-run"]);
+    scratch.refused(&["publish", "lab/net", "out", "--dry-run"], 2, &["equimod publish out lab/net"]);
     // Images of another folder with the same last part, and a quote in a name.
     scratch.images("else where/birds of mine", 14);
     scratch.images("a \"b\"", 12);

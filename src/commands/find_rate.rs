@@ -92,7 +92,9 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
             let falls = format!(
                 "Over {steps} steps, the loss falls at rates from {begin} to {lowest}, most steeply at {steepest}."
             );
-            vec![falls, suggestion]
+            // Of a place that stays chance, the last sentence keeps the recipe's rate.
+            let is_founded = !search.is_within_noise() || arguments.steps < ENOUGH_STEPS;
+            std::iter::once(falls).chain(is_founded.then_some(suggestion)).collect()
         }
         _ => vec![format!(
             "The loss does not fall at any of these learning rates; see the plot, or try --min-lr {}.",

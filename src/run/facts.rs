@@ -43,11 +43,7 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
     let equivariance = equivariance.collect();
     let info = RunInfo::read(run)?;
     let started_from = info.from.as_ref().map(|from| from.model.clone());
-    // Trained weights begin with a low loss, which need not fall.
-    let is_random = started_from.is_none();
-    let risen = rise(&losses).filter(|(start, end)| is_random || is_clear_rise(*start, *end));
-    let unchanged = return_to_start(&losses).filter(|_| is_random);
-    let flat = flat(&losses).filter(|_| is_random && risen.is_none() && unchanged.is_none());
+    let (risen, unchanged, flat) = without_fall(&losses, started_from.is_some());
     let still_falling = decrease(&losses);
     let unfinished = (info.status != Status::Finished).then(|| status(run, &info));
     Ok(TrainingFacts {
@@ -81,6 +77,20 @@ const FEWEST: usize = 4;
 const CLEAR: f64 = 0.05;
 /// Fall, as a share of the first loss, below which a loss that rose came back to its start.
 const SLIGHT: f64 = 0.02;
+
+/// Mean losses by [`rise`], [`return_to_start`] and [`flat`].
+type WithoutFall = (Option<(f64, f64)>, Option<(f64, f64, f64)>, Option<(f64, f64)>);
+
+/// How the loss of a run did not fall. Trained weights begin with a low loss, which may rise slightly.
+fn without_fall(losses: &[f64], is_from_trained: bool) -> WithoutFall {
+    let risen = rise(losses);
+    if is_from_trained {
+        return (risen.filter(|(start, end)| is_clear_rise(*start, *end)), None, None);
+    }
+    let unchanged = return_to_start(losses);
+    let flat = flat(losses).filter(|_| risen.is_none() && unchanged.is_none());
+    (risen, unchanged, flat)
+}
 
 fn is_clear_rise(start: f64, end: f64) -> bool {
     end - start > CLEAR * start.abs()
@@ -153,7 +163,7 @@ fn decrease(losses: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decrease, flat, low_at_the_end, return_to_start, rise};
+    use super::{decrease, flat, low_at_the_end, return_to_start, rise, without_fall};
 
     #[test]
     fn embeddings_collapsed_that_are_low_in_most_of_the_last_steps() {
@@ -205,6 +215,18 @@ mod tests {
         // Fifths of 20 losses have a deviation of 0.513: twice the standard error is 0.324.
         assert!(flat(&noisy(9.7)).is_some() && flat(&noisy(9.6)).is_none());
         assert_eq!((flat(&noisy(10.0)[..99]), flat(&noisy(10.4))), (None, None));
+    }
+
+    #[test]
+    fn from_trained_weights_a_loss_need_not_fall() {
+        let of = |end: f64| -> Vec<f64> { (0..100).map(|step| if step < 50 { 4.0 } else { end }).collect() };
+        let fails = |end: f64, is_from_trained: bool| without_fall(&of(end), is_from_trained).0.is_some();
+        assert_eq!(
+            [(4.19, false), (4.19, true), (4.21, true)].map(|(end, from)| fails(end, from)),
+            [true, false, true]
+        );
+        let noisy: Vec<f64> = (0..100).map(|step| if step % 2 == 0 { 4.0 } else { 5.0 }).collect();
+        assert!(without_fall(&noisy, false).2.is_some() && without_fall(&noisy, true) == (None, None, None));
     }
 
     #[test]

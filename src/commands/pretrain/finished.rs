@@ -175,7 +175,7 @@ impl Finished<'_> {
         }
         let is_short =
             self.facts().is_ok_and(|facts| facts.is_too_short()) && !advice.is_some_and(Advice::is_conclusive);
-        let longer = self.longer().filter(|_| is_short);
+        let longer = if is_short { self.longer() } else { None };
         // Of very few steps, nothing else tells much.
         let (before, after) = if self.trainer.total_steps() < VERY_SHORT { (longer, None) } else { (None, longer) };
         let start = against_start(self.run.path(), self.info).filter(|_| labeled);
