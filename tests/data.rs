@@ -88,11 +88,38 @@ fn parameters_are_measured_beside_their_analytic_statistics() {
 }
 
 #[test]
+fn verify_finds_images_that_occur_twice() {
+    let scratch = Scratch::new();
+    scratch.images("split/train", 6);
+    scratch.images("more", 8);
+    for class in ["class0", "class1"] {
+        for number in [6, 7] {
+            let image = fs::read(scratch.path(&format!("more/{class}/{number}.png"))).unwrap();
+            scratch.write(&format!("split/test/{class}/{number}.png"), image);
+        }
+    }
+    let found = parsed(&scratch.done(&["data", "verify", "split", "--json"]));
+    assert_eq!((found["identical"].as_array().unwrap().len(), &found["in_test"]), (0, &json!([])));
+    for copy in ["train/class1/copy.png", "test/class1/copy.png"] {
+        fs::copy(scratch.path("split/train/class0/4.png"), scratch.path("split").join(copy)).unwrap();
+    }
+    let printed = scratch.done(&["data", "verify", "split"]);
+    for (title, copy) in [
+        ("With the pixels of an earlier image: 1\n", "train/class1/copy.png"),
+        ("Test images with the pixels of a training image: 1\n", "test/class1/copy.png"),
+    ] {
+        let line = printed.split_once(title).unwrap().1.lines().next().unwrap();
+        assert!(line.contains(copy) && line.ends_with("train/class0/4.png"), "{line}");
+    }
+}
+
+#[test]
 fn verify_lists_what_fails_and_training_replaces_it() {
     let scratch = Scratch::new();
     scratch.images("images", 30);
     let fine = parsed(&scratch.done(&["data", "verify", "images", "--json"]));
     assert_eq!((fine["decoded"].as_u64(), fine["failed"].as_array().unwrap().len()), (Some(60), 0));
+    assert_eq!((fine["identical"].as_array().unwrap().len(), &fine["in_test"]), (0, &Value::Null));
     scratch.write("images/class1/cut.png", b"\x89PNG\r\n\x1a\n cut");
     let output = scratch.run(&["data", "verify", "images", "--out", "found.json"]);
     let report = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -17,7 +17,7 @@ use crate::cli::Export;
 use crate::export::run::RunFiles;
 use crate::export::sums::SUMS_FILE;
 use crate::export::verify::{Verification, ensure_finite, verify};
-use crate::export::{Licenses, files, folder};
+use crate::export::{Licenses, files, folder, license};
 use crate::hub::WeightFormats;
 use crate::inputs::model_argument;
 use crate::inputs::model_argument::LocalModel;
@@ -65,26 +65,6 @@ fn is_of_weights(extension: &OsStr) -> bool {
     known.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-/// License ids of the Hub that need no warning; it has many more.
-const COMMON_LICENSES: [&str; 16] = [
-    "mit",
-    "apache-2.0",
-    "bsd-2-clause",
-    "bsd-3-clause",
-    "cc0-1.0",
-    "cc-by-4.0",
-    "cc-by-sa-4.0",
-    "cc-by-nc-4.0",
-    "cc-by-nc-sa-4.0",
-    "gpl-3.0",
-    "lgpl-3.0",
-    "agpl-3.0",
-    "mpl-2.0",
-    "openrail",
-    "unknown",
-    "other",
-];
-
 /// Refuses an output folder with other content, and invalid licenses.
 fn check(arguments: &Export) -> anyhow::Result<()> {
     let out = arguments.out();
@@ -105,16 +85,14 @@ fn check(arguments: &Export) -> anyhow::Result<()> {
         return Err(Usage(text).into());
     }
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.+".contains(c);
-    let license = arguments.license.as_deref();
-    if let Some(wrong) = license.filter(|name| name.is_empty() || !name.chars().all(known)) {
+    let id = arguments.license.as_deref();
+    if let Some(wrong) = id.filter(|name| name.is_empty() || !name.chars().all(known)) {
         let text = format!(
             "--license {wrong:?} has not the form of a license id of the Hub; use e.g. mit, apache-2.0, cc-by-4.0 or other"
         );
         return Err(Usage(text).into());
     }
-    if let Some(rare) = license.filter(|name| !COMMON_LICENSES.contains(name)) {
-        console::note(&format!("--license {rare} is not checked against the Hub's list; what is not on it is `other`"));
-    }
+    id.and_then(license::warning).iter().for_each(|text| console::note(text));
     if arguments.data_license.as_deref().is_some_and(|text| text.chars().any(char::is_control)) {
         return Err(Usage("--data-license has more than one line; use a single line".into()).into());
     }

@@ -4,6 +4,7 @@
 mod config;
 pub mod folder;
 pub mod hub_results;
+pub mod license;
 pub mod run;
 pub mod scan;
 pub mod sums;

@@ -1,6 +1,7 @@
 //! `equimod data verify`.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,8 +13,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::cli::Verify;
+use crate::inputs::sources::splits;
 use crate::outputs::console;
 use crate::process::exit;
+use crate::reference::PREFIX;
 
 /// Decodes every image and reports failures, suspicious files, and ignored files.
 pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
@@ -22,7 +25,12 @@ pub fn run(arguments: &Verify) -> anyhow::Result<ExitCode> {
         PackedDataset::open(path)?.verify()?;
     }
     let dataset = arguments.source.open()?;
-    let verification = Verification::of(dataset.as_ref(), arguments.source.reading.reading().background)?;
+    let reading = arguments.source.reading.reading();
+    let mut verification = Verification::of(dataset.as_ref(), reading.background)?;
+    // Test images on the Hub may not be here.
+    if !arguments.source.test && !arguments.source.source.starts_with(PREFIX) {
+        verification.in_test = splits(&arguments.source.source, reading)?.test.map(|test| verification.shared(&*test));
+    }
     if let Some(out) = &arguments.out {
         write_atomic(out, &serde_json::to_vec_pretty(&verification)?)?;
     }
@@ -56,16 +64,24 @@ struct Verification {
     unread: BTreeMap<&'static str, usize>,
     suspicious: Vec<Remark>,
     misnamed: Vec<Remark>,
-    /// Number of images with transparent pixels.
+    /// Number of images with transparent pixels, and their paths.
     transparent: usize,
+    transparent_paths: Vec<String>,
     /// Transparent images that have only one color without their alpha or, with a background, in front of it.
     one_color: Vec<Remark>,
+    /// Images with the pixels of an earlier one.
+    identical: Vec<Remark>,
+    /// Test images with the pixels of a training image, if there are test images.
+    in_test: Option<Vec<Remark>>,
     unopened: Vec<Unopened>,
     leftovers: BTreeMap<String, usize>,
     others: BTreeMap<String, usize>,
     fingerprint: String,
     /// Hash of the pixels of all images, in order; it does not depend on their location or storage.
     content: String,
+    /// Path of the first image with given pixels.
+    #[serde(skip)]
+    first: HashMap<String, String>,
     #[serde(skip)]
     background: Background,
     #[serde(skip)]
@@ -96,12 +112,16 @@ fn look(dataset: &dyn Dataset, index: usize) -> Result<Decoded, Remark> {
         other => Remark { index, path: dataset.key(index), reason: other.to_string() },
     };
     let image = dataset.image(index).map_err(remark)?;
-    let pixels = sha256(&[image.size().to_string().as_bytes(), image.pixels()].concat());
+    let pixels = pixels_hash(&image);
     let examined = dataset.encoded(index).map_err(remark)?.and_then(|bytes| Image::examine(&bytes));
     let doubts = examined.as_ref().map(|examined| examined.doubts.join(", ")).unwrap_or_default();
     let transparency = examined.as_ref().and_then(|examined| examined.transparency);
     let is_blank = image.pixels().as_chunks::<3>().0.windows(2).all(|pair| pair[0] == pair[1]);
     Ok(Decoded { pixels, format: examined.map(|examined| examined.format), doubts, transparency, is_blank })
+}
+
+fn pixels_hash(image: &Image) -> String {
+    sha256(&[image.size().to_string().as_bytes(), image.pixels()].concat())
 }
 
 impl Verification {
@@ -119,7 +139,11 @@ impl Verification {
             suspicious: Vec::new(),
             misnamed: Vec::new(),
             transparent: 0,
+            transparent_paths: Vec::new(),
             one_color: Vec::new(),
+            identical: Vec::new(),
+            in_test: None,
+            first: HashMap::new(),
             unopened: Vec::new(),
             fingerprint: dataset.fingerprint()?,
             content: String::new(),
@@ -146,14 +170,32 @@ impl Verification {
         Ok(verification)
     }
 
+    /// Images of another data set with the pixels of one of these.
+    fn shared(&self, test: &dyn Dataset) -> Vec<Remark> {
+        let as_here = |index: usize| {
+            let first = self.first.get(&pixels_hash(&test.image(index).ok()?))?;
+            Some(Remark { index, path: test.key(index), reason: format!("as {first}") })
+        };
+        (0..test.len()).into_par_iter().filter_map(as_here).collect()
+    }
+
     fn add(&mut self, index: usize, path: String, decoded: Decoded) {
         self.decoded += 1;
+        match self.first.entry(decoded.pixels) {
+            Entry::Occupied(first) => {
+                self.identical.push(Remark { index, path: path.clone(), reason: format!("as {}", first.get()) });
+            }
+            Entry::Vacant(place) => _ = place.insert(path.clone()),
+        }
         let Some(format) = decoded.format else { return };
         *self.formats.entry(format).or_default() += 1;
         if !has_extension_of(&path, format) {
             self.misnamed.push(Remark { index, path: path.clone(), reason: format!("its content is {format}") });
         }
-        self.transparent += usize::from(decoded.transparency.is_some());
+        if decoded.transparency.is_some() {
+            self.transparent += 1;
+            self.transparent_paths.push(path.clone());
+        }
         let reason = match self.background {
             Background(None) if decoded.transparency == Some(Transparency::OneColor) => {
                 Some("without its alpha, it has only one color".to_owned())
@@ -181,8 +223,18 @@ impl Verification {
         text += &section("Decoded, but suspicious", "", &suspicious);
         text += &section("Named like another format, and read by the content", "", &misnamed);
         text += &section("Transparent, with one color in all pixels", "", &self.one_color.iter().collect::<Vec<_>>());
+        text += &section("With the pixels of an earlier image", "", &self.identical.iter().collect::<Vec<_>>());
+        let in_test: Vec<&Remark> = self.in_test.iter().flatten().collect();
+        text += &section("Test images with the pixels of a training image", "", &in_test);
         if self.transparent > 0 {
-            text += &format!("{}\n\n", transparent(self.transparent, self.background));
+            text += &format!("{}\n", transparent(self.transparent, self.background));
+            // Where most images have them, their names say nothing.
+            let few = self.transparent_paths.iter().filter(|_| self.transparent <= SHOWN);
+            few.for_each(|path| text += &format!("  {path}\n"));
+            if self.transparent > SHOWN {
+                text += "  (--json or --out has their paths)\n";
+            }
+            text += "\n";
         }
         if !self.passed_over.is_empty() {
             text += &format!("Ignored: {}\n\n", self.passed_over.join(", "));
