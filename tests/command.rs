@@ -241,9 +241,20 @@ fn a_baseline_stands_beside_the_run() {
     }
     scratch.done(&["pretrain", "--out", "stopped", "--resume"]);
     assert_eq!(results("stopped")["rows"], results("run")["rows"]);
+    // Nothing is measured anew, and nothing is lost.
+    let finished = results("stopped");
+    let again = scratch.done(&["pretrain", "--out", "stopped", "--resume", "--no-eval", "--set", "log.csv=true"]);
+    assert_eq!(results("stopped"), finished);
+    for part in ["also train on the same batches", "evaluation 0"] {
+        assert!(!again.contains(part), "{again}");
+    }
     // A resumed run keeps its settings; the message names a new run with the same images and network.
     let parts = ["schedule.epochs", "--recipe stopped/recipe.resolved.toml --from stopped/checkpoints/step-"];
     scratch.refused(&["pretrain", "--out", "stopped", "--resume", "--epochs", "9"], 2, &parts);
+    // Also where the settings of a new run would contradict each other.
+    let parts = ["a resumed run keeps its settings", "schedule.epochs", "--recipe stopped/recipe.resolved.toml --from"];
+    let warmup = ["--set", "schedule.warmup_epochs=90.0"];
+    scratch.refused(&[&["pretrain", "--out", "stopped", "--resume", "--epochs", "9"], &warmup[..]].concat(), 2, &parts);
     // A run that was begun with its baseline trains it also when it is resumed without the option.
     scratch.done(&[&arguments[..], &["--no-eval", "--out", "begun"]].concat());
     change_info(&scratch, "begun", |info| {
@@ -359,11 +370,17 @@ fn comparisons_lead_on(scratch: &Scratch) {
         &[&pairs[..], &["run/baseline", "alone"]].concat(),
         &["Next:\n  # curves", "report run/baseline run run/baseline at-once"],
     );
-    let parts =
-        ["eval compare", "with the highest mean", "failed in training: the loss rose", "above those of all others"];
+    let parts = [
+        "eval compare",
+        "with the highest mean",
+        "alone failed in training: embeddings collapsed",
+        "above those of all others",
+    ];
     leads(&["report", "run", "alone", "at-once", "--out", "three.html"], &parts);
     // Another seed of the same recipe joins the comparison.
+    // A log is none of its settings.
     let again = ["pretrain", "--recipe", "run/recipe.resolved.toml", "--baseline", "--seed", "1", "--out", "second"];
+    let again = [&again[..], &["--set", "log.csv=true"]].concat();
     let over_two = "eval compare second/baseline second run/baseline run";
     leads(&again, &[over_two, "tested over 2 seeds", "--seed 2"]);
     let of_seeds = scratch.done(&["report", "run", "second", "--out", "x.html"]);
@@ -484,7 +501,8 @@ fn progress_and_results_fit_the_terminal() {
         assert_eq!(shown("wait "), columns > 80, "{during}");
         let all = &screens[screens.len() - 1];
         let table: Vec<&str> = all.lines().skip_while(|line| !line.starts_with("measure ")).take(6).collect();
-        for (line, start) in table.iter().zip(["measure ", "knn class", "logistic class", "equivariance equimod"]) {
+        for (line, start) in table.iter().zip(["measure ", "knn class", "quick logistic class", "equivariance equimod"])
+        {
             assert!(line.starts_with(start), "{all}");
         }
         assert_eq!(table[4].split_whitespace().nth(1), Some("its"), "{all}");

@@ -3,8 +3,8 @@
 
 use equimod_eval::ResultRow;
 use equimod_eval::results::{
-    AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, NORMALIZED_STD, NOT_CONFIRMED, OTHER_EPOCHS, OVER_TWO, POOLED_R2, Paired, R2,
-    SUITE_MEAN,
+    AT_AN_END, EFFECTIVE_RANK, FEW_SHOT, FEW_STEPS, NORMALIZED_STD, NOT_CONFIRMED, OTHER_EPOCHS, OVER_TWO, POOLED_R2,
+    Paired, R2, SUITE_MEAN,
 };
 use equimod_eval::study::paired_t;
 use equimod_eval::verdict::{
@@ -269,11 +269,18 @@ fn runs_that_are_compared_are_short_or_not() {
     assert_eq!(said(&[run(10, 0.0), run(long, 0.0)]), format!("a is short (10 steps): {end}"));
     assert_eq!(said(&[run(1, 0.0), run(9, 0.0), run(5, 0.0)]), format!("All 3 runs are short (1 to 9 steps): {end}"));
     assert_eq!(said(&[run(long, 0.0), run(long, FALLING)]), "");
+    // Of one run alone, its name; a short one beside one whose loss still fell.
+    assert_eq!(said(&[run(long, FALLING + 0.001)]), format!("a ended while the loss still fell: {end}"));
+    let both = said(&[run(10, FALLING + 0.001), run(long, FALLING + 0.001)]);
+    assert_eq!(both, format!("a is short (10 steps), and b ended while the loss still fell: {end}"));
     let falling = said(&[run(long, 0.0), run(long, FALLING + 0.001), run(long, FALLING + 0.001)]);
     assert_eq!(falling, format!("b, c ended while the loss still fell: {end}"));
     let failed = TrainingFacts { risen: Some((4.0, 5.0)), ..run(short, 0.0) };
-    let text = "a failed in training: the loss rose, or embeddings collapsed.";
-    assert_eq!(said(&[failed.clone(), run(long, 0.0)]), text);
+    assert_eq!(said(&[failed.clone(), run(long, 0.0)]), "a failed in training: the loss rose.");
+    let collapsed = TrainingFacts { collapsed: Some(("online.embedding_std".into(), 0.01)), ..run(long, 0.0) };
+    assert_eq!(said(&[run(long, 0.0), collapsed.clone()]), "b failed in training: embeddings collapsed.");
+    let both = "Both runs failed in training: embeddings collapsed, or the loss rose.";
+    assert_eq!(said(&[failed.clone(), collapsed]), both);
     let many = [vec![(String::from("d"), run(long, 0.0))], vec![(String::from("e"), failed); 4]].concat();
     assert!(of_trainings(&many).unwrap().starts_with("4 of 5 runs failed in training"));
     let open = TrainingFacts { unfinished: Some("interrupted".into()), ..run(short, 0.0) };
@@ -282,6 +289,50 @@ fn runs_that_are_compared_are_short_or_not() {
     // A run that is not finished is not called short or under-trained.
     let alone = of_evaluation(&[accuracy(0.5, (0.4, 0.6), Some(0.7))], Some(&open));
     assert!(has(&alone, "The run was not finished (interrupted): it has 99 steps.") && !has(&alone, "short"));
+}
+
+#[test]
+fn a_clear_difference_on_held_out_images_depends_on_their_draw() {
+    let of = |interval, detail: &str| {
+        let over_untrained = Some(Paired { interval, p_value: None });
+        let row = ResultRow { over_untrained, detail: detail.into(), ..accuracy(0.5, (0.4, 0.6), Some(0.3)) };
+        verdict(&[row], None)
+    };
+    let text = "The test images were drawn from the training images: intervals do not cover the draw";
+    assert!(has(&of((0.1, 0.3), "L-BFGS; 70 held-out images of 5 classes"), text));
+    for (interval, detail) in [((-0.1, 0.3), "70 held-out images"), ((0.1, 0.3), "70 test images")] {
+        assert!(!has(&of(interval, detail), text), "{detail}");
+    }
+    let compared = |low: f64| {
+        let model = |name: &str| ResultRow {
+            model: name.into(),
+            detail: "70 held-out images".into(),
+            ..accuracy(0.5, (0.4, 0.6), None)
+        };
+        let difference = ResultRow {
+            model: "b − a".into(),
+            metric: "difference of top-1 accuracy".into(),
+            chance: None,
+            ..accuracy(0.1, (low, 0.2), None)
+        };
+        verdict(&[model("a"), model("b"), difference], None)
+    };
+    assert!(has(&compared(0.05), text) && !has(&compared(-0.05), text));
+}
+
+#[test]
+fn a_baseline_that_failed_is_named_and_asks_for_a_lower_rate() {
+    let row = ResultRow { baseline: Some(0.3), ..accuracy(0.5, (0.4, 0.6), Some(0.3)) };
+    let of = |baseline_failure| TrainingFacts { steps: SHORT_RUN, baseline_failure, ..TrainingFacts::default() };
+    let (failed, sound) = (of(Some("the loss rose")), of(None));
+    let text = "The baseline failed in training, because the loss rose: differences from it say little of the module.";
+    let found = verdict(std::slice::from_ref(&row), Some(&failed));
+    assert!(has(&found, text) && found.advice == Some(Advice::LowerRate), "{found:?}");
+    assert!(has(&of_evaluation(std::slice::from_ref(&row), Some(&failed)), text));
+    let found = verdict(std::slice::from_ref(&row), Some(&sound));
+    assert!(!has(&found, "failed in training") && found.advice == Some(Advice::RepeatWithSeed), "{found:?}");
+    // Without a number of the baseline, there is nothing to say.
+    assert!(!has(&verdict(&[ResultRow { baseline: None, ..row }], Some(&failed)), "failed in training"));
 }
 
 #[test]
@@ -303,18 +354,18 @@ fn a_suite_names_the_model_that_leads() {
         row("b", "2 tasks", SUITE_MEAN, 0.665),
     ];
     let text = "By the mean over 2 tasks, b is 4.0 points above a (66.5 % and 62.5 %), and higher in 1 of 2; in 1 of them, its \
-                interval lies above the other value, which no paired test confirms.";
+                whole interval lies above the other value, but no paired test was made.";
     assert_eq!(verdict(&rows, None).sentences, [text]);
     let mut unclear = rows.to_vec();
     unclear[2].interval = Some((0.5, 0.7));
     assert!(has(
         &verdict(&unclear, None),
-        "higher in 1 of 2; in none of them, its interval lies above the other value"
+        "higher in 1 of 2; in none of them, its whole interval lies above the other value."
     ));
     unclear[2].interval = Some((0.625, 0.625));
     assert!(has(
         &verdict(&unclear, None),
-        "higher in 1 of 2; in none of them, its interval lies above the other value"
+        "higher in 1 of 2; in none of them, its whole interval lies above the other value."
     ));
     let with_untrained = [rows.to_vec(), vec![row("a untrained", "2 tasks", SUITE_MEAN, 0.5)]].concat();
     assert!(has(&verdict(&with_untrained, None), "; a minus its untrained network is +12.5 points."));
@@ -397,8 +448,31 @@ fn a_linear_layer_with_other_epochs_is_named() {
         let row = ResultRow { protocol: "linear".into(), detail, ..accuracy(0.5, (0.4, 0.6), Some(0.2)) };
         verdict(&[row], None)
     };
+    let tuned = ResultRow {
+        protocol: "finetune".into(),
+        detail: format!("3 epochs ({OTHER_EPOCHS})"),
+        ..accuracy(0.5, (0.4, 0.6), Some(0.2))
+    };
+    assert!(has(&verdict(&[tuned], None), "The fine-tuned network of category was not trained for the published"));
     let text = "The linear layer of category was not trained for the published number of epochs";
     assert!(has(&of(format!("2 epochs ({OTHER_EPOCHS})")), text) && !has(&of("90 epochs".into()), text));
+}
+
+#[test]
+fn a_linear_layer_with_few_steps_is_named_and_leads_to_logistic_regression() {
+    let of = |detail: String| {
+        let row = ResultRow { protocol: "linear".into(), detail, ..accuracy(0.5, (0.4, 0.6), Some(0.2)) };
+        verdict(&[row], None)
+    };
+    let few = of(format!("SGD, 90 epochs of batches of 256 (270 {FEW_STEPS}), crops"));
+    assert!(has(&few, "Features gained by training"));
+    assert!(has(
+        &few,
+        "The linear layer of category had only 270 steps, too few to converge: a higher accuracy may be"
+    ));
+    let whole = of("SGD, 90 epochs of batches of 256, crops".into());
+    assert!(!has(&whole, "The linear layer of category had only"));
+    assert_eq!([few.advice, whole.advice], [Some(Advice::FitToOptimum), None]);
 }
 
 #[test]
@@ -519,6 +593,16 @@ fn few_shot_intervals_do_not_speak_for_other_images() {
                 the baseline +33.0 to +44.6 points; intervals are over episodes that share the test images, so other \
                 images may say otherwise.";
     assert_eq!(found.sentences, [text]);
+    // Of both signs, which is which.
+    let one_shot = |value: f64| ResultRow { metric: "1-shot accuracy".into(), ..row(value) };
+    assert!(has(
+        &verdict(&[one_shot(0.39), row(0.546)], None),
+        "-1.0 to +14.6 points (lowest: 1-shot by prototype; highest: "
+    ));
+    assert!(
+        has(&verdict(&[one_shot(0.3999), row(0.546)], None), "untrained network is 0.0 to +14.6 points")
+            || has(&verdict(&[one_shot(0.3999), row(0.546)], None), "untrained network is +0.0 to +14.6 points")
+    );
     let against_baseline = verdict(&[ResultRow { untrained: None, ..row(0.2) }], None);
     assert!(has(&against_baseline, "minus that of the baseline is +10.0 points, and the untrained network was not"));
     let alone = |value: f64| ResultRow { untrained: None, baseline: None, ..row(value) };
@@ -549,6 +633,9 @@ fn parameters_can_be_read_off_features_or_not() {
          gives 0).",
     ];
     assert_eq!(verdict(&rows, None).sentences, expected);
+    let brightness = ResultRow { metric: R2.into(), task: "brightness".into(), ..row("params, relative", 0.8, None) };
+    let little = verdict(&[rows[1].clone(), brightness], None).sentences[0].clone();
+    assert!(little.starts_with("On the whole, features hardly say") && little.ends_with("best brightness 0.80."));
     // Against guessing and other networks, the interval decides, and without one a difference of 0.02.
     let said = |value: f64, interval: Option<(f64, f64)>, untrained: f64| {
         let row = ResultRow { interval, baseline: Some(0.5), ..row("params, absolute", value, Some(untrained)) };
@@ -573,6 +660,12 @@ fn parameters_can_be_read_off_features_or_not() {
         (0.4, None, 0.379, "R² of all parameters 0.40, more than those of the untrained"),
         (0.4, None, 0.381, "R² of all parameters 0.40, about as much as those of the untrained"),
         (0.4, None, 0.381, "less than those of the baseline, 0.50"),
+        (
+            -0.06,
+            Some((-0.2, 0.1)),
+            READABLE - 0.01,
+            "as little as those of the untrained network, 0.04, less than those",
+        ),
     ] {
         let said = said(value, interval, untrained);
         assert!(said.contains(part), "{part} in {said}");

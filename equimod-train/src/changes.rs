@@ -73,7 +73,12 @@ const FREE: [&str; 8] = [
 /// The changed settings that would change the weights of a run. The data source is compared by its fingerprint instead.
 pub fn decisive(before: &Recipe, now: &Recipe) -> Vec<String> {
     let names = changes(before, now).into_iter().map(|change| change.setting);
-    names.filter(|name| name != "data.source" && !FREE.iter().any(|free| name.starts_with(free))).collect()
+    names.filter(|name| name != "data.source" && affects_weights(name)).collect()
+}
+
+/// Whether a setting affects the weights of a run; others affect its checkpoints, reports and memory.
+pub fn affects_weights(name: &str) -> bool {
+    !FREE.iter().any(|free| name.starts_with(free))
 }
 
 #[cfg(test)]

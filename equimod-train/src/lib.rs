@@ -47,7 +47,7 @@ pub mod trainer;
 mod unknown;
 mod unread;
 
-pub use changes::{Change, changes, settings};
+pub use changes::{Change, affects_weights, changes, decisive, settings};
 pub use error::{Error, Result};
 pub use evidence::Evidence;
 pub use find_rate::{RateSearch, RateStep};

@@ -111,7 +111,7 @@ impl ScheduleRecipe {
         };
         check(epochs == 0, "schedule.epochs is 0; train for at least one".into());
         check(
-            !(0.0..=epochs as f64).contains(&warmup_epochs),
+            epochs > 0 && !(0.0..=epochs as f64).contains(&warmup_epochs),
             format!(
                 "schedule.warmup_epochs is {warmup_epochs} but schedule.epochs is {epochs}; give 0 to {epochs}, e.g. {:.1}",
                 0.1 * epochs as f64

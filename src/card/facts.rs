@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::front_matter::{Origins, front_matter};
 use super::methods::{entries, modules};
-use super::results::{claim, equivariance, headlines, is_on_training_images, results, table};
+use super::results::{SeenImages, claim, equivariance, headlines, results, table};
 use crate::artifact::{Files, IMPORTED_KEY, StartingWeights, TABLE_FILE, Training, read};
 use crate::outputs::console::duration;
 use crate::process::memory::peak;
@@ -47,7 +47,7 @@ pub struct Facts {
     /// Whether one of them is the equivariance of the baseline.
     has_untrained_predictor: bool,
     /// Whether it has numbers on images of training.
-    has_held_out: bool,
+    seen: Option<SeenImages>,
     /// Files with all results.
     all_results: Vec<String>,
     heads: bool,
@@ -200,7 +200,7 @@ impl Facts {
             all_results: files.keys().filter(|name| name.ends_with(TABLE_FILE)).cloned().collect(),
             heads: files.contains_key(HEADS_FILE),
             equivariance: equivariance(&rows),
-            has_held_out: rows.iter().any(|row| data.is_some_and(|own| is_on_training_images(row, own))),
+            seen: data.and_then(|own| SeenImages::of(&rows, own)),
             vector: ours.and_then(|ours| ours.get("parameter_vector")).map(vector).unwrap_or_default(),
             data_license: data_license(stated("data_license").or_else(|| stated("data_licence")), data),
             title,

@@ -5,9 +5,11 @@ use std::cmp::Reverse;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::MEAN_PER_CLASS;
 use equimod_eval::results::{
-    ABSOLUTE, EQUIVARIANCE, Results, SHUFFLED, SUITE_MEAN, TOP_1, headline_accuracy, is_better_founded, is_reduced,
-    markdown,
+    ABSOLUTE, EQUIVARIANCE, HELD_OUT, Results, SHUFFLED, SUITE_MEAN, TOP_1, headline_accuracy, is_better_founded,
+    is_reduced, markdown,
 };
+
+use serde::Serialize;
 
 use crate::artifact::{Files, RESULTS_FILE, other_test, read};
 use crate::reference::{plain_name, shown};
@@ -104,11 +106,26 @@ fn is_headline(row: &ResultRow) -> bool {
             || (whole && (metric == ABSOLUTE || metric == SHUFFLED)))
 }
 
-/// Whether a number is on images of the source `own` that the features were learned on: training images, or ones that
-/// were held out of them for a classifier.
-pub fn is_on_training_images(row: &ResultRow, own: &str) -> bool {
-    let is_own = plain_name(&row.data) == plain_name(own) && other_test(row).is_none();
-    is_own && ["held-out images", "training images,"].iter().any(|part| row.detail.contains(part))
+/// Images that the features were learned on, and that numbers are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeenImages {
+    /// Training images that are held out for classifiers, since the images have no test split.
+    HeldOut,
+    /// Training images in other rows alone.
+    Training,
+}
+
+impl SeenImages {
+    /// Those of `rows` on images of the source `own`, if any.
+    pub fn of(rows: &[ResultRow], own: &str) -> Option<Self> {
+        let is_own = |row: &&ResultRow| plain_name(&row.data) == plain_name(own) && other_test(row).is_none();
+        let has = |part: &str| rows.iter().filter(is_own).any(|row| row.detail.contains(part));
+        match has(HELD_OUT) {
+            true => Some(Self::HeldOut),
+            false => has("training images,").then_some(Self::Training),
+        }
+    }
 }
 
 /// One sentence with the headline result: the best founded one on the images `own` of training if there is any, else on
@@ -197,6 +214,21 @@ mod tests {
     fn values(files: Vec<Vec<ResultRow>>) -> Vec<f64> {
         let files: Vec<Results> = files.into_iter().map(|rows| Results { rows, ..Results::default() }).collect();
         headlines(&files).iter().map(|row| row.value).collect()
+    }
+
+    #[test]
+    fn images_that_training_saw_are_known_from_the_details_on_its_data() {
+        let row = |data: &str, detail: &str| ResultRow {
+            data: data.into(),
+            detail: detail.into(),
+            ..row(TOP_1, 0.5, 45, None)
+        };
+        let own = |rows: &[ResultRow]| SeenImages::of(rows, "birds");
+        let params = row("birds", "432 training images, 54 for validation, 54 held out");
+        assert_eq!(own(&[row("birds", "L-BFGS; 176 test images of 9 classes")]), None);
+        assert_eq!(own(&[row("birds", "L-BFGS; 176 test images"), params.clone()]), Some(SeenImages::Training));
+        assert_eq!(own(&[row("birds", "L-BFGS; 36 held-out images"), params.clone()]), Some(SeenImages::HeldOut));
+        assert_eq!(own(&[row("cars", "L-BFGS; 36 held-out images")]), None);
     }
 
     #[test]

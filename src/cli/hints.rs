@@ -17,9 +17,9 @@ const OF_ALL: Hints = &[
     (&["--bs", "-b", "--batch-size"], "--batch N"),
     (&["--img-size", "--input-size", "--resolution", "--crop-size", "--image-size"], "--size PIXELS"),
     (&["--base-lr", "--learning-rate"], "--lr RATE"),
-    (&["--num-epochs", "--max-epochs"], "--epochs N"),
+    (&["--num-epochs", "--max-epochs", "-e"], "--epochs N"),
     (&["--max-steps", "--total-steps", "--iterations", "--max-iters"], "--epochs N (a run is as long as its epochs)"),
-    (&["--cpu"], "--device cpu"),
+    (&["--cpu", "--no-cuda", "--no-gpu"], "--device cpu"),
     (
         &["--gpu", "--gpus", "--cuda", "-g", "--devices", "--num-gpus", "--n-gpu", "--ngpus"],
         "--device cuda:N (cuda:0-1 for two)",
@@ -94,7 +94,8 @@ const OF_RECIPES: Hints = &[
     (&["--save-freq", "--save-every", "--ckpt-freq", "--checkpoint-freq"], "--set checkpoint.every_epochs=N"),
     (&["--eval-freq", "--eval-every", "--eval-interval", "--val-freq", "--knn-eval"], "--set probe.every_epochs=N"),
     (&["--val-dir", "--val-data", "--test-dir"], "--set probe.every_epochs=N --set probe.data=IMAGES"),
-    (&["--lambda", "--lambd", "--equi-weight"], "--set equivariance.equimod.weight=VALUE"),
+    (&["--lambda", "--lambd", "--equi-weight", "--equimod-weight"], "--set equivariance.equimod.weight=VALUE"),
+    (&["--no-equivariance", "--no-equimod", "--no-module"], "--set equivariance.equimod.weight=0"),
     (&["--mlflow", "--mlflow-experiment"], "--set log.mlflow=EXPERIMENT"),
     (&["--csv"], "--set log.csv=true"),
     (
@@ -109,6 +110,10 @@ const ALWAYS: Hints = &[
     (&["--sync-bn", "--sync-batchnorm"], "batch norm always has the statistics of all devices"),
     (&["--deterministic", "--cudnn-deterministic"], "training is always deterministic"),
     (&["--drop-last"], "the images that do not fill a batch are left out of each epoch, in another order each time"),
+    (
+        &["--force", "--overwrite"],
+        "no run is overwritten; give --out another folder, or go on with the run by --resume",
+    ),
     (&["--num-classes"], "training needs no labels, and evaluations count the classes"),
 ];
 
@@ -119,7 +124,7 @@ const OF_MODELS: Hints = &[
         "the model's run directory, file or hf: name as the first argument, without an option",
     ),
     (&["-k", "--knn", "--nb-knn", "--n-neighbors", "--neighbors", "--neighbours"], "--k N"),
-    (&["--wd", "--weight-decay", "-C"], "--l2-strengths N, the number of strengths that are tried"),
+    (&["--wd", "--weight-decay", "-C", "--C", "--c"], "--l2-strengths N, the number of strengths that are tried"),
     (&["--label", "--labels-column", "--target"], "--task NAME"),
     (&["--train-fraction", "--label-fraction", "--percent"], "--labels PERCENT"),
     (&["--n-way", "--way"], "--ways N"),
@@ -193,7 +198,10 @@ const OF_COMMANDS: &[(&str, Hints)] = &[
 const COMMANDS: Hints = &[
     (&["finetune", "fine-tune"], "eval finetune"),
     (&["knn", "k-nn"], "eval knn"),
-    (&["linear", "linear-probe", "linear-eval", "linprobe", "probe"], "eval linear"),
+    (&["linear", "linear-probe", "linear-eval", "linprobe", "lincls", "probe"], "eval linear"),
+    (&["tsne", "t-sne", "umap"], "eval knn MODEL --map tsne"),
+    (&["pca"], "eval knn MODEL --map pca"),
+    (&["ls"], "runs"),
     (&["logistic", "logreg"], "eval logistic"),
     (&["few-shot", "fewshot"], "eval few-shot"),
     (&["equivariance"], "eval equivariance"),
@@ -202,7 +210,7 @@ const COMMANDS: Hints = &[
     (&["health"], "eval health"),
     (&["transfer"], "eval transfer"),
     (&["compare"], "eval compare"),
-    (&["test", "evaluate", "validate", "val"], "eval --help"),
+    (&["test", "evaluate", "validate", "val", "all", "accuracy", "acc", "metrics"], "eval --help"),
     (&["train", "fit", "run"], "pretrain"),
     (&["resume", "continue"], "pretrain --out RUN --resume"),
     (&["extract", "extract-features", "features", "predict", "encode"], "embed"),
@@ -412,8 +420,8 @@ mod tests {
                 let text = answer(&format!("equimod {name} out/a"));
                 assert_eq!(text, format!("there is no command {name}; use `equimod {instead}`"));
             }
-            let mut words: Vec<&str> = instead.split(' ').collect();
-            words.retain(|word| !word.starts_with("--") && *word != "RUN");
+            let is_of_command = |word: &&str| !word.starts_with("--") && !["RUN", "MODEL"].contains(word);
+            let words: Vec<&str> = instead.split(' ').take_while(is_of_command).collect();
             let known = command_of(&format!("equimod {}", words.join(" "))).map(|(path, _)| path);
             assert_eq!(known.as_deref(), Some(words.join(" ").as_str()), "{instead}");
         }

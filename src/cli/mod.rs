@@ -291,7 +291,7 @@ pub struct Pretrain {
     /// CPU, its memory and time on the device, and exit.
     #[arg(long)]
     pub dry_run: bool,
-    /// Skip the evaluation at the end.
+    /// Skip the evaluation at the end. Results that a finished run has already stay.
     #[arg(long)]
     pub no_eval: bool,
     /// Also train the same recipe without the losses of its equivariance modules, into the folder `baseline` of the

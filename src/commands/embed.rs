@@ -24,7 +24,7 @@ pub fn run(arguments: &Embed) -> anyhow::Result<ExitCode> {
     let named = arguments.source.as_deref().or(arguments.data.as_deref());
     model_argument::check_order(&arguments.model, named)?;
     let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
-    let data = choose(std::slice::from_ref(&arguments.model), named, arguments.reading.reading())?;
+    let data = choose(&arguments.model, named, arguments.reading.reading())?;
     console::note(&data.describe());
     let splits = data.explain(splits(&data.source, data.options))?;
     data.check(&splits)?;

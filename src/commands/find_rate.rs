@@ -18,7 +18,7 @@ use crate::outputs::verdict::print_verdict;
 use crate::process::device;
 use crate::process::exit;
 use crate::process::exit::Usage;
-use crate::run::baseline;
+use crate::run::{again, baseline};
 
 /// Runs a learning-rate range test, and writes the page with the plot.
 ///
@@ -96,10 +96,13 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
             let is_founded = !search.is_within_noise() || arguments.steps < ENOUGH_STEPS;
             std::iter::once(falls).chain(is_founded.then_some(suggestion)).collect()
         }
-        _ => vec![format!(
-            "The loss does not fall at any of these learning rates; see the plot, or try --min-lr {}.",
-            rounded(0.1 * arguments.min_lr)
-        )],
+        _ => {
+            let or = match arguments.steps < ENOUGH_STEPS {
+                true => "more --steps may show where it does".to_owned(),
+                false => format!("see the plot, or try --min-lr {}", rounded(0.1 * arguments.min_lr)),
+            };
+            vec![format!("Over {steps} steps, the loss does not clearly fall at any of these learning rates: {or}.")]
+        }
     };
     let end = match search.steps.last() {
         Some(last) if search.diverged => format!("The loss was not finite after {}.", rounded(last.learning_rate)),
@@ -115,6 +118,9 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
         let so_far = "The place of the steepest fall may be chance, because single steps differ as much";
         match arguments.steps < ENOUGH_STEPS {
             true => format!("{so_far}: give more --steps before judging the recipe's {own}."),
+            false if run_of(arguments).is_some() => {
+                format!("{so_far}, also over so many steps: if training failed with the recipe's {own}, lower it.")
+            }
             false => {
                 format!("{so_far}, also over so many steps: keep the recipe's {own} unless a training fails with it.")
             }
@@ -165,7 +171,8 @@ const ENOUGH_STEPS: u32 = 300;
 /// more steps, or both.
 fn next(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Option<Suggestion> {
     match wider(arguments, search) {
-        None if search.is_within_noise() => None,
+        // Of a run, training failed or is in doubt.
+        None if search.is_within_noise() => run_of(arguments).and_then(again::lower_by_files),
         None => Some(training_with(search.steepest?, arguments, keeps(arguments, search, recipe), recipe)),
         wider => wider,
     }

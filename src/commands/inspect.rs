@@ -27,7 +27,7 @@ use crate::process::exit::Usage;
 pub fn run(arguments: &Inspect) -> anyhow::Result<ExitCode> {
     match open(arguments) {
         Ok(model) => {
-            let reading = reading(std::slice::from_ref(&arguments.model), ReadOptions::default()).unwrap_or_default();
+            let reading = reading(&arguments.model, ReadOptions::default()).unwrap_or_default();
             match arguments.json {
                 true => as_json(arguments, &model, reading)?,
                 false => console::result(&as_text(arguments, &model, reading)?)?,

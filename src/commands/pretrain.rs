@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::bundled::RECIPES;
-use crate::recipes::{as_comments, base, named};
+use crate::recipes::{as_comments, base, named, unchecked_text};
 use anyhow::Context;
 use candle_core::Device;
 use equimod_data::Dataset;
 use equimod_data::source::ReadOptions;
 use equimod_train::run_dir::{RESOLVED, is_run};
-use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, recorded, resolve};
+use equimod_train::{Ending, Recipe, RunInfo, StepReport, changes, decisive, recorded, resolve};
 
 use crate::choice::named_or_chosen;
 use crate::cli::{BUNDLED, Pretrain};
@@ -30,7 +30,7 @@ use crate::process::exit::Usage;
 use crate::process::launch::Launch;
 use crate::process::signals::Signals;
 use crate::run::again;
-use crate::run::baseline::was_asked_for;
+use crate::run::baseline::{finished, was_asked_for};
 use baseline::Baseline;
 use finished::Finished;
 use session::Trained;
@@ -173,7 +173,8 @@ fn with_baseline_of_run(arguments: &Pretrain) -> Pretrain {
     let Pretrain { out, resume, no_baseline, no_eval, .. } = arguments;
     let begun = || out.as_deref().and_then(|run| RunInfo::read(run).ok());
     let has_it = *resume && !no_baseline && begun().is_some_and(|info| was_asked_for(&info));
-    if has_it && *no_eval {
+    let is_open = || out.as_deref().is_some_and(|run| finished(run).is_none());
+    if has_it && *no_eval && is_open() {
         console::note("--no-eval leaves out the baseline with which the run was begun; --resume --baseline trains it");
     }
     let has_it = has_it && !no_eval;
@@ -207,9 +208,28 @@ fn recipe(arguments: &Pretrain, launch: &Launch, devices: &[Device]) -> anyhow::
         let text =
             read(&path).with_context(|| format!("there is no run to go on with: {} cannot be read", path.display()))?;
         let asked = read(&out.join("recipe.toml")).unwrap_or_default() + &as_comments(&settings);
-        return Ok((resolve(&RECIPES, &path.display().to_string(), &text, &settings)?, asked));
+        let name = path.display().to_string();
+        let resolved = resolve(&RECIPES, &name, &text, &settings).map_err(|error| {
+            // What contradicts what matters only where settings may change.
+            let changed = recorded(&path).ok().zip(unchecked_text(&name, &text, &settings).ok());
+            match changed.map(|(before, now)| decisive(&before, &now)).filter(|changed| !changed.is_empty()) {
+                Some(changed) => Usage(kept(out, &changed)).into(),
+                None => anyhow::Error::from(error),
+            }
+        });
+        return Ok((resolved?, asked));
     }
     named_or_chosen(&arguments.recipe, &settings, devices, launch.processes())
+}
+
+/// Message on settings that a resumed run keeps.
+fn kept(run: &Path, changed: &[String]) -> String {
+    let run = run.display();
+    format!(
+        "a resumed run keeps its settings, but these differ: {}; begin a new run with --recipe {run}/{RESOLVED} --from {run} \
+         and these settings",
+        changed.join(", ")
+    )
 }
 
 /// The warm-up of a run of so few `epochs` that the warm-up of its recipe would take much of it, unless the command names
@@ -232,6 +252,7 @@ fn warn_of_transparency(arguments: &Pretrain, recipe: &Recipe, dataset: &dyn Dat
     let is_new = !arguments.resume && recipe.data.source != BUNDLED;
     if let Some(seen) = blank(dataset, recipe.data.background).filter(|_| is_new) {
         console::note(&format!("{seen}; set another data.background, e.g. --set data.background=gray"));
+        return;
     }
     if is_chosen || asked || !is_new || recipe.data.background.0.is_some() {
         return;

@@ -1,6 +1,7 @@
 //! Images of an evaluation: the named source, or the one that the model was trained on.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use equimod_core::model::{MODEL_FILE, check_location};
 use equimod_data::source::ReadOptions;
@@ -95,41 +96,65 @@ impl DataChoice {
     /// Name of the source, with where it comes from and how it is read.
     pub fn describe(&self) -> String {
         let of_run = if self.of_run.is_some() { ", the data of the run" } else { "" };
-        let background = match self.options.background {
-            Background(None) => String::new(),
-            color => format!(", transparent pixels on {color}"),
-        };
-        format!("data: {}{of_run}{background}", self.source)
+        format!("data: {}{of_run}{}", self.source, behind(self.options))
     }
 }
 
-/// How images of any source are decoded for models: as in their training, as far as `options` leave it open.
-///
-/// # Errors
-///
-/// If the models were trained on images that were decoded in different ways.
-pub fn reading(models: &[PathBuf], options: ReadOptions) -> anyhow::Result<ReadOptions> {
-    Ok(choose(models, Some(""), options)?.options)
-}
-
-/// The source `named`, else that of the first model that says on which images it was trained. Either is decoded as it
-/// was in training, as far as the models say and `options` leave open.
-///
-/// # Errors
-///
-/// If no source is named, and no model says, or they say different sources or ways of decoding.
-pub fn choose(models: &[PathBuf], named: Option<&str>, options: ReadOptions) -> anyhow::Result<DataChoice> {
-    let mut each = choose_each(models, named, options)?;
-    if each.iter().any(|choice| choice.options != each[0].options) {
-        let text = "the models were trained on images with different backgrounds or orientations; evaluate them one by one, \
-                    or give --background";
-        return Err(Usage(text.into()).into());
+/// The background of images, in words, if they have one.
+pub fn behind(options: ReadOptions) -> String {
+    match options.background {
+        Background(None) => String::new(),
+        color => format!(", transparent pixels on {color}"),
     }
-    Ok(each.swap_remove(0))
 }
 
-/// [`choose`] for models that may have been trained on images that were decoded in different ways: for each of them, the
-/// common source, decoded as for the model.
+/// How images of any source are decoded for a model: as in its training, as far as `options` leave it open.
+///
+/// # Errors
+///
+/// If there is no such model.
+pub fn reading(model: &Path, options: ReadOptions) -> anyhow::Result<ReadOptions> {
+    Ok(choose(model, Some(""), options)?.options)
+}
+
+/// [`reading`] for each of several models.
+///
+/// # Errors
+///
+/// If one of them does not exist.
+pub fn readings(models: &[PathBuf], options: ReadOptions) -> anyhow::Result<Vec<ReadOptions>> {
+    Ok(choose_each(models, Some(""), options)?.into_iter().map(|choice| choice.options).collect())
+}
+
+/// The images of several models, which `open` opens once for each way of decoding; it is given the number of a model.
+///
+/// # Errors
+///
+/// Those of `open`.
+pub fn open_each<T>(
+    readings: &[ReadOptions],
+    mut open: impl FnMut(usize) -> anyhow::Result<T>,
+) -> anyhow::Result<Vec<Rc<T>>> {
+    let mut opened: Vec<Rc<T>> = Vec::new();
+    for (place, options) in readings.iter().enumerate() {
+        let known = readings[..place].iter().position(|earlier| earlier == options);
+        let images = known.map_or_else(|| open(place).map(Rc::new), |earlier| Ok(opened[earlier].clone()))?;
+        opened.push(images);
+    }
+    Ok(opened)
+}
+
+/// The source `named`, else that on which the model was trained. Either is decoded as it was in training, as far as the
+/// model says and `options` leave open.
+///
+/// # Errors
+///
+/// If no source is named, and the model does not say.
+pub fn choose(model: &Path, named: Option<&str>, options: ReadOptions) -> anyhow::Result<DataChoice> {
+    Ok(choose_each(&[model.to_owned()], named, options)?.swap_remove(0))
+}
+
+/// [`choose`] for several models: for each of them, the common source, decoded as for the model.
 ///
 /// # Errors
 ///

@@ -32,14 +32,14 @@ pub fn remark<'a>(rows: impl IntoIterator<Item = &'a ResultRow>) -> &'static str
 const UNTRAINED_PREDICTOR: &str = "the baseline leaves its predictor as it began: its equivariance shows no effect\n";
 
 /// Short name of the protocol with its metric; `None` for measures that are left to the files.
-fn short(row: &ResultRow) -> Option<&str> {
-    match row.metric.as_str() {
-        TOP_1 => Some(&row.protocol),
-        ABSOLUTE => Some("equivariance"),
-        SHUFFLED => Some("– its control"),
-        metric if metric == "recall@1" => Some(metric),
-        _ => None,
-    }
+fn short(row: &ResultRow) -> Option<String> {
+    Some(match row.metric.as_str() {
+        TOP_1 => row.protocol_name(),
+        ABSOLUTE => "equivariance".into(),
+        SHUFFLED => "– its control".into(),
+        metric if metric == "recall@1" => metric.into(),
+        _ => return None,
+    })
 }
 
 fn name(row: &ResultRow) -> String {

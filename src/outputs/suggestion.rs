@@ -32,6 +32,11 @@ impl Suggestion {
         Self::new(std::env::args().skip(1).filter(|argument| !arguments.contains(argument)))
     }
 
+    /// The command of this process without an option and its value.
+    pub fn again_without_option(option: &str) -> Self {
+        Self::new(without(option, std::env::args().skip(1).collect()))
+    }
+
     /// The command of this process with other values of some options.
     pub fn again_with(options: &[(&str, String)]) -> Self {
         let arguments = options

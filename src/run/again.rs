@@ -8,7 +8,7 @@ use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{Recipe, RunInfo, Status, recorded};
 
 use super::files::{Metrics, all_results};
-use super::{baseline, lengths, seeds};
+use super::{baseline, facts, lengths, seeds};
 use crate::outputs::suggestion::Suggestion;
 use crate::reference::PREFIX;
 use crate::run_state::is_killed;
@@ -179,10 +179,14 @@ pub fn alone_longer_by_files(run: &Path) -> Option<Suggestion> {
     Some(longer.about(&about))
 }
 
-/// Longer training of a run that gained from it before.
+/// Longer training of a run that may have been trained for longer than another one, or the comparison with one that was
+/// trained for longer.
 pub fn still_longer_by_files(run: &Path) -> Option<Suggestion> {
     let (info, recipe, steps) = files_of(run)?;
-    train_longer(again(run, &info), &recipe.schedule, steps)
+    match lengths::longer(run) {
+        Some(_) => longer(run, &info, &recipe, steps),
+        None => train_longer(again(run, &info), &recipe.schedule, steps),
+    }
 }
 
 /// [`longer`] by the files of the run; `None` for other folders, and if a file cannot be read.
@@ -225,6 +229,20 @@ pub fn find_rate(run: &Path, info: &RunInfo, recipe: &Recipe) -> Suggestion {
 pub fn find_rate_by_files(run: &Path) -> Option<Suggestion> {
     let info = RunInfo::read(run).ok().filter(|_| is_run(run))?;
     Some(find_rate(run, &info, &recorded(&run.join(RESOLVED)).ok()?))
+}
+
+/// What follows for runs whose loss rose: the search for learning rates at which it falls or, of a baseline alone, a lower
+/// rate for it and its run.
+pub fn other_rates<'a>(runs: impl IntoIterator<Item = &'a Path>) -> Vec<Suggestion> {
+    let has_risen = |run: &Path| facts::of_run(run).is_some_and(|facts| facts.has_risen());
+    let other_rate = |run: &'a Path| match baseline::run_of(run) {
+        Some(whose) if has_risen(whose) => find_rate_by_files(whose),
+        Some(whose) => lower_by_files(whose),
+        None => find_rate_by_files(run),
+    };
+    let mut found: Vec<Suggestion> = runs.into_iter().filter(|run| has_risen(run)).filter_map(other_rate).collect();
+    found.dedup();
+    found
 }
 
 /// Epochs of a usual long training, beyond which none is suggested.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use equimod_train::run_dir::RESOLVED;
-use equimod_train::{RunInfo, changes, recorded};
+use equimod_train::{RunInfo, affects_weights, changes, recorded};
 
 use super::baseline;
 use crate::outputs::suggestion::Suggestion;
@@ -26,7 +26,7 @@ pub fn between(first: &Path, second: &Path) -> Option<String> {
     let (one, other) = (RunInfo::read(first).ok()?, RunInfo::read(second).ok()?);
     let [before, after] = [first, second].map(|run| recorded(&run.join(RESOLVED)));
     let all = changes(&before.ok()?, &after.ok()?).into_iter().map(|change| change.setting);
-    let all: Vec<String> = all.filter(|name| name != "about").collect();
+    let all: Vec<String> = all.filter(|name| affects_weights(name)).collect();
     let names: Vec<&str> = all.iter().map(String::as_str).filter(|name| !follows(name, &all)).collect();
     let images = (one.data_fingerprint != other.data_fingerprint).then_some("their training images");
     let weights = (one.from != other.from).then_some("the weights they started from");

@@ -7,6 +7,7 @@ use equimod_eval::verdict::{TrainingFacts, VERY_SHORT};
 use equimod_train::run_dir::RESOLVED;
 use equimod_train::{Recipe, RunInfo, Status, recorded};
 
+use crate::run::baseline;
 use crate::run::files::Metrics;
 use crate::run_state::status;
 
@@ -54,6 +55,7 @@ pub fn training_facts(run: &Path, recipe: &Recipe, steps: u64) -> anyhow::Result
         risen,
         unchanged,
         flat,
+        baseline_failure: baseline::finished(run).and_then(|baseline| of_run(&baseline)?.failure()),
         started_from,
         unfinished,
         equivariance,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use equimod_train::run_dir::RESOLVED;
-use equimod_train::{Recipe, RunInfo, Status, changes, recorded};
+use equimod_train::{Recipe, RunInfo, Status, decisive, recorded};
 
 use super::baseline;
 
@@ -86,15 +86,13 @@ pub(super) fn beside(run: &Path, is_wanted: fn(&Finished, &Finished) -> bool) ->
     runs.filter(|(other, _)| is_wanted(&own, other)).collect()
 }
 
-/// Whether two recipes differ at most in their seeds, and in the place of the images.
+/// Whether two recipes differ at most in their seeds, in the place of the images and in settings that affect no weight.
 pub fn have_one_recipe(one: &Recipe, other: &Recipe) -> bool {
     differ_at_most_in(one, other, &[])
 }
 
 fn differ_at_most_in(one: &Recipe, other: &Recipe, settings: &[&str]) -> bool {
-    let differ = changes(one, other);
-    let mut names = differ.iter().map(|change| change.setting.as_str());
-    names.all(|name| ["seed", "data.source"].contains(&name) || settings.contains(&name))
+    decisive(one, other).iter().all(|name| name == "seed" || settings.contains(&name.as_str()))
 }
 
 /// A finished run.
@@ -114,7 +112,8 @@ impl Finished {
         self.info.seed != other.info.seed && self.differs_in(other, &[])
     }
 
-    /// Whether two runs on the same images, from the same weights, differ at most in their seeds and these settings.
+    /// Whether two runs on the same images, from the same weights, differ at most in their seeds, these settings and those
+    /// that affect no weight.
     pub(super) fn differs_in(&self, other: &Self, settings: &[&str]) -> bool {
         self.info.data_fingerprint == other.info.data_fingerprint
             && self.info.from == other.info.from

@@ -9,11 +9,20 @@ use super::{Classification, Classify, Evaluation, LabeledTask};
 use crate::finetune::{FinetuneConfig, finetune};
 use crate::linear::{LinearConfig, linear};
 use crate::report::{Plot, Series};
-use crate::results::OTHER_EPOCHS;
+use crate::results::{FEW_STEPS, OTHER_EPOCHS};
 use crate::supervised::{
     EpochRecord, LabeledImages, SupervisedTask, TrainedClassifier, TrainingCurve, TrainingProgress,
 };
 use crate::{Labeled, Result};
+
+/// Steps below which a linear layer is reported as not converged. The published 90 epochs have so many from about 2800
+/// images.
+const LEAST_STEPS: usize = 1000;
+
+/// Remark on epochs that are not those of the protocol.
+fn other_epochs(epochs: usize, usual: usize) -> String {
+    if epochs == usual { String::new() } else { format!(" ({OTHER_EPOCHS})") }
+}
 
 impl Classify for LinearConfig {
     fn protocol(&self) -> &'static str {
@@ -25,11 +34,12 @@ impl Classify for LinearConfig {
             let images = evaluation.supervised(&task)?;
             let progress = |now: TrainingProgress| evaluation.observer.progress("linear", now.step, now.steps);
             let trained = linear(evaluation.model, &images, self, &mut { progress })?;
-            let is_published = self.epochs == Self::default().epochs;
-            let remark = if is_published { String::new() } else { format!(" ({OTHER_EPOCHS})") };
+            let remark = other_epochs(self.epochs, Self::default().epochs);
+            let steps = self.epochs * trained.images.div_ceil(self.batch);
+            let few = if steps < LEAST_STEPS { format!(" ({steps} {FEW_STEPS})") } else { String::new() };
             let detail = format!(
-                "SGD with Nesterov momentum {}, {} epochs{remark} of batches of {}, learning rate {} to {}, crops and \
-                 flips, last epoch",
+                "SGD with Nesterov momentum {}, {} epochs{remark} of batches of {}{few}, learning rate {} to {}, crops \
+                 and flips, last epoch",
                 self.momentum, self.epochs, self.batch, self.learning_rate, self.final_learning_rate
             );
             Ok(classification(task, "linear", String::new(), trained, detail))
@@ -96,8 +106,9 @@ impl Classify for FinetuneProtocol {
                 let trained = finetune(evaluation.model, &images, &config, &mut { progress })?;
                 let variant = format!("{} % of the labels", percent(fraction));
                 let epochs = if config.epochs == 1 { "epoch" } else { "epochs" };
+                let remark = other_epochs(config.epochs, FinetuneConfig::default().epochs);
                 let detail = format!(
-                    "{} labeled images, {} {epochs} of batches of {}, learning rate {:.1e} falling to 0, last epoch",
+                    "{} labeled images, {} {epochs}{remark} of batches of {}, learning rate {:.1e} falling to 0, last epoch",
                     trained.images, config.epochs, config.batch, config.learning_rate
                 );
                 classifications.push(classification(task, "finetune", variant, trained, detail));

@@ -1,6 +1,6 @@
 //! How well an accuracy is founded: by its protocol, and by how much of the protocol was done.
 
-use super::{MEAN_PER_CLASS, OTHER_EPOCHS, ResultRow, TOP_1};
+use super::{FEW_STEPS, MEAN_PER_CLASS, OTHER_EPOCHS, ResultRow, TOP_1};
 use crate::logistic::LogisticConfig;
 
 /// Whether logistic regression chose its strength from all strengths of the protocol.
@@ -9,9 +9,9 @@ pub fn searched_whole_range(row: &ResultRow) -> bool {
     row.chosen.as_ref().is_some_and(|chosen| chosen.contains(&whole))
 }
 
-/// Whether an accuracy was measured with less than its protocol: a search of few strengths, or other epochs.
+/// Whether an accuracy was measured with less than its protocol: a search of few strengths, other epochs, or too few steps.
 pub fn is_reduced(row: &ResultRow) -> bool {
-    is_quick_search(row) || row.detail.contains(OTHER_EPOCHS)
+    is_quick_search(row) || [OTHER_EPOCHS, FEW_STEPS].iter().any(|remark| row.detail.contains(remark))
 }
 
 /// Whether logistic regression chose its strength from fewer strengths than those of the protocol, as at the end of
@@ -21,7 +21,8 @@ pub fn is_quick_search(row: &ResultRow) -> bool {
 }
 
 /// Place of an accuracy among those of one model, the best founded first; `None` for other rows. A quick look at the end
-/// of training searches few strengths, and a linear evaluation may have other epochs than the published ones. The mean
+/// of training searches few strengths, and a linear evaluation may have other epochs than the published ones, or few
+/// steps. The mean
 /// over classes comes behind the top-1 accuracy of its protocol.
 fn foundation(row: &ResultRow) -> Option<usize> {
     let by_class = match row.metric.as_str() {
@@ -81,7 +82,8 @@ mod tests {
         let rows = [knn.clone(), short.clone(), logistic.clone()];
         assert_eq!(of(&rows).unwrap().0, "logistic");
         assert_eq!(of(&[short.clone(), logistic, whole.clone()]).unwrap(), (whole.protocol, whole.detail));
-        assert_eq!(of(&[short, knn]).unwrap().0, "knn");
+        assert_eq!(of(&[short, knn.clone()]).unwrap().0, "knn");
+        assert_eq!(of(&[row("linear", &format!("90 epochs (270 {FEW_STEPS})")), knn]).unwrap().0, "knn");
         assert_eq!(of(&rows[1..2]).unwrap().0, "linear");
         assert_eq!(of(&[]), None);
     }

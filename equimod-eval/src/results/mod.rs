@@ -48,8 +48,13 @@ pub const SIGNIFICANT: f64 = 0.05;
 /// Start of the remark on a difference over two pairs of models.
 pub const OVER_TWO: &str = "over 2 pairs";
 
-/// Remark on a linear evaluation with other epochs than the published ones.
+/// Remark on a linear evaluation or a fine-tuning with other epochs than the published ones.
 pub const OTHER_EPOCHS: &str = "not the published epochs";
+/// Remark on the steps of a linear evaluation that are too few to converge.
+pub const FEW_STEPS: &str = "steps, too few to converge";
+
+/// Part of the detail of a number on images that were held out of the training images.
+pub const HELD_OUT: &str = "held-out images";
 
 /// Remark on a chosen hyperparameter.
 pub const AT_AN_END: &str = "at an end of the range";
@@ -232,6 +237,17 @@ impl ResultRow {
         self.protocol.starts_with(FEW_SHOT)
     }
 
+    /// Whether it is a difference whose interval excludes 0.
+    pub fn is_clear_difference(&self) -> bool {
+        self.metric.starts_with(DIFFERENCE) && self.interval.is_some_and(|(low, high)| low > 0.0 || high < 0.0)
+    }
+
+    /// Name of the protocol, with whether it was a quick search.
+    pub fn protocol_name(&self) -> String {
+        let quick = if self.chosen.is_some() && is_quick_search(self) { "quick " } else { "" };
+        format!("{quick}{}", self.protocol)
+    }
+
     /// What it has in common with other measurements of the same number: protocol, data, task and metric.
     pub fn key(&self) -> [&str; 4] {
         [&self.protocol, &self.data, &self.task, &self.metric]
@@ -251,7 +267,7 @@ impl ResultRow {
         let shots = self.metric.split(' ').find(|word| word.ends_with("-shot")).unwrap_or_default();
         let measure = match self.protocol.strip_prefix(FEW_SHOT) {
             Some(classifier) => format!("{shots} {classifier}"),
-            None if self.metric == TOP_1 => self.protocol.clone(),
+            None if self.metric == TOP_1 => self.protocol_name(),
             None if self.metric == MEAN_PER_CLASS || self.metric.starts_with("top-") => {
                 format!("{}, {}", self.protocol, self.metric)
             }

@@ -1,7 +1,11 @@
 //! Rules on accuracies and recalls: against the untrained network, the baseline and chance, and how far they can be trusted.
 
+use std::cmp::Ordering;
+
 use super::sides::{Against, Reference, Side, against, capitalized, is_judged, is_over_images, name};
-use crate::results::{ACCURACY_OF_FLAG, AT_AN_END, DIFFERENCE, OTHER_EPOCHS, ResultRow, searched_whole_range};
+use crate::results::{
+    ACCURACY_OF_FLAG, AT_AN_END, DIFFERENCE, FEW_SHOT, FEW_STEPS, OTHER_EPOCHS, ResultRow, searched_whole_range,
+};
 
 /// Half width of an interval, in points, above which the test set is called small.
 pub const WIDE: f64 = 12.5;
@@ -122,6 +126,8 @@ fn every(measures: &[Against]) -> String {
 }
 
 fn range(least: f64, most: f64) -> String {
+    // No -0.0.
+    let [least, most] = [least, most].map(|points| if points.abs() < 0.05 { 0.0 } else { points });
     if most - least < 0.05 { format!("{most:+.1}") } else { format!("{least:+.1} to {most:+.1}") }
 }
 
@@ -138,7 +144,7 @@ pub fn of_baseline(rows: &[ResultRow]) -> Option<String> {
     let part = |side: Side, word: &str| {
         let Against { row, points, .. } = of(side).max_by(|a, b| a.points.abs().total_cmp(&b.points.abs()))?;
         let count = if all.len() == 1 { String::new() } else { format!(" in {}", of(side).count()) };
-        Some(format!("{word}{count} ({points:+.1} points on {}, {})", row.task, row.protocol))
+        Some(format!("{word}{count} ({points:+.1} points on {}, {})", row.task, row.protocol_name()))
     };
     let open = of(Side::Around).count();
     if open == all.len() {
@@ -179,8 +185,19 @@ pub(super) fn few_shot(rows: &[ResultRow]) -> Option<String> {
                     network was not evaluated.";
         return (!few.is_empty()).then(|| text.into());
     };
+    // Of both signs, which is which.
+    let over = |row: &ResultRow| row.untrained.map(|value| row.value - value);
+    let classifier = |row: &&ResultRow| {
+        format!("{} by {}", row.metric.trim_end_matches(" accuracy"), row.protocol.trim_start_matches(FEW_SHOT))
+    };
+    let judged = || few.iter().copied().filter(|row| row.untrained.is_some());
+    let by_gain = |a: &&ResultRow, b: &&ResultRow| over(a).partial_cmp(&over(b)).unwrap_or(Ordering::Equal);
+    let ends = judged().min_by(by_gain).zip(judged().max_by(by_gain)).filter(|_| least < 0.0 && most > 0.0);
+    let ends = ends.map_or_else(String::new, |(low, high)| {
+        format!(" (lowest: {}; highest: {})", classifier(&low), classifier(&high))
+    });
     Some(format!(
-        "Few-shot accuracy minus that of the untrained network is {} points{}; intervals are over episodes that share \
+        "Few-shot accuracy minus that of the untrained network is {} points{ends}{}; intervals are over episodes that share \
          the test images, so other images may say otherwise.",
         range(least, most),
         points_over(|row| row.baseline).map_or_else(String::new, |(least, most)| {
@@ -237,13 +254,25 @@ pub(super) fn precision(rows: &[ResultRow]) -> Option<String> {
     ))
 }
 
-/// A linear layer that was trained for other epochs than the published ones.
+/// A classifier that was trained for other epochs than the published ones.
 pub(super) fn other_epochs(rows: &[ResultRow]) -> Option<String> {
     let is_judged = |row: &&ResultRow| is_judged(row, rows);
     let row = rows.iter().filter(is_judged).find(|row| row.detail.contains(OTHER_EPOCHS))?;
+    let classifier = if row.protocol == "linear" { "linear layer" } else { "fine-tuned network" };
     Some(format!(
-        "The linear layer of {} was not trained for the published number of epochs, with which accuracies and their \
+        "The {classifier} of {} was not trained for the published number of epochs, with which accuracies and their \
          differences may be others.",
+        row.task
+    ))
+}
+
+/// A linear layer with too few steps to converge: which features it fits faster is not which are better.
+pub(super) fn few_steps(rows: &[ResultRow]) -> Option<String> {
+    let row = rows.iter().filter(|row| is_judged(row, rows)).find(|row| row.detail.contains(FEW_STEPS))?;
+    let steps = row.detail.split(FEW_STEPS).next()?.trim_end().rsplit('(').next()?;
+    Some(format!(
+        "The linear layer of {} had only {steps} steps, too few to converge: a higher accuracy may be one of faster \
+         fitting; logistic regression fits to the optimum.",
         row.task
     ))
 }

@@ -65,13 +65,15 @@ pub(super) fn readable(rows: &[ResultRow], is_relative: bool) -> Option<String> 
         [(row.untrained, row.over_untrained, "untrained network"), (row.baseline, row.over_baseline, "baseline")];
     let beside = beside.into_iter().filter_map(|(value, paired, network)| {
         let value = value?;
-        Some(format!(", {} those of the {network}, {value:.2}", than(row, value, paired)))
+        let than = if row.value.max(value) > READABLE { than(row, value, paired) } else { "as little as" };
+        Some(format!(", {than} those of the {network}, {value:.2}"))
     });
     let beside: String = beside.collect();
     let interval = row.interval.map_or_else(String::new, |(low, high)| format!(" ({low:.2} to {high:.2})"));
     let best = best(rows, row);
+    let whole = if said == "hardly say" && !best.is_empty() { "On the whole, features" } else { "Features" };
     Some(format!(
-        "Features {said} {what}: R² of all parameters {:.2}{interval}{beside} (1 is perfect, guessing gives 0){best}.",
+        "{whole} {said} {what}: R² of all parameters {:.2}{interval}{beside} (1 is perfect, guessing gives 0){best}.",
         row.value
     ))
 }

@@ -9,15 +9,15 @@ mod predictions;
 mod sides;
 mod training;
 
-use crate::results::{ResultRow, with_distinct_tasks};
+use crate::results::{HELD_OUT, ResultRow, with_distinct_tasks};
 use accuracies::{
-    Gains, baseline, chance, few_shot, few_shot_chance, is_all_chance, other_epochs, precision, range_end,
+    Gains, baseline, chance, few_shot, few_shot_chance, few_steps, is_all_chance, other_epochs, precision, range_end,
 };
 use features::{readable, spread};
 use models::{differences, suite};
 use predictions::{Predictions, retrieved, unpredicted};
 use sides::{Side, is_over_images};
-use training::{collapse, pace, rise, start};
+use training::{collapse, failed_baseline, pace, rise, start};
 
 pub use accuracies::{WIDE, of_baseline};
 pub use features::{CLEARLY_READABLE, COLLAPSED_RANK, FEW_DIMENSIONS, NARROWER, READABLE};
@@ -40,6 +40,8 @@ pub enum Advice {
     RepeatWithSeed,
     /// Evaluate with the whole range of L2 strengths.
     WidenRange,
+    /// Evaluate by logistic regression, which fits to the optimum.
+    FitToOptimum,
     /// Evaluate the untrained network as well.
     EvaluateUntrained,
     /// Evaluate with few labels, where all test images are right.
@@ -71,6 +73,7 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
     let (gains, predictions) = (Gains::of(rows), Predictions::of(rows, training));
     let (at_an_end, against_baseline) = (range_end(rows), baseline(rows));
     let disappointing = gains.is_disappointing() || predictions.side == Some(Side::Below);
+    let drawn = depends_on_draw(rows).then(|| DRAWN.to_owned());
     let has_baseline = against_baseline.is_some();
     let failed = training.is_some_and(TrainingFacts::has_failed);
     // In the order of reading. Of too many sentences, the last of the highest number are left out.
@@ -78,11 +81,14 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         (0, training.and_then(collapse)),
         (0, training.and_then(rise)),
         (0, gains.sentence()),
+        (0, few_steps(rows)),
         (0, training.filter(|_| !gains.measures.is_empty()).and_then(|training| start(training, has_baseline))),
         (2, at_an_end.clone()),
         (1, precision(rows)),
+        (1, drawn),
         (2, other_epochs(rows)),
         (0, against_baseline.clone()),
+        (0, training.filter(|_| has_baseline).and_then(failed_baseline)),
         (0, predictions.sentence.clone()),
         (2, unpredicted(rows)),
         (1, retrieved(rows)),
@@ -102,6 +108,10 @@ pub fn verdict(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Verdict 
         () if training.is_some_and(TrainingFacts::did_not_fall) => Some(Advice::FindRate),
         () if failed => Some(Advice::LowerRate),
         () if disappointing && unsettled => Some(Advice::TrainLonger),
+        () if has_baseline && training.is_some_and(|training| training.baseline_failure.is_some()) => {
+            Some(Advice::LowerRate)
+        }
+        () if few_steps(rows).is_some() => Some(Advice::FitToOptimum),
         () if is_saturated(rows) && rows.iter().all(is_over_images) => Some(Advice::EvaluateFewShot),
         () if against_baseline.is_some() => Some(Advice::RepeatWithSeed),
         () if training.is_some() && predictions.side.is_some() => Some(Advice::CompareBaseline),
@@ -122,14 +132,33 @@ pub fn of_evaluation(rows: &[ResultRow], training: Option<&TrainingFacts>) -> Ve
     let gains = Gains::of(rows);
     let has_baseline = baseline(rows).is_some();
     let start = |training| start(training, has_baseline);
+    sentences.extend(training.filter(|_| has_baseline).and_then(failed_baseline));
     sentences.extend(training.filter(|_| !gains.measures.is_empty()).and_then(start));
-    let disappointing = gains.is_disappointing() || Predictions::of(rows, None).side == Some(Side::Below);
+    let disappointing = is_disappointing(rows);
     sentences.extend(training.and_then(|training| {
         let failed = unfinished(training).or_else(|| collapse(training)).or_else(|| rise(training));
         failed.or_else(|| pace(training, disappointing))
     }));
     sentences.truncate(MOST_SENTENCES);
     Verdict { sentences, advice }
+}
+
+/// Whether features did not gain, or lost, or predictions are no use.
+pub fn is_disappointing(rows: &[ResultRow]) -> bool {
+    Gains::of(rows).is_disappointing() || Predictions::of(rows, None).side == Some(Side::Below)
+}
+
+/// What is said of a clear difference on images that were held out of the training images.
+const DRAWN: &str = "The test images were drawn from the training images: intervals do not cover the draw, and another one \
+                     (--seed of `equimod eval`) may say otherwise.";
+
+/// Whether a clear difference is one on images that were held out of the training images by the seed.
+pub fn depends_on_draw(rows: &[ResultRow]) -> bool {
+    let is_clear =
+        |row: &ResultRow| [row.over_untrained, row.over_baseline].into_iter().flatten().any(|paired| paired.is_clear());
+    let is_held_out = |row: &ResultRow| row.detail.contains(HELD_OUT);
+    let is_compared = rows.iter().any(ResultRow::is_clear_difference) && rows.iter().any(is_held_out);
+    is_compared || rows.iter().any(|row| is_judged(row, rows) && is_clear(row) && is_held_out(row))
 }
 
 /// The rows without those of other settings than the defaults, where the same number was measured with these.

@@ -45,12 +45,13 @@ pub(super) fn suite(rows: &[ResultRow]) -> Option<String> {
         interval.zip(value(&second.model, (task, metric))).is_some_and(|(of, other)| Side::of(of, other) == Side::Above)
     };
     let clear = match tasks.iter().copied().filter(is_clear).count() {
-        0 => "none".to_owned(),
-        count => count.to_string(),
+        0 => "in none of them, its whole interval lies above the other value".to_owned(),
+        count => {
+            format!("in {count} of them, its whole interval lies above the other value, but no paired test was made")
+        }
     };
     Some(format!(
-        "By the mean over {}, {} is {} points above {} ({} and {}), and higher in {count} of {}; in {clear} of them, its \
-         interval lies above the other value, which no paired test confirms{untrained}.",
+        "By the mean over {}, {} is {} points above {} ({} and {}), and higher in {count} of {}; {clear}{untrained}.",
         first.task,
         first.model,
         first.difference(second).trim_end_matches(" points").trim_start_matches('+'),

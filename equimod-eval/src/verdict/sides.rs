@@ -95,7 +95,7 @@ pub(super) fn against(rows: &[ResultRow], reference: Reference) -> Vec<Against<'
 
 pub(super) fn name(row: &ResultRow) -> String {
     let model = if row.model.is_empty() { String::new() } else { format!(", {}", row.model) };
-    format!("{} of {} ({}{model})", row.metric, row.task, row.protocol)
+    format!("{} of {} ({}{model})", row.metric, row.task, row.protocol_name())
 }
 
 pub(super) fn same_model(a: &ResultRow, b: &ResultRow) -> bool {

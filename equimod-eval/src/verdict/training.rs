@@ -18,6 +18,8 @@ pub struct TrainingFacts {
     pub unchanged: Option<(f64, f64, f64)>,
     /// Mean losses of the first and of the last fifth of the run, if they differ by no more than single losses.
     pub flat: Option<(f64, f64)>,
+    /// How the training of its baseline failed, if it did.
+    pub baseline_failure: Option<&'static str>,
     /// Model whose weights training started from.
     pub started_from: Option<String>,
     /// State of a run that is not finished: `running`, `interrupted`, `killed` or `diverged`.
@@ -30,6 +32,15 @@ impl TrainingFacts {
     /// Whether embeddings collapsed or the loss rose, which longer training does not mend.
     pub fn has_failed(&self) -> bool {
         self.collapsed.is_some() || self.has_risen()
+    }
+
+    /// How training failed, if it did.
+    pub fn failure(&self) -> Option<&'static str> {
+        match (self.has_risen(), self.collapsed.is_some()) {
+            (true, _) => Some("the loss rose"),
+            (false, true) => Some("embeddings collapsed"),
+            (false, false) => None,
+        }
     }
 
     /// Whether the loss rose, or rose and came back to its start.
@@ -93,6 +104,12 @@ pub(super) fn collapse(training: &TrainingFacts) -> Option<String> {
     ))
 }
 
+/// A baseline whose training failed, so that differences from it say little.
+pub(super) fn failed_baseline(training: &TrainingFacts) -> Option<String> {
+    let how = training.baseline_failure?;
+    Some(format!("The baseline failed in training, because {how}: differences from it say little of the module."))
+}
+
 /// The state of a run that is not finished.
 pub fn unfinished(training: &TrainingFacts) -> Option<String> {
     let steps = training.steps;
@@ -133,9 +150,8 @@ pub(super) fn start(training: &TrainingFacts, has_baseline: bool) -> Option<Stri
 pub fn of_trainings(runs: &[(String, TrainingFacts)]) -> Option<String> {
     let all = runs.len();
     let whose = |names: &[&str]| match (names.len(), all) {
-        (1, 1) => "The run".to_owned(),
-        (2, 2) => "Both runs".into(),
-        (count, all) if count == all => format!("All {all} runs"),
+        (2, 2) => "Both runs".to_owned(),
+        (count, all) if count == all && count > 1 => format!("All {all} runs"),
         (count, _) if count <= MOST_NAMES => names.join(", "),
         (count, all) => format!("{count} of {all} runs"),
     };
@@ -144,7 +160,10 @@ pub fn of_trainings(runs: &[(String, TrainingFacts)]) -> Option<String> {
     };
     let failed = those(&TrainingFacts::has_failed);
     if !failed.is_empty() {
-        return Some(format!("{} failed in training: the loss rose, or embeddings collapsed.", whose(&failed)));
+        let mut how: Vec<&str> = runs.iter().filter_map(|(_, facts)| facts.failure()).collect();
+        how.sort_unstable();
+        how.dedup();
+        return Some(format!("{} failed in training: {}.", whose(&failed), how.join(", or ")));
     }
     let unfinished = those(&|facts| facts.unfinished.is_some());
     if !unfinished.is_empty() {
@@ -152,19 +171,18 @@ pub fn of_trainings(runs: &[(String, TrainingFacts)]) -> Option<String> {
         let whose = whose(&unfinished);
         return Some(format!("{whose} {were} not finished: the differences say nothing of finished ones."));
     }
-    let short: Vec<u64> = runs.iter().map(|(_, run)| run.steps).filter(|steps| *steps < VERY_SHORT).collect();
-    let falling = those(&TrainingFacts::is_falling);
-    let why = match (short.iter().min().zip(short.iter().max()), falling.is_empty()) {
-        (Some((least, most)), _) => {
-            let are = if short.len() == 1 { "is" } else { "are" };
-            let steps = if least == most { least.to_string() } else { format!("{least} to {most}") };
-            let whose = whose(&those(&|facts| facts.steps < VERY_SHORT));
-            format!("{whose} {are} short ({steps} {})", if *most == 1 { "step" } else { "steps" })
-        }
-        (None, true) => return None,
-        (None, false) => format!("{} ended while the loss still fell", whose(&falling)),
-    };
-    Some(format!("{why}: longer training may change the differences."))
+    let is_short = |facts: &TrainingFacts| facts.steps < VERY_SHORT;
+    let short = those(&is_short);
+    let steps = || runs.iter().filter(|(_, facts)| is_short(facts)).map(|(_, facts)| facts.steps);
+    let short = steps().min().zip(steps().max()).map(|(least, most)| {
+        let are = if short.len() == 1 { "is" } else { "are" };
+        let steps = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        format!("{} {are} short ({steps} {})", whose(&short), if most == 1 { "step" } else { "steps" })
+    });
+    let falling = those(&|facts| facts.is_falling() && !is_short(facts));
+    let falling = (!falling.is_empty()).then(|| format!("{} ended while the loss still fell", whose(&falling)));
+    let why: Vec<String> = short.into_iter().chain(falling).collect();
+    (!why.is_empty()).then(|| format!("{}: longer training may change the differences.", why.join(", and ")))
 }
 
 /// Whether the run was too short, where its results are not as hoped for.

@@ -12,14 +12,14 @@ use equimod_eval::knn::KnnConfig;
 use equimod_eval::logistic::{LogisticConfig, l2_strengths};
 use equimod_eval::results::DIFFERENCE;
 use equimod_train::run_dir::RESOLVED;
-use equimod_train::{Recipe, changes, recorded};
+use equimod_train::{Recipe, decisive, recorded};
 
 use super::contenders::{Comparison, Contender, names};
 use super::next::{Kept, after_comparison};
 use super::session::open_images;
 use super::settings::repeated;
 use crate::cli::{Compare, Compared};
-use crate::inputs::evaluated_data::choose_each;
+use crate::inputs::evaluated_data::{choose_each, open_each};
 use crate::outputs::console;
 use crate::outputs::console::Console;
 use crate::outputs::verdict::{print_rows, print_verdict};
@@ -50,6 +50,9 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
         contenders.push(contender);
     }
     different(&contenders)?;
+    if let Some(pair) = contenders.chunks_exact(2).find(|pair| pair[0].model.sha256 == pair[1].model.sha256) {
+        console::note(&format!("{} and {} are the same weights", pair[0].name, pair[1].name));
+    }
     if let [first, second] = arguments.models.as_slice()
         && is_longer([first, second])
     {
@@ -81,7 +84,7 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
     let drawn = distinct_draws(&classifications[0]);
     let by: &[&str] = if arguments.by == Compared::Knn { &["--by", "knn"] } else { &[] };
     let others = repeated(images, &arguments.shared.input, seed, true);
-    let kept = Kept { data: images.data.clone(), others, ..Kept::default() };
+    let kept = Kept { data: images.data.clone(), others, is_of_this: true, ..Kept::default() };
     let next = after_comparison(&arguments.models, &kept, by, &rows);
     let comparison = Comparison { title, summary, rows, sections, drawn, next: next.clone() };
     let results = comparison.write(&arguments.shared, &contenders)?;
@@ -98,24 +101,14 @@ pub fn run(arguments: &Compare) -> anyhow::Result<ExitCode> {
 fn opened(arguments: &Compare) -> anyhow::Result<Vec<Rc<Splits>>> {
     let Compare { models, images, .. } = arguments;
     let choices = choose_each(models, images.data.as_deref(), images.reading.reading())?;
-    let mut opened: Vec<(ReadOptions, Rc<Splits>)> = Vec::new();
-    let mut each = Vec::new();
-    for (choice, name) in choices.iter().zip(names(models)) {
-        let known = opened.iter().find(|(options, _)| *options == choice.options);
-        let splits = match known {
-            Some((_, splits)) => splits.clone(),
-            None => {
-                let whose =
-                    if choices.iter().all(|one| one.options == choice.options) { "" } else { &format!("{name}: ") };
-                console::note(&format!("{whose}{}", choice.describe()));
-                let splits = Rc::new(open_images(choice, images, console::note)?);
-                opened.push((choice.options, splits.clone()));
-                splits
-            }
-        };
-        each.push(splits);
-    }
-    Ok(each)
+    let readings: Vec<ReadOptions> = choices.iter().map(|choice| choice.options).collect();
+    let is_one = readings.iter().all(|options| *options == readings[0]);
+    let names = names(models);
+    open_each(&readings, |place| {
+        let whose = if is_one { "" } else { &format!("{}: ", names[place]) };
+        console::note(&format!("{whose}{}", choices[place].describe()));
+        open_images(&choices[place], images, console::note)
+    })
 }
 
 fn classify(evaluation: &Evaluation, arguments: &Compare) -> anyhow::Result<Vec<Classification>> {
@@ -128,13 +121,12 @@ fn classify(evaluation: &Evaluation, arguments: &Compare) -> anyhow::Result<Vec<
     }
 }
 
-/// Settings other than the seed in which the runs of several pairs differ from those of the first.
+/// Settings other than the seed that affect weights, and in which the runs of several pairs differ from those of the first.
 fn other_settings(models: &[PathBuf]) -> Option<String> {
     let recipes: Vec<Recipe> =
         models.iter().map(|model| recorded(&model.join(RESOLVED)).ok()).collect::<Option<_>>()?;
-    let differ = recipes.iter().enumerate().skip(2).flat_map(|(place, recipe)| changes(&recipes[place % 2], recipe));
-    let mut settings: Vec<String> = differ.map(|change| change.setting).collect();
-    settings.retain(|setting| !["seed", "data.source", "about"].contains(&setting.as_str()));
+    let differ = recipes.iter().enumerate().skip(2).flat_map(|(place, recipe)| decisive(&recipes[place % 2], recipe));
+    let mut settings: Vec<String> = differ.filter(|setting| setting != "seed").collect();
     settings.sort();
     settings.dedup();
     (!settings.is_empty()).then(|| settings.join(", "))

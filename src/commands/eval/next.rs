@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use equimod_core::ObjectiveConfig;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::TOP_1;
-use equimod_eval::results::{DIFFERENCE, is_quick_search};
+use equimod_eval::results::{OTHER_EPOCHS, is_quick_search, searched_whole_range};
 use equimod_eval::suite::SuiteTask;
-use equimod_eval::verdict::{Advice, TrainingFacts, VERY_SHORT, is_saturated};
+use equimod_eval::verdict::{
+    Advice, TrainingFacts, VERY_SHORT, depends_on_draw, is_disappointing, is_saturated, of_baseline,
+};
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{RunInfo, Status, recorded};
 
@@ -17,7 +19,7 @@ use crate::outputs::suggestion::Suggestion;
 use crate::reference::{PREFIX, plain_name};
 use crate::run::again::{
     self, against_start, alone_longer_by_files, alone_with_seed, compare, few_shot, find_rate_by_files,
-    longer_by_files, lower_by_files, resume, still_longer_by_files, with_seed,
+    longer_by_files, lower_by_files, other_rates, resume, still_longer_by_files, with_seed,
 };
 use crate::run::baseline::{self, weighted_modules};
 use crate::run::facts::of_run;
@@ -31,6 +33,9 @@ const ENOUGH_PAIRS: usize = 3;
 /// with another seed, or, of enough pairs, the page with their curves and settings. `kept` are arguments of the comparison,
 /// and `by` its classifier.
 pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[ResultRow]) -> Vec<Suggestion> {
+    if models.chunks_exact(2).any(|pair| pair[0] == pair[1]) {
+        return Vec::new();
+    }
     let infos: Option<Vec<RunInfo>> = models.iter().map(|model| RunInfo::read(model).ok()).collect();
     let Some(infos) = infos else { return Vec::new() };
     let mut open: Vec<Suggestion> = models.iter().filter_map(|model| resume(model)).collect();
@@ -40,13 +45,10 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
         return open;
     }
     let [first, second] = [&models[0], &models[1]].map(PathBuf::as_path);
-    // A run whose loss rose is nothing to repeat. A baseline has the learning rate of its run.
-    let risen = [first, second].into_iter().filter(|run| of_run(run).is_some_and(|run| run.has_risen()));
-    let mut risen: Vec<&Path> = risen.map(|run| baseline::run_of(run).unwrap_or(run)).collect();
-    risen.dedup();
-    let find: Vec<Suggestion> = risen.into_iter().filter_map(find_rate_by_files).collect();
-    if !find.is_empty() {
-        return find;
+    // A run whose loss rose is nothing to repeat.
+    let other_rates = other_rates([first, second]);
+    if !other_rates.is_empty() {
+        return other_rates;
     }
     if is_saturated(rows) {
         // The baseline is evaluated beside its run, and after few-shot classification, only other images can tell more.
@@ -56,7 +58,7 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
         return open.map(|run| few_shot(run).with(kept.data()).with(&kept.others)).collect();
     }
     if models.len() == 2 && lengths::is_longer([first, second]) {
-        return after_longer(second, rows).into_iter().collect();
+        return after_longer(second, rows);
     }
     // A run trains its baseline along.
     let has_baseline = |run: &Path| baseline::of(run).is_some_and(|baseline| models[..2].contains(&baseline));
@@ -73,14 +75,20 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
     }
     if models.len() / 2 >= ENOUGH_PAIRS {
         let report = Suggestion::new(["report"]).with(models.iter().map(|model| model.display().to_string()));
-        let longer = [first, second].into_iter().filter_map(longer_if_short);
-        return std::iter::once(report.about("curves, settings and results of all")).chain(longer).collect();
+        let longer = [first, second].into_iter().filter_map(still_longer_if_short);
+        let report = report.about("curves, settings and results of all");
+        return std::iter::once(report).chain(other_draw(kept, rows)).chain(longer).collect();
     }
     let trained = [first, second].into_iter().zip(&infos);
     if let Some(run) = run {
         let trained = trained.filter(|(one, _)| *one == run);
         let again = trained.map(|(run, info)| with_seed(run, info, seeds::next_seed([run])));
-        return again.chain(longer_if_short(run)).collect();
+        let is_short = [first, second].into_iter().any(is_short);
+        let longer = if is_short { still_longer_by_files(run) } else { None };
+        // What is not clear yet may become so.
+        let is_clear = rows.iter().any(ResultRow::is_clear_difference);
+        let (before, after) = if is_clear { (None, longer) } else { (longer, None) };
+        return before.into_iter().chain(again).chain(other_draw(kept, rows)).chain(after).collect();
     }
     // Both runs of a pair have the same seed.
     let missing = trained.zip(seeds::missing([first, second]));
@@ -89,15 +97,17 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
     again.chain(short.filter_map(alone_longer_by_files)).collect()
 }
 
-/// What follows the comparison of a run with a shorter one: still longer training if this one gained, and else the
+/// What follows the comparison of a run with a shorter one: still longer training if this one gained, and else first the
 /// comparison with its baseline.
-fn after_longer(run: &Path, rows: &[ResultRow]) -> Option<Suggestion> {
-    let gained = |row: &ResultRow| row.metric.starts_with(DIFFERENCE) && row.interval.is_some_and(|(low, _)| low > 0.0);
-    if rows.iter().any(gained) && is_short(run) {
-        return still_longer_by_files(run);
+fn after_longer(run: &Path, rows: &[ResultRow]) -> Vec<Suggestion> {
+    let gained = |row: &ResultRow| row.is_clear_difference() && row.value > 0.0;
+    let longer = still_longer_if_short(run);
+    if longer.is_some() && rows.iter().any(gained) {
+        return longer.into_iter().collect();
     }
     let pairs = seeds::pairs(run);
-    (!pairs.is_empty()).then(|| again::compare(&pairs).about("the longer run against its baseline"))
+    let pair = (!pairs.is_empty()).then(|| again::compare(&pairs).about("the longer run against its baseline"));
+    pair.into_iter().chain(longer).collect()
 }
 
 /// The command that follows a transfer evaluation: one with more to compare with, or the comparison of the two models with
@@ -161,13 +171,23 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path, kept: &Kept, rows:
     let next = answer(advice, model, kept, rows);
     // Whatever the answer, the run may have been too short for it.
     let is_other = !(advice.is_some_and(Advice::is_conclusive) && next.is_some());
-    let longer = if is_other { longer_if_short(model) } else { None };
+    let disappoints = is_disappointing(rows);
+    let is_short = is_short(model) || (disappoints && is_unsettled(model));
+    let longer = if is_other && is_short { longer_by_files(model) } else { None };
     let info = RunInfo::read(model).ok().filter(|_| is_other && has_accuracy(model, rows));
     let start = info.and_then(|info| against_start(model, &info));
-    // Of very few steps, nothing else tells much.
-    let is_first = of_run(model).is_some_and(|facts| facts.steps < VERY_SHORT);
+    // Of very few steps, or where they disappoint, nothing else tells much.
+    let is_first = disappoints || of_run(model).is_some_and(|facts| facts.steps < VERY_SHORT);
     let (before, after) = if is_first { (longer, None) } else { (None, longer) };
-    before.into_iter().chain(start).chain(next).chain(after).collect()
+    let drawn = other_draw(kept, rows);
+    before.into_iter().chain(start).chain(next).chain(drawn).chain(after).collect()
+}
+
+/// The same evaluation with another draw of held-out images, where these show a clear difference.
+fn other_draw(kept: &Kept, rows: &[ResultRow]) -> Option<Suggestion> {
+    let is_first = kept.is_of_this && !kept.others.iter().any(|option| option == "--seed");
+    let again = || Suggestion::again_with(&[("--seed", "1".to_owned())]);
+    (is_first && depends_on_draw(rows)).then(|| again().about("whether other held-out images say the same"))
 }
 
 /// The commands that come before all others: of a run that is not finished, or has a baseline that is not.
@@ -184,15 +204,24 @@ fn before_all(model: &Path) -> Option<Vec<Suggestion>> {
     }
 }
 
-/// Longer training of a run that was too short.
-fn longer_if_short(model: &Path) -> Option<Suggestion> {
-    if is_short(model) { longer_by_files(model) } else { None }
+/// Longer training of a run that was too short, also if it was compared with a shorter one.
+fn still_longer_if_short(run: &Path) -> Option<Suggestion> {
+    if is_short(run) { still_longer_by_files(run) } else { None }
 }
 
 /// Whether a model is a run that was too short, and not one whose loss did not fall.
 fn is_short(model: &Path) -> bool {
-    let is_short = |facts: TrainingFacts| facts.is_too_short() && !facts.has_failed() && facts.flat.is_none();
-    is_run(model) && of_run(model).is_some_and(is_short)
+    is_sound(model, TrainingFacts::is_too_short)
+}
+
+/// Whether a model is a run of which longer training may mend disappointing results.
+fn is_unsettled(model: &Path) -> bool {
+    is_sound(model, TrainingFacts::is_unsettled)
+}
+
+fn is_sound(model: &Path, is_wanted: fn(&TrainingFacts) -> bool) -> bool {
+    let is_it = |facts: TrainingFacts| is_wanted(&facts) && !facts.has_failed() && facts.flat.is_none();
+    is_run(model) && of_run(model).is_some_and(is_it)
 }
 
 /// The command that answers the next question.
@@ -202,15 +231,28 @@ fn answer(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow])
         Some(Advice::FindRate) if is_run(model) => return find_rate_by_files(model),
         Some(Advice::EvaluateUntrained) => {
             let baseline = baseline::finished(model).filter(|_| !rows.iter().any(|row| row.baseline.is_some()));
-            return Some(Suggestion::again().with(["--untrained"]).with(baseline.map(|_| "--baseline")));
+            // With the published epochs.
+            let has_others = rows.iter().any(|row| row.detail.contains(OTHER_EPOCHS));
+            let again = if has_others { Suggestion::again_without_option("--epochs") } else { Suggestion::again() };
+            return Some(again.with(["--untrained"]).with(baseline.map(|_| "--baseline")));
         }
         Some(Advice::TrainLonger) if is_run(model) => return longer_by_files(model),
+        Some(Advice::FitToOptimum) if !all_results(model).is_ok_and(|rows| rows.iter().any(searched_whole_range)) => {
+            let baseline = baseline::finished(model).map(|_| "--baseline");
+            let logistic = Suggestion::new(["eval", "logistic", &model.display().to_string(), "--untrained"]);
+            let logistic = logistic.with(baseline).with(kept.data()).with(&kept.others);
+            return Some(logistic.about("whether a classifier that is fitted to the optimum says the same"));
+        }
         Some(Advice::EvaluateFewShot) => {
             return Some(few_shot(model).with(kept.data()).with(&kept.others));
         }
         _ => {}
     }
     if baseline::of(model).is_some() {
+        // It has the learning rate of its run.
+        if of_baseline(rows).is_some() && of_run(model).is_some_and(|facts| facts.baseline_failure.is_some()) {
+            return lower_by_files(model);
+        }
         let is_paired = rows.iter().any(|row| row.over_baseline.is_some() && !is_quick_search(row));
         let is_compared = |row: &ResultRow| ["knn", "logistic"].contains(&row.protocol.as_str());
         // What `eval compare` does not measure, the same evaluation does.

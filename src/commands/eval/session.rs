@@ -94,7 +94,7 @@ impl<'a> Session<'a> {
         let named = arguments.source.as_deref().or(arguments.images.data.as_deref());
         check_order(&arguments.model, named)?;
         let reading = arguments.images.reading.reading();
-        let data = evaluated_data::choose(std::slice::from_ref(&arguments.model), named, reading)?;
+        let data = evaluated_data::choose(&arguments.model, named, reading)?;
         note(&data.describe());
         let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
         let baseline = arguments.baseline.then(|| open_baseline(&arguments.model, &devices[0])).transpose()?;
@@ -106,7 +106,7 @@ impl<'a> Session<'a> {
         let data = data.of_run.map_or(data.source, |own| own.name);
         // What the run measured of the untrained network and its baseline need not be measured again.
         let earlier = if is_run(&arguments.model) { all_results(&arguments.model)? } else { Vec::new() };
-        Ok(Self {
+        let mut session = Self {
             arguments,
             other,
             in_metrics,
@@ -120,7 +120,12 @@ impl<'a> Session<'a> {
             splits,
             input,
             cache,
-        })
+        };
+        // Only under the same settings.
+        let settings = session.settings_of_rows();
+        session.earlier.retain(|row| row.settings == settings);
+        session.earlier.iter_mut().for_each(|row| row.settings.clear());
+        Ok(session)
     }
 
     fn evaluation<'b>(&'b self, observer: &'b dyn Observer) -> Evaluation<'b> {
@@ -161,10 +166,16 @@ impl<'a> Session<'a> {
         // The size of training is no other one.
         let size = input.size.filter(|size| *size != self.model.preprocessing.size);
         let input = InputArgs { size, ..*input };
-        let models = std::slice::from_ref(&self.arguments.model);
-        let of_images = settings::of_images(models, &input, self.crop, &images.reading, *seed);
+        let of_images = settings::of_images(&self.arguments.model, &input, self.crop, &images.reading, *seed);
         let of_sources = settings::of_sources(images.test.as_deref(), images.validation.as_deref());
         of_images.into_iter().chain(of_sources).chain(self.other.iter().cloned()).collect()
+    }
+
+    /// [`Self::settings`] as rows have them: without those that the metrics name.
+    fn settings_of_rows(&self) -> String {
+        let settings: Vec<String> =
+            self.settings().into_iter().filter(|setting| !self.in_metrics.contains(setting)).collect();
+        settings.join(", ")
     }
 
     /// The arguments that a comparison by the same protocol takes, too. Tasks are those of classifiers.
@@ -227,9 +238,7 @@ impl<'a> Session<'a> {
 
     /// The numbers of a model with their metadata.
     fn results(&self, path: &Path, model: &Model, measured: &Measurement, command: Vec<String>) -> Results {
-        let settings: Vec<String> =
-            self.settings().into_iter().filter(|setting| !self.in_metrics.contains(setting)).collect();
-        let settings = settings.join(", ");
+        let settings = self.settings_of_rows();
         let mut rows = measured.rows.clone();
         rows.iter_mut().for_each(|row| row.settings.clone_from(&settings));
         let (judged, untrained) = judged_of(path, &rows);

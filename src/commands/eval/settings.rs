@@ -1,6 +1,6 @@
 //! Settings of evaluations other than the defaults, which make them others than those of the published protocols.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::ValueEnum;
 use equimod_data::source::ReadOptions;
@@ -11,15 +11,9 @@ use crate::cli::{CropKind, ImageArgs, InputArgs, ReadingArgs};
 use crate::inputs::evaluated_data;
 
 /// Settings of the images and the seed, in words for the name of a folder, as far as they are not those of the training of
-/// the models; `crop` is the default of the protocol.
-pub fn of_images(
-    models: &[PathBuf],
-    input: &InputArgs,
-    crop: CropKind,
-    reading: &ReadingArgs,
-    seed: u64,
-) -> Vec<String> {
-    let own = evaluated_data::reading(models, ReadOptions::default()).unwrap_or_default();
+/// the model; `crop` is the default of the protocol.
+pub fn of_images(model: &Path, input: &InputArgs, crop: CropKind, reading: &ReadingArgs, seed: u64) -> Vec<String> {
+    let own = evaluated_data::reading(model, ReadOptions::default()).unwrap_or_default();
     let background = reading.background.filter(|background| *background != own.background);
     let apply_orientation = reading.apply_orientation && !own.apply_orientation;
     let settings = [

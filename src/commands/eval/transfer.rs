@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use crate::bundled::SUITES;
 use anyhow::Context;
 use equimod_data::Splits;
+use equimod_data::source::ReadOptions;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::SuiteTable;
 use equimod_eval::report::Section;
@@ -18,7 +19,7 @@ use super::next::after_transfer;
 use super::settings;
 use crate::cli::{CropKind, SharedArgs, Transfer};
 use crate::inputs::channels::ignored_transparency;
-use crate::inputs::evaluated_data::reading;
+use crate::inputs::evaluated_data::{behind, open_each, readings};
 use crate::inputs::sources::OtherSources;
 use crate::outputs::console;
 use crate::outputs::console::Console;
@@ -30,9 +31,12 @@ use crate::reference::{PREFIX, Reference, plain_name};
 /// Evaluates models on every task of a suite.
 pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let suite = suite(arguments)?;
-    let tasks = opened(&suite, arguments)?;
-    let images: Vec<String> = tasks.iter().map(|(task, splits)| format!("{} of {}", task.name, splits.name)).collect();
-    console::note(&format!("suite {}: {}", arguments.suite, images.join(", ")));
+    let readings = readings(&arguments.models, arguments.reading.reading())?;
+    // Missing data is named once.
+    let opened = open_each(&readings, |place| tasks(&suite, readings[place], arguments, place == 0))?;
+    let named: Vec<String> =
+        opened[0].iter().map(|(task, splits)| format!("{} of {}", task.name, splits.name)).collect();
+    console::note(&format!("suite {}: {}", arguments.suite, named.join(", ")));
     let devices = device::open_all(&arguments.shared.device.device)?;
     let mut contenders = Vec::new();
     for (path, name) in arguments.models.iter().zip(names(&arguments.models)) {
@@ -44,23 +48,26 @@ pub fn run(arguments: &Transfer) -> anyhow::Result<ExitCode> {
     let (console, strengths) = (Console::default(), arguments.l2_strengths as usize);
     let (mut rows, mut drawn) = (Vec::new(), Vec::new());
     for (number, contender) in contenders.iter().enumerate() {
-        for (task, splits) in &tasks {
-            console::note(&format!("{}: {} of {}", contender.name, task.name, splits.name));
+        // The untrained network sees what the first model sees.
+        let place = if number < arguments.models.len() { number } else { 0 };
+        let behind = behind(readings[place]);
+        for (task, splits) in opened[place].iter() {
+            console::note(&format!("{}: {} of {}{behind}", contender.name, task.name, splits.name));
             let evaluation = contender.evaluation(splits, arguments.shared.seed, &console);
             let (row, draws) = evaluation.suite_task(task, strengths)?;
-            let settings = settings_of(task, arguments).join(", ");
+            let settings = settings_of(task, &arguments.models[place], arguments).join(", ");
             rows.push(ResultRow { model: contender.name.clone(), settings, ..row });
             drawn.extend(if number == 0 { draws } else { Vec::new() });
         }
     }
     let models = contenders.iter().map(|contender| contender.name.clone()).collect();
-    let suite_table = SuiteTable::new(models, tasks.iter().map(|(task, _)| task.name.clone()).collect(), &rows);
+    let suite_table = SuiteTable::new(models, opened[0].iter().map(|(task, _)| task.name.clone()).collect(), &rows);
     let table = suite_table.table();
     let measures = measures(&rows);
     rows.extend(suite_table.mean_rows());
     // The models come in the order of the arguments, before the untrained network.
     let means: Vec<f64> = rows.iter().filter(|row| row.metric == SUITE_MEAN).map(|row| row.value).collect();
-    let next = after_transfer(arguments, &means, tasks[0].0);
+    let next = after_transfer(arguments, &means, opened[0][0].0);
     let comparison = Comparison {
         title: format!("transfer, suite {}", arguments.suite),
         summary: "Per cent; * marks the best of a column, whether or not its lead is more than chance. Intervals are \
@@ -159,7 +166,7 @@ fn suite(arguments: &Transfer) -> anyhow::Result<Suite> {
 
 /// Settings of a task other than the defaults. Test and validation images of another repository or folder than the data set
 /// are not its own.
-fn settings_of<'a>(task: &'a SuiteTask, arguments: &Transfer) -> Vec<String> {
+fn settings_of<'a>(task: &'a SuiteTask, model: &Path, arguments: &Transfer) -> Vec<String> {
     let SharedArgs { input, seed, .. } = &arguments.shared;
     let repository = |source: &str| Reference::parse(source).ok().map(|reference| reference.id());
     let is_own = |source: &str| match task.data.starts_with(PREFIX) {
@@ -172,15 +179,22 @@ fn settings_of<'a>(task: &'a SuiteTask, arguments: &Transfer) -> Vec<String> {
         false => Path::new(source).file_name().and_then(OsStr::to_str).unwrap_or(source),
     };
     let other = |source: &'a Option<String>| source.as_deref().filter(|source| !is_own(source)).map(last);
-    let of_images = settings::of_images(&arguments.models, input, CropKind::Center, &arguments.reading, *seed);
+    let of_images = settings::of_images(model, input, CropKind::Center, &arguments.reading, *seed);
     of_images.into_iter().chain(settings::of_sources(other(&task.test), other(&task.validation))).collect()
 }
 
-/// Every task with its splits; missing data is reported before anything is computed.
-fn opened<'a>(suite: &'a Suite, arguments: &Transfer) -> anyhow::Result<Vec<(&'a SuiteTask, Splits)>> {
+/// Tasks of a suite with their images.
+type Tasks<'a> = Vec<(&'a SuiteTask, Splits)>;
+
+/// Every task with its splits; missing data is reported before anything is computed, and noted if it is
+/// left out and this `is_first`.
+fn tasks<'a>(
+    suite: &'a Suite,
+    options: ReadOptions,
+    arguments: &Transfer,
+    is_first: bool,
+) -> anyhow::Result<Tasks<'a>> {
     let (mut tasks, mut missing) = (Vec::new(), Vec::new());
-    // As in the training of the models.
-    let options = reading(&arguments.models, arguments.reading.reading())?;
     for task in &suite.tasks {
         let others = OtherSources { validation: task.validation.as_deref(), test: task.test.as_deref() };
         let opened = others.splits(&task.data, options).and_then(|splits| {
@@ -204,7 +218,7 @@ fn opened<'a>(suite: &'a Suite, arguments: &Transfer) -> anyhow::Result<Vec<(&'a
         let text = format!("{} tasks of the suite {} have no data; {hint}:{list}", missing.len(), arguments.suite);
         return Err(equimod_eval::Error::Protocol(text).into());
     }
-    if !missing.is_empty() {
+    if is_first && !missing.is_empty() {
         console::note(&format!("left out:{list}"));
     }
     Ok(tasks)

@@ -69,13 +69,16 @@ impl Setup {
     ///
     /// If training fails. A baseline that diverges is reported and left out.
     pub fn train_baseline(&self, run: &Path) -> anyhow::Result<Baseline> {
-        if self.arguments.no_baseline || self.obstacle().is_some() {
+        if self.arguments.no_baseline {
             return Ok(Baseline::None);
         }
         let folder = run.join(FOLDER);
         let status = is_run(&folder).then(|| RunInfo::read(&folder)).transpose()?;
         if status.as_ref().is_some_and(|info| info.status == Status::Finished) {
             return Ok(Baseline::Trained(folder));
+        }
+        if self.obstacle().is_some() {
+            return Ok(Baseline::None);
         }
         // One that was begun was asked for.
         let was_begun = self.arguments.resume && status.is_some();

@@ -22,7 +22,7 @@ use crate::cli::Pretrain;
 use crate::inputs::sources::splits;
 use crate::outputs::brief::brief;
 use crate::outputs::console::{self, Console, duration};
-use crate::outputs::suggestion::{Suggestion, on_page, print_all};
+use crate::outputs::suggestion::{Suggestion, on_page, print_all, quoted};
 use crate::run::again::{against_start, compare, few_shot, find_rate, longer, lower, with_seed};
 use crate::run::baseline::{self, judged, weighted_modules};
 use crate::run::facts::training_facts;
@@ -77,14 +77,16 @@ impl Finished<'_> {
         let start = Instant::now();
         let measured = if evaluated { self.evaluate(device)? } else { Measurement::default() };
         let drawn = distinct_draws(&measured.classifications);
+        let evaluation = if evaluated { format!(", evaluation {}", duration(start.elapsed())) } else { String::new() };
         let training = duration(Duration::from_secs_f64(self.info.seconds));
         let seconds = self.baseline.as_deref().map(|baseline| Ok::<_, anyhow::Error>(RunInfo::read(baseline)?.seconds));
         let baseline =
             seconds.transpose()?.map(|seconds| format!(", baseline {}", duration(Duration::from_secs_f64(seconds))));
         let baseline = baseline.unwrap_or_default();
-        let times = format!("training {training}{baseline}, evaluation {}", duration(start.elapsed()));
+        let times = format!("training {training}{baseline}{evaluation}");
         let model = Model::load(self.run.path(), device)?;
-        let mut results = self.results(measured.rows, &drawn, &model)?;
+        let earlier = if evaluated { None } else { self.earlier(&model) };
+        let mut results = earlier.map_or_else(|| self.results(measured.rows, &drawn, &model), Ok)?;
         let (judged, untrained) = judged(self.recipe, &results.rows);
         let verdict = verdict(&judged, Some(&self.facts()?));
         let first = self.place().into_iter().chain(untrained.map(str::to_owned));
@@ -94,16 +96,24 @@ impl Finished<'_> {
         }
         self.run.write("results.json", &serde_json::to_vec_pretty(&results)?)?;
         self.run.write("results.md", markdown_page(&results).as_bytes())?;
+        let folder = self.run.path().display().to_string();
         let report = RunReport {
             run: self.run.path(),
             info: self.info,
             recipe: self.recipe,
             model: &model,
-            times: [("time", times.clone()), ("cost", cost)]
-                .into_iter()
-                .filter(|(_, text)| !text.is_empty())
-                .map(|(name, text)| (name.into(), text))
-                .collect(),
+            times: [
+                ("time", times.clone()),
+                ("cost", cost),
+                (
+                    "written",
+                    format!("at the end of training; `equimod report {}` adds later evaluations", quoted(&folder)),
+                ),
+            ]
+            .into_iter()
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(name, text)| (name.into(), text))
+            .collect(),
             results: &results.rows,
             verdict: &results.verdict,
             next: on_page(&self.next(verdict.advice)),
@@ -161,7 +171,11 @@ impl Finished<'_> {
             Some(Advice::TrainLonger) => self.longer(),
             Some(Advice::WidenRange) => Some(evaluate.clone()),
             Some(
-                Advice::CompareBaseline | Advice::RepeatWithSeed | Advice::EvaluateUntrained | Advice::EvaluateFewShot,
+                Advice::CompareBaseline
+                | Advice::RepeatWithSeed
+                | Advice::FitToOptimum
+                | Advice::EvaluateUntrained
+                | Advice::EvaluateFewShot,
             )
             | None => None,
         };
@@ -263,6 +277,14 @@ impl Finished<'_> {
             measured.rows.extend(evaluation.measure(&overall)?.rows);
         }
         Ok(measured)
+    }
+
+    /// Results of the run that an earlier call measured with the same weights.
+    fn earlier(&self, model: &Model) -> Option<Results> {
+        let bytes = std::fs::read(self.run.path().join("results.json")).ok()?;
+        let results: Results = serde_json::from_slice(&bytes).ok()?;
+        let is_of_model = results.models.iter().any(|of| of.sha256 == model.sha256);
+        Some(results).filter(|results| is_of_model && !results.rows.is_empty())
     }
 
     /// Results with their metadata, as they are written.

@@ -1,17 +1,20 @@
 //! The verdict of a report on several runs, and the command that follows.
 
+use equimod_data::Background;
 use equimod_eval::ResultRow;
 use equimod_eval::evaluation::{ABSOLUTE, TOP_1};
-use equimod_eval::results::{Paired, is_quick_search};
+use equimod_eval::results::Paired;
 use equimod_eval::verdict::{MOST_SENTENCES, is_judged, of_baseline, of_trainings};
 use equimod_train::Status;
 
 use super::rows::are_alike;
 use super::{Run, is_baseline, is_baseline_of};
 use crate::outputs::suggestion::Suggestion;
-use crate::run::again::{compare, find_rate_by_files, of_one_recipe, resume};
+use crate::reference::plain_name;
+use crate::run::again::{compare, of_one_recipe, other_rates, resume};
 use crate::run::baseline::weighted_modules;
 use crate::run::facts::of_run;
+use crate::run::lengths::is_longer;
 use crate::run::seeds::{self, have_one_recipe};
 use crate::run_state::status;
 
@@ -28,9 +31,7 @@ pub fn of_several(runs: &[Run]) -> (Vec<String>, Vec<Suggestion>) {
     let mut open: Vec<Suggestion> = runs.iter().filter_map(|run| resume(&run.folder)).collect();
     open.dedup();
     // A run whose loss rose is nothing to compare.
-    let risen = |run: &&Run| of_run(&run.folder).is_some_and(|facts| facts.has_risen());
-    let failed = runs.iter().filter(risen).filter_map(|run| find_rate_by_files(&run.folder));
-    open.extend(failed);
+    open.extend(other_rates(runs.iter().map(|run| run.folder.as_path())));
     let next = if open.is_empty() { evaluate.into_iter().chain(next).collect() } else { open };
     (said.into_iter().chain(compared).take(MOST_SENTENCES).collect(), next)
 }
@@ -42,7 +43,7 @@ fn of_evaluated(runs: &[&Run]) -> (Vec<String>, Option<Suggestion>) {
             // Of one recipe, any two runs are alike.
             let differ = !have_one_training(first, second);
             let next = match differ {
-                true => (!runs.iter().all(|run| is_unlabeled(run))).then(|| paired(first, second)),
+                true => (!runs.iter().all(|run| is_unlabeled(run))).then(|| paired(first, second, &shared(runs))),
                 false => of_one_recipe(&first.folder),
             };
             // Nothing trained a predictor whose loss has no weight, as in a baseline.
@@ -52,7 +53,8 @@ fn of_evaluated(runs: &[&Run]) -> (Vec<String>, Option<Suggestion>) {
                 [] if equivariance.is_some() => "The runs share no accuracy or recall.".into(),
                 shared => of_two(first, second, shared),
             };
-            (with_training([accuracies].into_iter().chain(equivariance), runs), next)
+            let backgrounds = backgrounds(first, second).filter(|_| !shared(runs).is_empty());
+            (with_training([accuracies].into_iter().chain(equivariance).chain(backgrounds), runs), next)
         }
         several => match other_images(several) {
             Some((said, next)) => (with_training([said], several), next),
@@ -81,7 +83,10 @@ fn evaluation_of(run: &Run) -> Suggestion {
 
 /// A verdict on several runs, and whether they were trained too briefly.
 fn with_training(said: impl IntoIterator<Item = String>, runs: &[&Run]) -> Vec<String> {
-    let facts = runs.iter().filter_map(|run| Some((run.name.clone(), of_run(&run.folder)?)));
+    // That the shorter of two runs is short is what the report is about.
+    let is_shorter = |run: &Run| runs.len() == 2 && runs.iter().any(|other| is_longer([&run.folder, &other.folder]));
+    let runs = runs.iter().filter(|run| !is_shorter(run));
+    let facts = runs.filter_map(|run| Some((run.name.clone(), of_run(&run.folder)?)));
     said.into_iter().chain(of_trainings(&facts.collect::<Vec<_>>())).collect()
 }
 
@@ -106,10 +111,15 @@ fn same_name_only(first: &Run, second: &Run) -> Option<String> {
 }
 
 /// The command that tests the difference of two runs: on their images, or on others if they have different ones.
-fn paired(first: &Run, second: &Run) -> Suggestion {
+fn paired(first: &Run, second: &Run, shared: &[Vec<&ResultRow>]) -> Suggestion {
     let same = same_images(first, second) && first.recipe.data.source == second.recipe.data.source;
-    // Only labels can be compared.
-    let labeled = if is_unlabeled(first) { second } else { first };
+    // Those of the shared accuracies; only labels can be compared.
+    let has_shared = |run: &&&Run| {
+        let is_own = |rows: &Vec<&ResultRow>| plain_name(&rows[0].data) == plain_name(&run.recipe.data.source);
+        shared.first().is_some_and(is_own)
+    };
+    let of_shared = [first, second].iter().find(has_shared).copied();
+    let labeled = of_shared.unwrap_or(if is_unlabeled(first) { second } else { first });
     let pair = compare(&[first, second].map(|run| run.folder.clone()));
     match same {
         true => pair.about("tested on paired images"),
@@ -117,6 +127,18 @@ fn paired(first: &Run, second: &Run) -> Suggestion {
             .with(["--data", &labeled.recipe.data.source])
             .about(&format!("both on the images of {}; --data takes others", labeled.name)),
     }
+}
+
+/// How the images of two runs with different backgrounds were read.
+fn backgrounds(first: &Run, second: &Run) -> Option<String> {
+    let [one, other] = [first, second].map(|run| run.recipe.data.background);
+    let of = |run: &Run| match run.recipe.data.background {
+        Background(None) => format!("of {} without a background", run.name),
+        color => format!("of {} on {color}", run.name),
+    };
+    (one != other).then(|| {
+        format!("Transparent pixels are read as in each training: those {} and those {}.", of(first), of(second))
+    })
 }
 
 /// Whether a run was evaluated on images without labels, on which nothing can be classified.
@@ -145,7 +167,7 @@ fn highest_two(runs: &[&Run]) -> Option<Suggestion> {
         return Some(compare(&pairs).about(&about));
     }
     (differ && !shared.is_empty())
-        .then(|| paired(runs[second], runs[best]).about("the two with the highest mean, on paired images"))
+        .then(|| paired(runs[second], runs[best], &shared).about("the two with the highest mean, on paired images"))
 }
 
 /// The accuracies and recalls that all of several runs have: of each, the rows of the runs in their order.
@@ -200,8 +222,8 @@ fn leaders(runs: &[&Run]) -> String {
     let clear = shared.iter().filter(|rows| has_clear_best(rows)).count();
     let one_recipe = runs.iter().all(|run| have_one_training(runs[0], run));
     format!(
-        "Of {} shared accuracies and recalls, the highest is that of {} (ties count for each). {}",
-        shared.len(),
+        "Of {}, the highest is that of {} (ties count for each). {}",
+        counted(shared.len()),
         counts.join(", "),
         match clear {
             _ if one_recipe => "The runs differ in their seeds alone, so which one is highest is chance.".to_owned(),
@@ -236,9 +258,8 @@ fn against_baselines(runs: &[&Run]) -> Option<String> {
         .then(|| format!("Against the baselines, each with one seed, on the same test images: {}.", each.join("; ")))
 }
 
-/// Name of a row's protocol, with whether it is a quick search.
-fn protocol(row: &ResultRow) -> String {
-    format!("{}{}", if is_quick_search(row) { "quick " } else { "" }, row.protocol)
+fn counted(shared: usize) -> String {
+    if shared == 1 { "one shared accuracy or recall".into() } else { format!("{shared} shared accuracies and recalls") }
 }
 
 /// The verdict on runs without a common measure.
@@ -289,19 +310,18 @@ fn of_two(first: &Run, second: &Run, shared: &[Vec<&ResultRow>]) -> String {
         count => format!("The intervals of the two runs lie apart in {count} of them."),
     };
     if points(largest) == 0.0 {
-        return format!("Of {} shared accuracies and recalls, all are equal. {apart}", shared.len());
+        return format!("Of {}, all are equal. {apart}", counted(shared.len()));
     }
     let count = |is_side: fn(f64) -> bool| shared.iter().filter(|rows| is_side(points(rows))).count();
     format!(
-        "Of {} shared accuracies and recalls, {} is higher in {} and lower in {}; the largest difference is {:+.1} points, \
-         in {} of {} ({}). {apart}",
-        shared.len(),
+        "Of {}, {} is higher in {} and lower in {}; the largest difference is {:+.1} points, in {} of {} ({}). {apart}",
+        counted(shared.len()),
         second.name,
         count(|points| points > 0.0),
         count(|points| points < 0.0),
         points(largest),
         largest[1].metric,
         largest[1].task,
-        protocol(largest[1]),
+        largest[1].protocol_name(),
     )
 }
