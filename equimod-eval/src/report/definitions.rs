@@ -25,7 +25,7 @@ const DEFINITIONS: [Definition; 25] = [
         "logistic",
         TOP_1,
         "logistic",
-        "share of test images that logistic regression on frozen features gets right",
+        "share of test images that logistic regression on frozen features gets right; quick: with few of the L2 strengths",
     ),
     define("linear", TOP_1, "linear", "share of test images that a linear layer on frozen features gets right"),
     define("finetune", TOP_1, "finetune", "share of test images that the network gets right after training on labels"),
