@@ -19,17 +19,24 @@ pub fn verdict(record: &StudyRecord) -> Vec<String> {
 /// What is said of differences that stand with two seeds, whose spread two values cannot tell.
 const TWO_SEEDS: &str = " Two seeds can agree by chance: confirm with a third.";
 
+/// What gives a study more seeds.
+const MORE_SEEDS: &str = "add some to `seeds` in the study's file, and run it again, which keeps finished runs";
+
 /// How many differences stand, and how many cannot be separated.
 fn counted(record: &StudyRecord, all: &[Effect], name: &str) -> Option<String> {
     if all.is_empty() {
         return None;
     }
     if record.seeds.len() < 2 {
-        return Some(format!("One seed a cell: differences from {name} say nothing about other seeds."));
+        return Some(format!("One seed a cell: differences from {name} say nothing about other seeds; {MORE_SEEDS}."));
     }
     let up = all.iter().filter(|effect| effect.stands() && effect.mean > 0.0).count();
     let down = all.iter().filter(|effect| effect.stands() && effect.mean < 0.0).count();
-    let few = if record.seeds.len() == 2 && up + down > 0 { TWO_SEEDS } else { "" };
+    let few = match up + down {
+        0 => within(record, all).unwrap_or_default(),
+        _ if record.seeds.len() == 2 => TWO_SEEDS.to_owned(),
+        _ => String::new(),
+    };
     Some(format!(
         "Differences from {name}: {up} of {} are above 0 and {down} below after Holm's correction; {} cannot be separated \
          from 0 with {} seeds.{few}",
@@ -37,6 +44,17 @@ fn counted(record: &StudyRecord, all: &[Effect], name: &str) -> Option<String> {
         all.len() - up - down,
         record.seeds.len()
     ))
+}
+
+/// How large differences in per cent may be that these seeds do not show, and what shows them.
+fn within(record: &StudyRecord, all: &[Effect]) -> Option<String> {
+    let shares = all.iter().filter(|effect| record.measures[effect.measure].is_share());
+    let half = |effect: &Effect| effect.over_seeds.map(|(low, high)| 50.0 * (high - low));
+    let widths: Vec<f64> = shares.filter_map(half).collect();
+    let [least, most] = [f64::min, f64::max].map(|of: fn(f64, f64) -> f64| widths.iter().copied().reduce(of));
+    let (least, most) = least.zip(most)?;
+    let to = if most - least < 0.05 { String::new() } else { format!(" to {most:.1}") };
+    Some(format!(" Their intervals are ±{least:.1}{to} points wide; more seeds narrow them: {MORE_SEEDS}."))
 }
 
 /// The largest differences in per cent that stand, on both sides.
@@ -76,7 +94,10 @@ mod tests {
     fn the_verdict_counts_what_stands() {
         let sentences = verdict(&example());
         assert!(sentences[0].starts_with("Differences from plain: 0 of 1 are above 0 and 0 below"), "{sentences:?}");
-        assert!(sentences[0].ends_with("1 cannot be separated from 0 with 3 seeds."));
+        let text = "1 cannot be separated from 0 with 3 seeds. Their intervals are ±";
+        assert!(sentences[0].contains(text) && sentences[0].ends_with("which keeps finished runs."), "{sentences:?}");
+        // Differences of 0.2 and 0.3: a half width of 12.706 times the error of 0.05.
+        assert!(sentences[0].contains("±63.5 points wide; more seeds"), "{sentences:?}");
         assert_eq!(sentences[1], "1 of 6 runs did not finish soundly: equimod (1 of 3 diverged).");
         let mut sure = example();
         sure.cells[1].runs[0].values[0] = Some(0.8001);
