@@ -51,6 +51,11 @@ impl Suggestion {
         self
     }
 
+    /// The command with an option, unless it has it.
+    pub fn with_option(self, option: &str) -> Self {
+        if self.words.iter().any(|word| word == option) { self } else { self.with([option]) }
+    }
+
     /// The command with a remark on what it answers.
     pub fn about(self, remark: &str) -> Self {
         Self { about: remark.into(), ..self }

@@ -186,8 +186,19 @@ pub fn after_evaluation(advice: Option<Advice>, model: &Path, kept: &Kept, rows:
 /// The same evaluation with another draw of held-out images, where these show a clear difference.
 fn other_draw(kept: &Kept, rows: &[ResultRow]) -> Option<Suggestion> {
     let is_first = kept.is_of_this && !kept.others.iter().any(|option| option == "--seed");
-    let again = || Suggestion::again_with(&[("--seed", "1".to_owned())]);
-    (is_first && depends_on_draw(rows)).then(|| again().about("whether other held-out images say the same"))
+    if !is_first || !depends_on_draw(rows) {
+        return None;
+    }
+    // References that this evaluation had from an earlier one are measured anew.
+    let has = |of: fn(&ResultRow) -> bool| rows.iter().any(of);
+    let references = [
+        ("--untrained", has(|row| row.over_untrained.is_some())),
+        ("--baseline", has(|row| row.over_baseline.is_some())),
+    ];
+    let again = Suggestion::again_with(&[("--seed", "1".to_owned())]);
+    let measured = references.into_iter().filter(|(_, is_there)| *is_there);
+    let again = measured.fold(again, |again, (option, _)| again.with_option(option));
+    Some(again.about("whether other held-out images say the same"))
 }
 
 /// The commands that come before all others: of a run that is not finished, or has a baseline that is not.
