@@ -65,7 +65,7 @@ pub fn against_start(run: &Path, info: &RunInfo) -> Option<Suggestion> {
 pub fn of_one_recipe(run: &Path) -> Option<Suggestion> {
     let pairs = seeds::pairs(run);
     if pairs.len() > 2 {
-        let about = format!("against their baselines, tested over {} seeds", pairs.len() / 2);
+        let about = format!("against their baselines, {}", seeds::tested(&pairs));
         return Some(compare(&pairs).about(&about));
     }
     let recipe = recorded(&run.join(RESOLVED)).ok()?;

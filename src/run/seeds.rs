@@ -15,6 +15,11 @@ pub fn pairs(run: &Path) -> Vec<PathBuf> {
     std::iter::once(run.to_owned()).chain(other_seeds(run)).filter_map(pair).flatten().collect()
 }
 
+/// A remark on a comparison of `pairs`: over how many seeds it tests.
+pub fn tested(pairs: &[PathBuf]) -> String {
+    format!("tested over {} seeds", pairs.len() / 2)
+}
+
 /// Two runs, followed by the pairs of their recipes with other seeds that both were trained with.
 fn matched([first, second]: [&Path; 2]) -> Vec<PathBuf> {
     let seed = |run: &Path| RunInfo::read(run).ok().map(|info| info.seed);

@@ -200,7 +200,7 @@ impl Finished<'_> {
             let pairs = seeds::pairs(self.run.path());
             let remark = match pairs.len() / 2 {
                 0 | 1 => "with all L2 strengths, on the same test images".to_owned(),
-                count => format!("tested over {count} seeds"),
+                _ => seeds::tested(&pairs),
             };
             commands.push(compare(&pairs).about(&remark));
             commands.push(with_seed(self.run.path(), self.info, seeds::next_seed([self.run.path()])));

@@ -162,7 +162,7 @@ fn highest_two(runs: &[&Run]) -> Option<Suggestion> {
         let about = match pairs.len() / 2 {
             0 => return resume(&run.folder),
             1 => format!("{} and its baseline, with the same test images and seed", run.name),
-            seeds => format!("{} and its baseline, tested over {seeds} seeds", run.name),
+            _ => format!("{} and its baseline, {}", run.name, seeds::tested(&pairs)),
         };
         return Some(compare(&pairs).about(&about));
     }
