@@ -1,5 +1,7 @@
 //! Rectangles in images.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::image::Size;
@@ -15,6 +17,13 @@ pub struct Rectangle {
     pub height: usize,
     /// Columns.
     pub width: usize,
+}
+
+impl fmt::Display for Rectangle {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { top, left, height, width } = self;
+        write!(f, "h {height} w {width}, y {top} x {left}")
+    }
 }
 
 impl Rectangle {

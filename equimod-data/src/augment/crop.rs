@@ -127,7 +127,7 @@ impl Augmentation for RandomResizedCrop {
 
     fn describe(&self, params: &Params) -> (String, String) {
         let text = match params {
-            Params::Crop(Rectangle { top, left, height, width }) => format!("{height} × {width} at ({top}, {left})"),
+            Params::Crop(rectangle) => rectangle.to_string(),
             _ => String::new(),
         };
         ("crop".into(), text)

@@ -109,9 +109,7 @@ impl Augmentation for RandomErasing {
 
     fn describe(&self, params: &Params) -> (String, String) {
         let text = match params {
-            Params::Erasing(Some(Rectangle { top, left, height, width })) => {
-                format!("{height} × {width} at ({top}, {left})")
-            }
+            Params::Erasing(Some(rectangle)) => rectangle.to_string(),
             _ => "no".into(),
         };
         ("erasing".into(), text)

@@ -88,7 +88,8 @@ pub fn predictions_section(model: &Model, dataset: &dyn Dataset, seed: u64) -> R
     let text = format!(
         "From the embedding of {start} and the parameters of a view, the module predicts the embedding of that view. \
          Of {} views of the image, the one nearest to the prediction is shown in the middle, and the actual view on \
-         the right. Rank 1 of {} is a perfect prediction: both are the same view.",
+         the right. Rank 1 of {} is a perfect prediction: both are the same view. A crop has height h and width w, its \
+         upper left corner in row y and column x.",
         first.views, first.views
     );
     let rows = predicted.iter().map(|one| image_row(one, dataset)).collect::<Result<_>>()?;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use equimod_core::checkpoint::write_atomic;
-use equimod_data::{Dataset, Error, Image, Policy, Sampler, ViewParams, clean_view, view_rng};
+use equimod_data::{Dataset, Error, Image, Policy, Sampler, Size, ViewParams, clean_view, view_rng};
 use serde_json::{Value, json};
 
 use super::Augmented;
@@ -58,7 +58,8 @@ fn row(dataset: &dyn Dataset, policy: &Policy, seed: u64, (sample, image): (usiz
     let label = |task: usize| dataset.label(task, sample).map(|label| &dataset.tasks()[task].classes[label as usize]);
     let labels =
         (0..dataset.tasks().len()).filter_map(|task| Some(format!("{}: {}", dataset.tasks()[task].name, label(task)?)));
-    let mut lines = vec![title.clone(), format!("{}", image.size())];
+    let Size { height, width } = image.size();
+    let mut lines = vec![title.clone(), format!("h {height} w {width}")];
     lines.extend(labels);
     let mut cells = vec![Cell { image: clean_view(image, &policy.clean), lines }];
     let mut views: Vec<ViewParams> = Vec::new();
