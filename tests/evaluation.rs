@@ -497,7 +497,7 @@ fn a_network_of_others_loads_without_counters() {
     let foreign = written("foreign.safetensors", "", "");
     let output = scratch.run(&["eval", "knn", &foreign, "--data", "images", "--size", "16", "--json"]);
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && printed.contains("does not record its preprocessing"), "{printed}");
+    assert!(output.status.success() && printed.contains("input size 32 (--input-size)"), "{printed}");
     let found = results(&String::from_utf8(output.stdout).unwrap());
     assert!(found["models"][0]["preprocessing"].as_str().unwrap().contains("guessed"), "{found}");
 }

@@ -126,6 +126,14 @@ fn what_was_assumed_is_reported(scratch: &Scratch) {
     scratch.done(&["import", "padded.pth", "--out", "assumed.safetensors"]);
     let printed = scratch.said()[before..].to_owned();
     assert!(printed.contains("assumed: stem padding 1 (--stem-padding)"), "{printed}");
+    // To write them down does not make them certain.
+    let before = scratch.said().len();
+    scratch.done(&["export", "assumed.safetensors", "--out", "uncertain"]);
+    scratch.done(&["inspect", "uncertain"]);
+    let printed = scratch.said()[before..].to_owned();
+    assert_eq!(printed.matches("assumed: stem padding 1 (--stem-padding); ").count(), 2, "{printed}");
+    let card = fs::read_to_string(scratch.path("uncertain/README.md")).unwrap();
+    assert!(card.contains("it was assumed: stem padding 1; ") && card.contains("input size 32."), "{card}");
     let options = "--stem-padding 2 --no-stem-max-pool --stem-relu --input-size 48 --mean 0.5,0.4,0.3";
     let given: Vec<&str> = options.split(' ').collect();
     scratch.done(&[&["import", "padded.pth", "--out", "given.safetensors"], &given[..]].concat());
@@ -143,6 +151,7 @@ fn what_was_assumed_is_reported(scratch: &Scratch) {
     assert!(config.get("architecture").is_none() && config["resnet"]["stem_padding"] == 2, "{config}");
     let card = fs::read_to_string(scratch.path("exported/README.md")).unwrap();
     assert!(card.contains("stem padding 2") && card.contains("padding=2, bias=False"), "{card}");
+    assert!(!card.contains("input size 48") && card.contains("it was assumed: standard deviation"), "{card}");
     // solo-learn's arguments in a separate file.
     let arguments = r#"{"encoder": "resnet18", "dataset": "cifar10", "method": "simclr"}"#;
     scratch.write("run/args.json", arguments);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use candle_core::Device;
-use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, MODEL_FILE};
+use equimod_core::model::{CONFIG_FILE, Exported, HEADS_FILE, Imported, MODEL_FILE};
 use equimod_core::{BackboneConfig, Description, Entry, LibraryName, MethodConfig, Model, ResNetConfig, Stem};
 use equimod_data::source::ReadOptions;
 use equimod_eval::results::EQUIVARIANCE;
@@ -69,6 +69,8 @@ struct NetworkFacts {
     size: usize,
     mean: String,
     std: String,
+    /// Properties of imported weights that were assumed without evidence.
+    assumed: Option<String>,
     timm: Option<&'static str>,
     /// Whether torchvision and candle have it under the same name.
     in_torchvision: bool,
@@ -239,6 +241,7 @@ impl NetworkFacts {
             size: preprocessing.size,
             mean: list(&preprocessing.normalization.mean),
             std: list(&preprocessing.normalization.std),
+            assumed: model.imported.as_ref().and_then(Imported::assumed_values),
             timm: known.map(|known| known.name),
             in_torchvision: has(|known| known.torchvision),
             in_candle: has(|known| known.candle),

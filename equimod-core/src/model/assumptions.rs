@@ -74,9 +74,18 @@ pub struct Imported {
 impl Imported {
     /// The assumed properties with the options that override them, in words; `None` if nothing was assumed.
     pub fn assumed(&self) -> Option<String> {
+        self.list_assumed(|a| format!("{} {} ({})", a.what, a.value, a.option))
+    }
+
+    /// [`Self::assumed`] without the options.
+    pub fn assumed_values(&self) -> Option<String> {
+        self.list_assumed(|a| format!("{} {}", a.what, a.value))
+    }
+
+    fn list_assumed(&self, text: impl Fn(&Assumption) -> String) -> Option<String> {
         let assumed = self.assumptions.iter().filter(|a| a.certainty == Certainty::Assumed && !a.option.is_empty());
-        let each: Vec<String> = assumed.map(|a| format!("{} {} ({})", a.what, a.value, a.option)).collect();
-        (!each.is_empty()).then(|| each.join(", "))
+        let each: Vec<String> = assumed.map(text).collect();
+        (!each.is_empty()).then(|| each.join("; "))
     }
 
     /// Whether the input size or the normalization was assumed.
@@ -85,14 +94,16 @@ impl Imported {
         self.assumptions.iter().filter(is_input).any(|a| a.certainty == Certainty::Assumed)
     }
 
-    /// Reason for the same value at the time of the import.
-    fn reason(&self, now: &Assumption) -> Option<String> {
+    /// Source of the same value at the time of the import, and the reason for it: to write down what was assumed does not
+    /// make it certain.
+    fn source(&self, now: &Assumption) -> Option<(Certainty, String)> {
         let earlier = self.assumptions.iter().find(|a| a.what == now.what && a.value == now.value)?;
         Some(match earlier.certainty {
-            Certainty::Recorded => earlier.reason.clone(),
-            Certainty::Given => "given when it was imported".into(),
-            Certainty::Recognized => format!("recognized when it was imported: {}", earlier.reason),
-            Certainty::Assumed => format!("assumed when it was imported: {}", earlier.reason),
+            Certainty::Recorded | Certainty::Assumed => (earlier.certainty, earlier.reason.clone()),
+            Certainty::Given => (Certainty::Recorded, "given when it was imported".into()),
+            Certainty::Recognized => {
+                (Certainty::Recorded, format!("recognized when it was imported: {}", earlier.reason))
+            }
         })
     }
 }
@@ -172,8 +183,8 @@ pub(super) fn settle(
     ];
     assumptions.append(&mut inputs);
     for assumption in assumptions.iter_mut().filter(|a| a.certainty == Certainty::Recorded) {
-        if let Some(reason) = recorded.and_then(|recorded| recorded.reason(assumption)) {
-            assumption.reason = reason;
+        if let Some((certainty, reason)) = recorded.and_then(|recorded| recorded.source(assumption)) {
+            (assumption.certainty, assumption.reason) = (certainty, reason);
         }
     }
     (config, preprocessing, assumptions)

@@ -12,7 +12,6 @@ use equimod_eval::verdict::{MOST_SENTENCES, TrainingFacts, is_saturated, of_trai
 use equimod_eval::{Copies, Evaluation, InputTransform, ResultRow};
 use equimod_train::run_dir::is_run;
 
-use super::session::report_guess;
 use crate::cli::{CropKind, SharedArgs};
 use crate::inputs::model_argument;
 use crate::outputs::console;
@@ -40,7 +39,6 @@ impl Contender {
     /// Loads the model at `path`.
     pub fn load(path: &Path, name: String, arguments: &SharedArgs, devices: &[Device]) -> anyhow::Result<Self> {
         let (model, copies) = model_argument::open_on(path, devices)?;
-        report_guess(&model);
         let run = is_run(path).then(|| path.join("eval/features"));
         let loaded = Self::of((model, copies), name, arguments, arguments.cache.clone().or(run))?;
         Ok(Self { training: of_run(path), ..loaded })

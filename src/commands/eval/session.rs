@@ -98,7 +98,6 @@ impl<'a> Session<'a> {
         note(&data.describe());
         let (model, copies) = model_argument::open_on(&arguments.model, &devices)?;
         let baseline = arguments.baseline.then(|| open_baseline(&arguments.model, &devices[0])).transpose()?;
-        report_guess(&model);
         let input = InputTransform::of(&model, arguments.input.size, arguments.input.crop.unwrap_or(*crop).into())?;
         let splits = open_images(&data, &arguments.images, note)?;
         let run = is_run(&arguments.model).then(|| arguments.model.join("eval/features"));
@@ -317,13 +316,4 @@ pub fn open_images(data: &DataChoice, images: &ImageArgs, note: fn(&str)) -> any
         splits.name.clone_from(&own.name);
     }
     Ok(splits.with_labels(&images.task)?)
-}
-
-/// Notes that the preprocessing of a model whose file does not record it was guessed.
-pub fn report_guess(model: &Model) {
-    if model.guessed {
-        let stem = if model.preprocessing.size == 32 { "CIFAR-10's" } else { "ImageNet's" };
-        let path = model.path.display();
-        console::note(&format!("{path} does not record its preprocessing: {stem} is used, by its stem"));
-    }
 }
