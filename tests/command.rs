@@ -428,6 +428,15 @@ fn comparisons_lead_on(scratch: &Scratch) {
     let parts = ["share no accuracy or recall. Absolute equivariance of equimod is", "Both runs are short"];
     parts.iter().for_each(|part| assert!(unlabeled.replace('\n', " ").contains(part), "{part} in {unlabeled}"));
     assert!(!scratch.done(&["eval", "health", "flat-too", "--untrained"]).contains("eval compare"));
+    // Where a shorter one is there, the report of both leads to longer training, and to images with labels after these.
+    let longer = ["pretrain", "--recipe", "on-flat/recipe.resolved.toml", "--epochs", "2", "--out", "flat-longer"];
+    assert!(scratch.done(&longer).contains("report on-flat flat-longer"));
+    let report = ["report", "on-flat", "flat-longer", "--out", "y.html"];
+    leads(&report, &["pretrain --recipe flat-longer/recipe.resolved.toml --epochs"]);
+    leads(&["report", "flat-too/baseline", "flat-too", "--out", "y.html"], &["The runs have no accuracy or recall."]);
+    scratch.done(&["eval", "knn", "flat-longer", "--data", "images", "--untrained"]);
+    leads(&report, &["eval compare on-flat flat-longer --data images"]);
+    leads(&["eval", "compare", "on-flat", "flat-longer", "--data", "images", "--by", "knn"], &["--epochs"]);
     // A run that was not evaluated is named.
     scratch.done(&["pretrain", "--recipe", "run/recipe.resolved.toml", "--seed", "5", "--no-eval", "--out", "empty"]);
     leads(

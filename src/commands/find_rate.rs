@@ -106,12 +106,15 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
     };
     let end = match search.steps.last() {
         Some(last) if search.diverged => format!("The loss was not finite after {}.", rounded(last.learning_rate)),
-        Some(last) if search.rose => format!("The loss rose again up to {}.", rounded(last.learning_rate)),
+        Some(last) if search.rose => format!("The smoothed loss rose again up to {}.", rounded(last.learning_rate)),
         Some(last) if search.lowest.is_some_and(|lowest| 2.0 * lowest < last.learning_rate) => format!(
-            "The loss rises little after its lowest value, which is no clear end: try --max-lr {}.",
+            "The smoothed loss rises little after its lowest value, which is no clear end: try --max-lr {}.",
             rounded(10.0 * arguments.max_lr)
         ),
-        _ => format!("No clear rise seen up to the last rate: try --max-lr {}.", rounded(10.0 * arguments.max_lr)),
+        _ => format!(
+            "No clear rise of the smoothed loss up to the last rate: try --max-lr {}.",
+            rounded(10.0 * arguments.max_lr)
+        ),
     };
     let noise = search.steepest.filter(|_| search.is_within_noise()).map(|_| {
         let own = rounded(recipe.schedule.learning_rate);

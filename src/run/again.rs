@@ -8,6 +8,7 @@ use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{Recipe, RunInfo, Status, recorded};
 
 use super::files::{Metrics, all_results};
+use super::labels::labeled_images;
 use super::{baseline, facts, lengths, seeds};
 use crate::outputs::suggestion::Suggestion;
 use crate::reference::PREFIX;
@@ -40,33 +41,41 @@ pub fn alone_with_seed(run: &Path, info: &RunInfo, seed: u64) -> Suggestion {
     alone(run, info).with(["--seed", &seed.to_string()]).about(&remark)
 }
 
-/// The evaluation of a run with few labels, which is harder, beside its untrained network and its baseline.
-pub fn few_shot(run: &Path) -> Suggestion {
+/// The evaluation of a run with few labels, which is harder, beside its untrained network and its baseline, on these images
+/// or on those with labels.
+pub fn few_shot(run: &Path, data: Option<&str>) -> Suggestion {
     let baseline = baseline::finished(run).map(|_| "--baseline");
     let evaluate = Suggestion::new(["eval", "few-shot", &run.display().to_string(), "--untrained"]).with(baseline);
-    evaluate.about("with few labels, which is harder")
+    evaluate.with(images(&[run.to_owned()], data)).about("with few labels, which is harder")
 }
 
-/// The comparison of pairs of runs.
-pub fn compare(pairs: &[PathBuf]) -> Suggestion {
-    Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()))
+/// The comparison of pairs of runs, on these images or on those with labels.
+pub fn compare(pairs: &[PathBuf], data: Option<&str>) -> Suggestion {
+    let compare = Suggestion::new(["eval", "compare"]).with(pairs.iter().map(|run| run.display().to_string()));
+    compare.with(images(pairs, data))
+}
+
+/// The option that names images with labels, if they are not the runs' own.
+pub fn images(runs: &[PathBuf], data: Option<&str>) -> Vec<String> {
+    labeled_images(runs, data).into_iter().flat_map(|images| ["--data".to_owned(), images]).collect()
 }
 
 /// The comparison of a run with the weights that its training started from, if these are there.
 pub fn against_start(run: &Path, info: &RunInfo) -> Option<Suggestion> {
     let start = PathBuf::from(&info.from.as_ref()?.model);
     let is_there = start.exists() || start.to_string_lossy().starts_with(PREFIX);
-    let compared = compare(&[start, run.to_owned()]).about("what this training added to the weights it started from");
+    let compared =
+        compare(&[start, run.to_owned()], None).about("what this training added to the weights it started from");
     is_there.then_some(compared)
 }
 
 /// What follows from two runs of one recipe: the comparison with their baselines over the seeds that were trained, or the
-/// baseline of one of them, if it has none.
-pub fn of_one_recipe(run: &Path) -> Option<Suggestion> {
+/// baseline of one of them, if it has none. `data` are images of the comparison.
+pub fn of_one_recipe(run: &Path, data: Option<&str>) -> Option<Suggestion> {
     let pairs = seeds::pairs(run);
     if pairs.len() > 2 {
         let about = format!("against their baselines, {}", seeds::tested(&pairs));
-        return Some(compare(&pairs).about(&about));
+        return Some(compare(&pairs, data).about(&about));
     }
     let recipe = recorded(&run.join(RESOLVED)).ok()?;
     let can_have_one = baseline::of(run).is_none() && !baseline::weighted_modules(&recipe).is_empty();
@@ -152,7 +161,7 @@ fn side_by_side(runs: [&Path; 2]) -> Suggestion {
     let runs = runs.map(Path::to_owned);
     let has_accuracy = |run: &PathBuf| all_results(run).is_ok_and(|rows| rows.iter().any(|row| row.metric == TOP_1));
     match runs.iter().all(has_accuracy) {
-        true => compare(&runs),
+        true => compare(&runs, None),
         false => Suggestion::new(["report"]).with(runs.iter().map(|run| run.display().to_string())),
     }
 }
@@ -187,6 +196,11 @@ pub fn still_longer_by_files(run: &Path) -> Option<Suggestion> {
         Some(_) => longer(run, &info, &recipe, steps),
         None => train_longer(again(run, &info), &recipe.schedule, steps),
     }
+}
+
+/// [`still_longer_by_files`] of a run that was too short.
+pub fn still_longer_if_short(run: &Path) -> Option<Suggestion> {
+    if facts::is_short(run) { still_longer_by_files(run) } else { None }
 }
 
 /// [`longer`] by the files of the run; `None` for other folders, and if a file cannot be read.

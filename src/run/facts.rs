@@ -4,7 +4,7 @@ use std::path::Path;
 
 use equimod_eval::study::{deviation, mean};
 use equimod_eval::verdict::{TrainingFacts, VERY_SHORT};
-use equimod_train::run_dir::RESOLVED;
+use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{Recipe, RunInfo, Status, recorded};
 
 use crate::run::baseline;
@@ -15,6 +15,21 @@ use crate::run_state::status;
 pub fn of_run(model: &Path) -> Option<TrainingFacts> {
     let recipe = recorded(&model.join(RESOLVED)).ok()?;
     training_facts(model, &recipe, Metrics::read(model).ok()?.steps()).ok()
+}
+
+/// Whether a model is a run that was too short, and not one whose loss did not fall.
+pub fn is_short(model: &Path) -> bool {
+    is_sound(model, TrainingFacts::is_too_short)
+}
+
+/// Whether a model is a run of which longer training may mend disappointing results.
+pub fn is_unsettled(model: &Path) -> bool {
+    is_sound(model, TrainingFacts::is_unsettled)
+}
+
+fn is_sound(model: &Path, is_wanted: fn(&TrainingFacts) -> bool) -> bool {
+    let is_it = |facts: TrainingFacts| is_wanted(&facts) && !facts.has_failed() && facts.flat.is_none();
+    is_run(model) && of_run(model).is_some_and(is_it)
 }
 
 /// Facts about the run in the directory `run`, which has `steps` steps.

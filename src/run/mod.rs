@@ -7,6 +7,7 @@ pub mod differences;
 pub mod facts;
 pub mod files;
 pub mod forecast;
+pub mod labels;
 pub mod lengths;
 pub mod measured_method;
 pub mod mlflow;

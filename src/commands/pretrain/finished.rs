@@ -154,7 +154,7 @@ impl Finished<'_> {
         let labeled = self.dataset.tasks().iter().any(|task| task.classes.len() > 1);
         if let Some(run) = baseline::run_of(self.run.path()) {
             let pair = [self.run.path(), run].map(Path::to_owned);
-            let with_run = compare(&pair).about("with the run, on the same test images");
+            let with_run = compare(&pair, None).about("with the run, on the same test images");
             return labeled.then_some(with_run).into_iter().collect();
         }
         let evaluate = match labeled {
@@ -184,7 +184,7 @@ impl Finished<'_> {
             return first.into_iter().collect();
         }
         if advice == Some(Advice::EvaluateFewShot) || self.is_saturated() {
-            let few = [few_shot(self.run.path())];
+            let few = [few_shot(self.run.path(), None)];
             return first.into_iter().chain(few).chain(self.add_baseline()).collect();
         }
         let is_short =
@@ -202,7 +202,7 @@ impl Finished<'_> {
                 0 | 1 => "with all L2 strengths, on the same test images".to_owned(),
                 _ => seeds::tested(&pairs),
             };
-            commands.push(compare(&pairs).about(&remark));
+            commands.push(compare(&pairs, None).about(&remark));
             commands.push(with_seed(self.run.path(), self.info, seeds::next_seed([self.run.path()])));
         }
         if advice != Some(Advice::WidenRange) {

@@ -11,9 +11,10 @@ use super::rows::are_alike;
 use super::{Run, is_baseline, is_baseline_of};
 use crate::outputs::suggestion::Suggestion;
 use crate::reference::plain_name;
-use crate::run::again::{compare, of_one_recipe, other_rates, resume};
+use crate::run::again::{alone_longer_by_files, compare, of_one_recipe, other_rates, resume, still_longer_if_short};
 use crate::run::baseline::weighted_modules;
-use crate::run::facts::of_run;
+use crate::run::facts::{is_short, of_run};
+use crate::run::labels::labeled_images;
 use crate::run::lengths::is_longer;
 use crate::run::seeds::{self, have_one_recipe};
 use crate::run_state::status;
@@ -43,14 +44,16 @@ fn of_evaluated(runs: &[&Run]) -> (Vec<String>, Option<Suggestion>) {
             // Of one recipe, any two runs are alike.
             let differ = !have_one_training(first, second);
             let next = match differ {
-                true => (!runs.iter().all(|run| is_unlabeled(run))).then(|| paired(first, second, &shared(runs))),
-                false => of_one_recipe(&first.folder),
+                false => of_one_recipe(&first.folder, None),
+                true if runs.iter().all(|run| is_unlabeled(run)) => still_longer(first, second),
+                true => Some(paired(first, second, &shared(runs))),
             };
             // Nothing trained a predictor whose loss has no weight, as in a baseline.
             let are_trained = runs.iter().all(|run| !weighted_modules(&run.recipe).is_empty());
             let equivariance = of_equivariance(first, second).filter(|_| are_trained);
             let accuracies = match shared(runs).as_slice() {
                 [] if equivariance.is_some() => "The runs share no accuracy or recall.".into(),
+                [] if runs.iter().all(|run| is_unlabeled(run)) => "The runs have no accuracy or recall.".into(),
                 shared => of_two(first, second, shared),
             };
             let backgrounds = backgrounds(first, second).filter(|_| !shared(runs).is_empty());
@@ -119,14 +122,30 @@ fn paired(first: &Run, second: &Run, shared: &[Vec<&ResultRow>]) -> Suggestion {
         shared.first().is_some_and(is_own)
     };
     let of_shared = [first, second].iter().find(has_shared).copied();
-    let labeled = of_shared.unwrap_or(if is_unlabeled(first) { second } else { first });
-    let pair = compare(&[first, second].map(|run| run.folder.clone()));
-    match same {
-        true => pair.about("tested on paired images"),
-        false => pair
-            .with(["--data", &labeled.recipe.data.source])
-            .about(&format!("both on the images of {}; --data takes others", labeled.name)),
+    let pair = [first, second].map(|run| run.folder.clone());
+    if same {
+        return compare(&pair, None).about("tested on paired images");
     }
+    let elsewhere = match of_shared {
+        Some(_) => None,
+        None => shared.first().map_or_else(|| labeled_images(&pair, None), |rows| Some(rows[0].data.clone())),
+    };
+    if let Some(images) = elsewhere {
+        return compare(&pair, Some(&images)).about(&format!("both on {images}; --data takes others"));
+    }
+    let labeled = of_shared.unwrap_or(if is_unlabeled(first) { second } else { first });
+    compare(&pair, Some(&labeled.recipe.data.source))
+        .about(&format!("both on the images of {}; --data takes others", labeled.name))
+}
+
+/// Longer training, of two runs without labels: of the longer one, of a run with its baseline, or of one that is short.
+fn still_longer(first: &Run, second: &Run) -> Option<Suggestion> {
+    for (one, other) in [(first, second), (second, first)] {
+        if is_longer([&one.folder, &other.folder]) || is_baseline_of(one, other) {
+            return still_longer_if_short(&other.folder);
+        }
+    }
+    [first, second].into_iter().filter(|run| is_short(&run.folder)).find_map(|run| alone_longer_by_files(&run.folder))
 }
 
 /// How the images of two runs with different backgrounds were read.
@@ -143,7 +162,7 @@ fn backgrounds(first: &Run, second: &Run) -> Option<String> {
 
 /// Whether a run was evaluated on images without labels, on which nothing can be classified.
 fn is_unlabeled(run: &Run) -> bool {
-    let needs_labels = |row: &ResultRow| row.metric == TOP_1 || row.metric.starts_with("recall@");
+    let needs_labels = |row: &ResultRow| row.metric == TOP_1 || row.is_few_shot() || row.metric.starts_with("recall@");
     !run.results.is_empty() && !run.results.iter().any(needs_labels)
 }
 
@@ -164,7 +183,7 @@ fn highest_two(runs: &[&Run]) -> Option<Suggestion> {
             1 => format!("{} and its baseline, with the same test images and seed", run.name),
             _ => format!("{} and its baseline, {}", run.name, seeds::tested(&pairs)),
         };
-        return Some(compare(&pairs).about(&about));
+        return Some(compare(&pairs, None).about(&about));
     }
     (differ && !shared.is_empty())
         .then(|| paired(runs[second], runs[best], &shared).about("the two with the highest mean, on paired images"))

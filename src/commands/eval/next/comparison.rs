@@ -6,12 +6,14 @@ use equimod_eval::ResultRow;
 use equimod_eval::verdict::is_saturated;
 use equimod_train::RunInfo;
 
-use super::{Kept, is_short, other_draw};
+use super::{Kept, other_draw};
 use crate::outputs::suggestion::Suggestion;
 use crate::run::again::{
-    self, alone_longer_by_files, alone_with_seed, few_shot, other_rates, resume, still_longer_by_files, with_seed,
+    self, alone_longer_by_files, alone_with_seed, few_shot, other_rates, resume, still_longer_by_files,
+    still_longer_if_short, with_seed,
 };
 use crate::run::baseline;
+use crate::run::facts::is_short;
 use crate::run::files::all_results;
 use crate::run::{lengths, seeds};
 
@@ -35,14 +37,14 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
         return with_few_labels(pair, kept);
     }
     if models.len() == 2 && lengths::is_longer(pair) {
-        return after_longer(pair[1], rows);
+        return after_longer(pair[1], kept, rows);
     }
     // A run trains its baseline along.
     let has_baseline = |run: &&Path| baseline::of(run).is_some_and(|baseline| models[..2].contains(&baseline));
     let run = pair.into_iter().find(has_baseline);
     // Of one recipe, any two runs are alike: they make no pair.
     if run.is_none() && seeds::differ_in_seed_alone(pair) {
-        return again::of_one_recipe(pair[0]).map(|next| next.with(by)).into_iter().collect();
+        return again::of_one_recipe(pair[0], kept.data()).map(|next| next.with(by)).into_iter().collect();
     }
     let pairs = seeds::with_others(pair);
     if pairs.len() > models.len() {
@@ -72,7 +74,7 @@ fn with_few_labels(pair: [&Path; 2], kept: &Kept) -> Vec<Suggestion> {
     let has_few_shot = |rows: Vec<ResultRow>| rows.iter().any(ResultRow::is_few_shot);
     let is_open = |run: &&Path| baseline::run_of(run).is_none() && !all_results(run).is_ok_and(has_few_shot);
     let open = pair.into_iter().filter(is_open);
-    open.map(|run| few_shot(run).with(kept.data()).with(&kept.others)).collect()
+    open.map(|run| few_shot(run, kept.data()).with(&kept.others)).collect()
 }
 
 /// What follows the comparison of enough pairs: the page with their curves, and longer training of those that are short.
@@ -104,18 +106,14 @@ fn with_missing_seeds(pair: [&Path; 2]) -> Vec<Suggestion> {
 
 /// What follows the comparison of a run with a shorter one: still longer training if this one gained, and else first the
 /// comparison with its baseline.
-fn after_longer(run: &Path, rows: &[ResultRow]) -> Vec<Suggestion> {
+fn after_longer(run: &Path, kept: &Kept, rows: &[ResultRow]) -> Vec<Suggestion> {
     let gained = |row: &ResultRow| row.is_clear_difference() && row.value > 0.0;
     let longer = still_longer_if_short(run);
     if longer.is_some() && rows.iter().any(gained) {
         return longer.into_iter().collect();
     }
     let pairs = seeds::pairs(run);
-    let pair = (!pairs.is_empty()).then(|| again::compare(&pairs).about("the longer run against its baseline"));
+    let compare = || again::compare(&pairs, kept.data()).about("the longer run against its baseline");
+    let pair = (!pairs.is_empty()).then(compare);
     pair.into_iter().chain(longer).collect()
-}
-
-/// Longer training of a run that was too short, also if it was compared with a shorter one.
-fn still_longer_if_short(run: &Path) -> Option<Suggestion> {
-    if is_short(run) { still_longer_by_files(run) } else { None }
 }

@@ -10,16 +10,16 @@ use equimod_eval::verdict::{Advice, VERY_SHORT, is_disappointing, is_saturated, 
 use equimod_train::run_dir::{RESOLVED, is_run};
 use equimod_train::{RunInfo, Status, recorded};
 
-use super::{Kept, is_short, is_unsettled, other_draw};
+use super::{Kept, other_draw};
 use crate::cli::BUNDLED;
 use crate::inputs::evaluated_data::found;
 use crate::outputs::suggestion::Suggestion;
 use crate::reference::{PREFIX, plain_name};
 use crate::run::again::{
-    against_start, compare, few_shot, find_rate_by_files, longer_by_files, lower_by_files, resume, with_seed,
+    against_start, compare, few_shot, find_rate_by_files, images, longer_by_files, lower_by_files, resume, with_seed,
 };
 use crate::run::baseline::{self, weighted_modules};
-use crate::run::facts::of_run;
+use crate::run::facts::{is_short, is_unsettled, of_run};
 use crate::run::files::all_results;
 use crate::run::seeds;
 
@@ -82,11 +82,11 @@ fn answer(advice: Option<Advice>, model: &Path, kept: &Kept, rows: &[ResultRow])
         Some(Advice::FitToOptimum) if !all_results(model).is_ok_and(|rows| rows.iter().any(searched_whole_range)) => {
             let baseline = baseline::finished(model).map(|_| "--baseline");
             let logistic = Suggestion::new(["eval", "logistic", &model.display().to_string(), "--untrained"]);
-            let logistic = logistic.with(baseline).with(kept.data()).with(&kept.others);
+            let logistic = logistic.with(baseline).with(images(&[model.to_owned()], kept.data())).with(&kept.others);
             return Some(logistic.about("whether a classifier that is fitted to the optimum says the same"));
         }
         Some(Advice::EvaluateFewShot) => {
-            return Some(few_shot(model).with(kept.data()).with(&kept.others));
+            return Some(few_shot(model, kept.data()).with(&kept.others));
         }
         _ => {}
     }
@@ -144,7 +144,7 @@ fn against_baseline(pairs: &[PathBuf], kept: &Kept, rows: &[ResultRow]) -> Sugge
     let is_knn = !rows.is_empty() && rows.iter().all(|row| row.protocol == "knn");
     let (by, accuracy): (&[&str], _) =
         if is_knn { (&["--by", "knn"], "k-NN accuracy") } else { (&[], "logistic accuracy") };
-    let compare = compare(pairs).with(by).with(kept.data()).with(&kept.others).with(&kept.of_classifier);
+    let compare = compare(pairs, kept.data()).with(by).with(&kept.others).with(&kept.of_classifier);
     let over = if pairs.len() > 2 { format!(", {}", seeds::tested(pairs)) } else { String::new() };
     compare.about(&format!("whether {accuracy} gains by the module, on paired images{over}"))
 }

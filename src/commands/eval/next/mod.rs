@@ -4,14 +4,10 @@ mod comparison;
 mod evaluation;
 mod transfer;
 
-use std::path::Path;
-
 use equimod_eval::ResultRow;
-use equimod_eval::verdict::{TrainingFacts, depends_on_draw};
-use equimod_train::run_dir::is_run;
+use equimod_eval::verdict::depends_on_draw;
 
 use crate::outputs::suggestion::Suggestion;
-use crate::run::facts::of_run;
 pub use comparison::after_comparison;
 pub use evaluation::after_evaluation;
 pub use transfer::after_transfer;
@@ -30,9 +26,9 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// The option that names the images, if they were named.
-    fn data(&self) -> impl Iterator<Item = &str> {
-        self.data.iter().flat_map(|data| ["--data", data.as_str()])
+    /// The images, if they were named.
+    fn data(&self) -> Option<&str> {
+        self.data.as_deref()
     }
 }
 
@@ -52,19 +48,4 @@ fn other_draw(kept: &Kept, rows: &[ResultRow]) -> Option<Suggestion> {
     let measured = references.into_iter().filter(|(_, is_there)| *is_there);
     let again = measured.fold(again, |again, (option, _)| again.with_option(option));
     Some(again.about("whether other held-out images say the same"))
-}
-
-/// Whether a model is a run that was too short, and not one whose loss did not fall.
-fn is_short(model: &Path) -> bool {
-    is_sound(model, TrainingFacts::is_too_short)
-}
-
-/// Whether a model is a run of which longer training may mend disappointing results.
-fn is_unsettled(model: &Path) -> bool {
-    is_sound(model, TrainingFacts::is_unsettled)
-}
-
-fn is_sound(model: &Path, is_wanted: fn(&TrainingFacts) -> bool) -> bool {
-    let is_it = |facts: TrainingFacts| is_wanted(&facts) && !facts.has_failed() && facts.flat.is_none();
-    is_run(model) && of_run(model).is_some_and(is_it)
 }

@@ -23,10 +23,10 @@ pub fn after_transfer(arguments: &Transfer, means: &[f64], task: &SuiteTask) -> 
             let mut order: Vec<(&f64, &PathBuf)> = means.iter().zip(models).collect();
             order.sort_by(|a, b| b.0.total_cmp(a.0));
             let pairs = seeds::with_others([1, 0].map(|place| order[place].1.as_path()));
-            let images = ["--data", &task.data].into_iter().chain(task.test.iter().flat_map(|test| ["--test", test]));
+            let test = task.test.iter().flat_map(|test| ["--test", test]);
             let over = if pairs.len() > 2 { format!(" and {} seeds", pairs.len() / 2) } else { String::new() };
             let about = format!("tested on paired images of the first task{over}");
-            Some(compare(&pairs).with(images).about(&about))
+            Some(compare(&pairs, Some(&task.data)).with(test).about(&about))
         }
         _ => None,
     };
