@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use serde_json::Value;
@@ -220,4 +221,26 @@ fn built_in_studies_are_listed_and_printed() {
     }
     assert!(scratch.done(&["list", "studies", "emoji"]).contains("[grid.module.plain.equivariance]"));
     scratch.refused(&["list", "studies", "emojis"], 2, &["there is no study \"emojis\"", "imagenet100"]);
+}
+
+#[test]
+fn what_is_published_of_studies_is_made_from_their_raw_numbers() {
+    let scratch = Scratch::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let same = |made: PathBuf, published: PathBuf| {
+        assert!(
+            fs::read(&made).unwrap() == fs::read(&published).unwrap(),
+            "{} is not as made now",
+            published.display()
+        );
+    };
+    for study in ["emoji", "emoji-ablations"] {
+        let raw = root.join(format!("studies/results/{study}.json")).display().to_string();
+        scratch.done(&["study", "--report", &raw, "--out", study]);
+        same(scratch.path(&format!("{study}/study.md")), root.join(format!("studies/results/{study}.md")));
+    }
+    let figures = fs::read_dir(root.join("docs/figures/study")).unwrap().map(|file| file.unwrap().path());
+    let count =
+        figures.map(|figure| same(scratch.path("emoji/figures").join(figure.file_name().unwrap()), figure)).count();
+    assert!(count > 0);
 }

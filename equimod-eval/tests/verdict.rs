@@ -85,10 +85,7 @@ fn the_baseline_is_better_worse_or_not_clearly_different() {
     let worse = of(&[row((0.45, 0.55), 0.56), row((0.45, 0.55), 0.55)]);
     assert!(has(&worse, "of 2 accuracies: lower in 1 (-6.0 points on category, logistic), no clear"), "{worse:?}");
     let open = of(&[row((0.45, 0.55), 0.5)]);
-    assert!(
-        has(&open, "Against the baseline") && has(&open, "there is no clear difference (+0.0 points)."),
-        "{open:?}"
-    );
+    assert!(has(&open, "Against the baseline") && has(&open, "there is no clear difference (0.0 points)."), "{open:?}");
     // Nothing trained the baseline's predictor.
     let predicted = ResultRow { protocol: "retrieval by the predictor".into(), ..row((0.45, 0.55), 0.1) };
     assert!(!has(&of(&[predicted]), "Against the baseline"));
@@ -601,7 +598,7 @@ fn few_shot_intervals_do_not_speak_for_other_images() {
     ));
     assert!(
         has(&verdict(&[one_shot(0.3999), row(0.546)], None), "untrained network is 0.0 to +14.6 points")
-            || has(&verdict(&[one_shot(0.3999), row(0.546)], None), "untrained network is +0.0 to +14.6 points")
+            || has(&verdict(&[one_shot(0.3999), row(0.546)], None), "untrained network is 0.0 to +14.6 points")
     );
     let against_baseline = verdict(&[ResultRow { untrained: None, ..row(0.2) }], None);
     assert!(has(&against_baseline, "minus that of the baseline is +10.0 points, and the untrained network was not"));

@@ -209,6 +209,13 @@ impl Paired {
     }
 }
 
+/// A number with its sign; without one if it rounds to 0.
+pub fn signed(value: f64, digits: usize) -> String {
+    let text = format!("{value:+.digits$}");
+    let is_zero = value.is_finite() && !text.contains(|digit: char| ('1'..='9').contains(&digit));
+    if is_zero { text[1..].to_owned() } else { text }
+}
+
 impl ResultRow {
     /// The row with the mean of the values of its test images, and its interval.
     pub fn of_images(self, values: Vec<f64>, seed: u64) -> Self {
@@ -256,7 +263,7 @@ impl ResultRow {
     /// `value` as text, shares in per cent, differences of shares in points.
     pub fn text(&self, value: f64) -> String {
         match self.is_share() {
-            true if self.metric.starts_with(DIFFERENCE) => format!("{:+.1} points", 100.0 * value),
+            true if self.metric.starts_with(DIFFERENCE) => format!("{} points", signed(100.0 * value, 1)),
             true => format!("{:.1} %", 100.0 * value),
             false => format!("{value:.3}"),
         }
@@ -281,7 +288,7 @@ impl ResultRow {
     /// The value minus that of `other` as text, of shares in points.
     pub fn difference(&self, other: &Self) -> String {
         let difference = self.value - other.value;
-        if self.is_share() { format!("{:+.1} points", 100.0 * difference) } else { format!("{difference:+.3}") }
+        if self.is_share() { format!("{} points", signed(100.0 * difference, 1)) } else { signed(difference, 3) }
     }
 
     /// Whether the metric is a share in [0, 1], or a difference of shares, to be shown in per cent.
@@ -328,6 +335,12 @@ pub fn with_distinct_tasks(rows: &[ResultRow]) -> Vec<ResultRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_rounds_to_0_has_no_sign() {
+        let texts = [0.05, -0.04, 0.0, -12.0, f64::NAN].map(|value| signed(value, 1));
+        assert_eq!(texts, ["+0.1", "0.0", "0.0", "-12.0", "NaN"]);
+    }
 
     #[test]
     fn tasks_of_several_data_sets_are_told_apart() {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Hits;
 use crate::error::refuse;
-use crate::results::ResultRow;
+use crate::results::{ResultRow, signed};
 use crate::{Error, Result};
 
 /// Version of the layout that this code writes.
@@ -191,10 +191,7 @@ impl Measure {
 
     /// A difference as text with its sign; of shares in points.
     pub fn signed(&self, value: f64) -> String {
-        let (value, factor) = if self.is_share() { (100.0 * value, 10.0) } else { (value, 1000.0) };
-        // Not -0.0, of what rounds to 0.
-        let value = if (factor * value).round() == 0.0 { 0.0 } else { value };
-        if self.is_share() { format!("{value:+.1}") } else { format!("{value:+.3}") }
+        if self.is_share() { signed(100.0 * value, 1) } else { signed(value, 3) }
     }
 
     /// Whether the value is shown in per cent.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::sides::{Against, Reference, Side, against, capitalized, is_judged, is_over_images, name};
 use crate::results::{
-    ACCURACY_OF_FLAG, AT_AN_END, DIFFERENCE, FEW_SHOT, FEW_STEPS, OTHER_EPOCHS, ResultRow, searched_whole_range,
+    ACCURACY_OF_FLAG, AT_AN_END, DIFFERENCE, FEW_SHOT, FEW_STEPS, OTHER_EPOCHS, ResultRow, searched_whole_range, signed,
 };
 
 /// Half width of an interval, in points, above which the test set is called small.
@@ -126,9 +126,7 @@ fn every(measures: &[Against]) -> String {
 }
 
 fn range(least: f64, most: f64) -> String {
-    // No -0.0.
-    let [least, most] = [least, most].map(|points| if points.abs() < 0.05 { 0.0 } else { points });
-    if most - least < 0.05 { format!("{most:+.1}") } else { format!("{least:+.1} to {most:+.1}") }
+    if most - least < 0.05 { signed(most, 1) } else { format!("{} to {}", signed(least, 1), signed(most, 1)) }
 }
 
 /// Measures against the baseline, a run with the same seed.
