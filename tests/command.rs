@@ -436,7 +436,10 @@ fn comparisons_lead_on(scratch: &Scratch) {
     leads(&["report", "flat-too/baseline", "flat-too", "--out", "y.html"], &["The runs have no accuracy or recall."]);
     scratch.done(&["eval", "knn", "flat-longer", "--data", "images", "--untrained"]);
     leads(&report, &["eval compare on-flat flat-longer --data images"]);
-    leads(&["eval", "compare", "on-flat", "flat-longer", "--data", "images", "--by", "knn"], &["--epochs"]);
+    let by_knn_on_images = |models: &[&'static str]| [&by_knn(models)[..], &["--data", "images"]].concat();
+    leads(&by_knn_on_images(&["on-flat", "flat-longer"]), &["--epochs"]);
+    // Of two seeds of one recipe, the first lacks its baseline.
+    leads(&by_knn_on_images(&["on-flat", "flat-too"]), &["pretrain --out on-flat --resume --baseline\n"]);
     // A run that was not evaluated is named.
     scratch.done(&["pretrain", "--recipe", "run/recipe.resolved.toml", "--seed", "5", "--no-eval", "--out", "empty"]);
     leads(

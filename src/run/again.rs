@@ -70,12 +70,12 @@ pub fn against_start(run: &Path, info: &RunInfo) -> Option<Suggestion> {
 }
 
 /// What follows from two runs of one recipe: the comparison with their baselines over the seeds that were trained, or the
-/// baseline of one of them, if it has none. `data` are images of the comparison.
-pub fn of_one_recipe(run: &Path, data: Option<&str>) -> Option<Suggestion> {
+/// baseline of one of them, if it has none. `data` are images of the comparison, and `by` its classifier.
+pub fn of_one_recipe(run: &Path, data: Option<&str>, by: &[&str]) -> Option<Suggestion> {
     let pairs = seeds::pairs(run);
     if pairs.len() > 2 {
         let about = format!("against their baselines, {}", seeds::tested(&pairs));
-        return Some(compare(&pairs, data).about(&about));
+        return Some(compare(&pairs, data).with(by).about(&about));
     }
     let recipe = recorded(&run.join(RESOLVED)).ok()?;
     let can_have_one = baseline::of(run).is_none() && !baseline::weighted_modules(&recipe).is_empty();

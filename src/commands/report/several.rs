@@ -44,7 +44,7 @@ fn of_evaluated(runs: &[&Run]) -> (Vec<String>, Option<Suggestion>) {
             // Of one recipe, any two runs are alike.
             let differ = !have_one_training(first, second);
             let next = match differ {
-                false => of_one_recipe(&first.folder, None),
+                false => of_one_recipe(&first.folder, None, &[]),
                 true if runs.iter().all(|run| is_unlabeled(run)) => still_longer(first, second),
                 true => Some(paired(first, second, &shared(runs))),
             };

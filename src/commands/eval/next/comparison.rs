@@ -44,7 +44,7 @@ pub fn after_comparison(models: &[PathBuf], kept: &Kept, by: &[&str], rows: &[Re
     let run = pair.into_iter().find(has_baseline);
     // Of one recipe, any two runs are alike: they make no pair.
     if run.is_none() && seeds::differ_in_seed_alone(pair) {
-        return again::of_one_recipe(pair[0], kept.data()).map(|next| next.with(by)).into_iter().collect();
+        return again::of_one_recipe(pair[0], kept.data(), by).into_iter().collect();
     }
     let pairs = seeds::with_others(pair);
     if pairs.len() > models.len() {
