@@ -348,7 +348,7 @@ fn range_tests_reports_and_traces_work() {
     let search = ["find-lr", "--recipe", "tiny.toml", "--steps", "30", "--max-lr", "0.001"];
     let printed = scratch.done(&search);
     for part in [
-        "No clear rise seen",
+        "No clear rise of the smoothed loss",
         "--max-lr 0.01",
         "Provisional suggestion: --lr 0.",
         "before judging the recipe's 1",

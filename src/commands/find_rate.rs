@@ -112,7 +112,7 @@ fn summary(arguments: &FindRate, search: &RateSearch, recipe: &Recipe) -> Vec<St
             rounded(10.0 * arguments.max_lr)
         ),
         _ => format!(
-            "No clear rise of the smoothed loss up to the last rate: try --max-lr {}.",
+            "No clear rise of the smoothed loss seen up to the last rate: try --max-lr {}.",
             rounded(10.0 * arguments.max_lr)
         ),
     };
