@@ -164,10 +164,12 @@ pub(super) fn settle(
     config.max_pool = Some(pool.value).filter(|pool| *pool != (stem != Stem::Cifar));
     let (preprocessing, mut inputs) = evidence.preprocessing(stem, choices);
     let stride = if stem == Stem::Cifar { 1 } else { 2 };
-    let fixed =
-        |what: &str, value: String| assumption(what, Settled::new(value, Certainty::Assumed, "no other is built"), "");
+    let fixed = |what: &str, value: &str, reason: &str| {
+        assumption(what, Settled::new(value.to_owned(), Certainty::Assumed, reason), "")
+    };
+    let only = "no other is built";
     let mut assumptions = vec![
-        fixed("stem stride", stride.to_string()),
+        fixed("stem stride", &stride.to_string(), only),
         assumption("stem padding", shown(padding, |padding| padding.to_string()), "--stem-padding"),
         assumption(
             "ReLU after the stem",
@@ -177,9 +179,10 @@ pub(super) fn settle(
         assumption("max-pool", shown(pool, yes), if config.pools() { "--no-stem-max-pool" } else { "--stem-max-pool" }),
         fixed(
             "subsampling",
-            "by strides alone, without blur (timm's resnetblur and resnetaa have the same names)".into(),
+            "by strides, no blur",
+            "no other is built; timm's resnetblur and resnetaa have the same names",
         ),
-        fixed("pooling", "global average".into()),
+        fixed("pooling", "global average", only),
     ];
     assumptions.append(&mut inputs);
     for assumption in assumptions.iter_mut().filter(|a| a.certainty == Certainty::Recorded) {
