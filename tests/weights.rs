@@ -544,6 +544,8 @@ fn cards_say_what_they_are_not() {
     scratch.write("second/run.json", info.replace("\"finished\"", "\"interrupted\""));
     scratch.done(&["export", "second", "--out", "out"]);
     let card = fs::read_to_string(scratch.path("out/README.md")).unwrap();
+    // Of our own weights, nothing is assumed.
+    assert!(!card.contains("assumed"), "{card}");
     for part in [
         "--data IMAGES --from MODEL",
         "Training started from the weights of first (sha256",

@@ -241,7 +241,8 @@ impl NetworkFacts {
             size: preprocessing.size,
             mean: list(&preprocessing.normalization.mean),
             std: list(&preprocessing.normalization.std),
-            assumed: model.imported.as_ref().and_then(Imported::assumed_values),
+            // The description of our own weights is in the configuration.
+            assumed: model.imported.as_ref().filter(|_| description.is_none()).and_then(Imported::assumed_values),
             timm: known.map(|known| known.name),
             in_torchvision: has(|known| known.torchvision),
             in_candle: has(|known| known.candle),
